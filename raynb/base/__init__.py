@@ -1,0 +1,1 @@
+"""The vocabulary passed between the parts: ids, specs, refs, the engine's interface, snapshot rows."""

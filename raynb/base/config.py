@@ -1,0 +1,53 @@
+"""What `init` was asked for, after defaults: one value object a runtime."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+#: Values up to this size (bytes) travel inside messages, as Ray's ``max_direct_call_object_size``.
+INLINE_LIMIT = 100 * 1024
+
+#: Resources are counted in whole ten-thousandths, as Ray does, so fractions add up exactly.
+RESOURCE_UNIT = 10_000
+
+
+@dataclass(slots=True)
+class Config:
+    """Settings of one runtime.
+
+    Sizes are bytes, times are seconds. ``None`` means "look at the machine" for counts and sizes.
+    """
+
+    num_cpus: float | None = None
+    num_gpus: float | None = None
+    resources: dict[str, float] = field(default_factory=dict)
+    memory: int | None = None
+    object_store_memory: int | None = None
+    spill_directory: str | None = None
+    namespace: str | None = None
+    log_to_driver: bool = True
+    runtime_env: dict[str, Any] | None = None
+    inline_limit: int = INLINE_LIMIT
+    max_workers: int | None = None
+    prefetch_seconds: float = 0.02
+    worker_start_timeout: float = 30.0
+    worker_start_attempts: int = 3
+    cancel_grace: float = 2.0
+    shutdown_timeout: float = 2.0
+    actor_death_window: float = 60.0
+    actor_death_limit: int = 5
+    memory_usage_threshold: float = 0.95
+    memory_monitor_interval: float = 0.25
+    hang_warning: float = 10.0
+    finished_tasks_kept: int = 10_000
+    validate: bool = False
+    isolated: bool = False
+
+    def differences(self, other: Config) -> dict[str, tuple[Any, Any]]:
+        """Returns the settings in which ``other`` asks for something else: name → (mine, theirs)."""
+        return {
+            name: (getattr(self, name), getattr(other, name))
+            for name in self.__slots__
+            if getattr(self, name) != getattr(other, name)
+        }

@@ -1,0 +1,168 @@
+"""The `Engine` interface, and the slot that holds the current one.
+
+Driver, worker, inline and cluster engines differ by class, never by flag. The public API is
+written against this interface only, so it is the same code in the kernel and inside a task.
+"""
+
+from __future__ import annotations
+
+import concurrent.futures
+import threading
+from collections import deque
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Protocol
+
+from raynb.base.rows import Output, Snapshot
+from raynb.base.spec import ActorSpec, TaskOptions
+from raynb.exceptions import RuntimeGoneError
+
+if TYPE_CHECKING:
+    from raynb.base.ref import ObjectRef, ObjectRefGenerator
+
+
+@dataclass(slots=True)
+class Packed:
+    """A value pickled for travel: the stream, its out-of-band buffers, and what it names."""
+
+    data: bytes
+    buffers: Sequence[Any] = ()  # objects with the buffer protocol, contiguous
+    deps: Sequence[ObjectRef[Any]] = ()  # refs at the top level of arguments
+    contained: Sequence[ObjectRef[Any]] = ()  # refs deeper inside
+    actors: Sequence[int] = ()  # actor handles inside
+
+
+@dataclass(slots=True)
+class Context:
+    """Where the calling code runs: the driver's own code has zeros."""
+
+    worker: int = 0
+    task: int = 0
+    actor: int = 0
+    scope: int = 0
+    attempt: int = 0
+    name: str = ""
+    resources: dict[str, float] = field(default_factory=dict)
+    gpu_ids: tuple[int, ...] = ()
+    restarted: bool = False
+    namespace: str = ""
+
+
+class Engine(Protocol):
+    """Runs tasks and actors and keeps objects.
+
+    Thread contract: every method may be called from any thread. Methods block only where their
+    text says so. After `shutdown` every method raises `RuntimeGoneError`.
+    """
+
+    nonce: int
+    alive: bool
+    ref_log: deque[int]  # ids of dropped refs; ``~id`` of refs that were added by unpickling
+    actor_log: deque[int]  # the same for actor handles
+
+    # -- tasks, objects ------------------------------------------------------------------------
+    def define(self, key: str, blob: bytes) -> None:
+        """Makes a function or class definition known under the hash of its bytes."""
+
+    def submit(
+        self, options: TaskOptions, packed: Packed, actor: int = 0
+    ) -> list[ObjectRef[Any]] | ObjectRefGenerator:
+        """Submits a task, or an actor's method call; returns at once with its refs."""
+
+    def put(self, packed: Packed) -> ObjectRef[Any]:
+        """Stores a value. Waits for room; `ObjectStoreFullError` when it can never fit."""
+
+    def get(self, refs: Sequence[ObjectRef[Any]], timeout: float | None) -> list[Any]:
+        """Waits for the values (seconds; None: for ever). Raises the first error."""
+
+    def wait(
+        self, refs: Sequence[ObjectRef[Any]], num_returns: int, timeout: float | None, fetch_local: bool
+    ) -> tuple[list[ObjectRef[Any]], list[ObjectRef[Any]]]:
+        """Waits until ``num_returns`` are ready or the time is up; returns (ready, not ready)."""
+
+    def future(self, ref: ObjectRef[Any]) -> concurrent.futures.Future[Any]: ...
+    def awaitable(self, ref: ObjectRef[Any]) -> Any: ...
+    def cancel(self, ref: ObjectRef[Any], force: bool, recursive: bool) -> None: ...
+    def free(self, refs: Sequence[ObjectRef[Any]]) -> None: ...
+    def reduce_ref(self, ref: ObjectRef[Any]) -> tuple[Any, ...]: ...
+    def ref_bundle(self, ref: ObjectRef[Any]) -> dict[str, str]: ...
+
+    # -- streaming generators ------------------------------------------------------------------
+    def next_item(self, task: int, index: int, timeout: float | None) -> ObjectRef[Any] | None: ...
+    def next_item_async(self, task: int, index: int) -> Awaitable[ObjectRef[Any] | None]: ...
+    def stream_finished(self, task: int, index: int) -> bool: ...
+    def drop_stream(self, task: int, index: int) -> None: ...
+
+    # -- actors --------------------------------------------------------------------------------
+    def create_actor(
+        self, spec: ActorSpec, options: TaskOptions, packed: Packed, get_if_exists: bool
+    ) -> tuple[int, ActorSpec]:
+        """Creates an actor (or finds the named one); returns its id and spec. The caller's handle
+        is counted. `ValueError` when the name is taken."""
+
+    def actor_named(self, name: str, namespace: str) -> tuple[int, ActorSpec]: ...
+    def actor_names(self, namespace: str | None) -> list[tuple[str, str]]: ...
+    def kill(self, actor: int, no_restart: bool) -> None: ...
+
+    # -- views ---------------------------------------------------------------------------------
+    def context(self) -> Context: ...
+    def snapshot(self) -> Snapshot: ...
+    def changes(self, since: int) -> Snapshot:
+        """Returns what changed after version ``since`` (the whole picture if that is too old)."""
+
+    def cluster(self) -> tuple[dict[str, float], dict[str, float]]:
+        """Returns (total, available) resources."""
+
+
+class DriverEngine(Engine, Protocol):
+    """What the kernel's side has beyond `Engine`: the surface that `jupyter/` builds on."""
+
+    on_output: list[Callable[[Output], None]]  # called on the receiving thread; must not block
+    config: Any
+
+    def cancel_scope(self, scope: int) -> tuple[int, int]:
+        """Cancels the unfinished tasks of a cell; returns (cancelled, already finished)."""
+
+    def scope_counts(self, scope: int) -> dict[str, int]:
+        """Returns how many tasks of a cell are in each state."""
+
+    def logs(self, task: int | None = None, worker: int | None = None) -> list[Output]: ...
+    def story(self, identity: int) -> list[tuple[float, str]]: ...
+    def run_on_workers(self, options: TaskOptions, packed: Packed, later: bool) -> list[ObjectRef[Any]]: ...
+    def shutdown(self, timeout: float) -> None: ...
+
+
+_lock = threading.Lock()
+_current: Engine | None = None
+_starter: Callable[[], Engine] | None = None
+
+
+def current() -> Engine:
+    """Returns the process's engine, starting one where Ray would (first use auto-inits).
+
+    Raises:
+        RuntimeGoneError: none runs and none may be started here.
+    """
+    engine = _current
+    if engine is not None:
+        return engine
+    if _starter is None:
+        raise RuntimeGoneError("No raynb runtime is running in this process; call raynb.init().")
+    return _starter()
+
+
+def peek() -> Engine | None:
+    """Returns the process's engine, or None; never starts one."""
+    return _current
+
+
+def set_current(engine: Engine | None) -> None:
+    global _current
+    with _lock:
+        _current = engine
+
+
+def set_starter(starter: Callable[[], Engine] | None) -> None:
+    """Names what `current` calls when no engine runs (the API's auto-init)."""
+    global _starter
+    _starter = starter

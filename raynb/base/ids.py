@@ -1,0 +1,73 @@
+"""Ids are plain ints inside and Ray-shaped hex strings outside.
+
+An id made anywhere is unique without asking anybody: the maker's process index in the
+high bits, a counter below. An object's id is its task's id with the return index in the
+low bits, so the maker of an object is known from its name alone::
+
+    task id    = process index << 40 | counter
+    object id  = task id << 24 | index        index 0: put, 1..: returns
+"""
+
+from __future__ import annotations
+
+INDEX_BITS = 24
+COUNTER_BITS = 40
+INDEX_MASK = (1 << INDEX_BITS) - 1
+MAX_RETURNS = INDEX_MASK
+
+TASK_HEX = 48
+OBJECT_HEX = 56
+ACTOR_HEX = 32
+JOB_HEX = 8
+NODE_HEX = 56
+
+
+class IdSource:
+    """Makes the ids of one process.
+
+    Thread contract: `itertools.count` underneath would do, but `next_task` is called under the
+    engine's lock anyway, so a plain counter is enough.
+    """
+
+    __slots__ = ("_next",)
+
+    def __init__(self, process: int) -> None:
+        self._next = process << COUNTER_BITS
+
+    def next_task(self) -> int:
+        self._next += 1
+        return self._next
+
+    def next_put(self) -> int:
+        self._next += 1
+        return self._next << INDEX_BITS
+
+
+def object_id(task_id: int, index: int) -> int:
+    """Returns the id of a task's ``index``-th return (from 1)."""
+    return task_id << INDEX_BITS | index
+
+
+def task_of(object_id: int) -> int:
+    """Returns the id of the task (or put) that made the object."""
+    return object_id >> INDEX_BITS
+
+
+def index_of(object_id: int) -> int:
+    """Returns the return index of the object, 0 for a put."""
+    return object_id & INDEX_MASK
+
+
+def process_of(task_id: int) -> int:
+    """Returns the index of the process that made the task id."""
+    return task_id >> COUNTER_BITS
+
+
+def to_hex(number: int, nonce: int, width: int) -> str:
+    """Spells an id in Ray's width; ``nonce`` (32 bits) tells runtimes apart."""
+    return f"{nonce & 0xFFFFFFFF:08x}{number:0{width - 8}x}"[-width:]
+
+
+def from_hex(text: str) -> tuple[int, int]:
+    """Returns (nonce, number) of an id spelled by `to_hex`."""
+    return int(text[:8], 16), int(text[8:], 16)

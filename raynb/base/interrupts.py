@@ -1,0 +1,100 @@
+"""Keeps a `KeyboardInterrupt` out of sections that must not be left half done.
+
+Python runs signal handlers between any two bytecodes of the main thread. A Ctrl-C that landed
+inside a state change would leave it half made, so the handler only takes a note while the main
+thread is in a critical section, and the section raises when it ends.
+
+Outside critical sections the handler does exactly what it replaced, so whoever saves and
+restores handlers around it (ipykernel does, for each cell) is not disturbed; `Critical` looks
+at each entry whether it is still in place.
+"""
+
+from __future__ import annotations
+
+import _signal  # signal.signal wraps the result in an enum: 2 µs; this is 0.1 µs
+import signal
+import threading
+from types import FrameType
+from typing import Any
+
+_SIGINT = int(signal.SIGINT)
+_getsignal = _signal.getsignal
+_get_ident = threading.get_ident
+_depth = 0
+_pending = False
+_outer: Any = signal.default_int_handler
+
+
+def _handler(signum: int, frame: FrameType | None) -> None:
+    global _pending
+    if _depth:
+        _pending = True
+    else:
+        _outer(signum, frame)
+
+
+def main_ident() -> int:
+    return threading.main_thread().ident or 0
+
+
+_main = main_ident()
+
+
+def after_fork_in_child() -> None:
+    """Makes the calling thread the main one: a forked child has no other."""
+    global _main, _depth, _pending
+    _main = _get_ident()
+    _depth = 0
+    _pending = False
+
+
+class Critical:
+    """A lock that also holds back Ctrl-C while the main thread has it.
+
+    Thread contract: a mutual-exclusion lock, not re-entrant; `with` it. In the main thread a
+    `KeyboardInterrupt` that arrives inside is raised on leaving.
+    """
+
+    __slots__ = ("_lock", "acquire_raw", "owner", "release_raw")
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self.acquire_raw = self._lock.acquire
+        self.release_raw = self._lock.release
+        self.owner = 0
+
+    def __enter__(self) -> None:
+        global _depth, _outer
+        me = _get_ident()
+        if me == _main:
+            handler = _getsignal(_SIGINT)
+            if handler is not _handler and callable(handler):
+                _outer = handler
+                _signal.signal(_SIGINT, _handler)
+            _depth += 1
+        if self.owner == me:  # a finaliser called the API from inside; let the caller see it
+            if me == _main:
+                _depth -= 1
+            raise RuntimeError("raynb was called again from inside itself (by a __del__ method?)")
+        self.acquire_raw()
+        self.owner = me
+
+    def __exit__(self, *exc: object) -> None:
+        global _depth, _pending
+        me = self.owner
+        self.owner = 0
+        self.release_raw()
+        if me == _main:
+            _depth -= 1
+            if _pending and not _depth:
+                _pending = False
+                raise KeyboardInterrupt
+
+    def locked(self) -> bool:
+        return self._lock.locked()
+
+
+def restore() -> None:
+    """Puts the replaced handler back (main thread only; elsewhere nothing happens)."""
+    if _get_ident() == _main and _getsignal(_SIGINT) is _handler:
+        _signal.signal(_SIGINT, _outer)

@@ -1,0 +1,164 @@
+"""`ObjectRef`: the name of a value that is being made or stored somewhere."""
+
+from __future__ import annotations
+
+import concurrent.futures
+from collections.abc import Generator
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
+
+from raynb.base import ids
+
+if TYPE_CHECKING:
+    from raynb.base.engine import Engine
+
+T = TypeVar("T")
+
+
+class ObjectRef(Generic[T]):
+    """A reference to a remote value (Ray's term).
+
+    Equal and hashed by id. While one exists anywhere, the value stays. Pickling a ref inside
+    arguments, results or `put` values passes it on as a ref. Views of a ref don't pin its value.
+
+    Thread contract: immutable; `__del__` only appends to a deque, so it may run anywhere.
+    """
+
+    __slots__ = ("__weakref__", "_engine", "_id")
+
+    def __init__(self, object_id: int, engine: Engine) -> None:
+        # The engine has already counted this ref; only engines construct refs.
+        self._id = object_id
+        self._engine = engine
+
+    def __del__(self) -> None:
+        try:
+            self._engine.ref_log.append(self._id)
+        except AttributeError:  # construction failed half-way
+            pass
+
+    def __hash__(self) -> int:
+        return hash(self._id)
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, ObjectRef):
+            return NotImplemented
+        return self._id == other._id and self._engine.nonce == other._engine.nonce
+
+    def hex(self) -> str:
+        """Returns the id as 56 hex digits."""
+        return ids.to_hex(self._id, self._engine.nonce, ids.OBJECT_HEX)
+
+    def binary(self) -> bytes:
+        """Returns the id as 28 bytes."""
+        return bytes.fromhex(self.hex())
+
+    def is_nil(self) -> bool:
+        """Returns False: a ref always names an object."""
+        return False
+
+    def task_id(self) -> str:
+        """Returns the id (hex) of the task or put that made the object."""
+        return ids.to_hex(ids.task_of(self._id), self._engine.nonce, ids.TASK_HEX)
+
+    def __repr__(self) -> str:
+        return f"ObjectRef({self.hex()})"
+
+    def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, str]:
+        return self._engine.ref_bundle(self)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return self._engine.reduce_ref(self)
+
+    def future(self) -> concurrent.futures.Future[T]:
+        """Returns a `concurrent.futures.Future` that ends with the value or its error."""
+        return self._engine.future(self)
+
+    def __await__(self) -> Generator[Any, None, T]:
+        return self._engine.awaitable(self).__await__()
+
+    def __iter__(self) -> Any:
+        raise TypeError("'ObjectRef' object is not iterable; call raynb.get(ref) to have its value")
+
+    def __bool__(self) -> bool:
+        return True
+
+
+class ObjectRefGenerator:
+    """The refs that a streaming task yields, in order, as they come (Ray's term).
+
+    Iterate (``for ref in gen``) or iterate asynchronously (``async for ref in gen``). An error
+    arrives as one last ref, then the iteration ends. Dropping it early stops the task's stream.
+    """
+
+    __slots__ = ("__weakref__", "_engine", "_next", "_ref")
+
+    def __init__(self, ref: ObjectRef[Any], engine: Engine) -> None:
+        self._ref = ref  # return 1: ends when the task ends
+        self._engine = engine
+        self._next = 2  # returns 2.. are the items
+
+    @property
+    def task_id(self) -> int:
+        return ids.task_of(self._ref._id)
+
+    def __iter__(self) -> ObjectRefGenerator:
+        return self
+
+    def __next__(self) -> ObjectRef[Any]:
+        ref = self._engine.next_item(self.task_id, self._next, None)
+        if ref is None:
+            raise StopIteration
+        self._next += 1
+        return ref
+
+    def _next_sync(self, timeout_s: float | None = None) -> ObjectRef[Any]:
+        ref = self._engine.next_item(self.task_id, self._next, timeout_s)
+        if ref is None:
+            raise StopIteration
+        self._next += 1
+        return ref
+
+    def __aiter__(self) -> ObjectRefGenerator:
+        return self
+
+    async def __anext__(self) -> ObjectRef[Any]:
+        ref = await self._engine.next_item_async(self.task_id, self._next)
+        if ref is None:
+            raise StopAsyncIteration
+        self._next += 1
+        return ref
+
+    def completed(self) -> ObjectRef[Any]:
+        """Returns a ref that is ready when the task has ended."""
+        return self._ref
+
+    def is_finished(self) -> bool:
+        """Returns whether every item has been taken."""
+        return self._engine.stream_finished(self.task_id, self._next)
+
+    def __del__(self) -> None:
+        try:
+            self._engine.drop_stream(self.task_id, self._next)
+        except AttributeError:
+            pass
+
+    def __repr__(self) -> str:
+        return f"ObjectRefGenerator({self._ref.hex()})"
+
+
+class DynamicObjectRefGenerator:
+    """What ``get`` returns for a ``num_returns="dynamic"`` task: an iterable of refs (Ray's term)."""
+
+    __slots__ = ("_refs",)
+
+    def __init__(self, refs: list[ObjectRef[Any]]) -> None:
+        self._refs = refs
+
+    def __iter__(self) -> Any:
+        return iter(self._refs)
+
+    def __len__(self) -> int:
+        return len(self._refs)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return DynamicObjectRefGenerator, (self._refs,)

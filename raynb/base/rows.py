@@ -1,0 +1,169 @@
+"""Snapshot rows: what views and the state API see. Plain values, no behaviour, no live objects.
+
+Times are seconds of `time.monotonic` of the driver; `Snapshot.wall` is the wall-clock time at
+monotonic zero, so ``wall + t`` is a date. Sizes are bytes.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+# Task states: Ray's names, plus CANCELLED, which Ray files under FAILED.
+PENDING_ARGS_AVAIL = "PENDING_ARGS_AVAIL"
+PENDING_NODE_ASSIGNMENT = "PENDING_NODE_ASSIGNMENT"
+SUBMITTED_TO_WORKER = "SUBMITTED_TO_WORKER"
+RUNNING = "RUNNING"
+FINISHED = "FINISHED"
+FAILED = "FAILED"
+CANCELLED = "CANCELLED"
+TASK_STATES = (PENDING_ARGS_AVAIL, PENDING_NODE_ASSIGNMENT, SUBMITTED_TO_WORKER, RUNNING,
+               FINISHED, FAILED, CANCELLED)  # fmt: skip
+TASK_ENDED = frozenset((FINISHED, FAILED, CANCELLED))
+
+# Actor states: Ray's names.
+DEPENDENCIES_UNREADY = "DEPENDENCIES_UNREADY"
+PENDING_CREATION = "PENDING_CREATION"
+ALIVE = "ALIVE"
+RESTARTING = "RESTARTING"
+DEAD = "DEAD"
+ACTOR_STATES = (DEPENDENCIES_UNREADY, PENDING_CREATION, ALIVE, RESTARTING, DEAD)
+
+# Worker states.
+STARTING = "STARTING"
+IDLE = "IDLE"
+BUSY = "BUSY"
+BLOCKED = "BLOCKED"
+ACTOR = "ACTOR"
+
+# Kinds of task.
+NORMAL_TASK = "NORMAL_TASK"
+ACTOR_CREATION_TASK = "ACTOR_CREATION_TASK"
+ACTOR_TASK = "ACTOR_TASK"
+
+# Where an object's bytes are.
+PENDING = "pending"
+MEMORY = "memory"  # small: inside messages
+SHARED = "shared"  # in a shared arena
+SPILLED = "spilled"  # in a file
+LOST = "lost"
+
+
+@dataclass(slots=True)
+class TaskRow:
+    id: int
+    name: str
+    kind: str = NORMAL_TASK
+    state: str = PENDING_ARGS_AVAIL
+    worker: int = 0
+    pid: int = 0
+    attempt: int = 0
+    scope: int = 0
+    actor: int = 0
+    parent: int = 0
+    submitted: float = 0.0
+    started: float = 0.0  # the worker took it
+    fetched: float = 0.0  # its arguments were there and unpickled
+    ran: float = 0.0  # the function returned
+    ended: float = 0.0  # its results were stored
+    error_type: str = ""
+    error: str = ""
+    size: int = 0  # of its results
+    resources: dict[str, float] = field(default_factory=dict)
+
+
+@dataclass(slots=True)
+class ActorRow:
+    id: int
+    class_name: str
+    name: str = ""
+    namespace: str = ""
+    state: str = PENDING_CREATION
+    worker: int = 0
+    pid: int = 0
+    pending: int = 0
+    restarts: int = 0
+    max_restarts: int = 0
+    rss: int = 0
+    death_cause: str = ""
+    scope: int = 0
+    detached: bool = False
+
+
+@dataclass(slots=True)
+class ObjectRow:
+    id: int
+    size: int = 0
+    where: str = PENDING
+    task: int = 0
+    scope: int = 0
+    local_refs: int = 0  # ObjectRefs in the driver
+    borrowers: tuple[int, ...] = ()  # workers that hold refs or views
+    pending_args: int = 0  # unfinished tasks that take it
+    containers: int = 0  # stored objects that contain it
+    views: int = 0  # zero-copy views alive in the driver
+    error: bool = False
+
+
+@dataclass(slots=True)
+class WorkerRow:
+    id: int
+    pid: int = 0
+    state: str = STARTING
+    task: int = 0
+    actor: int = 0
+    rss: int = 0
+    cpu: float = 0.0  # share of one core since the last sample, 0..1
+    started: float = 0.0
+    finished: int = 0  # tasks
+    exit: str = ""  # why it ended; empty while alive
+
+
+@dataclass(slots=True)
+class StoreRow:
+    limit: int = 0
+    used: int = 0  # allocated in arenas
+    spilled: int = 0
+    pinned: int = 0
+    inline: int = 0
+    objects: int = 0
+    resident: int = 0  # pages that exist (used + warm, unused)
+
+
+@dataclass(slots=True)
+class Snapshot:
+    """The whole picture at ``version``. Also what changed since an earlier version: then
+    ``since`` is that version, the lists hold only changed rows, and ``gone`` the ids of objects,
+    workers and tasks that are no longer kept, by kind (``"tasks"``, ``"objects"``, ...)."""
+
+    version: int
+    now: float
+    wall: float
+    since: int = -1
+    tasks: list[TaskRow] = field(default_factory=list)
+    actors: list[ActorRow] = field(default_factory=list)
+    objects: list[ObjectRow] = field(default_factory=list)
+    workers: list[WorkerRow] = field(default_factory=list)
+    store: StoreRow = field(default_factory=StoreRow)
+    total: dict[str, float] = field(default_factory=dict)
+    available: dict[str, float] = field(default_factory=dict)
+    groups: dict[str, dict[str, int]] = field(default_factory=dict)  # function name → state → count
+    gone: dict[str, list[int]] = field(default_factory=dict)
+
+
+@dataclass(slots=True)
+class Output:
+    """A piece of what a task or actor printed or displayed, on its way to the driver.
+
+    ``kind`` is ``"stdout"``, ``"stderr"`` (``text`` holds it) or ``"display"``, ``"update_display"``,
+    ``"clear"`` (``bundle`` holds ``{"data", "metadata", "transient"}``).
+    """
+
+    kind: str
+    task: int
+    scope: int
+    worker: int
+    pid: int
+    name: str  # of the task or actor
+    actor: int = 0
+    text: str = ""
+    bundle: dict[str, object] | None = None

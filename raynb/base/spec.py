@@ -1,0 +1,89 @@
+"""What is to be run: options, tasks, actors.
+
+On the hot path everything that all calls of one remote function share sits in one
+`TaskOptions`, made once; a `TaskSpec` holds only what differs from call to call.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+#: ``num_returns="dynamic"`` and ``"streaming"``, as Ray numbers them.
+DYNAMIC = -1
+STREAMING = -2
+
+#: A value on its way: pickled bytes, or where its bytes lie.
+#: ``("shm", arena, offset, size, segments)`` or ``("file", path, size, segments)``; segments are
+#: byte lengths, the first the pickle stream, the rest its out-of-band buffers, each aligned to 64.
+Location = tuple[Any, ...]
+Value = bytes | Location
+
+CPU = "CPU"
+GPU = "GPU"
+MEMORY = "memory"
+
+
+@dataclass(slots=True)
+class TaskOptions:
+    """The options of a remote function or actor method, checked and with defaults filled in."""
+
+    name: str = ""
+    function: str = ""  # key of the function or class definition; the method's name for actor tasks
+    num_returns: int = 1
+    resources: tuple[tuple[str, int], ...] = ((CPU, 10_000),)
+    max_retries: int = 3
+    retry_exceptions: bool | bytes = False  # bytes: pickled tuple of exception classes
+    max_calls: int = 0
+    timeout: float | None = None
+    memory: int = 0
+    runtime_env: tuple[tuple[str, Any], ...] = ()
+    backpressure: int = -1
+    concurrency_group: str = ""
+    tensor_transport: str = ""
+    enable_task_events: bool = True
+    bundle: tuple[int, int] | None = None  # (placement group, bundle index)
+    labels: tuple[tuple[str, str], ...] = ()
+    key: int = 0  # interned by the machine: tasks of one key can share a worker
+
+
+@dataclass(slots=True)
+class TaskSpec:
+    """One call."""
+
+    task_id: int
+    options: TaskOptions
+    args: Value = b""
+    deps: tuple[int, ...] = ()  # top-level refs: arrive as values, in this order
+    contained: tuple[int, ...] = ()  # refs inside the arguments: arrive as refs
+    parent: int = 0  # the task that submitted it, 0: the driver's own code
+    caller: int = 0  # the process that submitted it (worker id, 0: driver)
+    scope: int = 0  # the notebook cell that owns it
+    actor: int = 0
+    creates_actor: bool = False
+    attempt: int = 0
+    returns: int = 1  # how many return objects exist from the start
+
+
+@dataclass(slots=True)
+class ActorSpec:
+    """One actor: how it is made and how long it lives."""
+
+    actor_id: int
+    class_name: str
+    class_key: str
+    name: str = ""
+    namespace: str = ""
+    lifetime: str = ""  # "detached" or "" (dies with its last handle)
+    max_restarts: int = 0  # -1: for ever
+    max_task_retries: int = 0
+    max_concurrency: int = 1
+    concurrency_groups: tuple[tuple[str, int], ...] = ()
+    is_async: bool = False
+    out_of_order: bool = False
+    max_pending_calls: int = -1
+    placement: tuple[tuple[str, int], ...] = ((CPU, 10_000),)  # needed to be placed
+    held: tuple[tuple[str, int], ...] = ()  # held while it lives
+    methods: dict[str, dict[str, Any]] = field(default_factory=dict)
+    definition: int = 0  # which definition of a redefined class; views compare it
+    module: str = ""
