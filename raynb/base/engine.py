@@ -136,6 +136,10 @@ _lock = threading.Lock()
 _current: Engine | None = None
 _starter: Callable[[], Engine] | None = None
 
+#: Called with the new engine (or None) after each change of the slot, on the thread that made it.
+#: Views use it to wake up; a callback must neither block nor raise.
+on_change: list[Callable[[Engine | None], None]] = []
+
 
 def current() -> Engine:
     """Returns the process's engine, starting one where Ray would (first use auto-inits).
@@ -160,6 +164,8 @@ def set_current(engine: Engine | None) -> None:
     global _current
     with _lock:
         _current = engine
+    for callback in list(on_change):
+        callback(engine)
 
 
 def set_starter(starter: Callable[[], Engine] | None) -> None:
