@@ -1,0 +1,76 @@
+"""What the rules are, and each exception to them with its reason.
+
+An exception without a reason, or one that is no longer needed, fails the tests too.
+"""
+
+from __future__ import annotations
+
+# -- who may import whom -----------------------------------------------------------------------
+
+#: Part → the parts it may import. Every part may import itself and `raynb.exceptions`, which is
+#: vocabulary. "" is `raynb/__init__.py`.
+MAY_IMPORT: dict[str, set[str]] = {
+    "": {"api"},
+    "exceptions": set(),
+    "base": set(),
+    "core": {"base"},
+    "serde": {"base"},
+    "wire": {"base"},
+    "store": {"base"},
+    "worker": {"base", "serde", "wire", "store"},
+    "engine": {"base", "core", "serde", "wire", "store", "worker"},
+    "api": {"base", "serde"},
+    "util": {"api"},
+    "jupyter": {"base", "api"},
+    "testing": {"base", "core", "engine", "api"},
+}
+
+#: (module, part it also imports) → why.
+EXTRA_IMPORTS: dict[tuple[str, str], str] = {
+    ("raynb", "jupyter"): "`%load_ext raynb` looks for load_ipython_extension here; imported when called",
+    ("raynb.exceptions", "serde"): "RayTaskError.as_instanceof_cause makes the dual class; imported when called",
+    ("raynb.api.session", "engine"): "the composition root: the one place that picks an engine",
+}
+
+#: What `core` may use of the standard library: nothing that knows time, chance, threads or I/O.
+CORE_STDLIB = {
+    "__future__", "abc", "bisect", "collections", "contextlib", "copy", "dataclasses", "enum",
+    "functools", "heapq", "itertools", "math", "operator", "types", "typing",
+}  # fmt: skip
+
+#: Builtins that are I/O, and so are not called in `core`.
+CORE_FORBIDDEN_CALLS = {"open", "print", "input", "exec", "eval", "breakpoint"}
+
+#: Package of others → the parts (or single modules) that may import it.
+THIRD_PARTY: dict[str, set[str]] = {
+    "cloudpickle": {"serde"},
+    "traitlets": {"jupyter"},
+    "IPython": {"jupyter"},
+    "ipykernel": {"jupyter"},
+    "ipywidgets": {"jupyter"},
+    "anywidget": {"jupyter"},
+    "comm": {"jupyter"},
+    "matplotlib": {"jupyter"},
+    "matplotlib_inline": {"jupyter"},
+    "numpy": {"util", "jupyter"},
+    "pandas": {"util", "jupyter"},
+    "joblib": {"util"},
+    "tqdm": {"util", "jupyter"},
+    "ray": {"raynb.engine.cluster"},
+    "pytest": {"raynb.testing.plugin"},
+}
+
+# -- sizes -------------------------------------------------------------------------------------
+
+FILE_LINES = 450
+CLASS_LINES = 300
+FUNCTION_LINES = 60
+
+#: "path" or "path::Qualified.name" → why it is longer than the limit.
+TOO_LONG: dict[str, str] = {}
+
+# -- the public names --------------------------------------------------------------------------
+
+#: `import raynb` alone may load none of these.
+NOT_AT_IMPORT = ("numpy", "pandas", "IPython", "ipywidgets", "ipykernel", "anywidget", "traitlets",
+                 "asyncio", "ray", "pytest")  # fmt: skip
