@@ -1,0 +1,209 @@
+"""The stages of the tests: what each runs, and one closing line over all of them.
+
+Every stage that is pytest writes a JUnit file; the numbers of the closing line are read from
+those files and from Node's test runner, so a stage that ran nothing shows as an error.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from xml.etree import ElementTree
+
+import environment as here
+
+PATIENCE = 20 * 60  # seconds that one stage may take before it counts as hung
+
+
+@dataclass
+class Outcome:
+    """How one stage went."""
+
+    name: str
+    passed: int = 0
+    failed: int = 0
+    skipped: int = 0
+    errors: int = 0
+    seconds: float = 0.0
+    notes: list[str] = field(default_factory=list)
+
+    @property
+    def good(self) -> bool:
+        return not (self.failed or self.errors)
+
+    def add_junit(self, path: Path) -> None:
+        """Adds the numbers of a JUnit file; a missing or empty one is an error."""
+        if not path.exists():
+            self.errors += 1
+            self.notes.append("no report was written")
+            return
+        for suite in ElementTree.parse(path).iter("testsuite"):
+            tests, bad, err, skipped = (int(suite.get(k, 0)) for k in ("tests", "failures", "errors", "skipped"))
+            self.failed += bad
+            self.errors += err
+            self.skipped += skipped
+            self.passed += tests - bad - err - skipped
+
+
+def call(command: list[str | os.PathLike[str]], environ: dict[str, str] | None = None, **kwargs: object) -> int:
+    """Runs one command of a stage; a hung one is ended and counts as failed."""
+    process = subprocess.Popen(
+        list(map(str, command)), cwd=kwargs.pop("cwd", here.ROOT), env={**os.environ, **(environ or {})}, **kwargs
+    )  # type: ignore[call-overload]
+    try:
+        return int(process.wait(PATIENCE))
+    except (subprocess.TimeoutExpired, KeyboardInterrupt):
+        process.terminate()
+        process.wait(30)
+        raise
+
+
+def pytest(outcome: Outcome, python: Path, arguments: list[str], environ: dict[str, str] | None = None) -> None:
+    """Runs pytest as the installed program: the checkout is not on its path, the package is."""
+    report = here.REPORTS / f"{outcome.name}.xml"
+    report.unlink(missing_ok=True)
+    # NO_COLOR: the summary is read by people and programs alike.
+    code = call([python.parent / "pytest", f"--junitxml={report}", *arguments], environ)
+    outcome.add_junit(report)
+    if code and outcome.good:
+        outcome.errors += 1
+        outcome.notes.append(f"pytest ended with code {code}")
+
+
+# -- the stages --------------------------------------------------------------------------------
+
+
+def python_tests(outcome: Outcome, python: Path, parallel: str) -> None:
+    """Everything in Python that needs no browser."""
+    workers = [] if parallel in ("0", "1") else ["-n", parallel, "--dist", "worksteal"]
+    pytest(outcome, python, ["tests", "--ignore=tests/browser", "--ignore=tests/parity", "-q", *workers])
+
+
+def parity(outcome: Outcome, python: Path, parallel: str) -> None:
+    """The same programs on real Ray, in an environment of its own, and on raynb."""
+    folder = here.ROOT / ".venv-ray"
+    ray = here.make_venv(folder)
+    if call([ray, "-c", "import ray"], stderr=subprocess.DEVNULL):
+        here.say("installing Ray beside, for the parity programs")
+        wanted = (here.ROOT / "tests" / "parity" / "requirements.txt").read_text().split("\n")
+        packages = [line for line in wanted if line and not line.startswith("#")]
+        if call([ray, "-m", "pip", "install", "-q", "--disable-pip-version-check", *packages]):
+            # Ray has no build for this Python or system: the recording made with it stands in.
+            outcome.notes.append("Ray could not be installed: compared with its recorded results")
+            ray = Path()
+    environ = {"RAYNB_PARITY_PYTHON": str(ray)} if ray.name else {}
+    pytest(outcome, python, ["tests/parity", "-q"], environ)
+
+
+def notebooks(outcome: Outcome, python: Path, parallel: str) -> None:
+    """Every notebook, run from its first cell to its last."""
+    strict: list[str] = []
+    lax: list[str] = []
+    for path in sorted((here.ROOT / "notebooks").glob("*.ipynb")):
+        # A notebook says itself, in its metadata, that its outputs are compared too.
+        (strict if '"raynb_outputs": "strict"' in path.read_text(encoding="utf-8") else lax).append(str(path))
+    common = ["-q", "-p", "no:xdist", "-p", "no:asyncio"]
+    if lax:
+        pytest(outcome, python, ["--nbval-lax", *common, *lax])
+    if strict:
+        part = Outcome("notebooks-strict")
+        sanitize = here.ROOT / "notebooks" / "sanitize.cfg"
+        extra = [f"--nbval-sanitize-with={sanitize}"] if sanitize.exists() else []
+        pytest(part, python, ["--nbval", *extra, *common, *strict])
+        for name in ("passed", "failed", "skipped", "errors"):
+            setattr(outcome, name, getattr(outcome, name) + getattr(part, name))
+        outcome.notes += part.notes
+
+
+def typescript(outcome: Outcome, python: Path, parallel: str) -> None:
+    """The views' own tests, by Node."""
+    here.check_node()
+    folder = here.ROOT / "labextension"
+    if not (folder / "node_modules").exists() and call(["npm", "ci", "--no-audit", "--no-fund"], cwd=folder):
+        outcome.errors += 1
+        outcome.notes.append("npm ci failed")
+        return
+    done = subprocess.run(["npm", "test"], cwd=folder, capture_output=True, text=True, timeout=PATIENCE, check=False)
+    sys.stdout.write(done.stdout)
+    sys.stderr.write(done.stderr)
+    for name, attribute in (("pass", "passed"), ("fail", "failed"), ("skipped", "skipped")):
+        numbers = re.findall(rf"^(?:#|ℹ) {name} (\d+)$", done.stdout, re.MULTILINE)
+        setattr(outcome, attribute, sum(map(int, numbers)))
+    if done.returncode and not outcome.failed:
+        outcome.errors += 1
+
+
+def browser(outcome: Outcome, python: Path, parallel: str) -> None:
+    """JupyterLab and the widget in a real Chromium."""
+    chromium = here.browser()
+    if chromium is None:
+        outcome.errors += 1
+        outcome.notes.append(
+            "no Chromium or Chrome is on the PATH; install one (Debian: apt install chromium fonts-dejavu-core)"
+        )
+        return
+    pytest(outcome, python, ["tests/browser", "-q"], {"RAYNB_CHROMIUM": chromium})
+
+
+STAGES: dict[str, Callable[[Outcome, Path, str], None]] = {
+    "typescript": typescript,
+    "python": python_tests,
+    "notebooks": notebooks,
+    "browser": browser,
+    "parity": parity,
+}
+
+
+def chosen(only: str) -> list[str]:
+    """Returns the names of the stages to run: those named, or all of them."""
+    names = [name.strip() for name in only.split(",") if name.strip()] or list(STAGES)
+    unknown = [name for name in names if name not in STAGES]
+    if unknown:
+        raise here.Problem(f"there is no stage {', '.join(unknown)}; there are {', '.join(STAGES)}")
+    return names
+
+
+def run_all(python: Path, names: list[str], parallel: str) -> int:
+    """Runs the stages; prints one summary; returns the exit code."""
+    shutil.rmtree(here.REPORTS, ignore_errors=True)
+    here.REPORTS.mkdir()
+    outcomes = []
+    for name in names:
+        outcome, started = Outcome(name), time.monotonic()
+        here.say(f"--- {name}: {(STAGES[name].__doc__ or '').strip()}")
+        try:
+            STAGES[name](outcome, python, parallel)
+        except subprocess.TimeoutExpired:
+            outcome.errors += 1
+            outcome.notes.append(f"still running after {PATIENCE} s, so it was ended")
+        if outcome.good and not outcome.passed:
+            outcome.errors += 1
+            outcome.notes.append("ran no test at all")
+        outcome.seconds = time.monotonic() - started
+        outcomes.append(outcome)
+    return summary(outcomes)
+
+
+def summary(outcomes: list[Outcome]) -> int:
+    """Prints a line for each stage and, last, one over all, as pytest words it."""
+    print()
+    for one in outcomes:
+        notes = f"  ({'; '.join(one.notes)})" if one.notes else ""
+        print(
+            f"{one.name:12} {one.passed:5} passed {one.failed:3} failed {one.skipped:3} skipped "
+            f"{one.errors:3} errors {one.seconds:7.1f} s{notes}"
+        )
+    words = {"failed": 0, "passed": 0, "skipped": 0, "errors": 0}
+    for name in words:
+        words[name] = sum(getattr(one, name) for one in outcomes)
+    seconds = sum(one.seconds for one in outcomes)
+    told = ", ".join(f"{number} {name}" for name, number in words.items() if number or name == "passed")
+    print(f"{told} in {seconds:.2f}s", flush=True)
+    return 0 if all(one.good for one in outcomes) else 1
