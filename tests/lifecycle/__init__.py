@@ -1,0 +1,1 @@
+"""How processes end, and that nothing of ours outlives them."""
