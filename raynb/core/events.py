@@ -1,0 +1,266 @@
+"""What happened: facts for `Machine.handle`. Times are the driver's monotonic seconds."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from raynb.base.spec import ActorSpec, TaskSpec, Value
+
+
+@dataclass(slots=True)
+class Submitted:
+    """A task was submitted; ``spec.caller`` says by whom."""
+
+    now: float
+    spec: TaskSpec
+
+
+@dataclass(slots=True)
+class ActorSubmitted:
+    """An actor was created; its creation task is ``spec``."""
+
+    now: float
+    actor: ActorSpec
+    spec: TaskSpec
+
+
+@dataclass(slots=True)
+class ObjectStored:
+    """A `put` was stored."""
+
+    now: float
+    id: int
+    value: Value
+    size: int
+    contained: tuple[int, ...]
+    caller: int
+    scope: int = 0
+
+
+@dataclass(slots=True)
+class TaskFinished:
+    """A worker finished a task. ``values``: (value, size, contained) a return, in order."""
+
+    now: float
+    worker: int
+    task: int
+    values: tuple[tuple[Value, int, tuple[int, ...]], ...]
+    failed: bool = False
+    retryable: bool = False  # ``retry_exceptions`` covers it
+    error: tuple[str, str] = ("", "")
+    cancelled: bool = False
+    times: tuple[float, float, float] = (0.0, 0.0, 0.0)  # started, fetched, ran (0: not measured)
+    exits: bool = False  # the worker leaves after this (max_calls, exit_actor)
+
+
+@dataclass(slots=True)
+class ItemYielded:
+    """A streaming task yielded its next item."""
+
+    now: float
+    worker: int
+    task: int
+    index: int
+    value: Value
+    size: int
+    contained: tuple[int, ...]
+
+
+@dataclass(slots=True)
+class ItemConsumed:
+    """The reader of a stream took its item ``index`` (return index, from 2)."""
+
+    now: float
+    task: int
+    index: int
+    caller: int
+
+
+@dataclass(slots=True)
+class StreamDropped:
+    now: float
+    task: int
+    index: int
+
+
+@dataclass(slots=True)
+class WorkerReady:
+    now: float
+    worker: int
+    pid: int
+
+
+@dataclass(slots=True)
+class WorkerDied:
+    now: float
+    worker: int
+    reason: str
+    oom: bool = False
+    exited: int | None = None  # exit code, when it left by itself
+
+
+@dataclass(slots=True)
+class WorkerStartFailed:
+    now: float
+    worker: int
+    reason: str
+
+
+@dataclass(slots=True)
+class Withdrawn:
+    """A worker gave unstarted tasks back."""
+
+    now: float
+    worker: int
+    tasks: tuple[int, ...]
+
+
+@dataclass(slots=True)
+class Requested:
+    """A worker's `get` (all of ids) or `wait` (``needed`` of ids). Tasks handed back ride along."""
+
+    now: float
+    worker: int
+    request: int
+    task: int
+    ids: tuple[int, ...]
+    needed: int
+    is_wait: bool
+    handed_back: tuple[int, ...] = ()
+
+
+@dataclass(slots=True)
+class RequestDropped:
+    """The worker stopped waiting (timeout, interrupt)."""
+
+    now: float
+    worker: int
+    request: int
+
+
+@dataclass(slots=True)
+class Released:
+    """A worker gave back what it was lent: (object id, lends)."""
+
+    now: float
+    worker: int
+    ids: tuple[tuple[int, int], ...]
+
+
+@dataclass(slots=True)
+class RefsChanged:
+    """The driver's refs: an id is one ref less, ``~id`` one more, in order."""
+
+    now: float
+    changes: list[int]
+
+
+@dataclass(slots=True)
+class ViewsDied:
+    """Zero-copy reads of the driver ended."""
+
+    now: float
+    ids: list[int]
+
+
+@dataclass(slots=True)
+class CancelAsked:
+    now: float
+    task: int
+    force: bool
+    recursive: bool
+    why: str = ""
+
+
+@dataclass(slots=True)
+class ScopeCancelAsked:
+    now: float
+    scope: int
+
+
+@dataclass(slots=True)
+class KillAsked:
+    now: float
+    actor: int
+    no_restart: bool
+
+
+@dataclass(slots=True)
+class FreeAsked:
+    now: float
+    ids: tuple[int, ...]
+
+
+@dataclass(slots=True)
+class ObjectLost:
+    """The bytes are gone (a spill file was damaged)."""
+
+    now: float
+    id: int
+    why: str
+
+
+@dataclass(slots=True)
+class ObjectMoved:
+    """An object's bytes lie somewhere else now (spilled or restored)."""
+
+    now: float
+    id: int
+    value: Value
+
+
+@dataclass(slots=True)
+class MemoryMeasured:
+    """Resident bytes and CPU share of each worker; ``pressed``: the machine's reserve is reached."""
+
+    now: float
+    rss: dict[int, int] = field(default_factory=dict)
+    cpu: dict[int, float] = field(default_factory=dict)
+    pressed: bool = False
+    used: int = 0
+    limit: int = 0
+
+
+@dataclass(slots=True)
+class Ticked:
+    now: float
+
+
+@dataclass(slots=True)
+class BundleReserved:
+    """A placement group's bundle was asked for: resources in ten-thousandths."""
+
+    now: float
+    group: int
+    bundles: tuple[tuple[tuple[str, int], ...], ...]
+
+
+@dataclass(slots=True)
+class BundleReturned:
+    now: float
+    group: int
+
+
+@dataclass(slots=True)
+class ShutdownAsked:
+    now: float
+
+
+@dataclass(slots=True)
+class Started:
+    """The runtime is up: start the workers it should have from the beginning."""
+
+    now: float
+    workers: int
+
+
+@dataclass(slots=True)
+class NextItemAsked:
+    """A worker waits for item ``index`` (return index, from 2) of a stream."""
+
+    now: float
+    worker: int
+    request: int
+    running: int
+    task: int
+    index: int

@@ -1,0 +1,186 @@
+"""The machine: every event goes in here, every command comes out.
+
+Thread contract: none of its own; `engine/loop.py`, under its lock, is the only caller.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Callable
+from typing import Any
+
+from raynb.base import ids
+from raynb.base.config import Config
+from raynb.base.spec import Value
+from raynb.core import commands as c
+from raynb.core import events as e
+from raynb.core.actors import Actors
+from raynb.core.groups import Groups
+from raynb.core.history import History
+from raynb.core.memory import MemoryPolicy
+from raynb.core.objects import Objects
+from raynb.core.pool import Pool
+from raynb.core.records import Obj, Task
+from raynb.core.requests import Requests
+from raynb.core.resources import Amounts, Resources, to_floats
+from raynb.core.scheduler import Scheduler
+from raynb.core.streams import Streams
+from raynb.core.tasks import Tasks
+
+TICK = 0.05  # seconds between ticks while something may need one
+
+
+class ImpossibleState(RuntimeError):
+    """A transition that no table allows: a bug of ours. The message holds the story of the id."""
+
+
+class Machine:
+    """All tables and decisions of one runtime."""
+
+    def __init__(self, config: Config, total: dict[str, int], nonce: int = 0) -> None:
+        self.config = config
+        self.nonce = nonce
+        self.now = 0.0
+        self.out: list[c.Command] = []
+        self.cancel_grace = config.cancel_grace
+        self.death_window = config.actor_death_window
+        self.death_limit = config.actor_death_limit
+        self.workers_lent: dict[int, set[int]] = {}  # worker → objects it may name
+        self.timers: list[tuple[float, int, str, int]] = []
+        self._timer_count = 0
+        self.history = History(config.finished_tasks_kept)
+        self.resources = Resources(total)
+        self.objects = Objects(self)
+        self.tasks = Tasks(self)
+        self.streams = Streams(self)
+        self.requests = Requests(self)
+        self.scheduler = Scheduler(self, config.prefetch_seconds)
+        self.pool = Pool(self, config.max_workers or 4096)
+        self.pool.keep = max(1, int(total.get("CPU", 0) // 10_000)) if total.get("CPU") else 1
+        self.actors = Actors(self)
+        self.groups = Groups(self)
+        self.memory = MemoryPolicy(self)
+        self.stopping = False
+        self._handlers: dict[type, Callable[[Any], None]] = {
+            e.Submitted: self._submitted,
+            e.ActorSubmitted: lambda ev: self.actors.submitted(ev.actor, ev.spec),
+            e.ObjectStored: self._stored,
+            e.TaskFinished: self.tasks_finished,
+            e.ItemYielded: self.streams.yielded,
+            e.ItemConsumed: self.streams.consumed,
+            e.NextItemAsked: self.streams.asked,
+            e.StreamDropped: lambda ev: self.streams.drop(ev.task, ev.index),
+            e.WorkerReady: lambda ev: self.pool.ready(ev.worker, ev.pid),
+            e.WorkerDied: self.pool.died,
+            e.Withdrawn: self._withdrawn,
+            e.Requested: self.requests.asked,
+            e.RequestDropped: lambda ev: self.requests.dropped(ev.worker, ev.request),
+            e.Released: lambda ev: self.objects.released(ev.worker, ev.ids),
+            e.RefsChanged: lambda ev: self.objects.refs_changed(ev.changes),
+            e.ViewsDied: lambda ev: self.objects.views_died(ev.ids),
+            e.CancelAsked: lambda ev: self.tasks.cancel(ev.task, ev.force, ev.recursive),
+            e.ScopeCancelAsked: lambda ev: self.tasks.cancel_scope(ev.scope),
+            e.KillAsked: lambda ev: self.actors.kill(ev.actor, ev.no_restart),
+            e.FreeAsked: lambda ev: self.objects.free_now(ev.ids),
+            e.ObjectLost: lambda ev: self.objects.lost(ev.id, ev.why),
+            e.ObjectMoved: lambda ev: self.objects.relocate(ev.id, ev.value),
+            e.MemoryMeasured: self.memory.measured,
+            e.Ticked: self._ticked,
+            e.BundleReserved: self.groups.reserve,
+            e.BundleReturned: lambda ev: self.groups.give_back(ev.group),
+            e.Started: self._started,
+            e.ShutdownAsked: self._shutdown,
+        }
+
+    def handle(self, event: Any) -> list[c.Command]:
+        """Takes one fact, returns the orders that follow from it."""
+        self.now = event.now
+        self._handlers[type(event)](event)
+        out = self.out
+        if out:
+            self.out = []
+        return out
+
+    # -- events --------------------------------------------------------------------------------
+    def _submitted(self, event: e.Submitted) -> None:
+        task = self.tasks.submitted(event.spec)
+        if event.spec.actor:
+            self.actors.call(task)
+        else:
+            self.tasks.admit(task)
+
+    def tasks_finished(self, event: e.TaskFinished) -> None:
+        self.tasks.finished(event)
+
+    def _stored(self, event: e.ObjectStored) -> None:
+        obj = self.objects.new(event.id, event.caller, event.scope)
+        if event.caller:
+            self.workers_lent.setdefault(event.caller, set()).add(event.id)
+        self.objects.set_value(obj, event.value, event.size, event.contained)
+
+    def _withdrawn(self, event: e.Withdrawn) -> None:
+        self.pool.handed_back(event.worker, event.tasks)
+        self.scheduler.pump()
+
+    def _started(self, event: e.Started) -> None:
+        for _ in range(event.workers):
+            self.pool.start()
+
+    def _ticked(self, event: e.Ticked) -> None:
+        self._fire_timers()
+        self.pool.tick()
+
+    def _shutdown(self, event: e.ShutdownAsked) -> None:
+        self.stopping = True
+
+    # -- time ----------------------------------------------------------------------------------
+    def timer(self, at: float, what: str, identity: int) -> None:
+        self._timer_count += 1
+        heapq.heappush(self.timers, (at, self._timer_count, what, identity))
+
+    def _fire_timers(self) -> None:
+        while self.timers and self.timers[0][0] <= self.now:
+            _, _, what, identity = heapq.heappop(self.timers)
+            self.tasks.timer(what, identity)
+
+    def next_tick(self) -> float | None:
+        """Returns when `Ticked` is due next; None: not before something happens."""
+        due = self.timers[0][0] if self.timers else None
+        if self.pool.crowded():
+            soon = self.now + TICK
+            due = soon if due is None else min(due, soon)
+        return due
+
+    # -- texts ---------------------------------------------------------------------------------
+    def hex_task(self, task: int) -> str:
+        return ids.to_hex(task, self.nonce, ids.TASK_HEX)
+
+    def hex_object(self, identity: int) -> str:
+        return ids.to_hex(identity, self.nonce, ids.OBJECT_HEX)
+
+    def hex_actor(self, actor: int) -> str:
+        return ids.to_hex(actor, self.nonce, ids.ACTOR_HEX)
+
+    def describe_error(self, value: Any) -> tuple[str, str]:
+        if value[0] == "err":
+            return value[1], " ".join(str(a) for a in value[2] if isinstance(a, str))[:2000]
+        return "RayTaskError", ""
+
+    def lost_value(self, obj: Obj, why: str) -> Value:
+        return ("err", "ObjectLostError", (self.hex_object(obj.id), why))
+
+    def warn_infeasible(self, task: Task, need: Amounts) -> None:
+        lacking = {k: v for k, v in to_floats(need).items() if v > to_floats(self.resources.total).get(k, 0)}
+        self.out.append(c.Warn(
+            f"{task.spec.options.name} asks for {to_floats(need)}, but this machine has only "
+            f"{to_floats(self.resources.total)}: it waits until there is more of {', '.join(lacking)} "
+            "(raynb.init(num_cpus=..., resources=...) says how much there is).", task.spec.scope))  # fmt: skip
+
+    # -- checks --------------------------------------------------------------------------------
+    def impossible(self, kind: str, identity: int, old: str, new: str) -> None:
+        story = "\n".join(f"  {now:.6f} {what}" for now, what in self.story(identity))
+        raise ImpossibleState(f"{kind} {identity}: {old} -> {new} is in no table. Its story:\n{story}")
+
+    def story(self, identity: int) -> list[tuple[float, str]]:
+        """Returns (time, what happened) of a task, object, actor or worker id."""
+        return self.history.story(identity)

@@ -1,0 +1,100 @@
+"""Workers that wait: `get` and `wait` calls of tasks, and the CPUs they give back meanwhile."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from raynb.core import commands as c
+from raynb.core.events import Requested
+from raynb.core.records import Request
+from raynb.core.tables import O_PENDING, O_READY
+
+if TYPE_CHECKING:
+    from raynb.core.machine import Machine
+
+
+class Requests:
+    def __init__(self, machine: Machine) -> None:
+        self.m = machine
+        self.table: dict[int, Request] = {}
+        self.by_worker: dict[int, dict[int, int]] = {}
+        self._next = 0
+
+    def asked(self, event: Requested) -> None:
+        m = self.m
+        if event.worker not in m.pool.table:
+            return
+        pending = []
+        seen = set()
+        for object_id in event.ids:
+            obj = m.objects.table.get(object_id)
+            if obj is not None and obj.state != O_READY and object_id not in seen:
+                seen.add(object_id)
+                pending.append(obj)
+        needed = len(pending) if not event.is_wait else event.needed - (len(event.ids) - len(pending))
+        if needed <= 0:
+            self._reply(event.worker, event.request, event.ids, event.is_wait)
+            if event.handed_back:
+                m.pool.handed_back(event.worker, event.handed_back)
+                m.pool.refill(event.worker)
+            return
+        self._next = number = self._next + 1
+        request = Request(number, event.worker, event.request, event.task, event.ids, needed,
+                          event.is_wait, True)  # fmt: skip
+        self.table[number] = request
+        self.by_worker.setdefault(event.worker, {})[event.request] = number
+        urgent = []
+        for obj in pending:
+            if obj.requests is None:
+                obj.requests = [number]
+            else:
+                obj.requests.append(number)
+            if obj.state == O_PENDING:
+                urgent.append(obj.id)
+        if event.handed_back:
+            m.pool.handed_back(event.worker, event.handed_back)
+        m.scheduler.make_urgent(urgent)
+        m.pool.block(event.worker, event.task)
+
+    def object_ready(self, numbers: list[int]) -> None:
+        for number in numbers:
+            request = self.table.get(number)
+            if request is None:
+                continue
+            request.needed -= 1
+            if request.needed <= 0:
+                self._end(request)
+                self._reply(request.worker, request.request, request.ids, request.is_wait)
+                self.m.pool.unblock(request.worker, request.task)
+
+    def _reply(self, worker: int, request: int, ids: tuple[int, ...], is_wait: bool) -> None:
+        table = self.m.objects.table
+        if is_wait:
+            ready = tuple(i for i in ids if i not in table or table[i].state == O_READY)
+        else:
+            ready = ids
+            for object_id in ids:
+                obj = table.get(object_id)
+                if obj is None:
+                    continue
+                obj.used = self.m.now
+                if type(obj.value) is tuple:  # the worker will hold views of it
+                    self.m.objects.lend(object_id, worker)
+                for inner in obj.contained:
+                    self.m.objects.lend(inner, worker)
+        self.m.out.append(c.Reply(worker, request, ready, is_wait))
+
+    def _end(self, request: Request) -> None:
+        del self.table[request.id]
+        self.by_worker.get(request.worker, {}).pop(request.request, None)
+
+    def dropped(self, worker: int, number: int) -> None:
+        identity = self.by_worker.get(worker, {}).get(number)
+        if identity is not None:
+            request = self.table[identity]
+            self._end(request)
+            self.m.pool.unblock(worker, request.task)
+
+    def worker_gone(self, worker: int) -> None:
+        for identity in self.by_worker.pop(worker, {}).values():
+            del self.table[identity]

@@ -1,0 +1,225 @@
+"""Which queued task goes to which worker, and when.
+
+Tasks of one shape (resources, environment) share a queue. A worker that holds a shape's
+resources keeps them from task to task; behind its running task it may have others waiting
+(prefetched), as much as `prefetch_seconds` of measured work, so that it never starves while
+the driver is busy. What a blocked worker waits for goes first: a hundred nested tasks then
+need a few workers, not a hundred.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from raynb.base.rows import PENDING_NODE_ASSIGNMENT, RUNNING, SUBMITTED_TO_WORKER
+from raynb.base.spec import TaskOptions
+from raynb.core import commands as c
+from raynb.core.records import Task, Worker
+from raynb.core.resources import Amounts
+
+if TYPE_CHECKING:
+    from raynb.core.machine import Machine
+
+PREFETCH_MOST = 500  # tasks a worker may have waiting, however short they are
+UNKNOWN = 1e9  # estimated seconds of a function that has not run yet
+
+
+@dataclass(slots=True, eq=False)
+class Shape:
+    key: int
+    need: Amounts
+    env: tuple[tuple[str, Any], ...]
+    prefetch: bool
+    queue: deque[Task] = field(default_factory=deque)
+    leased: list[Worker] = field(default_factory=list)
+    warned: bool = False
+
+
+class Scheduler:
+    def __init__(self, machine: Machine, prefetch_seconds: float) -> None:
+        self.m = machine
+        self.prefetch_seconds = prefetch_seconds
+        self.shapes: dict[int, Shape] = {}
+        self._by_signature: dict[tuple[Any, ...], int] = {}
+        self.estimates: dict[str, float] = {}
+        self.load: dict[int, float] = {}  # worker → estimated seconds of what it has
+        self.cost: dict[int, float] = {}  # task → what it added to its worker's load
+        self.waiting: dict[int, None] = {}  # keys of shapes with a queue, round robin
+        self.urgent: deque[Task] = deque()
+
+    def shape_of(self, options: TaskOptions) -> Shape:
+        if not options.key:
+            signature = (options.resources, options.runtime_env, options.max_calls > 0, options.bundle)
+            key = self._by_signature.get(signature)
+            if key is None:
+                key = self._by_signature[signature] = len(self._by_signature) + 1
+                self.shapes[key] = Shape(key, options.resources, options.runtime_env, not options.max_calls)
+            options.key = key
+        return self.shapes[options.key]
+
+    # -- queueing ------------------------------------------------------------------------------
+    def enqueue(self, task: Task, front: bool = False) -> None:
+        """The task's arguments are there: place it now or queue it."""
+        shape = self.shape_of(task.spec.options)
+        queue = shape.queue
+        if not queue and not self.urgent and self._place(shape, task):
+            return
+        if front:
+            queue.appendleft(task)
+        else:
+            queue.append(task)
+        self.waiting[shape.key] = None
+        if shape.leased and shape.prefetch and not front:
+            worker = min(shape.leased, key=lambda w: self.load[w.id])
+            self.fill(worker, shape)
+        if queue:
+            self._want(shape)
+
+    def make_urgent(self, object_ids: list[int]) -> None:
+        for object_id in object_ids:
+            task = self.m.tasks.of_object(object_id)
+            if task is not None and task.state == PENDING_NODE_ASSIGNMENT and not task.spec.actor:
+                self.urgent.append(task)
+
+    def pump(self) -> None:
+        """Places whatever can be placed now."""
+        urgent = self.urgent
+        while urgent:
+            task = urgent[0]
+            if task.state != PENDING_NODE_ASSIGNMENT:
+                urgent.popleft()
+                continue
+            shape = self.shape_of(task.spec.options)
+            if not self._place(shape, task):
+                self._want(shape, 1)
+                break
+            urgent.popleft()
+        for key in list(self.waiting):
+            self._pump_shape(self.shapes[key])
+
+    def _pump_shape(self, shape: Shape) -> None:
+        queue = shape.queue
+        while queue:
+            task = queue[0]
+            if task.state != PENDING_NODE_ASSIGNMENT:  # cancelled, or placed as urgent
+                queue.popleft()
+                continue
+            if not self._place(shape, task):
+                break
+            queue.popleft()
+        if queue:
+            self._want(shape)
+            del self.waiting[shape.key]  # to the end: shapes take turns
+            self.waiting[shape.key] = None
+        else:
+            self.waiting.pop(shape.key, None)
+
+    def _place(self, shape: Shape, task: Task) -> bool:
+        if task.not_before > self.m.now:
+            self.m.timer(task.not_before, "queue", task.spec.task_id)
+            return False
+        if not self.m.resources.fits(shape.need):
+            return False
+        worker = self.m.pool.take_idle(shape.env)
+        if worker is None:
+            return False
+        if task.spec.creates_actor:
+            self.m.actors.placed(task, worker)
+        else:
+            self._lease(worker, shape)
+            self.send(worker, task)
+        return True
+
+    def _want(self, shape: Shape, most: int | None = None) -> None:
+        """There is work that no idle worker can take: start workers if resources allow."""
+        m = self.m
+        slots = m.resources.slots(shape.need)
+        if slots <= 0:
+            if not shape.warned and not m.resources.feasible(shape.need):
+                shape.warned = True
+                m.warn_infeasible(shape.queue[0] if shape.queue else self.urgent[0], shape.need)
+            return
+        m.pool.want(shape.env, min(slots, most if most is not None else len(shape.queue)))
+
+    # -- leases --------------------------------------------------------------------------------
+    def _lease(self, worker: Worker, shape: Shape) -> None:
+        self.m.pool.busy(worker, shape.key)
+        shape.leased.append(worker)
+        self.load[worker.id] = 0.0
+
+    def end_lease(self, worker: Worker) -> None:
+        if worker.key:
+            self.shapes[worker.key].leased.remove(worker)
+            worker.key = 0
+            self.load.pop(worker.id, None)
+
+    def send(self, worker: Worker, task: Task) -> None:
+        """Sends a task to a worker: it runs at once, or waits behind the ones there."""
+        m = self.m
+        task.worker = worker.id
+        options = task.spec.options
+        cost = self.estimates.get(options.function, UNKNOWN)
+        self.cost[task.spec.task_id] = cost
+        self.load[worker.id] += cost
+        queue = worker.queue
+        if queue:
+            m.tasks.move(task, SUBMITTED_TO_WORKER)
+        else:
+            self.start(task)
+        queue.append(task)
+        m.tasks.lend_arguments(task, worker.id)
+        m.out.append(c.Run(worker.id, task))
+
+    def start(self, task: Task) -> None:
+        """The task is its worker's first now: it takes the resources."""
+        m = self.m
+        options = task.spec.options
+        task.started = m.now
+        task.took = need = options.resources
+        m.resources.take(need)
+        m.tasks.move(task, RUNNING)
+        if options.timeout is not None:
+            m.timer(m.now + options.timeout, "timeout", task.spec.task_id)
+
+    def left(self, worker: Worker, task: Task) -> None:
+        """The task is no longer at the worker (done, or handed back)."""
+        cost = self.cost.pop(task.spec.task_id, 0.0)
+        load = self.load
+        if worker.id in load:
+            load[worker.id] -= cost
+            if load[worker.id] < 0 or not worker.queue:
+                load[worker.id] = 0.0
+
+    def measured(self, function: str, seconds: float) -> None:
+        old = self.estimates.get(function)
+        if old is None:
+            self.estimates[function] = seconds
+        else:  # quick to believe that it is slow, slow to believe that it is quick
+            self.estimates[function] = seconds if seconds > 4 * old else old + 0.2 * (seconds - old)
+
+    def fill(self, worker: Worker, shape: Shape) -> None:
+        """Prefetches for a worker from its shape's queue."""
+        if not shape.prefetch or worker.retiring or worker.blocked:
+            return
+        queue = shape.queue
+        load = self.load
+        seconds = self.prefetch_seconds
+        fair = len(queue) // max(1, len(shape.leased)) + 1  # leave the others their share
+        most = min(PREFETCH_MOST, fair)
+        sent = 0
+        while queue and load[worker.id] < seconds and sent < most and len(worker.queue) < PREFETCH_MOST:
+            task = queue[0]
+            if task.state != PENDING_NODE_ASSIGNMENT:
+                queue.popleft()
+                continue
+            if task.not_before > self.m.now:
+                break
+            if self.estimates.get(task.spec.options.function, UNKNOWN) > seconds and worker.queue:
+                break
+            queue.popleft()
+            self.send(worker, task)
+            sent += 1
+        if not queue:
+            self.waiting.pop(shape.key, None)

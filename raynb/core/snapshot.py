@@ -1,0 +1,118 @@
+"""The picture that views see: rows made from the tables, whole or only what changed."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from raynb.base.ids import task_of
+from raynb.base.rows import (
+    ACTOR_CREATION_TASK, ACTOR_TASK, LOST, MEMORY, NORMAL_TASK, PENDING, SHARED, SPILLED, ActorRow,
+    ObjectRow, Snapshot, StoreRow, TaskRow, WorkerRow,
+)  # fmt: skip
+from raynb.core.records import Actor, Obj, Task, Worker
+from raynb.core.resources import to_floats
+from raynb.core.tables import O_LOST, O_PENDING
+
+if TYPE_CHECKING:
+    from raynb.core.machine import Machine
+
+
+def task_row(m: Machine, task: Task) -> TaskRow:
+    spec = task.spec
+    worker = m.pool.table.get(task.worker)
+    kind = ACTOR_CREATION_TASK if spec.creates_actor else ACTOR_TASK if spec.actor else NORMAL_TASK
+    return TaskRow(
+        spec.task_id, spec.options.name, kind, task.state, task.worker, worker.pid if worker else 0,
+        spec.attempt, spec.scope, spec.actor or (spec.task_id if spec.creates_actor else 0), spec.parent,
+        task.submitted, task.started, task.fetched, task.ran, task.ended, task.error[0], task.error[1],
+        task.size, to_floats(spec.options.resources),
+    )  # fmt: skip
+
+
+def actor_row(m: Machine, actor: Actor) -> ActorRow:
+    spec = actor.spec
+    worker = m.pool.table.get(actor.worker)
+    cause = " ".join(str(part) for part in (actor.cause[2] if actor.cause else ()) if isinstance(part, str))
+    return ActorRow(
+        spec.actor_id, spec.class_name, spec.name, spec.namespace, actor.state, actor.worker, actor.pid,
+        actor.pending, actor.restarts, spec.max_restarts, worker.rss if worker else 0, cause,
+        actor.scope, spec.lifetime == "detached",
+    )  # fmt: skip
+
+
+def object_row(m: Machine, obj: Obj) -> ObjectRow:
+    value = obj.value
+    if obj.state == O_PENDING:
+        where = PENDING
+    elif obj.state == O_LOST:
+        where = LOST
+    elif type(value) is tuple and value[0] == "shm":
+        where = SHARED
+    elif type(value) is tuple and value[0] == "file":
+        where = SPILLED
+    else:
+        where = MEMORY
+    return ObjectRow(
+        obj.id, obj.size, where, task_of(obj.id), obj.scope, obj.refs, tuple(obj.lends or ()), obj.args,
+        obj.containers, obj.views, obj.error,
+    )  # fmt: skip
+
+
+def worker_row(m: Machine, worker: Worker) -> WorkerRow:
+    task = worker.queue[0].spec.task_id if worker.queue else 0
+    return WorkerRow(
+        worker.id, worker.pid, worker.state, task, worker.actor, worker.rss, worker.cpu, worker.started,
+        worker.finished, worker.exit,
+    )  # fmt: skip
+
+
+def store_row(m: Machine, limit: int) -> StoreRow:
+    objects = m.objects
+    return StoreRow(
+        limit=limit, used=objects.shared_bytes, spilled=objects.spilled_bytes, inline=objects.inline_bytes,
+        objects=len(objects.table),
+    )  # fmt: skip
+
+
+def picture(m: Machine, now: float, wall: float, since: int, limit: int) -> Snapshot:
+    """Returns what changed after version ``since``; everything when that is too long ago or -1."""
+    changed = m.history.changed_since(since) if since >= 0 else None
+    shot = Snapshot(m.history.version, now, wall, since if changed is not None else -1)
+    shot.store = store_row(m, limit)
+    shot.total = to_floats(m.resources.total)
+    shot.available = to_floats(m.resources.available)
+    shot.groups = {name: {s: n for s, n in counts.items() if n} for name, counts in m.history.groups.items()}
+    if changed is None:
+        shot.tasks = [task_row(m, t) for t in m.history.finished]
+        shot.tasks += [task_row(m, t) for t in m.tasks.table.values()]
+        shot.actors = [actor_row(m, a) for a in m.actors.table.values()]
+        shot.objects = [object_row(m, o) for o in m.objects.table.values() if not o.actor]
+        shot.workers = [worker_row(m, w) for w in m.pool.table.values()]
+        return shot
+    _changes(m, shot, changed, since)
+    return shot
+
+
+def _changes(m: Machine, shot: Snapshot, changed: dict[str, set[int]], since: int) -> None:
+    wanted = changed.get("task", set())
+    ended = {t.spec.task_id: t for t in reversed(m.history.finished) if t.spec.task_id in wanted} \
+        if wanted else {}  # fmt: skip
+    for identity in wanted:
+        task = m.tasks.table.get(identity) or ended.get(identity)
+        if task is not None:
+            shot.tasks.append(task_row(m, task))
+    shot.actors = [actor_row(m, m.actors.table[i]) for i in changed.get("actor", ()) if i in m.actors.table]
+    gone = []
+    for identity in changed.get("object", ()):
+        obj = m.objects.table.get(identity)
+        if obj is None:
+            gone.append(identity)
+        elif not obj.actor:
+            shot.objects.append(object_row(m, obj))
+    # workers change all the time (memory, task), and they are few
+    shot.workers = [worker_row(m, w) for w in m.pool.table.values()]
+    shot.gone = {
+        "objects": gone,
+        "tasks": m.history.dropped_since(since),
+        "workers": [i for i in changed.get("worker", ()) if i not in m.pool.table],
+    }

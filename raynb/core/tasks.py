@@ -1,0 +1,421 @@
+"""Tasks: from submission to a value, an error or a cancellation, however their workers died."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from raynb.base.ids import object_id, task_of
+from raynb.base.rows import (
+    CANCELLED, FAILED, FINISHED, PENDING_ARGS_AVAIL, PENDING_NODE_ASSIGNMENT, RUNNING,
+    SUBMITTED_TO_WORKER, TASK_ENDED,
+)  # fmt: skip
+from raynb.base.spec import STREAMING, TaskSpec, Value
+from raynb.core import commands as c
+from raynb.core.events import TaskFinished, WorkerDied
+from raynb.core.objects import is_stored
+from raynb.core.records import Obj, Task, Worker
+from raynb.core.tables import O_PENDING, O_READY, TASK
+
+if TYPE_CHECKING:
+    from raynb.core.machine import Machine
+
+BACKOFF_FIRST = 0.05  # seconds before the retry after a second crash, doubled each time
+BACKOFF_MOST = 10.0
+
+
+class Tasks:
+    def __init__(self, machine: Machine) -> None:
+        self.m = machine
+        self.table: dict[int, Task] = {}  # unfinished
+        self.children: dict[int, set[int]] = {}  # parent → unfinished children
+        self.lineage: dict[int, Task] = {}  # finished tasks that could make lost objects again
+        self.scopes: dict[int, dict[str, int]] = {}  # cell → ended tasks by state
+        self.open_in: dict[int, set[int]] = {}  # cell → unfinished tasks
+
+    def of_object(self, identity: int) -> Task | None:
+        return self.table.get(task_of(identity))
+
+    def move(self, task: Task, state: str) -> None:
+        old = task.state
+        if state not in TASK[old]:
+            self.m.impossible("task", task.spec.task_id, old, state)
+        task.state = state
+        history = self.m.history
+        history.note(self.m.now, "task", task.spec.task_id, state)
+        history.count(task.spec.options.name, old, state)
+
+    # -- submission ----------------------------------------------------------------------------
+    def submitted(self, spec: TaskSpec) -> Task:
+        m = self.m
+        task = Task(spec)
+        options = spec.options
+        task.submitted = m.now
+        task.retries = options.max_retries
+        task_id = spec.task_id
+        self.table[task_id] = task
+        m.history.count(options.name, "", PENDING_ARGS_AVAIL)
+        m.history.note(m.now, "task", task_id, "submitted")
+        if spec.parent:
+            self.children.setdefault(spec.parent, set()).add(task_id)
+        if spec.scope:
+            self.open_in.setdefault(spec.scope, set()).add(task_id)
+        objects = m.objects
+        for index in range(1, spec.returns + 1):
+            objects.new(object_id(task_id, index), spec.caller, spec.scope)
+            if spec.caller:
+                m.workers_lent.setdefault(spec.caller, set()).add(object_id(task_id, index))
+        if options.num_returns == STREAMING:
+            m.streams.open(task)
+        if spec.contained:
+            for inner in spec.contained:
+                objects.table[inner].args += 1
+        if spec.deps:
+            self._await_arguments(task)
+        return task
+
+    def _await_arguments(self, task: Task) -> None:
+        table = self.m.objects.table
+        for dep in task.spec.deps:
+            obj = table[dep]
+            obj.args += 1
+            if obj.state != O_READY:
+                task.waiting += 1
+                if obj.waiters is None:
+                    obj.waiters = [task.spec.task_id]
+                else:
+                    obj.waiters.append(task.spec.task_id)
+
+    def admit(self, task: Task) -> None:
+        """Queues the task if its arguments are there; fails it if one of them is an error."""
+        if task.waiting:
+            return
+        for dep in task.spec.deps:
+            obj = self.m.objects.table[dep]
+            if obj.error:
+                self.fail(task, obj.value)
+                return
+        self.move(task, PENDING_NODE_ASSIGNMENT)
+        if task.spec.actor:
+            self.m.actors.enqueue(task)
+        else:
+            self.m.scheduler.enqueue(task)
+
+    def argument_ready(self, obj: Obj, waiters: list[int]) -> None:
+        for task_id in waiters:
+            task = self.table.get(task_id)
+            if task is None:
+                continue
+            task.waiting -= 1
+            if obj.error and task.state == PENDING_ARGS_AVAIL:
+                self.fail(task, obj.value)
+            elif not task.waiting and task.state == PENDING_ARGS_AVAIL:
+                if task.spec.actor:
+                    self.m.actors.arguments_ready(task)
+                else:
+                    self.admit(task)
+
+    def lend_arguments(self, task: Task, worker: int) -> None:
+        objects = self.m.objects
+        spec = task.spec
+        for dep in spec.deps:
+            obj = objects.table[dep]
+            obj.used = self.m.now
+            if type(obj.value) is tuple:
+                objects.lend(dep, worker)
+            for inner in obj.contained:
+                objects.lend(inner, worker)
+        for inner in spec.contained:
+            objects.lend(inner, worker)
+
+    # -- the end -------------------------------------------------------------------------------
+    def finished(self, event: TaskFinished) -> None:
+        m = self.m
+        task = self.table.get(event.task)
+        worker = m.pool.table.get(event.worker)
+        if task is None or worker is None or task.worker != event.worker:
+            self._stale(event)
+            return
+        times = event.times
+        if times[2]:
+            task.started, task.fetched, task.ran = times
+            if not task.spec.actor:
+                m.scheduler.measured(task.spec.options.function, times[2] - times[0])
+        if worker.actor:
+            m.actors.call_done(task)
+        else:
+            m.pool.task_done(worker, task)
+        if event.exits and not worker.actor:
+            worker.retiring = True
+        if event.failed and task.cancelled and not event.cancelled and task.spec.options.timeout is None:
+            event.retryable = False
+        if event.failed and event.retryable and task.retries and not task.cancelled:
+            self.retry(task, event.error[1])
+        else:
+            self._store_results(task, event)
+        if worker.actor:
+            if event.task == worker.actor:
+                m.actors.created(task, event)
+            elif event.exits:
+                m.actors.exiting(worker.actor)
+            m.actors.send_more(worker.actor)
+        else:
+            m.pool.refill(event.worker)
+
+    def _store_results(self, task: Task, event: TaskFinished) -> None:
+        if event.failed:
+            value = event.values[0][0]
+            if task.cancelled and event.cancelled:
+                value = self.cancelled_value(task)
+            task.error = event.error
+            self.fail(task, value, CANCELLED if event.cancelled else FAILED, event.values[0][2])
+            return
+        objects = self.m.objects
+        task_id = task.spec.task_id
+        stored = False
+        size = 0
+        self.move(task, FINISHED)
+        for index, (value, nbytes, contained) in enumerate(event.values, 1):
+            obj = objects.table.get(object_id(task_id, index))
+            size += nbytes
+            if obj is None:
+                if is_stored(value):
+                    self.m.out.append(c.Free(value, object_id(task_id, index)))
+                continue
+            objects.set_value(obj, value, nbytes, contained)
+            stored = stored or is_stored(value)
+        task.size += size
+        if task.spec.options.num_returns == STREAMING:
+            self.m.streams.ended(task, None)
+        if task.spec.creates_actor:
+            self.lineage[task_id] = task  # a restart needs the constructor's arguments
+        elif stored and task.spec.options.max_retries and not task.spec.actor:
+            if any(object_id(task_id, i) in objects.table for i in range(1, task.spec.returns + 1)):
+                self.lineage[task_id] = task
+        self._end(task)
+
+    def _stale(self, event: TaskFinished) -> None:
+        """A result nobody waits for (the task was failed meanwhile): only its bytes matter."""
+        for index, (value, _, _) in enumerate(event.values, 1):
+            if is_stored(value):
+                self.m.out.append(c.Free(value, object_id(event.task, index)))
+
+    def fail(self, task: Task, value: Value | None, state: str = FAILED,
+             contained: tuple[int, ...] = ()) -> None:  # fmt: skip
+        """Ends the task: all its returns get the error."""
+        assert value is not None
+        m = self.m
+        if not task.error[0] and type(value) is tuple:
+            task.error = m.describe_error(value)
+        self.move(task, state)
+        task_id = task.spec.task_id
+        if task.spec.options.num_returns == STREAMING:
+            m.streams.ended(task, value)
+        for index in range(1, task.spec.returns + 1):
+            obj = m.objects.table.get(object_id(task_id, index))
+            if obj is not None and obj.state != O_READY:
+                m.objects.set_value(obj, value, len(value[1]) if value[0] == "exc" else 0, contained)
+        self._end(task)
+        if task.spec.creates_actor:
+            m.actors.creation_failed(task, value)
+
+    def _end(self, task: Task) -> None:
+        m = self.m
+        spec = task.spec
+        task_id = spec.task_id
+        task.ended = m.now
+        del self.table[task_id]
+        if spec.scope:
+            open_ones = self.open_in.get(spec.scope)
+            if open_ones is not None:
+                open_ones.discard(task_id)
+                if not open_ones:
+                    del self.open_in[spec.scope]
+            counts = self.scopes.setdefault(spec.scope, {})
+            counts[task.state] = counts.get(task.state, 0) + 1
+        if spec.parent:
+            siblings = self.children.get(spec.parent)
+            if siblings is not None:
+                siblings.discard(task_id)
+                if not siblings:
+                    del self.children[spec.parent]
+        if task_id in self.lineage:
+            pass  # its arguments stay pinned: they are needed to make its objects again
+        else:
+            self._unpin(task)
+        m.history.keep(task)
+        if spec.actor:
+            m.actors.call_ended(task)
+        elif spec.creates_actor:
+            m.actors.check_ending(task_id)
+
+    def _unpin(self, task: Task) -> None:
+        objects = self.m.objects
+        if task.spec.deps:
+            objects.unpin(task.spec.deps, "args")
+        if task.spec.contained:
+            objects.unpin(task.spec.contained, "args")
+        if is_stored(task.spec.args):
+            self.m.out.append(c.Free(task.spec.args, 0))
+        task.spec.args = b""
+
+    # -- retries -------------------------------------------------------------------------------
+    def revive(self, creation: Task) -> None:
+        """An actor's creation task runs again for a restart."""
+        creation.spec.attempt += 1
+        self.table[creation.spec.task_id] = creation
+        self.move(creation, PENDING_NODE_ASSIGNMENT)
+
+    def release_creation(self, creation: Task) -> None:
+        """The actor will not be made again: its constructor's arguments may go."""
+        if creation.spec.task_id in self.lineage:
+            del self.lineage[creation.spec.task_id]
+            self._unpin(creation)
+
+    def retry(self, task: Task, why: str) -> None:
+        if task.retries > 0:
+            task.retries -= 1
+        task.spec.attempt += 1
+        self.m.history.note(self.m.now, "task", task.spec.task_id, f"retry {task.spec.attempt}: {why[:200]}")
+        self.requeue(task)
+
+    def requeue(self, task: Task, front: bool = False) -> None:
+        """Queues a task again: a retry, or one that was handed back unstarted."""
+        if task.cancelled:
+            self.end_cancelled(task)
+            return
+        task.worker = 0
+        self.move(task, PENDING_NODE_ASSIGNMENT)
+        if task.spec.actor:
+            self.m.actors.enqueue(task)
+        else:
+            self.m.scheduler.enqueue(task, front)
+
+    def crashed(self, task: Task, worker: Worker, event: WorkerDied) -> None:
+        """Its worker died under it: retry it, or fail it with what happened."""
+        m = self.m
+        name = task.spec.options.name
+        if task.cancelled and (worker.doom is None or worker.doom[0] == "TaskCancelledError"):
+            self.end_cancelled(task)
+            return
+        kind, text = worker.doom or ("OutOfMemoryError" if event.oom else "WorkerCrashedError", "")
+        if kind == "TaskTimeoutError" or not task.retries:
+            text = text or (
+                f"The worker (pid {worker.pid}) running {name} died unexpectedly: {event.reason}. "
+                f"It was attempt {task.spec.attempt + 1}."
+            )
+            self.fail(task, ("err", kind, (text,)))
+            return
+        task.deaths += 1
+        if task.deaths > 1:
+            task.not_before = m.now + min(BACKOFF_MOST, BACKOFF_FIRST * 2 ** (task.deaths - 2))
+            if task.deaths % 10 == 0:
+                m.out.append(c.Warn(
+                    f"{name} has crashed its worker {task.deaths} times ({event.reason}); "
+                    "it is retried because of max_retries.", task.spec.scope))  # fmt: skip
+        self.retry(task, event.reason)
+
+    def fail_queued(self, value: Value) -> None:
+        """Nothing can run any more: everything that waits for a worker gets the reason."""
+        for task in list(self.table.values()):
+            if task.state == PENDING_NODE_ASSIGNMENT and not task.spec.actor:
+                self.fail(task, value)
+
+    # -- cancelling ----------------------------------------------------------------------------
+    def cancelled_value(self, task: Task) -> Value:
+        return ("err", "TaskCancelledError", (self.m.hex_task(task.spec.task_id),))
+
+    def end_cancelled(self, task: Task) -> None:
+        self.fail(task, self.cancelled_value(task), CANCELLED)
+
+    def cancel(self, task_id: int, force: bool, recursive: bool) -> bool:
+        """Cancels one task; returns whether it was unfinished."""
+        task = self.table.get(task_id)
+        if recursive:
+            for child in list(self.children.get(task_id, ())):
+                self.cancel(child, force, True)
+        if task is None or task.state in TASK_ENDED or task.spec.creates_actor:
+            return False
+        m = self.m
+        m.history.note(m.now, "task", task_id, "cancel asked")
+        task.cancelled = True
+        if task.state in (PENDING_ARGS_AVAIL, PENDING_NODE_ASSIGNMENT):
+            if task.spec.actor:
+                m.actors.drop_queued(task)
+            self.end_cancelled(task)
+        elif task.spec.actor:
+            m.out.append(c.Interrupt(task.worker, task_id))
+            m.actors.cancel_sent(task)
+        elif force and task.state == RUNNING:
+            self.doom(task.worker, "TaskCancelledError", "")
+        else:
+            m.out.append(c.Interrupt(task.worker, task_id))
+            if task.state == RUNNING or task.state == SUBMITTED_TO_WORKER:
+                m.timer(m.now + m.cancel_grace, "grace", task_id)
+        return True
+
+    def cancel_scope(self, scope: int) -> tuple[int, int]:
+        """Cancels the unfinished tasks of a cell; returns (cancelled, already ended)."""
+        ended = sum(self.scopes.get(scope, {}).values())
+        count = 0
+        for task_id in sorted(self.open_in.get(scope, ()), reverse=True):
+            task = self.table.get(task_id)
+            if task is not None and not task.spec.parent:
+                count += self.cancel(task_id, False, True)
+        return count, ended
+
+    def doom(self, worker_id: int, kind: str, text: str) -> None:
+        """Kills a worker for the sake of its running task."""
+        worker = self.m.pool.table.get(worker_id)
+        if worker is not None and worker.doom is None:
+            worker.doom = (kind, text)
+            self.m.out.append(c.KillWorker(worker_id))
+
+    def timer(self, what: str, task_id: int) -> None:
+        task = self.table.get(task_id)
+        if task is None:
+            return
+        if what == "queue":
+            self.m.scheduler.pump()
+        elif what == "grace" and task.cancelled and task.worker and task.state == RUNNING:
+            self.doom(task.worker, "TaskCancelledError", "")
+        elif what == "timeout" and task.state == RUNNING:
+            seconds = task.spec.options.timeout
+            self.doom(task.worker, "TaskTimeoutError",
+                      f"{task.spec.options.name} did not finish within its timeout of {seconds} s.")  # fmt: skip
+
+    # -- lineage -------------------------------------------------------------------------------
+    def forget(self, task_id: int, identity: int) -> None:
+        """One object of the task is freed: when it was the last, so is its lineage."""
+        task = self.lineage.get(task_id)
+        if task is None or task_id in self.table or task.spec.creates_actor:
+            return
+        table = self.m.objects.table
+        if not any(object_id(task_id, i) in table for i in range(1, task.spec.returns + 1)):
+            del self.lineage[task_id]
+            self._unpin(task)
+
+    def reconstruct(self, obj: Obj) -> bool:
+        """Runs the task of a lost object again; False when its lineage or retries are used up."""
+        task_id = task_of(obj.id)
+        if task_id in self.table:
+            return True  # it is running again for another of its objects
+        task = self.lineage.pop(task_id, None)
+        if task is None or not task.retries:
+            if task is not None:
+                self._unpin(task)
+            return False
+        if task.retries > 0:
+            task.retries -= 1
+        task.spec.attempt += 1
+        self.table[task_id] = task
+        try_again = [d for d in task.spec.deps if self.m.objects.table[d].state != O_READY]
+        task.worker = 0
+        task.waiting = 0
+        self.move(task, PENDING_ARGS_AVAIL)
+        self.m.objects.move(obj, O_PENDING)
+        for dep in try_again:
+            lost = self.m.objects.table[dep]
+            task.waiting += 1
+            lost.waiters = [*(lost.waiters or ()), task_id]
+        self.admit(task)
+        return True
