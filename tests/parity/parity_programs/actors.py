@@ -1,0 +1,549 @@
+"""Actors: state, order, names, handles, options."""
+
+from __future__ import annotations
+
+import gc
+import os
+from typing import Any
+
+from parity_programs import program
+from parity_programs._tools import Gate, alive, error, family, kind, says, sub, until
+
+
+def counter(ray: Any) -> Any:
+    """Returns an actor class that counts."""
+
+    @ray.remote
+    class Counter:
+        def __init__(self, start: int = 0) -> None:
+            self.n = start
+
+        def add(self, by: int = 1) -> int:
+            self.n += by
+            return self.n
+
+        def pid(self) -> int:
+            return os.getpid()
+
+    return Counter
+
+
+@program
+def an_actor_keeps_its_state(ray: Any) -> Any:
+    actor = counter(ray).remote(10)
+    return ray.get([actor.add.remote(), actor.add.remote(5), actor.add.remote(by=2)])
+
+
+@program
+def calls_of_one_caller_run_in_order(ray: Any) -> Any:
+    @ray.remote
+    class Log:
+        def __init__(self) -> None:
+            self.seen: list = []
+
+        def note(self, i: int) -> None:
+            self.seen.append(i)
+
+        def all(self) -> list:
+            return self.seen
+
+    log = Log.remote()
+    for i in range(100):
+        log.note.remote(i)
+    return ray.get(log.all.remote()) == list(range(100))
+
+
+@program
+def an_earlier_call_that_waits_for_its_argument_goes_first(ray: Any) -> Any:
+    gate = Gate()
+
+    @ray.remote
+    def late() -> str:
+        gate.wait()
+        return "late"
+
+    @ray.remote
+    class Log:
+        def __init__(self) -> None:
+            self.seen: list = []
+
+        def note(self, x: str) -> None:
+            self.seen.append(x)
+
+        def all(self) -> list:
+            return self.seen
+
+    log = Log.remote()
+    log.note.remote(late.remote())
+    second = log.note.remote("second")
+    early = len(ray.wait([second], timeout=0.5)[0])
+    gate.open()
+    return [early, ray.get(log.all.remote())]
+
+
+@program
+def an_actor_class_is_not_called_directly(ray: Any) -> Any:
+    caught = error(counter(ray))
+    return [type(caught).__name__, says(caught, "cannot be instantiated directly", ".remote()")]
+
+
+@program
+def a_method_is_not_called_directly(ray: Any) -> Any:
+    actor = counter(ray).remote()
+    caught = error(lambda: actor.add())
+    return [type(caught).__name__, says(caught, "cannot be called directly", ".remote()")]
+
+
+@program
+def a_method_that_does_not_exist(ray: Any) -> Any:
+    actor = counter(ray).remote()
+    return [kind(lambda: actor.nothing), hasattr(actor, "add"), hasattr(actor, "nothing")]
+
+
+@program
+def attributes_of_the_instance_are_not_on_the_handle(ray: Any) -> Any:
+    actor = counter(ray).remote(3)
+    return kind(lambda: actor.n)
+
+
+@program
+def constructor_arguments_that_do_not_bind(ray: Any) -> Any:
+    cls = counter(ray)
+    return [kind(cls.remote, 1, 2), kind(cls.remote, stop=1)]
+
+
+@program
+def method_arguments_that_do_not_bind(ray: Any) -> Any:
+    actor = counter(ray).remote()
+    caught = error(actor.add.remote, 1, 2)
+    return [type(caught).__name__, says(caught, "too many positional arguments")]
+
+
+@program
+def methods_with_several_returns(ray: Any) -> Any:
+    @ray.remote
+    class Pair:
+        @ray.method(num_returns=2)
+        def two(self) -> tuple:
+            return 1, 2
+
+        def three(self) -> tuple:
+            return 1, 2, 3
+
+    pair = Pair.remote()
+    return [ray.get(pair.two.remote()), ray.get(pair.three.options(num_returns=3).remote())]
+
+
+@program
+def method_decorator_arguments(ray: Any) -> Any:
+    return [kind(lambda: ray.method(colour="red")), kind(lambda: ray.method())]
+
+
+@program
+def inheritance(ray: Any) -> Any:
+    class Base:
+        def __init__(self, x: int) -> None:
+            self.x = x
+
+        def value(self) -> int:
+            return self.x
+
+        def name(self) -> str:
+            return "base"
+
+    @ray.remote
+    class Child(Base):
+        def __init__(self, x: int) -> None:
+            super().__init__(x + 1)
+
+        def name(self) -> str:
+            return "child of " + super().name()
+
+    child = Child.remote(1)
+    return ray.get([child.value.remote(), child.name.remote()])
+
+
+@program
+def inheriting_from_an_actor_class_is_refused(ray: Any) -> Any:
+    cls = counter(ray)
+
+    def inherit() -> None:
+        class Child(cls):  # type: ignore[misc, valid-type]
+            pass
+
+    caught = error(inherit)
+    return [type(caught).__name__, says(caught, "inherit")]
+
+
+@program
+def static_and_class_methods(ray: Any) -> Any:
+    @ray.remote
+    class Tools:
+        scale = 3
+
+        @staticmethod
+        def double(x: int) -> int:
+            return 2 * x
+
+        @classmethod
+        def scaled(cls, x: int) -> int:
+            return cls.scale * x
+
+    tools = Tools.remote()
+    return ray.get([tools.double.remote(4), tools.scaled.remote(4)])
+
+
+@program
+def a_class_without_a_constructor(ray: Any) -> Any:
+    @ray.remote
+    class Plain:
+        def hello(self) -> str:
+            return "hello"
+
+    return ray.get(Plain.remote().hello.remote())
+
+
+@program
+def actor_options_override(ray: Any) -> Any:
+    @ray.remote(num_cpus=1)
+    class Where:
+        def resources(self) -> Any:
+            return ray.get_runtime_context().get_assigned_resources()
+
+    actors = [Where.remote(), Where.options(num_cpus=0).remote(), Where.options(resources={"widget": 1}).remote()]
+    return ray.get([actor.resources.remote() for actor in actors])
+
+
+@program
+def bad_actor_options(ray: Any) -> Any:
+    class A:
+        pass
+
+    return {
+        "colour": kind(lambda: ray.remote(colour=1)(A)),
+        "max_restarts": kind(lambda: ray.remote(max_restarts=-2)(A)),
+        "max_concurrency": kind(lambda: ray.remote(max_concurrency=0)(A)),
+        "num_returns": kind(lambda: ray.remote(num_returns=2)(A)),
+        "max_retries": kind(lambda: ray.remote(max_retries=2)(A)),
+        "lifetime": kind(lambda: ray.remote(A).options(lifetime="eternal").remote()),
+        "name": kind(lambda: ray.remote(A).options(name="").remote()),
+        "name type": kind(lambda: ray.remote(A).options(name=5).remote()),
+        "max_task_retries": kind(lambda: ray.remote(max_task_retries=-2)(A)),
+    }
+
+
+@program
+def a_named_actor(ray: Any) -> Any:
+    actor = counter(ray).options(name="tally").remote(5)
+    ray.get(actor.add.remote())
+    found = ray.get_actor("tally")
+    return [ray.get(found.add.remote()), found == actor]
+
+
+@program
+def a_name_can_be_taken_only_once(ray: Any) -> Any:
+    cls = counter(ray)
+    first = cls.options(name="single").remote()
+    ray.get(first.add.remote())
+    caught = error(cls.options(name="single").remote)
+    return [type(caught).__name__, isinstance(caught, ValueError), says(caught, "single", "already")]
+
+
+@program
+def get_if_exists(ray: Any) -> Any:
+    cls = counter(ray).options(name="shared", get_if_exists=True)
+    first, second = cls.remote(1), cls.remote(100)
+    return [ray.get(first.add.remote()), ray.get(second.add.remote())]
+
+
+@program
+def get_if_exists_needs_a_name(ray: Any) -> Any:
+    return kind(lambda: counter(ray).options(get_if_exists=True).remote())
+
+
+@program
+def an_unknown_name(ray: Any) -> Any:
+    caught = error(ray.get_actor, "nobody")
+    return [type(caught).__name__, says(caught, "nobody"), kind(ray.get_actor, "")]
+
+
+@program
+def namespaces_keep_names_apart(ray: Any) -> Any:
+    cls = counter(ray)
+    here = cls.options(name="twin").remote(1)
+    there = cls.options(name="twin", namespace="elsewhere").remote(50)
+    found = ray.get_actor("twin", namespace="elsewhere")
+    return [ray.get([here.add.remote(), found.add.remote(), there.add.remote()])]
+
+
+@program
+def list_named_actors(ray: Any) -> Any:
+    util = sub(ray, "util")
+    cls = counter(ray)
+    kept = [cls.options(name="listed").remote(), cls.options(name="far", namespace="away").remote()]
+    ray.get([actor.add.remote() for actor in kept])
+    everywhere = util.list_named_actors(all_namespaces=True)
+    return [
+        "listed" in util.list_named_actors(),
+        "far" in util.list_named_actors(),
+        {"name": "far", "namespace": "away"} in everywhere,
+    ]
+
+
+@program
+def a_name_is_free_after_kill(ray: Any) -> Any:
+    cls = counter(ray)
+    first = cls.options(name="phoenix").remote()
+    ray.get(first.add.remote())
+    ray.kill(first)
+    gone = until(lambda: kind(ray.get_actor, "phoenix") == "ValueError")
+    second = cls.options(name="phoenix").remote(10)
+    return [gone, ray.get(second.add.remote())]
+
+
+@program
+def handles_travel_into_tasks_and_actors(ray: Any) -> Any:
+    actor = counter(ray).remote()
+
+    @ray.remote
+    def use(handle: Any, by: int) -> int:
+        return ray.get(handle.add.remote(by))
+
+    @ray.remote
+    class Friend:
+        def __init__(self, handle: Any) -> None:
+            self.handle = handle
+
+        def use(self) -> int:
+            return ray.get(self.handle.add.remote(10))
+
+    first = ray.get(use.remote(actor, 1))
+    second = ray.get(Friend.remote(actor).use.remote())
+    third = ray.get(use.remote(ray.put(actor), 100))
+    return [first, second, third]
+
+
+@program
+def a_handle_from_a_task(ray: Any) -> Any:
+    cls = counter(ray)
+
+    @ray.remote
+    def make() -> Any:
+        return cls.remote(41)
+
+    return ray.get(ray.get(make.remote()).add.remote())
+
+
+@program
+def an_actor_hands_out_itself(ray: Any) -> Any:
+    @ray.remote
+    class Self:
+        def me(self) -> Any:
+            return ray.get_runtime_context().current_actor
+
+        def answer(self) -> int:
+            return 42
+
+    actor = Self.remote()
+    return ray.get(ray.get(actor.me.remote()).answer.remote())
+
+
+@program
+def dropping_the_last_handle_ends_the_actor(ray: Any) -> Any:
+    actor = counter(ray).remote()
+    pid = ray.get(actor.pid.remote())
+    before = alive(pid)
+    del actor
+    gc.collect()
+    return [before, until(lambda: not alive(pid))]
+
+
+@program
+def calls_before_the_drop_still_run(ray: Any) -> Any:
+    gate = Gate()
+
+    @ray.remote
+    class Slow:
+        def work(self, i: int) -> int:
+            gate.wait()
+            return i
+
+    slow = Slow.remote()
+    refs = [slow.work.remote(i) for i in range(3)]
+    del slow
+    gc.collect()
+    gate.open()
+    return ray.get(refs)
+
+
+@program
+def a_detached_actor_outlives_its_handle(ray: Any) -> Any:
+    actor = counter(ray).options(name="stays", lifetime="detached").remote(5)
+    ray.get(actor.add.remote())
+    del actor
+    gc.collect()
+    again = ray.get_actor("stays")
+    value = ray.get(again.add.remote())
+    ray.kill(again)
+    return value
+
+
+@program
+def a_kill_fails_later_calls(ray: Any) -> Any:
+    actor = counter(ray).remote()
+    ray.get(actor.add.remote())
+    ray.kill(actor)
+    caught = error(ray.get, actor.add.remote())
+    return family(caught, ray.exceptions.RayActorError, ray.exceptions.ActorDiedError)
+
+
+@program
+def kill_of_what_is_no_handle(ray: Any) -> Any:
+    return [kind(ray.kill, 5), kind(ray.kill, ray.put(1))]
+
+
+@program
+def ready_and_terminate(ray: Any) -> Any:
+    actor = counter(ray).remote()
+    ready = ray.get(actor.__ray_ready__.remote())
+    pid = ray.get(actor.pid.remote())
+    actor.__ray_terminate__.remote()
+    return [ready, until(lambda: not alive(pid))]
+
+
+@program
+def exit_actor_ends_the_process(ray: Any) -> Any:
+    @ray.remote
+    class Leaver:
+        def pid(self) -> int:
+            return os.getpid()
+
+        def leave(self) -> None:
+            sub(ray, "actor").exit_actor()
+
+    actor = Leaver.remote()
+    pid = ray.get(actor.pid.remote())
+    caught = error(ray.get, actor.leave.remote())
+    later = error(ray.get, actor.pid.remote())
+    return [
+        family(caught, ray.exceptions.RayActorError),
+        family(later, ray.exceptions.ActorDiedError),
+        until(lambda: not alive(pid)),
+    ]
+
+
+@program
+def exit_actor_outside_an_actor(ray: Any) -> Any:
+    caught = error(sub(ray, "actor").exit_actor)
+    return type(caught).__name__
+
+
+@program
+def two_callers(ray: Any) -> Any:
+    actor = counter(ray).remote()
+
+    @ray.remote
+    def burst(handle: Any) -> None:
+        ray.get([handle.add.remote() for _ in range(50)])
+
+    ray.get([burst.remote(actor), burst.remote(actor)])
+    return ray.get(actor.add.remote(0))
+
+
+@program
+def max_pending_calls(ray: Any) -> Any:
+    gate = Gate()
+
+    @ray.remote(max_pending_calls=5)
+    class Busy:
+        def hold(self) -> bool:
+            return gate.wait()
+
+    busy = Busy.remote()
+    refs: list = []
+
+    def flood() -> None:
+        for _ in range(50):
+            refs.append(busy.hold.remote())
+
+    caught = error(flood)
+    gate.open()
+    ray.get(refs)
+    return type(caught).__name__
+
+
+@program
+def special_methods_as_remote_calls(ray: Any) -> Any:
+    @ray.remote
+    class Box:
+        def __call__(self, x: int) -> int:
+            return x + 1
+
+        def __len__(self) -> int:
+            return 7
+
+    box = Box.remote()
+    return ray.get([box.__call__.remote(1), box.__len__.remote()])
+
+
+@program
+def a_private_method(ray: Any) -> Any:
+    @ray.remote
+    class Shy:
+        def _quiet(self) -> str:
+            return "heard"
+
+    return ray.get(Shy.remote()._quiet.remote())
+
+
+@program
+def a_handle_has_a_readable_repr(ray: Any) -> Any:
+    text = repr(counter(ray).remote())
+    return [text.startswith("Actor("), "Counter" in text]
+
+
+@program
+def actors_wait_for_cpus(ray: Any) -> Any:
+    cls = counter(ray).options(num_cpus=0, resources={"widget": 2})
+    first = cls.remote()
+    ray.get(first.add.remote())
+    second = cls.remote()
+    waiting = second.add.remote()
+    before = len(ray.wait([waiting], timeout=0.5)[0])
+    ray.kill(first)
+    return [before, ray.get(waiting)]
+
+
+@program
+def a_default_actor_holds_no_cpu(ray: Any) -> Any:
+    cls = counter(ray)
+    actors = [cls.remote() for _ in range(6)]  # more than the CPUs
+    return ray.get([actor.add.remote() for actor in actors])
+
+
+@program
+def refs_in_constructor_arguments(ray: Any) -> Any:
+    return ray.get(counter(ray).remote(ray.put(3)).add.remote())
+
+
+@program
+def a_property(ray: Any) -> Any:
+    @ray.remote
+    class Thing:
+        @property
+        def size(self) -> int:
+            return 3
+
+        def get_size(self) -> int:
+            return self.size
+
+    thing = Thing.remote()
+    return [ray.get(thing.get_size.remote()), kind(lambda: thing.size.remote())]
+
+
+@program
+def the_class_of_a_handle_by_name_has_its_methods(ray: Any) -> Any:
+    actor = counter(ray).options(name="typed").remote()
+    ray.get(actor.add.remote())
+    found = ray.get_actor("typed")
+    return [hasattr(found, "add"), hasattr(found, "missing")]

@@ -1,0 +1,187 @@
+"""Runs parity programs on one engine and writes what each returned, one JSON line a program.
+
+``python runner.py --engine ray|raynb --out FILE [--only PREFIX ...] [--skip KEY ...]``
+
+A program has its own time limit: an alarm raises `ProgramTimeout` in it; if even that is
+swallowed, the process dumps its stacks and ends, and the caller goes on with the next program
+(`run_all`). After a program that timed out the engine is started afresh.
+"""
+
+from __future__ import annotations
+
+import argparse
+import faulthandler
+import gc
+import importlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+import traceback
+from pathlib import Path
+from typing import IO, Any
+
+HERE = Path(__file__).resolve().parent
+if str(HERE) not in sys.path:
+    sys.path.insert(0, str(HERE))
+
+from parity_programs import Program, catalogue  # noqa: E402
+
+#: Seconds after which a program that swallows its alarm ends the whole process.
+LAST_RESORT = 20.0
+
+
+class ProgramTimeout(BaseException):
+    """A program did not return in its time; not an Exception, so programs don't catch it."""
+
+
+def _on_alarm(signum: int, frame: Any) -> None:
+    raise ProgramTimeout
+
+
+class Host:
+    """The running engine, restarted when a program wants other settings or leaves it unsure."""
+
+    def __init__(self, engine: str) -> None:
+        self.ray = importlib.import_module(engine)
+        self.quiet = {"log_to_driver": False}
+        if engine == "ray":
+            self.quiet |= {"include_dashboard": False, "configure_logging": False}
+        self.settings: dict[str, Any] | None = None
+
+    def prepare(self, program: Program) -> None:
+        if program.init is None or self.settings != program.init or not self.ray.is_initialized():
+            self.stop()
+        if program.init is not None and self.settings is None:
+            self.ray.init(**program.init, **self.quiet)
+            self.settings = program.init
+
+    def stop(self) -> None:
+        self.settings = None
+        self.ray.shutdown()
+
+
+def run_one(host: Host, program: Program) -> dict[str, Any]:
+    """Returns what the program gave: ``value``, or ``error`` with the traceback's text."""
+    began = time.monotonic()
+    row: dict[str, Any] = {"key": program.key}
+    signal.signal(signal.SIGALRM, _on_alarm)
+    try:
+        host.prepare(program)
+        faulthandler.dump_traceback_later(program.timeout + LAST_RESORT, exit=True)
+        signal.setitimer(signal.ITIMER_REAL, program.timeout)
+        row["value"] = json.loads(json.dumps(program.body(host.ray)))
+    except ProgramTimeout:
+        row["error"] = f"no answer within {program.timeout} s\n{traceback.format_exc(limit=-6)}"
+    except Exception:
+        row["error"] = traceback.format_exc(limit=-8)
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+    if "error" in row or program.init is None:
+        signal.setitimer(signal.ITIMER_REAL, LAST_RESORT)
+        try:
+            host.stop()
+        except ProgramTimeout:
+            row["error"] = row.get("error", "") + "\nshutdown did not return"
+        finally:
+            signal.setitimer(signal.ITIMER_REAL, 0)
+    faulthandler.cancel_dump_traceback_later()
+    gc.collect()
+    row["seconds"] = round(time.monotonic() - began, 3)
+    return row
+
+
+def select(engine: str, only: list[str], skip: list[str]) -> list[Program]:
+    """Returns the programs whose key starts with one of ``only`` (all if empty), less ``skip``."""
+    chosen = [
+        one
+        for key, one in catalogue().items()
+        if key not in skip
+        and (one.on_ray or engine != "ray")
+        and (not only or any(key.startswith(prefix) for prefix in only))
+    ]
+    # Programs that share settings run together, so that the engine starts seldom.
+    return sorted(chosen, key=lambda one: (one.init is None, json.dumps(one.init, sort_keys=True)))
+
+
+def run_here(engine: str, out: IO[str], only: list[str], skip: list[str]) -> None:
+    host = Host(engine)
+    out.write(json.dumps({"engine": engine, "version": host.ray.__version__}) + "\n")
+    for program in select(engine, only, skip):
+        out.write(json.dumps({"began": program.key}) + "\n")
+        out.flush()
+        out.write(json.dumps(run_one(host, program)) + "\n")
+        out.flush()
+    host.stop()
+
+
+def read(path: Path) -> tuple[str, dict[str, dict[str, Any]], str | None]:
+    """Returns (the engine's version, rows by key, the program that never returned)."""
+    version, rows, unfinished = "", {}, None
+    for line in path.read_text().splitlines():
+        row = json.loads(line)
+        if "version" in row:
+            version = row["version"]
+        elif "began" in row:
+            unfinished = row["began"]
+        else:
+            rows[row["key"]], unfinished = row, None
+    return version, rows, unfinished
+
+
+def run_all(
+    python: str, engine: str, environ: dict[str, str], only: list[str] | None = None, patience: float = 900
+) -> tuple[str, dict[str, dict[str, Any]]]:
+    """Runs the programs in a process of their own and goes on after a crash.
+
+    Args:
+        python: the interpreter of the environment that has the engine.
+        engine: "ray" or "raynb".
+        environ: the environment variables of the process.
+        only: prefixes of program keys; None: all.
+        patience: seconds for the whole run.
+
+    Returns:
+        (the engine's version, rows by key).
+    """
+    done: dict[str, dict[str, Any]] = {}
+    version = ""
+    with tempfile.TemporaryDirectory(prefix="parity-") as folder:
+        environ = {**environ, "PARITY_FOLDER": folder, "RAY_DISABLE_IMPORT_WARNING": "1"}
+        # Workers import the programs' helpers from here.
+        environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(HERE), environ.get("PYTHONPATH")]))
+        while True:
+            out = Path(folder, f"rows-{len(done)}.jsonl")
+            out.touch()
+            command = [python, str(HERE / "runner.py"), "--engine", engine, "--out", str(out)]
+            command += ["--only", *(only or []), "--skip", *done]
+            log = Path(folder, "log")
+            with log.open("wb") as sink:
+                ended = subprocess.run(command, env=environ, stdout=sink, stderr=sink, timeout=patience)
+            version, rows, unfinished = read(out)
+            done |= rows
+            text = log.read_text(errors="replace")[-4000:]
+            if unfinished is not None:
+                done[unfinished] = {"key": unfinished, "error": f"ended the process:\n{text}"}
+            elif ended.returncode:
+                raise RuntimeError(f"the runner for {engine} failed ({ended.returncode}):\n{text}")
+            else:
+                return version, done
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--engine", required=True, choices=["ray", "raynb"])
+    parser.add_argument("--out", required=True, type=Path)
+    parser.add_argument("--only", nargs="*", default=[])
+    parser.add_argument("--skip", nargs="*", default=[])
+    options = parser.parse_args()
+    with options.out.open("w") as out:
+        run_here(options.engine, out, options.only, options.skip)
+
+
+if __name__ == "__main__":
+    main()
