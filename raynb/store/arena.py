@@ -1,0 +1,158 @@
+"""One process's shared memory: `Arena` where it is written, `Window` where others read it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+
+from raynb.store import backing as backings
+from raynb.store.allocator import Allocator, Range
+from raynb.store.memory import PAGE, Borrowed, Mapping, move, round_up
+
+_BIG = 1 << 20  # from here on: populate cold pages first, and copy without the GIL
+_CHUNK = 32 << 20  # a Ctrl-C waits for one of these at most
+_SMALLEST = 64 << 20
+_FIRST_WINDOW = 1 << 30
+
+
+class NoRoom(Exception):
+    """There is no room for ``size`` bytes now. The caller spills something, waits, or gives up."""
+
+    def __init__(self, size: int, why: str = "the object store is full") -> None:
+        super().__init__(size, why)
+        self.size = size
+        self.why = why
+
+    def __str__(self) -> str:
+        return f"no room for {self.size} bytes: {self.why}"
+
+
+class Arena:
+    """The memory that this process allocates in and writes to. Sparse: only touched pages exist.
+
+    Thread contract: `take`, `give` and `trim` under the store's lock; `fill` from any thread, since
+    the range it writes belongs to the caller.
+    """
+
+    __slots__ = ("_backing", "_populates", "_view", "allocator", "fd", "mapping")
+
+    def __init__(self, size: int, backing: backings.Backing) -> None:
+        """Creates it with ``size`` bytes of address space, or less where so much can't be mapped.
+
+        Raises:
+            OSError: not even a small one can be made (limits on descriptors or address space).
+        """
+        self._backing = backing
+        self._populates = True
+        size = max(round_up(size, PAGE), _SMALLEST)
+        while True:
+            fd = -1
+            try:
+                fd = backing.create(size)
+                self.mapping = Mapping(fd, size, writable=True)
+                break
+            except OSError:
+                if fd >= 0:
+                    os.close(fd)
+                if size <= _SMALLEST:
+                    raise
+                size = max(round_up(size // 2, PAGE), _SMALLEST)
+        self.fd = fd
+        self.allocator = Allocator(size)
+        self._view = self.mapping.writable_view()
+
+    def take(self, n: int) -> tuple[int, list[Range]]:
+        """Allocates; returns the offset and the cold parts, for `fill`. Raises `NoRoom`."""
+        found = self.allocator.alloc(n)
+        if found is None:
+            raise NoRoom(n, f"no free range of that size in an arena of {self.allocator.size} bytes")
+        return found
+
+    def fill(self, cold: Sequence[Range], parts: Sequence[tuple[int, memoryview]]) -> None:
+        """Copies each part to its offset. ``cold`` is what `take` said.
+
+        Raises:
+            NoRoom: the system has no memory (or disk, for a file) for the cold pages.
+        """
+        self.prepare(cold)
+        for offset, source in parts:
+            n = len(source)
+            if n < _BIG:
+                self._view[offset : offset + n] = source
+                continue
+            with Borrowed(source) as address:
+                for done in range(0, n, _CHUNK):
+                    move(self.mapping.address + offset + done, address + done, min(_CHUNK, n - done))
+
+    def prepare(self, cold: Sequence[Range]) -> None:
+        """Makes cold pages exist, so that writing to them can't fail and is fast."""
+        for offset, n in cold:
+            try:
+                self._backing.reserve(self.fd, offset, n)
+                if n < _BIG or not self._populates:
+                    continue
+                for done in range(0, n, _CHUNK):
+                    if not self.mapping.populate(offset + done, min(_CHUNK, n - done)):
+                        self._populates = False
+                        break
+            except OSError as error:
+                raise NoRoom(n, str(error)) from None
+
+    def view(self, offset: int, n: int) -> memoryview:
+        """Returns a writable view of a range, for reading a file straight into it."""
+        return self._view[offset : offset + n]
+
+    def give(self, offset: int, n: int) -> None:
+        """Frees a range; its pages stay warm for the next object."""
+        self.allocator.free(offset, n)
+
+    def trim(self, keep: int) -> int:
+        """Gives warm, unused pages back to the system until ``keep`` bytes remain; returns how many."""
+        given = self.allocator.trim(keep)
+        for offset, n in given:
+            backings.punch(self.fd, offset, n)
+        return sum(n for _, n in given)
+
+    def close(self) -> None:
+        """Closes the descriptor and lets go of the mapping, which lives as long as its views."""
+        os.close(self.fd)
+        self._view.release()
+        del self._view, self.mapping
+
+
+class Window:
+    """Another process's arena, read through its descriptor. Works on when that process is dead.
+
+    It maps as much as was asked for so far, doubled, not the whole sparse arena: on a machine with
+    many workers and much memory that would use up the address space.
+
+    Thread contract: `mapping` from any thread (two may map at once; one mapping wins); `close` once.
+    """
+
+    __slots__ = ("_mapping", "fd", "size")
+
+    def __init__(self, fd: int) -> None:
+        """Takes over the descriptor."""
+        self.fd = fd
+        self.size = os.fstat(fd).st_size
+        self._mapping: Mapping | None = None
+
+    def mapping(self, end: int) -> Mapping:
+        """Returns a mapping that reaches to ``end`` at least.
+
+        Raises:
+            ValueError: the arena isn't that large.
+            OSError: it can't be mapped.
+        """
+        mapping = self._mapping
+        if mapping is None or mapping.size < end:
+            if end > self.size:
+                raise ValueError(f"a location ends at {end}, beyond its arena of {self.size} bytes")
+            size = min(max(1 << (end - 1).bit_length(), _FIRST_WINDOW), self.size)
+            mapping = self._mapping = Mapping(self.fd, size, writable=False)
+        return mapping
+
+    def close(self) -> None:
+        """Closes the descriptor and lets go of the mapping, which lives as long as its views."""
+        os.close(self.fd)
+        self._mapping = None

@@ -1,0 +1,313 @@
+"""The disk tier: objects in files, one file each.
+
+A file is written under a temporary name and renamed when it is whole; its header, written last,
+holds its length and a checksum, which the first read in a process compares. So nobody ever reads
+wrong bytes: a file that was cut, overwritten or removed is an `ObjectLostError`.
+
+All files of a runtime are in one directory (0700) made by the driver, which holds a lock on it for
+as long as it lives. The next start removes the directories that nobody locks.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import os
+import struct
+import threading
+import zlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from raynb.base.spec import Location
+from raynb.exceptions import ObjectLostError, OutOfDiskError
+from raynb.store import directory as directories
+from raynb.store.layout import place, views_of
+from raynb.store.memory import Mapping
+
+HEADER = 64  # bytes in front of the object; keeps its segments aligned
+_MAGIC = b"raynb\x00\x01\n"
+_FORMAT = struct.Struct("=8sQII")  # magic, size, checksum, segments
+_CHUNK = 16 << 20
+_MAX_VECTORS = 512  # IOV_MAX is 1024 on every system we know
+_ZEROS = bytes(64)
+
+
+class Files:
+    """The calls of the operating system that can fail; tests put faulty ones in their place."""
+
+    def free_room(self, path: str) -> int:
+        """Returns the bytes that an unprivileged user may still write beside ``path``."""
+        room = os.statvfs(path)
+        return room.f_bavail * room.f_frsize
+
+    def write(self, fd: int, vectors: Sequence[memoryview | bytes]) -> int:
+        return os.writev(fd, vectors)
+
+    def read(self, fd: int, view: memoryview, offset: int) -> int:
+        return os.preadv(fd, [view], offset)
+
+
+@dataclass(slots=True)
+class DiskStats:
+    """What this process did with the disk. Sizes are bytes."""
+
+    files: int = 0
+    bytes: int = 0  # in those files
+    written: int = 0  # since the start
+    read: int = 0
+    failures: int = 0
+
+
+class GuestDiskTier:
+    """The disk tier of a worker: files in the driver's directory, which stays when this closes.
+
+    Thread contract: every method may be called from any thread.
+
+    Args:
+        path: the directory, from `DiskTier.path`.
+        writer: the process's slot; its files' names begin with it.
+    """
+
+    def __init__(self, path: str, writer: int, files: Files | None = None) -> None:
+        self.path = path
+        self.writer = writer
+        self._files = files or Files()
+        self._numbers = itertools.count()
+        self._stats = DiskStats()
+        self._lock = threading.Lock()  # of the statistics and the set below
+        self._verified: set[str] = set()
+
+    def write(self, data: Any, buffers: Sequence[Any]) -> Location:
+        """Writes an object; returns ``("file", path, size, segments)``.
+
+        Raises:
+            OutOfDiskError: no room, or the disk failed; nothing half written is left.
+        """
+        views = views_of(data, buffers)
+        segments = tuple(map(len, views))
+        _, size = place(segments)
+        self._check_room(size + HEADER)
+        path = os.path.join(self.path, f"{self.writer}-{next(self._numbers)}")
+        part = path + ".part"
+        try:
+            self._write_file(part, views, size)
+            os.rename(part, path)
+        except BaseException as error:
+            with contextlib.suppress(OSError):
+                os.unlink(part)
+            if isinstance(error, OSError):
+                with self._lock:
+                    self._stats.failures += 1
+                raise self._error(error, size) from error
+            raise
+        with self._lock:
+            self._stats.files += 1
+            self._stats.bytes += size
+            self._stats.written += size
+        return ("file", path, size, segments)
+
+    def map(self, location: Location) -> Mapping:
+        """Maps a whole file, read-only; the object starts at `HEADER`. It works on after `remove`.
+
+        Raises:
+            ObjectLostError: the file is gone, or isn't what was written.
+            OSError: it can't be opened or mapped now (too many descriptors).
+        """
+        _, path, size, _ = location
+        fd = self._open(path)
+        try:
+            checksum = self._read_header(fd, location)
+            mapping = Mapping(fd, HEADER + size, writable=False)
+        finally:
+            os.close(fd)
+        if path not in self._verified:
+            view = mapping.writable_view()  # of read-only memory: only looked at
+            self._compare(view[HEADER:], checksum, path)
+            with self._lock:
+                self._verified.add(path)
+                self._stats.read += size
+        return mapping
+
+    def read_into(self, location: Location, target: memoryview) -> None:
+        """Reads an object straight into shared memory (``target`` has its size) and checks it.
+
+        Raises: as `map`.
+        """
+        _, path, size, _ = location
+        fd = self._open(path)
+        try:
+            checksum = self._read_header(fd, location)
+            done = 0
+            while done < size:
+                n = self._files.read(fd, target[done : done + _CHUNK], HEADER + done)
+                if n <= 0:
+                    raise self._lost(path, f"it ends after {done} of {size} bytes")
+                done += n
+        except OSError as error:
+            raise self._lost(path, f"the disk failed: {error}") from error
+        finally:
+            os.close(fd)
+        self._compare(target, checksum, path)
+        with self._lock:
+            self._stats.read += size
+
+    def remove(self, location: Location) -> None:
+        """Removes an object's file. One that is gone already is fine.
+
+        Raises:
+            ValueError: the path isn't in this runtime's directory.
+        """
+        _, path, size, _ = location
+        if os.path.dirname(path) != self.path:
+            raise ValueError(f"{path} is not a spilled object of this runtime (those are in {self.path})")
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(path)
+        with self._lock:
+            self._verified.discard(path)
+            if os.path.basename(path).startswith(f"{self.writer}-"):
+                self._stats.files -= 1
+                self._stats.bytes -= size
+
+    def stats(self) -> DiskStats:
+        """Returns what this process wrote and read, and how much of its own is still there."""
+        with self._lock:
+            s = self._stats
+            return DiskStats(s.files, s.bytes, s.written, s.read, s.failures)
+
+    def close(self) -> None:
+        """Does nothing to the files: the driver removes them."""
+
+    def after_fork_in_child(self) -> None:
+        """Makes a forked child let go; the files stay the parent's."""
+        self._lock = threading.Lock()
+
+    # -- writing -------------------------------------------------------------------------------
+    def _check_room(self, needed: int) -> None:
+        try:
+            free = self._files.free_room(self.path)
+        except OSError as error:
+            raise self._error(error, needed) from error
+        if free < needed:
+            raise OutOfDiskError(
+                f"No room on the disk to spill an object: {needed} bytes needed, {free} free at {self.path}. "
+                "Free room there, give raynb.init(object_spilling_directory=...) another disk, or drop refs."
+            )
+
+    def _error(self, error: OSError, size: int) -> OutOfDiskError:
+        try:
+            free = str(self._files.free_room(self.path))
+        except OSError:
+            free = "unknown"
+        return OutOfDiskError(
+            f"Cannot write an object of {size} bytes to {self.path} ({free} bytes free): {error}. "
+            "Objects that were accepted before are not affected."
+        )
+
+    def _write_file(self, part: str, views: Sequence[memoryview], size: int) -> None:
+        fd = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+        try:
+            self._write_all(fd, [_ZEROS])
+            checksum = 0
+            batch: list[memoryview | bytes] = []
+            length = 0
+            for view in views:
+                pieces: list[memoryview | bytes] = [view[i : i + _CHUNK] for i in range(0, len(view), _CHUNK)]
+                if len(view) % 64:
+                    pieces.append(_ZEROS[len(view) % 64 :])
+                for piece in pieces:
+                    checksum = zlib.crc32(piece, checksum)
+                    batch.append(piece)
+                    length += len(piece)
+                    if length >= _CHUNK or len(batch) >= _MAX_VECTORS:
+                        self._write_all(fd, batch)
+                        batch, length = [], 0
+            if not any(map(len, views)):  # an object of nothing still has its 64 bytes
+                checksum = zlib.crc32(_ZEROS, checksum)
+                batch.append(_ZEROS)
+            self._write_all(fd, batch)
+            end = os.fstat(fd).st_size
+            if end != HEADER + size:
+                raise OSError(f"the file has {end} bytes after {HEADER + size} were written")
+            os.pwrite(fd, _FORMAT.pack(_MAGIC, size, checksum, len(views)), 0)
+        finally:
+            os.close(fd)
+
+    def _write_all(self, fd: int, vectors: list[memoryview | bytes]) -> None:
+        while vectors:
+            n = self._files.write(fd, vectors)
+            if n <= 0:
+                raise OSError("the disk takes no more bytes")
+            done = 0
+            while done < len(vectors) and n >= len(vectors[done]):
+                n -= len(vectors[done])
+                done += 1
+            vectors = vectors[done:]
+            if vectors and n:
+                vectors[0] = memoryview(vectors[0])[n:]
+
+    # -- reading -------------------------------------------------------------------------------
+    def _open(self, path: str) -> int:
+        try:
+            return os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+        except FileNotFoundError:
+            raise self._lost(path, "it was removed") from None
+
+    def _read_header(self, fd: int, location: Location) -> int:
+        _, path, size, segments = location
+        length = os.fstat(fd).st_size
+        if length != HEADER + size:
+            raise self._lost(path, f"it has {length} bytes instead of {HEADER + size}")
+        magic, written, checksum, count = _FORMAT.unpack(os.pread(fd, _FORMAT.size, 0))
+        if magic != _MAGIC or written != size or count != len(segments):
+            raise self._lost(path, "its header isn't what was written")
+        return int(checksum)
+
+    def _compare(self, view: memoryview, checksum: int, path: str) -> None:
+        found = 0
+        for start in range(0, len(view), _CHUNK):
+            found = zlib.crc32(view[start : start + _CHUNK], found)
+        if found != checksum:
+            raise self._lost(path, "its bytes have changed (the checksum is wrong)")
+
+    def _lost(self, path: str, why: str) -> ObjectLostError:
+        return ObjectLostError("", f"The object's spill file {path} can't be used: {why}.")
+
+
+class DiskTier(GuestDiskTier):
+    """The disk tier of the driver: makes the directory, and removes it with everything in it.
+
+    Args:
+        directory: where to make it; None: the temporary directory, or /var/tmp when that is memory.
+
+    Raises:
+        OutOfDiskError: no directory can be made there, or it could be tampered with by others.
+    """
+
+    def __init__(self, directory: str | None = None, writer: int = 0, files: Files | None = None) -> None:
+        self._home = directories.SpillDirectory(directory)
+        super().__init__(self._home.path, writer, files)
+
+    def remove_strays(self, writer: int, keep: Sequence[Location]) -> int:
+        """Removes what a dead worker left: files half written, or written and never reported.
+
+        Returns:
+            How many files were removed.
+        """
+        known = {location[1] for location in keep if location[0] == "file"}
+        removed = 0
+        with os.scandir(self.path) as entries:
+            for entry in entries:
+                if entry.name.startswith(f"{writer}-") and entry.path not in known:
+                    os.unlink(entry.path)
+                    removed += 1
+        return removed
+
+    def close(self) -> None:
+        """Removes the directory and every file. Views of mapped files stay valid."""
+        self._home.close()
+
+    def after_fork_in_child(self) -> None:
+        super().after_fork_in_child()
+        self._home.forget()

@@ -1,0 +1,41 @@
+"""How an object's segments lie behind each other: the pickle stream, then its buffers.
+
+The same in an arena and in a file: each segment starts at a multiple of 64, and the size of the
+whole is one too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from raynb.store.memory import ALIGN, flat
+
+#: A stream up to this size is copied out when read: it is cheaper than a pin.
+COPY_LIMIT = 64 * 1024
+
+Loaded = tuple["bytes | memoryview", list[memoryview]]
+
+
+def views_of(data: Any, buffers: Sequence[Any]) -> list[memoryview]:
+    """Returns the stream and the buffers as views of bytes. Raises `BufferError` (not contiguous)."""
+    return [flat(data), *map(flat, buffers)]
+
+
+def place(lengths: Sequence[int]) -> tuple[list[int], int]:
+    """Returns where each segment starts, and the size of the whole (at least 64)."""
+    starts = []
+    at = 0
+    for n in lengths:
+        starts.append(at)
+        at += (n + ALIGN - 1) & -ALIGN
+    return starts, at or ALIGN
+
+
+def split(block: memoryview, segments: Sequence[int]) -> Loaded:
+    """Returns the stream and the buffers as slices of the object's bytes, without copying,
+    except that a small stream becomes ``bytes``, so that holding it doesn't pin the object."""
+    n = segments[0]
+    data: bytes | memoryview = bytes(block[:n]) if n <= COPY_LIMIT else block[:n]
+    starts, _ = place(segments)
+    return data, [block[at : at + length] for at, length in zip(starts[1:], segments[1:], strict=True)]

@@ -1,0 +1,94 @@
+"""How much memory all processes have taken together, without a message.
+
+A tiny shared memory holds two numbers for each process: bytes it has allocated, and bytes of pages
+that it keeps. Each process writes only its own slot (the driver also those of dead workers), and
+everybody reads the sum. A store of eight aligned bytes is one instruction, so no number is torn.
+
+Layout: one flag byte for each block of slots that was ever used, then the slots.
+"""
+
+from __future__ import annotations
+
+import os
+
+from raynb.store import backing as backings
+from raynb.store.memory import Mapping
+
+SLOTS = 65_536
+_BLOCK = 64  # slots a flag stands for
+_FLAGS = SLOTS // _BLOCK
+_SIZE = _FLAGS + SLOTS * 2 * 8
+
+
+class Ledger:
+    """The shared account book; `create` it in the driver, `attach` elsewhere.
+
+    Thread contract: one writer a slot (the store's lock sees to that); anybody reads.
+    """
+
+    __slots__ = ("_flags", "_numbers", "fd")
+
+    def __init__(self, fd: int) -> None:
+        """Maps the book behind ``fd`` and takes the descriptor over."""
+        self.fd = fd
+        view = Mapping(fd, _SIZE, writable=True).writable_view()
+        self._flags = view[:_FLAGS]
+        self._numbers = view[_FLAGS:].cast("q")
+
+    @classmethod
+    def create(cls, backing: backings.Backing | None = None) -> Ledger:
+        """Makes an empty book; 1 MB of address space, of which the touched pages exist."""
+        return cls((backing or backings.choose()).create(_SIZE))
+
+    @classmethod
+    def attach(cls, fd: int) -> Ledger:
+        """Opens the book that another process created. Takes the descriptor over.
+
+        Raises:
+            ValueError: the descriptor isn't a ledger's.
+        """
+        size = os.fstat(fd).st_size
+        if size != _SIZE:
+            raise ValueError(f"descriptor {fd} isn't a ledger: {size} bytes instead of {_SIZE}")
+        return cls(fd)
+
+    def set(self, slot: int, n: int, resident: int = 0) -> None:
+        """Writes a process's numbers: bytes allocated, and bytes of pages it has made exist."""
+        if not 0 <= slot < SLOTS:
+            raise ValueError(f"slot {slot} is not in 0..{SLOTS - 1}: too many processes in one runtime")
+        if n or resident:
+            self._flags[slot // _BLOCK] = 1  # before the numbers, so that nobody overlooks them
+        self._numbers[2 * slot] = n
+        self._numbers[2 * slot + 1] = resident
+
+    def get(self, slot: int) -> int:
+        """Returns the bytes that one process has allocated."""
+        return self._numbers[2 * slot]
+
+    def resident_of(self, slot: int) -> int:
+        """Returns the bytes of pages that one process keeps."""
+        return self._numbers[2 * slot + 1]
+
+    def total(self) -> int:
+        """Returns the bytes allocated by all processes."""
+        return self._sum(0)
+
+    def resident(self) -> int:
+        """Returns the bytes of pages kept by all processes: used ones and warm, unused ones."""
+        return self._sum(1)
+
+    def _sum(self, column: int) -> int:
+        flags = bytes(self._flags)
+        total = 0
+        block = flags.find(1)
+        while block >= 0:
+            start = block * 2 * _BLOCK
+            total += sum(self._numbers[start + column : start + 2 * _BLOCK : 2])
+            block = flags.find(1, block + 1)
+        return total
+
+    def close(self) -> None:
+        """Closes the descriptor and unmaps. Nobody may use the book afterwards."""
+        os.close(self.fd)
+        self._numbers.release()
+        self._flags.release()

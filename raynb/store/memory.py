@@ -1,0 +1,185 @@
+"""The operating system's memory calls, through ctypes.
+
+Python's own `mmap` would do for plain access, but it duplicates the descriptor, holds the GIL
+while it copies or advises, and can't pin a range that is mapped read-only. ctypes releases the
+GIL for the length of each call, so a copy of 1 GB doesn't stop the notebook's other threads.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import os
+import pickle
+from collections.abc import Callable
+from typing import Any
+
+PAGE = os.sysconf("SC_PAGE_SIZE")
+ALIGN = 64  # bytes; a cache line, and what numpy and Arrow like best
+
+_PROT_READ, _PROT_WRITE, _MAP_SHARED = 1, 2, 1
+_MADV_POPULATE_WRITE = 23  # Linux 5.14
+_MAP_FAILED = ctypes.c_void_p(-1).value
+
+_libc = ctypes.CDLL(None, use_errno=True)
+_mmap = _libc.mmap
+_mmap.restype = ctypes.c_void_p
+_mmap.argtypes = (ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int, ctypes.c_int, ctypes.c_int, ctypes.c_int64)
+_munmap = _libc.munmap
+_munmap.argtypes = (ctypes.c_void_p, ctypes.c_size_t)
+_madvise = _libc.madvise
+_madvise.argtypes = (ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int)
+move: Callable[[int, int, int], Any] = ctypes.memmove  # (to, from, bytes); releases the GIL
+
+
+def round_up(n: int, unit: int = ALIGN) -> int:
+    """Returns the smallest multiple of ``unit`` (a power of two) that is at least ``n``."""
+    return (n + unit - 1) & -unit
+
+
+class Mapping:
+    """A shared mapping of a descriptor; unmapped when the last reference to this object dies.
+
+    Pins hold a reference, so views stay valid however early everybody else lets go. The
+    descriptor isn't needed once the mapping is made.
+
+    Thread contract: immutable.
+    """
+
+    __slots__ = ("_unmap", "address", "size")
+
+    def __init__(self, fd: int, size: int, writable: bool) -> None:
+        """Maps the first ``size`` bytes. Raises `OSError` when the system has no room for it."""
+        self.size = 0
+        self._unmap = _munmap  # at interpreter exit the module's globals may be gone first
+        protection = _PROT_READ | _PROT_WRITE if writable else _PROT_READ
+        address = _mmap(None, size, protection, _MAP_SHARED, fd, 0)
+        if address in (None, _MAP_FAILED):
+            code = ctypes.get_errno()
+            raise OSError(code, f"cannot map {size} bytes of shared memory: {os.strerror(code)}")
+        self.address: int = address
+        self.size = size
+
+    def __del__(self) -> None:
+        if self.size:
+            self._unmap(self.address, self.size)
+
+    def populate(self, offset: int, n: int) -> bool:
+        """Makes the pages of a range exist, twice as fast as touching them one by one.
+
+        Returns False where the kernel has no such call. Raises `OSError` when it has no memory.
+        """
+        start = offset & -PAGE
+        end = min(round_up(offset + n, PAGE), self.size)
+        if _madvise(self.address + start, end - start, _MADV_POPULATE_WRITE) == 0:
+            return True
+        code = ctypes.get_errno()
+        if code in (errno.EINVAL, errno.ENOSYS):
+            return False
+        raise OSError(code, f"no memory for {n} bytes: {os.strerror(code)}")
+
+    def writable_view(self) -> memoryview:
+        """Returns the whole mapping as a writable view (which keeps it alive)."""
+        block: Any = (ctypes.c_char * self.size).from_address(self.address)
+        block.mapping = self
+        return pickle.PickleBuffer(block).raw()
+
+
+def _released(pin: Any) -> None:
+    # Runs in whatever thread drops the last view, perhaps inside the garbage collector: no locks,
+    # no allocation to speak of. The dict's pop is atomic and makes it happen once.
+    if pin.pins.pop(pin.serial, None) is not None and pin.on_release is not None:
+        pin.on_release()
+
+
+_pin_types: dict[int, Any] = {}
+
+
+def _pin_type(n: int) -> Any:
+    # A ctypes type costs 10 µs and is garbage that only the cycle collector frees, so there is one
+    # for each power of two, and pins are sliced to their real length.
+    power = (n - 1).bit_length()
+    found = _pin_types.get(power)
+    if found is None:
+        block = ctypes.c_char * (1 << power)
+        found = _pin_types.setdefault(power, type("Pin", (block,), {"__del__": _released}))
+    return found
+
+
+def pin(
+    mapping: Mapping,
+    offset: int,
+    n: int,
+    pins: dict[int, Any],
+    serial: int,
+    on_release: Callable[[], None] | None,
+) -> memoryview:
+    """Returns ``n`` bytes of a mapping as a read-only view that knows when its last user has gone.
+
+    Every view, slice or array made from it, however indirectly, keeps the pin. When the last one
+    dies, ``pins[serial]`` is removed and ``on_release`` called, once. Emptying ``pins`` disarms.
+    """
+    block = _pin_type(n).from_address(mapping.address + offset)
+    block.__dict__.update(mapping=mapping, pins=pins, serial=serial, on_release=on_release)
+    # PickleBuffer.raw gives format "B"; a plain memoryview of a ctypes array has "<c", which
+    # can't be indexed, compared or cast.
+    return pickle.PickleBuffer(block).raw().toreadonly()[:n]
+
+
+def flat(buffer: Any) -> memoryview:
+    """Returns any contiguous buffer as a one-dimensional view of bytes.
+
+    Raises:
+        BufferError: it isn't contiguous, so it has no single range of bytes.
+    """
+    view = memoryview(buffer)
+    if view.format == "B" and view.ndim == 1 and view.c_contiguous:
+        return view
+    try:
+        return pickle.PickleBuffer(view).raw()
+    except BufferError:
+        raise BufferError(
+            f"a {type(buffer).__name__} of shape {view.shape} isn't contiguous in memory and can't be "
+            "stored as it is; copy it first (numpy.ascontiguousarray)"
+        ) from None
+
+
+class _PyBuffer(ctypes.Structure):
+    _fields_ = (
+        ("buf", ctypes.c_void_p),
+        ("obj", ctypes.py_object),
+        ("len", ctypes.c_ssize_t),
+        ("itemsize", ctypes.c_ssize_t),
+        ("readonly", ctypes.c_int),
+        ("ndim", ctypes.c_int),
+        ("format", ctypes.c_char_p),
+        ("shape", ctypes.c_void_p),
+        ("strides", ctypes.c_void_p),
+        ("suboffsets", ctypes.c_void_p),
+        ("internal", ctypes.c_void_p),
+    )
+
+
+_get_buffer = ctypes.pythonapi.PyObject_GetBuffer
+_get_buffer.argtypes = (ctypes.py_object, ctypes.POINTER(_PyBuffer), ctypes.c_int)
+_release_buffer = ctypes.pythonapi.PyBuffer_Release
+_release_buffer.argtypes = (ctypes.POINTER(_PyBuffer),)
+_release_buffer.restype = None
+
+
+class Borrowed:
+    """The address of a buffer's bytes, read-only ones too, for as long as the ``with`` lasts."""
+
+    __slots__ = ("_buffer",)
+
+    def __init__(self, view: memoryview) -> None:
+        self._buffer = _PyBuffer()
+        _get_buffer(view, ctypes.byref(self._buffer), 0)
+
+    def __enter__(self) -> int:
+        address = self._buffer.buf
+        assert isinstance(address, int), "only buffers with bytes in them are borrowed"
+        return address
+
+    def __exit__(self, *exc: object) -> None:
+        _release_buffer(ctypes.byref(self._buffer))
