@@ -1,0 +1,184 @@
+"""Which cell is which: a cell's scope number, its prompt number, and where its output goes.
+
+A cell's scope is its execution count, so ``In[5]`` is scope 5. Cells that are run without a
+history (a front end's own requests) have no number of their own; theirs start at 2**32.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import sys
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from raynb.base import scope as scopes
+
+#: First scope of cells without a prompt number.
+UNNUMBERED = 1 << 32
+
+#: How many cells are remembered.
+KEPT = 5_000
+
+
+@dataclass(slots=True)
+class Cell:
+    """One run of a cell.
+
+    Attributes:
+        scope: what its tasks carry.
+        parent: the request that ran it (Jupyter's parent message), or None in a terminal.
+        batch: nobody watches (nbconvert, nbval): output that comes late is lost.
+        began: `time.monotonic` of its start.
+        lines: its source, as it was typed.
+    """
+
+    scope: int
+    parent: dict[str, Any] | None = None
+    batch: bool = False
+    began: float = 0.0
+    ended: bool = False
+    source: str = ""
+    token: Any = field(default=None, repr=False)
+
+    @property
+    def name(self) -> str:
+        return cell_name(self.scope)
+
+
+def cell_name(scope: int) -> str:
+    """Returns the cell's name as Jupyter writes it: ``In[5]``."""
+    if not scope:
+        return "outside cells"
+    return f"In[{scope}]" if scope < UNNUMBERED else "In[ ]"
+
+
+class Cells:
+    """The cells that ran, and the one that runs.
+
+    Args:
+        shell: the InteractiveShell.
+
+    Thread contract: `begin` and `end` are called by the thread that runs the cell; the rest may be
+    called from any thread.
+    """
+
+    def __init__(self, shell: Any) -> None:
+        self.shell = shell
+        self._known: dict[int, Cell] = {}
+        self._stack: list[Cell] = []
+        self._unnumbered = itertools.count(UNNUMBERED)
+        self._lock = threading.Lock()
+        self.on_end: list[Callable[[Cell, Any], None]] = []
+        # Since 9.x IPython counts a cell before it tells that it starts.
+        run = getattr(type(shell).run_cell_async, "__wrapped__", type(shell).run_cell_async)
+        self._counted_first = "execution_count" in run.__code__.co_varnames
+
+    def attach(self) -> None:
+        """Listens to the shell, and takes the cell that loads the extension as begun."""
+        self.shell.events.register("pre_run_cell", self.begin)
+        self.shell.events.register("post_run_cell", self.end)
+        if self._loading_inside_a_cell():
+            self._enter(self._number(stored=True), self._parent(), "")
+
+    def detach(self) -> None:
+        """Undoes `attach`. The running cell's scope is left at 0."""
+        for event, function in (("pre_run_cell", self.begin), ("post_run_cell", self.end)):
+            with contextlib.suppress(ValueError):  # somebody cleared the shell's events
+                self.shell.events.unregister(event, function)
+        scopes.set_running(0)
+
+    # -- hooks of IPython ----------------------------------------------------------------------
+    def begin(self, info: Any) -> None:
+        """IPython's ``pre_run_cell``."""
+        stored = bool(getattr(info, "store_history", True))
+        self._enter(self._number(stored), self._parent(), getattr(info, "raw_cell", "") or "")
+
+    def end(self, result: Any) -> None:
+        """IPython's ``post_run_cell``."""
+        cell = self._leave()
+        if cell is None:
+            return
+        for function in list(self.on_end):
+            function(cell, result)
+        cell.ended = True
+        cell.source = ""
+        if self._in_main():
+            scopes.set_running(self._stack[-1].scope if self._stack else 0)
+
+    # -- looking -------------------------------------------------------------------------------
+    def get(self, scope: int) -> Cell | None:
+        """Returns the cell of a scope, or None when it is unknown or was forgotten."""
+        return self._known.get(scope)
+
+    def running(self) -> Cell | None:
+        """Returns the innermost cell that the main thread runs now."""
+        stack = self._stack
+        return stack[-1] if stack else None
+
+    def latest(self) -> Cell | None:
+        """Returns the cell that ran last, or runs."""
+        with self._lock:
+            return next(reversed(self._known.values()), None)
+
+    # -- inside --------------------------------------------------------------------------------
+    def _enter(self, scope: int, parent: dict[str, Any] | None, source: str) -> None:
+        cell = Cell(scope, parent, _is_batch(parent), time.monotonic(), source=source)
+        with self._lock:
+            self._known.pop(scope, None)
+            self._known[scope] = cell
+            while len(self._known) > KEPT:
+                del self._known[next(iter(self._known))]
+        if self._in_main():
+            self._stack.append(cell)
+            scopes.set_running(scope)
+        else:  # a subshell: its cells have a scope of their own beside the main one's
+            cell.token = scopes.enter(scope)
+            _beside.cell = cell
+
+    def _leave(self) -> Cell | None:
+        if self._in_main():
+            return self._stack.pop() if self._stack else None
+        cell = getattr(_beside, "cell", None)
+        _beside.cell = None
+        if cell is not None:
+            with contextlib.suppress(ValueError):  # ended in another context than it began in
+                scopes.leave(cell.token)
+            cell.token = None
+        return cell
+
+    def _number(self, stored: bool) -> int:
+        if not stored:
+            return next(self._unnumbered)
+        return int(self.shell.execution_count) - (1 if self._counted_first else 0)
+
+    def _parent(self) -> dict[str, Any] | None:
+        get_parent = getattr(self.shell, "get_parent", None)
+        return get_parent() if get_parent is not None else None
+
+    def _loading_inside_a_cell(self) -> bool:
+        frame = sys._getframe()
+        while frame is not None:
+            if frame.f_code.co_name == "run_cell_async":
+                return True
+            frame = frame.f_back  # type: ignore[assignment]
+        return False
+
+    @staticmethod
+    def _in_main() -> bool:
+        return threading.current_thread() is threading.main_thread()
+
+
+_beside = threading.local()
+
+
+def _is_batch(parent: dict[str, Any] | None) -> bool:
+    """Returns whether the request came from a front end that runs notebooks unattended.
+
+    Those say that they cannot answer questions (``allow_stdin`` is false); people's front ends can.
+    """
+    content = (parent or {}).get("content")
+    return isinstance(content, dict) and content.get("allow_stdin") is False

@@ -1,0 +1,104 @@
+"""Every tunable of raynb in a notebook, as traitlets of one ``Raynb`` Configurable.
+
+``c.Raynb.num_cpus = 4`` in an IPython profile, or ``%config Raynb.num_cpus = 4`` in a cell. Sizes
+are bytes, times are seconds. What a running runtime cannot change any more says so.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from traitlets import Bool, CaselessStrEnum, Dict, Float, Integer, Unicode, observe, validate
+from traitlets.config import Configurable
+from traitlets.traitlets import TraitError
+
+#: Traits that are arguments of ``raynb.init``.
+START_TRAITS = (
+    "address", "num_cpus", "num_gpus", "resources", "memory", "object_store_memory",
+    "spill_directory", "namespace", "log_to_driver", "runtime_env",
+)  # fmt: skip
+
+
+class Raynb(Configurable):
+    """raynb in the notebook: how the runtime starts, and how cells show what their tasks do."""
+
+    address = Unicode(
+        "",
+        help="Where to run: empty for this machine, 'auto' or 'ray://host:10001' for a Ray cluster.",
+    ).tag(config=True)
+    num_cpus = Float(None, allow_none=True, help="CPU slots; None: the cores this container may use.").tag(
+        config=True
+    )
+    num_gpus = Float(None, allow_none=True, help="GPU slots; None: the GPUs that are visible.").tag(config=True)
+    resources = Dict(help="Custom resources: name to amount.").tag(config=True)
+    memory = Integer(None, allow_none=True, help="Bytes that tasks may ask for with memory=.").tag(config=True)
+    object_store_memory = Integer(
+        None, allow_none=True, help="Bytes of the object store; None: a share of the machine's memory."
+    ).tag(config=True)
+    spill_directory = Unicode("", help="Where objects beyond the store's limit go; empty: a temporary folder.").tag(
+        config=True
+    )
+    namespace = Unicode("", help="Namespace of named actors.").tag(config=True)
+    log_to_driver = Bool(True, help="Show in cells what tasks print.").tag(config=True)
+    runtime_env = Dict(help="Environment of workers: env_vars, working_dir, py_modules.").tag(config=True)
+
+    autostart = Bool(True, help="Start the runtime when the extension is loaded.").tag(config=True)
+    interrupt = CaselessStrEnum(
+        ["cancel", "leave"],
+        "cancel",
+        help="What interrupting a cell does to the cell's own unfinished tasks: 'cancel' or 'leave' them.",
+    ).tag(config=True)
+    output_lines = Integer(
+        1000, help="Lines that a cell shows of what its tasks print; the rest is counted in one line."
+    ).tag(config=True)
+    progress = Bool(True, help="Show a bar when a cell waits for tasks.").tag(config=True)
+    progress_delay = Float(0.5, help="Seconds of waiting before the bar is shown.").tag(config=True)
+    drain_seconds = Float(
+        5.0,
+        help="Where nobody watches (nbconvert, nbclient, nbval), a cell's end waits this long for the "
+        "output of its unfinished tasks, because these front ends drop what comes later.",
+    ).tag(config=True)
+    shared_from = Integer(
+        1_000_000, help="Captured values of at least this many bytes go through the object store."
+    ).tag(config=True)
+    large_from = Integer(
+        100_000_000, help="Captured values of at least this many bytes are named with their size."
+    ).tag(config=True)
+
+    @validate("num_cpus", "num_gpus", "memory", "object_store_memory", "progress_delay", "drain_seconds")
+    def _not_negative(self, proposal: Any) -> Any:
+        value = proposal["value"]
+        if value is not None and value < 0:
+            raise TraitError(f"Raynb.{proposal['trait'].name} must not be negative, got {value!r}.")
+        return value
+
+    @validate("output_lines", "shared_from", "large_from")
+    def _positive(self, proposal: Any) -> Any:
+        if proposal["value"] < 1:
+            raise TraitError(f"Raynb.{proposal['trait'].name} must be at least 1, got {proposal['value']!r}.")
+        return proposal["value"]
+
+    @observe(*START_TRAITS)
+    def _needs_restart(self, change: Any) -> None:
+        from raynb.base.engine import peek
+
+        if peek() is not None and change["old"] != change["new"]:
+            print(f"Raynb.{change['name']} is used when the runtime starts: run `%raynb restart` to apply it.")
+
+    def start_arguments(self) -> dict[str, Any]:
+        """Returns the arguments for ``raynb.init`` that were set (defaults are left to it)."""
+        arguments = {}
+        for name in START_TRAITS:
+            value = getattr(self, name)
+            if value != self.traits()[name].default_value and value not in (None, "", {}):
+                arguments[name] = value
+        for name in ("num_cpus", "num_gpus"):
+            value = arguments.get(name)
+            if value is not None and value == int(value):
+                arguments[name] = int(value)
+        return arguments
+
+    def table(self) -> list[tuple[str, str, str]]:
+        """Returns (name, value, what it is) of every trait, in the order they are written above."""
+        own = self.class_own_traits(config=True)
+        return [(name, repr(getattr(self, name)), trait.help) for name, trait in own.items()]

@@ -1,0 +1,264 @@
+"""What a cell shows of what its tasks print: order, prefixes, progress lines, and the fold.
+
+A pure state machine, one a cell: outputs in, `Action` s out. No clock, no thread, no Jupyter. Every
+line is kept by the engine's log anyway; this decides only what a cell shows, and a line that is
+not shown is counted, never dropped in silence.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+from raynb.base import ids
+from raynb.base.rows import Output
+
+#: The longest unfinished line that is held back while several tasks print, in characters.
+LONGEST_PARTIAL = 8_192
+
+_CURSOR = re.compile(r"\x1b\[\d*[ABCDGKJ]")
+
+
+@dataclass(slots=True)
+class Text:
+    """Append text to the cell's ``stdout`` or ``stderr``."""
+
+    stream: str
+    text: str
+
+
+@dataclass(slots=True)
+class Rich:
+    """Show, update or clear a rich output (``kind`` as in `raynb.base.rows.Output`)."""
+
+    kind: str
+    bundle: dict[str, Any]
+
+
+@dataclass(slots=True)
+class Line:
+    """Show a line under ``key``, or change the line shown there."""
+
+    key: str
+    text: str
+    update: bool
+    final: bool = False
+
+
+Action = Text | Rich | Line
+
+
+def short_task(task: int) -> str:
+    """Returns a task's number as people see it: ``12``, or ``3.12`` for one that worker 3 submitted."""
+    process, counter = ids.process_of(task), task & ((1 << ids.COUNTER_BITS) - 1)
+    return f"{process}.{counter}" if process else str(counter)
+
+
+def prefix_of(output: Output) -> str:
+    """Returns who said it: ``f#12`` for a task, ``Counter#4`` for an actor."""
+    name = output.name.rsplit("<locals>.", 1)[-1] or "task"
+    if output.actor:
+        return f"{name.split('.')[0]}#{short_task(output.actor)}"
+    return f"{name}#{short_task(output.task)}"
+
+
+def dim(text: str) -> str:
+    return f"\x1b[2m{text}\x1b[0m "
+
+
+@dataclass(slots=True)
+class _Voice:
+    """One stream of one task: its unfinished line, and the progress line it is drawing."""
+
+    prefix: str
+    stream: str
+    partial: str = ""
+    open: bool = False  # part of the current line is shown already
+    bar: str = ""  # key of the line on display
+    bars: int = 0
+
+
+@dataclass(slots=True)
+class CellOutput:
+    """What one cell shows.
+
+    Args:
+        name: unique name of the cell, used in keys of lines.
+        limit: lines and displays shown before the fold.
+        hint: how to see the rest; ends the folding line.
+    """
+
+    name: str
+    limit: int = 1000
+    hint: str = ""
+    shown: int = 0
+    hidden: int = 0
+    _voices: dict[tuple[int, str], _Voice] = field(default_factory=dict)
+    _sources: set[int] = field(default_factory=set)
+    _many: bool = False
+    _fold_shown: int = 0  # the count that the folding line says now
+    _last: _Voice | None = None
+
+    def add(self, outputs: Iterable[Output], many: bool = False) -> list[Action]:
+        """Takes outputs in order; returns what to show.
+
+        Args:
+            outputs: what came since the last call.
+            many: the cell has more than one task, whoever printed so far.
+        """
+        actions: list[Action] = []
+        for output in outputs:
+            self._sources.add(output.actor or output.task)
+            if not self._many and (many or len(self._sources) > 1):
+                self._many = True
+                self._end_line(actions)
+            if output.kind in ("stdout", "stderr"):
+                self._text(output, actions)
+            else:
+                self._rich(output, actions)
+        return actions
+
+    def settle(self) -> list[Action]:
+        """Shows unfinished lines and the fold as they are; call it when nothing came for a while."""
+        actions: list[Action] = []
+        for voice in self._voices.values():
+            if voice.partial and not voice.bar:
+                self._show(voice, voice.partial, actions)
+                voice.partial = ""
+        self._fold(actions)
+        return actions
+
+    # -- text ----------------------------------------------------------------------------------
+    def _text(self, output: Output, actions: list[Action]) -> None:
+        key = (output.actor or output.task, output.kind)
+        voice = self._voices.get(key)
+        if voice is None:
+            voice = self._voices[key] = _Voice(prefix_of(output), output.kind)
+        text = output.text.replace("\r\n", "\n")
+        if self.shown >= self.limit and not (voice.open or voice.bar or "\r" in text):
+            self._count(voice, text)
+            return
+        text = voice.partial + text
+        *lines, voice.partial = text.split("\n")
+        for number, line in enumerate(lines):
+            if self.shown >= self.limit and not (voice.open or voice.bar or "\r" in text):
+                self.hidden += len(lines) - number
+                break
+            self._line(voice, line, actions)
+        self._rest(voice, actions)
+
+    def _count(self, voice: _Voice, text: str) -> None:
+        """Counts lines that aren't shown, by their ends."""
+        self.hidden += text.count("\n")
+        tail = text.rpartition("\n")[2]
+        voice.partial = (tail if "\n" in text else voice.partial + tail)[-1:]
+
+    def _line(self, voice: _Voice, line: str, actions: list[Action]) -> None:
+        """Takes a finished line (without its end)."""
+        if "\r" in line or voice.bar:
+            self._bar(voice, line, actions, final=True)
+            return
+        self._show(voice, line + "\n", actions)
+
+    def _rest(self, voice: _Voice, actions: list[Action]) -> None:
+        """Takes what follows the last line end."""
+        if "\r" in voice.partial:
+            self._bar(voice, voice.partial, actions, final=False)
+            voice.partial = "\r" + voice.partial.rsplit("\r", 1)[1]
+        elif voice.partial and (not self._many or len(voice.partial) > LONGEST_PARTIAL):
+            self._show(voice, voice.partial, actions)
+            voice.partial = ""
+
+    def _show(self, voice: _Voice, text: str, actions: list[Action]) -> None:
+        ends = text.endswith("\n")
+        if self.shown >= self.limit and not voice.open:
+            self.hidden += ends
+            return
+        if self._last is not None and self._last is not voice:
+            self._end_line(actions)
+        if not voice.open:
+            self.shown += 1
+            if self._many:
+                text = dim(voice.prefix) + text
+        voice.open = not ends
+        self._last = voice if voice.open else None
+        self._append(Text(voice.stream, text), actions)
+
+    def _end_line(self, actions: list[Action]) -> None:
+        """Ends another task's unfinished line before somebody else speaks."""
+        if self._last is not None and self._last.open:
+            self._append(Text(self._last.stream, "\n"), actions)
+            self._last.open = False
+        self._last = None
+
+    # -- progress lines ------------------------------------------------------------------------
+    def _bar(self, voice: _Voice, line: str, actions: list[Action], final: bool) -> None:
+        """Shows a line that its task draws over and over (``tqdm``) as one line in place."""
+        parts = [part for part in _CURSOR.sub("", line).split("\r") if part.strip()]
+        text = parts[-1].rstrip() if parts else ""
+        if voice.bar:
+            if text:
+                self._put_line(Line(voice.bar, self._said(voice, text), True, final), actions)
+        elif text:
+            if self.shown >= self.limit:
+                self.hidden += final
+            else:
+                self._end_line(actions)
+                self.shown += 1
+                voice.bars += 1
+                voice.bar = f"{self.name}-{voice.prefix}-{voice.stream}-{voice.bars}"
+                self._put_line(Line(voice.bar, self._said(voice, text), False, final), actions)
+        if final:
+            voice.bar = ""
+
+    def _said(self, voice: _Voice, text: str) -> str:
+        return dim(voice.prefix) + text if self._many else text
+
+    def _put_line(self, line: Line, actions: list[Action]) -> None:
+        last = actions[-1] if actions else None
+        if isinstance(last, Line) and last.key == line.key:
+            last.text, last.final = line.text, line.final
+        else:
+            actions.append(line)
+
+    # -- rich output ---------------------------------------------------------------------------
+    def _rich(self, output: Output, actions: list[Action]) -> None:
+        bundle = output.bundle or {}
+        if output.kind == "update_display":
+            actions.append(Rich(output.kind, bundle))
+            return
+        if output.kind == "clear":
+            self.shown = 0
+            self._last = None
+            for voice in self._voices.values():
+                voice.open, voice.partial, voice.bar = False, "", ""
+            actions.append(Rich(output.kind, bundle))
+            return
+        if self.shown >= self.limit:
+            self.hidden += 1
+            return
+        self._end_line(actions)
+        self.shown += 1
+        if self._many:
+            self._append(Text("stdout", dim(prefix_of(output)) + "\n"), actions)
+        actions.append(Rich(output.kind, bundle))
+
+    # -- the fold ------------------------------------------------------------------------------
+    def _fold(self, actions: list[Action]) -> None:
+        if self.hidden == self._fold_shown:
+            return
+        self._end_line(actions)
+        lines = "line" if self.hidden == 1 else "lines"
+        text = f"… and {self.hidden:,} more {lines}{self.hint}"
+        actions.append(Line(f"{self.name}-fold", text, self._fold_shown > 0))
+        self._fold_shown = self.hidden
+
+    @staticmethod
+    def _append(action: Text, actions: list[Action]) -> None:
+        last = actions[-1] if actions else None
+        if isinstance(last, Text) and last.stream == action.stream:
+            last.text += action.text
+        else:
+            actions.append(action)

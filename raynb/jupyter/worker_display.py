@@ -1,0 +1,184 @@
+"""Rich display on a worker: ``display()``, the value of a cell's last expression, figures.
+
+IPython takes about 100 ms to import, so nothing here does until a task wants to display. Then a
+small InteractiveShell is made whose publisher hands everything to the worker's engine, which
+carries it to the cell that submitted the task.
+"""
+
+from __future__ import annotations
+
+import builtins
+import importlib.abc
+import importlib.machinery
+import sys
+import threading
+from collections.abc import Sequence
+from types import ModuleType
+from typing import Any
+
+_SHELL = "IPython.core.interactiveshell"
+
+#: Exactly these show as their ``repr``, in Jupyter too; IPython needn't be imported for them.
+_PLAIN = (int, float, complex, bool, str, bytes)
+
+_lock = threading.RLock()
+_shell: Any = None
+_making = False
+
+
+def emit(kind: str, bundle: dict[str, Any]) -> None:
+    """Hands a rich output to the worker's engine."""
+    from raynb.base.engine import current
+
+    current().emit(kind, bundle=bundle)  # type: ignore[attr-defined]
+
+
+def show_value(value: Any) -> None:
+    """Displays the value of a cell's last expression as IPython would."""
+    if type(value) in _PLAIN:
+        emit("display", {"data": {"text/plain": repr(value)}, "metadata": {}})
+        return
+    shell = worker_shell()
+    hook = shell.display_formatter
+    if hook.ipython_display_formatter(value):
+        return
+    data, metadata = hook.format(value)
+    if data:
+        emit("display", {"data": data, "metadata": metadata})
+
+
+def flush_figures() -> None:
+    """Displays and closes the figures that are open."""
+    worker_shell()
+    try:
+        from matplotlib_inline.backend_inline import flush_figures as flush
+    except ImportError:  # matplotlib without Jupyter's backend: nothing can be shown here
+        return
+    flush()
+
+
+def worker_shell() -> Any:
+    """Returns this worker's InteractiveShell, made on first use."""
+    global _shell, _making
+    with _lock:
+        if _shell is None:
+            _making = True
+            try:
+                _shell = _make_shell()
+            finally:
+                _making = False
+    return _shell
+
+
+def _make_shell() -> Any:
+    from IPython.core.displaypub import DisplayPublisher
+    from IPython.core.interactiveshell import InteractiveShell
+    from traitlets.config import Config
+
+    class WorkerPublisher(DisplayPublisher):
+        """Sends displays to the submitting cell."""
+
+        def publish(
+            self, data: Any, metadata: Any = None, source: Any = None, *, transient: Any = None,
+            update: bool = False, **_: Any,
+        ) -> None:  # fmt: skip
+            emit(
+                "update_display" if update else "display",
+                {"data": data, "metadata": metadata or {}, "transient": transient or {}},
+            )
+
+        def clear_output(self, wait: bool = False) -> None:
+            emit("clear", {"wait": wait})
+
+    class WorkerShell(InteractiveShell):
+        """IPython's formatters and magics, without a prompt, a history or a ``__main__`` of its own."""
+
+        display_pub_class = WorkerPublisher
+
+        def enable_gui(self, gui: Any = None) -> None:
+            """No event loop runs here."""
+
+    config = Config()
+    config.HistoryManager.enabled = False
+    config.HistoryManager.hist_file = ":memory:"
+    config.InteractiveShell.colors = "nocolor"
+    # A module of its own: the worker's real __main__ must stay where pickles look for it.
+    scratch = ModuleType("__raynb_shell__")
+    hook = sys.displayhook, sys.excepthook
+    shell = WorkerShell(config=config, user_module=scratch)
+    sys.displayhook, sys.excepthook = hook
+    for owner in WorkerShell._walk_mro():
+        owner._instance = shell  # what ``InteractiveShell.instance()`` would have done
+    _configure_figures(shell)
+    return shell
+
+
+def _configure_figures(shell: Any) -> None:
+    """Gives figures Jupyter's PNG form, where matplotlib and its inline backend are installed."""
+    try:
+        from IPython.core.pylabtools import select_figure_formats
+    except ImportError:
+        return
+    if "matplotlib" in sys.modules:
+        select_figure_formats(shell, {"png"})
+
+
+# -- installing ----------------------------------------------------------------------------------
+def install() -> None:
+    """Makes ``display`` work in tasks of this worker, at no cost until it is used."""
+    if not isinstance(sys.meta_path[0], _ShellFinder):
+        sys.meta_path.insert(0, _ShellFinder())
+    if not hasattr(builtins, "display"):
+        builtins.display = _display  # type: ignore[attr-defined]
+    if _SHELL in sys.modules:
+        _hook(sys.modules[_SHELL])
+
+
+def _display(*objects: Any, **options: Any) -> Any:
+    """IPython's ``display`` (a name every notebook has without importing it)."""
+    worker_shell()
+    from IPython.display import display
+
+    return display(*objects, **options)
+
+
+def _hook(module: ModuleType) -> None:
+    """Makes IPython believe that a shell exists, and makes it when somebody asks."""
+    shell_class: Any = module.InteractiveShell  # type: ignore[attr-defined]
+
+    def initialized(cls: Any) -> bool:
+        if _making:  # asked by the very modules that are needed to make it
+            return False
+        worker_shell()
+        return True
+
+    shell_class.initialized = classmethod(initialized)
+
+
+class _ShellFinder(importlib.abc.MetaPathFinder):
+    """Finds IPython's shell module as usual, and hooks it once it is loaded."""
+
+    def find_spec(
+        self, name: str, path: Sequence[str] | None, target: ModuleType | None = None
+    ) -> importlib.machinery.ModuleSpec | None:
+        if name != _SHELL:
+            return None
+        spec = importlib.machinery.PathFinder.find_spec(name, path, target)
+        if spec is not None and spec.loader is not None:
+            spec.loader = _HookingLoader(spec.loader)
+        return spec
+
+
+class _HookingLoader(importlib.abc.Loader):
+    def __init__(self, loader: Any) -> None:
+        self.loader = loader
+
+    def create_module(self, spec: importlib.machinery.ModuleSpec) -> ModuleType | None:
+        return self.loader.create_module(spec)  # type: ignore[no-any-return]
+
+    def exec_module(self, module: ModuleType) -> None:
+        self.loader.exec_module(module)
+        _hook(module)
+
+    def __getattr__(self, name: str) -> Any:  # get_source and kin, for tracebacks
+        return getattr(self.loader, name)
