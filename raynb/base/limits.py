@@ -116,11 +116,10 @@ def _cgroup_memory(root: str) -> list[tuple[int, int]]:
     """Returns (limit, used without page cache) of every level that has a limit."""
     found = []
     for folder in _folders(root, ""):
-        limit = _number(root, f"{folder}/memory.max")
+        # "max" isn't a number. Past memory.high nothing is killed, but everything crawls.
+        bounds = [_number(root, f"{folder}/memory.{name}") for name in ("max", "high")]
+        limit = min((bound for bound in bounds if bound is not None), default=None)
         if limit is not None:
-            # "max" isn't a number; memory.high throttles long before max kills
-            high = _number(root, f"{folder}/memory.high")
-            limit = limit if high is None else min(limit, high)
             used = _number(root, f"{folder}/memory.current") or 0
             found.append((limit, used - _cache(root, folder, "inactive_file", "active_file")))
     for folder in _folders(root, "memory"):

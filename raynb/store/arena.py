@@ -10,7 +10,10 @@ from raynb.store.allocator import Allocator, Range
 from raynb.store.memory import PAGE, Borrowed, Mapping, move, round_up
 
 _BIG = 1 << 20  # from here on: populate cold pages first, and copy without the GIL
-_CHUNK = 32 << 20  # a Ctrl-C waits for one of these at most
+# A Ctrl-C waits for one of these at most. Copies of less than about 100 MB go through the cache,
+# which halves their speed: the C library bypasses it from some share of the cache's size on.
+_COPY = 256 << 20
+_POPULATE = 32 << 20
 _SMALLEST = 64 << 20
 _FIRST_WINDOW = 1 << 30
 
@@ -74,25 +77,27 @@ class Arena:
         Raises:
             NoRoom: the system has no memory (or disk, for a file) for the cold pages.
         """
+        mapping, view = self.mapping, self._view  # held here: another thread may close the store
         self.prepare(cold)
         for offset, source in parts:
             n = len(source)
             if n < _BIG:
-                self._view[offset : offset + n] = source
+                view[offset : offset + n] = source
                 continue
             with Borrowed(source) as address:
-                for done in range(0, n, _CHUNK):
-                    move(self.mapping.address + offset + done, address + done, min(_CHUNK, n - done))
+                for done in range(0, n, _COPY):
+                    move(mapping.address + offset + done, address + done, min(_COPY, n - done))
 
     def prepare(self, cold: Sequence[Range]) -> None:
-        """Makes cold pages exist, so that writing to them can't fail and is fast."""
+        """Makes cold pages exist, so that writing to them can't fail and is fast. Raises `NoRoom`."""
+        mapping = self.mapping
         for offset, n in cold:
             try:
                 self._backing.reserve(self.fd, offset, n)
                 if n < _BIG or not self._populates:
                     continue
-                for done in range(0, n, _CHUNK):
-                    if not self.mapping.populate(offset + done, min(_CHUNK, n - done)):
+                for done in range(0, n, _POPULATE):
+                    if not mapping.populate(offset + done, min(_POPULATE, n - done)):
                         self._populates = False
                         break
             except OSError as error:
@@ -115,8 +120,8 @@ class Arena:
 
     def close(self) -> None:
         """Closes the descriptor and lets go of the mapping, which lives as long as its views."""
-        os.close(self.fd)
-        self._view.release()
+        fd, self.fd = self.fd, -1
+        os.close(fd)
         del self._view, self.mapping
 
 
@@ -126,16 +131,16 @@ class Window:
     It maps as much as was asked for so far, doubled, not the whole sparse arena: on a machine with
     many workers and much memory that would use up the address space.
 
-    Thread contract: `mapping` from any thread (two may map at once; one mapping wins); `close` once.
+    Thread contract: `mapped` from any thread; `mapping` and `close` under the store's lock.
     """
 
-    __slots__ = ("_mapping", "fd", "size")
+    __slots__ = ("fd", "mapped", "size")
 
     def __init__(self, fd: int) -> None:
         """Takes over the descriptor."""
         self.fd = fd
         self.size = os.fstat(fd).st_size
-        self._mapping: Mapping | None = None
+        self.mapped: Mapping | None = None
 
     def mapping(self, end: int) -> Mapping:
         """Returns a mapping that reaches to ``end`` at least.
@@ -144,15 +149,16 @@ class Window:
             ValueError: the arena isn't that large.
             OSError: it can't be mapped.
         """
-        mapping = self._mapping
+        mapping = self.mapped
         if mapping is None or mapping.size < end:
             if end > self.size:
                 raise ValueError(f"a location ends at {end}, beyond its arena of {self.size} bytes")
             size = min(max(1 << (end - 1).bit_length(), _FIRST_WINDOW), self.size)
-            mapping = self._mapping = Mapping(self.fd, size, writable=False)
+            mapping = self.mapped = Mapping(self.fd, size, writable=False)
         return mapping
 
     def close(self) -> None:
         """Closes the descriptor and lets go of the mapping, which lives as long as its views."""
-        os.close(self.fd)
-        self._mapping = None
+        fd, self.fd = self.fd, -1
+        os.close(fd)
+        self.mapped = None

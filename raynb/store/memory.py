@@ -132,15 +132,12 @@ def flat(buffer: Any) -> memoryview:
     Raises:
         BufferError: it isn't contiguous, so it has no single range of bytes.
     """
-    view = memoryview(buffer)
-    if view.format == "B" and view.ndim == 1 and view.c_contiguous:
-        return view
     try:
-        return pickle.PickleBuffer(view).raw()
+        return (buffer if type(buffer) is pickle.PickleBuffer else pickle.PickleBuffer(buffer)).raw()
     except BufferError:
         raise BufferError(
-            f"a {type(buffer).__name__} of shape {view.shape} isn't contiguous in memory and can't be "
-            "stored as it is; copy it first (numpy.ascontiguousarray)"
+            f"a {type(buffer).__name__} isn't contiguous in memory and can't be stored as it is; "
+            "copy it first (numpy.ascontiguousarray)"
         ) from None
 
 

@@ -27,10 +27,6 @@ __all__ = ["NoRoom", "Store", "StoreStats", "UnknownArena"]
 #: Address space of an arena over the store's limit. It costs nothing, and makes it unlikely that
 #: scattered small objects leave no range for a large one.
 _SPACE = 2
-#: Unused warm pages that a process may always keep.
-_FLOOR = 32 << 20
-#: Share of the limit that all processes' pages, used or warm, may take before warm ones go.
-_WATERMARK = 0.8
 _BIG = 1 << 20
 
 
@@ -167,7 +163,8 @@ class Store:
             if taken:
                 with self._lock:
                     arena.give(taken[0][0], size)
-                    self._report(arena)
+                    if not self._closed:
+                        self._report(arena)
             raise
 
     def _take(self, arena: Arena, size: int) -> tuple[int, list[tuple[int, int]]]:
@@ -227,12 +224,17 @@ class Store:
     def _mapping(self, location: Location) -> Mapping:
         _, number, offset, size, _ = location
         if number == self.slot:
-            with self._lock:
-                return self._own().mapping
+            return self._written().mapping
         window = self._windows.get(number)
-        if window is None:
-            raise UnknownArena(f"arena {number} is not attached in process {self.slot}")
-        return window.mapping(offset + size)
+        if window is not None:
+            mapping = window.mapped
+            if mapping is not None and mapping.size >= offset + size:
+                return mapping
+        with self._lock:
+            window = self._windows.get(number)
+            if window is None:
+                raise UnknownArena(f"arena {number} is not attached in process {self.slot}")
+            return window.mapping(offset + size)
 
     # -- freeing -------------------------------------------------------------------------------
     def free(self, location: Location) -> None:
@@ -253,11 +255,12 @@ class Store:
             if number != self.slot:
                 self._free_adopted(number, offset, size)
                 return
-            arena = self._own()
+            arena = self._written()
             arena.give(offset, size)
             if size >= _BIG:
                 self._cool(arena)
-            self._report(arena)
+            else:
+                self._report(arena)
 
     def trim(self, keep: int = 0) -> int:
         """Gives this process's unused pages back to the system, except for ``keep`` bytes.
@@ -274,9 +277,12 @@ class Store:
             return given
 
     def _cool(self, arena: Arena) -> None:
-        spare = arena.allocator.resident - arena.allocator.used
-        if spare > _FLOOR and self._ledger.resident() > self.limit * _WATERMARK:
-            arena.trim(_FLOOR)
+        # Pages of all processes, used and warm, stay within the store's limit: whoever would pass it
+        # gives up warm pages of its own first.
+        self._report(arena)
+        excess = self._ledger.resident() - self.limit
+        if excess > 0:
+            arena.trim(max(arena.allocator.resident - arena.allocator.used - excess, 0))
             self._report(arena)
 
     def _report(self, arena: Arena) -> None:
@@ -419,19 +425,29 @@ class Store:
             window.close()
 
     def _own(self) -> Arena:
+        """Returns this process's arena; makes it first if need be."""
         arena = self._arena
         if arena is None:
-            if self._closed:
-                raise RuntimeGoneError("This object store is closed; call raynb.init() again.")
-            space = _SPACE * self.limit
-            arena = self._arena = Arena(space, self._backing or backings.choose())
+            self._refuse_closed()
+            arena = self._arena = Arena(_SPACE * self.limit, self._backing or backings.choose())
+        return arena
+
+    def _written(self) -> Arena:
+        """Returns this process's arena, which must be there, because a location is in it."""
+        arena = self._arena
+        if arena is None:
+            self._refuse_closed()
+            raise UnknownArena(f"process {self.slot} has not written anything yet")
         return arena
 
     def _tier(self) -> GuestDiskTier:
+        self._refuse_closed()
         if self.disk is None:
             raise OutOfDiskError("This runtime has no disk tier, so objects can't spill.")
+        return self.disk
+
+    def _refuse_closed(self) -> None:
         if self._closed:
             raise RuntimeGoneError("This object store is closed; call raynb.init() again.")
-        return self.disk
 
 
