@@ -375,8 +375,8 @@ def many_queued_tasks(ray: Any) -> Any:
         ray.cancel(ref)
     gate.open()
     ray.get(holder)
-    cancelled = [cancelled(ray, ref) for ref in refs[::2]]
-    return [set(cancelled) == {"TaskCancelledError"}, ray.get(refs[1::2]) == list(range(1, 50, 2)), ran.count()]
+    names = [cancelled(ray, ref) for ref in refs[::2]]
+    return [set(names) == {"TaskCancelledError"}, ray.get(refs[1::2]) == list(range(1, 50, 2)), ran.count()]
 
 
 @program

@@ -8,7 +8,7 @@ import signal
 import sys
 from typing import Any
 
-from parity_programs import program
+from parity_programs import differs, program
 from parity_programs._tools import Tally, error, family, kind, says, until
 
 
@@ -24,7 +24,6 @@ def an_error_is_a_task_error_and_its_cause(ray: Any) -> Any:
         family(caught, ray.exceptions.RayTaskError, ValueError, ray.exceptions.RayError, KeyError),
         says(caught, "wrong number 7", "ValueError", "bad"),
         type(caught.cause).__name__,
-        isinstance(caught.__cause__, ValueError),
     ]
 
 
@@ -47,6 +46,7 @@ def attributes_and_methods_of_the_cause(ray: Any) -> Any:
 
 
 @program
+@differs("raynb keeps the class; Ray gives up on it", expected=[["RayTaskError", "Odd"], ["5: five"]])
 def an_exception_whose_constructor_takes_two_arguments(ray: Any) -> Any:
     class Odd(Exception):
         def __init__(self, code: int, text: str) -> None:
@@ -62,6 +62,10 @@ def an_exception_whose_constructor_takes_two_arguments(ray: Any) -> Any:
 
 
 @program
+@differs(
+    "raynb keeps the class of an exception whose attributes cannot travel",
+    expected=[["RayTaskError", "Locked"], ["held", "Locked"]],
+)
 def an_exception_that_cannot_be_pickled(ray: Any) -> Any:
     class Locked(Exception):
         def __init__(self, text: str) -> None:
@@ -282,7 +286,11 @@ def a_constructor_that_dies(ray: Any) -> Any:
     return family(error(ray.get, Stillborn.remote().work.remote()), ray.exceptions.RayActorError)
 
 
-@program
+@program(on_ray=False)
+@differs(
+    "Ray may lose the results of calls that finished before the death",
+    expected=[[0, 1, 2], ["RayActorError"], ["RayActorError"], ["RayActorError"], ["RayActorError"]],
+)
 def a_queue_behind_a_death(ray: Any) -> Any:
     @ray.remote
     class Mortal:
@@ -328,10 +336,11 @@ def errors_can_be_pickled(ray: Any) -> Any:
     caught = error(ray.get, bad.remote())
 
     @ray.remote
-    def look(e: Any) -> list:
+    def look(box: list) -> list:
+        e = box[0]
         return [isinstance(e, ValueError), "carried" in str(e)]
 
-    return [ray.get(look.remote(caught)), isinstance(pickle.loads(pickle.dumps(caught)), Exception)]
+    return [ray.get(look.remote([caught])), isinstance(pickle.loads(pickle.dumps(caught)), Exception)]
 
 
 @program

@@ -10,7 +10,7 @@ import gc
 import pickle
 from typing import Any
 
-from parity_programs import program
+from parity_programs import differs, program
 from parity_programs._tools import Gate, error, family, kind, says, sub, until
 
 
@@ -247,6 +247,7 @@ def cyclic_data(ray: Any) -> Any:
 
 
 @program
+@differs("Ray packs lists of plain values with msgpack, which forgets identity", expected=True)
 def shared_parts_stay_shared(ray: Any) -> Any:
     part = [1]
     back = ray.get(ray.put([part, part]))
@@ -387,10 +388,11 @@ def a_ref_made_in_a_task_outlives_it(ray: Any) -> Any:
     return len(ray.get(ref))
 
 
-@program
+@program(on_ray=False)
+@differs("Ray 2.60 has no way to free any more; raynb keeps one", expected=[True, "ObjectFreedError"])
 def freed_objects_are_lost(ray: Any) -> Any:
     ref = ray.put(b"x" * 2_000_000)
-    sub(ray, FREE).free([ref])
+    ray.free([ref])
     found: list = []
 
     def gone() -> bool:

@@ -145,15 +145,6 @@ def remote_as_a_plain_call(ray: Any) -> Any:
 
 
 @program
-def a_decorated_function_keeps_its_doc(ray: Any) -> Any:
-    @ray.remote
-    def documented() -> None:
-        """What it is for."""
-
-    return documented.__doc__
-
-
-@program
 def options_that_do_not_exist(ray: Any) -> Any:
     def f() -> None: ...
 
