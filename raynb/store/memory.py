@@ -85,47 +85,6 @@ class Mapping:
         return pickle.PickleBuffer(block).raw()
 
 
-def _released(pin: Any) -> None:
-    # Runs in whatever thread drops the last view, perhaps inside the garbage collector: no locks,
-    # no allocation to speak of. The dict's pop is atomic and makes it happen once.
-    if pin.pins.pop(pin.serial, None) is not None and pin.on_release is not None:
-        pin.on_release()
-
-
-_pin_types: dict[int, Any] = {}
-
-
-def _pin_type(n: int) -> Any:
-    # A ctypes type costs 10 µs and is garbage that only the cycle collector frees, so there is one
-    # for each power of two, and pins are sliced to their real length.
-    power = (n - 1).bit_length()
-    found = _pin_types.get(power)
-    if found is None:
-        block = ctypes.c_char * (1 << power)
-        found = _pin_types.setdefault(power, type("Pin", (block,), {"__del__": _released}))
-    return found
-
-
-def pin(
-    mapping: Mapping,
-    offset: int,
-    n: int,
-    pins: dict[int, Any],
-    serial: int,
-    on_release: Callable[[], None] | None,
-) -> memoryview:
-    """Returns ``n`` bytes of a mapping as a read-only view that knows when its last user has gone.
-
-    Every view, slice or array made from it, however indirectly, keeps the pin. When the last one
-    dies, ``pins[serial]`` is removed and ``on_release`` called, once. Emptying ``pins`` disarms.
-    """
-    block = _pin_type(n).from_address(mapping.address + offset)
-    block.__dict__.update(mapping=mapping, pins=pins, serial=serial, on_release=on_release)
-    # PickleBuffer.raw gives format "B"; a plain memoryview of a ctypes array has "<c", which
-    # can't be indexed, compared or cast.
-    return pickle.PickleBuffer(block).raw().toreadonly()[:n]
-
-
 def flat(buffer: Any) -> memoryview:
     """Returns any contiguous buffer as a one-dimensional view of bytes.
 

@@ -1,0 +1,138 @@
+"""This process's own arena within the store's limit: made when first needed, accounted exactly."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from raynb.base.interrupts import Critical
+from raynb.exceptions import RuntimeGoneError
+from raynb.store import backing as backings
+from raynb.store.allocator import Range
+from raynb.store.arena import Arena, NoRoom
+from raynb.store.foreign import UnknownArena
+from raynb.store.ledger import Ledger
+
+#: Address space of an arena over the store's limit. It costs nothing, and makes it unlikely that
+#: scattered small objects leave no range for a large one.
+_SPACE = 2
+_BIG = 1 << 20
+
+Fill = Callable[[Arena, int, Sequence[Range]], None]
+
+
+class OwnArena:
+    """The arena that this process writes to.
+
+    Thread contract: as `Store`'s, whose lock it shares.
+    """
+
+    def __init__(
+        self, slot: int, limit: int, ledger: Ledger, lock: Critical, backing: backings.Backing | None
+    ) -> None:
+        self.lock = lock
+        self._slot = slot
+        self._limit = limit
+        self._ledger = ledger
+        self._backing = backing
+        self._arena: Arena | None = None
+        self._closed = False
+
+    def peek(self) -> Arena | None:
+        """Returns the arena if anything was ever written to it."""
+        return self._arena
+
+    def written(self) -> Arena:
+        """Returns the arena, which must be there, because a location is in it."""
+        arena = self._arena
+        if arena is None:
+            self.refuse_closed()
+            raise UnknownArena(f"process {self._slot} has not written anything yet")
+        return arena
+
+    def place(self, size: int, fill: Fill) -> int:
+        """Allocates a range and has ``fill(arena, offset, cold parts)`` write it; returns the offset.
+
+        Whatever goes wrong in between, a Ctrl-C too, the range is given back. Raises `NoRoom`, and
+        what ``fill`` raises.
+        """
+        taken: list[tuple[int, list[Range]]] = []
+        try:
+            with self.lock:  # holds Ctrl-C back until the range is noted in `taken`
+                arena = self._made()
+                taken.append(self._take(arena, size))
+            offset, cold = taken[0]
+            fill(arena, offset, cold)
+            return offset
+        except BaseException:
+            if taken:
+                with self.lock:
+                    arena.give(taken[0][0], size)
+                    if not self._closed:
+                        self._report(arena)
+            raise
+
+    def free(self, offset: int, size: int) -> None:
+        """Gives a range back; its pages stay warm. The caller holds the lock."""
+        arena = self.written()
+        arena.give(offset, size)
+        if size >= _BIG:
+            self._cool(arena)
+        else:
+            self._report(arena)
+
+    def trim(self, keep: int) -> int:
+        """Gives unused pages back to the system, except for ``keep`` bytes; returns how many bytes."""
+        with self.lock:
+            arena = self._arena
+            if arena is None:
+                return 0
+            given = arena.trim(keep)
+            self._report(arena)
+            return given
+
+    def close(self) -> None:
+        """Lets go of the arena; views stay valid, and nothing more can be written."""
+        self._closed = True
+        arena, self._arena = self._arena, None
+        if arena is not None:
+            arena.close()
+
+    def refuse_closed(self) -> None:
+        """Raises `RuntimeGoneError` after `close`."""
+        if self._closed:
+            raise RuntimeGoneError("This object store is closed; call raynb.init() again.")
+
+    def _made(self) -> Arena:
+        arena = self._arena
+        if arena is None:
+            self.refuse_closed()
+            arena = self._arena = Arena(_SPACE * self._limit, self._backing or backings.choose())
+        return arena
+
+    def _take(self, arena: Arena, size: int) -> tuple[int, list[Range]]:
+        if size > self._limit:
+            raise NoRoom(size, f"the object store's limit is {self._limit} bytes")
+        found = arena.take(size)
+        self._report(arena)
+        # Reserve first, look then: two processes that do so at once may both step back, but they
+        # never both go ahead.
+        total = self._ledger.total()
+        if total > self._limit:
+            arena.give(found[0], size)
+            self._report(arena)
+            raise NoRoom(size, f"{total - size} of {self._limit} bytes are taken")
+        if found[1]:
+            self._cool(arena)
+        return found
+
+    def _cool(self, arena: Arena) -> None:
+        # Pages of all processes, used and warm, stay within the store's limit: whoever would pass it
+        # gives up warm pages of its own first.
+        self._report(arena)
+        excess = self._ledger.resident() - self._limit
+        if excess > 0:
+            arena.trim(max(arena.allocator.resident - arena.allocator.used - excess, 0))
+            self._report(arena)
+
+    def _report(self, arena: Arena) -> None:
+        self._ledger.set(self._slot, arena.allocator.used, arena.allocator.resident)
