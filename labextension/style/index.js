@@ -1,0 +1,2 @@
+import './ui.css';
+import './lab.css';

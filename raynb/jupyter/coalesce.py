@@ -1,0 +1,210 @@
+"""What the feed decides, without threads and clocks: merging changes, and how long to rest.
+
+Time is given, so the tests use a virtual clock.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from itertools import islice
+from typing import Any
+
+from raynb.base.rows import TASK_ENDED, Snapshot
+
+KINDS = ("tasks", "actors", "objects", "workers")
+
+#: Rows of one kind in one message. More wait for the next message; counts are exact all the time.
+ROWS_A_MESSAGE = 400
+
+
+class Pending:
+    """Changes that were pulled and not yet sent; of a row that changed twice, the last state.
+
+    Thread contract: used by the feed's thread only.
+    """
+
+    def __init__(self, rows_a_message: int = ROWS_A_MESSAGE) -> None:
+        self.rows_a_message = rows_a_message
+        self._rows: dict[str, dict[int, Any]] = {kind: {} for kind in KINDS}
+        self._gone: dict[str, dict[int, None]] = {kind: {} for kind in KINDS}
+        self._latest: Snapshot | None = None
+        self._since = -1
+        self._scalars: tuple[Any, ...] = ()
+        self._full = False
+        self._sent: dict[str, dict[int, Any]] = {"workers": {}, "actors": {}}
+
+    def add(self, change: Snapshot) -> None:
+        """Takes in what ``engine.changes`` returned. A full picture replaces what waited."""
+        if change.since < 0:
+            self._full = True
+            for sent in self._sent.values():
+                sent.clear()
+            for kind in KINDS:
+                self._rows[kind].clear()
+                self._gone[kind].clear()
+        if self._latest is None:
+            self._since = change.since
+        for kind in KINDS:
+            rows, gone = self._rows[kind], self._gone[kind]
+            for identity in change.gone.get(kind, ()):
+                rows.pop(identity, None)
+                gone[identity] = None
+            known = self._sent.get(kind)
+            for row in getattr(change, kind):
+                # The engine names every worker and actor each time; most are as they were.
+                if known is not None and known.get(row.id) == row and row.id not in rows:
+                    continue
+                # Popped first, so that the order is that of the last change.
+                rows.pop(row.id, None)
+                rows[row.id] = row
+                gone.pop(row.id, None)
+        self._latest = change
+
+    def take(self) -> Snapshot | None:
+        """Returns the next message's content, or None when nothing has changed.
+
+        Unfinished tasks go first, then the newest of the finished; the rest waits.
+        """
+        latest = self._latest
+        if latest is None:
+            return None
+        scalars = (latest.store, latest.available, latest.total, latest.groups)
+        if not self._full and not self.waiting and scalars == self._scalars:
+            return None
+        self._scalars = scalars
+        parts: dict[str, Any] = {}
+        for kind in KINDS:
+            parts[kind] = self._take_all(kind) if self._full else self._take_some(kind)
+        for kind, was in self._sent.items():
+            was.update((row.id, row) for row in parts[kind])
+            for identity in self._gone[kind]:
+                was.pop(identity, None)
+        gone = {kind: list(self._gone[kind]) for kind in KINDS if self._gone[kind]}
+        for kind in KINDS:
+            self._gone[kind].clear()
+        since = -1 if self._full else self._since
+        self._full = False
+        self._since = latest.version
+        return Snapshot(
+            version=latest.version, now=latest.now, wall=latest.wall, since=since, store=latest.store,
+            total=latest.total, available=latest.available, groups=latest.groups, gone=gone, **parts,
+        )  # fmt: skip
+
+    @property
+    def waiting(self) -> int:
+        """How many rows (and ids that are gone) wait."""
+        return sum(len(self._rows[kind]) + len(self._gone[kind]) for kind in KINDS)
+
+    def _take_all(self, kind: str) -> list[Any]:
+        rows = list(self._rows[kind].values())
+        self._rows[kind].clear()
+        return rows
+
+    def _take_some(self, kind: str) -> list[Any]:
+        rows = self._rows[kind]
+        if len(rows) <= self.rows_a_message:
+            return self._take_all(kind)
+        if kind == "tasks":
+            live = (i for i, row in rows.items() if row.state not in TASK_ENDED)
+            first = list(islice(live, self.rows_a_message))
+        else:
+            first = []
+        chosen = dict.fromkeys(first)
+        for identity in reversed(rows):
+            if len(chosen) >= self.rows_a_message:
+                break
+            chosen[identity] = None
+        return [rows.pop(identity) for identity in chosen]
+
+
+@dataclass(slots=True)
+class Pace:
+    """How long the feed rests between two pulls.
+
+    At most one pull every ``interval`` seconds, and never more than ``share`` of one core: a pull
+    that was dear is followed by a longer rest, up to ``ceiling`` seconds, so that the picture
+    still moves.
+    """
+
+    interval: float = 0.2
+    share: float = 0.02
+    ceiling: float = 2.0
+    beat: float = 5.0
+    _last_sent: float = field(default=float("-inf"))
+
+    def rest(self, spent: float) -> float:
+        """Returns the seconds to rest after a pull that took ``spent`` seconds of work."""
+        return max(self.interval, min(self.ceiling, spent / self.share - spent))
+
+    def sent(self, now: float) -> None:
+        self._last_sent = now
+
+    def beat_due(self, now: float) -> bool:
+        """Returns whether watchers have heard nothing for so long that they should hear a beat."""
+        return now - self._last_sent >= self.beat
+
+
+class Named:
+    """Notices when the notebook's names of objects change, which the engine cannot see.
+
+    Thread contract: used by the feed's thread only.
+    """
+
+    def __init__(self, interval: float = 1.0, most: int = 2_000) -> None:
+        self._interval = interval
+        self._most = most
+        self._objects: dict[int, Any] = {}
+        self._names: dict[int, list[str]] = {}
+        self._next = 0.0
+
+    def note(self, change: Snapshot) -> None:
+        """Takes in which objects exist."""
+        if change.since < 0:
+            self._objects.clear()
+            self._names.clear()
+        for identity in change.gone.get("objects", ()):
+            self._objects.pop(identity, None)
+            self._names.pop(identity, None)
+        for row in change.objects:
+            self._objects[row.id] = row
+
+    def renamed(self, names: Callable[[int], list[str]], now: float) -> list[Any]:
+        """Returns the rows of objects whose names differ from the last look (once a second)."""
+        if now < self._next:
+            return []
+        self._next = now + self._interval
+        changed = []
+        for identity, row in islice(self._objects.items(), self._most):
+            found = names(identity)
+            if found != self._names.get(identity, []):
+                self._names[identity] = found
+                changed.append(row)
+        return changed
+
+
+@dataclass(slots=True)
+class Leases:
+    """Watchers whose page may vanish without a word: they stay while they renew.
+
+    A watcher without a lease (``renew`` never called with one) stays until it leaves.
+    """
+
+    seconds: float = 60.0
+    _until: dict[Any, float] = field(default_factory=dict)
+
+    def renew(self, watcher: Any, now: float) -> None:
+        self._until[watcher] = now + self.seconds
+
+    def drop(self, watcher: Any) -> None:
+        self._until.pop(watcher, None)
+
+    def expired(self, now: float) -> list[Any]:
+        """Returns, and forgets, the watchers that have not renewed in time."""
+        late = [watcher for watcher, until in self._until.items() if until < now]
+        for watcher in late:
+            del self._until[watcher]
+        return late
+
+
+Send = Callable[[dict[str, Any]], None]

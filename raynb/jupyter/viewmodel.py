@@ -1,0 +1,245 @@
+"""Snapshot → JSON for the views. Pure: no engine, no clock, no Jupyter.
+
+One message has the same shape whether it is the full picture or what changed since an earlier
+version: the receiver replaces everything, or lays the rows over those it has. Rows are arrays in
+the order of ``COLUMNS`` (ten thousand tasks are 1 MB instead of 4). Ids are hex strings, because
+an object's id doesn't fit a JavaScript number; ``""`` means none::
+
+    {"v": 1, "kind": "full" | "change", "version": 7, "since": -1, "now": s, "wall": s,
+     "columns": {"tasks": [...], ...}, "tasks": [[...], ...], "actors": [...], "objects": [...],
+     "workers": [...], "store": {...}, "total": {...}, "available": {...},
+     "groups": {function: {state: count}}, "cells": {scope: label}, "gone": {kind: [id, ...]}}
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from raynb.base.rows import (
+    RUNNING,
+    TASK_ENDED,
+    ActorRow,
+    ObjectRow,
+    Snapshot,
+    StoreRow,
+    TaskRow,
+    WorkerRow,
+)
+
+#: Version of the messages; a view that knows another one says so instead of guessing.
+VERSION = 1
+
+#: An error's text in a row; the whole is fetched when somebody looks at the task.
+ERROR_CHARS = 200
+
+#: The most rows of a kind in one message: what a page can hold and a person can look through.
+#: Counts (``groups``, ``store``) are over everything.
+MOST_ROWS = 10_000
+
+COLUMNS: dict[str, tuple[str, ...]] = {
+    "tasks": ("id", "name", "kind", "state", "worker", "pid", "attempt", "scope", "actor", "parent",
+              "submitted", "started", "fetched", "ran", "ended", "error_type", "error", "size"),
+    "actors": ("id", "class_name", "name", "namespace", "state", "worker", "pid", "pending",
+               "restarts", "max_restarts", "rss", "death_cause", "scope", "detached"),
+    "objects": ("id", "size", "where", "task", "scope", "names", "held", "error"),
+    "workers": ("id", "pid", "state", "task", "actor", "rss", "cpu", "started", "finished", "exit"),
+}  # fmt: skip
+
+
+def _no_names(object_id: int) -> list[str]:
+    return []
+
+
+def _no_cell(scope: int) -> str:
+    return ""
+
+
+def _nothing() -> None:
+    return None
+
+
+@dataclass(slots=True)
+class Labels:
+    """What only the notebook knows.
+
+    Args:
+        cell: the label of a scope, such as ``"In [3]"``; ``""`` when unknown.
+        names: the notebook's names of an object, such as ``["xs", "Out[5]"]``.
+        refresh: called once before each look, so that the two above can be plain look-ups.
+    """
+
+    cell: Callable[[int], str] = _no_cell
+    names: Callable[[int], list[str]] = _no_names
+    refresh: Callable[[], None] = _nothing
+
+
+def key(identity: int) -> str:
+    """Spells an id for the views; ``""`` for none."""
+    return f"{identity:x}" if identity else ""
+
+
+def from_key(text: str) -> int:
+    """Returns the id that `key` spelled.
+
+    Raises:
+        ValueError: the text is no id.
+    """
+    try:
+        return int(text, 16)
+    except (TypeError, ValueError):
+        raise ValueError(f"{text!r} is not an id of a task, actor or object.") from None
+
+
+def counted(count: int, one: str, many: str = "") -> str:
+    """Returns ``"1 task"`` or ``"3 tasks"``."""
+    return f"{count:,} {one if count == 1 else many or one + 's'}"
+
+
+def held_by(row: ObjectRow, names: list[str], workers: dict[int, str]) -> list[str]:
+    """Says in plain words who keeps an object alive.
+
+    Args:
+        row: the object.
+        names: its names in the notebook.
+        workers: worker id → what to call it (the actor it hosts), where it has a name.
+    """
+    held = list(names)
+    unnamed = row.local_refs - len(names)
+    if unnamed > 0:
+        held.append(counted(unnamed, "other ref" if names else "ref") + " in the kernel")
+    if row.views:
+        held.append(counted(row.views, "array view"))
+    if row.pending_args:
+        held.append("argument of " + counted(row.pending_args, "task"))
+    if row.containers:
+        held.append("inside " + counted(row.containers, "stored object"))
+    held.extend(workers.get(worker) or f"worker {worker}" for worker in row.borrowers)
+    return held
+
+
+def _task(row: TaskRow) -> list[Any]:
+    return [
+        f"{row.id:x}", row.name, row.kind, row.state, row.worker, row.pid, row.attempt, row.scope,
+        key(row.actor), key(row.parent), round(row.submitted, 6), round(row.started, 6),
+        round(row.fetched, 6), round(row.ran, 6), round(row.ended, 6), row.error_type,
+        short_error(row.error), row.size,
+    ]  # fmt: skip
+
+
+def short_error(text: str) -> str:
+    """Returns the last line of a traceback, the one that names the error, cut to a row's length."""
+    if not text:
+        return ""
+    line = text.rstrip().rpartition("\n")[2].strip()
+    return line if len(line) <= ERROR_CHARS else line[: ERROR_CHARS - 1] + "…"
+
+
+def _actor(row: ActorRow) -> list[Any]:
+    return [
+        f"{row.id:x}", row.class_name, row.name, row.namespace, row.state, row.worker, row.pid,
+        row.pending, row.restarts, row.max_restarts, row.rss, row.death_cause, row.scope, row.detached,
+    ]  # fmt: skip
+
+
+def _worker(row: WorkerRow) -> list[Any]:
+    return [
+        row.id, row.pid, row.state, key(row.task), key(row.actor), row.rss, round(row.cpu, 3),
+        round(row.started, 3), row.finished, row.exit,
+    ]  # fmt: skip
+
+
+def _object(row: ObjectRow, labels: Labels, workers: dict[int, str]) -> list[Any]:
+    names = labels.names(row.id)
+    return [
+        f"{row.id:x}", row.size, row.where, key(row.task), row.scope, names,
+        held_by(row, names, workers), row.error,
+    ]  # fmt: skip
+
+
+def _store(row: StoreRow) -> dict[str, int]:
+    return {name: getattr(row, name) for name in StoreRow.__slots__}
+
+
+def actor_label(row: ActorRow) -> str:
+    """Returns how people call an actor: its name, else its class."""
+    return f"actor {row.name}" if row.name else f"actor {row.class_name}"
+
+
+def _cells(labels: Labels, rows: Iterable[Any]) -> dict[str, str]:
+    scopes = {row.scope for row in rows if row.scope}
+    found = ((scope, labels.cell(scope)) for scope in sorted(scopes))
+    return {str(scope): label for scope, label in found if label}
+
+
+def _gone(gone: dict[str, list[int]]) -> dict[str, list[Any]]:
+    # Worker ids are small numbers everywhere, the others are spelled.
+    return {
+        kind: list(numbers) if kind == "workers" else [f"{number:x}" for number in numbers]
+        for kind, numbers in gone.items()
+        if numbers
+    }
+
+
+def worth_showing(tasks: list[TaskRow], most: int) -> list[TaskRow]:
+    """Returns at most ``most`` tasks: running ones, then the latest ended, then waiting ones.
+
+    A million queued tasks must not become a message of 100 MB. Of the rest, half is for the ended
+    and half for the waiting, if there are enough of both.
+    """
+    if len(tasks) <= most:
+        return tasks
+    running = [row for row in tasks if row.state == RUNNING][:most]
+    ended = [row for row in tasks if row.state in TASK_ENDED]
+    waiting = [row for row in tasks if row.state not in TASK_ENDED and row.state != RUNNING]
+    room = most - len(running)
+    for_ended = min(len(ended), max(room - len(waiting), room // 2))
+    # Rows come in the order in which tasks ended, or were submitted.
+    latest = ended[len(ended) - for_ended :]
+    return latest + running + waiting[: room - for_ended]
+
+
+def message(snapshot: Snapshot, labels: Labels | None = None, most: int = MOST_ROWS) -> dict[str, Any]:
+    """Returns the message for a full picture (``since`` is −1) or for what changed.
+
+    Args:
+        snapshot: from ``engine.snapshot()`` or ``engine.changes(since)``.
+        labels: the notebook's names for cells and objects.
+        most: rows of one kind that it may hold.
+    """
+    labels = labels or Labels()
+    tasks = worth_showing(snapshot.tasks, most)
+    objects = snapshot.objects
+    if len(objects) > most:
+        objects = sorted(objects, key=lambda row: row.size)[len(objects) - most :]
+    workers = {row.worker: actor_label(row) for row in snapshot.actors if row.worker}
+    return {
+        "v": VERSION,
+        "kind": "full" if snapshot.since < 0 else "change",
+        "version": snapshot.version,
+        "since": snapshot.since,
+        "now": round(snapshot.now, 3),
+        "wall": round(snapshot.wall, 3),
+        "columns": {kind: list(names) for kind, names in COLUMNS.items()},
+        "tasks": [_task(row) for row in tasks],
+        "actors": [_actor(row) for row in snapshot.actors],
+        "objects": [_object(row, labels, workers) for row in objects],
+        "workers": [_worker(row) for row in snapshot.workers],
+        "store": _store(snapshot.store),
+        "total": dict(snapshot.total),
+        "available": dict(snapshot.available),
+        "groups": {name: dict(states) for name, states in snapshot.groups.items()},
+        "cells": _cells(labels, [*tasks, *snapshot.actors, *objects]),
+        "gone": _gone(snapshot.gone),
+    }
+
+
+def no_runtime(state: str = "stopped", why: str = "") -> dict[str, Any]:
+    """Returns the message that says there is nothing to show.
+
+    Args:
+        state: ``"stopped"``, ``"starting"`` or ``"failed"``.
+        why: one sentence, shown as it is.
+    """
+    return {"v": VERSION, "kind": "status", "state": state, "why": why}

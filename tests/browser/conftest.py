@@ -1,0 +1,114 @@
+"""A Chromium for the tests of the views, and a page that plays the kernel's part."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from playwright.sync_api import Browser, Page, sync_playwright
+
+from raynb.jupyter import dashboard
+
+NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
+FLAGS = [
+    "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
+    "--disable-component-update", "--disable-sync",
+]  # fmt: skip
+
+PAGE = """<!doctype html><html><head><meta charset="utf-8"><style>%(css)s</style></head>
+<body%(body)s><div id="view" style="width:%(width)dpx"></div></body></html>"""
+
+#: Plays anywidget: a model whose custom messages the test sends and reads.
+START = """async source => {
+    const listeners = new Set();
+    window.sent = [];
+    window.model = {
+        get: name => window.tab,
+        send: message => window.sent.push(message),
+        on: (event, handler) => listeners.add(handler),
+        off: (event, handler) => listeners.delete(handler),
+    };
+    window.push = message => listeners.forEach(handler => handler(message));
+    const url = URL.createObjectURL(new Blob([source], {type: 'text/javascript'}));
+    const widget = await import(url);
+    window.leave = widget.default.render({model: window.model, el: document.getElementById('view')});
+}"""
+
+
+def find_chromium() -> str:
+    """Returns the path of Chromium or Chrome.
+
+    ``RAYNB_CHROMIUM`` names one; else the usual names are looked for.
+    """
+    named = os.environ.get("RAYNB_CHROMIUM", "")
+    if named:
+        return named
+    for name in NAMES:
+        found = shutil.which(name)
+        if found:
+            return found
+    mac = Path("/Applications/Google Chrome.app/Contents/MacOS/Google Chrome")
+    if mac.exists():
+        return str(mac)
+    raise pytest.UsageError(
+        "The browser tests need Chromium or Chrome and found none. On Debian: apt-get install "
+        "--no-install-recommends chromium fonts-dejavu-core. Or set RAYNB_CHROMIUM to the program's path."
+    )
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Browser]:
+    with sync_playwright() as playwright:
+        found = playwright.chromium.launch(executable_path=find_chromium(), args=FLAGS)
+        yield found
+        found.close()
+
+
+@pytest.fixture
+def page(browser: Browser) -> Iterator[Page]:
+    """A page; an error in its JavaScript fails the test."""
+    context = browser.new_context(viewport={"width": 1000, "height": 760})
+    page = context.new_page()
+    errors: list[str] = []
+    page.on("pageerror", lambda error: errors.append(str(error)))
+    yield page
+    context.close()
+    assert not errors, f"JavaScript errors on the page: {errors}"
+
+
+class Views:
+    """The widget's bundle in a page, with the test as its kernel."""
+
+    def __init__(self, page: Page, tab: str = "overview", width: int = 900, body: str = "") -> None:
+        self.page = page
+        parts = {"css": dashboard.bundle("widget.css"), "body": body, "width": width}
+        page.set_content(PAGE % parts)
+        page.evaluate("tab => { window.tab = tab }", tab)
+        page.evaluate(START, dashboard.bundle("widget.js"))
+
+    def push(self, message: dict[str, Any]) -> None:
+        """Sends a message of the kernel, as JSON, as a comm would."""
+        self.page.evaluate("text => window.push(JSON.parse(text))", json.dumps(message))
+
+    def sent(self, do: str) -> list[dict[str, Any]]:
+        """Returns what the views have sent of one kind."""
+        return [m for m in self.page.evaluate("() => window.sent") if m.get("do") == do]
+
+    def wait_sent(self, do: str) -> dict[str, Any]:
+        """Waits until the views send a request of this kind; returns the first."""
+        self.page.wait_for_function("name => window.sent.some(m => m.do === name)", arg=do)
+        return self.sent(do)[0]
+
+    def tab(self, name: str) -> None:
+        self.page.get_by_role("tab", name=name.capitalize()).click()
+
+
+@pytest.fixture
+def views(page: Page) -> Any:
+    """Returns a function that opens the views: ``views(tab=..., width=..., body=...)``."""
+    return lambda **options: Views(page, **options)
