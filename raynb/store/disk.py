@@ -11,6 +11,7 @@ as long as it lives. The next start removes the directories that nobody locks.
 from __future__ import annotations
 
 import contextlib
+import errno
 import itertools
 import os
 import struct
@@ -22,6 +23,7 @@ from typing import Any
 
 from raynb.base.spec import Location
 from raynb.exceptions import ObjectLostError, OutOfDiskError
+from raynb.store import checksum
 from raynb.store import directory as directories
 from raynb.store.layout import place, views_of
 from raynb.store.memory import Mapping
@@ -29,9 +31,8 @@ from raynb.store.memory import Mapping
 HEADER = 64  # bytes in front of the object; keeps its segments aligned
 _MAGIC = b"raynb\x00\x01\n"
 _FORMAT = struct.Struct("=8sQII")  # magic, size, checksum, segments
-_CHUNK = 16 << 20
-_MAX_VECTORS = 512  # IOV_MAX is 1024 on every system we know
-_ZEROS = bytes(64)
+_CHUNK = 16 << 20  # bytes written in one call
+_MAX_VECTORS = 512  # pieces written in one call; IOV_MAX is 1024 on every system we know
 
 
 class Files:
@@ -118,13 +119,13 @@ class GuestDiskTier:
         _, path, size, _ = location
         fd = self._open(path)
         try:
-            checksum = self._read_header(fd, location)
+            written = self._read_header(fd, location)
             mapping = Mapping(fd, HEADER + size, writable=False)
         finally:
             os.close(fd)
         if path not in self._verified:
             view = mapping.writable_view()  # of read-only memory: only looked at
-            self._compare(view[HEADER:], checksum, path)
+            self._compare(path, written, checksum.of(view[HEADER:]))
             with self._lock:
                 self._verified.add(path)
                 self._stats.read += size
@@ -138,18 +139,19 @@ class GuestDiskTier:
         _, path, size, _ = location
         fd = self._open(path)
         try:
-            checksum = self._read_header(fd, location)
-            done = 0
+            written = self._read_header(fd, location)
+            found = done = 0
             while done < size:
-                n = self._files.read(fd, target[done : done + _CHUNK], HEADER + done)
+                n = self._files.read(fd, target[done : done + checksum.CHUNK], HEADER + done)
                 if n <= 0:
                     raise self._lost(path, f"it ends after {done} of {size} bytes")
+                found = zlib.crc32(target[done : done + n], found)  # while the processor's cache has it
                 done += n
         except OSError as error:
             raise self._lost(path, f"the disk failed: {error}") from error
         finally:
             os.close(fd)
-        self._compare(target, checksum, path)
+        self._compare(path, written, found)
         with self._lock:
             self._stats.read += size
 
@@ -206,46 +208,37 @@ class GuestDiskTier:
         )
 
     def _write_file(self, part: str, views: Sequence[memoryview], size: int) -> None:
+        pieces = checksum.pieces(views)
         fd = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
         try:
-            self._write_all(fd, [_ZEROS])
-            checksum = 0
-            batch: list[memoryview | bytes] = []
-            length = 0
-            for view in views:
-                pieces: list[memoryview | bytes] = [view[i : i + _CHUNK] for i in range(0, len(view), _CHUNK)]
-                if len(view) % 64:
-                    pieces.append(_ZEROS[len(view) % 64 :])
-                for piece in pieces:
-                    checksum = zlib.crc32(piece, checksum)
-                    batch.append(piece)
-                    length += len(piece)
-                    if length >= _CHUNK or len(batch) >= _MAX_VECTORS:
-                        self._write_all(fd, batch)
-                        batch, length = [], 0
-            if not any(map(len, views)):  # an object of nothing still has its 64 bytes
-                checksum = zlib.crc32(_ZEROS, checksum)
-                batch.append(_ZEROS)
-            self._write_all(fd, batch)
+            with checksum.Beside(pieces) as beside:
+                self._write_all(fd, [bytes(HEADER), *pieces])
+                total = beside.result()
             end = os.fstat(fd).st_size
             if end != HEADER + size:
-                raise OSError(f"the file has {end} bytes after {HEADER + size} were written")
-            os.pwrite(fd, _FORMAT.pack(_MAGIC, size, checksum, len(views)), 0)
+                raise OSError(errno.EIO, f"the file has {end} bytes after {HEADER + size} were written")
+            os.pwrite(fd, _FORMAT.pack(_MAGIC, size, total, len(views)), 0)
         finally:
             os.close(fd)
 
-    def _write_all(self, fd: int, vectors: list[memoryview | bytes]) -> None:
-        while vectors:
-            n = self._files.write(fd, vectors)
+    def _write_all(self, fd: int, pieces: list[bytes | memoryview]) -> None:
+        first = 0
+        while first < len(pieces):
+            # As many pieces a call as the system takes, but no more bytes than Ctrl-C may wait for.
+            batch, length = [pieces[first]], len(pieces[first])
+            for piece in pieces[first + 1 : first + _MAX_VECTORS]:
+                length += len(piece)
+                if length > _CHUNK:
+                    break
+                batch.append(piece)
+            n = self._files.write(fd, batch)
             if n <= 0:
-                raise OSError("the disk takes no more bytes")
-            done = 0
-            while done < len(vectors) and n >= len(vectors[done]):
-                n -= len(vectors[done])
-                done += 1
-            vectors = vectors[done:]
-            if vectors and n:
-                vectors[0] = memoryview(vectors[0])[n:]
+                raise OSError(errno.EIO, "the disk takes no more bytes")
+            while first < len(pieces) and n >= len(pieces[first]):
+                n -= len(pieces[first])
+                first += 1
+            if n:
+                pieces[first] = memoryview(pieces[first])[n:]
 
     # -- reading -------------------------------------------------------------------------------
     def _open(self, path: str) -> int:
@@ -259,16 +252,13 @@ class GuestDiskTier:
         length = os.fstat(fd).st_size
         if length != HEADER + size:
             raise self._lost(path, f"it has {length} bytes instead of {HEADER + size}")
-        magic, written, checksum, count = _FORMAT.unpack(os.pread(fd, _FORMAT.size, 0))
-        if magic != _MAGIC or written != size or count != len(segments):
+        magic, said, total, count = _FORMAT.unpack(os.pread(fd, _FORMAT.size, 0))
+        if magic != _MAGIC or said != size or count != len(segments):
             raise self._lost(path, "its header isn't what was written")
-        return int(checksum)
+        return int(total)
 
-    def _compare(self, view: memoryview, checksum: int, path: str) -> None:
-        found = 0
-        for start in range(0, len(view), _CHUNK):
-            found = zlib.crc32(view[start : start + _CHUNK], found)
-        if found != checksum:
+    def _compare(self, path: str, written: int, found: int) -> None:
+        if found != written:
             raise self._lost(path, "its bytes have changed (the checksum is wrong)")
 
     def _lost(self, path: str, why: str) -> ObjectLostError:

@@ -1,0 +1,60 @@
+"""What the store's tests share: both backings, stores that are closed, and a look for leaks."""
+
+from __future__ import annotations
+
+import gc
+import itertools
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from raynb.store import DiskTier, Ledger, Store
+from raynb.store.backing import Backing, FileBacking, MemfdBacking
+from raynb.testing import leaks
+
+MB = 1 << 20
+
+
+@pytest.fixture(autouse=True)
+def no_leaks() -> Iterator[None]:
+    before = leaks.Held.now()
+    yield
+    gc.collect()
+    leaks.check(before, what="the test")
+
+
+@pytest.fixture(params=["memfd", "file"])
+def backing(request: pytest.FixtureRequest, tmp_path: Path) -> Backing:
+    """Each way to have nameless memory; the second is forced, as where the first doesn't exist."""
+    return MemfdBacking() if request.param == "memfd" else FileBacking(str(tmp_path))
+
+
+@pytest.fixture
+def ledger(backing: Backing) -> Iterator[Ledger]:
+    book = Ledger.create(backing)
+    yield book
+    book.close()
+
+
+@pytest.fixture
+def make_store(backing: Backing, ledger: Ledger, tmp_path: Path) -> Iterator[Callable[..., Store]]:
+    """Makes stores that share a ledger: ``make_store(limit=64 MB, disk=True)``, slots 0, 1, …"""
+    made: list[Store] = []
+    slots = itertools.count()
+
+    def make(limit: int = 64 * MB, disk: bool = True, **kwargs: Any) -> Store:
+        tier = DiskTier(str(tmp_path)) if disk else None
+        store = Store(next(slots), limit, ledger, tier, backing, **kwargs)
+        made.append(store)
+        return store
+
+    yield make
+    for store in made:
+        store.close()
+
+
+@pytest.fixture
+def store(make_store: Callable[..., Store]) -> Store:
+    return make_store()
