@@ -132,7 +132,7 @@ def take_each(line: str) -> tuple[str, str, str]:
         return line, "", ""
     before, rest = line[: found.start()], line[found.end() :]
     after = ""
-    if rest[:1] in "'\"":
+    if rest.startswith(("'", '"')):
         end = rest.find(rest[0], 1)
         if end < 0:
             raise UsageError(f"--each {rest.strip()} lacks a closing {rest[0]}.")
@@ -157,7 +157,8 @@ def _as_loop(text: str) -> tuple[str, str] | None:
     loop = tree.body[0]
     if len(tree.body) != 1 or not isinstance(loop, ast.For):
         return None
-    return ast.unparse(loop.target).strip("()"), ast.unparse(loop.iter)
+    target = ast.unparse(loop.target)
+    return target[1:-1] if isinstance(loop.target, ast.Tuple) else target, ast.unparse(loop.iter)
 
 
 def evaluate(text: str, what: str, namespace: Mapping[str, Any]) -> Any:

@@ -29,15 +29,19 @@ class Raynb(Configurable):
     num_cpus = Float(None, allow_none=True, help="CPU slots; None: the cores this container may use.").tag(
         config=True
     )
-    num_gpus = Float(None, allow_none=True, help="GPU slots; None: the GPUs that are visible.").tag(config=True)
+    num_gpus = Float(None, allow_none=True, help="GPU slots; None: the GPUs that are visible.").tag(
+        config=True
+    )
     resources = Dict(help="Custom resources: name to amount.").tag(config=True)
-    memory = Integer(None, allow_none=True, help="Bytes that tasks may ask for with memory=.").tag(config=True)
+    memory = Integer(None, allow_none=True, help="Bytes that tasks may ask for with memory=.").tag(
+        config=True
+    )
     object_store_memory = Integer(
         None, allow_none=True, help="Bytes of the object store; None: a share of the machine's memory."
     ).tag(config=True)
-    spill_directory = Unicode("", help="Where objects beyond the store's limit go; empty: a temporary folder.").tag(
-        config=True
-    )
+    spill_directory = Unicode(
+        "", help="Where objects beyond the store's limit go; empty: a temporary folder."
+    ).tag(config=True)
     namespace = Unicode("", help="Namespace of named actors.").tag(config=True)
     log_to_driver = Bool(True, help="Show in cells what tasks print.").tag(config=True)
     runtime_env = Dict(help="Environment of workers: env_vars, working_dir, py_modules.").tag(config=True)
@@ -83,7 +87,9 @@ class Raynb(Configurable):
         from raynb.base.engine import peek
 
         if peek() is not None and change["old"] != change["new"]:
-            print(f"Raynb.{change['name']} is used when the runtime starts: run `%raynb restart` to apply it.")
+            print(
+                f"Raynb.{change['name']} is used when the runtime starts: run `%raynb restart` to apply it."
+            )
 
     def start_arguments(self) -> dict[str, Any]:
         """Returns the arguments for ``raynb.init`` that were set (defaults are left to it)."""

@@ -295,4 +295,3 @@ def _flush_figures() -> None:
         from raynb.jupyter.worker_display import flush_figures
 
         flush_figures()
-

@@ -95,7 +95,9 @@ class TerminalSink:
     def rich(self, cell: Cell | None, kind: str, bundle: RichBundle) -> None:
         if kind == "clear":
             return
-        running = cell is not None and not cell.ended and threading.current_thread() is threading.main_thread()
+        running = (
+            cell is not None and not cell.ended and threading.current_thread() is threading.main_thread()
+        )
         if running:
             self.shell.display_pub.publish(
                 bundle.get("data") or {}, bundle.get("metadata") or {},

@@ -1,0 +1,102 @@
+"""``%load_ext raynb`` and ``%unload_ext raynb``."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from raynb.jupyter import notebook as notebooks
+from raynb.jupyter.card import Card
+from raynb.jupyter.notebook import Notebook
+
+
+def load(shell: Any) -> None:
+    """Loads the extension: settings, magics, output routing; the runtime starts behind it.
+
+    Loading it again shows the card and changes nothing.
+
+    Args:
+        shell: the InteractiveShell.
+    """
+    notebook = notebooks.loaded()
+    if notebook is None or notebook.shell is not shell:
+        notebook = Notebook(shell)
+        notebook.attach()
+        try:
+            _add_magics(notebook)
+            _add_views(notebook)
+        except BaseException:
+            notebook.detach()
+            raise
+        if notebook.config.autostart:
+            notebook.start()
+    show_card(notebook)
+
+
+def unload(shell: Any) -> None:
+    """Shuts the runtime down in order and removes everything that `load` added."""
+    notebook = notebooks.loaded()
+    if notebook is None:
+        return
+    try:
+        notebook.stop()
+    finally:
+        notebook.detach()
+
+
+def show_card(notebook: Notebook) -> None:
+    """Shows the card; not where nobody looks yet (an extension loaded from a profile)."""
+    if notebook.cells.running() is None:
+        return
+    from IPython.display import display
+
+    display(Card(notebook))
+
+
+def _add_magics(notebook: Notebook) -> None:
+    from raynb.jupyter.completion import complete_options
+    from raynb.jupyter.magics_actor import ActorMagics
+    from raynb.jupyter.magics_line import LineMagics
+    from raynb.jupyter.magics_remote import RemoteMagics
+
+    manager = notebook.shell.magics_manager
+    before = {kind: dict(table) for kind, table in manager.magics.items()}
+    for kind in (RemoteMagics, ActorMagics, LineMagics):
+        notebook.shell.register_magics(kind(notebook.shell, notebook))
+    notebook.extras.append(_restorer(manager, before))
+    notebook.extras.append(complete_options(notebook))
+
+
+def _restorer(manager: Any, before: dict[str, dict[str, Any]]) -> Callable[[], None]:
+    """Returns what takes our magics away, and puts back those that they had replaced."""
+    ours = {
+        kind: {name: found for name, found in table.items() if before[kind].get(name) is not found}
+        for kind, table in manager.magics.items()
+    }
+
+    def restore() -> None:
+        for kind, names in ours.items():
+            for name, found in names.items():
+                if manager.magics[kind].get(name) is found:
+                    del manager.magics[kind][name]
+                    if name in before[kind]:
+                        manager.magics[kind][name] = before[kind][name]
+
+    return restore
+
+
+def _add_views(notebook: Notebook) -> None:
+    from raynb.jupyter.cells import UNNUMBERED
+    from raynb.jupyter.feed import close_shared, shared
+    from raynb.jupyter.labels import notebook_labels
+    from raynb.jupyter.labpanel import open_panel
+    from raynb.jupyter.live import LiveLines
+
+    lines = LiveLines(notebook)
+    lines.install()
+    notebook.extras.append(lines.uninstall)
+    shared(notebook_labels(notebook.shell, lambda scope: f"In [{scope}]" if 0 < scope < UNNUMBERED else ""))
+    notebook.extras.append(close_shared)
+    panel = open_panel(notebook.shell)
+    if panel is not None:
+        notebook.extras.append(panel.close)

@@ -1,0 +1,216 @@
+"""One notebook and its runtime: what the extension keeps while it is loaded.
+
+`Notebook` joins the parts: cells and their scopes, the output router, the runtime that starts in
+the background, and what happens when a cell ends or is interrupted. It lives here and not in the
+package's top module, because ``%reload_ext`` reloads that one.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import threading
+from collections.abc import Callable
+from typing import Any
+
+from raynb.base import engine as engines
+from raynb.base.rows import TASK_ENDED
+from raynb.exceptions import RayError
+from raynb.jupyter import errors
+from raynb.jupyter.cells import Cell, Cells, cell_name
+from raynb.jupyter.config import Raynb
+from raynb.jupyter.output import Router
+from raynb.jupyter.sinks import sink_for
+
+_loaded: Notebook | None = None
+
+
+def loaded() -> Notebook | None:
+    """Returns the notebook that the extension is loaded in, or None."""
+    return _loaded
+
+
+class Notebook:
+    """The extension's state in one shell.
+
+    Args:
+        shell: the InteractiveShell.
+
+    Thread contract: `attach`, `detach` and magics run in the thread of the shell; `engine_changed`
+    and callbacks of futures may come from any thread and don't block.
+    """
+
+    def __init__(self, shell: Any) -> None:
+        self.shell = shell
+        self.config = Raynb(parent=shell)
+        self.cells = Cells(shell)
+        self.sink = sink_for(shell)
+        self.router = Router(self.cells, self.sink, lambda: self.config.output_lines)
+        self.renderer = errors.Renderer(shell)
+        self.starting: threading.Thread | None = None
+        self.start_error: BaseException | None = None
+        self.actors: dict[str, Any] = {}  # name → handle, of those that ``%%actor`` made
+        self.extras: list[Callable[[], None]] = []  # undone on detach, last first
+
+    # -- loading -------------------------------------------------------------------------------
+    def attach(self) -> None:
+        """Hooks into the shell."""
+        global _loaded
+        self.shell.configurables.append(self.config)
+        self.cells.attach()
+        self.cells.on_end.append(self.cell_ended)
+        self.router.start()
+        errors.install(self.shell)
+        engines.on_change.append(self.engine_changed)
+        self.engine_changed(engines.peek())
+        _loaded = self
+
+    def detach(self) -> None:
+        """Takes everything back that `attach` did. The runtime must be stopped by then."""
+        global _loaded
+        for undo in reversed(self.extras):
+            undo()
+        self.extras.clear()
+        with contextlib.suppress(ValueError):
+            engines.on_change.remove(self.engine_changed)
+        self._leave(engines.peek())
+        errors.uninstall()
+        self.router.stop()
+        self.cells.detach()
+        with contextlib.suppress(ValueError):
+            self.shell.configurables.remove(self.config)
+        _loaded = None
+
+    # -- the runtime ---------------------------------------------------------------------------
+    def start(self) -> None:
+        """Starts the runtime in the background; does nothing if one runs or is starting."""
+        if engines.peek() is not None or (self.starting is not None and self.starting.is_alive()):
+            return
+        self.start_error = None
+        scope = self._scope()
+        arguments = self.config.start_arguments()
+        self.starting = threading.Thread(
+            target=self._start, args=(arguments, scope), name="raynb-start", daemon=True
+        )
+        self.starting.start()
+
+    def _start(self, arguments: dict[str, Any], scope: int) -> None:
+        import raynb
+
+        try:
+            raynb.init(ignore_reinit_error=True, **arguments)
+        except BaseException as error:
+            self.start_error = error
+            name, value, lines = self.renderer.message(error)
+            self.router.show_error(scope, name, f"raynb could not start: {value}", lines)
+
+    def started(self) -> Any:
+        """Returns the running engine; waits for one that is starting, and starts one if need be.
+
+        Raises:
+            whatever `raynb.init` raised, if it did.
+        """
+        starting = self.starting
+        if starting is not None:
+            starting.join()
+            self.starting = None
+        if engines.peek() is None:
+            if self.start_error is not None:
+                error, self.start_error = self.start_error, None
+                raise error
+            import raynb
+
+            raynb.init(ignore_reinit_error=True, **self.config.start_arguments())
+        return engines.current()
+
+    def stop(self) -> None:
+        """Shuts the runtime down, in order."""
+        import raynb
+
+        if self.starting is not None:
+            self.starting.join()
+            self.starting = None
+        raynb.shutdown()
+        self.actors.clear()
+        self.router.drain()
+
+    def engine_changed(self, engine: Any) -> None:
+        """Takes the output of a runtime that has started."""
+        if engine is None or not hasattr(engine, "on_output"):
+            return
+        if self.router.receive not in engine.on_output:
+            engine.on_output.append(self.router.receive)
+
+    def _leave(self, engine: Any) -> None:
+        callbacks = getattr(engine, "on_output", [])
+        with contextlib.suppress(ValueError):
+            callbacks.remove(self.router.receive)
+
+    # -- a cell's end --------------------------------------------------------------------------
+    def cell_ended(self, cell: Cell, result: Any) -> None:
+        """Shows what is left of a cell's output, and cancels its tasks if it was interrupted."""
+        engine = engines.peek()
+        error = getattr(result, "error_in_exec", None)
+        if engine is not None and isinstance(error, (KeyboardInterrupt, asyncio.CancelledError)):
+            self._interrupted(engine, cell)
+        elif engine is not None and cell.batch:
+            self._await_tasks(engine, cell.scope, self.config.drain_seconds)
+        self.router.drain()
+
+    def _interrupted(self, engine: Any, cell: Cell) -> None:
+        if not engine.scope_counts(cell.scope):
+            return
+        if self.config.interrupt == "leave":
+            left = unfinished(engine.scope_counts(cell.scope))
+            text = f"Interrupted. {_tasks(left)} of this cell {'goes' if left == 1 else 'go'} on running.\n"
+        else:
+            cancelled, finished = engine.cancel_scope(cell.scope)
+            text = f"Interrupted: {_tasks(cancelled)} of this cell cancelled, {finished:,} had finished.\n"
+        self.router.show_text(cell.scope, "stderr", text)
+
+    def _await_tasks(self, engine: Any, scope: int, seconds: float) -> None:
+        """Waits until the tasks of a cell have ended, so that their output isn't lost."""
+        import time
+
+        from raynb.jupyter.waiting import until
+
+        if unfinished(engine.scope_counts(scope)):
+            until(lambda: not unfinished(engine.scope_counts(scope)), time.monotonic() + seconds)
+
+    # -- for magics ----------------------------------------------------------------------------
+    def _scope(self) -> int:
+        cell = self.cells.running() or self.cells.latest()
+        return cell.scope if cell is not None else 0
+
+    @property
+    def scope(self) -> int:
+        """The scope of the running cell, 0 outside cells."""
+        cell = self.cells.running()
+        return cell.scope if cell is not None else 0
+
+    def title(self) -> str:
+        """Returns what the running cell is called: ``In[5]``."""
+        return cell_name(self.scope)
+
+    def keep_as_last(self, value: Any) -> None:
+        """Makes a value ``_``, as a displayed value becomes it, but not ``Out[n]``: showing pins nothing."""
+        hook = self.shell.displayhook
+        namespace = self.shell.user_ns
+        hook.___, hook.__, hook._ = hook.__, hook._, value
+        namespace.update({"_": hook._, "__": hook.__, "___": hook.___})
+
+    def show_failure(self, scope: int, error: BaseException) -> None:
+        """Shows an error of a task in the cell that submitted it."""
+        if not isinstance(error, (RayError, Exception)):
+            return
+        name, value, lines = self.renderer.message(error)
+        self.router.show_error(scope, name, value, lines)
+
+
+def unfinished(counts: dict[str, int]) -> int:
+    """Returns how many tasks haven't ended, of a scope's counts."""
+    return sum(count for state, count in counts.items() if state not in TASK_ENDED)
+
+
+def _tasks(count: int) -> str:
+    return f"{count:,} task" if count == 1 else f"{count:,} tasks"

@@ -1,0 +1,139 @@
+"""The bar of a wait: items done, rate, failures, time left; as text, HTML, or a terminal's line."""
+
+from __future__ import annotations
+
+import html
+import sys
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from raynb.jupyter.notebook import Notebook
+
+_WIDTH = 24  # characters of the text bar
+
+
+@dataclass(slots=True)
+class Count:
+    """How far a set of tasks has come. Times are `time.monotonic` seconds."""
+
+    total: int
+    began: float
+    done: int = 0
+    failed: int = 0
+    cancelled: int = 0
+    ended_at: float = 0.0
+
+    @property
+    def ended(self) -> int:
+        return self.done + self.failed + self.cancelled
+
+    def share(self) -> float:
+        """Returns the part that has ended, 0..1."""
+        return self.ended / self.total if self.total else 1.0
+
+    def text(self, now: float) -> str:
+        """Returns ``42/100 · 3.1/s · 1 failed · 18 s left``."""
+        if self.ended >= self.total and not self.ended_at:
+            self.ended_at = now
+        seconds = max((self.ended_at or now) - self.began, 1e-9)
+        parts = [f"{self.ended:,}/{self.total:,}"]
+        if self.ended:
+            parts.append(f"{in_figures(self.ended / seconds)}/s")
+        if self.failed:
+            parts.append(f"{self.failed:,} failed")
+        if self.cancelled:
+            parts.append(f"{self.cancelled:,} cancelled")
+        if self.ended >= self.total:
+            parts.append(f"took {in_seconds(seconds)}")
+        elif self.ended:
+            parts.append(f"{in_seconds(seconds / self.ended * (self.total - self.ended))} left")
+        else:
+            parts.append(f"{in_seconds(seconds)} so far")
+        return " · ".join(parts)
+
+
+def in_figures(number: float) -> str:
+    """Returns a rate for people: ``1,200``, ``85``, ``3.1``, ``0.25``."""
+    if number >= 100:
+        return f"{number:,.0f}"
+    return f"{number:.0f}" if number >= 10 else f"{number:.2g}"
+
+
+def in_seconds(seconds: float) -> str:
+    """Returns a time for people: ``0.4 s``, ``18 s``, ``2 min 5 s``, ``1 h 12 min``."""
+    if seconds < 10:
+        return f"{seconds:.1f} s"
+    whole = int(seconds + 0.5)
+    if whole < 60:
+        return f"{whole} s"
+    minutes, rest = divmod(whole, 60)
+    if minutes < 60:
+        return f"{minutes} min {rest} s" if rest else f"{minutes} min"
+    return f"{minutes // 60} h {minutes % 60} min"
+
+
+def line_bundle(text: str, share: float, display_id: str) -> dict[str, Any]:
+    """Returns a bar as a display: HTML with a progress element, and a text bar."""
+    full = int(share * _WIDTH + 0.5)
+    plain = f"[{'#' * full}{'.' * (_WIDTH - full)}] {text}"
+    markup = (
+        f'<div class="raynb-progress" style="font:13px/1.6 system-ui,sans-serif">'
+        f'<progress value="{share:.4f}" max="1" style="width:16em;vertical-align:middle" '
+        f'aria-label="tasks of this cell"></progress> {html.escape(text)}</div>'
+    )
+    return {
+        "data": {"text/plain": plain, "text/html": markup},
+        "metadata": {},
+        "transient": {"display_id": display_id},
+    }
+
+
+class Bar:
+    """A bar in one cell, shown only when the wait takes longer than ``Raynb.progress_delay``.
+
+    Thread contract: used by one thread at a time.
+
+    Args:
+        notebook: where to show it.
+        scope: the cell.
+    """
+
+    def __init__(self, notebook: Notebook, scope: int) -> None:
+        self.notebook = notebook
+        self.scope = scope
+        self.shown = False
+        self._began = time.monotonic()
+        self._id = f"raynb-bar-{id(self):x}-{scope}"
+        self._last = ""
+
+    def show(self, count: Count) -> None:
+        """Shows how far it is, if it is time for a bar at all."""
+        config = self.notebook.config
+        now = time.monotonic()
+        if not config.progress or (not self.shown and now - self._began < config.progress_delay):
+            return
+        self._draw(count.text(now), count.share(), final=False)
+
+    def end(self, count: Count) -> None:
+        """Leaves the bar at its last state; nothing if it never showed."""
+        if self.shown:
+            self._draw(count.text(time.monotonic()), count.share(), final=True)
+
+    def _draw(self, text: str, share: float, final: bool) -> None:
+        if getattr(self.notebook.shell, "kernel", None) is None:
+            self._draw_in_terminal(text, share, final)
+        elif text != self._last or final:
+            kind = "update_display" if self.shown else "display"
+            self.notebook.router.show_rich(self.scope, kind, line_bundle(text, share, self._id))
+        self.shown = True
+        self._last = text
+
+    def _draw_in_terminal(self, text: str, share: float, final: bool) -> None:
+        if not sys.stderr.isatty() and not final:
+            return  # a bar drawn over and over is noise in a file
+        plain = line_bundle(text, share, "")["data"]["text/plain"]
+        padding = " " * max(0, len(self._last) - len(text))
+        sys.stderr.write(f"\r{plain}{padding}" + ("\n" if final else ""))
+        sys.stderr.flush()

@@ -1,0 +1,210 @@
+"""From a cell's text to tasks: read it, gather its inputs, submit it, bind its outputs.
+
+What ``%%remote``, ``%%on`` and ``%%everywhere`` have in common.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from IPython.core.error import UsageError
+
+from raynb.base.ref import ObjectRef
+from raynb.jupyter.capture import CellCode, analyse
+from raynb.jupyter.inputs import Inputs, gather, in_words
+from raynb.jupyter.notebook import Notebook
+from raynb.jupyter.runner import Cargo, CellJob
+
+
+@dataclass(slots=True)
+class Reading:
+    """A cell that has been read: its code, its name, and its text as typed."""
+
+    code: CellCode
+    filename: str
+    text: str
+
+
+def read_cell(notebook: Notebook, magic: str, cell: str) -> Reading:
+    """Reads a cell's text; line numbers count from the magic's own line, as the notebook does.
+
+    Raises:
+        UsageError: the cell is empty.
+        SyntaxError: it isn't Python, at the line and file of the cell.
+    """
+    if not cell.strip():
+        raise UsageError(f"`{magic.split()[0]}`: the cell is empty.")
+    shell = notebook.shell
+    text = f"{magic}\n{cell}"
+    filename = shell.compile.cache(text, notebook.scope, raw_code=text)
+    blank = len(cell) - len(cell.lstrip("\n"))
+    try:
+        transformed = shell.transform_cell(cell)
+        code = analyse("\n" * (1 + blank) + transformed, shell.transform_cell)
+    except SyntaxError as error:
+        error.filename = filename
+        raise error from None
+    return Reading(code, filename, text)
+
+
+def job_for(
+    reading: Reading, outputs: Sequence[str], title: str, show: bool, value: bool, target: str = ""
+) -> CellJob:
+    """Returns the cell as it is sent to workers."""
+    code = reading.code
+    return CellJob(
+        source=code.source, filename=reading.filename, text=reading.text, outputs=tuple(outputs),
+        show=show and code.has_value and not code.quiet, value=value and code.has_value,
+        target=target, title=title,
+    )  # fmt: skip
+
+
+def choose_outputs(code: CellCode, wanted: Sequence[str]) -> tuple[str, ...]:
+    """Returns the names that come back: all, or those that the line names.
+
+    Raises:
+        UsageError: the cell doesn't bind a wanted name.
+    """
+    if not wanted:
+        return code.outputs
+    for name in wanted:
+        if name not in code.bound:
+            binds = ", ".join(code.outputs) or "no names"
+            raise UsageError(f"the cell does not bind {name!r}; it binds {binds}.")
+    return tuple(dict.fromkeys(wanted))
+
+
+def take_inputs(
+    notebook: Notebook, free: Iterable[str], namespace: Mapping[str, Any], skip: Iterable[str]
+) -> Inputs:
+    """Gathers a cell's inputs; large values are stored once, and very large ones are named."""
+    import raynb
+
+    config = notebook.config
+    inputs = gather(free, namespace, config.shared_from, raynb.put, skip)
+    for name in inputs.captured:
+        if name.how == "shared" and name.size >= config.large_from:
+            print(
+                f"{name.name} ({name.kind}, {in_words(name.size)}) goes to the workers through the object store."
+            )
+    return inputs
+
+
+def dry_run(notebook: Notebook, code: CellCode, outputs: Sequence[str], namespace: Mapping[str, Any],
+            skip: Sequence[str], tasks: str) -> str:  # fmt: skip
+    """Returns what would travel, as a table; nothing is submitted."""
+    import builtins
+
+    inputs = gather(code.free, namespace, notebook.config.shared_from, None, skip)
+    rows = [("name", "type", "size", "how it travels")]
+    words = {
+        "value": "pickled with the task", "shared": "once through the object store",
+        "ref": "dependency; arrives as its value", "refs": "dependencies inside; arrive as values",
+        "module": "imported on the worker",
+    }  # fmt: skip
+    rows += [(c.name, c.kind, in_words(c.size) if c.size else "", words[c.how]) for c in inputs.captured]
+    rows += [(name, "", "", "given by --each") for name in skip]
+    known = {row[0] for row in rows} | set(vars(builtins)) | {"get_ipython", "display"}
+    missing = [name for name in code.free if name not in known]
+    rows += [(name, "", "", "not defined in the notebook") for name in missing]
+    widths = [max(len(row[column]) for row in rows) for column in range(4)]
+    lines = [
+        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows
+    ]
+    comes_back = ", ".join(outputs) or (
+        "nothing" if not code.has_value else "the last expression's value, as _"
+    )
+    return "\n".join([f"{tasks}; nothing was submitted", "", *lines, "", f"outputs: {comes_back}"])
+
+
+@dataclass(slots=True)
+class Submitted:
+    """Tasks of one cell.
+
+    Attributes:
+        status: one ref a task that ends when the task does (its value is None).
+        outputs: name → ref, or list of refs with ``--each``.
+        value: ref (or list of refs) of the last expression's value, or None.
+        items: how many items each task has.
+    """
+
+    status: list[ObjectRef[Any]]
+    outputs: dict[str, Any]
+    value: Any = None
+    items: list[int] = field(default_factory=list)
+
+
+def submit_cell(function: Any, job: CellJob, inputs: Inputs, options: dict[str, Any]) -> Submitted:
+    """Submits a cell as one task.
+
+    Args:
+        function: the remote function (or an actor's method) that runs it.
+        job: the cell.
+        inputs: what it takes along.
+        options: for Ray's ``.options()``.
+    """
+    count = 1 + len(job.outputs) + job.value
+    cargo = Cargo(job, inputs.names)
+    refs = _submit(function.options(num_returns=count, **options), (cargo, *inputs.refs), inputs)
+    refs = refs if isinstance(refs, list) else [refs]
+    outputs = dict(zip(job.outputs, refs[1:], strict=False))
+    return Submitted(refs[:1], outputs, refs[-1] if job.value else None, [1])
+
+
+def submit_items(
+    function: Any, job: CellJob, inputs: Inputs, options: dict[str, Any], items: Sequence[Any], chunk: int
+) -> Submitted:
+    """Submits a cell once per item, ``chunk`` items a task (``--each``)."""
+    import raynb
+
+    width = len(job.outputs) + job.value
+    cargo: Any = Cargo(job, inputs.names)
+    shared = len(inputs.refs)
+    columns: list[list[Any]] = [[] for _ in range(width)]
+    done = Submitted([], {}, None)
+    if len(items) > 4 * chunk:  # pickled once, not once a task
+        cargo = _blaming(lambda: raynb.put(cargo), inputs)
+    configured: dict[int, Any] = {}
+    for start in range(0, len(items), chunk):
+        part = list(items[start : start + chunk])
+        own = Inputs(refs=list(inputs.refs), _slots=dict(inputs._slots))
+        sent = [own.replaced(item) for item in part]
+        returns = 1 + width * len(part)
+        if returns not in configured:
+            configured[returns] = function.options(num_returns=returns, **options)
+        refs = _submit(configured[returns], (cargo, sent, *inputs.refs, *own.refs[shared:]), inputs)
+        refs = refs if isinstance(refs, list) else [refs]
+        done.status.append(refs[0])
+        done.items.append(len(part))
+        for column in range(width):
+            columns[column].extend(refs[1 + column :: width])
+    done.outputs = dict(zip(job.outputs, columns, strict=False))
+    done.value = columns[-1] if job.value else None
+    return done
+
+
+def _submit(function: Any, arguments: tuple[Any, ...], inputs: Inputs) -> Any:
+    return _blaming(lambda: function.remote(*arguments), inputs)
+
+
+def _blaming(submit: Any, inputs: Inputs) -> Any:
+    """Submits, and names the captured value that cannot be pickled."""
+    try:
+        return submit()
+    except TypeError as error:
+        import raynb
+
+        for captured in inputs.captured:
+            if captured.how not in ("value", "refs"):
+                continue
+            try:
+                raynb.put(inputs.names[captured.name])
+            except TypeError as cause:
+                why = str(cause.__cause__ or cause)
+                raise TypeError(
+                    f"{captured.name!r} ({captured.kind}) cannot travel to a worker: {why} "
+                    f"Make it inside the cell instead, or give {captured.name!r} another name."
+                ) from None
+        raise error from None

@@ -1,0 +1,130 @@
+"""Following the tasks of one cell to their end: progress, the first failure, stopping the rest."""
+
+from __future__ import annotations
+
+import threading
+import time
+from typing import TYPE_CHECKING, Any
+
+from raynb.exceptions import RuntimeGoneError, TaskCancelledError
+from raynb.jupyter.progress import Bar, Count, line_bundle
+from raynb.jupyter.submission import Submitted
+
+if TYPE_CHECKING:
+    from raynb.jupyter.notebook import Notebook
+
+#: Seconds between two pictures of a bar.
+INTERVAL = 0.2
+
+
+class Watch:
+    """What has become of a cell's tasks.
+
+    Args:
+        notebook: where to show it.
+        scope: the cell.
+        done: the tasks.
+        stop_on_error: cancel the rest at the first failure.
+
+    Thread contract: callbacks of futures come on any thread; counts change under a lock.
+    """
+
+    def __init__(self, notebook: Notebook, scope: int, done: Submitted, stop_on_error: bool = False) -> None:
+        self.notebook = notebook
+        self.scope = scope
+        self.tasks = done
+        self.stop_on_error = stop_on_error
+        self.count = Count(total=sum(done.items), began=time.monotonic())
+        self.first_error: BaseException | None = None
+        self.finished = threading.Event()
+        self._lock = threading.Lock()
+        self._pending = len(done.status)
+        self._shown_at = 0.0
+        self._display_id = ""
+        self._quiet = False  # failures are raised by the caller instead
+
+    def begin(self, quiet: bool) -> None:
+        """Starts following; ``quiet``: whoever waits raises the first failure."""
+        self._quiet = quiet
+        for ref, items in zip(list(self.tasks.status), self.tasks.items, strict=True):
+            future = ref.future()
+            future.add_done_callback(lambda ended, items=items: self._ended(ended, items))
+
+    def in_background(self, progress: bool) -> None:
+        """Follows without waiting: shows the bar (of loops) and the first failure in the cell."""
+        if progress and self.notebook.config.progress:
+            self._display_id = f"raynb-each-{id(self):x}"
+        self.begin(quiet=False)
+        if self._display_id:
+            self._show(False)
+
+    # -- callbacks -----------------------------------------------------------------------------
+    def _ended(self, future: Any, items: int) -> None:
+        error = _error_of(future)
+        first = False
+        with self._lock:
+            self._pending -= 1
+            last = not self._pending
+            if error is None:
+                self.count.done += items
+            elif isinstance(error, TaskCancelledError):
+                self.count.cancelled += items
+            else:
+                self.count.failed += items
+                first = self.first_error is None
+                self.first_error = self.first_error or error
+        if first and error is not None:
+            self._failed(error)
+        if self._display_id and (last or time.monotonic() - self._shown_at > INTERVAL):
+            self._show(True)
+        if last:
+            self.tasks.status.clear()
+            self.finished.set()
+
+    def _failed(self, error: BaseException) -> None:
+        if self.stop_on_error:
+            threading.Thread(target=self.cancel, name="raynb-stop", daemon=True).start()
+        if not self._quiet:
+            self.notebook.show_failure(self.scope, error)
+
+    def cancel(self) -> None:
+        """Cancels what has not ended."""
+        import raynb
+
+        for ref in list(self.tasks.status):
+            try:
+                raynb.cancel(ref)
+            except RuntimeGoneError:
+                return
+
+    def _show(self, update: bool) -> None:
+        self._shown_at = time.monotonic()
+        bundle = line_bundle(self.count.text(time.monotonic()), self.count.share(), self._display_id)
+        self.notebook.router.show_rich(self.scope, "update_display" if update else "display", bundle)
+
+
+def _error_of(future: Any) -> BaseException | None:
+    if future.cancelled():
+        return TaskCancelledError()
+    error: BaseException | None = future.exception()
+    return error
+
+
+def wait_for(notebook: Notebook, watch: Watch) -> None:
+    """Waits until a cell's tasks have ended, with a bar; raises the first failure.
+
+    Raises:
+        RayTaskError: a task failed.
+        KeyboardInterrupt: the cell was interrupted.
+    """
+    watch.begin(quiet=True)
+    bar = Bar(notebook, watch.scope)
+    try:
+        while not watch.finished.wait(INTERVAL):
+            bar.show(watch.count)
+            if watch.first_error is not None and watch.stop_on_error:
+                watch.cancel()
+    finally:
+        bar.end(watch.count)
+    if watch.first_error is not None:
+        raise watch.first_error
