@@ -29,19 +29,21 @@ class Case:
     run: Callable[[Adapter, float], list[float]] | None = None
 
 
-def rates(action: Callable[[], None], per_call: int, seconds: float, warm: int = 1) -> list[float]:
+def rates(
+    action: Callable[[], None], per_call: int, seconds: float, warm: int = 1, patient: bool = True
+) -> list[float]:
     """Returns calls per second × ``per_call``, one sample a block.
 
     Fast actions are gathered into blocks of at least a tenth of the time, so that the clock
-    costs nothing; slow ones are a block each. The calls that warm up count only if one alone
-    took longer than all the time there is: then it is the sample.
+    costs nothing; slow ones are a block each. The calls that warm up don't count, unless
+    ``patient`` is off and one alone took longer than all the time there is: then it is the sample.
     """
     clock = time.perf_counter
     for _ in range(warm + 1):
         begin = clock()
         action()
         once = clock() - begin
-        if once > seconds:
+        if once > seconds and not patient:
             return [per_call / once]
     block = max(1, int(seconds / 10 / max(once, 1e-9)))
     samples = []
@@ -66,7 +68,7 @@ def _task(adapter: Adapter, seconds: float) -> list[float]:
 
 def _tasks(count: int) -> Callable[[Adapter, float], list[float]]:
     def run(adapter: Adapter, seconds: float) -> list[float]:
-        return rates(lambda: adapter.tasks(count), count, seconds)
+        return rates(lambda: adapter.tasks(count), count, seconds, patient=False)
 
     return run
 
@@ -78,7 +80,7 @@ def _call(adapter: Adapter, seconds: float) -> list[float]:
 
 def _calls(adapter: Adapter, seconds: float) -> list[float]:
     actor = adapter.make_actor()
-    return rates(lambda: adapter.calls(actor, 1000), 1000, seconds)
+    return rates(lambda: adapter.calls(actor, 1000), 1000, seconds, patient=False)
 
 
 def _nested_first(adapter: Adapter, seconds: float) -> list[float]:
@@ -89,15 +91,15 @@ def _nested_first(adapter: Adapter, seconds: float) -> list[float]:
 
 
 def _nested(adapter: Adapter, seconds: float) -> list[float]:
-    return rates(lambda: adapter.nested(100), 100, seconds)
+    return rates(lambda: adapter.nested(100), 100, seconds, patient=False)
 
 
 def _wait_each(adapter: Adapter, seconds: float) -> list[float]:
-    return rates(lambda: adapter.wait_each(1000), 1000, seconds)
+    return rates(lambda: adapter.wait_each(1000), 1000, seconds, patient=False)
 
 
 def _wait_all(adapter: Adapter, seconds: float) -> list[float]:
-    return rates(lambda: adapter.wait_all(1000), 1000, seconds)
+    return rates(lambda: adapter.wait_all(1000), 1000, seconds, patient=False)
 
 
 def _put_small(adapter: Adapter, seconds: float) -> list[float]:

@@ -1,8 +1,9 @@
 """The process that measures one engine: reads commands, answers with lines of JSON.
 
 Run by `benchmarks.session`, as ``python -m benchmarks.host ENGINE FD``. The commands come on
-standard input, one a line: ``start WORKERS``, ``case NAME SECONDS``, ``stop``. Answers go to the
-descriptor ``FD``, so whatever an engine prints can't get among them.
+standard input, one a line: ``start WORKERS [STORE_BYTES SPILL_FOLDER]``, ``version``,
+``case MODULE:NAME SECONDS``, ``stop``. Answers go to the descriptor ``FD``, so whatever an engine
+prints can't get among them.
 
 Little is imported before the engine, so that its own imports are not paid for by us.
 """
@@ -22,9 +23,10 @@ def _answer(fd: int, **fields: object) -> None:
 
 
 def _case(adapter: engines.Adapter, name: str, seconds: float) -> dict[str, object]:
-    from benchmarks.cases import BY_NAME
+    import importlib
 
-    run = BY_NAME[name].run
+    module, _, short = name.partition(":")
+    run = importlib.import_module(module).BY_NAME[short].run
     if run is None:
         return {"error": f"the case {name!r} is measured from outside"}
     try:
@@ -49,6 +51,8 @@ def main() -> None:
         for line in sys.stdin:
             command, *words = line.split()
             if command == "start":
+                if len(words) > 1:
+                    adapter.store_memory, adapter.spill_folder = int(words[1]), words[2]
                 adapter.load()
                 adapter.start(int(words[0]))
                 started = True

@@ -56,13 +56,13 @@ class Session:
         self._born = time.perf_counter() - spawned
         self.bare_memory = procs.pss([self._process.pid])
 
-    def start(self, workers: int, timeout: float = 180) -> float:
+    def start(self, workers: int, store_memory: int = 0, spill_folder: str = "", timeout: float = 180) -> float:
         """Starts the engine; returns the seconds from a new interpreter to the first result.
 
-        The look at the bare interpreter's memory in between is not counted.
+        ``store_memory`` (bytes) and ``spill_folder`` are the engine's own choice when left out. The look at the bare interpreter's memory in between is not counted.
         """
         begin = time.perf_counter()
-        self._send(f"start {workers}")
+        self._send(f"start {workers} {store_memory} {spill_folder}" if store_memory else f"start {workers}")
         self._read(timeout)
         return self._born + time.perf_counter() - begin
 
@@ -71,13 +71,17 @@ class Session:
         self._send("version")
         return self._read(60)
 
-    def case(self, name: str, seconds: float, timeout: float = 300) -> list[float]:
-        """Measures one case for about so many seconds; an empty list where the engine has no such thing.
+    def case(
+        self, name: str, seconds: float, module: str = "benchmarks.cases", timeout: float = 300
+    ) -> list[float]:
+        """Measures one case of a module for about so many seconds.
+
+        The list of samples is empty where the engine has no such thing.
 
         Raises:
             HostError: the case failed, or the process died or was silent for ``timeout`` seconds.
         """
-        self._send(f"case {name} {seconds}")
+        self._send(f"case {module}:{name} {seconds}")
         answer = self._read(timeout)
         if "error" in answer:
             raise HostError(f"{self.engine}, {name}: {answer['error']}")

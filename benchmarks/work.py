@@ -29,3 +29,24 @@ class Counter:
     def add(self) -> int:
         self.count += 1
         return self.count
+
+
+_made: dict[int, Any] = {}
+
+
+def array_of(size: int) -> Any:
+    """Returns an array of so many bytes, the same one each time in a process.
+
+    Making it costs page faults that have nothing to do with its travel.
+    """
+    if size not in _made:
+        import numpy
+
+        _made.clear()
+        _made[size] = numpy.ones(max(1, size // 8), dtype=numpy.float64)
+    return _made[size]
+
+
+def length_of(value: Any) -> int:
+    """Returns the length of a list, a frame, …"""
+    return len(value)

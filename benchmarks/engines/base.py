@@ -25,6 +25,9 @@ class Adapter:
     package = "?"
     #: What a reader must know about how this engine was driven.
     note = ""
+    #: The size of the object store in bytes, and where it spills; 0 and "": the engine's own choice.
+    store_memory = 0
+    spill_folder = ""
 
     def load(self) -> None:
         """Imports the package (this is timed)."""
@@ -97,3 +100,11 @@ class Adapter:
     def argument(self, value: Any) -> Any:
         """Returns what `with_argument` takes for this value: a ref, where there are refs."""
         return self.put(value)
+
+    def map_length(self, refs: list[Any]) -> None:
+        """Runs one task for each ref, on its value (`work.length_of`), and waits for all."""
+        raise Unsupported
+
+    def result_of(self, size: int) -> Any:
+        """Returns an array of so many bytes that a task made (`work.array_of`)."""
+        raise Unsupported

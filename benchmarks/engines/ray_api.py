@@ -18,7 +18,12 @@ class RayApi(Adapter):
         self.ray: Any = importlib.import_module(self.module)
 
     def options(self, workers: int) -> dict[str, Any]:
-        return {"num_cpus": workers}
+        found: dict[str, Any] = {"num_cpus": workers}
+        if self.store_memory:
+            found["object_store_memory"] = self.store_memory
+        if self.spill_folder:
+            found["object_spilling_directory"] = self.spill_folder
+        return found
 
     def start(self, workers: int) -> None:
         self.ray.init(**self.options(workers))
@@ -26,6 +31,8 @@ class RayApi(Adapter):
         self._nothing = ray.remote(work.nothing)
         self._touch = ray.remote(work.first_and_size)
         self._counter = ray.remote(num_cpus=0)(work.Counter)
+        self._length = ray.remote(work.length_of)
+        self._array = ray.remote(work.array_of)
         inner = self._nothing
 
         def outer() -> bytes:
@@ -78,6 +85,12 @@ class RayApi(Adapter):
     def with_argument(self, ref: Any) -> None:
         self.ray.get(self._touch.remote(ref))
 
+    def map_length(self, refs: list[Any]) -> None:
+        self.ray.get([self._length.remote(ref) for ref in refs])
+
+    def result_of(self, size: int) -> Any:
+        return self.ray.get(self._array.remote(size))
+
 
 class Raynb(RayApi):
     """The embedded engine."""
@@ -98,7 +111,8 @@ class Ray(RayApi):
 
     def options(self, workers: int) -> dict[str, Any]:
         return {
-            "num_cpus": workers,
+            **super().options(workers),
+            "address": "local",  # never another run's cluster
             "include_dashboard": False,
             "logging_level": 40,  # ERROR; the logging module is not imported before the clock starts
             "log_to_driver": False,

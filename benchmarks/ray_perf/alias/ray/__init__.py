@@ -1,0 +1,15 @@
+"""raynb under the name ``ray``, for scripts that can't be edited.
+
+Only what Ray's microbenchmark imports is here. The scripts themselves are read from an installed
+Ray, whose place ``RAYNB_BENCHMARK_RAY`` names; none of Ray's other code is loaded.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import raynb
+
+
+def __getattr__(name: str) -> Any:
+    return getattr(raynb, name)

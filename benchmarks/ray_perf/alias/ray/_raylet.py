@@ -1,0 +1,3 @@
+"""Stands for Ray's native module: the script asks whether it was built with optimization."""
+
+OPTIMIZED = True

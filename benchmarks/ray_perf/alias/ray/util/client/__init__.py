@@ -1,0 +1,1 @@
+"""Ray's client; see `ray_client_helpers`."""
