@@ -1,0 +1,219 @@
+"""Faults to put into a program on purpose, and ways to break a runtime from outside.
+
+Crash points ride on pickling: a `Bomb` does its damage while it is pickled or unpickled, in the
+process where that happens, so it can strike in each phase of a call::
+
+    ray.get(f.remote(Bomb("unpickle", "segfault")))     # while the worker reads its arguments
+    return Bomb("pickle", "raise")                      # while the worker writes its result
+
+`strike` does the same damage in the middle of running code. Both are importable wherever raynb
+is, so they need no pickling of their own code.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import signal
+import sys
+import threading
+from collections.abc import Callable
+from typing import Any, NoReturn
+
+from raynb.base import engine as slot
+from raynb.testing import leaks
+
+
+class Boom(ValueError):
+    """What a bomb raises when its action is ``"raise"``."""
+
+
+def _raise() -> NoReturn:
+    raise Boom("a bomb of raynb.testing.faults went off")
+
+
+def _segfault() -> None:
+    # Core dumps of a fault made on purpose would only fill the disk.
+    import resource
+
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    ctypes.string_at(0)
+
+
+def _kill() -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
+    threading.Event().wait()  # the signal may arrive a moment later; nothing after it may run
+
+
+def _recurse() -> int:
+    return 1 + _recurse()
+
+
+#: Name → what it does to the process it happens in.
+ACTIONS: dict[str, Callable[[], Any]] = {
+    "raise": _raise,
+    "interrupt": lambda: _thrown(KeyboardInterrupt()),
+    "generator-exit": lambda: _thrown(GeneratorExit()),
+    "recursion": _recurse,
+    "os._exit(0)": lambda: os._exit(0),
+    "os._exit(3)": lambda: os._exit(3),
+    "sys.exit(3)": lambda: sys.exit(3),
+    "sigkill": _kill,
+    "segfault": _segfault,
+    "abort": os.abort,
+}
+
+#: The actions after which the process is gone.
+DEADLY = ("os._exit(0)", "os._exit(3)", "sigkill", "segfault", "abort")
+
+
+def _thrown(error: BaseException) -> NoReturn:
+    raise error
+
+
+def strike(action: str) -> Any:
+    """Does the damage named ``action`` (see `ACTIONS`) here and now.
+
+    Raises:
+        KeyError: there is no such action.
+    """
+    return ACTIONS[action]()
+
+
+class Bomb:
+    """A value whose pickling, or unpickling, does damage.
+
+    Args:
+        when: ``"pickle"`` or ``"unpickle"``.
+        action: a name of `ACTIONS`.
+        spare: pid of a process in which it does nothing (so that a driver may pass it on).
+    """
+
+    def __init__(self, when: str, action: str, spare: int = 0) -> None:
+        if when not in ("pickle", "unpickle") or action not in ACTIONS:
+            raise ValueError(f"no bomb goes off at {when!r} with {action!r}; actions: {', '.join(ACTIONS)}")
+        self.when, self.action, self.spare = when, action, spare
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        if self.when == "pickle" and os.getpid() != self.spare:
+            strike(self.action)
+        return _unpickle, (self.when, self.action, self.spare)
+
+    def __repr__(self) -> str:
+        return f"Bomb({self.when!r}, {self.action!r})"
+
+
+def _unpickle(when: str, action: str, spare: int) -> Bomb:
+    if when == "unpickle" and os.getpid() != spare:
+        strike(action)
+    return Bomb(when, action, spare)
+
+
+# -- breaking a runtime from outside -----------------------------------------------------------
+
+
+def worker_pids(engine: Any = None) -> list[int]:
+    """Returns the pids of the workers that a runtime (default: this process's) has now."""
+    engine = engine or slot.current()
+    return [row.pid for row in engine.snapshot().workers if row.pid and not row.exit]
+
+
+def supervisor_pids() -> list[int]:
+    """Returns the pids of this process's direct children that start and reap workers."""
+    children = leaks.descendants()
+    parents = {process.parent for process in children.values()}
+    return [pid for pid, process in children.items() if process.parent == os.getpid() and pid in parents]
+
+
+def kill(*pids: int) -> None:
+    """Sends SIGKILL to each process and waits until all are gone.
+
+    Raises:
+        AssertionError: one is still there after ten seconds.
+    """
+    for pid in pids:
+        try:
+            os.kill(pid, signal.SIGKILL)
+        except ProcessLookupError:
+            pass
+    alive = set(pids)
+
+    def gone() -> bool:
+        everyone = leaks.all_processes()
+        alive.intersection_update(pid for pid, process in everyone.items() if process.state != "Z")
+        return not alive
+
+    if not leaks.until(gone):
+        raise AssertionError(f"SIGKILL did not end {sorted(alive)}")
+
+
+class Gate:
+    """Lets a test hold tasks at a point, and see that they are there, without sleeping.
+
+    The gate is a folder; it pickles as its path, so it works in any process of the machine::
+
+        gate = Gate(tmp_path)
+        ref = f.remote(gate)          # f calls gate.pass_through("started")
+        gate.wait_for("started")      # f is there now
+        gate.open("started")          # and goes on
+    """
+
+    def __init__(self, folder: str | os.PathLike[str]) -> None:
+        self.folder = os.fspath(folder)
+
+    def _path(self, name: str, what: str) -> str:
+        return os.path.join(self.folder, f"{name}.{what}")
+
+    def arrive(self, name: str) -> None:
+        """Says that the caller is here, and goes on."""
+        with open(self._path(name, f"{os.getpid()}-{threading.get_ident()}.here"), "w"):
+            pass
+
+    def pass_through(self, name: str, timeout: float = 60.0) -> None:
+        """Says that the caller is here, and waits until the gate is opened."""
+        self.arrive(name)
+        if not leaks.until(lambda: os.path.exists(self._path(name, "open")), timeout):
+            raise TimeoutError(f"nobody opened the gate {name!r} within {timeout} s")
+
+    def arrivals(self, name: str) -> list[int]:
+        """Returns the pids of those that came to the point."""
+        return [
+            int(entry.split(".")[1].split("-")[0])
+            for entry in os.listdir(self.folder)
+            if entry.startswith(f"{name}.") and entry.endswith(".here")
+        ]
+
+    def wait_for(self, name: str, count: int = 1, timeout: float = 30.0) -> list[int]:
+        """Waits until ``count`` callers have come to the point; returns their pids."""
+        if not leaks.until(lambda: len(self.arrivals(name)) >= count, timeout):
+            raise TimeoutError(f"{len(self.arrivals(name))} of {count} came to {name!r} within {timeout} s")
+        return self.arrivals(name)
+
+    def open(self, name: str) -> None:
+        """Lets everybody through, now and later."""
+        with open(self._path(name, "open"), "w"):
+            pass
+
+
+class Counter:
+    """Counts across processes: one byte appended to a file each time. Shows how often a task ran."""
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        self.path = os.fspath(path)
+
+    def add(self) -> int:
+        """Counts one; returns the count so far."""
+        number = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+        try:
+            os.write(number, b".")
+            return os.fstat(number).st_size
+        finally:
+            os.close(number)
+
+    @property
+    def value(self) -> int:
+        """The count so far."""
+        try:
+            return os.stat(self.path).st_size
+        except FileNotFoundError:
+            return 0

@@ -1,0 +1,227 @@
+"""C. Actors that fail to start, die, restart, or wait for each other."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+import pytest
+
+from raynb.exceptions import ActorDiedError, ActorUnavailableError, RayActorError, RayError
+from raynb.testing import faults, leaks
+from raynb.testing.faults import Counter, Gate
+
+pytestmark = pytest.mark.raynb(num_cpus=2)
+
+
+class Plain:
+    """An actor that counts its calls, and dies when told."""
+
+    def __init__(self, counter: Counter | None = None) -> None:
+        self.calls = 0
+        if counter is not None:
+            counter.add()
+
+    def call(self) -> int:
+        self.calls += 1
+        return self.calls
+
+    def pid(self) -> int:
+        return os.getpid()
+
+    def strike(self, action: str) -> None:
+        faults.strike(action)
+
+    def hold(self, gate: Gate, name: str) -> str:
+        gate.pass_through(name)
+        return name
+
+
+def test_c25_a_constructor_that_raises(ray: Any) -> None:
+    class Broken:
+        def __init__(self) -> None:
+            faults.strike("raise")
+
+        def call(self) -> None:
+            pass
+
+    actor = ray.remote(Broken).remote()
+    for _ in range(2):  # the second call finds the actor dead already
+        with pytest.raises(ActorDiedError, match=r"(?s)Boom.*bomb"):
+            ray.get(actor.call.remote(), timeout=20)
+
+
+@pytest.mark.raynb(num_cpus=2)
+def test_c26_a_constructor_that_crashes_for_ever_is_given_up(ray: Any, counter: Counter) -> None:
+    class Crasher:
+        def __init__(self) -> None:
+            counter.add()
+            faults.strike("os._exit(3)")
+
+        def call(self) -> None:
+            pass
+
+    actor = ray.remote(max_restarts=-1, max_task_retries=-1)(Crasher).remote()
+    with pytest.raises(ActorDiedError):
+        ray.get(actor.call.remote(), timeout=60)
+    assert counter.value == 5
+
+
+def test_c27_death_with_calls_in_the_queue(ray: Any, gate: Gate) -> None:
+    actor = ray.remote(Plain).remote()
+    first = [actor.call.remote() for _ in range(3)]
+    held = actor.hold.remote(gate, "held")
+    rest = [actor.call.remote() for _ in range(3)]
+    faults.kill(*gate.wait_for("held"))
+    assert ray.get(first, timeout=20) == [1, 2, 3]
+    for ref in [held, *rest]:
+        with pytest.raises(ActorDiedError):
+            ray.get(ref, timeout=20)
+    with pytest.raises(ActorDiedError):
+        ray.get(actor.call.remote(), timeout=20)
+
+
+@pytest.mark.parametrize("action", faults.DEADLY)
+def test_c27_death_by_its_own_hand(ray: Any, action: str) -> None:
+    actor = ray.remote(Plain).remote()
+    assert ray.get(actor.call.remote(), timeout=20) == 1
+    with pytest.raises(ActorDiedError):
+        ray.get(actor.strike.remote(action), timeout=20)
+    with pytest.raises(ActorDiedError):
+        ray.get(actor.call.remote(), timeout=20)
+
+
+def test_c28_calls_in_flight_when_it_restarts_without_retries(ray: Any, gate: Gate) -> None:
+    actor = ray.remote(max_restarts=1)(Plain).remote()
+    held = actor.hold.remote(gate, "held")
+    faults.kill(*gate.wait_for("held"))
+    with pytest.raises(ActorUnavailableError):
+        ray.get(held, timeout=20)
+
+    def back() -> bool:
+        try:
+            return bool(ray.get(actor.call.remote(), timeout=20))
+        except ActorUnavailableError:
+            return False
+
+    assert leaks.until(back, 20)
+
+
+def test_c28_retries_are_transparent_and_in_order(ray: Any, gate: Gate, counter: Counter) -> None:
+    class Log:
+        def __init__(self) -> None:
+            self.seen: list[int] = []
+            counter.add()
+
+        def add(self, n: int) -> int:
+            if n == 0:
+                gate.pass_through("first")
+            self.seen.append(n)
+            return n
+
+        def all(self) -> list[int]:
+            return self.seen
+
+    actor = ray.remote(max_restarts=1, max_task_retries=1)(Log).remote()
+    refs = [actor.add.remote(n) for n in range(5)]
+    faults.kill(*gate.wait_for("first"))
+    gate.open("first")
+    assert ray.get(refs, timeout=30) == [0, 1, 2, 3, 4]
+    assert ray.get(actor.all.remote(), timeout=20) == [0, 1, 2, 3, 4]
+    assert counter.value == 2
+
+
+@pytest.mark.parametrize("restarts", [0, 2])
+def test_restarts_are_counted(ray: Any, counter: Counter, restarts: int) -> None:
+    actor = ray.remote(max_restarts=restarts, max_task_retries=0)(Plain).remote(counter)
+    for _ in range(restarts + 1):
+        assert leaks.until(lambda: _alive(ray, actor), 20)
+        with pytest.raises(RayActorError):
+            ray.get(actor.strike.remote("sigkill"), timeout=20)
+    with pytest.raises(ActorDiedError):
+        ray.get(actor.call.remote(), timeout=20)
+    assert counter.value == restarts + 1
+
+
+def _alive(ray: Any, actor: Any) -> bool:
+    try:
+        return bool(ray.get(actor.pid.remote(), timeout=20))
+    except ActorUnavailableError:
+        return False
+
+
+def test_c29_kill_while_running(ray: Any, gate: Gate) -> None:
+    actor = ray.remote(Plain).remote()
+    held = actor.hold.remote(gate, "held")
+    (pid,) = gate.wait_for("held")
+    ray.kill(actor)
+    with pytest.raises(ActorDiedError):
+        ray.get(held, timeout=20)
+    assert leaks.until(lambda: pid not in leaks.all_processes())
+
+
+def test_c29_kill_with_a_restart(ray: Any) -> None:
+    actor = ray.remote(max_restarts=1, max_task_retries=-1)(Plain).remote()
+    before = ray.get(actor.pid.remote(), timeout=20)
+    ray.kill(actor, no_restart=False)
+    assert ray.get(actor.pid.remote(), timeout=20) != before
+
+
+def test_c30_an_actor_that_waits_for_itself_is_told(ray: Any) -> None:
+    class Narcissus:
+        def look(self) -> Any:
+            me = ray.get_runtime_context().current_actor
+            return ray.get(me.call.remote())
+
+        def call(self) -> int:
+            return 1
+
+    actor = ray.remote(Narcissus).remote()
+    with pytest.raises(RayError, match="(?s)Narcissus.*(itself|cycle|deadlock)|(itself|cycle|deadlock).*Narcissus"):
+        ray.get(actor.look.remote(), timeout=20)
+
+
+def test_c30_a_cycle_of_waiting_actors_is_named(ray: Any) -> None:
+    class Left:
+        def ask(self, other: Any, me: Any) -> Any:
+            return ray.get(other.ask_back.remote(me))
+
+        def call(self) -> int:
+            return 1
+
+    class Right:
+        def ask_back(self, other: Any) -> Any:
+            return ray.get(other.call.remote())
+
+    left = ray.remote(num_cpus=0)(Left).remote()
+    right = ray.remote(num_cpus=0)(Right).remote()
+    with pytest.raises(RayError, match=r"(?s)Left.*Right|Right.*Left"):
+        ray.get(left.ask.remote(right, left), timeout=20)
+
+
+def test_c31_the_actor_of_a_dead_creator_dies_too(ray: Any) -> None:
+    class Parent:
+        def make(self) -> tuple[Any, int]:
+            self.child = ray.remote(num_cpus=0)(Plain).remote()
+            return self.child, ray.get(self.child.pid.remote())
+
+    parent = ray.remote(num_cpus=0)(Parent).remote()
+    child, pid = ray.get(parent.make.remote(), timeout=20)
+    ray.kill(parent)
+    assert leaks.until(lambda: pid not in leaks.all_processes())
+    with pytest.raises(ActorDiedError):
+        ray.get(child.call.remote(), timeout=20)
+
+
+def test_c31_a_detached_actor_outlives_its_creator(ray: Any) -> None:
+    class Parent:
+        def make(self) -> int:
+            child = ray.remote(Plain).options(name="kept", lifetime="detached", num_cpus=0).remote()
+            return int(ray.get(child.pid.remote()))
+
+    parent = ray.remote(num_cpus=0)(Parent).remote()
+    pid = ray.get(parent.make.remote(), timeout=20)
+    ray.kill(parent)
+    kept = ray.get_actor("kept")
+    assert ray.get(kept.pid.remote(), timeout=20) == pid
+    ray.kill(kept)

@@ -1,0 +1,174 @@
+"""B. Things that can't be pickled, or do damage while they are."""
+
+from __future__ import annotations
+
+import threading
+from typing import Any
+
+import pytest
+
+from raynb.exceptions import RayError, RayTaskError, WorkerCrashedError
+from raynb.testing import faults
+from raynb.testing.faults import Bomb
+
+pytestmark = pytest.mark.raynb(num_cpus=1)
+
+
+class Locked(Exception):
+    """An exception that cannot be pickled."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message)
+        self.lock = threading.Lock()
+
+
+class TwoArguments(Exception):
+    def __init__(self, code: int, reason: str) -> None:
+        super().__init__(f"{code}: {reason}")
+        self.code, self.reason = code, reason
+
+
+def test_b15_an_argument_that_cannot_be_pickled_is_named_at_the_call(ray: Any) -> None:
+    @ray.remote
+    def f(x: Any) -> None:
+        pass
+
+    with pytest.raises(TypeError, match=r"(?s)lock.*(argument|'inner'|\[)"):
+        f.remote({"inner": [1, threading.Lock()]})
+    with pytest.raises(TypeError, match="lock"):
+        ray.put(threading.Lock())
+
+
+def test_b15_a_function_that_holds_what_cannot_be_pickled(ray: Any) -> None:
+    lock = threading.Lock()
+
+    @ray.remote
+    def uses_lock() -> bool:
+        return lock.locked()
+
+    with pytest.raises(TypeError, match="(?s)uses_lock.*lock|lock.*uses_lock"):
+        uses_lock.remote()
+
+
+def test_b16_arguments_that_raise_when_read(ray: Any) -> None:
+    @ray.remote
+    def f(x: Any) -> None:
+        pass
+
+    with pytest.raises(RayTaskError) as caught:
+        ray.get(f.remote(Bomb("unpickle", "raise")), timeout=20)
+    assert isinstance(caught.value.cause, faults.Boom)
+
+
+@pytest.mark.parametrize("action", ["os._exit(0)", "segfault"])
+def test_b17_arguments_that_crash_when_read(ray: Any, action: str) -> None:
+    @ray.remote(max_retries=0)
+    def f(x: Any) -> None:
+        pass
+
+    with pytest.raises(WorkerCrashedError):
+        ray.get(f.remote(Bomb("unpickle", action)), timeout=20)
+
+
+@pytest.mark.parametrize(
+    ("action", "error"),
+    [("raise", RayTaskError), ("sys.exit(3)", WorkerCrashedError), ("os._exit(0)", WorkerCrashedError)],
+)
+def test_b18_results_that_do_damage_when_written(ray: Any, action: str, error: type[Exception]) -> None:
+    @ray.remote(max_retries=0)
+    def f() -> Any:
+        return Bomb("pickle", action)
+
+    with pytest.raises(error) as caught:
+        ray.get(f.remote(), timeout=20)
+    if action == "raise":
+        assert isinstance(caught.value.cause, faults.Boom)
+
+
+def test_b18_a_result_that_cannot_be_pickled_is_named(ray: Any) -> None:
+    @ray.remote
+    def f() -> Any:
+        return {"here": threading.Lock()}
+
+    with pytest.raises(RayTaskError, match="lock") as caught:
+        ray.get(f.remote(), timeout=20)
+    assert isinstance(caught.value.cause, TypeError)
+
+
+def test_b19_a_result_that_raises_when_the_driver_reads_it(ray: Any) -> None:
+    @ray.remote
+    def f() -> Any:
+        return Bomb("unpickle", "raise")
+
+    ref = f.remote()
+    with pytest.raises((RayError, faults.Boom)) as caught:
+        ray.get(ref, timeout=20)
+    assert "bomb" in str(caught.value)
+    with pytest.raises((RayError, faults.Boom)):
+        ray.get(ref, timeout=20)
+
+
+def test_b20_exceptions_keep_their_attributes_and_class(ray: Any) -> None:
+    @ray.remote
+    def f() -> None:
+        raise TwoArguments(404, "nobody home")
+
+    with pytest.raises(TwoArguments) as caught:
+        ray.get(f.remote(), timeout=20)
+    assert isinstance(caught.value, RayTaskError)
+    assert (caught.value.code, caught.value.reason) == (404, "nobody home")
+
+
+def test_b21_an_exception_that_cannot_be_pickled_is_caught_by_its_class(ray: Any) -> None:
+    @ray.remote
+    def f() -> None:
+        raise Locked("shut")
+
+    with pytest.raises(Locked, match="shut"):
+        ray.get(f.remote(), timeout=20)
+
+
+def test_b22_recursion(ray: Any) -> None:
+    @ray.remote
+    def f(x: Any = None) -> None:
+        faults.strike("recursion")
+
+    with pytest.raises(RecursionError) as caught:
+        ray.get(f.remote(), timeout=20)
+    assert isinstance(caught.value, RayTaskError)
+    deep: list[Any] = []
+    for _ in range(100_000):
+        deep = [deep]
+    with pytest.raises((RecursionError, TypeError), match="(?i)recursion|deep"):
+        f.remote(deep)
+    while deep:  # take it apart by hand: the interpreter's own way may recurse too deep
+        deep = deep[0]
+
+
+@pytest.mark.parametrize(("action", "kind"), [("interrupt", KeyboardInterrupt), ("generator-exit", GeneratorExit)])
+def test_b23_exceptions_that_are_no_exceptions(ray: Any, action: str, kind: type[BaseException]) -> None:
+    import os
+
+    @ray.remote(max_retries=0)
+    def f(strike: bool) -> int:
+        if strike:
+            faults.strike(action)
+        return os.getpid()
+
+    worker = ray.get(f.remote(False), timeout=20)
+    with pytest.raises(RayError) as caught:
+        ray.get(f.remote(True), timeout=20)
+    assert kind.__name__ in str(caught.value) or "cancel" in str(caught.value)
+    assert ray.get(f.remote(False), timeout=20) == worker
+
+
+@pytest.mark.parametrize("made", [1, 3])
+def test_b24_the_wrong_number_of_returns(ray: Any, made: int) -> None:
+    @ray.remote(num_returns=2)
+    def f() -> Any:
+        return tuple(range(made))
+
+    for ref in f.remote():
+        with pytest.raises(RayTaskError) as caught:
+            ray.get(ref, timeout=20)
+        assert isinstance(caught.value.cause, ValueError)
