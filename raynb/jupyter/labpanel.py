@@ -13,6 +13,8 @@ from typing import Any
 from raynb.base import engine as engines
 from raynb.jupyter.channel import Conversation, take_any_subshell
 from raynb.jupyter.feed import Feed, shared
+from raynb.jupyter.labels import notebook_labels
+from raynb.jupyter.viewmodel import Labels
 
 TARGET = "raynb"
 
@@ -50,3 +52,26 @@ def open_panel(shell: Any, feed: Feed | None = None) -> LabPanel | None:
     from comm import create_comm
 
     return LabPanel(create_comm(target_name=TARGET, data={"v": 1}), feed or shared())
+
+
+def attach_views(shell: Any, cell: Callable[[int], str]) -> Callable[[], None]:
+    """Connects a shell with the views: labels for the feed, and the panel's comm.
+
+    The feed itself stays: dashboards that are open go on with the next runtime.
+
+    Args:
+        shell: the IPython shell.
+        cell: scope → ``"In[5]"``, or ``""`` when unknown.
+
+    Returns:
+        What undoes it, for when the extension is unloaded.
+    """
+    feed = shared(notebook_labels(shell, cell))
+    panel = open_panel(shell, feed)
+
+    def undo() -> None:
+        feed.labels = Labels()
+        if panel is not None:
+            panel.close()
+
+    return undo

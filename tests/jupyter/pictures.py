@@ -6,9 +6,27 @@ import random
 
 from raynb.base.ids import object_id
 from raynb.base.rows import (
-    ACTOR, ACTOR_TASK, ALIVE, BUSY, CANCELLED, FAILED, FINISHED, IDLE, MEMORY,
-    PENDING_ARGS_AVAIL, PENDING_NODE_ASSIGNMENT, RUNNING, SHARED, SPILLED, SUBMITTED_TO_WORKER,
-    ActorRow, ObjectRow, Snapshot, StoreRow, TaskRow, WorkerRow,
+    ACTOR,
+    ACTOR_TASK,
+    ALIVE,
+    BUSY,
+    CANCELLED,
+    FAILED,
+    FINISHED,
+    IDLE,
+    MEMORY,
+    PENDING_ARGS_AVAIL,
+    PENDING_NODE_ASSIGNMENT,
+    RUNNING,
+    SHARED,
+    SPILLED,
+    SUBMITTED_TO_WORKER,
+    ActorRow,
+    ObjectRow,
+    Snapshot,
+    StoreRow,
+    TaskRow,
+    WorkerRow,
 )  # fmt: skip
 
 MB = 1 << 20
@@ -67,20 +85,50 @@ def many(finished: int, seed: int = 7) -> Snapshot:
     number += 1
     tasks.append(TaskRow(number, "Counter.add", kind=ACTOR_TASK, state=RUNNING, worker=5, pid=4005, scope=6,
                          actor=900, submitted=now - 0.4, started=now - 0.3, fetched=now - 0.29))  # fmt: skip
-    for state, how_many in ((SUBMITTED_TO_WORKER, 8), (PENDING_NODE_ASSIGNMENT, 60), (PENDING_ARGS_AVAIL, 24)):
+    for state, how_many in (
+        (SUBMITTED_TO_WORKER, 8),
+        (PENDING_NODE_ASSIGNMENT, 60),
+        (PENDING_ARGS_AVAIL, 24),
+    ):
         for _ in range(how_many):
             number += 1
-            tasks.append(TaskRow(number, dice.choice(["train_fold", "score"]), state=state, scope=5, submitted=now - 1))
+            tasks.append(
+                TaskRow(number, dice.choice(["train_fold", "score"]), state=state, scope=5, submitted=now - 1)
+            )
     workers = [
         WorkerRow(w, 4000 + w, BUSY, task=finished + w, rss=(180 + 60 * w) * MB, cpu=0.93 - w / 20, started=100.0,
                   finished=finished // 4) for w in (1, 2, 3)
     ]  # fmt: skip
     workers.append(WorkerRow(4, 4004, IDLE, rss=96 * MB, started=100.0, finished=finished // 4))
-    workers.append(WorkerRow(5, 4005, ACTOR, task=finished + 4, actor=900, rss=61 * MB, cpu=0.11, started=101.0))
+    workers.append(
+        WorkerRow(5, 4005, ACTOR, task=finished + 4, actor=900, rss=61 * MB, cpu=0.11, started=101.0)
+    )
     workers.append(WorkerRow(6, 4006, ACTOR, actor=901, rss=340 * MB, cpu=0.02, started=101.0))
     actors = [
-        ActorRow(900, "Counter", "hits", state=ALIVE, worker=5, pid=4005, pending=3, rss=61 * MB, scope=6, max_restarts=2),
-        ActorRow(901, "Model", "", state=ALIVE, worker=6, pid=4006, rss=340 * MB, scope=6, restarts=1, max_restarts=-1),
+        ActorRow(
+            900,
+            "Counter",
+            "hits",
+            state=ALIVE,
+            worker=5,
+            pid=4005,
+            pending=3,
+            rss=61 * MB,
+            scope=6,
+            max_restarts=2,
+        ),
+        ActorRow(
+            901,
+            "Model",
+            "",
+            state=ALIVE,
+            worker=6,
+            pid=4006,
+            rss=340 * MB,
+            scope=6,
+            restarts=1,
+            max_restarts=-1,
+        ),
         ActorRow(902, "Loader", "", state="DEAD", death_cause="The worker was killed by signal 9.", scope=4),
     ]
     objects = [

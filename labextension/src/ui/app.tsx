@@ -64,7 +64,7 @@ export class Dashboard {
     root.dataset.lmSuppressShortcuts = 'true';
     render(<App board={this} subscribe={update => (this.update = update)} />, root);
     this.timers.push(window.setInterval(() => this.draw(), 1000));
-    this.timers.push(window.setInterval(() => this.say('ping'), 20000));
+    this.timers.push(window.setInterval(() => this.ping(), 20000));
     document.addEventListener('visibilitychange', this.visibility);
     this.say('hello');
   }
@@ -85,6 +85,13 @@ export class Dashboard {
 
   say(what: 'hello' | 'ping' | 'bye'): void {
     this.link.send({ do: what });
+  }
+
+  /** Says that somebody still looks; a hidden page doesn't. */
+  ping(): void {
+    if (!document.hidden) {
+      this.say('ping');
+    }
   }
 
   /** Takes a message from the kernel. */
@@ -109,6 +116,29 @@ export class Dashboard {
     }
     this.draw();
   }
+
+  /** Empties the picture: another kernel is followed now. */
+  forget(): void {
+    this.picture.reset();
+    this.requests.abandon('The kernel was left.');
+    this.draw();
+  }
+
+  /** Opens a view, as a click on its tab does. */
+  show(tab: Tab): void {
+    this.wanted = tab;
+    this.draw();
+  }
+
+  /** Does what a command asks for and shows the answer, as a click on a button does. */
+  command(request: Message): void {
+    this.queued = request;
+    this.draw();
+  }
+
+  /** Left by `show` and `command` for the drawn view to take. */
+  wanted: Tab | undefined;
+  queued: Message | undefined;
 
   draw(): void {
     this.onChange?.();
@@ -206,6 +236,17 @@ function App(props: { board: Dashboard; subscribe: (update: () => void) => void 
       setFilter({ ...NO_FILTER, ...change });
     }
   };
+  useEffect(() => {
+    // Commands of the page (the palette) come in here, so that they show like clicks.
+    const { wanted, queued } = board;
+    board.wanted = board.queued = undefined;
+    if (wanted) {
+      show(wanted);
+    }
+    if (queued) {
+      void act(queued);
+    }
+  });
   const view: ViewProps = {
     picture, now: picture.now(at), narrow, act, show, ask: request => board.requests.ask(request)
   };

@@ -113,6 +113,15 @@ export class Picture {
     return true;
   }
 
+  /** Forgets everything: another kernel is looked at. */
+  reset(): void {
+    this.life = 'waiting';
+    this.why = '';
+    this.heard = 0;
+    this.clear();
+    this.turn++;
+  }
+
   /** The kernel's clock now. */
   now(at: number): number {
     return this.kernelNow + Math.max(0, at - this.heardClock);

@@ -1,0 +1,116 @@
+/**
+ * The comm to one kernel. The kernel opens it when raynb is loaded; a page that comes later finds
+ * it by its target's name. Follows restarts: after one, the kernel has forgotten the comm.
+ */
+
+import { Kernel } from '@jupyterlab/services';
+
+export const TARGET = 'raynb';
+
+export interface Listener {
+  message(data: any): void;
+  /** 'open': a comm is there, say hello. 'none': raynb isn't loaded. Else the kernel's trouble. */
+  state(state: 'open' | 'none' | 'restarting' | 'dead' | 'disconnected'): void;
+}
+
+export class Connection {
+  private comm: Kernel.IComm | null = null;
+  private gone = false;
+  private trouble = false;
+
+  constructor(readonly kernel: Kernel.IKernelConnection, private listener: Listener) {
+    kernel.registerCommTarget(TARGET, this.opened);
+    kernel.statusChanged.connect(this.statusChanged, this);
+    kernel.connectionStatusChanged.connect(this.connectionChanged, this);
+    void this.find();
+  }
+
+  send(data: any): void {
+    if (this.comm && !this.comm.isDisposed) {
+      this.comm.send(data);
+    }
+  }
+
+  get open(): boolean {
+    return this.comm !== null && !this.comm.isDisposed;
+  }
+
+  /** Looks for the comm that the kernel opened before this page was there. */
+  async find(): Promise<void> {
+    try {
+      await this.kernel.info;
+      const reply = await this.kernel.requestCommInfo({ target_name: TARGET });
+      if (this.gone || this.open) {
+        return;
+      }
+      const ids = Object.keys(reply.content.comms ?? {});
+      if (ids.length) {
+        this.take(this.kernel.createComm(TARGET, ids[ids.length - 1]));
+      } else {
+        this.listener.state('none');
+      }
+    } catch (error) {
+      // The kernel went away while it was asked; its status says so.
+      if (!this.gone && !this.trouble) {
+        this.listener.state('none');
+      }
+    }
+  }
+
+  dispose(): void {
+    this.gone = true;
+    this.send({ do: 'bye' });
+    this.kernel.statusChanged.disconnect(this.statusChanged, this);
+    this.kernel.connectionStatusChanged.disconnect(this.connectionChanged, this);
+    if (!this.kernel.isDisposed) {
+      this.kernel.removeCommTarget(TARGET, this.opened);
+    }
+    this.comm = null; // it is the kernel's comm: other pages go on using it
+  }
+
+  private opened = (comm: Kernel.IComm): void => {
+    this.take(comm);
+  };
+
+  private take(comm: Kernel.IComm): void {
+    if (this.gone) {
+      return;
+    }
+    this.comm = comm;
+    this.trouble = false;
+    comm.onMsg = message => {
+      if (this.comm === comm && !this.gone) {
+        this.listener.message(message.content.data);
+      }
+    };
+    comm.onClose = () => {
+      if (this.comm === comm && !this.gone) {
+        this.comm = null;
+        this.listener.state('none');
+      }
+    };
+    this.listener.state('open');
+  }
+
+  private statusChanged(_: any, status: string): void {
+    if (status === 'restarting' || status === 'autorestarting' || status === 'dead' || status === 'terminating') {
+      this.comm = null;
+      this.trouble = true;
+      this.listener.state(status === 'dead' || status === 'terminating' ? 'dead' : 'restarting');
+    } else if (this.trouble && (status === 'idle' || status === 'busy' || status === 'starting')) {
+      this.trouble = false;
+      void this.find();
+    }
+  }
+
+  private connectionChanged(_: any, status: string): void {
+    if (status === 'disconnected' || status === 'connecting') {
+      this.comm = null;
+      this.trouble = true;
+      this.listener.state('disconnected');
+    } else if (status === 'connected' && this.trouble) {
+      this.trouble = false;
+      void this.find();
+    }
+  }
+}

@@ -1,0 +1,54 @@
+"""An engine that only keeps rows: for the tests of the views' Python side."""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import replace
+from typing import Any
+
+from raynb.base.rows import CANCELLED, TASK_ENDED, Output, Snapshot
+
+
+class FakeEngine:
+    """Has the part of `DriverEngine` that the views use; what was asked for is in ``asked``."""
+
+    def __init__(self, picture: Snapshot) -> None:
+        self.picture = picture
+        self.pending: list[Snapshot] = []
+        self.alive = True
+        self.nonce = 1
+        self.ref_log: deque[int] = deque()
+        self.asked: list[tuple[Any, ...]] = []
+        self.pulls = 0
+        self.output: list[Output] = []
+
+    def snapshot(self) -> Snapshot:
+        return self.picture
+
+    def changes(self, since: int) -> Snapshot:
+        self.pulls += 1
+        if self.pending:
+            return self.pending.pop(0)
+        return replace(self.picture, since=since, tasks=[], actors=[], objects=[])
+
+    def cancel(self, ref: Any, force: bool, recursive: bool) -> None:
+        self.asked.append(("cancel", ref._id, force, recursive))
+
+    def cancel_scope(self, scope: int) -> tuple[int, int]:
+        rows = [row for row in self.picture.tasks if row.scope == scope]
+        unfinished = [row for row in rows if row.state not in TASK_ENDED]
+        for row in unfinished:
+            row.state = CANCELLED
+        return len(unfinished), len(rows) - len(unfinished)
+
+    def kill(self, actor: int, no_restart: bool) -> None:
+        self.asked.append(("kill", actor, no_restart))
+
+    def free(self, refs: Any) -> None:
+        self.asked.append(("free", [ref._id for ref in refs]))
+
+    def logs(self, task: int | None = None, worker: int | None = None) -> list[Output]:
+        return [piece for piece in self.output if piece.task == task]
+
+    def story(self, identity: int) -> list[tuple[float, str]]:
+        return [(9.0, "submitted"), (9.1, "started")]

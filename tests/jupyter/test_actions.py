@@ -1,0 +1,134 @@
+"""What buttons and magics do, and that bad requests are answered in plain words."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from raynb.base.ids import object_id
+from raynb.base.ref import ObjectRef
+from raynb.base.rows import ALIVE, DEAD, ActorRow, Output
+from raynb.exceptions import RuntimeGoneError
+from raynb.jupyter import actions
+from raynb.jupyter.labels import NotebookNames, names_in
+
+from . import pictures
+from .fake_engine import FakeEngine
+
+
+@pytest.fixture
+def engine() -> FakeEngine:
+    picture = pictures.small()
+    picture.actors.append(ActorRow(50, "Counter", "hits", state=ALIVE, max_restarts=1))
+    picture.actors.append(ActorRow(51, "Loader", state=DEAD))
+    return FakeEngine(picture)
+
+
+def test_cancelling_a_running_task(engine: FakeEngine) -> None:
+    assert actions.cancel_task(engine, 2) == "Cancelling slow."
+    assert engine.asked == [("cancel", object_id(2, 1), False, True)]
+    # The ref that was made for it is counted up and down.
+    assert list(engine.ref_log) == [~object_id(2, 1), object_id(2, 1)]
+
+
+def test_cancelling_what_has_ended_says_so(engine: FakeEngine) -> None:
+    assert "already ended" in actions.cancel_task(engine, 1)
+    assert engine.asked == []
+
+
+def test_cancelling_a_group_takes_only_the_unfinished(engine: FakeEngine) -> None:
+    assert actions.cancel_group(engine, "slow") == "Cancelling 1 task of slow."
+    assert actions.cancel_group(engine, "add") == "No task of add is unfinished."
+    assert actions.cancel_group(engine, "slow", scope=99) == "No task of slow is unfinished."
+
+
+def test_cancelling_a_cell(engine: FakeEngine) -> None:
+    assert actions.cancel_cell(engine, 3) == "Cancelled 1 task; 0 had finished."
+
+
+def test_actors(engine: FakeEngine) -> None:
+    assert actions.kill_actor(engine, 50) == "Killed actor Counter 'hits'."
+    assert actions.restart_actor(engine, 50) == "Restarting actor Counter 'hits'."
+    assert engine.asked == [("kill", 50, True), ("kill", 50, False)]
+    assert "dead already" in actions.kill_actor(engine, 51)
+    with pytest.raises(actions.ActionError, match="create it again"):
+        actions.restart_actor(engine, 51)
+    engine.picture.actors[0] = replace(engine.picture.actors[0], restarts=1)
+    with pytest.raises(actions.ActionError, match="no restart left"):
+        actions.restart_actor(engine, 50)
+
+
+def test_freeing(engine: FakeEngine) -> None:
+    assert actions.free_object(engine, object_id(1, 1)) == "Freed 8 B."
+    assert engine.asked == [("free", [object_id(1, 1)])]
+    with pytest.raises(actions.ActionError, match="gone already"):
+        actions.free_object(engine, 12345)
+
+
+def test_the_closer_look_has_error_output_and_story(engine: FakeEngine) -> None:
+    engine.output = [Output("stdout", 2, 3, 2, 102, "slow", text=part) for part in ("a\n", "b\n")]
+    engine.output.append(Output("display", 2, 3, 2, 102, "slow", bundle={}))
+    detail = actions.task_detail(engine, 2)
+    assert detail["log"] == "a\nb\n"
+    assert detail["story"] == [[9.0, "submitted"], [9.1, "started"]]
+    engine.output = [Output("stdout", 2, 3, 2, 102, "slow", text="x" * (actions.LOG_CHARS + 5))]
+    assert actions.task_detail(engine, 2)["cut"] == 5
+
+
+@pytest.mark.parametrize(
+    ("request_", "said"),
+    [
+        ({"do": "dance"}, "doesn't know the request 'dance'"),
+        ({}, "doesn't know the request None"),
+        ({"do": "cancel_task"}, "lacks 'task'"),
+        ({"do": "cancel_task", "task": "no id"}, "'no id' is not an id"),
+        ({"do": "cancel_task", "task": "fff"}, "not known any more"),
+        ({"do": "kill_actor", "actor": "fff"}, "not known any more"),
+        ({"do": "cancel_cell", "scope": None}, "int()"),
+    ],
+)
+def test_a_bad_request_is_answered(engine: FakeEngine, request_: dict, said: str) -> None:
+    reply = actions.answer(engine, request_ | {"n": 3})
+    assert (reply["ok"], reply["n"], reply["kind"]) == (False, 3, "reply")
+    assert said in reply["text"]
+    assert engine.asked == []
+
+
+def test_requests_without_a_runtime(engine: FakeEngine) -> None:
+    assert "No runtime" in actions.answer(None, {"do": "cancel_all"})["text"]
+    engine.alive = False
+    assert "No runtime" in actions.answer(engine, {"do": "cancel_all"})["text"]
+    engine.alive = True
+
+    def gone() -> None:
+        raise RuntimeGoneError("The runtime was shut down.")
+
+    engine.snapshot = gone  # type: ignore[assignment]
+    assert actions.answer(engine, {"do": "cancel_all"})["text"] == "The runtime was shut down."
+
+
+def test_status_in_words(engine: FakeEngine) -> None:
+    text = actions.status_text(engine)
+    assert "1 of 2 busy" in text
+    assert "1 running, 0 waiting, 1 finished" in text
+    assert "100 MB of 1000 MB in 1 object" in text
+    assert "no runtime" in actions.status_text(None)
+
+
+def test_sizes() -> None:
+    said = [actions.in_bytes(n) for n in (0, 1023, 1024, 1536, 102_400, 3 << 30, 5 << 40)]
+    assert said == ["0 B", "1023 B", "1.0 KB", "1.5 KB", "100 KB", "3.0 GB", "5.0 TB"]
+
+
+def test_names_of_the_notebook(engine: FakeEngine) -> None:
+    ref, other = ObjectRef(7, engine), ObjectRef(8, engine)  # type: ignore[arg-type]
+    space = {
+        "x": ref, "_": other, "_5": other, "xs": [other, 3, ref], "d": {"k": ref}, "n": 3,
+        "Out": {5: other, 6: 1}, "huge": [other] * 5000,
+    }  # fmt: skip
+    assert names_in(space) == {7: ["x", "xs[2]", "d['k']"], 8: ["xs[0]", "Out[5]"]}
+    names = NotebookNames(lambda: space)
+    assert names(7) == []
+    names.refresh()
+    assert names(7)[0] == "x"
