@@ -84,20 +84,18 @@ class Renderer:
                 yield self.frame(frame.filename, frame.lineno or 0, frame.name, frame.line or "")
 
     def _worker_text(self, body: list[str]) -> Iterator[str]:
-        skip_source = False
-        for line in body:
-            found = _FILE.match(line)
+        at = 0
+        while at < len(body):
+            line = body[at]
+            at += 1
+            found, task = _FILE.match(line), _TASK.match(line)
             if found:
-                skip_source = True
                 source = ""
+                if at < len(body) and body[at].startswith("    "):
+                    source = body[at].strip()
+                    at += 1
                 yield self.frame(found["file"], int(found["line"]), found["name"], source)
-                continue
-            if skip_source and line.startswith("    "):
-                skip_source = False
-                continue
-            skip_source = False
-            task = _TASK.match(line)
-            if task:
+            elif task:
                 yield f"In task {self.green(task['name'])} (pid {task['pid']}):"
             elif line.strip():
                 yield line
@@ -162,7 +160,7 @@ def _split_last(text: str) -> list[str]:
 
 def is_users(filename: str) -> bool:
     """Returns whether a file is the user's, not raynb's, IPython's or Python's own."""
-    if filename.startswith(_PACKAGE) or filename.startswith("<frozen"):
+    if filename.startswith((_PACKAGE, "<frozen")):
         return False
     if filename.startswith(_STDLIB) and "site-packages" not in filename:
         return False
@@ -180,10 +178,11 @@ def hints(error: RayTaskError) -> list[str]:
     if isinstance(cause, ModuleNotFoundError) and cause.name and cause.name.partition(".")[0] in sys.modules:
         if "py_modules" in str(cause):  # the cell's own message says it already
             return []
-        return [
-            f"\nThe kernel has the module {cause.name!r}, but the worker cannot find it: put it into a file on "
-            "sys.path, or send its folder with runtime_env={'py_modules': [...]}."
-        ]
+        text = (
+            f"\nThe kernel has the module {cause.name!r}, but the worker cannot find it: put it into a file "
+            "on sys.path, or send its folder with runtime_env={'py_modules': [...]}."
+        )
+        return [text]
     if isinstance(cause, ValueError) and "read-only" in str(cause):
         return [
             "\nArrays that arrive through the object store are read-only: work on a copy, `x = x.copy()`."

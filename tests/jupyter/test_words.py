@@ -1,0 +1,119 @@
+"""Bars, tables and descriptions: text made from rows."""
+
+from __future__ import annotations
+
+from raynb.base.rows import (
+    ACTOR_TASK,
+    CANCELLED,
+    FAILED,
+    FINISHED,
+    RUNNING,
+    ActorRow,
+    ObjectRow,
+    Output,
+    Snapshot,
+    StoreRow,
+    TaskRow,
+    WorkerRow,
+)
+from raynb.jupyter import tables
+from raynb.jupyter.cells import UNNUMBERED, cell_name
+from raynb.jupyter.live import bundle_of, describe
+from raynb.jupyter.progress import Count, in_figures, in_seconds, line_bundle
+
+
+def test_a_count_in_words() -> None:
+    count = Count(total=100, began=10.0)
+    assert count.text(12.0) == "0/100 · 2.0 s so far"
+    count.done, count.failed = 40, 2
+    assert count.text(20.0) == "42/100 · 4.2/s · 2 failed · 14 s left"
+    assert count.share() == 0.42
+    count.done, count.cancelled = 90, 8
+    assert count.text(30.0) == "100/100 · 5/s · 2 failed · 8 cancelled · took 20 s"
+    assert count.text(99.0).endswith("took 20 s"), "the time stands still once all have ended"
+    assert Count(0, 0.0).share() == 1.0
+
+
+def test_times_and_figures() -> None:
+    assert [in_seconds(s) for s in (0.04, 9.94, 59.2, 60, 125, 4000)] == [
+        "0.0 s", "9.9 s", "59 s", "1 min", "2 min 5 s", "1 h 6 min",
+    ]  # fmt: skip
+    assert [in_figures(n) for n in (1234.5, 99.4, 3.14, 0.25)] == ["1,234", "99", "3.1", "0.25"]
+
+
+def test_a_bar_has_a_text_form_and_is_labelled() -> None:
+    bundle = line_bundle("5/10 <x>", 0.5, "id")
+    assert bundle["data"]["text/plain"] == "[############............] 5/10 <x>"
+    assert "&lt;x&gt;" in bundle["data"]["text/html"]
+    assert "aria-label" in bundle["data"]["text/html"]
+    assert bundle["transient"] == {"display_id": "id"}
+
+
+def test_a_ref_in_words() -> None:
+    stored = ObjectRow(1, size=8_000_000, where="shared")
+    task = TaskRow(7, "fit", state=RUNNING, submitted=1.0, started=2.0)
+    assert describe(task, stored, 5.5, 0.0).endswith("3.5 s")
+    assert describe(task, stored, 5.5, 0.0).startswith("fit#7 running since ")
+    task.state, task.ended = FINISHED, 3.5
+    assert describe(task, stored, 9.0, 0.0) == "fit#7 finished in 1.5 s, 8.0 MB"
+    assert describe(task, None, 9.0, 0.0) == "fit#7 finished in 1.5 s, freed"
+    task.state, task.error_type, task.error = FAILED, "ValueError", "ValueError: no\nmore"
+    assert describe(task, stored, 9.0, 0.0) == "fit#7 failed after 1.5 s: ValueError: no"
+    task.state = CANCELLED
+    assert describe(task, stored, 9.0, 0.0) == "fit#7 was cancelled"
+    assert describe(None, stored, 9.0, 0.0) == "stored, 8.0 MB"
+    assert describe(None, None, 9.0, 0.0) == "freed"
+    task.state = "PENDING_ARGS_AVAIL"
+    assert "waiting for its inputs since" in describe(task, stored, 9.0, 0.0)
+    assert bundle_of("a<b", RUNNING, "00ff")["text/html"].count("&lt;") == 1
+
+
+PICTURE = Snapshot(
+    version=3,
+    now=10.0,
+    wall=0.0,
+    tasks=[
+        TaskRow(1, "f", state=FINISHED, started=1.0, ended=3.0, scope=5, worker=2),
+        TaskRow(2, "Counter.add", kind=ACTOR_TASK, state=RUNNING, started=6.0, scope=6, actor=9),
+        TaskRow(3, "g", state=FAILED, started=1.0, ended=1.5, error="ValueError: x\ny"),
+    ],
+    actors=[ActorRow(9, "Counter", name="c", state="ALIVE", pid=77, pending=4)],
+    objects=[
+        ObjectRow(1 << 24 | 1, 5_000, "memory", task=1, scope=5, local_refs=2, pending_args=1),
+        ObjectRow(4 << 24, 9_000_000, "shared", task=4, local_refs=1, views=2),
+    ],
+    workers=[WorkerRow(2, 77, "ACTOR", rss=50_000_000, finished=1_200), WorkerRow(1, 76, exit="killed by signal 9")],
+    store=StoreRow(),
+)
+
+
+def test_tables() -> None:
+    lines = tables.tasks(PICTURE).splitlines()
+    assert lines[1].split()[:3] == ["Counter.add#2", "RUNNING", "4.0"]
+    assert lines[3].split()[:3] == ["f#1", "FINISHED", "2.0"]
+    assert "ValueError: x" in lines[2]
+    assert tables.tasks(PICTURE, "f").count("\n") == 1
+    assert tables.tasks(PICTURE, "h") == "There are no tasks of 'h'."
+    assert "Counter#9" in tables.actors(PICTURE)
+    assert "EXITED" in tables.workers(PICTURE)
+    objects = tables.objects(PICTURE, {4 << 24: ["frame"]}).splitlines()
+    assert objects[1].startswith("frame")
+    assert objects[1].rstrip().endswith("frame, 2 array views")
+    assert objects[2].rstrip().endswith("2 other refs, 1 task argument")
+    many = Snapshot(1, 0.0, 0.0, tasks=[TaskRow(n, "f") for n in range(120)])
+    assert tables.tasks(many).splitlines()[-1] == "… 70 more"
+
+
+def test_logs() -> None:
+    def said(text: str, task: int = 1, scope: int = 5, kind: str = "stdout") -> Output:
+        return Output(kind, task, scope, 1, 1, "f", text=text)
+
+    outputs = [said("a"), said("b1\n", 2), said("1\nrest"), said("x\n", 3, 6), said("", kind="display")]
+    assert tables.logs(outputs) == "f#2 b1\nf#1 a1\nf#3 x\nf#1 [display]\nf#1 rest"
+    assert tables.logs(outputs, 6) == "f#3 x"
+    assert tables.logs(outputs, None, "b") == "f#2 b1"
+    assert tables.logs([], 4) == "Nothing was printed."
+
+
+def test_names_of_cells() -> None:
+    assert [cell_name(n) for n in (0, 5, UNNUMBERED + 3)] == ["outside cells", "In[5]", "In[ ]"]
