@@ -88,7 +88,7 @@ class Critical:
             _depth -= 1
             if _pending and not _depth:
                 _pending = False
-                raise KeyboardInterrupt
+                _outer(_SIGINT, None)
 
     def locked(self) -> bool:
         return self._lock.locked()

@@ -45,6 +45,7 @@ class TaskOptions:
     bundle: tuple[int, int] | None = None  # (placement group, bundle index)
     labels: tuple[tuple[str, str], ...] = ()
     key: int = 0  # interned by the machine: tasks of one key can share a worker
+    uid: int = 0  # interned by the engine: options with one uid are equal
 
 
 @dataclass(slots=True)

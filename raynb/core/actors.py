@@ -71,8 +71,7 @@ class Actors:
         task.worker = worker.id
         task.started = m.now
         m.tasks.move(task, RUNNING)
-        m.tasks.lend_arguments(task, worker.id)
-        m.out.append(c.Run(worker.id, task))
+        m.out.append(c.Run(worker.id, task, m.tasks.lend_arguments(task, worker.id)))
 
     def created(self, task: Task, event: TaskFinished) -> None:
         """The constructor returned."""
@@ -137,6 +136,9 @@ class Actors:
 
     def arguments_ready(self, task: Task) -> None:
         actor = self.table[task.spec.actor]
+        if actor.state == DEAD:  # where calls may overtake, one that waits for arguments is in no queue
+            self.m.tasks.fail(task, self.dead_value(actor))
+            return
         if self._arguments_failed(task):
             self.send_more(task.spec.actor)
             return
@@ -185,8 +187,7 @@ class Actors:
             self._runs(actor, task)
         else:
             m.tasks.move(task, SUBMITTED_TO_WORKER)
-        m.tasks.lend_arguments(task, actor.worker)
-        m.out.append(c.Run(actor.worker, task))
+        m.out.append(c.Run(actor.worker, task, m.tasks.lend_arguments(task, actor.worker)))
 
     def _runs(self, actor: Actor, task: Task) -> None:
         m = self.m
@@ -223,6 +224,8 @@ class Actors:
             return
         actor.inflight.pop(task.spec.task_id, None)
         actor.pending -= 1
+        if actor.queues:  # it may have been the one that the others of its caller waited behind
+            self.send_more(task.spec.actor)
         if actor.ending and not actor.pending:
             self._finish_ending(actor)
 
@@ -301,7 +304,7 @@ class Actors:
             self._retry_call(actor, task)
         for queue in list(actor.queues.values()):
             for task in list(queue):
-                if not task.retries and task.state != PENDING_ARGS_AVAIL:
+                if not task.retries and task.state == PENDING_NODE_ASSIGNMENT:
                     queue.remove(task)
                     m.tasks.fail(task, self.unavailable(actor))
         creation = actor.creation
@@ -334,8 +337,7 @@ class Actors:
         creation = actor.creation
         if creation.spec.task_id in m.tasks.table:
             m.tasks.fail(creation, cause, FAILED)
-        else:
-            m.tasks.release_creation(creation)
+        m.tasks.release_creation(creation)  # a restart's constructor may have been running: both
         worker = m.pool.table.get(actor.worker)
         if worker is not None and not worker.retiring:
             m.pool.retire(worker)

@@ -32,6 +32,7 @@ class Run:
 
     worker: int
     task: Task
+    lent: tuple[int, ...] = ()
 
 
 @dataclass(slots=True)
@@ -57,7 +58,8 @@ class Reply:
     worker: int
     request: int
     ids: tuple[int, ...]
-    is_wait: bool
+    is_wait: bool  # no values ride along
+    lent: tuple[int, ...] = ()
 
 
 @dataclass(slots=True)

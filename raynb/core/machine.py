@@ -120,6 +120,7 @@ class Machine:
 
     def _withdrawn(self, event: e.Withdrawn) -> None:
         self.pool.handed_back(event.worker, event.tasks)
+        self.pool.refill(event.worker)  # the first of its line may be among them: a cancelled one
         self.scheduler.pump()
 
     def _started(self, event: e.Started) -> None:

@@ -72,10 +72,11 @@ class Objects:
         obj.used = self.m.now
         obj.error = is_error(value)
         self._account(value, size, 1)
-        if contained:
-            for inner in contained:
-                self.table[inner].containers += 1
-            obj.contained = contained
+        before, obj.contained = obj.contained, contained
+        for inner in contained:
+            self.table[inner].containers += 1
+        if before:  # made again: what the lost value contained is no longer pinned by it
+            self.unpin(before, "containers")
         waiters = obj.waiters
         if waiters is not None:
             obj.waiters = None
@@ -86,7 +87,7 @@ class Objects:
         if obj.watched:
             obj.watched = False
             self.m.out.append(c.Ready(obj.id))
-        if not obj.refs:
+        if not obj.refs and obj.state == O_READY:  # a waiter that failed may have freed it already
             self.check(obj)
 
     def _account(self, value: Value | None, size: int, sign: int) -> None:
@@ -101,7 +102,8 @@ class Objects:
     def relocate(self, object_id: int, value: Value) -> None:
         """The bytes lie somewhere else now."""
         obj = self.table.get(object_id)
-        if obj is None or obj.state != O_READY:
+        if obj is None or obj.state != O_READY or obj.lends or obj.views or not is_stored(obj.value):
+            # freed meanwhile, or somebody began to read it where it was: it stays there
             self.m.out.append(c.Free(value, object_id))
             return
         self._give_back(obj)

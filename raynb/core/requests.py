@@ -69,6 +69,7 @@ class Requests:
 
     def _reply(self, worker: int, request: int, ids: tuple[int, ...], is_wait: bool) -> None:
         table = self.m.objects.table
+        lent: list[int] = []
         if is_wait:
             ready = tuple(i for i in ids if i not in table or table[i].state == O_READY)
         else:
@@ -79,10 +80,11 @@ class Requests:
                     continue
                 obj.used = self.m.now
                 if type(obj.value) is tuple:  # the worker will hold views of it
-                    self.m.objects.lend(object_id, worker)
-                for inner in obj.contained:
-                    self.m.objects.lend(inner, worker)
-        self.m.out.append(c.Reply(worker, request, ready, is_wait))
+                    lent.append(object_id)
+                lent.extend(obj.contained)
+            for object_id in lent:
+                self.m.objects.lend(object_id, worker)
+        self.m.out.append(c.Reply(worker, request, ready, is_wait, tuple(lent)))
 
     def _end(self, request: Request) -> None:
         del self.table[request.id]

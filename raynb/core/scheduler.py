@@ -169,8 +169,7 @@ class Scheduler:
         else:
             self.start(task)
         queue.append(task)
-        m.tasks.lend_arguments(task, worker.id)
-        m.out.append(c.Run(worker.id, task))
+        m.out.append(c.Run(worker.id, task, m.tasks.lend_arguments(task, worker.id)))
 
     def start(self, task: Task) -> None:
         """The task is its worker's first now: it takes the resources."""
@@ -214,7 +213,7 @@ class Scheduler:
             if task.state != PENDING_NODE_ASSIGNMENT:
                 queue.popleft()
                 continue
-            if task.not_before > self.m.now:
+            if task.not_before > self.m.now or task.spec.creates_actor:  # an actor needs a worker of its own
                 break
             if self.estimates.get(task.spec.options.function, UNKNOWN) > seconds and worker.queue:
                 break

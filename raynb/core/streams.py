@@ -11,6 +11,7 @@ from raynb.core import commands as c
 from raynb.core.events import ItemConsumed, ItemYielded, NextItemAsked
 from raynb.core.objects import is_stored
 from raynb.core.records import Task
+from raynb.core.tables import O_LOST, O_PENDING
 
 if TYPE_CHECKING:
     from raynb.core.machine import Machine
@@ -42,6 +43,10 @@ class Streams:
         stream = self.table.get(event.task)
         task = self.m.tasks.table.get(event.task)
         stale = task is None or task.worker != event.worker
+        again = self.m.objects.table.get(object_id(event.task, event.index))
+        if again is not None and again.state == O_LOST and not stale:
+            self.m.objects.set_value(again, event.value, event.size, event.contained)
+            return
         if stream is None or stream.dropped or stale or event.index < stream.next:
             # dropped early, or yielded again by a retry: the first one counts
             if is_stored(event.value):
@@ -75,14 +80,24 @@ class Streams:
     def ended(self, task: Task, error: Value | None) -> None:
         stream = self.table.get(task.spec.task_id)
         if stream is None or stream.ended:
+            self._fail_lost(task)
             return
         if error is not None and not stream.dropped:
             self._add(stream, stream.next, error, 0, ())
         stream.ended = True
         task.total = stream.next - FIRST
+        self._fail_lost(task)
         self._wake(stream)
         if stream.dropped:
             del self.table[stream.task]
+
+    def _fail_lost(self, task: Task) -> None:
+        """Items that were lost and did not come again before the end never will."""
+        objects = self.m.objects
+        for index in range(FIRST, FIRST + max(task.total, 0)):
+            obj = objects.table.get(object_id(task.spec.task_id, index))
+            if obj is not None and obj.state in (O_LOST, O_PENDING):
+                objects.set_value(obj, self.m.lost_value(obj, "its generator ended without it"), 0, ())
 
     # -- readers -------------------------------------------------------------------------------
     def asked(self, event: NextItemAsked) -> None:
@@ -98,7 +113,8 @@ class Streams:
     def _answer(self, stream: Stream, worker: int, request: int, index: int) -> bool:
         if index < stream.next:
             self.take(stream, index, worker)
-            self.m.out.append(c.Reply(worker, request, (object_id(stream.task, index),), True))
+            self.m.out.append(c.Reply(worker, request, (object_id(stream.task, index),), True,
+                                      (object_id(stream.task, index),)))  # fmt: skip
             return True
         if stream.ended:
             self.m.out.append(c.Reply(worker, request, (), True))

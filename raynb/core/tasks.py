@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from raynb.base.ids import object_id, task_of
+from raynb.base.ids import index_of, object_id, task_of
 from raynb.base.rows import (
     CANCELLED, FAILED, FINISHED, PENDING_ARGS_AVAIL, PENDING_NODE_ASSIGNMENT, RUNNING,
     SUBMITTED_TO_WORKER, TASK_ENDED,
@@ -114,18 +114,23 @@ class Tasks:
                 else:
                     self.admit(task)
 
-    def lend_arguments(self, task: Task, worker: int) -> None:
-        objects = self.m.objects
+    def lend_arguments(self, task: Task, worker: int) -> tuple[int, ...]:
+        """The message that sends the task names these objects to the worker."""
         spec = task.spec
+        if not spec.deps and not spec.contained:
+            return ()
+        objects = self.m.objects
+        lent: list[int] = []
         for dep in spec.deps:
             obj = objects.table[dep]
             obj.used = self.m.now
             if type(obj.value) is tuple:
-                objects.lend(dep, worker)
-            for inner in obj.contained:
-                objects.lend(inner, worker)
-        for inner in spec.contained:
-            objects.lend(inner, worker)
+                lent.append(dep)
+            lent.extend(obj.contained)
+        lent.extend(spec.contained)
+        for identity in lent:
+            objects.lend(identity, worker)
+        return tuple(lent)
 
     # -- the end -------------------------------------------------------------------------------
     def finished(self, event: TaskFinished) -> None:
@@ -189,9 +194,13 @@ class Tasks:
         if task.spec.creates_actor:
             self.lineage[task_id] = task  # a restart needs the constructor's arguments
         elif stored and task.spec.options.max_retries and not task.spec.actor:
-            if any(object_id(task_id, i) in objects.table for i in range(1, task.spec.returns + 1)):
+            if any(object_id(task_id, i) in objects.table for i in range(1, self._last_return(task) + 1)):
                 self.lineage[task_id] = task
         self._end(task)
+
+    def _last_return(self, task: Task) -> int:
+        """The highest return index: of a stream that has ended, its last item's."""
+        return task.spec.returns + max(task.total, 0)
 
     def _stale(self, event: TaskFinished) -> None:
         """A result nobody waits for (the task was failed meanwhile): only its bytes matter."""
@@ -254,8 +263,6 @@ class Tasks:
             objects.unpin(task.spec.deps, "args")
         if task.spec.contained:
             objects.unpin(task.spec.contained, "args")
-        if is_stored(task.spec.args):
-            self.m.out.append(c.Free(task.spec.args, 0))
         task.spec.args = b""
 
     # -- retries -------------------------------------------------------------------------------
@@ -390,7 +397,7 @@ class Tasks:
         if task is None or task_id in self.table or task.spec.creates_actor:
             return
         table = self.m.objects.table
-        if not any(object_id(task_id, i) in table for i in range(1, task.spec.returns + 1)):
+        if not any(object_id(task_id, i) in table for i in range(1, self._last_return(task) + 1)):
             del self.lineage[task_id]
             self._unpin(task)
 
@@ -412,7 +419,8 @@ class Tasks:
         task.worker = 0
         task.waiting = 0
         self.move(task, PENDING_ARGS_AVAIL)
-        self.m.objects.move(obj, O_PENDING)
+        if index_of(obj.id) <= task.spec.returns:  # an item of a stream stays lost until it comes again
+            self.m.objects.move(obj, O_PENDING)
         for dep in try_again:
             lost = self.m.objects.table[dep]
             task.waiting += 1

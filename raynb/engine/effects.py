@@ -1,0 +1,196 @@
+"""Carries out the machine's commands: messages into outboxes, bytes given back, processes asked for.
+
+Runs under the engine's lock, so nothing here waits or writes to a socket.
+"""
+
+from __future__ import annotations
+
+import os
+import pickle
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from raynb.base.spec import ActorSpec, TaskOptions
+from raynb.core import commands as c
+from raynb.core import events as e
+from raynb.engine.peers import Lane, Peer, with_fd
+from raynb.exceptions import RaySystemError
+from raynb.store import UnknownArena
+from raynb.wire import messages as w
+from raynb.wire.channel import Closed
+
+if TYPE_CHECKING:
+    from raynb.engine.local import LocalEngine
+
+BIG = 1 << 20  # freed ranges of this size (bytes) are told at once, not with the next message
+
+
+class Effects:
+    """Thread contract: under the engine's lock."""
+
+    def __init__(self, engine: LocalEngine) -> None:
+        self.engine = engine
+        self.loop = engine.loop
+        self.peers: dict[int, Peer] = {}
+        self.options: dict[int, TaskOptions] = {}
+        self._uids: dict[Any, int] = {}
+        self._handlers: dict[type, Callable[[Any], None]] = {
+            c.Run: self.run,
+            c.Ready: lambda cmd: self.loop.ready(cmd.id),
+            c.Free: self.free,
+            c.Reply: self.reply,
+            c.Withdraw: lambda cmd: self.control(cmd.worker, w.Withdraw(cmd.tasks)),
+            c.Interrupt: lambda cmd: self.control(cmd.worker, w.Interrupt(cmd.task)),
+            c.AllowItems: lambda cmd: self.control(cmd.worker, w.Allow(cmd.task, cmd.consumed)),
+            c.StartWorker: self.start,
+            c.StopWorker: self.stop,
+            c.KillWorker: self.kill,
+            c.Warn: lambda cmd: engine.warn(cmd.text, cmd.scope),
+        }
+
+    def __call__(self, commands: list[Any]) -> None:
+        handlers = self._handlers
+        for command in commands:
+            handlers[type(command)](command)
+
+    # -- sending -------------------------------------------------------------------------------
+    def send(self, lane: Lane, message: Any) -> None:
+        lane.outbox.append(message)
+        if not lane.dirty:
+            lane.dirty = True
+            self.loop.dirty.append(lane)
+
+    def control(self, worker: int, message: Any) -> None:
+        peer = self.peers.get(worker)
+        if peer is not None:
+            self.send(peer.control, message)
+
+    def intern(self, options: TaskOptions) -> int:
+        """Returns the number under which workers know these options."""
+        uid = options.uid
+        if not uid:
+            content = tuple(
+                getattr(options, name) for name in TaskOptions.__slots__ if name not in ("key", "uid")
+            )
+            uid = self._uids.get(content) or len(self._uids) + 1
+            self._uids[content] = uid
+            options.uid = uid
+            self.options.setdefault(uid, options)
+        return uid
+
+    def run(self, command: c.Run) -> None:
+        task = command.task
+        spec = task.spec
+        options = spec.options
+        peer = self.peers[command.worker]
+        lane = peer.data
+        uid = options.uid or self.intern(options)
+        if uid not in peer.sent_options:
+            peer.sent_options.add(uid)
+            self.send(lane, w.Options(uid, pickle.dumps(options, 5)))
+        key = options.function
+        if not spec.actor and key not in peer.functions:
+            self._teach(peer, lane, key)
+        actor = spec.actor
+        if spec.creates_actor:
+            actor = spec.task_id
+            self._introduce(peer, lane, self.engine.machine.actors.table[actor].spec)
+        values: tuple[Any, ...] = ()
+        if spec.deps:
+            table = self.engine.machine.objects.table
+            values = tuple(table[dep].value for dep in spec.deps)
+            for value in values:
+                if type(value) is tuple and value[0] == "shm":
+                    self.reveal(peer, lane, value[1])
+        message = w.Run(spec.task_id, uid, spec.args, spec.deps, values, command.lent, spec.attempt,
+                        spec.scope, actor)  # fmt: skip
+        lane.outbox.append(message)
+        if not lane.dirty:
+            lane.dirty = True
+            self.loop.dirty.append(lane)
+        if task.state == "RUNNING":
+            self.loop.urgent = True
+
+    def _teach(self, peer: Peer, lane: Lane, key: str) -> None:
+        peer.functions.add(key)
+        self.send(lane, w.Definition(key, self.engine.definitions[key][0]))
+
+    def _introduce(self, peer: Peer, lane: Lane, spec: ActorSpec) -> None:
+        if spec.class_key not in peer.functions:
+            self._teach(peer, lane, spec.class_key)
+        self.send(lane, w.Actor(pickle.dumps(spec, 5)))
+
+    def reveal(self, peer: Peer, lane: Lane, arena: int) -> None:
+        """Makes sure the worker can read an arena: its descriptor goes before the message."""
+        if arena == peer.worker:
+            return
+        known = (lane is peer.control, arena)
+        if known in peer.arenas:
+            return
+        try:
+            fd = self.engine.store.fd_of(arena)
+        except UnknownArena:
+            return  # its objects are gone; the worker's read says so
+        peer.arenas.add(known)
+        self.send(lane, with_fd(w.Arena(arena), os.dup(fd)))
+
+    def reply(self, command: c.Reply) -> None:
+        peer = self.peers.get(command.worker)
+        if peer is None:
+            return
+        number = command.request
+        lane = peer.data
+        if number & self.engine.CONTROL:
+            lane = peer.control
+            number &= ~self.engine.CONTROL
+        values: tuple[Any, ...] = ()
+        if not command.is_wait:
+            table = self.engine.machine.objects.table
+            values = tuple(
+                table[i].value if i in table else ("err", "ObjectLostError", (self.engine.machine.hex_object(i),))
+                for i in command.ids
+            )
+            for value in values:
+                if type(value) is tuple and value[0] == "shm":
+                    self.reveal(peer, lane, value[1])
+        self.send(lane, w.Reply(number, command.ids, values, command.lent))
+        self.loop.urgent = True
+
+    def free(self, command: c.Free) -> None:
+        value = command.value
+        store = self.engine.store
+        if value[0] == "file" or value[1] == store.slot or value[1] not in self.peers:
+            try:
+                store.free(value)
+            except (UnknownArena, ValueError):
+                pass  # went with the process that made it
+            return
+        peer = self.peers[value[1]]
+        big = value[3] >= BIG
+        self.send(peer.control if big else peer.data, w.Free((value,)))
+
+    # -- processes -----------------------------------------------------------------------------
+    def start(self, command: c.StartWorker) -> None:
+        engine = self.engine
+        settings = {"env": command.env}
+        try:
+            data, control = engine.supervised.spawn(command.worker, settings, engine.ledger.fd)
+        except (RaySystemError, Closed, OSError) as error:
+            engine.loop.callbacks.append(
+                lambda: engine.loop.tell(e.WorkerDied(engine.now(), command.worker, str(error)))
+            )
+            return
+        peer = Peer(command.worker, data, control)
+        self.peers[command.worker] = peer
+        self.loop.add(peer.data)
+        self.loop.add(peer.control)
+        self.loop.mark(engine.supervisor_lane)
+
+    def stop(self, command: c.StopWorker) -> None:
+        peer = self.peers.get(command.worker)
+        if peer is not None:
+            self.send(peer.data, w.Stop())
+
+    def kill(self, command: c.KillWorker) -> None:
+        if command.worker in self.peers:
+            self.send(self.engine.supervisor_lane, w.Kill(command.worker, 9))

@@ -1,0 +1,157 @@
+"""What workers and the supervisor say, as events for the machine."""
+
+from __future__ import annotations
+
+import pickle
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from raynb.base.rows import Output
+from raynb.base.spec import TaskSpec
+from raynb.core import events as e
+from raynb.engine.peers import Lane, Peer
+from raynb.engine.processes import describe
+from raynb.wire import messages as w
+
+if TYPE_CHECKING:
+    from raynb.engine.local import LocalEngine
+
+
+class Inbox:
+    """Thread contract: under the engine's lock."""
+
+    def __init__(self, engine: LocalEngine) -> None:
+        self.engine = engine
+        self.loop = engine.loop
+        self._handlers: dict[type, Callable[[Peer, Any, float], None]] = {
+            w.Done: self.done,
+            w.Yield: self.yielded,
+            w.Submit: self.submit,
+            w.Put: self.put,
+            w.Ask: self.ask,
+            w.NextItem: self.next_item,
+            w.DropRequest: self.drop_request,
+            w.DropStream: lambda p, m, now: self.apply(e.StreamDropped(now, m.task, m.index)),
+            w.Release: lambda p, m, now: self.apply(e.Released(now, p.worker, m.ids)),
+            w.Withdrawn: lambda p, m, now: self.apply(e.Withdrawn(now, p.worker, m.tasks)),
+            w.Cancel: lambda p, m, now: self.apply(e.CancelAsked(now, m.task, m.force, m.recursive)),
+            w.Options: self.options,
+            w.Definition: lambda p, m, now: self.definition(p, m),
+            w.Arena: self.arena,
+            w.Call: self.call,
+            w.Output: self.output,
+            w.Ready: self.ready,
+            w.Leaving: self.leaving,
+        }
+
+    def apply(self, event: Any) -> None:
+        self.loop.apply(event)
+
+    def __call__(self, lane: Lane, messages: list[Any], now: float) -> None:
+        peer = lane.peer
+        if peer is None:
+            for message in messages:
+                self.supervisor(message, now)
+            return
+        handlers = self._handlers
+        for message in messages:
+            handlers[type(message)](peer, message, now)
+
+    # -- tasks ---------------------------------------------------------------------------------
+    def done(self, peer: Peer, m: w.Done, now: float) -> None:
+        flags = m.flags
+        times = (m.started, m.fetched, m.ran)
+        if not flags:
+            self.loop.apply(e.TaskFinished(now, peer.worker, m.task, m.values, times=times))
+        else:
+            self.loop.apply(e.TaskFinished(
+                now, peer.worker, m.task, m.values, bool(flags & w.FAILED), bool(flags & w.RETRYABLE),
+                m.error, bool(flags & w.CANCELLED), times, bool(flags & w.EXITS)))  # fmt: skip
+
+    def yielded(self, peer: Peer, m: w.Yield, now: float) -> None:
+        self.apply(e.ItemYielded(now, peer.worker, m.task, m.index, m.value, m.size, m.contained))
+
+    def submit(self, peer: Peer, m: w.Submit, now: float) -> None:
+        options = peer.options[m.options]
+        spec = TaskSpec(m.task, options, m.args, m.deps, m.contained, m.parent, peer.worker, m.scope,
+                        m.actor, returns=m.returns)  # fmt: skip
+        self.apply(e.Submitted(now, spec))
+
+    def put(self, peer: Peer, m: w.Put, now: float) -> None:
+        self.apply(e.ObjectStored(now, m.id, m.value, m.size, m.contained, peer.worker, m.scope))
+
+    def _number(self, request: int, control: bool) -> int:
+        return request | self.engine.CONTROL if control else request
+
+    def ask(self, peer: Peer, m: w.Ask, now: float) -> None:
+        self.apply(e.Requested(now, peer.worker, self._number(m.request, m.control), m.task, m.ids,
+                               m.needed, m.is_wait, m.handed_back))  # fmt: skip
+
+    def next_item(self, peer: Peer, m: w.NextItem, now: float) -> None:
+        if m.handed_back:
+            self.apply(e.Withdrawn(now, peer.worker, m.handed_back))
+        number = self._number(m.request, m.control)
+        self.apply(e.NextItemAsked(now, peer.worker, number, m.running, m.task, m.index))
+
+    def drop_request(self, peer: Peer, m: w.DropRequest, now: float) -> None:
+        for number in (m.request, m.request | self.engine.CONTROL):
+            self.apply(e.RequestDropped(now, peer.worker, number))
+
+    def options(self, peer: Peer, m: w.Options, now: float) -> None:
+        options = pickle.loads(m.blob)
+        options.key = options.uid = 0  # numbers of the worker's own
+        peer.options[m.key] = self.engine.effects.options.get(self.engine.effects.intern(options), options)
+
+    def definition(self, peer: Peer, m: w.Definition) -> None:
+        peer.functions.add(m.key)
+        self.engine.definitions.setdefault(m.key, (m.blob, ()))
+
+    def arena(self, peer: Peer, m: w.Arena, now: float) -> None:
+        self.engine.store.attach(m.arena, peer.data.channel.fds.popleft())
+
+    def call(self, peer: Peer, m: w.Call, now: float) -> None:
+        self.engine.answer_call(peer, m)
+
+    def output(self, peer: Peer, m: w.Output, now: float) -> None:
+        bundle = pickle.loads(m.bundle) if m.bundle else None
+        self.engine.deliver(Output(m.kind, m.task, m.scope, peer.worker, peer.pid, m.name, m.actor, m.text, bundle))
+
+    # -- processes -----------------------------------------------------------------------------
+    def ready(self, peer: Peer, m: w.Ready, now: float) -> None:
+        peer.pid = m.pid
+        self.apply(e.WorkerReady(now, peer.worker, m.pid))
+        self.loop.ready(self.engine.FIRST_WORKER)
+
+    def leaving(self, peer: Peer, m: w.Leaving, now: float) -> None:
+        peer.leaving = m.reason
+
+    def supervisor(self, m: Any, now: float) -> None:
+        if type(m) is w.Exited:
+            self.worker_died(m.worker, now, describe(m.status))
+        elif type(m) is w.SpawnFailed:
+            self.worker_died(m.worker, now, m.reason)
+
+    def worker_died(self, worker: int, now: float, reason: str) -> None:
+        """Its last words are read first; then the machine knows, and its arena is taken over."""
+        engine = self.engine
+        peer = engine.effects.peers.get(worker)
+        if peer is None or peer.ended:
+            return
+        peer.ended = True
+        self.loop.drain(peer.data, now)
+        del engine.effects.peers[worker]
+        self.loop.remove(peer.data)
+        self.loop.remove(peer.control)
+        self.apply(e.WorkerDied(now, worker, peer.leaving or reason))
+        engine.adopt_arena(worker)
+
+    def lane_lost(self, lane: Lane) -> None:
+        """A socket ended. A worker's death is told by the supervisor, with its reason; the end of
+        the supervisor's own socket is the end of all workers."""
+        peer = lane.peer
+        self.loop.remove(lane)
+        if peer is None:
+            self.engine.supervisor_lost()
+        elif not peer.ended and peer.worker in self.engine.effects.peers:
+            # Either it is dying, or it sent nonsense: make sure that it is gone.
+            self.engine.effects.send(self.engine.supervisor_lane, w.Kill(peer.worker, 9))

@@ -1,0 +1,530 @@
+"""`LocalEngine`: the embedded engine, workers on this machine."""
+
+from __future__ import annotations
+
+import concurrent.futures
+import os
+import secrets
+import sys
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from raynb.base import ids, limits
+from raynb.base.config import RESOURCE_UNIT, Config
+from raynb.base.engine import Context, Packed
+from raynb.base.ref import ObjectRef, ObjectRefGenerator
+from raynb.base.rows import Output, Snapshot
+from raynb.base.scope import current_scope
+from raynb.base.spec import STREAMING, TaskOptions, TaskSpec
+from raynb.core import events as e
+from raynb.core import snapshot
+from raynb.core.machine import Machine
+from raynb.core.tables import O_READY
+from raynb.engine.calls import WorkerCalls
+from raynb.engine.effects import Effects
+from raynb.engine.inbox import Inbox
+from raynb.engine.logs import Logs
+from raynb.engine.loop import Loop, Waiter
+from raynb.engine.memory import MemoryMonitor
+from raynb.engine.peers import Lane
+from raynb.engine.processes import Supervised
+from raynb.engine.reading import Reading
+from raynb.engine.room import Room
+from raynb.exceptions import GetTimeoutError, RaySystemError, RuntimeGoneError
+from raynb.serde import pickling
+from raynb.store import DiskTier, Ledger, Store
+from raynb.wire.messages import ARGS_IN_STORE
+
+_now = time.monotonic
+
+
+def machine_totals(config: Config) -> dict[str, int]:
+    """Returns what the runtime may use: asked for, or found (ten-thousandths)."""
+    total: dict[str, float] = dict(config.resources)
+    total["CPU"] = config.num_cpus if config.num_cpus is not None else limits.cpu_count()
+    if config.num_gpus:
+        total["GPU"] = config.num_gpus
+    total["memory"] = config.memory if config.memory is not None else int(limits.memory_available() * 0.7)
+    total["object_store_memory"] = config.object_store_memory or limits.default_object_store_memory()
+    total["node:127.0.0.1"] = 1.0
+    total["node:__internal_head__"] = 1.0
+    return {name: round(value * RESOURCE_UNIT) for name, value in total.items() if value}
+
+
+class LocalEngine(Reading, WorkerCalls):
+    """Runs tasks and actors on workers of this machine.
+
+    Thread contract: every public method from any thread.
+    """
+
+    CONTROL = 1 << 62  # bit of a request number: answer on the control channel
+    FIRST_WORKER = -1  # watch key: a worker has become ready
+
+    def __init__(self, config: Config) -> None:
+        self.config = config
+        self.nonce = secrets.randbits(32)
+        self.alive = True
+        self.marker = secrets.token_hex(16)
+        self.now = _now
+        self.on_output: list[Callable[[Output], None]] = []
+        self.definitions: dict[str, tuple[bytes, Any]] = {}
+        self.logs_kept = Logs()
+        self._pid = os.getpid()
+        self._ids = ids.IdSource(0)
+        self._warned: set[str] = set()
+        self._supervisor_failures = 0
+        limit = config.object_store_memory or limits.default_object_store_memory()
+        self.machine = Machine(config, machine_totals(config), self.nonce)
+        self.wall = time.time() - _now()
+        undo: list[Callable[[], None]] = []
+        try:
+            self.loop = Loop(self.machine)
+            undo.append(self.loop.close)
+            self.ref_log: deque[int] = self.loop.ref_log
+            self.actor_log: deque[int] = deque()
+            self.disk = DiskTier(config.spill_directory)
+            undo.append(self.disk.close)
+            self.ledger = Ledger.create()
+            undo.append(self.ledger.close)
+            self.store = Store(0, limit, self.ledger, self.disk)
+            undo.append(self.store.close)
+            self.effects = Effects(self)
+            self.inbox = Inbox(self)
+            self.loop.effects = self.effects
+            self.loop.take = self.inbox
+            self.loop.lost = self.inbox.lane_lost
+            self.room = Room(self)
+            self.monitor = MemoryMonitor(self)
+            self.loop.on_tick = self.monitor.tick
+            self._start_supervisor()
+            undo.append(lambda: self.supervised.stop(1.0))
+            self._start_workers()
+            self.loop.start()
+            undo.append(self.loop.stop)
+            self._await_first_worker()
+        except BaseException:
+            self.alive = False
+            for step in reversed(undo):
+                try:
+                    step()
+                except Exception:
+                    continue
+            raise
+
+    # -- starting and stopping -----------------------------------------------------------------
+    def _settings(self) -> dict[str, Any]:
+        return {
+            "nonce": self.nonce,
+            "marker": self.marker,
+            "store_limit": self.store.limit,
+            "inline_limit": self.config.inline_limit,
+            "spill_directory": self.disk.path,
+            "sys_path": list(sys.path),
+            "cwd": os.getcwd(),
+            "namespace": self.config.namespace or "",
+        }
+
+    def _start_supervisor(self) -> None:
+        self.supervised = Supervised(self._settings(), self.marker)
+        self.supervisor_lane = Lane(self.supervised.channel, None)
+        with self.loop.lock:
+            self.loop.add(self.supervisor_lane)
+
+    def _start_workers(self) -> None:
+        count = self.machine.pool.keep
+        if self.config.max_workers:
+            count = min(count, self.config.max_workers)
+        with self.loop.lock:
+            self.loop.apply(e.Started(_now(), count))
+        self.loop.flush()
+
+    def _await_first_worker(self) -> None:
+        waiter = Waiter(1)
+        with self.loop.lock:
+            if any(peer.pid for peer in self.effects.peers.values()):
+                return
+            self.loop.watch(self.FIRST_WORKER, waiter)
+        if not self.loop.wait(waiter, _now() + self.config.worker_start_timeout):
+            raise RaySystemError(
+                f"no worker was ready within {self.config.worker_start_timeout} s: "
+                f"{self.supervised.last_words() or 'it said nothing'}"
+            )
+
+    def supervisor_lost(self) -> None:
+        """The supervisor died, and all workers with it: start another, once in a while."""
+        if not self.alive:
+            return
+        words = self.supervised.last_words()
+        self.supervised.process.poll()
+        self._supervisor_failures += 1
+        if self._supervisor_failures > self.config.worker_start_attempts:
+            self.loop.callbacks.append(lambda: self.loop.fail(RaySystemError(
+                f"the supervisor process died again and again: {words or 'it said nothing'}")))  # fmt: skip
+            return
+        old = self.supervised
+        old.stop(0.5)
+        self.supervised = Supervised(self._settings(), self.marker)
+        self.supervisor_lane = Lane(self.supervised.channel, None)
+        self.loop.add(self.supervisor_lane)
+        now = _now()
+        for worker in list(self.effects.peers):
+            self.inbox.worker_died(worker, now, "the supervisor process died")
+
+    def shutdown(self, timeout: float) -> None:
+        """Stops everything in order; failures of single steps are raised together at the end."""
+        if os.getpid() != self._pid:
+            return
+        self.alive = False
+        errors: list[Exception] = []
+
+        def step(action: Callable[[], Any]) -> None:
+            try:
+                action()
+            except Exception as error:
+                errors.append(error)
+
+        step(lambda: self._stop_workers(timeout))
+        step(self.loop.stop)
+        step(lambda: self.supervised.stop(timeout))
+        step(self.room.stop)
+        step(self.store.close)
+        step(self.ledger.close)
+        step(self.disk.close)
+        self.definitions.clear()
+        self.loop.fail(RuntimeGoneError("The raynb runtime was shut down."))
+        if errors:
+            raise RaySystemError("shutdown was not clean: " + "; ".join(map(str, errors))) from errors[0]
+
+    def _stop_workers(self, timeout: float) -> None:
+        """Idle workers leave by themselves (their atexit runs); busy ones are killed after."""
+        from raynb.core import commands as c
+
+        with self.loop.lock:
+            for worker in list(self.machine.pool.table.values()):
+                if not worker.queue:
+                    self.effects.stop(c.StopWorker(worker.id))
+        self.loop.flush()
+        deadline = _now() + min(timeout, 1.0)
+        idle = {w.id for w in self.machine.pool.table.values() if not w.queue and w.pid}
+        pause = threading.Event()
+        while idle & set(self.effects.peers) and _now() < deadline:
+            pause.wait(0.002)
+
+    def after_fork_in_child(self) -> None:
+        """The child of a fork must not touch what is the parent's."""
+        self.alive = False
+        self.loop.failure = RuntimeGoneError("This process is a fork: it has no raynb runtime of its own.")
+        self.loop.lock = type(self.loop.lock)()
+        for lane in list(self.loop.lanes.values()):
+            lane.channel.close()
+        self.loop.close()
+        self.supervised.abandon()
+        self.store.after_fork_in_child()
+
+    def check_alive(self) -> None:
+        if not self.alive:
+            if os.getpid() != self._pid:
+                raise RuntimeGoneError(
+                    "This process is a fork of one that runs raynb; the runtime stays with the parent. "
+                    "Call raynb.init() here to have one of its own.")  # fmt: skip
+            raise RuntimeGoneError(
+                "The raynb runtime of this ref or handle was shut down; its values are gone. "
+                "Run the cells that made them again."
+            )
+        if self.loop.failure is not None:
+            raise self.loop.failure
+
+    # -- tasks ---------------------------------------------------------------------------------
+    def define(self, key: str, blob: bytes, refs: Any = ()) -> None:
+        if key not in self.definitions:
+            self.definitions[key] = (blob, refs)
+
+    def submit(
+        self, options: TaskOptions, packed: Packed, actor: int = 0
+    ) -> list[ObjectRef[Any]] | ObjectRefGenerator:
+        if not self.alive:
+            self.check_alive()
+        args, deps, contained, hold = self._arguments(packed)
+        count = options.num_returns
+        returns = count if count >= 0 else 1
+        loop = self.loop
+        now = _now()
+        scope = current_scope()
+        with loop.lock:
+            if loop.ref_log or loop.view_log:
+                loop.settle(now)
+            task_id = self._ids.next_task()
+            loop.apply(e.Submitted(now, TaskSpec(
+                task_id, options, args, deps, contained, 0, 0, scope, actor, returns=returns)))  # fmt: skip
+            base = task_id << ids.INDEX_BITS
+            refs: list[ObjectRef[Any]] = [ObjectRef(base | i, self) for i in range(1, returns + 1)]  # type: ignore[arg-type]
+        del hold
+        loop.soon(now)
+        if loop.callbacks:
+            loop.run_callbacks()
+        if count == STREAMING:
+            return ObjectRefGenerator(refs[0], self)  # type: ignore[arg-type]
+        return refs
+
+    def _arguments(self, packed: Packed) -> tuple[Any, tuple[int, ...], tuple[int, ...], Any]:
+        """Returns (args, deps, contained, what must live until the machine has counted it)."""
+        deps = packed.deps
+        if deps:
+            for ref in deps:
+                self._mine(ref)
+        ids_of = tuple(ref._id for ref in deps) if deps else ()
+        if not packed.buffers and len(packed.data) <= self.config.inline_limit \
+                or pickling.nbytes(packed) <= self.config.inline_limit:  # fmt: skip
+            contained = tuple(ref._id for ref in packed.contained) if packed.contained else ()
+            return pickling.in_band(packed), ids_of, contained, packed
+        ref = self.put(packed)
+        return ARGS_IN_STORE, (*ids_of, ref._id), (), (ref, packed)
+
+    def _mine(self, ref: ObjectRef[Any]) -> None:
+        if ref._engine is not self:
+            ref._engine.check_alive()  # type: ignore[attr-defined]
+            raise RuntimeGoneError(f"{ref!r} belongs to another raynb runtime; get() its value there first.")
+
+    def put(self, packed: Packed) -> ObjectRef[Any]:
+        self.check_alive()
+        loop = self.loop
+        if loop.ref_log or loop.view_log:
+            with loop.lock:  # what was dropped gives its room back first
+                loop.settle(_now())
+            loop.flush()
+        value, size = self.room.place(packed)
+        contained = tuple(ref._id for ref in packed.contained) if packed.contained else ()
+        now = _now()
+        with loop.lock:
+            object_id = self._ids.next_put()
+            loop.apply(e.ObjectStored(now, object_id, value, size, contained, 0, current_scope()))
+            return ObjectRef(object_id, self)  # type: ignore[arg-type]
+
+    # -- waiting -------------------------------------------------------------------------------
+    def get(self, refs: Sequence[ObjectRef[Any]], timeout: float | None) -> list[Any]:
+        """See `Engine.get`."""
+        if not self.alive:
+            self.check_alive()
+        wanted = []
+        for ref in refs:
+            if ref._engine is not self:
+                self._mine(ref)
+            wanted.append(ref._id)
+        deadline = None if timeout is None else _now() + timeout
+        waiter = self._watch(wanted, len(wanted))
+        if not waiter.done:
+            try:
+                there = self.loop.wait(waiter, deadline)
+            except BaseException:
+                self.loop.unwatch(waiter)
+                raise
+            if not there:
+                self.loop.unwatch(waiter)
+                raise GetTimeoutError(
+                    f"Get timed out: some object(s) not ready. {waiter.left} of {len(wanted)} are missing "
+                    f"after {timeout} s."
+                )
+        return self.read_values(wanted, deadline)
+
+    def _watch(self, wanted: Sequence[int], needed: int, distinct: bool = False) -> Waiter:
+        """Returns a waiter for ``needed`` of the objects."""
+        loop = self.loop
+        with loop.lock:
+            if loop.ref_log:
+                loop.settle(_now())
+            table = self.machine.objects.table
+            pending = []
+            for identity in wanted:
+                obj = table.get(identity)
+                if obj is not None and obj.state != O_READY:
+                    pending.append(obj)
+            waiter = Waiter(needed - (len(wanted) - len(pending)))
+            if waiter.left > 0:
+                for obj in pending:
+                    obj.watched = True
+                    loop.watch(obj.id, waiter)
+        return waiter
+
+    def wait(
+        self, refs: Sequence[ObjectRef[Any]], num_returns: int, timeout: float | None, fetch_local: bool
+    ) -> tuple[list[ObjectRef[Any]], list[ObjectRef[Any]]]:
+        self.check_alive()
+        for ref in refs:
+            self._mine(ref)
+        wanted = [ref._id for ref in refs]
+        waiter = self._watch(wanted, num_returns)
+        if not waiter.done:
+            try:
+                if timeout is None or timeout > 0:
+                    self.loop.wait(waiter, None if timeout is None else _now() + timeout)
+                else:
+                    self.loop.flush()
+            finally:
+                self.loop.unwatch(waiter)
+        ready: list[ObjectRef[Any]] = []
+        rest: list[ObjectRef[Any]] = []
+        table = self.machine.objects.table
+        with self.loop.lock:
+            for ref in refs:
+                obj = table.get(ref._id)
+                if len(ready) < num_returns and (obj is None or obj.state == O_READY):
+                    ready.append(ref)
+                else:
+                    rest.append(ref)
+        return ready, rest
+
+    def future(self, ref: ObjectRef[Any]) -> concurrent.futures.Future[Any]:
+        self.check_alive()
+        self._mine(ref)
+        future: concurrent.futures.Future[Any] = concurrent.futures.Future()
+        future.set_running_or_notify_cancel()
+        future.raynb_ref = ref  # type: ignore[attr-defined]  # lives until its value is read
+
+        def deliver() -> None:
+            held = future.__dict__.pop("raynb_ref", None)
+            try:
+                result = self.read_values([held._id], None)[0]
+            except BaseException as error:
+                future.set_exception(error)
+            else:
+                future.set_result(result)
+
+        loop = self.loop
+        with loop.lock:
+            obj = self.machine.objects.table.get(ref._id)
+            if obj is not None and obj.state != O_READY:
+                obj.watched = True
+                loop.watch(ref._id, Waiter(1, deliver))
+                deliver_now = False
+            else:
+                deliver_now = True
+        if deliver_now:
+            deliver()
+        else:
+            loop.soon(_now())
+        return future
+
+    def awaitable(self, ref: ObjectRef[Any]) -> Any:
+        import asyncio
+
+        async def ticking() -> Any:
+            waiting = asyncio.wrap_future(self.future(ref))
+            # An idle await is not interruptible in ipykernel; one that ticks is.
+            while not (await asyncio.wait({waiting}, timeout=0.1))[0]:
+                pass
+            return waiting.result()
+
+        return ticking()
+
+    def adopt_arena(self, worker: int) -> None:
+        """Takes over what a dead worker's arena holds. Under the lock."""
+        kept = [
+            obj.value for obj in self.machine.objects.table.values()
+            if type(obj.value) is tuple and obj.value[0] in ("shm", "file")
+        ]  # fmt: skip
+        self.store.adopt(worker, kept)
+
+    # -- control -------------------------------------------------------------------------------
+    def cancel(self, ref: ObjectRef[Any], force: bool, recursive: bool) -> None:
+        self.check_alive()
+        self._mine(ref)
+        self.loop.tell(e.CancelAsked(_now(), ids.task_of(ref._id), force, recursive))
+
+    def cancel_task(self, task: int, force: bool = False) -> None:
+        """Cancels a task by id (the dashboard's button)."""
+        self.check_alive()
+        self.loop.tell(e.CancelAsked(_now(), task, force, True))
+
+    def cancel_scope(self, scope: int) -> tuple[int, int]:
+        self.check_alive()
+        tasks = self.machine.tasks
+        with self.loop.lock:
+            finished = sum(tasks.scopes.get(scope, {}).values())
+            open_ones = [tasks.table[t] for t in tasks.open_in.get(scope, ()) if not tasks.table[t].spec.creates_actor]
+            count = sum(1 for task in open_ones if not task.spec.parent)
+            self.loop.apply(e.ScopeCancelAsked(_now(), scope))
+        self.loop.flush()
+        self.loop.run_callbacks()
+        return count, finished
+
+    def scope_counts(self, scope: int) -> dict[str, int]:
+        with self.loop.lock:
+            counts = dict(self.machine.tasks.scopes.get(scope, {}))
+            for task_id in self.machine.tasks.open_in.get(scope, ()):
+                state = self.machine.tasks.table[task_id].state
+                counts[state] = counts.get(state, 0) + 1
+        return counts
+
+    def free(self, refs: Sequence[ObjectRef[Any]]) -> None:
+        self.check_alive()
+        self.free_ids(tuple(ref._id for ref in refs))
+
+    def free_ids(self, wanted: tuple[int, ...]) -> None:
+        """Frees objects by id (the dashboard's button)."""
+        self.loop.tell(e.FreeAsked(_now(), wanted))
+
+    def kill(self, actor: int, no_restart: bool) -> None:
+        self.check_alive()
+        self.loop.tell(e.KillAsked(_now(), actor, no_restart))
+
+    # -- views ---------------------------------------------------------------------------------
+    def context(self) -> Context:
+        return Context(scope=current_scope(), namespace=self.config.namespace or "")
+
+    def snapshot(self) -> Snapshot:
+        return self.changes(-1)
+
+    def changes(self, since: int) -> Snapshot:
+        now = _now()
+        with self.loop.lock:
+            self.loop.settle(now)
+            shot = snapshot.picture(self.machine, now, self.wall, since, self.store.limit)
+        stats = self.store.stats()
+        shot.store.pinned = stats.pinned
+        shot.store.resident = self.ledger.resident()
+        return shot
+
+    def cluster(self) -> tuple[dict[str, float], dict[str, float]]:
+        shot = self.changes(1 << 60)
+        return shot.total, {k: v for k, v in shot.available.items() if v > 0}
+
+    def story(self, identity: int) -> list[tuple[float, str]]:
+        with self.loop.lock:
+            return self.machine.story(identity)
+
+    # -- output --------------------------------------------------------------------------------
+    def deliver(self, output: Output) -> None:
+        """Hands a task's output on (called under the lock; listeners only queue it)."""
+        self.logs_kept.add(output)
+        for listener in self.on_output:
+            listener(output)
+
+    def warn(self, text: str, scope: int = 0) -> None:
+        """Tells the user once, where they are looking."""
+        if text not in self._warned:
+            self._warned.add(text)
+            self.deliver(Output("stderr", 0, scope, 0, self._pid, "raynb", 0, f"raynb: {text}\n"))
+
+    def logs(self, task: int | None = None, worker: int | None = None) -> list[Output]:
+        return self.logs_kept.find(task, worker)
+
+    # -- refs ----------------------------------------------------------------------------------
+    def adopt(self, object_id: int, nonce: int) -> ObjectRef[Any]:
+        if nonce != self.nonce:
+            raise RuntimeGoneError("This ref was pickled in another raynb runtime, which is gone.")
+        self.ref_log.append(~object_id)
+        return ObjectRef(object_id, self)  # type: ignore[arg-type]
+
+    def reduce_ref(self, ref: ObjectRef[Any]) -> tuple[Any, ...]:
+        if not pickling.note_ref(ref):
+            self.ref_log.append(~ref._id)  # out of band: nobody can know how long it is needed
+        return pickling.rebuild_ref, (ref._id, self.nonce)
+
+    def ref_bundle(self, ref: ObjectRef[Any]) -> dict[str, str]:
+        return {"text/plain": repr(ref)}
+
+
+__all__ = ["LocalEngine", "machine_totals"]

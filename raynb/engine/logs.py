@@ -1,0 +1,38 @@
+"""Everything tasks printed, kept for `%raynb logs` and the dashboard, within bounds."""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+
+from raynb.base.rows import Output
+
+KEEP = 64 << 20  # characters
+
+
+class Logs:
+    """Thread contract: any thread."""
+
+    def __init__(self, keep: int = KEEP) -> None:
+        self._keep = keep
+        self._entries: deque[Output] = deque()
+        self._size = 0
+        self.dropped = 0  # characters that made room
+        self._lock = threading.Lock()
+
+    def add(self, output: Output) -> None:
+        with self._lock:
+            self._entries.append(output)
+            self._size += len(output.text) + 200
+            while self._size > self._keep and len(self._entries) > 1:
+                old = self._entries.popleft()
+                self._size -= len(old.text) + 200
+                self.dropped += len(old.text)
+
+    def find(self, task: int | None, worker: int | None) -> list[Output]:
+        """Returns what a task (or worker, or everybody) printed, in order."""
+        with self._lock:
+            return [
+                entry for entry in self._entries
+                if (task is None or entry.task == task) and (worker is None or entry.worker == worker)
+            ]  # fmt: skip

@@ -1,0 +1,444 @@
+"""The loop: owns the machine, receives, sends, and wakes who waits. Only this file calls the machine.
+
+Who receives: a thread that waits in `get` reads the sockets itself (one thread switch less for each
+answer); while nobody waits, the I/O thread does. Who sends: whoever made a decision, after it has
+left the lock; tasks that only wait behind others at a worker travel in batches.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from typing import Any
+
+from raynb.base.interrupts import Critical
+from raynb.core import events as e
+from raynb.core import invariants
+from raynb.core.machine import Machine
+from raynb.engine.peers import Lane, Peer
+from raynb.wire.channel import Closed
+from raynb.wire.codec import BadFrame
+
+FLUSH_SECONDS = 0.0003  # queued tasks are sent at least this often while more are submitted
+PARK_SECONDS = 0.005  # the I/O thread stays out of the way this long after a waiting thread left
+TICK_SECONDS = 0.05
+IN = select.POLLIN
+
+
+class Waiter:
+    """Somebody who waits for objects: done when ``left`` is zero.
+
+    Thread contract: under the engine's lock, but for `done` and `event`.
+    """
+
+    __slots__ = ("callback", "done", "event", "keys", "leads", "left")
+
+    def __init__(self, left: int, callback: Callable[[], None] | None = None) -> None:
+        self.left = left
+        self.done = left <= 0
+        self.event: threading.Event | None = None
+        self.leads = False
+        self.callback = callback
+        self.keys: list[int] = []
+
+
+class _Poller:
+    """epoll where there is one, else poll."""
+
+    def __init__(self) -> None:
+        if hasattr(select, "epoll"):
+            self._poll: Any = select.epoll()
+            self._scale = 1.0
+        else:
+            self._poll = select.poll()
+            self._scale = 1000.0
+        self.register = self._poll.register
+        self.modify = self._poll.modify
+        self.unregister = self._poll.unregister
+
+    def wait(self, timeout: float | None) -> list[tuple[int, int]]:
+        if timeout is None:
+            return self._poll.poll()  # type: ignore[no-any-return]
+        return self._poll.poll(timeout * self._scale)  # type: ignore[no-any-return]
+
+    def close(self) -> None:
+        if hasattr(self._poll, "close"):
+            self._poll.close()
+
+
+class _Wake:
+    """A pipe that ends a poll."""
+
+    def __init__(self) -> None:
+        self.read, self._write = os.pipe()
+        os.set_blocking(self.read, False)
+        os.set_blocking(self._write, False)
+
+    def __call__(self) -> None:
+        try:
+            os.write(self._write, b"x")
+        except OSError:
+            pass
+
+    def drain(self) -> None:
+        try:
+            os.read(self.read, 4096)
+        except BlockingIOError:
+            pass
+
+    def close(self) -> None:
+        os.close(self.read)
+        os.close(self._write)
+
+
+class Loop:
+    """Thread contract: `lock` guards the machine and everything the effects touch; it is never held
+    while user code runs or a thread waits."""
+
+    def __init__(self, machine: Machine) -> None:
+        self.machine = machine
+        self.lock = Critical()
+        self.effects: Callable[[list[Any]], None] = lambda commands: None
+        self.take: Callable[[Lane, list[Any], float], None] = lambda lane, messages, now: None
+        self.lost: Callable[[Lane], None] = lambda lane: None
+        self.on_tick: Callable[[float], None] = lambda now: None
+        self.ref_log: deque[int] = deque()
+        self.view_log: deque[int] = deque()
+        self.callbacks: deque[Callable[[], None]] = deque()
+        self.lanes: dict[int, Lane] = {}
+        self.dirty: deque[Lane] = deque()
+        self.urgent = False  # a worker has nothing to do until the next flush
+        self.watchers: dict[int, list[Waiter]] = {}
+        self.failure: BaseException | None = None
+        self.last_flush = 0.0
+        self.last_poll = 0.0
+        self._receive = Critical()
+        self._send = Critical()
+        self._lead = threading.Lock()
+        self._leading = False
+        self._last_led = 0.0
+        self._followers: list[Waiter] = []
+        self._user_poll = _Poller()
+        self._io_poll = _Poller()
+        self._user_wake = _Wake()
+        self._io_wake = _Wake()
+        self._user_poll.register(self._user_wake.read, IN)
+        self._io_poll.register(self._io_wake.read, IN)
+        self._serving = False
+        self._asleep = False
+        self._stopping = False
+        self._next_look = 0.0
+        self._thread = threading.Thread(target=self._serve, name="raynb-io", daemon=True)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    # -- the machine ---------------------------------------------------------------------------
+    def apply(self, event: Any) -> None:
+        """Tells the machine and carries out what it orders. Call under `lock`."""
+        commands = self.machine.handle(event)
+        if commands:
+            self.effects(commands)
+        if self.machine.config.validate:
+            invariants.check(self.machine)
+
+    def settle(self, now: float) -> None:
+        """Tells the machine of refs and views that came and went. Call under `lock`."""
+        log = self.ref_log
+        if log:
+            self.apply(e.RefsChanged(now, [log.popleft() for _ in range(len(log))]))
+        views = self.view_log
+        if views:
+            self.apply(e.ViewsDied(now, [views.popleft() for _ in range(len(views))]))
+
+    def tell(self, event: Any) -> None:
+        """Tells the machine from outside the lock, and sends what follows."""
+        with self.lock:
+            self.settle(event.now)
+            self.apply(event)
+        self.flush()
+        self.run_callbacks()
+
+    # -- sending -------------------------------------------------------------------------------
+    def mark(self, lane: Lane) -> None:
+        """Something waits in the lane's outbox. Call under `lock`."""
+        if not lane.dirty:
+            lane.dirty = True
+            self.dirty.append(lane)
+
+    def flush(self) -> None:
+        """Sends everything that waits, as far as the sockets take it."""
+        if not self.dirty:
+            return
+        broken: list[Lane] = []
+        with self._send:
+            while self.dirty:
+                lane = self.dirty.popleft()
+                lane.dirty = False
+                self._flush_lane(lane, broken)
+            self.urgent = False
+        self.last_flush = time.monotonic()
+        if broken:
+            with self.lock:
+                for lane in broken:
+                    self._drop(lane)
+
+    def _flush_lane(self, lane: Lane, broken: list[Lane]) -> None:
+        if lane.channel.closed:
+            lane.outbox.clear()
+            return
+        try:
+            done = lane.flush()
+        except Closed:
+            broken.append(lane)
+            return
+        if done == lane.writing:
+            lane.writing = not done
+            flags = IN if done else IN | select.POLLOUT
+            for poller in (self._user_poll, self._io_poll):
+                poller.modify(lane.channel.fd, flags)
+
+    def soon(self, now: float) -> None:
+        """After a submission: send at once what a worker waits for, the rest with others."""
+        if self.urgent or now - self.last_flush > FLUSH_SECONDS:
+            self.flush()
+            if now - self.last_poll > FLUSH_SECONDS:
+                self.last_poll = now
+                events = self._user_poll.wait(0)
+                if events:
+                    self.receive(events)
+        elif self._asleep:
+            self._asleep = False
+            self._io_wake()
+
+    # -- receiving -----------------------------------------------------------------------------
+    def add(self, lane: Lane) -> None:
+        """Begins to receive from a lane. Call under `lock`."""
+        self.lanes[lane.channel.fd] = lane
+        self._user_poll.register(lane.channel.fd, IN)
+        self._io_poll.register(lane.channel.fd, IN)
+
+    def remove(self, lane: Lane) -> None:
+        """Stops receiving and closes the lane. Call under `lock`."""
+        if self.lanes.pop(lane.channel.fd, None) is not None:
+            for poller in (self._user_poll, self._io_poll):
+                try:
+                    poller.unregister(lane.channel.fd)
+                except (KeyError, OSError, ValueError):
+                    pass
+        lane.channel.close()
+
+    def _drop(self, lane: Lane) -> None:
+        if lane.channel.fd in self.lanes:
+            self.lost(lane)
+
+    def receive(self, events: list[tuple[int, int]]) -> None:
+        """Reads what has come, tells the machine, sends what follows."""
+        with self._receive:
+            batches: list[tuple[Lane, list[Any] | None]] = []
+            for fd, mask in events:
+                lane = self.lanes.get(fd)
+                if lane is None:
+                    if fd == self._user_wake.read:
+                        self._user_wake.drain()
+                    elif fd == self._io_wake.read:
+                        self._io_wake.drain()
+                    continue
+                if mask & select.POLLOUT:
+                    self.mark(lane)
+                if mask & ~select.POLLOUT:
+                    batches.append((lane, self.read(lane)))
+            if batches:
+                now = time.monotonic()
+                with self.lock:
+                    for lane, messages in batches:
+                        if messages is None:
+                            self._drop(lane)
+                        elif messages:
+                            self.take(lane, messages, now)
+                    self.settle(now)
+        self.flush()
+        self.run_callbacks()
+
+    def read(self, lane: Lane) -> list[Any] | None:
+        """Returns the lane's messages; None when its peer is gone or sends nonsense."""
+        if lane.channel.closed:
+            return []
+        try:
+            return lane.channel.receive()
+        except (Closed, BadFrame):
+            return None
+
+    def drain(self, lane: Lane, now: float) -> None:
+        """Takes in everything a dead peer had sent. Call under `lock`."""
+        while True:
+            messages = self.read(lane)
+            if not messages:
+                return
+            self.take(lane, messages, now)
+
+    def run_callbacks(self) -> None:
+        while self.callbacks:
+            try:
+                callback = self.callbacks.popleft()
+            except IndexError:
+                return
+            callback()
+
+    # -- waiting -------------------------------------------------------------------------------
+    def watch(self, key: int, waiter: Waiter) -> None:
+        """Has ``waiter`` told when the key is ready. Call under `lock`."""
+        waiter.keys.append(key)
+        self.watchers.setdefault(key, []).append(waiter)
+
+    def ready(self, key: int) -> None:
+        """A watched object is ready. Call under `lock`."""
+        for waiter in self.watchers.pop(key, ()):
+            waiter.left -= 1
+            if waiter.left <= 0 and not waiter.done:
+                waiter.done = True
+                if waiter.callback is not None:
+                    self.callbacks.append(waiter.callback)
+                elif waiter.leads:
+                    self._user_wake()
+                elif waiter.event is not None:
+                    waiter.event.set()
+
+    def unwatch(self, waiter: Waiter) -> None:
+        """The waiter has given up, or has enough."""
+        with self.lock:
+            for key in waiter.keys:
+                others = self.watchers.get(key)
+                if others is not None and waiter in others:
+                    others.remove(waiter)
+                    if not others:
+                        del self.watchers[key]
+
+    def wait(self, waiter: Waiter, deadline: float | None) -> bool:
+        """Waits until the waiter is done; False when the time (monotonic) is up. Interruptible."""
+        while not waiter.done:
+            if self.failure is not None:
+                raise self.failure
+            if deadline is not None and time.monotonic() >= deadline:
+                return False
+            if self._lead.acquire(blocking=False):
+                try:
+                    self._be_leader(waiter, deadline)
+                finally:
+                    waiter.leads = False
+                    self._leading = False
+                    self._last_led = time.monotonic()
+                    self._lead.release()
+                    self._promote()
+            else:
+                self._follow(waiter, deadline)
+        return True
+
+    def _be_leader(self, waiter: Waiter, deadline: float | None) -> None:
+        self._leading = waiter.leads = True
+        if self._serving:
+            self._io_wake()  # it steps aside
+        poll = self._user_poll
+        while not waiter.done and self.failure is None:
+            self.flush()
+            if deadline is None:
+                events = poll.wait(None)
+            else:
+                left = deadline - time.monotonic()
+                if left <= 0:
+                    return
+                events = poll.wait(left)
+            if events:
+                self.receive(events)
+
+    def _follow(self, waiter: Waiter, deadline: float | None) -> None:
+        if waiter.event is None:
+            waiter.event = threading.Event()
+        self._followers.append(waiter)
+        try:
+            if not waiter.done and self._lead.locked():
+                left = 1.0 if deadline is None else min(1.0, max(0.0, deadline - time.monotonic()))
+                waiter.event.wait(left)
+                waiter.event.clear()
+        finally:
+            self._followers.remove(waiter)
+
+    def _promote(self) -> None:
+        """Leadership is free: one of those who wait takes it."""
+        for waiter in list(self._followers):
+            if not waiter.done and waiter.event is not None:
+                waiter.event.set()
+                return
+
+    # -- the I/O thread ------------------------------------------------------------------------
+    def _serve(self) -> None:
+        pause = PARK_SECONDS
+        try:
+            while not self._stopping:
+                now = time.monotonic()
+                if self._leading or now - self._last_led < PARK_SECONDS:
+                    time.sleep(pause)
+                    pause = min(pause * 1.5, 4 * PARK_SECONDS) if self._leading else PARK_SECONDS
+                    if not self._leading:
+                        self.flush()
+                else:
+                    self._serving = True
+                    # `soon` looks at _asleep after it has queued; we look at dirty after setting it
+                    self._asleep = True
+                    events = [] if self.dirty or self._leading else self._io_poll.wait(self._timeout(now))
+                    self._asleep = False
+                    self._serving = False
+                    if events:
+                        self.receive(events)
+                    self.flush()
+                self._tick(time.monotonic())
+        except BaseException as error:
+            self.fail(error)
+
+    def _timeout(self, now: float) -> float | None:
+        with self.lock:
+            due = self.machine.next_tick()
+        if self.ref_log or self.view_log:
+            return 0.005
+        wait = TICK_SECONDS * 10 if due is None else max(0.001, due - now)
+        return min(wait, TICK_SECONDS * 2 if self.machine.objects.table else wait)
+
+    def _tick(self, now: float) -> None:
+        if now < self._next_look:
+            return
+        self._next_look = now + TICK_SECONDS
+        self.tell(e.Ticked(now))
+        self.on_tick(now)
+
+    def fail(self, error: BaseException) -> None:
+        """The runtime itself is broken: everybody who waits learns why."""
+        self.failure = error
+        with self.lock:
+            for waiters in self.watchers.values():
+                for waiter in waiters:
+                    if waiter.event is not None:
+                        waiter.event.set()
+        self._user_wake()
+
+    def stop(self) -> None:
+        """Ends the I/O thread and closes every lane."""
+        self._stopping = True
+        self._io_wake()
+        if self._thread.is_alive() and self._thread is not threading.current_thread():
+            self._thread.join()
+        with self.lock:
+            for lane in list(self.lanes.values()):
+                self.remove(lane)
+        self.close()
+
+    def close(self) -> None:
+        """Closes the pollers and pipes (the lanes are closed by their owners)."""
+        for thing in (self._user_poll, self._io_poll, self._user_wake, self._io_wake):
+            thing.close()
+
+
+__all__ = ["Loop", "Peer", "Waiter"]

@@ -1,0 +1,79 @@
+"""A worker as the driver's loop sees it: its two channels and what it already knows."""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import Any
+
+from raynb.base.spec import TaskOptions
+from raynb.wire.channel import Channel
+
+
+class Lane:
+    """One channel and what waits to be sent on it. ``(message, fd)`` sends a descriptor along."""
+
+    __slots__ = ("channel", "dirty", "outbox", "peer", "writing")
+
+    def __init__(self, channel: Channel, peer: Peer | None) -> None:
+        self.channel = channel
+        self.peer = peer
+        self.outbox: deque[Any] = deque()
+        self.dirty = False
+        self.writing = False  # waits for the socket to take more
+
+    def flush(self) -> bool:
+        """Sends what waits, in order; returns whether all of it is out. Raises `Closed`."""
+        outbox = self.outbox
+        channel = self.channel
+        batch: list[Any] = []
+        while outbox:
+            item = outbox.popleft()
+            if type(item) is _WithFd:
+                if batch:
+                    channel.send(batch)
+                    batch = []
+                channel.send([item.message], [item.fd])
+            else:
+                batch.append(item)
+        if batch:
+            channel.send(batch)
+        return channel.flush()
+
+
+class _WithFd:
+    __slots__ = ("fd", "message")
+
+    def __init__(self, message: Any, fd: int) -> None:
+        self.message = message
+        self.fd = fd
+
+
+def with_fd(message: Any, fd: int) -> Any:
+    return _WithFd(message, fd)
+
+
+class Peer:
+    """One worker process.
+
+    Thread contract: under the engine's lock.
+    """
+
+    __slots__ = ("actor_sent", "arenas", "control", "data", "ended", "functions", "leaving", "options", "pid",
+                 "sent_options", "worker")  # fmt: skip
+
+    def __init__(self, worker: int, data: Channel, control: Channel) -> None:
+        self.worker = worker
+        self.pid = 0
+        self.data = Lane(data, self)
+        self.control = Lane(control, self)
+        self.functions: set[str] = set()
+        self.sent_options: set[int] = set()
+        self.options: dict[int, TaskOptions] = {}  # what it defined, by its own key
+        self.arenas: set[tuple[bool, int]] = set()  # (on control, arena) it was told of
+        self.leaving = ""
+        self.ended = False
+        self.actor_sent = False
+
+    def close(self) -> None:
+        self.data.channel.close()
+        self.control.channel.close()

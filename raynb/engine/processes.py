@@ -1,0 +1,127 @@
+"""Starting and stopping the supervisor, and asking it for workers."""
+
+from __future__ import annotations
+
+import os
+import pickle
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from typing import Any
+
+from raynb.exceptions import RaySystemError
+from raynb.wire import messages as w
+from raynb.wire.channel import Channel, pair
+from raynb.worker.supervisor import MARKER
+
+_BOOT = "import sys; sys.path.insert(0, sys.argv[3]); from raynb.worker.supervisor import main; main(int(sys.argv[1]), int(sys.argv[2]))"  # fmt: skip
+_ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+
+
+def _scratch() -> int:
+    """Returns a descriptor of a nameless file, for what a dying supervisor says."""
+    try:
+        return os.memfd_create("raynb-stderr")
+    except (AttributeError, OSError):
+        with tempfile.TemporaryFile() as file:
+            return os.dup(file.fileno())
+
+
+class Supervised:
+    """The supervisor process as the driver sees it.
+
+    Thread contract: under the engine's lock.
+    """
+
+    def __init__(self, settings: dict[str, Any], marker: str) -> None:
+        mine, theirs = pair()
+        self.stderr = _scratch()
+        environment = {**os.environ, MARKER: marker}
+        environment.setdefault("PYTHONUNBUFFERED", "1")
+        try:
+            self.process = subprocess.Popen(
+                [sys.executable, "-c", _BOOT, str(theirs.fileno()), str(os.getpid()), _ROOT],
+                pass_fds=[theirs.fileno()],
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=self.stderr,
+                start_new_session=True,
+                env=environment,
+            )
+        except OSError as error:
+            mine.close()
+            os.close(self.stderr)
+            raise RaySystemError(f"cannot start the supervisor process: {error}") from error
+        finally:
+            theirs.close()
+        blob = pickle.dumps(settings, 5)
+        mine.sendall(len(blob).to_bytes(4, "little") + blob)
+        self.channel = Channel(mine, blocking=False)
+
+    def spawn(self, worker: int, settings: dict[str, Any], ledger: int) -> tuple[Channel, Channel]:
+        """Asks for a worker; returns the driver's ends of its data and control channels."""
+        ends: list[socket.socket] = []
+        try:
+            data, their_data = pair()
+            ends += (data, their_data)
+            control, their_control = pair()
+            ends += (control, their_control)
+            fds = [os.dup(their_data.fileno()), os.dup(their_control.fileno()), os.dup(ledger)]
+        except OSError as error:
+            for end in ends:
+                end.close()
+            raise RaySystemError(
+                f"cannot start a worker: {error} (each worker takes 3 descriptors; see `ulimit -n`)"
+            ) from error
+        their_data.close()
+        their_control.close()
+        self.channel.send([w.Spawn(worker, pickle.dumps(settings, 5))], fds)
+        return Channel(data, blocking=False), Channel(control, blocking=False)
+
+    def kill(self, worker: int) -> None:
+        self.channel.send([w.Kill(worker, int(signal.SIGKILL))])
+
+    def last_words(self) -> str:
+        """Returns what it wrote to stderr, the last lines."""
+        try:
+            size = os.lseek(self.stderr, 0, os.SEEK_END)
+            os.lseek(self.stderr, max(0, size - 4000), os.SEEK_SET)
+            return os.read(self.stderr, 4000).decode("utf-8", "replace").strip()
+        except OSError:
+            return ""
+
+    def stop(self, timeout: float) -> None:
+        """Closes the lifeline: it kills every worker and goes. Waits for it (seconds), then kills it."""
+        self.channel.close()
+        try:
+            self.process.wait(timeout)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+        os.close(self.stderr)
+
+    def abandon(self) -> None:
+        """In a forked child: lets go without a word."""
+        self.channel.close()
+        os.close(self.stderr)
+        self.process.returncode = 0  # not ours: nobody here may wait for it or warn of it
+
+
+def describe(status: int) -> str:
+    """Says how a process ended, from its wait status."""
+    code = os.waitstatus_to_exitcode(status)
+    if code < 0:
+        try:
+            name = signal.Signals(-code).name
+        except ValueError:
+            name = f"signal {-code}"
+        hint = {"SIGSEGV": " (a crash in native code)", "SIGKILL": " (killed, perhaps for memory)"}
+        return f"it was ended by {name}{hint.get(name, '')}"
+    return f"it exited with code {code}"
+
+
+def now() -> float:
+    return time.monotonic()

@@ -1,0 +1,1 @@
+"""Pickling: values with out-of-band buffers and the refs they contain, definitions, errors."""

@@ -1,0 +1,260 @@
+"""Errors that travel: what a task raised becomes a `RayTaskError` that is also the cause's class."""
+
+from __future__ import annotations
+
+import linecache
+import os
+import traceback
+from types import TracebackType
+from typing import Any
+
+import raynb.exceptions as x
+from raynb.base.spec import Value
+from raynb.serde import pickling
+
+_PACKAGE = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep
+_duals: dict[type, type] = {}
+
+
+# -- exceptions that pickle whatever their constructor takes -----------------------------------
+def _keeps_default_reduce(cls: type) -> bool:
+    return cls.__reduce__ is BaseException.__reduce__ and cls.__reduce_ex__ is object.__reduce_ex__  # type: ignore[comparison-overlap]
+
+
+def reduce_exception(error: BaseException) -> tuple[Any, ...] | None:
+    """Returns a reduction that does not call the constructor; None when the own one must do."""
+    cls = type(error)
+    if cls.__module__ == "builtins" or not _keeps_default_reduce(cls) or isinstance(error, x.RayTaskError):
+        return None
+    args = tuple(a if pickling.can_pickle(a) else repr(a) for a in error.args)
+    state = {}
+    for name, value in error.__dict__.items():
+        state[name] = value if pickling.can_pickle(value) else repr(value)
+    return rebuild_exception, (cls, args, state)
+
+
+def rebuild_exception(cls: Any, args: tuple[Any, ...], state: dict[str, Any]) -> BaseException:
+    try:
+        error = cls.__new__(cls, *args)
+    except Exception:
+        error = cls.__new__(cls)
+    error.args = args
+    error.__dict__.update(state)
+    return error  # type: ignore[no-any-return]
+
+
+# -- the dual exception ------------------------------------------------------------------------
+def dual(error: x.RayTaskError) -> x.RayTaskError:
+    """Returns an exception that is a `RayTaskError` and an instance of the cause's class."""
+    cause = error.cause
+    while isinstance(cause, x.RayTaskError) and cause.cause is not None:
+        cause = cause.cause
+    if cause is None or isinstance(cause, x.RayTaskError):
+        return error
+    cls = _dual_class(type(cause))
+    if cls is None:
+        return error
+    try:
+        made = cls.__new__(cls, *cause.args) if isinstance(cause, OSError) else cls.__new__(cls)
+    except Exception:
+        try:
+            made = rebuild_exception(cls, cause.args, {})
+        except Exception:
+            return error
+    x.RayTaskError.__init__(made, error.function_name, error.traceback_str, cause, error.pid,
+                            error.frames, error.task_id)  # fmt: skip
+    made.args = (cause,) if not isinstance(cause, BaseExceptionGroup_) else cause.args
+    made.__dict__.update({k: v for k, v in cause.__dict__.items() if k not in made.__dict__})
+    made.__cause__ = cause
+    return made  # type: ignore[no-any-return]
+
+
+try:
+    BaseExceptionGroup_: Any = BaseExceptionGroup  # type: ignore[name-defined, unused-ignore]
+except NameError:  # Python 3.10
+
+    class BaseExceptionGroup_(BaseException):  # type: ignore[no-redef]
+        pass
+
+
+def _dual_class(cause: type) -> type | None:
+    cls = _duals.get(cause)
+    if cls is not None:
+        return cls
+    if issubclass(cause, BaseExceptionGroup_):
+        return None
+    name = f"RayTaskError({cause.__name__})"
+
+    def __getattr__(self: Any, attribute: str) -> Any:
+        inner = self.__dict__.get("cause")
+        if inner is None or attribute.startswith("__"):
+            raise AttributeError(attribute)
+        return getattr(inner, attribute)
+
+    def __reduce__(self: Any) -> Any:
+        return _rebuild_dual, (
+            x.RayTaskError(self.function_name, self.traceback_str, self.cause, self.pid, self.frames, self.task_id),
+        )
+
+    body = {
+        "__init__": lambda self, *args, **kwargs: None,
+        "__str__": lambda self: self.traceback_str,
+        "__repr__": lambda self: f"{name}({self.cause!r})",
+        "__getattr__": __getattr__,
+        "__reduce__": __reduce__,
+        "__module__": "raynb.exceptions",
+    }
+    try:
+        cls = type(name, (x.RayTaskError, cause), body)
+    except TypeError:  # a class that cannot be inherited from
+        return None
+    _duals[cause] = cls
+    return cls
+
+
+def _rebuild_dual(error: x.RayTaskError) -> x.RayTaskError:
+    return dual(error)
+
+
+# -- making ------------------------------------------------------------------------------------
+def user_frames(tb: TracebackType | None) -> tuple[tuple[str, int, str, str], ...]:
+    """Returns (file, line, function, source) of the user's frames, ours left out."""
+    frames = []
+    for frame in traceback.extract_tb(tb):
+        if frame.filename.startswith(_PACKAGE) or frame.filename.startswith("<frozen"):
+            continue
+        frames.append((frame.filename, frame.lineno or 0, frame.name, frame.line or ""))
+    return tuple(frames)
+
+
+def format_frames(frames: tuple[tuple[str, int, str, str], ...]) -> str:
+    lines = []
+    for filename, lineno, name, source in frames:
+        source = source or linecache.getline(filename, lineno).strip()
+        lines.append(f'  File "{filename}", line {lineno}, in {name}\n')
+        if source:
+            lines.append(f"    {source}\n")
+    return "".join(lines)
+
+
+def _chain(error: BaseException, seen: set[int]) -> str:
+    """Formats the causes of an error, oldest first, as Python does, the user's frames only."""
+    seen.add(id(error))
+    inner, words = error.__cause__, "\nThe above exception was the direct cause of the following exception:\n\n"
+    if inner is None and not error.__suppress_context__:
+        inner, words = error.__context__, (
+            "\nDuring handling of the above exception, another exception occurred:\n\n")  # fmt: skip
+    if inner is None or id(inner) in seen or isinstance(error, x.RayTaskError):
+        return ""
+    return _chain(inner, seen) + _one(inner) + words
+
+
+def _one(error: BaseException) -> str:
+    if isinstance(error, x.RayTaskError):
+        return error.traceback_str.rstrip("\n") + "\n"
+    frames = user_frames(error.__traceback__)
+    head = "Traceback (most recent call last):\n" if frames else ""
+    return head + format_frames(frames) + "".join(traceback.format_exception_only(type(error), error))
+
+
+def task_error(error: BaseException, name: str, task_id: str) -> tuple[Value, tuple[str, str], list[Any]]:
+    """Returns (value, (type, text), contained refs) of what a task raised."""
+    frames = user_frames(error.__traceback__)
+    pid = os.getpid()
+    cause: BaseException | None = error
+    inner = error
+    while isinstance(inner, x.RayTaskError) and inner.cause is not None:
+        inner = inner.cause
+    try:
+        last = "".join(traceback.format_exception_only(type(error), error)).rstrip("\n")
+    except Exception as broken:  # a __str__ that raises
+        last = f"{type(error).__name__}: <{type(broken).__name__} in its __str__>"
+    if isinstance(error, x.RayTaskError):
+        last = error.traceback_str.rstrip("\n")
+    chain = ""
+    try:
+        chain = _chain(error, set())
+    except Exception:
+        chain = ""
+    head = f"ray::{name}() (pid={pid}, ip=127.0.0.1)"
+    wrapped = x.RayTaskError(name, "", cause, pid, frames, task_id)
+    wrapped.__dict__["parts"] = (chain, head, last)
+    packed = None
+    for attempt in (cause, _without_state(error), None):
+        wrapped.cause = attempt
+        wrapped.args = (name, "", None)
+        try:
+            packed = pickling.pack(_Travelling(wrapped))
+            if attempt is not None:
+                pickling.unpack(packed.data, packed.buffers)
+            break
+        except Exception:
+            continue
+    assert packed is not None
+    text = f"{type(inner).__name__}: {inner}" if not isinstance(inner, x.RayTaskError) else last
+    return ("exc", pickling.in_band(packed)), (type(inner).__name__, text[:2000]), list(packed.contained)
+
+
+def _without_state(error: BaseException) -> BaseException | None:
+    try:
+        return rebuild_exception(type(error), tuple(repr(a) for a in error.args), {})
+    except Exception:
+        return None
+
+
+class _Travelling:
+    """A `RayTaskError` on its way: cause and context of the cause travel too."""
+
+    def __init__(self, error: x.RayTaskError) -> None:
+        self.error = error
+
+    def __reduce__(self) -> Any:
+        e = self.error
+        chain = None
+        if e.cause is not None:
+            links = (e.cause.__cause__, e.cause.__context__, e.cause.__suppress_context__)
+            chain = tuple(link if not isinstance(link, BaseException) or pickling.can_pickle(link) else None
+                          for link in links)  # fmt: skip
+        return _arrive, (e.function_name, e.cause, chain, e.pid, e.frames, e.task_id, e.__dict__["parts"])
+
+
+def _arrive(name: str, cause: Any, chain: Any, pid: int, frames: Any, task_id: str, parts: Any) -> x.RayTaskError:
+    before, head, last = parts
+    text = f"{before}{head}\n{format_frames(frames)}{last}"
+    if cause is not None and chain is not None:
+        cause.__cause__, cause.__context__, cause.__suppress_context__ = chain
+    return x.RayTaskError(name, text, cause, pid, frames, task_id)
+
+
+# -- reading -----------------------------------------------------------------------------------
+def load_error(value: Any) -> BaseException:
+    """Returns the exception that an error value stands for, ready to be raised."""
+    if value[0] == "exc":
+        stream, buffers = pickling.unpack_in_band(value[1])
+        return dual(pickling.unpack(stream, buffers))
+    _, kind, *rest = value
+    args = rest[0]
+    if kind == "ActorDiedError":
+        return _actor_died(args)
+    cls = getattr(x, kind)
+    return cls(*args)  # type: ignore[no-any-return]
+
+
+def _actor_died(args: Any) -> BaseException:
+    actor_id, why, *more = args
+    if why == "creation":
+        cause = load_error(more[0])
+        if isinstance(cause, x.ActorDiedError):
+            return cause
+        error = x.ActorDiedError(
+            actor_id, f"The actor died because of an error raised in its creation task, {cause}")
+        error.__cause__ = cause
+        return error
+    if why == "died":
+        class_name, name, pid, text = more
+        named = f" ({name!r})" if name else ""
+        return x.ActorDiedError(
+            actor_id,
+            "The actor died unexpectedly before finishing this task.\n"
+            f"\tclass_name: {class_name}{named}\n\tactor_id: {actor_id}\n\tpid: {pid}\nThe actor is dead because {text}.")
+    return x.ActorDiedError(actor_id, "The actor is gone: all handles to it were dropped.")

@@ -1,0 +1,41 @@
+"""Definitions of functions and classes: pickled once, named by the hash of their bytes."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Any
+
+from raynb.base.engine import Packed
+from raynb.serde import pickling
+
+
+def definition(function: Any, name: str) -> tuple[str, Packed]:
+    """Returns (key, packed) of a function or class.
+
+    Raises:
+        TypeError: it, or something its closure or globals name, cannot be pickled.
+    """
+    try:
+        data, buffers, refs = pickling._dump(function)
+    except Exception as error:
+        path = pickling._culprit(function, name)
+        path = f"{path} (used by {name})" if path != name else _global_culprit(function, name)
+        raise TypeError(f"Could not serialize {path}: {error}") from error
+    packed = Packed(pickling.in_band(Packed(data, buffers)), (), (), refs)
+    return hashlib.sha1(packed.data, usedforsecurity=False).hexdigest(), packed
+
+
+def _global_culprit(function: Any, name: str) -> str:
+    """Names the global of a function that cannot be pickled."""
+    code = getattr(function, "__code__", None)
+    if code is None:
+        return name
+    for used in code.co_names:
+        if used in function.__globals__ and not pickling.can_pickle(function.__globals__[used]):
+            return f"the global '{used}' (used by {name})"
+    return name
+
+
+def load(blob: bytes) -> Any:
+    """Returns the function or class of a definition."""
+    return pickling.unpack(*pickling.unpack_in_band(blob))

@@ -1,0 +1,292 @@
+"""Values to bytes and back.
+
+Exact builtin scalars go straight to `pickle`; everything else through cloudpickle, protocol 5,
+with buffers out of band. While a value is pickled, the refs inside it are collected, so the
+engine knows what the value names.
+"""
+
+from __future__ import annotations
+
+import io
+import pickle
+import threading
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import cloudpickle
+
+from raynb.base.engine import Packed, current
+from raynb.base.ref import ObjectRef
+
+_SCALARS = frozenset((int, float, bool, str, bytes, type(None), complex))
+_SMALL = 16  # containers up to this many items are looked through for plain scalars
+#: Out-of-band only from this size on (bytes): below, a copy is cheaper than a segment.
+OUT_OF_BAND = 2048
+EMPTY = pickle.dumps(((), {}, ()), 5)
+
+_dumps = pickle.dumps
+_loads = pickle.loads
+
+
+class _Collecting(threading.local):
+    def __init__(self) -> None:
+        self.refs: list[ObjectRef[Any]] | None = None
+
+
+_collecting = _Collecting()
+_custom: dict[type, tuple[Callable[[Any], Any], Callable[[Any], Any]]] = {}
+
+
+def note_ref(ref: ObjectRef[Any]) -> bool:
+    """Takes down a ref that is being pickled; False when nobody is collecting (out of band)."""
+    refs = _collecting.refs
+    if refs is None:
+        return False
+    refs.append(ref)
+    return True
+
+
+def rebuild_ref(object_id: int, nonce: int) -> ObjectRef[Any]:
+    """Unpickles a ref in whatever process reads it."""
+    return current().adopt(object_id, nonce)  # type: ignore[attr-defined, no-any-return]
+
+
+def register_serializer(cls: type, serializer: Callable[[Any], Any], deserializer: Callable[[Any], Any]) -> None:
+    """Names how instances of exactly ``cls`` travel (``ray.util.register_serializer``)."""
+    _custom[cls] = (serializer, deserializer)
+
+
+def deregister_serializer(cls: type) -> None:
+    _custom.pop(cls, None)
+
+
+def _call(function: Callable[[Any], Any], state: Any) -> Any:
+    return function(state)
+
+
+class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]
+    def reducer_override(self, obj: Any) -> Any:
+        if _custom:
+            custom = _custom.get(type(obj))
+            if custom is not None:
+                return _call, (custom[1], custom[0](obj))
+        if isinstance(obj, BaseException):
+            from raynb.serde.errors import reduce_exception
+
+            reduced = reduce_exception(obj)
+            if reduced is not None:
+                return reduced
+        return super().reducer_override(obj)
+
+
+def _plain(value: Any) -> bool:
+    kind = type(value)
+    if kind in _SCALARS:
+        return True
+    if kind is list or kind is tuple:
+        if len(value) <= _SMALL:
+            for item in value:
+                if type(item) not in _SCALARS:
+                    return False
+            return True
+    elif kind is dict and len(value) <= _SMALL:
+        for key, item in value.items():
+            if type(key) not in _SCALARS or type(item) not in _SCALARS:
+                return False
+        return True
+    return False
+
+
+def _dump(value: Any) -> tuple[bytes, list[Any], list[ObjectRef[Any]]]:
+    buffers: list[Any] = []
+
+    def out_of_band(buffer: pickle.PickleBuffer) -> bool:
+        try:
+            raw = buffer.raw()
+        except BufferError:  # not contiguous: goes in band
+            return True
+        if raw.nbytes < OUT_OF_BAND:
+            return True
+        buffers.append(raw)
+        return False
+
+    outer = _collecting.refs
+    refs: list[ObjectRef[Any]] = []
+    _collecting.refs = refs
+    try:
+        if type(value).__module__ == "numpy" and type(value).__name__ == "ndarray" and not value.dtype.hasobject:
+            data = _dumps(value, 5, buffer_callback=out_of_band)
+        else:
+            with io.BytesIO() as file:
+                _Pickler(file, 5, buffer_callback=out_of_band).dump(value)
+                data = file.getvalue()
+    finally:
+        _collecting.refs = outer
+    return data, buffers, refs
+
+
+def pack(value: Any) -> Packed:
+    """Pickles a value for `put` or a result."""
+    if _plain(value):
+        return Packed(_dumps(value, 5))
+    if type(value) in (bytearray, memoryview):
+        value = _Bytes(value)
+    data, buffers, refs = _dump(value)
+    return Packed(data, buffers, (), refs)
+
+
+class _Bytes:
+    """A bytes-like value that travels out of band."""
+
+    def __init__(self, value: Any) -> None:
+        self.value = value
+
+    def __reduce_ex__(self, protocol: Any) -> Any:
+        kind = bytearray if type(self.value) is bytearray else memoryview
+        return _rebuild_bytes, (kind is bytearray, pickle.PickleBuffer(self.value))
+
+
+def _rebuild_bytes(is_bytearray: bool, buffer: Any) -> Any:
+    return bytearray(buffer) if is_bytearray else memoryview(buffer)
+
+
+def pack_args(args: tuple[Any, ...], kwargs: dict[str, Any], owner: str) -> Packed:
+    """Pickles the arguments of a call to ``owner`` (its name, for errors).
+
+    Refs at the top level are taken out (`Packed.deps`); their places are kept in the stream.
+
+    Raises:
+        TypeError: an argument cannot be pickled; the text names it.
+    """
+    if not args and not kwargs:
+        return Packed(EMPTY)
+    deps: list[ObjectRef[Any]] = []
+    places: list[int | str] = []
+    plain = True
+    for position, value in enumerate(args):
+        if type(value) not in _SCALARS:
+            if isinstance(value, ObjectRef):
+                deps.append(value)
+                places.append(position)
+            elif plain and not _plain(value):
+                plain = False
+    for key, value in kwargs.items():
+        if type(value) not in _SCALARS:
+            if isinstance(value, ObjectRef):
+                deps.append(value)
+                places.append(key)
+            elif plain and not _plain(value):
+                plain = False
+    if deps:
+        args = tuple(None if isinstance(a, ObjectRef) else a for a in args)
+        kwargs = {k: None if isinstance(v, ObjectRef) else v for k, v in kwargs.items()}
+    whole = (args, kwargs, tuple(places))
+    if plain:
+        return Packed(_dumps(whole, 5), (), deps)
+    try:
+        data, buffers, refs = _dump(whole)
+    except RecursionError:
+        raise _blame(args, kwargs, owner, "it is nested too deeply to be pickled") from None
+    except Exception as error:
+        raise _blame(args, kwargs, owner, str(error)) from error
+    return Packed(data, buffers, deps, refs)
+
+
+def _blame(args: tuple[Any, ...], kwargs: dict[str, Any], owner: str, why: str) -> TypeError:
+    """Finds which argument cannot travel and says where it sits."""
+    named = [(f"argument {i}", v) for i, v in enumerate(args)]
+    named += [(f"argument '{k}'", v) for k, v in kwargs.items()]
+    for name, value in named:
+        if not can_pickle(value):
+            path = _culprit(value, name)
+            return TypeError(
+                f"Could not serialize {path} (of type {type(value).__qualname__}) for {owner}: {why}"
+            )
+    return TypeError(f"Could not serialize the arguments for {owner}: {why}")
+
+
+def can_pickle(value: Any) -> bool:
+    """Returns whether the value can be pickled."""
+    try:
+        _dump(value)
+    except Exception:
+        return False
+    return True
+
+
+def _culprit(value: Any, path: str, depth: int = 0) -> str:
+    """Follows containers and attributes down to the part that cannot be pickled."""
+    if depth > 5:
+        return path
+    parts: list[tuple[str, Any]] = []
+    if isinstance(value, dict):
+        parts = [(f"{path}[{k!r}]", v) for k, v in value.items()]
+    elif isinstance(value, (list, tuple)):
+        parts = [(f"{path}[{i}]", v) for i, v in enumerate(value)]
+    elif hasattr(value, "__closure__") and getattr(value, "__closure__", None):
+        names = value.__code__.co_freevars
+        parts = [
+            (f"variable '{n}' of {path}", cell.cell_contents)
+            for n, cell in zip(names, value.__closure__)
+            if _filled(cell)
+        ]
+    elif getattr(value, "__dict__", None) and not isinstance(value, type):
+        parts = [(f"{path}.{k}", v) for k, v in vars(value).items()]
+    for name, part in parts[:1000]:
+        if not can_pickle(part):
+            return _culprit(part, name, depth + 1)
+    return path
+
+
+def _filled(cell: Any) -> bool:
+    try:
+        cell.cell_contents  # noqa: B018
+    except ValueError:
+        return False
+    return True
+
+
+def unpack(data: Any, buffers: Sequence[Any] = ()) -> Any:
+    """The inverse of `pack`."""
+    return _loads(data, buffers=buffers) if buffers else _loads(data)
+
+
+def unpack_args(data: Any, buffers: Sequence[Any], values: Sequence[Any]) -> tuple[list[Any], dict[str, Any]]:
+    """Returns (args, kwargs) with the values of the top-level refs in their places."""
+    args, kwargs, places = _loads(data, buffers=buffers) if buffers else _loads(data)
+    if places:
+        args = list(args)
+        for place, value in zip(places, values):
+            if type(place) is int:
+                args[place] = value
+            else:
+                kwargs[place] = value
+    return args, kwargs
+
+
+def nbytes(packed: Packed) -> int:
+    """Returns how many bytes the packed value has."""
+    size = len(packed.data)
+    for buffer in packed.buffers:
+        size += buffer.nbytes
+    return size
+
+
+def in_band(packed: Packed) -> bytes:
+    """Returns one stream that `unpack_in_band` reads: for values that travel inside messages."""
+    if not packed.buffers:
+        return b"P" + packed.data
+    return b"B" + _dumps((packed.data, [bytes(b) for b in packed.buffers]), 5)
+
+
+#: No arguments at all, as they travel.
+EMPTY_IN_BAND = in_band(Packed(EMPTY))
+
+
+def unpack_in_band(data: bytes) -> tuple[Any, Sequence[Any]]:
+    """Returns (stream, buffers) of what `in_band` made."""
+    view = memoryview(data)
+    if data[:1] == b"P":
+        return view[1:], ()
+    stream, buffers = _loads(view[1:])
+    return stream, buffers

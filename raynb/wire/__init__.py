@@ -1,0 +1,1 @@
+"""Messages, their bytes, and the channel that carries them."""

@@ -1,0 +1,145 @@
+"""The only socket code: a stream of frames over one inherited Unix socket.
+
+No socket has a name: pairs are made by the driver and handed on as descriptors, so nobody else
+can connect and nothing can be left behind.
+"""
+
+from __future__ import annotations
+
+import array
+import os
+import socket
+from collections import deque
+from collections.abc import Callable
+from typing import Any
+
+from raynb.wire.codec import Decoder, encode
+
+CHUNK = 65536  # below malloc's mmap threshold, so a receive costs no page faults
+_FDS = 8
+_ANCILLARY = socket.CMSG_SPACE(_FDS * array.array("i").itemsize) if hasattr(socket, "CMSG_SPACE") else 0
+_FLAGS = getattr(socket, "MSG_CMSG_CLOEXEC", 0)
+
+
+class Closed(Exception):
+    """The peer is gone."""
+
+
+def pair() -> tuple[socket.socket, socket.socket]:
+    """Returns two connected sockets, both non-inheritable."""
+    left, right = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
+    for end in (left, right):
+        for option in (socket.SO_SNDBUF, socket.SO_RCVBUF):
+            try:
+                end.setsockopt(socket.SOL_SOCKET, option, 1 << 20)
+            except OSError:
+                pass
+    return left, right
+
+
+class Channel:
+    """Sends and receives messages.
+
+    Thread contract: one sender and one receiver at a time; the two may be different threads.
+    """
+
+    def __init__(self, sock: socket.socket, blocking: bool) -> None:
+        self.sock = sock
+        sock.setblocking(blocking)
+        self.fd = sock.fileno()
+        self.fds: deque[int] = deque()  # descriptors that came, in order of their messages
+        self.unsent: deque[tuple[Any, list[int]]] = deque()
+        self.closed = False
+        self._decoder = Decoder()
+        self.tap: Callable[[bytes], bytes] | None = None  # fault injection: what is sent instead
+
+    # -- sending -------------------------------------------------------------------------------
+    def send(self, messages: list[Any], fds: list[int] | None = None) -> None:
+        """Sends one frame; a blocking channel returns when all is written.
+
+        Raises:
+            Closed: the peer is gone.
+        """
+        data = encode(messages)
+        if self.tap is not None:
+            data = self.tap(data)
+        if self.sock.gettimeout() is None:
+            self._send_blocking(data, fds)
+            return
+        self.unsent.append((memoryview(data), fds or []))
+        self.flush()
+
+    def _send_blocking(self, data: bytes, fds: list[int] | None) -> None:
+        try:
+            if not fds:
+                self.sock.sendall(data)
+                return
+            view = memoryview(data)
+            sent = socket.send_fds(self.sock, [view], fds)
+            self.sock.sendall(view[sent:])
+        except OSError as error:
+            raise Closed(str(error)) from None
+
+    def flush(self) -> bool:
+        """Writes what the socket takes; returns whether everything is out."""
+        unsent = self.unsent
+        try:
+            while unsent:
+                view, fds = unsent[0]
+                if fds:
+                    sent = socket.send_fds(self.sock, [view], fds)
+                    for fd in fds:
+                        os.close(fd)  # the sender dup'ed them for this message
+                else:
+                    sent = self.sock.send(view)
+                if sent == len(view):
+                    unsent.popleft()
+                else:
+                    unsent[0] = (view[sent:], [])
+                    return False
+        except (BlockingIOError, InterruptedError):
+            return False
+        except OSError as error:
+            raise Closed(str(error)) from None
+        return True
+
+    # -- receiving -----------------------------------------------------------------------------
+    def receive(self) -> list[Any]:
+        """Returns the messages of one read (a non-blocking channel: perhaps none).
+
+        Raises:
+            Closed: the peer is gone. BadFrame: it sent something else.
+        """
+        try:
+            data, ancillary, _, _ = self.sock.recvmsg(CHUNK, _ANCILLARY, _FLAGS)
+        except (BlockingIOError, InterruptedError):
+            return []
+        except OSError as error:
+            raise Closed(str(error)) from None
+        if ancillary:
+            self._take(ancillary)
+        if not data:
+            raise Closed("end of file")
+        return self._decoder.feed(data)
+
+    def _take(self, ancillary: list[Any]) -> None:
+        for level, kind, data in ancillary:
+            if level == socket.SOL_SOCKET and kind == socket.SCM_RIGHTS:
+                fds = array.array("i")
+                fds.frombytes(data[: len(data) - len(data) % fds.itemsize])
+                for fd in fds:
+                    os.set_inheritable(fd, False)
+                    self.fds.append(fd)
+
+    def close(self) -> None:
+        """Closes the socket and every descriptor not taken. May be called again."""
+        if self.closed:
+            return
+        self.closed = True
+        self.sock.close()
+        while self.fds:
+            os.close(self.fds.popleft())
+        for _, fds in self.unsent:
+            for fd in fds:
+                os.close(fd)
+        self.unsent.clear()

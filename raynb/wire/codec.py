@@ -1,0 +1,95 @@
+"""Messages to frames and back: bytes in, messages out, no sockets.
+
+A frame is a header (magic, length) and a marshalled list of tuples ``(code, *fields)``; marshal
+because it is the fastest coder in the standard library for plain values, and both ends are the
+same interpreter. A frame that is not ours raises `BadFrame` before anything is decoded.
+"""
+
+from __future__ import annotations
+
+import marshal
+import struct
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from raynb.wire.messages import ALL
+
+_HEADER = struct.Struct("<4sI")
+_MAGIC = b"rnb\x01"
+HEADER_SIZE = _HEADER.size
+#: A frame may not be longer than this (bytes): what is larger goes through the store.
+MOST = 1 << 30
+
+_code: dict[type, tuple[int]] = {cls: (code,) for code, cls in enumerate(ALL)}
+_make: list[Callable[[Iterable[Any]], Any]] = [cls._make for cls in ALL]  # type: ignore[attr-defined]
+_dumps = marshal.dumps
+_loads = marshal.loads
+
+
+class BadFrame(Exception):
+    """The peer sent something that is no frame of ours."""
+
+
+def encode(messages: Iterable[Any]) -> bytes:
+    """Returns one frame with all the messages."""
+    body = _dumps([_code[type(m)] + m for m in messages])
+    if len(body) > MOST:
+        raise ValueError(f"a frame of {len(body)} bytes is longer than {MOST}; large values go through the store")
+    return _HEADER.pack(_MAGIC, len(body)) + body
+
+
+def decode_body(body: Any) -> list[Any]:
+    """Returns the messages of one frame's body."""
+    try:
+        return [_make[item[0]](item[1:]) for item in _loads(body)]
+    except (ValueError, EOFError, TypeError, IndexError, KeyError) as error:
+        raise BadFrame(f"a frame of {len(body)} bytes cannot be read: {error}") from error
+
+
+class Decoder:
+    """Takes bytes as they come, gives whole messages.
+
+    Thread contract: one thread at a time.
+    """
+
+    __slots__ = ("_buffer",)
+
+    def __init__(self) -> None:
+        self._buffer = bytearray()
+
+    def feed(self, data: bytes) -> list[Any]:
+        """Returns the messages that are whole now.
+
+        Raises:
+            BadFrame: wrong magic, too long, or a body that cannot be read.
+        """
+        if not self._buffer:  # the usual case: exactly one frame
+            size = len(data)
+            if size >= HEADER_SIZE:
+                magic, length = _HEADER.unpack_from(data)
+                if magic == _MAGIC and length == size - HEADER_SIZE:
+                    return decode_body(memoryview(data)[HEADER_SIZE:])
+        self._buffer += data
+        return self._whole()
+
+    def _whole(self) -> list[Any]:
+        buffer = self._buffer
+        messages: list[Any] = []
+        at = 0
+        while len(buffer) - at >= HEADER_SIZE:
+            magic, length = _HEADER.unpack_from(buffer, at)
+            if magic != _MAGIC or length > MOST:
+                raise BadFrame(f"not a frame: starts with {bytes(buffer[at:at + 8])!r}")
+            end = at + HEADER_SIZE + length
+            if len(buffer) < end:
+                break
+            messages += decode_body(bytes(buffer[at + HEADER_SIZE : end]))
+            at = end
+        if at:
+            del buffer[:at]
+        return messages
+
+    @property
+    def pending(self) -> int:
+        """Returns how many bytes of an unfinished frame are held."""
+        return len(self._buffer)

@@ -1,0 +1,248 @@
+"""One class a message. Fields are plain values only (what `marshal` knows), so that coding is cheap.
+
+``Value`` fields are bytes or location tuples, see `raynb.base.spec`. D: driver, W: worker,
+S: supervisor.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+
+# -- both ways ---------------------------------------------------------------------------------
+class Options(NamedTuple):
+    """Defines the task options that later messages name by ``key`` (pickled `TaskOptions`)."""
+
+    key: int
+    blob: bytes
+
+
+class Definition(NamedTuple):
+    """The bytes of a function or class."""
+
+    key: str
+    blob: bytes
+
+
+class Arena(NamedTuple):
+    """The descriptor of an arena rides with this message."""
+
+    arena: int
+
+
+#: The arguments are too large for a message.
+ARGS_IN_STORE = b"@"
+
+
+# -- driver to worker --------------------------------------------------------------------------
+class Run(NamedTuple):
+    """``args`` is `ARGS_IN_STORE` when the arguments themselves are the last of ``deps``."""
+
+    task: int
+    options: int
+    args: Any
+    deps: tuple[int, ...]  # the top-level refs
+    values: tuple[Any, ...]  # and their values
+    lent: tuple[int, ...]  # objects that this message names
+    attempt: int
+    scope: int
+    actor: int
+
+
+class Actor(NamedTuple):
+    """The actor that the next `Run` creates here (pickled `ActorSpec`)."""
+
+    blob: bytes
+
+
+class Reply(NamedTuple):
+    """Answers `Ask` or `NextItem`: what is ready, and (for get) the values, with what they lend."""
+
+    request: int
+    ids: tuple[int, ...]
+    values: tuple[Any, ...]
+    lent: tuple[int, ...]
+
+
+class Answer(NamedTuple):
+    """Answers `Call`: (True, pickled result) or (False, pickled exception)."""
+
+    request: int
+    ok: bool
+    blob: bytes
+    lent: tuple[int, ...]
+
+
+class Withdraw(NamedTuple):
+    tasks: tuple[int, ...]
+
+
+class Interrupt(NamedTuple):
+    task: int
+
+
+class Allow(NamedTuple):
+    task: int
+    consumed: int
+
+
+class Free(NamedTuple):
+    """Ranges of the worker's own arena that may be used again."""
+
+    values: tuple[Any, ...]
+
+
+class Stop(NamedTuple):
+    pass
+
+
+# -- worker to driver --------------------------------------------------------------------------
+class Ready(NamedTuple):
+    pid: int
+
+
+class Done(NamedTuple):
+    task: int
+    values: tuple[Any, ...]  # (value, size, contained ids) a return
+    flags: int  # the bits below
+    error: tuple[str, str]
+    started: float
+    fetched: float
+    ran: float
+
+
+FAILED = 1
+RETRYABLE = 2
+CANCELLED = 4
+EXITS = 8
+
+
+class Yield(NamedTuple):
+    task: int
+    index: int
+    value: Any
+    size: int
+    contained: tuple[int, ...]
+
+
+class Submit(NamedTuple):
+    task: int
+    options: int
+    args: Any
+    deps: tuple[int, ...]
+    contained: tuple[int, ...]
+    parent: int
+    scope: int
+    actor: int
+    returns: int
+
+
+class Put(NamedTuple):
+    id: int
+    value: Any
+    size: int
+    contained: tuple[int, ...]
+    scope: int
+
+
+class Ask(NamedTuple):
+    request: int
+    task: int
+    ids: tuple[int, ...]
+    needed: int
+    is_wait: bool
+    handed_back: tuple[int, ...]
+    control: bool  # answer on the control channel
+
+
+class NextItem(NamedTuple):
+    request: int
+    running: int
+    task: int
+    index: int
+    handed_back: tuple[int, ...]
+    control: bool
+
+
+class DropRequest(NamedTuple):
+    request: int
+
+
+class DropStream(NamedTuple):
+    task: int
+    index: int
+
+
+class Release(NamedTuple):
+    """(object id, how many messages named it) of what the worker holds no more."""
+
+    ids: tuple[tuple[int, int], ...]
+
+
+class Withdrawn(NamedTuple):
+    tasks: tuple[int, ...]
+
+
+class Cancel(NamedTuple):
+    task: int
+    force: bool
+    recursive: bool
+
+
+class Call(NamedTuple):
+    """A rare request by name; arguments pickled."""
+
+    request: int
+    method: str
+    blob: bytes
+
+
+class Output(NamedTuple):
+    kind: str
+    task: int
+    scope: int
+    name: str
+    actor: int
+    text: str
+    bundle: bytes  # pickled, or empty
+
+
+class Leaving(NamedTuple):
+    """The worker ends by itself, and why."""
+
+    reason: str
+
+
+# -- driver and supervisor ---------------------------------------------------------------------
+class Spawn(NamedTuple):
+    """Fork a worker; its two sockets ride with this message."""
+
+    worker: int
+    settings: bytes  # pickled dict
+
+
+class Kill(NamedTuple):
+    worker: int
+    signal: int
+
+
+class Spawned(NamedTuple):
+    worker: int
+    pid: int
+
+
+class Exited(NamedTuple):
+    worker: int
+    status: int
+
+
+class SpawnFailed(NamedTuple):
+    worker: int
+    reason: str
+
+
+ALL: tuple[type, ...] = (
+    Options, Definition, Arena, Run, Actor, Reply, Answer, Withdraw, Interrupt, Allow, Free, Stop, Ready,
+    Done, Yield, Submit, Put, Ask, NextItem, DropRequest, DropStream, Release, Withdrawn, Cancel, Call,
+    Output, Leaving, Spawn, Kill, Spawned, Exited, SpawnFailed,
+)  # fmt: skip

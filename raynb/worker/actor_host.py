@@ -1,0 +1,282 @@
+"""An actor in its process: sync in the main thread, threaded, or on event loops."""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import inspect
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, Any
+
+from raynb.base.spec import DYNAMIC, STREAMING, ActorSpec
+from raynb.serde import pickling
+from raynb.wire import messages as w
+from raynb.worker import state
+from raynb.worker.state import Running
+
+if TYPE_CHECKING:
+    from raynb.worker.executor import Executor
+
+_now = time.monotonic
+THREADS_MOST = 1000
+
+
+class ActorHost:
+    """The instance, and where its methods run.
+
+    Thread contract: `dispatch` under the link's read lock; `cancel` in the control thread.
+    """
+
+    def __init__(self, executor: Executor, spec: ActorSpec, cls: Any, attempt: int) -> None:
+        self.executor = executor
+        self.spec = spec
+        self.cls = cls
+        self.instance: Any = None
+        self.attempt = attempt
+        self.concurrent = spec.is_async or spec.max_concurrency > 1 or bool(spec.concurrency_groups)
+        self.running: dict[int, Running] = {}
+        self._groups: dict[str, Any] = {}
+        self._name = spec.class_name
+        self._lock = threading.Lock()
+
+    def create(self, args: Any, kwargs: dict[str, Any]) -> None:
+        if self.concurrent:
+            groups = {"": self.spec.max_concurrency, **dict(self.spec.concurrency_groups)}
+            for name, count in groups.items():
+                self._groups[name] = _Loop(name, count) if self.spec.is_async else _Threads(name, count)
+        self.executor.host = self  # handles to itself, made in the constructor, find it
+        try:
+            if self.spec.is_async:  # the constructor too runs on the loop's thread
+                self.instance = self._groups[""].call(self.cls, args, kwargs)
+            else:
+                self.instance = self.cls(*args, **kwargs)
+        except BaseException:
+            self.executor.host = None
+            raise
+        if type(self.instance).__repr__ is not object.__repr__:
+            try:
+                self._name = repr(self.instance)
+            except Exception:
+                self._name = self.spec.class_name
+
+    def display_name(self) -> str:
+        return self._name
+
+    def method(self, name: str) -> Any:
+        """Returns the bound method; Ray's own ones exist on every actor."""
+        if name == "__ray_ready__":
+            return lambda: True
+        if name == "__ray_call__":
+            return lambda function, *args, **kwargs: function(self.instance, *args, **kwargs)
+        if name == "__ray_terminate__":
+            return self._terminate
+        return getattr(self.instance, name)
+
+    def _terminate(self) -> None:
+        from raynb.worker.executor import LeaveWorker
+
+        raise LeaveWorker
+
+    def knows(self, task: int) -> bool:
+        return task in self.running
+
+    def busy(self) -> bool:
+        return bool(self.running)
+
+    # -- concurrent actors ---------------------------------------------------------------------
+    def dispatch(self, run: w.Run) -> None:
+        """Starts a call in its concurrency group's threads or loop."""
+        options = self.executor.worker.options[run.options]
+        running = Running(run, options)
+        self.running[run.task] = running
+        group = self._groups.get(options.concurrency_group) or self._groups[""]
+        if self.spec.is_async:
+            group.start(self, run, running)
+        else:
+            group.start(self._run_in_thread, run, running)
+
+    def _run_in_thread(self, run: w.Run, running: Running) -> None:
+        state.running.set(running)
+        started = fetched = _now()
+        flags = 0
+        error = ("", "")
+        executor = self.executor
+        try:
+            if running.interrupted:
+                raise _Cancelled
+            function = self.method(running.options.function)
+            args, kwargs = self._arguments(run)
+            fetched = _now()
+            result = function(*args, **kwargs)
+            ran = _now()
+            packed: Any = executor.results(running, result)
+        except BaseException as raised:
+            ran = _now()
+            packed, flags, error = executor.failure(running, raised)
+            raised.__traceback__ = None
+        self._end(run, running, packed, flags, error, started, fetched, ran)
+
+    async def run_async(self, run: w.Run, running: Running) -> None:
+        state.running.set(running)
+        started = fetched = _now()
+        flags = 0
+        error = ("", "")
+        executor = self.executor
+        try:
+            function = self.method(running.options.function)
+            args, kwargs = self._arguments(run)
+            fetched = _now()
+            result = function(*args, **kwargs)
+            count = running.options.num_returns
+            if inspect.isasyncgen(result):
+                packed: Any = await self._stream_async(running, result, count == DYNAMIC)
+                ran = _now()
+            else:
+                if inspect.isawaitable(result):
+                    result = await result
+                ran = _now()
+                packed = executor.results(running, result)
+        except asyncio.CancelledError as raised:
+            ran = _now()
+            if running.interrupted:
+                packed, flags, error = executor.failure(running, KeyboardInterrupt())
+            else:
+                packed, flags, error = executor.failure(running, raised)
+        except BaseException as raised:
+            ran = _now()
+            packed, flags, error = executor.failure(running, raised)
+            raised.__traceback__ = None
+        self._end(run, running, packed, flags, error, started, fetched, ran)
+
+    def answer_cancelled(self, run: w.Run, running: Running) -> None:
+        """The call was cancelled before it began; it gets its answer all the same."""
+        now = _now()
+        running.interrupted = True
+        self._end(run, running, *self.executor.failure(running, KeyboardInterrupt()), now, now, now)
+
+    async def _stream_async(self, running: Running, items: Any, dynamic: bool) -> Any:
+        executor = self.executor
+        worker = executor.worker
+        limit = running.options.backpressure
+        made: list[int] = []
+        index = 2
+        if running.options.num_returns not in (STREAMING, DYNAMIC):
+            raise TypeError(f"{running.name} is an async generator; call it with num_returns='streaming'")
+        if limit > 0:
+            executor.streams[running.task] = running
+        async for item in items:
+            value, size, contained = executor.store(item)
+            worker.capture.end_of_task()
+            worker.link.post(w.Yield(running.task, index, value, size, contained))
+            worker.link.flush()
+            made.append(index)
+            index += 1
+            while limit > 0 and index - 2 - running.consumed >= limit:
+                await asyncio.sleep(0.002)
+        executor.streams.pop(running.task, None)
+        if dynamic:
+            return (executor.dynamic_result(running.task, made),)
+        return (executor.store(None),)
+
+    def _arguments(self, run: w.Run) -> tuple[Any, dict[str, Any]]:
+        if run.args == pickling.EMPTY_IN_BAND:
+            return (), {}
+        return self.executor.arguments(run)
+
+    def _end(self, run: w.Run, running: Running, *outcome: Any) -> None:
+        self.running.pop(run.task, None)
+        with self._lock:
+            self.executor.finish(run, running, *outcome)
+        worker = self.executor.worker
+        if len(self.running) and _now() - worker.link.last_flush < 0.0005:
+            worker.link.nudge()
+        else:
+            worker.link.flush()
+        if worker.stopping:
+            worker.link.wake_main()
+
+    def cancel(self, task: int) -> bool:
+        """Cancels a call of a concurrent actor; False when it is none of ours."""
+        running = self.running.get(task)
+        if running is None or not self.concurrent:
+            return False
+        running.interrupted = True
+        if running.future is not None:
+            loop, future = running.future
+            loop.call_soon_threadsafe(future.cancel)
+        return True
+
+    def close(self) -> None:
+        for group in self._groups.values():
+            group.close()
+
+
+class _Cancelled(KeyboardInterrupt):
+    pass
+
+
+class _Threads:
+    """A concurrency group of a threaded actor: as many threads as calls run at once."""
+
+    def __init__(self, name: str, count: int) -> None:
+        self._pool = ThreadPoolExecutor(min(count, THREADS_MOST), f"raynb-{name or 'actor'}")
+
+    def start(self, function: Any, run: w.Run, running: Running) -> None:
+        self._pool.submit(contextvars.Context().run, function, run, running)
+
+    def close(self) -> None:
+        self._pool.shutdown(wait=False, cancel_futures=True)
+
+
+class _Loop:
+    """A concurrency group of an asyncio actor: an event loop in a thread, and a semaphore."""
+
+    def __init__(self, name: str, count: int) -> None:
+        self.loop = asyncio.new_event_loop()
+        self._limit = asyncio.Semaphore(count)
+        self._tasks: set[Any] = set()
+        self._thread = threading.Thread(target=self._serve, name=f"raynb-loop-{name or 'actor'}", daemon=True)
+        self._thread.start()
+
+    def _serve(self) -> None:
+        asyncio.set_event_loop(self.loop)
+        self.loop.run_forever()
+
+    def call(self, function: Any, args: Any, kwargs: dict[str, Any]) -> Any:
+        """Runs a function on the loop's thread, in the caller's context, and waits for it."""
+        context = contextvars.copy_context()
+
+        async def on_loop() -> Any:
+            return context.run(function, *args, **kwargs)
+
+        return asyncio.run_coroutine_threadsafe(on_loop(), self.loop).result()
+
+    def start(self, host: ActorHost, run: w.Run, running: Running) -> None:
+        self.loop.call_soon_threadsafe(self._start, host, run, running)
+
+    def _start(self, host: ActorHost, run: w.Run, running: Running) -> None:
+        context = contextvars.Context()
+        task = context.run(self.loop.create_task, self._limited(host, run, running))
+        running.future = (self.loop, task)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        if running.interrupted:
+            task.cancel()
+
+    async def _limited(self, host: ActorHost, run: w.Run, running: Running) -> None:
+        try:
+            await self._limit.acquire()
+        except asyncio.CancelledError:
+            host.answer_cancelled(run, running)
+            return
+        try:
+            await host.run_async(run, running)
+        finally:
+            self._limit.release()
+
+    def close(self) -> None:
+        self.loop.call_soon_threadsafe(self.loop.stop)
+        self._thread.join(1.0)
+

@@ -1,0 +1,46 @@
+"""What surrounds a worker's tasks: directory, variables, module path, threads of C libraries."""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import Any
+
+
+def enter(settings: dict[str, Any]) -> None:
+    """Takes on the driver's surroundings."""
+    null = os.open(os.devnull, os.O_RDONLY)
+    os.dup2(null, 0)
+    os.close(null)
+    sys.path[:] = settings["sys_path"]
+    try:
+        os.chdir(settings["cwd"])
+    except OSError:
+        pass  # the driver's directory is gone; stay where we are
+    # As Ray: C libraries take the cores that the task asked for, not all of the machine's.
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+
+def set_up(settings: dict[str, Any]) -> None:
+    """Sets up the worker's own ``runtime_env``."""
+    env = dict(settings.get("env", ()))
+    for name, value in dict(env.get("env_vars", ())).items():
+        os.environ[name] = value
+    working_dir = env.get("working_dir")
+    if working_dir:
+        os.chdir(working_dir)
+        sys.path.insert(0, working_dir)
+    for path in reversed(env.get("py_modules", ())):
+        # A package directory: its parent is what must be on the path.
+        parent = path if not os.path.isfile(os.path.join(path, "__init__.py")) else os.path.dirname(path)
+        sys.path.insert(0, parent)
+    hook = env.get("worker_process_setup_hook")
+    if hook:
+        import pickle
+
+        pickle.loads(hook)()
+
+
+def set_gpus(gpu_ids: tuple[int, ...]) -> None:
+    """Shows a task the GPUs that it was given (``CUDA_VISIBLE_DEVICES``, as Ray)."""
+    os.environ["CUDA_VISIBLE_DEVICES"] = ",".join(map(str, gpu_ids))

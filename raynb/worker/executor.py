@@ -1,0 +1,322 @@
+"""Runs tasks: arguments in, function called, results out, whatever it raises."""
+
+from __future__ import annotations
+
+import inspect
+import pickle
+import threading
+import time
+from typing import TYPE_CHECKING, Any
+
+from raynb.base import ids
+from raynb.base.engine import Packed
+from raynb.base.ref import DynamicObjectRefGenerator
+from raynb.base.spec import DYNAMIC, STREAMING
+from raynb.exceptions import AsyncioActorExit, ObjectStoreFullError
+from raynb.serde import errors, pickling, values
+from raynb.wire import messages as w
+from raynb.worker import state
+from raynb.worker.actor_host import ActorHost
+from raynb.worker.state import Running
+
+if TYPE_CHECKING:
+    from raynb.worker.main import Worker
+
+_now = time.monotonic
+_NONE_RESULT = ((values.NONE, len(values.NONE), ()),)
+_NO_ERROR = ("", "")
+
+
+class LeaveWorker(BaseException):
+    """`exit_actor`, or a task that asked its process to end."""
+
+
+class Executor:
+    """Thread contract: `execute` in the main thread (sync tasks and actors) or in the threads and
+    loops of the actor host; the rest from any thread."""
+
+    def __init__(self, worker: Worker) -> None:
+        self.worker = worker
+        self.host: ActorHost | None = None
+        self.exit_status = 0
+        self.calls: dict[str, int] = {}  # function → calls, for max_calls
+        self.streams: dict[int, Running] = {}
+        self._known: set[int] = set()
+
+    # -- intake --------------------------------------------------------------------------------
+    def accept(self, run: w.Run) -> None:
+        """A task has come: it goes to the main thread's line, or to the actor's threads or loops."""
+        host = self.host
+        if host is not None and host.concurrent:
+            host.dispatch(run)
+        else:
+            self.worker.queue.append(run)
+
+    def knows(self, task: int) -> bool:
+        return task in self._known or (self.host is not None and self.host.knows(task))
+
+    def busy(self) -> bool:
+        return self.host is not None and self.host.busy()
+
+    def cancel_async(self, task: int) -> bool:
+        return self.host is not None and self.host.cancel(task)
+
+    def allow(self, task: int, consumed: int) -> None:
+        running = self.streams.get(task)
+        if running is not None:
+            running.consumed = consumed
+            if running.event is not None:
+                running.event.set()
+
+    def close(self) -> None:
+        if self.host is not None:
+            self.host.close()
+
+    def display_name(self, running: Running) -> str:
+        host = self.host
+        return host.display_name() if host is not None and running.actor else running.name
+
+    # -- one task, in the main thread ----------------------------------------------------------
+    def execute(self, run: w.Run) -> None:
+        worker = self.worker
+        options = worker.options[run.options]
+        running = Running(run, options)
+        started = fetched = _now()
+        token = state.running.set(running)
+        state.main_running = running
+        worker.in_user_code = True
+        flags = 0
+        error = _NO_ERROR
+        try:
+            try:
+                if run.actor:
+                    function = self._method(run, options)
+                else:
+                    function = worker.functions.get(options.function) or worker.function(options.function)
+                if run.args == pickling.EMPTY_IN_BAND:
+                    fetched = started
+                    result = function()
+                else:
+                    args, kwargs = self.arguments(run)
+                    fetched = _now()
+                    result = function(*args, **kwargs)
+                    del args, kwargs
+                ran = _now()
+                if result is None and options.num_returns == 1:
+                    packed: Any = _NONE_RESULT
+                else:
+                    packed = self.results(running, result)
+                result = None
+            finally:
+                worker.in_user_code = False
+        except BaseException as raised:
+            ran = _now()
+            packed, flags, error = self.failure(running, raised)
+            self._cut(raised)
+        finally:
+            state.main_running = None
+            state.running.reset(token)
+        self.finish(run, running, packed, flags, error, started, fetched, ran)
+
+    @staticmethod
+    def _cut(raised: BaseException) -> None:
+        """Lets go of the frames, which hold the arguments."""
+        raised.__traceback__ = None
+
+    def finish(self, run: w.Run, running: Running, packed: Any, flags: int, error: tuple[str, str],
+               started: float, fetched: float, ran: float) -> None:  # fmt: skip
+        """Posts the task's output, then its result, then what it no longer holds."""
+        worker = self.worker
+        options = running.options
+        if options.max_calls and not run.actor:
+            count = self.calls[options.function] = self.calls.get(options.function, 0) + 1
+            if count >= options.max_calls:
+                flags |= w.EXITS
+        worker.capture.end_of_task()
+        worker.link.post(w.Done(run.task, packed, flags, error, started, fetched, ran))
+        books = worker.books
+        if run.lent:
+            books.returned(run.lent)
+        if books.log:
+            gone = books.settle()
+            if gone:
+                worker.link.post(w.Release(gone))
+        if flags & w.EXITS:
+            worker.stopping = True
+
+    # -- arguments -----------------------------------------------------------------------------
+    def arguments(self, run: w.Run) -> tuple[Any, dict[str, Any]]:
+        """Loads the arguments; the error of an argument is the task's own."""
+        engine = self.worker.engine
+        given, deps = run.values, run.deps
+        if run.args == w.ARGS_IN_STORE:
+            stream, buffers = engine.read(given[-1], deps[-1])
+            given = given[:-1]
+        else:
+            stream, buffers = pickling.unpack_in_band(run.args)
+        loaded = []
+        for value, dep in zip(given, deps):
+            item = values.load(value, dep, engine.read)
+            if type(item) is values.Failed:
+                raise item.error
+            loaded.append(item)
+        return pickling.unpack_args(stream, buffers, loaded)
+
+    def _method(self, run: w.Run, options: Any) -> Any:
+        if run.actor == run.task:
+            return self.create_actor
+        assert self.host is not None
+        return self.host.method(options.function)
+
+    def create_actor(self, *args: Any, **kwargs: Any) -> None:
+        """Runs the constructor; from now on this process is the actor's."""
+        worker = self.worker
+        spec = worker.actor
+        assert spec is not None
+        running = state.main_running
+        host = ActorHost(self, spec, worker.function(spec.class_key), running.attempt if running else 0)
+        worker.engine.restarted = bool(running and running.attempt)
+        host.create(args, kwargs)
+        self.host = host
+
+    # -- results -------------------------------------------------------------------------------
+    def results(self, running: Running, result: Any) -> tuple[Any, ...]:
+        """Stores what the task returned; one entry a return object."""
+        count = running.options.num_returns
+        if count == 1:
+            return (self.store(result),)
+        if count == STREAMING or count == DYNAMIC:
+            return self.stream(running, result, count == DYNAMIC)
+        if count == 0:
+            return ()
+        if inspect.isgenerator(result):
+            result = list(result)
+        try:
+            given = len(result)
+        except TypeError:
+            raise ValueError(f"Task returned {type(result).__name__}, but num_returns={count}.") from None
+        if given != count:
+            raise ValueError(
+                f"Task returned {given} objects, but num_returns={count}. "
+                "Return a list or tuple of that length, or change num_returns."
+            )
+        stored = []
+        for item in result:
+            try:
+                stored.append(self.store(item))
+            except Exception as raised:  # this one cannot travel; the others do
+                value, _, contained = errors.task_error(raised, running.name, "")
+                stored.append((value, 0, tuple(ref._id for ref in contained)))
+        return tuple(stored)
+
+    def store(self, value: Any) -> tuple[Any, int, tuple[int, ...]]:
+        """Returns (value, bytes, contained ids): inside the message if small, else in the store."""
+        try:
+            packed = pickling.pack(value)
+        except RecursionError:
+            raise TypeError("the result is nested too deeply to be pickled") from None
+        except Exception as error:
+            if isinstance(error, (TypeError, pickle.PicklingError, AttributeError)):
+                path = pickling._culprit(value, "the result")
+                raise TypeError(f"Could not serialize {path} (of type {type(value).__qualname__}): {error}") from error
+            raise
+        return self.place(packed)
+
+    def place(self, packed: Packed) -> tuple[Any, int, tuple[int, ...]]:
+        return self.worker.engine.place(packed)
+
+    # -- generators ----------------------------------------------------------------------------
+    def stream(self, running: Running, result: Any, dynamic: bool) -> tuple[Any, ...]:
+        """Sends the items of a generator as they come."""
+        worker = self.worker
+        limit = running.options.backpressure
+        made: list[int] = []
+        index = 2
+        if limit > 0:
+            running.event = threading.Event()
+            self.streams[running.task] = running
+        try:
+            iterator = iter(result)
+        except TypeError:
+            raise TypeError(
+                f"{running.name} has num_returns={'dynamic' if dynamic else 'streaming'!r} "
+                f"but returned {type(result).__name__}, which is no generator"
+            ) from None
+        try:
+            for item in iterator:
+                value, size, contained = self.store(item)
+                worker.capture.end_of_task()
+                worker.link.post(w.Yield(running.task, index, value, size, contained))
+                made.append(index)
+                index += 1
+                if _now() - worker.link.last_flush > 0.001:
+                    worker.link.flush()
+                else:
+                    worker.link.nudge()
+                while limit > 0 and index - 2 - running.consumed >= limit:
+                    worker.link.flush()
+                    running.event.clear()
+                    if index - 2 - running.consumed >= limit:
+                        running.event.wait(0.5)
+        finally:
+            self.streams.pop(running.task, None)
+        if not dynamic:
+            return _NONE_RESULT
+        return (self.dynamic_result(running.task, made),)
+
+    def dynamic_result(self, task: int, made: list[int]) -> tuple[Any, int, tuple[int, ...]]:
+        engine = self.worker.engine
+        refs = [engine.adopt(ids.object_id(task, i), engine.nonce) for i in made]
+        return self.store(DynamicObjectRefGenerator(refs))
+
+    # -- failures ------------------------------------------------------------------------------
+    def failure(self, running: Running, raised: BaseException) -> tuple[Any, int, tuple[str, str]]:
+        """Returns (results, flags, (type, text)) of a task that raised."""
+        worker = self.worker
+        flags = w.FAILED
+        if isinstance(raised, (SystemExit, LeaveWorker, AsyncioActorExit)):
+            return self._leaving(running, raised)
+        if isinstance(raised, KeyboardInterrupt) and running.interrupted:
+            task = ids.to_hex(running.task, worker.nonce, ids.TASK_HEX)
+            value = ("err", "TaskCancelledError", (task,))
+            return ((value, 0, ()),), flags | w.CANCELLED, ("TaskCancelledError", "cancelled")
+        name = self._where(running)
+        value, described, contained = errors.task_error(raised, name, "")
+        if self._retryable(running, raised):
+            flags |= w.RETRYABLE
+        return ((value, 0, tuple(ref._id for ref in contained)),), flags, described
+
+    def _where(self, running: Running) -> str:
+        return running.name
+
+    def _retryable(self, running: Running, raised: BaseException) -> bool:
+        which = running.options.retry_exceptions
+        if isinstance(which, bool):
+            return which
+        classes = pickle.loads(which)
+        inner = getattr(raised, "cause", None)
+        return isinstance(raised, classes) or (inner is not None and isinstance(inner, classes))
+
+    def _leaving(self, running: Running, raised: BaseException) -> tuple[Any, int, tuple[str, str]]:
+        """``exit_actor`` and ``sys.exit``: the process ends, and the driver learns why."""
+        worker = self.worker
+        if running.actor:
+            flags = w.FAILED | w.EXITS
+            why = "exit_actor() was called" if not isinstance(raised, SystemExit) else f"it called sys.exit({raised.code!r})"
+            value = ("err", "ActorDiedError", ("", "died", running.name, "", 0, why))
+            worker.stopping = True
+            return ((value, 0, ()),), flags, ("ActorDiedError", why)
+        code = raised.code if isinstance(raised, SystemExit) else 0
+        worker.link.post(w.Leaving(f"the task called sys.exit({code!r})"))
+        worker.capture.end_of_task()
+        worker.link.flush()
+        import os
+
+        os._exit(code if isinstance(code, int) else 0 if code is None else 1)
+
+    def out_of_room(self, size: int) -> ObjectStoreFullError:
+        return ObjectStoreFullError(
+            f"an object of {size} bytes does not fit into the object store "
+            f"({self.worker.store.limit} bytes) and there is no disk to spill to; "
+            "raise object_store_memory or set spill_directory"
+        )

@@ -1,0 +1,149 @@
+"""The worker's two channels: work on one, interruptions on the other.
+
+The main thread reads the data channel itself, between tasks and while it waits in `get`. The
+control thread reads the control channel, so that cancelling, giving back unstarted tasks and
+freeing memory work while a task runs; it also sends what would otherwise lie unsent while a long
+task runs, and picks up what C code and subprocesses write to descriptors 1 and 2.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from raynb.base.interrupts import Critical
+from raynb.wire import messages as w
+from raynb.wire.channel import Channel, Closed
+from raynb.wire.codec import BadFrame
+
+if TYPE_CHECKING:
+    from raynb.worker.main import Worker
+
+ACTIVE_MS = 20  # how often the control thread looks while there is something to send
+FLUSH_SECONDS = 0.0005  # results of short tasks wait this long for company
+
+
+class Link:
+    """Thread contract: `post` and `flush` from any thread; `read` as said at each."""
+
+    def __init__(self, data: Channel, control: Channel, worker: Worker) -> None:
+        self.data = data
+        self.control = control
+        self.worker = worker
+        self.outbox: deque[Any] = deque()
+        self.last_flush = 0.0
+        self._send = Critical()
+        self._read = Critical()
+        self._poll_data = select.poll()
+        self._poll_data.register(data.fd, select.POLLIN)
+        self._main_read, self._main_write = os.pipe()
+        os.set_blocking(self._main_read, False)
+        os.set_blocking(self._main_write, False)
+        self._poll_data.register(self._main_read, select.POLLIN)
+        self._wake_read, self._wake_write = os.pipe()
+        os.set_blocking(self._wake_read, False)
+        os.set_blocking(self._wake_write, False)
+        self._poll = select.poll()
+        self._poll.register(control.fd, select.POLLIN)
+        self._poll.register(self._wake_read, select.POLLIN)
+        self._pipes: dict[int, Callable[[], None]] = {}
+        self.asleep = False
+        self.closing = False
+
+    # -- sending -------------------------------------------------------------------------------
+    def post(self, message: Any) -> None:
+        """Queues a message; it goes with the next flush."""
+        self.outbox.append(message)
+
+    def flush(self) -> None:
+        """Sends everything queued, in order, as one frame."""
+        outbox = self.outbox
+        with self._send:
+            batch = []
+            while outbox:
+                batch.append(outbox.popleft())
+            if batch:
+                self.data.send(batch)
+            self.last_flush = time.monotonic()
+
+    def send_fd(self, message: Any, fd: int) -> None:
+        """Sends a message with a descriptor, after everything queued."""
+        self.flush()
+        with self._send:
+            self.data.send([message], [fd])
+
+    def nudge(self) -> None:
+        """Makes sure that the control thread looks soon (there is something unsent)."""
+        if self.asleep:
+            self.asleep = False
+            try:
+                os.write(self._wake_write, b"x")
+            except BlockingIOError:
+                pass
+
+    # -- the data channel ----------------------------------------------------------------------
+    def wait_data(self, timeout: float | None) -> bool:
+        """Waits for something to read (seconds). Interruptible."""
+        return bool(self._poll_data.poll(None if timeout is None else max(0.0, timeout * 1000)))
+
+    def read(self) -> None:
+        """Takes in what has come on the data channel. Never waits."""
+        with self._read:
+            for fd, _ in self._poll_data.poll(0):
+                if fd == self._main_read:
+                    os.read(fd, 4096)
+                    continue
+                for message in self.data.receive():
+                    self.worker.on_message(message)
+
+    def wake_main(self) -> None:
+        """Ends the main thread's wait for data."""
+        try:
+            os.write(self._main_write, b"x")
+        except BlockingIOError:
+            pass
+
+    # -- the control thread --------------------------------------------------------------------
+    def watch(self, fd: int, reader: Callable[[], None]) -> None:
+        """Has the control thread call ``reader`` when ``fd`` is readable."""
+        self._pipes[fd] = reader
+        self._poll.register(fd, select.POLLIN)
+
+    def start(self) -> None:
+        threading.Thread(target=self._serve, name="raynb-control", daemon=True).start()
+
+    def _serve(self) -> None:
+        quiet = 0
+        try:
+            while not self.closing:
+                # asleep is set before the last look at the outbox, and `nudge` looks at it after
+                # queueing, so nothing can lie there unseen
+                self.asleep = quiet > 25
+                pending = bool(self.outbox) or self.worker.unsettled()
+                if pending:
+                    self.asleep = False
+                    quiet = 0
+                ready = self._poll.poll(None if self.asleep else ACTIVE_MS)
+                self.asleep = False
+                quiet += 1
+                for fd, _ in ready:
+                    if fd == self.control.fd:
+                        for message in self.control.receive():
+                            self.worker.on_control(message)
+                    elif fd == self._wake_read:
+                        os.read(self._wake_read, 4096)
+                        quiet = 0
+                    else:
+                        self._pipes[fd]()
+                        quiet = 0
+                self.worker.tick()
+                if self.outbox and time.monotonic() - self.last_flush > FLUSH_SECONDS:
+                    self.flush()
+        except (Closed, BadFrame, OSError):
+            # The driver is gone. The supervisor will kill us; don't wait for it.
+            os._exit(0)

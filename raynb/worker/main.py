@@ -1,0 +1,253 @@
+"""A worker process: reads tasks, runs them, sends results."""
+
+from __future__ import annotations
+
+import os
+import pickle
+import signal
+import sys
+import threading
+import time
+from collections import deque
+from types import FrameType
+from typing import Any
+
+from raynb.base import engine as slot
+from raynb.base import interrupts
+from raynb.base.spec import ActorSpec, TaskOptions
+from raynb.serde import functions, pickling
+from raynb.store import GuestDiskTier, Ledger, Store
+from raynb.wire import messages as w
+from raynb.wire.channel import Channel, Closed
+from raynb.wire.codec import BadFrame
+from raynb.worker import environment, state
+from raynb.worker.books import Books
+from raynb.worker.engine import WorkerEngine
+from raynb.worker.executor import Executor
+from raynb.worker.link import FLUSH_SECONDS, Link
+from raynb.worker.output import Capture
+
+
+class Worker:
+    """Everything one worker process has.
+
+    Thread contract: `on_message` under the link's read lock, `on_control` in the control thread,
+    `work` in the main thread.
+    """
+
+    def __init__(self, number: int, data: int, control: int, ledger: int, settings: dict[str, Any]) -> None:
+        import socket
+
+        self.number = number
+        self.settings = settings
+        self.nonce = settings["nonce"]
+        self.queue: deque[w.Run] = deque()
+        self.cancelled_ahead: set[int] = set()
+        self.options: dict[int, TaskOptions] = {}
+        self.blobs: dict[str, bytes] = {}
+        self.functions: dict[str, Any] = {}
+        self.books = Books()
+        self.store = Store(
+            number, settings["store_limit"], Ledger.attach(ledger),
+            GuestDiskTier(settings["spill_directory"], number) if settings["spill_directory"] else None,
+        )  # fmt: skip
+        self.link = Link(
+            Channel(socket.socket(fileno=data), blocking=False),
+            Channel(socket.socket(fileno=control), blocking=False),
+            self,
+        )
+        self.link.data.sock.setblocking(True)
+        self.engine = WorkerEngine(self)
+        self.capture = Capture(self)
+        self.executor = Executor(self)
+        self.actor: ActorSpec | None = None
+        self.stopping = False
+        self.in_user_code = False
+        self.target = 0  # the task that an interrupt is meant for
+        self.main_ident = threading.get_ident()
+
+    # -- messages ------------------------------------------------------------------------------
+    def on_message(self, message: Any) -> None:
+        kind = type(message)
+        if kind is w.Run:
+            if message.lent:
+                self.books.lent(message.lent)
+            if message.task in self.cancelled_ahead:
+                self.cancelled_ahead.discard(message.task)
+                self.give_back((message,))
+            else:
+                self.executor.accept(message)
+        elif kind is w.Reply or kind is w.Answer:
+            self.engine.replied(message)
+        elif kind is w.Free:
+            for value in message.values:
+                self.store.free(value)
+        elif kind is w.Options:
+            self.options[message.key] = pickle.loads(message.blob)
+        elif kind is w.Definition:
+            self.blobs[message.key] = message.blob
+        elif kind is w.Arena:
+            self.store.attach(message.arena, self.link.data.fds.popleft())
+        elif kind is w.Actor:
+            self.actor = pickle.loads(message.blob)
+        elif kind is w.Stop:
+            self.stopping = True
+
+    def on_control(self, message: Any) -> None:
+        kind = type(message)
+        if kind is w.Reply or kind is w.Answer:
+            self.engine.replied(message)
+        elif kind is w.Interrupt:
+            self.interrupt(message.task)
+        elif kind is w.Withdraw:
+            self.link.read()
+            self.give_back(self._take(set(message.tasks)))
+        elif kind is w.Allow:
+            self.executor.allow(message.task, message.consumed)
+        elif kind is w.Free:
+            for value in message.values:
+                self.store.free(value)
+        elif kind is w.Arena:
+            self.store.attach(message.arena, self.link.control.fds.popleft())
+
+    def _take(self, wanted: set[int] | None) -> tuple[w.Run, ...]:
+        """Takes unstarted tasks out of the line; the main thread can no longer start them."""
+        taken = []
+        for run in list(self.queue):
+            if wanted is None or run.task in wanted:
+                try:
+                    self.queue.remove(run)
+                except ValueError:
+                    continue  # the main thread was quicker: it has started
+                taken.append(run)
+        return tuple(taken)
+
+    def give_back(self, runs: tuple[w.Run, ...]) -> None:
+        """Tells the driver that these will not be run here."""
+        for run in runs:
+            self.books.returned(run.lent)
+        self.link.post(w.Withdrawn(tuple(run.task for run in runs)))
+        self.link.flush()
+
+    def hand_back_all(self) -> tuple[int, ...]:
+        """For a worker that blocks: its unstarted tasks, to be sent with the request."""
+        if self.actor is not None or not self.queue:
+            return ()
+        runs = self._take(None)
+        for run in runs:
+            self.books.returned(run.lent)
+        return tuple(run.task for run in runs)
+
+    # -- cancelling ----------------------------------------------------------------------------
+    def interrupt(self, task: int) -> None:
+        """Cancels a task here: drops it if it has not started, else interrupts it."""
+        self.link.read()
+        taken = self._take({task})
+        if taken:
+            self.give_back(taken)
+            return
+        if self.executor.cancel_async(task):
+            return
+        current = state.main_running
+        if current is not None and current.task == task:
+            current.interrupted = True
+            self.target = task
+            signal.pthread_kill(self.main_ident, signal.SIGINT)
+        elif not self.executor.knows(task):
+            self.cancelled_ahead.add(task)
+            if len(self.cancelled_ahead) > 10_000:  # ended tasks whose cancel came late
+                self.cancelled_ahead.clear()
+
+    def on_sigint(self, signum: int, frame: FrameType | None) -> None:
+        current = state.main_running
+        if self.in_user_code and current is not None and current.task == self.target:
+            self.target = 0
+            raise KeyboardInterrupt
+
+    # -- work ----------------------------------------------------------------------------------
+    def unsettled(self) -> bool:
+        return bool(self.books.log) or self.capture.pending()
+
+    def tick(self) -> None:
+        """In the control thread, now and then: output and counts that wait."""
+        self.capture.forward()
+        gone = self.books.settle()
+        if gone:
+            self.link.post(w.Release(gone))
+
+    def function(self, key: str) -> Any:
+        found = self.functions.get(key)
+        if found is None:
+            found = self.functions[key] = functions.load(self.blobs[key])
+        return found
+
+    def work(self) -> int:
+        """Runs tasks until told to stop. Returns the exit status."""
+        link = self.link
+        queue = self.queue
+        execute = self.executor.execute
+        while True:
+            while queue:
+                try:
+                    run = queue.popleft()
+                except IndexError:
+                    break
+                execute(run)
+                if link.outbox:
+                    if queue and time.monotonic() - link.last_flush < FLUSH_SECONDS:
+                        link.nudge()
+                    else:
+                        link.flush()
+            if self.stopping and not self.executor.busy():
+                link.flush()
+                return self.executor.exit_status
+            if link.outbox or self.books.log:
+                self.tick()
+                link.flush()
+            link.wait_data(0.05 if self.stopping else None)
+            link.read()
+
+
+def main(number: int, data: int, control: int, ledger: int, settings: dict[str, Any]) -> int:
+    """Runs a worker in a freshly forked process; returns its exit status."""
+    interrupts.after_fork_in_child()
+    environment.enter(settings)
+    worker = Worker(number, data, control, ledger, settings)
+    signal.signal(signal.SIGINT, worker.on_sigint)
+    slot.set_current(worker.engine)
+    worker.capture.install()
+    try:
+        environment.set_up(settings)
+    except Exception as error:
+        worker.link.post(w.Leaving(f"runtime_env: {error}"))
+        worker.link.flush()
+        return 1
+    worker.link.post(w.Ready(os.getpid()))
+    worker.link.flush()
+    worker.link.start()
+    try:
+        status = worker.work()
+    except (Closed, BadFrame):
+        return 0
+    leave(worker)
+    return status
+
+
+def leave(worker: Worker) -> None:
+    """The orderly end: atexit handlers run, output is forwarded, then the process goes."""
+    import atexit
+
+    try:
+        worker.executor.close()
+        atexit._run_exitfuncs()
+        worker.capture.forward(final=True)
+        worker.tick()
+        worker.link.flush()
+    except Exception:
+        pass
+    worker.link.closing = True
+    sys.stdout = sys.__stdout__
+    sys.stderr = sys.__stderr__
+
+
+__all__ = ["Worker", "leave", "main", "pickling"]

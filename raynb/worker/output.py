@@ -1,0 +1,187 @@
+"""Everything a task prints, on its way to the cell that submitted it.
+
+Python's `sys.stdout` and `sys.stderr` are replaced: what is written there is taken down with the
+task that wrote it. Descriptors 1 and 2 are pipes, for C code and subprocesses: what comes through
+them belongs to the task that runs then. A task's output is sent before its result, on the same
+channel, so nothing can come after the cell has it.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import io
+import os
+import pickle
+import select
+import sys
+import threading
+from typing import TYPE_CHECKING, Any
+
+from raynb.wire import messages as w
+from raynb.worker import state
+
+if TYPE_CHECKING:
+    from raynb.worker.main import Worker
+
+MOST = 1 << 18  # characters kept back at the most
+READ = 65536
+
+
+class Stream(io.TextIOBase):
+    """`sys.stdout` or `sys.stderr` of a worker.
+
+    Thread contract: `write` from any thread.
+    """
+
+    def __init__(self, capture: Capture, kind: str, fd: int) -> None:
+        self._capture = capture
+        self._kind = kind
+        self._fd = fd
+        self.buffer = _Bytes(self)
+        self.errors = "backslashreplace"
+
+    encoding = "utf-8"
+
+    @property
+    def name(self) -> str:
+        return f"<{self._kind}>"
+
+    def writable(self) -> bool:
+        return True
+
+    def isatty(self) -> bool:
+        return False
+
+    def fileno(self) -> int:
+        return self._fd
+
+    def write(self, text: str) -> int:
+        if not isinstance(text, str):
+            raise TypeError(f"write() argument must be str, not {type(text).__name__}")
+        self._capture.add(self._kind, text)
+        return len(text)
+
+    def flush(self) -> None:
+        pass
+
+
+class _Bytes(io.RawIOBase):
+    """`sys.stdout.buffer`."""
+
+    def __init__(self, stream: Stream) -> None:
+        self._stream = stream
+
+    def writable(self) -> bool:
+        return True
+
+    def write(self, data: Any) -> int:
+        raw = bytes(data)
+        self._stream.write(raw.decode("utf-8", "backslashreplace"))
+        return len(raw)
+
+
+class Capture:
+    """Collects output by (kind, task) and posts it as messages.
+
+    Thread contract: any thread may add and forward.
+    """
+
+    def __init__(self, worker: Worker) -> None:
+        self._worker = worker
+        self._lock = threading.RLock()  # a signal handler in the main thread may print
+        self._parts: list[tuple[str, state.Running | None, list[str]]] = []
+        self._size = 0
+        self._pipes: dict[int, str] = {}
+        self._poll: Any = None
+
+    def install(self) -> None:
+        """Replaces the streams and the descriptors of this process."""
+        for kind, fd in (("stdout", 1), ("stderr", 2)):
+            read, write = os.pipe()
+            os.dup2(write, fd)
+            os.close(write)
+            os.set_blocking(read, False)
+            try:
+                fcntl.fcntl(read, 1031, 1 << 20)  # F_SETPIPE_SZ: a burst does not stop its writer
+            except OSError:
+                pass
+            self._pipes[read] = kind
+            stream = Stream(self, kind, fd)
+            setattr(sys, kind, stream)
+            setattr(sys, f"__{kind}__", stream)
+            self._worker.link.watch(read, self.drain)
+        self._poll = select.poll()
+        for read in self._pipes:
+            self._poll.register(read, select.POLLIN)
+
+    def pending(self) -> bool:
+        return self._size > 0
+
+    def add(self, kind: str, text: str) -> None:
+        if not text:
+            return
+        owner = state.current()
+        with self._lock:
+            parts = self._parts
+            if parts and parts[-1][0] == kind and parts[-1][1] is owner:
+                parts[-1][2].append(text)
+            else:
+                parts.append((kind, owner, [text]))
+            self._size += len(text)
+            full = self._size > MOST
+        if full:
+            self.forward()
+            self._worker.link.flush()
+        else:
+            self._worker.link.nudge()
+
+    def emit(self, kind: str, bundle: dict[str, Any]) -> None:
+        """Sends a display (``"display"``, ``"update_display"``, ``"clear"``), in order with text."""
+        owner = state.current()
+        with self._lock:
+            self.forward()
+            self._post(kind, owner, "", pickle.dumps(bundle, 5))
+        self._worker.link.nudge()
+
+    def drain(self) -> None:
+        """Takes in what lies in the pipes."""
+        for fd, _ in self._poll.poll(0):
+            kind = self._pipes[fd]
+            try:
+                while True:
+                    data = os.read(fd, READ)
+                    if not data:
+                        break
+                    self.add(kind, data.decode("utf-8", "backslashreplace"))
+                    if len(data) < READ:
+                        break
+            except BlockingIOError:
+                pass
+
+    def forward(self, final: bool = False) -> None:
+        """Posts what was collected. The caller flushes."""
+        if final:
+            self.drain()
+        if not self._size:
+            return
+        with self._lock:
+            parts, self._parts = self._parts, []
+            self._size = 0
+            for kind, owner, texts in parts:
+                self._post(kind, owner, "".join(texts), b"")
+
+    def end_of_task(self) -> None:
+        """Before a result is posted: everything the task wrote goes first."""
+        self.drain()
+        if self._size:
+            self.forward()
+
+    def _post(self, kind: str, owner: state.Running | None, text: str, bundle: bytes) -> None:
+        if owner is None:
+            message = w.Output(kind, 0, 0, "", 0, text, bundle)
+        else:
+            message = w.Output(kind, owner.task, owner.scope, self._name(owner), owner.actor, text, bundle)
+        self._worker.link.post(message)
+
+    def _name(self, owner: state.Running) -> str:
+        return self._worker.executor.display_name(owner)

@@ -1,0 +1,38 @@
+"""The task that the calling code belongs to, in this worker."""
+
+from __future__ import annotations
+
+import contextvars
+from typing import Any
+
+from raynb.base.spec import TaskOptions
+from raynb.wire.messages import Run
+
+
+class Running:
+    """One task while it runs here."""
+
+    __slots__ = ("actor", "attempt", "consumed", "event", "future", "interrupted", "name", "options", "scope", "task")
+
+    def __init__(self, run: Run, options: TaskOptions) -> None:
+        self.task = run.task
+        self.scope = run.scope
+        self.actor = run.actor
+        self.attempt = run.attempt
+        self.options = options
+        self.name = options.name
+        self.interrupted = False
+        self.consumed = 0  # items of its stream that the reader took
+        self.event: Any = None  # set when the reader took some
+        self.future: Any = None  # its asyncio task, in async actors
+
+
+#: Threads and coroutines that a task starts with their context copied belong to it too.
+running: contextvars.ContextVar[Running | None] = contextvars.ContextVar("raynb_running", default=None)
+#: What runs in the main thread: the answer for threads without a context of their own.
+main_running: Running | None = None
+
+
+def current() -> Running | None:
+    found = running.get()
+    return found if found is not None else main_running

@@ -1,0 +1,305 @@
+"""The supervisor: a pristine, single-threaded process that forks the workers and buries them.
+
+It leads a session of its own, so no signal meant for the kernel's process group reaches the
+workers. It watches the kernel (end of file on its socket, and a pidfd, for a socket may be held
+open by a fork of the kernel); when the kernel is gone, however it went, everything that descends
+from here is killed, also what workers started in sessions of their own: the supervisor is the
+subreaper of all of it.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import gc
+import os
+import pickle
+import select
+import signal
+import socket
+import sys
+import time
+from typing import Any
+
+from raynb.wire import messages as w
+from raynb.wire.channel import Channel, Closed
+from raynb.wire.codec import BadFrame
+
+PR_SET_PDEATHSIG = 1
+PR_SET_NAME = 15
+PR_SET_CHILD_SUBREAPER = 36
+MARKER = "RAYNB_RUNTIME"
+GRACE = 0.3  # seconds between TERM and KILL when the kernel is gone
+
+
+def prctl(option: int, value: Any) -> None:
+    """Linux's prctl; elsewhere nothing."""
+    if sys.platform != "linux":
+        return
+    try:
+        ctypes.CDLL(None, use_errno=True).prctl(option, value, 0, 0, 0)
+    except (OSError, AttributeError):
+        pass
+
+
+def descendants(root: int) -> list[int]:
+    """Returns the pids below ``root`` (Linux's /proc; elsewhere none)."""
+    children: dict[int, list[int]] = {}
+    try:
+        pids = [int(name) for name in os.listdir("/proc") if name.isdigit()]
+    except OSError:
+        return []
+    for pid in pids:
+        try:
+            with open(f"/proc/{pid}/stat", "rb") as file:
+                parent = int(file.read().rpartition(b")")[2].split()[1])
+        except (OSError, ValueError, IndexError):
+            continue
+        children.setdefault(parent, []).append(pid)
+    found: list[int] = []
+    todo = [root]
+    while todo:
+        for child in children.get(todo.pop(), ()):
+            found.append(child)
+            todo.append(child)
+    return found
+
+
+def marked(marker: str) -> list[int]:
+    """Returns the pids whose environment carries this runtime's marker (Linux)."""
+    wanted = f"{MARKER}={marker}".encode()
+    found = []
+    try:
+        names = os.listdir("/proc")
+    except OSError:
+        return []
+    for name in names:
+        if name.isdigit():
+            try:
+                with open(f"/proc/{name}/environ", "rb") as file:
+                    if wanted in file.read().split(b"\0"):
+                        found.append(int(name))
+            except OSError:
+                continue
+    return found
+
+
+class Supervisor:
+    """Forks workers on request, tells of their ends, and ends with the kernel."""
+
+    def __init__(self, sock: socket.socket, kernel: int, settings: dict[str, Any]) -> None:
+        self.channel = Channel(sock, blocking=False)
+        self.kernel = kernel
+        self.settings = settings
+        self.workers: dict[int, int] = {}  # pid → worker id
+        self.orphans_seen = False
+        self.poll = select.poll()
+        self.poll.register(self.channel.fd, select.POLLIN)
+        self.pidfd = -1
+        try:
+            self.pidfd = os.pidfd_open(kernel)
+            self.poll.register(self.pidfd, select.POLLIN)
+        except (AttributeError, OSError):
+            pass
+        read, write = os.pipe()
+        os.set_blocking(read, False)
+        os.set_blocking(write, False)
+        self.wake = read
+        self.wake_write = write
+        self.poll.register(read, select.POLLIN)
+        signal.set_wakeup_fd(write, warn_on_full_buffer=False)
+        signal.signal(signal.SIGCHLD, lambda *_: None)
+
+    def run(self) -> None:
+        """Serves until the kernel is gone, then kills what is left."""
+        # Without a pidfd (macOS) a look at the parent replaces it.
+        timeout = None if self.pidfd >= 0 else 500
+        try:
+            while True:
+                for fd, _ in self.poll.poll(timeout):
+                    if fd == self.pidfd:
+                        return
+                    if fd == self.wake:
+                        self._drain_wake()
+                    elif fd == self.channel.fd:
+                        for message in self.channel.receive():
+                            self.handle(message)
+                if timeout is not None and os.getppid() != self.kernel:
+                    return
+                self.reap()
+                self.channel.flush()
+        except (Closed, BadFrame):
+            return
+        finally:
+            self.bury()
+
+    def _drain_wake(self) -> None:
+        try:
+            while os.read(self.wake, 512):
+                pass
+        except BlockingIOError:
+            pass
+
+    def handle(self, message: Any) -> None:
+        if type(message) is w.Spawn:
+            self.spawn(message)
+        elif type(message) is w.Kill:
+            for pid, worker in self.workers.items():
+                if worker == message.worker:
+                    os.kill(pid, message.signal)
+
+    # -- forking -------------------------------------------------------------------------------
+    def spawn(self, message: w.Spawn) -> None:
+        fds = [self.channel.fds.popleft() for _ in range(3)]  # data, control, ledger
+        try:
+            pid = os.fork()
+        except OSError as error:
+            for fd in fds:
+                os.close(fd)
+            self.channel.send([w.SpawnFailed(message.worker, f"fork failed: {error}")])
+            return
+        if pid == 0:
+            self._become_worker(message, fds)
+        for fd in fds:
+            os.close(fd)
+        self.workers[pid] = message.worker
+        self.channel.send([w.Spawned(message.worker, pid)])
+
+    def _become_worker(self, message: w.Spawn, fds: list[int]) -> None:
+        """In the child: let go of all that is the supervisor's, then work. Never returns."""
+        status = 1
+        try:
+            parent = self.settings["supervisor"]
+            prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+            if os.getppid() != parent:
+                os._exit(1)
+            signal.set_wakeup_fd(-1)
+            signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+            signal.signal(signal.SIGTERM, signal.SIG_DFL)
+            signal.signal(signal.SIGHUP, signal.SIG_DFL)
+            os.close(self.wake)
+            os.close(self.wake_write)
+            if self.pidfd >= 0:
+                os.close(self.pidfd)
+            self.channel.close()
+            prctl(PR_SET_NAME, b"raynb-worker")
+            from raynb.worker.main import main
+
+            settings = {**self.settings, **pickle.loads(message.settings)}
+            status = main(message.worker, *fds, settings)
+        except BaseException:
+            import traceback
+
+            traceback.print_exc()
+        finally:
+            os._exit(status)
+
+    # -- burying -------------------------------------------------------------------------------
+    def reap(self) -> None:
+        """Tells the kernel of every worker that ended; kills what a dead worker left running."""
+        died = False
+        while True:
+            try:
+                pid, status = os.waitpid(-1, os.WNOHANG)
+            except ChildProcessError:
+                break
+            if pid == 0:
+                break
+            worker = self.workers.pop(pid, None)
+            if worker is not None:
+                died = True
+                self.channel.send([w.Exited(worker, status)])
+        if died:
+            self._kill_orphans()
+
+    def _kill_orphans(self) -> None:
+        """Children here that are no workers were a dead worker's: they go with it, as in Ray."""
+        me = os.getpid()
+        for pid in _children(me):
+            if pid not in self.workers:
+                for below in (pid, *descendants(pid)):
+                    _kill(below, signal.SIGKILL)
+
+    def bury(self) -> None:
+        """Ends every process below this one: TERM, a moment, then KILL until none is left."""
+        me = os.getpid()
+        below = descendants(me) or list(self.workers)
+        for pid in below:
+            _kill(pid, signal.SIGTERM)
+        deadline = time.monotonic() + GRACE
+        while self._wait_any() and time.monotonic() < deadline:
+            time.sleep(0.005)
+        while self._wait_any():
+            for pid in descendants(me) or list(self.workers):
+                _kill(pid, signal.SIGKILL)
+            time.sleep(0.005)
+        for pid in marked(self.settings["marker"]):
+            if pid not in (me, self.kernel):
+                _kill(pid, signal.SIGKILL)
+        sweep = self.settings.get("spill_directory")
+        if sweep:
+            import shutil
+
+            shutil.rmtree(sweep, ignore_errors=True)
+
+    def _wait_any(self) -> bool:
+        """Reaps; returns whether there are children still."""
+        while True:
+            try:
+                pid, _ = os.waitpid(-1, os.WNOHANG)
+            except ChildProcessError:
+                return False
+            if pid == 0:
+                return True
+
+
+def _children(pid: int) -> list[int]:
+    found: list[int] = []
+    try:
+        for thread in os.listdir(f"/proc/{pid}/task"):
+            with open(f"/proc/{pid}/task/{thread}/children") as file:
+                found += [int(text) for text in file.read().split()]
+    except (OSError, ValueError):
+        pass
+    return found
+
+
+def _kill(pid: int, number: int) -> None:
+    try:
+        os.kill(pid, number)
+    except OSError as error:
+        if error.errno not in (errno.ESRCH, errno.EPERM):
+            raise
+
+
+def main(fd: int, kernel: int) -> None:
+    """Entry of the supervisor process. The settings come as the first bytes on the socket."""
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN)
+    prctl(PR_SET_CHILD_SUBREAPER, 1)
+    prctl(PR_SET_NAME, b"raynb-superv")
+    sock = socket.socket(fileno=fd)
+    size = int.from_bytes(_exactly(sock, 4), "little")
+    settings = pickle.loads(_exactly(sock, size))
+    settings["supervisor"] = os.getpid()
+    sys.path[:] = settings["sys_path"]
+    import raynb.worker.main  # noqa: F401  what every worker needs is imported once, here
+
+    gc.collect()
+    gc.freeze()  # so that collections in the workers don't touch the shared pages
+    Supervisor(sock, kernel, settings).run()
+    os._exit(0)
+
+
+def _exactly(sock: socket.socket, size: int) -> bytes:
+    parts = bytearray()
+    while len(parts) < size:
+        part = sock.recv(size - len(parts))
+        if not part:
+            os._exit(0)  # the kernel went before it had said anything
+        parts += part
+    return bytes(parts)
+
+
+if __name__ == "__main__":
+    main(int(sys.argv[1]), int(sys.argv[2]))
