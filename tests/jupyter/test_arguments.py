@@ -55,7 +55,9 @@ def test_loops(line: str, expected: tuple[str, str, str]) -> None:
     assert (rest.split(), target, items) == (expected[0].split(), expected[1], expected[2])
 
 
-@pytest.mark.parametrize("line", ["--each xs", "--each x of xs", "--each 'x in xs", "--each 3 in xs", "--each "])
+@pytest.mark.parametrize(
+    "line", ["--each xs", "--each x of xs", "--each 'x in xs", "--each 3 in xs", "--each "]
+)
 def test_a_loop_that_is_none(line: str) -> None:
     with pytest.raises(UsageError, match="--each"):
         take_each(line)
@@ -68,7 +70,11 @@ class Given:
 
 def test_option_values_are_python_of_the_notebook() -> None:
     given = Given(
-        num_cpus="n / 2", resources="{'a': 1}", retry_exceptions="ValueError", max_retries="-1", memory="2**20"
+        num_cpus="n / 2",
+        resources="{'a': 1}",
+        retry_exceptions="ValueError",
+        max_retries="-1",
+        memory="2**20",
     )
     assert option_values(given, TASK_OPTIONS, {"n": 1}) == {
         "num_cpus": 0.5,

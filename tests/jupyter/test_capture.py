@@ -125,7 +125,9 @@ def test_type_parameters() -> None:
 
 def test_a_long_cell_is_read_quickly_enough_to_be_unnoticed(record_property) -> None:
     cell = "\n".join(
-        f"v{i} = [f(x, {i}) for x in data if x > v{max(0, i - 1)}]" if i % 5 else f"def g{i}(a):\n    return a + k{i}"
+        f"v{i} = [f(x, {i}) for x in data if x > v{max(0, i - 1)}]"
+        if i % 5
+        else f"def g{i}(a):\n    return a + k{i}"
         for i in range(450)
     )
     begun = time.perf_counter()

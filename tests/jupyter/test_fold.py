@@ -102,7 +102,9 @@ def test_displays_keep_their_place_among_the_lines() -> None:
         Rich("display", {"data": {"text/plain": "x"}}),
         Text("stdout", "after\n"),
     ]
-    assert cell.add([shown(kind="update_display")])[0] == Rich("update_display", {"data": {"text/plain": "x"}})
+    assert cell.add([shown(kind="update_display")])[0] == Rich(
+        "update_display", {"data": {"text/plain": "x"}}
+    )
 
 
 def test_clearing_begins_anew() -> None:

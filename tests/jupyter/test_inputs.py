@@ -29,7 +29,14 @@ def refs() -> list[ObjectRef[Any]]:
 
 
 def test_each_kind_of_name(refs: list[ObjectRef[Any]]) -> None:
-    namespace = {"x": 3, "a": refs[0], "pair": (refs[1], [refs[0]]), "np": np, "get_ipython": print, "plain": [1, 2]}
+    namespace = {
+        "x": 3,
+        "a": refs[0],
+        "pair": (refs[1], [refs[0]]),
+        "np": np,
+        "get_ipython": print,
+        "plain": [1, 2],
+    }
     inputs = gather(["x", "a", "pair", "np", "get_ipython", "unknown", "plain"], namespace, 10**6)
     assert inputs.names["x"] == 3
     assert inputs.names["a"] == Slot(0)
@@ -117,7 +124,8 @@ def test_a_size_that_cannot_be_asked_for_is_no_error() -> None:
 
 
 @pytest.mark.parametrize(
-    ("size", "words"), [(0, "0 B"), (999, "999 B"), (1500, "1.5 KB"), (120_000_000, "120 MB"), (3 * 10**12, "3000 GB")]
+    ("size", "words"),
+    [(0, "0 B"), (999, "999 B"), (1500, "1.5 KB"), (120_000_000, "120 MB"), (3 * 10**12, "3000 GB")],
 )
 def test_words(size: int, words: str) -> None:
     assert in_words(size) == words

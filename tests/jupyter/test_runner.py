@@ -33,7 +33,14 @@ def cargo(cell: str, names: dict[str, Any] | None = None, *, value: bool = True,
     code = analyse("\n" + cell)
     text = "%%remote\n" + cell
     job = CellJob(
-        code.source, f"<cell {hash(cell)}>", text, code.outputs, False, value and code.has_value, target, "In[5]"
+        code.source,
+        f"<cell {hash(cell)}>",
+        text,
+        code.outputs,
+        False,
+        value and code.has_value,
+        target,
+        "In[5]",
     )
     return Cargo(job, names or {})
 
@@ -49,7 +56,11 @@ def test_outputs_and_the_value_come_back_after_the_status() -> None:
 
 
 def test_refs_arrive_as_values_wherever_they_sit() -> None:
-    names = {"a": Slot(0), "pair": Nested("tuple", [Slot(1), "x"]), "d": Nested("dict", ["k", Nested("list", [Slot(0)])])}
+    names = {
+        "a": Slot(0),
+        "pair": Nested("tuple", [Slot(1), "x"]),
+        "d": Nested("dict", ["k", Nested("list", [Slot(0)])]),
+    }
     assert values(run_cell(cargo("r = (a, pair, d)", names), 10, 20)) == [None, (10, (20, "x"), {"k": [10]})]
     assert filled(7, ()) == 7
 
@@ -79,7 +90,9 @@ def test_an_output_that_cannot_be_pickled_fails_alone_and_knows_its_name() -> No
 
 
 def test_functions_and_classes_of_a_cell_travel_by_value() -> None:
-    returned = run_cell(cargo("k = 3\ndef f(x):\n    return g(x) + k\ndef g(x):\n    return 2 * x\nclass P:\n    n = f(1)"))
+    returned = run_cell(
+        cargo("k = 3\ndef f(x):\n    return g(x) + k\ndef g(x):\n    return 2 * x\nclass P:\n    n = f(1)")
+    )
     _, _, f, g, p = values(returned)
     assert (f(1), g(1), p.n) == (5, 2, 5)
 
@@ -103,7 +116,11 @@ def test_each_item_has_a_namespace_of_its_own() -> None:
 
 
 def test_loop_targets_unpack() -> None:
-    assert values(run_items(cargo("s = a + b", target="a, (b, _)"), [(1, (2, 3)), (4, (5, 6))])) == [None, 3, 9]
+    assert values(run_items(cargo("s = a + b", target="a, (b, _)"), [(1, (2, 3)), (4, (5, 6))])) == [
+        None,
+        3,
+        9,
+    ]
 
 
 def test_a_failing_item_fails_its_own_outputs_only() -> None:
@@ -143,7 +160,9 @@ def test_a_module_that_was_edited_is_loaded_again(tmp_path: Path, monkeypatch: p
 
 
 def test_star_imports_and_shadowed_builtins() -> None:
-    _, r, shadow = values(run_cell(cargo("from math import *\nr = floor(2.5)\nlist = 3\nlist", {"floor": None})))[:3]
+    _, r, shadow = values(
+        run_cell(cargo("from math import *\nr = floor(2.5)\nlist = 3\nlist", {"floor": None}))
+    )[:3]
     assert (r, shadow) == (2, 3)
 
 

@@ -82,7 +82,10 @@ PICTURE = Snapshot(
         ObjectRow(1 << 24 | 1, 5_000, "memory", task=1, scope=5, local_refs=2, pending_args=1),
         ObjectRow(4 << 24, 9_000_000, "shared", task=4, local_refs=1, views=2),
     ],
-    workers=[WorkerRow(2, 77, "ACTOR", rss=50_000_000, finished=1_200), WorkerRow(1, 76, exit="killed by signal 9")],
+    workers=[
+        WorkerRow(2, 77, "ACTOR", rss=50_000_000, finished=1_200),
+        WorkerRow(1, 76, exit="killed by signal 9"),
+    ],
     store=StoreRow(),
 )
 
