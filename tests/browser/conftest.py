@@ -14,6 +14,8 @@ from playwright.sync_api import Browser, Page, sync_playwright
 
 from raynb.jupyter import dashboard
 
+from .lab import Lab, Server, temporary_folder
+
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
 FLAGS = [
     "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
@@ -112,3 +114,26 @@ class Views:
 def views(page: Page) -> Any:
     """Returns a function that opens the views: ``views(tab=..., width=..., body=...)``."""
     return lambda **options: Views(page, **options)
+
+
+@pytest.fixture(scope="session")
+def lab_server() -> Iterator[Server]:
+    """One JupyterLab for all tests of a worker process: it takes seconds to start."""
+    folder = temporary_folder()
+    server = Server(folder)
+    try:
+        server.start()
+        yield server
+    finally:
+        server.stop()
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture
+def lab(browser: Browser, lab_server: Server) -> Iterator[Lab]:
+    """JupyterLab in a fresh browser profile; its kernels are shut down afterwards."""
+    context = browser.new_context(viewport={"width": 1400, "height": 860})
+    found = Lab(context.new_page(), lab_server)
+    yield found
+    found.end()
+    context.close()

@@ -27,7 +27,7 @@ from raynb.base.rows import (
     StoreRow,
     TaskRow,
     WorkerRow,
-)  # fmt: skip
+)
 
 MB = 1 << 20
 
@@ -44,17 +44,40 @@ def count_groups(tasks: list[TaskRow]) -> dict[str, dict[str, int]]:
 def small(version: int = 1, since: int = -1) -> Snapshot:
     """Returns two tasks, one running, on one of two CPUs."""
     tasks = [
-        TaskRow(1, "add", state=FINISHED, worker=1, pid=101, scope=2, submitted=9.0, started=9.1,
-                fetched=9.2, ran=9.4, ended=9.5, size=8),
-        TaskRow(2, "slow", state=RUNNING, worker=2, pid=102, scope=3, submitted=9.6, started=9.7, fetched=9.71),
-    ]  # fmt: skip
+        TaskRow(
+            1,
+            "add",
+            state=FINISHED,
+            worker=1,
+            pid=101,
+            scope=2,
+            submitted=9.0,
+            started=9.1,
+            fetched=9.2,
+            ran=9.4,
+            ended=9.5,
+            size=8,
+        ),
+        TaskRow(
+            2, "slow", state=RUNNING, worker=2, pid=102, scope=3, submitted=9.6, started=9.7, fetched=9.71
+        ),
+    ]
     return Snapshot(
-        version=version, now=10.0, wall=1_000_000.0, since=since, tasks=tasks,
-        workers=[WorkerRow(1, 101, IDLE, rss=50 * MB, finished=1), WorkerRow(2, 102, BUSY, task=2, rss=70 * MB)],
+        version=version,
+        now=10.0,
+        wall=1_000_000.0,
+        since=since,
+        tasks=tasks,
+        workers=[
+            WorkerRow(1, 101, IDLE, rss=50 * MB, finished=1),
+            WorkerRow(2, 102, BUSY, task=2, rss=70 * MB),
+        ],
         objects=[ObjectRow(object_id(1, 1), 8, MEMORY, 1, 2, local_refs=1)],
         store=StoreRow(limit=1000 * MB, used=100 * MB, objects=1),
-        total={"CPU": 2.0}, available={"CPU": 1.0}, groups=count_groups(tasks),
-    )  # fmt: skip
+        total={"CPU": 2.0},
+        available={"CPU": 1.0},
+        groups=count_groups(tasks),
+    )
 
 
 def many(finished: int, seed: int = 7) -> Snapshot:
@@ -69,22 +92,58 @@ def many(finished: int, seed: int = 7) -> Snapshot:
         name = dice.choice(["load_page", "load_page", "tokenize", "tokenize", "score", "train_fold"])
         state = FAILED if dice.random() < 0.01 else CANCELLED if dice.random() < 0.005 else FINISHED
         error = 'Traceback (most recent call last):\n  In[4], line 3\nValueError: page 17 has no "text"'
-        tasks.append(TaskRow(
-            number, name, state=state, worker=worker, pid=4000 + worker, scope=3 + number % 3,
-            submitted=max(100.0, start - dice.uniform(0.1, 2)), started=start, fetched=start + fetch,
-            ran=start + fetch + run, ended=start + fetch + run + store, size=dice.randrange(4 * MB),
-            error_type="ValueError" if state == FAILED else "", error=error if state == FAILED else "",
-        ))  # fmt: skip
+        tasks.append(
+            TaskRow(
+                number,
+                name,
+                state=state,
+                worker=worker,
+                pid=4000 + worker,
+                scope=3 + number % 3,
+                submitted=max(100.0, start - dice.uniform(0.1, 2)),
+                started=start,
+                fetched=start + fetch,
+                ran=start + fetch + run,
+                ended=start + fetch + run + store,
+                size=dice.randrange(4 * MB),
+                error_type="ValueError" if state == FAILED else "",
+                error=error if state == FAILED else "",
+            )
+        )
         clock[worker] = tasks[-1].ended
     now = max(clock.values())
     number = finished
     for worker in (1, 2, 3):
         number += 1
-        tasks.append(TaskRow(number, "train_fold", state=RUNNING, worker=worker, pid=4000 + worker, scope=5,
-                             submitted=now - 2, started=clock[worker] + 0.01, fetched=clock[worker] + 0.02))  # fmt: skip
+        tasks.append(
+            TaskRow(
+                number,
+                "train_fold",
+                state=RUNNING,
+                worker=worker,
+                pid=4000 + worker,
+                scope=5,
+                submitted=now - 2,
+                started=clock[worker] + 0.01,
+                fetched=clock[worker] + 0.02,
+            )
+        )
     number += 1
-    tasks.append(TaskRow(number, "Counter.add", kind=ACTOR_TASK, state=RUNNING, worker=5, pid=4005, scope=6,
-                         actor=900, submitted=now - 0.4, started=now - 0.3, fetched=now - 0.29))  # fmt: skip
+    tasks.append(
+        TaskRow(
+            number,
+            "Counter.add",
+            kind=ACTOR_TASK,
+            state=RUNNING,
+            worker=5,
+            pid=4005,
+            scope=6,
+            actor=900,
+            submitted=now - 0.4,
+            started=now - 0.3,
+            fetched=now - 0.29,
+        )
+    )
     for state, how_many in (
         (SUBMITTED_TO_WORKER, 8),
         (PENDING_NODE_ASSIGNMENT, 60),
@@ -96,9 +155,18 @@ def many(finished: int, seed: int = 7) -> Snapshot:
                 TaskRow(number, dice.choice(["train_fold", "score"]), state=state, scope=5, submitted=now - 1)
             )
     workers = [
-        WorkerRow(w, 4000 + w, BUSY, task=finished + w, rss=(180 + 60 * w) * MB, cpu=0.93 - w / 20, started=100.0,
-                  finished=finished // 4) for w in (1, 2, 3)
-    ]  # fmt: skip
+        WorkerRow(
+            w,
+            4000 + w,
+            BUSY,
+            task=finished + w,
+            rss=(180 + 60 * w) * MB,
+            cpu=0.93 - w / 20,
+            started=100.0,
+            finished=finished // 4,
+        )
+        for w in (1, 2, 3)
+    ]
     workers.append(WorkerRow(4, 4004, IDLE, rss=96 * MB, started=100.0, finished=finished // 4))
     workers.append(
         WorkerRow(5, 4005, ACTOR, task=finished + 4, actor=900, rss=61 * MB, cpu=0.11, started=101.0)
@@ -132,12 +200,28 @@ def many(finished: int, seed: int = 7) -> Snapshot:
         ActorRow(902, "Loader", "", state="DEAD", death_cause="The worker was killed by signal 9.", scope=4),
     ]
     objects = [
-        ObjectRow(object_id(i, 1), int(2 ** dice.uniform(4, 28)), dice.choice([MEMORY, SHARED, SHARED, SPILLED]), i,
-                  3 + i % 3, local_refs=1 + i % 2, pending_args=i % 3, borrowers=(5,) if i % 4 == 0 else ())
+        ObjectRow(
+            object_id(i, 1),
+            int(2 ** dice.uniform(4, 28)),
+            dice.choice([MEMORY, SHARED, SHARED, SPILLED]),
+            i,
+            3 + i % 3,
+            local_refs=1 + i % 2,
+            pending_args=i % 3,
+            borrowers=(5,) if i % 4 == 0 else (),
+        )
         for i in range(1, 40)
-    ]  # fmt: skip
+    ]
     return Snapshot(
-        version=finished, now=now, wall=1_000_000.0, tasks=tasks, actors=actors, objects=objects, workers=workers,
+        version=finished,
+        now=now,
+        wall=1_000_000.0,
+        tasks=tasks,
+        actors=actors,
+        objects=objects,
+        workers=workers,
         store=StoreRow(limit=6000 * MB, used=2300 * MB, spilled=410 * MB, pinned=900 * MB, objects=39),
-        total={"CPU": 4.0, "GPU": 1.0}, available={"CPU": 1.0, "GPU": 0.5}, groups=count_groups(tasks),
-    )  # fmt: skip
+        total={"CPU": 4.0, "GPU": 1.0},
+        available={"CPU": 1.0, "GPU": 0.5},
+        groups=count_groups(tasks),
+    )

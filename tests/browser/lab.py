@@ -1,0 +1,205 @@
+"""JupyterLab in a browser, driven through its own application object."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import nbformat
+from playwright.sync_api import Page
+
+import raynb
+
+ROOT = Path(raynb.__file__).resolve().parent
+
+#: Runs in the page: the notebook that is shown now.
+CURRENT = """
+    const app = window.jupyterapp;
+    const panel = app.shell.currentWidget;
+"""
+
+
+class Server:
+    """One JupyterLab server with folders of its own, on a port of its own choice.
+
+    The prebuilt extension is found where ``pip install`` has put it, or in the source tree.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.work = folder / "work"
+        self.work.mkdir()
+        self.process: subprocess.Popen[bytes] | None = None
+        self.url = ""
+
+    def environ(self) -> dict[str, str]:
+        env = {name: value for name, value in os.environ.items() if not name.startswith("JUPYTER")}
+        places = {
+            "JUPYTERLAB_SETTINGS_DIR": "settings", "JUPYTERLAB_WORKSPACES_DIR": "workspaces",
+            "JUPYTER_CONFIG_DIR": "config", "JUPYTER_RUNTIME_DIR": "runtime", "IPYTHONDIR": "ipython",
+        }  # fmt: skip
+        for name, place in places.items():
+            (self.folder / place).mkdir(exist_ok=True)
+            env[name] = str(self.folder / place)
+        built = ROOT / "labextension"
+        if (built / "package.json").exists():
+            there = self.folder / "data" / "labextensions" / "raynb"
+            shutil.copytree(built, there)
+            env["JUPYTER_PATH"] = str(self.folder / "data")
+        # Kernels start in the notebook's folder and import the same raynb as the test.
+        env["PYTHONPATH"] = os.pathsep.join([str(ROOT.parent), *env.get("PYTHONPATH", "").split(os.pathsep)])
+        return env
+
+    def start(self) -> None:
+        command = [
+            sys.executable, "-m", "jupyterlab", "--no-browser", "--allow-root", "--ip=127.0.0.1", "--port=0",
+            "--ServerApp.port_retries=0", "--IdentityProvider.token=", "--ServerApp.disable_check_xsrf=True",
+            "--LabApp.expose_app_in_browser=True", "--LabApp.news_url=None",
+            f"--ServerApp.root_dir={self.work}",
+        ]  # fmt: skip
+        log = (self.folder / "server.log").open("wb")
+        with log:
+            self.process = subprocess.Popen(
+                command, env=self.environ(), cwd=self.work, stdout=log, stderr=subprocess.STDOUT
+            )
+        deadline = time.monotonic() + 60
+        while not self.url:
+            if self.process.poll() is not None or time.monotonic() > deadline:
+                self.stop()
+                raise RuntimeError(f"JupyterLab did not start:\n{(self.folder / 'server.log').read_text()}")
+            for info in (self.folder / "runtime").glob("jpserver-*.json"):
+                try:
+                    self.url = json.loads(info.read_text())["url"]
+                except (ValueError, KeyError):  # half written
+                    continue
+            time.sleep(0.05)
+
+    def stop(self) -> None:
+        """Ends the server as Ctrl-C does: it shuts its kernels down first."""
+        if self.process is None:
+            return
+        self.process.terminate()
+        try:
+            self.process.wait(20)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+        self.process = None
+
+    def write(self, name: str, cells: list[str]) -> None:
+        """Writes a notebook of code cells."""
+        book = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(source) for source in cells])
+        book.metadata["kernelspec"] = {"name": "python3", "display_name": "Python 3", "language": "python"}
+        nbformat.write(book, self.work / name)
+
+
+class Lab:
+    """A page with JupyterLab, and what a person does in it."""
+
+    def __init__(self, page: Page, server: Server) -> None:
+        self.page = page
+        self.server = server
+
+    def open(self, name: str, cells: list[str]) -> None:
+        """Writes a notebook and opens it in a fresh workspace; returns when its kernel is idle."""
+        self.server.write(name, cells)
+        self.page.goto(f"{self.server.url}lab/workspaces/{name.partition('.')[0]}/tree/{name}")
+        self.ready()
+
+    def open_beside(self, name: str, cells: list[str]) -> None:
+        """Opens another notebook in the same page."""
+        self.server.write(name, cells)
+        self.page.evaluate(
+            "path => window.jupyterapp.commands.execute('docmanager:open', {path, factory: 'Notebook'})",
+            name,
+        )
+        self.page.wait_for_function(
+            "name => window.jupyterapp.shell.currentWidget?.context?.path === name", arg=name
+        )
+        self.ready()
+
+    def ready(self) -> None:
+        self.page.wait_for_function(
+            "() => window.jupyterapp?.shell?.currentWidget?.sessionContext"
+            "?.session?.kernel?.status === 'idle'",
+            timeout=60_000,
+        )
+
+    def start(self, cell: int) -> None:
+        """Runs a cell; doesn't wait for it."""
+        self.page.evaluate(
+            f"index => {{ {CURRENT} panel.content.activeCellIndex = index;"
+            " void app.commands.execute('notebook:run-cell'); }",
+            cell,
+        )
+
+    def run(self, cell: int) -> str:
+        """Runs a cell to its end; returns its text output. A failed cell fails the test."""
+        self.start(cell)
+        self.wait_ended(cell)
+        found = self.outputs(cell)
+        assert not any(o["output_type"] == "error" for o in found), found
+        return "".join(o.get("text", "") for o in found if o["output_type"] == "stream")
+
+    def wait_ended(self, cell: int) -> None:
+        self.page.wait_for_function(
+            f"index => {{ {CURRENT} const cell = panel.content.widgets[index];"
+            " return cell.model.executionCount > 0 && cell.model.executionState !== 'running'"
+            " && !cell.promptNode?.textContent.includes('*'); }",
+            arg=cell,
+            timeout=60_000,
+        )
+
+    def is_busy(self) -> bool:
+        return bool(
+            self.page.evaluate(
+                f"() => {{ {CURRENT} return panel.sessionContext.session.kernel.status === 'busy' }}"
+            )
+        )
+
+    def outputs(self, cell: int) -> list[dict[str, Any]]:
+        found = self.page.evaluate(
+            f"index => {{ {CURRENT} const cell = panel.content.widgets[index];"
+            " return JSON.stringify(cell.model.outputs.toJSON()) }",
+            cell,
+        )
+        return list(json.loads(found))
+
+    def output(self, cell: int) -> Any:
+        """Returns a locator of the cell's output area."""
+        return (
+            self.page.locator(".jp-NotebookPanel:not(.lm-mod-hidden) .jp-Cell")
+            .nth(cell)
+            .locator(".jp-OutputArea")
+        )
+
+    def command(self, name: str, arguments: dict[str, Any] | None = None) -> None:
+        """Runs one of JupyterLab's commands and waits for it."""
+        self.page.evaluate(
+            "([name, args]) => window.jupyterapp.commands.execute(name, args ?? {}).then(() => {})",
+            [name, arguments],
+        )
+
+    def restart_kernel(self) -> None:
+        self.page.evaluate(f"() => {{ {CURRENT} return panel.sessionContext.session.kernel.restart() }}")
+
+    def end(self) -> None:
+        """Shuts every kernel down; returns when the server has none."""
+        self.page.evaluate(
+            """async () => {
+                const manager = window.jupyterapp.serviceManager.sessions;
+                await manager.shutdownAll();
+                await manager.refreshRunning();
+            }"""
+        )
+
+
+def temporary_folder() -> Path:
+    return Path(tempfile.mkdtemp(prefix="raynb-lab-"))

@@ -1,0 +1,291 @@
+"""The views in Chromium, without Jupyter: the test is the kernel.
+
+Pushed messages are made by the real view model from rows like the engine's.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+from playwright.sync_api import expect
+
+from raynb.base.rows import FAILED, FINISHED, Snapshot, TaskRow
+from raynb.jupyter.viewmodel import Labels, message, no_runtime
+from tests.jupyter import pictures
+
+LABELS = Labels(
+    cell=lambda scope: f"In[{scope}]", names=lambda identity: ["xs"] if identity >> 24 == 1 else []
+)
+
+
+def small() -> dict[str, Any]:
+    return message(pictures.small(), LABELS)
+
+
+def test_it_says_hello_and_shows_the_overview(views: Any, page: Any) -> None:
+    board = views()
+    board.wait_sent("hello")
+    board.push(small())
+    expect(page.get_by_role("img", name="1 of 2 CPU slots busy")).to_be_visible()
+    expect(page.get_by_label("Running now")).to_contain_text("slow")
+    expect(page.get_by_label("Running now")).to_contain_text("In[3]")
+    expect(page.get_by_label("Worker memory")).to_contain_text("120 MB")
+    expect(page.get_by_label("Object store")).to_contain_text("100 MB of 1000 MB")
+
+
+def test_changes_are_laid_over_the_picture(views: Any, page: Any) -> None:
+    board = views(tab="tasks")
+    board.push(small())
+    row = page.get_by_role("table", name="Tasks").get_by_role("row").filter(has_text="slow")
+    expect(row).to_contain_text("running")
+    change = pictures.small(version=2, since=1)
+    slow = replace(change.tasks[1], state=FINISHED, ended=11.7)
+    board.push(
+        message(replace(change, tasks=[slow], groups={"add": {FINISHED: 1}, "slow": {FINISHED: 1}}), LABELS)
+    )
+    expect(row).to_contain_text("finished")
+    expect(row).to_contain_text("2.00 s")
+    expect(page.get_by_role("table", name="Tasks").get_by_role("row").filter(has_text="add")).to_be_visible()
+
+
+def test_cancel_sends_the_request_and_shows_the_answer(views: Any, page: Any) -> None:
+    board = views(tab="tasks")
+    board.push(small())
+    page.get_by_title("Cancel this task of slow").click()
+    request = board.wait_sent("cancel_task")
+    assert request["task"] == "2"
+    board.push({"v": 1, "kind": "reply", "n": request["n"], "ok": True, "text": "Cancelling slow."})
+    expect(page.get_by_role("status").filter(has_text="Cancelling slow.")).to_be_visible()
+
+
+def test_a_kernel_that_does_not_answer_is_said_to_be_busy(views: Any, page: Any) -> None:
+    board = views(tab="tasks")
+    board.push(small())
+    page.get_by_title("Cancel the unfinished tasks of slow").click()
+    request = board.wait_sent("cancel_group")
+    assert request["name"] == "slow"
+    expect(page.get_by_text("The kernel is busy")).to_be_visible()
+    board.push({"v": 1, "kind": "reply", "n": request["n"], "ok": False, "text": "slow has already ended."})
+    expect(page.get_by_text("slow has already ended.")).to_be_visible()
+    expect(page.get_by_text("The kernel is busy")).to_be_hidden()
+
+
+def test_cancelling_a_cell_by_the_filter(views: Any, page: Any) -> None:
+    board = views(tab="tasks")
+    board.push(small())
+    page.get_by_label("Cell").select_option("In[3]")
+    page.get_by_role("button", name="Cancel In[3]").click()
+    assert board.wait_sent("cancel_cell")["scope"] == 3
+
+
+def test_filtering_tasks(views: Any, page: Any) -> None:
+    board = views(tab="tasks")
+    board.push(message(pictures.many(400), LABELS))
+    table = page.get_by_role("table", name="Tasks")
+    page.get_by_label("Filter tasks").fill("valueerror")
+    expect(table.get_by_role("row").filter(has_text="failed").first).to_be_visible()
+    expect(table.get_by_role("row").filter(has_text="finished")).to_have_count(0)
+    page.get_by_label("Filter tasks").fill("no such thing")
+    page.get_by_role("button", name="Show all").click()
+    expect(table.get_by_role("row").filter(has_text="running").first).to_be_visible()
+    page.get_by_label("Tasks by function").get_by_role("button", name="tokenize", exact=True).click()
+    expect(table.get_by_role("row").filter(has_text="load_page")).to_have_count(0)
+
+
+def test_error_and_output_in_place(views: Any, page: Any) -> None:
+    board = views(tab="tasks")
+    picture = pictures.small()
+    bad = TaskRow(3, "bad", state=FAILED, submitted=9, started=9.1, fetched=9.1, ran=9.2, ended=9.3)
+    picture.tasks.append(replace(bad, error_type="ValueError", error="ValueError: no"))
+    board.push(message(picture, LABELS))
+    page.get_by_role("row").filter(has_text="bad").click()
+    request = board.wait_sent("detail")
+    assert request["task"] == "3"
+    board.push({
+        "v": 1, "kind": "reply", "n": request["n"], "ok": True, "text": "", "task": "3", "cut": 0,
+        "error": "In[4], line 2\nValueError: no", "log": "before the fall\n", "story": [[9.0, "submitted"]],
+    })  # fmt: skip
+    expect(page.get_by_text("In[4], line 2")).to_be_visible()
+    expect(page.get_by_text("before the fall")).to_be_visible()
+
+
+def test_by_keyboard_alone(views: Any, page: Any) -> None:
+    board = views()
+    board.push(message(pictures.many(300), LABELS))
+    page.get_by_role("tab", name="Overview").focus()
+    page.keyboard.press("ArrowRight")
+    expect(page.get_by_role("tab", name="Tasks")).to_be_focused()
+    expect(page.get_by_role("tab", name="Tasks")).to_have_attribute("aria-selected", "true")
+    table = page.get_by_role("table", name="Tasks")
+    table.locator(".rn-body [role=row]").first.focus()
+    page.keyboard.press("ArrowDown")
+    page.keyboard.press("Enter")
+    expect(table.get_by_role("row", expanded=True)).to_have_attribute("aria-rowindex", "3")
+    page.keyboard.press("Escape")
+    expect(table.get_by_role("row", expanded=True)).to_have_count(0)
+    page.keyboard.press("End")
+    last = table.locator("[role=row]:focus")
+    expect(last).to_have_attribute("aria-rowindex", str(1 + 300 + 4 + 92))
+
+
+def test_killing_asks_once_more(views: Any, page: Any) -> None:
+    board = views(tab="actors")
+    board.push(message(pictures.many(10), LABELS))
+    row = page.get_by_role("row").filter(has_text="Counter")
+    expect(row).to_contain_text("alive")
+    row.get_by_role("button", name="Kill").click()
+    assert board.sent("kill_actor") == []
+    row.get_by_role("button", name="Kill: sure?").click()
+    assert board.wait_sent("kill_actor")["actor"] == f"{900:x}"
+    expect(page.get_by_role("row").filter(has_text="Loader").get_by_role("button")).to_have_count(0)
+
+
+def test_objects_by_their_names_with_their_holders(views: Any, page: Any) -> None:
+    board = views(tab="objects")
+    board.push(message(pictures.many(50), LABELS))
+    row = page.get_by_role("row").filter(has_text="xs").first
+    expect(row).to_contain_text("argument of 1 task")
+    page.get_by_label("Filter objects").fill("actor hits")
+    expect(page.get_by_role("row").filter(has_text="actor hits").first).to_be_visible()
+    page.get_by_label("Filter objects").fill("xs")
+    row.get_by_role("button", name="Free").click()
+    row.get_by_role("button", name="Free: sure?").click()
+    assert board.wait_sent("free")["object"] == f"{(1 << 24) | 1:x}"
+
+
+def test_workers_with_what_they_do(views: Any, page: Any) -> None:
+    board = views(tab="workers")
+    picture = pictures.small()
+    picture.workers[0].exit = "killed by signal 9"
+    board.push(message(picture, LABELS))
+    expect(page.get_by_role("row").filter(has_text="102")).to_contain_text("slow")
+    expect(page.get_by_role("row").filter(has_text="101")).to_contain_text("killed by signal 9")
+
+
+def test_the_timeline_zooms_and_tells(views: Any, page: Any) -> None:
+    board = views(tab="timeline")
+    board.push(message(pictures.many(400), LABELS))
+    canvas = page.get_by_role("img", name="Timeline of 5 workers")
+    expect(canvas).to_be_visible()
+    painted = "c => new Set(c.getContext('2d').getImageData(0, 0, c.width, c.height).data).size"
+    assert canvas.evaluate(painted) > 8
+    everything = page.get_by_role("button", name="Everything")
+    expect(everything).to_have_attribute("aria-pressed", "true")
+    before = canvas.evaluate("c => c.toDataURL()")
+    canvas.focus()
+    page.keyboard.press("+")
+    expect(everything).to_have_attribute("aria-pressed", "false")
+    page.wait_for_function("([c, before]) => c.toDataURL() !== before", arg=[canvas.element_handle(), before])
+    page.keyboard.press("0")
+    expect(everything).to_have_attribute("aria-pressed", "true")
+    canvas.hover(position={"x": 300, "y": 12})
+    expect(page.locator(".rn-tip")).to_contain_text("running")
+
+
+def test_no_runtime_and_its_return(views: Any, page: Any) -> None:
+    board = views()
+    board.push(small())
+    board.push(no_runtime())
+    expect(page.get_by_text("No runtime is running")).to_be_visible()
+    expect(page.get_by_text("%raynb start")).to_be_visible()
+    board.push(small())
+    expect(page.get_by_text("No runtime is running")).to_be_hidden()
+    board.push(no_runtime("failed", "The feed of the views stopped: KeyError: 'x'"))
+    expect(page.get_by_text("KeyError: 'x'")).to_be_visible()
+
+
+def test_silence_of_the_kernel_is_told(views: Any, page: Any) -> None:
+    page.clock.install()
+    board = views()
+    board.push(small())
+    expect(page.get_by_label("CPU slots").first).to_be_visible()
+    page.clock.run_for(15_000)
+    expect(page.get_by_text("No news from the kernel")).to_be_visible()
+    board.push({"v": 1, "kind": "beat"})
+    page.clock.run_for(1_100)
+    expect(page.get_by_text("No news from the kernel")).to_be_hidden()
+
+
+def test_a_newer_kernel_is_told_apart(views: Any, page: Any) -> None:
+    board = views()
+    board.push(small() | {"v": 2})
+    expect(page.get_by_text("version 2 of the view messages")).to_be_visible()
+
+
+def test_empty_views_say_what_to_do(views: Any, page: Any) -> None:
+    board = views()
+    board.push(message(Snapshot(1, 1.0, 0.0, total={"CPU": 2.0}, available={"CPU": 2.0})))
+    for tab, said in {
+        "tasks": "No task has been submitted",
+        "actors": "No actor lives",
+        "objects": "The store is empty",
+        "workers": "No worker has started",
+        "timeline": "Nothing has run yet",
+        "overview": "Nothing is running",
+    }.items():
+        board.tab(tab)
+        expect(page.get_by_text(said)).to_be_visible()
+
+
+def test_leaving_says_bye_and_keys_stay_inside(views: Any, page: Any) -> None:
+    board = views(tab="tasks")
+    board.push(small())
+    assert page.locator("#view").get_attribute("data-lm-suppress-shortcuts") == "true"
+    page.evaluate("() => window.leave()")
+    board.wait_sent("bye")
+    expect(page.get_by_role("tab")).to_have_count(0)
+
+
+def contrast(page: Any, selector: str) -> float:
+    """Returns the WCAG contrast between an element's colour and what is behind it."""
+    return page.locator(selector).first.evaluate("""node => {
+        const parts = text => text.match(/[\\d.]+/g).map(Number);
+        const light = ([r, g, b]) => [r, g, b].map(v => v / 255)
+            .map(v => v <= 0.03928 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4)
+            .reduce((sum, v, i) => sum + v * [0.2126, 0.7152, 0.0722][i], 0);
+        let behind = node;
+        let back = [0, 0, 0, 0];
+        while (behind && (back[3] === 0)) {
+            back = parts(getComputedStyle(behind).backgroundColor);
+            if (back.length === 3) back.push(1);
+            behind = behind.parentElement;
+        }
+        const [a, b] = [light(parts(getComputedStyle(node).color)), light(back)].sort((x, y) => y - x);
+        return (a + 0.05) / (b + 0.05);
+    }""")
+
+
+def test_both_themes_can_be_read(views: Any, page: Any) -> None:
+    for light, colour in (("true", "#ffffff"), ("false", "#111111")):
+        board = views(body=f' data-jp-theme-light="{light}" style="background: {colour}"')
+        board.push(message(pictures.many(40), LABELS))
+        for selector in (".rn-card h3", ".rn-value", ".rn-value small", ".rn-name", ".rn-note", ".rn-button"):
+            assert contrast(page, selector) >= 4.5, (light, selector)
+
+
+def test_in_a_narrow_panel_nothing_sticks_out(views: Any, page: Any) -> None:
+    board = views(width=320)
+    board.push(message(pictures.many(200), LABELS))
+    for tab in ("overview", "tasks", "actors", "objects", "workers", "timeline"):
+        board.tab(tab)
+        page.wait_for_function("() => document.querySelector('.rn-narrow') !== null")
+        wide = "() => document.getElementById('view').scrollWidth"
+        assert page.evaluate(wide) <= 320, tab
+
+
+def test_ten_thousand_tasks_are_a_screenful_of_rows_and_stay_smooth(views: Any, page: Any) -> None:
+    board = views(tab="tasks")
+    big = pictures.many(10_000)
+    board.push(message(big, LABELS))
+    table = page.get_by_role("table", name="Tasks")
+    expect(table).to_have_attribute("aria-rowcount", str(10_000 + 1))
+    assert table.get_by_role("row").count() < 40
+    table.locator(".rn-body").evaluate("body => { body.scrollTop = body.scrollHeight / 2 }")
+    page.wait_for_function(
+        "() => Number(document.querySelectorAll('.rn-body [role=row]')[5].ariaRowIndex) > 4000"
+    )
+    # A change lays 200 rows over ten thousand and draws: the page must not stand still for it.
+    change = replace(big, version=big.version + 1, since=big.version, tasks=big.tasks[:200], objects=[])
+    board.push(message(change, LABELS))
+    expect(table).to_have_attribute("aria-rowcount", str(10_000 + 1))
