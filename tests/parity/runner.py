@@ -56,7 +56,7 @@ class Host:
         if program.init is None or self.settings != program.init or not self.ray.is_initialized():
             self.stop()
         if program.init is not None and self.settings is None:
-            self.ray.init(**program.init, **self.quiet)
+            self.ray.init(**{**self.quiet, **program.init})
             self.settings = program.init
 
     def stop(self) -> None:

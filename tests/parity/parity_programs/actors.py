@@ -210,7 +210,8 @@ def actor_options_override(ray: Any) -> Any:
         def resources(self) -> Any:
             return ray.get_runtime_context().get_assigned_resources()
 
-    actors = [Where.remote(), Where.options(num_cpus=0).remote(), Where.options(resources={"widget": 1}).remote()]
+    options = [{}, {"num_cpus": 0}, {"resources": {"widget": 1}}]
+    actors = [Where.options(**one).remote() for one in options]
     return ray.get([actor.resources.remote() for actor in actors])
 
 
@@ -464,7 +465,7 @@ def max_pending_calls(ray: Any) -> Any:
 
     def flood() -> None:
         for _ in range(50):
-            refs.append(busy.hold.remote())
+            refs.append(busy.hold.remote())  # noqa: PERF401 - the calls before the error count
 
     caught = error(flood)
     gate.open()

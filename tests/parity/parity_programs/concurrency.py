@@ -290,7 +290,7 @@ def async_concurrency_groups(ray: Any) -> Any:
 
         @ray.method(concurrency_group="io")
         async def wait(self) -> str:
-            while not self.open:
+            while not self.open:  # noqa: ASYNC110
                 await asyncio.sleep(0.01)
             return "through"
 

@@ -302,7 +302,7 @@ def waiting_gives_the_cpu_back(ray: Any) -> Any:
     @ray.remote
     def outer() -> int:
         refs = [inner.remote() for _ in range(3)]
-        ready, rest = ray.wait(refs, num_returns=3)
+        ready, _ = ray.wait(refs, num_returns=3)
         return len(ready)
 
     return ray.get(outer.remote())

@@ -86,7 +86,10 @@ def the_runtime_env_in_the_context(ray: Any) -> Any:
     return ray.get(look.remote())
 
 
-@program(init={"num_cpus": 2, "runtime_env": {"env_vars": {"PARITY_JOB": "job", "PARITY_G": "job"}}}, timeout=60)
+JOB = {"num_cpus": 2, "runtime_env": {"env_vars": {"PARITY_JOB": "job", "PARITY_G": "job"}}}
+
+
+@program(init=JOB, timeout=60)
 def env_vars_of_the_whole_job(ray: Any) -> Any:
     read = reader(ray)
     own = read.options(runtime_env={"env_vars": {"PARITY_G": "task"}})

@@ -431,7 +431,8 @@ def the_traceback_names_the_users_lines(ray: Any) -> Any:
 
         helper_function()
 
-    return says(error(ray.get, outermost.remote()), "helper_function", "outermost", 'raise ValueError("seen")')
+    caught = error(ray.get, outermost.remote())
+    return says(caught, "helper_function", "outermost", 'raise ValueError("seen")')
 
 
 @program

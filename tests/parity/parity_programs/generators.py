@@ -14,7 +14,7 @@ def counting(ray: Any, **options: Any) -> Any:
     """Returns a remote generator function that yields 0..n-1."""
 
     def count(n: int) -> Any:
-        for i in range(n):
+        for i in range(n):  # noqa: UP028
             yield i
 
     return ray.remote(**options)(count) if options else ray.remote(count)
@@ -36,7 +36,7 @@ def streaming_asked_for_by_name(ray: Any) -> Any:
 def streaming_by_options(ray: Any) -> Any:
     @ray.remote
     def count(n: int) -> Any:
-        for i in range(n):
+        for i in range(n):  # noqa: UP028
             yield i
 
     return ray.get(list(count.options(num_returns="streaming").remote(2)))
@@ -134,7 +134,7 @@ def generator_methods(ray: Any) -> Any:
     @ray.remote
     class Source:
         def numbers(self, n: int) -> Any:
-            for i in range(n):
+            for i in range(n):  # noqa: UP028
                 yield i
 
         async def later(self, n: int) -> Any:
@@ -208,7 +208,7 @@ def an_error_of_a_dynamic_generator(ray: Any) -> Any:
 def a_fixed_number_of_yields(ray: Any) -> Any:
     @ray.remote(num_returns=2, max_retries=0)
     def gives(n: int) -> Any:
-        for i in range(n):
+        for i in range(n):  # noqa: UP028
             yield i
 
     few = gives.remote(1)

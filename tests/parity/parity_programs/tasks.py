@@ -329,7 +329,7 @@ def custom_resources_limit_how_many_run(ray: Any) -> Any:
 
     refs = [hold.remote() for _ in range(3)]
     until(lambda: started.count() >= 2)
-    ready, rest = ray.wait(refs, num_returns=3, timeout=0.3)
+    ready, _ = ray.wait(refs, num_returns=3, timeout=0.3)
     seen = started.count()
     gate.open()
     return [seen, len(ready), ray.get(refs)]

@@ -1,0 +1,63 @@
+"""What Ray users find in ``ray.util``, written on the public API.
+
+Names are loaded when they are first used, so that ``import raynb`` stays light.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import Any
+
+# Loaded at once, because here a function and its module have the same name: the module would take
+# the function's place on the package if it were imported later.
+from raynb.util.placement_group import (
+    get_current_placement_group,
+    get_placement_group,
+    placement_group,
+    placement_group_table,
+    remove_placement_group,
+)
+
+_HOMES = {
+    "ActorPool": "actor_pool",
+    "Executor": "executor",
+    "Queue": "queue",
+    "as_completed": "helpers",
+    "map_unordered": "helpers",
+    "inspect_serializability": "check_serialize",
+    "register_serializer": "serialization",
+    "deregister_serializer": "serialization",
+    "list_named_actors": "node",
+    "get_node_ip_address": "node",
+    "get_node_instance_id": "node",
+    "timeline": "node",
+}
+
+_MODULES = frozenset(
+    ("actor_pool", "queue", "multiprocessing", "joblib", "state", "metrics", "scheduling_strategies",
+     "executor", "helpers", "tqdm_ray", "serialization", "check_serialize")
+)  # fmt: skip
+
+__all__ = [  # noqa: PLE0604
+    "get_current_placement_group",
+    "get_placement_group",
+    "placement_group",
+    "placement_group_table",
+    "remove_placement_group",
+    *_HOMES,
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOMES:
+        value = getattr(importlib.import_module(f"raynb.util.{_HOMES[name]}"), name)
+    elif name in _MODULES:
+        return importlib.import_module(f"raynb.util.{name}")
+    else:
+        raise AttributeError(f"module 'raynb.util' has no attribute {name!r}")
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*__all__, *_MODULES})

@@ -1,0 +1,334 @@
+"""The rows of the state API, made from a snapshot of the engine. Names of fields are Ray's."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import socket
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+from raynb import api as ray
+
+TASK_HEX = 48
+_TASK_ENDED = ("FINISHED", "FAILED", "CANCELLED")
+
+
+#: Marks the columns that are shown with ``detail=True`` only, as in Ray.
+_DETAIL = {"detail": True}
+
+
+@dataclass
+class StateRow:
+    """A row that can be read as an object or as a mapping."""
+
+    @classmethod
+    def columns(cls) -> list[str]:
+        """Returns the names of the columns."""
+        return [one.name for one in dataclasses.fields(cls)]
+
+    def hide_details(self) -> None:
+        """Empties the columns that are shown with ``detail=True`` only."""
+        for one in dataclasses.fields(self):
+            if one.metadata.get("detail"):
+                setattr(self, one.name, None)
+
+    def asdict(self) -> dict[str, Any]:
+        """Returns the row as a dict."""
+        return dataclasses.asdict(self)
+
+    def __getitem__(self, column: str) -> Any:
+        if column not in self.columns():
+            raise KeyError(column)
+        return getattr(self, column)
+
+    def get(self, column: str, default: Any = None) -> Any:
+        """Returns a column, ``default`` if there is none of that name."""
+        return getattr(self, column, default) if column in self.columns() else default
+
+    def keys(self) -> list[str]:
+        """Returns the names of the columns, so that ``dict(row)`` works."""
+        return self.columns()
+
+
+@dataclass
+class TaskState(StateRow):
+    """A task."""
+
+    task_id: str
+    attempt_number: int
+    name: str
+    state: str
+    job_id: str
+    actor_id: str | None
+    type: str
+    func_or_class_name: str
+    parent_task_id: str
+    node_id: str | None
+    worker_id: str | None
+    worker_pid: int | None
+    error_type: str | None
+    language: str | None = field(default="PYTHON", metadata=_DETAIL)
+    required_resources: dict[str, float] | None = field(default=None, metadata=_DETAIL)
+    runtime_env_info: dict[str, Any] | None = field(default=None, metadata=_DETAIL)
+    placement_group_id: str | None = field(default=None, metadata=_DETAIL)
+    events: list[dict[str, Any]] | None = field(default=None, metadata=_DETAIL)
+    creation_time_ms: int | None = field(default=None, metadata=_DETAIL)
+    start_time_ms: int | None = field(default=None, metadata=_DETAIL)
+    end_time_ms: int | None = field(default=None, metadata=_DETAIL)
+    error_message: str | None = field(default=None, metadata=_DETAIL)
+
+
+@dataclass
+class ActorState(StateRow):
+    """An actor."""
+
+    actor_id: str
+    class_name: str
+    state: str
+    job_id: str
+    name: str | None
+    node_id: str | None
+    pid: int | None
+    ray_namespace: str | None
+    death_cause: dict[str, Any] | None = field(default=None, metadata=_DETAIL)
+    is_detached: bool | None = field(default=None, metadata=_DETAIL)
+    num_restarts: int | None = field(default=None, metadata=_DETAIL)
+    pending_calls: int | None = field(default=None, metadata=_DETAIL)
+
+
+@dataclass
+class ObjectState(StateRow):
+    """An object."""
+
+    object_id: str
+    object_size: int
+    task_status: str
+    reference_type: str
+    call_site: str
+    type: str
+    pid: int
+    ip: str
+    where: str
+
+
+@dataclass
+class WorkerState(StateRow):
+    """A worker process."""
+
+    worker_id: str
+    is_alive: bool
+    worker_type: str
+    exit_type: str | None
+    node_id: str
+    ip: str
+    pid: int
+    exit_detail: str | None = field(default=None, metadata=_DETAIL)
+    start_time_ms: int | None = field(default=None, metadata=_DETAIL)
+
+
+@dataclass
+class NodeState(StateRow):
+    """The machine."""
+
+    node_id: str
+    node_ip: str
+    is_head_node: bool
+    state: str
+    node_name: str
+    resources_total: dict[str, float]
+    labels: dict[str, str]
+
+
+@dataclass
+class PlacementGroupState(StateRow):
+    """A placement group."""
+
+    placement_group_id: str
+    name: str
+    creator_job_id: str
+    state: str
+    bundles: list[dict[str, Any]] | None = field(default=None, metadata=_DETAIL)
+    is_detached: bool | None = field(default=None, metadata=_DETAIL)
+
+
+@dataclass
+class RuntimeEnvState(StateRow):
+    """A runtime environment."""
+
+    runtime_env: dict[str, Any]
+    success: bool
+
+
+@dataclass
+class Source:
+    """One snapshot and what is needed to spell its ids."""
+
+    snapshot: Any
+    job_id: str
+    node_id: str
+    ip: str
+
+    @classmethod
+    def now(cls) -> Source:
+        context = ray.get_runtime_context()
+        return cls(ray.snapshot(), context.get_job_id(), context.get_node_id(), "127.0.0.1")
+
+    def ms(self, moment: float) -> int | None:
+        """Returns a time of the snapshot's clock as a Unix timestamp in milliseconds."""
+        return int((self.snapshot.wall + moment) * 1000) if moment else None
+
+    def spell(self, number: int, kind: str) -> str:
+        """Returns an id as hex digits: kind is "task", "object", "actor" or "worker"."""
+        return ray.spell_id(number, kind)
+
+
+def tasks(source: Source) -> Iterator[TaskState]:
+    """Yields the tasks of a snapshot."""
+    for row in source.snapshot.tasks:
+        failed = row.state in ("FAILED", "CANCELLED")
+        yield TaskState(
+            task_id=source.spell(row.id, "task"),
+            attempt_number=row.attempt,
+            name=row.name,
+            # Ray files cancelled tasks under the failed ones.
+            state="FAILED" if failed else row.state,
+            job_id=source.job_id,
+            actor_id=source.spell(row.actor, "actor") if row.actor else None,
+            type=row.kind,
+            func_or_class_name=row.function or row.name,
+            parent_task_id=source.spell(row.parent, "task"),
+            node_id=source.node_id if row.started else None,
+            worker_id=source.spell(row.worker, "worker") if row.worker else None,
+            worker_pid=row.pid or None,
+            error_type=row.error_type or None,
+            required_resources=dict(row.resources),
+            runtime_env_info={},
+            events=_events(source, row),
+            creation_time_ms=source.ms(row.submitted),
+            start_time_ms=source.ms(row.started),
+            end_time_ms=source.ms(row.ended),
+            error_message=row.error or None,
+        )
+
+
+def _events(source: Source, row: Any) -> list[dict[str, Any]]:
+    moments = [
+        ("PENDING_NODE_ASSIGNMENT", row.submitted),
+        ("RUNNING", row.started),
+        (row.state, row.ended if row.state in _TASK_ENDED else 0.0),
+    ]
+    return [{"state": state, "created_ms": source.ms(moment)} for state, moment in moments if moment]
+
+
+def actors(source: Source) -> Iterator[ActorState]:
+    """Yields the actors of a snapshot."""
+    for row in source.snapshot.actors:
+        yield ActorState(
+            actor_id=source.spell(row.id, "actor"),
+            class_name=row.class_name,
+            state=row.state,
+            job_id=source.job_id,
+            name=row.name,
+            node_id=source.node_id if row.worker else None,
+            pid=row.pid,
+            ray_namespace=row.namespace,
+            death_cause={"error_message": row.death_cause} if row.death_cause else None,
+            is_detached=row.detached,
+            num_restarts=row.restarts,
+            pending_calls=row.pending,
+        )
+
+
+def objects(source: Source) -> Iterator[ObjectState]:
+    """Yields the objects of a snapshot."""
+    status = {row.id: row.state for row in source.snapshot.tasks}
+    for row in source.snapshot.objects:
+        yield ObjectState(
+            object_id=source.spell(row.id, "object"),
+            object_size=row.size,
+            task_status=status.get(row.task, "FINISHED"),
+            reference_type=_held(row),
+            call_site="disabled",
+            type="DRIVER" if row.local_refs else "WORKER",
+            pid=os.getpid(),
+            ip=source.ip,
+            where=row.where,
+        )
+
+
+def _held(row: Any) -> str:
+    if row.local_refs or row.views:
+        return "LOCAL_REFERENCE"
+    if row.pending_args:
+        return "USED_BY_PENDING_TASK"
+    if row.containers:
+        return "CAPTURED_IN_OBJECT"
+    return "LOCAL_REFERENCE" if row.borrowers else "PINNED_IN_MEMORY"
+
+
+def workers(source: Source) -> Iterator[WorkerState]:
+    """Yields the worker processes of a snapshot."""
+    for row in source.snapshot.workers:
+        yield WorkerState(
+            worker_id=source.spell(row.id, "worker"),
+            is_alive=not row.exit,
+            worker_type="WORKER",
+            exit_type="SYSTEM_ERROR" if row.exit else None,
+            node_id=source.node_id,
+            ip=source.ip,
+            pid=row.pid,
+            exit_detail=row.exit or None,
+            start_time_ms=source.ms(row.started),
+        )
+
+
+def nodes(source: Source) -> Iterator[NodeState]:
+    """Yields the machine."""
+    yield NodeState(
+        node_id=source.node_id,
+        node_ip=source.ip,
+        is_head_node=True,
+        state="ALIVE",
+        node_name=socket.gethostname(),
+        resources_total=dict(source.snapshot.total),
+        labels={},
+    )
+
+
+def placement_groups(source: Source) -> Iterator[PlacementGroupState]:
+    """Yields the placement groups."""
+    from raynb.util.placement_group import placement_group_table
+
+    for row in placement_group_table().values():
+        yield PlacementGroupState(
+            placement_group_id=row["placement_group_id"],
+            name=row["name"],
+            creator_job_id=source.job_id,
+            state=row["state"],
+            bundles=[{"bundle_index": at, "unit_resources": one} for at, one in row["bundles"].items()],
+            is_detached=False,
+        )
+
+
+def runtime_envs(source: Source) -> Iterator[RuntimeEnvState]:
+    """Yields the job's runtime environment, if it has one."""
+    env = ray.get_runtime_context().runtime_env
+    if env:
+        yield RuntimeEnvState(dict(env), True)
+
+
+def log_lines(task_id: str | None, actor_id: str | None, pid: int | None, kind: str) -> list[str]:
+    """Returns the printed lines of a task, an actor or a process."""
+    source = Source.now()
+    wanted = {source.spell(row.id, "task"): row.id for row in source.snapshot.tasks} if task_id else {}
+    if task_id is not None and task_id not in wanted:
+        raise ValueError(f"There is no task {task_id}; list_tasks() shows those that are known.")
+    text = []
+    for piece in ray.engine().logs(task=wanted.get(task_id) if task_id else None):
+        if piece.kind != kind or (pid is not None and piece.pid != pid):
+            continue
+        if actor_id is None or (piece.actor and source.spell(piece.actor, "actor") == actor_id):
+            text.append(piece.text)
+    return "".join(text).splitlines()

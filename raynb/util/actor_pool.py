@@ -1,0 +1,157 @@
+"""`ActorPool`: a fixed set of actors and a stream of calls on them (``ray.util.ActorPool``)."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any, TypeVar
+
+from raynb import api as ray
+
+V = TypeVar("V")
+
+
+class ActorPool:
+    """Spreads calls over a fixed set of actors, one call at a time on each.
+
+    Thread contract: use one pool from one thread.
+
+    Args:
+        actors: handles of the actors.
+    """
+
+    def __init__(self, actors: Iterable[Any]) -> None:
+        self._idle: list[Any] = list(actors)
+        self._queued: deque[tuple[Callable[[Any, Any], Any], Any]] = deque()
+        # What runs: call number → (ref, actor), in the order of submission.
+        self._running: dict[int, tuple[Any, Any]] = {}
+        self._submitted = 0
+        self._returned = 0  # calls with smaller numbers were handed out (or skipped)
+
+    def map(self, fn: Callable[[Any, V], Any], values: Iterable[V]) -> Iterator[Any]:
+        """Calls ``fn(actor, value)``, which must return a ref, for every value.
+
+        Results of earlier submissions that nobody took are dropped.
+
+        Args:
+            fn: makes the remote call, e.g. ``lambda a, v: a.double.remote(v)``.
+            values: the inputs.
+
+        Returns:
+            The results in the order of the values.
+        """
+        self._drop_previous()
+        for value in values:
+            self.submit(fn, value)
+        return self._take_all(self.get_next)
+
+    def map_unordered(self, fn: Callable[[Any, V], Any], values: Iterable[V]) -> Iterator[Any]:
+        """As `map`, but the results come in the order in which they are ready."""
+        self._drop_previous()
+        for value in values:
+            self.submit(fn, value)
+        return self._take_all(self.get_next_unordered)
+
+    def submit(self, fn: Callable[[Any, V], Any], value: V) -> None:
+        """Starts ``fn(actor, value)`` on an idle actor, or queues it until one is idle."""
+        if not self._idle:
+            self._queued.append((fn, value))
+            return
+        actor = self._idle.pop()
+        self._running[self._submitted] = (fn(actor, value), actor)
+        self._submitted += 1
+
+    def has_next(self) -> bool:
+        """Returns whether a result is still to come."""
+        return bool(self._running)
+
+    def get_next(self, timeout: float | None = None, ignore_if_timedout: bool = False) -> Any:
+        """Returns the next result in the order of submission.
+
+        Args:
+            timeout: seconds to wait; None: as long as it takes.
+            ignore_if_timedout: give up on the call when its time is over.
+
+        Raises:
+            StopIteration: nothing was submitted that is not yet returned.
+            ValueError: `get_next_unordered` has taken results out of turn.
+            TimeoutError: the time is over.
+        """
+        self._check_next()
+        if self._returned not in self._running:
+            raise ValueError("get_next() cannot follow get_next_unordered(): the order is lost.")
+        number = self._returned
+        if timeout is not None and not ray.wait([self._running[number][0]], timeout=timeout)[0]:
+            self._timed_out(number, ignore_if_timedout)
+        return self._finish(number)
+
+    def get_next_unordered(self, timeout: float | None = None, ignore_if_timedout: bool = False) -> Any:
+        """Returns whichever result is ready first; arguments and errors as in `get_next`."""
+        self._check_next()
+        numbers = {ref: number for number, (ref, _) in self._running.items()}
+        ready, _ = ray.wait(list(numbers), timeout=timeout)
+        if not ready:
+            self._timed_out(min(self._running), ignore_if_timedout)
+        return self._finish(numbers[ready[0]])
+
+    def has_free(self) -> bool:
+        """Returns whether an actor is idle and no call waits for one."""
+        return bool(self._idle) and not self._queued
+
+    def pop_idle(self) -> Any:
+        """Takes an idle actor out of the pool; None if none is free."""
+        return self._idle.pop() if self.has_free() else None
+
+    def push(self, actor: Any) -> None:
+        """Adds an actor.
+
+        Raises:
+            ValueError: it is in the pool already.
+        """
+        if actor in self._idle or any(actor == busy for _, busy in self._running.values()):
+            raise ValueError("Actor already belongs to current ActorPool")
+        self._release(actor)
+
+    def _check_next(self) -> None:
+        if not self.has_next():
+            raise StopIteration("No more results to get")
+
+    def _timed_out(self, number: int, ignore: bool) -> None:
+        if not ignore:
+            raise TimeoutError("Timed out waiting for result")
+        ref = self._leave(number)
+        raise TimeoutError(f"Timed out waiting for result. The task {ref} has been ignored.")
+
+    def _leave(self, number: int, actor_lives: bool = True) -> Any:
+        """Ends the bookkeeping of a call and gives its actor the next one."""
+        ref, actor = self._running.pop(number)
+        self._returned = max(self._returned, number + 1)
+        if actor_lives:
+            self._release(actor)
+        return ref
+
+    def _finish(self, number: int) -> Any:
+        lives = True
+        try:
+            return ray.get(self._running[number][0])
+        except ray.exceptions.ActorDiedError:
+            lives = False  # a dead actor would fail every further call
+            raise
+        finally:
+            self._leave(number, lives)
+
+    def _release(self, actor: Any) -> None:
+        self._idle.append(actor)
+        if self._queued:
+            self.submit(*self._queued.popleft())
+
+    def _take_all(self, take: Callable[[], Any]) -> Iterator[Any]:
+        while self.has_next():
+            yield take()
+
+    def _drop_previous(self) -> None:
+        while self.has_next():
+            try:
+                self.get_next_unordered(timeout=0, ignore_if_timedout=True)
+            except Exception:
+                continue

@@ -1,0 +1,167 @@
+"""`Executor`: the standard library's ``concurrent.futures`` interface on remote tasks."""
+
+from __future__ import annotations
+
+import concurrent.futures
+import threading
+import weakref
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any, TypeVar
+
+from raynb import api as ray
+
+T = TypeVar("T")
+
+
+class Future(concurrent.futures.Future[T]):
+    """A future of one task. `cancel` also interrupts a running task.
+
+    Attributes:
+        ref: the task's object ref; pass it to other tasks to spare the way through here.
+    """
+
+    ref: Any = None
+
+    def cancel(self) -> bool:
+        """Cancels the task, also while it runs; returns False if it has ended already."""
+        if not super().cancel():
+            return False
+        if self.ref is not None:  # else it waits in the executor, which will pass it over
+            ray.cancel(self.ref)
+        return True
+
+
+class Executor(concurrent.futures.Executor):
+    """Runs functions as remote tasks; a drop-in for ``ProcessPoolExecutor``.
+
+    The workers are the runtime's, so an executor costs nothing, and several share them fairly.
+    Thread contract: may be used from any thread.
+
+    Args:
+        max_workers: tasks that this executor has unfinished at most; None: any number. Further
+            submissions wait in the executor.
+        **options: options of the tasks (``num_cpus=``, ``max_retries=``, ...).
+
+    Raises:
+        ValueError: ``max_workers`` is below 1, or an option doesn't exist.
+    """
+
+    def __init__(self, max_workers: int | None = None, **options: Any) -> None:
+        if max_workers is not None and max_workers < 1:
+            raise ValueError("max_workers must be greater than 0")
+        self._call = ray.remote(**options)(_call) if options else ray.remote(_call)
+        self._lock = threading.Lock()
+        self._free = max_workers
+        self._waiting: list[tuple[Future[Any], Callable[..., Any], tuple[Any, ...], dict[str, Any]]] = []
+        self._open: weakref.WeakSet[Future[Any]] = weakref.WeakSet()
+        self._closed = False
+
+    def submit(self, fn: Callable[..., T], /, *args: Any, **kwargs: Any) -> Future[T]:
+        """Runs ``fn(*args, **kwargs)`` as a task.
+
+        Refs among the arguments arrive as their values.
+
+        Raises:
+            RuntimeError: the executor was shut down.
+        """
+        future: Future[T] = Future()
+        with self._lock:
+            if self._closed:
+                raise RuntimeError("cannot schedule new futures after shutdown")
+            self._open.add(future)
+            if self._free is not None:
+                if self._free == 0:
+                    self._waiting.append((future, fn, args, kwargs))
+                    return future
+                self._free -= 1
+        self._start(future, fn, args, kwargs)
+        return future
+
+    def _start(
+        self, future: Future[Any], fn: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> None:
+        try:
+            future.ref = self._call.remote(fn, *args, **kwargs)
+        except Exception as error:
+            if future.set_running_or_notify_cancel():
+                future.set_exception(error)
+            self._ended()
+            return
+        if future.cancelled():  # between the submission and here
+            ray.cancel(future.ref)
+        future.ref.future().add_done_callback(lambda done: self._finish(future, done))
+
+    def _finish(self, future: Future[Any], done: concurrent.futures.Future[Any]) -> None:
+        self._ended()
+        if not future.set_running_or_notify_cancel():
+            return
+        error = done.exception()
+        if error is None:
+            future.set_result(done.result())
+        else:
+            future.set_exception(error)
+
+    def _ended(self) -> None:
+        """Gives a finished task's place to the next that waits and was not cancelled."""
+        while True:
+            with self._lock:
+                if self._free is None:
+                    return
+                if not self._waiting:
+                    self._free += 1
+                    return
+                future, fn, args, kwargs = self._waiting.pop(0)
+            if not future.cancelled():
+                self._start(future, fn, args, kwargs)
+                return
+            future.set_running_or_notify_cancel()
+
+    def map(
+        self,
+        fn: Callable[..., T],
+        *iterables: Iterable[Any],
+        timeout: float | None = None,
+        chunksize: int = 1,
+    ) -> Iterator[T]:
+        """Yields ``fn(*items)`` for the zipped iterables, in order.
+
+        Args:
+            fn: the function.
+            *iterables: its inputs.
+            timeout: seconds until the whole must be there; None: as long as it takes.
+            chunksize: how many calls make one task.
+
+        Raises:
+            TimeoutError: the time is over.
+            ValueError: ``chunksize`` is below 1.
+        """
+        if chunksize < 1:
+            raise ValueError("chunksize must be >= 1.")
+        calls = list(zip(*iterables, strict=False))
+        chunks = [calls[at : at + chunksize] for at in range(0, len(calls), chunksize)]
+        done = super().map(_call_chunk, [fn] * len(chunks), chunks, timeout=timeout)
+        return (value for chunk in done for value in chunk)
+
+    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
+        """Takes no more work.
+
+        Args:
+            wait: return when every future has ended.
+            cancel_futures: cancel those that have not ended, running ones too.
+        """
+        with self._lock:
+            self._closed = True
+            left = [future for future in self._open if not future.done()]
+        if cancel_futures:
+            for future in left:
+                future.cancel()
+        if wait:
+            concurrent.futures.wait(left)
+
+
+def _call(fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
+    return fn(*args, **kwargs)
+
+
+def _call_chunk(fn: Callable[..., T], chunk: list[tuple[Any, ...]]) -> list[T]:
+    return [fn(*args) for args in chunk]

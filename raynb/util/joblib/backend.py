@@ -1,0 +1,144 @@
+"""The joblib backend: each batch that joblib makes is one remote task.
+
+Large arguments that occur in many batches (the data of a grid search) are put into the object
+store once and travel as refs.
+"""
+
+from __future__ import annotations
+
+import concurrent.futures
+import sys
+from collections.abc import Callable
+from typing import Any
+
+from joblib._parallel_backends import AutoBatchingMixin, ParallelBackendBase, SequentialBackend
+
+from raynb import api as ray
+
+#: Arguments from this size on (bytes) are shared through the store.
+SHARED_SIZE = 100_000
+
+
+class RaynbBackend(AutoBatchingMixin, ParallelBackendBase):  # type: ignore[misc]
+    """Runs joblib's batches as remote tasks.
+
+    Args:
+        ray_remote_args: options of the tasks (``num_cpus=`` ...).
+        **kwargs: passed to joblib's base class.
+    """
+
+    supports_retrieve_callback = True
+    supports_return_generator = True
+    supports_timeout = True
+    supports_inner_max_num_threads = False
+
+    def __init__(self, *args: Any, ray_remote_args: dict[str, Any] | None = None, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._options = ray_remote_args or {}
+        self._shared: dict[int, tuple[Any, Any]] = {}  # id → (the object, kept alive; its ref)
+        self._refs: set[Any] = set()
+        self._thread: concurrent.futures.ThreadPoolExecutor | None = None
+
+    def configure(
+        self,
+        n_jobs: int = 1,
+        parallel: Any = None,
+        prefer: str | None = None,
+        require: str | None = None,
+        ray_remote_args: dict[str, Any] | None = None,
+        **_unused: Any,
+    ) -> int:
+        """Called by joblib before a run; returns how many batches run at once."""
+        self.parallel = parallel
+        options = ray_remote_args if ray_remote_args is not None else self._options
+        self._run = ray.remote(**options)(_run_batch) if options else ray.remote(_run_batch)
+        return self.effective_n_jobs(n_jobs)
+
+    def effective_n_jobs(self, n_jobs: int | None) -> int:
+        """Returns how many batches run at once; -1: as many as there are CPUs."""
+        if n_jobs == 0:
+            raise ValueError("n_jobs == 0 in Parallel has no meaning")
+        if n_jobs is None:
+            return 1
+        if n_jobs > 0:
+            return n_jobs
+        if not ray.is_initialized():
+            ray.init()
+        return max(1, int(ray.cluster_resources().get("CPU", 1)) + 1 + n_jobs)
+
+    def submit(self, func: Any, callback: Callable[[Any], None] | None = None) -> Any:
+        """Starts a batch; joblib's ``callback`` gets its finished future."""
+        items = [
+            (f, tuple(map(self._share, args)), {name: self._share(value) for name, value in kwargs.items()})
+            for f, args, kwargs in func.items
+        ]
+        ref = self._run.remote(items)
+        self._refs.add(ref)
+        future = ref.future()
+        if callback is not None:
+            # joblib submits more from its callback: not on a thread of the runtime.
+            if self._thread is None:
+                self._thread = concurrent.futures.ThreadPoolExecutor(1, "raynb-joblib")
+            thread = self._thread
+            future.add_done_callback(lambda done: _post(thread, callback, done))
+        future.add_done_callback(lambda _: self._refs.discard(ref))
+        return future
+
+    apply_async = submit
+
+    def _share(self, value: Any) -> Any:
+        if isinstance(value, ray.ObjectRef) or _size(value) < SHARED_SIZE:
+            return value
+        known = self._shared.get(id(value))
+        if known is None:
+            known = self._shared[id(value)] = (value, ray.put(value))
+        return known[1]
+
+    def retrieve_result_callback(self, out: Any) -> Any:
+        """Returns a finished future's value, or raises its error."""
+        return out.result()
+
+    def abort_everything(self, ensure_ready: bool = True) -> None:
+        """Called by joblib after an error: cancels what has not finished."""
+        for ref in list(self._refs):
+            ray.cancel(ref)
+        self._refs.clear()
+        if ensure_ready:
+            self.configure(n_jobs=self.parallel.n_jobs, parallel=self.parallel)
+
+    def terminate(self) -> None:
+        """Called by joblib at the end of a run."""
+        self._shared.clear()
+        if self._thread is not None:
+            self._thread.shutdown(wait=False)
+            self._thread = None
+
+    def get_nested_backend(self) -> tuple[Any, int | None]:
+        """A Parallel inside a task runs in that task, one after the other."""
+        return SequentialBackend(nesting_level=(self.nesting_level or 0) + 1), None
+
+
+def _post(thread: concurrent.futures.ThreadPoolExecutor, callback: Any, done: Any) -> None:
+    try:
+        thread.submit(callback, done)
+    except RuntimeError:  # the run was aborted and its thread is gone
+        pass
+
+
+def _size(value: Any) -> int:
+    return int(getattr(value, "nbytes", 0)) or sys.getsizeof(value)
+
+
+def _run_batch(items: list[tuple[Any, tuple[Any, ...], dict[str, Any]]]) -> list[Any]:
+    """Runs a batch on a worker."""
+    from joblib import parallel_config
+
+    with parallel_config("sequential"):
+        return [
+            func(*map(_value, args), **{name: _value(value) for name, value in kwargs.items()})
+            for func, args, kwargs in items
+        ]
+
+
+def _value(value: Any) -> Any:
+    return ray.get(value) if isinstance(value, ray.ObjectRef) else value

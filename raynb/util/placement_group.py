@@ -1,0 +1,193 @@
+"""Placement groups on one machine (``ray.util.placement_group``).
+
+A group sets bundles of resources aside, all at once; tasks and actors that name the group use
+those. With one machine, PACK, SPREAD and STRICT_PACK mean the same, and a STRICT_SPREAD of more
+than one bundle can never be placed.
+
+A placed group is a set of resources with names of their own (``CPU_group_0_<number>`` in bundle
+0, ``CPU_group_<number>`` in any), as in Ray; readiness is a task that asks for a little of them.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+from raynb import api as ray
+
+STRATEGIES = ("PACK", "SPREAD", "STRICT_PACK", "STRICT_SPREAD")
+UNIT = 10_000  # resources are counted in whole ten-thousandths
+
+# What the engine doesn't keep: number → (name, strategy, bundles), of groups made in this process.
+_known: dict[int, tuple[str, str, list[dict[str, float]]]] = {}
+
+
+class PlacementGroup:
+    """A handle to a placement group; may be passed to tasks.
+
+    Attributes:
+        id: its number; 0 for "no group".
+    """
+
+    def __init__(self, id: int, bundle_cache: list[dict[str, float]] | None = None) -> None:
+        self.id = id
+        self.bundle_cache = bundle_cache
+
+    @staticmethod
+    def empty() -> PlacementGroup:
+        """Returns the handle that stands for no group."""
+        return PlacementGroup(0, [])
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether it stands for no group."""
+        return self.id == 0
+
+    def ready(self) -> Any:
+        """Returns a ref that has this handle as its value once the group is placed."""
+        if self.is_empty:
+            return ray.put(self)
+        marker = {f"bundle_group_{self.id}": 0.001}
+        return ray.remote(num_cpus=0, resources=marker, max_retries=-1)(_same).remote(self)
+
+    def wait(self, timeout_seconds: float = 30) -> bool:
+        """Waits until the group is placed; returns whether it was within ``timeout_seconds``."""
+        end = time.monotonic() + timeout_seconds
+        while not ray.engine().group_ready(self.id, 0):
+            left = end - time.monotonic()
+            if left <= 0 or _state(self.id) == "REMOVED":
+                return False
+            time.sleep(min(0.005, left))
+        return True
+
+    @property
+    def bundle_specs(self) -> list[dict[str, float]]:
+        """The resources of each bundle."""
+        if self.bundle_cache is None:
+            _, amounts = ray.engine().groups_table().get(self.id, ("REMOVED", ()))
+            self.bundle_cache = [{name: value / UNIT for name, value in bundle} for bundle in amounts]
+        return self.bundle_cache
+
+    @property
+    def bundle_count(self) -> int:
+        """How many bundles there are."""
+        return len(self.bundle_specs)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, PlacementGroup) and self.id == other.id
+
+    def __hash__(self) -> int:
+        return hash(self.id)
+
+    def __repr__(self) -> str:
+        return f"PlacementGroup({self.id}, {self.bundle_cache})"
+
+
+def _same(group: PlacementGroup) -> PlacementGroup:
+    return group
+
+
+def _state(number: int) -> str:
+    return str(ray.engine().groups_table().get(number, ("REMOVED", ()))[0])
+
+
+def placement_group(
+    bundles: list[dict[str, float]],
+    strategy: str | None = None,
+    name: str = "",
+    lifetime: str | None = None,
+    _soft_target_node_id: str | None = None,
+    bundle_label_selector: list[dict[str, str]] | None = None,
+    topology_strategy: dict[str, str] | None = None,
+) -> PlacementGroup:
+    """Asks for a placement group and returns at once.
+
+    Args:
+        bundles: the resources of each bundle, e.g. ``[{"CPU": 1}, {"CPU": 1, "GPU": 1}]``.
+        strategy: one of `STRATEGIES`; None: "PACK".
+        name: for `get_placement_group`.
+        lifetime: None or "detached"; the same here, since a group lives in its runtime.
+
+    The last three are Ray's for clusters and change nothing here.
+
+    Raises:
+        ValueError: a bundle is empty or not a dict of numbers above 0, or the strategy or the
+            lifetime doesn't exist.
+    """
+    _check(bundles, strategy, lifetime)
+    if topology_strategy is not None and strategy is not None:
+        raise ValueError("Give a strategy or a topology_strategy, not both.")
+    specs = [{key: float(value) for key, value in bundle.items()} for bundle in bundles]
+    amounts = tuple(
+        tuple((key, round(value * UNIT)) for key, value in bundle.items() if value) for bundle in specs
+    )
+    if strategy == "STRICT_SPREAD" and len(specs) > 1:
+        raise ValueError("STRICT_SPREAD of several bundles needs several machines, and there is one.")
+    number = int(ray.engine().reserve_group(amounts))
+    _known[number] = (name, strategy or "PACK", specs)
+    return PlacementGroup(number, specs)
+
+
+def _check(bundles: Any, strategy: str | None, lifetime: str | None) -> None:
+    if not isinstance(bundles, list) or not bundles:
+        raise ValueError(f"bundles must be a list of at least one dict, not {bundles!r}")
+    for bundle in bundles:
+        if not isinstance(bundle, dict) or not bundle or not any(bundle.values()):
+            raise ValueError(f"A bundle must name a resource with an amount above 0, not {bundle!r}")
+        for key, value in bundle.items():
+            if not isinstance(key, str) or not isinstance(value, (int, float)) or value < 0:
+                raise ValueError(f"A bundle is a dict of resource names and amounts, not {bundle!r}")
+    if strategy is not None and strategy not in STRATEGIES:
+        raise ValueError(f"strategy must be one of {', '.join(STRATEGIES)}, not {strategy!r}")
+    if lifetime not in (None, "detached"):
+        raise ValueError(f'lifetime must be None or "detached", not {lifetime!r}')
+
+
+def remove_placement_group(placement_group: PlacementGroup) -> None:
+    """Gives the group's resources back."""
+    ray.engine().return_group(placement_group.id)
+
+
+def get_placement_group(placement_group_name: str) -> PlacementGroup:
+    """Returns the group with this name.
+
+    Raises:
+        ValueError: this process has made none of that name that is still there.
+    """
+    if not placement_group_name:
+        raise ValueError("Please supply a non-empty value to get_placement_group")
+    table = ray.engine().groups_table()
+    for number, (name, _, specs) in _known.items():
+        if name == placement_group_name and table.get(number, ("REMOVED",))[0] != "REMOVED":
+            return PlacementGroup(number, specs)
+    raise ValueError(f"Failed to look up placement group with name: {placement_group_name}")
+
+
+def placement_group_table(placement_group: PlacementGroup | None = None) -> dict[Any, Any]:
+    """Returns the state of a group as a dict, or of all groups: id → dict."""
+    table = ray.engine().groups_table()
+    numbers = {*table, *_known} if placement_group is None else {placement_group.id}
+    rows = {number: _row(number, table) for number in sorted(numbers)}
+    return rows if placement_group is None else rows[placement_group.id]
+
+
+def _row(number: int, table: dict[int, tuple[str, Any]]) -> dict[str, Any]:
+    state = table.get(number, ("REMOVED", ()))[0]
+    group = PlacementGroup(number)
+    name, strategy, specs = _known.get(number) or ("", "PACK", group.bundle_specs)
+    return {
+        "placement_group_id": str(number),
+        "name": name,
+        "bundles": dict(enumerate(specs)),
+        "strategy": strategy,
+        "state": state,
+    }
+
+
+def get_current_placement_group() -> PlacementGroup | None:
+    """Returns the group of the task or actor that asks; None if it has none."""
+    for name in ray.engine().context().resources:
+        _, found, number = name.rpartition("_group_")
+        if found and number.rpartition("_")[2].isdigit():
+            return PlacementGroup(int(number.rpartition("_")[2]))
+    return None

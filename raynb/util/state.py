@@ -1,0 +1,306 @@
+"""The state API (``ray.util.state``): lists and summaries of tasks, actors, objects and workers.
+
+The rows have Ray's field names; they can be read as attributes, as a mapping, or turned into a
+dict with `StateRow.asdict`. Everything comes from one snapshot of the running engine, so the
+answers of one call fit together. There is one node and one job.
+"""
+
+from __future__ import annotations
+
+from collections import Counter as Tallies
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any, TypeVar
+
+from raynb import api as ray
+from raynb.util import _rows as rows
+from raynb.util._rows import (
+    ActorState,
+    NodeState,
+    ObjectState,
+    PlacementGroupState,
+    RuntimeEnvState,
+    StateRow,
+    TaskState,
+    WorkerState,
+)
+
+Filter = tuple[str, str, Any]
+Row = TypeVar("Row", bound=StateRow)
+
+#: How many rows a list has at most unless it is told otherwise, as in Ray.
+DEFAULT_LIMIT = 100
+
+
+def _matches(row: StateRow, filters: Iterable[Filter]) -> bool:
+    for key, predicate, wanted in filters:
+        found = row[key]
+        if isinstance(found, str) and isinstance(wanted, str):
+            same = found.lower() == wanted.lower()
+        else:
+            same = found == wanted or str(found) == str(wanted)
+        if same != (predicate == "="):
+            return False
+    return True
+
+
+def _choose(
+    make: Callable[[rows.Source], Iterator[Row]],
+    kind: type[Row],
+    filters: list[Filter] | None,
+    limit: int,
+    detail: bool,
+) -> list[Row]:
+    """Returns the rows that match.
+
+    Raises:
+        ValueError: a filter names an unknown column or predicate, or the limit is below 1.
+    """
+    if limit < 1:
+        raise ValueError(f"limit must be 1 or more, not {limit}")
+    for one in filters or ():
+        if len(one) != 3 or one[1] not in ("=", "!="):
+            raise ValueError(f'A filter is (column, "=" or "!=", value), not {one!r}')
+        if one[0] not in kind.columns():
+            raise ValueError(f"{kind.__name__} has no column {one[0]!r}; it has {', '.join(kind.columns())}")
+    found: list[Row] = []
+    for row in make(rows.Source.now()):
+        if _matches(row, filters or ()):
+            if not detail:
+                row.hide_details()
+            found.append(row)
+            if len(found) == limit:
+                break
+    return found
+
+
+def list_tasks(
+    address: str | None = None,
+    filters: list[Filter] | None = None,
+    limit: int = DEFAULT_LIMIT,
+    timeout: int = 30,
+    detail: bool = False,
+    raise_on_missing_output: bool = True,
+    _explain: bool = False,
+) -> list[TaskState]:
+    """Lists tasks, the newest last.
+
+    Args:
+        address: accepted for compatibility: there is one runtime.
+        filters: ``(column, "=" or "!=", value)``; all must hold.
+        limit: how many rows at most.
+        timeout: accepted for compatibility: the answer is at hand.
+        detail: fill in the columns that take more room.
+        raise_on_missing_output: accepted for compatibility: nothing is missing.
+
+    Raises:
+        ValueError: a filter or the limit makes no sense.
+    """
+    return _choose(rows.tasks, TaskState, filters, limit, detail)
+
+
+def list_actors(
+    address: str | None = None,
+    filters: list[Filter] | None = None,
+    limit: int = DEFAULT_LIMIT,
+    timeout: int = 30,
+    detail: bool = False,
+    raise_on_missing_output: bool = True,
+    _explain: bool = False,
+) -> list[ActorState]:
+    """Lists actors; arguments and errors as in `list_tasks`."""
+    return _choose(rows.actors, ActorState, filters, limit, detail)
+
+
+def list_objects(
+    address: str | None = None,
+    filters: list[Filter] | None = None,
+    limit: int = DEFAULT_LIMIT,
+    timeout: int = 30,
+    detail: bool = False,
+    raise_on_missing_output: bool = True,
+    _explain: bool = False,
+) -> list[ObjectState]:
+    """Lists objects, one row an object; arguments and errors as in `list_tasks`."""
+    return _choose(rows.objects, ObjectState, filters, limit, detail)
+
+
+def list_workers(
+    address: str | None = None,
+    filters: list[Filter] | None = None,
+    limit: int = DEFAULT_LIMIT,
+    timeout: int = 30,
+    detail: bool = False,
+    raise_on_missing_output: bool = True,
+    _explain: bool = False,
+) -> list[WorkerState]:
+    """Lists worker processes; arguments and errors as in `list_tasks`."""
+    return _choose(rows.workers, WorkerState, filters, limit, detail)
+
+
+def list_nodes(
+    address: str | None = None,
+    filters: list[Filter] | None = None,
+    limit: int = DEFAULT_LIMIT,
+    timeout: int = 30,
+    detail: bool = False,
+    raise_on_missing_output: bool = True,
+    _explain: bool = False,
+) -> list[NodeState]:
+    """Lists the one node; arguments and errors as in `list_tasks`."""
+    return _choose(rows.nodes, NodeState, filters, limit, detail)
+
+
+def list_placement_groups(
+    address: str | None = None,
+    filters: list[Filter] | None = None,
+    limit: int = DEFAULT_LIMIT,
+    timeout: int = 30,
+    detail: bool = False,
+    raise_on_missing_output: bool = True,
+    _explain: bool = False,
+) -> list[PlacementGroupState]:
+    """Lists placement groups; arguments and errors as in `list_tasks`."""
+    return _choose(rows.placement_groups, PlacementGroupState, filters, limit, detail)
+
+
+def list_runtime_envs(
+    address: str | None = None,
+    filters: list[Filter] | None = None,
+    limit: int = DEFAULT_LIMIT,
+    timeout: int = 30,
+    detail: bool = False,
+    raise_on_missing_output: bool = True,
+    _explain: bool = False,
+) -> list[RuntimeEnvState]:
+    """Lists the runtime environment of the job, if it has one; arguments as in `list_tasks`."""
+    return _choose(rows.runtime_envs, RuntimeEnvState, filters, limit, detail)
+
+
+def _one(found: list[Row]) -> Row | None:
+    return found[0] if found else None
+
+
+def get_task(id: Any, address: str | None = None, timeout: int = 30) -> TaskState | None:
+    """Returns a task by its id (hex) or one of its refs; None if it isn't known."""
+    name = id.task_id() if hasattr(id, "task_id") else id
+    wanted = name if isinstance(name, str) else name.hex()
+    return _one(list_tasks(filters=[("task_id", "=", wanted)], detail=True))
+
+
+def get_actor(id: str, address: str | None = None, timeout: int = 30) -> ActorState | None:
+    """Returns an actor by its id (hex); None if it isn't known."""
+    return _one(list_actors(filters=[("actor_id", "=", id)], detail=True))
+
+
+def get_worker(id: str, address: str | None = None, timeout: int = 30) -> WorkerState | None:
+    """Returns a worker by its id (hex); None if it isn't known."""
+    return _one(list_workers(filters=[("worker_id", "=", id)], detail=True))
+
+
+def get_node(id: str, address: str | None = None, timeout: int = 30) -> NodeState | None:
+    """Returns the node if this is its id (hex); otherwise None."""
+    return _one(list_nodes(filters=[("node_id", "=", id)], detail=True))
+
+
+def get_placement_group(
+    id: str,
+    address: str | None = None,
+    timeout: int = 30,
+) -> PlacementGroupState | None:
+    """Returns a placement group by its id (hex); None if it isn't known."""
+    return _one(list_placement_groups(filters=[("placement_group_id", "=", id)], detail=True))
+
+
+def get_objects(id: str, address: str | None = None, timeout: int = 30) -> list[ObjectState]:
+    """Returns what is known of an object by its id (hex)."""
+    return list_objects(filters=[("object_id", "=", id)], detail=True)
+
+
+def get_log(
+    *,
+    task_id: str | None = None,
+    actor_id: str | None = None,
+    pid: int | None = None,
+    tail: int = -1,
+    suffix: str = "out",
+    **_accepted: Any,
+) -> Iterator[str]:
+    """Yields the lines that a task, an actor or a worker process has printed.
+
+    Args:
+        task_id: of this task (hex).
+        actor_id: of this actor (hex).
+        pid: of this process.
+        tail: only the last lines; -1: all.
+        suffix: "out" or "err".
+        **_accepted: Ray's other arguments; nodes and files have no meaning here.
+
+    Raises:
+        ValueError: none of the three was given, or the suffix is another.
+    """
+    if suffix not in ("out", "err"):
+        raise ValueError(f'suffix must be "out" or "err", not {suffix!r}')
+    if task_id is None and actor_id is None and pid is None:
+        raise ValueError("get_log() needs task_id=, actor_id= or pid=")
+    lines = rows.log_lines(task_id, actor_id, pid, "stdout" if suffix == "out" else "stderr")
+    yield from lines[-tail:] if tail >= 0 else lines
+
+
+def _summary(groups: dict[str, Any], by: str, **totals: Any) -> dict[str, Any]:
+    return {"cluster": {"summary": groups, "summary_by": by, **totals}}
+
+
+def summarize_tasks(address: str | None = None, timeout: int = 30, **_accepted: Any) -> dict[str, Any]:
+    """Returns how many tasks of each function are in each state, in Ray's shape."""
+    groups: dict[str, Any] = {}
+    kinds: Tallies[str] = Tallies()
+    for task in rows.tasks(rows.Source.now()):
+        group = groups.setdefault(
+            task.func_or_class_name,
+            {"func_or_class_name": task.func_or_class_name, "type": task.type, "state_counts": {}},
+        )
+        group["state_counts"][task.state] = group["state_counts"].get(task.state, 0) + 1
+        kinds[task.type] += 1
+    return _summary(
+        groups,
+        "func_name",
+        total_tasks=kinds["NORMAL_TASK"],
+        total_actor_tasks=kinds["ACTOR_TASK"],
+        total_actor_scheduled=kinds["ACTOR_CREATION_TASK"],
+    )
+
+
+def summarize_actors(address: str | None = None, timeout: int = 30, **_accepted: Any) -> dict[str, Any]:
+    """Returns how many actors of each class are in each state, in Ray's shape."""
+    groups: dict[str, Any] = {}
+    total = 0
+    for actor in rows.actors(rows.Source.now()):
+        group = groups.setdefault(actor.class_name, {"class_name": actor.class_name, "state_counts": {}})
+        group["state_counts"][actor.state] = group["state_counts"].get(actor.state, 0) + 1
+        total += 1
+    return _summary(groups, "class", total_actors=total)
+
+
+def summarize_objects(address: str | None = None, timeout: int = 30, **_accepted: Any) -> dict[str, Any]:
+    """Returns number and size (MiB) of the objects by the function that made them."""
+    groups: dict[str, Any] = {}
+    total, size = 0, 0
+    source = rows.Source.now()
+    names = {task.task_id: task.func_or_class_name for task in rows.tasks(source)}
+    for made in rows.objects(source):
+        site = names.get(made.object_id[: rows.TASK_HEX], "put")
+        group = groups.setdefault(
+            site, {"total_objects": 0, "total_size_mb": 0.0, "task_state_counts": {}, "ref_type_counts": {}}
+        )
+        group["total_objects"] += 1
+        group["total_size_mb"] += made.object_size / 2**20
+        counted = (("task_state_counts", made.task_status), ("ref_type_counts", made.reference_type))
+        for column, value in counted:
+            group[column][value] = group[column].get(value, 0) + 1
+        total, size = total + 1, size + made.object_size
+    return _summary(groups, "callsite", total_objects=total, total_size_mb=size / 2**20)
+
+
+def timeline(filename: str | None = None) -> list[dict[str, Any]] | None:
+    """As ``timeline`` of the top package: the Chrome trace of what ran when."""
+    return ray.timeline(filename)

@@ -1,0 +1,111 @@
+"""Every parity program on raynb, against what Ray returned; and whether that recording is fresh.
+
+The recording (`recorded.json`) is made by ``python tests/parity/record.py`` with a Python that
+has Ray: the one that RAYNB_PARITY_PYTHON names, or this one if it has Ray. Where there is such a
+Python the programs also run on Ray again, and the recording must say the same.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+fcntl = pytest.importorskip("fcntl")
+
+HERE = Path(__file__).resolve().parent
+sys.path.insert(0, str(HERE))
+
+import runner  # noqa: E402
+from parity_programs import Program, catalogue  # noqa: E402
+
+ROOT = HERE.parents[1]
+PROGRAMS = catalogue()
+RECORDED: dict[str, Any] = json.loads((HERE / "recorded.json").read_text())
+
+
+def ray_python() -> str | None:
+    """Returns the interpreter that has Ray, None if there is none."""
+    named = os.environ.get("RAYNB_PARITY_PYTHON")
+    if named:
+        return named
+    return sys.executable if importlib.util.find_spec("ray") else None
+
+
+def rows_of(engine: str, python: str, folder: Path) -> dict[str, dict[str, Any]]:
+    """Returns the rows of one run of all programs, shared by the test processes of a session."""
+    path = folder / f"parity-{engine}.json"
+    with open(folder / f"parity-{engine}.lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # the first one runs them, the others wait here
+        if not path.exists():
+            environ = {**os.environ, "PYTHONPATH": str(ROOT)}
+            path.write_text(json.dumps(runner.run_all(python, engine, environ)[1]))
+    rows: dict[str, dict[str, Any]] = json.loads(path.read_text())
+    return rows
+
+
+@pytest.fixture(scope="session")
+def shared_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    base = tmp_path_factory.getbasetemp()
+    # Under pytest-xdist every process has a folder of its own inside one that is the session's.
+    return base.parent if os.environ.get("PYTEST_XDIST_WORKER") else base
+
+
+@pytest.fixture(scope="session")
+def on_raynb(shared_folder: Path) -> dict[str, dict[str, Any]]:
+    return rows_of("raynb", sys.executable, shared_folder)
+
+
+@pytest.fixture(scope="session")
+def on_ray(shared_folder: Path) -> dict[str, dict[str, Any]]:
+    python = ray_python()
+    if python is None:
+        pytest.skip("no Ray here: RAYNB_PARITY_PYTHON names a Python that has it")
+    return rows_of("ray", python, shared_folder)
+
+
+def expected(program: Program) -> Any:
+    return program.expected if program.reason else RECORDED["results"][program.key]["value"]
+
+
+@pytest.mark.parametrize("key", PROGRAMS)
+@pytest.mark.timeout(900)
+def test_raynb_returns_what_ray_returned(key: str, on_raynb: dict[str, dict[str, Any]]) -> None:
+    row = on_raynb[key]
+    assert "error" not in row, row["error"]
+    assert row["value"] == expected(PROGRAMS[key])
+
+
+@pytest.mark.parametrize("key", PROGRAMS)
+def test_the_recording_is_of_this_text(key: str) -> None:
+    program = PROGRAMS[key]
+    if not program.on_ray:
+        assert key not in RECORDED["results"]
+    else:
+        assert RECORDED["results"][key]["digest"] == program.digest, "run tests/parity/record.py again"
+
+
+@pytest.mark.parametrize("key", [key for key, one in PROGRAMS.items() if one.reason])
+def test_what_differs_on_purpose_really_differs(key: str) -> None:
+    recorded = RECORDED["results"].get(key, {})
+    assert recorded.get("value") != PROGRAMS[key].expected or "value" not in recorded
+
+
+def test_there_are_enough_programs() -> None:
+    assert len(PROGRAMS) >= 150
+    assert set(RECORDED["results"]) <= set(PROGRAMS)
+
+
+@pytest.mark.timeout(900)
+def test_ray_still_returns_what_was_recorded(on_ray: dict[str, dict[str, Any]]) -> None:
+    changed = {
+        key: (recorded.get("value"), on_ray[key])
+        for key, recorded in RECORDED["results"].items()
+        if recorded.get("value") != on_ray[key].get("value")
+    }
+    assert not changed
