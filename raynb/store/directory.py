@@ -61,9 +61,10 @@ class SpillDirectory:
             ) from error
 
     def close(self) -> None:
-        """Removes it with everything in it."""
-        remove(self.path)
-        self.forget()
+        """Removes it with everything in it; after `forget` or a first `close`, nothing happens."""
+        if self._fd >= 0:
+            remove(self.path)
+            self.forget()
 
     def forget(self) -> None:
         """Closes the descriptor only (a forked child; the lock stays the parent's)."""
