@@ -12,6 +12,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 VENV = ROOT / ".venv"
 REPORTS = ROOT / ".reports"
+BUILT = ("raynb/labextension", "raynb/jupyter/static")
 QUICKSTART = ROOT / "notebooks" / "quickstart.ipynb"
 
 
@@ -120,6 +121,8 @@ def environment(extras: str) -> Path:
         check_node()
         say(f"installing raynb[{extras}] into {VENV.name} (about two minutes the first time)")
         pip: list[str | os.PathLike[str]] = [python, "-m", "pip", "install", "-q", "--disable-pip-version-check"]
+        for built in BUILT:  # the build makes only what is not there
+            shutil.rmtree(ROOT / built, ignore_errors=True)
         # pip does not look into a folder for changes: without --force an old build would stay.
         must([*pip, "--force-reinstall", "--no-deps", "."])
         must([*pip, f".[{extras}]"])

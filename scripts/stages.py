@@ -109,7 +109,7 @@ def notebooks(outcome: Outcome, python: Path, parallel: str) -> None:
     for path in sorted((here.ROOT / "notebooks").glob("*.ipynb")):
         # A notebook says itself, in its metadata, that its outputs are compared too.
         (strict if '"raynb_outputs": "strict"' in path.read_text(encoding="utf-8") else lax).append(str(path))
-    common = ["-q", "-p", "no:xdist", "-p", "no:asyncio"]
+    common = ["-q"]
     if lax:
         pytest(outcome, python, ["--nbval-lax", *common, *lax])
     if strict:

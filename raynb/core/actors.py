@@ -393,10 +393,10 @@ class Actors:
         actor = self.table.get(actor_id)
         if actor is None:
             return
+        actor.ending = True
         if actor.state == DEAD:
             self._forget(actor)
             return
-        actor.ending = True
         if not actor.pending:
             self._finish_ending(actor)
 

@@ -31,6 +31,8 @@ from raynb.core.machine import Machine
 from raynb.core.objects import is_stored
 from raynb.core.records import Task
 
+PATIENCE = 500  # rounds of 0.2 s until `drain` kills actors
+
 
 @dataclass(slots=True, eq=False)
 class Worker:
@@ -332,7 +334,7 @@ class World:
                 self.release(worker)
         elif not worker.waiting:
             self._step_task(worker, worker.running, calm)
-        elif worker.interrupted:
+        elif worker.interrupted or (not calm and self.random.random() < 0.03):  # its timeout has come
             request, worker.waiting = worker.waiting, 0
             self.tell(e.RequestDropped, worker.number, request)
 
@@ -419,7 +421,7 @@ class World:
         for _ in range(steps):
             self.step()
 
-    def drain(self, rounds: int = 20_000) -> None:
+    def drain(self, rounds: int = 5_000) -> None:
         """Lets everything come to its end, lets go of everything, and looks at what is left.
 
         Raises:
@@ -432,10 +434,13 @@ class World:
             for _ in range(count):
                 self.tell(e.RefsChanged, [identity])
         self.refs.clear()
-        for _ in range(rounds):
+        for number in range(rounds):
             if not m.tasks.table:
                 break
             self._calm_round()
+            if number == PATIENCE:  # actors may hold every CPU: whoever wrote that has to kill them
+                for actor in self.actors:
+                    self.tell(e.KillAsked, actor, True)
         assert not m.tasks.table, self._stories("tasks never ended", m.tasks.table)
         for _ in range(50):  # actors without handles end, and workers let go
             self._calm_round()
