@@ -9,6 +9,7 @@ arena's never-touched tail is its largest range, which best fit uses last.
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right, insort
+from collections.abc import Sequence
 
 from raynb.store.memory import ALIGN, PAGE
 
@@ -78,8 +79,16 @@ class Allocator:
         self.used += n
         return start, cold
 
-    def free(self, offset: int, n: int) -> None:
-        """Gives a range back. Raises `ValueError` when it isn't one that is taken."""
+    def free(self, offset: int, n: int, untouched: Sequence[Range] = ()) -> None:
+        """Gives a range back.
+
+        Args:
+            untouched: those of its cold parts that were not touched after all, so that they are cold
+                again: whole pages that nothing else was allocated in meanwhile.
+
+        Raises:
+            ValueError: it isn't a range that is taken.
+        """
         n = (n + ALIGN - 1) & -ALIGN or ALIGN
         if self._taken.get(offset) != n:
             raise ValueError(f"{n} bytes at {offset} are not an allocated range: freed twice?")
@@ -96,6 +105,8 @@ class Allocator:
             self._remove(end, after)
             del self._ends[after]
             end = after
+        for cold, length in untouched:
+            self._cool_down(cold, cold + length)
         self._insert(start, end)
 
     def trim(self, keep: int) -> list[Range]:

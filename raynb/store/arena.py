@@ -33,8 +33,8 @@ class NoRoom(Exception):
 class Arena:
     """The memory that this process allocates in and writes to. Sparse: only touched pages exist.
 
-    Thread contract: `take`, `give` and `trim` under the store's lock; `fill` from any thread, since
-    the range it writes belongs to the caller.
+    Thread contract: everything under the store's lock, except `fill` and `prepare`: the range that
+    they write belongs to the caller, and they don't use the descriptor, which may be closed meanwhile.
     """
 
     __slots__ = ("_backing", "_populates", "_view", "allocator", "fd", "mapping")
@@ -65,19 +65,30 @@ class Arena:
         self._view = self.mapping.writable_view()
 
     def take(self, n: int) -> tuple[int, list[Range]]:
-        """Allocates; returns the offset and the cold parts, for `fill`. Raises `NoRoom`."""
+        """Allocates; returns the offset and the cold parts, for `fill`.
+
+        Raises:
+            NoRoom: no free range is large enough, or the disk is full (where arenas are files).
+        """
         found = self.allocator.alloc(n)
         if found is None:
             raise NoRoom(n, f"no free range of that size in an arena of {self.allocator.size} bytes")
+        offset, cold = found
+        try:
+            for start, length in cold:
+                self._backing.reserve(self.fd, start, length)
+        except OSError as error:
+            self.allocator.free(offset, n, cold)
+            raise NoRoom(n, str(error)) from None
         return found
 
     def fill(self, cold: Sequence[Range], parts: Sequence[tuple[int, memoryview]]) -> None:
         """Copies each part to its offset. ``cold`` is what `take` said.
 
         Raises:
-            NoRoom: the system has no memory (or disk, for a file) for the cold pages.
+            NoRoom: the system has no memory for the cold pages.
         """
-        mapping, view = self.mapping, self._view  # held here: another thread may close the store
+        mapping, view = self.mapping, self._view
         self.prepare(cold)
         for offset, source in parts:
             n = len(source)
@@ -89,13 +100,12 @@ class Arena:
                     move(mapping.address + offset + done, address + done, min(_COPY, n - done))
 
     def prepare(self, cold: Sequence[Range]) -> None:
-        """Makes cold pages exist, so that writing to them can't fail and is fast. Raises `NoRoom`."""
+        """Makes cold pages exist, so that writing to them is fast and can't fail. Raises `NoRoom`."""
         mapping = self.mapping
         for offset, n in cold:
+            if n < _BIG or not self._populates:
+                continue
             try:
-                self._backing.reserve(self.fd, offset, n)
-                if n < _BIG or not self._populates:
-                    continue
                 for done in range(0, n, _POPULATE):
                     if not mapping.populate(offset + done, min(_POPULATE, n - done)):
                         self._populates = False
@@ -111,6 +121,17 @@ class Arena:
         """Frees a range; its pages stay warm for the next object."""
         self.allocator.free(offset, n)
 
+    def undo(self, offset: int, n: int, cold: Sequence[Range]) -> None:
+        """Frees a range whose `fill` failed. Its own cold pages go back to the system."""
+        inside = []
+        for start, length in cold:  # pages that it shares with others may be in use by now
+            a = max(start, round_up(offset, PAGE))
+            b = min(start + length, (offset + n) & -PAGE)
+            if b > a:
+                inside.append((a, b - a))
+                backings.punch(self.fd, a, b - a)
+        self.allocator.free(offset, n, inside)
+
     def trim(self, keep: int) -> int:
         """Gives warm, unused pages back to the system until ``keep`` bytes remain; returns how many."""
         given = self.allocator.trim(keep)
@@ -119,10 +140,10 @@ class Arena:
         return sum(n for _, n in given)
 
     def close(self) -> None:
-        """Closes the descriptor and lets go of the mapping, which lives as long as its views."""
+        """Closes the descriptor. The mapping goes with the last reference: the arena's owner's, that
+        of a thread that is just writing, or a view's."""
         fd, self.fd = self.fd, -1
         os.close(fd)
-        del self._view, self.mapping
 
 
 class Window:

@@ -66,8 +66,8 @@ class OwnArena:
         except BaseException:
             if taken:
                 with self.lock:
-                    arena.give(taken[0][0], size)
                     if not self._closed:
+                        arena.undo(taken[0][0], size, taken[0][1])
                         self._report(arena)
             raise
 
@@ -118,7 +118,7 @@ class OwnArena:
         # never both go ahead.
         total = self._ledger.total()
         if total > self._limit:
-            arena.give(found[0], size)
+            arena.undo(found[0], size, found[1])
             self._report(arena)
             raise NoRoom(size, f"{total - size} of {self._limit} bytes are taken")
         if found[1]:

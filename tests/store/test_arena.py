@@ -99,6 +99,22 @@ def test_no_memory_for_cold_pages(arena: Arena, monkeypatch: pytest.MonkeyPatch)
     offset, cold = arena.take(2 * MB)
     with pytest.raises(NoRoom, match="no memory"):
         arena.fill(cold, [(offset, memoryview(bytes(2 * MB)))])
+    beside, _ = arena.take(64)
+    arena.undo(offset, 2 * MB, cold)
+    assert arena.allocator.used == 64
+    arena.give(beside, 64)
+    arena.trim(0)
+    assert arena.allocator.resident == resident(arena.fd) == 0
+
+
+def test_undone_pages_are_cold_again_except_shared_ones(arena: Arena) -> None:
+    write(arena, b"x" * 100)
+    offset, cold = arena.take(10 * PAGE)
+    arena.fill(cold, [(offset, memoryview(b"y" * 10 * PAGE))])
+    write(arena, b"z" * 100)
+    arena.undo(offset, 10 * PAGE, cold)
+    assert arena.allocator.resident == resident(arena.fd) == 2 * PAGE
+    assert arena.take(10 * PAGE) == (offset, [(PAGE, 9 * PAGE)])
 
 
 def test_writing_goes_on_while_another_thread_closes(backing: Backing) -> None:
@@ -195,9 +211,11 @@ def test_a_disk_that_is_full_is_no_crash(tmp_path: Path, monkeypatch: pytest.Mon
 
     monkeypatch.setattr(os, "posix_fallocate", full)
     arena = Arena(64 * MB, FileBacking(str(tmp_path)))
-    offset, cold = arena.take(100)
     with pytest.raises(NoRoom, match="No space left on device"):
-        arena.fill(cold, [(offset, memoryview(b"x" * 100))])
+        arena.take(100)
+    assert (arena.allocator.used, arena.allocator.resident) == (0, 0)
+    monkeypatch.undo()
+    assert arena.take(100) == (0, [(0, PAGE)]), "cold still, and reserved when it is tried again"
     arena.close()
 
 
