@@ -1,0 +1,63 @@
+"""raynb: Ray's programming model made for the Jupyter notebook.
+
+``import raynb as ray`` runs Ray Core programs on an embedded engine; ``%load_ext raynb`` brings the
+magics and the dashboard.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import cloudpickle
+
+from raynb import api, exceptions
+from raynb.api import (
+    ActorClass, ActorHandle, DynamicObjectRefGenerator, ObjectRef, ObjectRefGenerator, Runtime,
+    available_resources, cancel, cluster_resources, free, get, get_actor, get_gpu_ids,
+    get_runtime_context, init, init_async, is_initialized, kill, method, nodes, put, remote, runtime,
+    show_in_dashboard, shutdown, shutdown_async, timeline, wait,
+)  # fmt: skip
+from raynb.api import actor
+from raynb.api.session import install_starter as _install_starter
+
+if TYPE_CHECKING:
+    from raynb import util
+
+__version__ = "0.1.0"
+
+_install_starter()
+
+
+def __getattr__(name: str) -> Any:
+    if name in ("util", "internal", "jupyter", "as_completed"):
+        import importlib
+
+        if name == "as_completed":
+            from raynb.util import as_completed
+
+            return as_completed
+        return importlib.import_module(f"raynb.{name}")
+    raise AttributeError(f"module 'raynb' has no attribute {name!r}")
+
+
+def load_ipython_extension(ipython: Any) -> None:
+    """Called by ``%load_ext raynb``."""
+    from raynb.jupyter.extension import load_ipython_extension as load
+
+    load(ipython)
+
+
+def unload_ipython_extension(ipython: Any) -> None:
+    """Called by ``%unload_ext raynb``."""
+    from raynb.jupyter.extension import unload_ipython_extension as unload
+
+    unload(ipython)
+
+
+__all__ = [
+    "ActorClass", "ActorHandle", "DynamicObjectRefGenerator", "ObjectRef", "ObjectRefGenerator", "Runtime",
+    "__version__", "actor", "api", "available_resources", "cancel", "cloudpickle", "cluster_resources",
+    "exceptions", "free", "get", "get_actor", "get_gpu_ids", "get_runtime_context", "init", "init_async",
+    "is_initialized", "kill", "load_ipython_extension", "method", "nodes", "put", "remote", "runtime",
+    "show_in_dashboard", "shutdown", "shutdown_async", "timeline", "unload_ipython_extension", "util", "wait",
+]  # fmt: skip

@@ -7,6 +7,7 @@ written against this interface only, so it is the same code in the kernel and in
 from __future__ import annotations
 
 import concurrent.futures
+import contextvars
 import threading
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
@@ -29,7 +30,6 @@ class Packed:
     buffers: Sequence[Any] = ()  # objects with the buffer protocol, contiguous
     deps: Sequence[ObjectRef[Any]] = ()  # refs at the top level of arguments
     contained: Sequence[ObjectRef[Any]] = ()  # refs deeper inside
-    actors: Sequence[int] = ()  # actor handles inside
 
 
 @dataclass(slots=True)
@@ -58,11 +58,11 @@ class Engine(Protocol):
     nonce: int
     alive: bool
     ref_log: deque[int]  # ids of dropped refs; ``~id`` of refs that were added by unpickling
-    actor_log: deque[int]  # the same for actor handles
 
     # -- tasks, objects ------------------------------------------------------------------------
-    def define(self, key: str, blob: bytes) -> None:
-        """Makes a function or class definition known under the hash of its bytes."""
+    def define(self, key: str, blob: bytes, refs: Sequence[ObjectRef[Any]] = ()) -> None:
+        """Makes a function or class definition known under the hash of its bytes;
+        ``refs`` are those inside it, kept as long as it is known."""
 
     def submit(
         self, options: TaskOptions, packed: Packed, actor: int = 0
@@ -96,11 +96,11 @@ class Engine(Protocol):
     # -- actors --------------------------------------------------------------------------------
     def create_actor(
         self, spec: ActorSpec, options: TaskOptions, packed: Packed, get_if_exists: bool
-    ) -> tuple[int, ActorSpec]:
-        """Creates an actor (or finds the named one); returns its id and spec. The caller's handle
-        is counted. `ValueError` when the name is taken."""
+    ) -> tuple[ObjectRef[Any], ActorSpec]:
+        """Creates an actor (or finds the named one); returns the ref that stands for the handle, and
+        its spec. `ValueError` when the name is taken."""
 
-    def actor_named(self, name: str, namespace: str) -> tuple[int, ActorSpec]: ...
+    def actor_named(self, name: str, namespace: str) -> tuple[ObjectRef[Any], ActorSpec]: ...
     def actor_names(self, namespace: str | None) -> list[tuple[str, str]]: ...
     def kill(self, actor: int, no_restart: bool) -> None: ...
 
@@ -134,6 +134,9 @@ class DriverEngine(Engine, Protocol):
 
 _lock = threading.Lock()
 _current: Engine | None = None
+#: The isolated runtime that a `with raynb.Runtime()` block put in place of the global one.
+_isolated: contextvars.ContextVar[Engine | None] = contextvars.ContextVar("raynb_isolated", default=None)
+_any_isolated = False
 _starter: Callable[[], Engine] | None = None
 
 #: Called with the new engine (or None) after each change of the slot, on the thread that made it.
@@ -147,6 +150,10 @@ def current() -> Engine:
     Raises:
         RuntimeGoneError: none runs and none may be started here.
     """
+    if _any_isolated:
+        own = _isolated.get()
+        if own is not None:
+            return own
     engine = _current
     if engine is not None:
         return engine
@@ -157,7 +164,18 @@ def current() -> Engine:
 
 def peek() -> Engine | None:
     """Returns the process's engine, or None; never starts one."""
-    return _current
+    return (_isolated.get() if _any_isolated else None) or _current
+
+
+def enter_isolated(engine: Engine) -> contextvars.Token[Engine | None]:
+    """Puts an isolated runtime in place for the calling context; undo with `leave_isolated`."""
+    global _any_isolated
+    _any_isolated = True
+    return _isolated.set(engine)
+
+
+def leave_isolated(token: contextvars.Token[Engine | None]) -> None:
+    _isolated.reset(token)
 
 
 def set_current(engine: Engine | None) -> None:

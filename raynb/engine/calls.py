@@ -22,7 +22,8 @@ _now = time.monotonic
 CALLABLE = frozenset((
     "make_room", "pin", "free_ids", "stream_is_finished", "create_actor_for", "actor_named_for",
     "actor_names", "kill", "snapshot", "changes", "cluster", "reserve_group", "group_ready",
-    "return_group", "groups_table", "cancel_task",
+    "return_group", "groups_table", "cancel_task", "pending_calls", "item_is_ready",
+    "task_is_actors",
 ))  # fmt: skip
 
 
@@ -161,6 +162,10 @@ class WorkerCalls:
         return self.loop.lock
 
     # -- answering -----------------------------------------------------------------------------
+    def task_is_actors(self, task: int) -> bool:
+        found = self.machine.tasks.table.get(task)
+        return found is not None and bool(found.spec.actor)
+
     def pin(self, identity: int) -> None:
         """A worker pickled a ref out of band: its object stays for good."""
         obj = self.machine.objects.table.get(identity)

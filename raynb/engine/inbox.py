@@ -144,6 +144,7 @@ class Inbox:
         self.loop.remove(peer.control)
         self.apply(e.WorkerDied(now, worker, peer.leaving or reason))
         engine.adopt_arena(worker)
+        self.loop.ready(engine.FIRST_WORKER)  # whoever waits for the first one looks again
 
     def lane_lost(self, lane: Lane) -> None:
         """A socket ended. A worker's death is told by the supervisor, with its reason; the end of

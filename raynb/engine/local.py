@@ -84,7 +84,6 @@ class LocalEngine(Reading, WorkerCalls):
             self.loop = Loop(self.machine)
             undo.append(self.loop.close)
             self.ref_log: deque[int] = self.loop.ref_log
-            self.actor_log: deque[int] = deque()
             self.disk = DiskTier(config.spill_directory)
             undo.append(self.disk.close)
             self.ledger = Ledger.create()
@@ -147,9 +146,10 @@ class LocalEngine(Reading, WorkerCalls):
             if any(peer.pid for peer in self.effects.peers.values()):
                 return
             self.loop.watch(self.FIRST_WORKER, waiter)
-        if not self.loop.wait(waiter, _now() + self.config.worker_start_timeout):
+        there = self.loop.wait(waiter, _now() + self.config.worker_start_timeout)
+        if not there or not any(peer.pid for peer in self.effects.peers.values()):
             raise RaySystemError(
-                f"no worker was ready within {self.config.worker_start_timeout} s: "
+                f"no worker could be started within {self.config.worker_start_timeout} s: "
                 f"{self.supervised.last_words() or 'it said nothing'}"
             )
 
@@ -449,6 +449,15 @@ class LocalEngine(Reading, WorkerCalls):
         self.loop.flush()
         self.loop.run_callbacks()
         return count, finished
+
+    def is_actor_task(self, ref: ObjectRef[Any]) -> bool:
+        task = self.machine.tasks.table.get(ids.task_of(ref._id))
+        return task is not None and bool(task.spec.actor)
+
+    def pending_calls(self, actor: int) -> int:
+        """Returns how many calls of an actor are unfinished."""
+        found = self.machine.actors.table.get(actor)
+        return found.pending if found is not None else 0
 
     def scope_counts(self, scope: int) -> dict[str, int]:
         with self.loop.lock:

@@ -230,7 +230,8 @@ class Loop:
                     poller.unregister(lane.channel.fd)
                 except (KeyError, OSError, ValueError):
                     pass
-        lane.channel.close()
+        with self._send:  # nobody may be writing to it
+            lane.channel.close()
 
     def _drop(self, lane: Lane) -> None:
         if lane.channel.fd in self.lanes:

@@ -150,6 +150,12 @@ class Reading:
 
     stream_is_finished = stream_finished
 
+    def item_is_ready(self, task: int, index: int) -> bool:
+        """Returns whether taking the next item would not wait."""
+        with self.loop.lock:
+            stream = self.machine.streams.table.get(task)
+            return stream is None or stream.ended or index < stream.next
+
     def drop_stream(self, task: int, index: int) -> None:
         # Called by a destructor, perhaps under our own lock: only leave a note.
         loop = self.loop

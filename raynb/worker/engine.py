@@ -99,7 +99,7 @@ class WorkerEngine:
         self.worker.link.send_fd(w.Arena(self.worker.number), os.dup(fd))
 
     # -- definitions ---------------------------------------------------------------------------
-    def define(self, key: str, blob: bytes) -> None:
+    def define(self, key: str, blob: bytes, refs: Any = ()) -> None:
         if key in self._defined:
             return
         self._defined.add(key)
@@ -303,6 +303,24 @@ class WorkerEngine:
             return await asyncio.wrap_future(self.future(ref))
 
         return wait()
+
+    def leave_actor(self) -> None:
+        """`exit_actor`: the process ends after this call, even if the exception is caught."""
+        from raynb.exceptions import AsyncioActorExit
+        from raynb.worker.executor import LeaveWorker
+
+        self.worker.executor.leaving = True
+        host = self.worker.executor.host
+        raise AsyncioActorExit if host is not None and host.spec.is_async else LeaveWorker
+
+    def is_actor_task(self, ref: ObjectRef[Any]) -> bool:
+        return bool(self.call("task_is_actors", ids.task_of(ref._id)))
+
+    def item_is_ready(self, task: int, index: int) -> bool:
+        return bool(self.call("item_is_ready", task, index))
+
+    def pending_calls(self, actor: int) -> int:
+        return int(self.call("pending_calls", actor))
 
     # -- the rest ------------------------------------------------------------------------------
     def call(self, method: str, *args: Any) -> Any:

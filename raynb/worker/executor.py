@@ -39,6 +39,7 @@ class Executor:
         self.worker = worker
         self.host: ActorHost | None = None
         self.exit_status = 0
+        self.leaving = False  # exit_actor was called; it ends the process even if it was caught
         self.calls: dict[str, int] = {}  # function → calls, for max_calls
         self.streams: dict[int, Running] = {}
         self._known: set[int] = set()
@@ -128,6 +129,8 @@ class Executor:
         """Posts the task's output, then its result, then what it no longer holds."""
         worker = self.worker
         options = running.options
+        if self.leaving and not flags & w.EXITS:
+            packed, flags, error = self._leaving(running, LeaveWorker())
         if options.max_calls and not run.actor:
             count = self.calls[options.function] = self.calls.get(options.function, 0) + 1
             if count >= options.max_calls:

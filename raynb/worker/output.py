@@ -38,9 +38,9 @@ class Stream(io.TextIOBase):
         self._kind = kind
         self._fd = fd
         self.buffer = _Bytes(self)
-        self.errors = "backslashreplace"
 
     encoding = "utf-8"
+    errors = "backslashreplace"
 
     @property
     def name(self) -> str:

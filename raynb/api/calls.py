@@ -1,0 +1,219 @@
+"""The functions of Ray Core: `remote get put wait cancel kill` and kin."""
+
+from __future__ import annotations
+
+import inspect
+import os
+from collections.abc import Sequence
+from typing import Any
+
+from raynb.api.actor import ActorClass, ActorHandle
+from raynb.api.remote_function import RemoteFunction
+from raynb.base.engine import current
+from raynb.base.ref import ObjectRef, ObjectRefGenerator
+from raynb.serde import pickling
+
+
+def remote(*args: Any, **options: Any) -> Any:
+    """Makes a function remote, or a class an actor class (``ray.remote``): bare, or with options.
+
+    Raises:
+        TypeError: not a function or class.
+        ValueError: an option that doesn't exist, or a bad value; the text names it.
+    """
+    if len(args) == 1 and not options and callable(args[0]):
+        return _make(args[0], {})
+    if args or not options:
+        raise TypeError(
+            "The @ray.remote decorator must be applied either with no arguments and no parentheses, for example "
+            "'@ray.remote', or it must be applied using some of the arguments in the list of options, for example "
+            "'@ray.remote(num_returns=2, resources={\"CustomResource\": 1})'."
+        )
+    # Options are checked now, so that the error is where the mistake is.
+    from raynb.api import options as o
+
+    known = {n: v for n, v in options.items() if n in o.OPTIONS}
+    if len(known) != len(options):
+        o.check(options, o.TASK if not any(o.OPTIONS[n].where == o.ACTOR for n in known) else o.ACTOR)
+    return lambda target: _make(target, options)
+
+
+def _make(target: Any, options: dict[str, Any]) -> Any:
+    if isinstance(target, (RemoteFunction, ActorClass)):
+        raise TypeError(f"{target!r} is remote already; apply @ray.remote once.")
+    if inspect.isclass(target):
+        return ActorClass(target, options)
+    if inspect.isfunction(target) or inspect.isbuiltin(target) or hasattr(target, "__call__"):
+        return RemoteFunction(target, options)
+    raise TypeError("The @ray.remote decorator must be applied to either a function or a class.")
+
+
+def get(object_refs: Any, *, timeout: float | None = None, _use_object_store: bool = False) -> Any:
+    """Waits for values and returns them (``ray.get``).
+
+    Args:
+        object_refs: one ref, or a list of refs.
+        timeout: seconds; None: as long as it takes; 0: what is there now.
+
+    Raises:
+        GetTimeoutError: not all were ready in time.
+        RayTaskError: a task raised; it is also an instance of what the task raised.
+        TypeError, ValueError: something that isn't a ref.
+    """
+    if isinstance(object_refs, ObjectRef):
+        return object_refs._engine.get((object_refs,), timeout)[0]
+    if isinstance(object_refs, ObjectRefGenerator):
+        raise ValueError(
+            f"Invalid type given to ray.get: {type(object_refs)}. Iterate over the generator to have its refs."
+        )
+    if not isinstance(object_refs, list):
+        raise ValueError(
+            f"Invalid type of object refs, {type(object_refs)}, is given. "
+            "'object_refs' must either be an ObjectRef or a list of ObjectRefs. "
+        )
+    for ref in object_refs:
+        if not isinstance(ref, ObjectRef):
+            raise ValueError(
+                f"Invalid type of object refs, {type(ref)}, is given. 'object_refs' must either be an "
+                "ObjectRef or a list of ObjectRefs. "
+            )
+    if not object_refs:
+        return []
+    return object_refs[0]._engine.get(object_refs, timeout)
+
+
+def put(value: Any, *, _owner: Any = None, _tensor_transport: Any = "object_store") -> ObjectRef[Any]:
+    """Stores a value; returns its ref (``ray.put``).
+
+    Raises:
+        TypeError: a ref, or a value that cannot be pickled; the text names it.
+        ObjectStoreFullError: it can never fit.
+    """
+    if isinstance(value, ObjectRef):
+        raise TypeError(
+            "Calling 'put' on an ray.ObjectRef is not allowed. If you really want to do this, you can "
+            "wrap the ray.ObjectRef in a list and call 'put' on it."
+        )
+    try:
+        packed = pickling.pack(value)
+    except RecursionError:
+        raise TypeError(f"Could not serialize the put value of type {type(value)}: nested too deeply") from None
+    except Exception as error:
+        path = pickling._culprit(value, "the put value")
+        raise TypeError(f"Could not serialize {path} (of type {type(value).__qualname__}): {error}") from error
+    return current().put(packed)
+
+
+def wait(
+    ray_waitables: Any,
+    *,
+    num_returns: int = 1,
+    timeout: float | None = None,
+    fetch_local: bool = True,
+) -> tuple[list[Any], list[Any]]:
+    """Waits until ``num_returns`` refs are ready, or ``timeout`` seconds are over (``ray.wait``).
+
+    Returns:
+        (ready, not ready), each in the order given; at most ``num_returns`` are ready.
+    """
+    if isinstance(ray_waitables, ObjectRef):
+        raise TypeError("wait() expected a list of ray.ObjectRef, got a single ray.ObjectRef")
+    if not isinstance(ray_waitables, list):
+        raise TypeError(
+            f"wait() expected a list of ray.ObjectRef or ObjectRefGenerator, got {type(ray_waitables)}"
+        )
+    refs: Sequence[Any] = ray_waitables
+    for ref in refs:
+        if not isinstance(ref, (ObjectRef, ObjectRefGenerator)):
+            raise TypeError(f"wait() expected a list of ray.ObjectRef or ObjectRefGenerator, got list containing {type(ref)}")
+    if timeout is not None and timeout < 0:
+        raise ValueError(f"The 'timeout' argument must be nonnegative. Received {timeout}")
+    if not refs:
+        return [], []
+    if len(set(refs)) != len(refs):
+        raise ValueError("Wait requires a list of unique ray_waitables.")
+    if num_returns <= 0:
+        raise ValueError("Invalid number of objects to return %d." % num_returns)
+    if num_returns > len(refs):
+        raise ValueError("num_returns cannot be greater than the number of ray_waitables provided to ray.wait.")
+    if any(isinstance(ref, ObjectRefGenerator) for ref in refs):
+        from raynb.api.streams import wait_mixed
+
+        return wait_mixed(refs, num_returns, timeout, fetch_local)
+    return refs[0]._engine.wait(refs, num_returns, timeout, fetch_local)  # type: ignore[no-any-return]
+
+
+def cancel(ray_waitable: Any, *, force: bool = False, recursive: bool = True) -> None:
+    """Cancels a task (``ray.cancel``): queued, or running (by ``KeyboardInterrupt`` inside it).
+
+    Args:
+        ray_waitable: a ref of the task, or its generator.
+        force: kill the worker that runs it.
+        recursive: also the tasks that it submitted.
+
+    Raises:
+        ValueError: ``force`` on an actor's method.
+    """
+    if isinstance(ray_waitable, ObjectRefGenerator):
+        ray_waitable = ray_waitable.completed()
+    if not isinstance(ray_waitable, ObjectRef):
+        raise TypeError(f"ray.cancel() only supported for object refs. For actor handles, got: {type(ray_waitable)}.")
+    engine: Any = ray_waitable._engine
+    if force and engine.is_actor_task(ray_waitable):
+        raise ValueError("force=True is not supported for actor tasks.")
+    engine.cancel(ray_waitable, force, recursive)
+
+
+def kill(actor: Any, *, no_restart: bool = True) -> None:
+    """Kills an actor at once (``ray.kill``); ``atexit`` handlers don't run.
+
+    Args:
+        actor: its handle.
+        no_restart: False: ``max_restarts`` may bring it back.
+    """
+    if not isinstance(actor, ActorHandle):
+        raise ValueError(f"ray.kill() only supported for actors. For tasks, try ray.cancel(). Got: {type(actor)}.")
+    actor._ray_ref._engine.kill(actor._ray_spec.actor_id, no_restart)
+
+
+def get_actor(name: str, namespace: str | None = None) -> ActorHandle:
+    """Returns a handle of a named actor (``ray.get_actor``).
+
+    Raises:
+        ValueError: no live actor has that name in the namespace.
+    """
+    if not name:
+        raise ValueError("Please supply a non-empty value to get_actor")
+    if namespace == "":
+        raise ValueError('"" is not a valid namespace. Pass None to not specify a namespace.')
+    ref, spec = current().actor_named(name, namespace or "")
+    return ActorHandle(ref, spec)
+
+
+def list_named_actors(all_namespaces: bool = False) -> list[Any]:
+    """Returns the names of live named actors; of all namespaces as dicts (``ray.util.list_named_actors``)."""
+    engine = current()
+    if all_namespaces:
+        return [{"namespace": space, "name": name} for space, name in engine.actor_names(None)]
+    return [name for _, name in engine.actor_names(engine.context().namespace)]
+
+
+def free(object_refs: Any, local_only: bool = False) -> None:
+    """Frees values although refs exist (``ray.internal.free``); asking for them is an `ObjectFreedError`."""
+    refs = [object_refs] if isinstance(object_refs, ObjectRef) else list(object_refs)
+    for ref in refs:
+        if not isinstance(ref, ObjectRef):
+            raise TypeError(f"Attempting to call `free` on the value {ref!r}, which is not an ray.ObjectRef.")
+    if refs:
+        refs[0]._engine.free(refs)
+
+
+def get_gpu_ids() -> list[Any]:
+    """Returns the GPUs that the running task was given (``ray.get_gpu_ids``)."""
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES", "")
+    return [int(i) if i.isdigit() else i for i in visible.split(",") if i] if current().context().worker else []
+
+
+def show_in_dashboard(message: str, key: str = "", dtype: str = "text") -> None:
+    """Accepted for Ray programs; the message goes to the task's output."""
+    print(message)

@@ -1,0 +1,121 @@
+"""`get_runtime_context`: who and where the calling code is."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+from raynb.base import ids
+from raynb.base.engine import Context, current
+
+
+class RuntimeContext:
+    """Ids and settings of the calling code (``ray.runtime_context.RuntimeContext``)."""
+
+    def __init__(self) -> None:
+        self._engine: Any = current()
+
+    @property
+    def _context(self) -> Context:
+        return self._engine.context()  # type: ignore[no-any-return]
+
+    def _hex(self, number: int, width: int) -> str:
+        return ids.to_hex(number, self._engine.nonce, width)
+
+    def get_job_id(self) -> str:
+        """Returns the job's id: one a runtime."""
+        return "01000000"
+
+    def get_node_id(self) -> str:
+        """Returns the node's id: one a runtime."""
+        return self._hex(0, ids.NODE_HEX)
+
+    def get_worker_id(self) -> str:
+        """Returns the id of the calling process."""
+        return self._hex(self._context.worker, ids.NODE_HEX)
+
+    def get_task_id(self) -> str | None:
+        """Returns the id of the running task; None in the driver."""
+        task = self._context.task
+        return self._hex(task, ids.TASK_HEX) if task else None
+
+    def get_actor_id(self) -> str | None:
+        """Returns the id of the actor that the code runs in; None outside one."""
+        actor = self._context.actor
+        return self._hex(actor, ids.ACTOR_HEX) if actor else None
+
+    def get_task_name(self) -> str | None:
+        return self._context.name or None
+
+    def get_task_function_name(self) -> str | None:
+        return self._context.name or None
+
+    def get_actor_name(self) -> str | None:
+        """Returns the name of the actor that the code runs in; "" if it has none, None outside one."""
+        if not self._context.actor:
+            return None
+        return self._engine.worker.actor.name  # type: ignore[no-any-return]
+
+    @property
+    def namespace(self) -> str:
+        """Returns the namespace of named actors."""
+        return self._context.namespace or "default"
+
+    @property
+    def was_current_actor_reconstructed(self) -> bool:
+        """Returns whether this actor was restarted."""
+        return self._context.restarted
+
+    @property
+    def current_actor(self) -> Any:
+        """Returns a handle of the actor that the code runs in.
+
+        Raises:
+            RuntimeError: outside an actor.
+        """
+        from raynb.api.actor import ActorHandle
+
+        actor = self._context.actor
+        if not actor:
+            raise RuntimeError("This method is only available in an actor.")
+        return ActorHandle(self._engine.adopt(ids.object_id(actor, 1), self._engine.nonce), self._engine.worker.actor)
+
+    def get_assigned_resources(self) -> dict[str, float]:
+        """Returns what the running task or actor was given."""
+        return self._context.resources
+
+    def get_accelerator_ids(self) -> dict[str, list[str]]:
+        from raynb.api.calls import get_gpu_ids
+
+        return {"GPU": [str(i) for i in get_gpu_ids()]}
+
+    def get_runtime_env_string(self) -> str:
+        import json
+
+        return json.dumps(getattr(getattr(self._engine, "config", None), "runtime_env", None) or {})
+
+    @property
+    def runtime_env(self) -> dict[str, Any]:
+        return getattr(getattr(self._engine, "config", None), "runtime_env", None) or {}
+
+    @property
+    def gcs_address(self) -> str:
+        return "local"
+
+    @property
+    def worker_pid(self) -> int:
+        return os.getpid()
+
+    def get(self) -> dict[str, Any]:
+        """Returns the ids as a dict (deprecated in Ray, kept for its programs)."""
+        found = {"job_id": self.get_job_id(), "node_id": self.get_node_id(), "namespace": self.namespace}
+        if self._context.worker:
+            found["task_id"] = self.get_task_id() or ""
+            if self._context.actor:
+                found["actor_id"] = self.get_actor_id() or ""
+        return found
+
+
+def get_runtime_context() -> RuntimeContext:
+    """Returns who and where the calling code is (``ray.get_runtime_context``)."""
+    return RuntimeContext()

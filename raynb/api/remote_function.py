@@ -1,0 +1,131 @@
+"""Remote functions: `@raynb.remote` on a function."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from typing import Any
+
+from raynb.api import options as o
+from raynb.api.signature import Signature
+from raynb.base.engine import Engine, current
+from raynb.base.spec import TaskOptions
+from raynb.serde import functions, pickling
+
+
+class RemoteFunction:
+    """A function whose calls run on workers (Ray's term). Call it with ``.remote(...)``.
+
+    Thread contract: any thread; defining it twice for one engine at once is harmless.
+    """
+
+    def __init__(self, function: Any, given: dict[str, Any]) -> None:
+        if inspect.iscoroutinefunction(function):
+            raise ValueError(
+                "'async def' should not be used for remote tasks. You can wrap the async function with "
+                "`asyncio.run(f())`. See more at: https://docs.ray.io/en/latest/ray-core/actors/async_api.html"
+            )
+        self._function = function
+        self._given = o.check(given, o.TASK)
+        self._name = getattr(function, "__qualname__", None) or type(function).__name__
+        self._signature = Signature(function)
+        self._engine: Engine | None = None
+        self._options: TaskOptions | None = None
+        self._definition: tuple[str, Any] | None = None
+        self._generator = inspect.isgeneratorfunction(function)
+        o.units(given, 1)  # errors are raised where the function is defined
+        functools.update_wrapper(self, function, updated=())
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        raise TypeError(
+            f"Remote functions cannot be called directly. Instead of running '{self._name}()', "
+            f"try '{self._name}.remote()'."
+        )
+
+    def remote(self, *args: Any, **kwargs: Any) -> Any:
+        """Submits a call; returns its `ObjectRef` at once (a list for ``num_returns`` > 1, None for 0,
+        an `ObjectRefGenerator` for generators).
+
+        Raises:
+            TypeError: the arguments don't fit the signature, or one cannot be pickled.
+        """
+        engine = current()
+        options = self._options if engine is self._engine else None
+        if options is None:
+            options = self._prepare(engine, self._given)
+            self._engine, self._options = engine, options
+        return self._submit(engine, options, args, kwargs)
+
+    def _submit(self, engine: Engine, options: TaskOptions, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        self._signature.check(args, kwargs)
+        refs: Any = engine.submit(options, pickling.pack_args(args, kwargs, self._name))
+        count = options.num_returns
+        if count == 1 or count == -1:
+            return refs[0]
+        if count == 0:
+            return None
+        return refs
+
+    def _remote(self, args: Any = None, kwargs: Any = None, **given: Any) -> Any:
+        """Ray's internal spelling, which its own scripts use."""
+        return self.options(**given).remote(*(args or ()), **(kwargs or {}))
+
+    def _prepare(self, engine: Engine, given: dict[str, Any]) -> TaskOptions:
+        """Makes the function known to the engine; returns its options there."""
+        if self._definition is None:
+            self._definition = functions.definition(self._function, self._name)
+        key, packed = self._definition
+        engine.define(key, packed.data, packed.contained)  # type: ignore[call-arg]
+        base = getattr(getattr(engine, "config", None), "runtime_env", None)
+        env = o.runtime_env(given.get("runtime_env"), base)
+        return o.task_options(self._name, key, given, self._generator, env)
+
+    def options(self, **given: Any) -> RemoteFunctionWithOptions:
+        """Returns this function with other options, for ``.remote(...)`` or ``.bind(...)``.
+
+        Raises:
+            ValueError, TypeError: an option doesn't exist or has a bad value; the text names it.
+        """
+        return RemoteFunctionWithOptions(self, {**self._given, **o.check(given, o.TASK)})
+
+    def bind(self, *args: Any, **kwargs: Any) -> Any:
+        """Not on the embedded engine: Ray's DAG API."""
+        raise NotImplementedError("the DAG API (bind) is not part of raynb; use .remote(...)")
+
+    def __getstate__(self) -> dict[str, Any]:
+        state = dict(self.__dict__)
+        state["_engine"] = state["_options"] = None
+        # The pickled definition holds refs as bytes already; the live ones stay here.
+        state["_definition"] = None
+        return state
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+
+    def __repr__(self) -> str:
+        return f"RemoteFunction({self._name})"
+
+
+class RemoteFunctionWithOptions:
+    """What `RemoteFunction.options` returns."""
+
+    def __init__(self, function: RemoteFunction, given: dict[str, Any]) -> None:
+        o.units(given, 1)
+        self._parent = function
+        self._given = given
+        self._engine: Engine | None = None
+        self._options: TaskOptions | None = None
+
+    def remote(self, *args: Any, **kwargs: Any) -> Any:
+        """See `RemoteFunction.remote`."""
+        engine = current()
+        if engine is not self._engine or self._options is None:
+            self._options = self._parent._prepare(engine, self._given)
+            self._engine = engine
+        return self._parent._submit(engine, self._options, args, kwargs)
+
+    def options(self, **given: Any) -> RemoteFunctionWithOptions:
+        return RemoteFunctionWithOptions(self._parent, {**self._given, **o.check(given, o.TASK)})
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {"_parent": self._parent, "_given": self._given, "_engine": None, "_options": None}

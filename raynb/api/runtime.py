@@ -1,0 +1,210 @@
+"""`init`, `shutdown` and isolated runtimes."""
+
+from __future__ import annotations
+
+import functools
+from typing import Any
+
+from raynb.api import session
+from raynb.base import engine as slot
+from raynb.base.config import Config
+
+#: Arguments of ``ray.init`` that are accepted and mean nothing on one machine.
+_IGNORED = frozenset((
+    "include_dashboard", "dashboard_host", "dashboard_port", "job_config", "configure_logging",
+    "logging_level", "logging_config", "logging_format", "log_to_driver", "allow_multiple",
+    "_enable_object_reconstruction", "_redis_max_memory", "_plasma_directory", "_node_ip_address",
+    "_driver_object_store_memory", "_memory", "_redis_username", "_redis_password", "_temp_dir",
+    "_metrics_export_port", "_system_config", "_tracing_startup_hook", "_node_name", "labels",
+    "enable_resource_isolation", "system_reserved_cpu", "system_reserved_memory", "local_mode",
+))  # fmt: skip
+_OWN = frozenset(Config.__slots__) - {"isolated"}
+
+
+def _config(given: dict[str, Any]) -> Config:
+    wanted = {}
+    for name, value in given.items():
+        if name in _OWN:
+            wanted[name] = value
+        elif name == "_temp_dir" or name == "_plasma_directory":
+            wanted["spill_directory"] = value
+        elif name not in _IGNORED:
+            raise TypeError(
+                f"init() got an unexpected keyword argument {name!r}; it takes {', '.join(sorted(_OWN))}"
+            )
+    for name in ("num_cpus", "num_gpus", "object_store_memory", "memory"):
+        value = wanted.get(name)
+        if value is not None and (isinstance(value, bool) or not isinstance(value, (int, float)) or value < 0):
+            raise ValueError(f"init({name}={value!r}): it must be a number that is not negative")
+    wanted["resources"] = dict(wanted.get("resources") or {})
+    for key in wanted["resources"]:
+        if key in ("CPU", "GPU"):
+            raise ValueError(f"init(resources=...): use num_{key.lower()}s instead of {key!r}")
+    return Config(**wanted)
+
+
+class Runtime:
+    """A runtime. ``raynb.init()`` returns the global one; ``with raynb.Runtime(num_cpus=2) as rt:`` starts
+    an isolated one that shares nothing with others, and puts it in place for the block.
+
+    Args: as `init`.
+
+    Thread contract: any thread; the block's own calls (``f.remote()``, ``raynb.get``) use the
+    isolated runtime in the thread (or asyncio task) that entered it.
+    """
+
+    def __init__(self, **given: Any) -> None:
+        self._config = _config(given)
+        self._engine: Any = None
+        self._token: Any = None
+
+    @classmethod
+    def _of(cls, engine: Any) -> Runtime:
+        made = cls.__new__(cls)
+        made._config = engine.config
+        made._engine = engine
+        made._token = None
+        return made
+
+    @property
+    def engine(self) -> Any:
+        """Returns the engine (the interface that tools build on)."""
+        return self._engine
+
+    def start(self) -> Runtime:
+        """Starts it without a ``with`` block."""
+        if self._engine is None:
+            self._engine = session.make_engine(self._config, None)
+        return self
+
+    def shutdown(self, timeout: float | None = None) -> None:
+        """Stops it (seconds until busy workers are killed). May be called again."""
+        engine, self._engine = self._engine, None
+        if engine is None:
+            return
+        if session.global_slot().engine is engine:
+            shutdown()
+        else:
+            engine.shutdown(engine.config.shutdown_timeout if timeout is None else timeout)
+
+    def __enter__(self) -> Runtime:
+        self.start()
+        self._token = slot.enter_isolated(self._engine)
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        slot.leave_isolated(self._token)
+        self.shutdown()
+
+    async def __aenter__(self) -> Runtime:
+        import asyncio
+
+        await asyncio.to_thread(self.start)
+        self._token = slot.enter_isolated(self._engine)
+        return self
+
+    async def __aexit__(self, *exc: object) -> None:
+        import asyncio
+
+        slot.leave_isolated(self._token)
+        await asyncio.to_thread(self.shutdown)
+
+    # -- what `init` returns, as Ray's users know it ---------------------------------------------
+    @property
+    def address_info(self) -> dict[str, Any]:
+        return {
+            "node_ip_address": "127.0.0.1",
+            "address": "local",
+            "webui_url": None,
+            "session_dir": None,
+            "node_id": f"{self._engine.nonce:056x}" if self._engine else None,
+        }
+
+    def __getitem__(self, key: str) -> Any:
+        return self.address_info[key]
+
+    @property
+    def dashboard_url(self) -> None:
+        return None
+
+    def disconnect(self) -> None:
+        self.shutdown()
+
+    def __repr__(self) -> str:
+        if self._engine is None:
+            return "Runtime(stopped)"
+        total, _ = self._engine.cluster()
+        return f"Runtime(engine=embedded, cpus={total.get('CPU', 0):g})"
+
+
+def init(address: str | None = None, *, ignore_reinit_error: bool = True, **given: Any) -> Runtime:
+    """Starts the global runtime (``ray.init``); with one running and the same arguments, does nothing.
+
+    Args:
+        address: None or ``"local"``: the embedded engine on this machine.
+        ignore_reinit_error: False: an already running runtime is an error, as in Ray.
+        num_cpus: CPU slots; default: the cores that this process may use.
+        num_gpus: GPU slots; default 0.
+        resources: other resources, name → quantity.
+        object_store_memory: limit of the object store in bytes; default 30 % of the memory.
+        namespace: of named actors.
+        runtime_env: ``env_vars``, ``working_dir``, ``py_modules`` of every worker.
+        spill_directory: where objects go when the store is full; default: the temporary directory.
+
+    Returns:
+        The `Runtime`.
+
+    Raises:
+        RuntimeError: one is running with other arguments; the text says which differ.
+    """
+    config = _config(given)
+    place = session.global_slot()
+    running = place.wait_started()
+    if running is not None:
+        differing = {
+            name: pair for name, pair in running.config.differences(config).items() if name in given
+        }
+        if differing or not ignore_reinit_error:
+            what = "; ".join(f"{n} is {mine!r}, asked for {theirs!r}" for n, (mine, theirs) in differing.items())
+            raise RuntimeError(
+                "raynb is running already" + (f" with other settings: {what}" if what else "")
+                + ". Call raynb.shutdown() first (or %raynb restart)."
+            )
+        return Runtime._of(running)
+    return Runtime._of(place.start(config, address))
+
+
+def shutdown(_exiting_interpreter: bool = False) -> None:
+    """Stops the global runtime in order (``ray.shutdown``). May be called any number of times."""
+    place = session.global_slot()
+    engine = place.engine
+    place.stop(engine.config.shutdown_timeout if engine is not None else 0.0)
+
+
+def is_initialized() -> bool:
+    """Returns whether a runtime is running (``ray.is_initialized``)."""
+    engine = slot.peek()
+    return engine is not None and engine.alive
+
+
+def runtime() -> Runtime | None:
+    """Returns the running runtime, or None; never starts one."""
+    engine = slot.peek()
+    return Runtime._of(engine) if engine is not None else None
+
+
+async def init_async(address: str | None = None, **given: Any) -> Runtime:
+    """`init` without blocking the event loop."""
+    import asyncio
+
+    return await asyncio.to_thread(functools.partial(init, address, **given))
+
+
+async def shutdown_async() -> None:
+    """`shutdown` without blocking the event loop."""
+    import asyncio
+
+    await asyncio.to_thread(shutdown)
+
+
+__all__ = ["Runtime", "init", "init_async", "is_initialized", "runtime", "shutdown", "shutdown_async"]

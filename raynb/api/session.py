@@ -1,0 +1,166 @@
+"""The runtime of this process: started, looked up, shut down. The composition root.
+
+::
+
+    empty ──init──▶ starting ──▶ running ──shutdown──▶ stopping ──▶ empty
+
+One slot, one lock. A thread that calls `init` while another starts waits for the same runtime. A
+failure or a Ctrl-C while starting leaves the slot empty and everything that had started stopped.
+"""
+
+from __future__ import annotations
+
+import atexit
+import os
+import threading
+import weakref
+from typing import Any
+
+from raynb.base import engine as slot
+from raynb.base import interrupts
+from raynb.base.config import Config
+from raynb.base.engine import Engine
+from raynb.exceptions import RaySystemError, RuntimeGoneError
+
+EMPTY = "empty"
+STARTING = "starting"
+RUNNING = "running"
+STOPPING = "stopping"
+STATES = {
+    EMPTY: frozenset((STARTING,)),
+    STARTING: frozenset((RUNNING, EMPTY)),
+    RUNNING: frozenset((STOPPING,)),
+    STOPPING: frozenset((EMPTY,)),
+}
+
+_engines: weakref.WeakSet[Any] = weakref.WeakSet()
+
+
+def make_engine(config: Config, address: str | None) -> Any:
+    """Returns a started engine: the embedded one, or an adapter to a Ray cluster."""
+    if address in (None, "local"):
+        from raynb.engine.local import LocalEngine
+
+        engine: Any = LocalEngine(config)
+    else:
+        raise ValueError(
+            f"address {address!r}: connecting to a Ray cluster is not in this version; "
+            "leave address out for the embedded engine"
+        )
+    _engines.add(engine)
+    return engine
+
+
+class Slot:
+    """The global runtime's place.
+
+    Thread contract: any thread.
+    """
+
+    def __init__(self) -> None:
+        self.state = EMPTY
+        self.engine: Any = None
+        self.starter = 0  # the thread that starts it
+        self.changed = threading.Condition()
+        self.error: BaseException | None = None
+
+    def _move(self, state: str) -> None:
+        assert state in STATES[self.state], f"runtime: {self.state} -> {state} is in no table"
+        self.state = state
+        self.changed.notify_all()
+
+    def start(self, config: Config, address: str | None) -> Any:
+        """Returns the engine: a new one, or the one that another thread starts or has started."""
+        with self.changed:
+            while self.state in (STARTING, STOPPING):
+                if self.starter == threading.get_ident():
+                    raise RaySystemError("raynb.init() was called from inside its own start")
+                self.changed.wait(0.1)
+            if self.state == RUNNING:
+                return self.engine
+            self._move(STARTING)
+            self.starter = threading.get_ident()
+        engine = None
+        try:
+            engine = make_engine(config, address)
+        finally:
+            with self.changed:
+                self.starter = 0
+                self.engine = engine
+                self._move(RUNNING if engine is not None else EMPTY)
+                slot.set_current(engine)
+        return engine
+
+    def stop(self, timeout: float) -> None:
+        """Shuts the runtime down; returns at once when there is none."""
+        with self.changed:
+            while self.state in (STARTING, STOPPING):
+                self.changed.wait(0.1)
+            if self.state == EMPTY:
+                return
+            self._move(STOPPING)
+            engine = self.engine
+            slot.set_current(None)
+        try:
+            engine.shutdown(timeout)
+        finally:
+            with self.changed:
+                self.engine = None
+                self._move(EMPTY)
+            interrupts.restore()
+
+    def wait_started(self) -> Any:
+        """Returns the engine, waiting for a start that is under way; None if there is none."""
+        with self.changed:
+            while self.state == STARTING and self.starter != threading.get_ident():
+                self.changed.wait(0.1)
+            return self.engine if self.state == RUNNING else None
+
+
+_slot = Slot()
+
+
+def _auto_init() -> Engine:
+    """First use starts a runtime, as in Ray; not in a forked child, which has to say so."""
+    if os.environ.get("RAY_ENABLE_AUTO_CONNECT") == "0":
+        raise RuntimeGoneError("Ray has not been started yet. You can start Ray by calling 'raynb.init()'.")
+    started = _slot.wait_started()
+    return started if started is not None else _slot.start(Config(), None)
+
+
+def _after_fork() -> None:
+    global _slot
+    interrupts.after_fork_in_child()
+    for engine in list(_engines):
+        engine.after_fork_in_child()
+    _slot = Slot()
+    slot._lock = threading.Lock()
+    slot.set_current(None)
+
+
+def _at_exit() -> None:
+    try:
+        _slot.stop(1.0)
+    except Exception:
+        pass
+    for engine in list(_engines):
+        if engine.alive:
+            try:
+                engine.shutdown(1.0)
+            except Exception:
+                continue
+
+
+atexit.register(_at_exit)
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)
+
+
+def install_starter() -> None:
+    """Lets the first use of the API start a runtime (not inside workers)."""
+    slot.set_starter(_auto_init)
+
+
+def global_slot() -> Slot:
+    """Returns the slot of the global runtime."""
+    return _slot

@@ -1,0 +1,62 @@
+"""Checks a call against a signature without the cost of binding it."""
+
+from __future__ import annotations
+
+import inspect
+from typing import Any
+
+
+class Signature:
+    """Raises `TypeError` at ``.remote()`` when the arguments don't fit, as Ray does.
+
+    Keeps names and kinds only, so that handles, which carry it, pickle whatever the defaults are.
+    """
+
+    __slots__ = ("_least", "_most", "_parameters")
+
+    def __init__(self, function: Any, skip_first: bool = False) -> None:
+        self._parameters: tuple[tuple[str, int, bool], ...] | None = None
+        self._least, self._most = 0, -1
+        try:
+            parameters = list(inspect.signature(function).parameters.values())
+        except (TypeError, ValueError):  # builtins without one: anything goes
+            return
+        if skip_first and parameters and parameters[0].kind is not inspect.Parameter.VAR_POSITIONAL:
+            parameters = parameters[1:]
+        self._parameters = tuple((p.name, int(p.kind), p.default is not p.empty) for p in parameters)
+        self._least = sum(
+            1 for p in parameters
+            if p.default is p.empty and p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)
+        )  # fmt: skip
+        if any(p.kind is p.VAR_POSITIONAL for p in parameters):
+            self._most = 1 << 30
+        else:
+            self._most = sum(1 for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD))
+        if any(p.kind is p.KEYWORD_ONLY and p.default is p.empty for p in parameters):
+            self._least = 1 << 30  # never right by count alone
+
+    def check(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        """Raises `TypeError` when the call could not be made."""
+        if not kwargs and self._least <= len(args) <= self._most:
+            return
+        if self._parameters is None:
+            return
+        signature = self._whole()
+        try:
+            signature.bind(*args, **kwargs)
+        except TypeError as error:
+            raise TypeError(f"{error}. The function signature is {signature}.") from None
+
+    def _whole(self) -> inspect.Signature:
+        kinds = {int(kind): kind for kind in inspect._ParameterKind}
+        assert self._parameters is not None
+        return inspect.Signature([
+            inspect.Parameter(name, kinds[kind], default=None if optional else inspect.Parameter.empty)
+            for name, kind, optional in self._parameters
+        ])  # fmt: skip
+
+    def __getstate__(self) -> Any:
+        return self._parameters, self._least, self._most
+
+    def __setstate__(self, state: Any) -> None:
+        self._parameters, self._least, self._most = state

@@ -1,0 +1,33 @@
+"""`wait` on generators: ready when their next item is there."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from typing import Any
+
+from raynb.base.ref import ObjectRefGenerator
+
+
+def wait_mixed(
+    waitables: Sequence[Any], num_returns: int, timeout: float | None, fetch_local: bool
+) -> tuple[list[Any], list[Any]]:
+    """`wait` for a list in which some are generators."""
+    deadline = None if timeout is None else time.monotonic() + timeout
+    pause = 0.0005
+    while True:
+        ready = [item for item in waitables if _is_ready(item, fetch_local)][:num_returns]
+        left = None if deadline is None else deadline - time.monotonic()
+        if len(ready) >= num_returns or (left is not None and left <= 0):
+            chosen = {id(item) for item in ready}
+            return ready, [item for item in waitables if id(item) not in chosen]
+        # Generators have no ref for their next item yet, so this looks, less and less often.
+        time.sleep(pause if left is None else min(pause, left))
+        pause = min(pause * 2, 0.02)
+
+
+def _is_ready(item: Any, fetch_local: bool) -> bool:
+    if isinstance(item, ObjectRefGenerator):
+        return bool(item._engine.item_is_ready(item.task_id, item._next))  # type: ignore[attr-defined]
+    ready, _ = item._engine.wait([item], 1, 0, fetch_local)
+    return bool(ready)
