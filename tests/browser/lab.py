@@ -48,6 +48,12 @@ class Server:
         for name, place in places.items():
             (self.folder / place).mkdir(exist_ok=True)
             env[name] = str(self.folder / place)
+        # No question about news in the way of the views, and no request to anywhere.
+        quiet = self.folder / "settings" / "@jupyterlab" / "apputils-extension"
+        quiet.mkdir(parents=True, exist_ok=True)
+        (quiet / "notification.jupyterlab-settings").write_text(
+            '{"fetchNews": "false", "checkForUpdates": false}'
+        )
         built = ROOT / "labextension"
         if (built / "package.json").exists():
             there = self.folder / "data" / "labextensions" / "raynb"

@@ -1,0 +1,211 @@
+"""The whole stack: engine, kernel, comms, JupyterLab, Chromium.
+
+Tasks wait for files that the test makes, so nothing depends on how fast the machine is.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from playwright.sync_api import expect
+
+from .lab import Lab
+
+pytestmark = pytest.mark.timeout(180)
+
+SETUP = """\
+import os, time
+%load_ext raynb
+import raynb as ray
+ray.init(num_cpus=2)
+
+@ray.remote(max_retries=0)
+def gated(name):
+    while not os.path.exists(name):
+        time.sleep(0.01)
+    return name
+
+@ray.remote
+def quick(x):
+    return x
+"""
+
+DASHBOARD = """\
+from raynb.jupyter.dashboard import Dashboard
+Dashboard()
+"""
+
+#: Keeps the kernel's main thread busy in plain Python until the file is there.
+BUSY = """\
+refs = [gated.remote('a-{name}'), gated.remote('b-{name}')]
+while not os.path.exists('done-{name}'):
+    time.sleep(0.01)
+print(ray.get(refs))
+"""
+
+
+#: Waits for a task that nobody but Cancel will end.
+WAITS = """\
+try:
+    ray.get(gated.remote('never'))
+except ray.exceptions.TaskCancelledError:
+    print('cancelled')
+"""
+
+
+def overview(place: Any, label: str) -> Any:
+    return place.get_by_role("region", name=label).or_(place.locator(f"section[aria-label='{label}']")).first
+
+
+def make(lab: Lab, *names: str) -> None:
+    """Makes the files that tasks and cells wait for."""
+    for name in names:
+        (lab.server.work / name).touch()
+
+
+def test_the_dashboard_is_live_while_a_cell_computes(lab: Lab) -> None:
+    lab.open("live.ipynb", [SETUP, DASHBOARD, BUSY.format(name="live"), "ray.shutdown()"])
+    lab.run(0)
+    lab.run(1)
+    board = lab.output(1)
+    expect(board.get_by_label("0 of 2 CPU slots busy")).to_be_visible()
+    lab.start(2)
+    expect(board.get_by_label("2 of 2 CPU slots busy")).to_be_visible()
+    expect(overview(board, "Running now")).to_contain_text("gated")
+    expect(overview(board, "Running now")).to_contain_text("In[3]")
+    assert lab.is_busy()
+    make(lab, "a-live")
+    expect(board.get_by_label("1 of 2 CPU slots busy")).to_be_visible()
+    board.get_by_role("tab", name="Tasks").click()
+    row = board.get_by_role("table", name="Tasks").get_by_role("row")
+    expect(row.filter(has_text="finished")).to_have_count(1)
+    expect(row.filter(has_text="running")).to_have_count(1)
+    assert lab.is_busy()
+    make(lab, "b-live", "done-live")
+    lab.wait_ended(2)
+    assert "['a-live', 'b-live']" in lab.outputs(2)[0]["text"]
+    lab.run(3)
+    expect(board.get_by_text("No runtime is running")).to_be_visible()
+
+
+def test_cancel_works_while_a_cell_is_busy(lab: Lab) -> None:
+    lab.open("cancel.ipynb", [SETUP, DASHBOARD, WAITS, "ray.shutdown()"])
+    lab.run(0)
+    lab.run(1)
+    lab.start(2)
+    board = lab.output(1)
+    board.get_by_title("Cancel this task of gated").click()
+    expect(board.get_by_text("Cancelling gated.")).to_be_visible()
+    lab.wait_ended(2)
+    assert [o.get("text") for o in lab.outputs(2)] == ["cancelled\n"]
+    lab.run(3)
+
+
+def test_cancel_works_while_plain_python_computes(lab: Lab) -> None:
+    lab.open("plain.ipynb", [SETUP, DASHBOARD, BUSY.format(name="plain"), "ray.shutdown()"])
+    lab.run(0)
+    lab.run(1)
+    lab.start(2)
+    board = lab.output(1)
+    expect(board.get_by_label("2 of 2 CPU slots busy")).to_be_visible()
+    board.get_by_role("tab", name="Tasks").click()
+    board.get_by_title("Cancel the unfinished tasks of gated").click()
+    row = board.get_by_role("table", name="Tasks").get_by_role("row")
+    expect(row.filter(has_text="cancelled")).to_have_count(2)
+    assert lab.is_busy()
+    make(lab, "done-plain")
+    lab.wait_ended(2)
+    assert "TaskCancelledError" in str(lab.outputs(2))
+    lab.run(3)
+
+
+def test_the_panel_and_the_status_bar_follow_the_active_notebook(lab: Lab) -> None:
+    page = lab.page
+    lab.open("first.ipynb", [SETUP, "held = [gated.remote('first-go')]", "ray.get(held); ray.shutdown()"])
+    lab.command("raynb:open")
+    panel = page.locator("#raynb-panel")
+    status = page.locator("#raynb-status")
+    expect(panel.get_by_text("raynb is not loaded in this notebook")).to_be_visible()
+    expect(status).not_to_contain_text("raynb")
+    lab.run(0)
+    lab.run(1)
+    expect(panel.get_by_label("1 of 2 CPU slots busy")).to_be_visible()
+    expect(status).to_contain_text("raynb 1/2")
+    expect(status).to_contain_text("1 task")
+    lab.open_beside("second.ipynb", ["print('no raynb here')"])
+    expect(panel.get_by_text("raynb is not loaded in this notebook")).to_be_visible()
+    expect(panel).to_contain_text("second.ipynb")
+    expect(status.get_by_role("button")).to_be_hidden()
+    lab.command("docmanager:open", {"path": "first.ipynb"})
+    expect(panel).to_contain_text("first.ipynb")
+    expect(panel.get_by_label("1 of 2 CPU slots busy")).to_be_visible()
+    lab.command("raynb:tasks")
+    expect(panel.get_by_role("tab", name="Tasks")).to_have_attribute("aria-selected", "true")
+    make(lab, "first-go")
+    lab.run(2)
+    expect(panel.get_by_text("No runtime is running")).to_be_visible()
+
+
+def test_after_a_reload_of_the_page_panel_and_widget_are_there_again(lab: Lab) -> None:
+    lab.open("reload.ipynb", [SETUP, DASHBOARD, "kept = ray.get(quick.remote(5))", "ray.shutdown()"])
+    for cell in range(3):
+        lab.run(cell)
+    lab.command("docmanager:save")
+    lab.page.reload()
+    lab.ready()
+    lab.command("raynb:open")
+    expect(lab.page.locator("#raynb-panel").get_by_label("0 of 2 CPU slots busy")).to_be_visible()
+    expect(lab.output(1).get_by_label("0 of 2 CPU slots busy")).to_be_visible()
+    lab.output(1).get_by_role("tab", name="Tasks").click()
+    expect(lab.output(1).get_by_role("row").filter(has_text="quick").first).to_be_visible()
+    lab.run(3)
+
+
+def test_after_a_kernel_restart_the_panel_says_so_and_starts_again(lab: Lab) -> None:
+    lab.open("restart.ipynb", [SETUP, "ray.get(quick.remote(5))", "ray.shutdown()"])
+    lab.run(0)
+    lab.run(1)
+    lab.command("raynb:open")
+    panel = lab.page.locator("#raynb-panel")
+    expect(panel.get_by_label("0 of 2 CPU slots busy")).to_be_visible()
+    lab.restart_kernel()
+    lab.ready()
+    expect(panel.get_by_text("raynb is not loaded in this notebook")).to_be_visible()
+    lab.run(0)
+    expect(panel.get_by_label("0 of 2 CPU slots busy")).to_be_visible()
+    lab.run(2)
+
+
+def test_it_can_be_read_in_the_dark_theme(lab: Lab) -> None:
+    lab.open("dark.ipynb", [SETUP, "ray.get([quick.remote(i) for i in range(20)])", "ray.shutdown()"])
+    lab.run(0)
+    lab.run(1)
+    lab.command("apputils:change-theme", {"theme": "JupyterLab Dark"})
+    lab.command("raynb:open")
+    panel = lab.page.locator("#raynb-panel")
+    expect(panel.get_by_label("20 finished")).to_be_visible()
+    lab.page.wait_for_function("() => document.body.dataset.jpThemeLight === 'false'")
+    shades = panel.locator(".rn-value").first.evaluate("""node => {
+        const mean = text => text.match(/[\\d.]+/g).slice(0, 3).map(Number).reduce((a, b) => a + b) / 3;
+        const card = getComputedStyle(node.closest('.rn-card'));
+        return [mean(getComputedStyle(node).color), mean(card.backgroundColor)];
+    }""")
+    assert shades[0] > 170
+    assert shades[1] < 60
+    lab.run(2)
+
+
+def test_the_palette_cancels_every_task(lab: Lab) -> None:
+    lab.open("palette.ipynb", [SETUP, BUSY.format(name="palette"), "ray.shutdown()"])
+    lab.run(0)
+    lab.start(1)
+    lab.command("raynb:open")
+    panel = lab.page.locator("#raynb-panel")
+    expect(panel.get_by_label("2 of 2 CPU slots busy")).to_be_visible()
+    lab.command("raynb:cancel-all")
+    expect(panel.get_by_text("Cancelling 2 tasks.")).to_be_visible()
+    expect(panel.get_by_label("0 of 2 CPU slots busy")).to_be_visible()
+    make(lab, "done-palette")
+    lab.wait_ended(1)
+    lab.run(2)
