@@ -24,13 +24,13 @@ TASK_OPTIONS: tuple[tuple[str, str, str, str], ...] = (
     ("--num-gpus", "num_gpus", "a number", "GPUs that the task takes (default 0)."),
     ("--memory", "memory", "a number", "Bytes of memory that the task may use."),
     ("--resources", "resources", "a dict", 'Custom resources, for example {"disk": 1}.'),
-    ("--max-retries", "max_retries", "an integer", "How often to run it again if its worker dies (default 3)."),
+    ("--max-retries", "max_retries", "an integer", "Runs again if its worker dies (default 3)."),
     (
         "--retry-exceptions", "retry_exceptions", "True, False or a list of exception classes",
         "Run it again on these exceptions too.",
     ),
     ("--timeout", "timeout", "a number", "Seconds after which the task is stopped with TaskTimeoutError."),
-    ("--runtime-env", "runtime_env", "a dict", 'Environment of the worker, for example {"env_vars": {"A": "1"}}.'),
+    ("--runtime-env", "runtime_env", "a dict", 'The worker\'s environment: {"env_vars": {"A": "1"}}.'),
 )  # fmt: skip
 
 #: Actor options, beside CPUs, GPUs, memory and resources.

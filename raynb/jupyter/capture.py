@@ -17,6 +17,7 @@ import inspect
 import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from typing import Any
 
 from raynb.jupyter.names import Names, comprehension_names, function_names, signature_parts, type_parameters
 
@@ -388,13 +389,13 @@ class _Flow:
                     continue  # braces of the shell's or awk's own
 
 
-_STATEMENTS: dict[type, Callable[[_Flow, ast.AST], None]] = {
+_STATEMENTS: dict[type, Callable[[_Flow, Any], None]] = {
     ast.Assign: _Flow.assign, ast.AugAssign: _Flow.augmented, ast.AnnAssign: _Flow.annotated,
     ast.Delete: _Flow.delete, ast.Import: _Flow.imports, ast.ImportFrom: _Flow.imports,
     ast.If: _Flow.condition, ast.For: _Flow.loop, ast.AsyncFor: _Flow.loop, ast.While: _Flow.while_,
     ast.With: _Flow.with_, ast.AsyncWith: _Flow.with_, ast.Try: _Flow.try_, ast.Match: _Flow.match,
     ast.FunctionDef: _Flow.function, ast.AsyncFunctionDef: _Flow.function, ast.ClassDef: _Flow.class_,
     ast.Global: _Flow.global_,
-}  # type: ignore[dict-item]  # fmt: skip
+}  # fmt: skip
 if hasattr(ast, "TryStar"):
-    _STATEMENTS[ast.TryStar] = _Flow.try_  # type: ignore[assignment]
+    _STATEMENTS[ast.TryStar] = _Flow.try_

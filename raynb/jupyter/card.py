@@ -14,6 +14,9 @@ if TYPE_CHECKING:
     from raynb.jupyter.notebook import Notebook
 
 
+_LEFT = "text-align:left"
+
+
 class Plain:
     """A text that shows as it is, without quotes."""
 
@@ -42,8 +45,8 @@ class Card:
 
     def _repr_html_(self) -> str:
         cells = "".join(
-            f'<tr><th scope="row" style="text-align:left;padding:1px 14px 1px 10px;font-weight:600">{html.escape(what)}</th>'
-            f'<td style="text-align:left;padding:1px 10px">{html.escape(value)}</td></tr>'
+            f'<tr><th scope="row" style="{_LEFT};padding:1px 14px 1px 10px">{html.escape(what)}</th>'
+            f'<td style="{_LEFT};padding:1px 10px">{html.escape(value)}</td></tr>'
             for what, value in self.rows
         )
         return (

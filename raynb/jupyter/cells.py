@@ -75,7 +75,7 @@ class Cells:
         self.on_end: list[Callable[[Cell, Any], None]] = []
         # Since 9.x IPython counts a cell before it tells that it starts.
         run = getattr(type(shell).run_cell_async, "__wrapped__", type(shell).run_cell_async)
-        self._counted_first = "execution_count" in run.__code__.co_varnames
+        self._counted_first = "execution_count" in run.__code__.co_varnames + run.__code__.co_cellvars
 
     def attach(self) -> None:
         """Listens to the shell, and takes the cell that loads the extension as begun."""

@@ -26,7 +26,7 @@ def suggestions(
         parsers: ``prefix + name`` → its argument parser.
         namespace: the notebook's.
     """
-    word = rest[len(rest.rstrip()) :] and "" or (rest.split() or [""])[-1]
+    word = "" if rest != rest.rstrip() else (rest.split() or [""])[-1]
     if name == "raynb" and prefix == "%":
         from raynb.jupyter.magics_line import COMMANDS
 

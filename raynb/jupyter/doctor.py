@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from importlib import metadata
 from typing import TYPE_CHECKING, Any
 
+from raynb import api
 from raynb.base import limits
 from raynb.jupyter.inputs import in_words
 
@@ -214,7 +215,7 @@ def versions(
 def front_end(shell: Any) -> Finding:
     if getattr(shell, "kernel", None) is None:
         return Finding("front end", GOOD, "a terminal: text only, no live views")
-    get_parent = getattr(shell, "get_parent", dict)
+    get_parent: Callable[[], dict[str, Any]] = getattr(shell, "get_parent", dict)
     content = (get_parent() or {}).get("content") or {}
     if content.get("allow_stdin") is False:
         return Finding(
@@ -230,13 +231,11 @@ def runtime(notebook: Notebook) -> Finding:
     """Runs one task and looks at what comes back."""
     import time
 
-    import raynb
-
     checks: Callable[[], int] = os.getpid
     try:
         notebook.started()
         begun = time.perf_counter()
-        pid = raynb.get(raynb.remote(checks).options(name="doctor").remote(), timeout=30)
+        pid = api.get(api.remote(checks).options(name="doctor").remote(), timeout=30)
         taken = time.perf_counter() - begun
     except Exception as error:
         return Finding(

@@ -109,7 +109,8 @@ class Renderer:
     def place(self, filename: str, number: int) -> str:
         """Returns ``Cell In[5], line 3`` or ``File ~/work.py:3``."""
         compiler = getattr(self.shell, "compile", None)
-        named = compiler.format_code_name(filename) if hasattr(compiler, "format_code_name") else None
+        name_of = getattr(compiler, "format_code_name", None)
+        named = name_of(filename) if name_of is not None else None
         if named is not None:
             return f"{named[0]} {self.green(named[1])}, line {number}"
         home = os.path.expanduser("~")

@@ -10,7 +10,7 @@ from raynb.jupyter.card import Card
 from raynb.jupyter.notebook import Notebook
 
 
-def load(shell: Any) -> None:
+def load_ipython_extension(shell: Any) -> None:
     """Loads the extension: settings, magics, output routing; the runtime starts behind it.
 
     Loading it again shows the card and changes nothing.
@@ -33,8 +33,8 @@ def load(shell: Any) -> None:
     show_card(notebook)
 
 
-def unload(shell: Any) -> None:
-    """Shuts the runtime down in order and removes everything that `load` added."""
+def unload_ipython_extension(shell: Any) -> None:
+    """Shuts the runtime down in order and removes everything that loading added."""
     notebook = notebooks.loaded()
     if notebook is None:
         return
@@ -87,16 +87,11 @@ def _restorer(manager: Any, before: dict[str, dict[str, Any]]) -> Callable[[], N
 
 def _add_views(notebook: Notebook) -> None:
     from raynb.jupyter.cells import UNNUMBERED
-    from raynb.jupyter.feed import close_shared, shared
-    from raynb.jupyter.labels import notebook_labels
-    from raynb.jupyter.labpanel import open_panel
+    from raynb.jupyter.labpanel import attach_views
     from raynb.jupyter.live import LiveLines
 
     lines = LiveLines(notebook)
     lines.install()
     notebook.extras.append(lines.uninstall)
-    shared(notebook_labels(notebook.shell, lambda scope: f"In [{scope}]" if 0 < scope < UNNUMBERED else ""))
-    notebook.extras.append(close_shared)
-    panel = open_panel(notebook.shell)
-    if panel is not None:
-        notebook.extras.append(panel.close)
+    label = lambda scope: f"In [{scope}]" if 0 < scope < UNNUMBERED else ""  # noqa: E731
+    notebook.extras.append(attach_views(notebook.shell, label))

@@ -81,7 +81,8 @@ def bundle_of(text: str, state: str, code: str) -> dict[str, str]:
     colour = _DOTS.get(state, "#b06000")
     markup = (
         f'<div class="raynb-ref" style="font:13px/1.6 system-ui,sans-serif">'
-        f'<span aria-hidden="true" style="color:{colour}">●</span> <code>ObjectRef</code> {html.escape(text)} '
+        f'<span aria-hidden="true" style="color:{colour}">●</span> '
+        f"<code>ObjectRef</code> {html.escape(text)} "
         f'<small style="opacity:.6">{html.escape(code)}</small></div>'
     )
     return {"text/plain": f"ObjectRef({text})", "text/html": markup}

@@ -10,6 +10,7 @@ from IPython.core.error import UsageError
 from IPython.core.magic import Magics, cell_magic, magics_class, needs_local_scope, no_var_expand
 from IPython.core.magic_arguments import argument, magic_arguments
 
+from raynb import api
 from raynb.base import engine as engines
 from raynb.jupyter.arguments import ACTOR_OPTIONS, call_arguments, option_values, parse, with_options
 from raynb.jupyter.magics_remote import remote_function
@@ -86,25 +87,21 @@ class ActorMagics(Magics):
             self._instance(variable, namespace[class_name], options, args.keep, positional, keywords)
 
     def _define(self, reading: Any, class_name: str) -> None:
-        import raynb
-
         namespace = self.shell.user_ns
         namespace.pop(class_name, None)
         exec(compile(reading.code.source, reading.filename, "exec", dont_inherit=True), namespace)
         made = namespace[class_name]
         if isinstance(made, type):
-            self.shell.push({class_name: raynb.remote(made)})
+            self.shell.push({class_name: api.remote(made)})
 
     def _instance(self, variable: str, actor_class: Any, options: dict[str, Any], keep: bool,
                   positional: tuple[Any, ...], keywords: dict[str, Any]) -> None:  # fmt: skip
-        import raynb
-
         old = self.notebook.actors.get(variable)
         if old is not None and old is self.shell.user_ns.get(variable):
             if keep and is_alive(old):
                 return
             if not options.get("get_if_exists"):
-                raynb.kill(old)  # frees its name and its resources for the new one
+                api.kill(old)  # frees its name and its resources for the new one
         handle = actor_class.options(**options).remote(*positional, **keywords)
         self.notebook.actors[variable] = handle
         self.shell.push({variable: handle})
@@ -152,10 +149,8 @@ class ActorMagics(Magics):
             watch.in_background(progress=False)
             return
         wait_for(self.notebook, watch)
-        import raynb
-
         for name, ref in done.outputs.items():
-            self.shell.push({name: raynb.get(ref)})
+            self.shell.push({name: api.get(ref)})
 
     # -- %%everywhere --------------------------------------------------------------------------
     @magic_arguments()
@@ -183,9 +178,7 @@ class ActorMagics(Magics):
         title = self.notebook.title()
         inputs = take_inputs(self.notebook, reading.code.free, self.shell.user_ns, ())
         if inputs.refs:
-            import raynb
-
-            values = raynb.get(inputs.refs)
+            values = api.get(inputs.refs)
             from raynb.jupyter.runner import filled
 
             inputs.names = {name: filled(value, tuple(values)) for name, value in inputs.names.items()}

@@ -9,6 +9,7 @@ from IPython.core.error import UsageError
 from IPython.core.magic import Magics, line_magic, magics_class, no_var_expand
 from IPython.core.magic_arguments import argument, magic_arguments
 
+from raynb import api
 from raynb.base import engine as engines
 from raynb.base.ref import ObjectRef
 from raynb.jupyter import actions, tables
@@ -43,15 +44,13 @@ class LineMagics(Magics):
     def get(self, line: str) -> None:
         """Bind names to their values instead of their refs: `%get model scores`."""
         args = parse(self.get, line)
-        import raynb
-
         found = {name: self._variable(name, "%get") for name in args.names}
         inputs = Inputs()
         replaced = {name: inputs.replaced(value) for name, value in found.items()}
         for name, value in found.items():
             if replaced[name] is value:
                 raise UsageError(f"%get: {name!r} is a {type(value).__name__} and holds no refs.")
-        values = tuple(raynb.get(inputs.refs, timeout=args.timeout))
+        values = tuple(api.get(inputs.refs, timeout=args.timeout))
         self.shell.push({name: filled(value, values) for name, value in replaced.items()})
 
     @magic_arguments()
@@ -61,14 +60,12 @@ class LineMagics(Magics):
     def put(self, line: str) -> None:
         """Put values into the object store and bind their names to the refs: `%put big`."""
         args = parse(self.put, line)
-        import raynb
-
         found = {name: self._variable(name, "%put") for name in args.names}
         for name, value in found.items():
             if isinstance(value, ObjectRef):
                 raise UsageError(f"%put: {name!r} is a ref already.")
         self.notebook.started()
-        self.shell.push({name: raynb.put(value) for name, value in found.items()})
+        self.shell.push({name: api.put(value) for name, value in found.items()})
 
     def _variable(self, name: str, magic: str) -> Any:
         try:
@@ -104,8 +101,6 @@ class LineMagics(Magics):
     def wait(self, line: str) -> None:
         """Wait until refs are ready, and say how many are."""
         args = parse(self.wait, line)
-        import raynb
-
         refs = self._refs_of(args.names, "%wait")
         if not refs:
             print("There are no refs to wait for.")
@@ -113,7 +108,7 @@ class LineMagics(Magics):
         wanted = len(refs) if args.num_returns is None else args.num_returns
         if not 1 <= wanted <= len(refs):
             raise UsageError(f"%wait: --num-returns must be from 1 to {len(refs)}, got {wanted}.")
-        ready, rest = raynb.wait(refs, num_returns=wanted, timeout=args.timeout, fetch_local=False)
+        ready, rest = api.wait(refs, num_returns=wanted, timeout=args.timeout, fetch_local=False)
         print(f"{len(ready):,} of {len(refs):,} ready." if rest else f"All {len(ready):,} ready.")
 
     @magic_arguments()
@@ -136,11 +131,9 @@ class LineMagics(Magics):
             raise UsageError("%cancel takes names of refs, or --cell, or --all.")
         engine = self._engine()
         if args.names:
-            import raynb
-
             refs = self._refs_of(args.names, "%cancel")
             for ref in refs:
-                raynb.cancel(ref, force=args.force)
+                api.cancel(ref, force=args.force)
             print(f"Cancelling {len(refs):,} {'task' if len(refs) == 1 else 'tasks'}.")
         elif args.all:
             print(actions.cancel_all(engine, args.force))
@@ -157,7 +150,7 @@ class LineMagics(Magics):
         scopes = [row.scope for row in engine.snapshot().tasks if unfinished({row.state: 1})]
         if not scopes:
             raise UsageError("%cancel: no cell has unfinished tasks.")
-        return max(scopes)
+        return int(max(scopes))
 
     @magic_arguments()
     @argument("names", nargs="+", metavar="HANDLE", help="Variables that are actor handles.")
@@ -167,14 +160,12 @@ class LineMagics(Magics):
     def kill(self, line: str) -> None:
         """Kill actors: `%kill counter`."""
         args = parse(self.kill, line)
-        import raynb
-
         handles = {name: self._variable(name, "%kill") for name in args.names}
         for name, handle in handles.items():
             if not hasattr(handle, "__ray_call__"):
                 raise UsageError(f"%kill: {name!r} is a {type(handle).__name__}, not an actor's handle.")
         for handle in handles.values():
-            raynb.kill(handle, no_restart=not args.restart)
+            api.kill(handle, no_restart=not args.restart)
 
     def _engine(self) -> Any:
         if self.notebook.starting is not None:
@@ -188,7 +179,7 @@ class LineMagics(Magics):
     @no_var_expand
     @line_magic
     def raynb(self, line: str) -> Any:
-        """The runtime: `%raynb [status|start|stop|restart|dashboard|tasks|actors|objects|workers|logs|timeline|config|doctor|help]`.
+        """The runtime: what runs, starting and stopping it, its views, and help.
 
         %raynb status           what runs, and the store
         %raynb start [--address A] [--num-cpus N]
@@ -220,9 +211,7 @@ class LineMagics(Magics):
         config = self.notebook.config
         given = {name: value for name, value in vars(args).items() if value is not None}
         if given and engines.peek() is not None:
-            raise UsageError(
-                "%raynb start: a runtime is running; `%raynb stop` first, or `%raynb restart` with Raynb's settings."
-            )
+            raise UsageError("%raynb start: a runtime is running; run `%raynb stop` first.")
         for name, value in given.items():
             setattr(config, name, value)
         self.notebook.start()
@@ -280,11 +269,9 @@ class LineMagics(Magics):
         print(tables.logs(self._engine().logs(), scope, pattern.strip()))
 
     def _timeline(self, rest: str) -> Any:
-        import raynb
-
         self._engine()
         if rest:
-            raynb.timeline(rest)
+            api.timeline(rest)
             print(f"Wrote {rest}; open it in https://ui.perfetto.dev or chrome://tracing.")
             return None
         return self._dashboard("timeline")

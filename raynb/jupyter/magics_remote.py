@@ -18,6 +18,7 @@ from IPython.core.magic import (
 )
 from IPython.core.magic_arguments import argument, magic_arguments
 
+from raynb import api
 from raynb.jupyter.arguments import TASK_OPTIONS, evaluate, option_values, parse, take_each, with_options
 from raynb.jupyter.capture import CellCode, target_names
 from raynb.jupyter.notebook import Notebook
@@ -41,9 +42,7 @@ def remote_function(function: Any) -> Any:
     """Returns a function as a remote function, made once."""
     found = _remote_functions.get(function)
     if found is None:
-        import raynb
-
-        found = _remote_functions[function] = raynb.remote(function)
+        found = _remote_functions[function] = api.remote(function)
     return found
 
 
@@ -147,9 +146,7 @@ class RemoteMagics(Magics):
         if text is None:
             return 1
         if text == "auto":
-            import raynb
-
-            cpus = int(raynb.cluster_resources().get("CPU", 1)) or 1
+            cpus = int(api.cluster_resources().get("CPU", 1)) or 1
             return max(1, count // (cpus * 32))
         value = evaluate(text, "--chunk", namespace)
         if not isinstance(value, int) or value < 1:
@@ -169,12 +166,10 @@ class RemoteMagics(Magics):
             return
         wait_for(self.notebook, watch)
         if args.get:
-            import raynb
-
             for name, refs in done.outputs.items():
-                self.shell.push({name: raynb.get(refs)})
+                self.shell.push({name: api.get(refs)})
             if done.value is not None:
-                self.notebook.keep_as_last(raynb.get(done.value))
+                self.notebook.keep_as_last(api.get(done.value))
 
     @needs_local_scope
     @no_var_expand

@@ -34,9 +34,8 @@ def signature_parts(node: ast.AST) -> list[ast.AST]:
     parts: list[ast.AST] = [d for d in [*arguments.defaults, *arguments.kw_defaults] if d is not None]
     annotations = [argument.annotation for argument in _parameters(arguments)]
     annotations.append(getattr(node, "returns", None))
-    for annotation in annotations:
-        if annotation is not None and not generic:
-            parts.append(annotation)
+    if not generic:
+        parts.extend(annotation for annotation in annotations if annotation is not None)
     return parts
 
 
@@ -66,9 +65,9 @@ def _resolve(body: Iterable[ast.AST], local: set[str]) -> Names:
     # A name written through ``global`` is read from the module as well when it is read at all;
     # ``x += 1`` on it reads without a Load in the tree.
     for part in _inside(body):
-        if isinstance(part, ast.AugAssign) and isinstance(part.target, ast.Name):
-            if part.target.id in declared:
-                found.reads.append(part.target.id)
+        target = part.target if isinstance(part, ast.AugAssign) else None
+        if isinstance(target, ast.Name) and target.id in declared:
+            found.reads.append(target.id)
     # ``nonlocal`` names belong to the function around: hand them up as reads, it owns them.
     found.reads.extend(sorted(outer & bound))
     return found
@@ -99,9 +98,7 @@ def _bound(body: Iterable[ast.AST]) -> Iterator[str]:
         elif isinstance(node, (ast.Import, ast.ImportFrom)):
             for alias in node.names:
                 yield alias.asname or alias.name.split(".")[0]
-        elif isinstance(node, ast.ExceptHandler) and node.name:
-            yield node.name
-        elif isinstance(node, (ast.MatchAs, ast.MatchStar)) and node.name:
+        elif isinstance(node, (ast.ExceptHandler, ast.MatchAs, ast.MatchStar)) and node.name:
             yield node.name
         elif isinstance(node, ast.MatchMapping) and node.rest:
             yield node.rest

@@ -13,6 +13,7 @@ import threading
 from collections.abc import Callable
 from typing import Any
 
+from raynb import api
 from raynb.base import engine as engines
 from raynb.base.rows import TASK_ENDED
 from raynb.exceptions import RayError
@@ -95,10 +96,8 @@ class Notebook:
         self.starting.start()
 
     def _start(self, arguments: dict[str, Any], scope: int) -> None:
-        import raynb
-
         try:
-            raynb.init(ignore_reinit_error=True, **arguments)
+            api.init(ignore_reinit_error=True, **arguments)
         except BaseException as error:
             self.start_error = error
             name, value, lines = self.renderer.message(error)
@@ -118,19 +117,15 @@ class Notebook:
             if self.start_error is not None:
                 error, self.start_error = self.start_error, None
                 raise error
-            import raynb
-
-            raynb.init(ignore_reinit_error=True, **self.config.start_arguments())
+            api.init(ignore_reinit_error=True, **self.config.start_arguments())
         return engines.current()
 
     def stop(self) -> None:
         """Shuts the runtime down, in order."""
-        import raynb
-
         if self.starting is not None:
             self.starting.join()
             self.starting = None
-        raynb.shutdown()
+        api.shutdown()
         self.actors.clear()
         self.router.drain()
 

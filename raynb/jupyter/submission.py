@@ -11,6 +11,7 @@ from typing import Any
 
 from IPython.core.error import UsageError
 
+from raynb import api
 from raynb.base.ref import ObjectRef
 from raynb.jupyter.capture import CellCode, analyse
 from raynb.jupyter.inputs import Inputs, gather, in_words
@@ -80,15 +81,11 @@ def take_inputs(
     notebook: Notebook, free: Iterable[str], namespace: Mapping[str, Any], skip: Iterable[str]
 ) -> Inputs:
     """Gathers a cell's inputs; large values are stored once, and very large ones are named."""
-    import raynb
-
     config = notebook.config
-    inputs = gather(free, namespace, config.shared_from, raynb.put, skip)
+    inputs = gather(free, namespace, config.shared_from, api.put, skip)
     for name in inputs.captured:
         if name.how == "shared" and name.size >= config.large_from:
-            print(
-                f"{name.name} ({name.kind}, {in_words(name.size)}) goes to the workers through the object store."
-            )
+            print(f"{name.name} ({name.kind}, {in_words(name.size)}) travels through the object store.")
     return inputs
 
 
@@ -157,15 +154,13 @@ def submit_items(
     function: Any, job: CellJob, inputs: Inputs, options: dict[str, Any], items: Sequence[Any], chunk: int
 ) -> Submitted:
     """Submits a cell once per item, ``chunk`` items a task (``--each``)."""
-    import raynb
-
     width = len(job.outputs) + job.value
     cargo: Any = Cargo(job, inputs.names)
     shared = len(inputs.refs)
     columns: list[list[Any]] = [[] for _ in range(width)]
     done = Submitted([], {}, None)
     if len(items) > 4 * chunk:  # pickled once, not once a task
-        cargo = _blaming(lambda: raynb.put(cargo), inputs)
+        cargo = _blaming(lambda: api.put(cargo), inputs)
     configured: dict[int, Any] = {}
     for start in range(0, len(items), chunk):
         part = list(items[start : start + chunk])
@@ -194,13 +189,11 @@ def _blaming(submit: Any, inputs: Inputs) -> Any:
     try:
         return submit()
     except TypeError as error:
-        import raynb
-
         for captured in inputs.captured:
             if captured.how not in ("value", "refs"):
                 continue
             try:
-                raynb.put(inputs.names[captured.name])
+                api.put(inputs.names[captured.name])
             except TypeError as cause:
                 why = str(cause.__cause__ or cause)
                 raise TypeError(

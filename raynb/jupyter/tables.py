@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 
 from raynb.base import ids
-from raynb.base.rows import TASK_ENDED, Output, Snapshot, TaskRow
+from raynb.base.rows import TASK_ENDED, ObjectRow, Output, Snapshot, TaskRow
 from raynb.jupyter.cells import cell_name
 from raynb.jupyter.fold import prefix_of, short_task
 from raynb.jupyter.inputs import in_words
@@ -57,8 +57,8 @@ def actors(picture: Snapshot) -> str:
     return table(
         ("actor", "name", "state", "pending", "restarts", "pid", "memory", "why it ended"),
         (
-            (f"{row.class_name}#{short_task(row.id)}", row.name, row.state, str(row.pending), str(row.restarts),
-             str(row.pid or ""), in_words(row.rss) if row.rss else "", row.death_cause[:60])
+            (f"{row.class_name}#{short_task(row.id)}", row.name, row.state, str(row.pending),
+             str(row.restarts), str(row.pid or ""), in_words(row.rss) if row.rss else "", row.death_cause[:60])
             for row in picture.actors
         ),
         "There are no actors.",
@@ -70,14 +70,17 @@ def objects(picture: Snapshot, names: Mapping[int, Sequence[str]]) -> str:
     makers = {row.id: row.name for row in picture.tasks}
     rows = sorted(picture.objects, key=lambda row: -row.size)
 
-    def holders(row: object) -> str:
-        held = [name for name in names.get(row.id, ())]  # type: ignore[attr-defined]
-        unnamed = row.local_refs - len(held)  # type: ignore[attr-defined]
+    def maker(row: ObjectRow) -> str:
+        return makers.get(row.task, "") if ids.index_of(row.id) else "put"
+
+    def holders(row: ObjectRow) -> str:
+        held = list(names.get(row.id, ()))
+        unnamed = row.local_refs - len(held)
         if unnamed > 0:
             held.append(f"{unnamed} other {'ref' if unnamed == 1 else 'refs'}")
         for count, what in (
-            (row.pending_args, "task argument"), (len(row.borrowers), "worker"),  # type: ignore[attr-defined]
-            (row.containers, "object"), (row.views, "array view"),  # type: ignore[attr-defined]
+            (row.pending_args, "task argument"), (len(row.borrowers), "worker"),
+            (row.containers, "object"), (row.views, "array view"),
         ):  # fmt: skip
             if count:
                 held.append(f"{count} {what}{'' if count == 1 else 's'}")
@@ -87,7 +90,7 @@ def objects(picture: Snapshot, names: Mapping[int, Sequence[str]]) -> str:
         ("object", "size", "where", "made by", "cell", "held by"),
         (
             (", ".join(names.get(row.id, ())) or f"#{short_task(ids.task_of(row.id))}", in_words(row.size),
-             row.where, makers.get(row.task, "put" if not ids.index_of(row.id) else ""), cell_name(row.scope), holders(row))
+             row.where, maker(row), cell_name(row.scope), holders(row))
             for row in rows
         ),
         "There are no objects.",

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import functools
 import threading
 import time
 from typing import TYPE_CHECKING, Any
 
+from raynb import api
 from raynb.exceptions import RuntimeGoneError, TaskCancelledError
 from raynb.jupyter.progress import Bar, Count, line_bundle
 from raynb.jupyter.submission import Submitted
@@ -48,7 +50,7 @@ class Watch:
         self._quiet = quiet
         for ref, items in zip(list(self.tasks.status), self.tasks.items, strict=True):
             future = ref.future()
-            future.add_done_callback(lambda ended, items=items: self._ended(ended, items))
+            future.add_done_callback(functools.partial(self._ended, items))
 
     def in_background(self, progress: bool) -> None:
         """Follows without waiting: shows the bar (of loops) and the first failure in the cell."""
@@ -59,7 +61,7 @@ class Watch:
             self._show(False)
 
     # -- callbacks -----------------------------------------------------------------------------
-    def _ended(self, future: Any, items: int) -> None:
+    def _ended(self, items: int, future: Any) -> None:
         error = _error_of(future)
         first = False
         with self._lock:
@@ -89,11 +91,9 @@ class Watch:
 
     def cancel(self) -> None:
         """Cancels what has not ended."""
-        import raynb
-
         for ref in list(self.tasks.status):
             try:
-                raynb.cancel(ref)
+                api.cancel(ref)
             except RuntimeGoneError:
                 return
 
