@@ -10,6 +10,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
+from raynb.base.ref import DynamicObjectRefGenerator
 from raynb.base.spec import DYNAMIC, STREAMING, ActorSpec
 from raynb.serde import pickling
 from raynb.wire import messages as w
@@ -160,24 +161,26 @@ class ActorHost:
         executor = self.executor
         worker = executor.worker
         limit = running.options.backpressure
-        made: list[int] = []
+        refs: list[Any] = []
         index = 2
         if running.options.num_returns not in (STREAMING, DYNAMIC):
             raise TypeError(f"{running.name} is an async generator; call it with num_returns='streaming'")
         if limit > 0:
             executor.streams[running.task] = running
         async for item in items:
+            if dynamic:
+                refs.append(worker.engine.put(pickling.pack(item)))
+                continue
             value, size, contained = executor.store(item)
-            worker.capture.end_of_task()
+            worker.capture.end_of_task(running)
             worker.link.post(w.Yield(running.task, index, value, size, contained))
             worker.link.flush()
-            made.append(index)
             index += 1
             while limit > 0 and index - 2 - running.consumed >= limit:
                 await asyncio.sleep(0.002)
         executor.streams.pop(running.task, None)
         if dynamic:
-            return (executor.dynamic_result(running.task, made),)
+            return (executor.store(DynamicObjectRefGenerator(refs)),)
         return (executor.store(None),)
 
     def _arguments(self, run: w.Run) -> tuple[Any, dict[str, Any]]:

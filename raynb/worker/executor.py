@@ -114,10 +114,11 @@ class Executor:
             ran = _now()
             packed, flags, error = self.failure(running, raised)
             self._cut(raised)
+        try:
+            self.finish(run, running, packed, flags, error, started, fetched, ran)
         finally:
             state.main_running = None
             state.running.reset(token)
-        self.finish(run, running, packed, flags, error, started, fetched, ran)
 
     @staticmethod
     def _cut(raised: BaseException) -> None:
@@ -135,7 +136,7 @@ class Executor:
             count = self.calls[options.function] = self.calls.get(options.function, 0) + 1
             if count >= options.max_calls:
                 flags |= w.EXITS
-        worker.capture.end_of_task()
+        worker.capture.end_of_task(running)
         worker.link.post(w.Done(run.task, packed, flags, error, started, fetched, ran))
         books = worker.books
         if run.lent:
@@ -233,7 +234,6 @@ class Executor:
         """Sends the items of a generator as they come."""
         worker = self.worker
         limit = running.options.backpressure
-        made: list[int] = []
         index = 2
         if limit > 0:
             running.event = threading.Event()
@@ -245,12 +245,15 @@ class Executor:
                 f"{running.name} has num_returns={'dynamic' if dynamic else 'streaming'!r} "
                 f"but returned {type(result).__name__}, which is no generator"
             ) from None
+        if dynamic:
+            engine = worker.engine
+            refs = [engine.put(pickling.pack(item)) for item in iterator]
+            return (self.store(DynamicObjectRefGenerator(refs)),)
         try:
             for item in iterator:
                 value, size, contained = self.store(item)
-                worker.capture.end_of_task()
+                worker.capture.end_of_task(running)
                 worker.link.post(w.Yield(running.task, index, value, size, contained))
-                made.append(index)
                 index += 1
                 if _now() - worker.link.last_flush > 0.001:
                     worker.link.flush()
@@ -263,14 +266,7 @@ class Executor:
                         running.event.wait(0.5)
         finally:
             self.streams.pop(running.task, None)
-        if not dynamic:
-            return _NONE_RESULT
-        return (self.dynamic_result(running.task, made),)
-
-    def dynamic_result(self, task: int, made: list[int]) -> tuple[Any, int, tuple[int, ...]]:
-        engine = self.worker.engine
-        refs = [engine.adopt(ids.object_id(task, i), engine.nonce) for i in made]
-        return self.store(DynamicObjectRefGenerator(refs))
+        return _NONE_RESULT
 
     # -- failures ------------------------------------------------------------------------------
     def failure(self, running: Running, raised: BaseException) -> tuple[Any, int, tuple[str, str]]:
@@ -311,7 +307,7 @@ class Executor:
             return ((value, 0, ()),), flags, ("ActorDiedError", why)
         code = raised.code if isinstance(raised, SystemExit) else 0
         worker.link.post(w.Leaving(f"the task called sys.exit({code!r})"))
-        worker.capture.end_of_task()
+        worker.capture.end_of_task(running)
         worker.link.flush()
         import os
 

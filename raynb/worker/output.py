@@ -117,10 +117,11 @@ class Capture:
     def pending(self) -> bool:
         return self._size > 0
 
-    def add(self, kind: str, text: str) -> None:
+    def add(self, kind: str, text: str, owner: state.Running | None = None) -> None:
         if not text:
             return
-        owner = state.current()
+        if owner is None:
+            owner = state.current()
         with self._lock:
             parts = self._parts
             if parts and parts[-1][0] == kind and parts[-1][1] is owner:
@@ -143,8 +144,8 @@ class Capture:
             self._post(kind, owner, "", pickle.dumps(bundle, 5))
         self._worker.link.nudge()
 
-    def drain(self) -> None:
-        """Takes in what lies in the pipes."""
+    def drain(self, owner: state.Running | None = None) -> None:
+        """Takes in what lies in the pipes; it belongs to ``owner``, or to the task that runs."""
         for fd, _ in self._poll.poll(0):
             kind = self._pipes[fd]
             try:
@@ -152,7 +153,7 @@ class Capture:
                     data = os.read(fd, READ)
                     if not data:
                         break
-                    self.add(kind, data.decode("utf-8", "backslashreplace"))
+                    self.add(kind, data.decode("utf-8", "backslashreplace"), owner)
                     if len(data) < READ:
                         break
             except BlockingIOError:
@@ -170,9 +171,9 @@ class Capture:
             for kind, owner, texts in parts:
                 self._post(kind, owner, "".join(texts), b"")
 
-    def end_of_task(self) -> None:
+    def end_of_task(self, owner: state.Running) -> None:
         """Before a result is posted: everything the task wrote goes first."""
-        self.drain()
+        self.drain(owner)
         if self._size:
             self.forward()
 
