@@ -38,16 +38,30 @@ def read_cell(notebook: Notebook, magic: str, cell: str) -> Reading:
     if not cell.strip():
         raise UsageError(f"`{magic.split()[0]}`: the cell is empty.")
     shell = notebook.shell
-    text = f"{magic}\n{cell}"
+    text, above = _whole_text(notebook, magic, cell)
     filename = shell.compile.cache(text, notebook.scope, raw_code=text)
-    blank = len(cell) - len(cell.lstrip("\n"))
+    above += len(cell) - len(cell.lstrip("\n"))  # the transformation drops blank lines in front
     try:
         transformed = shell.transform_cell(cell)
-        code = analyse("\n" * (1 + blank) + transformed, shell.transform_cell)
+        code = analyse("\n" * above + transformed, shell.transform_cell)
     except SyntaxError as error:
         error.filename = filename
         raise error from None
     return Reading(code, filename, text)
+
+
+def _whole_text(notebook: Notebook, magic: str, cell: str) -> tuple[str, int]:
+    """Returns (the notebook cell as typed, lines above the body).
+
+    With the cell's own text the kernel's name for it is the same as for the cell itself, so that
+    both ends of a traceback speak of one cell.
+    """
+    running = notebook.cells.running()
+    typed = running.source if running is not None else ""
+    at = typed.find(cell.rstrip("\n"))
+    if at >= 0 and typed.lstrip().startswith("%%"):
+        return typed, typed.count("\n", 0, at)
+    return f"{magic}\n{cell}", 1
 
 
 def job_for(
