@@ -334,7 +334,7 @@ class World:
                 self.release(worker)
         elif not worker.waiting:
             self._step_task(worker, worker.running, calm)
-        elif worker.interrupted or (not calm and self.random.random() < 0.03):  # its timeout has come
+        elif worker.interrupted or (not calm and self.random.random() < 0.2):  # its timeout has come
             request, worker.waiting = worker.waiting, 0
             self.tell(e.RequestDropped, worker.number, request)
 

@@ -8,14 +8,16 @@ from typing import Any
 
 import pytest
 
+import raynb
+
 from raynb.testing.faults import Counter, Gate
 
 
 @pytest.fixture
 def ray(raynb_runtime: Any) -> Iterator[Any]:
     """A runtime that is tried again when the test is over. The plugin looks for leaks after that."""
-    yield raynb_runtime
-    check_healthy(raynb_runtime)
+    yield raynb
+    check_healthy(raynb)
 
 
 def check_healthy(ray: Any) -> None:

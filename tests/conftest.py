@@ -1,0 +1,19 @@
+"""What all tests share: the plugin, and functions of test modules that travel by value."""
+
+from __future__ import annotations
+
+import sys
+
+import cloudpickle
+import pytest
+
+# Installed, the plugin comes through its entry point; from a bare checkout it is named here.
+pytest_plugins = () if "raynb.testing.plugin" in sys.modules else ("raynb.testing.plugin",)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Workers cannot import test modules, so what is defined in them is sent with each call."""
+    for item in items:
+        module = getattr(item, "module", None)
+        if module is not None and module.__name__ not in cloudpickle.list_registry_pickle_by_value():
+            cloudpickle.register_pickle_by_value(module)
