@@ -252,7 +252,11 @@ _shared_lock = threading.Lock()
 
 
 def shared(labels: Labels | None = None) -> Feed:
-    """Returns the process's feed; ``labels``, if given, replace the ones it has."""
+    """Returns the process's feed; ``labels``, if given, replace the ones it has.
+
+    It lives as long as the process: dashboards that are open go on with the next runtime. Without
+    one it has no thread.
+    """
     global _shared
     with _shared_lock:
         if _shared is None:
@@ -260,12 +264,3 @@ def shared(labels: Labels | None = None) -> Feed:
         elif labels is not None:
             _shared.labels = labels
         return _shared
-
-
-def close_shared() -> None:
-    """Closes the process's feed, if there is one (on unload)."""
-    global _shared
-    with _shared_lock:
-        feed, _shared = _shared, None
-    if feed is not None:
-        feed.close()

@@ -16,9 +16,9 @@ pytestmark = pytest.mark.timeout(180)
 
 SETUP = """\
 import os, time
+get_ipython().config.Raynb.num_cpus = 2
 %load_ext raynb
 import raynb as ray
-ray.init(num_cpus=2)
 
 @ray.remote(max_retries=0)
 def gated(name):
