@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import deque
 
+from raynb.base.rows import TASK_STATES
 from raynb.core.records import Task
 
 RING = 100_000
@@ -26,13 +27,12 @@ class History:
         self.version = version = self.version + 1
         self.ring.append((version, now, kind, identity, what))
 
-    def count(self, name: str, old: str, new: str) -> None:
-        group = self.groups.get(name)
-        if group is None:
-            group = self.groups[name] = {}
-        if old:
-            group[old] -= 1
-        group[new] = group.get(new, 0) + 1
+    def group(self, name: str) -> dict[str, int]:
+        """Returns the counts by state of all tasks of a name."""
+        found = self.groups.get(name)
+        if found is None:
+            found = self.groups[name] = dict.fromkeys(TASK_STATES, 0)
+        return found
 
     def keep(self, task: Task) -> None:
         """Keeps a finished task for the views; the oldest makes room."""

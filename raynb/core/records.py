@@ -13,6 +13,7 @@ from raynb.core.tables import O_PENDING
 @dataclass(slots=True, eq=False)
 class Task:
     spec: TaskSpec
+    group: dict[str, int]  # counts by state of all tasks of its name
     state: str = PENDING_ARGS_AVAIL
     waiting: int = 0  # arguments that are not there yet
     worker: int = 0

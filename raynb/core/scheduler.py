@@ -35,6 +35,8 @@ class Shape:
     queue: deque[Task] = field(default_factory=deque)
     leased: list[Worker] = field(default_factory=list)
     warned: bool = False
+    turn: int = 0  # whose turn it is to have a task prefetched
+    full: bool = False  # every worker has enough; until one of them finishes a task
 
 
 class Scheduler:
@@ -62,19 +64,24 @@ class Scheduler:
     # -- queueing ------------------------------------------------------------------------------
     def enqueue(self, task: Task, front: bool = False) -> None:
         """The task's arguments are there: place it now or queue it."""
-        shape = self.shape_of(task.spec.options)
+        options = task.spec.options
+        shape = self.shapes[options.key] if options.key else self.shape_of(options)
         queue = shape.queue
-        if not queue and not self.urgent and self._place(shape, task):
+        if not queue and not self.urgent and self.m.pool.idle.get(shape.env) and self._place(shape, task):
             return
         if front:
             queue.appendleft(task)
         else:
             queue.append(task)
         self.waiting[shape.key] = None
-        if shape.leased and shape.prefetch and not front:
-            worker = min(shape.leased, key=lambda w: self.load[w.id])
-            self.fill(worker, shape)
-        if queue:
+        if not shape.full and not front and shape.leased:
+            shape.turn = turn = (shape.turn + 1) % len(shape.leased)
+            worker = shape.leased[turn]
+            if self.load[worker.id] < self.prefetch_seconds:
+                self.fill(worker, shape)
+            else:
+                shape.full = min(self.load[w.id] for w in shape.leased) >= self.prefetch_seconds
+        if queue and self.m.resources.fits(shape.need) or not shape.leased:
             self._want(shape)
 
     def make_urgent(self, object_ids: list[int]) -> None:
@@ -186,6 +193,8 @@ class Scheduler:
         """The task is no longer at the worker (done, or handed back)."""
         cost = self.cost.pop(task.spec.task_id, 0.0)
         load = self.load
+        if worker.key:
+            self.shapes[worker.key].full = False
         if worker.id in load:
             load[worker.id] -= cost
             if load[worker.id] < 0 or not worker.queue:

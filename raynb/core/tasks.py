@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from raynb.base.ids import index_of, object_id, task_of
+from raynb.base.ids import INDEX_BITS, index_of, object_id, task_of
 from raynb.base.rows import (
     CANCELLED, FAILED, FINISHED, PENDING_ARGS_AVAIL, PENDING_NODE_ASSIGNMENT, RUNNING,
     SUBMITTED_TO_WORKER, TASK_ENDED,
@@ -40,35 +40,48 @@ class Tasks:
         if state not in TASK[old]:
             self.m.impossible("task", task.spec.task_id, old, state)
         task.state = state
+        group = task.group
+        group[old] -= 1
+        group[state] += 1
         history = self.m.history
-        history.note(self.m.now, "task", task.spec.task_id, state)
-        history.count(task.spec.options.name, old, state)
+        history.version = version = history.version + 1
+        history.ring.append((version, self.m.now, "task", task.spec.task_id, state))
 
     # -- submission ----------------------------------------------------------------------------
     def submitted(self, spec: TaskSpec) -> Task:
         m = self.m
-        task = Task(spec)
         options = spec.options
+        history = m.history
+        group = history.groups.get(options.name)
+        if group is None:
+            group = history.group(options.name)
+        task = Task(spec, group)
         task.submitted = m.now
         task.retries = options.max_retries
         task_id = spec.task_id
         self.table[task_id] = task
-        m.history.count(options.name, "", PENDING_ARGS_AVAIL)
-        m.history.note(m.now, "task", task_id, "submitted")
+        group[PENDING_ARGS_AVAIL] += 1
+        history.note(m.now, "task", task_id, "submitted")
+        scope = spec.scope
+        caller = spec.caller
         if spec.parent:
             self.children.setdefault(spec.parent, set()).add(task_id)
-        if spec.scope:
-            self.open_in.setdefault(spec.scope, set()).add(task_id)
+        if scope:
+            self.open_in.setdefault(scope, set()).add(task_id)
         objects = m.objects
         for index in range(1, spec.returns + 1):
-            objects.new(object_id(task_id, index), spec.caller, spec.scope)
-            if spec.caller:
-                m.workers_lent.setdefault(spec.caller, set()).add(object_id(task_id, index))
+            identity = task_id << INDEX_BITS | index
+            objects.table[identity] = obj = Obj(identity)
+            obj.scope = scope
+            if caller:
+                obj.lends = {caller: 1}
+                m.workers_lent.setdefault(caller, set()).add(identity)
+            else:
+                obj.refs = 1
         if options.num_returns == STREAMING:
             m.streams.open(task)
-        if spec.contained:
-            for inner in spec.contained:
-                objects.table[inner].args += 1
+        for inner in spec.contained:
+            objects.table[inner].args += 1
         if spec.deps:
             self._await_arguments(task)
         return task

@@ -204,7 +204,6 @@ class WorkerCalls:
         lane = peer.control if number & self.CONTROL else peer.data
         blob = pickling.in_band(pickling.pack(result))
         self.effects.send(lane, w.Answer(number & ~self.CONTROL, ok, blob, ()))
-        self.loop.urgent = True
 
 
 __all__ = ["WorkerCalls"]

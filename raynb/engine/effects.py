@@ -108,8 +108,6 @@ class Effects:
         if not lane.dirty:
             lane.dirty = True
             self.loop.dirty.append(lane)
-        if task.state == "RUNNING":
-            self.loop.urgent = True
 
     def _teach(self, peer: Peer, lane: Lane, key: str) -> None:
         peer.functions.add(key)
@@ -154,7 +152,6 @@ class Effects:
                 if type(value) is tuple and value[0] == "shm":
                     self.reveal(peer, lane, value[1])
         self.send(lane, w.Reply(number, command.ids, values, command.lent))
-        self.loop.urgent = True
 
     def free(self, command: c.Free) -> None:
         value = command.value

@@ -23,7 +23,8 @@ from raynb.engine.peers import Lane, Peer
 from raynb.wire.channel import Closed
 from raynb.wire.codec import BadFrame
 
-FLUSH_SECONDS = 0.0003  # queued tasks are sent at least this often while more are submitted
+FLUSH_SECONDS = 0.0001  # while more are submitted, tasks are sent this often
+POLL_SECONDS = 0.0003  # and answers are read this often
 PARK_SECONDS = 0.005  # the I/O thread stays out of the way this long after a waiting thread left
 TICK_SECONDS = 0.05
 IN = select.POLLIN
@@ -111,7 +112,6 @@ class Loop:
         self.callbacks: deque[Callable[[], None]] = deque()
         self.lanes: dict[int, Lane] = {}
         self.dirty: deque[Lane] = deque()
-        self.urgent = False  # a worker has nothing to do until the next flush
         self.watchers: dict[int, list[Waiter]] = {}
         self.failure: BaseException | None = None
         self.last_flush = 0.0
@@ -180,7 +180,6 @@ class Loop:
                 lane = self.dirty.popleft()
                 lane.dirty = False
                 self._flush_lane(lane, broken)
-            self.urgent = False
         self.last_flush = time.monotonic()
         if broken:
             with self.lock:
@@ -203,10 +202,13 @@ class Loop:
                 poller.modify(lane.channel.fd, flags)
 
     def soon(self, now: float) -> None:
-        """After a submission: send at once what a worker waits for, the rest with others."""
-        if self.urgent or now - self.last_flush > FLUSH_SECONDS:
+        """After a submission: send at once if the last frame is a while ago, else with others.
+
+        One task by itself goes at once; a loop of submissions sends a frame of tasks now and then.
+        """
+        if now - self.last_flush > FLUSH_SECONDS:
             self.flush()
-            if now - self.last_poll > FLUSH_SECONDS:
+            if now - self.last_poll > POLL_SECONDS:
                 self.last_poll = now
                 events = self._user_poll.wait(0)
                 if events:
