@@ -1,0 +1,7 @@
+"""``python -m benchmarks.notebook``."""
+
+import sys
+
+from benchmarks.notebook.runner import main
+
+sys.exit(main())
