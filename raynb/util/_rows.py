@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from raynb import api as ray
+from raynb.util._engine import engine, spell
 
 TASK_HEX = 48
 _TASK_ENDED = ("FINISHED", "FAILED", "CANCELLED")
@@ -173,7 +174,7 @@ class Source:
     @classmethod
     def now(cls) -> Source:
         context = ray.get_runtime_context()
-        return cls(ray.snapshot(), context.get_job_id(), context.get_node_id(), "127.0.0.1")
+        return cls(engine().snapshot(), context.get_job_id(), context.get_node_id(), "127.0.0.1")
 
     def ms(self, moment: float) -> int | None:
         """Returns a time of the snapshot's clock as a Unix timestamp in milliseconds."""
@@ -181,7 +182,7 @@ class Source:
 
     def spell(self, number: int, kind: str) -> str:
         """Returns an id as hex digits: kind is "task", "object", "actor" or "worker"."""
-        return ray.spell_id(number, kind)
+        return spell(number, kind)
 
 
 def tasks(source: Source) -> Iterator[TaskState]:
@@ -197,7 +198,7 @@ def tasks(source: Source) -> Iterator[TaskState]:
             job_id=source.job_id,
             actor_id=source.spell(row.actor, "actor") if row.actor else None,
             type=row.kind,
-            func_or_class_name=row.function or row.name,
+            func_or_class_name=row.name,
             parent_task_id=source.spell(row.parent, "task"),
             node_id=source.node_id if row.started else None,
             worker_id=source.spell(row.worker, "worker") if row.worker else None,
@@ -326,7 +327,7 @@ def log_lines(task_id: str | None, actor_id: str | None, pid: int | None, kind: 
     if task_id is not None and task_id not in wanted:
         raise ValueError(f"There is no task {task_id}; list_tasks() shows those that are known.")
     text = []
-    for piece in ray.engine().logs(task=wanted.get(task_id) if task_id else None):
+    for piece in engine().logs(task=wanted.get(task_id) if task_id else None):
         if piece.kind != kind or (pid is not None and piece.pid != pid):
             continue
         if actor_id is None or (piece.actor and source.spell(piece.actor, "actor") == actor_id):

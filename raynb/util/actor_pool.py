@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Any, TypeVar
 
 from raynb import api as ray
+from raynb import exceptions
 
 V = TypeVar("V")
 
@@ -134,7 +135,7 @@ class ActorPool:
         lives = True
         try:
             return ray.get(self._running[number][0])
-        except ray.exceptions.ActorDiedError:
+        except exceptions.ActorDiedError:
             lives = False  # a dead actor would fail every further call
             raise
         finally:

@@ -6,7 +6,7 @@ import inspect
 from collections.abc import Iterator
 from typing import Any, TextIO
 
-from raynb import api as ray
+from raynb.serde.pickling import pack
 
 
 class FailureTuple:
@@ -69,7 +69,7 @@ def _look(
     out: TextIO | None,
 ) -> bool:
     try:
-        ray.cloudpickle.dumps(value)
+        pack(value)
         return True
     except Exception as error:
         print("    " * (len(path) - 1) + f"!!! FAIL serialization of {path[-1]}: {error}", file=out)

@@ -14,6 +14,8 @@ import time
 from typing import Any
 
 from raynb import api as ray
+from raynb.api.actor import HexId
+from raynb.util._engine import engine
 
 STRATEGIES = ("PACK", "SPREAD", "STRICT_PACK", "STRICT_SPREAD")
 UNIT = 10_000  # resources are counted in whole ten-thousandths
@@ -30,7 +32,7 @@ class PlacementGroup:
     """
 
     def __init__(self, id: int, bundle_cache: list[dict[str, float]] | None = None) -> None:
-        self.id = id
+        self.number = id
         self.bundle_cache = bundle_cache
 
     @staticmethod
@@ -41,21 +43,21 @@ class PlacementGroup:
     @property
     def is_empty(self) -> bool:
         """Whether it stands for no group."""
-        return self.id == 0
+        return self.number == 0
 
     def ready(self) -> Any:
         """Returns a ref that has this handle as its value once the group is placed."""
         if self.is_empty:
             return ray.put(self)
-        marker = {f"bundle_group_{self.id}": 0.001}
+        marker = {f"bundle_group_{self.number}": 0.001}
         return ray.remote(num_cpus=0, resources=marker, max_retries=-1)(_same).remote(self)
 
     def wait(self, timeout_seconds: float = 30) -> bool:
         """Waits until the group is placed; returns whether it was within ``timeout_seconds``."""
         end = time.monotonic() + timeout_seconds
-        while not ray.engine().group_ready(self.id, 0):
+        while not engine().group_ready(self.number, 0):
             left = end - time.monotonic()
-            if left <= 0 or _state(self.id) == "REMOVED":
+            if left <= 0 or _state(self.number) == "REMOVED":
                 return False
             time.sleep(min(0.005, left))
         return True
@@ -64,7 +66,7 @@ class PlacementGroup:
     def bundle_specs(self) -> list[dict[str, float]]:
         """The resources of each bundle."""
         if self.bundle_cache is None:
-            _, amounts = ray.engine().groups_table().get(self.id, ("REMOVED", ()))
+            _, amounts = engine().groups_table().get(self.number, ("REMOVED", ()))
             self.bundle_cache = [{name: value / UNIT for name, value in bundle} for bundle in amounts]
         return self.bundle_cache
 
@@ -74,13 +76,13 @@ class PlacementGroup:
         return len(self.bundle_specs)
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, PlacementGroup) and self.id == other.id
+        return isinstance(other, PlacementGroup) and self.number == other.number
 
     def __hash__(self) -> int:
-        return hash(self.id)
+        return hash(self.number)
 
     def __repr__(self) -> str:
-        return f"PlacementGroup({self.id}, {self.bundle_cache})"
+        return f"PlacementGroup({self.number}, {self.bundle_cache})"
 
 
 def _same(group: PlacementGroup) -> PlacementGroup:
@@ -88,7 +90,7 @@ def _same(group: PlacementGroup) -> PlacementGroup:
 
 
 def _state(number: int) -> str:
-    return str(ray.engine().groups_table().get(number, ("REMOVED", ()))[0])
+    return str(engine().groups_table().get(number, ("REMOVED", ()))[0])
 
 
 def placement_group(
@@ -123,7 +125,7 @@ def placement_group(
     )
     if strategy == "STRICT_SPREAD" and len(specs) > 1:
         raise ValueError("STRICT_SPREAD of several bundles needs several machines, and there is one.")
-    number = int(ray.engine().reserve_group(amounts))
+    number = int(engine().reserve_group(amounts))
     _known[number] = (name, strategy or "PACK", specs)
     return PlacementGroup(number, specs)
 
@@ -145,7 +147,7 @@ def _check(bundles: Any, strategy: str | None, lifetime: str | None) -> None:
 
 def remove_placement_group(placement_group: PlacementGroup) -> None:
     """Gives the group's resources back."""
-    ray.engine().return_group(placement_group.id)
+    engine().return_group(placement_group.number)
 
 
 def get_placement_group(placement_group_name: str) -> PlacementGroup:
@@ -156,7 +158,7 @@ def get_placement_group(placement_group_name: str) -> PlacementGroup:
     """
     if not placement_group_name:
         raise ValueError("Please supply a non-empty value to get_placement_group")
-    table = ray.engine().groups_table()
+    table = engine().groups_table()
     for number, (name, _, specs) in _known.items():
         if name == placement_group_name and table.get(number, ("REMOVED",))[0] != "REMOVED":
             return PlacementGroup(number, specs)
@@ -165,10 +167,10 @@ def get_placement_group(placement_group_name: str) -> PlacementGroup:
 
 def placement_group_table(placement_group: PlacementGroup | None = None) -> dict[Any, Any]:
     """Returns the state of a group as a dict, or of all groups: id → dict."""
-    table = ray.engine().groups_table()
-    numbers = {*table, *_known} if placement_group is None else {placement_group.id}
-    rows = {number: _row(number, table) for number in sorted(numbers)}
-    return rows if placement_group is None else rows[placement_group.id]
+    table = engine().groups_table()
+    numbers = {*table, *_known} if placement_group is None else {placement_group.number}
+    rows = [_row(number, table) for number in sorted(numbers)]
+    return rows[0] if placement_group is not None else {row["placement_group_id"]: row for row in rows}
 
 
 def _row(number: int, table: dict[int, tuple[str, Any]]) -> dict[str, Any]:
@@ -176,7 +178,7 @@ def _row(number: int, table: dict[int, tuple[str, Any]]) -> dict[str, Any]:
     group = PlacementGroup(number)
     name, strategy, specs = _known.get(number) or ("", "PACK", group.bundle_specs)
     return {
-        "placement_group_id": str(number),
+        "placement_group_id": group.id.hex(),
         "name": name,
         "bundles": dict(enumerate(specs)),
         "strategy": strategy,
@@ -186,7 +188,7 @@ def _row(number: int, table: dict[int, tuple[str, Any]]) -> dict[str, Any]:
 
 def get_current_placement_group() -> PlacementGroup | None:
     """Returns the group of the task or actor that asks; None if it has none."""
-    for name in ray.engine().context().resources:
+    for name in engine().context().resources:
         _, found, number = name.rpartition("_group_")
         if found and number.rpartition("_")[2].isdigit():
             return PlacementGroup(int(number.rpartition("_")[2]))

@@ -29,6 +29,7 @@ MAY_IMPORT: dict[str, set[str]] = {
 EXTRA_IMPORTS: dict[tuple[str, str], str] = {
     ("raynb", "jupyter"): "`%load_ext raynb` looks for load_ipython_extension here; imported when called",
     ("raynb.exceptions", "serde"): "RayTaskError.as_instanceof_cause makes the dual class; imported when called",
+    ("raynb.util.check_serialize", "serde"): "inspect_serializability tries the very pickling that tasks use",
     ("raynb.api.session", "engine"): "the composition root: the one place that picks an engine",
 }
 

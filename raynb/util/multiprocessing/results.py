@@ -14,6 +14,7 @@ from multiprocessing import TimeoutError
 from typing import Any
 
 from raynb import api as ray
+from raynb import exceptions
 
 Batch = list[tuple[bool, Any]]
 
@@ -22,7 +23,7 @@ def _read(ref: Any) -> Batch:
     """Returns a finished batch; what took the whole batch down counts as one failed item."""
     try:
         return list(ray.get(ref))
-    except ray.exceptions.RayError as error:
+    except exceptions.RayError as error:
         return [(True, error)]
 
 

@@ -420,7 +420,7 @@ def exit_actor_ends_the_process(ray: Any) -> Any:
             return os.getpid()
 
         def leave(self) -> None:
-            sub(ray, "actor").exit_actor()
+            ray.actor.exit_actor()
 
     actor = Leaver.remote()
     pid = ray.get(actor.pid.remote())
@@ -435,7 +435,7 @@ def exit_actor_ends_the_process(ray: Any) -> Any:
 
 @program
 def exit_actor_outside_an_actor(ray: Any) -> Any:
-    caught = error(sub(ray, "actor").exit_actor)
+    caught = error(ray.actor.exit_actor)
     return type(caught).__name__
 
 

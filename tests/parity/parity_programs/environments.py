@@ -103,49 +103,25 @@ def _folder() -> str:
     return folder
 
 
-@program(timeout=90)
-def a_working_dir(ray: Any) -> Any:
-    folder = _folder()
-    found = []
-    ray.shutdown()
-    ray.init(num_cpus=1, log_to_driver=False, runtime_env={"working_dir": folder})
+@program(init=None, timeout=90)
+def a_working_dir_and_py_modules(ray: Any) -> Any:
+    folder, package = _folder(), Path(_folder(), "parity_package")
+    package.mkdir()
+    (package / "__init__.py").write_text("NAME = 'packed'\n")
+    env = {"working_dir": folder, "py_modules": [str(package)]}
+    ray.init(num_cpus=1, log_to_driver=False, runtime_env=env)
 
     @ray.remote
     def look() -> list:
         import parity_local  # type: ignore[import-not-found]
-
-        return [parity_local.ANSWER, open("data.txt").read()]
-
-    try:
-        found = ray.get(look.remote())
-    finally:
-        ray.shutdown()
-    return found
-
-
-@program(timeout=90)
-def a_working_dir_that_does_not_exist(ray: Any) -> Any:
-    ray.shutdown()
-    caught = error(ray.init, num_cpus=1, log_to_driver=False, runtime_env={"working_dir": "/no/such/folder"})
-    ray.shutdown()
-    return [type(caught).__name__, says(caught, "/no/such/folder")]
-
-
-@program(timeout=90)
-def py_modules(ray: Any) -> Any:
-    folder = Path(_folder(), "parity_package")
-    folder.mkdir()
-    (folder / "__init__.py").write_text("NAME = 'packed'\n")
-    ray.shutdown()
-    ray.init(num_cpus=1, log_to_driver=False, runtime_env={"py_modules": [str(folder)]})
-
-    @ray.remote
-    def look() -> str:
         import parity_package  # type: ignore[import-not-found]
 
-        return parity_package.NAME
+        return [parity_local.ANSWER, Path("data.txt").read_text(), parity_package.NAME]
 
-    try:
-        return ray.get(look.remote())
-    finally:
-        ray.shutdown()
+    return ray.get(look.remote())
+
+
+@program(init=None, timeout=90)
+def a_working_dir_that_does_not_exist(ray: Any) -> Any:
+    caught = error(ray.init, num_cpus=1, log_to_driver=False, runtime_env={"working_dir": "/no/such/folder"})
+    return [type(caught).__name__, says(caught, "/no/such/folder")]
