@@ -163,12 +163,11 @@ class Lab:
             timeout=60_000,
         )
 
-    def is_busy(self) -> bool:
-        return bool(
-            self.page.evaluate(
-                f"() => {{ {CURRENT} return panel.sessionContext.session.kernel.status === 'busy' }}"
-            )
-        )
+    def is_running(self, cell: int) -> bool:
+        """Whether the cell is running. (The kernel's status doesn't tell: it says idle after each
+        message that a subshell handled.)"""
+        state = f"index => {{ {CURRENT} return panel.content.widgets[index].model.executionState }}"
+        return bool(self.page.evaluate(state, cell) == "running")
 
     def outputs(self, cell: int) -> list[dict[str, Any]]:
         found = self.page.evaluate(

@@ -65,7 +65,10 @@ export class Connection {
     if (!this.kernel.isDisposed) {
       this.kernel.removeCommTarget(TARGET, this.opened);
     }
-    this.comm = null; // it is the kernel's comm: other pages go on using it
+    // Only this page lets go of it (close() would tell the kernel); other pages go on using it, and
+    // so does this one when it comes back to the notebook.
+    this.comm?.dispose();
+    this.comm = null;
   }
 
   private opened = (comm: Kernel.IComm): void => {
