@@ -53,6 +53,9 @@ class Requests:
                 urgent.append(obj.id)
         if event.handed_back:
             m.pool.handed_back(event.worker, event.handed_back)
+        task = m.tasks.table.get(event.task)
+        if task is not None and not task.spec.actor:
+            m.scheduler.blocks(task.spec.options.function)
         m.scheduler.make_urgent(urgent)
         m.pool.block(event.worker, event.task)
 

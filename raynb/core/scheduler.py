@@ -46,6 +46,7 @@ class Scheduler:
         self.shapes: dict[int, Shape] = {}
         self._by_signature: dict[tuple[Any, ...], int] = {}
         self.estimates: dict[str, float] = {}
+        self.blocking: set[str] = set()  # functions that wait for others: nothing may queue behind them
         self.load: dict[int, float] = {}  # worker → estimated seconds of what it has
         self.cost: dict[int, float] = {}  # task → what it added to its worker's load
         self.waiting: dict[int, None] = {}  # keys of shapes with a queue, round robin
@@ -200,7 +201,14 @@ class Scheduler:
             if load[worker.id] < 0 or not worker.queue:
                 load[worker.id] = 0.0
 
+    def blocks(self, function: str) -> None:
+        """A task of the function waits for others: what is behind it would only come back."""
+        self.blocking.add(function)
+        self.estimates[function] = UNKNOWN
+
     def measured(self, function: str, seconds: float) -> None:
+        if function in self.blocking:
+            return
         old = self.estimates.get(function)
         if old is None:
             self.estimates[function] = seconds

@@ -247,7 +247,11 @@ class LocalEngine(Reading, WorkerCalls):
     ) -> list[ObjectRef[Any]] | ObjectRefGenerator:
         if not self.alive:
             self.check_alive()
-        args, deps, contained, hold = self._arguments(packed)
+        hold: Any = None
+        if packed is pickling.NO_ARGS:
+            args, deps, contained = pickling.EMPTY_IN_BAND, (), ()
+        else:
+            args, deps, contained, hold = self._arguments(packed)
         count = options.num_returns
         returns = count if count >= 0 else 1
         loop = self.loop
@@ -259,7 +263,7 @@ class LocalEngine(Reading, WorkerCalls):
             task_id = self._ids.next_task()
             loop.apply(e.Submitted(now, TaskSpec(
                 task_id, options, args, deps, contained, 0, 0, scope, actor, returns=returns)))  # fmt: skip
-            base = task_id << ids.INDEX_BITS
+            base = task_id << 24  # ids.INDEX_BITS
             refs: list[ObjectRef[Any]] = [ObjectRef(base | i, self) for i in range(1, returns + 1)]  # type: ignore[arg-type]
         del hold
         loop.soon(now)

@@ -24,7 +24,8 @@ from raynb.wire.channel import Closed
 from raynb.wire.codec import BadFrame
 
 FLUSH_SECONDS = 0.0001  # while more are submitted, tasks are sent this often
-POLL_SECONDS = 0.0003  # and answers are read this often
+BUSY_SECONDS = 0.001  # the I/O thread looks this often while a loop of submissions runs
+BUSY_SUBMISSIONS = 8  # so many since its last look make it one
 PARK_SECONDS = 0.005  # the I/O thread stays out of the way this long after a waiting thread left
 TICK_SECONDS = 0.05
 IN = select.POLLIN
@@ -115,7 +116,7 @@ class Loop:
         self.watchers: dict[int, list[Waiter]] = {}
         self.failure: BaseException | None = None
         self.last_flush = 0.0
-        self.last_poll = 0.0
+        self._submissions = 0
         self._receive = Critical()
         self._send = Critical()
         self._lead = threading.Lock()
@@ -206,10 +207,10 @@ class Loop:
 
         One task by itself goes at once; a loop of submissions sends a frame of tasks now and then.
         """
+        self._submissions = count = self._submissions + 1
         if now - self.last_flush > FLUSH_SECONDS:
             self.flush()
-            if now - self.last_poll > POLL_SECONDS:
-                self.last_poll = now
+            if not count & 15:  # in a loop of submissions, answers are read now and then
                 events = self._user_poll.wait(0)
                 if events:
                     self.receive(events)
@@ -380,6 +381,7 @@ class Loop:
     # -- the I/O thread ------------------------------------------------------------------------
     def _serve(self) -> None:
         pause = PARK_SECONDS
+        seen = 0  # submissions at the last look
         try:
             while not self._stopping:
                 now = time.monotonic()
@@ -388,7 +390,14 @@ class Loop:
                     pause = min(pause * 1.5, 4 * PARK_SECONDS) if self._leading else PARK_SECONDS
                     if not self._leading:
                         self.flush()
+                elif self._submissions - seen > BUSY_SUBMISSIONS:
+                    # The submitting thread sends and reads by itself; only what it leaves is ours.
+                    seen = self._submissions
+                    time.sleep(BUSY_SECONDS)
+                    if self._submissions - seen <= BUSY_SUBMISSIONS:
+                        self.flush()
                 else:
+                    seen = self._submissions
                     self._serving = True
                     # `soon` looks at _asleep after it has queued; we look at dirty after setting it
                     self._asleep = True

@@ -159,7 +159,7 @@ def pack_args(args: tuple[Any, ...], kwargs: dict[str, Any], owner: str) -> Pack
         TypeError: an argument cannot be pickled; the text names it.
     """
     if not args and not kwargs:
-        return Packed(EMPTY)
+        return NO_ARGS
     deps: list[ObjectRef[Any]] = []
     places: list[int | str] = []
     plain = True
@@ -279,8 +279,9 @@ def in_band(packed: Packed) -> bytes:
     return b"B" + _dumps((packed.data, [bytes(b) for b in packed.buffers]), 5)
 
 
-#: No arguments at all, as they travel.
-EMPTY_IN_BAND = in_band(Packed(EMPTY))
+#: No arguments at all: one object for all such calls, and as it travels.
+NO_ARGS = Packed(EMPTY)
+EMPTY_IN_BAND = in_band(NO_ARGS)
 
 
 def unpack_in_band(data: bytes) -> tuple[Any, Sequence[Any]]:

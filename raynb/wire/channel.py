@@ -18,7 +18,7 @@ from raynb.wire.codec import Decoder, encode
 CHUNK = 65536  # below malloc's mmap threshold, so a receive costs no page faults
 _FDS = 8
 _ANCILLARY = socket.CMSG_SPACE(_FDS * array.array("i").itemsize) if hasattr(socket, "CMSG_SPACE") else 0
-_FLAGS = getattr(socket, "MSG_CMSG_CLOEXEC", 0)
+_FLAGS = getattr(socket, "MSG_CMSG_CLOEXEC", 0) | socket.MSG_DONTWAIT
 
 
 class Closed(Exception):
@@ -105,7 +105,7 @@ class Channel:
 
     # -- receiving -----------------------------------------------------------------------------
     def receive(self) -> list[Any]:
-        """Returns the messages of one read (a non-blocking channel: perhaps none).
+        """Returns the messages of one read, perhaps none. Never waits.
 
         Raises:
             Closed: the peer is gone. BadFrame: it sent something else.

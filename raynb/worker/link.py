@@ -87,19 +87,17 @@ class Link:
                 pass
 
     # -- the data channel ----------------------------------------------------------------------
-    def wait_data(self, timeout: float | None) -> bool:
+    def wait_data(self, timeout: float | None) -> None:
         """Waits for something to read (seconds). Interruptible."""
-        return bool(self._poll_data.poll(None if timeout is None else max(0.0, timeout * 1000)))
+        for fd, _ in self._poll_data.poll(None if timeout is None else max(0.0, timeout * 1000)):
+            if fd == self._main_read:
+                os.read(fd, 4096)
 
     def read(self) -> None:
         """Takes in what has come on the data channel. Never waits."""
         with self._read:
-            for fd, _ in self._poll_data.poll(0):
-                if fd == self._main_read:
-                    os.read(fd, 4096)
-                    continue
-                for message in self.data.receive():
-                    self.worker.on_message(message)
+            for message in self.data.receive():
+                self.worker.on_message(message)
 
     def wake_main(self) -> None:
         """Ends the main thread's wait for data."""
