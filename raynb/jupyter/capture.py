@@ -78,36 +78,16 @@ def analyse(source: str, transform: Callable[[str], str] | None = None) -> CellC
         bound=tuple(flow.outputs),
         is_async=bool(code.co_flags & inspect.CO_COROUTINE),
         has_value=has_value,
-        quiet=has_value and ends_with_semicolon(source),
+        quiet=has_value and ends_with_semicolon(source, tree.body[-1]),
         star_imports=tuple(flow.stars),
     )
 
 
-def ends_with_semicolon(source: str) -> bool:
-    """Returns whether the last statement is silenced, as IPython silences it."""
-    import io
-    import tokenize
-
-    last = ""
-    try:
-        for token in tokenize.generate_tokens(io.StringIO(source).readline):
-            if token.type == tokenize.OP or token.type not in _BLANK:
-                last = token.string
-    except (tokenize.TokenError, SyntaxError):
-        return False
-    return last == ";"
-
-
-def _blank_tokens() -> frozenset[int]:
-    import tokenize
-
-    return frozenset({
-        tokenize.NEWLINE, tokenize.NL, tokenize.COMMENT, tokenize.ENDMARKER,
-        tokenize.INDENT, tokenize.DEDENT, tokenize.ENCODING,
-    })  # fmt: skip
-
-
-_BLANK = _blank_tokens()
+def ends_with_semicolon(source: str, last: ast.stmt) -> bool:
+    """Returns whether the last statement is silenced by a ``;``, as IPython silences it."""
+    lines = source.encode().splitlines(keepends=True)
+    rest = lines[(last.end_lineno or 1) - 1][last.end_col_offset or 0 :]
+    return rest.lstrip().startswith(b";")
 
 
 def target_names(target: ast.AST) -> list[str]:

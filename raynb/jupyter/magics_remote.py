@@ -14,7 +14,6 @@ from IPython.core.magic import (
     magics_class,
     needs_local_scope,
     no_var_expand,
-    output_can_be_silenced,
 )
 from IPython.core.magic_arguments import argument, magic_arguments
 
@@ -73,7 +72,6 @@ class RemoteMagics(Magics):
     @with_options(TASK_OPTIONS)
     @needs_local_scope
     @no_var_expand
-    @output_can_be_silenced
     @cell_magic("remote")
     def remote_cell(self, line: str, cell: str, local_ns: dict[str, Any] | None = None) -> None:
         """Run the cell on a worker, and return at once.

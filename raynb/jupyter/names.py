@@ -7,8 +7,9 @@ the module's, nested functions see the function around them, class bodies are se
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
+from typing import Any
 
 _FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef)
 _COMPREHENSIONS = (ast.ListComp, ast.SetComp, ast.GeneratorExp, ast.DictComp)
@@ -74,19 +75,37 @@ def _resolve(body: Iterable[ast.AST], local: set[str]) -> Names:
 
 
 def _inside(nodes: Iterable[ast.AST]) -> Iterator[ast.AST]:
-    """Yields the nodes of one scope: doesn't go into nested functions, classes, comprehensions."""
-    for node in nodes:
+    """Yields the nodes of one scope in order: doesn't go into nested functions, classes, comprehensions."""
+    stack = list(nodes)[::-1]
+    while stack:
+        node = stack.pop()
         yield node
-        if isinstance(node, _FUNCTIONS):
-            yield from _inside([*node.decorator_list, *signature_parts(node)])
-        elif isinstance(node, ast.Lambda):
-            yield from _inside(signature_parts(node))
-        elif isinstance(node, ast.ClassDef):
-            yield from _inside([*node.decorator_list, *node.bases, *(k.value for k in node.keywords)])
-        elif isinstance(node, _COMPREHENSIONS):
-            yield from _inside([node.generators[0].iter])
-        else:
-            yield from _inside(ast.iter_child_nodes(node))
+        look = _OWN_PARTS.get(type(node))
+        stack.extend([*(look(node) if look is not None else ast.iter_child_nodes(node))][::-1])
+
+
+def _function_parts(node: Any) -> list[ast.AST]:
+    return [*node.decorator_list, *signature_parts(node)]
+
+
+def _class_parts(node: Any) -> list[ast.AST]:
+    return [*node.decorator_list, *node.bases, *(word.value for word in node.keywords)]
+
+
+def _first_iterable(node: Any) -> list[ast.AST]:
+    return [node.generators[0].iter]
+
+
+def _nothing(node: Any) -> list[ast.AST]:
+    return []
+
+
+#: What of a node belongs to the scope around it; for all others, their children.
+_OWN_PARTS: dict[type, Callable[[Any], list[ast.AST]]] = {
+    ast.FunctionDef: _function_parts, ast.AsyncFunctionDef: _function_parts, ast.Lambda: signature_parts,
+    ast.ClassDef: _class_parts, ast.Name: _nothing, ast.Constant: _nothing,
+    **dict.fromkeys(_COMPREHENSIONS, _first_iterable),
+}  # fmt: skip
 
 
 def _bound(body: Iterable[ast.AST]) -> Iterator[str]:
@@ -142,14 +161,16 @@ def comprehension_names(node: ast.AST) -> tuple[list[str], list[str]]:
             inner.append(generator.iter)
     reads = list(_reads([generators[0].iter], []))
     reads.extend(name for name in _reads(inner, []) if name not in targets)
-    walrus = [
-        part.target.id for part in _inside([*inner, generators[0].iter]) if isinstance(part, ast.NamedExpr)
-    ]
-    for part in _inside(inner):
-        if isinstance(part, _COMPREHENSIONS):
+    walrus: list[str] = []
+    for part in _inside([*inner, generators[0].iter]):
+        if isinstance(part, ast.NamedExpr):
+            walrus.append(part.target.id)
+        elif isinstance(part, _COMPREHENSIONS):
             walrus.extend(comprehension_names(part)[1])
-    bound_before = set(walrus)
-    return [name for name in reads if name not in bound_before or _reads_first(node, name)], walrus
+    if not walrus:
+        return reads, walrus
+    bound = set(walrus)
+    return [name for name in reads if name not in bound or _reads_first(node, name)], walrus
 
 
 def _stored(target: ast.AST) -> Iterator[str]:

@@ -20,8 +20,9 @@ from dataclasses import dataclass, field
 from types import CodeType, ModuleType
 from typing import Any
 
-#: A value's place in the arguments: refs travel as arguments of their own, so that they arrive as
-#: values, and `Slot` marks where each belongs.
+from raynb.jupyter.worker_display import install
+
+#: How many compiled cells a worker keeps.
 _COMPILED_KEPT = 128
 
 
@@ -164,6 +165,7 @@ class Nested:
 
 
 def _namespace(cargo: Cargo, arrived: tuple[Any, ...]) -> dict[str, Any]:
+    install()
     namespace: dict[str, Any] = {"__name__": "__main__", "__builtins__": builtins, "__doc__": None}
     for name, value in cargo.names.items():
         namespace[name] = filled(value, arrived)

@@ -48,13 +48,16 @@ def show_value(value: Any) -> None:
 
 
 def flush_figures() -> None:
-    """Displays and closes the figures that are open."""
-    worker_shell()
-    try:
-        from matplotlib_inline.backend_inline import flush_figures as flush
-    except ImportError:  # matplotlib without Jupyter's backend: nothing can be shown here
-        return
-    flush()
+    """Displays the figures that are open, in the order they were made, and closes them."""
+    from IPython.core.pylabtools import select_figure_formats
+    from matplotlib import pyplot
+
+    shell = worker_shell()
+    select_figure_formats(shell, {"png"}, bbox_inches="tight")
+    for number in pyplot.get_fignums():
+        data, metadata = shell.display_formatter.format(pyplot.figure(number))
+        emit("display", {"data": data, "metadata": metadata})
+    pyplot.close("all")
 
 
 def worker_shell() -> Any:
@@ -109,18 +112,7 @@ def _make_shell() -> Any:
     sys.displayhook, sys.excepthook = hook
     for owner in WorkerShell._walk_mro():
         owner._instance = shell  # what ``InteractiveShell.instance()`` would have done
-    _configure_figures(shell)
     return shell
-
-
-def _configure_figures(shell: Any) -> None:
-    """Gives figures Jupyter's PNG form, where matplotlib and its inline backend are installed."""
-    try:
-        from IPython.core.pylabtools import select_figure_formats
-    except ImportError:
-        return
-    if "matplotlib" in sys.modules:
-        select_figure_formats(shell, {"png"})
 
 
 # -- installing ----------------------------------------------------------------------------------
