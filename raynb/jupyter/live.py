@@ -209,7 +209,8 @@ class LiveLines:
             return
         shown = ShownRef(value._id, value._engine)
         outputs[number] = shown
-        if namespace.get(f"_{number}") is value:
-            namespace[f"_{number}"] = shown
+        for place in (namespace, self.notebook.shell.user_ns_hidden):
+            if place.get(f"_{number}") is value:
+                place[f"_{number}"] = shown
         if getattr(result, "result", None) is value:
             result.result = shown

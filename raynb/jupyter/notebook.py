@@ -192,7 +192,8 @@ class Notebook:
         hook = self.shell.displayhook
         namespace = self.shell.user_ns
         hook.___, hook.__, hook._ = hook.__, hook._, value
-        namespace.update({"_": hook._, "__": hook.__, "___": hook.___})
+        for place in (namespace, self.shell.user_ns_hidden):
+            place.update({"_": hook._, "__": hook.__, "___": hook.___})
 
     def show_failure(self, scope: int, error: BaseException) -> None:
         """Shows an error of a task in the cell that submitted it."""
