@@ -191,6 +191,13 @@ class AllocatorMachine(RuleBasedStateMachine):
         offset = data.draw(st.sampled_from(sorted(self.taken)))
         self.a.free(offset, self.taken.pop(offset))
 
+    @rule(n=st.integers(0, 20 * PAGE))
+    def alloc_and_undo(self, n: int) -> None:
+        found = self.a.alloc(n)
+        if found is not None:
+            offset, cold = found
+            self.a.free(offset, n, cold)
+
     @rule(offset=st.integers(0, 1024 * PAGE), n=st.integers(0, 10 * PAGE))
     def free_wrongly(self, offset: int, n: int) -> None:
         if offset not in self.taken or rounded(self.taken[offset]) != rounded(n):
