@@ -28,12 +28,17 @@ class PlacementGroup:
     """A handle to a placement group; may be passed to tasks.
 
     Attributes:
-        id: its number; 0 for "no group".
+        number: its number in the runtime; 0 for "no group".
     """
 
-    def __init__(self, id: int, bundle_cache: list[dict[str, float]] | None = None) -> None:
-        self.number = id
+    def __init__(self, number: int, bundle_cache: list[dict[str, float]] | None = None) -> None:
+        self.number = number
         self.bundle_cache = bundle_cache
+
+    @property
+    def id(self) -> HexId:
+        """Its id, with `hex()`."""
+        return HexId(f"{self.number:036x}")
 
     @staticmethod
     def empty() -> PlacementGroup:

@@ -21,6 +21,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "engine": {"base", "core", "serde", "wire", "store", "worker"},
     "api": {"base", "serde"},
     "util": {"api"},
+    "experimental": {"util"},
     "jupyter": {"base", "api"},
     "testing": {"base", "core", "engine", "api"},
 }

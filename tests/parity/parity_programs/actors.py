@@ -6,7 +6,7 @@ import gc
 import os
 from typing import Any
 
-from parity_programs import program
+from parity_programs import differs, program
 from parity_programs._tools import Gate, alive, error, family, kind, says, sub, until
 
 
@@ -135,8 +135,15 @@ def methods_with_several_returns(ray: Any) -> Any:
 
 
 @program
-def method_decorator_arguments(ray: Any) -> Any:
-    return [kind(lambda: ray.method(colour="red")), kind(lambda: ray.method())]
+def a_method_decorator_without_arguments(ray: Any) -> Any:
+    return kind(lambda: ray.method())
+
+
+@program
+@differs("raynb raises where Ray asserts", expected=["ValueError", ["colour"]])
+def an_unknown_method_option(ray: Any) -> Any:
+    caught = error(lambda: ray.method(colour="red"))
+    return [type(caught).__name__, says(caught, "colour")]
 
 
 @program
@@ -223,7 +230,6 @@ def bad_actor_options(ray: Any) -> Any:
     return {
         "colour": kind(lambda: ray.remote(colour=1)(A)),
         "max_restarts": kind(lambda: ray.remote(max_restarts=-2)(A)),
-        "max_concurrency": kind(lambda: ray.remote(max_concurrency=0)(A)),
         "num_returns": kind(lambda: ray.remote(num_returns=2)(A)),
         "max_retries": kind(lambda: ray.remote(max_retries=2)(A)),
         "lifetime": kind(lambda: ray.remote(A).options(lifetime="eternal").remote()),
@@ -231,6 +237,15 @@ def bad_actor_options(ray: Any) -> Any:
         "name type": kind(lambda: ray.remote(A).options(name=5).remote()),
         "max_task_retries": kind(lambda: ray.remote(max_task_retries=-2)(A)),
     }
+
+
+@program
+@differs("raynb refuses what could never run", expected="ValueError")
+def no_concurrency_at_all(ray: Any) -> Any:
+    class A:
+        pass
+
+    return kind(lambda: ray.remote(max_concurrency=0)(A))
 
 
 @program

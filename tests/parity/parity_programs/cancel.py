@@ -51,6 +51,7 @@ def a_queued_task(ray: Any) -> Any:
 
 
 @program
+@differs("raynb raises TaskCancelledError itself, wherever the cancel met the task", "TaskCancelledError")
 def a_running_task(ray: Any) -> Any:
     started = Gate()
 
@@ -183,6 +184,7 @@ def a_task_that_waits_for_its_arguments(ray: Any) -> Any:
 
 
 @program
+@differs("raynb raises TaskCancelledError itself, wherever the cancel met the task", ["TaskCancelledError"])
 def dependents_of_a_cancelled_task(ray: Any) -> Any:
     gate = Gate()
     holder = hold_all_widgets(ray, gate)

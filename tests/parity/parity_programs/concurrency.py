@@ -6,7 +6,7 @@ import asyncio
 import threading
 from typing import Any
 
-from parity_programs import program
+from parity_programs import differs, program
 from parity_programs._tools import Gate, Tally, error, family, kind, until
 
 
@@ -270,6 +270,7 @@ def concurrency_groups(ray: Any) -> Any:
 
 
 @program
+@differs("raynb refuses the call; in Ray the actor dies of it", expected=["ran", "ValueError"])
 def a_group_chosen_at_the_call(ray: Any) -> Any:
     @ray.remote(concurrency_groups={"io": 1})
     class Grouped:
