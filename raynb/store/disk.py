@@ -112,6 +112,10 @@ class GuestDiskTier:
     def map(self, location: Location) -> Mapping:
         """Maps a whole file, read-only; the object starts at `HEADER`. It works on after `remove`.
 
+        The mapping shares the file's pages, so an object larger than memory can be read. The other
+        side of that: only this user can change the file, but who cuts it in place while it is mapped
+        kills its readers (SIGBUS), as with every mapped file.
+
         Raises:
             ObjectLostError: the file is gone, or isn't what was written.
             OSError: it can't be opened or mapped now (too many descriptors).
