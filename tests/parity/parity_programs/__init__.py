@@ -63,7 +63,9 @@ def program(body: Body | None = None, **options: Any) -> Any:
     area = body.__module__.rpartition(".")[2]
     made = Program(body.__name__, area, body, **options)
     made.reason, made.expected = getattr(body, "parity_differs", ("", None))
-    made.digest = hashlib.sha256(inspect.getsource(body).encode()).hexdigest()[:16]
+    # Without the decorators, which say nothing of what Ray is to run.
+    source = inspect.getsource(body).partition("\ndef ")[2]
+    made.digest = hashlib.sha256(source.encode()).hexdigest()[:16]
     if not made.on_ray and not made.reason:
         raise ValueError(f"{made.key} is not run on Ray; say why with @differs")
     if made.key in _programs:

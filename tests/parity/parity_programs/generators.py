@@ -220,7 +220,7 @@ def a_fixed_number_of_yields(ray: Any) -> Any:
 
 
 @program
-@differs("raynb raises TaskCancelledError itself, wherever the cancel met the task", [1, "TaskCancelledError"])
+@differs("raynb raises TaskCancelledError itself, wherever it met the task", [1, "TaskCancelledError"])
 def cancelling_a_stream(ray: Any) -> Any:
     started = Gate()
 
