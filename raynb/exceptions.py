@@ -219,7 +219,9 @@ class RayTaskError(RayError):
         self.pid = pid
         self.frames = frames
         self.task_id = task_id
-        super().__init__(function_name, traceback_str, cause)
+        # Not super(): in an exception that is also of the cause's class, that would be the
+        # user's constructor, which may take anything.
+        Exception.__init__(self, function_name, traceback_str, cause)
 
     def __str__(self) -> str:
         return self.traceback_str

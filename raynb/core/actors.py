@@ -111,7 +111,7 @@ class Actors:
                 actor.queues.setdefault(task.spec.caller, deque()).append(task)
         elif self._arguments_failed(task):
             return
-        elif not queue and actor.state == ALIVE and len(actor.inflight) < self._most(actor):
+        elif not queue and self._open(actor) and len(actor.inflight) < self._most(actor):
             m.tasks.move(task, PENDING_NODE_ASSIGNMENT)
             self._send(actor, task)
         else:
@@ -130,6 +130,11 @@ class Actors:
         """Returns whether ready calls overtake (threaded, async, or asked for)."""
         spec = actor.spec
         return spec.is_async or spec.out_of_order or spec.max_concurrency > 1 or bool(spec.concurrency_groups)
+
+    def _open(self, actor: Actor) -> bool:
+        """Returns whether calls can be sent: it is alive, and its process not about to be killed."""
+        worker = self.m.pool.table.get(actor.worker)
+        return actor.state == ALIVE and worker is not None and worker.doom is None
 
     def _most(self, actor: Actor) -> int:
         return max(INFLIGHT, 2 * actor.spec.max_concurrency)
@@ -164,7 +169,7 @@ class Actors:
     def send_more(self, actor_id: int) -> None:
         """Sends the calls that wait, each caller's in order."""
         actor = self.table.get(actor_id)
-        if actor is None or actor.state != ALIVE:
+        if actor is None or not self._open(actor):
             return
         most = self._most(actor)
         for caller in list(actor.queues):
@@ -291,6 +296,15 @@ class Actors:
             return
         self._restart(actor, event.reason)
 
+    def creator_died(self, worker: Worker) -> None:
+        """The process that made them is gone: so are its actors, but for detached ones (Ray's fate sharing)."""
+        if worker.retiring and not worker.actor:
+            return  # an idle worker that was asked to leave: its actors may be in use
+        for actor in list(self.table.values()):
+            made_here = actor.creation.spec.caller == worker.id
+            if made_here and actor.state != DEAD and actor.spec.lifetime != "detached":
+                self.kill(actor.spec.actor_id, True, "the process that created it died")
+
     def _restart(self, actor: Actor, reason: str) -> None:
         m = self.m
         actor.restarts += 1
@@ -300,13 +314,14 @@ class Actors:
         inflight = list(actor.inflight.values())
         actor.inflight.clear()
         actor.running = 0
-        for task in inflight:
-            self._retry_call(actor, task)
+        # First those that wait: a call that is retried for the last time joins them with none left.
         for queue in list(actor.queues.values()):
             for task in list(queue):
                 if not task.retries and task.state == PENDING_NODE_ASSIGNMENT:
                     queue.remove(task)
                     m.tasks.fail(task, self.unavailable(actor))
+        for task in inflight:
+            self._retry_call(actor, task)
         creation = actor.creation
         if creation.spec.task_id in m.tasks.table:  # it died in the constructor
             creation.spec.attempt += 1
@@ -364,14 +379,13 @@ class Actors:
             actor.unnamed = True
             self.names.pop((actor.spec.namespace, actor.spec.name), None)
 
-    def kill(self, actor_id: int, no_restart: bool) -> None:
+    def kill(self, actor_id: int, no_restart: bool, why: str = "it was killed by raynb.kill()") -> None:
         """``kill``: the process is killed at once; without ``no_restart`` it may come back."""
         actor = self.table.get(actor_id)
         if actor is None or actor.state == DEAD:
             return
         actor.killed = no_restart
         worker = self.m.pool.table.get(actor.worker)
-        why = "it was killed by raynb.kill()"
         if no_restart:
             cause = self._cause(actor, why)
             if worker is not None:

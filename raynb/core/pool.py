@@ -234,6 +234,7 @@ class Pool:
                 self._orphan(worker, task, event)
             if tasks:
                 self._orphan(worker, tasks[0], event)
+        m.actors.creator_died(worker)
         m.objects.worker_gone(worker.id)
         if not started and not worker.retiring:
             self._start_failed(event)

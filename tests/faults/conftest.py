@@ -9,7 +9,6 @@ from typing import Any
 import pytest
 
 import raynb
-
 from raynb.testing.faults import Counter, Gate
 
 

@@ -199,9 +199,8 @@ def test_a13_all_workers_killed_at_once(ray: Any, gate: Gate) -> None:
 
 
 def test_a14_the_supervisor_killed_is_survived_or_said_at_once(raynb_runtime: Any) -> None:
-    from raynb.exceptions import RayError
-
     import raynb as ray
+    from raynb.exceptions import RayError
 
     @ray.remote(max_retries=3)
     def f() -> int:
