@@ -93,10 +93,22 @@ def picture(m: Machine, now: float, wall: float, since: int, limit: int) -> Snap
     return shot
 
 
+def _ended(m: Machine, wanted: set[int]) -> dict[int, Task]:
+    """Returns the finished tasks of these ids. What changed lately ended lately, so the look from
+    the end is short, however many are kept."""
+    found: dict[int, Task] = {}
+    if wanted:
+        for task in reversed(m.history.finished):
+            if task.spec.task_id in wanted:
+                found[task.spec.task_id] = task
+                if len(found) == len(wanted):
+                    break
+    return found
+
+
 def _changes(m: Machine, shot: Snapshot, changed: dict[str, set[int]], since: int) -> None:
     wanted = changed.get("task", set())
-    ended = {t.spec.task_id: t for t in reversed(m.history.finished) if t.spec.task_id in wanted} \
-        if wanted else {}  # fmt: skip
+    ended = _ended(m, {i for i in wanted if i not in m.tasks.table})
     for identity in wanted:
         task = m.tasks.table.get(identity) or ended.get(identity)
         if task is not None:

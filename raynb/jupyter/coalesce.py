@@ -33,6 +33,9 @@ class Pending:
         self._scalars: tuple[Any, ...] = ()
         self._full = False
         self._sent: dict[str, dict[int, Any]] = {"workers": {}, "actors": {}}
+        # Ids that a view has heard of: only these need to be called gone. Most small results come
+        # and go between two looks.
+        self._heard: dict[str, set[int]] = {"tasks": set(), "objects": set()}
 
     def add(self, change: Snapshot) -> None:
         """Takes in what ``engine.changes`` returned. A full picture replaces what waited."""
@@ -46,10 +49,11 @@ class Pending:
         if self._latest is None:
             self._since = change.since
         for kind in KINDS:
-            rows, gone = self._rows[kind], self._gone[kind]
+            rows, gone, heard = self._rows[kind], self._gone[kind], self._heard.get(kind)
             for identity in change.gone.get(kind, ()):
                 rows.pop(identity, None)
-                gone[identity] = None
+                if heard is None or identity in heard:
+                    gone[identity] = None
             known = self._sent.get(kind)
             for row in getattr(change, kind):
                 # The engine names every worker and actor each time; most are as they were.
@@ -60,6 +64,11 @@ class Pending:
                 rows[row.id] = row
                 gone.pop(row.id, None)
         self._latest = change
+
+    def told(self, picture: Snapshot) -> None:
+        """Notes what a view heard beside these messages: a full picture of its own."""
+        for kind, heard in self._heard.items():
+            heard.update(row.id for row in getattr(picture, kind))
 
     def take(self) -> Snapshot | None:
         """Returns the next message's content, or None when nothing has changed.
@@ -80,6 +89,11 @@ class Pending:
             was.update((row.id, row) for row in parts[kind])
             for identity in self._gone[kind]:
                 was.pop(identity, None)
+        for kind, heard in self._heard.items():
+            if self._full:
+                heard.clear()
+            heard.difference_update(self._gone[kind])
+            heard.update(row.id for row in parts[kind])
         gone = {kind: list(self._gone[kind]) for kind in KINDS if self._gone[kind]}
         for kind in KINDS:
             self._gone[kind].clear()

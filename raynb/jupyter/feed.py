@@ -21,7 +21,7 @@ from raynb.jupyter.coalesce import Leases, Named, Pace, Pending, Send
 from raynb.jupyter.viewmodel import Labels
 
 #: The most rows of a kind when a reader that fell behind gets the whole picture again.
-AGAIN = 2_000
+AGAIN = 1_000
 
 log = logging.getLogger("raynb.feed")
 
@@ -213,6 +213,7 @@ class Feed:
                 since = snapshot.version
                 named.note(snapshot)
             full = viewmodel.message(snapshot, self.labels)
+            pending.told(snapshot)
         told = pending.take()
         change_message = viewmodel.message(told, self.labels, AGAIN) if told is not None else None
         now = self._clock()

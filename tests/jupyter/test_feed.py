@@ -41,6 +41,7 @@ def test_of_a_row_that_changed_twice_the_last_state_is_sent_once() -> None:
 
 def test_what_went_and_came_back_is_not_gone() -> None:
     pending = Pending()
+    pending.told(change(1, TaskRow(1, "f"), objects=[ObjectRow(7)]))
     pending.add(change(2, TaskRow(1, "f"), gone={"objects": [7]}))
     pending.add(change(3, gone={"tasks": [1]}, objects=[ObjectRow(7)]))
     told = pending.take()
@@ -48,6 +49,21 @@ def test_what_went_and_came_back_is_not_gone() -> None:
     assert told.tasks == []
     assert told.gone == {"tasks": [1]}
     assert [row.id for row in told.objects] == [7]
+
+
+def test_what_came_and_went_between_two_messages_is_not_mentioned() -> None:
+    pending = Pending()
+    pending.add(change(2, objects=[ObjectRow(7)]))
+    pending.add(change(3, gone={"objects": [7, 8]}, objects=[ObjectRow(9)]))
+    told = pending.take()
+    assert told is not None
+    assert (told.gone, [row.id for row in told.objects]) == ({}, [9])
+    pending.add(change(4, gone={"objects": [9]}))
+    told = pending.take()
+    assert told is not None
+    assert told.gone == {"objects": [9]}
+    pending.add(change(5, gone={"objects": [9]}))
+    assert pending.take() is None
 
 
 def test_a_full_picture_replaces_what_waited() -> None:
