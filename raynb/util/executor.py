@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import concurrent.futures
+import contextvars
+import functools
 import threading
 import weakref
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, TypeVar
 
@@ -52,7 +55,7 @@ class Executor(concurrent.futures.Executor):
         self._call = ray.remote(**options)(_call) if options else ray.remote(_call)
         self._lock = threading.Lock()
         self._free = max_workers
-        self._waiting: list[tuple[Future[Any], Callable[..., Any], tuple[Any, ...], dict[str, Any]]] = []
+        self._waiting: deque[tuple[Future[Any], Callable[[], None]]] = deque()
         self._open: weakref.WeakSet[Future[Any]] = weakref.WeakSet()
         self._closed = False
 
@@ -71,7 +74,10 @@ class Executor(concurrent.futures.Executor):
             self._open.add(future)
             if self._free is not None:
                 if self._free == 0:
-                    self._waiting.append((future, fn, args, kwargs))
+                    # Started later by a thread of the runtime, which must see what the caller sees.
+                    start = functools.partial(self._start, future, fn, args, kwargs)
+                    context = contextvars.copy_context()
+                    self._waiting.append((future, functools.partial(context.run, start)))
                     return future
                 self._free -= 1
         self._start(future, fn, args, kwargs)
@@ -110,9 +116,9 @@ class Executor(concurrent.futures.Executor):
                 if not self._waiting:
                     self._free += 1
                     return
-                future, fn, args, kwargs = self._waiting.pop(0)
+                future, start = self._waiting.popleft()
             if not future.cancelled():
-                self._start(future, fn, args, kwargs)
+                start()
                 return
             future.set_running_or_notify_cancel()
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import builtins
 import sys
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sized
 from typing import Any
 
 
@@ -35,7 +35,7 @@ class tqdm:
         flush_interval_s: float | None = None,
     ) -> None:
         if total is None and iterable is not None:
-            total = len(iterable) if hasattr(iterable, "__len__") else None
+            total = len(iterable) if isinstance(iterable, Sized) else None
         self.total = total
         self.n = 0
         self._iterable = iterable

@@ -7,6 +7,7 @@ store once and travel as refs.
 from __future__ import annotations
 
 import concurrent.futures
+import contextvars
 import sys
 from collections.abc import Callable
 from typing import Any
@@ -79,8 +80,8 @@ class RaynbBackend(AutoBatchingMixin, ParallelBackendBase):  # type: ignore[misc
             # joblib submits more from its callback: not on a thread of the runtime.
             if self._thread is None:
                 self._thread = concurrent.futures.ThreadPoolExecutor(1, "raynb-joblib")
-            thread = self._thread
-            future.add_done_callback(lambda done: _post(thread, callback, done))
+            thread, context = self._thread, contextvars.copy_context()
+            future.add_done_callback(lambda done: _post(thread, context, callback, done))
         future.add_done_callback(lambda _: self._refs.discard(ref))
         return future
 
@@ -118,9 +119,11 @@ class RaynbBackend(AutoBatchingMixin, ParallelBackendBase):  # type: ignore[misc
         return SequentialBackend(nesting_level=(self.nesting_level or 0) + 1), None
 
 
-def _post(thread: concurrent.futures.ThreadPoolExecutor, callback: Any, done: Any) -> None:
+def _post(
+    thread: concurrent.futures.Executor, context: contextvars.Context, callback: Any, done: Any
+) -> None:
     try:
-        thread.submit(callback, done)
+        thread.submit(context.run, callback, done)
     except RuntimeError:  # the run was aborted and its thread is gone
         pass
 

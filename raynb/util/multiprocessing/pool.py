@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import logging
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sized
 from typing import Any
 
 from raynb import api as ray
@@ -206,7 +206,7 @@ class Pool:
         chunksize: int | None,
     ) -> IMapIterator:
         self._check_running()
-        known = len(iterable) if hasattr(iterable, "__len__") else 1
+        known = len(iterable) if isinstance(iterable, Sized) else 1
         size = _chunk_size(chunksize, known, len(self._workers))
         # Two batches a worker: one runs while the next waits.
         return kind(

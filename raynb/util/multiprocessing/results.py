@@ -6,6 +6,7 @@ doesn't take the others with it and an error keeps the class that the user's fun
 
 from __future__ import annotations
 
+import contextvars
 import threading
 import time
 from collections import deque
@@ -57,6 +58,8 @@ class AsyncResult:
             self._called.set()
             return
         self._missing = len(refs)
+        # The thread that calls back belongs to the runtime: it must see what the caller sees.
+        self._context = contextvars.copy_context()
         self._lock = threading.Lock()
         for ref in refs:
             ref.future().add_done_callback(self._one_done)
@@ -68,7 +71,7 @@ class AsyncResult:
             self._missing -= 1
             last = self._missing == 0
         if last:
-            self._call_back()
+            self._context.run(self._call_back)
 
     def _call_back(self) -> None:
         try:
