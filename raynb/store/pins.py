@@ -24,21 +24,28 @@ class Pins:
         self._alive: dict[int, int] = {}  # serial → bytes; single operations on it are atomic
         self._serials = itertools.count()
 
+    def serial(self) -> int:
+        """Returns a number for the next pin."""
+        return next(self._serials)
+
     def view(
-        self, mapping: Mapping, offset: int, n: int, on_release: Callable[[], None] | None
+        self, mapping: Mapping, offset: int, n: int, on_release: Callable[[], None] | None, serial: int
     ) -> memoryview:
         """Returns ``n`` bytes of a mapping, read-only.
 
         Every view, slice or array made from it, however indirectly, keeps the pin and the mapping.
         When the last one dies, in whatever thread, ``on_release`` is called, once.
         """
-        serial = next(self._serials)
         self._alive[serial] = n
         block = _pin_type(n).from_address(mapping.address + offset)
         block.__dict__.update(mapping=mapping, alive=self._alive, serial=serial, on_release=on_release)
         # PickleBuffer.raw gives format "B"; a plain memoryview of a ctypes array has "<c", which
         # can't be indexed, compared or cast.
         return pickle.PickleBuffer(block).raw().toreadonly()[:n]
+
+    def cancel(self, serial: int) -> None:
+        """Makes a pin, made or not, end without a call of its ``on_release``."""
+        self._alive.pop(serial, None)
 
     def __len__(self) -> int:
         """Returns how many pins are alive."""

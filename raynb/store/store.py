@@ -112,7 +112,7 @@ class Store:
         `free`. Raises: as `write_file`, and `UnknownArena`."""
         tier = self._tier()
         _, _, offset, size, segments = location
-        block = self._pins.view(self._mapping(location), offset, size, None)
+        block = self._pins.view(self._mapping(location), offset, size, None, self._pins.serial())
         starts, _ = place(segments)
         parts = [block[at : at + n] for at, n in zip(starts, segments, strict=True)]
         return tier.write(parts[0], parts[1:])
@@ -140,7 +140,7 @@ class Store:
 
         A stream up to 64 KB comes as ``bytes``. If nothing else is left to pin (no buffers),
         ``on_release`` is called before this returns; else once, when the last view, slice or array
-        made from what is returned dies in this process.
+        made from what is returned dies in this process. When this raises, it is never called.
 
         Raises:
             UnknownArena: the arena was not attached.
@@ -151,12 +151,18 @@ class Store:
             mapping, offset, size = self._mapping(location), location[2], location[3]
         else:
             mapping, offset, size = self._tier().map(location), HEADER, location[2]
-        if len(segments) == 1 and segments[0] <= COPY_LIMIT:
-            loaded = split(self._pins.view(mapping, offset, size, None), segments)
-            if on_release is not None:
+        serial = self._pins.serial()
+        try:
+            pinned = len(segments) > 1 or segments[0] > COPY_LIMIT
+            loaded = split(
+                self._pins.view(mapping, offset, size, on_release if pinned else None, serial), segments
+            )
+            if not pinned and on_release is not None:
                 on_release()
             return loaded
-        return split(self._pins.view(mapping, offset, size, on_release), segments)
+        except BaseException:  # a Ctrl-C, say
+            self._pins.cancel(serial)
+            raise
 
     def copy_out(self, location: Location) -> tuple[bytes, list[bytes]]:
         """Returns private copies of the stream and the buffers; pins nothing. Raises: as `read`."""

@@ -225,6 +225,26 @@ def test_an_exception_in_on_release_is_reported_not_raised(
     assert store.live_views() == 0
 
 
+def test_a_read_that_is_interrupted_never_calls_on_release(
+    store: Store, released: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    location = store.write(b"stream", [b"x" * 100])
+
+    def interrupted(block: memoryview, segments: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr("raynb.store.store.split", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            store.read(location, lambda: released.append(""))
+    gc.collect()
+    assert (released, store.live_views()) == ([], 0)
+    views = store.read(location, lambda: released.append(""))[1]
+    assert store.live_views() == 1
+    views.clear()
+    assert released == [""]
+
+
 def test_a_small_stream_without_buffers_is_released_at_once(store: Store, released: list[str]) -> None:
     location = store.write(b"only a stream")
     data, buffers = store.read(location, lambda: released.append(""))
@@ -250,7 +270,7 @@ def test_the_mapping_goes_with_the_last_view() -> None:
     mapping = Mapping(fd, 8192, writable=True)
     os.close(fd)
     address, pins = mapping.address, Pins()
-    view = pins.view(mapping, 4096, 10, None)
+    view = pins.view(mapping, 4096, 10, None, pins.serial())
     del mapping
     assert mapped()
     assert bytes(view) == bytes(10)
