@@ -230,28 +230,31 @@ class Pool:
         if worker.actor:
             m.actors.worker_died(worker, event)
         else:
-            for task in reversed(tasks[1:]):
-                self._orphan(worker, task, event)
-            if tasks:
-                self._orphan(worker, tasks[0], event)
-        m.actors.creator_died(worker)
+            self._orphans(worker, tasks, event)
         m.objects.worker_gone(worker.id)
         if not started and not worker.retiring:
             self._start_failed(event)
         m.scheduler.pump()
 
-    def _orphan(self, worker: Worker, task: Task, event: WorkerDied) -> None:
+    def _orphans(self, worker: Worker, tasks: list[Task], event: WorkerDied) -> None:
+        """What the dead worker had: the task that it ran has crashed; the others are innocent."""
         m = self.m
-        ran = task.state == RUNNING
-        if task.took:
-            m.resources.give(task.took)
-            task.took = ()
-        if ran:
-            m.tasks.crashed(task, worker, event)
-        elif task.cancelled:
-            m.tasks.end_cancelled(task)
-        else:
-            m.tasks.requeue(task, front=True)
+        names = [task.spec.task_id for task in tasks]
+        # Tasks before the current one had ended, but their results, which may be made again, had not
+        # been sent. When the worker said nothing, the first of its line is taken for the one that ran.
+        at = names.index(event.current) if event.current in names else 0
+        for position, task in reversed(list(enumerate(tasks))):
+            if task.took:
+                m.resources.give(task.took)
+                task.took = ()
+            if position == at and task.state != RUNNING:
+                m.tasks.move(task, RUNNING)
+            if position == at:
+                m.tasks.crashed(task, worker, event)
+            elif task.cancelled:
+                m.tasks.end_cancelled(task)
+            else:
+                m.tasks.requeue(task, front=True)
 
     def _start_failed(self, event: WorkerDied) -> None:
         """Workers that die before they are ready must not be started for ever."""

@@ -13,11 +13,10 @@ from typing import TYPE_CHECKING, Any
 from raynb.base.spec import ActorSpec, TaskOptions
 from raynb.core import commands as c
 from raynb.core import events as e
-from raynb.engine.peers import Lane, Peer, with_fd
+from raynb.engine.peers import Lane, Peer, with_fds
 from raynb.exceptions import RaySystemError
 from raynb.store import UnknownArena
 from raynb.wire import messages as w
-from raynb.wire.channel import Closed
 
 if TYPE_CHECKING:
     from raynb.engine.local import LocalEngine
@@ -130,7 +129,7 @@ class Effects:
         except UnknownArena:
             return  # its objects are gone; the worker's read says so
         peer.arenas.add(known)
-        self.send(lane, with_fd(w.Arena(arena), os.dup(fd)))
+        self.send(lane, with_fds(w.Arena(arena), os.dup(fd)))
 
     def reply(self, command: c.Reply) -> None:
         peer = self.peers.get(command.worker)
@@ -171,8 +170,10 @@ class Effects:
         engine = self.engine
         settings = {"env": command.env}
         try:
-            data, control = engine.supervised.spawn(command.worker, settings, engine.ledger.fd)
-        except (RaySystemError, Closed, OSError) as error:
+            data, control, request = engine.supervised.spawn(
+                command.worker, settings, (engine.ledger.fd, engine.board.fd)
+            )
+        except RaySystemError as error:
             engine.loop.callbacks.append(
                 lambda: engine.loop.tell(e.WorkerDied(engine.now(), command.worker, str(error)))
             )
@@ -181,7 +182,7 @@ class Effects:
         self.peers[command.worker] = peer
         self.loop.add(peer.data)
         self.loop.add(peer.control)
-        self.loop.mark(engine.supervisor_lane)
+        self.send(engine.supervisor_lane, request)
 
     def stop(self, command: c.StopWorker) -> None:
         peer = self.peers.get(command.worker)

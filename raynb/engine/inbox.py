@@ -142,7 +142,9 @@ class Inbox:
         del engine.effects.peers[worker]
         self.loop.remove(peer.data)
         self.loop.remove(peer.control)
-        self.apply(e.WorkerDied(now, worker, peer.leaving or reason))
+        current = engine.board.get(worker)
+        engine.board.set(worker, 0)
+        self.apply(e.WorkerDied(now, worker, peer.leaving or reason, current=current))
         engine.adopt_arena(worker)
         self.loop.ready(engine.FIRST_WORKER)  # whoever waits for the first one looks again
 

@@ -88,6 +88,8 @@ class LocalEngine(Reading, WorkerCalls):
             undo.append(self.disk.close)
             self.ledger = Ledger.create()
             undo.append(self.ledger.close)
+            self.board = Ledger.create()  # what each worker runs at the moment
+            undo.append(self.board.close)
             self.store = Store(0, limit, self.ledger, self.disk)
             undo.append(self.store.close)
             self.effects = Effects(self)
@@ -192,6 +194,7 @@ class LocalEngine(Reading, WorkerCalls):
         step(self.room.stop)
         step(self.store.close)
         step(self.ledger.close)
+        step(self.board.close)
         step(self.disk.close)
         self.definitions.clear()
         self.loop.fail(RuntimeGoneError("The raynb runtime was shut down."))

@@ -32,7 +32,7 @@ class Lane:
                 if batch:
                     channel.send(batch)
                     batch = []
-                channel.send([item.message], [item.fd])
+                channel.send([item.message], item.fds)
             else:
                 batch.append(item)
         if batch:
@@ -41,15 +41,16 @@ class Lane:
 
 
 class _WithFd:
-    __slots__ = ("fd", "message")
+    __slots__ = ("fds", "message")
 
-    def __init__(self, message: Any, fd: int) -> None:
+    def __init__(self, message: Any, fds: list[int]) -> None:
         self.message = message
-        self.fd = fd
+        self.fds = fds
 
 
-def with_fd(message: Any, fd: int) -> Any:
-    return _WithFd(message, fd)
+def with_fds(message: Any, *fds: int) -> Any:
+    """Returns something for an outbox: a message and the descriptors that ride with it (and are closed)."""
+    return _WithFd(message, list(fds))
 
 
 class Peer:

@@ -5,13 +5,12 @@ from __future__ import annotations
 import os
 import pickle
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
-import time
 from typing import Any
 
+from raynb.engine.peers import with_fds
 from raynb.exceptions import RaySystemError
 from raynb.wire import messages as w
 from raynb.wire.channel import Channel, pair
@@ -61,28 +60,30 @@ class Supervised:
         mine.sendall(len(blob).to_bytes(4, "little") + blob)
         self.channel = Channel(mine, blocking=False)
 
-    def spawn(self, worker: int, settings: dict[str, Any], ledger: int) -> tuple[Channel, Channel]:
-        """Asks for a worker; returns the driver's ends of its data and control channels."""
-        ends: list[socket.socket] = []
-        try:
-            data, their_data = pair()
-            ends += (data, their_data)
-            control, their_control = pair()
-            ends += (control, their_control)
-            fds = [os.dup(their_data.fileno()), os.dup(their_control.fileno()), os.dup(ledger)]
-        except OSError as error:
-            for end in ends:
-                end.close()
-            raise RaySystemError(
-                f"cannot start a worker: {error} (each worker takes 3 descriptors; see `ulimit -n`)"
-            ) from error
-        their_data.close()
-        their_control.close()
-        self.channel.send([w.Spawn(worker, pickle.dumps(settings, 5))], fds)
-        return Channel(data, blocking=False), Channel(control, blocking=False)
+    def spawn(self, worker: int, settings: dict[str, Any], shared: tuple[int, ...]) -> tuple[Channel, Channel, Any]:
+        """Makes a worker's channels; returns (data, control, the request for the supervisor's outbox).
 
-    def kill(self, worker: int) -> None:
-        self.channel.send([w.Kill(worker, int(signal.SIGKILL))])
+        ``shared`` are the descriptors that every worker gets.
+        """
+        made: list[Any] = []
+        fds: list[int] = []
+        try:
+            for _ in range(2):
+                mine, theirs = pair()
+                made.append(mine)
+                fds.append(theirs.detach())
+            for fd in shared:
+                fds.append(os.dup(fd))
+        except OSError as error:
+            for end in made:
+                end.close()
+            for fd in fds:
+                os.close(fd)
+            raise RaySystemError(
+                f"cannot start a worker: {error} (each worker takes 2 descriptors here; see `ulimit -n`)"
+            ) from error
+        request = with_fds(w.Spawn(worker, pickle.dumps(settings, 5)), *fds)
+        return Channel(made[0], blocking=False), Channel(made[1], blocking=False), request
 
     def last_words(self) -> str:
         """Returns what it wrote to stderr, the last lines."""
@@ -122,6 +123,3 @@ def describe(status: int) -> str:
         return f"it was ended by {name}{hint.get(name, '')}"
     return f"it exited with code {code}"
 
-
-def now() -> float:
-    return time.monotonic()

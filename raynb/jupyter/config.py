@@ -86,7 +86,7 @@ class Raynb(Configurable):
     def _needs_restart(self, change: Any) -> None:
         from raynb.base.engine import peek
 
-        if peek() is not None and change["old"] != change["new"]:
+        if self.parent is not None and peek() is not None and change["old"] != change["new"]:
             print(
                 f"Raynb.{change['name']} is used when the runtime starts: run `%raynb restart` to apply it."
             )
@@ -108,3 +108,17 @@ class Raynb(Configurable):
         """Returns (name, value, what it is) of every trait, in the order they are written above."""
         own = self.class_own_traits(config=True)
         return [(name, repr(getattr(self, name)), trait.help) for name, trait in own.items()]
+
+
+def forget_bad_settings(shell: Any) -> None:
+    """Drops settings of a profile, or left by a refused ``%config``, that `Raynb` would refuse; says so."""
+    section = shell.config.get("Raynb")
+    for name in list(section or ()):
+        trial = Raynb()
+        if not trial.has_trait(name):
+            continue
+        try:
+            setattr(trial, name, section[name])
+        except TraitError as error:
+            print(f"raynb ignores a setting: {error}")
+            del section[name]

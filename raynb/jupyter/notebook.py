@@ -19,7 +19,7 @@ from raynb.base.rows import TASK_ENDED
 from raynb.exceptions import RayError
 from raynb.jupyter import errors
 from raynb.jupyter.cells import Cell, Cells, cell_name
-from raynb.jupyter.config import Raynb
+from raynb.jupyter.config import Raynb, forget_bad_settings
 from raynb.jupyter.output import Router
 from raynb.jupyter.sinks import sink_for
 
@@ -43,6 +43,7 @@ class Notebook:
 
     def __init__(self, shell: Any) -> None:
         self.shell = shell
+        forget_bad_settings(shell)
         self.config = Raynb(parent=shell)
         self.cells = Cells(shell)
         self.sink = sink_for(shell)

@@ -93,7 +93,9 @@ def all_processes() -> dict[int, Process]:
     ).stdout
     rows = (line.split(None, 3) for line in text.splitlines())
     return {
-        int(row[0]): Process(int(row[0]), int(row[1]), (row + [""])[3], row[2][:1]) for row in rows if len(row) >= 3
+        int(row[0]): Process(int(row[0]), int(row[1]), (row + [""])[3], row[2][:1])
+        for row in rows
+        if len(row) >= 3
     }
 
 

@@ -82,7 +82,7 @@ class WorkerEngine:
                 if size > store.limit or (attempt and not self.call("make_room", size)):
                     break
                 if not attempt:
-                    self.worker.link.read()  # what was freed meanwhile
+                    self.worker.link.read_beside()  # what was freed meanwhile
         if store.disk is None:
             raise self.worker.executor.out_of_room(size)
         return store.write_file(packed.data, packed.buffers)

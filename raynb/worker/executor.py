@@ -85,6 +85,7 @@ class Executor:
         started = fetched = _now()
         token = state.running.set(running)
         state.main_running = running
+        worker.board.set(worker.number, run.task)
         worker.in_user_code = True
         flags = 0
         error = _NO_ERROR

@@ -93,11 +93,18 @@ class Link:
             if fd == self._main_read:
                 os.read(fd, 4096)
 
-    def read(self) -> None:
-        """Takes in what has come on the data channel. Never waits."""
+    def read(self) -> bool:
+        """Takes in what has come on the data channel; returns whether there was anything. Never waits."""
         with self._read:
-            for message in self.data.receive():
+            messages = self.data.receive()
+            for message in messages:
                 self.worker.on_message(message)
+        return bool(messages)
+
+    def read_beside(self) -> None:
+        """`read` from another thread than the main one, which may be about to wait for just that."""
+        if self.read():
+            self.wake_main()
 
     def wake_main(self) -> None:
         """Ends the main thread's wait for data."""

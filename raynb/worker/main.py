@@ -35,7 +35,7 @@ class Worker:
     `work` in the main thread.
     """
 
-    def __init__(self, number: int, data: int, control: int, ledger: int, settings: dict[str, Any]) -> None:
+    def __init__(self, number: int, data: int, control: int, ledger: int, board: int, settings: dict[str, Any]) -> None:  # fmt: skip
         import socket
 
         self.number = number
@@ -47,6 +47,7 @@ class Worker:
         self.blobs: dict[str, bytes] = {}
         self.functions: dict[str, Any] = {}
         self.books = Books()
+        self.board = Ledger.attach(board)
         self.store = Store(
             number, settings["store_limit"], Ledger.attach(ledger),
             GuestDiskTier(settings["spill_directory"], number) if settings["spill_directory"] else None,
@@ -100,7 +101,7 @@ class Worker:
         elif kind is w.Interrupt:
             self.interrupt(message.task)
         elif kind is w.Withdraw:
-            self.link.read()
+            self.link.read_beside()
             self.give_back(self._take(set(message.tasks)))
         elif kind is w.Allow:
             self.executor.allow(message.task, message.consumed)
@@ -141,7 +142,7 @@ class Worker:
     # -- cancelling ----------------------------------------------------------------------------
     def interrupt(self, task: int) -> None:
         """Cancels a task here: drops it if it has not started, else interrupts it."""
-        self.link.read()
+        self.link.read_beside()
         taken = self._take({task})
         if taken:
             self.give_back(taken)
@@ -194,7 +195,10 @@ class Worker:
                     break
                 execute(run)
                 if link.outbox:
-                    if queue and time.monotonic() - link.last_flush < FLUSH_SECONDS:
+                    # A result that waits for company is lost if the next task kills the process: so only
+                    # those wait that may be made again.
+                    again = self.options[run.options].max_retries
+                    if queue and again and time.monotonic() - link.last_flush < FLUSH_SECONDS:
                         link.nudge()
                     else:
                         link.flush()
@@ -208,11 +212,11 @@ class Worker:
             link.read()
 
 
-def main(number: int, data: int, control: int, ledger: int, settings: dict[str, Any]) -> int:
+def main(number: int, data: int, control: int, ledger: int, board: int, settings: dict[str, Any]) -> int:
     """Runs a worker in a freshly forked process; returns its exit status."""
     interrupts.after_fork_in_child()
     environment.enter(settings)
-    worker = Worker(number, data, control, ledger, settings)
+    worker = Worker(number, data, control, ledger, board, settings)
     signal.signal(signal.SIGINT, worker.on_sigint)
     slot.set_current(worker.engine)
     worker.capture.install()

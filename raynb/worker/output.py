@@ -17,6 +17,7 @@ import sys
 import threading
 from typing import TYPE_CHECKING, Any
 
+from raynb.base.interrupts import Critical
 from raynb.wire import messages as w
 from raynb.worker import state
 
@@ -93,6 +94,7 @@ class Capture:
         self._size = 0
         self._pipes: dict[int, str] = {}
         self._poll: Any = None
+        self._polling = Critical()  # poll objects refuse two threads at once
 
     def install(self) -> None:
         """Replaces the streams and the descriptors of this process."""
@@ -146,18 +148,19 @@ class Capture:
 
     def drain(self, owner: state.Running | None = None) -> None:
         """Takes in what lies in the pipes; it belongs to ``owner``, or to the task that runs."""
-        for fd, _ in self._poll.poll(0):
-            kind = self._pipes[fd]
-            try:
-                while True:
-                    data = os.read(fd, READ)
-                    if not data:
-                        break
-                    self.add(kind, data.decode("utf-8", "backslashreplace"), owner)
-                    if len(data) < READ:
-                        break
-            except BlockingIOError:
-                pass
+        with self._polling:
+            for fd, _ in self._poll.poll(0):
+                kind = self._pipes[fd]
+                try:
+                    while True:
+                        data = os.read(fd, READ)
+                        if not data:
+                            break
+                        self.add(kind, data.decode("utf-8", "backslashreplace"), owner)
+                        if len(data) < READ:
+                            break
+                except BlockingIOError:
+                    pass
 
     def forward(self, final: bool = False) -> None:
         """Posts what was collected. The caller flushes."""

@@ -150,7 +150,7 @@ class Supervisor:
 
     # -- forking -------------------------------------------------------------------------------
     def spawn(self, message: w.Spawn) -> None:
-        fds = [self.channel.fds.popleft() for _ in range(3)]  # data, control, ledger
+        fds = [self.channel.fds.popleft() for _ in range(4)]  # data, control, ledger, board
         try:
             pid = os.fork()
         except OSError as error:
