@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import islice
 from typing import TYPE_CHECKING
 
 from raynb.base.ids import task_of
@@ -15,6 +16,9 @@ from raynb.core.tables import O_LOST, O_PENDING
 
 if TYPE_CHECKING:
     from raynb.core.machine import Machine
+
+#: Finished and unfinished tasks in the picture for a reader that fell behind.
+CATCH_UP = 1_000
 
 
 def task_row(m: Machine, task: Task) -> TaskRow:
@@ -75,7 +79,8 @@ def store_row(m: Machine, limit: int) -> StoreRow:
 
 
 def picture(m: Machine, now: float, wall: float, since: int, limit: int) -> Snapshot:
-    """Returns what changed after version ``since``; everything when that is too long ago or -1."""
+    """Returns what changed after version ``since``; everything when ``since`` is -1. When it is too
+    long ago: everything, but of the tasks only the latest finished and the first unfinished."""
     changed = m.history.changed_since(since) if since >= 0 else None
     shot = Snapshot(m.history.version, now, wall, since if changed is not None else -1)
     shot.store = store_row(m, limit)
@@ -83,8 +88,11 @@ def picture(m: Machine, now: float, wall: float, since: int, limit: int) -> Snap
     shot.available = to_floats(m.resources.available)
     shot.groups = {name: {s: n for s, n in counts.items() if n} for name, counts in m.history.groups.items()}
     if changed is None:
-        shot.tasks = [task_row(m, t) for t in m.history.finished]
-        shot.tasks += [task_row(m, t) for t in m.tasks.table.values()]
+        # A reader that fell behind under load must not cost more than one that keeps up.
+        most = CATCH_UP if since >= 0 else max(len(m.history.finished), len(m.tasks.table))
+        latest = list(islice(reversed(m.history.finished), most))
+        shot.tasks = [task_row(m, t) for t in reversed(latest)]
+        shot.tasks += [task_row(m, t) for t in islice(m.tasks.table.values(), most)]
         shot.actors = [actor_row(m, a) for a in m.actors.table.values()]
         shot.objects = [object_row(m, o) for o in m.objects.table.values() if not o.actor]
         shot.workers = [worker_row(m, w) for w in m.pool.table.values()]
