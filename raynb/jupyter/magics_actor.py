@@ -239,5 +239,5 @@ def is_alive(handle: Any) -> bool:
     engine = engines.peek()
     if engine is None:
         return False
-    identity = getattr(handle, "_actor_number", None)
+    identity = handle._ray_spec.actor_id
     return any(row.id == identity and row.state != DEAD for row in engine.snapshot().actors)

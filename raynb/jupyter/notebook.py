@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import threading
+import weakref
 from collections.abc import Callable
 from typing import Any
 
@@ -51,7 +52,8 @@ class Notebook:
         self.renderer = errors.Renderer(shell)
         self.starting: threading.Thread | None = None
         self.start_error: BaseException | None = None
-        self.actors: dict[str, Any] = {}  # name → handle, of those that ``%%actor`` made
+        # name → handle, of those that ``%%actor`` made; weak, so that a dropped handle ends its actor
+        self.actors: weakref.WeakValueDictionary[str, Any] = weakref.WeakValueDictionary()
         self.extras: list[Callable[[], None]] = []  # undone on detach, last first
 
     # -- loading -------------------------------------------------------------------------------

@@ -1,0 +1,179 @@
+"""A real kernel: loading, interrupting, running again, unloading."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.jupyter.kernel_session import KernelSession, Run
+
+pytestmark = pytest.mark.timeout(300)
+
+
+@pytest.fixture(scope="module")
+def notebook(tmp_path_factory: pytest.TempPathFactory) -> Iterator[KernelSession]:
+    session = KernelSession(tmp_path_factory.mktemp("kernel"))
+    session.run("%load_ext raynb\n%config Raynb.num_cpus = 2\n%raynb restart")
+    session.run("import os, time, asyncio\nimport raynb as ray")
+    session.run("@ray.remote\ndef nap(s=60, word=''):\n    print('napping', flush=True)\n    time.sleep(s)\n    return word")
+    yield session
+    session.close()
+
+
+def interrupted(notebook: KernelSession, run: Run, ready: str = "napping") -> Run:
+    notebook.until(lambda: ready in run.text)
+    notebook.manager.interrupt_kernel()
+    notebook.until(lambda: run.reply is not None and run.idle)
+    assert run.status == "error"
+    return run
+
+
+@pytest.mark.parametrize(
+    "cell",
+    [
+        "ray.get([nap.remote() for _ in range(4)])",
+        "refs = [nap.remote() for _ in range(4)]\nray.wait(refs, num_returns=4)",
+        "for ref in [nap.remote() for _ in range(4)]:\n    ray.get(ref)",
+        "await asyncio.gather(*[nap.remote() for _ in range(4)])",
+        "%%remote --each n in range(4) --wait\nprint('napping')\ntime.sleep(60)",
+        "%%remote --each n in range(4) --get\nprint('napping')\ntime.sleep(60)\nx = 1",
+    ],
+    ids=["get", "wait", "loop of gets", "await", "--wait", "--get"],
+)
+def test_an_interrupt_ends_the_wait_and_the_cells_own_tasks(notebook: KernelSession, cell: str) -> None:
+    run = interrupted(notebook, notebook.send(cell))
+    assert run.reply is not None
+    assert run.reply["ename"] in ("KeyboardInterrupt", "CancelledError")
+    notebook.until(lambda: "4 tasks of this cell cancelled, 0 had finished" in run.text)
+    begun = time.monotonic()
+    assert notebook.run("ray.get(nap.remote(0, 'awake'))").shown == ["'awake'"]
+    assert time.monotonic() - begun < 20
+
+
+def test_an_interrupt_leaves_other_cells_tasks_actors_and_objects_alone(
+    notebook: KernelSession, tmp_path: Path
+) -> None:
+    gate = tmp_path / "gate"
+    notebook.run(
+        f"@ray.remote\ndef other():\n    while not os.path.exists({str(gate)!r}):\n        time.sleep(0.01)\n"
+        "    return 'other cell'\nother_ref = other.remote()\nstored = ray.put([1, 2])\n"
+        "@ray.remote(num_cpus=0)\nclass Keeper:\n    def __init__(self):\n        self.n = 5\n"
+        "    def get(self):\n        return self.n\nkeeper = Keeper.remote()\nray.get(keeper.get.remote())"
+    )
+    interrupted(notebook, notebook.send("ray.get(nap.remote())"))
+    gate.touch()
+    seen = notebook.run("ray.get([other_ref, stored, keeper.get.remote()])").shown
+    assert seen == ["['other cell', [1, 2], 5]"]
+
+
+def test_an_interrupt_may_leave_the_tasks(notebook: KernelSession) -> None:
+    notebook.run("%config Raynb.interrupt = 'leave'")
+    run = interrupted(notebook, notebook.send("left = nap.remote(1, 'went on')\nray.get(left)"))
+    notebook.until(lambda: "1 task of this cell goes on running" in run.text)
+    notebook.run("%config Raynb.interrupt = 'cancel'")
+    assert notebook.run("ray.get(left)").shown == ["'went on'"]
+
+
+def test_bad_settings_are_refused_by_name(notebook: KernelSession) -> None:
+    run = notebook.run("%config Raynb.output_lines = 0")
+    assert "output_lines must be at least 1" in run.text + run.error
+    assert "Raynb.interrupt" in notebook.run("%raynb config").text
+    said = notebook.run("%config Raynb.num_cpus = 3").text
+    assert "%raynb restart" in said
+    notebook.run("%config Raynb.num_cpus = 2")
+
+
+ACTOR = "%%actor counter -- {start}\nclass Counter:\n    def __init__(self, n):\n        self.n = n\n" \
+        "    def add(self):\n        self.n += {step}\n        return self.n"  # fmt: skip
+
+
+def test_running_an_actor_cell_again_replaces_the_actor(notebook: KernelSession) -> None:
+    notebook.run(ACTOR.format(start=1, step=1))
+    assert notebook.run("first = counter\nray.get(counter.add.remote())").shown == ["2"]
+    notebook.run(ACTOR.format(start=10, step=5))
+    assert notebook.run("ray.get(counter.add.remote())").shown == ["15"]
+    gone = notebook.run("ray.get(first.add.remote())", ok=False)
+    assert gone.reply is not None
+    assert gone.reply["ename"] == "ActorDiedError"
+
+
+def test_an_actor_can_be_kept_looked_into_and_killed(notebook: KernelSession) -> None:
+    notebook.run(ACTOR.format(start=1, step=1))
+    notebook.run("ray.get(counter.add.remote())")
+    notebook.run(ACTOR.format(start=1, step=1).replace("%%actor counter", "%%actor counter --keep"))
+    assert notebook.run("ray.get(counter.add.remote())").shown == ["3"]
+    looked = notebook.run("%%on counter\nprint('n is', self.n)\nself.n = 40\nbefore = self.n\nself.n + 2")
+    notebook.until(lambda: looked.shown == ["42"] and "n is 3" in looked.text)
+    assert notebook.run("%get before\nbefore").shown == ["40"]
+    assert notebook.run("ray.get(counter.add.remote())").shown == ["41"]
+    notebook.run("%kill counter")
+    assert "ActorDiedError" in notebook.run("ray.get(counter.add.remote())", ok=False).error
+    wrong = notebook.run("%%actor\nx = 1", ok=False)
+    assert "the cell defines no class" in wrong.text
+
+
+def test_a_redefined_function_runs_its_new_code(notebook: KernelSession) -> None:
+    cell = "@ray.remote\ndef version():\n    return helper()\ndef helper():\n    return {}\nray.get(version.remote())"
+    assert notebook.run(cell.format(1)).shown == ["1"]
+    assert notebook.run(cell.format(2)).shown == ["2"]
+
+
+def test_line_magics(notebook: KernelSession) -> None:
+    notebook.run("def square(x):\n    return x * x\nref = %remote square(7)")
+    assert notebook.run("%wait ref").text == "All 1 ready.\n"
+    assert notebook.run("%get ref\nref").shown == ["49"]
+    notebook.run("%put ref")
+    assert notebook.run("ray.get(ref)").shown == ["49"]
+    assert "is not defined" in notebook.run("%get nothing_here", ok=False).text
+    long = notebook.run("sleeper = nap.remote()")
+    notebook.until(lambda: "napping" in long.text)
+    assert "Cancelled 1 task" in notebook.run("%cancel --cell").text
+    assert "TaskCancelledError" in notebook.run("ray.get(sleeper)", ok=False).error
+    assert "has no command 'sing'" in notebook.run("%raynb sing", ok=False).text
+
+
+def test_completion_of_options_commands_and_refs(notebook: KernelSession) -> None:
+    notebook.run("my_ref = ray.put(1)")
+
+    def completed(text: str) -> list[str]:
+        number = notebook.client.complete(text, len(text))
+        while True:
+            reply = notebook.client.get_shell_msg(timeout=30)
+            if reply["parent_header"].get("msg_id") == number:
+                return list(reply["content"]["matches"])
+
+    assert "--each" in completed("%%remote --ea")
+    assert completed("%raynb da") == ["dashboard"]
+    assert "my_ref" in completed("%get my_")
+    assert "--max-restarts" in completed("%%actor x --max-r")
+
+
+def test_loading_again_shows_the_card_and_keeps_the_runtime(notebook: KernelSession) -> None:
+    pids = notebook.run("kept = ray.put(5)\nray.get(kept)").shown
+    assert pids == ["5"]
+    card = notebook.run("from raynb import load_ipython_extension as again\nagain(get_ipython())")
+    assert "%raynb dashboard" in card.shown[0]
+    assert notebook.run("ray.get(kept)").shown == ["5"]
+
+
+def test_stopping_starting_reloading_and_unloading(notebook: KernelSession) -> None:
+    notebook.run("old = ray.put(1)")
+    assert "stopped" in notebook.run("%raynb stop").text
+    gone = notebook.run("ray.get(old)", ok=False)
+    assert "was shut down" in gone.error
+    notebook.run("%raynb start")
+    assert notebook.run("ray.get(nap.remote(0, 'again'))").shown == ["'again'"]
+    notebook.run("%reload_ext raynb")
+    assert notebook.run("%%remote --get\ny = 3").status == "ok"
+    assert notebook.run("y").shown == ["3"]
+    notebook.run("%unload_ext raynb")
+    assert "not found" in notebook.run("%%remote\nx = 1", ok=False).text
+    assert "Raynb" not in notebook.run("%config").text
+    threads = notebook.run("import threading\nprint([t.name for t in threading.enumerate() if 'raynb' in t.name])")
+    assert threads.text == "[]\n"
+    notebook.run("ray.init(num_cpus=2)\nray.get(nap.remote(0))\nray.shutdown()")
+    notebook.run("%load_ext raynb\n%config Raynb.num_cpus = 2")
+    assert notebook.run("%%remote --get\ny = 4").status == "ok"
