@@ -96,6 +96,7 @@ class WorkerDied:
     worker: int
     reason: str
     oom: bool = False
+    exited: int | None = None  # exit code, when it left by itself
     current: int = 0  # the task that it ran when it died, as far as it said
 
 

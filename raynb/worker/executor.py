@@ -108,6 +108,7 @@ class Executor:
                     packed: Any = _NONE_RESULT
                 else:
                     packed = self.results(running, result)
+                    running.holds = result
                 result = None
             finally:
                 worker.in_user_code = False
@@ -139,6 +140,7 @@ class Executor:
                 flags |= w.EXITS
         worker.capture.end_of_task(running)
         worker.link.post(w.Done(run.task, packed, flags, error, started, fetched, ran))
+        running.holds = None
         books = worker.books
         if run.lent:
             books.returned(run.lent)
@@ -282,6 +284,7 @@ class Executor:
             return ((value, 0, ()),), flags | w.CANCELLED, ("TaskCancelledError", "cancelled")
         name = self._where(running)
         value, described, contained = errors.task_error(raised, name, "")
+        running.holds = contained
         if self._retryable(running, raised):
             flags |= w.RETRYABLE
         return ((value, 0, tuple(ref._id for ref in contained)),), flags, described
