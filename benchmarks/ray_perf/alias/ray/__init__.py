@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 import raynb
+from ray import _raylet, util  # noqa: F401  (attributes that the script reads)
 
 
 def __getattr__(name: str) -> Any:
