@@ -51,8 +51,21 @@ def demo(_: argparse.Namespace) -> int:
     out = REPORTS / "quickstart.ipynb"
     REPORTS.mkdir(exist_ok=True)
     started = time.monotonic()
-    must([python, "-m", "jupyter", "nbconvert", "--execute", "--to", "notebook", QUICKSTART,
-          "--output", out, "--log-level=ERROR"])  # fmt: skip
+    must(
+        [
+            python,
+            "-m",
+            "jupyter",
+            "nbconvert",
+            "--execute",
+            "--to",
+            "notebook",
+            QUICKSTART,
+            "--output",
+            out,
+            "--log-level=ERROR",
+        ]
+    )
     must([python, ROOT / "scripts" / "show_notebook.py", out])
     say(f"ran {QUICKSTART.name} in {time.monotonic() - started:.1f} s; the result is {out.relative_to(ROOT)}")
     return 0
@@ -78,13 +91,20 @@ def clean(_: argparse.Namespace) -> int:
 def main() -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     commands = parser.add_subparsers(required=True, metavar="command")
-    for function, text in ((lab, "open JupyterLab"), (demo, "run the quickstart notebook"),
-                           (test, "run the tests"), (bench, "measure"), (clean, "remove what was made")):  # fmt: skip
+    for function, text in (
+        (lab, "open JupyterLab"),
+        (demo, "run the quickstart notebook"),
+        (test, "run the tests"),
+        (bench, "measure"),
+        (clean, "remove what was made"),
+    ):
         command = commands.add_parser(function.__name__, help=text)
         command.set_defaults(function=function)
         if function is test:
             command.add_argument("--only", default="", help="stages to run, with commas between them")
-            command.add_argument("--parallel", default="2", help="test processes at once (default: %(default)s)")
+            command.add_argument(
+                "--parallel", default="2", help="test processes at once (default: %(default)s)"
+            )
         if function is bench:
             command.add_argument("rest", nargs="*")
     options = parser.parse_args()

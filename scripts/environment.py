@@ -103,7 +103,9 @@ def make_venv(folder: Path) -> Path:
             shutil.rmtree(folder, ignore_errors=True)
             number = f"{sys.version_info.major}.{sys.version_info.minor}"
             if not apt_install(f"python{number}-venv"):
-                raise Problem(f"`{sys.executable} -m venv` does not work; on Debian: apt install python3-venv")
+                raise Problem(
+                    f"`{sys.executable} -m venv` does not work; on Debian: apt install python3-venv"
+                )
             must([sys.executable, "-m", "venv", folder])
     return python
 
@@ -120,7 +122,14 @@ def environment(extras: str) -> Path:
     if (have, installed) != (extras, digest):
         check_node()
         say(f"installing raynb[{extras}] into {VENV.name} (about two minutes the first time)")
-        pip: list[str | os.PathLike[str]] = [python, "-m", "pip", "install", "-q", "--disable-pip-version-check"]
+        pip: list[str | os.PathLike[str]] = [
+            python,
+            "-m",
+            "pip",
+            "install",
+            "-q",
+            "--disable-pip-version-check",
+        ]
         for built in BUILT:  # the build makes only what is not there
             shutil.rmtree(ROOT / built, ignore_errors=True)
         # pip does not look into a folder for changes: without --force an old build would stay.

@@ -45,17 +45,24 @@ class Outcome:
             self.notes.append("no report was written")
             return
         for suite in ElementTree.parse(path).iter("testsuite"):
-            tests, bad, err, skipped = (int(suite.get(k, 0)) for k in ("tests", "failures", "errors", "skipped"))
+            tests, bad, err, skipped = (
+                int(suite.get(k, 0)) for k in ("tests", "failures", "errors", "skipped")
+            )
             self.failed += bad
             self.errors += err
             self.skipped += skipped
             self.passed += tests - bad - err - skipped
 
 
-def call(command: list[str | os.PathLike[str]], environ: dict[str, str] | None = None, **kwargs: object) -> int:
+def call(
+    command: list[str | os.PathLike[str]], environ: dict[str, str] | None = None, **kwargs: object
+) -> int:
     """Runs one command of a stage; a hung one is ended and counts as failed."""
     process = subprocess.Popen(
-        list(map(str, command)), cwd=kwargs.pop("cwd", here.ROOT), env={**os.environ, **(environ or {})}, **kwargs
+        list(map(str, command)),
+        cwd=kwargs.pop("cwd", here.ROOT),
+        env={**os.environ, **(environ or {})},
+        **kwargs,
     )  # type: ignore[call-overload]
     try:
         return int(process.wait(PATIENCE))
@@ -65,7 +72,9 @@ def call(command: list[str | os.PathLike[str]], environ: dict[str, str] | None =
         raise
 
 
-def pytest(outcome: Outcome, python: Path, arguments: list[str], environ: dict[str, str] | None = None) -> None:
+def pytest(
+    outcome: Outcome, python: Path, arguments: list[str], environ: dict[str, str] | None = None
+) -> None:
     """Runs pytest as the installed program: the checkout is not on its path, the package is."""
     report = here.REPORTS / f"{outcome.name}.xml"
     report.unlink(missing_ok=True)
@@ -130,7 +139,9 @@ def typescript(outcome: Outcome, python: Path, parallel: str) -> None:
         outcome.errors += 1
         outcome.notes.append("npm ci failed")
         return
-    done = subprocess.run(["npm", "test"], cwd=folder, capture_output=True, text=True, timeout=PATIENCE, check=False)
+    done = subprocess.run(
+        ["npm", "test"], cwd=folder, capture_output=True, text=True, timeout=PATIENCE, check=False
+    )
     sys.stdout.write(done.stdout)
     sys.stderr.write(done.stderr)
     for name, attribute in (("pass", "passed"), ("fail", "failed"), ("skipped", "skipped")):
@@ -146,7 +157,8 @@ def browser(outcome: Outcome, python: Path, parallel: str) -> None:
     if chromium is None:
         outcome.errors += 1
         outcome.notes.append(
-            "no Chromium or Chrome is on the PATH; install one (Debian: apt install chromium fonts-dejavu-core)"
+            "no Chromium or Chrome is on the PATH; "
+            "install one (Debian: apt install chromium fonts-dejavu-core)"
         )
         return
     pytest(outcome, python, ["tests/browser", "-q"], {"RAYNB_CHROMIUM": chromium})

@@ -161,7 +161,7 @@ class World(Labour):
 
     def _free(self, order: c.Free) -> None:
         if is_stored(order.value):
-            assert order.value in self.stored, f"{order.value} is given back twice (object {order.id})"
+            assert order.value in self.stored, f"{order.value!r} is given back twice (object {order.id})"
             self.stored.remove(order.value)
 
     def _later(self, make: Callable[..., Any], worker: Worker, *facts: Any) -> None:

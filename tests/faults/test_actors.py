@@ -177,7 +177,9 @@ def test_c30_an_actor_that_waits_for_itself_is_told(ray: Any) -> None:
             return 1
 
     actor = ray.remote(Narcissus).remote()
-    with pytest.raises(RayError, match="(?s)Narcissus.*(itself|cycle|deadlock)|(itself|cycle|deadlock).*Narcissus"):
+    with pytest.raises(
+        RayError, match="(?s)Narcissus.*(itself|cycle|deadlock)|(itself|cycle|deadlock).*Narcissus"
+    ):
         ray.get(actor.look.remote(), timeout=20)
 
 

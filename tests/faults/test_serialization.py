@@ -145,7 +145,9 @@ def test_b22_recursion(ray: Any) -> None:
         deep = deep[0]
 
 
-@pytest.mark.parametrize(("action", "kind"), [("interrupt", KeyboardInterrupt), ("generator-exit", GeneratorExit)])
+@pytest.mark.parametrize(
+    ("action", "kind"), [("interrupt", KeyboardInterrupt), ("generator-exit", GeneratorExit)]
+)
 def test_b23_exceptions_that_are_no_exceptions(ray: Any, action: str, kind: type[BaseException]) -> None:
     import os
 

@@ -171,8 +171,7 @@ def test_a10_endless_retries_go_on_and_can_be_cancelled(ray: Any, counter: Count
 def test_a11_a_generator_that_dies_gives_what_it_had_and_then_the_error(ray: Any) -> None:
     @ray.remote(max_retries=0, num_returns="streaming")
     def stream() -> Any:
-        for n in range(3):
-            yield n
+        yield from range(3)
         faults.strike("sigkill")
 
     items = stream.remote()
@@ -209,9 +208,10 @@ def test_a14_the_supervisor_killed_is_survived_or_said_at_once(raynb_runtime: An
     assert ray.get(f.remote(), timeout=20) == 1
     faults.kill(*faults.supervisor_pids())
     try:
-        assert ray.get(f.remote(), timeout=20) == 1
+        answer: Any = ray.get(f.remote(), timeout=20)
     except RayError as error:
-        assert re.search("supervisor|runtime", str(error)), error
+        answer = str(error)
+    assert answer == 1 or re.search("supervisor|runtime", answer), answer
 
 
 def test_an_exception_is_not_a_crash(ray: Any) -> None:

@@ -28,8 +28,15 @@ MAY_IMPORT: dict[str, set[str]] = {
 
 #: (module, part it also imports) → why.
 EXTRA_IMPORTS: dict[tuple[str, str], str] = {
+    (
+        "raynb",
+        "util",
+    ): "`raynb.util` and `raynb.as_completed` are there without an import of their own; loaded when asked",
     ("raynb", "jupyter"): "`%load_ext raynb` looks for load_ipython_extension here; imported when called",
-    ("raynb.exceptions", "serde"): "RayTaskError.as_instanceof_cause makes the dual class; imported when called",
+    (
+        "raynb.exceptions",
+        "serde",
+    ): "RayTaskError.as_instanceof_cause makes the dual class; imported when called",
     ("raynb.util.check_serialize", "serde"): "inspect_serializability tries the very pickling that tasks use",
     ("raynb.api.session", "engine"): "the composition root: the one place that picks an engine",
 }
@@ -45,7 +52,7 @@ CORE_FORBIDDEN_CALLS = {"open", "print", "input", "exec", "eval", "breakpoint"}
 
 #: Package of others → the parts (or single modules) that may import it.
 THIRD_PARTY: dict[str, set[str]] = {
-    "cloudpickle": {"serde"},
+    "cloudpickle": {"serde", "api", "raynb"},  # `raynb.cloudpickle` is a public name, as Ray's is
     "traitlets": {"jupyter"},
     "IPython": {"jupyter"},
     "ipykernel": {"jupyter"},

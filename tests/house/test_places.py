@@ -19,7 +19,11 @@ PIP_PLACES = re.compile(r"(?:--(?:extra-)?index-url|--find-links|index-url\s*=|r
 def machine_paths() -> list[str]:
     """Paths that would only be right here: the folder above the checkout, and the home folder."""
     candidates = [source.ROOT.parent, Path.home()]
-    return [f"{path}/" for path in candidates if str(path) not in COMMON - {str(Path.home())} and len(path.parts) > 1]
+    return [
+        f"{path}/"
+        for path in candidates
+        if str(path) not in COMMON - {str(Path.home())} and len(path.parts) > 1
+    ]
 
 
 def test_no_file_names_a_path_of_a_machine() -> None:

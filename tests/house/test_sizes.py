@@ -38,4 +38,8 @@ def test_each_listed_exception_is_needed_and_has_a_reason() -> None:
 
 def test_lengths_are_counted_with_decorated_and_nested_definitions() -> None:
     tree = ast.parse("class A:\n    def f(self):\n        def g():\n            pass\n        return g\n")
-    assert [(name, length) for name, _, length in source.definitions(tree)] == [("A", 5), ("A.f", 4), ("A.f.g", 2)]
+    assert [(name, length) for name, _, length in source.definitions(tree)] == [
+        ("A", 5),
+        ("A.f", 4),
+        ("A.f.g", 2),
+    ]

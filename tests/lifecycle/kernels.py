@@ -73,7 +73,8 @@ class Kernel:
     """A kernel process of its own, with a marked environment and a temporary folder of its own."""
 
     def __init__(self, folder: Path, **extra: str) -> None:
-        self.environ = {**os.environ, **extra, "TMPDIR": str(folder), "JUPYTER_RUNTIME_DIR": str(folder / "jupyter"),
+        self.environ = {**os.environ, **extra, "TMPDIR": str(folder),
+                        "JUPYTER_RUNTIME_DIR": str(folder / "jupyter"),
                         "IPYTHONDIR": str(folder / "ipython"), "PYTHONWARNINGS": "default"}  # fmt: skip
         self.folder = folder
         self.mark = leaks.mark(self.environ)
@@ -114,7 +115,9 @@ class Kernel:
 
     def wait_dead(self, pid: int, timeout: float = 20) -> None:
         """Waits for the death of a kernel. It is our child: is_alive reaps it."""
-        assert leaks.until(lambda: not self.manager.is_alive() or self.pid != pid, timeout), f"kernel {pid} lives on"
+        assert leaks.until(lambda: not self.manager.is_alive() or self.pid != pid, timeout), (
+            f"kernel {pid} lives on"
+        )
 
     def check_nothing_left(self) -> float:
         """To be called when the kernel is dead. Returns how many seconds its last process lived on."""
@@ -143,7 +146,9 @@ class Kernel:
         leaks.kill_all(leaks.marked(self.mark).values())
 
 
-def converse(client: BlockingKernelClient, code: str, timeout: float) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+def converse(
+    client: BlockingKernelClient, code: str, timeout: float
+) -> tuple[dict[str, Any], list[dict[str, Any]]]:
     """Runs a cell; returns the reply's content and the contents of its outputs."""
     outputs: list[dict[str, Any]] = []
     interesting = ("stream", "display_data", "execute_result", "update_display_data", "error")
