@@ -107,6 +107,7 @@ class Many:
             ended = time.perf_counter() - begin
             finished = settled_memory()
             del refs, held
+        ray.get(self.nothing.remote())  # dropped refs may be taken note of with the next call
         dropped = settled_memory()
         self.note(f"{count:,} tasks queued: submitted", f"{short(count / submitted)}/s")
         self.note("  then finished and fetched", f"{short(count / ended)}/s")
@@ -124,6 +125,7 @@ class Many:
             ray.get(refs)
             took = time.perf_counter() - begin
             del refs
+            ray.get(self.nothing.remote())
             memory.append(settled_memory())
             self.note(f"{count:,} tasks in one loop, all fetched", f"{took:.1f} s, {short(count / took)}/s")
         begin = time.perf_counter()
