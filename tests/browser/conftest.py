@@ -116,11 +116,9 @@ def views(page: Page) -> Any:
     return lambda **options: Views(page, **options)
 
 
-@pytest.fixture(scope="session")
-def lab_server() -> Iterator[Server]:
-    """One JupyterLab for all tests of a worker process: it takes seconds to start."""
+def running(app: str) -> Iterator[Server]:
     folder = temporary_folder()
-    server = Server(folder)
+    server = Server(folder, app)
     try:
         server.start()
         yield server
@@ -129,11 +127,33 @@ def lab_server() -> Iterator[Server]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-@pytest.fixture
-def lab(browser: Browser, lab_server: Server) -> Iterator[Lab]:
-    """JupyterLab in a fresh browser profile; its kernels are shut down afterwards."""
+def opened(browser: Browser, server: Server) -> Iterator[Lab]:
     context = browser.new_context(viewport={"width": 1400, "height": 860})
-    found = Lab(context.new_page(), lab_server)
+    found = Lab(context.new_page(), server)
     yield found
     found.end()
     context.close()
+
+
+@pytest.fixture(scope="session")
+def lab_server() -> Iterator[Server]:
+    """One JupyterLab for all tests of a worker process: it takes seconds to start."""
+    yield from running("jupyterlab")
+
+
+@pytest.fixture(scope="session")
+def notebook_server() -> Iterator[Server]:
+    """The same with Notebook 7."""
+    yield from running("notebook")
+
+
+@pytest.fixture
+def lab(browser: Browser, lab_server: Server) -> Iterator[Lab]:
+    """JupyterLab in a fresh browser profile; its kernels are shut down afterwards."""
+    yield from opened(browser, lab_server)
+
+
+@pytest.fixture
+def notebook7(browser: Browser, notebook_server: Server) -> Iterator[Lab]:
+    """Notebook 7 in a fresh browser profile."""
+    yield from opened(browser, notebook_server)

@@ -27,13 +27,15 @@ CURRENT = """
 
 
 class Server:
-    """One JupyterLab server with folders of its own, on a port of its own choice.
+    """One server of JupyterLab (or Notebook 7: ``app="notebook"``) with folders of its own, on a port
+    of its own choice.
 
     The prebuilt extension is found where ``pip install`` has put it, or in the source tree.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, app: str = "jupyterlab") -> None:
         self.folder = folder
+        self.app = app
         self.work = folder / "work"
         self.work.mkdir()
         self.process: subprocess.Popen[bytes] | None = None
@@ -64,11 +66,11 @@ class Server:
         return env
 
     def start(self) -> None:
+        name = "LabApp" if self.app == "jupyterlab" else "JupyterNotebookApp"
         command = [
-            sys.executable, "-m", "jupyterlab", "--no-browser", "--allow-root", "--ip=127.0.0.1", "--port=0",
+            sys.executable, "-m", self.app, "--no-browser", "--allow-root", "--ip=127.0.0.1", "--port=0",
             "--ServerApp.port_retries=0", "--IdentityProvider.token=", "--ServerApp.disable_check_xsrf=True",
-            "--LabApp.expose_app_in_browser=True", "--LabApp.news_url=None",
-            f"--ServerApp.root_dir={self.work}",
+            f"--{name}.expose_app_in_browser=True", f"--ServerApp.root_dir={self.work}",
         ]  # fmt: skip
         log = (self.folder / "server.log").open("wb")
         with log:
@@ -116,7 +118,8 @@ class Lab:
     def open(self, name: str, cells: list[str]) -> None:
         """Writes a notebook and opens it in a fresh workspace; returns when its kernel is idle."""
         self.server.write(name, cells)
-        self.page.goto(f"{self.server.url}lab/workspaces/{name.partition('.')[0]}/tree/{name}")
+        lab = f"lab/workspaces/{name.partition('.')[0]}/tree/{name}"
+        self.page.goto(self.server.url + (lab if self.server.app == "jupyterlab" else f"notebooks/{name}"))
         self.ready()
 
     def open_beside(self, name: str, cells: list[str]) -> None:

@@ -209,3 +209,51 @@ def test_the_palette_cancels_every_task(lab: Lab) -> None:
     make(lab, "done-palette")
     lab.wait_ended(1)
     lab.run(2)
+
+
+def test_dashboard_and_cancel_in_notebook_7(notebook7: Lab) -> None:
+    notebook7.open("seven.ipynb", [SETUP, DASHBOARD, WAITS, "ray.shutdown()"])
+    notebook7.run(0)
+    notebook7.run(1)
+    notebook7.start(2)
+    board = notebook7.output(1)
+    expect(board.get_by_label("1 of 2 CPU slots busy")).to_be_visible()
+    board.get_by_title("Cancel this task of gated").click()
+    expect(board.get_by_text("Cancelling gated.")).to_be_visible()
+    notebook7.wait_ended(2)
+    assert [o.get("text") for o in notebook7.outputs(2)] == ["cancelled\n"]
+    notebook7.run(3)
+
+
+def test_an_open_dashboard_goes_on_after_the_extension_is_reloaded(lab: Lab) -> None:
+    lab.open(
+        "again.ipynb", [SETUP, DASHBOARD, "%reload_ext raynb", "ray.get(quick.remote(1)); ray.shutdown()"]
+    )
+    lab.run(0)
+    lab.run(1)
+    lab.command("raynb:open")
+    panel = lab.page.locator("#raynb-panel")
+    expect(panel.get_by_label("0 of 2 CPU slots busy")).to_be_visible()
+    lab.run(2)
+    expect(lab.output(1).get_by_label("0 of 2 CPU slots busy")).to_be_visible()
+    expect(panel.get_by_label("0 of 2 CPU slots busy")).to_be_visible()
+    lab.run(3)
+    expect(lab.output(1).get_by_text("No runtime is running")).to_be_visible()
+    expect(panel.get_by_text("No runtime is running")).to_be_visible()
+
+
+def test_interrupting_from_the_palette_cancels_the_cells_tasks(lab: Lab) -> None:
+    lab.open(
+        "interrupt.ipynb", [SETUP, "ray.get([gated.remote('never') for _ in range(2)])", "ray.shutdown()"]
+    )
+    lab.run(0)
+    lab.command("raynb:open")
+    panel = lab.page.locator("#raynb-panel")
+    lab.start(1)
+    expect(panel.get_by_label("2 of 2 CPU slots busy")).to_be_visible()
+    lab.command("raynb:interrupt")
+    lab.wait_ended(1)
+    assert "KeyboardInterrupt" in str(lab.outputs(1))
+    expect(panel.get_by_label("2 cancelled")).to_be_visible()
+    expect(panel.get_by_label("0 of 2 CPU slots busy")).to_be_visible()
+    lab.run(2)

@@ -133,7 +133,7 @@ def test_objects_whose_names_changed_are_sent_again() -> None:
 
 
 @pytest.mark.parametrize(
-    ("spent", "rest"), [(0.0, 0.2), (0.004, 0.2), (0.01, 0.49), (0.03, 1.47), (1.0, 2.0)]
+    ("spent", "rest"), [(0.0, 0.2), (0.004, 0.2), (0.01, 0.49), (0.03, 1.47), (1.0, 4.0)]
 )
 def test_a_dear_pull_is_followed_by_a_longer_rest(spent: float, rest: float) -> None:
     assert Pace().rest(spent) == pytest.approx(rest)
