@@ -12,7 +12,6 @@ from typing import Any
 from raynb import api as ray
 from raynb.util._engine import engine, spell
 
-TASK_HEX = 48
 _TASK_ENDED = ("FINISHED", "FAILED", "CANCELLED")
 
 

@@ -14,14 +14,15 @@ import time
 from typing import Any
 
 from raynb import api as ray
-from raynb.api.actor import HexId
+from raynb.base.ids import HexId
 from raynb.util._engine import engine
 
 STRATEGIES = ("PACK", "SPREAD", "STRICT_PACK", "STRICT_SPREAD")
 UNIT = 10_000  # resources are counted in whole ten-thousandths
 
-# What the engine doesn't keep: number → (name, strategy, bundles), of groups made in this process.
-_known: dict[int, tuple[str, str, list[dict[str, float]]]] = {}
+# What the engine doesn't keep: (runtime, number) → (name, strategy, bundles), of groups made in
+# this process.
+_known: dict[tuple[int, int], tuple[str, str, list[dict[str, float]]]] = {}
 
 
 class PlacementGroup:
@@ -131,7 +132,7 @@ def placement_group(
     if strategy == "STRICT_SPREAD" and len(specs) > 1:
         raise ValueError("STRICT_SPREAD of several bundles needs several machines, and there is one.")
     number = int(engine().reserve_group(amounts))
-    _known[number] = (name, strategy or "PACK", specs)
+    _known[engine().nonce, number] = (name, strategy or "PACK", specs)
     return PlacementGroup(number, specs)
 
 
@@ -164,8 +165,9 @@ def get_placement_group(placement_group_name: str) -> PlacementGroup:
     if not placement_group_name:
         raise ValueError("Please supply a non-empty value to get_placement_group")
     table = engine().groups_table()
-    for number, (name, _, specs) in _known.items():
-        if name == placement_group_name and table.get(number, ("REMOVED",))[0] != "REMOVED":
+    for (nonce, number), (name, _, specs) in _known.items():
+        here = nonce == engine().nonce and table.get(number, ("REMOVED",))[0] != "REMOVED"
+        if here and name == placement_group_name:
             return PlacementGroup(number, specs)
     raise ValueError(f"Failed to look up placement group with name: {placement_group_name}")
 
@@ -173,7 +175,8 @@ def get_placement_group(placement_group_name: str) -> PlacementGroup:
 def placement_group_table(placement_group: PlacementGroup | None = None) -> dict[Any, Any]:
     """Returns the state of a group as a dict, or of all groups: id → dict."""
     table = engine().groups_table()
-    numbers = {*table, *_known} if placement_group is None else {placement_group.number}
+    made_here = {number for nonce, number in _known if nonce == engine().nonce}
+    numbers = {*table, *made_here} if placement_group is None else {placement_group.number}
     rows = [_row(number, table) for number in sorted(numbers)]
     return rows[0] if placement_group is not None else {row["placement_group_id"]: row for row in rows}
 
@@ -181,7 +184,7 @@ def placement_group_table(placement_group: PlacementGroup | None = None) -> dict
 def _row(number: int, table: dict[int, tuple[str, Any]]) -> dict[str, Any]:
     state = table.get(number, ("REMOVED", ()))[0]
     group = PlacementGroup(number)
-    name, strategy, specs = _known.get(number) or ("", "PACK", group.bundle_specs)
+    name, strategy, specs = _known.get((engine().nonce, number)) or ("", "PACK", group.bundle_specs)
     return {
         "placement_group_id": group.id.hex(),
         "name": name,

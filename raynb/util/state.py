@@ -243,7 +243,7 @@ def get_log(
     if task_id is None and actor_id is None and pid is None:
         raise ValueError("get_log() needs task_id=, actor_id= or pid=")
     lines = rows.log_lines(task_id, actor_id, pid, "stdout" if suffix == "out" else "stderr")
-    yield from lines[-tail:] if tail >= 0 else lines
+    yield from lines[max(0, len(lines) - tail) :] if tail >= 0 else lines
 
 
 def _summary(groups: dict[str, Any], by: str, **totals: Any) -> dict[str, Any]:
@@ -286,9 +286,9 @@ def summarize_objects(address: str | None = None, timeout: int = 30, **_accepted
     groups: dict[str, Any] = {}
     total, size = 0, 0
     source = rows.Source.now()
-    names = {task.task_id: task.func_or_class_name for task in rows.tasks(source)}
-    for made in rows.objects(source):
-        site = names.get(made.object_id[: rows.TASK_HEX], "put")
+    makers = {task.id: task.name for task in source.snapshot.tasks}
+    for row, made in zip(source.snapshot.objects, rows.objects(source), strict=True):
+        site = makers.get(row.task, "put")
         group = groups.setdefault(
             site, {"total_objects": 0, "total_size_mb": 0.0, "task_state_counts": {}, "ref_type_counts": {}}
         )

@@ -34,7 +34,8 @@ def test_a_function_keeps_its_name_though_a_module_has_it_too() -> None:
 def test_importing_the_utilities_loads_nothing_heavy() -> None:
     code = (
         "import raynb.util, sys; "
-        "print([m for m in ('joblib', 'tqdm', 'numpy', 'asyncio', 'multiprocessing.pool') if m in sys.modules])"
+        "heavy = ('joblib', 'tqdm', 'numpy', 'asyncio', 'multiprocessing.pool'); "
+        "print([m for m in heavy if m in sys.modules])"
     )
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert out.stdout.strip() == "[]"

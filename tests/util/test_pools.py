@@ -1,0 +1,155 @@
+"""`ActorPool`, `multiprocessing.Pool`, `Queue` on the running engine, beyond what parity shows."""
+
+from __future__ import annotations
+
+import itertools
+import multiprocessing
+import os
+import threading
+from typing import Any
+
+import pytest
+
+import raynb
+from raynb.util import ActorPool, Queue
+from raynb.util.multiprocessing import Pool
+from raynb.util.queue import Empty, Full
+
+pytestmark = pytest.mark.raynb(num_cpus=4)
+
+
+@raynb.remote(num_cpus=0)
+class Worker:
+    def double(self, x: int) -> int:
+        return 2 * x
+
+    def die(self) -> None:
+        os._exit(1)
+
+
+def test_a_dead_actor_leaves_the_pool(raynb_runtime: Any) -> None:
+    pool = ActorPool([Worker.remote(), Worker.remote()])
+    pool.submit(lambda a, _: a.die.remote(), None)
+    with pytest.raises(raynb.exceptions.ActorDiedError):
+        pool.get_next()
+    assert list(pool.map(lambda a, v: a.double.remote(v), range(6))) == [0, 2, 4, 6, 8, 10]
+
+
+def test_a_call_out_of_turn_loses_the_order(raynb_runtime: Any) -> None:
+    pool = ActorPool([Worker.remote(), Worker.remote()])
+    for i in range(3):
+        pool.submit(lambda a, v: a.double.remote(v), i)
+    taken = {pool.get_next_unordered() for _ in range(3)}
+    assert taken == {0, 2, 4}
+    with pytest.raises(StopIteration):
+        pool.get_next_unordered()
+
+
+def test_results_nobody_took_do_not_reach_the_next_map(raynb_runtime: Any) -> None:
+    pool = ActorPool([Worker.remote()])
+    pool.submit(lambda a, v: a.double.remote(v), 100)
+    assert list(pool.map(lambda a, v: a.double.remote(v), [1, 2])) == [2, 4]
+
+
+def test_imap_is_lazy(raynb_runtime: Any) -> None:
+    with Pool(2) as pool:
+        squares = pool.imap(lambda x: x * x, itertools.count())
+        assert [next(squares) for _ in range(10)] == [x * x for x in range(10)]
+
+
+def test_imap_gives_errors_in_their_place(raynb_runtime: Any) -> None:
+    def invert(x: int) -> float:
+        return 1 / x
+
+    with Pool(2) as pool:
+        results = pool.imap(invert, [1, 0, 2])
+        assert next(results) == 1.0
+        with pytest.raises(ZeroDivisionError):
+            next(results)
+        assert next(results) == 0.5
+        with pytest.raises(StopIteration):
+            next(results)
+
+
+def test_a_timeout_of_next_loses_nothing(raynb_runtime: Any, tmp_path: Any) -> None:
+    gate = tmp_path / "gate"
+
+    def held(x: int) -> int:
+        while not gate.exists():
+            threading.Event().wait(0.01)
+        return x
+
+    with Pool(1) as pool:
+        results = pool.imap(held, [7])
+        with pytest.raises(multiprocessing.TimeoutError):
+            results.next(timeout=0.05)
+        gate.touch()
+        assert results.next(timeout=20) == 7
+
+
+def test_callbacks_are_called_once_with_everything(raynb_runtime: Any) -> None:
+    good: list[Any] = []
+    bad: list[BaseException] = []
+    with Pool(2) as pool:
+        pool.map_async(str, range(5), callback=good.append, error_callback=bad.append).wait(20)
+        failing = pool.map_async(int, ["1", "x"], callback=good.append, error_callback=bad.append)
+        failing.wait(20)
+        assert not failing.successful()
+    assert good == [["0", "1", "2", "3", "4"]]
+    assert [type(error) for error in bad] == [ValueError]
+
+
+def test_a_closed_pool_refuses_and_ends(raynb_runtime: Any) -> None:
+    pool = Pool(1)
+    result = pool.apply_async(os.getpid)
+    pool.close()
+    pool.close()
+    with pytest.raises(ValueError, match="not running"):
+        pool.apply(os.getpid)
+    pool.join()
+    assert isinstance(result.get(), int)
+
+
+def test_pools_of_bad_sizes_say_what_there_is(raynb_runtime: Any) -> None:
+    with pytest.raises(ValueError, match="4 CPUs"):
+        Pool(5)
+    with pytest.raises(ValueError, match=">0"):
+        Pool(0)
+    with Pool(1) as pool, pytest.raises(ValueError, match="chunksize"):
+        pool.map(str, [1], chunksize=0)
+
+
+def test_a_full_and_an_empty_queue(raynb_runtime: Any) -> None:
+    queue = Queue(maxsize=1, actor_options={"num_cpus": 0})
+    with pytest.raises(Empty):
+        queue.get_nowait()
+    queue.put(1)
+    with pytest.raises(Full):
+        queue.put_nowait(2)
+    with pytest.raises(Full):
+        queue.put(2, timeout=0.02)
+    assert queue.get() == 1
+    with pytest.raises(ValueError, match="non-negative"):
+        queue.put(1, timeout=-1)
+
+
+def test_a_put_that_waits_goes_through_when_there_is_room(raynb_runtime: Any) -> None:
+    queue = Queue(maxsize=1)
+    queue.put("first")
+
+    @raynb.remote
+    def second(q: Queue) -> None:
+        q.put("second")
+
+    putting = second.remote(queue)
+    assert queue.get(timeout=20) == "first"
+    raynb.get(putting)
+    assert queue.get(timeout=20) == "second"
+
+
+def test_a_queue_that_was_shut_down_says_so(raynb_runtime: Any) -> None:
+    queue = Queue()
+    queue.shutdown()
+    queue.shutdown()
+    with pytest.raises(RuntimeError, match="shut down"):
+        len(queue)
