@@ -6,6 +6,7 @@ those files and from Node's test runner, so a stage that ran nothing shows as an
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shutil
@@ -101,8 +102,8 @@ def parity(outcome: Outcome, python: Path, parallel: str) -> None:
     ray = here.make_venv(folder)
     if call([ray, "-c", "import ray"], stderr=subprocess.DEVNULL):
         here.say("installing Ray beside, for the parity programs")
-        wanted = (here.ROOT / "tests" / "parity" / "requirements.txt").read_text().split("\n")
-        packages = [line for line in wanted if line and not line.startswith("#")]
+        recorded = json.loads((here.ROOT / "tests" / "parity" / "recorded.json").read_text(encoding="utf-8"))
+        packages = [f"ray[default]=={recorded['ray']}", "numpy", "joblib", "tqdm"]
         if call([ray, "-m", "pip", "install", "-q", "--disable-pip-version-check", *packages]):
             # Ray has no build for this Python or system: the recording made with it stands in.
             outcome.notes.append("Ray could not be installed: compared with its recorded results")
