@@ -15,6 +15,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any
 
+from raynb.base import engine as slot
 from raynb.base.interrupts import Critical
 from raynb.core import events as e
 from raynb.core import invariants
@@ -324,6 +325,16 @@ class Loop:
 
     def wait(self, waiter: Waiter, deadline: float | None) -> bool:
         """Waits until the waiter is done; False when the time (monotonic) is up. Interruptible."""
+        tell = slot.on_wait
+        if tell is None or waiter.done:
+            return self._wait(waiter, deadline)
+        over = tell(waiter)
+        try:
+            return self._wait(waiter, deadline)
+        finally:
+            over()
+
+    def _wait(self, waiter: Waiter, deadline: float | None) -> bool:
         while not waiter.done:
             if self.failure is not None:
                 raise self.failure

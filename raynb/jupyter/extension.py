@@ -89,6 +89,11 @@ def _add_views(notebook: Notebook) -> None:
     from raynb.jupyter.cells import UNNUMBERED
     from raynb.jupyter.labpanel import attach_views
     from raynb.jupyter.live import LiveLines
+    from raynb.jupyter.waits import Waits
+
+    notebook.waits = Waits(notebook)
+    notebook.waits.install()
+    notebook.extras.append(notebook.waits.uninstall)
 
     lines = LiveLines(notebook)
     lines.install()

@@ -131,6 +131,7 @@ class LiveLines:
     def show(self, ref: ObjectRef[Any]) -> None:
         """Displays a ref, and follows it if it isn't ready."""
         notebook = self.notebook
+        notebook.router.drain()
         engine: Any = engines.peek()
         if engine is None or engine.nonce != ref._engine.nonce:
             text, state, live = "its runtime is gone; run the cell that made it again", "", False

@@ -11,6 +11,7 @@ from IPython.core.magic import Magics, cell_magic, magics_class, needs_local_sco
 from IPython.core.magic_arguments import argument, magic_arguments
 
 from raynb import api
+from raynb.api.everywhere import run_on_workers
 from raynb.base import engine as engines
 from raynb.jupyter.arguments import ACTOR_OPTIONS, call_arguments, option_values, parse, with_options
 from raynb.jupyter.magics_remote import remote_function
@@ -189,13 +190,26 @@ class ActorMagics(Magics):
             if worker not in known:
                 listed = ", ".join(map(str, known)) or "none"
                 raise UsageError(f"%%on: there is no worker {worker}; running workers: {listed}.")
-        refs = remote_function(run_everywhere).on_workers(Cargo(job, inputs.names), worker, later=later)
-        done = Submitted(list(refs), {}, None, [1] * len(refs))
+        function, cargo = remote_function(run_everywhere), Cargo(job, inputs.names)
+        futures = run_on_workers(function, cargo, later=later and not wait, only=worker)
+        done = Submitted([Started(future) for future in futures], {}, None, [1] * len(futures))
         watch = Watch(self.notebook, self.notebook.scope, done)
-        if wait:
-            wait_for(self.notebook, watch)
-        else:
+        if not wait:
             watch.in_background(progress=False)
+            return
+        wait_for(self.notebook, watch)
+        if later:  # it works, so later workers get it too
+            run_on_workers(function, cargo, later=True, now=False)
+
+
+class Started:
+    """Something that runs already, in the clothes of a ref that can be watched."""
+
+    def __init__(self, future: Any) -> None:
+        self._future = future
+
+    def future(self) -> Any:
+        return self._future
 
 
 class _ActorCall:

@@ -15,14 +15,16 @@ from collections.abc import Callable
 from typing import Any
 
 from raynb import api
+from raynb.api.everywhere import run_on_workers
 from raynb.base import engine as engines
 from raynb.base.rows import TASK_ENDED
-from raynb.exceptions import RayError
+from raynb.exceptions import RayError, RuntimeGoneError
 from raynb.jupyter import errors
 from raynb.jupyter.cells import Cell, Cells, cell_name
 from raynb.jupyter.config import Raynb, forget_bad_settings
 from raynb.jupyter.output import Router
 from raynb.jupyter.sinks import sink_for
+from raynb.jupyter.worker_display import install
 
 _loaded: Notebook | None = None
 
@@ -54,6 +56,7 @@ class Notebook:
         self.start_error: BaseException | None = None
         # name → handle, of those that ``%%actor`` made; weak, so that a dropped handle ends its actor
         self.actors: weakref.WeakValueDictionary[str, Any] = weakref.WeakValueDictionary()
+        self.waits: Any = None  # the watch over the main thread's waits
         self.extras: list[Callable[[], None]] = []  # undone on detach, last first
 
     # -- loading -------------------------------------------------------------------------------
@@ -138,6 +141,13 @@ class Notebook:
             return
         if self.router.receive not in engine.on_output:
             engine.on_output.append(self.router.receive)
+            # From the first moment on, ``display`` works in every task.
+            threading.Thread(target=self._prepare_workers, name="raynb-prepare", daemon=True).start()
+
+    @staticmethod
+    def _prepare_workers() -> None:
+        with contextlib.suppress(RuntimeGoneError, NotImplementedError):
+            run_on_workers(api.remote(install))
 
     def _leave(self, engine: Any) -> None:
         callbacks = getattr(engine, "on_output", [])

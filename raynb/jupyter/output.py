@@ -70,6 +70,10 @@ class Router:
         if not self._news.is_set():
             self._news.set()
 
+    def waiting(self) -> bool:
+        """Returns whether something has come that isn't shown yet."""
+        return bool(self._queue)
+
     def post(self, action: Callable[[], None]) -> None:
         """Runs something small after the output that came before it, on the delivering thread.
 

@@ -115,26 +115,18 @@ def run_on_actor(instance: Any, cargo: Cargo, *arrived: Any) -> Any:
     return (None, *results) if results else None
 
 
-def run_everywhere(cargo: Cargo, worker: int = 0) -> str:
+def run_everywhere(cargo: Cargo) -> str:
     """Runs a cell on the worker that got this (``%%everywhere``); its names stay in ``__main__``.
 
-    Args:
-        cargo: the cell and its inputs.
-        worker: run only on this worker; 0: on whichever it is.
-
     Returns:
-        ``"worker 3 (pid 123)"``, or an empty string where it was not to run.
+        the worker's process id, for people.
     """
-    from raynb.base.engine import current
-
-    here = current().context().worker
-    if worker and here != worker:
-        return ""
     namespace = _namespace(cargo, ())
     _run_once(cargo.job, namespace)
     kept = {name: value for name, value in namespace.items() if not name.startswith("__")}
     sys.modules["__main__"].__dict__.update(kept)
-    return f"worker {here} (pid {os.getpid()})"
+    _everywhere.update(kept)
+    return f"pid {os.getpid()}"
 
 
 # -- the namespace -------------------------------------------------------------------------------
@@ -167,11 +159,15 @@ class Nested:
 def _namespace(cargo: Cargo, arrived: tuple[Any, ...]) -> dict[str, Any]:
     install()
     namespace: dict[str, Any] = {"__name__": "__main__", "__builtins__": builtins, "__doc__": None}
+    namespace.update(_everywhere)
     for name, value in cargo.names.items():
         namespace[name] = filled(value, arrived)
     namespace.setdefault("get_ipython", _get_ipython(namespace))
     return namespace
 
+
+#: What ``%%everywhere`` has bound on this worker; later cells see it.
+_everywhere: dict[str, Any] = {}
 
 _loaded_changed: dict[str, float] = {}
 

@@ -119,6 +119,8 @@ def wait_for(notebook: Notebook, watch: Watch) -> None:
     """
     watch.begin(quiet=True)
     bar = Bar(notebook, watch.scope)
+    if notebook.waits is not None:
+        notebook.waits.pausing = True  # this bar counts items, which is better than tasks
     try:
         while not watch.finished.wait(INTERVAL):
             bar.show(watch.count)
@@ -126,5 +128,7 @@ def wait_for(notebook: Notebook, watch: Watch) -> None:
                 watch.cancel()
     finally:
         bar.end(watch.count)
+        if notebook.waits is not None:
+            notebook.waits.pausing = False
     if watch.first_error is not None:
         raise watch.first_error

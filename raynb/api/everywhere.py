@@ -1,0 +1,40 @@
+"""Functions that run on every worker: imports, seeds, settings. Not in Ray; made for ``%%everywhere``."""
+
+from __future__ import annotations
+
+import concurrent.futures
+from typing import Any
+
+from raynb.api.remote_function import RemoteFunction
+from raynb.base.engine import current
+from raynb.serde import pickling
+
+
+def run_on_workers(
+    function: RemoteFunction, *args: Any, later: bool = True, now: bool = True, only: int = 0
+) -> list[concurrent.futures.Future[Any]]:
+    """Runs a remote function once on every worker that isn't an actor's.
+
+    Args:
+        function: the remote function.
+        args: its arguments; values, no refs.
+        later: run it first on every worker that starts from now on, too.
+        now: run it on the workers that are there.
+        only: run it on the worker of this number alone.
+
+    Returns:
+        a future for each worker that runs it now, with what the function returns there.
+
+    Raises:
+        TypeError: an argument cannot be pickled.
+        NotImplementedError: the engine (a Ray cluster) can't.
+    """
+    engine: Any = current()
+    if not hasattr(engine, "run_on_workers"):
+        raise NotImplementedError(f"{type(engine).__name__} cannot run code on every worker.")
+    options = function._prepare(engine, function._given)
+    packed = pickling.pack_args(args, {}, function._name)
+    if packed.deps:
+        raise TypeError("run_on_workers takes values; get() the refs first.")
+    futures: list[concurrent.futures.Future[Any]] = engine.run_on_workers(options, packed, later, now, only)
+    return futures
