@@ -6,7 +6,8 @@ magics and the dashboard.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+import sys
+from typing import Any
 
 import cloudpickle
 
@@ -20,12 +21,14 @@ from raynb.api import (
 from raynb.api import actor
 from raynb.api.session import install_starter as _install_starter
 
-if TYPE_CHECKING:
-    from raynb import util
-
 __version__ = "0.1.0"
 
 _install_starter()
+# Ray's import paths: `from ray.actor import ActorHandle`, `import ray.cloudpickle`.
+sys.modules["raynb.actor"] = actor
+sys.modules["raynb.cloudpickle"] = cloudpickle
+sys.modules["raynb.runtime_context"] = sys.modules["raynb.api.context"]
+sys.modules["raynb.remote_function"] = sys.modules["raynb.api.remote_function"]
 
 
 def __getattr__(name: str) -> Any:
@@ -59,5 +62,5 @@ __all__ = [
     "__version__", "actor", "api", "available_resources", "cancel", "cloudpickle", "cluster_resources",
     "exceptions", "free", "get", "get_actor", "get_gpu_ids", "get_runtime_context", "init", "init_async",
     "is_initialized", "kill", "load_ipython_extension", "method", "nodes", "put", "remote", "runtime",
-    "show_in_dashboard", "shutdown", "shutdown_async", "timeline", "unload_ipython_extension", "util", "wait",
+    "show_in_dashboard", "shutdown", "shutdown_async", "timeline", "unload_ipython_extension", "wait",
 ]  # fmt: skip

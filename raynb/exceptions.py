@@ -8,6 +8,8 @@
     │   ├── TaskCancelledError             cancelled by ``cancel`` or an interrupted cell
     │   ├── TaskUnschedulableError         no node of this size will ever exist
     │   ├── ActorUnschedulableError
+    │   ├── ActorAlreadyExistsError (ValueError)
+    │   ├── TaskPlacementGroupRemoved, ActorPlacementGroupRemoved
     │   ├── PendingCallsLimitExceeded      ``max_pending_calls`` reached
     │   ├── CrossLanguageError
     │   └── RuntimeEnvSetupError           a ``runtime_env`` that cannot be made
@@ -68,6 +70,24 @@ class TaskUnschedulableError(RayError):
 
     def __str__(self) -> str:
         return f"The task is not schedulable: {' '.join(map(str, self.args))}"
+
+
+class ActorAlreadyExistsError(ValueError, RayError):
+    """The actor's name is taken in its namespace."""
+
+
+class TaskPlacementGroupRemoved(RayError):
+    """The task waited for a placement group that was removed."""
+
+    def __str__(self) -> str:
+        return "The placement group corresponding to this task has been removed."
+
+
+class ActorPlacementGroupRemoved(RayError):
+    """The actor waited for a placement group that was removed."""
+
+    def __str__(self) -> str:
+        return "The placement group corresponding to this Actor has been removed."
 
 
 class ActorUnschedulableError(RayError):

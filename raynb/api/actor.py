@@ -8,20 +8,26 @@ from typing import Any
 from raynb.api import options as o
 from raynb.api.signature import Signature
 from raynb.base import ids
+from raynb.base.ids import HexId
 from raynb.base.engine import Engine, current
 from raynb.base.ref import ObjectRef
 from raynb.base.spec import ActorSpec, TaskOptions
 from raynb.exceptions import AsyncioActorExit, RayActorError
 from raynb.serde import functions, pickling
 
+_NEVER = frozenset((
+    "__init__", "__new__", "__del__", "__init_subclass__", "__class_getitem__", "__subclasshook__",
+    "__reduce__", "__reduce_ex__", "__getstate__", "__setstate__", "__getattr__", "__getattribute__",
+    "__setattr__", "__delattr__", "__dir__", "__repr__", "__str__", "__hash__", "__eq__",
+))  # fmt: skip
 _ALWAYS = ("__ray_ready__", "__ray_call__", "__ray_terminate__")
 
 
 def method(*args: Any, **given: Any) -> Any:
     """Sets options of an actor method where it is defined (``ray.method``)."""
-    if args or not given:
+    if args:
         raise ValueError(
-            "The @ray.method decorator must be applied using at least one of the arguments in the list "
+            "The @ray.method decorator takes only keyword arguments of the list "
             f"{[n for n, opt in o.OPTIONS.items() if opt.where & o.METHOD]}, for example '@ray.method(num_returns=2)'."
         )
     o.check(given, o.METHOD)
@@ -38,7 +44,10 @@ def _methods(cls: type) -> dict[str, dict[str, Any]]:
     found: dict[str, dict[str, Any]] = {}
     for name, member in inspect.getmembers(cls, lambda m: inspect.isroutine(m)):
         raw = inspect.getattr_static(cls, name)
-        if (name.startswith("__") and name.endswith("__") and name not in ("__call__",)) or not callable(member):
+        dunder = name.startswith("__") and name.endswith("__")
+        if not callable(member) or (dunder and (name in _NEVER or getattr(object, name, None) is raw)):
+            continue
+        if dunder and not any(name in base.__dict__ for base in cls.__mro__ if base is not object):
             continue
         plain = isinstance(raw, (staticmethod, classmethod))
         inner = raw.__func__ if plain else member
@@ -57,6 +66,10 @@ def _describe(member: Any, skip: bool) -> Any:
         return Signature(member, skip_first=skip)
     except (TypeError, ValueError):
         return None
+
+
+class ActorClassInheritanceException(TypeError):
+    """A class tried to inherit from an actor class."""
 
 
 class ActorClass:
@@ -93,7 +106,7 @@ class ActorClass:
         )
 
     def __mro_entries__(self, bases: Any) -> Any:
-        raise TypeError(
+        raise ActorClassInheritanceException(
             "Inheriting from actor classes is not currently supported. You can inherit from a non-actor base "
             f"class and then make the derived class an actor class (or use {self._name}'s own class)."
         )
@@ -217,7 +230,7 @@ class ActorHandle:
         return self._actor_id
 
     def __getattr__(self, name: str) -> ActorMethod:
-        if name.startswith("_ray") or (name.startswith("__") and name not in _ALWAYS and name != "__call__"):
+        if name.startswith("_ray"):
             raise AttributeError(name)
         method = self._ray_methods.get(name)
         if method is None:
@@ -245,33 +258,6 @@ class ActorHandle:
 
     def __repr__(self) -> str:
         return f"Actor({self._ray_spec.class_name}, {self._actor_id.hex()})"
-
-
-class HexId:
-    """An id in Ray's clothes: ``.hex()``, ``.binary()``."""
-
-    __slots__ = ("_hex",)
-
-    def __init__(self, text: str) -> None:
-        self._hex = text
-
-    def hex(self) -> str:
-        return self._hex
-
-    def binary(self) -> bytes:
-        return bytes.fromhex(self._hex)
-
-    def is_nil(self) -> bool:
-        return not self._hex.strip("f")
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, HexId) and other._hex == self._hex
-
-    def __hash__(self) -> int:
-        return hash(self._hex)
-
-    def __repr__(self) -> str:
-        return f"ID({self._hex})"
 
 
 class ActorMethod:
@@ -333,6 +319,7 @@ class ActorMethod:
         retries = given.get("max_task_retries")
         return TaskOptions(
             name=given.get("name") or f"{self._spec.class_name}.{self._method}",
+            function_name=f"{self._spec.class_name}.{self._method}",
             function=self._method,
             num_returns=o.returns(given.get("num_returns"), self._about["generator"]),
             resources=(),

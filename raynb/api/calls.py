@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import inspect
-import os
 from collections.abc import Sequence
 from typing import Any
 
 from raynb.api.actor import ActorClass, ActorHandle
 from raynb.api.remote_function import RemoteFunction
 from raynb.base.engine import current
+from raynb.base.ids import ACTOR_BIT, task_of
 from raynb.base.ref import ObjectRef, ObjectRefGenerator
 from raynb.serde import pickling
 
@@ -63,9 +63,7 @@ def get(object_refs: Any, *, timeout: float | None = None, _use_object_store: bo
     if isinstance(object_refs, ObjectRef):
         return object_refs._engine.get((object_refs,), timeout)[0]
     if isinstance(object_refs, ObjectRefGenerator):
-        raise ValueError(
-            f"Invalid type given to ray.get: {type(object_refs)}. Iterate over the generator to have its refs."
-        )
+        return object_refs
     if not isinstance(object_refs, list):
         raise ValueError(
             f"Invalid type of object refs, {type(object_refs)}, is given. "
@@ -73,9 +71,8 @@ def get(object_refs: Any, *, timeout: float | None = None, _use_object_store: bo
         )
     for ref in object_refs:
         if not isinstance(ref, ObjectRef):
-            raise ValueError(
-                f"Invalid type of object refs, {type(ref)}, is given. 'object_refs' must either be an "
-                "ObjectRef or a list of ObjectRefs. "
+            raise TypeError(
+                f"Attempting to call `get` on the value {ref!r}, which is not an ray.ObjectRef."
             )
     if not object_refs:
         return []
@@ -159,7 +156,7 @@ def cancel(ray_waitable: Any, *, force: bool = False, recursive: bool = True) ->
     if not isinstance(ray_waitable, ObjectRef):
         raise TypeError(f"ray.cancel() only supported for object refs. For actor handles, got: {type(ray_waitable)}.")
     engine: Any = ray_waitable._engine
-    if force and engine.is_actor_task(ray_waitable):
+    if force and task_of(ray_waitable._id) & ACTOR_BIT:
         raise ValueError("force=True is not supported for actor tasks.")
     engine.cancel(ray_waitable, force, recursive)
 
@@ -210,8 +207,7 @@ def free(object_refs: Any, local_only: bool = False) -> None:
 
 def get_gpu_ids() -> list[Any]:
     """Returns the GPUs that the running task was given (``ray.get_gpu_ids``)."""
-    visible = os.environ.get("CUDA_VISIBLE_DEVICES", "")
-    return [int(i) if i.isdigit() else i for i in visible.split(",") if i] if current().context().worker else []
+    return list(current().context().gpu_ids)
 
 
 def show_in_dashboard(message: str, key: str = "", dtype: str = "text") -> None:

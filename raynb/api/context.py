@@ -48,7 +48,8 @@ class RuntimeContext:
         return self._context.name or None
 
     def get_task_function_name(self) -> str | None:
-        return self._context.name or None
+        """Returns the name of the function, whatever ``name=`` the task was given."""
+        return self._context.function_name or None
 
     def get_actor_name(self) -> str | None:
         """Returns the name of the actor that the code runs in; "" if it has none, None outside one."""
@@ -80,6 +81,10 @@ class RuntimeContext:
             raise RuntimeError("This method is only available in an actor.")
         return ActorHandle(self._engine.adopt(ids.object_id(actor, 1), self._engine.nonce), self._engine.worker.actor)
 
+    def is_canceled(self) -> bool:
+        """Returns whether the running task was cancelled (a sync actor's call may look and stop)."""
+        return self._context.cancelled
+
     def get_assigned_resources(self) -> dict[str, float]:
         """Returns what the running task or actor was given."""
         return self._context.resources
@@ -92,7 +97,7 @@ class RuntimeContext:
     def get_runtime_env_string(self) -> str:
         import json
 
-        return json.dumps(getattr(getattr(self._engine, "config", None), "runtime_env", None) or {})
+        return json.dumps(self.runtime_env)
 
     @property
     def runtime_env(self) -> dict[str, Any]:

@@ -100,7 +100,7 @@ def _retry_exceptions(value: Any) -> str | None:
         isinstance(item, type) and issubclass(item, BaseException) for item in value
     ):
         return None
-    return "The keyword 'retry_exceptions' must be a bool or a list of exception classes."
+    return f"The type of keyword 'retry_exceptions' must be bool or a list of exception classes, got {value!r}."
 
 
 def _lifetime(value: Any) -> str | None:
@@ -217,6 +217,13 @@ def _in_group(amounts: tuple[tuple[str, int], ...], options: dict[str, Any]) -> 
         raise ValueError(
             f"placement group bundle index {index} is invalid. Valid placement group indexes: 0-{len(bundles) - 1}"
         )
+    usable = bundles if index is None or index < 0 else [bundles[index]]
+    if not any(all(b.get(n, 0) * RESOURCE_UNIT >= a for n, a in amounts) for b in usable):
+        asked = {n: a / RESOURCE_UNIT for n, a in amounts}
+        raise ValueError(
+            f"Cannot schedule with the placement group because the resource request {asked} cannot fit "
+            f"into any bundles for the placement group, {bundles}."
+        )
     suffix = f"_group_{group.number}" if index is None or index < 0 else f"_group_{index}_{group.number}"
     named = tuple((f"{name}{suffix}", amount) for name, amount in amounts)
     return (*named, (f"bundle{suffix}", 10))
@@ -286,6 +293,7 @@ def task_options(name: str, function: str, given: dict[str, Any], generator: boo
     retries = given.get("max_retries")
     return TaskOptions(
         name=given.get("name") or name,
+        function_name=name,
         function=function,
         num_returns=count,
         resources=units(given, 1),

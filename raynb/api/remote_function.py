@@ -27,14 +27,20 @@ class RemoteFunction:
             )
         self._function = function
         self._given = o.check(given, o.TASK)
-        self._name = getattr(function, "__qualname__", None) or type(function).__name__
+        self._name = getattr(function, "__name__", None) or type(function).__name__
         self._signature = Signature(function)
         self._engine: Engine | None = None
         self._options: TaskOptions | None = None
         self._definition: tuple[str, Any] | None = None
         self._generator = inspect.isgeneratorfunction(function)
         o.units(given, 1)  # errors are raised where the function is defined
+        self._check_generator(given)
         functools.update_wrapper(self, function, updated=())
+
+    def _check_generator(self, given: dict[str, Any]) -> None:
+        plain = inspect.isfunction(self._function) and not self._generator
+        if given.get("num_returns") == "streaming" and plain:
+            raise ValueError(f"num_returns='streaming' needs a generator function, and {self._name} doesn't yield.")
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         raise TypeError(
@@ -111,6 +117,7 @@ class RemoteFunctionWithOptions:
 
     def __init__(self, function: RemoteFunction, given: dict[str, Any]) -> None:
         o.units(given, 1)
+        function._check_generator(given)
         self._parent = function
         self._given = given
         self._engine: Engine | None = None

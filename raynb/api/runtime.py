@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 from typing import Any
 
-from raynb.api import session
+from raynb.api import options, session
 from raynb.base import engine as slot
 from raynb.base.config import Config
 
@@ -29,13 +29,17 @@ def _config(given: dict[str, Any]) -> Config:
         elif name == "_temp_dir" or name == "_plasma_directory":
             wanted["spill_directory"] = value
         elif name not in _IGNORED:
-            raise TypeError(
+            raise RuntimeError(
                 f"init() got an unexpected keyword argument {name!r}; it takes {', '.join(sorted(_OWN))}"
             )
     for name in ("num_cpus", "num_gpus", "object_store_memory", "memory"):
         value = wanted.get(name)
         if value is not None and (isinstance(value, bool) or not isinstance(value, (int, float)) or value < 0):
             raise ValueError(f"init({name}={value!r}): it must be a number that is not negative")
+    if not isinstance(wanted.get("namespace"), (str, type(None))):
+        raise TypeError(f"init(namespace={wanted['namespace']!r}): it must be a str")
+    if wanted.get("runtime_env"):
+        options.runtime_env(wanted["runtime_env"], None)  # what is wrong is said here, not in a task
     wanted["resources"] = dict(wanted.get("resources") or {})
     for key in wanted["resources"]:
         if key in ("CPU", "GPU"):

@@ -28,6 +28,7 @@ def nodes() -> list[dict[str, Any]]:
         "NodeID": ids.to_hex(0, engine.nonce, ids.NODE_HEX),
         "Alive": True,
         "NodeManagerAddress": "127.0.0.1",
+        "NodeName": "127.0.0.1",
         "NodeManagerHostname": os.uname().nodename,
         "alive": True,
         "Resources": cluster_resources(),

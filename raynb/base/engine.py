@@ -45,6 +45,8 @@ class Context:
     resources: dict[str, float] = field(default_factory=dict)
     gpu_ids: tuple[int, ...] = ()
     restarted: bool = False
+    cancelled: bool = False
+    function_name: str = ""
     namespace: str = ""
 
 
@@ -128,7 +130,12 @@ class DriverEngine(Engine, Protocol):
 
     def logs(self, task: int | None = None, worker: int | None = None) -> list[Output]: ...
     def story(self, identity: int) -> list[tuple[float, str]]: ...
-    def run_on_workers(self, options: TaskOptions, packed: Packed, later: bool) -> list[ObjectRef[Any]]: ...
+    def run_on_workers(
+        self, options: TaskOptions, packed: Packed, later: bool, now: bool = True, only: int = 0
+    ) -> list[concurrent.futures.Future[Any]]:
+        """Runs a function on every worker that isn't an actor's (``only``: on that worker); ``later``:
+        also first on every worker to come. Returns a future for each that runs it now."""
+
     def shutdown(self, timeout: float) -> None: ...
 
 
@@ -142,6 +149,10 @@ _starter: Callable[[], Engine] | None = None
 #: Called with the new engine (or None) after each change of the slot, on the thread that made it.
 #: Views use it to wake up; a callback must neither block nor raise.
 on_change: list[Callable[[Engine | None], None]] = []
+
+#: Told when a thread really begins to wait for objects: called with something whose ``left`` is how
+#: many are missing; returns what is called when the wait is over. Must neither block nor raise.
+on_wait: Callable[[Any], Callable[[], None]] | None = None
 
 
 def current() -> Engine:

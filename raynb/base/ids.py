@@ -4,7 +4,7 @@ An id made anywhere is unique without asking anybody: the maker's process index 
 high bits, a counter below. An object's id is its task's id with the return index in the
 low bits, so the maker of an object is known from its name alone::
 
-    task id    = process index << 40 | counter
+    task id    = process index << 40 | actor's method << 39 | counter
     object id  = task id << 24 | index        index 0: put, 1..: returns
 """
 
@@ -12,6 +12,7 @@ from __future__ import annotations
 
 INDEX_BITS = 24
 COUNTER_BITS = 40
+ACTOR_BIT = 1 << 39  # of a task id: it is a call of an actor's method
 INDEX_MASK = (1 << INDEX_BITS) - 1
 MAX_RETURNS = INDEX_MASK
 
@@ -20,6 +21,33 @@ OBJECT_HEX = 56
 ACTOR_HEX = 32
 JOB_HEX = 8
 NODE_HEX = 56
+
+
+class HexId:
+    """An id in Ray's clothes: ``.hex()``, ``.binary()``."""
+
+    __slots__ = ("_hex",)
+
+    def __init__(self, text: str) -> None:
+        self._hex = text
+
+    def hex(self) -> str:
+        return self._hex
+
+    def binary(self) -> bytes:
+        return bytes.fromhex(self._hex)
+
+    def is_nil(self) -> bool:
+        return not self._hex.strip("f")
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, HexId) and other._hex == self._hex
+
+    def __hash__(self) -> int:
+        return hash(self._hex)
+
+    def __repr__(self) -> str:
+        return f"ID({self._hex})"
 
 
 class IdSource:
@@ -34,9 +62,10 @@ class IdSource:
     def __init__(self, process: int) -> None:
         self._next = process << COUNTER_BITS
 
-    def next_task(self) -> int:
+    def next_task(self, actor: int = 0) -> int:
+        """Returns the id of a new task; ``actor``: the actor whose method it calls, 0 for none."""
         self._next += 1
-        return self._next
+        return self._next | ACTOR_BIT if actor else self._next
 
     def next_put(self) -> int:
         self._next += 1

@@ -56,9 +56,9 @@ class ObjectRef(Generic[T]):
         """Returns False: a ref always names an object."""
         return False
 
-    def task_id(self) -> str:
-        """Returns the id (hex) of the task or put that made the object."""
-        return ids.to_hex(ids.task_of(self._id), self._engine.nonce, ids.TASK_HEX)
+    def task_id(self) -> ids.HexId:
+        """Returns the id of the task or put that made the object."""
+        return ids.HexId(ids.to_hex(ids.task_of(self._id), self._engine.nonce, ids.TASK_HEX))
 
     def __repr__(self) -> str:
         return f"ObjectRef({self.hex()})"

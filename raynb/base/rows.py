@@ -69,6 +69,7 @@ class TaskRow:
     error: str = ""
     size: int = 0  # of its results
     resources: dict[str, float] = field(default_factory=dict)
+    function_name: str = ""
 
 
 @dataclass(slots=True)

@@ -29,6 +29,7 @@ class TaskOptions:
     """The options of a remote function or actor method, checked and with defaults filled in."""
 
     name: str = ""
+    function_name: str = ""
     function: str = ""  # key of the function or class definition; the method's name for actor tasks
     num_returns: int = 1
     resources: tuple[tuple[str, int], ...] = ((CPU, 10_000),)

@@ -68,6 +68,7 @@ class Actors:
         actor.worker = worker.id
         actor.pid = worker.pid
         m.resources.take(actor.spec.held)
+        worker.gpus = m.resources.take_gpus(actor.spec.held)
         task.worker = worker.id
         task.started = m.now
         m.tasks.move(task, RUNNING)
@@ -275,6 +276,7 @@ class Actors:
         m = self.m
         actor = self.table[worker.actor]
         m.resources.give(actor.spec.held)
+        m.resources.give_gpus(actor.spec.held, worker.gpus)
         if actor.state == DEAD:
             self._fail_calls(actor, self.dead_value(actor))
             return
@@ -286,7 +288,7 @@ class Actors:
         limit = actor.spec.max_restarts
         creating = actor.creation.spec.task_id in m.tasks.table
         looping = creating and len(actor.deaths) >= m.death_limit
-        if actor.killed or looping or actor.ending or (limit >= 0 and actor.restarts >= limit):
+        if actor.killed or looping or (actor.ending and not self._retriable(actor)) or (limit >= 0 and actor.restarts >= limit):
             if looping:
                 why = f"it died {len(actor.deaths)} times within {m.death_window:.0f} s: {why}"
             cause = self._cause(actor, why)
@@ -304,6 +306,11 @@ class Actors:
             made_here = actor.creation.spec.caller == worker.id
             if made_here and actor.state != DEAD and actor.spec.lifetime != "detached":
                 self.kill(actor.spec.actor_id, True, "the process that created it died")
+
+    def _retriable(self, actor: Actor) -> bool:
+        """Returns whether a call waits that a restarted actor would run."""
+        waiting = [*actor.inflight.values(), *(t for queue in actor.queues.values() for t in queue)]
+        return any(task.retries and not task.cancelled for task in waiting)
 
     def _restart(self, actor: Actor, reason: str) -> None:
         m = self.m

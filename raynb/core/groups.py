@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from raynb.base.rows import PENDING_ARGS_AVAIL, PENDING_NODE_ASSIGNMENT
 from raynb.core import commands as c
 from raynb.core.events import BundleReserved
 from raynb.core.resources import Amounts
@@ -56,12 +57,33 @@ class Groups:
                     own[full] = own.get(full, 0) + amount
         return own
 
+    def _evict(self, group: int) -> None:
+        """Actors and tasks in the group end with it."""
+        m = self.m
+        ending = f"_{group}"
+
+        def inside(need: Amounts) -> bool:
+            return any("_group_" in name and name.endswith(ending) for name, _ in need)
+
+        for actor_id, actor in list(m.actors.table.items()):
+            if inside(actor.spec.placement):
+                m.actors.kill(actor_id, True)
+        for task in list(m.tasks.table.values()):
+            if not inside(task.spec.options.resources) or task.spec.creates_actor:
+                continue
+            if task.state in (PENDING_ARGS_AVAIL, PENDING_NODE_ASSIGNMENT):
+                m.tasks.fail(task, ("err", "TaskPlacementGroupRemoved", ()))
+            elif task.worker:
+                task.retries = 0
+                m.tasks.doom(task.worker, "WorkerCrashedError", "its placement group was removed")
+
     def give_back(self, group: int) -> None:
         if self.waiting.pop(group, None) is not None:
             return
         bundles = self.placed.pop(group, None)
         if bundles is None:
             return
+        self._evict(group)
         self.m.resources.remove(self._own(group, bundles))
         for bundle in bundles:
             self.m.resources.give(bundle)

@@ -113,10 +113,18 @@ class Pool:
         elif task in queue:
             queue.remove(task)
         worker.finished += 1
-        if task.took:
-            m.resources.give(task.took)
-            task.took = ()
+        self.give_back(task)
         m.scheduler.left(worker, task)
+
+    def give_back(self, task: Task) -> None:
+        """The task no longer runs: its resources are free."""
+        if task.took:
+            resources = self.m.resources
+            resources.give(task.took)
+            if task.gpus:
+                resources.give_gpus(task.took, task.gpus)
+                task.gpus = ()
+            task.took = ()
 
     def refill(self, worker_id: int) -> None:
         """After a task: start the next one in line, prefetch more, or make the worker idle."""
@@ -160,9 +168,7 @@ class Pool:
                 continue
             if task in worker.queue:
                 worker.queue.remove(task)
-            if task.took:
-                self.m.resources.give(task.took)
-                task.took = ()
+            self.give_back(task)
             self.m.scheduler.left(worker, task)
             back.append(task)
         for task in reversed(back):
@@ -244,9 +250,7 @@ class Pool:
         # been sent. When the worker said nothing, the first of its line is taken for the one that ran.
         at = names.index(event.current) if event.current in names else 0
         for position, task in reversed(list(enumerate(tasks))):
-            if task.took:
-                m.resources.give(task.took)
-                task.took = ()
+            self.give_back(task)
             if position == at and task.state != RUNNING:
                 m.tasks.move(task, RUNNING)
             if position == at:

@@ -30,6 +30,7 @@ class Task:
     size: int = 0
     error: tuple[str, str] = ("", "")  # type, text
     took: tuple[tuple[str, int], ...] = ()  # resources it holds now
+    gpus: tuple[int, ...] = ()  # numbers of the GPUs that it was given
     deaths: int = 0  # system failures, for the back-off
     not_before: float = 0.0
 
@@ -77,7 +78,7 @@ class Worker:
     exit: str = ""
     retiring: bool = False  # takes no more tasks
     withdrawing: bool = False
-    bundle: tuple[int, int] | None = None
+    gpus: tuple[int, ...] = ()  # of the actor that lives there
 
 
 @dataclass(slots=True, eq=False)

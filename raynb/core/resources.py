@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from raynb.base.config import RESOURCE_UNIT
-from raynb.base.spec import CPU
+from raynb.base.spec import CPU, GPU
 
 Amounts = tuple[tuple[str, int], ...]
 
@@ -22,6 +22,28 @@ class Resources:
     def __init__(self, total: dict[str, int]) -> None:
         self.total = dict(total)
         self.available = dict(total)
+        # What is left of each GPU, so that tasks are told by number which ones are theirs.
+        self.gpus = [RESOURCE_UNIT] * (total.get(GPU, 0) // RESOURCE_UNIT)
+
+    def take_gpus(self, need: Amounts) -> tuple[int, ...]:
+        """Returns the numbers of the GPUs that a task of this need gets: whole ones, or a share of one."""
+        amount = gpu_amount(need)
+        if not amount:
+            return ()
+        if amount < RESOURCE_UNIT:
+            # the fullest that still fits, so that whole ones stay whole
+            fitting = [(left, i) for i, left in enumerate(self.gpus) if left >= amount]
+            chosen = (min(fitting)[1],) if fitting else ()
+        else:
+            whole = [i for i, left in enumerate(self.gpus) if left == RESOURCE_UNIT]
+            chosen = tuple(whole[: amount // RESOURCE_UNIT])
+        for number in chosen:
+            self.gpus[number] -= min(amount, RESOURCE_UNIT)
+        return chosen
+
+    def give_gpus(self, need: Amounts, numbers: tuple[int, ...]) -> None:
+        for number in numbers:
+            self.gpus[number] += min(gpu_amount(need), RESOURCE_UNIT)
 
     def fits(self, need: Amounts) -> bool:
         available = self.available
@@ -60,6 +82,11 @@ class Resources:
             self.available[name] -= amount
             if not self.total[name]:
                 del self.total[name], self.available[name]
+
+
+def gpu_amount(need: Amounts) -> int:
+    """Returns the GPUs in a need, also those from a placement group's bundle."""
+    return max((a for n, a in need if n == GPU or n.startswith("GPU_group_")), default=0)
 
 
 def cpu_part(amounts: Amounts) -> Amounts:

@@ -17,7 +17,7 @@ from raynb.base.rows import PENDING_NODE_ASSIGNMENT, RUNNING, SUBMITTED_TO_WORKE
 from raynb.base.spec import TaskOptions
 from raynb.core import commands as c
 from raynb.core.records import Task, Worker
-from raynb.core.resources import Amounts
+from raynb.core.resources import Amounts, gpu_amount
 
 if TYPE_CHECKING:
     from raynb.core.machine import Machine
@@ -58,7 +58,11 @@ class Scheduler:
             key = self._by_signature.get(signature)
             if key is None:
                 key = self._by_signature[signature] = len(self._by_signature) + 1
-                self.shapes[key] = Shape(key, options.resources, options.runtime_env, not options.max_calls)
+                self.shapes[key] = Shape(
+                    key, options.resources, options.runtime_env,
+                    # GPUs are handed out by number when the task is sent
+                    not options.max_calls and not gpu_amount(options.resources),
+                )  # fmt: skip
             options.key = key
         return self.shapes[options.key]
 
@@ -186,6 +190,8 @@ class Scheduler:
         task.started = m.now
         task.took = need = options.resources
         m.resources.take(need)
+        if m.resources.gpus:
+            task.gpus = m.resources.take_gpus(need)
         m.tasks.move(task, RUNNING)
         if options.timeout is not None:
             m.timer(m.now + options.timeout, "timeout", task.spec.task_id)

@@ -29,7 +29,7 @@ def task_row(m: Machine, task: Task) -> TaskRow:
         spec.task_id, spec.options.name, kind, task.state, task.worker, worker.pid if worker else 0,
         spec.attempt, spec.scope, spec.actor or (spec.task_id if spec.creates_actor else 0), spec.parent,
         task.submitted, task.started, task.fetched, task.ran, task.ended, task.error[0], task.error[1],
-        task.size, to_floats(spec.options.resources),
+        task.size, to_floats(spec.options.resources), spec.options.function_name or spec.options.name,
     )  # fmt: skip
 
 

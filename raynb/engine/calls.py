@@ -14,6 +14,7 @@ from raynb.base.spec import ActorSpec, TaskOptions, TaskSpec
 from raynb.core import events as e
 from raynb.engine.loop import Waiter
 from raynb.engine.peers import Peer
+from raynb.exceptions import ActorAlreadyExistsError
 from raynb.serde import pickling
 from raynb.wire import messages as w
 
@@ -23,7 +24,6 @@ CALLABLE = frozenset((
     "make_room", "pin", "free_ids", "stream_is_finished", "create_actor_for", "actor_named_for",
     "actor_names", "kill", "snapshot", "changes", "cluster", "reserve_group", "group_ready",
     "return_group", "groups_table", "cancel_task", "pending_calls", "item_is_ready",
-    "task_is_actors",
 ))  # fmt: skip
 
 
@@ -63,7 +63,7 @@ class WorkerCalls:
             there = machine.actors.named(spec.name, spec.namespace)
             if there is not None:
                 if not get_if_exists:
-                    raise ValueError(
+                    raise ActorAlreadyExistsError(
                         f"The name {spec.name} (namespace={spec.namespace or None}) is already taken. "
                         "Please use a different name or get the existing actor using "
                         f"raynb.get_actor('{spec.name}', namespace='{spec.namespace}')."
@@ -162,10 +162,6 @@ class WorkerCalls:
         return self.loop.lock
 
     # -- answering -----------------------------------------------------------------------------
-    def task_is_actors(self, task: int) -> bool:
-        found = self.machine.tasks.table.get(task)
-        return found is not None and bool(found.spec.actor)
-
     def pin(self, identity: int) -> None:
         """A worker pickled a ref out of band: its object stays for good."""
         obj = self.machine.objects.table.get(identity)

@@ -102,15 +102,37 @@ class Effects:
                 if type(value) is tuple and value[0] == "shm":
                     self.reveal(peer, lane, value[1])
         message = w.Run(spec.task_id, uid, spec.args, spec.deps, values, command.lent, spec.attempt,
-                        spec.scope, actor)  # fmt: skip
+                        spec.scope, actor, self._gpus(command))  # fmt: skip
         lane.outbox.append(message)
         if not lane.dirty:
             lane.dirty = True
             self.loop.dirty.append(lane)
 
+    def _gpus(self, command: c.Run) -> tuple[int, ...]:
+        if command.task.gpus or not command.task.spec.creates_actor:
+            return command.task.gpus
+        return self.engine.machine.pool.table[command.worker].gpus
+
     def _teach(self, peer: Peer, lane: Lane, key: str) -> None:
         peer.functions.add(key)
         self.send(lane, w.Definition(key, self.engine.definitions[key][0]))
+
+    def run_setup(self, peer: Peer, number: int, options: TaskOptions, args: Any, deps: tuple[int, ...],
+                  scope: int) -> None:  # fmt: skip
+        """Sends a worker something to run that is no task (see `Everywhere`)."""
+        lane = peer.data
+        uid = options.uid or self.intern(options)
+        if uid not in peer.sent_options:
+            peer.sent_options.add(uid)
+            self.send(lane, w.Options(uid, pickle.dumps(options, 5)))
+        if options.function not in peer.functions:
+            self._teach(peer, lane, options.function)
+        table = self.engine.machine.objects.table
+        values = tuple(table[dep].value for dep in deps)
+        for value in values:
+            if type(value) is tuple and value[0] == "shm":
+                self.reveal(peer, lane, value[1])
+        self.send(lane, w.Run(number, uid, args, deps, values, (), 0, scope, 0))
 
     def _introduce(self, peer: Peer, lane: Lane, spec: ActorSpec) -> None:
         if spec.class_key not in peer.functions:
@@ -183,6 +205,7 @@ class Effects:
         self.loop.add(peer.data)
         self.loop.add(peer.control)
         self.send(engine.supervisor_lane, request)
+        engine.everywhere.worker_started(peer)
 
     def stop(self, command: c.StopWorker) -> None:
         peer = self.peers.get(command.worker)

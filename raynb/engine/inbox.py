@@ -33,7 +33,7 @@ class Inbox:
             w.DropRequest: self.drop_request,
             w.DropStream: lambda p, m, now: self.apply(e.StreamDropped(now, m.task, m.index)),
             w.Release: lambda p, m, now: self.apply(e.Released(now, p.worker, m.ids)),
-            w.Withdrawn: lambda p, m, now: self.apply(e.Withdrawn(now, p.worker, m.tasks)),
+            w.Withdrawn: self.withdrawn,
             w.Cancel: lambda p, m, now: self.apply(e.CancelAsked(now, m.task, m.force, m.recursive)),
             w.Options: self.options,
             w.Definition: lambda p, m, now: self.definition(p, m),
@@ -59,6 +59,8 @@ class Inbox:
 
     # -- tasks ---------------------------------------------------------------------------------
     def done(self, peer: Peer, m: w.Done, now: float) -> None:
+        if self.engine.everywhere.pending and self.engine.everywhere.done(m):
+            return
         flags = m.flags
         times = (m.started, m.fetched, m.ran)
         if not flags:
@@ -67,6 +69,11 @@ class Inbox:
             self.loop.apply(e.TaskFinished(
                 now, peer.worker, m.task, m.values, bool(flags & w.FAILED), bool(flags & w.RETRYABLE),
                 m.error, bool(flags & w.CANCELLED), times, bool(flags & w.EXITS)))  # fmt: skip
+
+    def withdrawn(self, peer: Peer, m: w.Withdrawn, now: float) -> None:
+        tasks = self.engine.everywhere.handed_back(peer, m.tasks)
+        if tasks:
+            self.apply(e.Withdrawn(now, peer.worker, tasks))
 
     def yielded(self, peer: Peer, m: w.Yield, now: float) -> None:
         self.apply(e.ItemYielded(now, peer.worker, m.task, m.index, m.value, m.size, m.contained))
@@ -85,11 +92,12 @@ class Inbox:
 
     def ask(self, peer: Peer, m: w.Ask, now: float) -> None:
         self.apply(e.Requested(now, peer.worker, self._number(m.request, m.control), m.task, m.ids,
-                               m.needed, m.is_wait, m.handed_back))  # fmt: skip
+                               m.needed, m.is_wait, self.engine.everywhere.handed_back(peer, m.handed_back)))  # fmt: skip
 
     def next_item(self, peer: Peer, m: w.NextItem, now: float) -> None:
-        if m.handed_back:
-            self.apply(e.Withdrawn(now, peer.worker, m.handed_back))
+        handed_back = self.engine.everywhere.handed_back(peer, m.handed_back)
+        if handed_back:
+            self.apply(e.Withdrawn(now, peer.worker, handed_back))
         number = self._number(m.request, m.control)
         self.apply(e.NextItemAsked(now, peer.worker, number, m.running, m.task, m.index))
 
@@ -145,6 +153,7 @@ class Inbox:
         current = engine.board.get(worker)
         engine.board.set(worker, 0)
         self.apply(e.WorkerDied(now, worker, peer.leaving or reason, current=current))
+        engine.everywhere.worker_died(worker, peer.leaving or reason)
         engine.adopt_arena(worker)
         self.loop.ready(engine.FIRST_WORKER)  # whoever waits for the first one looks again
 

@@ -25,6 +25,7 @@ from raynb.core.machine import Machine
 from raynb.core.tables import O_READY
 from raynb.engine.calls import WorkerCalls
 from raynb.engine.effects import Effects
+from raynb.engine.everywhere import Everywhere
 from raynb.engine.inbox import Inbox
 from raynb.engine.logs import Logs
 from raynb.engine.loop import Loop, Waiter
@@ -93,6 +94,7 @@ class LocalEngine(Reading, WorkerCalls):
             self.store = Store(0, limit, self.ledger, self.disk)
             undo.append(self.store.close)
             self.effects = Effects(self)
+            self.everywhere = Everywhere(self)
             self.inbox = Inbox(self)
             self.loop.effects = self.effects
             self.loop.take = self.inbox
@@ -263,7 +265,7 @@ class LocalEngine(Reading, WorkerCalls):
         with loop.lock:
             if loop.ref_log or loop.view_log:
                 loop.settle(now)
-            task_id = self._ids.next_task()
+            task_id = self._ids.next_task(actor)
             loop.apply(e.Submitted(now, TaskSpec(
                 task_id, options, args, deps, contained, 0, 0, scope, actor, returns=returns)))  # fmt: skip
             base = task_id << 24  # ids.INDEX_BITS
@@ -440,6 +442,11 @@ class LocalEngine(Reading, WorkerCalls):
         self._mine(ref)
         self.loop.tell(e.CancelAsked(_now(), ids.task_of(ref._id), force, recursive))
 
+    def run_on_workers(
+        self, options: TaskOptions, packed: Packed, later: bool, now: bool = True, only: int = 0
+    ) -> list[concurrent.futures.Future[Any]]:
+        return self.everywhere.run(options, packed, later, now, only)
+
     def cancel_task(self, task: int, force: bool = False) -> None:
         """Cancels a task by id (the dashboard's button)."""
         self.check_alive()
@@ -456,10 +463,6 @@ class LocalEngine(Reading, WorkerCalls):
         self.loop.flush()
         self.loop.run_callbacks()
         return count, finished
-
-    def is_actor_task(self, ref: ObjectRef[Any]) -> bool:
-        task = self.machine.tasks.table.get(ids.task_of(ref._id))
-        return task is not None and bool(task.spec.actor)
 
     def pending_calls(self, actor: int) -> int:
         """Returns how many calls of an actor are unfinished."""

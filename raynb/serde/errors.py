@@ -55,7 +55,10 @@ def dual(error: x.RayTaskError) -> x.RayTaskError:
     if cls is None:
         return error
     try:
-        made = cls.__new__(cls, *cause.args) if isinstance(cause, OSError) else cls.__new__(cls)
+        if isinstance(cause, BaseExceptionGroup_):
+            made = cls.__new__(cls, cause.message, cause.exceptions)
+        else:
+            made = cls.__new__(cls, *cause.args) if isinstance(cause, OSError) else cls.__new__(cls)
     except Exception:
         try:
             made = rebuild_exception(cls, cause.args, {})
@@ -81,8 +84,6 @@ def _dual_class(cause: type) -> type | None:
     cls = _duals.get(cause)
     if cls is not None:
         return cls
-    if issubclass(cause, BaseExceptionGroup_):
-        return None
     name = f"RayTaskError({cause.__name__})"
 
     def __getattr__(self: Any, attribute: str) -> Any:

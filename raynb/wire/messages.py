@@ -47,6 +47,7 @@ class Run(NamedTuple):
     attempt: int
     scope: int
     actor: int
+    gpus: tuple[int, ...] = ()
 
 
 class Actor(NamedTuple):

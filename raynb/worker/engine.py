@@ -8,6 +8,7 @@ import functools
 import pickle
 import threading
 import time
+from types import SimpleNamespace
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -46,6 +47,10 @@ class WorkerEngine:
         self.alive = True
         self.ref_log = worker.books.log
         self.restarted = False
+        env = dict(worker.settings.get("env", ()))
+        if "env_vars" in env:
+            env["env_vars"] = dict(env["env_vars"])
+        self.config = SimpleNamespace(runtime_env=env)  # tasks submitted here inherit it
         self._ids = ids.IdSource(worker.number)
         self._lock = threading.Lock()
         self._requests: dict[int, _Waiting] = {}
@@ -125,7 +130,7 @@ class WorkerEngine:
         returns = count if count >= 0 else 1
         books = self.worker.books
         with self._lock:
-            task = self._ids.next_task()
+            task = self._ids.next_task(actor)
             key = self._options_key(options)
             for index in range(1, returns + 1):
                 books.own(ids.object_id(task, index))
@@ -313,9 +318,6 @@ class WorkerEngine:
         host = self.worker.executor.host
         raise AsyncioActorExit if host is not None and host.spec.is_async else LeaveWorker
 
-    def is_actor_task(self, ref: ObjectRef[Any]) -> bool:
-        return bool(self.call("task_is_actors", ids.task_of(ref._id)))
-
     def item_is_ready(self, task: int, index: int) -> bool:
         return bool(self.call("item_is_ready", task, index))
 
@@ -423,6 +425,9 @@ class WorkerEngine:
             context.scope = running.scope
             context.attempt = running.attempt
             context.name = running.name
+            context.function_name = running.options.function_name or running.name
+            context.cancelled = running.interrupted
+            context.gpu_ids = self.worker.executor.gpus
             context.resources = {k: v / 10_000 for k, v in running.options.resources}
         if self.worker.actor is not None:
             context.actor = self.worker.actor.actor_id

@@ -17,7 +17,7 @@ def enter(settings: dict[str, Any]) -> None:
         os.chdir(settings["cwd"])
     except OSError:
         pass  # the driver's directory is gone; stay where we are
-    # As Ray: C libraries take the cores that the task asked for, not all of the machine's.
+    settings["omp_by_user"] = "OMP_NUM_THREADS" in os.environ
     os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 
@@ -39,6 +39,12 @@ def set_up(settings: dict[str, Any]) -> None:
         import pickle
 
         pickle.loads(hook)()
+
+
+def set_threads(resources: tuple[tuple[str, int], ...]) -> None:
+    """As Ray: C libraries take the cores that the task asked for, not all of the machine's."""
+    cpus = next((a for n, a in resources if n == "CPU" or n.startswith("CPU_group_")), 10_000)
+    os.environ["OMP_NUM_THREADS"] = str(max(1, cpus // 10_000))
 
 
 def set_gpus(gpu_ids: tuple[int, ...]) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import inspect
+import itertools
+import os
 import pickle
 import threading
 import time
@@ -15,7 +17,7 @@ from raynb.base.spec import DYNAMIC, STREAMING
 from raynb.exceptions import AsyncioActorExit, ObjectStoreFullError
 from raynb.serde import errors, pickling, values
 from raynb.wire import messages as w
-from raynb.worker import state
+from raynb.worker import environment, state
 from raynb.worker.actor_host import ActorHost
 from raynb.worker.state import Running
 
@@ -42,7 +44,8 @@ class Executor:
         self.leaving = False  # exit_actor was called; it ends the process even if it was caught
         self.calls: dict[str, int] = {}  # function → calls, for max_calls
         self.streams: dict[int, Running] = {}
-        self._known: set[int] = set()
+        self.gpus: tuple[int, ...] = ()
+        self._options: Any = None  # of the last task
 
     # -- intake --------------------------------------------------------------------------------
     def accept(self, run: w.Run) -> None:
@@ -54,7 +57,7 @@ class Executor:
             self.worker.queue.append(run)
 
     def knows(self, task: int) -> bool:
-        return task in self._known or (self.host is not None and self.host.knows(task))
+        return self.host is not None and self.host.knows(task)
 
     def busy(self) -> bool:
         return self.host is not None and self.host.busy()
@@ -86,6 +89,10 @@ class Executor:
         token = state.running.set(running)
         state.main_running = running
         worker.board.set(worker.number, run.task)
+        if options is not self._options:
+            self._surround(options, run)
+        elif run.gpus:
+            self._show_gpus(run.gpus)
         worker.in_user_code = True
         flags = 0
         error = _NO_ERROR
@@ -121,6 +128,20 @@ class Executor:
         finally:
             state.main_running = None
             state.running.reset(token)
+
+    def _surround(self, options: Any, run: w.Run) -> None:
+        """Sets what a task of these options finds around it: threads of C libraries, GPUs."""
+        self._options = options
+        if run.actor and run.actor != run.task:
+            return
+        if not self.worker.settings["omp_by_user"]:
+            environment.set_threads(options.resources)
+        if run.gpus or self.gpus or dict(options.resources).get("GPU") == 0:
+            self._show_gpus(run.gpus)
+
+    def _show_gpus(self, gpus: tuple[int, ...]) -> None:
+        self.gpus = gpus
+        environment.set_gpus(gpus)
 
     @staticmethod
     def _cut(raised: BaseException) -> None:
@@ -197,7 +218,7 @@ class Executor:
         if count == 0:
             return ()
         if inspect.isgenerator(result):
-            result = list(result)
+            result = list(itertools.islice(result, count))  # as Ray: what it would yield beyond is dropped
         try:
             given = len(result)
         except TypeError:
@@ -313,8 +334,6 @@ class Executor:
         worker.link.post(w.Leaving(f"the task called sys.exit({code!r})"))
         worker.capture.end_of_task(running)
         worker.link.flush()
-        import os
-
         os._exit(code if isinstance(code, int) else 0 if code is None else 1)
 
     def out_of_room(self, size: int) -> ObjectStoreFullError:

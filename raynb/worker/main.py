@@ -152,6 +152,8 @@ class Worker:
         current = state.main_running
         if current is not None and current.task == task:
             current.interrupted = True
+            if self.actor is not None:
+                return  # a running call of a sync actor runs on; it can ask is_canceled()
             self.target = task
             signal.pthread_kill(self.main_ident, signal.SIGINT)
         elif not self.executor.knows(task):
