@@ -46,7 +46,7 @@ def rates(
         if once > seconds and not patient:
             return [per_call / once]
     block = max(1, int(seconds / 10 / max(once, 1e-9)))
-    samples = []
+    samples: list[float] = []
     end = clock() + seconds
     while not samples or clock() < end:
         begin = clock()

@@ -112,7 +112,9 @@ class Comparison:
     def _stop(self, session: Session) -> None:
         left = session.stop()
         if left:
-            self.problems.append(f"{session.engine}: {left} processes were left after its shutdown (now killed)")
+            self.problems.append(
+                f"{session.engine}: {left} processes were left after its shutdown (now killed)"
+            )
 
     # -- what is shown -------------------------------------------------------------------------
     def text(self) -> str:
@@ -136,10 +138,15 @@ class Comparison:
         yield ""
         yield table(self.cases, self.samples, names, labels)
         yield ""
-        yield f"Median ± half of the middle half's width; in brackets how many times better {labels[names[0]]} was."
+        yield (
+            "Median ± half of the middle half's width; in brackets how many times better "
+            f"{labels[names[0]]} was."
+        )
         if "raynb" in names:
             yield ""
-            yield aligned([["target", "wanted", "measured", "met"], *(target.line(self.samples) for target in TARGETS)])
+            yield aligned(
+                [["target", "wanted", "measured", "met"], *(target.line(self.samples) for target in TARGETS)]
+            )
         for problem in dict.fromkeys(self.problems):
             yield f"PROBLEM {problem}"
 
@@ -187,7 +194,7 @@ def parser() -> argparse.ArgumentParser:
     """Returns the command line of the comparison."""
     made = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__.split("\n\n")[0])
     made.add_argument("--engines", nargs="+", default=list(ENGINES), choices=list(ENGINES), metavar="NAME",
-                      help=f"which engines, the first is compared with the others: {' '.join(ENGINES)}")  # fmt: skip
+                      help=f"the first is compared with the others: {' '.join(ENGINES)}")  # fmt: skip
     made.add_argument("--cases", nargs="+", default=[], choices=list(BY_NAME), metavar="CASE",
                       help=f"which cases (default: all): {' '.join(BY_NAME)}")  # fmt: skip
     made.add_argument("--peers", default=os.environ.get("RAYNB_BENCHMARK_PEERS"),

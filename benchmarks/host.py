@@ -26,7 +26,10 @@ def _case(adapter: engines.Adapter, name: str, seconds: float) -> dict[str, obje
     import importlib
 
     module, _, short = name.partition(":")
-    run = importlib.import_module(module).BY_NAME[short].run
+    case = importlib.import_module(module).BY_NAME.get(short)
+    if case is None:
+        return {"error": f"there is no case {short!r} in {module}"}
+    run = case.run
     if run is None:
         return {"error": f"the case {name!r} is measured from outside"}
     try:

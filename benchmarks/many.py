@@ -11,6 +11,7 @@ import ctypes
 import fcntl
 import gc
 import importlib
+import itertools
 import json
 import os
 import sys
@@ -135,7 +136,7 @@ class Many:
         took = time.perf_counter() - begin
         memory.append(settled_memory())
         self.note(f"{count:,} tasks whose refs are dropped at once", f"{took:.1f} s, {short(count / took)}/s")
-        growth = [f"{(b - a) / count:,.1f}" for a, b in zip(memory, memory[1:], strict=False)]
+        growth = [f"{(b - a) / count:,.1f}" for a, b in itertools.pairwise(memory)]
         self.note("  growth of the driver a task, each of the three loops", f"{' / '.join(growth)} bytes")
 
     def arguments(self) -> None:
@@ -147,7 +148,11 @@ class Many:
             return sum(values)
 
         remote = ray.remote(total)
-        self.timed(f"{count:,} refs as arguments of one task", lambda: ray.get(remote.remote(*refs)), sum(range(count)))
+        self.timed(
+            f"{count:,} refs as arguments of one task",
+            lambda: ray.get(remote.remote(*refs)),
+            sum(range(count)),
+        )
 
     def returns(self) -> None:
         """Three thousand returns of one task."""
@@ -157,7 +162,9 @@ class Many:
             return tuple(range(count))
 
         remote = ray.remote(numbers).options(num_returns=count)
-        self.timed(f"{count:,} returns of one task", lambda: sum(ray.get(remote.remote(count))), sum(range(count)))
+        self.timed(
+            f"{count:,} returns of one task", lambda: sum(ray.get(remote.remote(count))), sum(range(count))
+        )
 
     def gets(self) -> None:
         """One get of ten thousand refs, and a list of as many refs in one object."""
@@ -279,7 +286,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         ray.shutdown()
     print(aligned(many.rows))
     if options.json:
-        Path(options.json).write_text(json.dumps({"machine": procs.machine(), "rows": many.rows[1:]}, indent=1))
+        Path(options.json).write_text(
+            json.dumps({"machine": procs.machine(), "rows": many.rows[1:]}, indent=1)
+        )
     return failed
 
 

@@ -71,7 +71,10 @@ def times(value: float | None) -> str:
 
 
 def table(
-    cases: Sequence[Case], samples: dict[str, dict[str, Rounds]], engines: Sequence[str], labels: dict[str, str]
+    cases: Sequence[Case],
+    samples: dict[str, dict[str, Rounds]],
+    engines: Sequence[str],
+    labels: dict[str, str],
 ) -> str:
     """Returns the table as Markdown.
 
@@ -101,7 +104,10 @@ def aligned(rows: Sequence[Sequence[str]]) -> str:
     widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
 
     def line(row: Sequence[str]) -> str:
-        cells = [row[0].ljust(widths[0]), *(cell.rjust(width) for cell, width in zip(row[1:], widths[1:], strict=True))]
+        cells = [
+            row[0].ljust(widths[0]),
+            *(cell.rjust(width) for cell, width in zip(row[1:], widths[1:], strict=True)),
+        ]
         return f"| {' | '.join(cells)} |"
 
     rule = "|-" + "-|-".join("-" * width for width in widths) + "-|"

@@ -56,10 +56,13 @@ class Session:
         self._born = time.perf_counter() - spawned
         self.bare_memory = procs.pss([self._process.pid])
 
-    def start(self, workers: int, store_memory: int = 0, spill_folder: str = "", timeout: float = 180) -> float:
+    def start(
+        self, workers: int, store_memory: int = 0, spill_folder: str = "", timeout: float = 180
+    ) -> float:
         """Starts the engine; returns the seconds from a new interpreter to the first result.
 
-        ``store_memory`` (bytes) and ``spill_folder`` are the engine's own choice when left out. The look at the bare interpreter's memory in between is not counted.
+        ``store_memory`` (bytes) and ``spill_folder`` are the engine's own choice when left out. The
+        look at the bare interpreter's memory in between is not counted.
         """
         begin = time.perf_counter()
         self._send(f"start {workers} {store_memory} {spill_folder}" if store_memory else f"start {workers}")

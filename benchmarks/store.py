@@ -149,7 +149,10 @@ def spill(options: argparse.Namespace, interpreters: dict[str, str], log: IO[byt
     rows = [["", "write GB/s", "read GB/s"]]
     for label, rounds in found.items():
         rows.append([label, *(short(statistics.median(column)) for column in zip(*rounds, strict=True))])
-    head = f"{SPILL_TOTAL / 1e9:.0f} GB in objects of {CHUNK / 1e6:.0f} MB through a store of {SPILL_STORE / 1e6:.0f} MB"
+    head = (
+        f"{SPILL_TOTAL / 1e9:.0f} GB in objects of {CHUNK / 1e6:.0f} MB "
+        f"through a store of {SPILL_STORE / 1e6:.0f} MB"
+    )
     return {"text": f"{head}\n{aligned(rows)}", "samples": found}
 
 
@@ -175,8 +178,8 @@ def soak(options: argparse.Namespace, interpreters: dict[str, str], log: IO[byte
                 killed = session.stop()
             left, size = files_in(path)
         text = (
-            f"{name}: {count:.0f} objects, all equal; after shutdown {left} files ({size} bytes) in the spill "
-            f"folder, {killed} processes"
+            f"{name}: {count:.0f} objects, all equal; after shutdown {left} files ({size} bytes) "
+            f"in the spill folder, {killed} processes"
         )
         result["text"] += f"{text}\n{aligned(rows)}\n"
         result["samples"][name] = rows
@@ -193,9 +196,15 @@ def watch(session: Session, path: Path) -> list[str]:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs what was asked for and prints it."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.store", description=__doc__)
-    parser.add_argument("--engines", nargs="+", choices=["raynb", "ray", "limits"], default=["raynb", "ray", "limits"])
-    parser.add_argument("--cases", nargs="+", default=[], help=f"parts of names of cases: {' '.join(BY_NAME)}")
-    parser.add_argument("--peers", default=os.environ.get("RAYNB_BENCHMARK_PEERS"), help="the Python that has Ray")
+    parser.add_argument(
+        "--engines", nargs="+", choices=["raynb", "ray", "limits"], default=["raynb", "ray", "limits"]
+    )
+    parser.add_argument(
+        "--cases", nargs="+", default=[], help=f"parts of names of cases: {' '.join(BY_NAME)}"
+    )
+    parser.add_argument(
+        "--peers", default=os.environ.get("RAYNB_BENCHMARK_PEERS"), help="the Python that has Ray"
+    )
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--seconds", type=float, default=0.5, help="time a case and round (default 0.5)")
     parser.add_argument("--workers", type=int, default=len(os.sched_getaffinity(0)))

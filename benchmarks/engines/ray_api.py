@@ -13,6 +13,7 @@ class RayApi(Adapter):
     """Drives any module with Ray's names."""
 
     module = ""
+    spill_option = "object_spilling_directory"
 
     def load(self) -> None:
         self.ray: Any = importlib.import_module(self.module)
@@ -22,7 +23,7 @@ class RayApi(Adapter):
         if self.store_memory:
             found["object_store_memory"] = self.store_memory
         if self.spill_folder:
-            found["object_spilling_directory"] = self.spill_folder
+            found[self.spill_option] = self.spill_folder
         return found
 
     def start(self, workers: int) -> None:
@@ -97,6 +98,7 @@ class Raynb(RayApi):
 
     label = "raynb"
     package = module = "raynb"
+    spill_option = "spill_directory"
 
     def version(self) -> str:
         return str(getattr(self.ray, "__version__", "") or super().version())

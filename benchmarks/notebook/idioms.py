@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-BEAT = '''
+BEAT = """
 def beat(path, seconds):
     import time
     end = time.monotonic() + seconds
@@ -14,7 +14,7 @@ def beat(path, seconds):
         time.sleep(0.1)
     with open(path, "a") as file:
         file.write("done\\n")
-'''
+"""
 
 
 @dataclass(frozen=True)
@@ -79,7 +79,8 @@ _CELLS = {
     "define_fail": "def inner(x):\n    return 1 / x  # the mistake",
     "actor": "%%actor counter\nclass Counter:\n    def __init__(self): self.n = 0\n"
     "    def add(self): self.n += 1; return self.n",
-    "first": "%load_ext raynb\nimport raynb as ray\n@ray.remote\ndef first(): return 1\nprint(ray.get(first.remote()))",
+    "first": "%load_ext raynb\nimport raynb as ray\n@ray.remote\ndef first(): return 1\n"
+    "print(ray.get(first.remote()))",
 }
 
 IDIOMS: dict[str, Idiom] = {
@@ -91,7 +92,8 @@ IDIOMS: dict[str, Idiom] = {
     ),
     "ipyparallel": Idiom(
         "ipyparallel", "ipyparallel",
-        "import ipyparallel as ipp\nrc = ipp.Cluster(n=2, log_level=50).start_and_connect_sync(activate=True)\n"
+        "import ipyparallel as ipp\n"
+        "rc = ipp.Cluster(n=2, log_level=50).start_and_connect_sync(activate=True)\n"
         "view = rc.load_balanced_view()",
         decorator="",
         submit="view.apply_async({f}{comma}{args})",
@@ -100,7 +102,8 @@ IDIOMS: dict[str, Idiom] = {
     ),
     "dask": Idiom(
         "Dask", "distributed",
-        "from dask.distributed import Client\nclient = Client(n_workers=2, threads_per_worker=1, dashboard_address=None)",
+        "from dask.distributed import Client\n"
+        "client = Client(n_workers=2, threads_per_worker=1, dashboard_address=None)",
         decorator="",
         submit="client.submit({f}{comma}{args}, pure=False)",
         get="{x}.result()",

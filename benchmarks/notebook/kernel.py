@@ -1,4 +1,4 @@
-"""A real Jupyter kernel, driven as a front end drives it, that remembers which message belongs to which cell."""
+"""A real Jupyter kernel, driven as a front end drives it; it knows which message is of which cell."""
 
 from __future__ import annotations
 

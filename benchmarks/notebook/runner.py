@@ -52,7 +52,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that kernels are ended on the way out
     all_seen: dict[str, Seen] = {}
     for name in options.engines:
-        known = {"cells": "raynb", "raynb": "raynb", "ray": "ray", "ipyparallel": "ipyparallel", "dask": "dask"}
+        known = {
+            "cells": "raynb",
+            "raynb": "raynb",
+            "ray": "ray",
+            "ipyparallel": "ipyparallel",
+            "dask": "dask",
+        }
         interpreter = next(
             (one for one in (sys.executable, options.peers) if one and has(one, known[name])), None
         )

@@ -13,16 +13,17 @@ from benchmarks.notebook.idioms import BEAT, Idiom
 from benchmarks.notebook.kernel import Cell, Kernel
 
 Seen = dict[str, str]
-FAIL = '''
+FAIL = """
 def outer(x):
     return inner(x)
-'''
+"""
 INNER = "def inner(x):\n    return 1 / x  # the mistake\n"
 
 
 def first_cell(idiom: Idiom) -> str:
     """Returns the notebook's first cell: start the engine and have one result."""
-    code = f"{idiom.setup}\n{idiom.define('def first(): return 1')}print({idiom.get.format(x=idiom.call('first'))})"
+    result = idiom.get.format(x=idiom.call("first"))
+    code = f"{idiom.setup}\n{idiom.define('def first(): return 1')}print({result})"
     return idiom.cell("first", code)
 
 
@@ -95,15 +96,22 @@ def interrupt(kernel: Kernel, idiom: Idiom) -> Seen:
     alive = sum(beats(path) > count for path, count in zip(paths, before, strict=True))
     other_alive = beats(other_path) > other_before or finished(other_path)
     fresh = kernel.begin(
-        idiom.cell("fresh", idiom.define("def fresh_task(): return 2") + f"print({idiom.get.format(x=idiom.call('fresh_task'))})")
+        idiom.cell(
+            "fresh",
+            idiom.define("def fresh_task(): return 2")
+            + f"print({idiom.get.format(x=idiom.call('fresh_task'))})",
+        )
     )
     kernel.end(fresh, 40)
     time.sleep(8)
     later = sum(finished(path) for path in paths)
     return {
-        "interrupt: the waiting cell": f"{describe(cell)} after {ended:.2f} s" + ("" if running else " (its task never ran)"),
+        "interrupt: the waiting cell": f"{describe(cell)} after {ended:.2f} s"
+        + ("" if running else " (its task never ran)"),
         "interrupt: its 3 tasks": f"{alive} still running 1 s later, {later} ran to their end",
-        "interrupt: another cell's task": "undisturbed" if other_alive and finished(other_path) else "stopped",
+        "interrupt: another cell's task": "undisturbed"
+        if other_alive and finished(other_path)
+        else "stopped",
         "interrupt: a new task after it": f"{describe(fresh)}, {fresh.seconds:.1f} s",
     }
 
@@ -116,11 +124,16 @@ def twice(kernel: Kernel, idiom: Idiom) -> Seen:
     after = len(procs.marked(kernel.mark))
     extra = f", {after - before} more processes" if after > before else ""
     for number in (1, 2):
-        kernel.run(idiom.define(f"def changing(): return {number}") + f"now = {idiom.get.format(x=idiom.call('changing'))}")
+        kernel.run(
+            idiom.define(f"def changing(): return {number}")
+            + f"now = {idiom.get.format(x=idiom.call('changing'))}"
+        )
     code = kernel.value("now")
     seen = {
         "cell run twice: the start": f"{describe(again)}, {again.seconds:.2f} s{extra}",
-        "cell run twice: changed function": "the new code" if code == "2" else f"the old code or an error ({code})",
+        "cell run twice: changed function": "the new code"
+        if code == "2"
+        else f"the old code or an error ({code})",
     }
     actor = idiom.cell("actor", idiom.actor)
     if actor:
@@ -142,8 +155,9 @@ def error(kernel: Kernel, idiom: Idiom) -> Seen:
         "except ZeroDivisionError:\n    print('caught by its type')"
     )
     source = "1 / x  # the mistake" in shown
+    count = len(shown.splitlines())
     return {
-        "error: what is shown": f"{cell.error}: {len(shown.splitlines())} lines, {frames} frames, {library} of libraries",
+        "error: what is shown": f"{cell.error}: {count} lines, {frames} frames, {library} of libraries",
         "error: the failing source line": "shown" if source else "not shown",
         "error: caught by its own type": "yes" if "caught by its type" in kernel.text(caught) else "no",
         "_traceback": shown,
@@ -165,7 +179,11 @@ def killed(kernel: Kernel, idiom: Idiom) -> Seen:
     names = sorted(procs_names(kernel.mark))
     files = sum(len(found) for _, _, found in os.walk(kernel.temporary))
     shared = len(set(os.listdir("/dev/shm")) & before & marked_shared()) if before else 0
-    ended = f"all {count} processes gone after {took:.2f} s" if not left else f"{left} of {count} left after 30 s: {', '.join(names)[:60]}"
+    ended = (
+        f"all {count} processes gone after {took:.2f} s"
+        if not left
+        else f"{left} of {count} left after 30 s: {', '.join(names)[:60]}"
+    )
     two = f" ({at_two} at 2 s)" if at_two > 0 else ""
     return {
         "kernel killed: processes": ended + two,
@@ -191,7 +209,9 @@ def procs_names(mark: str) -> set[str]:
 
 def describe(cell: Cell) -> str:
     """Says how a cell ended."""
-    return {"ok": "works", "hangs": "hangs"}.get(cell.status, f"fails with {cell.error}" if cell.error else cell.status)
+    return {"ok": "works", "hangs": "hangs"}.get(
+        cell.status, f"fails with {cell.error}" if cell.error else cell.status
+    )
 
 
 def lines(text: str, pattern: str) -> int:

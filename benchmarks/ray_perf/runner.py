@@ -143,7 +143,9 @@ def report(runs: Sequence[Run]) -> str:
 def ray_package(interpreter: str) -> Path | None:
     """Returns the folder of the Ray that an interpreter has, without importing it."""
     code = "import importlib.util as u; s = u.find_spec('ray'); print(s.origin if s and s.origin else '')"
-    found = subprocess.run([interpreter, "-c", code], capture_output=True, text=True, timeout=60).stdout.strip()
+    found = subprocess.run(
+        [interpreter, "-c", code], capture_output=True, text=True, timeout=60
+    ).stdout.strip()
     return Path(found).parent if found else None
 
 
@@ -174,7 +176,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
             runs.append(run)
         take_turns(runs, options.timeout)
         text = report(runs)
-    target.write_text(json.dumps({run.engine: {"rows": run.results, "end": run.end} for run in runs}, indent=1))
+    target.write_text(
+        json.dumps({run.engine: {"rows": run.results, "end": run.end} for run in runs}, indent=1)
+    )
     print(text)
     say(f"figures: {target}; what the engines printed: beside it")
     return 0 if all(run.end == "finished" for run in runs) else 1

@@ -1,0 +1,181 @@
+"""Short real runs: the processes, the protocol, the alias. No timing is asserted."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from benchmarks import procs
+from benchmarks.compare import main as compare
+from benchmarks.engines import ENGINES, adapter
+from benchmarks.many import main as many
+from benchmarks.notebook.idioms import IDIOMS
+from benchmarks.ray_perf.runner import ALIAS, wanted
+from benchmarks.session import ROOT, HostError, Session, environment
+
+linux = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="the figures are read from /proc")
+
+
+def test_an_unknown_engine_is_named() -> None:
+    with pytest.raises(ValueError, match="no engine 'rai'"):
+        adapter("rai")
+
+
+def test_every_engine_has_an_adapter_with_a_label() -> None:
+    assert all(adapter(name).label != "?" and adapter(name).package != "?" for name in ENGINES)
+
+
+@linux
+def test_comparison_of_the_pool_with_the_limits(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    target = tmp_path / "out.json"
+    code = compare(
+        ["--engines", "futures", "limits", "--cases", "start", "task", "call", "--rounds", "2",
+         "--seconds", "0.02", "--workers", "1", "--json", str(target)]
+    )  # fmt: skip
+    found = json.loads(target.read_text())
+    assert found["problems"] == []
+    assert code == 0
+    assert all(len(rounds) == 2 and all(rounds) for rounds in found["samples"]["task"].values())
+    assert found["samples"]["call"]["futures"] == [[], []]  # a pool has no actors
+    assert "one task at a time" in capsys.readouterr().out
+
+
+@linux
+def test_a_session_of_raynb_leaves_nothing(tmp_path: Path) -> None:
+    with open(tmp_path / "log", "wb") as log:
+        session = Session("raynb", sys.executable, log)
+        try:
+            session.start(1)
+            assert session.about()["label"] == "raynb"
+            assert session.case("tasks_1k", 0.01)
+            with pytest.raises(HostError, match="no_such_case"):
+                session.case("no_such_case", 0.01)
+        finally:
+            left = session.stop()
+    assert left == 0
+    assert procs.marked(session.mark) == []
+
+
+@linux
+def test_many_with_few(tmp_path: Path) -> None:
+    target = tmp_path / "many.json"
+    subprocess.run(
+        [sys.executable, "-m", "benchmarks.many", "--tasks", "200", "--refs", "50", "--returns", "20",
+         "--actors", "2", "--workers", "1", "--parts", "queued", "arguments", "returns", "gets", "actors",
+         "--json", str(target)],
+        env=environment("many-test"), cwd=ROOT, check=True, capture_output=True, timeout=100,
+    )  # fmt: skip
+    rows = dict(json.loads(target.read_text())["rows"])
+    assert not [what for what in rows if what.startswith("PROBLEM")]
+    assert rows["actors alive at once (2 asked for)"].endswith("all 2 alive")
+
+
+def test_many_refuses_a_part_that_is_none(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        many(["--parts", "everything"])
+    assert "everything" in capsys.readouterr().err
+
+
+# -- the alias ---------------------------------------------------------------------------------
+
+SCRIPT = """
+import ray
+from ray._private.ray_client_microbenchmark import main as client_main
+from ray._private.ray_microbenchmark_helpers import timeit
+
+@ray.remote
+def small_value():
+    return b"ok"
+
+@ray.remote(num_cpus=0)
+class Actor:
+    def batch(self, n):
+        return ray.get([small_value.remote() for _ in range(n)])
+
+def main(results=None):
+    results = results or []
+    assert ray._raylet.OPTIMIZED
+    ray.init(num_cpus=1)
+    results += timeit("tasks", lambda: ray.get(small_value.remote()))
+    actor = Actor.remote()
+    results += timeit("nested", lambda: ray.get(actor.batch.remote(3)))
+    ray.shutdown()
+    client_main(results)
+    return results
+"""
+HELPERS = """
+filter_pattern = ""
+
+def timeit(name, fn, multiplier=1, warmup_time_sec=10):
+    assert warmup_time_sec == 0.0, "the runner sets the rest before a row"
+    fn()
+    return [(name, 1.0 * multiplier, 0.0)]
+"""
+CLIENT = """
+from ray._private.ray_microbenchmark_helpers import timeit
+from ray.util.client.ray_client_helpers import ray_start_client_server
+
+def main(results):
+    with ray_start_client_server() as ray:
+        results += timeit("client: puts", lambda: ray.get(ray.put(0)))
+"""
+
+
+def test_a_script_of_rays_package_runs_under_the_alias(tmp_path: Path) -> None:
+    package = tmp_path / "ray"
+    private = package / "_private"
+    private.mkdir(parents=True)
+    (package / "__init__.py").write_text("raise ImportError('this is not to be loaded')")
+    (private / "ray_perf.py").write_text(SCRIPT)
+    (private / "ray_microbenchmark_helpers.py").write_text(HELPERS)
+    (private / "ray_client_microbenchmark.py").write_text(CLIENT)
+    env = environment("alias-test")
+    env["PYTHONPATH"] = os.pathsep.join([str(ALIAS), env["PYTHONPATH"]])
+    env["RAYNB_BENCHMARK_RAY"] = str(package)
+    go, allow = os.pipe()
+    rows, answer = os.pipe()
+    os.write(allow, b"go\n" * 3)
+    os.close(allow)
+    try:
+        done = subprocess.run(
+            [sys.executable, "-m", "benchmarks.ray_perf.script", str(go), str(answer), "0"],
+            env=env, cwd=ROOT, pass_fds=[go, answer], capture_output=True, text=True, timeout=100,
+        )  # fmt: skip
+    finally:
+        os.close(go)
+        os.close(answer)
+    with os.fdopen(rows) as file:
+        said = [json.loads(line) for line in file]
+    assert done.returncode == 0, done.stderr
+    assert [line.get("row") for line in said if "mean" in line] == ["tasks", "nested", "client: puts"]
+    assert said[-1] == {"finished": True}
+
+
+@pytest.mark.parametrize(
+    ("row", "times"),
+    [
+        ("single client tasks sync", 10.0),
+        ("1:n actor calls async", 10.0),
+        ("multi client tasks async", 3.0),
+        ("n:n actor calls async", 3.0),
+        ("single client put gigabytes", None),
+        ("client: get calls", None),
+    ],
+)
+def test_what_is_wanted_of_a_row(row: str, times: float | None) -> None:
+    assert wanted(row) == times
+
+
+# -- the notebook situations -------------------------------------------------------------------
+
+
+def test_cells_of_each_idiom_are_python() -> None:
+    for idiom in IDIOMS.values():
+        code = idiom.define("def first(): return 1") + f"x = {idiom.call('first')}\n{idiom.get.format(x='x')}"
+        compile(code, idiom.label, "exec")
+        compile(idiom.call("beat", "path, 8"), idiom.label, "eval")
