@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
+from raynb.base.ids import index_of
 from raynb.base.rows import (
     RUNNING,
     TASK_ENDED,
@@ -152,8 +153,9 @@ def _worker(row: WorkerRow) -> list[Any]:
 
 def _object(row: ObjectRow, labels: Labels, workers: dict[int, str]) -> list[Any]:
     names = labels.names(row.id)
+    task = row.task if index_of(row.id) else 0  # a put has an id of its own, but no task
     return [
-        f"{row.id:x}", row.size, row.where, key(row.task), row.scope, names,
+        f"{row.id:x}", row.size, row.where, key(task), row.scope, names,
         held_by(row, names, workers), row.error,
     ]  # fmt: skip
 

@@ -102,3 +102,9 @@ def test_of_too_many_tasks_the_running_and_the_latest_stay() -> None:
 def test_ten_thousand_tasks_are_about_a_megabyte() -> None:
     size = len(json.dumps(message(pictures.many(10_000))))
     assert size < 2_000_000
+
+
+def test_a_put_was_made_by_no_task() -> None:
+    picture = pictures.small()
+    picture.objects = [ObjectRow(object_id(5, 0), task=5), ObjectRow(object_id(5, 1), task=5)]
+    assert [row["task"] for row in as_dicts(message(picture), "objects")] == ["", "5"]

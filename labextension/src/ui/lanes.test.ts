@@ -12,7 +12,7 @@ test('an ended task has four phases', () => {
 
 test('what has not ended reaches to now', () => {
   assert.equal(told(task({ ran: 0, ended: 0 })), 'queue 1-2 fetch 2-3 run 3-10');
-  assert.equal(told(task({ fetched: 0, ran: 0, ended: 0 })), 'queue 1-2 fetch 2-10');
+  assert.equal(told(task({ fetched: 0, ran: 0, ended: 0 })), 'queue 1-2 fetch 2-2 run 2-10');
   assert.equal(told(task({ started: 0, fetched: 0, ran: 0, ended: 0 })), 'queue 1-10');
   assert.equal(told(task({ started: 0, fetched: 0, ran: 0, ended: 5 })), 'queue 1-5');
 });

@@ -22,13 +22,11 @@ export function spans(task: Task, now: number): Span[] {
     return out;
   }
   const end = task.ended || now;
-  const fetched = task.fetched || (task.ended ? task.started : 0);
-  add('fetch', task.started, fetched || end);
-  if (fetched) {
-    const ran = task.ran || end;
-    add('run', fetched, ran);
-    add('store', task.ran, end);
-  }
+  // Workers report their times with the result: until then, all that is known is that it runs.
+  const fetched = task.fetched || task.started;
+  add('fetch', task.started, fetched);
+  add('run', fetched, task.ran || end);
+  add('store', task.ran, end);
   return out;
 }
 
