@@ -2,6 +2,7 @@
 
 import sys
 
-from benchmarks.compare import main
+from benchmarks.compare import end_in_order, main
 
+end_in_order()
 sys.exit(main())

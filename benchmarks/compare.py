@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import signal
 import sys
 import time
 from collections.abc import Iterator, Sequence
@@ -162,6 +163,11 @@ class Comparison:
             "targets": [target.line(self.samples) for target in TARGETS],
             "problems": self.problems,
         }
+
+
+def end_in_order() -> None:
+    """Has SIGTERM end the run as Ctrl-C does, so that the engines' processes go with it."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
 
 
 def say(text: str) -> None:

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from benchmarks import procs
-from benchmarks.compare import find_interpreters, results_file, say
+from benchmarks.compare import end_in_order, find_interpreters, results_file, say
 from benchmarks.report import Rounds, aligned, short, table
 from benchmarks.session import HostError, Session
 from benchmarks.spill_cases import CHUNK, SOAK_STEP, SPILL_TOTAL
@@ -227,4 +227,5 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
+    end_in_order()
     sys.exit(main())

@@ -2,6 +2,8 @@
 
 import sys
 
+from benchmarks.compare import end_in_order
 from benchmarks.notebook.runner import main
 
+end_in_order()
 sys.exit(main())

@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import signal
 import sys
 import time
 from collections.abc import Sequence
@@ -49,7 +48,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--tracebacks", action="store_true", help="print each engine's error display too")
     parser.add_argument("--json", help="where it also goes (default: a dated file in benchmarks/results)")
     options = parser.parse_args(arguments)
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that kernels are ended on the way out
     all_seen: dict[str, Seen] = {}
     for name in options.engines:
         known = {

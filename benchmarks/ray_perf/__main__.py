@@ -2,6 +2,8 @@
 
 import sys
 
+from benchmarks.compare import end_in_order
 from benchmarks.ray_perf.runner import main
 
+end_in_order()
 sys.exit(main())
