@@ -97,7 +97,7 @@ class WorkerDied:
     reason: str
     oom: bool = False
     exited: int | None = None  # exit code, when it left by itself
-    current: int = 0  # the task that it ran when it died, as far as it said
+    current: int = 0  # the task that it ran last, as it said itself; 0: not known, -1: none
 
 
 @dataclass(slots=True)

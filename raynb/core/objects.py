@@ -212,7 +212,10 @@ class Objects:
         obj = self.table.get(object_id)
         if obj is None or obj.state != O_READY:
             return
-        self._account(obj.value, obj.size, -1)
+        value = obj.value
+        self._account(value, obj.size, -1)
+        if type(value) is tuple and value[0] == "file":
+            self.m.out.append(c.Free(value, object_id))  # a damaged file takes up room until it is removed
         obj.value = None
         self.move(obj, O_LOST, f"lost: {why}")
         if not self.m.tasks.reconstruct(obj):

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 IDLE_SECONDS = 1.0  # a worker beyond the CPUs is kept this long, as in Ray
 START_ATTEMPTS = 3
+SPARED_MOST = 3  # deaths of workers before they began with a task that don't count against it
 STUCK_FACTOR = 3.0  # prefetched tasks behind a task that runs this many windows are taken back
 
 
@@ -247,8 +248,14 @@ class Pool:
         m = self.m
         names = [task.spec.task_id for task in tasks]
         # Tasks before the current one had ended, but their results, which may be made again, had not
-        # been sent. When the worker said nothing, the first of its line is taken for the one that ran.
-        at = names.index(event.current) if event.current in names else 0
+        # been sent. A worker that says it ran something else had not begun with any of these.
+        if event.current in names:
+            at = names.index(event.current)
+        else:
+            at = 0
+            if event.current and tasks and tasks[0].spared < SPARED_MOST:
+                tasks[0].spared += 1
+                at = -1
         for position, task in reversed(list(enumerate(tasks))):
             self.give_back(task)
             if position == at and task.state != RUNNING:

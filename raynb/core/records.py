@@ -31,6 +31,7 @@ class Task:
     error: tuple[str, str] = ("", "")  # type, text
     took: tuple[tuple[str, int], ...] = ()  # resources it holds now
     gpus: tuple[int, ...] = ()  # numbers of the GPUs that it was given
+    spared: int = 0  # deaths of its workers before they had begun with it
     deaths: int = 0  # system failures, for the back-off
     not_before: float = 0.0
 

@@ -123,4 +123,4 @@ class Everywhere:
                 del self.pending[number]
                 if future is not None:
                     error = WorkerCrashedError(f"Worker {worker} ended while it was being set up: {reason}.")
-                    self.engine.loop.callbacks.append(lambda f=future, e=error: f.set_exception(e))  # type: ignore[misc]
+                    self.engine.loop.callbacks.append(lambda f=future, e=error: f.set_exception(e))

@@ -17,6 +17,9 @@ if TYPE_CHECKING:
     from raynb.engine.local import LocalEngine
 
 
+NOTHING = -1  # what a worker's board says that has run no task yet
+
+
 class Inbox:
     """Thread contract: under the engine's lock."""
 
@@ -150,7 +153,7 @@ class Inbox:
         del engine.effects.peers[worker]
         self.loop.remove(peer.data)
         self.loop.remove(peer.control)
-        current = engine.board.get(worker)
+        current = engine.board.get(worker) or NOTHING
         engine.board.set(worker, 0)
         self.apply(e.WorkerDied(now, worker, peer.leaving or reason, current=current))
         engine.everywhere.worker_died(worker, peer.leaving or reason)

@@ -228,7 +228,9 @@ class Loop:
 
     def remove(self, lane: Lane) -> None:
         """Stops receiving and closes the lane. Call under `lock`."""
-        if self.lanes.pop(lane.channel.fd, None) is not None:
+        # Its number may be another lane's already, if this one was closed before.
+        if self.lanes.get(lane.channel.fd) is lane:
+            del self.lanes[lane.channel.fd]
             for poller in (self._user_poll, self._io_poll):
                 try:
                     poller.unregister(lane.channel.fd)
@@ -238,7 +240,7 @@ class Loop:
             lane.channel.close()
 
     def _drop(self, lane: Lane) -> None:
-        if lane.channel.fd in self.lanes:
+        if self.lanes.get(lane.channel.fd) is lane:
             self.lost(lane)
 
     def receive(self, events: list[tuple[int, int]]) -> None:
