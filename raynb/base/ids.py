@@ -5,12 +5,12 @@ high bits, a counter below. An object's id is its task's id with the return inde
 low bits, so the maker of an object is known from its name alone::
 
     task id    = process index << 40 | actor's method << 39 | counter
-    object id  = task id << 24 | index        index 0: put, 1..: returns
+    object id  = task id << 32 | index        index 0: put, 1..: returns
 """
 
 from __future__ import annotations
 
-INDEX_BITS = 24
+INDEX_BITS = 32
 COUNTER_BITS = 40
 ACTOR_BIT = 1 << 39  # of a task id: it is a call of an actor's method
 INDEX_MASK = (1 << INDEX_BITS) - 1

@@ -101,10 +101,10 @@ def _objects(m: Machine, wrong: list[str]) -> None:
     for stream in m.streams.table.values():
         for index in range(stream.taken, stream.next):
             if not stream.dropped:
-                containers[stream.task << 24 | index] += 1
+                containers[stream.task << 32 | index] += 1
     for actor in m.actors.table.values():
         if actor.spec.lifetime == "detached" and actor.state != DEAD:
-            containers[actor.spec.actor_id << 24 | 1] += 1
+            containers[actor.spec.actor_id << 32 | 1] += 1
     for obj in m.objects.table.values():
         if obj.args != args[obj.id]:
             wrong.append(f"object {obj.id}: {obj.args} pending arguments counted, {args[obj.id]} exist")

@@ -268,7 +268,7 @@ class LocalEngine(Reading, WorkerCalls):
             task_id = self._ids.next_task(actor)
             loop.apply(e.Submitted(now, TaskSpec(
                 task_id, options, args, deps, contained, 0, 0, scope, actor, returns=returns)))  # fmt: skip
-            base = task_id << 24  # ids.INDEX_BITS
+            base = task_id << 32  # ids.INDEX_BITS
             refs: list[ObjectRef[Any]] = [ObjectRef(base | i, self) for i in range(1, returns + 1)]  # type: ignore[arg-type]
         del hold
         loop.soon(now)

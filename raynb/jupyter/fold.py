@@ -52,7 +52,8 @@ Action = Text | Rich | Line
 
 def short_task(task: int) -> str:
     """Returns a task's number as people see it: ``12``, or ``3.12`` for one that worker 3 submitted."""
-    process, counter = ids.process_of(task), task & ((1 << ids.COUNTER_BITS) - 1)
+    # The counter's highest bit only marks calls of actors.
+    process, counter = ids.process_of(task), task & ((1 << (ids.COUNTER_BITS - 1)) - 1)
     return f"{process}.{counter}" if process else str(counter)
 
 

@@ -12,8 +12,8 @@ from typing import Any
 from IPython.core.error import UsageError
 
 from raynb import api
-from raynb.base.ref import ObjectRef
 from raynb.jupyter.capture import CellCode, analyse
+from raynb.jupyter.cells import UNNUMBERED
 from raynb.jupyter.inputs import Inputs, gather, in_words
 from raynb.jupyter.notebook import Notebook
 from raynb.jupyter.runner import Cargo, CellJob
@@ -39,7 +39,8 @@ def read_cell(notebook: Notebook, magic: str, cell: str) -> Reading:
         raise UsageError(f"`{magic.split()[0]}`: the cell is empty.")
     shell = notebook.shell
     text, above = _whole_text(notebook, magic, cell)
-    filename = shell.compile.cache(text, notebook.scope, raw_code=text)
+    number: Any = notebook.scope if notebook.scope < UNNUMBERED else " "  # as Jupyter writes it
+    filename = shell.compile.cache(text, number, raw_code=text)
     above += len(cell) - len(cell.lstrip("\n"))  # the transformation drops blank lines in front
     try:
         transformed = shell.transform_cell(cell)
@@ -141,7 +142,7 @@ class Submitted:
         items: how many items each task has.
     """
 
-    status: list[ObjectRef[Any]]
+    status: list[Any]  # refs, or what else has a `future`
     outputs: dict[str, Any]
     value: Any = None
     items: list[int] = field(default_factory=list)

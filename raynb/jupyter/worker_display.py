@@ -136,7 +136,7 @@ def _display(*objects: Any, **options: Any) -> Any:
 
 def _hook(module: ModuleType) -> None:
     """Makes IPython believe that a shell exists, and makes it when somebody asks."""
-    shell_class: Any = module.InteractiveShell  # type: ignore[attr-defined]
+    shell_class: Any = module.InteractiveShell
 
     def initialized(cls: Any) -> bool:
         if _making:  # asked by the very modules that are needed to make it

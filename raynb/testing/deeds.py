@@ -81,7 +81,7 @@ class Deeds:
         options = self.random.choice(self.options[: 5 if caller else 6])
         ids, held = (self.ids, self.refs) if caller is None else (caller.ids, caller.held)
         # A handle travels inside arguments, never as an argument that is waited for.
-        deps = tuple(i for i in self.some(caller, 2) if i >> 24 not in self.actors)
+        deps = tuple(i for i in self.some(caller, 2) if i >> 32 not in self.actors)
         contained = self.some(caller, 1)
         returns = 1 if options.num_returns == STREAMING else options.num_returns
         spec = TaskSpec(
@@ -134,7 +134,7 @@ class Deeds:
         actor = self.random.choice(held)
         options = TaskOptions(name="A.m", max_retries=self.random.choice((0, 2)), resources=())
         task_id = self.ids.next_task()
-        deps = tuple(i for i in self.some(None, 1) if i >> 24 not in self.actors)
+        deps = tuple(i for i in self.some(None, 1) if i >> 32 not in self.actors)
         self.refs[object_id(task_id, 1)] += 1
         self.tell(e.Submitted, TaskSpec(task_id, options, b"", deps, actor=actor))
 
@@ -247,7 +247,7 @@ class Labour(Deeds):
 
     def wait(self, worker: Worker, task: Task) -> None:
         """The task waits in `get` or `wait`. What stands behind it goes back with the request."""
-        known = [i for i in self.some(worker, 3) if i >> 24 not in self.actors]
+        known = [i for i in self.some(worker, 3) if i >> 32 not in self.actors]
         if not known:
             return
         is_wait = self.random.random() < 0.4

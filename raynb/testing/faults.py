@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+import random
 import signal
 import sys
 import threading
@@ -107,6 +108,48 @@ def _unpickle(when: str, action: str, spare: int) -> Bomb:
     if when == "unpickle" and os.getpid() != spare:
         strike(action)
     return Bomb(when, action, spare)
+
+
+# -- faults in messages ------------------------------------------------------------------------
+
+
+class BadLine:
+    """Spoils what is sent over a channel: a tap for `raynb.wire.channel.Channel`.
+
+    Args:
+        kind: ``"garbage"`` (other bytes of the same length), ``"truncate"`` (the end is missing),
+            ``"flip"`` (one bit is another), ``"huge"`` (a header that promises 3 GiB), ``"split"``
+            (the frame comes with the one after it: no harm may come of that).
+        seed: decides which bytes.
+        after: how many frames go through untouched first; the one after them is spoilt, once.
+    """
+
+    KINDS = ("garbage", "truncate", "flip", "huge", "split")
+
+    def __init__(self, kind: str, seed: int, after: int = 0) -> None:
+        if kind not in self.KINDS:
+            raise ValueError(f"no fault {kind!r} in messages; there are {', '.join(self.KINDS)}")
+        self.kind, self.random, self.after = kind, random.Random(seed), after
+        self.spoilt = False
+        self._held = b""
+
+    def __call__(self, frame: bytes) -> bytes:
+        held, self._held = self._held, b""
+        if self.spoilt or self.after > 0:
+            self.after -= 1
+            return held + frame
+        self.spoilt = True
+        at = self.random.randrange(1, len(frame))
+        if self.kind == "garbage":
+            return self.random.randbytes(len(frame))
+        if self.kind == "truncate":
+            return frame[:at]
+        if self.kind == "flip":
+            return frame[:at] + bytes([frame[at] ^ 1 << self.random.randrange(8)]) + frame[at + 1 :]
+        if self.kind == "huge":
+            return frame[:4] + (3 << 30).to_bytes(4, "little") + frame[8:]
+        self._held = frame[at:]
+        return frame[:at]
 
 
 # -- breaking a runtime from outside -----------------------------------------------------------

@@ -197,7 +197,7 @@ def tasks(source: Source) -> Iterator[TaskState]:
             job_id=source.job_id,
             actor_id=source.spell(row.actor, "actor") if row.actor else None,
             type=row.kind,
-            func_or_class_name=row.name,
+            func_or_class_name=row.function_name or row.name,
             parent_task_id=source.spell(row.parent, "task"),
             node_id=source.node_id if row.started else None,
             worker_id=source.spell(row.worker, "worker") if row.worker else None,

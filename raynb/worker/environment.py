@@ -7,6 +7,9 @@ import sys
 from typing import Any
 
 
+_devices = os.environ.get("CUDA_VISIBLE_DEVICES")
+
+
 def enter(settings: dict[str, Any]) -> None:
     """Takes on the driver's surroundings."""
     null = os.open(os.devnull, os.O_RDONLY)
@@ -48,5 +51,10 @@ def set_threads(resources: tuple[tuple[str, int], ...]) -> None:
 
 
 def set_gpus(gpu_ids: tuple[int, ...]) -> None:
-    """Shows a task the GPUs that it was given (``CUDA_VISIBLE_DEVICES``, as Ray)."""
-    os.environ["CUDA_VISIBLE_DEVICES"] = ",".join(map(str, gpu_ids))
+    """Shows a task the GPUs that it was given (``CUDA_VISIBLE_DEVICES``, as Ray); none: as it was."""
+    if gpu_ids:
+        os.environ["CUDA_VISIBLE_DEVICES"] = ",".join(map(str, gpu_ids))
+    elif _devices is None:
+        os.environ.pop("CUDA_VISIBLE_DEVICES", None)
+    else:
+        os.environ["CUDA_VISIBLE_DEVICES"] = _devices

@@ -136,7 +136,7 @@ class Executor:
             return
         if not self.worker.settings["omp_by_user"]:
             environment.set_threads(options.resources)
-        if run.gpus or self.gpus or dict(options.resources).get("GPU") == 0:
+        if run.gpus or self.gpus:
             self._show_gpus(run.gpus)
 
     def _show_gpus(self, gpus: tuple[int, ...]) -> None:

@@ -15,7 +15,7 @@ from raynb.jupyter.viewmodel import Labels, message, no_runtime
 from tests.jupyter import pictures
 
 LABELS = Labels(
-    cell=lambda scope: f"In[{scope}]", names=lambda identity: ["xs"] if identity >> 24 == 1 else []
+    cell=lambda scope: f"In[{scope}]", names=lambda identity: ["xs"] if identity >> 32 == 1 else []
 )
 
 
@@ -151,7 +151,7 @@ def test_objects_by_their_names_with_their_holders(views: Any, page: Any) -> Non
     page.get_by_label("Filter objects").fill("xs")
     row.get_by_role("button", name="Free").click()
     row.get_by_role("button", name="Free: sure?").click()
-    assert board.wait_sent("free")["object"] == f"{(1 << 24) | 1:x}"
+    assert board.wait_sent("free")["object"] == f"{(1 << 32) | 1:x}"
 
 
 def test_workers_with_what_they_do(views: Any, page: Any) -> None:

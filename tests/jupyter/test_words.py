@@ -79,8 +79,8 @@ PICTURE = Snapshot(
     ],
     actors=[ActorRow(9, "Counter", name="c", state="ALIVE", pid=77, pending=4)],
     objects=[
-        ObjectRow(1 << 24 | 1, 5_000, "memory", task=1, scope=5, local_refs=2, pending_args=1),
-        ObjectRow(4 << 24, 9_000_000, "shared", task=4, local_refs=1, views=2),
+        ObjectRow(1 << 32 | 1, 5_000, "memory", task=1, scope=5, local_refs=2, pending_args=1),
+        ObjectRow(4 << 32, 9_000_000, "shared", task=4, local_refs=1, views=2),
     ],
     workers=[
         WorkerRow(2, 77, "ACTOR", rss=50_000_000, finished=1_200),
@@ -99,7 +99,7 @@ def test_tables() -> None:
     assert tables.tasks(PICTURE, "h") == "There are no tasks of 'h'."
     assert "Counter#9" in tables.actors(PICTURE)
     assert "EXITED" in tables.workers(PICTURE)
-    objects = tables.objects(PICTURE, {4 << 24: ["frame"]}).splitlines()
+    objects = tables.objects(PICTURE, {4 << 32: ["frame"]}).splitlines()
     assert objects[1].startswith("frame")
     assert objects[1].rstrip().endswith("frame, 2 array views")
     assert objects[2].rstrip().endswith("2 other refs, 1 task argument")
