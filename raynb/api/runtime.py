@@ -29,7 +29,7 @@ def _config(given: dict[str, Any]) -> Config:
         elif name == "_temp_dir" or name == "_plasma_directory":
             wanted["spill_directory"] = value
         elif name not in _IGNORED:
-            raise TypeError(
+            raise RuntimeError(
                 f"init() got an unexpected keyword argument {name!r}; it takes {', '.join(sorted(_OWN))}"
             )
     for name in ("num_cpus", "num_gpus", "object_store_memory", "memory"):
