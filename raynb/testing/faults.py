@@ -117,27 +117,25 @@ class BadLine:
     """Spoils what is sent over a channel: a tap for `raynb.wire.channel.Channel`.
 
     Args:
-        kind: ``"garbage"`` (other bytes of the same length), ``"truncate"`` (the end is missing),
-            ``"flip"`` (one bit is another), ``"huge"`` (a header that promises 3 GiB), ``"split"``
-            (the frame comes with the one after it: no harm may come of that).
+        kind: ``"garbage"`` (other bytes of the same length), ``"truncate"`` (the end is missing: what
+            comes next is taken for it), ``"flip"`` (one bit is another), ``"huge"`` (a header that
+            promises 3 GiB), ``"drop"`` (nothing is sent), ``"duplicate"`` (sent twice).
         seed: decides which bytes.
         after: how many frames go through untouched first; the one after them is spoilt, once.
     """
 
-    KINDS = ("garbage", "truncate", "flip", "huge", "split")
+    KINDS = ("garbage", "truncate", "flip", "huge", "drop", "duplicate")
 
     def __init__(self, kind: str, seed: int, after: int = 0) -> None:
         if kind not in self.KINDS:
             raise ValueError(f"no fault {kind!r} in messages; there are {', '.join(self.KINDS)}")
         self.kind, self.random, self.after = kind, random.Random(seed), after
         self.spoilt = False
-        self._held = b""
 
     def __call__(self, frame: bytes) -> bytes:
-        held, self._held = self._held, b""
         if self.spoilt or self.after > 0:
             self.after -= 1
-            return held + frame
+            return frame
         self.spoilt = True
         at = self.random.randrange(1, len(frame))
         if self.kind == "garbage":
@@ -148,8 +146,7 @@ class BadLine:
             return frame[:at] + bytes([frame[at] ^ 1 << self.random.randrange(8)]) + frame[at + 1 :]
         if self.kind == "huge":
             return frame[:4] + (3 << 30).to_bytes(4, "little") + frame[8:]
-        self._held = frame[at:]
-        return frame[:at]
+        return b"" if self.kind == "drop" else frame + frame
 
 
 # -- breaking a runtime from outside -----------------------------------------------------------

@@ -1,0 +1,129 @@
+"""E. Memory and the limits of the system."""
+
+from __future__ import annotations
+
+import os
+import signal
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from raynb.exceptions import GetTimeoutError, OutOfMemoryError
+from raynb.testing import leaks
+from raynb.testing.faults import Counter, Gate
+
+from ..lifecycle.scripts import run
+
+MB = 1 << 20
+
+
+@pytest.mark.raynb(num_cpus=2)
+def test_e41_a_task_that_outgrows_its_memory_is_stopped_and_told(ray: Any) -> None:
+    @ray.remote(max_retries=0, memory=300 * MB)
+    def hog() -> int:
+        held = []
+        while True:
+            held.append(bytearray(os.urandom(4096) * 2560))  # 10 MB that are really there
+
+    with pytest.raises(OutOfMemoryError, match="hog.*MiB"):
+        ray.get(hog.remote(), timeout=30)
+
+
+@pytest.mark.raynb(num_cpus=2)
+def test_e42_a_task_that_always_outgrows_its_memory_is_given_up(ray: Any, counter: Counter) -> None:
+    @ray.remote(max_retries=2, memory=300 * MB)
+    def hog() -> int:
+        counter.add()
+        held = []
+        while True:
+            held.append(bytearray(os.urandom(4096) * 2560))
+
+    with pytest.raises(OutOfMemoryError):
+        ray.get(hog.remote(), timeout=60)
+    assert counter.value == 3
+
+
+@pytest.mark.raynb(num_cpus=2)
+def test_e43_tasks_nested_fifty_deep_on_two_cpus(ray: Any) -> None:
+    @ray.remote
+    def depth(n: int) -> int:
+        return 0 if n == 0 else 1 + int(ray.get(depth.remote(n - 1)))
+
+    assert ray.get(depth.remote(50), timeout=60) == 50
+
+
+def test_e44_too_few_descriptors_is_a_clear_error(tmp_path: Path) -> None:
+    out = run(
+        """
+import resource
+resource.setrlimit(resource.RLIMIT_NOFILE, (128, 128))
+from raynb.exceptions import RayError
+ray.init(num_cpus=2)
+@ray.remote(num_cpus=0)
+class A:
+    def m(self):
+        return 1
+actors, told = [], ""
+try:
+    for _ in range(200):
+        actor = A.remote()
+        ray.get(actor.m.remote(), timeout=20)
+        actors.append(actor)
+except (RayError, OSError) as error:
+    told = str(error)
+assert told, len(actors)
+assert "descriptor" in told or "Too many open files" in told or "ulimit" in told, told
+assert ray.get(actors[0].m.remote(), timeout=20) == 1
+ray.shutdown()
+print("told")
+""",
+        tmp_path,
+    )
+    assert out == "told\n"
+
+
+@pytest.mark.raynb(num_cpus=1)
+def test_e46_a_stopped_worker_can_be_given_up_by_a_timeout(ray: Any, gate: Gate) -> None:
+    from raynb.exceptions import TaskTimeoutError
+
+    @ray.remote(max_retries=0, timeout=2)
+    def stopped() -> None:
+        gate.arrive("in")
+        os.kill(os.getpid(), signal.SIGSTOP)
+
+    ref = stopped.remote()
+    (pid,) = gate.wait_for("in")
+    with pytest.raises(TaskTimeoutError):
+        ray.get(ref, timeout=30)
+    assert leaks.until(lambda: pid not in leaks.all_processes())
+
+
+@pytest.mark.raynb(num_cpus=1)
+def test_a_timeout_of_a_task_ends_it_and_frees_its_cpu(ray: Any) -> None:
+    from raynb.exceptions import TaskTimeoutError
+
+    @ray.remote(max_retries=0, timeout=0.5)
+    def forever() -> None:
+        while True:
+            sum(range(1000))
+
+    with pytest.raises(TaskTimeoutError, match="forever.*timeout"):
+        ray.get(forever.remote(), timeout=30)
+    assert leaks.until(lambda: ray.available_resources().get("CPU") == 1)
+
+
+@pytest.mark.raynb(num_cpus=1)
+def test_what_can_never_run_waits_visibly_and_can_be_cancelled(ray: Any) -> None:
+    from raynb.exceptions import TaskCancelledError
+
+    @ray.remote(num_cpus=50)
+    def huge() -> None:
+        pass
+
+    ref = huge.remote()
+    with pytest.raises(GetTimeoutError):
+        ray.get(ref, timeout=0.2)
+    ray.cancel(ref)
+    with pytest.raises(TaskCancelledError):
+        ray.get(ref, timeout=10)
