@@ -272,6 +272,10 @@ def test_in_a_narrow_panel_nothing_sticks_out(views: Any, page: Any) -> None:
         page.wait_for_function("() => document.querySelector('.rn-narrow') !== null")
         wide = "() => document.getElementById('view').scrollWidth"
         assert page.evaluate(wide) <= 320, tab
+        # Boxes that clip what is too wide for them would hide a button.
+        cut = """() => [...document.querySelectorAll('.rn-row, .rn-group, .rn-now li, .rn-tabs, .rn-card')]
+            .filter(node => node.scrollWidth > node.clientWidth + 1).map(node => node.outerHTML.slice(0, 200))"""
+        assert page.evaluate(cut) == [], tab
 
 
 def test_ten_thousand_tasks_are_a_screenful_of_rows_and_stay_smooth(views: Any, page: Any) -> None:

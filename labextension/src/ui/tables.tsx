@@ -17,17 +17,17 @@ export function Actors({ picture, narrow, act }: ViewProps) {
     return <Empty title="No actor lives">Create one with <code>Class.remote()</code>, or a cell with <code>%%actor</code>.</Empty>;
   }
   const columns: Column<Actor>[] = [
-    { title: 'Actor', width: 'minmax(100px, 2fr)', cell: actor => (
+    { title: 'Actor', width: 'minmax(60px, 2fr)', cell: actor => (
       <span class="rn-name" title={actor.id}>{actor.class_name}{actor.name ? <b> {actor.name}</b> : null}</span>
     ) },
-    { title: 'State', width: 'minmax(96px, 1fr)', cell: actor => <StateLabel state={actor.state} /> },
-    { title: 'Pending', width: '66px', right: true, cell: actor => count(actor.pending) },
+    { title: 'State', width: narrow ? 'minmax(22px, 1fr)' : 'minmax(96px, 1fr)', cell: actor => <StateLabel state={actor.state} /> },
+    { title: 'Pending', width: narrow ? '52px' : '66px', right: true, cell: actor => count(actor.pending) },
     { title: 'Restarts', width: '76px', right: true, wide: true, cell: actor => (
       <span title="used of allowed">{actor.restarts}{actor.max_restarts < 0 ? ' of ∞' : actor.max_restarts ? ` of ${actor.max_restarts}` : ''}</span>
     ) },
     { title: 'Memory', width: '80px', right: true, wide: true, cell: actor => (actor.rss ? bytes(actor.rss) : '') },
     { title: 'Cell', width: '74px', wide: true, cell: actor => picture.cell(actor.scope) },
-    { title: '', width: narrow ? '86px' : '190px', right: true, cell: actor => actor.state === 'DEAD' ? '' : (
+    { title: '', width: narrow ? '72px' : '190px', right: true, cell: actor => actor.state === 'DEAD' ? '' : (
       <span class="rn-act">
         {!narrow && (actor.max_restarts < 0 || actor.restarts < actor.max_restarts) ? (
           <Sure label="Restart" title="End its process; it starts again with fresh state" onClick={() => act({ do: 'restart_actor', actor: actor.id })} />
@@ -74,18 +74,18 @@ export function Objects({ picture, narrow, act }: ViewProps) {
   }
   const maker = (object: Obj) => picture.tasks.get(object.task)?.name ?? (object.task ? 'a forgotten task' : 'put');
   const columns: Column<Obj>[] = [
-    { title: 'Name', width: 'minmax(90px, 1.4fr)', cell: object => object.names.length
+    { title: 'Name', width: 'minmax(60px, 1.4fr)', cell: object => object.names.length
       ? <span class="rn-name" title={object.id}>{object.names.join(', ')}</span>
       : <span class="rn-dim" title={object.id}>unnamed</span> },
-    { title: 'Size', width: '78px', right: true, cell: object => <span class="rn-num">{object.where === 'pending' ? '' : bytes(object.size)}</span> },
-    { title: 'Where', width: narrow ? '92px' : '110px', cell: object => (
+    { title: 'Size', width: narrow ? '62px' : '78px', right: true, cell: object => <span class="rn-num">{object.where === 'pending' ? '' : bytes(object.size)}</span> },
+    { title: 'Where', width: narrow ? 'minmax(30px, 1fr)' : '110px', cell: object => (
       <span class={`rn-where rn-w-${object.where}`}>{object.error ? 'an error' : WHERE[object.where] ?? object.where}</span>
     ) },
     { title: 'Made by', width: 'minmax(80px, 1fr)', wide: true, cell: object => <span class="rn-name" title={maker(object)}>{maker(object)} <span class="rn-dim">{picture.cell(object.scope)}</span></span> },
     { title: 'Held by', width: 'minmax(90px, 2fr)', wide: true, cell: object => (
       <span class="rn-name" title={object.held.join('\n')}>{object.held.join(', ') || <span class="rn-dim">nobody; it goes now</span>}</span>
     ) },
-    { title: '', width: '84px', right: true, cell: object => object.where === 'pending' ? '' : (
+    { title: '', width: narrow ? '72px' : '84px', right: true, cell: object => object.where === 'pending' ? '' : (
       <Sure label="Free" title="Free its bytes now; refs to it then raise ObjectFreedError" onClick={() => act({ do: 'free', object: object.id })} />
     ) }
   ];
@@ -117,10 +117,10 @@ export function Workers({ picture, narrow, now }: ViewProps) {
     return [who, task?.name].filter(Boolean).join(' · ');
   };
   const columns: Column<Worker>[] = [
-    { title: 'Worker', width: '60px', cell: worker => worker.id },
+    { title: 'Worker', width: narrow ? '44px' : '60px', cell: worker => worker.id },
     { title: 'Process', width: '72px', wide: true, cell: worker => <span class="rn-num">{worker.pid || ''}</span> },
-    { title: 'State', width: 'minmax(80px, 1fr)', cell: worker => worker.exit ? <StateLabel state="DEAD" label="ended" /> : <StateLabel state={worker.state} /> },
-    { title: 'Doing', width: 'minmax(80px, 2fr)', cell: worker => worker.exit
+    { title: 'State', width: narrow ? 'minmax(22px, 1fr)' : 'minmax(80px, 1fr)', cell: worker => worker.exit ? <StateLabel state="DEAD" label="ended" /> : <StateLabel state={worker.state} /> },
+    { title: 'Doing', width: narrow ? 'minmax(50px, 2fr)' : 'minmax(80px, 2fr)', cell: worker => worker.exit
       ? <span class="rn-error" title={worker.exit}>{worker.exit}</span>
       : <span class="rn-name" title={doing(worker)}>{doing(worker)}</span> },
     { title: 'CPU', width: '96px', wide: true, cell: worker => worker.exit ? '' : (
@@ -129,7 +129,7 @@ export function Workers({ picture, narrow, now }: ViewProps) {
         {Math.round(worker.cpu * 100)} %
       </span>
     ) },
-    { title: 'Memory', width: '80px', right: true, cell: worker => (worker.exit ? '' : bytes(worker.rss)) },
+    { title: 'Memory', width: narrow ? '64px' : '80px', right: true, cell: worker => (worker.exit ? '' : bytes(worker.rss)) },
     { title: 'Tasks', width: '64px', right: true, wide: true, cell: worker => count(worker.finished) },
     { title: 'Age', width: '92px', right: true, wide: true, cell: worker => (worker.exit || !worker.started ? '' : seconds(Math.max(0, now - worker.started))) }
   ];
