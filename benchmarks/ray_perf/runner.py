@@ -174,7 +174,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
             run = start(engine, options.peers, package, options, log)
             stack.callback(run.close)
             runs.append(run)
-        take_turns(runs, options.timeout)
+        try:
+            take_turns(runs, options.timeout)
+        except (KeyboardInterrupt, SystemExit):  # what was measured until now is shown all the same
+            for run in runs:
+                run.end = run.end or "stopped by the user"
         text = report(runs)
     target.write_text(
         json.dumps({run.engine: {"rows": run.results, "end": run.end} for run in runs}, indent=1)
