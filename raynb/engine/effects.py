@@ -196,8 +196,9 @@ class Effects:
                 command.worker, settings, (engine.ledger.fd, engine.board.fd)
             )
         except RaySystemError as error:
+            reason = str(error)  # `error` itself is gone when the callback runs
             engine.loop.callbacks.append(
-                lambda: engine.loop.tell(e.WorkerDied(engine.now(), command.worker, str(error)))
+                lambda: engine.loop.tell(e.WorkerDied(engine.now(), command.worker, reason))
             )
             return
         peer = Peer(command.worker, data, control)
