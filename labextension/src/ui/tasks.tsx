@@ -21,13 +21,13 @@ export function Tasks(props: Props) {
   }
   const columns: Column<Task>[] = [
     { title: 'Function', width: narrow ? 'minmax(50px, 2fr)' : 'minmax(90px, 2fr)', cell: task => <span class="rn-name" title={`${task.name}  ${task.id}`}>{task.name}</span> },
-    { title: 'State', width: narrow ? 'minmax(22px, 1fr)' : 'minmax(96px, 1fr)', cell: task => <StateLabel state={task.state} /> },
+    { title: 'State', width: narrow ? 'minmax(22px, 1fr)' : 'minmax(118px, 1fr)', cell: task => <StateLabel state={task.state} /> },
     { title: narrow ? 'Time' : 'Duration', width: narrow ? '62px' : '76px', right: true, cell: task => <span class="rn-num">{tell(duration(task, now))}</span> },
     { title: 'Worker', width: '62px', right: true, wide: true, cell: task => task.worker || '' },
     { title: 'Attempt', width: '62px', right: true, wide: true, cell: task => (task.started ? task.attempt + 1 : '') },
     { title: 'Cell', width: '74px', wide: true, cell: task => picture.cell(task.scope) },
     { title: 'Error', width: 'minmax(60px, 2fr)', wide: true, cell: task => <span class="rn-error" title={task.error}>{task.error_type || task.error}</span> },
-    { title: '', width: narrow ? '56px' : '66px', right: true, cell: task => ended(task.state) ? '' : (
+    { title: '', width: narrow ? '62px' : '66px', right: true, cell: task => ended(task.state) ? '' : (
       <button type="button" class="rn-button rn-small" title={`Cancel this task of ${task.name}`} onClick={event => {
         event.stopPropagation();
         act({ do: 'cancel_task', task: task.id });
