@@ -31,11 +31,14 @@ _HOMES = {
     "get_node_ip_address": "node",
     "get_node_instance_id": "node",
     "timeline": "node",
+    "log_once": "debug",
+    "disable_log_once_globally": "debug",
+    "enable_periodic_logging": "debug",
 }
 
 _MODULES = frozenset(
     ("actor_pool", "queue", "multiprocessing", "joblib", "state", "metrics", "scheduling_strategies",
-     "executor", "helpers", "tqdm_ray", "serialization", "check_serialize")
+     "executor", "helpers", "tqdm_ray", "serialization", "check_serialize", "debug")
 )  # fmt: skip
 
 __all__ = [  # noqa: PLE0604

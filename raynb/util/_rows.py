@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import os
 import socket
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
@@ -154,6 +155,17 @@ class PlacementGroupState(StateRow):
 
 
 @dataclass
+class JobState(StateRow):
+    """The driver: there is one job a runtime."""
+
+    job_id: str
+    status: str
+    type: str
+    entrypoint: str
+    driver_pid: int
+
+
+@dataclass
 class RuntimeEnvState(StateRow):
     """A runtime environment."""
 
@@ -295,6 +307,11 @@ def nodes(source: Source) -> Iterator[NodeState]:
         resources_total=dict(source.snapshot.total),
         labels={},
     )
+
+
+def jobs(source: Source) -> Iterator[JobState]:
+    """Yields the one job."""
+    yield JobState(source.job_id, "RUNNING", "DRIVER", " ".join(sys.argv), os.getpid())
 
 
 def placement_groups(source: Source) -> Iterator[PlacementGroupState]:

@@ -18,6 +18,7 @@ from raynb.base.ids import HexId
 from raynb.util._engine import engine
 
 STRATEGIES = ("PACK", "SPREAD", "STRICT_PACK", "STRICT_SPREAD")
+VALID_PLACEMENT_GROUP_STRATEGIES = frozenset(STRATEGIES)  # Ray's name for it
 UNIT = 10_000  # resources are counted in whole ten-thousandths
 
 # What the engine doesn't keep: (runtime, number) → (name, strategy, bundles), of groups made in

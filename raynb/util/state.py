@@ -15,6 +15,7 @@ from raynb import api as ray
 from raynb.util import _rows as rows
 from raynb.util._rows import (
     ActorState,
+    JobState,
     NodeState,
     ObjectState,
     PlacementGroupState,
@@ -150,6 +151,19 @@ def list_nodes(
     return _choose(rows.nodes, NodeState, filters, limit, detail)
 
 
+def list_jobs(
+    address: str | None = None,
+    filters: list[Filter] | None = None,
+    limit: int = DEFAULT_LIMIT,
+    timeout: int = 30,
+    detail: bool = False,
+    raise_on_missing_output: bool = True,
+    _explain: bool = False,
+) -> list[JobState]:
+    """Lists the one job; arguments and errors as in `list_tasks`."""
+    return _choose(rows.jobs, JobState, filters, limit, detail)
+
+
 def list_placement_groups(
     address: str | None = None,
     filters: list[Filter] | None = None,
@@ -200,6 +214,11 @@ def get_worker(id: str, address: str | None = None, timeout: int = 30) -> Worker
 def get_node(id: str, address: str | None = None, timeout: int = 30) -> NodeState | None:
     """Returns the node if this is its id (hex); otherwise None."""
     return _one(list_nodes(filters=[("node_id", "=", id)], detail=True))
+
+
+def get_job(id: str, address: str | None = None, timeout: int = 30) -> JobState | None:
+    """Returns the job if this is its id (hex); otherwise None."""
+    return _one(list_jobs(filters=[("job_id", "=", id)], detail=True))
 
 
 def get_placement_group(

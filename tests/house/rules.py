@@ -22,6 +22,8 @@ MAY_IMPORT: dict[str, set[str]] = {
     "api": {"base", "serde"},
     "util": {"api"},
     "experimental": {"util"},
+    "internal": {"api"},
+    "runtime_env": {"api"},
     "jupyter": {"base", "api"},
     "testing": {"base", "core", "engine", "api"},
 }
@@ -37,6 +39,7 @@ EXTRA_IMPORTS: dict[tuple[str, str], str] = {
         "raynb.exceptions",
         "serde",
     ): "RayTaskError.as_instanceof_cause makes the dual class; imported when called",
+    ("raynb.util.placement_group", "base"): "a group's id is a HexId, as all ids are",
     ("raynb.util.check_serialize", "serde"): "inspect_serializability tries the very pickling that tasks use",
     ("raynb.api.session", "engine"): "the composition root: the one place that picks an engine",
 }

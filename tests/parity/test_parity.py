@@ -10,6 +10,7 @@ from __future__ import annotations
 import importlib.util
 import json
 import os
+import re
 import sys
 from pathlib import Path
 from typing import Any
@@ -94,6 +95,14 @@ def test_the_recording_is_of_this_text(key: str) -> None:
 def test_what_differs_on_purpose_really_differs(key: str) -> None:
     recorded = RECORDED["results"].get(key, {})
     assert recorded.get("value") != PROGRAMS[key].expected or "value" not in recorded
+
+
+def test_the_documentation_lists_every_difference() -> None:
+    text = (ROOT / "docs" / "ray-compatibility.md").read_text()
+    listed = text.partition("## Differs on purpose")[2].partition("Other differences")[0]
+    assert set(re.findall(r"`(\w+\.\w+)`", listed)) & set(PROGRAMS) == {
+        key for key, one in PROGRAMS.items() if one.reason
+    }
 
 
 def test_there_are_enough_programs() -> None:

@@ -13,6 +13,7 @@ import pytest
 
 import raynb
 from raynb import util
+from raynb.runtime_env import RuntimeEnv
 from raynb.util import scheduling_strategies as strategies
 from raynb.util.tqdm_ray import tqdm
 
@@ -91,6 +92,29 @@ def test_inspection_finds_the_innermost_part() -> None:
     assert [failure.path for failure in failures] == [("box", "deep", "[1]", "lock")]
     assert "non-serializable" in out.getvalue()
     assert util.inspect_serializability([1, "a"], print_file=io.StringIO()) == (True, set())
+
+
+def test_a_message_is_logged_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    debug = util.debug
+    monkeypatch.setattr(debug, "_seen", {})
+    monkeypatch.setattr(debug, "_periodic", False)
+    monkeypatch.setattr(debug, "_disabled", False)
+    assert [util.log_once("a"), util.log_once("a"), util.log_once("b")] == [True, False, True]
+    util.enable_periodic_logging()
+    assert not util.log_once("a")
+    monkeypatch.setitem(debug._seen, "a", debug._seen["a"] - 61)
+    assert util.log_once("a")
+    util.disable_log_once_globally()
+    assert not util.log_once("new")
+
+
+def test_a_runtime_env_is_a_checked_dict() -> None:
+    env = RuntimeEnv(env_vars={"A": "1"})
+    assert env == {"env_vars": {"A": "1"}} == env.to_dict()
+    with pytest.raises(TypeError, match="env_vars"):
+        RuntimeEnv(env_vars={"A": 1})  # type: ignore[dict-item]
+    with pytest.raises(ValueError, match="colour"):
+        RuntimeEnv(colour="red")
 
 
 def test_joblib_is_asked_for_by_name(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -86,6 +86,8 @@ def test_actors_workers_nodes_and_objects(raynb_runtime: Any) -> None:
     assert node.node_id == raynb.get_runtime_context().get_node_id()
     assert node.resources_total["widget"] == 2
     assert state.get_node(node.node_id) == node
+    [job] = state.list_jobs()
+    assert state.get_job(raynb.get_runtime_context().get_job_id()) == job
     ref = raynb.put(b"x" * 200_000)
     [one] = state.get_objects(ref.hex())
     assert one.object_size >= 200_000

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from parity_programs import program
-from parity_programs._tools import error, kind, says
+from parity_programs._tools import error, kind, says, sub
 
 
 def reader(ray: Any) -> Any:
@@ -125,3 +125,10 @@ def a_working_dir_and_py_modules(ray: Any) -> Any:
 def a_working_dir_that_does_not_exist(ray: Any) -> Any:
     caught = error(ray.init, num_cpus=1, log_to_driver=False, runtime_env={"working_dir": "/no/such/folder"})
     return [type(caught).__name__, says(caught, "/no/such/folder")]
+
+
+@program(timeout=60)
+def a_runtime_env_object(ray: Any) -> Any:
+    env_class = sub(ray, "runtime_env").RuntimeEnv
+    read = reader(ray).options(runtime_env=env_class(env_vars={"PARITY_H": "object"}))
+    return [ray.get(read.remote("PARITY_H")), kind(lambda: env_class(env_vars={"A": 1}))]

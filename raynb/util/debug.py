@@ -1,0 +1,41 @@
+"""Logging a message once, or once a minute (``ray.util.debug``)."""
+
+from __future__ import annotations
+
+import threading
+import time
+
+_PERIOD = 60.0  # seconds
+
+_lock = threading.Lock()
+_seen: dict[str, float] = {}
+_disabled = False
+_periodic = False
+
+
+def log_once(key: str) -> bool:
+    """Returns whether a message named ``key`` should be logged: the first time only.
+
+    After `enable_periodic_logging` also once a minute; after `disable_log_once_globally` never.
+    """
+    with _lock:
+        if _disabled:
+            return False
+        now = time.monotonic()
+        last = _seen.get(key)
+        if last is not None and not (_periodic and now - last > _PERIOD):
+            return False
+        _seen[key] = now
+        return True
+
+
+def disable_log_once_globally() -> None:
+    """Makes `log_once` return False in this process."""
+    global _disabled
+    _disabled = True
+
+
+def enable_periodic_logging() -> None:
+    """Makes `log_once` return True once a minute for each name."""
+    global _periodic
+    _periodic = True
