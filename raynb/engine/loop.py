@@ -419,7 +419,11 @@ class Loop:
                     self._serving = False
                     if events:
                         self.receive(events)
-                    self.flush()
+                    if self.dirty and not self._leading:
+                        # Somebody submits and will send it with others, or has left it to us.
+                        time.sleep(BUSY_SECONDS)
+                        if time.monotonic() - self.last_flush > BUSY_SECONDS:
+                            self.flush()
                 self._tick(time.monotonic())
         except BaseException as error:
             self.fail(error)
