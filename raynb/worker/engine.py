@@ -329,9 +329,13 @@ class WorkerEngine:
         """Calls a method of the driver's engine; arguments and result are pickled."""
         packed = pickling.pack(args)
         blob = pickling.in_band(packed)
-        answer = self._await(
-            lambda number, control, handed: w.Call(number | (1 << 62 if control else 0), method, blob), None
-        )
+
+        def make(number: int, control: bool, handed: tuple[int, ...]) -> w.Call:
+            if handed:  # a call has no field for them
+                self.worker.link.post(w.Withdrawn(handed))
+            return w.Call(number | (1 << 62 if control else 0), method, blob)
+
+        answer = self._await(make, None)
         result = pickling.unpack(*pickling.unpack_in_band(answer.blob))
         self.worker.books.returned(answer.lent)
         if not answer.ok:
