@@ -55,7 +55,9 @@ class Raynb(Configurable):
     output_lines = Integer(
         1000, help="Lines that a cell shows of what its tasks print; the rest is counted in one line."
     ).tag(config=True)
-    progress = Bool(True, help="Show a bar when a cell waits for tasks.").tag(config=True)
+    progress = Bool(
+        True, help="Show a bar when a cell waits for tasks (never where nobody watches: nbconvert, nbval)."
+    ).tag(config=True)
     progress_delay = Float(0.5, help="Seconds of waiting before the bar is shown.").tag(config=True)
     drain_seconds = Float(
         5.0,

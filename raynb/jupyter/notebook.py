@@ -200,6 +200,12 @@ class Notebook:
         """Returns what the running cell is called: ``In[5]``."""
         return cell_name(self.scope)
 
+    def shows_bars(self, scope: int) -> bool:
+        """Returns whether a cell shows progress: not where nobody watches, so that what such a run
+        saves doesn't depend on how fast it was."""
+        cell = self.cells.get(scope)
+        return bool(self.config.progress) and not (cell is not None and cell.batch)
+
     def keep_as_last(self, value: Any) -> None:
         """Makes a value ``_``, as a displayed value becomes it, but not ``Out[n]``: showing pins nothing."""
         hook = self.shell.displayhook

@@ -110,9 +110,10 @@ class Bar:
 
     def show(self, count: Count) -> None:
         """Shows how far it is, if it is time for a bar at all."""
-        config = self.notebook.config
         now = time.monotonic()
-        if not config.progress or (not self.shown and now - self._began < config.progress_delay):
+        if not self.shown and now - self._began < self.notebook.config.progress_delay:
+            return
+        if not self.notebook.shows_bars(self.scope):
             return
         self._draw(count.text(now), count.share(), final=False)
 

@@ -54,7 +54,7 @@ class Watch:
 
     def in_background(self, progress: bool) -> None:
         """Follows without waiting: shows the bar (of loops) and the first failure in the cell."""
-        if progress and self.notebook.config.progress:
+        if progress and self.notebook.shows_bars(self.scope):
             self._display_id = f"raynb-each-{id(self):x}"
         self.begin(quiet=False)
         if self._display_id:

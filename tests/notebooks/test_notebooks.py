@@ -1,0 +1,52 @@
+"""Every notebook is executed by nbval, and its outputs compared with those that it was saved with.
+
+Cells whose output is a demonstration (times, machine, figures) carry the tag
+``nbval-ignore-output``: they must run, whatever they show.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import nbformat
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
+
+pytestmark = pytest.mark.timeout(400)
+
+
+@pytest.mark.parametrize("notebook", NOTEBOOKS, ids=lambda path: path.stem)
+def test_a_notebook_runs_and_shows_what_it_was_saved_with(notebook: Path, tmp_path: Path) -> None:
+    environ = {
+        **os.environ, "PYTHONPATH": str(ROOT), "IPYTHONDIR": str(tmp_path / "ipython"),
+        "TMPDIR": str(tmp_path),
+        "JUPYTER_RUNTIME_DIR": str(tmp_path / "jupyter"),
+    }  # fmt: skip
+    command = [
+        sys.executable, "-m", "pytest", "--nbval", "--nbval-current-env", "--nbval-cell-timeout=120", "-q",
+        "-p", "no:cacheprovider", "-p", "no:xdist", "--rootdir", str(notebook.parent), "-c", os.devnull,
+        str(notebook),
+    ]  # fmt: skip
+    done = subprocess.run(command, env=environ, cwd=tmp_path, capture_output=True, text=True, timeout=380)
+    assert done.returncode == 0, done.stdout[-6000:] + done.stderr[-2000:]
+
+
+@pytest.mark.parametrize("notebook", NOTEBOOKS, ids=lambda path: path.stem)
+def test_a_notebook_is_saved_with_its_outputs_and_without_traces_of_a_machine(notebook: Path) -> None:
+    text = notebook.read_text(encoding="utf-8")
+    book = nbformat.reads(text, as_version=4)
+    nbformat.validate(book)
+    assert book.cells[0].cell_type == "markdown"
+    assert book.cells[0].source.startswith("# ")
+    assert any(cell.outputs for cell in book.cells if cell.cell_type == "code")
+    for trace in (str(ROOT), str(Path.home()) + "/", "site-packages"):
+        assert trace not in text, f"{notebook.name} holds {trace}"
+
+
+def test_there_are_notebooks() -> None:
+    assert len(NOTEBOOKS) >= 7
