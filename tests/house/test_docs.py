@@ -1,0 +1,40 @@
+"""The documents: made from the tables and fresh, and every link in them leads somewhere."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+
+from . import source
+
+LINK = re.compile(r"\]\((?!https?:|#|mailto:)([^)#\s]+)")
+
+
+def test_states_are_made_from_the_tables() -> None:
+    done = subprocess.run(
+        [sys.executable, "scripts/make_states.py", "--check"],
+        cwd=source.ROOT, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_links_between_documents_lead_somewhere() -> None:
+    wrong = []
+    for path in source.tracked():
+        if path.suffix != ".md":
+            continue
+        targets = LINK.findall(path.read_text(encoding="utf-8"))
+        name = path.relative_to(source.ROOT)
+        wrong += [f"{name}: {target}" for target in targets if not (path.parent / target).exists()]
+    assert not wrong, "\n".join(wrong)
+
+
+def test_the_commands_of_the_readme_exist() -> None:
+    readme = (source.ROOT / "README.md").read_text(encoding="utf-8")
+    makefile = (source.ROOT / "Makefile").read_text(encoding="utf-8")
+    targets = set(re.findall(r"^(\w+):", makefile, re.MULTILINE))
+    named = set(re.findall(r"\bmake (\w+)", readme))
+    assert {"lab", "test"} <= named <= targets
+    ran = (source.ROOT / ".ci" / "run").read_text(encoding="utf-8")
+    assert "exec make test\n" in ran
