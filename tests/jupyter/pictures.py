@@ -80,146 +80,94 @@ def small(version: int = 1, since: int = -1) -> Snapshot:
     )
 
 
-def many(finished: int, seed: int = 7) -> Snapshot:
-    """Returns a lively picture: ``finished`` ended tasks on four workers, some waiting, actors."""
-    dice = random.Random(seed)
+def ended_tasks(finished: int, dice: random.Random) -> tuple[list[TaskRow], dict[int, float]]:
+    """Returns tasks that ended on four workers, and when each worker came free."""
     tasks: list[TaskRow] = []
     clock = dict.fromkeys(range(1, 5), 100.0)
+    error = 'Traceback (most recent call last):\n  In[4], line 3\nValueError: page 17 has no "text"'
     for number in range(1, finished + 1):
         worker = min(clock, key=lambda w: clock[w])
         start = clock[worker] + dice.uniform(0.0005, 0.004)
-        fetch, run, store = dice.uniform(0.001, 0.01), dice.uniform(0.02, 0.3), dice.uniform(0.001, 0.02)
+        fetched = start + dice.uniform(0.001, 0.01)
+        ran = fetched + dice.uniform(0.02, 0.3)
         name = dice.choice(["load_page", "load_page", "tokenize", "tokenize", "score", "train_fold"])
         state = FAILED if dice.random() < 0.01 else CANCELLED if dice.random() < 0.005 else FINISHED
-        error = 'Traceback (most recent call last):\n  In[4], line 3\nValueError: page 17 has no "text"'
-        tasks.append(
-            TaskRow(
-                number,
-                name,
-                state=state,
-                worker=worker,
-                pid=4000 + worker,
-                scope=3 + number % 3,
-                submitted=max(100.0, start - dice.uniform(0.1, 2)),
-                started=start,
-                fetched=start + fetch,
-                ran=start + fetch + run,
-                ended=start + fetch + run + store,
-                size=dice.randrange(4 * MB),
-                error_type="ValueError" if state == FAILED else "",
-                error=error if state == FAILED else "",
-            )
-        )
-        clock[worker] = tasks[-1].ended
-    now = max(clock.values())
-    number = finished
+        row = TaskRow(number, name, state=state, worker=worker, pid=4000 + worker, scope=3 + number % 3)
+        row.submitted = max(100.0, start - dice.uniform(0.1, 2))
+        row.started, row.fetched, row.ran = start, fetched, ran
+        row.ended = clock[worker] = ran + dice.uniform(0.001, 0.02)
+        row.size = dice.randrange(4 * MB)
+        if state == FAILED:
+            row.error_type, row.error = "ValueError", error
+        tasks.append(row)
+    return tasks, clock
+
+
+def unfinished_tasks(first: int, now: float, clock: dict[int, float], dice: random.Random) -> list[TaskRow]:
+    """Returns three tasks and an actor's call that run, and 92 that wait in three ways."""
+    tasks: list[TaskRow] = []
     for worker in (1, 2, 3):
-        number += 1
-        tasks.append(
-            TaskRow(
-                number,
-                "train_fold",
-                state=RUNNING,
-                worker=worker,
-                pid=4000 + worker,
-                scope=5,
-                submitted=now - 2,
-                started=clock[worker] + 0.01,
-                fetched=clock[worker] + 0.02,
-            )
-        )
-    number += 1
-    tasks.append(
-        TaskRow(
-            number,
-            "Counter.add",
-            kind=ACTOR_TASK,
-            state=RUNNING,
-            worker=5,
-            pid=4005,
-            scope=6,
-            actor=900,
-            submitted=now - 0.4,
-            started=now - 0.3,
-            fetched=now - 0.29,
-        )
-    )
-    for state, how_many in (
-        (SUBMITTED_TO_WORKER, 8),
-        (PENDING_NODE_ASSIGNMENT, 60),
-        (PENDING_ARGS_AVAIL, 24),
-    ):
+        row = TaskRow(first + worker, "train_fold", state=RUNNING, worker=worker, pid=4000 + worker, scope=5)
+        row.submitted, row.started = now - 2, clock[worker] + 0.01
+        tasks.append(row)
+    call = TaskRow(first + 4, "Counter.add", kind=ACTOR_TASK, state=RUNNING, worker=5, pid=4005, scope=6)
+    call.actor, call.submitted, call.started = 900, now - 0.4, now - 0.3
+    tasks.append(call)
+    waiting = ((SUBMITTED_TO_WORKER, 8), (PENDING_NODE_ASSIGNMENT, 60), (PENDING_ARGS_AVAIL, 24))
+    for state, how_many in waiting:
         for _ in range(how_many):
-            number += 1
-            tasks.append(
-                TaskRow(number, dice.choice(["train_fold", "score"]), state=state, scope=5, submitted=now - 1)
-            )
+            name = dice.choice(["train_fold", "score"])
+            tasks.append(TaskRow(first + len(tasks) + 1, name, state=state, scope=5, submitted=now - 1))
+    return tasks
+
+
+def some_workers(finished: int) -> list[WorkerRow]:
+    """Returns three busy workers, an idle one, and two with actors."""
     workers = [
-        WorkerRow(
-            w,
-            4000 + w,
-            BUSY,
-            task=finished + w,
-            rss=(180 + 60 * w) * MB,
-            cpu=0.93 - w / 20,
-            started=100.0,
-            finished=finished // 4,
-        )
+        WorkerRow(w, 4000 + w, BUSY, finished + w, rss=(180 + 60 * w) * MB, cpu=0.93 - w / 20, started=100.0)
         for w in (1, 2, 3)
     ]
     workers.append(WorkerRow(4, 4004, IDLE, rss=96 * MB, started=100.0, finished=finished // 4))
-    workers.append(
-        WorkerRow(5, 4005, ACTOR, task=finished + 4, actor=900, rss=61 * MB, cpu=0.11, started=101.0)
-    )
+    workers.append(WorkerRow(5, 4005, ACTOR, finished + 4, 900, rss=61 * MB, cpu=0.11, started=101.0))
     workers.append(WorkerRow(6, 4006, ACTOR, actor=901, rss=340 * MB, cpu=0.02, started=101.0))
-    actors = [
-        ActorRow(
-            900,
-            "Counter",
-            "hits",
-            state=ALIVE,
-            worker=5,
-            pid=4005,
-            pending=3,
-            rss=61 * MB,
-            scope=6,
-            max_restarts=2,
-        ),
-        ActorRow(
-            901,
-            "Model",
-            "",
-            state=ALIVE,
-            worker=6,
-            pid=4006,
-            rss=340 * MB,
-            scope=6,
-            restarts=1,
-            max_restarts=-1,
-        ),
-        ActorRow(902, "Loader", "", state="DEAD", death_cause="The worker was killed by signal 9.", scope=4),
+    return workers
+
+
+def some_actors() -> list[ActorRow]:
+    """Returns a named actor, one that may restart for ever, and a dead one."""
+    return [
+        ActorRow(900, "Counter", "hits", "", ALIVE, 5, 4005, pending=3, rss=61 * MB, scope=6, max_restarts=2),
+        ActorRow(901, "Model", "", "", ALIVE, 6, 4006, rss=340 * MB, scope=6, restarts=1, max_restarts=-1),
+        ActorRow(902, "Loader", state="DEAD", death_cause="The worker was killed by signal 9.", scope=4),
     ]
-    objects = [
-        ObjectRow(
-            object_id(i, 1),
-            int(2 ** dice.uniform(4, 28)),
-            dice.choice([MEMORY, SHARED, SHARED, SPILLED]),
-            i,
-            3 + i % 3,
-            local_refs=1 + i % 2,
-            pending_args=i % 3,
-            borrowers=(5,) if i % 4 == 0 else (),
-        )
-        for i in range(1, 40)
-    ]
+
+
+def some_objects(dice: random.Random) -> list[ObjectRow]:
+    """Returns 39 objects of all sizes, in memory and on disk, held in several ways."""
+    places = [MEMORY, SHARED, SHARED, SPILLED]
+    objects = []
+    for i in range(1, 40):
+        row = ObjectRow(object_id(i, 1), int(2 ** dice.uniform(4, 28)), dice.choice(places), i, 3 + i % 3)
+        row.local_refs, row.pending_args = 1 + i % 2, i % 3
+        row.borrowers = (5,) if i % 4 == 0 else ()
+        objects.append(row)
+    return objects
+
+
+def many(finished: int, seed: int = 7) -> Snapshot:
+    """Returns a lively picture: ``finished`` ended tasks, and of everything else some."""
+    dice = random.Random(seed)
+    tasks, clock = ended_tasks(finished, dice)
+    now = max(clock.values())
+    tasks += unfinished_tasks(finished, now, clock, dice)
     return Snapshot(
         version=finished,
         now=now,
         wall=1_000_000.0,
         tasks=tasks,
-        actors=actors,
-        objects=objects,
-        workers=workers,
+        actors=some_actors(),
+        objects=some_objects(dice),
+        workers=some_workers(finished),
         store=StoreRow(limit=6000 * MB, used=2300 * MB, spilled=410 * MB, pinned=900 * MB, objects=39),
         total={"CPU": 4.0, "GPU": 1.0},
         available={"CPU": 1.0, "GPU": 0.5},

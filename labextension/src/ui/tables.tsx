@@ -20,7 +20,7 @@ export function Actors({ picture, narrow, act }: ViewProps) {
     { title: 'Actor', width: 'minmax(60px, 2fr)', cell: actor => (
       <span class="rn-name" title={actor.id}>{actor.class_name}{actor.name ? <b> {actor.name}</b> : null}</span>
     ) },
-    { title: 'State', width: narrow ? 'minmax(22px, 1fr)' : 'minmax(96px, 1fr)', cell: actor => <StateLabel state={actor.state} /> },
+    { title: 'State', width: narrow ? '40px' : 'minmax(96px, 1fr)', cell: actor => <StateLabel state={actor.state} /> },
     { title: 'Pending', width: narrow ? '52px' : '66px', right: true, cell: actor => count(actor.pending) },
     { title: 'Restarts', width: '76px', right: true, wide: true, cell: actor => (
       <span title="used of allowed">{actor.restarts}{actor.max_restarts < 0 ? ' of ∞' : actor.max_restarts ? ` of ${actor.max_restarts}` : ''}</span>
@@ -119,7 +119,7 @@ export function Workers({ picture, narrow, now }: ViewProps) {
   const columns: Column<Worker>[] = [
     { title: 'Worker', width: narrow ? '44px' : '60px', cell: worker => worker.id },
     { title: 'Process', width: '72px', wide: true, cell: worker => <span class="rn-num">{worker.pid || ''}</span> },
-    { title: 'State', width: narrow ? 'minmax(22px, 1fr)' : 'minmax(80px, 1fr)', cell: worker => worker.exit ? <StateLabel state="DEAD" label="ended" /> : <StateLabel state={worker.state} /> },
+    { title: 'State', width: narrow ? '40px' : 'minmax(80px, 1fr)', cell: worker => worker.exit ? <StateLabel state="DEAD" label="ended" /> : <StateLabel state={worker.state} /> },
     { title: 'Doing', width: narrow ? 'minmax(50px, 2fr)' : 'minmax(80px, 2fr)', cell: worker => worker.exit
       ? <span class="rn-error" title={worker.exit}>{worker.exit}</span>
       : <span class="rn-name" title={doing(worker)}>{doing(worker)}</span> },

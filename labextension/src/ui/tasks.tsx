@@ -21,7 +21,7 @@ export function Tasks(props: Props) {
   }
   const columns: Column<Task>[] = [
     { title: 'Function', width: narrow ? 'minmax(50px, 2fr)' : 'minmax(90px, 2fr)', cell: task => <span class="rn-name" title={`${task.name}  ${task.id}`}>{task.name}</span> },
-    { title: 'State', width: narrow ? 'minmax(22px, 1fr)' : 'minmax(118px, 1fr)', cell: task => <StateLabel state={task.state} /> },
+    { title: 'State', width: narrow ? '40px' : 'minmax(118px, 1fr)', cell: task => <StateLabel state={task.state} /> },
     { title: narrow ? 'Time' : 'Duration', width: narrow ? '62px' : '76px', right: true, cell: task => <span class="rn-num">{tell(duration(task, now))}</span> },
     { title: 'Worker', width: '62px', right: true, wide: true, cell: task => task.worker || '' },
     { title: 'Attempt', width: '62px', right: true, wide: true, cell: task => (task.started ? task.attempt + 1 : '') },
