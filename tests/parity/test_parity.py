@@ -7,6 +7,7 @@ Python the programs also run on Ray again, and the recording must say the same.
 
 from __future__ import annotations
 
+import faulthandler
 import importlib.util
 import json
 import os
@@ -41,6 +42,7 @@ def ray_python() -> str | None:
 def rows_of(engine: str, python: str, folder: Path) -> dict[str, dict[str, Any]]:
     """Returns the rows of one run of all programs, shared by the test processes of a session."""
     path = folder / f"parity-{engine}.json"
+    faulthandler.cancel_dump_traceback_later()  # pytest's: a whole run takes longer than a test
     with open(folder / f"parity-{engine}.lock", "w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)  # the first one runs them, the others wait here
         if not path.exists():
@@ -110,11 +112,24 @@ def test_there_are_enough_programs() -> None:
     assert set(RECORDED["results"]) <= set(PROGRAMS)
 
 
-@pytest.mark.timeout(900)
-def test_ray_still_returns_what_was_recorded(on_ray: dict[str, dict[str, Any]]) -> None:
-    changed = {
-        key: (recorded.get("value"), on_ray[key])
-        for key, recorded in RECORDED["results"].items()
-        if recorded.get("value") != on_ray[key].get("value")
+def changed(rows: dict[str, dict[str, Any]]) -> dict[str, tuple[Any, Any]]:
+    """Returns what differs from the recording: key → (recorded, now)."""
+    return {
+        key: (RECORDED["results"][key].get("value"), row)
+        for key, row in rows.items()
+        if RECORDED["results"][key].get("value") != row.get("value")
     }
-    assert not changed
+
+
+@pytest.mark.timeout(1800)
+def test_ray_still_returns_what_was_recorded(on_ray: dict[str, dict[str, Any]]) -> None:
+    assert set(on_ray) == set(RECORDED["results"])
+    doubtful = changed(on_ray)
+    if doubtful:
+        # Some of what Ray does depends on how busy the machine is: those run once more, alone.
+        python = ray_python()
+        assert python is not None
+        environ = {**os.environ, "PYTHONPATH": str(ROOT)}
+        again = runner.run_all(python, "ray", environ, sorted(doubtful))[1]
+        doubtful = changed({key: again[key] for key in doubtful})
+    assert not doubtful
