@@ -1,0 +1,40 @@
+"""Every engine keeps the promises that `check_engine` lists; one that does not is named."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from raynb.api.session import make_engine
+from raynb.base.config import Config
+from raynb.testing import leaks
+from raynb.testing.engines import CHECKS, Broken, check_engine
+
+
+def test_the_embedded_engine_keeps_every_promise() -> None:
+    before = leaks.Held.now()
+    made: list[Any] = []
+
+    def make() -> Any:
+        made.append(make_engine(Config(num_cpus=2), None))
+        return made[-1]
+
+    check_engine(make)
+    assert len(made) == len(CHECKS)
+    assert not any(engine.alive for engine in made)
+    leaks.check(before)
+
+
+def test_an_engine_that_loses_values_is_named() -> None:
+    def make() -> Any:
+        engine = make_engine(Config(num_cpus=1), None)
+        engine.get = lambda refs, timeout: [None for _ in refs]
+        return engine
+
+    with pytest.raises(Broken, match=r"values_come_back: What goes in"):
+        check_engine(make)
+
+
+def test_checks_can_be_left_out_by_name() -> None:
+    check_engine(lambda: pytest.fail("made"), without=tuple(check.__name__ for check in CHECKS))
