@@ -13,6 +13,7 @@ import json
 import os
 import re
 import sys
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -105,6 +106,15 @@ def test_the_documentation_lists_every_difference() -> None:
     assert set(re.findall(r"`(\w+\.\w+)`", listed)) & set(PROGRAMS) == {
         key for key, one in PROGRAMS.items() if one.reason
     }
+
+
+def test_the_documentation_counts_the_programs() -> None:
+    text = (ROOT / "docs" / "ray-compatibility.md").read_text()
+    found = re.findall(r"^\| (`[\w`, ]+`) \| (\d+) \|", text, re.MULTILINE)
+    counted = {tuple(re.findall(r"\w+", areas)): int(count) for areas, count in found}
+    areas = Counter(program.area for program in PROGRAMS.values())
+    assert counted == {group: sum(areas[area] for area in group) for group in counted}
+    assert {area for group in counted for area in group} == set(areas)
 
 
 def test_there_are_enough_programs() -> None:
