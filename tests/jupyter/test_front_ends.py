@@ -1,0 +1,82 @@
+"""Front ends other than JupyterLab: terminal IPython, jupyter console, nbconvert."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import nbformat
+import pytest
+from nbformat.v4 import new_code_cell, new_notebook
+
+from tests.jupyter.kernel_session import ROOT
+
+pytestmark = pytest.mark.timeout(200)
+
+CELLS = """%load_ext raynb
+import raynb as ray
+x = 40
+ref = %remote print("said on a worker") or x + 2
+ray.get(ref)
+ref
+%raynb status
+%unload_ext raynb
+"""
+
+
+def environ(folder: Path) -> dict[str, str]:
+    return {
+        **os.environ,
+        "PYTHONPATH": ROOT,
+        "IPYTHONDIR": str(folder / "ipython"),
+        "JUPYTER_RUNTIME_DIR": str(folder / "jupyter"),
+        "TMPDIR": str(folder),
+        "TERM": "dumb",
+    }
+
+
+@pytest.mark.parametrize("program", ["IPython", "jupyter_console"])
+def test_a_terminal_shows_text(program: str, tmp_path: Path) -> None:
+    command = [sys.executable, "-m", program, "--simple-prompt"]
+    done = subprocess.run(
+        command, input=CELLS, env=environ(tmp_path), cwd=tmp_path, capture_output=True, text=True, timeout=150
+    )
+    text = done.stdout + done.stderr
+    assert "this machine, embedded" in text
+    assert "said on a worker" in text
+    assert "42" in text
+    assert "ObjectRef(" in text
+    assert "finished in" in text
+    assert "CPUs" in text
+    assert "Traceback" not in text
+
+
+def test_nbconvert_keeps_late_output_errors_and_refs(tmp_path: Path) -> None:
+    sources = [
+        "%load_ext raynb\nimport raynb as ray, time",
+        "%%remote\ntime.sleep(0.5)\nprint('late words')\n'the value'",
+        "@ray.remote\ndef fails():\n    return [][1]\nref = fails.remote()\nref",
+        "%%remote --wait\nimport matplotlib.pyplot as plt\nplt.plot([1, 3, 2]);",
+        "ray.get(ref)",
+    ]
+    book = new_notebook(cells=[new_code_cell(source) for source in sources])
+    book.cells[-1].metadata["tags"] = ["raises-exception"]
+    path = tmp_path / "book.ipynb"
+    nbformat.write(book, path)
+    command = [sys.executable, "-m", "nbconvert", "--execute", "--to", "notebook", "--inplace", str(path)]
+    done = subprocess.run(command, env=environ(tmp_path), capture_output=True, text=True, timeout=150)
+    assert done.returncode == 0, done.stderr
+    cells = nbformat.read(path, as_version=4).cells
+    assert [output.get("text") for output in cells[1].outputs if output.output_type == "stream"] == [
+        "late words\n"
+    ]
+    assert cells[1].outputs[-1]["data"]["text/plain"] == "'the value'"
+    shown = cells[2].outputs[0]["data"]
+    assert "failed after" in shown["text/plain"]
+    assert "IndexError" in shown["text/html"]
+    assert any("image/png" in output.get("data", {}) for output in cells[3].outputs)
+    error = cells[4].outputs[-1]
+    assert error["ename"] == "RayTaskError(IndexError)"
+    assert any("return [][1]" in line for line in error["traceback"])
