@@ -15,6 +15,11 @@ from raynb.jupyter.progress import in_seconds
 MOST = 50
 
 
+def size(count: int) -> str:
+    """Returns a size, or nothing where it isn't known."""
+    return in_words(count) if count else ""
+
+
 def table(head: Sequence[str], rows: Iterable[Sequence[str]], empty: str) -> str:
     """Returns aligned columns; ``empty`` when there are no rows."""
     listed = [tuple(row) for row in rows]
@@ -58,7 +63,7 @@ def actors(picture: Snapshot) -> str:
         ("actor", "name", "state", "pending", "restarts", "pid", "memory", "why it ended"),
         (
             (f"{row.class_name}#{short_task(row.id)}", row.name, row.state, str(row.pending),
-             str(row.restarts), str(row.pid or ""), in_words(row.rss) if row.rss else "", row.death_cause[:60])
+             str(row.restarts), str(row.pid or ""), size(row.rss), row.death_cause[:60])
             for row in picture.actors
         ),
         "There are no actors.",

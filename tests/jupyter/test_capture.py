@@ -41,13 +41,13 @@ FREE = [
     ("g = lambda p, q=d: p + q + e", "d e", "g"),
     ("def f(a, b=d, *args, **kw):\n    return a + g + len(args)", "d g len", "f"),
     ("def f():\n    x = 1\n    def inner():\n        return x + free\n    return inner", "free", "f"),
-    ("def f():\n    total = 0\n    def add():\n        nonlocal total\n        total += k\n    add()", "k", "f"),
+    ("def f():\n    total = 0\n    def add():\n        nonlocal total\n        total += k\n    add()", "k", "f"),  # noqa: E501
     ("def f(xs):\n    return [x + k for x in xs]", "k", "f"),
-    ("class A(Base, metaclass=M):\n    k = v\n    def m(self):\n        return helper(k)", "Base M v helper k", "A"),
+    ("class A(Base, metaclass=M):\n    k = v\n    def m(self):\n        return helper(k)", "Base M v helper k", "A"),  # noqa: E501
     ("class A:\n    x = x", "x", "A"),
     ("class A:\n    n = 1\n    m = n + 1", "", "A"),
     ("@deco(arg)\ndef f(): pass", "deco arg", "f"),
-    ("match cmd:\n    case {'go': d, **rest} if d > lim:\n        out = rest\n    case Point(x=0):\n        pass\n    case [a, *b]:\n        pass", "cmd lim Point", "out"),
+    ("match cmd:\n    case {'go': d, **rest} if d > lim:\n        out = rest\n    case Point(x=0):\n        pass\n    case [a, *b]:\n        pass", "cmd lim Point", "out"),  # noqa: E501
     ("def f():\n    global counter\n    counter += 1\nf()", "counter", "f counter"),
     ("def f():\n    global made\n    made = 1\nf()", "", "f made"),
     ("def f(x):\n    try:\n        return x\n    except E as e:\n        return e", "E", "f"),
@@ -55,7 +55,7 @@ FREE = [
     # Functions run later than they are written.
     ("def f():\n    return helper()\ndef helper():\n    return k\nf()", "k", "f helper"),
     ("def f():\n    return later\ny = f()\nlater = 1", "later", "f y later"),
-    ("def even(n):\n    return n == 0 or odd(n - 1)\ndef odd(n):\n    return even(n - 1)\neven(4)", "", "even odd"),
+    ("def even(n):\n    return n == 0 or odd(n - 1)\ndef odd(n):\n    return even(n - 1)\neven(4)", "", "even odd"),  # noqa: E501
     ("def f():\n    return 1\nf = wrap(f)", "wrap", "f"),
     # Cells that await.
     ("data = await fetch(url)", "fetch url", "data"),
@@ -133,4 +133,6 @@ def test_a_long_cell_is_read_quickly_enough_to_be_unnoticed(record_property) -> 
     begun = time.perf_counter()
     code = analyse(cell)
     record_property("seconds", time.perf_counter() - begun)
-    assert "data" in code.free and "v7" in code.outputs and len(code.free) > 90
+    assert "data" in code.free
+    assert "v7" in code.outputs
+    assert len(code.free) > 90

@@ -59,7 +59,8 @@ def test_the_rest_is_folded_into_one_line_that_counts() -> None:
     assert cell.add([said("6\n" * 10)]) == []
     assert cell.settle() == [Line("5-fold", "… and 12 more lines (all: %raynb logs)", True)]
     assert cell.settle() == []
-    assert cell.add([shown()]) == [] and cell.hidden == 13
+    assert cell.add([shown()]) == []
+    assert cell.hidden == 13
 
 
 def test_a_line_begun_before_the_limit_is_ended() -> None:

@@ -19,7 +19,7 @@ def notebook(tmp_path_factory: pytest.TempPathFactory) -> Iterator[KernelSession
     session.run("%load_ext raynb\n%config Raynb.num_cpus = 2\n%raynb restart")
     session.run("import os, time, asyncio\nimport raynb as ray")
     session.run(
-        "@ray.remote\ndef nap(s=60, word=''):\n    print('napping', flush=True)\n    time.sleep(s)\n    return word"
+        "@ray.remote\ndef nap(s=60, word=''):\n    print('napping', flush=True)\n    time.sleep(s)\n    return word"  # noqa: E501
     )
     yield session
     session.close()
@@ -88,8 +88,14 @@ def test_bad_settings_are_refused_by_name(notebook: KernelSession) -> None:
     notebook.run("%config Raynb.num_cpus = 2")
 
 
-ACTOR = "%%actor counter -- {start}\nclass Counter:\n    def __init__(self, n):\n        self.n = n\n" \
-        "    def add(self):\n        self.n += {step}\n        return self.n"  # fmt: skip
+ACTOR = """%%actor counter -- {start}
+class Counter:
+    def __init__(self, n):
+        self.n = n
+
+    def add(self):
+        self.n += {step}
+        return self.n"""
 
 
 def test_running_an_actor_cell_again_replaces_the_actor(notebook: KernelSession) -> None:
@@ -118,7 +124,7 @@ def test_an_actor_can_be_kept_looked_into_and_killed(notebook: KernelSession) ->
 
 
 def test_a_redefined_function_runs_its_new_code(notebook: KernelSession) -> None:
-    cell = "@ray.remote\ndef version():\n    return helper()\ndef helper():\n    return {}\nray.get(version.remote())"
+    cell = "@ray.remote\ndef version():\n    return helper()\ndef helper():\n    return {}\nray.get(version.remote())"  # noqa: E501
     assert notebook.run(cell.format(1)).shown == ["1"]
     assert notebook.run(cell.format(2)).shown == ["2"]
 

@@ -98,7 +98,7 @@ def test_functions_and_classes_of_a_cell_travel_by_value() -> None:
 
 
 def test_a_cell_awaits_at_its_top_level() -> None:
-    cell = "import asyncio\nasync def double(x):\n    await asyncio.sleep(0)\n    return 2 * x\ny = await double(4)\nawait double(y)"
+    cell = "import asyncio\nasync def double(x):\n    await asyncio.sleep(0)\n    return 2 * x\ny = await double(4)\nawait double(y)"  # noqa: E501
     _, _, y, value = values(run_cell(cargo(cell)))
     assert (y, value) == (8, 16)
 
