@@ -155,7 +155,11 @@ class Lab:
         self.wait_ended(cell)
         found = self.outputs(cell)
         assert not any(o["output_type"] == "error" for o in found), found
-        return "".join(o.get("text", "") for o in found if o["output_type"] == "stream")
+        return self.text(cell)
+
+    def text(self, cell: int) -> str:
+        """Returns what the cell printed (not bars and other displays)."""
+        return "".join(o["text"] for o in self.outputs(cell) if o["output_type"] == "stream")
 
     def wait_ended(self, cell: int) -> None:
         self.page.wait_for_function(
