@@ -13,12 +13,36 @@ import cloudpickle
 
 from raynb import api, exceptions
 from raynb.api import (
-    ActorClass, ActorHandle, DynamicObjectRefGenerator, ObjectRef, ObjectRefGenerator, Runtime,
-    available_resources, cancel, cluster_resources, free, get, get_actor, get_gpu_ids,
-    get_runtime_context, init, init_async, is_initialized, kill, method, nodes, put, remote, runtime,
-    show_in_dashboard, shutdown, shutdown_async, timeline, wait,
+    ActorClass,
+    ActorHandle,
+    DynamicObjectRefGenerator,
+    ObjectRef,
+    ObjectRefGenerator,
+    Runtime,
+    actor,
+    available_resources,
+    cancel,
+    cluster_resources,
+    free,
+    get,
+    get_actor,
+    get_gpu_ids,
+    get_runtime_context,
+    init,
+    init_async,
+    is_initialized,
+    kill,
+    method,
+    nodes,
+    put,
+    remote,
+    runtime,
+    show_in_dashboard,
+    shutdown,
+    shutdown_async,
+    timeline,
+    wait,
 )  # fmt: skip
-from raynb.api import actor
 from raynb.api.session import install_starter as _install_starter
 
 __version__ = "0.1.0"

@@ -4,7 +4,16 @@ from __future__ import annotations
 
 from raynb.api.actor import ActorClass, ActorHandle, exit_actor, method
 from raynb.api.calls import (
-    cancel, free, get, get_actor, get_gpu_ids, kill, list_named_actors, put, remote, show_in_dashboard,
+    cancel,
+    free,
+    get,
+    get_actor,
+    get_gpu_ids,
+    kill,
+    list_named_actors,
+    put,
+    remote,
+    show_in_dashboard,
     wait,
 )  # fmt: skip
 from raynb.api.context import RuntimeContext, get_runtime_context

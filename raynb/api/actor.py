@@ -8,8 +8,8 @@ from typing import Any
 from raynb.api import options as o
 from raynb.api.signature import Signature
 from raynb.base import ids
-from raynb.base.ids import HexId
 from raynb.base.engine import Engine, current
+from raynb.base.ids import HexId
 from raynb.base.ref import ObjectRef
 from raynb.base.spec import ActorSpec, TaskOptions
 from raynb.exceptions import AsyncioActorExit, RayActorError

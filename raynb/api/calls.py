@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Sequence
+from operator import attrgetter
 from typing import Any
 
 from raynb.api.actor import ActorClass, ActorHandle
@@ -12,6 +13,8 @@ from raynb.base.engine import current
 from raynb.base.ids import ACTOR_BIT, task_of
 from raynb.base.ref import ObjectRef, ObjectRefGenerator
 from raynb.serde import pickling
+
+_id_of = attrgetter("_id")
 
 
 def remote(*args: Any, **options: Any) -> Any:
@@ -120,6 +123,9 @@ def wait(
             f"wait() expected a list of ray.ObjectRef or ObjectRefGenerator, got {type(ray_waitables)}"
         )
     refs: Sequence[Any] = ray_waitables
+    if set(map(type, refs)) == {ObjectRef} and (timeout is None or timeout >= 0) and 0 < num_returns <= len(refs) \
+            and len(set(map(_id_of, refs))) == len(refs):  # fmt: skip
+        return refs[0]._engine.wait(refs, num_returns, timeout, fetch_local)  # type: ignore[no-any-return]
     for ref in refs:
         if not isinstance(ref, (ObjectRef, ObjectRefGenerator)):
             raise TypeError(f"wait() expected a list of ray.ObjectRef or ObjectRefGenerator, got list containing {type(ref)}")

@@ -193,7 +193,7 @@ def set_current(engine: Engine | None) -> None:
     global _current
     with _lock:
         _current = engine
-    for callback in list(on_change):
+    for callback in on_change:
         callback(engine)
 
 

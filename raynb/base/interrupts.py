@@ -94,6 +94,27 @@ class Critical:
         return self._lock.locked()
 
 
+class Deferred:
+    """Holds Ctrl-C back for the length of a ``with`` block, as `Critical` does, without a lock."""
+
+    def __enter__(self) -> None:
+        global _depth, _outer
+        if _get_ident() == _main:
+            handler = _getsignal(_SIGINT)
+            if handler is not _handler and callable(handler):
+                _outer = handler
+                _signal.signal(_SIGINT, _handler)
+            _depth += 1
+
+    def __exit__(self, *exc: object) -> None:
+        global _depth, _pending
+        if _get_ident() == _main:
+            _depth -= 1
+            if _pending and not _depth:
+                _pending = False
+                _outer(_SIGINT, None)
+
+
 def restore() -> None:
     """Puts the replaced handler back (main thread only; elsewhere nothing happens)."""
     if _get_ident() == _main and _getsignal(_SIGINT) is _handler:

@@ -8,12 +8,21 @@ results are counted by the same rules as any other ref.
 from __future__ import annotations
 
 from collections import deque
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from raynb.base.ids import object_id
 from raynb.base.rows import (
-    ACTOR, ALIVE, DEAD, DEPENDENCIES_UNREADY, FAILED, PENDING_ARGS_AVAIL, PENDING_CREATION,
-    PENDING_NODE_ASSIGNMENT, RESTARTING, RUNNING, SUBMITTED_TO_WORKER,
+    ACTOR,
+    ALIVE,
+    DEAD,
+    DEPENDENCIES_UNREADY,
+    FAILED,
+    PENDING_ARGS_AVAIL,
+    PENDING_CREATION,
+    PENDING_NODE_ASSIGNMENT,
+    RESTARTING,
+    RUNNING,
+    SUBMITTED_TO_WORKER,
 )  # fmt: skip
 from raynb.base.spec import ActorSpec, TaskSpec, Value
 from raynb.core import commands as c
@@ -252,9 +261,10 @@ class Actors:
             queue.remove(task)
 
     def cancel_sent(self, task: Task) -> None:
-        """A sync actor's running call runs on, but its ref raises now; the worker is told."""
+        """A sync actor's running call runs on, but its ref raises now. Whether one that waits there has
+        begun is for the worker to say: it drops it and gives it back, or its result counts."""
         actor = self.table[task.spec.actor]
-        if not actor.spec.is_async:
+        if not actor.spec.is_async and task.state == RUNNING:
             self._left(actor, task)
             self.m.tasks.end_cancelled(task)
 
@@ -449,6 +459,3 @@ class Actors:
         actor = self.table.get(actor_id)
         if actor is not None and actor.ending and not actor.pending and actor.state != DEAD:
             self._finish_ending(actor)
-
-    def summary(self, actor: Actor) -> dict[str, Any]:
-        return {"state": actor.state, "pending": actor.pending, "restarts": actor.restarts}

@@ -6,7 +6,14 @@ from collections import Counter
 from typing import TYPE_CHECKING
 
 from raynb.base.rows import (
-    ACTOR, DEAD, IDLE, PENDING_ARGS_AVAIL, PENDING_NODE_ASSIGNMENT, RUNNING, SUBMITTED_TO_WORKER, TASK_ENDED,
+    ACTOR,
+    DEAD,
+    IDLE,
+    PENDING_ARGS_AVAIL,
+    PENDING_NODE_ASSIGNMENT,
+    RUNNING,
+    SUBMITTED_TO_WORKER,
+    TASK_ENDED,
 )  # fmt: skip
 from raynb.core.resources import cpu_part
 from raynb.core.tables import O_FREED, O_READY

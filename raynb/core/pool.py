@@ -5,7 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from raynb.base.rows import (
-    BLOCKED, BUSY, DEAD, IDLE, RUNNING, STARTING,
+    BLOCKED,
+    BUSY,
+    DEAD,
+    IDLE,
+    RUNNING,
+    STARTING,
 )  # fmt: skip
 from raynb.core import commands as c
 from raynb.core.events import WorkerDied
@@ -300,6 +305,6 @@ class Pool:
 
     def crowded(self) -> bool:
         """Returns whether a tick soon could change something."""
-        return any(len(w.queue) > 1 and not w.actor for w in self.table.values()) or any(
+        return any(len(w.queue) > 1 and not w.actor for w in self.table.values()) or (any(
             len(ws) > 0 for ws in self.idle.values()
-        ) and sum(1 for w in self.table.values() if not w.actor) > self.keep
+        ) and sum(1 for w in self.table.values() if not w.actor) > self.keep)

@@ -86,7 +86,7 @@ class Scheduler:
                 self.fill(worker, shape)
             else:
                 shape.full = min(self.load[w.id] for w in shape.leased) >= self.prefetch_seconds
-        if queue and self.m.resources.fits(shape.need) or not shape.leased:
+        if (queue and self.m.resources.fits(shape.need)) or not shape.leased:
             self._want(shape)
 
     def make_urgent(self, object_ids: list[int]) -> None:

@@ -7,8 +7,20 @@ from typing import TYPE_CHECKING
 
 from raynb.base.ids import task_of
 from raynb.base.rows import (
-    ACTOR_CREATION_TASK, ACTOR_TASK, LOST, MEMORY, NORMAL_TASK, PENDING, SHARED, SPILLED, ActorRow,
-    ObjectRow, Snapshot, StoreRow, TaskRow, WorkerRow,
+    ACTOR_CREATION_TASK,
+    ACTOR_TASK,
+    LOST,
+    MEMORY,
+    NORMAL_TASK,
+    PENDING,
+    SHARED,
+    SPILLED,
+    ActorRow,
+    ObjectRow,
+    Snapshot,
+    StoreRow,
+    TaskRow,
+    WorkerRow,
 )  # fmt: skip
 from raynb.core.records import Actor, Obj, Task, Worker
 from raynb.core.resources import to_floats

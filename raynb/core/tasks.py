@@ -6,8 +6,14 @@ from typing import TYPE_CHECKING
 
 from raynb.base.ids import INDEX_BITS, index_of, object_id, task_of
 from raynb.base.rows import (
-    CANCELLED, FAILED, FINISHED, PENDING_ARGS_AVAIL, PENDING_NODE_ASSIGNMENT, RUNNING,
-    SUBMITTED_TO_WORKER, TASK_ENDED,
+    CANCELLED,
+    FAILED,
+    FINISHED,
+    PENDING_ARGS_AVAIL,
+    PENDING_NODE_ASSIGNMENT,
+    RUNNING,
+    SUBMITTED_TO_WORKER,
+    TASK_ENDED,
 )  # fmt: skip
 from raynb.base.spec import STREAMING, TaskSpec, Value
 from raynb.core import commands as c

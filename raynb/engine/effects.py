@@ -10,6 +10,7 @@ import pickle
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+from raynb.base.rows import RUNNING
 from raynb.base.spec import ActorSpec, TaskOptions
 from raynb.core import commands as c
 from raynb.core import events as e
@@ -107,6 +108,8 @@ class Effects:
         if not lane.dirty:
             lane.dirty = True
             self.loop.dirty.append(lane)
+        if task.state == RUNNING:
+            self.loop.hungry = True
 
     def _gpus(self, command: c.Run) -> tuple[int, ...]:
         if command.task.gpus or not command.task.spec.creates_actor:

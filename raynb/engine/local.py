@@ -15,6 +15,7 @@ from typing import Any
 from raynb.base import ids, limits
 from raynb.base.config import RESOURCE_UNIT, Config
 from raynb.base.engine import Context, Packed
+from raynb.base.interrupts import Deferred
 from raynb.base.ref import ObjectRef, ObjectRefGenerator
 from raynb.base.rows import Output, Snapshot
 from raynb.base.scope import current_scope
@@ -22,7 +23,6 @@ from raynb.base.spec import STREAMING, TaskOptions, TaskSpec
 from raynb.core import events as e
 from raynb.core import snapshot
 from raynb.core.machine import Machine
-from raynb.core.tables import O_READY
 from raynb.engine.calls import WorkerCalls
 from raynb.engine.effects import Effects
 from raynb.engine.everywhere import Everywhere
@@ -34,7 +34,8 @@ from raynb.engine.peers import Lane
 from raynb.engine.processes import Supervised
 from raynb.engine.reading import Reading
 from raynb.engine.room import Room
-from raynb.exceptions import GetTimeoutError, RaySystemError, RuntimeGoneError
+from raynb.engine.waiting import Waiting
+from raynb.exceptions import RaySystemError, RuntimeGoneError
 from raynb.serde import pickling
 from raynb.store import DiskTier, Ledger, Store
 from raynb.wire.messages import ARGS_IN_STORE
@@ -55,7 +56,7 @@ def machine_totals(config: Config) -> dict[str, int]:
     return {name: round(value * RESOURCE_UNIT) for name, value in total.items() if value}
 
 
-class LocalEngine(Reading, WorkerCalls):
+class LocalEngine(Waiting, Reading, WorkerCalls):
     """Runs tasks and actors on workers of this machine.
 
     Thread contract: every public method from any thread.
@@ -82,31 +83,8 @@ class LocalEngine(Reading, WorkerCalls):
         self.wall = time.time() - _now()
         undo: list[Callable[[], None]] = []
         try:
-            self.loop = Loop(self.machine)
-            undo.append(self.loop.close)
-            self.ref_log: deque[int] = self.loop.ref_log
-            self.disk = DiskTier(config.spill_directory)
-            undo.append(self.disk.close)
-            self.ledger = Ledger.create()
-            undo.append(self.ledger.close)
-            self.board = Ledger.create()  # what each worker runs at the moment
-            undo.append(self.board.close)
-            self.store = Store(0, limit, self.ledger, self.disk)
-            undo.append(self.store.close)
-            self.effects = Effects(self)
-            self.everywhere = Everywhere(self)
-            self.inbox = Inbox(self)
-            self.loop.effects = self.effects
-            self.loop.take = self.inbox
-            self.loop.lost = self.inbox.lane_lost
-            self.room = Room(self)
-            self.monitor = MemoryMonitor(self)
-            self.loop.on_tick = self.monitor.tick
-            self._start_supervisor()
-            undo.append(lambda: self.supervised.stop(1.0))
-            self._start_workers()
-            self.loop.start()
-            undo.append(self.loop.stop)
+            with Deferred():  # a Ctrl-C between making a thing and noting how to undo it would leak it
+                self._construct(config, limit, undo)
             self._await_first_worker()
         except BaseException:
             self.alive = False
@@ -118,6 +96,34 @@ class LocalEngine(Reading, WorkerCalls):
             raise
 
     # -- starting and stopping -----------------------------------------------------------------
+    def _construct(self, config: Config, limit: int, undo: list[Callable[[], None]]) -> None:
+        """Makes all parts and starts them; notes in ``undo`` how each is taken back."""
+        self.loop = Loop(self.machine)
+        undo.append(self.loop.close)
+        self.ref_log: deque[int] = self.loop.ref_log
+        self.disk = DiskTier(config.spill_directory)
+        undo.append(self.disk.close)
+        self.ledger = Ledger.create()
+        undo.append(self.ledger.close)
+        self.board = Ledger.create()  # what each worker runs at the moment
+        undo.append(self.board.close)
+        self.store = Store(0, limit, self.ledger, self.disk)
+        undo.append(self.store.close)
+        self.effects = Effects(self)
+        self.everywhere = Everywhere(self)
+        self.inbox = Inbox(self)
+        self.loop.effects = self.effects
+        self.loop.take = self.inbox
+        self.loop.lost = self.inbox.lane_lost
+        self.room = Room(self)
+        self.monitor = MemoryMonitor(self)
+        self.loop.on_tick = self.monitor.tick
+        self._start_supervisor()
+        undo.append(lambda: self.supervised.stop(1.0))
+        self._start_workers()
+        self.loop.start()
+        undo.append(self.loop.stop)
+
     def _settings(self) -> dict[str, Any]:
         return {
             "nonce": self.nonce,
@@ -285,7 +291,7 @@ class LocalEngine(Reading, WorkerCalls):
             for ref in deps:
                 self._mine(ref)
         ids_of = tuple(ref._id for ref in deps) if deps else ()
-        if not packed.buffers and len(packed.data) <= self.config.inline_limit \
+        if (not packed.buffers and len(packed.data) <= self.config.inline_limit) \
                 or pickling.nbytes(packed) <= self.config.inline_limit:  # fmt: skip
             contained = tuple(ref._id for ref in packed.contained) if packed.contained else ()
             return pickling.in_band(packed), ids_of, contained, packed
@@ -312,122 +318,7 @@ class LocalEngine(Reading, WorkerCalls):
             loop.apply(e.ObjectStored(now, object_id, value, size, contained, 0, current_scope()))
             return ObjectRef(object_id, self)  # type: ignore[arg-type]
 
-    # -- waiting -------------------------------------------------------------------------------
-    def get(self, refs: Sequence[ObjectRef[Any]], timeout: float | None) -> list[Any]:
-        """See `Engine.get`."""
-        if not self.alive:
-            self.check_alive()
-        wanted = []
-        for ref in refs:
-            if ref._engine is not self:
-                self._mine(ref)
-            wanted.append(ref._id)
-        deadline = None if timeout is None else _now() + timeout
-        waiter = self._watch(wanted, len(wanted))
-        if not waiter.done:
-            try:
-                there = self.loop.wait(waiter, deadline)
-            except BaseException:
-                self.loop.unwatch(waiter)
-                raise
-            if not there:
-                self.loop.unwatch(waiter)
-                raise GetTimeoutError(
-                    f"Get timed out: some object(s) not ready. {waiter.left} of {len(wanted)} are missing "
-                    f"after {timeout} s."
-                )
-        return self.read_values(wanted, deadline)
-
-    def _watch(self, wanted: Sequence[int], needed: int, distinct: bool = False) -> Waiter:
-        """Returns a waiter for ``needed`` of the objects."""
-        loop = self.loop
-        with loop.lock:
-            if loop.ref_log:
-                loop.settle(_now())
-            table = self.machine.objects.table
-            pending = []
-            for identity in wanted:
-                obj = table.get(identity)
-                if obj is not None and obj.state != O_READY:
-                    pending.append(obj)
-            waiter = Waiter(needed - (len(wanted) - len(pending)))
-            if waiter.left > 0:
-                for obj in pending:
-                    obj.watched = True
-                    loop.watch(obj.id, waiter)
-        return waiter
-
-    def wait(
-        self, refs: Sequence[ObjectRef[Any]], num_returns: int, timeout: float | None, fetch_local: bool
-    ) -> tuple[list[ObjectRef[Any]], list[ObjectRef[Any]]]:
-        self.check_alive()
-        for ref in refs:
-            self._mine(ref)
-        wanted = [ref._id for ref in refs]
-        waiter = self._watch(wanted, num_returns)
-        if not waiter.done:
-            try:
-                if timeout is None or timeout > 0:
-                    self.loop.wait(waiter, None if timeout is None else _now() + timeout)
-                else:
-                    self.loop.flush()
-            finally:
-                self.loop.unwatch(waiter)
-        ready: list[ObjectRef[Any]] = []
-        rest: list[ObjectRef[Any]] = []
-        table = self.machine.objects.table
-        with self.loop.lock:
-            for ref in refs:
-                obj = table.get(ref._id)
-                if len(ready) < num_returns and (obj is None or obj.state == O_READY):
-                    ready.append(ref)
-                else:
-                    rest.append(ref)
-        return ready, rest
-
-    def future(self, ref: ObjectRef[Any]) -> concurrent.futures.Future[Any]:
-        self.check_alive()
-        self._mine(ref)
-        future: concurrent.futures.Future[Any] = concurrent.futures.Future()
-        future.set_running_or_notify_cancel()
-        future.raynb_ref = ref  # type: ignore[attr-defined]  # lives until its value is read
-
-        def deliver() -> None:
-            held = future.__dict__.pop("raynb_ref", None)
-            try:
-                result = self.read_values([held._id], None)[0]
-            except BaseException as error:
-                future.set_exception(error)
-            else:
-                future.set_result(result)
-
-        loop = self.loop
-        with loop.lock:
-            obj = self.machine.objects.table.get(ref._id)
-            if obj is not None and obj.state != O_READY:
-                obj.watched = True
-                loop.watch(ref._id, Waiter(1, deliver))
-                deliver_now = False
-            else:
-                deliver_now = True
-        if deliver_now:
-            deliver()
-        else:
-            loop.soon(_now())
-        return future
-
-    def awaitable(self, ref: ObjectRef[Any]) -> Any:
-        import asyncio
-
-        async def ticking() -> Any:
-            waiting = asyncio.wrap_future(self.future(ref))
-            # An idle await is not interruptible in ipykernel; one that ticks is.
-            while not (await asyncio.wait({waiting}, timeout=0.1))[0]:
-                pass
-            return waiting.result()
-
-        return ticking()
-
+    # -- control -------------------------------------------------------------------------------
     def adopt_arena(self, worker: int) -> None:
         """Takes over what a dead worker's arena holds. Under the lock."""
         kept = [
@@ -436,7 +327,6 @@ class LocalEngine(Reading, WorkerCalls):
         ]  # fmt: skip
         self.store.adopt(worker, kept)
 
-    # -- control -------------------------------------------------------------------------------
     def cancel(self, ref: ObjectRef[Any], force: bool, recursive: bool) -> None:
         self.check_alive()
         self._mine(ref)

@@ -7,7 +7,6 @@ left the lock; tasks that only wait behind others at a worker travel in batches.
 
 from __future__ import annotations
 
-import os
 import select
 import threading
 import time
@@ -21,11 +20,13 @@ from raynb.core import events as e
 from raynb.core import invariants
 from raynb.core.machine import Machine
 from raynb.engine.peers import Lane, Peer
+from raynb.engine.polling import Poller, Wake
 from raynb.wire.channel import Closed
 from raynb.wire.codec import BadFrame
 
-FLUSH_SECONDS = 0.0001  # while more are submitted, tasks are sent this often
-BUSY_SECONDS = 0.001  # the I/O thread looks this often while a loop of submissions runs
+FLUSH_SECONDS = 0.0001  # while more are submitted, tasks for idle workers are sent this often
+FILL_SECONDS = 0.001  # and tasks that wait behind others at a worker this often
+BUSY_SECONDS = 0.005  # the I/O thread looks this often while a loop of submissions runs
 BUSY_SUBMISSIONS = 8  # so many since its last look make it one
 PARK_SECONDS = 0.005  # the I/O thread stays out of the way this long after a waiting thread left
 TICK_SECONDS = 0.05
@@ -49,55 +50,6 @@ class Waiter:
         self.keys: list[int] = []
 
 
-class _Poller:
-    """epoll where there is one, else poll."""
-
-    def __init__(self) -> None:
-        if hasattr(select, "epoll"):
-            self._poll: Any = select.epoll()
-            self._scale = 1.0
-        else:
-            self._poll = select.poll()
-            self._scale = 1000.0
-        self.register = self._poll.register
-        self.modify = self._poll.modify
-        self.unregister = self._poll.unregister
-
-    def wait(self, timeout: float | None) -> list[tuple[int, int]]:
-        if timeout is None:
-            return self._poll.poll()  # type: ignore[no-any-return]
-        return self._poll.poll(timeout * self._scale)  # type: ignore[no-any-return]
-
-    def close(self) -> None:
-        if hasattr(self._poll, "close"):
-            self._poll.close()
-
-
-class _Wake:
-    """A pipe that ends a poll."""
-
-    def __init__(self) -> None:
-        self.read, self._write = os.pipe()
-        os.set_blocking(self.read, False)
-        os.set_blocking(self._write, False)
-
-    def __call__(self) -> None:
-        try:
-            os.write(self._write, b"x")
-        except OSError:
-            pass
-
-    def drain(self) -> None:
-        try:
-            os.read(self.read, 4096)
-        except BlockingIOError:
-            pass
-
-    def close(self) -> None:
-        os.close(self.read)
-        os.close(self._write)
-
-
 class Loop:
     """Thread contract: `lock` guards the machine and everything the effects touch; it is never held
     while user code runs or a thread waits."""
@@ -116,6 +68,7 @@ class Loop:
         self.dirty: deque[Lane] = deque()
         self.watchers: dict[int, list[Waiter]] = {}
         self.failure: BaseException | None = None
+        self.hungry = False  # a worker has nothing to do until the next flush
         self.last_flush = 0.0
         self._submissions = 0
         self._receive = Critical()
@@ -124,10 +77,10 @@ class Loop:
         self._leading = False
         self._last_led = 0.0
         self._followers: list[Waiter] = []
-        self._user_poll = _Poller()
-        self._io_poll = _Poller()
-        self._user_wake = _Wake()
-        self._io_wake = _Wake()
+        self._user_poll = Poller()
+        self._io_poll = Poller()
+        self._user_wake = Wake()
+        self._io_wake = Wake()
         self._user_poll.register(self._user_wake.read, IN)
         self._io_poll.register(self._io_wake.read, IN)
         self._serving = False
@@ -178,6 +131,7 @@ class Loop:
             return
         broken: list[Lane] = []
         with self._send:
+            self.hungry = False
             while self.dirty:
                 lane = self.dirty.popleft()
                 lane.dirty = False
@@ -209,7 +163,8 @@ class Loop:
         One task by itself goes at once; a loop of submissions sends a frame of tasks now and then.
         """
         self._submissions = count = self._submissions + 1
-        if now - self.last_flush > FLUSH_SECONDS:
+        waited = now - self.last_flush
+        if waited > FILL_SECONDS or (self.hungry and waited > FLUSH_SECONDS):
             self.flush()
             if not count & 15:  # in a loop of submissions, answers are read now and then
                 events = self._user_poll.wait(0)
@@ -237,7 +192,7 @@ class Loop:
                 except (KeyError, OSError, ValueError):
                     pass
         with self._send:  # nobody may be writing to it
-            lane.channel.close()
+            lane.close()
 
     def _drop(self, lane: Lane) -> None:
         if self.lanes.get(lane.channel.fd) is lane:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections import deque
 from typing import Any
 
@@ -40,6 +41,16 @@ class Lane:
         return channel.flush()
 
 
+    def close(self) -> None:
+        """Closes the channel, and the descriptors of messages that will not be sent."""
+        self.channel.close()
+        while self.outbox:
+            item = self.outbox.popleft()
+            if type(item) is _WithFd:
+                for fd in item.fds:
+                    os.close(fd)
+
+
 class _WithFd:
     __slots__ = ("fds", "message")
 
@@ -76,5 +87,5 @@ class Peer:
         self.actor_sent = False
 
     def close(self) -> None:
-        self.data.channel.close()
-        self.control.channel.close()
+        self.data.close()
+        self.control.close()

@@ -185,9 +185,9 @@ def pack_args(args: tuple[Any, ...], kwargs: dict[str, Any], owner: str) -> Pack
         return Packed(_dumps(whole, 5), (), deps)
     try:
         data, buffers, refs = _dump(whole)
-    except RecursionError:
-        raise _blame(args, kwargs, owner, "it is nested too deeply to be pickled") from None
     except Exception as error:
+        if isinstance(error, RecursionError) or "recursion" in str(error):
+            raise TypeError(f"Could not serialize the arguments for {owner}: nested too deeply to be pickled") from None
         raise _blame(args, kwargs, owner, str(error)) from error
     return Packed(data, buffers, deps, refs)
 

@@ -8,8 +8,8 @@ import functools
 import pickle
 import threading
 import time
-from types import SimpleNamespace
 from collections.abc import Callable, Sequence
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 from raynb.base import ids

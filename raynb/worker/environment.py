@@ -6,7 +6,6 @@ import os
 import sys
 from typing import Any
 
-
 _devices = os.environ.get("CUDA_VISIBLE_DEVICES")
 
 

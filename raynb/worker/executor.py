@@ -279,7 +279,7 @@ class Executor:
                 worker.capture.end_of_task(running)
                 worker.link.post(w.Yield(running.task, index, value, size, contained))
                 index += 1
-                if _now() - worker.link.last_flush > 0.001:
+                if not running.options.max_retries or _now() - worker.link.last_flush > 0.001:
                     worker.link.flush()
                 else:
                     worker.link.nudge()

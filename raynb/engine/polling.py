@@ -1,0 +1,58 @@
+"""Waiting for sockets, and ending such a wait from another thread."""
+
+from __future__ import annotations
+
+import os
+import select
+from typing import Any
+
+
+class Poller:
+    """epoll where there is one, else poll."""
+
+    def __init__(self) -> None:
+        if hasattr(select, "epoll"):
+            self._poll: Any = select.epoll()
+            self._scale = 1.0
+        else:
+            self._poll = select.poll()
+            self._scale = 1000.0
+        self.register = self._poll.register
+        self.modify = self._poll.modify
+        self.unregister = self._poll.unregister
+
+    def wait(self, timeout: float | None) -> list[tuple[int, int]]:
+        if timeout is None:
+            return self._poll.poll()  # type: ignore[no-any-return]
+        return self._poll.poll(timeout * self._scale)  # type: ignore[no-any-return]
+
+    def close(self) -> None:
+        if hasattr(self._poll, "close"):
+            self._poll.close()
+
+
+class Wake:
+    """A pipe that ends a poll."""
+
+    def __init__(self) -> None:
+        self.read, self._write = os.pipe()
+        os.set_blocking(self.read, False)
+        os.set_blocking(self._write, False)
+
+    def __call__(self) -> None:
+        try:
+            os.write(self._write, b"x")
+        except OSError:
+            pass
+
+    def drain(self) -> None:
+        try:
+            os.read(self.read, 4096)
+        except BlockingIOError:
+            pass
+
+    def close(self) -> None:
+        if self.read >= 0:
+            os.close(self.read)
+            os.close(self._write)
+        self.read = self._write = -1

@@ -1,0 +1,166 @@
+"""`get`, `wait`, futures and `await` in the driver."""
+
+from __future__ import annotations
+
+import concurrent.futures
+import time
+from collections.abc import Sequence
+from operator import attrgetter
+from typing import Any
+
+from raynb.base.ref import ObjectRef
+from raynb.core.tables import O_READY
+from raynb.engine.loop import Waiter
+from raynb.exceptions import GetTimeoutError
+
+_now = time.monotonic
+_id_of = attrgetter("_id")
+_engine_of = attrgetter("_engine")
+
+
+class Waiting:
+    """The part of `LocalEngine` that waits for objects.
+
+    Thread contract: as `LocalEngine`.
+    """
+
+    loop: Any
+    machine: Any
+    alive: bool
+    check_alive: Any
+    _mine: Any
+    read_values: Any
+
+    def get(self, refs: Sequence[ObjectRef[Any]], timeout: float | None) -> list[Any]:
+        """See `Engine.get`."""
+        if not self.alive:
+            self.check_alive()
+        wanted = []
+        for ref in refs:
+            if ref._engine is not self:
+                self._mine(ref)
+            wanted.append(ref._id)
+        deadline = None if timeout is None else _now() + timeout
+        waiter = self._watch(wanted, len(wanted))
+        if not waiter.done:
+            try:
+                there = self.loop.wait(waiter, deadline)
+            except BaseException:
+                self.loop.unwatch(waiter)
+                raise
+            if not there:
+                self.loop.unwatch(waiter)
+                raise GetTimeoutError(
+                    f"Get timed out: some object(s) not ready. {waiter.left} of {len(wanted)} are missing "
+                    f"after {timeout} s."
+                )
+        return self.read_values(wanted, deadline)
+
+    def _watch(self, wanted: Sequence[int], needed: int, distinct: bool = False) -> Waiter:
+        """Returns a waiter for ``needed`` of the objects."""
+        loop = self.loop
+        with loop.lock:
+            if loop.ref_log:
+                loop.settle(_now())
+            table = self.machine.objects.table
+            pending = []
+            for identity in wanted:
+                obj = table.get(identity)
+                if obj is not None and obj.state != O_READY:
+                    pending.append(obj)
+            waiter = Waiter(needed - (len(wanted) - len(pending)))
+            if waiter.left > 0:
+                for obj in pending:
+                    obj.watched = True
+                    loop.watch(obj.id, waiter)
+        return waiter
+
+    def wait(
+        self, refs: Sequence[ObjectRef[Any]], num_returns: int, timeout: float | None, fetch_local: bool
+    ) -> tuple[list[ObjectRef[Any]], list[ObjectRef[Any]]]:
+        """See `Engine.wait`. Called again and again on a shrinking list, so it looks no further than
+        the first that are ready."""
+        self.check_alive()
+        if set(map(_engine_of, refs)) != {self}:
+            for ref in refs:
+                self._mine(ref)
+        wanted = list(map(_id_of, refs))
+        loop = self.loop
+        with loop.lock:
+            if loop.ref_log:
+                loop.settle(_now())
+            ready = self._first_ready(wanted, num_returns)
+        if len(ready) < num_returns:
+            waiter = self._watch(wanted, num_returns)
+            if not waiter.done:
+                try:
+                    if timeout is None or timeout > 0:
+                        loop.wait(waiter, None if timeout is None else _now() + timeout)
+                    else:
+                        loop.flush()
+                finally:
+                    loop.unwatch(waiter)
+            with loop.lock:
+                ready = self._first_ready(wanted, num_returns)
+        if not ready:
+            return [], list(refs)
+        count = len(ready)
+        if ready[-1] == count - 1:  # the first ones: by far the most usual
+            return list(refs[:count]), list(refs[count:])
+        chosen = set(ready)
+        return [refs[i] for i in ready], [ref for i, ref in enumerate(refs) if i not in chosen]
+
+    def _first_ready(self, wanted: Sequence[int], most: int) -> list[int]:
+        """Returns the places of the first ``most`` that are ready. Under the lock."""
+        table = self.machine.objects.table
+        ready: list[int] = []
+        for at, identity in enumerate(wanted):
+            obj = table.get(identity)
+            if obj is None or obj.state == O_READY:
+                ready.append(at)
+                if len(ready) == most:
+                    break
+        return ready
+
+    def future(self, ref: ObjectRef[Any]) -> concurrent.futures.Future[Any]:
+        self.check_alive()
+        self._mine(ref)
+        future: concurrent.futures.Future[Any] = concurrent.futures.Future()
+        future.set_running_or_notify_cancel()
+        future.raynb_ref = ref  # type: ignore[attr-defined]  # lives until its value is read
+
+        def deliver() -> None:
+            held = future.__dict__.pop("raynb_ref", None)
+            try:
+                result = self.read_values([held._id], None)[0]
+            except BaseException as error:
+                future.set_exception(error)
+            else:
+                future.set_result(result)
+
+        loop = self.loop
+        with loop.lock:
+            obj = self.machine.objects.table.get(ref._id)
+            if obj is not None and obj.state != O_READY:
+                obj.watched = True
+                loop.watch(ref._id, Waiter(1, deliver))
+                deliver_now = False
+            else:
+                deliver_now = True
+        if deliver_now:
+            deliver()
+        else:
+            loop.soon(_now())
+        return future
+
+    def awaitable(self, ref: ObjectRef[Any]) -> Any:
+        import asyncio
+
+        async def ticking() -> Any:
+            waiting = asyncio.wrap_future(self.future(ref))
+            # An idle await is not interruptible in ipykernel; one that ticks is.
+            while not (await asyncio.wait({waiting}, timeout=0.1))[0]:
+                pass
+            return waiting.result()
+
+        return ticking()

@@ -1,0 +1,248 @@
+"""Decisions of the machine, one by one, with a virtual clock and no process anywhere."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from raynb.base.config import Config
+from raynb.base.ids import object_id
+from raynb.base.spec import ActorSpec, TaskOptions, TaskSpec
+from raynb.core import commands as c
+from raynb.core import events as e
+from raynb.core import invariants
+from raynb.core.machine import ImpossibleState, Machine
+
+
+def plain() -> TaskOptions:
+    return TaskOptions(name="f", function="f")
+
+
+class Clockwork:
+    """A machine, its time, and the orders that it gave."""
+
+    def __init__(self, cpus: int = 2, workers: int = 2, **config: Any) -> None:
+        self.machine = Machine(Config(**config), {"CPU": cpus * 10_000})
+        self.now = 0.0
+        self.tasks = 0
+        self.tell(e.Started, workers)
+        for worker in range(1, workers + 1):
+            self.tell(e.WorkerReady, worker, 100 + worker)
+
+    def tell(self, event: Any, *facts: Any, **named: Any) -> list[Any]:
+        self.now += 0.001
+        orders = self.machine.handle(event(self.now, *facts, **named))
+        invariants.check(self.machine)
+        return orders
+
+    def submit(self, options: TaskOptions | None = None, **spec: Any) -> tuple[int, list[Any]]:
+        self.tasks += 1
+        return self.tasks, self.tell(e.Submitted, TaskSpec(self.tasks, options or plain(), **spec))
+
+    def finish(self, worker: int, task: int, value: Any = b"v", seconds: float = 0.0, **named: Any) -> list[Any]:
+        times = (self.now - seconds, self.now - seconds, self.now) if seconds else (0.0, 0.0, 0.0)
+        return self.tell(e.TaskFinished, worker, task, ((value, 1, ()),), times=times, **named)
+
+    def state(self, task: int) -> str:
+        found = self.machine.tasks.table.get(task)
+        if found is not None:
+            return found.state
+        return next(t.state for t in self.machine.history.finished if t.spec.task_id == task)
+
+    def value(self, task: int) -> Any:
+        return self.machine.objects.table[object_id(task, 1)].value
+
+
+@pytest.fixture
+def clock() -> Iterator[Clockwork]:
+    made = Clockwork()
+    yield made
+    invariants.check(made.machine)
+
+
+def runs(orders: list[Any]) -> list[tuple[int, int]]:
+    return [(o.worker, o.task.spec.task_id) for o in orders if isinstance(o, c.Run)]
+
+
+def test_a_task_runs_at_once_on_an_idle_worker(clock: Clockwork) -> None:
+    task, orders = clock.submit()
+    assert len(runs(orders)) == 1
+    clock.finish(runs(orders)[0][0], task)
+    assert clock.state(task) == "FINISHED"
+    assert clock.value(task) == b"v"
+
+
+def test_a_value_is_freed_with_its_last_ref(clock: Clockwork) -> None:
+    task, orders = clock.submit()
+    clock.finish(runs(orders)[0][0], task, ("shm", 1, 0, 64, (64,)))
+    freed = clock.tell(e.RefsChanged, [object_id(task, 1)])
+    assert [o.value for o in freed if isinstance(o, c.Free)] == [("shm", 1, 0, 64, (64,))]
+    assert not clock.machine.objects.table
+
+
+def test_a_pending_argument_keeps_its_object(clock: Clockwork) -> None:
+    first, orders = clock.submit()
+    clock.finish(runs(orders)[0][0], first)
+    blockers = [clock.submit() for _ in range(2)]
+    second, _ = clock.submit(deps=(object_id(first, 1),))
+    clock.tell(e.RefsChanged, [object_id(first, 1)])
+    assert object_id(first, 1) in clock.machine.objects.table
+    for task, sent in blockers:
+        clock.finish(runs(sent)[0][0], task)
+    worker = clock.machine.tasks.table[second].worker
+    clock.finish(worker, second)
+    assert object_id(first, 1) not in clock.machine.objects.table
+
+
+def test_an_error_of_an_argument_is_the_tasks_own(clock: Clockwork) -> None:
+    first, orders = clock.submit()
+    second, _ = clock.submit(deps=(object_id(first, 1),))
+    clock.finish(runs(orders)[0][0], first, ("exc", b"boom"), failed=True, error=("ValueError", "no"))
+    assert clock.state(second) == "FAILED"
+    assert clock.value(second) == ("exc", b"boom")
+
+
+def test_short_tasks_are_prefetched_and_long_ones_are_not(clock: Clockwork) -> None:
+    for function, seconds, behind in (("short", 0.0001, True), ("long", 1.0, False)):
+        options = TaskOptions(name=function, function=function)
+        known, orders = clock.submit(options)
+        clock.finish(runs(orders)[0][0], known, seconds=seconds)
+        tasks = [clock.submit(options)[0] for _ in range(4)]
+        sent = [t for t in tasks if clock.state(t) == "SUBMITTED_TO_WORKER"]
+        assert bool(sent) is behind
+        for worker in list(clock.machine.pool.table.values()):
+            while worker.queue:
+                clock.finish(worker.id, worker.queue[0].spec.task_id, seconds=seconds)
+
+
+def test_retries_after_crashes_are_exactly_max_retries(clock: Clockwork) -> None:
+    task, orders = clock.submit(TaskOptions(name="f", function="f", max_retries=3))
+    attempts = 0
+    while clock.state(task) not in ("FAILED",):
+        worker = clock.machine.tasks.table[task].worker
+        if not worker:
+            clock.now += 20  # the back-off
+            for order in clock.tell(e.Ticked):
+                if isinstance(order, c.StartWorker):
+                    clock.tell(e.WorkerReady, order.worker, 1)
+            for w in [w for w in clock.machine.pool.table.values() if w.state == "STARTING"]:
+                clock.tell(e.WorkerReady, w.id, 1)
+            continue
+        attempts += 1
+        clock.tell(e.WorkerDied, worker, "SIGKILL", current=task)
+    assert attempts == 4
+    assert clock.value(task)[1] == "WorkerCrashedError"
+
+
+def test_bystanders_of_a_crash_are_not_charged(clock: Clockwork) -> None:
+    once = TaskOptions(name="f", function="f", max_retries=0)
+    known, orders = clock.submit(once)
+    clock.finish(runs(orders)[0][0], known, seconds=0.0001)
+    tasks = [clock.submit(once)[0] for _ in range(6)]
+    worker = clock.machine.tasks.table[tasks[0]].worker
+    line = [t.spec.task_id for t in clock.machine.pool.table[worker].queue]
+    assert len(line) > 1
+    clock.tell(e.WorkerDied, worker, "SIGSEGV", current=line[0])
+    assert clock.state(line[0]) == "FAILED"
+    assert all(clock.state(t) not in ("FAILED",) for t in line[1:])
+
+
+def test_a_blocked_worker_gives_its_cpu_and_its_line_back(clock: Clockwork) -> None:
+    parents = [clock.submit(TaskOptions(name="p", function="p"))[0] for _ in range(2)]
+    worker = clock.machine.tasks.table[parents[0]].worker
+    child = 1 << 40
+    clock.tell(e.Submitted, TaskSpec(child, plain(), caller=worker, parent=parents[0]))
+    orders = clock.tell(e.Requested, worker, 1, parents[0], (object_id(child, 1),), 1, False)
+    started = [o for o in orders if isinstance(o, c.StartWorker)]
+    assert len(started) == 1
+    assert runs(clock.tell(e.WorkerReady, started[0].worker, 9)) == [(started[0].worker, child)]
+    replies = clock.finish(started[0].worker, child)
+    assert [o.ids for o in replies if isinstance(o, c.Reply)] == [(object_id(child, 1),)]
+
+
+def test_cancelling_a_queued_task_is_immediate(clock: Clockwork) -> None:
+    for _ in range(2):
+        clock.submit()
+    queued, _ = clock.submit()
+    clock.tell(e.CancelAsked, queued, False, True)
+    assert clock.state(queued) == "CANCELLED"
+    assert clock.value(queued)[1] == "TaskCancelledError"
+
+
+def test_a_swallowed_interrupt_is_followed_by_a_kill(clock: Clockwork) -> None:
+    task, orders = clock.submit()
+    worker = runs(orders)[0][0]
+    assert any(isinstance(o, c.Interrupt) for o in clock.tell(e.CancelAsked, task, False, True))
+    clock.now += clock.machine.cancel_grace + 0.1
+    assert any(isinstance(o, c.KillWorker) and o.worker == worker for o in clock.tell(e.Ticked))
+    clock.tell(e.WorkerDied, worker, "SIGKILL", current=task)
+    assert clock.value(task)[1] == "TaskCancelledError"
+
+
+def actor(clock: Clockwork, **spec: Any) -> tuple[int, int]:
+    clock.tasks += 1
+    number = clock.tasks
+    orders = clock.tell(
+        e.ActorSubmitted, ActorSpec(number, "A", "a", **spec), TaskSpec(number, TaskOptions(name="A", function="a"), creates_actor=True)
+    )
+    worker = runs(orders)[0][0]
+    clock.finish(worker, number)
+    return number, worker
+
+
+def test_calls_of_a_sync_actor_keep_their_order_behind_an_argument(clock: Clockwork) -> None:
+    number, worker = actor(clock)
+    late, orders = clock.submit()
+    method = TaskOptions(name="A.m", function="m", resources=(), max_retries=0)
+    first, sent = clock.submit(method, actor=number, deps=(object_id(late, 1),))
+    second, more = clock.submit(method, actor=number)
+    assert not runs(sent) and not runs(more)
+    assert [t for _, t in runs(clock.finish(runs(orders)[0][0], late))] == [first, second]
+
+
+def test_an_actor_dies_with_its_calls_and_restarts_as_often_as_allowed(clock: Clockwork) -> None:
+    number, worker = actor(clock, max_restarts=1)
+    method = TaskOptions(name="A.m", function="m", resources=(), max_retries=0)
+    call, _ = clock.submit(method, actor=number)
+    clock.tell(e.WorkerDied, worker, "SIGKILL", current=call)
+    assert clock.value(call)[1] == "ActorUnavailableError"
+    again = clock.machine.actors.table[number]
+    assert again.state == "RESTARTING"
+    clock.now += 10
+    clock.tell(e.Ticked)
+    clock.finish(again.worker, number)
+    assert again.state == "ALIVE"
+    clock.tell(e.WorkerDied, again.worker, "SIGKILL")
+    assert again.state == "DEAD"
+
+
+def test_the_last_handle_ends_the_actor_after_its_calls(clock: Clockwork) -> None:
+    number, worker = actor(clock)
+    call, _ = clock.submit(TaskOptions(name="A.m", function="m", resources=(), max_retries=0), actor=number)
+    assert not any(isinstance(o, c.StopWorker) for o in clock.tell(e.RefsChanged, [object_id(number, 1)]))
+    assert any(isinstance(o, c.StopWorker) for o in clock.finish(worker, call))
+
+
+def test_an_impossible_transition_tells_the_story(clock: Clockwork) -> None:
+    task, orders = clock.submit()
+    record = clock.machine.tasks.table[task]
+    with pytest.raises(ImpossibleState, match="submitted"):
+        clock.machine.tasks.move(record, "PENDING_ARGS_AVAIL")
+
+
+def test_what_can_never_run_is_said_once(clock: Clockwork) -> None:
+    greedy = TaskOptions(name="g", function="g", resources=(("CPU", 990_000),))
+    _, orders = clock.submit(greedy)
+    assert any(isinstance(o, c.Warn) and "CPU" in o.text for o in orders)
+    assert not any(isinstance(o, c.Warn) for o in clock.submit(greedy)[1])
+
+
+def test_a_lost_object_is_made_again_from_its_lineage(clock: Clockwork) -> None:
+    task, orders = clock.submit()
+    clock.finish(runs(orders)[0][0], task, ("file", "/gone", 64, (64,)))
+    sent = runs(clock.tell(e.ObjectLost, object_id(task, 1), "the file is gone"))
+    assert [t for _, t in sent] == [task]
+    clock.finish(sent[0][0], task, b"again")
+    assert clock.value(task) == b"again"

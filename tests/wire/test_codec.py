@@ -1,0 +1,90 @@
+"""The codec by itself: bytes in, messages out."""
+
+from __future__ import annotations
+
+import os
+import random
+
+import pytest
+
+from raynb.wire import messages as w
+from raynb.wire.channel import Channel, Closed, pair
+from raynb.wire.codec import HEADER_SIZE, BadFrame, Decoder, encode
+
+SAMPLES = [
+    w.Run(1 << 70, 3, b"x", (), (), (), 0, 7, 0),
+    w.Done(5, ((b"v", 1, ()), (("shm", 1, 64, 128, (100, 28)), 128, (9,))), w.FAILED, ("ValueError", "no"), 1.0, 2.0, 3.0),
+    w.Output("stdout", 1, 2, "f", 0, "Zeile\n", b""),
+    w.Stop(),
+]
+
+
+def test_messages_come_back_as_they_were() -> None:
+    assert Decoder().feed(encode(SAMPLES)) == SAMPLES
+
+
+def test_every_way_of_cutting_gives_the_same_messages() -> None:
+    stream = encode(SAMPLES[:2]) + encode(SAMPLES[2:]) + encode([])
+    for seed in range(50):
+        chance = random.Random(seed)
+        decoder, got, at = Decoder(), [], 0
+        while at < len(stream):
+            step = chance.randint(1, 40)
+            got += decoder.feed(stream[at : at + step])
+            at += step
+        assert got == SAMPLES
+        assert decoder.pending == 0
+
+
+@pytest.mark.parametrize("cut", range(1, HEADER_SIZE))
+def test_a_part_of_a_header_is_not_a_frame_yet(cut: int) -> None:
+    decoder = Decoder()
+    assert decoder.feed(encode(SAMPLES)[:cut]) == []
+    assert decoder.pending == cut
+
+
+@pytest.mark.parametrize(
+    "data",
+    [b"GET / HTTP/1.1\r\n", b"\x00" * 64, encode(SAMPLES)[:4] + b"\xff\xff\xff\xff", encode(SAMPLES)[:HEADER_SIZE] + b"\xfe" * 4096],
+    ids=["text", "zeros", "too long", "body"],
+)
+def test_what_is_not_ours_is_refused(data: bytes) -> None:
+    with pytest.raises(BadFrame):
+        Decoder().feed(data)
+
+
+def test_descriptors_ride_with_their_message() -> None:
+    left, right = pair()
+    sender, receiver = Channel(left, blocking=False), Channel(right, blocking=False)
+    read, write = os.pipe()
+    try:
+        sender.send([w.Arena(4)], [os.dup(write)])
+        assert receiver.receive() == [w.Arena(4)]
+        fd = receiver.fds.popleft()
+        assert not os.get_inheritable(fd)
+        os.write(fd, b"hello")
+        os.close(fd)
+        assert os.read(read, 5) == b"hello"
+    finally:
+        os.close(read)
+        os.close(write)
+        sender.close()
+    with pytest.raises(Closed):
+        receiver.receive()
+    receiver.close()
+
+
+def test_what_the_socket_does_not_take_waits() -> None:
+    left, right = pair()
+    sender, receiver = Channel(left, blocking=False), Channel(right, blocking=False)
+    big = w.Output("stdout", 0, 0, "", 0, "x" * 3_000_000, b"")
+    sender.send([big])
+    sender.send([w.Stop()])
+    assert sender.unsent
+    got: list[object] = []
+    while len(got) < 2:
+        got += receiver.receive()
+        sender.flush()
+    assert got == [big, w.Stop()]
+    sender.close()
+    receiver.close()
