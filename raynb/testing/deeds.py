@@ -167,7 +167,9 @@ class Deeds:
         lost = [obj for obj in self.machine.objects.table.values() if is_stored(obj.value)]
         if lost:
             obj = self.random.choice(lost)
-            self.stored.discard(obj.value)
+            if obj.value is not None and obj.value[0] == "shm":  # a damaged file is still there, and is given back
+                if obj.value is not None and obj.value[0] == "shm":
+                self.stored.discard(obj.value)  # a damaged file is still there, and has to be removed
             self.tell(e.ObjectLost, obj.id, "the disk is broken")
 
     def spill(self) -> None:
