@@ -45,6 +45,7 @@ class MemoryMonitor:
         if now < self._next:
             return
         engine = self.engine
+        engine.store.cool_down(now)
         interval = engine.config.memory_monitor_interval
         busy = bool(engine.machine.tasks.table)
         self._next = now + (interval if busy else interval * IDLE_FACTOR)

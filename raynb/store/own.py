@@ -11,11 +11,14 @@ from raynb.store.allocator import Range
 from raynb.store.arena import Arena, NoRoom
 from raynb.store.foreign import UnknownArena
 from raynb.store.ledger import Ledger
+from raynb.store.memory import PAGE
 
 #: Address space of an arena over the store's limit. It costs nothing, and makes it unlikely that
 #: scattered small objects leave no range for a large one.
 _SPACE = 2
 _BIG = 1 << 20
+#: Bytes given back at once when idle: it takes about 10 ms, in which nobody can allocate.
+_SLICE = 64 << 20
 
 Fill = Callable[[Arena, int, Sequence[Range]], None]
 
@@ -36,6 +39,8 @@ class OwnArena:
         self._backing = backing
         self._arena: Arena | None = None
         self._closed = False
+        self._changes = 0  # how often something was allocated or freed
+        self._seen = (0, 0.0)  # that count, and since when it has been the same
 
     def peek(self) -> Arena | None:
         """Returns the arena if anything was ever written to it."""
@@ -90,6 +95,25 @@ class OwnArena:
             self._report(arena)
             return given
 
+    def cool_down(self, now: float, idle: float) -> bool:
+        """See `Store.cool_down`."""
+        arena = self._arena
+        if arena is None or arena.allocator.resident - arena.allocator.used < PAGE:
+            return False
+        if self._seen[0] != self._changes:
+            self._seen = (self._changes, now)
+            return True
+        if now - self._seen[1] < idle:
+            return True
+        with self.lock:
+            if self._closed:
+                return False
+            spare = arena.allocator.resident - arena.allocator.used
+            given = arena.trim(max(spare - _SLICE, 0))
+            self._ledger.set(self._slot, arena.allocator.used, arena.allocator.resident)
+        # What is left when nothing could be given are the other halves of pages in use.
+        return bool(given) and spare - given >= PAGE
+
     def close(self) -> None:
         """Lets go of the arena; views stay valid, and nothing more can be written."""
         self._closed = True
@@ -135,4 +159,5 @@ class OwnArena:
             self._report(arena)
 
     def _report(self, arena: Arena) -> None:
+        self._changes += 1
         self._ledger.set(self._slot, arena.allocator.used, arena.allocator.resident)

@@ -204,6 +204,21 @@ class Store:
         """
         return self._own.trim(keep)
 
+    def cool_down(self, now: float, idle: float = 10.0) -> bool:
+        """Gives unused pages back, a slice a call, once nothing was written or freed for a while.
+
+        Whoever has a clock calls it now and then, so that an idle notebook doesn't keep memory. A call
+        that has nothing to do costs less than a microsecond.
+
+        Args:
+            now: seconds of a monotonic clock.
+            idle: seconds without a change after which pages go.
+
+        Returns:
+            Whether there will be something to do later. False: not before the next write or free.
+        """
+        return self._own.cool_down(now, idle)
+
     # -- other processes' arenas ---------------------------------------------------------------
     @property
     def fd(self) -> int | None:

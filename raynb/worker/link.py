@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from raynb.worker.main import Worker
 
 ACTIVE_MS = 20  # how often the control thread looks while there is something to send
+COOLING_MS = 1000  # how often it looks while the store keeps pages that nobody uses
 FLUSH_SECONDS = 0.0005  # results of short tasks wait this long for company
 
 
@@ -132,7 +133,10 @@ class Link:
                 if pending:
                     self.asleep = False
                     quiet = 0
-                ready = self._poll.poll(None if self.asleep else ACTIVE_MS)
+                wait: int | None = ACTIVE_MS
+                if self.asleep:
+                    wait = COOLING_MS if self.worker.store.cool_down(time.monotonic()) else None
+                ready = self._poll.poll(wait)
                 self.asleep = False
                 quiet += 1
                 for fd, _ in ready:

@@ -190,6 +190,30 @@ def test_pages_of_all_stay_within_the_limit(make_store: Callable[..., Store], le
     assert ledger.resident() == 0
 
 
+def test_an_idle_store_gives_its_pages_back_in_slices(
+    make_store: Callable[..., Store], ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("raynb.store.own._SLICE", 4 * MB)
+    store = make_store(limit=64 * MB)
+    assert not store.cool_down(0.0)
+    kept = store.write(b"kept")
+    store.free(store.write(b"s", [bytes(9 * MB)]))
+    assert store.cool_down(100.0)
+    assert store.cool_down(109.9)
+    assert ledger.resident() > 9 * MB, "warm, for the next object"
+    store.free(store.write(b"s", [bytes(9 * MB)]))
+    assert store.cool_down(111.0)
+    assert store.cool_down(120.0)
+    assert ledger.resident() > 9 * MB, "it was used meanwhile"
+    assert store.cool_down(121.0)
+    assert 5 * MB < ledger.resident() < 6 * MB
+    assert store.cool_down(121.1)
+    assert not store.cool_down(121.2)
+    assert not store.cool_down(121.3)
+    assert ledger.resident() <= 2 * 4096
+    assert equal(store, kept, b"kept", [])
+
+
 def test_small_objects_do_not_keep_the_space_from_large_ones(make_store: Callable[..., Store]) -> None:
     store = make_store(limit=8 * MB)
     dust = [store.write(b"x" * 1024) for _ in range(8000)]
