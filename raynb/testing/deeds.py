@@ -167,9 +167,8 @@ class Deeds:
         lost = [obj for obj in self.machine.objects.table.values() if is_stored(obj.value)]
         if lost:
             obj = self.random.choice(lost)
-            if obj.value is not None and obj.value[0] == "shm":  # a damaged file is still there, and is given back
-                if obj.value is not None and obj.value[0] == "shm":
-                self.stored.discard(obj.value)  # a damaged file is still there, and has to be removed
+            if obj.value is not None and obj.value[0] == "shm":  # a damaged file stays until it is removed
+                self.stored.discard(obj.value)
             self.tell(e.ObjectLost, obj.id, "the disk is broken")
 
     def spill(self) -> None:
