@@ -149,7 +149,7 @@ class ActorClass:
         if self._definition is None:
             self._definition = functions.definition(self._cls, self._name)
         key, packed_class = self._definition
-        engine.define(key, packed_class.data, packed_class.contained)  # type: ignore[call-arg]
+        engine.define(key, packed_class.data, packed_class.contained)
         spec = self._spec(key, given)
         base = getattr(getattr(engine, "config", None), "runtime_env", None)
         options = TaskOptions(
@@ -158,7 +158,7 @@ class ActorClass:
         )  # fmt: skip
         packed = pickling.pack_args(args, kwargs, f"{self._name}.__init__")
         ref, found = engine.create_actor(spec, options, packed, bool(given.get("get_if_exists")))
-        return ActorHandle(ref, found)  # type: ignore[arg-type]
+        return ActorHandle(ref, found)
 
     def _spec(self, key: str, given: dict[str, Any]) -> ActorSpec:
         default = given.get("num_cpus") is None

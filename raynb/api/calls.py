@@ -46,7 +46,7 @@ def _make(target: Any, options: dict[str, Any]) -> Any:
         raise TypeError(f"{target!r} is remote already; apply @ray.remote once.")
     if inspect.isclass(target):
         return ActorClass(target, options)
-    if inspect.isfunction(target) or inspect.isbuiltin(target) or hasattr(target, "__call__"):
+    if inspect.isfunction(target) or inspect.isbuiltin(target) or callable(target):
         return RemoteFunction(target, options)
     raise TypeError("The @ray.remote decorator must be applied to either a function or a class.")
 
@@ -128,7 +128,9 @@ def wait(
         return refs[0]._engine.wait(refs, num_returns, timeout, fetch_local)  # type: ignore[no-any-return]
     for ref in refs:
         if not isinstance(ref, (ObjectRef, ObjectRefGenerator)):
-            raise TypeError(f"wait() expected a list of ray.ObjectRef or ObjectRefGenerator, got list containing {type(ref)}")
+            raise TypeError(
+                f"wait() expected a list of ray.ObjectRef or ObjectRefGenerator, got list containing {type(ref)}"
+            )
     if timeout is not None and timeout < 0:
         raise ValueError(f"The 'timeout' argument must be nonnegative. Received {timeout}")
     if not refs:
@@ -136,7 +138,7 @@ def wait(
     if len(set(refs)) != len(refs):
         raise ValueError("Wait requires a list of unique ray_waitables.")
     if num_returns <= 0:
-        raise ValueError("Invalid number of objects to return %d." % num_returns)
+        raise ValueError(f"Invalid number of objects to return {num_returns}.")
     if num_returns > len(refs):
         raise ValueError("num_returns cannot be greater than the number of ray_waitables provided to ray.wait.")
     if any(isinstance(ref, ObjectRefGenerator) for ref in refs):

@@ -276,7 +276,9 @@ def returns(value: Any, generator: bool) -> int:
     """Returns num_returns as a number; generators stream unless told otherwise."""
     if value is None:
         return STREAMING if generator else 1
-    return {"dynamic": DYNAMIC, "streaming": STREAMING}.get(value, value) if isinstance(value, str) else value
+    if isinstance(value, str):
+        return {"dynamic": DYNAMIC, "streaming": STREAMING}[value]
+    return int(value)
 
 
 def retry_on(value: Any) -> bool | bytes:

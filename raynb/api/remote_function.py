@@ -81,7 +81,7 @@ class RemoteFunction:
         if self._definition is None:
             self._definition = functions.definition(self._function, self._name)
         key, packed = self._definition
-        engine.define(key, packed.data, packed.contained)  # type: ignore[call-arg]
+        engine.define(key, packed.data, packed.contained)
         base = getattr(getattr(engine, "config", None), "runtime_env", None)
         env = o.runtime_env(given.get("runtime_env"), base)
         return o.task_options(self._name, key, given, self._generator, env)

@@ -125,7 +125,8 @@ def _auto_init() -> Engine:
     if os.environ.get("RAY_ENABLE_AUTO_CONNECT") == "0":
         raise RuntimeGoneError("Ray has not been started yet. You can start Ray by calling 'raynb.init()'.")
     started = _slot.wait_started()
-    return started if started is not None else _slot.start(Config(), None)
+    engine: Engine = started if started is not None else _slot.start(Config(), None)
+    return engine
 
 
 def _after_fork() -> None:

@@ -74,7 +74,7 @@ class ObjectRef(Generic[T]):
         return self._engine.future(self)
 
     def __await__(self) -> Generator[Any, None, T]:
-        return self._engine.awaitable(self).__await__()
+        return self._engine.awaitable(self).__await__()  # type: ignore[no-any-return]
 
     def __iter__(self) -> Any:
         raise TypeError("'ObjectRef' object is not iterable; call raynb.get(ref) to have its value")

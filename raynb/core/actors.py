@@ -298,7 +298,8 @@ class Actors:
         limit = actor.spec.max_restarts
         creating = actor.creation.spec.task_id in m.tasks.table
         looping = creating and len(actor.deaths) >= m.death_limit
-        if actor.killed or looping or (actor.ending and not self._retriable(actor)) or (limit >= 0 and actor.restarts >= limit):
+        used_up = limit >= 0 and actor.restarts >= limit
+        if actor.killed or looping or used_up or (actor.ending and not self._retriable(actor)):
             if looping:
                 why = f"it died {len(actor.deaths)} times within {m.death_window:.0f} s: {why}"
             cause = self._cause(actor, why)

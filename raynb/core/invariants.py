@@ -102,9 +102,11 @@ def _objects(m: Machine, wrong: list[str]) -> None:
             wrong.append(f"object {obj.id} is ready but has no value")
         if obj.state == O_FREED:
             wrong.append(f"object {obj.id} is freed but in the table")
-        for worker in obj.lends or ():
-            if obj.id not in m.workers_lent.get(worker, ()):
-                wrong.append(f"object {obj.id} is lent to {worker}, which does not know")
+        wrong.extend(
+            f"object {obj.id} is lent to {worker}, which does not know"
+            for worker in obj.lends or ()
+            if obj.id not in m.workers_lent.get(worker, ())
+        )
     for stream in m.streams.table.values():
         for index in range(stream.taken, stream.next):
             if not stream.dropped:

@@ -78,8 +78,8 @@ class Machine:
             e.Released: lambda ev: self.objects.released(ev.worker, ev.ids),
             e.RefsChanged: lambda ev: self.objects.refs_changed(ev.changes),
             e.ViewsDied: lambda ev: self.objects.views_died(ev.ids),
-            e.CancelAsked: lambda ev: self.tasks.cancel(ev.task, ev.force, ev.recursive),
-            e.ScopeCancelAsked: lambda ev: self.tasks.cancel_scope(ev.scope),
+            e.CancelAsked: self._cancel,
+            e.ScopeCancelAsked: self._cancel_scope,
             e.KillAsked: lambda ev: self.actors.kill(ev.actor, ev.no_restart),
             e.FreeAsked: lambda ev: self.objects.free_now(ev.ids),
             e.ObjectLost: lambda ev: self.objects.lost(ev.id, ev.why),
@@ -117,6 +117,12 @@ class Machine:
         if event.caller:
             self.workers_lent.setdefault(event.caller, set()).add(event.id)
         self.objects.set_value(obj, event.value, event.size, event.contained)
+
+    def _cancel(self, event: e.CancelAsked) -> None:
+        self.tasks.cancel(event.task, event.force, event.recursive)
+
+    def _cancel_scope(self, event: e.ScopeCancelAsked) -> None:
+        self.tasks.cancel_scope(event.scope)
 
     def _withdrawn(self, event: e.Withdrawn) -> None:
         self.pool.handed_back(event.worker, event.tasks)

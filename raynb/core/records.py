@@ -96,7 +96,7 @@ class Actor:
     running: int = 0
     pending: int = 0  # all unfinished calls
     deaths: deque[float] = field(default_factory=deque)
-    cause: tuple[object, ...] | None = None  # the error value that its calls get once dead
+    cause: Value | None = None  # the error value that its calls get once dead
     killed: bool = False
     unnamed: bool = False  # its name was given back
     ending: bool = False  # no handle is left: ends after the calls already submitted

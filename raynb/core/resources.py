@@ -33,7 +33,7 @@ class Resources:
         if amount < RESOURCE_UNIT:
             # the fullest that still fits, so that whole ones stay whole
             fitting = [(left, i) for i, left in enumerate(self.gpus) if left >= amount]
-            chosen = (min(fitting)[1],) if fitting else ()
+            chosen: tuple[int, ...] = (min(fitting)[1],) if fitting else ()
         else:
             whole = [i for i, left in enumerate(self.gpus) if left == RESOURCE_UNIT]
             chosen = tuple(whole[: amount // RESOURCE_UNIT])
@@ -47,7 +47,7 @@ class Resources:
 
     def fits(self, need: Amounts) -> bool:
         available = self.available
-        for name, amount in need:
+        for name, amount in need:  # noqa: SIM110  twice as fast as all(...) for the usual one
             if available.get(name, 0) < amount:
                 return False
         return True

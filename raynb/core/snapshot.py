@@ -48,7 +48,7 @@ def task_row(m: Machine, task: Task) -> TaskRow:
 def actor_row(m: Machine, actor: Actor) -> ActorRow:
     spec = actor.spec
     worker = m.pool.table.get(actor.worker)
-    cause = " ".join(str(part) for part in (actor.cause[2] if actor.cause else ()) if isinstance(part, str))
+    cause = " ".join(part for part in (actor.cause[2] if type(actor.cause) is tuple else ()) if isinstance(part, str))
     return ActorRow(
         spec.actor_id, spec.class_name, spec.name, spec.namespace, actor.state, actor.worker, actor.pid,
         actor.pending, actor.restarts, spec.max_restarts, worker.rss if worker else 0, cause,

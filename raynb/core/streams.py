@@ -47,7 +47,7 @@ class Streams:
         if again is not None and again.state == O_LOST and not stale:
             self.m.objects.set_value(again, event.value, event.size, event.contained)
             return
-        if stream is None or stream.dropped or stale or event.index < stream.next:
+        if task is None or stream is None or stream.dropped or stale or event.index < stream.next:
             # dropped early, or yielded again by a retry: the first one counts
             if is_stored(event.value):
                 self.m.out.append(c.Free(event.value, object_id(event.task, event.index)))

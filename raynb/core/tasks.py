@@ -29,6 +29,10 @@ BACKOFF_FIRST = 0.05  # seconds before the retry after a second crash, doubled e
 BACKOFF_MOST = 10.0
 
 
+def _error_size(value: Value) -> int:
+    return len(value[1]) if type(value) is tuple and value[0] == "exc" else 0
+
+
 class Tasks:
     def __init__(self, machine: Machine) -> None:
         self.m = machine
@@ -212,10 +216,14 @@ class Tasks:
             self.m.streams.ended(task, None)
         if task.spec.creates_actor:
             self.lineage[task_id] = task  # a restart needs the constructor's arguments
-        elif stored and task.spec.options.max_retries and not task.spec.actor:
-            if any(object_id(task_id, i) in objects.table for i in range(1, self._last_return(task) + 1)):
-                self.lineage[task_id] = task
+        elif stored and task.spec.options.max_retries and not task.spec.actor and self._named(task):
+            self.lineage[task_id] = task
         self._end(task)
+
+    def _named(self, task: Task) -> bool:
+        """Returns whether one of the task's objects can still be asked for."""
+        table = self.m.objects.table
+        return any(object_id(task.spec.task_id, i) in table for i in range(1, self._last_return(task) + 1))
 
     def _last_return(self, task: Task) -> int:
         """The highest return index: of a stream that has ended, its last item's."""
@@ -241,7 +249,7 @@ class Tasks:
         for index in range(1, task.spec.returns + 1):
             obj = m.objects.table.get(object_id(task_id, index))
             if obj is not None and obj.state != O_READY:
-                m.objects.set_value(obj, value, len(value[1]) if value[0] == "exc" else 0, contained)
+                m.objects.set_value(obj, value, _error_size(value), contained)
         self._end(task)
         if task.spec.creates_actor:
             m.actors.creation_failed(task, value)

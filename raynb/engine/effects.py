@@ -114,7 +114,8 @@ class Effects:
     def _gpus(self, command: c.Run) -> tuple[int, ...]:
         if command.task.gpus or not command.task.spec.creates_actor:
             return command.task.gpus
-        return self.engine.machine.pool.table[command.worker].gpus
+        gpus: tuple[int, ...] = self.engine.machine.pool.table[command.worker].gpus
+        return gpus
 
     def _teach(self, peer: Peer, lane: Lane, key: str) -> None:
         peer.functions.add(key)

@@ -94,8 +94,9 @@ class Inbox:
         return request | self.engine.CONTROL if control else request
 
     def ask(self, peer: Peer, m: w.Ask, now: float) -> None:
-        self.apply(e.Requested(now, peer.worker, self._number(m.request, m.control), m.task, m.ids,
-                               m.needed, m.is_wait, self.engine.everywhere.handed_back(peer, m.handed_back)))  # fmt: skip
+        handed_back = self.engine.everywhere.handed_back(peer, m.handed_back)
+        number = self._number(m.request, m.control)
+        self.apply(e.Requested(now, peer.worker, number, m.task, m.ids, m.needed, m.is_wait, handed_back))
 
     def next_item(self, peer: Peer, m: w.NextItem, now: float) -> None:
         handed_back = self.engine.everywhere.handed_back(peer, m.handed_back)

@@ -259,6 +259,8 @@ class LocalEngine(Waiting, Reading, WorkerCalls):
         if not self.alive:
             self.check_alive()
         hold: Any = None
+        deps: tuple[int, ...]
+        contained: tuple[int, ...]
         if packed is pickling.NO_ARGS:
             args, deps, contained = pickling.EMPTY_IN_BAND, (), ()
         else:
@@ -275,13 +277,13 @@ class LocalEngine(Waiting, Reading, WorkerCalls):
             loop.apply(e.Submitted(now, TaskSpec(
                 task_id, options, args, deps, contained, 0, 0, scope, actor, returns=returns)))  # fmt: skip
             base = task_id << 32  # ids.INDEX_BITS
-            refs: list[ObjectRef[Any]] = [ObjectRef(base | i, self) for i in range(1, returns + 1)]  # type: ignore[arg-type]
+            refs: list[ObjectRef[Any]] = [ObjectRef(base | i, self) for i in range(1, returns + 1)]
         del hold
         loop.soon(now)
         if loop.callbacks:
             loop.run_callbacks()
         if count == STREAMING:
-            return ObjectRefGenerator(refs[0], self)  # type: ignore[arg-type]
+            return ObjectRefGenerator(refs[0], self)
         return refs
 
     def _arguments(self, packed: Packed) -> tuple[Any, tuple[int, ...], tuple[int, ...], Any]:
@@ -316,7 +318,7 @@ class LocalEngine(Waiting, Reading, WorkerCalls):
         with loop.lock:
             object_id = self._ids.next_put()
             loop.apply(e.ObjectStored(now, object_id, value, size, contained, 0, current_scope()))
-            return ObjectRef(object_id, self)  # type: ignore[arg-type]
+            return ObjectRef(object_id, self)
 
     # -- control -------------------------------------------------------------------------------
     def adopt_arena(self, worker: int) -> None:
@@ -402,7 +404,8 @@ class LocalEngine(Waiting, Reading, WorkerCalls):
 
     def story(self, identity: int) -> list[tuple[float, str]]:
         with self.loop.lock:
-            return self.machine.story(identity)
+            story: list[tuple[float, str]] = self.machine.story(identity)
+        return story
 
     # -- output --------------------------------------------------------------------------------
     def deliver(self, output: Output) -> None:
@@ -425,7 +428,7 @@ class LocalEngine(Waiting, Reading, WorkerCalls):
         if nonce != self.nonce:
             raise RuntimeGoneError("This ref was pickled in another raynb runtime, which is gone.")
         self.ref_log.append(~object_id)
-        return ObjectRef(object_id, self)  # type: ignore[arg-type]
+        return ObjectRef(object_id, self)
 
     def reduce_ref(self, ref: ObjectRef[Any]) -> tuple[Any, ...]:
         if not pickling.note_ref(ref):

@@ -16,7 +16,10 @@ from raynb.wire import messages as w
 from raynb.wire.channel import Channel, pair
 from raynb.worker.supervisor import MARKER
 
-_BOOT = "import sys; sys.path.insert(0, sys.argv[3]); from raynb.worker.supervisor import main; main(int(sys.argv[1]), int(sys.argv[2]))"  # fmt: skip
+_BOOT = (
+    "import sys; sys.path.insert(0, sys.argv[3]); "
+    "from raynb.worker.supervisor import main; main(int(sys.argv[1]), int(sys.argv[2]))"
+)
 _ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 
 
@@ -72,8 +75,7 @@ class Supervised:
                 mine, theirs = pair()
                 made.append(mine)
                 fds.append(theirs.detach())
-            for fd in shared:
-                fds.append(os.dup(fd))
+            fds.extend(os.dup(fd) for fd in shared)
         except OSError as error:
             for end in made:
                 end.close()

@@ -45,7 +45,7 @@ class Reading:
                     obj.views += 1
                     obj.used = now
                 found.append(value)
-        result = []
+        result: list[Any] = []
         for position, value in enumerate(found):
             identity = wanted[position]
             try:
@@ -68,7 +68,7 @@ class Reading:
     def _forget_views(self, wanted: list[int], found: list[Any]) -> None:
         """Views that were counted but never made."""
         log = self.loop.view_log
-        for identity, value in zip(wanted, found):
+        for identity, value in zip(wanted, found, strict=True):
             if type(value) is tuple and value[0] in ("shm", "file"):
                 log.append(identity)
 
@@ -136,7 +136,7 @@ class Reading:
                 ref, known = self._item(task, index)
                 if not known:
                     self.machine.streams.table[task].watched = True
-                    wake = functools.partial(own.call_soon_threadsafe, event.set)
+                    wake: Any = functools.partial(own.call_soon_threadsafe, event.set)
                     loop.watch(ids.object_id(task, 0), Waiter(1, wake))
             loop.flush()
             if known:

@@ -37,7 +37,7 @@ class Waiting:
             self.check_alive()
         wanted = []
         for ref in refs:
-            if ref._engine is not self:
+            if ref._engine is not self:  # type: ignore[comparison-overlap]
                 self._mine(ref)
             wanted.append(ref._id)
         deadline = None if timeout is None else _now() + timeout
@@ -54,7 +54,7 @@ class Waiting:
                     f"Get timed out: some object(s) not ready. {waiter.left} of {len(wanted)} are missing "
                     f"after {timeout} s."
                 )
-        return self.read_values(wanted, deadline)
+        return self.read_values(wanted, deadline)  # type: ignore[no-any-return]
 
     def _watch(self, wanted: Sequence[int], needed: int, distinct: bool = False) -> Waiter:
         """Returns a waiter for ``needed`` of the objects."""

@@ -51,7 +51,7 @@ def dual(error: x.RayTaskError) -> x.RayTaskError:
         cause = cause.cause
     if cause is None or isinstance(cause, x.RayTaskError):
         return error
-    cls = _dual_class(type(cause))
+    cls: Any = _dual_class(type(cause))
     if cls is None:
         return error
     try:
@@ -257,5 +257,7 @@ def _actor_died(args: Any) -> BaseException:
         return x.ActorDiedError(
             actor_id,
             "The actor died unexpectedly before finishing this task.\n"
-            f"\tclass_name: {class_name}{named}\n\tactor_id: {actor_id}\n\tpid: {pid}\nThe actor is dead because {text}.")
+            f"\tclass_name: {class_name}{named}\n\tactor_id: {actor_id}\n\tpid: {pid}\n"
+            f"The actor is dead because {text}.",
+        )
     return x.ActorDiedError(actor_id, "The actor is gone: all handles to it were dropped.")

@@ -85,12 +85,12 @@ def _plain(value: Any) -> bool:
         return True
     if kind is list or kind is tuple:
         if len(value) <= _SMALL:
-            for item in value:
+            for item in value:  # noqa: SIM110  twice as fast as all(...) for the usual few
                 if type(item) not in _SCALARS:
                     return False
             return True
     elif kind is dict and len(value) <= _SMALL:
-        for key, item in value.items():
+        for key, item in value.items():  # noqa: SIM110  as above
             if type(key) not in _SCALARS or type(item) not in _SCALARS:
                 return False
         return True
@@ -227,7 +227,7 @@ def _culprit(value: Any, path: str, depth: int = 0) -> str:
         names = value.__code__.co_freevars
         parts = [
             (f"variable '{n}' of {path}", cell.cell_contents)
-            for n, cell in zip(names, value.__closure__)
+            for n, cell in zip(names, value.__closure__, strict=True)
             if _filled(cell)
         ]
     elif getattr(value, "__dict__", None) and not isinstance(value, type):
@@ -256,7 +256,7 @@ def unpack_args(data: Any, buffers: Sequence[Any], values: Sequence[Any]) -> tup
     args, kwargs, places = _loads(data, buffers=buffers) if buffers else _loads(data)
     if places:
         args = list(args)
-        for place, value in zip(places, values):
+        for place, value in zip(places, values, strict=True):
             if type(place) is int:
                 args[place] = value
             else:

@@ -120,7 +120,7 @@ EXITS = 8
 
 class Yield(NamedTuple):
     task: int
-    index: int
+    index: int  # type: ignore[assignment]  # hides tuple.index, which nobody needs
     value: Any
     size: int
     contained: tuple[int, ...]
@@ -160,7 +160,7 @@ class NextItem(NamedTuple):
     request: int
     running: int
     task: int
-    index: int
+    index: int  # type: ignore[assignment]  # hides tuple.index, which nobody needs
     handed_back: tuple[int, ...]
     control: bool
 
@@ -171,7 +171,7 @@ class DropRequest(NamedTuple):
 
 class DropStream(NamedTuple):
     task: int
-    index: int
+    index: int  # type: ignore[assignment]  # hides tuple.index, which nobody needs
 
 
 class Release(NamedTuple):

@@ -56,7 +56,7 @@ class ActorHost:
         except BaseException:
             self.executor.host = None
             raise
-        if type(self.instance).__repr__ is not object.__repr__:
+        if type(self.instance).__repr__ is not object.__repr__:  # type: ignore[comparison-overlap]
             try:
                 self._name = repr(self.instance)
             except Exception:
@@ -176,7 +176,7 @@ class ActorHost:
             worker.link.post(w.Yield(running.task, index, value, size, contained))
             worker.link.flush()
             index += 1
-            while limit > 0 and index - 2 - running.consumed >= limit:
+            while limit > 0 and index - 2 - running.consumed >= limit:  # noqa: ASYNC110  told by another thread
                 await asyncio.sleep(0.002)
         executor.streams.pop(running.task, None)
         if dynamic:

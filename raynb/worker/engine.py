@@ -140,10 +140,10 @@ class WorkerEngine:
         del hold
         self._soon()
         refs: list[ObjectRef[Any]] = [
-            ObjectRef(ids.object_id(task, i), self) for i in range(1, returns + 1)  # type: ignore[arg-type]
+            ObjectRef(ids.object_id(task, i), self) for i in range(1, returns + 1)
         ]
         if count == STREAMING:
-            return ObjectRefGenerator(refs[0], self)  # type: ignore[arg-type]
+            return ObjectRefGenerator(refs[0], self)
         return refs
 
     def _arguments(self, packed: Packed) -> tuple[Any, tuple[int, ...], tuple[int, ...], Any]:
@@ -171,7 +171,7 @@ class WorkerEngine:
             self.worker.books.own(object_id)
             self.worker.link.post(w.Put(object_id, value, size, contained, running.scope if running else 0))
         self._soon()
-        return ObjectRef(object_id, self)  # type: ignore[arg-type]
+        return ObjectRef(object_id, self)
 
     # -- requests ------------------------------------------------------------------------------
     def replied(self, message: Any) -> None:
@@ -187,7 +187,7 @@ class WorkerEngine:
         waiting.answer = message
         if waiting.callback is not None:
             waiting.callback(message)
-        else:
+        elif waiting.event is not None:
             waiting.event.set()
 
     def _new_request(self, callback: Callable[[Any], None] | None = None) -> tuple[int, _Waiting]:
@@ -258,7 +258,7 @@ class WorkerEngine:
 
     def _load(self, wanted: tuple[int, ...], answer: Any) -> list[Any]:
         loaded: list[Any] = []
-        for identity, value in zip(wanted, answer.values):
+        for identity, value in zip(wanted, answer.values, strict=False):
             item = values.load(value, identity, self.read)
             loaded.append(item)
             if type(item) is values.Failed:
@@ -344,7 +344,7 @@ class WorkerEngine:
 
     def adopt(self, object_id: int, nonce: int) -> ObjectRef[Any]:
         self.ref_log.append(~object_id)
-        return ObjectRef(object_id, self)  # type: ignore[arg-type]
+        return ObjectRef(object_id, self)
 
     def reduce_ref(self, ref: ObjectRef[Any]) -> tuple[Any, ...]:
         if not pickling.note_ref(ref):
@@ -408,7 +408,7 @@ class WorkerEngine:
         # The driver counted one message that named it; this ref is the hold behind that.
         identity = ids.object_id(actor, 1)
         self.worker.books.lent((identity,))
-        return ObjectRef(identity, self)  # type: ignore[arg-type]
+        return ObjectRef(identity, self)
 
     def actor_named(self, name: str, namespace: str) -> tuple[ObjectRef[Any], ActorSpec]:
         actor, spec = self.call("actor_named_for", self.worker.number, name, namespace)

@@ -183,7 +183,7 @@ class Executor:
         else:
             stream, buffers = pickling.unpack_in_band(run.args)
         loaded = []
-        for value, dep in zip(given, deps):
+        for value, dep in zip(given, deps, strict=False):
             item = values.load(value, dep, engine.read)
             if type(item) is values.Failed:
                 raise item.error
@@ -213,7 +213,7 @@ class Executor:
         count = running.options.num_returns
         if count == 1:
             return (self.store(result),)
-        if count == STREAMING or count == DYNAMIC:
+        if count in (STREAMING, DYNAMIC):
             return self.stream(running, result, count == DYNAMIC)
         if count == 0:
             return ()
@@ -301,7 +301,7 @@ class Executor:
             return self._leaving(running, raised)
         if isinstance(raised, KeyboardInterrupt) and running.interrupted:
             task = ids.to_hex(running.task, worker.nonce, ids.TASK_HEX)
-            value = ("err", "TaskCancelledError", (task,))
+            value: Any = ("err", "TaskCancelledError", (task,))
             return ((value, 0, ()),), flags | w.CANCELLED, ("TaskCancelledError", "cancelled")
         name = self._where(running)
         value, described, contained = errors.task_error(raised, name, "")
@@ -326,7 +326,9 @@ class Executor:
         worker = self.worker
         if running.actor:
             flags = w.FAILED | w.EXITS
-            why = "exit_actor() was called" if not isinstance(raised, SystemExit) else f"it called sys.exit({raised.code!r})"
+            why = "exit_actor() was called"
+            if isinstance(raised, SystemExit):
+                why = f"it called sys.exit({raised.code!r})"
             value = ("err", "ActorDiedError", ("", "died", running.name, "", 0, why))
             worker.stopping = True
             return ((value, 0, ()),), flags, ("ActorDiedError", why)

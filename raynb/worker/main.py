@@ -35,7 +35,9 @@ class Worker:
     `work` in the main thread.
     """
 
-    def __init__(self, number: int, data: int, control: int, ledger: int, board: int, settings: dict[str, Any]) -> None:  # fmt: skip
+    def __init__(
+        self, number: int, data: int, control: int, ledger: int, board: int, settings: dict[str, Any]
+    ) -> None:
         import socket
 
         self.number = number

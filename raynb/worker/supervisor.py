@@ -183,10 +183,11 @@ class Supervisor:
                 os.close(self.pidfd)
             self.channel.close()
             prctl(PR_SET_NAME, b"raynb-worker")
-            from raynb.worker.main import main
+            from raynb.worker.main import main as work
 
             settings = {**self.settings, **pickle.loads(message.settings)}
-            status = main(message.worker, *fds, settings)
+            data, control, ledger, board = fds
+            status = work(message.worker, data, control, ledger, board, settings)
         except BaseException:
             import traceback
 
@@ -283,7 +284,7 @@ def main(fd: int, kernel: int) -> None:
     settings = pickle.loads(_exactly(sock, size))
     settings["supervisor"] = os.getpid()
     sys.path[:] = settings["sys_path"]
-    import raynb.worker.main  # noqa: F401  what every worker needs is imported once, here
+    import raynb.worker.main  # noqa: F401
 
     gc.collect()
     gc.freeze()  # so that collections in the workers don't touch the shared pages

@@ -118,7 +118,7 @@ def test_short_tasks_are_prefetched_and_long_ones_are_not(clock: Clockwork) -> N
 
 
 def test_retries_after_crashes_are_exactly_max_retries(clock: Clockwork) -> None:
-    task, orders = clock.submit(TaskOptions(name="f", function="f", max_retries=3))
+    task, _ = clock.submit(TaskOptions(name="f", function="f", max_retries=3))
     attempts = 0
     while clock.state(task) not in ("FAILED",):
         worker = clock.machine.tasks.table[task].worker
@@ -184,21 +184,21 @@ def test_a_swallowed_interrupt_is_followed_by_a_kill(clock: Clockwork) -> None:
 def actor(clock: Clockwork, **spec: Any) -> tuple[int, int]:
     clock.tasks += 1
     number = clock.tasks
-    orders = clock.tell(
-        e.ActorSubmitted, ActorSpec(number, "A", "a", **spec), TaskSpec(number, TaskOptions(name="A", function="a"), creates_actor=True)
-    )
+    creation = TaskSpec(number, TaskOptions(name="A", function="a"), creates_actor=True)
+    orders = clock.tell(e.ActorSubmitted, ActorSpec(number, "A", "a", **spec), creation)
     worker = runs(orders)[0][0]
     clock.finish(worker, number)
     return number, worker
 
 
 def test_calls_of_a_sync_actor_keep_their_order_behind_an_argument(clock: Clockwork) -> None:
-    number, worker = actor(clock)
+    number, _ = actor(clock)
     late, orders = clock.submit()
     method = TaskOptions(name="A.m", function="m", resources=(), max_retries=0)
     first, sent = clock.submit(method, actor=number, deps=(object_id(late, 1),))
     second, more = clock.submit(method, actor=number)
-    assert not runs(sent) and not runs(more)
+    assert not runs(sent)
+    assert not runs(more)
     assert [t for _, t in runs(clock.finish(runs(orders)[0][0], late))] == [first, second]
 
 
@@ -226,7 +226,7 @@ def test_the_last_handle_ends_the_actor_after_its_calls(clock: Clockwork) -> Non
 
 
 def test_an_impossible_transition_tells_the_story(clock: Clockwork) -> None:
-    task, orders = clock.submit()
+    task, _ = clock.submit()
     record = clock.machine.tasks.table[task]
     with pytest.raises(ImpossibleState, match="submitted"):
         clock.machine.tasks.move(record, "PENDING_ARGS_AVAIL")

@@ -45,7 +45,7 @@ class Run:
 
     @property
     def mimetypes(self) -> set[str]:
-        return {mime for kind, c in self.outputs if kind in ("display_data", "execute_result") for mime in c["data"]}  # noqa: E501
+        return {mime for kind, c in self.outputs if kind in ("display_data", "execute_result") for mime in c["data"]}
 
     @property
     def error(self) -> str:
@@ -103,7 +103,7 @@ class KernelSession:
         deadline = time.monotonic() + timeout
         while not condition():
             left = deadline - time.monotonic()
-            assert left > 0, what or f"nothing more came; have {[run.outputs for run in self.runs.values()][-3:]}"  # noqa: E501
+            assert left > 0, what or f"nothing more came; have {[run.outputs for run in self.runs.values()][-3:]}"
             self._receive(min(left, 0.2))
 
     def _receive(self, timeout: float) -> None:
@@ -130,5 +130,5 @@ class KernelSession:
         kind, content = message["msg_type"], message["content"]
         if kind == "status":
             run.idle = run.idle or content["execution_state"] == "idle"
-        elif kind in ("stream", "display_data", "execute_result", "update_display_data", "error", "clear_output"):  # noqa: E501
+        elif kind in ("stream", "display_data", "execute_result", "update_display_data", "error", "clear_output"):
             run.outputs.append((kind, content))

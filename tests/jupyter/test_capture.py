@@ -41,9 +41,9 @@ FREE = [
     ("g = lambda p, q=d: p + q + e", "d e", "g"),
     ("def f(a, b=d, *args, **kw):\n    return a + g + len(args)", "d g len", "f"),
     ("def f():\n    x = 1\n    def inner():\n        return x + free\n    return inner", "free", "f"),
-    ("def f():\n    total = 0\n    def add():\n        nonlocal total\n        total += k\n    add()", "k", "f"),  # noqa: E501
+    ("def f():\n    total = 0\n    def add():\n        nonlocal total\n        total += k\n    add()", "k", "f"),
     ("def f(xs):\n    return [x + k for x in xs]", "k", "f"),
-    ("class A(Base, metaclass=M):\n    k = v\n    def m(self):\n        return helper(k)", "Base M v helper k", "A"),  # noqa: E501
+    ("class A(Base, metaclass=M):\n    k = v\n    def m(self):\n        return helper(k)", "Base M v helper k", "A"),
     ("class A:\n    x = x", "x", "A"),
     ("class A:\n    n = 1\n    m = n + 1", "", "A"),
     ("@deco(arg)\ndef f(): pass", "deco arg", "f"),
@@ -55,7 +55,7 @@ FREE = [
     # Functions run later than they are written.
     ("def f():\n    return helper()\ndef helper():\n    return k\nf()", "k", "f helper"),
     ("def f():\n    return later\ny = f()\nlater = 1", "later", "f y later"),
-    ("def even(n):\n    return n == 0 or odd(n - 1)\ndef odd(n):\n    return even(n - 1)\neven(4)", "", "even odd"),  # noqa: E501
+    ("def even(n):\n    return n == 0 or odd(n - 1)\ndef odd(n):\n    return even(n - 1)\neven(4)", "", "even odd"),
     ("def f():\n    return 1\nf = wrap(f)", "wrap", "f"),
     # Cells that await.
     ("data = await fetch(url)", "fetch url", "data"),

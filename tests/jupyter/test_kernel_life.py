@@ -19,7 +19,7 @@ def notebook(tmp_path_factory: pytest.TempPathFactory) -> Iterator[KernelSession
     session.run("%load_ext raynb\n%config Raynb.num_cpus = 2\n%raynb restart")
     session.run("import os, time, asyncio\nimport raynb as ray")
     session.run(
-        "@ray.remote\ndef nap(s=60, word=''):\n    print('napping', flush=True)\n    time.sleep(s)\n    return word"  # noqa: E501
+        "@ray.remote\ndef nap(s=60, word=''):\n    print('napping', flush=True)\n    time.sleep(s)\n    return word"
     )
     yield session
     session.close()
@@ -124,7 +124,7 @@ def test_an_actor_can_be_kept_looked_into_and_killed(notebook: KernelSession) ->
 
 
 def test_a_redefined_function_runs_its_new_code(notebook: KernelSession) -> None:
-    cell = "@ray.remote\ndef version():\n    return helper()\ndef helper():\n    return {}\nray.get(version.remote())"  # noqa: E501
+    cell = "@ray.remote\ndef version():\n    return helper()\ndef helper():\n    return {}\nray.get(version.remote())"
     assert notebook.run(cell.format(1)).shown == ["1"]
     assert notebook.run(cell.format(2)).shown == ["2"]
 

@@ -45,7 +45,7 @@ def test_writes_of_c_code_and_of_subprocesses_are_shown(notebook: KernelSession)
 def test_late_output_goes_to_its_own_cell_while_another_runs(notebook: KernelSession, tmp_path: Path) -> None:
     gate = tmp_path / "gate"
     early = notebook.run(
-        f"@ray.remote\ndef wait_and_speak():\n    print('begun')\n    while not os.path.exists({str(gate)!r}):\n"  # noqa: E501
+        f"@ray.remote\ndef wait_and_speak():\n    print('begun')\n    while not os.path.exists({str(gate)!r}):\n"
         "        time.sleep(0.01)\n    print('late words')\nref = wait_and_speak.remote()"
     )
     notebook.until(lambda: early.text == "begun\n")
@@ -67,7 +67,7 @@ def test_two_tasks_of_a_cell_say_who_they_are(notebook: KernelSession) -> None:
 
 def test_displays_figures_and_updates_of_a_task(notebook: KernelSession) -> None:
     run = notebook.run(
-        "%%remote --wait\nfrom IPython.display import HTML\nshown = display(HTML('<b>bold</b>'), display_id=True)\n"  # noqa: E501
+        "%%remote --wait\nfrom IPython.display import HTML\nshown = display(HTML('<b>bold</b>'), display_id=True)\n"
         "shown.update(HTML('<i>italic</i>'))\nimport matplotlib.pyplot as plt\nplt.plot([1, 2])\n"
         "figure = plt.gcf().number\n[3, 4]"
     )
@@ -90,7 +90,7 @@ def test_a_failing_task_shows_the_cell_the_line_and_its_source(notebook: KernelS
     assert "----> 4     return a / b" in lines
     assert lines[-1] == "ZeroDivisionError: division by zero"
     assert "raynb/" not in run.error, "frames of raynb are nobody's business"
-    caught = notebook.run("try:\n    ray.get(divide.remote(1, 0))\nexcept ZeroDivisionError as e:\n    print('caught')")  # noqa: E501
+    caught = notebook.run("try:\n    ray.get(divide.remote(1, 0))\nexcept ZeroDivisionError as e:\n    print('caught')")
     assert caught.text == "caught\n"
 
 

@@ -97,8 +97,18 @@ def travel(error: BaseException) -> BaseException:
     return arrived.error  # type: ignore[no-any-return]
 
 
-@pytest.mark.parametrize("error", [ValueError("no"), KeyError("k"), TwoArguments(7, "bad"), HoldsALock(), OSError(2, "gone"),
-                                   KeyboardInterrupt(), UnicodeDecodeError("utf-8", b"x", 0, 1, "why")], ids=repr)  # fmt: skip
+RAISED = [
+    ValueError("no"),
+    KeyError("k"),
+    TwoArguments(7, "bad"),
+    HoldsALock(),
+    OSError(2, "gone"),
+    KeyboardInterrupt(),
+    UnicodeDecodeError("utf-8", b"x", 0, 1, "why"),
+]
+
+
+@pytest.mark.parametrize("error", RAISED, ids=lambda error: type(error).__name__)
 def test_errors_are_both(error: BaseException) -> None:
     arrived = travel(error)
     assert isinstance(arrived, RayTaskError)

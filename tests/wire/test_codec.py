@@ -13,7 +13,7 @@ from raynb.wire.codec import HEADER_SIZE, BadFrame, Decoder, encode
 
 SAMPLES = [
     w.Run(1 << 70, 3, b"x", (), (), (), 0, 7, 0),
-    w.Done(5, ((b"v", 1, ()), (("shm", 1, 64, 128, (100, 28)), 128, (9,))), w.FAILED, ("ValueError", "no"), 1.0, 2.0, 3.0),
+    w.Done(5, ((b"v", 1, ()), (("shm", 1, 64, 128, (100, 28)), 128, (9,))), w.FAILED, ("E", "no"), 1.0, 2.0, 3.0),
     w.Output("stdout", 1, 2, "f", 0, "Zeile\n", b""),
     w.Stop(),
 ]
@@ -45,7 +45,12 @@ def test_a_part_of_a_header_is_not_a_frame_yet(cut: int) -> None:
 
 @pytest.mark.parametrize(
     "data",
-    [b"GET / HTTP/1.1\r\n", b"\x00" * 64, encode(SAMPLES)[:4] + b"\xff\xff\xff\xff", encode(SAMPLES)[:HEADER_SIZE] + b"\xfe" * 4096],
+    [
+        b"GET / HTTP/1.1\r\n",
+        b"\x00" * 64,
+        encode(SAMPLES)[:4] + b"\xff\xff\xff\xff",
+        encode(SAMPLES)[:HEADER_SIZE] + b"\xfe" * 4096,
+    ],
     ids=["text", "zeros", "too long", "body"],
 )
 def test_what_is_not_ours_is_refused(data: bytes) -> None:
