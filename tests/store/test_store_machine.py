@@ -44,15 +44,18 @@ class StoreMachine(RuleBasedStateMachine):
     def teardown(self) -> None:
         if not hasattr(self, "stores"):
             return
-        for view in self.views:
-            assert bytes(view[0]) == view[1]
-        self.views.clear()
-        for store in self.stores.values():
-            store.close()
-        for ledger in self.ledgers:
-            ledger.close()
-        assert os.listdir(self.folder) == []
-        shutil.rmtree(self.folder)
+        try:
+            for view in self.views:
+                assert bytes(view[0]) == view[1]
+        finally:
+            self.views.clear()
+            for store in self.stores.values():
+                store.close()
+            for ledger in self.ledgers:
+                ledger.close()
+            left = os.listdir(self.folder)
+            shutil.rmtree(self.folder)
+        assert left == []
 
     def body(self, n: int) -> bytes:
         self.stamp += 1
