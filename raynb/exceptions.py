@@ -20,6 +20,7 @@
     │   ├── WorkerCrashedError             the worker died under a task
     │   ├── OutOfMemoryError               the memory monitor stopped the task
     │   ├── RaySystemError                 the runtime itself; a bug of ours unless it says otherwise
+    │   │   ├── ActorDeadlockError         actors that wait for each other in a ring
     │   │   └── RuntimeGoneError           the runtime a ref or handle belongs to was shut down
     │   └── RayActorError
     │       ├── ActorDiedError             will not come back
@@ -141,6 +142,11 @@ class RaySystemError(RayError):
 
 class RuntimeGoneError(RaySystemError):
     """The runtime that a ref or handle belongs to is gone, or none is running where one is needed."""
+
+
+class ActorDeadlockError(RaySystemError):
+    """A `get` inside an actor that could never end: the actor waits for itself, or for others that
+    wait for it (raynb's addition; Ray hangs)."""
 
 
 class RayActorError(RayError):

@@ -119,10 +119,9 @@ class Actors:
         if task.waiting:
             if not self.unordered(actor):
                 actor.queues.setdefault(task.spec.caller, deque()).append(task)
-        elif self._arguments_failed(task):
+        elif task.spec.deps and self._arguments_failed(task):
             return
         elif not queue and self._open(actor) and len(actor.inflight) < self._most(actor):
-            m.tasks.move(task, PENDING_NODE_ASSIGNMENT)
             self._send(actor, task)
         else:
             m.tasks.move(task, PENDING_NODE_ASSIGNMENT)

@@ -60,6 +60,7 @@ class Reply:
     ids: tuple[int, ...]
     is_wait: bool  # no values ride along
     lent: tuple[int, ...] = ()
+    error: Value | None = None  # instead of the values
 
 
 @dataclass(slots=True)

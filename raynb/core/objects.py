@@ -63,20 +63,26 @@ class Objects:
     def set_value(self, obj: Obj, value: Value, size: int, contained: tuple[int, ...]) -> None:
         """The object has its value: wake everybody who waits; free it if nobody can ask."""
         if obj.state == O_PENDING or obj.state == O_LOST:
-            self.move(obj, O_READY)
+            obj.state = O_READY  # both tables allow it; this is the hot path
+            self.m.history.note(self.m.now, "object", obj.id, O_READY)
         else:  # made again while a copy was still there
             self._give_back(obj)
             self.move(obj, O_READY, "replaced")
         obj.value = value
         obj.size = size
         obj.used = self.m.now
-        obj.error = is_error(value)
-        self._account(value, size, 1)
-        before, obj.contained = obj.contained, contained
-        for inner in contained:
-            self.table[inner].containers += 1
-        if before:  # made again: what the lost value contained is no longer pinned by it
-            self.unpin(before, "containers")
+        if type(value) is bytes:
+            self.inline_bytes += size
+            obj.error = False
+        else:
+            obj.error = is_error(value)
+            self._account(value, size, 1)
+        if contained or obj.contained:
+            before, obj.contained = obj.contained, contained
+            for inner in contained:
+                self.table[inner].containers += 1
+            if before:  # made again: what the lost value contained is no longer pinned by it
+                self.unpin(before, "containers")
         waiters = obj.waiters
         if waiters is not None:
             obj.waiters = None
@@ -132,12 +138,20 @@ class Objects:
         self.free(obj)
 
     def free(self, obj: Obj) -> None:
-        self._give_back(obj)
+        identity = obj.id
+        if type(obj.value) is bytes:
+            self.inline_bytes -= obj.size
+            obj.value = None
+        else:
+            self._give_back(obj)
         self.move(obj, O_FREED)
-        del self.table[obj.id]
-        contained, obj.contained = obj.contained, ()
-        self.unpin(contained, "containers")
-        self.m.tasks.forget(task_of(obj.id), obj.id)
+        del self.table[identity]
+        if obj.contained:
+            contained, obj.contained = obj.contained, ()
+            self.unpin(contained, "containers")
+        tasks = self.m.tasks
+        if tasks.lineage:
+            tasks.forget(task_of(identity), identity)
 
     def unpin(self, ids: tuple[int, ...], what: str) -> None:
         """Takes one count of a kind (``"containers"`` or ``"args"``) off each object."""

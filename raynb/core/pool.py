@@ -243,6 +243,7 @@ class Pool:
             m.actors.worker_died(worker, event)
         else:
             self._orphans(worker, tasks, event)
+        m.actors.creator_died(worker)
         m.objects.worker_gone(worker.id)
         if not started and not worker.retiring:
             self._start_failed(event)

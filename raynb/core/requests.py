@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from raynb.core import commands as c
+from raynb.core import deadlocks
 from raynb.core.events import Requested
 from raynb.core.records import Request
 from raynb.core.tables import O_PENDING, O_READY
@@ -38,6 +39,11 @@ class Requests:
                 m.pool.handed_back(event.worker, event.handed_back)
                 m.pool.refill(event.worker)
             return
+        if not event.is_wait:
+            names = deadlocks.ring(m, event.worker, event.ids)
+            if names is not None:
+                self._refuse(event, names)
+                return
         self._next = number = self._next + 1
         request = Request(number, event.worker, event.request, event.task, event.ids, needed,
                           event.is_wait, True)  # fmt: skip
@@ -58,6 +64,15 @@ class Requests:
             m.scheduler.blocks(task.spec.options.function)
         m.scheduler.make_urgent(urgent)
         m.pool.block(event.worker, event.task)
+
+    def _refuse(self, event: Requested, names: list[str]) -> None:
+        """The `get` would never end: it raises instead, and the ring is named."""
+        m = self.m
+        if event.handed_back:
+            m.pool.handed_back(event.worker, event.handed_back)
+        who = f"{names[0]} waits for itself" if len(names) == 2 else "a cycle of actors: " + " waits for ".join(names)
+        text = f"Deadlock: {who}. Each runs one call at a time; make one of them async or give it max_concurrency."
+        m.out.append(c.Reply(event.worker, event.request, event.ids, False, (), ("err", "ActorDeadlockError", (text,))))
 
     def object_ready(self, numbers: list[int]) -> None:
         for number in numbers:

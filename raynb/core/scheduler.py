@@ -105,7 +105,7 @@ class Scheduler:
                 continue
             shape = self.shape_of(task.spec.options)
             if not self._place(shape, task):
-                self._want(shape, 1)
+                self._want(shape, sum(1 for t in urgent if t.state == PENDING_NODE_ASSIGNMENT))
                 break
             urgent.popleft()
         for key in list(self.waiting):

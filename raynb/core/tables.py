@@ -27,7 +27,8 @@ from raynb.base.rows import (
 
 #: A task: waits for its arguments, is queued, is sent to a worker (perhaps behind others), runs.
 TASK: dict[str, frozenset[str]] = {
-    PENDING_ARGS_AVAIL: frozenset((PENDING_NODE_ASSIGNMENT, FAILED, CANCELLED)),
+    # straight to a worker: an actor's call whose arguments are there
+    PENDING_ARGS_AVAIL: frozenset((PENDING_NODE_ASSIGNMENT, SUBMITTED_TO_WORKER, RUNNING, FAILED, CANCELLED)),
     PENDING_NODE_ASSIGNMENT: frozenset((SUBMITTED_TO_WORKER, RUNNING, FAILED, CANCELLED)),
     # back to queued: handed back unstarted, or its worker died before it began
     SUBMITTED_TO_WORKER: frozenset((RUNNING, PENDING_NODE_ASSIGNMENT, FINISHED, FAILED, CANCELLED)),

@@ -167,7 +167,9 @@ class Effects:
             lane = peer.control
             number &= ~self.engine.CONTROL
         values: tuple[Any, ...] = ()
-        if not command.is_wait:
+        if command.error is not None:
+            values = (command.error,) * len(command.ids)
+        elif not command.is_wait:
             table = self.engine.machine.objects.table
             values = tuple(
                 table[i].value if i in table else ("err", "ObjectLostError", (self.engine.machine.hex_object(i),))

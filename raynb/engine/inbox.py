@@ -94,11 +94,13 @@ class Inbox:
         return request | self.engine.CONTROL if control else request
 
     def ask(self, peer: Peer, m: w.Ask, now: float) -> None:
+        self.loop.asked = now
         handed_back = self.engine.everywhere.handed_back(peer, m.handed_back)
         number = self._number(m.request, m.control)
         self.apply(e.Requested(now, peer.worker, number, m.task, m.ids, m.needed, m.is_wait, handed_back))
 
     def next_item(self, peer: Peer, m: w.NextItem, now: float) -> None:
+        self.loop.asked = now
         handed_back = self.engine.everywhere.handed_back(peer, m.handed_back)
         if handed_back:
             self.apply(e.Withdrawn(now, peer.worker, handed_back))
@@ -122,6 +124,7 @@ class Inbox:
         self.engine.store.attach(m.arena, peer.data.channel.fds.popleft())
 
     def call(self, peer: Peer, m: w.Call, now: float) -> None:
+        self.loop.asked = now
         self.engine.answer_call(peer, m)
 
     def output(self, peer: Peer, m: w.Output, now: float) -> None:

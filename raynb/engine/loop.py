@@ -27,6 +27,9 @@ from raynb.wire.codec import BadFrame
 FLUSH_SECONDS = 0.0001  # while more are submitted, tasks for idle workers are sent this often
 FILL_SECONDS = 0.001  # and tasks that wait behind others at a worker this often
 BUSY_SECONDS = 0.005  # the I/O thread looks this often while a loop of submissions runs
+MANY = 32  # answers still missing
+QUIET_SECONDS = 0.01
+COALESCE_SECONDS = 0.0001
 BUSY_SUBMISSIONS = 8  # so many since its last look make it one
 PARK_SECONDS = 0.005  # the I/O thread stays out of the way this long after a waiting thread left
 TICK_SECONDS = 0.05
@@ -68,6 +71,7 @@ class Loop:
         self.dirty: deque[Lane] = deque()
         self.watchers: dict[int, list[Waiter]] = {}
         self.failure: BaseException | None = None
+        self.asked = 0.0  # when a worker last asked for something and waits
         self.hungry = False  # a worker has nothing to do until the next flush
         self.last_flush = 0.0
         self._submissions = 0
@@ -317,6 +321,10 @@ class Loop:
         poll = self._user_poll
         while not waiter.done and self.failure is None:
             self.flush()
+            if waiter.left > MANY and time.monotonic() - self.asked > QUIET_SECONDS:
+                # Many answers are to come and no worker waits for one of ours: read them by the
+                # dozen instead of waking for each.
+                time.sleep(COALESCE_SECONDS)
             if deadline is None:
                 events = poll.wait(None)
             else:

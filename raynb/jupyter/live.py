@@ -118,12 +118,15 @@ class LiveLines:
         formatter.for_type(ObjectRef, self.show)
         formatter.for_type(ShownRef, self.show)
         self.notebook.cells.on_end.append(self._unpin)
+        self.notebook.at_rest.append(self.refresh)
 
     def uninstall(self) -> None:
         formatter = self.notebook.shell.display_formatter.ipython_display_formatter
         for kind in (ObjectRef, ShownRef):
             formatter.type_printers.pop(kind, None)
         self._stopped = True
+        if self.refresh in self.notebook.at_rest:
+            self.notebook.at_rest.remove(self.refresh)
         self._wake.set()
         if self._thread is not None:
             self._thread.join(timeout=2.0)
@@ -172,6 +175,15 @@ class LiveLines:
             ended = [line for line in lines if not self._update(engine, line)]
             with self._lock:
                 self._lines = [line for line in self._lines if line not in ended]
+
+    def refresh(self) -> None:
+        """Brings every followed line up to date now: the last moment at which a saved notebook takes it."""
+        engine = engines.peek()
+        with self._lock:
+            lines = list(self._lines)
+        ended = [line for line in lines if not self._update(engine, line)]
+        with self._lock:
+            self._lines = [line for line in self._lines if line not in ended]
 
     def _update(self, engine: Any, line: _Line) -> bool:
         """Updates one line; returns whether it goes on."""

@@ -53,6 +53,8 @@ class Notebook:
         self.router = Router(self.cells, self.sink, lambda: self.config.output_lines)
         self.renderer = errors.Renderer(shell)
         self.starting: threading.Thread | None = None
+        #: Called when a cell that nobody watches has ended and its tasks have too.
+        self.at_rest: list[Callable[[], None]] = []
         self.start_error: BaseException | None = None
         # name → handle, of those that ``%%actor`` made; weak, so that a dropped handle ends its actor
         self.actors: weakref.WeakValueDictionary[str, Any] = weakref.WeakValueDictionary()
@@ -163,6 +165,8 @@ class Notebook:
             self._interrupted(engine, cell)
         elif engine is not None and cell.batch:
             self._await_tasks(engine, cell.scope, self.config.drain_seconds)
+            for refresh in self.at_rest:
+                refresh()
         self.router.drain()
 
     def _interrupted(self, engine: Any, cell: Cell) -> None:

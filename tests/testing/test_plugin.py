@@ -12,11 +12,11 @@ PLUGIN = ["-p", "raynb.testing.plugin", "-p", "no:cacheprovider", "-q"]
 
 def run(tmp_path: Path, text: str) -> tuple[int, str]:
     (tmp_path / "test_it.py").write_text(text)
-    # The plugin may be there already by its entry point; naming it twice does no harm.
+    # By name only: where raynb is installed, its entry point would load the plugin a second time.
     done = subprocess.run(
         [sys.executable, "-m", "pytest", *PLUGIN, "--rootdir", str(tmp_path), str(tmp_path)],
         cwd=tmp_path, capture_output=True, text=True, check=False,
-        env={**os.environ, "PYTEST_ADDOPTS": "", "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
+        env={**os.environ, "PYTEST_ADDOPTS": "", "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1", "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
     )  # fmt: skip
     return done.returncode, done.stdout + done.stderr
 
