@@ -16,7 +16,12 @@ def run(tmp_path: Path, text: str) -> tuple[int, str]:
     done = subprocess.run(
         [sys.executable, "-m", "pytest", *PLUGIN, "--rootdir", str(tmp_path), str(tmp_path)],
         cwd=tmp_path, capture_output=True, text=True, check=False,
-        env={**os.environ, "PYTEST_ADDOPTS": "", "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1", "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
+        env={
+            **os.environ,
+            "PYTEST_ADDOPTS": "",
+            "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1",
+            "PYTHONPATH": os.pathsep.join(filter(None, sys.path)),
+        },
     )  # fmt: skip
     return done.returncode, done.stdout + done.stderr
 
