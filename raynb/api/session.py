@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import atexit
 import os
+import sys
 import threading
 import weakref
 from typing import Any
@@ -39,6 +40,11 @@ _engines: weakref.WeakSet[Any] = weakref.WeakSet()
 def make_engine(config: Config, address: str | None) -> Any:
     """Returns a started engine: the embedded one, or an adapter to a Ray cluster."""
     if address in (None, "local"):
+        if sys.platform == "win32":
+            raise RaySystemError(
+                "raynb's embedded engine runs on Linux and macOS; on Windows, use it inside WSL, "
+                "where everything works as on Linux."
+            )
         from raynb.engine.local import LocalEngine
 
         engine: Any = LocalEngine(config)

@@ -1,0 +1,93 @@
+"""Systems without Linux's own calls: the fallbacks, forced here."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import raynb
+from raynb.exceptions import RaySystemError
+from raynb.testing import leaks
+
+#: What macOS lacks, taken away in the driver and in the supervisor alike.
+WITHOUT = """
+import os, select
+for module, names in ((os, ("memfd_create", "pidfd_open")), (select, ("epoll",))):
+    for name in names:
+        if hasattr(module, name):
+            delattr(module, name)
+"""
+PROGRAM = """
+import os, sys
+import numpy as np
+import raynb as ray
+assert not hasattr(os, "memfd_create") and not hasattr(os, "pidfd_open")
+ray.init(num_cpus=2, object_store_memory=64 << 20)
+engine = ray.runtime().engine
+
+@ray.remote
+def total(x):
+    return float(x.sum())
+
+@ray.remote
+class Counter:
+    def __init__(self):
+        self.n = 0
+    def add(self):
+        self.n += 1
+        return self.n
+
+@ray.remote
+def nested(n):
+    return ray.get(total.remote(np.ones(n)))
+
+array = np.arange(1_000_000.0)
+counter = Counter.remote()
+assert ray.get(total.remote(ray.put(array))) == array.sum()
+assert ray.get([counter.add.remote() for _ in range(50)]) == list(range(1, 51))
+assert ray.get([nested.remote(n) for n in (10, 200_000)]) == [10.0, 200_000.0]
+print(engine.supervised.process.pid, *(p.pid for p in engine.effects.peers.values()), flush=True)
+sys.stdin.read()
+ray.shutdown()
+"""
+
+
+@pytest.fixture
+def crippled(tmp_path: Path) -> dict[str, str]:
+    (tmp_path / "sitecustomize.py").write_text(WITHOUT)
+    path = os.pathsep.join([str(tmp_path), *filter(None, sys.path)])
+    return {**os.environ, "PYTHONPATH": path, "TMPDIR": str(tmp_path)}
+
+
+@pytest.mark.parametrize("end", ["shutdown", "SIGKILL"])
+def test_without_memfd_pidfd_and_epoll(crippled: dict[str, str], tmp_path: Path, end: str) -> None:
+    script = tmp_path / "program.py"
+    script.write_text(PROGRAM)
+    with subprocess.Popen(
+        [sys.executable, str(script)], env=crippled, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout is not None
+        assert process.stdin is not None
+        pids = [int(word) for word in process.stdout.readline().split()]
+        assert len(pids) > 1, "the program failed; its error is on stderr"
+        if end == "SIGKILL":
+            process.send_signal(signal.SIGKILL)
+        process.stdin.close()
+        process.wait(20)
+    assert process.returncode == (-signal.SIGKILL if end == "SIGKILL" else 0)
+    assert leaks.until(lambda: not set(pids) & set(leaks.all_processes()))
+    left = {entry.name for entry in tmp_path.iterdir()} - {"sitecustomize.py", "program.py", "__pycache__"}
+    if end == "shutdown":
+        assert not left
+
+
+def test_windows_gets_one_clear_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "platform", "win32")
+    with pytest.raises(RaySystemError, match="WSL"):
+        raynb.init()
+    assert not raynb.is_initialized()
