@@ -7,6 +7,7 @@ left the lock; tasks that only wait behind others at a worker travel in batches.
 
 from __future__ import annotations
 
+import os
 import select
 import threading
 import time
@@ -27,6 +28,7 @@ from raynb.wire.codec import BadFrame
 FLUSH_SECONDS = 0.0001  # while more are submitted, tasks for idle workers are sent this often
 FILL_SECONDS = 0.001  # and tasks that wait behind others at a worker this often
 BUSY_SECONDS = 0.005  # the I/O thread looks this often while a loop of submissions runs
+SPIN_SECONDS = 0.0001 if (os.cpu_count() or 1) > 1 else 0.0
 MANY = 32  # answers still missing
 QUIET_SECONDS = 0.01
 COALESCE_SECONDS = 0.0001
@@ -325,6 +327,8 @@ class Loop:
                 # Many answers are to come and no worker waits for one of ours: read them by the
                 # dozen instead of waking for each.
                 time.sleep(COALESCE_SECONDS)
+            if waiter.left == 1 and self._spin(poll):
+                continue
             if deadline is None:
                 events = poll.wait(None)
             else:
@@ -334,6 +338,21 @@ class Loop:
                 events = poll.wait(left)
             if events:
                 self.receive(events)
+
+    def _spin(self, poll: Poller) -> bool:
+        """Looks for an answer for a moment before going to sleep; returns whether something came.
+
+        An answer to one quick task is there sooner than the system can put a core to sleep and wake
+        it again.
+        """
+        end = time.monotonic() + SPIN_SECONDS
+        while True:
+            events = poll.wait(0)
+            if events:
+                self.receive(events)
+                return True
+            if time.monotonic() > end:
+                return False
 
     def _follow(self, waiter: Waiter, deadline: float | None) -> None:
         if waiter.event is None:

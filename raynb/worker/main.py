@@ -212,7 +212,8 @@ class Worker:
             if link.outbox or self.books.log:
                 self.tick()
                 link.flush()
-            link.wait_data(0.05 if self.stopping else None)
+            if not link.spin():
+                link.wait_data(0.05 if self.stopping else None)
             link.read()
 
 
