@@ -284,6 +284,7 @@ def main(fd: int, kernel: int) -> None:
     settings = pickle.loads(_exactly(sock, size))
     settings["supervisor"] = os.getpid()
     sys.path[:] = settings["sys_path"]
+    sys.argv[:] = [""]  # ours are nobody's business; tasks see what an interpreter without a script has
     import raynb.worker.main  # noqa: F401
 
     gc.collect()
