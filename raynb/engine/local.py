@@ -196,6 +196,7 @@ class LocalEngine(Waiting, Reading, WorkerCalls):
             except Exception as error:
                 errors.append(error)
 
+        self.loop.fail(RuntimeGoneError("The raynb runtime was shut down."))
         step(lambda: self._stop_workers(timeout))
         step(self.loop.stop)
         step(lambda: self.supervised.stop(timeout))
@@ -205,7 +206,6 @@ class LocalEngine(Waiting, Reading, WorkerCalls):
         step(self.board.close)
         step(self.disk.close)
         self.definitions.clear()
-        self.loop.fail(RuntimeGoneError("The raynb runtime was shut down."))
         if errors:
             raise RaySystemError("shutdown was not clean: " + "; ".join(map(str, errors))) from errors[0]
 

@@ -35,6 +35,7 @@ COALESCE_SECONDS = 0.0001
 BUSY_SUBMISSIONS = 8  # so many since its last look make it one
 PARK_SECONDS = 0.005  # the I/O thread stays out of the way this long after a waiting thread left
 TICK_SECONDS = 0.05
+LEAVE_SECONDS = 1.0  # at the end, threads that wait get so long to learn of it
 IN = select.POLLIN
 
 
@@ -172,7 +173,7 @@ class Loop:
         waited = now - self.last_flush
         if waited > FILL_SECONDS or (self.hungry and waited > FLUSH_SECONDS):
             self.flush()
-            if not count & 15:  # in a loop of submissions, answers are read now and then
+            if not count & 15 and not self._stopping:  # in a loop of submissions, answers are read now and then
                 events = self._user_poll.wait(0)
                 if events:
                     self.receive(events)
@@ -426,25 +427,38 @@ class Loop:
         self.on_tick(now)
 
     def fail(self, error: BaseException) -> None:
-        """The runtime itself is broken: everybody who waits learns why."""
-        self.failure = error
+        """The runtime is broken or at its end: everybody who waits learns why."""
         with self.lock:
+            if self.failure is None:
+                self.failure = error
             for waiters in self.watchers.values():
                 for waiter in waiters:
                     if waiter.event is not None:
                         waiter.event.set()
+                    elif waiter.callback is not None and not waiter.done:
+                        waiter.done = True
+                        self.callbacks.append(waiter.callback)
         self._user_wake()
+        self.run_callbacks()
 
     def stop(self) -> None:
-        """Ends the I/O thread and closes every lane."""
+        """Ends the I/O thread and closes every lane. Call after `fail`: who waits leaves first."""
         self._stopping = True
         self._io_wake()
         if self._thread.is_alive() and self._thread is not threading.current_thread():
             self._thread.join()
-        with self.lock:
-            for lane in list(self.lanes.values()):
-                self.remove(lane)
-        self.close()
+        self._user_wake()
+        # A poller must not be closed under the thread that sleeps in it. (One that leads and stops
+        # the runtime from a callback would wait for itself: hence the limit.)
+        left = self._lead.acquire(timeout=LEAVE_SECONDS)
+        try:
+            with self.lock:
+                for lane in list(self.lanes.values()):
+                    self.remove(lane)
+            self.close()
+        finally:
+            if left:
+                self._lead.release()
 
     def close(self) -> None:
         """Closes the pollers and pipes (the lanes are closed by their owners)."""

@@ -22,9 +22,15 @@ class Poller:
         self.unregister = self._poll.unregister
 
     def wait(self, timeout: float | None) -> list[tuple[int, int]]:
-        if timeout is None:
-            return self._poll.poll()  # type: ignore[no-any-return]
-        return self._poll.poll(timeout * self._scale)  # type: ignore[no-any-return]
+        """Returns what has come; nothing once the poller is closed."""
+        try:
+            if timeout is None:
+                return self._poll.poll()  # type: ignore[no-any-return]
+            return self._poll.poll(timeout * self._scale)  # type: ignore[no-any-return]
+        except ValueError:
+            if self._poll.closed:
+                return []
+            raise
 
     def close(self) -> None:
         if hasattr(self._poll, "close"):

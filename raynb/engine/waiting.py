@@ -132,6 +132,7 @@ class Waiting:
         def deliver() -> None:
             held = future.__dict__.pop("raynb_ref", None)
             try:
+                self.check_alive()
                 result = self.read_values([held._id], None)[0]
             except BaseException as error:
                 future.set_exception(error)

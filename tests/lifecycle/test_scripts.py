@@ -93,6 +93,48 @@ print("clean")
     assert out == "clean\n"
 
 
+def test_a_shutdown_ends_every_wait_of_other_threads(tmp_path: Path) -> None:
+    """The thread that reads the sockets, those behind it, a future and an `await`: each learns of it."""
+    out = run(
+        """
+import asyncio
+from raynb.base.engine import current
+from raynb.exceptions import RuntimeGoneError
+ray.init(num_cpus=1)
+
+@ray.remote
+def never():
+    import signal
+    signal.pause()
+
+ref = never.remote()
+future = ref.future()
+said = []
+def in_get():
+    try: ray.get(ref)
+    except BaseException as error: said.append(type(error))
+def in_wait():
+    try: ray.wait([ref])
+    except BaseException as error: said.append(type(error))
+def in_await():
+    async def main(): await ref
+    try: asyncio.run(main())
+    except BaseException as error: said.append(type(error))
+threads = [threading.Thread(target=f) for f in (in_get, in_get, in_wait, in_await)]
+for thread in threads: thread.start()
+loop = current().loop
+while len(loop.watchers.get(ref._id, ())) < 5: os.sched_yield()
+ray.shutdown()
+for thread in threads: thread.join(20)
+assert said == [RuntimeGoneError] * 4, said
+assert isinstance(future.exception(timeout=20), RuntimeGoneError)
+print("fine")
+""",
+        tmp_path,
+    )
+    assert out == "fine\n"
+
+
 def test_f55_eight_threads_race_init_and_shutdown(tmp_path: Path) -> None:
     out = run(
         """
