@@ -40,7 +40,7 @@ class Effects:
             c.Free: self.free,
             c.Reply: self.reply,
             c.Withdraw: lambda cmd: self.control(cmd.worker, w.Withdraw(cmd.tasks)),
-            c.Interrupt: lambda cmd: self.control(cmd.worker, w.Interrupt(cmd.task)),
+            c.Interrupt: self.interrupt,
             c.AllowItems: lambda cmd: self.control(cmd.worker, w.Allow(cmd.task, cmd.consumed)),
             c.StartWorker: self.start,
             c.StopWorker: self.stop,
@@ -64,6 +64,11 @@ class Effects:
         peer = self.peers.get(worker)
         if peer is not None:
             self.send(peer.control, message)
+
+    def interrupt(self, command: c.Interrupt) -> None:
+        if command.worker in self.peers:
+            self.engine.board.interrupt(command.worker)  # before the message: see `Board`
+            self.control(command.worker, w.Interrupt(command.task))
 
     def intern(self, options: TaskOptions) -> int:
         """Returns the number under which workers know these options."""

@@ -157,8 +157,8 @@ class Inbox:
         del engine.effects.peers[worker]
         self.loop.remove(peer.data)
         self.loop.remove(peer.control)
-        current = engine.board.get(worker) or NOTHING
-        engine.board.set(worker, 0)
+        current = engine.board.running(worker) or NOTHING
+        engine.board.clear(worker)
         self.apply(e.WorkerDied(now, worker, peer.leaving or reason, current=current))
         engine.everywhere.worker_died(worker, peer.leaving or reason)
         engine.adopt_arena(worker)

@@ -37,7 +37,7 @@ from raynb.engine.room import Room
 from raynb.engine.waiting import Waiting
 from raynb.exceptions import RaySystemError, RuntimeGoneError
 from raynb.serde import pickling
-from raynb.store import DiskTier, Ledger, Store
+from raynb.store import Board, DiskTier, Ledger, Store
 from raynb.wire.messages import ARGS_IN_STORE
 
 _now = time.monotonic
@@ -105,7 +105,7 @@ class LocalEngine(Waiting, Reading, WorkerCalls):
         undo.append(self.disk.close)
         self.ledger = Ledger.create()
         undo.append(self.ledger.close)
-        self.board = Ledger.create()  # what each worker runs at the moment
+        self.board = Board.create()
         undo.append(self.board.close)
         self.store = Store(0, limit, self.ledger, self.disk)
         undo.append(self.store.close)

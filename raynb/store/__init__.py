@@ -3,13 +3,14 @@
 Start reading at `store.Store`, the facade that every process holds. Below it, from the bottom:
 `memory` (the operating system's calls), `allocator` (which range; pure), `backing` (where an
 arena's pages live), `arena` (one process's memory, and a reader's mapping of it), `ledger` (how
-much all processes have taken), `disk` (spilled objects in files).
+much all processes have taken), `disk` (spilled objects in files). Beside it `board` (who runs what).
 """
 
 from __future__ import annotations
 
+from raynb.store.board import Board
 from raynb.store.disk import DiskTier, GuestDiskTier
 from raynb.store.ledger import Ledger
 from raynb.store.store import NoRoom, Store, StoreStats, UnknownArena
 
-__all__ = ["DiskTier", "GuestDiskTier", "Ledger", "NoRoom", "Store", "StoreStats", "UnknownArena"]
+__all__ = ["Board", "DiskTier", "GuestDiskTier", "Ledger", "NoRoom", "Store", "StoreStats", "UnknownArena"]

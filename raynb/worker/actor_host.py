@@ -105,6 +105,7 @@ class ActorHost:
         error = ("", "")
         executor = self.executor
         try:
+            executor.worker.heed(running)
             if running.interrupted:
                 raise _Cancelled
             function = self.method(running.options.function)
@@ -260,13 +261,20 @@ class _Loop:
         self.loop.call_soon_threadsafe(self._start, host, run, running)
 
     def _start(self, host: ActorHost, run: w.Run, running: Running) -> None:
+        if running.interrupted:
+            host.answer_cancelled(run, running)
+            return
         context = contextvars.Context()
         task = context.run(self.loop.create_task, self._limited(host, run, running))
         running.future = (self.loop, task)
         self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
-        if running.interrupted:
-            task.cancel()
+
+        def ended(done: Any) -> None:
+            self._tasks.discard(done)
+            if done.cancelled() and host.knows(run.task):  # before its first step: nobody has answered
+                host.answer_cancelled(run, running)
+
+        task.add_done_callback(ended)
 
     async def _limited(self, host: ActorHost, run: w.Run, running: Running) -> None:
         try:
@@ -275,7 +283,11 @@ class _Loop:
             host.answer_cancelled(run, running)
             return
         try:
-            await host.run_async(run, running)
+            host.executor.worker.heed(running)
+            if running.interrupted:
+                host.answer_cancelled(run, running)
+            else:
+                await host.run_async(run, running)
         finally:
             self._limit.release()
 

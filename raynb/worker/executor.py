@@ -88,7 +88,8 @@ class Executor:
         started = fetched = _now()
         token = state.running.set(running)
         state.main_running = running
-        worker.board.set(worker.number, run.task)
+        worker.board.begin(worker.number, run.task)
+        worker.heed(running)
         if options is not self._options:
             self._surround(options, run)
         elif run.gpus:
@@ -98,6 +99,8 @@ class Executor:
         error = _NO_ERROR
         try:
             try:
+                if running.interrupted:
+                    raise KeyboardInterrupt
                 if run.actor:
                     function = self._method(run, options)
                 else:
@@ -111,6 +114,8 @@ class Executor:
                     result = function(*args, **kwargs)
                     del args, kwargs
                 ran = _now()
+                if running.interrupted and run.actor:
+                    raise KeyboardInterrupt  # the call ran on, but its ref raises
                 if result is None and options.num_returns == 1:
                     packed: Any = _NONE_RESULT
                 else:
@@ -258,6 +263,8 @@ class Executor:
         """Sends the items of a generator as they come."""
         worker = self.worker
         limit = running.options.backpressure
+        # Items of a last attempt go one by one: no other attempt would yield again what a crash takes.
+        last = 0 <= running.options.max_retries <= running.attempt
         index = 2
         if limit > 0:
             running.event = threading.Event()
@@ -279,7 +286,7 @@ class Executor:
                 worker.capture.end_of_task(running)
                 worker.link.post(w.Yield(running.task, index, value, size, contained))
                 index += 1
-                if not running.options.max_retries or _now() - worker.link.last_flush > 0.001:
+                if last or _now() - worker.link.last_flush > 0.001:
                     worker.link.flush()
                 else:
                     worker.link.nudge()

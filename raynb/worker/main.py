@@ -16,7 +16,7 @@ from raynb.base import engine as slot
 from raynb.base import interrupts
 from raynb.base.spec import ActorSpec, TaskOptions
 from raynb.serde import functions, pickling
-from raynb.store import GuestDiskTier, Ledger, Store
+from raynb.store import Board, GuestDiskTier, Ledger, Store
 from raynb.wire import messages as w
 from raynb.wire.channel import Channel, Closed
 from raynb.wire.codec import BadFrame
@@ -26,6 +26,9 @@ from raynb.worker.engine import WorkerEngine
 from raynb.worker.executor import Executor
 from raynb.worker.link import FLUSH_SECONDS, Link
 from raynb.worker.output import Capture
+
+
+HEED_MOST = 1.0  # seconds that the start of a task waits for an interrupt on its way
 
 
 class Worker:
@@ -49,7 +52,9 @@ class Worker:
         self.blobs: dict[str, bytes] = {}
         self.functions: dict[str, Any] = {}
         self.books = Books()
-        self.board = Ledger.attach(board)
+        self.board = Board.attach(board)
+        self.heeded = 0  # interrupts that were carried out
+        self._heard = threading.Condition()
         self.store = Store(
             number, settings["store_limit"], Ledger.attach(ledger),
             GuestDiskTier(settings["spill_directory"], number) if settings["spill_directory"] else None,
@@ -102,6 +107,9 @@ class Worker:
             self.engine.replied(message)
         elif kind is w.Interrupt:
             self.interrupt(message.task)
+            with self._heard:
+                self.heeded += 1
+                self._heard.notify_all()
         elif kind is w.Withdraw:
             self.link.read_beside()
             self.give_back(self._take(set(message.tasks)))
@@ -162,6 +170,17 @@ class Worker:
             self.cancelled_ahead.add(task)
             if len(self.cancelled_ahead) > 10_000:  # ended tasks whose cancel came late
                 self.cancelled_ahead.clear()
+
+    def heed(self, running: state.Running) -> None:
+        """Before a task begins: an interrupt that the driver has sent by now still stops it."""
+        sent = self.board.interrupts(self.number)
+        if self.heeded < sent:
+            with self._heard:  # they are on their way
+                if not self._heard.wait_for(lambda: self.heeded >= sent, HEED_MOST):
+                    self.heeded = sent  # one that never comes must not hold up every task
+        if running.task in self.cancelled_ahead:
+            self.cancelled_ahead.discard(running.task)
+            running.interrupted = True
 
     def on_sigint(self, signum: int, frame: FrameType | None) -> None:
         current = state.main_running

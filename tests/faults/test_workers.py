@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from raynb.exceptions import RayTaskError, WorkerCrashedError
+from raynb.exceptions import ActorDiedError, RayTaskError, WorkerCrashedError
 from raynb.testing import faults, leaks
 from raynb.testing.faults import Bomb, Counter, Gate
 
@@ -168,19 +168,52 @@ def test_a10_endless_retries_go_on_and_can_be_cancelled(ray: Any, counter: Count
         ray.get(ref, timeout=20)
 
 
-def test_a11_a_generator_that_dies_gives_what_it_had_and_then_the_error(ray: Any) -> None:
-    @ray.remote(max_retries=0, num_returns="streaming")
+@pytest.mark.parametrize("retries", [0, 2])
+@pytest.mark.parametrize("yields", [0, 1, 3, 200])
+def test_a11_a_generator_that_dies_gives_what_it_had_and_then_the_error(
+    ray: Any, counter: Counter, retries: int, yields: int
+) -> None:
+    @ray.remote(max_retries=retries, num_returns="streaming")
     def stream() -> Any:
-        yield from range(3)
+        counter.add()
+        yield from range(yields)
         faults.strike("sigkill")
 
     items = stream.remote()
     refs = list(items)
-    assert [ray.get(ref, timeout=20) for ref in refs[:3]] == [0, 1, 2]
-    assert len(refs) == 4
+    assert [ray.get(ref, timeout=20) for ref in refs[:yields]] == list(range(yields))
+    assert len(refs) == yields + 1
     with pytest.raises(WorkerCrashedError):
-        ray.get(refs[3], timeout=20)
+        ray.get(refs[yields], timeout=20)
     assert list(items) == []
+    assert counter.value == retries + 1
+
+
+def test_a11_a_generator_that_dies_twice_yields_each_item_once(ray: Any, counter: Counter) -> None:
+    @ray.remote(max_retries=2, num_returns="streaming")
+    def stream() -> Any:
+        dies = counter.add() < 3
+        for number in range(100):
+            if dies and number == 50:
+                faults.strike("segfault")
+            yield number
+
+    assert [ray.get(ref, timeout=20) for ref in stream.remote()] == list(range(100))
+    assert counter.value == 3
+
+
+def test_a11_a_generator_method_of_an_actor_that_dies(ray: Any) -> None:
+    @ray.remote(num_cpus=0)
+    class Source:
+        def stream(self, count: int) -> Any:
+            yield from range(count)
+            faults.strike("sigkill")
+
+    refs = list(Source.remote().stream.options(num_returns="streaming").remote(100))
+    assert ray.get(refs[:100], timeout=20) == list(range(100))
+    assert len(refs) == 101
+    with pytest.raises(ActorDiedError):
+        ray.get(refs[100], timeout=20)
 
 
 def test_a13_all_workers_killed_at_once(ray: Any, gate: Gate) -> None:

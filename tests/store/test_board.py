@@ -1,0 +1,51 @@
+"""The page that says who runs what."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+
+import pytest
+
+from raynb.store.board import SLOTS, Board
+
+
+@pytest.fixture
+def board() -> Iterator[Board]:
+    made = Board.create()
+    yield made
+    made.close()
+
+
+def test_an_empty_board(board: Board) -> None:
+    assert [(board.running(w), board.interrupts(w)) for w in (0, 1, SLOTS - 1)] == [(0, 0)] * 3
+
+
+def test_everybody_sees_what_one_writes(board: Board) -> None:
+    other = Board.attach(os.dup(board.fd))
+    board.begin(3, 1 << 60)
+    other.interrupt(3)
+    other.interrupt(3)
+    assert (other.running(3), board.interrupts(3)) == (1 << 60, 2)
+    assert (board.running(4), board.interrupts(2)) == (0, 0)
+    board.clear(3)
+    assert (other.running(3), other.interrupts(3)) == (0, 0)
+    other.close()
+
+
+def test_worker_numbers_have_no_end(board: Board) -> None:
+    board.begin(SLOTS + 5, 7)
+    board.interrupt(SLOTS + 5)
+    assert (board.running(SLOTS + 5), board.interrupts(SLOTS + 5)) == (7, 1)
+    board.clear(SLOTS + 5)
+    assert (board.running(5), board.interrupts(5)) == (0, 0)
+
+
+def test_another_descriptor_is_refused() -> None:
+    read, write = os.pipe()
+    try:
+        with pytest.raises(ValueError, match="isn't a board"):
+            Board.attach(read)
+    finally:
+        os.close(read)
+        os.close(write)
