@@ -27,7 +27,6 @@ from raynb.worker.executor import Executor
 from raynb.worker.link import FLUSH_SECONDS, Link
 from raynb.worker.output import Capture
 
-
 HEED_MOST = 1.0  # seconds that the start of a task waits for an interrupt on its way
 
 
