@@ -83,6 +83,22 @@ _CELLS = {
     "print(ray.get(first.remote()))",
 }
 
+#: ``%%px`` on one of two engines; the other one plays the other cell's part.
+_PX_CELLS = {
+    "first": "import ipyparallel as ipp\n"
+    "rc = ipp.Cluster(n=2, log_level=50).start_and_connect_sync(activate=True)\n"
+    "view = rc.load_balanced_view()\n"
+    "print(view.apply_async(lambda: 1).get())",
+    "prints": "%%px --targets 0\nfor i in range(8):\n    print('line', i)",
+    "late": "%%px --targets 0 --noblock\nimport time\ntime.sleep(1)\nprint('late line')",
+    "define_beat": BEAT.strip() + "\nrc[:].push(dict(beat=beat, paths=paths, other_path=other_path), block=True)",
+    "other": "other = rc[0].apply_async(beat, other_path, 8)",
+    "wait": "%%px --targets 1\nfor path in paths:\n    beat(path, 8)",
+    "fresh": "%%px --targets 1\nprint(1 + 1)",
+    "define_fail": "%%px --local\ndef inner(x):\n    return 1 / x  # the mistake",
+    "fail": "%%px --targets 0\nouter(0)",
+}
+
 IDIOMS: dict[str, Idiom] = {
     "cells": _ray_like("raynb, cells", "raynb", "%load_ext raynb\nimport raynb as ray", _CELLS),
     "raynb": _ray_like("raynb, API", "raynb", "%load_ext raynb\nimport raynb as ray"),
@@ -94,11 +110,23 @@ IDIOMS: dict[str, Idiom] = {
         "ipyparallel", "ipyparallel",
         "import ipyparallel as ipp\n"
         "rc = ipp.Cluster(n=2, log_level=50).start_and_connect_sync(activate=True)\n"
+        "rc[:].use_cloudpickle()\n"
         "view = rc.load_balanced_view()",
         decorator="",
         submit="view.apply_async({f}{comma}{args})",
         get="{x}.get()",
         get_all="[r.get() for r in {x}]",
+    ),
+    "px": Idiom(
+        "ipyparallel, %%px", "ipyparallel",
+        "import ipyparallel as ipp\n"
+        "rc = ipp.Cluster(n=2, log_level=50).start_and_connect_sync(activate=True)\n"
+        "view = rc.load_balanced_view()",
+        decorator="%%px --local\n",
+        submit="rc[0].apply_async({f}{comma}{args})",
+        get="{x}.get()",
+        get_all="[r.get() for r in {x}]",
+        cells=_PX_CELLS,
     ),
     "dask": Idiom(
         "Dask", "distributed",

@@ -53,6 +53,7 @@ class Kernel:
             json.dumps({"argv": argv, "display_name": "benchmark", "language": "python"})
         )
         env = environment(self.mark)
+        env.pop("PYTHONDONTWRITEBYTECODE", None)  # people's kernels load compiled modules
         env.update(TMPDIR=str(self.temporary), IPYTHONDIR=str(self.folder / "ipython"))
         self._log = open(self.folder / "kernel.log", "wb")  # noqa: SIM115  (closed by `close`)
         self._manager: Any = KernelManager(
@@ -68,6 +69,8 @@ class Kernel:
         self._ended = threading.Event()
         self._collector = threading.Thread(target=self._collect, name="iopub")
         self._collector.start()
+        self._replies: dict[str, dict[str, Any]] = {}  # of requests that nobody has asked about yet
+        self._subshell = ""
 
     def _collect(self) -> None:
         while not self._ended.is_set():
@@ -89,20 +92,48 @@ class Kernel:
 
     def end(self, cell: Cell, timeout: float = 30) -> Cell:
         """Waits for the cell's end (seconds); it says ``hangs`` if that doesn't come."""
+        content = self._reply(cell.message, timeout)
+        cell.status = content.get("status", "hangs")
+        cell.error = content.get("ename", "")
+        cell.traceback = list(content.get("traceback", []))
+        cell.seconds = time.perf_counter() - cell.seconds
+        return cell
+
+    def _reply(self, message: str, timeout: float) -> dict[str, Any]:
+        """Returns the answer to a request, empty if none came in time (seconds)."""
         deadline = time.perf_counter() + timeout
-        while cell.status == "running":
+        while message not in self._replies:
             try:
                 reply = self._client.get_shell_msg(timeout=max(0.01, deadline - time.perf_counter()))
             except queue.Empty:
-                cell.status = "hangs"
-                break
-            if reply["parent_header"].get("msg_id") == cell.message:
-                content = reply["content"]
-                cell.status = content["status"]
-                cell.error = content.get("ename", "")
-                cell.traceback = list(content.get("traceback", []))
-        cell.seconds = time.perf_counter() - cell.seconds
-        return cell
+                return {}
+            self._replies[reply["parent_header"].get("msg_id", "")] = reply["content"]
+        return self._replies.pop(message)
+
+    def trivial(self, beside: bool = False) -> float:
+        """Runs ``pass`` as a silent cell; returns the seconds until its answer.
+
+        ``beside``: on a subshell, as a front end does while the main shell is busy.
+
+        Raises:
+            TimeoutError: no answer came within 60 seconds.
+        """
+        if beside and not self._subshell:
+            asked = self._client.session.msg("create_subshell_request", {})
+            self._client.control_channel.send(asked)
+            self._subshell = self._client.get_control_msg(timeout=30)["content"]["subshell_id"]
+        content = {
+            "code": "pass", "silent": True, "store_history": False, "user_expressions": {},
+            "allow_stdin": True, "stop_on_error": False,
+        }  # fmt: skip
+        request = self._client.session.msg("execute_request", content)
+        if beside:
+            request["header"]["subshell_id"] = self._subshell
+        begin = time.perf_counter()
+        self._client.shell_channel.send(request)
+        if not self._reply(request["header"]["msg_id"], 60):
+            raise TimeoutError("the kernel gave no answer to a trivial cell for 60 s")
+        return time.perf_counter() - begin
 
     def run(self, code: str, timeout: float = 30) -> Cell:
         """Runs a cell to its end."""

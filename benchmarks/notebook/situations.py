@@ -124,10 +124,8 @@ def twice(kernel: Kernel, idiom: Idiom) -> Seen:
     after = len(procs.marked(kernel.mark))
     extra = f", {after - before} more processes" if after > before else ""
     for number in (1, 2):
-        kernel.run(
-            idiom.define(f"def changing(): return {number}")
-            + f"now = {idiom.get.format(x=idiom.call('changing'))}"
-        )
+        kernel.run(idiom.define(f"def changing(): return {number}"))
+        kernel.run(f"now = {idiom.get.format(x=idiom.call('changing'))}")
     code = kernel.value("now")
     seen = {
         "cell run twice: the start": f"{describe(again)}, {again.seconds:.2f} s{extra}",
@@ -235,7 +233,9 @@ def finished(path: str) -> bool:
         return False
 
 
-#: In this order, on one kernel; the last one ends it.
+#: Which of them share a kernel, in order. What disturbs the engine has one of its own.
+KERNELS = (("start", "prints", "late", "error", "killed"), ("interrupt",), ("twice",))
+
 SITUATIONS: dict[str, Callable[[Kernel, Idiom], Seen]] = {
     "start": start,
     "prints": eight_prints,
