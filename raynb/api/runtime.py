@@ -16,9 +16,9 @@ _IGNORED = frozenset((
     "_enable_object_reconstruction", "_redis_max_memory", "_plasma_directory", "_node_ip_address",
     "_driver_object_store_memory", "_memory", "_redis_username", "_redis_password", "_temp_dir",
     "_metrics_export_port", "_system_config", "_tracing_startup_hook", "_node_name", "labels",
-    "enable_resource_isolation", "system_reserved_cpu", "system_reserved_memory", "local_mode",
+    "enable_resource_isolation", "system_reserved_cpu", "system_reserved_memory",
 ))  # fmt: skip
-_OWN = frozenset(Config.__slots__) - {"isolated"}
+_OWN = frozenset(Config.__slots__) - {"isolated", "address"}
 
 
 def _config(given: dict[str, Any]) -> Config:
@@ -78,7 +78,7 @@ class Runtime:
     def start(self) -> Runtime:
         """Starts it without a ``with`` block."""
         if self._engine is None:
-            self._engine = session.make_engine(self._config, None)
+            self._engine = session.make_engine(self._config)
         return self
 
     def shutdown(self, timeout: float | None = None) -> None:
@@ -145,13 +145,16 @@ def init(address: str | None = None, *, ignore_reinit_error: bool = True, **give
     """Starts the global runtime (``ray.init``); with one running and the same arguments, does nothing.
 
     Args:
-        address: None or ``"local"``: the embedded engine on this machine.
+        address: None or ``"local"``: the embedded engine on this machine. ``"auto"``, ``"host:port"`` or
+            ``"ray://host:10001"``: a Ray cluster, through the ``ray`` package (``pip install "raynb[ray]"``).
         ignore_reinit_error: False: an already running runtime is an error, as in Ray.
         num_cpus: CPU slots; default: the cores that this process may use.
         num_gpus: GPU slots; default 0.
         resources: other resources, name → quantity.
         object_store_memory: limit of the object store in bytes; default 30 % of the memory.
         namespace: of named actors.
+        local_mode: True: no workers; everything runs at once and in order in this process, for
+            debugging (``breakpoint()`` in a task, ``%debug`` after its error).
         runtime_env: ``env_vars``, ``working_dir``, ``py_modules`` of every worker.
         spill_directory: where objects go when the store is full; default: the temporary directory.
 
@@ -162,11 +165,13 @@ def init(address: str | None = None, *, ignore_reinit_error: bool = True, **give
         RuntimeError: one is running with other arguments; the text says which differ.
     """
     config = _config(given)
+    config.address = None if address in (None, "", "local") else address
     place = session.global_slot()
     running = place.wait_started()
     if running is not None:
         differing = {
-            name: pair for name, pair in running.config.differences(config).items() if name in given
+            name: pair for name, pair in running.config.differences(config).items()
+            if name in given or (name == "address" and address)
         }
         if differing or not ignore_reinit_error:
             what = "; ".join(f"{n} is {mine!r}, asked for {theirs!r}" for n, (mine, theirs) in differing.items())
@@ -175,7 +180,7 @@ def init(address: str | None = None, *, ignore_reinit_error: bool = True, **give
                 + ". Call raynb.shutdown() first (or %raynb restart)."
             )
         return Runtime._of(running)
-    return Runtime._of(place.start(config, address))
+    return Runtime._of(place.start(config))
 
 
 def shutdown(_exiting_interpreter: bool = False) -> None:

@@ -37,9 +37,19 @@ STATES = {
 _engines: weakref.WeakSet[Any] = weakref.WeakSet()
 
 
-def make_engine(config: Config, address: str | None) -> Any:
-    """Returns a started engine: the embedded one, or an adapter to a Ray cluster."""
-    if address in (None, "local"):
+def make_engine(config: Config) -> Any:
+    """Returns a started engine: the embedded one, the one without workers, or a Ray cluster's."""
+    engine: Any
+    if config.address:
+        raise ValueError(
+            f"address {config.address!r}: connecting to a Ray cluster is not in this version; "
+            "leave address out for the embedded engine"
+        )
+    elif config.local_mode:
+        from raynb.engine.inline import InlineEngine
+
+        engine = InlineEngine(config)
+    else:
         if sys.platform == "win32":
             raise RaySystemError(
                 "raynb's embedded engine runs on Linux and macOS; on Windows, use it inside WSL, "
@@ -47,12 +57,7 @@ def make_engine(config: Config, address: str | None) -> Any:
             )
         from raynb.engine.local import LocalEngine
 
-        engine: Any = LocalEngine(config)
-    else:
-        raise ValueError(
-            f"address {address!r}: connecting to a Ray cluster is not in this version; "
-            "leave address out for the embedded engine"
-        )
+        engine = LocalEngine(config)
     _engines.add(engine)
     return engine
 
@@ -75,7 +80,7 @@ class Slot:
         self.state = state
         self.changed.notify_all()
 
-    def start(self, config: Config, address: str | None) -> Any:
+    def start(self, config: Config) -> Any:
         """Returns the engine: a new one, or the one that another thread starts or has started."""
         with self.changed:
             while self.state in (STARTING, STOPPING):
@@ -88,7 +93,7 @@ class Slot:
             self.starter = threading.get_ident()
         engine = None
         try:
-            engine = make_engine(config, address)
+            engine = make_engine(config)
         finally:
             with self.changed:
                 self.starter = 0
@@ -131,7 +136,7 @@ def _auto_init() -> Engine:
     if os.environ.get("RAY_ENABLE_AUTO_CONNECT") == "0":
         raise RuntimeGoneError("Ray has not been started yet. You can start Ray by calling 'raynb.init()'.")
     started = _slot.wait_started()
-    engine: Engine = started if started is not None else _slot.start(Config(), None)
+    engine: Engine = started if started is not None else _slot.start(Config())
     return engine
 
 

@@ -19,6 +19,8 @@ class Config:
     Sizes are bytes, times are seconds. ``None`` means "look at the machine" for counts and sizes.
     """
 
+    address: str | None = None  # of a Ray cluster; None: this machine
+    local_mode: bool = False  # everything in this process, for debugging
     num_cpus: float | None = None
     num_gpus: float | None = None
     resources: dict[str, float] = field(default_factory=dict)

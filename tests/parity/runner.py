@@ -1,6 +1,6 @@
 """Runs parity programs on one engine and writes what each returned, one JSON line a program.
 
-``python runner.py --engine ray|raynb --out FILE [--only PREFIX ...] [--skip KEY ...]``
+``python runner.py --engine ray|raynb|raynb-inline --out FILE [--only PREFIX ...] [--skip KEY ...]``
 
 A program has its own time limit: an alarm raises `ProgramTimeout` in it; if even that is
 swallowed, the process dumps its stacks and ends, and the caller goes on with the next program
@@ -46,8 +46,10 @@ class Host:
     """The running engine, restarted when a program wants other settings or leaves it unsure."""
 
     def __init__(self, engine: str) -> None:
-        self.ray = importlib.import_module(engine)
-        self.quiet = {"log_to_driver": False}
+        self.ray = importlib.import_module(engine.partition("-")[0])
+        self.quiet: dict[str, Any] = {"log_to_driver": False}
+        if engine == "raynb-inline":
+            self.quiet["local_mode"] = True
         if engine == "ray":
             self.quiet |= {"include_dashboard": False, "configure_logging": False}
         self.settings: dict[str, Any] | None = None
@@ -139,7 +141,7 @@ def run_all(
 
     Args:
         python: the interpreter of the environment that has the engine.
-        engine: "ray" or "raynb".
+        engine: "ray", "raynb" or "raynb-inline" (no workers).
         environ: the environment variables of the process.
         only: prefixes of program keys; None: all.
         patience: seconds for the whole run.
@@ -174,7 +176,7 @@ def run_all(
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--engine", required=True, choices=["ray", "raynb"])
+    parser.add_argument("--engine", required=True, choices=["ray", "raynb", "raynb-inline"])
     parser.add_argument("--out", required=True, type=Path)
     parser.add_argument("--only", nargs="*", default=[])
     parser.add_argument("--skip", nargs="*", default=[])

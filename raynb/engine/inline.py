@@ -1,0 +1,533 @@
+"""`InlineEngine`: everything in the driver's own process, at once and in order, for debugging.
+
+``raynb.init(local_mode=True)`` (Ray's word). `remote()` returns when the task has run: `print`
+prints, `breakpoint()` and ``%debug`` stop in the task's own frame, and a profiler sees it. Values are
+pickled as always, so what works here works on workers; errors are those of the other engines.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import concurrent.futures
+import os
+import secrets
+import threading
+import time
+from collections.abc import Callable, Sequence
+from types import SimpleNamespace
+from typing import Any
+
+from raynb.base import ids, limits
+from raynb.base.config import RESOURCE_UNIT, Config
+from raynb.base.engine import Context, Packed
+from raynb.base.ref import ObjectRef, ObjectRefGenerator
+from raynb.base.rows import (
+    ACTOR_CREATION_TASK, ACTOR_TASK, BUSY, DEAD, IDLE, NORMAL_TASK, TASK_ENDED, Output, Snapshot, StoreRow,
+    TaskRow, WorkerRow,
+)  # fmt: skip
+from raynb.base.scope import current_scope
+from raynb.base.spec import STREAMING, ActorSpec, TaskOptions
+from raynb.engine.inline_loop import DrivenLoop
+from raynb.engine.inline_objects import Obj, Objects
+from raynb.engine.inline_tasks import Host, LeaveActor, Tasks, running
+from raynb.engine.local import machine_totals
+from raynb.engine.rowbook import RowBook
+from raynb.exceptions import (
+    ActorAlreadyExistsError, ActorDeadlockError, AsyncioActorExit, GetTimeoutError, RuntimeGoneError,
+)  # fmt: skip
+from raynb.serde import functions, pickling
+
+_now = time.monotonic
+SELF = 1  # the number of the one "worker"
+
+
+class InlineEngine:
+    """Runs tasks and actors in the calling thread.
+
+    A sync actor's methods run one after the other whatever its ``max_concurrency``. An async actor's
+    methods run to their end, or to where they await what is still to come; `get` lets them go on.
+
+    Thread contract: every public method from any thread.
+    """
+
+    def __init__(self, config: Config) -> None:
+        self.config = config
+        self.nonce = secrets.randbits(32)
+        self.alive = True
+        self.on_output: list[Callable[[Output], None]] = []
+        self.book = RowBook(config.finished_tasks_kept)
+        self.objects = Objects(self, self.book)
+        self.objects.on_free = self._freed
+        self.ref_log = self.objects.log
+        self.tasks = Tasks(self)
+        self.handles: dict[int, Host] = {}  # object that stands for the handles → actor
+        self.loops: list[DrivenLoop] = []
+        self._names: dict[tuple[str, str], Host] = {}
+        self._definitions: dict[str, tuple[bytes, Any, list[Any]]] = {}
+        self._groups: dict[int, tuple[Any, ...]] = {}
+        self._ids = ids.IdSource(0)
+        self._lock = threading.RLock()
+        self._pid = os.getpid()
+        self._total = {name: amount / RESOURCE_UNIT for name, amount in machine_totals(config).items()}
+        self._worker = WorkerRow(SELF, self._pid, IDLE, started=_now())
+
+    # -- its life ------------------------------------------------------------------------------
+    def check_alive(self) -> None:
+        if not self.alive:
+            if os.getpid() != self._pid:
+                raise RuntimeGoneError(
+                    "This process is a fork of one that runs raynb; the runtime stays with the parent. "
+                    "Call raynb.init() here to have one of its own.")  # fmt: skip
+            raise RuntimeGoneError(
+                "The raynb runtime of this ref or handle was shut down; its values are gone. "
+                "Run the cells that made them again."
+            )
+
+    def shutdown(self, timeout: float) -> None:
+        """Ends the actors and lets go of every value."""
+        if not self.alive or os.getpid() != self._pid:
+            return
+        for host in list(self.handles.values()):
+            self.tasks.end_actor(host, self.died(host, "the runtime was shut down"), restart=False)
+        self.alive = False
+        self.objects.table.clear()
+        self._definitions.clear()
+        self.tasks.streams.clear()
+        for loop in self.loops:
+            loop.close()
+
+    def after_fork_in_child(self) -> None:
+        self.alive = False
+
+    def spell(self, number: int, width: int) -> str:
+        return ids.to_hex(number, self.nonce, width)
+
+    def next_id(self, actor: int = 0) -> int:
+        with self._lock:
+            return self._ids.next_task(actor)
+
+    # -- tasks ---------------------------------------------------------------------------------
+    def define(self, key: str, blob: bytes, refs: Sequence[ObjectRef[Any]] = ()) -> None:
+        self._definitions.setdefault(key, (blob, refs, []))
+
+    def function(self, key: str) -> Any:
+        """Returns the function or class of a definition, made anew from its bytes the first time."""
+        blob, _, made = self._definitions[key]
+        if not made:
+            made.append(functions.load(blob))
+        return made[0]
+
+    def arguments(self, packed: Packed) -> tuple[Any, dict[str, Any]]:
+        """Loads the arguments; the error of an argument is the task's own."""
+        values = self.get(packed.deps, None) if packed.deps else ()
+        return pickling.unpack_args(packed.data, packed.buffers, values)
+
+    def submit(
+        self, options: TaskOptions, packed: Packed, actor: int = 0
+    ) -> list[ObjectRef[Any]] | ObjectRefGenerator:
+        self.check_alive()
+        self.objects.settle()
+        host = self.handles[ids.object_id(actor, 1)] if actor else None
+        for ref in packed.deps:
+            self.objects.find(ref)
+        outer = running.get()
+        scope = outer.scope if outer is not None else current_scope()
+        task = self.next_id(actor)
+        row = self._row(task, options, ACTOR_TASK if actor else NORMAL_TASK, actor, scope)
+        self.book.new_task(row)
+        count = options.num_returns
+        refs = [self.objects.new(ids.object_id(task, i), scope) for i in range(1, (count if count >= 0 else 1) + 1)]
+        self.tasks.run(row, options, self._own(packed), host, scope)
+        if count == STREAMING:
+            return ObjectRefGenerator(refs[0], self)
+        return refs
+
+    @staticmethod
+    def _own(packed: Packed) -> Packed:
+        """Returns arguments that don't change when the caller's arrays do."""
+        if not packed.buffers:
+            return packed
+        return Packed(packed.data, [bytes(b) for b in packed.buffers], packed.deps, packed.contained)
+
+    def _row(self, task: int, options: TaskOptions, kind: str, actor: int, scope: int) -> TaskRow:
+        outer = running.get()
+        resources = {name: amount / RESOURCE_UNIT for name, amount in options.resources}
+        return TaskRow(
+            task, options.name, kind, worker=SELF, pid=self._pid, scope=scope, actor=actor,
+            parent=outer.row.id if outer is not None else 0, submitted=_now(), resources=resources,
+            function_name=options.function_name or options.name,
+        )  # fmt: skip
+
+    def run_on_workers(
+        self, options: TaskOptions, packed: Packed, later: bool, now: bool = True, only: int = 0
+    ) -> list[concurrent.futures.Future[Any]]:
+        """Runs it here, once: this process is the only worker there will be."""
+        if not now or only not in (0, SELF):
+            return []
+        ref = self.submit(options, packed)[0]  # type: ignore[index]
+        return [self.future(ref)]
+
+    # -- objects -------------------------------------------------------------------------------
+    def put(self, packed: Packed) -> ObjectRef[Any]:
+        self.check_alive()
+        self.objects.settle()
+        outer = running.get()
+        with self._lock:
+            identity = self._ids.next_put()
+        ref = self.objects.new(identity, outer.scope if outer is not None else current_scope())
+        self.objects.keep(identity, packed)
+        return ref
+
+    def _drive(self, obj: Obj, deadline: float | None) -> None:
+        """Lets the async actor that is to make an object go on until it is there or the time is up."""
+        if obj.value is not None or obj.loop is None:
+            return
+        if obj.loop.driven_here():
+            raise ActorDeadlockError(
+                "This get would wait for a call of the same async actor, whose event loop it blocks; "
+                "use `await ref` in an async method."
+            )
+        obj.loop.drive(lambda: obj.value is not None, None if deadline is None else max(deadline - _now(), 0), True)
+
+    def _drive_any(self, found: list[Obj], needed: int, deadline: float | None) -> None:
+        """Lets the actors that make these objects go on until ``needed`` are there or the time is up."""
+        enough = lambda: sum(1 for obj in found if obj.value is not None) >= needed  # noqa: E731
+        while not enough() and (deadline is None or _now() < deadline):
+            loops = {obj.loop for obj in found if obj.value is None and obj.loop is not None}
+            if any(loop.driven_here() for loop in loops):
+                raise ActorDeadlockError("This wait blocks the event loop of the very actor it waits for.")
+            for loop in loops:
+                left = None if deadline is None else max(deadline - _now(), 0)
+                loop.drive(enough, left if len(loops) == 1 else 0.02, True)
+
+    def get(self, refs: Sequence[ObjectRef[Any]], timeout: float | None) -> list[Any]:
+        self.check_alive()
+        deadline = None if timeout is None else _now() + timeout
+        self.objects.settle()
+        found = [self.objects.find(ref) for ref in refs]
+        for obj in found:
+            self._drive(obj, deadline)
+            if obj.value is None:
+                missing = sum(1 for one in found if one.value is None)
+                raise GetTimeoutError(
+                    f"Get timed out: some object(s) not ready. {missing} of {len(found)} are missing after {timeout} s."
+                )
+        return [self.objects.load(obj) for obj in found]
+
+    def wait(
+        self, refs: Sequence[ObjectRef[Any]], num_returns: int, timeout: float | None, fetch_local: bool
+    ) -> tuple[list[ObjectRef[Any]], list[ObjectRef[Any]]]:
+        self.check_alive()
+        deadline = None if timeout is None else _now() + timeout
+        self.objects.settle()
+        found = [self.objects.find(ref) for ref in refs]
+        self._drive_any(found, num_returns, deadline)
+        ready = [ref for ref, obj in zip(refs, found, strict=True) if obj.value is not None][:num_returns]
+        chosen = {ref._id for ref in ready}
+        return ready, [ref for ref in refs if ref._id not in chosen]
+
+    def future(self, ref: ObjectRef[Any]) -> concurrent.futures.Future[Any]:
+        """Returns a future; asking it for its result lets the work go on."""
+        self.check_alive()
+        obj = self.objects.find(ref)
+        future = _Future(self, obj)
+        future.set_running_or_notify_cancel()
+
+        def deliver() -> None:
+            try:
+                result = self.objects.load(obj)
+            except BaseException as error:
+                future.set_exception(error)
+            else:
+                future.set_result(result)
+
+        if obj.value is None:
+            obj.callbacks.append(deliver)
+        else:
+            deliver()
+        return future
+
+    def awaitable(self, ref: ObjectRef[Any]) -> Any:
+        async def ticking() -> Any:
+            obj = self.objects.find(ref)
+            while obj.value is None:  # noqa: ASYNC110  what it waits for runs in this very thread
+                if obj.loop is not None and not obj.loop.driven_here():
+                    obj.loop.drive(lambda: obj.value is not None, 0.02, True)
+                await asyncio.sleep(0.002)
+            return self.objects.load(obj)
+
+        return ticking()
+
+    def cancel(self, ref: ObjectRef[Any], force: bool, recursive: bool) -> None:
+        self.check_alive()
+        self.objects.find(ref)
+        self.cancel_task(ids.task_of(ref._id), force)
+
+    def cancel_task(self, task: int, force: bool = False) -> None:
+        """Cancels a task by id; only calls of async actors can be unfinished."""
+        now = self.tasks.open.get(task)
+        if now is not None:
+            self.tasks.cancel(now)
+
+    def cancel_scope(self, scope: int) -> tuple[int, int]:
+        mine = [now for now in list(self.tasks.open.values()) if now.scope == scope]
+        finished = sum(n for state, n in self.book.scope_counts(scope).items() if state in TASK_ENDED)
+        for now in mine:
+            self.tasks.cancel(now)
+        return len(mine), finished
+
+    def free(self, refs: Sequence[ObjectRef[Any]]) -> None:
+        self.free_ids(tuple(ref._id for ref in refs))
+
+    def free_ids(self, wanted: tuple[int, ...]) -> None:
+        for identity in wanted:
+            spelled = self.spell(identity, ids.OBJECT_HEX)
+            self.objects.free(identity, ("err", "ObjectFreedError", (spelled, f"{spelled} was freed on request.")))
+
+    def adopt(self, object_id: int, nonce: int) -> ObjectRef[Any]:
+        if nonce != self.nonce:
+            raise RuntimeGoneError("This ref was pickled in another raynb runtime, which is gone.")
+        self.ref_log.append(~object_id)
+        return ObjectRef(object_id, self)
+
+    def reduce_ref(self, ref: ObjectRef[Any]) -> tuple[Any, ...]:
+        if not pickling.note_ref(ref):
+            self.ref_log.append(~ref._id)  # out of band: nobody can know how long it is needed
+        return pickling.rebuild_ref, (ref._id, self.nonce)
+
+    def ref_bundle(self, ref: ObjectRef[Any]) -> dict[str, str]:
+        return {"text/plain": repr(ref)}
+
+    # -- streams -------------------------------------------------------------------------------
+    def next_item(self, task: int, index: int, timeout: float | None) -> ObjectRef[Any] | None:
+        self.check_alive()
+        deadline = None if timeout is None else _now() + timeout
+        if not self.item_is_ready(task, index):
+            stream = self.tasks.streams[task]
+            assert stream.loop is not None
+            left = None if deadline is None else max(deadline - _now(), 0)
+            stream.loop.drive(lambda: self.item_is_ready(task, index), left, True)
+            if not self.item_is_ready(task, index):
+                raise GetTimeoutError(f"no item was yielded within {timeout} s")
+        stream = self.tasks.streams.get(task)  # type: ignore[assignment]
+        return stream.items.pop(index, None) if stream is not None else None
+
+    async def next_item_async(self, task: int, index: int) -> ObjectRef[Any] | None:
+        while not self.item_is_ready(task, index):  # noqa: ASYNC110  as in `awaitable`
+            stream = self.tasks.streams[task]
+            if stream.loop is not None and not stream.loop.driven_here():
+                stream.loop.drive(lambda: self.item_is_ready(task, index), 0.02, True)
+            await asyncio.sleep(0.002)
+        return self.next_item(task, index, 0)
+
+    def item_is_ready(self, task: int, index: int) -> bool:
+        """Returns whether taking the next item would not wait (here: after making it, if that needs no loop)."""
+        stream = self.tasks.streams.get(task)
+        if stream is None:
+            return True
+        self.tasks.pull(task, index)
+        return stream.ended or index <= stream.made
+
+    def wake_readers(self, task: int) -> None:
+        stream = self.tasks.streams.get(task)
+        if stream is not None and stream.loop is not None:
+            stream.loop.interrupt()
+
+    def stream_finished(self, task: int, index: int) -> bool:
+        stream = self.tasks.streams.get(task)
+        return stream is None or (stream.ended and index > stream.made)
+
+    def drop_stream(self, task: int, index: int) -> None:
+        self.tasks.drop_stream(task)
+
+    # -- actors --------------------------------------------------------------------------------
+    def create_actor(
+        self, spec: ActorSpec, options: TaskOptions, packed: Packed, get_if_exists: bool
+    ) -> tuple[ObjectRef[Any], ActorSpec]:
+        self.check_alive()
+        self.objects.settle()
+        spec.namespace = spec.namespace or self.config.namespace or ""
+        if spec.name:
+            there = self._names.get((spec.namespace, spec.name))
+            if there is not None:
+                if not get_if_exists:
+                    raise ActorAlreadyExistsError(
+                        f"The name {spec.name} (namespace={spec.namespace or None}) is already taken. "
+                        "Please use a different name or get the existing actor using "
+                        f"raynb.get_actor('{spec.name}', namespace='{spec.namespace}').")  # fmt: skip
+                return self._handle(there), there.spec
+        outer = running.get()
+        scope = outer.scope if outer is not None else current_scope()
+        spec.actor_id = self.next_id()
+        host = Host(spec, options, self._own(packed), scope)
+        identity = ids.object_id(spec.actor_id, 1)
+        self.handles[identity] = host
+        if host.loop is not None:
+            self.loops.append(host.loop)
+        ref = self.objects.new(identity, scope)
+        if spec.lifetime == "detached":
+            self.ref_log.append(~identity)  # lives until it is killed
+        if spec.name:
+            self._names[spec.namespace, spec.name] = host
+        row = self._row(spec.actor_id, options, ACTOR_CREATION_TASK, spec.actor_id, scope)
+        self.book.new_task(row)
+        self.book.put("actors", host.row)
+        self.tasks.start_actor(row, host)
+        return ref, spec
+
+    def _handle(self, host: Host) -> ObjectRef[Any]:
+        identity = ids.object_id(host.spec.actor_id, 1)
+        self.ref_log.append(~identity)
+        return ObjectRef(identity, self)
+
+    def actor_named(self, name: str, namespace: str) -> tuple[ObjectRef[Any], ActorSpec]:
+        self.check_alive()
+        self.objects.settle()
+        host = self._names.get((namespace or self.config.namespace or "", name))
+        if host is None:
+            raise ValueError(
+                f"Failed to look up actor with name '{name}'. This could because 1. You are trying to look up a "
+                "named actor you didn't create. 2. The named actor died. 3. You did not use a namespace matching "
+                "the namespace of the actor."
+            )
+        return self._handle(host), host.spec
+
+    def actor_names(self, namespace: str | None) -> list[tuple[str, str]]:
+        return sorted(key for key in self._names if namespace is None or key[0] == namespace)
+
+    def forget_name(self, host: Host) -> None:
+        self._names.pop((host.spec.namespace, host.spec.name), None)
+
+    def died(self, host: Host, why: str) -> Any:
+        """Returns the error value of an actor's death."""
+        spec = host.spec
+        actor = self.spell(spec.actor_id, ids.ACTOR_HEX)
+        return ("err", "ActorDiedError", (actor, "died", spec.class_name, spec.name, self._pid, why))
+
+    def kill(self, actor: int, no_restart: bool) -> None:
+        self.check_alive()
+        host = self.handles.get(ids.object_id(actor, 1))
+        if host is not None:
+            self.tasks.end_actor(host, self.died(host, "it was killed by `ray.kill`"), restart=not no_restart)
+
+    def _freed(self, identity: int) -> None:
+        """Nobody names an object any more; if it stood for handles, its actor ends."""
+        host = self.handles.pop(identity, None)
+        if host is not None and self.alive:
+            if host.loop is not None and host.dead is not None and not host.loop.driven_here():
+                host.loop.close()
+                self.loops.remove(host.loop)
+            actor = self.spell(host.spec.actor_id, ids.ACTOR_HEX)
+            self.tasks.end_actor(host, ("err", "ActorDiedError", (actor, "gone")), restart=False)
+
+    def leave_actor(self) -> None:
+        """`exit_actor`: the actor ends after this call, even if the exception is caught."""
+        now = running.get()
+        assert now is not None
+        now.leaving = True
+        raise AsyncioActorExit if now.host is not None and now.host.loop is not None else LeaveActor
+
+    def pending_calls(self, actor: int) -> int:
+        host = self.handles.get(ids.object_id(actor, 1))
+        return host.pending if host is not None else 0
+
+    # -- placement groups ----------------------------------------------------------------------
+    def reserve_group(self, bundles: tuple[Any, ...]) -> int:
+        """Makes a placement group; there is always room, as tasks run one by one."""
+        number = self.next_id()
+        self._groups[number] = bundles
+        return number
+
+    def group_ready(self, group: int, timeout: float | None) -> bool:
+        return group in self._groups
+
+    def return_group(self, group: int) -> None:
+        self._groups.pop(group, None)
+
+    def groups_table(self) -> dict[int, tuple[str, Any]]:
+        return {number: ("CREATED", bundles) for number, bundles in self._groups.items()}
+
+    # -- views ---------------------------------------------------------------------------------
+    @property
+    def worker(self) -> Any:
+        """The actor that the calling code runs in, as worker processes name it."""
+        now = running.get()
+        return SimpleNamespace(actor=now.host.spec if now is not None and now.host is not None else None)
+
+    def context(self) -> Context:
+        now = running.get()
+        if now is None:
+            return Context(scope=current_scope(), namespace=self.config.namespace or "")
+        host = now.host
+        held = host.spec.held if host is not None else now.options.resources
+        return Context(
+            worker=SELF, task=now.row.id, actor=host.spec.actor_id if host is not None else 0, scope=now.scope,
+            attempt=now.attempt, name=now.row.name, resources={k: v / RESOURCE_UNIT for k, v in held},
+            restarted=host is not None and host.restarts > 0, cancelled=now.cancelled,
+            function_name=now.row.function_name,
+            namespace=(host.spec.namespace if host is not None else "") or self.config.namespace or "",
+        )  # fmt: skip
+
+    def snapshot(self) -> Snapshot:
+        return self.changes(-1)
+
+    def changes(self, since: int) -> Snapshot:
+        self.objects.settle()
+        self.objects.refresh_rows()
+        busy = list(self.tasks.open.values())
+        self._worker.state = BUSY if busy else IDLE
+        self._worker.task = busy[-1].row.id if busy else 0
+        self.book.put("workers", self._worker)
+        store = StoreRow(
+            limit=self.config.object_store_memory or limits.default_object_store_memory(), used=self.objects.bytes,
+            inline=self.objects.bytes, objects=len(self.objects.table), resident=self.objects.bytes,
+        )  # fmt: skip
+        return self.book.changes(since, store, *self.cluster())
+
+    def cluster(self) -> tuple[dict[str, float], dict[str, float]]:
+        taken = [one.options.resources for one in list(self.tasks.open.values())]
+        taken += [host.spec.held for host in list(self.handles.values()) if host.row.state != DEAD]
+        free = dict(self._total)
+        for amounts in taken:
+            for name, amount in amounts:
+                if name in free:
+                    free[name] -= amount / RESOURCE_UNIT
+        return dict(self._total), {name: amount for name, amount in free.items() if amount > 0}
+
+    def scope_counts(self, scope: int) -> dict[str, int]:
+        return self.book.scope_counts(scope)
+
+    def story(self, identity: int) -> list[tuple[float, str]]:
+        return self.book.story(identity)
+
+    def logs(self, task: int | None = None, worker: int | None = None) -> list[Output]:
+        """Returns nothing: what tasks print is printed, and nobody keeps it."""
+        return []
+
+    def emit(self, kind: str, text: str = "", bundle: dict[str, Any] | None = None) -> None:
+        """Sends a display to the cell that submitted the running task."""
+        now = running.get()
+        output = Output(kind, now.row.id if now else 0, now.scope if now else 0, SELF, self._pid,
+                        now.row.name if now else "", text=text, bundle=bundle)  # fmt: skip
+        for listener in self.on_output:
+            listener(output)
+
+
+class _Future(concurrent.futures.Future[Any]):
+    """A future whose waiting reader does the work."""
+
+    def __init__(self, engine: InlineEngine, obj: Obj) -> None:
+        super().__init__()
+        self._engine = engine
+        self._obj = obj
+
+    def result(self, timeout: float | None = None) -> Any:
+        self._engine._drive(self._obj, None if timeout is None else _now() + timeout)
+        return super().result(timeout if timeout is None else 0)
+
+    def exception(self, timeout: float | None = None) -> BaseException | None:
+        self._engine._drive(self._obj, None if timeout is None else _now() + timeout)
+        return super().exception(timeout if timeout is None else 0)
+
+
+__all__ = ["InlineEngine"]

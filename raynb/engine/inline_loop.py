@@ -1,0 +1,121 @@
+"""An event loop that is driven only while somebody has reason to: for async actors of `InlineEngine`.
+
+It runs in the thread of whoever submits a call or waits for one, also inside a running loop (a
+notebook's cells run in one). A call that awaits what only a later call can bring stays pending
+until then, so programs in which async actors wait for each other work without threads.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import contextvars
+import selectors
+import threading
+from collections.abc import Callable, Iterator
+from typing import Any
+
+
+class _Selector(selectors.DefaultSelector):
+    """Stops the loop instead of sleeping when nothing inside this process could wake it."""
+
+    def __init__(self, owner: DrivenLoop) -> None:
+        super().__init__()
+        self.owner = owner
+
+    def select(self, timeout: float | None = None) -> Any:
+        # One registered file is the loop's own pipe; more mean that something waits for the network.
+        if timeout is None and not self.owner.patient and len(self.get_map()) <= 1:
+            self.owner.idle = True
+            self.owner.loop.stop()
+            timeout = 0
+        return super().select(timeout)
+
+
+@contextlib.contextmanager
+def _outside_running_loop() -> Iterator[None]:
+    """Lets another loop run in this thread for the length of the block."""
+    outer = asyncio._get_running_loop()
+    if outer is None:
+        yield
+        return
+    task = asyncio.current_task(outer)
+    if task is not None:
+        asyncio.tasks._leave_task(outer, task)
+    asyncio._set_running_loop(None)
+    try:
+        yield
+    finally:
+        asyncio._set_running_loop(outer)
+        if task is not None:
+            asyncio.tasks._enter_task(outer, task)
+
+
+class DrivenLoop:
+    """Thread contract: any thread drives it, one at a time; the others wait their turn."""
+
+    def __init__(self) -> None:
+        self.patient = False
+        self.idle = False
+        self.loop = asyncio.SelectorEventLoop(_Selector(self))
+        self._turn = threading.Lock()
+        self._driver = 0
+
+    def start(self, coroutine: Any, context: contextvars.Context) -> asyncio.Task[Any]:
+        """Makes a task of a coroutine; it runs when the loop is driven."""
+        if self.loop.is_running() and self._driver != threading.get_ident():
+            made: list[asyncio.Task[Any]] = []
+            there = threading.Event()
+
+            def make() -> None:
+                made.append(context.run(self.loop.create_task, coroutine))
+                there.set()
+
+            self.loop.call_soon_threadsafe(make)
+            there.wait()
+            return made[0]
+        return context.run(self.loop.create_task, coroutine)
+
+    def driven_here(self) -> bool:
+        """Returns whether the caller is code that this very loop runs."""
+        return self._driver == threading.get_ident()
+
+    def drive(self, done: Callable[[], bool], timeout: float | None, patient: bool) -> None:
+        """Runs the loop until ``done()``, or the time is up (seconds); unless ``patient``, also only
+        until nothing is left that could go on by itself."""
+        if self.driven_here() or done() or self.loop.is_closed():
+            return
+        if not self._turn.acquire(timeout=-1 if timeout is None else timeout):
+            return
+        try:
+            self._driver = threading.get_ident()
+            self.patient = patient
+            bell = self.loop.call_later(timeout, self.loop.stop) if timeout is not None else None
+            with _outside_running_loop():
+                while not done():
+                    self.idle = False
+                    self.loop.run_forever()  # ends when a call ends, when idle, or with the bell
+                    if self.idle or (bell is not None and self.loop.time() >= bell.when()):
+                        break
+            if bell is not None:
+                bell.cancel()
+        finally:
+            self._driver = 0
+            self._turn.release()
+
+    def interrupt(self) -> None:
+        """Lets `drive` look again whether what it waits for is done."""
+        self.loop.stop()
+
+    def close(self) -> None:
+        """Cancels what is left and closes the loop."""
+        if self.loop.is_closed() or self.driven_here():
+            return
+        with self._turn, _outside_running_loop():
+            left = asyncio.all_tasks(self.loop)
+            for task in left:
+                task.cancel()
+            if left:
+                self.loop.run_until_complete(asyncio.gather(*left, return_exceptions=True))
+            self.loop.run_until_complete(self.loop.shutdown_asyncgens())
+            self.loop.close()
