@@ -44,12 +44,13 @@ class Room:
             for _ in range(3):
                 try:
                     location = store.write(packed.data, packed.buffers)
-                    return location, location[3]
+                    return location, location[-2]
                 except NoRoom:
                     if not self.make(size):
                         break
         try:
-            return store.write_file(packed.data, packed.buffers), size
+            location = store.write_file(packed.data, packed.buffers)
+            return location, location[-2]
         except OutOfDiskError as error:
             with engine.loop.lock:
                 who = spilling.holders(engine.machine)

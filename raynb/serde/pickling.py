@@ -20,8 +20,9 @@ from raynb.base.ref import ObjectRef
 
 _SCALARS = frozenset((int, float, bool, str, bytes, type(None), complex))
 _SMALL = 16  # containers up to this many items are looked through for plain scalars
-#: Out-of-band only from this size on (bytes): below, a copy is cheaper than a segment.
-OUT_OF_BAND = 2048
+#: Out-of-band from this size on (bytes). In band, numpy makes arrays that can be written to; as in Ray,
+#: what `get` returns is read-only, however small.
+OUT_OF_BAND = 1
 EMPTY = pickle.dumps(((), {}, ()), 5)
 
 _dumps = pickle.dumps

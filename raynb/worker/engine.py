@@ -76,7 +76,7 @@ class WorkerEngine:
         location = self._write(packed, size)
         if location[0] == "shm" and not self._arena_told:
             self._tell_arena()
-        return location, size if location[0] == "file" else location[3], contained
+        return location, location[-2], contained  # as it lies there, with what aligns it
 
     def _write(self, packed: Packed, size: int) -> Any:
         store = self.worker.store
