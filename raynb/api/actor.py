@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 from typing import Any
 
+from raynb.api import definitions
 from raynb.api import options as o
 from raynb.api.signature import Signature
 from raynb.base import ids
@@ -148,6 +149,7 @@ class ActorClass:
             raise TypeError(f"{self._name}() takes no arguments")
         if self._definition is None:
             self._definition = functions.definition(self._cls, self._name)
+            definitions.note(self._definition[0], self._cls)
         key, packed_class = self._definition
         engine.define(key, packed_class.data, packed_class.contained)
         spec = self._spec(key, given)

@@ -6,6 +6,7 @@ import functools
 import inspect
 from typing import Any
 
+from raynb.api import definitions
 from raynb.api import options as o
 from raynb.api.signature import Signature
 from raynb.base.engine import Engine, current
@@ -80,6 +81,7 @@ class RemoteFunction:
         """Makes the function known to the engine; returns its options there."""
         if self._definition is None:
             self._definition = functions.definition(self._function, self._name)
+            definitions.note(self._definition[0], self._function)
         key, packed = self._definition
         engine.define(key, packed.data, packed.contained)
         base = getattr(getattr(engine, "config", None), "runtime_env", None)

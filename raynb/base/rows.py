@@ -70,6 +70,7 @@ class TaskRow:
     size: int = 0  # of its results
     resources: dict[str, float] = field(default_factory=dict)
     function_name: str = ""
+    function: str = ""  # key of its definition; of an actor's call, the method's name
 
 
 @dataclass(slots=True)
@@ -88,6 +89,7 @@ class ActorRow:
     death_cause: str = ""
     scope: int = 0
     detached: bool = False
+    definition: str = ""  # key of its class
 
 
 @dataclass(slots=True)

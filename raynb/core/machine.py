@@ -171,7 +171,7 @@ class Machine:
     def describe_error(self, value: Any) -> tuple[str, str]:
         if value[0] == "err":
             return value[1], " ".join(str(a) for a in value[2] if isinstance(a, str))[:2000]
-        return "RayTaskError", ""
+        return "RayTaskError", "An argument of this task is an error; the task that made it says which."
 
     def lost_value(self, obj: Obj, why: str) -> Value:
         return ("err", "ObjectLostError", (self.hex_object(obj.id), why))

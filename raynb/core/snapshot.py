@@ -22,6 +22,7 @@ from raynb.base.rows import (
     TaskRow,
     WorkerRow,
 )  # fmt: skip
+from raynb.base.spec import Value
 from raynb.core.records import Actor, Obj, Task, Worker
 from raynb.core.resources import to_floats
 from raynb.core.tables import O_LOST, O_PENDING
@@ -42,18 +43,28 @@ def task_row(m: Machine, task: Task) -> TaskRow:
         spec.attempt, spec.scope, spec.actor or (spec.task_id if spec.creates_actor else 0), spec.parent,
         task.submitted, task.started, task.fetched, task.ran, task.ended, task.error[0], task.error[1],
         task.size, to_floats(spec.options.resources), spec.options.function_name or spec.options.name,
+        spec.options.function,
     )  # fmt: skip
 
 
 def actor_row(m: Machine, actor: Actor) -> ActorRow:
     spec = actor.spec
     worker = m.pool.table.get(actor.worker)
-    cause = " ".join(part for part in (actor.cause[2] if type(actor.cause) is tuple else ()) if isinstance(part, str))
     return ActorRow(
         spec.actor_id, spec.class_name, spec.name, spec.namespace, actor.state, actor.worker, actor.pid,
-        actor.pending, actor.restarts, spec.max_restarts, worker.rss if worker else 0, cause,
-        actor.scope, spec.lifetime == "detached",
+        actor.pending, actor.restarts, spec.max_restarts, worker.rss if worker else 0, _why_dead(actor.cause),
+        actor.scope, spec.lifetime == "detached", spec.class_key,
     )  # fmt: skip
+
+
+def _why_dead(cause: Value | None) -> str:
+    """Returns the words of the error value that a dead actor's calls get."""
+    if type(cause) is not tuple:
+        return ""
+    _, why, *more = cause[2]
+    if why == "creation":
+        return "its constructor failed"
+    return str(more[-1]) if more else "all handles to it are gone"
 
 
 def object_row(m: Machine, obj: Obj) -> ObjectRow:
@@ -133,7 +144,9 @@ def _changes(m: Machine, shot: Snapshot, changed: dict[str, set[int]], since: in
         task = m.tasks.table.get(identity) or ended.get(identity)
         if task is not None:
             shot.tasks.append(task_row(m, task))
-    shot.actors = [actor_row(m, m.actors.table[i]) for i in changed.get("actor", ()) if i in m.actors.table]
+    # An actor's pending calls change with its calls, which are noted under their own ids.
+    actors = changed.get("actor", set()) | {row.actor for row in shot.tasks if row.actor}
+    shot.actors = [actor_row(m, m.actors.table[i]) for i in actors if i in m.actors.table]
     gone = []
     for identity in changed.get("object", ()):
         obj = m.objects.table.get(identity)

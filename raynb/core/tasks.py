@@ -177,7 +177,7 @@ class Tasks:
         if event.failed and task.cancelled and not event.cancelled and task.spec.options.timeout is None:
             event.retryable = False
         if event.failed and event.retryable and task.retries and not task.cancelled:
-            self.retry(task, event.error[1])
+            self.retry(task, event.error[1].rstrip().rpartition("\n")[2])
         else:
             self._store_results(task, event)
         if worker.actor:

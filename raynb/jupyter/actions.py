@@ -9,6 +9,8 @@ another thread than the kernel's main one.
 
 from __future__ import annotations
 
+import linecache
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -26,7 +28,7 @@ from raynb.base.rows import (
     TaskRow,
 )
 from raynb.exceptions import RayError
-from raynb.jupyter.viewmodel import counted, from_key, short_error
+from raynb.jupyter.viewmodel import Labels, counted, from_key, short_error
 
 #: The most characters of a task's log that a look at it brings.
 LOG_CHARS = 20_000
@@ -158,18 +160,34 @@ def free_object(engine: Any, object_id: int) -> str:
     return f"Freed {in_bytes(row.size)}."
 
 
-def task_detail(engine: Any, task: int) -> dict[str, Any]:
+def task_detail(engine: Any, task: int, labels: Labels | None = None) -> dict[str, Any]:
     """Returns what a closer look at a task shows: its whole error, its output, its story."""
     row = find_task(engine.snapshot(), task)
     pieces = engine.logs(task=task)
     text = "".join(piece.text for piece in pieces if piece.kind in ("stdout", "stderr"))
     return {
         "task": f"{task:x}",
-        "error": row.error,
+        "error": in_cells(row.error, labels or Labels()),
         "log": text[-LOG_CHARS:],
         "cut": max(0, len(text) - LOG_CHARS),
         "story": [[round(when, 6), what] for when, what in engine.story(task)],
     }
+
+
+_FRAME = re.compile(r'^  File "(?P<file>[^"]+)", line (?P<line>\d+)(?P<rest>.*)\n(?P<source>    .*\n)?', re.MULTILINE)
+
+
+def in_cells(traceback: str, labels: Labels) -> str:
+    """Returns a traceback with the notebook's names of its cells instead of their files', and with the
+    source lines that only the kernel knows."""
+
+    def told(found: re.Match[str]) -> str:
+        place = labels.place(found["file"]) or f'File "{found["file"]}"'
+        source = linecache.getline(found["file"], int(found["line"])).strip()
+        shown = found["source"] or (f"    {source}\n" if source else "")
+        return f"  {place}, line {found['line']}{found['rest']}\n{shown}"
+
+    return _FRAME.sub(told, traceback)
 
 
 def in_bytes(size: float) -> str:
@@ -238,16 +256,17 @@ REQUESTS: dict[str, Callable[[Any, dict[str, Any]], dict[str, Any]]] = {
     "kill_actor": lambda e, r: _text(kill_actor(e, from_key(r["actor"]))),
     "restart_actor": lambda e, r: _text(restart_actor(e, from_key(r["actor"]))),
     "free": lambda e, r: _text(free_object(e, from_key(r["object"]))),
-    "detail": lambda e, r: task_detail(e, from_key(r["task"])),
+    "detail": lambda e, r: task_detail(e, from_key(r["task"]), r.get("labels")),
 }
 
 
-def answer(engine: Any, request: dict[str, Any]) -> dict[str, Any]:
+def answer(engine: Any, request: dict[str, Any], labels: Labels | None = None) -> dict[str, Any]:
     """Does what a view asks for; never raises, because nobody would catch it there.
 
     Args:
         engine: the driver's engine, or None.
         request: ``{"do": name of the request, "n": its number, ...}``.
+        labels: the notebook's names.
 
     Returns:
         ``{"kind": "reply", "n", "do", "ok", "text", ...}``.
@@ -261,7 +280,7 @@ def answer(engine: Any, request: dict[str, Any]) -> dict[str, Any]:
     if engine is None or not getattr(engine, "alive", True):
         return reply | {"text": "No runtime is running; start one with %raynb start."}
     try:
-        return reply | {"ok": True, "text": ""} | act(engine, request)
+        return reply | {"ok": True, "text": ""} | act(engine, request | {"labels": labels})
     except KeyError as missing:
         return reply | {"text": f"The request {do!r} lacks {missing}."}
     except (ActionError, ValueError, TypeError, RayError) as error:

@@ -57,7 +57,8 @@ class Conversation:
         elif do == "bye":
             self.close()
         else:
-            self._send(actions.answer(self._engine(), request if isinstance(request, dict) else {}))
+            asked = request if isinstance(request, dict) else {}
+            self._send(actions.answer(self._engine(), asked, self._feed.labels))
 
     def _greet(self, again: bool) -> None:
         watcher = self._watcher

@@ -203,7 +203,7 @@ class Feed:
             change = engine.changes(since)
             since = change.version
             named.note(change)
-            change.objects.extend(named.renamed(self.labels.names, self._clock()))
+            change.objects.extend(named.renamed(self.labels.told, self._clock()))
             pending.add(change)
         fresh = [watcher for watcher in watchers if watcher.fresh]
         if fresh:

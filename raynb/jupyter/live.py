@@ -1,24 +1,24 @@
 """Refs and handles as a cell shows them: live lines, and what a saved notebook keeps of them.
 
-A shown ref is a display that is updated until its task has ended; the last update is what gets
-saved. The display holds the ref's number only, so showing a ref pins nothing.
+A shown ref is a display that is updated until its task has ended, a shown handle until its actor has;
+the last update is what gets saved. The display holds numbers only, so showing pins nothing.
 """
 
 from __future__ import annotations
 
-import html
 import threading
 import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from raynb.api.actor import ActorHandle
+from raynb.api.definitions import redefined
 from raynb.base import engine as engines
 from raynb.base import ids
 from raynb.base.ref import ObjectRef
-from raynb.base.rows import CANCELLED, FAILED, FINISHED, RUNNING, TASK_ENDED, ObjectRow, Snapshot, TaskRow
-from raynb.jupyter.fold import short_task
-from raynb.jupyter.inputs import in_words
-from raynb.jupyter.progress import in_seconds
+from raynb.base.rows import DEAD, FINISHED, TASK_ENDED, ActorRow, ObjectRow, Snapshot, TaskRow
+from raynb.jupyter.shown import ShownHandle, ShownRef, uncounted
+from raynb.jupyter.words import GONE, at, bundle_of, describe, describe_actor
 
 if TYPE_CHECKING:
     from raynb.jupyter.notebook import Notebook
@@ -26,103 +26,96 @@ if TYPE_CHECKING:
 #: Seconds between two updates of shown refs.
 INTERVAL = 0.5
 
-_DOTS = {RUNNING: "#1a73e8", FINISHED: "#188038", FAILED: "#c5221f", CANCELLED: "#777"}
+#: Lines that are kept live at once; of more, the oldest stay as they are.
+MOST = 200
 
-
-class ShownRef(ObjectRef[Any]):
-    """What ``Out[n]`` keeps of a ref: the same name, uncounted, so it keeps nothing alive.
-
-    ``get`` works as long as somebody else holds the object.
-    """
-
-    __slots__ = ()
-
-    def __del__(self) -> None:
-        """Nothing was counted, so nothing is taken back."""
-
-
-def describe(task: TaskRow | None, stored: ObjectRow | None, now: float, wall: float) -> str:
-    """Returns the state of a ref in words that stay true in a saved notebook.
-
-    Args:
-        task: the task that makes it; None for a put, or a task that was forgotten.
-        stored: the object's row, None when it was freed.
-        now: the snapshot's time.
-        wall: wall-clock time at monotonic zero.
-    """
-    size = f", {in_words(stored.size)}" if stored is not None and stored.size else ""
-    if task is None:
-        if stored is None:
-            return "freed"
-        return f"stored{size}"
-    name = f"{task.name}#{short_task(task.id)}"
-    if task.state == FINISHED:
-        kept = size if stored is not None else ", freed"
-        return f"{name} finished in {in_seconds(task.ended - task.started)}{kept}"
-    if task.state == FAILED:
-        return f"{name} failed after {in_seconds(max(0.0, task.ended - task.started))}: {_first_line(task)}"
-    if task.state == CANCELLED:
-        return f"{name} was cancelled"
-    if task.state == RUNNING:
-        since = time.strftime("%H:%M:%S", time.localtime(wall + task.started))
-        return f"{name} running since {since}, {in_seconds(max(0.0, now - task.started))}"
-    since = time.strftime("%H:%M:%S", time.localtime(wall + task.submitted))
-    what = "waiting for its inputs" if task.state == "PENDING_ARGS_AVAIL" else "queued"
-    return f"{name} {what} since {since}"
-
-
-def _first_line(task: TaskRow) -> str:
-    text = task.error.strip().split("\n")[0][:200] or task.error_type
-    return text if not task.error_type or text.startswith(task.error_type) else f"{task.error_type}: {text}"
-
-
-def bundle_of(text: str, state: str, code: str) -> dict[str, str]:
-    """Returns a ref's line as a mime bundle."""
-    colour = _DOTS.get(state, "#b06000")
-    markup = (
-        f'<div class="raynb-ref" style="font:13px/1.6 system-ui,sans-serif">'
-        f'<span aria-hidden="true" style="color:{colour}">●</span> '
-        f"<code>ObjectRef</code> {html.escape(text)} "
-        f'<small style="opacity:.6">{html.escape(code)}</small></div>'
-    )
-    return {"text/plain": f"ObjectRef({text})", "text/html": markup}
+_KINDS = (ObjectRef, ShownRef, ActorHandle, ShownHandle)
 
 
 @dataclass(slots=True)
 class _Line:
-    object_id: int
+    """One display: which ref or actor it shows, and the rows that say how that one is."""
+
     nonce: int
     scope: int
     display_id: str
+    code: str
+    object_id: int = 0
+    actor_id: int = 0
+    class_name: str = ""
+    task: TaskRow | None = None
+    stored: ObjectRow | None = None
+    actor: ActorRow | None = None
     last: str = ""
+    version: int = -1  # of the picture it took last
+
+    def take(self, picture: Snapshot) -> None:
+        """Takes over what a picture, whole or of changes, says of it."""
+        whole = picture.since < 0
+        self.version = picture.version
+        actor = self.actor_id
+        if self.object_id:
+            made_by = ids.task_of(self.object_id)
+            self.task = _row(picture.tasks, made_by) or self.task
+            actor = self.task.actor if self.task is not None else 0
+            stored = _row(picture.objects, self.object_id)
+            freed = whole or self.object_id in picture.gone.get("objects", ())
+            self.stored = stored or (None if freed else self.stored)
+        if actor:
+            self.actor = _row(picture.actors, actor) or self.actor
+
+    def words(self, picture: Snapshot) -> tuple[str, str, bool]:
+        """Returns (words, state, whether they will change)."""
+        if self.actor_id:
+            text = describe_actor(self.actor, self.class_name, redefined)
+            state = self.actor.state if self.actor is not None else DEAD
+            return text, state, state != DEAD
+        # A constructor and a method call are both the class's code.
+        class_key = self.actor.definition if self.actor is not None else ""
+        text = describe(self.task, self.stored, picture.now, picture.wall, redefined, class_key)
+        state = self.task.state if self.task is not None else FINISHED
+        return text, state, state not in TASK_ENDED
+
+    def bundle(self, text: str, state: str) -> dict[str, Any]:
+        """Returns the display."""
+        kind = "Actor" if self.actor_id else "ObjectRef"
+        if self.actor_id and text != GONE:
+            text = at(text, time.time())
+        data = bundle_of(text, state, self.code, kind)
+        return {"data": data, "metadata": {}, "transient": {"display_id": self.display_id}}
+
+
+def _row(rows: list[Any], identity: int) -> Any:
+    return next((row for row in rows if row.id == identity), None)
 
 
 class LiveLines:
-    """Keeps shown refs up to date until their tasks have ended.
+    """Keeps shown refs and handles up to date until they have ended.
 
-    Thread contract: `show` from any thread; one thread of ours updates, and exists only while a
-    shown ref's task is unfinished.
+    Thread contract: `show` from any thread; one thread of ours updates, and exists only while
+    something shown can change.
     """
 
     def __init__(self, notebook: Notebook) -> None:
         self.notebook = notebook
         self._lines: list[_Line] = []
-        self._lock = threading.Lock()
+        self._lock = threading.Lock()  # guards the lines
+        self._updating = threading.Lock()  # one update at a time
         self._thread: threading.Thread | None = None
         self._wake = threading.Event()
         self._stopped = False
 
     def install(self) -> None:
-        """Takes over how refs are displayed in this shell."""
+        """Takes over how refs and handles are displayed in this shell."""
         formatter = self.notebook.shell.display_formatter.ipython_display_formatter
-        formatter.for_type(ObjectRef, self.show)
-        formatter.for_type(ShownRef, self.show)
+        for kind in _KINDS:
+            formatter.for_type(kind, self.show)
         self.notebook.cells.on_end.append(self._unpin)
         self.notebook.at_rest.append(self.refresh)
 
     def uninstall(self) -> None:
         formatter = self.notebook.shell.display_formatter.ipython_display_formatter
-        for kind in (ObjectRef, ShownRef):
+        for kind in _KINDS:
             formatter.type_printers.pop(kind, None)
         self._stopped = True
         if self.refresh in self.notebook.at_rest:
@@ -131,34 +124,37 @@ class LiveLines:
         if self._thread is not None:
             self._thread.join(timeout=2.0)
 
-    def show(self, ref: ObjectRef[Any]) -> None:
-        """Displays a ref, and follows it if it isn't ready."""
+    def show(self, value: ObjectRef[Any] | ActorHandle) -> None:
+        """Displays a ref or a handle, and follows it while it can change."""
         notebook = self.notebook
         notebook.router.drain()
+        line = self._line(value)
         engine: Any = engines.peek()
-        if engine is None or engine.nonce != ref._engine.nonce:
-            text, state, live = "its runtime is gone; run the cell that made it again", "", False
-        else:
-            text, state, live = self._look(engine.snapshot(), ref._id)
-        line = _Line(
-            ref._id,
-            ref._engine.nonce,
-            notebook.scope,
-            f"raynb-ref-{id(self):x}-{ref._id:x}-{time.monotonic_ns():x}",
-        )
+        text, state, live = GONE, "", False
+        if engine is not None and engine.nonce == line.nonce:
+            picture = engine.snapshot()
+            line.take(picture)
+            text, state, live = line.words(picture)
         line.last = text
-        bundle = {
-            "data": bundle_of(text, state, ref.hex()),
-            "metadata": {},
-            "transient": {"display_id": line.display_id},
-        }
+        bundle = line.bundle(text, state)
         notebook.shell.display_pub.publish(bundle["data"], {}, transient=bundle["transient"])
         if live and getattr(notebook.shell, "kernel", None) is not None:
             self._follow(line)
 
+    def _line(self, value: ObjectRef[Any] | ActorHandle) -> _Line:
+        name = f"raynb-ref-{id(self):x}-{time.monotonic_ns():x}"
+        scope = self.notebook.scope
+        if isinstance(value, ObjectRef):
+            return _Line(value._engine.nonce, scope, name, value.hex(), object_id=value._id)
+        spec = value._ray_spec
+        nonce = value._ray_ref._engine.nonce
+        code = value._actor_id.hex()
+        return _Line(nonce, scope, name, code, actor_id=spec.actor_id, class_name=spec.class_name)
+
     def _follow(self, line: _Line) -> None:
         with self._lock:
             self._lines.append(line)
+            del self._lines[:-MOST]
             if self._thread is None or not self._thread.is_alive():
                 self._thread = threading.Thread(target=self._serve, name="raynb-refs", daemon=True)
                 self._thread.start()
@@ -167,60 +163,46 @@ class LiveLines:
         while not self._stopped:
             self._wake.wait(INTERVAL)
             with self._lock:
-                lines = list(self._lines)
-                if not lines:
+                if not self._lines:
                     self._thread = None
                     return
-            engine = engines.peek()
-            ended = [line for line in lines if not self._update(engine, line)]
-            with self._lock:
-                self._lines = [line for line in self._lines if line not in ended]
+            self.refresh()
 
     def refresh(self) -> None:
         """Brings every followed line up to date now: the last moment at which a saved notebook takes it."""
-        engine = engines.peek()
-        with self._lock:
-            lines = list(self._lines)
-        ended = [line for line in lines if not self._update(engine, line)]
-        with self._lock:
-            self._lines = [line for line in self._lines if line not in ended]
+        with self._updating:
+            with self._lock:
+                lines = list(self._lines)
+            engine: Any = engines.peek()
+            nonce = engine.nonce if engine is not None else None
+            # From the oldest picture on; rows that come twice change nothing.
+            behind = [line.version for line in lines if line.nonce == nonce]
+            picture = engine.changes(min(behind)) if behind else None
+            ended = [line for line in lines if not self._update(line, picture if line.nonce == nonce else None)]
+            with self._lock:
+                self._lines = [line for line in self._lines if line not in ended]
 
-    def _update(self, engine: Any, line: _Line) -> bool:
+    def _update(self, line: _Line, picture: Snapshot | None) -> bool:
         """Updates one line; returns whether it goes on."""
-        if engine is None or engine.nonce != line.nonce:
-            text, state, live = "its runtime is gone; run the cell that made it again", "", False
+        if picture is None:
+            text, state, live = GONE, "", False
         else:
-            text, state, live = self._look(engine.snapshot(), line.object_id)
-        if text != line.last or not live:
+            line.take(picture)
+            text, state, live = line.words(picture)
+        if text != line.last:
             line.last = text
-            code = ids.to_hex(line.object_id, line.nonce, ids.OBJECT_HEX)
-            bundle = {
-                "data": bundle_of(text, state, code),
-                "metadata": {},
-                "transient": {"display_id": line.display_id},
-            }
-            self.notebook.router.show_rich(line.scope, "update_display", bundle)
+            self.notebook.router.show_rich(line.scope, "update_display", line.bundle(text, state))
         return live
 
-    @staticmethod
-    def _look(picture: Snapshot, object_id: int) -> tuple[str, str, bool]:
-        """Returns (words, state, whether it will change)."""
-        made_by = ids.task_of(object_id)
-        task = next((row for row in picture.tasks if row.id == made_by), None)
-        stored = next((row for row in picture.objects if row.id == object_id), None)
-        text = describe(task, stored, picture.now, picture.wall)
-        state = task.state if task is not None else FINISHED
-        return text, state, state not in TASK_ENDED
-
     def _unpin(self, cell: Any, result: Any) -> None:
-        """Lets ``Out[n]`` and ``_n`` name a shown ref without keeping its data alive."""
+        """Lets ``Out[n]`` and ``_n`` name what was shown without keeping it alive."""
         namespace = self.notebook.shell.user_ns
         number = getattr(result, "execution_count", None)
         outputs = namespace.get("Out")
         value = outputs.get(number) if isinstance(outputs, dict) else None
-        if type(value) is not ObjectRef:
+        if type(value) is not ObjectRef and type(value) is not ActorHandle:
             return
-        shown = ShownRef(value._id, value._engine)
+        shown = uncounted(value)
         outputs[number] = shown
         for place in (namespace, self.notebook.shell.user_ns_hidden):
             if place.get(f"_{number}") is value:

@@ -254,9 +254,11 @@ class LineMagics(Magics):
         print(tables.actors(self._engine().snapshot()))
 
     def _objects(self, rest: str) -> None:
-        from raynb.jupyter.labels import names_in
+        from raynb.jupyter.labels import notebook_labels
 
-        print(tables.objects(self._engine().snapshot(), names_in(self.shell.user_ns)))
+        labels = notebook_labels(self.shell, lambda scope: "")
+        labels.refresh()
+        print(tables.objects(self._engine().snapshot(), labels))
 
     def _workers(self, rest: str) -> None:
         print(tables.workers(self._engine().snapshot()))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 
 from raynb.base import ids
 from raynb.base.rows import TASK_ENDED, ObjectRow, Output, Snapshot, TaskRow
@@ -10,6 +10,7 @@ from raynb.jupyter.cells import cell_name
 from raynb.jupyter.fold import prefix_of, short_task
 from raynb.jupyter.inputs import in_words
 from raynb.jupyter.progress import in_seconds
+from raynb.jupyter.viewmodel import Labels, actor_label, held_by, short_error
 
 #: Rows that a table shows at most; it says how many there are.
 MOST = 50
@@ -51,7 +52,7 @@ def tasks(picture: Snapshot, name: str = "") -> str:
         ("task", "state", "time", "attempt", "cell", "worker", "error"),
         (
             (f"{row.name}#{short_task(row.id)}", row.state, took(row, picture.now), str(row.attempt + 1),
-             cell_name(row.scope), str(row.worker or ""), row.error.split("\n")[0][:60])
+             cell_name(row.scope), str(row.worker or ""), short_error(row.error, row.error_type)[:60])
             for row in rows
         ),
         "There are no tasks." if not name else f"There are no tasks of {name!r}.",
@@ -70,31 +71,22 @@ def actors(picture: Snapshot) -> str:
     )  # fmt: skip
 
 
-def objects(picture: Snapshot, names: Mapping[int, Sequence[str]]) -> str:
+def objects(picture: Snapshot, labels: Labels) -> str:
     """Returns the stored objects by the notebook's names, largest first, with who holds them."""
     makers = {row.id: row.name for row in picture.tasks}
+    actors = {row.worker: actor_label(row) for row in picture.actors if row.worker}
     rows = sorted(picture.objects, key=lambda row: -row.size)
 
     def maker(row: ObjectRow) -> str:
         return makers.get(row.task, "") if ids.index_of(row.id) else "put"
 
     def holders(row: ObjectRow) -> str:
-        held = list(names.get(row.id, ()))
-        unnamed = row.local_refs - len(held)
-        if unnamed > 0:
-            held.append(f"{unnamed} other {'ref' if unnamed == 1 else 'refs'}")
-        for count, what in (
-            (row.pending_args, "task argument"), (len(row.borrowers), "worker"),
-            (row.containers, "object"), (row.views, "array view"),
-        ):  # fmt: skip
-            if count:
-                held.append(f"{count} {what}{'' if count == 1 else 's'}")
-        return ", ".join(held)
+        return ", ".join(held_by(row, labels.names(row.id), actors, labels.holders(row.id)))
 
     return table(
         ("object", "size", "where", "made by", "cell", "held by"),
         (
-            (", ".join(names.get(row.id, ())) or f"#{short_task(ids.task_of(row.id))}", in_words(row.size),
+            (", ".join(labels.names(row.id)) or f"#{short_task(ids.task_of(row.id))}", in_words(row.size),
              row.where, maker(row), cell_name(row.scope), holders(row))
             for row in rows
         ),

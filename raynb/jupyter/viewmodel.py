@@ -53,7 +53,15 @@ def _no_names(object_id: int) -> list[str]:
     return []
 
 
+def _no_holders(object_id: int) -> tuple[list[str], int]:
+    return [], 0
+
+
 def _no_cell(scope: int) -> str:
+    return ""
+
+
+def _no_place(filename: str) -> str:
     return ""
 
 
@@ -68,12 +76,21 @@ class Labels:
     Args:
         cell: the label of a scope, such as ``"In [3]"``; ``""`` when unknown.
         names: the notebook's names of an object, such as ``["xs", "Out[5]"]``.
-        refresh: called once before each look, so that the two above can be plain look-ups.
+        holders: what else holds an object there and is no name of it (``"_"``, a traceback), and how
+            many different `ObjectRef`s the names and these are.
+        place: the cell's name of a file, such as ``"Cell In[5]"``; ``""`` when it is no cell.
+        refresh: called once before each look, so that the others can be plain look-ups.
     """
 
     cell: Callable[[int], str] = _no_cell
     names: Callable[[int], list[str]] = _no_names
+    holders: Callable[[int], tuple[list[str], int]] = _no_holders
+    place: Callable[[str], str] = _no_place
     refresh: Callable[[], None] = _nothing
+
+    def told(self, object_id: int) -> list[str]:
+        """Returns everything that is said of an object; another list means another row."""
+        return [*self.names(object_id), *self.holders(object_id)[0]]
 
 
 def key(identity: int) -> str:
@@ -98,18 +115,21 @@ def counted(count: int, one: str, many: str = "") -> str:
     return f"{count:,} {one if count == 1 else many or one + 's'}"
 
 
-def held_by(row: ObjectRow, names: list[str], workers: dict[int, str]) -> list[str]:
+def held_by(
+    row: ObjectRow, names: list[str], workers: dict[int, str], others: tuple[list[str], int] = ([], 0)
+) -> list[str]:
     """Says in plain words who keeps an object alive.
 
     Args:
         row: the object.
         names: its names in the notebook.
         workers: worker id → what to call it (the actor it hosts), where it has a name.
+        others: what else holds it in the notebook, and how many refs that and the names are.
     """
-    held = list(names)
-    unnamed = row.local_refs - len(names)
+    held = [*names, *others[0]]
+    unnamed = row.local_refs - (others[1] or len(held))
     if unnamed > 0:
-        held.append(counted(unnamed, "other ref" if names else "ref") + " in the kernel")
+        held.append(counted(unnamed, "other ref" if held else "ref") + " in the kernel")
     if row.views:
         held.append(counted(row.views, "array view"))
     if row.pending_args:
@@ -125,15 +145,26 @@ def _task(row: TaskRow) -> list[Any]:
         f"{row.id:x}", row.name, row.kind, row.state, row.worker, row.pid, row.attempt, row.scope,
         key(row.actor), key(row.parent), round(row.submitted, 6), round(row.started, 6),
         round(row.fetched, 6), round(row.ran, 6), round(row.ended, 6), row.error_type,
-        short_error(row.error), row.size,
+        short_error(row.error, row.error_type), row.size,
     ]  # fmt: skip
 
 
-def short_error(text: str) -> str:
-    """Returns the last line of a traceback, the one that names the error, cut to a row's length."""
+def short_error(text: str, kind: str = "") -> str:
+    """Returns the line of a traceback that names the error, cut to a row's length.
+
+    Args:
+        text: the traceback, or only its last lines.
+        kind: name of the error's class; without it, the last line is taken.
+    """
     if not text:
-        return ""
-    line = text.rstrip().rpartition("\n")[2].strip()
+        return kind
+    lines = text.rstrip().split("\n")
+    line = lines[-1].strip()
+    if kind:
+        for candidate in reversed(lines):
+            if candidate.partition(":")[0].rpartition(".")[2] == kind:
+                line = candidate.strip()
+                break
     return line if len(line) <= ERROR_CHARS else line[: ERROR_CHARS - 1] + "…"
 
 
@@ -156,7 +187,7 @@ def _object(row: ObjectRow, labels: Labels, workers: dict[int, str]) -> list[Any
     task = row.task if index_of(row.id) else 0  # a put has an id of its own, but no task
     return [
         f"{row.id:x}", row.size, row.where, key(task), row.scope, names,
-        held_by(row, names, workers), row.error,
+        held_by(row, names, workers, labels.holders(row.id)), row.error,
     ]  # fmt: skip
 
 

@@ -15,6 +15,9 @@ from raynb.serde import pickling
 _PACKAGE = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep
 _duals: dict[type, type] = {}
 
+#: The most characters of a traceback that views get.
+TOLD = 8_000
+
 
 # -- exceptions that pickle whatever their constructor takes -----------------------------------
 def _keeps_default_reduce(cls: type) -> bool:
@@ -192,8 +195,17 @@ def task_error(error: BaseException, name: str, task_id: str) -> tuple[Value, tu
         except Exception:
             continue
     assert packed is not None
-    text = f"{type(inner).__name__}: {inner}" if not isinstance(inner, x.RayTaskError) else last
-    return ("exc", pickling.in_band(packed)), (type(inner).__name__, text[:2000]), list(packed.contained)
+    told = last if isinstance(error, x.RayTaskError) else _told(chain, frames, last)
+    return ("exc", pickling.in_band(packed)), (type(inner).__name__, told), list(packed.contained)
+
+
+def _told(chain: str, frames: tuple[tuple[str, int, str, str], ...], last: str) -> str:
+    """Returns the traceback that views show, long ones without their middle."""
+    head = "Traceback (most recent call last):\n" if frames else ""
+    text = f"{chain}{head}{format_frames(frames)}{last}"
+    if len(text) <= TOLD:
+        return text
+    return f"{text[: TOLD // 4]}\n  … {len(text) - TOLD:,} characters …\n{text[-TOLD * 3 // 4 :]}"
 
 
 def _without_state(error: BaseException) -> BaseException | None:

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import linecache
+import sys
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
 from raynb.base.ids import object_id
 from raynb.base.ref import ObjectRef
-from raynb.base.rows import ALIVE, DEAD, ActorRow, Output
+from raynb.base.rows import ALIVE, DEAD, ActorRow, ObjectRow, Output
 from raynb.exceptions import RuntimeGoneError
 from raynb.jupyter import actions
-from raynb.jupyter.labels import NotebookNames, names_in
+from raynb.jupyter.labels import NotebookNames, held_in
+from raynb.jupyter.shown import uncounted
+from raynb.jupyter.viewmodel import Labels, held_by
 
 from . import pictures
 from .fake_engine import FakeEngine
@@ -125,10 +130,52 @@ def test_names_of_the_notebook(engine: FakeEngine) -> None:
     ref, other = ObjectRef(7, engine), ObjectRef(8, engine)  # type: ignore[arg-type]
     space = {
         "x": ref, "_": other, "_5": other, "xs": [other, 3, ref], "d": {"k": ref}, "n": 3,
-        "Out": {5: other, 6: 1}, "huge": [other] * 5000,
+        "Out": {5: other, 6: 1}, "huge": [other] * 5000, "_own": ref,
     }  # fmt: skip
-    assert names_in(space) == {7: ["x", "xs[2]", "d['k']"], 8: ["xs[0]", "Out[5]"]}
+    found = held_in(space)
+    assert found[7].names == ["x", "xs[2]", "d['k']", "_own"]
+    assert (found[8].names, found[8].holders) == (["xs[0]", "Out[5]"], ["_"])
+    assert [len(found[i].refs) for i in (7, 8)] == [1, 1]
     names = NotebookNames(lambda: space)
     assert names(7) == []
     names.refresh()
     assert names(7)[0] == "x"
+    assert names.holders(8) == (["_"], 1)
+
+
+def test_what_was_only_shown_holds_nothing(engine: FakeEngine) -> None:
+    ref = ObjectRef(7, engine)  # type: ignore[arg-type]
+    assert held_in({"Out": {5: uncounted(ref)}}) == {}
+
+
+def test_attributes_and_the_last_error_hold_refs(engine: FakeEngine, monkeypatch: pytest.MonkeyPatch) -> None:
+    kind = type("Model", (), {"__module__": "__main__"})
+    model: Any = kind()
+    model.weights = ObjectRef(7, engine)  # type: ignore[arg-type]
+
+    def fails() -> None:
+        local = ObjectRef(8, engine)  # type: ignore[arg-type]
+        raise ValueError(f"with {local}")
+
+    try:
+        fails()
+    except ValueError as error:
+        monkeypatch.setattr(sys, "last_value", error, raising=False)
+    found = held_in({"model": model})
+    assert found[7].names == ["model.weights"]
+    assert found[8].names == []
+    assert found[8].holders == ["the traceback of ValueError (sys.last_value)"]
+    row = ObjectRow(8, local_refs=3)
+    assert held_by(row, [], {}, (found[8].holders, 1)) == [*found[8].holders, "2 other refs in the kernel"]
+
+
+def test_a_traceback_speaks_of_cells() -> None:
+    labels = Labels(place=lambda file: "Cell In[5]" if file == "/tmp/k/1.py" else "")
+    linecache.cache["/tmp/k/1.py"] = (3, None, ["a\n", "b / 0\n"], "/tmp/k/1.py")
+    text = 'Traceback (most recent call last):\n  File "/tmp/k/1.py", line 2, in f\n' \
+        '  File "/work.py", line 7, in g\n    x()\nZeroDivisionError: no'
+    assert actions.in_cells(text, labels).splitlines() == [
+        "Traceback (most recent call last):", "  Cell In[5], line 2, in f", "    b / 0",
+        '  File "/work.py", line 7, in g', "    x()", "ZeroDivisionError: no",
+    ]  # fmt: skip
+    del linecache.cache["/tmp/k/1.py"]

@@ -18,8 +18,9 @@ from raynb.base.rows import (
 )
 from raynb.jupyter import tables
 from raynb.jupyter.cells import UNNUMBERED, cell_name
-from raynb.jupyter.live import bundle_of, describe
 from raynb.jupyter.progress import Count, in_figures, in_seconds, line_bundle
+from raynb.jupyter.viewmodel import Labels
+from raynb.jupyter.words import at, bundle_of, describe, describe_actor
 
 
 def test_a_count_in_words() -> None:
@@ -68,6 +69,32 @@ def test_a_ref_in_words() -> None:
     assert bundle_of("a<b", RUNNING, "00ff")["text/html"].count("&lt;") == 1
 
 
+def test_a_ref_of_old_code_says_so() -> None:
+    task = TaskRow(7, "fit", state=FINISHED, started=1.0, ended=2.0, function="k1")
+    renewed = {"k1": "fit", "c1": "Model"}.get
+    old = describe(task, None, 9.0, 0.0, lambda key: renewed(key, ""))
+    assert old.endswith("; the function fit was redefined since, this is the old code's")
+    task.function = "predict"  # a call of an actor names its method
+    assert "redefined" not in describe(task, None, 9.0, 0.0, lambda key: renewed(key, ""))
+    assert "the class Model was redefined" in describe(task, None, 9.0, 0.0, lambda key: renewed(key, ""), "c1")
+
+
+def test_an_actor_in_words() -> None:
+    row = ActorRow(9, "Counter", "hits", state="ALIVE", pending=3, pid=77, restarts=1, max_restarts=-1)
+    say = lambda row, key="": describe_actor(row, "Counter", lambda k: key)
+    assert say(row) == "Counter 'hits' alive, 3 calls pending, 1 of ∞ restarts, pid 77"
+    assert say(row, "Counter").endswith("; the class Counter was redefined since, this actor has the old code")
+    row.state, row.pending = "RESTARTING", 1
+    assert say(row).startswith("Counter 'hits' restarting, 1 call pending")
+    row.name, row.state, row.death_cause = "", "DEAD", "killed by signal 9\nmore"
+    assert say(row) == "Counter is dead after 1 restart: killed by signal 9"
+    row.restarts, row.max_restarts, row.state = 0, 0, "PENDING_CREATION"
+    assert say(row) == "Counter starting, 1 call pending, 0 restarts"
+    assert say(None) == "Counter has ended"
+    assert at("x", 0.0).startswith("x (at ")
+    assert bundle_of("a<b", "ALIVE", "00ff", "Actor")["text/plain"] == "Actor(a<b)"
+
+
 PICTURE = Snapshot(
     version=3,
     now=10.0,
@@ -75,7 +102,7 @@ PICTURE = Snapshot(
     tasks=[
         TaskRow(1, "f", state=FINISHED, started=1.0, ended=3.0, scope=5, worker=2),
         TaskRow(2, "Counter.add", kind=ACTOR_TASK, state=RUNNING, started=6.0, scope=6, actor=9),
-        TaskRow(3, "g", state=FAILED, started=1.0, ended=1.5, error="ValueError: x\ny"),
+        TaskRow(3, "g", state=FAILED, started=1.0, ended=1.5, error_type="ValueError", error="ValueError: x\ny"),
     ],
     actors=[ActorRow(9, "Counter", name="c", state="ALIVE", pid=77, pending=4)],
     objects=[
@@ -99,10 +126,11 @@ def test_tables() -> None:
     assert tables.tasks(PICTURE, "h") == "There are no tasks of 'h'."
     assert "Counter#9" in tables.actors(PICTURE)
     assert "EXITED" in tables.workers(PICTURE)
-    objects = tables.objects(PICTURE, {4 << 32: ["frame"]}).splitlines()
+    labels = Labels(names=lambda i: ["frame"] if i == 4 << 32 else [])
+    objects = tables.objects(PICTURE, labels).splitlines()
     assert objects[1].startswith("frame")
     assert objects[1].rstrip().endswith("frame, 2 array views")
-    assert objects[2].rstrip().endswith("2 other refs, 1 task argument")
+    assert objects[2].rstrip().endswith("2 refs in the kernel, argument of 1 task")
     many = Snapshot(1, 0.0, 0.0, tasks=[TaskRow(n, "f") for n in range(120)])
     assert tables.tasks(many).splitlines()[-1] == "… 70 more"
 

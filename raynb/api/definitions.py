@@ -1,0 +1,110 @@
+"""Whether the function or class behind a ref or a handle means something else by now.
+
+A definition that is sent to workers is noted under its key, with a fingerprint of its code. Later its
+name is looked up where it was defined: a cell that was run again, or a module that was loaded again,
+may have put another function there. The same code, run again, is no redefinition.
+
+Thread contract: every function may be called from any thread.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import sys
+from dataclasses import dataclass
+from types import CodeType, FunctionType
+from typing import Any
+
+#: How many definitions are remembered.
+KEPT = 10_000
+
+
+@dataclass(slots=True, frozen=True)
+class Noted:
+    """One definition as it was sent."""
+
+    module: str
+    qualname: str
+    print_: str
+
+
+_noted: dict[str, Noted] = {}
+
+#: Where `remote` keeps what it was given.
+_INSIDE = {"RemoteFunction": "_function", "ActorClass": "_cls"}
+
+
+def note(key: str, made: Any) -> None:
+    """Remembers which function or class a definition's key stands for."""
+    module, qualname = getattr(made, "__module__", None), getattr(made, "__qualname__", None)
+    if not isinstance(module, str) or not isinstance(qualname, str) or "<" in qualname:
+        return  # a lambda, or made inside a function: its name doesn't say which it is
+    _noted[key] = Noted(module, qualname, fingerprint(made))
+    while len(_noted) > KEPT:
+        _noted.pop(next(iter(_noted)), None)
+
+
+def redefined(key: str) -> str:
+    """Returns the name of a definition that is another by now; empty when it isn't, or nobody knows.
+
+    Args:
+        key: of the function or class (``TaskRow.function``, ``ActorRow.definition``).
+    """
+    was = _noted.get(key)
+    if was is None:
+        return ""
+    found = _look_up(was.module, was.qualname)
+    if found is None or fingerprint(found) == was.print_:
+        return ""
+    return was.qualname
+
+
+def _look_up(module: str, qualname: str) -> FunctionType | type | None:
+    """Returns the function or class of that name, without its `remote` clothes; None: no such."""
+    found: Any = sys.modules.get(module)
+    for part in qualname.split("."):
+        holder = getattr(found, "__dict__", None)
+        if holder is None or part not in holder:
+            return None
+        found = holder[part]
+        clothes = _INSIDE.get(type(found).__name__)
+        found = getattr(found, clothes, found) if clothes else found
+    return found if isinstance(found, (FunctionType, type)) else None
+
+
+def fingerprint(made: Any) -> str:
+    """Returns a text that is equal for two definitions with the same code and defaults; where in a
+    cell or file they are written doesn't count."""
+    parts = _of_class(made) if isinstance(made, type) else _of_function(made)
+    return hashlib.sha1(repr(parts).encode("utf-8", "replace"), usedforsecurity=False).hexdigest()
+
+
+def _of_function(made: Any) -> Any:
+    code = getattr(made, "__code__", None)
+    if not isinstance(code, CodeType):
+        return type(made).__name__
+    defaults = [*(made.__defaults__ or ()), *sorted((made.__kwdefaults__ or {}).items())]
+    return _of_code(code), [_of_value(value) for value in defaults]
+
+
+def _of_code(code: CodeType) -> Any:
+    consts = tuple(_of_code(c) if isinstance(c, CodeType) else repr(c) for c in code.co_consts)
+    return (code.co_code, code.co_names, code.co_varnames, code.co_freevars, code.co_argcount,
+            code.co_kwonlyargcount, code.co_posonlyargcount, code.co_flags, consts)  # fmt: skip
+
+
+def _of_class(made: type) -> Any:
+    members = []
+    for name, value in sorted(vars(made).items()):
+        inner = getattr(value, "__func__", None) or getattr(value, "fget", None) or value
+        if isinstance(inner, FunctionType):
+            members.append((name, _of_function(inner)))
+        elif not (name.startswith("__") and name.endswith("__")):
+            members.append((name, _of_value(value)))
+    return [base.__qualname__ for base in made.__mro__[1:]], members
+
+
+def _of_value(value: Any) -> Any:
+    """Plain values by what they are, all others by their type: an address says nothing."""
+    plain = isinstance(value, (int, float, complex, str, bytes, bool, type(None)))
+    return repr(value) if plain else type(value).__qualname__

@@ -1,0 +1,32 @@
+"""What ``Out[n]`` keeps of a ref or a handle that was shown: the same name, uncounted."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from raynb.api.actor import ActorHandle
+from raynb.base.ref import ObjectRef
+
+
+class ShownRef(ObjectRef[Any]):
+    """The name of an object that keeps nothing alive.
+
+    ``get`` works as long as somebody else holds the object.
+    """
+
+    __slots__ = ()
+
+    def __del__(self) -> None:
+        """Nothing was counted, so nothing is taken back."""
+
+
+class ShownHandle(ActorHandle):
+    """A handle that doesn't keep its actor alive. Calls work as long as somebody else holds one."""
+
+
+def uncounted(value: ObjectRef[Any] | ActorHandle) -> ShownRef | ShownHandle:
+    """Returns what ``Out[n]`` keeps of a value that was shown."""
+    if isinstance(value, ObjectRef):
+        return ShownRef(value._id, value._engine)
+    ref = value._ray_ref
+    return ShownHandle(ShownRef(ref._id, ref._engine), value._ray_spec)

@@ -1,0 +1,67 @@
+"""A name that means something else by now, and one that only was written again."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from types import ModuleType
+from typing import Any
+
+import pytest
+
+from raynb.api import definitions
+from raynb.api.actor import ActorClass
+from raynb.api.remote_function import RemoteFunction
+
+NAME = "a_module_of_a_user"
+
+
+@pytest.fixture
+def module() -> Iterator[ModuleType]:
+    made = sys.modules[NAME] = ModuleType(NAME)
+    yield made
+    del sys.modules[NAME]
+    for key in [key for key in definitions._noted if key.startswith("test-")]:
+        del definitions._noted[key]
+
+
+def run(module: ModuleType, source: str) -> Any:
+    exec(compile(source, "<cell>", "exec"), module.__dict__)
+    return module.__dict__
+
+
+F = "def f(x, k=1):\n    return [x + k for _ in range(3)]\n"
+
+
+def test_a_function_that_was_redefined(module: ModuleType) -> None:
+    definitions.note("test-f", run(module, F)["f"])
+    assert definitions.redefined("test-f") == ""
+    run(module, "\n\n# moved, and a comment\n" + F)
+    assert definitions.redefined("test-f") == "", "the same code, run again"
+    for other in ("x - k", "x + 2 * k"):
+        run(module, F.replace("x + k", other))
+        assert definitions.redefined("test-f") == "f"
+    run(module, F.replace("k=1", "k=2"))
+    assert definitions.redefined("test-f") == "f"
+    module.f = RemoteFunction(run(module, F)["f"], {})  # type: ignore[attr-defined]
+    assert definitions.redefined("test-f") == "", "what `remote` was given counts"
+    del module.f
+    assert definitions.redefined("test-f") == "", "a name that is gone means nothing else"
+
+
+C = "class C:\n    limit = 3\n    def add(self, n):\n        return self.limit + n\n    @property\n    def p(self):\n        return 1\n"
+
+
+@pytest.mark.parametrize("change", [("+ n", "- n"), ("limit = 3", "limit = 4"), ("return 1", "return 2"), ("add", "sub")])
+def test_a_class_that_was_redefined(module: ModuleType, change: tuple[str, str]) -> None:
+    definitions.note("test-c", run(module, C)["C"])
+    module.C = ActorClass(run(module, "\n" + C)["C"], {})  # type: ignore[attr-defined]
+    assert definitions.redefined("test-c") == ""
+    module.C = ActorClass(run(module, C.replace(*change))["C"], {})  # type: ignore[attr-defined]
+    assert definitions.redefined("test-c") == "C"
+
+
+def test_names_that_say_nothing(module: ModuleType) -> None:
+    definitions.note("test-l", run(module, "f = lambda: 1")["f"])
+    definitions.note("test-n", object())
+    assert definitions.redefined("test-l") == definitions.redefined("test-n") == definitions.redefined("") == ""
