@@ -68,6 +68,7 @@ class Ready:
     """A watched object is ready (or an item of a watched stream came, or the stream ended)."""
 
     id: int
+    failed: bool = False  # its value is an error
 
 
 @dataclass(slots=True)

@@ -89,10 +89,10 @@ class Objects:
             self.m.tasks.argument_ready(obj, waiters)
         if obj.requests is not None:
             requests, obj.requests = obj.requests, None
-            self.m.requests.object_ready(requests)
+            self.m.requests.object_ready(requests, obj.error)
         if obj.watched:
             obj.watched = False
-            self.m.out.append(c.Ready(obj.id))
+            self.m.out.append(c.Ready(obj.id, obj.error))
         if not obj.refs and obj.state == O_READY:  # a waiter that failed may have freed it already
             self.check(obj)
 

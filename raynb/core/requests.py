@@ -27,14 +27,21 @@ class Requests:
             return
         pending = []
         seen = set()
+        failed = False
         for object_id in event.ids:
             obj = m.objects.table.get(object_id)
-            if obj is not None and obj.state != O_READY and object_id not in seen:
+            if obj is None:
+                continue
+            if obj.state == O_READY:
+                failed = failed or obj.error
+            elif object_id not in seen:
                 seen.add(object_id)
                 pending.append(obj)
         needed = len(pending) if not event.is_wait else event.needed - (len(event.ids) - len(pending))
-        if needed <= 0:
-            self._reply(event.worker, event.request, event.ids, event.is_wait)
+        failed = failed and not event.is_wait
+        if needed <= 0 or failed:
+            self._reply(event.worker, event.request, self._first_error(event.ids) if failed else event.ids,
+                        event.is_wait)  # fmt: skip
             if event.handed_back:
                 m.pool.handed_back(event.worker, event.handed_back)
                 m.pool.refill(event.worker)
@@ -74,15 +81,22 @@ class Requests:
         text = f"Deadlock: {who}. Each runs one call at a time; make one of them async or give it max_concurrency."
         m.out.append(c.Reply(event.worker, event.request, event.ids, False, (), ("err", "ActorDeadlockError", (text,))))
 
-    def object_ready(self, numbers: list[int]) -> None:
+    def _first_error(self, ids: tuple[int, ...]) -> tuple[int, ...]:
+        """As in Ray, a `get` ends with the first error; among those that are there, the first in the list."""
+        table = self.m.objects.table
+        return next((i,) for i in ids if i in table and table[i].error and table[i].state == O_READY)
+
+    def object_ready(self, numbers: list[int], error: bool) -> None:
         for number in numbers:
             request = self.table.get(number)
             if request is None:
                 continue
             request.needed -= 1
-            if request.needed <= 0:
+            failed = error and not request.is_wait
+            if request.needed <= 0 or failed:
                 self._end(request)
-                self._reply(request.worker, request.request, request.ids, request.is_wait)
+                ids = self._first_error(request.ids) if failed else request.ids
+                self._reply(request.worker, request.request, ids, request.is_wait)
                 self.m.pool.unblock(request.worker, request.task)
 
     def _reply(self, worker: int, request: int, ids: tuple[int, ...], is_wait: bool) -> None:

@@ -5,6 +5,7 @@ Runs under the engine's lock, so nothing here waits or writes to a socket.
 
 from __future__ import annotations
 
+import functools
 import os
 import pickle
 from collections.abc import Callable
@@ -36,7 +37,7 @@ class Effects:
         self._uids: dict[Any, int] = {}
         self._handlers: dict[type, Callable[[Any], None]] = {
             c.Run: self.run,
-            c.Ready: lambda cmd: self.loop.ready(cmd.id),
+            c.Ready: lambda cmd: self.loop.ready(cmd.id, cmd.failed),
             c.Free: self.free,
             c.Reply: self.reply,
             c.Withdraw: lambda cmd: self.control(cmd.worker, w.Withdraw(cmd.tasks)),
@@ -185,34 +186,54 @@ class Effects:
                     self.reveal(peer, lane, value[1])
         self.send(lane, w.Reply(number, command.ids, values, command.lent))
 
+    def forget(self, arena: int) -> None:
+        """Tells those who could read a dead worker's arena that nothing is in it any more."""
+        for peer in self.peers.values():
+            for lane in (peer.data, peer.control):
+                known = (lane is peer.control, arena)
+                if known in peer.arenas:
+                    peer.arenas.discard(known)
+                    self.send(lane, w.Forget(arena))
+
     def free(self, command: c.Free) -> None:
         value = command.value
-        store = self.engine.store
-        if value[0] == "file" or value[1] == store.slot or value[1] not in self.peers:
-            try:
-                store.free(value)
-            except (UnknownArena, ValueError):
-                pass  # went with the process that made it
+        if value[0] == "file" or value[1] not in self.peers:
+            if value[0] == "shm" and value[1] == self.engine.store.slot:
+                self._free_here(value)
+            else:  # removing a file, or giving pages back, takes its time: not under the lock
+                self.loop.callbacks.append(functools.partial(self._free_here, value))
             return
         peer = self.peers[value[1]]
         big = value[3] >= BIG
         self.send(peer.control if big else peer.data, w.Free((value,)))
 
+    def _free_here(self, value: Any) -> None:
+        try:
+            self.engine.store.free(value)
+        except (UnknownArena, ValueError):
+            pass  # went with the process that made it
+        except OSError as error:
+            self.engine.warn(f"a spilled object's file could not be removed: {error}")
+
     # -- processes -----------------------------------------------------------------------------
     def start(self, command: c.StartWorker) -> None:
         engine = self.engine
-        settings = {"env": command.env}
+        row = 0
         try:
+            row = engine.slots.take()
+            settings = {"env": command.env, "row": row}
             data, control, request = engine.supervised.spawn(
                 command.worker, settings, (engine.ledger.fd, engine.board.fd)
             )
-        except RaySystemError as error:
+        except (RaySystemError, ValueError) as error:
+            if row:
+                engine.slots.give(row)
             reason = str(error)  # `error` itself is gone when the callback runs
             engine.loop.callbacks.append(
                 lambda: engine.loop.tell(e.WorkerDied(engine.now(), command.worker, reason))
             )
             return
-        peer = Peer(command.worker, data, control)
+        peer = Peer(command.worker, data, control, row)
         self.peers[command.worker] = peer
         self.loop.add(peer.data)
         self.loop.add(peer.control)

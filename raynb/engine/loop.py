@@ -40,15 +40,17 @@ IN = select.POLLIN
 
 
 class Waiter:
-    """Somebody who waits for objects: done when ``left`` is zero.
+    """Somebody who waits for objects: done when ``left`` is zero, or, if ``eager``, when one failed.
 
     Thread contract: under the engine's lock, but for `done` and `event`.
     """
 
-    __slots__ = ("callback", "done", "event", "keys", "leads", "left")
+    __slots__ = ("callback", "done", "eager", "event", "failed", "keys", "leads", "left")
 
-    def __init__(self, left: int, callback: Callable[[], None] | None = None) -> None:
+    def __init__(self, left: int, callback: Callable[[], None] | None = None, eager: bool = False) -> None:
         self.left = left
+        self.eager = eager
+        self.failed = False
         self.done = left <= 0
         self.event: threading.Event | None = None
         self.leads = False
@@ -264,10 +266,13 @@ class Loop:
         waiter.keys.append(key)
         self.watchers.setdefault(key, []).append(waiter)
 
-    def ready(self, key: int) -> None:
+    def ready(self, key: int, failed: bool = False) -> None:
         """A watched object is ready. Call under `lock`."""
         for waiter in self.watchers.pop(key, ()):
             waiter.left -= 1
+            if failed and waiter.eager:
+                waiter.failed = True
+                waiter.left = 0
             if waiter.left <= 0 and not waiter.done:
                 waiter.done = True
                 if waiter.callback is not None:

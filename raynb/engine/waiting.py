@@ -41,7 +41,7 @@ class Waiting:
                 self._mine(ref)
             wanted.append(ref._id)
         deadline = None if timeout is None else _now() + timeout
-        waiter = self._watch(wanted, len(wanted))
+        waiter = self._watch(wanted, len(wanted), True)
         if not waiter.done:
             try:
                 there = self.loop.wait(waiter, deadline)
@@ -54,22 +54,42 @@ class Waiting:
                     f"Get timed out: some object(s) not ready. {waiter.left} of {len(wanted)} are missing "
                     f"after {timeout} s."
                 )
+        if waiter.failed:
+            self.loop.unwatch(waiter)
+            wanted = self._failed(wanted)
         return self.read_values(wanted, deadline)  # type: ignore[no-any-return]
 
-    def _watch(self, wanted: Sequence[int], needed: int, distinct: bool = False) -> Waiter:
-        """Returns a waiter for ``needed`` of the objects."""
+    def _failed(self, wanted: list[int]) -> list[int]:
+        """Returns the first that is an error: as in Ray, `get` doesn't wait for the others then."""
+        table = self.machine.objects.table
+        with self.loop.lock:
+            for identity in wanted:
+                obj = table.get(identity)
+                if obj is not None and obj.error and obj.state == O_READY:
+                    return [identity]
+        return wanted
+
+    def _watch(self, wanted: Sequence[int], needed: int, eager: bool = False) -> Waiter:
+        """Returns a waiter for ``needed`` of the objects; an eager one is done when one of them failed."""
         loop = self.loop
         with loop.lock:
             if loop.ref_log:
                 loop.settle(_now())
             table = self.machine.objects.table
             pending = []
+            failed = False
             for identity in wanted:
                 obj = table.get(identity)
-                if obj is not None and obj.state != O_READY:
+                if obj is None:
+                    continue
+                if obj.state != O_READY:
                     pending.append(obj)
-            waiter = Waiter(needed - (len(wanted) - len(pending)))
-            if waiter.left > 0:
+                elif obj.error:
+                    failed = True
+            waiter = Waiter(needed - (len(wanted) - len(pending)), None, eager)
+            if failed and eager and pending:
+                waiter.failed = waiter.done = True
+            elif waiter.left > 0:
                 for obj in pending:
                     obj.watched = True
                     loop.watch(obj.id, waiter)

@@ -142,7 +142,4 @@ def test_ray_still_returns_what_was_recorded(on_ray: dict[str, dict[str, Any]]) 
         environ = {**os.environ, "PYTHONPATH": str(ROOT)}
         again = runner.run_all(python, "ray", environ, sorted(doubtful))[1]
         doubtful = changed({key: again[key] for key in doubtful})
-    # Which of two errors Ray raises first is a race of its own, seen both ways on a busy machine; raynb
-    # is held to the documented one, which is recorded.
-    doubtful.pop("errors.get_of_a_list_raises_the_first_error", None)
     assert not doubtful
