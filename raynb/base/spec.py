@@ -24,6 +24,15 @@ GPU = "GPU"
 MEMORY = "memory"
 
 
+class FailedReturn:
+    """Among the results of a task, one that failed: its ref raises the error as it is."""
+
+    __slots__ = ("error",)
+
+    def __init__(self, error: BaseException) -> None:
+        self.error = error
+
+
 @dataclass(slots=True)
 class TaskOptions:
     """The options of a remote function or actor method, checked and with defaults filled in."""

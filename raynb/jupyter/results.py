@@ -1,13 +1,14 @@
 """Outputs of a cell on their way back, each with a fate of its own.
 
 One output that cannot be pickled, or that the cell never bound, must fail its own ref and leave
-the others alone. The executor stores the returns of a task one by one, so it is enough that the
-bad one raises while it is pickled.
+the others alone: the executor stores the returns of a task one by one.
 """
 
 from __future__ import annotations
 
 from typing import Any
+
+from raynb.base.spec import FailedReturn
 
 #: Types that always travel: no need to say their name in an error.
 _SURE = frozenset({int, float, complex, bool, str, bytes, type(None)})
@@ -27,13 +28,8 @@ def packed_output(name: str, value: Any, title: str) -> Any:
 
 
 def unbound(name: str, title: str) -> Any:
-    """Returns a stand-in that fails as a name that the cell did not bind."""
-    return failed(NameError(f"{title} ended without binding {name!r}", name=name))
-
-
-def failed(error: BaseException) -> Any:
-    """Returns a stand-in whose ref raises the error."""
-    return _Failed(error)
+    """Returns what fails as a name that the cell did not bind."""
+    return FailedReturn(NameError(f"{title} ended without binding {name!r}", name=name))
 
 
 class _Output:
@@ -50,15 +46,3 @@ class _Output:
 
 def _itself(value: Any) -> Any:
     return value
-
-
-class _Failed:
-    """Raises when it is pickled."""
-
-    __slots__ = ("error",)
-
-    def __init__(self, error: BaseException) -> None:
-        self.error = error
-
-    def __reduce_ex__(self, protocol: Any) -> tuple[Any, ...]:
-        raise self.error

@@ -20,6 +20,7 @@ from dataclasses import dataclass, field
 from types import CodeType, ModuleType
 from typing import Any
 
+from raynb.base.spec import FailedReturn
 from raynb.jupyter.worker_display import install
 
 #: How many compiled cells a worker keeps.
@@ -82,18 +83,18 @@ def run_cell(cargo: Cargo, *arrived: Any) -> Any:
 
 
 def run_items(cargo: Cargo, items: list[Any], *arrived: Any) -> Any:
-    """Runs a cell once per item (``--each``); returns ``(None, outputs of item 1 …, of item 2 …)``.
+    """Runs a cell once per item (``--each``); returns ``(status, outputs of item 1 …, of item 2 …)``.
 
-    An item that fails fails its own outputs only, except where nothing comes back or it is alone.
+    An item that fails fails its own outputs only, except where nothing comes back or it is alone. The
+    status is then (how many failed, which was the first), else None.
     """
-    from raynb.jupyter.results import failed
-
     base = _namespace(cargo, arrived)
     job = cargo.job
     assign = _target_code(job.target)
     returned: list[Any] = []
+    failed: list[int] = []
     width = len(job.outputs) + job.value
-    for item in items:
+    for number, item in enumerate(items):
         namespace = dict(base)
         namespace["__raynb_item__"] = filled(item, arrived)
         exec(assign, namespace)
@@ -103,8 +104,11 @@ def run_items(cargo: Cargo, items: list[Any], *arrived: Any) -> Any:
         except Exception as error:
             if len(items) == 1 or not width:
                 raise
-            returned.extend([failed(error)] * width)
-    return (None, *returned) if width else None
+            failed.append(number)
+            returned.extend([FailedReturn(error)] * width)
+    if not width:
+        return None
+    return ((len(failed), failed[0]) if failed else None, *returned)
 
 
 def run_on_actor(instance: Any, cargo: Cargo, *arrived: Any) -> Any:

@@ -136,16 +136,19 @@ class Submitted:
     """Tasks of one cell.
 
     Attributes:
-        status: one ref a task that ends when the task does (its value is None).
+        status: one ref a task that ends when the task does; its value is None, or says which items of a
+            loop failed.
         outputs: name → ref, or list of refs with ``--each``.
         value: ref (or list of refs) of the last expression's value, or None.
         items: how many items each task has.
+        firsts: of each task of a loop, the first output of each of its items; empty without outputs.
     """
 
     status: list[Any]  # refs, or what else has a `future`
     outputs: dict[str, Any]
     value: Any = None
     items: list[int] = field(default_factory=list)
+    firsts: list[list[Any]] = field(default_factory=list)
 
 
 def submit_cell(function: Any, job: CellJob, inputs: Inputs, options: dict[str, Any]) -> Submitted:
@@ -188,6 +191,7 @@ def submit_items(
         refs = refs if isinstance(refs, list) else [refs]
         done.status.append(refs[0])
         done.items.append(len(part))
+        done.firsts.append(refs[1::width] if width else [])
         for column in range(width):
             columns[column].extend(refs[1 + column :: width])
     done.outputs = dict(zip(job.outputs, columns, strict=False))

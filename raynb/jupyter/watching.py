@@ -48,9 +48,10 @@ class Watch:
     def begin(self, quiet: bool) -> None:
         """Starts following; ``quiet``: whoever waits raises the first failure."""
         self._quiet = quiet
-        for ref, items in zip(list(self.tasks.status), self.tasks.items, strict=True):
+        firsts = self.tasks.firsts or [[]] * len(self.tasks.items)
+        for ref, items, outputs in zip(list(self.tasks.status), self.tasks.items, firsts, strict=True):
             future = ref.future()
-            future.add_done_callback(functools.partial(self._ended, items))
+            future.add_done_callback(functools.partial(self._ended, items, outputs))
 
     def in_background(self, progress: bool) -> None:
         """Follows without waiting: shows the bar (of loops) and the first failure in the cell."""
@@ -61,8 +62,19 @@ class Watch:
             self._show(False)
 
     # -- callbacks -----------------------------------------------------------------------------
-    def _ended(self, items: int, future: Any) -> None:
+    def _ended(self, items: int, outputs: list[Any], future: Any) -> None:
         error = _error_of(future)
+        status = future.result() if error is None else None
+        if outputs and isinstance(status, tuple):  # some items of the task failed, and it went on
+            failed, first_failed = status
+            outputs[first_failed].future().add_done_callback(
+                lambda known: self._count(items, failed, _error_of(known))
+            )
+        else:
+            self._count(items, items, error)
+
+    def _count(self, items: int, failed: int, error: BaseException | None) -> None:
+        """Counts a task of so many items, of which ``failed`` failed if there is an error."""
         first = False
         with self._lock:
             self._pending -= 1
@@ -72,7 +84,8 @@ class Watch:
             elif isinstance(error, TaskCancelledError):
                 self.count.cancelled += items
             else:
-                self.count.failed += items
+                self.count.failed += failed
+                self.count.done += items - failed
                 first = self.first_error is None
                 self.first_error = self.first_error or error
         if first and error is not None:
@@ -81,6 +94,7 @@ class Watch:
             self._show(True)
         if last:
             self.tasks.status.clear()
+            self.tasks.firsts.clear()
             self.finished.set()
 
     def _failed(self, error: BaseException) -> None:

@@ -8,6 +8,7 @@ import pickle
 from typing import Any
 
 from raynb.base.engine import Packed
+from raynb.base.spec import FailedReturn
 from raynb.serde import pickling
 
 
@@ -17,6 +18,8 @@ def pack_result(value: Any) -> Packed:
     Raises:
         TypeError: it cannot be pickled; the text names the part that can't.
     """
+    if type(value) is FailedReturn:
+        raise value.error
     try:
         return pickling.pack(value)
     except RecursionError:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from raynb.base import ids
 from raynb.base.engine import Packed
 from raynb.base.ref import DynamicObjectRefGenerator
-from raynb.base.spec import DYNAMIC, STREAMING
+from raynb.base.spec import DYNAMIC, STREAMING, FailedReturn
 from raynb.exceptions import AsyncioActorExit, ObjectStoreFullError
 from raynb.serde import errors, pickling, values
 from raynb.wire import messages as w
@@ -244,6 +244,8 @@ class Executor:
 
     def store(self, value: Any) -> tuple[Any, int, tuple[int, ...]]:
         """Returns (value, bytes, contained ids): inside the message if small, else in the store."""
+        if type(value) is FailedReturn:
+            raise value.error
         try:
             packed = pickling.pack(value)
         except RecursionError:

@@ -49,10 +49,18 @@ def test_a_function_that_was_redefined(module: ModuleType) -> None:
     assert definitions.redefined("test-f") == "", "a name that is gone means nothing else"
 
 
-C = "class C:\n    limit = 3\n    def add(self, n):\n        return self.limit + n\n    @property\n    def p(self):\n        return 1\n"
+C = """class C:
+    limit = 3
+    def add(self, n):
+        return self.limit + n
+    @property
+    def p(self):
+        return 1
+"""
+CHANGES = [("+ n", "- n"), ("limit = 3", "limit = 4"), ("return 1", "return 2"), ("add", "sub")]
 
 
-@pytest.mark.parametrize("change", [("+ n", "- n"), ("limit = 3", "limit = 4"), ("return 1", "return 2"), ("add", "sub")])
+@pytest.mark.parametrize("change", CHANGES)
 def test_a_class_that_was_redefined(module: ModuleType, change: tuple[str, str]) -> None:
     definitions.note("test-c", run(module, C)["C"])
     module.C = ActorClass(run(module, "\n" + C)["C"], {})  # type: ignore[attr-defined]

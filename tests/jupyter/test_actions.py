@@ -172,8 +172,8 @@ def test_attributes_and_the_last_error_hold_refs(engine: FakeEngine, monkeypatch
 def test_a_traceback_speaks_of_cells() -> None:
     labels = Labels(place=lambda file: "Cell In[5]" if file == "/tmp/k/1.py" else "")
     linecache.cache["/tmp/k/1.py"] = (3, None, ["a\n", "b / 0\n"], "/tmp/k/1.py")
-    text = 'Traceback (most recent call last):\n  File "/tmp/k/1.py", line 2, in f\n' \
-        '  File "/work.py", line 7, in g\n    x()\nZeroDivisionError: no'
+    frames = '  File "/tmp/k/1.py", line 2, in f\n  File "/work.py", line 7, in g\n    x()\n'
+    text = f"Traceback (most recent call last):\n{frames}ZeroDivisionError: no"
     assert actions.in_cells(text, labels).splitlines() == [
         "Traceback (most recent call last):", "  Cell In[5], line 2, in f", "    b / 0",
         '  File "/work.py", line 7, in g', "    x()", "ZeroDivisionError: no",

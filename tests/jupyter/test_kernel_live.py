@@ -39,8 +39,13 @@ def test_a_ref_says_that_its_function_was_redefined(notebook: KernelSession) -> 
     assert notebook.run("ray.get([ref, new])").shown == ["[42, 63]"]
 
 
-CLASS = "@ray.remote(num_cpus=0, max_restarts=2)\nclass {name}:\n    def add(self, gate=''):\n" \
-    "        while gate and not os.path.exists(gate):\n            time.sleep(0.01)\n        return {value}\n"  # fmt: skip
+CLASS = """@ray.remote(num_cpus=0, max_restarts=2)
+class {name}:
+    def add(self, gate=''):
+        while gate and not os.path.exists(gate):
+            time.sleep(0.01)
+        return {value}
+"""
 
 
 def test_a_handle_is_a_live_line(notebook: KernelSession, tmp_path: Path) -> None:
@@ -103,7 +108,8 @@ def test_a_line_of_a_runtime_that_is_gone_says_so(notebook: KernelSession) -> No
 
 
 def test_who_holds_an_object(notebook: KernelSession) -> None:
-    notebook.run("class Box:\n    pass\nbox = Box()\nbox.part = ray.put(b'x' * 200_000)\ntwo = [ray.put(b'y' * 300_000)]")
+    notebook.run("class Box:\n    pass\nbox = Box()\nbox.part = ray.put(b'x' * 200_000)")
+    notebook.run("two = [ray.put(b'y' * 300_000)]")
     notebook.run("ray.put(b'z' * 400_000)")
     notebook.run("def fails():\n    hidden = ray.put(b'w' * 500_000)\n    return hidden[0]\nfails()", ok=False)
     lines = notebook.run("%raynb objects").text.splitlines()

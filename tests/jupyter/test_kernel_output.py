@@ -167,6 +167,29 @@ def test_the_first_failure_of_a_loop_shows_and_stops_the_rest(notebook: KernelSe
     assert any("cancelled" in text for text in run.shown)
 
 
+def test_an_items_own_error_comes_through_chunks(notebook: KernelSession) -> None:
+    cell = "%%remote --each n in range(6) --chunk 3 {flags}\ntime.sleep(0.01)\ny = n if n != 4 else [] + n"
+    run = notebook.run(cell.format(flags=""))
+    notebook.until(lambda: any("6/6" in text and "1 failed" in text for text in run.shown))
+    assert run.error.count('TypeError: can only concatenate list (not "int") to list') == 1
+    assert "----> 3 y = n if n != 4 else [] + n" in run.error
+    assert notebook.run("ray.get([y[3], y[5]])").shown == ["[3, 5]"]
+    failed = notebook.run("ray.get(y[4])", ok=False)
+    assert failed.reply is not None
+    assert failed.reply["ename"] == "RayTaskError(TypeError)"
+    assert failed.error.endswith('TypeError: can only concatenate list (not "int") to list')
+    assert "serialize" not in failed.error
+    waited = notebook.run(cell.format(flags="--wait"), ok=False)
+    assert waited.reply is not None
+    assert waited.reply["ename"] == "RayTaskError(TypeError)"
+    stopped = notebook.run(
+        "%%remote --each n in range(400) --chunk 4 --stop-on-error\ntime.sleep(0.01)\ny = [][n] if n == 1 else n"
+    )
+    notebook.until(lambda: any("400/400" in text for text in stopped.shown))
+    assert "IndexError" in stopped.error
+    assert any("cancelled" in text for text in stopped.shown)
+
+
 def test_unpicklable_inputs_and_outputs_are_named(notebook: KernelSession) -> None:
     notebook.run("stream = (n for n in range(3))")
     run = notebook.run("%%remote\nx = list(stream)", ok=False)
