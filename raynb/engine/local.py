@@ -37,7 +37,7 @@ from raynb.engine.room import Room
 from raynb.engine.waiting import Waiting
 from raynb.exceptions import RaySystemError, RuntimeGoneError
 from raynb.serde import pickling
-from raynb.store import Board, DiskTier, Ledger, Store
+from raynb.store import Board, DiskTier, Ledger, Slots, Store
 from raynb.wire.messages import ARGS_IN_STORE
 
 _now = time.monotonic
@@ -105,6 +105,7 @@ class LocalEngine(Waiting, Reading, WorkerCalls):
         undo.append(self.disk.close)
         self.ledger = Ledger.create()
         undo.append(self.ledger.close)
+        self.slots = Slots()
         self.board = Board.create()
         undo.append(self.board.close)
         self.store = Store(0, limit, self.ledger, self.disk)
@@ -312,6 +313,7 @@ class LocalEngine(Waiting, Reading, WorkerCalls):
             with loop.lock:  # what was dropped gives its room back first
                 loop.settle(_now())
             loop.flush()
+            loop.run_callbacks()
         value, size = self.room.place(packed)
         contained = tuple(ref._id for ref in packed.contained) if packed.contained else ()
         now = _now()
@@ -321,13 +323,21 @@ class LocalEngine(Waiting, Reading, WorkerCalls):
             return ObjectRef(object_id, self)
 
     # -- control -------------------------------------------------------------------------------
-    def adopt_arena(self, worker: int) -> None:
-        """Takes over what a dead worker's arena holds. Under the lock."""
+    def adopt_arena(self, worker: int, row: int) -> None:
+        """Takes over what a dead worker's arena holds. Under the lock; what takes long comes after it."""
         kept = [
             obj.value for obj in self.machine.objects.table.values()
             if type(obj.value) is tuple and obj.value[0] in ("shm", "file")
         ]  # fmt: skip
-        self.store.adopt(worker, kept)
+        later = self.loop.callbacks
+        later.append(self.store.adopt(worker, kept, row, lambda: later.append(lambda: self._settled(worker, row))))
+
+    def _settled(self, worker: int, row: int) -> None:
+        """Nothing is left of a dead worker: its slot is free, and others may close its arena."""
+        with self.loop.lock:
+            self.slots.give(row)
+            self.effects.forget(worker)
+        self.loop.flush()
 
     def cancel(self, ref: ObjectRef[Any], force: bool, recursive: bool) -> None:
         self.check_alive()

@@ -71,10 +71,11 @@ class Peer:
     """
 
     __slots__ = ("actor_sent", "arenas", "control", "data", "ended", "functions", "leaving", "options", "pid",
-                 "sent_options", "worker")  # fmt: skip
+                 "row", "sent_options", "worker")  # fmt: skip
 
-    def __init__(self, worker: int, data: Channel, control: Channel) -> None:
+    def __init__(self, worker: int, data: Channel, control: Channel, row: int) -> None:
         self.worker = worker
+        self.row = row  # its slot in the ledger
         self.pid = 0
         self.data = Lane(data, self)
         self.control = Lane(control, self)

@@ -66,6 +66,8 @@ class Room:
         with self._making:
             with engine.loop.lock:
                 engine.loop.settle(time.monotonic())
+            engine.loop.run_callbacks()  # what was just dropped may be enough
+            with engine.loop.lock:
                 need = engine.store.total() + size - engine.store.limit
                 chosen = [(o.id, o.value) for o in spilling.candidates(engine.machine, need)] if need > 0 else []
             engine.loop.flush()

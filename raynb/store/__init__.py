@@ -10,7 +10,9 @@ from __future__ import annotations
 
 from raynb.store.board import Board
 from raynb.store.disk import DiskTier, GuestDiskTier
-from raynb.store.ledger import Ledger
+from raynb.store.ledger import Ledger, Slots
 from raynb.store.store import NoRoom, Store, StoreStats, UnknownArena
 
-__all__ = ["Board", "DiskTier", "GuestDiskTier", "Ledger", "NoRoom", "Store", "StoreStats", "UnknownArena"]
+__all__ = [
+    "Board", "DiskTier", "GuestDiskTier", "Ledger", "NoRoom", "Slots", "Store", "StoreStats", "UnknownArena",
+]  # fmt: skip

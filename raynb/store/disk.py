@@ -294,7 +294,8 @@ class DiskTier(GuestDiskTier):
         with os.scandir(self.path) as entries:
             for entry in entries:
                 if entry.name.startswith(f"{writer}-") and entry.path not in known:
-                    os.unlink(entry.path)
+                    with contextlib.suppress(FileNotFoundError):  # freed meanwhile
+                        os.unlink(entry.path)
                     removed += 1
         return removed
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 from raynb.base.interrupts import Critical
 from raynb.base.spec import Location
@@ -15,6 +17,18 @@ from raynb.store.memory import Mapping
 
 class UnknownArena(LookupError):
     """A location is in an arena whose descriptor this process wasn't given."""
+
+
+@dataclass(slots=True)
+class _Dead:
+    """What is left of a dead process."""
+
+    row: int  # its slot in the ledger
+    objects: dict[int, int]  # offset → bytes
+    left: int  # their sum
+    resident: int  # bytes of pages not given back yet
+    settled: Callable[[], None] | None
+    busy: int = 1  # who is giving pages back just now
 
 
 class ForeignArenas:
@@ -31,7 +45,7 @@ class ForeignArenas:
         self._ledger = ledger
         self.lock = lock
         self._windows: dict[int, Window] = {}
-        self._adopted: dict[int, int] = {}  # arena of a dead process → bytes of its objects left
+        self._adopted: dict[int, _Dead] = {}  # by arena
 
     def __len__(self) -> int:
         return len(self._windows)
@@ -72,32 +86,71 @@ class ForeignArenas:
                 raise self._unknown(arena)
             return window.mapping(end)
 
-    def adopt(self, arena: int, locations: Sequence[Location]) -> None:
+    def adopt(
+        self, arena: int, locations: Sequence[Location], row: int, settled: Callable[[], None] | None
+    ) -> Callable[[], None]:
+        """See `Store.adopt`."""
         kept = sorted((at[2], at[3]) for at in locations if at[0] == "shm" and at[1] == arena)
         with self.lock:
             window = self._windows.get(arena)
-            if window is None:
-                if kept:
-                    raise self._unknown(arena)
-                self._ledger.set(arena, 0)
-                return
+            if window is None and kept:
+                raise self._unknown(arena)
+            gaps = []
             end = 0
-            for offset, size in [*kept, (window.size, 0)]:
+            for offset, size in [*kept, (0 if window is None else window.size, 0)]:
                 if offset > end:
-                    backings.punch(window.fd, end, offset - end)
+                    gaps.append((end, offset - end))
                 end = offset + size
-            self._adopted[arena] = sum(size for _, size in kept)
-            self._settle(arena)
+            left = sum(size for _, size in kept)
+            garbage = max(0, self._ledger.resident_of(row) - left)
+            self._adopted[arena] = _Dead(row, dict(kept), left, left + garbage, settled)
+            self._ledger.set(row, left, left + garbage)
+        return functools.partial(self._give_back, arena, gaps, garbage)
+
+    def _give_back(self, arena: int, gaps: list[tuple[int, int]], garbage: int) -> None:
+        """Gives back what was in no reported object."""
+        for offset, n in gaps:
+            self._punch(arena, offset, n)
+        with self.lock:
+            dead = self._adopted.get(arena)
+            if dead is not None:
+                dead.resident -= garbage
+                dead.busy -= 1
+                self._settle(arena, dead)
 
     def free(self, arena: int, offset: int, size: int) -> None:
-        """Frees a range in an adopted arena; the caller holds the lock."""
-        if arena not in self._adopted:
-            if arena in self._windows:
-                raise UnknownArena(f"only process {arena} itself frees in its arena while it lives")
-            raise self._unknown(arena)
-        backings.punch(self._windows[arena].fd, offset, size)
-        self._adopted[arena] -= size
-        self._settle(arena)
+        """Frees a range in an adopted arena; its pages go back to the system."""
+        with self.lock:
+            dead = self._adopted.get(arena)
+            if dead is None:
+                if arena in self._windows:
+                    raise UnknownArena(f"only process {arena} itself frees in its arena while it lives")
+                raise self._unknown(arena)
+            if dead.objects.pop(offset, -1) != size:
+                raise ValueError(f"{size} bytes at {offset} of arena {arena} are no object: freed twice?")
+            dead.left -= size
+            dead.busy += 1
+            self._ledger.set(dead.row, dead.left, dead.resident)
+        self._punch(arena, offset, size)  # 0.1 s a GB, in which others can go on
+        with self.lock:
+            dead.resident -= size
+            dead.busy -= 1
+            self._settle(arena, dead)
+
+    def _punch(self, arena: int, offset: int, n: int) -> None:
+        with self.lock:  # a descriptor of our own: the window's may be closed meanwhile
+            window = self._windows.get(arena)
+            if window is None:
+                return
+            try:
+                fd = os.dup(window.fd)
+            except OSError:
+                backings.punch(window.fd, offset, n)
+                return
+        try:
+            backings.punch(fd, offset, n)
+        finally:
+            os.close(fd)
 
     def let_go(self) -> None:
         """Closes every descriptor; views stay valid."""
@@ -105,12 +158,15 @@ class ForeignArenas:
         for window in windows.values():
             window.close()
 
-    def _settle(self, arena: int) -> None:
-        left = self._adopted[arena]
-        self._ledger.set(arena, left, left)
-        if not left:  # nothing will ever be written there again
-            del self._adopted[arena]
-            self._windows.pop(arena).close()
+    def _settle(self, arena: int, dead: _Dead) -> None:
+        self._ledger.set(dead.row, dead.left, dead.resident)
+        if not dead.left and not dead.busy and self._adopted.get(arena) is dead:
+            del self._adopted[arena]  # nothing will ever be written there again
+            window = self._windows.pop(arena, None)
+            if window is not None:
+                window.close()
+            if dead.settled is not None:
+                dead.settled()
 
     def _unknown(self, arena: int) -> UnknownArena:
         return UnknownArena(f"arena {arena} is not attached in process {self._slot}")

@@ -9,6 +9,7 @@ Layout: one flag byte for each block of slots that was ever used, then the slots
 
 from __future__ import annotations
 
+import heapq
 import os
 
 from raynb.store import backing as backings
@@ -18,6 +19,37 @@ SLOTS = 65_536
 _BLOCK = 64  # slots a flag stands for
 _FLAGS = SLOTS // _BLOCK
 _SIZE = _FLAGS + SLOTS * 2 * 8
+
+
+class Slots:
+    """Which slots of the book are taken. Workers come and go without end, so slots are used again: the
+    lowest free one first, which keeps the sums short.
+
+    Thread contract: none; under the engine's lock.
+    """
+
+    __slots__ = ("_free", "_next")
+
+    def __init__(self, first: int = 1) -> None:
+        self._next = first
+        self._free: list[int] = []
+
+    def take(self) -> int:
+        """Returns a slot that nobody has.
+
+        Raises:
+            ValueError: all are taken, by processes or by what dead ones left.
+        """
+        if self._free:
+            return heapq.heappop(self._free)
+        if self._next >= SLOTS:
+            raise ValueError(f"all {SLOTS} slots of the ledger are taken: too many processes in one runtime")
+        self._next += 1
+        return self._next - 1
+
+    def give(self, slot: int) -> None:
+        """Takes a slot back. Its process is dead, nothing of it is left, and its numbers are zero."""
+        heapq.heappush(self._free, slot)
 
 
 class Ledger:

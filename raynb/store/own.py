@@ -30,10 +30,17 @@ class OwnArena:
     """
 
     def __init__(
-        self, slot: int, limit: int, ledger: Ledger, lock: Critical, backing: backings.Backing | None
+        self,
+        slot: int,
+        limit: int,
+        ledger: Ledger,
+        lock: Critical,
+        backing: backings.Backing | None,
+        row: int,
     ) -> None:
         self.lock = lock
         self._slot = slot
+        self._row = row
         self._limit = limit
         self._ledger = ledger
         self._backing = backing
@@ -110,7 +117,7 @@ class OwnArena:
                 return False
             spare = arena.allocator.resident - arena.allocator.used
             given = arena.trim(max(spare - _SLICE, 0))
-            self._ledger.set(self._slot, arena.allocator.used, arena.allocator.resident)
+            self._ledger.set(self._row, arena.allocator.used, arena.allocator.resident)
         # What is left when nothing could be given are the other halves of pages in use.
         return bool(given) and spare - given >= PAGE
 
@@ -160,4 +167,4 @@ class OwnArena:
 
     def _report(self, arena: Arena) -> None:
         self._changes += 1
-        self._ledger.set(self._slot, arena.allocator.used, arena.allocator.resident)
+        self._ledger.set(self._row, arena.allocator.used, arena.allocator.resident)

@@ -51,11 +51,12 @@ class Store:
     view, perhaps in the garbage collector, so it must be cheap and take no locks.
 
     Args:
-        slot: index of the process in the ledger; also the number of its arena.
+        slot: number of the process and of its arena, never used again.
         limit: bytes that all processes together may allocate.
         ledger: the shared account book.
         disk: the disk tier, or None: objects can't spill.
         backing: where arenas live; None: the best that works here.
+        row: the process's slot in the ledger; None: the same number.
     """
 
     def __init__(
@@ -65,13 +66,14 @@ class Store:
         ledger: Ledger,
         disk: GuestDiskTier | None,
         backing: backings.Backing | None = None,
+        row: int | None = None,
     ) -> None:
         self.slot = slot
         self.limit = limit
         self.disk = disk
         self._ledger = ledger
         self._lock = Critical()
-        self._own = OwnArena(slot, limit, ledger, self._lock, backing)
+        self._own = OwnArena(slot, limit, ledger, self._lock, backing, slot if row is None else row)
         self._foreign = ForeignArenas(slot, ledger, self._lock)
         self._pins = Pins()
 
@@ -190,11 +192,11 @@ class Store:
             self._tier().remove(location)
             return
         _, number, offset, size, _ = location
+        if number != self.slot:
+            self._foreign.free(number, offset, size)
+            return
         with self._lock:
-            if number == self.slot:
-                self._own.free(offset, size)
-            else:
-                self._foreign.free(number, offset, size)
+            self._own.free(offset, size)
 
     def trim(self, keep: int = 0) -> int:
         """Gives this process's unused pages back to the system, except for ``keep`` bytes.
@@ -245,19 +247,40 @@ class Store:
         """Lets go of another process's arena. Views of it stay valid; one not attached is fine."""
         self._foreign.detach(arena)
 
-    def adopt(self, arena: int, locations: Sequence[Location]) -> None:
+    def adopt(
+        self,
+        arena: int,
+        locations: Sequence[Location],
+        row: int | None = None,
+        settled: Callable[[], None] | None = None,
+    ) -> Callable[[], None]:
         """Takes over what a dead process left (the driver does this, once its last message is read).
 
         Objects at ``locations`` stay readable, and `free` frees them; with the last one the arena is
-        detached. Whatever else the process had allocated or half written, in memory or on disk, goes
-        back at once, and the ledger says so.
+        detached. Whatever else the process had allocated or half written is free at once, and the
+        ledger says so.
+
+        Args:
+            row: the dead process's slot in the ledger; None: the same number as its arena.
+            settled: called once, from any thread and under a lock, so it must only leave a note: the
+                last object is gone and ``row`` may be used again.
+
+        Returns:
+            What takes longer and is to be called once, outside of every lock: it gives the pages back
+            to the system and removes files that were half written or never reported.
 
         Raises:
             UnknownArena: there are objects in an arena whose descriptor never arrived.
         """
-        if isinstance(self.disk, DiskTier):
-            self.disk.remove_strays(arena, locations)
-        self._foreign.adopt(arena, locations)
+        give_back = self._foreign.adopt(arena, locations, arena if row is None else row, settled)
+        disk = self.disk
+
+        def finish() -> None:
+            give_back()
+            if isinstance(disk, DiskTier):
+                disk.remove_strays(arena, locations)
+
+        return finish
 
     # -- the whole -----------------------------------------------------------------------------
     def live_views(self) -> int:

@@ -30,6 +30,12 @@ class Arena(NamedTuple):
     arena: int
 
 
+class Forget(NamedTuple):
+    """The arena of a dead worker holds nothing any more; its descriptor may be closed."""
+
+    arena: int
+
+
 #: The arguments are too large for a message.
 ARGS_IN_STORE = b"@"
 
@@ -245,5 +251,5 @@ class SpawnFailed(NamedTuple):
 ALL: tuple[type, ...] = (
     Options, Definition, Arena, Run, Actor, Reply, Answer, Withdraw, Interrupt, Allow, Free, Stop, Ready,
     Done, Yield, Submit, Put, Ask, NextItem, DropRequest, DropStream, Release, Withdrawn, Cancel, Call,
-    Output, Leaving, Spawn, Kill, Spawned, Exited, SpawnFailed,
+    Output, Leaving, Spawn, Kill, Spawned, Exited, SpawnFailed, Forget,
 )  # fmt: skip

@@ -57,6 +57,7 @@ class Worker:
         self.store = Store(
             number, settings["store_limit"], Ledger.attach(ledger),
             GuestDiskTier(settings["spill_directory"], number) if settings["spill_directory"] else None,
+            row=settings["row"],
         )  # fmt: skip
         self.link = Link(
             Channel(socket.socket(fileno=data), blocking=False),
@@ -95,6 +96,8 @@ class Worker:
             self.blobs[message.key] = message.blob
         elif kind is w.Arena:
             self.store.attach(message.arena, self.link.data.fds.popleft())
+        elif kind is w.Forget:
+            self.store.detach(message.arena)
         elif kind is w.Actor:
             self.actor = pickle.loads(message.blob)
         elif kind is w.Stop:
@@ -119,6 +122,8 @@ class Worker:
                 self.store.free(value)
         elif kind is w.Arena:
             self.store.attach(message.arena, self.link.control.fds.popleft())
+        elif kind is w.Forget:
+            self.store.detach(message.arena)
 
     def _take(self, wanted: set[int] | None) -> tuple[w.Run, ...]:
         """Takes unstarted tasks out of the line; the main thread can no longer start them."""

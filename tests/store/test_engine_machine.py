@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import gc
 import os
+import random
 import shutil
 import signal
 import tempfile
@@ -20,7 +21,7 @@ from typing import Any
 import numpy as np
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
 import raynb
 from raynb.base.rows import DEAD
@@ -31,6 +32,8 @@ from raynb.testing import leaks
 
 KB, MB = 1 << 10, 1 << 20
 SIZES = st.sampled_from([1 * KB, 40 * KB, 120 * KB, 300 * KB, 1 * MB, 1 * MB + 8, 2 * MB])
+# What is there depends on timing, so what is drawn must not depend on what is there.
+DICE = st.integers(0, 1 << 32).map(random.Random)
 MOST = 24  # refs held by the driver
 EXAMPLES = int(os.environ.get("RAYNB_STORE_EXAMPLES", "0"))
 
@@ -186,9 +189,8 @@ class EngineMachine(RuleBasedStateMachine):
         ids = {kept.ref._id, *(i for i, _ in kept.inner)}
         return bool(ids & (self.damaged | self.gone))
 
-    def pick(self, data: st.DataObject, what: str = "object", plain: bool = True) -> Kept:
-        fitting = [k for k in self.kept if not plain or k.spec is not None] or self.kept
-        return fitting[data.draw(st.integers(0, len(fitting) - 1), label=what)]
+    def pick(self, dice: random.Random) -> Kept:
+        return dice.choice(self.kept)
 
     def files(self) -> dict[str, int]:
         base = self.engine.disk.path
@@ -220,60 +222,67 @@ class EngineMachine(RuleBasedStateMachine):
         assert leaks.until(self.agrees, 15, 0.002), self.disagreement()
 
     # -- what happens --------------------------------------------------------------------------
-    @precondition(lambda self: len(self.kept) < MOST)
     @rule(size=SIZES, kind=st.sampled_from(["array", "bytes", "parts"]))
     def put(self, size: int, kind: str) -> None:
+        if not (len(self.kept) < MOST):
+            return
         spec = self.fresh(size, kind)
         self.add(raynb.put(build(spec)), spec)
 
-    @precondition(lambda self: len(self.kept) < MOST)
     @rule(over=st.sampled_from([0, 8, 1 * MB]), by_task=st.booleans())
     def as_large_as_the_store(self, over: int, by_task: bool) -> None:
+        if not (len(self.kept) < MOST):
+            return
         spec = self.fresh(self.limit // 8 * 8 + over, "array")
         self.add(make.remote(spec) if by_task else raynb.put(build(spec)), spec)
 
-    @precondition(lambda self: len(self.kept) < MOST)
     @rule(sizes=st.lists(SIZES, min_size=1, max_size=4), kind=st.sampled_from(["array", "parts"]))
     def results(self, sizes: list[int], kind: str) -> None:
+        if not (len(self.kept) < MOST):
+            return
         for size in sizes:
             spec = self.fresh(size, kind)
             self.add(make.remote(spec), spec)
 
-    @precondition(lambda self: len(self.kept) < MOST)
     @rule(sizes=st.lists(SIZES, min_size=1, max_size=4), take=st.integers(0, 4))
     def stream_items(self, sizes: list[int], take: int) -> None:
         """Some are taken, the rest is dropped with the generator."""
+        if not (len(self.kept) < MOST):
+            return
         specs = [self.fresh(size, "array") for size in sizes]
         items = stream.remote(specs)
         for spec, ref in zip(specs[:take], items, strict=False):
             self.add(ref, spec)
 
-    @precondition(lambda self: self.kept and len(self.kept) < MOST)
-    @rule(data=st.data(), count=st.integers(1, 3))
-    def nest(self, data: st.DataObject, count: int) -> None:
+    @rule(dice=DICE, count=st.integers(1, 3))
+    def nest(self, dice: random.Random, count: int) -> None:
         """Refs in a put; the driver may forget its own."""
-        inside = [self.pick(data, "inner") for _ in range(count)]
+        if not (self.kept and len(self.kept) < MOST):
+            return
+        inside = [self.pick(dice) for _ in range(count)]
         if any(k.spec is None for k in inside):
             return
         inner = [(k.ref._id, k.spec) for k in inside]
         self.add(raynb.put([k.ref for k in inside]), None, inner)
-        if data.draw(st.booleans(), label="forget"):
+        if dice.random() < 0.5:
             self.kept = [k for k in self.kept if k not in inside]
 
-    @precondition(lambda self: len(self.kept) < MOST)
     @rule(sizes=st.lists(SIZES, min_size=1, max_size=3))
     def nested_results(self, sizes: list[int]) -> None:
+        if not (len(self.kept) < MOST):
+            return
         specs = [self.fresh(size, "array") for size in sizes]
         ref = make_inside.remote(specs)
         inner = [(r._id, s) for r, s in zip(raynb.get(ref, timeout=60), specs, strict=True)]
         self.add(ref, None, inner)
 
-    @precondition(lambda self: any(k.spec is None for k in self.kept))
-    @rule(data=st.data(), inside=st.booleans())
-    def unnest(self, data: st.DataObject, inside: bool) -> None:
+    @rule(dice=DICE, inside=st.booleans())
+    def unnest(self, dice: random.Random, inside: bool) -> None:
         """The refs in a value: read here, or by a task that gets them."""
+        if not (any(k.spec is None for k in self.kept)):
+            return
         lists = [k for k in self.kept if k.spec is None]
-        kept = lists[data.draw(st.integers(0, len(lists) - 1), label="list")]
+        kept = lists[dice.randrange(len(lists))]
         refs = self.read(kept)
         if refs is None:
             return
@@ -285,10 +294,11 @@ class EngineMachine(RuleBasedStateMachine):
             if len(self.kept) < MOST:
                 self.kept.append(member)
 
-    @precondition(lambda self: self.kept)
-    @rule(data=st.data(), keep=st.sampled_from(["nothing", "whole", "slice", "cycle"]))
-    def get(self, data: st.DataObject, keep: str) -> None:
-        kept = self.pick(data)
+    @rule(dice=DICE, keep=st.sampled_from(["nothing", "whole", "slice", "cycle"]))
+    def get(self, dice: random.Random, keep: str) -> None:
+        if not (self.kept):
+            return
+        kept = self.pick(dice)
         value = self.read(kept)
         if isinstance(value, np.ndarray) and keep != "nothing" and len(self.views) < 6:
             assert not value.flags.writeable
@@ -298,11 +308,12 @@ class EngineMachine(RuleBasedStateMachine):
             ring: list[Any] = [value]
             ring.append(ring)
 
-    @precondition(lambda self: self.kept)
-    @rule(data=st.data())
-    def get_in_a_frame_that_fails(self, data: st.DataObject) -> None:
+    @rule(dice=DICE)
+    def get_in_a_frame_that_fails(self, dice: random.Random) -> None:
         """The exception's traceback holds the view; its end gives it back."""
-        kept = self.pick(data)
+        if not (self.kept):
+            return
+        kept = self.pick(dice)
 
         def use() -> None:
             value = self.read(kept)
@@ -313,22 +324,25 @@ class EngineMachine(RuleBasedStateMachine):
         except KeyError as error:
             assert error.__traceback__ is not None
 
-    @precondition(lambda self: self.views)
-    @rule(data=st.data())
-    def drop_view(self, data: st.DataObject) -> None:
-        view, copy, _ = self.views.pop(data.draw(st.integers(0, len(self.views) - 1), label="view"))
+    @rule(dice=DICE)
+    def drop_view(self, dice: random.Random) -> None:
+        if not (self.views):
+            return
+        view, copy, _ = self.views.pop(dice.randrange(len(self.views)))
         assert np.array_equal(view, copy)
 
-    @precondition(lambda self: self.kept)
-    @rule(data=st.data(), count=st.integers(1, 6))
-    def drop(self, data: st.DataObject, count: int) -> None:
+    @rule(dice=DICE, count=st.integers(1, 6))
+    def drop(self, dice: random.Random, count: int) -> None:
+        if not (self.kept):
+            return
         for _ in range(min(count, len(self.kept))):
-            del self.kept[data.draw(st.integers(0, len(self.kept) - 1), label="ref")]
+            del self.kept[dice.randrange(len(self.kept))]
 
-    @precondition(lambda self: self.kept)
-    @rule(data=st.data(), times=st.integers(1, 8))
-    def pass_on(self, data: st.DataObject, times: int) -> None:
-        kept = self.pick(data)
+    @rule(dice=DICE, times=st.integers(1, 8))
+    def pass_on(self, dice: random.Random, times: int) -> None:
+        if not (self.kept):
+            return
+        kept = self.pick(dice)
         if kept.spec is None:
             return
         answers = [check.remote(kept.spec, kept.ref) for _ in range(times)]
@@ -337,22 +351,25 @@ class EngineMachine(RuleBasedStateMachine):
         except RayError:
             assert self.tainted(kept)
 
-    @precondition(lambda self: self.kept and len(self.kept) < MOST)
-    @rule(data=st.data())
-    def pass_through(self, data: st.DataObject) -> None:
-        kept = self.pick(data)
+    @rule(dice=DICE)
+    def pass_through(self, dice: random.Random) -> None:
+        if not (self.kept and len(self.kept) < MOST):
+            return
+        kept = self.pick(dice)
         self.add(echo.remote(kept.ref), kept.spec, kept.inner, on=(kept,))
 
-    @precondition(lambda self: len(self.kept) < MOST)
     @rule(size=SIZES)
     def pass_by_value(self, size: int) -> None:
+        if not (len(self.kept) < MOST):
+            return
         spec = self.fresh(size, "array")
         assert raynb.get(check.remote(spec, build(spec)), timeout=60)
 
-    @precondition(lambda self: self.kept)
-    @rule(data=st.data(), caught=st.booleans())
-    def task_fails(self, data: st.DataObject, caught: bool) -> None:
-        kept = self.pick(data)
+    @rule(dice=DICE, caught=st.booleans())
+    def task_fails(self, dice: random.Random, caught: bool) -> None:
+        if not (self.kept):
+            return
+        kept = self.pick(dice)
         ref = fail.remote(kept.ref, [kept.ref])
         if caught:
             try:
@@ -360,44 +377,47 @@ class EngineMachine(RuleBasedStateMachine):
             except RayError as error:
                 assert isinstance(error, ValueError) or self.tainted(kept)
 
-    @precondition(lambda self: self.kept)
-    @rule(data=st.data(), size=SIZES)
-    def task_kills_its_worker(self, data: st.DataObject, size: int) -> None:
-        kept = self.pick(data)
+    @rule(dice=DICE, size=SIZES)
+    def task_kills_its_worker(self, dice: random.Random, size: int) -> None:
+        if not (self.kept):
+            return
+        kept = self.pick(dice)
         try:
             raynb.get(die.remote(self.fresh(size, "array"), kept.ref), timeout=60)
             raise AssertionError("the dead don't answer")
         except RayError:
             pass
 
-    @precondition(lambda self: len(self.kept) < MOST)
-    @rule(data=st.data(), sizes=st.lists(SIZES, min_size=2, max_size=6))
-    def kill_under_load(self, data: st.DataObject, sizes: list[int]) -> None:
+    @rule(dice=DICE, sizes=st.lists(SIZES, min_size=2, max_size=6))
+    def kill_under_load(self, dice: random.Random, sizes: list[int]) -> None:
         """A worker is killed at any moment while results are made and passed on."""
+        if not (len(self.kept) < MOST):
+            return
         chains = []
         for size in sizes:
             spec = self.fresh(size, "array")
             made = make.remote(spec)
             chains.append((spec, made, echo.remote(made)))
-        self.kill_one(data)
+        self.kill_one(dice)
         for spec, made, echoed in chains:
             self.add(echoed, spec)
             if spec[1] % 2:
                 self.add(made, spec)
 
-    @rule(data=st.data())
-    def kill_one(self, data: st.DataObject) -> None:
+    @rule(dice=DICE)
+    def kill_one(self, dice: random.Random) -> None:
         workers = [w for w in self.engine.snapshot().workers if w.pid and w.state != DEAD and not w.actor]
         if workers:
-            victim = workers[data.draw(st.integers(0, len(workers) - 1), label="victim")]
+            victim = workers[dice.randrange(len(workers))]
             try:
                 os.kill(victim.pid, signal.SIGKILL)
             except ProcessLookupError:
                 pass  # it was on its way out
 
-    @precondition(lambda self: len(self.kept) < MOST)
     @rule(size=SIZES, force=st.booleans())
     def cancel(self, size: int, force: bool) -> None:
+        if not (len(self.kept) < MOST):
+            return
         refs = [(s, make.remote(s)) for s in (self.fresh(size, "array") for _ in range(4))]
         raynb.cancel(refs[-1][1], force=force)
         for spec, ref in refs:
@@ -410,16 +430,16 @@ class EngineMachine(RuleBasedStateMachine):
     def spill(self, share: float) -> None:
         self.engine.room.make(int(self.limit * share))
 
-    @precondition(lambda self: self.kept)
-    @rule(data=st.data())
-    def free(self, data: st.DataObject) -> None:
-        kept = self.pick(data)
+    @rule(dice=DICE)
+    def free(self, dice: random.Random) -> None:
+        if not (self.kept):
+            return
+        kept = self.pick(dice)
         raynb.free([kept.ref])
         self.gone.add(kept.ref._id)
 
-    @precondition(lambda self: self.kept and len(self.files()) > 0)
-    @rule(data=st.data())
-    def lose(self, data: st.DataObject) -> None:
+    @rule(dice=DICE)
+    def lose(self, dice: random.Random) -> None:
         """A file is emptied (not removed, so that the books can still be compared with what is there)."""
         # Who cuts a file under its readers kills them: only what nobody reads is damaged.
         idle = {
@@ -427,21 +447,23 @@ class EngineMachine(RuleBasedStateMachine):
             if type(obj.value) is tuple and obj.value[0] == "file" and not obj.views and not obj.lends
         }  # fmt: skip
         if idle:
-            path = sorted(idle)[data.draw(st.integers(0, len(idle) - 1), label="file")]
+            path = sorted(idle)[dice.randrange(len(idle))]
             self.damaged.add(idle[path])
             os.truncate(path, 0)
 
     # -- actors --------------------------------------------------------------------------------
-    @precondition(lambda self: len(self.actors) < 2)
     @rule()
     def start_actor(self) -> None:
+        if not (len(self.actors) < 2):
+            return
         self.actors.append((raynb.remote(num_cpus=0)(Keeper).remote(), []))
 
-    @precondition(lambda self: self.actors and self.kept)
-    @rule(data=st.data(), part=st.booleans(), nested=st.booleans())
-    def actor_keeps(self, data: st.DataObject, part: bool, nested: bool) -> None:
-        kept = self.pick(data)
-        actor, held = self.actors[data.draw(st.integers(0, len(self.actors) - 1), label="actor")]
+    @rule(dice=DICE, part=st.booleans(), nested=st.booleans())
+    def actor_keeps(self, dice: random.Random, part: bool, nested: bool) -> None:
+        if not (self.actors and self.kept):
+            return
+        kept = self.pick(dice)
+        actor, held = self.actors[dice.randrange(len(self.actors))]
         if self.tainted(kept) or kept.spec is None or kept.spec[0] != "array":
             return
         if nested:
@@ -451,20 +473,22 @@ class EngineMachine(RuleBasedStateMachine):
             raynb.get(actor.keep.remote(kept.ref, part), timeout=60)
             held.append((kept.ref._id, int(build(kept.spec)[10 if part else 0])))
 
-    @precondition(lambda self: any(held for _, held in self.actors))
-    @rule(data=st.data())
-    def actor_forgets(self, data: st.DataObject) -> None:
+    @rule(dice=DICE)
+    def actor_forgets(self, dice: random.Random) -> None:
+        if not (any(held for _, held in self.actors)):
+            return
         actor, held = next((a, h) for a, h in self.actors if h)
         firsts = [number for _, number in held if number is not None]
         assert raynb.get(actor.first.remote(), timeout=60) == firsts
-        position = data.draw(st.integers(0, len(held) - 1), label="position")
+        position = dice.randrange(len(held))
         raynb.get(actor.forget.remote(position), timeout=60)
         del held[position]
 
-    @precondition(lambda self: self.actors)
-    @rule(data=st.data(), kill=st.booleans())
-    def end_actor(self, data: st.DataObject, kill: bool) -> None:
-        actor, _ = self.actors.pop(data.draw(st.integers(0, len(self.actors) - 1), label="actor"))
+    @rule(dice=DICE, kill=st.booleans())
+    def end_actor(self, dice: random.Random, kill: bool) -> None:
+        if not (self.actors):
+            return
+        actor, _ = self.actors.pop(dice.randrange(len(self.actors)))
         if kill:
             raynb.kill(actor)
 

@@ -68,7 +68,7 @@ def test_adopting_a_dead_arena(make_store: Callable[..., Store], ledger: Ledger)
     lend(worker, driver)
     assert ledger.get(1) == sum(at[3] for at in [*kept, lost])
     worker.close()
-    driver.adopt(1, kept)
+    driver.adopt(1, kept)()
     assert ledger.get(1) == sum(at[3] for at in kept)
     assert os.fstat(driver.fd_of(1)).st_blocks * 512 < MB
     for i, at in enumerate(kept):
@@ -85,14 +85,14 @@ def test_adopting_a_dead_arena(make_store: Callable[..., Store], ledger: Ledger)
 def test_adopting_what_held_nothing(make_store: Callable[..., Store], ledger: Ledger) -> None:
     driver, worker = make_store(), make_store()
     worker.write(b"lost")
-    driver.adopt(1, [])  # its descriptor never came
+    driver.adopt(1, [])()  # its descriptor never came
     assert ledger.get(1) == 0
-    driver.adopt(2, [])  # it never wrote
+    driver.adopt(2, [])()  # it never wrote
     lend(worker, driver)
-    driver.adopt(1, [])
+    driver.adopt(1, [])()
     assert not driver.knows(1)
     with pytest.raises(UnknownArena, match="not attached"):
-        driver.adopt(1, [("shm", 1, 0, 64, (1,))])
+        driver.adopt(1, [("shm", 1, 0, 64, (1,))])()
 
 
 def test_adopting_removes_stray_files(make_store: Callable[..., Store]) -> None:
@@ -100,7 +100,7 @@ def test_adopting_removes_stray_files(make_store: Callable[..., Store]) -> None:
     assert driver.disk is not None
     guest = GuestDiskTier(driver.disk.path, writer=5)
     kept, lost = guest.write(b"kept", []), guest.write(b"lost", [])
-    driver.adopt(5, [kept])
+    driver.adopt(5, [kept])()
     assert os.path.exists(kept[1])
     assert not os.path.exists(lost[1])
 

@@ -156,7 +156,7 @@ def test_the_dead_are_read_and_adopted(driver: Store, start: Callable[..., Worke
     gone = worker.write(2 * MB + 1, driver)
     worker.kill()
     assert driver.copy_out(kept)[1] == [bytes(MB)]
-    driver.adopt(1, [kept])
+    driver.adopt(1, [kept])()
     assert driver.total() == ledger.get(1) == kept[3]
     assert os.fstat(driver.fd_of(1)).st_blocks * 512 <= kept[3] + 8192
     reader = start(2)
@@ -176,7 +176,7 @@ def test_killed_in_the_middle_of_writing(driver: Store, start: Callable[..., Wor
     worker.process.wait()
     assert worker.process.returncode == -signal.SIGKILL
     assert ledger.get(1) > 8 * MB, "taken, and never reported"
-    driver.adopt(1, [kept])
+    driver.adopt(1, [kept])()
     assert driver.total() == kept[3]
     assert driver.copy_out(kept)[1] == [bytes([1000 % 256]) * 1000]
     location = driver.write(b"works", [bytes(60 * MB)])
@@ -190,7 +190,7 @@ def test_killed_before_anybody_had_its_descriptor(
     worker.tell("half", 8 * MB)
     worker.process.wait()
     assert ledger.get(1) > 8 * MB
-    driver.adopt(1, [])
+    driver.adopt(1, [])()
     assert driver.total() == 0
 
 

@@ -208,7 +208,7 @@ class StoreMachine(RuleBasedStateMachine):
                 worker.write_file(b"lost")
         del self.stores[slot]
         worker.close()
-        self.stores[0].adopt(slot, [at for at, _ in self.objects])
+        self.stores[0].adopt(slot, [at for at, _ in self.objects])()
 
     # -- what is always true -------------------------------------------------------------------
     def accounted(self) -> int:
