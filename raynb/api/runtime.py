@@ -180,7 +180,7 @@ def init(address: str | None = None, *, ignore_reinit_error: bool = True, **give
                 + ". Call raynb.shutdown() first (or %raynb restart)."
             )
         return Runtime._of(running)
-    return Runtime._of(place.start(config))
+    return place.start(config, Runtime._of)  # type: ignore[no-any-return]
 
 
 def shutdown(_exiting_interpreter: bool = False) -> None:

@@ -15,6 +15,7 @@ import os
 import sys
 import threading
 import weakref
+from collections.abc import Callable
 from typing import Any
 
 from raynb.base import engine as slot
@@ -55,9 +56,9 @@ def make_engine(config: Config) -> Any:
                 "raynb's embedded engine runs on Linux and macOS; on Windows, use it inside WSL, "
                 "where everything works as on Linux."
             )
-        from raynb.engine.local import LocalEngine
+        from raynb.engine.launch import launch
 
-        engine = LocalEngine(config)
+        engine = launch(config)
     _engines.add(engine)
     return engine
 
@@ -80,17 +81,25 @@ class Slot:
         self.state = state
         self.changed.notify_all()
 
-    def start(self, config: Config) -> Any:
-        """Returns the engine: a new one, or the one that another thread starts or has started."""
-        with self.changed:
-            while self.state in (STARTING, STOPPING):
-                if self.starter == threading.get_ident():
-                    raise RaySystemError("raynb.init() was called from inside its own start")
-                self.changed.wait(0.1)
-            if self.state == RUNNING:
-                return self.engine
-            self._move(STARTING)
-            self.starter = threading.get_ident()
+    def start(self, config: Config, made: Callable[[Any], Any] = lambda engine: engine) -> Any:
+        """Returns ``made(engine)``, of a new one, or of the one that another thread starts or has started."""
+        begun = False
+        try:
+            with interrupts.Deferred():  # a Ctrl-C gets through where something is waited for
+                with self.changed:
+                    self._settled()
+                    if self.state == RUNNING:
+                        return made(self.engine)
+                    self._move(STARTING)
+                    self.starter = threading.get_ident()
+                    begun = True
+                return made(self._start(config))
+        except KeyboardInterrupt:
+            if begun:
+                self.stop(config.shutdown_timeout)  # it came when all was up already
+            raise
+
+    def _start(self, config: Config) -> Any:
         engine = None
         try:
             engine = make_engine(config)
@@ -102,23 +111,31 @@ class Slot:
                 slot.set_current(engine)
         return engine
 
+    def _settled(self) -> None:
+        """Waits until nobody starts or stops the runtime. Call under `changed`."""
+        while self.state in (STARTING, STOPPING):
+            if self.starter == threading.get_ident():
+                raise RaySystemError("raynb.init() was called from inside its own start")
+            with interrupts.Allowed():
+                self.changed.wait(0.1)
+
     def stop(self, timeout: float) -> None:
         """Shuts the runtime down; returns at once when there is none."""
-        with self.changed:
-            while self.state in (STARTING, STOPPING):
-                self.changed.wait(0.1)
-            if self.state == EMPTY:
-                return
-            self._move(STOPPING)
-            engine = self.engine
-            slot.set_current(None)
-        try:
-            engine.shutdown(timeout)
-        finally:
+        with interrupts.Deferred():  # half a shutdown would leave processes
             with self.changed:
-                self.engine = None
-                self._move(EMPTY)
-            interrupts.restore()
+                self._settled()
+                if self.state == EMPTY:
+                    return
+                self._move(STOPPING)
+                engine = self.engine
+                slot.set_current(None)
+            try:
+                engine.shutdown(timeout)
+            finally:
+                with self.changed:
+                    self.engine = None
+                    self._move(EMPTY)
+        interrupts.restore()
 
     def wait_started(self) -> Any:
         """Returns the engine, waiting for a start that is under way; None if there is none."""

@@ -97,22 +97,48 @@ class Critical:
 class Deferred:
     """Holds Ctrl-C back for the length of a ``with`` block, as `Critical` does, without a lock."""
 
+    __slots__ = ("_before",)
+
     def __enter__(self) -> None:
         global _depth, _outer
+        self._before = _depth
         if _get_ident() == _main:
             handler = _getsignal(_SIGINT)
             if handler is not _handler and callable(handler):
                 _outer = handler
                 _signal.signal(_SIGINT, _handler)
-            _depth += 1
+            _depth = self._before + 1
 
     def __exit__(self, *exc: object) -> None:
-        global _depth, _pending
+        global _depth
         if _get_ident() == _main:
-            _depth -= 1
-            if _pending and not _depth:
-                _pending = False
-                _outer(_SIGINT, None)
+            _depth = self._before  # whatever an interrupted block inside has left
+            _raise_pending()
+
+
+class Allowed:
+    """Lets Ctrl-C through for the length of a ``with`` block inside a `Deferred` one: for waits."""
+
+    __slots__ = ("_before",)
+
+    def __enter__(self) -> None:
+        global _depth
+        self._before = _depth
+        if _get_ident() == _main:
+            _depth = 0
+            _raise_pending()
+
+    def __exit__(self, *exc: object) -> None:
+        global _depth
+        if _get_ident() == _main:
+            _depth = self._before
+
+
+def _raise_pending() -> None:
+    global _pending
+    if _pending and not _depth:
+        _pending = False
+        _outer(_SIGINT, None)
 
 
 def restore() -> None:

@@ -208,6 +208,7 @@ class Pool:
                 self.move(worker, BUSY)
             if not worker.actor:
                 self.refill(worker_id)
+                self.m.scheduler.follow(worker)
 
     def _held(self, worker: Worker) -> Any:
         if worker.actor:

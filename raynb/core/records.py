@@ -79,6 +79,7 @@ class Worker:
     exit: str = ""
     retiring: bool = False  # takes no more tasks
     withdrawing: bool = False
+    follower: int = 0  # the task sent along with the last answer
     gpus: tuple[int, ...] = ()  # of the actor that lives there
 
 

@@ -64,11 +64,14 @@ class Requests:
                 obj.requests.append(number)
             if obj.state == O_PENDING:
                 urgent.append(obj.id)
-        if event.handed_back:
-            m.pool.handed_back(event.worker, event.handed_back)
         task = m.tasks.table.get(event.task)
-        if task is not None and not task.spec.actor:
-            m.scheduler.blocks(task.spec.options.function)
+        function = task.spec.options.function if task is not None and not task.spec.actor else ""
+        if event.handed_back:
+            if m.pool.table[event.worker].follower in event.handed_back:
+                m.scheduler.restless.add(function)
+            m.pool.handed_back(event.worker, event.handed_back)
+        if function:
+            m.scheduler.blocks(function)
         m.scheduler.make_urgent(urgent)
         m.pool.block(event.worker, event.task)
 

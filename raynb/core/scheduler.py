@@ -46,7 +46,8 @@ class Scheduler:
         self.shapes: dict[int, Shape] = {}
         self._by_signature: dict[tuple[Any, ...], int] = {}
         self.estimates: dict[str, float] = {}
-        self.blocking: set[str] = set()  # functions that wait for others: nothing may queue behind them
+        self.blocking: set[str] = set()  # functions that wait for others: no line may form behind them
+        self.restless: set[str] = set()  # of these, those that wait again after their first answer
         self.load: dict[int, float] = {}  # worker → estimated seconds of what it has
         self.cost: dict[int, float] = {}  # task → what it added to its worker's load
         self.waiting: dict[int, None] = {}  # keys of shapes with a queue, round robin
@@ -211,6 +212,23 @@ class Scheduler:
         """A task of the function waits for others: what is behind it would only come back."""
         self.blocking.add(function)
         self.estimates[function] = UNKNOWN
+
+    def follow(self, worker: Worker) -> None:
+        """A worker's task has what it waited for, and most end soon after: the next one goes along
+        with the answer, so that the end of one and the first request of the next are one message."""
+        shape = self.shapes.get(worker.key)
+        if shape is None or not shape.queue or not shape.prefetch or self.urgent or worker.retiring \
+                or len(worker.queue) != 1:  # fmt: skip
+            return
+        task = shape.queue[0]
+        if task.state != PENDING_NODE_ASSIGNMENT or task.not_before > self.m.now or task.spec.creates_actor \
+                or worker.queue[0].spec.options.function in self.restless:  # fmt: skip
+            return
+        shape.queue.popleft()
+        if not shape.queue:
+            self.waiting.pop(shape.key, None)
+        worker.follower = task.spec.task_id
+        self.send(worker, task)
 
     def measured(self, function: str, seconds: float) -> None:
         if function in self.blocking:

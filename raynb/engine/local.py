@@ -15,7 +15,7 @@ from typing import Any
 from raynb.base import ids, limits
 from raynb.base.config import RESOURCE_UNIT, Config
 from raynb.base.engine import Context, Packed
-from raynb.base.interrupts import Deferred
+from raynb.base.interrupts import Allowed, Deferred
 from raynb.base.ref import ObjectRef, ObjectRefGenerator
 from raynb.base.rows import Output, Snapshot
 from raynb.base.scope import current_scope
@@ -65,11 +65,13 @@ class LocalEngine(Waiting, Reading, WorkerCalls):
     CONTROL = 1 << 62  # bit of a request number: answer on the control channel
     FIRST_WORKER = -1  # watch key: a worker has become ready
 
-    def __init__(self, config: Config) -> None:
+    def __init__(self, config: Config, supervised: Supervised) -> None:
+        """Takes over a supervisor that is about to start (see `raynb.engine.launch`)."""
         self.config = config
+        self.supervised = supervised
         self.nonce = secrets.randbits(32)
         self.alive = True
-        self.marker = secrets.token_hex(16)
+        self.marker = supervised.marker
         self.now = _now
         self.on_output: list[Callable[[Output], None]] = []
         self.definitions: dict[str, tuple[bytes, Any]] = {}
@@ -85,7 +87,8 @@ class LocalEngine(Waiting, Reading, WorkerCalls):
         try:
             with Deferred():  # a Ctrl-C between making a thing and noting how to undo it would leak it
                 self._construct(config, limit, undo)
-            self._await_first_worker()
+            with Allowed():
+                self._await_first_worker()
         except BaseException:
             self.alive = False
             for step in reversed(undo):
@@ -119,8 +122,8 @@ class LocalEngine(Waiting, Reading, WorkerCalls):
         self.room = Room(self)
         self.monitor = MemoryMonitor(self)
         self.loop.on_tick = self.monitor.tick
-        self._start_supervisor()
         undo.append(lambda: self.supervised.stop(1.0))
+        self._start_supervisor()
         self._start_workers()
         self.loop.start()
         undo.append(self.loop.stop)
@@ -138,10 +141,13 @@ class LocalEngine(Waiting, Reading, WorkerCalls):
         }
 
     def _start_supervisor(self) -> None:
-        self.supervised = Supervised(self._settings(), self.marker)
-        self.supervisor_lane = Lane(self.supervised.channel, None)
         with self.loop.lock:
-            self.loop.add(self.supervisor_lane)
+            self._adopt_supervisor()
+
+    def _adopt_supervisor(self) -> None:
+        self.supervised.configure(self._settings())
+        self.supervisor_lane = Lane(self.supervised.channel, None)
+        self.loop.add(self.supervisor_lane)
 
     def _start_workers(self) -> None:
         count = self.machine.pool.keep
@@ -154,15 +160,18 @@ class LocalEngine(Waiting, Reading, WorkerCalls):
     def _await_first_worker(self) -> None:
         waiter = Waiter(1)
         with self.loop.lock:
-            if any(peer.pid for peer in self.effects.peers.values()):
+            if self._has_worker():
                 return
             self.loop.watch(self.FIRST_WORKER, waiter)
         there = self.loop.wait(waiter, _now() + self.config.worker_start_timeout)
-        if not there or not any(peer.pid for peer in self.effects.peers.values()):
+        if not there or not self._has_worker():
             raise RaySystemError(
                 f"no worker could be started within {self.config.worker_start_timeout} s: "
                 f"{self.supervised.last_words() or 'it said nothing'}"
             )
+
+    def _has_worker(self) -> bool:
+        return any([peer.pid for peer in self.effects.peers.values()])
 
     def supervisor_lost(self) -> None:
         """The supervisor died, and all workers with it: start another, once in a while."""
@@ -177,9 +186,8 @@ class LocalEngine(Waiting, Reading, WorkerCalls):
             return
         old = self.supervised
         old.stop(0.5)
-        self.supervised = Supervised(self._settings(), self.marker)
-        self.supervisor_lane = Lane(self.supervised.channel, None)
-        self.loop.add(self.supervisor_lane)
+        self.supervised = Supervised(self.marker)
+        self._adopt_supervisor()
         now = _now()
         for worker in list(self.effects.peers):
             self.inbox.worker_died(worker, now, "the supervisor process died")

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import pickle
 import signal
 import subprocess
 import sys
-import tempfile
 from typing import Any
 
 from raynb.engine.peers import with_fds
@@ -17,7 +17,7 @@ from raynb.wire.channel import Channel, pair
 from raynb.worker.supervisor import MARKER
 
 _BOOT = (
-    "import sys; sys.path.insert(0, sys.argv[3]); "
+    "import sys; sys.path[0] = sys.argv[3]; "  # and not the current folder, whatever modules lie there
     "from raynb.worker.supervisor import main; main(int(sys.argv[1]), int(sys.argv[2]))"
 )
 _ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
@@ -28,25 +28,30 @@ def _scratch() -> int:
     try:
         return os.memfd_create("raynb-stderr")
     except (AttributeError, OSError):
+        import tempfile
+
         with tempfile.TemporaryFile() as file:
             return os.dup(file.fileno())
 
 
 class Supervised:
-    """The supervisor process as the driver sees it.
+    """The supervisor process as the driver sees it. Its interpreter starts at once; `configure` follows.
 
     Thread contract: under the engine's lock.
     """
 
-    def __init__(self, settings: dict[str, Any], marker: str) -> None:
+    def __init__(self, marker: str) -> None:
         mine, theirs = pair()
+        # Above the standard streams, which the child replaces: in a daemon these numbers may be free.
+        theirs_fd = fcntl.fcntl(theirs.fileno(), fcntl.F_DUPFD_CLOEXEC, 3)
+        self.marker = marker
         self.stderr = _scratch()
         environment = {**os.environ, MARKER: marker}
         environment.setdefault("PYTHONUNBUFFERED", "1")
         try:
             self.process = subprocess.Popen(
-                [sys.executable, "-c", _BOOT, str(theirs.fileno()), str(os.getpid()), _ROOT],
-                pass_fds=[theirs.fileno()],
+                [sys.executable, "-c", _BOOT, str(theirs_fd), str(os.getpid()), _ROOT],
+                pass_fds=[theirs_fd],
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
                 stderr=self.stderr,
@@ -59,9 +64,15 @@ class Supervised:
             raise RaySystemError(f"cannot start the supervisor process: {error}") from error
         finally:
             theirs.close()
+            os.close(theirs_fd)
+        self._socket = mine
+        self.channel = Channel(mine, blocking=True)
+
+    def configure(self, settings: dict[str, Any]) -> None:
+        """Tells it what the workers are to know; before anything else is sent."""
         blob = pickle.dumps(settings, 5)
-        mine.sendall(len(blob).to_bytes(4, "little") + blob)
-        self.channel = Channel(mine, blocking=False)
+        self._socket.sendall(len(blob).to_bytes(4, "little") + blob)
+        self._socket.setblocking(False)
 
     def spawn(self, worker: int, settings: dict[str, Any], shared: tuple[int, ...]) -> tuple[Channel, Channel, Any]:
         """Makes a worker's channels; returns (data, control, the request for the supervisor's outbox).
@@ -98,6 +109,8 @@ class Supervised:
 
     def stop(self, timeout: float) -> None:
         """Closes the lifeline: it kills every worker and goes. Waits for it (seconds), then kills it."""
+        if self.stderr < 0:
+            return
         self.channel.close()
         try:
             self.process.wait(timeout)
@@ -105,6 +118,7 @@ class Supervised:
             self.process.kill()
             self.process.wait()
         os.close(self.stderr)
+        self.stderr = -1
 
     def abandon(self) -> None:
         """In a forked child: lets go without a word."""

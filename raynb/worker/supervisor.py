@@ -19,11 +19,13 @@ import signal
 import socket
 import sys
 import time
-from typing import Any
+from collections.abc import Callable
+from typing import Any, NoReturn
 
 from raynb.wire import messages as w
 from raynb.wire.channel import Channel, Closed
 from raynb.wire.codec import BadFrame
+from raynb.worker.spares import QUIET_MS, SHARED, Spares, wait_to_be_asked
 
 PR_SET_PDEATHSIG = 1
 PR_SET_NAME = 15
@@ -92,7 +94,7 @@ class Supervisor:
         self.kernel = kernel
         self.settings = settings
         self.workers: dict[int, int] = {}  # pid → worker id
-        self.orphans_seen = False
+        self.spares = Spares()
         self.poll = select.poll()
         self.poll.register(self.channel.fd, select.POLLIN)
         self.pidfd = -1
@@ -113,10 +115,13 @@ class Supervisor:
     def run(self) -> None:
         """Serves until the kernel is gone, then kills what is left."""
         # Without a pidfd (macOS) a look at the parent replaces it.
-        timeout = None if self.pidfd >= 0 else 500
+        look = None if self.pidfd >= 0 else 500
         try:
             while True:
-                for fd, _ in self.poll.poll(timeout):
+                ready = self.poll.poll(QUIET_MS if self.workers and self.spares.missing() else look)
+                if not ready and self.workers and self.spares.missing():
+                    self.spares.add(self._become_spare)
+                for fd, _ in ready:
                     if fd == self.pidfd:
                         return
                     if fd == self.wake:
@@ -124,7 +129,7 @@ class Supervisor:
                     elif fd == self.channel.fd:
                         for message in self.channel.receive():
                             self.handle(message)
-                if timeout is not None and os.getppid() != self.kernel:
+                if look is not None and os.getppid() != self.kernel:
                     return
                 self.reap()
                 self.channel.flush()
@@ -150,23 +155,34 @@ class Supervisor:
 
     # -- forking -------------------------------------------------------------------------------
     def spawn(self, message: w.Spawn) -> None:
-        fds = [self.channel.fds.popleft() for _ in range(4)]  # data, control, ledger, board
+        fds = [self.channel.fds.popleft() for _ in range(SHARED)]  # data, control, ledger, board
+        pid = self.spares.give(pickle.dumps((message.worker, message.settings), 5), fds)
         try:
-            pid = os.fork()
+            pid = pid or os.fork()
         except OSError as error:
             for fd in fds:
                 os.close(fd)
             self.channel.send([w.SpawnFailed(message.worker, f"fork failed: {error}")])
             return
         if pid == 0:
-            self._become_worker(message, fds)
+            self._become_worker(lambda: (message.worker, message.settings, fds))
         for fd in fds:
             os.close(fd)
         self.workers[pid] = message.worker
         self.channel.send([w.Spawned(message.worker, pid)])
 
-    def _become_worker(self, message: w.Spawn, fds: list[int]) -> None:
-        """In the child: let go of all that is the supervisor's, then work. Never returns."""
+    def _become_spare(self, end: socket.socket) -> NoReturn:
+        """In the child: settles in, then sleeps until it is wanted."""
+
+        def ask() -> tuple[int, bytes, list[int]]:
+            request, fds = wait_to_be_asked(end)
+            worker, settings = pickle.loads(request)
+            return worker, settings, fds
+
+        self._become_worker(ask)
+
+    def _become_worker(self, ask: Callable[[], tuple[int, bytes, list[int]]]) -> NoReturn:
+        """In the child: lets go of all that is the supervisor's, then works."""
         status = 1
         try:
             parent = self.settings["supervisor"]
@@ -182,12 +198,14 @@ class Supervisor:
             if self.pidfd >= 0:
                 os.close(self.pidfd)
             self.channel.close()
+            self.spares.let_go()
             prctl(PR_SET_NAME, b"raynb-worker")
             from raynb.worker.main import main as work
 
-            settings = {**self.settings, **pickle.loads(message.settings)}
+            worker, blob, fds = ask()
+            settings = {**self.settings, **pickle.loads(blob)}
             data, control, ledger, board = fds
-            status = work(message.worker, data, control, ledger, board, settings)
+            status = work(worker, data, control, ledger, board, settings)
         except BaseException:
             import traceback
 
@@ -207,6 +225,7 @@ class Supervisor:
             if pid == 0:
                 break
             worker = self.workers.pop(pid, None)
+            self.spares.gone(pid)
             if worker is not None:
                 died = True
                 self.channel.send([w.Exited(worker, status)])
@@ -217,7 +236,7 @@ class Supervisor:
         """Children here that are no workers were a dead worker's: they go with it, as in Ray."""
         me = os.getpid()
         for pid in _children(me):
-            if pid not in self.workers:
+            if pid not in self.workers and pid not in self.spares:
                 for below in (pid, *descendants(pid)):
                     _kill(below, signal.SIGKILL)
 
@@ -280,6 +299,10 @@ def main(fd: int, kernel: int) -> None:
     prctl(PR_SET_CHILD_SUBREAPER, 1)
     prctl(PR_SET_NAME, b"raynb-superv")
     sock = socket.socket(fileno=fd)
+    try:  # while the kernel makes the settings
+        import raynb.worker.main  # noqa: F401
+    except ImportError:
+        pass  # a dependency lies where only the kernel's path leads
     size = int.from_bytes(_exactly(sock, 4), "little")
     settings = pickle.loads(_exactly(sock, size))
     settings["supervisor"] = os.getpid()
