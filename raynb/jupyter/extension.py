@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -63,8 +64,23 @@ def _add_magics(notebook: Notebook) -> None:
     before = {kind: dict(table) for kind, table in manager.magics.items()}
     for kind in (RemoteMagics, ActorMagics, LineMagics):
         notebook.shell.register_magics(kind(notebook.shell, notebook))
+    notebook.shell.register_magic_function(_load_again(notebook), "line", "load_ext")
     notebook.extras.append(_restorer(manager, before))
     notebook.extras.append(complete_options(notebook))
+
+
+def _load_again(notebook: Notebook) -> Callable[[str], Any]:
+    """Returns a ``%load_ext`` that shows the card when raynb is loaded already; IPython's own only
+    says that it is, without asking the extension."""
+    load = notebook.shell.magics_manager.magics["line"]["load_ext"]
+
+    @functools.wraps(load)
+    def load_ext(line: str) -> Any:
+        if line.strip() == "raynb" and notebooks.loaded() is notebook:
+            return show_card(notebook)
+        return load(line)
+
+    return load_ext
 
 
 def _restorer(manager: Any, before: dict[str, dict[str, Any]]) -> Callable[[], None]:

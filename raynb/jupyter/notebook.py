@@ -83,7 +83,7 @@ class Notebook:
         with contextlib.suppress(ValueError):
             engines.on_change.remove(self.engine_changed)
         self._leave(engines.peek())
-        errors.uninstall()
+        errors.uninstall(self.shell)
         self.router.stop()
         self.cells.detach()
         with contextlib.suppress(ValueError):
