@@ -3,20 +3,43 @@
 from __future__ import annotations
 
 import queue
+import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from raynb.base.engine import Packed
+from raynb.base.ref import ObjectRef
 from raynb.core import events as e
 from raynb.core import spilling
-from raynb.exceptions import ObjectStoreFullError, OutOfDiskError
+from raynb.exceptions import ObjectStoreAndDiskFullError, OutOfDiskError
 from raynb.serde import pickling
 from raynb.store import NoRoom, UnknownArena
 
 if TYPE_CHECKING:
     from raynb.engine.local import LocalEngine
+
+
+MANY = 1_000  # containers longer than this are not looked into for names
+
+
+def names_of_refs(namespace: Mapping[str, Any]) -> dict[int, list[str]]:
+    """Returns object id → what a notebook or script calls it: its variables, items of lists and dicts
+    in them, and ``Out[5]``."""
+    found: dict[int, list[str]] = {}
+    for name, value in dict(namespace).items():
+        if name.startswith("_"):  # IPython's other names of Out[5]
+            continue
+        inside: Any = ()
+        if isinstance(value, (list, tuple)) and len(value) <= MANY:
+            inside = enumerate(value)
+        elif isinstance(value, dict) and len(value) <= MANY:
+            inside = list(value.items())
+        for key, item in ((None, value), *inside):
+            if isinstance(item, ObjectRef):
+                found.setdefault(item._id, []).append(name if key is None else f"{name}[{key!r}]")
+    return found
 
 
 class Room:
@@ -32,7 +55,7 @@ class Room:
         """Puts a value where it belongs; returns (value, bytes). Makes room if there is none.
 
         Raises:
-            ObjectStoreFullError: neither the store nor the disk can take it.
+            ObjectStoreAndDiskFullError: neither the store nor the disk can take it.
         """
         engine = self.engine
         size = pickling.nbytes(packed)
@@ -52,13 +75,16 @@ class Room:
             location = store.write_file(packed.data, packed.buffers)
             return location, location[-2]
         except OutOfDiskError as error:
-            with engine.loop.lock:
-                who = spilling.holders(engine.machine)
-            raise ObjectStoreFullError(
-                f"an object of {size / 1e6:.1f} MB fits neither into the object store "
-                f"({store.total() / 1e6:.1f} of {store.limit / 1e6:.1f} MB used) nor on the spill disk ({error}). "
-                f"The largest objects:\n{who}\nDelete refs to them, or raise object_store_memory."
-            ) from error
+            raise ObjectStoreAndDiskFullError(self.full(size, str(error))) from error
+
+    def full(self, size: int, why: str) -> str:
+        """Returns what an error about a full store says; ``why`` is what the disk said."""
+        engine = self.engine
+        named = names_of_refs(vars(sys.modules["__main__"]))
+        with engine.loop.lock:
+            return spilling.full(
+                engine.machine, size, engine.store.total(), engine.store.limit, why, named
+            )
 
     def make(self, size: int) -> bool:
         """Spills objects until ``size`` bytes are free; returns whether that worked."""
@@ -89,11 +115,12 @@ class Room:
     def _wait_for_room(self, size: int) -> bool:
         """Workers free their ranges a moment after they are told."""
         store = self.engine.store
+        objects = self.engine.machine.objects
         deadline = time.monotonic() + 0.5
         pause = threading.Event()
         while store.total() + size > store.limit:
-            if time.monotonic() > deadline:
-                return False
+            if objects.shared_bytes + size > store.limit or time.monotonic() > deadline:
+                return False  # what is there is being read: no use to wait for that
             pause.wait(0.001)
         return True
 

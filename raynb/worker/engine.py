@@ -17,7 +17,7 @@ from raynb.base.engine import Context, Packed
 from raynb.base.ref import ObjectRef, ObjectRefGenerator
 from raynb.base.rows import Snapshot
 from raynb.base.spec import STREAMING, ActorSpec, TaskOptions
-from raynb.exceptions import GetTimeoutError
+from raynb.exceptions import GetTimeoutError, ObjectStoreAndDiskFullError, OutOfDiskError
 from raynb.serde import pickling, values
 from raynb.store import NoRoom
 from raynb.wire import messages as w
@@ -88,9 +88,10 @@ class WorkerEngine:
                     break
                 if not attempt:
                     self.worker.link.read_beside()  # what was freed meanwhile
-        if store.disk is None:
-            raise self.worker.executor.out_of_room(size)
-        return store.write_file(packed.data, packed.buffers)
+        try:
+            return store.write_file(packed.data, packed.buffers)
+        except OutOfDiskError as error:
+            raise ObjectStoreAndDiskFullError(self.call("store_full", size, str(error))) from error
 
     def _tell_arena(self) -> None:
         import os

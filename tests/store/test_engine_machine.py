@@ -10,12 +10,14 @@ and lost in between.
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import os
 import random
 import shutil
 import signal
 import tempfile
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -193,8 +195,11 @@ class EngineMachine(RuleBasedStateMachine):
         return dice.choice(self.kept)
 
     def files(self) -> dict[str, int]:
-        base = self.engine.disk.path
-        return {os.path.join(base, n): os.path.getsize(os.path.join(base, n)) for n in os.listdir(base)}
+        found = {}
+        for path in sorted(Path(self.engine.disk.path).iterdir()):
+            with contextlib.suppress(FileNotFoundError):  # just being removed
+                found[str(path)] = path.stat().st_size
+        return found
 
     def read(self, kept: Kept) -> Any:
         """Returns the right value, or None where it may be gone and is."""
