@@ -103,6 +103,7 @@ def _restorer(manager: Any, before: dict[str, dict[str, Any]]) -> Callable[[], N
 
 def _add_views(notebook: Notebook) -> None:
     from raynb.jupyter.cells import UNNUMBERED
+    from raynb.jupyter.journal import Journal
     from raynb.jupyter.labpanel import attach_views
     from raynb.jupyter.live import LiveLines
     from raynb.jupyter.waits import Waits
@@ -110,6 +111,10 @@ def _add_views(notebook: Notebook) -> None:
     notebook.waits = Waits(notebook)
     notebook.waits.install()
     notebook.extras.append(notebook.waits.uninstall)
+
+    notebook.journal = Journal(notebook.shell.user_ns)
+    notebook.journal.install()
+    notebook.extras.append(notebook.journal.uninstall)
 
     lines = LiveLines(notebook)
     lines.install()
