@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import queue
 import sys
 import threading
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from raynb.engine.local import LocalEngine
 
 
+COLLECT_SECONDS = 1.0  # the garbage collector is not run more often than this
 MANY = 1_000  # containers longer than this are not looked into for names
 
 
@@ -50,6 +52,7 @@ class Room:
         self._asked: queue.SimpleQueue[Any] = queue.SimpleQueue()
         self._thread: threading.Thread | None = None
         self._making = threading.Lock()
+        self._collected = 0.0
 
     def place(self, packed: Packed) -> tuple[Any, int]:
         """Puts a value where it belongs; returns (value, bytes). Makes room if there is none.
@@ -94,12 +97,31 @@ class Room:
                 engine.loop.settle(time.monotonic())
             engine.loop.run_callbacks()  # what was just dropped may be enough
             with engine.loop.lock:
-                need = engine.store.total() + size - engine.store.limit
-                chosen = [(o.id, o.value) for o in spilling.candidates(engine.machine, need)] if need > 0 else []
+                chosen, lacking = self._choose(size)
+            if lacking > 0 and self._collect():
+                with engine.loop.lock:
+                    engine.loop.settle(time.monotonic())
+                    chosen, lacking = self._choose(size)
             engine.loop.flush()
             for identity, value in chosen:
                 self._spill(identity, value)
         return self._wait_for_room(size)
+
+    def _choose(self, size: int) -> tuple[list[tuple[int, Any]], int]:
+        """Returns (what goes to disk, bytes that are lacking all the same). Under the lock."""
+        store = self.engine.store
+        need = store.total() + size - store.limit
+        chosen = spilling.candidates(self.engine.machine, need) if need > 0 else []
+        return [(o.id, o.value) for o in chosen], need - sum(o.size for o in chosen)
+
+    def _collect(self) -> bool:
+        """Before anything is refused for want of room: views that only cycles hold go, as in Ray."""
+        now = time.monotonic()
+        if now - self._collected < COLLECT_SECONDS or not self.engine.store.live_views():
+            return False
+        self._collected = now
+        gc.collect()
+        return True
 
     def _spill(self, identity: int, value: Any) -> None:
         engine = self.engine

@@ -254,7 +254,10 @@ class WorkerEngine:
             self.worker.books.returned(answer.lent)
         for item in loaded:
             if type(item) is values.Failed:
-                raise item.error
+                try:
+                    raise item.error
+                finally:  # or this frame and the error would keep each other, and what callers hold
+                    del item, loaded
         return loaded
 
     def _load(self, wanted: tuple[int, ...], answer: Any) -> list[Any]:
