@@ -28,6 +28,7 @@
     └── objects
         ├── ObjectStoreFullError           can never fit
         ├── OutOfDiskError                 the spill disk is full
+        ├── ObjectStoreAndDiskFullError    both of the above at once
         └── ObjectLostError
             ├── ObjectFreedError           freed by ``internal.free`` / ``raynb.free``
             ├── ObjectFetchTimedOutError
@@ -175,6 +176,11 @@ class ObjectStoreFullError(RayError):
 
 class OutOfDiskError(RayError):
     """The spill disk is full; objects accepted before stay readable."""
+
+
+class ObjectStoreAndDiskFullError(ObjectStoreFullError, OutOfDiskError):
+    """An object fits neither into the store nor on the disk (raynb's addition: both of Ray's names in
+    one, so whichever a program catches, it catches this)."""
 
 
 class ObjectLostError(RayError):

@@ -55,6 +55,8 @@ class Kernel:
         env = environment(self.mark)
         env.pop("PYTHONDONTWRITEBYTECODE", None)  # people's kernels load compiled modules
         env.update(TMPDIR=str(self.temporary), IPYTHONDIR=str(self.folder / "ipython"))
+        #: Names in /dev/shm that were there before this kernel.
+        self.shared_before = set(os.listdir("/dev/shm")) if os.path.isdir("/dev/shm") else set()
         self._log = open(self.folder / "kernel.log", "wb")  # noqa: SIM115  (closed by `close`)
         self._manager: Any = KernelManager(
             kernel_name="benchmark",

@@ -176,7 +176,7 @@ def killed(kernel: Kernel, idiom: Idiom) -> Seen:
     took = time.perf_counter() - begin
     names = sorted(procs_names(kernel.mark))
     files = sum(len(found) for _, _, found in os.walk(kernel.temporary))
-    shared = len(set(os.listdir("/dev/shm")) & before & marked_shared()) if before else 0
+    shared = len((before - kernel.shared_before) & marked_shared()) if before else 0
     ended = (
         f"all {count} processes gone after {took:.2f} s"
         if not left

@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 from typing import Any
 
-from raynb.api import definitions
+from raynb.api import definitions, measured
 from raynb.api import options as o
 from raynb.api.signature import Signature
 from raynb.base import ids
@@ -296,7 +296,11 @@ class ActorMethod:
         if self._spec.max_pending_calls > 0:
             _check_pending(engine, self._spec)
         packed = pickling.pack_args(args, kwargs, options.name)
-        refs: Any = engine.submit(options, packed, self._spec.actor_id)
+        refs: Any
+        if measured.matters(packed):
+            refs = measured.submit(engine, options, packed, self._spec.actor_id, (*args, *kwargs.values()))
+        else:
+            refs = engine.submit(options, packed, self._spec.actor_id)
         count = options.num_returns
         if count == 1 or count == -1:
             return refs[0]

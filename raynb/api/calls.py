@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from operator import attrgetter
 from typing import Any
 
+from raynb.api import measured
 from raynb.api.actor import ActorClass, ActorHandle
 from raynb.api.remote_function import RemoteFunction
 from raynb.base.engine import current
@@ -101,7 +102,8 @@ def put(value: Any, *, _owner: Any = None, _tensor_transport: Any = "object_stor
     except Exception as error:
         path = pickling._culprit(value, "the put value")
         raise TypeError(f"Could not serialize {path} (of type {type(value).__qualname__}): {error}") from error
-    return current().put(packed)
+    engine = current()
+    return measured.put(engine, packed, value) if measured.matters(packed) else engine.put(packed)
 
 
 def wait(

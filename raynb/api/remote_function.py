@@ -6,7 +6,7 @@ import functools
 import inspect
 from typing import Any
 
-from raynb.api import definitions
+from raynb.api import definitions, measured
 from raynb.api import options as o
 from raynb.api.signature import Signature
 from raynb.base.engine import Engine, current
@@ -65,7 +65,12 @@ class RemoteFunction:
 
     def _submit(self, engine: Engine, options: TaskOptions, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         self._signature.check(args, kwargs)
-        refs: Any = engine.submit(options, pickling.pack_args(args, kwargs, self._name))
+        packed = pickling.pack_args(args, kwargs, self._name)
+        refs: Any
+        if measured.matters(packed):
+            refs = measured.submit(engine, options, packed, 0, (*args, *kwargs.values()))
+        else:
+            refs = engine.submit(options, packed)
         count = options.num_returns
         if count == 1 or count == -1:
             return refs[0]
@@ -82,6 +87,7 @@ class RemoteFunction:
         if self._definition is None:
             self._definition = functions.definition(self._function, self._name)
             definitions.note(self._definition[0], self._function)
+            measured.defined(self._function, self._definition[1])
         key, packed = self._definition
         engine.define(key, packed.data, packed.contained)
         base = getattr(getattr(engine, "config", None), "runtime_env", None)

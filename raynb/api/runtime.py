@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import os
 from typing import Any
 
 from raynb.api import options, session
@@ -27,6 +28,10 @@ def _config(given: dict[str, Any]) -> Config:
         if name in _OWN:
             wanted[name] = value
         elif name == "_temp_dir" or name == "_plasma_directory":
+            wanted.setdefault("spill_directory", value)
+        elif name == "object_spilling_directory":
+            if given.get("spill_directory") not in (None, value):
+                raise ValueError("init(): spill_directory and object_spilling_directory name two places")
             wanted["spill_directory"] = value
         elif name not in _IGNORED:
             raise RuntimeError(
@@ -36,6 +41,10 @@ def _config(given: dict[str, Any]) -> Config:
         value = wanted.get(name)
         if value is not None and (isinstance(value, bool) or not isinstance(value, (int, float)) or value < 0):
             raise ValueError(f"init({name}={value!r}): it must be a number that is not negative")
+    place = wanted.get("spill_directory")
+    if not isinstance(place, (str, os.PathLike, type(None))):
+        raise TypeError(f"init(object_spilling_directory={place!r}): it must be the path of a directory")
+    wanted["spill_directory"] = os.fspath(place) if place else os.environ.get("RAY_object_spilling_directory") or None
     if not isinstance(wanted.get("namespace"), (str, type(None))):
         raise TypeError(f"init(namespace={wanted['namespace']!r}): it must be a str")
     if wanted.get("runtime_env"):
@@ -156,7 +165,8 @@ def init(address: str | None = None, *, ignore_reinit_error: bool = True, **give
         local_mode: True: no workers; everything runs at once and in order in this process, for
             debugging (``breakpoint()`` in a task, ``%debug`` after its error).
         runtime_env: ``env_vars``, ``working_dir``, ``py_modules`` of every worker.
-        spill_directory: where objects go when the store is full; default: the temporary directory.
+        object_spilling_directory: where objects go when the store is full; default: the temporary
+            directory, or /var/tmp where that is memory (``spill_directory`` means the same).
 
     Returns:
         The `Runtime`.

@@ -42,10 +42,9 @@ def make_engine(config: Config) -> Any:
     """Returns a started engine: the embedded one, the one without workers, or a Ray cluster's."""
     engine: Any
     if config.address:
-        raise ValueError(
-            f"address {config.address!r}: connecting to a Ray cluster is not in this version; "
-            "leave address out for the embedded engine"
-        )
+        from raynb.engine.cluster import ClusterEngine
+
+        engine = ClusterEngine(config)
     elif config.local_mode:
         from raynb.engine.inline import InlineEngine
 

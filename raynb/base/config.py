@@ -5,11 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-#: Values up to this size (bytes) travel inside messages, as Ray's ``max_direct_call_object_size``.
-INLINE_LIMIT = 100 * 1024
+#: Values up to this size (bytes) travel inside messages (Ray's ``max_direct_call_object_size``, there 100 KB).
+#: Measured: from 20 to 50 KB on, writing once into shared memory is quicker than copying through a socket.
+INLINE_LIMIT = 32 * 1024
 
 #: Resources are counted in whole ten-thousandths, as Ray does, so fractions add up exactly.
 RESOURCE_UNIT = 10_000
+
+#: How the reason begins when a worker could not set up its ``runtime_env``.
+ENV_FAILED = "runtime_env: "
 
 
 @dataclass(slots=True)

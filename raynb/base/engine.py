@@ -30,6 +30,7 @@ class Packed:
     buffers: Sequence[Any] = ()  # objects with the buffer protocol, contiguous
     deps: Sequence[ObjectRef[Any]] = ()  # refs at the top level of arguments
     contained: Sequence[ObjectRef[Any]] = ()  # refs deeper inside
+    took: float = 0.0  # seconds of pickling; 0 for what is pickled faster than a clock is read
 
 
 @dataclass(slots=True)
@@ -153,6 +154,13 @@ on_change: list[Callable[[Engine | None], None]] = []
 #: Told when a thread really begins to wait for objects: called with something whose ``left`` is how
 #: many are missing; returns what is called when the wait is over. Must neither block nor raise.
 on_wait: Callable[[Any], Callable[[], None]] | None = None
+
+#: Told when values took long to serialise and store: (the values, when it began, seconds). Called on
+#: the thread that submits; must neither block nor raise.
+on_serialised: Callable[[tuple[Any, ...], float, float], None] | None = None
+
+#: Seconds of serialising from which on somebody is told.
+SERIALISED_FROM = 0.001
 
 
 def current() -> Engine:

@@ -54,6 +54,7 @@ class TaskOptions:
     enable_task_events: bool = True
     bundle: tuple[int, int] | None = None  # (placement group, bundle index)
     labels: tuple[tuple[str, str], ...] = ()
+    extra: tuple[tuple[str, Any], ...] = ()  # options that mean something on a cluster only
     key: int = 0  # interned by the machine: tasks of one key can share a worker
     uid: int = 0  # interned by the engine: options with one uid are equal
 

@@ -22,7 +22,7 @@ _now = time.monotonic
 CALLABLE = frozenset((
     "make_room", "pin", "free_ids", "stream_is_finished", "create_actor_for", "actor_named_for",
     "actor_names", "kill", "snapshot", "changes", "cluster", "reserve_group", "group_ready",
-    "return_group", "groups_table", "cancel_task", "pending_calls", "item_is_ready",
+    "return_group", "groups_table", "cancel_task", "pending_calls", "item_is_ready", "store_full",
 ))  # fmt: skip
 
 
@@ -166,6 +166,11 @@ class WorkerCalls:
         obj = self.machine.objects.table.get(identity)
         if obj is not None:
             obj.refs += 1
+
+    def store_full(self, size: int, why: str) -> str:
+        """Returns the text of a worker's error: neither store nor disk took its object."""
+        text: str = self.room.full(size, why)  # type: ignore[attr-defined]
+        return text
 
     def answer_call(self, peer: Peer, message: w.Call) -> None:
         """Answers a worker's `Call`; what takes long is done elsewhere. Under the lock."""

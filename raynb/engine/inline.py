@@ -7,7 +7,6 @@ pickled as always, so what works here works on workers; errors are those of the 
 
 from __future__ import annotations
 
-import asyncio
 import concurrent.futures
 import os
 import secrets
@@ -22,18 +21,30 @@ from raynb.base.config import RESOURCE_UNIT, Config
 from raynb.base.engine import Context, Packed
 from raynb.base.ref import ObjectRef, ObjectRefGenerator
 from raynb.base.rows import (
-    ACTOR_CREATION_TASK, ACTOR_TASK, BUSY, DEAD, IDLE, NORMAL_TASK, TASK_ENDED, Output, Snapshot, StoreRow,
-    TaskRow, WorkerRow,
+    ACTOR_TASK,
+    BUSY,
+    DEAD,
+    IDLE,
+    NORMAL_TASK,
+    TASK_ENDED,
+    Output,
+    Snapshot,
+    StoreRow,
+    TaskRow,
+    WorkerRow,
 )  # fmt: skip
 from raynb.base.scope import current_scope
-from raynb.base.spec import STREAMING, ActorSpec, TaskOptions
+from raynb.base.spec import STREAMING, TaskOptions
+from raynb.engine.inline_actors import InlineActors
 from raynb.engine.inline_loop import DrivenLoop
-from raynb.engine.inline_objects import Obj, Objects
-from raynb.engine.inline_tasks import Host, LeaveActor, Tasks, running
+from raynb.engine.inline_objects import Objects
+from raynb.engine.inline_records import Host, running
+from raynb.engine.inline_tasks import Tasks
+from raynb.engine.inline_waiting import InlineWaiting
 from raynb.engine.local import machine_totals
 from raynb.engine.rowbook import RowBook
 from raynb.exceptions import (
-    ActorAlreadyExistsError, ActorDeadlockError, AsyncioActorExit, GetTimeoutError, RuntimeGoneError,
+    RuntimeGoneError,
 )  # fmt: skip
 from raynb.serde import functions, pickling
 
@@ -41,7 +52,7 @@ _now = time.monotonic
 SELF = 1  # the number of the one "worker"
 
 
-class InlineEngine:
+class InlineEngine(InlineWaiting, InlineActors):
     """Runs tasks and actors in the calling thread.
 
     A sync actor's methods run one after the other whatever its ``max_concurrency``. An async actor's
@@ -178,86 +189,6 @@ class InlineEngine:
         self.objects.keep(identity, packed)
         return ref
 
-    def _drive(self, obj: Obj, deadline: float | None) -> None:
-        """Lets the async actor that is to make an object go on until it is there or the time is up."""
-        if obj.value is not None or obj.loop is None:
-            return
-        if obj.loop.driven_here():
-            raise ActorDeadlockError(
-                "This get would wait for a call of the same async actor, whose event loop it blocks; "
-                "use `await ref` in an async method."
-            )
-        obj.loop.drive(lambda: obj.value is not None, None if deadline is None else max(deadline - _now(), 0), True)
-
-    def _drive_any(self, found: list[Obj], needed: int, deadline: float | None) -> None:
-        """Lets the actors that make these objects go on until ``needed`` are there or the time is up."""
-        enough = lambda: sum(1 for obj in found if obj.value is not None) >= needed  # noqa: E731
-        while not enough() and (deadline is None or _now() < deadline):
-            loops = {obj.loop for obj in found if obj.value is None and obj.loop is not None}
-            if any(loop.driven_here() for loop in loops):
-                raise ActorDeadlockError("This wait blocks the event loop of the very actor it waits for.")
-            for loop in loops:
-                left = None if deadline is None else max(deadline - _now(), 0)
-                loop.drive(enough, left if len(loops) == 1 else 0.02, True)
-
-    def get(self, refs: Sequence[ObjectRef[Any]], timeout: float | None) -> list[Any]:
-        self.check_alive()
-        deadline = None if timeout is None else _now() + timeout
-        self.objects.settle()
-        found = [self.objects.find(ref) for ref in refs]
-        for obj in found:
-            self._drive(obj, deadline)
-            if obj.value is None:
-                missing = sum(1 for one in found if one.value is None)
-                raise GetTimeoutError(
-                    f"Get timed out: some object(s) not ready. {missing} of {len(found)} are missing after {timeout} s."
-                )
-        return [self.objects.load(obj) for obj in found]
-
-    def wait(
-        self, refs: Sequence[ObjectRef[Any]], num_returns: int, timeout: float | None, fetch_local: bool
-    ) -> tuple[list[ObjectRef[Any]], list[ObjectRef[Any]]]:
-        self.check_alive()
-        deadline = None if timeout is None else _now() + timeout
-        self.objects.settle()
-        found = [self.objects.find(ref) for ref in refs]
-        self._drive_any(found, num_returns, deadline)
-        ready = [ref for ref, obj in zip(refs, found, strict=True) if obj.value is not None][:num_returns]
-        chosen = {ref._id for ref in ready}
-        return ready, [ref for ref in refs if ref._id not in chosen]
-
-    def future(self, ref: ObjectRef[Any]) -> concurrent.futures.Future[Any]:
-        """Returns a future; asking it for its result lets the work go on."""
-        self.check_alive()
-        obj = self.objects.find(ref)
-        future = _Future(self, obj)
-        future.set_running_or_notify_cancel()
-
-        def deliver() -> None:
-            try:
-                result = self.objects.load(obj)
-            except BaseException as error:
-                future.set_exception(error)
-            else:
-                future.set_result(result)
-
-        if obj.value is None:
-            obj.callbacks.append(deliver)
-        else:
-            deliver()
-        return future
-
-    def awaitable(self, ref: ObjectRef[Any]) -> Any:
-        async def ticking() -> Any:
-            obj = self.objects.find(ref)
-            while obj.value is None:  # noqa: ASYNC110  what it waits for runs in this very thread
-                if obj.loop is not None and not obj.loop.driven_here():
-                    obj.loop.drive(lambda: obj.value is not None, 0.02, True)
-                await asyncio.sleep(0.002)
-            return self.objects.load(obj)
-
-        return ticking()
-
     def cancel(self, ref: ObjectRef[Any], force: bool, recursive: bool) -> None:
         self.check_alive()
         self.objects.find(ref)
@@ -297,139 +228,6 @@ class InlineEngine:
 
     def ref_bundle(self, ref: ObjectRef[Any]) -> dict[str, str]:
         return {"text/plain": repr(ref)}
-
-    # -- streams -------------------------------------------------------------------------------
-    def next_item(self, task: int, index: int, timeout: float | None) -> ObjectRef[Any] | None:
-        self.check_alive()
-        deadline = None if timeout is None else _now() + timeout
-        if not self.item_is_ready(task, index):
-            stream = self.tasks.streams[task]
-            assert stream.loop is not None
-            left = None if deadline is None else max(deadline - _now(), 0)
-            stream.loop.drive(lambda: self.item_is_ready(task, index), left, True)
-            if not self.item_is_ready(task, index):
-                raise GetTimeoutError(f"no item was yielded within {timeout} s")
-        stream = self.tasks.streams.get(task)  # type: ignore[assignment]
-        return stream.items.pop(index, None) if stream is not None else None
-
-    async def next_item_async(self, task: int, index: int) -> ObjectRef[Any] | None:
-        while not self.item_is_ready(task, index):  # noqa: ASYNC110  as in `awaitable`
-            stream = self.tasks.streams[task]
-            if stream.loop is not None and not stream.loop.driven_here():
-                stream.loop.drive(lambda: self.item_is_ready(task, index), 0.02, True)
-            await asyncio.sleep(0.002)
-        return self.next_item(task, index, 0)
-
-    def item_is_ready(self, task: int, index: int) -> bool:
-        """Returns whether taking the next item would not wait (here: after making it, if that needs no loop)."""
-        stream = self.tasks.streams.get(task)
-        if stream is None:
-            return True
-        self.tasks.pull(task, index)
-        return stream.ended or index <= stream.made
-
-    def wake_readers(self, task: int) -> None:
-        stream = self.tasks.streams.get(task)
-        if stream is not None and stream.loop is not None:
-            stream.loop.interrupt()
-
-    def stream_finished(self, task: int, index: int) -> bool:
-        stream = self.tasks.streams.get(task)
-        return stream is None or (stream.ended and index > stream.made)
-
-    def drop_stream(self, task: int, index: int) -> None:
-        self.tasks.drop_stream(task)
-
-    # -- actors --------------------------------------------------------------------------------
-    def create_actor(
-        self, spec: ActorSpec, options: TaskOptions, packed: Packed, get_if_exists: bool
-    ) -> tuple[ObjectRef[Any], ActorSpec]:
-        self.check_alive()
-        self.objects.settle()
-        spec.namespace = spec.namespace or self.config.namespace or ""
-        if spec.name:
-            there = self._names.get((spec.namespace, spec.name))
-            if there is not None:
-                if not get_if_exists:
-                    raise ActorAlreadyExistsError(
-                        f"The name {spec.name} (namespace={spec.namespace or None}) is already taken. "
-                        "Please use a different name or get the existing actor using "
-                        f"raynb.get_actor('{spec.name}', namespace='{spec.namespace}').")  # fmt: skip
-                return self._handle(there), there.spec
-        outer = running.get()
-        scope = outer.scope if outer is not None else current_scope()
-        spec.actor_id = self.next_id()
-        host = Host(spec, options, self._own(packed), scope)
-        identity = ids.object_id(spec.actor_id, 1)
-        self.handles[identity] = host
-        if host.loop is not None:
-            self.loops.append(host.loop)
-        ref = self.objects.new(identity, scope)
-        if spec.lifetime == "detached":
-            self.ref_log.append(~identity)  # lives until it is killed
-        if spec.name:
-            self._names[spec.namespace, spec.name] = host
-        row = self._row(spec.actor_id, options, ACTOR_CREATION_TASK, spec.actor_id, scope)
-        self.book.new_task(row)
-        self.book.put("actors", host.row)
-        self.tasks.start_actor(row, host)
-        return ref, spec
-
-    def _handle(self, host: Host) -> ObjectRef[Any]:
-        identity = ids.object_id(host.spec.actor_id, 1)
-        self.ref_log.append(~identity)
-        return ObjectRef(identity, self)
-
-    def actor_named(self, name: str, namespace: str) -> tuple[ObjectRef[Any], ActorSpec]:
-        self.check_alive()
-        self.objects.settle()
-        host = self._names.get((namespace or self.config.namespace or "", name))
-        if host is None:
-            raise ValueError(
-                f"Failed to look up actor with name '{name}'. This could because 1. You are trying to look up a "
-                "named actor you didn't create. 2. The named actor died. 3. You did not use a namespace matching "
-                "the namespace of the actor."
-            )
-        return self._handle(host), host.spec
-
-    def actor_names(self, namespace: str | None) -> list[tuple[str, str]]:
-        return sorted(key for key in self._names if namespace is None or key[0] == namespace)
-
-    def forget_name(self, host: Host) -> None:
-        self._names.pop((host.spec.namespace, host.spec.name), None)
-
-    def died(self, host: Host, why: str) -> Any:
-        """Returns the error value of an actor's death."""
-        spec = host.spec
-        actor = self.spell(spec.actor_id, ids.ACTOR_HEX)
-        return ("err", "ActorDiedError", (actor, "died", spec.class_name, spec.name, self._pid, why))
-
-    def kill(self, actor: int, no_restart: bool) -> None:
-        self.check_alive()
-        host = self.handles.get(ids.object_id(actor, 1))
-        if host is not None:
-            self.tasks.end_actor(host, self.died(host, "it was killed by `ray.kill`"), restart=not no_restart)
-
-    def _freed(self, identity: int) -> None:
-        """Nobody names an object any more; if it stood for handles, its actor ends."""
-        host = self.handles.pop(identity, None)
-        if host is not None and self.alive:
-            if host.loop is not None and host.dead is not None and not host.loop.driven_here():
-                host.loop.close()
-                self.loops.remove(host.loop)
-            actor = self.spell(host.spec.actor_id, ids.ACTOR_HEX)
-            self.tasks.end_actor(host, ("err", "ActorDiedError", (actor, "gone")), restart=False)
-
-    def leave_actor(self) -> None:
-        """`exit_actor`: the actor ends after this call, even if the exception is caught."""
-        now = running.get()
-        assert now is not None
-        now.leaving = True
-        raise AsyncioActorExit if now.host is not None and now.host.loop is not None else LeaveActor
-
-    def pending_calls(self, actor: int) -> int:
-        host = self.handles.get(ids.object_id(actor, 1))
-        return host.pending if host is not None else 0
 
     # -- placement groups ----------------------------------------------------------------------
     def reserve_group(self, bundles: tuple[Any, ...]) -> int:
@@ -511,23 +309,6 @@ class InlineEngine:
                         now.row.name if now else "", text=text, bundle=bundle)  # fmt: skip
         for listener in self.on_output:
             listener(output)
-
-
-class _Future(concurrent.futures.Future[Any]):
-    """A future whose waiting reader does the work."""
-
-    def __init__(self, engine: InlineEngine, obj: Obj) -> None:
-        super().__init__()
-        self._engine = engine
-        self._obj = obj
-
-    def result(self, timeout: float | None = None) -> Any:
-        self._engine._drive(self._obj, None if timeout is None else _now() + timeout)
-        return super().result(timeout if timeout is None else 0)
-
-    def exception(self, timeout: float | None = None) -> BaseException | None:
-        self._engine._drive(self._obj, None if timeout is None else _now() + timeout)
-        return super().exception(timeout if timeout is None else 0)
 
 
 __all__ = ["InlineEngine"]

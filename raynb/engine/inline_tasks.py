@@ -7,20 +7,19 @@ import bdb
 import contextlib
 import contextvars
 import inspect
-import os
-import sys
-import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from raynb.base import ids
 from raynb.base.engine import Packed
-from raynb.base.ref import DynamicObjectRefGenerator, ObjectRef
-from raynb.base.rows import ALIVE, CANCELLED, DEAD, FAILED, FINISHED, RUNNING, TASK_ENDED, ActorRow, TaskRow
-from raynb.base.spec import DYNAMIC, STREAMING, ActorSpec, TaskOptions
+from raynb.base.ref import DynamicObjectRefGenerator
+from raynb.base.rows import CANCELLED, FAILED, FINISHED, RUNNING, TASK_ENDED, TaskRow
+from raynb.base.spec import DYNAMIC, STREAMING, TaskOptions
+from raynb.engine.inline_actors import ActorLives
 from raynb.engine.inline_loop import DrivenLoop
+from raynb.engine.inline_records import Host, LeaveActor, Running, Stream, running, surroundings, users_part
 from raynb.exceptions import AsyncioActorExit
 from raynb.serde import errors, pickling, results
 
@@ -28,107 +27,9 @@ if TYPE_CHECKING:
     from raynb.engine.inline import InlineEngine
 
 _now = time.monotonic
-_FOLDER = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep
 
 
-class LeaveActor(BaseException):
-    """`exit_actor`: the actor ends after this call."""
-
-
-class Running:
-    """One task while it runs."""
-
-    def __init__(self, row: TaskRow, options: TaskOptions, scope: int, host: Host | None) -> None:
-        self.row = row
-        self.options = options
-        self.scope = scope
-        self.host = host
-        self.attempt = 0
-        self.cancelled = False
-        self.leaving = False
-        self.job: asyncio.Task[Any] | None = None  # in async actors
-
-
-#: The task that the calling code belongs to; threads that copy their context belong to it too.
-running: contextvars.ContextVar[Running | None] = contextvars.ContextVar("raynb_inline_running", default=None)
-
-
-class Stream:
-    """The items of a generator: made ahead as far as its backpressure allows, without it all at once."""
-
-    def __init__(self, limit: int) -> None:
-        self.limit = limit
-        self.items: dict[int, ObjectRef[Any]] = {}
-        self.made = 1  # index of the latest item; the first is 2
-        self.taken = 1
-        self.ended = False
-        self.iterator: Any = None
-        self.room: asyncio.Event | None = None  # for async generators
-        self.loop: DrivenLoop | None = None
-
-    def full(self) -> bool:
-        return self.limit > 0 and self.made - self.taken >= self.limit
-
-
-class Host:
-    """An actor: its instance and, if it is async, its event loop.
-
-    Thread contract: calls of a sync actor run one at a time (``turn``).
-    """
-
-    def __init__(self, spec: ActorSpec, options: TaskOptions, packed: Packed, scope: int) -> None:
-        self.spec = spec
-        self.options = options
-        self.packed = packed
-        self.instance: Any = None
-        self.dead: Any = None  # the error value of calls that come too late
-        self.restarts = 0
-        self.pending = 0
-        self.turn = threading.RLock()
-        self.loop = DrivenLoop() if spec.is_async else None
-        self.limit: asyncio.Semaphore | None = None
-        self.row = ActorRow(spec.actor_id, spec.class_name, spec.name, spec.namespace, pid=os.getpid(),
-                            max_restarts=spec.max_restarts, scope=scope, worker=1,
-                            detached=spec.lifetime == "detached")  # fmt: skip
-
-
-@contextlib.contextmanager
-def surroundings(env: tuple[tuple[str, Any], ...]) -> Iterator[None]:
-    """Sets a ``runtime_env`` up for the length of a call, and takes it back."""
-    if not env:
-        yield
-        return
-    given = dict(env)
-    variables = dict(given.get("env_vars", ()))
-    before = {name: os.environ.get(name) for name in variables}
-    folder, path = os.getcwd(), list(sys.path)
-    os.environ.update(variables)
-    try:
-        for module in given.get("py_modules", ()):
-            package = os.path.isfile(os.path.join(module, "__init__.py"))
-            sys.path.insert(0, os.path.dirname(module) if package else module)
-        if given.get("working_dir"):
-            os.chdir(given["working_dir"])
-            sys.path.insert(0, given["working_dir"])
-        yield
-    finally:
-        os.chdir(folder)
-        sys.path[:] = path
-        for name, value in before.items():
-            if value is None:
-                os.environ.pop(name, None)
-            else:
-                os.environ[name] = value
-
-
-def users_part(traceback: TracebackType | None) -> TracebackType | None:
-    """Returns the part of a traceback that begins in the user's code."""
-    while traceback is not None and traceback.tb_frame.f_code.co_filename.startswith(_FOLDER):
-        traceback = traceback.tb_next
-    return traceback
-
-
-class Tasks:
+class Tasks(ActorLives):
     """Runs what is submitted.
 
     Thread contract: any thread; each runs its own submissions.
@@ -162,15 +63,18 @@ class Tasks:
     def _function(self, now: Running) -> Callable[..., Any]:
         host = now.host
         if host is None:
-            return self.engine.function(now.options.function)
+            function: Callable[..., Any] = self.engine.function(now.options.function)
+            return function
         name = now.options.function
         if name == "__ray_ready__":
             return lambda: True
         if name == "__ray_call__":
             return lambda function, *args, **kwargs: function(host.instance, *args, **kwargs)
         if name == "__ray_terminate__":
-            return self.engine.leave_actor
-        return getattr(host.instance, name)  # type: ignore[no-any-return]
+            leave: Callable[..., Any] = self.engine.leave_actor
+            return leave
+        found: Callable[..., Any] = getattr(host.instance, name)
+        return found
 
     def _attempt(self, now: Running, packed: Packed) -> bool:
         """Runs a task once; returns False if it has to run again."""
@@ -203,7 +107,7 @@ class Tasks:
             refs = [self.engine.put(results.pack_result(item)) for item in self._iterator(now, result)]
             result, count = DynamicObjectRefGenerator(refs), 1
         values = [result] if count == 1 else results.split(result, count) if count else []
-        packed = []
+        packed: list[Packed | TypeError] = []
         for value in values:
             try:
                 packed.append(results.pack_result(value))
@@ -416,72 +320,3 @@ class Tasks:
         if now.job is not None and now.host is not None and now.host.loop is not None:
             now.job.cancel()
             now.host.loop.drive(lambda: now.row.state in TASK_ENDED, None, patient=False)
-
-    # -- actors --------------------------------------------------------------------------------
-    def start_actor(self, row: TaskRow, host: Host) -> None:
-        """Runs the constructor. What it raises is what calls will raise."""
-        now = Running(row, host.options, host.row.scope, host)
-        row.started = row.fetched = _now()
-        token = running.set(now)
-        book = self.engine.book
-        try:
-            with surroundings(host.options.runtime_env):
-                made: list[Any] = []
-
-                async def on_loop() -> None:
-                    made.append(self._construct(host))
-
-                if host.loop is None:
-                    made.append(self._construct(host))
-                else:
-                    job = host.loop.start(on_loop(), contextvars.copy_context())
-                    job.add_done_callback(lambda _: host.loop and host.loop.interrupt())
-                    host.loop.drive(job.done, None, patient=True)
-                    job.result()
-            host.instance = made[0]
-            host.row.state = ALIVE
-            self._ended(now, FINISHED)
-        except (KeyboardInterrupt, bdb.BdbQuit):
-            self._ended(now, CANCELLED)
-            self.end_actor(host, self.engine.died(host, "its constructor was interrupted"), restart=False)
-            raise
-        except BaseException as raised:
-            value, described, _ = errors.task_error(raised, host.options.name, "")
-            row.error_type, row.error = described
-            self._ended(now, FAILED)
-            actor = self.engine.spell(host.spec.actor_id, ids.ACTOR_HEX)
-            self.end_actor(host, ("err", "ActorDiedError", (actor, "creation", value)), restart=False)
-        finally:
-            running.reset(token)
-        book.put("actors", host.row)
-
-    def _construct(self, host: Host) -> Any:
-        cls = self.engine.function(host.spec.class_key)
-        args, kwargs = self.engine.arguments(host.packed)
-        return cls(*args, **kwargs)
-
-    def end_actor(self, host: Host, value: Any, restart: bool) -> None:
-        """The actor is over; with ``restart`` it begins anew if it has restarts left."""
-        if host.dead is not None:
-            return
-        for now in [one for one in self.open.values() if one.host is host and one.job is not None]:
-            self._fail_all(now, FAILED, value, ("ActorDiedError", "the actor died"), (), None)
-            assert now.job is not None
-            now.job.cancel()
-        spec = host.spec
-        host.instance = None
-        if restart and (spec.max_restarts < 0 or host.restarts < spec.max_restarts):
-            host.restarts += 1
-            host.row.restarts += 1
-            again = TaskRow(self.engine.next_id(), host.options.name, "ACTOR_CREATION_TASK", actor=spec.actor_id,
-                            scope=host.row.scope, worker=1, pid=os.getpid(), submitted=_now())  # fmt: skip
-            self.engine.book.new_task(again)
-            self.start_actor(again, host)
-            return
-        host.dead = value
-        host.row.state = DEAD
-        host.row.death_cause = " ".join(part for part in value[2][1:] if isinstance(part, str))
-        self.engine.book.put("actors", host.row)
-        self.engine.forget_name(host)
-        if host.loop is not None and not host.loop.driven_here():
-            host.loop.close()

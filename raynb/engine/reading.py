@@ -61,7 +61,10 @@ class Reading:
                 ) from error
             if type(item) is values.Failed:
                 self._forget_views(wanted[position + 1 :], found[position + 1 :])
-                raise item.error
+                try:
+                    raise item.error
+                finally:  # or this frame and the error would keep each other, and what callers hold
+                    del item
             result.append(item)
         return result
 

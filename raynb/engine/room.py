@@ -2,21 +2,46 @@
 
 from __future__ import annotations
 
+import gc
 import queue
+import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from raynb.base.engine import Packed
+from raynb.base.ref import ObjectRef
 from raynb.core import events as e
 from raynb.core import spilling
-from raynb.exceptions import ObjectStoreFullError, OutOfDiskError
+from raynb.exceptions import ObjectStoreAndDiskFullError, OutOfDiskError
 from raynb.serde import pickling
 from raynb.store import NoRoom, UnknownArena
 
 if TYPE_CHECKING:
     from raynb.engine.local import LocalEngine
+
+
+COLLECT_SECONDS = 1.0  # the garbage collector is not run more often than this
+MANY = 1_000  # containers longer than this are not looked into for names
+
+
+def names_of_refs(namespace: Mapping[str, Any]) -> dict[int, list[str]]:
+    """Returns object id → what a notebook or script calls it: its variables, items of lists and dicts
+    in them, and ``Out[5]``."""
+    found: dict[int, list[str]] = {}
+    for name, value in dict(namespace).items():
+        if name.startswith("_"):  # IPython's other names of Out[5]
+            continue
+        inside: Any = ()
+        if isinstance(value, (list, tuple)) and len(value) <= MANY:
+            inside = enumerate(value)
+        elif isinstance(value, dict) and len(value) <= MANY:
+            inside = list(value.items())
+        for key, item in ((None, value), *inside):
+            if isinstance(item, ObjectRef):
+                found.setdefault(item._id, []).append(name if key is None else f"{name}[{key!r}]")
+    return found
 
 
 class Room:
@@ -27,12 +52,13 @@ class Room:
         self._asked: queue.SimpleQueue[Any] = queue.SimpleQueue()
         self._thread: threading.Thread | None = None
         self._making = threading.Lock()
+        self._collected = 0.0
 
     def place(self, packed: Packed) -> tuple[Any, int]:
         """Puts a value where it belongs; returns (value, bytes). Makes room if there is none.
 
         Raises:
-            ObjectStoreFullError: neither the store nor the disk can take it.
+            ObjectStoreAndDiskFullError: neither the store nor the disk can take it.
         """
         engine = self.engine
         size = pickling.nbytes(packed)
@@ -52,13 +78,16 @@ class Room:
             location = store.write_file(packed.data, packed.buffers)
             return location, location[-2]
         except OutOfDiskError as error:
-            with engine.loop.lock:
-                who = spilling.holders(engine.machine)
-            raise ObjectStoreFullError(
-                f"an object of {size / 1e6:.1f} MB fits neither into the object store "
-                f"({store.total() / 1e6:.1f} of {store.limit / 1e6:.1f} MB used) nor on the spill disk ({error}). "
-                f"The largest objects:\n{who}\nDelete refs to them, or raise object_store_memory."
-            ) from error
+            raise ObjectStoreAndDiskFullError(self.full(size, str(error))) from error
+
+    def full(self, size: int, why: str) -> str:
+        """Returns what an error about a full store says; ``why`` is what the disk said."""
+        engine = self.engine
+        named = names_of_refs(vars(sys.modules["__main__"]))
+        with engine.loop.lock:
+            return spilling.full(
+                engine.machine, size, engine.store.total(), engine.store.limit, why, named
+            )
 
     def make(self, size: int) -> bool:
         """Spills objects until ``size`` bytes are free; returns whether that worked."""
@@ -68,12 +97,31 @@ class Room:
                 engine.loop.settle(time.monotonic())
             engine.loop.run_callbacks()  # what was just dropped may be enough
             with engine.loop.lock:
-                need = engine.store.total() + size - engine.store.limit
-                chosen = [(o.id, o.value) for o in spilling.candidates(engine.machine, need)] if need > 0 else []
+                chosen, lacking = self._choose(size)
+            if lacking > 0 and self._collect():
+                with engine.loop.lock:
+                    engine.loop.settle(time.monotonic())
+                    chosen, lacking = self._choose(size)
             engine.loop.flush()
             for identity, value in chosen:
                 self._spill(identity, value)
         return self._wait_for_room(size)
+
+    def _choose(self, size: int) -> tuple[list[tuple[int, Any]], int]:
+        """Returns (what goes to disk, bytes that are lacking all the same). Under the lock."""
+        store = self.engine.store
+        need = store.total() + size - store.limit
+        chosen = spilling.candidates(self.engine.machine, need) if need > 0 else []
+        return [(o.id, o.value) for o in chosen], need - sum(o.size for o in chosen)
+
+    def _collect(self) -> bool:
+        """Before anything is refused for want of room: views that only cycles hold go, as in Ray."""
+        now = time.monotonic()
+        if now - self._collected < COLLECT_SECONDS or not self.engine.store.live_views():
+            return False
+        self._collected = now
+        gc.collect()
+        return True
 
     def _spill(self, identity: int, value: Any) -> None:
         engine = self.engine
@@ -89,11 +137,12 @@ class Room:
     def _wait_for_room(self, size: int) -> bool:
         """Workers free their ranges a moment after they are told."""
         store = self.engine.store
+        objects = self.engine.machine.objects
         deadline = time.monotonic() + 0.5
         pause = threading.Event()
         while store.total() + size > store.limit:
-            if time.monotonic() > deadline:
-                return False
+            if objects.shared_bytes + size > store.limit or time.monotonic() > deadline:
+                return False  # what is there is being read: no use to wait for that
             pause.wait(0.001)
         return True
 

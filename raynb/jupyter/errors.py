@@ -1,12 +1,14 @@
 """How errors of tasks look in a notebook: the user's frames only, with cell, line and source.
 
-IPython asks an exception for ``_render_traceback_``; `install` gives raynb's exceptions one. The
+IPython asks an exception for ``_render_traceback_``; `install` gives raynb's exceptions one, and
+lends one to an interrupt that ended a wait of ours: where in raynb it struck says nothing. The
 remote frames come from the worker's text, whose file names are those that the kernel gave its
 cells, so their source is at hand here.
 """
 
 from __future__ import annotations
 
+import asyncio
 import linecache
 import os
 import re
@@ -26,13 +28,38 @@ _BAR = "-" * 75
 
 
 def install(shell: Any) -> None:
-    """Makes the shell show raynb's errors this way."""
+    """Makes the shell show raynb's errors, and interrupts of its waits, this way."""
     RayError._render_traceback_ = lambda self: Renderer(shell).render(self)  # type: ignore[attr-defined]
+    show = shell.showtraceback
+
+    def showtraceback(exc_tuple: Any = None, *args: Any, **kwargs: Any) -> None:
+        error = exc_tuple[1] if exc_tuple is not None else sys.exc_info()[1]
+        if not _ends_a_wait(error):
+            show(exc_tuple, *args, **kwargs)
+            return
+        error._render_traceback_ = lambda: Renderer(shell).render(error)
+        try:
+            show(exc_tuple, *args, **kwargs)
+        finally:
+            del error._render_traceback_  # it holds the error: nothing is to stay alive by it
+
+    shell.showtraceback = showtraceback
 
 
-def uninstall() -> None:
+def uninstall(shell: Any) -> None:
+    """Undoes `install`."""
     if "_render_traceback_" in RayError.__dict__:
         del RayError._render_traceback_  # type: ignore[attr-defined]
+    if getattr(vars(shell).get("showtraceback"), "__module__", "") == __name__:
+        del shell.showtraceback
+
+
+def _ends_a_wait(error: Any) -> bool:
+    """Returns whether somebody pressed stop while raynb's own code was waiting."""
+    if not isinstance(error, (KeyboardInterrupt, asyncio.CancelledError)):
+        return False
+    frames = traceback.walk_tb(error.__traceback__)
+    return any(frame.f_code.co_filename.startswith(_PACKAGE) for frame, _ in frames)
 
 
 class Renderer:
@@ -64,7 +91,8 @@ class Renderer:
             lines.append(self._final(last))
             lines.extend(hints(error))
         else:
-            lines.append(self._final(f"{type(error).__name__}: {error}"))
+            text = str(error)
+            lines.append(self._final(f"{type(error).__name__}: {text}" if text else type(error).__name__))
         return lines
 
     def message(self, error: BaseException) -> tuple[str, str, list[str]]:

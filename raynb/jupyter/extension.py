@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -63,8 +64,23 @@ def _add_magics(notebook: Notebook) -> None:
     before = {kind: dict(table) for kind, table in manager.magics.items()}
     for kind in (RemoteMagics, ActorMagics, LineMagics):
         notebook.shell.register_magics(kind(notebook.shell, notebook))
+    notebook.shell.register_magic_function(_load_again(notebook), "line", "load_ext")
     notebook.extras.append(_restorer(manager, before))
     notebook.extras.append(complete_options(notebook))
+
+
+def _load_again(notebook: Notebook) -> Callable[[str], Any]:
+    """Returns a ``%load_ext`` that shows the card when raynb is loaded already; IPython's own only
+    says that it is, without asking the extension."""
+    load = notebook.shell.magics_manager.magics["line"]["load_ext"]
+
+    @functools.wraps(load)
+    def load_ext(line: str) -> Any:
+        if line.strip() == "raynb" and notebooks.loaded() is notebook:
+            return show_card(notebook)
+        return load(line)
+
+    return load_ext
 
 
 def _restorer(manager: Any, before: dict[str, dict[str, Any]]) -> Callable[[], None]:
@@ -87,6 +103,7 @@ def _restorer(manager: Any, before: dict[str, dict[str, Any]]) -> Callable[[], N
 
 def _add_views(notebook: Notebook) -> None:
     from raynb.jupyter.cells import UNNUMBERED
+    from raynb.jupyter.journal import Journal
     from raynb.jupyter.labpanel import attach_views
     from raynb.jupyter.live import LiveLines
     from raynb.jupyter.waits import Waits
@@ -94,6 +111,10 @@ def _add_views(notebook: Notebook) -> None:
     notebook.waits = Waits(notebook)
     notebook.waits.install()
     notebook.extras.append(notebook.waits.uninstall)
+
+    notebook.journal = Journal(notebook.shell.user_ns)
+    notebook.journal.install()
+    notebook.extras.append(notebook.journal.uninstall)
 
     lines = LiveLines(notebook)
     lines.install()

@@ -187,7 +187,8 @@ class LineMagics(Magics):
         %raynb dashboard [TAB]  the live views, as a widget
         %raynb tasks|actors|objects|workers
         %raynb logs [CELL] [--grep TEXT]
-        %raynb timeline [FILE]  who ran what when
+        %raynb timeline [CELL]  what a cell's time went into (default: the last with tasks), as a picture
+        %raynb timeline FILE    the same of all tasks, as a Chrome/Perfetto trace
         %raynb config           every setting, with its help
         %raynb doctor           checks this environment
         """
@@ -254,11 +255,7 @@ class LineMagics(Magics):
         print(tables.actors(self._engine().snapshot()))
 
     def _objects(self, rest: str) -> None:
-        from raynb.jupyter.labels import notebook_labels
-
-        labels = notebook_labels(self.shell, lambda scope: "")
-        labels.refresh()
-        print(tables.objects(self._engine().snapshot(), labels))
+        print(tables.objects(self._engine().snapshot(), self._labels()))
 
     def _workers(self, rest: str) -> None:
         print(tables.workers(self._engine().snapshot()))
@@ -271,12 +268,30 @@ class LineMagics(Magics):
         print(tables.logs(self._engine().logs(), scope, pattern.strip()))
 
     def _timeline(self, rest: str) -> Any:
-        self._engine()
-        if rest:
+        engine = self._engine()
+        if rest and not rest.isdecimal():
             api.timeline(rest)
             print(f"Wrote {rest}; open it in https://ui.perfetto.dev or chrome://tracing.")
             return None
-        return self._dashboard("timeline")
+        from raynb.jupyter.card import Plain
+        from raynb.jupyter.timeline import Timeline
+        from raynb.jupyter.timing import cut, latest_scope
+
+        picture = engine.snapshot()
+        scope = int(rest) if rest else latest_scope(picture)
+        labels = self._labels()
+        found = cut(picture, scope, cell_name(scope), self.notebook.journal.of(scope), labels)
+        if found is None:
+            known = f"{cell_name(scope)} has submitted no tasks that are still known."
+            return Plain(known if scope else "No cell has submitted tasks yet.")
+        return Timeline(found)
+
+    def _labels(self) -> Any:
+        from raynb.jupyter.labels import notebook_labels
+
+        labels = notebook_labels(self.shell, cell_name)
+        labels.refresh()
+        return labels
 
     def _config(self, rest: str) -> None:
         for name, value, text in self.notebook.config.table():

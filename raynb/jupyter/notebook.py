@@ -59,6 +59,7 @@ class Notebook:
         # name → handle, of those that ``%%actor`` made; weak, so that a dropped handle ends its actor
         self.actors: weakref.WeakValueDictionary[str, Any] = weakref.WeakValueDictionary()
         self.waits: Any = None  # the watch over the main thread's waits
+        self.journal: Any = None  # what the kernel spent on each cell
         self.extras: list[Callable[[], None]] = []  # undone on detach, last first
 
     # -- loading -------------------------------------------------------------------------------
@@ -83,7 +84,7 @@ class Notebook:
         with contextlib.suppress(ValueError):
             engines.on_change.remove(self.engine_changed)
         self._leave(engines.peek())
-        errors.uninstall()
+        errors.uninstall(self.shell)
         self.router.stop()
         self.cells.detach()
         with contextlib.suppress(ValueError):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import time
 from typing import Any
 
 from raynb.base.engine import Packed
@@ -15,13 +16,14 @@ def definition(function: Any, name: str) -> tuple[str, Packed]:
     Raises:
         TypeError: it, or something its closure or globals name, cannot be pickled.
     """
+    began = time.monotonic()
     try:
         data, buffers, refs = pickling._dump(function)
     except Exception as error:
         path = pickling._culprit(function, name)
         path = f"{path} (used by {name})" if path != name else _global_culprit(function, name)
         raise TypeError(f"Could not serialize {path}: {error}") from error
-    packed = Packed(pickling.in_band(Packed(data, buffers)), (), (), refs)
+    packed = Packed(pickling.in_band(Packed(data, buffers)), (), (), refs, time.monotonic() - began)
     return hashlib.sha1(packed.data, usedforsecurity=False).hexdigest(), packed
 
 

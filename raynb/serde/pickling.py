@@ -10,6 +10,7 @@ from __future__ import annotations
 import io
 import pickle
 import threading
+import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -25,6 +26,7 @@ _SMALL = 16  # containers up to this many items are looked through for plain sca
 OUT_OF_BAND = 1
 EMPTY = pickle.dumps(((), {}, ()), 5)
 
+_now = time.monotonic
 _dumps = pickle.dumps
 _loads = pickle.loads
 
@@ -132,8 +134,9 @@ def pack(value: Any) -> Packed:
         return Packed(_dumps(value, 5))
     if type(value) in (bytearray, memoryview):
         value = _Bytes(value)
+    began = _now()
     data, buffers, refs = _dump(value)
-    return Packed(data, buffers, (), refs)
+    return Packed(data, buffers, (), refs, _now() - began)
 
 
 class _Bytes:
@@ -184,13 +187,14 @@ def pack_args(args: tuple[Any, ...], kwargs: dict[str, Any], owner: str) -> Pack
     whole = (args, kwargs, tuple(places))
     if plain:
         return Packed(_dumps(whole, 5), (), deps)
+    began = _now()
     try:
         data, buffers, refs = _dump(whole)
     except Exception as error:
         if isinstance(error, RecursionError) or "recursion" in str(error):
             raise TypeError(f"Could not serialize the arguments for {owner}: nested too deeply to be pickled") from None
         raise _blame(args, kwargs, owner, str(error)) from error
-    return Packed(data, buffers, deps, refs)
+    return Packed(data, buffers, deps, refs, _now() - began)
 
 
 def _blame(args: tuple[Any, ...], kwargs: dict[str, Any], owner: str, why: str) -> TypeError:

@@ -57,7 +57,7 @@ class SpillDirectory:
         except OSError as error:
             raise OutOfDiskError(
                 f"Cannot make a directory for spilled objects in {place}: {error}. "
-                "Name one that you can write to in raynb.init(spill_directory=...)."
+                "Name one that you can write to in raynb.init(object_spilling_directory=...)."
             ) from error
 
     def close(self) -> None:

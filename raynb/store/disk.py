@@ -198,7 +198,7 @@ class GuestDiskTier:
         if free < needed:
             raise OutOfDiskError(
                 f"No room on the disk to spill an object: {needed} bytes needed, {free} free at {self.path}. "
-                "Free room there, give raynb.init(spill_directory=...) another disk, or drop refs."
+                "Free room there, give raynb.init(object_spilling_directory=...) another disk, or drop refs."
             )
 
     def _error(self, error: OSError, size: int) -> OutOfDiskError:

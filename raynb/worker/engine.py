@@ -17,7 +17,7 @@ from raynb.base.engine import Context, Packed
 from raynb.base.ref import ObjectRef, ObjectRefGenerator
 from raynb.base.rows import Snapshot
 from raynb.base.spec import STREAMING, ActorSpec, TaskOptions
-from raynb.exceptions import GetTimeoutError
+from raynb.exceptions import GetTimeoutError, ObjectStoreAndDiskFullError, OutOfDiskError
 from raynb.serde import pickling, values
 from raynb.store import NoRoom
 from raynb.wire import messages as w
@@ -88,9 +88,10 @@ class WorkerEngine:
                     break
                 if not attempt:
                     self.worker.link.read_beside()  # what was freed meanwhile
-        if store.disk is None:
-            raise self.worker.executor.out_of_room(size)
-        return store.write_file(packed.data, packed.buffers)
+        try:
+            return store.write_file(packed.data, packed.buffers)
+        except OutOfDiskError as error:
+            raise ObjectStoreAndDiskFullError(self.call("store_full", size, str(error))) from error
 
     def _tell_arena(self) -> None:
         import os
@@ -253,7 +254,10 @@ class WorkerEngine:
             self.worker.books.returned(answer.lent)
         for item in loaded:
             if type(item) is values.Failed:
-                raise item.error
+                try:
+                    raise item.error
+                finally:  # or this frame and the error would keep each other, and what callers hold
+                    del item, loaded
         return loaded
 
     def _load(self, wanted: tuple[int, ...], answer: Any) -> list[Any]:

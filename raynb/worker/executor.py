@@ -14,7 +14,7 @@ from raynb.base import ids
 from raynb.base.engine import Packed
 from raynb.base.ref import DynamicObjectRefGenerator
 from raynb.base.spec import DYNAMIC, STREAMING, FailedReturn
-from raynb.exceptions import AsyncioActorExit, ObjectStoreFullError
+from raynb.exceptions import AsyncioActorExit
 from raynb.serde import errors, pickling, values
 from raynb.wire import messages as w
 from raynb.worker import environment, state
@@ -346,10 +346,3 @@ class Executor:
         worker.capture.end_of_task(running)
         worker.link.flush()
         os._exit(code if isinstance(code, int) else 0 if code is None else 1)
-
-    def out_of_room(self, size: int) -> ObjectStoreFullError:
-        return ObjectStoreFullError(
-            f"an object of {size} bytes does not fit into the object store "
-            f"({self.worker.store.limit} bytes) and there is no disk to spill to; "
-            "raise object_store_memory or set spill_directory"
-        )

@@ -8,6 +8,7 @@ task runs, and picks up what C code and subprocesses write to descriptors 1 and 
 
 from __future__ import annotations
 
+import gc
 import os
 import select
 import threading
@@ -19,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 from raynb.base.interrupts import Critical
 from raynb.wire.channel import Channel, Closed
 from raynb.wire.codec import BadFrame
+from raynb.worker import state
 
 if TYPE_CHECKING:
     from raynb.worker.main import Worker
@@ -144,8 +146,16 @@ class Link:
     def start(self) -> None:
         threading.Thread(target=self._serve, name="raynb-control", daemon=True).start()
 
+    def _collect(self) -> None:
+        """An idle worker that still holds objects looks for cycles, once: a caught exception and the
+        frame that caught it would hold a task's arguments for ever, because no more garbage comes."""
+        worker = self.worker
+        if worker.books.held and state.main_running is None and not worker.executor.busy():
+            gc.collect()
+
     def _serve(self) -> None:
         quiet = 0
+        collected = False
         try:
             while not self.closing:
                 # asleep is set before the last look at the outbox, and `nudge` looks at it after
@@ -153,8 +163,12 @@ class Link:
                 self.asleep = quiet > 25
                 pending = bool(self.outbox) or self.worker.unsettled()
                 if pending:
-                    self.asleep = False
+                    self.asleep = collected = False
                     quiet = 0
+                if self.asleep and not collected:
+                    collected = True
+                    self._collect()
+                    continue
                 wait: int | None = ACTIVE_MS
                 if self.asleep:
                     wait = COOLING_MS if self.worker.store.cool_down(time.monotonic()) else None
@@ -168,6 +182,7 @@ class Link:
                     elif fd == self._wake_read:
                         os.read(self._wake_read, 4096)
                         quiet = 0
+                        collected = False
                     else:
                         self._pipes[fd]()
                         quiet = 0

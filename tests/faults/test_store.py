@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import errno
 import gc
 import hashlib
 import os
+import signal
+import threading
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from raynb.exceptions import ObjectLostError, ObjectStoreFullError, OutOfDiskError, RayError
+from raynb.serde import pickling
+from raynb.store.disk import Files
 from raynb.testing import faults, leaks
 from raynb.testing.faults import Counter
 
@@ -95,6 +101,104 @@ def test_d35_a_full_disk_is_told_and_what_was_accepted_stays_readable(
         assert ray.get(ref, timeout=20) == block(number)
     monkeypatch.undo()
     assert ray.get(ray.put(block(77)), timeout=20) == block(77)
+
+
+class HalfWritten(Files):
+    """A disk that takes a few bytes a call and, every third object, breaks in the middle."""
+
+    def __init__(self) -> None:
+        self.calls = 0
+        self.broken = 0
+
+    def write(self, fd: int, vectors: Sequence[memoryview | bytes]) -> int:
+        self.calls += 1
+        if self.calls % 29 == 0:
+            self.broken += 1
+            raise OSError(errno.EIO, "the disk broke in the middle of a file")
+        return os.write(fd, memoryview(vectors[0])[: 300_001])
+
+
+@pytest.mark.raynb(num_cpus=1, object_store_memory=16 * MB)
+def test_d36_a_spill_that_is_written_by_halves_or_breaks_loses_nothing(ray: Any) -> None:
+    engine = ray.runtime().engine
+    engine.disk._files = files = HalfWritten()
+    accepted = {}
+    refused = 0
+    for number in range(24):
+        try:
+            accepted[number] = ray.put(block(number))
+        except ObjectStoreFullError as error:  # the fourth of the store and the disk broke just then
+            assert "broke in the middle" in str(error)
+            refused += 1
+    assert files.broken >= 2
+    assert len(accepted) >= 16
+    for number, ref in accepted.items():
+        assert ray.get(ref, timeout=30) == block(number), number
+    stored = [o.value[1] for o in engine.machine.objects.table.values() if o.value[0] == "file"]
+    assert sorted(stored) == sorted(f for f in leaks.files_under(engine.disk.path) if os.path.isfile(f))
+
+
+class Slow(Files):
+    """A disk that takes nothing until it is told to go on."""
+
+    def __init__(self) -> None:
+        self.entered = threading.Event()
+        self.go_on = threading.Event()
+
+    def write(self, fd: int, vectors: Sequence[memoryview | bytes]) -> int:
+        self.entered.set()
+        assert self.go_on.wait(30)
+        return super().write(fd, vectors)
+
+
+@pytest.mark.raynb(num_cpus=1, object_store_memory=16 * MB)
+def test_d36_while_the_disk_hangs_everything_else_goes_on(ray: Any) -> None:
+    engine = ray.runtime().engine
+    refs = [ray.put(block(n)) for n in range(3)]
+    engine.disk._files = slow = Slow()
+    late: list[Any] = []
+    putting = threading.Thread(target=lambda: late.append(engine.put(pickling.pack(block(3, 8 * MB)))))
+    putting.start()
+    try:
+        assert slow.entered.wait(20)
+
+        @ray.remote
+        def first(value: bytes) -> bytes:
+            return value[:32]
+
+        for number, ref in enumerate(refs):  # also the one that is just being written
+            assert ray.get(ref, timeout=20) == block(number)
+            assert ray.get(first.remote(ref), timeout=20) == block(number)[:32]
+        assert not late
+    finally:
+        slow.go_on.set()
+        putting.join(30)
+    assert [ray.get(ref, timeout=20) for ref in [*refs, *late]] == [*map(block, range(3)), block(3, 8 * MB)]
+    del refs, ref, late
+    gc.collect()
+    assert leaks.until(lambda: used(ray) == (0, 0)), used(ray)
+
+
+@pytest.mark.raynb(num_cpus=1, object_store_memory=16 * MB)
+def test_d36_a_worker_killed_in_the_middle_of_a_spill_file(ray: Any, counter: Counter) -> None:
+    @ray.remote(max_retries=2)
+    def large() -> bytes:
+        if counter.add() == 1:
+            from raynb.store.disk import Files
+
+            def die(self: Any, fd: int, vectors: Any) -> int:
+                os.write(fd, vectors[0][: len(vectors[0]) // 2])
+                os.kill(os.getpid(), signal.SIGKILL)
+                return 0
+
+            Files.write = die  # type: ignore[method-assign]
+        return block(9, 32 * MB)
+
+    ref = large.remote()
+    assert ray.get(ref, timeout=60) == block(9, 32 * MB)
+    assert counter.value == 2
+    folder = ray.runtime().engine.disk.path
+    assert leaks.until(lambda: len(os.listdir(folder)) == 1), os.listdir(folder)
 
 
 @pytest.mark.raynb(num_cpus=1, object_store_memory=16 * MB)

@@ -68,7 +68,9 @@ THIRD_PARTY: dict[str, set[str]] = {
     "pandas": {"util", "jupyter"},
     "joblib": {"util"},
     "tqdm": {"util", "jupyter"},
-    "ray": {"raynb.engine.cluster"},
+    "ray": {"raynb.engine.cluster", "raynb.engine.cluster.actors", "raynb.engine.cluster.adapter",
+            "raynb.engine.cluster.bridge", "raynb.engine.cluster.driver", "raynb.engine.cluster.hub",
+            "raynb.engine.cluster.runner", "raynb.engine.cluster.workers"},
     "pytest": {"raynb.testing.plugin"},
 }
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import linecache
+import sys
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
 from raynb.exceptions import RayTaskError, TaskCancelledError
-from raynb.jupyter.errors import Renderer, hints, is_users
+from raynb.jupyter.errors import Renderer, hints, install, is_users, uninstall
 
 
 class Compiler:
@@ -101,3 +102,51 @@ def test_hints_say_what_to_do() -> None:
     assert "py_modules" in hints(RayTaskError("f", "", lost))[0]
     assert hints(RayTaskError("f", "", ModuleNotFoundError("no", name="never_heard_of"))) == []
     assert "copy" in hints(RayTaskError("f", "", ValueError("assignment destination is read-only")))[0]
+
+
+class FakeShell(Shell):
+    """A shell that shows what it is asked to, as IPython does."""
+
+    def __init__(self) -> None:
+        self.shown: list[str] = []
+
+    def showtraceback(self, exc_tuple: Any = None) -> None:
+        error = sys.exc_info()[1] if exc_tuple is None else exc_tuple[1]
+        render = getattr(error, "_render_traceback_", lambda: ["as Python shows it"])
+        self.shown.append("\n".join(render()))
+
+
+def _interrupted(code: str, **names: Any) -> BaseException:
+    try:
+        exec(compile(code, "<cell 4>", "exec"), names)
+    except BaseException as error:
+        return error
+    raise AssertionError("nothing was raised")
+
+
+def test_an_interrupt_of_a_wait_shows_the_users_frames_only(shell: Any) -> None:
+    def pressed() -> None:
+        raise KeyboardInterrupt
+
+    def in_raynb(function: Any) -> None:
+        waits: dict[str, Any] = {"function": function}
+        exec(compile("def get():\n    function()", is_users.__code__.co_filename, "exec"), waits)
+        waits["get"]()
+
+    fake = FakeShell()
+    install(fake)
+    try:
+        ours = _interrupted("\n\n\nwait(pressed)", wait=in_raynb, pressed=pressed)
+        fake.showtraceback((type(ours), ours, ours.__traceback__))
+        assert "Cell In[4], line 4\n" in fake.shown[-1]
+        assert ", in get" not in fake.shown[-1]
+        assert "jupyter/errors.py" not in fake.shown[-1]
+        assert fake.shown[-1].endswith("\nKeyboardInterrupt")
+        assert not hasattr(ours, "_render_traceback_")
+        own = _interrupted("pressed()", pressed=pressed)
+        fake.showtraceback((type(own), own, own.__traceback__))
+        assert fake.shown[-1] == "as Python shows it"
+    finally:
+        uninstall(fake)
+    assert "showtraceback" not in vars(fake)
+    assert not hasattr(RayTaskError("f", TRACE), "_render_traceback_")

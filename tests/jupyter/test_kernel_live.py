@@ -118,3 +118,28 @@ def test_who_holds_an_object(notebook: KernelSession) -> None:
     assert held["two[0]"] == "two[0]"
     assert "_" in held.values()
     assert "the traceback of TypeError (sys.last_value)" in held.values()
+
+
+def test_the_timeline_of_the_last_cell_is_a_picture_that_stays(notebook: KernelSession) -> None:
+    notebook.run("words = {str(n): [str(n)] for n in range(60_000)}\n@ray.remote\ndef look(w):\n    return len(w)")
+    notebook.run("ray.get([look.remote(words) for _ in range(2)])")
+    run = notebook.run("%raynb timeline")
+    number = notebook.run("len(In) - 3").shown[0]
+    text = run.shown[0]
+    assert text.startswith(f"In[{number}]: 2 tasks in ")
+    assert "serialising in the kernel" in text
+    assert "% of the time was" in text
+    assert [kind for kind, _ in run.outputs] == ["execute_result"], "nothing that needs a front end"
+    html = run.outputs[0][1]["data"]["text/html"]
+    assert html.count("<svg") == 1
+    assert "serialising words" in html
+    assert "look#" in html
+    again = notebook.run(f"%raynb timeline {number}")
+    assert again.shown[0].splitlines()[0] == text.splitlines()[0]
+    assert "no tasks" in notebook.run("%raynb timeline 9999").shown[0]
+
+
+def test_a_captured_value_of_a_cell_has_its_name_in_the_timeline(notebook: KernelSession) -> None:
+    notebook.run("table = {str(n): [str(n)] for n in range(60_000)}")
+    notebook.run("%%remote --wait\nn = len(table)")
+    assert "serialising table" in notebook.run("%raynb timeline").outputs[0][1]["data"]["text/html"]

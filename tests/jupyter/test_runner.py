@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import linecache
 import os
-import pickle
 import sys
 import traceback
 from pathlib import Path

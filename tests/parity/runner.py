@@ -1,6 +1,6 @@
 """Runs parity programs on one engine and writes what each returned, one JSON line a program.
 
-``python runner.py --engine ray|raynb|raynb-inline --out FILE [--only PREFIX ...] [--skip KEY ...]``
+``python runner.py --engine ray|raynb|raynb-inline|raynb-cluster --out FILE [--only PREFIX ...] [--skip KEY ...]``
 
 A program has its own time limit: an alarm raises `ProgramTimeout` in it; if even that is
 swallowed, the process dumps its stacks and ends, and the caller goes on with the next program
@@ -52,18 +52,26 @@ class Host:
             self.quiet["local_mode"] = True
         if engine == "ray":
             self.quiet |= {"include_dashboard": False, "configure_logging": False}
+        # raynb on a cluster of its own in this process: Ray starts it, raynb finds it.
+        self.cluster = importlib.import_module("ray") if engine == "raynb-cluster" else None
         self.settings: dict[str, Any] | None = None
 
     def prepare(self, program: Program) -> None:
         if program.init is None or self.settings != program.init or not self.ray.is_initialized():
             self.stop()
         if program.init is not None and self.settings is None:
-            self.ray.init(**{**self.quiet, **program.init})
+            if self.cluster is not None:
+                self.cluster.init(include_dashboard=False, configure_logging=False, **self.quiet, **program.init)
+                self.ray.init("auto")
+            else:
+                self.ray.init(**{**self.quiet, **program.init})
             self.settings = program.init
 
     def stop(self) -> None:
         self.settings = None
         self.ray.shutdown()
+        if self.cluster is not None:
+            self.cluster.shutdown()
 
 
 def run_one(host: Host, program: Program) -> dict[str, Any]:
@@ -141,7 +149,7 @@ def run_all(
 
     Args:
         python: the interpreter of the environment that has the engine.
-        engine: "ray", "raynb" or "raynb-inline" (no workers).
+        engine: "ray", "raynb", "raynb-inline" (no workers) or "raynb-cluster" (raynb on a Ray cluster).
         environ: the environment variables of the process.
         only: prefixes of program keys; None: all.
         patience: seconds for the whole run.
@@ -176,7 +184,7 @@ def run_all(
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--engine", required=True, choices=["ray", "raynb", "raynb-inline"])
+    parser.add_argument("--engine", required=True, choices=["ray", "raynb", "raynb-inline", "raynb-cluster"])
     parser.add_argument("--out", required=True, type=Path)
     parser.add_argument("--only", nargs="*", default=[])
     parser.add_argument("--skip", nargs="*", default=[])

@@ -1,0 +1,53 @@
+"""How long the kernel was busy serialising: told to whoever asks why a cell took its time.
+
+Small arguments are not looked at: reading the clock costs as much as pickling them.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+from raynb.base import engine as engines
+from raynb.base.engine import Engine, Packed
+from raynb.base.spec import TaskOptions
+
+_now = time.monotonic
+
+#: Bytes of a stream from which on storing it is looked at.
+LARGE = 50_000
+
+
+def matters(packed: Packed) -> bool:
+    """Returns whether it is worth reading the clock."""
+    return packed.took > 0 or len(packed.data) >= LARGE
+
+
+def submit(engine: Engine, options: TaskOptions, packed: Packed, actor: int, values: tuple[Any, ...]) -> Any:
+    """Submits a call whose arguments (``values``) are not small."""
+    began = _now()
+    refs = engine.submit(options, packed, actor)
+    serialised(values, began - packed.took)
+    return refs
+
+
+def put(engine: Engine, packed: Packed, value: Any) -> Any:
+    """Stores a value that is not small."""
+    began = _now()
+    ref = engine.put(packed)
+    serialised((value,), began - packed.took)
+    return ref
+
+
+def serialised(values: tuple[Any, ...], began: float) -> None:
+    """Tells that serialising and storing these values has ended, if it took long enough to matter."""
+    tell = engines.on_serialised
+    if tell is not None:
+        took = _now() - began
+        if took >= engines.SERIALISED_FROM:
+            tell(values, began, took)
+
+
+def defined(made: Any, packed: Packed) -> None:
+    """Tells how long pickling a function or class took, with what it names."""
+    serialised((made,), _now() - packed.took)

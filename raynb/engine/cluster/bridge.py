@@ -1,0 +1,238 @@
+"""What passes between raynb and Ray: values, options, errors."""
+
+from __future__ import annotations
+
+import pickle
+from collections.abc import Sequence
+from typing import Any
+
+import ray
+from ray import exceptions as theirs
+
+import raynb.exceptions as ours
+from raynb.base.config import RESOURCE_UNIT
+from raynb.base.engine import Packed
+from raynb.base.spec import DYNAMIC, STREAMING, ActorSpec, TaskOptions
+from raynb.serde import errors
+from raynb.serde.errors import dual
+
+#: Pickles from this size on (bytes) lie in Ray's store as buffers of their own.
+APART = 2048
+
+
+class Value:
+    """What lies in Ray's object store for one object of ours.
+
+    ``natives`` are Ray's refs and handles that the pickle names, as (our id, native): Ray sees and
+    counts them. ``mark`` says how much of its task's output must be shown before it is.
+    """
+
+    __slots__ = ("buffers", "data", "mark", "natives")
+
+    def __init__(self, data: Any, buffers: Sequence[Any] = (), natives: Any = (), mark: Any = None) -> None:
+        self.data = data
+        self.buffers = buffers
+        self.natives = natives
+        self.mark = mark
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        data = pickle.PickleBuffer(self.data) if len(self.data) >= APART else bytes(self.data)
+        buffers = [pickle.PickleBuffer(buffer) for buffer in self.buffers]
+        return type(self), (data, buffers, list(self.natives), self.mark)
+
+
+class Broken(Value):
+    """One of several returns that could not be pickled: reading it raises. ``data`` is the error's."""
+
+    __slots__ = ()
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Broken, (self.data, (), list(self.natives), self.mark)
+
+
+class Failure(Exception):
+    """What a task raised, on its way through Ray: an error value as `serde.errors` makes it."""
+
+    def __init__(self, value: Any, described: tuple[str, str], natives: Any = (), mark: Any = None) -> None:
+        super().__init__(value, described, natives, mark)
+        self.value = value
+        self.described = described
+        self.natives = natives
+        self.mark = mark
+
+    def __str__(self) -> str:
+        return self.described[1]
+
+
+class FailureToRetry(Failure):
+    """The same, and the task's ``retry_exceptions`` cover it."""
+
+
+# -- options -----------------------------------------------------------------------------------
+def _placement(amounts: tuple[tuple[str, int], ...], groups: dict[int, Any]) -> dict[str, Any]:
+    """Returns Ray's options for resources in ten-thousandths; names like ``CPU_group_0_7`` mean a bundle."""
+    found: dict[str, Any] = {"num_cpus": 0}
+    custom: dict[str, float] = {}
+    group: tuple[int, int] | None = None
+    for name, amount in amounts:
+        plain, inside, place = name.partition("_group_")
+        if inside:
+            index, _, number = place.rpartition("_")
+            group = (int(number), int(index) if index else -1)
+            if plain == "bundle":
+                continue
+        value = amount / RESOURCE_UNIT
+        whole = int(value) if value == int(value) else value
+        if plain == "CPU":
+            found["num_cpus"] = whole
+        elif plain == "GPU":
+            found["num_gpus"] = whole
+        elif plain == "memory":
+            found["memory"] = int(value)
+        else:
+            custom[plain] = whole
+    if custom:
+        found["resources"] = custom
+    if group is not None:
+        from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
+
+        found["scheduling_strategy"] = PlacementGroupSchedulingStrategy(
+            groups[group[0]], placement_group_bundle_index=group[1]
+        )
+    return found
+
+
+def task_options(options: TaskOptions, groups: dict[int, Any]) -> dict[str, Any]:
+    """Returns Ray's options of a task."""
+    given = {
+        "name": options.name,
+        "max_retries": options.max_retries,
+        "retry_exceptions": [FailureToRetry] if options.retry_exceptions else False,
+        **_returns(options),
+        **_placement(options.resources, groups),
+        **dict(options.extra),
+    }
+    if options.runtime_env:
+        given["runtime_env"] = dict(options.runtime_env)
+    return given
+
+
+def _returns(options: TaskOptions) -> dict[str, Any]:
+    if options.num_returns == STREAMING:
+        limit = {"_generator_backpressure_num_objects": options.backpressure} if options.backpressure > 0 else {}
+        return {"num_returns": "streaming", **limit}
+    return {"num_returns": 1 if options.num_returns == DYNAMIC else options.num_returns}
+
+
+def method_options(options: TaskOptions) -> dict[str, Any]:
+    """Returns Ray's options of a method call."""
+    given: dict[str, Any] = {"name": options.name, **_returns(options)}
+    if options.max_retries:
+        given["max_task_retries"] = options.max_retries
+        given["retry_exceptions"] = [FailureToRetry] if options.retry_exceptions else False
+    if options.concurrency_group:
+        given["concurrency_group"] = options.concurrency_group
+    return given
+
+
+def actor_options(spec: ActorSpec, options: TaskOptions, groups: dict[int, Any]) -> dict[str, Any]:
+    """Returns Ray's options of an actor."""
+    default = spec.placement == (("CPU", RESOURCE_UNIT),) and not spec.held
+    given = _placement(spec.held, groups)
+    if default:  # Ray's own default: a CPU to be placed, none while it lives
+        del given["num_cpus"]
+    given |= {
+        "max_restarts": spec.max_restarts,
+        "max_task_retries": spec.max_task_retries,
+        "max_concurrency": spec.max_concurrency,
+        "max_pending_calls": spec.max_pending_calls,
+        **dict(options.extra),
+    }
+    for name in ("name", "namespace", "lifetime"):
+        if getattr(spec, name):
+            given[name] = getattr(spec, name)
+    if options.runtime_env:
+        given["runtime_env"] = dict(options.runtime_env)
+    return given
+
+
+# -- errors ------------------------------------------------------------------------------------
+def failure_in(error: BaseException) -> Failure | None:
+    """Returns what a task of ours raised, if that is what this error of Ray's carries."""
+    cause: Any = error
+    while cause is not None and not isinstance(cause, Failure):
+        cause = getattr(cause, "cause", None)
+    # Ray's error may itself be an instance of Failure: the one inside has the attributes.
+    inner = getattr(cause, "cause", None)
+    return inner if isinstance(inner, Failure) else cause
+
+
+def translate(error: BaseException) -> BaseException:
+    """Returns our exception for one of Ray's; what is not Ray's is returned as it is."""
+    failure = failure_in(error)
+    if failure is not None:
+        return errors.load_error(failure.value)
+    if not isinstance(error, theirs.RayError):
+        return error
+    if isinstance(error, theirs.RayTaskError):
+        cause = error.cause
+        if isinstance(cause, theirs.RayError):
+            return translate(cause)
+        return dual(ours.RayTaskError(error.function_name, error.traceback_str, cause, error.pid or 0))
+    for cls in type(error).__mro__:
+        mine = getattr(ours, cls.__name__, None)
+        if mine is not None:
+            return _made(mine, error)
+    return ours.RaySystemError(str(error))
+
+
+def _made(mine: Any, error: Any) -> BaseException:
+    if issubclass(mine, ours.TaskCancelledError):
+        task = error.task_id.hex() if error.task_id is not None else None
+        return mine(task, error.error_message)  # type: ignore[no-any-return]
+    if issubclass(mine, ours.RayActorError):
+        return mine(error.actor_id, str(error))  # type: ignore[no-any-return]
+    if issubclass(mine, ours.ObjectLostError):
+        return mine(error.object_ref_hex, str(error))  # type: ignore[no-any-return]
+    return mine(str(error))  # type: ignore[no-any-return]
+
+
+def is_actor_died(error: BaseException) -> bool:
+    return isinstance(error, theirs.ActorDiedError)
+
+
+def value_of(packed: Packed, natives: Any, mark: Any = None) -> Value:
+    return Value(packed.data, packed.buffers, natives, mark)
+
+
+# -- what Ray keeps by key ---------------------------------------------------------------------
+SPACE = b"raynb"
+
+
+def keep(key: str, value: bytes) -> None:
+    """Stores a few bytes with the cluster."""
+    from ray.experimental import internal_kv
+
+    internal_kv._internal_kv_put(key.encode(), value, namespace=SPACE)
+
+
+def kept(key: str) -> bytes | None:
+    from ray.experimental import internal_kv
+
+    found: bytes | None = internal_kv._internal_kv_get(key.encode(), namespace=SPACE)
+    return found
+
+
+def forget(key: str) -> None:
+    from ray.experimental import internal_kv
+
+    internal_kv._internal_kv_del(key.encode(), namespace=SPACE)
+
+
+def actor_key(handle: Any) -> str:
+    """Returns Ray's id of an actor, as hex digits."""
+    found = handle._actor_id
+    return found.hex()  # type: ignore[no-any-return]
+
+
+__all__ = ["Broken", "Failure", "FailureToRetry", "Value", "ray", "task_options", "translate"]
