@@ -101,10 +101,13 @@ class WorkerDied:
 
 
 @dataclass(slots=True)
-class WorkerStartFailed:
+class WorkerSilent:
+    """A worker that has work has not answered for so many seconds."""
+
     now: float
     worker: int
-    reason: str
+    seconds: float
+    stopped: bool  # the system says that it is stopped
 
 
 @dataclass(slots=True)

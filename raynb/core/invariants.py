@@ -51,6 +51,8 @@ def _tasks(m: Machine, wrong: list[str]) -> None:
                 wrong.append(f"task {task_id} is {task.state} but in no worker's line")
         if task.state == PENDING_NODE_ASSIGNMENT and not task.spec.actor:
             shape = m.scheduler.shapes.get(task.spec.options.key)
+            if task_id in m.scheduler.parked:
+                continue
             if shape is None or (task not in shape.queue and task not in m.scheduler.urgent):
                 wrong.append(f"task {task_id} is queued but in no queue")
     for worker in m.pool.table.values():

@@ -15,6 +15,7 @@ from raynb.base.spec import Value
 from raynb.core import commands as c
 from raynb.core import events as e
 from raynb.core.actors import Actors
+from raynb.core.ailing import Ailing
 from raynb.core.groups import Groups
 from raynb.core.history import History
 from raynb.core.memory import MemoryPolicy
@@ -60,6 +61,7 @@ class Machine:
         self.actors = Actors(self)
         self.groups = Groups(self)
         self.memory = MemoryPolicy(self)
+        self.ailing = Ailing(self)
         self.stopping = False
         self._handlers: dict[type, Callable[[Any], None]] = {
             e.Submitted: self._submitted,
@@ -72,6 +74,7 @@ class Machine:
             e.StreamDropped: lambda ev: self.streams.drop(ev.task, ev.index),
             e.WorkerReady: lambda ev: self.pool.ready(ev.worker, ev.pid),
             e.WorkerDied: self.pool.died,
+            e.WorkerSilent: self.ailing.silent,
             e.Withdrawn: self._withdrawn,
             e.Requested: self.requests.asked,
             e.RequestDropped: lambda ev: self.requests.dropped(ev.worker, ev.request),

@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     from raynb.core.machine import Machine
 
 IDLE_SECONDS = 1.0  # a worker beyond the CPUs is kept this long, as in Ray
-START_ATTEMPTS = 3
 SPARED_MOST = 3  # deaths of workers before they began with a task that don't count against it
 STUCK_FACTOR = 3.0  # prefetched tasks behind a task that runs this many windows are taken back
 
@@ -36,7 +35,6 @@ class Pool:
         self.starting: dict[Any, int] = {}
         self.most = most
         self.next_id = 1
-        self.failures = 0
         self.keep = 0  # idle workers worth keeping: one a CPU
         self.gone: list[tuple[int, int]] = []  # (version, worker)
 
@@ -59,6 +57,8 @@ class Pool:
 
     def want(self, env: Any, count: int) -> None:
         """``count`` tasks could run now if there were workers for them."""
+        if not self.m.ailing.may_start(env):
+            return
         at_once = max(4, self.keep)
         missing = min(count, at_once) - self.starting.get(env, 0)
         while missing > 0 and len(self.table) < self.most:
@@ -78,8 +78,8 @@ class Pool:
         worker = self.table.get(worker_id)
         if worker is None:
             return
-        self.failures = 0
         worker.pid = pid
+        self.m.ailing.started(worker)
         self._not_starting(worker)
         self._to_idle(worker)
         self.m.scheduler.pump()
@@ -247,7 +247,7 @@ class Pool:
         m.actors.creator_died(worker)
         m.objects.worker_gone(worker.id)
         if not started and not worker.retiring:
-            self._start_failed(event)
+            m.ailing.start_failed(worker, event)
         m.scheduler.pump()
 
     def _orphans(self, worker: Worker, tasks: list[Task], event: WorkerDied) -> None:
@@ -273,16 +273,6 @@ class Pool:
                 m.tasks.end_cancelled(task)
             else:
                 m.tasks.requeue(task, front=True)
-
-    def _start_failed(self, event: WorkerDied) -> None:
-        """Workers that die before they are ready must not be started for ever."""
-        self.failures += 1
-        if self.failures < START_ATTEMPTS:
-            return
-        self.failures = 0
-        self.m.tasks.fail_queued(
-            ("err", "RaySystemError", (f"Workers cannot be started: {event.reason}",))
-        )
 
     # -- time ----------------------------------------------------------------------------------
     def tick(self) -> None:

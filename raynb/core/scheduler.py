@@ -52,6 +52,7 @@ class Scheduler:
         self.cost: dict[int, float] = {}  # task → what it added to its worker's load
         self.waiting: dict[int, None] = {}  # keys of shapes with a queue, round robin
         self.urgent: deque[Task] = deque()
+        self.parked: dict[int, Task] = {}  # tasks that crashed their workers, until they are tried again
 
     def shape_of(self, options: TaskOptions) -> Shape:
         if not options.key:
@@ -70,6 +71,10 @@ class Scheduler:
     # -- queueing ------------------------------------------------------------------------------
     def enqueue(self, task: Task, front: bool = False) -> None:
         """The task's arguments are there: place it now or queue it."""
+        if task.not_before > self.m.now:  # after a crash: beside the queue, so that nobody waits behind it
+            self.parked[task.spec.task_id] = task
+            self.m.timer(task.not_before, "queue", task.spec.task_id)
+            return
         options = task.spec.options
         shape = self.shapes[options.key] if options.key else self.shape_of(options)
         queue = shape.queue
@@ -90,10 +95,17 @@ class Scheduler:
         if (queue and self.m.resources.fits(shape.need)) or not shape.leased:
             self._want(shape)
 
+    def unpark(self, task_id: int) -> None:
+        """The pause after a crash is over."""
+        task = self.parked.pop(task_id, None)
+        if task is not None and task.state == PENDING_NODE_ASSIGNMENT:  # not cancelled meanwhile
+            self.enqueue(task)
+
     def make_urgent(self, object_ids: list[int]) -> None:
         for object_id in object_ids:
             task = self.m.tasks.of_object(object_id)
-            if task is not None and task.state == PENDING_NODE_ASSIGNMENT and not task.spec.actor:
+            if task is not None and task.state == PENDING_NODE_ASSIGNMENT and not task.spec.actor \
+                    and task.not_before <= self.m.now:  # fmt: skip
                 self.urgent.append(task)
 
     def pump(self) -> None:
@@ -130,9 +142,6 @@ class Scheduler:
             self.waiting.pop(shape.key, None)
 
     def _place(self, shape: Shape, task: Task) -> bool:
-        if task.not_before > self.m.now:
-            self.m.timer(task.not_before, "queue", task.spec.task_id)
-            return False
         if not self.m.resources.fits(shape.need):
             return False
         worker = self.m.pool.take_idle(shape.env)
@@ -254,7 +263,7 @@ class Scheduler:
             if task.state != PENDING_NODE_ASSIGNMENT:
                 queue.popleft()
                 continue
-            if task.not_before > self.m.now or task.spec.creates_actor:  # an actor needs a worker of its own
+            if task.spec.creates_actor:  # an actor needs a worker of its own
                 break
             if self.estimates.get(task.spec.options.function, UNKNOWN) > seconds and worker.queue:
                 break

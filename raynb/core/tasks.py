@@ -342,17 +342,11 @@ class Tasks:
         task.deaths += 1
         if task.deaths > 1:
             task.not_before = m.now + min(BACKOFF_MOST, BACKOFF_FIRST * 2 ** (task.deaths - 2))
-            if task.deaths % 10 == 0:
+            if task.spec.options.max_retries < 0 and (task.deaths == 3 or task.deaths % 5 == 0):
                 m.out.append(c.Warn(
-                    f"{name} has crashed its worker {task.deaths} times ({event.reason}); "
-                    "it is retried because of max_retries.", task.spec.scope))  # fmt: skip
+                    f"{name} has crashed its worker {task.deaths} times ({event.reason}); it is tried again, "
+                    "less and less often, because of max_retries=-1.", task.spec.scope))  # fmt: skip
         self.retry(task, event.reason)
-
-    def fail_queued(self, value: Value) -> None:
-        """Nothing can run any more: everything that waits for a worker gets the reason."""
-        for task in list(self.table.values()):
-            if task.state == PENDING_NODE_ASSIGNMENT and not task.spec.actor:
-                self.fail(task, value)
 
     # -- cancelling ----------------------------------------------------------------------------
     def cancelled_value(self, task: Task) -> Value:
@@ -405,12 +399,16 @@ class Tasks:
             self.m.out.append(c.KillWorker(worker_id))
 
     def timer(self, what: str, task_id: int) -> None:
+        if what == "start":
+            self.m.ailing.again()
+            return
+        if what == "queue":
+            self.m.scheduler.unpark(task_id)
+            return
         task = self.table.get(task_id)
         if task is None:
             return
-        if what == "queue":
-            self.m.scheduler.pump()
-        elif what == "grace" and task.cancelled and task.worker and task.state == RUNNING:
+        if what == "grace" and task.cancelled and task.worker and task.state == RUNNING:
             self.doom(task.worker, "TaskCancelledError", "")
         elif what == "timeout" and task.state == RUNNING:
             seconds = task.spec.options.timeout

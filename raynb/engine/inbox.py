@@ -74,6 +74,9 @@ class Inbox:
                 m.error, bool(flags & w.CANCELLED), times, bool(flags & w.EXITS)))  # fmt: skip
 
     def withdrawn(self, peer: Peer, m: w.Withdrawn, now: float) -> None:
+        if not m.tasks:
+            self.engine.hangs.answered(peer.worker)
+            return
         tasks = self.engine.everywhere.handed_back(peer, m.tasks)
         if tasks:
             self.apply(e.Withdrawn(now, peer.worker, tasks))

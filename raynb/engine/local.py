@@ -26,6 +26,7 @@ from raynb.core.machine import Machine
 from raynb.engine.calls import WorkerCalls
 from raynb.engine.effects import Effects
 from raynb.engine.everywhere import Everywhere
+from raynb.engine.hangs import HangWatch
 from raynb.engine.inbox import Inbox
 from raynb.engine.logs import Logs
 from raynb.engine.loop import Loop, Waiter
@@ -121,12 +122,17 @@ class LocalEngine(Waiting, Reading, WorkerCalls):
         self.loop.lost = self.inbox.lane_lost
         self.room = Room(self)
         self.monitor = MemoryMonitor(self)
-        self.loop.on_tick = self.monitor.tick
+        self.hangs = HangWatch(self)
+        self.loop.on_tick = self._on_tick
         undo.append(lambda: self.supervised.stop(1.0))
         self._start_supervisor()
         self._start_workers()
         self.loop.start()
         undo.append(self.loop.stop)
+
+    def _on_tick(self, now: float) -> None:
+        self.monitor.tick(now)
+        self.hangs.tick(now)
 
     def _settings(self) -> dict[str, Any]:
         return {
@@ -158,17 +164,20 @@ class LocalEngine(Waiting, Reading, WorkerCalls):
         self.loop.flush()
 
     def _await_first_worker(self) -> None:
-        waiter = Waiter(1)
-        with self.loop.lock:
-            if self._has_worker():
-                return
-            self.loop.watch(self.FIRST_WORKER, waiter)
-        there = self.loop.wait(waiter, _now() + self.config.worker_start_timeout)
-        if not there or not self._has_worker():
-            raise RaySystemError(
-                f"no worker could be started within {self.config.worker_start_timeout} s: "
-                f"{self.supervised.last_words() or 'it said nothing'}"
-            )
+        deadline = _now() + self.config.worker_start_timeout
+        while True:
+            waiter = Waiter(1)
+            with self.loop.lock:
+                if self._has_worker():
+                    return
+                if self.machine.ailing.gave_up:
+                    raise RaySystemError(f"{self.machine.ailing.gave_up} {self.supervised.last_words()}".rstrip())
+                self.loop.watch(self.FIRST_WORKER, waiter)
+            if not self.loop.wait(waiter, deadline):
+                raise RaySystemError(
+                    f"no worker could be started within {self.config.worker_start_timeout} s: "
+                    f"{self.supervised.last_words() or 'it said nothing'}"
+                )
 
     def _has_worker(self) -> bool:
         return any([peer.pid for peer in self.effects.peers.values()])

@@ -106,6 +106,7 @@ def _add_views(notebook: Notebook) -> None:
     from raynb.jupyter.journal import Journal
     from raynb.jupyter.labpanel import attach_views
     from raynb.jupyter.live import LiveLines
+    from raynb.jupyter.reloads import Reloads
     from raynb.jupyter.waits import Waits
 
     notebook.waits = Waits(notebook)
@@ -115,6 +116,10 @@ def _add_views(notebook: Notebook) -> None:
     notebook.journal = Journal(notebook.shell.user_ns)
     notebook.journal.install()
     notebook.extras.append(notebook.journal.uninstall)
+
+    reloads = Reloads(notebook)
+    reloads.install()
+    notebook.extras.append(reloads.uninstall)
 
     lines = LiveLines(notebook)
     lines.install()

@@ -21,6 +21,7 @@ from types import CodeType, ModuleType
 from typing import Any
 
 from raynb.base.spec import FailedReturn
+from raynb.jupyter.renewal import renew
 from raynb.jupyter.worker_display import install
 
 #: How many compiled cells a worker keeps.
@@ -194,7 +195,7 @@ def imported(wanted: ModuleName) -> ModuleType:
     if wanted.changed:
         seen = _loaded_changed.setdefault(wanted.name, wanted.changed)
         if wanted.changed > seen:
-            module = importlib.reload(module)
+            renew(module)
         _loaded_changed[wanted.name] = wanted.changed
     return module
 

@@ -14,6 +14,7 @@ from typing import Any
 
 from raynb.base import engine as slot
 from raynb.base import interrupts
+from raynb.base.config import ENV_FAILED
 from raynb.base.spec import ActorSpec, TaskOptions
 from raynb.serde import functions, pickling
 from raynb.store import Board, GuestDiskTier, Ledger, Store
@@ -251,12 +252,17 @@ def main(number: int, data: int, control: int, ledger: int, board: int, settings
     try:
         environment.set_up(settings)
     except Exception as error:
-        worker.link.post(w.Leaving(f"runtime_env: {error}"))
+        worker.link.post(w.Leaving(f"{ENV_FAILED}{error}"))
+        worker.link.flush()
+        return 1
+    try:
+        worker.link.start()
+    except RuntimeError as error:  # no thread is to be had
+        worker.link.post(w.Leaving(f"{error} (see `ulimit -u`, and the container's limit of processes)"))
         worker.link.flush()
         return 1
     worker.link.post(w.Ready(os.getpid()))
     worker.link.flush()
-    worker.link.start()
     try:
         status = worker.work()
     except (Closed, BadFrame):

@@ -162,7 +162,8 @@ class Supervisor:
         except OSError as error:
             for fd in fds:
                 os.close(fd)
-            self.channel.send([w.SpawnFailed(message.worker, f"fork failed: {error}")])
+            reason = f"fork failed: {error} (see `ulimit -u`, and the container's limit of processes)"
+            self.channel.send([w.SpawnFailed(message.worker, reason)])
             return
         if pid == 0:
             self._become_worker(lambda: (message.worker, message.settings, fds))

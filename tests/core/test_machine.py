@@ -246,3 +246,66 @@ def test_a_lost_object_is_made_again_from_its_lineage(clock: Clockwork) -> None:
     assert [t for _, t in sent] == [task]
     clock.finish(sent[0][0], task, b"again")
     assert clock.value(task) == b"again"
+
+
+def all_ready(clock: Clockwork) -> list[Any]:
+    """The workers that are starting are ready; returns the orders."""
+    orders: list[Any] = []
+    for worker in [w for w in clock.machine.pool.table.values() if w.state == "STARTING"]:
+        orders += clock.tell(e.WorkerReady, worker.id, 500 + worker.id)
+    return orders
+
+
+def test_a_crash_loop_goes_on_ever_slower_and_is_told_now_and_then(clock: Clockwork) -> None:
+    task, orders = clock.submit(TaskOptions(name="f", function="f", max_retries=-1))
+    pauses, told = [], []
+    for death in range(1, 31):
+        (worker,) = [w for w, t in runs(orders) if t == task]
+        died = clock.now
+        orders = clock.tell(e.WorkerDied, worker, "it was ended by SIGSEGV", current=task)
+        told += [death for order in orders if isinstance(order, c.Warn) and "SIGSEGV" in order.text]
+        while not runs(orders):
+            orders = clock.tell(e.Ticked)
+            orders = orders + all_ready(clock)
+            due = clock.machine.next_tick()
+            if not runs(orders) and due is not None:
+                clock.now = max(clock.now, due)
+        pauses.append(clock.now - died)
+    assert pauses == sorted(pauses[:9]) + pauses[9:]
+    assert pauses[0] < 0.1 < pauses[5] < pauses[8]
+    assert all(9.9 < pause < 10.5 for pause in pauses[10:])
+    assert told == [3, 5, 10, 15, 20, 25, 30]
+    assert max(clock.machine.pool.table) < 40  # no worker is started for a task that is to wait
+
+
+def test_nobody_waits_behind_a_task_in_a_crash_loop() -> None:
+    clock = Clockwork(cpus=1, workers=1)
+    looping, _ = clock.submit(TaskOptions(name="f", function="f", max_retries=-1))
+    task = clock.machine.tasks.table[looping]
+    while task.deaths < 7:
+        if task.worker:
+            clock.tell(e.WorkerDied, task.worker, "it was ended by SIGSEGV", current=looping)
+        else:
+            clock.now += 1.0
+            clock.tell(e.Ticked)
+            all_ready(clock)
+    bystander, orders = clock.submit()
+    assert [t for _, t in runs(orders + all_ready(clock))] == [bystander]
+
+
+def test_environments_fail_by_themselves(clock: Clockwork) -> None:
+    env = (("env_vars", (("A", "1"),)),)
+    bad, _ = clock.submit(TaskOptions(name="f", function="f", runtime_env=env))
+    good, others = clock.submit()
+    assert runs(others)
+    for _ in range(3):
+        starting = [w.id for w in clock.machine.pool.table.values() if w.env == env]
+        assert starting
+        for worker in starting:
+            clock.tell(e.WorkerDied, worker, "runtime_env: no such thing")
+        clock.now += 1.0
+        clock.tell(e.Ticked)
+    assert clock.state(bad) == "FAILED"
+    assert clock.value(bad) == ("err", "RuntimeEnvSetupError", ("no such thing",))
+    assert clock.state(good) == "RUNNING"
+    assert not [w for w in clock.machine.pool.table.values() if w.env == env]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import signal
 from pathlib import Path
@@ -9,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from raynb.exceptions import GetTimeoutError, OutOfMemoryError
+from raynb.exceptions import GetTimeoutError, OutOfMemoryError, TaskCancelledError, WorkerCrashedError
 from raynb.testing import leaks
 from raynb.testing.faults import Counter, Gate
 
@@ -97,6 +98,52 @@ def test_e46_a_stopped_worker_can_be_given_up_by_a_timeout(ray: Any, gate: Gate)
     with pytest.raises(TaskTimeoutError):
         ray.get(ref, timeout=30)
     assert leaks.until(lambda: pid not in leaks.all_processes())
+
+
+@pytest.mark.raynb(num_cpus=3)
+def test_e46_stopped_and_hung_workers_are_told_and_busy_ones_are_not(ray: Any, gate: Gate) -> None:
+    engine = ray.runtime().engine
+    assert 0 < engine.config.hang_warning <= 10
+    engine.config.hang_warning = 2.0
+    said: list[str] = []
+    engine.on_output.append(lambda output: said.append(output.text))
+
+    @ray.remote(max_retries=0)
+    def stopped() -> None:
+        gate.arrive("in")
+        os.kill(os.getpid(), signal.SIGSTOP)
+
+    @ray.remote(max_retries=0)
+    def hung() -> None:
+        ctypes.PyDLL(None).sleep(600)  # unlike CDLL, it keeps Python's lock
+
+    @ray.remote
+    def busy() -> int:
+        return sum(range(1000)) if gate.arrivals("over") else busy_until(gate)
+
+    refs = [stopped.remote(), hung.remote()]
+    working = busy.remote()
+    (pid,) = gate.wait_for("in")
+    assert leaks.until(lambda: len(said) >= 2, 20)
+    gate.arrive("over")
+    ray.get(working, timeout=20)
+    (about_stopped,) = [text for text in said if "that runs stopped" in text]
+    assert f"kill -CONT {pid}" in about_stopped
+    (about_hung,) = [text for text in said if "that runs hung" in text]
+    assert "has not answered" in about_hung
+    assert len(said) == 2
+    for ref in refs:
+        ray.cancel(ref, force=True)
+        with pytest.raises((WorkerCrashedError, TaskCancelledError)):
+            ray.get(ref, timeout=20)
+
+
+def busy_until(gate: Gate) -> int:
+    """Computes in Python until the gate has an arrival."""
+    count = 0
+    while not gate.arrivals("over"):
+        count += sum(range(1000))
+    return count
 
 
 @pytest.mark.raynb(num_cpus=1)

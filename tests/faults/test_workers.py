@@ -159,8 +159,12 @@ def test_a10_endless_retries_go_on_and_can_be_cancelled(ray: Any, counter: Count
         counter.add()
         faults.strike("os._exit(3)")
 
+    said: list[str] = []
+    ray.runtime().engine.on_output.append(lambda output: said.append(output.text))
     ref = loop.remote()
     assert leaks.until(lambda: counter.value >= 6, 30)
+    assert leaks.until(lambda: sum("loop has crashed its worker" in text for text in said) >= 2)
+    assert "code 3" in said[0]
     ray.cancel(ref)
     from raynb.exceptions import TaskCancelledError
 

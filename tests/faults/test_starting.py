@@ -1,0 +1,173 @@
+"""A12, E45: workers that cannot be started. It ends, and the reason is told."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from raynb.exceptions import RaySystemError, RuntimeEnvSetupError
+from raynb.testing import faults
+from raynb.testing.faults import Counter
+
+from ..lifecycle.scripts import run
+
+
+@pytest.mark.raynb(num_cpus=2)
+def test_a12_an_environment_that_cannot_be_set_up(ray: Any, counter: Counter) -> None:
+    def hook() -> None:
+        counter.add()
+        raise ValueError("the hook is broken")
+
+    @ray.remote
+    def f() -> int:
+        return 1
+
+    broken = f.options(runtime_env={"worker_process_setup_hook": hook})
+    with pytest.raises(RuntimeEnvSetupError, match="the hook is broken"):
+        ray.get(broken.remote(), timeout=30)
+    tries = counter.value
+    assert 1 <= tries <= 8
+    assert ray.get([f.remote() for _ in range(4)], timeout=20) == [1] * 4
+    assert counter.value == tries  # nobody goes on trying
+
+
+@pytest.mark.raynb(num_cpus=2)
+def test_a12_an_actor_whose_environment_cannot_be_set_up(ray: Any) -> None:
+    def hook() -> None:
+        raise ValueError("the hook is broken")
+
+    @ray.remote(num_cpus=0, max_restarts=-1)
+    class A:
+        def m(self) -> int:
+            return 1
+
+    actor = A.options(runtime_env={"worker_process_setup_hook": hook}).remote()
+    with pytest.raises(Exception, match="the hook is broken"):
+        ray.get(actor.m.remote(), timeout=30)
+
+
+@pytest.mark.raynb(num_cpus=2)
+@pytest.mark.parametrize("action", ["os._exit(3)", "segfault"])
+def test_a12_workers_that_crash_while_they_start(ray: Any, counter: Counter, action: str) -> None:
+    def hook() -> None:
+        counter.add()
+        faults.strike(action)
+
+    @ray.remote
+    def f() -> int:
+        return 1
+
+    broken = f.options(runtime_env={"worker_process_setup_hook": hook})
+    refs = [broken.remote() for _ in range(3)]
+    for ref in refs:
+        with pytest.raises(RaySystemError, match="cannot be started.*(code 3|SIGSEGV)"):
+            ray.get(ref, timeout=30)
+    assert counter.value <= 24
+    assert ray.get(f.remote(), timeout=20) == 1
+
+
+#: Lets the process and its children have only so many processes and threads. The superuser knows no
+#: such limit, so it becomes nobody first, who may still read everything.
+FEW_PROCESSES = """
+import ctypes, os, resource, struct
+def few(more, user):  # a user of its own for each test, since the limit counts all that a user has
+    if os.getuid() == 0:
+        libc = ctypes.CDLL(None)
+        libc.prctl(8, 1, 0, 0, 0)  # PR_SET_KEEPCAPS
+        os.setgroups([])
+        os.setresgid(user, user, user)
+        os.setresuid(user, user, user)
+        may_read = 1 << 1  # CAP_DAC_OVERRIDE
+        libc.capset(struct.pack("Ii", 0x20080522, 0), struct.pack("IIIIII", may_read, may_read, may_read, 0, 0, 0))
+        libc.prctl(47, 2, 1, 0, 0)  # PR_CAP_AMBIENT_RAISE: kept by the supervisor's exec
+        libc.prctl(4, 1, 0, 0, 0)  # PR_SET_DUMPABLE: its own /proc is readable again
+    used = 0
+    for name in os.listdir("/proc"):
+        if name.isdigit():
+            try:
+                with open(f"/proc/{name}/status") as file:
+                    facts = dict(line.split(":", 1) for line in file)
+            except OSError:
+                continue
+            if int(facts["Uid"].split()[0]) == os.getuid():
+                used += int(facts["Threads"])
+    resource.setrlimit(resource.RLIMIT_NPROC, (used + more, used + more))
+"""
+
+
+def test_e45_no_more_processes_is_a_clear_error(tmp_path: Path) -> None:
+    out = run(
+        FEW_PROCESSES
+        + """
+from raynb.exceptions import RayError
+few(16, 61231)
+ray.init(num_cpus=2)
+@ray.remote(num_cpus=0)
+class A:
+    def m(self):
+        return 1
+@ray.remote
+def f(x):
+    return x
+actors, told = [], ""
+try:
+    for _ in range(100):
+        actor = A.remote()
+        ray.get(actor.m.remote(), timeout=30)
+        actors.append(actor)
+except RayError as error:
+    told = str(error)
+assert told, len(actors)
+assert "ulimit -u" in told, told
+assert ray.get(actors[0].m.remote(), timeout=20) == 1
+del actors[1:]
+actor = None
+assert ray.get([f.remote(n) for n in range(20)], timeout=30) == list(range(20))
+ray.shutdown()
+print("told")
+""",
+        tmp_path,
+    )
+    assert out == "told\n"
+
+
+def test_e45_not_even_the_first_one(tmp_path: Path) -> None:
+    out = run(
+        FEW_PROCESSES
+        + """
+few(0, 61232)
+from raynb.exceptions import RayError
+try:
+    ray.init(num_cpus=2)
+except (RayError, RuntimeError, OSError) as error:
+    print("told:", error)
+assert not ray.is_initialized()
+""",
+        tmp_path,
+    )
+    assert out.startswith("told:"), out
+    assert any(word in out for word in ("unavailable", "ulimit", "thread")), out
+
+
+def test_e45_tasks_go_on_with_the_workers_that_there_are(tmp_path: Path) -> None:
+    out = run(
+        FEW_PROCESSES
+        + """
+few(10, 61233)
+ray.init(num_cpus=8)
+said = []
+ray.runtime().engine.on_output.append(lambda output: said.append(output.text))
+@ray.remote
+def f(x):
+    time.sleep(0.01)
+    return x
+while not any("cannot be started" in text and "goes on" in text for text in said):
+    assert ray.get([f.remote(n) for n in range(20)], timeout=60) == list(range(20))
+ray.shutdown()
+print("done")
+""",
+        tmp_path,
+    )
+    assert out == "done\n"
