@@ -44,7 +44,8 @@ def make_engine(config: Config) -> Any:
     if config.address:
         from raynb.engine.cluster import ClusterEngine
 
-        engine = ClusterEngine(config)
+        with interrupts.Allowed():  # connecting takes seconds
+            engine = ClusterEngine(config)
     elif config.local_mode:
         from raynb.engine.inline import InlineEngine
 

@@ -54,6 +54,7 @@ class Actors:
         task = m.tasks.submitted(creation)
         actor = Actor(spec, task)
         actor.scope = creation.scope
+        actor.most = max(INFLIGHT, 2 * spec.max_concurrency)
         self.table[spec.actor_id] = actor
         obj = m.objects.table[object_id(spec.actor_id, 1)]
         obj.actor = spec.actor_id
@@ -115,13 +116,13 @@ class Actors:
         if actor.state == RESTARTING and not task.retries:
             m.tasks.fail(task, self.unavailable(actor))
             return
-        queue = actor.queues.get(task.spec.caller)
+        queue = actor.queues.get(task.spec.caller) if actor.queues else None
         if task.waiting:
             if not self.unordered(actor):
                 actor.queues.setdefault(task.spec.caller, deque()).append(task)
         elif task.spec.deps and self._arguments_failed(task):
             return
-        elif not queue and self._open(actor) and len(actor.inflight) < self._most(actor):
+        elif not queue and self._open(actor) and len(actor.inflight) < actor.most:
             self._send(actor, task)
         else:
             m.tasks.move(task, PENDING_NODE_ASSIGNMENT)
@@ -144,9 +145,6 @@ class Actors:
         """Returns whether calls can be sent: it is alive, and its process not about to be killed."""
         worker = self.m.pool.table.get(actor.worker)
         return actor.state == ALIVE and worker is not None and worker.doom is None
-
-    def _most(self, actor: Actor) -> int:
-        return max(INFLIGHT, 2 * actor.spec.max_concurrency)
 
     def arguments_ready(self, task: Task) -> None:
         actor = self.table[task.spec.actor]
@@ -180,10 +178,9 @@ class Actors:
         actor = self.table.get(actor_id)
         if actor is None or not self._open(actor):
             return
-        most = self._most(actor)
         for caller in list(actor.queues):
             queue = actor.queues.get(caller)
-            while queue and len(actor.inflight) < most:
+            while queue and len(actor.inflight) < actor.most:
                 task = queue[0]
                 if task.state == PENDING_ARGS_AVAIL:
                     break  # in order: the ones behind wait too

@@ -64,7 +64,10 @@ class Objects:
         """The object has its value: wake everybody who waits; free it if nobody can ask."""
         if obj.state == O_PENDING or obj.state == O_LOST:
             obj.state = O_READY  # both tables allow it; this is the hot path
-            self.m.history.note(self.m.now, "object", obj.id, O_READY)
+            m = self.m
+            history = m.history
+            history.version = version = history.version + 1
+            history.ring.append((version, m.now, "object", obj.id, O_READY))
         else:  # made again while a copy was still there
             self._give_back(obj)
             self.move(obj, O_READY, "replaced")
@@ -144,7 +147,13 @@ class Objects:
             obj.value = None
         else:
             self._give_back(obj)
-        self.move(obj, O_FREED)
+        if obj.state == O_READY:  # the table allows it; this is the hot path
+            obj.state = O_FREED
+            history = self.m.history
+            history.version = version = history.version + 1
+            history.ring.append((version, self.m.now, "object", identity, O_FREED))
+        else:
+            self.move(obj, O_FREED)
         del self.table[identity]
         if obj.contained:
             contained, obj.contained = obj.contained, ()

@@ -101,6 +101,7 @@ class Actor:
     killed: bool = False
     unnamed: bool = False  # its name was given back
     ending: bool = False  # no handle is left: ends after the calls already submitted
+    most: int = 0  # calls sent ahead of their answers
 
 
 @dataclass(slots=True, eq=False)

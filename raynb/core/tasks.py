@@ -71,7 +71,8 @@ class Tasks:
         task_id = spec.task_id
         self.table[task_id] = task
         group[PENDING_ARGS_AVAIL] += 1
-        history.note(m.now, "task", task_id, "submitted")
+        history.version = version = history.version + 1
+        history.ring.append((version, m.now, "task", task_id, "submitted"))
         scope = spec.scope
         caller = spec.caller
         if spec.parent:
@@ -183,9 +184,9 @@ class Tasks:
         if worker.actor:
             if event.task == worker.actor:
                 m.actors.created(task, event)
+                m.actors.send_more(worker.actor)
             elif event.exits:
                 m.actors.exiting(worker.actor)
-            m.actors.send_more(worker.actor)
         else:
             m.pool.refill(event.worker)
 
@@ -202,15 +203,17 @@ class Tasks:
         stored = False
         size = 0
         self.move(task, FINISHED)
-        for index, (value, nbytes, contained) in enumerate(event.values, 1):
-            obj = objects.table.get(object_id(task_id, index))
+        identity = task_id << INDEX_BITS
+        for value, nbytes, contained in event.values:
+            identity += 1
+            obj = objects.table.get(identity)
             size += nbytes
-            if obj is None:
-                if is_stored(value):
-                    self.m.out.append(c.Free(value, object_id(task_id, index)))
-                continue
-            objects.set_value(obj, value, nbytes, contained)
-            stored = stored or is_stored(value)
+            kept = type(value) is tuple and is_stored(value)
+            if obj is not None:
+                objects.set_value(obj, value, nbytes, contained)
+                stored = stored or kept
+            elif kept:
+                self.m.out.append(c.Free(value, identity))
         task.size += size
         if task.spec.options.num_returns == STREAMING:
             self.m.streams.ended(task, None)

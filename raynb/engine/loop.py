@@ -64,6 +64,7 @@ class Loop:
 
     def __init__(self, machine: Machine) -> None:
         self.machine = machine
+        self._validate = machine.config.validate
         self.lock = Critical()
         self.effects: Callable[[list[Any]], None] = lambda commands: None
         self.take: Callable[[Lane, list[Any], float], None] = lambda lane, messages, now: None
@@ -107,7 +108,7 @@ class Loop:
         commands = self.machine.handle(event)
         if commands:
             self.effects(commands)
-        if self.machine.config.validate:
+        if self._validate:
             invariants.check(self.machine)
 
     def settle(self, now: float) -> None:

@@ -21,7 +21,8 @@ HEADER_SIZE = _HEADER.size
 MOST = 1 << 30
 
 _code: dict[type, tuple[int]] = {cls: (code,) for code, cls in enumerate(ALL)}
-_make: list[Callable[[Iterable[Any]], Any]] = [cls._make for cls in ALL]  # type: ignore[attr-defined]
+_kinds: list[tuple[type, int]] = [(cls, len(cls._fields) + 1) for cls in ALL]  # type: ignore[attr-defined]
+_new: Callable[[type, Iterable[Any]], Any] = tuple.__new__
 _dumps = marshal.dumps
 _loads = marshal.loads
 
@@ -40,8 +41,14 @@ def encode(messages: Iterable[Any]) -> bytes:
 
 def decode_body(body: Any) -> list[Any]:
     """Returns the messages of one frame's body."""
+    messages = []
     try:
-        return [_make[item[0]](item[1:]) for item in _loads(body)]
+        for item in _loads(body):
+            kind, size = _kinds[item[0]]
+            if len(item) != size:
+                raise ValueError(f"{kind.__name__} with {len(item) - 1} fields")
+            messages.append(_new(kind, item[1:]))
+        return messages
     except (ValueError, EOFError, TypeError, IndexError, KeyError) as error:
         raise BadFrame(f"a frame of {len(body)} bytes cannot be read: {error}") from error
 
