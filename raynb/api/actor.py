@@ -221,7 +221,6 @@ class ActorHandle:
     def __init__(self, ref: ObjectRef[Any], spec: ActorSpec) -> None:
         self._ray_ref = ref
         self._ray_spec = spec
-        self._ray_methods: dict[str, ActorMethod] = {}
 
     @property
     def _actor_id(self) -> Any:
@@ -234,16 +233,14 @@ class ActorHandle:
     def __getattr__(self, name: str) -> ActorMethod:
         if name.startswith("_ray"):
             raise AttributeError(name)
-        method = self._ray_methods.get(name)
-        if method is None:
-            about = self._ray_spec.methods.get(name)
-            if about is None:
-                raise AttributeError(
-                    f"'{type(self).__name__}' object has no attribute '{name}': the actor class "
-                    f"{self._ray_spec.class_name} has no method of that name"
-                )
-            method = self._ray_methods[name] = ActorMethod(self._ray_ref, self._ray_spec, name, about, {})
+        about = self._ray_spec.methods.get(name)
+        if about is None:
+            raise AttributeError(
+                f"'{type(self).__name__}' object has no attribute '{name}': the actor class "
+                f"{self._ray_spec.class_name} has no method of that name"
+            )
         # The method finds its handle by the ref, so that a handle in a variable is not kept by a cycle.
+        method = self.__dict__[name] = ActorMethod(self._ray_ref, self._ray_spec, name, about, {})
         return method
 
     def __dir__(self) -> list[str]:
