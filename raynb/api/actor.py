@@ -153,10 +153,10 @@ class ActorClass:
         key, packed_class = self._definition
         engine.define(key, packed_class.data, packed_class.contained)
         spec = self._spec(key, given)
-        base = getattr(getattr(engine, "config", None), "runtime_env", None)
         options = TaskOptions(
             name=f"{self._name}.__init__", function=key, resources=spec.placement, max_retries=0,
-            runtime_env=o.runtime_env(given.get("runtime_env"), base), memory=int(given.get("memory") or 0),
+            runtime_env=o.env_for(engine, given.get("runtime_env")), memory=int(given.get("memory") or 0),
+            extra=o.extra(given),
         )  # fmt: skip
         packed = pickling.pack_args(args, kwargs, f"{self._name}.__init__")
         ref, found = engine.create_actor(spec, options, packed, bool(given.get("get_if_exists")))

@@ -27,7 +27,9 @@ class RuntimeContext:
         return "01000000"
 
     def get_node_id(self) -> str:
-        """Returns the node's id: one a runtime."""
+        """Returns the node's id: one a runtime, except on a cluster."""
+        if hasattr(self._engine, "node_id"):
+            return self._engine.node_id()  # type: ignore[no-any-return]
         return self._hex(0, ids.NODE_HEX)
 
     def get_worker_id(self) -> str:

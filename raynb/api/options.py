@@ -264,6 +264,30 @@ def runtime_env(value: dict[str, Any] | None, base: dict[str, Any] | None) -> tu
     return tuple(made)
 
 
+def env_for(engine: Any, value: dict[str, Any] | None) -> tuple[tuple[str, Any], ...]:
+    """Returns a task's ``runtime_env`` as the engine takes it (a cluster's has fields that we know nothing of)."""
+    own = getattr(engine, "runtime_env", None)
+    if own is not None:
+        return own(value)  # type: ignore[no-any-return]
+    return runtime_env(value, getattr(getattr(engine, "config", None), "runtime_env", None))
+
+
+#: Options that say where in a cluster: on one machine they change nothing.
+_PLACES = ("scheduling_strategy", "label_selector", "fallback_strategy", "_labels", "_metadata", "enable_task_events")
+
+
+def extra(given: dict[str, Any]) -> tuple[tuple[str, bytes], ...]:
+    """Returns the given options that only a cluster has a use for, pickled."""
+    found = []
+    for name in _PLACES:
+        value = given.get(name)
+        if value is not None and not hasattr(value, "placement_group"):  # a group is a matter of resources
+            import cloudpickle
+
+            found.append((name, cloudpickle.dumps(value)))
+    return tuple(found)
+
+
 def _module_path(module: Any) -> str:
     path = module if isinstance(module, str) else os.path.dirname(module.__file__)
     path = os.path.abspath(path)
@@ -306,6 +330,7 @@ def task_options(name: str, function: str, given: dict[str, Any], generator: boo
         memory=int(given.get("memory") or 0),
         runtime_env=env,
         backpressure=given.get("_generator_backpressure_num_objects") or -1,
+        extra=extra(given),
     )
 
 

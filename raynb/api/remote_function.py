@@ -90,8 +90,7 @@ class RemoteFunction:
             measured.defined(self._function, self._definition[1])
         key, packed = self._definition
         engine.define(key, packed.data, packed.contained)
-        base = getattr(getattr(engine, "config", None), "runtime_env", None)
-        env = o.runtime_env(given.get("runtime_env"), base)
+        env = o.env_for(engine, given.get("runtime_env"))
         return o.task_options(self._name, key, given, self._generator, env)
 
     def options(self, **given: Any) -> RemoteFunctionWithOptions:

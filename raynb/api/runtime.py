@@ -22,7 +22,7 @@ _IGNORED = frozenset((
 _OWN = frozenset(Config.__slots__) - {"isolated", "address"}
 
 
-def _config(given: dict[str, Any]) -> Config:
+def _config(given: dict[str, Any], address: str | None = None) -> Config:
     wanted = {}
     for name, value in given.items():
         if name in _OWN:
@@ -47,7 +47,7 @@ def _config(given: dict[str, Any]) -> Config:
     wanted["spill_directory"] = os.fspath(place) if place else os.environ.get("RAY_object_spilling_directory") or None
     if not isinstance(wanted.get("namespace"), (str, type(None))):
         raise TypeError(f"init(namespace={wanted['namespace']!r}): it must be a str")
-    if wanted.get("runtime_env"):
+    if wanted.get("runtime_env") and address is None:
         options.runtime_env(wanted["runtime_env"], None)  # what is wrong is said here, not in a task
     wanted["resources"] = dict(wanted.get("resources") or {})
     for key in wanted["resources"]:
@@ -174,8 +174,9 @@ def init(address: str | None = None, *, ignore_reinit_error: bool = True, **give
     Raises:
         RuntimeError: one is running with other arguments; the text says which differ.
     """
-    config = _config(given)
-    config.address = None if address in (None, "", "local") else address
+    address = None if address in (None, "", "local") else address
+    config = _config(given, address)
+    config.address = address
     place = session.global_slot()
     running = place.wait_started()
     if running is not None:

@@ -22,8 +22,10 @@ def available_resources() -> dict[str, float]:
 
 
 def nodes() -> list[dict[str, Any]]:
-    """Returns the one node (``ray.nodes``)."""
-    engine = current()
+    """Returns the one node, or a cluster's (``ray.nodes``)."""
+    engine: Any = current()
+    if hasattr(engine, "nodes"):
+        return engine.nodes()  # type: ignore[no-any-return]
     return [{
         "NodeID": ids.to_hex(0, engine.nonce, ids.NODE_HEX),
         "Alive": True,

@@ -54,7 +54,7 @@ class TaskOptions:
     enable_task_events: bool = True
     bundle: tuple[int, int] | None = None  # (placement group, bundle index)
     labels: tuple[tuple[str, str], ...] = ()
-    extra: tuple[tuple[str, Any], ...] = ()  # options that mean something on a cluster only
+    extra: tuple[tuple[str, bytes], ...] = ()  # options that mean something on a cluster only, pickled
     key: int = 0  # interned by the machine: tasks of one key can share a worker
     uid: int = 0  # interned by the engine: options with one uid are equal
 

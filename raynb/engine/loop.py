@@ -154,7 +154,7 @@ class Loop:
 
     def _flush_lane(self, lane: Lane, broken: list[Lane]) -> None:
         if lane.channel.closed:
-            lane.outbox.clear()
+            lane.close()  # closes the descriptors of what was queued too late
             return
         try:
             done = lane.flush()

@@ -28,14 +28,15 @@ class Lane:
         channel = self.channel
         batch: list[Any] = []
         while outbox:
-            item = outbox.popleft()
-            if type(item) is _WithFd:
-                if batch:
-                    channel.send(batch)
-                    batch = []
-                channel.send([item.message], item.fds)
-            else:
-                batch.append(item)
+            item = outbox[0]
+            if type(item) is not _WithFd:
+                batch.append(outbox.popleft())
+                continue
+            if batch:
+                channel.send(batch)  # may raise: the descriptors are still in the outbox then, for `close`
+                batch = []
+            outbox.popleft()
+            channel.send([item.message], item.fds)
         if batch:
             channel.send(batch)
         return channel.flush()

@@ -64,7 +64,11 @@ class WorkerEngine:
         """Reads a location without a copy; the pin is a hold on the object."""
         log = self.ref_log
         log.append(~object_id)
-        return self.worker.store.read(value, functools.partial(log.append, object_id))
+        try:
+            return self.worker.store.read(value, functools.partial(log.append, object_id))
+        except BaseException:
+            log.append(object_id)
+            raise
 
     def place(self, packed: Packed) -> tuple[Any, int, tuple[int, ...]]:
         """Puts a packed value where it belongs; returns (value, bytes, contained ids)."""
@@ -165,8 +169,11 @@ class WorkerEngine:
             link.nudge()
 
     def put(self, packed: Packed) -> ObjectRef[Any]:
+        return self.put_stored(*self.place(packed))
+
+    def put_stored(self, value: Any, size: int, contained: tuple[int, ...]) -> ObjectRef[Any]:
+        """Makes an object of what has its place already, or of an error."""
         running = state.current()
-        value, size, contained = self.place(packed)
         with self._lock:
             object_id = self._ids.next_put()
             self.worker.books.own(object_id)
@@ -440,7 +447,6 @@ class WorkerEngine:
         if self.worker.actor is not None:
             context.actor = self.worker.actor.actor_id
             context.resources = {k: v / 10_000 for k, v in self.worker.actor.held}
-            context.namespace = self.worker.actor.namespace or context.namespace
         context.restarted = self.restarted
         return context
 

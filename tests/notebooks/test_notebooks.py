@@ -48,5 +48,10 @@ def test_a_notebook_is_saved_with_its_outputs_and_without_traces_of_a_machine(no
         assert trace not in text, f"{notebook.name} holds {trace}"
 
 
-def test_there_are_notebooks() -> None:
-    assert len(NOTEBOOKS) >= 7
+def test_there_is_a_notebook_for_each_part() -> None:
+    assert {path.stem for path in NOTEBOOKS} >= {
+        "quickstart", "cells_as_tasks", "parallel_for", "actors", "big_data_by_ref",
+        "output_progress_errors", "interrupt_and_rerun", "model_selection_digits",
+        "search_with_scikit_learn", "simulation_with_actors", "asynchronous", "debugging_and_doctor",
+        "laptop_to_cluster",
+    }  # fmt: skip

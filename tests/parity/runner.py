@@ -61,7 +61,8 @@ class Host:
             self.stop()
         if program.init is not None and self.settings is None:
             if self.cluster is not None:
-                self.cluster.init(include_dashboard=False, configure_logging=False, **self.quiet, **program.init)
+                own = {"include_dashboard": False, "configure_logging": False}
+                self.cluster.init(**{**own, **self.quiet, **program.init})
                 self.ray.init("auto")
             else:
                 self.ray.init(**{**self.quiet, **program.init})

@@ -70,7 +70,8 @@ class Actors:
                 if get_if_exists:
                     return self.actor_named(spec.name, spec.namespace)
                 raise ActorAlreadyExistsError(str(error)) from None
-            raise bridge.translate(error) from None
+            made = bridge.translate(error)
+            raise made from made.__cause__
         if spec.name:
             bridge.keep(f"actor:{bridge.actor_key(handle)}", pickle.dumps(spec))
         self.submitted(spec.actor_id, None, options, spec.actor_id, True)

@@ -8,7 +8,7 @@ import pickle
 import threading
 import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -86,6 +86,10 @@ class Adapter(Refs, Actors):
     def seen(self, mark: Any) -> None:
         """Called before a value is given out: its task's output comes first."""
 
+    def when_seen(self, mark: Any, then: Callable[[], None]) -> None:
+        """The same, without waiting: ``then`` is called when it is time."""
+        then()
+
     def got(self, refs: Sequence[ObjectRef[Any]]) -> None:
         """Values were read."""
 
@@ -100,6 +104,10 @@ class Adapter(Refs, Actors):
     def define(self, key: str, blob: bytes, refs: Sequence[ObjectRef[Any]] = ()) -> None:
         if key not in self._defined:
             self._defined[key] = ray.put(Value(blob, (), self.pairs(refs)))
+
+    def runtime_env(self, value: dict[str, Any] | None) -> tuple[tuple[str, Any], ...]:
+        """Returns a task's ``runtime_env`` as it is: what it may say is Ray's to judge."""
+        return tuple((value or {}).items())
 
     def _call(self, options: TaskOptions, key: str, task: int, actor: int) -> Call:
         parent, scope = self.here()
@@ -125,7 +133,8 @@ class Adapter(Refs, Actors):
         try:
             made = remote.remote(call, args, *deps)
         except theirs.RayError as error:
-            raise bridge.translate(error) from None
+            made = bridge.translate(error)
+            raise made from made.__cause__
         count = options.num_returns
         if count == STREAMING:
             self._streams[task] = made
@@ -162,7 +171,8 @@ class Adapter(Refs, Actors):
         try:
             native = ray.put(bridge.value_of(packed, self.pairs(packed.contained)))
         except theirs.RayError as error:
-            raise bridge.translate(error) from None
+            made = bridge.translate(error)
+            raise made from made.__cause__
         return self.own(identity, native)
 
     def get(self, refs: Sequence[ObjectRef[Any]], timeout: float | None) -> list[Any]:
@@ -176,7 +186,8 @@ class Adapter(Refs, Actors):
         except theirs.GetTimeoutError:
             values = self._get_later(natives, timeout, deadline)
         except BaseException as error:
-            raise self.failure(error) from None
+            made = self.failure(error)
+            raise made from made.__cause__
         for value in values:
             if isinstance(value, Value) and value.mark is not None:
                 self.seen(value.mark)
@@ -205,7 +216,8 @@ class Adapter(Refs, Actors):
         except GetTimeoutError:
             raise
         except BaseException as error:
-            raise self.failure(error) from None
+            made = self.failure(error)
+            raise made from made.__cause__
         finally:
             if over is not None:
                 over()
@@ -238,19 +250,22 @@ class Adapter(Refs, Actors):
             while True:
                 left = LOOK if deadline is None else max(0, min(LOOK, deadline - _now()))
                 ready, _ = ray.wait(natives, num_returns=num_returns, timeout=left, fetch_local=fetch_local)
+                if len(ready) == num_returns < len(natives):  # Ray picks any; the first ones are wanted
+                    ready, _ = ray.wait(natives, num_returns=len(natives), timeout=0, fetch_local=fetch_local)
                 missing.left = num_returns - len(ready)
                 if missing.left <= 0 or (deadline is not None and _now() >= deadline):
                     break
                 self.check_alive()
         except theirs.RayError as error:
-            raise bridge.translate(error) from None
+            made = bridge.translate(error)
+            raise made from made.__cause__
         finally:
             if over is not None:
                 over()
         there = set(ready)
-        chosen = [native in there for native in natives]
-        return ([ref for ref, is_ready in zip(refs, chosen, strict=True) if is_ready],
-                [ref for ref, is_ready in zip(refs, chosen, strict=True) if not is_ready])  # fmt: skip
+        places = [place for place, native in enumerate(natives) if native in there][:num_returns]
+        chosen = set(places)
+        return [refs[place] for place in places], [ref for place, ref in enumerate(refs) if place not in chosen]
 
     def future(self, ref: ObjectRef[Any]) -> concurrent.futures.Future[Any]:
         self.check_alive()
@@ -258,18 +273,22 @@ class Adapter(Refs, Actors):
         future.set_running_or_notify_cancel()
         future.raynb_ref = ref  # type: ignore[attr-defined]  # lives until its value is read
 
+        def arrived(done: concurrent.futures.Future[Any]) -> None:
+            error = done.exception()
+            carrier: Any = done.result() if error is None else bridge.failure_in(error)
+            # This is a thread of Ray's, which must not wait for what comes through Ray.
+            self.when_seen(getattr(carrier, "mark", None), lambda: deliver(done))
+
         def deliver(done: concurrent.futures.Future[Any]) -> None:
             try:
-                value = done.result()
-                self.seen(getattr(value, "mark", None))
-                result = self.unpack(value)
+                result = self.unpack(done.result())
             except BaseException as error:
                 future.set_exception(self.failure(error))
             else:
                 future.set_result(result)
             future.__dict__.pop("raynb_ref", None)
 
-        self.native(ref).future().add_done_callback(deliver)
+        self.native(ref).future().add_done_callback(arrived)
         return future
 
     def awaitable(self, ref: ObjectRef[Any]) -> Any:
@@ -300,6 +319,14 @@ class Adapter(Refs, Actors):
     # -- views ---------------------------------------------------------------------------------
     def context(self) -> Context:
         return Context(scope=self.here()[1], namespace=self.namespace)
+
+    def nodes(self) -> list[dict[str, Any]]:
+        """Returns the cluster's nodes, as Ray describes them."""
+        return ray.nodes()  # type: ignore[no-any-return]
+
+    def node_id(self) -> str:
+        """Returns Ray's id of the node that the calling code runs on."""
+        return ray.get_runtime_context().get_node_id()  # type: ignore[no-any-return]
 
     def cluster(self) -> tuple[dict[str, float], dict[str, float]]:
         return dict(ray.cluster_resources()), {k: v for k, v in ray.available_resources().items() if v > 0}

@@ -110,11 +110,24 @@ def task_options(options: TaskOptions, groups: dict[int, Any]) -> dict[str, Any]
         "retry_exceptions": [FailureToRetry] if options.retry_exceptions else False,
         **_returns(options),
         **_placement(options.resources, groups),
-        **dict(options.extra),
+        **_extra(options),
     }
     if options.runtime_env:
         given["runtime_env"] = dict(options.runtime_env)
     return given
+
+
+def _extra(options: TaskOptions) -> dict[str, Any]:
+    """Returns the options that say where in the cluster; strategies of ours become Ray's."""
+    found = {}
+    for name, pickled in options.extra:
+        value = pickle.loads(pickled)
+        if name == "scheduling_strategy" and not isinstance(value, str):
+            from ray.util import scheduling_strategies
+
+            value = getattr(scheduling_strategies, type(value).__name__)(**vars(value))
+        found[name] = value
+    return found
 
 
 def _returns(options: TaskOptions) -> dict[str, Any]:
@@ -146,8 +159,10 @@ def actor_options(spec: ActorSpec, options: TaskOptions, groups: dict[int, Any])
         "max_task_retries": spec.max_task_retries,
         "max_concurrency": spec.max_concurrency,
         "max_pending_calls": spec.max_pending_calls,
-        **dict(options.extra),
+        **_extra(options),
     }
+    if spec.out_of_order:
+        given["allow_out_of_order_execution"] = True
     for name in ("name", "namespace", "lifetime"):
         if getattr(spec, name):
             given[name] = getattr(spec, name)

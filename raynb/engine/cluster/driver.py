@@ -174,6 +174,9 @@ class ClusterEngine(News, Adapter):
     def seen(self, mark: Any) -> None:
         self._listener.seen(mark)
 
+    def when_seen(self, mark: Any, then: Callable[[], None]) -> None:
+        self._listener.when_seen(mark, then)
+
     def got(self, refs: Sequence[ObjectRef[Any]]) -> None:
         """These values were read: their tasks have ended, whether or not their workers said so yet."""
         with self._rows_lock:

@@ -68,6 +68,7 @@ class Listener:
         self._lost = lost
         self._changed = threading.Condition()
         self._numbers: dict[str, int] = {}
+        self._later: list[tuple[Any, Callable[[], None]]] = []
         self._stopping = False
         self._thread = threading.Thread(target=self._serve, name="raynb-cluster", daemon=True)
         self._thread.start()
@@ -80,30 +81,45 @@ class Listener:
             except BaseException as error:
                 if not self._stopping:
                     self._lost(error)
-                with self._changed:
-                    self._stopping = True
-                    self._changed.notify_all()
-                return
+                break
             for worker, number, events in batches:
                 self._take(worker, events)
                 with self._changed:
                     self._numbers[worker] = max(number, self._numbers.get(worker, 0))
                     self._changed.notify_all()
+                    ready = [one for one in self._later if self._has(one[0])]
+                    self._later = [one for one in self._later if one not in ready]
+                for _, then in ready:
+                    then()
             if time.monotonic() - ticked >= TICK:
                 self._tick()
                 ticked = time.monotonic()
 
+        with self._changed:
+            self._stopping = True
+            left, self._later = self._later, []
+            self._changed.notify_all()
+        for _, then in left:
+            then()
+
+    def _has(self, mark: tuple[str, int] | None) -> bool:
+        return mark is None or self._numbers.get(mark[0], 0) >= mark[1]
+
     def seen(self, mark: tuple[str, int] | None) -> None:
         """Waits until the batch that ``mark`` names was taken (at most `PATIENCE`)."""
-        if mark is None or threading.current_thread() is self._thread:
-            return
-        worker, number = mark
-        if self._numbers.get(worker, 0) >= number:
+        if self._has(mark) or threading.current_thread() is self._thread:
             return
         with self._changed:
-            self._changed.wait_for(
-                lambda: self._stopping or self._numbers.get(worker, 0) >= number, PATIENCE
-            )
+            self._changed.wait_for(lambda: self._stopping or self._has(mark), PATIENCE)
+
+    def when_seen(self, mark: tuple[str, int] | None, then: Callable[[], None]) -> None:
+        """Calls ``then`` once that batch was taken, on the listener's thread; at once if it was."""
+        with self._changed:
+            wait = not (self._stopping or self._has(mark))
+            if wait:
+                self._later.append((mark, then))
+        if not wait:
+            then()
 
     def stop(self) -> None:
         """Takes what has arrived, then ends."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import contextvars
 import os
 import pickle
@@ -168,7 +169,6 @@ class WorkerAdapter(Adapter):
     def __init__(self, call: Call) -> None:
         super().__init__(call.nonce, random.randrange(1, 1 << 40), call.namespace)
         self.reporter = Reporter(call.nonce)
-        self.config = SimpleNamespace(runtime_env=None)  # Ray's workers inherit the job's by themselves
         self._functions: dict[str, Any] = {}
         for kind, fd in (("stdout", 1), ("stderr", 2)):
             setattr(sys, kind, Stream(self.reporter, kind, fd))  # type: ignore[arg-type]
@@ -234,6 +234,11 @@ class WorkerAdapter(Adapter):
         ray.actor.exit_actor()
 
     @property
+    def config(self) -> Any:
+        """What `get_runtime_context` reads; children inherit it by Ray's own doing."""
+        return SimpleNamespace(runtime_env=dict(ray.get_runtime_context().runtime_env or {}))
+
+    @property
     def worker(self) -> Any:
         now = _owner()
         return SimpleNamespace(actor=now.actor if now is not None else None)
@@ -245,11 +250,15 @@ class WorkerAdapter(Adapter):
         call, actor = now.call, now.actor
         amounts = actor.held if actor is not None else call.options.resources
         about = ray.get_runtime_context()
+        cancelled = False
+        with contextlib.suppress(AttributeError, RuntimeError):  # an older Ray; an async actor
+            cancelled = bool(about.is_canceled())
         return Context(
             worker=os.getpid(), task=call.task, actor=actor.actor_id if actor is not None else 0, scope=call.scope,
             name=call.options.name, resources={k: v / RESOURCE_UNIT for k, v in amounts},
             gpu_ids=tuple(ray.get_gpu_ids()), function_name=call.options.function_name or call.options.name,
             restarted=actor is not None and bool(about.was_current_actor_reconstructed),
+            cancelled=cancelled,
             namespace=(actor.namespace if actor is not None else "") or self.namespace,
         )  # fmt: skip
 

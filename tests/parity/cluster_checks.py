@@ -1,0 +1,462 @@
+"""Checks of raynb on a real Ray cluster. Run with a Python that has Ray; one cluster serves them all.
+
+``python cluster_checks.py`` starts a cluster, connects raynb to it, runs every check and writes one JSON
+line for each: its name, and the traceback if it failed. `test_cluster.py` reads them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import sys
+import time
+import traceback
+from collections.abc import Callable
+from typing import Any
+
+import ray as real_ray
+
+import raynb
+from raynb.api.session import make_engine
+from raynb.base import scope as scopes
+from raynb.base.config import Config
+from raynb.base.rows import CANCELLED, DEAD, FAILED, FINISHED, Output
+from raynb.testing.engines import CHECKS as PROMISES
+from raynb.testing.engines import check_engine
+
+CHECKS: dict[str, Callable[[], None]] = {}
+WAIT = 30.0
+heard: list[Output] = []
+
+
+def check(function: Callable[[], None]) -> Callable[[], None]:
+    CHECKS[function.__name__] = function
+    return function
+
+
+def until(condition: Callable[[], Any], what: str) -> Any:
+    end = time.monotonic() + WAIT
+    while time.monotonic() < end:
+        found = condition()
+        if found:
+            return found
+        time.sleep(0.02)
+    raise AssertionError(f"waited {WAIT} s for {what}")
+
+
+def printed(scope: int, kind: str = "stdout") -> str:
+    return "".join(one.text for one in list(heard) if one.scope == scope and one.kind == kind)
+
+
+def engine() -> Any:
+    return raynb.runtime().engine
+
+
+def raised(call: Callable[[], Any]) -> BaseException:
+    """Returns what the call raises; it must raise."""
+    try:
+        call()
+    except Exception as error:
+        return error
+    raise AssertionError("it did not raise")
+
+
+class In:
+    """A notebook cell, as far as submissions are concerned."""
+
+    def __init__(self, number: int) -> None:
+        self.number = number
+
+    def __enter__(self) -> None:
+        self.token = scopes.enter(self.number)
+
+    def __exit__(self, *exc: object) -> None:
+        scopes.leave(self.token)
+
+
+@check
+def output_comes_before_the_result_and_in_the_submitting_cell() -> None:
+    @raynb.remote
+    def say(n: int) -> int:
+        print("line", n)
+        print("oops", n, file=sys.stderr)
+        return n
+
+    with In(11):
+        first = [say.remote(n) for n in range(3)]
+    with In(12):
+        second = say.remote(9)
+    assert raynb.get([*first, second], timeout=WAIT) == [0, 1, 2, 9]
+    assert sorted(printed(11).splitlines()) == ["line 0", "line 1", "line 2"]
+    assert printed(12) == "line 9\n"
+    assert printed(12, "stderr") == "oops 9\n"
+
+
+@check
+def output_of_a_failed_task_and_of_a_nested_one_is_not_lost() -> None:
+    @raynb.remote
+    def inner() -> None:
+        print("from inside")
+
+    @raynb.remote
+    def outer() -> None:
+        import raynb as ray
+
+        ray.get(inner.remote())
+        print("before it fails")
+        raise ValueError("on purpose")
+
+    with In(13):
+        ref = outer.remote()
+    try:
+        raynb.get(ref, timeout=WAIT)
+    except ValueError:
+        pass
+    assert printed(13) == "from inside\nbefore it fails\n", printed(13)
+
+
+@check
+def an_actors_output_goes_to_the_cell_that_calls() -> None:
+    class Speaker:
+        def say(self, text: str) -> None:
+            print(text)
+
+        async def later(self, text: str) -> None:
+            await asyncio.sleep(0)
+            print(text)
+
+    with In(14):
+        speaker = raynb.remote(num_cpus=0)(Speaker).remote()
+        raynb.get(speaker.say.remote("first"), timeout=WAIT)
+    with In(15):
+        raynb.get(speaker.later.remote("second"), timeout=WAIT)
+    assert (printed(14), printed(15)) == ("first\n", "second\n")
+
+
+@check
+def what_a_task_displays_arrives_with_its_bundle() -> None:
+    @raynb.remote
+    def show() -> None:
+        from raynb.base.engine import current
+
+        current().emit("display", bundle={"data": {"text/plain": "a figure"}, "metadata": {}})
+
+    with In(16):
+        raynb.get(show.remote(), timeout=WAIT)
+    shown = [one.bundle for one in heard if one.scope == 16 and one.kind == "display"]
+    assert [bundle and bundle["data"] for bundle in shown] == [{"text/plain": "a figure"}]
+
+
+class TwoPart(Exception):
+    def __init__(self, code: int, text: str) -> None:
+        super().__init__(f"{code}: {text}")
+        self.code = code
+
+
+@check
+def an_error_is_of_the_users_class_with_its_attributes_and_frames() -> None:
+    @raynb.remote(max_retries=0)
+    def fail() -> None:
+        raise TwoPart(7, "seven")
+
+    error = raised(lambda: raynb.get(fail.remote(), timeout=WAIT))
+    assert isinstance(error, TwoPart)
+    assert isinstance(error, raynb.exceptions.RayTaskError)
+    assert error.code == 7
+    assert 'raise TwoPart(7, "seven")' in str(error)
+    assert "raynb/engine" not in str(error), str(error)
+
+
+@check
+def a_constructor_that_raises_is_known_by_its_cause() -> None:
+    class Bad:
+        def __init__(self) -> None:
+            raise LookupError("no such thing")
+
+        def method(self) -> None: ...
+
+    bad = raynb.remote(num_cpus=0)(Bad).remote()
+    error = raised(lambda: raynb.get(bad.method.remote(), timeout=WAIT))
+    assert isinstance(error, raynb.exceptions.ActorDiedError)
+    assert isinstance(error.__cause__, LookupError), repr(error.__cause__)
+    row = until(lambda: [one for one in engine().snapshot().actors if one.class_name == "Bad" and one.state == DEAD],
+                "the actor's row")  # fmt: skip
+    assert "no such thing" in row[0].death_cause
+
+
+@check
+def retry_exceptions_retries_only_those() -> None:
+    import tempfile
+
+    folder = tempfile.mkdtemp()
+
+    def flaky(kind: type, name: str) -> int:
+        with open(os.path.join(folder, name), "ab") as file:
+            file.write(b".")
+            file.flush()
+            count = file.tell()
+        if count < 3:
+            raise kind("again")
+        return count
+
+    remote = raynb.remote(max_retries=5, retry_exceptions=[OSError])(flaky)
+    assert raynb.get(remote.remote(OSError, "a"), timeout=WAIT) == 3
+    try:
+        raynb.get(remote.remote(KeyError, "b"), timeout=WAIT)
+    except KeyError:
+        pass
+    assert os.path.getsize(os.path.join(folder, "b")) == 1
+
+
+@check
+def rows_tell_what_became_of_tasks() -> None:
+    @raynb.remote(max_retries=0)
+    def good() -> bytes:
+        return bytes(200_000)
+
+    @raynb.remote(max_retries=0)
+    def bad() -> None:
+        raise ValueError("bad")
+
+    @raynb.remote(max_retries=0)
+    def dies() -> None:
+        os._exit(1)
+
+    with In(20):
+        refs = [good.remote(), bad.remote(), dies.remote()]
+    for ref in refs[1:]:
+        try:
+            raynb.get(ref, timeout=WAIT)
+        except (ValueError, raynb.exceptions.WorkerCrashedError):
+            pass
+    raynb.get(refs[0], timeout=WAIT)
+
+    def rows() -> dict[str, Any]:
+        return {row.name: row for row in engine().snapshot().tasks if row.scope == 20}
+
+    wanted = {"good": FINISHED, "bad": FAILED, "dies": FAILED}
+    until(lambda: {name: row.state for name, row in rows().items()} == wanted, "the states")
+    found = until(lambda: rows()["good"].size and rows(), "the size")
+    assert found["good"].size >= 200_000
+    assert found["good"].pid
+    assert 0 < found["good"].started <= found["good"].ended
+    assert (found["bad"].error_type, found["dies"].error_type) == ("ValueError", "WorkerCrashedError")
+    assert engine().scope_counts(20) == {FINISHED: 1, FAILED: 2}
+    assert engine().logs() is not None
+
+
+@check
+def a_cell_is_cancelled_as_a_whole() -> None:
+    @raynb.remote(max_retries=0)
+    def sleep() -> None:
+        time.sleep(WAIT)
+
+    with In(21):
+        refs = [sleep.remote() for _ in range(6)]
+    with In(22):
+        other = raynb.put(1)
+    until(lambda: engine().scope_counts(21).get("RUNNING"), "one to run")
+    assert engine().cancel_scope(21) == (6, 0)
+    for ref in refs:
+        try:
+            raynb.get(ref, timeout=WAIT)
+        except raynb.exceptions.TaskCancelledError:
+            continue
+        raise AssertionError("it was not cancelled")
+    until(lambda: engine().scope_counts(21) == {CANCELLED: 6}, "the rows")
+    assert raynb.get(other) == 1
+
+
+@check
+def a_get_that_waits_says_how_many_are_missing() -> None:
+    from raynb.base import engine as slot
+
+    seen: list[int] = []
+
+    def began(waiter: Any) -> Callable[[], None]:
+        seen.append(waiter.left)
+        return lambda: seen.append(waiter.left)
+
+    @raynb.remote
+    def slow() -> int:
+        time.sleep(0.6)
+        return 1
+
+    before, slot.on_wait = slot.on_wait, began
+    try:
+        assert raynb.get([slow.remote(), slow.remote()], timeout=WAIT) == [1, 1]
+    finally:
+        slot.on_wait = before
+    assert seen == [2, 0]
+
+
+@check
+def awaiting_and_futures() -> None:
+    @raynb.remote
+    def one() -> int:
+        print("awaited")
+        return 1
+
+    async def gather() -> list[int]:
+        return list(await asyncio.gather(one.remote(), one.remote()))
+
+    with In(23):
+        assert asyncio.run(gather()) == [1, 1]
+        assert one.remote().future().result(WAIT) == 1
+    assert printed(23) == "awaited\n" * 3, printed(23)
+
+
+@check
+def a_timeout_of_a_task_ends_it() -> None:
+    @raynb.remote(timeout=0.3, max_retries=0)
+    def slow() -> None:
+        time.sleep(WAIT)
+
+    try:
+        raynb.get(slow.remote(), timeout=WAIT)
+    except raynb.exceptions.TaskTimeoutError:
+        return
+    raise AssertionError("it was not stopped")
+
+
+@check
+def refs_and_handles_travel_and_are_let_go() -> None:
+    class Keeper:
+        def __init__(self) -> None:
+            self.held: list[Any] = []
+
+        def keep(self, refs: list[Any]) -> None:
+            self.held += refs
+
+        def read(self) -> list[Any]:
+            return raynb.get(self.held)
+
+    @raynb.remote
+    def use(keeper: Any) -> list[Any]:
+        return raynb.get(keeper.read.remote())  # type: ignore[no-any-return]
+
+    keeper = raynb.remote(num_cpus=0)(Keeper).remote()
+    ref = raynb.put([1, 2])
+    raynb.get(keeper.keep.remote([ref]), timeout=WAIT)
+    del ref
+    assert raynb.get(use.remote(keeper), timeout=WAIT) == [[1, 2]]
+    engine().settle()
+    before = len(engine()._natives)
+    refs = [raynb.put(n) for n in range(20)]
+    assert len(engine()._natives) >= before + 20
+    del refs
+    engine().settle()
+    assert len(engine()._natives) <= before
+
+
+@check
+def large_arrays_are_read_without_a_copy() -> None:
+    import numpy
+
+    array = numpy.arange(1_000_000)
+    back = raynb.get(raynb.remote(lambda a: a).remote(raynb.put(array)), timeout=WAIT)
+    assert (back == array).all()
+    assert not back.flags.writeable
+    assert not back.flags.owndata
+
+
+@check
+def a_function_for_every_worker_runs_before_its_next_task() -> None:
+    from raynb.api.everywhere import run_on_workers
+
+    def mark() -> None:
+        os.environ["RAYNB_MARKED"] = "yes"
+
+    @raynb.remote
+    def look() -> str | None:
+        return os.environ.get("RAYNB_MARKED")
+
+    assert run_on_workers(raynb.remote(mark)) == []
+    assert set(raynb.get([look.remote() for _ in range(8)], timeout=WAIT)) == {"yes"}
+
+
+@check
+def places_in_the_cluster() -> None:
+    from raynb.util.placement_group import placement_group, remove_placement_group
+    from raynb.util.scheduling_strategies import NodeAffinitySchedulingStrategy, PlacementGroupSchedulingStrategy
+
+    @raynb.remote
+    def where() -> str:
+        return raynb.get_runtime_context().get_node_id()
+
+    node = raynb.nodes()[0]["NodeID"]
+    there = where.options(scheduling_strategy=NodeAffinitySchedulingStrategy(node, soft=False))
+    assert raynb.get([there.remote(), where.options(scheduling_strategy="SPREAD").remote()], timeout=WAIT) == [node] * 2
+    group = placement_group([{"CPU": 1}])
+    assert group.wait(WAIT)
+    inside = where.options(scheduling_strategy=PlacementGroupSchedulingStrategy(group, 0))
+    assert raynb.get(inside.remote(), timeout=WAIT) == node
+    remove_placement_group(group)
+
+
+@check
+def a_second_init_says_what_differs() -> None:
+    raynb.init("auto")
+    error = raised(lambda: raynb.init("ray://elsewhere:10001"))
+    assert isinstance(error, RuntimeError)
+    assert "address" in str(error)
+
+
+@check
+def an_actor_of_plain_ray_is_refused_in_words() -> None:
+    class Plain:
+        def hello(self) -> None: ...
+
+    actor = real_ray.remote(num_cpus=0)(Plain).options(name="plain").remote()
+    error = raised(lambda: raynb.get_actor("plain"))
+    assert isinstance(error, ValueError)
+    assert "not made with raynb" in str(error)
+    real_ray.kill(actor)
+
+
+@check
+def sizes_are_the_clusters_own() -> None:
+    raynb.shutdown()
+    real_ray.shutdown()
+    error = raised(lambda: raynb.init("127.0.0.1:1", num_cpus=2))
+    assert isinstance(error, ValueError)
+    assert "num_cpus" in str(error)
+    assert not raynb.is_initialized()
+
+
+@check
+def no_cluster_is_rays_connection_error() -> None:
+    assert isinstance(raised(lambda: raynb.init("127.0.0.1:1")), ConnectionError)
+    assert not raynb.is_initialized()
+
+
+def promise(name: str) -> Callable[[], None]:
+    """One check of `check_engine`, on an engine of its own over the same connection."""
+    without = tuple(one.__name__ for one in PROMISES if one.__name__ != name)
+    return lambda: check_engine(lambda: make_engine(Config(address="auto")), without=without)
+
+
+def main() -> None:
+    # The checks of their own come last: they end the connection.
+    checks = {f"promise_{one.__name__}": promise(one.__name__) for one in PROMISES} | CHECKS
+    checks = {name: run for name, run in checks.items() if not sys.argv[1:] or name in sys.argv[1:]}
+    quiet: dict[str, Any] = {"include_dashboard": False, "configure_logging": False, "log_to_driver": False}
+    real_ray.init(num_cpus=4, namespace="checks", **quiet)
+    try:
+        raynb.init("auto")
+        engine().on_output.append(heard.append)
+        for name, run in checks.items():
+            row = {"name": name, "error": ""}
+            try:
+                run()
+            except BaseException:
+                row["error"] = traceback.format_exc()
+            print("##", json.dumps(row), flush=True)
+        raynb.shutdown()
+    finally:
+        real_ray.shutdown()
+
+
+if __name__ == "__main__":
+    main()
