@@ -7,11 +7,19 @@ so views travel as changes; a reader that fell behind the ring gets the whole pi
 from __future__ import annotations
 
 from collections import deque
+from itertools import islice
+from operator import itemgetter
 
 from raynb.base.rows import TASK_STATES
 from raynb.core.records import Task
 
 RING = 100_000
+
+#: Events from which on a reader is better served with the latest rows than with all that changed.
+MOST_CHANGES = 20_000
+
+
+_KIND_AND_ID = itemgetter(2, 3)
 
 
 class History:
@@ -42,14 +50,14 @@ class History:
             self.dropped.append((self.version, gone.spec.task_id))
 
     def changed_since(self, version: int) -> dict[str, set[int]] | None:
-        """Returns kind → ids that changed after ``version``; None when that is too long ago."""
-        if self.ring and self.ring[0][0] > version + 1:
+        """Returns kind → ids that changed after ``version``; None when that is too much or too long ago."""
+        count = self.version - version  # each event takes one number
+        if count > min(MOST_CHANGES, len(self.ring)):
             return None
         changed: dict[str, set[int]] = {}
-        for entry in reversed(self.ring):
-            if entry[0] <= version:
-                break
-            changed.setdefault(entry[2], set()).add(entry[3])
+        # Distinct pairs first: an id changes several times.
+        for kind, identity in set(map(_KIND_AND_ID, islice(reversed(self.ring), max(count, 0)))):
+            changed.setdefault(kind, set()).add(identity)
         return changed
 
     def dropped_since(self, version: int) -> list[int]:

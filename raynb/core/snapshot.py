@@ -30,8 +30,8 @@ from raynb.core.tables import O_LOST, O_PENDING
 if TYPE_CHECKING:
     from raynb.core.machine import Machine
 
-#: Finished and unfinished tasks in the picture for a reader that fell behind.
-CATCH_UP = 1_000
+#: Finished and unfinished tasks, and objects, in the picture for a reader that fell behind.
+CATCH_UP = 250
 
 
 def task_row(m: Machine, task: Task) -> TaskRow:
@@ -103,7 +103,8 @@ def store_row(m: Machine, limit: int) -> StoreRow:
 
 def picture(m: Machine, now: float, wall: float, since: int, limit: int) -> Snapshot:
     """Returns what changed after version ``since``; everything when ``since`` is -1. When it is too
-    long ago: everything, but of the tasks only the latest finished and the first unfinished."""
+    long ago, or too much has changed: the latest finished and the first unfinished tasks, the latest
+    objects, and everything else."""
     changed = m.history.changed_since(since) if since >= 0 else None
     shot = Snapshot(m.history.version, now, wall, since if changed is not None else -1)
     shot.store = store_row(m, limit)
@@ -117,7 +118,9 @@ def picture(m: Machine, now: float, wall: float, since: int, limit: int) -> Snap
         shot.tasks = [task_row(m, t) for t in reversed(latest)]
         shot.tasks += [task_row(m, t) for t in islice(m.tasks.table.values(), most)]
         shot.actors = [actor_row(m, a) for a in m.actors.table.values()]
-        shot.objects = [object_row(m, o) for o in m.objects.table.values() if not o.actor]
+        objects = m.objects.table.values()
+        shown = islice(reversed(objects), CATCH_UP) if since >= 0 else iter(objects)
+        shot.objects = [object_row(m, o) for o in shown if not o.actor]
         shot.workers = [worker_row(m, w) for w in m.pool.table.values()]
         return shot
     _changes(m, shot, changed, since)

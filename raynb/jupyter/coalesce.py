@@ -142,7 +142,7 @@ class Pace:
     """
 
     interval: float = 0.2
-    share: float = 0.02
+    share: float = 0.015
     ceiling: float = 4.0
     beat: float = 5.0
     _last_sent: float = field(default=float("-inf"))

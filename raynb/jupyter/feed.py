@@ -23,6 +23,9 @@ from raynb.jupyter.viewmodel import Labels
 #: The most rows of a kind when a reader that fell behind gets the whole picture again.
 AGAIN = 1_000
 
+#: Seconds after a flood of tasks after which the whole picture is sent.
+CALM = 1.0
+
 log = logging.getLogger("raynb.feed")
 
 
@@ -69,6 +72,7 @@ class Feed:
         self._leases = Leases()
         self._thread: threading.Thread | None = None
         self._closed = False
+        self._flooded = 0.0  # when changes last came too fast to be told one by one
         engines.on_change.append(self._engine_changed)
 
     # -- for watchers --------------------------------------------------------------------------
@@ -201,6 +205,7 @@ class Feed:
         self.labels.refresh()
         if since is not None:
             change = engine.changes(since)
+            self._catch_up(change, watchers)
             since = change.version
             named.note(change)
             change.objects.extend(named.renamed(self.labels.told, self._clock()))
@@ -228,6 +233,16 @@ class Feed:
                 self._send(watcher, change_message or beat or {})
         assert since is not None, "a watcher is fresh when the feed starts"
         return since
+
+    def _catch_up(self, change: Snapshot, watchers: list[Watcher]) -> None:
+        """Under a flood the engine tells only the latest rows; when it is over, all are sent once."""
+        now = self._clock()
+        if change.since < 0:
+            self._flooded = now
+        elif self._flooded and now - self._flooded > CALM:
+            self._flooded = 0.0
+            for watcher in watchers:
+                watcher.fresh = True
 
     def _send(self, watcher: Watcher, message: dict[str, Any]) -> None:
         try:

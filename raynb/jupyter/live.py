@@ -26,6 +26,9 @@ if TYPE_CHECKING:
 #: Seconds between two updates of shown refs.
 INTERVAL = 0.5
 
+#: Seconds between two whole pictures, which are dear, while changes come too fast.
+WHOLE = 3.0
+
 #: Lines that are kept live at once; of more, the oldest stay as they are.
 MOST = 200
 
@@ -101,6 +104,7 @@ class LiveLines:
         self._lines: list[_Line] = []
         self._lock = threading.Lock()  # guards the lines
         self._updating = threading.Lock()  # one update at a time
+        self._next_whole = 0.0  # when a whole picture may be taken again
         self._thread: threading.Thread | None = None
         self._wake = threading.Event()
         self._stopped = False
@@ -178,6 +182,11 @@ class LiveLines:
             # From the oldest picture on; rows that come twice change nothing.
             behind = [line.version for line in lines if line.nonce == nonce]
             picture = engine.changes(min(behind)) if behind else None
+            if picture is not None and picture.since < 0:  # so much happens that not all of it is told
+                if time.monotonic() < self._next_whole:
+                    return
+                self._next_whole = time.monotonic() + WHOLE
+                picture = engine.snapshot()
             ended = [line for line in lines if not self._update(line, picture if line.nonce == nonce else None)]
             with self._lock:
                 self._lines = [line for line in self._lines if line not in ended]

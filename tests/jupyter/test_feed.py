@@ -11,6 +11,7 @@ import pytest
 
 from raynb.base import engine as engines
 from raynb.base.rows import FINISHED, RUNNING, ObjectRow, Snapshot, TaskRow, WorkerRow
+from raynb.jupyter import feed as feeds
 from raynb.jupyter.channel import Conversation, take_any_subshell
 from raynb.jupyter.coalesce import Leases, Named, Pace, Pending
 from raynb.jupyter.feed import Feed
@@ -133,7 +134,7 @@ def test_objects_whose_names_changed_are_sent_again() -> None:
 
 
 @pytest.mark.parametrize(
-    ("spent", "rest"), [(0.0, 0.2), (0.004, 0.2), (0.01, 0.49), (0.03, 1.47), (1.0, 4.0)]
+    ("spent", "rest"), [(0.0, 0.2), (0.003, 0.2), (0.006, 0.394), (0.03, 1.97), (1.0, 4.0)]
 )
 def test_a_dear_pull_is_followed_by_a_longer_rest(spent: float, rest: float) -> None:
     assert Pace().rest(spent) == pytest.approx(rest)
@@ -216,6 +217,24 @@ def test_the_full_picture_first_then_changes(feed: Feed, engine: FakeEngine) -> 
     told = ear.wait("change")
     assert [row[1] for row in told["tasks"]] in ([], ["new"])
     wait_until(lambda: any(row[1] == "new" for m in ear.heard[1:] for row in m.get("tasks", ())))
+
+
+def test_after_a_flood_the_whole_picture_comes_once(engine: FakeEngine, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The engine tells a reader that fell behind only the latest rows: a catch-up has ``since`` −1."""
+    monkeypatch.setattr(feeds, "CALM", 0.05)
+    feed = Feed(peek=lambda: engine, pace=Pace(interval=0.01))
+    ear = Ear()
+    try:
+        feed.watch(ear)
+        ear.wait("full")
+        engine.pending.append(replace(change(5, TaskRow(77, "latest")), since=-1))
+        assert [row[1] for row in ear.wait("full", 2)["tasks"]] == ["latest"]
+        assert [row[1] for row in ear.wait("full", 3)["tasks"]] == ["add", "slow"]
+        pulls = engine.pulls
+        wait_until(lambda: engine.pulls > pulls + 20)
+        assert len([m for m in ear.heard if m["kind"] == "full"]) == 3
+    finally:
+        feed.close()
 
 
 def test_no_thread_while_nobody_watches(feed: Feed, engine: FakeEngine) -> None:
