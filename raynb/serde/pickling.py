@@ -67,10 +67,19 @@ def _call(function: Callable[[Any], Any], state: Any) -> Any:
     return function(state)
 
 
+def _dates(array: Any, dtype: Any) -> Any:
+    return array.view(dtype)
+
+
 class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]
     def reducer_override(self, obj: Any) -> Any:
+        kind = type(obj)
+        if kind.__name__ == "ndarray" and kind.__module__ == "numpy" and kind not in _custom:
+            # numpy copies dates and times into the stream, because they have no buffer; as whole
+            # numbers they have one. Any other array is none of cloudpickle's business.
+            return (_dates, (obj.view("i8"), obj.dtype)) if obj.dtype.kind in "mM" else NotImplemented
         if _custom:
-            custom = _custom.get(type(obj))
+            custom = _custom.get(kind)
             if custom is not None:
                 return _call, (custom[1], custom[0](obj))
         if isinstance(obj, BaseException):
@@ -117,7 +126,8 @@ def _dump(value: Any) -> tuple[bytes, list[Any], list[ObjectRef[Any]]]:
     refs: list[ObjectRef[Any]] = []
     _collecting.refs = refs
     try:
-        if type(value).__module__ == "numpy" and type(value).__name__ == "ndarray" and not value.dtype.hasobject:
+        if type(value).__module__ == "numpy" and type(value).__name__ == "ndarray" \
+                and not value.dtype.hasobject and value.dtype.kind not in "mM":  # fmt: skip
             data = _dumps(value, 5, buffer_callback=out_of_band)
         else:
             with io.BytesIO() as file:

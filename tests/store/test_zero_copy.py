@@ -225,3 +225,28 @@ def test_memory_returns_with_the_last_view(engine: Any) -> None:
     assert engine.store.total() > 0
     faults.kill(pid)
     assert empty(engine)
+
+
+@pytest.mark.parametrize("kind", ["M8[us]", "m8[ns]", ">M8[s]"])
+@pytest.mark.parametrize("shape", [(100_000,), (300, 200), ()])
+def test_dates_are_read_in_place(engine: Any, kind: str, shape: tuple[int, ...]) -> None:
+    dates = np.arange(int(np.prod(shape)), dtype="i8").astype(kind).reshape(shape)
+    for value in (dates, dates.T, dates[..., ::2] if shape else dates):
+        for back in (raynb.get(raynb.put(value)), raynb.get(raynb.put({"deep": [value]}))["deep"][0]):
+            assert back.dtype == value.dtype
+            assert back.shape == value.shape
+            assert (np.asarray(back) == value).all()
+    large = raynb.get(raynb.put([dates]))[0]
+    assert not large.flags.writeable
+    assert dates.nbytes < engine.config.inline_limit or in_store(engine, large)
+
+
+def test_a_frame_with_dates_is_one_segment_a_block(engine: Any) -> None:
+    pandas = pytest.importorskip("pandas")
+    frame = pandas.DataFrame({"when": pandas.date_range("2020-01-01", periods=100_000, freq="s")})
+    frame["zone"] = frame["when"].dt.tz_localize("UTC")
+    frame["gap"] = frame["when"].diff()
+    ref = raynb.put(frame)
+    stream = engine.machine.objects.table[ref._id].value[-1][0]
+    assert stream < 10_000, "what lies in the stream is copied once more"
+    pandas.testing.assert_frame_equal(raynb.get(ref), frame)
