@@ -1,9 +1,9 @@
 """How errors of tasks look in a notebook: the user's frames only, with cell, line and source.
 
-IPython asks an exception for ``_render_traceback_``; `install` gives raynb's exceptions one, and
-lends one to an interrupt that ended a wait of ours: where in raynb it struck says nothing. The
-remote frames come from the worker's text, whose file names are those that the kernel gave its
-cells, so their source is at hand here.
+IPython asks an exception for ``_render_traceback_`` (but not a `SyntaxError`); `install` gives
+raynb's exceptions one, and lends one to an interrupt that ended a wait of ours: where in raynb it
+struck says nothing. The remote frames come from the worker's text, whose file names are those that the kernel gave its cells, so
+their source is at hand here.
 """
 
 from __future__ import annotations
@@ -34,6 +34,10 @@ def install(shell: Any) -> None:
 
     def showtraceback(exc_tuple: Any = None, *args: Any, **kwargs: Any) -> None:
         error = exc_tuple[1] if exc_tuple is not None else sys.exc_info()[1]
+        if isinstance(error, RayError) and isinstance(error, SyntaxError):
+            # IPython takes it for an error in the cell itself and shows no frames.
+            shell._showtraceback(type(error), error, Renderer(shell).render(error))
+            return
         if not _ends_a_wait(error):
             show(exc_tuple, *args, **kwargs)
             return

@@ -1,0 +1,80 @@
+"""A real kernel: how the runtime comes up, by hand and from a profile; and a flood of lines."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.jupyter.kernel_session import KernelSession
+
+pytestmark = pytest.mark.timeout(300)
+
+
+@pytest.fixture
+def fresh(tmp_path: Path) -> Iterator[KernelSession]:
+    session = KernelSession(tmp_path)
+    yield session
+    session.close()
+
+
+def test_loading_shows_one_card_and_the_runtime_starts_behind_it(fresh: KernelSession) -> None:
+    run = fresh.run("%load_ext raynb")
+    assert len(run.shown) == 1
+    card = run.shown[0]
+    assert [word for word in ("version", "engine", "workers", "store", "%raynb dashboard") if word not in card] == []
+    assert "starting" in card, "the cell did not wait for the runtime"
+    assert "text/html" in run.mimetypes
+    first = fresh.run("import raynb as ray\n@ray.remote\ndef one():\n    return 1\nray.get(one.remote())")
+    assert first.shown == ["1"]
+
+
+def test_a_profile_brings_the_runtime_back_after_every_restart(tmp_path: Path) -> None:
+    profile = tmp_path / "ipython" / "profile_default"
+    profile.mkdir(parents=True)
+    (profile / "ipython_config.py").write_text(
+        "c.InteractiveShellApp.extensions = ['raynb']\nc.Raynb.num_cpus = 3\nc.Raynb.output_lines = 7\n"
+    )
+    for _ in range(2):
+        session = KernelSession(tmp_path)
+        try:
+            settings = session.run("import raynb as ray\nprint(int(ray.cluster_resources()['CPU']))\n%raynb config")
+            assert settings.text.startswith("3\n")
+            assert "Raynb.output_lines = 7" in settings.text
+            assert session.run("%%remote --get\nx = 2").status == "ok"
+            assert session.run("x").shown == ["2"]
+        finally:
+            session.close()
+
+
+def resident(pid: int) -> int:
+    """Returns the resident size of a process in pages."""
+    return int(Path(f"/proc/{pid}/statm").read_text().split()[1])
+
+
+@pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="the kernel's size is read from /proc")
+def test_a_hundred_thousand_lines(fresh: KernelSession) -> None:
+    fresh.run("%load_ext raynb\n%config Raynb.num_cpus = 2\n%raynb restart")
+    fresh.run("%%remote --each part in range(4) --wait\nprint('warm', part)")
+    pid = int(fresh.run("import os\nos.getpid()").shown[0])
+    before = resident(pid)
+    run = fresh.send("%%remote --each part in range(100)\nfor n in range(1_000):\n    print(f'{part}:{n}')")
+    fresh.until(lambda: run.reply is not None)
+    asked = 0
+    while not any("99,000 more lines" in text for text in run.shown):
+        assert fresh.run("1 + 1").shown == ["2"]
+        asked += 1
+        assert asked < 10_000
+    assert sum(":" in line for line in run.text.splitlines()) == 1000
+    fresh.run(
+        "from raynb.base import engine\nsaid = {}\nfor output in engine.current().logs():\n"
+        "    if output.text and output.text[0].isdigit() or said.get(output.task):\n"
+        "        said.setdefault(output.task, []).append(output.text)"
+    )
+    equal = fresh.run(
+        "sorted(''.join(s) for s in said.values()) == "
+        "sorted(''.join(f'{part}:{n}\\n' for n in range(1_000)) for part in range(100))"
+    )
+    assert equal.shown == ["True"]
+    assert resident(pid) - before < 30_000, "about 100 MB"
