@@ -9,7 +9,7 @@ import sys
 import threading
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from types import FrameType
+from types import FrameType, FunctionType
 from typing import Any
 
 from raynb.base import engine as engines
@@ -86,6 +86,9 @@ def largest(
     for value in values:
         if isinstance(value, Cargo):  # a cell with its captured names
             candidates += value.names.items()
+        elif isinstance(value, FunctionType):  # a definition, which carries the globals that it uses
+            own = {value.__name__: value} | value.__globals__
+            candidates += [(used, own[used]) for used in (value.__name__, *value.__code__.co_names) if used in own]
         else:
             candidates.append(("", value))
     sized = [(size_of(value), name, value) for name, value in candidates]

@@ -202,7 +202,7 @@ def _advice(found: Cut, phase: str, share: float) -> list[str]:
         name, _, times = main_serialised(found)
         if times > 1 and name.isidentifier():
             return [f"Put it into the store once, `{name}_ref = raynb.put({name})`, and pass the ref."]
-        return ["It is paid once for each submission; a ref to a value that is stored already costs nothing."]
+        return ["What is stored once (`raynb.put`) travels as a ref, which costs nothing."]
     if len(found.tasks) >= MANY and mean < TINY:
         return [f"The tasks are tiny ({mean * 1e6:,.0f} µs on average): let each do more (`--chunk auto`)."]
     if phase == FETCH and share > 0.3:

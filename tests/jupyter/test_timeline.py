@@ -160,7 +160,10 @@ def test_what_took_long_has_the_notebooks_name() -> None:
     cargo = Cargo(CellJob("", "", ""), {"k": 1, "frame": b"z" * 7000})
     assert largest((cargo, 3), None, {})[0] == "frame"
     assert largest((), None, {}) == ("its arguments", 0)
-    assert largest((test_axis,), None, {})[0] == "test_axis and what it uses"
+    space: dict[str, Any] = {"arr": bytes(8000)}
+    exec("def use():\n    return len(arr)", space)
+    assert largest((space["use"],), None, {})[0] == "arr", "a global that a function takes along"
+    assert largest((Timeline,), None, {})[0] == "Timeline and what it uses"
 
 
 def test_the_journal_keeps_cells_apart() -> None:
