@@ -11,8 +11,8 @@ from raynb.base.ref import ObjectRef
 from raynb.base.scope import current_scope
 from raynb.base.spec import ActorSpec, TaskOptions, TaskSpec
 from raynb.core import events as e
-from raynb.engine.loop import Waiter
 from raynb.engine.peers import Peer
+from raynb.engine.waiters import Waiter
 from raynb.exceptions import ActorAlreadyExistsError
 from raynb.serde import pickling
 from raynb.wire import messages as w
@@ -131,10 +131,10 @@ class WorkerCalls:
                 return True
             if timeout == 0:
                 return False
-            self.loop.watch(-group, waiter)
-        there: bool = self.loop.wait(waiter, None if timeout is None else _now() + timeout)
+            self.loop.waiters.watch(-group, waiter)
+        there: bool = self.loop.waiters.wait(waiter, None if timeout is None else _now() + timeout)
         if not there:
-            self.loop.unwatch(waiter)
+            self.loop.waiters.unwatch(waiter)
         return there
 
     def return_group(self, group: int) -> None:

@@ -37,7 +37,7 @@ class Effects:
         self._uids: dict[Any, int] = {}
         self._handlers: dict[type, Callable[[Any], None]] = {
             c.Run: self.run,
-            c.Ready: lambda cmd: self.loop.ready(cmd.id, cmd.failed),
+            c.Ready: lambda cmd: self.loop.waiters.ready(cmd.id, cmd.failed),
             c.Free: self.free,
             c.Reply: self.reply,
             c.Withdraw: lambda cmd: self.control(cmd.worker, w.Withdraw(cmd.tasks)),

@@ -138,7 +138,7 @@ class Inbox:
     def ready(self, peer: Peer, m: w.Ready, now: float) -> None:
         peer.pid = m.pid
         self.apply(e.WorkerReady(now, peer.worker, m.pid))
-        self.loop.ready(self.engine.FIRST_WORKER)
+        self.loop.waiters.ready(self.engine.FIRST_WORKER)
 
     def leaving(self, peer: Peer, m: w.Leaving, now: float) -> None:
         peer.leaving = m.reason
@@ -165,7 +165,7 @@ class Inbox:
         self.apply(e.WorkerDied(now, worker, peer.leaving or reason, current=current))
         engine.everywhere.worker_died(worker, peer.leaving or reason)
         engine.adopt_arena(worker, peer.row)
-        self.loop.ready(engine.FIRST_WORKER)  # whoever waits for the first one looks again
+        self.loop.waiters.ready(engine.FIRST_WORKER)  # whoever waits for the first one looks again
 
     def lane_lost(self, lane: Lane) -> None:
         """A socket ended. A worker's death is told by the supervisor, with its reason; the end of

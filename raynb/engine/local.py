@@ -29,12 +29,13 @@ from raynb.engine.everywhere import Everywhere
 from raynb.engine.hangs import HangWatch
 from raynb.engine.inbox import Inbox
 from raynb.engine.logs import Logs
-from raynb.engine.loop import Loop, Waiter
+from raynb.engine.loop import Loop
 from raynb.engine.memory import MemoryMonitor
 from raynb.engine.peers import Lane
 from raynb.engine.processes import Supervised
 from raynb.engine.reading import Reading
 from raynb.engine.room import Room
+from raynb.engine.waiters import Waiter
 from raynb.engine.waiting import Waiting
 from raynb.exceptions import RaySystemError, RuntimeGoneError
 from raynb.serde import pickling
@@ -172,8 +173,8 @@ class LocalEngine(Waiting, Reading, WorkerCalls):
                     return
                 if self.machine.ailing.gave_up:
                     raise RaySystemError(f"{self.machine.ailing.gave_up} {self.supervised.last_words()}".rstrip())
-                self.loop.watch(self.FIRST_WORKER, waiter)
-            if not self.loop.wait(waiter, deadline):
+                self.loop.waiters.watch(self.FIRST_WORKER, waiter)
+            if not self.loop.waiters.wait(waiter, deadline):
                 raise RaySystemError(
                     f"no worker could be started within {self.config.worker_start_timeout} s: "
                     f"{self.supervised.last_words() or 'it said nothing'}"

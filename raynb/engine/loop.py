@@ -7,7 +7,6 @@ left the lock; tasks that only wait behind others at a worker travel in batches.
 
 from __future__ import annotations
 
-import os
 import select
 import threading
 import time
@@ -15,47 +14,23 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any
 
-from raynb.base import engine as slot
 from raynb.base.interrupts import Critical
 from raynb.core import events as e
 from raynb.core import invariants
 from raynb.core.machine import Machine
-from raynb.engine.peers import Lane, Peer
+from raynb.engine.peers import Lane
 from raynb.engine.polling import Poller, Wake
+from raynb.engine.waiters import Waiters
 from raynb.wire.channel import Closed
 from raynb.wire.codec import BadFrame
 
 FLUSH_SECONDS = 0.0001  # while more are submitted, tasks for idle workers are sent this often
 FILL_SECONDS = 0.001  # and tasks that wait behind others at a worker this often
 BUSY_SECONDS = 0.005  # the I/O thread looks this often while a loop of submissions runs
-SPIN_SECONDS = 0.0001 if (os.cpu_count() or 1) > 1 else 0.0
-MANY = 32  # answers still missing
-QUIET_SECONDS = 0.01
-COALESCE_SECONDS = 0.0001
 BUSY_SUBMISSIONS = 8  # so many since its last look make it one
 PARK_SECONDS = 0.005  # the I/O thread stays out of the way this long after a waiting thread left
 TICK_SECONDS = 0.05
-LEAVE_SECONDS = 1.0  # at the end, threads that wait get so long to learn of it
 IN = select.POLLIN
-
-
-class Waiter:
-    """Somebody who waits for objects: done when ``left`` is zero, or, if ``eager``, when one failed.
-
-    Thread contract: under the engine's lock, but for `done` and `event`.
-    """
-
-    __slots__ = ("callback", "done", "eager", "event", "failed", "keys", "leads", "left")
-
-    def __init__(self, left: int, callback: Callable[[], None] | None = None, eager: bool = False) -> None:
-        self.left = left
-        self.eager = eager
-        self.failed = False
-        self.done = left <= 0
-        self.event: threading.Event | None = None
-        self.leads = False
-        self.callback = callback
-        self.keys: list[int] = []
 
 
 class Loop:
@@ -75,7 +50,6 @@ class Loop:
         self.callbacks: deque[Callable[[], None]] = deque()
         self.lanes: dict[int, Lane] = {}
         self.dirty: deque[Lane] = deque()
-        self.watchers: dict[int, list[Waiter]] = {}
         self.failure: BaseException | None = None
         self.asked = 0.0  # when a worker last asked for something and waits
         self.hungry = False  # a worker has nothing to do until the next flush
@@ -83,15 +57,9 @@ class Loop:
         self._submissions = 0
         self._receive = Critical()
         self._send = Critical()
-        self._lead = threading.Lock()
-        self._leading = False
-        self._last_led = 0.0
-        self._followers: list[Waiter] = []
-        self._user_poll = Poller()
+        self.waiters = Waiters(self)
         self._io_poll = Poller()
-        self._user_wake = Wake()
         self._io_wake = Wake()
-        self._user_poll.register(self._user_wake.read, IN)
         self._io_poll.register(self._io_wake.read, IN)
         self._serving = False
         self._asleep = False
@@ -164,7 +132,7 @@ class Loop:
         if done == lane.writing:
             lane.writing = not done
             flags = IN if done else IN | select.POLLOUT
-            for poller in (self._user_poll, self._io_poll):
+            for poller in (self.waiters.poll, self._io_poll):
                 poller.modify(lane.channel.fd, flags)
 
     def soon(self, now: float) -> None:
@@ -177,7 +145,7 @@ class Loop:
         if waited > FILL_SECONDS or (self.hungry and waited > FLUSH_SECONDS):
             self.flush()
             if not count & 15 and not self._stopping:  # in a loop of submissions, answers are read now and then
-                events = self._user_poll.wait(0)
+                events = self.waiters.poll.wait(0)
                 if events:
                     self.receive(events)
         elif self._asleep:
@@ -188,7 +156,7 @@ class Loop:
     def add(self, lane: Lane) -> None:
         """Begins to receive from a lane. Call under `lock`."""
         self.lanes[lane.channel.fd] = lane
-        self._user_poll.register(lane.channel.fd, IN)
+        self.waiters.poll.register(lane.channel.fd, IN)
         self._io_poll.register(lane.channel.fd, IN)
 
     def remove(self, lane: Lane) -> None:
@@ -196,7 +164,7 @@ class Loop:
         # Its number may be another lane's already, if this one was closed before.
         if self.lanes.get(lane.channel.fd) is lane:
             del self.lanes[lane.channel.fd]
-            for poller in (self._user_poll, self._io_poll):
+            for poller in (self.waiters.poll, self._io_poll):
                 try:
                     poller.unregister(lane.channel.fd)
                 except (KeyError, OSError, ValueError):
@@ -215,8 +183,8 @@ class Loop:
             for fd, mask in events:
                 lane = self.lanes.get(fd)
                 if lane is None:
-                    if fd == self._user_wake.read:
-                        self._user_wake.drain()
+                    if fd == self.waiters.wake.read:
+                        self.waiters.wake.drain()
                     elif fd == self._io_wake.read:
                         self._io_wake.drain()
                     continue
@@ -261,136 +229,22 @@ class Loop:
                 return
             callback()
 
-    # -- waiting -------------------------------------------------------------------------------
-    def watch(self, key: int, waiter: Waiter) -> None:
-        """Has ``waiter`` told when the key is ready. Call under `lock`."""
-        waiter.keys.append(key)
-        self.watchers.setdefault(key, []).append(waiter)
-
-    def ready(self, key: int, failed: bool = False) -> None:
-        """A watched object is ready. Call under `lock`."""
-        for waiter in self.watchers.pop(key, ()):
-            waiter.left -= 1
-            if failed and waiter.eager:
-                waiter.failed = True
-                waiter.left = 0
-            if waiter.left <= 0 and not waiter.done:
-                waiter.done = True
-                if waiter.callback is not None:
-                    self.callbacks.append(waiter.callback)
-                elif waiter.leads:
-                    self._user_wake()
-                elif waiter.event is not None:
-                    waiter.event.set()
-
-    def unwatch(self, waiter: Waiter) -> None:
-        """The waiter has given up, or has enough."""
-        with self.lock:
-            for key in waiter.keys:
-                others = self.watchers.get(key)
-                if others is not None and waiter in others:
-                    others.remove(waiter)
-                    if not others:
-                        del self.watchers[key]
-
-    def wait(self, waiter: Waiter, deadline: float | None) -> bool:
-        """Waits until the waiter is done; False when the time (monotonic) is up. Interruptible."""
-        tell = slot.on_wait
-        if tell is None or waiter.done:
-            return self._wait(waiter, deadline)
-        over = tell(waiter)
-        try:
-            return self._wait(waiter, deadline)
-        finally:
-            over()
-
-    def _wait(self, waiter: Waiter, deadline: float | None) -> bool:
-        while not waiter.done:
-            if self.failure is not None:
-                raise self.failure
-            if deadline is not None and time.monotonic() >= deadline:
-                return False
-            if self._lead.acquire(blocking=False):
-                try:
-                    self._be_leader(waiter, deadline)
-                finally:
-                    waiter.leads = False
-                    self._leading = False
-                    self._last_led = time.monotonic()
-                    self._lead.release()
-                    self._promote()
-            else:
-                self._follow(waiter, deadline)
-        return True
-
-    def _be_leader(self, waiter: Waiter, deadline: float | None) -> None:
-        self._leading = waiter.leads = True
-        if self._serving:
-            self._io_wake()  # it steps aside
-        poll = self._user_poll
-        while not waiter.done and self.failure is None:
-            self.flush()
-            if waiter.left > MANY and time.monotonic() - self.asked > QUIET_SECONDS:
-                # Many answers are to come and no worker waits for one of ours: read them by the
-                # dozen instead of waking for each.
-                time.sleep(COALESCE_SECONDS)
-            if waiter.left == 1 and self._spin(poll):
-                continue
-            if deadline is None:
-                events = poll.wait(None)
-            else:
-                left = deadline - time.monotonic()
-                if left <= 0:
-                    return
-                events = poll.wait(left)
-            if events:
-                self.receive(events)
-
-    def _spin(self, poll: Poller) -> bool:
-        """Looks for an answer for a moment before going to sleep; returns whether something came.
-
-        An answer to one quick task is there sooner than the system can put a core to sleep and wake
-        it again.
-        """
-        end = time.monotonic() + SPIN_SECONDS
-        while True:
-            events = poll.wait(0)
-            if events:
-                self.receive(events)
-                return True
-            if time.monotonic() > end:
-                return False
-
-    def _follow(self, waiter: Waiter, deadline: float | None) -> None:
-        if waiter.event is None:
-            waiter.event = threading.Event()
-        self._followers.append(waiter)
-        try:
-            if not waiter.done and self._lead.locked():
-                left = 1.0 if deadline is None else min(1.0, max(0.0, deadline - time.monotonic()))
-                waiter.event.wait(left)
-                waiter.event.clear()
-        finally:
-            self._followers.remove(waiter)
-
-    def _promote(self) -> None:
-        """Leadership is free: one of those who wait takes it."""
-        for waiter in list(self._followers):
-            if not waiter.done and waiter.event is not None:
-                waiter.event.set()
-                return
-
     # -- the I/O thread ------------------------------------------------------------------------
+    def step_aside(self) -> None:
+        """A thread that waits reads from now on."""
+        if self._serving:
+            self._io_wake()
+
     def _serve(self) -> None:
         pause = PARK_SECONDS
         seen = 0  # submissions at the last look
         try:
             while not self._stopping:
                 now = time.monotonic()
-                if self._leading or now - self._last_led < PARK_SECONDS:
+                if self.waiters.leading or now - self.waiters.last_led < PARK_SECONDS:
                     time.sleep(pause)
-                    pause = min(pause * 1.5, 4 * PARK_SECONDS) if self._leading else PARK_SECONDS
-                    if not self._leading:
+                    pause = min(pause * 1.5, 4 * PARK_SECONDS) if self.waiters.leading else PARK_SECONDS
+                    if not self.waiters.leading:
                         self.flush()
                 elif self._submissions - seen > BUSY_SUBMISSIONS:
                     # The submitting thread sends and reads by itself; only what it leaves is ours.
@@ -403,12 +257,12 @@ class Loop:
                     self._serving = True
                     # `soon` looks at _asleep after it has queued; we look at dirty after setting it
                     self._asleep = True
-                    events = [] if self.dirty or self._leading else self._io_poll.wait(self._timeout(now))
+                    events = [] if self.dirty or self.waiters.leading else self._io_poll.wait(self._timeout(now))
                     self._asleep = False
                     self._serving = False
                     if events:
                         self.receive(events)
-                    if self.dirty and not self._leading:
+                    if self.dirty and not self.waiters.leading:
                         # Somebody submits and will send it with others, or has left it to us.
                         time.sleep(BUSY_SECONDS)
                         if time.monotonic() - self.last_flush > BUSY_SECONDS:
@@ -437,14 +291,7 @@ class Loop:
         with self.lock:
             if self.failure is None:
                 self.failure = error
-            for waiters in self.watchers.values():
-                for waiter in waiters:
-                    if waiter.event is not None:
-                        waiter.event.set()
-                    elif waiter.callback is not None and not waiter.done:
-                        waiter.done = True
-                        self.callbacks.append(waiter.callback)
-        self._user_wake()
+            self.waiters.tell_all()
         self.run_callbacks()
 
     def stop(self) -> None:
@@ -453,10 +300,7 @@ class Loop:
         self._io_wake()
         if self._thread.is_alive() and self._thread is not threading.current_thread():
             self._thread.join()
-        self._user_wake()
-        # A poller must not be closed under the thread that sleeps in it. (One that leads and stops
-        # the runtime from a callback would wait for itself: hence the limit.)
-        left = self._lead.acquire(timeout=LEAVE_SECONDS)
+        left = self.waiters.await_leaving()
         try:
             with self.lock:
                 for lane in list(self.lanes.values()):
@@ -464,12 +308,9 @@ class Loop:
             self.close()
         finally:
             if left:
-                self._lead.release()
+                self.waiters.left()
 
     def close(self) -> None:
         """Closes the pollers and pipes (the lanes are closed by their owners)."""
-        for thing in (self._user_poll, self._io_poll, self._user_wake, self._io_wake):
+        for thing in (self.waiters, self._io_poll, self._io_wake):
             thing.close()
-
-
-__all__ = ["Loop", "Peer", "Waiter"]

@@ -10,7 +10,7 @@ from raynb.base import ids
 from raynb.base.ref import ObjectRef
 from raynb.core import events as e
 from raynb.core.streams import FIRST
-from raynb.engine.loop import Waiter
+from raynb.engine.waiters import Waiter
 from raynb.exceptions import GetTimeoutError, ObjectLostError, RaySystemError
 from raynb.serde import values
 
@@ -88,8 +88,8 @@ class Reading:
         loop = self.loop
         loop.tell(e.ObjectLost(_now(), wanted[0], why))
         waiter = self._watch(wanted, len(wanted))  # type: ignore[attr-defined]
-        if not waiter.done and not loop.wait(waiter, deadline):
-            loop.unwatch(waiter)
+        if not waiter.done and not loop.waiters.wait(waiter, deadline):
+            loop.waiters.unwatch(waiter)
             raise GetTimeoutError("Get timed out while a lost object was being made again.")
         return self.read_values(wanted, deadline)
 
@@ -114,17 +114,17 @@ class Reading:
                 ref, known = self._item(task, index)
                 if not known:
                     self.machine.streams.table[task].watched = True
-                    loop.watch(ids.object_id(task, 0), waiter)
+                    loop.waiters.watch(ids.object_id(task, 0), waiter)
             if known:
                 loop.flush()
                 return ref
             try:
-                there = loop.wait(waiter, deadline)
+                there = loop.waiters.wait(waiter, deadline)
             except BaseException:
-                loop.unwatch(waiter)
+                loop.waiters.unwatch(waiter)
                 raise
             if not there:
-                loop.unwatch(waiter)
+                loop.waiters.unwatch(waiter)
                 raise GetTimeoutError(f"no item was yielded within {timeout} s")
 
     async def next_item_async(self, task: int, index: int) -> ObjectRef[Any] | None:
@@ -140,7 +140,7 @@ class Reading:
                 if not known:
                     self.machine.streams.table[task].watched = True
                     wake: Any = functools.partial(own.call_soon_threadsafe, event.set)
-                    loop.watch(ids.object_id(task, 0), Waiter(1, wake))
+                    loop.waiters.watch(ids.object_id(task, 0), Waiter(1, wake))
             loop.flush()
             if known:
                 return ref

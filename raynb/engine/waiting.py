@@ -10,7 +10,7 @@ from typing import Any
 
 from raynb.base.ref import ObjectRef
 from raynb.core.tables import O_READY
-from raynb.engine.loop import Waiter
+from raynb.engine.waiters import Waiter
 from raynb.exceptions import GetTimeoutError
 
 _now = time.monotonic
@@ -44,18 +44,18 @@ class Waiting:
         waiter = self._watch(wanted, len(wanted), True)
         if not waiter.done:
             try:
-                there = self.loop.wait(waiter, deadline)
+                there = self.loop.waiters.wait(waiter, deadline)
             except BaseException:
-                self.loop.unwatch(waiter)
+                self.loop.waiters.unwatch(waiter)
                 raise
             if not there:
-                self.loop.unwatch(waiter)
+                self.loop.waiters.unwatch(waiter)
                 raise GetTimeoutError(
                     f"Get timed out: some object(s) not ready. {waiter.left} of {len(wanted)} are missing "
                     f"after {timeout} s."
                 )
         if waiter.failed:
-            self.loop.unwatch(waiter)
+            self.loop.waiters.unwatch(waiter)
             wanted = self._failed(wanted)
         return self.read_values(wanted, deadline)  # type: ignore[no-any-return]
 
@@ -92,7 +92,7 @@ class Waiting:
             elif waiter.left > 0:
                 for obj in pending:
                     obj.watched = True
-                    loop.watch(obj.id, waiter)
+                    loop.waiters.watch(obj.id, waiter)
         return waiter
 
     def wait(
@@ -115,11 +115,11 @@ class Waiting:
             if not waiter.done:
                 try:
                     if timeout is None or timeout > 0:
-                        loop.wait(waiter, None if timeout is None else _now() + timeout)
+                        loop.waiters.wait(waiter, None if timeout is None else _now() + timeout)
                     else:
                         loop.flush()
                 finally:
-                    loop.unwatch(waiter)
+                    loop.waiters.unwatch(waiter)
             with loop.lock:
                 ready = self._first_ready(wanted, num_returns)
         if not ready:
@@ -164,7 +164,7 @@ class Waiting:
             obj = self.machine.objects.table.get(ref._id)
             if obj is not None and obj.state != O_READY:
                 obj.watched = True
-                loop.watch(ref._id, Waiter(1, deliver))
+                loop.waiters.watch(ref._id, Waiter(1, deliver))
                 deliver_now = False
             else:
                 deliver_now = True

@@ -87,8 +87,6 @@ TOO_LONG: dict[str, str] = {
     "raynb/core/tasks.py": "one life, from submission to the end, with its retries and lineage",
     "raynb/core/tasks.py::Tasks": "as the file",
     "raynb/engine/local.py::LocalEngine": "the whole `DriverEngine` interface, most of it one call deep",
-    "raynb/engine/loop.py": "as its class",
-    "raynb/engine/loop.py::Loop": "receiving, sending and waiting share one set of locks",
     "raynb/worker/engine.py": "the whole `Engine` interface over channels, one short method a call",
     "raynb/worker/engine.py::WorkerEngine": "as the file",
     "raynb/worker/executor.py::Executor": "one task from its arguments to its result, whatever it raises",

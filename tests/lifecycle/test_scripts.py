@@ -123,7 +123,7 @@ def in_await():
 threads = [threading.Thread(target=f) for f in (in_get, in_get, in_wait, in_await)]
 for thread in threads: thread.start()
 loop = current().loop
-while len(loop.watchers.get(ref._id, ())) < 5: os.sched_yield()
+while len(loop.waiters.watchers.get(ref._id, ())) < 5: os.sched_yield()
 ray.shutdown()
 for thread in threads: thread.join(20)
 assert said == [RuntimeGoneError] * 4, said
