@@ -100,10 +100,10 @@ def parity(outcome: Outcome, python: Path, parallel: str) -> None:
     """The same programs on real Ray, in an environment of its own, and on raynb."""
     folder = here.ROOT / ".venv-ray"
     ray = here.make_venv(folder)
-    if call([ray, "-c", "import ray"], stderr=subprocess.DEVNULL):
+    if call([ray, "-c", "import ray, cloudpickle"], stderr=subprocess.DEVNULL):
         here.say("installing Ray beside, for the parity programs")
         recorded = json.loads((here.ROOT / "tests" / "parity" / "recorded.json").read_text(encoding="utf-8"))
-        packages = [f"ray[default]=={recorded['ray']}", "numpy", "joblib", "tqdm"]
+        packages = [f"ray[default]=={recorded['ray']}", "cloudpickle", "numpy", "joblib", "tqdm"]
         if call([ray, "-m", "pip", "install", "-q", "--disable-pip-version-check", *packages]):
             # Ray has no build for this Python or system: the recording made with it stands in.
             outcome.notes.append("Ray could not be installed: compared with its recorded results")

@@ -188,7 +188,10 @@ def get_actor(name: str, namespace: str | None = None) -> ActorHandle:
 
     Raises:
         ValueError: no live actor has that name in the namespace.
+        TypeError: the name is no string.
     """
+    if not isinstance(name, str):
+        raise TypeError(f"name must be a string, got {name!r}")
     if not name:
         raise ValueError("Please supply a non-empty value to get_actor")
     if namespace == "":

@@ -100,6 +100,8 @@ def _retry_exceptions(value: Any) -> str | None:
         isinstance(item, type) and issubclass(item, BaseException) for item in value
     ):
         return None
+    if isinstance(value, (list, tuple)):
+        return f"In 'retry_exceptions' there must be exception classes only, got {value!r}."
     return f"The type of keyword 'retry_exceptions' must be bool or a list of exception classes, got {value!r}."
 
 

@@ -147,7 +147,9 @@ class Runtime:
         if self._engine is None:
             return "Runtime(stopped)"
         total, _ = self._engine.cluster()
-        return f"Runtime(engine=embedded, cpus={total.get('CPU', 0):g})"
+        config = self._engine.config
+        where = config.address or ("local_mode" if config.local_mode else "embedded")
+        return f"Runtime(engine={where}, cpus={total.get('CPU', 0):g})"
 
 
 def init(address: str | None = None, *, ignore_reinit_error: bool = True, **given: Any) -> Runtime:

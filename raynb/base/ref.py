@@ -155,7 +155,8 @@ class DynamicObjectRefGenerator:
         self._refs = refs
 
     def __iter__(self) -> Any:
-        return iter(self._refs)
+        while self._refs:  # as in Ray: what was taken is gone
+            yield self._refs.pop(0)
 
     def __len__(self) -> int:
         return len(self._refs)

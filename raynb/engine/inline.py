@@ -101,7 +101,7 @@ class InlineEngine(InlineWaiting, InlineActors):
         for host in list(self.handles.values()):
             self.tasks.end_actor(host, self.died(host, "the runtime was shut down"), restart=False)
         self.alive = False
-        self.objects.table.clear()
+        self.objects.clear()
         self._definitions.clear()
         self.tasks.streams.clear()
         for loop in self.loops:
@@ -147,8 +147,15 @@ class InlineEngine(InlineWaiting, InlineActors):
         row = self._row(task, options, ACTOR_TASK if actor else NORMAL_TASK, actor, scope)
         self.book.new_task(row)
         count = options.num_returns
-        refs = [self.objects.new(ids.object_id(task, i), scope) for i in range(1, (count if count >= 0 else 1) + 1)]
-        self.tasks.run(row, options, self._own(packed), host, scope)
+        returns = [ids.object_id(task, index) for index in range(1, (count if count >= 0 else 1) + 1)]
+        for identity in returns:
+            self.objects.reserve(identity, scope)
+        try:
+            self.tasks.run(row, options, self._own(packed), host, scope)
+        except BaseException:
+            self.ref_log.extend(returns)
+            raise
+        refs: list[ObjectRef[Any]] = [ObjectRef(identity, self) for identity in returns]
         if count == STREAMING:
             return ObjectRefGenerator(refs[0], self)
         return refs

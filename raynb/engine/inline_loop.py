@@ -111,11 +111,17 @@ class DrivenLoop:
         """Cancels what is left and closes the loop."""
         if self.loop.is_closed() or self.driven_here():
             return
+        self.patient = False
         with self._turn, _outside_running_loop():
             left = asyncio.all_tasks(self.loop)
             for task in left:
                 task.cancel()
-            if left:
-                self.loop.run_until_complete(asyncio.gather(*left, return_exceptions=True))
-            self.loop.run_until_complete(self.loop.shutdown_asyncgens())
+            self._finish(left)
+            self._finish({self.loop.create_task(self.loop.shutdown_asyncgens())})
             self.loop.close()
+
+    def _finish(self, tasks: set[asyncio.Task[Any]]) -> None:
+        """Runs tasks to their end; one that won't end is left where it stands."""
+        self.idle = False
+        while not self.idle and not all(task.done() for task in tasks):
+            self.loop.run_forever()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from types import TracebackType
@@ -17,7 +16,8 @@ from raynb.engine.rowbook import RowBook
 from raynb.exceptions import RuntimeGoneError
 from raynb.serde import errors, pickling
 
-_now = time.monotonic
+#: How many errors keep their traceback for a debugger: its frames hold everything below them.
+TRACED = 16
 
 
 class Obj:
@@ -34,7 +34,7 @@ class Obj:
         self.contained: Sequence[ObjectRef[Any]] = ()
         self.traceback: TracebackType | None = None  # of an error: debuggers go to the user's frame
         self.loop: Any = None  # the event loop that has to run for it to come
-        self.callbacks: list[Callable[[], None]] = []
+        self.callbacks: list[Callable[[], object]] = []
 
 
 class Objects:
@@ -52,13 +52,18 @@ class Objects:
         self.on_free: Callable[[int], None] = lambda identity: None
         self._lock = threading.RLock()
         self._touched: set[int] = set()
+        self._traced: deque[Obj] = deque()
 
     def new(self, identity: int, scope: int) -> ObjectRef[Any]:
         """Makes a pending object; returns its first ref."""
+        self.reserve(identity, scope)
+        return ObjectRef(identity, self.engine)
+
+    def reserve(self, identity: int, scope: int) -> None:
+        """Makes a pending object, its first ref being counted already."""
         with self._lock:
             self.table[identity] = Obj(identity, scope)
             self._touched.add(identity)
-        return ObjectRef(identity, self.engine)
 
     def keep(self, identity: int, packed: Packed) -> None:
         """Stores a value; nothing happens if nobody wants it any more."""
@@ -79,6 +84,10 @@ class Objects:
             obj.loop = None
             self.bytes += size
             self._touched.add(identity)
+            if traceback is not None:
+                if len(self._traced) == TRACED:
+                    self._traced.popleft().traceback = None
+                self._traced.append(obj)
             callbacks, obj.callbacks = obj.callbacks, []
         for callback in callbacks:
             callback()
@@ -103,6 +112,11 @@ class Objects:
                 self.bytes -= obj.size
                 obj.value, obj.contained, obj.size = value, (), 0
                 self._touched.add(identity)
+
+    def clear(self) -> None:
+        """Lets go of everything."""
+        self.table.clear()
+        self._traced.clear()
 
     def settle(self) -> None:
         """Works off the log of refs that came and went; what nobody names is let go."""

@@ -4,16 +4,26 @@ from __future__ import annotations
 
 import asyncio
 import concurrent.futures
+import functools
 import time
 from collections.abc import Sequence
 from typing import Any
 
 from raynb.base.ref import ObjectRef
+from raynb.engine.inline_loop import DrivenLoop
 from raynb.engine.inline_objects import Obj, Objects
 from raynb.engine.inline_tasks import Tasks
 from raynb.exceptions import ActorDeadlockError, GetTimeoutError
 
 _now = time.monotonic
+
+
+SLICE = 0.02  # seconds that one of several event loops has its turn
+
+
+def _wake(future: asyncio.Future[None]) -> None:
+    if not future.done():
+        future.set_result(None)
 
 
 class InlineWaiting:
@@ -25,31 +35,30 @@ class InlineWaiting:
     objects: Objects
     tasks: Tasks
     check_alive: Any
+    loops: list[DrivenLoop]
 
     def _drive(self, obj: Obj, deadline: float | None) -> None:
-        """Lets the async actor that is to make an object go on until it is there or the time is up."""
-        if obj.value is not None or obj.loop is None:
-            return
-        if obj.loop.driven_here():
-            raise ActorDeadlockError(
-                "This get would wait for a call of the same async actor, whose event loop it blocks; "
-                "use `await ref` in an async method."
-            )
-        obj.loop.drive(lambda: obj.value is not None, None if deadline is None else max(deadline - _now(), 0), True)
+        """Lets the async actors go on until an object is there or the time is up."""
+        if obj.value is None:
+            self._drive_any([obj], 1, deadline)
 
     def _drive_any(self, found: list[Obj], needed: int, deadline: float | None) -> None:
-        """Lets the actors that make these objects go on until ``needed`` are there or the time is up."""
+        """Lets the async actors go on until ``needed`` of the objects are there or the time is up."""
 
         def enough() -> bool:
             return sum(1 for obj in found if obj.value is not None) >= needed
 
         while not enough() and (deadline is None or _now() < deadline):
-            loops = {obj.loop for obj in found if obj.value is None and obj.loop is not None}
-            if any(loop.driven_here() for loop in loops):
-                raise ActorDeadlockError("This wait blocks the event loop of the very actor it waits for.")
+            if any(obj.loop is not None and obj.loop.driven_here() for obj in found if obj.value is None):
+                raise ActorDeadlockError(
+                    "This would wait for a call of the same async actor, whose event loop it blocks; "
+                    "use `await ref` in an async method."
+                )
+            # All of them, by turns: they may wait for each other.
+            loops = [loop for loop in self.loops if not loop.driven_here() and not loop.loop.is_closed()]
             for loop in loops:
                 left = None if deadline is None else max(deadline - _now(), 0)
-                loop.drive(enough, left if len(loops) == 1 else 0.02, True)
+                loop.drive(enough, left if len(loops) == 1 else min(SLICE, left or SLICE), True)
 
     def get(self, refs: Sequence[ObjectRef[Any]], timeout: float | None) -> list[Any]:
         self.check_alive()
@@ -101,9 +110,14 @@ class InlineWaiting:
     def awaitable(self, ref: ObjectRef[Any]) -> Any:
         async def ticking() -> Any:
             obj = self.objects.find(ref)
+            if obj.value is None and any(loop.driven_here() for loop in self.loops):
+                # Inside an async actor: whoever waits for that one drives us both.
+                loop = asyncio.get_running_loop()
+                there = loop.create_future()
+                obj.callbacks.append(functools.partial(loop.call_soon_threadsafe, _wake, there))
+                await there
             while obj.value is None:
-                if obj.loop is not None and not obj.loop.driven_here():
-                    obj.loop.drive(lambda: obj.value is not None, 0.02, True)
+                self._drive_any([obj], 1, _now() + SLICE)
                 await asyncio.sleep(0.002)
             return self.objects.load(obj)
 

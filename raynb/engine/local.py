@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from raynb.base import ids, limits
-from raynb.base.config import RESOURCE_UNIT, Config
+from raynb.base.config import Config
 from raynb.base.engine import Context, Packed
 from raynb.base.interrupts import Allowed, Deferred
 from raynb.base.ref import ObjectRef, ObjectRefGenerator
@@ -35,6 +35,7 @@ from raynb.engine.peers import Lane
 from raynb.engine.processes import Supervised
 from raynb.engine.reading import Reading
 from raynb.engine.room import Room
+from raynb.engine.totals import machine_totals
 from raynb.engine.waiters import Waiter
 from raynb.engine.waiting import Waiting
 from raynb.exceptions import RaySystemError, RuntimeGoneError
@@ -43,19 +44,6 @@ from raynb.store import Board, DiskTier, Ledger, Slots, Store
 from raynb.wire.messages import ARGS_IN_STORE
 
 _now = time.monotonic
-
-
-def machine_totals(config: Config) -> dict[str, int]:
-    """Returns what the runtime may use: asked for, or found (ten-thousandths)."""
-    total: dict[str, float] = dict(config.resources)
-    total["CPU"] = config.num_cpus if config.num_cpus is not None else limits.cpu_count()
-    if config.num_gpus:
-        total["GPU"] = config.num_gpus
-    total["memory"] = config.memory if config.memory is not None else int(limits.memory_available() * 0.7)
-    total["object_store_memory"] = config.object_store_memory or limits.default_object_store_memory()
-    total["node:127.0.0.1"] = 1.0
-    total["node:__internal_head__"] = 1.0
-    return {name: round(value * RESOURCE_UNIT) for name, value in total.items() if value}
 
 
 class LocalEngine(Waiting, Reading, WorkerCalls):
@@ -181,7 +169,8 @@ class LocalEngine(Waiting, Reading, WorkerCalls):
                 )
 
     def _has_worker(self) -> bool:
-        return any([peer.pid for peer in self.effects.peers.values()])
+        # a list, not a generator: Ctrl-C inside a generator is printed and lost
+        return any([peer.pid for peer in self.effects.peers.values()])  # noqa: C419
 
     def supervisor_lost(self) -> None:
         """The supervisor died, and all workers with it: start another, once in a while."""

@@ -14,7 +14,7 @@ from traitlets.traitlets import TraitError
 
 #: Traits that are arguments of ``raynb.init``.
 START_TRAITS = (
-    "address", "num_cpus", "num_gpus", "resources", "memory", "object_store_memory",
+    "address", "local_mode", "num_cpus", "num_gpus", "resources", "memory", "object_store_memory",
     "spill_directory", "namespace", "log_to_driver", "runtime_env",
 )  # fmt: skip
 
@@ -25,6 +25,9 @@ class Raynb(Configurable):
     address = Unicode(
         "",
         help="Where to run: empty for this machine, 'auto' or 'ray://host:10001' for a Ray cluster.",
+    ).tag(config=True)
+    local_mode = Bool(
+        False, help="Run everything at once and in order in the kernel itself, for debugging."
     ).tag(config=True)
     num_cpus = Float(None, allow_none=True, help="CPU slots; None: the cores this container may use.").tag(
         config=True

@@ -185,6 +185,8 @@ def _split_last(text: str) -> list[str]:
             start = at + 1
             if start < len(lines) - 1 and _FILE.match(lines[at]) and lines[start].startswith("    "):
                 start += 1
+            if start < len(lines) - 1 and lines[start].startswith("  [Previous line repeated"):
+                start += 1
             break
     else:
         start = 0

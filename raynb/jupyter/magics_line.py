@@ -182,7 +182,7 @@ class LineMagics(Magics):
         """The runtime: what runs, starting and stopping it, its views, and help.
 
         %raynb status           what runs, and the store
-        %raynb start [--address A] [--num-cpus N]
+        %raynb start [--address A] [--local-mode] [--num-cpus N]
         %raynb stop, %raynb restart
         %raynb dashboard [TAB]  the live views, as a widget
         %raynb tasks|actors|objects|workers
@@ -205,6 +205,10 @@ class LineMagics(Magics):
 
     @magic_arguments("%raynb start")
     @argument("--address", metavar="A", help="'auto' or 'ray://host:10001' for a Ray cluster.")
+    @argument(
+        "--local-mode", action="store_true", default=None,
+        help="No workers: everything runs at once in the kernel, so that breakpoint() and %%debug work.",
+    )
     @argument("--num-cpus", type=float, metavar="N", help="CPU slots.")
     @argument("--object-store-memory", type=int, metavar="BYTES", help="Size of the object store.")
     def _start(self, rest: str) -> Any:

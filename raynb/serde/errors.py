@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import linecache
 import os
 import traceback
@@ -131,13 +132,22 @@ def user_frames(tb: TracebackType | None) -> tuple[tuple[str, int, str, str], ..
     return tuple(frames)
 
 
+#: A frame that follows itself is written this often, then counted, as Python does it.
+REPEATS = 3
+
+
 def format_frames(frames: tuple[tuple[str, int, str, str], ...]) -> str:
+    """Returns the lines of frames; those of a recursion are counted after the first few."""
     lines = []
-    for filename, lineno, name, source in frames:
+    for frame, same in itertools.groupby(frames):
+        filename, lineno, name, source = frame
         source = source or linecache.getline(filename, lineno).strip()
-        lines.append(f'  File "{filename}", line {lineno}, in {name}\n')
-        if source:
-            lines.append(f"    {source}\n")
+        text = f'  File "{filename}", line {lineno}, in {name}\n' + (f"    {source}\n" if source else "")
+        count = sum(1 for _ in same)
+        lines.append(text * min(count, REPEATS))
+        if count > REPEATS:
+            more = count - REPEATS
+            lines.append(f"  [Previous line repeated {more} more time{'s' if more > 1 else ''}]\n")
     return "".join(lines)
 
 

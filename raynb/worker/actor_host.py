@@ -181,6 +181,7 @@ class ActorHost:
                 await asyncio.sleep(0.002)
         executor.streams.pop(running.task, None)
         if dynamic:
+            running.holds = refs  # until the result is sent
             return (executor.store(DynamicObjectRefGenerator(refs)),)
         return (executor.store(None),)
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from raynb.base import ids
 from raynb.base.engine import Packed
-from raynb.base.ref import DynamicObjectRefGenerator
+from raynb.base.ref import DynamicObjectRefGenerator, ObjectRef
 from raynb.base.spec import DYNAMIC, STREAMING, FailedReturn
 from raynb.exceptions import AsyncioActorExit
 from raynb.serde import errors, pickling, values
@@ -120,7 +120,7 @@ class Executor:
                     packed: Any = _NONE_RESULT
                 else:
                     packed = self.results(running, result)
-                    running.holds = result
+                    running.holds = (result, running.holds)
                 result = None
             finally:
                 worker.in_user_code = False
@@ -279,8 +279,7 @@ class Executor:
                 f"but returned {type(result).__name__}, which is no generator"
             ) from None
         if dynamic:
-            engine = worker.engine
-            refs = [engine.put(pickling.pack(item)) for item in iterator]
+            running.holds = refs = self._dynamic(running, iterator)
             return (self.store(DynamicObjectRefGenerator(refs)),)
         try:
             for item in iterator:
@@ -300,6 +299,20 @@ class Executor:
         finally:
             self.streams.pop(running.task, None)
         return _NONE_RESULT
+
+    def _dynamic(self, running: Running, items: Any) -> list[ObjectRef[Any]]:
+        """Stores all items; an error in the middle is the last one, as in Ray."""
+        engine = self.worker.engine
+        refs: list[ObjectRef[Any]] = []
+        try:
+            for item in items:
+                refs.append(engine.put(pickling.pack(item)))  # noqa: PERF401  those before an error count
+        except Exception as raised:
+            if self._retryable(running, raised):
+                raise
+            value, _, contained = errors.task_error(raised, running.name, "")
+            refs.append(engine.put_stored(value, 0, tuple(ref._id for ref in contained)))
+        return refs
 
     # -- failures ------------------------------------------------------------------------------
     def failure(self, running: Running, raised: BaseException) -> tuple[Any, int, tuple[str, str]]:

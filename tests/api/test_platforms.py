@@ -16,7 +16,13 @@ from raynb.testing import leaks
 
 #: What macOS lacks, taken away in the driver and in the supervisor alike.
 WITHOUT = """
-import os, select
+import ctypes, os, select
+class Library(ctypes.CDLL):
+    def __getattr__(self, name):
+        if name == "prctl":
+            raise AttributeError(name)
+        return super().__getattr__(name)
+ctypes.CDLL = Library
 for module, names in ((os, ("memfd_create", "pidfd_open")), (select, ("epoll",))):
     for name in names:
         if hasattr(module, name):
@@ -26,7 +32,9 @@ PROGRAM = """
 import os, sys
 import numpy as np
 import raynb as ray
+import ctypes
 assert not hasattr(os, "memfd_create") and not hasattr(os, "pidfd_open")
+assert not hasattr(ctypes.CDLL(None), "prctl")
 ray.init(num_cpus=2, object_store_memory=64 << 20)
 engine = ray.runtime().engine
 
@@ -65,7 +73,7 @@ def crippled(tmp_path: Path) -> dict[str, str]:
 
 
 @pytest.mark.parametrize("end", ["shutdown", "SIGKILL"])
-def test_without_memfd_pidfd_and_epoll(crippled: dict[str, str], tmp_path: Path, end: str) -> None:
+def test_without_memfd_pidfd_epoll_and_prctl(crippled: dict[str, str], tmp_path: Path, end: str) -> None:
     script = tmp_path / "program.py"
     script.write_text(PROGRAM)
     with subprocess.Popen(

@@ -174,3 +174,20 @@ def test_b24_the_wrong_number_of_returns(ray: Any, made: int) -> None:
         with pytest.raises(RayTaskError) as caught:
             ray.get(ref, timeout=20)
         assert isinstance(caught.value.cause, ValueError)
+
+
+@pytest.mark.raynb(num_cpus=2)
+def test_items_of_a_dynamic_generator_live_until_their_list_is_sent(ray: Any) -> None:
+    class Source:
+        async def items(self, count: int) -> Any:
+            for number in range(count):
+                yield number
+
+    @ray.remote(num_returns="dynamic")
+    def items(count: int) -> Any:
+        yield from range(count)
+
+    source: Any = ray.remote(num_cpus=0)(Source).remote()
+    for _ in range(50):
+        for ref in (items.remote(4), source.items.options(num_returns="dynamic").remote(4)):
+            assert [ray.get(item, timeout=20) for item in ray.get(ref, timeout=20)] == [0, 1, 2, 3]

@@ -11,6 +11,7 @@ import pytest
 
 from raynb.exceptions import RayTaskError, TaskCancelledError
 from raynb.jupyter.errors import Renderer, hints, install, is_users, uninstall
+from raynb.serde.errors import format_frames
 
 
 class Compiler:
@@ -38,6 +39,16 @@ TRACE = """ray::f() (pid=123, ip=127.0.0.1)
     return x / y
 ZeroDivisionError: division by zero
 with a second line"""
+
+
+def test_a_recursion_is_counted(shell: Any) -> None:
+    frames = (("<cell 4>", 6, "<module>", "f(1)"), *[("<cell 4>", 4, "f", "return x / y")] * 900)
+    text = f"ray::f() (pid=123, ip=127.0.0.1)\n{format_frames(frames)}RecursionError: too deep"
+    lines = "\n".join(Renderer(shell).render(RayTaskError("f", text, RecursionError("too deep"), 123))).splitlines()
+    assert lines.count("----> 4     return x / y") == 3
+    assert lines[-2:] == ["  [Previous line repeated 897 more times]", "RecursionError: too deep"]
+    assert "repeated 1 more time]" in format_frames(frames[1:5])
+    assert "repeated" not in format_frames(frames[:4])
 
 
 def test_remote_frames_show_cell_line_and_source(shell: Any) -> None:

@@ -40,15 +40,17 @@ def ray_python() -> str | None:
     return sys.executable if importlib.util.find_spec("ray") else None
 
 
-def rows_of(engine: str, python: str, folder: Path) -> dict[str, dict[str, Any]]:
-    """Returns the rows of one run of all programs, shared by the test processes of a session."""
+def rows_of(
+    engine: str, python: str, folder: Path, only: list[str] | None = None
+) -> dict[str, dict[str, Any]]:
+    """Returns the rows of one run of all programs (or ``only`` some), shared by the test processes of a session."""
     path = folder / f"parity-{engine}.json"
     faulthandler.cancel_dump_traceback_later()  # pytest's: a whole run takes longer than a test
     with open(folder / f"parity-{engine}.lock", "w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)  # the first one runs them, the others wait here
         if not path.exists():
             environ = {**os.environ, "PYTHONPATH": str(ROOT)}
-            path.write_text(json.dumps(runner.run_all(python, engine, environ)[1]))
+            path.write_text(json.dumps(runner.run_all(python, engine, environ, only)[1]))
     rows: dict[str, dict[str, Any]] = json.loads(path.read_text())
     return rows
 

@@ -8,7 +8,7 @@ import sys
 from typing import Any
 
 from parity_programs import differs, program
-from parity_programs._tools import PATIENCE, Gate, Tally, error, family, kind, says, until
+from parity_programs._tools import PATIENCE, Tally, error, family, kind, says, until
 
 
 @program
@@ -156,28 +156,6 @@ def get_of_a_list_raises_the_first_error(ray: Any) -> Any:
     refs = [ray.put(1), bad.remote("first"), bad.remote("second")]
     ray.wait(refs, num_returns=3, timeout=PATIENCE)
     return says(error(ray.get, refs), "first", "second")
-
-
-@program
-def get_does_not_wait_for_the_others_when_one_has_failed(ray: Any) -> Any:
-    @ray.remote(max_retries=0)
-    def bad() -> None:
-        raise ValueError("bad")
-
-    @ray.remote(num_cpus=0)
-    def held(gate: Gate) -> bool:
-        return gate.wait()
-
-    @ray.remote(num_cpus=0)
-    def nested(gate: Gate) -> list[Any]:
-        caught = error(ray.get, [held.remote(gate), bad.remote()], timeout=PATIENCE)
-        return [family(caught, ValueError), gate.is_open()]
-
-    gate = Gate()
-    caught = error(ray.get, [held.remote(gate), bad.remote()], timeout=PATIENCE)
-    found = [family(caught, ValueError), gate.is_open(), ray.get(nested.remote(gate))]
-    gate.open()
-    return found
 
 
 @program

@@ -1,0 +1,271 @@
+"""`init(local_mode=True)`: everything in this process, at once and in order."""
+
+from __future__ import annotations
+
+import asyncio
+import importlib.util
+import os
+import sys
+import threading
+import traceback
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+import raynb
+from raynb import exceptions as x
+from raynb.base.rows import DEAD, FAILED, FINISHED
+from raynb.testing import leaks
+
+
+@pytest.fixture(autouse=True)
+def inline() -> Iterator[Any]:
+    before = leaks.Held.now()
+    with raynb.Runtime(local_mode=True, num_cpus=2) as runtime:
+        yield runtime.engine
+    leaks.check(before)
+
+
+def test_tasks_run_here_at_once_and_in_order(capsys: pytest.CaptureFixture[str]) -> None:
+    @raynb.remote
+    def note(n: int) -> tuple[int, int]:
+        print("note", n)
+        return os.getpid(), threading.get_ident()
+
+    refs = [note.remote(n) for n in range(3)]
+    assert capsys.readouterr().out == "note 0\nnote 1\nnote 2\n"  # before any get
+    assert raynb.get(refs) == [(os.getpid(), threading.get_ident())] * 3
+
+
+def test_an_errors_traceback_ends_in_the_users_frame() -> None:
+    @raynb.remote
+    def divide(by: int) -> float:
+        return 1 / by
+
+    ref = divide.remote(0)
+    with pytest.raises(ZeroDivisionError) as caught:
+        raynb.get(ref)
+    assert isinstance(caught.value, x.RayTaskError)
+    last = traceback.extract_tb(caught.value.__traceback__)[-1]
+    assert (last.name, last.line) == ("divide", "return 1 / by")
+
+
+def test_a_debugger_that_is_left_stops_the_cell() -> None:
+    import bdb
+
+    @raynb.remote
+    def stopped() -> None:
+        raise bdb.BdbQuit
+
+    with pytest.raises(bdb.BdbQuit):
+        stopped.remote()
+    assert raynb.get(raynb.remote(lambda: 1).remote()) == 1
+
+
+def test_an_interrupt_stops_the_cell_and_cancels_the_task(inline: Any) -> None:
+    @raynb.remote
+    def interrupted() -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        interrupted.remote()
+    assert [row.state for row in inline.snapshot().tasks] == ["CANCELLED"]
+
+
+def test_values_are_copies_as_on_workers() -> None:
+    import numpy
+
+    array = numpy.zeros(10_000)
+    ref = raynb.put(array)
+    array[:] = 1
+    back = raynb.get(ref)
+    assert back.sum() == 0
+    assert not back.flags.writeable
+    with pytest.raises(TypeError, match="Could not serialize"):
+        raynb.put(threading.Lock())
+
+
+def test_retries_and_their_limits() -> None:
+    class Count:
+        def __init__(self) -> None:
+            self.n = 0
+
+        def up(self) -> int:
+            self.n += 1
+            return self.n
+
+    count = raynb.remote(Count).remote()
+
+    def flaky(counter: Any, good: int) -> int:
+        n: int = raynb.get(counter.up.remote())
+        if n < good:
+            raise OSError("again")
+        return n
+
+    remote = raynb.remote(flaky)
+    assert raynb.get(remote.options(max_retries=3, retry_exceptions=True).remote(count, 3)) == 3
+    with pytest.raises(OSError, match="again"):
+        raynb.get(remote.options(max_retries=3, retry_exceptions=[KeyError]).remote(count, 100))
+    assert raynb.get(count.up.remote()) == 5
+
+
+def test_async_actors_wait_for_each_other() -> None:
+    class Signal:
+        def __init__(self) -> None:
+            self.event = asyncio.Event()
+
+        async def wait(self) -> str:
+            await self.event.wait()
+            return "woken"
+
+        async def send(self) -> None:
+            self.event.set()
+
+        async def ask(self, other: Any) -> str:
+            return await other.wait.remote()  # type: ignore[no-any-return]
+
+    first, second = raynb.remote(Signal).remote(), raynb.remote(Signal).remote()
+    ref = first.ask.remote(second)
+    assert raynb.wait([ref], timeout=0.01) == ([], [ref])
+    with pytest.raises(x.GetTimeoutError):
+        raynb.get(ref, timeout=0.01)
+    second.send.remote()
+    assert raynb.get(ref) == "woken"
+
+    waiting = raynb.remote(Signal).remote().wait.remote()
+    raynb.cancel(waiting)
+    with pytest.raises(x.TaskCancelledError):
+        raynb.get(waiting)
+
+
+async def test_awaiting_inside_a_running_loop() -> None:
+    class Sleeper:
+        async def nap(self, n: int) -> int:
+            await asyncio.sleep(0.001)
+            return n
+
+    sleeper = raynb.remote(Sleeper).remote()
+    assert await asyncio.gather(*[sleeper.nap.remote(n) for n in range(3)]) == [0, 1, 2]
+    assert sleeper.nap.remote(4).future().result() == 4
+
+
+def test_an_async_actor_that_blocks_on_itself_is_told() -> None:
+    class Selfish:
+        async def other(self) -> int:
+            await asyncio.sleep(0.01)
+            return 1
+
+        async def mine(self) -> int:
+            me = raynb.get_runtime_context().current_actor
+            return raynb.get(me.other.remote())  # type: ignore[no-any-return]
+
+    with pytest.raises(x.ActorDeadlockError, match="await ref"):
+        raynb.get(raynb.remote(Selfish).remote().mine.remote())
+
+
+def test_streams_are_made_as_far_as_they_are_wanted() -> None:
+    class Maker:
+        def __init__(self) -> None:
+            self.made: list[int] = []
+
+        def numbers(self) -> Iterator[int]:
+            for n in range(1_000_000):
+                self.made.append(n)
+                yield n
+
+        def count(self) -> int:
+            return len(self.made)
+
+        async def anumbers(self) -> Any:
+            for n in range(3):
+                await asyncio.sleep(0)
+                yield n
+
+    maker = raynb.remote(Maker).remote()
+    stream = maker.numbers.options(num_returns="streaming", _generator_backpressure_num_objects=2).remote()
+    assert raynb.get(maker.count.remote()) == 2
+    assert [raynb.get(next(stream)) for _ in range(3)] == [0, 1, 2]
+    del stream
+    assert raynb.get(maker.count.remote()) < 10
+    assert [raynb.get(ref) for ref in maker.anumbers.remote()] == [0, 1, 2]
+
+
+def test_actors_end_in_every_way(inline: Any) -> None:
+    class Worker:
+        def __init__(self, fail: bool = False) -> None:
+            if fail:
+                raise LookupError("no")
+
+        def leave(self) -> None:
+            raynb.actor.exit_actor()
+
+        def exits(self) -> None:
+            sys.exit(3)
+
+        def pid(self) -> int:
+            return os.getpid()
+
+    cls = raynb.remote(Worker)
+    with pytest.raises(x.ActorDiedError) as caught:
+        raynb.get(cls.remote(fail=True).pid.remote())
+    assert isinstance(caught.value.__cause__, LookupError)
+    for end in (lambda actor: actor.leave.remote(), raynb.kill, lambda actor: actor.exits.remote()):
+        actor = cls.options(name="named").remote()
+        assert raynb.get(raynb.get_actor("named").pid.remote()) == os.getpid()
+        end(actor)
+        with pytest.raises(x.ActorDiedError):
+            raynb.get(actor.pid.remote())
+        with pytest.raises(ValueError, match="named"):
+            raynb.get_actor("named")
+    again = cls.options(max_restarts=1).remote()
+    raynb.kill(again, no_restart=False)
+    assert raynb.get(again.pid.remote()) == os.getpid()
+    del again, actor
+    inline.snapshot()
+    assert {row.state for row in inline.snapshot().actors} == {DEAD}
+
+
+def test_the_picture_travels_as_changes(inline: Any) -> None:
+    def good() -> int:
+        return 1
+
+    def bad() -> None:
+        raise ValueError("bad")
+
+    ref = raynb.remote(good).remote()
+    seen = inline.snapshot()
+    assert [(row.name, row.state) for row in seen.tasks] == [("good", FINISHED)]
+    assert [row.where for row in seen.objects] == ["memory"]
+    other = raynb.remote(bad).remote()
+    change = inline.changes(seen.version)
+    assert [(row.name, row.state, row.error_type) for row in change.tasks] == [("bad", FAILED, "ValueError")]
+    assert change.groups == {"good": {FINISHED: 1}, "bad": {FAILED: 1}}
+    gone = ref._id
+    del ref
+    assert inline.changes(change.version).gone["objects"] == [gone]
+    with pytest.raises(ValueError, match="bad"):
+        raynb.get(other)
+    assert inline.cluster()[0]["CPU"] == 2
+
+
+def test_a_runtime_env_lasts_as_long_as_its_call() -> None:
+    look = raynb.remote(lambda: os.environ.get("RAYNB_INLINE"))
+    assert raynb.get(look.options(runtime_env={"env_vars": {"RAYNB_INLINE": "here"}}).remote()) == "here"
+    assert raynb.get(look.remote()) is None
+
+
+def test_what_a_worker_can_do_can_be_done_here() -> None:
+    from raynb.api.everywhere import run_on_workers
+    from raynb.util.placement_group import placement_group
+
+    assert [one.result() for one in run_on_workers(raynb.remote(os.getpid))] == [os.getpid()]
+    assert placement_group([{"CPU": 1}]).wait(1)
+
+
+def test_a_cluster_without_ray_names_the_package() -> None:
+    if importlib.util.find_spec("ray") is not None:
+        pytest.skip("Ray is installed here")
+    with pytest.raises(ImportError, match=r'pip install "raynb\[ray\]"'):
+        raynb.init("auto")
+    assert raynb.api.session.global_slot().state == "empty"

@@ -1,0 +1,83 @@
+"""raynb on a real Ray cluster: `cluster_checks.py`, and the parity programs once more, on `ClusterEngine`.
+
+They run where Ray is: in the Python that RAYNB_PARITY_PYTHON names, or in this one.
+"""
+
+from __future__ import annotations
+
+import ast
+import faulthandler
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+pytest.importorskip("fcntl")
+
+HERE = Path(__file__).resolve().parent
+sys.path.insert(0, str(HERE))
+
+from parity_programs import DEFAULT_INIT, catalogue  # noqa: E402
+from test_parity import RECORDED, ROOT, ray_python, rows_of, shared_folder  # noqa: E402, F401
+
+from raynb.testing.engines import CHECKS as PROMISES  # noqa: E402
+
+OWN = [
+    node.name
+    for node in ast.parse((HERE / "cluster_checks.py").read_text()).body
+    if isinstance(node, ast.FunctionDef) and any(ast.unparse(one) == "check" for one in node.decorator_list)
+]
+#: Programs that one cluster can run, in areas that don't look at the engine itself. What raynb does better
+#: than Ray on its own engine is as Ray does it there.
+KEYS = [
+    key
+    for key, one in catalogue().items()
+    if one.init == DEFAULT_INIT and one.on_ray and not one.reason and one.area not in ("states", "utilities")
+]
+
+
+def python() -> str:
+    found = ray_python()
+    if found is None:
+        pytest.skip("no Ray here: RAYNB_PARITY_PYTHON names a Python that has it")
+    return found
+
+
+@pytest.fixture(scope="session")
+def checked(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """Check → its traceback, empty if it passed."""
+    interpreter = python()
+    faulthandler.cancel_dump_traceback_later()
+    log = tmp_path_factory.mktemp("cluster") / "log"
+    with log.open("w") as sink:
+        command = [interpreter, str(HERE / "cluster_checks.py")]
+        environ = {**os.environ, "PYTHONPATH": str(ROOT)}
+        subprocess.run(command, env=environ, stdout=sink, stderr=subprocess.STDOUT, timeout=600, check=False)
+    lines = log.read_text(errors="replace").splitlines()
+    rows = [json.loads(line[3:]) for line in lines if line.startswith("## ")]
+    assert rows, "\n".join(lines[-40:])
+    return {row["name"]: row["error"] for row in rows}
+
+
+@pytest.mark.parametrize("name", [f"promise_{one.__name__}" for one in PROMISES] + OWN)
+@pytest.mark.timeout(900)
+def test_on_a_cluster(name: str, checked: dict[str, str]) -> None:
+    assert name in checked, f"it never ended; the last to end was {list(checked)[-1]}"
+    assert not checked[name], checked[name]
+
+
+@pytest.fixture(scope="session")
+def on_cluster(shared_folder: Path) -> dict[str, dict[str, Any]]:  # noqa: F811
+    return rows_of("raynb-cluster", python(), shared_folder, KEYS)
+
+
+@pytest.mark.parametrize("key", KEYS)
+@pytest.mark.timeout(1800)
+def test_a_program_returns_on_the_cluster_what_ray_returns(key: str, on_cluster: dict[str, dict[str, Any]]) -> None:
+    row = on_cluster[key]
+    assert "error" not in row, row["error"]
+    assert row["value"] == RECORDED["results"][key]["value"]
