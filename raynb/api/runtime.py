@@ -44,7 +44,8 @@ def _config(given: dict[str, Any], address: str | None = None) -> Config:
     place = wanted.get("spill_directory")
     if not isinstance(place, (str, os.PathLike, type(None))):
         raise TypeError(f"init(object_spilling_directory={place!r}): it must be the path of a directory")
-    wanted["spill_directory"] = os.fspath(place) if place else os.environ.get("RAY_object_spilling_directory") or None
+    rays = os.environ.get("RAY_object_spilling_directory")  # noqa: SIM112  Ray spells it so
+    wanted["spill_directory"] = os.fspath(place) if place else rays or None
     if not isinstance(wanted.get("namespace"), (str, type(None))):
         raise TypeError(f"init(namespace={wanted['namespace']!r}): it must be a str")
     if wanted.get("runtime_env") and address is None:

@@ -186,8 +186,25 @@ class Effects:
                     self.reveal(peer, lane, value[1])
         self.send(lane, w.Reply(number, command.ids, values, command.lent))
 
-    def forget(self, arena: int) -> None:
-        """Tells those who could read a dead worker's arena that nothing is in it any more."""
+    def adopt(self, worker: int, row: int) -> None:
+        """Takes over what a dead worker's arena holds; what takes long comes after the lock."""
+        engine = self.engine
+        later = self.loop.callbacks
+        kept = [
+            obj.value for obj in engine.machine.objects.table.values()
+            if type(obj.value) is tuple and obj.value[0] in ("shm", "file")
+        ]  # fmt: skip
+        settled = functools.partial(later.append, functools.partial(self._settled, worker, row))
+        later.append(engine.store.adopt(worker, kept, row, settled))
+
+    def _settled(self, arena: int, row: int) -> None:
+        """Nothing is left of a dead worker: its slot is free, and others may close its arena."""
+        with self.loop.lock:
+            self.engine.slots.give(row)
+            self._forget(arena)
+        self.loop.flush()
+
+    def _forget(self, arena: int) -> None:
         for peer in self.peers.values():
             for lane in (peer.data, peer.control):
                 known = (lane is peer.control, arena)

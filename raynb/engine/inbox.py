@@ -164,7 +164,7 @@ class Inbox:
         engine.board.clear(worker)
         self.apply(e.WorkerDied(now, worker, peer.leaving or reason, current=current))
         engine.everywhere.worker_died(worker, peer.leaving or reason)
-        engine.adopt_arena(worker, peer.row)
+        engine.effects.adopt(worker, peer.row)
         self.loop.waiters.ready(engine.FIRST_WORKER)  # whoever waits for the first one looks again
 
     def lane_lost(self, lane: Lane) -> None:

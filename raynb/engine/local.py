@@ -330,22 +330,6 @@ class LocalEngine(Waiting, Reading, WorkerCalls):
             return ObjectRef(object_id, self)
 
     # -- control -------------------------------------------------------------------------------
-    def adopt_arena(self, worker: int, row: int) -> None:
-        """Takes over what a dead worker's arena holds. Under the lock; what takes long comes after it."""
-        kept = [
-            obj.value for obj in self.machine.objects.table.values()
-            if type(obj.value) is tuple and obj.value[0] in ("shm", "file")
-        ]  # fmt: skip
-        later = self.loop.callbacks
-        later.append(self.store.adopt(worker, kept, row, lambda: later.append(lambda: self._settled(worker, row))))
-
-    def _settled(self, worker: int, row: int) -> None:
-        """Nothing is left of a dead worker: its slot is free, and others may close its arena."""
-        with self.loop.lock:
-            self.slots.give(row)
-            self.effects.forget(worker)
-        self.loop.flush()
-
     def cancel(self, ref: ObjectRef[Any], force: bool, recursive: bool) -> None:
         self.check_alive()
         self._mine(ref)
