@@ -7,7 +7,6 @@ results are counted by the same rules as any other ref.
 
 from __future__ import annotations
 
-from collections import deque
 from typing import TYPE_CHECKING
 
 from raynb.base.ids import object_id
@@ -17,23 +16,20 @@ from raynb.base.rows import (
     DEAD,
     DEPENDENCIES_UNREADY,
     FAILED,
-    PENDING_ARGS_AVAIL,
     PENDING_CREATION,
     PENDING_NODE_ASSIGNMENT,
     RESTARTING,
     RUNNING,
-    SUBMITTED_TO_WORKER,
 )  # fmt: skip
 from raynb.base.spec import ActorSpec, TaskSpec, Value
 from raynb.core import commands as c
+from raynb.core.calls import INFLIGHT
 from raynb.core.events import TaskFinished, WorkerDied
 from raynb.core.records import Actor, Task, Worker
 from raynb.core.tables import ACTORS
 
 if TYPE_CHECKING:
     from raynb.core.machine import Machine
-
-INFLIGHT = 1000  # calls sent to a sync actor ahead of its answers
 
 
 class Actors:
@@ -101,177 +97,7 @@ class Actors:
         cause = ("err", "ActorDiedError", (self.m.hex_actor(actor.spec.actor_id), "creation", value))
         self._die(actor, cause)
 
-    # -- calls ---------------------------------------------------------------------------------
-    def call(self, task: Task) -> None:
-        """A method call was submitted."""
-        m = self.m
-        actor = self.table.get(task.spec.actor)
-        if actor is None:
-            m.tasks.fail(task, ("err", "ActorDiedError", (m.hex_actor(task.spec.actor), "gone")))
-            return
-        actor.pending += 1
-        if actor.state == DEAD:
-            m.tasks.fail(task, self.dead_value(actor))
-            return
-        if actor.state == RESTARTING and not task.retries:
-            m.tasks.fail(task, self.unavailable(actor))
-            return
-        queue = actor.queues.get(task.spec.caller) if actor.queues else None
-        if task.waiting:
-            if not self.unordered(actor):
-                actor.queues.setdefault(task.spec.caller, deque()).append(task)
-        elif task.spec.deps and self._arguments_failed(task):
-            return
-        elif not queue and self._open(actor) and len(actor.inflight) < actor.most:
-            self._send(actor, task)
-        else:
-            m.tasks.move(task, PENDING_NODE_ASSIGNMENT)
-            actor.queues.setdefault(task.spec.caller, deque()).append(task)
-
-    def _arguments_failed(self, task: Task) -> bool:
-        for dep in task.spec.deps:
-            obj = self.m.objects.table[dep]
-            if obj.error:
-                self.m.tasks.fail(task, obj.value)
-                return True
-        return False
-
-    def unordered(self, actor: Actor) -> bool:
-        """Returns whether ready calls overtake (threaded, async, or asked for)."""
-        spec = actor.spec
-        return spec.is_async or spec.out_of_order or spec.max_concurrency > 1 or bool(spec.concurrency_groups)
-
-    def _open(self, actor: Actor) -> bool:
-        """Returns whether calls can be sent: it is alive, and its process not about to be killed."""
-        worker = self.m.pool.table.get(actor.worker)
-        return actor.state == ALIVE and worker is not None and worker.doom is None
-
-    def arguments_ready(self, task: Task) -> None:
-        actor = self.table[task.spec.actor]
-        if actor.state == DEAD:  # where calls may overtake, one that waits for arguments is in no queue
-            self.m.tasks.fail(task, self.dead_value(actor))
-            return
-        if self._arguments_failed(task):
-            self.send_more(task.spec.actor)
-            return
-        self.m.tasks.move(task, PENDING_NODE_ASSIGNMENT)
-        if self.unordered(actor):
-            actor.queues.setdefault(task.spec.caller, deque()).append(task)
-        self.send_more(task.spec.actor)
-
-    def enqueue(self, task: Task) -> None:
-        """A call to be sent again (retry, or handed back): before the ones not sent yet."""
-        actor = self.table[task.spec.actor]
-        actor.inflight.pop(task.spec.task_id, None)
-        queue = actor.queues.setdefault(task.spec.caller, deque())
-        # Calls come back one by one, each older than what waits unless it was retried later.
-        at = 0
-        for waiting in queue:
-            if waiting.spec.task_id > task.spec.task_id:
-                break
-            at += 1
-        queue.insert(at, task)
-        self.send_more(task.spec.actor)
-
-    def send_more(self, actor_id: int) -> None:
-        """Sends the calls that wait, each caller's in order."""
-        actor = self.table.get(actor_id)
-        if actor is None or not self._open(actor):
-            return
-        for caller in list(actor.queues):
-            queue = actor.queues.get(caller)
-            while queue and len(actor.inflight) < actor.most:
-                task = queue[0]
-                if task.state == PENDING_ARGS_AVAIL:
-                    break  # in order: the ones behind wait too
-                queue.popleft()
-                if task.state == PENDING_NODE_ASSIGNMENT:
-                    self._send(actor, task)
-            if queue is not None and not queue:
-                actor.queues.pop(caller, None)
-
-    def _send(self, actor: Actor, task: Task) -> None:
-        m = self.m
-        task.worker = actor.worker
-        actor.inflight[task.spec.task_id] = task
-        if actor.running < actor.spec.max_concurrency:
-            self._runs(actor, task)
-        else:
-            m.tasks.move(task, SUBMITTED_TO_WORKER)
-        m.out.append(c.Run(actor.worker, task, m.tasks.lend_arguments(task, actor.worker)))
-
-    def _runs(self, actor: Actor, task: Task) -> None:
-        m = self.m
-        actor.running += 1
-        task.started = m.now
-        m.tasks.move(task, RUNNING)
-        if task.spec.options.timeout is not None:
-            m.timer(m.now + task.spec.options.timeout, "timeout", task.spec.task_id)
-
-    def call_done(self, task: Task) -> None:
-        """The worker answered a call (or the creation)."""
-        actor = self.table.get(task.spec.actor)
-        worker = self.m.pool.table.get(task.worker)
-        if worker is not None:
-            worker.finished += 1
-        if actor is not None:
-            self._left(actor, task)
-
-    def _left(self, actor: Actor, task: Task) -> None:
-        if actor.inflight.pop(task.spec.task_id, None) is None:
-            return
-        if task.state == RUNNING:
-            actor.running -= 1
-            for other in actor.inflight.values():
-                if other.state == SUBMITTED_TO_WORKER:
-                    if actor.running < actor.spec.max_concurrency:
-                        self._runs(actor, other)
-                    break
-
-    def call_ended(self, task: Task) -> None:
-        """A call has its value or error."""
-        actor = self.table.get(task.spec.actor)
-        if actor is None:
-            return
-        actor.inflight.pop(task.spec.task_id, None)
-        actor.pending -= 1
-        if actor.queues:  # it may have been the one that the others of its caller waited behind
-            self.send_more(task.spec.actor)
-        if actor.ending and not actor.pending:
-            self._finish_ending(actor)
-
-    def handed_back(self, task: Task) -> None:
-        """The worker dropped a cancelled call unstarted."""
-        actor = self.table.get(task.spec.actor)
-        if actor is not None:
-            self._left(actor, task)
-            if task.cancelled:
-                self.m.tasks.end_cancelled(task)
-            else:
-                self.m.tasks.requeue(task)
-
-    def drop_queued(self, task: Task) -> None:
-        actor = self.table.get(task.spec.actor)
-        queue = actor.queues.get(task.spec.caller) if actor is not None else None
-        if queue is not None and task in queue:
-            queue.remove(task)
-
-    def cancel_sent(self, task: Task) -> None:
-        """A sync actor's running call runs on, but its ref raises now. Whether one that waits there has
-        begun is for the worker to say: it drops it and gives it back, or its result counts."""
-        actor = self.table[task.spec.actor]
-        if not actor.spec.is_async and task.state == RUNNING:
-            self._left(actor, task)
-            self.m.tasks.end_cancelled(task)
-
     # -- the end -------------------------------------------------------------------------------
-    def unavailable(self, actor: Actor) -> Value:
-        return ("err", "ActorUnavailableError", (self.m.hex_actor(actor.spec.actor_id),
-                f"The actor {actor.spec.class_name} is restarting: the call may or may not have run."))  # fmt: skip
-
-    def dead_value(self, actor: Actor) -> Value:
-        return actor.cause or ("err", "ActorDiedError", (self.m.hex_actor(actor.spec.actor_id), "gone"))
-
     def _cause(self, actor: Actor, why: str) -> Value:
         spec = actor.spec
         return ("err", "ActorDiedError", (self.m.hex_actor(spec.actor_id), "died", spec.class_name,
@@ -284,7 +110,7 @@ class Actors:
         m.resources.give(actor.spec.held)
         m.resources.give_gpus(actor.spec.held, worker.gpus)
         if actor.state == DEAD:
-            self._fail_calls(actor, self.dead_value(actor))
+            self.m.calls.fail_all(actor, self.m.calls.dead_value(actor))
             return
         actor.deaths.append(m.now)
         while actor.deaths and m.now - actor.deaths[0] > m.death_window:
@@ -295,7 +121,7 @@ class Actors:
         creating = actor.creation.spec.task_id in m.tasks.table
         looping = creating and len(actor.deaths) >= m.death_limit
         used_up = limit >= 0 and actor.restarts >= limit
-        if actor.killed or looping or used_up or (actor.ending and not self._retriable(actor)):
+        if actor.killed or looping or used_up or (actor.ending and not self.m.calls.any_retriable(actor)):
             if looping:
                 why = f"it died {len(actor.deaths)} times within {m.death_window:.0f} s: {why}"
             cause = self._cause(actor, why)
@@ -314,11 +140,6 @@ class Actors:
             if made_here and actor.state != DEAD and actor.spec.lifetime != "detached":
                 self.kill(actor.spec.actor_id, True, "the process that created it died")
 
-    def _retriable(self, actor: Actor) -> bool:
-        """Returns whether a call waits that a restarted actor would run."""
-        waiting = [*actor.inflight.values(), *(t for queue in actor.queues.values() for t in queue)]
-        return any(task.retries and not task.cancelled for task in waiting)
-
     def _restart(self, actor: Actor, reason: str) -> None:
         m = self.m
         actor.restarts += 1
@@ -333,9 +154,9 @@ class Actors:
             for task in list(queue):
                 if not task.retries and task.state == PENDING_NODE_ASSIGNMENT:
                     queue.remove(task)
-                    m.tasks.fail(task, self.unavailable(actor))
+                    m.tasks.fail(task, self.m.calls.unavailable(actor))
         for task in inflight:
-            self._retry_call(actor, task)
+            self.m.calls.retry(actor, task)
         creation = actor.creation
         if creation.spec.task_id in m.tasks.table:  # it died in the constructor
             creation.spec.attempt += 1
@@ -346,17 +167,6 @@ class Actors:
             m.tasks.revive(creation)
         m.scheduler.enqueue(creation)
 
-    def _retry_call(self, actor: Actor, task: Task) -> None:
-        m = self.m
-        if task.cancelled:
-            m.tasks.end_cancelled(task)
-        elif task.state == SUBMITTED_TO_WORKER and task.retries:
-            m.tasks.requeue(task)
-        elif task.retries:
-            m.tasks.retry(task, "its actor died")
-        else:
-            m.tasks.fail(task, self.unavailable(actor))
-
     def _die(self, actor: Actor, cause: Value) -> None:
         m = self.m
         actor.cause = cause
@@ -366,27 +176,16 @@ class Actors:
         creation = actor.creation
         if creation.spec.task_id in m.tasks.table:
             m.tasks.fail(creation, cause, FAILED)
-        m.tasks.release_creation(creation)  # a restart's constructor may have been running: both
+        m.lineage.release_creation(creation)  # a restart's constructor may have been running: both
         worker = m.pool.table.get(actor.worker)
         if worker is not None and not worker.retiring:
             m.pool.retire(worker)
-        self._fail_calls(actor, cause)
+        self.m.calls.fail_all(actor, cause)
         obj = m.objects.table.get(object_id(actor.spec.actor_id, 1))
         if obj is not None:
             if actor.spec.lifetime == "detached":
                 obj.containers -= 1
             m.objects.check(obj)
-
-    def _fail_calls(self, actor: Actor, cause: Value) -> None:
-        waiting = list(actor.inflight.values())
-        for queue in actor.queues.values():
-            waiting.extend(queue)
-        actor.inflight.clear()
-        actor.queues.clear()
-        actor.running = 0
-        for task in waiting:
-            if task.spec.task_id in self.m.tasks.table:
-                self.m.tasks.fail(task, cause)
 
     def give_name_back(self, actor: Actor) -> None:
         if actor.spec.name and not actor.unnamed:
@@ -426,9 +225,9 @@ class Actors:
             self._forget(actor)
             return
         if not actor.pending:
-            self._finish_ending(actor)
+            self.finish_ending(actor)
 
-    def _finish_ending(self, actor: Actor) -> None:
+    def finish_ending(self, actor: Actor) -> None:
         obj = self.m.objects.table.get(object_id(actor.spec.actor_id, 1))
         if obj is not None and (obj.refs or obj.lends or obj.args or obj.containers):
             actor.ending = False  # a call that was still running passed the handle on
@@ -455,4 +254,4 @@ class Actors:
     def check_ending(self, actor_id: int) -> None:
         actor = self.table.get(actor_id)
         if actor is not None and actor.ending and not actor.pending and actor.state != DEAD:
-            self._finish_ending(actor)
+            self.finish_ending(actor)

@@ -25,7 +25,7 @@ def ring(m: Machine, worker_id: int, wanted: tuple[int, ...]) -> list[str] | Non
 
 def _single(m: Machine, actor_id: int) -> bool:
     actor = m.actors.table.get(actor_id)
-    return actor is not None and not m.actors.unordered(actor)
+    return actor is not None and not m.calls.unordered(actor)
 
 
 def _search(m: Machine, start: int, here: int, wanted: tuple[int, ...], seen: set[int]) -> list[int] | None:

@@ -86,7 +86,7 @@ def _resources(m: Machine, wrong: list[str]) -> None:
 def _objects(m: Machine, wrong: list[str]) -> None:
     args: Counter[int] = Counter()
     containers: Counter[int] = Counter()
-    pinning = {id(t): t for t in (*m.tasks.table.values(), *m.tasks.lineage.values())}
+    pinning = {id(t): t for t in (*m.tasks.table.values(), *m.lineage.table.values())}
     for task in pinning.values():
         args.update(task.spec.deps)
         args.update(task.spec.contained)

@@ -16,8 +16,11 @@ from raynb.core import commands as c
 from raynb.core import events as e
 from raynb.core.actors import Actors
 from raynb.core.ailing import Ailing
+from raynb.core.calls import Calls
+from raynb.core.cancelling import Cancelling
 from raynb.core.groups import Groups
 from raynb.core.history import History
+from raynb.core.lineage import Lineage
 from raynb.core.memory import MemoryPolicy
 from raynb.core.objects import Objects
 from raynb.core.pool import Pool
@@ -53,12 +56,15 @@ class Machine:
         self.resources = Resources(total)
         self.objects = Objects(self)
         self.tasks = Tasks(self)
+        self.cancelling = Cancelling(self)
+        self.lineage = Lineage(self)
         self.streams = Streams(self)
         self.requests = Requests(self)
         self.scheduler = Scheduler(self, config.prefetch_seconds)
         self.pool = Pool(self, config.max_workers or 4096)
         self.pool.keep = max(1, int(total.get("CPU", 0) // 10_000)) if total.get("CPU") else 1
         self.actors = Actors(self)
+        self.calls = Calls(self)
         self.groups = Groups(self)
         self.memory = MemoryPolicy(self)
         self.ailing = Ailing(self)
@@ -108,7 +114,7 @@ class Machine:
     def _submitted(self, event: e.Submitted) -> None:
         task = self.tasks.submitted(event.spec)
         if event.spec.actor:
-            self.actors.call(task)
+            self.calls.submitted(task)
         else:
             self.tasks.admit(task)
 
@@ -122,10 +128,10 @@ class Machine:
         self.objects.set_value(obj, event.value, event.size, event.contained)
 
     def _cancel(self, event: e.CancelAsked) -> None:
-        self.tasks.cancel(event.task, event.force, event.recursive)
+        self.cancelling.cancel(event.task, event.force, event.recursive)
 
     def _cancel_scope(self, event: e.ScopeCancelAsked) -> None:
-        self.tasks.cancel_scope(event.scope)
+        self.cancelling.cancel_scope(event.scope)
 
     def _withdrawn(self, event: e.Withdrawn) -> None:
         self.pool.handed_back(event.worker, event.tasks)
@@ -151,7 +157,12 @@ class Machine:
     def _fire_timers(self) -> None:
         while self.timers and self.timers[0][0] <= self.now:
             _, _, what, identity = heapq.heappop(self.timers)
-            self.tasks.timer(what, identity)
+            if what == "start":
+                self.ailing.again()
+            elif what == "queue":
+                self.scheduler.unpark(identity)
+            else:
+                self.cancelling.timer(what, identity)
 
     def next_tick(self) -> float | None:
         """Returns when `Ticked` is due next; None: not before something happens."""

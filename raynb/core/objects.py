@@ -158,9 +158,9 @@ class Objects:
         if obj.contained:
             contained, obj.contained = obj.contained, ()
             self.unpin(contained, "containers")
-        tasks = self.m.tasks
-        if tasks.lineage:
-            tasks.forget(task_of(identity), identity)
+        lineage = self.m.lineage
+        if lineage.table:
+            lineage.forget(task_of(identity))
 
     def unpin(self, ids: tuple[int, ...], what: str) -> None:
         """Takes one count of a kind (``"containers"`` or ``"args"``) off each object."""
@@ -241,7 +241,7 @@ class Objects:
             self.m.out.append(c.Free(value, object_id))  # a damaged file takes up room until it is removed
         obj.value = None
         self.move(obj, O_LOST, f"lost: {why}")
-        if not self.m.tasks.reconstruct(obj):
+        if not self.m.lineage.reconstruct(obj):
             self.set_value(obj, self.m.lost_value(obj, why), 0, ())
 
     def free_now(self, ids: tuple[int, ...]) -> None:

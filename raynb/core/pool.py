@@ -170,7 +170,7 @@ class Pool:
             if task is None or task.worker != worker_id:
                 continue
             if worker.actor:
-                self.m.actors.handed_back(task)
+                self.m.calls.handed_back(task)
                 continue
             if task in worker.queue:
                 worker.queue.remove(task)

@@ -4,23 +4,20 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from raynb.base.ids import INDEX_BITS, index_of, object_id, task_of
+from raynb.base.ids import INDEX_BITS, object_id, task_of
 from raynb.base.rows import (
     CANCELLED,
     FAILED,
     FINISHED,
     PENDING_ARGS_AVAIL,
     PENDING_NODE_ASSIGNMENT,
-    RUNNING,
-    SUBMITTED_TO_WORKER,
-    TASK_ENDED,
 )  # fmt: skip
 from raynb.base.spec import STREAMING, TaskSpec, Value
 from raynb.core import commands as c
 from raynb.core.events import TaskFinished, WorkerDied
 from raynb.core.objects import is_stored
 from raynb.core.records import Obj, Task, Worker
-from raynb.core.tables import O_PENDING, O_READY, TASK
+from raynb.core.tables import O_READY, TASK
 
 if TYPE_CHECKING:
     from raynb.core.machine import Machine
@@ -38,7 +35,6 @@ class Tasks:
         self.m = machine
         self.table: dict[int, Task] = {}  # unfinished
         self.children: dict[int, set[int]] = {}  # parent → unfinished children
-        self.lineage: dict[int, Task] = {}  # finished tasks that could make lost objects again
         self.scopes: dict[int, dict[str, int]] = {}  # cell → ended tasks by state
         self.open_in: dict[int, set[int]] = {}  # cell → unfinished tasks
 
@@ -120,7 +116,7 @@ class Tasks:
                 return
         self.move(task, PENDING_NODE_ASSIGNMENT)
         if task.spec.actor:
-            self.m.actors.enqueue(task)
+            self.m.calls.enqueue(task)
         else:
             self.m.scheduler.enqueue(task)
 
@@ -134,7 +130,7 @@ class Tasks:
                 self.fail(task, obj.value)
             elif not task.waiting and task.state == PENDING_ARGS_AVAIL:
                 if task.spec.actor:
-                    self.m.actors.arguments_ready(task)
+                    self.m.calls.arguments_ready(task)
                 else:
                     self.admit(task)
 
@@ -170,7 +166,7 @@ class Tasks:
             if not task.spec.actor:
                 m.scheduler.measured(task.spec.options.function, times[2] - times[0])
         if worker.actor:
-            m.actors.call_done(task)
+            m.calls.answered(task)
         else:
             m.pool.task_done(worker, task)
         if event.exits and not worker.actor:
@@ -184,7 +180,7 @@ class Tasks:
         if worker.actor:
             if event.task == worker.actor:
                 m.actors.created(task, event)
-                m.actors.send_more(worker.actor)
+                m.calls.send_more(worker.actor)
             elif event.exits:
                 m.actors.exiting(worker.actor)
         else:
@@ -217,20 +213,9 @@ class Tasks:
         task.size += size
         if task.spec.options.num_returns == STREAMING:
             self.m.streams.ended(task, None)
-        if task.spec.creates_actor:
-            self.lineage[task_id] = task  # a restart needs the constructor's arguments
-        elif stored and task.spec.options.max_retries and not task.spec.actor and self._named(task):
-            self.lineage[task_id] = task
+        if stored or task.spec.creates_actor:
+            self.m.lineage.keep(task, stored)
         self._end(task)
-
-    def _named(self, task: Task) -> bool:
-        """Returns whether one of the task's objects can still be asked for."""
-        table = self.m.objects.table
-        return any(object_id(task.spec.task_id, i) in table for i in range(1, self._last_return(task) + 1))
-
-    def _last_return(self, task: Task) -> int:
-        """The highest return index: of a stream that has ended, its last item's."""
-        return task.spec.returns + max(task.total, 0)
 
     def _stale(self, event: TaskFinished) -> None:
         """A result nobody waits for (the task was failed meanwhile): only its bytes matter."""
@@ -277,17 +262,17 @@ class Tasks:
                 siblings.discard(task_id)
                 if not siblings:
                     del self.children[spec.parent]
-        if task_id in self.lineage:
+        if task_id in m.lineage.table:
             pass  # its arguments stay pinned: they are needed to make its objects again
         else:
-            self._unpin(task)
+            self.unpin(task)
         m.history.keep(task)
         if spec.actor:
-            m.actors.call_ended(task)
+            m.calls.ended(task)
         elif spec.creates_actor:
             m.actors.check_ending(task_id)
 
-    def _unpin(self, task: Task) -> None:
+    def unpin(self, task: Task) -> None:
         objects = self.m.objects
         if task.spec.deps:
             objects.unpin(task.spec.deps, "args")
@@ -301,12 +286,6 @@ class Tasks:
         creation.spec.attempt += 1
         self.table[creation.spec.task_id] = creation
         self.move(creation, PENDING_NODE_ASSIGNMENT)
-
-    def release_creation(self, creation: Task) -> None:
-        """The actor will not be made again: its constructor's arguments may go."""
-        if creation.spec.task_id in self.lineage:
-            del self.lineage[creation.spec.task_id]
-            self._unpin(creation)
 
     def retry(self, task: Task, why: str) -> None:
         if task.retries > 0:
@@ -323,7 +302,7 @@ class Tasks:
         task.worker = 0
         self.move(task, PENDING_NODE_ASSIGNMENT)
         if task.spec.actor:
-            self.m.actors.enqueue(task)
+            self.m.calls.enqueue(task)
         else:
             self.m.scheduler.enqueue(task, front)
 
@@ -351,107 +330,9 @@ class Tasks:
                     "less and less often, because of max_retries=-1.", task.spec.scope))  # fmt: skip
         self.retry(task, event.reason)
 
-    # -- cancelling ----------------------------------------------------------------------------
+    # -- cancelled ends ---------------------------------------------------------------------------
     def cancelled_value(self, task: Task) -> Value:
         return ("err", "TaskCancelledError", (self.m.hex_task(task.spec.task_id),))
 
     def end_cancelled(self, task: Task) -> None:
         self.fail(task, self.cancelled_value(task), CANCELLED)
-
-    def cancel(self, task_id: int, force: bool, recursive: bool) -> bool:
-        """Cancels one task; returns whether it was unfinished."""
-        task = self.table.get(task_id)
-        if recursive:
-            for child in list(self.children.get(task_id, ())):
-                self.cancel(child, force, True)
-        if task is None or task.state in TASK_ENDED or task.spec.creates_actor:
-            return False
-        m = self.m
-        m.history.note(m.now, "task", task_id, "cancel asked")
-        task.cancelled = True
-        if task.state in (PENDING_ARGS_AVAIL, PENDING_NODE_ASSIGNMENT):
-            if task.spec.actor:
-                m.actors.drop_queued(task)
-            self.end_cancelled(task)
-        elif task.spec.actor:
-            m.out.append(c.Interrupt(task.worker, task_id))
-            m.actors.cancel_sent(task)
-        elif force and task.state == RUNNING:
-            self.doom(task.worker, "TaskCancelledError", "")
-        else:
-            m.out.append(c.Interrupt(task.worker, task_id))
-            if task.state == RUNNING or task.state == SUBMITTED_TO_WORKER:
-                m.timer(m.now + m.cancel_grace, "grace", task_id)
-        return True
-
-    def cancel_scope(self, scope: int) -> tuple[int, int]:
-        """Cancels the unfinished tasks of a cell; returns (cancelled, already ended)."""
-        ended = sum(self.scopes.get(scope, {}).values())
-        count = 0
-        for task_id in sorted(self.open_in.get(scope, ()), reverse=True):
-            task = self.table.get(task_id)
-            if task is not None and not task.spec.parent:
-                count += self.cancel(task_id, False, True)
-        return count, ended
-
-    def doom(self, worker_id: int, kind: str, text: str) -> None:
-        """Kills a worker for the sake of its running task."""
-        worker = self.m.pool.table.get(worker_id)
-        if worker is not None and worker.doom is None:
-            worker.doom = (kind, text)
-            self.m.out.append(c.KillWorker(worker_id))
-
-    def timer(self, what: str, task_id: int) -> None:
-        if what == "start":
-            self.m.ailing.again()
-            return
-        if what == "queue":
-            self.m.scheduler.unpark(task_id)
-            return
-        task = self.table.get(task_id)
-        if task is None:
-            return
-        if what == "grace" and task.cancelled and task.worker and task.state == RUNNING:
-            self.doom(task.worker, "TaskCancelledError", "")
-        elif what == "timeout" and task.state == RUNNING:
-            seconds = task.spec.options.timeout
-            self.doom(task.worker, "TaskTimeoutError",
-                      f"{task.spec.options.name} did not finish within its timeout of {seconds} s.")  # fmt: skip
-
-    # -- lineage -------------------------------------------------------------------------------
-    def forget(self, task_id: int, identity: int) -> None:
-        """One object of the task is freed: when it was the last, so is its lineage."""
-        task = self.lineage.get(task_id)
-        if task is None or task_id in self.table or task.spec.creates_actor:
-            return
-        table = self.m.objects.table
-        if not any(object_id(task_id, i) in table for i in range(1, self._last_return(task) + 1)):
-            del self.lineage[task_id]
-            self._unpin(task)
-
-    def reconstruct(self, obj: Obj) -> bool:
-        """Runs the task of a lost object again; False when its lineage or retries are used up."""
-        task_id = task_of(obj.id)
-        if task_id in self.table:
-            return True  # it is running again for another of its objects
-        task = self.lineage.pop(task_id, None)
-        if task is None or not task.retries:
-            if task is not None:
-                self._unpin(task)
-            return False
-        if task.retries > 0:
-            task.retries -= 1
-        task.spec.attempt += 1
-        self.table[task_id] = task
-        try_again = [d for d in task.spec.deps if self.m.objects.table[d].state != O_READY]
-        task.worker = 0
-        task.waiting = 0
-        self.move(task, PENDING_ARGS_AVAIL)
-        if index_of(obj.id) <= task.spec.returns:  # an item of a stream stays lost until it comes again
-            self.m.objects.move(obj, O_PENDING)
-        for dep in try_again:
-            lost = self.m.objects.table[dep]
-            task.waiting += 1
-            lost.waiters = [*(lost.waiters or ()), task_id]
-        self.admit(task)
-        return True

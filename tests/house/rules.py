@@ -82,10 +82,6 @@ FUNCTION_LINES = 60
 
 #: "path" or "path::Qualified.name" → why it is longer than the limit.
 TOO_LONG: dict[str, str] = {
-    "raynb/core/actors.py": "one life, from creation to the last handle; its states are read side by side",
-    "raynb/core/actors.py::Actors": "as the file",
-    "raynb/core/tasks.py": "one life, from submission to the end, with its retries and lineage",
-    "raynb/core/tasks.py::Tasks": "as the file",
     "raynb/engine/local.py::LocalEngine": "the whole `DriverEngine` interface, most of it one call deep",
     "raynb/worker/engine.py": "the whole `Engine` interface over channels, one short method a call",
     "raynb/worker/engine.py::WorkerEngine": "as the file",

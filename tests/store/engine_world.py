@@ -272,7 +272,7 @@ class World(RuleBasedStateMachine):
             found.add(identity)
             obj = machine.objects.table.get(identity)
             ids.extend(obj.contained if obj is not None else ())
-            maker = machine.tasks.lineage.get(identity >> 32)
+            maker = machine.lineage.table.get(identity >> 32)
             if maker is not None:
                 ids.extend((*maker.spec.deps, *maker.spec.contained))
         return found
