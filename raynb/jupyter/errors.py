@@ -2,8 +2,8 @@
 
 IPython asks an exception for ``_render_traceback_`` (but not a `SyntaxError`); `install` gives
 raynb's exceptions one, and lends one to an interrupt that ended a wait of ours: where in raynb it
-struck says nothing. The remote frames come from the worker's text, whose file names are those that the kernel gave its cells, so
-their source is at hand here.
+struck says nothing. The remote frames come from the worker's text, whose file names are those that
+the kernel gave its cells, so their source is at hand here.
 """
 
 from __future__ import annotations

@@ -131,8 +131,12 @@ def test_a_very_large_value_is_named_with_its_size(notebook: KernelSession) -> N
 
 
 # -- %%actor, %%on, %%everywhere ---------------------------------------------------------------
-ACTOR = "class LogBook:\n    def __init__(self, *lines, title=''):\n        self.lines, self.title = list(lines), title\n" \
-        "    def all(self):\n        return self.title, self.lines"  # fmt: skip
+ACTOR = """class LogBook:
+    def __init__(self, *lines, title=''):
+        self.lines, self.title = list(lines), title
+
+    def all(self):
+        return self.title, self.lines"""
 
 
 def test_an_actor_is_named_after_its_class_and_takes_python_arguments(notebook: KernelSession) -> None:
