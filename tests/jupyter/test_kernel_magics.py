@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any, cast
 
 import pytest
 
+from raynb.jupyter.submission import Submitted
+from raynb.jupyter.watching import Watch
 from tests.jupyter.kernel_session import KernelSession
 
 pytestmark = pytest.mark.timeout(300)
@@ -168,6 +171,12 @@ def test_once_is_only_for_workers_that_are(notebook: KernelSession) -> None:
         "    return [here] + (ray.get(known.remote(n - 1)) if n else [])\nFalse in ray.get(known.remote(6))"
     )
     assert nested.shown == ["True"], "new workers don't run it"
+
+
+def test_everywhere_ends_where_there_is_no_worker() -> None:
+    watch = Watch(cast("Any", None), 0, Submitted([], {}))
+    watch.begin(quiet=True)
+    assert watch.finished.is_set()
 
 
 # -- %raynb ------------------------------------------------------------------------------------
