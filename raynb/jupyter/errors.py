@@ -33,7 +33,7 @@ def install(shell: Any) -> None:
     show = shell.showtraceback
 
     def showtraceback(exc_tuple: Any = None, *args: Any, **kwargs: Any) -> None:
-        error = exc_tuple[1] if exc_tuple is not None else sys.exc_info()[1]
+        error: Any = exc_tuple[1] if exc_tuple is not None else sys.exc_info()[1]
         if isinstance(error, RayError) and isinstance(error, SyntaxError):
             # IPython takes it for an error in the cell itself and shows no frames.
             shell._showtraceback(type(error), error, Renderer(shell).render(error))
