@@ -135,6 +135,5 @@ def test_in_a_container_with_little_memory_and_no_shm(cgroup: Path, tmp_path: Pa
     assert done.returncode == 0, done.stdout + done.stderr
     assert "told:" in done.stdout, done.stdout
     assert "fast:" in done.stdout, done.stdout
-    assert "memory ran out" in done.stdout
     assert "done" in done.stdout
     assert [p for p in tmp_path.iterdir() if p != program] == []
