@@ -144,6 +144,9 @@ class Kernel:
     def value(self, expression: str) -> str:
         """Returns the repr of an expression, or the error."""
         cell = self.run(f"print('=>', repr({expression}))")
+        end = time.perf_counter() + 2  # what it printed may come after its answer
+        while cell.status == "ok" and "=> " not in self.text(cell) and time.perf_counter() < end:
+            time.sleep(0.01)
         found = [line for line in self.text(cell).splitlines() if line.startswith("=> ")]
         return found[-1][3:] if found else f"{cell.status} {cell.error}"
 

@@ -58,6 +58,18 @@ def memory_available(root: str = "/") -> int:
     return memory(root).available
 
 
+def oom_kills(root: str = "/") -> int:
+    """Returns how many processes of this cgroup (else: of this machine) the system has killed for memory."""
+    places = [f"{folder}/memory.events" for folder in _folders(root, "")[:1]]
+    places += [f"{folder}/memory.oom_control" for folder in _folders(root, "memory")[:1]]
+    for place in (*places, "proc/vmstat"):
+        for line in _read(root, place).splitlines():
+            name, _, value = line.partition(" ")
+            if name == "oom_kill" and value.strip().isdigit():
+                return int(value)
+    return 0
+
+
 def default_object_store_memory(root: str = "/") -> int:
     """Returns the object store's size in bytes when nobody asks for one: 30 % of what is available."""
     return max(int(memory_available(root) * STORE_SHARE), STORE_MINIMUM)

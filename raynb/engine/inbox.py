@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import pickle
+import signal
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -145,11 +147,13 @@ class Inbox:
 
     def supervisor(self, m: Any, now: float) -> None:
         if type(m) is w.Exited:
-            self.worker_died(m.worker, now, describe(m.status))
+            killed = os.WIFSIGNALED(m.status) and os.WTERMSIG(m.status) == signal.SIGKILL
+            memory = self.engine.monitor.system_killed(m.worker) if killed else ""
+            self.worker_died(m.worker, now, memory or describe(m.status), bool(memory))
         elif type(m) is w.SpawnFailed:
             self.worker_died(m.worker, now, m.reason)
 
-    def worker_died(self, worker: int, now: float, reason: str) -> None:
+    def worker_died(self, worker: int, now: float, reason: str, oom: bool = False) -> None:
         """Its last words are read first; then the machine knows, and its arena is taken over."""
         engine = self.engine
         peer = engine.effects.peers.get(worker)
@@ -162,7 +166,7 @@ class Inbox:
         self.loop.remove(peer.control)
         current = engine.board.running(worker) or NOTHING
         engine.board.clear(worker)
-        self.apply(e.WorkerDied(now, worker, peer.leaving or reason, current=current))
+        self.apply(e.WorkerDied(now, worker, peer.leaving or reason, oom, current=current))
         engine.everywhere.worker_died(worker, peer.leaving or reason)
         engine.effects.adopt(worker, peer.row)
         self.loop.waiters.ready(engine.FIRST_WORKER)  # whoever waits for the first one looks again

@@ -40,6 +40,20 @@ class MemoryMonitor:
         self._next = 0.0
         self._cpu: dict[int, float] = {}
         self._last = 0.0
+        self._oom_kills = limits.oom_kills()
+
+    def system_killed(self, worker: int) -> str:
+        """Returns what to say if a worker that was SIGKILLed fell to the system's own memory killer, which
+        is quicker than our samples when a process grows fast; empty when it did not."""
+        if limits.oom_kills() <= self._oom_kills:
+            return ""
+        self._oom_kills += 1
+        found = self.engine.machine.pool.table.get(worker)
+        had = f"it had {found.rss >> 20} MiB at the last look; " if found is not None and found.rss else ""
+        return (
+            f"the system killed it because memory ran out ({had}{limits.memory_total() >> 20} MiB is the limit "
+            "for all). Use fewer workers at a time (num_cpus), smaller pieces, or memory= to reserve"
+        )
 
     def tick(self, now: float) -> None:
         if now < self._next:

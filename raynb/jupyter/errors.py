@@ -2,8 +2,8 @@
 
 IPython asks an exception for ``_render_traceback_`` (but not a `SyntaxError`); `install` gives
 raynb's exceptions one, and lends one to an interrupt that ended a wait of ours: where in raynb it
-struck says nothing. The remote frames come from the worker's text, whose file names are those that the kernel gave its cells, so
-their source is at hand here.
+struck says nothing. The remote frames come from the worker's text, whose file names are those that
+the kernel gave its cells, so their source is at hand here.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ def install(shell: Any) -> None:
     show = shell.showtraceback
 
     def showtraceback(exc_tuple: Any = None, *args: Any, **kwargs: Any) -> None:
-        error = exc_tuple[1] if exc_tuple is not None else sys.exc_info()[1]
+        error: Any = exc_tuple[1] if exc_tuple is not None else sys.exc_info()[1]
         if isinstance(error, RayError) and isinstance(error, SyntaxError):
             # IPython takes it for an error in the cell itself and shows no frames.
             shell._showtraceback(type(error), error, Renderer(shell).render(error))

@@ -128,7 +128,7 @@ def run_everywhere(cargo: Cargo) -> str:
     """
     namespace = _namespace(cargo, ())
     _run_once(cargo.job, namespace)
-    kept = {name: value for name, value in namespace.items() if not name.startswith("__")}
+    kept = {name: value for name, value in namespace.items() if not name.startswith("__") and name != "get_ipython"}
     sys.modules["__main__"].__dict__.update(kept)
     _everywhere.update(kept)
     return f"pid {os.getpid()}"
@@ -205,7 +205,8 @@ def _get_ipython(namespace: dict[str, Any]) -> Callable[[], Any]:
         from raynb.jupyter.worker_display import worker_shell
 
         shell = worker_shell()
-        shell.user_ns = namespace
+        if type(shell).__name__ == "WorkerShell":  # not the kernel's own (``local_mode``)
+            shell.user_ns = namespace
         return shell
 
     return get_ipython

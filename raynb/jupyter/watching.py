@@ -48,6 +48,8 @@ class Watch:
     def begin(self, quiet: bool) -> None:
         """Starts following; ``quiet``: whoever waits raises the first failure."""
         self._quiet = quiet
+        if not self.tasks.status:  # ``%%everywhere`` while only actors have workers
+            self.finished.set()
         firsts = self.tasks.firsts or [[]] * len(self.tasks.items)
         for ref, items, outputs in zip(list(self.tasks.status), self.tasks.items, firsts, strict=True):
             future = ref.future()

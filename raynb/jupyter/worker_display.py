@@ -23,6 +23,7 @@ _PLAIN = (int, float, complex, bool, str, bytes)
 
 _lock = threading.RLock()
 _shell: Any = None
+_hooked = False
 _making = False
 
 
@@ -64,6 +65,8 @@ def worker_shell() -> Any:
     """Returns this worker's InteractiveShell, made on first use."""
     global _shell, _making
     with _lock:
+        if _shell is None and _in_a_kernel():
+            _shell = sys.modules[_SHELL].InteractiveShell.instance()
         if _shell is None:
             _making = True
             try:
@@ -118,12 +121,20 @@ def _make_shell() -> Any:
 # -- installing ----------------------------------------------------------------------------------
 def install() -> None:
     """Makes ``display`` work in tasks of this worker, at no cost until it is used."""
+    if _in_a_kernel():
+        return
     if not isinstance(sys.meta_path[0], _ShellFinder):
         sys.meta_path.insert(0, _ShellFinder())
     if not hasattr(builtins, "display"):
         builtins.display = _display  # type: ignore[attr-defined]
     if _SHELL in sys.modules:
         _hook(sys.modules[_SHELL])
+
+
+def _in_a_kernel() -> bool:
+    """Returns whether a shell that isn't ours is here already: tasks run in the kernel (``local_mode``)."""
+    module = sys.modules.get(_SHELL)
+    return module is not None and not _hooked and _shell is None and bool(module.InteractiveShell.initialized())
 
 
 def _display(*objects: Any, **options: Any) -> Any:
@@ -136,6 +147,8 @@ def _display(*objects: Any, **options: Any) -> Any:
 
 def _hook(module: ModuleType) -> None:
     """Makes IPython believe that a shell exists, and makes it when somebody asks."""
+    global _hooked
+    _hooked = True
     shell_class: Any = module.InteractiveShell
 
     def initialized(cls: Any) -> bool:

@@ -7,9 +7,10 @@ answers of one call fit together. There is one node and one job.
 
 from __future__ import annotations
 
+import inspect
 from collections import Counter as Tallies
 from collections.abc import Callable, Iterable, Iterator
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 from raynb import api as ray
 from raynb.util import _rows as rows
@@ -74,16 +75,8 @@ def _choose(
     return found
 
 
-def list_tasks(
-    address: str | None = None,
-    filters: list[Filter] | None = None,
-    limit: int = DEFAULT_LIMIT,
-    timeout: int = 30,
-    detail: bool = False,
-    raise_on_missing_output: bool = True,
-    _explain: bool = False,
-) -> list[TaskState]:
-    """Lists tasks, the newest last.
+class Lister(Protocol[Row]):
+    """Ray's signature of the ``list_...`` functions.
 
     Args:
         address: accepted for compatibility: there is one runtime.
@@ -96,98 +89,50 @@ def list_tasks(
     Raises:
         ValueError: a filter or the limit makes no sense.
     """
-    return _choose(rows.tasks, TaskState, filters, limit, detail)
+
+    def __call__(
+        self,
+        address: str | None = None,
+        filters: list[Filter] | None = None,
+        limit: int = DEFAULT_LIMIT,
+        timeout: int = 30,
+        detail: bool = False,
+        raise_on_missing_output: bool = True,
+        _explain: bool = False,
+    ) -> list[Row]: ...
 
 
-def list_actors(
-    address: str | None = None,
-    filters: list[Filter] | None = None,
-    limit: int = DEFAULT_LIMIT,
-    timeout: int = 30,
-    detail: bool = False,
-    raise_on_missing_output: bool = True,
-    _explain: bool = False,
-) -> list[ActorState]:
-    """Lists actors; arguments and errors as in `list_tasks`."""
-    return _choose(rows.actors, ActorState, filters, limit, detail)
+def _lister(name: str, make: Callable[[rows.Source], Iterator[Row]], kind: type[Row], what: str) -> Lister[Row]:
+    """Returns the function ``name``, which lists the rows of one kind."""
+
+    def lister(
+        address: str | None = None,
+        filters: list[Filter] | None = None,
+        limit: int = DEFAULT_LIMIT,
+        timeout: int = 30,
+        detail: bool = False,
+        raise_on_missing_output: bool = True,
+        _explain: bool = False,
+    ) -> list[Row]:
+        return _choose(make, kind, filters, limit, detail)
+
+    lister.__name__ = lister.__qualname__ = name
+    lister.__doc__ = f"Lists {what}.\n\n{inspect.cleandoc(Lister.__doc__ or '').partition(chr(10) * 2)[2]}"
+    return lister
 
 
-def list_objects(
-    address: str | None = None,
-    filters: list[Filter] | None = None,
-    limit: int = DEFAULT_LIMIT,
-    timeout: int = 30,
-    detail: bool = False,
-    raise_on_missing_output: bool = True,
-    _explain: bool = False,
-) -> list[ObjectState]:
-    """Lists objects, one row an object; arguments and errors as in `list_tasks`."""
-    return _choose(rows.objects, ObjectState, filters, limit, detail)
-
-
-def list_workers(
-    address: str | None = None,
-    filters: list[Filter] | None = None,
-    limit: int = DEFAULT_LIMIT,
-    timeout: int = 30,
-    detail: bool = False,
-    raise_on_missing_output: bool = True,
-    _explain: bool = False,
-) -> list[WorkerState]:
-    """Lists worker processes; arguments and errors as in `list_tasks`."""
-    return _choose(rows.workers, WorkerState, filters, limit, detail)
-
-
-def list_nodes(
-    address: str | None = None,
-    filters: list[Filter] | None = None,
-    limit: int = DEFAULT_LIMIT,
-    timeout: int = 30,
-    detail: bool = False,
-    raise_on_missing_output: bool = True,
-    _explain: bool = False,
-) -> list[NodeState]:
-    """Lists the one node; arguments and errors as in `list_tasks`."""
-    return _choose(rows.nodes, NodeState, filters, limit, detail)
-
-
-def list_jobs(
-    address: str | None = None,
-    filters: list[Filter] | None = None,
-    limit: int = DEFAULT_LIMIT,
-    timeout: int = 30,
-    detail: bool = False,
-    raise_on_missing_output: bool = True,
-    _explain: bool = False,
-) -> list[JobState]:
-    """Lists the one job; arguments and errors as in `list_tasks`."""
-    return _choose(rows.jobs, JobState, filters, limit, detail)
-
-
-def list_placement_groups(
-    address: str | None = None,
-    filters: list[Filter] | None = None,
-    limit: int = DEFAULT_LIMIT,
-    timeout: int = 30,
-    detail: bool = False,
-    raise_on_missing_output: bool = True,
-    _explain: bool = False,
-) -> list[PlacementGroupState]:
-    """Lists placement groups; arguments and errors as in `list_tasks`."""
-    return _choose(rows.placement_groups, PlacementGroupState, filters, limit, detail)
-
-
-def list_runtime_envs(
-    address: str | None = None,
-    filters: list[Filter] | None = None,
-    limit: int = DEFAULT_LIMIT,
-    timeout: int = 30,
-    detail: bool = False,
-    raise_on_missing_output: bool = True,
-    _explain: bool = False,
-) -> list[RuntimeEnvState]:
-    """Lists the runtime environment of the job, if it has one; arguments as in `list_tasks`."""
-    return _choose(rows.runtime_envs, RuntimeEnvState, filters, limit, detail)
+list_tasks = _lister("list_tasks", rows.tasks, TaskState, "tasks, the newest last")
+list_actors = _lister("list_actors", rows.actors, ActorState, "actors")
+list_objects = _lister("list_objects", rows.objects, ObjectState, "objects, one row an object")
+list_workers = _lister("list_workers", rows.workers, WorkerState, "worker processes")
+list_nodes = _lister("list_nodes", rows.nodes, NodeState, "the one node")
+list_jobs = _lister("list_jobs", rows.jobs, JobState, "the one job")
+list_placement_groups = _lister(
+    "list_placement_groups", rows.placement_groups, PlacementGroupState, "placement groups"
+)
+list_runtime_envs = _lister(
+    "list_runtime_envs", rows.runtime_envs, RuntimeEnvState, "the runtime environment of the job, if it has one"
+)
 
 
 def _one(found: list[Row]) -> Row | None:

@@ -9,6 +9,7 @@ subreaper of all of it.
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import errno
 import gc
@@ -84,6 +85,13 @@ def marked(marker: str) -> list[int]:
             except OSError:
                 continue
     return found
+
+
+def volunteer() -> None:
+    """When memory runs out before we notice, the system is to kill workers, never the kernel (Ray does
+    the same: ``RAY_worker_oom_score_adjustment``)."""
+    with contextlib.suppress(OSError), open("/proc/self/oom_score_adj", "w") as file:
+        file.write("1000")
 
 
 class Supervisor:
@@ -188,6 +196,7 @@ class Supervisor:
         try:
             parent = self.settings["supervisor"]
             prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+            volunteer()
             if os.getppid() != parent:
                 os._exit(1)
             signal.set_wakeup_fd(-1)

@@ -199,3 +199,21 @@ def test_this_machine() -> None:
     m = limits.memory()
     assert 0 < m.available <= m.total
     assert 1 <= limits.cpu_count() <= (os.cpu_count() or 1)
+
+
+@pytest.mark.parametrize(
+    ("files", "kills"),
+    [
+        ({"proc/self/cgroup": "0::/app\n", "sys/fs/cgroup/cgroup.controllers": "memory",
+          "sys/fs/cgroup/app/memory.events": "low 0\noom 5\noom_kill 3\n", "proc/vmstat": "oom_kill 9\n"}, 3),
+        ({"proc/self/cgroup": "4:memory:/a\n",
+          "sys/fs/cgroup/memory/a/memory.oom_control": "oom_kill_disable 0\nunder_oom 0\noom_kill 2\n"}, 2),
+        ({"proc/vmstat": "pgfault 4\noom_kill 7\n"}, 7),
+        ({}, 0),
+    ],
+    ids=["v2", "v1", "machine", "unknown"],
+)  # fmt: skip
+def test_how_many_the_system_killed_for_memory(tree: Path, files: dict[str, str], kills: int) -> None:
+    for path, text in files.items():
+        put(tree, path, text)
+    assert limits.oom_kills(str(tree)) == kills

@@ -174,3 +174,13 @@ def test_what_can_never_run_waits_visibly_and_can_be_cancelled(ray: Any) -> None
     ray.cancel(ref)
     with pytest.raises(TaskCancelledError):
         ray.get(ref, timeout=10)
+
+
+@pytest.mark.skipif(not os.path.exists("/proc/self/oom_score_adj"), reason="Linux only")
+def test_the_system_kills_workers_before_the_kernel(ray: Any) -> None:
+    @ray.remote
+    def score() -> int:
+        return int(Path("/proc/self/oom_score_adj").read_text())
+
+    assert ray.get(score.remote(), timeout=20) == 1000
+    assert int(Path("/proc/self/oom_score_adj").read_text()) < 1000

@@ -38,3 +38,27 @@ def test_the_commands_of_the_readme_exist() -> None:
     assert {"lab", "test"} <= named <= targets
     ran = (source.ROOT / ".ci" / "run").read_text(encoding="utf-8")
     assert "exec make test\n" in ran
+
+
+TEST_ID = re.compile(r"`(tests/[\w/]+\.py)::(\w+)`")
+
+
+def test_the_tests_that_the_promises_name_exist() -> None:
+    text = (source.ROOT / "docs" / "notebook-behaviour.md").read_text(encoding="utf-8")
+    named = set(TEST_ID.findall(text))
+    missing = [
+        f"{path}::{name}" for path, name in sorted(named)
+        if not (source.ROOT / path).exists()
+        or f"\ndef {name}(" not in (source.ROOT / path).read_text(encoding="utf-8")
+    ]  # fmt: skip
+    assert named
+    assert not missing, "\n".join(missing)
+
+
+def test_every_promise_has_a_test_or_a_figure() -> None:
+    text = (source.ROOT / "docs" / "notebook-behaviour.md").read_text(encoding="utf-8")
+    promises = text[: text.index("## Beside ")]
+    rows = [line for line in promises.splitlines() if line.startswith("| ") and "| shown by |" not in line]
+    bare = [row for row in rows if not TEST_ID.search(row) and not row.endswith("| figures below |")]
+    assert len(rows) > 50
+    assert not bare, "\n".join(bare)

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any, cast
 
 import pytest
 
+from raynb.jupyter.submission import Submitted
+from raynb.jupyter.watching import Watch
 from tests.jupyter.kernel_session import KernelSession
 
 pytestmark = pytest.mark.timeout(300)
@@ -131,8 +134,12 @@ def test_a_very_large_value_is_named_with_its_size(notebook: KernelSession) -> N
 
 
 # -- %%actor, %%on, %%everywhere ---------------------------------------------------------------
-ACTOR = "class LogBook:\n    def __init__(self, *lines, title=''):\n        self.lines, self.title = list(lines), title\n" \
-        "    def all(self):\n        return self.title, self.lines"  # fmt: skip
+ACTOR = """class LogBook:
+    def __init__(self, *lines, title=''):
+        self.lines, self.title = list(lines), title
+
+    def all(self):
+        return self.title, self.lines"""
 
 
 def test_an_actor_is_named_after_its_class_and_takes_python_arguments(notebook: KernelSession) -> None:
@@ -164,6 +171,12 @@ def test_once_is_only_for_workers_that_are(notebook: KernelSession) -> None:
         "    return [here] + (ray.get(known.remote(n - 1)) if n else [])\nFalse in ray.get(known.remote(6))"
     )
     assert nested.shown == ["True"], "new workers don't run it"
+
+
+def test_everywhere_ends_where_there_is_no_worker() -> None:
+    watch = Watch(cast("Any", None), 0, Submitted([], {}))
+    watch.begin(quiet=True)
+    assert watch.finished.is_set()
 
 
 # -- %raynb ------------------------------------------------------------------------------------

@@ -7,6 +7,7 @@ import os
 import pickle
 import random
 import secrets
+import socket
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -52,6 +53,7 @@ from raynb.exceptions import RaySystemError
 
 _now = time.monotonic
 SWEPT = 1000  # tasks that one look goes through
+KNOCK = 10.0  # seconds that an address has to answer
 QUIET = 2.0  # seconds without news after which a task's ref itself is asked
 INLINE = 100 * 1024  # bytes up to which Ray keeps values in memory
 
@@ -70,6 +72,7 @@ def connect(config: Config) -> bool:
         raise ValueError(
             f"address={config.address!r} is a cluster that has its size: leave {', '.join(sized)} out."
         )
+    _knock(config.address or "")
     given: dict[str, Any] = {"log_to_driver": config.log_to_driver, "logging_level": "WARNING"}
     if config.namespace:
         given["namespace"] = config.namespace
@@ -77,6 +80,17 @@ def connect(config: Config) -> bool:
         given["runtime_env"] = config.runtime_env
     ray.init(config.address, **given)
     return True
+
+
+def _knock(address: str) -> None:
+    """Sees whether somebody listens there: Ray itself takes minutes to find out."""
+    host, _, port = address.removeprefix("ray://").partition("/")[0].rpartition(":")
+    if not host or not port.isdigit():
+        return
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), KNOCK).close()
+    except OSError as error:
+        raise ConnectionError(f"no Ray cluster answers at {address}: {error}") from error
 
 
 class ClusterEngine(News, Adapter):
