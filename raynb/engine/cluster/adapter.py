@@ -175,6 +175,12 @@ class Adapter(Refs, Actors):
             raise made from made.__cause__
         return self.own(identity, native)
 
+    def put_error(self, value: Any) -> ObjectRef[Any]:
+        """Stores an error value: reading it raises."""
+        with self._lock:
+            identity = self._ids.next_put()
+        return self.own(identity, ray.put(Broken(value)))
+
     def get(self, refs: Sequence[ObjectRef[Any]], timeout: float | None) -> list[Any]:
         self.check_alive()
         self.settle()

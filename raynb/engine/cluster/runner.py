@@ -120,7 +120,14 @@ class Task:
         self.ran = time.time()
         count = self.call.options.num_returns
         if count == DYNAMIC:
-            made = [self.engine.put(results.pack_result(item)) for item in result]
+            made = []
+            try:
+                for item in _items(result, self.call.options.name):
+                    made.append(self.engine.put(results.pack_result(item)))  # noqa: PERF401  kept if the next one raises
+            except Exception as error:
+                if not made:
+                    raise
+                made.append(self.engine.put_error(errors.task_error(error, self.call.options.name, "")[0]))
             return self.value(DynamicObjectRefGenerator(made))
         if count == 1:
             return self.value(result)

@@ -259,7 +259,7 @@ class WorkerAdapter(Adapter):
             gpu_ids=tuple(ray.get_gpu_ids()), function_name=call.options.function_name or call.options.name,
             restarted=actor is not None and bool(about.was_current_actor_reconstructed),
             cancelled=cancelled,
-            namespace=(actor.namespace if actor is not None else "") or self.namespace,
+            namespace=self.namespace,  # as Ray: the job's, in an actor of another namespace too
         )  # fmt: skip
 
     def snapshot(self) -> Snapshot:
