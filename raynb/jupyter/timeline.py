@@ -121,8 +121,9 @@ def joined(strokes: Iterable[Stroke], least: float) -> list[Stroke]:
         small = one.end - one.begin < least
         near = last is not None and one.begin - last.end < least and last.failed == one.failed
         if last is not None and near and (last.phase == one.phase or small):
-            several = last.tip if last.tip.startswith("several") else f"several: {PHASES[last.phase]}"
-            out[-1] = Stroke(last.phase, last.begin, max(last.end, one.end), several, last.failed)
+            who, other = last.tip.rpartition(":")[0], one.tip.rpartition(":")[0]
+            tip = f"{who}: several times" if who == other else f"several: {PHASES[last.phase]}"
+            out[-1] = Stroke(last.phase, last.begin, max(last.end, one.end), tip, last.failed)
         else:
             out.append(one)
     return out

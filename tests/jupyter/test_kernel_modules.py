@@ -74,7 +74,7 @@ def test_a_module_that_was_loaded_again_by_hand(notebook: KernelSession, folder:
 
 def test_a_module_that_is_broken_for_a_while_says_so(notebook: KernelSession, folder: Path) -> None:
     write(folder / "broken.py", 1)
-    notebook.run("import broken\n@ray.remote\ndef use():\n    return broken.value()\nray.get(use.remote())")
+    notebook.run("import importlib, broken\n@ray.remote\ndef use():\n    return broken.value()\nray.get(use.remote())")
     (folder / "broken.py").write_text("def value(: return 2\n")
     notebook.run("try:\n    importlib.reload(broken)\nexcept SyntaxError:\n    pass")
     assert notebook.run("ray.get(use.remote())").shown[-1:] == ["1"], "the kernel's module is the old one too"

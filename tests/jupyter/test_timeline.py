@@ -140,7 +140,7 @@ def test_many_tasks_share_the_lanes_of_their_workers() -> None:
 def test_strokes_that_touch_are_one() -> None:
     parts = [stroke(Span(RUN, n, n + 0.9), "f", False) for n in range(5)]
     one = joined(parts, 0.5)
-    assert [(s.begin, s.end) for s in one] == [(0, 4.9)]
+    assert [(s.begin, s.end, s.tip) for s in one] == [(0, 4.9, "f: several times")]
     assert len(joined(parts, 0.05)) == 5
     assert len(joined([parts[0], stroke(Span(RUN, 0.9, 2), "f", True)], 0.5)) == 2, "a failure stays visible"
 
