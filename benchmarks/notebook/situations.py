@@ -118,6 +118,7 @@ def interrupt(kernel: Kernel, idiom: Idiom) -> Seen:
 
 def twice(kernel: Kernel, idiom: Idiom) -> Seen:
     """The first cell again, a redefined function, the cell of a named actor again."""
+    time.sleep(1.0)  # what the first cell started is there by now
     before = len(procs.marked(kernel.mark))
     again = kernel.run(idiom.setup)
     time.sleep(0.5)
