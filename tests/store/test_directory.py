@@ -159,7 +159,7 @@ def test_a_parent_is_made(tmp_path: Path) -> None:
 
 def test_a_parent_that_cannot_be(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(OutOfDiskError, match=r"Cannot make a directory .*spill_directory"):
+    with pytest.raises(OutOfDiskError, match=r"Cannot make a directory .*object_spilling_directory"):
         DiskTier(str(tmp_path / "file"))
     with pytest.raises(OutOfDiskError, match="Cannot make a directory"):
         DiskTier("/proc/self")

@@ -139,7 +139,7 @@ def test_no_room_is_seen_before_writing(disk: DiskTier, files: FaultyFiles) -> N
     text = str(caught.value)
     assert "1088 bytes needed, 1000 free" in text
     assert disk.path in text
-    assert "spill_directory" in text
+    assert "object_spilling_directory" in text
     assert os.listdir(disk.path) == []
 
 
