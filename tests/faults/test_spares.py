@@ -1,0 +1,71 @@
+"""Processes forked ahead: used when one is wanted, replaced when one dies, never missed."""
+
+from __future__ import annotations
+
+import os
+import signal
+from typing import Any
+
+import pytest
+
+from raynb.base.engine import current
+from raynb.testing import leaks
+from raynb.worker import spares
+
+pytestmark = pytest.mark.raynb(num_cpus=1)
+
+
+def forked_ahead() -> set[int]:
+    """Returns the supervisor's children that are no workers yet."""
+    engine: Any = current()
+    supervisor = engine.supervised.process.pid
+    known = {worker.pid for worker in engine.machine.pool.table.values()}
+    return {p.pid for p in leaks.descendants(supervisor).values() if p.parent == supervisor} - known
+
+
+def all_there() -> bool:
+    return len(forked_ahead()) == spares.KEPT
+
+
+class Here:
+    def pid(self) -> int:
+        return os.getpid()
+
+
+def test_an_actor_gets_a_process_that_is_there_already(ray: Any) -> None:
+    assert leaks.until(all_there)
+    ahead = forked_ahead()
+    actors = [ray.remote(Here).remote() for _ in range(2)]  # the first takes the idle worker
+    pids = set(ray.get([actor.pid.remote() for actor in actors], timeout=20))
+    assert len(pids & ahead) == 1
+    assert leaks.until(all_there), "the one that was used is replaced"
+
+
+def test_spares_that_are_killed_are_replaced_and_not_missed(ray: Any) -> None:
+    assert leaks.until(all_there)
+    dead = forked_ahead()
+    for pid in dead:
+        os.kill(pid, signal.SIGKILL)
+    actors = [ray.remote(Here).remote() for _ in range(4)]
+    pids = set(ray.get([actor.pid.remote() for actor in actors], timeout=20))
+    assert len(pids) == 4
+    assert not pids & dead
+    assert leaks.until(lambda: all_there() and not forked_ahead() & dead)
+
+
+def test_a_worker_that_leaves_a_child_behind_takes_no_spare_with_it(ray: Any) -> None:
+    assert leaks.until(all_there)
+    ahead = forked_ahead()
+
+    @ray.remote(max_retries=0)
+    def die() -> None:
+        if os.fork() == 0:
+            signal.pause()
+        os._exit(1)
+
+    with pytest.raises(ray.exceptions.WorkerCrashedError):
+        ray.get(die.remote(), timeout=20)
+    # One of them has become the worker that replaces the dead one.
+    assert leaks.until(all_there)
+    engine: Any = current()
+    assert ahead <= forked_ahead() | {worker.pid for worker in engine.machine.pool.table.values()}
