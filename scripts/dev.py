@@ -38,7 +38,10 @@ from environment import (
 def lab(_: argparse.Namespace) -> int:
     python = environment("lab")
     say("opening JupyterLab; Ctrl-C twice ends it")
-    return run([python, "-m", "jupyter", "lab", QUICKSTART, *root_flag()])
+    # As the default page rather than the file to open, so that the addresses that are printed (all
+    # there is on a machine without a browser) lead to the notebook too.
+    folder, page = f"--ServerApp.root_dir={QUICKSTART.parent}", f"--LabApp.default_url=/lab/tree/{QUICKSTART.name}"
+    return run([python, "-m", "jupyter", "lab", folder, page, *root_flag()])
 
 
 def root_flag() -> list[str]:

@@ -54,34 +54,130 @@ def function_names(node: ast.AST) -> Names:
 
 
 def _resolve(body: Iterable[ast.AST], local: set[str]) -> Names:
-    body = list(body)
-    declared = {name for part in _inside(body) if isinstance(part, ast.Global) for name in part.names}
-    outer = {name for part in _inside(body) if isinstance(part, ast.Nonlocal) for name in part.names}
-    bound = set(_bound(body))
-    local = (local | bound) - declared - outer
-    found = Names(writes=[name for name in sorted(bound) if name in declared])
-    for name in _reads(body, found.writes):
-        if name not in local:
-            found.reads.append(name)
+    walk = _Walk().over(body)
+    local = (local | walk.bound) - walk.declared - walk.outer
+    found = Names(writes=[*sorted(walk.bound & walk.declared), *walk.writes])
+    found.reads.extend(name for name in walk.reads if name not in local)
     # A name written through ``global`` is read from the module as well when it is read at all;
     # ``x += 1`` on it reads without a Load in the tree.
-    for part in _inside(body):
-        target = part.target if isinstance(part, ast.AugAssign) else None
-        if isinstance(target, ast.Name) and target.id in declared:
-            found.reads.append(target.id)
+    found.reads.extend(name for name in walk.augmented if name in walk.declared)
     # ``nonlocal`` names belong to the function around: hand them up as reads, it owns them.
-    found.reads.extend(sorted(outer & bound))
+    found.reads.extend(sorted(walk.outer & walk.bound))
     return found
 
 
-def _inside(nodes: Iterable[ast.AST]) -> Iterator[ast.AST]:
-    """Yields the nodes of one scope in order: doesn't go into nested functions, classes, comprehensions."""
-    stack = list(nodes)[::-1]
-    while stack:
-        node = stack.pop()
-        yield node
-        look = _OWN_PARTS.get(type(node))
-        stack.extend([*(look(node) if look is not None else ast.iter_child_nodes(node))][::-1])
+class _Walk:
+    """One walk over the nodes of one scope, in order; nested functions, classes and comprehensions
+    are walked by themselves, once each, and hand up what they read.
+
+    Attributes:
+        reads: names in order of appearance, with repeats.
+        writes: names that nested functions write through ``global``.
+        bound: names that the scope binds or deletes.
+        walrus: those of them that a walrus binds.
+        declared: names in ``global`` statements. outer: names in ``nonlocal`` statements.
+        augmented: targets of ``x += 1``.
+    """
+
+    __slots__ = ("augmented", "bound", "declared", "outer", "reads", "walrus", "writes")
+
+    def __init__(self) -> None:
+        self.reads: list[str] = []
+        self.writes: list[str] = []
+        self.bound: set[str] = set()
+        self.walrus: list[str] = []
+        self.declared: set[str] = set()
+        self.outer: set[str] = set()
+        self.augmented: list[str] = []
+
+    def over(self, nodes: Iterable[ast.AST]) -> _Walk:
+        stack = list(nodes)[::-1]
+        while stack:
+            node = stack.pop()
+            kind = type(node)
+            if kind is ast.Name:
+                self._name(node)  # type: ignore[arg-type]
+                continue
+            if kind is ast.Constant:
+                continue
+            see = _SEEN.get(kind)
+            if see is not None:
+                see(self, node)
+            look = _OWN_PARTS.get(kind)
+            if look is not None:
+                stack.extend(look(node)[::-1])
+                continue
+            for field_name in reversed(kind._fields):
+                value = getattr(node, field_name, None)
+                if isinstance(value, ast.AST):
+                    if not isinstance(value, ast.expr_context):
+                        stack.append(value)
+                elif isinstance(value, list):
+                    stack.extend([part for part in value if isinstance(part, ast.AST)][::-1])
+        return self
+
+    def _name(self, node: ast.Name) -> None:
+        context = type(node.ctx)
+        if context is not ast.Store:  # ``del x`` reads and binds
+            self.reads.append(node.id)
+        if context is not ast.Load:
+            self.bound.add(node.id)
+
+    def _function(self, node: Any) -> None:
+        if not isinstance(node, ast.Lambda):
+            self.bound.add(node.name)
+        inner = function_names(node)
+        self.writes.extend(inner.writes)
+        self.reads.extend(inner.reads)
+
+    def _class(self, node: ast.ClassDef) -> None:
+        """A class body's own reads count even if the class binds the name (it may bind it later);
+        its methods don't see the class's names."""
+        self.bound.add(node.name)
+        generic = set(type_parameters(node))
+        inner = _Walk().over(node.body)
+        self.writes.extend(inner.writes)
+        self.reads.extend(name for name in inner.reads if name not in generic)
+
+    def _comprehension(self, node: ast.AST) -> None:
+        reads, walrus = comprehension_names(node)
+        self.reads.extend(reads)
+        self.walrus.extend(walrus)
+        self.bound.update(walrus)
+
+    def _import(self, node: Any) -> None:
+        self.bound.update(alias.asname or alias.name.split(".")[0] for alias in node.names)
+
+    def _named(self, node: Any) -> None:
+        if node.name:
+            self.bound.add(node.name)
+
+    def _rest(self, node: Any) -> None:
+        if node.rest:
+            self.bound.add(node.rest)
+
+    def _walrus(self, node: Any) -> None:
+        self.walrus.append(node.target.id)
+
+    def _global(self, node: Any) -> None:
+        self.declared.update(node.names)
+
+    def _nonlocal(self, node: Any) -> None:
+        self.outer.update(node.names)
+
+    def _augmented(self, node: Any) -> None:
+        if isinstance(node.target, ast.Name):
+            self.augmented.append(node.target.id)
+
+
+_SEEN: dict[type, Callable[[_Walk, Any], None]] = {
+    **dict.fromkeys((*_FUNCTIONS, ast.Lambda), _Walk._function), ast.ClassDef: _Walk._class,
+    **dict.fromkeys(_COMPREHENSIONS, _Walk._comprehension),
+    **dict.fromkeys((ast.Import, ast.ImportFrom), _Walk._import),
+    **dict.fromkeys((ast.ExceptHandler, ast.MatchAs, ast.MatchStar), _Walk._named),
+    ast.MatchMapping: _Walk._rest, ast.NamedExpr: _Walk._walrus, ast.Global: _Walk._global,
+    ast.Nonlocal: _Walk._nonlocal, ast.AugAssign: _Walk._augmented,
+}  # fmt: skip
 
 
 def _function_parts(node: Any) -> list[ast.AST]:
@@ -96,56 +192,12 @@ def _first_iterable(node: Any) -> list[ast.AST]:
     return [node.generators[0].iter]
 
 
-def _nothing(node: Any) -> list[ast.AST]:
-    return []
-
-
 #: What of a node belongs to the scope around it; for all others, their children.
 _OWN_PARTS: dict[type, Callable[[Any], list[ast.AST]]] = {
     ast.FunctionDef: _function_parts, ast.AsyncFunctionDef: _function_parts, ast.Lambda: signature_parts,
-    ast.ClassDef: _class_parts, ast.Name: _nothing, ast.Constant: _nothing,
+    ast.ClassDef: _class_parts,
     **dict.fromkeys(_COMPREHENSIONS, _first_iterable),
 }  # fmt: skip
-
-
-def _bound(body: Iterable[ast.AST]) -> Iterator[str]:
-    for node in _inside(body):
-        if isinstance(node, ast.Name) and not isinstance(node.ctx, ast.Load):
-            yield node.id
-        elif isinstance(node, (*_FUNCTIONS, ast.ClassDef)):
-            yield node.name
-        elif isinstance(node, (ast.Import, ast.ImportFrom)):
-            for alias in node.names:
-                yield alias.asname or alias.name.split(".")[0]
-        elif isinstance(node, (ast.ExceptHandler, ast.MatchAs, ast.MatchStar)) and node.name:
-            yield node.name
-        elif isinstance(node, ast.MatchMapping) and node.rest:
-            yield node.rest
-        elif isinstance(node, _COMPREHENSIONS):
-            yield from comprehension_names(node)[1]
-
-
-def _reads(body: Iterable[ast.AST], writes: list[str]) -> Iterator[str]:
-    for node in _inside(body):
-        if isinstance(node, ast.Name) and isinstance(node.ctx, (ast.Load, ast.Del)):
-            yield node.id
-        elif isinstance(node, (*_FUNCTIONS, ast.Lambda)):
-            inner = function_names(node)
-            writes.extend(inner.writes)
-            yield from inner.reads
-        elif isinstance(node, ast.ClassDef):
-            yield from _class_reads(node, writes)
-        elif isinstance(node, _COMPREHENSIONS):
-            yield from comprehension_names(node)[0]
-
-
-def _class_reads(node: ast.ClassDef, writes: list[str]) -> Iterator[str]:
-    """A class body's own reads count even if the class binds the name (it may bind it later);
-    its methods don't see the class's names."""
-    generic = set(type_parameters(node))
-    for name in _reads(node.body, writes):
-        if name not in generic:
-            yield name
 
 
 def comprehension_names(node: ast.AST) -> tuple[list[str], list[str]]:
@@ -159,14 +211,9 @@ def comprehension_names(node: ast.AST) -> tuple[list[str], list[str]]:
         inner.append(generator.target)
         if number:
             inner.append(generator.iter)
-    reads = list(_reads([generators[0].iter], []))
-    reads.extend(name for name in _reads(inner, []) if name not in targets)
-    walrus: list[str] = []
-    for part in _inside([*inner, generators[0].iter]):
-        if isinstance(part, ast.NamedExpr):
-            walrus.append(part.target.id)
-        elif isinstance(part, _COMPREHENSIONS):
-            walrus.extend(comprehension_names(part)[1])
+    first, rest = _Walk().over([generators[0].iter]), _Walk().over(inner)
+    reads = [*first.reads, *(name for name in rest.reads if name not in targets)]
+    walrus = [*rest.walrus, *first.walrus]
     if not walrus:
         return reads, walrus
     bound = set(walrus)
