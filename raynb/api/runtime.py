@@ -99,7 +99,7 @@ class Runtime:
         if session.global_slot().engine is engine:
             shutdown()
         else:
-            engine.shutdown(engine.config.shutdown_timeout if timeout is None else timeout)
+            session.end_engine(engine, engine.config.shutdown_timeout if timeout is None else timeout)
 
     def __enter__(self) -> Runtime:
         self.start()

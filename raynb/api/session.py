@@ -18,6 +18,7 @@ import weakref
 from collections.abc import Callable
 from typing import Any
 
+from raynb.api.console import Console
 from raynb.base import engine as slot
 from raynb.base import interrupts
 from raynb.base.config import Config
@@ -36,6 +37,7 @@ STATES = {
 }
 
 _engines: weakref.WeakSet[Any] = weakref.WeakSet()
+_consoles: weakref.WeakKeyDictionary[Any, Console] = weakref.WeakKeyDictionary()
 
 
 def make_engine(config: Config) -> Any:
@@ -59,8 +61,20 @@ def make_engine(config: Config) -> Any:
         from raynb.engine.launch import launch
 
         engine = launch(config)
+        if config.log_to_driver:
+            _consoles[engine] = Console(engine)
     _engines.add(engine)
     return engine
+
+
+def end_engine(engine: Any, timeout: float) -> None:
+    """Shuts an engine down and shows the last of what its tasks printed."""
+    try:
+        engine.shutdown(timeout)
+    finally:
+        console = _consoles.pop(engine, None)
+        if console is not None:
+            console.close()
 
 
 class Slot:
@@ -130,7 +144,7 @@ class Slot:
                 engine = self.engine
                 slot.set_current(None)
             try:
-                engine.shutdown(timeout)
+                end_engine(engine, timeout)
             finally:
                 with self.changed:
                     self.engine = None
@@ -175,7 +189,7 @@ def _at_exit() -> None:
     for engine in list(_engines):
         if engine.alive:
             try:
-                engine.shutdown(1.0)
+                end_engine(engine, 1.0)
             except Exception:
                 continue
 
