@@ -27,7 +27,7 @@ class Packed:
     """A value pickled for travel: the stream, its out-of-band buffers, and what it names."""
 
     data: bytes
-    buffers: Sequence[Any] = ()  # objects with the buffer protocol, contiguous
+    buffers: Sequence[Any] = ()  # objects with the buffer protocol, contiguous, or `Gathered`
     deps: Sequence[ObjectRef[Any]] = ()  # refs at the top level of arguments
     contained: Sequence[ObjectRef[Any]] = ()  # refs deeper inside
     took: float = 0.0  # seconds of pickling; 0 for what is pickled faster than a clock is read
@@ -61,6 +61,10 @@ class Engine(Protocol):
     nonce: int
     alive: bool
     ref_log: deque[int]  # ids of dropped refs; ``~id`` of refs that were added by unpickling
+
+    @property
+    def capture(self) -> int:
+        """The placement group that what the calling code submits runs in too; 0: none."""
 
     # -- tasks, objects ------------------------------------------------------------------------
     def define(self, key: str, blob: bytes, refs: Sequence[ObjectRef[Any]] = ()) -> None:

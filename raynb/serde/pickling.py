@@ -18,6 +18,7 @@ import cloudpickle
 
 from raynb.base.engine import Packed, current
 from raynb.base.ref import ObjectRef
+from raynb.serde import arrays, frames
 
 _SCALARS = frozenset((int, float, bool, str, bytes, type(None), complex))
 _SMALL = 16  # containers up to this many items are looked through for plain scalars
@@ -67,17 +68,21 @@ def _call(function: Callable[[Any], Any], state: Any) -> Any:
     return function(state)
 
 
-def _dates(array: Any, dtype: Any) -> Any:
-    return array.view(dtype)
-
-
 class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]
+    def __init__(self, file: io.BytesIO, buffers: list[Any], out_of_band: Callable[[Any], bool]) -> None:
+        super().__init__(file, 5, buffer_callback=out_of_band)
+        self.array_type = arrays.array_type()
+        self.arrays = arrays.Arrays(buffers)
+        self.reduce_array = self.arrays.reduce
+
     def reducer_override(self, obj: Any) -> Any:
         kind = type(obj)
-        if kind.__name__ == "ndarray" and kind.__module__ == "numpy" and kind not in _custom:
-            # numpy copies dates and times into the stream, because they have no buffer; as whole
-            # numbers they have one. Any other array is none of cloudpickle's business.
-            return (_dates, (obj.view("i8"), obj.dtype)) if obj.dtype.kind in "mM" else NotImplemented
+        if kind is self.array_type and kind not in _custom:
+            return self.reduce_array(obj)  # none of cloudpickle's business
+        if kind.__module__ in frames.MODULES:
+            reduced = frames.reduce_column(obj)
+            if reduced is not None:
+                return reduced
         if _custom:
             custom = _custom.get(kind)
             if custom is not None:
@@ -131,8 +136,10 @@ def _dump(value: Any) -> tuple[bytes, list[Any], list[ObjectRef[Any]]]:
             data = _dumps(value, 5, buffer_callback=out_of_band)
         else:
             with io.BytesIO() as file:
-                _Pickler(file, 5, buffer_callback=out_of_band).dump(value)
+                pickler = _Pickler(file, buffers, out_of_band)
+                pickler.dump(value)
                 data = file.getvalue()
+            pickler.arrays.finish()
     finally:
         _collecting.refs = outer
     return data, buffers, refs

@@ -11,7 +11,8 @@ from __future__ import annotations
 from bisect import bisect_left, bisect_right, insort
 from collections.abc import Sequence
 
-from raynb.store.memory import ALIGN, PAGE
+from raynb.base.buffers import ALIGN
+from raynb.store.memory import PAGE
 
 _SHIFT = 48  # a free range as one int, size above start: sorts by size, compares fast
 _MASK = (1 << _SHIFT) - 1

@@ -6,19 +6,20 @@ import threading
 import zlib
 from collections.abc import Sequence
 
-from raynb.store.memory import ALIGN
+from raynb.base.buffers import ALIGN, Gathered
 
 CHUNK = 4 << 20  # bytes summed or written at once: fits the processor's cache, and Ctrl-C waits for it
 _BESIDE = 8 << 20  # from here on a second thread is worth its start
 _ZEROS = bytes(ALIGN)
 
 
-def pieces(views: Sequence[memoryview]) -> list[bytes | memoryview]:
+def pieces(views: Sequence[memoryview | Gathered]) -> list[bytes | memoryview]:
     """Returns an object's bytes as they lie in a file: chunks of each segment, and zeros up to the
     next multiple of 64. An object of nothing still has 64 bytes."""
     found: list[bytes | memoryview] = []
     for view in views:
-        found += [view[at : at + CHUNK] for at in range(0, len(view), CHUNK)]
+        for piece in view.pieces() if type(view) is Gathered else (view,):
+            found += [piece[at : at + CHUNK] for at in range(0, len(piece), CHUNK)]  # type: ignore[index]
         if len(view) % ALIGN:
             found.append(_ZEROS[len(view) % ALIGN :])
     return found or [_ZEROS]

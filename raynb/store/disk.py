@@ -21,6 +21,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from raynb.base.buffers import Gathered
 from raynb.base.spec import Location
 from raynb.exceptions import ObjectLostError, OutOfDiskError
 from raynb.store import checksum
@@ -211,7 +212,7 @@ class GuestDiskTier:
             "Objects that were accepted before are not affected."
         )
 
-    def _write_file(self, part: str, views: Sequence[memoryview], size: int) -> None:
+    def _write_file(self, part: str, views: Sequence[memoryview | Gathered], size: int) -> None:
         pieces = checksum.pieces(views)
         fd = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
         try:

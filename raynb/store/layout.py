@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from raynb.store.memory import ALIGN, flat
+from raynb.base.buffers import ALIGN, Gathered
+from raynb.store.memory import flat
 
 #: A stream up to this size is copied out when read: it is cheaper than a pin.
 COPY_LIMIT = 64 * 1024
@@ -17,9 +18,26 @@ COPY_LIMIT = 64 * 1024
 Loaded = tuple["bytes | memoryview", list[memoryview]]
 
 
-def views_of(data: Any, buffers: Sequence[Any]) -> list[memoryview]:
-    """Returns the stream and the buffers as views of bytes. Raises `BufferError` (not contiguous)."""
-    return [flat(data), *map(flat, buffers)]
+def views_of(data: Any, buffers: Sequence[Any]) -> list[memoryview | Gathered]:
+    """Returns the stream and the buffers as views of bytes, what is gathered as it is.
+
+    Raises:
+        BufferError: one isn't contiguous.
+    """
+    return [flat(data), *(b if type(b) is Gathered else flat(b) for b in buffers)]
+
+
+def parts(views: Sequence[memoryview | Gathered], offset: int) -> list[tuple[int, memoryview]]:
+    """Returns where each part goes in an object that begins at ``offset``."""
+    starts, _ = place(list(map(len, views)))
+    found: list[tuple[int, memoryview]] = []
+    for start, view in zip(starts, views, strict=True):
+        if type(view) is Gathered:
+            begin = offset + start
+            found += [(begin + at, part) for at, part in zip(view.starts, view.parts, strict=True)]
+        else:
+            found.append((offset + start, view))  # type: ignore[arg-type]
+    return found
 
 
 def place(lengths: Sequence[int]) -> tuple[list[int], int]:

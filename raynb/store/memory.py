@@ -14,8 +14,9 @@ import pickle
 from collections.abc import Callable
 from typing import Any
 
+from raynb.base.buffers import ALIGN
+
 PAGE = os.sysconf("SC_PAGE_SIZE")
-ALIGN = 64  # bytes; a cache line, and what numpy and Arrow like best
 
 _PROT_READ, _PROT_WRITE, _MAP_SHARED = 1, 2, 1
 _MADV_POPULATE_WRITE = 23  # Linux 5.14

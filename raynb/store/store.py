@@ -18,7 +18,7 @@ from raynb.store.allocator import Range
 from raynb.store.arena import Arena, NoRoom
 from raynb.store.disk import HEADER, DiskStats, DiskTier, GuestDiskTier
 from raynb.store.foreign import ForeignArenas, UnknownArena
-from raynb.store.layout import COPY_LIMIT, Loaded, place, split, views_of
+from raynb.store.layout import COPY_LIMIT, Loaded, parts, place, split, views_of
 from raynb.store.ledger import Ledger
 from raynb.store.memory import Mapping
 from raynb.store.own import OwnArena
@@ -83,7 +83,7 @@ class Store:
 
         Args:
             data: the pickle stream (any contiguous buffer).
-            buffers: its out-of-band buffers.
+            buffers: its out-of-band buffers; a `Gathered` is one of them.
 
         Returns:
             ``("shm", arena, offset, size, segments)``.
@@ -94,10 +94,10 @@ class Store:
         """
         views = views_of(data, buffers)
         segments = tuple(map(len, views))
-        starts, size = place(segments)
+        _, size = place(segments)
 
         def fill(arena: Arena, offset: int, cold: Sequence[Range]) -> None:
-            arena.fill(cold, [(offset + at, view) for at, view in zip(starts, views, strict=True)])
+            arena.fill(cold, parts(views, offset))
 
         return ("shm", self.slot, self._own.place(size, fill), size, segments)
 
@@ -116,8 +116,8 @@ class Store:
         _, _, offset, size, segments = location
         block = self._pins.view(self._mapping(location), offset, size, None, self._pins.serial())
         starts, _ = place(segments)
-        parts = [block[at : at + n] for at, n in zip(starts, segments, strict=True)]
-        return tier.write(parts[0], parts[1:])
+        views = [block[at : at + n] for at, n in zip(starts, segments, strict=True)]
+        return tier.write(views[0], views[1:])
 
     def restore(self, location: Location) -> Location:
         """Copies an object from disk into this process's arena; returns where. The file stays until

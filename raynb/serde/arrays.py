@@ -1,0 +1,138 @@
+"""Many arrays in one value: one table and one range of memory for all of them.
+
+numpy makes a reduction and a buffer of its own for each array, which is slower than copying a
+small one. Here every plain array after the first few is only taken down while the value is
+pickled; in the stream stands ``next(arrays)``. The table of their types and shapes, and their
+bytes, are two out-of-band buffers, from which reading makes all arrays at once. What is read is
+what numpy's own pickling gives. It is standard pickle, so nothing special is needed to read it.
+"""
+
+from __future__ import annotations
+
+import itertools
+import marshal
+import math
+import operator
+import pickle
+import sys
+from collections.abc import Iterator
+from typing import Any
+
+from raynb.base.buffers import Gathered, unit
+
+#: So many arrays of a value go numpy's way: a table for fewer costs more than it saves.
+FEW = 8
+_MOST_DIMENSIONS = 30  # numpy 1 allows 32; the runs below need one more than their arrays
+
+_type_and_shape = operator.attrgetter("dtype", "shape")
+_types: dict[int, str] = {}  # id of numpy's own type objects, which live for ever → their letters
+
+
+def array_type() -> Any:
+    """Returns numpy's array class, None while nobody has imported numpy."""
+    numpy = sys.modules.get("numpy")
+    found = getattr(numpy, "ndarray", None)
+    if found is not None and not _types:
+        for letter in "?bBhHiIlLqQefdgFDG":
+            dtype = numpy.dtype(letter)  # type: ignore[union-attr]
+            if dtype is numpy.dtype(dtype.str):  # type: ignore[union-attr]  # another name is not kept by numpy either
+                _types[id(dtype)] = letter
+    return found
+
+
+class _Place:
+    """Stands for the arrays in the stream. What it is read from is put there by `Arrays.finish`."""
+
+    __slots__ = ("at", "buffers")
+
+    def __init__(self, buffers: list[Any]) -> None:
+        self.buffers = buffers
+        self.at = 0
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        self.at = len(self.buffers)
+        return made, (pickle.PickleBuffer(bytearray(1)), pickle.PickleBuffer(bytearray(1)))
+
+
+class Arrays:
+    """The arrays of one value that is being pickled.
+
+    Thread contract: one thread.
+
+    Args:
+        buffers: the value's out-of-band buffers, to which two will be added.
+    """
+
+    __slots__ = ("_found", "_place", "_reduction", "_skipped")
+
+    def __init__(self, buffers: list[Any]) -> None:
+        self._found: list[Any] = []
+        self._place = _Place(buffers)
+        self._reduction = (next, (self._place,))  # always the same, so that pickle writes references to it
+        self._skipped = 0
+
+    def reduce(self, array: Any) -> Any:
+        """Takes an array down and returns what stands for it; NotImplemented for one that numpy
+        must pickle itself."""
+        if id(array.dtype) in _types and array.flags.c_contiguous and array.size:
+            if self._skipped == FEW:
+                self._found.append(array)
+                return self._reduction
+            self._skipped += 1
+        elif array.dtype.kind in "mM":
+            # numpy copies dates and times into the stream, because they have no buffer; as whole
+            # numbers they have one.
+            return _dates, (array.view("i8"), array.dtype)
+        return NotImplemented
+
+    def finish(self) -> None:
+        """Once everything is pickled: puts the table and the bytes among the buffers."""
+        found = self._found
+        if not found:
+            return
+        runs = []
+        starts: list[int] = []
+        at = 0
+        for (dtype, shape), same in itertools.groupby(map(_type_and_shape, found)):
+            count = sum(1 for _ in same)
+            runs.append((count, _types[id(dtype)], shape))
+            first, pitch, at = _lay(at, count, dtype, shape)
+            starts += range(first, first + count * pitch, pitch)
+        views = [pickle.PickleBuffer(array).raw() for array in found]
+        place, buffers = self._place.at, self._place.buffers
+        buffers[place : place + 2] = memoryview(marshal.dumps(runs)), Gathered(views, starts)
+
+
+def _lay(end: int, count: int, dtype: Any, shape: tuple[int, ...]) -> tuple[int, int, int]:
+    """Returns (start of the first, from one to the next, end of the last) of a run behind ``end``."""
+    n = dtype.itemsize * math.prod(shape)
+    step = unit(n)
+    first = (end + step - 1) & -step
+    pitch = (n + step - 1) & -step
+    return first, pitch, first + (count - 1) * pitch + n
+
+
+def _dates(array: Any, dtype: Any) -> Any:
+    return array.view(dtype)
+
+
+def made(table: Any, block: Any) -> Iterator[Any]:
+    """Gives the arrays again, as views of the block."""
+    import numpy
+
+    if type(block) is Gathered:  # not stored at all
+        block = bytes(block)
+    arrays: list[Any] = []
+    at = 0
+    for count, letter, shape in marshal.loads(table):
+        dtype = numpy.dtype(letter)
+        first, pitch, at = _lay(at, count, dtype, shape)
+        if count > 1 and 0 < len(shape) <= _MOST_DIMENSIONS:
+            strides = [dtype.itemsize] * (len(shape) + 1)
+            for axis in range(len(shape) - 1, 0, -1):
+                strides[axis] = strides[axis + 1] * shape[axis]
+            strides[0] = pitch
+            arrays.extend(numpy.ndarray((count, *shape), dtype, block, first, strides))
+        else:
+            arrays += [numpy.ndarray(shape, dtype, block, first + i * pitch) for i in range(count)]
+    return iter(arrays)
