@@ -32,11 +32,14 @@ from environment import (
     say,
 )
 
+#: What the notebooks beside the quickstart need is there too.
+NOTEBOOKS = "lab,notebooks"
+
 # -- commands ----------------------------------------------------------------------------------
 
 
 def lab(_: argparse.Namespace) -> int:
-    python = environment("lab")
+    python = environment(NOTEBOOKS)
     say("opening JupyterLab; Ctrl-C twice ends it")
     # As the default page rather than the file to open, so that the addresses that are printed (all
     # there is on a machine without a browser) lead to the notebook too.
@@ -50,7 +53,7 @@ def root_flag() -> list[str]:
 
 
 def demo(_: argparse.Namespace) -> int:
-    python = environment("lab")
+    python = environment(NOTEBOOKS)
     out = REPORTS / "quickstart.ipynb"
     REPORTS.mkdir(exist_ok=True)
     started = time.monotonic()

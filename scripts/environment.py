@@ -117,7 +117,7 @@ def environment(extras: str) -> Path:
     stamp, digest = VENV / "raynb-installed", sources_digest(extras)
     have, _, installed = (stamp.read_text() if stamp.exists() else "").partition(" ")
     # The environment of the tests has all that the notebook's has, so it serves both.
-    if have == "test" and extras == "lab":
+    if have == "test":
         extras, digest = have, sources_digest(have)
     if (have, installed) != (extras, digest):
         check_node()

@@ -21,6 +21,12 @@ OBJECT_HEX = 56
 ACTOR_HEX = 32
 JOB_HEX = 8
 NODE_HEX = 56
+JOB = "01000000"  # a runtime is one job
+
+
+#: The process index of this process's driver: 0, but on a cluster, where many drivers make ids.
+#: Views leave it out of the names that people read.
+home = 0
 
 
 class HexId:

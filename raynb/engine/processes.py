@@ -122,8 +122,11 @@ class Supervised:
 
     def abandon(self) -> None:
         """In a forked child: lets go without a word."""
+        if self.stderr < 0:  # stopped before the fork; the number may be another file's by now
+            return
         self.channel.close()
         os.close(self.stderr)
+        self.stderr = -1
         self.process.returncode = 0  # not ours: nobody here may wait for it or warn of it
 
 

@@ -28,6 +28,7 @@ from raynb.base.rows import (
     TaskRow,
 )
 from raynb.exceptions import RayError
+from raynb.jupyter.inputs import in_words
 from raynb.jupyter.viewmodel import Labels, counted, from_key, short_error
 
 #: The most characters of a task's log that a look at it brings.
@@ -157,7 +158,7 @@ def free_object(engine: Any, object_id: int) -> str:
     if row.where == PENDING:
         raise ActionError("The object is not made yet; cancel its task instead.")
     engine.free([counted_ref(engine, object_id)])
-    return f"Freed {in_bytes(row.size)}."
+    return f"Freed {in_words(row.size)}."
 
 
 def task_detail(engine: Any, task: int, labels: Labels | None = None) -> dict[str, Any]:
@@ -190,15 +191,6 @@ def in_cells(traceback: str, labels: Labels) -> str:
     return _FRAME.sub(told, traceback)
 
 
-def in_bytes(size: float) -> str:
-    """Returns ``"1.5 MB"``: three digits, powers of 1024."""
-    for unit in ("B", "KB", "MB", "GB"):
-        if size < 1024:
-            return f"{size:.0f} {unit}" if unit == "B" or size >= 99.95 else f"{size:.1f} {unit}"
-        size /= 1024
-    return f"{size:.1f} TB"
-
-
 def totals(snapshot: Snapshot) -> dict[str, int]:
     """Returns state → number of tasks, over all functions, counting forgotten ones too."""
     counts: dict[str, int] = {}
@@ -223,12 +215,12 @@ def status_lines(engine: Any) -> list[tuple[str, str]]:
         if counts.get(state):
             tasks += f", {counts[state]:,} {state.lower()}"
     store = picture.store
-    where = f"{in_bytes(store.used)} of {in_bytes(store.limit)} in {counted(store.objects, 'object')}"
+    where = f"{in_words(store.used)} of {in_words(store.limit)} in {counted(store.objects, 'object')}"
     if store.spilled:
-        where += f", {in_bytes(store.spilled)} on disk"
+        where += f", {in_words(store.spilled)} on disk"
     workers = [row for row in picture.workers if not row.exit]
     alive = [row for row in picture.actors if row.state != DEAD]
-    memory = in_bytes(sum(row.rss for row in workers))
+    memory = in_words(sum(row.rss for row in workers))
     return [
         ("CPUs", f"{busy:g} of {cpus:g} busy"),
         ("tasks", tasks),

@@ -71,10 +71,9 @@ def rows(notebook: Notebook) -> list[tuple[str, str]]:
     config = notebook.config
     engine: Any = engines.peek()
     python = ".".join(map(str, sys.version_info[:3]))
-    if config.address:
-        where = f"Ray cluster at {config.address}"
-    else:
-        where = "this machine, embedded"
+    # What runs, if something does: it may have been started with other words than the settings'.
+    settings: Any = getattr(engine, "config", None) or config
+    address = settings.address
     if engine is not None:
         picture = engine.snapshot()
         cpus, store = picture.total.get("CPU", 0.0), picture.store.limit
@@ -83,12 +82,24 @@ def rows(notebook: Notebook) -> list[tuple[str, str]]:
         cpus = config.num_cpus if config.num_cpus is not None else float(limits.cpu_count())
         store = config.object_store_memory or limits.default_object_store_memory()
         state = "starting" if notebook.starting is not None else "stopped; start it with %raynb start"
+    if address:
+        found = getattr(engine, "address", address)  # what "auto" stands for
+        where = f"Ray cluster at {found}" if found == address else f"Ray cluster at {found} ({address})"
+    else:
+        where = "this kernel itself (local mode)" if settings.local_mode else "this machine, embedded"
     shown = [
         ("version", f"{version()}, Python {python}"),
         ("engine", f"{where}; {state}"),
-        ("workers", f"{cpus:g} CPU {'slot' if cpus == 1 else 'slots'}"),
     ]
-    if not config.address:
+    if engine is not None or not address:  # how large a cluster is, it says itself
+        shown.append(("workers", _workers(cpus, settings)))
+    if not address and not settings.local_mode:
         shown.append(("store", f"{in_words(int(store))}, shared memory"))
     shown.append(("see", "%raynb dashboard · %%remote? · %raynb help"))
     return shown
+
+
+def _workers(cpus: float, settings: Any) -> str:
+    if settings.local_mode:
+        return "none: tasks run at once, one after the other"
+    return f"{cpus:g} CPU {'slot' if cpus == 1 else 'slots'}"

@@ -51,10 +51,15 @@ Action = Text | Rich | Line
 
 
 def short_task(task: int) -> str:
-    """Returns a task's number as people see it: ``12``, or ``3.12`` for one that worker 3 submitted."""
+    """Returns a task's number as people see it: ``12``, or ``3.12`` for one that worker 3 submitted.
+
+    On a cluster every process has a large random number: of the others' its last digits are shown.
+    """
     # The counter's highest bit only marks calls of actors.
     process, counter = ids.process_of(task), task & ((1 << (ids.COUNTER_BITS - 1)) - 1)
-    return f"{process}.{counter}" if process else str(counter)
+    if process in (0, ids.home):
+        return str(counter)
+    return f"{process % 10_000}.{counter}"
 
 
 def prefix_of(output: Output) -> str:

@@ -196,10 +196,10 @@ def _container_size(value: Any, depth: int) -> int:
 
 
 def in_words(size: int) -> str:
-    """Returns a size for people: ``1.5 MB``."""
+    """Returns a size for people, in powers of 1000: ``1.5 MB``."""
     amount = float(size)
-    for unit in ("B", "KB", "MB", "GB"):
-        if amount < 1000 or unit == "GB":
+    for unit in ("B", "KB", "MB", "GB", "TB"):
+        if amount < 1000 or unit == "TB":
             return f"{amount:.0f} {unit}" if unit == "B" or amount >= 100 else f"{amount:.1f} {unit}"
         amount /= 1000
     raise AssertionError("unreachable")

@@ -62,7 +62,9 @@ def in_figures(number: float) -> str:
 
 
 def in_seconds(seconds: float) -> str:
-    """Returns a time for people: ``0.4 s``, ``18 s``, ``2 min 5 s``, ``1 h 12 min``."""
+    """Returns a time for people: ``80 µs``, ``24 ms``, ``0.4 s``, ``18 s``, ``2 min 5 s``, ``1 h 12 min``."""
+    if 0 < seconds < 0.0995:
+        return f"{seconds * 1e3:.0f} ms" if seconds >= 0.0009995 else f"{seconds * 1e6:.0f} µs"
     if seconds < 10:
         return f"{seconds:.1f} s"
     whole = int(seconds + 0.5)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from raynb.base.rows import ObjectRow, Snapshot, TaskRow
+from raynb.base.rows import FAILED, FINISHED, ObjectRow, Snapshot, TaskRow
 from raynb.jupyter.inputs import in_words
 from raynb.jupyter.journal import Serialised
 from raynb.jupyter.progress import in_seconds
@@ -153,6 +153,8 @@ def _what(found: Cut, phase: str) -> str:
         return "fetching and unpickling inputs"
     if phase == STORE:
         names = sorted(found.objects, key=lambda row: -row.size)[:1]
+        if all(task.state == FAILED for task in found.tasks):
+            return "pickling and storing errors"
         known = found.labels.names(names[0].id) if names else []
         what = f"{_code(known[0])} ({in_words(names[0].size)})" if known else "results"
         return f"pickling and storing {what}"
@@ -207,6 +209,6 @@ def _advice(found: Cut, phase: str, share: float) -> list[str]:
         return [f"The tasks are tiny ({mean * 1e6:,.0f} µs on average): let each do more (`--chunk auto`)."]
     if phase == FETCH and share > 0.3:
         return ["Arrays and frames arrive without a copy; lists and dicts of many objects must be rebuilt."]
-    if phase == STORE and share > 0.3:
+    if phase == STORE and share > 0.3 and any(task.state == FINISHED for task in found.tasks):
         return ["Return arrays rather than lists of many objects, or only what is needed."]
     return []

@@ -103,6 +103,6 @@ def test_the_dashboard_shows_the_traceback_and_who_holds_what(lab: Lab) -> None:
     expect(board.locator("pre").filter(has_text="so far")).to_be_visible()
     board.get_by_role("tab", name="Objects").click()
     rows = board.get_by_role("table", name="Objects").get_by_role("row")
-    expect(rows.filter(has_text="293 KB")).to_contain_text("kept")
+    expect(rows.filter(has_text="300 KB")).to_contain_text("kept")
     expect(rows.filter(has_text="lost")).to_have_count(1)
     lab.run(4)

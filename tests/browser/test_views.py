@@ -31,7 +31,7 @@ def test_it_says_hello_and_shows_the_overview(views: Any, page: Any) -> None:
     expect(page.get_by_label("Running now")).to_contain_text("slow")
     expect(page.get_by_label("Running now")).to_contain_text("In[3]")
     expect(page.get_by_label("Worker memory")).to_contain_text("120 MB")
-    expect(page.get_by_label("Object store")).to_contain_text("100 MB of 1000 MB")
+    expect(page.get_by_label("Object store")).to_contain_text("100 MB of 1.0 GB")
 
 
 def test_changes_are_laid_over_the_picture(views: Any, page: Any) -> None:

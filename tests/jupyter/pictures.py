@@ -29,7 +29,7 @@ from raynb.base.rows import (
     WorkerRow,
 )
 
-MB = 1 << 20
+MB = 1_000_000
 
 
 def count_groups(tasks: list[TaskRow]) -> dict[str, dict[str, int]]:

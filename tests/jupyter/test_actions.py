@@ -117,13 +117,9 @@ def test_status_in_words(engine: FakeEngine) -> None:
     text = actions.status_text(engine)
     assert "1 of 2 busy" in text
     assert "1 running, 0 waiting, 1 finished" in text
-    assert "100 MB of 1000 MB in 1 object" in text
+    assert "100 MB of 1.0 GB in 1 object" in text
     assert "no runtime" in actions.status_text(None)
 
-
-def test_sizes() -> None:
-    said = [actions.in_bytes(n) for n in (0, 1023, 1024, 1536, 102_400, 3 << 30, 5 << 40)]
-    assert said == ["0 B", "1023 B", "1.0 KB", "1.5 KB", "100 KB", "3.0 GB", "5.0 TB"]
 
 
 def test_names_of_the_notebook(engine: FakeEngine) -> None:

@@ -125,7 +125,7 @@ def test_a_size_that_cannot_be_asked_for_is_no_error() -> None:
 
 @pytest.mark.parametrize(
     ("size", "words"),
-    [(0, "0 B"), (999, "999 B"), (1500, "1.5 KB"), (120_000_000, "120 MB"), (3 * 10**12, "3000 GB")],
+    [(0, "0 B"), (999, "999 B"), (1500, "1.5 KB"), (120_000_000, "120 MB"), (3 * 10**12, "3.0 TB")],
 )
 def test_words(size: int, words: str) -> None:
     assert in_words(size) == words

@@ -36,8 +36,8 @@ def test_a_count_in_words() -> None:
 
 
 def test_times_and_figures() -> None:
-    assert [in_seconds(s) for s in (0.04, 9.94, 59.2, 60, 125, 4000)] == [
-        "0.0 s", "9.9 s", "59 s", "1 min", "2 min 5 s", "1 h 6 min",
+    assert [in_seconds(s) for s in (0.0, 0.00008, 0.0241, 0.0996, 9.94, 59.2, 60, 125, 4000)] == [
+        "0.0 s", "80 µs", "24 ms", "0.1 s", "9.9 s", "59 s", "1 min", "2 min 5 s", "1 h 6 min",
     ]  # fmt: skip
     assert [in_figures(n) for n in (1234.5, 99.4, 3.14, 0.25)] == ["1,234", "99", "3.1", "0.25"]
 

@@ -276,6 +276,32 @@ print("both")
     assert out == "both\n"
 
 
+def test_a_fork_after_shutdown_touches_nothing_of_the_former_runtime(tmp_path: Path) -> None:
+    out = run(
+        """
+import sys, warnings
+warnings.simplefilter("ignore", DeprecationWarning)
+ray.init(num_cpus=1)
+former = ray.runtime().engine
+ray.shutdown()
+pipes = [os.pipe() for _ in range(20)]   # they take the numbers that the runtime's descriptors had
+ignored = []
+sys.unraisablehook = ignored.append
+child = os.fork()
+if child == 0:
+    try:
+        for end in sum(pipes, ()):
+            os.fstat(end)
+    except OSError as error:
+        ignored.append(error)
+    os._exit(len(ignored))
+print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+""",
+        tmp_path,
+    )
+    assert out == "0\n"
+
+
 def test_f56_refs_and_handles_of_a_former_runtime_say_so(tmp_path: Path) -> None:
     out = run(
         """

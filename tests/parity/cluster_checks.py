@@ -21,6 +21,7 @@ import raynb
 from raynb.api.session import make_engine
 from raynb.base import scope as scopes
 from raynb.base.config import Config
+from raynb.base.ids import task_of
 from raynb.base.rows import CANCELLED, DEAD, FAILED, FINISHED, Output
 from raynb.testing.engines import CHECKS as PROMISES
 from raynb.testing.engines import check_engine
@@ -401,6 +402,45 @@ def an_actor_of_plain_ray_is_refused_in_words() -> None:
 
 
 @check
+def an_interrupted_cell_gives_its_slots_back_also_from_a_task_that_does_not_notice() -> None:
+    @raynb.remote
+    def sleeps() -> None:
+        time.sleep(300)
+
+    @raynb.remote
+    def quick() -> int:
+        return 7
+
+    with In(23):
+        refs = [sleeps.remote() for _ in range(4)]
+    until(lambda: engine().scope_counts(23).get("RUNNING") == 4, "all four slots to be taken")
+    engine().cancel_scope(23)
+    assert raynb.get(quick.remote(), timeout=WAIT) == 7
+    until(lambda: engine().scope_counts(23) == {CANCELLED: 4}, "the rows")
+    assert all(isinstance(raised(lambda ref=ref: raynb.get(ref)), raynb.exceptions.TaskCancelledError) for ref in refs)
+
+
+@check
+def a_value_that_was_read_is_still_there_for_the_views() -> None:
+    @raynb.remote
+    def quick() -> int:
+        return 7
+
+    ref = quick.remote()
+    assert raynb.get(ref, timeout=WAIT) == 7
+    assert [row.id for row in engine().snapshot().objects if row.id == ref._id] == [ref._id]
+
+
+@check
+def people_read_short_names_and_where_the_cluster_is() -> None:
+    from raynb.jupyter.fold import short_task
+
+    numbers = [short_task(task_of(raynb.put(0)._id)) for _ in range(2)]
+    assert int(numbers[1]) == int(numbers[0]) + 1
+    assert engine().address == real_ray.get_runtime_context().gcs_address
+
+
+@check
 def sizes_are_the_clusters_own() -> None:
     raynb.shutdown()
     real_ray.shutdown()
@@ -413,6 +453,23 @@ def sizes_are_the_clusters_own() -> None:
 @check
 def no_cluster_is_rays_connection_error() -> None:
     assert isinstance(raised(lambda: raynb.init("127.0.0.1:1")), ConnectionError)
+    assert not raynb.is_initialized()
+
+
+@check
+def no_cluster_to_belong_to_is_said_in_a_sentence() -> None:
+    # Ray would find any cluster of this machine's, so what it says when there is none is played.
+    def none(*args: object, **options: object) -> None:
+        raise ConnectionError("Could not find any running Ray instance.")
+
+    real, real_ray.init = real_ray.init, none
+    try:
+        error = raised(lambda: raynb.init("auto"))
+    finally:
+        real_ray.init = real
+    assert isinstance(error, ConnectionError)
+    assert "ray start --head" in str(error)
+    assert "Could not find" in str(error)
     assert not raynb.is_initialized()
 
 

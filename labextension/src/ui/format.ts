@@ -1,12 +1,12 @@
 /** Numbers as people read them. */
 
-/** "1.5 MB": three digits, powers of 1024. */
+/** "1.5 MB": three digits, powers of 1000, as the kernel says it. */
 export function bytes(size: number): string {
   for (const unit of ['B', 'KB', 'MB', 'GB']) {
-    if (size < 1024) {
+    if (size < 1000) {
       return unit === 'B' || size >= 99.95 ? `${Math.round(size)} ${unit}` : `${size.toFixed(1)} ${unit}`;
     }
-    size /= 1024;
+    size /= 1000;
   }
   return `${size.toFixed(1)} TB`;
 }

@@ -38,7 +38,7 @@ test('those who wait for a kernel that is gone are told', async () => {
 });
 
 test('numbers are written as people read them', () => {
-  assert.deepEqual([0, 1023, 1024, 1536, 100 * 1024, 3 * 2 ** 30].map(bytes), ['0 B', '1023 B', '1.0 KB', '1.5 KB', '100 KB', '3.0 GB']);
+  assert.deepEqual([0, 999, 1000, 1536, 100000, 3e9, 5e12].map(bytes), ['0 B', '999 B', '1.0 KB', '1.5 KB', '100 KB', '3.0 GB', '5.0 TB']);
   assert.deepEqual([0.00002, 0.0123, 0.5, 4.2, 42, 185, 7800].map(seconds),
     ['20 µs', '12.3 ms', '500 ms', '4.20 s', '42.0 s', '3 min 05 s', '2 h 10 min']);
   assert.deepEqual([0, 0.34, 12.3, 1234, 12345].map(rate), ['0', '0.3', '12', '1.2k', '12k']);

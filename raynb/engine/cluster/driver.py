@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import concurrent.futures
+import contextlib
+import logging
 import os
 import pickle
 import random
@@ -78,8 +80,22 @@ def connect(config: Config) -> bool:
         given["namespace"] = config.namespace
     if config.runtime_env:
         given["runtime_env"] = config.runtime_env
-    ray.init(config.address, **given)
+    logging.getLogger("ray._private.worker").addFilter(_of_interest)
+    try:
+        ray.init(config.address, **given)
+    except ConnectionError as error:
+        if config.address != "auto":
+            raise
+        raise ConnectionError(
+            "address='auto' means the Ray cluster that this machine belongs to, and none is running here: start one "
+            f"with `ray start --head`, or name an address (\"ray://host:10001\"). Ray says: {error}"
+        ) from None
     return True
+
+
+def _of_interest(record: logging.LogRecord) -> bool:
+    """In a notebook the runtime starts on a thread of its own; that Ray sets no SIGTERM handler then is right."""
+    return "SIGTERM handler" not in record.getMessage()
 
 
 def _knock(address: str) -> None:
@@ -106,12 +122,16 @@ class ClusterEngine(News, Adapter):
         self.config = config
         self._connected = connect(config)
         try:
-            super().__init__(secrets.randbits(32), random.randrange(1, 1 << 40), ray.get_runtime_context().namespace)
+            ids.home = random.randrange(1, 1 << 40)
+            super().__init__(secrets.randbits(32), ids.home, ray.get_runtime_context().namespace)
+            #: Where it is, for people: what "auto" has found.
+            self.address = ray.get_runtime_context().gcs_address if config.address == "auto" else config.address
             self.on_output: list[Callable[[Output], None]] = []
             self.logs_kept = Logs()
             self.book = RowBook(config.finished_tasks_kept)
             self._pid = os.getpid()
             self._open: dict[int, list[Any]] = {}  # task → [native, heard of at]
+            self._doomed: dict[int, float] = {}  # cancelled task → when patience with it ends
             self._blobs: dict[str, bytes] = {}
             self._workers: dict[str, WorkerRow] = {}
             self._rows_lock = threading.RLock()
@@ -154,6 +174,7 @@ class ClusterEngine(News, Adapter):
             pass  # the cluster is gone already
         self._natives.clear()
         self._open.clear()
+        self._doomed.clear()
         self._streams.clear()
         self._remotes.clear()
         self._defined.clear()
@@ -198,7 +219,9 @@ class ClusterEngine(News, Adapter):
                 row: TaskRow | None = self.book.row("tasks", ids.task_of(ref._id))
                 if row is not None and row.state not in TASK_ENDED and row.kind != ACTOR_CREATION_TASK:
                     row.ended = _now()
+                    row.started = row.started or row.ended
                     self.book.move_task(row, FINISHED)
+                    self._object_rows(row)
 
     def _object_rows(self, row: TaskRow) -> None:
         entry = self._natives.get(ids.object_id(row.id, 1))
@@ -217,6 +240,7 @@ class ClusterEngine(News, Adapter):
     def _sweep(self) -> None:
         """Looks at tasks that nothing was heard of for a while: cancelled in the queue, or their worker died."""
         self.settle()
+        self._insist()
         before = _now() - QUIET
         with self._rows_lock:
             silent = [(task, entry[0]) for task, entry in self._open.items() if entry[1] < before][:SWEPT]
@@ -282,6 +306,19 @@ class ClusterEngine(News, Adapter):
             raise ValueError("that task is over, or was submitted by another task: cancel that one")
         ray.cancel(self._streams.get(task) or entry[0], force=force, recursive=True)
 
+    def _insist(self) -> None:
+        """Ends the workers of tasks that were cancelled and go on: one that sleeps or is in native code
+        does not notice. Ray leaves them alone, and their slots stay taken."""
+        for task, until in list(self._doomed.items()):
+            entry = self._open.get(task)
+            if entry is not None and _now() < until:
+                continue
+            self._doomed.pop(task, None)
+            row: TaskRow | None = self.book.row("tasks", task)
+            if entry is not None and row is not None and not row.actor:
+                with contextlib.suppress(ValueError, theirs.RayError):
+                    ray.cancel(self._streams.get(task) or entry[0], force=True, recursive=True)
+
     def cancel_scope(self, scope: int) -> tuple[int, int]:
         self.check_alive()
         finished = sum(n for state, n in self.book.scope_counts(scope).items() if state in TASK_ENDED)
@@ -289,6 +326,7 @@ class ClusterEngine(News, Adapter):
         for row in mine:
             try:
                 self.cancel_task(row.id)
+                self._doomed[row.id] = _now() + self.config.cancel_grace
             except (ValueError, theirs.RayError):
                 continue  # over in this moment
         return len(mine), finished
