@@ -127,11 +127,12 @@ class Waiters:
         loop.step_aside()
         while not waiter.done and loop.failure is None:
             loop.flush()
-            if waiter.left > MANY and time.monotonic() - loop.asked > QUIET_SECONDS:
+            quiet = time.monotonic() - loop.asked > QUIET_SECONDS
+            if quiet and waiter.left > MANY:
                 # Many answers are to come and no worker waits for one of ours: read them by the
                 # dozen instead of waking for each.
                 time.sleep(COALESCE_SECONDS)
-            if waiter.left == 1 and self._spin(poll):
+            if (waiter.left == 1 or not quiet) and self._spin(poll):
                 continue
             if deadline is None:
                 events = poll.wait(None)
