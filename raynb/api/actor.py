@@ -137,6 +137,8 @@ class ActorClass:
 
     def _create(self, given: dict[str, Any], args: Any, kwargs: Any) -> ActorHandle:
         engine = current()
+        if engine.capture:
+            given = o.captured(engine, given)
         if given.get("name") == "":
             raise ValueError("Actor name cannot be an empty string.")
         if given.get("get_if_exists") and not given.get("name"):
@@ -190,6 +192,7 @@ class ActorClass:
             methods=self._methods,
             definition=self._generation,
             module=self._module,
+            capture=o.capture(given),
         )
 
     def __getstate__(self) -> dict[str, Any]:
