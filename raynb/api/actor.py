@@ -112,6 +112,12 @@ class ActorClass:
             f"class and then make the derived class an actor class (or use {self._name}'s own class)."
         )
 
+    def __getattr__(self, name: str) -> Any:
+        # As in Ray, constants, static and class methods can be used without an actor.
+        if name.startswith("__") or name == "_cls":
+            raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+        return getattr(self._cls, name)
+
     def remote(self, *args: Any, **kwargs: Any) -> ActorHandle:
         """Starts an actor; returns its handle at once.
 
