@@ -112,6 +112,12 @@ class ActorClass:
             f"class and then make the derived class an actor class (or use {self._name}'s own class)."
         )
 
+    def __getattr__(self, name: str) -> Any:
+        # As in Ray, constants, static and class methods can be used without an actor.
+        if name.startswith("__") or name == "_cls":
+            raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+        return getattr(self._cls, name)
+
     def remote(self, *args: Any, **kwargs: Any) -> ActorHandle:
         """Starts an actor; returns its handle at once.
 
@@ -137,6 +143,8 @@ class ActorClass:
 
     def _create(self, given: dict[str, Any], args: Any, kwargs: Any) -> ActorHandle:
         engine = current()
+        if engine.capture:
+            given = o.captured(engine, given)
         if given.get("name") == "":
             raise ValueError("Actor name cannot be an empty string.")
         if given.get("get_if_exists") and not given.get("name"):
@@ -190,6 +198,7 @@ class ActorClass:
             methods=self._methods,
             definition=self._generation,
             module=self._module,
+            capture=o.capture(given),
         )
 
     def __getstate__(self) -> dict[str, Any]:

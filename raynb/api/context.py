@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import warnings
 from typing import Any
 
 from raynb.base import ids
@@ -24,7 +25,7 @@ class RuntimeContext:
 
     def get_job_id(self) -> str:
         """Returns the job's id: one a runtime."""
-        return "01000000"
+        return ids.JOB
 
     def get_node_id(self) -> str:
         """Returns the node's id: one a runtime, except on a cluster."""
@@ -115,12 +116,29 @@ class RuntimeContext:
 
     def get(self) -> dict[str, Any]:
         """Returns the ids as a dict (deprecated in Ray, kept for its programs)."""
-        found = {"job_id": self.get_job_id(), "node_id": self.get_node_id(), "namespace": self.namespace}
+        of = ids.HexId
+        found: dict[str, Any] = {"job_id": of(self.get_job_id()), "node_id": of(self.get_node_id())}
+        found["namespace"] = self.namespace
         if self._context.worker:
-            found["task_id"] = self.get_task_id() or ""
+            found["task_id"] = of(self.get_task_id() or "")
             if self._context.actor:
-                found["actor_id"] = self.get_actor_id() or ""
+                found["actor_id"] = of(self.get_actor_id() or "")
         return found
+
+
+def _old(name: str) -> Any:
+    """Makes a property of Ray's earlier days: the id as an object, with the advice to use its getter."""
+
+    def read(self: RuntimeContext) -> ids.HexId | None:
+        warnings.warn(f"Use get_{name}() instead", DeprecationWarning, stacklevel=2)
+        found = getattr(self, f"get_{name}")()
+        return ids.HexId(found) if found else None
+
+    return property(read, doc=f"The id as an object; deprecated, as in Ray: use `get_{name}`.")
+
+
+for _name in ("job_id", "node_id", "task_id", "actor_id"):
+    setattr(RuntimeContext, _name, _old(_name))
 
 
 def get_runtime_context() -> RuntimeContext:

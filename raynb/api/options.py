@@ -209,7 +209,7 @@ def _in_group(amounts: tuple[tuple[str, int], ...], options: dict[str, Any]) -> 
     """Renames resources to those of the placement group that they come from."""
     strategy = options.get("scheduling_strategy")
     group = getattr(strategy, "placement_group", None) or options.get("placement_group")
-    if group is None or isinstance(group, str):
+    if group is None or isinstance(group, str) or group.is_empty:
         return amounts
     index = getattr(strategy, "placement_group_bundle_index", None)
     if index is None:
@@ -229,6 +229,38 @@ def _in_group(amounts: tuple[tuple[str, int], ...], options: dict[str, Any]) -> 
     suffix = f"_group_{group.number}" if index is None or index < 0 else f"_group_{index}_{group.number}"
     named = tuple((f"{name}{suffix}", amount) for name, amount in amounts)
     return (*named, (f"bundle{suffix}", 10))
+
+
+class _Around:
+    """The placement group of a task that captures its children, as `_in_group` wants it."""
+
+    is_empty = False
+
+    def __init__(self, engine: Any, number: int) -> None:
+        self.number = number
+        _, amounts = engine.groups_table().get(number, ("REMOVED", ()))
+        self.bundle_specs = [{name: amount / RESOURCE_UNIT for name, amount in bundle} for bundle in amounts]
+
+
+def captured(engine: Any, given: dict[str, Any]) -> dict[str, Any]:
+    """Returns the options of what a task submits whose placement group captures its children."""
+    free = given.get("scheduling_strategy") is None and given.get("placement_group", "default") == "default"
+    if not free or given.get("placement_group_capture_child_tasks") is False:
+        return given
+    around = {"placement_group": _Around(engine, engine.capture), "placement_group_capture_child_tasks": True}
+    return {**given, **around}
+
+
+def capture(given: dict[str, Any]) -> int:
+    """Returns the number of the placement group that children run in too; 0: none."""
+    strategy = given.get("scheduling_strategy")
+    group = getattr(strategy, "placement_group", None) or given.get("placement_group")
+    wanted = getattr(strategy, "placement_group_capture_child_tasks", None)
+    if wanted is None:
+        wanted = given.get("placement_group_capture_child_tasks")
+    if not wanted or group is None or isinstance(group, str):
+        return 0
+    return int(group.number)
 
 
 def runtime_env(value: dict[str, Any] | None, base: dict[str, Any] | None) -> tuple[tuple[str, Any], ...]:
@@ -333,6 +365,7 @@ def task_options(name: str, function: str, given: dict[str, Any], generator: boo
         runtime_env=env,
         backpressure=given.get("_generator_backpressure_num_objects") or -1,
         extra=extra(given),
+        capture=capture(given),
     )
 
 

@@ -13,6 +13,17 @@ from raynb.base.engine import Engine, current
 from raynb.base.spec import TaskOptions
 from raynb.serde import functions, pickling
 
+#: (runtime, placement group) → the options of calls by tasks whose group captures their children.
+_Inside = dict[tuple[int, int], TaskOptions]
+
+
+def _captured(known: _Inside, function: RemoteFunction, engine: Engine, given: dict[str, Any]) -> TaskOptions:
+    place = (engine.nonce, engine.capture)
+    options = known.get(place)
+    if options is None:
+        options = known[place] = function._prepare(engine, o.captured(engine, given))
+    return options
+
 
 class RemoteFunction:
     """A function whose calls run on workers (Ray's term). Call it with ``.remote(...)``.
@@ -32,6 +43,7 @@ class RemoteFunction:
         self._signature = Signature(function)
         self._engine: Engine | None = None
         self._options: TaskOptions | None = None
+        self._inside: _Inside = {}
         self._definition: tuple[str, Any] | None = None
         self._generator = inspect.isgeneratorfunction(function)
         o.units(given, 1)  # errors are raised where the function is defined
@@ -57,6 +69,8 @@ class RemoteFunction:
             TypeError: the arguments don't fit the signature, or one cannot be pickled.
         """
         engine = current()
+        if engine.capture:
+            return self._submit(engine, _captured(self._inside, self, engine, self._given), args, kwargs)
         options = self._options if engine is self._engine else None
         if options is None:
             options = self._prepare(engine, self._given)
@@ -108,6 +122,7 @@ class RemoteFunction:
     def __getstate__(self) -> dict[str, Any]:
         state = dict(self.__dict__)
         state["_engine"] = state["_options"] = None
+        state["_inside"] = {}
         # The pickled definition holds refs as bytes already; the live ones stay here.
         state["_definition"] = None
         return state
@@ -129,10 +144,14 @@ class RemoteFunctionWithOptions:
         self._given = given
         self._engine: Engine | None = None
         self._options: TaskOptions | None = None
+        self._inside: _Inside = {}
 
     def remote(self, *args: Any, **kwargs: Any) -> Any:
         """See `RemoteFunction.remote`."""
         engine = current()
+        if engine.capture:
+            options = _captured(self._inside, self._parent, engine, self._given)
+            return self._parent._submit(engine, options, args, kwargs)
         if engine is not self._engine or self._options is None:
             self._options = self._parent._prepare(engine, self._given)
             self._engine = engine
@@ -142,4 +161,4 @@ class RemoteFunctionWithOptions:
         return RemoteFunctionWithOptions(self._parent, {**self._given, **o.check(given, o.TASK)})
 
     def __getstate__(self) -> dict[str, Any]:
-        return {"_parent": self._parent, "_given": self._given, "_engine": None, "_options": None}
+        return {"_parent": self._parent, "_given": self._given, "_engine": None, "_options": None, "_inside": {}}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import concurrent.futures
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from raynb.base import ids
@@ -60,6 +60,10 @@ class ObjectRef(Generic[T]):
         """Returns the id of the task or put that made the object."""
         return ids.HexId(ids.to_hex(ids.task_of(self._id), self._engine.nonce, ids.TASK_HEX))
 
+    def job_id(self) -> ids.HexId:
+        """Returns the job's id: one a runtime."""
+        return ids.HexId(ids.JOB)
+
     def __repr__(self) -> str:
         return f"ObjectRef({self.hex()})"
 
@@ -72,6 +76,16 @@ class ObjectRef(Generic[T]):
     def future(self) -> concurrent.futures.Future[T]:
         """Returns a `concurrent.futures.Future` that ends with the value or its error."""
         return self._engine.future(self)
+
+    def as_future(self) -> Any:
+        """Returns an `asyncio.Future` of the running loop; cancelling it does not cancel the task."""
+        import asyncio
+
+        return asyncio.wrap_future(self.future())
+
+    def _on_completed(self, callback: Callable[[Any], Any]) -> None:
+        """Calls back with the value, or with its error, when it is there (Ray's internal name, used by libraries)."""
+        self.future().add_done_callback(lambda done: callback(done.exception() or done.result()))
 
     def __await__(self) -> Generator[Any, None, T]:
         return self._engine.awaitable(self).__await__()  # type: ignore[no-any-return]

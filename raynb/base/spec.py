@@ -53,6 +53,7 @@ class TaskOptions:
     tensor_transport: str = ""
     enable_task_events: bool = True
     bundle: tuple[int, int] | None = None  # (placement group, bundle index)
+    capture: int = 0  # the placement group that its children run in too
     labels: tuple[tuple[str, str], ...] = ()
     extra: tuple[tuple[str, bytes], ...] = ()  # options that mean something on a cluster only, pickled
     key: int = 0  # interned by the machine: tasks of one key can share a worker
@@ -99,3 +100,4 @@ class ActorSpec:
     methods: dict[str, dict[str, Any]] = field(default_factory=dict)
     definition: int = 0  # which definition of a redefined class; views compare it
     module: str = ""
+    capture: int = 0  # the placement group that children of its calls run in too

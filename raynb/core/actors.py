@@ -192,7 +192,7 @@ class Actors:
             actor.unnamed = True
             self.names.pop((actor.spec.namespace, actor.spec.name), None)
 
-    def kill(self, actor_id: int, no_restart: bool, why: str = "it was killed by raynb.kill()") -> None:
+    def kill(self, actor_id: int, no_restart: bool, why: str = "it was killed by `ray.kill`") -> None:
         """``kill``: the process is killed at once; without ``no_restart`` it may come back."""
         actor = self.table.get(actor_id)
         if actor is None or actor.state == DEAD:

@@ -59,7 +59,7 @@ class Calls:
         for dep in task.spec.deps:
             obj = self.m.objects.table[dep]
             if obj.error:
-                self.m.tasks.fail(task, obj.value)
+                self.m.tasks.fail_with_argument(task, obj.value)
                 return True
         return False
 

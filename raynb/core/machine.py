@@ -184,6 +184,8 @@ class Machine:
 
     def describe_error(self, value: Any) -> tuple[str, str]:
         if value[0] == "err":
+            if value[1] == "argument":
+                return self.describe_error(value[2][1])
             return value[1], " ".join(str(a) for a in value[2] if isinstance(a, str))[:2000]
         return "RayTaskError", "An argument of this task is an error; the task that made it says which."
 

@@ -112,7 +112,7 @@ class Tasks:
         for dep in task.spec.deps:
             obj = self.m.objects.table[dep]
             if obj.error:
-                self.fail(task, obj.value)
+                self.fail_with_argument(task, obj.value)
                 return
         self.move(task, PENDING_NODE_ASSIGNMENT)
         if task.spec.actor:
@@ -127,7 +127,7 @@ class Tasks:
                 continue
             task.waiting -= 1
             if obj.error and task.state == PENDING_ARGS_AVAIL:
-                self.fail(task, obj.value)
+                self.fail_with_argument(task, obj.value)
             elif not task.waiting and task.state == PENDING_ARGS_AVAIL:
                 if task.spec.actor:
                     self.m.calls.arguments_ready(task)
@@ -241,6 +241,13 @@ class Tasks:
         self._end(task)
         if task.spec.creates_actor:
             m.actors.creation_failed(task, value)
+
+    def fail_with_argument(self, task: Task, value: Value | None) -> None:
+        """Ends the task with the error of an argument; a crash becomes this task's `RayTaskError` of its class."""
+        assert type(value) is tuple
+        if value[0] == "err" and value[1] not in ("argument", "TaskCancelledError"):
+            value = ("err", "argument", (task.spec.options.name, value))
+        self.fail(task, value)
 
     def _end(self, task: Task) -> None:
         m = self.m

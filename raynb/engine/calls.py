@@ -38,6 +38,7 @@ class WorkerCalls:
     nonce: int
     config: Any
     CONTROL: int
+    capture = 0  # the driver's own code runs in no placement group
 
     # -- actors --------------------------------------------------------------------------------
     def create_actor(

@@ -259,6 +259,13 @@ class InlineEngine(InlineWaiting, InlineActors):
         now = running.get()
         return SimpleNamespace(actor=now.host.spec if now is not None and now.host is not None else None)
 
+    @property
+    def capture(self) -> int:
+        now = running.get()
+        if now is None:
+            return 0
+        return now.host.spec.capture if now.host is not None else now.options.capture
+
     def context(self) -> Context:
         now = running.get()
         if now is None:

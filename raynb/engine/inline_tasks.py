@@ -21,7 +21,7 @@ from raynb.engine.inline_actors import ActorLives
 from raynb.engine.inline_loop import DrivenLoop
 from raynb.engine.inline_records import Host, LeaveActor, Running, Stream, running, surroundings, users_part
 from raynb.exceptions import AsyncioActorExit
-from raynb.serde import errors, pickling, results
+from raynb.serde import errors, functions, pickling, results
 
 if TYPE_CHECKING:
     from raynb.engine.inline import InlineEngine
@@ -73,7 +73,7 @@ class Tasks(ActorLives):
         if name == "__ray_terminate__":
             leave: Callable[..., Any] = self.engine.leave_actor
             return leave
-        found: Callable[..., Any] = getattr(host.instance, name)
+        found: Callable[..., Any] = functions.method(host.instance, name)
         return found
 
     def _attempt(self, now: Running, packed: Packed) -> bool:
@@ -106,18 +106,22 @@ class Tasks(ActorLives):
         if count == DYNAMIC:
             refs = [self.engine.put(results.pack_result(item)) for item in self._iterator(now, result)]
             result, count = DynamicObjectRefGenerator(refs), 1
-        values = [result] if count == 1 else results.split(result, count) if count else []
-        packed: list[Packed | TypeError] = []
+        values: list[Any] = []
+        if count == 1 and not inspect.isgenerator(result):
+            values = [result]
+        elif count:
+            values = results.split(result, count, now.options.retry_exceptions)
+        packed: list[Packed | Exception] = []
         for value in values:
             try:
                 packed.append(results.pack_result(value))
-            except TypeError as error:
+            except Exception as error:
                 if count == 1:
                     raise
                 packed.append(error)  # this one cannot travel; the others do
         for index, one in enumerate(packed, 1):
             identity = ids.object_id(task, index)
-            if isinstance(one, TypeError):
+            if isinstance(one, Exception):
                 value, _, contained = errors.task_error(one, now.options.name, "")
                 objects.fail(identity, value, contained, None)
             else:

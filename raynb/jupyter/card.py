@@ -73,7 +73,7 @@ def rows(notebook: Notebook) -> list[tuple[str, str]]:
     python = ".".join(map(str, sys.version_info[:3]))
     # What runs, if something does: it may have been started with other words than the settings'.
     settings: Any = getattr(engine, "config", None) or config
-    address = settings.address
+    address = "" if settings.address == "local" else settings.address
     if engine is not None:
         picture = engine.snapshot()
         cpus, store = picture.total.get("CPU", 0.0), picture.store.limit

@@ -204,7 +204,7 @@ class LineMagics(Magics):
         print(actions.status_text(engines.peek()))
 
     @magic_arguments("%raynb start")
-    @argument("--address", metavar="A", help="'auto' or 'ray://host:10001' for a Ray cluster.")
+    @argument("--address", metavar="A", help="'auto' or 'ray://host:10001': a Ray cluster; 'local': this machine.")
     @argument(
         "--local-mode", action="store_true", default=None,
         help="No workers: everything runs at once in the kernel, so that breakpoint() and %%debug work.",

@@ -259,6 +259,14 @@ def load_error(value: Any) -> BaseException:
     args = rest[0]
     if kind == "ActorDiedError":
         return _actor_died(args)
+    if kind == "argument":
+        name, inner = args
+        cause = load_error(inner)
+        text = (
+            f"ray::{name}()\n  At least one of the input arguments for this task could not be computed:\n"
+            f"{type(cause).__name__}: {cause}"
+        )
+        return dual(x.RayTaskError(name, text, cause))
     cls = getattr(x, kind)
     return cls(*args)  # type: ignore[no-any-return]
 

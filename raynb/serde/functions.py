@@ -41,3 +41,13 @@ def _global_culprit(function: Any, name: str) -> str:
 def load(blob: bytes) -> Any:
     """Returns the function or class of a definition."""
     return pickling.unpack(*pickling.unpack_in_band(blob))
+
+
+def method(instance: Any, name: str) -> Any:
+    """Returns a method of an actor: its class's, even if the instance has an attribute of that name (as Ray)."""
+    if name in getattr(instance, "__dict__", ()):
+        cls = type(instance)
+        for base in cls.__mro__:
+            if name in base.__dict__:
+                return base.__dict__[name].__get__(instance, cls)
+    return getattr(instance, name)

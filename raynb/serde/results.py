@@ -29,14 +29,34 @@ def pack_result(value: Any) -> Packed:
         raise TypeError(f"Could not serialize {path} (of type {type(value).__qualname__}): {error}") from error
 
 
-def split(result: Any, count: int) -> list[Any]:
+def taken(items: Any, count: int, which: bool | bytes) -> list[Any]:
+    """Returns the first ``count`` items of a generator; what it would yield beyond is dropped, as in Ray.
+
+    An error in the middle is what the remaining ones raise, unless ``which`` (``retry_exceptions``)
+    asks to try again.
+    """
+    found: list[Any] = []
+    try:
+        for item in itertools.islice(items, count):
+            found.append(item)  # noqa: PERF402  those before an error count
+    except Exception as raised:
+        if not found or retryable(which, raised):
+            raise
+        found += [FailedReturn(raised)] * (count - len(found))
+    return found
+
+
+def split(result: Any, count: int, which: bool | bytes = False) -> list[Any]:
     """Returns the ``count`` values of a task with several returns.
+
+    Args:
+        which: the task's ``retry_exceptions``.
 
     Raises:
         ValueError: there are more or fewer, or it is nothing that has items.
     """
     if inspect.isgenerator(result):
-        result = list(itertools.islice(result, count))  # as Ray: what it would yield beyond is dropped
+        result = taken(result, count, which)
     try:
         given = len(result)
     except TypeError:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from raynb.base.ref import DynamicObjectRefGenerator
 from raynb.base.spec import DYNAMIC, STREAMING, ActorSpec
-from raynb.serde import pickling
+from raynb.serde import functions, pickling
 from raynb.wire import messages as w
 from raynb.worker import state
 from raynb.worker.state import Running
@@ -73,7 +73,7 @@ class ActorHost:
             return lambda function, *args, **kwargs: function(self.instance, *args, **kwargs)
         if name == "__ray_terminate__":
             return self._terminate
-        return getattr(self.instance, name)
+        return functions.method(self.instance, name)
 
     def _terminate(self) -> None:
         from raynb.worker.executor import LeaveWorker

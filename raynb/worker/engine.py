@@ -22,6 +22,7 @@ from raynb.serde import pickling, values
 from raynb.store import NoRoom
 from raynb.wire import messages as w
 from raynb.worker import state
+from raynb.worker.groups import Groups
 
 if TYPE_CHECKING:
     from raynb.worker.main import Worker
@@ -38,7 +39,7 @@ class _Waiting:
         self.event = threading.Event() if callback is None else None
 
 
-class WorkerEngine:
+class WorkerEngine(Groups):
     """Thread contract: every method from any thread of the worker."""
 
     def __init__(self, worker: Worker) -> None:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import inspect
-import itertools
 import os
 import pickle
 import threading
 import time
+from types import GeneratorType
 from typing import TYPE_CHECKING, Any
 
 from raynb.base import ids
@@ -15,7 +14,7 @@ from raynb.base.engine import Packed
 from raynb.base.ref import DynamicObjectRefGenerator, ObjectRef
 from raynb.base.spec import DYNAMIC, STREAMING, FailedReturn
 from raynb.exceptions import AsyncioActorExit
-from raynb.serde import errors, pickling, values
+from raynb.serde import errors, pickling, results, values
 from raynb.wire import messages as w
 from raynb.worker import environment, state
 from raynb.worker.actor_host import ActorHost
@@ -216,28 +215,19 @@ class Executor:
     def results(self, running: Running, result: Any) -> tuple[Any, ...]:
         """Stores what the task returned; one entry a return object."""
         count = running.options.num_returns
-        if count == 1:
+        if count == 1 and type(result) is not GeneratorType:
             return (self.store(result),)
         if count in (STREAMING, DYNAMIC):
             return self.stream(running, result, count == DYNAMIC)
         if count == 0:
             return ()
-        if inspect.isgenerator(result):
-            result = list(itertools.islice(result, count))  # as Ray: what it would yield beyond is dropped
-        try:
-            given = len(result)
-        except TypeError:
-            raise ValueError(f"Task returned {type(result).__name__}, but num_returns={count}.") from None
-        if given != count:
-            raise ValueError(
-                f"Task returned {given} objects, but num_returns={count}. "
-                "Return a list or tuple of that length, or change num_returns."
-            )
         stored = []
-        for item in result:
+        for item in results.split(result, count, running.options.retry_exceptions):
             try:
                 stored.append(self.store(item))
             except Exception as raised:  # this one cannot travel; the others do
+                if count == 1:
+                    raise
                 value, _, contained = errors.task_error(raised, running.name, "")
                 stored.append((value, 0, tuple(ref._id for ref in contained)))
         return tuple(stored)
@@ -346,15 +336,14 @@ class Executor:
     def _leaving(self, running: Running, raised: BaseException) -> tuple[Any, int, tuple[str, str]]:
         """``exit_actor`` and ``sys.exit``: the process ends, and the driver learns why."""
         worker = self.worker
-        if running.actor:
+        code = raised.code if isinstance(raised, SystemExit) else 0
+        if running.actor and code in (0, None):
             flags = w.FAILED | w.EXITS
-            why = "exit_actor() was called"
-            if isinstance(raised, SystemExit):
-                why = f"it called sys.exit({raised.code!r})"
+            why = f"it called sys.exit({code!r})" if isinstance(raised, SystemExit) else "exit_actor() was called"
             value = ("err", "ActorDiedError", ("", "died", running.name, "", 0, why))
             worker.stopping = True
             return ((value, 0, ()),), flags, ("ActorDiedError", why)
-        code = raised.code if isinstance(raised, SystemExit) else 0
+        # A crash, as Ray has it: restarts and retries follow.
         worker.link.post(w.Leaving(f"the task called sys.exit({code!r})"))
         worker.capture.end_of_task(running)
         worker.link.flush()

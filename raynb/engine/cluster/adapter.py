@@ -61,6 +61,8 @@ class Adapter(Refs, Actors):
     Thread contract: every method from any thread.
     """
 
+    capture = 0  # Ray itself places the children of a task whose placement group captures them
+
     def __init__(self, nonce: int, process: int, namespace: str) -> None:
         self.nonce = nonce
         self.alive = True

@@ -23,7 +23,7 @@ from raynb.engine.cluster.adapter import Call
 from raynb.engine.cluster.bridge import Broken, Failure, FailureToRetry, Value
 from raynb.engine.cluster.workers import Running, WorkerAdapter, engine_of, running
 from raynb.exceptions import TaskTimeoutError
-from raynb.serde import errors, results
+from raynb.serde import errors, functions, results
 
 #: What must reach Ray as it is: its own ways to end a task or a process.
 PASS = (KeyboardInterrupt, SystemExit, theirs.AsyncioActorExit, theirs.TaskCancelledError)
@@ -129,16 +129,16 @@ class Task:
                     raise
                 made.append(self.engine.put_error(errors.task_error(error, self.call.options.name, "")[0]))
             return self.value(DynamicObjectRefGenerator(made))
-        if count == 1:
+        if count == 1 and not inspect.isgenerator(result):
             return self.value(result)
         values: list[Value] = []
-        for item in results.split(result, count) if count else ():
+        for item in results.split(result, count, self.call.options.retry_exceptions) if count else ():
             try:
                 values.append(self.value(item))
-            except TypeError as error:  # this one cannot travel; the others do
+            except Exception as error:  # this one cannot travel; the others do
                 value, _, contained = errors.task_error(error, self.call.options.name, "")
                 values.append(Broken(value, (), self.engine.pairs(contained), self.engine.reporter.mark(self.now)))
-        return values if count else None
+        return values[0] if count == 1 else values if count else None
 
 
 def _items(result: Any, name: str) -> Iterator[Any]:
@@ -194,7 +194,7 @@ class Host:
             return lambda function, *args, **kwargs: function(self.instance, *args, **kwargs)
         if name == "__ray_terminate__":
             return ray.actor.exit_actor  # type: ignore[no-any-return]
-        return getattr(self.instance, name)  # type: ignore[no-any-return]
+        return functions.method(self.instance, name)  # type: ignore[no-any-return]
 
     def call(self, call: Call, args: Value | None, *deps: Any) -> Any:
         with Task(call, self.spec) as task, limited(call.options.timeout):
