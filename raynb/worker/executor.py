@@ -337,9 +337,9 @@ class Executor:
         """``exit_actor`` and ``sys.exit``: the process ends, and the driver learns why."""
         worker = self.worker
         code = raised.code if isinstance(raised, SystemExit) else 0
-        if running.actor and code in (0, None):
+        if running.actor and code == 0:
             flags = w.FAILED | w.EXITS
-            why = f"it called sys.exit({code!r})" if isinstance(raised, SystemExit) else "exit_actor() was called"
+            why = "it called sys.exit(0)" if isinstance(raised, SystemExit) else "exit_actor() was called"
             value = ("err", "ActorDiedError", ("", "died", running.name, "", 0, why))
             worker.stopping = True
             return ((value, 0, ()),), flags, ("ActorDiedError", why)

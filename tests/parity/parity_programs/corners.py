@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 from typing import Any
 
 from parity_programs import differs, program
@@ -310,6 +311,43 @@ def removing_a_placement_group_ends_its_actor(ray: Any) -> Any:
     ended = until(lambda: error(ray.get, tenant.ping.remote(), timeout=PATIENCE) is not None)
     caught = error(ray.get, tenant.ping.remote(), timeout=PATIENCE)
     return [before, ended, family(caught, ray.exceptions.RayActorError)]
+
+
+@program
+def an_actor_that_leaves_with_a_failing_exit_code(ray: Any) -> Any:
+    tally = Tally()
+
+    class Leaver:
+        def __init__(self) -> None:
+            self.calls = 0
+
+        def leave(self, code: Any, times: int) -> str:
+            if tally.add() <= times:
+                sys.exit(code)
+            return "stayed"
+
+        def count(self) -> int:
+            self.calls += 1
+            return self.calls
+
+    def outcome(code: Any, times: int, **options: Any) -> Any:
+        actor = ray.remote(**options)(Leaver).remote() if options else ray.remote(Leaver).remote()
+        before = [ray.get(actor.count.remote(), timeout=PATIENCE), tally.count()]
+        try:
+            found = ray.get(actor.leave.remote(code, before[1] + times), timeout=PATIENCE)
+        except ray.exceptions.RayActorError as raised:
+            found = type(raised).__name__
+        after = error(ray.get, actor.count.remote(), timeout=PATIENCE)
+        return [found, tally.count() - before[1], type(after).__name__]
+
+    return [
+        outcome(1, 1),
+        outcome(0, 1, max_restarts=2, max_task_retries=2),  # a wish to end, and no crash
+        outcome(None, 1, max_restarts=2, max_task_retries=2),
+        outcome(1, 2, max_restarts=2, max_task_retries=2),
+        outcome(1, 9, max_restarts=1, max_task_retries=1),
+        outcome(1, 1, max_restarts=1, max_task_retries=0)[1:2],
+    ]
 
 
 @program
