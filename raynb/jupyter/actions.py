@@ -207,6 +207,8 @@ def status_lines(engine: Any) -> list[tuple[str, str]]:
     picture = engine.snapshot()
     cpus = picture.total.get("CPU", 0)
     busy = cpus - picture.available.get("CPU", 0)
+    # A task that got what it waited for goes on at once, also when its slot was given away meanwhile.
+    resumed = f", {busy - cpus:g} more resumed" if busy > cpus else ""
     counts = totals(picture)
     ended = sum(counts.get(state, 0) for state in TASK_ENDED)
     waiting = sum(counts.values()) - ended - counts.get(RUNNING, 0)
@@ -222,7 +224,7 @@ def status_lines(engine: Any) -> list[tuple[str, str]]:
     alive = [row for row in picture.actors if row.state != DEAD]
     memory = in_words(sum(row.rss for row in workers))
     return [
-        ("CPUs", f"{busy:g} of {cpus:g} busy"),
+        ("CPUs", f"{min(busy, cpus):g} of {cpus:g} busy{resumed}"),
         ("tasks", tasks),
         ("actors", counted(len(alive), "actor")),
         ("store", where),

@@ -118,6 +118,8 @@ def test_status_in_words(engine: FakeEngine) -> None:
     assert "1 of 2 busy" in text
     assert "1 running, 0 waiting, 1 finished" in text
     assert "100 MB of 1.0 GB in 1 object" in text
+    engine.picture.available["CPU"] = -1.0
+    assert "2 of 2 busy, 1 more resumed" in actions.status_text(engine)
     assert "no runtime" in actions.status_text(None)
 
 

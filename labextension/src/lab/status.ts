@@ -2,6 +2,7 @@
 
 import { Widget } from '@lumino/widgets';
 import { bytes, counted } from '../ui/format';
+import { slots } from '../ui/model';
 import { unfinished } from '../ui/overview';
 import { Follower } from './follower';
 
@@ -34,13 +35,12 @@ export class Status extends Widget {
     if (!shown) {
       return;
     }
-    const whole = picture.total.CPU ?? 0;
-    const busy = Math.max(0, whole - (picture.available.CPU ?? 0));
+    const { whole, busy } = slots(picture.total, picture.available);
     const tasks = unfinished(picture.groups);
     const text = `raynb ${+busy.toFixed(1)}/${+whole.toFixed(1)} · ${bytes(picture.store.used)}${tasks ? ` · ${counted(tasks, 'task')}` : ''}`;
     if (this.text.textContent !== text) {
       this.text.textContent = text;
-      this.button.title = `raynb in ${this.follower.title}: ${+busy.toFixed(2)} of ${+whole.toFixed(2)} CPU slots busy, ` +
+      this.button.title = `raynb in ${this.follower.title}: ${busy} of ${whole} CPU slots busy, ` +
         `${bytes(picture.store.used)} of ${bytes(picture.store.limit)} in the object store, ${counted(tasks, 'unfinished task')}. Opens the panel.`;
       this.button.setAttribute('aria-label', this.button.title);
     }

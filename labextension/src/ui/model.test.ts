@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { Message, Picture, Task, chosen, duration, rates, total, ended } from './model';
+import { Message, Picture, Task, chosen, duration, rates, total, ended, slots } from './model';
 
 const COLUMNS = {
   tasks: ['id', 'name', 'state', 'scope', 'worker', 'submitted', 'started', 'ended', 'error_type', 'error'],
@@ -114,4 +114,10 @@ test('the filter takes words, a state, a cell, a function; running ones come fir
   assert.equal(ids({ state: 'waiting' }), '4');
   assert.equal(ids({ cell: '4', group: 'train' }), '3,4');
   assert.equal(ids({ text: 'nothing' }), '');
+});
+
+test('slots in use never exceed those there are; tasks that resumed are told apart', () => {
+  assert.deepEqual(slots({ CPU: 2 }, { CPU: 0.5 }), { whole: 2, busy: 1.5, resumed: 0 });
+  assert.deepEqual(slots({ CPU: 2 }, { CPU: -1 }), { whole: 2, busy: 2, resumed: 1 });
+  assert.deepEqual(slots({}, {}), { whole: 0, busy: 0, resumed: 0 });
 });

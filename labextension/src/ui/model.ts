@@ -288,3 +288,14 @@ export function chosen(tasks: Iterable<Task>, filter: Filter): Task[] {
   out.sort((a, b) => rank(a) - rank(b) || b.submitted - a.submitted);
   return out;
 }
+
+/**
+ * CPU slots in use. A task that got what it waited for goes on at once, also when its slot was given
+ * to another meanwhile; those are `resumed`, beyond the slots there are.
+ */
+export function slots(total: Record<string, number>, available: Record<string, number>): { whole: number; busy: number; resumed: number } {
+  const whole = total.CPU ?? 0;
+  const used = Math.max(0, whole - (available.CPU ?? 0));
+  const round = (n: number) => +n.toFixed(2);
+  return { whole: round(whole), busy: round(Math.min(used, whole)), resumed: round(Math.max(0, used - whole)) };
+}

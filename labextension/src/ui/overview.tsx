@@ -2,7 +2,7 @@
 
 import { ViewProps } from './app';
 import { bytes, count, counted, rate, seconds } from './format';
-import { Counts, Picture, STATES, STATE_LABEL, byState, duration, ended, rates } from './model';
+import { Counts, Picture, STATES, STATE_LABEL, byState, duration, ended, rates, slots } from './model';
 import { Empty, Meter, StackedBar, StateDot } from './parts';
 
 const BINS = 60;
@@ -36,17 +36,17 @@ function Card(props: { title: string; value?: string; unit?: string; wide?: bool
 }
 
 function Cpus({ picture }: ViewProps) {
-  const whole = picture.total.CPU ?? 0;
-  const busy = Math.max(0, whole - (picture.available.CPU ?? 0));
-  const slots = Math.ceil(whole);
-  const text = `${+busy.toFixed(2)} of ${+whole.toFixed(2)} CPU slots busy`;
+  const { whole, busy, resumed } = slots(picture.total, picture.available);
+  const boxes = Math.ceil(whole);
+  const more = resumed ? `, ${resumed} more resumed` : '';
+  const text = `${busy} of ${whole} CPU slots busy${more}`;
   const others = Object.keys(picture.total).filter(name => name !== 'CPU' && name !== 'memory' &&
     name !== 'object_store_memory' && !name.startsWith('node:'));
   return (
-    <Card title="CPU slots" value={String(+busy.toFixed(2))} unit={` of ${+whole.toFixed(2)} busy`}>
-      {slots <= MOST_SLOTS ? (
+    <Card title="CPU slots" value={String(busy)} unit={` of ${whole} busy${more}`}>
+      {boxes <= MOST_SLOTS ? (
         <div class="rn-slots" role="img" aria-label={text}>
-          {Array.from({ length: slots }, (_, i) => (
+          {Array.from({ length: boxes }, (_, i) => (
             <span key={i} class="rn-slot">
               <span style={{ width: `${100 * Math.max(0, Math.min(1, busy - i))}%` }} />
             </span>
