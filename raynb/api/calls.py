@@ -219,7 +219,10 @@ def free(object_refs: Any, local_only: bool = False) -> None:
 
 
 def get_gpu_ids() -> list[Any]:
-    """Returns the GPUs that the running task was given (``ray.get_gpu_ids``)."""
+    """Returns the GPUs that the running task was given (``ray.get_gpu_ids``).
+
+    Numbers; strings out of ``CUDA_VISIBLE_DEVICES`` if that was set when the runtime started.
+    """
     return list(current().context().gpu_ids)
 
 

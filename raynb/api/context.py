@@ -6,6 +6,7 @@ import os
 import warnings
 from typing import Any
 
+from raynb.api.options import ACCELERATORS
 from raynb.base import ids
 from raynb.base.engine import Context, current
 
@@ -93,9 +94,10 @@ class RuntimeContext:
         return self._context.resources
 
     def get_accelerator_ids(self) -> dict[str, list[str]]:
+        """Returns the ids of the accelerators of the running task, by Ray's names; only GPUs are told apart."""
         from raynb.api.calls import get_gpu_ids
 
-        return {"GPU": [str(i) for i in get_gpu_ids()]}
+        return {**{name: [] for name in ACCELERATORS}, "GPU": [str(i) for i in get_gpu_ids()]}
 
     def get_runtime_env_string(self) -> str:
         import json

@@ -187,18 +187,24 @@ def check(options: dict[str, Any], where: int) -> dict[str, Any]:
     return options
 
 
+#: Ray's names of resources that are devices: a task gets a share of one, or whole ones.
+ACCELERATORS = (GPU, "TPU", "neuron_cores", "HPU", "NPU", "RBLN", "FURIOSA", "MBLT", "TTNPU")
+
+
 def units(options: dict[str, Any], default_cpus: float) -> tuple[tuple[str, int], ...]:
     """Returns the resources in ten-thousandths, sorted; zeros left out."""
     wanted: dict[str, float] = dict(options.get("resources") or {})
     cpus = options.get("num_cpus")
     wanted[CPU] = default_cpus if cpus is None else cpus
     if options.get("num_gpus"):
-        gpus = options["num_gpus"]
-        if gpus > 1 and gpus != int(gpus):
-            raise ValueError(f"num_gpus must be a whole number when it is more than 1, got {gpus}.")
-        wanted[GPU] = gpus
+        wanted[GPU] = options["num_gpus"]
+    for name in ACCELERATORS:
+        amount = wanted.get(name, 0)
+        if amount > 1 and amount != int(amount):
+            spelled = "num_gpus" if name == GPU else f"resources[{name!r}]"
+            raise ValueError(f"{spelled} must be a whole number when it is more than 1, got {amount}.")
     if options.get("memory"):
-        wanted[MEMORY] = options["memory"]
+        wanted[MEMORY] = int(options["memory"])  # whole bytes, rounded down as in Ray
     if options.get("accelerator_type"):
         wanted[f"accelerator_type:{options['accelerator_type']}"] = 0.001
     amounts = tuple(sorted((k, round(v * RESOURCE_UNIT)) for k, v in wanted.items() if v))

@@ -52,8 +52,9 @@ class RemoteFunction:
 
     def _check_generator(self, given: dict[str, Any]) -> None:
         plain = inspect.isfunction(self._function) and not self._generator
-        if given.get("num_returns") == "streaming" and plain:
-            raise ValueError(f"num_returns='streaming' needs a generator function, and {self._name} doesn't yield.")
+        count = given.get("num_returns")
+        if count in ("streaming", "dynamic") and plain:
+            raise ValueError(f"num_returns={count!r} needs a generator function, and {self._name} doesn't yield.")
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         raise TypeError(

@@ -15,7 +15,7 @@ _IGNORED = frozenset((
     "include_dashboard", "dashboard_host", "dashboard_port", "job_config", "configure_logging",
     "logging_level", "logging_config", "logging_format", "log_to_driver", "allow_multiple",
     "_enable_object_reconstruction", "_redis_max_memory", "_plasma_directory", "_node_ip_address",
-    "_driver_object_store_memory", "_memory", "_redis_username", "_redis_password", "_temp_dir",
+    "_driver_object_store_memory", "_redis_username", "_redis_password", "_temp_dir",
     "_metrics_export_port", "_system_config", "_tracing_startup_hook", "_node_name", "labels",
     "enable_resource_isolation", "system_reserved_cpu", "system_reserved_memory",
 ))  # fmt: skip
@@ -27,6 +27,8 @@ def _config(given: dict[str, Any], address: str | None = None) -> Config:
     for name, value in given.items():
         if name in _OWN:
             wanted[name] = value
+        elif name == "_memory":
+            wanted.setdefault("memory", value)
         elif name == "_temp_dir" or name == "_plasma_directory":
             wanted.setdefault("spill_directory", value)
         elif name == "object_spilling_directory":

@@ -44,7 +44,7 @@ class Context:
     attempt: int = 0
     name: str = ""
     resources: dict[str, float] = field(default_factory=dict)
-    gpu_ids: tuple[int, ...] = ()
+    gpu_ids: tuple[int | str, ...] = ()  # names where CUDA_VISIBLE_DEVICES names them
     restarted: bool = False
     cancelled: bool = False
     function_name: str = ""

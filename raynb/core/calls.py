@@ -17,6 +17,7 @@ from raynb.base.rows import (
 from raynb.base.spec import Value
 from raynb.core import commands as c
 from raynb.core.records import Actor, Task
+from raynb.core.tasks import of_argument
 
 if TYPE_CHECKING:
     from raynb.core.machine import Machine
@@ -59,7 +60,7 @@ class Calls:
         for dep in task.spec.deps:
             obj = self.m.objects.table[dep]
             if obj.error:
-                self.m.tasks.fail_with_argument(task, obj.value)
+                self.m.tasks.fail(task, of_argument(task, obj.value))
                 return True
         return False
 

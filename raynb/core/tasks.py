@@ -30,6 +30,14 @@ def _error_size(value: Value) -> int:
     return len(value[1]) if type(value) is tuple and value[0] == "exc" else 0
 
 
+def of_argument(task: Task, value: Value | None) -> Value:
+    """Returns the error of a task with such an argument: a crash becomes its `RayTaskError` of the crash's class."""
+    assert type(value) is tuple
+    if value[0] == "err" and value[1] not in ("argument", "TaskCancelledError"):
+        return ("err", "argument", (task.spec.options.name, value))
+    return value
+
+
 class Tasks:
     def __init__(self, machine: Machine) -> None:
         self.m = machine
@@ -112,7 +120,7 @@ class Tasks:
         for dep in task.spec.deps:
             obj = self.m.objects.table[dep]
             if obj.error:
-                self.fail_with_argument(task, obj.value)
+                self.fail(task, of_argument(task, obj.value))
                 return
         self.move(task, PENDING_NODE_ASSIGNMENT)
         if task.spec.actor:
@@ -127,7 +135,7 @@ class Tasks:
                 continue
             task.waiting -= 1
             if obj.error and task.state == PENDING_ARGS_AVAIL:
-                self.fail_with_argument(task, obj.value)
+                self.fail(task, of_argument(task, obj.value))
             elif not task.waiting and task.state == PENDING_ARGS_AVAIL:
                 if task.spec.actor:
                     self.m.calls.arguments_ready(task)
@@ -241,13 +249,6 @@ class Tasks:
         self._end(task)
         if task.spec.creates_actor:
             m.actors.creation_failed(task, value)
-
-    def fail_with_argument(self, task: Task, value: Value | None) -> None:
-        """Ends the task with the error of an argument; a crash becomes this task's `RayTaskError` of its class."""
-        assert type(value) is tuple
-        if value[0] == "err" and value[1] not in ("argument", "TaskCancelledError"):
-            value = ("err", "argument", (task.spec.options.name, value))
-        self.fail(task, value)
 
     def _end(self, task: Task) -> None:
         m = self.m

@@ -94,7 +94,8 @@ def _parts(value: Any) -> Iterator[tuple[str, Any]]:
     elif isinstance(value, (list, tuple, set, frozenset)):
         yield from ((f"[{at}]", part) for at, part in enumerate(value))
     else:
-        yield from list(getattr(value, "__dict__", {}).items())
+        parts = getattr(value, "__dict__", {})
+        yield from [part for part in parts.items() if part[0] not in ("__dict__", "__weakref__")]  # of a class
         if inspect.isclass(value):
             return
         for method_name, method in inspect.getmembers(type(value), inspect.isfunction):

@@ -21,7 +21,7 @@ from raynb.exceptions import GetTimeoutError, ObjectStoreAndDiskFullError, OutOf
 from raynb.serde import pickling, values
 from raynb.store import NoRoom
 from raynb.wire import messages as w
-from raynb.worker import state
+from raynb.worker import environment, state
 from raynb.worker.groups import Groups
 
 if TYPE_CHECKING:
@@ -443,7 +443,7 @@ class WorkerEngine(Groups):
             context.name = running.name
             context.function_name = running.options.function_name or running.name
             context.cancelled = running.interrupted
-            context.gpu_ids = self.worker.executor.gpus
+            context.gpu_ids = environment.devices(self.worker.executor.gpus)
             context.resources = {k: v / 10_000 for k, v in running.options.resources}
         if self.worker.actor is not None:
             context.actor = self.worker.actor.actor_id

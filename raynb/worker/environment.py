@@ -49,10 +49,23 @@ def set_threads(resources: tuple[tuple[str, int], ...]) -> None:
     os.environ["OMP_NUM_THREADS"] = str(max(1, cpus // 10_000))
 
 
+def devices(gpu_ids: tuple[int, ...]) -> tuple[int | str, ...]:
+    """Returns the names of GPUs: their numbers, or what the driver's ``CUDA_VISIBLE_DEVICES`` has at these places.
+
+    On a shared machine that variable says which GPUs are ours, so no task may see another one.
+    """
+    named = [name.strip() for name in (_devices or "").split(",") if name.strip()]
+    if not named or not gpu_ids:
+        return gpu_ids
+    if max(gpu_ids) < len(named):
+        return tuple(named[i] for i in gpu_ids)
+    return tuple(named)  # as in Ray, if there are fewer than init was told
+
+
 def set_gpus(gpu_ids: tuple[int, ...]) -> None:
     """Shows a task the GPUs that it was given (``CUDA_VISIBLE_DEVICES``, as Ray); none: as it was."""
     if gpu_ids:
-        os.environ["CUDA_VISIBLE_DEVICES"] = ",".join(map(str, gpu_ids))
+        os.environ["CUDA_VISIBLE_DEVICES"] = ",".join(map(str, devices(gpu_ids)))
     elif _devices is None:
         os.environ.pop("CUDA_VISIBLE_DEVICES", None)
     else:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import io
 import os
+import threading
 import warnings
 from typing import Any
 
 from parity_programs import differs, program
-from parity_programs._tools import error, family, kind, says, until
+from parity_programs._tools import error, family, kind, says, sub, until
 
 
 @program
@@ -188,3 +190,63 @@ def ids_as_objects(ray: Any) -> Any:
         return any("Use get_job_id() instead" in str(one.message) for one in caught)
 
     return [same(), ray.get(ray.remote(same).remote()), advised()]
+
+
+@program(init=None, timeout=60)
+def devices_that_were_named_before(ray: Any) -> Any:
+    before = os.environ.get("CUDA_VISIBLE_DEVICES")
+    os.environ["CUDA_VISIBLE_DEVICES"] = "7,GPU-b"
+    try:
+        with ray.init(num_cpus=1, num_gpus=2, log_to_driver=False):
+
+            def look() -> Any:
+                ids = ray.get_runtime_context().get_accelerator_ids()
+                return [ray.get_gpu_ids(), os.environ["CUDA_VISIBLE_DEVICES"], ids["GPU"], ids["neuron_cores"]]
+
+            one = ray.get(ray.remote(num_gpus=1)(look).remote())
+            both = ray.get(ray.remote(num_gpus=2)(look).remote())
+            return [one, sorted(both[0])]
+    finally:
+        if before is None:
+            del os.environ["CUDA_VISIBLE_DEVICES"]
+        else:
+            os.environ["CUDA_VISIBLE_DEVICES"] = before
+
+
+@program(init=None, timeout=60)
+def memory_in_whole_bytes(ray: Any) -> Any:
+    with ray.init(num_cpus=1, _memory=2.2, log_to_driver=False):
+
+        @ray.remote
+        def small() -> str:
+            return "ran"
+
+        total = ray.cluster_resources()["memory"]
+        fits = ray.get(small.options(memory=2.9).remote())
+        waits = kind(lambda: ray.get(small.options(memory=3.1).remote(), timeout=0.5))
+        return [total, fits, waits]
+
+
+@program
+def shares_of_devices(ray: Any) -> Any:
+    def submit(**amounts: float) -> str:
+        return kind(lambda: ray.remote(resources=amounts)(lambda: None).remote())
+
+    return [submit(TPU=2.5), submit(neuron_cores=1.5), submit(HPU=2.0)]
+
+
+@program
+def what_in_a_class_does_not_pickle(ray: Any) -> Any:
+    lock = threading.Lock()
+
+    class Holder:
+        def take(self) -> Any:
+            return lock
+
+    good, found = sub(ray, "util.check_serialize").inspect_serializability(Holder, print_file=io.StringIO())
+    return [good, [one.obj is lock for one in found]]
+
+
+@program
+def generators_that_are_none(ray: Any) -> Any:
+    return [kind(lambda count=count: ray.remote(num_returns=count)(lambda: [1])) for count in ("dynamic", "streaming")]
