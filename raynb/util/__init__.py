@@ -38,7 +38,7 @@ _HOMES = {
 
 _MODULES = frozenset(
     ("actor_pool", "queue", "multiprocessing", "joblib", "state", "metrics", "scheduling_strategies",
-     "executor", "helpers", "tqdm_ray", "serialization", "check_serialize", "debug")
+     "executor", "helpers", "tqdm_ray", "serialization", "check_serialize", "debug", "accelerators")
 )  # fmt: skip
 
 __all__ = [  # noqa: PLE0604

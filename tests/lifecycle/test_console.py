@@ -42,7 +42,8 @@ print("after the shutdown")
         "(speak pid=N) half and half", "(speak pid=N) no end of line"]  # fmt: skip
     assert [line for line in lines if "Shown" in line] == [
         "(Shown(index=1.5) pid=N) from an actor", "(Shown(index=1.5) pid=N) from a descriptor"]  # fmt: skip
-    assert "the driver's own" in lines and lines[-1] == "after the shutdown"
+    assert "the driver's own" in lines
+    assert lines[-1] == "after the shutdown"
     assert re.sub(r"pid=\d+", "pid=N", err) == "(speak pid=N) trouble\n"
 
 
@@ -75,9 +76,8 @@ with ray.Runtime(num_cpus=2):
 print("end")
 """
     lines = re.sub(r"\(speak pid=\d+\) ", "", run(code, tmp_path)).splitlines()
-    assert lines[-1] == "end" and sorted(lines[:-1]) == sorted(
-        f"line {number} {i}" for number in range(4) for i in range(500)
-    )
+    assert lines.pop() == "end"
+    assert sorted(lines) == sorted(f"line {number} {i}" for number in range(4) for i in range(500))
 
 
 def test_a_reader_that_went_away_ends_nothing(tmp_path: Path) -> None:
