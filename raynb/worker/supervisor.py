@@ -310,7 +310,7 @@ def main(fd: int, kernel: int) -> None:
     prctl(PR_SET_NAME, b"raynb-superv")
     sock = socket.socket(fileno=fd)
     try:  # while the kernel makes the settings
-        import raynb.worker.main  # noqa: F401
+        import raynb.worker.main
     except ImportError:
         pass  # a dependency lies where only the kernel's path leads
     size = int.from_bytes(_exactly(sock, 4), "little")
