@@ -113,7 +113,7 @@ class ActorHost:
             fetched = _now()
             result = function(*args, **kwargs)
             ran = _now()
-            packed: Any = executor.results(running, result)
+            packed: Any = executor.returns.of(running, result)
         except BaseException as raised:
             ran = _now()
             packed, flags, error = executor.failure(running, raised)
@@ -139,7 +139,7 @@ class ActorHost:
                 if inspect.isawaitable(result):
                     result = await result
                 ran = _now()
-                packed = executor.results(running, result)
+                packed = executor.returns.of(running, result)
         except asyncio.CancelledError as raised:
             ran = _now()
             if running.interrupted:
@@ -159,31 +159,31 @@ class ActorHost:
         self._end(run, running, *self.executor.failure(running, KeyboardInterrupt()), now, now, now)
 
     async def _stream_async(self, running: Running, items: Any, dynamic: bool) -> Any:
-        executor = self.executor
-        worker = executor.worker
+        returns = self.executor.returns
+        worker = self.executor.worker
         limit = running.options.backpressure
         refs: list[Any] = []
         index = 2
         if running.options.num_returns not in (STREAMING, DYNAMIC):
             raise TypeError(f"{running.name} is an async generator; call it with num_returns='streaming'")
         if limit > 0:
-            executor.streams[running.task] = running
+            returns.streams[running.task] = running
         async for item in items:
             if dynamic:
                 refs.append(worker.engine.put(pickling.pack(item)))
                 continue
-            value, size, contained = executor.store(item)
+            value, size, contained = returns.store(item)
             worker.capture.end_of_task(running)
             worker.link.post(w.Yield(running.task, index, value, size, contained))
             worker.link.flush()
             index += 1
             while limit > 0 and index - 2 - running.consumed >= limit:  # noqa: ASYNC110  told by another thread
                 await asyncio.sleep(0.002)
-        executor.streams.pop(running.task, None)
+        returns.streams.pop(running.task, None)
         if dynamic:
             running.holds = refs  # until the result is sent
-            return (executor.store(DynamicObjectRefGenerator(refs)),)
-        return (executor.store(None),)
+            return (returns.store(DynamicObjectRefGenerator(refs)),)
+        return (returns.store(None),)
 
     def _arguments(self, run: w.Run) -> tuple[Any, dict[str, Any]]:
         if run.args == pickling.EMPTY_IN_BAND:

@@ -3,28 +3,22 @@
 from __future__ import annotations
 
 import os
-import pickle
-import threading
 import time
-from types import GeneratorType
 from typing import TYPE_CHECKING, Any
 
 from raynb.base import ids
-from raynb.base.engine import Packed
-from raynb.base.ref import DynamicObjectRefGenerator, ObjectRef
-from raynb.base.spec import DYNAMIC, STREAMING, FailedReturn
 from raynb.exceptions import AsyncioActorExit
 from raynb.serde import errors, pickling, results, values
 from raynb.wire import messages as w
 from raynb.worker import environment, state
 from raynb.worker.actor_host import ActorHost
+from raynb.worker.returns import NONE_RESULT, Returns
 from raynb.worker.state import Running
 
 if TYPE_CHECKING:
     from raynb.worker.main import Worker
 
 _now = time.monotonic
-_NONE_RESULT = ((values.NONE, len(values.NONE), ()),)
 _NO_ERROR = ("", "")
 
 
@@ -42,7 +36,7 @@ class Executor:
         self.exit_status = 0
         self.leaving = False  # exit_actor was called; it ends the process even if it was caught
         self.calls: dict[str, int] = {}  # function → calls, for max_calls
-        self.streams: dict[int, Running] = {}
+        self.returns = Returns(worker)
         self.gpus: tuple[int, ...] = ()
         self._options: Any = None  # of the last task
 
@@ -63,13 +57,6 @@ class Executor:
 
     def cancel_async(self, task: int) -> bool:
         return self.host is not None and self.host.cancel(task)
-
-    def allow(self, task: int, consumed: int) -> None:
-        running = self.streams.get(task)
-        if running is not None:
-            running.consumed = consumed
-            if running.event is not None:
-                running.event.set()
 
     def close(self) -> None:
         if self.host is not None:
@@ -116,9 +103,9 @@ class Executor:
                 if running.interrupted and run.actor:
                     raise KeyboardInterrupt  # the call ran on, but its ref raises
                 if result is None and options.num_returns == 1:
-                    packed: Any = _NONE_RESULT
+                    packed: Any = NONE_RESULT
                 else:
-                    packed = self.results(running, result)
+                    packed = self.returns.of(running, result)
                     running.holds = (result, running.holds)
                 result = None
             finally:
@@ -211,99 +198,6 @@ class Executor:
         host.create(args, kwargs)
         self.host = host
 
-    # -- results -------------------------------------------------------------------------------
-    def results(self, running: Running, result: Any) -> tuple[Any, ...]:
-        """Stores what the task returned; one entry a return object."""
-        count = running.options.num_returns
-        if count == 1 and type(result) is not GeneratorType:
-            return (self.store(result),)
-        if count in (STREAMING, DYNAMIC):
-            return self.stream(running, result, count == DYNAMIC)
-        if count == 0:
-            return ()
-        stored = []
-        for item in results.split(result, count, running.options.retry_exceptions):
-            try:
-                stored.append(self.store(item))
-            except Exception as raised:  # this one cannot travel; the others do
-                if count == 1:
-                    raise
-                value, _, contained = errors.task_error(raised, running.name, "")
-                stored.append((value, 0, tuple(ref._id for ref in contained)))
-        return tuple(stored)
-
-    def store(self, value: Any) -> tuple[Any, int, tuple[int, ...]]:
-        """Returns (value, bytes, contained ids): inside the message if small, else in the store."""
-        if type(value) is FailedReturn:
-            raise value.error
-        try:
-            packed = pickling.pack(value)
-        except RecursionError:
-            raise TypeError("the result is nested too deeply to be pickled") from None
-        except Exception as error:
-            if isinstance(error, (TypeError, pickle.PicklingError, AttributeError)):
-                path = pickling._culprit(value, "the result")
-                raise TypeError(f"Could not serialize {path} (of type {type(value).__qualname__}): {error}") from error
-            raise
-        return self.place(packed)
-
-    def place(self, packed: Packed) -> tuple[Any, int, tuple[int, ...]]:
-        return self.worker.engine.place(packed)
-
-    # -- generators ----------------------------------------------------------------------------
-    def stream(self, running: Running, result: Any, dynamic: bool) -> tuple[Any, ...]:
-        """Sends the items of a generator as they come."""
-        worker = self.worker
-        limit = running.options.backpressure
-        # Items of a last attempt go one by one: no other attempt would yield again what a crash takes.
-        last = 0 <= running.options.max_retries <= running.attempt
-        index = 2
-        if limit > 0:
-            running.event = threading.Event()
-            self.streams[running.task] = running
-        try:
-            iterator = iter(result)
-        except TypeError:
-            raise TypeError(
-                f"{running.name} has num_returns={'dynamic' if dynamic else 'streaming'!r} "
-                f"but returned {type(result).__name__}, which is no generator"
-            ) from None
-        if dynamic:
-            running.holds = refs = self._dynamic(running, iterator)
-            return (self.store(DynamicObjectRefGenerator(refs)),)
-        try:
-            for item in iterator:
-                value, size, contained = self.store(item)
-                worker.capture.end_of_task(running)
-                worker.link.post(w.Yield(running.task, index, value, size, contained))
-                index += 1
-                if last or _now() - worker.link.last_flush > 0.001:
-                    worker.link.flush()
-                else:
-                    worker.link.nudge()
-                while limit > 0 and index - 2 - running.consumed >= limit:
-                    worker.link.flush()
-                    running.event.clear()
-                    if index - 2 - running.consumed >= limit:
-                        running.event.wait(0.5)
-        finally:
-            self.streams.pop(running.task, None)
-        return _NONE_RESULT
-
-    def _dynamic(self, running: Running, items: Any) -> list[ObjectRef[Any]]:
-        """Stores all items; an error in the middle is the last one, as in Ray."""
-        engine = self.worker.engine
-        refs: list[ObjectRef[Any]] = []
-        try:
-            for item in items:
-                refs.append(engine.put(pickling.pack(item)))  # noqa: PERF401  those before an error count
-        except Exception as raised:
-            if self._retryable(running, raised):
-                raise
-            value, _, contained = errors.task_error(raised, running.name, "")
-            refs.append(engine.put_stored(value, 0, tuple(ref._id for ref in contained)))
-        return refs
-
     # -- failures ------------------------------------------------------------------------------
     def failure(self, running: Running, raised: BaseException) -> tuple[Any, int, tuple[str, str]]:
         """Returns (results, flags, (type, text)) of a task that raised."""
@@ -315,23 +209,11 @@ class Executor:
             task = ids.to_hex(running.task, worker.nonce, ids.TASK_HEX)
             value: Any = ("err", "TaskCancelledError", (task,))
             return ((value, 0, ()),), flags | w.CANCELLED, ("TaskCancelledError", "cancelled")
-        name = self._where(running)
-        value, described, contained = errors.task_error(raised, name, "")
+        value, described, contained = errors.task_error(raised, running.name, "")
         running.holds = contained
-        if self._retryable(running, raised):
+        if results.retryable(running.options.retry_exceptions, raised):
             flags |= w.RETRYABLE
         return ((value, 0, tuple(ref._id for ref in contained)),), flags, described
-
-    def _where(self, running: Running) -> str:
-        return running.name
-
-    def _retryable(self, running: Running, raised: BaseException) -> bool:
-        which = running.options.retry_exceptions
-        if isinstance(which, bool):
-            return which
-        classes = pickle.loads(which)
-        inner = getattr(raised, "cause", None)
-        return isinstance(raised, classes) or (inner is not None and isinstance(inner, classes))
 
     def _leaving(self, running: Running, raised: BaseException) -> tuple[Any, int, tuple[str, str]]:
         """``exit_actor`` and ``sys.exit``: the process ends, and the driver learns why."""

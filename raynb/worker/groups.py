@@ -2,33 +2,37 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from raynb.worker import state
+from raynb.worker.requests import Requests
+
+if TYPE_CHECKING:
+    from raynb.worker.main import Worker
 
 
 class Groups:
     """The part of `WorkerEngine` about placement groups. Thread contract: any thread."""
 
-    worker: Any
-    call: Any
+    worker: Worker
+    requests: Requests
 
     @property
     def capture(self) -> int:
         if self.worker.actor is not None:
-            return self.worker.actor.capture  # type: ignore[no-any-return]
+            return self.worker.actor.capture
         running = state.current()
         return running.options.capture if running is not None else 0
 
     def reserve_group(self, bundles: tuple[Any, ...]) -> int:
-        return self.call("reserve_group", bundles)  # type: ignore[no-any-return]
+        return self.requests.call("reserve_group", bundles)  # type: ignore[no-any-return]
 
     def group_ready(self, group: int, timeout: float | None) -> bool:
         # Never waits: who wants to wait asks again.
-        return self.call("group_ready", group, 0)  # type: ignore[no-any-return]
+        return self.requests.call("group_ready", group, 0)  # type: ignore[no-any-return]
 
     def return_group(self, group: int) -> None:
-        self.call("return_group", group)
+        self.requests.call("return_group", group)
 
     def groups_table(self) -> dict[int, tuple[str, Any]]:
-        return self.call("groups_table")  # type: ignore[no-any-return]
+        return self.requests.call("groups_table")  # type: ignore[no-any-return]

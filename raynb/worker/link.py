@@ -91,6 +91,13 @@ class Link:
             except BlockingIOError:
                 pass
 
+    def soon(self, seconds: float) -> None:
+        """Sends now if the last frame is that long ago; else soon, with others."""
+        if time.monotonic() - self.last_flush > seconds:
+            self.flush()
+        else:
+            self.nudge()
+
     # -- the data channel ----------------------------------------------------------------------
     def spin(self) -> bool:
         """Looks for the next task for a moment before going to sleep; returns whether it came.

@@ -87,7 +87,7 @@ class Worker:
             else:
                 self.executor.accept(message)
         elif kind is w.Reply or kind is w.Answer:
-            self.engine.replied(message)
+            self.engine.requests.replied(message)
         elif kind is w.Free:
             for value in message.values:
                 self.store.free(value)
@@ -107,7 +107,7 @@ class Worker:
     def on_control(self, message: Any) -> None:
         kind = type(message)
         if kind is w.Reply or kind is w.Answer:
-            self.engine.replied(message)
+            self.engine.requests.replied(message)
         elif kind is w.Interrupt:
             self.interrupt(message.task)
             with self._heard:
@@ -117,7 +117,7 @@ class Worker:
             self.link.read_beside()
             self.give_back(self._take(set(message.tasks)))
         elif kind is w.Allow:
-            self.executor.allow(message.task, message.consumed)
+            self.executor.returns.allow(message.task, message.consumed)
         elif kind is w.Free:
             for value in message.values:
                 self.store.free(value)

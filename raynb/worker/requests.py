@@ -1,0 +1,124 @@
+"""What a worker asks the driver, and how it waits for the answers."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from raynb.serde import pickling
+from raynb.wire import messages as w
+
+if TYPE_CHECKING:
+    from raynb.worker.main import Worker
+
+#: (number, answer on the control channel?, tasks handed back) → the message that asks.
+Make = Callable[[int, bool, tuple[int, ...]], Any]
+
+_CONTROL = 1 << 62  # bit of a call's number: answer on the control channel
+
+
+class _Waiting:
+    """A request that is not answered yet."""
+
+    __slots__ = ("answer", "callback", "event")
+
+    def __init__(self, callback: Callable[[Any], None] | None = None) -> None:
+        self.answer: Any = None
+        self.callback = callback
+        self.event = threading.Event() if callback is None else None
+
+
+class Requests:
+    """Thread contract: every method from any thread of the worker."""
+
+    def __init__(self, worker: Worker) -> None:
+        self.worker = worker
+        self._lock = threading.Lock()
+        self._open: dict[int, _Waiting] = {}
+        self._last = 0
+
+    def replied(self, message: Any) -> None:
+        """An answer came (in the main or the control thread)."""
+        with self._lock:
+            waiting = self._open.pop(message.request, None)
+        if message.lent:
+            self.worker.books.lent(message.lent)
+        if waiting is None:  # nobody waits any more
+            if message.lent:
+                self.worker.books.returned(message.lent)
+            return
+        waiting.answer = message
+        if waiting.callback is not None:
+            waiting.callback(message)
+        elif waiting.event is not None:
+            waiting.event.set()
+
+    def _new(self, callback: Callable[[Any], None] | None = None) -> tuple[int, _Waiting]:
+        waiting = _Waiting(callback)
+        with self._lock:
+            self._last += 1
+            self._open[self._last] = waiting
+            return self._last, waiting
+
+    def _here(self) -> bool:
+        """Returns whether the caller is the main thread of a worker that reads its own channel."""
+        host = self.worker.executor.host
+        return threading.get_ident() == self.worker.main_ident and not (host is not None and host.concurrent)
+
+    def later(self, make: Make, callback: Callable[[Any], None]) -> None:
+        """Sends a request; ``callback`` gets the answer, in the thread that receives it."""
+        number, _ = self._new(callback)
+        link = self.worker.link
+        link.post(make(number, True, ()))
+        link.flush()
+
+    def wait(self, make: Make, timeout: float | None) -> Any:
+        """Sends a request and waits for its answer (seconds); None when the time is up."""
+        link = self.worker.link
+        here = self._here()
+        number, waiting = self._new()
+        handed = self.worker.hand_back_all() if here else ()
+        link.post(make(number, not here, handed))
+        link.flush()
+        deadline = None if timeout is None else time.monotonic() + timeout
+        try:
+            while waiting.answer is None:
+                left = None if deadline is None else deadline - time.monotonic()
+                if left is not None and left <= 0:
+                    break
+                if here:
+                    link.wait_data(left)
+                    link.read()
+                    more = self.worker.hand_back_all() if waiting.answer is None else ()
+                    if more:
+                        link.post(w.Withdrawn(more))
+                        link.flush()
+                else:
+                    assert waiting.event is not None
+                    waiting.event.wait(left)
+        finally:
+            if waiting.answer is None:
+                with self._lock:
+                    self._open.pop(number, None)
+                link.post(w.DropRequest(number))
+                link.flush()
+        return waiting.answer
+
+    def call(self, method: str, *args: Any) -> Any:
+        """Calls a method of the driver's engine; arguments and result are pickled."""
+        packed = pickling.pack(args)
+        blob = pickling.in_band(packed)
+
+        def make(number: int, control: bool, handed: tuple[int, ...]) -> w.Call:
+            if handed:  # a call has no field for them
+                self.worker.link.post(w.Withdrawn(handed))
+            return w.Call(number | (_CONTROL if control else 0), method, blob)
+
+        answer = self.wait(make, None)
+        result = pickling.unpack(*pickling.unpack_in_band(answer.blob))
+        self.worker.books.returned(answer.lent)
+        if not answer.ok:
+            raise result
+        return result

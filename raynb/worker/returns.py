@@ -1,0 +1,119 @@
+"""What a task returned or yields, stored and sent."""
+
+from __future__ import annotations
+
+import threading
+from types import GeneratorType
+from typing import TYPE_CHECKING, Any
+
+from raynb.base.ref import DynamicObjectRefGenerator, ObjectRef
+from raynb.base.spec import DYNAMIC, STREAMING
+from raynb.serde import errors, pickling, results, values
+from raynb.serde.results import pack_result
+from raynb.wire import messages as w
+from raynb.worker.state import Running
+
+if TYPE_CHECKING:
+    from raynb.worker.main import Worker
+
+#: (value, bytes, contained ids) of each return object.
+Stored = tuple[Any, int, tuple[int, ...]]
+
+NONE_RESULT: tuple[Stored, ...] = ((values.NONE, len(values.NONE), ()),)
+FRAME_SECONDS = 0.001  # items of a stream yielded within this time travel together
+
+
+class Returns:
+    """Thread contract: `allow` in the control thread; the rest in the thread that runs the task."""
+
+    def __init__(self, worker: Worker) -> None:
+        self.worker = worker
+        self.streams: dict[int, Running] = {}  # those whose reader holds them back
+
+    def of(self, running: Running, result: Any) -> tuple[Stored, ...]:
+        """Stores what the task returned; one entry a return object."""
+        count = running.options.num_returns
+        if count == 1 and type(result) is not GeneratorType:
+            return (self.store(result),)
+        if count in (STREAMING, DYNAMIC):
+            return self._generator(running, result, count == DYNAMIC)
+        if count == 0:
+            return ()
+        stored = []
+        for item in results.split(result, count, running.options.retry_exceptions):
+            try:
+                stored.append(self.store(item))
+            except Exception as raised:  # this one cannot travel; the others do
+                if count == 1:
+                    raise
+                value, _, contained = errors.task_error(raised, running.name, "")
+                stored.append((value, 0, tuple(ref._id for ref in contained)))
+        return tuple(stored)
+
+    def store(self, value: Any) -> Stored:
+        """Returns (value, bytes, contained ids): inside the message if small, else in the store."""
+        return self.worker.engine.place(pack_result(value))
+
+    # -- generators ----------------------------------------------------------------------------
+    def allow(self, task: int, consumed: int) -> None:
+        """The reader of a stream took so many items."""
+        running = self.streams.get(task)
+        if running is not None:
+            running.consumed = consumed
+            if running.event is not None:
+                running.event.set()
+
+    def _generator(self, running: Running, result: Any, dynamic: bool) -> tuple[Stored, ...]:
+        if running.options.backpressure > 0:
+            running.event = threading.Event()
+            self.streams[running.task] = running
+        try:
+            iterator = iter(result)
+        except TypeError:
+            raise TypeError(
+                f"{running.name} has num_returns={'dynamic' if dynamic else 'streaming'!r} "
+                f"but returned {type(result).__name__}, which is no generator"
+            ) from None
+        if dynamic:
+            running.holds = refs = self._dynamic(running, iterator)
+            return (self.store(DynamicObjectRefGenerator(refs)),)
+        try:
+            self._stream(running, iterator)
+        finally:
+            self.streams.pop(running.task, None)
+        return NONE_RESULT
+
+    def _stream(self, running: Running, items: Any) -> None:
+        """Sends the items of a generator as they come."""
+        worker = self.worker
+        link = worker.link
+        limit = running.options.backpressure
+        # Items of a last attempt go one by one: no other attempt would yield again what a crash takes.
+        last = 0 <= running.options.max_retries <= running.attempt
+        for sent, item in enumerate(items, 1):
+            value, size, contained = self.store(item)
+            worker.capture.end_of_task(running)
+            link.post(w.Yield(running.task, sent + 1, value, size, contained))
+            if last:
+                link.flush()
+            else:
+                link.soon(FRAME_SECONDS)
+            while limit > 0 and sent - running.consumed >= limit:
+                link.flush()
+                running.event.clear()
+                if sent - running.consumed >= limit:
+                    running.event.wait(0.5)
+
+    def _dynamic(self, running: Running, items: Any) -> list[ObjectRef[Any]]:
+        """Stores all items; an error in the middle is the last one, as in Ray."""
+        engine = self.worker.engine
+        refs: list[ObjectRef[Any]] = []
+        try:
+            for item in items:
+                refs.append(engine.put(pickling.pack(item)))  # noqa: PERF401  those before an error count
+        except Exception as raised:
+            if results.retryable(running.options.retry_exceptions, raised):
+                raise
+            value, _, contained = errors.task_error(raised, running.name, "")
+            refs.append(engine.put_stored(value, 0, tuple(ref._id for ref in contained)))
+        return refs
