@@ -164,7 +164,7 @@ class Actors:
             creation.not_before = m.now + min(5.0, 0.02 * 2 ** min(creation.deaths, 8))
             m.tasks.move(creation, PENDING_NODE_ASSIGNMENT)
         else:
-            m.tasks.revive(creation)
+            m.retries.revive(creation)
         m.scheduler.enqueue(creation)
 
     def _die(self, actor: Actor, cause: Value) -> None:

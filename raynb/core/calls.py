@@ -177,7 +177,7 @@ class Calls:
             if task.cancelled:
                 self.m.tasks.end_cancelled(task)
             else:
-                self.m.tasks.requeue(task)
+                self.m.retries.requeue(task)
 
     def drop_queued(self, task: Task) -> None:
         actor = self.m.actors.table.get(task.spec.actor)
@@ -211,9 +211,9 @@ class Calls:
         if task.cancelled:
             m.tasks.end_cancelled(task)
         elif task.state == SUBMITTED_TO_WORKER and task.retries:
-            m.tasks.requeue(task)
+            m.retries.requeue(task)
         elif task.retries:
-            m.tasks.retry(task, "its actor died")
+            m.retries.again(task, "its actor died")
         else:
             m.tasks.fail(task, self.unavailable(actor))
 

@@ -27,6 +27,7 @@ from raynb.core.pool import Pool
 from raynb.core.records import Obj, Task
 from raynb.core.requests import Requests
 from raynb.core.resources import Amounts, Resources, to_floats
+from raynb.core.retries import Retries
 from raynb.core.scheduler import Scheduler
 from raynb.core.streams import Streams
 from raynb.core.tasks import Tasks
@@ -56,6 +57,7 @@ class Machine:
         self.resources = Resources(total)
         self.objects = Objects(self)
         self.tasks = Tasks(self)
+        self.retries = Retries(self)
         self.cancelling = Cancelling(self)
         self.lineage = Lineage(self)
         self.streams = Streams(self)

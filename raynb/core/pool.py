@@ -178,7 +178,7 @@ class Pool:
             self.m.scheduler.left(worker, task)
             back.append(task)
         for task in reversed(back):
-            self.m.tasks.requeue(task, front=True)
+            self.m.retries.requeue(task, front=True)
 
     # -- blocking ------------------------------------------------------------------------------
     def block(self, worker_id: int, task_id: int) -> None:
@@ -268,11 +268,11 @@ class Pool:
             if position == at and task.state != RUNNING:
                 m.tasks.move(task, RUNNING)
             if position == at:
-                m.tasks.crashed(task, worker, event)
+                m.retries.crashed(task, worker, event)
             elif task.cancelled:
                 m.tasks.end_cancelled(task)
             else:
-                m.tasks.requeue(task, front=True)
+                m.retries.requeue(task, front=True)
 
     # -- time ----------------------------------------------------------------------------------
     def tick(self) -> None:

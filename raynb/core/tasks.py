@@ -14,16 +14,13 @@ from raynb.base.rows import (
 )  # fmt: skip
 from raynb.base.spec import STREAMING, TaskSpec, Value
 from raynb.core import commands as c
-from raynb.core.events import TaskFinished, WorkerDied
+from raynb.core.events import TaskFinished
 from raynb.core.objects import is_stored
-from raynb.core.records import Obj, Task, Worker
+from raynb.core.records import Obj, Task
 from raynb.core.tables import O_READY, TASK
 
 if TYPE_CHECKING:
     from raynb.core.machine import Machine
-
-BACKOFF_FIRST = 0.05  # seconds before the retry after a second crash, doubled each time
-BACKOFF_MOST = 10.0
 
 
 def _error_size(value: Value) -> int:
@@ -182,7 +179,7 @@ class Tasks:
         if event.failed and task.cancelled and not event.cancelled and task.spec.options.timeout is None:
             event.retryable = False
         if event.failed and event.retryable and task.retries and not task.cancelled:
-            self.retry(task, event.error[1].rstrip().rpartition("\n")[2])
+            m.retries.again(task, event.error[1].rstrip().rpartition("\n")[2])
         else:
             self._store_results(task, event)
         if worker.actor:
@@ -287,56 +284,6 @@ class Tasks:
         if task.spec.contained:
             objects.unpin(task.spec.contained, "args")
         task.spec.args = b""
-
-    # -- retries -------------------------------------------------------------------------------
-    def revive(self, creation: Task) -> None:
-        """An actor's creation task runs again for a restart."""
-        creation.spec.attempt += 1
-        self.table[creation.spec.task_id] = creation
-        self.move(creation, PENDING_NODE_ASSIGNMENT)
-
-    def retry(self, task: Task, why: str) -> None:
-        if task.retries > 0:
-            task.retries -= 1
-        task.spec.attempt += 1
-        self.m.history.note(self.m.now, "task", task.spec.task_id, f"retry {task.spec.attempt}: {why[:200]}")
-        self.requeue(task)
-
-    def requeue(self, task: Task, front: bool = False) -> None:
-        """Queues a task again: a retry, or one that was handed back unstarted."""
-        if task.cancelled:
-            self.end_cancelled(task)
-            return
-        task.worker = 0
-        self.move(task, PENDING_NODE_ASSIGNMENT)
-        if task.spec.actor:
-            self.m.calls.enqueue(task)
-        else:
-            self.m.scheduler.enqueue(task, front)
-
-    def crashed(self, task: Task, worker: Worker, event: WorkerDied) -> None:
-        """Its worker died under it: retry it, or fail it with what happened."""
-        m = self.m
-        name = task.spec.options.name
-        if task.cancelled and (worker.doom is None or worker.doom[0] == "TaskCancelledError"):
-            self.end_cancelled(task)
-            return
-        kind, text = worker.doom or ("OutOfMemoryError" if event.oom else "WorkerCrashedError", "")
-        if kind == "TaskTimeoutError" or not task.retries:
-            text = text or (
-                f"The worker (pid {worker.pid}) running {name} died unexpectedly: {event.reason}. "
-                f"It was attempt {task.spec.attempt + 1}."
-            )
-            self.fail(task, ("err", kind, (text,)))
-            return
-        task.deaths += 1
-        if task.deaths > 1:
-            task.not_before = m.now + min(BACKOFF_MOST, BACKOFF_FIRST * 2 ** (task.deaths - 2))
-            if task.spec.options.max_retries < 0 and (task.deaths == 3 or task.deaths % 5 == 0):
-                m.out.append(c.Warn(
-                    f"{name} has crashed its worker {task.deaths} times ({event.reason}); it is tried again, "
-                    "less and less often, because of max_retries=-1.", task.spec.scope))  # fmt: skip
-        self.retry(task, event.reason)
 
     # -- cancelled ends ---------------------------------------------------------------------------
     def cancelled_value(self, task: Task) -> Value:

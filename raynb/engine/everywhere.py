@@ -7,6 +7,7 @@ CPU. A worker gets it as a `Run` whose number no task has, and what comes back e
 from __future__ import annotations
 
 import concurrent.futures
+import functools
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -123,4 +124,4 @@ class Everywhere:
                 del self.pending[number]
                 if future is not None:
                     error = WorkerCrashedError(f"Worker {worker} ended while it was being set up: {reason}.")
-                    self.engine.loop.callbacks.append(lambda f=future, e=error: f.set_exception(e))
+                    self.engine.loop.callbacks.append(functools.partial(future.set_exception, error))
