@@ -67,9 +67,10 @@ class Effects:
             self.send(peer.control, message)
 
     def interrupt(self, command: c.Interrupt) -> None:
-        if command.worker in self.peers:
-            self.engine.board.interrupt(command.worker)  # before the message: see `Board`
-            self.control(command.worker, w.Interrupt(command.task))
+        peer = self.peers.get(command.worker)
+        if peer is not None:
+            self.engine.board.interrupt(peer.row)  # before the message: see `Board`
+            self.send(peer.control, w.Interrupt(command.task))
 
     def intern(self, options: TaskOptions) -> int:
         """Returns the number under which workers know these options."""
@@ -238,6 +239,7 @@ class Effects:
         row = 0
         try:
             row = engine.slots.take()
+            engine.board.clear(row)
             settings = {"env": command.env, "row": row}
             data, control, request = engine.supervised.spawn(
                 command.worker, settings, (engine.ledger.fd, engine.board.fd)

@@ -164,8 +164,8 @@ class Inbox:
         del engine.effects.peers[worker]
         self.loop.remove(peer.data)
         self.loop.remove(peer.control)
-        current = engine.board.running(worker) or NOTHING
-        engine.board.clear(worker)
+        current = engine.board.running(peer.row) or NOTHING
+        engine.board.clear(peer.row)
         self.apply(e.WorkerDied(now, worker, peer.leaving or reason, oom, current=current))
         engine.everywhere.worker_died(worker, peer.leaving or reason)
         engine.effects.adopt(worker, peer.row)

@@ -76,7 +76,7 @@ class Peer:
 
     def __init__(self, worker: int, data: Channel, control: Channel, row: int) -> None:
         self.worker = worker
-        self.row = row  # its slot in the ledger
+        self.row = row  # its slot in the ledger and on the board
         self.pid = 0
         self.data = Lane(data, self)
         self.control = Lane(control, self)

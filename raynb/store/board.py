@@ -8,67 +8,44 @@ or the cancel came after the beginning. A store of eight aligned bytes is one in
 
 from __future__ import annotations
 
-import os
-
-from raynb.store import backing as backings
-from raynb.store.memory import Mapping
-
-SLOTS = 65_536
-_SIZE = SLOTS * 2 * 8
+from raynb.store.ledger import SLOTS
+from raynb.store.page import Page
 
 
-class Board:
-    """The shared page; `create` it in the driver, `attach` elsewhere. Workers whose numbers differ by
-    `SLOTS` share a slot: they never live at the same time.
+class Board(Page):
+    """The shared page; `create` it in the driver, `attach` elsewhere. A worker is known by its row, the
+    slot that it has in the ledger: worker numbers have no end, rows are used again.
 
     Thread contract: one writer a number (the worker's main thread; the driver under its lock).
     """
 
-    __slots__ = ("_numbers", "fd")
+    __slots__ = ("_numbers",)
 
-    def __init__(self, fd: int) -> None:
-        """Maps the page behind ``fd`` and takes the descriptor over."""
-        self.fd = fd
-        self._numbers = Mapping(fd, _SIZE, writable=True).writable_view().cast("q")
+    NAME = "board"
+    SIZE = SLOTS * 2 * 8
 
-    @classmethod
-    def create(cls, backing: backings.Backing | None = None) -> Board:
-        """Makes an empty board; 1 MB of address space, of which the touched pages exist."""
-        return cls((backing or backings.choose()).create(_SIZE))
+    def _lay_out(self, view: memoryview) -> None:
+        self._numbers = view.cast("q")
 
-    @classmethod
-    def attach(cls, fd: int) -> Board:
-        """Opens the board that another process created. Takes the descriptor over.
-
-        Raises:
-            ValueError: the descriptor isn't a board's.
-        """
-        size = os.fstat(fd).st_size
-        if size != _SIZE:
-            raise ValueError(f"descriptor {fd} isn't a board: {size} bytes instead of {_SIZE}")
-        return cls(fd)
-
-    def begin(self, worker: int, task: int) -> None:
-        """The worker begins with a task."""
-        self._numbers[worker % SLOTS * 2] = task
-
-    def running(self, worker: int) -> int:
-        """Returns the task that the worker began last; 0: none."""
-        return self._numbers[worker % SLOTS * 2]
-
-    def interrupt(self, worker: int) -> None:
-        """One more interrupt goes to the worker."""
-        self._numbers[worker % SLOTS * 2 + 1] += 1
-
-    def interrupts(self, worker: int) -> int:
-        """Returns how many interrupts were sent to the worker."""
-        return self._numbers[worker % SLOTS * 2 + 1]
-
-    def clear(self, worker: int) -> None:
-        """The worker is gone."""
-        self._numbers[worker % SLOTS * 2] = self._numbers[worker % SLOTS * 2 + 1] = 0
-
-    def close(self) -> None:
-        """Closes the descriptor and unmaps. Nobody may use the board afterwards."""
-        os.close(self.fd)
+    def _release(self) -> None:
         self._numbers.release()
+
+    def begin(self, row: int, task: int) -> None:
+        """The worker begins with a task."""
+        self._numbers[2 * row] = task
+
+    def running(self, row: int) -> int:
+        """Returns the task that the worker began last; 0: none."""
+        return self._numbers[2 * row]
+
+    def interrupt(self, row: int) -> None:
+        """One more interrupt goes to the worker."""
+        self._numbers[2 * row + 1] += 1
+
+    def interrupts(self, row: int) -> int:
+        """Returns how many interrupts were sent to the worker."""
+        return self._numbers[2 * row + 1]
+
+    def clear(self, row: int) -> None:
+        """The worker is gone, or a new one is to have the row."""
+        self._numbers[2 * row] = self._numbers[2 * row + 1] = 0

@@ -10,15 +10,12 @@ Layout: one flag byte for each block of slots that was ever used, then the slots
 from __future__ import annotations
 
 import heapq
-import os
 
-from raynb.store import backing as backings
-from raynb.store.memory import Mapping
+from raynb.store.page import Page
 
 SLOTS = 65_536
 _BLOCK = 64  # slots a flag stands for
 _FLAGS = SLOTS // _BLOCK
-_SIZE = _FLAGS + SLOTS * 2 * 8
 
 
 class Slots:
@@ -52,37 +49,24 @@ class Slots:
         heapq.heappush(self._free, slot)
 
 
-class Ledger:
+class Ledger(Page):
     """The shared account book; `create` it in the driver, `attach` elsewhere.
 
     Thread contract: one writer a slot (the store's lock sees to that); anybody reads.
     """
 
-    __slots__ = ("_flags", "_numbers", "fd")
+    __slots__ = ("_flags", "_numbers")
 
-    def __init__(self, fd: int) -> None:
-        """Maps the book behind ``fd`` and takes the descriptor over."""
-        self.fd = fd
-        view = Mapping(fd, _SIZE, writable=True).writable_view()
+    NAME = "ledger"
+    SIZE = _FLAGS + SLOTS * 2 * 8
+
+    def _lay_out(self, view: memoryview) -> None:
         self._flags = view[:_FLAGS]
         self._numbers = view[_FLAGS:].cast("q")
 
-    @classmethod
-    def create(cls, backing: backings.Backing | None = None) -> Ledger:
-        """Makes an empty book; 1 MB of address space, of which the touched pages exist."""
-        return cls((backing or backings.choose()).create(_SIZE))
-
-    @classmethod
-    def attach(cls, fd: int) -> Ledger:
-        """Opens the book that another process created. Takes the descriptor over.
-
-        Raises:
-            ValueError: the descriptor isn't a ledger's.
-        """
-        size = os.fstat(fd).st_size
-        if size != _SIZE:
-            raise ValueError(f"descriptor {fd} isn't a ledger: {size} bytes instead of {_SIZE}")
-        return cls(fd)
+    def _release(self) -> None:
+        self._numbers.release()
+        self._flags.release()
 
     def set(self, slot: int, n: int, resident: int = 0) -> None:
         """Writes a process's numbers: bytes allocated, and bytes of pages it has made exist."""
@@ -118,9 +102,3 @@ class Ledger:
             total += sum(self._numbers[start + column : start + 2 * _BLOCK : 2])
             block = flags.find(1, block + 1)
         return total
-
-    def close(self) -> None:
-        """Closes the descriptor and unmaps. Nobody may use the book afterwards."""
-        os.close(self.fd)
-        self._numbers.release()
-        self._flags.release()

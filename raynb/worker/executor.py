@@ -74,7 +74,7 @@ class Executor:
         started = fetched = _now()
         token = state.running.set(running)
         state.main_running = running
-        worker.board.begin(worker.number, run.task)
+        worker.board.begin(worker.row, run.task)
         worker.heed(running)
         if options is not self._options:
             self._surround(options, run)

@@ -45,6 +45,7 @@ class Worker:
 
         self.number = number
         self.settings = settings
+        self.row: int = settings["row"]  # in the ledger and on the board
         self.nonce = settings["nonce"]
         self.queue: deque[w.Run] = deque()
         self.cancelled_ahead: set[int] = set()
@@ -58,7 +59,7 @@ class Worker:
         self.store = Store(
             number, settings["store_limit"], Ledger.attach(ledger),
             GuestDiskTier(settings["spill_directory"], number) if settings["spill_directory"] else None,
-            row=settings["row"],
+            row=self.row,
         )  # fmt: skip
         self.link = Link(
             Channel(socket.socket(fileno=data), blocking=False),
@@ -178,7 +179,7 @@ class Worker:
 
     def heed(self, running: state.Running) -> None:
         """Before a task begins: an interrupt that the driver has sent by now still stops it."""
-        sent = self.board.interrupts(self.number)
+        sent = self.board.interrupts(self.row)
         if self.heeded < sent:
             with self._heard:  # they are on their way
                 if not self._heard.wait_for(lambda: self.heeded >= sent, HEED_MOST):

@@ -7,7 +7,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from raynb.store.board import SLOTS, Board
+from raynb.store.board import Board
+from raynb.store.ledger import SLOTS
 
 
 @pytest.fixture
@@ -33,12 +34,12 @@ def test_everybody_sees_what_one_writes(board: Board) -> None:
     other.close()
 
 
-def test_worker_numbers_have_no_end(board: Board) -> None:
-    board.begin(SLOTS + 5, 7)
-    board.interrupt(SLOTS + 5)
-    assert (board.running(SLOTS + 5), board.interrupts(SLOTS + 5)) == (7, 1)
-    board.clear(SLOTS + 5)
-    assert (board.running(5), board.interrupts(5)) == (0, 0)
+def test_it_has_a_row_for_each_slot_of_the_ledger(board: Board) -> None:
+    board.begin(SLOTS - 1, 7)
+    board.interrupt(SLOTS - 1)
+    assert (board.running(SLOTS - 1), board.interrupts(SLOTS - 1)) == (7, 1)
+    with pytest.raises(IndexError):
+        board.begin(SLOTS, 7)
 
 
 def test_another_descriptor_is_refused() -> None:

@@ -5,13 +5,15 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
 import raynb
-from raynb.exceptions import WorkerCrashedError
+from raynb.base import ids
+from raynb.exceptions import TaskCancelledError, WorkerCrashedError
 from raynb.store import Ledger, Slots, Store
 from raynb.store import ledger as ledgers
 from raynb.testing import faults, leaks
@@ -68,6 +70,33 @@ def test_slots_don_t_grow_with_restarts(raynb_runtime: Any) -> None:
     assert engine.slots._next < 8
     assert leaks.until(lambda: engine.store.total() == 0)
     assert engine.store.stats().arenas <= 2
+
+
+@pytest.mark.raynb(num_cpus=1)
+def test_a_row_used_again_tells_of_its_new_worker_only(raynb_runtime: Any, tmp_path: Path) -> None:
+    engine = raynb_runtime.engine
+    gate = faults.Gate(tmp_path)
+
+    @raynb.remote(max_retries=0)
+    def hold(name: str) -> None:
+        gate.pass_through(name)
+
+    rows = []
+    for name in "abc":
+        ref = hold.remote(name)
+        (pid,) = gate.wait_for(name)
+        (row,) = [peer.row for peer in engine.effects.peers.values() if peer.pid == pid]
+        assert engine.board.interrupts(row) == 0
+        assert ids.task_of(ref._id) == engine.board.running(row)
+        rows.append(row)
+        raynb.cancel(ref)
+        with pytest.raises(TaskCancelledError):
+            raynb.get(ref, timeout=30)
+        assert engine.board.interrupts(row) == 1
+        faults.kill(pid)
+        assert leaks.until(lambda pid=pid: pid not in [peer.pid for peer in engine.effects.peers.values()])  # type: ignore[misc]
+        assert engine.board.running(row) == 0
+    assert max(rows) < 6
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="/proc says what another process has open")
