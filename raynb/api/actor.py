@@ -302,17 +302,7 @@ class ActorMethod:
         if self._spec.max_pending_calls > 0:
             _check_pending(engine, self._spec)
         packed = pickling.pack_args(args, kwargs, options.name)
-        refs: Any
-        if measured.matters(packed):
-            refs = measured.submit(engine, options, packed, self._spec.actor_id, (*args, *kwargs.values()))
-        else:
-            refs = engine.submit(options, packed, self._spec.actor_id)
-        count = options.num_returns
-        if count == 1 or count == -1:
-            return refs[0]
-        if count == 0:
-            return None
-        return refs
+        return measured.submit(engine, options, packed, self._spec.actor_id, args, kwargs)
 
     def _remote(self, args: Any = None, kwargs: Any = None, **given: Any) -> Any:
         return self.options(**given).remote(*(args or ()), **(kwargs or {}))

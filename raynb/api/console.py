@@ -92,8 +92,8 @@ class Console:
     def _take(self, output: Output, texts: dict[str, list[str]]) -> None:
         kind, text = output.kind, output.text
         if kind not in texts:  # a display: its text
-            data: dict[str, Any] = (output.bundle or {}).get("data") or {}
-            plain = data.get("text/plain")
+            bundle: dict[str, Any] = output.bundle or {}
+            plain = (bundle.get("data") or {}).get("text/plain")
             if kind == "clear" or not plain:
                 return
             kind, text = "stdout", f"{plain}\n"

@@ -23,12 +23,20 @@ def matters(packed: Packed) -> bool:
     return packed.took > 0 or len(packed.data) >= LARGE
 
 
-def submit(engine: Engine, options: TaskOptions, packed: Packed, actor: int, values: tuple[Any, ...]) -> Any:
-    """Submits a call whose arguments (``values``) are not small."""
-    began = _now()
-    refs = engine.submit(options, packed, actor)
-    serialised(values, began - packed.took)
-    return refs
+def submit(engine: Engine, options: TaskOptions, packed: Packed, actor: int,
+           args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:  # fmt: skip
+    """Submits a call of these arguments, packed; returns what the caller gets: a ref, several, or None."""
+    refs: Any
+    if packed.took > 0 or len(packed.data) >= LARGE:
+        began = _now()
+        refs = engine.submit(options, packed, actor)
+        serialised((*args, *kwargs.values()), began - packed.took)
+    else:
+        refs = engine.submit(options, packed, actor)
+    count = options.num_returns
+    if count == 1 or count == -1:
+        return refs[0]
+    return refs if count else None
 
 
 def put(engine: Engine, packed: Packed, value: Any) -> Any:

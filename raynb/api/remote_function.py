@@ -81,17 +81,7 @@ class RemoteFunction:
     def _submit(self, engine: Engine, options: TaskOptions, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         self._signature.check(args, kwargs)
         packed = pickling.pack_args(args, kwargs, self._name)
-        refs: Any
-        if measured.matters(packed):
-            refs = measured.submit(engine, options, packed, 0, (*args, *kwargs.values()))
-        else:
-            refs = engine.submit(options, packed)
-        count = options.num_returns
-        if count == 1 or count == -1:
-            return refs[0]
-        if count == 0:
-            return None
-        return refs
+        return measured.submit(engine, options, packed, 0, args, kwargs)
 
     def _remote(self, args: Any = None, kwargs: Any = None, **given: Any) -> Any:
         """Ray's internal spelling, which its own scripts use."""

@@ -42,6 +42,7 @@ from raynb.engine.inline_records import Host, running
 from raynb.engine.inline_tasks import Tasks
 from raynb.engine.inline_waiting import InlineWaiting
 from raynb.engine.local import machine_totals
+from raynb.engine.refs import OwnRefs
 from raynb.engine.rowbook import RowBook
 from raynb.exceptions import (
     RuntimeGoneError,
@@ -52,7 +53,7 @@ _now = time.monotonic
 SELF = 1  # the number of the one "worker"
 
 
-class InlineEngine(InlineWaiting, InlineActors):
+class InlineEngine(InlineWaiting, InlineActors, OwnRefs):
     """Runs tasks and actors in the calling thread.
 
     A sync actor's methods run one after the other whatever its ``max_concurrency``. An async actor's
@@ -221,20 +222,6 @@ class InlineEngine(InlineWaiting, InlineActors):
         for identity in wanted:
             spelled = self.spell(identity, ids.OBJECT_HEX)
             self.objects.free(identity, ("err", "ObjectFreedError", (spelled, f"{spelled} was freed on request.")))
-
-    def adopt(self, object_id: int, nonce: int) -> ObjectRef[Any]:
-        if nonce != self.nonce:
-            raise RuntimeGoneError("This ref was pickled in another raynb runtime, which is gone.")
-        self.ref_log.append(~object_id)
-        return ObjectRef(object_id, self)
-
-    def reduce_ref(self, ref: ObjectRef[Any]) -> tuple[Any, ...]:
-        if not pickling.note_ref(ref):
-            self.ref_log.append(~ref._id)  # out of band: nobody can know how long it is needed
-        return pickling.rebuild_ref, (ref._id, self.nonce)
-
-    def ref_bundle(self, ref: ObjectRef[Any]) -> dict[str, str]:
-        return {"text/plain": repr(ref)}
 
     # -- placement groups ----------------------------------------------------------------------
     def reserve_group(self, bundles: tuple[Any, ...]) -> int:

@@ -32,6 +32,7 @@ from raynb.engine.loop import Loop
 from raynb.engine.memory import MemoryMonitor
 from raynb.engine.processes import Supervised
 from raynb.engine.reading import Reading
+from raynb.engine.refs import OwnRefs
 from raynb.engine.room import Room
 from raynb.engine.totals import machine_totals
 from raynb.engine.waiting import Waiting
@@ -43,7 +44,7 @@ from raynb.wire.messages import ARGS_IN_STORE
 _now = time.monotonic
 
 
-class LocalEngine(Lifecycle, Waiting, Reading, WorkerCalls):
+class LocalEngine(Lifecycle, Waiting, Reading, OwnRefs, WorkerCalls):
     """Runs tasks and actors on workers of this machine.
 
     Thread contract: every public method from any thread.
@@ -285,21 +286,6 @@ class LocalEngine(Lifecycle, Waiting, Reading, WorkerCalls):
 
     def logs(self, task: int | None = None, worker: int | None = None) -> list[Output]:
         return self.logs_kept.find(task, worker)
-
-    # -- refs ----------------------------------------------------------------------------------
-    def adopt(self, object_id: int, nonce: int) -> ObjectRef[Any]:
-        if nonce != self.nonce:
-            raise RuntimeGoneError("This ref was pickled in another raynb runtime, which is gone.")
-        self.ref_log.append(~object_id)
-        return ObjectRef(object_id, self)
-
-    def reduce_ref(self, ref: ObjectRef[Any]) -> tuple[Any, ...]:
-        if not pickling.note_ref(ref):
-            self.ref_log.append(~ref._id)  # out of band: nobody can know how long it is needed
-        return pickling.rebuild_ref, (ref._id, self.nonce)
-
-    def ref_bundle(self, ref: ObjectRef[Any]) -> dict[str, str]:
-        return {"text/plain": repr(ref)}
 
 
 __all__ = ["LocalEngine", "machine_totals"]

@@ -177,11 +177,9 @@ class Waiting:
     def awaitable(self, ref: ObjectRef[Any]) -> Any:
         import asyncio
 
-        async def ticking() -> Any:
-            waiting = asyncio.wrap_future(self.future(ref))
-            # An idle await is not interruptible in ipykernel; one that ticks is.
-            while not (await asyncio.wait({waiting}, timeout=0.1))[0]:
-                pass
-            return waiting.result()
+        from raynb.engine.ticking import ticking
 
-        return ticking()
+        async def wait() -> Any:
+            return await ticking(asyncio.wrap_future(self.future(ref)))
+
+        return wait()

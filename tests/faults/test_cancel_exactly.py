@@ -84,22 +84,26 @@ class Async:
         return self.ran
 
 
+def cancel_behind(ray: Any, actor: Any, folder: Path, holders: int) -> None:
+    """Cancels a call that waits behind so many others of its actor, and lets those go at once."""
+    folder.mkdir()
+    bar = Bar(folder)
+    held = [actor.hold.remote(bar) for _ in range(holders)]
+    queued = actor.work.remote()
+    ray.cancel(queued)
+    bar.open()
+    with pytest.raises(TaskCancelledError):
+        ray.get(queued, timeout=20)
+    ray.get(held, timeout=20)
+
+
 @pytest.mark.raynb(num_cpus=1)
 @pytest.mark.parametrize("cls", [Sync, Async])
 def test_a_call_behind_another_at_its_actor(ray: Any, tmp_path: Path, cls: type) -> None:
     actor: Any = ray.remote(num_cpus=0)(cls).remote()
     ray.get(actor.count.remote(), timeout=20)
     for round_ in range(ROUNDS):
-        folder = tmp_path / str(round_)
-        folder.mkdir()
-        bar = Bar(folder)
-        held = actor.hold.remote(bar)
-        queued = actor.work.remote()
-        ray.cancel(queued)
-        bar.open()
-        with pytest.raises(TaskCancelledError):
-            ray.get(queued, timeout=20)
-        ray.get(held, timeout=20)
+        cancel_behind(ray, actor, tmp_path / str(round_), holders=1)
     assert ray.get(actor.count.remote(), timeout=20) == 0
 
 
@@ -108,16 +112,7 @@ def test_a_call_that_waits_for_a_thread_of_its_actor(ray: Any, tmp_path: Path) -
     actor: Any = ray.remote(num_cpus=0, max_concurrency=2)(Sync).remote()
     ray.get(actor.count.remote(), timeout=20)
     for round_ in range(ROUNDS // 3):
-        folder = tmp_path / str(round_)
-        folder.mkdir()
-        bar = Bar(folder)
-        held = [actor.hold.remote(bar) for _ in range(2)]
-        queued = actor.work.remote()
-        ray.cancel(queued)
-        bar.open()
-        with pytest.raises(TaskCancelledError):
-            ray.get(queued, timeout=20)
-        ray.get(held, timeout=20)
+        cancel_behind(ray, actor, tmp_path / str(round_), holders=2)
     assert ray.get(actor.count.remote(), timeout=20) == 0
 
 

@@ -79,6 +79,14 @@ class KernelSession:
         self.client.wait_for_ready(timeout=60)
         self.runs: dict[str, Run] = {}
 
+    @classmethod
+    def with_raynb(cls, folder: Path, modules: str) -> KernelSession:
+        """Returns a session with a runtime of two CPUs; the notebook has imported ``modules``, and ``ray``."""
+        session = cls(folder)
+        session.run("%load_ext raynb\n%config Raynb.num_cpus = 2\n%raynb restart")
+        session.run(f"import {modules}\nimport raynb as ray")
+        return session
+
     def close(self) -> None:
         self.client.stop_channels()
         self.manager.shutdown_kernel(now=False)

@@ -15,9 +15,7 @@ pytestmark = pytest.mark.timeout(300)
 
 @pytest.fixture(scope="module")
 def notebook(tmp_path_factory: pytest.TempPathFactory) -> Iterator[KernelSession]:
-    session = KernelSession(tmp_path_factory.mktemp("kernel"))
-    session.run("%load_ext raynb\n%config Raynb.num_cpus = 2\n%raynb restart")
-    session.run("import os, time, asyncio\nimport raynb as ray")
+    session = KernelSession.with_raynb(tmp_path_factory.mktemp("kernel"), "os, time, asyncio")
     session.run(
         "@ray.remote\ndef nap(s=60, word=''):\n    print('napping', flush=True)\n    time.sleep(s)\n    return word"
     )

@@ -14,9 +14,7 @@ pytestmark = pytest.mark.timeout(300)
 
 @pytest.fixture(scope="module")
 def notebook(tmp_path_factory: pytest.TempPathFactory) -> Iterator[KernelSession]:
-    session = KernelSession(tmp_path_factory.mktemp("kernel"))
-    session.run("%load_ext raynb\n%config Raynb.num_cpus = 2\n%raynb restart")
-    session.run("import os, sys, time\nimport raynb as ray")
+    session = KernelSession.with_raynb(tmp_path_factory.mktemp("kernel"), "os, sys, time")
     yield session
     session.close()
 

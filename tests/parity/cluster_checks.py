@@ -16,64 +16,15 @@ from collections.abc import Callable
 from typing import Any
 
 import ray as real_ray
+from cluster_tools import CHECKS, WAIT, In, check, engine, heard, printed, raised, until
 
 import raynb
 from raynb.api.session import make_engine
-from raynb.base import scope as scopes
 from raynb.base.config import Config
 from raynb.base.ids import task_of
-from raynb.base.rows import CANCELLED, DEAD, FAILED, FINISHED, Output
+from raynb.base.rows import CANCELLED, DEAD, FAILED, FINISHED
 from raynb.testing.engines import CHECKS as PROMISES
 from raynb.testing.engines import check_engine
-
-CHECKS: dict[str, Callable[[], None]] = {}
-WAIT = 30.0
-heard: list[Output] = []
-
-
-def check(function: Callable[[], None]) -> Callable[[], None]:
-    CHECKS[function.__name__] = function
-    return function
-
-
-def until(condition: Callable[[], Any], what: str) -> Any:
-    end = time.monotonic() + WAIT
-    while time.monotonic() < end:
-        found = condition()
-        if found:
-            return found
-        time.sleep(0.02)
-    raise AssertionError(f"waited {WAIT} s for {what}")
-
-
-def printed(scope: int, kind: str = "stdout") -> str:
-    return "".join(one.text for one in list(heard) if one.scope == scope and one.kind == kind)
-
-
-def engine() -> Any:
-    return raynb.runtime().engine
-
-
-def raised(call: Callable[[], Any]) -> BaseException:
-    """Returns what the call raises; it must raise."""
-    try:
-        call()
-    except Exception as error:
-        return error
-    raise AssertionError("it did not raise")
-
-
-class In:
-    """A notebook cell, as far as submissions are concerned."""
-
-    def __init__(self, number: int) -> None:
-        self.number = number
-
-    def __enter__(self) -> None:
-        self.token = scopes.enter(self.number)
-
-    def __exit__(self, *exc: object) -> None:
-        scopes.leave(self.token)
 
 
 @check
@@ -260,17 +211,22 @@ def a_cell_is_cancelled_as_a_whole() -> None:
 
 @check
 def a_get_that_waits_says_how_many_are_missing() -> None:
+    import tempfile
+
     from raynb.base import engine as slot
 
     seen: list[int] = []
+    gate = os.path.join(tempfile.mkdtemp(), "open")
 
     def began(waiter: Any) -> Callable[[], None]:
         seen.append(waiter.left)
+        open(gate, "w").close()
         return lambda: seen.append(waiter.left)
 
     @raynb.remote
     def slow() -> int:
-        time.sleep(0.6)
+        while not os.path.exists(gate):
+            time.sleep(0.01)
         return 1
 
     before, slot.on_wait = slot.on_wait, began

@@ -17,6 +17,7 @@ from raynb.base.engine import Packed
 from raynb.base.ref import ObjectRef
 from raynb.base.spec import ActorSpec, TaskOptions
 from raynb.engine.cluster import bridge
+from raynb.engine.ticking import ticking
 from raynb.exceptions import ActorAlreadyExistsError, GetTimeoutError
 
 _now = time.monotonic
@@ -177,10 +178,8 @@ class Actors:
         if stream is None:
             return None
         waiting = asyncio.ensure_future(stream.__anext__())
-        while not (await asyncio.wait({waiting}, timeout=0.1))[0]:
-            pass
         try:
-            ref: ObjectRef[Any] = self.own(ids.object_id(task, index), waiting.result())
+            ref: ObjectRef[Any] = self.own(ids.object_id(task, index), await ticking(waiting))
             return ref
         except StopAsyncIteration:
             return None

@@ -24,6 +24,7 @@ from raynb.engine.cluster import bridge
 from raynb.engine.cluster.actors import LOOK, Actors
 from raynb.engine.cluster.bridge import Broken, Value
 from raynb.engine.cluster.refs import Refs
+from raynb.engine.ticking import ticking
 from raynb.exceptions import ActorDiedError, GetTimeoutError, RuntimeGoneError
 from raynb.serde import errors, pickling
 
@@ -300,14 +301,10 @@ class Adapter(Refs, Actors):
         return future
 
     def awaitable(self, ref: ObjectRef[Any]) -> Any:
-        async def ticking() -> Any:
-            waiting = asyncio.wrap_future(self.future(ref))
-            # An idle await is not interruptible in ipykernel; one that ticks is.
-            while not (await asyncio.wait({waiting}, timeout=0.1))[0]:
-                pass
-            return waiting.result()
+        async def wait() -> Any:
+            return await ticking(asyncio.wrap_future(self.future(ref)))
 
-        return ticking()
+        return wait()
 
     def cancel(self, ref: ObjectRef[Any], force: bool, recursive: bool) -> None:
         self.check_alive()

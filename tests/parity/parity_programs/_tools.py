@@ -103,3 +103,21 @@ def alive(pid: int) -> bool:
             return file.read().rpartition(")")[2].split()[0] != "Z"
     except FileNotFoundError:
         return False
+
+
+def counter(ray: Any) -> Any:
+    """Returns an actor class that counts."""
+
+    @ray.remote
+    class Counter:
+        def __init__(self, start: int = 0) -> None:
+            self.n = start
+
+        def add(self, by: int = 1) -> int:
+            self.n += by
+            return self.n
+
+        def pid(self) -> int:
+            return os.getpid()
+
+    return Counter

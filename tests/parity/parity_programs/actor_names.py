@@ -2,29 +2,10 @@
 
 from __future__ import annotations
 
-import os
 from typing import Any
 
 from parity_programs import program
-from parity_programs._tools import error, kind, says, sub, until
-
-
-def counter(ray: Any) -> Any:
-    """Returns an actor class that counts."""
-
-    @ray.remote
-    class Counter:
-        def __init__(self, start: int = 0) -> None:
-            self.n = start
-
-        def add(self, by: int = 1) -> int:
-            self.n += by
-            return self.n
-
-        def pid(self) -> int:
-            return os.getpid()
-
-    return Counter
+from parity_programs._tools import counter, error, kind, says, sub, until
 
 
 @program

@@ -1,0 +1,34 @@
+"""Refs of an engine that owns its objects: how they leave the process, come back, and are shown."""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import Any
+
+from raynb.base.ref import ObjectRef
+from raynb.exceptions import RuntimeGoneError
+from raynb.serde import pickling
+
+
+class OwnRefs:
+    """The part of `LocalEngine` and `InlineEngine` that makes refs of ids.
+
+    Thread contract: every method from any thread.
+    """
+
+    nonce: int
+    ref_log: deque[int]
+
+    def adopt(self, object_id: int, nonce: int) -> ObjectRef[Any]:
+        if nonce != self.nonce:
+            raise RuntimeGoneError("This ref was pickled in another raynb runtime, which is gone.")
+        self.ref_log.append(~object_id)
+        return ObjectRef(object_id, self)  # type: ignore[arg-type]
+
+    def reduce_ref(self, ref: ObjectRef[Any]) -> tuple[Any, ...]:
+        if not pickling.note_ref(ref):
+            self.ref_log.append(~ref._id)  # out of band: nobody can know how long it is needed
+        return pickling.rebuild_ref, (ref._id, self.nonce)
+
+    def ref_bundle(self, ref: ObjectRef[Any]) -> dict[str, str]:
+        return {"text/plain": repr(ref)}
