@@ -82,6 +82,13 @@ class Link:
         with self._send:
             self.data.send([message], [fd])
 
+    def soon(self, seconds: float) -> None:
+        """Sends now if the last frame is that long ago; else soon, with others."""
+        if time.monotonic() - self.last_flush > seconds:
+            self.flush()
+        else:
+            self.nudge()
+
     def nudge(self) -> None:
         """Makes sure that the control thread looks soon (there is something unsent)."""
         if self.asleep:
@@ -90,13 +97,6 @@ class Link:
                 os.write(self._wake_write, b"x")
             except BlockingIOError:
                 pass
-
-    def soon(self, seconds: float) -> None:
-        """Sends now if the last frame is that long ago; else soon, with others."""
-        if time.monotonic() - self.last_flush > seconds:
-            self.flush()
-        else:
-            self.nudge()
 
     # -- the data channel ----------------------------------------------------------------------
     def spin(self) -> bool:
