@@ -7,24 +7,18 @@ line for each: its name, and the traceback if it failed. `test_cluster.py` reads
 from __future__ import annotations
 
 import asyncio
-import json
 import os
 import sys
 import time
-import traceback
 from collections.abc import Callable
 from typing import Any
 
 import ray as real_ray
-from cluster_tools import CHECKS, WAIT, In, check, engine, heard, printed, raised, until
+from cluster_tools import WAIT, In, check, engine, heard, main, printed, raised, until
 
 import raynb
-from raynb.api.session import make_engine
-from raynb.base.config import Config
 from raynb.base.ids import task_of
 from raynb.base.rows import CANCELLED, DEAD, FAILED, FINISHED
-from raynb.testing.engines import CHECKS as PROMISES
-from raynb.testing.engines import check_engine
 
 
 @check
@@ -427,33 +421,6 @@ def no_cluster_to_belong_to_is_said_in_a_sentence() -> None:
     assert "ray start --head" in str(error)
     assert "Could not find" in str(error)
     assert not raynb.is_initialized()
-
-
-def promise(name: str) -> Callable[[], None]:
-    """One check of `check_engine`, on an engine of its own over the same connection."""
-    without = tuple(one.__name__ for one in PROMISES if one.__name__ != name)
-    return lambda: check_engine(lambda: make_engine(Config(address="auto")), without=without)
-
-
-def main() -> None:
-    # The checks of their own come last: they end the connection.
-    checks = {f"promise_{one.__name__}": promise(one.__name__) for one in PROMISES} | CHECKS
-    checks = {name: run for name, run in checks.items() if not sys.argv[1:] or name in sys.argv[1:]}
-    quiet: dict[str, Any] = {"include_dashboard": False, "configure_logging": False, "log_to_driver": False}
-    real_ray.init(num_cpus=4, namespace="checks", **quiet)
-    try:
-        raynb.init("auto")
-        engine().on_output.append(heard.append)
-        for name, run in checks.items():
-            row = {"name": name, "error": ""}
-            try:
-                run()
-            except BaseException:
-                row["error"] = traceback.format_exc()
-            print("##", json.dumps(row), flush=True)
-        raynb.shutdown()
-    finally:
-        real_ray.shutdown()
 
 
 if __name__ == "__main__":

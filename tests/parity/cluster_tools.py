@@ -1,14 +1,23 @@
-"""What `cluster_checks.py` is written with."""
+"""What `cluster_checks.py` is written with, and what runs it."""
 
 from __future__ import annotations
 
+import json
+import sys
 import time
+import traceback
 from collections.abc import Callable
 from typing import Any
 
+import ray as real_ray
+
 import raynb
+from raynb.api.session import make_engine
 from raynb.base import scope as scopes
+from raynb.base.config import Config
 from raynb.base.rows import Output
+from raynb.testing.engines import CHECKS as PROMISES
+from raynb.testing.engines import check_engine
 
 CHECKS: dict[str, Callable[[], None]] = {}
 WAIT = 30.0
@@ -58,3 +67,30 @@ class In:
 
     def __exit__(self, *exc: object) -> None:
         scopes.leave(self.token)
+
+
+def promise(name: str) -> Callable[[], None]:
+    """One check of `check_engine`, on an engine of its own over the same connection."""
+    without = tuple(one.__name__ for one in PROMISES if one.__name__ != name)
+    return lambda: check_engine(lambda: make_engine(Config(address="auto")), without=without)
+
+
+def main() -> None:
+    # The checks of their own come last: they end the connection.
+    checks = {f"promise_{one.__name__}": promise(one.__name__) for one in PROMISES} | CHECKS
+    checks = {name: run for name, run in checks.items() if not sys.argv[1:] or name in sys.argv[1:]}
+    quiet: dict[str, Any] = {"include_dashboard": False, "configure_logging": False, "log_to_driver": False}
+    real_ray.init(num_cpus=4, namespace="checks", **quiet)
+    try:
+        raynb.init("auto")
+        engine().on_output.append(heard.append)
+        for name, run in checks.items():
+            row = {"name": name, "error": ""}
+            try:
+                run()
+            except BaseException:
+                row["error"] = traceback.format_exc()
+            print("##", json.dumps(row), flush=True)
+        raynb.shutdown()
+    finally:
+        real_ray.shutdown()
