@@ -62,7 +62,7 @@ class Adapter(Refs, Actors):
     Thread contract: every method from any thread.
     """
 
-    capture = 0  # Ray itself places the children of a task whose placement group captures them
+    capture = 0  # a driver's own code runs in no placement group
 
     def __init__(self, nonce: int, process: int, namespace: str) -> None:
         self.nonce = nonce

@@ -70,7 +70,7 @@ class FailureToRetry(Failure):
 
 
 # -- options -----------------------------------------------------------------------------------
-def _placement(amounts: tuple[tuple[str, int], ...], groups: dict[int, Any], capture: int = 0) -> dict[str, Any]:
+def _placement(amounts: tuple[tuple[str, int], ...], groups: dict[int, Any]) -> dict[str, Any]:
     """Returns Ray's options for resources in ten-thousandths; names like ``CPU_group_0_7`` mean a bundle."""
     found: dict[str, Any] = {"num_cpus": 0}
     custom: dict[str, float] = {}
@@ -98,7 +98,7 @@ def _placement(amounts: tuple[tuple[str, int], ...], groups: dict[int, Any], cap
         from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
         found["scheduling_strategy"] = PlacementGroupSchedulingStrategy(
-            groups[group[0]], group[1], placement_group_capture_child_tasks=bool(capture) or None
+            groups[group[0]], placement_group_bundle_index=group[1]
         )
     return found
 
@@ -110,7 +110,7 @@ def task_options(options: TaskOptions, groups: dict[int, Any]) -> dict[str, Any]
         "max_retries": options.max_retries,
         "retry_exceptions": [FailureToRetry] if options.retry_exceptions else False,
         **_returns(options),
-        **_placement(options.resources, groups, options.capture),
+        **_placement(options.resources, groups),
         **_extra(options),
     }
     if options.runtime_env:
@@ -152,7 +152,7 @@ def method_options(options: TaskOptions) -> dict[str, Any]:
 def actor_options(spec: ActorSpec, options: TaskOptions, groups: dict[int, Any]) -> dict[str, Any]:
     """Returns Ray's options of an actor."""
     default = spec.placement == (("CPU", RESOURCE_UNIT),) and not spec.held
-    given = _placement(spec.held, groups, spec.capture)
+    given = _placement(spec.held, groups)
     if default:  # Ray's own default: a CPU to be placed, none while it lives
         del given["num_cpus"]
     given |= {

@@ -243,6 +243,18 @@ class WorkerAdapter(Adapter):
         now = _owner()
         return SimpleNamespace(actor=now.actor if now is not None else None)
 
+    @property
+    def capture(self) -> int:  # type: ignore[override]
+        now = _owner()
+        if now is None:
+            return 0
+        number = now.actor.capture if now.actor is not None else now.call.options.capture
+        if number and number not in self._groups:  # made in another process: here it is the one we are in
+            from ray.util.placement_group import get_current_placement_group
+
+            self._groups[number] = get_current_placement_group()
+        return number
+
     def context(self) -> Context:
         now = _owner()
         if now is None:
