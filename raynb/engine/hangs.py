@@ -3,6 +3,9 @@
 The question is an empty `Withdraw` on the control channel: a thread of its own answers it, so a
 worker that computes does answer, and one that is stopped, or whose native code holds Python's
 lock, doesn't.
+
+Question and answer say how many frames have gone out on the data channel. So a frame that was lost
+there is found out, in either direction, even when none follows it.
 """
 
 from __future__ import annotations
@@ -16,6 +19,7 @@ from raynb.wire import messages as w
 if TYPE_CHECKING:
     from raynb.engine.local import LocalEngine
 
+AGAIN = 3  # a question that is not answered is asked so often: it, or the answer, may be lost itself
 LOOKS = 5  # a question is open over so many looks, or the driver itself was held up
 
 
@@ -25,11 +29,16 @@ class HangWatch:
     def __init__(self, engine: LocalEngine) -> None:
         self.engine = engine
         self._open: dict[int, tuple[float, int]] = {}  # worker → when it was asked, looks since
+        self._asked: dict[int, int] = {}  # how often
+        self._claims: dict[int, tuple[int, int]] = {}  # worker → frames it has sent, looks since
         self._told: set[int] = set()
         self._next = 0.0
 
-    def answered(self, worker: int) -> None:
+    def answered(self, worker: int, frames: int = 0) -> None:
         self._open.pop(worker, None)
+        self._asked.pop(worker, None)
+        if frames:
+            self._claims[worker] = (frames, 0)
         self._told.discard(worker)
 
     def tick(self, now: float) -> None:
@@ -39,6 +48,8 @@ class HangWatch:
             return
         if self._open:
             self._look(now, 0.6 * limit)
+        if self._claims:
+            self._compare()
         if now >= self._next:
             self._next = now + 0.2 * limit
             self._ask(now)
@@ -50,10 +61,32 @@ class HangWatch:
             for gone in [worker for worker in self._open if worker not in peers]:
                 self.answered(gone)
             for worker in engine.machine.pool.table.values():
-                if worker.pid and worker.id not in self._open and self._works(worker):
-                    self._open[worker.id] = (now, 0)
-                    engine.effects.control(worker.id, w.Withdraw(()))
+                if worker.pid and worker.id in peers and self._may_ask(worker):
+                    self._open.setdefault(worker.id, (now, 0))
+                    self._asked[worker.id] = self._asked.get(worker.id, 0) + 1
+                    engine.effects.control(worker.id, w.Withdraw((), peers[worker.id].data.channel.out))
         engine.loop.flush()
+
+    def _compare(self) -> None:
+        """A worker whose frames are neither here nor on their way can't be understood: it is dropped."""
+        loop = self.engine.loop
+        with loop.lock:
+            for worker, (frames, looks) in list(self._claims.items()):
+                peer = self.engine.effects.peers.get(worker)
+                channel = peer.data.channel if peer is not None else None
+                if peer is None or channel is None or channel.closed or channel.came >= frames:
+                    del self._claims[worker]
+                elif channel.readable():
+                    self._claims[worker] = (frames, 0)
+                elif looks < LOOKS:
+                    self._claims[worker] = (frames, looks + 1)
+                else:
+                    del self._claims[worker]
+                    loop.lost(peer.data)
+        loop.flush()
+
+    def _may_ask(self, worker: Worker) -> bool:
+        return self._asked.get(worker.id, 0) < AGAIN and self._works(worker)
 
     def _works(self, worker: Worker) -> bool:
         if worker.actor:

@@ -77,7 +77,7 @@ class Inbox:
 
     def withdrawn(self, peer: Peer, m: w.Withdrawn, now: float) -> None:
         if not m.tasks:
-            self.engine.hangs.answered(peer.worker)
+            self.engine.hangs.answered(peer.worker, m.frames)
             return
         tasks = self.engine.everywhere.handed_back(peer, m.tasks)
         if tasks:

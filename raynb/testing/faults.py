@@ -18,6 +18,7 @@ import random
 import signal
 import sys
 import threading
+import time
 from collections.abc import Callable
 from typing import Any, NoReturn
 
@@ -119,22 +120,28 @@ class BadLine:
     Args:
         kind: ``"garbage"`` (other bytes of the same length), ``"truncate"`` (the end is missing: what
             comes next is taken for it), ``"flip"`` (one bit is another), ``"huge"`` (a header that
-            promises 3 GiB), ``"drop"`` (nothing is sent), ``"duplicate"`` (sent twice).
-        seed: decides which bytes.
+            promises 3 GiB), ``"drop"`` (nothing is sent), ``"duplicate"`` (sent twice), ``"reorder"``
+            (sent after the next one), ``"delay"`` (this one and all after it go out up to 10 ms late).
+        seed: decides which bytes, and how late.
         after: how many frames go through untouched first; the one after them is spoilt, once.
     """
 
-    KINDS = ("garbage", "truncate", "flip", "huge", "drop", "duplicate")
+    KINDS = ("garbage", "truncate", "flip", "huge", "drop", "duplicate", "reorder", "delay")
 
     def __init__(self, kind: str, seed: int, after: int = 0) -> None:
         if kind not in self.KINDS:
             raise ValueError(f"no fault {kind!r} in messages; there are {', '.join(self.KINDS)}")
         self.kind, self.random, self.after = kind, random.Random(seed), after
         self.spoilt = False
+        self._held = b""
 
     def __call__(self, frame: bytes) -> bytes:
         if self.spoilt or self.after > 0:
             self.after -= 1
+            late, self._held = self._held, b""
+            return frame + late
+        if self.kind == "delay":
+            time.sleep(self.random.uniform(0, 0.01))
             return frame
         self.spoilt = True
         at = self.random.randrange(1, len(frame))
@@ -146,7 +153,11 @@ class BadLine:
             return frame[:at] + bytes([frame[at] ^ 1 << self.random.randrange(8)]) + frame[at + 1 :]
         if self.kind == "huge":
             return frame[:4] + (3 << 30).to_bytes(4, "little") + frame[8:]
-        return b"" if self.kind == "drop" else frame + frame
+        if self.kind == "duplicate":
+            return frame + frame
+        if self.kind == "reorder":
+            self._held = frame
+        return b""
 
 
 # -- breaking a runtime from outside -----------------------------------------------------------

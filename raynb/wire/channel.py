@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import array
 import os
+import select
 import socket
 from collections import deque
 from collections.abc import Callable
@@ -51,6 +52,8 @@ class Channel:
         self.unsent: deque[tuple[Any, list[int]]] = deque()
         self.closed = False
         self._decoder = Decoder()
+        self._made = 0
+        self.out = 0  # frames that the socket has taken, to their last byte
         self.tap: Callable[[bytes], bytes] | None = None  # fault injection: what is sent instead
 
     # -- sending -------------------------------------------------------------------------------
@@ -60,7 +63,8 @@ class Channel:
         Raises:
             Closed: the peer is gone.
         """
-        data = encode(messages)
+        data = encode(messages, self._made)
+        self._made += 1
         if self.tap is not None:
             data = self.tap(data)
         if self.sock.gettimeout() is None:
@@ -73,10 +77,11 @@ class Channel:
         try:
             if not fds:
                 self.sock.sendall(data)
-                return
-            view = memoryview(data)
-            sent = socket.send_fds(self.sock, [view], fds)
-            self.sock.sendall(view[sent:])
+            else:
+                view = memoryview(data)
+                sent = socket.send_fds(self.sock, [view], fds)
+                self.sock.sendall(view[sent:])
+            self.out += 1
         except OSError as error:
             raise Closed(str(error)) from None
 
@@ -94,6 +99,7 @@ class Channel:
                     sent = self.sock.send(view)
                 if sent == len(view):
                     unsent.popleft()
+                    self.out += 1
                 else:
                     unsent[0] = (view[sent:], [])
                     return False
@@ -121,6 +127,17 @@ class Channel:
         if not data:
             raise Closed("end of file")
         return self._decoder.feed(data)
+
+    @property
+    def came(self) -> int:
+        """How many frames were received."""
+        return self._decoder.frames
+
+    def readable(self) -> bool:
+        """Returns whether there is something to receive. From any thread."""
+        poll = select.poll()
+        poll.register(self.fd, select.POLLIN)
+        return bool(poll.poll(0))
 
     def _take(self, ancillary: list[Any]) -> None:
         for level, kind, data in ancillary:

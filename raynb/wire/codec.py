@@ -1,8 +1,11 @@
 """Messages to frames and back: bytes in, messages out, no sockets.
 
-A frame is a header (magic, length) and a marshalled list of tuples ``(code, *fields)``; marshal
-because it is the fastest coder in the standard library for plain values, and both ends are the
-same interpreter. A frame that is not ours raises `BadFrame` before anything is decoded.
+A frame is a header (magic, length twice) and a marshalled list: tuples ``(code, *fields)``, then the
+frame's number; marshal because it is the fastest coder in the standard library for plain values,
+and both ends are the same interpreter. A frame that is not ours raises `BadFrame` before anything
+is decoded. So does one whose number is not the next: one was lost, came twice, or too early. The
+number is at the end, so that a frame that lost its tail, and got the head of the next one in its
+place, is found out as well.
 """
 
 from __future__ import annotations
@@ -14,11 +17,14 @@ from typing import Any
 
 from raynb.wire.messages import ALL
 
-_HEADER = struct.Struct("<4sI")
-_MAGIC = b"rnb\x01"
+_HEADER = struct.Struct("<4sII")
+_MAGIC = b"rnb\x02"
 HEADER_SIZE = _HEADER.size
 #: A frame may not be longer than this (bytes): what is larger goes through the store.
 MOST = 1 << 30
+#: The length stands in the header twice, the second time with all bits turned: nobody waits for the
+#: rest of a frame whose length was put together from two headers.
+_TURNED = 0xFFFFFFFF
 
 _code: dict[type, tuple[int]] = {cls: (code,) for code, cls in enumerate(ALL)}
 _kinds: list[tuple[type, int]] = [(cls, len(cls._fields) + 1) for cls in ALL]  # type: ignore[attr-defined]
@@ -31,25 +37,31 @@ class BadFrame(Exception):
     """The peer sent something that is no frame of ours."""
 
 
-def encode(messages: Iterable[Any]) -> bytes:
-    """Returns one frame with all the messages."""
-    body = _dumps([_code[type(m)] + m for m in messages])
+def encode(messages: Iterable[Any], number: int = 0) -> bytes:
+    """Returns one frame with all the messages; ``number`` frames went before it."""
+    items: list[Any] = [_code[type(m)] + m for m in messages]
+    items.append(number)
+    body = _dumps(items)
     if len(body) > MOST:
         raise ValueError(f"a frame of {len(body)} bytes is longer than {MOST}; large values go through the store")
-    return _HEADER.pack(_MAGIC, len(body)) + body
+    return _HEADER.pack(_MAGIC, len(body), len(body) ^ _TURNED) + body
 
 
-def decode_body(body: Any) -> list[Any]:
-    """Returns the messages of one frame's body."""
+def decode_body(body: Any, number: int) -> list[Any]:
+    """Returns the messages of the body of a frame that must have this number."""
     messages = []
     try:
-        for item in _loads(body):
+        items = _loads(body)
+        found = items.pop()
+        if found != number:
+            raise BadFrame(f"frame {found!r:.20} came where frame {number} was to come")
+        for item in items:
             kind, size = _kinds[item[0]]
             if len(item) != size:
                 raise ValueError(f"{kind.__name__} with {len(item) - 1} fields")
             messages.append(_new(kind, item[1:]))
         return messages
-    except (ValueError, EOFError, TypeError, IndexError, KeyError) as error:
+    except (ValueError, EOFError, TypeError, IndexError, KeyError, AttributeError) as error:
         raise BadFrame(f"a frame of {len(body)} bytes cannot be read: {error}") from error
 
 
@@ -59,23 +71,26 @@ class Decoder:
     Thread contract: one thread at a time.
     """
 
-    __slots__ = ("_buffer",)
+    __slots__ = ("_buffer", "frames")
 
     def __init__(self) -> None:
         self._buffer = bytearray()
+        self.frames = 0  # that came whole so far
 
     def feed(self, data: bytes) -> list[Any]:
         """Returns the messages that are whole now.
 
         Raises:
-            BadFrame: wrong magic, too long, or a body that cannot be read.
+            BadFrame: wrong magic, too long, a body that cannot be read, or not the next frame.
         """
         if not self._buffer:  # the usual case: exactly one frame
             size = len(data)
             if size >= HEADER_SIZE:
-                magic, length = _HEADER.unpack_from(data)
+                magic, length, _ = _HEADER.unpack_from(data)
                 if magic == _MAGIC and length == size - HEADER_SIZE:
-                    return decode_body(memoryview(data)[HEADER_SIZE:])
+                    messages = decode_body(memoryview(data)[HEADER_SIZE:], self.frames)
+                    self.frames += 1
+                    return messages
         self._buffer += data
         return self._whole()
 
@@ -84,13 +99,14 @@ class Decoder:
         messages: list[Any] = []
         at = 0
         while len(buffer) - at >= HEADER_SIZE:
-            magic, length = _HEADER.unpack_from(buffer, at)
-            if magic != _MAGIC or length > MOST:
+            magic, length, turned = _HEADER.unpack_from(buffer, at)
+            if magic != _MAGIC or length > MOST or turned != length ^ _TURNED:
                 raise BadFrame(f"not a frame: starts with {bytes(buffer[at:at + 8])!r}")
             end = at + HEADER_SIZE + length
             if len(buffer) < end:
                 break
-            messages += decode_body(bytes(buffer[at + HEADER_SIZE : end]))
+            messages += decode_body(bytes(buffer[at + HEADER_SIZE : end]), self.frames)
+            self.frames += 1
             at = end
         if at:
             del buffer[:at]

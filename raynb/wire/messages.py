@@ -81,7 +81,10 @@ class Answer(NamedTuple):
 
 
 class Withdraw(NamedTuple):
+    """Asks for unstarted tasks back; for none of them: whether the worker is there."""
+
     tasks: tuple[int, ...]
+    frames: int = 0  # so many have gone out on the data channel: the worker must have them
 
 
 class Interrupt(NamedTuple):
@@ -187,7 +190,10 @@ class Release(NamedTuple):
 
 
 class Withdrawn(NamedTuple):
+    """Answers `Withdraw`; that for none of them on the control channel, see ``frames``."""
+
     tasks: tuple[int, ...]
+    frames: int = 0  # so many have gone out on the data channel: the driver must have them
 
 
 class Cancel(NamedTuple):

@@ -15,9 +15,10 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from raynb.base.interrupts import Critical
+from raynb.wire import messages as w
 from raynb.wire.channel import Channel, Closed
 from raynb.wire.codec import BadFrame
 from raynb.worker import state
@@ -98,6 +99,11 @@ class Link:
             except BlockingIOError:
                 pass
 
+    def answer(self) -> None:
+        """Says, in the control thread, that the worker is there, and how much it has sent."""
+        self.flush()
+        self.control.send([w.Withdrawn((), self.data.out)])
+
     # -- the data channel ----------------------------------------------------------------------
     def spin(self) -> bool:
         """Looks for the next task for a moment before going to sleep; returns whether it came.
@@ -127,10 +133,39 @@ class Link:
     def read(self) -> bool:
         """Takes in what has come on the data channel; returns whether there was anything. Never waits."""
         with self._read:
-            messages = self.data.receive()
+            messages = self._receive()
             for message in messages:
                 self.worker.on_message(message)
         return bool(messages)
+
+    def _receive(self) -> list[Any]:
+        try:
+            return self.data.receive()
+        except BadFrame as error:
+            self._leave(str(error))
+
+    def _leave(self, why: str) -> NoReturn:
+        """The driver can't be understood any more: says so, and ends the process, whatever it is at.
+        An exception would go to the user's code, which may be what waits here."""
+        try:
+            self.post(w.Leaving(f"it could not understand the driver: {why}"))
+            self.flush()
+        finally:
+            os._exit(1)
+
+    def catch_up(self, frames: int) -> None:
+        """Reads until so many frames have come on the data channel. Never waits: they were sent before
+        the caller was told of them. If they are not there, the process ends."""
+        came = 0
+        with self._read:
+            while self.data.came < frames:
+                if not self.data.readable():
+                    self._leave(f"{self.data.came} of {frames} frames have come")
+                for message in self._receive():
+                    came += 1
+                    self.worker.on_message(message)
+        if came:
+            self.wake_main()
 
     def read_beside(self) -> None:
         """`read` from another thread than the main one, which may be about to wait for just that."""
@@ -196,6 +231,8 @@ class Link:
                 self.worker.tick()
                 if self.outbox and time.monotonic() - self.last_flush > FLUSH_SECONDS:
                     self.flush()
-        except (Closed, BadFrame, OSError):
+        except BadFrame as error:
+            self._leave(str(error))
+        except (Closed, OSError):
             # The driver is gone. The supervisor will kill us; don't wait for it.
             os._exit(0)

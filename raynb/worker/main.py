@@ -115,8 +115,12 @@ class Worker:
                 self.heeded += 1
                 self._heard.notify_all()
         elif kind is w.Withdraw:
+            self.link.catch_up(message.frames)
             self.link.read_beside()
-            self.give_back(self._take(set(message.tasks)))
+            if message.tasks:
+                self.give_back(self._take(set(message.tasks)))
+            else:
+                self.link.answer()
         elif kind is w.Allow:
             self.executor.returns.allow(message.task, message.consumed)
         elif kind is w.Free:

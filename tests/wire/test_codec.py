@@ -24,7 +24,7 @@ def test_messages_come_back_as_they_were() -> None:
 
 
 def test_every_way_of_cutting_gives_the_same_messages() -> None:
-    stream = encode(SAMPLES[:2]) + encode(SAMPLES[2:]) + encode([])
+    stream = encode(SAMPLES[:2]) + encode(SAMPLES[2:], 1) + encode([], 2)
     for seed in range(50):
         chance = random.Random(seed)
         decoder, got, at = Decoder(), [], 0
@@ -48,7 +48,7 @@ def test_a_part_of_a_header_is_not_a_frame_yet(cut: int) -> None:
     [
         b"GET / HTTP/1.1\r\n",
         b"\x00" * 64,
-        encode(SAMPLES)[:4] + b"\xff\xff\xff\xff",
+        encode(SAMPLES)[:4] + b"\xff" * 8,
         encode(SAMPLES)[:HEADER_SIZE] + b"\xfe" * 4096,
     ],
     ids=["text", "zeros", "too long", "body"],
@@ -56,6 +56,42 @@ def test_a_part_of_a_header_is_not_a_frame_yet(cut: int) -> None:
 def test_what_is_not_ours_is_refused(data: bytes) -> None:
     with pytest.raises(BadFrame):
         Decoder().feed(data)
+
+
+@pytest.mark.parametrize(
+    "numbers", [[1], [0, 0], [0, 2], [0, 2, 1], [0, 1, 3], [0, 1, 0]], ids=lambda numbers: " ".join(map(str, numbers))
+)
+@pytest.mark.parametrize("together", [True, False], ids=["in one read", "one by one"])
+def test_a_frame_that_is_not_the_next_is_refused(numbers: list[int], together: bool) -> None:
+    decoder = Decoder()
+    stream = [encode(SAMPLES, number) for number in numbers]
+    with pytest.raises(BadFrame, match=r"frame \d came where frame \d was to come"):
+        for part in [b"".join(stream)] if together else stream:
+            decoder.feed(part)
+
+
+def test_a_frame_that_lost_its_tail_is_refused_wherever_it_was_cut() -> None:
+    """What comes next is taken for the tail; nothing wrong may come of that."""
+    whole = encode([w.Call(1, "f", b"abc" * 20)], 0)
+    follow = encode([w.Call(2, "g", b"xyz" * 20)], 1) + encode([w.Stop()], 2) + encode(SAMPLES, 3)
+    for cut in range(1, len(whole)):
+        decoder = Decoder()
+        with pytest.raises(BadFrame):
+            decoder.feed(whole[:cut] + follow)
+
+
+def test_both_ends_count_frames() -> None:
+    left, right = pair()
+    sender, receiver = Channel(left, blocking=False), Channel(right, blocking=False)
+    for _ in range(3):
+        sender.send([w.Stop()])
+    got: list[object] = []
+    while len(got) < 3:
+        got += receiver.receive()
+    assert (sender.out, receiver.came) == (3, 3)
+    assert (receiver.out, sender.came) == (0, 0)
+    sender.close()
+    receiver.close()
 
 
 def test_descriptors_ride_with_their_message() -> None:
@@ -86,6 +122,7 @@ def test_what_the_socket_does_not_take_waits() -> None:
     sender.send([big])
     sender.send([w.Stop()])
     assert sender.unsent
+    assert sender.out == 0
     got: list[object] = []
     while len(got) < 2:
         got += receiver.receive()
