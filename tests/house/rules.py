@@ -64,7 +64,7 @@ THIRD_PARTY: dict[str, set[str]] = {
     "comm": {"jupyter"},
     "matplotlib": {"jupyter"},
     "matplotlib_inline": {"jupyter"},
-    "numpy": {"util", "jupyter"},
+    "numpy": {"serde", "util", "jupyter"},
     "pandas": {"util", "jupyter"},
     "joblib": {"util"},
     "tqdm": {"util", "jupyter"},
