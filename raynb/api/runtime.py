@@ -180,6 +180,8 @@ def init(address: str | None = None, *, ignore_reinit_error: bool = True, **give
         RuntimeError: one is running with other arguments; the text says which differ.
     """
     address = None if address in (None, "", "local") else address
+    if address not in (None, "auto") and "://" not in address and not address.rpartition(":")[2].isdigit():
+        raise ValueError(f"Malformed address {address}. Expected '<host>:<port>', 'auto' or 'ray://<host>:<port>'.")
     config = _config(given, address)
     config.address = address
     place = session.global_slot()
