@@ -29,7 +29,7 @@ def speak():
 ray.get(speak.remote())
 shown = ray.remote(Shown).remote(1.5)
 ray.get(shown.speak.remote())
-print("the driver's own")
+sys.stdout.write("the driver's own\\n")  # print() writes the end of the line apart when unbuffered
 ray.shutdown()
 print("after the shutdown")
 """
