@@ -120,8 +120,7 @@ def test_readers_let_go_of_the_arenas_of_the_dead(raynb_runtime: Any) -> None:
         links = [os.path.join(f"/proc/{pid}/fd", n) for n in os.listdir(f"/proc/{pid}/fd")]
         return sum("raynb" in os.readlink(link) for link in links if os.path.islink(link))
 
-    counts = []
-    for n in range(5):
+    for n in range(5):  # without letting go, it would have one more each time
         made = make.remote(n)
         pid, number = raynb.get(reader.read.remote(second.remote(made)))
         assert number == n
@@ -130,5 +129,3 @@ def test_readers_let_go_of_the_arenas_of_the_dead(raynb_runtime: Any) -> None:
         faults.kill(worker)
         assert leaks.until(lambda: raynb_runtime.engine.store.total() == 0)
         assert leaks.until(lambda pid=pid: arenas(pid) <= 3), arenas(pid)  # type: ignore[misc]
-        counts.append(arenas(pid))
-    assert counts[-1] == counts[0]
