@@ -24,9 +24,9 @@ NODE_HEX = 56
 JOB = "01000000"  # a runtime is one job
 
 
-#: The process index of this process's driver: 0, but on a cluster, where many drivers make ids.
-#: Views leave it out of the names that people read.
-home = 0
+#: The process indices of this process's drivers: 0, and random ones on a cluster, where many drivers
+#: make ids. Views leave them out of the names that people read.
+homes = {0}
 
 
 class HexId:

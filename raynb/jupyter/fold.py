@@ -57,7 +57,7 @@ def short_task(task: int) -> str:
     """
     # The counter's highest bit only marks calls of actors.
     process, counter = ids.process_of(task), task & ((1 << (ids.COUNTER_BITS - 1)) - 1)
-    if process in (0, ids.home):
+    if process in ids.homes:
         return str(counter)
     return f"{process % 10_000}.{counter}"
 

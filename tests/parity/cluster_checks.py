@@ -361,12 +361,12 @@ def an_interrupted_cell_gives_its_slots_back_also_from_a_task_that_does_not_noti
     def quick() -> int:
         return 7
 
-    with In(23):
+    with In(91):
         refs = [sleeps.remote() for _ in range(4)]
-    until(lambda: engine().scope_counts(23).get("RUNNING") == 4, "all four slots to be taken")
-    engine().cancel_scope(23)
+    until(lambda: engine().scope_counts(91).get("RUNNING") == 4, "all four slots to be taken")
+    engine().cancel_scope(91)
     assert raynb.get(quick.remote(), timeout=WAIT) == 7
-    until(lambda: engine().scope_counts(23) == {CANCELLED: 4}, "the rows")
+    until(lambda: engine().scope_counts(91) == {CANCELLED: 4}, "the rows")
     assert all(isinstance(raised(lambda ref=ref: raynb.get(ref)), raynb.exceptions.TaskCancelledError) for ref in refs)
 
 

@@ -31,13 +31,20 @@ OWN = [
     for node in ast.parse((HERE / "cluster_checks.py").read_text()).body
     if isinstance(node, ast.FunctionDef) and any(ast.unparse(one) == "check" for one in node.decorator_list)
 ]
+#: What differs through the adapter, with the reason; docs/ray-compatibility.md says it to users.
+ON_CLUSTER = {
+    "habits.what_depends_on_a_crash": "what depends on a crashed task raises the crash's own class there, and not "
+                                      "a RayTaskError around it: tasks of ours get errors as values",
+}  # fmt: skip
+
 #: Programs that one cluster can run, in areas that don't look at the engine itself. What raynb does better
 #: than Ray on its own engine is as Ray does it there.
 KEYS = [
     key
     for key, one in catalogue().items()
     if one.init == DEFAULT_INIT and one.on_ray and not one.reason and one.area not in ("states", "utilities")
-]
+    and key not in ON_CLUSTER
+]  # fmt: skip
 
 
 def python() -> str:

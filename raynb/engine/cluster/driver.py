@@ -122,8 +122,9 @@ class ClusterEngine(News, Adapter):
         self.config = config
         self._connected = connect(config)
         try:
-            ids.home = random.randrange(1, 1 << 40)
-            super().__init__(secrets.randbits(32), ids.home, ray.get_runtime_context().namespace)
+            home = random.randrange(1, 1 << 40)
+            ids.homes.add(home)
+            super().__init__(secrets.randbits(32), home, ray.get_runtime_context().namespace)
             #: Where it is, for people: what "auto" has found.
             self.address = ray.get_runtime_context().gcs_address if config.address == "auto" else config.address
             self.on_output: list[Callable[[Output], None]] = []
