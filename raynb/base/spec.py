@@ -59,6 +59,10 @@ class TaskOptions:
     key: int = 0  # interned by the machine: tasks of one key can share a worker
     uid: int = 0  # interned by the engine: options with one uid are equal
 
+    def content(self) -> tuple[Any, ...]:
+        """Returns all that was asked for, hashable: without the numbers that parts have given it."""
+        return tuple(getattr(self, name) for name in self.__slots__ if name not in ("key", "uid"))
+
 
 @dataclass(slots=True)
 class TaskSpec:

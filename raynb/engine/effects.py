@@ -76,9 +76,7 @@ class Effects:
         """Returns the number under which workers know these options."""
         uid = options.uid
         if not uid:
-            content = tuple(
-                getattr(options, name) for name in TaskOptions.__slots__ if name not in ("key", "uid")
-            )
+            content = options.content()
             uid = self._uids.get(content) or len(self._uids) + 1
             self._uids[content] = uid
             options.uid = uid

@@ -44,9 +44,6 @@ from raynb.engine.inline_waiting import InlineWaiting
 from raynb.engine.local import machine_totals
 from raynb.engine.refs import OwnRefs
 from raynb.engine.rowbook import RowBook
-from raynb.exceptions import (
-    RuntimeGoneError,
-)  # fmt: skip
 from raynb.serde import functions, pickling
 
 _now = time.monotonic
@@ -84,17 +81,6 @@ class InlineEngine(InlineWaiting, InlineActors, OwnRefs):
         self._worker = WorkerRow(SELF, self._pid, IDLE, started=_now())
 
     # -- its life ------------------------------------------------------------------------------
-    def check_alive(self) -> None:
-        if not self.alive:
-            if os.getpid() != self._pid:
-                raise RuntimeGoneError(
-                    "This process is a fork of one that runs raynb; the runtime stays with the parent. "
-                    "Call raynb.init() here to have one of its own.")  # fmt: skip
-            raise RuntimeGoneError(
-                "The raynb runtime of this ref or handle was shut down; its values are gone. "
-                "Run the cells that made them again."
-            )
-
     def shutdown(self, timeout: float) -> None:
         """Ends the actors and lets go of every value."""
         if not self.alive or os.getpid() != self._pid:

@@ -168,16 +168,3 @@ class Lifecycle:
         self.loop.close()
         self.supervised.abandon()
         self.store.after_fork_in_child()
-
-    def check_alive(self) -> None:
-        if not self.alive:
-            if os.getpid() != self._pid:
-                raise RuntimeGoneError(
-                    "This process is a fork of one that runs raynb; the runtime stays with the parent. "
-                    "Call raynb.init() here to have one of its own.")  # fmt: skip
-            raise RuntimeGoneError(
-                "The raynb runtime of this ref or handle was shut down; its values are gone. "
-                "Run the cells that made them again."
-            )
-        if self.loop.failure is not None:
-            raise self.loop.failure

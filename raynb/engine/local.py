@@ -120,6 +120,11 @@ class LocalEngine(Lifecycle, Waiting, Reading, OwnRefs, WorkerCalls):
         self.hangs.tick(now)
 
     # -- tasks ---------------------------------------------------------------------------------
+    def check_alive(self) -> None:
+        super().check_alive()
+        if self.loop.failure is not None:
+            raise self.loop.failure
+
     def define(self, key: str, blob: bytes, refs: Any = ()) -> None:
         if key not in self.definitions:
             self.definitions[key] = (blob, refs)

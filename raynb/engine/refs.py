@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections import deque
 from typing import Any
 
@@ -16,8 +17,22 @@ class OwnRefs:
     Thread contract: every method from any thread.
     """
 
+    alive: bool
     nonce: int
     ref_log: deque[int]
+    _pid: int
+
+    def check_alive(self) -> None:
+        """Raises `RuntimeGoneError`, which says how it went and what to do, unless the engine runs."""
+        if not self.alive:
+            if os.getpid() != self._pid:
+                raise RuntimeGoneError(
+                    "This process is a fork of one that runs raynb; the runtime stays with the parent. "
+                    "Call raynb.init() here to have one of its own.")  # fmt: skip
+            raise RuntimeGoneError(
+                "The raynb runtime of this ref or handle was shut down; its values are gone. "
+                "Run the cells that made them again."
+            )
 
     def adopt(self, object_id: int, nonce: int) -> ObjectRef[Any]:
         if nonce != self.nonce:

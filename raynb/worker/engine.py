@@ -43,6 +43,7 @@ class WorkerEngine(Storing, Waiting, Groups):
         self._lock = threading.Lock()
         self._defined: set[str] = set()
         self._options: dict[int, tuple[int, TaskOptions]] = {}  # id() → key, and the object kept alive
+        self._keys: dict[tuple[Any, ...], int] = {}  # content → key: f.options() makes an object a call
         self._arena_told = False
 
     # -- definitions ---------------------------------------------------------------------------
@@ -57,7 +58,11 @@ class WorkerEngine(Storing, Waiting, Groups):
         known = self._options.get(id(options))
         if known is not None:
             return known[0]
-        key = len(self._options) + 1
+        content = options.content()
+        key = self._keys.get(content, 0)
+        if key:
+            return key
+        key = self._keys[content] = len(self._keys) + 1
         self._options[id(options)] = (key, options)
         self.worker.link.post(w.Options(key, pickle.dumps(options, 5)))
         return key

@@ -184,3 +184,23 @@ def test_the_system_kills_workers_before_the_kernel(ray: Any) -> None:
 
     assert ray.get(score.remote(), timeout=20) == 1000
     assert int(Path("/proc/self/oom_score_adj").read_text()) < 1000
+
+
+def test_options_made_anew_for_each_call_are_kept_once(ray: Any) -> None:
+    """``f.options(...)`` in a loop inside a task makes an object a call; equal ones are one entry."""
+
+    @ray.remote
+    def same(value: int) -> int:
+        return value
+
+    @ray.remote
+    def many() -> tuple[list[int], int]:
+        from raynb.base.engine import current
+
+        engine: Any = current()
+        found = [ray.get(same.options(name=f"n{i % 3}").remote(i)) for i in range(30)]
+        return found, len(engine._options)
+
+    found, kept = ray.get(many.remote(), timeout=30)
+    assert found == list(range(30))
+    assert kept == 3
