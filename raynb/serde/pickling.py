@@ -12,6 +12,7 @@ import pickle
 import threading
 import time
 from collections.abc import Callable, Sequence
+from types import CodeType
 from typing import Any
 
 import cloudpickle
@@ -68,7 +69,22 @@ def _call(function: Callable[[Any], Any], state: Any) -> Any:
     return function(state)
 
 
+_reduce_code: Callable[[CodeType], tuple[Any, ...]] = cloudpickle.Pickler.dispatch_table[CodeType]
+
+
+def _reduce_located_code(code: CodeType) -> tuple[Any, ...]:
+    """Keeps the name of the file or cell, by which errors find the source: cloudpickle 3.1.3 and later drop it."""
+    build, args = _reduce_code(code)[:2]
+    return _located_code, (build, args, code.co_filename)
+
+
+def _located_code(build: Callable[..., CodeType], args: tuple[Any, ...], filename: str) -> CodeType:
+    return build(*args).replace(co_filename=filename)
+
+
 class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]
+    dispatch_table = cloudpickle.Pickler.dispatch_table.new_child({CodeType: _reduce_located_code})
+
     def __init__(self, file: io.BytesIO, buffers: list[Any], out_of_band: Callable[[Any], bool]) -> None:
         super().__init__(file, 5, buffer_callback=out_of_band)
         self.array_type = arrays.array_type()

@@ -80,7 +80,12 @@ class Kernel:
         self.mark = leaks.mark(self.environ)
         (folder / "jupyter").mkdir()
         self.manager = KernelManager(connection_file=str(folder / "jupyter" / "kernel.json"))
-        self.manager.start_kernel(env=self.environ, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        # A test run under nohup would hand on that the signal is ignored.
+        hangup = signal.signal(signal.SIGHUP, signal.SIG_DFL)
+        try:
+            self.manager.start_kernel(env=self.environ, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        finally:
+            signal.signal(signal.SIGHUP, hangup)
         self.client = self.connect()
 
     @property

@@ -277,13 +277,12 @@ def refs_and_handles_travel_and_are_let_go() -> None:
     raynb.get(keeper.keep.remote([ref]), timeout=WAIT)
     del ref
     assert raynb.get(use.remote(keeper), timeout=WAIT) == [[1, 2]]
-    engine().settle()
-    before = len(engine()._natives)
     refs = [raynb.put(n) for n in range(20)]
-    assert len(engine()._natives) >= before + 20
+    mine = {ref._id for ref in refs}
+    assert mine <= engine()._natives.keys()
     del refs
     engine().settle()
-    assert len(engine()._natives) <= before
+    assert not mine & engine()._natives.keys()
 
 
 @check

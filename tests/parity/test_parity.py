@@ -29,6 +29,9 @@ from parity_programs import Program, catalogue  # noqa: E402
 
 ROOT = HERE.parents[1]
 PROGRAMS = catalogue()
+#: Some of what Ray does depends on how busy the machine is (a kill, for one, arrives when it arrives):
+#: programs whose result isn't the recorded one run so often again, alone.
+RACES = 3
 RECORDED: dict[str, Any] = json.loads((HERE / "recorded.json").read_text())
 
 
@@ -136,12 +139,12 @@ def changed(rows: dict[str, dict[str, Any]]) -> dict[str, tuple[Any, Any]]:
 @pytest.mark.timeout(1800)
 def test_ray_still_returns_what_was_recorded(on_ray: dict[str, dict[str, Any]]) -> None:
     assert set(on_ray) == set(RECORDED["results"])
+    python = ray_python()
+    assert python is not None
+    environ = {**os.environ, "PYTHONPATH": str(ROOT)}
     doubtful = changed(on_ray)
-    if doubtful:
-        # Some of what Ray does depends on how busy the machine is: those run once more, alone.
-        python = ray_python()
-        assert python is not None
-        environ = {**os.environ, "PYTHONPATH": str(ROOT)}
-        again = runner.run_all(python, "ray", environ, sorted(doubtful))[1]
-        doubtful = changed({key: again[key] for key in doubtful})
+    for _ in range(RACES):
+        if doubtful:
+            again = runner.run_all(python, "ray", environ, sorted(doubtful))[1]
+            doubtful = changed({key: again[key] for key in doubtful})
     assert not doubtful

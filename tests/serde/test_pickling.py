@@ -41,6 +41,15 @@ def test_in_band_and_back() -> None:
                                pickling.unpack(stream, buffers), value["k"] if isinstance(value, dict) else value))
 
 
+def test_functions_keep_the_file_in_which_their_source_stands() -> None:
+    def outer() -> Any:
+        return lambda: None
+
+    came = again(outer)  # by value, as all that test modules define
+    assert came is not outer
+    assert came.__code__.co_filename == came().__code__.co_filename == __file__
+
+
 def test_no_arguments_are_one_object() -> None:
     assert pickling.pack_args((), {}, "f") is pickling.NO_ARGS
 

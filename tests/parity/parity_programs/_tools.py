@@ -30,6 +30,13 @@ def error(call: Callable[..., Any], *args: Any, **kwargs: Any) -> BaseException 
     return None
 
 
+def first_error(call: Callable[[], Any], patience: float = PATIENCE) -> BaseException | None:
+    """Returns what the first call that fails raises. On Ray, a kill arrives a moment after it was asked for."""
+    caught: list[BaseException | None] = []
+    until(lambda: caught.append(error(call)) or caught[-1], patience)
+    return caught[-1]
+
+
 def kind(call: Callable[..., Any], *args: Any, **kwargs: Any) -> str:
     """Returns the class name of what the call raises, "no error" if it raises nothing."""
     caught = error(call, *args, **kwargs)

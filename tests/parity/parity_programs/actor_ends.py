@@ -7,7 +7,7 @@ import os
 from typing import Any
 
 from parity_programs import program
-from parity_programs._tools import Gate, alive, counter, error, family, kind, until
+from parity_programs._tools import Gate, alive, counter, error, family, first_error, kind, until
 
 
 @program
@@ -55,7 +55,7 @@ def a_kill_fails_later_calls(ray: Any) -> Any:
     actor = counter(ray).remote()
     ray.get(actor.add.remote())
     ray.kill(actor)
-    caught = error(ray.get, actor.add.remote())
+    caught = first_error(lambda: ray.get(actor.add.remote()))
     return family(caught, ray.exceptions.RayActorError, ray.exceptions.ActorDiedError)
 
 

@@ -10,7 +10,7 @@ import warnings
 from typing import Any
 
 from parity_programs import differs, program
-from parity_programs._tools import error, family, kind, says, sub, until
+from parity_programs._tools import error, family, first_error, kind, says, sub, until
 
 
 @program
@@ -144,7 +144,7 @@ def a_killed_actor_says_so(ray: Any) -> Any:
     mortal = Mortal.remote()
     ray.get(mortal.ping.remote())
     ray.kill(mortal)
-    caught = error(ray.get, mortal.ping.remote())
+    caught = first_error(lambda: ray.get(mortal.ping.remote()))
     return [family(caught, ray.exceptions.ActorDiedError), says(caught, "killed by `ray.kill`")]
 
 
