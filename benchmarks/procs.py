@@ -75,14 +75,30 @@ def idle_share(mark: str, seconds: float) -> float:
     return 100 * (processor_time(pids) - before) / (time.perf_counter() - begin)
 
 
+def hold(mark: str) -> None:
+    """Stops what carries the mark until `let_go`: a daemon that idles takes a part of a small machine."""
+    for pid in marked(mark):
+        _send(pid, signal.SIGSTOP)
+
+
+def let_go(mark: str) -> None:
+    """Has what `hold` stopped go on."""
+    for pid in marked(mark):
+        _send(pid, signal.SIGCONT)
+
+
+def _send(pid: int, number: signal.Signals) -> None:
+    try:
+        os.kill(pid, number)
+    except ProcessLookupError:
+        pass
+
+
 def end_marked(mark: str) -> list[int]:
     """Kills what carries the mark and returns the pids; the mark is ours alone."""
     left = marked(mark)
     for pid in left:
-        try:
-            os.kill(pid, signal.SIGKILL)
-        except ProcessLookupError:
-            continue
+        _send(pid, signal.SIGKILL)
     return left
 
 

@@ -31,7 +31,7 @@ SOAK_STORE = 1_000_000_000
 
 
 def compare(options: argparse.Namespace, interpreters: dict[str, str], log: IO[bytes]) -> dict[str, Any]:
-    """Measures the sizes; the engines are alive together and take turns case by case."""
+    """Measures the sizes; the engines are alive together and take turns case by case, the others held."""
     cases = [case for case in CASES if not options.cases or any(part in case.name for part in options.cases)]
     samples: dict[str, dict[str, Rounds]] = {case.name: {} for case in cases}
     labels: dict[str, str] = {}
@@ -43,16 +43,21 @@ def compare(options: argparse.Namespace, interpreters: dict[str, str], log: IO[b
             for name, session in sessions.items():
                 session.start(options.workers)
                 labels[name] = session.about()["label"]
+                procs.hold(session.mark)
             for case in cases:
                 for name, session in sessions.items():
                     measured = samples[case.name].setdefault(name, [])
+                    procs.let_go(session.mark)
                     try:
                         measured.append(session.case(case.name, options.seconds, "benchmarks.store_cases"))
                     except HostError as error:
                         measured.append([])
                         problems.append(str(error))
+                    finally:
+                        procs.hold(session.mark)
         finally:
             for session in sessions.values():
+                procs.let_go(session.mark)
                 session.stop()
     text = table(cases, samples, list(interpreters), labels)
     return {"text": "\n".join([text, *(f"PROBLEM {problem}" for problem in problems)]), "samples": samples}

@@ -71,6 +71,7 @@ class Run:
 
     def close(self) -> None:
         """Ends the process and whatever it started."""
+        procs.let_go(self.mark)
         if self.end == "finished":
             try:
                 self.process.wait(60)
@@ -102,20 +103,26 @@ def start(engine: str, interpreter: str, package: Path, options: argparse.Namesp
 
 
 def take_turns(runs: Sequence[Run], timeout: float) -> None:
-    """Lets the runs measure the same row one after the other, until each has ended."""
-    first = 0
+    """Lets the runs measure the same row one after the other, until each has ended; who waits is held."""
+    at = {}
+    for run in runs:
+        at[run.engine] = run.read(timeout)
+        procs.hold(run.mark)
+    turn = 0
     while any(not run.end for run in runs):
-        at = {run.engine: run.read(timeout) for run in runs if not run.end}
-        first += 1
-        for run in runs if first % 2 else list(reversed(runs)):
+        turn += 1
+        for run in runs if turn % 2 else list(reversed(runs)):
             row = at.get(run.engine)
             if row is None:
                 continue
             say(f"{run.engine}: {row['row']} …")
+            procs.let_go(run.mark)
             run.go.write("go\n")
             result = run.read(timeout)
             if result is not None:
                 run.results[result["row"]] = (result["mean"], result["sd"])
+            at[run.engine] = run.read(timeout) if result is not None else None  # what is between two rows
+            procs.hold(run.mark)
 
 
 def report(runs: Sequence[Run]) -> str:
