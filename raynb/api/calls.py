@@ -16,6 +16,9 @@ from raynb.base.ref import ObjectRef, ObjectRefGenerator
 from raynb.serde import pickling
 
 _id_of = attrgetter("_id")
+#: Ids of the refs that the last `wait` left over. In a loop over what is left they come back as they are,
+#: and comparing a list costs a fifth of looking for doubles in it.
+_left_over: list[int] = []
 
 
 def remote(*args: Any, **options: Any) -> Any:
@@ -125,9 +128,14 @@ def wait(
             f"wait() expected a list of ray.ObjectRef or ObjectRefGenerator, got {type(ray_waitables)}"
         )
     refs: Sequence[Any] = ray_waitables
-    if set(map(type, refs)) == {ObjectRef} and (timeout is None or timeout >= 0) and 0 < num_returns <= len(refs) \
-            and len(set(map(_id_of, refs))) == len(refs):  # fmt: skip
-        return refs[0]._engine.wait(refs, num_returns, timeout, fetch_local)  # type: ignore[no-any-return]
+    try:
+        ids = list(map(_id_of, refs))
+    except AttributeError:  # a generator, or something that is no ref
+        pass
+    else:
+        if (timeout is None or timeout >= 0) and 0 < num_returns <= len(ids) \
+                and (ids == _left_over or len(set(ids)) == len(ids)):  # fmt: skip
+            return _wait_distinct(refs, ids, num_returns, timeout, fetch_local)
     for ref in refs:
         if not isinstance(ref, (ObjectRef, ObjectRefGenerator)):
             raise TypeError(
@@ -148,6 +156,17 @@ def wait(
 
         return wait_mixed(refs, num_returns, timeout, fetch_local)
     return refs[0]._engine.wait(refs, num_returns, timeout, fetch_local)  # type: ignore[no-any-return]
+
+
+def _wait_distinct(
+    refs: Sequence[Any], ids: list[int], num_returns: int, timeout: float | None, fetch_local: bool
+) -> tuple[list[Any], list[Any]]:
+    global _left_over
+    ready, rest = refs[0]._engine.wait(refs, num_returns, timeout, fetch_local)
+    count = len(ready)
+    if list(map(_id_of, ready)) == ids[:count]:  # the first ones: by far the most usual
+        _left_over = ids[count:]
+    return ready, rest
 
 
 def cancel(ray_waitable: Any, *, force: bool = False, recursive: bool = True) -> None:

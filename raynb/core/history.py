@@ -11,6 +11,7 @@ from itertools import islice
 from operator import itemgetter
 
 from raynb.base.rows import TASK_STATES
+from raynb.base.spec import TaskOptions
 from raynb.core.records import Task
 
 RING = 100_000
@@ -19,21 +20,38 @@ RING = 100_000
 MOST_CHANGES = 20_000
 
 
-_KIND_AND_ID = itemgetter(2, 3)
+_KIND_AND_ID = itemgetter(1, 2)
+
+#: What is kept of an ended task: id, state, worker, attempt, scope, actor, does it create one, parent, the
+#: five times, type and text of its error, size of its results. Plain values only: the garbage collector
+#: lets go of such tuples, while rows of tables would be looked through again and again.
+Ended = tuple[int, str, int, int, int, int, bool, int, float, float, float, float, float, str, str, int]
+
+
+def plain(task: Task) -> Ended:
+    """Returns what views want to know of a task, besides its options."""
+    spec = task.spec
+    kind, text = task.error
+    return (
+        spec.task_id, task.state, task.worker, spec.attempt, spec.scope, spec.actor, spec.creates_actor, spec.parent,
+        task.submitted, task.started, task.fetched, task.ran, task.ended, kind, text, task.size,
+    )  # fmt: skip
 
 
 class History:
     def __init__(self, kept: int) -> None:
         self.version = 0
-        self.ring: deque[tuple[int, float, str, int, str]] = deque(maxlen=RING)
-        self.finished: deque[Task] = deque()
+        #: (time, kind, id, what happened), the last one of number `version`, each before it one less
+        self.ring: deque[tuple[float, str, int, str]] = deque(maxlen=RING)
+        self.finished: deque[Ended] = deque()
+        self.options: deque[TaskOptions] = deque()  # those of `finished`, in the same order
         self.kept = kept
         self.groups: dict[str, dict[str, int]] = {}
         self.dropped: deque[tuple[int, int]] = deque(maxlen=RING)  # (version, task) no longer kept
 
     def note(self, now: float, kind: str, identity: int, what: str) -> None:
-        self.version = version = self.version + 1
-        self.ring.append((version, now, kind, identity, what))
+        self.version += 1
+        self.ring.append((now, kind, identity, what))
 
     def group(self, name: str) -> dict[str, int]:
         """Returns the counts by state of all tasks of a name."""
@@ -44,10 +62,12 @@ class History:
 
     def keep(self, task: Task) -> None:
         """Keeps a finished task for the views; the oldest makes room."""
-        self.finished.append(task)
-        if len(self.finished) > self.kept:
-            gone = self.finished.popleft()
-            self.dropped.append((self.version, gone.spec.task_id))
+        finished = self.finished
+        finished.append(plain(task))
+        self.options.append(task.spec.options)
+        if len(finished) > self.kept:
+            self.options.popleft()
+            self.dropped.append((self.version, finished.popleft()[0]))
 
     def changed_since(self, version: int) -> dict[str, set[int]] | None:
         """Returns kind → ids that changed after ``version``; None when that is too much or too long ago."""
@@ -70,4 +90,4 @@ class History:
 
     def story(self, identity: int) -> list[tuple[float, str]]:
         """Returns (time, what) of one id, oldest first, as far back as the ring goes."""
-        return [(now, f"{kind} {what}") for _, now, kind, who, what in self.ring if who == identity]
+        return [(now, f"{kind} {what}") for now, kind, who, what in self.ring if who == identity]

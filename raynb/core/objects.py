@@ -66,8 +66,8 @@ class Objects:
             obj.state = O_READY  # both tables allow it; this is the hot path
             m = self.m
             history = m.history
-            history.version = version = history.version + 1
-            history.ring.append((version, m.now, "object", obj.id, O_READY))
+            history.version += 1
+            history.ring.append((m.now, "object", obj.id, O_READY))
         else:  # made again while a copy was still there
             self._give_back(obj)
             self.move(obj, O_READY, "replaced")
@@ -150,8 +150,8 @@ class Objects:
         if obj.state == O_READY:  # the table allows it; this is the hot path
             obj.state = O_FREED
             history = self.m.history
-            history.version = version = history.version + 1
-            history.ring.append((version, self.m.now, "object", identity, O_FREED))
+            history.version += 1
+            history.ring.append((self.m.now, "object", identity, O_FREED))
         else:
             self.move(obj, O_FREED)
         del self.table[identity]

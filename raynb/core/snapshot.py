@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from itertools import islice
 from typing import TYPE_CHECKING
 
@@ -22,7 +23,8 @@ from raynb.base.rows import (
     TaskRow,
     WorkerRow,
 )  # fmt: skip
-from raynb.base.spec import Value
+from raynb.base.spec import TaskOptions, Value
+from raynb.core.history import Ended, plain
 from raynb.core.records import Actor, Obj, Task, Worker
 from raynb.core.resources import to_floats
 from raynb.core.tables import O_LOST, O_PENDING
@@ -35,15 +37,19 @@ CATCH_UP = 250
 
 
 def task_row(m: Machine, task: Task) -> TaskRow:
-    spec = task.spec
-    worker = m.pool.table.get(task.worker)
-    kind = ACTOR_CREATION_TASK if spec.creates_actor else ACTOR_TASK if spec.actor else NORMAL_TASK
+    return _task_row(m, plain(task), task.spec.options)
+
+
+def _task_row(m: Machine, task: Ended, options: TaskOptions) -> TaskRow:
+    (identity, state, number, attempt, scope, actor, creates, parent, submitted, started, fetched, ran, ended,
+     error, text, size) = task  # fmt: skip
+    worker = m.pool.table.get(number)
+    kind = ACTOR_CREATION_TASK if creates else ACTOR_TASK if actor else NORMAL_TASK
     return TaskRow(
-        spec.task_id, spec.options.name, kind, task.state, task.worker, worker.pid if worker else 0,
-        spec.attempt, spec.scope, spec.actor or (spec.task_id if spec.creates_actor else 0), spec.parent,
-        task.submitted, task.started, task.fetched, task.ran, task.ended, task.error[0], task.error[1],
-        task.size, to_floats(spec.options.resources), spec.options.function_name or spec.options.name,
-        spec.options.function,
+        identity, options.name, kind, state, number, worker.pid if worker else 0, attempt, scope,
+        actor or (identity if creates else 0), parent, submitted, started, fetched, ran, ended,
+        error, text, size, to_floats(options.resources), options.function_name or options.name,
+        options.function,
     )  # fmt: skip
 
 
@@ -114,8 +120,8 @@ def picture(m: Machine, now: float, wall: float, since: int, limit: int) -> Snap
     if changed is None:
         # A reader that fell behind under load must not cost more than one that keeps up.
         most = CATCH_UP if since >= 0 else max(len(m.history.finished), len(m.tasks.table))
-        latest = list(islice(reversed(m.history.finished), most))
-        shot.tasks = [task_row(m, t) for t in reversed(latest)]
+        latest = list(islice(_latest(m), most))
+        shot.tasks = [_task_row(m, *ended) for ended in reversed(latest)]
         shot.tasks += [task_row(m, t) for t in islice(m.tasks.table.values(), most)]
         shot.actors = [actor_row(m, a) for a in m.actors.table.values()]
         objects = m.objects.table.values()
@@ -127,26 +133,28 @@ def picture(m: Machine, now: float, wall: float, since: int, limit: int) -> Snap
     return shot
 
 
-def _ended(m: Machine, wanted: set[int]) -> dict[int, Task]:
-    """Returns the finished tasks of these ids. What changed lately ended lately, so the look from
-    the end is short, however many are kept."""
-    found: dict[int, Task] = {}
+def _latest(m: Machine) -> Iterator[tuple[Ended, TaskOptions]]:
+    return zip(reversed(m.history.finished), reversed(m.history.options), strict=True)
+
+
+def _ended(m: Machine, wanted: set[int]) -> list[TaskRow]:
+    """Returns the rows of the finished tasks of these ids. What changed lately ended lately, so the look
+    from the end is short, however many are kept."""
+    found: dict[int, TaskRow] = {}
     if wanted:
-        for task in reversed(m.history.finished):
-            if task.spec.task_id in wanted:
-                found[task.spec.task_id] = task
+        for task, options in _latest(m):
+            if task[0] in wanted and task[0] not in found:
+                found[task[0]] = _task_row(m, task, options)
                 if len(found) == len(wanted):
                     break
-    return found
+    return list(found.values())
 
 
 def _changes(m: Machine, shot: Snapshot, changed: dict[str, set[int]], since: int) -> None:
     wanted = changed.get("task", set())
-    ended = _ended(m, {i for i in wanted if i not in m.tasks.table})
-    for identity in wanted:
-        task = m.tasks.table.get(identity) or ended.get(identity)
-        if task is not None:
-            shot.tasks.append(task_row(m, task))
+    alive = m.tasks.table
+    shot.tasks = [task_row(m, alive[i]) for i in wanted if i in alive]
+    shot.tasks += _ended(m, {i for i in wanted if i not in alive})
     # An actor's pending calls change with its calls, which are noted under their own ids.
     actors = changed.get("actor", set()) | {row.actor for row in shot.tasks if row.actor}
     shot.actors = [actor_row(m, m.actors.table[i]) for i in actors if i in m.actors.table]

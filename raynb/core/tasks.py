@@ -55,8 +55,8 @@ class Tasks:
         group[old] -= 1
         group[state] += 1
         history = self.m.history
-        history.version = version = history.version + 1
-        history.ring.append((version, self.m.now, "task", task.spec.task_id, state))
+        history.version += 1
+        history.ring.append((self.m.now, "task", task.spec.task_id, state))
 
     # -- submission ----------------------------------------------------------------------------
     def submitted(self, spec: TaskSpec) -> Task:
@@ -72,8 +72,8 @@ class Tasks:
         task_id = spec.task_id
         self.table[task_id] = task
         group[PENDING_ARGS_AVAIL] += 1
-        history.version = version = history.version + 1
-        history.ring.append((version, m.now, "task", task_id, "submitted"))
+        history.version += 1
+        history.ring.append((m.now, "task", task_id, "submitted"))
         scope = spec.scope
         caller = spec.caller
         if spec.parent:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import os
 from collections import deque
+from operator import invert
 from typing import Any
 
 from raynb.base.ref import ObjectRef
 from raynb.exceptions import RuntimeGoneError
-from raynb.serde import pickling
+from raynb.serde.refs import note_ref, rebuild_ref
 
 
 class OwnRefs:
@@ -35,15 +36,18 @@ class OwnRefs:
             )
 
     def adopt(self, object_id: int, nonce: int) -> ObjectRef[Any]:
+        return self.adopt_all([object_id], nonce)[0]
+
+    def adopt_all(self, object_ids: list[int], nonce: int) -> list[ObjectRef[Any]]:
         if nonce != self.nonce:
             raise RuntimeGoneError("This ref was pickled in another raynb runtime, which is gone.")
-        self.ref_log.append(~object_id)
-        return ObjectRef(object_id, self)  # type: ignore[arg-type]
+        self.ref_log.extend(map(invert, object_ids))
+        return [ObjectRef(object_id, self) for object_id in object_ids]  # type: ignore[arg-type]
 
     def reduce_ref(self, ref: ObjectRef[Any]) -> tuple[Any, ...]:
-        if not pickling.note_ref(ref):
+        if not note_ref(ref):
             self.ref_log.append(~ref._id)  # out of band: nobody can know how long it is needed
-        return pickling.rebuild_ref, (ref._id, self.nonce)
+        return rebuild_ref, (ref._id, self.nonce)
 
     def ref_bundle(self, ref: ObjectRef[Any]) -> dict[str, str]:
         return {"text/plain": repr(ref)}

@@ -104,14 +104,13 @@ class Waiting:
         if set(map(_engine_of, refs)) != {self}:
             for ref in refs:
                 self._mine(ref)
-        wanted = list(map(_id_of, refs))
         loop = self.loop
         with loop.lock:
             if loop.ref_log:
                 loop.settle(_now())
-            ready = self._first_ready(wanted, num_returns)
+            ready = self._first_ready(refs, num_returns)
         if len(ready) < num_returns:
-            waiter = self._watch(wanted, num_returns)
+            waiter = self._watch(list(map(_id_of, refs)), num_returns)
             if not waiter.done:
                 try:
                     if timeout is None or timeout > 0:
@@ -121,7 +120,7 @@ class Waiting:
                 finally:
                     loop.waiters.unwatch(waiter)
             with loop.lock:
-                ready = self._first_ready(wanted, num_returns)
+                ready = self._first_ready(refs, num_returns)
         if not ready:
             return [], list(refs)
         count = len(ready)
@@ -130,12 +129,12 @@ class Waiting:
         chosen = set(ready)
         return [refs[i] for i in ready], [ref for i, ref in enumerate(refs) if i not in chosen]
 
-    def _first_ready(self, wanted: Sequence[int], most: int) -> list[int]:
+    def _first_ready(self, refs: Sequence[ObjectRef[Any]], most: int) -> list[int]:
         """Returns the places of the first ``most`` that are ready. Under the lock."""
         table = self.machine.objects.table
         ready: list[int] = []
-        for at, identity in enumerate(wanted):
-            obj = table.get(identity)
+        for at, ref in enumerate(refs):
+            obj = table.get(ref._id)
             if obj is None or obj.state == O_READY:
                 ready.append(at)
                 if len(ready) == most:

@@ -15,7 +15,7 @@ import math
 import operator
 import pickle
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from raynb.base.buffers import Gathered, unit
@@ -40,18 +40,24 @@ def array_type() -> Any:
     return found
 
 
-class _Place:
-    """Stands for the arrays in the stream. What it is read from is put there by `Arrays.finish`."""
+class Place:
+    """Stands in a stream for what ``made`` makes of ``count`` out-of-band buffers, which `fill` gives later."""
 
-    __slots__ = ("at", "buffers")
+    __slots__ = ("_at", "_buffers", "_count", "_made")
 
-    def __init__(self, buffers: list[Any]) -> None:
-        self.buffers = buffers
-        self.at = 0
+    def __init__(self, buffers: list[Any], made: Callable[..., Any], count: int) -> None:
+        self._buffers = buffers
+        self._made = made
+        self._count = count
+        self._at = 0
 
     def __reduce__(self) -> tuple[Any, ...]:
-        self.at = len(self.buffers)
-        return made, (pickle.PickleBuffer(bytearray(1)), pickle.PickleBuffer(bytearray(1)))
+        self._at = len(self._buffers)
+        return self._made, tuple(pickle.PickleBuffer(bytearray(1)) for _ in range(self._count))
+
+    def fill(self, *buffers: Any) -> None:
+        """Puts the buffers where they are read from, once all is pickled."""
+        self._buffers[self._at : self._at + self._count] = buffers
 
 
 class Arrays:
@@ -67,7 +73,7 @@ class Arrays:
 
     def __init__(self, buffers: list[Any]) -> None:
         self._found: list[Any] = []
-        self._place = _Place(buffers)
+        self._place = Place(buffers, made, 2)
         self._reduction = (next, (self._place,))  # always the same, so that pickle writes references to it
         self._skipped = 0
 
@@ -99,8 +105,7 @@ class Arrays:
             first, pitch, at = _lay(at, count, dtype, shape)
             starts += range(first, first + count * pitch, pitch)
         views = [pickle.PickleBuffer(array).raw() for array in found]
-        place, buffers = self._place.at, self._place.buffers
-        buffers[place : place + 2] = memoryview(marshal.dumps(runs)), Gathered(views, starts)
+        self._place.fill(memoryview(marshal.dumps(runs)), Gathered(views, starts))
 
 
 def _lay(end: int, count: int, dtype: Any, shape: tuple[int, ...]) -> tuple[int, int, int]:

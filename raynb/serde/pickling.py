@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import io
 import pickle
-import threading
 import time
 from collections.abc import Callable, Sequence
 from types import CodeType
@@ -17,9 +16,10 @@ from typing import Any
 
 import cloudpickle
 
-from raynb.base.engine import Packed, current
+from raynb.base.engine import Packed
 from raynb.base.ref import ObjectRef
 from raynb.serde import arrays, frames
+from raynb.serde.refs import Refs, collecting
 
 _SCALARS = frozenset((int, float, bool, str, bytes, type(None), complex))
 _SMALL = 16  # containers up to this many items are looked through for plain scalars
@@ -33,27 +33,7 @@ _dumps = pickle.dumps
 _loads = pickle.loads
 
 
-class _Collecting(threading.local):
-    def __init__(self) -> None:
-        self.refs: list[ObjectRef[Any]] | None = None
-
-
-_collecting = _Collecting()
 _custom: dict[type, tuple[Callable[[Any], Any], Callable[[Any], Any]]] = {}
-
-
-def note_ref(ref: ObjectRef[Any]) -> bool:
-    """Takes down a ref that is being pickled; False when nobody is collecting (out of band)."""
-    refs = _collecting.refs
-    if refs is None:
-        return False
-    refs.append(ref)
-    return True
-
-
-def rebuild_ref(object_id: int, nonce: int) -> ObjectRef[Any]:
-    """Unpickles a ref in whatever process reads it."""
-    return current().adopt(object_id, nonce)  # type: ignore[attr-defined, no-any-return]
 
 
 def register_serializer(cls: type, serializer: Callable[[Any], Any], deserializer: Callable[[Any], Any]) -> None:
@@ -90,11 +70,15 @@ class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]
         self.array_type = arrays.array_type()
         self.arrays = arrays.Arrays(buffers)
         self.reduce_array = self.arrays.reduce
+        self.refs = Refs(buffers)
+        self.reduce_ref = self.refs.reduce
 
     def reducer_override(self, obj: Any) -> Any:
         kind = type(obj)
         if kind is self.array_type and kind not in _custom:
             return self.reduce_array(obj)  # none of cloudpickle's business
+        if kind is ObjectRef:
+            return self.reduce_ref(obj)
         if kind.__module__ in frames.MODULES:
             reduced = frames.reduce_column(obj)
             if reduced is not None:
@@ -143,9 +127,9 @@ def _dump(value: Any) -> tuple[bytes, list[Any], list[ObjectRef[Any]]]:
         buffers.append(raw)
         return False
 
-    outer = _collecting.refs
+    outer = collecting.refs
     refs: list[ObjectRef[Any]] = []
-    _collecting.refs = refs
+    collecting.refs = refs
     try:
         if type(value).__module__ == "numpy" and type(value).__name__ == "ndarray" \
                 and not value.dtype.hasobject and value.dtype.kind not in "mM":  # fmt: skip
@@ -156,8 +140,9 @@ def _dump(value: Any) -> tuple[bytes, list[Any], list[ObjectRef[Any]]]:
                 pickler.dump(value)
                 data = file.getvalue()
             pickler.arrays.finish()
+            pickler.refs.finish()
     finally:
-        _collecting.refs = outer
+        collecting.refs = outer
     return data, buffers, refs
 
 

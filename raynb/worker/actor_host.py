@@ -3,25 +3,23 @@
 from __future__ import annotations
 
 import asyncio
-import contextvars
 import inspect
 import threading
 import time
-from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 from raynb.base.ref import DynamicObjectRefGenerator
-from raynb.base.spec import DYNAMIC, STREAMING, ActorSpec
+from raynb.base.spec import DYNAMIC, STREAMING, ActorSpec, TaskOptions
 from raynb.serde import functions, pickling
 from raynb.wire import messages as w
 from raynb.worker import state
+from raynb.worker.concurrency import Loop, MainLoop, Threads
 from raynb.worker.state import Running
 
 if TYPE_CHECKING:
     from raynb.worker.executor import Executor
 
 _now = time.monotonic
-THREADS_MOST = 1000
 
 
 class ActorHost:
@@ -38,19 +36,22 @@ class ActorHost:
         self.attempt = attempt
         self.concurrent = spec.is_async or spec.max_concurrency > 1 or bool(spec.concurrency_groups)
         self.running: dict[int, Running] = {}
-        self._groups: dict[str, Any] = {}
+        self._groups: dict[str, Threads | Loop] = {}
         self._name = spec.class_name
         self._lock = threading.Lock()
 
     def create(self, args: Any, kwargs: dict[str, Any]) -> None:
         if self.concurrent:
             groups = {"": self.spec.max_concurrency, **dict(self.spec.concurrency_groups)}
+            kind = Threads if not self.spec.is_async else Loop if len(groups) > 1 else MainLoop
             for name, count in groups.items():
-                self._groups[name] = _Loop(name, count) if self.spec.is_async else _Threads(name, count)
+                self._groups[name] = kind(self, name, count)
         self.executor.host = self  # handles to itself, made in the constructor, find it
         try:
             if self.spec.is_async:  # the constructor too runs on the loop's thread
-                self.instance = self._groups[""].call(self.cls, args, kwargs)
+                group = self._groups[""]
+                assert isinstance(group, Loop)
+                self.instance = group.call(self.cls, args, kwargs)
             else:
                 self.instance = self.cls(*args, **kwargs)
         except BaseException:
@@ -92,13 +93,18 @@ class ActorHost:
         options = self.executor.worker.options[run.options]
         running = Running(run, options)
         self.running[run.task] = running
-        group = self._groups.get(options.concurrency_group) or self._groups[""]
-        if self.spec.is_async:
-            group.start(self, run, running)
-        else:
-            group.start(self._run_in_thread, run, running)
+        self._group(options).start(run, running)
 
-    def _run_in_thread(self, run: w.Run, running: Running) -> None:
+    def _group(self, options: TaskOptions) -> Threads | Loop:
+        return self._groups.get(options.concurrency_group) or self._groups[""]
+
+    @property
+    def main_loop(self) -> MainLoop | None:
+        """The event loop that the worker's main thread is to run; None: it has something else to do."""
+        group = self._groups.get("")
+        return group if isinstance(group, MainLoop) else None
+
+    def run_in_thread(self, run: w.Run, running: Running) -> None:
         state.running.set(running)
         started = fetched = _now()
         flags = 0
@@ -127,6 +133,9 @@ class ActorHost:
         error = ("", "")
         executor = self.executor
         try:
+            executor.worker.heed(running)
+            if running.interrupted:
+                raise asyncio.CancelledError
             function = self.method(running.options.function)
             args, kwargs = self._arguments(run)
             fetched = _now()
@@ -208,9 +217,7 @@ class ActorHost:
         if running is None or not self.concurrent:
             return False
         running.interrupted = True
-        if running.future is not None:
-            loop, future = running.future
-            loop.call_soon_threadsafe(future.cancel)
+        self._group(running.options).cancel(running)
         return True
 
     def close(self) -> None:
@@ -220,79 +227,3 @@ class ActorHost:
 
 class _Cancelled(KeyboardInterrupt):
     pass
-
-
-class _Threads:
-    """A concurrency group of a threaded actor: as many threads as calls run at once."""
-
-    def __init__(self, name: str, count: int) -> None:
-        self._pool = ThreadPoolExecutor(min(count, THREADS_MOST), f"raynb-{name or 'actor'}")
-
-    def start(self, function: Any, run: w.Run, running: Running) -> None:
-        self._pool.submit(contextvars.Context().run, function, run, running)
-
-    def close(self) -> None:
-        self._pool.shutdown(wait=False, cancel_futures=True)
-
-
-class _Loop:
-    """A concurrency group of an asyncio actor: an event loop in a thread, and a semaphore."""
-
-    def __init__(self, name: str, count: int) -> None:
-        self.loop = asyncio.new_event_loop()
-        self._limit = asyncio.Semaphore(count)
-        self._tasks: set[Any] = set()
-        self._thread = threading.Thread(target=self._serve, name=f"raynb-loop-{name or 'actor'}", daemon=True)
-        self._thread.start()
-
-    def _serve(self) -> None:
-        asyncio.set_event_loop(self.loop)
-        self.loop.run_forever()
-
-    def call(self, function: Any, args: Any, kwargs: dict[str, Any]) -> Any:
-        """Runs a function on the loop's thread, in the caller's context, and waits for it."""
-        context = contextvars.copy_context()
-
-        async def on_loop() -> Any:
-            return context.run(function, *args, **kwargs)
-
-        return asyncio.run_coroutine_threadsafe(on_loop(), self.loop).result()
-
-    def start(self, host: ActorHost, run: w.Run, running: Running) -> None:
-        self.loop.call_soon_threadsafe(self._start, host, run, running)
-
-    def _start(self, host: ActorHost, run: w.Run, running: Running) -> None:
-        if running.interrupted:
-            host.answer_cancelled(run, running)
-            return
-        context = contextvars.Context()
-        task = context.run(self.loop.create_task, self._limited(host, run, running))
-        running.future = (self.loop, task)
-        self._tasks.add(task)
-
-        def ended(done: Any) -> None:
-            self._tasks.discard(done)
-            if done.cancelled() and host.knows(run.task):  # before its first step: nobody has answered
-                host.answer_cancelled(run, running)
-
-        task.add_done_callback(ended)
-
-    async def _limited(self, host: ActorHost, run: w.Run, running: Running) -> None:
-        try:
-            await self._limit.acquire()
-        except asyncio.CancelledError:
-            host.answer_cancelled(run, running)
-            return
-        try:
-            host.executor.worker.heed(running)
-            if running.interrupted:
-                host.answer_cancelled(run, running)
-            else:
-                await host.run_async(run, running)
-        finally:
-            self._limit.release()
-
-    def close(self) -> None:
-        self.loop.call_soon_threadsafe(self.loop.stop)
-        self._thread.join(1.0)
-

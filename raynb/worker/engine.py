@@ -5,6 +5,7 @@ from __future__ import annotations
 import pickle
 import threading
 from collections.abc import Sequence
+from operator import invert
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +15,7 @@ from raynb.base.ref import ObjectRef, ObjectRefGenerator
 from raynb.base.rows import Snapshot
 from raynb.base.spec import STREAMING, ActorSpec, TaskOptions
 from raynb.serde import pickling
+from raynb.serde.refs import note_ref, rebuild_ref
 from raynb.wire import messages as w
 from raynb.worker import environment, state
 from raynb.worker.groups import Groups
@@ -152,13 +154,16 @@ class WorkerEngine(Storing, Waiting, Groups):
 
     # -- refs --------------------------------------------------------------------------------------
     def adopt(self, object_id: int, nonce: int) -> ObjectRef[Any]:
-        self.ref_log.append(~object_id)
-        return ObjectRef(object_id, self)
+        return self.adopt_all([object_id], nonce)[0]
+
+    def adopt_all(self, object_ids: list[int], nonce: int) -> list[ObjectRef[Any]]:
+        self.ref_log.extend(map(invert, object_ids))
+        return [ObjectRef(object_id, self) for object_id in object_ids]
 
     def reduce_ref(self, ref: ObjectRef[Any]) -> tuple[Any, ...]:
-        if not pickling.note_ref(ref):
+        if not note_ref(ref):
             self.requests.call("pin", ref._id)  # out of band: nobody can know how long it is needed
-        return pickling.rebuild_ref, (ref._id, self.nonce)
+        return rebuild_ref, (ref._id, self.nonce)
 
     def ref_bundle(self, ref: ObjectRef[Any]) -> dict[str, str]:
         return {"text/plain": repr(ref)}

@@ -12,6 +12,7 @@ from raynb.serde import errors, pickling, results, values
 from raynb.wire import messages as w
 from raynb.worker import environment, state
 from raynb.worker.actor_host import ActorHost
+from raynb.worker.concurrency import MainLoop
 from raynb.worker.returns import NONE_RESULT, Returns
 from raynb.worker.state import Running
 
@@ -48,6 +49,11 @@ class Executor:
             host.dispatch(run)
         else:
             self.worker.queue.append(run)
+
+    @property
+    def main_loop(self) -> MainLoop | None:
+        """The event loop that the main thread is to run, of an asyncio actor."""
+        return self.host.main_loop if self.host is not None else None
 
     def knows(self, task: int) -> bool:
         return self.host is not None and self.host.knows(task)

@@ -105,30 +105,44 @@ class Link:
         self.control.send([w.Withdrawn((), self.data.out)])
 
     # -- the data channel ----------------------------------------------------------------------
-    def spin(self) -> bool:
-        """Looks for the next task for a moment before going to sleep; returns whether it came.
+    def spin(self) -> list[tuple[int, int]]:
+        """Looks for something to read for a moment before going to sleep; returns what came.
 
         Worth it while a caller asks for one thing after the other; where it did not help of late,
         the core belongs to others.
         """
         self._waits += 1
         if self._luck <= 0 and self._waits & 15:
-            return False
+            return []
         end = time.monotonic() + SPIN_SECONDS
         poll = self._poll_data.poll
         while True:
-            if poll(0):
+            found = poll(0)
+            if found:
                 self._luck = min(self._luck + 2, 8)
-                return True
+                return found
             if time.monotonic() > end:
                 self._luck = max(self._luck - 1, 0)
-                return False
+                return []
 
-    def wait_data(self, timeout: float | None) -> None:
-        """Waits for something to read (seconds). Interruptible."""
-        for fd, _ in self._poll_data.poll(None if timeout is None else max(0.0, timeout * 1000)):
-            if fd == self._main_read:
-                os.read(fd, 4096)
+    def wait_data(self, timeout: float | None, eager: bool = False) -> None:
+        """Waits for something to read (seconds), if ``eager`` for a moment without sleeping. Interruptible."""
+        found = self.spin() if eager else []
+        for fd, _ in found or self._poll_data.poll(None if timeout is None else max(0.0, timeout * 1000)):
+            if fd == self._main_read:  # left unread, it would end every wait from now on
+                self.heard()
+
+    @property
+    def main_fds(self) -> tuple[int, int]:
+        """What ends the main thread's wait: the data channel, and `wake_main`."""
+        return self.data.fd, self._main_read
+
+    def heard(self) -> None:
+        """The main thread has seen that `wake_main` was called."""
+        try:
+            os.read(self._main_read, 4096)
+        except BlockingIOError:
+            pass
 
     def read(self) -> bool:
         """Takes in what has come on the data channel; returns whether there was anything. Never waits."""
@@ -178,6 +192,11 @@ class Link:
             os.write(self._main_write, b"x")
         except BlockingIOError:
             pass
+
+    def close_pipes(self) -> None:
+        """Closes what only this process knows of (a worker that ends just ends)."""
+        for fd in (self._main_read, self._main_write, self._wake_read, self._wake_write):
+            os.close(fd)
 
     # -- the control thread --------------------------------------------------------------------
     def watch(self, fd: int, reader: Callable[[], None]) -> None:

@@ -215,6 +215,16 @@ class Worker:
             found = self.functions[key] = functions.load(self.blobs[key])
         return found
 
+    def is_over(self) -> bool:
+        """Returns whether the worker was told to stop, and nothing runs any more."""
+        return self.stopping and not self.executor.busy()
+
+    def send_rest(self) -> None:
+        """Sends what waits, before the main thread sleeps."""
+        if self.link.outbox or self.books.log:
+            self.tick()
+            self.link.flush()
+
     def work(self) -> int:
         """Runs tasks until told to stop. Returns the exit status."""
         link = self.link
@@ -235,14 +245,15 @@ class Worker:
                         link.nudge()
                     else:
                         link.flush()
-            if self.stopping and not self.executor.busy():
+            if self.is_over():
                 link.flush()
                 return self.executor.exit_status
-            if link.outbox or self.books.log:
-                self.tick()
-                link.flush()
-            if not link.spin():
-                link.wait_data(0.05 if self.stopping else None)
+            loop = self.executor.main_loop
+            if loop is not None:
+                loop.serve()
+                continue
+            self.send_rest()
+            link.wait_data(0.05 if self.stopping else None, eager=True)
             link.read()
 
 

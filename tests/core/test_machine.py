@@ -49,7 +49,7 @@ class Clockwork:
         found = self.machine.tasks.table.get(task)
         if found is not None:
             return found.state
-        return next(t.state for t in self.machine.history.finished if t.spec.task_id == task)
+        return next(state for identity, state, *_ in self.machine.history.finished if identity == task)
 
     def value(self, task: int) -> Any:
         return self.machine.objects.table[object_id(task, 1)].value

@@ -12,6 +12,7 @@ from raynb.base.ref import ObjectRef
 from raynb.engine.cluster.bridge import Broken, Value
 from raynb.exceptions import RuntimeGoneError
 from raynb.serde import errors, pickling
+from raynb.serde.refs import note_ref, rebuild_ref
 
 
 class Refs:
@@ -64,9 +65,12 @@ class Refs:
         self.ref_log.append(~object_id)
         return ObjectRef(object_id, self)  # type: ignore[arg-type]
 
+    def adopt_all(self, object_ids: list[int], nonce: int) -> list[ObjectRef[Any]]:
+        return [self.adopt(object_id, nonce) for object_id in object_ids]
+
     def reduce_ref(self, ref: ObjectRef[Any]) -> tuple[Any, ...]:
-        if pickling.note_ref(ref):
-            return pickling.rebuild_ref, (ref._id, self.nonce)
+        if note_ref(ref):
+            return rebuild_ref, (ref._id, self.nonce)
         return rebuild_out_of_band, (ref._id, self.native(ref))  # Ray pins it, or says that it won't
 
     def ref_bundle(self, ref: ObjectRef[Any]) -> dict[str, str]:

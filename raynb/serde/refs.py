@@ -1,0 +1,98 @@
+"""Refs inside values: taken down while a value is pickled, made again by whoever reads it.
+
+The engine must know what a value names, so the refs are collected on the way. A value with many of
+them (a list of ten thousand) has one table of their ids, as `raynb.serde.arrays` has of arrays: in
+the stream stands ``next(refs)``, and reading makes all of them at once.
+"""
+
+from __future__ import annotations
+
+import gc
+import marshal
+import threading
+from collections.abc import Iterator
+from typing import Any
+
+from raynb.base.engine import current
+from raynb.base.ref import ObjectRef
+from raynb.serde.arrays import Place
+
+#: So many refs of a value stand in the stream themselves: a table for fewer costs more than it saves.
+FEW = 8
+#: From so many on, the garbage collector is held while they are made: each would be new to it, none garbage.
+MANY = 500
+
+
+class _Collecting(threading.local):
+    def __init__(self) -> None:
+        self.refs: list[ObjectRef[Any]] | None = None
+
+
+collecting = _Collecting()
+
+
+def note_ref(ref: ObjectRef[Any]) -> bool:
+    """Takes down a ref that is being pickled; False when nobody is collecting (out of band)."""
+    refs = collecting.refs
+    if refs is None:
+        return False
+    refs.append(ref)
+    return True
+
+
+def rebuild_ref(object_id: int, nonce: int) -> ObjectRef[Any]:
+    """Unpickles a ref in whatever process reads it."""
+    return current().adopt(object_id, nonce)
+
+
+def rebuild_refs(table: Any) -> Iterator[ObjectRef[Any]]:
+    """Gives the refs of a table, in the order in which the stream asks for them."""
+    nonce, ids = marshal.loads(table)
+    held = len(ids) > MANY and gc.isenabled()
+    if held:
+        gc.disable()
+    try:
+        return iter(current().adopt_all(ids, nonce))
+    finally:
+        if held:
+            gc.enable()
+
+
+class Refs:
+    """The refs of one value that is being pickled.
+
+    Thread contract: one thread.
+
+    Args:
+        buffers: the value's out-of-band buffers, to which one will be added.
+    """
+
+    __slots__ = ("_ids", "_nonce", "_place", "_reduction", "_skipped")
+
+    def __init__(self, buffers: list[Any]) -> None:
+        self._ids: list[int] = []
+        self._nonce = 0
+        self._place = Place(buffers, rebuild_refs, 1)
+        self._reduction = (next, (self._place,))  # always the same, so that pickle writes references to it
+        self._skipped = 0
+
+    def reduce(self, ref: ObjectRef[Any]) -> tuple[Any, ...]:
+        """Has the ref's engine count it; returns what stands for it in the stream."""
+        reduced = ref.__reduce__()
+        if reduced[0] is not rebuild_ref:
+            return reduced
+        if self._skipped < FEW:
+            self._skipped += 1
+            return reduced
+        identity, nonce = reduced[1]
+        if not self._ids:
+            self._nonce = nonce
+        elif nonce != self._nonce:
+            return reduced
+        self._ids.append(identity)
+        return self._reduction
+
+    def finish(self) -> None:
+        """Once everything is pickled: puts the table among the buffers."""
+        if self._ids:
+            self._place.fill(memoryview(marshal.dumps((self._nonce, self._ids))))

@@ -1,0 +1,246 @@
+"""Where the calls of concurrent actors run: in threads, or on event loops. One of them a concurrency group."""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import functools
+import selectors
+import threading
+from collections import deque
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from raynb.wire import messages as w
+from raynb.worker.state import Running
+
+if TYPE_CHECKING:
+    from raynb.worker.actor_host import ActorHost
+    from raynb.worker.main import Worker
+
+THREADS_MOST = 1000
+#: A call as it waits for its turn.
+Call = tuple[w.Run, Running]
+
+
+class Threads:
+    """As many threads as calls may run at once, each started when it is first needed.
+
+    A thread that takes a call wakes another one if more calls wait, and no further one before that one
+    has come: calls that return at once are done one after the other by a thread that is awake, and
+    calls that block have company after one switch of threads.
+
+    Thread contract: every method from any thread.
+    """
+
+    def __init__(self, host: ActorHost, name: str, count: int) -> None:
+        self._host = host
+        self._name = f"raynb-{name or 'actor'}"
+        self._most = min(count, THREADS_MOST)
+        self._lock = threading.Lock()
+        self._calls: deque[Call] = deque()
+        self._parked: list[threading.Lock] = []  # a thread waits at each
+        self._started = 0
+        self._coming = False  # a thread was woken and has not looked yet
+        self._closed = False
+
+    def start(self, run: w.Run, running: Running) -> None:
+        self._calls.append((run, running))
+        self._wake()
+
+    def _wake(self) -> None:
+        with self._lock:
+            if self._coming or not self._calls:
+                return
+            gate = None
+            if self._parked:
+                gate = self._parked.pop()
+            elif self._started < self._most:
+                self._started += 1
+            else:
+                return
+            self._coming = True
+        if gate is not None:
+            gate.release()
+        else:
+            threading.Thread(target=self._serve, name=f"{self._name}_{self._started - 1}", daemon=True).start()
+
+    def _serve(self) -> None:
+        gate = threading.Lock()
+        gate.acquire()
+        woken = True
+        while not self._closed:
+            with self._lock:
+                if woken:
+                    self._coming = woken = False
+                call = self._calls.popleft() if self._calls else None
+                if call is None:
+                    self._parked.append(gate)
+            if call is None:
+                gate.acquire()
+                woken = True
+                continue
+            if self._calls:
+                self._wake()
+            contextvars.Context().run(self._host.run_in_thread, *call)
+            del call
+
+    def cancel(self, running: Running) -> None:
+        """Nothing reaches a thread; the call sees that it was interrupted when it begins."""
+
+    def close(self) -> None:
+        """Lets the threads that wait go; what runs is left to the end of the process."""
+        self._closed = True
+        self._calls.clear()
+        with self._lock:
+            parked, self._parked = self._parked, []
+        for gate in parked:
+            gate.release()
+
+
+class Loop:
+    """An event loop in a thread of its own.
+
+    Thread contract: `start`, `cancel` from any thread; what begins with an underscore in the loop's.
+    """
+
+    def __init__(self, host: ActorHost, name: str, count: int) -> None:
+        self._host = host
+        self._free = count  # so many more calls may run
+        self._waiting: deque[Call] = deque()
+        self.loop = self._make()
+        self._enter(name)
+
+    def _make(self) -> asyncio.AbstractEventLoop:
+        return asyncio.new_event_loop()
+
+    def _enter(self, name: str) -> None:
+        self._thread = threading.Thread(target=self._serve, name=f"raynb-loop-{name or 'actor'}", daemon=True)
+        self._thread.start()
+
+    def _serve(self) -> None:
+        asyncio.set_event_loop(self.loop)
+        self.loop.run_forever()
+
+    def call(self, function: Any, args: Any, kwargs: dict[str, Any]) -> Any:
+        """Runs a function on the loop's thread, in the caller's context, and waits for it."""
+        return asyncio.run_coroutine_threadsafe(_in_context(function, args, kwargs), self.loop).result()
+
+    def start(self, run: w.Run, running: Running) -> None:
+        self.loop.call_soon_threadsafe(self._start, run, running)
+
+    def _start(self, run: w.Run, running: Running) -> None:
+        if running.interrupted:
+            self._host.answer_cancelled(run, running)
+        elif self._free:
+            self._begin(run, running)
+        else:
+            self._waiting.append((run, running))
+
+    def _begin(self, run: w.Run, running: Running) -> None:
+        self._free -= 1
+        context = contextvars.Context()
+        task = context.run(self.loop.create_task, self._host.run_async(run, running))
+        running.future = task
+        task.add_done_callback(functools.partial(self._ended, run, running))
+
+    def _ended(self, run: w.Run, running: Running, task: asyncio.Task[Any]) -> None:
+        self._free += 1
+        if task.cancelled() and self._host.knows(run.task):  # before its first step: nobody has answered
+            self._host.answer_cancelled(run, running)
+        while self._waiting and self._free:
+            self._start(*self._waiting.popleft())
+
+    def cancel(self, running: Running) -> None:
+        self.loop.call_soon_threadsafe(self._cancel, running)
+
+    def _cancel(self, running: Running) -> None:
+        if running.future is not None:
+            running.future.cancel()
+            return
+        for call in self._waiting:
+            if call[1] is running:
+                self._waiting.remove(call)
+                self._host.answer_cancelled(*call)
+                return
+
+    def close(self) -> None:
+        self.loop.call_soon_threadsafe(self.loop.stop)
+        self._thread.join(1.0)
+
+
+async def _in_context(function: Any, args: Any, kwargs: dict[str, Any]) -> Any:
+    return function(*args, **kwargs)
+
+
+class MainLoop(Loop):
+    """The event loop of an actor with no other groups: in the worker's main thread, which reads its channel
+    from there, so that a call costs no switch of threads.
+
+    Thread contract: as `Loop`; `serve` in the main thread.
+    """
+
+    def __init__(self, host: ActorHost, name: str, count: int) -> None:
+        self._worker: Worker = host.executor.worker
+        super().__init__(host, name, count)
+
+    def _make(self) -> asyncio.AbstractEventLoop:
+        return asyncio.SelectorEventLoop(_Selector(self._before_sleep))
+
+    def _enter(self, name: str) -> None:
+        asyncio.set_event_loop(self.loop)
+
+    def call(self, function: Any, args: Any, kwargs: dict[str, Any]) -> Any:
+        return self.loop.run_until_complete(_in_context(function, args, kwargs))
+
+    def start(self, run: w.Run, running: Running) -> None:
+        if threading.get_ident() == self._worker.main_ident:
+            self._start(run, running)
+        else:
+            super().start(run, running)
+
+    def serve(self) -> None:
+        """Runs the loop until the worker is to end."""
+        loop, worker = self.loop, self._worker
+        fds = worker.link.main_fds
+        failures: list[BaseException] = []
+
+        def readable() -> None:
+            try:
+                worker.link.heard()
+                worker.link.read()
+            except BaseException as error:  # the driver is gone; a callback's error would stay in the loop
+                failures.append(error)
+            if failures or worker.is_over():
+                loop.stop()
+
+        for fd in fds:
+            loop.add_reader(fd, readable)
+        try:
+            loop.run_forever()
+        finally:
+            for fd in fds:
+                loop.remove_reader(fd)
+        if failures:
+            raise failures[0]
+
+    def _before_sleep(self) -> bool:
+        """Sends what waits; looks for a moment whether more comes. Returns whether it has."""
+        self._worker.send_rest()
+        return bool(self._worker.link.spin())
+
+    def close(self) -> None:
+        """Nothing: who runs the loop is who closes."""
+
+
+class _Selector(selectors.DefaultSelector):
+    """Asks before it sleeps."""
+
+    def __init__(self, before_sleep: Callable[[], bool]) -> None:
+        super().__init__()
+        self._before_sleep = before_sleep
+
+    def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
+        if (timeout is None or timeout > 0) and self._before_sleep():
+            timeout = 0
+        return super().select(timeout)

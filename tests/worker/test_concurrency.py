@@ -1,0 +1,75 @@
+"""Threads of a threaded actor: as many as are needed, and no more."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from raynb.testing import leaks
+from raynb.worker.concurrency import Threads
+
+
+class Host:
+    """Runs a call by calling it."""
+
+    def __init__(self) -> None:
+        self.done = 0
+        self.threads: set[int] = set()
+        self.lock = threading.Lock()
+
+    def run_in_thread(self, run: Any, running: Any) -> None:
+        run()
+        with self.lock:
+            self.done += 1
+            self.threads.add(threading.get_ident())
+
+
+@pytest.fixture
+def made() -> Iterator[tuple[Host, Threads]]:
+    before = leaks.Held.now()
+    host: Any = Host()
+    group = Threads(host, "", 8)
+    yield host, group
+    group.close()
+    leaks.check(before)
+
+
+def test_calls_that_block_run_beside_each_other(made: tuple[Host, Threads]) -> None:
+    host, group = made
+    together = threading.Barrier(8, timeout=20)
+    for _ in range(16):  # twice as many as may run at once
+        group.start(together.wait, None)  # type: ignore[arg-type]
+    assert leaks.until(lambda: host.done == 16)
+    assert len(host.threads) == 8
+
+
+def test_every_call_runs_once(made: tuple[Host, Threads]) -> None:
+    host, group = made
+    numbers = iter(range(3000))
+    ran: list[int] = []
+
+    def call() -> None:
+        ran.append(next(numbers))
+
+    def submit() -> None:
+        for _ in range(1000):
+            group.start(call, None)  # type: ignore[arg-type]
+
+    callers = [threading.Thread(target=submit) for _ in range(3)]
+    for caller in callers:
+        caller.start()
+    for caller in callers:
+        caller.join()
+    assert leaks.until(lambda: host.done == 3000)
+    assert sorted(ran) == list(range(3000))
+
+
+def test_one_call_at_a_time_needs_one_thread(made: tuple[Host, Threads]) -> None:
+    host, group = made
+    for number in range(1, 51):
+        group.start(lambda: None, None)  # type: ignore[arg-type]
+        assert leaks.until(lambda: host.done == number and len(group._parked) == group._started)
+    assert len(host.threads) == 1

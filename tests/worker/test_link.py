@@ -1,0 +1,42 @@
+"""The main thread's wait for data: what ends it, and that nothing ends it for ever."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Iterator
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from raynb.wire.channel import Channel, pair
+from raynb.worker.link import Link
+
+
+@pytest.fixture
+def ends() -> Iterator[tuple[Link, socket.socket]]:
+    """A link, and the other end of its data channel."""
+    (data, far), (control, other) = pair(), pair()
+    worker: Any = SimpleNamespace(on_message=lambda message: None)
+    link = Link(Channel(data, blocking=False), Channel(control, blocking=False), worker)
+    yield link, far
+    for end in (data, far, control, other):
+        end.close()
+    link.close_pipes()
+
+
+@pytest.mark.parametrize("eager", [True, False])
+def test_being_woken_ends_one_wait_only(ends: tuple[Link, socket.socket], eager: bool) -> None:
+    link, _ = ends
+    link.wake_main()
+    link.wait_data(None, eager)
+    # Had it been left in the pipe, an idle worker would go round at full speed from now on.
+    assert not link._poll_data.poll(0)
+
+
+@pytest.mark.parametrize("eager", [True, False])
+def test_data_ends_a_wait_and_is_left_to_be_read(ends: tuple[Link, socket.socket], eager: bool) -> None:
+    link, far = ends
+    far.sendall(b"x")
+    link.wait_data(None, eager)
+    assert [fd for fd, _ in link._poll_data.poll(0)] == [link.data.fd]
