@@ -299,10 +299,13 @@ class ActorMethod:
         if self._signature is not None:
             self._signature.check(args, kwargs)
         engine: Engine = self._ref._engine
-        if self._spec.max_pending_calls > 0:
-            _check_pending(engine, self._spec)
+        spec = self._spec
+        if spec.max_pending_calls > 0:
+            _check_pending(engine, spec)
+        if not args and not kwargs:
+            return measured.handed(options, engine.submit(options, pickling.NO_ARGS, spec.actor_id))
         packed = pickling.pack_args(args, kwargs, options.name)
-        return measured.submit(engine, options, packed, self._spec.actor_id, args, kwargs)
+        return measured.submit(engine, options, packed, spec.actor_id, args, kwargs)
 
     def _remote(self, args: Any = None, kwargs: Any = None, **given: Any) -> Any:
         return self.options(**given).remote(*(args or ()), **(kwargs or {}))

@@ -26,13 +26,17 @@ def matters(packed: Packed) -> bool:
 def submit(engine: Engine, options: TaskOptions, packed: Packed, actor: int,
            args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:  # fmt: skip
     """Submits a call of these arguments, packed; returns what the caller gets: a ref, several, or None."""
-    refs: Any
     if packed.took > 0 or len(packed.data) >= LARGE:
         began = _now()
         refs = engine.submit(options, packed, actor)
         serialised((*args, *kwargs.values()), began - packed.took)
     else:
         refs = engine.submit(options, packed, actor)
+    return handed(options, refs)
+
+
+def handed(options: TaskOptions, refs: Any) -> Any:
+    """Returns what the caller of ``.remote()`` gets of the refs that a submission returned."""
     count = options.num_returns
     if count == 1 or count == -1:
         return refs[0]

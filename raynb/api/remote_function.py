@@ -80,6 +80,8 @@ class RemoteFunction:
 
     def _submit(self, engine: Engine, options: TaskOptions, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         self._signature.check(args, kwargs)
+        if not args and not kwargs:
+            return measured.handed(options, engine.submit(options, pickling.NO_ARGS))
         packed = pickling.pack_args(args, kwargs, self._name)
         return measured.submit(engine, options, packed, 0, args, kwargs)
 

@@ -16,7 +16,7 @@ from raynb.base.rows import (
 )  # fmt: skip
 from raynb.base.spec import Value
 from raynb.core import commands as c
-from raynb.core.records import Actor, Task
+from raynb.core.records import Actor, Task, Worker
 from raynb.core.tasks import of_argument
 
 if TYPE_CHECKING:
@@ -50,7 +50,7 @@ class Calls:
                 actor.queues.setdefault(task.spec.caller, deque()).append(task)
         elif task.spec.deps and self._arguments_failed(task):
             return
-        elif not queue and self._open(actor) and len(actor.inflight) < actor.most:
+        elif not queue and len(actor.inflight) < actor.most and self._open(actor):
             self._send(actor, task)
         else:
             m.tasks.move(task, PENDING_NODE_ASSIGNMENT)
@@ -126,7 +126,9 @@ class Calls:
             self._runs(actor, task)
         else:
             m.tasks.move(task, SUBMITTED_TO_WORKER)
-        m.out.append(c.Run(actor.worker, task, m.tasks.lend_arguments(task, actor.worker)))
+        spec = task.spec
+        lent = m.tasks.lend_arguments(task, actor.worker) if spec.deps or spec.contained else ()
+        m.out.append(c.Run(actor.worker, task, lent))
 
     def _runs(self, actor: Actor, task: Task) -> None:
         m = self.m
@@ -137,12 +139,10 @@ class Calls:
             m.timer(m.now + task.spec.options.timeout, "timeout", task.spec.task_id)
 
     # -- answers -------------------------------------------------------------------------------
-    def answered(self, task: Task) -> None:
+    def answered(self, worker: Worker, task: Task) -> None:
         """The worker answered a call (or the creation)."""
+        worker.finished += 1
         actor = self.m.actors.table.get(task.spec.actor)
-        worker = self.m.pool.table.get(task.worker)
-        if worker is not None:
-            worker.finished += 1
         if actor is not None:
             self._left(actor, task)
 
@@ -162,7 +162,8 @@ class Calls:
         actor = self.m.actors.table.get(task.spec.actor)
         if actor is None:
             return
-        actor.inflight.pop(task.spec.task_id, None)
+        if actor.inflight:
+            actor.inflight.pop(task.spec.task_id, None)
         actor.pending -= 1
         if actor.queues:  # it may have been the one that the others of its caller waited behind
             self.send_more(task.spec.actor)

@@ -171,7 +171,7 @@ class Tasks:
             if not task.spec.actor:
                 m.scheduler.measured(task.spec.options.function, times[2] - times[0])
         if worker.actor:
-            m.calls.answered(task)
+            m.calls.answered(worker, task)
         else:
             m.pool.task_done(worker, task)
         if event.exits and not worker.actor:
@@ -269,8 +269,10 @@ class Tasks:
                     del self.children[spec.parent]
         if task_id in m.lineage.table:
             pass  # its arguments stay pinned: they are needed to make its objects again
-        else:
+        elif spec.deps or spec.contained:
             self.unpin(task)
+        else:
+            spec.args = b""
         m.history.keep(task)
         if spec.actor:
             m.calls.ended(task)

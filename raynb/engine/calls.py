@@ -132,7 +132,7 @@ class WorkerCalls:
                 return True
             if timeout == 0:
                 return False
-            self.loop.waiters.watch(-group, waiter)
+            self.loop.waiters.watch((-group,), waiter)
         there: bool = self.loop.waiters.wait(waiter, None if timeout is None else _now() + timeout)
         if not there:
             self.loop.waiters.unwatch(waiter)

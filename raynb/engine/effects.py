@@ -37,7 +37,7 @@ class Effects:
         self._uids: dict[Any, int] = {}
         self._handlers: dict[type, Callable[[Any], None]] = {
             c.Run: self.run,
-            c.Ready: lambda cmd: self.loop.waiters.ready(cmd.id, cmd.failed),
+            c.Ready: self.ready,
             c.Free: self.free,
             c.Reply: self.reply,
             c.Withdraw: lambda cmd: self.control(cmd.worker, w.Withdraw(cmd.tasks)),
@@ -53,6 +53,9 @@ class Effects:
         handlers = self._handlers
         for command in commands:
             handlers[type(command)](command)
+
+    def ready(self, command: c.Ready) -> None:
+        self.loop.waiters.ready(command.id, command.failed)
 
     # -- sending -------------------------------------------------------------------------------
     def send(self, lane: Lane, message: Any) -> None:
@@ -107,8 +110,9 @@ class Effects:
             for value in values:
                 if type(value) is tuple and value[0] == "shm":
                     self.reveal(peer, lane, value[1])
+        gpus = task.gpus or (self._gpus(command) if spec.creates_actor else ())
         message = w.Run(spec.task_id, uid, spec.args, spec.deps, values, command.lent, spec.attempt,
-                        spec.scope, actor, self._gpus(command))  # fmt: skip
+                        spec.scope, actor, gpus)  # fmt: skip
         lane.outbox.append(message)
         if not lane.dirty:
             lane.dirty = True
@@ -117,8 +121,7 @@ class Effects:
             self.loop.hungry = True
 
     def _gpus(self, command: c.Run) -> tuple[int, ...]:
-        if command.task.gpus or not command.task.spec.creates_actor:
-            return command.task.gpus
+        """Those of the actor that is created."""
         gpus: tuple[int, ...] = self.engine.machine.pool.table[command.worker].gpus
         return gpus
 

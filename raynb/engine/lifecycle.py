@@ -88,7 +88,7 @@ class Lifecycle:
                     return
                 if self.machine.ailing.gave_up:
                     raise RaySystemError(f"{self.machine.ailing.gave_up} {self.supervised.last_words()}".rstrip())
-                self.loop.waiters.watch(self.FIRST_WORKER, waiter)
+                self.loop.waiters.watch((self.FIRST_WORKER,), waiter)
             if not self.loop.waiters.wait(waiter, deadline):
                 raise RaySystemError(
                     f"no worker could be started within {self.config.worker_start_timeout} s: "

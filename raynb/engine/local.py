@@ -151,9 +151,12 @@ class LocalEngine(Lifecycle, Waiting, Reading, OwnRefs, WorkerCalls):
                 loop.settle(now)
             task_id = self._ids.next_task(actor)
             loop.apply(e.Submitted(now, TaskSpec(
-                task_id, options, args, deps, contained, 0, 0, scope, actor, returns=returns)))  # fmt: skip
+                task_id, options, args, deps, contained, 0, 0, scope, actor, False, 0, returns)))  # fmt: skip
             base = task_id << 32  # ids.INDEX_BITS
-            refs: list[ObjectRef[Any]] = [ObjectRef(base | i, self) for i in range(1, returns + 1)]
+            refs: list[ObjectRef[Any]] = (
+                [ObjectRef(base | 1, self)] if returns == 1 else
+                [ObjectRef(base | i, self) for i in range(1, returns + 1)]
+            )  # fmt: skip
         del hold
         loop.soon(now)
         if loop.callbacks:

@@ -140,11 +140,13 @@ class Loop:
 
         One task by itself goes at once; a loop of submissions sends a frame of tasks now and then.
         """
-        self._submissions = count = self._submissions + 1
+        self._submissions += 1
         waited = now - self.last_flush
         if waited > FILL_SECONDS or (self.hungry and waited > FLUSH_SECONDS):
             self.flush()
-            if not count & 15 and not self._stopping:  # in a loop of submissions, answers are read now and then
+            if not self._stopping:
+                # Answers to a loop of submissions are read as it goes on: few at a time, and what they
+                # end was made a moment ago, so it is still in the processor's cache.
                 events = self.waiters.poll.wait(0)
                 if events:
                     self.receive(events)

@@ -114,7 +114,7 @@ class Reading:
                 ref, known = self._item(task, index)
                 if not known:
                     self.machine.streams.table[task].watched = True
-                    loop.waiters.watch(ids.object_id(task, 0), waiter)
+                    loop.waiters.watch((ids.object_id(task, 0),), waiter)
             if known:
                 loop.flush()
                 return ref
@@ -140,7 +140,7 @@ class Reading:
                 if not known:
                     self.machine.streams.table[task].watched = True
                     wake: Any = functools.partial(own.call_soon_threadsafe, event.set)
-                    loop.waiters.watch(ids.object_id(task, 0), Waiter(1, wake))
+                    loop.waiters.watch((ids.object_id(task, 0),), Waiter(1, wake))
             loop.flush()
             if known:
                 return ref

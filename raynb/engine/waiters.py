@@ -10,7 +10,7 @@ import os
 import select
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING
 
 from raynb.base import engine as slot
@@ -50,7 +50,7 @@ class Waiters:
 
     def __init__(self, loop: Loop) -> None:
         self._loop = loop
-        self.watchers: dict[int, list[Waiter]] = {}
+        self.watchers: dict[int, tuple[Waiter, ...]] = {}
         self.poll = Poller()
         self.wake = Wake()
         self.poll.register(self.wake.read, select.POLLIN)
@@ -59,10 +59,14 @@ class Waiters:
         self._lead = threading.Lock()
         self._followers: list[Waiter] = []
 
-    def watch(self, key: int, waiter: Waiter) -> None:
-        """Has ``waiter`` told when the key is ready. Call under `lock`."""
-        waiter.keys.append(key)
-        self.watchers.setdefault(key, []).append(waiter)
+    def watch(self, keys: Iterable[int], waiter: Waiter) -> None:
+        """Has ``waiter`` told when each key is ready. Call under `lock`."""
+        waiter.keys.extend(keys)
+        watchers = self.watchers
+        alone = (waiter,)
+        for key in waiter.keys:
+            others = watchers.get(key)
+            watchers[key] = alone if others is None else others + alone
 
     def ready(self, key: int, failed: bool = False) -> None:
         """A watched object is ready. Call under `lock`."""
@@ -84,11 +88,11 @@ class Waiters:
         """The waiter has given up, or has enough."""
         with self._loop.lock:
             for key in waiter.keys:
-                others = self.watchers.get(key)
-                if others is not None and waiter in others:
-                    others.remove(waiter)
-                    if not others:
-                        del self.watchers[key]
+                others = tuple(other for other in self.watchers.get(key, ()) if other is not waiter)
+                if others:
+                    self.watchers[key] = others
+                else:
+                    self.watchers.pop(key, None)
 
     def wait(self, waiter: Waiter, deadline: float | None) -> bool:
         """Waits until the waiter is done; False when the time (monotonic) is up. Interruptible."""

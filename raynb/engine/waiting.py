@@ -92,7 +92,7 @@ class Waiting:
             elif waiter.left > 0:
                 for obj in pending:
                     obj.watched = True
-                    loop.waiters.watch(obj.id, waiter)
+                loop.waiters.watch([obj.id for obj in pending], waiter)
         return waiter
 
     def wait(
@@ -163,7 +163,7 @@ class Waiting:
             obj = self.machine.objects.table.get(ref._id)
             if obj is not None and obj.state != O_READY:
                 obj.watched = True
-                loop.waiters.watch(ref._id, Waiter(1, deliver))
+                loop.waiters.watch((ref._id,), Waiter(1, deliver))
                 deliver_now = False
             else:
                 deliver_now = True

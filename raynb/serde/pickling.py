@@ -22,6 +22,8 @@ from raynb.serde import arrays, frames
 from raynb.serde.refs import Refs, collecting
 
 _SCALARS = frozenset((int, float, bool, str, bytes, type(None), complex))
+_PLAIN = ord("P")  # begins a stream without buffers
+_SHORT = 4096  # bytes of which a copy is cheaper than a view
 _SMALL = 16  # containers up to this many items are looked through for plain scalars
 #: Out-of-band from this size on (bytes). In band, numpy makes arrays that can be written to; as in Ray,
 #: what `get` returns is read-only, however small.
@@ -305,6 +307,13 @@ def in_band(packed: Packed) -> bytes:
 #: No arguments at all: one object for all such calls, and as it travels.
 NO_ARGS = Packed(EMPTY)
 EMPTY_IN_BAND = in_band(NO_ARGS)
+
+
+def load_in_band(data: bytes) -> Any:
+    """Returns the value of what `in_band` made."""
+    if len(data) < _SHORT and data[0] == _PLAIN:
+        return _loads(data[1:])
+    return unpack(*unpack_in_band(data))
 
 
 def unpack_in_band(data: bytes) -> tuple[Any, Sequence[Any]]:

@@ -34,9 +34,7 @@ def load(value: Value, object_id: int, read: Read) -> Any:
         read: ``(location, object id) -> (stream, buffers)`` of the process's store.
     """
     if type(value) is bytes:
-        if value == NONE:
-            return None
-        return pickling.unpack(*pickling.unpack_in_band(value))
+        return pickling.load_in_band(value)
     if value[0] in ("exc", "err"):
         return Failed(load_error(value))
     data, buffers = read(value, object_id)
