@@ -71,6 +71,7 @@ class Actors:
             self.move(actor, PENDING_CREATION)
         m.pool.move(worker, ACTOR)
         worker.actor = actor.spec.actor_id
+        m.pool.taken()
         actor.worker = worker.id
         actor.pid = worker.pid
         m.resources.take(actor.spec.held)

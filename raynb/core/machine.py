@@ -161,6 +161,8 @@ class Machine:
             _, _, what, identity = heapq.heappop(self.timers)
             if what == "start":
                 self.ailing.again()
+            elif what == "replace":
+                self.pool.replace()
             elif what == "queue":
                 self.scheduler.unpark(identity)
             else:

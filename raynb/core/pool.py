@@ -12,6 +12,7 @@ from raynb.base.rows import (
     RUNNING,
     STARTING,
 )  # fmt: skip
+from raynb.base.spec import CPU
 from raynb.core import commands as c
 from raynb.core.events import WorkerDied
 from raynb.core.records import Task, Worker
@@ -22,7 +23,9 @@ from raynb.core.tables import WORKER
 if TYPE_CHECKING:
     from raynb.core.machine import Machine
 
+REPLACE_SECONDS = 0.1  # so long after an actor took a worker, when the actor has started, the pool is filled up
 IDLE_SECONDS = 1.0  # a worker beyond the CPUs is kept this long, as in Ray
+ONE_CPU = ((CPU, 10_000),)
 SPARED_MOST = 3  # deaths of workers before they began with a task that don't count against it
 STUCK_FACTOR = 3.0  # prefetched tasks behind a task that runs this many windows are taken back
 
@@ -37,6 +40,7 @@ class Pool:
         self.next_id = 1
         self.keep = 0  # idle workers worth keeping: one a CPU
         self.gone: list[tuple[int, int]] = []  # (version, worker)
+        self._replacing = False
 
     def move(self, worker: Worker, state: str) -> None:
         if state not in WORKER[worker.state]:
@@ -54,6 +58,22 @@ class Pool:
         self.m.history.note(self.m.now, "worker", worker.id, STARTING)
         self.m.out.append(c.StartWorker(worker.id, env))
         return worker
+
+    def taken(self) -> None:
+        """An actor has taken a worker for itself: soon there will be another one for tasks."""
+        if not self._replacing:
+            self._replacing = True
+            self.m.timer(self.m.now + REPLACE_SECONDS, "replace", 0)
+
+    def replace(self) -> None:
+        """Starts what is missing of the workers that are kept, as far as there are CPUs for them, and unless
+        starting them fails at the moment."""
+        self._replacing = False
+        if self.m.stopping or self.m.ailing.failures:
+            return
+        there = sum(1 for worker in self.table.values() if not worker.actor and not worker.retiring)
+        for _ in range(min(self.keep - there, self.m.resources.slots(ONE_CPU), self.most - len(self.table))):
+            self.start()
 
     def want(self, env: Any, count: int) -> None:
         """``count`` tasks could run now if there were workers for them."""

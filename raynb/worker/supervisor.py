@@ -26,7 +26,7 @@ from typing import Any, NoReturn
 from raynb.wire import messages as w
 from raynb.wire.channel import Channel, Closed
 from raynb.wire.codec import BadFrame
-from raynb.worker.spares import QUIET_MS, SHARED, Spares, wait_to_be_asked
+from raynb.worker.spares import QUIET_MS, SHARED, Spares, wait_to_be_asked, warm_up
 
 PR_SET_PDEATHSIG = 1
 PR_SET_NAME = 15
@@ -184,6 +184,7 @@ class Supervisor:
         """In the child: settles in, then sleeps until it is wanted."""
 
         def ask() -> tuple[int, bytes, list[int]]:
+            warm_up()
             request, fds = wait_to_be_asked(end)
             worker, settings = pickle.loads(request)
             return worker, settings, fds

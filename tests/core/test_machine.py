@@ -9,11 +9,12 @@ import pytest
 
 from raynb.base.config import Config
 from raynb.base.ids import object_id
-from raynb.base.spec import ActorSpec, TaskOptions, TaskSpec
+from raynb.base.spec import CPU, ActorSpec, TaskOptions, TaskSpec
 from raynb.core import commands as c
 from raynb.core import events as e
 from raynb.core import invariants
 from raynb.core.machine import ImpossibleState, Machine
+from raynb.core.pool import REPLACE_SECONDS
 
 
 def plain() -> TaskOptions:
@@ -309,3 +310,18 @@ def test_environments_fail_by_themselves(clock: Clockwork) -> None:
     assert clock.value(bad) == ("err", "RuntimeEnvSetupError", ("no such thing",))
     assert clock.state(good) == "RUNNING"
     assert not [w for w in clock.machine.pool.table.values() if w.env == env]
+
+
+def test_a_worker_that_an_actor_took_is_replaced_when_the_actor_has_started(clock: Clockwork) -> None:
+    actor(clock)
+    assert not clock.tell(e.Ticked)  # nothing competes with its start
+    clock.now += REPLACE_SECONDS
+    assert [type(order) for order in clock.tell(e.Ticked)] == [c.StartWorker]
+    clock.now += REPLACE_SECONDS
+    assert not clock.tell(e.Ticked)
+
+
+def test_no_worker_is_kept_for_cpus_that_an_actor_holds(clock: Clockwork) -> None:
+    actor(clock, held=((CPU, 20_000),))
+    clock.now += REPLACE_SECONDS
+    assert not clock.tell(e.Ticked)
