@@ -12,6 +12,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from raynb.wire import messages as w
+from raynb.wire.channel import Closed
 from raynb.worker.state import Running
 
 if TYPE_CHECKING:
@@ -62,8 +63,15 @@ class Threads:
             self._coming = True
         if gate is not None:
             gate.release()
-        else:
+            return
+        try:
             threading.Thread(target=self._serve, name=f"{self._name}_{self._started - 1}", daemon=True).start()
+        except RuntimeError:  # the system has no more: those there are do the work
+            with self._lock:
+                self._started -= 1
+                self._coming = False
+                if not self._started:
+                    raise
 
     def _serve(self) -> None:
         gate = threading.Lock()
@@ -82,7 +90,10 @@ class Threads:
                 continue
             if self._calls:
                 self._wake()
-            contextvars.Context().run(self._host.run_in_thread, *call)
+            try:
+                contextvars.Context().run(self._host.run_in_thread, *call)
+            except Closed:
+                return  # the driver is gone, and this process will be
             del call
 
     def cancel(self, running: Running) -> None:

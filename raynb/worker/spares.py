@@ -88,6 +88,7 @@ def warm_up() -> None:
     on. Copying them one by one took most of the time of a worker's start, and of its first task.
     """
     stack: list[Any] = []
+    seen: set[type] = set()  # classes may name each other
     for name, module in list(sys.modules.items()):
         if name in WARM or name.startswith(OURS):
             stack.extend(vars(module).values())
@@ -97,7 +98,8 @@ def warm_up() -> None:
             stack.append(found.__code__)
         elif isinstance(found, CodeType):
             stack.extend(found.co_consts)
-        elif isinstance(found, type) and found.__module__.startswith(OURS):
+        elif isinstance(found, type) and found not in seen and str(found.__module__).startswith(OURS):
+            seen.add(found)
             stack.extend(vars(found).values())
 
 
