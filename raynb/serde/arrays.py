@@ -93,19 +93,58 @@ class Arrays:
 
     def finish(self) -> None:
         """Once everything is pickled: puts the table and the bytes among the buffers."""
-        found = self._found
-        if not found:
-            return
-        runs = []
-        starts: list[int] = []
-        at = 0
-        for (dtype, shape), same in itertools.groupby(map(_type_and_shape, found)):
-            count = sum(1 for _ in same)
-            runs.append((count, _types[id(dtype)], shape))
-            first, pitch, at = _lay(at, count, dtype, shape)
-            starts += range(first, first + count * pitch, pitch)
-        views = [pickle.PickleBuffer(array).raw() for array in found]
-        self._place.fill(memoryview(marshal.dumps(runs)), Gathered(views, starts))
+        if self._found:
+            self._place.fill(*_table(self._found))
+
+
+class _List:
+    """Stands in a stream for a list of nothing but arrays."""
+
+    __slots__ = ("_arrays",)
+
+    def __init__(self, arrays: Place) -> None:
+        self._arrays = arrays
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return list, (self._arrays,)
+
+
+def pickle_list(values: list[Any], buffers: list[Any], out_of_band: Callable[[Any], bool]) -> bytes | None:
+    """Returns the stream of a list of plain arrays, which the pickler then has not to look at one by one;
+    None if one of them is something else, or stands in it twice."""
+    kind = array_type()
+    if len(values) <= FEW or set(map(type, values)) != {kind} or len(set(map(id, values))) != len(values):
+        return None
+    try:
+        table, block = _table(values)
+    except (KeyError, BufferError):
+        return None
+    place = Place(buffers, made, 2)
+    stream = pickle.dumps(_List(place), 5, buffer_callback=out_of_band)
+    place.fill(table, block)
+    return stream
+
+
+def _table(found: list[Any]) -> tuple[memoryview, Gathered]:
+    """Returns what says how the arrays lie, and their bytes.
+
+    Raises:
+        KeyError, BufferError: one of them isn't plain.
+    """
+    runs = []
+    starts: list[int] = []
+    at = before = 0
+    for (dtype, shape), same in itertools.groupby(map(_type_and_shape, found)):
+        count = sum(1 for _ in same)
+        rows = found[before : before + count] if len(shape) > 1 else ()
+        if not math.prod(shape) or not all(array.flags.c_contiguous for array in rows):
+            raise BufferError("an empty array, or one whose rows don't follow each other")
+        before += count
+        runs.append((count, _types[id(dtype)], shape))
+        first, pitch, at = _lay(at, count, dtype, shape)
+        starts += range(first, first + count * pitch, pitch)
+    views = [pickle.PickleBuffer(array).raw() for array in found]
+    return memoryview(marshal.dumps(runs)), Gathered(views, starts)
 
 
 def _lay(end: int, count: int, dtype: Any, shape: tuple[int, ...]) -> tuple[int, int, int]:

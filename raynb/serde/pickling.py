@@ -116,6 +116,13 @@ def _plain(value: Any) -> bool:
     return False
 
 
+def _begins_with_array(value: Any) -> bool:
+    if type(value) is not list or not value:
+        return False
+    kind = type(value[0])
+    return kind is arrays.array_type() and kind not in _custom
+
+
 def _dump(value: Any) -> tuple[bytes, list[Any], list[ObjectRef[Any]]]:
     buffers: list[Any] = []
 
@@ -136,6 +143,8 @@ def _dump(value: Any) -> tuple[bytes, list[Any], list[ObjectRef[Any]]]:
         if type(value).__module__ == "numpy" and type(value).__name__ == "ndarray" \
                 and not value.dtype.hasobject and value.dtype.kind not in "mM":  # fmt: skip
             data = _dumps(value, 5, buffer_callback=out_of_band)
+        elif _begins_with_array(value) and (stream := arrays.pickle_list(value, buffers, out_of_band)):
+            data = stream
         else:
             with io.BytesIO() as file:
                 pickler = _Pickler(file, buffers, out_of_band)

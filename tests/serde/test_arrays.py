@@ -168,15 +168,38 @@ def test_a_container_of_itself_comes_back() -> None:
     assert [int(a[0]) for a in got[:20]] == list(range(20))
 
 
-def test_a_thousand_arrays_are_two_buffers_beside_the_first_few() -> None:
-    value = [np.full(1_250, float(i)) for i in range(1_000)]
+@pytest.mark.parametrize("beside", [0, arrays.FEW])
+def test_a_thousand_arrays_are_two_buffers(beside: int) -> None:
+    """A list of nothing else, and one that the pickler goes through: the first few are beside them there."""
+    value: list[Any] = [np.full(1_250, float(i)) for i in range(1_000)]
+    if beside:
+        value.append("something else")
     packed = pickling.pack(value)
-    assert len(packed.buffers) == arrays.FEW + 2
+    assert len(packed.buffers) == beside + 2
     block = packed.buffers[-1]
     assert type(block) is Gathered
     assert all(start % 64 == 0 for start in block.starts)
-    assert np.shares_memory(np.frombuffer(block.parts[-1]), value[-1])  # not copied yet
+    assert np.shares_memory(np.frombuffer(block.parts[-1]), value[999])  # not copied yet
     assert same(ours(value), theirs(value))
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [np.asfortranarray(np.ones((3, 4))), np.arange(20)[::2], np.ones((0, 3)), np.array([None, 1]),
+     np.arange(3).view(Sub), np.ones(2, ">f8"), np.arange("2020", "2023", dtype="M8[Y]"), np.ones((4, 4))[:, :2]],
+    ids=lambda odd: f"{type(odd).__name__}-{odd.dtype}-{odd.shape}",
+)  # fmt: skip
+def test_a_list_with_one_odd_array(odd: Any) -> None:
+    value = [np.full((2, 2), i) for i in range(30)]
+    for place in (0, 15, 29):
+        given = [*value[:place], odd, *value[place:]]
+        assert same(ours(given), theirs(given))
+
+
+def test_a_list_in_which_one_array_stands_twice() -> None:
+    value = [np.full(3, i) for i in range(30)]
+    got = ours([*value, value[7]])
+    assert got[30] is got[7]
 
 
 def test_few_arrays_are_left_to_numpy() -> None:
@@ -236,7 +259,7 @@ def test_through_the_store_and_the_disk(way: str, tmp_path: Any) -> None:
         value = [np.full(1_000 + i, float(i)) for i in range(300)]
         packed = pickling.pack(value)
         location = getattr(store, way)(packed.data, packed.buffers)
-        assert len(location[-1]) == arrays.FEW + 3
+        assert len(location[-1]) == 3
         assert store.stats().views == 0
         got = pickling.unpack(*store.read(location))
         assert same(got, theirs(value))
