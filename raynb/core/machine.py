@@ -75,7 +75,7 @@ class Machine:
             e.Submitted: self._submitted,
             e.ActorSubmitted: lambda ev: self.actors.submitted(ev.actor, ev.spec),
             e.ObjectStored: self._stored,
-            e.TaskFinished: self.tasks_finished,
+            e.TaskFinished: self.tasks.finished,
             e.ItemYielded: self.streams.yielded,
             e.ItemConsumed: self.streams.consumed,
             e.NextItemAsked: self.streams.asked,
@@ -119,9 +119,6 @@ class Machine:
             self.calls.submitted(task)
         else:
             self.tasks.admit(task)
-
-    def tasks_finished(self, event: e.TaskFinished) -> None:
-        self.tasks.finished(event)
 
     def _stored(self, event: e.ObjectStored) -> None:
         obj = self.objects.new(event.id, event.caller, event.scope)

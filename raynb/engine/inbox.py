@@ -69,7 +69,7 @@ class Inbox:
         flags = m.flags
         times = (m.started, m.fetched, m.ran)
         if not flags:
-            self.loop.apply(e.TaskFinished(now, peer.worker, m.task, m.values, times=times))
+            self.loop.apply(e.TaskFinished(now, peer.worker, m.task, m.values, False, False, m.error, False, times))
         else:
             self.loop.apply(e.TaskFinished(
                 now, peer.worker, m.task, m.values, bool(flags & w.FAILED), bool(flags & w.RETRYABLE),
