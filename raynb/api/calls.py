@@ -133,8 +133,9 @@ def wait(
     except AttributeError:  # a generator, or something that is no ref
         pass
     else:
+        known = ids == _left_over
         if (timeout is None or timeout >= 0) and 0 < num_returns <= len(ids) \
-                and (ids == _left_over or len(set(ids)) == len(ids)):  # fmt: skip
+                and (known or (set(map(type, refs)) == {ObjectRef} and len(set(ids)) == len(ids))):  # fmt: skip
             return _wait_distinct(refs, ids, num_returns, timeout, fetch_local)
     for ref in refs:
         if not isinstance(ref, (ObjectRef, ObjectRefGenerator)):

@@ -10,7 +10,7 @@ import os
 import select
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from raynb.base import engine as slot
@@ -59,12 +59,12 @@ class Waiters:
         self._lead = threading.Lock()
         self._followers: list[Waiter] = []
 
-    def watch(self, keys: Iterable[int], waiter: Waiter) -> None:
+    def watch(self, keys: Sequence[int], waiter: Waiter) -> None:
         """Has ``waiter`` told when each key is ready. Call under `lock`."""
         waiter.keys.extend(keys)
         watchers = self.watchers
         alone = (waiter,)
-        for key in waiter.keys:
+        for key in keys:
             others = watchers.get(key)
             watchers[key] = alone if others is None else others + alone
 

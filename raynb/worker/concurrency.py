@@ -77,8 +77,10 @@ class Threads:
         gate = threading.Lock()
         gate.acquire()
         woken = True
-        while not self._closed:
+        while True:
             with self._lock:
+                if self._closed:
+                    return
                 if woken:
                     self._coming = woken = False
                 call = self._calls.popleft() if self._calls else None
@@ -101,9 +103,9 @@ class Threads:
 
     def close(self) -> None:
         """Lets the threads that wait go; what runs is left to the end of the process."""
-        self._closed = True
-        self._calls.clear()
-        with self._lock:
+        with self._lock:  # a thread that parks after this would wait for ever
+            self._closed = True
+            self._calls.clear()
             parked, self._parked = self._parked, []
         for gate in parked:
             gate.release()
@@ -135,7 +137,7 @@ class Loop:
 
     def call(self, function: Any, args: Any, kwargs: dict[str, Any]) -> Any:
         """Runs a function on the loop's thread, in the caller's context, and waits for it."""
-        return asyncio.run_coroutine_threadsafe(_in_context(function, args, kwargs), self.loop).result()
+        return asyncio.run_coroutine_threadsafe(_called(function, args, kwargs), self.loop).result()
 
     def start(self, run: w.Run, running: Running) -> None:
         self.loop.call_soon_threadsafe(self._start, run, running)
@@ -180,7 +182,7 @@ class Loop:
         self._thread.join(1.0)
 
 
-async def _in_context(function: Any, args: Any, kwargs: dict[str, Any]) -> Any:
+async def _called(function: Any, args: Any, kwargs: dict[str, Any]) -> Any:
     return function(*args, **kwargs)
 
 
@@ -202,7 +204,7 @@ class MainLoop(Loop):
         asyncio.set_event_loop(self.loop)
 
     def call(self, function: Any, args: Any, kwargs: dict[str, Any]) -> Any:
-        return self.loop.run_until_complete(_in_context(function, args, kwargs))
+        return self.loop.run_until_complete(_called(function, args, kwargs))
 
     def start(self, run: w.Run, running: Running) -> None:
         if threading.get_ident() == self._worker.main_ident:
