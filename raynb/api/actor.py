@@ -279,6 +279,7 @@ class ActorMethod:
         self._given = given
         self._signature = about["signature"]
         self._options: TaskOptions | None = None
+        self._bare: TaskOptions | None = None  # the same, once a call without arguments needs no more looking at
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         raise TypeError(
@@ -293,6 +294,10 @@ class ActorMethod:
             TypeError: the arguments don't fit the signature, or one cannot be pickled.
             PendingCallsLimitExceeded: ``max_pending_calls`` calls wait already.
         """
+        bare = self._bare
+        if bare is not None and not args and not kwargs:
+            refs: Any = self._ref._engine.submit(bare, pickling.NO_ARGS, self._spec.actor_id)
+            return refs[0]
         options = self._options
         if options is None:
             options = self._options = self._make_options()
@@ -303,6 +308,8 @@ class ActorMethod:
         if spec.max_pending_calls > 0:
             _check_pending(engine, spec)
         if not args and not kwargs:
+            if options.num_returns == 1 and spec.max_pending_calls <= 0:
+                self._bare = options
             return measured.handed(options, engine.submit(options, pickling.NO_ARGS, spec.actor_id))
         packed = pickling.pack_args(args, kwargs, options.name)
         return measured.submit(engine, options, packed, spec.actor_id, args, kwargs)

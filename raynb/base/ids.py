@@ -10,6 +10,8 @@ low bits, so the maker of an object is known from its name alone::
 
 from __future__ import annotations
 
+import itertools
+
 INDEX_BITS = 32
 COUNTER_BITS = 40
 ACTOR_BIT = 1 << 39  # of a task id: it is a call of an actor's method
@@ -59,23 +61,20 @@ class HexId:
 class IdSource:
     """Makes the ids of one process.
 
-    Thread contract: `itertools.count` underneath would do, but `next_task` is called under the
-    engine's lock anyway, so a plain counter is enough.
+    Thread contract: from any thread.
     """
 
-    __slots__ = ("_next",)
+    __slots__ = ("_count",)
 
     def __init__(self, process: int) -> None:
-        self._next = process << COUNTER_BITS
+        self._count = itertools.count((process << COUNTER_BITS) + 1)
 
     def next_task(self, actor: int = 0) -> int:
         """Returns the id of a new task; ``actor``: the actor whose method it calls, 0 for none."""
-        self._next += 1
-        return self._next | ACTOR_BIT if actor else self._next
+        return next(self._count) | ACTOR_BIT if actor else next(self._count)
 
     def next_put(self) -> int:
-        self._next += 1
-        return self._next << INDEX_BITS
+        return next(self._count) << INDEX_BITS
 
 
 def object_id(task_id: int, index: int) -> int:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from raynb.base import ends
 from raynb.base.ids import object_id
 from raynb.base.rows import (
     ACTOR,
@@ -24,7 +25,7 @@ from raynb.base.rows import (
 from raynb.base.spec import ActorSpec, TaskSpec, Value
 from raynb.core import commands as c
 from raynb.core.calls import INFLIGHT
-from raynb.core.events import TaskFinished, WorkerDied
+from raynb.core.events import WorkerDied
 from raynb.core.records import Actor, Task, Worker
 from raynb.core.tables import ACTORS
 
@@ -81,13 +82,13 @@ class Actors:
         m.tasks.move(task, RUNNING)
         m.out.append(c.Run(worker.id, task, m.tasks.lend_arguments(task, worker.id)))
 
-    def created(self, task: Task, event: TaskFinished) -> None:
+    def created(self, task: Task, flags: int) -> None:
         """The constructor returned."""
         actor = self.table.get(task.spec.task_id)
-        if actor is None or actor.state == DEAD or event.failed:
+        if actor is None or actor.state == DEAD or flags & ends.FAILED:
             return
         self.move(actor, ALIVE)
-        if event.exits:
+        if flags & ends.EXITS:
             self.exiting(actor.spec.actor_id)
 
     def creation_failed(self, task: Task, value: Value) -> None:

@@ -28,6 +28,7 @@ INFLIGHT = 1000  # calls sent to a sync actor ahead of its answers
 class Calls:
     def __init__(self, machine: Machine) -> None:
         self.m = machine
+        self.stirred: set[int] = set()  # actors some of whose calls ended while others wait to be sent
 
     # -- sending -------------------------------------------------------------------------------
     def submitted(self, task: Task) -> None:
@@ -147,15 +148,28 @@ class Calls:
             self._left(actor, task)
 
     def _left(self, actor: Actor, task: Task) -> None:
-        if actor.inflight.pop(task.spec.task_id, None) is None:
-            return
-        if task.state == RUNNING:
+        if actor.inflight.pop(task.spec.task_id, None) is not None and task.state == RUNNING:
             actor.running -= 1
-            for other in actor.inflight.values():
-                if other.state == SUBMITTED_TO_WORKER:
-                    if actor.running < actor.spec.max_concurrency:
-                        self._runs(actor, other)
-                    break
+
+    def advance(self, actor_id: int) -> None:
+        """Calls have left the process: the next ones there begin."""
+        actor = self.m.actors.table.get(actor_id)
+        if actor is None:
+            return
+        free = actor.spec.max_concurrency - actor.running
+        if free > 0:
+            for call in actor.inflight.values():
+                if call.state == SUBMITTED_TO_WORKER:
+                    self._runs(actor, call)
+                    free -= 1
+                    if not free:
+                        break
+
+    def settle(self) -> None:
+        """Sends what may be sent now, after an event."""
+        stirred = self.stirred
+        while stirred:
+            self.send_more(stirred.pop())
 
     def ended(self, task: Task) -> None:
         """A call has its value or error."""
@@ -166,7 +180,7 @@ class Calls:
             actor.inflight.pop(task.spec.task_id, None)
         actor.pending -= 1
         if actor.queues:  # it may have been the one that the others of its caller waited behind
-            self.send_more(task.spec.actor)
+            self.stirred.add(task.spec.actor)
         if actor.ending and not actor.pending:
             self.m.actors.finish_ending(actor)
 
@@ -175,6 +189,7 @@ class Calls:
         actor = self.m.actors.table.get(task.spec.actor)
         if actor is not None:
             self._left(actor, task)
+            self.advance(task.spec.actor)
             if task.cancelled:
                 self.m.tasks.end_cancelled(task)
             else:
@@ -192,6 +207,7 @@ class Calls:
         actor = self.m.actors.table[task.spec.actor]
         if not actor.spec.is_async and task.state == RUNNING:
             self._left(actor, task)
+            self.advance(task.spec.actor)
             self.m.tasks.end_cancelled(task)
 
     # -- when the actor restarts or dies ----------------------------------------------------------

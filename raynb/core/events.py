@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from raynb.base.ends import Done
 from raynb.base.spec import ActorSpec, TaskSpec, Value
 
 
 @dataclass(slots=True)
 class Submitted:
-    """A task was submitted; ``spec.caller`` says by whom."""
+    """Tasks were submitted, in this order; ``spec.caller`` says by whom."""
 
     now: float
-    spec: TaskSpec
+    specs: Sequence[TaskSpec]
 
 
 @dataclass(slots=True)
@@ -38,19 +40,12 @@ class ObjectStored:
 
 
 @dataclass(slots=True)
-class TaskFinished:
-    """A worker finished a task. ``values``: (value, size, contained) a return, in order."""
+class TasksFinished:
+    """A worker finished tasks, in this order."""
 
     now: float
     worker: int
-    task: int
-    values: tuple[tuple[Value, int, tuple[int, ...]], ...]
-    failed: bool = False
-    retryable: bool = False  # ``retry_exceptions`` covers it
-    error: tuple[str, str] = ("", "")
-    cancelled: bool = False
-    times: tuple[float, float, float] = (0.0, 0.0, 0.0)  # started, fetched, ran (0: not measured)
-    exits: bool = False  # the worker leaves after this (max_calls, exit_actor)
+    ends: Sequence[Done]
 
 
 @dataclass(slots=True)

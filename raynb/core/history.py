@@ -7,20 +7,30 @@ so views travel as changes; a reader that fell behind the ring gets the whole pi
 from __future__ import annotations
 
 from collections import deque
-from itertools import islice
-from operator import itemgetter
 
 from raynb.base.rows import TASK_STATES
 from raynb.base.spec import TaskOptions
 from raynb.core.records import Task
+from raynb.core.tables import O_FREED, O_READY
 
-RING = 100_000
+#: What happened, and to which kind of thing.
+Mark = tuple[str, str]
+
+SUBMITTED: Mark = ("task", "submitted")
+MOVED: dict[str, Mark] = {state: ("task", state) for state in TASK_STATES}
+READY: Mark = ("object", O_READY)
+FREED: Mark = ("object", O_FREED)
+DROPPED: Mark = ("dropped", "no longer kept")  # a finished task made room for another
+
+#: Times, marks and ids that are kept; two or three of them are an event.
+RING = 250_000
+
+#: Time and mark are said again at least once in so many events (a power of two), so that the end of the
+#: ring can be read without its beginning.
+AGAIN = 4096
 
 #: Events from which on a reader is better served with the latest rows than with all that changed.
 MOST_CHANGES = 20_000
-
-
-_KIND_AND_ID = itemgetter(1, 2)
 
 #: What is kept of an ended task: id, state, worker, attempt, scope, actor, does it create one, parent, the
 #: five times, type and text of its error, size of its results. Plain values only: the garbage collector
@@ -41,17 +51,36 @@ def plain(task: Task) -> Ended:
 class History:
     def __init__(self, kept: int) -> None:
         self.version = 0
-        #: (time, kind, id, what happened), the last one of number `version`, each before it one less
-        self.ring: deque[tuple[float, str, int, str]] = deque(maxlen=RING)
+        #: The events in order: a time (float), then what happened, then to whom (ids), each id one version; the
+        #: last one has number `version`. Time and mark hold until the next ones. A tuple an event would be three
+        #: times as large, and letting go of an old one, long out of the processor's cache, costs more than all else.
+        self.ring: deque[float | Mark | int] = deque(maxlen=RING)
+        self._now = -1.0
+        self._mark: Mark = ("", "")
         self.finished: deque[Ended] = deque()
         self.options: deque[TaskOptions] = deque()  # those of `finished`, in the same order
         self.kept = kept
         self.groups: dict[str, dict[str, int]] = {}
-        self.dropped: deque[tuple[int, int]] = deque(maxlen=RING)  # (version, task) no longer kept
+
+    def add(self, now: float, mark: Mark, identity: int) -> None:
+        """Enters an event. ``mark``: one of the constants above, or another that is used once."""
+        self.version = version = self.version + 1
+        ring = self.ring
+        if mark is not self._mark:
+            if now is not self._now:
+                self._now = now
+                ring.append(now)
+            self._mark = mark
+            ring.append(mark)
+        elif now is not self._now or not version % AGAIN:
+            self._now = now
+            ring.append(now)
+            ring.append(mark)
+        ring.append(identity)
 
     def note(self, now: float, kind: str, identity: int, what: str) -> None:
-        self.version += 1
-        self.ring.append((now, kind, identity, what))
+        """Enters an event that is none of the frequent ones."""
+        self.add(now, (kind, what), identity)
 
     def group(self, name: str) -> dict[str, int]:
         """Returns the counts by state of all tasks of a name."""
@@ -67,27 +96,40 @@ class History:
         self.options.append(task.spec.options)
         if len(finished) > self.kept:
             self.options.popleft()
-            self.dropped.append((self.version, finished.popleft()[0]))
+            self.add(task.ended, DROPPED, finished.popleft()[0])
 
     def changed_since(self, version: int) -> dict[str, set[int]] | None:
         """Returns kind → ids that changed after ``version``; None when that is too much or too long ago."""
-        count = self.version - version  # each event takes one number
-        if count > min(MOST_CHANGES, len(self.ring)):
+        left = self.version - version
+        if left > MOST_CHANGES:
             return None
         changed: dict[str, set[int]] = {}
-        # Distinct pairs first: an id changes several times.
-        for kind, identity in set(map(_KIND_AND_ID, islice(reversed(self.ring), max(count, 0)))):
-            changed.setdefault(kind, set()).add(identity)
+        if left <= 0:
+            return changed
+        ids: list[int] = []
+        for item in reversed(self.ring):
+            kind = type(item)
+            if kind is int:
+                if left > 0:
+                    left -= 1
+                    ids.append(item)  # type: ignore[arg-type]
+            elif kind is tuple:
+                changed.setdefault(item[0], set()).update(ids)  # type: ignore[index]
+                if left <= 0:
+                    break
+                ids = []
         return changed
-
-    def dropped_since(self, version: int) -> list[int]:
-        gone = []
-        for at, task in reversed(self.dropped):
-            if at < version:
-                break
-            gone.append(task)
-        return gone
 
     def story(self, identity: int) -> list[tuple[float, str]]:
         """Returns (time, what) of one id, oldest first, as far back as the ring goes."""
-        return [(now, f"{kind} {what}") for now, kind, who, what in self.ring if who == identity]
+        told: list[tuple[float, str]] = []
+        now: float | None = None
+        text = ""
+        for item in self.ring:
+            if type(item) is float:
+                now = item
+            elif type(item) is tuple:
+                text = f"{item[0]} {item[1]}"
+            elif item == identity and now is not None and text:
+                told.append((now, text))
+        return told

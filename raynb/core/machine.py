@@ -75,7 +75,7 @@ class Machine:
             e.Submitted: self._submitted,
             e.ActorSubmitted: lambda ev: self.actors.submitted(ev.actor, ev.spec),
             e.ObjectStored: self._stored,
-            e.TaskFinished: self.tasks.finished,
+            e.TasksFinished: self.tasks.finished,
             e.ItemYielded: self.streams.yielded,
             e.ItemConsumed: self.streams.consumed,
             e.NextItemAsked: self.streams.asked,
@@ -107,6 +107,8 @@ class Machine:
         """Takes one fact, returns the orders that follow from it."""
         self.now = event.now
         self._handlers[type(event)](event)
+        if self.calls.stirred:
+            self.calls.settle()
         out = self.out
         if out:
             self.out = []
@@ -114,11 +116,13 @@ class Machine:
 
     # -- events --------------------------------------------------------------------------------
     def _submitted(self, event: e.Submitted) -> None:
-        task = self.tasks.submitted(event.spec)
-        if event.spec.actor:
-            self.calls.submitted(task)
-        else:
-            self.tasks.admit(task)
+        tasks, calls = self.tasks, self.calls
+        for spec in event.specs:
+            task = tasks.submitted(spec)
+            if spec.actor:
+                calls.submitted(task)
+            else:
+                tasks.admit(task)
 
     def _stored(self, event: e.ObjectStored) -> None:
         obj = self.objects.new(event.id, event.caller, event.scope)

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from raynb.base.ids import task_of
 from raynb.base.spec import Value
 from raynb.core import commands as c
+from raynb.core.history import FREED, READY
 from raynb.core.records import Obj
 from raynb.core.tables import O_FREED, O_LOST, O_PENDING, O_READY, OBJECT
 
@@ -65,9 +66,7 @@ class Objects:
         if obj.state == O_PENDING or obj.state == O_LOST:
             obj.state = O_READY  # both tables allow it; this is the hot path
             m = self.m
-            history = m.history
-            history.version += 1
-            history.ring.append((m.now, "object", obj.id, O_READY))
+            m.history.add(m.now, READY, obj.id)
         else:  # made again while a copy was still there
             self._give_back(obj)
             self.move(obj, O_READY, "replaced")
@@ -149,9 +148,7 @@ class Objects:
             self._give_back(obj)
         if obj.state == O_READY:  # the table allows it; this is the hot path
             obj.state = O_FREED
-            history = self.m.history
-            history.version += 1
-            history.ring.append((self.m.now, "object", identity, O_FREED))
+            self.m.history.add(self.m.now, FREED, identity)
         else:
             self.move(obj, O_FREED)
         del self.table[identity]

@@ -169,6 +169,6 @@ def _changes(m: Machine, shot: Snapshot, changed: dict[str, set[int]], since: in
     shot.workers = [worker_row(m, w) for w in m.pool.table.values()]
     shot.gone = {
         "objects": gone,
-        "tasks": m.history.dropped_since(since),
+        "tasks": list(changed.get("dropped", ())),
         "workers": [i for i in changed.get("worker", ()) if i not in m.pool.table],
     }

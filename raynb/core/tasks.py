@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from raynb.base import ends
+from raynb.base.ends import Done
 from raynb.base.ids import INDEX_BITS, object_id, task_of
 from raynb.base.rows import (
     CANCELLED,
@@ -14,9 +16,10 @@ from raynb.base.rows import (
 )  # fmt: skip
 from raynb.base.spec import STREAMING, TaskSpec, Value
 from raynb.core import commands as c
-from raynb.core.events import TaskFinished
+from raynb.core.events import TasksFinished
+from raynb.core.history import MOVED, SUBMITTED
 from raynb.core.objects import is_stored
-from raynb.core.records import Obj, Task
+from raynb.core.records import Obj, Task, Worker
 from raynb.core.tables import O_READY, TASK
 
 if TYPE_CHECKING:
@@ -25,6 +28,15 @@ if TYPE_CHECKING:
 
 def _error_size(value: Value) -> int:
     return len(value[1]) if type(value) is tuple and value[0] == "exc" else 0
+
+
+def _enter(sets: dict[int, set[int]], key: int, member: int) -> None:
+    """Adds to one of many sets; makes it if there is none yet."""
+    found = sets.get(key)
+    if found is None:
+        sets[key] = {member}
+    else:
+        found.add(member)
 
 
 def of_argument(task: Task, value: Value | None) -> Value:
@@ -54,9 +66,8 @@ class Tasks:
         group = task.group
         group[old] -= 1
         group[state] += 1
-        history = self.m.history
-        history.version += 1
-        history.ring.append((self.m.now, "task", task.spec.task_id, state))
+        m = self.m
+        m.history.add(m.now, MOVED[state], task.spec.task_id)
 
     # -- submission ----------------------------------------------------------------------------
     def submitted(self, spec: TaskSpec) -> Task:
@@ -72,22 +83,22 @@ class Tasks:
         task_id = spec.task_id
         self.table[task_id] = task
         group[PENDING_ARGS_AVAIL] += 1
-        history.version += 1
-        history.ring.append((m.now, "task", task_id, "submitted"))
+        history.add(m.now, SUBMITTED, task_id)
         scope = spec.scope
         caller = spec.caller
         if spec.parent:
-            self.children.setdefault(spec.parent, set()).add(task_id)
+            _enter(self.children, spec.parent, task_id)
         if scope:
-            self.open_in.setdefault(scope, set()).add(task_id)
+            _enter(self.open_in, scope, task_id)
         objects = m.objects
-        for index in range(1, spec.returns + 1):
-            identity = task_id << INDEX_BITS | index
+        identity = task_id << INDEX_BITS
+        for _ in range(spec.returns):
+            identity += 1
             objects.table[identity] = obj = Obj(identity)
             obj.scope = scope
             if caller:
                 obj.lends = {caller: 1}
-                m.workers_lent.setdefault(caller, set()).add(identity)
+                _enter(m.workers_lent, caller, identity)
             else:
                 obj.refs = 1
         if options.num_returns == STREAMING:
@@ -158,54 +169,66 @@ class Tasks:
         return tuple(lent)
 
     # -- the end -------------------------------------------------------------------------------
-    def finished(self, event: TaskFinished) -> None:
+    def finished(self, event: TasksFinished) -> None:
         m = self.m
-        task = self.table.get(event.task)
-        worker = m.pool.table.get(event.worker)
-        if task is None or worker is None or task.worker != event.worker:
-            self._stale(event)
-            return
-        times = event.times
-        if times[2]:
-            task.started, task.fetched, task.ran = times
-            if not task.spec.actor:
-                m.scheduler.measured(task.spec.options.function, times[2] - times[0])
-        if worker.actor:
-            m.calls.answered(worker, task)
-        else:
-            m.pool.task_done(worker, task)
-        if event.exits and not worker.actor:
-            worker.retiring = True
-        if event.failed and task.cancelled and not event.cancelled and task.spec.options.timeout is None:
-            event.retryable = False
-        if event.failed and event.retryable and task.retries and not task.cancelled:
-            m.retries.again(task, event.error[1].rstrip().rpartition("\n")[2])
-        else:
-            self._store_results(task, event)
-        if worker.actor:
-            if event.task == worker.actor:
-                m.actors.created(task, event)
-                m.calls.send_more(worker.actor)
-            elif event.exits:
-                m.actors.exiting(worker.actor)
-        else:
-            m.pool.refill(event.worker)
+        worker_id = event.worker
+        worker = m.pool.table.get(worker_id)
+        table = self.table
+        for done in event.ends:
+            task_id, values, flags, _, started, fetched, ran = done
+            task = table.get(task_id)
+            if task is None or worker is None or task.worker != worker_id:
+                self._stale(done)
+                continue
+            if ran:
+                task.started, task.fetched, task.ran = started, fetched, ran
+                if not task.spec.actor:
+                    m.scheduler.measured(task.spec.options.function, ran - started)
+            actor = worker.actor
+            if actor:
+                m.calls.answered(worker, task)
+            else:
+                m.pool.task_done(worker, task)
+            if not flags:
+                self._succeeded(task, values)
+            else:
+                self._ended_with(task, done, worker)
+            if not actor:
+                m.pool.refill(worker_id)
+            elif task_id == actor:
+                m.actors.created(task, flags)
+                m.calls.send_more(actor)
+            elif flags & ends.EXITS:
+                m.actors.exiting(actor)
+        if worker is not None and worker.actor:
+            m.calls.advance(worker.actor)
 
-    def _store_results(self, task: Task, event: TaskFinished) -> None:
-        if event.failed:
-            value = event.values[0][0]
-            if task.cancelled and event.cancelled:
-                value = self.cancelled_value(task)
-            task.error = event.error
-            self.fail(task, value, CANCELLED if event.cancelled else FAILED, event.values[0][2])
+    def _ended_with(self, task: Task, done: Done, worker: Worker) -> None:
+        """A task failed, was cancelled, or takes its worker along."""
+        flags = done.flags
+        if flags & ends.EXITS and not worker.actor:
+            worker.retiring = True
+        if not flags & ends.FAILED:
+            self._succeeded(task, done.values)
             return
+        cancelled = flags & ends.CANCELLED
+        if flags & ends.RETRYABLE and task.retries and not task.cancelled:
+            self.m.retries.again(task, done.error[1].rstrip().rpartition("\n")[2])
+            return
+        value, _, contained = done.values[0]
+        if task.cancelled and cancelled:
+            value = self.cancelled_value(task)
+        task.error = done.error
+        self.fail(task, value, CANCELLED if cancelled else FAILED, contained)
+
+    def _succeeded(self, task: Task, values: Any) -> None:
         objects = self.m.objects
-        task_id = task.spec.task_id
+        spec = task.spec
         stored = False
         size = 0
         self.move(task, FINISHED)
-        identity = task_id << INDEX_BITS
-        for value, nbytes, contained in event.values:
+        identity = spec.task_id << INDEX_BITS
+        for value, nbytes, contained in values:
             identity += 1
             obj = objects.table.get(identity)
             size += nbytes
@@ -216,17 +239,17 @@ class Tasks:
             elif kept:
                 self.m.out.append(c.Free(value, identity))
         task.size += size
-        if task.spec.options.num_returns == STREAMING:
+        if spec.options.num_returns == STREAMING:
             self.m.streams.ended(task, None)
-        if stored or task.spec.creates_actor:
+        if stored or spec.creates_actor:
             self.m.lineage.keep(task, stored)
         self._end(task)
 
-    def _stale(self, event: TaskFinished) -> None:
+    def _stale(self, done: Done) -> None:
         """A result nobody waits for (the task was failed meanwhile): only its bytes matter."""
-        for index, (value, _, _) in enumerate(event.values, 1):
+        for index, (value, _, _) in enumerate(done.values, 1):
             if is_stored(value):
-                self.m.out.append(c.Free(value, object_id(event.task, index)))
+                self.m.out.append(c.Free(value, object_id(done.task, index)))
 
     def fail(self, task: Task, value: Value | None, state: str = FAILED,
              contained: tuple[int, ...] = ()) -> None:  # fmt: skip

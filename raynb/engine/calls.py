@@ -155,9 +155,8 @@ class WorkerCalls:
     def _maybe_locked(self) -> Any:
         """The lock, unless the caller is the inbox, which has it."""
         import contextlib
-        import threading
 
-        if self.loop.lock.owner == threading.get_ident():
+        if self.loop.lock.is_mine():
             return contextlib.nullcontext()
         return self.loop.lock
 

@@ -19,10 +19,12 @@ from raynb.engine.peers import Lane, Peer, with_fds
 from raynb.exceptions import RaySystemError
 from raynb.store import UnknownArena
 from raynb.wire import messages as w
+from raynb.wire.codec import code_of
 
 if TYPE_CHECKING:
     from raynb.engine.local import LocalEngine
 
+_RUN = code_of(w.Run)
 BIG = 1 << 20  # freed ranges of this size (bytes) are told at once, not with the next message
 
 
@@ -111,9 +113,9 @@ class Effects:
                 if type(value) is tuple and value[0] == "shm":
                     self.reveal(peer, lane, value[1])
         gpus = task.gpus or (self._gpus(command) if spec.creates_actor else ())
-        message = w.Run(spec.task_id, uid, spec.args, spec.deps, values, command.lent, spec.attempt,
-                        spec.scope, actor, gpus)  # fmt: skip
-        lane.outbox.append(message)
+        # Made as it is sent: see `encode`.
+        lane.outbox.append((_RUN, spec.task_id, uid, spec.args, spec.deps, values, command.lent, spec.attempt,
+                            spec.scope, actor, gpus))  # fmt: skip
         if not lane.dirty:
             lane.dirty = True
             self.loop.dirty.append(lane)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import pickle
 import signal
@@ -29,9 +30,7 @@ class Inbox:
         self.engine = engine
         self.loop = engine.loop
         self._handlers: dict[type, Callable[[Peer, Any, float], None]] = {
-            w.Done: self.done,
             w.Yield: self.yielded,
-            w.Submit: self.submit,
             w.Put: self.put,
             w.Ask: self.ask,
             w.NextItem: self.next_item,
@@ -48,6 +47,8 @@ class Inbox:
             w.Ready: self.ready,
             w.Leaving: self.leaving,
         }
+        #: What comes by the hundred goes to the machine by the hundred.
+        self._many: dict[type, Callable[[Peer, list[Any], float], None]] = {w.Done: self.done, w.Submit: self.submit}
 
     def apply(self, event: Any) -> None:
         self.loop.apply(event)
@@ -59,21 +60,22 @@ class Inbox:
                 self.supervisor(message, now)
             return
         handlers = self._handlers
-        for message in messages:
-            handlers[type(message)](peer, message, now)
+        many = self._many
+        for kind, group in itertools.groupby(messages, type):
+            if kind in many:
+                many[kind](peer, list(group), now)
+            else:
+                handler = handlers[kind]
+                for message in group:
+                    handler(peer, message, now)
 
     # -- tasks ---------------------------------------------------------------------------------
-    def done(self, peer: Peer, m: w.Done, now: float) -> None:
-        if self.engine.everywhere.pending and self.engine.everywhere.done(m):
-            return
-        flags = m.flags
-        times = (m.started, m.fetched, m.ran)
-        if not flags:
-            self.loop.apply(e.TaskFinished(now, peer.worker, m.task, m.values, False, False, m.error, False, times))
-        else:
-            self.loop.apply(e.TaskFinished(
-                now, peer.worker, m.task, m.values, bool(flags & w.FAILED), bool(flags & w.RETRYABLE),
-                m.error, bool(flags & w.CANCELLED), times, bool(flags & w.EXITS)))  # fmt: skip
+    def done(self, peer: Peer, ends: list[w.Done], now: float) -> None:
+        everywhere = self.engine.everywhere
+        if everywhere.pending:
+            ends = [end for end in ends if not everywhere.done(end)]
+        if ends:
+            self.apply(e.TasksFinished(now, peer.worker, ends))
 
     def withdrawn(self, peer: Peer, m: w.Withdrawn, now: float) -> None:
         if not m.tasks:
@@ -86,11 +88,13 @@ class Inbox:
     def yielded(self, peer: Peer, m: w.Yield, now: float) -> None:
         self.apply(e.ItemYielded(now, peer.worker, m.task, m.index, m.value, m.size, m.contained))
 
-    def submit(self, peer: Peer, m: w.Submit, now: float) -> None:
-        options = peer.options[m.options]
-        spec = TaskSpec(m.task, options, m.args, m.deps, m.contained, m.parent, peer.worker, m.scope,
-                        m.actor, returns=m.returns)  # fmt: skip
-        self.apply(e.Submitted(now, spec))
+    def submit(self, peer: Peer, calls: list[w.Submit], now: float) -> None:
+        options = peer.options
+        worker = peer.worker
+        self.apply(e.Submitted(now, [
+            TaskSpec(task, options[key], args, deps, contained, parent, worker, scope, actor, False, 0, returns)
+            for task, key, args, deps, contained, parent, scope, actor, returns in calls
+        ]))  # fmt: skip
 
     def put(self, peer: Peer, m: w.Put, now: float) -> None:
         self.apply(e.ObjectStored(now, m.id, m.value, m.size, m.contained, peer.worker, m.scope))

@@ -112,7 +112,7 @@ class LocalEngine(Lifecycle, Waiting, Reading, OwnRefs, WorkerCalls):
         undo.append(lambda: self.supervised.stop(1.0))
         self._start_supervisor()
         self._start_workers()
-        self.loop.start()
+        self.loop.io.start()
         undo.append(self.loop.stop)
 
     def _on_tick(self, now: float) -> None:
@@ -144,21 +144,18 @@ class LocalEngine(Lifecycle, Waiting, Reading, OwnRefs, WorkerCalls):
         count = options.num_returns
         returns = count if count >= 0 else 1
         loop = self.loop
-        now = _now()
-        scope = current_scope()
-        with loop.lock:
-            if loop.ref_log or loop.view_log:
-                loop.settle(now)
-            task_id = self._ids.next_task(actor)
-            loop.apply(e.Submitted(now, TaskSpec(
-                task_id, options, args, deps, contained, 0, 0, scope, actor, False, 0, returns)))  # fmt: skip
-            base = task_id << 32  # ids.INDEX_BITS
-            refs: list[ObjectRef[Any]] = (
-                [ObjectRef(base | 1, self)] if returns == 1 else
-                [ObjectRef(base | i, self) for i in range(1, returns + 1)]
-            )  # fmt: skip
-        del hold
-        loop.soon(now)
+        task_id = self._ids.next_task(actor)
+        base = task_id << 32  # ids.INDEX_BITS
+        refs: list[ObjectRef[Any]] = (
+            [ObjectRef(base | 1, self)] if returns == 1 else
+            [ObjectRef(base | i, self) for i in range(1, returns + 1)]
+        )  # fmt: skip
+        loop.intake.append(TaskSpec(
+            task_id, options, args, deps, contained, 0, 0, current_scope(), actor, False, 0, returns))  # fmt: skip
+        if hold is not None:
+            loop.admit()
+            del hold
+        loop.soon(_now())
         if loop.callbacks:
             loop.run_callbacks()
         if count == STREAMING:
@@ -175,7 +172,7 @@ class LocalEngine(Lifecycle, Waiting, Reading, OwnRefs, WorkerCalls):
         if (not packed.buffers and len(packed.data) <= self.config.inline_limit) \
                 or pickling.nbytes(packed) <= self.config.inline_limit:  # fmt: skip
             contained = tuple(ref._id for ref in packed.contained) if packed.contained else ()
-            return pickling.in_band(packed), ids_of, contained, packed
+            return pickling.in_band(packed), ids_of, contained, packed if deps or contained else None
         ref = self.put(packed)
         return ARGS_IN_STORE, (*ids_of, ref._id), (), (ref, packed)
 
@@ -230,8 +227,9 @@ class LocalEngine(Lifecycle, Waiting, Reading, OwnRefs, WorkerCalls):
 
     def pending_calls(self, actor: int) -> int:
         """Returns how many calls of an actor are unfinished."""
-        found = self.machine.actors.table.get(actor)
-        return found.pending if found is not None else 0
+        with self.loop.lock:
+            found = self.machine.actors.table.get(actor)
+            return found.pending if found is not None else 0
 
     def scope_counts(self, scope: int) -> dict[str, int]:
         with self.loop.lock:

@@ -7,30 +7,29 @@ left the lock; tasks that only wait behind others at a worker travel in batches.
 
 from __future__ import annotations
 
+import gc
 import select
-import threading
 import time
 from collections import deque
 from collections.abc import Callable
 from typing import Any
 
 from raynb.base.interrupts import Critical
+from raynb.base.spec import TaskSpec
 from raynb.core import events as e
 from raynb.core import invariants
 from raynb.core.machine import Machine
+from raynb.engine.gate import Gate
+from raynb.engine.io_thread import IoThread
 from raynb.engine.peers import Lane
-from raynb.engine.polling import Poller, Wake
+from raynb.engine.polling import IN
 from raynb.engine.waiters import Waiters
 from raynb.wire.channel import Closed
 from raynb.wire.codec import BadFrame
 
-FLUSH_SECONDS = 0.0001  # while more are submitted, tasks for idle workers are sent this often
+TAKE_SECONDS = 0.0001  # while more are submitted, the machine is told of them this often
+FLUSH_SECONDS = 0.0001  # and tasks for idle workers are sent this often
 FILL_SECONDS = 0.001  # and tasks that wait behind others at a worker this often
-BUSY_SECONDS = 0.005  # the I/O thread looks this often while a loop of submissions runs
-BUSY_SUBMISSIONS = 8  # so many since its last look make it one
-PARK_SECONDS = 0.005  # the I/O thread stays out of the way this long after a waiting thread left
-TICK_SECONDS = 0.05
-IN = select.POLLIN
 
 
 class Loop:
@@ -40,7 +39,8 @@ class Loop:
     def __init__(self, machine: Machine) -> None:
         self.machine = machine
         self._validate = machine.config.validate
-        self.lock = Critical()
+        self.intake: deque[TaskSpec] = deque()  # submitted, but the machine has not been told
+        self.lock = Gate(self.intake, self.take_in)
         self.effects: Callable[[list[Any]], None] = lambda commands: None
         self.take: Callable[[Lane, list[Any], float], None] = lambda lane, messages, now: None
         self.lost: Callable[[Lane], None] = lambda lane: None
@@ -54,21 +54,13 @@ class Loop:
         self.asked = 0.0  # when a worker last asked for something and waits
         self.hungry = False  # a worker has nothing to do until the next flush
         self.last_flush = 0.0
-        self._submissions = 0
+        self._taken = 0.0  # when a loop of submissions last told the machine of them
+        self.submissions = 0
         self._receive = Critical()
         self._send = Critical()
         self.waiters = Waiters(self)
-        self._io_poll = Poller()
-        self._io_wake = Wake()
-        self._io_poll.register(self._io_wake.read, IN)
-        self._serving = False
-        self._asleep = False
-        self._stopping = False
-        self._next_look = 0.0
-        self._thread = threading.Thread(target=self._serve, name="raynb-io", daemon=True)
-
-    def start(self) -> None:
-        self._thread.start()
+        self.io = IoThread(self)
+        self.pollers = (self.waiters.poll, self.io.poll)
 
     # -- the machine ---------------------------------------------------------------------------
     def apply(self, event: Any) -> None:
@@ -79,11 +71,19 @@ class Loop:
         if self._validate:
             invariants.check(self.machine)
 
+    def take_in(self) -> None:
+        """Tells the machine of the submissions that were only noted. Call under `lock`."""
+        intake = self.intake
+        self.apply(e.Submitted(time.monotonic(), [intake.popleft() for _ in range(len(intake))]))
+
     def settle(self, now: float) -> None:
         """Tells the machine of refs and views that came and went. Call under `lock`."""
         log = self.ref_log
-        if log:
-            self.apply(e.RefsChanged(now, [log.popleft() for _ in range(len(log))]))
+        count = len(log)
+        if count:
+            if self.intake:  # a ref that is gone again may be of a task that was noted meanwhile
+                self.take_in()
+            self.apply(e.RefsChanged(now, [log.popleft() for _ in range(count)]))
         views = self.view_log
         if views:
             self.apply(e.ViewsDied(now, [views.popleft() for _ in range(len(views))]))
@@ -105,6 +105,8 @@ class Loop:
 
     def flush(self) -> None:
         """Sends everything that waits, as far as the sockets take it."""
+        if self.intake:
+            self.admit()
         if not self.dirty:
             return
         broken: list[Lane] = []
@@ -132,41 +134,51 @@ class Loop:
         if done == lane.writing:
             lane.writing = not done
             flags = IN if done else IN | select.POLLOUT
-            for poller in (self.waiters.poll, self._io_poll):
+            for poller in self.pollers:
                 poller.modify(lane.channel.fd, flags)
+
+    def admit(self) -> None:
+        """Tells the machine of everything that was only noted."""
+        with self.lock:
+            self.settle(time.monotonic())
 
     def soon(self, now: float) -> None:
         """After a submission: send at once if the last frame is a while ago, else with others.
 
-        One task by itself goes at once; a loop of submissions sends a frame of tasks now and then.
+        One task by itself goes at once; a loop of submissions tells the machine of a dozen tasks now and
+        then, and sends a frame of them.
         """
-        self._submissions += 1
+        self.submissions += 1
         waited = now - self.last_flush
+        if now - self._taken > TAKE_SECONDS and not self.lock.is_mine():
+            # (In a destructor that runs under our own lock it is left to whoever is next.)
+            self._taken = now
+            self.admit()
         if waited > FILL_SECONDS or (self.hungry and waited > FLUSH_SECONDS):
             self.flush()
-            if not self._stopping:
+            if not self.io.stopping:
                 # Answers to a loop of submissions are read as it goes on: few at a time, and what they
                 # end was made a moment ago, so it is still in the processor's cache.
                 events = self.waiters.poll.wait(0)
                 if events:
                     self.receive(events)
-        elif self._asleep:
-            self._asleep = False
-            self._io_wake()
+        elif self.io.asleep:
+            self.io.asleep = False
+            self.io.wake()
 
     # -- receiving -----------------------------------------------------------------------------
     def add(self, lane: Lane) -> None:
         """Begins to receive from a lane. Call under `lock`."""
         self.lanes[lane.channel.fd] = lane
-        self.waiters.poll.register(lane.channel.fd, IN)
-        self._io_poll.register(lane.channel.fd, IN)
+        for poller in self.pollers:
+            poller.register(lane.channel.fd, IN)
 
     def remove(self, lane: Lane) -> None:
         """Stops receiving and closes the lane. Call under `lock`."""
         # Its number may be another lane's already, if this one was closed before.
         if self.lanes.get(lane.channel.fd) is lane:
             del self.lanes[lane.channel.fd]
-            for poller in (self.waiters.poll, self._io_poll):
+            for poller in self.pollers:
                 try:
                     poller.unregister(lane.channel.fd)
                 except (KeyError, OSError, ValueError):
@@ -181,30 +193,42 @@ class Loop:
     def receive(self, events: list[tuple[int, int]]) -> None:
         """Reads what has come, tells the machine, sends what follows."""
         with self._receive:
-            batches: list[tuple[Lane, list[Any] | None]] = []
-            for fd, mask in events:
-                lane = self.lanes.get(fd)
-                if lane is None:
-                    if fd == self.waiters.wake.read:
-                        self.waiters.wake.drain()
-                    elif fd == self._io_wake.read:
-                        self._io_wake.drain()
-                    continue
-                if mask & select.POLLOUT:
-                    self.mark(lane)
-                if mask & ~select.POLLOUT:
-                    batches.append((lane, self.read(lane)))
-            if batches:
-                now = time.monotonic()
-                with self.lock:
-                    for lane, messages in batches:
-                        if messages is None:
-                            self._drop(lane)
-                        elif messages:
-                            self.take(lane, messages, now)
-                    self.settle(now)
+            # A thousand messages become thousands of small objects, most of which are gone a moment later.
+            # The garbage collector would go through them ten times in between, and through all else now and
+            # then; it has its turn when they are done. No code of the user's runs meanwhile.
+            collects = gc.isenabled()
+            gc.disable()
+            try:
+                self._take_up(events)
+            finally:
+                if collects:
+                    gc.enable()
         self.flush()
         self.run_callbacks()
+
+    def _take_up(self, events: list[tuple[int, int]]) -> None:
+        batches: list[tuple[Lane, list[Any] | None]] = []
+        for fd, mask in events:
+            lane = self.lanes.get(fd)
+            if lane is None:
+                if fd == self.waiters.wake.read:
+                    self.waiters.wake.drain()
+                elif fd == self.io.wake.read:
+                    self.io.wake.drain()
+                continue
+            if mask & select.POLLOUT:
+                self.mark(lane)
+            if mask & ~select.POLLOUT:
+                batches.append((lane, self.read(lane)))
+        if batches:
+            now = time.monotonic()
+            with self.lock:
+                for lane, messages in batches:
+                    if messages is None:
+                        self._drop(lane)
+                    elif messages:
+                        self.take(lane, messages, now)
+                self.settle(now)
 
     def read(self, lane: Lane) -> list[Any] | None:
         """Returns the lane's messages; None when its peer is gone or sends nonsense."""
@@ -231,63 +255,7 @@ class Loop:
                 return
             callback()
 
-    # -- the I/O thread ------------------------------------------------------------------------
-    def step_aside(self) -> None:
-        """A thread that waits reads from now on."""
-        if self._serving:
-            self._io_wake()
-
-    def _serve(self) -> None:
-        pause = PARK_SECONDS
-        seen = 0  # submissions at the last look
-        try:
-            while not self._stopping:
-                now = time.monotonic()
-                if self.waiters.leading or now - self.waiters.last_led < PARK_SECONDS:
-                    time.sleep(pause)
-                    pause = min(pause * 1.5, 4 * PARK_SECONDS) if self.waiters.leading else PARK_SECONDS
-                    if not self.waiters.leading:
-                        self.flush()
-                elif self._submissions - seen > BUSY_SUBMISSIONS:
-                    # The submitting thread sends and reads by itself; only what it leaves is ours.
-                    seen = self._submissions
-                    time.sleep(BUSY_SECONDS)
-                    if self._submissions - seen <= BUSY_SUBMISSIONS:
-                        self.flush()
-                else:
-                    seen = self._submissions
-                    self._serving = True
-                    # `soon` looks at _asleep after it has queued; we look at dirty after setting it
-                    self._asleep = True
-                    events = [] if self.dirty or self.waiters.leading else self._io_poll.wait(self._timeout(now))
-                    self._asleep = False
-                    self._serving = False
-                    if events:
-                        self.receive(events)
-                    if self.dirty and not self.waiters.leading:
-                        # Somebody submits and will send it with others, or has left it to us.
-                        time.sleep(BUSY_SECONDS)
-                        if time.monotonic() - self.last_flush > BUSY_SECONDS:
-                            self.flush()
-                self._tick(time.monotonic())
-        except BaseException as error:
-            self.fail(error)
-
-    def _timeout(self, now: float) -> float | None:
-        with self.lock:
-            due = self.machine.next_tick()
-        if self.ref_log or self.view_log:
-            return 0.005
-        wait = TICK_SECONDS * 10 if due is None else max(0.001, due - now)
-        return min(wait, TICK_SECONDS * 2 if self.machine.objects.table else wait)
-
-    def _tick(self, now: float) -> None:
-        if now < self._next_look:
-            return
-        self._next_look = now + TICK_SECONDS
-        self.tell(e.Ticked(now))
-        self.on_tick(now)
-
+    # -- the end -------------------------------------------------------------------------------
     def fail(self, error: BaseException) -> None:
         """The runtime is broken or at its end: everybody who waits learns why."""
         with self.lock:
@@ -298,10 +266,7 @@ class Loop:
 
     def stop(self) -> None:
         """Ends the I/O thread and closes every lane. Call after `fail`: who waits leaves first."""
-        self._stopping = True
-        self._io_wake()
-        if self._thread.is_alive() and self._thread is not threading.current_thread():
-            self._thread.join()
+        self.io.stop()
         left = self.waiters.await_leaving()
         try:
             with self.lock:
@@ -314,5 +279,5 @@ class Loop:
 
     def close(self) -> None:
         """Closes the pollers and pipes (the lanes are closed by their owners)."""
-        for thing in (self.waiters, self._io_poll, self._io_wake):
-            thing.close()
+        self.waiters.close()
+        self.io.close()

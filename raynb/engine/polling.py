@@ -6,6 +6,8 @@ import os
 import select
 from typing import Any
 
+IN = select.POLLIN
+
 
 class Poller:
     """epoll where there is one, else poll."""

@@ -128,7 +128,7 @@ class Waiters:
         loop = self._loop
         poll = self.poll
         self.leading = waiter.leads = True
-        loop.step_aside()
+        loop.io.step_aside()
         while not waiter.done and loop.failure is None:
             loop.flush()
             quiet = time.monotonic() - loop.asked > QUIET_SECONDS

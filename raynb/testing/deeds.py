@@ -8,6 +8,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
+from raynb.base import ends
+from raynb.base.ends import Done
 from raynb.base.ids import IdSource, object_id
 from raynb.base.spec import STREAMING, ActorSpec, TaskOptions, TaskSpec, Value
 from raynb.core import events as e
@@ -34,6 +36,7 @@ class Worker:
     stopping: bool = False
     doomed: bool = False
     requests: int = 0
+    ends: list[Done] = field(default_factory=list)  # of tasks, not told yet
 
 
 class Deeds:
@@ -48,7 +51,9 @@ class Deeds:
     stored: set[Value]  # bytes that exist
     options: list[TaskOptions]
     _places: int
+    noted: list[TaskSpec]
     tell: Callable[..., None]
+    tell_waiting: Callable[[], None]
 
     # -- values --------------------------------------------------------------------------------
 
@@ -96,7 +101,16 @@ class Deeds:
                 caller.known.add(object_id(spec.task_id, index))
         if options.num_returns == STREAMING:
             self.streams[spec.task_id] = 2
-        self.tell(e.Submitted, spec)
+        self.note(spec, at_once=caller is not None)
+
+    def note(self, spec: TaskSpec, at_once: bool = False) -> None:
+        """A submission: the machine may be told of several together, but before anything else happens."""
+        if at_once:
+            self.tell(e.Submitted, [spec])
+            return
+        self.noted.append(spec)
+        if self.random.random() < 0.7:
+            self.tell_waiting()
 
     def put(self, caller: Worker | None = None) -> None:
         """The driver, or a worker, stores a value that may contain refs."""
@@ -136,7 +150,7 @@ class Deeds:
         task_id = self.ids.next_task()
         deps = tuple(i for i in self.some(None, 1) if i >> 32 not in self.actors)
         self.refs[object_id(task_id, 1)] += 1
-        self.tell(e.Submitted, TaskSpec(task_id, options, b"", deps, actor=actor))
+        self.note(TaskSpec(task_id, options, b"", deps, actor=actor))
 
     def drop(self) -> None:
         identity = self.random.choice(self.some(None, 3) or (0,))
@@ -288,17 +302,12 @@ class Labour(Deeds):
             values = tuple((*self.value(), self.some(worker, 1)) for _ in range(spec.returns))
         worker.running, worker.known = None, set()
         now = self.clock
-        self.tell(
-            e.TaskFinished,
-            worker.number,
-            spec.task_id,
-            values,
-            failed,
-            retryable,
-            ("E", "e") if failed else ("", ""),
-            cancelled,
-            (now - 0.001, now - 0.001, now),
-        )
+        flags = failed * ends.FAILED | retryable * ends.RETRYABLE | cancelled * ends.CANCELLED
+        error = ("E", "e") if failed else ("", "")
+        worker.ends.append(Done(spec.task_id, values, flags, error, now - 0.001, now - 0.001, now))
+        if worker.line and self.random.random() < 0.4:
+            return  # the next one's end goes with it
+        self.tell_waiting()
         if self.random.random() < 0.7:
             self.release(worker)
 
@@ -314,5 +323,6 @@ class Labour(Deeds):
             self.tell(e.Released, worker.number, back)
 
     def die(self, worker: Worker, reason: str, code: int | None = None) -> None:
+        self.tell_waiting()  # its last words
         del self.workers[worker.number]
         self.tell(e.WorkerDied, worker.number, reason, exited=code)

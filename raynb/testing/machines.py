@@ -22,7 +22,7 @@ from typing import Any
 from raynb.base.config import Config
 from raynb.base.ids import IdSource
 from raynb.base.rows import DEAD
-from raynb.base.spec import STREAMING, TaskOptions, Value
+from raynb.base.spec import STREAMING, TaskOptions, TaskSpec, Value
 from raynb.core import commands as c
 from raynb.core import events as e
 from raynb.core import invariants
@@ -54,6 +54,7 @@ class World(Labour):
         self.actors: list[int] = []
         self.streams: dict[int, int] = {}  # task → index of the next item to take
         self.stored: set[Value] = set()  # bytes that exist
+        self.noted: list[TaskSpec] = []  # submitted by the driver, not told yet
         self._places = 0
         self.options = [
             TaskOptions(
@@ -90,7 +91,21 @@ class World(Labour):
     # -- the clock and the machine -------------------------------------------------------------
 
     def tell(self, make: Callable[..., Any], *facts: Any, **named: Any) -> None:
-        """Gives the machine an event, carries out its orders, checks that all is well."""
+        """Gives the machine an event, after what waits to be told; carries out its orders, checks that all is well."""
+        self.tell_waiting()
+        self._tell(make, *facts, **named)
+
+    def tell_waiting(self) -> None:
+        """Tells of the submissions and of the ends of tasks that go together."""
+        noted, self.noted = self.noted, []
+        if noted:
+            self._tell(e.Submitted, noted)
+        for worker in list(self.workers.values()):
+            told, worker.ends = worker.ends, []
+            if told:
+                self._tell(e.TasksFinished, worker.number, told)
+
+    def _tell(self, make: Callable[..., Any], *facts: Any, **named: Any) -> None:
         self.clock += self.random.choice((0.0, 0.0001, 0.003))
         self.done[make.__name__] += 1
         for order in self.machine.handle(make(self.clock, *facts, **named)):
@@ -240,6 +255,7 @@ class World(Labour):
         assert not self.stored, f"bytes that nobody gave back: {sorted(map(str, self.stored))}"
 
     def _calm_round(self) -> None:
+        self.tell_waiting()
         for worker in list(self.workers.values()):
             if worker.number in self.workers:
                 self.step_worker(worker, calm=True)

@@ -37,9 +37,17 @@ class BadFrame(Exception):
     """The peer sent something that is no frame of ours."""
 
 
+def code_of(kind: type) -> int:
+    """Returns the code of a class of messages."""
+    return _code[kind][0]
+
+
 def encode(messages: Iterable[Any], number: int = 0) -> bytes:
-    """Returns one frame with all the messages; ``number`` frames went before it."""
-    items: list[Any] = [_code[type(m)] + m for m in messages]
+    """Returns one frame with all the messages; ``number`` frames went before it.
+
+    A message may also be given as it is coded: a plain tuple of its code (`code_of`) and its fields.
+    """
+    items: list[Any] = [m if type(m) is tuple else _code[type(m)] + m for m in messages]
     items.append(number)
     body = _dumps(items)
     if len(body) > MOST:
@@ -83,34 +91,35 @@ class Decoder:
         Raises:
             BadFrame: wrong magic, too long, a body that cannot be read, or not the next frame.
         """
-        if not self._buffer:  # the usual case: exactly one frame
-            size = len(data)
-            if size >= HEADER_SIZE:
-                magic, length, _ = _HEADER.unpack_from(data)
-                if magic == _MAGIC and length == size - HEADER_SIZE:
-                    messages = decode_body(memoryview(data)[HEADER_SIZE:], self.frames)
-                    self.frames += 1
-                    return messages
-        self._buffer += data
-        return self._whole()
-
-    def _whole(self) -> list[Any]:
         buffer = self._buffer
+        if not buffer:  # the usual case: what came is whole frames
+            messages, at = self._whole(data)
+            if at < len(data):
+                buffer += data[at:]
+            return messages
+        buffer += data
+        messages, at = self._whole(buffer)
+        del buffer[:at]
+        return messages
+
+    def _whole(self, data: bytes | bytearray) -> tuple[list[Any], int]:
+        """Returns the messages of the frames that are whole, and where the rest begins."""
         messages: list[Any] = []
         at = 0
-        while len(buffer) - at >= HEADER_SIZE:
-            magic, length, turned = _HEADER.unpack_from(buffer, at)
-            if magic != _MAGIC or length > MOST or turned != length ^ _TURNED:
-                raise BadFrame(f"not a frame: starts with {bytes(buffer[at:at + 8])!r}")
-            end = at + HEADER_SIZE + length
-            if len(buffer) < end:
-                break
-            messages += decode_body(bytes(buffer[at + HEADER_SIZE : end]), self.frames)
-            self.frames += 1
-            at = end
-        if at:
-            del buffer[:at]
-        return messages
+        size = len(data)
+        with memoryview(data) as view:
+            while size - at >= HEADER_SIZE:
+                magic, length, turned = _HEADER.unpack_from(data, at)
+                if magic != _MAGIC or length > MOST or turned != length ^ _TURNED:
+                    raise BadFrame(f"not a frame: starts with {bytes(data[at:at + 8])!r}")
+                end = at + HEADER_SIZE + length
+                if size < end:
+                    break
+                with view[at + HEADER_SIZE : end] as body:
+                    messages += decode_body(body, self.frames)
+                self.frames += 1
+                at = end
+        return messages, at
 
     @property
     def pending(self) -> int:

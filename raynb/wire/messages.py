@@ -8,6 +8,12 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
+from raynb.base.ends import CANCELLED as CANCELLED
+from raynb.base.ends import EXITS as EXITS
+from raynb.base.ends import FAILED as FAILED
+from raynb.base.ends import RETRYABLE as RETRYABLE
+from raynb.base.ends import Done as Done
+
 
 # -- both ways ---------------------------------------------------------------------------------
 class Options(NamedTuple):
@@ -109,22 +115,6 @@ class Stop(NamedTuple):
 # -- worker to driver --------------------------------------------------------------------------
 class Ready(NamedTuple):
     pid: int
-
-
-class Done(NamedTuple):
-    task: int
-    values: tuple[Any, ...]  # (value, size, contained ids) a return
-    flags: int  # the bits below
-    error: tuple[str, str]
-    started: float
-    fetched: float
-    ran: float
-
-
-FAILED = 1
-RETRYABLE = 2
-CANCELLED = 4
-EXITS = 8
 
 
 class Yield(NamedTuple):

@@ -7,7 +7,9 @@ from typing import Any
 
 import pytest
 
+from raynb.base import ends
 from raynb.base.config import Config
+from raynb.base.ends import Done
 from raynb.base.ids import object_id
 from raynb.base.spec import CPU, ActorSpec, TaskOptions, TaskSpec
 from raynb.core import commands as c
@@ -40,11 +42,13 @@ class Clockwork:
 
     def submit(self, options: TaskOptions | None = None, **spec: Any) -> tuple[int, list[Any]]:
         self.tasks += 1
-        return self.tasks, self.tell(e.Submitted, TaskSpec(self.tasks, options or plain(), **spec))
+        return self.tasks, self.tell(e.Submitted, [TaskSpec(self.tasks, options or plain(), **spec)])
 
     def finish(self, worker: int, task: int, value: Any = b"v", seconds: float = 0.0, **named: Any) -> list[Any]:
         times = (self.now - seconds, self.now - seconds, self.now) if seconds else (0.0, 0.0, 0.0)
-        return self.tell(e.TaskFinished, worker, task, ((value, 1, ()),), times=times, **named)
+        names = ("started", "fetched", "ran")
+        end = Done(task, ((value, 1, ()),), **dict(zip(names, times, strict=True)), **named)
+        return self.tell(e.TasksFinished, worker, [end])
 
     def state(self, task: int) -> str:
         found = self.machine.tasks.table.get(task)
@@ -100,7 +104,7 @@ def test_a_pending_argument_keeps_its_object(clock: Clockwork) -> None:
 def test_an_error_of_an_argument_is_the_tasks_own(clock: Clockwork) -> None:
     first, orders = clock.submit()
     second, _ = clock.submit(deps=(object_id(first, 1),))
-    clock.finish(runs(orders)[0][0], first, ("exc", b"boom"), failed=True, error=("ValueError", "no"))
+    clock.finish(runs(orders)[0][0], first, ("exc", b"boom"), flags=ends.FAILED, error=("ValueError", "no"))
     assert clock.state(second) == "FAILED"
     assert clock.value(second) == ("exc", b"boom")
 
@@ -154,7 +158,7 @@ def test_a_blocked_worker_gives_its_cpu_and_its_line_back(clock: Clockwork) -> N
     parents = [clock.submit(TaskOptions(name="p", function="p"))[0] for _ in range(2)]
     worker = clock.machine.tasks.table[parents[0]].worker
     child = 1 << 40
-    clock.tell(e.Submitted, TaskSpec(child, plain(), caller=worker, parent=parents[0]))
+    clock.tell(e.Submitted, [TaskSpec(child, plain(), caller=worker, parent=parents[0])])
     orders = clock.tell(e.Requested, worker, 1, parents[0], (object_id(child, 1),), 1, False)
     started = [o for o in orders if isinstance(o, c.StartWorker)]
     assert len(started) == 1

@@ -45,7 +45,7 @@ def test_the_world_makes_everything_happen() -> None:
         world.run(400)
         done += world.done
     kinds = [
-        e.Submitted, e.ActorSubmitted, e.ObjectStored, e.TaskFinished, e.ItemYielded, e.ItemConsumed,
+        e.Submitted, e.ActorSubmitted, e.ObjectStored, e.TasksFinished, e.ItemYielded, e.ItemConsumed,
         e.StreamDropped, e.WorkerReady, e.WorkerDied, e.Withdrawn, e.Requested, e.RequestDropped, e.Released,
         e.RefsChanged, e.CancelAsked, e.KillAsked, e.FreeAsked, e.ObjectLost, e.ObjectMoved, e.Ticked,
     ]  # fmt: skip
