@@ -105,6 +105,8 @@ class Kernel:
     def run(self, code: str, timeout: float = 60) -> list[dict[str, Any]]:
         """Runs a cell; returns its outputs. A cell that fails fails the test."""
         reply, outputs = converse(self.client, code, timeout)
+        while reply["status"] == "aborted":  # it came right behind a cell that failed: the kernel did not run it
+            reply, outputs = converse(self.client, code, timeout)
         assert reply["status"] == "ok", "\n".join(reply.get("traceback", [str(reply)]))
         return outputs
 
