@@ -243,11 +243,12 @@ class Effects:
         try:
             row = engine.slots.take()
             engine.board.clear(row)
+            engine.unsent.clear(row)
             settings = {"env": command.env, "row": row}
             data, control, request = engine.supervised.spawn(
-                command.worker, settings, (engine.ledger.fd, engine.board.fd)
+                command.worker, settings, (engine.ledger.fd, engine.board.fd, engine.unsent.fd)
             )
-        except (RaySystemError, ValueError) as error:
+        except (RaySystemError, ValueError, OSError) as error:
             if row:
                 engine.slots.give(row)
             reason = str(error)  # `error` itself is gone when the callback runs

@@ -6,6 +6,7 @@ import itertools
 import os
 import pickle
 import signal
+import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +16,7 @@ from raynb.core import events as e
 from raynb.engine.peers import Lane, Peer
 from raynb.engine.processes import describe
 from raynb.wire import messages as w
+from raynb.wire.codec import BadFrame, decode_all
 
 if TYPE_CHECKING:
     from raynb.engine.local import LocalEngine
@@ -165,6 +167,7 @@ class Inbox:
             return
         peer.ended = True
         self.loop.drain(peer.data, now)
+        self._last_words(peer, now)
         del engine.effects.peers[worker]
         self.loop.remove(peer.data)
         self.loop.remove(peer.control)
@@ -175,10 +178,21 @@ class Inbox:
         engine.effects.adopt(worker, peer.row)
         self.loop.waiters.ready(engine.FIRST_WORKER)  # whoever waits for the first one looks again
 
+    def _last_words(self, peer: Peer, now: float) -> None:
+        """Takes in what a dead worker had written down and could not send any more."""
+        notes = self.engine.unsent.read(peer.row, peer.data.channel.came)
+        try:
+            messages = decode_all(notes)
+        except BadFrame:  # somebody has written there who should not have
+            return
+        self(peer.data, messages, now)
+
     def lane_lost(self, lane: Lane) -> None:
         """A socket ended. A worker's death is told by the supervisor, with its reason; the end of
         the supervisor's own socket is the end of all workers."""
         peer = lane.peer
+        if peer is not None:  # it may be writing that failed: what it has sent is read all the same
+            self.loop.drain(lane, time.monotonic())
         self.loop.remove(lane)
         if peer is None:
             self.engine.supervisor_lost()

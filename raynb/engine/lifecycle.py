@@ -19,7 +19,7 @@ from raynb.engine.peers import Lane
 from raynb.engine.processes import Supervised
 from raynb.engine.waiters import Waiter
 from raynb.exceptions import RaySystemError, RuntimeGoneError
-from raynb.store import Board, DiskTier, Ledger, Store
+from raynb.store import Board, DiskTier, Ledger, Store, UnsentRows
 
 _now = time.monotonic
 
@@ -43,6 +43,7 @@ class Lifecycle:
     disk: DiskTier
     ledger: Ledger
     board: Board
+    unsent: UnsentRows
     store: Store
     effects: Any
     inbox: Any
@@ -141,6 +142,7 @@ class Lifecycle:
         step(self.store.close)
         step(self.ledger.close)
         step(self.board.close)
+        step(self.unsent.close)
         step(self.disk.close)
         self.definitions.clear()
         if errors:

@@ -38,7 +38,7 @@ from raynb.engine.totals import machine_totals
 from raynb.engine.waiting import Waiting
 from raynb.exceptions import RuntimeGoneError
 from raynb.serde import pickling
-from raynb.store import Board, DiskTier, Ledger, Slots, Store
+from raynb.store import Board, DiskTier, Ledger, Slots, Store, UnsentRows
 from raynb.wire.messages import ARGS_IN_STORE
 
 _now = time.monotonic
@@ -97,6 +97,8 @@ class LocalEngine(Lifecycle, Waiting, Reading, OwnRefs, WorkerCalls):
         self.slots = Slots()
         self.board = Board.create()
         undo.append(self.board.close)
+        self.unsent = UnsentRows()
+        undo.append(self.unsent.close)
         self.store = Store(0, limit, self.ledger, self.disk)
         undo.append(self.store.close)
         self.effects = Effects(self)

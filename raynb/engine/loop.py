@@ -118,7 +118,7 @@ class Loop:
                 self._flush_lane(lane, broken)
         self.last_flush = time.monotonic()
         if broken:
-            with self.lock:
+            with self._receive, self.lock:  # what the peer has sent is still to be read
                 for lane in broken:
                     self._drop(lane)
 
@@ -220,6 +220,8 @@ class Loop:
                 self.mark(lane)
             if mask & ~select.POLLOUT:
                 batches.append((lane, self.read(lane)))
+        # The supervisor tells of deaths: what the dead had said before, and has been read, goes first.
+        batches.sort(key=lambda batch: batch[0].peer is None)
         if batches:
             now = time.monotonic()
             with self.lock:
@@ -241,9 +243,9 @@ class Loop:
 
     def drain(self, lane: Lane, now: float) -> None:
         """Takes in everything a dead peer had sent. Call under `lock`."""
-        while True:
-            messages = self.read(lane)
-            if not messages:
+        while not lane.channel.closed and lane.channel.readable():
+            messages = self.read(lane)  # none of them: a piece of a long frame
+            if messages is None:
                 return
             self.take(lane, messages, now)
 

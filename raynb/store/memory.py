@@ -49,12 +49,16 @@ class Mapping:
 
     __slots__ = ("_unmap", "address", "size")
 
-    def __init__(self, fd: int, size: int, writable: bool) -> None:
-        """Maps the first ``size`` bytes. Raises `OSError` when the system has no room for it."""
+    def __init__(self, fd: int, size: int, writable: bool, offset: int = 0) -> None:
+        """Maps ``size`` bytes from ``offset`` on, a multiple of the page size.
+
+        Raises:
+            OSError: the system has no room for it.
+        """
         self.size = 0
         self._unmap = _munmap  # at interpreter exit the module's globals may be gone first
         protection = _PROT_READ | _PROT_WRITE if writable else _PROT_READ
-        address = _mmap(None, size, protection, _MAP_SHARED, fd, 0)
+        address = _mmap(None, size, protection, _MAP_SHARED, fd, offset)
         if address in (None, _MAP_FAILED):
             code = ctypes.get_errno()
             raise OSError(code, f"cannot map {size} bytes of shared memory: {os.strerror(code)}")

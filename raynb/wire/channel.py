@@ -52,7 +52,7 @@ class Channel:
         self.unsent: deque[tuple[Any, list[int]]] = deque()
         self.closed = False
         self._decoder = Decoder()
-        self._made = 0
+        self.made = 0  # frames; the next one has this number
         self.out = 0  # frames that the socket has taken, to their last byte
         self.tap: Callable[[bytes], bytes] | None = None  # fault injection: what is sent instead
 
@@ -63,8 +63,8 @@ class Channel:
         Raises:
             Closed: the peer is gone.
         """
-        data = encode(messages, self._made)
-        self._made += 1
+        data = encode(messages, self.made)
+        self.made += 1
         if self.tap is not None:
             data = self.tap(data)
         if self.sock.gettimeout() is None:

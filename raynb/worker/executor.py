@@ -37,6 +37,7 @@ class Executor:
         self.exit_status = 0
         self.leaving = False  # exit_actor was called; it ends the process even if it was caught
         self.calls: dict[str, int] = {}  # function → calls, for max_calls
+        self.took: dict[int, float] = {}  # options → seconds that the last task of these ran
         self.returns = Returns(worker)
         self.gpus: tuple[int, ...] = ()
         self._options: Any = None  # of the last task
@@ -150,6 +151,7 @@ class Executor:
         """Posts the task's output, then its result, then what it no longer holds."""
         worker = self.worker
         options = running.options
+        self.took[run.options] = ran - started
         if self.leaving and not flags & w.EXITS:
             packed, flags, error = self._leaving(running, LeaveWorker())
         if options.max_calls and not run.actor:

@@ -20,13 +20,15 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from raynb.base.interrupts import Critical
 from raynb.wire import messages as w
 from raynb.wire.channel import Channel, Closed
-from raynb.wire.codec import BadFrame
+from raynb.wire.codec import BadFrame, encode_one
 from raynb.worker import state
 
 if TYPE_CHECKING:
+    from raynb.store import Unsent
     from raynb.worker.main import Worker
 
-ACTIVE_MS = 20  # how often the control thread looks while there is something to send
+ACTIVE_MS = 20  # how often the control thread looks while something goes on
+UNSENT_MS = 3  # and while there is something to send
 COOLING_MS = 1000  # how often it looks while the store keeps pages that nobody uses
 SPIN_SECONDS = 0.0001 if (os.cpu_count() or 1) > 1 else 0.0
 FLUSH_SECONDS = 0.0005  # results of short tasks wait this long for company
@@ -35,11 +37,13 @@ FLUSH_SECONDS = 0.0005  # results of short tasks wait this long for company
 class Link:
     """Thread contract: `post` and `flush` from any thread; `read` as said at each."""
 
-    def __init__(self, data: Channel, control: Channel, worker: Worker) -> None:
+    def __init__(self, data: Channel, control: Channel, worker: Worker, unsent: Unsent | None = None) -> None:
         self.data = data
         self.control = control
         self.worker = worker
         self.outbox: deque[Any] = deque()
+        self._unsent = unsent
+        self._noted = 0  # so many of the first in the outbox are written down there
         self.last_flush = 0.0
         self._send = Critical()
         self._read = Critical()
@@ -70,12 +74,34 @@ class Link:
         """Sends everything queued, in order, as one frame."""
         outbox = self.outbox
         with self._send:
-            batch = []
-            while outbox:
-                batch.append(outbox.popleft())
+            # What is not sent yet stays in the outbox, so that the main thread, which looks there whether
+            # its last result is out, does not go on while another thread is still about to send it.
+            batch = list(outbox)
             if batch:
                 self.data.send(batch)
+                for _ in batch:
+                    outbox.popleft()
+                if self._noted and self._unsent is not None:
+                    self._noted = 0
+                    self._unsent.cross_out()
             self.last_flush = time.monotonic()
+
+    def note(self) -> bool:
+        """Writes down what is queued where the driver finds it if this process dies before it is sent.
+        Returns False when it could not, so that it must be sent now."""
+        if self._unsent is None:
+            return False
+        outbox = self.outbox
+        send = self._send
+        send.acquire_raw()  # no code of the user's runs now, so there is no interrupt to hold back
+        try:
+            while self._noted < len(outbox):
+                if not self._unsent.note(self.data.made, encode_one(outbox[self._noted])):
+                    return False
+                self._noted += 1
+        finally:
+            send.release_raw()
+        return True
 
     def send_fd(self, message: Any, fd: int) -> None:
         """Sends a message with a descriptor, after everything queued."""
@@ -230,7 +256,7 @@ class Link:
                     collected = True
                     self._collect()
                     continue
-                wait: int | None = ACTIVE_MS
+                wait: int | None = UNSENT_MS if self.outbox else ACTIVE_MS
                 if self.asleep:
                     wait = COOLING_MS if self.worker.store.cool_down(time.monotonic()) else None
                 ready = self._poll.poll(wait)

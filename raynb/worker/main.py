@@ -17,7 +17,7 @@ from raynb.base import interrupts
 from raynb.base.config import ENV_FAILED
 from raynb.base.spec import ActorSpec, TaskOptions
 from raynb.serde import functions, pickling
-from raynb.store import Board, GuestDiskTier, Ledger, Store
+from raynb.store import Board, GuestDiskTier, Ledger, Store, Unsent
 from raynb.wire import messages as w
 from raynb.wire.channel import Channel, Closed
 from raynb.wire.codec import BadFrame
@@ -28,6 +28,7 @@ from raynb.worker.executor import Executor
 from raynb.worker.link import FLUSH_SECONDS, Link
 from raynb.worker.output import Capture
 
+BRIEF_SECONDS = 0.001  # a task that took less is brief
 HEED_MOST = 1.0  # seconds that the start of a task waits for an interrupt on its way
 
 
@@ -39,7 +40,7 @@ class Worker:
     """
 
     def __init__(
-        self, number: int, data: int, control: int, ledger: int, board: int, settings: dict[str, Any]
+        self, number: int, data: int, control: int, ledger: int, board: int, unsent: int, settings: dict[str, Any]
     ) -> None:
         import socket
 
@@ -65,6 +66,7 @@ class Worker:
             Channel(socket.socket(fileno=data), blocking=False),
             Channel(socket.socket(fileno=control), blocking=False),
             self,
+            Unsent(unsent, self.row),
         )
         self.link.data.sock.setblocking(True)
         self.engine = WorkerEngine(self)
@@ -225,6 +227,14 @@ class Worker:
             self.tick()
             self.link.flush()
 
+    def next_is_brief(self) -> bool:
+        """Returns whether another task waits that is over in a moment, as its kind was the last time: results
+        can wait for its."""
+        try:
+            return self.executor.took.get(self.queue[0].options, BRIEF_SECONDS) < BRIEF_SECONDS
+        except IndexError:
+            return False
+
     def work(self) -> int:
         """Runs tasks until told to stop. Returns the exit status."""
         link = self.link
@@ -238,10 +248,10 @@ class Worker:
                     break
                 execute(run)
                 if link.outbox:
-                    # A result that waits for company is lost if the next task kills the process: so only
-                    # those wait that may be made again.
-                    again = self.options[run.options].max_retries
-                    if queue and again and time.monotonic() - link.last_flush < FLUSH_SECONDS:
+                    # A result that waits for company must not be lost when the next task ends the process: either
+                    # it may be made again, or it is noted where the driver finds it.
+                    if time.monotonic() - link.last_flush < FLUSH_SECONDS and self.next_is_brief() \
+                            and (self.options[run.options].max_retries or link.note()):  # fmt: skip
                         link.nudge()
                     else:
                         link.flush()
@@ -257,11 +267,13 @@ class Worker:
             link.read()
 
 
-def main(number: int, data: int, control: int, ledger: int, board: int, settings: dict[str, Any]) -> int:
+def main(
+    number: int, data: int, control: int, ledger: int, board: int, unsent: int, settings: dict[str, Any]
+) -> int:
     """Runs a worker in a freshly forked process; returns its exit status."""
     interrupts.after_fork_in_child()
     environment.enter(settings)
-    worker = Worker(number, data, control, ledger, board, settings)
+    worker = Worker(number, data, control, ledger, board, unsent, settings)
     signal.signal(signal.SIGINT, worker.on_sigint)
     slot.set_current(worker.engine)
     worker.capture.install()

@@ -16,7 +16,7 @@ from typing import Any, NoReturn
 
 KEPT = 2
 QUIET_MS = 50  # without a request for so long, a spare is forked
-SHARED = 4  # descriptors that a worker gets
+SHARED = 5  # descriptors that a worker gets
 OURS = ("raynb.base", "raynb.serde", "raynb.store", "raynb.wire", "raynb.worker")
 WARM = ("contextvars", "os", "pickle", "selectors", "signal", "socket", "threading", "time")
 _HEAD = 4  # bytes of the length before a request

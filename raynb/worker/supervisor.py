@@ -163,7 +163,7 @@ class Supervisor:
 
     # -- forking -------------------------------------------------------------------------------
     def spawn(self, message: w.Spawn) -> None:
-        fds = [self.channel.fds.popleft() for _ in range(SHARED)]  # data, control, ledger, board
+        fds = [self.channel.fds.popleft() for _ in range(SHARED)]  # data, control, ledger, board, unsent
         pid = self.spares.give(pickle.dumps((message.worker, message.settings), 5), fds)
         try:
             pid = pid or os.fork()
@@ -215,8 +215,8 @@ class Supervisor:
 
             worker, blob, fds = ask()
             settings = {**self.settings, **pickle.loads(blob)}
-            data, control, ledger, board = fds
-            status = work(worker, data, control, ledger, board, settings)
+            data, control, ledger, board, unsent = fds
+            status = work(worker, data, control, ledger, board, unsent, settings)
         except BaseException:
             import traceback
 

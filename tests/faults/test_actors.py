@@ -7,7 +7,9 @@ from typing import Any
 
 import pytest
 
+from raynb.base import engine as slot
 from raynb.exceptions import ActorDiedError, ActorUnavailableError, RayActorError, RayError
+from raynb.store import UnsentRows
 from raynb.testing import faults, leaks
 from raynb.testing.faults import Counter, Gate
 
@@ -35,6 +37,16 @@ class Plain:
     def hold(self, gate: Gate, name: str) -> str:
         gate.pass_through(name)
         return name
+
+    def call_or_strike(self, last: int, action: str) -> int:
+        self.calls += 1
+        if self.calls > last:
+            faults.strike(action)
+        return self.calls
+
+    def weigh(self, size: int) -> bytes:
+        self.calls += 1
+        return bytes([self.calls]) * size
 
 
 def test_c25_a_constructor_that_raises(ray: Any) -> None:
@@ -227,3 +239,54 @@ def test_c31_a_detached_actor_outlives_its_creator(ray: Any) -> None:
     kept = ray.get_actor("kept")
     assert ray.get(kept.pid.remote(), timeout=20) == pid
     ray.kill(kept)
+
+
+@pytest.mark.parametrize("action", ["os._exit(3)", "sigkill"])
+def test_what_was_done_before_the_call_that_ended_the_process_is_not_lost(
+    ray: Any, action: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Results of brief calls wait for company before they are sent, and these calls may not run again."""
+    found: list[bytes] = []
+    read = UnsentRows.read
+
+    def watch(self: UnsentRows, row: int, came: int) -> bytes:
+        found.append(read(self, row, came))
+        return found[-1]
+
+    monkeypatch.setattr(UnsentRows, "read", watch)
+    for _ in range(5):
+        actor = ray.remote(num_cpus=0)(Plain).remote()
+        ray.get([actor.call_or_strike.remote(10_000, action) for _ in range(100)], timeout=20)
+        refs = [actor.call_or_strike.remote(1_000, action) for _ in range(1_000)]
+        assert ray.get(refs[:900], timeout=20) == list(range(101, 1_001))
+        for ref in (refs[900], refs[-1]):
+            with pytest.raises(ActorDiedError):
+                ray.get(ref, timeout=20)
+        del refs, ref
+    assert any(found), "no process died with something unsent: this test looks at nothing"
+
+
+def test_long_results_that_lie_in_the_socket_when_the_process_is_gone_are_read(
+    ray: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A piece of a long frame makes no message: that is not the end of what a dead process has sent."""
+    actor = ray.remote(num_cpus=0)(Plain).remote()
+    pid = ray.get(actor.pid.remote(), timeout=20)
+    loop = slot.current().loop  # type: ignore[attr-defined]
+    with monkeypatch.context() as patch:
+        patch.setattr(loop, "read", lambda lane: [])  # nobody reads meanwhile
+        refs = [actor.weigh.remote(95_000) for _ in range(8)]
+        last = actor.strike.remote("sigkill")
+        loop.flush()
+        assert leaks.until(lambda: not is_alive(pid), 20)
+    with pytest.raises(ActorDiedError):
+        ray.get(last, timeout=20)
+    assert ray.get(refs, timeout=20) == [bytes([n]) * 95_000 for n in range(1, 9)]
+
+
+def is_alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    return True

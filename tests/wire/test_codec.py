@@ -9,7 +9,7 @@ import pytest
 
 from raynb.wire import messages as w
 from raynb.wire.channel import Channel, Closed, pair
-from raynb.wire.codec import HEADER_SIZE, BadFrame, Decoder, encode
+from raynb.wire.codec import HEADER_SIZE, BadFrame, Decoder, code_of, decode_all, encode, encode_one
 
 SAMPLES = [
     w.Run(1 << 70, 3, b"x", (), (), (), 0, 7, 0),
@@ -21,6 +21,19 @@ SAMPLES = [
 
 def test_messages_come_back_as_they_were() -> None:
     assert Decoder().feed(encode(SAMPLES)) == SAMPLES
+
+
+def test_messages_one_behind_the_other_come_back_too() -> None:
+    assert decode_all(b"".join(map(encode_one, SAMPLES))) == SAMPLES
+    assert decode_all(b"") == []
+    for data in (encode_one(SAMPLES[0])[:-3], b"\x00" * 8, encode_one(SAMPLES[0]) + b"\xfe"):
+        with pytest.raises(BadFrame):
+            decode_all(data)
+
+
+def test_a_message_may_come_coded() -> None:
+    run = w.Run(1, 2, b"x", (), (), (), 0, 7, 0)
+    assert Decoder().feed(encode([(code_of(w.Run), *run), w.Stop()])) == [run, w.Stop()]
 
 
 def test_every_way_of_cutting_gives_the_same_messages() -> None:
