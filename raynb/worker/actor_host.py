@@ -14,6 +14,7 @@ from raynb.serde import functions, pickling
 from raynb.wire import messages as w
 from raynb.worker import state
 from raynb.worker.concurrency import Loop, MainLoop, Threads
+from raynb.worker.link import FLUSH_SECONDS
 from raynb.worker.state import Running
 
 if TYPE_CHECKING:
@@ -97,6 +98,20 @@ class ActorHost:
 
     def _group(self, options: TaskOptions) -> Threads | Loop:
         return self._groups.get(options.concurrency_group) or self._groups[""]
+
+    def is_brief(self, run: w.Run) -> bool:
+        """Returns whether a call will be over in a moment, as the last one of its method was."""
+        return self.executor.is_brief(run)
+
+    def pressed(self) -> bool:
+        """Returns whether calls wait for a thread: `relieve` is to be called soon."""
+        return any(isinstance(group, Threads) and group.waiting() for group in self._groups.values())
+
+    def relieve(self) -> None:
+        """Sees to it that no call waits for a thread that does not come."""
+        for group in self._groups.values():
+            if isinstance(group, Threads):
+                group.relieve()
 
     @property
     def main_loop(self) -> MainLoop | None:
@@ -204,7 +219,7 @@ class ActorHost:
         with self._lock:
             self.executor.finish(run, running, *outcome)
         worker = self.executor.worker
-        if len(self.running) and _now() - worker.link.last_flush < 0.0005:
+        if len(self.running) and _now() - worker.link.last_flush < FLUSH_SECONDS and worker.link.note():
             worker.link.nudge()
         else:
             worker.link.flush()

@@ -28,8 +28,9 @@ class Threads:
     """As many threads as calls may run at once, each started when it is first needed.
 
     A thread that takes a call wakes another one if more calls wait, and no further one before that one
-    has come: calls that return at once are done one after the other by a thread that is awake, and
-    calls that block have company after one switch of threads.
+    has come: calls that block have company after one switch of threads. Calls of methods that were over
+    in a moment the last time are done one after the other by a thread that is awake: waking another one
+    takes longer. Should one of them block all the same, `relieve` finds out.
 
     Thread contract: every method from any thread.
     """
@@ -43,11 +44,28 @@ class Threads:
         self._parked: list[threading.Lock] = []  # a thread waits at each
         self._started = 0
         self._coming = False  # a thread was woken and has not looked yet
+        self._brief = 0  # threads whose call will be over in a moment, as far as one knows
+        self._taken = 0  # calls that have begun
+        self._seen = 0  # so many had begun at the last look of `relieve`
+        self._stuck = False  # one that was to be over in a moment is not
         self._closed = False
 
     def start(self, run: w.Run, running: Running) -> None:
         self._calls.append((run, running))
-        self._wake()
+        # A thread that ends a brief call looks for the next one after it has left the count.
+        if not self._brief or self._stuck or not self._host.is_brief(run):
+            self._wake()
+
+    def waiting(self) -> bool:
+        """Returns whether calls wait for a thread."""
+        return bool(self._calls)
+
+    def relieve(self) -> None:
+        """To be called every few milliseconds while calls wait: if none has begun since, a thread is missing."""
+        if self._calls and self._taken == self._seen:
+            self._stuck = True
+            self._wake()
+        self._seen = self._taken
 
     def _wake(self) -> None:
         with self._lock:
@@ -77,26 +95,40 @@ class Threads:
         gate = threading.Lock()
         gate.acquire()
         woken = True
+        brief = False
         while True:
             with self._lock:
                 if self._closed:
                     return
                 if woken:
                     self._coming = woken = False
+                if brief:
+                    self._brief -= 1
                 call = self._calls.popleft() if self._calls else None
+                brief = call is not None and self._host.is_brief(call[0])
                 if call is None:
+                    self._stuck = False
                     self._parked.append(gate)
+                else:
+                    self._taken += 1
+                    self._brief += brief
             if call is None:
                 gate.acquire()
                 woken = True
                 continue
-            if self._calls:
+            if self._calls and (self._stuck or not brief or not self._next_is_brief()):
                 self._wake()
             try:
                 contextvars.Context().run(self._host.run_in_thread, *call)
             except Closed:
                 return  # the driver is gone, and this process will be
             del call
+
+    def _next_is_brief(self) -> bool:
+        try:
+            return self._host.is_brief(self._calls[0][0])
+        except IndexError:  # another thread has taken it
+            return True
 
     def cancel(self, running: Running) -> None:
         """Nothing reaches a thread; the call sees that it was interrupted when it begins."""

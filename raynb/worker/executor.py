@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from raynb.worker.main import Worker
 
 _now = time.monotonic
+BRIEF_SECONDS = 0.001  # a task that took less is over in a moment
 _NO_ERROR = ("", "")
 
 
@@ -64,6 +65,14 @@ class Executor:
 
     def cancel_async(self, task: int) -> bool:
         return self.host is not None and self.host.cancel(task)
+
+    def is_brief(self, run: w.Run) -> bool:
+        """Returns whether a task will be over in a moment, as the last one of its kind here was."""
+        return self.took.get(run.options, BRIEF_SECONDS) < BRIEF_SECONDS
+
+    def pressed(self) -> bool:
+        """Returns whether calls of an actor wait for a thread."""
+        return self.host is not None and self.host.pressed()
 
     def close(self) -> None:
         if self.host is not None:

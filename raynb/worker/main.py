@@ -28,7 +28,7 @@ from raynb.worker.executor import Executor
 from raynb.worker.link import FLUSH_SECONDS, Link
 from raynb.worker.output import Capture
 
-BRIEF_SECONDS = 0.001  # a task that took less is brief
+RELIEF_SECONDS = 0.002  # while calls of an actor wait for a thread, it is seen to this often
 HEED_MOST = 1.0  # seconds that the start of a task waits for an interrupt on its way
 
 
@@ -228,10 +228,9 @@ class Worker:
             self.link.flush()
 
     def next_is_brief(self) -> bool:
-        """Returns whether another task waits that is over in a moment, as its kind was the last time: results
-        can wait for its."""
+        """Returns whether another task waits that will be over in a moment: results can wait for its."""
         try:
-            return self.executor.took.get(self.queue[0].options, BRIEF_SECONDS) < BRIEF_SECONDS
+            return self.executor.is_brief(self.queue[0])
         except IndexError:
             return False
 
@@ -263,8 +262,13 @@ class Worker:
                 loop.serve()
                 continue
             self.send_rest()
-            link.wait_data(0.05 if self.stopping else None, eager=True)
-            link.read()
+            if self.executor.pressed():
+                link.wait_data(RELIEF_SECONDS)
+                link.read()
+                self.executor.host.relieve()  # type: ignore[union-attr]
+            else:
+                link.wait_data(0.05 if self.stopping else None, eager=True)
+                link.read()
 
 
 def main(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 from typing import Any
 
 import pytest
@@ -282,6 +283,22 @@ def test_long_results_that_lie_in_the_socket_when_the_process_is_gone_are_read(
     with pytest.raises(ActorDiedError):
         ray.get(last, timeout=20)
     assert ray.get(refs, timeout=20) == [bytes([n]) * 95_000 for n in range(1, 9)]
+
+
+def test_threads_that_wait_for_each_other_after_they_never_had_to(ray: Any) -> None:
+    """One thread does a row of brief calls. When these block, the others come all the same."""
+
+    class Meeting:
+        def __init__(self) -> None:
+            self.all_there = threading.Barrier(4)
+
+        def meet(self, wait: bool) -> int:
+            return self.all_there.wait(20) if wait else -1
+
+    actor = ray.remote(num_cpus=0, max_concurrency=4)(Meeting).remote()
+    for _ in range(3):
+        assert ray.get([actor.meet.remote(False) for _ in range(200)], timeout=20) == [-1] * 200
+        assert sorted(ray.get([actor.meet.remote(True) for _ in range(4)], timeout=20)) == [0, 1, 2, 3]
 
 
 def is_alive(pid: int) -> bool:

@@ -16,9 +16,13 @@ class Host:
     """Runs a call by calling it."""
 
     def __init__(self) -> None:
+        self.brief = False  # whether calls are taken for such
         self.done = 0
         self.threads: set[int] = set()
         self.lock = threading.Lock()
+
+    def is_brief(self, run: Any) -> bool:
+        return self.brief
 
     def run_in_thread(self, run: Any, running: Any) -> None:
         run()
@@ -46,8 +50,43 @@ def test_calls_that_block_run_beside_each_other(made: tuple[Host, Threads]) -> N
     assert len(host.threads) == 8
 
 
-def test_every_call_runs_once(made: tuple[Host, Threads]) -> None:
+def test_calls_that_block_although_they_were_brief_get_company(made: tuple[Host, Threads]) -> None:
     host, group = made
+    host.brief = True
+    together = threading.Barrier(8, timeout=20)
+    for _ in range(16):
+        group.start(together.wait, None)  # type: ignore[arg-type]
+
+    def look() -> bool:
+        group.relieve()
+        return host.done == 16
+
+    assert leaks.until(look)
+    assert not group.waiting()
+    assert len(host.threads) == 8
+
+
+def test_brief_calls_are_done_by_the_thread_that_is_awake(made: tuple[Host, Threads]) -> None:
+    host, group = made
+    host.brief = True
+    held = threading.Event()
+    group.start(lambda: held.wait(20), None)  # type: ignore[arg-type,return-value]
+    assert leaks.until(lambda: group._brief == 1)
+    for _ in range(50):
+        group.start(lambda: None, None)  # type: ignore[arg-type]
+    assert group.waiting()
+    assert group._started == 1
+    held.set()
+    assert leaks.until(lambda: host.done == 51)
+    assert len(host.threads) == 1
+    assert leaks.until(lambda: len(group._parked) == 1)
+    assert group._brief == 0
+
+
+@pytest.mark.parametrize("brief", [False, True])
+def test_every_call_runs_once(made: tuple[Host, Threads], brief: bool) -> None:
+    host, group = made
+    host.brief = brief
     numbers = iter(range(3000))
     ran: list[int] = []
 
