@@ -1,7 +1,7 @@
-"""Many arrays in one value: one table and one range of memory for all of them.
+"""Arrays: each by a short reduction, and many in one value by one table and one range of memory.
 
-numpy makes a reduction and a buffer of its own for each array, which is slower than copying a
-small one. Here every plain array after the first few is only taken down while the value is
+numpy's own reduction of an array takes longer than copying a small one, and as long to read; a plain
+array's letter and shape say all there is. Where a value has many, every one after the first few is only taken down while the value is
 pickled; in the stream stands ``next(arrays)``. The table of their types and shapes, and their
 bytes, are two out-of-band buffers, from which reading makes all arrays at once. What is read is
 what numpy's own pickling gives. It is standard pickle, so nothing special is needed to read it.
@@ -20,11 +20,13 @@ from typing import Any
 
 from raynb.base.buffers import Gathered, unit
 
-#: So many arrays of a value go numpy's way: a table for fewer costs more than it saves.
+#: So many arrays of a value go one by one: a table for fewer costs more than it saves.
 FEW = 8
 _MOST_DIMENSIONS = 30  # numpy 1 allows 32; the runs below need one more than their arrays
 
 _type_and_shape = operator.attrgetter("dtype", "shape")
+_MOST_STREAMS = 512
+_streams: dict[tuple[str, tuple[int, ...]], bytes] = {}  # letter and shape → how such an array begins
 _types: dict[int, str] = {}  # id of numpy's own type objects, which live for ever → their letters
 
 
@@ -85,16 +87,68 @@ class Arrays:
                 self._found.append(array)
                 return self._reduction
             self._skipped += 1
-        elif array.dtype.kind in "mM":
+            return viewed, (pickle.PickleBuffer(array), _types[id(array.dtype)], array.shape)
+        if array.dtype.kind in "mM":
             # numpy copies dates and times into the stream, because they have no buffer; as whole
             # numbers they have one.
-            return _dates, (array.view("i8"), array.dtype)
+            numbers = array.view("i8")
+            if array.dtype.metadata is None and array.flags.c_contiguous and array.size:
+                return viewed, (pickle.PickleBuffer(numbers), array.dtype.str, array.shape)
+            return _dates, (numbers, array.dtype)
         return NotImplemented
 
     def finish(self) -> None:
         """Once everything is pickled: puts the table and the bytes among the buffers."""
         if self._found:
             self._place.fill(*_table(self._found))
+
+
+class _One:
+    """Stands for an array of which only the stream is wanted."""
+
+    __slots__ = ("_letter", "_shape")
+
+    def __init__(self, letter: str, shape: tuple[int, ...]) -> None:
+        self._letter = letter
+        self._shape = shape
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return viewed, (pickle.PickleBuffer(bytearray(1)), self._letter, self._shape)
+
+
+def pickle_array(array: Any, buffers: list[Any]) -> bytes | None:
+    """Returns the stream of a plain array by itself, and adds its buffer to ``buffers``; None for another.
+
+    Arrays of one type and shape have the same stream.
+    """
+    letter = _types.get(id(array.dtype))
+    if letter is None or not array.flags.c_contiguous or not array.size:
+        return None
+    key = letter, array.shape
+    stream = _streams.get(key)
+    if stream is None:
+        if len(_streams) >= _MOST_STREAMS:
+            _streams.clear()
+        stream = _streams[key] = pickle.dumps(_One(*key), 5, buffer_callback=lambda buffer: False)
+    buffers.append(pickle.PickleBuffer(array).raw())
+    return stream
+
+
+def reduce_dtype(dtype: Any) -> Any:
+    """Returns a short reduction of a type of numbers or times, NotImplemented for another."""
+    if dtype.metadata is None and (id(dtype) in _types or (dtype.kind in "mM" and dtype.isnative)):
+        return sys.modules["numpy"].dtype, (dtype.str,)
+    return NotImplemented
+
+
+def viewed(buffer: Any, dtype: str, shape: tuple[int, ...]) -> Any:
+    """Makes an array of its buffer."""
+    try:
+        return sys.modules["numpy"].ndarray(shape, dtype, buffer)
+    except KeyError:
+        import numpy
+
+        return numpy.ndarray(shape, dtype, buffer)
 
 
 class _List:

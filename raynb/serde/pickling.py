@@ -81,7 +81,10 @@ class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]
             return self.reduce_array(obj)  # none of cloudpickle's business
         if kind is ObjectRef:
             return self.reduce_ref(obj)
-        if kind.__module__ in frames.MODULES:
+        module = kind.__module__
+        if module == "numpy.dtypes":
+            return arrays.reduce_dtype(obj)
+        if module in frames.MODULES:
             reduced = frames.reduce_column(obj)
             if reduced is not None:
                 return reduced
@@ -140,9 +143,9 @@ def _dump(value: Any) -> tuple[bytes, list[Any], list[ObjectRef[Any]]]:
     refs: list[ObjectRef[Any]] = []
     collecting.refs = refs
     try:
-        if type(value).__module__ == "numpy" and type(value).__name__ == "ndarray" \
-                and not value.dtype.hasobject and value.dtype.kind not in "mM":  # fmt: skip
-            data = _dumps(value, 5, buffer_callback=out_of_band)
+        kind = type(value)
+        if kind is arrays.array_type() and kind not in _custom and (stream := arrays.pickle_array(value, buffers)):
+            data = stream
         elif _begins_with_array(value) and (stream := arrays.pickle_list(value, buffers, out_of_band)):
             data = stream
         else:
