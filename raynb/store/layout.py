@@ -27,9 +27,8 @@ def views_of(data: Any, buffers: Sequence[Any]) -> list[memoryview | Gathered]:
     return [flat(data), *(b if type(b) is Gathered else flat(b) for b in buffers)]
 
 
-def parts(views: Sequence[memoryview | Gathered], offset: int) -> list[tuple[int, memoryview]]:
-    """Returns where each part goes in an object that begins at ``offset``."""
-    starts, _ = place(list(map(len, views)))
+def parts(views: Sequence[memoryview | Gathered], starts: Sequence[int], offset: int) -> list[tuple[int, memoryview]]:
+    """Returns where each part goes in an object that begins at ``offset``; ``starts`` is what `place` said."""
     found: list[tuple[int, memoryview]] = []
     for start, view in zip(starts, views, strict=True):
         if type(view) is Gathered:

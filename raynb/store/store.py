@@ -94,10 +94,10 @@ class Store:
         """
         views = views_of(data, buffers)
         segments = tuple(map(len, views))
-        _, size = place(segments)
+        starts, size = place(segments)
 
         def fill(arena: Arena, offset: int, cold: Sequence[Range]) -> None:
-            arena.fill(cold, parts(views, offset))
+            arena.fill(cold, parts(views, starts, offset))
 
         return ("shm", self.slot, self._own.place(size, fill), size, segments)
 
