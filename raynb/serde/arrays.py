@@ -1,10 +1,11 @@
 """Arrays: each by a short reduction, and many in one value by one table and one range of memory.
 
 numpy's own reduction of an array takes longer than copying a small one, and as long to read; a plain
-array's letter and shape say all there is. Where a value has many, every one after the first few is only taken down while the value is
-pickled; in the stream stands ``next(arrays)``. The table of their types and shapes, and their
-bytes, are two out-of-band buffers, from which reading makes all arrays at once. What is read is
-what numpy's own pickling gives. It is standard pickle, so nothing special is needed to read it.
+array's letter and shape say all there is. Where a value has many, every one after the first few is
+only taken down while the value is pickled; in the stream stands ``next(arrays)``. The table of their
+types and shapes, and their bytes, are two out-of-band buffers, from which reading makes all arrays
+at once. What is read is what numpy's own pickling gives. It is standard pickle, so nothing special
+is needed to read it.
 """
 
 from __future__ import annotations
@@ -188,8 +189,10 @@ def _table(found: list[Any]) -> tuple[memoryview, Gathered]:
     runs = []
     starts: list[int] = []
     at = before = 0
-    for (dtype, shape), same in itertools.groupby(map(_type_and_shape, found)):
-        count = sum(1 for _ in same)
+    kinds = list(map(_type_and_shape, found))
+    alike = kinds.count(kinds[0]) == len(kinds)  # by far the most usual, and seen in half the time
+    groups = [(kinds[0], len(kinds))] if alike else [(key, len(list(same))) for key, same in itertools.groupby(kinds)]
+    for (dtype, shape), count in groups:
         rows = found[before : before + count] if len(shape) > 1 else ()
         if not math.prod(shape) or not all(array.flags.c_contiguous for array in rows):
             raise BufferError("an empty array, or one whose rows don't follow each other")

@@ -1,11 +1,12 @@
-"""Columns of pandas that are made of Arrow's memory: pickled without copying them first."""
+"""Parts of pandas' frames whose own pickling does more than is needed."""
 
 from __future__ import annotations
 
 from typing import Any
 
-#: Where pandas keeps the classes of such columns; so named, nothing needs to import pandas.
-MODULES = ("pandas.arrays", "pandas.core.arrays.arrow.array", "pandas.core.arrays.string_arrow")
+#: Where pandas keeps the classes of these parts; so named, nothing needs to import pandas.
+MODULES = ("pandas", "pandas.arrays", "pandas.core.arrays.arrow.array", "pandas.core.arrays.string_arrow",
+           "pandas.core.indexes.base")  # fmt: skip
 _SLACK = 1.02  # of a buffer's bytes: Arrow rounds up what it allocates
 _SPARE = 256
 
@@ -22,7 +23,31 @@ class _Whole:
         return self._chunk
 
 
-def reduce_column(column: Any) -> Any:
+def reduce(part: Any) -> Any:
+    """Returns a better reduction than pandas' own, None where there is none."""
+    if type(part).__name__ == "Index":
+        return _reduce_index(part)
+    return _reduce_column(part)
+
+
+def _reduce_index(index: Any) -> Any:
+    """Takes an index for what it is. pandas gives what is read to the constructor for all cases, which goes
+    through all of them."""
+    kind, data, name = type(index), getattr(index, "_data", None), index.name
+    if data is None or not hasattr(kind, "_simple_new"):  # another pandas
+        return None
+    twin = kind._simple_new(data, name)
+    if type(twin) is not kind or twin._data is not data or twin.dtype != index.dtype:
+        return None
+    return made_index, (kind, data, name)
+
+
+def made_index(kind: Any, data: Any, name: Any) -> Any:
+    """Makes an index of what it consists of."""
+    return kind._simple_new(data, name)
+
+
+def _reduce_column(column: Any) -> Any:
     """Returns pandas' own reduction of a column, without the copy that pandas makes of its memory;
     None where that copy does something: it puts chunks together, and leaves out what a slice doesn't show.
     """

@@ -85,7 +85,7 @@ class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]
         if module == "numpy.dtypes":
             return arrays.reduce_dtype(obj)
         if module in frames.MODULES:
-            reduced = frames.reduce_column(obj)
+            reduced = frames.reduce(obj)
             if reduced is not None:
                 return reduced
         if _custom:
@@ -119,11 +119,17 @@ def _plain(value: Any) -> bool:
     return False
 
 
-def _begins_with_array(value: Any) -> bool:
-    if type(value) is not list or not value:
-        return False
-    kind = type(value[0])
-    return kind is arrays.array_type() and kind not in _custom
+def _array_stream(value: Any, buffers: list[Any], out_of_band: Callable[[Any], bool]) -> bytes | None:
+    """Returns the stream of an array, or of a list of arrays, if they are plain; adds to ``buffers``."""
+    kind = type(value)
+    many = kind is list and bool(value)
+    if many:
+        kind = type(value[0])
+    if kind is not arrays.array_type() or kind in _custom:
+        return None
+    if many:
+        return arrays.pickle_list(value, buffers, out_of_band)
+    return arrays.pickle_array(value, buffers)
 
 
 def _dump(value: Any) -> tuple[bytes, list[Any], list[ObjectRef[Any]]]:
@@ -143,12 +149,8 @@ def _dump(value: Any) -> tuple[bytes, list[Any], list[ObjectRef[Any]]]:
     refs: list[ObjectRef[Any]] = []
     collecting.refs = refs
     try:
-        kind = type(value)
-        if kind is arrays.array_type() and kind not in _custom and (stream := arrays.pickle_array(value, buffers)):
-            data = stream
-        elif _begins_with_array(value) and (stream := arrays.pickle_list(value, buffers, out_of_band)):
-            data = stream
-        else:
+        data = _array_stream(value, buffers, out_of_band)
+        if data is None:
             with io.BytesIO() as file:
                 pickler = _Pickler(file, buffers, out_of_band)
                 pickler.dump(value)

@@ -61,7 +61,7 @@ class Column:
 )
 def test_one_whole_chunk_is_not_copied(chunks: list[Chunk], kept: bool) -> None:
     column = Column(*chunks)
-    reduced = frames.reduce_column(column)
+    reduced = frames.reduce(column)
     assert (reduced is not None) == kept
     if reduced is not None:
         make, arguments, state = reduced[:3]
@@ -75,8 +75,8 @@ def test_one_whole_chunk_is_not_copied(chunks: list[Chunk], kept: bool) -> None:
 
 
 def test_other_things_of_pandas_go_their_own_way() -> None:
-    assert frames.reduce_column(object()) is None
-    assert frames.reduce_column(Exception()) is None
+    assert frames.reduce(object()) is None
+    assert frames.reduce(Exception()) is None
 
 
 def test_with_the_real_ones() -> None:
@@ -94,3 +94,48 @@ def test_with_the_real_ones() -> None:
     addresses = {buffer.address for buffer in chunk.buffers() if buffer is not None}
     found = {pa.py_buffer(buffer).address for buffer in pickling.pack(words).buffers}
     assert addresses <= found  # its own memory, not a copy
+
+
+def test_an_index_comes_back_as_it_was() -> None:
+    pd = pytest.importorskip("pandas")
+    plain = [
+        pd.Index(list("abc"), name="letters"), pd.Index([1, 2, 3]), pd.Index([1.5, None]), pd.Index([True, False]),
+        pd.Index([]), pd.Index(["a", 1, None], dtype=object), pd.Index([1, None], dtype="Int64"),
+        pd.Index([("a", 1), "b"], dtype=object, name=("a", "b")), pd.Index([b"x"]),
+        pd.Index(list("ab"), dtype="string"),
+    ]  # fmt: skip
+    others = [
+        pd.RangeIndex(5), pd.DatetimeIndex(["2020-01-01"]), pd.CategoricalIndex(list("aab")),
+        pd.MultiIndex.from_product([[1, 2], list("ab")]), pd.PeriodIndex(["2020-01"], freq="M"),
+        pd.IntervalIndex.from_breaks([0, 1, 2]), pd.TimedeltaIndex(["1s"]),
+    ]  # fmt: skip
+    for index in plain + others:
+        packed = pickling.pack(index)
+        got = pickling.unpack(packed.data, [bytes(buffer) for buffer in packed.buffers])
+        assert type(got) is type(index)
+        assert got.identical(index), (got, index)
+        assert got.name == index.name
+        assert got.get_indexer_for(index[:1]).tolist() == index.get_indexer_for(index[:1]).tolist()
+    assert all(b"made_index" in pickling.pack(index).data for index in plain)
+    assert b"made_index" not in pickling.pack(others[0]).data + pickling.pack(others[1]).data
+
+
+class Worse:
+    """An index of a pandas that makes something else of what it is given."""
+
+    name = None
+    dtype = "int64"
+
+    def __init__(self, data: Any = None) -> None:
+        self._data = data
+
+    @classmethod
+    def _simple_new(cls, data: Any, name: Any) -> Any:
+        return cls(list(data))
+
+
+def test_an_index_that_would_not_be_the_same_goes_pandas_way() -> None:
+    index = type("Index", (Worse,), {})((1, 2))
+    assert frames.reduce(index) is None
+    bare: Any = type("Index", (), {"name": None})()
+    assert frames.reduce(bare) is None
