@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 #: Where a large buffer may start (bytes): a cache line, and what numpy and Arrow like best.
 ALIGN = 64
@@ -23,16 +23,29 @@ class Gathered:
     Thread contract: immutable.
 
     Args:
-        parts: the buffers, as flat views of bytes.
+        parts: the buffers, as flat views of bytes; or a function that makes them when they are needed.
         starts: where each begins; ascending, without overlaps.
+        copy: writes all of them into a view of as many bytes; for small ones, where it is faster than one by one.
+        nbytes: of the whole; only needed if ``parts`` is a function.
     """
 
-    __slots__ = ("nbytes", "parts", "starts")
+    __slots__ = ("_parts", "copy", "nbytes", "starts")
 
-    def __init__(self, parts: Sequence[memoryview], starts: Sequence[int]) -> None:
-        self.parts = parts
+    def __init__(
+        self,
+        parts: Sequence[memoryview] | Callable[[], Sequence[memoryview]],
+        starts: Sequence[int],
+        copy: Callable[[memoryview], None] | None = None,
+        nbytes: int = 0,
+    ) -> None:
+        self._parts = parts
         self.starts = starts
-        self.nbytes = starts[-1] + len(parts[-1])
+        self.copy = copy
+        self.nbytes = nbytes or starts[-1] + len(self.parts[-1])
+
+    @property
+    def parts(self) -> Sequence[memoryview]:
+        return self._parts() if callable(self._parts) else self._parts
 
     def __len__(self) -> int:
         return self.nbytes

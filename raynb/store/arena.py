@@ -5,8 +5,10 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 
+from raynb.base.buffers import Gathered
 from raynb.store import backing as backings
 from raynb.store.allocator import Allocator, Range
+from raynb.store.layout import Part
 from raynb.store.memory import PAGE, Borrowed, Mapping, move, round_up
 
 _BIG = 1 << 20  # from here on: populate cold pages first, and copy without the GIL
@@ -82,7 +84,7 @@ class Arena:
             raise NoRoom(n, str(error)) from None
         return found
 
-    def fill(self, cold: Sequence[Range], parts: Sequence[tuple[int, memoryview]]) -> None:
+    def fill(self, cold: Sequence[Range], parts: Sequence[Part]) -> None:
         """Copies each part to its offset. ``cold`` is what `take` said.
 
         Raises:
@@ -92,6 +94,10 @@ class Arena:
         self.prepare(cold)
         for offset, source in parts:
             n = len(source)
+            if isinstance(source, Gathered):
+                assert source.copy is not None
+                source.copy(view[offset : offset + n])
+                continue
             if n < _BIG:
                 view[offset : offset + n] = source
                 continue

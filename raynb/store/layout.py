@@ -15,6 +15,9 @@ from raynb.store.memory import flat
 #: A stream up to this size is copied out when read: it is cheaper than a pin.
 COPY_LIMIT = 64 * 1024
 
+#: Where a part goes, and what it is.
+Part = tuple[int, "memoryview | Gathered"]
+
 Loaded = tuple["bytes | memoryview", list[memoryview]]
 
 
@@ -27,15 +30,15 @@ def views_of(data: Any, buffers: Sequence[Any]) -> list[memoryview | Gathered]:
     return [flat(data), *(b if type(b) is Gathered else flat(b) for b in buffers)]
 
 
-def parts(views: Sequence[memoryview | Gathered], starts: Sequence[int], offset: int) -> list[tuple[int, memoryview]]:
+def parts(views: Sequence[memoryview | Gathered], starts: Sequence[int], offset: int) -> list[Part]:
     """Returns where each part goes in an object that begins at ``offset``; ``starts`` is what `place` said."""
-    found: list[tuple[int, memoryview]] = []
+    found: list[Part] = []
     for start, view in zip(starts, views, strict=True):
-        if type(view) is Gathered:
+        if type(view) is Gathered and view.copy is None:
             begin = offset + start
             found += [(begin + at, part) for at, part in zip(view.starts, view.parts, strict=True)]
         else:
-            found.append((offset + start, view))  # type: ignore[arg-type]
+            found.append((offset + start, view))
     return found
 
 
