@@ -14,6 +14,7 @@ from __future__ import annotations
 import _signal  # type: ignore[import-not-found]  # signal.signal wraps the result in an enum: 2 µs; this is 0.1 µs
 import signal
 import threading
+from collections.abc import Callable, Sized
 from types import FrameType
 from typing import Any
 
@@ -53,11 +54,17 @@ class Critical:
 
     Thread contract: a mutual-exclusion lock, not re-entrant; `with` it. In the main thread a
     `KeyboardInterrupt` that arrives inside is raised on leaving.
+
+    Args:
+        backlog: what was left for whoever enters next.
+        work_off: works it off. So nobody is inside who doesn't know of it.
     """
 
-    __slots__ = ("_lock", "acquire_raw", "owner", "release_raw")
+    __slots__ = ("_backlog", "_lock", "_work_off", "acquire_raw", "owner", "release_raw")
 
-    def __init__(self) -> None:
+    def __init__(self, backlog: Sized = (), work_off: Callable[[], None] = lambda: None) -> None:
+        self._backlog = backlog
+        self._work_off = work_off
         self._lock = threading.Lock()
         self.acquire_raw = self._lock.acquire
         self.release_raw = self._lock.release
@@ -78,6 +85,16 @@ class Critical:
             raise RuntimeError("raynb was called again from inside itself (by a __del__ method?)")
         self.acquire_raw()
         self.owner = me
+        if self._backlog:
+            try:
+                self._work_off()
+            except BaseException:
+                self.__exit__()
+                raise
+
+    def is_mine(self) -> bool:
+        """Returns whether the calling thread has it."""
+        return self.owner == _get_ident()
 
     def __exit__(self, *exc: object) -> None:
         global _depth, _pending

@@ -63,7 +63,8 @@ class Inbox:
             return
         handlers = self._handlers
         many = self._many
-        for kind, group in itertools.groupby(messages, type):
+        groups: Any = ((type(messages[0]), messages),) if len(messages) == 1 else itertools.groupby(messages, type)
+        for kind, group in groups:
             if kind in many:
                 many[kind](peer, list(group), now)
             else:

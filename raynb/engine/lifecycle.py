@@ -10,10 +10,10 @@ from collections.abc import Callable
 from typing import Any
 
 from raynb.base.config import Config
+from raynb.base.interrupts import Critical
 from raynb.core import commands as c
 from raynb.core import events as e
 from raynb.core.machine import Machine
-from raynb.engine.gate import Gate
 from raynb.engine.loop import Loop
 from raynb.engine.peers import Lane
 from raynb.engine.processes import Supervised
@@ -165,7 +165,8 @@ class Lifecycle:
         """The child of a fork must not touch what is the parent's."""
         self.alive = False
         self.loop.failure = RuntimeGoneError("This process is a fork: it has no raynb runtime of its own.")
-        self.loop.lock = Gate(self.loop.intake, self.loop.take_in)
+        self.loop.intake.clear()
+        self.loop.lock = Critical(self.loop.intake, self.loop.take_in)
         for lane in list(self.loop.lanes.values()):
             lane.channel.close()
         self.loop.close()

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import gc
 import select
+import threading
 import time
 from collections import deque
 from collections.abc import Callable
@@ -19,7 +20,6 @@ from raynb.base.spec import TaskSpec
 from raynb.core import events as e
 from raynb.core import invariants
 from raynb.core.machine import Machine
-from raynb.engine.gate import Gate
 from raynb.engine.io_thread import IoThread
 from raynb.engine.peers import Lane
 from raynb.engine.polling import IN
@@ -40,7 +40,7 @@ class Loop:
         self.machine = machine
         self._validate = machine.config.validate
         self.intake: deque[TaskSpec] = deque()  # submitted, but the machine has not been told
-        self.lock = Gate(self.intake, self.take_in)
+        self.lock = Critical(self.intake, self.take_in)  # whoever is inside finds that it has been told
         self.effects: Callable[[list[Any]], None] = lambda commands: None
         self.take: Callable[[Lane, list[Any], float], None] = lambda lane, messages, now: None
         self.lost: Callable[[Lane], None] = lambda lane: None
@@ -149,22 +149,28 @@ class Loop:
         then, and sends a frame of them.
         """
         self.submissions += 1
-        waited = now - self.last_flush
-        if now - self._taken > TAKE_SECONDS and not self.lock.is_mine():
-            # (In a destructor that runs under our own lock it is left to whoever is next.)
+        if now - self._taken > TAKE_SECONDS and not self._is_inside():
             self._taken = now
+            waited = now - self.last_flush
             self.admit()
-        if waited > FILL_SECONDS or (self.hungry and waited > FLUSH_SECONDS):
-            self.flush()
-            if not self.io.stopping:
-                # Answers to a loop of submissions are read as it goes on: few at a time, and what they
-                # end was made a moment ago, so it is still in the processor's cache.
-                events = self.waiters.poll.wait(0)
-                if events:
-                    self.receive(events)
-        elif self.io.asleep:
+            if waited > FILL_SECONDS or (self.hungry and waited > FLUSH_SECONDS):
+                self.flush()
+                if not self.io.stopping:
+                    # Answers to a loop of submissions are read as it goes on: few at a time, and what they
+                    # end was made a moment ago, so it is still in the processor's cache.
+                    events = self.waiters.poll.wait(0)
+                    if events:
+                        self.receive(events)
+                return
+        if self.io.asleep:
             self.io.asleep = False
             self.io.wake()
+
+    def _is_inside(self) -> bool:
+        """Returns whether a lock of ours is the calling thread's: it is in a destructor, which the collector
+        called in the middle of something, and leaves what it has submitted to whoever is next."""
+        me = threading.get_ident()
+        return me == self.lock.owner or me == self._send.owner or me == self._receive.owner
 
     # -- receiving -----------------------------------------------------------------------------
     def add(self, lane: Lane) -> None:
@@ -220,8 +226,9 @@ class Loop:
                 self.mark(lane)
             if mask & ~select.POLLOUT:
                 batches.append((lane, self.read(lane)))
-        # The supervisor tells of deaths: what the dead had said before, and has been read, goes first.
-        batches.sort(key=lambda batch: batch[0].peer is None)
+        if len(batches) > 1:
+            # The supervisor tells of deaths: what the dead had said before, and has been read, goes first.
+            batches.sort(key=lambda batch: batch[0].peer is None)
         if batches:
             now = time.monotonic()
             with self.lock:

@@ -119,7 +119,13 @@ class Decoder:
             BadFrame: wrong magic, too long, a body that cannot be read, or not the next frame.
         """
         buffer = self._buffer
-        if not buffer:  # the usual case: what came is whole frames
+        if not buffer:  # the usual case: what came is whole frames, most often one
+            if len(data) >= HEADER_SIZE:
+                magic, length, _ = _HEADER.unpack_from(data)
+                if magic == _MAGIC and length == len(data) - HEADER_SIZE:
+                    messages = decode_body(memoryview(data)[HEADER_SIZE:], self.frames)
+                    self.frames += 1
+                    return messages
             messages, at = self._whole(data)
             if at < len(data):
                 buffer += data[at:]

@@ -92,15 +92,11 @@ class Link:
         if self._unsent is None:
             return False
         outbox = self.outbox
-        send = self._send
-        send.acquire_raw()  # no code of the user's runs now, so there is no interrupt to hold back
-        try:
+        with self._send:
             while self._noted < len(outbox):
                 if not self._unsent.note(self.data.made, encode_one(outbox[self._noted])):
                     return False
                 self._noted += 1
-        finally:
-            send.release_raw()
         return True
 
     def send_fd(self, message: Any, fd: int) -> None:

@@ -249,7 +249,7 @@ class Worker:
                 if link.outbox:
                     # A result that waits for company must not be lost when the next task ends the process: either
                     # it may be made again, or it is noted where the driver finds it.
-                    if time.monotonic() - link.last_flush < FLUSH_SECONDS and self.next_is_brief() \
+                    if queue and time.monotonic() - link.last_flush < FLUSH_SECONDS and self.next_is_brief() \
                             and (self.options[run.options].max_retries or link.note()):  # fmt: skip
                         link.nudge()
                     else:

@@ -25,3 +25,26 @@ def test_too_much_or_too_long_ago_is_not_told() -> None:
     for number in range(history.RING):
         told.note(0.0, "task", number, "x")
     assert told.changed_since(5) is None
+
+
+def test_the_end_of_the_ring_can_be_read_without_its_beginning() -> None:
+    told = History(kept=10)
+    told.note(1.0, "object", 7, "x")
+    for number in range(history.RING + 10):  # one event after the other of the same kind and time
+        told.add(1.0, history.FREED, number)
+    assert told.changed_since(told.version - 2) == {"object": {history.RING + 8, history.RING + 9}}
+    assert told.story(history.RING + 9) == [(1.0, "object freed")]
+    assert told.story(7) == []
+
+
+def test_a_story_has_times_and_what_happened_in_order() -> None:
+    told = History(kept=10)
+    told.add(1.0, history.SUBMITTED, 5)
+    told.add(1.0, history.MOVED["RUNNING"], 5)
+    told.add(2.0, history.MOVED["RUNNING"], 6)
+    told.note(2.5, "task", 5, "retry 1: why")
+    told.add(2.5, history.MOVED["FINISHED"], 5)
+    assert told.story(5) == [
+        (1.0, "task submitted"), (1.0, "task RUNNING"), (2.5, "task retry 1: why"), (2.5, "task FINISHED"),
+    ]  # fmt: skip
+    assert told.story(6) == [(2.0, "task RUNNING")]

@@ -1,0 +1,94 @@
+"""Submissions are only noted at first: nobody who looks at the machine may miss one, and none is lost."""
+
+from __future__ import annotations
+
+import contextvars
+import threading
+from typing import Any
+
+import pytest
+
+import raynb
+from raynb.base import engine as slot
+from raynb.testing import leaks
+
+pytestmark = pytest.mark.raynb(num_cpus=2)
+
+
+@pytest.fixture
+def ray(raynb_runtime: Any) -> Any:
+    return raynb
+
+
+def engine() -> Any:
+    return slot.current()
+
+
+def test_whoever_has_the_lock_sees_every_submission(ray: Any) -> None:
+    @ray.remote
+    def one() -> int:
+        return 1
+
+    refs = [one.remote() for _ in range(200)]
+    loop = engine().loop
+    with loop.lock:
+        assert not loop.intake
+        objects = engine().machine.objects.table
+        assert all(ref._id in objects for ref in refs)
+    assert ray.get(refs, timeout=20) == [1] * 200
+
+
+def test_refs_that_are_gone_before_the_machine_was_told_hold_nothing(ray: Any) -> None:
+    @ray.remote
+    def one() -> int:
+        return 1
+
+    class Echo:
+        def say(self) -> str:
+            return "well"
+
+    echo = ray.remote(num_cpus=0)(Echo).remote()
+    for _ in range(2_000):
+        one.remote()
+        echo.say.remote()
+    assert ray.get(echo.say.remote(), timeout=20) == "well"
+    objects = engine().machine.objects.table
+    assert leaks.until(lambda: set(objects) == {echo._ray_ref._id}, 20), objects
+
+
+def test_a_destructor_may_submit_under_the_lock(ray: Any) -> None:
+    @ray.remote
+    def one() -> int:
+        return 1
+
+    class Late:
+        def __del__(self) -> None:
+            refs.append(one.remote())
+
+    refs: list[Any] = []
+    assert ray.get(one.remote(), timeout=20) == 1  # the function is known
+    last = Late()
+    with engine().loop.lock:
+        del last
+    assert ray.get(refs, timeout=20) == [1]
+
+
+def test_threads_that_submit_at_once(ray: Any) -> None:
+    @ray.remote
+    def echo(value: int) -> int:
+        return value
+
+    got: dict[int, list[int]] = {}
+
+    def submit(number: int) -> None:
+        got[number] = ray.get([echo.remote(number * 1_000 + i) for i in range(300)], timeout=30)
+
+    # The test's runtime is in its context, which a thread does not have by itself.
+    threads = [
+        threading.Thread(target=contextvars.copy_context().run, args=(submit, number)) for number in range(4)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert got == {number: [number * 1_000 + i for i in range(300)] for number in range(4)}
