@@ -26,7 +26,7 @@ from raynb.base.spec import ActorSpec, TaskSpec, Value
 from raynb.core import commands as c
 from raynb.core.calls import INFLIGHT
 from raynb.core.events import WorkerDied
-from raynb.core.records import Actor, Task, Worker
+from raynb.core.records import SPARED_MOST, Actor, Task, Worker
 from raynb.core.tables import ACTORS
 
 if TYPE_CHECKING:
@@ -114,6 +114,11 @@ class Actors:
         if actor.state == DEAD:
             self.m.calls.fail_all(actor, self.m.calls.dead_value(actor))
             return
+        if self._had_not_begun(actor, worker, event):
+            actor.worker = 0
+            actor.creation.spared += 1
+            m.retries.requeue(actor.creation, front=True)
+            return
         actor.deaths.append(m.now)
         while actor.deaths and m.now - actor.deaths[0] > m.death_window:
             actor.deaths.popleft()
@@ -132,6 +137,13 @@ class Actors:
             self._die(actor, cause)
             return
         self._restart(actor, event.reason)
+
+    def _had_not_begun(self, actor: Actor, worker: Worker, event: WorkerDied) -> bool:
+        """Returns whether the process died before it came to the constructor: the actor has nothing to do with it."""
+        creation = actor.creation
+        elsewhere = event.current not in (0, creation.spec.task_id)
+        spared = elsewhere and creation.spec.task_id in self.m.tasks.table and creation.spared < SPARED_MOST
+        return spared and worker.doom is None and not actor.killed and not actor.ending
 
     def creator_died(self, worker: Worker) -> None:
         """The process that made them is gone: so are its actors, but for detached ones (Ray's fate sharing)."""

@@ -15,7 +15,7 @@ from raynb.base.rows import (
 from raynb.base.spec import CPU
 from raynb.core import commands as c
 from raynb.core.events import WorkerDied
-from raynb.core.records import Task, Worker
+from raynb.core.records import SPARED_MOST, Task, Worker
 from raynb.core.resources import cpu_part
 from raynb.core.scheduler import UNKNOWN
 from raynb.core.tables import WORKER
@@ -26,7 +26,6 @@ if TYPE_CHECKING:
 REPLACE_SECONDS = 0.1  # so long after an actor took a worker, when the actor has started, the pool is filled up
 IDLE_SECONDS = 1.0  # a worker beyond the CPUs is kept this long, as in Ray
 ONE_CPU = ((CPU, 10_000),)
-SPARED_MOST = 3  # deaths of workers before they began with a task that don't count against it
 STUCK_FACTOR = 3.0  # prefetched tasks behind a task that runs this many windows are taken back
 
 

@@ -223,6 +223,32 @@ def test_an_actor_dies_with_its_calls_and_restarts_as_often_as_allowed(clock: Cl
     assert again.state == "DEAD"
 
 
+def test_an_actor_has_nothing_to_do_with_deaths_before_its_constructor(clock: Clockwork) -> None:
+    number = 900
+    creation = TaskSpec(number, TaskOptions(name="A.__init__", max_retries=0), creates_actor=True)
+    [(worker, _)] = runs(clock.tell(e.ActorSubmitted, ActorSpec(number, "A", "a"), creation))
+    made = clock.machine.actors.table[number]
+    call, _ = clock.submit(TaskOptions(name="A.m", function="m", resources=(), max_retries=0), actor=number)
+    for ran in (-1, 555, -1):  # nothing yet; something else
+        clock.tell(e.WorkerDied, worker, "SIGKILL", current=ran)
+        if not made.worker:
+            fresh = next(w for w in clock.machine.pool.table.values() if w.state == "STARTING")
+            clock.tell(e.WorkerReady, fresh.id, 9)
+        assert (made.state, made.restarts) == ("PENDING_CREATION", 0)
+        worker = made.worker
+    clock.tell(e.WorkerDied, worker, "SIGKILL", current=-1)  # now it is given up
+    assert made.state == "DEAD"
+    assert clock.value(call)[1] == "ActorDiedError"
+
+
+def test_an_actor_that_died_in_its_constructor_is_dead(clock: Clockwork) -> None:
+    number = 900
+    creation = TaskSpec(number, TaskOptions(name="A.__init__", max_retries=0), creates_actor=True)
+    [(worker, _)] = runs(clock.tell(e.ActorSubmitted, ActorSpec(number, "A", "a"), creation))
+    clock.tell(e.WorkerDied, worker, "SIGKILL", current=number)
+    assert clock.machine.actors.table[number].state == "DEAD"
+
+
 def test_the_last_handle_ends_the_actor_after_its_calls(clock: Clockwork) -> None:
     number, worker = actor(clock)
     call, _ = clock.submit(TaskOptions(name="A.m", function="m", resources=(), max_retries=0), actor=number)
