@@ -51,7 +51,7 @@ class IoThread:
                 if waiters.leading or now - waiters.last_led < PARK_SECONDS:
                     time.sleep(pause)
                     pause = min(pause * 1.5, 4 * PARK_SECONDS) if waiters.leading else PARK_SECONDS
-                    if not waiters.leading:
+                    if not waiters.leading or self._unsent():  # who leads may sleep while others submit
                         loop.flush()
                 elif loop.submissions - seen > BUSY_SUBMISSIONS:
                     # The submitting thread sends and reads by itself; only what it leaves is ours.

@@ -154,9 +154,7 @@ class LocalEngine(Lifecycle, Waiting, Reading, OwnRefs, WorkerCalls):
         )  # fmt: skip
         loop.intake.append(TaskSpec(
             task_id, options, args, deps, contained, 0, 0, current_scope(), actor, False, 0, returns))  # fmt: skip
-        if hold is not None:
-            loop.admit()
-            del hold
+        del hold  # whatever is let go of from here on is told after this call: see `Loop.settle`
         loop.soon(_now())
         if loop.callbacks:
             loop.run_callbacks()
@@ -174,7 +172,7 @@ class LocalEngine(Lifecycle, Waiting, Reading, OwnRefs, WorkerCalls):
         if (not packed.buffers and len(packed.data) <= self.config.inline_limit) \
                 or pickling.nbytes(packed) <= self.config.inline_limit:  # fmt: skip
             contained = tuple(ref._id for ref in packed.contained) if packed.contained else ()
-            return pickling.in_band(packed), ids_of, contained, packed if deps or contained else None
+            return pickling.in_band(packed), ids_of, contained, packed
         ref = self.put(packed)
         return ARGS_IN_STORE, (*ids_of, ref._id), (), (ref, packed)
 

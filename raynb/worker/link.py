@@ -72,19 +72,22 @@ class Link:
 
     def flush(self) -> None:
         """Sends everything queued, in order, as one frame."""
-        outbox = self.outbox
         with self._send:
-            # What is not sent yet stays in the outbox, so that the main thread, which looks there whether
-            # its last result is out, does not go on while another thread is still about to send it.
-            batch = list(outbox)
-            if batch:
-                self.data.send(batch)
-                for _ in batch:
-                    outbox.popleft()
-                if self._noted and self._unsent is not None:
-                    self._noted = 0
-                    self._unsent.cross_out()
-            self.last_flush = time.monotonic()
+            self._send_queued()
+
+    def _send_queued(self) -> None:
+        # What is not sent yet stays in the outbox, so that the main thread, which looks there whether
+        # its last result is out, does not go on while another thread is still about to send it.
+        outbox = self.outbox
+        batch = list(outbox)
+        if batch:
+            self.data.send(batch)
+            for _ in batch:
+                outbox.popleft()
+            if self._noted and self._unsent is not None:
+                self._noted = 0
+                self._unsent.cross_out()
+        self.last_flush = time.monotonic()
 
     def note(self) -> bool:
         """Writes down what is queued where the driver finds it if this process dies before it is sent.
@@ -101,8 +104,8 @@ class Link:
 
     def send_fd(self, message: Any, fd: int) -> None:
         """Sends a message with a descriptor, after everything queued."""
-        self.flush()
         with self._send:
+            self._send_queued()
             self.data.send([message], [fd])
 
     def soon(self, seconds: float) -> None:
