@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 
 import cloudpickle
@@ -9,6 +10,11 @@ import pytest
 
 # Installed, the plugin comes through its entry point; from a bare checkout it is named here.
 pytest_plugins = () if "raynb.testing.plugin" in sys.modules else ("raynb.testing.plugin",)
+
+
+# A run in a shell's background is handed on that Ctrl-C is ignored; what is tested here is that it isn't.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
