@@ -28,6 +28,7 @@ _SMALL = 1 << 16  # bytes; larger arrays are copied one by one, the large ones w
 _MOST_DIMENSIONS = 30  # numpy 1 allows 32; the runs below need one more than their arrays
 
 _type_and_shape = operator.attrgetter("dtype", "shape")
+_ONE_CALL = 256 << 20  # bytes that may be copied in one call, for the length of which Ctrl-C and other threads wait
 _MOST_STREAMS = 512
 _streams: dict[tuple[str, tuple[int, ...]], bytes] = {}  # letter and shape → how such an array begins
 _types: dict[int, str] = {}  # id of numpy's own type objects, which live for ever → their letters
@@ -206,7 +207,7 @@ def _table(found: list[Any]) -> tuple[memoryview, Gathered]:
     views = functools.partial(_views, found)
     if alike and len(found) > 1:
         pitch = starts[1] - starts[0]
-        if pitch <= _SMALL and not pitch % dtype.itemsize:
+        if pitch <= _SMALL and at <= _ONE_CALL and not pitch % dtype.itemsize:
             return table, Gathered(views, starts, functools.partial(_copy_rows, found, dtype, pitch), at)
     return table, Gathered(views(), starts)
 

@@ -238,7 +238,7 @@ def test_a_registered_serializer_goes_first() -> None:
 def test_dates_of_the_other_byte_order_stay_as_they_are() -> None:
     # numpy's own pickling turns them round
     value: list[Any] = [np.arange(i, i + 3).astype(">M8[D]") for i in range(20)]
-    assert same(ours(value), value)
+    assert same(ours(value), theirs(value))
 
 
 def test_what_is_gathered_reads_as_one() -> None:
@@ -277,3 +277,11 @@ def test_through_the_store_and_the_disk(way: str, tmp_path: Any) -> None:
         store.close()
         disk.close()
         ledger.close()
+
+
+def test_only_what_is_over_soon_is_copied_in_one_call(monkeypatch: pytest.MonkeyPatch) -> None:
+    value = [np.full(50, float(i)) for i in range(20)]
+    assert pickling.pack(value).buffers[1].copy is not None
+    monkeypatch.setattr(arrays, "_ONE_CALL", 1_000)
+    assert pickling.pack(value).buffers[1].copy is None
+    assert same(ours(value), theirs(value))
