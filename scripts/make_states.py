@@ -9,7 +9,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 TARGET = ROOT / "docs" / "states.md"
 INTRODUCTION = (
-    "Made by `python scripts/make_states.py` from `raynb/core/tables.py` and `raynb/api/session.py`; "
+    "Made by `python scripts/make_states.py` from `raynb/core/vocabulary/transitions.py` and `raynb/api/session.py`; "
     "do not edit. A transition that is not here raises `ImpossibleState` with the story of the id."
 )
 
@@ -36,7 +36,7 @@ def diagram(table: Mapping[str, frozenset[str]]) -> Iterator[str]:
 def text() -> str:
     """Returns what docs/states.md has to be."""
     from raynb.api.session import STATES
-    from raynb.core.tables import TABLES
+    from raynb.core.vocabulary.transitions import TABLES
 
     lines = [
         "# State machines",

@@ -49,7 +49,7 @@ def make_engine(config: Config) -> Any:
         with interrupts.Allowed():  # connecting takes seconds
             engine = ClusterEngine(config)
     elif config.local_mode:
-        from raynb.engine.inline import InlineEngine
+        from raynb.engine.inline.engine import InlineEngine
 
         engine = InlineEngine(config)
     else:
@@ -58,7 +58,7 @@ def make_engine(config: Config) -> Any:
                 "raynb's embedded engine runs on Linux and macOS; on Windows, use it inside WSL, "
                 "where everything works as on Linux."
             )
-        from raynb.engine.launch import launch
+        from raynb.engine.local.launch import launch
 
         engine = launch(config)
         if config.log_to_driver:

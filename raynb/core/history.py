@@ -10,8 +10,8 @@ from collections import deque
 
 from raynb.base.rows import TASK_STATES
 from raynb.base.spec import TaskOptions
-from raynb.core.records import Task
-from raynb.core.tables import O_FREED, O_READY
+from raynb.core.vocabulary.records import Task
+from raynb.core.vocabulary.transitions import O_FREED, O_READY
 
 #: What happened, and to which kind of thing.
 Mark = tuple[str, str]

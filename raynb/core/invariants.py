@@ -15,8 +15,8 @@ from raynb.base.rows import (
     SUBMITTED_TO_WORKER,
     TASK_ENDED,
 )  # fmt: skip
-from raynb.core.resources import cpu_part
-from raynb.core.tables import O_FREED, O_READY
+from raynb.core.scheduling.resources import cpu_part
+from raynb.core.vocabulary.transitions import O_FREED, O_READY
 
 if TYPE_CHECKING:
     from raynb.core.machine import Machine

@@ -1,6 +1,6 @@
 """The machine: every event goes in here, every command comes out.
 
-Thread contract: none of its own; `engine/loop.py`, under its lock, is the only caller.
+Thread contract: none of its own; `engine/loop/loop.py`, under its lock, is the only caller.
 """
 
 from __future__ import annotations
@@ -12,25 +12,25 @@ from typing import Any
 from raynb.base import ids
 from raynb.base.config import Config
 from raynb.base.spec import Value
-from raynb.core import commands as c
-from raynb.core import events as e
-from raynb.core.actors import Actors
-from raynb.core.ailing import Ailing
-from raynb.core.calls import Calls
-from raynb.core.cancelling import Cancelling
-from raynb.core.groups import Groups
+from raynb.core.actors.calls import Calls
+from raynb.core.actors.table import Actors
 from raynb.core.history import History
-from raynb.core.lineage import Lineage
-from raynb.core.memory import MemoryPolicy
-from raynb.core.objects import Objects
-from raynb.core.pool import Pool
-from raynb.core.records import Obj, Task
-from raynb.core.requests import Requests
-from raynb.core.resources import Amounts, Resources, to_floats
-from raynb.core.retries import Retries
-from raynb.core.scheduler import Scheduler
-from raynb.core.streams import Streams
-from raynb.core.tasks import Tasks
+from raynb.core.objects.streams import Streams
+from raynb.core.objects.table import Objects
+from raynb.core.scheduling.groups import Groups
+from raynb.core.scheduling.memory import MemoryPolicy
+from raynb.core.scheduling.pool import Pool
+from raynb.core.scheduling.resources import Amounts, Resources, to_floats
+from raynb.core.scheduling.scheduler import Scheduler
+from raynb.core.scheduling.worker_health import Ailing
+from raynb.core.tasks.cancelling import Cancelling
+from raynb.core.tasks.lineage import Lineage
+from raynb.core.tasks.requests import Requests
+from raynb.core.tasks.retries import Retries
+from raynb.core.tasks.table import Tasks
+from raynb.core.vocabulary import commands as c
+from raynb.core.vocabulary import events as e
+from raynb.core.vocabulary.records import Obj, Task
 
 TICK = 0.05  # seconds between ticks while something may need one
 

@@ -25,9 +25,9 @@ from raynb.base.rows import (
 )  # fmt: skip
 from raynb.base.spec import TaskOptions, Value
 from raynb.core.history import Ended, plain
-from raynb.core.records import Actor, Obj, Task, Worker
-from raynb.core.resources import to_floats
-from raynb.core.tables import O_LOST, O_PENDING
+from raynb.core.scheduling.resources import to_floats
+from raynb.core.vocabulary.records import Actor, Obj, Task, Worker
+from raynb.core.vocabulary.transitions import O_LOST, O_PENDING
 
 if TYPE_CHECKING:
     from raynb.core.machine import Machine

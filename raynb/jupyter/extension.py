@@ -7,8 +7,8 @@ from collections.abc import Callable
 from typing import Any
 
 from raynb.jupyter import notebook as notebooks
-from raynb.jupyter.card import Card
 from raynb.jupyter.notebook import Notebook
+from raynb.jupyter.reports.card import Card
 
 
 def load_ipython_extension(shell: Any) -> None:
@@ -55,10 +55,10 @@ def show_card(notebook: Notebook) -> None:
 
 
 def _add_magics(notebook: Notebook) -> None:
-    from raynb.jupyter.completion import complete_options
-    from raynb.jupyter.magics_actor import ActorMagics
-    from raynb.jupyter.magics_line import LineMagics
-    from raynb.jupyter.magics_remote import RemoteMagics
+    from raynb.jupyter.magics.actor import ActorMagics
+    from raynb.jupyter.magics.completion import complete_options
+    from raynb.jupyter.magics.line import LineMagics
+    from raynb.jupyter.magics.remote import RemoteMagics
 
     manager = notebook.shell.magics_manager
     before = {kind: dict(table) for kind, table in manager.magics.items()}
@@ -102,18 +102,18 @@ def _restorer(manager: Any, before: dict[str, dict[str, Any]]) -> Callable[[], N
 
 
 def _add_views(notebook: Notebook) -> None:
-    from raynb.jupyter.cells import UNNUMBERED
-    from raynb.jupyter.journal import Journal
-    from raynb.jupyter.labpanel import attach_views
-    from raynb.jupyter.live import LiveLines
-    from raynb.jupyter.reloads import Reloads
-    from raynb.jupyter.waits import Waits
+    from raynb.jupyter.cells.registry import UNNUMBERED
+    from raynb.jupyter.module_reloads import Reloads
+    from raynb.jupyter.output.live_refs import LiveLines
+    from raynb.jupyter.progress.waits import Waits
+    from raynb.jupyter.reports.serialisation_log import SerialisationLog
+    from raynb.jupyter.views.panel import attach_views
 
     notebook.waits = Waits(notebook)
     notebook.waits.install()
     notebook.extras.append(notebook.waits.uninstall)
 
-    notebook.journal = Journal(notebook.shell.user_ns)
+    notebook.journal = SerialisationLog(notebook.shell.user_ns)
     notebook.journal.install()
     notebook.extras.append(notebook.journal.uninstall)
 

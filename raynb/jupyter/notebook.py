@@ -19,12 +19,12 @@ from raynb.api.everywhere import run_on_workers
 from raynb.base import engine as engines
 from raynb.base.rows import TASK_ENDED
 from raynb.exceptions import RayError, RuntimeGoneError
-from raynb.jupyter import errors
-from raynb.jupyter.cells import Cell, Cells, cell_name
+from raynb.jupyter.cells.registry import Cell, Cells, cell_name
 from raynb.jupyter.config import Raynb, forget_bad_settings
-from raynb.jupyter.output import Router
-from raynb.jupyter.sinks import sink_for
-from raynb.jupyter.worker_display import install
+from raynb.jupyter.on_worker.display import install
+from raynb.jupyter.output import tracebacks
+from raynb.jupyter.output.router import Router
+from raynb.jupyter.output.sinks import sink_for
 
 _loaded: Notebook | None = None
 
@@ -51,7 +51,7 @@ class Notebook:
         self.cells = Cells(shell)
         self.sink = sink_for(shell)
         self.router = Router(self.cells, self.sink, lambda: self.config.output_lines)
-        self.renderer = errors.Renderer(shell)
+        self.renderer = tracebacks.Renderer(shell)
         self.starting: threading.Thread | None = None
         #: Called when a cell that nobody watches has ended and its tasks have too.
         self.at_rest: list[Callable[[], None]] = []
@@ -70,7 +70,7 @@ class Notebook:
         self.cells.attach()
         self.cells.on_end.append(self.cell_ended)
         self.router.start()
-        errors.install(self.shell)
+        tracebacks.install(self.shell)
         engines.on_change.append(self.engine_changed)
         self.engine_changed(engines.peek())
         _loaded = self
@@ -84,7 +84,7 @@ class Notebook:
         with contextlib.suppress(ValueError):
             engines.on_change.remove(self.engine_changed)
         self._leave(engines.peek())
-        errors.uninstall(self.shell)
+        tracebacks.uninstall(self.shell)
         self.router.stop()
         self.cells.detach()
         with contextlib.suppress(ValueError):
@@ -185,7 +185,7 @@ class Notebook:
         """Waits until the tasks of a cell have ended, so that their output isn't lost."""
         import time
 
-        from raynb.jupyter.waiting import until
+        from raynb.jupyter.progress.waiting import until
 
         if unfinished(engine.scope_counts(scope)):
             until(lambda: not unfinished(engine.scope_counts(scope)), time.monotonic() + seconds)

@@ -22,8 +22,8 @@ from raynb.wire import messages as w
 from raynb.wire.channel import Channel, Closed
 from raynb.wire.codec import BadFrame
 from raynb.worker import environment, state
-from raynb.worker.books import Books
-from raynb.worker.engine import WorkerEngine
+from raynb.worker.engine.borrowed_refs import BorrowedRefs
+from raynb.worker.engine.engine import WorkerEngine
 from raynb.worker.executor import Executor
 from raynb.worker.link import FLUSH_SECONDS, Link
 from raynb.worker.output import Capture
@@ -53,7 +53,7 @@ class Worker:
         self.options: dict[int, TaskOptions] = {}
         self.blobs: dict[str, bytes] = {}
         self.functions: dict[str, Any] = {}
-        self.books = Books()
+        self.books = BorrowedRefs()
         self.board = Board.attach(board)
         self.heeded = 0  # interrupts that were carried out
         self._heard = threading.Condition()

@@ -26,7 +26,7 @@ from typing import Any, NoReturn
 from raynb.wire import messages as w
 from raynb.wire.channel import Channel, Closed
 from raynb.wire.codec import BadFrame
-from raynb.worker.spares import QUIET_MS, SHARED, Spares, wait_to_be_asked, warm_up
+from raynb.worker.prefork import QUIET_MS, SHARED, Prefork, wait_to_be_asked, warm_up
 
 PR_SET_PDEATHSIG = 1
 PR_SET_NAME = 15
@@ -102,7 +102,7 @@ class Supervisor:
         self.kernel = kernel
         self.settings = settings
         self.workers: dict[int, int] = {}  # pid → worker id
-        self.spares = Spares()
+        self.spares = Prefork()
         self.poll = select.poll()
         self.poll.register(self.channel.fd, select.POLLIN)
         self.pidfd = -1

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 
-from raynb.jupyter import dashboard
+from raynb.jupyter.views import dashboard
 
 from .lab import Lab, Server, temporary_folder
 

@@ -32,7 +32,7 @@ def quick(x):
 """
 
 DASHBOARD = """\
-from raynb.jupyter.dashboard import Dashboard
+from raynb.jupyter.views.dashboard import Dashboard
 Dashboard()
 """
 

@@ -11,7 +11,7 @@ from typing import Any
 from playwright.sync_api import expect
 
 from raynb.base.rows import FAILED, FINISHED, Snapshot, TaskRow
-from raynb.jupyter.viewmodel import Labels, message, no_runtime
+from raynb.jupyter.views.view_model import Labels, message, no_runtime
 from tests.jupyter import pictures
 
 LABELS = Labels(

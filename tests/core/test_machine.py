@@ -12,11 +12,11 @@ from raynb.base.config import Config
 from raynb.base.ends import Done
 from raynb.base.ids import object_id
 from raynb.base.spec import CPU, ActorSpec, TaskOptions, TaskSpec
-from raynb.core import commands as c
-from raynb.core import events as e
 from raynb.core import invariants
 from raynb.core.machine import ImpossibleState, Machine
-from raynb.core.pool import REPLACE_SECONDS
+from raynb.core.scheduling.pool import REPLACE_SECONDS
+from raynb.core.vocabulary import commands as c
+from raynb.core.vocabulary import events as e
 
 
 def plain() -> TaskOptions:

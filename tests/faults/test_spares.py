@@ -10,7 +10,7 @@ import pytest
 
 from raynb.base.engine import current
 from raynb.testing import leaks
-from raynb.worker import spares
+from raynb.worker import prefork
 
 pytestmark = pytest.mark.raynb(num_cpus=1)
 
@@ -24,7 +24,7 @@ def forked_ahead() -> set[int]:
 
 
 def all_there() -> bool:
-    return len(forked_ahead()) == spares.KEPT
+    return len(forked_ahead()) == prefork.KEPT
 
 
 class Here:

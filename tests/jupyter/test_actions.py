@@ -13,10 +13,10 @@ from raynb.base.ids import object_id
 from raynb.base.ref import ObjectRef
 from raynb.base.rows import ALIVE, DEAD, ActorRow, ObjectRow, Output
 from raynb.exceptions import RuntimeGoneError
-from raynb.jupyter import actions
-from raynb.jupyter.labels import NotebookNames, held_in
-from raynb.jupyter.shown import uncounted
-from raynb.jupyter.viewmodel import Labels, held_by
+from raynb.jupyter.output.shown import uncounted
+from raynb.jupyter.views import actions
+from raynb.jupyter.views.labels import NotebookNames, held_in
+from raynb.jupyter.views.view_model import Labels, held_by
 
 from . import pictures
 from .fake_engine import FakeEngine

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from IPython.core.error import UsageError
 
-from raynb.jupyter.arguments import (
+from raynb.jupyter.magics.arguments import (
     TASK_OPTIONS,
     call_arguments,
     evaluate,

@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from raynb.jupyter.capture import analyse, target_names
+from raynb.jupyter.cells.analysis import analyse, target_names
 
 FREE = [
     ("y = x + 1", "x", "y"),

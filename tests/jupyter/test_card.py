@@ -10,8 +10,8 @@ import pytest
 import raynb
 from raynb.base import engine as engines
 from raynb.base.config import Config
-from raynb.jupyter.card import Card
 from raynb.jupyter.config import Raynb
+from raynb.jupyter.reports.card import Card
 
 from .fake_engine import FakeEngine
 from .pictures import small

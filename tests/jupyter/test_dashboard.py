@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from raynb.jupyter import dashboard, labpanel
-from raynb.jupyter.feed import Feed
+from raynb.jupyter.views import dashboard, panel
+from raynb.jupyter.views.feed import Feed
 
 from . import pictures
 from .fake_engine import FakeEngine
@@ -80,7 +80,7 @@ def test_hello_on_the_widgets_comm_starts_the_updates(built: None, engine: FakeE
 
 
 def test_no_panel_in_a_plain_terminal() -> None:
-    assert labpanel.open_panel(object()) is None
+    assert panel.open_panel(object()) is None
 
 
 class FakeComm:
@@ -103,13 +103,13 @@ class FakeComm:
 
 def test_the_panel_answers_on_its_comm(engine: FakeEngine) -> None:
     comm, feed = FakeComm(), Feed(peek=lambda: engine)
-    panel = labpanel.LabPanel(comm, feed, lambda: engine)
+    lab_panel = panel.LabPanel(comm, feed, lambda: engine)
     comm.handler({"content": {"data": {"do": "hello"}}})
     assert feed.watchers == 1
     comm.handler({"content": {"data": {"do": "cancel_cell", "scope": 3, "n": 9}}})
     assert [m["n"] for m in comm.sent if m["kind"] == "reply"] == [9]
     comm.close_handler({})
     assert feed.watchers == 0
-    panel.close()
+    lab_panel.close()
     assert comm.closed
     feed.close()

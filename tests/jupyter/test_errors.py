@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from raynb.exceptions import RayTaskError, TaskCancelledError
-from raynb.jupyter.errors import Renderer, hints, install, is_users, uninstall
+from raynb.jupyter.output.tracebacks import Renderer, hints, install, is_users, uninstall
 from raynb.serde.errors import format_frames
 
 
@@ -151,7 +151,7 @@ def test_an_interrupt_of_a_wait_shows_the_users_frames_only(shell: Any) -> None:
         fake.showtraceback((type(ours), ours, ours.__traceback__))
         assert "Cell In[4], line 4\n" in fake.shown[-1]
         assert ", in get" not in fake.shown[-1]
-        assert "jupyter/errors.py" not in fake.shown[-1]
+        assert "jupyter/output/tracebacks.py" not in fake.shown[-1]
         assert fake.shown[-1].endswith("\nKeyboardInterrupt")
         assert not hasattr(ours, "_render_traceback_")
         own = _interrupted("pressed()", pressed=pressed)

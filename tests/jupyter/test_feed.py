@@ -11,10 +11,10 @@ import pytest
 
 from raynb.base import engine as engines
 from raynb.base.rows import FINISHED, RUNNING, ObjectRow, Snapshot, TaskRow, WorkerRow
-from raynb.jupyter import feed as feeds
-from raynb.jupyter.channel import Conversation, take_any_subshell
-from raynb.jupyter.coalesce import Leases, Named, Pace, Pending
-from raynb.jupyter.feed import Feed
+from raynb.jupyter.views import feed as feeds
+from raynb.jupyter.views.channel import Conversation, take_any_subshell
+from raynb.jupyter.views.coalescing import Leases, Named, Pace, Pending
+from raynb.jupyter.views.feed import Feed
 
 from . import pictures
 from .fake_engine import FakeEngine

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from raynb.base.rows import Output
-from raynb.jupyter.fold import Action, CellOutput, Line, Rich, Text, prefix_of, short_task
+from raynb.jupyter.output.folding import Action, CellOutput, Line, Rich, Text, prefix_of, short_task
 
 
 def said(text: str, task: int = 1, kind: str = "stdout", name: str = "f") -> Output:

@@ -11,8 +11,8 @@ import pandas as pd
 import pytest
 
 from raynb.base.ref import ObjectRef
-from raynb.jupyter.inputs import Captured, gather, in_words, size_of
-from raynb.jupyter.runner import ModuleName, Nested, Slot, filled
+from raynb.jupyter.cells.inputs import Captured, gather, in_words, size_of
+from raynb.jupyter.on_worker.runner import ModuleName, Nested, Slot, filled
 
 
 class Engine:

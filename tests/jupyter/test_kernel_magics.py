@@ -7,8 +7,8 @@ from typing import Any, cast
 
 import pytest
 
-from raynb.jupyter.submission import Submitted
-from raynb.jupyter.watching import Watch
+from raynb.jupyter.cells.submission import Submitted
+from raynb.jupyter.cells.watching import Watch
 from tests.jupyter.kernel_session import KernelSession
 
 pytestmark = pytest.mark.timeout(300)

@@ -12,8 +12,8 @@ import pytest
 
 from raynb.base import scope as scopes
 from raynb.base.rows import Output
-from raynb.jupyter.cells import UNNUMBERED, Cell, Cells
-from raynb.jupyter.output import Router
+from raynb.jupyter.cells.registry import UNNUMBERED, Cell, Cells
+from raynb.jupyter.output.router import Router
 
 
 class Notes:

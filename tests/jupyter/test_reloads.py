@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 
-from raynb.jupyter.reloads import load_again
-from raynb.jupyter.renewal import renew
+from raynb.jupyter.module_reloads import load_again
+from raynb.jupyter.on_worker.module_reload import renew
 
 NAME = "a_module_that_is_edited"
 

@@ -13,10 +13,10 @@ import cloudpickle
 import pytest
 
 from raynb.base.spec import FailedReturn
-from raynb.jupyter.capture import analyse
-from raynb.jupyter.runner import (
-    Cargo,
+from raynb.jupyter.cells.analysis import analyse
+from raynb.jupyter.on_worker.runner import (
     CellJob,
+    CellPayload,
     ModuleName,
     Nested,
     Slot,
@@ -29,7 +29,7 @@ from raynb.jupyter.runner import (
 )
 
 
-def cargo(cell: str, names: dict[str, Any] | None = None, *, value: bool = True, target: str = "") -> Cargo:
+def cargo(cell: str, names: dict[str, Any] | None = None, *, value: bool = True, target: str = "") -> CellPayload:
     code = analyse("\n" + cell)
     text = "%%remote\n" + cell
     job = CellJob(
@@ -42,7 +42,7 @@ def cargo(cell: str, names: dict[str, Any] | None = None, *, value: bool = True,
         target,
         "In[5]",
     )
-    return Cargo(job, names or {})
+    return CellPayload(job, names or {})
 
 
 def values(returned: Any) -> list[Any]:
@@ -173,15 +173,15 @@ def test_shell_escapes_run_in_the_cells_namespace() -> None:
     script = """
 import sys
 from raynb.base import engine
-from raynb.jupyter.capture import analyse
-from raynb.jupyter.runner import Cargo, CellJob, run_cell
+from raynb.jupyter.cells.analysis import analyse
+from raynb.jupyter.on_worker.runner import CellPayload, CellJob, run_cell
 said = []
 class Engine:
     def emit(self, kind, text="", bundle=None):
         said.append((kind, bundle))
 engine.set_current(Engine())
-from raynb.jupyter import worker_display
-worker_display.install()
+from raynb.jupyter.on_worker import display
+display.install()
 assert "IPython" not in sys.modules
 source = '''
 files = get_ipython().getoutput('echo $name {1 + 1}')
@@ -193,7 +193,7 @@ IPython.display.display(IPython.display.HTML('<b>x</b>'))
 code = analyse(source)
 job = CellJob(code.source, "<c>", source, code.outputs, True, True, "", "In[1]")
 import pickle
-print(pickle.loads(pickle.dumps(run_cell(Cargo(job, {"name": "hello"}))[2:])))
+print(pickle.loads(pickle.dumps(run_cell(CellPayload(job, {"name": "hello"}))[2:])))
 print(said[0][1]["data"]["text/plain"], sorted(said[1][1]["data"]), said[2][1]["data"]["text/plain"])
 """
     env = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}

@@ -11,11 +11,33 @@ import pytest
 from raynb.base import scope as scopes
 from raynb.base.ids import object_id
 from raynb.base.rows import FAILED, FINISHED, RUNNING, ObjectRow, Snapshot, TaskRow
-from raynb.jupyter.journal import Journal, Serialised, largest
-from raynb.jupyter.runner import Cargo, CellJob
-from raynb.jupyter.timeline import TASK_LANES, Timeline, joined, lanes, nice_step, short, stroke, tick, waiting_steps
-from raynb.jupyter.timing import FETCH, QUEUE, RUN, SERIALISE, STORE, Cut, Span, cut, latest_scope, spans, verdict
-from raynb.jupyter.viewmodel import Labels
+from raynb.jupyter.on_worker.runner import CellJob, CellPayload
+from raynb.jupyter.reports.serialisation_log import SerialisationLog, Serialised, largest
+from raynb.jupyter.reports.timeline import (
+    TASK_LANES,
+    Timeline,
+    joined,
+    lanes,
+    nice_step,
+    short,
+    stroke,
+    tick,
+    waiting_steps,
+)
+from raynb.jupyter.reports.timing import (
+    FETCH,
+    QUEUE,
+    RUN,
+    SERIALISE,
+    STORE,
+    Cut,
+    Span,
+    cut,
+    latest_scope,
+    spans,
+    verdict,
+)
+from raynb.jupyter.views.view_model import Labels
 
 
 def task(
@@ -157,7 +179,7 @@ def test_what_took_long_has_the_notebooks_name() -> None:
     assert largest((b"y" * 9000,), None, {"_hidden": 1}) == ("a bytes", 9000)
     held = [0] * 999
     assert largest((held,), None, {"table": held})[0] == "table"
-    cargo = Cargo(CellJob("", "", ""), {"k": 1, "frame": b"z" * 7000})
+    cargo = CellPayload(CellJob("", "", ""), {"k": 1, "frame": b"z" * 7000})
     assert largest((cargo, 3), None, {})[0] == "frame"
     assert largest((), None, {}) == ("its arguments", 0)
     space: dict[str, Any] = {"arr": bytes(8000)}
@@ -167,7 +189,7 @@ def test_what_took_long_has_the_notebooks_name() -> None:
 
 
 def test_the_journal_keeps_cells_apart() -> None:
-    journal = Journal({})
+    journal = SerialisationLog({})
     token = scopes.enter(7)
     try:
         journal.note((b"x" * 100,), 1.0, 0.5)

@@ -9,8 +9,8 @@ import pytest
 
 from raynb.base.ids import object_id
 from raynb.base.rows import FAILED, FINISHED, RUNNING, ObjectRow, StoreRow, TaskRow
-from raynb.jupyter import viewmodel
-from raynb.jupyter.viewmodel import COLUMNS, Labels, held_by, message, short_error, worth_showing
+from raynb.jupyter.views import view_model
+from raynb.jupyter.views.view_model import COLUMNS, Labels, held_by, message, short_error, worth_showing
 
 from . import pictures
 
@@ -26,7 +26,7 @@ def test_full_pictures_and_changes_have_the_same_shape() -> None:
     change = message(pictures.small(version=2, since=1))
     assert (full["kind"], change["kind"]) == ("full", "change")
     assert full.keys() == change.keys()
-    assert full["v"] == viewmodel.VERSION
+    assert full["v"] == view_model.VERSION
 
 
 def test_every_row_is_as_long_as_its_columns() -> None:
@@ -52,13 +52,13 @@ def test_ids_survive_the_way_through_json() -> None:
     picture.objects[0] = replace(picture.objects[0], id=object_id(task, 1), task=task)
     sent = json.loads(json.dumps(message(picture)))
     row = as_dicts(sent, "objects")[0]
-    assert viewmodel.from_key(row["id"]) == object_id(task, 1)
-    assert viewmodel.from_key(row["task"]) == task
+    assert view_model.from_key(row["id"]) == object_id(task, 1)
+    assert view_model.from_key(row["task"]) == task
 
 
 def test_what_is_no_id_is_named() -> None:
     with pytest.raises(ValueError, match="'zz' is not an id"):
-        viewmodel.from_key("zz")
+        view_model.from_key("zz")
 
 
 def test_gone_ids_are_spelled_as_in_the_rows() -> None:
@@ -85,7 +85,7 @@ def test_holders_in_plain_words(row: ObjectRow, names: list[str], said: list[str
 def test_a_row_carries_only_the_line_that_names_the_error() -> None:
     assert short_error("Traceback\n  a\nValueError: no\n") == "ValueError: no"
     assert short_error("") == ""
-    assert len(short_error("x" * 10_000)) == viewmodel.ERROR_CHARS
+    assert len(short_error("x" * 10_000)) == view_model.ERROR_CHARS
 
 
 def test_of_too_many_tasks_the_running_and_the_latest_stay() -> None:

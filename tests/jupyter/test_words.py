@@ -16,11 +16,11 @@ from raynb.base.rows import (
     TaskRow,
     WorkerRow,
 )
-from raynb.jupyter import tables
-from raynb.jupyter.cells import UNNUMBERED, cell_name
-from raynb.jupyter.progress import Count, in_figures, in_seconds, line_bundle
-from raynb.jupyter.viewmodel import Labels
-from raynb.jupyter.words import at, bundle_of, describe, describe_actor
+from raynb.jupyter.cells.registry import UNNUMBERED, cell_name
+from raynb.jupyter.formatting import at, bundle_of, describe, describe_actor
+from raynb.jupyter.progress.bar import Count, in_figures, in_seconds, line_bundle
+from raynb.jupyter.reports import text_tables
+from raynb.jupyter.views.view_model import Labels
 
 
 def test_a_count_in_words() -> None:
@@ -118,21 +118,21 @@ PICTURE = Snapshot(
 
 
 def test_tables() -> None:
-    lines = tables.tasks(PICTURE).splitlines()
+    lines = text_tables.tasks(PICTURE).splitlines()
     assert lines[1].split()[:3] == ["Counter.add#2", "RUNNING", "4.0"]
     assert lines[3].split()[:3] == ["f#1", "FINISHED", "2.0"]
     assert "ValueError: x" in lines[2]
-    assert tables.tasks(PICTURE, "f").count("\n") == 1
-    assert tables.tasks(PICTURE, "h") == "There are no tasks of 'h'."
-    assert "Counter#9" in tables.actors(PICTURE)
-    assert "EXITED" in tables.workers(PICTURE)
+    assert text_tables.tasks(PICTURE, "f").count("\n") == 1
+    assert text_tables.tasks(PICTURE, "h") == "There are no tasks of 'h'."
+    assert "Counter#9" in text_tables.actors(PICTURE)
+    assert "EXITED" in text_tables.workers(PICTURE)
     labels = Labels(names=lambda i: ["frame"] if i == 4 << 32 else [])
-    objects = tables.objects(PICTURE, labels).splitlines()
+    objects = text_tables.objects(PICTURE, labels).splitlines()
     assert objects[1].startswith("frame")
     assert objects[1].rstrip().endswith("frame, 2 array views")
     assert objects[2].rstrip().endswith("2 refs in the kernel, argument of 1 task")
     many = Snapshot(1, 0.0, 0.0, tasks=[TaskRow(n, "f") for n in range(120)])
-    assert tables.tasks(many).splitlines()[-1] == "… 70 more"
+    assert text_tables.tasks(many).splitlines()[-1] == "… 70 more"
 
 
 def test_logs() -> None:
@@ -140,10 +140,10 @@ def test_logs() -> None:
         return Output(kind, task, scope, 1, 1, "f", text=text)
 
     outputs = [said("a"), said("b1\n", 2), said("1\nrest"), said("x\n", 3, 6), said("", kind="display")]
-    assert tables.logs(outputs) == "f#2 b1\nf#1 a1\nf#3 x\nf#1 [display]\nf#1 rest"
-    assert tables.logs(outputs, 6) == "f#3 x"
-    assert tables.logs(outputs, None, "b") == "f#2 b1"
-    assert tables.logs([], 4) == "Nothing was printed."
+    assert text_tables.logs(outputs) == "f#2 b1\nf#1 a1\nf#3 x\nf#1 [display]\nf#1 rest"
+    assert text_tables.logs(outputs, 6) == "f#3 x"
+    assert text_tables.logs(outputs, None, "b") == "f#2 b1"
+    assert text_tables.logs([], 4) == "Nothing was printed."
 
 
 def test_names_of_cells() -> None:

@@ -382,7 +382,7 @@ def a_value_that_was_read_is_still_there_for_the_views() -> None:
 
 @check
 def people_read_short_names_and_where_the_cluster_is() -> None:
-    from raynb.jupyter.fold import short_task
+    from raynb.jupyter.output.folding import short_task
 
     numbers = [short_task(task_of(raynb.put(0)._id)) for _ in range(2)]
     assert int(numbers[1]) == int(numbers[0]) + 1

@@ -130,7 +130,7 @@ class Kept:
         self.inner = inner  # of what is in that list
 
 
-class World(RuleBasedStateMachine):
+class Simulation(RuleBasedStateMachine):
     """One runtime, what the test holds of it, and what must be true after each step."""
 
     @initialize(limit=st.sampled_from([3 * MB, 6 * MB, 20 * MB]))

@@ -25,12 +25,12 @@ import raynb
 from raynb.base.rows import DEAD
 from raynb.exceptions import RayError, TaskCancelledError
 from tests.store import engine_world as world
-from tests.store.engine_world import DICE, MB, MOST, SIZES, Keeper, Kept, World, build, same
+from tests.store.engine_world import DICE, MB, MOST, SIZES, Keeper, Kept, Simulation, build, same
 
 EXAMPLES = int(os.environ.get("RAYNB_STORE_EXAMPLES", "0"))
 
 
-class EngineMachine(World):
+class EngineMachine(Simulation):
     # -- what happens --------------------------------------------------------------------------
     @rule(size=SIZES, kind=st.sampled_from(["array", "bytes", "parts"]))
     def put(self, size: int, kind: str) -> None:

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import raynb
-from raynb.engine import room
+from raynb.engine.local import spilling
 from raynb.exceptions import ObjectStoreFullError, OutOfDiskError
 from raynb.store.disk import Files
 
@@ -81,7 +81,7 @@ def test_a_task_is_told_the_same(engine: Any) -> None:
 
 
 def test_names() -> None:
-    class Ref(room.ObjectRef):  # type: ignore[type-arg]
+    class Ref(spilling.ObjectRef):  # type: ignore[type-arg]
         def __init__(self, identity: int) -> None:
             self._id = identity
 
@@ -90,7 +90,7 @@ def test_names() -> None:
 
     a, b = Ref(1), Ref(2)
     names = {"a": a, "_": a, "_5": a, "Out": {5: a}, "rows": [0, b], "by": {"x": b}, "number": 5}
-    assert room.names_of_refs(names) == {1: ["a", "Out[5]"], 2: ["rows[1]", "by['x']"]}
+    assert spilling.names_of_refs(names) == {1: ["a", "Out[5]"], 2: ["rows[1]", "by['x']"]}
 
 
 @pytest.mark.parametrize("name", ["object_spilling_directory", "spill_directory"])

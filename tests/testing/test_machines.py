@@ -6,16 +6,16 @@ from collections import Counter
 
 import pytest
 
-from raynb.core import events as e
-from raynb.core.objects import Objects
-from raynb.core.resources import Resources
-from raynb.testing.machines import World
+from raynb.core.objects.table import Objects
+from raynb.core.scheduling.resources import Resources
+from raynb.core.vocabulary import events as e
+from raynb.testing.simulation import Simulation
 
 
 @pytest.mark.parametrize("block", range(8))
 def test_everything_ends_and_nothing_is_left(block: int) -> None:
     for seed in range(block * 20, block * 20 + 20):
-        world = World(seed)
+        world = Simulation(seed)
         world.run(400)
         world.drain()
 
@@ -24,7 +24,7 @@ def test_everything_ends_and_nothing_is_left(block: int) -> None:
 @pytest.mark.parametrize("deaths", [0.0, 0.2])
 def test_with_other_machines(cpus: int, deaths: float) -> None:
     for seed in range(10):
-        world = World(seed, cpus=cpus, deaths=deaths)
+        world = Simulation(seed, cpus=cpus, deaths=deaths)
         world.run(300)
         world.drain()
 
@@ -32,7 +32,7 @@ def test_with_other_machines(cpus: int, deaths: float) -> None:
 def test_a_run_is_the_same_each_time() -> None:
     runs = []
     for _ in range(2):
-        world = World(11)
+        world = Simulation(11)
         world.run(300)
         runs.append((world.clock, world.done, list(world.machine.history.ring)))
     assert runs[0] == runs[1]
@@ -41,7 +41,7 @@ def test_a_run_is_the_same_each_time() -> None:
 def test_the_world_makes_everything_happen() -> None:
     done: Counter[str] = Counter()
     for seed in range(20):
-        world = World(seed)
+        world = Simulation(seed)
         world.run(400)
         done += world.done
     kinds = [
@@ -56,7 +56,7 @@ def test_a_count_that_is_not_given_back_is_noticed(monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(Objects, "unpin", lambda self, ids, what: None)
     with pytest.raises(AssertionError):
         for seed in range(20):
-            world = World(seed)
+            world = Simulation(seed)
             world.run(400)
             world.drain()
 
@@ -65,4 +65,4 @@ def test_resources_that_are_not_given_back_are_noticed(monkeypatch: pytest.Monke
     monkeypatch.setattr(Resources, "give", lambda self, need: None)
     with pytest.raises(AssertionError, match="CPU"):
         for seed in range(20):
-            World(seed).run(400)
+            Simulation(seed).run(400)

@@ -48,9 +48,9 @@ from raynb.base.spec import ActorSpec, TaskOptions
 from raynb.engine.cluster import bridge
 from raynb.engine.cluster.adapter import Adapter
 from raynb.engine.cluster.hub import NAMESPACE, Hub, Listener, name_of
-from raynb.engine.cluster.news import News
+from raynb.engine.cluster.worker_reports import News
 from raynb.engine.logs import Logs
-from raynb.engine.rowbook import RowBook
+from raynb.engine.row_store import RowStore
 from raynb.exceptions import RaySystemError
 
 _now = time.monotonic
@@ -129,7 +129,7 @@ class ClusterEngine(News, Adapter):
             self.address = ray.get_runtime_context().gcs_address if config.address == "auto" else config.address
             self.on_output: list[Callable[[Output], None]] = []
             self.logs_kept = Logs()
-            self.book = RowBook(config.finished_tasks_kept)
+            self.book = RowStore(config.finished_tasks_kept)
             self._pid = os.getpid()
             self._open: dict[int, list[Any]] = {}  # task → [native, heard of at]
             self._doomed: dict[int, float] = {}  # cancelled task → when patience with it ends

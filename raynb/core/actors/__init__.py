@@ -1,0 +1,1 @@
+"""Actors: placement, ordered calls, restarts, rings of waits."""

@@ -1,0 +1,246 @@
+"""Calls to actors: in each caller's order, sent ahead of their answers, retried with the actor."""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import TYPE_CHECKING
+
+from raynb.base.rows import (
+    ALIVE,
+    DEAD,
+    PENDING_ARGS_AVAIL,
+    PENDING_NODE_ASSIGNMENT,
+    RESTARTING,
+    RUNNING,
+    SUBMITTED_TO_WORKER,
+)  # fmt: skip
+from raynb.base.spec import Value
+from raynb.core.tasks.table import of_argument
+from raynb.core.vocabulary import commands as c
+from raynb.core.vocabulary.records import Actor, Task, Worker
+
+if TYPE_CHECKING:
+    from raynb.core.machine import Machine
+
+INFLIGHT = 1000  # calls sent to a sync actor ahead of its answers
+
+
+class Calls:
+    def __init__(self, machine: Machine) -> None:
+        self.m = machine
+        self.stirred: set[int] = set()  # actors some of whose calls ended while others wait to be sent
+
+    # -- sending -------------------------------------------------------------------------------
+    def submitted(self, task: Task) -> None:
+        """A method call was submitted."""
+        m = self.m
+        actor = self.m.actors.table.get(task.spec.actor)
+        if actor is None:
+            m.tasks.fail(task, ("err", "ActorDiedError", (m.hex_actor(task.spec.actor), "gone")))
+            return
+        actor.pending += 1
+        if actor.state == DEAD:
+            m.tasks.fail(task, self.dead_value(actor))
+            return
+        if actor.state == RESTARTING and not task.retries:
+            m.tasks.fail(task, self.unavailable(actor))
+            return
+        queue = actor.queues.get(task.spec.caller) if actor.queues else None
+        if task.waiting:
+            if not self.unordered(actor):
+                actor.queues.setdefault(task.spec.caller, deque()).append(task)
+        elif task.spec.deps and self._arguments_failed(task):
+            return
+        elif not queue and len(actor.inflight) < actor.most and self._open(actor):
+            self._send(actor, task)
+        else:
+            m.tasks.move(task, PENDING_NODE_ASSIGNMENT)
+            actor.queues.setdefault(task.spec.caller, deque()).append(task)
+
+    def _arguments_failed(self, task: Task) -> bool:
+        for dep in task.spec.deps:
+            obj = self.m.objects.table[dep]
+            if obj.error:
+                self.m.tasks.fail(task, of_argument(task, obj.value))
+                return True
+        return False
+
+    def unordered(self, actor: Actor) -> bool:
+        """Returns whether ready calls overtake (threaded, async, or asked for)."""
+        spec = actor.spec
+        return spec.is_async or spec.out_of_order or spec.max_concurrency > 1 or bool(spec.concurrency_groups)
+
+    def _open(self, actor: Actor) -> bool:
+        """Returns whether calls can be sent: it is alive, and its process not about to be killed."""
+        worker = self.m.pool.table.get(actor.worker)
+        return actor.state == ALIVE and worker is not None and worker.doom is None
+
+    def arguments_ready(self, task: Task) -> None:
+        actor = self.m.actors.table[task.spec.actor]
+        if actor.state == DEAD:  # where calls may overtake, one that waits for arguments is in no queue
+            self.m.tasks.fail(task, self.dead_value(actor))
+            return
+        if self._arguments_failed(task):
+            self.send_more(task.spec.actor)
+            return
+        self.m.tasks.move(task, PENDING_NODE_ASSIGNMENT)
+        if self.unordered(actor):
+            actor.queues.setdefault(task.spec.caller, deque()).append(task)
+        self.send_more(task.spec.actor)
+
+    def enqueue(self, task: Task) -> None:
+        """A call to be sent again (retry, or handed back): before the ones not sent yet."""
+        actor = self.m.actors.table[task.spec.actor]
+        actor.inflight.pop(task.spec.task_id, None)
+        queue = actor.queues.setdefault(task.spec.caller, deque())
+        # Calls come back one by one, each older than what waits unless it was retried later.
+        at = 0
+        for waiting in queue:
+            if waiting.spec.task_id > task.spec.task_id:
+                break
+            at += 1
+        queue.insert(at, task)
+        self.send_more(task.spec.actor)
+
+    def send_more(self, actor_id: int) -> None:
+        """Sends the calls that wait, each caller's in order."""
+        actor = self.m.actors.table.get(actor_id)
+        if actor is None or not self._open(actor):
+            return
+        for caller in list(actor.queues):
+            queue = actor.queues.get(caller)
+            while queue and len(actor.inflight) < actor.most:
+                task = queue[0]
+                if task.state == PENDING_ARGS_AVAIL:
+                    break  # in order: the ones behind wait too
+                queue.popleft()
+                if task.state == PENDING_NODE_ASSIGNMENT:
+                    self._send(actor, task)
+            if queue is not None and not queue:
+                actor.queues.pop(caller, None)
+
+    def _send(self, actor: Actor, task: Task) -> None:
+        m = self.m
+        task.worker = actor.worker
+        actor.inflight[task.spec.task_id] = task
+        if actor.running < actor.spec.max_concurrency:
+            self._runs(actor, task)
+        else:
+            m.tasks.move(task, SUBMITTED_TO_WORKER)
+        spec = task.spec
+        lent = m.tasks.lend_arguments(task, actor.worker) if spec.deps or spec.contained else ()
+        m.out.append(c.Run(actor.worker, task, lent))
+
+    def _runs(self, actor: Actor, task: Task) -> None:
+        m = self.m
+        actor.running += 1
+        task.started = m.now
+        m.tasks.move(task, RUNNING)
+        if task.spec.options.timeout is not None:
+            m.timer(m.now + task.spec.options.timeout, "timeout", task.spec.task_id)
+
+    # -- answers -------------------------------------------------------------------------------
+    def answered(self, worker: Worker, task: Task) -> None:
+        """The worker answered a call (or the creation)."""
+        worker.finished += 1
+        actor = self.m.actors.table.get(task.spec.actor)
+        if actor is not None:
+            self._left(actor, task)
+
+    def _left(self, actor: Actor, task: Task) -> None:
+        if actor.inflight.pop(task.spec.task_id, None) is not None and task.state == RUNNING:
+            actor.running -= 1
+
+    def advance(self, actor_id: int) -> None:
+        """Calls have left the process: the next ones there begin."""
+        actor = self.m.actors.table.get(actor_id)
+        if actor is None:
+            return
+        free = actor.spec.max_concurrency - actor.running
+        if free > 0:
+            for call in actor.inflight.values():
+                if call.state == SUBMITTED_TO_WORKER:
+                    self._runs(actor, call)
+                    free -= 1
+                    if not free:
+                        break
+
+    def settle(self) -> None:
+        """Sends what may be sent now, after an event."""
+        stirred = self.stirred
+        while stirred:
+            self.send_more(stirred.pop())
+
+    def ended(self, task: Task) -> None:
+        """A call has its value or error."""
+        actor = self.m.actors.table.get(task.spec.actor)
+        if actor is None:
+            return
+        if actor.inflight:
+            actor.inflight.pop(task.spec.task_id, None)
+        actor.pending -= 1
+        if actor.queues:  # it may have been the one that the others of its caller waited behind
+            self.stirred.add(task.spec.actor)
+        if actor.ending and not actor.pending:
+            self.m.actors.finish_ending(actor)
+
+    def handed_back(self, task: Task) -> None:
+        """The worker dropped a cancelled call unstarted."""
+        actor = self.m.actors.table.get(task.spec.actor)
+        if actor is not None:
+            self._left(actor, task)
+            self.advance(task.spec.actor)
+            if task.cancelled:
+                self.m.tasks.end_cancelled(task)
+            else:
+                self.m.retries.requeue(task)
+
+    def drop_queued(self, task: Task) -> None:
+        actor = self.m.actors.table.get(task.spec.actor)
+        queue = actor.queues.get(task.spec.caller) if actor is not None else None
+        if queue is not None and task in queue:
+            queue.remove(task)
+
+    def cancel_sent(self, task: Task) -> None:
+        """A sync actor's running call runs on, but its ref raises now. Whether one that waits there has
+        begun is for the worker to say: it drops it and gives it back, or its result counts."""
+        actor = self.m.actors.table[task.spec.actor]
+        if not actor.spec.is_async and task.state == RUNNING:
+            self._left(actor, task)
+            self.advance(task.spec.actor)
+            self.m.tasks.end_cancelled(task)
+
+    # -- when the actor restarts or dies ----------------------------------------------------------
+    def unavailable(self, actor: Actor) -> Value:
+        return ("err", "ActorUnavailableError", (self.m.hex_actor(actor.spec.actor_id),
+                f"The actor {actor.spec.class_name} is restarting: the call may or may not have run."))  # fmt: skip
+
+    def dead_value(self, actor: Actor) -> Value:
+        return actor.cause or ("err", "ActorDiedError", (self.m.hex_actor(actor.spec.actor_id), "gone"))
+
+    def any_retriable(self, actor: Actor) -> bool:
+        """Returns whether a call waits that a restarted actor would run."""
+        waiting = [*actor.inflight.values(), *(t for queue in actor.queues.values() for t in queue)]
+        return any(task.retries and not task.cancelled for task in waiting)
+
+    def retry(self, actor: Actor, task: Task) -> None:
+        m = self.m
+        if task.cancelled:
+            m.tasks.end_cancelled(task)
+        elif task.state == SUBMITTED_TO_WORKER and task.retries:
+            m.retries.requeue(task)
+        elif task.retries:
+            m.retries.again(task, "its actor died")
+        else:
+            m.tasks.fail(task, self.unavailable(actor))
+
+    def fail_all(self, actor: Actor, cause: Value) -> None:
+        waiting = list(actor.inflight.values())
+        for queue in actor.queues.values():
+            waiting.extend(queue)
+        actor.inflight.clear()
+        actor.queues.clear()
+        actor.running = 0
+        for task in waiting:
+            if task.spec.task_id in self.m.tasks.table:
+                self.m.tasks.fail(task, cause)

@@ -1,0 +1,271 @@
+"""Actors: placement, ordered calls, restarts, names, the end with the last handle.
+
+An actor's id is the id of its creation task, and the object of that task stands for its handles:
+whoever holds a handle holds a ref to that object, so handles in variables, arguments, closures and
+results are counted by the same rules as any other ref.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from raynb.base import ends
+from raynb.base.ids import object_id
+from raynb.base.rows import (
+    ACTOR,
+    ALIVE,
+    DEAD,
+    DEPENDENCIES_UNREADY,
+    FAILED,
+    PENDING_CREATION,
+    PENDING_NODE_ASSIGNMENT,
+    RESTARTING,
+    RUNNING,
+)  # fmt: skip
+from raynb.base.spec import ActorSpec, TaskSpec, Value
+from raynb.core.actors.calls import INFLIGHT
+from raynb.core.vocabulary import commands as c
+from raynb.core.vocabulary.events import WorkerDied
+from raynb.core.vocabulary.records import SPARED_MOST, Actor, Task, Worker
+from raynb.core.vocabulary.transitions import ACTORS
+
+if TYPE_CHECKING:
+    from raynb.core.machine import Machine
+
+
+class Actors:
+    def __init__(self, machine: Machine) -> None:
+        self.m = machine
+        self.table: dict[int, Actor] = {}
+        self.names: dict[tuple[str, str], int] = {}
+
+    def move(self, actor: Actor, state: str) -> None:
+        if state not in ACTORS[actor.state]:
+            self.m.impossible("actor", actor.spec.actor_id, actor.state, state)
+        actor.state = state
+        self.m.history.note(self.m.now, "actor", actor.spec.actor_id, state)
+
+    # -- creation ------------------------------------------------------------------------------
+    def submitted(self, spec: ActorSpec, creation: TaskSpec) -> None:
+        m = self.m
+        task = m.tasks.submitted(creation)
+        actor = Actor(spec, task)
+        actor.scope = creation.scope
+        actor.most = max(INFLIGHT, 2 * spec.max_concurrency)
+        self.table[spec.actor_id] = actor
+        obj = m.objects.table[object_id(spec.actor_id, 1)]
+        obj.actor = spec.actor_id
+        if spec.name:
+            self.names[spec.namespace, spec.name] = spec.actor_id
+        if spec.lifetime == "detached":
+            obj.containers += 1  # the runtime itself holds it
+        if task.waiting:
+            actor.state = DEPENDENCIES_UNREADY
+        m.history.note(m.now, "actor", spec.actor_id, actor.state)
+        m.tasks.admit(task)
+
+    def placed(self, task: Task, worker: Worker) -> None:
+        """The creation task has a worker: it is the actor's process from now on."""
+        m = self.m
+        actor = self.table[task.spec.task_id]
+        if actor.state == DEPENDENCIES_UNREADY:
+            self.move(actor, PENDING_CREATION)
+        m.pool.move(worker, ACTOR)
+        worker.actor = actor.spec.actor_id
+        m.pool.taken()
+        actor.worker = worker.id
+        actor.pid = worker.pid
+        m.resources.take(actor.spec.held)
+        worker.gpus = m.resources.take_gpus(actor.spec.held)
+        task.worker = worker.id
+        task.started = m.now
+        m.tasks.move(task, RUNNING)
+        m.out.append(c.Run(worker.id, task, m.tasks.lend_arguments(task, worker.id)))
+
+    def created(self, task: Task, flags: int) -> None:
+        """The constructor returned."""
+        actor = self.table.get(task.spec.task_id)
+        if actor is None or actor.state == DEAD or flags & ends.FAILED:
+            return
+        self.move(actor, ALIVE)
+        if flags & ends.EXITS:
+            self.exiting(actor.spec.actor_id)
+
+    def creation_failed(self, task: Task, value: Value) -> None:
+        """The constructor raised, or an argument of it was an error: the actor is dead."""
+        actor = self.table[task.spec.task_id]
+        if actor.state == DEAD:
+            return
+        cause = ("err", "ActorDiedError", (self.m.hex_actor(actor.spec.actor_id), "creation", value))
+        self._die(actor, cause)
+
+    # -- the end -------------------------------------------------------------------------------
+    def _cause(self, actor: Actor, why: str) -> Value:
+        spec = actor.spec
+        return ("err", "ActorDiedError", (self.m.hex_actor(spec.actor_id), "died", spec.class_name,
+                                          spec.name, actor.pid, why))  # fmt: skip
+
+    def worker_died(self, worker: Worker, event: WorkerDied) -> None:
+        """The actor's process died: restart it, or fail everything that waits for it."""
+        m = self.m
+        actor = self.table[worker.actor]
+        m.resources.give(actor.spec.held)
+        m.resources.give_gpus(actor.spec.held, worker.gpus)
+        if actor.state == DEAD:
+            self.m.calls.fail_all(actor, self.m.calls.dead_value(actor))
+            return
+        if self._had_not_begun(actor, worker, event):
+            actor.worker = 0
+            actor.creation.spared += 1
+            m.retries.requeue(actor.creation, front=True)
+            return
+        actor.deaths.append(m.now)
+        while actor.deaths and m.now - actor.deaths[0] > m.death_window:
+            actor.deaths.popleft()
+        doom = worker.doom
+        why = doom[1] if doom and doom[1] else event.reason
+        limit = actor.spec.max_restarts
+        creating = actor.creation.spec.task_id in m.tasks.table
+        looping = creating and len(actor.deaths) >= m.death_limit
+        used_up = limit >= 0 and actor.restarts >= limit
+        if actor.killed or looping or used_up or (actor.ending and not self.m.calls.any_retriable(actor)):
+            if looping:
+                why = f"it died {len(actor.deaths)} times within {m.death_window:.0f} s: {why}"
+            cause = self._cause(actor, why)
+            if doom is not None and doom[0] == "OutOfMemoryError":
+                cause = ("err", "OutOfMemoryError", (doom[1],))
+            self._die(actor, cause)
+            return
+        self._restart(actor, event.reason)
+
+    def _had_not_begun(self, actor: Actor, worker: Worker, event: WorkerDied) -> bool:
+        """Returns whether the process died before it came to the constructor: the actor has nothing to do with it."""
+        creation = actor.creation
+        elsewhere = event.current not in (0, creation.spec.task_id)
+        spared = elsewhere and creation.spec.task_id in self.m.tasks.table and creation.spared < SPARED_MOST
+        return spared and worker.doom is None and not actor.killed and not actor.ending
+
+    def creator_died(self, worker: Worker) -> None:
+        """The process that made them is gone: so are its actors, but for detached ones (Ray's fate sharing)."""
+        if worker.retiring and not worker.actor:
+            return  # an idle worker that was asked to leave: its actors may be in use
+        for actor in list(self.table.values()):
+            made_here = actor.creation.spec.caller == worker.id
+            if made_here and actor.state != DEAD and actor.spec.lifetime != "detached":
+                self.kill(actor.spec.actor_id, True, "the process that created it died")
+
+    def _restart(self, actor: Actor, reason: str) -> None:
+        m = self.m
+        actor.restarts += 1
+        actor.worker = 0
+        self.move(actor, RESTARTING)
+        m.history.note(m.now, "actor", actor.spec.actor_id, f"restart {actor.restarts}: {reason}")
+        inflight = list(actor.inflight.values())
+        actor.inflight.clear()
+        actor.running = 0
+        # First those that wait: a call that is retried for the last time joins them with none left.
+        for queue in list(actor.queues.values()):
+            for task in list(queue):
+                if not task.retries and task.state == PENDING_NODE_ASSIGNMENT:
+                    queue.remove(task)
+                    m.tasks.fail(task, self.m.calls.unavailable(actor))
+        for task in inflight:
+            self.m.calls.retry(actor, task)
+        creation = actor.creation
+        if creation.spec.task_id in m.tasks.table:  # it died in the constructor
+            creation.spec.attempt += 1
+            creation.deaths += 1
+            creation.not_before = m.now + min(5.0, 0.02 * 2 ** min(creation.deaths, 8))
+            m.tasks.move(creation, PENDING_NODE_ASSIGNMENT)
+        else:
+            m.retries.revive(creation)
+        m.scheduler.enqueue(creation)
+
+    def _die(self, actor: Actor, cause: Value) -> None:
+        m = self.m
+        actor.cause = cause
+        self.move(actor, DEAD)
+        m.history.note(m.now, "actor", actor.spec.actor_id, f"dead: {cause[1:]!r:.300}")
+        self.give_name_back(actor)
+        creation = actor.creation
+        if creation.spec.task_id in m.tasks.table:
+            m.tasks.fail(creation, cause, FAILED)
+        m.lineage.release_creation(creation)  # a restart's constructor may have been running: both
+        worker = m.pool.table.get(actor.worker)
+        if worker is not None and not worker.retiring:
+            m.pool.retire(worker)
+        self.m.calls.fail_all(actor, cause)
+        obj = m.objects.table.get(object_id(actor.spec.actor_id, 1))
+        if obj is not None:
+            if actor.spec.lifetime == "detached":
+                obj.containers -= 1
+            m.objects.check(obj)
+
+    def give_name_back(self, actor: Actor) -> None:
+        if actor.spec.name and not actor.unnamed:
+            actor.unnamed = True
+            self.names.pop((actor.spec.namespace, actor.spec.name), None)
+
+    def kill(self, actor_id: int, no_restart: bool, why: str = "it was killed by `ray.kill`") -> None:
+        """``kill``: the process is killed at once; without ``no_restart`` it may come back."""
+        actor = self.table.get(actor_id)
+        if actor is None or actor.state == DEAD:
+            return
+        actor.killed = no_restart
+        worker = self.m.pool.table.get(actor.worker)
+        if no_restart:
+            cause = self._cause(actor, why)
+            if worker is not None:
+                worker.retiring = True
+            self._die(actor, cause)
+        if worker is not None:
+            worker.doom = ("ActorDiedError", why)
+            self.m.out.append(c.KillWorker(worker.id))
+
+    def exiting(self, actor_id: int) -> None:
+        """``exit_actor``: no restart, the process leaves by itself."""
+        actor = self.table.get(actor_id)
+        if actor is not None and actor.state != DEAD:
+            actor.killed = True
+            self._die(actor, self._cause(actor, "exit_actor() was called"))
+
+    def unreferenced(self, actor_id: int) -> None:
+        """The last handle is gone: end after the calls already submitted."""
+        actor = self.table.get(actor_id)
+        if actor is None:
+            return
+        actor.ending = True
+        if actor.state == DEAD:
+            self._forget(actor)
+            return
+        if not actor.pending:
+            self.finish_ending(actor)
+
+    def finish_ending(self, actor: Actor) -> None:
+        obj = self.m.objects.table.get(object_id(actor.spec.actor_id, 1))
+        if obj is not None and (obj.refs or obj.lends or obj.args or obj.containers):
+            actor.ending = False  # a call that was still running passed the handle on
+            return
+        if actor.state == DEAD:
+            self._forget(actor)
+            return
+        if actor.creation.spec.task_id in self.m.tasks.table:
+            return  # the constructor still runs; creation's end looks again
+        self._die(actor, self._cause(actor, "all handles to it are gone"))
+
+    def _forget(self, actor: Actor) -> None:
+        """Nobody can ask for it any more."""
+        actor_id = actor.spec.actor_id
+        obj = self.m.objects.table.get(object_id(actor_id, 1))
+        if obj is not None and not actor.pending:
+            obj.actor = 0
+            self.m.objects.free(obj)
+
+    def named(self, name: str, namespace: str) -> Actor | None:
+        actor_id = self.names.get((namespace, name))
+        return None if actor_id is None else self.table[actor_id]
+
+    def check_ending(self, actor_id: int) -> None:
+        actor = self.table.get(actor_id)
+        if actor is not None and actor.ending and not actor.pending and actor.state != DEAD:
+            self.finish_ending(actor)

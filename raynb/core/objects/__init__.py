@@ -1,0 +1,1 @@
+"""Objects: reference counts, spilling, streams."""

@@ -1,0 +1,164 @@
+"""Streaming generators: items by index, errors as one last item, backpressure, early drop."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from raynb.base.ids import object_id
+from raynb.base.spec import Value
+from raynb.core.objects.table import is_stored
+from raynb.core.vocabulary import commands as c
+from raynb.core.vocabulary.events import ItemConsumed, ItemYielded, NextItemAsked
+from raynb.core.vocabulary.records import Task
+from raynb.core.vocabulary.transitions import O_LOST, O_PENDING
+
+if TYPE_CHECKING:
+    from raynb.core.machine import Machine
+
+FIRST = 2  # return index of the first item; return 1 ends with the task
+
+
+@dataclass(slots=True, eq=False)
+class Stream:
+    task: int
+    scope: int
+    next: int = FIRST  # index of the item to come
+    taken: int = FIRST  # index of the next item its reader takes
+    ended: bool = False
+    dropped: bool = False
+    watched: bool = False
+    waiting: list[tuple[int, int, int, int]] = field(default_factory=list)  # worker, request, running, index
+
+
+class Streams:
+    def __init__(self, machine: Machine) -> None:
+        self.m = machine
+        self.table: dict[int, Stream] = {}
+
+    def open(self, task: Task) -> None:
+        self.table[task.spec.task_id] = Stream(task.spec.task_id, task.spec.scope)
+
+    def yielded(self, event: ItemYielded) -> None:
+        stream = self.table.get(event.task)
+        task = self.m.tasks.table.get(event.task)
+        stale = task is None or task.worker != event.worker
+        again = self.m.objects.table.get(object_id(event.task, event.index))
+        if again is not None and again.state == O_LOST and not stale:
+            self.m.objects.set_value(again, event.value, event.size, event.contained)
+            return
+        if task is None or stream is None or stream.dropped or stale or event.index < stream.next:
+            # dropped early, or yielded again by a retry: the first one counts
+            if is_stored(event.value):
+                self.m.out.append(c.Free(event.value, object_id(event.task, event.index)))
+            return
+        task.yielded += 1
+        task.size += event.size
+        self._add(stream, event.index, event.value, event.size, event.contained)
+
+    def _add(self, stream: Stream, index: int, value: Value, size: int, contained: tuple[int, ...]) -> None:
+        identity = object_id(stream.task, index)
+        obj = self.m.objects.new(identity, 0, stream.scope)
+        obj.refs = 0
+        obj.containers = 1  # the stream holds it until its reader takes it
+        stream.next = index + 1
+        self.m.objects.set_value(obj, value, size, contained)
+        self._wake(stream)
+
+    def _wake(self, stream: Stream) -> None:
+        if stream.watched:
+            stream.watched = False
+            self.m.out.append(c.Ready(object_id(stream.task, 0)))
+        if stream.waiting:
+            waiting, stream.waiting = stream.waiting, []
+            for worker, request, running, index in waiting:
+                if not self._answer(stream, worker, request, index):
+                    stream.waiting.append((worker, request, running, index))
+                else:
+                    self.m.pool.unblock(worker, running)
+
+    def ended(self, task: Task, error: Value | None) -> None:
+        stream = self.table.get(task.spec.task_id)
+        if stream is None or stream.ended:
+            self._fail_lost(task)
+            return
+        if error is not None and not stream.dropped:
+            self._add(stream, stream.next, error, 0, ())
+        stream.ended = True
+        task.total = stream.next - FIRST
+        self._fail_lost(task)
+        self._wake(stream)
+        if stream.dropped:
+            del self.table[stream.task]
+
+    def _fail_lost(self, task: Task) -> None:
+        """Items that were lost and did not come again before the end never will."""
+        objects = self.m.objects
+        for index in range(FIRST, FIRST + max(task.total, 0)):
+            obj = objects.table.get(object_id(task.spec.task_id, index))
+            if obj is not None and obj.state in (O_LOST, O_PENDING):
+                objects.set_value(obj, self.m.lost_value(obj, "its generator ended without it"), 0, ())
+
+    # -- readers -------------------------------------------------------------------------------
+    def asked(self, event: NextItemAsked) -> None:
+        """A worker wants an item: answer now, or when it comes."""
+        stream = self.table.get(event.task)
+        if stream is None:
+            self.m.out.append(c.Reply(event.worker, event.request, (), False))
+        elif not self._answer(stream, event.worker, event.request, event.index):
+            stream.waiting.append((event.worker, event.request, event.running, event.index))
+            self.m.scheduler.make_urgent([object_id(event.task, 1)])
+            self.m.pool.block(event.worker, event.running)
+
+    def _answer(self, stream: Stream, worker: int, request: int, index: int) -> bool:
+        if index < stream.next:
+            self.take(stream, index, worker)
+            self.m.out.append(c.Reply(worker, request, (object_id(stream.task, index),), True,
+                                      (object_id(stream.task, index),)))  # fmt: skip
+            return True
+        if stream.ended:
+            self.m.out.append(c.Reply(worker, request, (), True))
+            return True
+        return False
+
+    def consumed(self, event: ItemConsumed) -> None:
+        stream = self.table.get(event.task)
+        if stream is not None and event.index < stream.next:
+            self.take(stream, event.index, event.caller)
+
+    def take(self, stream: Stream, index: int, caller: int) -> None:
+        """The reader has item ``index``: it holds it now, and the producer may go on."""
+        obj = self.m.objects.table.get(object_id(stream.task, index))
+        if obj is not None:
+            if caller:
+                self.m.objects.lend(obj.id, caller)
+            else:
+                obj.refs += 1
+            if index >= stream.taken:
+                obj.containers -= 1
+        stream.taken = max(stream.taken, index + 1)
+        task = self.m.tasks.table.get(stream.task)
+        if task is not None and task.worker and task.spec.options.backpressure > 0:
+            self.m.out.append(c.AllowItems(task.worker, stream.task, stream.taken - FIRST))
+
+    def drop(self, task_id: int, index: int) -> None:
+        """The generator object is gone: items not taken are freed, the task is let go."""
+        stream = self.table.get(task_id)
+        if stream is None:
+            return
+        stream.dropped = True
+        for i in range(max(stream.taken, index), stream.next):
+            obj = self.m.objects.table.get(object_id(task_id, i))
+            if obj is not None:
+                obj.containers -= 1
+                self.m.objects.check(obj)
+        task = self.m.tasks.table.get(task_id)
+        if stream.ended:
+            del self.table[task_id]
+        elif task is not None and task.worker and task.spec.options.backpressure > 0:
+            self.m.out.append(c.AllowItems(task.worker, task_id, 1 << 40))
+
+    def worker_gone(self, worker: int) -> None:
+        for stream in self.table.values():
+            if stream.waiting:
+                stream.waiting = [w for w in stream.waiting if w[0] != worker]

@@ -1,0 +1,251 @@
+"""Objects: who can name them, what they contain, when they are freed, how they come back.
+
+An object is freed exactly when nobody can name it: no ref in the driver, no lend to a worker, no
+unfinished task that takes it, no stored object that contains it, no zero-copy view. A lend is one
+message to a worker that named the object; the worker gives all it got back in one count when it
+holds nothing any more, so a message in flight keeps the object alive (the race every distributed
+count has is closed by counting messages instead of holders).
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from raynb.base.ids import task_of
+from raynb.base.spec import Value
+from raynb.core.history import FREED, READY
+from raynb.core.vocabulary import commands as c
+from raynb.core.vocabulary.records import Obj
+from raynb.core.vocabulary.transitions import O_FREED, O_LOST, O_PENDING, O_READY, OBJECT
+
+if TYPE_CHECKING:
+    from raynb.core.machine import Machine
+
+
+def is_error(value: Value | None) -> bool:
+    """Returns whether the value is an error (``("exc", …)`` pickled, ``("err", …)`` by name)."""
+    return type(value) is tuple and value[0] in ("exc", "err")
+
+
+def is_stored(value: Value | None) -> bool:
+    """Returns whether the value lies in an arena or a file."""
+    return type(value) is tuple and value[0] in ("shm", "file")
+
+
+class Objects:
+    def __init__(self, machine: Machine) -> None:
+        self.m = machine
+        self.table: dict[int, Obj] = {}
+        self.inline_bytes = 0
+        self.shared_bytes = 0
+        self.spilled_bytes = 0
+
+    def __getitem__(self, object_id: int) -> Obj:
+        return self.table[object_id]
+
+    def new(self, object_id: int, caller: int, scope: int) -> Obj:
+        """Enters an object that will be made; its maker holds it already."""
+        obj = Obj(object_id)
+        obj.scope = scope
+        if caller:
+            obj.lends = {caller: 1}
+        else:
+            obj.refs = 1
+        self.table[object_id] = obj
+        return obj
+
+    def move(self, obj: Obj, state: str, what: str = "") -> None:
+        if state not in OBJECT[obj.state]:
+            self.m.impossible("object", obj.id, obj.state, state)
+        obj.state = state
+        self.m.history.note(self.m.now, "object", obj.id, what or state)
+
+    # -- values --------------------------------------------------------------------------------
+    def set_value(self, obj: Obj, value: Value, size: int, contained: tuple[int, ...]) -> None:
+        """The object has its value: wake everybody who waits; free it if nobody can ask."""
+        if obj.state == O_PENDING or obj.state == O_LOST:
+            obj.state = O_READY  # both tables allow it; this is the hot path
+            m = self.m
+            m.history.add(m.now, READY, obj.id)
+        else:  # made again while a copy was still there
+            self._give_back(obj)
+            self.move(obj, O_READY, "replaced")
+        obj.value = value
+        obj.size = size
+        obj.used = self.m.now
+        if type(value) is bytes:
+            self.inline_bytes += size
+            obj.error = False
+        else:
+            obj.error = is_error(value)
+            self._account(value, size, 1)
+        if contained or obj.contained:
+            before, obj.contained = obj.contained, contained
+            for inner in contained:
+                self.table[inner].containers += 1
+            if before:  # made again: what the lost value contained is no longer pinned by it
+                self.unpin(before, "containers")
+        waiters = obj.waiters
+        if waiters is not None:
+            obj.waiters = None
+            self.m.tasks.argument_ready(obj, waiters)
+        if obj.requests is not None:
+            requests, obj.requests = obj.requests, None
+            self.m.requests.object_ready(requests, obj.error)
+        if obj.watched:
+            obj.watched = False
+            self.m.out.append(c.Ready(obj.id, obj.error))
+        if not obj.refs and obj.state == O_READY:  # a waiter that failed may have freed it already
+            self.check(obj)
+
+    def _account(self, value: Value | None, size: int, sign: int) -> None:
+        if type(value) is bytes:
+            self.inline_bytes += sign * size
+        elif type(value) is tuple:
+            if value[0] == "shm":
+                self.shared_bytes += sign * size
+            elif value[0] == "file":
+                self.spilled_bytes += sign * size
+
+    def relocate(self, object_id: int, value: Value) -> None:
+        """The bytes lie somewhere else now."""
+        obj = self.table.get(object_id)
+        if obj is None or obj.state != O_READY or obj.lends or obj.views or not is_stored(obj.value):
+            # freed meanwhile, or somebody began to read it where it was: it stays there
+            self.m.out.append(c.Free(value, object_id))
+            return
+        self._give_back(obj)
+        obj.value = value
+        self._account(value, obj.size, 1)
+        self.move(obj, O_READY, "moved")
+
+    def _give_back(self, obj: Obj) -> None:
+        value = obj.value
+        if value is not None:
+            self._account(value, obj.size, -1)
+            if is_stored(value):
+                self.m.out.append(c.Free(value, obj.id))
+        obj.value = None
+
+    # -- counting ------------------------------------------------------------------------------
+    def check(self, obj: Obj) -> None:
+        """Frees the object if nobody can name it any more."""
+        if obj.refs or obj.lends or obj.args or obj.containers or obj.views:
+            return
+        if obj.actor:
+            self.m.actors.unreferenced(obj.actor)
+            return
+        if obj.state == O_PENDING:
+            return  # its task still runs; set_value looks again
+        self.free(obj)
+
+    def free(self, obj: Obj) -> None:
+        identity = obj.id
+        if type(obj.value) is bytes:
+            self.inline_bytes -= obj.size
+            obj.value = None
+        else:
+            self._give_back(obj)
+        if obj.state == O_READY:  # the table allows it; this is the hot path
+            obj.state = O_FREED
+            self.m.history.add(self.m.now, FREED, identity)
+        else:
+            self.move(obj, O_FREED)
+        del self.table[identity]
+        if obj.contained:
+            contained, obj.contained = obj.contained, ()
+            self.unpin(contained, "containers")
+        lineage = self.m.lineage
+        if lineage.table:
+            lineage.forget(task_of(identity))
+
+    def unpin(self, ids: tuple[int, ...], what: str) -> None:
+        """Takes one count of a kind (``"containers"`` or ``"args"``) off each object."""
+        for inner in ids:
+            obj = self.table[inner]
+            if what == "args":
+                obj.args -= 1
+            else:
+                obj.containers -= 1
+            if not obj.refs:
+                self.check(obj)
+
+    def lend(self, object_id: int, worker: int) -> None:
+        """A message to the worker names the object."""
+        obj = self.table[object_id]
+        lends = obj.lends
+        if lends is None:
+            obj.lends = {worker: 1}
+        else:
+            lends[worker] = lends.get(worker, 0) + 1
+        self.m.workers_lent.setdefault(worker, set()).add(object_id)
+
+    def released(self, worker: int, ids: tuple[tuple[int, int], ...]) -> None:
+        for object_id, count in ids:
+            obj = self.table.get(object_id)
+            if obj is None or not obj.lends or worker not in obj.lends:
+                continue  # the worker died and its lends were written off
+            left = obj.lends[worker] - count
+            if left > 0:
+                obj.lends[worker] = left
+                continue
+            del obj.lends[worker]
+            lent = self.m.workers_lent.get(worker)
+            if lent is not None:
+                lent.discard(object_id)
+            if not obj.refs:
+                self.check(obj)
+
+    def worker_gone(self, worker: int) -> None:
+        """Writes off everything lent to a worker that died."""
+        for object_id in self.m.workers_lent.pop(worker, ()):
+            obj = self.table.get(object_id)
+            if obj is not None and obj.lends and obj.lends.pop(worker, 0):
+                self.check(obj)
+
+    def refs_changed(self, changes: list[int]) -> None:
+        table = self.table
+        for change in changes:
+            if change >= 0:
+                obj = table.get(change)
+                if obj is None:
+                    continue
+                obj.refs -= 1
+                if not obj.refs:
+                    self.check(obj)
+            else:
+                obj = table.get(~change)
+                if obj is not None:
+                    obj.refs += 1
+
+    def views_died(self, ids: list[int]) -> None:
+        for object_id in ids:
+            obj = self.table.get(object_id)
+            if obj is not None:
+                obj.views -= 1
+                if not obj.refs:
+                    self.check(obj)
+
+    # -- loss ----------------------------------------------------------------------------------
+    def lost(self, object_id: int, why: str) -> None:
+        """The bytes are gone: make them again from the lineage, or fail whoever asks."""
+        obj = self.table.get(object_id)
+        if obj is None or obj.state != O_READY:
+            return
+        value = obj.value
+        self._account(value, obj.size, -1)
+        if type(value) is tuple and value[0] == "file":
+            self.m.out.append(c.Free(value, object_id))  # a damaged file takes up room until it is removed
+        obj.value = None
+        self.move(obj, O_LOST, f"lost: {why}")
+        if not self.m.lineage.reconstruct(obj):
+            self.set_value(obj, self.m.lost_value(obj, why), 0, ())
+
+    def free_now(self, ids: tuple[int, ...]) -> None:
+        """``free``: the value goes although refs exist; asking for it is an error."""
+        for object_id in ids:
+            obj = self.table.get(object_id)
+            if obj is not None and obj.state == O_READY and not obj.actor:
+                contained, obj.contained = obj.contained, ()
+                self.unpin(contained, "containers")
+                self.set_value(obj, ("err", "ObjectFreedError", (self.m.hex_object(object_id),)), 0, ())

@@ -1,0 +1,1 @@
+"""Scheduling: which task runs on which worker; the workers and resources."""

@@ -1,0 +1,91 @@
+"""Placement groups: bundles of resources set aside, as resources of their own names (Ray's way)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from raynb.base.rows import PENDING_ARGS_AVAIL, PENDING_NODE_ASSIGNMENT
+from raynb.core.scheduling.resources import Amounts
+from raynb.core.vocabulary import commands as c
+from raynb.core.vocabulary.events import BundleReserved
+
+if TYPE_CHECKING:
+    from raynb.core.machine import Machine
+
+MARKER = 10_000 * 1000  # as Ray: 1000 of "bundle", so that tasks of no resources have a place too
+
+
+def group_names(group: int, index: int, name: str) -> tuple[str, str]:
+    """Returns the names of a bundled resource: of this bundle, and of any bundle of the group."""
+    return f"{name}_group_{index}_{group}", f"{name}_group_{group}"
+
+
+class Groups:
+    """One machine, so a bundle is placed when the resources of all bundles are free at once."""
+
+    def __init__(self, machine: Machine) -> None:
+        self.m = machine
+        self.placed: dict[int, tuple[Amounts, ...]] = {}
+        self.waiting: dict[int, tuple[Amounts, ...]] = {}
+
+    def reserve(self, event: BundleReserved) -> None:
+        self.waiting[event.group] = event.bundles
+        self.try_waiting()
+
+    def try_waiting(self) -> None:
+        resources = self.m.resources
+        for group, bundles in list(self.waiting.items()):
+            need: dict[str, int] = {}
+            for bundle in bundles:
+                for name, amount in bundle:
+                    need[name] = need.get(name, 0) + amount
+            whole = tuple(need.items())
+            if not resources.fits(whole):
+                continue
+            resources.take(whole)
+            del self.waiting[group]
+            self.placed[group] = bundles
+            resources.add(self._own(group, bundles))
+            self.m.out.append(c.Ready(-group))
+            self.m.scheduler.pump()
+
+    def _own(self, group: int, bundles: tuple[Amounts, ...]) -> dict[str, int]:
+        own: dict[str, int] = {}
+        for index, bundle in enumerate(bundles):
+            for name, amount in (*bundle, ("bundle", MARKER)):
+                for full in group_names(group, index, name):
+                    own[full] = own.get(full, 0) + amount
+        return own
+
+    def _evict(self, group: int) -> None:
+        """Actors and tasks in the group end with it."""
+        m = self.m
+        ending = f"_{group}"
+
+        def inside(need: Amounts) -> bool:
+            return any("_group_" in name and name.endswith(ending) for name, _ in need)
+
+        for actor_id, actor in list(m.actors.table.items()):
+            if inside(actor.spec.placement):
+                m.actors.kill(actor_id, True)
+        for task in list(m.tasks.table.values()):
+            if not inside(task.spec.options.resources) or task.spec.creates_actor:
+                continue
+            if task.state in (PENDING_ARGS_AVAIL, PENDING_NODE_ASSIGNMENT):
+                m.tasks.fail(task, ("err", "TaskPlacementGroupRemoved", ()))
+            elif task.worker:
+                task.retries = 0
+                m.cancelling.doom(task.worker, "WorkerCrashedError", "its placement group was removed")
+
+    def give_back(self, group: int) -> None:
+        if self.waiting.pop(group, None) is not None:
+            return
+        bundles = self.placed.pop(group, None)
+        if bundles is None:
+            return
+        self._evict(group)
+        self.m.resources.remove(self._own(group, bundles))
+        for bundle in bundles:
+            self.m.resources.give(bundle)
+        self.try_waiting()
+        self.m.scheduler.pump()

@@ -1,0 +1,74 @@
+"""Who is stopped when memory runs out: the task that outgrew its `memory=`, else Ray's policy."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from raynb.base.rows import RUNNING
+from raynb.base.spec import MEMORY
+from raynb.core.vocabulary import commands as c
+from raynb.core.vocabulary.events import MemoryMeasured
+from raynb.core.vocabulary.records import Task, Worker
+
+if TYPE_CHECKING:
+    from raynb.core.machine import Machine
+
+MB = 1 << 20
+
+
+class MemoryPolicy:
+    def __init__(self, machine: Machine) -> None:
+        self.m = machine
+
+    def measured(self, event: MemoryMeasured) -> None:
+        pool = self.m.pool.table
+        for worker_id, rss in event.rss.items():
+            worker = pool.get(worker_id)
+            if worker is not None:
+                worker.rss = rss
+                worker.cpu = event.cpu.get(worker_id, 0.0)
+        for worker in list(pool.values()):
+            limit, name = self._limit(worker)
+            if limit and worker.rss > limit and worker.doom is None:
+                self._stop(worker, (
+                    f"{name} was stopped: its worker (pid {worker.pid}) used {worker.rss // MB} MiB, "
+                    f"more than its memory={limit // MB} MiB."))  # fmt: skip
+        if event.pressed:
+            self._relieve(event)
+
+    def _limit(self, worker: Worker) -> tuple[int, str]:
+        if worker.actor:
+            actor = self.m.actors.table[worker.actor]
+            held = dict(actor.spec.held).get(MEMORY, 0) // 10_000
+            return held, actor.spec.class_name
+        if worker.queue:
+            options = worker.queue[0].spec.options
+            return options.memory, options.name
+        return 0, ""
+
+    def _relieve(self, event: MemoryMeasured) -> None:
+        """Ray's policy: the newest retriable task first; else the newest; never the kernel."""
+        if any(w.doom and w.doom[0] == "OutOfMemoryError" for w in self.m.pool.table.values()):
+            return  # one at a time: memory comes back when it is gone
+        running = [
+            (w, w.queue[0]) for w in self.m.pool.table.values()
+            if w.queue and w.queue[0].state == RUNNING and w.doom is None
+        ]  # fmt: skip
+        if not running:
+            return
+        worker, task = max(running, key=lambda pair: (pair[1].retries != 0, self._age(pair[1]), pair[0].rss))
+        top = sorted(self.m.pool.table.values(), key=lambda w: -w.rss)[:5]
+        who = ", ".join(f"pid {w.pid}: {w.rss // MB} MiB" for w in top)
+        self._stop(worker, (
+            f"{task.spec.options.name} was stopped because the machine ran out of memory "
+            f"({event.used // MB} of {event.limit // MB} MiB used). Its worker (pid {worker.pid}) used "
+            f"{worker.rss // MB} MiB; the largest workers: {who}. Use fewer workers at a time "
+            "(num_cpus), smaller pieces, or memory= to reserve."))  # fmt: skip
+
+    def _age(self, task: Task) -> float:
+        return task.started
+
+    def _stop(self, worker: Worker, text: str) -> None:
+        worker.doom = ("OutOfMemoryError", text)
+        self.m.history.note(self.m.now, "worker", worker.id, "stopped: out of memory")
+        self.m.out.append(c.KillWorker(worker.id))

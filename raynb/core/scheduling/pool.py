@@ -1,0 +1,321 @@
+"""The worker processes: who is idle, busy, blocked, an actor's; when to start and stop them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from raynb.base.rows import (
+    BLOCKED,
+    BUSY,
+    DEAD,
+    IDLE,
+    RUNNING,
+    STARTING,
+)  # fmt: skip
+from raynb.base.spec import CPU
+from raynb.core.scheduling.resources import cpu_part
+from raynb.core.scheduling.scheduler import UNKNOWN
+from raynb.core.vocabulary import commands as c
+from raynb.core.vocabulary.events import WorkerDied
+from raynb.core.vocabulary.records import SPARED_MOST, Task, Worker
+from raynb.core.vocabulary.transitions import WORKER
+
+if TYPE_CHECKING:
+    from raynb.core.machine import Machine
+
+REPLACE_SECONDS = 0.1  # so long after an actor took a worker, when the actor has started, the pool is filled up
+IDLE_SECONDS = 1.0  # a worker beyond the CPUs is kept this long, as in Ray
+ONE_CPU = ((CPU, 10_000),)
+STUCK_FACTOR = 3.0  # prefetched tasks behind a task that runs this many windows are taken back
+
+
+class Pool:
+    def __init__(self, machine: Machine, most: int) -> None:
+        self.m = machine
+        self.table: dict[int, Worker] = {}
+        self.idle: dict[Any, list[Worker]] = {}
+        self.starting: dict[Any, int] = {}
+        self.most = most
+        self.next_id = 1
+        self.keep = 0  # idle workers worth keeping: one a CPU
+        self.gone: list[tuple[int, int]] = []  # (version, worker)
+        self._replacing = False
+
+    def move(self, worker: Worker, state: str) -> None:
+        if state not in WORKER[worker.state]:
+            self.m.impossible("worker", worker.id, worker.state, state)
+        worker.state = state
+        self.m.history.note(self.m.now, "worker", worker.id, state)
+
+    # -- starting ------------------------------------------------------------------------------
+    def start(self, env: Any = ()) -> Worker:
+        worker = Worker(self.next_id, env)
+        self.next_id += 1
+        worker.started = self.m.now
+        self.table[worker.id] = worker
+        self.starting[env] = self.starting.get(env, 0) + 1
+        self.m.history.note(self.m.now, "worker", worker.id, STARTING)
+        self.m.out.append(c.StartWorker(worker.id, env))
+        return worker
+
+    def taken(self) -> None:
+        """An actor has taken a worker for itself: soon there will be another one for tasks."""
+        if not self._replacing:
+            self._replacing = True
+            self.m.timer(self.m.now + REPLACE_SECONDS, "replace", 0)
+
+    def replace(self) -> None:
+        """Starts what is missing of the workers that are kept, as far as there are CPUs for them, and unless
+        starting them fails at the moment."""
+        self._replacing = False
+        if self.m.stopping or self.m.ailing.failures:
+            return
+        there = sum(1 for worker in self.table.values() if not worker.actor and not worker.retiring)
+        for _ in range(min(self.keep - there, self.m.resources.slots(ONE_CPU), self.most - len(self.table))):
+            self.start()
+
+    def want(self, env: Any, count: int) -> None:
+        """``count`` tasks could run now if there were workers for them."""
+        if not self.m.ailing.may_start(env):
+            return
+        at_once = max(4, self.keep)
+        missing = min(count, at_once) - self.starting.get(env, 0)
+        while missing > 0 and len(self.table) < self.most:
+            self.start(env)
+            missing -= 1
+        if missing > 0:
+            self._retire_other(env)
+
+    def _retire_other(self, env: Any) -> None:
+        """Full: an idle worker of another environment makes room."""
+        for other, workers in self.idle.items():
+            if other != env and workers:
+                self.retire(workers.pop(0))
+                return
+
+    def ready(self, worker_id: int, pid: int) -> None:
+        worker = self.table.get(worker_id)
+        if worker is None:
+            return
+        worker.pid = pid
+        self.m.ailing.started(worker)
+        self._not_starting(worker)
+        self._to_idle(worker)
+        self.m.scheduler.pump()
+
+    def _not_starting(self, worker: Worker) -> None:
+        left = self.starting.get(worker.env, 0) - 1
+        if left > 0:
+            self.starting[worker.env] = left
+        else:
+            self.starting.pop(worker.env, None)
+
+    def _to_idle(self, worker: Worker) -> None:
+        self.move(worker, IDLE)
+        worker.idle_since = self.m.now
+        if not worker.retiring:
+            self.idle.setdefault(worker.env, []).append(worker)
+
+    def take_idle(self, env: Any) -> Worker | None:
+        workers = self.idle.get(env)
+        return workers.pop() if workers else None
+
+    def busy(self, worker: Worker, key: int) -> None:
+        worker.key = key
+        self.move(worker, BUSY)
+
+    def retire(self, worker: Worker) -> None:
+        worker.retiring = True
+        self.m.out.append(c.StopWorker(worker.id))
+
+    # -- tasks at workers ----------------------------------------------------------------------
+    def task_done(self, worker: Worker, task: Task) -> None:
+        """The worker finished the task: the next in its line starts, or it is free."""
+        m = self.m
+        queue = worker.queue
+        if queue and queue[0] is task:
+            queue.popleft()
+        elif task in queue:
+            queue.remove(task)
+        worker.finished += 1
+        self.give_back(task)
+        m.scheduler.left(worker, task)
+
+    def give_back(self, task: Task) -> None:
+        """The task no longer runs: its resources are free."""
+        if task.took:
+            resources = self.m.resources
+            resources.give(task.took)
+            if task.gpus:
+                resources.give_gpus(task.took, task.gpus)
+                task.gpus = ()
+            task.took = ()
+
+    def refill(self, worker_id: int) -> None:
+        """After a task: start the next one in line, prefetch more, or make the worker idle."""
+        worker = self.table.get(worker_id)
+        if worker is None or worker.actor or worker.state == STARTING:
+            return
+        m = self.m
+        if worker.blocked:
+            m.scheduler.pump()
+            return
+        queue = worker.queue
+        shape = m.scheduler.shapes.get(worker.key)
+        if not queue and shape is not None and shape.queue and not m.scheduler.urgent \
+                and not worker.retiring and m.resources.fits(shape.need):  # fmt: skip
+            m.scheduler.fill(worker, shape)
+        if queue:
+            head = queue[0]
+            if head.state != RUNNING:
+                m.scheduler.start(head)
+            if shape is not None and shape.queue and m.scheduler.load[worker.id] < 0.5 * m.scheduler.prefetch_seconds:
+                m.scheduler.fill(worker, shape)
+            return
+        m.scheduler.end_lease(worker)
+        if worker.state != IDLE:
+            self._to_idle(worker)
+        m.scheduler.pump()
+
+    def handed_back(self, worker_id: int, tasks: tuple[int, ...]) -> None:
+        """Unstarted tasks came back: to the front of the queue, in their order."""
+        worker = self.table.get(worker_id)
+        if worker is None:
+            return
+        worker.withdrawing = False
+        back = []
+        for task_id in tasks:
+            task = self.m.tasks.table.get(task_id)
+            if task is None or task.worker != worker_id:
+                continue
+            if worker.actor:
+                self.m.calls.handed_back(task)
+                continue
+            if task in worker.queue:
+                worker.queue.remove(task)
+            self.give_back(task)
+            self.m.scheduler.left(worker, task)
+            back.append(task)
+        for task in reversed(back):
+            self.m.retries.requeue(task, front=True)
+
+    # -- blocking ------------------------------------------------------------------------------
+    def block(self, worker_id: int, task_id: int) -> None:
+        worker = self.table[worker_id]
+        worker.blocked += 1
+        count = worker.blocked_tasks.get(task_id, 0)
+        worker.blocked_tasks[task_id] = count + 1
+        if worker.blocked == 1:
+            if worker.state == BUSY:
+                self.move(worker, BLOCKED)
+            self.m.resources.give(cpu_part(self._held(worker)))
+        self.m.scheduler.pump()
+
+    def unblock(self, worker_id: int, task_id: int) -> None:
+        worker = self.table.get(worker_id)
+        if worker is None:
+            return
+        worker.blocked -= 1
+        left = worker.blocked_tasks.get(task_id, 0) - 1
+        if left > 0:
+            worker.blocked_tasks[task_id] = left
+        else:
+            worker.blocked_tasks.pop(task_id, None)
+        if not worker.blocked:
+            self.m.resources.take(cpu_part(self._held(worker)))
+            if worker.state == BLOCKED:
+                self.move(worker, BUSY)
+            if not worker.actor:
+                self.refill(worker_id)
+                self.m.scheduler.follow(worker)
+
+    def _held(self, worker: Worker) -> Any:
+        if worker.actor:
+            return self.m.actors.table[worker.actor].spec.held
+        return worker.queue[0].took if worker.queue else ()
+
+    # -- death ---------------------------------------------------------------------------------
+    def died(self, event: WorkerDied) -> None:
+        worker = self.table.pop(event.worker, None)
+        if worker is None:
+            return
+        m = self.m
+        started = worker.state != STARTING
+        if not started:
+            self._not_starting(worker)
+        idle = self.idle.get(worker.env)
+        if idle and worker in idle:
+            idle.remove(worker)
+        if worker.blocked:  # what it gave back meanwhile is taken again, so that its end balances
+            m.resources.take(cpu_part(self._held(worker)))
+            worker.blocked = 0
+        m.requests.worker_gone(worker.id)
+        m.streams.worker_gone(worker.id)
+        self.move(worker, DEAD)
+        worker.exit = event.reason
+        self.gone.append((m.history.version, worker.id))
+        tasks = list(worker.queue)
+        worker.queue.clear()
+        m.scheduler.end_lease(worker)
+        for task in reversed(tasks):
+            m.scheduler.cost.pop(task.spec.task_id, None)
+        if worker.actor:
+            m.actors.worker_died(worker, event)
+        else:
+            self._orphans(worker, tasks, event)
+        m.actors.creator_died(worker)
+        m.objects.worker_gone(worker.id)
+        if not started and not worker.retiring:
+            m.ailing.start_failed(worker, event)
+        m.scheduler.pump()
+
+    def _orphans(self, worker: Worker, tasks: list[Task], event: WorkerDied) -> None:
+        """What the dead worker had: the task that it ran has crashed; the others are innocent."""
+        m = self.m
+        names = [task.spec.task_id for task in tasks]
+        # Tasks before the current one had ended, but their results, which may be made again, had not
+        # been sent. A worker that says it ran something else had not begun with any of these.
+        if event.current in names:
+            at = names.index(event.current)
+        else:
+            at = 0
+            if event.current and tasks and tasks[0].spared < SPARED_MOST:
+                tasks[0].spared += 1
+                at = -1
+        for position, task in reversed(list(enumerate(tasks))):
+            self.give_back(task)
+            if position == at and task.state != RUNNING:
+                m.tasks.move(task, RUNNING)
+            if position == at:
+                m.retries.crashed(task, worker, event)
+            elif task.cancelled:
+                m.tasks.end_cancelled(task)
+            else:
+                m.retries.requeue(task, front=True)
+
+    # -- time ----------------------------------------------------------------------------------
+    def tick(self) -> None:
+        m = self.m
+        now = m.now
+        total = sum(1 for w in self.table.values() if not w.actor)
+        for workers in self.idle.values():
+            for worker in list(workers):
+                if total <= self.keep and not worker.env:
+                    break
+                if now - worker.idle_since > IDLE_SECONDS:
+                    workers.remove(worker)
+                    self.retire(worker)
+                    total -= 1
+        window = m.scheduler.prefetch_seconds * STUCK_FACTOR
+        for worker in self.table.values():
+            if len(worker.queue) > 1 and not worker.withdrawing and not worker.actor \
+                    and now - worker.queue[0].started > window:  # fmt: skip
+                worker.withdrawing = True
+                m.scheduler.load[worker.id] = UNKNOWN  # nothing more behind this one
+                m.out.append(c.Withdraw(worker.id, tuple(t.spec.task_id for t in list(worker.queue)[1:])))
+
+    def crowded(self) -> bool:
+        """Returns whether a tick soon could change something."""
+        return any(len(w.queue) > 1 and not w.actor for w in self.table.values()) or (any(
+            len(ws) > 0 for ws in self.idle.values()
+        ) and sum(1 for w in self.table.values() if not w.actor) > self.keep)

@@ -1,0 +1,274 @@
+"""Which queued task goes to which worker, and when.
+
+Tasks of one shape (resources, environment) share a queue. A worker that holds a shape's
+resources keeps them from task to task; behind its running task it may have others waiting
+(prefetched), as much as `prefetch_seconds` of measured work, so that it never starves while
+the driver is busy. What a blocked worker waits for goes first: a hundred nested tasks then
+need a few workers, not a hundred.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from raynb.base.rows import PENDING_NODE_ASSIGNMENT, RUNNING, SUBMITTED_TO_WORKER
+from raynb.base.spec import TaskOptions
+from raynb.core.scheduling.resources import Amounts, gpu_amount
+from raynb.core.vocabulary import commands as c
+from raynb.core.vocabulary.records import Task, Worker
+
+if TYPE_CHECKING:
+    from raynb.core.machine import Machine
+
+PREFETCH_MOST = 500  # tasks a worker may have waiting, however short they are
+UNKNOWN = 1e9  # estimated seconds of a function that has not run yet
+
+
+@dataclass(slots=True, eq=False)
+class Shape:
+    key: int
+    need: Amounts
+    env: tuple[tuple[str, Any], ...]
+    prefetch: bool
+    queue: deque[Task] = field(default_factory=deque)
+    leased: list[Worker] = field(default_factory=list)
+    warned: bool = False
+    turn: int = 0  # whose turn it is to have a task prefetched
+    full: bool = False  # every worker has enough; until one of them finishes a task
+
+
+class Scheduler:
+    def __init__(self, machine: Machine, prefetch_seconds: float) -> None:
+        self.m = machine
+        self.prefetch_seconds = prefetch_seconds
+        self.shapes: dict[int, Shape] = {}
+        self._by_signature: dict[tuple[Any, ...], int] = {}
+        self.estimates: dict[str, float] = {}
+        self.blocking: set[str] = set()  # functions that wait for others: no line may form behind them
+        self.restless: set[str] = set()  # of these, those that wait again after their first answer
+        self.load: dict[int, float] = {}  # worker → estimated seconds of what it has
+        self.cost: dict[int, float] = {}  # task → what it added to its worker's load
+        self.waiting: dict[int, None] = {}  # keys of shapes with a queue, round robin
+        self.urgent: deque[Task] = deque()
+        self.parked: dict[int, Task] = {}  # tasks that crashed their workers, until they are tried again
+
+    def shape_of(self, options: TaskOptions) -> Shape:
+        if not options.key:
+            signature = (options.resources, options.runtime_env, options.max_calls > 0, options.bundle)
+            key = self._by_signature.get(signature)
+            if key is None:
+                key = self._by_signature[signature] = len(self._by_signature) + 1
+                self.shapes[key] = Shape(
+                    key, options.resources, options.runtime_env,
+                    # GPUs are handed out by number when the task is sent
+                    not options.max_calls and not gpu_amount(options.resources),
+                )  # fmt: skip
+            options.key = key
+        return self.shapes[options.key]
+
+    # -- queueing ------------------------------------------------------------------------------
+    def enqueue(self, task: Task, front: bool = False) -> None:
+        """The task's arguments are there: place it now or queue it."""
+        if task.not_before > self.m.now:  # after a crash: beside the queue, so that nobody waits behind it
+            self.parked[task.spec.task_id] = task
+            self.m.timer(task.not_before, "queue", task.spec.task_id)
+            return
+        options = task.spec.options
+        shape = self.shapes[options.key] if options.key else self.shape_of(options)
+        queue = shape.queue
+        if not queue and not self.urgent and self.m.pool.idle.get(shape.env) and self._place(shape, task):
+            return
+        if front:
+            queue.appendleft(task)
+        else:
+            queue.append(task)
+        self.waiting[shape.key] = None
+        if not shape.full and not front and shape.leased:
+            shape.turn = turn = (shape.turn + 1) % len(shape.leased)
+            worker = shape.leased[turn]
+            if self.load[worker.id] < self.prefetch_seconds:
+                self.fill(worker, shape)
+            else:
+                shape.full = min(self.load[w.id] for w in shape.leased) >= self.prefetch_seconds
+        if (queue and self.m.resources.fits(shape.need)) or not shape.leased:
+            self._want(shape)
+
+    def unpark(self, task_id: int) -> None:
+        """The pause after a crash is over."""
+        task = self.parked.pop(task_id, None)
+        if task is not None and task.state == PENDING_NODE_ASSIGNMENT:  # not cancelled meanwhile
+            self.enqueue(task)
+
+    def make_urgent(self, object_ids: list[int]) -> None:
+        for object_id in object_ids:
+            task = self.m.tasks.of_object(object_id)
+            if task is not None and task.state == PENDING_NODE_ASSIGNMENT and not task.spec.actor \
+                    and task.not_before <= self.m.now:  # fmt: skip
+                self.urgent.append(task)
+
+    def pump(self) -> None:
+        """Places whatever can be placed now."""
+        urgent = self.urgent
+        while urgent:
+            task = urgent[0]
+            if task.state != PENDING_NODE_ASSIGNMENT:
+                urgent.popleft()
+                continue
+            shape = self.shape_of(task.spec.options)
+            if not self._place(shape, task):
+                self._want(shape, sum(1 for t in urgent if t.state == PENDING_NODE_ASSIGNMENT))
+                break
+            urgent.popleft()
+        for key in list(self.waiting):
+            self._pump_shape(self.shapes[key])
+
+    def _pump_shape(self, shape: Shape) -> None:
+        queue = shape.queue
+        while queue:
+            task = queue[0]
+            if task.state != PENDING_NODE_ASSIGNMENT:  # cancelled, or placed as urgent
+                queue.popleft()
+                continue
+            if not self._place(shape, task):
+                break
+            queue.popleft()
+        if queue:
+            self._want(shape)
+            del self.waiting[shape.key]  # to the end: shapes take turns
+            self.waiting[shape.key] = None
+        else:
+            self.waiting.pop(shape.key, None)
+
+    def _place(self, shape: Shape, task: Task) -> bool:
+        if not self.m.resources.fits(shape.need):
+            return False
+        worker = self.m.pool.take_idle(shape.env)
+        if worker is None:
+            return False
+        if task.spec.creates_actor:
+            self.m.actors.placed(task, worker)
+        else:
+            self._lease(worker, shape)
+            self.send(worker, task)
+        return True
+
+    def _want(self, shape: Shape, most: int | None = None) -> None:
+        """There is work that no idle worker can take: start workers if resources allow."""
+        m = self.m
+        slots = m.resources.slots(shape.need)
+        if slots <= 0:
+            if not shape.warned and not m.resources.feasible(shape.need):
+                shape.warned = True
+                m.warn_infeasible(shape.queue[0] if shape.queue else self.urgent[0], shape.need)
+            return
+        m.pool.want(shape.env, min(slots, most if most is not None else len(shape.queue)))
+
+    # -- leases --------------------------------------------------------------------------------
+    def _lease(self, worker: Worker, shape: Shape) -> None:
+        self.m.pool.busy(worker, shape.key)
+        shape.leased.append(worker)
+        self.load[worker.id] = 0.0
+
+    def end_lease(self, worker: Worker) -> None:
+        if worker.key:
+            self.shapes[worker.key].leased.remove(worker)
+            worker.key = 0
+            self.load.pop(worker.id, None)
+
+    def send(self, worker: Worker, task: Task) -> None:
+        """Sends a task to a worker: it runs at once, or waits behind the ones there."""
+        m = self.m
+        task.worker = worker.id
+        options = task.spec.options
+        cost = self.estimates.get(options.function, UNKNOWN)
+        self.cost[task.spec.task_id] = cost
+        self.load[worker.id] += cost
+        queue = worker.queue
+        if queue:
+            m.tasks.move(task, SUBMITTED_TO_WORKER)
+        else:
+            self.start(task)
+        queue.append(task)
+        m.out.append(c.Run(worker.id, task, m.tasks.lend_arguments(task, worker.id)))
+
+    def start(self, task: Task) -> None:
+        """The task is its worker's first now: it takes the resources."""
+        m = self.m
+        options = task.spec.options
+        task.started = m.now
+        task.took = need = options.resources
+        m.resources.take(need)
+        if m.resources.gpus:
+            task.gpus = m.resources.take_gpus(need)
+        m.tasks.move(task, RUNNING)
+        if options.timeout is not None:
+            m.timer(m.now + options.timeout, "timeout", task.spec.task_id)
+
+    def left(self, worker: Worker, task: Task) -> None:
+        """The task is no longer at the worker (done, or handed back)."""
+        cost = self.cost.pop(task.spec.task_id, 0.0)
+        load = self.load
+        if worker.key:
+            self.shapes[worker.key].full = False
+        if worker.id in load:
+            load[worker.id] -= cost
+            if load[worker.id] < 0 or not worker.queue:
+                load[worker.id] = 0.0
+
+    def blocks(self, function: str) -> None:
+        """A task of the function waits for others: what is behind it would only come back."""
+        self.blocking.add(function)
+        self.estimates[function] = UNKNOWN
+
+    def follow(self, worker: Worker) -> None:
+        """A worker's task has what it waited for, and most end soon after: the next one goes along
+        with the answer, so that the end of one and the first request of the next are one message."""
+        shape = self.shapes.get(worker.key)
+        if shape is None or not shape.queue or not shape.prefetch or self.urgent or worker.retiring \
+                or len(worker.queue) != 1:  # fmt: skip
+            return
+        task = shape.queue[0]
+        if task.state != PENDING_NODE_ASSIGNMENT or task.not_before > self.m.now or task.spec.creates_actor \
+                or worker.queue[0].spec.options.function in self.restless:  # fmt: skip
+            return
+        shape.queue.popleft()
+        if not shape.queue:
+            self.waiting.pop(shape.key, None)
+        worker.follower = task.spec.task_id
+        self.send(worker, task)
+
+    def measured(self, function: str, seconds: float) -> None:
+        if function in self.blocking:
+            return
+        old = self.estimates.get(function)
+        if old is None:
+            self.estimates[function] = seconds
+        else:  # quick to believe that it is slow, slow to believe that it is quick
+            self.estimates[function] = seconds if seconds > 4 * old else old + 0.2 * (seconds - old)
+
+    def fill(self, worker: Worker, shape: Shape) -> None:
+        """Prefetches for a worker from its shape's queue."""
+        if not shape.prefetch or worker.retiring or worker.blocked:
+            return
+        queue = shape.queue
+        load = self.load
+        seconds = self.prefetch_seconds
+        fair = len(queue) // max(1, len(shape.leased)) + 1  # leave the others their share
+        most = min(PREFETCH_MOST, fair)
+        sent = 0
+        while queue and load[worker.id] < seconds and sent < most and len(worker.queue) < PREFETCH_MOST:
+            task = queue[0]
+            if task.state != PENDING_NODE_ASSIGNMENT:
+                queue.popleft()
+                continue
+            if task.spec.creates_actor:  # an actor needs a worker of its own
+                break
+            if self.estimates.get(task.spec.options.function, UNKNOWN) > seconds and worker.queue:
+                break
+            queue.popleft()
+            self.send(worker, task)
+            sent += 1
+        if not queue:
+            self.waiting.pop(shape.key, None)

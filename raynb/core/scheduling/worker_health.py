@@ -1,0 +1,103 @@
+"""Workers that cannot be started, and workers that don't answer."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from raynb.base.config import ENV_FAILED
+from raynb.base.rows import BUSY, IDLE, PENDING_NODE_ASSIGNMENT
+from raynb.base.spec import Value
+from raynb.core.vocabulary import commands as c
+from raynb.core.vocabulary.events import WorkerDied, WorkerSilent
+from raynb.core.vocabulary.records import Worker
+
+if TYPE_CHECKING:
+    from raynb.core.machine import Machine
+
+PAUSES = (0.2, 0.5)  # seconds between the rounds of tries; after the last one it is given up
+WORKING_PAUSE = 5.0  # the same, while other workers do the work
+
+
+class Ailing:
+    def __init__(self, machine: Machine) -> None:
+        self.m = machine
+        self.failures: dict[Any, int] = {}  # environment → starts that failed, one after the other
+        self.paused: dict[Any, float] = {}  # environment → no worker is started before
+        self.up = False  # there has been a worker
+        self.gave_up = ""  # why there never was one
+
+    def started(self, worker: Worker) -> None:
+        self.up = True
+        if self.failures:
+            self.failures.pop(worker.env, None)
+            self.paused.pop(worker.env, None)
+
+    def may_start(self, env: Any) -> bool:
+        return not self.paused or self.m.now >= self.paused.get(env, 0.0)
+
+    def start_failed(self, worker: Worker, event: WorkerDied) -> None:
+        """Workers that die before they are ready must not be started for ever."""
+        m = self.m
+        env = worker.env
+        if m.now < self.paused.get(env, 0.0):
+            return  # several were started at once: it is the same failure
+        failures = self.failures[env] = self.failures.get(env, 0) + 1
+        if failures <= len(PAUSES):
+            self._pause(env, PAUSES[failures - 1])
+            return
+        del self.failures[env]
+        if event.reason.startswith(ENV_FAILED):
+            self._fail_queued(env, ("err", "RuntimeEnvSetupError", (event.reason.removeprefix(ENV_FAILED),)))
+            return
+        text = f"Workers cannot be started: {event.reason}"
+        if any(w.state in (IDLE, BUSY) and not w.actor and w.env == env for w in m.pool.table.values()):
+            # Those there are do the work, one task after the other. Perhaps there is room for more later.
+            self._pause(env, WORKING_PAUSE)
+            m.out.append(c.Warn(f"{text}. The work goes on with the workers that there are."))
+            return
+        if not self.up:
+            self.gave_up = text
+        self._fail_queued(env, ("err", "RaySystemError", (text,)))
+
+    def _pause(self, env: Any, seconds: float) -> None:
+        self.paused[env] = self.m.now + seconds
+        self.m.timer(self.paused[env], "start", 0)
+
+    def again(self) -> None:
+        """A pause is over."""
+        m = self.m
+        if not self.up and not self.gave_up and not m.pool.table:
+            m.pool.start()
+        m.scheduler.pump()
+
+    def _fail_queued(self, env: Any, value: Value) -> None:
+        """Nothing can run any more: everything that waits for such a worker gets the reason."""
+        for task in list(self.m.tasks.table.values()):
+            spec = task.spec
+            if task.state == PENDING_NODE_ASSIGNMENT and not spec.actor and spec.options.runtime_env == env:
+                self.m.tasks.fail(task, value)
+
+    def silent(self, event: WorkerSilent) -> None:
+        """A worker with work has not answered for a while: say so, with what can be done."""
+        m = self.m
+        worker = m.pool.table.get(event.worker)
+        if worker is None:
+            return
+        m.history.note(m.now, "worker", worker.id, "does not answer")
+        scope = 0
+        if worker.actor:
+            name = f"actor {m.actors.table[worker.actor].spec.class_name}"
+        elif worker.queue:
+            name, scope = worker.queue[0].spec.options.name, worker.queue[0].spec.scope
+        else:
+            return
+        who = f"The worker (pid {worker.pid}) that runs {name}"
+        if event.stopped:
+            text = f"{who} is stopped (by SIGSTOP or a debugger). `kill -CONT {worker.pid}` lets it go on."
+        else:
+            text = (f"{who} has not answered for {event.seconds:.0f} s: native code there holds Python's lock, "
+                    "or it hangs.")  # fmt: skip
+        remedy = "cancel(ref, force=True) or the option timeout= ends it."
+        if worker.actor:
+            remedy = "raynb.kill(handle) ends it."
+        m.out.append(c.Warn(f"{text} {remedy}", scope))

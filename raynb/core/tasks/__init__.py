@@ -1,0 +1,1 @@
+"""Tasks: submission to end, retries, cancelling, lineage, waits of workers."""

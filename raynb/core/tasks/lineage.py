@@ -1,0 +1,75 @@
+"""Finished tasks that could make lost objects again, and what keeps their arguments meanwhile."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from raynb.base.ids import index_of, object_id, task_of
+from raynb.base.rows import PENDING_ARGS_AVAIL
+from raynb.core.vocabulary.records import Obj, Task
+from raynb.core.vocabulary.transitions import O_PENDING, O_READY
+
+if TYPE_CHECKING:
+    from raynb.core.machine import Machine
+
+
+class Lineage:
+    def __init__(self, machine: Machine) -> None:
+        self.m = machine
+        self.table: dict[int, Task] = {}
+
+    def keep(self, task: Task, stored: bool) -> None:
+        """A task has finished; ``stored``: a value of it lies where it can be lost."""
+        spec = task.spec
+        if spec.creates_actor or (
+            stored and spec.options.max_retries and not spec.actor and self._named(task)
+        ):  # a restart of an actor needs the constructor's arguments
+            self.table[spec.task_id] = task
+
+    def _named(self, task: Task) -> bool:
+        """Returns whether one of the task's objects can still be asked for."""
+        table = self.m.objects.table
+        last = task.spec.returns + max(task.total, 0)  # of a stream that has ended, its last item
+        return any(object_id(task.spec.task_id, i) in table for i in range(1, last + 1))
+
+    def release_creation(self, creation: Task) -> None:
+        """The actor will not be made again: its constructor's arguments may go."""
+        if creation.spec.task_id in self.table:
+            del self.table[creation.spec.task_id]
+            self.m.tasks.unpin(creation)
+
+    def forget(self, task_id: int) -> None:
+        """One object of the task is freed: when it was the last, so is its lineage."""
+        task = self.table.get(task_id)
+        if task is None or task_id in self.m.tasks.table or task.spec.creates_actor:
+            return
+        if not self._named(task):
+            del self.table[task_id]
+            self.m.tasks.unpin(task)
+
+    def reconstruct(self, obj: Obj) -> bool:
+        """Runs the task of a lost object again; False when its lineage or retries are used up."""
+        task_id = task_of(obj.id)
+        if task_id in self.m.tasks.table:
+            return True  # it is running again for another of its objects
+        task = self.table.pop(task_id, None)
+        if task is None or not task.retries:
+            if task is not None:
+                self.m.tasks.unpin(task)
+            return False
+        if task.retries > 0:
+            task.retries -= 1
+        task.spec.attempt += 1
+        self.m.tasks.table[task_id] = task
+        try_again = [d for d in task.spec.deps if self.m.objects.table[d].state != O_READY]
+        task.worker = 0
+        task.waiting = 0
+        self.m.tasks.move(task, PENDING_ARGS_AVAIL)
+        if index_of(obj.id) <= task.spec.returns:  # an item of a stream stays lost until it comes again
+            self.m.objects.move(obj, O_PENDING)
+        for dep in try_again:
+            lost = self.m.objects.table[dep]
+            task.waiting += 1
+            lost.waiters = [*(lost.waiters or ()), task_id]
+        self.m.tasks.admit(task)
+        return True

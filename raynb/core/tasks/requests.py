@@ -1,0 +1,137 @@
+"""Workers that wait: `get` and `wait` calls of tasks, and the CPUs they give back meanwhile."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from raynb.core.actors import deadlocks
+from raynb.core.vocabulary import commands as c
+from raynb.core.vocabulary.events import Requested
+from raynb.core.vocabulary.records import Request
+from raynb.core.vocabulary.transitions import O_PENDING, O_READY
+
+if TYPE_CHECKING:
+    from raynb.core.machine import Machine
+
+
+class Requests:
+    def __init__(self, machine: Machine) -> None:
+        self.m = machine
+        self.table: dict[int, Request] = {}
+        self.by_worker: dict[int, dict[int, int]] = {}
+        self._next = 0
+
+    def asked(self, event: Requested) -> None:
+        m = self.m
+        if event.worker not in m.pool.table:
+            return
+        pending = []
+        seen = set()
+        failed = False
+        for object_id in event.ids:
+            obj = m.objects.table.get(object_id)
+            if obj is None:
+                continue
+            if obj.state == O_READY:
+                failed = failed or obj.error
+            elif object_id not in seen:
+                seen.add(object_id)
+                pending.append(obj)
+        needed = len(pending) if not event.is_wait else event.needed - (len(event.ids) - len(pending))
+        failed = failed and not event.is_wait
+        if needed <= 0 or failed:
+            self._reply(event.worker, event.request, self._first_error(event.ids) if failed else event.ids,
+                        event.is_wait)  # fmt: skip
+            if event.handed_back:
+                m.pool.handed_back(event.worker, event.handed_back)
+                m.pool.refill(event.worker)
+            return
+        if not event.is_wait:
+            names = deadlocks.ring(m, event.worker, event.ids)
+            if names is not None:
+                self._refuse(event, names)
+                return
+        self._next = number = self._next + 1
+        request = Request(number, event.worker, event.request, event.task, event.ids, needed,
+                          event.is_wait, True)  # fmt: skip
+        self.table[number] = request
+        self.by_worker.setdefault(event.worker, {})[event.request] = number
+        urgent = []
+        for obj in pending:
+            if obj.requests is None:
+                obj.requests = [number]
+            else:
+                obj.requests.append(number)
+            if obj.state == O_PENDING:
+                urgent.append(obj.id)
+        task = m.tasks.table.get(event.task)
+        function = task.spec.options.function if task is not None and not task.spec.actor else ""
+        if event.handed_back:
+            if m.pool.table[event.worker].follower in event.handed_back:
+                m.scheduler.restless.add(function)
+            m.pool.handed_back(event.worker, event.handed_back)
+        if function:
+            m.scheduler.blocks(function)
+        m.scheduler.make_urgent(urgent)
+        m.pool.block(event.worker, event.task)
+
+    def _refuse(self, event: Requested, names: list[str]) -> None:
+        """The `get` would never end: it raises instead, and the ring is named."""
+        m = self.m
+        if event.handed_back:
+            m.pool.handed_back(event.worker, event.handed_back)
+        who = f"{names[0]} waits for itself" if len(names) == 2 else "a cycle of actors: " + " waits for ".join(names)
+        text = f"Deadlock: {who}. Each runs one call at a time; make one of them async or give it max_concurrency."
+        m.out.append(c.Reply(event.worker, event.request, event.ids, False, (), ("err", "ActorDeadlockError", (text,))))
+
+    def _first_error(self, ids: tuple[int, ...]) -> tuple[int, ...]:
+        """As in Ray, a `get` ends with the first error; among those that are there, the first in the list."""
+        table = self.m.objects.table
+        return next((i,) for i in ids if i in table and table[i].error and table[i].state == O_READY)
+
+    def object_ready(self, numbers: list[int], error: bool) -> None:
+        for number in numbers:
+            request = self.table.get(number)
+            if request is None:
+                continue
+            request.needed -= 1
+            failed = error and not request.is_wait
+            if request.needed <= 0 or failed:
+                self._end(request)
+                ids = self._first_error(request.ids) if failed else request.ids
+                self._reply(request.worker, request.request, ids, request.is_wait)
+                self.m.pool.unblock(request.worker, request.task)
+
+    def _reply(self, worker: int, request: int, ids: tuple[int, ...], is_wait: bool) -> None:
+        table = self.m.objects.table
+        lent: list[int] = []
+        if is_wait:
+            ready = tuple(i for i in ids if i not in table or table[i].state == O_READY)
+        else:
+            ready = ids
+            for object_id in ids:
+                obj = table.get(object_id)
+                if obj is None:
+                    continue
+                obj.used = self.m.now
+                if type(obj.value) is tuple:  # the worker will hold views of it
+                    lent.append(object_id)
+                lent.extend(obj.contained)
+            for object_id in lent:
+                self.m.objects.lend(object_id, worker)
+        self.m.out.append(c.Reply(worker, request, ready, is_wait, tuple(lent)))
+
+    def _end(self, request: Request) -> None:
+        del self.table[request.id]
+        self.by_worker.get(request.worker, {}).pop(request.request, None)
+
+    def dropped(self, worker: int, number: int) -> None:
+        identity = self.by_worker.get(worker, {}).get(number)
+        if identity is not None:
+            request = self.table[identity]
+            self._end(request)
+            self.m.pool.unblock(worker, request.task)
+
+    def worker_gone(self, worker: int) -> None:
+        for identity in self.by_worker.pop(worker, {}).values():
+            del self.table[identity]

@@ -1,0 +1,71 @@
+"""Tasks that run again: after an error, a crash, a restart, or because they were handed back unstarted."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from raynb.base.rows import PENDING_NODE_ASSIGNMENT
+from raynb.core.vocabulary import commands as c
+from raynb.core.vocabulary.events import WorkerDied
+from raynb.core.vocabulary.records import Task, Worker
+
+if TYPE_CHECKING:
+    from raynb.core.machine import Machine
+
+BACKOFF_FIRST = 0.05  # seconds before the retry after a second crash, doubled each time
+BACKOFF_MOST = 10.0
+
+
+class Retries:
+    def __init__(self, machine: Machine) -> None:
+        self.m = machine
+
+    def revive(self, creation: Task) -> None:
+        """An actor's creation task runs again for a restart."""
+        creation.spec.attempt += 1
+        self.m.tasks.table[creation.spec.task_id] = creation
+        self.m.tasks.move(creation, PENDING_NODE_ASSIGNMENT)
+
+    def again(self, task: Task, why: str) -> None:
+        """One more attempt of a task that failed."""
+        if task.retries > 0:
+            task.retries -= 1
+        task.spec.attempt += 1
+        self.m.history.note(self.m.now, "task", task.spec.task_id, f"retry {task.spec.attempt}: {why[:200]}")
+        self.requeue(task)
+
+    def requeue(self, task: Task, front: bool = False) -> None:
+        """Queues a task again: a retry, or one that was handed back unstarted."""
+        if task.cancelled:
+            self.m.tasks.end_cancelled(task)
+            return
+        task.worker = 0
+        self.m.tasks.move(task, PENDING_NODE_ASSIGNMENT)
+        if task.spec.actor:
+            self.m.calls.enqueue(task)
+        else:
+            self.m.scheduler.enqueue(task, front)
+
+    def crashed(self, task: Task, worker: Worker, event: WorkerDied) -> None:
+        """Its worker died under it: retry it, or fail it with what happened."""
+        m = self.m
+        name = task.spec.options.name
+        if task.cancelled and (worker.doom is None or worker.doom[0] == "TaskCancelledError"):
+            m.tasks.end_cancelled(task)
+            return
+        kind, text = worker.doom or ("OutOfMemoryError" if event.oom else "WorkerCrashedError", "")
+        if kind == "TaskTimeoutError" or not task.retries:
+            text = text or (
+                f"The worker (pid {worker.pid}) running {name} died unexpectedly: {event.reason}. "
+                f"It was attempt {task.spec.attempt + 1}."
+            )
+            m.tasks.fail(task, ("err", kind, (text,)))
+            return
+        task.deaths += 1
+        if task.deaths > 1:
+            task.not_before = m.now + min(BACKOFF_MOST, BACKOFF_FIRST * 2 ** (task.deaths - 2))
+            if task.spec.options.max_retries < 0 and (task.deaths == 3 or task.deaths % 5 == 0):
+                m.out.append(c.Warn(
+                    f"{name} has crashed its worker {task.deaths} times ({event.reason}); it is tried again, "
+                    "less and less often, because of max_retries=-1.", task.spec.scope))  # fmt: skip
+        self.again(task, event.reason)

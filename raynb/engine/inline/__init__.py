@@ -1,0 +1,1 @@
+"""`InlineEngine`: runs everything in the driver process, for debugging."""

@@ -1,0 +1,301 @@
+"""`InlineEngine`: everything in the driver's own process, at once and in order, for debugging.
+
+``raynb.init(local_mode=True)`` (Ray's word). `remote()` returns when the task has run: `print`
+prints, `breakpoint()` and ``%debug`` stop in the task's own frame, and a profiler sees it. Values are
+pickled as always, so what works here works on workers; errors are those of the other engines.
+"""
+
+from __future__ import annotations
+
+import concurrent.futures
+import os
+import secrets
+import threading
+import time
+from collections.abc import Callable, Sequence
+from types import SimpleNamespace
+from typing import Any
+
+from raynb.base import ids, limits
+from raynb.base.config import RESOURCE_UNIT, Config
+from raynb.base.engine import Context, Packed
+from raynb.base.ref import ObjectRef, ObjectRefGenerator
+from raynb.base.rows import (
+    ACTOR_TASK,
+    BUSY,
+    DEAD,
+    IDLE,
+    NORMAL_TASK,
+    TASK_ENDED,
+    Output,
+    Snapshot,
+    StoreRow,
+    TaskRow,
+    WorkerRow,
+)  # fmt: skip
+from raynb.base.scope import current_scope
+from raynb.base.spec import STREAMING, TaskOptions
+from raynb.engine.inline.actors import InlineActors
+from raynb.engine.inline.event_loop import DrivenLoop
+from raynb.engine.inline.objects import Objects
+from raynb.engine.inline.records import Host, running
+from raynb.engine.inline.tasks import Tasks
+from raynb.engine.inline.waiting import InlineWaiting
+from raynb.engine.local.engine import machine_totals
+from raynb.engine.refs import OwnRefs
+from raynb.engine.row_store import RowStore
+from raynb.serde import functions, pickling
+
+_now = time.monotonic
+SELF = 1  # the number of the one "worker"
+
+
+class InlineEngine(InlineWaiting, InlineActors, OwnRefs):
+    """Runs tasks and actors in the calling thread.
+
+    A sync actor's methods run one after the other whatever its ``max_concurrency``. An async actor's
+    methods run to their end, or to where they await what is still to come; `get` lets them go on.
+
+    Thread contract: every public method from any thread.
+    """
+
+    def __init__(self, config: Config) -> None:
+        self.config = config
+        self.nonce = secrets.randbits(32)
+        self.alive = True
+        self.on_output: list[Callable[[Output], None]] = []
+        self.book = RowStore(config.finished_tasks_kept)
+        self.objects = Objects(self, self.book)
+        self.objects.on_free = self._freed
+        self.ref_log = self.objects.log
+        self.tasks = Tasks(self)
+        self.handles: dict[int, Host] = {}  # object that stands for the handles → actor
+        self.loops: list[DrivenLoop] = []
+        self._names: dict[tuple[str, str], Host] = {}
+        self._definitions: dict[str, tuple[bytes, Any, list[Any]]] = {}
+        self._groups: dict[int, tuple[Any, ...]] = {}
+        self._ids = ids.IdSource(0)
+        self._lock = threading.RLock()
+        self._pid = os.getpid()
+        self._total = {name: amount / RESOURCE_UNIT for name, amount in machine_totals(config).items()}
+        self._worker = WorkerRow(SELF, self._pid, IDLE, started=_now())
+
+    # -- its life ------------------------------------------------------------------------------
+    def shutdown(self, timeout: float) -> None:
+        """Ends the actors and lets go of every value."""
+        if not self.alive or os.getpid() != self._pid:
+            return
+        for host in list(self.handles.values()):
+            self.tasks.end_actor(host, self.died(host, "the runtime was shut down"), restart=False)
+        self.alive = False
+        self.objects.clear()
+        self._definitions.clear()
+        self.tasks.streams.clear()
+        for loop in self.loops:
+            loop.close()
+
+    def after_fork_in_child(self) -> None:
+        self.alive = False
+
+    def spell(self, number: int, width: int) -> str:
+        return ids.to_hex(number, self.nonce, width)
+
+    def next_id(self, actor: int = 0) -> int:
+        with self._lock:
+            return self._ids.next_task(actor)
+
+    # -- tasks ---------------------------------------------------------------------------------
+    def define(self, key: str, blob: bytes, refs: Sequence[ObjectRef[Any]] = ()) -> None:
+        self._definitions.setdefault(key, (blob, refs, []))
+
+    def function(self, key: str) -> Any:
+        """Returns the function or class of a definition, made anew from its bytes the first time."""
+        blob, _, made = self._definitions[key]
+        if not made:
+            made.append(functions.load(blob))
+        return made[0]
+
+    def arguments(self, packed: Packed) -> tuple[Any, dict[str, Any]]:
+        """Loads the arguments; the error of an argument is the task's own."""
+        values = self.get(packed.deps, None) if packed.deps else ()
+        return pickling.unpack_args(packed.data, packed.buffers, values)
+
+    def submit(
+        self, options: TaskOptions, packed: Packed, actor: int = 0
+    ) -> list[ObjectRef[Any]] | ObjectRefGenerator:
+        self.check_alive()
+        self.objects.settle()
+        host = self.handles[ids.object_id(actor, 1)] if actor else None
+        for ref in packed.deps:
+            self.objects.find(ref)
+        outer = running.get()
+        scope = outer.scope if outer is not None else current_scope()
+        task = self.next_id(actor)
+        row = self._row(task, options, ACTOR_TASK if actor else NORMAL_TASK, actor, scope)
+        self.book.new_task(row)
+        count = options.num_returns
+        returns = [ids.object_id(task, index) for index in range(1, (count if count >= 0 else 1) + 1)]
+        for identity in returns:
+            self.objects.reserve(identity, scope)
+        try:
+            self.tasks.run(row, options, self._own(packed), host, scope)
+        except BaseException:
+            self.ref_log.extend(returns)
+            raise
+        refs: list[ObjectRef[Any]] = [ObjectRef(identity, self) for identity in returns]
+        if count == STREAMING:
+            return ObjectRefGenerator(refs[0], self)
+        return refs
+
+    @staticmethod
+    def _own(packed: Packed) -> Packed:
+        """Returns arguments that don't change when the caller's arrays do."""
+        if not packed.buffers:
+            return packed
+        return Packed(packed.data, [bytes(b) for b in packed.buffers], packed.deps, packed.contained)
+
+    def _row(self, task: int, options: TaskOptions, kind: str, actor: int, scope: int) -> TaskRow:
+        outer = running.get()
+        resources = {name: amount / RESOURCE_UNIT for name, amount in options.resources}
+        return TaskRow(
+            task, options.name, kind, worker=SELF, pid=self._pid, scope=scope, actor=actor,
+            parent=outer.row.id if outer is not None else 0, submitted=_now(), resources=resources,
+            function_name=options.function_name or options.name,
+        )  # fmt: skip
+
+    def run_on_workers(
+        self, options: TaskOptions, packed: Packed, later: bool, now: bool = True, only: int = 0
+    ) -> list[concurrent.futures.Future[Any]]:
+        """Runs it here, once: this process is the only worker there will be."""
+        if not now or only not in (0, SELF):
+            return []
+        ref = self.submit(options, packed)[0]  # type: ignore[index]
+        return [self.future(ref)]
+
+    # -- objects -------------------------------------------------------------------------------
+    def put(self, packed: Packed) -> ObjectRef[Any]:
+        self.check_alive()
+        self.objects.settle()
+        outer = running.get()
+        with self._lock:
+            identity = self._ids.next_put()
+        ref = self.objects.new(identity, outer.scope if outer is not None else current_scope())
+        self.objects.keep(identity, packed)
+        return ref
+
+    def cancel(self, ref: ObjectRef[Any], force: bool, recursive: bool) -> None:
+        self.check_alive()
+        self.objects.find(ref)
+        self.cancel_task(ids.task_of(ref._id), force)
+
+    def cancel_task(self, task: int, force: bool = False) -> None:
+        """Cancels a task by id; only calls of async actors can be unfinished."""
+        now = self.tasks.open.get(task)
+        if now is not None:
+            self.tasks.cancel(now)
+
+    def cancel_scope(self, scope: int) -> tuple[int, int]:
+        mine = [now for now in list(self.tasks.open.values()) if now.scope == scope]
+        finished = sum(n for state, n in self.book.scope_counts(scope).items() if state in TASK_ENDED)
+        for now in mine:
+            self.tasks.cancel(now)
+        return len(mine), finished
+
+    def free(self, refs: Sequence[ObjectRef[Any]]) -> None:
+        self.free_ids(tuple(ref._id for ref in refs))
+
+    def free_ids(self, wanted: tuple[int, ...]) -> None:
+        for identity in wanted:
+            spelled = self.spell(identity, ids.OBJECT_HEX)
+            self.objects.free(identity, ("err", "ObjectFreedError", (spelled, f"{spelled} was freed on request.")))
+
+    # -- placement groups ----------------------------------------------------------------------
+    def reserve_group(self, bundles: tuple[Any, ...]) -> int:
+        """Makes a placement group; there is always room, as tasks run one by one."""
+        number = self.next_id()
+        self._groups[number] = bundles
+        return number
+
+    def group_ready(self, group: int, timeout: float | None) -> bool:
+        return group in self._groups
+
+    def return_group(self, group: int) -> None:
+        self._groups.pop(group, None)
+
+    def groups_table(self) -> dict[int, tuple[str, Any]]:
+        return {number: ("CREATED", bundles) for number, bundles in self._groups.items()}
+
+    # -- views ---------------------------------------------------------------------------------
+    @property
+    def worker(self) -> Any:
+        """The actor that the calling code runs in, as worker processes name it."""
+        now = running.get()
+        return SimpleNamespace(actor=now.host.spec if now is not None and now.host is not None else None)
+
+    @property
+    def capture(self) -> int:
+        now = running.get()
+        if now is None:
+            return 0
+        return now.host.spec.capture if now.host is not None else now.options.capture
+
+    def context(self) -> Context:
+        now = running.get()
+        if now is None:
+            return Context(scope=current_scope(), namespace=self.config.namespace or "")
+        host = now.host
+        held = host.spec.held if host is not None else now.options.resources
+        return Context(
+            worker=SELF, task=now.row.id, actor=host.spec.actor_id if host is not None else 0, scope=now.scope,
+            attempt=now.attempt, name=now.row.name, resources={k: v / RESOURCE_UNIT for k, v in held},
+            restarted=host is not None and host.restarts > 0, cancelled=now.cancelled,
+            function_name=now.row.function_name,
+            namespace=(host.spec.namespace if host is not None else "") or self.config.namespace or "",
+        )  # fmt: skip
+
+    def snapshot(self) -> Snapshot:
+        return self.changes(-1)
+
+    def changes(self, since: int) -> Snapshot:
+        self.objects.settle()
+        self.objects.refresh_rows()
+        busy = list(self.tasks.open.values())
+        self._worker.state = BUSY if busy else IDLE
+        self._worker.task = busy[-1].row.id if busy else 0
+        self.book.put("workers", self._worker)
+        store = StoreRow(
+            limit=self.config.object_store_memory or limits.default_object_store_memory(), used=self.objects.bytes,
+            inline=self.objects.bytes, objects=len(self.objects.table), resident=self.objects.bytes,
+        )  # fmt: skip
+        return self.book.changes(since, store, *self.cluster())
+
+    def cluster(self) -> tuple[dict[str, float], dict[str, float]]:
+        taken = [one.options.resources for one in list(self.tasks.open.values())]
+        taken += [host.spec.held for host in list(self.handles.values()) if host.row.state != DEAD]
+        free = dict(self._total)
+        for amounts in taken:
+            for name, amount in amounts:
+                if name in free:
+                    free[name] -= amount / RESOURCE_UNIT
+        return dict(self._total), {name: amount for name, amount in free.items() if amount > 0}
+
+    def scope_counts(self, scope: int) -> dict[str, int]:
+        return self.book.scope_counts(scope)
+
+    def story(self, identity: int) -> list[tuple[float, str]]:
+        return self.book.story(identity)
+
+    def logs(self, task: int | None = None, worker: int | None = None) -> list[Output]:
+        """Returns nothing: what tasks print is printed, and nobody keeps it."""
+        return []
+
+    def emit(self, kind: str, text: str = "", bundle: dict[str, Any] | None = None) -> None:
+        """Sends a display to the cell that submitted the running task."""
+        now = running.get()
+        output = Output(kind, now.row.id if now else 0, now.scope if now else 0, SELF, self._pid,
+                        now.row.name if now else "", text=text, bundle=bundle)  # fmt: skip
+        for listener in self.on_output:
+            listener(output)
+
+
+__all__ = ["InlineEngine"]

@@ -1,0 +1,155 @@
+"""Objects of `InlineEngine`: pickled values in this process, counted by their refs."""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from collections.abc import Callable, Sequence
+from types import TracebackType
+from typing import Any
+
+from raynb.base import ids
+from raynb.base.engine import Packed
+from raynb.base.ref import ObjectRef
+from raynb.base.rows import MEMORY, PENDING, ObjectRow
+from raynb.engine.row_store import RowStore
+from raynb.exceptions import RuntimeGoneError
+from raynb.serde import errors, pickling
+
+#: How many errors keep their traceback for a debugger: its frames hold everything below them.
+TRACED = 16
+
+
+class Obj:
+    """One object. ``value`` is ``("ok", stream, buffers)`` or an error value as `serde.errors` makes it."""
+
+    __slots__ = ("callbacks", "contained", "id", "loop", "refs", "scope", "size", "traceback", "value")
+
+    def __init__(self, identity: int, scope: int) -> None:
+        self.id = identity
+        self.scope = scope
+        self.refs = 1
+        self.value: Any = None  # None: still to come
+        self.size = 0
+        self.contained: Sequence[ObjectRef[Any]] = ()
+        self.traceback: TracebackType | None = None  # of an error: debuggers go to the user's frame
+        self.loop: Any = None  # the event loop that has to run for it to come
+        self.callbacks: list[Callable[[], object]] = []
+
+
+class Objects:
+    """The table of objects.
+
+    Thread contract: any thread.
+    """
+
+    def __init__(self, engine: Any, book: RowStore) -> None:
+        self.engine = engine
+        self.book = book
+        self.table: dict[int, Obj] = {}
+        self.log: deque[int] = deque()
+        self.bytes = 0
+        self.on_free: Callable[[int], None] = lambda identity: None
+        self._lock = threading.RLock()
+        self._touched: set[int] = set()
+        self._traced: deque[Obj] = deque()
+
+    def new(self, identity: int, scope: int) -> ObjectRef[Any]:
+        """Makes a pending object; returns its first ref."""
+        self.reserve(identity, scope)
+        return ObjectRef(identity, self.engine)
+
+    def reserve(self, identity: int, scope: int) -> None:
+        """Makes a pending object, its first ref being counted already."""
+        with self._lock:
+            self.table[identity] = Obj(identity, scope)
+            self._touched.add(identity)
+
+    def keep(self, identity: int, packed: Packed) -> None:
+        """Stores a value; nothing happens if nobody wants it any more."""
+        # Copied: the caller's arrays may change, and what is read from here must not.
+        buffers = tuple(bytes(buffer) for buffer in packed.buffers)
+        self._end(identity, ("ok", packed.data, buffers), packed.contained, pickling.nbytes(packed), None)
+
+    def fail(self, identity: int, value: Any, contained: Sequence[Any], traceback: TracebackType | None) -> None:
+        """Stores an error."""
+        self._end(identity, value, contained, 0, traceback)
+
+    def _end(self, identity: int, value: Any, contained: Any, size: int, traceback: Any) -> None:
+        with self._lock:
+            obj = self.table.get(identity)
+            if obj is None or obj.value is not None:
+                return
+            obj.value, obj.contained, obj.size, obj.traceback = value, tuple(contained), size, traceback
+            obj.loop = None
+            self.bytes += size
+            self._touched.add(identity)
+            if traceback is not None:
+                if len(self._traced) == TRACED:
+                    self._traced.popleft().traceback = None
+                self._traced.append(obj)
+            callbacks, obj.callbacks = obj.callbacks, []
+        for callback in callbacks:
+            callback()
+
+    def load(self, obj: Obj) -> Any:
+        """Returns the value; raises its error, with the traceback of the user's code behind it."""
+        if obj.value[0] == "ok":
+            return pickling.unpack(obj.value[1], obj.value[2])
+        raise errors.load_error(obj.value).with_traceback(obj.traceback)
+
+    def find(self, ref: ObjectRef[Any]) -> Obj:
+        if ref._engine is not self.engine:
+            ref._engine.check_alive()  # type: ignore[attr-defined]
+            raise RuntimeGoneError(f"{ref!r} belongs to another raynb runtime; get() its value there first.")
+        return self.table[ref._id]
+
+    def free(self, identity: int, value: Any) -> None:
+        """Replaces a value by the error that says it was freed."""
+        with self._lock:
+            obj = self.table.get(identity)
+            if obj is not None and obj.value is not None:
+                self.bytes -= obj.size
+                obj.value, obj.contained, obj.size = value, (), 0
+                self._touched.add(identity)
+
+    def clear(self) -> None:
+        """Lets go of everything."""
+        self.table.clear()
+        self._traced.clear()
+
+    def settle(self) -> None:
+        """Works off the log of refs that came and went; what nobody names is let go."""
+        log = self.log
+        while log:
+            gone: list[Obj] = []
+            with self._lock:
+                low: list[Obj] = []
+                for _ in range(len(log)):
+                    change = log.popleft()
+                    obj = self.table.get(change if change >= 0 else ~change)
+                    if obj is None:
+                        continue
+                    obj.refs += 1 if change < 0 else -1
+                    low.append(obj)
+                for obj in low:
+                    if obj.refs <= 0 and self.table.pop(obj.id, None) is not None:
+                        gone.append(obj)
+                        self.bytes -= obj.size
+                        self._touched.add(obj.id)
+            for obj in gone:
+                self.on_free(obj.id)
+            del gone, low  # their refs to others go into the log now
+
+    def refresh_rows(self) -> None:
+        """Brings the rows of the views up to date."""
+        with self._lock:
+            touched, self._touched = self._touched, set()
+            for identity in touched:
+                obj = self.table.get(identity)
+                if obj is None:
+                    self.book.drop("objects", identity)
+                elif identity not in self.engine.handles:
+                    self.book.put("objects", ObjectRow(
+                        identity, obj.size, PENDING if obj.value is None else MEMORY, ids.task_of(identity),
+                        obj.scope, obj.refs, error=obj.value is not None and obj.value[0] != "ok"))  # fmt: skip

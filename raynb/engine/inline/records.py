@@ -1,0 +1,118 @@
+"""What `InlineEngine` keeps of a task that runs, of a stream, of an actor; and what surrounds a call."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import contextvars
+import os
+import sys
+import threading
+from collections.abc import Iterator
+from types import TracebackType
+from typing import Any
+
+from raynb.base.engine import Packed
+from raynb.base.ref import ObjectRef
+from raynb.base.rows import ActorRow, TaskRow
+from raynb.base.spec import ActorSpec, TaskOptions
+from raynb.engine.inline.event_loop import DrivenLoop
+
+_FOLDER = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)))) + os.sep
+
+
+class LeaveActor(BaseException):
+    """`exit_actor`: the actor ends after this call."""
+
+
+class Running:
+    """One task while it runs."""
+
+    def __init__(self, row: TaskRow, options: TaskOptions, scope: int, host: Host | None) -> None:
+        self.row = row
+        self.options = options
+        self.scope = scope
+        self.host = host
+        self.attempt = 0
+        self.cancelled = False
+        self.leaving = False
+        self.job: asyncio.Task[Any] | None = None  # in async actors
+
+
+#: The task that the calling code belongs to; threads that copy their context belong to it too.
+running: contextvars.ContextVar[Running | None] = contextvars.ContextVar("raynb_inline_running", default=None)
+
+
+class Stream:
+    """The items of a generator: made ahead as far as its backpressure allows, without it all at once."""
+
+    def __init__(self, limit: int) -> None:
+        self.limit = limit
+        self.items: dict[int, ObjectRef[Any]] = {}
+        self.made = 1  # index of the latest item; the first is 2
+        self.taken = 1
+        self.ended = False
+        self.iterator: Any = None
+        self.room: asyncio.Event | None = None  # for async generators
+        self.loop: DrivenLoop | None = None
+
+    def full(self) -> bool:
+        return self.limit > 0 and self.made - self.taken >= self.limit
+
+
+class Host:
+    """An actor: its instance and, if it is async, its event loop.
+
+    Thread contract: calls of a sync actor run one at a time (``turn``).
+    """
+
+    def __init__(self, spec: ActorSpec, options: TaskOptions, packed: Packed, scope: int) -> None:
+        self.spec = spec
+        self.options = options
+        self.packed = packed
+        self.instance: Any = None
+        self.dead: Any = None  # the error value of calls that come too late
+        self.restarts = 0
+        self.pending = 0
+        self.turn = threading.RLock()
+        self.loop = DrivenLoop() if spec.is_async else None
+        self.limit: asyncio.Semaphore | None = None
+        self.row = ActorRow(spec.actor_id, spec.class_name, spec.name, spec.namespace, pid=os.getpid(),
+                            max_restarts=spec.max_restarts, scope=scope, worker=1,
+                            detached=spec.lifetime == "detached")  # fmt: skip
+
+
+@contextlib.contextmanager
+def surroundings(env: tuple[tuple[str, Any], ...]) -> Iterator[None]:
+    """Sets a ``runtime_env`` up for the length of a call, and takes it back."""
+    if not env:
+        yield
+        return
+    given = dict(env)
+    variables = dict(given.get("env_vars", ()))
+    before = {name: os.environ.get(name) for name in variables}
+    folder, path = os.getcwd(), list(sys.path)
+    os.environ.update(variables)
+    try:
+        for module in given.get("py_modules", ()):
+            package = os.path.isfile(os.path.join(module, "__init__.py"))
+            sys.path.insert(0, os.path.dirname(module) if package else module)
+        if given.get("working_dir"):
+            os.chdir(given["working_dir"])
+            sys.path.insert(0, given["working_dir"])
+        yield
+    finally:
+        os.chdir(folder)
+        sys.path[:] = path
+        for name, value in before.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value
+
+
+def users_part(traceback: TracebackType | None) -> TracebackType | None:
+    """Returns the part of a traceback that begins in the user's code."""
+    while traceback is not None and traceback.tb_frame.f_code.co_filename.startswith(_FOLDER):
+        traceback = traceback.tb_next
+    return traceback

@@ -1,0 +1,326 @@
+"""How `InlineEngine` runs tasks, streams and actors: at once, in the thread that submits them."""
+
+from __future__ import annotations
+
+import asyncio
+import bdb
+import contextlib
+import contextvars
+import inspect
+import time
+from collections.abc import Callable
+from types import TracebackType
+from typing import TYPE_CHECKING, Any
+
+from raynb.base import ids
+from raynb.base.engine import Packed
+from raynb.base.ref import DynamicObjectRefGenerator
+from raynb.base.rows import CANCELLED, FAILED, FINISHED, RUNNING, TASK_ENDED, TaskRow
+from raynb.base.spec import DYNAMIC, STREAMING, TaskOptions
+from raynb.engine.inline.actors import ActorLives
+from raynb.engine.inline.event_loop import DrivenLoop
+from raynb.engine.inline.records import Host, LeaveActor, Running, Stream, running, surroundings, users_part
+from raynb.exceptions import AsyncioActorExit
+from raynb.serde import errors, functions, pickling, results
+
+if TYPE_CHECKING:
+    from raynb.engine.inline.engine import InlineEngine
+
+_now = time.monotonic
+
+
+class Tasks(ActorLives):
+    """Runs what is submitted.
+
+    Thread contract: any thread; each runs its own submissions.
+    """
+
+    def __init__(self, engine: InlineEngine) -> None:
+        self.engine = engine
+        self.streams: dict[int, Stream] = {}
+        self.open: dict[int, Running] = {}  # calls of async actors that are not done
+
+    # -- one task ------------------------------------------------------------------------------
+    def run(self, row: TaskRow, options: TaskOptions, packed: Packed, host: Host | None, scope: int) -> None:
+        """Runs a task, again if its retries allow. Its objects are there (or pending) afterwards."""
+        now = Running(row, options, scope, host)
+        if options.num_returns == STREAMING:
+            self.streams[row.id] = Stream(options.backpressure)
+        if host is not None and host.dead is not None:
+            self._fail_all(now, FAILED, host.dead, ("ActorDiedError", "the actor is dead"), (), None)
+            return
+        self.open[row.id] = now
+        row.started = row.fetched = _now()
+        self.engine.book.move_task(row, RUNNING)
+        if host is not None and host.loop is not None:
+            self._run_on_loop(now, packed, host, host.loop)
+            return
+        with host.turn if host is not None else contextlib.nullcontext():
+            while not self._attempt(now, packed):
+                now.attempt += 1
+                row.attempt += 1
+
+    def _function(self, now: Running) -> Callable[..., Any]:
+        host = now.host
+        if host is None:
+            function: Callable[..., Any] = self.engine.function(now.options.function)
+            return function
+        name = now.options.function
+        if name == "__ray_ready__":
+            return lambda: True
+        if name == "__ray_call__":
+            return lambda function, *args, **kwargs: function(host.instance, *args, **kwargs)
+        if name == "__ray_terminate__":
+            leave: Callable[..., Any] = self.engine.leave_actor
+            return leave
+        found: Callable[..., Any] = functions.method(host.instance, name)
+        return found
+
+    def _attempt(self, now: Running, packed: Packed) -> bool:
+        """Runs a task once; returns False if it has to run again."""
+        token = running.set(now)
+        try:
+            with surroundings(now.options.runtime_env):
+                args, kwargs = self.engine.arguments(packed)
+                now.row.fetched = _now()
+                result = self._function(now)(*args, **kwargs)
+                if now.leaving:  # even if what `exit_actor` raised was caught
+                    raise LeaveActor
+                now.row.ran = _now()
+                self._keep(now, result)
+        except BaseException as raised:
+            return self._raised(now, raised)
+        finally:
+            running.reset(token)
+        return True
+
+    def _keep(self, now: Running, result: Any) -> None:
+        """Stores what a task returned."""
+        objects, count, task = self.engine.objects, now.options.num_returns, now.row.id
+        if count == STREAMING:
+            stream = self.streams.get(task)
+            if stream is not None:
+                stream.iterator = self._iterator(now, result)
+                self.advance(now, stream)
+            return
+        if count == DYNAMIC:
+            refs = [self.engine.put(results.pack_result(item)) for item in self._iterator(now, result)]
+            result, count = DynamicObjectRefGenerator(refs), 1
+        values: list[Any] = []
+        if count == 1 and not inspect.isgenerator(result):
+            values = [result]
+        elif count:
+            values = results.split(result, count, now.options.retry_exceptions)
+        packed: list[Packed | Exception] = []
+        for value in values:
+            try:
+                packed.append(results.pack_result(value))
+            except Exception as error:
+                if count == 1:
+                    raise
+                packed.append(error)  # this one cannot travel; the others do
+        for index, one in enumerate(packed, 1):
+            identity = ids.object_id(task, index)
+            if isinstance(one, Exception):
+                value, _, contained = errors.task_error(one, now.options.name, "")
+                objects.fail(identity, value, contained, None)
+            else:
+                objects.keep(identity, one)
+                now.row.size += pickling.nbytes(one)
+        self._ended(now, FINISHED)
+
+    @staticmethod
+    def _iterator(now: Running, result: Any) -> Any:
+        try:
+            return iter(result)
+        except TypeError:
+            raise TypeError(
+                f"{now.options.name} has num_returns='streaming' or 'dynamic' but returned "
+                f"{type(result).__name__}, which is no generator"
+            ) from None
+
+    def _ended(self, now: Running, state: str) -> None:
+        if now.row.state in TASK_ENDED:
+            return
+        self.open.pop(now.row.id, None)
+        now.row.ended = _now()
+        now.row.ran = now.row.ran or now.row.ended
+        self.engine.book.move_task(now.row, state)
+
+    # -- failures ------------------------------------------------------------------------------
+    def _raised(self, now: Running, raised: BaseException) -> bool:
+        """Takes what a task raised; returns False if the task is to run again.
+
+        Raises:
+            KeyboardInterrupt, BdbQuit: whoever sits at the keyboard stops the cell with it.
+        """
+        if now.row.state in TASK_ENDED:  # its actor died under it
+            return True
+        now.row.ran = _now()
+        traceback = users_part(raised.__traceback__)
+        if isinstance(raised, (LeaveActor, AsyncioActorExit, SystemExit)):
+            self._left(now, raised)
+            return True
+        stop = isinstance(raised, (KeyboardInterrupt, bdb.BdbQuit)) and not now.cancelled
+        if stop or (now.cancelled and isinstance(raised, (KeyboardInterrupt, asyncio.CancelledError))):
+            value: Any = ("err", "TaskCancelledError", (self.engine.spell(now.row.id, ids.TASK_HEX),))
+            self._fail_all(now, CANCELLED, value, ("TaskCancelledError", "cancelled"), (), None)
+            if stop:
+                raise raised
+            return True
+        left = now.options.max_retries - now.attempt
+        streamed = self.streams.get(now.row.id)
+        begun = streamed is not None and streamed.made > 1
+        if (left > 0 or now.options.max_retries < 0) and not begun \
+                and results.retryable(now.options.retry_exceptions, raised):  # fmt: skip
+            return False
+        value, described, contained = errors.task_error(raised, now.options.name, "")
+        self._fail_all(now, FAILED, value, described, contained, traceback)
+        return True
+
+    def _left(self, now: Running, raised: BaseException) -> None:
+        """The task asked its process to end: the actor is over, or the worker would have been."""
+        said = f"it called sys.exit({raised.code!r})" if isinstance(raised, SystemExit) else "exit_actor() was called"
+        if now.host is None:
+            value: Any = ("err", "WorkerCrashedError", (f"The worker died while it ran {now.options.name}: {said}.",))
+            self._fail_all(now, FAILED, value, ("WorkerCrashedError", said), (), None)
+            return
+        value = self.engine.died(now.host, said)
+        self._fail_all(now, FAILED, value, ("ActorDiedError", said), (), None)
+        self.end_actor(now.host, value, restart=isinstance(raised, SystemExit))
+
+    def _fail_all(self, now: Running, state: str, value: Any, described: tuple[str, str], contained: Any,
+                  traceback: TracebackType | None) -> None:  # fmt: skip
+        """The task is over with an error: all its objects are that error."""
+        now.row.error_type, now.row.error = described
+        count = now.options.num_returns
+        stream = self.streams.get(now.row.id)
+        if stream is not None:
+            if not stream.ended:
+                stream.made += 1
+                identity = ids.object_id(now.row.id, stream.made)
+                stream.items[stream.made] = self.engine.objects.new(identity, now.scope)
+                self.engine.objects.fail(identity, value, contained, traceback)
+            stream.ended = True
+        for index in range(1, (count if count > 0 else 1) + 1):
+            self.engine.objects.fail(ids.object_id(now.row.id, index), value, contained, traceback)
+        self._ended(now, state)
+
+    # -- streams -------------------------------------------------------------------------------
+    def add_item(self, now: Running, stream: Stream, item: Any) -> None:
+        packed = results.pack_result(item)
+        stream.made += 1
+        identity = ids.object_id(now.row.id, stream.made)
+        stream.items[stream.made] = self.engine.objects.new(identity, now.scope)
+        self.engine.objects.keep(identity, packed)
+        now.row.size += pickling.nbytes(packed)
+
+    def advance(self, now: Running, stream: Stream) -> None:
+        """Makes items until the generator ends or has enough of them waiting."""
+        token = running.set(now)
+        try:
+            while not stream.ended and not stream.full():
+                try:
+                    with surroundings(now.options.runtime_env):
+                        item = next(stream.iterator)
+                except StopIteration:
+                    self.finish_stream(now, stream)
+                    return
+                self.add_item(now, stream, item)
+        except BaseException as raised:
+            if not self._raised(now, raised):  # as if it had never begun
+                raise AssertionError("a stream that has begun is not retried") from raised
+        finally:
+            running.reset(token)
+
+    def finish_stream(self, now: Running, stream: Stream) -> None:
+        stream.ended = True
+        self.engine.objects.keep(ids.object_id(now.row.id, 1), pickling.pack(None))
+        self._ended(now, FINISHED)
+
+    def pull(self, task: int, index: int) -> None:
+        """The reader wants item ``index``: everything before it is taken."""
+        stream, now = self.streams[task], self.open.get(task)
+        stream.taken = max(stream.taken, index - 1)
+        if now is None or stream.ended:
+            return
+        if stream.room is not None:
+            stream.room.set()
+        elif stream.iterator is not None:
+            self.advance(now, stream)
+
+    def drop_stream(self, task: int) -> None:
+        """The reader is gone: the generator is closed where it stands."""
+        stream, now = self.streams.pop(task, None), self.open.get(task)
+        if stream is None:
+            return
+        stream.ended = True
+        if now is not None and now.job is None:
+            with contextlib.suppress(Exception):
+                stream.iterator.close()
+            self._ended(now, FINISHED)
+        elif now is not None:
+            self.cancel(now)
+
+    # -- async actors --------------------------------------------------------------------------
+    def _run_on_loop(self, now: Running, packed: Packed, host: Host, loop: DrivenLoop) -> None:
+        host.pending += 1
+        for index in range(1, max(now.options.num_returns, 1) + 1):
+            obj = self.engine.objects.table.get(ids.object_id(now.row.id, index))
+            if obj is not None:
+                obj.loop = loop
+        stream = self.streams.get(now.row.id)
+        if stream is not None:
+            stream.loop = loop
+        context = contextvars.copy_context()
+        context.run(running.set, now)
+        now.job = loop.start(self._on_loop(now, packed, host, stream), context)
+        loop.drive(lambda: now.row.state in TASK_ENDED, None, patient=False)
+
+    async def _on_loop(self, now: Running, packed: Packed, host: Host, stream: Stream | None) -> None:
+        """A call of an async actor, from its place in the line to its result."""
+        if host.limit is None:
+            host.limit = asyncio.Semaphore(host.spec.max_concurrency)
+        over = False
+        assert host.loop is not None
+        try:
+            while not over:
+                try:
+                    async with host.limit:
+                        await self._call_on_loop(now, packed, stream)
+                    over = True
+                except BaseException as raised:
+                    over = self._raised(now, raised)
+                    now.attempt += not over
+        finally:
+            host.pending -= 1
+            host.loop.interrupt()
+
+    async def _call_on_loop(self, now: Running, packed: Packed, stream: Stream | None) -> None:
+        args, kwargs = self.engine.arguments(packed)
+        result = self._function(now)(*args, **kwargs)
+        if inspect.isasyncgen(result):
+            if stream is None:
+                raise TypeError(f"{now.options.name} is an async generator; call it with num_returns='streaming'")
+            stream.room = asyncio.Event()
+            async for item in result:
+                self.add_item(now, stream, item)
+                self.engine.wake_readers(now.row.id)
+                while stream.full():
+                    stream.room.clear()
+                    await stream.room.wait()
+            self.finish_stream(now, stream)
+            return
+        if inspect.isawaitable(result):
+            result = await result
+        if now.leaving:
+            raise LeaveActor
+        now.row.ran = _now()
+        self._keep(now, result)
+
+    def cancel(self, now: Running) -> None:
+        """Cancels a call that waits in an async actor (nothing else can be unfinished)."""
+        now.cancelled = True
+        if now.job is not None and now.host is not None and now.host.loop is not None:
+            now.job.cancel()
+            now.host.loop.drive(lambda: now.row.state in TASK_ENDED, None, patient=False)

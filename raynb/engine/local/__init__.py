@@ -1,0 +1,1 @@
+"""`LocalEngine`: the embedded engine, workers on this machine."""

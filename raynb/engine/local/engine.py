@@ -1,0 +1,297 @@
+"""`LocalEngine`: the embedded engine, workers on this machine."""
+
+from __future__ import annotations
+
+import concurrent.futures
+import os
+import secrets
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from raynb.base import ids, limits
+from raynb.base.config import Config
+from raynb.base.engine import Context, Packed
+from raynb.base.interrupts import Allowed, Deferred
+from raynb.base.ref import ObjectRef, ObjectRefGenerator
+from raynb.base.rows import Output, Snapshot
+from raynb.base.scope import current_scope
+from raynb.base.spec import STREAMING, TaskOptions, TaskSpec
+from raynb.core import snapshot
+from raynb.core.machine import Machine
+from raynb.core.vocabulary import events as e
+from raynb.engine.local.everywhere import Everywhere
+from raynb.engine.local.hang_watch import HangWatch
+from raynb.engine.local.lifecycle import Lifecycle
+from raynb.engine.local.memory_monitor import MemoryMonitor
+from raynb.engine.local.reading import Reading
+from raynb.engine.local.spilling import Room
+from raynb.engine.local.supervisor_process import Supervised
+from raynb.engine.local.totals import machine_totals
+from raynb.engine.local.waiting import Waiting
+from raynb.engine.local.worker_calls import WorkerCalls
+from raynb.engine.logs import Logs
+from raynb.engine.loop.effects import Effects
+from raynb.engine.loop.inbox import Inbox
+from raynb.engine.loop.loop import Loop
+from raynb.engine.refs import OwnRefs
+from raynb.exceptions import RuntimeGoneError
+from raynb.serde import pickling
+from raynb.store import Board, DiskTier, Ledger, Slots, Store, UnsentRows
+from raynb.wire.messages import ARGS_IN_STORE
+
+_now = time.monotonic
+
+
+class LocalEngine(Lifecycle, Waiting, Reading, OwnRefs, WorkerCalls):
+    """Runs tasks and actors on workers of this machine.
+
+    Thread contract: every public method from any thread.
+    """
+
+    CONTROL = 1 << 62  # bit of a request number: answer on the control channel
+
+    def __init__(self, config: Config, supervised: Supervised) -> None:
+        """Takes over a supervisor that is about to start (see `raynb.engine.local.launch`)."""
+        self.config = config
+        self.supervised = supervised
+        self.nonce = secrets.randbits(32)
+        self.alive = True
+        self.marker = supervised.marker
+        self.now = _now
+        self.on_output: list[Callable[[Output], None]] = []
+        self.definitions: dict[str, tuple[bytes, Any]] = {}
+        self.logs_kept = Logs()
+        self._pid = os.getpid()
+        self._ids = ids.IdSource(0)
+        self._warned: set[str] = set()
+        self._supervisor_failures = 0
+        limit = config.object_store_memory or limits.default_object_store_memory()
+        self.machine = Machine(config, machine_totals(config), self.nonce)
+        self.wall = time.time() - _now()
+        undo: list[Callable[[], None]] = []
+        try:
+            with Deferred():  # a Ctrl-C between making a thing and noting how to undo it would leak it
+                self._construct(config, limit, undo)
+            with Allowed():
+                self._await_first_worker()
+        except BaseException:
+            self.alive = False
+            for step in reversed(undo):
+                try:
+                    step()
+                except Exception:
+                    continue
+            raise
+
+    def _construct(self, config: Config, limit: int, undo: list[Callable[[], None]]) -> None:
+        """Makes all parts and starts them; notes in ``undo`` how each is taken back."""
+        self.loop = Loop(self.machine)
+        undo.append(self.loop.close)
+        self.ref_log: deque[int] = self.loop.ref_log
+        self.disk = DiskTier(config.spill_directory)
+        undo.append(self.disk.close)
+        self.ledger = Ledger.create()
+        undo.append(self.ledger.close)
+        self.slots = Slots()
+        self.board = Board.create()
+        undo.append(self.board.close)
+        self.unsent = UnsentRows()
+        undo.append(self.unsent.close)
+        self.store = Store(0, limit, self.ledger, self.disk)
+        undo.append(self.store.close)
+        self.effects = Effects(self)
+        self.everywhere = Everywhere(self)
+        self.inbox = Inbox(self)
+        self.loop.effects = self.effects
+        self.loop.take = self.inbox
+        self.loop.lost = self.inbox.lane_lost
+        self.room = Room(self)
+        self.monitor = MemoryMonitor(self)
+        self.hangs = HangWatch(self)
+        self.loop.on_tick = self._on_tick
+        undo.append(lambda: self.supervised.stop(1.0))
+        self._start_supervisor()
+        self._start_workers()
+        self.loop.io.start()
+        undo.append(self.loop.stop)
+
+    def _on_tick(self, now: float) -> None:
+        self.monitor.tick(now)
+        self.hangs.tick(now)
+
+    # -- tasks ---------------------------------------------------------------------------------
+    def check_alive(self) -> None:
+        super().check_alive()
+        if self.loop.failure is not None:
+            raise self.loop.failure
+
+    def define(self, key: str, blob: bytes, refs: Any = ()) -> None:
+        if key not in self.definitions:
+            self.definitions[key] = (blob, refs)
+
+    def submit(
+        self, options: TaskOptions, packed: Packed, actor: int = 0
+    ) -> list[ObjectRef[Any]] | ObjectRefGenerator:
+        if not self.alive:
+            self.check_alive()
+        hold: Any = None
+        deps: tuple[int, ...]
+        contained: tuple[int, ...]
+        if packed is pickling.NO_ARGS:
+            args, deps, contained = pickling.EMPTY_IN_BAND, (), ()
+        else:
+            args, deps, contained, hold = self._arguments(packed)
+        count = options.num_returns
+        returns = count if count >= 0 else 1
+        loop = self.loop
+        task_id = self._ids.next_task(actor)
+        base = task_id << 32  # ids.INDEX_BITS
+        refs: list[ObjectRef[Any]] = (
+            [ObjectRef(base | 1, self)] if returns == 1 else
+            [ObjectRef(base | i, self) for i in range(1, returns + 1)]
+        )  # fmt: skip
+        loop.intake.append(TaskSpec(
+            task_id, options, args, deps, contained, 0, 0, current_scope(), actor, False, 0, returns))  # fmt: skip
+        del hold  # whatever is let go of from here on is told after this call: see `Loop.settle`
+        loop.soon(_now())
+        if loop.callbacks:
+            loop.run_callbacks()
+        if count == STREAMING:
+            return ObjectRefGenerator(refs[0], self)
+        return refs
+
+    def _arguments(self, packed: Packed) -> tuple[Any, tuple[int, ...], tuple[int, ...], Any]:
+        """Returns (args, deps, contained, what must live until the machine has counted it)."""
+        deps = packed.deps
+        if deps:
+            for ref in deps:
+                self._mine(ref)
+        ids_of = tuple(ref._id for ref in deps) if deps else ()
+        if (not packed.buffers and len(packed.data) <= self.config.inline_limit) \
+                or pickling.nbytes(packed) <= self.config.inline_limit:  # fmt: skip
+            contained = tuple(ref._id for ref in packed.contained) if packed.contained else ()
+            return pickling.in_band(packed), ids_of, contained, packed
+        ref = self.put(packed)
+        return ARGS_IN_STORE, (*ids_of, ref._id), (), (ref, packed)
+
+    def _mine(self, ref: ObjectRef[Any]) -> None:
+        if ref._engine is not self:
+            ref._engine.check_alive()  # type: ignore[attr-defined]
+            raise RuntimeGoneError(f"{ref!r} belongs to another raynb runtime; get() its value there first.")
+
+    def put(self, packed: Packed) -> ObjectRef[Any]:
+        self.check_alive()
+        loop = self.loop
+        if loop.ref_log or loop.view_log:
+            with loop.lock:  # what was dropped gives its room back first
+                loop.settle(_now())
+            loop.flush()
+            loop.run_callbacks()
+        value, size = self.room.place(packed)
+        contained = tuple(ref._id for ref in packed.contained) if packed.contained else ()
+        now = _now()
+        with loop.lock:
+            object_id = self._ids.next_put()
+            loop.apply(e.ObjectStored(now, object_id, value, size, contained, 0, current_scope()))
+            return ObjectRef(object_id, self)
+
+    # -- control -------------------------------------------------------------------------------
+    def cancel(self, ref: ObjectRef[Any], force: bool, recursive: bool) -> None:
+        self.check_alive()
+        self._mine(ref)
+        self.loop.tell(e.CancelAsked(_now(), ids.task_of(ref._id), force, recursive))
+
+    def run_on_workers(
+        self, options: TaskOptions, packed: Packed, later: bool, now: bool = True, only: int = 0
+    ) -> list[concurrent.futures.Future[Any]]:
+        return self.everywhere.run(options, packed, later, now, only)
+
+    def cancel_task(self, task: int, force: bool = False) -> None:
+        """Cancels a task by id (the dashboard's button)."""
+        self.check_alive()
+        self.loop.tell(e.CancelAsked(_now(), task, force, True))
+
+    def cancel_scope(self, scope: int) -> tuple[int, int]:
+        self.check_alive()
+        tasks = self.machine.tasks
+        with self.loop.lock:
+            finished = sum(tasks.scopes.get(scope, {}).values())
+            open_ones = [tasks.table[t] for t in tasks.open_in.get(scope, ()) if not tasks.table[t].spec.creates_actor]
+            count = sum(1 for task in open_ones if not task.spec.parent)
+            self.loop.apply(e.ScopeCancelAsked(_now(), scope))
+        self.loop.flush()
+        self.loop.run_callbacks()
+        return count, finished
+
+    def pending_calls(self, actor: int) -> int:
+        """Returns how many calls of an actor are unfinished."""
+        with self.loop.lock:
+            found = self.machine.actors.table.get(actor)
+            return found.pending if found is not None else 0
+
+    def scope_counts(self, scope: int) -> dict[str, int]:
+        with self.loop.lock:
+            counts = dict(self.machine.tasks.scopes.get(scope, {}))
+            for task_id in self.machine.tasks.open_in.get(scope, ()):
+                state = self.machine.tasks.table[task_id].state
+                counts[state] = counts.get(state, 0) + 1
+        return counts
+
+    def free(self, refs: Sequence[ObjectRef[Any]]) -> None:
+        self.check_alive()
+        self.free_ids(tuple(ref._id for ref in refs))
+
+    def free_ids(self, wanted: tuple[int, ...]) -> None:
+        """Frees objects by id (the dashboard's button)."""
+        self.loop.tell(e.FreeAsked(_now(), wanted))
+
+    def kill(self, actor: int, no_restart: bool) -> None:
+        self.check_alive()
+        self.loop.tell(e.KillAsked(_now(), actor, no_restart))
+
+    # -- views ---------------------------------------------------------------------------------
+    def context(self) -> Context:
+        return Context(scope=current_scope(), namespace=self.config.namespace or "")
+
+    def snapshot(self) -> Snapshot:
+        return self.changes(-1)
+
+    def changes(self, since: int) -> Snapshot:
+        now = _now()
+        with self.loop.lock:
+            self.loop.settle(now)
+            shot = snapshot.picture(self.machine, now, self.wall, since, self.store.limit)
+        stats = self.store.stats()
+        shot.store.pinned = stats.pinned
+        shot.store.resident = self.ledger.resident()
+        return shot
+
+    def cluster(self) -> tuple[dict[str, float], dict[str, float]]:
+        shot = self.changes(1 << 60)
+        return shot.total, {k: v for k, v in shot.available.items() if v > 0}
+
+    def story(self, identity: int) -> list[tuple[float, str]]:
+        with self.loop.lock:
+            story: list[tuple[float, str]] = self.machine.story(identity)
+        return story
+
+    # -- output --------------------------------------------------------------------------------
+    def deliver(self, output: Output) -> None:
+        """Hands a task's output on (called under the lock; listeners only queue it)."""
+        self.logs_kept.add(output)
+        for listener in self.on_output:
+            listener(output)
+
+    def warn(self, text: str, scope: int = 0) -> None:
+        """Tells the user once, where they are looking."""
+        if text not in self._warned:
+            self._warned.add(text)
+            self.deliver(Output("stderr", 0, scope, 0, self._pid, "raynb", 0, f"raynb: {text}\n"))
+
+    def logs(self, task: int | None = None, worker: int | None = None) -> list[Output]:
+        return self.logs_kept.find(task, worker)
+
+
+__all__ = ["LocalEngine", "machine_totals"]

@@ -1,0 +1,127 @@
+"""Code that runs on every worker: on those that are there, and first thing on those that come.
+
+It is no task: the machine doesn't know of it, nothing is scheduled or retried, and it holds no
+CPU. A worker gets it as a `Run` whose number no task has, and what comes back ends here.
+"""
+
+from __future__ import annotations
+
+import concurrent.futures
+import functools
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from raynb.base.engine import Packed
+from raynb.base.scope import current_scope
+from raynb.base.spec import TaskOptions
+from raynb.engine.loop.connections import WorkerConnection
+from raynb.exceptions import WorkerCrashedError
+from raynb.serde import values as loading
+from raynb.wire import messages as w
+
+if TYPE_CHECKING:
+    from raynb.engine.local.engine import LocalEngine
+
+
+@dataclass(slots=True)
+class Setup:
+    """Something to run everywhere; ``hold`` keeps its arguments stored."""
+
+    options: TaskOptions
+    args: Any
+    deps: tuple[int, ...]
+    scope: int
+    hold: Any = field(default=None, repr=False)
+
+
+class Everywhere:
+    """Thread contract: under the engine's lock, but for `run`."""
+
+    def __init__(self, engine: LocalEngine) -> None:
+        self.engine = engine
+        self.later: list[Setup] = []
+        self.pending: dict[int, tuple[int, Setup, concurrent.futures.Future[Any] | None]] = {}
+
+    def run(
+        self, options: TaskOptions, packed: Packed, later: bool, now: bool = True, only: int = 0
+    ) -> list[concurrent.futures.Future[Any]]:
+        """Sends it to every worker that isn't an actor's; returns a future for each.
+
+        Args:
+            options: of the function.
+            packed: its arguments.
+            later: also run it first on every worker that starts from now on.
+            now: run it on the workers that are there.
+            only: run it on this worker alone (0: on all).
+        """
+        engine = self.engine
+        engine.check_alive()
+        args, deps, contained, hold = engine._arguments(packed)
+        if contained:
+            raise ValueError("What runs on every worker takes values, no ObjectRefs inside its arguments.")
+        setup = Setup(options, args, deps, current_scope(), hold)
+        futures = []
+        with engine.loop.lock:
+            if later:
+                self.later.append(setup)
+            for worker, peer in list(engine.effects.peers.items()) if now else ():
+                known = engine.machine.pool.table.get(worker)
+                if known is None or known.actor or (only and worker != only):
+                    continue
+                future: concurrent.futures.Future[Any] = concurrent.futures.Future()
+                future.set_running_or_notify_cancel()
+                self._send(peer, setup, future)
+                futures.append(future)
+        engine.loop.flush()
+        return futures
+
+    def worker_started(self, peer: WorkerConnection) -> None:
+        """A new worker's channels are there: what is for every worker goes before its first task."""
+        for setup in self.later:
+            self._send(peer, setup, None)
+
+    def _send(self, peer: WorkerConnection, setup: Setup, future: concurrent.futures.Future[Any] | None) -> None:
+        number = self.engine._ids.next_task()
+        self.pending[number] = (peer.worker, setup, future)
+        self.engine.effects.run_setup(peer, number, setup.options, setup.args, setup.deps, setup.scope)
+
+    def done(self, message: w.Done) -> bool:
+        """Takes the end of a run that is one of these; returns whether it was."""
+        found = self.pending.pop(message.task, None)
+        if found is None:
+            return False
+        future = found[2]
+        if future is not None:
+            value = message.values[0][0]
+            self.engine.loop.callbacks.append(lambda: self._deliver(future, value))
+        return True
+
+    def _deliver(self, future: concurrent.futures.Future[Any], value: Any) -> None:
+        try:
+            result = loading.load(value, 0, self.engine._read)
+        except Exception as error:
+            future.set_exception(error)
+            return
+        if type(result) is loading.Failed:
+            future.set_exception(result.error)
+        else:
+            future.set_result(result)
+
+    def handed_back(self, peer: WorkerConnection, tasks: tuple[int, ...]) -> tuple[int, ...]:
+        """A worker that blocks gave tasks back; ours go to it again. Returns the rest."""
+        if not self.pending:
+            return tasks
+        for number in tasks:
+            found = self.pending.pop(number, None)
+            if found is not None:
+                self._send(peer, found[1], found[2])
+                tasks = tuple(task for task in tasks if task != number)
+        return tasks
+
+    def worker_died(self, worker: int, reason: str) -> None:
+        for number, (where, _, future) in list(self.pending.items()):
+            if where == worker:
+                del self.pending[number]
+                if future is not None:
+                    error = WorkerCrashedError(f"Worker {worker} ended while it was being set up: {reason}.")
+                    self.engine.loop.callbacks.append(functools.partial(future.set_exception, error))

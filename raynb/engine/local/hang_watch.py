@@ -1,0 +1,117 @@
+"""Asks workers that have work whether they are there, and tells the machine of those that aren't.
+
+The question is an empty `Withdraw` on the control channel: a thread of its own answers it, so a
+worker that computes does answer, and one that is stopped, or whose native code holds Python's
+lock, doesn't.
+
+Question and answer say how many frames have gone out on the data channel. So a frame that was lost
+there is found out, in either direction, even when none follows it.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from raynb.core.vocabulary import events as e
+from raynb.core.vocabulary.records import Worker
+from raynb.wire import messages as w
+
+if TYPE_CHECKING:
+    from raynb.engine.local.engine import LocalEngine
+
+AGAIN = 3  # a question that is not answered is asked so often: it, or the answer, may be lost itself
+LOOKS = 5  # a question is open over so many looks, or the driver itself was held up
+
+
+class HangWatch:
+    """Thread contract: `tick` in the I/O thread, `answered` under the engine's lock."""
+
+    def __init__(self, engine: LocalEngine) -> None:
+        self.engine = engine
+        self._open: dict[int, tuple[float, int]] = {}  # worker → when it was asked, looks since
+        self._asked: dict[int, int] = {}  # how often
+        self._claims: dict[int, tuple[int, int]] = {}  # worker → frames it has sent, looks since
+        self._told: set[int] = set()
+        self._next = 0.0
+
+    def answered(self, worker: int, frames: int = 0) -> None:
+        self._open.pop(worker, None)
+        self._asked.pop(worker, None)
+        if frames:
+            self._claims[worker] = (frames, 0)
+        self._told.discard(worker)
+
+    def tick(self, now: float) -> None:
+        """Looks at the open questions; asks again when the last round is over."""
+        limit = self.engine.config.hang_warning
+        if not limit:
+            return
+        if self._open:
+            self._look(now, 0.6 * limit)
+        if self._claims:
+            self._compare()
+        if now >= self._next:
+            self._next = now + 0.2 * limit
+            self._ask(now)
+
+    def _ask(self, now: float) -> None:
+        engine = self.engine
+        with engine.loop.lock:
+            peers = engine.effects.peers
+            for gone in [worker for worker in self._open if worker not in peers]:
+                self.answered(gone)
+            for worker in engine.machine.pool.table.values():
+                if worker.pid and worker.id in peers and self._may_ask(worker):
+                    self._open.setdefault(worker.id, (now, 0))
+                    self._asked[worker.id] = self._asked.get(worker.id, 0) + 1
+                    engine.effects.control(worker.id, w.Withdraw((), peers[worker.id].data.channel.out))
+        engine.loop.flush()
+
+    def _compare(self) -> None:
+        """A worker whose frames are neither here nor on their way can't be understood: it is dropped."""
+        loop = self.engine.loop
+        with loop.lock:
+            for worker, (frames, looks) in list(self._claims.items()):
+                peer = self.engine.effects.peers.get(worker)
+                channel = peer.data.channel if peer is not None else None
+                if peer is None or channel is None or channel.closed or channel.came >= frames:
+                    del self._claims[worker]
+                elif channel.readable():
+                    self._claims[worker] = (frames, 0)
+                elif looks < LOOKS:
+                    self._claims[worker] = (frames, looks + 1)
+                else:
+                    del self._claims[worker]
+                    loop.lost(peer.data)
+        loop.flush()
+
+    def _may_ask(self, worker: Worker) -> bool:
+        return self._asked.get(worker.id, 0) < AGAIN and self._works(worker)
+
+    def _works(self, worker: Worker) -> bool:
+        if worker.actor:
+            actor = self.engine.machine.actors.table.get(worker.actor)
+            return bool(actor is not None and actor.inflight)
+        return bool(worker.queue)
+
+    def _look(self, now: float, limit: float) -> None:
+        engine = self.engine
+        silent = []
+        with engine.loop.lock:
+            for worker, (asked, looks) in list(self._open.items()):
+                self._open[worker] = (asked, looks + 1)
+                if worker not in self._told and looks >= LOOKS and now - asked > limit:
+                    self._told.add(worker)
+                    peer = engine.effects.peers.get(worker)
+                    silent.append(e.WorkerSilent(now, worker, now - asked, bool(peer and stopped(peer.pid))))
+        for event in silent:
+            engine.loop.tell(event)
+
+
+def stopped(pid: int) -> bool:
+    """Returns whether the system says that a process is stopped (Linux; elsewhere False)."""
+    try:
+        with open(f"/proc/{pid}/stat", "rb") as file:
+            return file.read().rpartition(b")")[2].split()[0] in (b"T", b"t")
+    except (OSError, IndexError):
+        return False

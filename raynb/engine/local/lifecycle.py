@@ -1,0 +1,174 @@
+"""How the embedded engine comes up, loses its supervisor, and ends."""
+
+from __future__ import annotations
+
+import os
+import sys
+import threading
+import time
+from collections.abc import Callable
+from typing import Any
+
+from raynb.base.config import Config
+from raynb.base.interrupts import Critical
+from raynb.core.machine import Machine
+from raynb.core.vocabulary import commands as c
+from raynb.core.vocabulary import events as e
+from raynb.engine.local.supervisor_process import Supervised
+from raynb.engine.loop.connections import Connection
+from raynb.engine.loop.loop import Loop
+from raynb.engine.loop.waiters import Waiter
+from raynb.exceptions import RaySystemError, RuntimeGoneError
+from raynb.store import Board, DiskTier, Ledger, Store, UnsentRows
+
+_now = time.monotonic
+
+
+class Lifecycle:
+    """The part of `LocalEngine` that starts and stops what it is made of.
+
+    Thread contract: as `LocalEngine`.
+    """
+
+    FIRST_WORKER = -1  # watch key: a worker has become ready
+
+    config: Config
+    supervised: Supervised
+    nonce: int
+    marker: str
+    alive: bool
+    definitions: dict[str, tuple[bytes, Any]]
+    machine: Machine
+    loop: Loop
+    disk: DiskTier
+    ledger: Ledger
+    board: Board
+    unsent: UnsentRows
+    store: Store
+    effects: Any
+    inbox: Any
+    room: Any
+    _pid: int
+    _supervisor_failures: int
+
+    # -- starting ------------------------------------------------------------------------------
+    def _settings(self) -> dict[str, Any]:
+        return {
+            "nonce": self.nonce,
+            "marker": self.marker,
+            "store_limit": self.store.limit,
+            "inline_limit": self.config.inline_limit,
+            "spill_directory": self.disk.path,
+            "sys_path": list(sys.path),
+            "cwd": os.getcwd(),
+            "namespace": self.config.namespace or "",
+        }
+
+    def _start_supervisor(self) -> None:
+        with self.loop.lock:
+            self._adopt_supervisor()
+
+    def _adopt_supervisor(self) -> None:
+        self.supervised.configure(self._settings())
+        self.supervisor_lane = Connection(self.supervised.channel, None)
+        self.loop.add(self.supervisor_lane)
+
+    def _start_workers(self) -> None:
+        count = self.machine.pool.keep
+        if self.config.max_workers:
+            count = min(count, self.config.max_workers)
+        with self.loop.lock:
+            self.loop.apply(e.Started(_now(), count))
+        self.loop.flush()
+
+    def _await_first_worker(self) -> None:
+        deadline = _now() + self.config.worker_start_timeout
+        while True:
+            waiter = Waiter(1)
+            with self.loop.lock:
+                if self._has_worker():
+                    return
+                if self.machine.ailing.gave_up:
+                    raise RaySystemError(f"{self.machine.ailing.gave_up} {self.supervised.last_words()}".rstrip())
+                self.loop.waiters.watch((self.FIRST_WORKER,), waiter)
+            if not self.loop.waiters.wait(waiter, deadline):
+                raise RaySystemError(
+                    f"no worker could be started within {self.config.worker_start_timeout} s: "
+                    f"{self.supervised.last_words() or 'it said nothing'}"
+                )
+
+    def _has_worker(self) -> bool:
+        # a list, not a generator: Ctrl-C inside a generator is printed and lost
+        return any([peer.pid for peer in self.effects.peers.values()])  # noqa: C419
+
+    def supervisor_lost(self) -> None:
+        """The supervisor died, and all workers with it: start another, once in a while."""
+        if not self.alive:
+            return
+        words = self.supervised.last_words()
+        self.supervised.process.poll()
+        self._supervisor_failures += 1
+        if self._supervisor_failures > self.config.worker_start_attempts:
+            self.loop.callbacks.append(lambda: self.loop.fail(RaySystemError(
+                f"the supervisor process died again and again: {words or 'it said nothing'}")))  # fmt: skip
+            return
+        old = self.supervised
+        old.stop(0.5)
+        self.supervised = Supervised(self.marker)
+        self._adopt_supervisor()
+        now = _now()
+        for worker in list(self.effects.peers):
+            self.inbox.worker_died(worker, now, "the supervisor process died")
+
+    # -- stopping ------------------------------------------------------------------------------
+    def shutdown(self, timeout: float) -> None:
+        """Stops everything in order; failures of single steps are raised together at the end."""
+        if os.getpid() != self._pid:
+            return
+        self.alive = False
+        errors: list[Exception] = []
+
+        def step(action: Callable[[], Any]) -> None:
+            try:
+                action()
+            except Exception as error:
+                errors.append(error)
+
+        self.loop.fail(RuntimeGoneError("The raynb runtime was shut down."))
+        step(lambda: self._stop_workers(timeout))
+        step(self.loop.stop)
+        step(lambda: self.supervised.stop(timeout))
+        step(self.room.stop)
+        step(self.store.close)
+        step(self.ledger.close)
+        step(self.board.close)
+        step(self.unsent.close)
+        step(self.disk.close)
+        self.definitions.clear()
+        if errors:
+            raise RaySystemError("shutdown was not clean: " + "; ".join(map(str, errors))) from errors[0]
+
+    def _stop_workers(self, timeout: float) -> None:
+        """Idle workers leave by themselves (their atexit runs); busy ones are killed after."""
+        with self.loop.lock:
+            for worker in list(self.machine.pool.table.values()):
+                if not worker.queue:
+                    self.effects.stop(c.StopWorker(worker.id))
+        self.loop.flush()
+        deadline = _now() + min(timeout, 1.0)
+        idle = {w.id for w in self.machine.pool.table.values() if not w.queue and w.pid}
+        pause = threading.Event()
+        while idle & set(self.effects.peers) and _now() < deadline:
+            pause.wait(0.002)
+
+    def after_fork_in_child(self) -> None:
+        """The child of a fork must not touch what is the parent's."""
+        self.alive = False
+        self.loop.failure = RuntimeGoneError("This process is a fork: it has no raynb runtime of its own.")
+        self.loop.intake.clear()
+        self.loop.lock = Critical(self.loop.intake, self.loop.take_in)
+        for lane in list(self.loop.lanes.values()):
+            lane.channel.close()
+        self.loop.close()
+        self.supervised.abandon()
+        self.store.after_fork_in_child()

@@ -1,0 +1,172 @@
+"""Room in the store: puts wait for it, and objects nobody reads go to disk to make it."""
+
+from __future__ import annotations
+
+import gc
+import queue
+import sys
+import threading
+import time
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
+
+from raynb.base.engine import Packed
+from raynb.base.ref import ObjectRef
+from raynb.core.objects import spilling
+from raynb.core.vocabulary import events as e
+from raynb.exceptions import ObjectStoreAndDiskFullError, OutOfDiskError
+from raynb.serde import pickling
+from raynb.store import NoRoom, UnknownArena
+
+if TYPE_CHECKING:
+    from raynb.engine.local.engine import LocalEngine
+
+
+COLLECT_SECONDS = 1.0  # the garbage collector is not run more often than this
+MANY = 1_000  # containers longer than this are not looked into for names
+
+
+def names_of_refs(namespace: Mapping[str, Any]) -> dict[int, list[str]]:
+    """Returns object id → what a notebook or script calls it: its variables, items of lists and dicts
+    in them, and ``Out[5]``."""
+    found: dict[int, list[str]] = {}
+    for name, value in dict(namespace).items():
+        if name.startswith("_"):  # IPython's other names of Out[5]
+            continue
+        inside: Any = ()
+        if isinstance(value, (list, tuple)) and len(value) <= MANY:
+            inside = enumerate(value)
+        elif isinstance(value, dict) and len(value) <= MANY:
+            inside = list(value.items())
+        for key, item in ((None, value), *inside):
+            if isinstance(item, ObjectRef):
+                found.setdefault(item._id, []).append(name if key is None else f"{name}[{key!r}]")
+    return found
+
+
+class Room:
+    """Thread contract: `place` and `make` from any thread, `ask` under the engine's lock."""
+
+    def __init__(self, engine: LocalEngine) -> None:
+        self.engine = engine
+        self._asked: queue.SimpleQueue[Any] = queue.SimpleQueue()
+        self._thread: threading.Thread | None = None
+        self._making = threading.Lock()
+        self._collected = 0.0
+
+    def place(self, packed: Packed) -> tuple[Any, int]:
+        """Puts a value where it belongs; returns (value, bytes). Makes room if there is none.
+
+        Raises:
+            ObjectStoreAndDiskFullError: neither the store nor the disk can take it.
+        """
+        engine = self.engine
+        size = pickling.nbytes(packed)
+        if size <= engine.config.inline_limit:
+            data = pickling.in_band(packed)
+            return data, len(data)
+        store = engine.store
+        if size <= store.limit:
+            for _ in range(3):
+                try:
+                    location = store.write(packed.data, packed.buffers)
+                    return location, location[-2]
+                except NoRoom:
+                    if not self.make(size):
+                        break
+        try:
+            location = store.write_file(packed.data, packed.buffers)
+            return location, location[-2]
+        except OutOfDiskError as error:
+            raise ObjectStoreAndDiskFullError(self.full(size, str(error))) from error
+
+    def full(self, size: int, why: str) -> str:
+        """Returns what an error about a full store says; ``why`` is what the disk said."""
+        engine = self.engine
+        named = names_of_refs(vars(sys.modules["__main__"]))
+        with engine.loop.lock:
+            return spilling.full(
+                engine.machine, size, engine.store.total(), engine.store.limit, why, named
+            )
+
+    def make(self, size: int) -> bool:
+        """Spills objects until ``size`` bytes are free; returns whether that worked."""
+        engine = self.engine
+        with self._making:
+            with engine.loop.lock:
+                engine.loop.settle(time.monotonic())
+            engine.loop.run_callbacks()  # what was just dropped may be enough
+            with engine.loop.lock:
+                chosen, lacking = self._choose(size)
+            if lacking > 0 and self._collect():
+                with engine.loop.lock:
+                    engine.loop.settle(time.monotonic())
+                    chosen, lacking = self._choose(size)
+            engine.loop.flush()
+            for identity, value in chosen:
+                self._spill(identity, value)
+        return self._wait_for_room(size)
+
+    def _choose(self, size: int) -> tuple[list[tuple[int, Any]], int]:
+        """Returns (what goes to disk, bytes that are lacking all the same). Under the lock."""
+        store = self.engine.store
+        need = store.total() + size - store.limit
+        chosen = spilling.candidates(self.engine.machine, need) if need > 0 else []
+        return [(o.id, o.value) for o in chosen], need - sum(o.size for o in chosen)
+
+    def _collect(self) -> bool:
+        """Before anything is refused for want of room: views that only cycles hold go, as in Ray."""
+        now = time.monotonic()
+        if now - self._collected < COLLECT_SECONDS or not self.engine.store.live_views():
+            return False
+        self._collected = now
+        gc.collect()
+        return True
+
+    def _spill(self, identity: int, value: Any) -> None:
+        engine = self.engine
+        try:
+            where = engine.store.spill(value)
+        except UnknownArena:
+            return
+        except OutOfDiskError as error:
+            engine.warn(f"spilling to disk failed: {error}")
+            return
+        engine.loop.tell(e.ObjectMoved(time.monotonic(), identity, where))
+
+    def _wait_for_room(self, size: int) -> bool:
+        """Workers free their ranges a moment after they are told."""
+        store = self.engine.store
+        objects = self.engine.machine.objects
+        deadline = time.monotonic() + 0.5
+        pause = threading.Event()
+        while store.total() + size > store.limit:
+            if objects.shared_bytes + size > store.limit or time.monotonic() > deadline:
+                return False  # what is there is being read: no use to wait for that
+            pause.wait(0.001)
+        return True
+
+    # -- for workers ---------------------------------------------------------------------------
+    def ask(self, size: int, answer: Callable[[bool], None]) -> None:
+        """Makes room on a thread of its own, then answers."""
+        if self._thread is None:
+            self._thread = threading.Thread(target=self._serve, name="raynb-room", daemon=True)
+            self._thread.start()
+        self._asked.put((size, answer))
+
+    def _serve(self) -> None:
+        engine = self.engine
+        while True:
+            asked = self._asked.get()
+            if asked is None:
+                return
+            size, answer = asked
+            made = self.make(size)
+            with engine.loop.lock:
+                answer(made)
+            engine.loop.flush()
+
+    def stop(self) -> None:
+        if self._thread is not None:
+            self._asked.put(None)
+            self._thread.join(5.0)

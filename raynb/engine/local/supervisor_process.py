@@ -1,0 +1,144 @@
+"""Starting and stopping the supervisor, and asking it for workers."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import pickle
+import signal
+import subprocess
+import sys
+from typing import Any
+
+from raynb.engine.loop.connections import with_fds
+from raynb.exceptions import RaySystemError
+from raynb.wire import messages as w
+from raynb.wire.channel import Channel, pair
+from raynb.worker.supervisor import MARKER
+
+_BOOT = (
+    "import sys; sys.path[0] = sys.argv[3]; "  # and not the current folder, whatever modules lie there
+    "from raynb.worker.supervisor import main; main(int(sys.argv[1]), int(sys.argv[2]))"
+)
+_ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)))))
+
+
+def _scratch() -> int:
+    """Returns a descriptor of a nameless file, for what a dying supervisor says."""
+    try:
+        return os.memfd_create("raynb-stderr")
+    except (AttributeError, OSError):
+        import tempfile
+
+        with tempfile.TemporaryFile() as file:
+            return os.dup(file.fileno())
+
+
+class Supervised:
+    """The supervisor process as the driver sees it. Its interpreter starts at once; `configure` follows.
+
+    Thread contract: under the engine's lock.
+    """
+
+    def __init__(self, marker: str) -> None:
+        mine, theirs = pair()
+        # Above the standard streams, which the child replaces: in a daemon these numbers may be free.
+        theirs_fd = fcntl.fcntl(theirs.fileno(), fcntl.F_DUPFD_CLOEXEC, 3)
+        self.marker = marker
+        self.stderr = _scratch()
+        environment = {**os.environ, MARKER: marker}
+        environment.setdefault("PYTHONUNBUFFERED", "1")
+        try:
+            self.process = subprocess.Popen(
+                [sys.executable, "-c", _BOOT, str(theirs_fd), str(os.getpid()), _ROOT],
+                pass_fds=[theirs_fd],
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=self.stderr,
+                start_new_session=True,
+                env=environment,
+            )
+        except OSError as error:
+            mine.close()
+            os.close(self.stderr)
+            raise RaySystemError(f"cannot start the supervisor process: {error}") from error
+        finally:
+            theirs.close()
+            os.close(theirs_fd)
+        self._socket = mine
+        self.channel = Channel(mine, blocking=True)
+
+    def configure(self, settings: dict[str, Any]) -> None:
+        """Tells it what the workers are to know; before anything else is sent."""
+        blob = pickle.dumps(settings, 5)
+        self._socket.sendall(len(blob).to_bytes(4, "little") + blob)
+        self._socket.setblocking(False)
+
+    def spawn(self, worker: int, settings: dict[str, Any], shared: tuple[int, ...]) -> tuple[Channel, Channel, Any]:
+        """Makes a worker's channels; returns (data, control, the request for the supervisor's outbox).
+
+        ``shared`` are the descriptors that every worker gets.
+        """
+        made: list[Any] = []
+        fds: list[int] = []
+        try:
+            for _ in range(2):
+                mine, theirs = pair()
+                made.append(mine)
+                fds.append(theirs.detach())
+            fds.extend(os.dup(fd) for fd in shared)
+        except OSError as error:
+            for end in made:
+                end.close()
+            for fd in fds:
+                os.close(fd)
+            raise RaySystemError(
+                f"cannot start a worker: {error} (each worker takes 2 descriptors here; see `ulimit -n`)"
+            ) from error
+        request = with_fds(w.Spawn(worker, pickle.dumps(settings, 5)), *fds)
+        return Channel(made[0], blocking=False), Channel(made[1], blocking=False), request
+
+    def last_words(self) -> str:
+        """Returns what it wrote to stderr, the last lines."""
+        try:
+            size = os.lseek(self.stderr, 0, os.SEEK_END)
+            os.lseek(self.stderr, max(0, size - 4000), os.SEEK_SET)
+            return os.read(self.stderr, 4000).decode("utf-8", "replace").strip()
+        except OSError:
+            return ""
+
+    def stop(self, timeout: float) -> None:
+        """Closes the lifeline: it kills every worker and goes. Waits for it (seconds), then kills it."""
+        if self.stderr < 0:
+            return
+        self.channel.close()
+        try:
+            self.process.wait(timeout)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+        os.close(self.stderr)
+        self.stderr = -1
+
+    def abandon(self) -> None:
+        """In a forked child: lets go without a word."""
+        if self.stderr < 0:  # stopped before the fork; the number may be another file's by now
+            return
+        self.channel.close()
+        os.close(self.stderr)
+        self.stderr = -1
+        self.process.returncode = 0  # not ours: nobody here may wait for it or warn of it
+
+
+def describe(status: int) -> str:
+    """Says how a process ended, from its wait status."""
+    code = os.waitstatus_to_exitcode(status)
+    if code < 0:
+        try:
+            name = signal.Signals(-code).name
+        except ValueError:
+            name = f"signal {-code}"
+        hint = {"SIGSEGV": " (a crash in native code)", "SIGKILL": " (killed, perhaps for memory)"}
+        return f"it was ended by {name}{hint.get(name, '')}"
+    return f"it exited with code {code}"
+

@@ -1,0 +1,184 @@
+"""`get`, `wait`, futures and `await` in the driver."""
+
+from __future__ import annotations
+
+import concurrent.futures
+import time
+from collections.abc import Sequence
+from operator import attrgetter
+from typing import Any
+
+from raynb.base.ref import ObjectRef
+from raynb.core.vocabulary.transitions import O_READY
+from raynb.engine.loop.waiters import Waiter
+from raynb.exceptions import GetTimeoutError
+
+_now = time.monotonic
+_id_of = attrgetter("_id")
+_engine_of = attrgetter("_engine")
+
+
+class Waiting:
+    """The part of `LocalEngine` that waits for objects.
+
+    Thread contract: as `LocalEngine`.
+    """
+
+    loop: Any
+    machine: Any
+    alive: bool
+    check_alive: Any
+    _mine: Any
+    read_values: Any
+
+    def get(self, refs: Sequence[ObjectRef[Any]], timeout: float | None) -> list[Any]:
+        """See `Engine.get`."""
+        if not self.alive:
+            self.check_alive()
+        wanted = []
+        for ref in refs:
+            if ref._engine is not self:  # type: ignore[comparison-overlap]
+                self._mine(ref)
+            wanted.append(ref._id)
+        deadline = None if timeout is None else _now() + timeout
+        waiter = self._watch(wanted, len(wanted), True)
+        if not waiter.done:
+            try:
+                there = self.loop.waiters.wait(waiter, deadline)
+            except BaseException:
+                self.loop.waiters.unwatch(waiter)
+                raise
+            if not there:
+                self.loop.waiters.unwatch(waiter)
+                raise GetTimeoutError(
+                    f"Get timed out: some object(s) not ready. {waiter.left} of {len(wanted)} are missing "
+                    f"after {timeout} s."
+                )
+        if waiter.failed:
+            self.loop.waiters.unwatch(waiter)
+            wanted = self._failed(wanted)
+        return self.read_values(wanted, deadline)  # type: ignore[no-any-return]
+
+    def _failed(self, wanted: list[int]) -> list[int]:
+        """Returns the first that is an error: as in Ray, `get` doesn't wait for the others then."""
+        table = self.machine.objects.table
+        with self.loop.lock:
+            for identity in wanted:
+                obj = table.get(identity)
+                if obj is not None and obj.error and obj.state == O_READY:
+                    return [identity]
+        return wanted
+
+    def _watch(self, wanted: Sequence[int], needed: int, eager: bool = False) -> Waiter:
+        """Returns a waiter for ``needed`` of the objects; an eager one is done when one of them failed."""
+        loop = self.loop
+        with loop.lock:
+            if loop.ref_log:
+                loop.settle(_now())
+            table = self.machine.objects.table
+            pending = []
+            failed = False
+            for identity in wanted:
+                obj = table.get(identity)
+                if obj is None:
+                    continue
+                if obj.state != O_READY:
+                    pending.append(obj)
+                elif obj.error:
+                    failed = True
+            waiter = Waiter(needed - (len(wanted) - len(pending)), None, eager)
+            if failed and eager and pending:
+                waiter.failed = waiter.done = True
+            elif waiter.left > 0:
+                for obj in pending:
+                    obj.watched = True
+                loop.waiters.watch([obj.id for obj in pending], waiter)
+        return waiter
+
+    def wait(
+        self, refs: Sequence[ObjectRef[Any]], num_returns: int, timeout: float | None, fetch_local: bool
+    ) -> tuple[list[ObjectRef[Any]], list[ObjectRef[Any]]]:
+        """See `Engine.wait`. Called again and again on a shrinking list, so it looks no further than
+        the first that are ready."""
+        self.check_alive()
+        if set(map(_engine_of, refs)) != {self}:
+            for ref in refs:
+                self._mine(ref)
+        loop = self.loop
+        with loop.lock:
+            if loop.ref_log:
+                loop.settle(_now())
+            ready = self._first_ready(refs, num_returns)
+        if len(ready) < num_returns:
+            waiter = self._watch(list(map(_id_of, refs)), num_returns)
+            if not waiter.done:
+                try:
+                    if timeout is None or timeout > 0:
+                        loop.waiters.wait(waiter, None if timeout is None else _now() + timeout)
+                    else:
+                        loop.flush()
+                finally:
+                    loop.waiters.unwatch(waiter)
+            with loop.lock:
+                ready = self._first_ready(refs, num_returns)
+        if not ready:
+            return [], list(refs)
+        count = len(ready)
+        if ready[-1] == count - 1:  # the first ones: by far the most usual
+            return list(refs[:count]), list(refs[count:])
+        chosen = set(ready)
+        return [refs[i] for i in ready], [ref for i, ref in enumerate(refs) if i not in chosen]
+
+    def _first_ready(self, refs: Sequence[ObjectRef[Any]], most: int) -> list[int]:
+        """Returns the places of the first ``most`` that are ready. Under the lock."""
+        table = self.machine.objects.table
+        ready: list[int] = []
+        for at, ref in enumerate(refs):
+            obj = table.get(ref._id)
+            if obj is None or obj.state == O_READY:
+                ready.append(at)
+                if len(ready) == most:
+                    break
+        return ready
+
+    def future(self, ref: ObjectRef[Any]) -> concurrent.futures.Future[Any]:
+        self.check_alive()
+        self._mine(ref)
+        future: concurrent.futures.Future[Any] = concurrent.futures.Future()
+        future.set_running_or_notify_cancel()
+        future.raynb_ref = ref  # type: ignore[attr-defined]  # lives until its value is read
+
+        def deliver() -> None:
+            held = future.__dict__.pop("raynb_ref", None)
+            try:
+                self.check_alive()
+                result = self.read_values([held._id], None)[0]
+            except BaseException as error:
+                future.set_exception(error)
+            else:
+                future.set_result(result)
+
+        loop = self.loop
+        with loop.lock:
+            obj = self.machine.objects.table.get(ref._id)
+            if obj is not None and obj.state != O_READY:
+                obj.watched = True
+                loop.waiters.watch((ref._id,), Waiter(1, deliver))
+                deliver_now = False
+            else:
+                deliver_now = True
+        if deliver_now:
+            deliver()
+        else:
+            loop.soon(_now())
+        return future
+
+    def awaitable(self, ref: ObjectRef[Any]) -> Any:
+        import asyncio
+
+        from raynb.engine.ticking import ticking
+
+        async def wait() -> Any:
+            return await ticking(asyncio.wrap_future(self.future(ref)))
+
+        return wait()

@@ -1,0 +1,1 @@
+"""The loop: owns the machine, receives, sends, and wakes waiters."""

@@ -1,0 +1,93 @@
+"""A worker as the driver's loop sees it: its two channels and what it already knows."""
+
+from __future__ import annotations
+
+import os
+from collections import deque
+from typing import Any
+
+from raynb.base.spec import TaskOptions
+from raynb.wire.channel import Channel
+
+
+class Connection:
+    """One channel and what waits to be sent on it. ``(message, fd)`` sends a descriptor along."""
+
+    __slots__ = ("channel", "dirty", "outbox", "peer", "writing")
+
+    def __init__(self, channel: Channel, peer: WorkerConnection | None) -> None:
+        self.channel = channel
+        self.peer = peer
+        self.outbox: deque[Any] = deque()
+        self.dirty = False
+        self.writing = False  # waits for the socket to take more
+
+    def flush(self) -> bool:
+        """Sends what waits, in order; returns whether all of it is out. Raises `Closed`."""
+        outbox = self.outbox
+        channel = self.channel
+        batch: list[Any] = []
+        while outbox:
+            item = outbox[0]
+            if type(item) is not _WithFd:
+                batch.append(outbox.popleft())
+                continue
+            if batch:
+                channel.send(batch)  # may raise: the descriptors are still in the outbox then, for `close`
+                batch = []
+            outbox.popleft()
+            channel.send([item.message], item.fds)
+        if batch:
+            channel.send(batch)
+        return channel.flush()
+
+
+    def close(self) -> None:
+        """Closes the channel, and the descriptors of messages that will not be sent."""
+        self.channel.close()
+        while self.outbox:
+            item = self.outbox.popleft()
+            if type(item) is _WithFd:
+                for fd in item.fds:
+                    os.close(fd)
+
+
+class _WithFd:
+    __slots__ = ("fds", "message")
+
+    def __init__(self, message: Any, fds: list[int]) -> None:
+        self.message = message
+        self.fds = fds
+
+
+def with_fds(message: Any, *fds: int) -> Any:
+    """Returns something for an outbox: a message and the descriptors that ride with it (and are closed)."""
+    return _WithFd(message, list(fds))
+
+
+class WorkerConnection:
+    """One worker process.
+
+    Thread contract: under the engine's lock.
+    """
+
+    __slots__ = ("actor_sent", "arenas", "control", "data", "ended", "functions", "leaving", "options", "pid",
+                 "row", "sent_options", "worker")  # fmt: skip
+
+    def __init__(self, worker: int, data: Channel, control: Channel, row: int) -> None:
+        self.worker = worker
+        self.row = row  # its slot in the ledger and on the board
+        self.pid = 0
+        self.data = Connection(data, self)
+        self.control = Connection(control, self)
+        self.functions: set[str] = set()
+        self.sent_options: set[int] = set()
+        self.options: dict[int, TaskOptions] = {}  # what it defined, by its own key
+        self.arenas: set[tuple[bool, int]] = set()  # (on control, arena) it was told of
+        self.leaving = ""
+        self.ended = False
+        self.actor_sent = False
+
+    def close(self) -> None:
+        self.data.close()
+        self.control.close()

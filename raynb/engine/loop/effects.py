@@ -1,0 +1,273 @@
+"""Carries out the machine's commands: messages into outboxes, bytes given back, processes asked for.
+
+Runs under the engine's lock, so nothing here waits or writes to a socket.
+"""
+
+from __future__ import annotations
+
+import functools
+import os
+import pickle
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from raynb.base.rows import RUNNING
+from raynb.base.spec import ActorSpec, TaskOptions
+from raynb.core.vocabulary import commands as c
+from raynb.core.vocabulary import events as e
+from raynb.engine.loop.connections import Connection, WorkerConnection, with_fds
+from raynb.exceptions import RaySystemError
+from raynb.store import UnknownArena
+from raynb.wire import messages as w
+from raynb.wire.codec import code_of
+
+if TYPE_CHECKING:
+    from raynb.engine.local.engine import LocalEngine
+
+_RUN = code_of(w.Run)
+BIG = 1 << 20  # freed ranges of this size (bytes) are told at once, not with the next message
+
+
+class Effects:
+    """Thread contract: under the engine's lock."""
+
+    def __init__(self, engine: LocalEngine) -> None:
+        self.engine = engine
+        self.loop = engine.loop
+        self.peers: dict[int, WorkerConnection] = {}
+        self.options: dict[int, TaskOptions] = {}
+        self._uids: dict[Any, int] = {}
+        self._handlers: dict[type, Callable[[Any], None]] = {
+            c.Run: self.run,
+            c.Ready: self.ready,
+            c.Free: self.free,
+            c.Reply: self.reply,
+            c.Withdraw: lambda cmd: self.control(cmd.worker, w.Withdraw(cmd.tasks)),
+            c.Interrupt: self.interrupt,
+            c.AllowItems: lambda cmd: self.control(cmd.worker, w.Allow(cmd.task, cmd.consumed)),
+            c.StartWorker: self.start,
+            c.StopWorker: self.stop,
+            c.KillWorker: self.kill,
+            c.Warn: lambda cmd: engine.warn(cmd.text, cmd.scope),
+        }
+
+    def __call__(self, commands: list[Any]) -> None:
+        handlers = self._handlers
+        for command in commands:
+            handlers[type(command)](command)
+
+    def ready(self, command: c.Ready) -> None:
+        self.loop.waiters.ready(command.id, command.failed)
+
+    # -- sending -------------------------------------------------------------------------------
+    def send(self, lane: Connection, message: Any) -> None:
+        lane.outbox.append(message)
+        if not lane.dirty:
+            lane.dirty = True
+            self.loop.dirty.append(lane)
+
+    def control(self, worker: int, message: Any) -> None:
+        peer = self.peers.get(worker)
+        if peer is not None:
+            self.send(peer.control, message)
+
+    def interrupt(self, command: c.Interrupt) -> None:
+        peer = self.peers.get(command.worker)
+        if peer is not None:
+            self.engine.board.interrupt(peer.row)  # before the message: see `Board`
+            self.send(peer.control, w.Interrupt(command.task))
+
+    def intern(self, options: TaskOptions) -> int:
+        """Returns the number under which workers know these options."""
+        uid = options.uid
+        if not uid:
+            content = options.content()
+            uid = self._uids.get(content) or len(self._uids) + 1
+            self._uids[content] = uid
+            options.uid = uid
+            self.options.setdefault(uid, options)
+        return uid
+
+    def run(self, command: c.Run) -> None:
+        task = command.task
+        spec = task.spec
+        options = spec.options
+        peer = self.peers[command.worker]
+        lane = peer.data
+        uid = options.uid or self.intern(options)
+        if uid not in peer.sent_options:
+            peer.sent_options.add(uid)
+            self.send(lane, w.Options(uid, pickle.dumps(options, 5)))
+        key = options.function
+        if not spec.actor and key not in peer.functions:
+            self._teach(peer, lane, key)
+        actor = spec.actor
+        if spec.creates_actor:
+            actor = spec.task_id
+            self._introduce(peer, lane, self.engine.machine.actors.table[actor].spec)
+        values: tuple[Any, ...] = ()
+        if spec.deps:
+            table = self.engine.machine.objects.table
+            values = tuple(table[dep].value for dep in spec.deps)
+            for value in values:
+                if type(value) is tuple and value[0] == "shm":
+                    self.reveal(peer, lane, value[1])
+        gpus = task.gpus or (self._gpus(command) if spec.creates_actor else ())
+        # Made as it is sent: see `encode`.
+        lane.outbox.append((_RUN, spec.task_id, uid, spec.args, spec.deps, values, command.lent, spec.attempt,
+                            spec.scope, actor, gpus))  # fmt: skip
+        if not lane.dirty:
+            lane.dirty = True
+            self.loop.dirty.append(lane)
+        if task.state == RUNNING:
+            self.loop.hungry = True
+
+    def _gpus(self, command: c.Run) -> tuple[int, ...]:
+        """Those of the actor that is created."""
+        gpus: tuple[int, ...] = self.engine.machine.pool.table[command.worker].gpus
+        return gpus
+
+    def _teach(self, peer: WorkerConnection, lane: Connection, key: str) -> None:
+        peer.functions.add(key)
+        self.send(lane, w.Definition(key, self.engine.definitions[key][0]))
+
+    def run_setup(self, peer: WorkerConnection, number: int, options: TaskOptions, args: Any, deps: tuple[int, ...],
+                  scope: int) -> None:  # fmt: skip
+        """Sends a worker something to run that is no task (see `Everywhere`)."""
+        lane = peer.data
+        uid = options.uid or self.intern(options)
+        if uid not in peer.sent_options:
+            peer.sent_options.add(uid)
+            self.send(lane, w.Options(uid, pickle.dumps(options, 5)))
+        if options.function not in peer.functions:
+            self._teach(peer, lane, options.function)
+        table = self.engine.machine.objects.table
+        values = tuple(table[dep].value for dep in deps)
+        for value in values:
+            if type(value) is tuple and value[0] == "shm":
+                self.reveal(peer, lane, value[1])
+        self.send(lane, w.Run(number, uid, args, deps, values, (), 0, scope, 0))
+
+    def _introduce(self, peer: WorkerConnection, lane: Connection, spec: ActorSpec) -> None:
+        if spec.class_key not in peer.functions:
+            self._teach(peer, lane, spec.class_key)
+        self.send(lane, w.Actor(pickle.dumps(spec, 5)))
+
+    def reveal(self, peer: WorkerConnection, lane: Connection, arena: int) -> None:
+        """Makes sure the worker can read an arena: its descriptor goes before the message."""
+        if arena == peer.worker:
+            return
+        known = (lane is peer.control, arena)
+        if known in peer.arenas:
+            return
+        try:
+            fd = self.engine.store.fd_of(arena)
+        except UnknownArena:
+            return  # its objects are gone; the worker's read says so
+        peer.arenas.add(known)
+        self.send(lane, with_fds(w.Arena(arena), os.dup(fd)))
+
+    def reply(self, command: c.Reply) -> None:
+        peer = self.peers.get(command.worker)
+        if peer is None:
+            return
+        number = command.request
+        lane = peer.data
+        if number & self.engine.CONTROL:
+            lane = peer.control
+            number &= ~self.engine.CONTROL
+        values: tuple[Any, ...] = ()
+        if command.error is not None:
+            values = (command.error,) * len(command.ids)
+        elif not command.is_wait:
+            table = self.engine.machine.objects.table
+            values = tuple(
+                table[i].value if i in table else ("err", "ObjectLostError", (self.engine.machine.hex_object(i),))
+                for i in command.ids
+            )
+            for value in values:
+                if type(value) is tuple and value[0] == "shm":
+                    self.reveal(peer, lane, value[1])
+        self.send(lane, w.Reply(number, command.ids, values, command.lent))
+
+    def adopt(self, worker: int, row: int) -> None:
+        """Takes over what a dead worker's arena holds; what takes long comes after the lock."""
+        engine = self.engine
+        later = self.loop.callbacks
+        kept = [
+            obj.value for obj in engine.machine.objects.table.values()
+            if type(obj.value) is tuple and obj.value[0] in ("shm", "file")
+        ]  # fmt: skip
+        settled = functools.partial(later.append, functools.partial(self._settled, worker, row))
+        later.append(engine.store.adopt(worker, kept, row, settled))
+
+    def _settled(self, arena: int, row: int) -> None:
+        """Nothing is left of a dead worker: its slot is free, and others may close its arena."""
+        with self.loop.lock:
+            self.engine.slots.give(row)
+            self._forget(arena)
+        self.loop.flush()
+
+    def _forget(self, arena: int) -> None:
+        for peer in self.peers.values():
+            for lane in (peer.data, peer.control):
+                known = (lane is peer.control, arena)
+                if known in peer.arenas:
+                    peer.arenas.discard(known)
+                    self.send(lane, w.Forget(arena))
+
+    def free(self, command: c.Free) -> None:
+        value = command.value
+        if value[0] == "file" or value[1] not in self.peers:
+            if value[0] == "shm" and value[1] == self.engine.store.slot:
+                self._free_here(value)
+            else:  # removing a file, or giving pages back, takes its time: not under the lock
+                self.loop.callbacks.append(functools.partial(self._free_here, value))
+            return
+        peer = self.peers[value[1]]
+        big = value[3] >= BIG
+        self.send(peer.control if big else peer.data, w.Free((value,)))
+
+    def _free_here(self, value: Any) -> None:
+        try:
+            self.engine.store.free(value)
+        except (UnknownArena, ValueError):
+            pass  # went with the process that made it
+        except OSError as error:
+            self.engine.warn(f"a spilled object's file could not be removed: {error}")
+
+    # -- processes -----------------------------------------------------------------------------
+    def start(self, command: c.StartWorker) -> None:
+        engine = self.engine
+        row = 0
+        try:
+            row = engine.slots.take()
+            engine.board.clear(row)
+            engine.unsent.clear(row)
+            settings = {"env": command.env, "row": row}
+            data, control, request = engine.supervised.spawn(
+                command.worker, settings, (engine.ledger.fd, engine.board.fd, engine.unsent.fd)
+            )
+        except (RaySystemError, ValueError, OSError) as error:
+            if row:
+                engine.slots.give(row)
+            reason = str(error)  # `error` itself is gone when the callback runs
+            engine.loop.callbacks.append(
+                lambda: engine.loop.tell(e.WorkerDied(engine.now(), command.worker, reason))
+            )
+            return
+        peer = WorkerConnection(command.worker, data, control, row)
+        self.peers[command.worker] = peer
+        self.loop.add(peer.data)
+        self.loop.add(peer.control)
+        self.send(engine.supervisor_lane, request)
+        engine.everywhere.worker_started(peer)
+
+    def stop(self, command: c.StopWorker) -> None:
+        peer = self.peers.get(command.worker)
+        if peer is not None:
+            self.send(peer.data, w.Stop())
+
+    def kill(self, command: c.KillWorker) -> None:
+        if command.worker in self.peers:
+            self.send(self.engine.supervisor_lane, w.Kill(command.worker, 9))

@@ -1,0 +1,205 @@
+"""What workers and the supervisor say, as events for the machine."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import pickle
+import signal
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from raynb.base.rows import Output
+from raynb.base.spec import TaskSpec
+from raynb.core.vocabulary import events as e
+from raynb.engine.local.supervisor_process import describe
+from raynb.engine.loop.connections import Connection, WorkerConnection
+from raynb.wire import messages as w
+from raynb.wire.codec import BadFrame, decode_all
+
+if TYPE_CHECKING:
+    from raynb.engine.local.engine import LocalEngine
+
+
+NOTHING = -1  # what a worker's board says that has run no task yet
+
+
+class Inbox:
+    """Thread contract: under the engine's lock."""
+
+    def __init__(self, engine: LocalEngine) -> None:
+        self.engine = engine
+        self.loop = engine.loop
+        self._handlers: dict[type, Callable[[WorkerConnection, Any, float], None]] = {
+            w.Yield: self.yielded,
+            w.Put: self.put,
+            w.Ask: self.ask,
+            w.NextItem: self.next_item,
+            w.DropRequest: self.drop_request,
+            w.DropStream: lambda p, m, now: self.apply(e.StreamDropped(now, m.task, m.index)),
+            w.Release: lambda p, m, now: self.apply(e.Released(now, p.worker, m.ids)),
+            w.Withdrawn: self.withdrawn,
+            w.Cancel: lambda p, m, now: self.apply(e.CancelAsked(now, m.task, m.force, m.recursive)),
+            w.Options: self.options,
+            w.Definition: lambda p, m, now: self.definition(p, m),
+            w.Arena: self.arena,
+            w.Call: self.call,
+            w.Output: self.output,
+            w.Ready: self.ready,
+            w.Leaving: self.leaving,
+        }
+        #: What comes by the hundred goes to the machine by the hundred.
+        self._many: dict[type, Callable[[WorkerConnection, list[Any], float], None]] = {
+            w.Done: self.done,
+            w.Submit: self.submit,
+        }
+
+    def apply(self, event: Any) -> None:
+        self.loop.apply(event)
+
+    def __call__(self, lane: Connection, messages: list[Any], now: float) -> None:
+        peer = lane.peer
+        if peer is None:
+            for message in messages:
+                self.supervisor(message, now)
+            return
+        handlers = self._handlers
+        many = self._many
+        groups: Any = ((type(messages[0]), messages),) if len(messages) == 1 else itertools.groupby(messages, type)
+        for kind, group in groups:
+            if kind in many:
+                many[kind](peer, list(group), now)
+            else:
+                handler = handlers[kind]
+                for message in group:
+                    handler(peer, message, now)
+
+    # -- tasks ---------------------------------------------------------------------------------
+    def done(self, peer: WorkerConnection, ends: list[w.Done], now: float) -> None:
+        everywhere = self.engine.everywhere
+        if everywhere.pending:
+            ends = [end for end in ends if not everywhere.done(end)]
+        if ends:
+            self.apply(e.TasksFinished(now, peer.worker, ends))
+
+    def withdrawn(self, peer: WorkerConnection, m: w.Withdrawn, now: float) -> None:
+        if not m.tasks:
+            self.engine.hangs.answered(peer.worker, m.frames)
+            return
+        tasks = self.engine.everywhere.handed_back(peer, m.tasks)
+        if tasks:
+            self.apply(e.Withdrawn(now, peer.worker, tasks))
+
+    def yielded(self, peer: WorkerConnection, m: w.Yield, now: float) -> None:
+        self.apply(e.ItemYielded(now, peer.worker, m.task, m.index, m.value, m.size, m.contained))
+
+    def submit(self, peer: WorkerConnection, calls: list[w.Submit], now: float) -> None:
+        options = peer.options
+        worker = peer.worker
+        self.apply(e.Submitted(now, [
+            TaskSpec(task, options[key], args, deps, contained, parent, worker, scope, actor, False, 0, returns)
+            for task, key, args, deps, contained, parent, scope, actor, returns in calls
+        ]))  # fmt: skip
+
+    def put(self, peer: WorkerConnection, m: w.Put, now: float) -> None:
+        self.apply(e.ObjectStored(now, m.id, m.value, m.size, m.contained, peer.worker, m.scope))
+
+    def _number(self, request: int, control: bool) -> int:
+        return request | self.engine.CONTROL if control else request
+
+    def ask(self, peer: WorkerConnection, m: w.Ask, now: float) -> None:
+        self.loop.asked = now
+        handed_back = self.engine.everywhere.handed_back(peer, m.handed_back)
+        number = self._number(m.request, m.control)
+        self.apply(e.Requested(now, peer.worker, number, m.task, m.ids, m.needed, m.is_wait, handed_back))
+
+    def next_item(self, peer: WorkerConnection, m: w.NextItem, now: float) -> None:
+        self.loop.asked = now
+        handed_back = self.engine.everywhere.handed_back(peer, m.handed_back)
+        if handed_back:
+            self.apply(e.Withdrawn(now, peer.worker, handed_back))
+        number = self._number(m.request, m.control)
+        self.apply(e.NextItemAsked(now, peer.worker, number, m.running, m.task, m.index))
+
+    def drop_request(self, peer: WorkerConnection, m: w.DropRequest, now: float) -> None:
+        for number in (m.request, m.request | self.engine.CONTROL):
+            self.apply(e.RequestDropped(now, peer.worker, number))
+
+    def options(self, peer: WorkerConnection, m: w.Options, now: float) -> None:
+        options = pickle.loads(m.blob)
+        options.key = options.uid = 0  # numbers of the worker's own
+        peer.options[m.key] = self.engine.effects.options.get(self.engine.effects.intern(options), options)
+
+    def definition(self, peer: WorkerConnection, m: w.Definition) -> None:
+        peer.functions.add(m.key)
+        self.engine.definitions.setdefault(m.key, (m.blob, ()))
+
+    def arena(self, peer: WorkerConnection, m: w.Arena, now: float) -> None:
+        self.engine.store.attach(m.arena, peer.data.channel.fds.popleft())
+
+    def call(self, peer: WorkerConnection, m: w.Call, now: float) -> None:
+        self.loop.asked = now
+        self.engine.answer_call(peer, m)
+
+    def output(self, peer: WorkerConnection, m: w.Output, now: float) -> None:
+        bundle = pickle.loads(m.bundle) if m.bundle else None
+        self.engine.deliver(Output(m.kind, m.task, m.scope, peer.worker, peer.pid, m.name, m.actor, m.text, bundle))
+
+    # -- processes -----------------------------------------------------------------------------
+    def ready(self, peer: WorkerConnection, m: w.Ready, now: float) -> None:
+        peer.pid = m.pid
+        self.apply(e.WorkerReady(now, peer.worker, m.pid))
+        self.loop.waiters.ready(self.engine.FIRST_WORKER)
+
+    def leaving(self, peer: WorkerConnection, m: w.Leaving, now: float) -> None:
+        peer.leaving = m.reason
+
+    def supervisor(self, m: Any, now: float) -> None:
+        if type(m) is w.Exited:
+            killed = os.WIFSIGNALED(m.status) and os.WTERMSIG(m.status) == signal.SIGKILL
+            memory = self.engine.monitor.system_killed(m.worker) if killed else ""
+            self.worker_died(m.worker, now, memory or describe(m.status), bool(memory))
+        elif type(m) is w.SpawnFailed:
+            self.worker_died(m.worker, now, m.reason)
+
+    def worker_died(self, worker: int, now: float, reason: str, oom: bool = False) -> None:
+        """Its last words are read first; then the machine knows, and its arena is taken over."""
+        engine = self.engine
+        peer = engine.effects.peers.get(worker)
+        if peer is None or peer.ended:
+            return
+        peer.ended = True
+        self.loop.drain(peer.data, now)
+        self._last_words(peer, now)
+        del engine.effects.peers[worker]
+        self.loop.remove(peer.data)
+        self.loop.remove(peer.control)
+        current = engine.board.running(peer.row) or NOTHING
+        engine.board.clear(peer.row)
+        self.apply(e.WorkerDied(now, worker, peer.leaving or reason, oom, current=current))
+        engine.everywhere.worker_died(worker, peer.leaving or reason)
+        engine.effects.adopt(worker, peer.row)
+        self.loop.waiters.ready(engine.FIRST_WORKER)  # whoever waits for the first one looks again
+
+    def _last_words(self, peer: WorkerConnection, now: float) -> None:
+        """Takes in what a dead worker had written down and could not send any more."""
+        notes = self.engine.unsent.read(peer.row, peer.data.channel.came)
+        try:
+            messages = decode_all(notes)
+        except BadFrame:  # somebody has written there who should not have
+            return
+        self(peer.data, messages, now)
+
+    def lane_lost(self, lane: Connection) -> None:
+        """A socket ended. A worker's death is told by the supervisor, with its reason; the end of
+        the supervisor's own socket is the end of all workers."""
+        peer = lane.peer
+        if peer is not None:  # it may be writing that failed: what it has sent is read all the same
+            self.loop.drain(lane, time.monotonic())
+        self.loop.remove(lane)
+        if peer is None:
+            self.engine.supervisor_lost()
+        elif not peer.ended and peer.worker in self.engine.effects.peers:
+            # Either it is dying, or it sent nonsense: make sure that it is gone.
+            self.engine.effects.send(self.engine.supervisor_lane, w.Kill(peer.worker, 9))

@@ -1,0 +1,114 @@
+"""The I/O thread: receives, sends and ticks while no thread of the user's does."""
+
+from __future__ import annotations
+
+import threading
+import time
+from typing import TYPE_CHECKING
+
+from raynb.core.vocabulary import events as e
+from raynb.engine.loop.polling import IN, Poller, Wake
+
+if TYPE_CHECKING:
+    from raynb.engine.loop.loop import Loop
+
+BUSY_SECONDS = 0.005  # it looks this often while a loop of submissions runs
+BUSY_SUBMISSIONS = 8  # so many since its last look make it one
+PARK_SECONDS = 0.005  # it stays out of the way this long after a waiting thread left
+TICK_SECONDS = 0.05
+
+
+class IoThread:
+    """Thread contract: `asleep` and `wake` for any thread; `start` and `stop` once each."""
+
+    def __init__(self, loop: Loop) -> None:
+        self._loop = loop
+        self.poll = Poller()
+        self.wake = Wake()
+        self.poll.register(self.wake.read, IN)
+        self.asleep = False  # it waits for the sockets, and has seen nothing that is to be sent
+        self.stopping = False
+        self._serving = False
+        self._next_look = 0.0
+        self._thread = threading.Thread(target=self._serve, name="raynb-io", daemon=True)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def step_aside(self) -> None:
+        """A thread that waits reads from now on."""
+        if self._serving:
+            self.wake()
+
+    def _serve(self) -> None:
+        loop = self._loop
+        waiters = loop.waiters
+        pause = PARK_SECONDS
+        seen = 0  # submissions at the last look
+        try:
+            while not self.stopping:
+                now = time.monotonic()
+                if waiters.leading or now - waiters.last_led < PARK_SECONDS:
+                    time.sleep(pause)
+                    pause = min(pause * 1.5, 4 * PARK_SECONDS) if waiters.leading else PARK_SECONDS
+                    if not waiters.leading or self._unsent():  # who leads may sleep while others submit
+                        loop.flush()
+                elif loop.submissions - seen > BUSY_SUBMISSIONS:
+                    # The submitting thread sends and reads by itself; only what it leaves is ours.
+                    seen = loop.submissions
+                    time.sleep(BUSY_SECONDS)
+                    if loop.submissions - seen <= BUSY_SUBMISSIONS:
+                        loop.flush()
+                else:
+                    seen = loop.submissions
+                    self._receive(now)
+                self._tick(time.monotonic())
+        except BaseException as error:
+            loop.fail(error)
+
+    def _receive(self, now: float) -> None:
+        loop = self._loop
+        waiters = loop.waiters
+        self._serving = True
+        # `soon` looks at `asleep` after it has queued; we look at the queues after setting it
+        self.asleep = True
+        events = [] if self._unsent() or waiters.leading else self.poll.wait(self._timeout(now))
+        self.asleep = False
+        self._serving = False
+        if events:
+            loop.receive(events)
+        if self._unsent() and not waiters.leading:
+            # Somebody submits and will send it with others, or has left it to us.
+            time.sleep(BUSY_SECONDS)
+            if time.monotonic() - loop.last_flush > BUSY_SECONDS:
+                loop.flush()
+
+    def _unsent(self) -> bool:
+        return bool(self._loop.dirty or self._loop.intake)
+
+    def _timeout(self, now: float) -> float | None:
+        loop = self._loop
+        with loop.lock:
+            due = loop.machine.next_tick()
+        if loop.ref_log or loop.view_log:
+            return 0.005
+        wait = TICK_SECONDS * 10 if due is None else max(0.001, due - now)
+        return min(wait, TICK_SECONDS * 2 if loop.machine.objects.table else wait)
+
+    def _tick(self, now: float) -> None:
+        if now < self._next_look:
+            return
+        self._next_look = now + TICK_SECONDS
+        self._loop.tell(e.Ticked(now))
+        self._loop.on_tick(now)
+
+    def stop(self) -> None:
+        """Ends the thread; returns when it has ended, unless it is the one that asks."""
+        self.stopping = True
+        self.wake()
+        if self._thread.is_alive() and self._thread is not threading.current_thread():
+            self._thread.join()
+
+    def close(self) -> None:
+        self.poll.close()
+        self.wake.close()

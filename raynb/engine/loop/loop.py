@@ -1,0 +1,292 @@
+"""The loop: owns the machine, receives, sends, and wakes who waits. Only this file calls the machine.
+
+Who receives: a thread that waits in `get` reads the sockets itself (one thread switch less for each
+answer); while nobody waits, the I/O thread does. Who sends: whoever made a decision, after it has
+left the lock; tasks that only wait behind others at a worker travel in batches.
+"""
+
+from __future__ import annotations
+
+import gc
+import select
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from typing import Any
+
+from raynb.base.interrupts import Critical
+from raynb.base.spec import TaskSpec
+from raynb.core import invariants
+from raynb.core.machine import Machine
+from raynb.core.vocabulary import events as e
+from raynb.engine.loop.connections import Connection
+from raynb.engine.loop.io_thread import IoThread
+from raynb.engine.loop.polling import IN
+from raynb.engine.loop.waiters import Waiters
+from raynb.wire.channel import Closed
+from raynb.wire.codec import BadFrame
+
+TAKE_SECONDS = 0.0001  # while more are submitted, the machine is told of them this often
+FLUSH_SECONDS = 0.0001  # and tasks for idle workers are sent this often
+FILL_SECONDS = 0.001  # and tasks that wait behind others at a worker this often
+
+
+class Loop:
+    """Thread contract: `lock` guards the machine and everything the effects touch; it is never held
+    while user code runs or a thread waits."""
+
+    def __init__(self, machine: Machine) -> None:
+        self.machine = machine
+        self._validate = machine.config.validate
+        self.intake: deque[TaskSpec] = deque()  # submitted, but the machine has not been told
+        self.lock = Critical(self.intake, self.take_in)  # whoever is inside finds that it has been told
+        self.effects: Callable[[list[Any]], None] = lambda commands: None
+        self.take: Callable[[Connection, list[Any], float], None] = lambda lane, messages, now: None
+        self.lost: Callable[[Connection], None] = lambda lane: None
+        self.on_tick: Callable[[float], None] = lambda now: None
+        self.ref_log: deque[int] = deque()
+        self.view_log: deque[int] = deque()
+        self.callbacks: deque[Callable[[], None]] = deque()
+        self.lanes: dict[int, Connection] = {}
+        self.dirty: deque[Connection] = deque()
+        self.failure: BaseException | None = None
+        self.asked = 0.0  # when a worker last asked for something and waits
+        self.hungry = False  # a worker has nothing to do until the next flush
+        self.last_flush = 0.0
+        self._taken = 0.0  # when a loop of submissions last told the machine of them
+        self.submissions = 0
+        self._receive = Critical()
+        self._send = Critical()
+        self.waiters = Waiters(self)
+        self.io = IoThread(self)
+        self.pollers = (self.waiters.poll, self.io.poll)
+
+    # -- the machine ---------------------------------------------------------------------------
+    def apply(self, event: Any) -> None:
+        """Tells the machine and carries out what it orders. Call under `lock`."""
+        commands = self.machine.handle(event)
+        if commands:
+            self.effects(commands)
+        if self._validate:
+            invariants.check(self.machine)
+
+    def take_in(self) -> None:
+        """Tells the machine of the submissions that were only noted. Call under `lock`."""
+        intake = self.intake
+        self.apply(e.Submitted(time.monotonic(), [intake.popleft() for _ in range(len(intake))]))
+
+    def settle(self, now: float) -> None:
+        """Tells the machine of refs and views that came and went. Call under `lock`."""
+        log = self.ref_log
+        count = len(log)
+        if count:
+            if self.intake:  # a ref that is gone again may be of a task that was noted meanwhile
+                self.take_in()
+            self.apply(e.RefsChanged(now, [log.popleft() for _ in range(count)]))
+        views = self.view_log
+        if views:
+            self.apply(e.ViewsDied(now, [views.popleft() for _ in range(len(views))]))
+
+    def tell(self, event: Any) -> None:
+        """Tells the machine from outside the lock, and sends what follows."""
+        with self.lock:
+            self.settle(event.now)
+            self.apply(event)
+        self.flush()
+        self.run_callbacks()
+
+    # -- sending -------------------------------------------------------------------------------
+    def mark(self, lane: Connection) -> None:
+        """Something waits in the lane's outbox. Call under `lock`."""
+        if not lane.dirty:
+            lane.dirty = True
+            self.dirty.append(lane)
+
+    def flush(self) -> None:
+        """Sends everything that waits, as far as the sockets take it."""
+        if self.intake:
+            self.admit()
+        if not self.dirty:
+            return
+        broken: list[Connection] = []
+        with self._send:
+            self.hungry = False
+            while self.dirty:
+                lane = self.dirty.popleft()
+                lane.dirty = False
+                self._flush_lane(lane, broken)
+        self.last_flush = time.monotonic()
+        if broken:
+            with self._receive, self.lock:  # what the peer has sent is still to be read
+                for lane in broken:
+                    self._drop(lane)
+
+    def _flush_lane(self, lane: Connection, broken: list[Connection]) -> None:
+        if lane.channel.closed:
+            lane.close()  # closes the descriptors of what was queued too late
+            return
+        try:
+            done = lane.flush()
+        except Closed:
+            broken.append(lane)
+            return
+        if done == lane.writing:
+            lane.writing = not done
+            flags = IN if done else IN | select.POLLOUT
+            for poller in self.pollers:
+                poller.modify(lane.channel.fd, flags)
+
+    def admit(self) -> None:
+        """Tells the machine of everything that was only noted."""
+        with self.lock:
+            self.settle(time.monotonic())
+
+    def soon(self, now: float) -> None:
+        """After a submission: send at once if the last frame is a while ago, else with others.
+
+        One task by itself goes at once; a loop of submissions tells the machine of a dozen tasks now and
+        then, and sends a frame of them.
+        """
+        self.submissions += 1
+        if now - self._taken > TAKE_SECONDS and not self._is_inside():
+            self._taken = now
+            waited = now - self.last_flush
+            self.admit()
+            if waited > FILL_SECONDS or (self.hungry and waited > FLUSH_SECONDS):
+                self.flush()
+                if not self.io.stopping:
+                    # Answers to a loop of submissions are read as it goes on: few at a time, and what they
+                    # end was made a moment ago, so it is still in the processor's cache.
+                    events = self.waiters.poll.wait(0)
+                    if events:
+                        self.receive(events)
+                return
+        if self.io.asleep:
+            self.io.asleep = False
+            self.io.wake()
+
+    def _is_inside(self) -> bool:
+        """Returns whether a lock of ours is the calling thread's: it is in a destructor, which the collector
+        called in the middle of something, and leaves what it has submitted to whoever is next."""
+        me = threading.get_ident()
+        return me == self.lock.owner or me == self._send.owner or me == self._receive.owner
+
+    # -- receiving -----------------------------------------------------------------------------
+    def add(self, lane: Connection) -> None:
+        """Begins to receive from a lane. Call under `lock`."""
+        self.lanes[lane.channel.fd] = lane
+        for poller in self.pollers:
+            poller.register(lane.channel.fd, IN)
+
+    def remove(self, lane: Connection) -> None:
+        """Stops receiving and closes the lane. Call under `lock`."""
+        # Its number may be another lane's already, if this one was closed before.
+        if self.lanes.get(lane.channel.fd) is lane:
+            del self.lanes[lane.channel.fd]
+            for poller in self.pollers:
+                try:
+                    poller.unregister(lane.channel.fd)
+                except (KeyError, OSError, ValueError):
+                    pass
+        with self._send:  # nobody may be writing to it
+            lane.close()
+
+    def _drop(self, lane: Connection) -> None:
+        if self.lanes.get(lane.channel.fd) is lane:
+            self.lost(lane)
+
+    def receive(self, events: list[tuple[int, int]]) -> None:
+        """Reads what has come, tells the machine, sends what follows."""
+        with self._receive:
+            # A thousand messages become thousands of small objects, most of which are gone a moment later.
+            # The garbage collector would go through them ten times in between, and through all else now and
+            # then; it has its turn when they are done. No code of the user's runs meanwhile.
+            collects = gc.isenabled()
+            gc.disable()
+            try:
+                self._take_up(events)
+            finally:
+                if collects:
+                    gc.enable()
+        self.flush()
+        self.run_callbacks()
+
+    def _take_up(self, events: list[tuple[int, int]]) -> None:
+        batches: list[tuple[Connection, list[Any] | None]] = []
+        for fd, mask in events:
+            lane = self.lanes.get(fd)
+            if lane is None:
+                if fd == self.waiters.wake.read:
+                    self.waiters.wake.drain()
+                elif fd == self.io.wake.read:
+                    self.io.wake.drain()
+                continue
+            if mask & select.POLLOUT:
+                self.mark(lane)
+            if mask & ~select.POLLOUT:
+                batches.append((lane, self.read(lane)))
+        if len(batches) > 1:
+            # The supervisor tells of deaths: what the dead had said before, and has been read, goes first.
+            batches.sort(key=lambda batch: batch[0].peer is None)
+        if batches:
+            now = time.monotonic()
+            with self.lock:
+                for lane, messages in batches:
+                    if messages is None:
+                        self._drop(lane)
+                    elif messages:
+                        self.take(lane, messages, now)
+                self.settle(now)
+
+    def read(self, lane: Connection) -> list[Any] | None:
+        """Returns the lane's messages; None when its peer is gone or sends nonsense."""
+        if lane.channel.closed:
+            return []
+        try:
+            return lane.channel.receive()
+        except (Closed, BadFrame):
+            return None
+
+    def drain(self, lane: Connection, now: float) -> None:
+        """Takes in everything a dead peer had sent. Call under `lock`."""
+        while not lane.channel.closed and lane.channel.readable():
+            messages = self.read(lane)  # none of them: a piece of a long frame
+            if messages is None:
+                return
+            self.take(lane, messages, now)
+
+    def run_callbacks(self) -> None:
+        while self.callbacks:
+            try:
+                callback = self.callbacks.popleft()
+            except IndexError:
+                return
+            callback()
+
+    # -- the end -------------------------------------------------------------------------------
+    def fail(self, error: BaseException) -> None:
+        """The runtime is broken or at its end: everybody who waits learns why."""
+        with self.lock:
+            if self.failure is None:
+                self.failure = error
+            self.waiters.tell_all()
+        self.run_callbacks()
+
+    def stop(self) -> None:
+        """Ends the I/O thread and closes every lane. Call after `fail`: who waits leaves first."""
+        self.io.stop()
+        left = self.waiters.await_leaving()
+        try:
+            with self.lock:
+                for lane in list(self.lanes.values()):
+                    self.remove(lane)
+            self.close()
+        finally:
+            if left:
+                self.waiters.left()
+
+    def close(self) -> None:
+        """Closes the pollers and pipes (the lanes are closed by their owners)."""
+        self.waiters.close()
+        self.io.close()

@@ -1,0 +1,211 @@
+"""Who waits for what, and which of them reads the sockets.
+
+A thread that waits in `get` reads the sockets itself: one thread switch less for each answer. Of
+several, one leads; the others sleep until their objects are there or the lead is free.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+import threading
+import time
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
+
+from raynb.base import engine as slot
+from raynb.engine.loop.polling import Poller, Wake
+
+if TYPE_CHECKING:
+    from raynb.engine.loop.loop import Loop
+
+SPIN_SECONDS = 0.0001 if (os.cpu_count() or 1) > 1 else 0.0
+MANY = 32  # answers still missing
+QUIET_SECONDS = 0.01
+COALESCE_SECONDS = 0.0001
+LEAVE_SECONDS = 1.0  # at the end, threads that wait get so long to learn of it
+
+
+class Waiter:
+    """Somebody who waits for objects: done when ``left`` is zero, or, if ``eager``, when one failed.
+
+    Thread contract: under the engine's lock, but for `done` and `event`.
+    """
+
+    __slots__ = ("callback", "done", "eager", "event", "failed", "keys", "leads", "left")
+
+    def __init__(self, left: int, callback: Callable[[], None] | None = None, eager: bool = False) -> None:
+        self.left = left
+        self.eager = eager
+        self.failed = False
+        self.done = left <= 0
+        self.event: threading.Event | None = None
+        self.leads = False
+        self.callback = callback
+        self.keys: list[int] = []
+
+
+class Waiters:
+    """Thread contract: `watch` and `ready` under the engine's lock; `wait` from any thread, without it."""
+
+    def __init__(self, loop: Loop) -> None:
+        self._loop = loop
+        self.watchers: dict[int, tuple[Waiter, ...]] = {}
+        self.poll = Poller()
+        self.wake = Wake()
+        self.poll.register(self.wake.read, select.POLLIN)
+        self.leading = False
+        self.last_led = 0.0
+        self._lead = threading.Lock()
+        self._followers: list[Waiter] = []
+
+    def watch(self, keys: Sequence[int], waiter: Waiter) -> None:
+        """Has ``waiter`` told when each key is ready. Call under `lock`."""
+        waiter.keys.extend(keys)
+        watchers = self.watchers
+        alone = (waiter,)
+        for key in keys:
+            others = watchers.get(key)
+            watchers[key] = alone if others is None else others + alone
+
+    def ready(self, key: int, failed: bool = False) -> None:
+        """A watched object is ready. Call under `lock`."""
+        for waiter in self.watchers.pop(key, ()):
+            waiter.left -= 1
+            if failed and waiter.eager:
+                waiter.failed = True
+                waiter.left = 0
+            if waiter.left <= 0 and not waiter.done:
+                waiter.done = True
+                if waiter.callback is not None:
+                    self._loop.callbacks.append(waiter.callback)
+                elif waiter.leads:
+                    self.wake()
+                elif waiter.event is not None:
+                    waiter.event.set()
+
+    def unwatch(self, waiter: Waiter) -> None:
+        """The waiter has given up, or has enough."""
+        with self._loop.lock:
+            for key in waiter.keys:
+                others = tuple(other for other in self.watchers.get(key, ()) if other is not waiter)
+                if others:
+                    self.watchers[key] = others
+                else:
+                    self.watchers.pop(key, None)
+
+    def wait(self, waiter: Waiter, deadline: float | None) -> bool:
+        """Waits until the waiter is done; False when the time (monotonic) is up. Interruptible."""
+        tell = slot.on_wait
+        if tell is None or waiter.done:
+            return self._wait(waiter, deadline)
+        over = tell(waiter)
+        try:
+            return self._wait(waiter, deadline)
+        finally:
+            over()
+
+    def _wait(self, waiter: Waiter, deadline: float | None) -> bool:
+        while not waiter.done:
+            if self._loop.failure is not None:
+                raise self._loop.failure
+            if deadline is not None and time.monotonic() >= deadline:
+                return False
+            if self._lead.acquire(blocking=False):
+                try:
+                    self._be_leader(waiter, deadline)
+                finally:
+                    waiter.leads = False
+                    self.leading = False
+                    self.last_led = time.monotonic()
+                    self._lead.release()
+                    self._promote()
+            else:
+                self._follow(waiter, deadline)
+        return True
+
+    def _be_leader(self, waiter: Waiter, deadline: float | None) -> None:
+        loop = self._loop
+        poll = self.poll
+        self.leading = waiter.leads = True
+        loop.io.step_aside()
+        while not waiter.done and loop.failure is None:
+            loop.flush()
+            quiet = time.monotonic() - loop.asked > QUIET_SECONDS
+            if quiet and waiter.left > MANY:
+                # Many answers are to come and no worker waits for one of ours: read them by the
+                # dozen instead of waking for each.
+                time.sleep(COALESCE_SECONDS)
+            if (waiter.left == 1 or not quiet) and self._spin(poll):
+                continue
+            if deadline is None:
+                events = poll.wait(None)
+            else:
+                left = deadline - time.monotonic()
+                if left <= 0:
+                    return
+                events = poll.wait(left)
+            if events:
+                loop.receive(events)
+
+    def _spin(self, poll: Poller) -> bool:
+        """Looks for an answer for a moment before going to sleep; returns whether something came.
+
+        An answer to one quick task is there sooner than the system can put a core to sleep and wake
+        it again.
+        """
+        end = time.monotonic() + SPIN_SECONDS
+        while True:
+            events = poll.wait(0)
+            if events:
+                self._loop.receive(events)
+                return True
+            if time.monotonic() > end:
+                return False
+
+    def _follow(self, waiter: Waiter, deadline: float | None) -> None:
+        if waiter.event is None:
+            waiter.event = threading.Event()
+        self._followers.append(waiter)
+        try:
+            if not waiter.done and self._lead.locked():
+                left = 1.0 if deadline is None else min(1.0, max(0.0, deadline - time.monotonic()))
+                waiter.event.wait(left)
+                waiter.event.clear()
+        finally:
+            self._followers.remove(waiter)
+
+    def _promote(self) -> None:
+        """Leadership is free: one of those who wait takes it."""
+        for waiter in list(self._followers):
+            if not waiter.done and waiter.event is not None:
+                waiter.event.set()
+                return
+
+    # -- the end -------------------------------------------------------------------------------
+    def tell_all(self) -> None:
+        """The runtime has failed: everybody looks up. Call under the engine's lock."""
+        for waiters in self.watchers.values():
+            for waiter in waiters:
+                if waiter.event is not None:
+                    waiter.event.set()
+                elif waiter.callback is not None and not waiter.done:
+                    waiter.done = True
+                    self._loop.callbacks.append(waiter.callback)
+        self.wake()
+
+    def await_leaving(self) -> bool:
+        """Waits until nobody sleeps in the poller; returns whether `left` must follow.
+
+        A poller must not be closed under the thread that sleeps in it. (One that leads and stops the
+        runtime from a callback would wait for itself: hence the limit.)
+        """
+        self.wake()
+        return self._lead.acquire(timeout=LEAVE_SECONDS)
+
+    def left(self) -> None:
+        self._lead.release()
+
+    def close(self) -> None:
+        self.poll.close()
+        self.wake.close()

@@ -1,0 +1,133 @@
+"""The picture that views see, for engines without a machine: rows, kept with the version they changed at."""
+
+from __future__ import annotations
+
+import copy
+import threading
+import time
+from collections import OrderedDict, deque
+from collections.abc import Callable
+from typing import Any
+
+from raynb.base.rows import TASK_ENDED, TASK_STATES, Snapshot, StoreRow, TaskRow
+
+_now = time.monotonic
+GONE_KEPT = 10_000
+
+
+class RowStore:
+    """Rows by kind (``"tasks"``, ``"actors"``, ``"objects"``, ``"workers"``) and what changed when.
+
+    Thread contract: any thread.
+    """
+
+    def __init__(self, kept: int, version: int = 0) -> None:
+        self.version = version
+        self.wall = time.time() - _now()
+        self._kept = kept
+        self._first = version
+        self._lock = threading.RLock()
+        self._rows: dict[str, OrderedDict[int, tuple[int, Any]]] = {
+            kind: OrderedDict() for kind in ("tasks", "actors", "objects", "workers")
+        }
+        self._gone: deque[tuple[int, str, int]] = deque(maxlen=GONE_KEPT)
+        self._groups: dict[str, dict[str, int]] = {}
+        self._scopes: dict[int, dict[str, int]] = {}
+        self._ended: deque[int] = deque()
+        self._stories: dict[int, list[tuple[float, str]]] = {}
+
+    def __len__(self) -> int:
+        return sum(map(len, self._rows.values()))
+
+    # -- writing -------------------------------------------------------------------------------
+    def put(self, kind: str, row: Any) -> None:
+        """Takes in a row, new or changed."""
+        with self._lock:
+            self.version += 1
+            table = self._rows[kind]
+            table[row.id] = (self.version, row)
+            table.move_to_end(row.id)
+
+    def drop(self, kind: str, identity: int) -> None:
+        """Forgets a row."""
+        with self._lock:
+            if self._rows[kind].pop(identity, None) is not None:
+                self.version += 1
+                self._gone.append((self.version, kind, identity))
+
+    def new_task(self, row: TaskRow) -> None:
+        """Takes in a task that was just submitted."""
+        with self._lock:
+            self._count(row, 1)
+            self._note(row.id, row.state)
+            self.put("tasks", row)
+
+    def move_task(self, row: TaskRow, state: str) -> None:
+        """Moves a task to another state; the oldest ended ones are forgotten."""
+        with self._lock:
+            if row.state == state:
+                self.put("tasks", row)
+                return
+            self._count(row, -1)
+            row.state = state
+            self._count(row, 1)
+            self._note(row.id, f"{state} {row.error}".rstrip())
+            self.put("tasks", row)
+            if state in TASK_ENDED:
+                self._ended.append(row.id)
+                if len(self._ended) > self._kept:
+                    old = self._ended.popleft()
+                    self._stories.pop(old, None)
+                    self.drop("tasks", old)
+
+    def _count(self, row: TaskRow, by: int) -> None:
+        group = self._groups.get(row.name)
+        if group is None:
+            group = self._groups[row.name] = dict.fromkeys(TASK_STATES, 0)
+        group[row.state] += by
+        scope = self._scopes.setdefault(row.scope, {})
+        scope[row.state] = scope.get(row.state, 0) + by
+
+    def _note(self, identity: int, what: str) -> None:
+        self._stories.setdefault(identity, []).append((_now(), f"task {what}"))
+
+    # -- reading -------------------------------------------------------------------------------
+    def row(self, kind: str, identity: int) -> Any:
+        """Returns a row, or None."""
+        found = self._rows[kind].get(identity)
+        return found[1] if found is not None else None
+
+    def rows(self, kind: str, which: Callable[[Any], bool] = lambda row: True) -> list[Any]:
+        with self._lock:
+            return [row for _, row in self._rows[kind].values() if which(row)]
+
+    def story(self, identity: int) -> list[tuple[float, str]]:
+        return list(self._stories.get(identity, ()))
+
+    def scope_counts(self, scope: int) -> dict[str, int]:
+        with self._lock:
+            return {state: n for state, n in self._scopes.get(scope, {}).items() if n}
+
+    def changes(self, since: int, store: StoreRow, total: dict[str, float], available: dict[str, float]) -> Snapshot:
+        """Returns the whole picture (``since`` -1, or too long ago), or what changed after ``since``."""
+        with self._lock:
+            whole = since < self._first or bool(
+                len(self._gone) == GONE_KEPT and self._gone[0][0] > since + 1
+            )
+            shot = Snapshot(self.version, _now(), self.wall, -1 if whole else since)
+            for kind, table in self._rows.items():
+                found = []
+                for version, row in reversed(table.values()):
+                    if not whole and version <= since and kind != "workers":
+                        break
+                    found.append(copy.copy(row))  # ours goes on changing
+                setattr(shot, kind, found[::-1])
+            shot.groups = {name: {s: n for s, n in counts.items() if n} for name, counts in self._groups.items()}
+            if not whole:
+                shot.gone = {"tasks": [], "objects": [], "workers": []}
+                for version, kind, identity in reversed(self._gone):
+                    if version <= since:
+                        break
+                    shot.gone.setdefault(kind, []).append(identity)
+        shot.store, shot.total, shot.available = store, total, available
+        return shot

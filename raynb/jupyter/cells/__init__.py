@@ -1,0 +1,1 @@
+"""Cells: what a cell reads and binds, and its tasks."""

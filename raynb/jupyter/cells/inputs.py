@@ -1,0 +1,205 @@
+"""What a cell takes with it: the captured names, and how each travels.
+
+Refs become dependencies of the task and arrive as values; modules travel as names; large values go
+through the object store once; the rest is pickled with the task. Nothing is submitted here, so a
+dry run is the same call.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from types import ModuleType
+from typing import Any
+
+from raynb.base.ref import ObjectRef
+from raynb.jupyter.on_worker.runner import ModuleName, Nested, Slot
+
+#: Names of the notebook itself; a cell that mentions one gets the worker's own or none.
+NOTEBOOK_NAMES = frozenset(
+    {"get_ipython", "exit", "quit", "open", "In", "_ih", "_oh", "_dh", "_sh", "__builtins__", "__name__"}
+)
+
+_CONTAINERS = (list, tuple, dict)
+_SAMPLE = 64
+
+
+@dataclass(slots=True)
+class Captured:
+    """One captured name.
+
+    Attributes:
+        how: ``"value"``, ``"ref"``, ``"refs"`` (a container with refs inside), ``"module"`` or
+            ``"shared"`` (through the object store).
+        size: bytes, about; 0 where it doesn't say anything.
+    """
+
+    name: str
+    how: str
+    size: int
+    kind: str
+
+
+@dataclass(slots=True)
+class Inputs:
+    """Everything that a cell takes with it.
+
+    Attributes:
+        names: name → what travels in its place.
+        refs: the refs that travel as arguments of their own, in the order of their slots.
+        captured: what to tell a person, in the order of the cell.
+    """
+
+    names: dict[str, Any] = field(default_factory=dict)
+    refs: list[ObjectRef[Any]] = field(default_factory=list)
+    captured: list[Captured] = field(default_factory=list)
+    _slots: dict[ObjectRef[Any], int] = field(default_factory=dict)
+
+    def slot(self, ref: ObjectRef[Any]) -> Slot:
+        """Returns the place of a ref among the arguments; the same ref has one place."""
+        index = self._slots.get(ref)
+        if index is None:
+            index = self._slots[ref] = len(self.refs)
+            self.refs.append(ref)
+        return Slot(index)
+
+    def replaced(self, value: Any, depth: int = 0) -> Any:
+        """Returns the value with the refs in it replaced by slots; itself if there are none."""
+        if isinstance(value, ObjectRef):
+            return self.slot(value)
+        if type(value) not in _CONTAINERS or not holds_refs(value, depth):
+            return value
+        kind = type(value).__name__
+        items: Iterable[Any] = value
+        if kind == "dict":
+            items = [part for pair in value.items() for part in pair]
+        return Nested(kind, [self.replaced(item, depth + 1) for item in items])
+
+
+def holds_refs(value: Any, depth: int = 0) -> bool:
+    """Returns whether a list, tuple or dict holds an ObjectRef, at most eight levels down."""
+    items = value.values() if type(value) is dict else value
+    for item in items:
+        if isinstance(item, ObjectRef):
+            return True
+        if type(item) in _CONTAINERS and depth < 8 and holds_refs(item, depth + 1):
+            return True
+    return False
+
+
+def gather(
+    free: Iterable[str],
+    namespace: Mapping[str, Any],
+    shared_from: int,
+    put: Callable[[Any], ObjectRef[Any]] | None = None,
+    skip: Iterable[str] = (),
+) -> Inputs:
+    """Looks up a cell's free names in the notebook.
+
+    Args:
+        free: the names.
+        namespace: the notebook's.
+        shared_from: values of at least this many bytes go through the object store.
+        put: stores a value; None: a dry run, values stay where they are.
+        skip: names that the cell is given otherwise (a loop's target).
+    """
+    inputs = Inputs()
+    skipped = NOTEBOOK_NAMES.union(skip)
+    for name in free:
+        if name in skipped or name not in namespace:
+            continue
+        value = namespace[name]
+        kind = type(value).__name__
+        if isinstance(value, ModuleType):
+            module = module_name(value)
+            if module is not None:
+                inputs.names[name] = module
+                inputs.captured.append(Captured(name, "module", 0, value.__name__))
+                continue
+        replaced = inputs.replaced(value)
+        size = 0
+        if replaced is not value:
+            how = "ref" if isinstance(value, ObjectRef) else "refs"
+        else:
+            size = size_of(value)
+            how = "shared" if size >= shared_from else "value"
+            if how == "shared" and put is not None:
+                replaced = inputs.slot(put(value))
+        inputs.names[name] = replaced
+        inputs.captured.append(Captured(name, how, size, kind))
+    return inputs
+
+
+def module_name(module: ModuleType) -> ModuleName | None:
+    """Returns how a module travels by name; None for one that exists only in this kernel."""
+    name = module.__name__
+    if sys.modules.get(name) is not module or name == "__main__":
+        return None
+    file = getattr(module, "__file__", None)
+    if file is None and getattr(module, "__spec__", None) is None:
+        return None
+    return ModuleName(name, _changed(file))
+
+
+def _changed(file: str | None) -> float:
+    """Returns when a module's file changed last; 0 for installed ones, which don't change."""
+    import os
+
+    if not file or not file.endswith(".py") or "site-packages" in file or file.startswith(sys.base_prefix):
+        return 0.0
+    try:
+        return os.stat(file).st_mtime
+    except OSError:
+        return 0.0
+
+
+def size_of(value: Any, depth: int = 0) -> int:
+    """Returns about how many bytes a value has; cheap, exact for arrays and frames."""
+    if isinstance(value, (bytes, bytearray, memoryview)):
+        return len(value) if not isinstance(value, memoryview) else value.nbytes
+    if isinstance(value, str):
+        return sys.getsizeof(value)
+    if isinstance(value, (int, float, complex, bool, type(None), type)):
+        return 32
+    for attribute in ("nbytes", "memory_usage"):
+        found = getattr(value, attribute, None)
+        if found is None:
+            continue
+        try:
+            total = found(deep=False) if callable(found) else found
+            return int(total.sum() if hasattr(total, "sum") else total)
+        except Exception:  # somebody else's attribute of the same name
+            continue
+    if isinstance(value, (list, tuple, set, frozenset, dict)) and depth < 4:
+        return _container_size(value, depth)
+    try:
+        size = sys.getsizeof(value)
+    except Exception:  # a __sizeof__ that fails is no reason to fail
+        size = 0
+    inner = getattr(value, "__dict__", None)
+    if isinstance(inner, dict) and depth < 4 and not callable(value):
+        size += _container_size(inner, depth)
+    return size
+
+
+def _container_size(value: Any, depth: int) -> int:
+    import itertools
+
+    count = len(value)
+    parts = value.values() if isinstance(value, dict) else value
+    if isinstance(value, (list, tuple)) and count > _SAMPLE:
+        parts = value[:: count // _SAMPLE]
+    sample = list(itertools.islice(parts, _SAMPLE))
+    inside = sum(size_of(part, depth + 1) for part in sample)
+    return sys.getsizeof(value) + (inside * count // len(sample) if sample else 0)
+
+
+def in_words(size: int) -> str:
+    """Returns a size for people, in powers of 1000: ``1.5 MB``."""
+    amount = float(size)
+    for unit in ("B", "KB", "MB", "GB", "TB"):
+        if amount < 1000 or unit == "TB":
+            return f"{amount:.0f} {unit}" if unit == "B" or amount >= 100 else f"{amount:.1f} {unit}"
+        amount /= 1000
+    raise AssertionError("unreachable")

@@ -1,0 +1,222 @@
+"""From a cell's text to tasks: read it, gather its inputs, submit it, bind its outputs.
+
+What ``%%remote``, ``%%on`` and ``%%everywhere`` have in common.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from IPython.core.error import UsageError
+
+from raynb import api
+from raynb.jupyter.cells.analysis import CellCode, analyse
+from raynb.jupyter.cells.inputs import Inputs, gather, in_words
+from raynb.jupyter.cells.registry import UNNUMBERED
+from raynb.jupyter.notebook import Notebook
+from raynb.jupyter.on_worker.runner import CellJob, CellPayload
+
+
+@dataclass(slots=True)
+class Reading:
+    """A cell that has been read: its code, its name, and its text as typed."""
+
+    code: CellCode
+    filename: str
+    text: str
+
+
+def read_cell(notebook: Notebook, magic: str, cell: str) -> Reading:
+    """Reads a cell's text; line numbers count from the magic's own line, as the notebook does.
+
+    Raises:
+        UsageError: the cell is empty.
+        SyntaxError: it isn't Python, at the line and file of the cell.
+    """
+    if not cell.strip():
+        raise UsageError(f"`{magic.split()[0]}`: the cell is empty.")
+    shell = notebook.shell
+    text, above = _whole_text(notebook, magic, cell)
+    number: Any = notebook.scope if notebook.scope < UNNUMBERED else " "  # as Jupyter writes it
+    filename = shell.compile.cache(text, number, raw_code=text)
+    above += len(cell) - len(cell.lstrip("\n"))  # the transformation drops blank lines in front
+    try:
+        transformed = shell.transform_cell(cell)
+        code = analyse("\n" * above + transformed, shell.transform_cell)
+    except SyntaxError as error:
+        error.filename = filename
+        raise error from None
+    return Reading(code, filename, text)
+
+
+def _whole_text(notebook: Notebook, magic: str, cell: str) -> tuple[str, int]:
+    """Returns (the notebook cell as typed, lines above the body).
+
+    With the cell's own text the kernel's name for it is the same as for the cell itself, so that
+    both ends of a traceback speak of one cell.
+    """
+    running = notebook.cells.running()
+    typed = running.source if running is not None else ""
+    at = typed.find(cell.rstrip("\n"))
+    if at >= 0 and typed.lstrip().startswith("%%"):
+        return typed, typed.count("\n", 0, at)
+    return f"{magic}\n{cell}", 1
+
+
+def job_for(
+    reading: Reading, outputs: Sequence[str], title: str, show: bool, value: bool, target: str = ""
+) -> CellJob:
+    """Returns the cell as it is sent to workers."""
+    code = reading.code
+    return CellJob(
+        source=code.source, filename=reading.filename, text=reading.text, outputs=tuple(outputs),
+        show=show and code.has_value and not code.quiet, value=value and code.has_value,
+        target=target, title=title,
+    )  # fmt: skip
+
+
+def choose_outputs(code: CellCode, wanted: Sequence[str]) -> tuple[str, ...]:
+    """Returns the names that come back: all, or those that the line names.
+
+    Raises:
+        UsageError: the cell doesn't bind a wanted name.
+    """
+    if not wanted:
+        return code.outputs
+    for name in wanted:
+        if name not in code.bound:
+            binds = ", ".join(code.outputs) or "no names"
+            raise UsageError(f"the cell does not bind {name!r}; it binds {binds}.")
+    return tuple(dict.fromkeys(wanted))
+
+
+def take_inputs(
+    notebook: Notebook, free: Iterable[str], namespace: Mapping[str, Any], skip: Iterable[str]
+) -> Inputs:
+    """Gathers a cell's inputs; large values are stored once, and very large ones are named."""
+    config = notebook.config
+    inputs = gather(free, namespace, config.shared_from, api.put, skip)
+    for name in inputs.captured:
+        if name.how == "shared" and name.size >= config.large_from:
+            print(f"{name.name} ({name.kind}, {in_words(name.size)}) travels through the object store.")
+    return inputs
+
+
+def dry_run(notebook: Notebook, code: CellCode, outputs: Sequence[str], namespace: Mapping[str, Any],
+            skip: Sequence[str], tasks: str) -> str:  # fmt: skip
+    """Returns what would travel, as a table; nothing is submitted."""
+    import builtins
+
+    inputs = gather(code.free, namespace, notebook.config.shared_from, None, skip)
+    rows = [("name", "type", "size", "how it travels")]
+    words = {
+        "value": "pickled with the task", "shared": "once through the object store",
+        "ref": "dependency; arrives as its value", "refs": "dependencies inside; arrive as values",
+        "module": "imported on the worker",
+    }  # fmt: skip
+    rows += [(c.name, c.kind, in_words(c.size) if c.size else "", words[c.how]) for c in inputs.captured]
+    rows += [(name, "", "", "given by --each") for name in skip]
+    known = {row[0] for row in rows} | set(vars(builtins)) | {"get_ipython", "display"}
+    missing = [name for name in code.free if name not in known]
+    rows += [(name, "", "", "not defined in the notebook") for name in missing]
+    widths = [max(len(row[column]) for row in rows) for column in range(4)]
+    lines = [
+        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows
+    ]
+    comes_back = ", ".join(outputs) or (
+        "nothing" if not code.has_value else "the last expression's value, as _"
+    )
+    return "\n".join([f"{tasks}; nothing was submitted", "", *lines, "", f"outputs: {comes_back}"])
+
+
+@dataclass(slots=True)
+class Submitted:
+    """Tasks of one cell.
+
+    Attributes:
+        status: one ref a task that ends when the task does; its value is None, or says which items of a
+            loop failed.
+        outputs: name → ref, or list of refs with ``--each``.
+        value: ref (or list of refs) of the last expression's value, or None.
+        items: how many items each task has.
+        firsts: of each task of a loop, the first output of each of its items; empty without outputs.
+    """
+
+    status: list[Any]  # refs, or what else has a `future`
+    outputs: dict[str, Any]
+    value: Any = None
+    items: list[int] = field(default_factory=list)
+    firsts: list[list[Any]] = field(default_factory=list)
+
+
+def submit_cell(function: Any, job: CellJob, inputs: Inputs, options: dict[str, Any]) -> Submitted:
+    """Submits a cell as one task.
+
+    Args:
+        function: the remote function (or an actor's method) that runs it.
+        job: the cell.
+        inputs: what it takes along.
+        options: for Ray's ``.options()``.
+    """
+    count = 1 + len(job.outputs) + job.value
+    cargo = CellPayload(job, inputs.names)
+    refs = _submit(function.options(num_returns=count, **options), (cargo, *inputs.refs), inputs)
+    refs = refs if isinstance(refs, list) else [refs]
+    outputs = dict(zip(job.outputs, refs[1:], strict=False))
+    return Submitted(refs[:1], outputs, refs[-1] if job.value else None, [1])
+
+
+def submit_items(
+    function: Any, job: CellJob, inputs: Inputs, options: dict[str, Any], items: Sequence[Any], chunk: int
+) -> Submitted:
+    """Submits a cell once per item, ``chunk`` items a task (``--each``)."""
+    width = len(job.outputs) + job.value
+    cargo: Any = CellPayload(job, inputs.names)
+    shared = len(inputs.refs)
+    columns: list[list[Any]] = [[] for _ in range(width)]
+    done = Submitted([], {}, None)
+    if len(items) > 4 * chunk:  # pickled once, not once a task
+        cargo = _blaming(lambda: api.put(cargo), inputs)
+    configured: dict[int, Any] = {}
+    for start in range(0, len(items), chunk):
+        part = list(items[start : start + chunk])
+        own = Inputs(refs=list(inputs.refs), _slots=dict(inputs._slots))
+        sent = [own.replaced(item) for item in part]
+        returns = 1 + width * len(part)
+        if returns not in configured:
+            configured[returns] = function.options(num_returns=returns, **options)
+        refs = _submit(configured[returns], (cargo, sent, *inputs.refs, *own.refs[shared:]), inputs)
+        refs = refs if isinstance(refs, list) else [refs]
+        done.status.append(refs[0])
+        done.items.append(len(part))
+        done.firsts.append(refs[1::width] if width else [])
+        for column in range(width):
+            columns[column].extend(refs[1 + column :: width])
+    done.outputs = dict(zip(job.outputs, columns, strict=False))
+    done.value = columns[-1] if job.value else None
+    return done
+
+
+def _submit(function: Any, arguments: tuple[Any, ...], inputs: Inputs) -> Any:
+    return _blaming(lambda: function.remote(*arguments), inputs)
+
+
+def _blaming(submit: Any, inputs: Inputs) -> Any:
+    """Submits, and names the captured value that cannot be pickled."""
+    try:
+        return submit()
+    except TypeError as error:
+        for captured in inputs.captured:
+            if captured.how not in ("value", "refs"):
+                continue
+            try:
+                api.put(inputs.names[captured.name])
+            except TypeError as cause:
+                why = str(cause.__cause__ or cause)
+                raise TypeError(
+                    f"{captured.name!r} ({captured.kind}) cannot travel to a worker: {why} "
+                    f"Make it inside the cell instead, or give {captured.name!r} another name."
+                ) from None
+        raise error from None

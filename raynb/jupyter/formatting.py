@@ -1,0 +1,130 @@
+"""What is said of a ref or a handle that a cell shows. Pure: rows in, words out.
+
+The words stay true in a saved notebook: nothing "is running", it has been since a time of day.
+"""
+
+from __future__ import annotations
+
+import html
+import time
+from collections.abc import Callable
+
+from raynb.base.rows import (
+    ALIVE,
+    CANCELLED,
+    DEAD,
+    FAILED,
+    FINISHED,
+    RESTARTING,
+    RUNNING,
+    ActorRow,
+    ObjectRow,
+    TaskRow,
+)
+from raynb.jupyter.cells.inputs import in_words
+from raynb.jupyter.output.folding import short_task
+from raynb.jupyter.progress.bar import in_seconds
+from raynb.jupyter.views.view_model import counted, short_error
+
+GONE = "its runtime is gone; run the cell that made it again"
+
+_GREEN, _RED = "#188038", "#c5221f"
+_DOTS = {
+    RUNNING: "#1a73e8", FINISHED: _GREEN, FAILED: _RED, CANCELLED: "#777", ALIVE: _GREEN, DEAD: _RED,
+}  # fmt: skip
+
+
+def describe(
+    task: TaskRow | None,
+    stored: ObjectRow | None,
+    now: float,
+    wall: float,
+    redefined: Callable[[str], str] | None = None,
+    class_key: str = "",
+) -> str:
+    """Returns the state of a ref.
+
+    Args:
+        task: the task that makes it; None for a put, or a task that was forgotten.
+        stored: the object's row, None when it was freed.
+        now: the snapshot's time.
+        wall: wall-clock time at monotonic zero.
+        redefined: key of a definition → the name that means something else by now, or ``""``.
+        class_key: key of the class, when it is a call of an actor.
+    """
+    text = _ref_state(task, stored, now, wall)
+    name = redefined(class_key or task.function) if redefined is not None and task is not None else ""
+    if not name:
+        return text
+    what = "the class" if class_key else "the function"
+    return f"{text}; {what} {name} was redefined since, this is the old code's"
+
+
+def _ref_state(task: TaskRow | None, stored: ObjectRow | None, now: float, wall: float) -> str:
+    size = f", {in_words(stored.size)}" if stored is not None and stored.size else ""
+    if task is None:
+        return f"stored{size}" if stored is not None else "freed"
+    name = f"{task.name}#{short_task(task.id)}"
+    if task.state == FINISHED:
+        kept = size if stored is not None else ", freed"
+        return f"{name} finished in {in_seconds(task.ended - task.started)}{kept}"
+    if task.state == FAILED:
+        why = short_error(task.error, task.error_type)
+        return f"{name} failed after {in_seconds(max(0.0, task.ended - task.started))}: {why}"
+    if task.state == CANCELLED:
+        return f"{name} was cancelled"
+    if task.state == RUNNING:
+        since = _clock(wall + task.started)
+        return f"{name} running since {since}, {in_seconds(max(0.0, now - task.started))}"
+    what = "waiting for its inputs" if task.state == "PENDING_ARGS_AVAIL" else "queued"
+    return f"{name} {what} since {_clock(wall + task.submitted)}"
+
+
+_ACTOR_STATES = {ALIVE: "alive", RESTARTING: "restarting"}
+
+
+def describe_actor(row: ActorRow | None, class_name: str, redefined: Callable[[str], str]) -> str:
+    """Returns the state of an actor, without the time at which it was so.
+
+    Args:
+        row: the actor's row, None when it is no longer known.
+        class_name: of the handle.
+        redefined: key of a definition → the name that means something else by now, or ``""``.
+    """
+    if row is None:
+        return f"{class_name} has ended"
+    name = f"{class_name} {row.name!r}" if row.name else class_name
+    renewed = redefined(row.definition)
+    old = f"; the class {renewed} was redefined since, this actor has the old code" if renewed else ""
+    restarts = counted(row.restarts, "restart")
+    if row.state == DEAD:
+        why = row.death_cause.strip().split("\n")[0][:200]
+        after = f" after {restarts}" if row.restarts else ""
+        return f"{name} is dead{after}{f': {why}' if why else ''}{old}"
+    state = _ACTOR_STATES.get(row.state, "starting")
+    if row.restarts or row.max_restarts:
+        most = "∞" if row.max_restarts < 0 else str(row.max_restarts)
+        restarts = f"{row.restarts} of {most} restarts"
+    process = f", pid {row.pid}" if row.pid and row.state == ALIVE else ""
+    return f"{name} {state}, {counted(row.pending, 'call')} pending, {restarts}{process}{old}"
+
+
+def _clock(when: float) -> str:
+    return time.strftime("%H:%M:%S", time.localtime(when))
+
+
+def at(text: str, when: float) -> str:
+    """Returns an actor's words with the time of day at which they were true."""
+    return f"{text} (at {_clock(when)})"
+
+
+def bundle_of(text: str, state: str, code: str, kind: str = "ObjectRef") -> dict[str, str]:
+    """Returns a ref's or a handle's line as a mime bundle."""
+    colour = _DOTS.get(state, "#b06000")
+    markup = (
+        f'<div class="raynb-ref" style="font:13px/1.6 system-ui,sans-serif">'
+        f'<span aria-hidden="true" style="color:{colour}">●</span> '
+        f"<code>{kind}</code> {html.escape(text)} "
+        f'<small style="opacity:.6">{html.escape(code)}</small></div>'
+    )
+    return {"text/plain": f"{kind}({text})", "text/html": markup}

@@ -1,0 +1,1 @@
+"""The magics: parsing their lines, and delegating."""

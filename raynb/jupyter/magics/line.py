@@ -1,0 +1,331 @@
+"""Line magics: ``%get %put %wait %cancel %kill`` and ``%raynb`` with its sub-commands."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from IPython.core.error import UsageError
+from IPython.core.magic import Magics, line_magic, magics_class, no_var_expand
+from IPython.core.magic_arguments import argument, magic_arguments
+
+from raynb import api
+from raynb.base import engine as engines
+from raynb.base.ref import ObjectRef
+from raynb.jupyter.cells.inputs import Inputs, holds_refs
+from raynb.jupyter.cells.registry import cell_name
+from raynb.jupyter.magics.arguments import parse
+from raynb.jupyter.notebook import Notebook, unfinished
+from raynb.jupyter.on_worker.runner import filled
+from raynb.jupyter.reports import text_tables
+from raynb.jupyter.views import actions
+
+_NO_RUNTIME = "No raynb runtime is running; start one with `%raynb start`."
+
+
+@magics_class
+class LineMagics(Magics):
+    """Values, waiting, cancelling, and the runtime."""
+
+    def __init__(self, shell: Any, notebook: Notebook) -> None:
+        super().__init__(shell)
+        self.notebook = notebook
+
+    # -- values --------------------------------------------------------------------------------
+    @magic_arguments()
+    @argument(
+        "names",
+        nargs="+",
+        metavar="NAME",
+        help="Variables that are refs, or lists, tuples and dicts of refs.",
+    )
+    @argument("--timeout", type=float, metavar="S", help="Seconds to wait at most.")
+    @no_var_expand
+    @line_magic
+    def get(self, line: str) -> None:
+        """Bind names to their values instead of their refs: `%get model scores`."""
+        args = parse(self.get, line)
+        found = {name: self._variable(name, "%get") for name in args.names}
+        inputs = Inputs()
+        replaced = {name: inputs.replaced(value) for name, value in found.items()}
+        for name, value in found.items():
+            if replaced[name] is value:
+                raise UsageError(f"%get: {name!r} is a {type(value).__name__} and holds no refs.")
+        values = tuple(api.get(inputs.refs, timeout=args.timeout))
+        self.shell.push({name: filled(value, values) for name, value in replaced.items()})
+
+    @magic_arguments()
+    @argument("names", nargs="+", metavar="NAME", help="Variables to put into the object store.")
+    @no_var_expand
+    @line_magic
+    def put(self, line: str) -> None:
+        """Put values into the object store and bind their names to the refs: `%put big`."""
+        args = parse(self.put, line)
+        found = {name: self._variable(name, "%put") for name in args.names}
+        for name, value in found.items():
+            if isinstance(value, ObjectRef):
+                raise UsageError(f"%put: {name!r} is a ref already.")
+        self.notebook.started()
+        self.shell.push({name: api.put(value) for name, value in found.items()})
+
+    def _variable(self, name: str, magic: str) -> Any:
+        try:
+            return self.shell.user_ns[name]
+        except KeyError:
+            raise UsageError(f"{magic}: {name!r} is not defined.") from None
+
+    def _refs_of(self, names: list[str], magic: str) -> list[ObjectRef[Any]]:
+        if not names:
+            found: dict[ObjectRef[Any], None] = {}
+            for name, value in list(self.shell.user_ns.items()):
+                if not name.startswith("_") and (isinstance(value, ObjectRef) or _holds(value)):
+                    found.update(dict.fromkeys(_flat(value)))
+            return list(found)
+        refs: dict[ObjectRef[Any], None] = {}
+        for name in names:
+            value = self._variable(name, magic)
+            inside = _flat(value)
+            if not inside:
+                raise UsageError(f"{magic}: {name!r} is a {type(value).__name__} and holds no refs.")
+            refs.update(dict.fromkeys(inside))
+        return list(refs)
+
+    # -- waiting and ending --------------------------------------------------------------------
+    @magic_arguments()
+    @argument(
+        "names", nargs="*", metavar="NAME", help="Refs, or containers of refs (default: all of the notebook)."
+    )
+    @argument("--num-returns", type=int, metavar="N", help="Return when N are ready (default: all).")
+    @argument("--timeout", type=float, metavar="S", help="Seconds to wait at most.")
+    @no_var_expand
+    @line_magic
+    def wait(self, line: str) -> None:
+        """Wait until refs are ready, and say how many are."""
+        args = parse(self.wait, line)
+        refs = self._refs_of(args.names, "%wait")
+        if not refs:
+            print("There are no refs to wait for.")
+            return
+        wanted = len(refs) if args.num_returns is None else args.num_returns
+        if not 1 <= wanted <= len(refs):
+            raise UsageError(f"%wait: --num-returns must be from 1 to {len(refs)}, got {wanted}.")
+        ready, rest = api.wait(refs, num_returns=wanted, timeout=args.timeout, fetch_local=False)
+        print(f"{len(ready):,} of {len(refs):,} ready." if rest else f"All {len(ready):,} ready.")
+
+    @magic_arguments()
+    @argument("names", nargs="*", metavar="NAME", help="Refs, or containers of refs.")
+    @argument(
+        "--cell",
+        nargs="?",
+        const="last",
+        metavar="N",
+        help="The unfinished tasks of cell N (default: the last that has any).",
+    )
+    @argument("--all", action="store_true", help="Every unfinished task.")
+    @argument("--force", action="store_true", help="Kill workers instead of interrupting tasks.")
+    @no_var_expand
+    @line_magic
+    def cancel(self, line: str) -> None:
+        """Cancel tasks: `%cancel ref`, `%cancel --cell 5`, `%cancel --all`."""
+        args = parse(self.cancel, line)
+        if sum((bool(args.names), args.cell is not None, args.all)) != 1:
+            raise UsageError("%cancel takes names of refs, or --cell, or --all.")
+        engine = self._engine()
+        if args.names:
+            refs = self._refs_of(args.names, "%cancel")
+            for ref in refs:
+                api.cancel(ref, force=args.force)
+            print(f"Cancelling {len(refs):,} {'task' if len(refs) == 1 else 'tasks'}.")
+        elif args.all:
+            print(actions.cancel_all(engine, args.force))
+        else:
+            scope = self._cell(engine, args.cell)
+            print(f"{cell_name(scope)}: {actions.cancel_cell(engine, scope)}")
+
+    @staticmethod
+    def _cell(engine: Any, text: str) -> int:
+        if text != "last":
+            if not text.isdecimal():
+                raise UsageError(f"%cancel: --cell takes the number of a cell, got {text!r}.")
+            return int(text)
+        scopes = [row.scope for row in engine.snapshot().tasks if unfinished({row.state: 1})]
+        if not scopes:
+            raise UsageError("%cancel: no cell has unfinished tasks.")
+        return int(max(scopes))
+
+    @magic_arguments()
+    @argument("names", nargs="+", metavar="HANDLE", help="Variables that are actor handles.")
+    @argument("--restart", action="store_true", help="Let it restart, if it has restarts left.")
+    @no_var_expand
+    @line_magic
+    def kill(self, line: str) -> None:
+        """Kill actors: `%kill counter`."""
+        args = parse(self.kill, line)
+        handles = {name: self._variable(name, "%kill") for name in args.names}
+        for name, handle in handles.items():
+            if not hasattr(handle, "__ray_call__"):
+                raise UsageError(f"%kill: {name!r} is a {type(handle).__name__}, not an actor's handle.")
+        for handle in handles.values():
+            api.kill(handle, no_restart=not args.restart)
+
+    def _engine(self) -> Any:
+        if self.notebook.starting is not None:
+            self.notebook.started()
+        engine = engines.peek()
+        if engine is None:
+            raise UsageError(_NO_RUNTIME)
+        return engine
+
+    # -- %raynb --------------------------------------------------------------------------------
+    @no_var_expand
+    @line_magic
+    def raynb(self, line: str) -> Any:
+        """The runtime: what runs, starting and stopping it, its views, and help.
+
+        %raynb status           what runs, and the store
+        %raynb start [--address A] [--local-mode] [--num-cpus N]
+        %raynb stop, %raynb restart
+        %raynb dashboard [TAB]  the live views, as a widget
+        %raynb tasks|actors|objects|workers
+        %raynb logs [CELL] [--grep TEXT]
+        %raynb timeline [CELL]  what a cell's time went into (default: the last with tasks), as a picture
+        %raynb timeline FILE    the same of all tasks, as a Chrome/Perfetto trace
+        %raynb config           every setting, with its help
+        %raynb doctor           checks this environment
+        """
+        command, _, rest = line.strip().partition(" ")
+        run = COMMANDS.get(command or "status")
+        if run is None:
+            raise UsageError(f"%raynb has no command {command!r}; it has: {', '.join(COMMANDS)}.")
+        return run(self, rest.strip())
+
+    def _status(self, rest: str) -> None:
+        if self.notebook.starting is not None and engines.peek() is None:
+            self.notebook.started()
+        print(actions.status_text(engines.peek()))
+
+    @magic_arguments("%raynb start")
+    @argument("--address", metavar="A", help="'auto' or 'ray://host:10001': a Ray cluster; 'local': this machine.")
+    @argument(
+        "--local-mode", action="store_true", default=None,
+        help="No workers: everything runs at once in the kernel, so that breakpoint() and %%debug work.",
+    )
+    @argument("--num-cpus", type=float, metavar="N", help="CPU slots.")
+    @argument("--object-store-memory", type=int, metavar="BYTES", help="Size of the object store.")
+    def _start(self, rest: str) -> Any:
+        args = parse(LineMagics._start, rest)
+        config = self.notebook.config
+        given = {name: value for name, value in vars(args).items() if value is not None}
+        if given and engines.peek() is not None:
+            raise UsageError("%raynb start: a runtime is running; run `%raynb stop` first.")
+        for name, value in given.items():
+            setattr(config, name, value)
+        self.notebook.start()
+        self.notebook.started()
+        return self._card("")
+
+    def _stop(self, rest: str) -> None:
+        was = engines.peek() is not None or self.notebook.starting is not None
+        self.notebook.stop()
+        print("The runtime is stopped." if was else "No runtime was running.")
+
+    def _restart(self, rest: str) -> Any:
+        self.notebook.stop()
+        self.notebook.start()
+        self.notebook.started()
+        return self._card("")
+
+    def _card(self, rest: str) -> Any:
+        from raynb.jupyter.reports.card import Card
+
+        return Card(self.notebook)
+
+    def _dashboard(self, rest: str) -> Any:
+        from raynb.jupyter.reports.card import Plain
+
+        engine = self._engine()
+        if getattr(self.shell, "kernel", None) is None:
+            return Plain(actions.status_text(engine))
+        from raynb.jupyter.views.dashboard import Dashboard
+
+        try:
+            return Dashboard(rest or "overview")
+        except ValueError as error:
+            raise UsageError(f"%raynb dashboard: {error}") from None
+
+    def _tasks(self, rest: str) -> None:
+        print(text_tables.tasks(self._engine().snapshot(), rest))
+
+    def _actors(self, rest: str) -> None:
+        print(text_tables.actors(self._engine().snapshot()))
+
+    def _objects(self, rest: str) -> None:
+        print(text_tables.objects(self._engine().snapshot(), self._labels()))
+
+    def _workers(self, rest: str) -> None:
+        print(text_tables.workers(self._engine().snapshot()))
+
+    def _logs(self, rest: str) -> None:
+        cell, _, pattern = rest.partition("--grep")
+        if cell.strip() and not cell.strip().isdecimal():
+            raise UsageError(f"%raynb logs takes the number of a cell, got {cell.strip()!r}.")
+        scope = int(cell) if cell.strip() else None
+        print(text_tables.logs(self._engine().logs(), scope, pattern.strip()))
+
+    def _timeline(self, rest: str) -> Any:
+        engine = self._engine()
+        if rest and not rest.isdecimal():
+            api.timeline(rest)
+            print(f"Wrote {rest}; open it in https://ui.perfetto.dev or chrome://tracing.")
+            return None
+        from raynb.jupyter.reports.card import Plain
+        from raynb.jupyter.reports.timeline import Timeline
+        from raynb.jupyter.reports.timing import cut, latest_scope
+
+        picture = engine.snapshot()
+        scope = int(rest) if rest else latest_scope(picture)
+        labels = self._labels()
+        found = cut(picture, scope, cell_name(scope), self.notebook.journal.of(scope), labels)
+        if found is None:
+            known = f"{cell_name(scope)} has submitted no tasks that are still known."
+            return Plain(known if scope else "No cell has submitted tasks yet.")
+        return Timeline(found)
+
+    def _labels(self) -> Any:
+        from raynb.jupyter.views.labels import notebook_labels
+
+        labels = notebook_labels(self.shell, cell_name)
+        labels.refresh()
+        return labels
+
+    def _config(self, rest: str) -> None:
+        for name, value, text in self.notebook.config.table():
+            print(f"Raynb.{name} = {value}\n    {text}")
+
+    def _doctor(self, rest: str) -> Any:
+        from raynb.jupyter.reports.doctor import examine
+
+        return examine(self.notebook)
+
+    def _help(self, rest: str) -> None:
+        print(__import__("inspect").cleandoc(LineMagics.raynb.__doc__ or ""))
+
+
+def _holds(value: Any) -> bool:
+    return type(value) in (list, tuple, dict) and holds_refs(value)
+
+
+def _flat(value: Any) -> list[ObjectRef[Any]]:
+    """Returns the refs in a value, in order."""
+    inputs = Inputs()
+    inputs.replaced(value)
+    return inputs.refs
+
+
+COMMANDS: dict[str, Callable[[LineMagics, str], Any]] = {
+    "status": LineMagics._status, "start": LineMagics._start, "stop": LineMagics._stop,
+    "restart": LineMagics._restart, "dashboard": LineMagics._dashboard, "tasks": LineMagics._tasks,
+    "actors": LineMagics._actors, "objects": LineMagics._objects, "workers": LineMagics._workers,
+    "logs": LineMagics._logs, "timeline": LineMagics._timeline, "config": LineMagics._config,
+    "doctor": LineMagics._doctor, "help": LineMagics._help,
+}  # fmt: skip

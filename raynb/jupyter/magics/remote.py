@@ -1,0 +1,200 @@
+"""``%%remote``: a cell as a task, or as one task per item; and ``%remote``, an expression as a task."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Sequence
+from typing import Any
+
+from IPython.core.error import UsageError
+from IPython.core.magic import (
+    Magics,
+    cell_magic,
+    line_magic,
+    magics_class,
+    needs_local_scope,
+    no_var_expand,
+)
+from IPython.core.magic_arguments import argument, magic_arguments
+
+from raynb import api
+from raynb.jupyter.cells.analysis import CellCode, target_names
+from raynb.jupyter.cells.submission import (
+    Submitted,
+    choose_outputs,
+    dry_run,
+    job_for,
+    read_cell,
+    submit_cell,
+    submit_items,
+    take_inputs,
+)
+from raynb.jupyter.cells.watching import Watch, wait_for
+from raynb.jupyter.magics.arguments import TASK_OPTIONS, evaluate, option_values, parse, take_each, with_options
+from raynb.jupyter.notebook import Notebook
+from raynb.jupyter.on_worker.runner import run_cell, run_items
+
+_remote_functions: dict[Any, Any] = {}
+
+
+def remote_function(function: Any) -> Any:
+    """Returns a function as a remote function, made once."""
+    found = _remote_functions.get(function)
+    if found is None:
+        found = _remote_functions[function] = api.remote(function)
+    return found
+
+
+@magics_class
+class RemoteMagics(Magics):
+    """``%%remote`` and ``%remote``."""
+
+    def __init__(self, shell: Any, notebook: Notebook) -> None:
+        super().__init__(shell)
+        self.notebook = notebook
+
+    @magic_arguments()
+    @argument("names", nargs="*", metavar="NAME", help="Bring back these names only (default: all it binds).")
+    @argument("--wait", action="store_true", help="Wait for the end, with a progress bar; then bind refs.")
+    @argument("--get", action="store_true", help="Wait for the end, then bind the values themselves.")
+    @argument(
+        "--each",
+        metavar="'X in XS'",
+        help="Run the cell once per item with X bound; every output becomes a list of refs. "
+        "XS is any iterable of known length, a list of refs, a numpy array or a pandas object.",
+    )
+    @argument(
+        "--chunk", metavar="N|auto", help="With --each: N items a task (default 1; auto groups small ones)."
+    )
+    @argument("--stop-on-error", action="store_true", help="With --each: the first failure cancels the rest.")
+    @argument("--name", metavar="NAME", help="Name of the task in the dashboard and in prefixes.")
+    @argument("--dry-run", action="store_true", help="Show what would travel, and how; submit nothing.")
+    @with_options(TASK_OPTIONS)
+    @needs_local_scope
+    @no_var_expand
+    @cell_magic("remote")
+    def remote_cell(self, line: str, cell: str, local_ns: dict[str, Any] | None = None) -> None:
+        """Run the cell on a worker, and return at once.
+
+        Names that the cell reads and the notebook has travel with it; refs arrive as their values.
+        Names that it binds at its top level come back as refs of the same names. The value of the
+        last expression is shown here when it is ready, and kept as a ref in `_`.
+
+            %%remote
+            model = fit(data)
+
+            %%remote score --each seed in range(20) --get
+            score = evaluate(seed, data)
+        """
+        rest, target, iterable = take_each(line)
+        args = parse(self.remote_cell, rest)
+        self._check(args, target)
+        namespace = self._namespace(local_ns)
+        options = option_values(args, TASK_OPTIONS, namespace)
+        reading = read_cell(self.notebook, f"%%remote {line}".rstrip(), cell)
+        outputs = choose_outputs(reading.code, args.names)
+        loop_names = target_names(ast.parse(f"for {target} in _: pass").body[0]) if target else []
+        items = self._items(iterable, namespace) if target else None
+        chunk = self._chunk(args.chunk, len(items), namespace) if items is not None else 1
+        if args.dry_run:
+            tasks = "1 task" if items is None else f"{-(-len(items) // chunk)} tasks, {chunk} items each"
+            print(dry_run(self.notebook, reading.code, outputs, namespace, loop_names, tasks))
+            return
+        self.notebook.started()
+        title = self.notebook.title()
+        options["name"] = args.name or title
+        inputs = take_inputs(self.notebook, reading.code.free, namespace, loop_names)
+        job = job_for(reading, outputs, title, items is None, True, target)
+        if items is None:
+            done = submit_cell(remote_function(run_cell), job, inputs, options)
+        else:
+            done = submit_items(remote_function(run_items), job, inputs, options, items, chunk)
+        self._bind(done, reading.code)
+        self._follow(done, args, items is not None)
+
+    @staticmethod
+    def _check(args: Any, target: str) -> None:
+        if args.each is not None:
+            raise UsageError("--each takes `NAME in ITERABLE`, for example `--each x in xs`.")
+        for name, given in (("--chunk", args.chunk is not None), ("--stop-on-error", args.stop_on_error)):
+            if given and not target:
+                raise UsageError(f"{name} works with --each only.")
+
+    def _namespace(self, local_ns: dict[str, Any] | None) -> dict[str, Any]:
+        user: dict[str, Any] = self.shell.user_ns
+        return user if local_ns is None or local_ns is user else {**user, **local_ns}
+
+    @staticmethod
+    def _items(iterable: str, namespace: dict[str, Any]) -> Sequence[Any]:
+        values = evaluate(iterable, "--each", namespace)
+        try:
+            len(values)
+        except TypeError:
+            raise UsageError(
+                f"--each needs an iterable of known length; {iterable} is a {type(values).__name__}. "
+                f"Use `list({iterable})` if it ends."
+            ) from None
+        items = list(values)
+        if not items:
+            raise UsageError(f"--each: {iterable} is empty.")
+        return items
+
+    @staticmethod
+    def _chunk(text: str | None, count: int, namespace: dict[str, Any]) -> int:
+        if text is None:
+            return 1
+        if text == "auto":
+            cpus = int(api.cluster_resources().get("CPU", 1)) or 1
+            return max(1, count // (cpus * 32))
+        value = evaluate(text, "--chunk", namespace)
+        if not isinstance(value, int) or value < 1:
+            raise UsageError(f"--chunk takes a positive integer or auto, got {text}.")
+        return value
+
+    def _bind(self, done: Submitted, code: CellCode) -> None:
+        self.shell.push(done.outputs)
+        if done.value is not None and code.has_value:
+            self.notebook.keep_as_last(done.value)
+
+    def _follow(self, done: Submitted, args: Any, many: bool) -> None:
+        """Waits, or leaves a watch that shows progress and failures in this cell."""
+        watch = Watch(self.notebook, self.notebook.scope, done, args.stop_on_error)
+        if not (args.wait or args.get):
+            watch.in_background(progress=many)
+            return
+        wait_for(self.notebook, watch)
+        if args.get:
+            for name, refs in done.outputs.items():
+                self.shell.push({name: api.get(refs)})
+            if done.value is not None:
+                self.notebook.keep_as_last(api.get(done.value))
+
+    @needs_local_scope
+    @no_var_expand
+    @line_magic("remote")
+    def remote_line(self, line: str, local_ns: dict[str, Any] | None = None) -> Any:
+        """Evaluate an expression on a worker; returns its ref: `ref = %remote f(x)`.
+
+        Names in it travel as those of a `%%remote` cell do: refs arrive as their values.
+        """
+        if not line.strip():
+            raise UsageError("%remote takes an expression, for example `ref = %remote f(x)`.")
+        namespace = self._namespace(local_ns)
+        reading = read_cell(self.notebook, f"%remote {line}", line.strip())
+        if not reading.code.has_value:
+            raise UsageError(
+                f"%remote takes one expression; `{line.strip()}` is a statement. Use %%remote for cells."
+            )
+        self.notebook.started()
+        title = self.notebook.title()
+        inputs = take_inputs(self.notebook, reading.code.free, namespace, ())
+        job = job_for(reading, (), title, False, True)
+        done = submit_cell(remote_function(run_cell), job, inputs, {"name": _call_name(line) or title})
+        return done.value
+
+
+def _call_name(text: str) -> str:
+    """Returns ``f`` for ``f(x)``; empty when the expression isn't a plain call."""
+    tree = ast.parse(text.strip(), mode="eval")
+    call = tree.body
+    return ast.unparse(call.func) if isinstance(call, ast.Call) and len(ast.unparse(call.func)) < 40 else ""

@@ -1,0 +1,301 @@
+"""Runs a notebook cell on a worker: the other end of ``%%remote``, ``%%on`` and ``%%everywhere``.
+
+The kernel sends a `CellJob` (source and what to send back) and the captured names; `run_cell`
+gives the cell a fresh namespace, runs it under its own name and line numbers so that tracebacks
+show ``Cell In[5], line 3`` with the source, and returns each output by itself. IPython is imported
+only by cells that need it.
+"""
+
+from __future__ import annotations
+
+import ast
+import builtins
+import importlib
+import inspect
+import linecache
+import os
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from types import CodeType, ModuleType
+from typing import Any
+
+from raynb.base.spec import FailedReturn
+from raynb.jupyter.on_worker.display import install
+from raynb.jupyter.on_worker.module_reload import renew
+
+#: How many compiled cells a worker keeps.
+_COMPILED_KEPT = 128
+
+
+@dataclass(slots=True, frozen=True)
+class Slot:
+    """Stands for the ``index``-th ref among the task's arguments."""
+
+    index: int
+
+
+@dataclass(slots=True, frozen=True)
+class ModuleName:
+    """Stands for a module: imported by name, and again when its file is newer than what is loaded."""
+
+    name: str
+    changed: float = 0.0  # the file's time of change in the kernel's view, 0: don't look
+
+
+@dataclass(slots=True)
+class CellJob:
+    """A cell on its way to a worker.
+
+    Attributes:
+        source: Python source, with blank lines in front so that line numbers are the cell's own.
+        filename: the name that the kernel gave the cell (tracebacks are matched by it).
+        text: the cell as it was typed, for the source lines of tracebacks.
+        outputs: names to send back, each as a return of its own.
+        show: display the value of the last expression.
+        value: send the value of the last expression back, after the outputs.
+        target: loop target of ``--each``; empty for a plain cell.
+        title: what the cell is called in messages (``In[5]``).
+    """
+
+    source: str
+    filename: str
+    text: str
+    outputs: tuple[str, ...] = ()
+    show: bool = False
+    value: bool = False
+    target: str = ""
+    title: str = ""
+
+
+@dataclass(slots=True)
+class CellPayload:
+    """What all tasks of one ``%%remote`` share: the job and the captured names."""
+
+    job: CellJob
+    names: dict[str, Any] = field(default_factory=dict)
+
+
+def run_cell(cargo: CellPayload, *arrived: Any) -> Any:
+    """Runs a cell once; returns ``(None, output, …[, value])``, or None if nothing comes back."""
+    namespace = _namespace(cargo, arrived)
+    results = _run_once(cargo.job, namespace)
+    return (None, *results) if results else None
+
+
+def run_items(cargo: CellPayload, items: list[Any], *arrived: Any) -> Any:
+    """Runs a cell once per item (``--each``); returns ``(status, outputs of item 1 …, of item 2 …)``.
+
+    An item that fails fails its own outputs only, except where nothing comes back or it is alone. The
+    status is then (how many failed, which was the first), else None.
+    """
+    base = _namespace(cargo, arrived)
+    job = cargo.job
+    assign = _target_code(job.target)
+    returned: list[Any] = []
+    failed: list[int] = []
+    width = len(job.outputs) + job.value
+    for number, item in enumerate(items):
+        namespace = dict(base)
+        namespace["__raynb_item__"] = filled(item, arrived)
+        exec(assign, namespace)
+        del namespace["__raynb_item__"]
+        try:
+            returned.extend(_run_once(job, namespace))
+        except Exception as error:
+            if len(items) == 1 or not width:
+                raise
+            failed.append(number)
+            returned.extend([FailedReturn(error)] * width)
+    if not width:
+        return None
+    return ((len(failed), failed[0]) if failed else None, *returned)
+
+
+def run_on_actor(instance: Any, cargo: CellPayload, *arrived: Any) -> Any:
+    """Runs a cell inside an actor's process with ``self`` bound (``%%on handle``)."""
+    namespace = _namespace(cargo, arrived)
+    namespace["self"] = instance
+    results = _run_once(cargo.job, namespace)
+    return (None, *results) if results else None
+
+
+def run_everywhere(cargo: CellPayload) -> str:
+    """Runs a cell on the worker that got this (``%%everywhere``); its names stay in ``__main__``.
+
+    Returns:
+        the worker's process id, for people.
+    """
+    namespace = _namespace(cargo, ())
+    _run_once(cargo.job, namespace)
+    kept = {name: value for name, value in namespace.items() if not name.startswith("__") and name != "get_ipython"}
+    sys.modules["__main__"].__dict__.update(kept)
+    _everywhere.update(kept)
+    return f"pid {os.getpid()}"
+
+
+# -- the namespace -------------------------------------------------------------------------------
+def filled(value: Any, arrived: tuple[Any, ...]) -> Any:
+    """Returns the value with its `Slot`s and `ModuleName`s replaced by what they stand for."""
+    kind = type(value)
+    if kind is Slot:
+        return arrived[value.index]
+    if kind is ModuleName:
+        return imported(value)
+    if kind is Nested:
+        return value.rebuild(arrived)
+    return value
+
+
+@dataclass(slots=True)
+class Nested:
+    """A list, tuple or dict that held refs at some depth: only these are looked into on arrival."""
+
+    kind: str
+    items: list[Any]
+
+    def rebuild(self, arrived: tuple[Any, ...]) -> Any:
+        values = [filled(item, arrived) for item in self.items]
+        if self.kind == "dict":
+            return dict(zip(values[::2], values[1::2], strict=True))
+        return tuple(values) if self.kind == "tuple" else values
+
+
+def _namespace(cargo: CellPayload, arrived: tuple[Any, ...]) -> dict[str, Any]:
+    install()
+    namespace: dict[str, Any] = {"__name__": "__main__", "__builtins__": builtins, "__doc__": None}
+    namespace.update(_everywhere)
+    for name, value in cargo.names.items():
+        namespace[name] = filled(value, arrived)
+    namespace.setdefault("get_ipython", _get_ipython(namespace))
+    return namespace
+
+
+#: What ``%%everywhere`` has bound on this worker; later cells see it.
+_everywhere: dict[str, Any] = {}
+
+_loaded_changed: dict[str, float] = {}
+
+
+def imported(wanted: ModuleName) -> ModuleType:
+    """Imports a module on the worker, afresh if its file has changed since it was loaded here.
+
+    Raises:
+        ModuleNotFoundError: the worker cannot find it; the message says why and what to do.
+    """
+    try:
+        module = importlib.import_module(wanted.name)
+    except ModuleNotFoundError as error:
+        raise ModuleNotFoundError(
+            f"the cell uses the module {wanted.name!r}, which the kernel has but this worker cannot import "
+            f"({error}). Put it into a file on sys.path, or give the worker its folder with "
+            f"runtime_env={{'py_modules': [...]}}.",
+            name=error.name,
+        ) from error
+    if wanted.changed:
+        seen = _loaded_changed.setdefault(wanted.name, wanted.changed)
+        if wanted.changed > seen:
+            renew(module)
+        _loaded_changed[wanted.name] = wanted.changed
+    return module
+
+
+def _get_ipython(namespace: dict[str, Any]) -> Callable[[], Any]:
+    def get_ipython() -> Any:
+        from raynb.jupyter.on_worker.display import worker_shell
+
+        shell = worker_shell()
+        if type(shell).__name__ == "WorkerShell":  # not the kernel's own (``local_mode``)
+            shell.user_ns = namespace
+        return shell
+
+    return get_ipython
+
+
+# -- running -------------------------------------------------------------------------------------
+_compiled: dict[tuple[str, str], tuple[CodeType | None, CodeType | None]] = {}
+
+
+def compile_cell(source: str, filename: str) -> tuple[CodeType | None, CodeType | None]:
+    """Returns (code of the statements, code of the last expression) of a cell; either may be None."""
+    key = (source, filename)
+    found = _compiled.get(key)
+    if found is not None:
+        return found
+    tree = ast.parse(source, filename)
+    flags = ast.PyCF_ALLOW_TOP_LEVEL_AWAIT
+    last = tree.body.pop() if tree.body and isinstance(tree.body[-1], ast.Expr) else None
+    body = compile(tree, filename, "exec", flags, dont_inherit=True) if tree.body else None
+    value = None
+    if isinstance(last, ast.Expr):
+        future = _future_flags(tree)
+        value = compile(ast.Expression(last.value), filename, "eval", flags | future, dont_inherit=True)
+    while len(_compiled) >= _COMPILED_KEPT:
+        del _compiled[next(iter(_compiled))]
+    _compiled[key] = body, value
+    return body, value
+
+
+def _future_flags(tree: ast.Module) -> int:
+    import __future__
+
+    flags = 0
+    for node in tree.body:
+        if isinstance(node, ast.ImportFrom) and node.module == "__future__":
+            for alias in node.names:
+                flags |= getattr(__future__, alias.name).compiler_flag
+    return flags
+
+
+def _target_code(target: str) -> CodeType:
+    return compile(f"{target} = __raynb_item__", "<--each>", "exec", dont_inherit=True)
+
+
+def _run_once(job: CellJob, namespace: dict[str, Any]) -> list[Any]:
+    from raynb.jupyter.on_worker.results import packed_output, unbound
+
+    lines = job.text.splitlines(keepends=True)
+    linecache.cache[job.filename] = (len(job.text), None, lines, job.filename)
+    body, last = compile_cell(job.source, job.filename)
+    codes = [code for code in (body, last) if code is not None]
+    if any(code.co_flags & inspect.CO_COROUTINE for code in codes):
+        import asyncio
+
+        value = asyncio.run(_run_async(body, last, namespace))
+    else:
+        value = None
+        if body is not None:
+            exec(body, namespace)
+        if last is not None:
+            value = eval(last, namespace)
+    _flush_figures()
+    if job.show and value is not None:
+        from raynb.jupyter.on_worker.display import show_value
+
+        show_value(value)
+    results = [
+        packed_output(name, namespace[name], job.title) if name in namespace else unbound(name, job.title)
+        for name in job.outputs
+    ]
+    if job.value:
+        results.append(packed_output("_", value, job.title))
+    return results
+
+
+async def _run_async(body: CodeType | None, last: CodeType | None, namespace: dict[str, Any]) -> Any:
+    value = None
+    for code in (body, last):
+        if code is not None:
+            value = eval(code, namespace)
+            if code.co_flags & inspect.CO_COROUTINE:
+                value = await value
+    return value if last is not None else None
+
+
+def _flush_figures() -> None:
+    """Shows the matplotlib figures that the cell left open, as a notebook cell does at its end."""
+    pyplot = sys.modules.get("matplotlib.pyplot")
+    if pyplot is not None and pyplot.get_fignums():
+        from raynb.jupyter.on_worker.display import flush_figures
+
+        flush_figures()

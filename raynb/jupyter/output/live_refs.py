@@ -1,0 +1,220 @@
+"""Refs and handles as a cell shows them: live lines, and what a saved notebook keeps of them.
+
+A shown ref is a display that is updated until its task has ended, a shown handle until its actor has;
+the last update is what gets saved. The display holds numbers only, so showing pins nothing.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from raynb.api.actor import ActorHandle
+from raynb.api.definitions import redefined
+from raynb.base import engine as engines
+from raynb.base import ids
+from raynb.base.ref import ObjectRef
+from raynb.base.rows import DEAD, FINISHED, TASK_ENDED, ActorRow, ObjectRow, Snapshot, TaskRow
+from raynb.jupyter.formatting import GONE, at, bundle_of, describe, describe_actor
+from raynb.jupyter.output.shown import ShownHandle, ShownRef, uncounted
+
+if TYPE_CHECKING:
+    from raynb.jupyter.notebook import Notebook
+
+#: Seconds between two updates of shown refs.
+INTERVAL = 0.5
+
+#: Seconds between two whole pictures, which are dear, while changes come too fast.
+WHOLE = 3.0
+
+#: Lines that are kept live at once; of more, the oldest stay as they are.
+MOST = 200
+
+_KINDS = (ObjectRef, ShownRef, ActorHandle, ShownHandle)
+
+
+@dataclass(slots=True)
+class _Line:
+    """One display: which ref or actor it shows, and the rows that say how that one is."""
+
+    nonce: int
+    scope: int
+    display_id: str
+    code: str
+    object_id: int = 0
+    actor_id: int = 0
+    class_name: str = ""
+    task: TaskRow | None = None
+    stored: ObjectRow | None = None
+    actor: ActorRow | None = None
+    last: str = ""
+    version: int = -1  # of the picture it took last
+
+    def take(self, picture: Snapshot) -> None:
+        """Takes over what a picture, whole or of changes, says of it."""
+        whole = picture.since < 0
+        self.version = picture.version
+        actor = self.actor_id
+        if self.object_id:
+            made_by = ids.task_of(self.object_id)
+            self.task = _row(picture.tasks, made_by) or self.task
+            actor = self.task.actor if self.task is not None else 0
+            stored = _row(picture.objects, self.object_id)
+            freed = whole or self.object_id in picture.gone.get("objects", ())
+            self.stored = stored or (None if freed else self.stored)
+        if actor:
+            self.actor = _row(picture.actors, actor) or self.actor
+
+    def words(self, picture: Snapshot) -> tuple[str, str, bool]:
+        """Returns (words, state, whether they will change)."""
+        if self.actor_id:
+            text = describe_actor(self.actor, self.class_name, redefined)
+            state = self.actor.state if self.actor is not None else DEAD
+            return text, state, state != DEAD
+        # A constructor and a method call are both the class's code.
+        class_key = self.actor.definition if self.actor is not None else ""
+        text = describe(self.task, self.stored, picture.now, picture.wall, redefined, class_key)
+        state = self.task.state if self.task is not None else FINISHED
+        return text, state, state not in TASK_ENDED
+
+    def bundle(self, text: str, state: str) -> dict[str, Any]:
+        """Returns the display."""
+        kind = "Actor" if self.actor_id else "ObjectRef"
+        if self.actor_id and text != GONE:
+            text = at(text, time.time())
+        data = bundle_of(text, state, self.code, kind)
+        return {"data": data, "metadata": {}, "transient": {"display_id": self.display_id}}
+
+
+def _row(rows: list[Any], identity: int) -> Any:
+    return next((row for row in rows if row.id == identity), None)
+
+
+class LiveLines:
+    """Keeps shown refs and handles up to date until they have ended.
+
+    Thread contract: `show` from any thread; one thread of ours updates, and exists only while
+    something shown can change.
+    """
+
+    def __init__(self, notebook: Notebook) -> None:
+        self.notebook = notebook
+        self._lines: list[_Line] = []
+        self._lock = threading.Lock()  # guards the lines
+        self._updating = threading.Lock()  # one update at a time
+        self._next_whole = 0.0  # when a whole picture may be taken again
+        self._thread: threading.Thread | None = None
+        self._wake = threading.Event()
+        self._stopped = False
+
+    def install(self) -> None:
+        """Takes over how refs and handles are displayed in this shell."""
+        formatter = self.notebook.shell.display_formatter.ipython_display_formatter
+        for kind in _KINDS:
+            formatter.for_type(kind, self.show)
+        self.notebook.cells.on_end.append(self._unpin)
+        self.notebook.at_rest.append(self.refresh)
+
+    def uninstall(self) -> None:
+        formatter = self.notebook.shell.display_formatter.ipython_display_formatter
+        for kind in _KINDS:
+            formatter.type_printers.pop(kind, None)
+        self._stopped = True
+        if self.refresh in self.notebook.at_rest:
+            self.notebook.at_rest.remove(self.refresh)
+        self._wake.set()
+        if self._thread is not None:
+            self._thread.join(timeout=2.0)
+
+    def show(self, value: ObjectRef[Any] | ActorHandle) -> None:
+        """Displays a ref or a handle, and follows it while it can change."""
+        notebook = self.notebook
+        notebook.router.drain()
+        line = self._line(value)
+        engine: Any = engines.peek()
+        text, state, live = GONE, "", False
+        if engine is not None and engine.nonce == line.nonce:
+            picture = engine.snapshot()
+            line.take(picture)
+            text, state, live = line.words(picture)
+        line.last = text
+        bundle = line.bundle(text, state)
+        notebook.shell.display_pub.publish(bundle["data"], {}, transient=bundle["transient"])
+        if live and getattr(notebook.shell, "kernel", None) is not None:
+            self._follow(line)
+
+    def _line(self, value: ObjectRef[Any] | ActorHandle) -> _Line:
+        name = f"raynb-ref-{id(self):x}-{time.monotonic_ns():x}"
+        scope = self.notebook.scope
+        if isinstance(value, ObjectRef):
+            return _Line(value._engine.nonce, scope, name, value.hex(), object_id=value._id)
+        spec = value._ray_spec
+        nonce = value._ray_ref._engine.nonce
+        code = value._actor_id.hex()
+        return _Line(nonce, scope, name, code, actor_id=spec.actor_id, class_name=spec.class_name)
+
+    def _follow(self, line: _Line) -> None:
+        with self._lock:
+            self._lines.append(line)
+            del self._lines[:-MOST]
+            if self._thread is None or not self._thread.is_alive():
+                self._thread = threading.Thread(target=self._serve, name="raynb-refs", daemon=True)
+                self._thread.start()
+
+    def _serve(self) -> None:
+        while not self._stopped:
+            self._wake.wait(INTERVAL)
+            with self._lock:
+                if not self._lines:
+                    self._thread = None
+                    return
+            self.refresh()
+
+    def refresh(self) -> None:
+        """Brings every followed line up to date now: the last moment at which a saved notebook takes it."""
+        with self._updating:
+            with self._lock:
+                lines = list(self._lines)
+            engine: Any = engines.peek()
+            nonce = engine.nonce if engine is not None else None
+            # From the oldest picture on; rows that come twice change nothing.
+            behind = [line.version for line in lines if line.nonce == nonce]
+            picture = engine.changes(min(behind)) if behind else None
+            if picture is not None and picture.since < 0:  # so much happens that not all of it is told
+                if time.monotonic() < self._next_whole:
+                    return
+                self._next_whole = time.monotonic() + WHOLE
+                picture = engine.snapshot()
+            ended = [line for line in lines if not self._update(line, picture if line.nonce == nonce else None)]
+            with self._lock:
+                self._lines = [line for line in self._lines if line not in ended]
+
+    def _update(self, line: _Line, picture: Snapshot | None) -> bool:
+        """Updates one line; returns whether it goes on."""
+        if picture is None:
+            text, state, live = GONE, "", False
+        else:
+            line.take(picture)
+            text, state, live = line.words(picture)
+        if text != line.last:
+            line.last = text
+            self.notebook.router.show_rich(line.scope, "update_display", line.bundle(text, state))
+        return live
+
+    def _unpin(self, cell: Any, result: Any) -> None:
+        """Lets ``Out[n]`` and ``_n`` name what was shown without keeping it alive."""
+        namespace = self.notebook.shell.user_ns
+        number = getattr(result, "execution_count", None)
+        outputs = namespace.get("Out")
+        value = outputs.get(number) if isinstance(outputs, dict) else None
+        if type(value) is not ObjectRef and type(value) is not ActorHandle:
+            return
+        shown = uncounted(value)
+        outputs[number] = shown
+        for place in (namespace, self.notebook.shell.user_ns_hidden):
+            if place.get(f"_{number}") is value:
+                place[f"_{number}"] = shown
+        if getattr(result, "result", None) is value:
+            result.result = shown

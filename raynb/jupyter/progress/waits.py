@@ -1,0 +1,183 @@
+"""A bar for every wait of a cell: ``get``, ``wait``, ``await``, loops of them, executors.
+
+The engine tells when the main thread really waits (`raynb.base.engine.on_wait`); noting that costs
+under a microsecond. While a cell runs, a thread of ours looks four times a second whether the cell
+is waiting, and for how long, and draws what its tasks have come to.
+"""
+
+from __future__ import annotations
+
+import sys
+import threading
+import time
+from collections.abc import Callable
+from types import FrameType
+from typing import TYPE_CHECKING, Any
+
+from raynb.base import engine as engines
+from raynb.base.rows import CANCELLED, FAILED, FINISHED
+from raynb.jupyter.cells.registry import Cell
+from raynb.jupyter.notebook import unfinished
+from raynb.jupyter.progress.bar import Bar, Count
+
+if TYPE_CHECKING:
+    from raynb.jupyter.notebook import Notebook
+
+#: Seconds between two looks at the running cell.
+INTERVAL = 0.25
+
+#: Output is shown at a wait's end at most this often (seconds); in between the router's thread does.
+DRAIN_INTERVAL = 0.02
+
+#: Where the main thread's innermost frame is while it waits for futures or in an event loop.
+_WAITING_IN = ("concurrent/futures/_base.py", "/threading.py", "/selectors.py", "/queue.py")
+
+
+def _nothing() -> None:
+    """The end of a wait that isn't watched."""
+
+
+class Waits:
+    """Watches the waits of the main thread.
+
+    Args:
+        notebook: the notebook.
+
+    Thread contract: `begin` and its end are called by the thread that waits; the rest is ours.
+    """
+
+    def __init__(self, notebook: Notebook) -> None:
+        self.notebook = notebook
+        self.current: tuple[Any, int, float] | None = None  # (waiter, missing at first, since)
+        self.pausing = False  # a bar of the magics' own is shown
+        self._main = threading.main_thread().ident
+        self._runs = threading.Event()
+        self._stopped = False
+        self._drained = 0.0
+        self._thread: threading.Thread | None = None
+        self._lock = threading.Lock()  # guards the bar
+        self._bar: Bar | None = None
+        self._last = Count(0, 0.0)
+
+    def install(self) -> None:
+        """Starts watching."""
+        engines.on_wait = self.begin
+        shell = self.notebook.shell
+        self._old_start = shell.displayhook.start_displayhook
+        shell.displayhook.start_displayhook = self._start_displayhook
+        shell.events.register("pre_run_cell", self._cell_begins)
+        self.notebook.cells.on_end.insert(0, self.cell_ends)
+        self._thread = threading.Thread(target=self._serve, name="raynb-progress", daemon=True)
+        self._thread.start()
+
+    def uninstall(self) -> None:
+        """Stops watching."""
+        if engines.on_wait == self.begin:
+            engines.on_wait = None
+        shell = self.notebook.shell
+        shell.displayhook.start_displayhook = self._old_start
+        try:
+            shell.events.unregister("pre_run_cell", self._cell_begins)
+        except ValueError:  # somebody cleared the shell's events
+            pass
+        self._stopped = True
+        self._runs.set()
+        if self._thread is not None:
+            self._thread.join(timeout=2.0)
+
+    def begin(self, waiter: Any) -> Callable[[], None]:
+        """The engine's ``on_wait``: a thread begins to wait; returns what to call at the end."""
+        if threading.get_ident() != self._main:
+            return _nothing
+        self.current = (waiter, waiter.left, time.monotonic())
+        return self._end
+
+    def _end(self) -> None:
+        self.current = None
+        # What tasks printed before their result belongs before what the cell prints next.
+        now = time.monotonic()
+        if now - self._drained > DRAIN_INTERVAL and self.notebook.router.waiting():
+            self._drained = now
+            self.notebook.router.drain()
+
+    def _start_displayhook(self) -> None:
+        self.notebook.router.drain()
+        self._old_start()
+
+    def _cell_begins(self, info: Any) -> None:
+        self._runs.set()
+
+    # -- our thread ----------------------------------------------------------------------------
+    def _serve(self) -> None:
+        while not self._stopped:
+            self._runs.wait()
+            self._runs.clear()
+            cell = self.notebook.cells.running()
+            if cell is not None and not self._stopped:
+                self._watch(cell)
+
+    def _watch(self, cell: Cell) -> None:
+        """Draws the bar of one cell until it has ended."""
+        waited = 0
+        with self._lock:
+            self._bar = Bar(self.notebook, cell.scope)
+        while self._goes_on(cell):
+            time.sleep(INTERVAL)
+            count = None if self.pausing else self._look(cell)
+            waited = waited + 1 if count is not None else 0
+            if count is None or waited * INTERVAL < self.notebook.config.progress_delay:
+                continue
+            with self._lock:
+                if self._goes_on(cell) and self._bar is not None:
+                    self._last = count
+                    self._bar.show(count)
+
+    def _goes_on(self, cell: Cell) -> bool:
+        return not (cell.ended or self._stopped) and self.notebook.cells.running() is cell
+
+    def cell_ends(self, cell: Cell, result: Any) -> None:
+        """Leaves the bar, if one is shown, at its last state, while the cell still counts as running."""
+        with self._lock:
+            bar, self._bar = self._bar, None
+            if bar is None or not bar.shown or bar.scope != cell.scope:
+                return
+            count = self._count_of(cell)
+            if count is None:  # it waited for tasks of other cells
+                count = self._last
+                if getattr(result, "success", False):
+                    count.done = count.total
+            bar.end(count)
+
+    def _look(self, cell: Cell) -> Count | None:
+        """Returns how far the cell's wait is, or None when it doesn't wait for tasks."""
+        waiting = self.current
+        count = self._count_of(cell)
+        if waiting is None:
+            if count is None or count.ended == count.total or not _blocked(self._main):
+                return None
+            return count
+        if count is not None and count.ended < count.total:
+            return count
+        waiter, missing, since = waiting
+        return Count(missing, since, done=missing - max(0, waiter.left))
+
+    @staticmethod
+    def _count_of(cell: Cell) -> Count | None:
+        engine: Any = engines.peek()
+        if engine is None:
+            return None
+        counts: dict[str, int] = engine.scope_counts(cell.scope)
+        total = sum(counts.values())
+        if not total:
+            return None
+        left = unfinished(counts)
+        failed, cancelled = counts.get(FAILED, 0), counts.get(CANCELLED, 0)
+        done = counts.get(FINISHED, 0)
+        assert done + failed + cancelled + left == total
+        return Count(total, cell.began, done, failed, cancelled)
+
+
+def _blocked(thread: int | None) -> bool:
+    """Returns whether a thread is waiting for a future, a lock or an event loop."""
+    frame: FrameType | None = sys._current_frames().get(thread or 0)
+    return frame is not None and frame.f_code.co_filename.endswith(_WAITING_IN)

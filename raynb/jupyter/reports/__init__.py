@@ -1,0 +1,1 @@
+"""Reports: tables, timeline, doctor, card."""

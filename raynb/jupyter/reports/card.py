@@ -1,0 +1,105 @@
+"""The card that loading the extension shows: what runs here and how to see more."""
+
+from __future__ import annotations
+
+import html
+import sys
+from typing import TYPE_CHECKING, Any
+
+from raynb.base import engine as engines
+from raynb.base import limits
+from raynb.jupyter.cells.inputs import in_words
+
+if TYPE_CHECKING:
+    from raynb.jupyter.notebook import Notebook
+
+
+_LEFT = "text-align:left"
+
+
+class Plain:
+    """A text that shows as it is, without quotes."""
+
+    def __init__(self, text: str) -> None:
+        self.text = text
+
+    def __repr__(self) -> str:
+        return self.text
+
+
+class Card:
+    """One look at the runtime: version, engine, CPU slots, store, dashboard.
+
+    What is known before the runtime has started is taken from the settings and the container's
+    limits, so the card never waits.
+
+    Args:
+        notebook: the notebook.
+    """
+
+    def __init__(self, notebook: Notebook) -> None:
+        self.rows = rows(notebook)
+
+    def __repr__(self) -> str:
+        return "\n".join(["raynb", *(f"  {what:<10} {value}" for what, value in self.rows)])
+
+    def _repr_html_(self) -> str:
+        cells = "".join(
+            f'<tr><th scope="row" style="{_LEFT};padding:1px 14px 1px 10px">{html.escape(what)}</th>'
+            f'<td style="{_LEFT};padding:1px 10px">{html.escape(value)}</td></tr>'
+            for what, value in self.rows
+        )
+        return (
+            '<table style="border-collapse:collapse;font:13px/1.5 system-ui,sans-serif;'
+            'border:1px solid #8884;border-radius:6px">'
+            f'<caption style="text-align:left;font-weight:600;padding:2px 0">raynb</caption>{cells}</table>'
+        )
+
+
+def version() -> str:
+    """Returns the installed version, or ``"(source tree)"``."""
+    from importlib import metadata
+
+    try:
+        return metadata.version("raynb")
+    except metadata.PackageNotFoundError:
+        return "(source tree)"
+
+
+def rows(notebook: Notebook) -> list[tuple[str, str]]:
+    """Returns (what, value) of the card."""
+    config = notebook.config
+    engine: Any = engines.peek()
+    python = ".".join(map(str, sys.version_info[:3]))
+    # What runs, if something does: it may have been started with other words than the settings'.
+    settings: Any = getattr(engine, "config", None) or config
+    address = "" if settings.address == "local" else settings.address
+    if engine is not None:
+        picture = engine.snapshot()
+        cpus, store = picture.total.get("CPU", 0.0), picture.store.limit
+        state = "running"
+    else:
+        cpus = config.num_cpus if config.num_cpus is not None else float(limits.cpu_count())
+        store = config.object_store_memory or limits.default_object_store_memory()
+        state = "starting" if notebook.starting is not None else "stopped; start it with %raynb start"
+    if address:
+        found = getattr(engine, "address", address)  # what "auto" stands for
+        where = f"Ray cluster at {found}" if found == address else f"Ray cluster at {found} ({address})"
+    else:
+        where = "this kernel itself (local mode)" if settings.local_mode else "this machine, embedded"
+    shown = [
+        ("version", f"{version()}, Python {python}"),
+        ("engine", f"{where}; {state}"),
+    ]
+    if engine is not None or not address:  # how large a cluster is, it says itself
+        shown.append(("workers", _workers(cpus, settings)))
+    if not address and not settings.local_mode:
+        shown.append(("store", f"{in_words(int(store))}, shared memory"))
+    shown.append(("see", "%raynb dashboard · %%remote? · %raynb help"))
+    return shown
+
+
+def _workers(cpus: float, settings: Any) -> str:
+    if settings.local_mode:
+        return "none: tasks run at once, one after the other"
+    return f"{cpus:g} CPU {'slot' if cpus == 1 else 'slots'}"

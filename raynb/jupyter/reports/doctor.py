@@ -1,0 +1,253 @@
+"""``%raynb doctor``: looks at the environment as raynb sees it, and says what to mend.
+
+Each check is a small function that returns a `Finding`; none changes anything.
+"""
+
+from __future__ import annotations
+
+import html
+import os
+import platform
+import shutil
+import sys
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib import metadata
+from typing import TYPE_CHECKING, Any
+
+from raynb import api
+from raynb.base import limits
+from raynb.jupyter.cells.inputs import in_words
+
+if TYPE_CHECKING:
+    from raynb.jupyter.notebook import Notebook
+
+GOOD, NOTE, BAD = "ok", "note", "mend"
+
+
+@dataclass(slots=True)
+class Finding:
+    """What a check found: ``verdict`` is ``"ok"``, ``"note"`` or ``"mend"``; ``remedy`` says what to do."""
+
+    what: str
+    verdict: str
+    found: str
+    remedy: str = ""
+
+
+class Report:
+    """Findings, shown as a table."""
+
+    def __init__(self, findings: list[Finding]) -> None:
+        self.findings = findings
+
+    @property
+    def healthy(self) -> bool:
+        return all(finding.verdict != BAD for finding in self.findings)
+
+    def __repr__(self) -> str:
+        width = max(len(finding.what) for finding in self.findings)
+        lines = []
+        for finding in self.findings:
+            lines.append(f"{finding.verdict:<5} {finding.what:<{width}}  {finding.found}")
+            if finding.remedy:
+                lines.append(f"{'':<5} {'':<{width}}  → {finding.remedy}")
+        lines.append("Nothing needs mending." if self.healthy else "Mend what is marked `mend`.")
+        return "\n".join(lines)
+
+    def _repr_html_(self) -> str:
+        rows = "".join(
+            f'<tr><td style="text-align:left">{html.escape(f.verdict)}</td>'
+            f'<th scope="row" style="text-align:left">{html.escape(f.what)}</th>'
+            f'<td style="text-align:left">{html.escape(f.found)}'
+            + (f"<br><b>→ {html.escape(f.remedy)}</b>" if f.remedy else "")
+            + "</td></tr>"
+            for f in self.findings
+        )
+        return f"<table>{rows}</table>"
+
+
+def examine(notebook: Notebook | None = None, root: str = "/") -> Report:
+    """Runs every check.
+
+    Args:
+        notebook: for the checks of the front end and the runtime; None: none of these.
+        root: where the system's files are (tests hand in a made-up tree).
+    """
+    findings = [
+        python_version(),
+        system(),
+        cores(root),
+        memory(root),
+        shared_memory(root),
+        spill_disk(notebook.config.spill_directory if notebook else ""),
+        descriptors(),
+        versions(),
+    ]
+    if notebook is not None:
+        findings.append(front_end(notebook.shell))
+        findings.append(runtime(notebook))
+    return Report(findings)
+
+
+def python_version(version: tuple[int, ...] = tuple(sys.version_info[:3])) -> Finding:
+    text = ".".join(map(str, version))
+    if version >= (3, 10):
+        return Finding("Python", GOOD, f"{text} at {sys.executable}")
+    return Finding("Python", BAD, text, "raynb needs Python 3.10 or newer.")
+
+
+def system(name: str = platform.system()) -> Finding:
+    found = f"{name} {platform.release()}"
+    if name == "Linux":
+        return Finding("system", GOOD, found)
+    if name == "Darwin":
+        return Finding("system", NOTE, found, "Supported; Linux is tested most.")
+    return Finding(
+        "system", BAD, found, "Use WSL, or a Ray cluster: %raynb start --address ray://host:10001."
+    )
+
+
+def cores(root: str = "/") -> Finding:
+    allowed, machine = limits.cpu_count(root), os.cpu_count() or 1
+    found = f"{allowed} usable" + (
+        f" of the machine's {machine} (the container's limit)" if allowed < machine else ""
+    )
+    if allowed < 2:
+        return Finding(
+            "cores", NOTE, found, "With one core, tasks take turns; Raynb.num_cpus can still be raised."
+        )
+    return Finding("cores", GOOD, found)
+
+
+def memory(root: str = "/") -> Finding:
+    seen = limits.memory(root)
+    found = f"{in_words(seen.available)} free of {in_words(seen.total)}"
+    if seen.available < 512 * 1024 * 1024:
+        return Finding(
+            "memory",
+            BAD,
+            found,
+            "Free some memory, or give the container more: workers need about 50 MB each.",
+        )
+    return Finding("memory", GOOD, found)
+
+
+def shared_memory(root: str = "/") -> Finding:
+    """raynb's store needs no /dev/shm; other libraries in tasks may."""
+    if hasattr(os, "memfd_create"):
+        found = "anonymous (memfd); /dev/shm is not used"
+    else:
+        found = "unlinked temporary files; /dev/shm is not used"
+    path = os.path.join(root, "dev/shm")
+    try:
+        size = shutil.disk_usage(path).total
+    except OSError:
+        return Finding("shared memory", GOOD, found)
+    if size <= 64 * 1024 * 1024:
+        return Finding(
+            "shared memory", NOTE, f"{found} ({in_words(size)} there)",
+            "raynb works as it is; PyTorch data loaders and the like need a larger one (docker --shm-size).",
+        )  # fmt: skip
+    return Finding("shared memory", GOOD, found)
+
+
+def spill_disk(directory: str = "") -> Finding:
+    path = directory or tempfile.gettempdir()
+    if not os.path.isdir(path):
+        return Finding(
+            "spill disk", BAD, f"{path} is no directory", "Set Raynb.spill_directory to one that exists."
+        )
+    if not os.access(path, os.W_OK):
+        return Finding(
+            "spill disk", BAD, f"{path} is not writable", "Set Raynb.spill_directory to one that is."
+        )
+    free = shutil.disk_usage(path).free
+    found = f"{in_words(free)} free at {path}"
+    if free < 1_000_000_000:
+        return Finding(
+            "spill disk",
+            NOTE,
+            found,
+            "Objects beyond the store's limit go there: free some, or set Raynb.spill_directory.",
+        )
+    return Finding("spill disk", GOOD, found)
+
+
+def descriptors() -> Finding:
+    import resource
+
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    found = f"{soft:,} open files allowed"
+    if 0 <= soft < 256:
+        return Finding(
+            "descriptors",
+            BAD,
+            found,
+            f"Raise the limit: `ulimit -n {max(1024, min(hard, 4096))}` before Jupyter starts.",
+        )
+    return Finding("descriptors", GOOD, found)
+
+
+def versions(
+    names: tuple[str, ...] = ("IPython", "ipykernel", "cloudpickle", "ipywidgets", "anywidget"),
+) -> Finding:
+    have, lack = [], []
+    for name in names:
+        try:
+            have.append(f"{name} {metadata.version(name)}")
+        except metadata.PackageNotFoundError:
+            lack.append(name)
+    found = ", ".join(have) or "none"
+    if "cloudpickle" in lack:
+        return Finding("packages", BAD, found, "Install cloudpickle.")
+    if lack:
+        return Finding(
+            "packages",
+            NOTE,
+            f"{found}; without {', '.join(lack)}",
+            f"pip install {' '.join(lack)} for the live views.",
+        )
+    return Finding("packages", GOOD, found)
+
+
+def front_end(shell: Any) -> Finding:
+    if getattr(shell, "kernel", None) is None:
+        return Finding("front end", GOOD, "a terminal: text only, no live views")
+    get_parent: Callable[[], dict[str, Any]] = getattr(shell, "get_parent", dict)
+    content = (get_parent() or {}).get("content") or {}
+    if content.get("allow_stdin") is False:
+        return Finding(
+            "front end",
+            NOTE,
+            "Jupyter, unattended (nbconvert, nbval)",
+            "Output that comes after its cell ended is dropped there.",
+        )
+    return Finding("front end", GOOD, "Jupyter")
+
+
+def runtime(notebook: Notebook) -> Finding:
+    """Runs one task and looks at what comes back."""
+    import time
+
+    checks: Callable[[], int] = os.getpid
+    try:
+        notebook.started()
+        begun = time.perf_counter()
+        pid = api.get(api.remote(checks).options(name="doctor").remote(), timeout=30)
+        taken = time.perf_counter() - begun
+    except Exception as error:
+        return Finding(
+            "runtime", BAD, f"a task failed: {type(error).__name__}: {error}", "Try %raynb restart."
+        )
+    if pid == os.getpid():
+        return Finding(
+            "runtime",
+            NOTE,
+            "tasks run in the kernel's own process",
+            "This is the inline engine, for debugging.",
+        )
+    return Finding(
+        "runtime", GOOD, f"a task ran in another process (pid {pid}) and was back after {taken * 1000:.1f} ms"
+    )

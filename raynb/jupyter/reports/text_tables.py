@@ -1,0 +1,133 @@
+"""The runtime's tasks, actors, objects, workers and logs as text tables (``%raynb tasks`` and kin)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from raynb.base import ids
+from raynb.base.rows import TASK_ENDED, ObjectRow, Output, Snapshot, TaskRow
+from raynb.jupyter.cells.inputs import in_words
+from raynb.jupyter.cells.registry import cell_name
+from raynb.jupyter.output.folding import prefix_of, short_task
+from raynb.jupyter.progress.bar import in_seconds
+from raynb.jupyter.views.view_model import Labels, actor_label, held_by, short_error
+
+#: Rows that a table shows at most; it says how many there are.
+MOST = 50
+
+
+def size(count: int) -> str:
+    """Returns a size, or nothing where it isn't known."""
+    return in_words(count) if count else ""
+
+
+def table(head: Sequence[str], rows: Iterable[Sequence[str]], empty: str) -> str:
+    """Returns aligned columns; ``empty`` when there are no rows."""
+    listed = [tuple(row) for row in rows]
+    if not listed:
+        return empty
+    shown = listed[:MOST]
+    widths = [max(len(line[i]) for line in [tuple(head), *shown]) for i in range(len(head))]
+    lines = [
+        "  ".join(c.ljust(w) for c, w in zip(line, widths, strict=True)).rstrip()
+        for line in [tuple(head), *shown]
+    ]
+    if len(listed) > MOST:
+        lines.append(f"… {len(listed) - MOST:,} more")
+    return "\n".join(lines)
+
+
+def took(row: TaskRow, now: float) -> str:
+    """Returns how long a task ran, or has been running."""
+    if not row.started:
+        return ""
+    return in_seconds(max(0.0, (row.ended or now) - row.started))
+
+
+def tasks(picture: Snapshot, name: str = "") -> str:
+    """Returns the tasks, unfinished ones first, newest first; only those of one function if named."""
+    rows = [row for row in picture.tasks if not name or row.name == name]
+    rows.sort(key=lambda row: (row.state in TASK_ENDED, -row.id))
+    return table(
+        ("task", "state", "time", "attempt", "cell", "worker", "error"),
+        (
+            (f"{row.name}#{short_task(row.id)}", row.state, took(row, picture.now), str(row.attempt + 1),
+             cell_name(row.scope), str(row.worker or ""), short_error(row.error, row.error_type)[:60])
+            for row in rows
+        ),
+        "There are no tasks." if not name else f"There are no tasks of {name!r}.",
+    )  # fmt: skip
+
+
+def actors(picture: Snapshot) -> str:
+    return table(
+        ("actor", "name", "state", "pending", "restarts", "pid", "memory", "why it ended"),
+        (
+            (f"{row.class_name}#{short_task(row.id)}", row.name, row.state, str(row.pending),
+             str(row.restarts), str(row.pid or ""), size(row.rss), row.death_cause[:60])
+            for row in picture.actors
+        ),
+        "There are no actors.",
+    )  # fmt: skip
+
+
+def objects(picture: Snapshot, labels: Labels) -> str:
+    """Returns the stored objects by the notebook's names, largest first, with who holds them."""
+    makers = {row.id: row.name for row in picture.tasks}
+    actors = {row.worker: actor_label(row) for row in picture.actors if row.worker}
+    rows = sorted(picture.objects, key=lambda row: -row.size)
+
+    def maker(row: ObjectRow) -> str:
+        return makers.get(row.task, "") if ids.index_of(row.id) else "put"
+
+    def holders(row: ObjectRow) -> str:
+        return ", ".join(held_by(row, labels.names(row.id), actors, labels.holders(row.id)))
+
+    return table(
+        ("object", "size", "where", "made by", "cell", "held by"),
+        (
+            (", ".join(labels.names(row.id)) or f"#{short_task(ids.task_of(row.id))}", in_words(row.size),
+             row.where, maker(row), cell_name(row.scope), holders(row))
+            for row in rows
+        ),
+        "There are no objects.",
+    )  # fmt: skip
+
+
+def workers(picture: Snapshot) -> str:
+    names = {row.id: row.name for row in picture.tasks}
+    return table(
+        ("worker", "pid", "state", "task", "memory", "cpu", "tasks done", "why it ended"),
+        (
+            (str(row.id), str(row.pid), row.state if not row.exit else "EXITED", names.get(row.task, ""),
+             in_words(row.rss) if row.rss else "", f"{row.cpu:.0%}", f"{row.finished:,}", row.exit[:60])
+            for row in picture.workers
+        ),
+        "There are no workers.",
+    )  # fmt: skip
+
+
+def logs(outputs: Iterable[Output], scope: int | None = None, pattern: str = "") -> str:
+    """Returns what tasks printed, one line each with who said it.
+
+    Args:
+        outputs: the engine's log.
+        scope: only of this cell.
+        pattern: only lines that contain this text.
+    """
+    unfinished: dict[tuple[str, str], str] = {}
+    lines: list[str] = []
+    for output in outputs:
+        if scope is not None and output.scope != scope:
+            continue
+        who = prefix_of(output)
+        if output.kind not in ("stdout", "stderr"):
+            lines.append(f"{who} [{output.kind}]")
+            continue
+        key = (who, output.kind)
+        *whole, unfinished[key] = (unfinished.get(key, "") + output.text).split("\n")
+        lines.extend(f"{who} {line}" for line in whole)
+    lines.extend(f"{who} {rest}" for (who, _), rest in unfinished.items() if rest)
+    if pattern:
+        lines = [line for line in lines if pattern in line]
+    return "\n".join(lines) if lines else "Nothing was printed."

@@ -1,0 +1,214 @@
+"""What a cell's time went into: rows in, seconds and one plain sentence out. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from raynb.base.rows import FAILED, FINISHED, ObjectRow, Snapshot, TaskRow
+from raynb.jupyter.cells.inputs import in_words
+from raynb.jupyter.progress.bar import in_seconds
+from raynb.jupyter.reports.serialisation_log import Serialised
+from raynb.jupyter.views.view_model import Labels, counted
+
+SERIALISE, QUEUE, FETCH, RUN, STORE = "serialise", "queue", "fetch", "run", "store"
+
+#: What people read. Waiting is nobody's work and has no share.
+PHASES = {
+    SERIALISE: "serialising in the kernel", FETCH: "fetching inputs", RUN: "running", STORE: "storing results",
+    QUEUE: "waiting in the queue",
+}  # fmt: skip
+WORK = (SERIALISE, FETCH, RUN, STORE)
+
+#: Mean seconds of a task under which grouping is worth a word, and from how many tasks on.
+TINY, MANY = 0.002, 50
+
+
+@dataclass(slots=True)
+class Span:
+    """A stretch of one phase. Times are `time.monotonic` seconds."""
+
+    phase: str
+    begin: float
+    end: float
+
+
+def spans(task: TaskRow, now: float) -> list[Span]:
+    """Returns the phases of one task; what has not ended reaches to ``now``."""
+    found: list[Span] = []
+
+    def add(phase: str, begin: float, end: float) -> None:
+        if begin and end >= begin:
+            found.append(Span(phase, begin, end))
+
+    add(QUEUE, task.submitted, task.started or task.ended or now)
+    if not task.started:
+        return found
+    end = task.ended or now
+    # Workers report their times with the result: until then, all that is known is that it runs.
+    fetched = task.fetched or task.started
+    add(FETCH, task.started, fetched)
+    add(RUN, fetched, task.ran or end)
+    add(STORE, task.ran, end)
+    return found
+
+
+@dataclass(slots=True)
+class Cut:
+    """One cell's part of the picture.
+
+    Attributes:
+        title: the cell (``In[5]``).
+        slots: CPU slots of the runtime.
+    """
+
+    title: str
+    tasks: list[TaskRow]
+    serialised: list[Serialised]
+    objects: list[ObjectRow]
+    labels: Labels
+    slots: float
+    now: float
+    sums: dict[str, float] = field(default_factory=dict)
+    begin: float = 0.0
+    end: float = 0.0
+
+    def __post_init__(self) -> None:
+        self.sums = dict.fromkeys(PHASES, 0.0)
+        self.sums[SERIALISE] = sum(note.took for note in self.serialised)
+        self.begin = min([t.submitted for t in self.tasks] + [n.began for n in self.serialised])
+        self.end = max([t.ended or self.now for t in self.tasks] + [n.began + n.took for n in self.serialised])
+        for task in self.tasks:
+            for span in self.spans(task):
+                self.sums[span.phase] += span.end - span.begin
+
+    def spans(self, task: TaskRow) -> list[Span]:
+        """Returns the phases of one of the tasks. While the kernel serialises it takes no results: that
+        is not the storing's time."""
+        found = spans(task, self.now)
+        if found and found[-1].phase == STORE:
+            last = found[-1]
+            last.end -= sum(
+                max(0.0, min(last.end, note.began + note.took) - max(last.begin, note.began))
+                for note in self.serialised
+            )
+        return found
+
+    @property
+    def wall(self) -> float:
+        return max(self.end - self.begin, 1e-9)
+
+    @property
+    def work(self) -> float:
+        """Seconds that the kernel and the workers worked for the cell."""
+        return sum(self.sums[phase] for phase in WORK)
+
+    @property
+    def workers(self) -> list[int]:
+        return sorted({task.worker for task in self.tasks if task.worker and task.started})
+
+    def head(self) -> str:
+        """Returns ``In[5]: 8 tasks in 3.2 s on 2 workers``."""
+        tasks = counted(len(self.tasks), "task")
+        return f"{self.title}: {tasks} in {in_seconds(self.wall)} on {counted(len(self.workers), 'worker')}"
+
+
+def cut(picture: Snapshot, scope: int, title: str, serialised: Sequence[Serialised], labels: Labels) -> Cut | None:
+    """Returns a cell's part of the picture; None when it submitted nothing (or that was forgotten)."""
+    tasks = sorted((row for row in picture.tasks if row.scope == scope), key=lambda row: (row.submitted, row.id))
+    if not tasks:
+        return None
+    made = {row.id for row in tasks}
+    objects = [row for row in picture.objects if row.task in made]
+    slots = picture.total.get("CPU", 0.0)
+    return Cut(title, tasks, list(serialised), objects, labels, slots, picture.now)
+
+
+def latest_scope(picture: Snapshot) -> int:
+    """Returns the cell that submitted a task last; 0 when none did."""
+    rows = [row for row in picture.tasks if row.scope]
+    return max(rows, key=lambda row: (row.submitted, row.id)).scope if rows else 0
+
+
+# -- the verdict ---------------------------------------------------------------------------------
+def verdict(found: Cut) -> list[str]:
+    """Returns plain sentences: what most of the time was, how busy the machine was, what to do."""
+    if found.work <= 0:
+        waited = in_seconds(found.sums[QUEUE] / len(found.tasks))
+        return [f"Nothing has run yet; tasks have been waiting {waited} on average."]
+    phase = max(WORK, key=lambda name: found.sums[name])
+    share = found.sums[phase] / found.work
+    sentences = [f"{share:.0%} of the time was {_what(found, phase)}.".replace("%", " %")]
+    sentences += _busy(found)
+    sentences += _advice(found, phase, share)
+    return sentences
+
+
+def _what(found: Cut, phase: str) -> str:
+    if phase == SERIALISE:
+        name, size, times = main_serialised(found)
+        again = f", {times:,} times" if times > 1 else ""
+        return f"serialising {_code(name)} ({in_words(size)}{again})"
+    if phase == FETCH:
+        return "fetching and unpickling inputs"
+    if phase == STORE:
+        names = sorted(found.objects, key=lambda row: -row.size)[:1]
+        if all(task.state == FAILED for task in found.tasks):
+            return "pickling and storing errors"
+        known = found.labels.names(names[0].id) if names else []
+        what = f"{_code(known[0])} ({in_words(names[0].size)})" if known else "results"
+        return f"pickling and storing {what}"
+    by_name: dict[str, float] = {}
+    for task in found.tasks:
+        for span in found.spans(task):
+            if span.phase == RUN:
+                by_name[task.name] = by_name.get(task.name, 0.0) + span.end - span.begin
+    name = max(by_name, key=lambda key: by_name[key])
+    return f"running {_code(name)}"
+
+
+def main_serialised(found: Cut) -> tuple[str, int, int]:
+    """Returns (name, bytes of one, how often) of what took longest to serialise."""
+    sums: dict[str, list[float]] = {}
+    for note in found.serialised:
+        entry = sums.setdefault(note.name, [0.0, 0, 0])
+        entry[0] += note.took
+        entry[1] = max(entry[1], note.size)
+        entry[2] += 1
+    name = max(sums, key=lambda key: sums[key][0])
+    _, size, times = sums[name]
+    return name, int(size), int(times)
+
+
+def _code(name: str) -> str:
+    return name if " " in name else f"`{name}`"
+
+
+def _busy(found: Cut) -> list[str]:
+    slots = found.slots
+    if slots < 1 or found.wall < 0.01:
+        return []
+    worked = sum(found.sums[phase] for phase in (FETCH, RUN, STORE))
+    share = min(1.0, worked / (found.wall * slots))
+    many = f"The {slots:g} CPU slots were" if slots != 1 else "The one CPU slot was"
+    sentences = [f"{many} busy {share:.0%} of {in_seconds(found.wall)}.".replace("%", " %")]
+    waited = found.sums[QUEUE] / len(found.tasks)
+    if waited > 0.05 and waited > 0.1 * found.wall:
+        sentences.append(f"Tasks waited {in_seconds(waited)} on average, for a free slot or for their inputs.")
+    return sentences
+
+
+def _advice(found: Cut, phase: str, share: float) -> list[str]:
+    mean = found.sums[RUN] / len(found.tasks)
+    if phase == SERIALISE and share > 0.3:
+        name, _, times = main_serialised(found)
+        if times > 1 and name.isidentifier():
+            return [f"Put it into the store once, `{name}_ref = raynb.put({name})`, and pass the ref."]
+        return ["What is stored once (`raynb.put`) travels as a ref, which costs nothing."]
+    if len(found.tasks) >= MANY and mean < TINY:
+        return [f"The tasks are tiny ({mean * 1e6:,.0f} µs on average): let each do more (`--chunk auto`)."]
+    if phase == FETCH and share > 0.3:
+        return ["Arrays and frames arrive without a copy; lists and dicts of many objects must be rebuilt."]
+    if phase == STORE and share > 0.3 and any(task.state == FINISHED for task in found.tasks):
+        return ["Return arrays rather than lists of many objects, or only what is needed."]
+    return []

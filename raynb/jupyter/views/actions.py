@@ -1,0 +1,283 @@
+"""What a person can do to the runtime, as plain functions.
+
+Magics, the dashboard's buttons and the lab panel all call these; none knows Jupyter. Each
+returns one sentence that says what was done. `answer` is the one door for the browser.
+
+Thread contract: safe from any thread; while a cell is busy the browser's requests arrive on
+another thread than the kernel's main one.
+"""
+
+from __future__ import annotations
+
+import linecache
+import re
+from collections.abc import Callable
+from typing import Any
+
+from raynb.base import ids
+from raynb.base.ref import ObjectRef
+from raynb.base.rows import (
+    ACTOR_CREATION_TASK,
+    DEAD,
+    PENDING,
+    RUNNING,
+    TASK_ENDED,
+    ActorRow,
+    ObjectRow,
+    Snapshot,
+    TaskRow,
+)
+from raynb.exceptions import RayError
+from raynb.jupyter.cells.inputs import in_words
+from raynb.jupyter.views.view_model import Labels, counted, from_key, short_error
+
+#: The most characters of a task's log that a look at it brings.
+LOG_CHARS = 20_000
+
+
+class ActionError(ValueError):
+    """What was asked for cannot be done; the message says why and what can."""
+
+
+def counted_ref(engine: Any, object_id: int) -> ObjectRef[Any]:
+    """Returns a ref to an object by its id, counted as if it had been unpickled here."""
+    engine.ref_log.append(~object_id)
+    return ObjectRef(object_id, engine)
+
+
+def find_task(snapshot: Snapshot, task: int) -> TaskRow:
+    """Returns the row of a task.
+
+    Raises:
+        ActionError: it is not, or no longer, known.
+    """
+    for row in snapshot.tasks:
+        if row.id == task:
+            return row
+    raise ActionError(f"Task {task:x} is not known any more; it ended and was forgotten.")
+
+
+def _find_actor(snapshot: Snapshot, actor: int) -> ActorRow:
+    for row in snapshot.actors:
+        if row.id == actor:
+            return row
+    raise ActionError(f"Actor {actor:x} is not known any more.")
+
+
+def _find_object(snapshot: Snapshot, object_id: int) -> ObjectRow:
+    for row in snapshot.objects:
+        if row.id == object_id:
+            return row
+    raise ActionError("The object is gone already.")
+
+
+def _cancel_rows(engine: Any, rows: list[TaskRow], force: bool) -> int:
+    done = 0
+    for row in rows:
+        if row.state in TASK_ENDED or row.kind == ACTOR_CREATION_TASK:
+            continue
+        # Ray refuses force for actor tasks; a group may hold both kinds.
+        engine.cancel(counted_ref(engine, ids.object_id(row.id, 1)), force and not row.actor, True)
+        done += 1
+    return done
+
+
+def cancel_task(engine: Any, task: int, force: bool = False) -> str:
+    """Cancels one task, queued or running (Ray: ``ray.cancel``).
+
+    Args:
+        engine: the driver's engine.
+        task: the task's id.
+        force: kill the worker instead of interrupting it.
+    """
+    row = find_task(engine.snapshot(), task)
+    if row.state in TASK_ENDED:
+        return f"{row.name} has already ended ({row.state.lower()})."
+    if row.kind == ACTOR_CREATION_TASK:
+        raise ActionError(f"{row.name} creates an actor; kill the actor instead.")
+    _cancel_rows(engine, [row], force)
+    return f"Cancelling {row.name}."
+
+
+def cancel_group(engine: Any, name: str, scope: int | None = None, force: bool = False) -> str:
+    """Cancels every unfinished task of one function (of one cell, if ``scope`` is given)."""
+    rows = [r for r in engine.snapshot().tasks if r.name == name and (scope is None or r.scope == scope)]
+    done = _cancel_rows(engine, rows, force)
+    return f"Cancelling {counted(done, 'task')} of {name}." if done else f"No task of {name} is unfinished."
+
+
+def cancel_cell(engine: Any, scope: int) -> str:
+    """Cancels every unfinished task that one cell submitted."""
+    cancelled, finished = engine.cancel_scope(scope)
+    return f"Cancelled {counted(cancelled, 'task')}; {finished:,} had finished."
+
+
+def cancel_all(engine: Any, force: bool = False) -> str:
+    """Cancels every unfinished task."""
+    return f"Cancelling {counted(_cancel_rows(engine, engine.snapshot().tasks, force), 'task')}."
+
+
+def _actor_title(row: ActorRow) -> str:
+    return f"{row.class_name} {row.name!r}" if row.name else row.class_name
+
+
+def kill_actor(engine: Any, actor: int) -> str:
+    """Kills an actor for good (Ray: ``ray.kill``)."""
+    row = _find_actor(engine.snapshot(), actor)
+    if row.state == DEAD:
+        return f"Actor {_actor_title(row)} is dead already."
+    engine.kill(actor, True)
+    return f"Killed actor {_actor_title(row)}."
+
+
+def restart_actor(engine: Any, actor: int) -> str:
+    """Kills an actor's process and lets it start again (``ray.kill(no_restart=False)``).
+
+    Raises:
+        ActionError: the actor has no restart left.
+    """
+    row = _find_actor(engine.snapshot(), actor)
+    if row.state == DEAD:
+        raise ActionError(f"Actor {_actor_title(row)} is dead; create it again.")
+    if row.max_restarts >= 0 and row.restarts >= row.max_restarts:
+        raise ActionError(
+            f"Actor {_actor_title(row)} has no restart left ({row.restarts} of {row.max_restarts} used); "
+            "create it with max_restarts= to allow more."
+        )
+    engine.kill(actor, False)
+    return f"Restarting actor {_actor_title(row)}."
+
+
+def free_object(engine: Any, object_id: int) -> str:
+    """Frees one object's bytes now; refs to it then raise ``ObjectFreedError``.
+
+    Raises:
+        ActionError: it is gone, or not made yet.
+    """
+    row = _find_object(engine.snapshot(), object_id)
+    if row.where == PENDING:
+        raise ActionError("The object is not made yet; cancel its task instead.")
+    engine.free([counted_ref(engine, object_id)])
+    return f"Freed {in_words(row.size)}."
+
+
+def task_detail(engine: Any, task: int, labels: Labels | None = None) -> dict[str, Any]:
+    """Returns what a closer look at a task shows: its whole error, its output, its story."""
+    row = find_task(engine.snapshot(), task)
+    pieces = engine.logs(task=task)
+    text = "".join(piece.text for piece in pieces if piece.kind in ("stdout", "stderr"))
+    return {
+        "task": f"{task:x}",
+        "error": in_cells(row.error, labels or Labels()),
+        "log": text[-LOG_CHARS:],
+        "cut": max(0, len(text) - LOG_CHARS),
+        "story": [[round(when, 6), what] for when, what in engine.story(task)],
+    }
+
+
+_FRAME = re.compile(r'^  File "(?P<file>[^"]+)", line (?P<line>\d+)(?P<rest>.*)\n(?P<source>    .*\n)?', re.MULTILINE)
+
+
+def in_cells(traceback: str, labels: Labels) -> str:
+    """Returns a traceback with the notebook's names of its cells instead of their files', and with the
+    source lines that only the kernel knows."""
+
+    def told(found: re.Match[str]) -> str:
+        place = labels.place(found["file"]) or f'File "{found["file"]}"'
+        source = linecache.getline(found["file"], int(found["line"])).strip()
+        shown = found["source"] or (f"    {source}\n" if source else "")
+        return f"  {place}, line {found['line']}{found['rest']}\n{shown}"
+
+    return _FRAME.sub(told, traceback)
+
+
+def totals(snapshot: Snapshot) -> dict[str, int]:
+    """Returns state → number of tasks, over all functions, counting forgotten ones too."""
+    counts: dict[str, int] = {}
+    for states in snapshot.groups.values():
+        for state, count in states.items():
+            counts[state] = counts.get(state, 0) + count
+    return counts
+
+
+def status_lines(engine: Any) -> list[tuple[str, str]]:
+    """Returns the runtime's state as (what, value) pairs: the text form of the dashboard."""
+    if engine is None or not getattr(engine, "alive", True):
+        return [("raynb", "no runtime; start one with %raynb start or raynb.init()")]
+    picture = engine.snapshot()
+    cpus = picture.total.get("CPU", 0)
+    busy = cpus - picture.available.get("CPU", 0)
+    # A task that got what it waited for goes on at once, also when its slot was given away meanwhile.
+    resumed = f", {busy - cpus:g} more resumed" if busy > cpus else ""
+    counts = totals(picture)
+    ended = sum(counts.get(state, 0) for state in TASK_ENDED)
+    waiting = sum(counts.values()) - ended - counts.get(RUNNING, 0)
+    tasks = f"{counts.get(RUNNING, 0):,} running, {waiting:,} waiting, {counts.get('FINISHED', 0):,} finished"
+    for state in ("FAILED", "CANCELLED"):
+        if counts.get(state):
+            tasks += f", {counts[state]:,} {state.lower()}"
+    store = picture.store
+    where = f"{in_words(store.used)} of {in_words(store.limit)} in {counted(store.objects, 'object')}"
+    if store.spilled:
+        where += f", {in_words(store.spilled)} on disk"
+    workers = [row for row in picture.workers if not row.exit]
+    alive = [row for row in picture.actors if row.state != DEAD]
+    memory = in_words(sum(row.rss for row in workers))
+    return [
+        ("CPUs", f"{min(busy, cpus):g} of {cpus:g} busy{resumed}"),
+        ("tasks", tasks),
+        ("actors", counted(len(alive), "actor")),
+        ("store", where),
+        ("workers", f"{counted(len(workers), 'process', 'processes')}, {memory}"),
+    ]
+
+
+def status_text(engine: Any) -> str:
+    """Returns the runtime's state as lines of text."""
+    return "\n".join(f"{what:<8} {value}" for what, value in status_lines(engine))
+
+
+def _text(done: str) -> dict[str, Any]:
+    return {"text": done}
+
+
+#: What the browser may ask for: name → what to do with the engine and the request.
+REQUESTS: dict[str, Callable[[Any, dict[str, Any]], dict[str, Any]]] = {
+    "cancel_task": lambda e, r: _text(cancel_task(e, from_key(r["task"]), bool(r.get("force")))),
+    "cancel_group": lambda e, r: _text(cancel_group(e, str(r["name"]), r.get("scope"), bool(r.get("force")))),
+    "cancel_cell": lambda e, r: _text(cancel_cell(e, int(r["scope"]))),
+    "cancel_all": lambda e, r: _text(cancel_all(e, bool(r.get("force")))),
+    "kill_actor": lambda e, r: _text(kill_actor(e, from_key(r["actor"]))),
+    "restart_actor": lambda e, r: _text(restart_actor(e, from_key(r["actor"]))),
+    "free": lambda e, r: _text(free_object(e, from_key(r["object"]))),
+    "detail": lambda e, r: task_detail(e, from_key(r["task"]), r.get("labels")),
+}
+
+
+def answer(engine: Any, request: dict[str, Any], labels: Labels | None = None) -> dict[str, Any]:
+    """Does what a view asks for; never raises, because nobody would catch it there.
+
+    Args:
+        engine: the driver's engine, or None.
+        request: ``{"do": name of the request, "n": its number, ...}``.
+        labels: the notebook's names.
+
+    Returns:
+        ``{"kind": "reply", "n", "do", "ok", "text", ...}``.
+    """
+    do = request.get("do")
+    reply: dict[str, Any] = {"v": 1, "kind": "reply", "n": request.get("n"), "do": do, "ok": False}
+    act = REQUESTS.get(do) if isinstance(do, str) else None
+    if act is None:
+        known = ", ".join(sorted(REQUESTS))
+        return reply | {"text": f"This version of raynb doesn't know the request {do!r}; it knows: {known}."}
+    if engine is None or not getattr(engine, "alive", True):
+        return reply | {"text": "No runtime is running; start one with %raynb start."}
+    try:
+        return reply | {"ok": True, "text": ""} | act(engine, request | {"labels": labels})
+    except KeyError as missing:
+        return reply | {"text": f"The request {do!r} lacks {missing}."}
+    except (ActionError, ValueError, TypeError, RayError) as error:
+        return reply | {"text": short_error(str(error)) or type(error).__name__}
+    except Exception as error:  # a view must hear about a bug of ours instead of waiting for ever
+        return reply | {"text": f"{do} failed: {type(error).__name__}: {error}"}

@@ -1,0 +1,77 @@
+"""The kernel's end of the JupyterLab panel: one comm, opened when the extension is loaded.
+
+The front end may come first or last. If it is there, it hears the comm open; if it comes later
+(a page reload, an extension loaded from the configuration before any page exists), it finds the
+comm by asking for the target's name. Either way it says ``hello``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from raynb.base import engine as engines
+from raynb.jupyter.views.channel import Conversation, take_any_subshell
+from raynb.jupyter.views.feed import Feed, shared
+from raynb.jupyter.views.labels import notebook_labels
+from raynb.jupyter.views.view_model import Labels
+
+TARGET = "raynb"
+
+
+class LabPanel:
+    """The comm and the conversation on it.
+
+    Args:
+        comm: an open comm of target ``TARGET``.
+        feed: where the picture comes from.
+        peek: returns the engine that runs, or None.
+    """
+
+    def __init__(self, comm: Any, feed: Feed, peek: Callable[[], Any] = engines.peek) -> None:
+        self._comm = comm
+        self.conversation = Conversation(feed, comm.send, peek, lease=take_any_subshell(comm))
+        comm.on_msg(lambda message: self.conversation.receive(message["content"]["data"]))
+        comm.on_close(lambda message: self.conversation.close())
+
+    def close(self) -> None:
+        """Ends the conversation and closes the comm."""
+        self.conversation.close()
+        self._comm.close()
+
+
+def open_panel(shell: Any, feed: Feed | None = None) -> LabPanel | None:
+    """Opens the panel's comm; returns None where there is no kernel (a plain terminal).
+
+    Args:
+        shell: the IPython shell.
+        feed: the feed to use; default the process's.
+    """
+    if getattr(shell, "kernel", None) is None:
+        return None
+    from comm import create_comm
+
+    return LabPanel(create_comm(target_name=TARGET, data={"v": 1}), feed or shared())
+
+
+def attach_views(shell: Any, cell: Callable[[int], str]) -> Callable[[], None]:
+    """Connects a shell with the views: labels for the feed, and the panel's comm.
+
+    The feed itself stays: dashboards that are open go on with the next runtime.
+
+    Args:
+        shell: the IPython shell.
+        cell: scope → ``"In[5]"``, or ``""`` when unknown.
+
+    Returns:
+        What undoes it, for when the extension is unloaded.
+    """
+    feed = shared(notebook_labels(shell, cell))
+    panel = open_panel(shell, feed)
+
+    def undo() -> None:
+        feed.labels = Labels()
+        if panel is not None:
+            panel.close()
+
+    return undo

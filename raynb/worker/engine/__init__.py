@@ -1,0 +1,1 @@
+"""The engine inside a worker: the `Engine` interface over its channels."""

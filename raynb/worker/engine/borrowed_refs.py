@@ -1,0 +1,72 @@
+"""What this worker holds of the driver's objects: refs and views, counted, given back in one go."""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+
+
+class BorrowedRefs:
+    """Counts by object id: messages that named it (received), and holds (refs, views) here.
+
+    When the holds fall to zero, everything received is given back in one `Release`; a message
+    still on its way keeps the object alive at the driver, so no race is left.
+
+    Thread contract: `log` takes appends from anywhere, destructors included; the rest locks.
+    """
+
+    __slots__ = ("_lock", "held", "log", "released")
+
+    def __init__(self) -> None:
+        self.held: dict[int, list[int]] = {}  # id → [received, holds]
+        self.log: deque[int] = deque()  # id: one hold less; ~id: one more
+        self.released: list[tuple[int, int]] = []
+        self._lock = threading.Lock()
+
+    def lent(self, ids: tuple[int, ...]) -> None:
+        """A message named these; they count as held until `returned`."""
+        with self._lock:
+            held = self.held
+            for identity in ids:
+                entry = held.get(identity)
+                if entry is None:
+                    held[identity] = [1, 1]
+                else:
+                    entry[0] += 1
+                    entry[1] += 1
+
+    def own(self, identity: int) -> None:
+        """A ref to an object made here comes into being; the driver has counted it already."""
+        with self._lock:
+            self.held[identity] = [1, 1]
+
+    def returned(self, ids: tuple[int, ...]) -> None:
+        """What `lent` held for the length of a task or a get."""
+        self.log.extend(ids)
+
+    def settle(self) -> tuple[tuple[int, int], ...]:
+        """Works off the log; returns what is held no more, as (id, received)."""
+        log = self.log
+        if not log:
+            return ()
+        gone: list[tuple[int, int]] = []
+        with self._lock:
+            held = self.held
+            for _ in range(len(log)):
+                change = log.popleft()
+                if change < 0:
+                    entry = held.get(~change)
+                    if entry is None:
+                        held[~change] = [0, 1]
+                    else:
+                        entry[1] += 1
+                    continue
+                entry = held.get(change)
+                if entry is None:
+                    continue
+                entry[1] -= 1
+                if entry[1] <= 0:
+                    del held[change]
+                    if entry[0]:
+                        gone.append((change, entry[0]))
+        return tuple(gone)

@@ -1,0 +1,205 @@
+"""The engine inside a worker: the same interface as the driver's, over the worker's channels."""
+
+from __future__ import annotations
+
+import pickle
+import threading
+from collections.abc import Sequence
+from operator import invert
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any
+
+from raynb.base import ids
+from raynb.base.engine import Context, Packed
+from raynb.base.ref import ObjectRef, ObjectRefGenerator
+from raynb.base.rows import Snapshot
+from raynb.base.spec import STREAMING, ActorSpec, TaskOptions
+from raynb.serde import pickling
+from raynb.serde.refs import note_ref, rebuild_ref
+from raynb.wire import messages as w
+from raynb.worker import environment, state
+from raynb.worker.engine.groups import Groups
+from raynb.worker.engine.requests import Requests
+from raynb.worker.engine.storing import SOON, Storing
+from raynb.worker.engine.waiting import Waiting
+
+if TYPE_CHECKING:
+    from raynb.worker.main import Worker
+
+
+class WorkerEngine(Storing, Waiting, Groups):
+    """Thread contract: every method from any thread of the worker."""
+
+    def __init__(self, worker: Worker) -> None:
+        self.worker = worker
+        self.nonce: int = worker.nonce
+        self.alive = True
+        self.ref_log = worker.books.log
+        self.requests = Requests(worker)
+        self.restarted = False
+        env = dict(worker.settings.get("env", ()))
+        if "env_vars" in env:
+            env["env_vars"] = dict(env["env_vars"])
+        self.config = SimpleNamespace(runtime_env=env)  # tasks submitted here inherit it
+        self._ids = ids.IdSource(worker.number)
+        self._lock = threading.Lock()
+        self._defined: set[str] = set()
+        self._options: dict[int, tuple[int, TaskOptions]] = {}  # id() → key, and the object kept alive
+        self._keys: dict[tuple[Any, ...], int] = {}  # content → key: f.options() makes an object a call
+        self._arena_told = False
+
+    # -- definitions ---------------------------------------------------------------------------
+    def define(self, key: str, blob: bytes, refs: Any = ()) -> None:
+        if key in self._defined:
+            return
+        self._defined.add(key)
+        self.worker.blobs.setdefault(key, blob)
+        self.worker.link.post(w.Definition(key, blob))
+
+    def _options_key(self, options: TaskOptions) -> int:
+        known = self._options.get(id(options))
+        if known is not None:
+            return known[0]
+        content = options.content()
+        key = self._keys.get(content, 0)
+        if key:
+            return key
+        key = self._keys[content] = len(self._keys) + 1
+        self._options[id(options)] = (key, options)
+        self.worker.link.post(w.Options(key, pickle.dumps(options, 5)))
+        return key
+
+    # -- tasks ---------------------------------------------------------------------------------
+    def submit(
+        self, options: TaskOptions, packed: Packed, actor: int = 0
+    ) -> list[ObjectRef[Any]] | ObjectRefGenerator:
+        running = state.current()
+        args, deps, contained, hold = self._arguments(packed)
+        count = options.num_returns
+        returns = count if count >= 0 else 1
+        books = self.worker.books
+        with self._lock:
+            task = self._ids.next_task(actor)
+            key = self._options_key(options)
+            for index in range(1, returns + 1):
+                books.own(ids.object_id(task, index))
+            self.worker.link.post(w.Submit(
+                task, key, args, deps, contained, running.task if running else 0,
+                running.scope if running else 0, actor, returns))  # fmt: skip
+        del hold
+        self.worker.link.soon(SOON)
+        refs: list[ObjectRef[Any]] = [
+            ObjectRef(ids.object_id(task, i), self) for i in range(1, returns + 1)
+        ]
+        if count == STREAMING:
+            return ObjectRefGenerator(refs[0], self)
+        return refs
+
+    def _arguments(self, packed: Packed) -> tuple[Any, tuple[int, ...], tuple[int, ...], Any]:
+        """Returns (args, deps, contained, what must live until the message is posted)."""
+        deps = tuple(ref._id for ref in packed.deps) if packed.deps else ()
+        if pickling.nbytes(packed) <= self.worker.settings["inline_limit"]:
+            contained = tuple(ref._id for ref in packed.contained) if packed.contained else ()
+            return pickling.in_band(packed), deps, contained, packed
+        ref = self.put(packed)
+        return w.ARGS_IN_STORE, (*deps, ref._id), (), ref
+
+    def cancel(self, ref: ObjectRef[Any], force: bool, recursive: bool) -> None:
+        self.worker.link.post(w.Cancel(ids.task_of(ref._id), force, recursive))
+        self.worker.link.flush()
+
+    def free(self, refs: Sequence[ObjectRef[Any]]) -> None:
+        self.requests.call("free_ids", tuple(ref._id for ref in refs))
+
+    # -- actors ------------------------------------------------------------------------------------
+    def create_actor(
+        self, spec: ActorSpec, options: TaskOptions, packed: Packed, get_if_exists: bool
+    ) -> tuple[ObjectRef[Any], ActorSpec]:
+        running = state.current()
+        args, deps, contained, hold = self._arguments(packed)
+        where = (running.task, running.scope) if running else (0, 0)
+        found: tuple[int, ActorSpec] = self.requests.call(
+            "create_actor_for", self.worker.number, where, spec, options, args, deps, contained, get_if_exists
+        )
+        del hold
+        return self._handle_ref(found[0]), found[1]
+
+    def _handle_ref(self, actor: int) -> ObjectRef[Any]:
+        # The driver counted one message that named it; this ref is the hold behind that.
+        identity = ids.object_id(actor, 1)
+        self.worker.books.lent((identity,))
+        return ObjectRef(identity, self)
+
+    def actor_named(self, name: str, namespace: str) -> tuple[ObjectRef[Any], ActorSpec]:
+        actor, spec = self.requests.call("actor_named_for", self.worker.number, name, namespace)
+        return self._handle_ref(actor), spec
+
+    def actor_names(self, namespace: str | None) -> list[tuple[str, str]]:
+        return self.requests.call("actor_names", namespace)  # type: ignore[no-any-return]
+
+    def kill(self, actor: int, no_restart: bool) -> None:
+        self.requests.call("kill", actor, no_restart)
+
+    def leave_actor(self) -> None:
+        """`exit_actor`: the process ends after this call, even if the exception is caught."""
+        from raynb.exceptions import AsyncioActorExit
+        from raynb.worker.executor import LeaveWorker
+
+        self.worker.executor.leaving = True
+        host = self.worker.executor.host
+        raise AsyncioActorExit if host is not None and host.spec.is_async else LeaveWorker
+
+    def pending_calls(self, actor: int) -> int:
+        return int(self.requests.call("pending_calls", actor))
+
+    # -- refs --------------------------------------------------------------------------------------
+    def adopt(self, object_id: int, nonce: int) -> ObjectRef[Any]:
+        return self.adopt_all([object_id], nonce)[0]
+
+    def adopt_all(self, object_ids: list[int], nonce: int) -> list[ObjectRef[Any]]:
+        self.ref_log.extend(map(invert, object_ids))
+        return [ObjectRef(object_id, self) for object_id in object_ids]
+
+    def reduce_ref(self, ref: ObjectRef[Any]) -> tuple[Any, ...]:
+        if not note_ref(ref):
+            self.requests.call("pin", ref._id)  # out of band: nobody can know how long it is needed
+        return rebuild_ref, (ref._id, self.nonce)
+
+    def ref_bundle(self, ref: ObjectRef[Any]) -> dict[str, str]:
+        return {"text/plain": repr(ref)}
+
+    # -- views -------------------------------------------------------------------------------------
+    def context(self) -> Context:
+        running = state.current()
+        context = Context(self.worker.number, namespace=self.worker.settings["namespace"])
+        if running is not None:
+            context.task = running.task
+            context.actor = running.actor
+            context.scope = running.scope
+            context.attempt = running.attempt
+            context.name = running.name
+            context.function_name = running.options.function_name or running.name
+            context.cancelled = running.interrupted
+            context.gpu_ids = environment.devices(self.worker.executor.gpus)
+            context.resources = {k: v / 10_000 for k, v in running.options.resources}
+        if self.worker.actor is not None:
+            context.actor = self.worker.actor.actor_id
+            context.resources = {k: v / 10_000 for k, v in self.worker.actor.held}
+        context.restarted = self.restarted
+        return context
+
+    def snapshot(self) -> Snapshot:
+        return self.requests.call("snapshot")  # type: ignore[no-any-return]
+
+    def changes(self, since: int) -> Snapshot:
+        return self.requests.call("changes", since)  # type: ignore[no-any-return]
+
+    def cluster(self) -> tuple[dict[str, float], dict[str, float]]:
+        return self.requests.call("cluster")  # type: ignore[no-any-return]
+
+    def emit(self, kind: str, text: str = "", bundle: dict[str, Any] | None = None) -> None:
+        """Sends a display (or text) to the cell that submitted the running task."""
+        if bundle is None:
+            self.worker.capture.add(kind, text)
+        else:
+            self.worker.capture.emit(kind, bundle)

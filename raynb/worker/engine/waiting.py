@@ -1,0 +1,139 @@
+"""`get`, `wait`, futures, `await` and streams in a worker."""
+
+from __future__ import annotations
+
+import asyncio
+import concurrent.futures
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from raynb.base.ref import ObjectRef
+from raynb.exceptions import GetTimeoutError
+from raynb.serde import values
+from raynb.wire import messages as w
+from raynb.worker import state
+from raynb.worker.engine.requests import Make, Requests
+
+if TYPE_CHECKING:
+    from raynb.worker.main import Worker
+
+
+class Waiting:
+    """The part of `WorkerEngine` that waits for objects.
+
+    Thread contract: as `WorkerEngine`.
+    """
+
+    worker: Worker
+    requests: Requests
+    nonce: int
+    read: Any
+    adopt: Any
+
+    def _ask(self, ids_: tuple[int, ...], needed: int, is_wait: bool) -> Make:
+        running = state.current()
+        task = running.task if running else 0
+        return lambda number, control, handed: w.Ask(number, task, ids_, needed, is_wait, handed, control)
+
+    def get(self, refs: Sequence[ObjectRef[Any]], timeout: float | None) -> list[Any]:
+        if not refs:
+            return []
+        wanted = tuple(ref._id for ref in refs)
+        answer = self.requests.wait(self._ask(wanted, len(wanted), False), timeout)
+        if answer is None:
+            raise GetTimeoutError(f"Get timed out: some object(s) not ready after {timeout} s.")
+        try:
+            loaded = self._load(wanted, answer)
+        finally:
+            self.worker.books.returned(answer.lent)
+        for item in loaded:
+            if type(item) is values.Failed:
+                try:
+                    raise item.error
+                finally:  # or this frame and the error would keep each other, and what callers hold
+                    del item, loaded
+        return loaded
+
+    def _load(self, wanted: tuple[int, ...], answer: Any) -> list[Any]:
+        loaded: list[Any] = []
+        for identity, value in zip(wanted, answer.values, strict=False):
+            item = values.load(value, identity, self.read)
+            loaded.append(item)
+            if type(item) is values.Failed:
+                break
+        return loaded
+
+    def wait(
+        self, refs: Sequence[ObjectRef[Any]], num_returns: int, timeout: float | None, fetch_local: bool
+    ) -> tuple[list[ObjectRef[Any]], list[ObjectRef[Any]]]:
+        wanted = tuple(ref._id for ref in refs)
+        answer = None
+        if timeout is None or timeout > 0:
+            answer = self.requests.wait(self._ask(wanted, num_returns, True), timeout)
+        if answer is None:
+            answer = self.requests.wait(self._ask(wanted, 0, True), None)
+        there = set(answer.ids)
+        ready = [ref for ref in refs if ref._id in there][:num_returns]
+        chosen = {ref._id for ref in ready}
+        return ready, [ref for ref in refs if ref._id not in chosen]
+
+    def future(self, ref: ObjectRef[Any]) -> concurrent.futures.Future[Any]:
+        future: concurrent.futures.Future[Any] = concurrent.futures.Future()
+        future.set_running_or_notify_cancel()
+        wanted = (ref._id,)
+
+        def answered(answer: Any) -> None:
+            try:
+                item = self._load(wanted, answer)[0]
+            except BaseException as error:
+                item = values.Failed(error)
+            finally:
+                self.worker.books.returned(answer.lent)
+            if type(item) is values.Failed:
+                future.set_exception(item.error)
+            else:
+                future.set_result(item)
+            future.raynb_ref = None  # type: ignore[attr-defined]
+
+        future.raynb_ref = ref  # type: ignore[attr-defined]  # the object must live until it is read
+        self.requests.later(self._ask(wanted, 1, False), answered)
+        return future
+
+    def awaitable(self, ref: ObjectRef[Any]) -> Any:
+        async def wait() -> Any:
+            return await asyncio.wrap_future(self.future(ref))
+
+        return wait()
+
+    # -- streams -------------------------------------------------------------------------------
+    def _ask_item(self, task: int, index: int) -> Make:
+        running = state.current()
+        mine = running.task if running else 0
+        return lambda number, control, handed: w.NextItem(number, mine, task, index, handed, control)
+
+    def next_item(self, task: int, index: int, timeout: float | None) -> ObjectRef[Any] | None:
+        answer = self.requests.wait(self._ask_item(task, index), timeout)
+        if answer is None:
+            raise GetTimeoutError(f"no item within {timeout} s")
+        return self._item(answer)
+
+    def _item(self, answer: Any) -> ObjectRef[Any] | None:
+        if not answer.ids:
+            return None
+        ref: ObjectRef[Any] = self.adopt(answer.ids[0], self.nonce)
+        self.worker.books.returned(answer.lent)
+        return ref
+
+    async def next_item_async(self, task: int, index: int) -> ObjectRef[Any] | None:
+        future: concurrent.futures.Future[Any] = concurrent.futures.Future()
+        self.requests.later(self._ask_item(task, index), future.set_result)
+        return self._item(await asyncio.wrap_future(future))
+
+    def stream_finished(self, task: int, index: int) -> bool:
+        return bool(self.requests.call("stream_is_finished", task, index))
+
+    def drop_stream(self, task: int, index: int) -> None:
+        self.worker.link.post(w.DropStream(task, index))
+
+    def item_is_ready(self, task: int, index: int) -> bool:
+        return bool(self.requests.call("item_is_ready", task, index))
