@@ -19,10 +19,10 @@ from raynb.api.everywhere import run_on_workers
 from raynb.base import engine as engines
 from raynb.base.rows import TASK_ENDED
 from raynb.exceptions import RayError, RuntimeGoneError
-from raynb.jupyter.cells.registry import Cell, Cells, cell_name
 from raynb.jupyter.config import Raynb, forget_bad_settings
 from raynb.jupyter.on_worker.display import install
 from raynb.jupyter.output import tracebacks
+from raynb.jupyter.output.registry import Cell, Cells, cell_name
 from raynb.jupyter.output.router import Router
 from raynb.jupyter.output.sinks import sink_for
 

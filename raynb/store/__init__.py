@@ -9,11 +9,11 @@ and `unsent` (the last words of workers).
 
 from __future__ import annotations
 
-from raynb.store.board import Board
 from raynb.store.disk import DiskTier, GuestDiskTier
-from raynb.store.ledger import Ledger, Slots
+from raynb.store.pages.board import Board
+from raynb.store.pages.ledger import Ledger, Slots
+from raynb.store.pages.unsent import Unsent, UnsentRows
 from raynb.store.store import NoRoom, Store, StoreStats, UnknownArena
-from raynb.store.unsent import Unsent, UnsentRows
 
 __all__ = [
     "Board", "DiskTier", "GuestDiskTier", "Ledger", "NoRoom", "Slots", "Store", "StoreStats", "UnknownArena",

@@ -11,8 +11,8 @@ from raynb.base.interrupts import Critical
 from raynb.base.spec import Location
 from raynb.store import backing as backings
 from raynb.store.arena import Window
-from raynb.store.ledger import Ledger
 from raynb.store.memory import Mapping
+from raynb.store.pages.ledger import Ledger
 
 
 class UnknownArena(LookupError):

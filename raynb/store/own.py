@@ -10,8 +10,8 @@ from raynb.store import backing as backings
 from raynb.store.allocator import Range
 from raynb.store.arena import Arena, NoRoom
 from raynb.store.foreign import UnknownArena
-from raynb.store.ledger import Ledger
 from raynb.store.memory import PAGE
+from raynb.store.pages.ledger import Ledger
 
 #: Address space of an arena over the store's limit. It costs nothing, and makes it unlikely that
 #: scattered small objects leave no range for a large one.

@@ -19,9 +19,9 @@ from raynb.store.arena import Arena, NoRoom
 from raynb.store.disk import HEADER, DiskStats, DiskTier, GuestDiskTier
 from raynb.store.foreign import ForeignArenas, UnknownArena
 from raynb.store.layout import COPY_LIMIT, Loaded, parts, place, split, views_of
-from raynb.store.ledger import Ledger
 from raynb.store.memory import Mapping
 from raynb.store.own import OwnArena
+from raynb.store.pages.ledger import Ledger
 from raynb.store.pins import Pins
 
 __all__ = ["NoRoom", "Store", "StoreStats", "UnknownArena"]

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 from raynb.base.ref import DynamicObjectRefGenerator
 from raynb.base.spec import DYNAMIC, STREAMING, ActorSpec, TaskOptions
-from raynb.serde import functions, pickling
+from raynb.run import methods
+from raynb.serde import pickling
 from raynb.wire import messages as w
 from raynb.worker import state
 from raynb.worker.concurrency import Loop, MainLoop, Threads
@@ -69,13 +70,7 @@ class ActorHost:
 
     def method(self, name: str) -> Any:
         """Returns the bound method; Ray's own ones exist on every actor."""
-        if name == "__ray_ready__":
-            return lambda: True
-        if name == "__ray_call__":
-            return lambda function, *args, **kwargs: function(self.instance, *args, **kwargs)
-        if name == "__ray_terminate__":
-            return self._terminate
-        return functions.method(self.instance, name)
+        return methods.bound(self.instance, name, self._terminate)
 
     def _terminate(self) -> None:
         from raynb.worker.executor import LeaveWorker

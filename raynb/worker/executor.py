@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 from raynb.base import ids
 from raynb.exceptions import AsyncioActorExit
-from raynb.serde import errors, pickling, results, values
+from raynb.run import environment, failures, returns
+from raynb.serde import errors, pickling, values
 from raynb.wire import messages as w
-from raynb.worker import environment, state
+from raynb.worker import state
 from raynb.worker.actor_host import ActorHost
 from raynb.worker.concurrency import MainLoop
 from raynb.worker.returns import NONE_RESULT, Returns
@@ -223,12 +224,11 @@ class Executor:
         if isinstance(raised, (SystemExit, LeaveWorker, AsyncioActorExit)):
             return self._leaving(running, raised)
         if isinstance(raised, KeyboardInterrupt) and running.interrupted:
-            task = ids.to_hex(running.task, worker.nonce, ids.TASK_HEX)
-            value: Any = ("err", "TaskCancelledError", (task,))
-            return ((value, 0, ()),), flags | w.CANCELLED, ("TaskCancelledError", "cancelled")
+            cancelled, described = failures.cancelled(ids.to_hex(running.task, worker.nonce, ids.TASK_HEX))
+            return ((cancelled, 0, ()),), flags | w.CANCELLED, described
         value, described, contained = errors.task_error(raised, running.name, "")
         running.holds = contained
-        if results.retryable(running.options.retry_exceptions, raised):
+        if returns.retryable(running.options.retry_exceptions, raised):
             flags |= w.RETRYABLE
         return ((value, 0, tuple(ref._id for ref in contained)),), flags, described
 
@@ -238,7 +238,7 @@ class Executor:
         code = raised.code if isinstance(raised, SystemExit) else 0
         if running.actor and code == 0:
             flags = w.FAILED | w.EXITS
-            why = "it called sys.exit(0)" if isinstance(raised, SystemExit) else "exit_actor() was called"
+            why = failures.why_left(raised)
             value = ("err", "ActorDiedError", ("", "died", running.name, "", 0, why))
             worker.stopping = True
             return ((value, 0, ()),), flags, ("ActorDiedError", why)

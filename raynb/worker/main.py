@@ -16,12 +16,13 @@ from raynb.base import engine as slot
 from raynb.base import interrupts
 from raynb.base.config import ENV_FAILED
 from raynb.base.spec import ActorSpec, TaskOptions
+from raynb.run import environment
 from raynb.serde import functions, pickling
 from raynb.store import Board, GuestDiskTier, Ledger, Store, Unsent
 from raynb.wire import messages as w
 from raynb.wire.channel import Channel, Closed
 from raynb.wire.codec import BadFrame
-from raynb.worker import environment, state
+from raynb.worker import state
 from raynb.worker.engine.borrowed_refs import BorrowedRefs
 from raynb.worker.engine.engine import WorkerEngine
 from raynb.worker.executor import Executor

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from raynb.base.ref import DynamicObjectRefGenerator, ObjectRef
 from raynb.base.spec import DYNAMIC, STREAMING
-from raynb.serde import errors, pickling, results, values
+from raynb.run import returns
+from raynb.serde import errors, pickling, values
 from raynb.serde.results import pack_result
 from raynb.wire import messages as w
 from raynb.worker.state import Running
@@ -37,18 +38,7 @@ class Returns:
             return (self.store(result),)
         if count in (STREAMING, DYNAMIC):
             return self._generator(running, result, count == DYNAMIC)
-        if count == 0:
-            return ()
-        stored = []
-        for item in results.split(result, count, running.options.retry_exceptions):
-            try:
-                stored.append(self.store(item))
-            except Exception as raised:  # this one cannot travel; the others do
-                if count == 1:
-                    raise
-                value, _, contained = errors.task_error(raised, running.name, "")
-                stored.append((value, 0, tuple(ref._id for ref in contained)))
-        return tuple(stored)
+        return tuple(returns.each(result, running.options, self.store, lambda raised: _stored_error(running, raised)))
 
     def store(self, value: Any) -> Stored:
         """Returns (value, bytes, contained ids): inside the message if small, else in the store."""
@@ -67,13 +57,7 @@ class Returns:
         if running.options.backpressure > 0:
             running.event = threading.Event()
             self.streams[running.task] = running
-        try:
-            iterator = iter(result)
-        except TypeError:
-            raise TypeError(
-                f"{running.name} has num_returns={'dynamic' if dynamic else 'streaming'!r} "
-                f"but returned {type(result).__name__}, which is no generator"
-            ) from None
+        iterator = returns.items_of(result, running.name, "dynamic" if dynamic else "streaming")
         if dynamic:
             running.holds = refs = self._dynamic(running, iterator)
             return (self.store(DynamicObjectRefGenerator(refs)),)
@@ -105,15 +89,16 @@ class Returns:
                     running.event.wait(0.5)
 
     def _dynamic(self, running: Running, items: Any) -> list[ObjectRef[Any]]:
-        """Stores all items; an error in the middle is the last one, as in Ray."""
+        """Stores all items as objects of their own."""
         engine = self.worker.engine
-        refs: list[ObjectRef[Any]] = []
-        try:
-            for item in items:
-                refs.append(engine.put(pickling.pack(item)))  # noqa: PERF401  those before an error count
-        except Exception as raised:
-            if results.retryable(running.options.retry_exceptions, raised):
-                raise
-            value, _, contained = errors.task_error(raised, running.name, "")
-            refs.append(engine.put_stored(value, 0, tuple(ref._id for ref in contained)))
-        return refs
+        return returns.dynamic(
+            items,
+            running.options,
+            lambda item: engine.put(pickling.pack(item)),
+            lambda raised: engine.put_stored(*_stored_error(running, raised)),
+        )
+
+
+def _stored_error(running: Running, raised: Exception) -> Stored:
+    value, _, contained = errors.task_error(raised, running.name, "")
+    return value, 0, tuple(ref._id for ref in contained)

@@ -96,3 +96,19 @@ def text_of(path: Path) -> str | None:
         return data.decode("utf-8")
     except UnicodeDecodeError:
         return None
+
+
+def room(name: str) -> str:
+    """The room of a module or of a name in it: the folder below its part; "" for what stands at the part's root."""
+    parts = name.split(".")
+    return parts[2] if len(parts) > 2 and (PACKAGE / parts[1] / parts[2]).is_dir() else ""
+
+
+def without_type_checking(tree: ast.Module) -> ast.Module:
+    """Returns the tree without its ``if TYPE_CHECKING:`` blocks, which do not run."""
+    body = [
+        node
+        for node in tree.body
+        if not (isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING")
+    ]
+    return ast.Module(body, [])

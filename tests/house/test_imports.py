@@ -114,3 +114,29 @@ def test_the_reader_of_imports_sees_every_form() -> None:
     assert sorted(name for name, _ in source.imports(module, tree)) == [
         "importlib", "raynb.core.machine", "raynb.engine.loop", "raynb.wire.codec", "socket", "threading",
     ]  # fmt: skip
+
+
+def rooms_imported(part: str) -> dict[str, dict[str, list[str]]]:
+    """Room → other room of the same part → the modules that import it, at run time."""
+    arrows: dict[str, dict[str, list[str]]] = {}
+    for module in MODULES:
+        if module.part != part:
+            continue
+        here = source.room(module.name)
+        for name, _ in source.imports(module, source.without_type_checking(module.tree())):
+            there = source.room(name) if part_of(name) == part else ""
+            if here and there and here != there:
+                arrows.setdefault(here, {}).setdefault(there, []).append(module.name)
+    return arrows
+
+
+@pytest.mark.parametrize("part", ["core", "engine", "jupyter", "worker"])
+def test_no_two_rooms_of_a_part_import_each_other(part: str) -> None:
+    arrows = rooms_imported(part)
+    wrong = [
+        f"{here} and {there}: {', '.join(modules)}"
+        for here, others in arrows.items()
+        for there, modules in others.items()
+        if here in arrows.get(there, {})
+    ]
+    assert not wrong, "\n".join(wrong)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+from collections import Counter
 
 from . import rules, source
 
@@ -29,6 +30,17 @@ def too_long() -> dict[str, str]:
 def test_nothing_is_over_its_limit_unless_listed() -> None:
     wrong = {key: why for key, why in too_long().items() if key not in rules.TOO_LONG}
     assert not wrong, "\n".join(f"{key}: {why}" for key, why in wrong.items())
+
+
+def test_folders_hold_few_enough_modules_to_be_read_at_a_glance() -> None:
+    counts = Counter(
+        str(path.parent.relative_to(source.ROOT))
+        for path in source.tracked()
+        if path.suffix == ".py" and source.PACKAGE in path.parents and path.name != "__init__.py"
+    )
+    wide = {folder: count for folder, count in counts.items() if count > rules.FOLDER_MODULES}
+    assert set(wide) == set(rules.WIDE_FOLDERS), wide
+    assert all(rules.WIDE_FOLDERS.values())
 
 
 def test_each_listed_exception_is_needed_and_has_a_reason() -> None:

@@ -12,7 +12,7 @@ import pytest
 
 from raynb.base import scope as scopes
 from raynb.base.rows import Output
-from raynb.jupyter.cells.registry import UNNUMBERED, Cell, Cells
+from raynb.jupyter.output.registry import UNNUMBERED, Cell, Cells
 from raynb.jupyter.output.router import Router
 
 

@@ -7,8 +7,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from raynb.store.board import Board
-from raynb.store.ledger import SLOTS
+from raynb.store.pages.board import Board
+from raynb.store.pages.ledger import SLOTS
 
 
 @pytest.fixture

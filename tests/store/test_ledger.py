@@ -9,7 +9,7 @@ import sys
 
 import pytest
 
-from raynb.store.ledger import SLOTS, Ledger
+from raynb.store.pages.ledger import SLOTS, Ledger
 
 
 def test_an_empty_book(ledger: Ledger) -> None:
@@ -64,7 +64,7 @@ def test_two_mappings_of_one_book(ledger: Ledger) -> None:
 
 WRITER = """
 import os, sys
-from raynb.store.ledger import Ledger
+from raynb.store.pages.ledger import Ledger
 book, slot = Ledger.attach(int(sys.argv[1])), int(sys.argv[2])
 for n in range(20_000):
     book.set(slot, 1_000_003 if n % 2 else 0x7F00FF00FF00FF, n)

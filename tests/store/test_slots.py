@@ -15,7 +15,7 @@ import raynb
 from raynb.base import ids
 from raynb.exceptions import TaskCancelledError, WorkerCrashedError
 from raynb.store import Ledger, Slots, Store
-from raynb.store import ledger as ledgers
+from raynb.store.pages import ledger as ledgers
 from raynb.testing import faults, leaks
 
 MB = 1 << 20

@@ -8,8 +8,8 @@ from collections.abc import Iterator
 import pytest
 
 from raynb.store.backing import FileBacking
-from raynb.store.ledger import SLOTS
-from raynb.store.unsent import MOST, Unsent, UnsentRows
+from raynb.store.pages.ledger import SLOTS
+from raynb.store.pages.unsent import MOST, Unsent, UnsentRows
 
 
 @pytest.fixture(params=["memory", "file"])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from raynb.core.actors import deadlocks
+from raynb.core.tasks import deadlocks
 from raynb.core.vocabulary import commands as c
 from raynb.core.vocabulary.events import Requested
 from raynb.core.vocabulary.records import Request

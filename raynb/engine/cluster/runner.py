@@ -15,7 +15,7 @@ from typing import Any
 import ray
 from ray import exceptions as theirs
 
-from raynb.base.ref import DynamicObjectRefGenerator
+from raynb.base.ref import DynamicObjectRefGenerator, ObjectRef
 from raynb.base.rows import CANCELLED, FAILED, FINISHED
 from raynb.base.spec import DYNAMIC, STREAMING, ActorSpec
 from raynb.engine.cluster import bridge
@@ -23,7 +23,8 @@ from raynb.engine.cluster.adapter import Call
 from raynb.engine.cluster.bridge import Broken, Failure, FailureToRetry, Value
 from raynb.engine.cluster.workers import Running, WorkerAdapter, engine_of, running
 from raynb.exceptions import TaskTimeoutError
-from raynb.serde import errors, functions, results
+from raynb.run import methods, returns
+from raynb.serde import errors, results
 
 #: What must reach Ray as it is: its own ways to end a task or a process.
 PASS = (KeyboardInterrupt, SystemExit, theirs.AsyncioActorExit, theirs.TaskCancelledError)
@@ -94,7 +95,7 @@ class Task:
         options = self.call.options
         value, described, contained = errors.task_error(raised, options.name, "")
         self.ran = time.time()
-        again = options.retry_exceptions and results.retryable(options.retry_exceptions, raised)
+        again = options.retry_exceptions and returns.retryable(options.retry_exceptions, raised)
         self._end(FAILED, *described)
         made = FailureToRetry if again else Failure
         return made(value, described, self.engine.pairs(contained), self.engine.reporter.mark(self.now))
@@ -120,34 +121,25 @@ class Task:
         self.ran = time.time()
         count = self.call.options.num_returns
         if count == DYNAMIC:
-            made = []
-            try:
-                for item in _items(result, self.call.options.name):
-                    made.append(self.engine.put(results.pack_result(item)))  # noqa: PERF401  kept if the next one raises
-            except Exception as error:
-                if not made:
-                    raise
-                made.append(self.engine.put_error(errors.task_error(error, self.call.options.name, "")[0]))
+            items = returns.items_of(result, self.call.options.name, "dynamic")
+            made = returns.dynamic(items, self.call.options, self._put, self._put_error)
             return self.value(DynamicObjectRefGenerator(made))
         if count == 1 and not inspect.isgenerator(result):
             return self.value(result)
-        values: list[Value] = []
-        for item in results.split(result, count, self.call.options.retry_exceptions) if count else ():
-            try:
-                values.append(self.value(item))
-            except Exception as error:  # this one cannot travel; the others do
-                value, _, contained = errors.task_error(error, self.call.options.name, "")
-                values.append(Broken(value, (), self.engine.pairs(contained), self.engine.reporter.mark(self.now)))
+        values = returns.each(result, self.call.options, self.value, self._broken)
         return values[0] if count == 1 else values if count else None
 
+    def _put(self, item: Any) -> ObjectRef[Any]:
+        ref: ObjectRef[Any] = self.engine.put(results.pack_result(item))
+        return ref
 
-def _items(result: Any, name: str) -> Iterator[Any]:
-    try:
-        return iter(result)
-    except TypeError:
-        raise TypeError(
-            f"{name} has num_returns='streaming' but returned {type(result).__name__}, which is no generator"
-        ) from None
+    def _put_error(self, raised: Exception) -> ObjectRef[Any]:
+        ref: ObjectRef[Any] = self.engine.put_error(errors.task_error(raised, self.call.options.name, "")[0])
+        return ref
+
+    def _broken(self, raised: Exception) -> Value:
+        value, _, contained = errors.task_error(raised, self.call.options.name, "")
+        return Broken(value, (), self.engine.pairs(contained), self.engine.reporter.mark(self.now))
 
 
 # -- tasks -------------------------------------------------------------------------------------
@@ -162,7 +154,7 @@ def stream_task(call: Call, args: Value | None, *deps: Any) -> Any:
     """A raynb generator, as Ray runs it."""
     with Task(call) as task, limited(call.options.timeout):
         given, named = task.arguments(args, deps)
-        for item in _items(task.function()(*given, **named), call.options.name):
+        for item in returns.items_of(task.function()(*given, **named), call.options.name, "streaming"):
             yield task.value(item)
 
 
@@ -188,13 +180,7 @@ class Host:
             raise
 
     def _method(self, name: str) -> Callable[..., Any]:
-        if name == "__ray_ready__":
-            return lambda: True
-        if name == "__ray_call__":
-            return lambda function, *args, **kwargs: function(self.instance, *args, **kwargs)
-        if name == "__ray_terminate__":
-            return ray.actor.exit_actor  # type: ignore[no-any-return]
-        return functions.method(self.instance, name)  # type: ignore[no-any-return]
+        return methods.bound(self.instance, name, ray.actor.exit_actor)
 
     def call(self, call: Call, args: Value | None, *deps: Any) -> Any:
         with Task(call, self.spec) as task, limited(call.options.timeout):
@@ -204,7 +190,8 @@ class Host:
     def stream(self, call: Call, args: Value | None, *deps: Any) -> Any:
         with Task(call, self.spec) as task, limited(call.options.timeout):
             given, named = task.arguments(args, deps)
-            for item in _items(self._method(call.options.function)(*given, **named), call.options.name):
+            result = self._method(call.options.function)(*given, **named)
+            for item in returns.items_of(result, call.options.name, "streaming"):
                 yield task.value(item)
 
 
@@ -227,7 +214,7 @@ class AsyncHost(Host):
                 async for item in result:
                     yield task.value(item)
             else:
-                for item in _items(result, call.options.name):
+                for item in returns.items_of(result, call.options.name, "streaming"):
                     yield task.value(item)
 
 

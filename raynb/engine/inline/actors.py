@@ -17,9 +17,10 @@ from raynb.base.scope import current_scope
 from raynb.base.spec import ActorSpec, TaskOptions
 from raynb.engine.inline.event_loop import DrivenLoop
 from raynb.engine.inline.objects import Objects
-from raynb.engine.inline.records import Host, LeaveActor, Running, running, surroundings
+from raynb.engine.inline.records import Host, LeaveActor, Running, running
 from raynb.engine.row_store import RowStore
 from raynb.exceptions import ActorAlreadyExistsError, AsyncioActorExit
+from raynb.run import environment
 from raynb.serde import errors
 
 if TYPE_CHECKING:
@@ -46,7 +47,7 @@ class ActorLives:
         token = running.set(now)
         book = self.engine.book
         try:
-            with surroundings(host.options.runtime_env):
+            with environment.temporary(host.options.runtime_env):
                 made: list[Any] = []
 
                 async def on_loop() -> None:

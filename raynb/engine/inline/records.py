@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import contextvars
 import os
-import sys
 import threading
-from collections.abc import Iterator
 from types import TracebackType
 from typing import Any
 
@@ -80,35 +77,6 @@ class Host:
         self.row = ActorRow(spec.actor_id, spec.class_name, spec.name, spec.namespace, pid=os.getpid(),
                             max_restarts=spec.max_restarts, scope=scope, worker=1,
                             detached=spec.lifetime == "detached")  # fmt: skip
-
-
-@contextlib.contextmanager
-def surroundings(env: tuple[tuple[str, Any], ...]) -> Iterator[None]:
-    """Sets a ``runtime_env`` up for the length of a call, and takes it back."""
-    if not env:
-        yield
-        return
-    given = dict(env)
-    variables = dict(given.get("env_vars", ()))
-    before = {name: os.environ.get(name) for name in variables}
-    folder, path = os.getcwd(), list(sys.path)
-    os.environ.update(variables)
-    try:
-        for module in given.get("py_modules", ()):
-            package = os.path.isfile(os.path.join(module, "__init__.py"))
-            sys.path.insert(0, os.path.dirname(module) if package else module)
-        if given.get("working_dir"):
-            os.chdir(given["working_dir"])
-            sys.path.insert(0, given["working_dir"])
-        yield
-    finally:
-        os.chdir(folder)
-        sys.path[:] = path
-        for name, value in before.items():
-            if value is None:
-                os.environ.pop(name, None)
-            else:
-                os.environ[name] = value
 
 
 def users_part(traceback: TracebackType | None) -> TracebackType | None:

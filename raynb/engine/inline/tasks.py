@@ -14,14 +14,15 @@ from typing import TYPE_CHECKING, Any
 
 from raynb.base import ids
 from raynb.base.engine import Packed
-from raynb.base.ref import DynamicObjectRefGenerator
+from raynb.base.ref import DynamicObjectRefGenerator, ObjectRef
 from raynb.base.rows import CANCELLED, FAILED, FINISHED, RUNNING, TASK_ENDED, TaskRow
 from raynb.base.spec import DYNAMIC, STREAMING, TaskOptions
 from raynb.engine.inline.actors import ActorLives
 from raynb.engine.inline.event_loop import DrivenLoop
-from raynb.engine.inline.records import Host, LeaveActor, Running, Stream, running, surroundings, users_part
+from raynb.engine.inline.records import Host, LeaveActor, Running, Stream, running, users_part
 from raynb.exceptions import AsyncioActorExit
-from raynb.serde import errors, functions, pickling, results
+from raynb.run import environment, failures, methods, returns
+from raynb.serde import errors, pickling, results
 
 if TYPE_CHECKING:
     from raynb.engine.inline.engine import InlineEngine
@@ -65,22 +66,13 @@ class Tasks(ActorLives):
         if host is None:
             function: Callable[..., Any] = self.engine.function(now.options.function)
             return function
-        name = now.options.function
-        if name == "__ray_ready__":
-            return lambda: True
-        if name == "__ray_call__":
-            return lambda function, *args, **kwargs: function(host.instance, *args, **kwargs)
-        if name == "__ray_terminate__":
-            leave: Callable[..., Any] = self.engine.leave_actor
-            return leave
-        found: Callable[..., Any] = functions.method(host.instance, name)
-        return found
+        return methods.bound(host.instance, now.options.function, self.engine.leave_actor)
 
     def _attempt(self, now: Running, packed: Packed) -> bool:
         """Runs a task once; returns False if it has to run again."""
         token = running.set(now)
         try:
-            with surroundings(now.options.runtime_env):
+            with environment.temporary(now.options.runtime_env):
                 args, kwargs = self.engine.arguments(packed)
                 now.row.fetched = _now()
                 result = self._function(now)(*args, **kwargs)
@@ -100,25 +92,16 @@ class Tasks(ActorLives):
         if count == STREAMING:
             stream = self.streams.get(task)
             if stream is not None:
-                stream.iterator = self._iterator(now, result)
+                stream.iterator = returns.items_of(result, now.options.name, "streaming")
                 self.advance(now, stream)
             return
         if count == DYNAMIC:
-            refs = [self.engine.put(results.pack_result(item)) for item in self._iterator(now, result)]
+            items = returns.items_of(result, now.options.name, "dynamic")
+            refs = returns.dynamic(items, now.options, self._put, lambda raised: self._put_error(now, raised))
             result, count = DynamicObjectRefGenerator(refs), 1
-        values: list[Any] = []
-        if count == 1 and not inspect.isgenerator(result):
-            values = [result]
-        elif count:
-            values = results.split(result, count, now.options.retry_exceptions)
-        packed: list[Packed | Exception] = []
-        for value in values:
-            try:
-                packed.append(results.pack_result(value))
-            except Exception as error:
-                if count == 1:
-                    raise
-                packed.append(error)  # this one cannot travel; the others do
+        packed: list[Packed | Exception] = returns.each(
+            result, now.options, results.pack_result, lambda raised: raised, count
+        )
         for index, one in enumerate(packed, 1):
             identity = ids.object_id(task, index)
             if isinstance(one, Exception):
@@ -129,15 +112,14 @@ class Tasks(ActorLives):
                 now.row.size += pickling.nbytes(one)
         self._ended(now, FINISHED)
 
-    @staticmethod
-    def _iterator(now: Running, result: Any) -> Any:
-        try:
-            return iter(result)
-        except TypeError:
-            raise TypeError(
-                f"{now.options.name} has num_returns='streaming' or 'dynamic' but returned "
-                f"{type(result).__name__}, which is no generator"
-            ) from None
+    def _put(self, item: Any) -> ObjectRef[Any]:
+        return self.engine.put(results.pack_result(item))
+
+    def _put_error(self, now: Running, raised: Exception) -> ObjectRef[Any]:
+        value, _, contained = errors.task_error(raised, now.options.name, "")
+        ref = self.engine.put(pickling.pack(None))
+        self.engine.objects.fail(ref._id, value, contained, None)
+        return ref
 
     def _ended(self, now: Running, state: str) -> None:
         if now.row.state in TASK_ENDED:
@@ -163,8 +145,8 @@ class Tasks(ActorLives):
             return True
         stop = isinstance(raised, (KeyboardInterrupt, bdb.BdbQuit)) and not now.cancelled
         if stop or (now.cancelled and isinstance(raised, (KeyboardInterrupt, asyncio.CancelledError))):
-            value: Any = ("err", "TaskCancelledError", (self.engine.spell(now.row.id, ids.TASK_HEX),))
-            self._fail_all(now, CANCELLED, value, ("TaskCancelledError", "cancelled"), (), None)
+            cancelled, described = failures.cancelled(self.engine.spell(now.row.id, ids.TASK_HEX))
+            self._fail_all(now, CANCELLED, cancelled, described, (), None)
             if stop:
                 raise raised
             return True
@@ -172,7 +154,7 @@ class Tasks(ActorLives):
         streamed = self.streams.get(now.row.id)
         begun = streamed is not None and streamed.made > 1
         if (left > 0 or now.options.max_retries < 0) and not begun \
-                and results.retryable(now.options.retry_exceptions, raised):  # fmt: skip
+                and returns.retryable(now.options.retry_exceptions, raised):  # fmt: skip
             return False
         value, described, contained = errors.task_error(raised, now.options.name, "")
         self._fail_all(now, FAILED, value, described, contained, traceback)
@@ -180,7 +162,7 @@ class Tasks(ActorLives):
 
     def _left(self, now: Running, raised: BaseException) -> None:
         """The task asked its process to end: the actor is over, or the worker would have been."""
-        said = f"it called sys.exit({raised.code!r})" if isinstance(raised, SystemExit) else "exit_actor() was called"
+        said = failures.why_left(raised)
         if now.host is None:
             value: Any = ("err", "WorkerCrashedError", (f"The worker died while it ran {now.options.name}: {said}.",))
             self._fail_all(now, FAILED, value, ("WorkerCrashedError", said), (), None)
@@ -221,7 +203,7 @@ class Tasks(ActorLives):
         try:
             while not stream.ended and not stream.full():
                 try:
-                    with surroundings(now.options.runtime_env):
+                    with environment.temporary(now.options.runtime_env):
                         item = next(stream.iterator)
                 except StopIteration:
                     self.finish_stream(now, stream)

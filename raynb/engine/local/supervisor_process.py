@@ -5,7 +5,6 @@ from __future__ import annotations
 import fcntl
 import os
 import pickle
-import signal
 import subprocess
 import sys
 from typing import Any
@@ -128,17 +127,3 @@ class Supervised:
         os.close(self.stderr)
         self.stderr = -1
         self.process.returncode = 0  # not ours: nobody here may wait for it or warn of it
-
-
-def describe(status: int) -> str:
-    """Says how a process ended, from its wait status."""
-    code = os.waitstatus_to_exitcode(status)
-    if code < 0:
-        try:
-            name = signal.Signals(-code).name
-        except ValueError:
-            name = f"signal {-code}"
-        hint = {"SIGSEGV": " (a crash in native code)", "SIGKILL": " (killed, perhaps for memory)"}
-        return f"it was ended by {name}{hint.get(name, '')}"
-    return f"it exited with code {code}"
-

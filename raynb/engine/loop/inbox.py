@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any
 from raynb.base.rows import Output
 from raynb.base.spec import TaskSpec
 from raynb.core.vocabulary import events as e
-from raynb.engine.local.supervisor_process import describe
 from raynb.engine.loop.connections import Connection, WorkerConnection
 from raynb.wire import messages as w
 from raynb.wire.codec import BadFrame, decode_all
@@ -159,7 +158,7 @@ class Inbox:
         if type(m) is w.Exited:
             killed = os.WIFSIGNALED(m.status) and os.WTERMSIG(m.status) == signal.SIGKILL
             memory = self.engine.monitor.system_killed(m.worker) if killed else ""
-            self.worker_died(m.worker, now, memory or describe(m.status), bool(memory))
+            self.worker_died(m.worker, now, memory or _how_it_ended(m.status), bool(memory))
         elif type(m) is w.SpawnFailed:
             self.worker_died(m.worker, now, m.reason)
 
@@ -203,3 +202,16 @@ class Inbox:
         elif not peer.ended and peer.worker in self.engine.effects.peers:
             # Either it is dying, or it sent nonsense: make sure that it is gone.
             self.engine.effects.send(self.engine.supervisor_lane, w.Kill(peer.worker, 9))
+
+
+def _how_it_ended(status: int) -> str:
+    """Returns in words how a process ended, from its wait status."""
+    code = os.waitstatus_to_exitcode(status)
+    if code < 0:
+        try:
+            name = signal.Signals(-code).name
+        except ValueError:
+            name = f"signal {-code}"
+        hint = {"SIGSEGV": " (a crash in native code)", "SIGKILL": " (killed, perhaps for memory)"}
+        return f"it was ended by {name}{hint.get(name, '')}"
+    return f"it exited with code {code}"

@@ -14,9 +14,9 @@ from IPython.core.error import UsageError
 from raynb import api
 from raynb.jupyter.cells.analysis import CellCode, analyse
 from raynb.jupyter.cells.inputs import Inputs, gather, in_words
-from raynb.jupyter.cells.registry import UNNUMBERED
 from raynb.jupyter.notebook import Notebook
 from raynb.jupyter.on_worker.runner import CellJob, CellPayload
+from raynb.jupyter.output.registry import UNNUMBERED
 
 
 @dataclass(slots=True)

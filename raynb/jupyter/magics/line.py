@@ -13,10 +13,10 @@ from raynb import api
 from raynb.base import engine as engines
 from raynb.base.ref import ObjectRef
 from raynb.jupyter.cells.inputs import Inputs, holds_refs
-from raynb.jupyter.cells.registry import cell_name
 from raynb.jupyter.magics.arguments import parse
 from raynb.jupyter.notebook import Notebook, unfinished
 from raynb.jupyter.on_worker.runner import filled
+from raynb.jupyter.output.registry import cell_name
 from raynb.jupyter.reports import text_tables
 from raynb.jupyter.views import actions
 

@@ -16,8 +16,8 @@ from typing import Any
 
 from raynb.base import engine as engines
 from raynb.base.rows import Output
-from raynb.jupyter.cells.registry import Cell, Cells
 from raynb.jupyter.output.folding import Action, CellOutput, Line, Rich
+from raynb.jupyter.output.registry import Cell, Cells
 from raynb.jupyter.output.sinks import Sink
 
 #: Seconds between two deliveries while output comes.

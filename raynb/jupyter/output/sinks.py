@@ -9,7 +9,7 @@ import sys
 import threading
 from typing import Any, Protocol
 
-from raynb.jupyter.cells.registry import Cell
+from raynb.jupyter.output.registry import Cell
 
 RichBundle = dict[str, Any]
 

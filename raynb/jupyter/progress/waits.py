@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Any
 
 from raynb.base import engine as engines
 from raynb.base.rows import CANCELLED, FAILED, FINISHED
-from raynb.jupyter.cells.registry import Cell
 from raynb.jupyter.notebook import unfinished
+from raynb.jupyter.output.registry import Cell
 from raynb.jupyter.progress.bar import Bar, Count
 
 if TYPE_CHECKING:

@@ -7,8 +7,8 @@ from collections.abc import Iterable, Sequence
 from raynb.base import ids
 from raynb.base.rows import TASK_ENDED, ObjectRow, Output, Snapshot, TaskRow
 from raynb.jupyter.cells.inputs import in_words
-from raynb.jupyter.cells.registry import cell_name
 from raynb.jupyter.output.folding import prefix_of, short_task
+from raynb.jupyter.output.registry import cell_name
 from raynb.jupyter.progress.bar import in_seconds
 from raynb.jupyter.views.view_model import Labels, actor_label, held_by, short_error
 

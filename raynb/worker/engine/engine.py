@@ -14,10 +14,11 @@ from raynb.base.engine import Context, Packed
 from raynb.base.ref import ObjectRef, ObjectRefGenerator
 from raynb.base.rows import Snapshot
 from raynb.base.spec import STREAMING, ActorSpec, TaskOptions
+from raynb.run import environment
 from raynb.serde import pickling
 from raynb.serde.refs import note_ref, rebuild_ref
 from raynb.wire import messages as w
-from raynb.worker import environment, state
+from raynb.worker import state
 from raynb.worker.engine.groups import Groups
 from raynb.worker.engine.requests import Requests
 from raynb.worker.engine.storing import SOON, Storing

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import heapq
 
-from raynb.store.page import Page
+from raynb.store.pages.page import Page
 
 SLOTS = 65_536
 _BLOCK = 64  # slots a flag stands for

@@ -17,8 +17,8 @@ import os
 import struct
 
 from raynb.store import backing as backings
-from raynb.store.ledger import SLOTS
 from raynb.store.memory import PAGE, Mapping
+from raynb.store.pages.ledger import SLOTS
 
 #: Bytes of a worker's row; a multiple of the page size.
 ROOM = max(16_384, PAGE)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 _devices = os.environ.get("CUDA_VISIBLE_DEVICES")
@@ -26,21 +28,47 @@ def enter(settings: dict[str, Any]) -> None:
 def set_up(settings: dict[str, Any]) -> None:
     """Sets up the worker's own ``runtime_env``."""
     env = dict(settings.get("env", ()))
-    for name, value in dict(env.get("env_vars", ())).items():
-        os.environ[name] = value
+    apply(env)
+    hook = env.get("worker_process_setup_hook")
+    if hook:
+        import pickle
+
+        pickle.loads(hook)()
+
+
+def apply(env: Mapping[str, Any]) -> None:
+    """Applies the variables, the directory and the modules of a ``runtime_env`` to this process."""
+    os.environ.update(dict(env.get("env_vars", ())))
     working_dir = env.get("working_dir")
     if working_dir:
         os.chdir(working_dir)
         sys.path.insert(0, working_dir)
     for path in reversed(env.get("py_modules", ())):
         # A package directory: its parent is what must be on the path.
-        parent = path if not os.path.isfile(os.path.join(path, "__init__.py")) else os.path.dirname(path)
-        sys.path.insert(0, parent)
-    hook = env.get("worker_process_setup_hook")
-    if hook:
-        import pickle
+        package = os.path.isfile(os.path.join(path, "__init__.py"))
+        sys.path.insert(0, os.path.dirname(path) if package else path)
 
-        pickle.loads(hook)()
+
+@contextlib.contextmanager
+def temporary(env: Iterable[tuple[str, Any]]) -> Iterator[None]:
+    """Applies a ``runtime_env`` for the length of a block, in a process that others use too."""
+    if not env:
+        yield
+        return
+    given = dict(env)
+    before = {name: os.environ.get(name) for name in dict(given.get("env_vars", ()))}
+    folder, path = os.getcwd(), list(sys.path)
+    try:
+        apply(given)
+        yield
+    finally:
+        os.chdir(folder)
+        sys.path[:] = path
+        for name, value in before.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value
 
 
 def set_threads(resources: tuple[tuple[str, int], ...]) -> None:

@@ -8,8 +8,8 @@ or the cancel came after the beginning. A store of eight aligned bytes is one in
 
 from __future__ import annotations
 
-from raynb.store.ledger import SLOTS
-from raynb.store.page import Page
+from raynb.store.pages.ledger import SLOTS
+from raynb.store.pages.page import Page
 
 
 class Board(Page):

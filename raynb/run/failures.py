@@ -1,0 +1,19 @@
+"""Failures of a task, as the values that travel in place of its results."""
+
+from __future__ import annotations
+
+
+def why_left(raised: BaseException) -> str:
+    """Returns why a process ends that was asked to end: ``sys.exit`` or ``exit_actor``."""
+    if isinstance(raised, SystemExit):
+        return f"it called sys.exit({0 if raised.code is None else raised.code!r})"
+    return "exit_actor() was called"
+
+
+def cancelled(task: str) -> tuple[tuple[str, str, tuple[str, ...]], tuple[str, str]]:
+    """Returns (error value, (type, text)) of a cancelled task.
+
+    Args:
+        task: the task's id in hex.
+    """
+    return ("err", "TaskCancelledError", (task,)), ("TaskCancelledError", "cancelled")

@@ -1,0 +1,1 @@
+"""Pages of shared memory that processes write one row each of: the board, the ledger, unsent results."""
