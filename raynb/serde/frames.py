@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
+from raynb.serde import tables
+
 #: Where pandas keeps the classes of these parts; so named, nothing needs to import pandas.
 MODULES = ("pandas", "pandas.arrays", "pandas.core.arrays.arrow.array", "pandas.core.arrays.string_arrow",
            "pandas.core.indexes.base")  # fmt: skip
-_SLACK = 1.02  # of a buffer's bytes: Arrow rounds up what it allocates
-_SPARE = 256
 
 
 class _Whole:
@@ -55,7 +55,7 @@ def _reduce_column(column: Any) -> Any:
     if getattr(chunks, "num_chunks", 0) != 1:
         return None
     chunk = chunks.chunk(0)
-    if chunk.get_total_buffer_size() > chunk.nbytes * _SLACK + _SPARE:
+    if tables.is_cut(chunk):
         return None
     twin = object.__new__(type(column))  # pandas decides what its state is; only the copy is left out
     twin.__dict__.update(column.__dict__, _pa_array=_Whole(chunk))

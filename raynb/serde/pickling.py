@@ -18,7 +18,7 @@ import cloudpickle
 
 from raynb.base.engine import Packed
 from raynb.base.ref import ObjectRef
-from raynb.serde import arrays, frames
+from raynb.serde import arrays, frames, tables
 from raynb.serde.refs import Refs, collecting
 
 _SCALARS = frozenset((int, float, bool, str, bytes, type(None), complex))
@@ -64,8 +64,36 @@ def _located_code(build: Callable[..., CodeType], args: tuple[Any, ...], filenam
     return build(*args).replace(co_filename=filename)
 
 
+#: Where a class comes from → what reduces its instances better than they do; None: their own way.
+_BY_MODULE: dict[str, Callable[[Any], Any]] = {
+    "numpy.dtypes": arrays.reduce_dtype,
+    tables.MODULE: tables.reduce,
+    **dict.fromkeys(frames.MODULES, frames.reduce),
+}
+
+
+def _reduce_view(view: memoryview) -> tuple[Any, ...]:
+    """A memoryview stays one, of the same shape and read-only; its bytes travel out of band.
+
+    A format that `memoryview.cast` doesn't take (records, foreign byte orders) arrives as plain bytes.
+    """
+    form, shape = view.format, view.shape
+    if len(form) > 1 or not shape:
+        form, shape = "B", (view.nbytes,)
+    return _rebuild_view, (pickle.PickleBuffer(view if view.c_contiguous else view.tobytes()), form, shape)
+
+
+def _rebuild_view(buffer: Any, form: str, shape: tuple[int, ...]) -> memoryview:
+    whole = memoryview(buffer).toreadonly()
+    if 0 in shape or (form == "B" and len(shape) == 1):
+        return whole
+    return whole.cast("B").cast(form, shape)  # type: ignore[call-overload, no-any-return]
+
+
 class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]
-    dispatch_table = cloudpickle.Pickler.dispatch_table.new_child({CodeType: _reduce_located_code})
+    dispatch_table = cloudpickle.Pickler.dispatch_table.new_child(
+        {CodeType: _reduce_located_code, memoryview: _reduce_view}
+    )
 
     def __init__(self, file: io.BytesIO, buffers: list[Any], out_of_band: Callable[[Any], bool]) -> None:
         super().__init__(file, 5, buffer_callback=out_of_band)
@@ -81,11 +109,9 @@ class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]
             return self.reduce_array(obj)  # none of cloudpickle's business
         if kind is ObjectRef:
             return self.reduce_ref(obj)
-        module = kind.__module__
-        if module == "numpy.dtypes":
-            return arrays.reduce_dtype(obj)
-        if module in frames.MODULES:
-            reduced = frames.reduce(obj)
+        special = _BY_MODULE.get(kind.__module__)
+        if special is not None:
+            reduced = special(obj)
             if reduced is not None:
                 return reduced
         if _custom:
@@ -166,7 +192,7 @@ def pack(value: Any) -> Packed:
     """Pickles a value for `put` or a result."""
     if _plain(value):
         return Packed(_dumps(value, 5))
-    if type(value) in (bytearray, memoryview):
+    if type(value) is bytearray:
         value = _Bytes(value)
     began = _now()
     data, buffers, refs = _dump(value)
@@ -174,18 +200,13 @@ def pack(value: Any) -> Packed:
 
 
 class _Bytes:
-    """A bytes-like value that travels out of band."""
+    """A bytearray that travels out of band."""
 
-    def __init__(self, value: Any) -> None:
+    def __init__(self, value: bytearray) -> None:
         self.value = value
 
     def __reduce_ex__(self, protocol: Any) -> Any:
-        kind = bytearray if type(self.value) is bytearray else memoryview
-        return _rebuild_bytes, (kind is bytearray, pickle.PickleBuffer(self.value))
-
-
-def _rebuild_bytes(is_bytearray: bool, buffer: Any) -> Any:
-    return bytearray(buffer) if is_bytearray else memoryview(buffer)
+        return bytearray, (pickle.PickleBuffer(self.value),)
 
 
 def pack_args(args: tuple[Any, ...], kwargs: dict[str, Any], owner: str) -> Packed:
