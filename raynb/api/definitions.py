@@ -30,6 +30,9 @@ class Noted:
 
 _noted: dict[str, Noted] = {}
 
+_PLAIN: tuple[Any, ...] = (bool, int, float, complex, str, bytes, type(None))
+_WRAPPERS = (staticmethod, classmethod)
+
 #: Where `remote` keeps what it was given.
 _INSIDE = {"RemoteFunction": "_function", "ActorClass": "_cls"}
 
@@ -96,7 +99,7 @@ def _of_code(code: CodeType) -> Any:
 def _of_class(made: type) -> Any:
     members = []
     for name, value in sorted(vars(made).items()):
-        inner = getattr(value, "__func__", None) or getattr(value, "fget", None) or value
+        inner = value.fget if type(value) is property else value.__func__ if type(value) in _WRAPPERS else value
         if isinstance(inner, FunctionType):
             members.append((name, _of_function(inner)))
         elif not (name.startswith("__") and name.endswith("__")):
@@ -106,5 +109,7 @@ def _of_class(made: type) -> Any:
 
 def _of_value(value: Any) -> Any:
     """Plain values by what they are, all others by their type: an address says nothing."""
-    plain = isinstance(value, (int, float, complex, str, bytes, bool, type(None)))
-    return repr(value) if plain else type(value).__qualname__
+    for plain in _PLAIN:
+        if issubclass(type(value), plain):
+            return plain.__repr__(value)
+    return type(value).__qualname__

@@ -97,6 +97,14 @@ class ObjectRef(Generic[T]):
         return True
 
 
+def is_ref(value: Any) -> bool:
+    """Returns whether a value is a ref, by its type alone.
+
+    `isinstance` would go on to ask a proxy or lazy object for its ``__class__``, which runs its code.
+    """
+    return issubclass(type(value), ObjectRef)
+
+
 class ObjectRefGenerator:
     """The refs that a streaming task yields, in order, as they come (Ray's term).
 

@@ -11,13 +11,14 @@ import io
 import pickle
 import time
 from collections.abc import Callable, Sequence
-from types import CodeType
+from types import CodeType, FunctionType
 from typing import Any
 
 import cloudpickle
 
 from raynb.base.engine import Packed
-from raynb.base.ref import ObjectRef
+from raynb.base.ref import ObjectRef, is_ref
+from raynb.base.sizes import attributes_of
 from raynb.serde import arrays, frames, tables
 from raynb.serde.refs import Refs, collecting
 
@@ -118,7 +119,7 @@ class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]
             custom = _custom.get(kind)
             if custom is not None:
                 return _call, (custom[1], custom[0](obj))
-        if isinstance(obj, BaseException):
+        if issubclass(kind, BaseException):
             from raynb.serde.errors import reduce_exception
 
             reduced = reduce_exception(obj)
@@ -224,21 +225,21 @@ def pack_args(args: tuple[Any, ...], kwargs: dict[str, Any], owner: str) -> Pack
     plain = True
     for position, value in enumerate(args):
         if type(value) not in _SCALARS:
-            if isinstance(value, ObjectRef):
+            if is_ref(value):
                 deps.append(value)
                 places.append(position)
             elif plain and not _plain(value):
                 plain = False
     for key, value in kwargs.items():
         if type(value) not in _SCALARS:
-            if isinstance(value, ObjectRef):
+            if is_ref(value):
                 deps.append(value)
                 places.append(key)
             elif plain and not _plain(value):
                 plain = False
     if deps:
-        args = tuple(None if isinstance(a, ObjectRef) else a for a in args)
-        kwargs = {k: None if isinstance(v, ObjectRef) else v for k, v in kwargs.items()}
+        args = tuple(None if is_ref(a) else a for a in args)
+        kwargs = {k: None if is_ref(v) else v for k, v in kwargs.items()}
     whole = (args, kwargs, tuple(places))
     if plain:
         return Packed(_dumps(whole, 5), (), deps)
@@ -283,15 +284,15 @@ def _culprit(value: Any, path: str, depth: int = 0) -> str:
         parts = [(f"{path}[{k!r}]", v) for k, v in value.items()]
     elif isinstance(value, (list, tuple)):
         parts = [(f"{path}[{i}]", v) for i, v in enumerate(value)]
-    elif hasattr(value, "__closure__") and getattr(value, "__closure__", None):
+    elif type(value) is FunctionType and value.__closure__:
         names = value.__code__.co_freevars
         parts = [
             (f"variable '{n}' of {path}", cell.cell_contents)
             for n, cell in zip(names, value.__closure__, strict=True)
             if _filled(cell)
         ]
-    elif getattr(value, "__dict__", None) and not isinstance(value, type):
-        parts = [(f"{path}.{k}", v) for k, v in vars(value).items()]
+    elif not issubclass(type(value), type):
+        parts = [(f"{path}.{k}", v) for k, v in (attributes_of(value) or {}).items()]
     for name, part in parts[:1000]:
         if not can_pickle(part):
             return _culprit(part, name, depth + 1)

@@ -11,8 +11,12 @@ import pandas as pd
 import pytest
 
 from raynb.base.ref import ObjectRef
-from raynb.jupyter.cells.inputs import Captured, gather, in_words, size_of
+from raynb.base.scope import current_scope
+from raynb.base.sizes import size_of
+from raynb.jupyter.cells.inputs import Captured, gather, in_words
 from raynb.jupyter.on_worker.runner import ModuleName, Nested, Slot, filled
+from raynb.jupyter.reports.serialisation_log import SerialisationLog
+from raynb.jupyter.views import labels
 
 
 class Engine:
@@ -113,14 +117,83 @@ def test_sizes(value: Any, low: int, high: int) -> None:
     assert low <= size_of(value) <= high
 
 
-def test_a_size_that_cannot_be_asked_for_is_no_error() -> None:
-    class Odd:
-        nbytes = "many"
+class Untouchable:
+    """As a lazy proxy: whatever is asked of it runs its code, which fails."""
 
-        def __sizeof__(self) -> int:
-            raise RuntimeError
+    def __getattribute__(self, name: str) -> Any:
+        raise RuntimeError(f"touched: {name}")
 
-    assert size_of(Odd()) < 1000
+    def __sizeof__(self) -> int:
+        raise RuntimeError("touched: size")
+
+    __len__ = __iter__ = __bool__ = __repr__ = __sizeof__  # type: ignore[assignment]
+
+
+class UntouchableModule(ModuleType):
+    """As a lazy module: an attribute loads it."""
+
+    def __getattribute__(self, name: str) -> Any:
+        raise ImportError(f"loaded for {name}")
+
+
+class ProudArray(np.ndarray[Any, Any]):
+    nbytes = property(lambda self: 1 / 0)  # type: ignore[assignment]
+
+
+class OwnList(list[Any]):
+    __len__ = __iter__ = __getitem__ = __sizeof__ = lambda *_: 1 / 0  # type: ignore[assignment]
+
+
+class OwnDict(dict[Any, Any]):
+    values = items = __len__ = __iter__ = __sizeof__ = lambda *_: 1 / 0  # type: ignore[assignment]
+
+
+class Computing:
+    """A user's class with the names that libraries have for sizes."""
+
+    nbytes = memory_usage = estimated_size = property(lambda self: 1 / 0)
+
+    def __init__(self) -> None:
+        self.data = bytes(1000)
+
+
+def test_sizes_run_nobodys_code() -> None:
+    array = np.zeros(1000).view(ProudArray)
+    for value, least in [
+        (Untouchable(), 1), (UntouchableModule("m"), 1), (array, 8000), (OwnList([bytes(1000)] * 5), 5000),
+        (OwnDict(a=bytes(1000)), 1000), (Computing(), 1000), ({"deep": [Untouchable(), Computing()]}, 1000),
+    ]:  # fmt: skip
+        assert least <= size_of(value) <= 20_000
+
+
+def test_a_module_s_contents_are_none_of_a_size_s_business() -> None:
+    module = ModuleType("full")
+    module.data = bytes(10**6)  # type: ignore[attr-defined]
+    assert size_of(module) < 1000
+
+
+def test_what_a_cell_takes_with_it_is_found_without_running_its_code(monkeypatch: pytest.MonkeyPatch) -> None:
+    lazy = UntouchableModule("lazy_one")
+    ModuleType.__dict__["__dict__"].__get__(lazy)["__spec__"] = object()
+    monkeypatch.setitem(sys.modules, "lazy_one", lazy)
+    inputs = gather(["m", "x"], {"m": lazy, "x": Untouchable()}, 10**6)
+    assert inputs.names["m"].name == "lazy_one"
+    assert type(inputs.names["x"]) is Untouchable
+    assert [(c.name, c.how) for c in inputs.captured] == [("m", "module"), ("x", "value")]
+
+
+def test_serialising_is_noted_and_names_found_without_running_code() -> None:
+    log = SerialisationLog({"x": Untouchable(), "m": UntouchableModule("m")})
+    log.note((log._namespace["x"],), 0.0, 1.0)
+    log.note((lambda: UntouchableModule,), 0.0, 1.0)
+    assert [note.name for note in log.of(current_scope())] == ["x", "<lambda>"]
+
+
+def test_names_are_looked_for_past_values_that_must_not_be_touched() -> None:
+    found: dict[Any, Any] = {}
+    labels._collect("x", Untouchable(), found)
+    labels._collect("y", [Untouchable()], found)
+    assert not found
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,8 @@ from dataclasses import dataclass, field
 from types import ModuleType
 from typing import Any
 
-from raynb.base.ref import ObjectRef
+from raynb.base.ref import ObjectRef, is_ref
+from raynb.base.sizes import size_of
 from raynb.jupyter.on_worker.runner import ModuleName, Nested, Slot
 
 #: Names of the notebook itself; a cell that mentions one gets the worker's own or none.
@@ -22,7 +23,7 @@ NOTEBOOK_NAMES = frozenset(
 )
 
 _CONTAINERS = (list, tuple, dict)
-_SAMPLE = 64
+_DICT_OF_MODULE: Any = vars(ModuleType)["__dict__"]
 
 
 @dataclass(slots=True)
@@ -66,7 +67,7 @@ class Inputs:
 
     def replaced(self, value: Any, depth: int = 0) -> Any:
         """Returns the value with the refs in it replaced by slots; itself if there are none."""
-        if isinstance(value, ObjectRef):
+        if is_ref(value):
             return self.slot(value)
         if type(value) not in _CONTAINERS or not holds_refs(value, depth):
             return value
@@ -81,7 +82,7 @@ def holds_refs(value: Any, depth: int = 0) -> bool:
     """Returns whether a list, tuple or dict holds an ObjectRef, at most eight levels down."""
     items = value.values() if type(value) is dict else value
     for item in items:
-        if isinstance(item, ObjectRef):
+        if is_ref(item):
             return True
         if type(item) in _CONTAINERS and depth < 8 and holds_refs(item, depth + 1):
             return True
@@ -111,16 +112,16 @@ def gather(
             continue
         value = namespace[name]
         kind = type(value).__name__
-        if isinstance(value, ModuleType):
+        if issubclass(type(value), ModuleType):
             module = module_name(value)
             if module is not None:
                 inputs.names[name] = module
-                inputs.captured.append(Captured(name, "module", 0, value.__name__))
+                inputs.captured.append(Captured(name, "module", 0, module.name))
                 continue
         replaced = inputs.replaced(value)
         size = 0
         if replaced is not value:
-            how = "ref" if isinstance(value, ObjectRef) else "refs"
+            how = "ref" if is_ref(value) else "refs"
         else:
             size = size_of(value)
             how = "shared" if size >= shared_from else "value"
@@ -132,12 +133,16 @@ def gather(
 
 
 def module_name(module: ModuleType) -> ModuleName | None:
-    """Returns how a module travels by name; None for one that exists only in this kernel."""
-    name = module.__name__
+    """Returns how a module travels by name; None for one that exists only in this kernel.
+
+    Looks into its ``__dict__`` only: any other look would load a lazy module.
+    """
+    own: dict[str, Any] = _DICT_OF_MODULE.__get__(module)
+    name = own.get("__name__", "")
     if sys.modules.get(name) is not module or name == "__main__":
         return None
-    file = getattr(module, "__file__", None)
-    if file is None and getattr(module, "__spec__", None) is None:
+    file = own.get("__file__")
+    if file is None and own.get("__spec__") is None:
         return None
     return ModuleName(name, _changed(file))
 
@@ -152,47 +157,6 @@ def _changed(file: str | None) -> float:
         return os.stat(file).st_mtime
     except OSError:
         return 0.0
-
-
-def size_of(value: Any, depth: int = 0) -> int:
-    """Returns about how many bytes a value has; cheap, exact for arrays and frames."""
-    if isinstance(value, (bytes, bytearray, memoryview)):
-        return len(value) if not isinstance(value, memoryview) else value.nbytes
-    if isinstance(value, str):
-        return sys.getsizeof(value)
-    if isinstance(value, (int, float, complex, bool, type(None), type)):
-        return 32
-    for attribute in ("nbytes", "memory_usage"):
-        found = getattr(value, attribute, None)
-        if found is None:
-            continue
-        try:
-            total = found(deep=False) if callable(found) else found
-            return int(total.sum() if hasattr(total, "sum") else total)
-        except Exception:  # somebody else's attribute of the same name
-            continue
-    if isinstance(value, (list, tuple, set, frozenset, dict)) and depth < 4:
-        return _container_size(value, depth)
-    try:
-        size = sys.getsizeof(value)
-    except Exception:  # a __sizeof__ that fails is no reason to fail
-        size = 0
-    inner = getattr(value, "__dict__", None)
-    if isinstance(inner, dict) and depth < 4 and not callable(value):
-        size += _container_size(inner, depth)
-    return size
-
-
-def _container_size(value: Any, depth: int) -> int:
-    import itertools
-
-    count = len(value)
-    parts = value.values() if isinstance(value, dict) else value
-    if isinstance(value, (list, tuple)) and count > _SAMPLE:
-        parts = value[:: count // _SAMPLE]
-    sample = list(itertools.islice(parts, _SAMPLE))
-    inside = sum(size_of(part, depth + 1) for part in sample)
-    return sys.getsizeof(value) + (inside * count // len(sample) if sample else 0)
 
 
 def in_words(size: int) -> str:

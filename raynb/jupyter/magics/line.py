@@ -11,7 +11,7 @@ from IPython.core.magic_arguments import argument, magic_arguments
 
 from raynb import api
 from raynb.base import engine as engines
-from raynb.base.ref import ObjectRef
+from raynb.base.ref import ObjectRef, is_ref
 from raynb.jupyter.cells.inputs import Inputs, holds_refs
 from raynb.jupyter.magics.arguments import parse
 from raynb.jupyter.notebook import Notebook, unfinished
@@ -78,7 +78,7 @@ class LineMagics(Magics):
         if not names:
             found: dict[ObjectRef[Any], None] = {}
             for name, value in list(self.shell.user_ns.items()):
-                if not name.startswith("_") and (isinstance(value, ObjectRef) or _holds(value)):
+                if not name.startswith("_") and (is_ref(value) or _holds(value)):
                     found.update(dict.fromkeys(_flat(value)))
             return list(found)
         refs: dict[ObjectRef[Any], None] = {}

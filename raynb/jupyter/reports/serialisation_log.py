@@ -14,7 +14,7 @@ from typing import Any
 
 from raynb.base import engine as engines
 from raynb.base.scope import current_scope
-from raynb.jupyter.cells.inputs import size_of
+from raynb.base.sizes import size_of
 from raynb.jupyter.on_worker.runner import CellPayload
 
 #: How many cells are remembered, and notes of each.
@@ -84,9 +84,9 @@ def largest(
     """
     candidates: list[tuple[str, Any]] = []
     for value in values:
-        if isinstance(value, CellPayload):  # a cell with its captured names
+        if type(value) is CellPayload:  # a cell with its captured names
             candidates += value.names.items()
-        elif isinstance(value, FunctionType):  # a definition, which carries the globals that it uses
+        elif type(value) is FunctionType:  # a definition, which carries the globals that it uses
             own = {value.__name__: value} | value.__globals__
             candidates += [(used, own[used]) for used in (value.__name__, *value.__code__.co_names) if used in own]
         else:
@@ -111,8 +111,7 @@ def name_of(value: Any, places: Iterable[Mapping[str, Any]]) -> str:
 
 
 def _in_words(value: Any) -> str:
-    name = getattr(value, "__qualname__", "")  # a function or class, with the globals it uses
-    if name:
-        return f"{name} and what it uses"
+    if issubclass(type(value), (FunctionType, type)):
+        return f"{value.__qualname__} and what it uses"
     kind = type(value).__name__
     return f"{'an' if kind[:1].lower() in 'aeiou' else 'a'} {kind}"

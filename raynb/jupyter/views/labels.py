@@ -10,7 +10,8 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from raynb.base.ref import ObjectRef
+from raynb.base.ref import ObjectRef, is_ref
+from raynb.base.sizes import attributes_of
 from raynb.jupyter.output.shown import ShownRef
 from raynb.jupyter.views.view_model import Labels
 
@@ -63,7 +64,7 @@ def held_in(namespace: Mapping[str, Any]) -> Found:
 
 
 def _collect(name: str, value: Any, found: Found, name_it: bool = True) -> None:
-    if isinstance(value, ObjectRef):
+    if is_ref(value):
         _note(name, value, found, name_it)
         return
     kind = type(value)
@@ -74,14 +75,15 @@ def _collect(name: str, value: Any, found: Found, name_it: bool = True) -> None:
             items = enumerate(list(value)) if len(value) <= LONGEST else ()
         elif kind is dict:
             items = list(value.items()) if len(value) <= LONGEST else ()
-        elif kind.__module__ == "__main__" and len(vars(value)) <= LONGEST:
-            items, attribute = list(vars(value).items()), True
+        elif kind.__module__ == "__main__":
+            own = attributes_of(value) or {}
+            items, attribute = list(own.items()) if len(own) <= LONGEST else (), True
         else:
             return
-    except (RuntimeError, TypeError):  # it changed size meanwhile (the next look finds it), or has slots
+    except RuntimeError:  # it changed size meanwhile; the next look finds it
         return
     for index, item in items:
-        if isinstance(item, ObjectRef):
+        if is_ref(item):
             part = f".{index}" if attribute else f"[{index!r:.40}]"
             _note(name + part, item, found, name_it)
 
@@ -113,10 +115,10 @@ def _in_last_error() -> Iterator[tuple[str, Any]]:
             if frame.f_code.co_name == "<module>":  # its locals are the notebook's own
                 continue
             for value in list(frame.f_locals.values()):
-                if isinstance(value, ObjectRef):
+                if is_ref(value):
                     yield words, value
                 elif type(value) in (list, tuple) and len(value) <= LONGEST:
-                    yield from ((words, item) for item in value if isinstance(item, ObjectRef))
+                    yield from ((words, item) for item in value if is_ref(item))
         error = error.__cause__ or error.__context__
 
 

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import concurrent.futures
 import contextvars
-import sys
 from collections.abc import Callable
 from typing import Any
 
 from joblib._parallel_backends import AutoBatchingMixin, ParallelBackendBase, SequentialBackend
 
 from raynb import api as ray
+from raynb.base.ref import is_ref
+from raynb.base.sizes import size_of
 
 #: Arguments from this size on (bytes) are shared through the store.
 SHARED_SIZE = 100_000
@@ -88,7 +89,7 @@ class RaynbBackend(AutoBatchingMixin, ParallelBackendBase):  # type: ignore[misc
     apply_async = submit
 
     def _share(self, value: Any) -> Any:
-        if isinstance(value, ray.ObjectRef) or _size(value) < SHARED_SIZE:
+        if is_ref(value) or size_of(value) < SHARED_SIZE:
             return value
         known = self._shared.get(id(value))
         if known is None:
@@ -126,10 +127,6 @@ def _post(
         thread.submit(context.run, callback, done)
     except RuntimeError:  # the run was aborted and its thread is gone
         pass
-
-
-def _size(value: Any) -> int:
-    return int(getattr(value, "nbytes", 0)) or sys.getsizeof(value)
 
 
 def _run_batch(items: list[tuple[Any, tuple[Any, ...], dict[str, Any]]]) -> list[Any]:
