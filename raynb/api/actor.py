@@ -155,7 +155,7 @@ class ActorClass:
             self._signature.check(args, kwargs)
         elif args or kwargs:
             raise TypeError(f"{self._name}() takes no arguments")
-        if self._definition is None:
+        if self._definition is None or definitions.names_another(engine, self._definition[1]):
             self._definition = functions.definition(self._cls, self._name)
             definitions.note(self._definition[0], self._cls)
         key, packed_class = self._definition

@@ -15,6 +15,8 @@ from dataclasses import dataclass
 from types import CodeType, FunctionType
 from typing import Any
 
+from raynb.base.engine import Engine, Packed
+
 #: How many definitions are remembered.
 KEPT = 10_000
 
@@ -45,6 +47,12 @@ def note(key: str, made: Any) -> None:
     _noted[key] = Noted(module, qualname, fingerprint(made))
     while len(_noted) > KEPT:
         _noted.pop(next(iter(_noted)), None)
+
+
+def names_another(engine: Engine, packed: Packed) -> bool:
+    """Returns whether a pickled definition names refs of another runtime: the globals and closures that
+    they come from may hold new ones by now, so it is pickled again."""
+    return any(ref._engine is not engine for ref in packed.contained)
 
 
 def redefined(key: str) -> str:

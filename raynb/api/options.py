@@ -217,6 +217,7 @@ def _in_group(amounts: tuple[tuple[str, int], ...], options: dict[str, Any]) -> 
     group = getattr(strategy, "placement_group", None) or options.get("placement_group")
     if group is None or isinstance(group, str) or group.is_empty:
         return amounts
+    group.check_runtime()
     index = getattr(strategy, "placement_group_bundle_index", None)
     if index is None:
         index = options.get("placement_group_bundle_index", -1)
@@ -246,6 +247,9 @@ class _Around:
         self.number = number
         _, amounts = engine.groups_table().get(number, ("REMOVED", ()))
         self.bundle_specs = [{name: amount / RESOURCE_UNIT for name, amount in bundle} for bundle in amounts]
+
+    def check_runtime(self) -> None:
+        """It was made for the engine that it is used with."""
 
 
 def captured(engine: Any, given: dict[str, Any]) -> dict[str, Any]:

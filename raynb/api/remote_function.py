@@ -91,7 +91,7 @@ class RemoteFunction:
 
     def _prepare(self, engine: Engine, given: dict[str, Any]) -> TaskOptions:
         """Makes the function known to the engine; returns its options there."""
-        if self._definition is None:
+        if self._definition is None or definitions.names_another(engine, self._definition[1]):
             self._definition = functions.definition(self._function, self._name)
             definitions.note(self._definition[0], self._function)
             measured.defined(self._function, self._definition[1])

@@ -9,6 +9,7 @@ from __future__ import annotations
 import concurrent.futures
 import contextvars
 import threading
+import weakref
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
@@ -155,6 +156,9 @@ _isolated: contextvars.ContextVar[Engine | None] = contextvars.ContextVar("raynb
 _any_isolated = False
 _starter: Callable[[], Engine] | None = None
 
+#: Engines that count refs by themselves, by nonce: a ref that is read belongs to the runtime that it was pickled in.
+_by_nonce: weakref.WeakValueDictionary[int, Engine] = weakref.WeakValueDictionary()
+
 #: Called with the new engine (or None) after each change of the slot, on the thread that made it.
 #: Views use it to wake up; a callback must neither block nor raise.
 on_change: list[Callable[[Engine | None], None]] = []
@@ -192,6 +196,28 @@ def current() -> Engine:
 def peek() -> Engine | None:
     """Returns the process's engine, or None; never starts one."""
     return (_isolated.get() if _any_isolated else None) or _current
+
+
+def register(engine: Engine) -> None:
+    """Lets refs that are unpickled anywhere in this process find their engine."""
+    _by_nonce[engine.nonce] = engine
+
+
+def owner_of(nonce: int) -> Engine:
+    """Returns the engine that refs of runtime ``nonce`` belong to in this process; never starts one.
+
+    The current engine is returned for a nonce that no engine here is registered under: its ``adopt`` decides.
+
+    Raises:
+        RuntimeGoneError: no runtime runs here.
+    """
+    engine = _by_nonce.get(nonce) or peek()
+    if engine is None:
+        raise RuntimeGoneError(
+            "This ref or handle was pickled in a raynb runtime that is gone; its value is gone too. "
+            "Run the code that made it again."
+        )
+    return engine
 
 
 def enter_isolated(engine: Engine) -> contextvars.Token[Engine | None]:

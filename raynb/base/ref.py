@@ -164,6 +164,12 @@ class ObjectRefGenerator:
         except AttributeError:
             pass
 
+    def __reduce__(self) -> Any:
+        raise TypeError(
+            "You cannot return or pass a generator to other task. Serializing a ObjectRefGenerator is not allowed; "
+            "pass the refs that it yields."
+        )
+
     def __repr__(self) -> str:
         return f"ObjectRefGenerator({self._ref.hex()})"
 

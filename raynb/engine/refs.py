@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import os
 from collections import deque
-from operator import invert
+from collections.abc import Sequence
+from operator import attrgetter, invert
 from typing import Any
 
 from raynb.base.ref import ObjectRef
 from raynb.exceptions import RuntimeGoneError
 from raynb.serde.refs import note_ref, rebuild_ref
+
+_id_of = attrgetter("_id")
+_engine_of = attrgetter("_engine")
+_FEW = 4  # refs up to which a loop is faster than a set of their engines
 
 
 class OwnRefs:
@@ -35,12 +40,31 @@ class OwnRefs:
                 "Run the cells that made them again."
             )
 
+    def refuse(self, ref: ObjectRef[Any]) -> None:
+        """Raises `RuntimeGoneError` for a ref of another engine."""
+        ref._engine.check_alive()  # type: ignore[attr-defined]
+        raise RuntimeGoneError(f"{ref!r} belongs to another raynb runtime; get() its value there first.")
+
+    def ids_of(self, refs: Sequence[ObjectRef[Any]]) -> tuple[int, ...]:
+        """Returns the ids of refs on their way into a message or the machine.
+
+        Raises:
+            RuntimeGoneError: one belongs to another runtime, where its id names another object.
+        """
+        if len(refs) <= _FEW or set(map(_engine_of, refs)) != {self}:
+            for ref in refs:
+                if ref._engine is not self:  # type: ignore[comparison-overlap]
+                    self.refuse(ref)
+        return tuple(map(_id_of, refs))
+
     def adopt(self, object_id: int, nonce: int) -> ObjectRef[Any]:
         return self.adopt_all([object_id], nonce)[0]
 
     def adopt_all(self, object_ids: list[int], nonce: int) -> list[ObjectRef[Any]]:
         if nonce != self.nonce:
-            raise RuntimeGoneError("This ref was pickled in another raynb runtime, which is gone.")
+            raise RuntimeGoneError("This ref or handle was pickled in another raynb runtime, which is gone.")
+        if not self.alive:
+            self.check_alive()
         self.ref_log.extend(map(invert, object_ids))
         return [ObjectRef(object_id, self) for object_id in object_ids]  # type: ignore[arg-type]
 

@@ -13,7 +13,7 @@ import threading
 from collections.abc import Iterator
 from typing import Any
 
-from raynb.base.engine import current
+from raynb.base.engine import owner_of
 from raynb.base.ref import ObjectRef
 from raynb.serde.arrays import Place
 
@@ -42,7 +42,7 @@ def note_ref(ref: ObjectRef[Any]) -> bool:
 
 def rebuild_ref(object_id: int, nonce: int) -> ObjectRef[Any]:
     """Unpickles a ref in whatever process reads it."""
-    return current().adopt(object_id, nonce)
+    return owner_of(nonce).adopt(object_id, nonce)
 
 
 def rebuild_refs(table: Any) -> Iterator[ObjectRef[Any]]:
@@ -52,7 +52,7 @@ def rebuild_refs(table: Any) -> Iterator[ObjectRef[Any]]:
     if held:
         gc.disable()
     try:
-        return iter(current().adopt_all(ids, nonce))
+        return iter(owner_of(nonce).adopt_all(ids, nonce))
     finally:
         if held:
             gc.enable()

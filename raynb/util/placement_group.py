@@ -15,6 +15,7 @@ from typing import Any
 
 from raynb import api as ray
 from raynb.base.ids import HexId
+from raynb.exceptions import RuntimeGoneError
 from raynb.util._engine import engine
 
 STRATEGIES = ("PACK", "SPREAD", "STRICT_PACK", "STRICT_SPREAD")
@@ -31,11 +32,21 @@ class PlacementGroup:
 
     Attributes:
         number: its number in the runtime; 0 for "no group".
+        nonce: which runtime that is; it travels with the handle.
     """
 
     def __init__(self, number: int, bundle_cache: list[dict[str, float]] | None = None) -> None:
         self.number = number
+        self.nonce: int = engine().nonce if number else 0
         self.bundle_cache = bundle_cache
+
+    def check_runtime(self) -> None:
+        """Raises `RuntimeGoneError` for a group of another runtime, where its number means another group."""
+        if self.number and self.nonce != engine().nonce:
+            raise RuntimeGoneError(
+                f"placement group {self.id.hex()} belongs to another raynb runtime, which may be gone. "
+                "Run the code that made it again."
+            )
 
     @property
     def id(self) -> HexId:
@@ -56,11 +67,13 @@ class PlacementGroup:
         """Returns a ref that has this handle as its value once the group is placed."""
         if self.is_empty:
             return ray.put(self)
+        self.check_runtime()
         marker = {f"bundle_group_{self.number}": 0.001}
         return ray.remote(num_cpus=0, resources=marker, max_retries=-1)(_same).remote(self)
 
     def wait(self, timeout_seconds: float = 30) -> bool:
         """Waits until the group is placed; returns whether it was within ``timeout_seconds``."""
+        self.check_runtime()
         end = time.monotonic() + timeout_seconds
         while not engine().group_ready(self.number, 0):
             left = end - time.monotonic()
@@ -73,6 +86,7 @@ class PlacementGroup:
     def bundle_specs(self) -> list[dict[str, float]]:
         """The resources of each bundle."""
         if self.bundle_cache is None:
+            self.check_runtime()
             _, amounts = engine().groups_table().get(self.number, ("REMOVED", ()))
             self.bundle_cache = [{name: value / UNIT for name, value in bundle} for bundle in amounts]
         return self.bundle_cache
@@ -83,10 +97,10 @@ class PlacementGroup:
         return len(self.bundle_specs)
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, PlacementGroup) and self.number == other.number
+        return isinstance(other, PlacementGroup) and (self.nonce, self.number) == (other.nonce, other.number)
 
     def __hash__(self) -> int:
-        return hash(self.number)
+        return hash((self.nonce, self.number))
 
     def __repr__(self) -> str:
         return f"PlacementGroup({self.number}, {self.bundle_cache})"
@@ -154,6 +168,7 @@ def _check(bundles: Any, strategy: str | None, lifetime: str | None) -> None:
 
 def remove_placement_group(placement_group: PlacementGroup) -> None:
     """Gives the group's resources back."""
+    placement_group.check_runtime()
     engine().return_group(placement_group.number)
 
 
@@ -175,6 +190,8 @@ def get_placement_group(placement_group_name: str) -> PlacementGroup:
 
 def placement_group_table(placement_group: PlacementGroup | None = None) -> dict[Any, Any]:
     """Returns the state of a group as a dict, or of all groups: id → dict."""
+    if placement_group is not None:
+        placement_group.check_runtime()
     table = engine().groups_table()
     made_here = {number for nonce, number in _known if nonce == engine().nonce}
     numbers = {*table, *made_here} if placement_group is None else {placement_group.number}

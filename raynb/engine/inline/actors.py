@@ -125,6 +125,7 @@ class InlineActors:
     book: RowStore
     ref_log: Any
     check_alive: Any
+    ids_of: Any
     next_id: Any
     spell: Any
     _own: Any
@@ -137,6 +138,8 @@ class InlineActors:
     ) -> tuple[ObjectRef[Any], ActorSpec]:
         self.check_alive()
         self.objects.settle()
+        self.ids_of(packed.deps)
+        self.ids_of(packed.contained)
         spec.namespace = spec.namespace or self.config.namespace or ""
         if spec.name:
             there = self._names.get((spec.namespace, spec.name))

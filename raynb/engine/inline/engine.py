@@ -18,7 +18,7 @@ from typing import Any
 
 from raynb.base import ids, limits
 from raynb.base.config import RESOURCE_UNIT, Config
-from raynb.base.engine import Context, Packed
+from raynb.base.engine import Context, Packed, register
 from raynb.base.ref import ObjectRef, ObjectRefGenerator
 from raynb.base.rows import (
     ACTOR_TASK,
@@ -77,6 +77,7 @@ class InlineEngine(InlineWaiting, InlineActors, OwnRefs):
         self._ids = ids.IdSource(0)
         self._lock = threading.RLock()
         self._pid = os.getpid()
+        register(self)
         self._total = {name: amount / RESOURCE_UNIT for name, amount in machine_totals(config).items()}
         self._worker = WorkerRow(SELF, self._pid, IDLE, started=_now())
 
@@ -106,7 +107,9 @@ class InlineEngine(InlineWaiting, InlineActors, OwnRefs):
 
     # -- tasks ---------------------------------------------------------------------------------
     def define(self, key: str, blob: bytes, refs: Sequence[ObjectRef[Any]] = ()) -> None:
-        self._definitions.setdefault(key, (blob, refs, []))
+        if key not in self._definitions:
+            self.ids_of(refs)
+            self._definitions[key] = (blob, refs, [])
 
     def function(self, key: str) -> Any:
         """Returns the function or class of a definition, made anew from its bytes the first time."""
@@ -126,8 +129,8 @@ class InlineEngine(InlineWaiting, InlineActors, OwnRefs):
         self.check_alive()
         self.objects.settle()
         host = self.handles[ids.object_id(actor, 1)] if actor else None
-        for ref in packed.deps:
-            self.objects.find(ref)
+        self.ids_of(packed.deps)
+        self.ids_of(packed.contained)
         outer = running.get()
         scope = outer.scope if outer is not None else current_scope()
         task = self.next_id(actor)
@@ -176,6 +179,7 @@ class InlineEngine(InlineWaiting, InlineActors, OwnRefs):
     def put(self, packed: Packed) -> ObjectRef[Any]:
         self.check_alive()
         self.objects.settle()
+        self.ids_of(packed.contained)
         outer = running.get()
         with self._lock:
             identity = self._ids.next_put()
@@ -202,7 +206,8 @@ class InlineEngine(InlineWaiting, InlineActors, OwnRefs):
         return len(mine), finished
 
     def free(self, refs: Sequence[ObjectRef[Any]]) -> None:
-        self.free_ids(tuple(ref._id for ref in refs))
+        self.check_alive()
+        self.free_ids(self.ids_of(refs))
 
     def free_ids(self, wanted: tuple[int, ...]) -> None:
         for identity in wanted:

@@ -13,7 +13,6 @@ from raynb.base.engine import Packed
 from raynb.base.ref import ObjectRef
 from raynb.base.rows import MEMORY, PENDING, ObjectRow
 from raynb.engine.row_store import RowStore
-from raynb.exceptions import RuntimeGoneError
 from raynb.serde import errors, pickling
 
 #: How many errors keep their traceback for a debugger: its frames hold everything below them.
@@ -100,8 +99,7 @@ class Objects:
 
     def find(self, ref: ObjectRef[Any]) -> Obj:
         if ref._engine is not self.engine:
-            ref._engine.check_alive()  # type: ignore[attr-defined]
-            raise RuntimeGoneError(f"{ref!r} belongs to another raynb runtime; get() its value there first.")
+            self.engine.refuse(ref)
         return self.table[ref._id]
 
     def free(self, identity: int, value: Any) -> None:

@@ -147,6 +147,7 @@ class InlineWaiting:
 
     def item_is_ready(self, task: int, index: int) -> bool:
         """Returns whether taking the next item would not wait (here: after making it, if that needs no loop)."""
+        self.check_alive()
         stream = self.tasks.streams.get(task)
         if stream is None:
             return True
@@ -159,6 +160,7 @@ class InlineWaiting:
             stream.loop.interrupt()
 
     def stream_finished(self, task: int, index: int) -> bool:
+        self.check_alive()
         stream = self.tasks.streams.get(task)
         return stream is None or (stream.ended and index > stream.made)
 

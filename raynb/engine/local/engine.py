@@ -12,7 +12,7 @@ from typing import Any
 
 from raynb.base import ids, limits
 from raynb.base.config import Config
-from raynb.base.engine import Context, Packed
+from raynb.base.engine import Context, Packed, register
 from raynb.base.interrupts import Allowed, Deferred
 from raynb.base.ref import ObjectRef, ObjectRefGenerator
 from raynb.base.rows import Output, Snapshot
@@ -36,7 +36,6 @@ from raynb.engine.loop.effects import Effects
 from raynb.engine.loop.inbox import Inbox
 from raynb.engine.loop.loop import Loop
 from raynb.engine.refs import OwnRefs
-from raynb.exceptions import RuntimeGoneError
 from raynb.serde import pickling
 from raynb.store import Board, DiskTier, Ledger, Slots, Store, UnsentRows
 from raynb.wire.messages import ARGS_IN_STORE
@@ -64,6 +63,7 @@ class LocalEngine(Lifecycle, Waiting, Reading, OwnRefs, WorkerCalls):
         self.definitions: dict[str, tuple[bytes, Any]] = {}
         self.logs_kept = Logs()
         self._pid = os.getpid()
+        register(self)
         self._ids = ids.IdSource(0)
         self._warned: set[str] = set()
         self._supervisor_failures = 0
@@ -129,6 +129,7 @@ class LocalEngine(Lifecycle, Waiting, Reading, OwnRefs, WorkerCalls):
 
     def define(self, key: str, blob: bytes, refs: Any = ()) -> None:
         if key not in self.definitions:
+            self.ids_of(refs)
             self.definitions[key] = (blob, refs)
 
     def submit(
@@ -164,22 +165,17 @@ class LocalEngine(Lifecycle, Waiting, Reading, OwnRefs, WorkerCalls):
 
     def _arguments(self, packed: Packed) -> tuple[Any, tuple[int, ...], tuple[int, ...], Any]:
         """Returns (args, deps, contained, what must live until the machine has counted it)."""
-        deps = packed.deps
-        if deps:
-            for ref in deps:
-                self._mine(ref)
-        ids_of = tuple(ref._id for ref in deps) if deps else ()
+        deps = self.ids_of(packed.deps) if packed.deps else ()
         if (not packed.buffers and len(packed.data) <= self.config.inline_limit) \
                 or pickling.nbytes(packed) <= self.config.inline_limit:  # fmt: skip
-            contained = tuple(ref._id for ref in packed.contained) if packed.contained else ()
-            return pickling.in_band(packed), ids_of, contained, packed
+            contained = self.ids_of(packed.contained) if packed.contained else ()
+            return pickling.in_band(packed), deps, contained, packed
         ref = self.put(packed)
-        return ARGS_IN_STORE, (*ids_of, ref._id), (), (ref, packed)
+        return ARGS_IN_STORE, (*deps, ref._id), (), (ref, packed)
 
     def _mine(self, ref: ObjectRef[Any]) -> None:
         if ref._engine is not self:
-            ref._engine.check_alive()  # type: ignore[attr-defined]
-            raise RuntimeGoneError(f"{ref!r} belongs to another raynb runtime; get() its value there first.")
+            self.refuse(ref)
 
     def put(self, packed: Packed) -> ObjectRef[Any]:
         self.check_alive()
@@ -189,8 +185,8 @@ class LocalEngine(Lifecycle, Waiting, Reading, OwnRefs, WorkerCalls):
                 loop.settle(_now())
             loop.flush()
             loop.run_callbacks()
+        contained = self.ids_of(packed.contained) if packed.contained else ()
         value, size = self.room.place(packed)
-        contained = tuple(ref._id for ref in packed.contained) if packed.contained else ()
         now = _now()
         with loop.lock:
             object_id = self._ids.next_put()
@@ -241,7 +237,7 @@ class LocalEngine(Lifecycle, Waiting, Reading, OwnRefs, WorkerCalls):
 
     def free(self, refs: Sequence[ObjectRef[Any]]) -> None:
         self.check_alive()
-        self.free_ids(tuple(ref._id for ref in refs))
+        self.free_ids(self.ids_of(refs))
 
     def free_ids(self, wanted: tuple[int, ...]) -> None:
         """Frees objects by id (the dashboard's button)."""

@@ -11,7 +11,7 @@ from raynb.base.ref import ObjectRef
 from raynb.core.objects.streams import FIRST
 from raynb.core.vocabulary import events as e
 from raynb.engine.loop.waiters import Waiter
-from raynb.exceptions import GetTimeoutError, ObjectLostError, RaySystemError
+from raynb.exceptions import GetTimeoutError, ObjectLostError, RaySystemError, RuntimeGoneError
 from raynb.serde import values
 
 _now = time.monotonic
@@ -53,6 +53,9 @@ class Reading:
             except ObjectLostError as error:
                 self._forget_views(wanted[position + 1 :], found[position + 1 :])
                 return result + self._again(wanted[position:], str(error), deadline)
+            except RuntimeGoneError:  # the value names a ref that was pickled in another runtime
+                self._forget_views(wanted[position + 1 :], found[position + 1 :])
+                raise
             except Exception as error:
                 self._forget_views(wanted[position + 1 :], found[position + 1 :])
                 raise RaySystemError(
@@ -147,6 +150,7 @@ class Reading:
             await event.wait()
 
     def stream_finished(self, task: int, index: int) -> bool:
+        self.check_alive()  # type: ignore[attr-defined]
         with self.loop.lock:
             stream = self.machine.streams.table.get(task)
             return stream is None or (stream.ended and index >= max(stream.next, FIRST))
@@ -155,6 +159,7 @@ class Reading:
 
     def item_is_ready(self, task: int, index: int) -> bool:
         """Returns whether taking the next item would not wait."""
+        self.check_alive()  # type: ignore[attr-defined]
         with self.loop.lock:
             stream = self.machine.streams.table.get(task)
             return stream is None or stream.ended or index < stream.next

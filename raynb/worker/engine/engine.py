@@ -14,6 +14,7 @@ from raynb.base.engine import Context, Packed
 from raynb.base.ref import ObjectRef, ObjectRefGenerator
 from raynb.base.rows import Snapshot
 from raynb.base.spec import STREAMING, ActorSpec, TaskOptions
+from raynb.exceptions import RuntimeGoneError
 from raynb.run import environment
 from raynb.serde import pickling
 from raynb.serde.refs import note_ref, rebuild_ref
@@ -158,6 +159,8 @@ class WorkerEngine(Storing, Waiting, Groups):
         return self.adopt_all([object_id], nonce)[0]
 
     def adopt_all(self, object_ids: list[int], nonce: int) -> list[ObjectRef[Any]]:
+        if nonce != self.nonce:
+            raise RuntimeGoneError("This ref or handle was pickled in another raynb runtime, which is gone.")
         self.ref_log.extend(map(invert, object_ids))
         return [ObjectRef(object_id, self) for object_id in object_ids]
 
