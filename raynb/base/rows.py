@@ -119,6 +119,34 @@ class WorkerRow:
     started: float = 0.0
     finished: int = 0  # tasks
     exit: str = ""  # why it ended; empty while alive
+    node: int = 0  # id of its `NodeRow`; 0 on one machine
+
+
+@dataclass(slots=True)
+class NodeRow:
+    """A machine of a Ray cluster. What Ray does not tell is 0."""
+
+    id: int  # small number, given in the order in which nodes were seen
+    node_id: str = ""  # Ray's id, in hex
+    host: str = ""
+    address: str = ""
+    alive: bool = True
+    head: bool = False
+    driver: bool = False  # the kernel's own node
+    cpus: float = 0.0
+    cpus_used: float = 0.0  # slots taken by tasks and actors
+    gpus: float = 0.0
+    gpus_used: float = 0.0
+    cpu: float = 0.0  # share of the machine's cores that is busy, 0..1
+    memory: int = 0  # of the machine, bytes
+    memory_used: int = 0
+    store: int = 0  # limit of the object store, bytes
+    store_used: int = 0
+    spilled: int = 0  # bytes on disk
+    workers: int = 0
+    resources: dict[str, float] = field(default_factory=dict)  # beside CPU, GPU, memory and the store
+    labels: dict[str, str] = field(default_factory=dict)
+    death_cause: str = ""
 
 
 @dataclass(slots=True)
@@ -149,6 +177,7 @@ class Snapshot:
     store: StoreRow = field(default_factory=StoreRow)
     total: dict[str, float] = field(default_factory=dict)
     available: dict[str, float] = field(default_factory=dict)
+    nodes: list[NodeRow] = field(default_factory=list)  # all of them, always; empty on one machine
     groups: dict[str, dict[str, int]] = field(default_factory=dict)  # function name → state → count
     gone: dict[str, list[int]] = field(default_factory=dict)
 

@@ -22,6 +22,7 @@ from raynb.base.rows import (
     SPILLED,
     SUBMITTED_TO_WORKER,
     ActorRow,
+    NodeRow,
     ObjectRow,
     Snapshot,
     StoreRow,
@@ -152,6 +153,18 @@ def some_objects(dice: random.Random) -> list[ObjectRow]:
         row.borrowers = (5,) if i % 4 == 0 else ()
         objects.append(row)
     return objects
+
+
+def some_nodes() -> list[NodeRow]:
+    """Returns a cluster's head, a node with a GPU, and one that died."""
+    return [
+        NodeRow(1, "a1" * 28, "head-0", "10.0.0.1", head=True, driver=True, cpus=4, cpus_used=1, cpu=0.5,
+                memory=8000 * MB, memory_used=2000 * MB, store=2000 * MB, store_used=300 * MB, workers=3),
+        NodeRow(2, "b2" * 28, "gpu-0", "10.0.0.2", cpus=8, cpus_used=8, gpus=1, gpus_used=0.5, cpu=1.0,
+                memory=16000 * MB, memory_used=9000 * MB, store=4000 * MB, store_used=100 * MB, spilled=50 * MB,
+                workers=8, resources={"disk": 2.0}, labels={"zone": "b"}),
+        NodeRow(3, "c3" * 28, "cpu-0", "10.0.0.3", alive=False, death_cause="it stopped answering"),
+    ]  # fmt: skip
 
 
 def many(finished: int, seed: int = 7) -> Snapshot:

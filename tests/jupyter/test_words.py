@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from raynb.base.rows import (
     ACTOR_TASK,
     CANCELLED,
@@ -21,6 +23,8 @@ from raynb.jupyter.output.registry import UNNUMBERED, cell_name
 from raynb.jupyter.progress.bar import Count, in_figures, in_seconds, line_bundle
 from raynb.jupyter.reports import text_tables
 from raynb.jupyter.views.view_model import Labels
+
+from .pictures import some_nodes
 
 
 def test_a_count_in_words() -> None:
@@ -126,6 +130,14 @@ def test_tables() -> None:
     assert text_tables.tasks(PICTURE, "h") == "There are no tasks of 'h'."
     assert "Counter#9" in text_tables.actors(PICTURE)
     assert "EXITED" in text_tables.workers(PICTURE)
+    assert "one machine" in text_tables.nodes(PICTURE)
+    cluster = replace(PICTURE, nodes=some_nodes(), workers=[WorkerRow(5, 9, node=2)])
+    rows = text_tables.nodes(cluster).splitlines()
+    assert [row.split()[0] for row in rows] == ["node", "a1a1a1a1", "b2b2b2b2", "c3c3c3c3"]
+    assert "(head) (this kernel)" in rows[1]
+    assert "disk: 2" in rows[2]
+    assert "DEAD" in rows[3]
+    assert text_tables.workers(cluster).splitlines()[1].endswith("gpu-0")
     labels = Labels(names=lambda i: ["frame"] if i == 4 << 32 else [])
     objects = text_tables.objects(PICTURE, labels).splitlines()
     assert objects[1].startswith("frame")

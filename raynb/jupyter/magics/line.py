@@ -186,7 +186,7 @@ class LineMagics(Magics):
         %raynb start [--address A] [--local-mode] [--num-cpus N]
         %raynb stop, %raynb restart
         %raynb dashboard [TAB]  the live views, as a widget
-        %raynb tasks|actors|objects|workers
+        %raynb tasks|actors|objects|workers|nodes
         %raynb logs [CELL] [--grep TEXT]
         %raynb timeline [CELL]  what a cell's time went into (default: the last with tasks), as a picture
         %raynb timeline FILE    the same of all tasks, as a Chrome/Perfetto trace
@@ -265,6 +265,9 @@ class LineMagics(Magics):
     def _workers(self, rest: str) -> None:
         print(text_tables.workers(self._engine().snapshot()))
 
+    def _nodes(self, rest: str) -> None:
+        print(text_tables.nodes(self._engine().snapshot()))
+
     def _logs(self, rest: str) -> None:
         cell, _, pattern = rest.partition("--grep")
         if cell.strip() and not cell.strip().isdecimal():
@@ -326,6 +329,7 @@ COMMANDS: dict[str, Callable[[LineMagics, str], Any]] = {
     "status": LineMagics._status, "start": LineMagics._start, "stop": LineMagics._stop,
     "restart": LineMagics._restart, "dashboard": LineMagics._dashboard, "tasks": LineMagics._tasks,
     "actors": LineMagics._actors, "objects": LineMagics._objects, "workers": LineMagics._workers,
+    "nodes": LineMagics._nodes,
     "logs": LineMagics._logs, "timeline": LineMagics._timeline, "config": LineMagics._config,
     "doctor": LineMagics._doctor, "help": LineMagics._help,
 }  # fmt: skip

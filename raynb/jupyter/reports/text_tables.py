@@ -96,14 +96,36 @@ def objects(picture: Snapshot, labels: Labels) -> str:
 
 def workers(picture: Snapshot) -> str:
     names = {row.id: row.name for row in picture.tasks}
+    hosts = {row.id: row.host or row.address for row in picture.nodes}
+    head = ("worker", "pid", "state", "task", "memory", "cpu", "tasks done", "why it ended")
     return table(
-        ("worker", "pid", "state", "task", "memory", "cpu", "tasks done", "why it ended"),
+        (*head, "node") if hosts else head,
         (
             (str(row.id), str(row.pid), row.state if not row.exit else "EXITED", names.get(row.task, ""),
-             in_words(row.rss) if row.rss else "", f"{row.cpu:.0%}", f"{row.finished:,}", row.exit[:60])
+             in_words(row.rss) if row.rss else "", f"{row.cpu:.0%}", f"{row.finished:,}", row.exit[:60],
+             *((hosts.get(row.node, ""),) if hosts else ()))
             for row in picture.workers
         ),
         "There are no workers.",
+    )  # fmt: skip
+
+
+def nodes(picture: Snapshot) -> str:
+    """Returns the machines of a cluster, with what each has and what of it is taken."""
+    return table(
+        ("node", "host", "state", "CPUs", "GPUs", "cpu", "memory", "store", "on disk", "workers", "resources",
+         "labels"),
+        (
+            (f"{row.node_id[:8]}{' (head)' if row.head else ''}{' (this kernel)' if row.driver else ''}",
+             row.host or row.address, "ALIVE" if row.alive else "DEAD", f"{row.cpus_used:g}/{row.cpus:g}",
+             f"{row.gpus_used:g}/{row.gpus:g}" if row.gpus else "", f"{row.cpu:.0%}" if row.memory else "",
+             f"{in_words(row.memory_used)}/{in_words(row.memory)}" if row.memory else "",
+             f"{in_words(row.store_used)}/{in_words(row.store)}", size(row.spilled), str(row.workers or ""),
+             ", ".join(f"{name}: {amount:g}" for name, amount in row.resources.items()),
+             ", ".join(f"{name}={value}" for name, value in row.labels.items()))
+            for row in picture.nodes
+        ),
+        "There is one machine, this one; nodes are those of a Ray cluster (%raynb start --address ...).",
     )  # fmt: skip
 
 

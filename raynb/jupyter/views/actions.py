@@ -23,6 +23,7 @@ from raynb.base.rows import (
     RUNNING,
     TASK_ENDED,
     ActorRow,
+    NodeRow,
     ObjectRow,
     Snapshot,
     TaskRow,
@@ -200,6 +201,23 @@ def totals(snapshot: Snapshot) -> dict[str, int]:
     return counts
 
 
+def node_line(row: NodeRow) -> str:
+    """Returns what a node of a cluster has and does, in one line."""
+    name = f"{row.host or row.address} ({row.node_id[:8]})"
+    if not row.alive:
+        return f"{name} is dead{': ' + row.death_cause if row.death_cause else ''}"
+    said = [f"{row.cpus_used:g} of {row.cpus:g} CPUs busy"]
+    if row.gpus:
+        said.append(f"{row.gpus_used:g} of {row.gpus:g} GPUs busy")
+    if row.memory:
+        said.append(f"memory {in_words(row.memory_used)} of {in_words(row.memory)}")
+    said.append(f"store {in_words(row.store_used)} of {in_words(row.store)}")
+    if row.spilled:
+        said.append(f"{in_words(row.spilled)} on disk")
+    roles = [role for role, has in (("head", row.head), ("this kernel", row.driver)) if has]
+    return f"{name}{' [' + ', '.join(roles) + ']' if roles else ''}: {', '.join(said)}"
+
+
 def status_lines(engine: Any) -> list[tuple[str, str]]:
     """Returns the runtime's state as (what, value) pairs: the text form of the dashboard."""
     if engine is None or not getattr(engine, "alive", True):
@@ -229,6 +247,7 @@ def status_lines(engine: Any) -> list[tuple[str, str]]:
         ("actors", counted(len(alive), "actor")),
         ("store", where),
         ("workers", f"{counted(len(workers), 'process', 'processes')}, {memory}"),
+        *(("node", node_line(row)) for row in picture.nodes),
     ]
 
 

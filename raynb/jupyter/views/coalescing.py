@@ -102,7 +102,8 @@ class Pending:
         self._since = latest.version
         return Snapshot(
             version=latest.version, now=latest.now, wall=latest.wall, since=since, store=latest.store,
-            total=latest.total, available=latest.available, groups=latest.groups, gone=gone, **parts,
+            nodes=latest.nodes, total=latest.total, available=latest.available, groups=latest.groups, gone=gone,
+            **parts,
         )  # fmt: skip
 
     @property

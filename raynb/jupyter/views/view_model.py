@@ -7,7 +7,7 @@ an object's id doesn't fit a JavaScript number; ``""`` means none::
 
     {"v": 1, "kind": "full" | "change", "version": 7, "since": -1, "now": s, "wall": s,
      "columns": {"tasks": [...], ...}, "tasks": [[...], ...], "actors": [...], "objects": [...],
-     "workers": [...], "store": {...}, "total": {...}, "available": {...},
+     "workers": [...], "nodes": [[...], ...] (always all), "store": {...}, "total": {...}, "available": {...},
      "groups": {function: {state: count}}, "cells": {scope: label}, "gone": {kind: [id, ...]}}
 """
 
@@ -45,7 +45,11 @@ COLUMNS: dict[str, tuple[str, ...]] = {
     "actors": ("id", "class_name", "name", "namespace", "state", "worker", "pid", "pending",
                "restarts", "max_restarts", "rss", "death_cause", "scope", "detached"),
     "objects": ("id", "size", "where", "task", "scope", "names", "held", "error"),
-    "workers": ("id", "pid", "state", "task", "actor", "rss", "cpu", "started", "finished", "exit"),
+    "workers": ("id", "pid", "state", "task", "actor", "rss", "cpu", "started", "finished", "exit",
+                "node"),
+    "nodes": ("id", "node_id", "host", "address", "alive", "head", "driver", "cpus", "cpus_used", "gpus",
+              "gpus_used", "cpu", "memory", "memory_used", "store", "store_used", "spilled", "workers",
+              "resources", "labels", "death_cause"),
 }  # fmt: skip
 
 
@@ -178,7 +182,7 @@ def _actor(row: ActorRow) -> list[Any]:
 def _worker(row: WorkerRow) -> list[Any]:
     return [
         row.id, row.pid, row.state, key(row.task), key(row.actor), row.rss, round(row.cpu, 3),
-        round(row.started, 3), row.finished, row.exit,
+        round(row.started, 3), row.finished, row.exit, row.node,
     ]  # fmt: skip
 
 
@@ -259,6 +263,7 @@ def message(snapshot: Snapshot, labels: Labels | None = None, most: int = MOST_R
         "actors": [_actor(row) for row in snapshot.actors],
         "objects": [_object(row, labels, workers) for row in objects],
         "workers": [_worker(row) for row in snapshot.workers],
+        "nodes": [[getattr(row, name) for name in COLUMNS["nodes"]] for row in snapshot.nodes],
         "store": _store(snapshot.store),
         "total": dict(snapshot.total),
         "available": dict(snapshot.available),
