@@ -39,7 +39,9 @@ def same(a: Any, b: Any) -> bool:
         return False
     if isinstance(a, np.ndarray):
         return bool(
-            a.dtype == b.dtype and a.dtype.char == b.dtype.char and a.dtype.metadata == b.dtype.metadata
+            a.dtype == b.dtype and a.dtype.char == b.dtype.char
+            # numpy before 2.3 gives a date that was pickled empty metadata in place of none
+            and dict(a.dtype.metadata or {}) == dict(b.dtype.metadata or {})
             and a.shape == b.shape and a.strides == b.strides
             and a.flags.c_contiguous == b.flags.c_contiguous and a.flags.f_contiguous == b.flags.f_contiguous
             # dates are read-only as all that travels out of band; numpy copies them into the stream
