@@ -2,7 +2,7 @@
 PYTHON ?= python3
 ONLY ?=
 
-.PHONY: lab demo test bench clean
+.PHONY: lab demo test docs bench clean
 
 lab:    ## JupyterLab with the quickstart notebook
 	$(PYTHON) scripts/dev.py lab
@@ -12,6 +12,9 @@ demo:   ## the quickstart notebook without a browser
 
 test:   ## every test (ONLY=python,notebooks: some)
 	@$(PYTHON) scripts/dev.py test --only "$(ONLY)"
+
+docs:   ## the documentation site, into docs/build
+	$(PYTHON) scripts/dev.py docs
 
 bench:  ## measure beside the peers that are installed
 	$(PYTHON) scripts/dev.py bench

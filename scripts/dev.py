@@ -4,6 +4,7 @@
     python3 scripts/dev.py lab        JupyterLab with the quickstart notebook
     python3 scripts/dev.py demo       the same notebook without a browser
     python3 scripts/dev.py test       every test there is; `--only python,notebooks` runs some
+    python3 scripts/dev.py docs       the documentation site
     python3 scripts/dev.py clean      removes what the others made
 
 Each makes what it needs the first time: an environment in `.venv` with the package as a user
@@ -24,7 +25,6 @@ from environment import (
     QUICKSTART,
     REPORTS,
     ROOT,
-    VENV,
     Problem,
     environment,
     must,
@@ -82,12 +82,19 @@ def test(options: argparse.Namespace) -> int:
     return stages.run_all(environment("test"), names, options.parallel)
 
 
+def docs(_: argparse.Namespace) -> int:
+    must(stages.documentation(environment("docs,lab,notebooks")))
+    say("the site is docs/build/index.html")
+    return 0
+
+
 def bench(options: argparse.Namespace) -> int:
     return run([environment("test"), "-m", "benchmarks", *options.rest])
 
 
 def clean(_: argparse.Namespace) -> int:
-    for folder in (VENV, ROOT / ".venv-ray", REPORTS, ROOT / "labextension" / "node_modules"):
+    made = ("docs/build", "docs/generated", "labextension/node_modules")
+    for folder in (*ROOT.glob(".venv*"), REPORTS, *(ROOT / name for name in made)):
         if folder.exists():
             say(f"removing {folder.relative_to(ROOT)}")
             shutil.rmtree(folder)
@@ -101,6 +108,7 @@ def main() -> int:
         (lab, "open JupyterLab"),
         (demo, "run the quickstart notebook"),
         (test, "run the tests"),
+        (docs, "build the documentation site"),
         (bench, "measure"),
         (clean, "remove what was made"),
     ):

@@ -165,12 +165,27 @@ def browser(outcome: Outcome, python: Path, parallel: str) -> None:
     pytest(outcome, python, ["tests/browser", "-q"], {"RAYNB_CHROMIUM": chromium})
 
 
+def documentation(python: Path) -> list[str | os.PathLike[str]]:
+    """Returns the command that builds the documentation site; what Sphinx warns of is an error."""
+    source = here.ROOT / "docs"
+    return [python, "-m", "sphinx", "-b", "html", "-W", "--keep-going", "-q", source, source / "build"]
+
+
+def docs(outcome: Outcome, python: Path, parallel: str) -> None:
+    """The documentation site builds, with no warning."""
+    if call(documentation(python)):
+        outcome.failed += 1
+    else:
+        outcome.passed += 1
+
+
 STAGES: dict[str, Callable[[Outcome, Path, str], None]] = {
     "typescript": typescript,
     "python": python_tests,
     "notebooks": notebooks,
     "browser": browser,
     "parity": parity,
+    "docs": docs,
 }
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
+from typing import Any
 
 from . import source
 
@@ -62,3 +63,33 @@ def test_every_promise_has_a_test_or_a_figure() -> None:
     bare = [row for row in rows if not TEST_ID.search(row) and not row.endswith("| figures below |")]
     assert len(rows) > 50
     assert not bare, "\n".join(bare)
+
+
+def reference() -> Any:
+    sys.path.insert(0, str(source.ROOT / "scripts"))
+    try:
+        import make_reference
+    finally:
+        sys.path.pop(0)
+    return make_reference
+
+
+def test_the_reference_describes_every_option_and_setting_and_magic() -> None:
+    from raynb.api.options import OPTIONS
+    from raynb.jupyter.config import Raynb
+
+    made = reference()
+    assert set(made.OPTION_TEXTS) == {name for name in OPTIONS if not name.startswith("_")}
+    pages = made.pages()
+    assert all(f"`{name}`" in pages["options"] for name in made.OPTION_TEXTS)
+    assert all(f"`Raynb.{name}`" in pages["settings"] for name in Raynb.class_own_traits(config=True))
+    for title in ("%%remote", "%%actor", "%%on", "%%everywhere", "%remote", "%get", "%raynb"):
+        assert f"## `{title}`" in pages["magics"], title
+    assert "--stop-on-error" in pages["magics"]
+    assert "raynb.get\n" in pages["api"]
+
+
+def test_every_notebook_is_a_tutorial_of_the_site() -> None:
+    made = reference()
+    assert sorted(made.tutorials()) == sorted(path.stem for path in (source.ROOT / "notebooks").glob("*.ipynb"))
+    assert set(made.TUTORIALS) <= set(made.tutorials())
