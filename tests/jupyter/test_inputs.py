@@ -202,3 +202,12 @@ def test_names_are_looked_for_past_values_that_must_not_be_touched() -> None:
 )
 def test_words(size: int, words: str) -> None:
     assert in_words(size) == words
+
+
+def test_generators_and_other_builtins_of_variable_length_are_small() -> None:
+    async def coroutine() -> None: ...
+
+    waiting = coroutine()
+    for value in ((n for n in range(3)), waiting, iter([1]), 10**4000, slice(3), range(10)):
+        assert 0 < size_of(value) < 10_000, value
+    waiting.close()
