@@ -19,6 +19,7 @@ from pathlib import Path
 from xml.etree import ElementTree
 
 import environment as here
+import versions
 
 PATIENCE = 20 * 60  # seconds that one stage may take before it counts as hung
 
@@ -34,6 +35,12 @@ class Outcome:
     errors: int = 0
     seconds: float = 0.0
     notes: list[str] = field(default_factory=list)
+
+    def add(self, part: Outcome) -> None:
+        """Adds the numbers of a part of this stage."""
+        for name in ("passed", "failed", "skipped", "errors"):
+            setattr(self, name, getattr(self, name) + getattr(part, name))
+        self.notes += part.notes
 
     @property
     def good(self) -> bool:
@@ -127,9 +134,7 @@ def notebooks(outcome: Outcome, python: Path, parallel: str) -> None:
         sanitize = here.ROOT / "notebooks" / "sanitize.cfg"
         extra = [f"--nbval-sanitize-with={sanitize}"] if sanitize.exists() else []
         pytest(part, python, ["--nbval", *extra, *common, *strict])
-        for name in ("passed", "failed", "skipped", "errors"):
-            setattr(outcome, name, getattr(outcome, name) + getattr(part, name))
-        outcome.notes += part.notes
+        outcome.add(part)
 
 
 def typescript(outcome: Outcome, python: Path, parallel: str) -> None:
@@ -165,6 +170,23 @@ def browser(outcome: Outcome, python: Path, parallel: str) -> None:
     pytest(outcome, python, ["tests/browser", "-q"], {"RAYNB_CHROMIUM": chromium})
 
 
+def versions_stage(outcome: Outcome, python: Path, parallel: str) -> None:
+    """Other interpreters, and the lowest versions of the dependencies."""
+    made = versions.wheel(python)
+
+    def run(interpreter: Path, tests: list[str], name: str) -> None:
+        part = Outcome(f"versions-{name}")
+        started = time.monotonic()
+        pytest(part, interpreter, [*tests, "-q", "-p", "no:cacheprovider", "-n", parallel, "--dist", "worksteal"])
+        outcome.add(part)
+        outcome.notes.append(f"{name}: {part.passed} passed in {time.monotonic() - started:.0f} s")
+
+    there = versions.on_each(python, made, run)
+    missing = [version for version in versions.PROMISED if version not in there]
+    outcome.notes.append(f"not on this machine, or run by the other stages: {', '.join(missing)}")
+    versions.on_lowest(python, made, run)
+
+
 def documentation(python: Path) -> list[str | os.PathLike[str]]:
     """Returns the command that builds the documentation site; what Sphinx warns of is an error."""
     source = here.ROOT / "docs"
@@ -186,6 +208,7 @@ STAGES: dict[str, Callable[[Outcome, Path, str], None]] = {
     "browser": browser,
     "parity": parity,
     "docs": docs,
+    "versions": versions_stage,
 }
 
 

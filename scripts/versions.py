@@ -1,0 +1,87 @@
+"""Every Python that the project promises, and the lowest versions of what it depends on.
+
+Each interpreter gets an environment of its own (`.venv-3.X`) with the wheel that a user would install.
+The tests that start no kernel run on all of them; `RAYNB_ALL_VERSIONS=1` runs every Python test.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import environment as here
+
+PROMISED = tuple(f"3.{minor}" for minor in range(10, 15))
+EVERYTHING = ["tests", "--ignore=tests/browser", "--ignore=tests/parity", "--ignore=tests/house"]
+#: What depends on the interpreter most: pickling, the store, processes, the engine. No kernels: they cost minutes.
+SELECTION = [f"tests/{name}" for name in ("api", "base", "core", "engine", "run", "serde", "store", "util", "worker")]
+#: What depends on Jupyter's versions most.
+ON_LOWEST = ["tests/jupyter", "tests/lifecycle/test_kernel_ends.py"]
+
+Run = Callable[[Path, list[str], str], None]
+
+
+def interpreters() -> dict[str, Path]:
+    """Returns version → an interpreter of it, other than the one that runs this."""
+    pyenv = Path(os.environ.get("PYENV_ROOT", Path.home() / ".pyenv")) / "versions"
+    found: dict[str, Path] = {}
+    for version in PROMISED:
+        if version == ".".join(map(str, sys.version_info[:2])):
+            continue
+        candidates = [path for path in [shutil.which(f"python{version}")] if path]
+        candidates += [str(path / "bin" / "python") for path in sorted(pyenv.glob(f"{version}.*"), reverse=True)]
+        for path in candidates:
+            asked = [path, "-c", "import ensurepip, sys; print('%d.%d' % sys.version_info[:2])"]
+            try:
+                done = subprocess.run(asked, capture_output=True, text=True, timeout=60, check=False)
+            except OSError:
+                continue
+            if done.stdout.strip() == version:  # a pyenv shim may stand for another version
+                found[version] = Path(path)
+                break
+    return found
+
+
+def wheel(python: Path) -> Path:
+    """Builds the wheel and returns its path."""
+    folder = here.REPORTS / "wheel"
+    shutil.rmtree(folder, ignore_errors=True)
+    here.must([python, "-m", "pip", "wheel", "-q", "--disable-pip-version-check", "--no-deps", "-w", folder, "."])
+    return next(folder.glob("raynb-*.whl"))
+
+
+def on_each(python: Path, made: Path, run: Run) -> list[str]:
+    """Runs the tests on every other interpreter; returns the versions."""
+    there = interpreters()
+    tests = EVERYTHING if os.environ.get("RAYNB_ALL_VERSIONS") else SELECTION
+    for version, interpreter in there.items():
+        own = here.ROOT / f".venv-{version}" / "bin" / "python"
+        if not own.exists():
+            here.say(f"making the environment .venv-{version}")
+            here.must([interpreter, "-m", "venv", own.parents[1]])
+        pip: list[str | os.PathLike[str]] = [own, "-m", "pip", "install", "-q", "--disable-pip-version-check"]
+        here.must([*pip, f"{made}[test-python]"])
+        here.must([*pip, "--force-reinstall", "--no-deps", made])
+        run(own, tests, version)
+    return list(there)
+
+
+def on_lowest(python: Path, made: Path, run: Run) -> None:
+    """Runs the notebook's tests with the lowest versions that pyproject.toml allows."""
+    folder = here.ROOT / ".venv-lowest"
+    own = here.make_venv(folder)
+    uv = python.parent / "uv"
+    pins = here.REPORTS / "lowest.txt"
+    here.must([uv, "pip", "compile", "-q", "--resolution", "lowest-direct", "--extra", "lab", "--extra", "notebooks",
+               "--python", own, "pyproject.toml", "-o", pins], stdout=subprocess.DEVNULL)  # fmt: skip
+    # The tools of the tests themselves may be new.
+    text = pins.read_text(encoding="utf-8")
+    pinned = [line.split()[0] for line in text.splitlines() if re.match(r"[A-Za-z0-9]", line)]
+    here.must([uv, "pip", "install", "-q", "--python", own, *pinned, f"{made}[test-python]"])
+    here.must([uv, "pip", "install", "-q", "--python", own, "--reinstall", "--no-deps", made])
+    run(own, ON_LOWEST, "lowest")
