@@ -10,6 +10,7 @@ from typing import Any
 from raynb.api import measured
 from raynb.api.actor import ActorClass, ActorHandle
 from raynb.api.remote_function import RemoteFunction
+from raynb.base import unshown
 from raynb.base.engine import current
 from raynb.base.ids import ACTOR_BIT, task_of
 from raynb.base.ref import ObjectRef, ObjectRefGenerator
@@ -68,7 +69,7 @@ def get(object_refs: Any, *, timeout: float | None = None, _use_object_store: bo
         TypeError, ValueError: something that isn't a ref.
     """
     if isinstance(object_refs, ObjectRef):
-        return object_refs._engine.get((object_refs,), timeout)[0]
+        return _values((object_refs,), timeout)[0]
     if isinstance(object_refs, ObjectRefGenerator):
         return object_refs
     if not isinstance(object_refs, list):
@@ -83,7 +84,15 @@ def get(object_refs: Any, *, timeout: float | None = None, _use_object_store: bo
             )
     if not object_refs:
         return []
-    return object_refs[0]._engine.get(object_refs, timeout)
+    return _values(object_refs, timeout)
+
+
+def _values(refs: Sequence[ObjectRef[Any]], timeout: float | None) -> list[Any]:
+    try:
+        return refs[0]._engine.get(refs, timeout)
+    finally:
+        if unshown.pending:  # what the tasks printed stands before what the caller prints next
+            unshown.show()
 
 
 def put(value: Any, *, _owner: Any = None, _tensor_transport: Any = "object_store") -> ObjectRef[Any]:
@@ -156,7 +165,10 @@ def wait(
         from raynb.api.streams import wait_mixed
 
         return wait_mixed(refs, num_returns, timeout, fetch_local)
-    return refs[0]._engine.wait(refs, num_returns, timeout, fetch_local)  # type: ignore[no-any-return]
+    ready, rest = refs[0]._engine.wait(refs, num_returns, timeout, fetch_local)
+    if unshown.pending:
+        unshown.show()
+    return ready, rest
 
 
 def _wait_distinct(
@@ -164,6 +176,8 @@ def _wait_distinct(
 ) -> tuple[list[Any], list[Any]]:
     global _left_over
     ready, rest = refs[0]._engine.wait(refs, num_returns, timeout, fetch_local)
+    if unshown.pending:
+        unshown.show()
     count = len(ready)
     if list(map(_id_of, ready)) == ids[:count]:  # the first ones: by far the most usual
         _left_over = ids[count:]

@@ -6,12 +6,17 @@ output, the console is silent.
 
 from __future__ import annotations
 
+import logging
 import sys
 import threading
 from collections import deque
+from collections.abc import Callable
 from typing import Any
 
-from raynb.base.rows import Output
+from raynb.base import unshown
+from raynb.base.interrupts import Critical
+from raynb.base.rows import END_OF_TASK, Output
+from raynb.base.text import clean
 
 #: Seconds that the writing thread waits for more before it shows unfinished lines and ends.
 IDLE = 0.2
@@ -19,62 +24,92 @@ IDLE = 0.2
 #: The longest unfinished line that is held back, in characters.
 LONGEST = 8_192
 
+_log = logging.getLogger("raynb.output")
+
 
 class Console:
     """Writes an engine's output to ``sys.stdout`` and ``sys.stderr``, a whole line at a time.
 
     Thread contract: any thread. `receive` never blocks; a thread of its own writes, and lives only
-    while there is something to write.
+    while there is something to write. Who learns of a task's end writes what has come itself (`show`).
     """
 
     def __init__(self, engine: Any) -> None:
         self._listeners = engine.on_output
-        self._queue: deque[Output] = deque()
+        self._queue: deque[Output | Callable[[], None]] = deque()
         self._parts: dict[tuple[int, str, str], str] = {}  # (process, who, stream) → unfinished line
-        self._lock = threading.Lock()  # who writes
+        self._lock = Critical()  # who writes
         self._news = threading.Event()
         self._thread: threading.Thread | None = None
         self._starting = threading.Lock()
         self._closed = False
         self._listeners.append(self.receive)
+        unshown.add(self)
 
     def receive(self, output: Output) -> None:
         """Takes one piece of output; the engine's ``on_output``."""
         if len(self._listeners) > 1 or self._closed:
             return
         self._queue.append(output)
+        unshown.mark()
         self._news.set()
         with self._starting:
             if self._thread is None:
                 self._thread = threading.Thread(target=self._serve, name="raynb-console", daemon=True)
                 self._thread.start()
 
+    def show(self) -> None:
+        """Writes the whole lines that have come."""
+        if self._queue or self._lock.locked():
+            self._write_now(final=False)
+
+    def after(self, action: Callable[[], None]) -> None:
+        """Runs an action once what has come is written."""
+        with self._starting:
+            if self._thread is not None and (self._queue or self._lock.locked()):
+                self._queue.append(action)
+                self._news.set()
+                return
+        action()
+
     def close(self) -> None:
         """Writes what is left. Call it when the engine has stopped."""
+        unshown.remove(self)
         with self._starting:
             self._closed = True
             thread = self._thread
         self._news.set()
         if thread is not None:
             thread.join(timeout=2.0)
+        self._write_now(final=True)
+
+    def _write_now(self, final: bool) -> None:
+        if self._lock.is_mine():  # a stream of the user's has called us from inside
+            return
+        actions: list[Callable[[], None]] = []
         with self._lock:
-            self._write(final=True)
+            self._write(final, actions)
+        for action in actions:
+            action()
 
     def _serve(self) -> None:
         while True:
             more = self._news.wait(IDLE)
             self._news.clear()
-            with self._lock:
-                self._write(final=not more)
+            self._write_now(final=not more)
             with self._starting:
                 if self._closed or (not more and not self._queue):
                     self._thread = None
                     return
 
-    def _write(self, final: bool) -> None:
+    def _write(self, final: bool, actions: list[Callable[[], None]]) -> None:
         texts: dict[str, list[str]] = {"stdout": [], "stderr": []}
         while self._queue:
-            self._take(self._queue.popleft(), texts)
+            item = self._queue.popleft()
+            if isinstance(item, Output):
+                self._take(item, texts)
+            else:
+                actions.append(item)
         if final:
             for (pid, who, kind), part in self._parts.items():
                 texts[kind].append(_line(who, pid, kind, part))
@@ -84,13 +119,19 @@ class Console:
             if not lines or stream is None:
                 continue
             try:
-                stream.write("".join(lines))
-                stream.flush()
+                _write_to(stream, clean("".join(lines)))
             except (OSError, ValueError):  # closed, or a pipe that nobody reads any more
                 continue
+            except Exception:  # of a stream of the user's
+                _log.warning("some output of a task could not be written", exc_info=True)
 
     def _take(self, output: Output, texts: dict[str, list[str]]) -> None:
         kind, text = output.kind, output.text
+        if kind == END_OF_TASK:
+            part = self._parts.pop((output.pid, output.name, text), "")
+            if part:
+                texts[text].append(_line(output.name, output.pid, text, part))
+            return
         if kind not in texts:  # a display: its text
             bundle: dict[str, Any] = output.bundle or {}
             plain = (bundle.get("data") or {}).get("text/plain")
@@ -107,6 +148,15 @@ class Console:
             texts[kind].append(_line(output.name, output.pid, kind, part))
         elif part:
             self._parts[key] = part
+
+
+def _write_to(stream: Any, text: str) -> None:
+    try:
+        stream.write(text)
+    except UnicodeEncodeError:  # a terminal or file of another encoding
+        encoding = getattr(stream, "encoding", None) or "ascii"
+        stream.write(text.encode(encoding, "replace").decode(encoding))
+    stream.flush()
 
 
 def _line(who: str, pid: int, kind: str, text: str) -> str:

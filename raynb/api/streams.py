@@ -6,6 +6,7 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
+from raynb.base import unshown
 from raynb.base.ref import ObjectRefGenerator
 
 
@@ -19,6 +20,8 @@ def wait_mixed(
         ready = [item for item in waitables if _is_ready(item, fetch_local)][:num_returns]
         left = None if deadline is None else deadline - time.monotonic()
         if len(ready) >= num_returns or (left is not None and left <= 0):
+            if unshown.pending:
+                unshown.show()
             chosen = {id(item) for item in ready}
             return ready, [item for item in waitables if id(item) not in chosen]
         # Generators have no ref for their next item yet, so this looks, less and less often.

@@ -6,7 +6,7 @@ import concurrent.futures
 from collections.abc import Callable, Generator
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
-from raynb.base import ids
+from raynb.base import ids, unshown
 
 if TYPE_CHECKING:
     from raynb.base.engine import Engine
@@ -88,7 +88,11 @@ class ObjectRef(Generic[T]):
         self.future().add_done_callback(lambda done: callback(done.exception() or done.result()))
 
     def __await__(self) -> Generator[Any, None, T]:
-        return self._engine.awaitable(self).__await__()  # type: ignore[no-any-return]
+        try:
+            return (yield from self._engine.awaitable(self).__await__())  # type: ignore[no-any-return]
+        finally:
+            if unshown.pending:
+                unshown.show()
 
     def __iter__(self) -> Any:
         raise TypeError("'ObjectRef' object is not iterable; call raynb.get(ref) to have its value")
@@ -127,14 +131,14 @@ class ObjectRefGenerator:
         return self
 
     def __next__(self) -> ObjectRef[Any]:
-        ref = self._engine.next_item(self.task_id, self._next, None)
-        if ref is None:
-            raise StopIteration
-        self._next += 1
-        return ref
+        return self._next_sync()
 
     def _next_sync(self, timeout_s: float | None = None) -> ObjectRef[Any]:
-        ref = self._engine.next_item(self.task_id, self._next, timeout_s)
+        try:
+            ref = self._engine.next_item(self.task_id, self._next, timeout_s)
+        finally:
+            if unshown.pending:
+                unshown.show()
         if ref is None:
             raise StopIteration
         self._next += 1
@@ -144,7 +148,11 @@ class ObjectRefGenerator:
         return self
 
     async def __anext__(self) -> ObjectRef[Any]:
-        ref = await self._engine.next_item_async(self.task_id, self._next)
+        try:
+            ref = await self._engine.next_item_async(self.task_id, self._next)
+        finally:
+            if unshown.pending:
+                unshown.show()
         if ref is None:
             raise StopAsyncIteration
         self._next += 1

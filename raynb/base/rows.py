@@ -182,12 +182,17 @@ class Snapshot:
     gone: dict[str, list[int]] = field(default_factory=dict)
 
 
+#: Kind of `Output` that shows an unfinished line.
+END_OF_TASK = "end"
+
+
 @dataclass(slots=True)
 class Output:
     """A piece of what a task or actor printed or displayed, on its way to the driver.
 
     ``kind`` is ``"stdout"``, ``"stderr"`` (``text`` holds it) or ``"display"``, ``"update_display"``,
-    ``"clear"`` (``bundle`` holds ``{"data", "metadata", "transient"}``).
+    ``"clear"`` (``bundle`` holds ``{"data", "metadata", "transient"}``). With ``"end"`` the task has ended
+    without ending its last line on the stream that ``text`` names; the log has no such pieces.
     """
 
     kind: str

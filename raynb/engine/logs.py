@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections import deque
 
-from raynb.base.rows import Output
+from raynb.base.rows import END_OF_TASK, Output
 
 KEEP = 64 << 20  # characters
 
@@ -21,6 +21,8 @@ class Logs:
         self._lock = threading.Lock()
 
     def add(self, output: Output) -> None:
+        if output.kind == END_OF_TASK:
+            return
         with self._lock:
             self._entries.append(output)
             self._size += len(output.text) + 200

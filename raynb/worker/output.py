@@ -18,6 +18,8 @@ import threading
 from typing import TYPE_CHECKING, Any
 
 from raynb.base.interrupts import Critical
+from raynb.base.rows import END_OF_TASK
+from raynb.base.text import clean
 from raynb.wire import messages as w
 from raynb.worker import state
 
@@ -124,6 +126,10 @@ class Capture:
             return
         if owner is None:
             owner = state.current()
+        if not text.isascii():
+            text = clean(text)
+        if owner is not None:
+            owner.unended = kind if text[-1] != "\n" else ""
         with self._lock:
             parts = self._parts
             if parts and parts[-1][0] == kind and parts[-1][1] is owner:
@@ -179,6 +185,9 @@ class Capture:
         self.drain(owner)
         if self._size:
             self.forward()
+        if owner.unended:  # nothing more comes that would end its line
+            self._post(END_OF_TASK, owner, owner.unended, b"")
+            owner.unended = ""
 
     def _post(self, kind: str, owner: state.Running | None, text: str, bundle: bytes) -> None:
         if owner is None:

@@ -13,7 +13,7 @@ class Running:
     """One task while it runs here."""
 
     __slots__ = ("actor", "attempt", "consumed", "event", "future", "holds", "interrupted", "name", "options",
-                 "scope", "task")  # fmt: skip
+                 "scope", "task", "unended")  # fmt: skip
 
     def __init__(self, run: Run, options: TaskOptions) -> None:
         self.task = run.task
@@ -27,6 +27,7 @@ class Running:
         self.consumed = 0  # items of its stream that the reader took
         self.event: Any = None  # set when the reader took some
         self.future: Any = None  # its asyncio task, in async actors
+        self.unended = ""  # the stream that it wrote to last, if its last line has no end yet
 
 
 #: Threads and coroutines that a task starts with their context copied belong to it too.

@@ -16,7 +16,7 @@ import ray
 from ray import exceptions as theirs
 
 from raynb.base import engine as slot
-from raynb.base import ids
+from raynb.base import ids, unshown
 from raynb.base.engine import Context, Packed
 from raynb.base.ref import ObjectRef, ObjectRefGenerator
 from raynb.base.spec import STREAMING, TaskOptions
@@ -51,6 +51,7 @@ class Missing:
     """Told to whoever watches waits: how many objects are still to come."""
 
     left: int
+    keys: tuple[int, ...] = ()
 
 
 class Adapter(Refs, Actors):
@@ -193,7 +194,7 @@ class Adapter(Refs, Actors):
         try:
             values = ray.get(natives, timeout=first)
         except theirs.GetTimeoutError:
-            values = self._get_later(natives, timeout, deadline)
+            values = self._get_later(natives, tuple(ref._id for ref in refs), timeout, deadline)
         except BaseException as error:
             made = self.failure(error)
             raise made from made.__cause__
@@ -203,11 +204,13 @@ class Adapter(Refs, Actors):
         self.got(refs)
         return [self.unpack(value) for value in values]
 
-    def _get_later(self, natives: list[Any], timeout: float | None, deadline: float | None) -> list[Any]:
+    def _get_later(
+        self, natives: list[Any], keys: tuple[int, ...], timeout: float | None, deadline: float | None
+    ) -> list[Any]:
         """Waits in steps, so that Ctrl-C comes through and a progress bar has something to count."""
         waiting = list(dict.fromkeys(natives))
         found: dict[Any, Any] = {}
-        missing = Missing(len(waiting))
+        missing = Missing(len(waiting), keys)
         over = slot.on_wait(missing) if slot.on_wait is not None else None
         try:
             while missing.left:
@@ -253,7 +256,7 @@ class Adapter(Refs, Actors):
         self.settle()
         natives = [self.native(ref) for ref in refs]
         deadline = None if timeout is None else _now() + timeout
-        missing = Missing(num_returns)
+        missing = Missing(num_returns, tuple(ref._id for ref in refs))
         over = slot.on_wait(missing) if slot.on_wait is not None and timeout != 0 else None
         try:
             while True:
@@ -286,7 +289,7 @@ class Adapter(Refs, Actors):
             error = done.exception()
             carrier: Any = done.result() if error is None else bridge.failure_in(error)
             # This is a thread of Ray's, which must not wait for what comes through Ray.
-            self.when_seen(getattr(carrier, "mark", None), lambda: deliver(done))
+            self.when_seen(getattr(carrier, "mark", None), lambda: unshown.then(lambda: deliver(done)))
 
         def deliver(done: concurrent.futures.Future[Any]) -> None:
             try:

@@ -16,7 +16,7 @@ from collections.abc import Callable, Sequence
 from types import SimpleNamespace
 from typing import Any
 
-from raynb.base import ids, limits
+from raynb.base import ids, limits, unshown
 from raynb.base.config import RESOURCE_UNIT, Config
 from raynb.base.engine import Context, Packed, register
 from raynb.base.ref import ObjectRef, ObjectRefGenerator
@@ -301,6 +301,7 @@ class InlineEngine(InlineWaiting, InlineActors, OwnRefs):
                         now.row.name if now else "", text=text, bundle=bundle)  # fmt: skip
         for listener in self.on_output:
             listener(output)
+        unshown.show()
 
 
 __all__ = ["InlineEngine"]

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from operator import attrgetter
 from typing import Any
 
+from raynb.base import unshown
 from raynb.base.ref import ObjectRef
 from raynb.core.vocabulary.transitions import O_READY
 from raynb.engine.loop.waiters import Waiter
@@ -163,11 +164,13 @@ class Waiting:
             obj = self.machine.objects.table.get(ref._id)
             if obj is not None and obj.state != O_READY:
                 obj.watched = True
-                loop.waiters.watch((ref._id,), Waiter(1, deliver))
+                loop.waiters.watch((ref._id,), Waiter(1, lambda: unshown.then(deliver)))
                 deliver_now = False
             else:
                 deliver_now = True
         if deliver_now:
+            if unshown.pending:
+                unshown.show()
             deliver()
         else:
             loop.soon(_now())

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from raynb.base import ids
-from raynb.base.rows import Output
+from raynb.base.rows import END_OF_TASK, Output
 
 #: The longest unfinished line that is held back while several tasks print, in characters.
 LONGEST_PARTIAL = 8_192
@@ -122,6 +122,10 @@ class CellOutput:
                 self._end_line(actions)
             if output.kind in ("stdout", "stderr"):
                 self._text(output, actions)
+            elif output.kind == END_OF_TASK:
+                voice = self._voices.get((output.actor or output.task, output.text))
+                if voice is not None:
+                    self._settle(voice, actions)
             else:
                 self._rich(output, actions)
         return actions
@@ -130,11 +134,14 @@ class CellOutput:
         """Shows unfinished lines and the fold as they are; call it when nothing came for a while."""
         actions: list[Action] = []
         for voice in self._voices.values():
-            if voice.partial and not voice.bar:
-                self._show(voice, voice.partial, actions)
-                voice.partial = ""
+            self._settle(voice, actions)
         self._fold(actions)
         return actions
+
+    def _settle(self, voice: _Voice, actions: list[Action]) -> None:
+        if voice.partial and not voice.bar:
+            self._show(voice, voice.partial, actions)
+            voice.partial = ""
 
     # -- text ----------------------------------------------------------------------------------
     def _text(self, output: Output, actions: list[Action]) -> None:

@@ -33,7 +33,8 @@ class Cell:
         parent: the request that ran it (Jupyter's parent message), or None in a terminal.
         batch: nobody watches (nbconvert, nbval): output that comes late is lost.
         began: `time.monotonic` of its start.
-        lines: its source, as it was typed.
+        source: the cell, as it was typed.
+        is_callback: not a cell, but a widget's callback (``on_click``) while it runs.
     """
 
     scope: int
@@ -42,6 +43,7 @@ class Cell:
     began: float = 0.0
     ended: bool = False
     source: str = ""
+    is_callback: bool = False
     token: Any = field(default=None, repr=False)
 
     @property
@@ -73,6 +75,8 @@ class Cells:
         self._unnumbered = itertools.count(UNNUMBERED)
         self._lock = threading.Lock()
         self.on_end: list[Callable[[Cell, Any], None]] = []
+        self._ending: Cell | None = None
+        self._streams: tuple[Any, Any, Any] = (None, None, None)  # at the start of the outermost cell
         # Since 9.x IPython counts a cell before it tells that it starts.
         run = getattr(type(shell).run_cell_async, "__wrapped__", type(shell).run_cell_async)
         self._counted_first = "execution_count" in run.__code__.co_varnames + run.__code__.co_cellvars
@@ -81,12 +85,17 @@ class Cells:
         """Listens to the shell, and takes the cell that loads the extension as begun."""
         self.shell.events.register("pre_run_cell", self.begin)
         self.shell.events.register("post_run_cell", self.end)
+        self.shell.events.register("pre_execute", self.callback_begins)
+        self.shell.events.register("post_execute", self.callback_ends)
         if self._loading_inside_a_cell():
             self._enter(self._number(stored=True), self._parent(), "")
 
     def detach(self) -> None:
         """Undoes `attach`. The running cell's scope is left at 0."""
-        for event, function in (("pre_run_cell", self.begin), ("post_run_cell", self.end)):
+        for event, function in (
+            ("pre_run_cell", self.begin), ("post_run_cell", self.end),
+            ("pre_execute", self.callback_begins), ("post_execute", self.callback_ends),
+        ):  # fmt: skip
             with contextlib.suppress(ValueError):  # somebody cleared the shell's events
                 self.shell.events.unregister(event, function)
         scopes.set_running(0)
@@ -102,17 +111,70 @@ class Cells:
         cell = self._leave()
         if cell is None:
             return
+        self._ending = cell
         for function in list(self.on_end):
             function(cell, result)
+        self._ending = None
         cell.ended = True
         cell.source = ""
         if self._in_main():
             scopes.set_running(self._stack[-1].scope if self._stack else 0)
 
+    def callback_begins(self) -> None:
+        """IPython's ``pre_execute``: also before a message of a widget is handled.
+
+        Until the callback ends it has a scope of its own, so that the output of tasks that it waits for
+        goes where its own output goes.
+        """
+        if not self._in_main():
+            return
+        parent = self._parent() or {}
+        if (parent.get("header") or {}).get("msg_type") != "comm_msg":
+            return
+        self._forget_callbacks()
+        if not self._stack:
+            self._push(Cell(next(self._unnumbered), parent, began=time.monotonic(), is_callback=True))
+
+    def callback_ends(self) -> None:
+        """IPython's ``post_execute``: also after a message of a widget was handled."""
+        if self._in_main() and self._stack and self._stack[-1].is_callback:
+            self._forget_callbacks()
+            scopes.set_running(self._stack[-1].scope if self._stack else 0)
+
+    def _forget_callbacks(self) -> None:
+        """Ends callbacks; one that raised was never told to be over."""
+        while self._stack and self._stack[-1].is_callback:
+            self._stack.pop().ended = True
+
     # -- looking -------------------------------------------------------------------------------
     def get(self, scope: int) -> Cell | None:
-        """Returns the cell of a scope, or None when it is unknown or was forgotten."""
-        return self._known.get(scope)
+        """Returns the cell of a scope, or None when it is unknown or was forgotten, or a callback that has ended."""
+        return self._known.get(scope) or next((cell for cell in tuple(self._stack) if cell.scope == scope), None)
+
+    def runs(self, scope: int) -> bool:
+        """Returns whether a scope is that of a cell, or a callback, that the main thread runs or ends now."""
+        ending = self._ending
+        return (ending is not None and ending.scope == scope) or any(cell.scope == scope for cell in tuple(self._stack))
+
+    def redirected(self, kind: str) -> Any:
+        """Returns what the running cell has put in the place of where its output goes, or None.
+
+        Args:
+            kind: of output, as in `raynb.base.rows.Output`.
+        """
+        if not self._stack:
+            return None
+        at = _STREAMS.get(kind, 2)
+        now = self._surroundings()[at]
+        return now if now is not self._streams[at] else None
+
+    def is_redirected(self) -> bool:
+        """Returns whether the running cell's output goes elsewhere, at least a part of it."""
+        now = self._surroundings()
+        return bool(self._stack) and any(one is not other for one, other in zip(now, self._streams, strict=True))
+
+    def _surroundings(self) -> tuple[Any, Any, Any]:
+        return sys.stdout, sys.stderr, getattr(self.shell, "display_pub", None)
 
     def running(self) -> Cell | None:
         """Returns the innermost cell that the main thread runs now."""
@@ -133,11 +195,18 @@ class Cells:
             while len(self._known) > KEPT:
                 del self._known[next(iter(self._known))]
         if self._in_main():
-            self._stack.append(cell)
-            scopes.set_running(scope)
+            if self._stack and self._stack[-1].is_callback and self._stack[-1].parent is not parent:
+                self._forget_callbacks()
+            self._push(cell)
         else:  # a subshell: its cells have a scope of their own beside the main one's
             cell.token = scopes.enter(scope)
             _beside.cell = cell
+
+    def _push(self, cell: Cell) -> None:
+        if not self._stack:
+            self._streams = self._surroundings()
+        self._stack.append(cell)
+        scopes.set_running(cell.scope)
 
     def _leave(self) -> Cell | None:
         if self._in_main():
@@ -171,6 +240,9 @@ class Cells:
     def _in_main() -> bool:
         return threading.current_thread() is threading.main_thread()
 
+
+#: Kind of output → its place among the surroundings of a cell; displays are the third.
+_STREAMS = {"stdout": 0, "stderr": 1}
 
 _beside = threading.local()
 

@@ -2,29 +2,51 @@
 
 The engine calls `Router.receive` on the thread that receives; it only appends to a queue. One
 thread of ours shows what has gathered, twenty times a second while something comes, and sleeps
-otherwise. At a cell's end `Router.drain` shows the rest at once, while it still counts as the
+otherwise. A thread that learns of a task's end shows what has come itself (`Router.show`), before its
+code goes on. At a cell's end `Router.drain` shows the rest at once, while it still counts as the
 cell's own output.
+
+Where the running cell has redirected its output (``%%capture``, ``redirect_stdout``), output of its
+tasks is held back until the cell waits for something: what is awaited inside goes where a plain
+call's output would go, the rest to the cell when the redirection is over.
 """
 
 from __future__ import annotations
 
+import functools
+import logging
 import threading
-import time
 from collections import deque
 from collections.abc import Callable
 from typing import Any
 
 from raynb.base import engine as engines
-from raynb.base.rows import Output
+from raynb.base import unshown
+from raynb.base.interrupts import Critical
+from raynb.base.rows import END_OF_TASK, Output
 from raynb.jupyter.output.folding import Action, CellOutput, Line, Rich
 from raynb.jupyter.output.registry import Cell, Cells
-from raynb.jupyter.output.sinks import Sink
+from raynb.jupyter.output.sinks import PlainSink, Sink
 
 #: Seconds between two deliveries while output comes.
 INTERVAL = 0.05
 
 #: Deliveries without news after which unfinished lines are shown as they are.
 QUIET_ROUNDS = 4
+
+#: Pieces of output that are held back at most while the cell's output is redirected.
+MOST_HELD = 10_000
+
+_log = logging.getLogger("raynb.output")
+
+
+class _After:
+    """Something to do once the output before it is shown, without the lock."""
+
+    __slots__ = ("action",)
+
+    def __init__(self, action: Callable[[], None]) -> None:
+        self.action = action
 
 
 class Router:
@@ -42,22 +64,32 @@ class Router:
         self.cells = cells
         self.sink = sink
         self.limit = limit
-        self._queue: deque[Output | Callable[[], None]] = deque()
+        self.plain = PlainSink(cells.shell)
+        #: The main thread waits for tasks: their output is wanted now, also where it is redirected.
+        self.main_waits = False
+        #: Tasks of other cells that a cell with redirected output waits for.
+        self.awaited: set[int] = set()
+        self._queue: deque[Output | Callable[[], None] | _After] = deque()
+        self._held: list[Output] = []
         self._states: dict[int, CellOutput] = {}
         self._touched: set[int] = set()  # scopes with news since they were settled
         self._news = threading.Event()
-        self._lock = threading.Lock()  # one delivery at a time; also keeps the order
+        self._lock = Critical()  # one delivery at a time; also keeps the order
+        self._urgent = threading.Event()  # somebody waits for a delivery
         self._stopped = False
         self._thread: threading.Thread | None = None
 
     def start(self) -> None:
         self._stopped = False
+        unshown.add(self)
         self._thread = threading.Thread(target=self._serve, name="raynb-output", daemon=True)
         self._thread.start()
 
     def stop(self) -> None:
         """Shows what is left and ends the thread."""
         self._stopped = True
+        unshown.remove(self)
+        self._urgent.set()
         self._news.set()
         if self._thread is not None:
             self._thread.join(timeout=2.0)
@@ -67,12 +99,23 @@ class Router:
     def receive(self, output: Output) -> None:
         """Takes one piece of output; the engine's ``on_output``."""
         self._queue.append(output)
+        unshown.mark()
         if not self._news.is_set():
             self._news.set()
 
-    def waiting(self) -> bool:
-        """Returns whether something has come that isn't shown yet."""
-        return bool(self._queue)
+    def show(self) -> None:
+        """Shows what has come: the calling thread has learned of the end of a task of the running cell."""
+        if self._queue or self._held or self._lock.locked():
+            self._deliver(awaited=True)
+
+    def after(self, action: Callable[[], None]) -> None:
+        """Runs an action once what has come is shown: at once, or on the delivering thread."""
+        if self._stopped or not (self._queue or self._lock.locked()):
+            action()
+            return
+        self._queue.append(_After(action))
+        self._urgent.set()
+        self._news.set()
 
     def post(self, action: Callable[[], None]) -> None:
         """Runs something small after the output that came before it, on the delivering thread.
@@ -84,7 +127,7 @@ class Router:
 
     def drain(self) -> None:
         """Shows everything that has come so far, unfinished lines included."""
-        self._deliver()
+        self._deliver(awaited=True)
         self._settle()
 
     def show_error(self, scope: int, name: str, value: str, traceback: list[str]) -> None:
@@ -107,36 +150,82 @@ class Router:
     def _serve(self) -> None:
         quiet = 0
         while not self._stopped:
-            if not self._news.wait(INTERVAL if quiet < QUIET_ROUNDS else None):
+            if not self._news.wait(INTERVAL if quiet < QUIET_ROUNDS or self._held else None):
                 quiet += 1
+                if self._held:
+                    self._deliver(awaited=self.main_waits)
                 if quiet == QUIET_ROUNDS:
                     self._settle()
                 continue
             quiet = 0
-            time.sleep(INTERVAL)  # let some gather: ``print`` alone writes twice
-            self._deliver()
+            self._urgent.wait(INTERVAL)  # let some gather: ``print`` alone writes twice
+            self._urgent.clear()
+            self._deliver(awaited=self.main_waits)
 
-    def _deliver(self) -> None:
+    def _deliver(self, awaited: bool) -> None:
+        """Shows what has come, and does what was to be done after it.
+
+        Args:
+            awaited: the running cell waits for its tasks, or has waited.
+        """
+        if self._lock.is_mine():  # a stream or a formatter of the user's has called us from inside
+            return
+        actions: list[Callable[[], None]] = []
         with self._lock:
             self._news.clear()
-            groups: dict[int, list[Output]] = {}
+            if self._held:
+                held, self._held = self._held, []
+                self._show(held, awaited)
             while self._queue:
-                item = self._queue.popleft()
-                if isinstance(item, Output):
-                    groups.setdefault(item.scope, []).append(item)
-                else:
-                    self._show(groups)
-                    groups = {}
-                    item()
-            self._show(groups)
+                outputs: list[Output] = []
+                item: Any = None
+                while self._queue:
+                    item = self._queue.popleft()
+                    if not isinstance(item, Output):
+                        break
+                    outputs.append(item)
+                after = isinstance(item, _After)
+                self._show(outputs, awaited or after)
+                if after:
+                    actions.append(item.action)
+                elif not isinstance(item, Output):
+                    self._guarded(item)
+        for action in actions:
+            action()
 
-    def _show(self, groups: dict[int, list[Output]]) -> None:
-        for scope, outputs in groups.items():
+    def _show(self, outputs: list[Output], awaited: bool) -> None:
+        """Under the lock."""
+        groups: dict[int, list[Output]] = {}
+        for output in outputs:
+            if not self._goes_elsewhere(output, awaited):
+                groups.setdefault(output.scope, []).append(output)
+        for scope, group in groups.items():
             state = self._state(scope)
             self._touched.add(scope)
-            self._perform(scope, state.add(outputs, many=not state.shown and _has_many(scope)))
+            self._perform(scope, state.add(group, many=not state.shown and _has_many(scope)))
+
+    def _goes_elsewhere(self, output: Output, awaited: bool) -> bool:
+        """Returns whether output was written where the running cell has redirected its own, or is held back."""
+        place = self.cells.redirected(output.kind if output.kind != END_OF_TASK else output.text)
+        if place is None or not (self.cells.runs(output.scope) or output.task in self.awaited):
+            return False
+        if not awaited and len(self._held) < MOST_HELD:
+            self._held.append(output)
+            return True
+        return self._guarded(lambda: self.plain.put(output))
+
+    def _guarded(self, action: Callable[[], None]) -> bool:
+        """Runs what shows something; what it raises is logged and ends nothing. Returns whether it worked."""
+        try:
+            action()
+        except Exception:  # of a stream, a formatter, or a message that cannot be encoded
+            _log.warning("some output of a task could not be shown", exc_info=True)
+            return False
+        return True
 
     def _settle(self) -> None:
+        if self._lock.is_mine():
+            return
         with self._lock:
             touched, self._touched = self._touched, set()
             for scope in touched & self._states.keys():
@@ -154,12 +243,15 @@ class Router:
     def _perform(self, scope: int, actions: list[Action]) -> None:
         cell = self.cell(scope)
         for action in actions:
-            if isinstance(action, Rich):
-                self.sink.rich(cell, action.kind, action.bundle)
-            elif isinstance(action, Line):
-                self.sink.line(cell, action.key, action.text, action.update, action.final)
-            else:
-                self.sink.text(cell, action.stream, action.text)
+            self._guarded(functools.partial(self._act, cell, action))
+
+    def _act(self, cell: Cell | None, action: Action) -> None:
+        if isinstance(action, Rich):
+            self.sink.rich(cell, action.kind, action.bundle)
+        elif isinstance(action, Line):
+            self.sink.line(cell, action.key, action.text, action.update, action.final)
+        else:
+            self.sink.text(cell, action.stream, action.text)
 
 
 def _has_many(scope: int) -> bool:

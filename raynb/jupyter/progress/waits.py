@@ -15,6 +15,7 @@ from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 from raynb.base import engine as engines
+from raynb.base import ids
 from raynb.base.rows import CANCELLED, FAILED, FINISHED
 from raynb.jupyter.notebook import unfinished
 from raynb.jupyter.output.registry import Cell
@@ -25,9 +26,6 @@ if TYPE_CHECKING:
 
 #: Seconds between two looks at the running cell.
 INTERVAL = 0.25
-
-#: Output is shown at a wait's end at most this often (seconds); in between the router's thread does.
-DRAIN_INTERVAL = 0.02
 
 #: Where the main thread's innermost frame is while it waits for futures or in an event loop.
 _WAITING_IN = ("concurrent/futures/_base.py", "/threading.py", "/selectors.py", "/queue.py")
@@ -53,7 +51,6 @@ class Waits:
         self._main = threading.main_thread().ident
         self._runs = threading.Event()
         self._stopped = False
-        self._drained = 0.0
         self._thread: threading.Thread | None = None
         self._lock = threading.Lock()  # guards the bar
         self._bar: Bar | None = None
@@ -90,15 +87,15 @@ class Waits:
         if threading.get_ident() != self._main:
             return _nothing
         self.current = (waiter, waiter.left, time.monotonic())
+        router = self.notebook.router
+        if self.notebook.cells.is_redirected():
+            router.awaited = {ids.task_of(key) for key in waiter.keys}
+        router.main_waits = True
         return self._end
 
     def _end(self) -> None:
         self.current = None
-        # What tasks printed before their result belongs before what the cell prints next.
-        now = time.monotonic()
-        if now - self._drained > DRAIN_INTERVAL and self.notebook.router.waiting():
-            self._drained = now
-            self.notebook.router.drain()
+        self.notebook.router.main_waits = False
 
     def _start_displayhook(self) -> None:
         self.notebook.router.drain()

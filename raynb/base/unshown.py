@@ -1,0 +1,66 @@
+"""Output of tasks that has come and isn't shown yet: whoever learns of a task's end shows it first.
+
+A worker sends a task's output before its result on the same channel, so when a result is there,
+the output is in a screen's queue. Whatever brings results to the user's code (`get`, `wait`, a
+generator's next item, ``await``, futures) looks at `pending` and, if it is set, calls `show` in the
+user's thread, or `then` where there is none. While tasks print nothing, that costs one comparison.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from typing import Protocol
+
+
+class Screen(Protocol):
+    """Shows what an engine's listeners were given. Thread contract: any thread."""
+
+    def show(self) -> None:
+        """Shows everything that has come, before it returns."""
+
+    def after(self, action: Callable[[], None]) -> None:
+        """Runs an action once everything that has come is shown: at once, or soon, on another thread."""
+
+
+#: Something has come since the last `show`. Screens set it with `mark`.
+pending = False
+
+_screens: tuple[Screen, ...] = ()
+
+
+def add(screen: Screen) -> None:
+    """Has `show` ask a screen too."""
+    global _screens
+    _screens = (*_screens, screen)
+
+
+def remove(screen: Screen) -> None:
+    """Undoes `add`; does nothing if that was never called."""
+    global _screens
+    _screens = tuple(other for other in _screens if other is not screen)
+
+
+def mark() -> None:
+    """Output has come."""
+    global pending
+    pending = True
+
+
+def show() -> None:
+    """Shows what has come. Call it where the user's code is about to go on, without a lock held."""
+    global pending
+    pending = False
+    for screen in _screens:
+        screen.show()
+
+
+def then(action: Callable[[], None]) -> None:
+    """Runs an action that tells the user's code of a result, once the output before it is shown.
+
+    Never waits, so it may be called on the thread that receives.
+    """
+    if pending:
+        for screen in _screens:
+            action = functools.partial(screen.after, action)
+    action()
