@@ -229,6 +229,11 @@ class Link:
         self._pipes[fd] = reader
         self._poll.register(fd, select.POLLIN)
 
+    def forget(self, fd: int) -> None:
+        """Undoes `watch`."""
+        del self._pipes[fd]
+        self._poll.unregister(fd)
+
     def start(self) -> None:
         threading.Thread(target=self._serve, name="raynb-control", daemon=True).start()
 
@@ -270,7 +275,9 @@ class Link:
                         quiet = 0
                         collected = False
                     else:
-                        self._pipes[fd]()
+                        reader = self._pipes.get(fd)
+                        if reader is not None:  # else another thread has just closed it
+                            reader()
                         quiet = 0
                 self.worker.tick()
                 if self.outbox and time.monotonic() - self.last_flush > FLUSH_SECONDS:

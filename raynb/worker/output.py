@@ -21,13 +21,14 @@ from raynb.base.interrupts import Critical
 from raynb.base.rows import END_OF_TASK
 from raynb.base.text import clean
 from raynb.wire import messages as w
-from raynb.worker import state
+from raynb.worker import descent, state
 
 if TYPE_CHECKING:
     from raynb.worker.main import Worker
 
 MOST = 1 << 18  # characters kept back at the most
 READ = 65536
+STREAMS = (("stdout", 1), ("stderr", 2))
 
 
 class Stream(io.TextIOBase):
@@ -61,6 +62,9 @@ class Stream(io.TextIOBase):
     def write(self, text: str) -> int:
         if not isinstance(text, str):
             raise TypeError(f"write() argument must be str, not {type(text).__name__}")
+        if self._capture.is_forked:
+            _write_all(self._fd, text.encode("utf-8", "backslashreplace"))
+            return len(text)
         self._capture.add(self._kind, text)
         return len(text)
 
@@ -83,6 +87,11 @@ class _Bytes(io.RawIOBase):
         return len(raw)
 
 
+def _write_all(fd: int, data: bytes) -> None:
+    while data:
+        data = data[os.write(fd, data) :]
+
+
 class Capture:
     """Collects output by (kind, task) and posts it as messages.
 
@@ -94,29 +103,56 @@ class Capture:
         self._lock = threading.RLock()  # a signal handler in the main thread may print
         self._parts: list[tuple[str, state.Running | None, list[str]]] = []
         self._size = 0
-        self._pipes: dict[int, str] = {}
-        self._poll: Any = None
+        self._pipes: dict[int, tuple[str, state.Running | None]] = {}  # of ended tasks: with the task
+        self._poll: Any = select.poll()
         self._polling = Critical()  # poll objects refuse two threads at once
+        #: This is a child that a task has forked: it writes to the descriptors, and its parent reads them.
+        self.is_forked = False
 
     def install(self) -> None:
         """Replaces the streams and the descriptors of this process."""
-        for kind, fd in (("stdout", 1), ("stderr", 2)):
-            read, write = os.pipe()
-            os.dup2(write, fd)
-            os.close(write)
-            os.set_blocking(read, False)
-            try:
-                fcntl.fcntl(read, 1031, 1 << 20)  # F_SETPIPE_SZ: a burst does not stop its writer
-            except OSError:
-                pass
-            self._pipes[read] = kind
+        for kind, fd in STREAMS:
+            self._open_pipe(kind, fd)
             stream = Stream(self, kind, fd)
             setattr(sys, kind, stream)
             setattr(sys, f"__{kind}__", stream)
-            self._worker.link.watch(read, self.drain)
-        self._poll = select.poll()
-        for read in self._pipes:
-            self._poll.register(read, select.POLLIN)
+        descent.install()
+        os.register_at_fork(after_in_child=self._fork)
+
+    def _fork(self) -> None:
+        self.is_forked = True
+
+    def _open_pipe(self, kind: str, fd: int) -> None:
+        """Makes ``fd`` the writing end of a new pipe, and watches the other."""
+        read, write = os.pipe()
+        os.dup2(write, fd)
+        os.close(write)
+        os.set_blocking(read, False)
+        try:
+            fcntl.fcntl(read, 1031, 1 << 20)  # F_SETPIPE_SZ: a burst does not stop its writer
+        except OSError:
+            pass
+        self._pipes[read] = kind, None
+        self._poll.register(read, select.POLLIN)
+        self._worker.link.watch(read, self.drain)
+
+    def _leave_pipes(self, owner: state.Running) -> None:
+        """Opens new pipes where a task ends that has started processes: what is still to come through the
+        old ones belongs to it. Those that nobody holds any more are closed with the next look."""
+        descent.has_children = False
+        with self._polling:
+            old = [(fd, kind) for fd, (kind, of) in self._pipes.items() if of is None]
+            for (fd, kind), (_, number) in zip(old, STREAMS, strict=True):
+                self._pipes[fd] = kind, owner
+                self._open_pipe(kind, number)
+        self.drain(owner)
+        self._worker.link.nudge()
+
+    def _close_pipe(self, fd: int) -> None:
+        del self._pipes[fd]
+        self._poll.unregister(fd)
+        self._worker.link.forget(fd)
+        os.close(fd)
 
     def pending(self) -> bool:
         return self._size > 0
@@ -125,7 +161,7 @@ class Capture:
         if not text:
             return
         if owner is None:
-            owner = state.current()
+            owner = descent.owner()
         if not text.isascii():
             text = clean(text)
         if owner is not None:
@@ -146,7 +182,7 @@ class Capture:
 
     def emit(self, kind: str, bundle: dict[str, Any]) -> None:
         """Sends a display (``"display"``, ``"update_display"``, ``"clear"``), in order with text."""
-        owner = state.current()
+        owner = descent.owner()
         with self._lock:
             self.forward()
             self._post(kind, owner, "", pickle.dumps(bundle, 5))
@@ -156,13 +192,14 @@ class Capture:
         """Takes in what lies in the pipes; it belongs to ``owner``, or to the task that runs."""
         with self._polling:
             for fd, _ in self._poll.poll(0):
-                kind = self._pipes[fd]
+                kind, left_by = self._pipes[fd]
                 try:
                     while True:
                         data = os.read(fd, READ)
                         if not data:
+                            self._close_pipe(fd)
                             break
-                        self.add(kind, data.decode("utf-8", "backslashreplace"), owner)
+                        self.add(kind, data.decode("utf-8", "backslashreplace"), left_by or owner)
                         if len(data) < READ:
                             break
                 except BlockingIOError:
@@ -183,6 +220,8 @@ class Capture:
     def end_of_task(self, owner: state.Running) -> None:
         """Before a result is posted: everything the task wrote goes first."""
         self.drain(owner)
+        if descent.has_children:
+            self._leave_pipes(owner)
         if self._size:
             self.forward()
         if owner.unended:  # nothing more comes that would end its line
