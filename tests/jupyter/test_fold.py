@@ -82,13 +82,28 @@ def test_one_line_a_progress_bar() -> None:
     assert cell.add([said("\r 1/9", kind="stderr")]) == [Line("5-f#1-stderr-2", " 1/9", False)]
 
 
+def test_nested_bars_are_one_line_each() -> None:
+    cell = CellOutput("5")
+    lines: dict[str, str] = {}
+    outer, inner = "5-f#1-stderr-1", "5-f#1-stderr-2"
+    drawn = ("\router 0%", "\n", "\rinner 0%", "\x1b[A", "\n\rinner 50%\x1b[A", "\router 50%", "\n\r      \r\x1b[A")
+    for text in drawn:
+        for line in cell.add([said(text, kind="stderr")]):
+            assert isinstance(line, Line)
+            assert line.update == (line.key in lines)
+            lines[line.key] = line.text
+        assert set(lines) <= {outer, inner}
+    assert lines == {outer: "outer 50%", inner: ""}
+    last = cell.add([said("\router 100%\n", kind="stderr"), said("done\n", kind="stderr")])
+    assert last == [Line(outer, "outer 100%", True, True), Text("stderr", "done\n")]
+
+
 def test_bars_of_two_tasks_do_not_mix() -> None:
     cell = CellOutput("5")
     actions = cell.add([said("\r10%", 1), said("\r20%", 2), said("\r30%", 1)], many=True)
     assert [(a.key, a.text[-3:], a.update) for a in actions if isinstance(a, Line)] == [
-        ("5-f#1-stdout-1", "10%", False),
+        ("5-f#1-stdout-1", "30%", False),
         ("5-f#2-stdout-1", "20%", False),
-        ("5-f#1-stdout-1", "30%", True),
     ]
 
 

@@ -7,18 +7,16 @@ not shown is counted, never dropped in silence.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
 from raynb.base import ids
 from raynb.base.rows import END_OF_TASK, Output
+from raynb.jupyter.output.bars import Bars, draws
 
 #: The longest unfinished line that is held back while several tasks print, in characters.
 LONGEST_PARTIAL = 8_192
-
-_CURSOR = re.compile(r"\x1b\[\d*[ABCDGKJ]")
 
 
 @dataclass(slots=True)
@@ -76,14 +74,13 @@ def dim(text: str) -> str:
 
 @dataclass(slots=True)
 class _Voice:
-    """One stream of one task: its unfinished line, and the progress line it is drawing."""
+    """One stream of one task: its unfinished line, and the progress lines it is drawing."""
 
     prefix: str
     stream: str
+    bars: Bars
     partial: str = ""
     open: bool = False  # part of the current line is shown already
-    bar: str = ""  # key of the line on display
-    bars: int = 0
 
 
 @dataclass(slots=True)
@@ -139,7 +136,7 @@ class CellOutput:
         return actions
 
     def _settle(self, voice: _Voice, actions: list[Action]) -> None:
-        if voice.partial and not voice.bar:
+        if voice.partial:
             self._show(voice, voice.partial, actions)
             voice.partial = ""
 
@@ -148,19 +145,41 @@ class CellOutput:
         key = (output.actor or output.task, output.kind)
         voice = self._voices.get(key)
         if voice is None:
-            voice = self._voices[key] = _Voice(prefix_of(output), output.kind)
+            voice = self._voices[key] = self._new_voice(prefix_of(output), output.kind)
         text = output.text.replace("\r\n", "\n")
-        if self.shown >= self.limit and not (voice.open or voice.bar or "\r" in text):
+        if self.shown >= self.limit and not (voice.open or voice.bars.active or draws(text)):
             self._count(voice, text)
             return
-        text = voice.partial + text
-        *lines, voice.partial = text.split("\n")
-        for number, line in enumerate(lines):
-            if self.shown >= self.limit and not (voice.open or voice.bar or "\r" in text):
-                self.hidden += len(lines) - number
-                break
-            self._line(voice, line, actions)
-        self._rest(voice, actions)
+        if not voice.bars.active:
+            text, voice.partial = voice.partial + text, ""
+        while text:
+            line, end, rest = text.partition("\n")
+            if voice.bars.takes(line) or draws(line):
+                self._draw(voice, line + end, actions)
+            elif end:
+                voice.bars.leave()
+                if self.shown >= self.limit and not (voice.open or draws(rest)):
+                    self._count(voice, text)
+                    return
+                self._show(voice, line + end, actions)
+            else:
+                voice.bars.leave()
+                self._rest(voice, line, actions)
+            text = rest
+
+    def _new_voice(self, prefix: str, stream: str) -> _Voice:
+        count = 0
+
+        def new_key() -> str:
+            nonlocal count
+            if self.shown >= self.limit:
+                self.hidden += 1
+                return ""
+            self.shown += 1
+            count += 1
+            return f"{self.name}-{prefix}-{stream}-{count}"
+
+        return _Voice(prefix, stream, Bars(new_key))
 
     def _count(self, voice: _Voice, text: str) -> None:
         """Counts lines that aren't shown, by their ends."""
@@ -168,21 +187,12 @@ class CellOutput:
         tail = text.rpartition("\n")[2]
         voice.partial = (tail if "\n" in text else voice.partial + tail)[-1:]
 
-    def _line(self, voice: _Voice, line: str, actions: list[Action]) -> None:
-        """Takes a finished line (without its end)."""
-        if "\r" in line or voice.bar:
-            self._bar(voice, line, actions, final=True)
-            return
-        self._show(voice, line + "\n", actions)
-
-    def _rest(self, voice: _Voice, actions: list[Action]) -> None:
+    def _rest(self, voice: _Voice, partial: str, actions: list[Action]) -> None:
         """Takes what follows the last line end."""
-        if "\r" in voice.partial:
-            self._bar(voice, voice.partial, actions, final=False)
-            voice.partial = "\r" + voice.partial.rsplit("\r", 1)[1]
-        elif voice.partial and (not self._many or len(voice.partial) > LONGEST_PARTIAL):
-            self._show(voice, voice.partial, actions)
-            voice.partial = ""
+        if self._many and len(partial) <= LONGEST_PARTIAL:
+            voice.partial = partial
+        else:
+            self._show(voice, partial, actions)
 
     def _show(self, voice: _Voice, text: str, actions: list[Action]) -> None:
         ends = text.endswith("\n")
@@ -207,34 +217,22 @@ class CellOutput:
         self._last = None
 
     # -- progress lines ------------------------------------------------------------------------
-    def _bar(self, voice: _Voice, line: str, actions: list[Action], final: bool) -> None:
-        """Shows a line that its task draws over and over (``tqdm``) as one line in place."""
-        parts = [part for part in _CURSOR.sub("", line).split("\r") if part.strip()]
-        text = parts[-1].rstrip() if parts else ""
-        if voice.bar:
-            if text:
-                self._put_line(Line(voice.bar, self._said(voice, text), True, final), actions)
-        elif text:
-            if self.shown >= self.limit:
-                self.hidden += final
-            else:
+    def _draw(self, voice: _Voice, text: str, actions: list[Action]) -> None:
+        """Shows lines that a task draws over and over (``tqdm``) in place."""
+        for row, update, final in voice.bars.feed(text):
+            if not update:
                 self._end_line(actions)
-                self.shown += 1
-                voice.bars += 1
-                voice.bar = f"{self.name}-{voice.prefix}-{voice.stream}-{voice.bars}"
-                self._put_line(Line(voice.bar, self._said(voice, text), False, final), actions)
-        if final:
-            voice.bar = ""
-
-    def _said(self, voice: _Voice, text: str) -> str:
-        return dim(voice.prefix) + text if self._many else text
+            said = dim(voice.prefix) + row.shown if self._many and row.shown else row.shown
+            self._put_line(Line(row.key, said, update, final), actions)
 
     def _put_line(self, line: Line, actions: list[Action]) -> None:
-        last = actions[-1] if actions else None
-        if isinstance(last, Line) and last.key == line.key:
-            last.text, last.final = line.text, line.final
-        else:
-            actions.append(line)
+        for last in reversed(actions):
+            if not isinstance(last, Line):
+                break
+            if last.key == line.key:
+                last.text, last.final = line.text, line.final
+                return
+        actions.append(line)
 
     # -- rich output ---------------------------------------------------------------------------
     def _rich(self, output: Output, actions: list[Action]) -> None:
@@ -246,7 +244,8 @@ class CellOutput:
             self.shown = 0
             self._last = None
             for voice in self._voices.values():
-                voice.open, voice.partial, voice.bar = False, "", ""
+                voice.open, voice.partial = False, ""
+                voice.bars.leave()
             actions.append(Rich(output.kind, bundle))
             return
         if self.shown >= self.limit:
