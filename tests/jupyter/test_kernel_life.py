@@ -210,8 +210,9 @@ def test_a_wait_shows_a_bar_that_counts(notebook: KernelSession, cell: str) -> N
 
 
 def test_short_waits_show_none_and_the_bar_can_be_turned_off(notebook: KernelSession) -> None:
+    notebook.run("%config Raynb.progress_delay = 60")  # on a busy machine even this takes its time
     assert notebook.run("ray.get(nap.remote(0))").shown == ["''"]
-    notebook.run("%config Raynb.progress = False")
+    notebook.run("%config Raynb.progress_delay = 0.5\n%config Raynb.progress = False")
     assert notebook.run("ray.get(nap.remote(1.2))").shown == ["''"]
     notebook.run("%config Raynb.progress = True")
 
