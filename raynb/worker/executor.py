@@ -132,6 +132,9 @@ class Executor:
             packed, flags, error = self.failure(running, raised)
             self._cut(raised)
         try:
+            if worker.engine.at_end and not run.actor:
+                for function in worker.engine.at_end:
+                    function()
             self.finish(run, running, packed, flags, error, started, fetched, ran)
         finally:
             state.main_running = None

@@ -22,7 +22,7 @@ from raynb.store import Board, GuestDiskTier, Ledger, Store, Unsent
 from raynb.wire import messages as w
 from raynb.wire.channel import Channel, Closed
 from raynb.wire.codec import BadFrame
-from raynb.worker import state
+from raynb.worker import questions, state
 from raynb.worker.engine.borrowed_refs import BorrowedRefs
 from raynb.worker.engine.engine import WorkerEngine
 from raynb.worker.executor import Executor
@@ -282,6 +282,7 @@ def main(
     signal.signal(signal.SIGINT, worker.on_sigint)
     slot.set_current(worker.engine)
     worker.capture.install()
+    questions.install()
     try:
         environment.set_up(settings)
     except Exception as error:

@@ -91,7 +91,13 @@ class Task:
         times = (self.started, self.fetched, self.ran, time.time())
         self.engine.reporter.add(("end", self.call.task, state, times, kind, text, self.size))
 
+    def _finish(self) -> None:
+        if self.now.actor is None:
+            for function in self.engine.at_end:
+                function()
+
     def _failure(self, raised: BaseException) -> Failure:
+        self._finish()
         options = self.call.options
         value, described, contained = errors.task_error(raised, options.name, "")
         self.ran = time.time()
@@ -118,6 +124,7 @@ class Task:
 
     def results(self, result: Any) -> Any:
         """Returns what Ray is to store: a value, or a list of them for several returns."""
+        self._finish()
         self.ran = time.time()
         count = self.call.options.num_returns
         if count == DYNAMIC:

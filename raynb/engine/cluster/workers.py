@@ -10,6 +10,7 @@ import random
 import sys
 import threading
 import time
+from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
 
@@ -74,6 +75,8 @@ class Reporter:
 
     Thread contract: any thread adds; a thread of its own pushes.
     """
+
+    is_forked = False  # as `worker.output.Capture` has it
 
     def __init__(self, nonce: int) -> None:
         self.name = f"{os.getpid()}-{random.randrange(1 << 32):08x}"
@@ -170,6 +173,7 @@ class WorkerAdapter(Adapter):
         super().__init__(call.nonce, random.randrange(1, 1 << 40), call.namespace)
         self.reporter = Reporter(call.nonce)
         self._functions: dict[str, Any] = {}
+        self.at_end: list[Callable[[], None]] = []  # called when a task, no actor's call, has ended; must not raise
         for kind, fd in (("stdout", 1), ("stderr", 2)):
             setattr(sys, kind, Stream(self.reporter, kind, fd))  # type: ignore[arg-type]
 

@@ -12,9 +12,12 @@ import importlib.abc
 import importlib.machinery
 import sys
 import threading
-from collections.abc import Sequence
+import traceback
+from collections.abc import Callable, Sequence
 from types import ModuleType
 from typing import Any
+
+from raynb.jupyter.on_worker.kernel_only import text_bars, without_views
 
 _SHELL = "IPython.core.interactiveshell"
 
@@ -31,6 +34,8 @@ def emit(kind: str, bundle: dict[str, Any]) -> None:
     """Hands a rich output to the worker's engine."""
     from raynb.base.engine import current
 
+    if not _in_a_kernel():
+        bundle = {**bundle, "data": without_views(bundle.get("data") or {})}
     current().emit(kind, bundle=bundle)  # type: ignore[attr-defined]
 
 
@@ -59,6 +64,19 @@ def flush_figures() -> None:
         data, metadata = shell.display_formatter.format(pyplot.figure(number))
         emit("display", {"data": data, "metadata": metadata})
     pyplot.close("all")
+
+
+def end_figures() -> None:
+    """At the end of a task, failed or not: shows the figures that it left open, as a notebook cell does, and
+    closes them, so that the next task on this worker doesn't draw into them."""
+    pyplot = sys.modules.get("matplotlib.pyplot")
+    if pyplot is None or not pyplot.get_fignums():
+        return
+    try:
+        flush_figures()
+    except Exception:  # of a figure that cannot be drawn; the task's own end counts
+        traceback.print_exc()
+        pyplot.close("all")
 
 
 def worker_shell() -> Any:
@@ -121,14 +139,19 @@ def _make_shell() -> Any:
 # -- installing ----------------------------------------------------------------------------------
 def install() -> None:
     """Makes ``display`` work in tasks of this worker, at no cost until it is used."""
+    from raynb.base.engine import current
+
     if _in_a_kernel():
         return
-    if not isinstance(sys.meta_path[0], _ShellFinder):
-        sys.meta_path.insert(0, _ShellFinder())
+    if not isinstance(sys.meta_path[0], _Finder):
+        sys.meta_path.insert(0, _Finder())
+        current().at_end.append(end_figures)  # type: ignore[attr-defined]
     if not hasattr(builtins, "display"):
         builtins.display = _display  # type: ignore[attr-defined]
-    if _SHELL in sys.modules:
-        _hook(sys.modules[_SHELL])
+    for name, hook in _hooks.items():
+        if name in sys.modules and name not in _done:
+            _done.add(name)
+            hook(sys.modules[name])
 
 
 def _in_a_kernel() -> bool:
@@ -160,30 +183,37 @@ def _hook(module: ModuleType) -> None:
     shell_class.initialized = classmethod(initialized)
 
 
-class _ShellFinder(importlib.abc.MetaPathFinder):
-    """Finds IPython's shell module as usual, and hooks it once it is loaded."""
+#: Module → what is done once it is loaded.
+_hooks: dict[str, Callable[[ModuleType], None]] = {_SHELL: _hook, "tqdm.notebook": text_bars}
+_done: set[str] = set()
+
+
+class _Finder(importlib.abc.MetaPathFinder):
+    """Finds IPython's shell module and its like as usual, and hooks them once they are loaded."""
 
     def find_spec(
         self, name: str, path: Sequence[str] | None, target: ModuleType | None = None
     ) -> importlib.machinery.ModuleSpec | None:
-        if name != _SHELL:
+        if name not in _hooks:
             return None
         spec = importlib.machinery.PathFinder.find_spec(name, path, target)
         if spec is not None and spec.loader is not None:
-            spec.loader = _HookingLoader(spec.loader)
+            spec.loader = _HookingLoader(spec.loader, name)
         return spec
 
 
 class _HookingLoader(importlib.abc.Loader):
-    def __init__(self, loader: Any) -> None:
+    def __init__(self, loader: Any, name: str) -> None:
         self.loader = loader
+        self.name = name
 
     def create_module(self, spec: importlib.machinery.ModuleSpec) -> ModuleType | None:
         return self.loader.create_module(spec)  # type: ignore[no-any-return]
 
     def exec_module(self, module: ModuleType) -> None:
         self.loader.exec_module(module)
-        _hook(module)
+        _done.add(self.name)
+        _hooks[self.name](module)
 
     def __getattr__(self, name: str) -> Any:  # get_source and kin, for tracebacks
         return getattr(self.loader, name)

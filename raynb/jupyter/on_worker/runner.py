@@ -21,7 +21,7 @@ from types import CodeType, ModuleType
 from typing import Any
 
 from raynb.base.spec import FailedReturn
-from raynb.jupyter.on_worker.display import install
+from raynb.jupyter.on_worker.display import end_figures, install
 from raynb.jupyter.on_worker.module_reload import renew
 
 #: How many compiled cells a worker keeps.
@@ -258,17 +258,19 @@ def _run_once(job: CellJob, namespace: dict[str, Any]) -> list[Any]:
     linecache.cache[job.filename] = (len(job.text), None, lines, job.filename)
     body, last = compile_cell(job.source, job.filename)
     codes = [code for code in (body, last) if code is not None]
-    if any(code.co_flags & inspect.CO_COROUTINE for code in codes):
-        import asyncio
+    try:
+        if any(code.co_flags & inspect.CO_COROUTINE for code in codes):
+            import asyncio
 
-        value = asyncio.run(_run_async(body, last, namespace))
-    else:
-        value = None
-        if body is not None:
-            exec(body, namespace)
-        if last is not None:
-            value = eval(last, namespace)
-    _flush_figures()
+            value = asyncio.run(_run_async(body, last, namespace))
+        else:
+            value = None
+            if body is not None:
+                exec(body, namespace)
+            if last is not None:
+                value = eval(last, namespace)
+    finally:
+        end_figures()
     if job.show and value is not None:
         from raynb.jupyter.on_worker.display import show_value
 
@@ -290,12 +292,3 @@ async def _run_async(body: CodeType | None, last: CodeType | None, namespace: di
             if code.co_flags & inspect.CO_COROUTINE:
                 value = await value
     return value if last is not None else None
-
-
-def _flush_figures() -> None:
-    """Shows the matplotlib figures that the cell left open, as a notebook cell does at its end."""
-    pyplot = sys.modules.get("matplotlib.pyplot")
-    if pyplot is not None and pyplot.get_fignums():
-        from raynb.jupyter.on_worker.display import flush_figures
-
-        flush_figures()
