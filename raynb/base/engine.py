@@ -167,6 +167,9 @@ on_change: list[Callable[[Engine | None], None]] = []
 #: many are missing; returns what is called when the wait is over. Must neither block nor raise.
 on_wait: Callable[[Any], Callable[[], None]] | None = None
 
+#: Called in a worker when a task, no actor's call, has ended, before its result is sent. Must not raise.
+at_end_of_task: list[Callable[[], None]] = []
+
 #: Told when values took long to serialise and store: (the values, when it began, seconds). Called on
 #: the thread that submits; must neither block nor raise.
 on_serialised: Callable[[tuple[Any, ...], float, float], None] | None = None

@@ -6,6 +6,7 @@ import os
 import time
 from typing import TYPE_CHECKING, Any
 
+from raynb.base import engine as slot
 from raynb.base import ids
 from raynb.exceptions import AsyncioActorExit
 from raynb.run import environment, failures, returns
@@ -132,8 +133,8 @@ class Executor:
             packed, flags, error = self.failure(running, raised)
             self._cut(raised)
         try:
-            if worker.engine.at_end and not run.actor:
-                for function in worker.engine.at_end:
+            if slot.at_end_of_task and not run.actor:
+                for function in slot.at_end_of_task:
                     function()
             self.finish(run, running, packed, flags, error, started, fetched, ran)
         finally:

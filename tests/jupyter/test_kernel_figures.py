@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
@@ -53,10 +52,11 @@ def test_a_function_that_plots_shows_its_figure_in_order(notebook: KernelSession
 def test_widgets_of_a_task_say_where_they_belong(notebook: KernelSession) -> None:
     for code in ("ipywidgets.IntSlider(3)", "display(ipywidgets.IntSlider(3))"):
         run = notebook.run(f"%%remote --wait\nimport ipywidgets\n{code}")
-        assert [text for text in run.shown if text] == [
+        words = (
             "IntSlider(value=3) was made in a task, where no front end can reach it: make widgets in the kernel, "
             "and return the values that they are to show."
-        ]
+        )
+        assert [text for text in run.shown if text] == [words]
         assert run.mimetypes <= {"text/plain"}
 
 

@@ -15,6 +15,7 @@ from typing import Any
 import ray
 from ray import exceptions as theirs
 
+from raynb.base import engine as slot
 from raynb.base.ref import DynamicObjectRefGenerator, ObjectRef
 from raynb.base.rows import CANCELLED, FAILED, FINISHED
 from raynb.base.spec import DYNAMIC, STREAMING, ActorSpec
@@ -93,7 +94,7 @@ class Task:
 
     def _finish(self) -> None:
         if self.now.actor is None:
-            for function in self.engine.at_end:
+            for function in slot.at_end_of_task:
                 function()
 
     def _failure(self, raised: BaseException) -> Failure:

@@ -10,7 +10,6 @@ import random
 import sys
 import threading
 import time
-from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
 
@@ -173,7 +172,6 @@ class WorkerAdapter(Adapter):
         super().__init__(call.nonce, random.randrange(1, 1 << 40), call.namespace)
         self.reporter = Reporter(call.nonce)
         self._functions: dict[str, Any] = {}
-        self.at_end: list[Callable[[], None]] = []  # called when a task, no actor's call, has ended; must not raise
         for kind, fd in (("stdout", 1), ("stderr", 2)):
             setattr(sys, kind, Stream(self.reporter, kind, fd))  # type: ignore[arg-type]
 

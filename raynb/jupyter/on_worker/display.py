@@ -17,6 +17,7 @@ from collections.abc import Callable, Sequence
 from types import ModuleType
 from typing import Any
 
+from raynb.base import engine as engines
 from raynb.jupyter.on_worker.kernel_only import text_bars, without_views
 
 _SHELL = "IPython.core.interactiveshell"
@@ -139,13 +140,12 @@ def _make_shell() -> Any:
 # -- installing ----------------------------------------------------------------------------------
 def install() -> None:
     """Makes ``display`` work in tasks of this worker, at no cost until it is used."""
-    from raynb.base.engine import current
-
     if _in_a_kernel():
         return
     if not isinstance(sys.meta_path[0], _Finder):
         sys.meta_path.insert(0, _Finder())
-        current().at_end.append(end_figures)  # type: ignore[attr-defined]
+    if end_figures not in engines.at_end_of_task:
+        engines.at_end_of_task.append(end_figures)
     if not hasattr(builtins, "display"):
         builtins.display = _display  # type: ignore[attr-defined]
     for name, hook in _hooks.items():

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pickle
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from operator import invert
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
@@ -39,7 +39,6 @@ class WorkerEngine(Storing, Waiting, Groups):
         self.ref_log = worker.books.log
         self.requests = Requests(worker)
         self.restarted = False
-        self.at_end: list[Callable[[], None]] = []  # called when a task, no actor's call, has ended; must not raise
         env = dict(worker.settings.get("env", ()))
         if "env_vars" in env:
             env["env_vars"] = dict(env["env_vars"])
