@@ -11,10 +11,11 @@ from raynb.api.signature import Signature
 from raynb.base import ids
 from raynb.base.engine import Engine, current
 from raynb.base.ids import HexId
+from raynb.base.process import surroundings
 from raynb.base.ref import ObjectRef
 from raynb.base.spec import ActorSpec, TaskOptions
 from raynb.exceptions import AsyncioActorExit, RayActorError
-from raynb.serde import functions, pickling
+from raynb.serde import pickling
 
 _NEVER = frozenset((
     "__init__", "__new__", "__del__", "__init_subclass__", "__class_getitem__", "__subclasshook__",
@@ -95,7 +96,7 @@ class ActorClass:
             inspect.iscoroutinefunction(m) or inspect.isasyncgenfunction(m)
             for _, m in inspect.getmembers(cls, inspect.isfunction)
         )
-        self._definition: tuple[str, Any] | None = None
+        self._definition: definitions.Definition | None = None
         self.__doc__ = cls.__doc__
         self.__name__ = cls.__name__
         self.__qualname__ = cls.__qualname__
@@ -155,16 +156,14 @@ class ActorClass:
             self._signature.check(args, kwargs)
         elif args or kwargs:
             raise TypeError(f"{self._name}() takes no arguments")
-        if self._definition is None or definitions.names_another(engine, self._definition[1]):
-            self._definition = functions.definition(self._cls, self._name)
-            definitions.note(self._definition[0], self._cls)
-        key, packed_class = self._definition
-        engine.define(key, packed_class.data, packed_class.contained)
+        mark = surroundings.in_force(engine)
+        self._definition = definitions.current(engine, self._cls, self._name, self._definition, mark)
+        key = self._definition.key
         spec = self._spec(key, given)
         options = TaskOptions(
             name=f"{self._name}.__init__", function=key, resources=spec.placement, max_retries=0,
             runtime_env=o.env_for(engine, given.get("runtime_env")), memory=int(given.get("memory") or 0),
-            extra=o.extra(given),
+            surroundings=mark.key, extra=o.extra(given),
         )  # fmt: skip
         packed = pickling.pack_args(args, kwargs, f"{self._name}.__init__")
         ref, found = engine.create_actor(spec, options, packed, bool(given.get("get_if_exists")))

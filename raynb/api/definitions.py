@@ -1,4 +1,4 @@
-"""Whether the function or class behind a ref or a handle means something else by now.
+"""Definitions of functions and classes, and whether a name means something else by now.
 
 A definition that is sent to workers is noted under its key, with a fingerprint of its code. Later its
 name is looked up where it was defined: a cell that was run again, or a module that was loaded again,
@@ -11,11 +11,15 @@ from __future__ import annotations
 
 import hashlib
 import sys
+from collections.abc import Iterator
 from dataclasses import dataclass
 from types import CodeType, FunctionType
 from typing import Any
 
+from raynb.api import measured
 from raynb.base.engine import Engine, Packed
+from raynb.base.process.surroundings import Mark
+from raynb.serde import functions
 
 #: How many definitions are remembered.
 KEPT = 10_000
@@ -28,6 +32,90 @@ class Noted:
     module: str
     qualname: str
     print_: str
+
+
+@dataclass(slots=True, frozen=True)
+class Definition:
+    """A function or class, pickled.
+
+    Attributes:
+        key: the hash of its bytes.
+        mark: the surroundings in which it was last looked at; each cell of a notebook has its own.
+        used: what its code names in the notebook: (namespace, name, what stood there).
+    """
+
+    key: str
+    packed: Packed
+    mark: Mark
+    used: tuple[tuple[dict[str, Any], str, Any], ...] = ()
+
+
+#: Seconds of pickling up to which a definition of the notebook is pickled anew in each cell.
+CHEAP_SECONDS = 0.002
+_MISSING = object()
+
+
+def current(engine: Engine, made: Any, name: str, before: Definition | None, mark: Mark) -> Definition:
+    """Returns the definition of a function or class as it is now, and makes it and ``mark`` known to the engine.
+
+    What a notebook's function calls and reads may have been redefined since it was pickled. That is
+    looked at once a cell: a small one is pickled again, a large one is looked through for names that
+    mean something else now.
+
+    Args:
+        engine: the runtime.
+        made: the function or class.
+        name: what errors call it.
+        before: its definition so far.
+        mark: the surroundings that the call takes along.
+
+    Raises:
+        TypeError: it, or something that it names, cannot be pickled.
+    """
+    found = before
+    if found is None or names_another(engine, found.packed) or _may_differ(made, found, mark):
+        key, packed = functions.definition(made, name)
+        if before is None or key != before.key:
+            note(key, made)
+            measured.defined(made, packed)
+        used = tuple(_used(made, {})) if packed.took > CHEAP_SECONDS else ()
+        found = Definition(key, packed, mark, used)
+    engine.define(found.key, found.packed.data, found.packed.contained)
+    if mark.key:
+        engine.define(mark.key, mark.blob)
+    return found
+
+
+def _may_differ(made: Any, before: Definition, mark: Mark) -> bool:
+    if before.mark is mark or getattr(made, "__module__", None) != "__main__":
+        return False
+    if before.packed.took <= CHEAP_SECONDS:
+        return True
+    return any(space.get(word, _MISSING) is not value for space, word, value in before.used)
+
+
+def _used(made: Any, seen: dict[int, Any]) -> Iterator[tuple[dict[str, Any], str, Any]]:
+    """Yields what the notebook's functions among ``made`` and all that they call name in the notebook."""
+    clothes = _INSIDE.get(type(made).__name__)
+    made = getattr(made, clothes, made) if clothes else made
+    if not isinstance(made, (FunctionType, type)) or id(made) in seen or made.__module__ != "__main__":
+        return
+    seen[id(made)] = made
+    if isinstance(made, type):
+        for member in vars(made).values():
+            yield from _used(getattr(member, "__func__", None) or getattr(member, "fget", None) or member, seen)
+    if not isinstance(made, FunctionType):
+        return
+    space = made.__globals__
+    for word in sorted(_names(made.__code__)):
+        if word in space:
+            yield space, word, space[word]
+            yield from _used(space[word], seen)
+
+
+def _names(code: CodeType) -> set[str]:
+    inner = [_names(const) for const in code.co_consts if isinstance(const, CodeType)]
+    return set(code.co_names).union(*inner)
 
 
 _noted: dict[str, Noted] = {}

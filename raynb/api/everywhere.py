@@ -7,6 +7,7 @@ from typing import Any
 
 from raynb.api.remote_function import RemoteFunction
 from raynb.base.engine import current
+from raynb.base.process import surroundings
 from raynb.serde import pickling
 
 
@@ -32,7 +33,7 @@ def run_on_workers(
     engine: Any = current()
     if not hasattr(engine, "run_on_workers"):
         raise NotImplementedError(f"{type(engine).__name__} cannot run code on every worker.")
-    options = function._prepare(engine, function._given)
+    options = function._prepare(engine, function._given, surroundings.in_force(engine))
     packed = pickling.pack_args(args, {}, function._name)
     if packed.deps:
         raise TypeError("run_on_workers takes values; get() the refs first.")

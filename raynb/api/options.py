@@ -357,7 +357,9 @@ def retry_on(value: Any) -> bool | bytes:
     return cloudpickle.dumps(tuple(value)) if value else False
 
 
-def task_options(name: str, function: str, given: dict[str, Any], generator: bool, env: Any) -> TaskOptions:
+def task_options(
+    name: str, function: str, given: dict[str, Any], generator: bool, env: Any, surroundings: str = ""
+) -> TaskOptions:
     """Returns the options of a remote function, from what the user gave."""
     count = returns(given.get("num_returns"), generator)
     retries = given.get("max_retries")
@@ -376,6 +378,7 @@ def task_options(name: str, function: str, given: dict[str, Any], generator: boo
         backpressure=given.get("_generator_backpressure_num_objects") or -1,
         extra=extra(given),
         capture=capture(given),
+        surroundings=surroundings,
     )
 
 

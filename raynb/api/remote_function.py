@@ -4,25 +4,31 @@ from __future__ import annotations
 
 import functools
 import inspect
+import time
 from typing import Any
 
 from raynb.api import definitions, measured
 from raynb.api import options as o
 from raynb.api.signature import Signature
 from raynb.base.engine import Engine, current
+from raynb.base.process import surroundings
 from raynb.base.spec import TaskOptions
-from raynb.serde import functions, pickling
+from raynb.serde import pickling
 
-#: (runtime, placement group) → the options of calls by tasks whose group captures their children.
-_Inside = dict[tuple[int, int], TaskOptions]
+_now = time.monotonic
+
+#: (runtime, placement group) → the options of calls by tasks whose group captures their children, and
+#: the surroundings that these were made in.
+_Inside = dict[tuple[int, int], tuple[TaskOptions, surroundings.Mark]]
 
 
 def _captured(known: _Inside, function: RemoteFunction, engine: Engine, given: dict[str, Any]) -> TaskOptions:
     place = (engine.nonce, engine.capture)
-    options = known.get(place)
-    if options is None:
-        options = known[place] = function._prepare(engine, o.captured(engine, given))
-    return options
+    mark = surroundings.in_force(engine)
+    found = known.get(place)
+    if found is None or found[1] is not mark:
+        found = known[place] = function._prepare(engine, o.captured(engine, given), mark), mark
+    return found[0]
 
 
 class RemoteFunction:
@@ -43,8 +49,9 @@ class RemoteFunction:
         self._signature = Signature(function)
         self._engine: Engine | None = None
         self._options: TaskOptions | None = None
+        self._mark: surroundings.Mark | None = None
         self._inside: _Inside = {}
-        self._definition: tuple[str, Any] | None = None
+        self._definition: definitions.Definition | None = None
         self._generator = inspect.isgeneratorfunction(function)
         o.units(given, 1)  # errors are raised where the function is defined
         self._check_generator(given)
@@ -72,11 +79,16 @@ class RemoteFunction:
         engine = current()
         if engine.capture:
             return self._submit(engine, _captured(self._inside, self, engine, self._given), args, kwargs)
-        options = self._options if engine is self._engine else None
+        look = surroundings.look
+        mark = surroundings.mark if look is None else look(engine)
+        options = self._options if engine is self._engine and mark is self._mark else None
         if options is None:
-            options = self._prepare(engine, self._given)
-            self._engine, self._options = engine, options
-        return self._submit(engine, options, args, kwargs)
+            options = self._prepare(engine, self._given, mark)
+            self._engine, self._options, self._mark = engine, options, mark
+        refs = self._submit(engine, options, args, kwargs)
+        if look is not None:
+            surroundings.submitted_at = _now()
+        return refs
 
     def _submit(self, engine: Engine, options: TaskOptions, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         self._signature.check(args, kwargs)
@@ -89,16 +101,11 @@ class RemoteFunction:
         """Ray's internal spelling, which its own scripts use."""
         return self.options(**given).remote(*(args or ()), **(kwargs or {}))
 
-    def _prepare(self, engine: Engine, given: dict[str, Any]) -> TaskOptions:
-        """Makes the function known to the engine; returns its options there."""
-        if self._definition is None or definitions.names_another(engine, self._definition[1]):
-            self._definition = functions.definition(self._function, self._name)
-            definitions.note(self._definition[0], self._function)
-            measured.defined(self._function, self._definition[1])
-        key, packed = self._definition
-        engine.define(key, packed.data, packed.contained)
+    def _prepare(self, engine: Engine, given: dict[str, Any], mark: surroundings.Mark) -> TaskOptions:
+        """Makes the function and the surroundings known to the engine; returns the call's options there."""
+        self._definition = definitions.current(engine, self._function, self._name, self._definition, mark)
         env = o.env_for(engine, given.get("runtime_env"))
-        return o.task_options(self._name, key, given, self._generator, env)
+        return o.task_options(self._name, self._definition.key, given, self._generator, env, mark.key)
 
     def options(self, **given: Any) -> RemoteFunctionWithOptions:
         """Returns this function with other options, for ``.remote(...)`` or ``.bind(...)``.
@@ -114,7 +121,7 @@ class RemoteFunction:
 
     def __getstate__(self) -> dict[str, Any]:
         state = dict(self.__dict__)
-        state["_engine"] = state["_options"] = None
+        state["_engine"] = state["_options"] = state["_mark"] = None
         state["_inside"] = {}
         # The pickled definition holds refs as bytes already; the live ones stay here.
         state["_definition"] = None
@@ -137,6 +144,7 @@ class RemoteFunctionWithOptions:
         self._given = given
         self._engine: Engine | None = None
         self._options: TaskOptions | None = None
+        self._mark: surroundings.Mark | None = None
         self._inside: _Inside = {}
 
     def remote(self, *args: Any, **kwargs: Any) -> Any:
@@ -145,13 +153,15 @@ class RemoteFunctionWithOptions:
         if engine.capture:
             options = _captured(self._inside, self._parent, engine, self._given)
             return self._parent._submit(engine, options, args, kwargs)
-        if engine is not self._engine or self._options is None:
-            self._options = self._parent._prepare(engine, self._given)
-            self._engine = engine
+        mark = surroundings.in_force(engine)
+        if engine is not self._engine or mark is not self._mark or self._options is None:
+            self._options = self._parent._prepare(engine, self._given, mark)
+            self._engine, self._mark = engine, mark
         return self._parent._submit(engine, self._options, args, kwargs)
 
     def options(self, **given: Any) -> RemoteFunctionWithOptions:
         return RemoteFunctionWithOptions(self._parent, {**self._given, **o.check(given, o.TASK)})
 
     def __getstate__(self) -> dict[str, Any]:
-        return {"_parent": self._parent, "_given": self._given, "_engine": None, "_options": None, "_inside": {}}
+        return {"_parent": self._parent, "_given": self._given, "_engine": None, "_options": None, "_mark": None,
+                "_inside": {}}  # fmt: skip

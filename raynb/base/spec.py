@@ -55,6 +55,7 @@ class TaskOptions:
     bundle: tuple[int, int] | None = None  # (placement group, bundle index)
     capture: int = 0  # the placement group that its children run in too
     labels: tuple[tuple[str, str], ...] = ()
+    surroundings: str = ""  # key of what the submitting cell has around it, see `base.process.surroundings`
     extra: tuple[tuple[str, bytes], ...] = ()  # options that mean something on a cluster only, pickled
     key: int = 0  # interned by the machine: tasks of one key can share a worker
     uid: int = 0  # interned by the engine: options with one uid are equal

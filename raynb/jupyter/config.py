@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from traitlets import Bool, CaselessStrEnum, Dict, Float, Integer, Unicode, observe, validate
+from traitlets import Bool, CaselessStrEnum, Dict, Float, Integer, List, Unicode, observe, validate
 from traitlets.config import Configurable
 from traitlets.traitlets import TraitError
 
@@ -17,6 +17,10 @@ START_TRAITS = (
     "address", "local_mode", "num_cpus", "num_gpus", "resources", "memory", "object_store_memory",
     "spill_directory", "namespace", "log_to_driver", "runtime_env",
 )  # fmt: skip
+
+
+#: What of the kernel can follow to its tasks.
+FOLLOW = ("path", "cwd", "env", "logging", "warnings", "flags", "display")
 
 
 class Raynb(Configurable):
@@ -54,6 +58,13 @@ class Raynb(Configurable):
         ["cancel", "leave"],
         "cancel",
         help="What interrupting a cell does to the cell's own unfinished tasks: 'cancel' or 'leave' them.",
+    ).tag(config=True)
+    follow = List(
+        CaselessStrEnum(FOLLOW),
+        default_value=list(FOLLOW),
+        help="What of the kernel follows to its tasks: 'path' (sys.path), 'cwd' (the folder), 'env' (os.environ), "
+        "'logging' (levels, handlers of basicConfig), 'warnings' (filters), 'flags' (__future__ imports), "
+        "'display' (print options of numpy and pandas, rcParams, figure formats). []: nothing.",
     ).tag(config=True)
     output_lines = Integer(
         1000, help="Lines that a cell shows of what its tasks print; the rest is counted in one line."

@@ -102,12 +102,17 @@ def _restorer(manager: Any, before: dict[str, dict[str, Any]]) -> Callable[[], N
 
 
 def _add_views(notebook: Notebook) -> None:
+    from raynb.jupyter.cells.surroundings import Surroundings
     from raynb.jupyter.module_reloads import Reloads
     from raynb.jupyter.output.live_refs import LiveLines
     from raynb.jupyter.output.registry import UNNUMBERED
     from raynb.jupyter.progress.waits import Waits
     from raynb.jupyter.reports.serialisation_log import SerialisationLog
     from raynb.jupyter.views.panel import attach_views
+
+    notebook.surroundings = Surroundings(notebook)
+    notebook.surroundings.install()
+    notebook.extras.append(notebook.surroundings.uninstall)
 
     notebook.waits = Waits(notebook)
     notebook.waits.install()

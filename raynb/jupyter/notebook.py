@@ -58,6 +58,7 @@ class Notebook:
         self.start_error: BaseException | None = None
         # name → handle, of those that ``%%actor`` made; weak, so that a dropped handle ends its actor
         self.actors: weakref.WeakValueDictionary[str, Any] = weakref.WeakValueDictionary()
+        self.surroundings: Any = None  # what of the kernel follows to the tasks
         self.waits: Any = None  # the watch over the main thread's waits
         self.journal: Any = None  # what the kernel spent on each cell
         self.extras: list[Callable[[], None]] = []  # undone on detach, last first

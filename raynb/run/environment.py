@@ -90,6 +90,12 @@ def devices(gpu_ids: tuple[int, ...]) -> tuple[int | str, ...]:
     return tuple(named)  # as in Ray, if there are fewer than init was told
 
 
+def devices_are(named: str | None) -> None:
+    """Takes over the driver's ``CUDA_VISIBLE_DEVICES``, for the tasks from now on."""
+    global _devices
+    _devices = named
+
+
 def set_gpus(gpu_ids: tuple[int, ...]) -> None:
     """Shows a task the GPUs that it was given (``CUDA_VISIBLE_DEVICES``, as Ray); none: as it was."""
     if gpu_ids:

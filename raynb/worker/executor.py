@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from raynb.base import engine as slot
 from raynb.base import ids
 from raynb.exceptions import AsyncioActorExit
-from raynb.run import environment, failures, returns
+from raynb.run import environment, failures, returns, surroundings
 from raynb.serde import errors, pickling, values
 from raynb.wire import messages as w
 from raynb.worker import state
@@ -146,7 +146,10 @@ class Executor:
         self._options = options
         if run.actor and run.actor != run.task:
             return
-        if not self.worker.settings["omp_by_user"]:
+        if options.surroundings:
+            worker = self.worker
+            surroundings.apply(options.surroundings, worker.blobs[options.surroundings], worker.env)
+        if not (self.worker.settings["omp_by_user"] or surroundings.sets("OMP_NUM_THREADS")):
             environment.set_threads(options.resources)
         if run.gpus or self.gpus:
             self._show_gpus(run.gpus)

@@ -16,7 +16,7 @@ from raynb.base import engine as slot
 from raynb.base import interrupts
 from raynb.base.config import ENV_FAILED
 from raynb.base.spec import ActorSpec, TaskOptions
-from raynb.run import environment
+from raynb.run import environment, surroundings
 from raynb.serde import functions, pickling
 from raynb.store import Board, GuestDiskTier, Ledger, Store, Unsent
 from raynb.wire import messages as w
@@ -47,6 +47,7 @@ class Worker:
 
         self.number = number
         self.settings = settings
+        self.env = dict(settings.get("env", ()))
         self.row: int = settings["row"]  # in the ledger and on the board
         self.nonce = settings["nonce"]
         self.queue: deque[w.Run] = deque()
@@ -278,6 +279,7 @@ def main(
     """Runs a worker in a freshly forked process; returns its exit status."""
     interrupts.after_fork_in_child()
     environment.enter(settings)
+    surroundings.start(settings["sys_path"])
     worker = Worker(number, data, control, ledger, board, unsent, settings)
     signal.signal(signal.SIGINT, worker.on_sigint)
     slot.set_current(worker.engine)

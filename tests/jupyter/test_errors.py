@@ -5,6 +5,7 @@ from __future__ import annotations
 import linecache
 import sys
 from collections.abc import Iterator
+from types import ModuleType
 from typing import Any
 
 import pytest
@@ -110,7 +111,16 @@ def test_whose_files() -> None:
 
 def test_hints_say_what_to_do() -> None:
     lost = ModuleNotFoundError("No module named 'linecache'", name="linecache")
-    assert "py_modules" in hints(RayTaskError("f", "", lost))[0]
+    assert "py_modules" in hints(RayTaskError("f", "", lost))[0]  # its folder is on the path, here
+    made = sys.modules["made_in_the_kernel"] = ModuleType("made_in_the_kernel")
+    try:
+        hint = hints(RayTaskError("f", "", ModuleNotFoundError("no", name=made.__name__)))[0]
+        made.__file__ = "/nowhere/made_in_the_kernel.py"
+        other = hints(RayTaskError("f", "", ModuleNotFoundError("no", name=made.__name__)))[0]
+    finally:
+        del sys.modules["made_in_the_kernel"]
+    assert "no file" in hint
+    assert "/nowhere is not on sys.path" in other
     assert hints(RayTaskError("f", "", ModuleNotFoundError("no", name="never_heard_of"))) == []
     assert "copy" in hints(RayTaskError("f", "", ValueError("assignment destination is read-only")))[0]
 

@@ -40,7 +40,8 @@ class Call:
     scope: int
     parent: int
     options: TaskOptions
-    definition: list[Any]  # [native ref of the pickled function], as a nested ref: fetched once a worker
+    #: Native refs of the pickled function, and of the surroundings; nested, so each is fetched once a worker.
+    definition: list[Any]
     namespace: str
     setups: int = 0  # how many functions have to run in a worker before its next task
     actor: int = 0
@@ -116,6 +117,8 @@ class Adapter(Refs, Actors):
     def _call(self, options: TaskOptions, key: str, task: int, actor: int) -> Call:
         parent, scope = self.here()
         definition = [self._defined[key]] if key in self._defined else []
+        if options.surroundings:
+            definition.append(self._defined[options.surroundings])
         return Call(self.nonce, task, scope, parent, options, definition, self.namespace, self.setups, actor)
 
     def _arguments(self, packed: Packed) -> tuple[Any, list[Any]]:

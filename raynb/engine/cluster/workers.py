@@ -19,12 +19,14 @@ from raynb.base import engine as slot
 from raynb.base import ids
 from raynb.base.config import RESOURCE_UNIT
 from raynb.base.engine import Context
+from raynb.base.process import surroundings
 from raynb.base.ref import ObjectRef
 from raynb.base.rows import Snapshot
 from raynb.base.spec import ActorSpec, TaskOptions
 from raynb.engine.cluster import bridge, hub
 from raynb.engine.cluster.adapter import Adapter, Call
 from raynb.engine.cluster.bridge import Value
+from raynb.run.surroundings import apply as apply_surroundings
 from raynb.serde import functions, pickling
 from raynb.worker.output import Stream
 
@@ -179,6 +181,10 @@ class WorkerAdapter(Adapter):
     def begin(self, now: Running) -> None:
         global _latest
         _latest = now
+        options = now.call.options
+        if options.surroundings and surroundings.mark.key != options.surroundings:
+            value: Value = ray.get(now.call.definition[-1])
+            apply_surroundings(options.surroundings, bytes(value.data), dict(options.runtime_env))
         self.reporter.add(("start", now.call.task, os.getpid(), self.reporter.name, time.time()))
 
     def end(self, now: Running) -> None:

@@ -96,8 +96,7 @@ class Effects:
         lane = peer.data
         uid = options.uid or self.intern(options)
         if uid not in peer.sent_options:
-            peer.sent_options.add(uid)
-            self.send(lane, w.Options(uid, pickle.dumps(options, 5)))
+            self._describe(peer, lane, uid, options)
         key = options.function
         if not spec.actor and key not in peer.functions:
             self._teach(peer, lane, key)
@@ -127,6 +126,12 @@ class Effects:
         gpus: tuple[int, ...] = self.engine.machine.pool.table[command.worker].gpus
         return gpus
 
+    def _describe(self, peer: WorkerConnection, lane: Connection, uid: int, options: TaskOptions) -> None:
+        peer.sent_options.add(uid)
+        self.send(lane, w.Options(uid, pickle.dumps(options, 5)))
+        if options.surroundings and options.surroundings not in peer.functions:
+            self._teach(peer, lane, options.surroundings)
+
     def _teach(self, peer: WorkerConnection, lane: Connection, key: str) -> None:
         peer.functions.add(key)
         self.send(lane, w.Definition(key, self.engine.definitions[key][0]))
@@ -137,8 +142,7 @@ class Effects:
         lane = peer.data
         uid = options.uid or self.intern(options)
         if uid not in peer.sent_options:
-            peer.sent_options.add(uid)
-            self.send(lane, w.Options(uid, pickle.dumps(options, 5)))
+            self._describe(peer, lane, uid, options)
         if options.function not in peer.functions:
             self._teach(peer, lane, options.function)
         table = self.engine.machine.objects.table

@@ -8,16 +8,15 @@ carries it to the cell that submitted the task.
 from __future__ import annotations
 
 import builtins
-import importlib.abc
-import importlib.machinery
 import sys
 import threading
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from types import ModuleType
 from typing import Any
 
 from raynb.base import engine as engines
+from raynb.base.process.late_imports import when_imported
 from raynb.jupyter.on_worker.kernel_only import text_bars, without_views
 
 _SHELL = "IPython.core.interactiveshell"
@@ -56,11 +55,10 @@ def show_value(value: Any) -> None:
 
 def flush_figures() -> None:
     """Displays the figures that are open, in the order they were made, and closes them."""
-    from IPython.core.pylabtools import select_figure_formats
     from matplotlib import pyplot
 
     shell = worker_shell()
-    select_figure_formats(shell, {"png"}, bbox_inches="tight")
+    _choose_figure_formats(shell)
     for number in pyplot.get_fignums():
         data, metadata = shell.display_formatter.format(pyplot.figure(number))
         emit("display", {"data": data, "metadata": metadata})
@@ -78,6 +76,23 @@ def end_figures() -> None:
     except Exception:  # of a figure that cannot be drawn; the task's own end counts
         traceback.print_exc()
         pyplot.close("all")
+
+
+def _choose_figure_formats(shell: Any) -> None:
+    """Shows figures as the notebook does (``%config InlineBackend.figure_formats``), else as PNG."""
+    from IPython.core.pylabtools import select_figure_formats
+    from matplotlib.figure import Figure
+
+    from raynb.api.surroundings import unpacked
+
+    printers = unpacked("figures")
+    if not printers:
+        select_figure_formats(shell, {"png"}, bbox_inches="tight")
+        return
+    for mime, formatter in shell.display_formatter.formatters.items():
+        formatter.type_printers.pop(Figure, None)
+        if mime in printers:
+            formatter.for_type(Figure, printers[mime])
 
 
 def worker_shell() -> Any:
@@ -142,16 +157,13 @@ def install() -> None:
     """Makes ``display`` work in tasks of this worker, at no cost until it is used."""
     if _in_a_kernel():
         return
-    if not isinstance(sys.meta_path[0], _Finder):
-        sys.meta_path.insert(0, _Finder())
     if end_figures not in engines.at_end_of_task:
         engines.at_end_of_task.append(end_figures)
     if not hasattr(builtins, "display"):
         builtins.display = _display  # type: ignore[attr-defined]
-    for name, hook in _hooks.items():
-        if name in sys.modules and name not in _done:
-            _done.add(name)
-            hook(sys.modules[name])
+    while _hooks:
+        name, hook = _hooks.popitem()
+        when_imported(name, "display", hook)
 
 
 def _in_a_kernel() -> bool:
@@ -183,37 +195,5 @@ def _hook(module: ModuleType) -> None:
     shell_class.initialized = classmethod(initialized)
 
 
-#: Module → what is done once it is loaded.
+#: Module → what is done once it is loaded; empty once that is arranged.
 _hooks: dict[str, Callable[[ModuleType], None]] = {_SHELL: _hook, "tqdm.notebook": text_bars}
-_done: set[str] = set()
-
-
-class _Finder(importlib.abc.MetaPathFinder):
-    """Finds IPython's shell module and its like as usual, and hooks them once they are loaded."""
-
-    def find_spec(
-        self, name: str, path: Sequence[str] | None, target: ModuleType | None = None
-    ) -> importlib.machinery.ModuleSpec | None:
-        if name not in _hooks:
-            return None
-        spec = importlib.machinery.PathFinder.find_spec(name, path, target)
-        if spec is not None and spec.loader is not None:
-            spec.loader = _HookingLoader(spec.loader, name)
-        return spec
-
-
-class _HookingLoader(importlib.abc.Loader):
-    def __init__(self, loader: Any, name: str) -> None:
-        self.loader = loader
-        self.name = name
-
-    def create_module(self, spec: importlib.machinery.ModuleSpec) -> ModuleType | None:
-        return self.loader.create_module(spec)  # type: ignore[no-any-return]
-
-    def exec_module(self, module: ModuleType) -> None:
-        self.loader.exec_module(module)
-        _done.add(self.name)
-        _hooks[self.name](module)
-
-    def __getattr__(self, name: str) -> Any:  # get_source and kin, for tracebacks
-        return getattr(self.loader, name)

@@ -188,8 +188,7 @@ def imported(wanted: ModuleName) -> ModuleType:
     except ModuleNotFoundError as error:
         raise ModuleNotFoundError(
             f"the cell uses the module {wanted.name!r}, which the kernel has but this worker cannot import "
-            f"({error}). Put it into a file on sys.path, or give the worker its folder with "
-            f"runtime_env={{'py_modules': [...]}}.",
+            f"({error}).",
             name=error.name,
         ) from error
     if wanted.changed:

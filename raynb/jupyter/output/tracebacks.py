@@ -207,17 +207,28 @@ def is_users(filename: str) -> bool:
 _STDLIB = sysconfig.get_path("stdlib") + os.sep
 
 
+def _remedy(name: str) -> str:
+    """Returns why a worker doesn't find a module of the kernel's, and what helps."""
+    top = name.partition(".")[0]
+    file = getattr(sys.modules[top], "__file__", None)
+    if not file:
+        return "It has no file, it was made in the kernel: write it into one, or define what you need in a cell."
+    package = os.path.basename(file) == "__init__.py"
+    place = os.path.dirname(file) if package else file
+    folder = os.path.dirname(place)
+    if folder not in map(os.path.abspath, sys.path):
+        return f"Its folder {folder} is not on sys.path any more: add it, workers take the kernel's path over."
+    return (
+        f"It lies in {folder}, which is on the kernel's sys.path: is 'path' in Raynb.follow, and does the worker's "
+        f"machine have that folder? If not, send it: runtime_env={{'py_modules': [{place!r}]}}."
+    )
+
+
 def hints(error: RayTaskError) -> list[str]:
     """Returns what to do about errors that only happen because the code runs elsewhere."""
     cause = error.cause
     if isinstance(cause, ModuleNotFoundError) and cause.name and cause.name.partition(".")[0] in sys.modules:
-        if "py_modules" in str(cause):  # the cell's own message says it already
-            return []
-        text = (
-            f"\nThe kernel has the module {cause.name!r}, but the worker cannot find it: put it into a file "
-            "on sys.path, or send its folder with runtime_env={'py_modules': [...]}."
-        )
-        return [text]
+        return [f"\nThe kernel has the module {cause.name!r}, but the worker cannot find it. {_remedy(cause.name)}"]
     if isinstance(cause, ValueError) and "read-only" in str(cause):
         return [
             "\nArrays that arrive through the object store are read-only: work on a copy, `x = x.copy()`."
