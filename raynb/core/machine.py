@@ -151,6 +151,7 @@ class Machine:
 
     def _shutdown(self, event: e.ShutdownAsked) -> None:
         self.stopping = True
+        self.tasks.unasked.stopping()
 
     # -- time ----------------------------------------------------------------------------------
     def timer(self, at: float, what: str, identity: int) -> None:
@@ -166,6 +167,8 @@ class Machine:
                 self.pool.replace()
             elif what == "queue":
                 self.scheduler.unpark(identity)
+            elif what == "unasked":
+                self.tasks.unasked.timer(identity)
             else:
                 self.cancelling.timer(what, identity)
 

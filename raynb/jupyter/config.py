@@ -78,6 +78,11 @@ class Raynb(Configurable):
         help="Where nobody watches (nbconvert, nbclient, nbval), a cell's end waits this long for the "
         "output of its unfinished tasks, because these front ends drop what comes later.",
     ).tag(config=True)
+    batch_errors = Bool(
+        True,
+        help="Where nobody watches (nbconvert, jupyter execute, papermill), a %%remote, %%on or %%actor cell "
+        "waits for its tasks and fails if one of them does, so that such a run does not end with success.",
+    ).tag(config=True)
     shared_from = Integer(
         1_000_000, help="Captured values of at least this many bytes go through the object store."
     ).tag(config=True)

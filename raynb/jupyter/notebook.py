@@ -212,6 +212,11 @@ class Notebook:
         cell = self.cells.get(scope)
         return bool(self.config.progress) and not (cell is not None and cell.batch)
 
+    def waits_at_end(self) -> bool:
+        """Returns whether a cell of tasks is to end with them, and to fail as they do: where nobody watches."""
+        cell = self.cells.running()
+        return bool(self.config.batch_errors) and cell is not None and cell.batch
+
     def keep_as_last(self, value: Any) -> None:
         """Makes a value ``_``, as a displayed value becomes it, but not ``Out[n]``: showing pins nothing."""
         hook = self.shell.displayhook

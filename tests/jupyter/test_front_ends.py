@@ -80,3 +80,34 @@ def test_nbconvert_keeps_late_output_errors_and_refs(tmp_path: Path) -> None:
     error = cells[4].outputs[-1]
     assert error["ename"] == "RayTaskError(IndexError)"
     assert any("return [][1]" in line for line in error["traceback"])
+
+
+FAILING = {
+    "cell": "%%remote\nraise ValueError('of the cell')",
+    "item": "%%remote --each n in range(3)\nif n == 2: raise ValueError('of the cell')\nx = n",
+    "actor": "%%actor\nclass Broken:\n    def __init__(self):\n        raise ValueError('of the cell')",
+}
+
+
+@pytest.mark.parametrize(("program", "what", "fails"), [
+    ("nbconvert", "cell", True), ("nbconvert", "cell", False), ("nbclient", "item", True), ("nbclient", "actor", True),
+])  # fmt: skip
+def test_where_nobody_watches_a_cell_fails_as_its_tasks_do(
+    tmp_path: Path, program: str, what: str, fails: bool
+) -> None:
+    setting = "" if fails else "\n%config Raynb.batch_errors = False"
+    sources = [f"%load_ext raynb{setting}", "%%remote\nfine = 1\nprint('fine')", FAILING[what], "after = 1"]
+    path = tmp_path / "book.ipynb"
+    nbformat.write(new_notebook(cells=[new_code_cell(source) for source in sources]), path)
+    if program == "nbconvert":
+        command = [sys.executable, "-m", "nbconvert", "--execute", "--to", "notebook", "--inplace", str(path)]
+    else:
+        command = [sys.executable, "-c", "from nbclient.cli import main; main()", str(path)]  # `jupyter execute`
+    done = subprocess.run(command, env=environ(tmp_path), capture_output=True, text=True, timeout=150)
+    if fails:
+        assert done.returncode != 0
+        assert "of the cell" in done.stderr
+    else:
+        assert done.returncode == 0, done.stderr
+        outputs = [output for cell in nbformat.read(path, as_version=4).cells for output in cell.outputs]
+        assert [output["ename"] for output in outputs if output.output_type == "error"] == ["ValueError"]

@@ -61,6 +61,7 @@ class Calls:
         for dep in task.spec.deps:
             obj = self.m.objects.table[dep]
             if obj.error:
+                self.m.tasks.unasked.taken(obj, task)
                 self.m.tasks.fail(task, of_argument(task, obj.value))
                 return True
         return False

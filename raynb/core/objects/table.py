@@ -141,6 +141,8 @@ class Objects:
 
     def free(self, obj: Obj) -> None:
         identity = obj.id
+        if obj.error:
+            self.m.tasks.unasked.freed(obj)
         if type(obj.value) is bytes:
             self.inline_bytes -= obj.size
             obj.value = None

@@ -114,6 +114,8 @@ class Requests:
                 if obj is None:
                     continue
                 obj.used = self.m.now
+                if obj.error:
+                    self.m.tasks.unasked.asked(obj)
                 if type(obj.value) is tuple:  # the worker will hold views of it
                     lent.append(object_id)
                 lent.extend(obj.contained)

@@ -17,6 +17,7 @@ from raynb.base.rows import (
 from raynb.base.spec import STREAMING, TaskSpec, Value
 from raynb.core.history import MOVED, SUBMITTED
 from raynb.core.objects.table import is_stored
+from raynb.core.tasks.unasked import Unasked
 from raynb.core.vocabulary import commands as c
 from raynb.core.vocabulary.events import TasksFinished
 from raynb.core.vocabulary.records import Obj, Task, Worker
@@ -54,6 +55,7 @@ class Tasks:
         self.children: dict[int, set[int]] = {}  # parent → unfinished children
         self.scopes: dict[int, dict[str, int]] = {}  # cell → ended tasks by state
         self.open_in: dict[int, set[int]] = {}  # cell → unfinished tasks
+        self.unasked = Unasked(machine)
 
     def of_object(self, identity: int) -> Task | None:
         return self.table.get(task_of(identity))
@@ -128,6 +130,7 @@ class Tasks:
         for dep in task.spec.deps:
             obj = self.m.objects.table[dep]
             if obj.error:
+                self.unasked.taken(obj, task)
                 self.fail(task, of_argument(task, obj.value))
                 return
         self.move(task, PENDING_NODE_ASSIGNMENT)
@@ -143,6 +146,7 @@ class Tasks:
                 continue
             task.waiting -= 1
             if obj.error and task.state == PENDING_ARGS_AVAIL:
+                self.unasked.taken(obj, task)
                 self.fail(task, of_argument(task, obj.value))
             elif not task.waiting and task.state == PENDING_ARGS_AVAIL:
                 if task.spec.actor:
@@ -259,6 +263,8 @@ class Tasks:
         if not task.error[0] and type(value) is tuple:
             task.error = m.describe_error(value)
         self.move(task, state)
+        if state == FAILED:
+            self.unasked.task_failed(task, value)
         task_id = task.spec.task_id
         if task.spec.options.num_returns == STREAMING:
             m.streams.ended(task, value)

@@ -97,6 +97,15 @@ class Warn:
 
 
 @dataclass(slots=True)
+class TellOfFailure:
+    """Tell the user of a task's failure that nobody has asked about."""
+
+    text: str
+    scope: int
+    task: int
+
+
+@dataclass(slots=True)
 class WatchDeadline:
     """Be sure to tick at this time."""
 
@@ -105,5 +114,5 @@ class WatchDeadline:
 
 Command = (
     StartWorker | StopWorker | KillWorker | Run | Withdraw | Interrupt | Reply | Ready | Free
-    | AllowItems | Warn | WatchDeadline
+    | AllowItems | Warn | TellOfFailure | WatchDeadline
 )  # fmt: skip

@@ -20,6 +20,7 @@ from raynb.base.scope import current_scope
 from raynb.base.spec import STREAMING, TaskOptions, TaskSpec
 from raynb.core import snapshot
 from raynb.core.machine import Machine
+from raynb.core.vocabulary import commands as c
 from raynb.core.vocabulary import events as e
 from raynb.engine.local.everywhere import Everywhere
 from raynb.engine.local.hang_watch import HangWatch
@@ -285,6 +286,12 @@ class LocalEngine(Lifecycle, Waiting, Reading, OwnRefs, WorkerCalls):
         if text not in self._warned:
             self._warned.add(text)
             self.deliver(Output("stderr", 0, scope, 0, self._pid, "raynb", 0, f"raynb: {text}\n"))
+
+    def tell_of_failure(self, command: c.TellOfFailure) -> None:
+        """Tells of a failure that nobody has asked about, in the cell that submitted the task."""
+        if os.environ.get("RAY_IGNORE_UNHANDLED_ERRORS") != "1":
+            text = f"raynb: {command.text}\n"
+            self.deliver(Output("stderr", 0, command.scope, 0, self._pid, "raynb", 0, text))
 
     def logs(self, task: int | None = None, worker: int | None = None) -> list[Output]:
         return self.logs_kept.find(task, worker)

@@ -134,6 +134,8 @@ class Lifecycle:
             except Exception as error:
                 errors.append(error)
 
+        if self.loop.failure is None:
+            step(lambda: self.loop.tell(e.ShutdownAsked(time.monotonic())))
         self.loop.fail(RuntimeGoneError("The raynb runtime was shut down."))
         step(lambda: self._stop_workers(timeout))
         step(self.loop.stop)

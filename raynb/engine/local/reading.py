@@ -41,6 +41,8 @@ class Reading:
                     found.append(("err", "ObjectLostError", (self.machine.hex_object(identity),)))
                     continue
                 value = obj.value
+                if obj.error:
+                    self.machine.tasks.unasked.asked(obj)
                 if type(value) is tuple and value[0] in ("shm", "file"):
                     obj.views += 1
                     obj.used = now

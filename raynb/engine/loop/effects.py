@@ -49,6 +49,7 @@ class Effects:
             c.StopWorker: self.stop,
             c.KillWorker: self.kill,
             c.Warn: lambda cmd: engine.warn(cmd.text, cmd.scope),
+            c.TellOfFailure: engine.tell_of_failure,
         }
 
     def __call__(self, commands: list[Any]) -> None:

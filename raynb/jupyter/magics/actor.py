@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import contextlib
 import re
 from typing import Any
 
@@ -13,6 +14,7 @@ from IPython.core.magic_arguments import argument, magic_arguments
 from raynb import api
 from raynb.api.everywhere import run_on_workers
 from raynb.base import engine as engines
+from raynb.exceptions import GetTimeoutError
 from raynb.jupyter.cells.submission import Submitted, choose_outputs, job_for, read_cell, submit_cell, take_inputs
 from raynb.jupyter.cells.watching import Watch, wait_for
 from raynb.jupyter.magics.arguments import ACTOR_OPTIONS, call_arguments, option_values, parse, with_options
@@ -106,6 +108,9 @@ class ActorMagics(Magics):
         handle = actor_class.options(**options).remote(*positional, **keywords)
         self.notebook.actors[variable] = handle
         self.shell.push({variable: handle})
+        if self.notebook.waits_at_end():  # a constructor that fails, fails the cell
+            with contextlib.suppress(GetTimeoutError):
+                api.get(handle.__ray_ready__.remote(), timeout=self.notebook.config.drain_seconds)
 
     # -- %%on ----------------------------------------------------------------------------------
     @magic_arguments()
@@ -146,12 +151,12 @@ class ActorMagics(Magics):
         if done.value is not None:
             self.notebook.keep_as_last(done.value)
         watch = Watch(self.notebook, self.notebook.scope, done)
-        if not args.get:
+        if not (args.get or self.notebook.waits_at_end()):
             watch.in_background(progress=False)
             return
         wait_for(self.notebook, watch)
-        for name, ref in done.outputs.items():
-            self.shell.push({name: api.get(ref)})
+        if args.get:
+            self.shell.push({name: api.get(ref) for name, ref in done.outputs.items()})
 
     # -- %%everywhere --------------------------------------------------------------------------
     @magic_arguments()

@@ -159,7 +159,7 @@ class RemoteMagics(Magics):
     def _follow(self, done: Submitted, args: Any, many: bool) -> None:
         """Waits, or leaves a watch that shows progress and failures in this cell."""
         watch = Watch(self.notebook, self.notebook.scope, done, args.stop_on_error)
-        if not (args.wait or args.get):
+        if not (args.wait or args.get or self.notebook.waits_at_end()):
             watch.in_background(progress=many)
             return
         wait_for(self.notebook, watch)

@@ -1,0 +1,122 @@
+"""Failures that nobody asks about: what would be lost in silence is told once.
+
+A failure counts as asked about when the driver or a worker reads it, or when a task that takes it fails
+for it. Otherwise it is told when the last ref to it goes; an actor whose constructor failed, a
+moment after, because the next call may tell of it anyhow.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from raynb.base.ids import object_id, task_of
+from raynb.base.spec import Value
+from raynb.core.vocabulary import commands as c
+from raynb.core.vocabulary.records import Obj, Task
+
+if TYPE_CHECKING:
+    from raynb.core.machine import Machine
+
+#: Seconds that a caller of an actor whose constructor failed has to learn of it by itself.
+GRACE = 1.0
+
+#: Names of errors that somebody caused on purpose, or that another failure tells of.
+_KNOWN = frozenset({"TaskCancelledError", "ActorDiedError", "ObjectFreedError", "RuntimeGoneError", "argument"})
+
+#: Failures of a kind that are told one by one.
+EACH = 5
+
+#: How many kinds of failures are counted.
+MOST_KINDS = 1_000
+
+
+class Unasked:
+    """Thread contract: as the machine."""
+
+    def __init__(self, machine: Machine) -> None:
+        self.m = machine
+        self.failed: dict[int, tuple[Task, int]] = {}  # task → itself, and how many of its objects exist
+        self.actors: dict[int, Task] = {}  # dead actors whose constructor's failure is to be told
+        self._by_hex: dict[str, int] = {}
+        self._times: dict[tuple[int, str, str], int] = {}  # (scope, name, kind) → failures told or counted
+
+    def task_failed(self, task: Task, value: Value) -> None:
+        """A task ends with an error; called before its objects have it."""
+        spec = task.spec
+        if not isinstance(value, tuple) or (value[0] == "err" and value[1] in _KNOWN):
+            return
+        if spec.creates_actor:
+            self.actors[spec.task_id] = task
+            self._by_hex[self.m.hex_actor(spec.task_id)] = spec.task_id
+            self.m.timer(self.m.now + GRACE, "unasked", spec.task_id)
+            return
+        table = self.m.objects.table
+        count = sum(object_id(spec.task_id, index) in table for index in range(1, spec.returns + 1))
+        if count:
+            self.failed[spec.task_id] = task, count
+        else:
+            self._tell(task)
+
+    def taken(self, obj: Obj, task: Task) -> None:
+        """A task fails for an argument: whoever asks about the one learns of the other."""
+        entry = self.failed.get(task_of(obj.id))
+        if entry is not None and not task.error[0]:
+            task.error = entry[0].error
+        self.asked(obj)
+
+    def asked(self, obj: Obj) -> None:
+        """Somebody reads an error."""
+        self.failed.pop(task_of(obj.id), None)
+        value = obj.value
+        if self.actors and isinstance(value, tuple) and value[0] == "err" and value[1] == "ActorDiedError":
+            self._forget_actor(self._by_hex.get(value[2][0], 0))
+
+    def freed(self, obj: Obj) -> None:
+        """An error goes that nobody can name any more."""
+        identity = task_of(obj.id)
+        entry = self.failed.get(identity)
+        if entry is None:
+            return
+        task, count = entry
+        if count > 1:
+            self.failed[identity] = task, count - 1
+            return
+        del self.failed[identity]
+        self._tell(task)
+
+    def timer(self, actor: int) -> None:
+        """Nobody has heard of the end of the actor meanwhile."""
+        task = self.actors.get(actor)
+        if task is not None:
+            self._forget_actor(actor)
+            self._tell(task)
+
+    def stopping(self) -> None:
+        """The runtime ends: what waits to be told is told now."""
+        for actor in list(self.actors):
+            self.timer(actor)
+
+    def _forget_actor(self, actor: int) -> None:
+        if self.actors.pop(actor, None) is not None:
+            del self._by_hex[self.m.hex_actor(actor)]
+
+    def _tell(self, task: Task) -> None:
+        """Tells of the first few failures of a kind in a cell, then of the tenth, the hundredth, and so on."""
+        spec, (kind, text) = task.spec, task.error
+        key = (spec.scope, spec.options.name, kind)
+        count = self._times.pop(key, 0) + 1
+        self._times[key] = count
+        while len(self._times) > MOST_KINDS:
+            del self._times[next(iter(self._times))]
+        if count > EACH and str(count).strip("0") != "1":
+            return
+        last = text.rstrip().rpartition("\n")[2].strip()
+        why = last if last.startswith(kind.rpartition(".")[2]) or kind in last else f"{kind}: {last}" if last else kind
+        name = spec.options.name.removesuffix(".__init__")
+        if spec.creates_actor:
+            words = f"the actor {name} could not be made: {why}"
+        elif count <= EACH:
+            words = f"{name} failed, and nobody has asked for its result: {why}"
+        else:
+            words = f"{name} failed {count:,} times, and nobody has asked for the results; last: {why}"
+        self.m.out.append(c.TellOfFailure(words, spec.scope, spec.task_id))
