@@ -44,8 +44,22 @@ from raynb.api import (
     wait,
 )  # fmt: skip
 from raynb.api.session import install_starter as _install_starter
+from raynb.base.ray_names import hook as _ray_hook
+from raynb.base.ray_names.refused import refused as _refused
 
 __version__ = "0.1.0"
+#: Ray's numbers for what a process is.
+SCRIPT_MODE, WORKER_MODE, LOCAL_MODE = 0, 1, 2
+ObjectID = ObjectRef  # Ray's former name
+
+_MODULES = frozenset((
+    "_private", "as_ray", "cluster_utils", "data", "experimental", "internal", "jupyter", "runtime_env", "types",
+    "util",
+))  # fmt: skip
+_ID_CLASSES = frozenset((
+    "ActorClassID", "ActorID", "ClusterID", "FunctionID", "JobID", "NodeID", "PlacementGroupID", "TaskID", "UniqueID",
+    "WorkerID",
+))  # fmt: skip
 
 _install_starter()
 # Ray's import paths: `from ray.actor import ActorHandle`, `import ray.cloudpickle`.
@@ -56,15 +70,34 @@ sys.modules["raynb.remote_function"] = sys.modules["raynb.api.remote_function"]
 
 
 def __getattr__(name: str) -> Any:
-    if name in ("util", "internal", "jupyter", "as_completed"):
+    if name in _MODULES:
         import importlib
 
-        if name == "as_completed":
-            from raynb.util import as_completed
-
-            return as_completed
         return importlib.import_module(f"raynb.{name}")
+    if name == "as_completed":
+        from raynb.util import as_completed
+
+        return as_completed
+    if name in _ID_CLASSES:
+        from raynb.base.ray_names import id_classes
+
+        return getattr(id_classes, name)
+    if name == "logger":
+        import logging
+
+        return logging.getLogger("raynb")
+    if name == "LoggingConfig":
+        from raynb.base.ray_names.logging_config import LoggingConfig
+
+        return LoggingConfig
+    refused = _refused(f"ray.{name}")
+    if refused is not None:
+        return refused
     raise AttributeError(f"module 'raynb' has no attribute {name!r}")
+
+
+if _ray_hook.asked_for():
+    _ray_hook.install()
 
 
 def load_ipython_extension(ipython: Any) -> None:
@@ -82,9 +115,43 @@ def unload_ipython_extension(ipython: Any) -> None:
 
 
 __all__ = [
-    "ActorClass", "ActorHandle", "DynamicObjectRefGenerator", "ObjectRef", "ObjectRefGenerator", "Runtime",
-    "__version__", "actor", "api", "available_resources", "cancel", "cloudpickle", "cluster_resources",
-    "exceptions", "free", "get", "get_actor", "get_gpu_ids", "get_runtime_context", "init", "init_async",
-    "is_initialized", "kill", "load_ipython_extension", "method", "nodes", "put", "remote", "runtime",
-    "show_in_dashboard", "shutdown", "shutdown_async", "timeline", "unload_ipython_extension", "wait",
+    "LOCAL_MODE",
+    "SCRIPT_MODE",
+    "WORKER_MODE",
+    "ActorClass",
+    "ActorHandle",
+    "DynamicObjectRefGenerator",
+    "ObjectID",
+    "ObjectRef",
+    "ObjectRefGenerator",
+    "Runtime",
+    "__version__",
+    "actor",
+    "api",
+    "available_resources",
+    "cancel",
+    "cloudpickle",
+    "cluster_resources",
+    "exceptions",
+    "free",
+    "get",
+    "get_actor",
+    "get_gpu_ids",
+    "get_runtime_context",
+    "init",
+    "init_async",
+    "is_initialized",
+    "kill",
+    "load_ipython_extension",
+    "method",
+    "nodes",
+    "put",
+    "remote",
+    "runtime",
+    "show_in_dashboard",
+    "shutdown",
+    "shutdown_async",
+    "timeline",
+    "unload_ipython_extension",
+    "wait",
 ]  # fmt: skip

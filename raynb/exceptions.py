@@ -13,6 +13,11 @@
     │   ├── PendingCallsLimitExceeded      ``max_pending_calls`` reached
     │   ├── CrossLanguageError
     │   └── RuntimeEnvSetupError           a ``runtime_env`` that cannot be made
+    ├── names that Ray has and the embedded engine never raises
+    │   ├── LocalRayletDiedError, AuthenticationError, UserCodeException, RpcError, UnserializableException
+    │   ├── PlasmaObjectNotAvailable, ObjectRefStreamEndOfStreamError, StreamingGeneratorReplayInconsistentError
+    │   ├── OufOfBandObjectRefSerializationException, ActorHandleNotFoundError (ValueError)
+    │   └── RayChannelError, RayChannelTimeoutError, RayCgraphCapacityExceeded, RayDirectTransportError
     ├── time
     │   ├── GetTimeoutError (TimeoutError)  ``get(..., timeout=)`` ran out
     │   └── TaskTimeoutError (TimeoutError) ``timeout=`` of a task ran out
@@ -274,3 +279,68 @@ RAY_EXCEPTION_TYPES = [
     ActorUnavailableError, TaskCancelledError, PendingCallsLimitExceeded, OutOfMemoryError,
     OutOfDiskError, ObjectFreedError,
 ]  # fmt: skip
+
+
+# -- names that Ray has and the embedded engine never raises: for `except` clauses of programs and libraries --------
+class LocalRayletDiedError(RayError):
+    """Ray: the node's raylet died."""
+
+
+class AuthenticationError(RayError):
+    """Ray: the cluster's token is missing or wrong."""
+
+
+class UserCodeException(RayError):
+    """Ray: an error in the user's code, of its libraries."""
+
+
+class RpcError(RayError):
+    """Ray: a call between its processes failed."""
+
+    def __init__(self, message: str = "", rpc_code: int | None = None) -> None:
+        super().__init__(message)
+        self.message = message
+        self.rpc_code = rpc_code
+
+
+class PlasmaObjectNotAvailable(RayError):
+    """Ray: an object is not in the local store."""
+
+
+class ObjectRefStreamEndOfStreamError(RayError):
+    """Ray: the end of a generator, inside its own code."""
+
+
+class StreamingGeneratorReplayInconsistentError(RaySystemError):
+    """Ray: a generator that ran again yielded something else."""
+
+
+class OufOfBandObjectRefSerializationException(RayError):
+    """Ray: a ref was pickled outside Ray, where a setting forbids it (the spelling is Ray's)."""
+
+
+class RayChannelError(RaySystemError):
+    """Ray: an error of a compiled graph's channel."""
+
+
+class RayChannelTimeoutError(RayChannelError, TimeoutError):
+    """Ray: a compiled graph's channel timed out."""
+
+
+class RayCgraphCapacityExceeded(RaySystemError):
+    """Ray: a compiled graph has too many executions in flight."""
+
+
+class RayDirectTransportError(RaySystemError):
+    """Ray: an error of direct transport between GPUs."""
+
+
+class UnserializableException(RayError):
+    """Ray: an error of another process that could not be unpickled."""
+
+    def __init__(self, original_stack_trace: str = "") -> None:
+        super().__init__(original_stack_trace)
+
+
+class ActorHandleNotFoundError(ValueError, RayError):
+    """Ray: a handle of an actor of another cluster."""

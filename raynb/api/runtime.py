@@ -9,6 +9,7 @@ from typing import Any
 from raynb.api import options, session
 from raynb.base import engine as slot
 from raynb.base.config import Config
+from raynb.base.ray_names import hook as ray_hook
 
 #: Arguments of ``ray.init`` that are accepted and mean nothing on one machine.
 _IGNORED = frozenset((
@@ -184,6 +185,11 @@ def init(address: str | None = None, *, ignore_reinit_error: bool = True, **give
         raise ValueError(f"Malformed address {address}. Expected '<host>:<port>', 'auto' or 'ray://<host>:<port>'.")
     config = _config(given, address)
     config.address = address
+    if address is not None and ray_hook.installed():
+        raise RuntimeError(
+            f"init({address!r}): `import ray` means raynb in this process (raynb.as_ray), so the real Ray of a cluster "
+            "cannot be reached. Start without raynb.as_ray()."
+        )
     place = session.global_slot()
     running = place.wait_started()
     if running is not None:
@@ -201,11 +207,17 @@ def init(address: str | None = None, *, ignore_reinit_error: bool = True, **give
     return place.start(config, Runtime._of)  # type: ignore[no-any-return]
 
 
-def shutdown(_exiting_interpreter: bool = False) -> None:
-    """Stops the global runtime in order (``ray.shutdown``). May be called any number of times."""
+def shutdown(_exiting_interpreter: bool = False, wait_for_processes: bool = False) -> None:
+    """Stops the global runtime in order (``ray.shutdown``). May be called any number of times.
+
+    Args:
+        wait_for_processes: accepted for Ray's sake: when this returns, every process of the runtime is gone.
+    """
     place = session.global_slot()
     engine = place.engine
     place.stop(engine.config.shutdown_timeout if engine is not None else 0.0)
+    if not ray_hook.asked_for():
+        ray_hook.uninstall()
 
 
 def is_initialized() -> bool:

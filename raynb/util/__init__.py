@@ -36,10 +36,11 @@ _HOMES = {
     "enable_periodic_logging": "debug",
 }
 
-_MODULES = frozenset(
-    ("actor_pool", "queue", "multiprocessing", "joblib", "state", "metrics", "scheduling_strategies",
-     "executor", "helpers", "tqdm_ray", "serialization", "check_serialize", "debug", "accelerators")
-)  # fmt: skip
+_MODULES = frozenset((
+    "accelerators", "actor_pool", "annotations", "check_serialize", "debug", "executor", "helpers", "joblib",
+    "metrics", "multiprocessing", "node", "queue", "scheduling_strategies", "serialization", "state", "timer",
+    "tqdm_ray",
+))  # fmt: skip
 
 __all__ = [  # noqa: PLE0604
     "get_current_placement_group",

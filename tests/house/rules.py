@@ -10,7 +10,12 @@ from __future__ import annotations
 #: Part → the parts it may import. Every part may import itself and `raynb.exceptions`, which is
 #: vocabulary. "" is `raynb/__init__.py`.
 MAY_IMPORT: dict[str, set[str]] = {
-    "": {"api"},
+    "": {"api", "base"},
+    "as_ray": {"api", "base"},
+    "cluster_utils": set(),
+    "data": {"api", "base"},
+    "types": {"base"},
+    "_private": {"util"},
     "exceptions": set(),
     "base": set(),
     "core": {"base"},
@@ -22,7 +27,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "engine": {"base", "core", "serde", "wire", "store", "run", "worker"},
     "api": {"base", "serde"},
     "util": {"api"},
-    "experimental": {"util"},
+    "experimental": {"util", "api"},
     "internal": {"api"},
     "runtime_env": {"api"},
     "jupyter": {"base", "api"},
@@ -44,6 +49,7 @@ EXTRA_IMPORTS: dict[tuple[str, str], str] = {
     ("raynb.util.check_serialize", "serde"): "inspect_serializability tries the very pickling that tasks use",
     ("raynb.util.joblib.backend", "base"): "the size of a value, and whether it is a ref, without running its code",
     ("raynb.api.session", "engine"): "the composition root: the one place that picks an engine",
+    ("raynb.jupyter.magics.line", "as_ray"): "`%raynb as-ray`",
 }
 
 #: What `core` may use of the standard library: nothing that knows time, chance, threads or I/O.
@@ -67,12 +73,14 @@ THIRD_PARTY: dict[str, set[str]] = {
     "matplotlib": {"jupyter"},
     "matplotlib_inline": {"jupyter"},
     "numpy": {"serde", "util", "jupyter"},
-    "pandas": {"util", "jupyter"},
+    "pandas": {"util", "jupyter", "data"},
+    "pyarrow": {"data"},
     "joblib": {"util"},
     "tqdm": {"util", "jupyter"},
     "ray": {"raynb.engine.cluster", "raynb.engine.cluster.actors", "raynb.engine.cluster.adapter",
             "raynb.engine.cluster.bridge", "raynb.engine.cluster.driver", "raynb.engine.cluster.hub",
-            "raynb.engine.cluster.runner", "raynb.engine.cluster.workers"},
+            "raynb.engine.cluster.runner", "raynb.engine.cluster.workers",
+            "raynb.base.ray_names.hook"},
     "pytest": {"raynb.testing.plugin"},
 }
 

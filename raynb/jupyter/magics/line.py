@@ -192,6 +192,7 @@ class LineMagics(Magics):
         %raynb timeline FILE    the same of all tasks, as a Chrome/Perfetto trace
         %raynb config           every setting, with its help
         %raynb doctor           checks this environment
+        %raynb as-ray           from now on `import ray` means raynb, here and on the workers
         """
         command, _, rest = line.strip().partition(" ")
         run = COMMANDS.get(command or "status")
@@ -310,6 +311,11 @@ class LineMagics(Magics):
 
         return examine(self.notebook)
 
+    def _as_ray(self, rest: str) -> None:
+        from raynb.as_ray import as_ray
+
+        print(f"From now on `import ray` means raynb, which follows Ray {as_ray().__version__}.")
+
     def _help(self, rest: str) -> None:
         print(__import__("inspect").cleandoc(LineMagics.raynb.__doc__ or ""))
 
@@ -331,5 +337,5 @@ COMMANDS: dict[str, Callable[[LineMagics, str], Any]] = {
     "actors": LineMagics._actors, "objects": LineMagics._objects, "workers": LineMagics._workers,
     "nodes": LineMagics._nodes,
     "logs": LineMagics._logs, "timeline": LineMagics._timeline, "config": LineMagics._config,
-    "doctor": LineMagics._doctor, "help": LineMagics._help,
+    "doctor": LineMagics._doctor, "as-ray": LineMagics._as_ray, "help": LineMagics._help,
 }  # fmt: skip

@@ -13,8 +13,8 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Protocol, TypeVar
 
 from raynb import api as ray
-from raynb.util import _rows as rows
-from raynb.util._rows import (
+from raynb.util.state import common as rows
+from raynb.util.state.common import (
     ActorState,
     JobState,
     NodeState,

@@ -1,0 +1,1 @@
+"""``ray._private``: only what libraries import from it."""

@@ -1,0 +1,5 @@
+"""``ray.types``: the type of refs, for annotations."""
+
+from raynb.base.ref import ObjectRef
+
+__all__ = ["ObjectRef"]

@@ -1,0 +1,112 @@
+"""Names that libraries written for Ray touch, and what they mean here."""
+
+from __future__ import annotations
+
+import json
+import pickle
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import raynb as ray
+from raynb.base.ray_names import hook as ray_hook
+
+IDS = ("ActorClassID", "ActorID", "ClusterID", "FunctionID", "JobID", "NodeID", "PlacementGroupID", "TaskID",
+       "UniqueID", "WorkerID")  # fmt: skip
+
+
+@pytest.mark.parametrize("name", IDS)
+def test_ids_are_bytes_of_a_fixed_width(name: str) -> None:
+    kind = getattr(ray, name)
+    one = kind.from_random()
+    assert len(one.binary()) == kind.size()
+    assert kind.from_hex(one.hex()) == kind.from_binary(one.binary()) == pickle.loads(pickle.dumps(one)) == one
+    assert kind.nil().is_nil()
+    assert not one.is_nil()
+    assert repr(one) == f"{name}({one.hex()})"
+    with pytest.raises(ValueError, match=f"{name} takes {kind.size()} bytes, got 3"):
+        kind(b"abc")
+    with pytest.raises(TypeError, match="takes bytes"):
+        kind("abc")
+
+
+def test_constants_and_small_names() -> None:
+    assert (ray.SCRIPT_MODE, ray.WORKER_MODE, ray.LOCAL_MODE) == (0, 1, 2)
+    assert ray.ObjectID is ray.ObjectRef is ray.types.ObjectRef
+    assert ray.logger.name == "raynb"
+    assert ray.JobID.from_int(1).hex() == "01000000"
+    assert ray.LoggingConfig(encoding="JSON", log_level="DEBUG").encoding == "JSON"
+    with pytest.raises(ValueError, match="Invalid encoding"):
+        ray.LoggingConfig(encoding="XML")
+    with pytest.raises(ValueError, match="Invalid log level"):
+        ray.LoggingConfig(log_level="LOUD")
+    with pytest.raises(NotImplementedError, match="one node"):
+        ray.cluster_utils.Cluster()
+
+
+def test_ray_version_is_the_one_that_parity_is_recorded_with() -> None:
+    recorded = json.loads((Path(__file__).parents[1] / "parity" / "recorded.json").read_text(encoding="utf-8"))
+    assert recorded["ray"] == ray_hook.RAY_VERSION
+
+
+def test_annotations_mark_and_change_nothing() -> None:
+    from raynb.util.annotations import Deprecated, DeveloperAPI, PublicAPI, RayDeprecationWarning
+
+    @PublicAPI(stability="beta")
+    def public(x: int) -> int:
+        return x + 1
+
+    @DeveloperAPI
+    class Tool: ...
+
+    @Deprecated(message="Use public.", warning=True)
+    def old() -> int:
+        return 1
+
+    assert public(1) == 2
+    assert Tool().__class__ is Tool
+    with pytest.warns(RayDeprecationWarning, match=r"old is deprecated\. Use public\."):
+        assert old() == 1
+
+
+def test_a_timer_averages_its_last_runs() -> None:
+    from raynb.util.timer import _Timer
+
+    timer = _Timer(window_size=2)
+    for seconds in (5.0, 1.0, 3.0):
+        timer.push(seconds)
+    timer.push_units_processed(8)
+    assert (timer.mean, timer.count, timer.mean_throughput) == (2.0, 3, 2.0)
+    with timer, pytest.raises(RuntimeError, match="running already"), timer:
+        pass
+
+
+def test_data_is_refs_of_blocks_and_no_more(raynb_runtime: Any) -> None:
+    import pandas as pd
+
+    frames = [pd.DataFrame({"a": [1, 2]}), pd.DataFrame({"a": [3]})]
+    refs = [ray.put(frame) for frame in frames]
+    table = ray.data.from_pandas_refs(refs)
+    assert table.to_pandas_refs() == refs
+    assert (table.num_blocks(), table.count(), list(table.to_pandas()["a"])) == (2, 3, [1, 2, 3])
+    assert [t.num_rows for t in ray.get(table.to_arrow_refs())] == [2, 1]
+    assert list(ray.data.from_arrow(ray.get(table.to_arrow_refs())).to_pandas()["a"]) == [1, 2, 3]
+    with pytest.raises(NotImplementedError, match="Dataset.map_batches is not part of raynb"):
+        table.map_batches(len)
+
+
+def test_every_exception_of_ray_has_its_name_here() -> None:
+    names = (
+        "RayError CrossLanguageError TaskCancelledError RayTaskError LocalRayletDiedError WorkerCrashedError "
+        "RayActorError ActorDiedError ActorUnavailableError RaySystemError AuthenticationError UserCodeException "
+        "ObjectStoreFullError OutOfDiskError OutOfMemoryError NodeDiedError ObjectLostError ObjectFetchTimedOutError "
+        "RpcError ReferenceCountingAssertionError ObjectFreedError OwnerDiedError ObjectReconstructionFailedError "
+        "GetTimeoutError PlasmaObjectNotAvailable AsyncioActorExit RuntimeEnvSetupError TaskPlacementGroupRemoved "
+        "ActorPlacementGroupRemoved PendingCallsLimitExceeded TaskUnschedulableError ActorUnschedulableError "
+        "ObjectRefStreamEndOfStreamError StreamingGeneratorReplayInconsistentError RayChannelError "
+        "OufOfBandObjectRefSerializationException RayChannelTimeoutError RayCgraphCapacityExceeded "
+        "RayDirectTransportError UnserializableException ActorAlreadyExistsError ActorHandleNotFoundError"
+    )
+    missing = [n for n in names.split() if not issubclass(getattr(ray.exceptions, n, int), ray.exceptions.RayError)]
+    assert not missing
