@@ -138,6 +138,15 @@ def pickle_array(array: Any, buffers: list[Any]) -> bytes | None:
     return stream
 
 
+def apart(buffer: Any) -> pickle.PickleBuffer:
+    """Returns what pickle puts out of band. A view goes through numpy, whose arrays the garbage collector
+    doesn't look into, so that it never clears a view that is still exported (see `raynb.base.buffers`)."""
+    if type(buffer) is memoryview:
+        array_of = getattr(sys.modules.get("numpy"), "frombuffer", None)
+        buffer = array_of(buffer, "u1") if array_of is not None and len(buffer) else bytes(buffer)
+    return pickle.PickleBuffer(buffer)
+
+
 def reduce_dtype(dtype: Any) -> Any:
     """Returns a short reduction of a type of numbers or times, NotImplemented for another."""
     if dtype.metadata is None and (id(dtype) in _types or (dtype.kind in "mM" and dtype.isnative)):

@@ -16,6 +16,7 @@ from typing import Any
 
 import cloudpickle
 
+from raynb.base.buffers import flat
 from raynb.base.engine import Packed
 from raynb.base.ref import ObjectRef, is_ref
 from raynb.base.sizes import attributes_of
@@ -73,6 +74,17 @@ _BY_MODULE: dict[str, Callable[[Any], Any]] = {
 }
 
 
+class _StandIn(bytearray):
+    """Goes through pickle's door for buffers in place of a view, over which no PickleBuffer is made: see
+    `raynb.base.buffers`."""
+
+    __slots__ = ("view",)
+
+    def __init__(self, view: memoryview) -> None:
+        super().__init__(1)
+        self.view = view
+
+
 def _reduce_view(view: memoryview) -> tuple[Any, ...]:
     """A memoryview stays one, of the same shape and read-only; its bytes travel out of band.
 
@@ -81,7 +93,10 @@ def _reduce_view(view: memoryview) -> tuple[Any, ...]:
     form, shape = view.format, view.shape
     if len(form) > 1 or not shape:
         form, shape = "B", (view.nbytes,)
-    return _rebuild_view, (pickle.PickleBuffer(view if view.c_contiguous else view.tobytes()), form, shape)
+    if not view.nbytes:
+        return _rebuild_view, (b"", form, shape)
+    raw = flat(view) if view.c_contiguous else memoryview(view.tobytes())
+    return _rebuild_view, (pickle.PickleBuffer(_StandIn(raw)), form, shape)
 
 
 def _rebuild_view(buffer: Any, form: str, shape: tuple[int, ...]) -> memoryview:
@@ -164,12 +179,12 @@ def _dump(value: Any) -> tuple[bytes, list[Any], list[ObjectRef[Any]]]:
 
     def out_of_band(buffer: pickle.PickleBuffer) -> bool:
         try:
-            raw = buffer.raw()
+            raw = flat(buffer)
         except BufferError:  # not contiguous: goes in band
             return True
         if raw.nbytes < OUT_OF_BAND:
             return True
-        buffers.append(raw)
+        buffers.append(raw.obj.view if type(raw.obj) is _StandIn else raw)
         return False
 
     outer = collecting.refs

@@ -9,8 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from raynb.base.buffers import ALIGN, Gathered
-from raynb.store.memory import flat
+from raynb.base.buffers import ALIGN, Gathered, flat
 
 #: A stream up to this size is copied out when read: it is cheaper than a pin.
 COPY_LIMIT = 64 * 1024

@@ -90,21 +90,6 @@ class Mapping:
         return pickle.PickleBuffer(block).raw()
 
 
-def flat(buffer: Any) -> memoryview:
-    """Returns any contiguous buffer as a one-dimensional view of bytes.
-
-    Raises:
-        BufferError: it isn't contiguous, so it has no single range of bytes.
-    """
-    try:
-        return (buffer if type(buffer) is pickle.PickleBuffer else pickle.PickleBuffer(buffer)).raw()
-    except BufferError:
-        raise BufferError(
-            f"a {type(buffer).__name__} isn't contiguous in memory and can't be stored as it is; "
-            "copy it first (numpy.ascontiguousarray)"
-        ) from None
-
-
 class _PyBuffer(ctypes.Structure):
     _fields_ = (
         ("buf", ctypes.c_void_p),
@@ -131,9 +116,10 @@ _release_buffer.restype = None
 class Borrowed:
     """The address of a buffer's bytes, read-only ones too, for as long as the ``with`` lasts."""
 
-    __slots__ = ("_buffer",)
+    __slots__ = ("_buffer", "_release")
 
     def __init__(self, view: memoryview) -> None:
+        self._release = _release_buffer  # at interpreter exit the module's globals may be gone first
         self._buffer = _PyBuffer()
         _get_buffer(view, ctypes.byref(self._buffer), 0)
 
@@ -143,4 +129,7 @@ class Borrowed:
         return address
 
     def __exit__(self, *exc: object) -> None:
-        _release_buffer(ctypes.byref(self._buffer))
+        self._release(ctypes.byref(self._buffer))  # the second time, nothing happens
+
+    def __del__(self) -> None:  # a Ctrl-C came before the ``with`` began
+        self._release(ctypes.byref(self._buffer))

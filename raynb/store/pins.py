@@ -62,7 +62,8 @@ class Pins:
 
 def _released(block: Any) -> None:
     # No locks and nothing slow here, see `Pins`. The dict's pop makes it happen once.
-    if block.alive.pop(block.serial, None) is not None and block.on_release is not None:
+    alive = block.__dict__.get("alive")  # missing: an exception came while the pin was made
+    if alive is not None and alive.pop(block.serial, None) is not None and block.on_release is not None:
         block.on_release()
 
 

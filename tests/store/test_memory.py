@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+import pickle
 
 import numpy as np
 import pytest
 
-from raynb.store.memory import Borrowed, Mapping, flat, move, round_up
+from raynb.base.buffers import flat
+from raynb.store.memory import Borrowed, Mapping, move, round_up
 
 
 @pytest.mark.parametrize(
@@ -40,7 +42,32 @@ def test_flat_keeps_fortran_order_as_it_lies() -> None:
     assert bytes(flat(a)) == bytes([0, 3, 1, 4, 2, 5])
 
 
+@pytest.mark.parametrize(
+    "array",
+    [
+        np.asfortranarray(np.arange(6, dtype="u1").reshape(2, 3)),
+        np.array([(1, 2.5), (3, 4.5)], dtype=[("a", "i4"), ("b", "f8")]),
+        np.arange(4, dtype=">i4"),
+        np.float64(2.5).reshape(()),
+    ],
+    ids=["fortran", "record", "big-endian", "scalar"],
+)
+def test_flat_of_a_view_has_its_bytes_as_they_lie(array: np.ndarray) -> None:
+    assert bytes(flat(memoryview(array))) == array.tobytes(order="A")
+
+
+@pytest.mark.parametrize("whole", [bytearray(range(12)), np.arange(6, dtype="f8")], ids=["bytes", "floats"])
+def test_flat_exports_no_view(whole: object) -> None:
+    """What is exported can't be released; the garbage collector of CPython before 3.13 clears it all the same."""
+    for wrap in (lambda view: view, pickle.PickleBuffer):
+        view = memoryview(whole)[1:5]  # type: ignore[arg-type]
+        kept = flat(wrap(view))
+        assert bytes(kept) == view.tobytes()
+        view.release()  # raises BufferError if it is exported
+
+
 def test_flat_of_nothing() -> None:
+    assert len(flat(memoryview(np.zeros((0, 3))))) == 0
     assert len(flat(b"")) == 0
     assert len(flat(np.zeros((0, 3)))) == 0
 
@@ -48,6 +75,11 @@ def test_flat_of_nothing() -> None:
 def test_flat_refuses_what_has_holes() -> None:
     with pytest.raises(BufferError, match=r"a ndarray isn't contiguous .*numpy\.ascontiguousarray"):
         flat(np.arange(10)[::2])
+
+
+def test_flat_refuses_a_view_that_has_holes() -> None:
+    with pytest.raises(BufferError, match="a memoryview isn't contiguous"):
+        flat(memoryview(np.arange(10))[::2])
 
 
 def test_flat_refuses_what_is_no_buffer() -> None:

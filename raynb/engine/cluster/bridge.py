@@ -15,6 +15,7 @@ from raynb.base.config import RESOURCE_UNIT
 from raynb.base.engine import Packed
 from raynb.base.spec import DYNAMIC, STREAMING, ActorSpec, TaskOptions
 from raynb.serde import errors
+from raynb.serde.arrays import apart
 from raynb.serde.errors import dual
 
 #: Pickles from this size on (bytes) lie in Ray's store as buffers of their own.
@@ -37,8 +38,8 @@ class Value:
         self.mark = mark
 
     def __reduce__(self) -> tuple[Any, ...]:
-        data = pickle.PickleBuffer(self.data) if len(self.data) >= APART else bytes(self.data)
-        buffers = [pickle.PickleBuffer(buffer) for buffer in self.buffers]
+        data = apart(self.data) if len(self.data) >= APART else bytes(self.data)
+        buffers = [apart(buffer) for buffer in self.buffers]
         return type(self), (data, buffers, list(self.natives), self.mark)
 
 
