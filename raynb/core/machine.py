@@ -93,7 +93,7 @@ class Machine:
             e.ScopeCancelAsked: self._cancel_scope,
             e.KillAsked: lambda ev: self.actors.kill(ev.actor, ev.no_restart),
             e.FreeAsked: lambda ev: self.objects.free_now(ev.ids),
-            e.ObjectLost: lambda ev: self.objects.lost(ev.id, ev.why),
+            e.ObjectLost: lambda ev: self.objects.lost(ev.id, ev.why, ev.value),
             e.ObjectMoved: lambda ev: self.objects.relocate(ev.id, ev.value),
             e.MemoryMeasured: self.memory.measured,
             e.Ticked: self._ticked,

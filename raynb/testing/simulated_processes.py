@@ -15,7 +15,7 @@ from raynb.base.spec import STREAMING, ActorSpec, TaskOptions, TaskSpec, Value
 from raynb.core.machine import Machine
 from raynb.core.objects.table import is_stored
 from raynb.core.vocabulary import events as e
-from raynb.core.vocabulary.records import Task
+from raynb.core.vocabulary.records import Obj, Task
 
 
 @dataclass(slots=True, eq=False)
@@ -180,10 +180,17 @@ class Deeds:
         """The bytes of an object that is in shared memory are gone."""
         lost = [obj for obj in self.machine.objects.table.values() if is_stored(obj.value)]
         if lost:
-            obj = self.random.choice(lost)
-            if obj.value is not None and obj.value[0] == "shm":  # a damaged file stays until it is removed
-                self.stored.discard(obj.value)
-            self.tell(e.ObjectLost, obj.id, "the disk is broken")
+            self.lose_object(self.random.choice(lost))
+
+    def lose_object(self, obj: Obj) -> None:
+        """Its reader tells where it looked, or one that looked there before it was moved or made again does."""
+        if self.random.random() < 0.2:
+            self.tell(e.ObjectLost, obj.id, "the disk is broken", ("file", "/spill/before", 1000, (1000,)))
+            return
+        where = self.random.choice((None, obj.value))
+        if obj.value is not None and obj.value[0] == "shm":  # a damaged file stays until it is removed
+            self.stored.discard(obj.value)
+        self.tell(e.ObjectLost, obj.id, "the disk is broken", where)
 
     def spill(self) -> None:
         """An object is moved to disk: its bytes in memory are given back."""
@@ -251,6 +258,8 @@ class Labour(Deeds):
             self.put(worker)
         elif not calm and chance < 0.45:
             self.wait(worker, task)
+        elif not calm and chance < 0.48:
+            self.find_lost(worker, task)
         elif streaming and worker.yielded < 3:
             worker.yielded += 1
             value, size = self.value()
@@ -260,12 +269,23 @@ class Labour(Deeds):
         else:
             self.finish(worker, task)
 
+    def find_lost(self, worker: Worker, task: Task) -> None:
+        """The task reads an object (an argument, say) whose bytes are gone, and waits until it is made again."""
+        table = self.machine.objects.table
+        known = [i for i in sorted(worker.known) if i in table and is_stored(table[i].value)]
+        if known:
+            identity = self.random.choice(known)
+            self.lose_object(table[identity])
+            self.ask(worker, task, [identity], False)
+
     def wait(self, worker: Worker, task: Task) -> None:
-        """The task waits in `get` or `wait`. What stands behind it goes back with the request."""
+        """The task waits in `get` or `wait`."""
         known = [i for i in self.some(worker, 3) if i >> 32 not in self.actors]
-        if not known:
-            return
-        is_wait = self.random.random() < 0.4
+        if known:
+            self.ask(worker, task, known, self.random.random() < 0.4)
+
+    def ask(self, worker: Worker, task: Task, known: list[int], is_wait: bool) -> None:
+        """What stands behind the task goes back with the request."""
         worker.requests += 1
         worker.waiting = worker.requests
         back: tuple[int, ...] = ()

@@ -145,6 +145,14 @@ class Put(NamedTuple):
     scope: int
 
 
+class Lost(NamedTuple):
+    """The bytes of an object are not where the driver said (``value``), and why."""
+
+    id: int
+    value: Any
+    why: str
+
+
 class Ask(NamedTuple):
     request: int
     task: int
@@ -247,5 +255,5 @@ class SpawnFailed(NamedTuple):
 ALL: tuple[type, ...] = (
     Options, Definition, Arena, Run, Actor, Reply, Answer, Withdraw, Interrupt, Allow, Free, Stop, Ready,
     Done, Yield, Submit, Put, Ask, NextItem, DropRequest, DropStream, Release, Withdrawn, Cancel, Call,
-    Output, Leaving, Spawn, Kill, Spawned, Exited, SpawnFailed, Forget,
+    Output, Leaving, Spawn, Kill, Spawned, Exited, SpawnFailed, Forget, Lost,
 )  # fmt: skip

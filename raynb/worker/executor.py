@@ -181,6 +181,8 @@ class Executor:
         books = worker.books
         if run.lent:
             books.returned(run.lent)
+        if running.late:
+            books.returned(running.late)
         if books.log:
             gone = books.settle()
             if gone:

@@ -12,8 +12,8 @@ from raynb.wire.messages import Run
 class Running:
     """One task while it runs here."""
 
-    __slots__ = ("actor", "attempt", "consumed", "event", "future", "holds", "interrupted", "name", "options",
-                 "scope", "task", "unended")  # fmt: skip
+    __slots__ = ("actor", "attempt", "consumed", "event", "future", "holds", "interrupted", "late", "name",
+                 "options", "scope", "task", "unended")  # fmt: skip
 
     def __init__(self, run: Run, options: TaskOptions) -> None:
         self.task = run.task
@@ -24,6 +24,7 @@ class Running:
         self.name = options.name
         self.interrupted = False
         self.holds: Any = None  # what the result contains must live until the result is sent
+        self.late: tuple[int, ...] = ()  # lent to the task by answers while it read what was lost
         self.consumed = 0  # items of its stream that the reader took
         self.event: Any = None  # set when the reader took some
         self.future: Any = None  # its asyncio task, in async actors

@@ -229,12 +229,18 @@ class Objects:
                     self.check(obj)
 
     # -- loss ----------------------------------------------------------------------------------
-    def lost(self, object_id: int, why: str) -> None:
-        """The bytes are gone: make them again from the lineage, or fail whoever asks."""
+    def lost(self, object_id: int, why: str, where: Value | None = None) -> None:
+        """The bytes are gone: make them again from the lineage, or fail whoever asks.
+
+        Several readers may find out one after the other; ``where`` they looked says whether the object lies
+        there still, or was made again since then, so that one loss costs one retry.
+        """
         obj = self.table.get(object_id)
-        if obj is None or obj.state != O_READY:
+        if obj is None or obj.state != O_READY or not is_stored(obj.value):
             return
         value = obj.value
+        if where is not None and where != value:
+            return
         self._account(value, obj.size, -1)
         if type(value) is tuple and value[0] == "file":
             self.m.out.append(c.Free(value, object_id))  # a damaged file takes up room until it is removed

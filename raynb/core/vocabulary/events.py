@@ -192,11 +192,12 @@ class FreeAsked:
 
 @dataclass(slots=True)
 class ObjectLost:
-    """The bytes are gone (a spill file was damaged)."""
+    """The bytes are gone (a spill file was damaged). ``value``: where whoever found out looked for them."""
 
     now: float
     id: int
     why: str
+    value: Value | None = None
 
 
 @dataclass(slots=True)

@@ -54,7 +54,7 @@ class Reading:
                 item = values.load(value, identity, self._read)
             except ObjectLostError as error:
                 self._forget_views(wanted[position + 1 :], found[position + 1 :])
-                return result + self._again(wanted[position:], str(error), deadline)
+                return result + self._again(wanted[position:], value, str(error), deadline)
             except RuntimeGoneError:  # the value names a ref that was pickled in another runtime
                 self._forget_views(wanted[position + 1 :], found[position + 1 :])
                 raise
@@ -88,10 +88,10 @@ class Reading:
             release()
             raise
 
-    def _again(self, wanted: list[int], why: str, deadline: float | None) -> list[Any]:
+    def _again(self, wanted: list[int], value: Any, why: str, deadline: float | None) -> list[Any]:
         """An object's bytes are gone: have it made again, wait, and read on."""
         loop = self.loop
-        loop.tell(e.ObjectLost(_now(), wanted[0], why))
+        loop.tell(e.ObjectLost(_now(), wanted[0], why, value))
         waiter = self._watch(wanted, len(wanted))  # type: ignore[attr-defined]
         if not waiter.done and not loop.waiters.wait(waiter, deadline):
             loop.waiters.unwatch(waiter)

@@ -34,6 +34,7 @@ class Inbox:
             w.Yield: self.yielded,
             w.Put: self.put,
             w.Ask: self.ask,
+            w.Lost: lambda p, m, now: self.apply(e.ObjectLost(now, m.id, m.why, m.value)),
             w.NextItem: self.next_item,
             w.DropRequest: self.drop_request,
             w.DropStream: lambda p, m, now: self.apply(e.StreamDropped(now, m.task, m.index)),

@@ -5,23 +5,34 @@ from __future__ import annotations
 import functools
 import os
 import threading
+import time
 from collections import deque
 from typing import TYPE_CHECKING, Any
 
 from raynb.base import ids
 from raynb.base.engine import Packed
 from raynb.base.ref import ObjectRef
-from raynb.exceptions import ObjectStoreAndDiskFullError, OutOfDiskError
+from raynb.exceptions import GetTimeoutError, ObjectLostError, ObjectStoreAndDiskFullError, OutOfDiskError
 from raynb.serde import pickling
+from raynb.serde.errors import load_error
 from raynb.store import NoRoom
 from raynb.wire import messages as w
 from raynb.worker import state
-from raynb.worker.engine.requests import Requests
+from raynb.worker.engine.requests import Make, Requests
 
 if TYPE_CHECKING:
     from raynb.worker.main import Worker
 
 SOON = 0.0003  # seconds after a frame in which the next message waits for company
+
+
+class Gone(Exception):
+    """The bytes of an object are not where the driver said."""
+
+    def __init__(self, object_id: int, value: Any, why: str) -> None:
+        super().__init__(why)
+        self.object_id = object_id
+        self.value = value
 
 
 class Storing:
@@ -37,14 +48,50 @@ class Storing:
     _lock: threading.Lock
     _arena_told: bool
 
-    def read(self, value: Any, object_id: int) -> tuple[Any, Any]:
-        """Reads a location without a copy; the pin is a hold on the object."""
+    def read(self, value: Any, object_id: int, deadline: float | None = None) -> tuple[Any, Any]:
+        """Reads a location without a copy. If the bytes are gone, waits until they are made again, as a `get`
+        does: in place, so that an actor's calls stay in order, and without the task's CPU.
+
+        Raises:
+            ObjectLostError: they can't be made again.
+            GetTimeoutError: they were not within the deadline.
+        """
+        while True:
+            try:
+                return self.read_once(value, object_id)
+            except Gone as gone:
+                left = None if deadline is None else max(deadline - time.monotonic(), 0)
+                answer = self.requests.wait(self.ask_again(gone), left)
+            if answer is None:
+                raise GetTimeoutError("Get timed out while a lost object was being made again.")
+            running = state.current()
+            if running is not None:
+                running.late += answer.lent  # what the value contains must live until the task has it
+            else:
+                self.worker.books.returned(answer.lent)
+            value = answer.values[0]
+            if type(value) is bytes:
+                return pickling.unpack_in_band(value)
+            if value[0] in ("exc", "err"):
+                raise load_error(value)
+
+    def ask_again(self, gone: Gone) -> Make:
+        """Tells that an object's bytes are gone; returns the request for its value."""
+        running = state.current()
+        task = running.task if running else 0
+        self.worker.link.post(w.Lost(gone.object_id, gone.value, str(gone)))
+        return lambda number, control, handed: w.Ask(number, task, (gone.object_id,), 1, False, handed, control)
+
+    def read_once(self, value: Any, object_id: int) -> tuple[Any, Any]:
+        """Reads a location without a copy; the pin is a hold on the object. Raises `Gone`."""
         log = self.ref_log
         log.append(~object_id)
         try:
             return self.worker.store.read(value, functools.partial(log.append, object_id))
-        except BaseException:
+        except BaseException as error:
             log.append(object_id)
+            if isinstance(error, ObjectLostError):
+                raise Gone(object_id, value, str(error)) from error
             raise
 
     def place(self, packed: Packed) -> tuple[Any, int, tuple[int, ...]]:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import concurrent.futures
+import functools
+import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +15,7 @@ from raynb.serde import values
 from raynb.wire import messages as w
 from raynb.worker import state
 from raynb.worker.engine.requests import Make, Requests
+from raynb.worker.engine.storing import Gone
 
 if TYPE_CHECKING:
     from raynb.worker.main import Worker
@@ -28,6 +31,8 @@ class Waiting:
     requests: Requests
     nonce: int
     read: Any
+    read_once: values.Read
+    ask_again: Any
     adopt: Any
 
     def _ask(self, ids_: tuple[int, ...], needed: int, is_wait: bool) -> Make:
@@ -39,11 +44,14 @@ class Waiting:
         if not refs:
             return []
         wanted = tuple(ref._id for ref in refs)
+        read = self.read
+        if timeout is not None:
+            read = functools.partial(read, deadline=time.monotonic() + timeout)
         answer = self.requests.wait(self._ask(wanted, len(wanted), False), timeout)
         if answer is None:
             raise GetTimeoutError(f"Get timed out: some object(s) not ready after {timeout} s.")
         try:
-            loaded = self._load(wanted, answer)
+            loaded = self._load(wanted, answer, read)
         finally:
             self.worker.books.returned(answer.lent)
         for item in loaded:
@@ -54,10 +62,10 @@ class Waiting:
                     del item, loaded
         return loaded
 
-    def _load(self, wanted: tuple[int, ...], answer: Any) -> list[Any]:
+    def _load(self, wanted: tuple[int, ...], answer: Any, read: values.Read) -> list[Any]:
         loaded: list[Any] = []
         for identity, value in zip(wanted, answer.values, strict=False):
-            item = values.load(value, identity, self.read)
+            item = values.load(value, identity, read)
             loaded.append(item)
             if type(item) is values.Failed:
                 break
@@ -84,7 +92,10 @@ class Waiting:
 
         def answered(answer: Any) -> None:
             try:
-                item = self._load(wanted, answer)[0]
+                item = self._load(wanted, answer, self.read_once)[0]
+            except Gone as gone:  # this thread receives, so it can't wait for the answer
+                self.requests.later(self.ask_again(gone), answered)
+                return
             except BaseException as error:
                 item = values.Failed(error)
             finally:

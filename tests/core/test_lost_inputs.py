@@ -1,0 +1,75 @@
+"""A task finds that the bytes of its input are gone: what the machine decides (real ones: tests/faults)."""
+
+from __future__ import annotations
+
+import pytest
+
+from raynb.base.ids import object_id
+from raynb.base.spec import TaskOptions
+from raynb.core.vocabulary import commands as c
+from raynb.core.vocabulary import events as e
+from tests.core.test_machine import Clockwork, runs
+
+PLACE = ("file", "/gone", 64, (64,))
+
+
+@pytest.fixture
+def clock() -> Clockwork:
+    return Clockwork(cpus=1, workers=2)
+
+
+def replies(orders: list[object]) -> list[c.Reply]:
+    return [order for order in orders if isinstance(order, c.Reply)]
+
+
+def reading(clock: Clockwork, retries: int = 1) -> tuple[int, int, int, int]:
+    """A task whose input lies in a file runs; returns (maker, input, reader, its worker)."""
+    maker, orders = clock.submit(TaskOptions(name="make", function="make", max_retries=retries))
+    clock.finish(runs(orders)[0][0], maker, PLACE)
+    lost = object_id(maker, 1)
+    reader, orders = clock.submit(TaskOptions(name="read", function="read"), deps=(lost,))
+    return maker, lost, reader, runs(orders)[0][0]
+
+
+def test_the_reader_waits_without_its_cpu_while_the_input_is_made_again(clock: Clockwork) -> None:
+    maker, lost, reader, worker = reading(clock)
+    clock.tell(e.ObjectLost, lost, "it was removed", PLACE)
+    orders = clock.tell(e.Requested, worker, 1, reader, (lost,), 1, False)
+    ((other, again),) = runs(orders)
+    assert (again, other != worker) == (maker, True), "one CPU: the reader has given it up"
+    (reply,) = replies(clock.finish(other, maker, ("file", "/new", 64, (64,))))
+    assert (reply.worker, reply.ids, reply.error) == (worker, (lost,), None)
+    clock.finish(worker, reader, b"read")
+    assert clock.value(reader) == b"read"
+
+
+def test_a_loss_found_twice_costs_one_retry(clock: Clockwork) -> None:
+    maker, lost, reader, worker = reading(clock)
+    clock.tell(e.ObjectLost, lost, "it was removed", PLACE)
+    clock.tell(e.ObjectLost, lost, "it was removed", PLACE)  # while it is being made
+    ((other, _),) = runs(clock.tell(e.Requested, worker, 1, reader, (lost,), 1, False))
+    clock.finish(other, maker, ("file", "/new", 64, (64,)))
+    assert not runs(clock.tell(e.ObjectLost, lost, "it was removed", PLACE)), "it lies elsewhere by now"
+    assert clock.value(maker) == ("file", "/new", 64, (64,))
+
+
+@pytest.mark.parametrize("retries", [0, 1])
+def test_without_retries_every_reader_is_told(clock: Clockwork, retries: int) -> None:
+    maker, lost, reader, worker = reading(clock, retries)
+    place = PLACE
+    for attempt in range(retries + 1):
+        clock.tell(e.ObjectLost, lost, "it was removed", place)
+        orders = clock.tell(e.Requested, worker, attempt, reader, (lost,), 1, False)
+        if attempt < retries:
+            place = ("file", f"/new{attempt}", 64, (64,))
+            clock.finish(runs(orders)[0][0], maker, place)
+    (reply,) = replies(orders)
+    assert reply.ids == (lost,)
+    assert clock.value(maker)[:2] == ("err", "ObjectLostError")
+
+
+def test_an_inline_value_cannot_be_lost(clock: Clockwork) -> None:
+    task, orders = clock.submit()
+    clock.finish(runs(orders)[0][0], task, b"inline")
+    clock.tell(e.ObjectLost, object_id(task, 1), "nonsense of a peer")
+    assert clock.value(task) == b"inline"
