@@ -25,7 +25,8 @@ def test_links_between_documents_lead_somewhere() -> None:
     for path in source.tracked():
         if path.suffix != ".md":
             continue
-        targets = LINK.findall(path.read_text(encoding="utf-8"))
+        # What the site's build makes is not there before it; the build itself fails on a link that leads nowhere.
+        targets = [t for t in LINK.findall(path.read_text(encoding="utf-8")) if "generated" not in t.split("/")]
         name = path.relative_to(source.ROOT)
         wrong += [f"{name}: {target}" for target in targets if not (path.parent / target).exists()]
     assert not wrong, "\n".join(wrong)
