@@ -49,6 +49,12 @@ def after_fork_in_child() -> None:
     _pending = False
 
 
+def stand_aside() -> None:
+    """In a worker: signals are `raynb.worker.signals`' business, and no lock here touches them."""
+    global _main
+    _main = 0
+
+
 class Critical:
     """A lock that also holds back Ctrl-C while the main thread has it.
 

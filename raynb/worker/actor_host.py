@@ -13,7 +13,7 @@ from raynb.base.spec import DYNAMIC, STREAMING, ActorSpec, TaskOptions
 from raynb.run import methods
 from raynb.serde import pickling
 from raynb.wire import messages as w
-from raynb.worker import state
+from raynb.worker import state, user_code
 from raynb.worker.concurrency import Loop, MainLoop, Threads
 from raynb.worker.link import FLUSH_SECONDS
 from raynb.worker.state import Running
@@ -42,6 +42,7 @@ class ActorHost:
         self._name = spec.class_name
         self._lock = threading.Lock()
 
+    @user_code.calls_user_code  # its `__repr__`
     def create(self, args: Any, kwargs: dict[str, Any]) -> None:
         if self.concurrent:
             groups = {"": self.spec.max_concurrency, **dict(self.spec.concurrency_groups)}
@@ -55,7 +56,7 @@ class ActorHost:
                 assert isinstance(group, Loop)
                 self.instance = group.call(self.cls, args, kwargs)
             else:
-                self.instance = self.cls(*args, **kwargs)
+                self.instance = user_code.call(self.cls, args, kwargs)
         except BaseException:
             self.executor.host = None
             raise
@@ -99,7 +100,7 @@ class ActorHost:
         return self.executor.is_brief(run)
 
     def pressed(self) -> bool:
-        """Returns whether calls wait for a thread: `relieve` is to be called soon."""
+        """Returns whether `relieve` is to be called soon: calls wait for a thread that does not come."""
         return any(isinstance(group, Threads) and group.waiting() for group in self._groups.values())
 
     def relieve(self) -> None:
@@ -127,7 +128,7 @@ class ActorHost:
             function = self.method(running.options.function)
             args, kwargs = self._arguments(run)
             fetched = _now()
-            result = function(*args, **kwargs)
+            result = user_code.call(function, args, kwargs)
             ran = _now()
             packed: Any = executor.returns.of(running, result)
         except BaseException as raised:
@@ -136,6 +137,7 @@ class ActorHost:
             raised.__traceback__ = None
         self._end(run, running, packed, flags, error, started, fetched, ran)
 
+    @user_code.calls_user_code
     async def run_async(self, run: w.Run, running: Running) -> None:
         state.running.set(running)
         started = fetched = _now()
@@ -149,7 +151,7 @@ class ActorHost:
             function = self.method(running.options.function)
             args, kwargs = self._arguments(run)
             fetched = _now()
-            result = function(*args, **kwargs)
+            result = user_code.call(function, args, kwargs)
             count = running.options.num_returns
             if inspect.isasyncgen(result):
                 packed: Any = await self._stream_async(running, result, count == DYNAMIC)
@@ -177,6 +179,7 @@ class ActorHost:
         running.interrupted = True
         self._end(run, running, *self.executor.failure(running, KeyboardInterrupt()), now, now, now)
 
+    @user_code.calls_user_code
     async def _stream_async(self, running: Running, items: Any, dynamic: bool) -> Any:
         returns = self.executor.returns
         worker = self.executor.worker
@@ -229,6 +232,10 @@ class ActorHost:
         running.interrupted = True
         self._group(running.options).cancel(running)
         return True
+
+    def broken(self, error: BaseException) -> None:
+        """The bookkeeping of a call was stopped half way, by an exception that was sent to its thread."""
+        self.executor.worker.link.broken(error)
 
     def close(self) -> None:
         for group in self._groups.values():

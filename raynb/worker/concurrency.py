@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from raynb.wire import messages as w
 from raynb.wire.channel import Closed
+from raynb.worker import user_code
 from raynb.worker.state import Running
 
 if TYPE_CHECKING:
@@ -57,11 +58,12 @@ class Threads:
             self._wake()
 
     def waiting(self) -> bool:
-        """Returns whether calls wait for a thread."""
-        return bool(self._calls)
+        """Returns whether `relieve` is to be called soon: calls wait behind one that was to be brief, and there
+        could be another thread for them."""
+        return bool(self._calls) and not self._stuck and bool(self._parked or self._started < self._most)
 
     def relieve(self) -> None:
-        """To be called every few milliseconds while calls wait: if none has begun since, a thread is missing."""
+        """To be called every few milliseconds while `waiting`: if no call has begun since, a thread is missing."""
         if self._calls and self._taken == self._seen:
             self._stuck = True
             self._wake()
@@ -122,6 +124,8 @@ class Threads:
                 contextvars.Context().run(self._host.run_in_thread, *call)
             except Closed:
                 return  # the driver is gone, and this process will be
+            except BaseException as error:  # none of the call's, which has been caught
+                self._host.broken(error)
             del call
 
     def _next_is_brief(self) -> bool:
@@ -215,7 +219,7 @@ class Loop:
 
 
 async def _called(function: Any, args: Any, kwargs: dict[str, Any]) -> Any:
-    return function(*args, **kwargs)
+    return user_code.call(function, args, kwargs)
 
 
 class MainLoop(Loop):
@@ -244,6 +248,7 @@ class MainLoop(Loop):
         else:
             super().start(run, running)
 
+    @user_code.waits_idle
     def serve(self) -> None:
         """Runs the loop until the worker is to end."""
         loop, worker = self.loop, self._worker
@@ -285,6 +290,7 @@ class _Selector(selectors.DefaultSelector):
         super().__init__()
         self._before_sleep = before_sleep
 
+    @user_code.waits_idle
     def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
         if (timeout is None or timeout > 0) and self._before_sleep():
             timeout = 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +13,7 @@ from raynb.exceptions import AsyncioActorExit
 from raynb.run import environment, failures, returns, surroundings
 from raynb.serde import errors, pickling, values
 from raynb.wire import messages as w
-from raynb.worker import state
+from raynb.worker import state, user_code
 from raynb.worker.actor_host import ActorHost
 from raynb.worker.concurrency import MainLoop
 from raynb.worker.returns import NONE_RESULT, Returns
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from raynb.worker.main import Worker
 
 _now = time.monotonic
+call = user_code.call
 BRIEF_SECONDS = 0.001  # a task that took less is over in a moment
 _NO_ERROR = ("", "")
 
@@ -98,38 +100,38 @@ class Executor:
             self._surround(options, run)
         elif run.gpus:
             self._show_gpus(run.gpus)
-        worker.in_user_code = True
         flags = 0
         error = _NO_ERROR
         try:
-            try:
-                if running.interrupted:
-                    raise KeyboardInterrupt
-                if run.actor:
-                    function = self._method(run, options)
-                else:
-                    function = worker.functions.get(options.function) or worker.function(options.function)
-                if run.args == pickling.EMPTY_IN_BAND:
-                    fetched = started
-                    result = function()
-                else:
-                    args, kwargs = self.arguments(run)
-                    fetched = _now()
-                    result = function(*args, **kwargs)
-                    del args, kwargs
-                ran = _now()
-                if running.interrupted and run.actor:
-                    raise KeyboardInterrupt  # the call ran on, but its ref raises
-                if result is None and options.num_returns == 1:
-                    packed: Any = NONE_RESULT
-                else:
-                    packed = self.returns.of(running, result)
-                    running.holds = (result, running.holds)
-                result = None
-            finally:
-                worker.in_user_code = False
+            if running.interrupted:
+                raise KeyboardInterrupt
+            if run.actor:
+                function = self._method(run, options)
+            else:
+                function = worker.functions.get(options.function) or worker.function(options.function)
+            if run.args == pickling.EMPTY_IN_BAND:
+                fetched = started
+                result = call(function)
+            else:
+                args, kwargs = self.arguments(run)
+                fetched = _now()
+                result = call(function, args, kwargs)
+                del args, kwargs
+            ran = _now()
+            if worker.forked:
+                os._exit(0)  # a child that the task forked came back: its parent answers
+            if running.interrupted and run.actor:
+                raise KeyboardInterrupt  # the call ran on, but its ref raises
+            if result is None and options.num_returns == 1:
+                packed: Any = NONE_RESULT
+            else:
+                packed = self.returns.of(running, result)
+                running.holds = (result, running.holds)
+            result = None
         except BaseException as raised:
             ran = _now()
+            if worker.forked:
+                self._end_fork(raised)
             packed, flags, error = self.failure(running, raised)
             self._cut(raised)
         try:
@@ -139,6 +141,7 @@ class Executor:
             self.finish(run, running, packed, flags, error, started, fetched, ran)
         finally:
             state.main_running = None
+            worker.signals.task_over(plain=not run.actor)
             state.running.reset(token)
 
     def _surround(self, options: Any, run: w.Run) -> None:
@@ -159,6 +162,17 @@ class Executor:
         environment.set_gpus(gpus)
 
     @staticmethod
+    def _end_fork(raised: BaseException) -> None:
+        """In a child that a task forked: an exception ends it, as it ends a script."""
+        status = 0
+        if not isinstance(raised, SystemExit):
+            sys.excepthook(type(raised), raised, raised.__traceback__)
+            status = 1
+        elif raised.code is not None:
+            status = raised.code if isinstance(raised.code, int) else 1
+        os._exit(status)
+
+    @staticmethod
     def _cut(raised: BaseException) -> None:
         """Lets go of the frames, which hold the arguments."""
         raised.__traceback__ = None
@@ -175,6 +189,8 @@ class Executor:
             count = self.calls[options.function] = self.calls.get(options.function, 0) + 1
             if count >= options.max_calls:
                 flags |= w.EXITS
+        if worker.signals.spoilt and not run.actor:
+            flags |= w.EXITS  # a module that was left half way cannot be imported again in this process
         worker.capture.end_of_task(running)
         worker.link.post(w.Done(run.task, packed, flags, error, started, fetched, ran))
         running.holds = None

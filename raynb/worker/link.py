@@ -21,7 +21,8 @@ from raynb.base.interrupts import Critical
 from raynb.wire import messages as w
 from raynb.wire.channel import Channel, Closed
 from raynb.wire.codec import BadFrame, encode_one
-from raynb.worker import state
+from raynb.worker import state, user_code
+from raynb.worker.signals import HELD_MS
 
 if TYPE_CHECKING:
     from raynb.store import Unsent
@@ -43,6 +44,7 @@ class Link:
         self.worker = worker
         self.outbox: deque[Any] = deque()
         self._unsent = unsent
+        self._sending = False  # what is queued is on its way
         self._noted = 0  # so many of the first in the outbox are written down there
         self.last_flush = 0.0
         self._send = Critical()
@@ -81,9 +83,17 @@ class Link:
         outbox = self.outbox
         batch = list(outbox)
         if batch:
-            self.data.send(batch)
+            if self._sending:
+                self._leave("an exception stopped it while it was sending")
+            self._sending = True
+            try:
+                self.data.send(batch)
+            except (RecursionError, MemoryError, ValueError):  # raised before anything was sent
+                self._sending = False
+                raise
             for _ in batch:
                 outbox.popleft()
+            self._sending = False
             if self._noted and self._unsent is not None:
                 self._noted = 0
                 self._unsent.cross_out()
@@ -109,11 +119,15 @@ class Link:
             self.data.send([message], [fd])
 
     def soon(self, seconds: float) -> None:
-        """Sends now if the last frame is that long ago; else soon, with others."""
+        """Sends now if the last frame is that long ago; else soon, with others. A signal that is held is
+        delivered: a loop of submissions is hardly ever outside of our code."""
         if time.monotonic() - self.last_flush > seconds:
             self.flush()
         else:
             self.nudge()
+        signals = self.worker.signals
+        if signals.target or signals.held:
+            signals.checkpoint()
 
     def nudge(self) -> None:
         """Makes sure that the control thread looks soon (there is something unsent)."""
@@ -150,6 +164,7 @@ class Link:
                 self._luck = max(self._luck - 1, 0)
                 return []
 
+    @user_code.waits_idle
     def wait_data(self, timeout: float | None, eager: bool = False) -> None:
         """Waits for something to read (seconds), if ``eager`` for a moment without sleeping. Interruptible."""
         found = self.spin() if eager else []
@@ -172,22 +187,37 @@ class Link:
     def read(self) -> bool:
         """Takes in what has come on the data channel; returns whether there was anything. Never waits."""
         with self._read:
-            messages = self._receive()
+            return bool(self._take_in())
+
+    def _take_in(self) -> int:
+        """Receives, and handles what has come; returns how many messages that were.
+
+        An exception that stopped this half way would go to the user's code, which may be what waits here,
+        and messages would be lost: the process ends instead, and its tasks run elsewhere.
+        """
+        try:
+            messages = self.data.receive()
             for message in messages:
                 self.worker.on_message(message)
-        return bool(messages)
-
-    def _receive(self) -> list[Any]:
-        try:
-            return self.data.receive()
+            return len(messages)
+        except Closed:
+            raise
         except BadFrame as error:
-            self._leave(str(error))
+            self._leave(f"it could not understand the driver: {error}")
+        except BaseException as error:
+            self.broken(error)
+
+    def broken(self, error: BaseException) -> NoReturn:
+        """Something of ours was stopped half way by an exception: says so, and ends the process."""
+        at = error.__traceback__
+        while at is not None and at.tb_next is not None:
+            at = at.tb_next
+        place = f" in {os.path.basename(at.tb_frame.f_code.co_filename)}:{at.tb_lineno}" if at is not None else ""
+        self._leave(f"its own bookkeeping was stopped half way by {type(error).__name__}: {error}{place}")
 
     def _leave(self, why: str) -> NoReturn:
-        """The driver can't be understood any more: says so, and ends the process, whatever it is at.
-        An exception would go to the user's code, which may be what waits here."""
         try:
-            self.post(w.Leaving(f"it could not understand the driver: {why}"))
+            self.post(w.Leaving(why))
             self.flush()
         finally:
             os._exit(1)
@@ -199,10 +229,10 @@ class Link:
         with self._read:
             while self.data.came < frames:
                 if not self.data.readable():
-                    self._leave(f"{self.data.came} of {frames} frames have come")
-                for message in self._receive():
-                    came += 1
-                    self.worker.on_message(message)
+                    self._leave(
+                        f"it could not understand the driver: {self.data.came} of {frames} frames have come"
+                    )
+                came += self._take_in()
         if came:
             self.wake_main()
 
@@ -217,6 +247,15 @@ class Link:
             os.write(self._main_write, b"x")
         except BlockingIOError:
             pass
+
+    def after_fork_in_child(self) -> None:
+        """In a child that a task forked: the channels are its parent's."""
+        self.outbox = deque()
+        self._send, self._read = Critical(), Critical()
+        self._unsent = None
+        self.closing = True
+        for channel in (self.data, self.control):
+            channel.sock.close()
 
     def close_pipes(self) -> None:
         """Closes what only this process knows of (a worker that ends just ends)."""
@@ -261,6 +300,9 @@ class Link:
                     self._collect()
                     continue
                 wait: int | None = UNSENT_MS if self.outbox else ACTIVE_MS
+                if self.worker.signals.pending:
+                    self.asleep = False
+                    wait = HELD_MS
                 if self.asleep:
                     wait = COOLING_MS if self.worker.store.cool_down(time.monotonic()) else None
                 ready = self._poll.poll(wait)
@@ -280,10 +322,14 @@ class Link:
                             reader()
                         quiet = 0
                 self.worker.tick()
+                if self.worker.signals.pending:
+                    self.worker.signals.again()
                 if self.outbox and time.monotonic() - self.last_flush > FLUSH_SECONDS:
                     self.flush()
-        except BadFrame as error:
-            self._leave(str(error))
         except (Closed, OSError):
             # The driver is gone. The supervisor will kill us; don't wait for it.
             os._exit(0)
+        except BadFrame as error:
+            self._leave(f"it could not understand the driver: {error}")
+        except BaseException as error:  # a message that makes no sense, or no memory
+            self.broken(error)

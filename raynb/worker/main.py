@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import os
 import pickle
-import signal
 import sys
 import threading
 import time
 from collections import deque
-from types import FrameType
 from typing import Any
 
 from raynb.base import engine as slot
@@ -21,13 +19,13 @@ from raynb.serde import functions, pickling
 from raynb.store import Board, GuestDiskTier, Ledger, Store, Unsent
 from raynb.wire import messages as w
 from raynb.wire.channel import Channel, Closed
-from raynb.wire.codec import BadFrame
 from raynb.worker import questions, state
 from raynb.worker.engine.borrowed_refs import BorrowedRefs
 from raynb.worker.engine.engine import WorkerEngine
 from raynb.worker.executor import Executor
 from raynb.worker.link import FLUSH_SECONDS, Link
 from raynb.worker.output import Capture
+from raynb.worker.signals import Signals
 
 RELIEF_SECONDS = 0.002  # while calls of an actor wait for a thread, it is seen to this often
 HEED_MOST = 1.0  # seconds that the start of a task waits for an interrupt on its way
@@ -76,9 +74,15 @@ class Worker:
         self.executor = Executor(self)
         self.actor: ActorSpec | None = None
         self.stopping = False
-        self.in_user_code = False
-        self.target = 0  # the task that an interrupt is meant for
+        self.forked = False  # this is a child that a task forked
+        self.signals = Signals(self)
         self.main_ident = threading.get_ident()
+
+    def after_fork_in_child(self) -> None:
+        """A child that a task forks has none of the threads, and the channels are its parent's."""
+        self.forked = self.signals.forked = True
+        self.engine.alive = False
+        self.link.after_fork_in_child()
 
     # -- messages ------------------------------------------------------------------------------
     def on_message(self, message: Any) -> None:
@@ -178,8 +182,9 @@ class Worker:
             current.interrupted = True
             if self.actor is not None:
                 return  # a running call of a sync actor runs on; it can ask is_canceled()
-            self.target = task
-            signal.pthread_kill(self.main_ident, signal.SIGINT)
+            if current.event is not None:
+                current.event.set()  # it may wait for the reader of its stream
+            self.signals.cancel(task)
         elif not self.executor.knows(task):
             self.cancelled_ahead.add(task)
             if len(self.cancelled_ahead) > 10_000:  # ended tasks whose cancel came late
@@ -195,12 +200,6 @@ class Worker:
         if running.task in self.cancelled_ahead:
             self.cancelled_ahead.discard(running.task)
             running.interrupted = True
-
-    def on_sigint(self, signum: int, frame: FrameType | None) -> None:
-        current = state.main_running
-        if self.in_user_code and current is not None and current.task == self.target:
-            self.target = 0
-            raise KeyboardInterrupt
 
     # -- work ----------------------------------------------------------------------------------
     def unsettled(self) -> bool:
@@ -278,10 +277,12 @@ def main(
 ) -> int:
     """Runs a worker in a freshly forked process; returns its exit status."""
     interrupts.after_fork_in_child()
+    interrupts.stand_aside()
     environment.enter(settings)
     surroundings.start(settings["sys_path"])
     worker = Worker(number, data, control, ledger, board, unsent, settings)
-    signal.signal(signal.SIGINT, worker.on_sigint)
+    worker.signals.install()
+    os.register_at_fork(after_in_child=worker.after_fork_in_child)
     slot.set_current(worker.engine)
     worker.capture.install()
     questions.install()
@@ -301,8 +302,10 @@ def main(
     worker.link.flush()
     try:
         status = worker.work()
-    except (Closed, BadFrame):
+    except Closed:
         return 0
+    except BaseException as error:
+        worker.link.broken(error)
     leave(worker)
     return status
 

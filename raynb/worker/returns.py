@@ -12,6 +12,7 @@ from raynb.run import returns
 from raynb.serde import errors, pickling, values
 from raynb.serde.results import pack_result
 from raynb.wire import messages as w
+from raynb.worker import user_code
 from raynb.worker.state import Running
 
 if TYPE_CHECKING:
@@ -53,6 +54,7 @@ class Returns:
             if running.event is not None:
                 running.event.set()
 
+    @user_code.calls_user_code
     def _generator(self, running: Running, result: Any, dynamic: bool) -> tuple[Stored, ...]:
         if running.options.backpressure > 0:
             running.event = threading.Event()
@@ -67,6 +69,7 @@ class Returns:
             self.streams.pop(running.task, None)
         return NONE_RESULT
 
+    @user_code.calls_user_code
     def _stream(self, running: Running, items: Any) -> None:
         """Sends the items of a generator as they come."""
         worker = self.worker
@@ -87,7 +90,9 @@ class Returns:
                 running.event.clear()
                 if sent - running.consumed >= limit:
                     running.event.wait(0.5)
+                worker.signals.checkpoint()
 
+    @user_code.calls_user_code
     def _dynamic(self, running: Running, items: Any) -> list[ObjectRef[Any]]:
         """Stores all items as objects of their own."""
         engine = self.worker.engine

@@ -112,3 +112,15 @@ def test_one_call_at_a_time_needs_one_thread(made: tuple[Host, Threads]) -> None
         group.start(lambda: None, None)  # type: ignore[arg-type]
         assert leaks.until(lambda: host.done == number and len(group._parked) == group._started)
     assert len(host.threads) == 1
+
+
+def test_nobody_looks_after_calls_that_no_further_thread_can_take(made: tuple[Host, Threads]) -> None:
+    """B16: the main thread of such a worker was woken 300 times a second."""
+    host, group = made
+    held = threading.Event()
+    for _ in range(20):
+        group.start(lambda: held.wait(20), None)  # type: ignore[arg-type,return-value]
+    assert leaks.until(lambda: group._taken == 8)
+    assert not group.waiting()
+    held.set()
+    assert leaks.until(lambda: host.done == 20)

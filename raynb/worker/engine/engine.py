@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import pickle
 import threading
 from collections.abc import Sequence
@@ -20,6 +21,7 @@ from raynb.serde import pickling
 from raynb.serde.refs import note_ref, rebuild_ref
 from raynb.wire import messages as w
 from raynb.worker import state
+from raynb.worker.engine.callbacks import Callbacks
 from raynb.worker.engine.groups import Groups
 from raynb.worker.engine.requests import Requests
 from raynb.worker.engine.storing import SOON, Storing
@@ -38,6 +40,7 @@ class WorkerEngine(Storing, Waiting, Groups):
         self.alive = True
         self.ref_log = worker.books.log
         self.requests = Requests(worker)
+        self._callbacks = Callbacks()
         self.restarted = False
         env = dict(worker.settings.get("env", ()))
         if "env_vars" in env:
@@ -48,15 +51,16 @@ class WorkerEngine(Storing, Waiting, Groups):
         self._defined: set[str] = set()
         self._options: dict[int, tuple[int, TaskOptions]] = {}  # id() → key, and the object kept alive
         self._keys: dict[tuple[Any, ...], int] = {}  # content → key: f.options() makes an object a call
+        self._numbers = itertools.count(1)
         self._arena_told = False
 
     # -- definitions ---------------------------------------------------------------------------
     def define(self, key: str, blob: bytes, refs: Any = ()) -> None:
         if key in self._defined:
             return
-        self._defined.add(key)
         self.worker.blobs.setdefault(key, blob)
         self.worker.link.post(w.Definition(key, blob))
+        self._defined.add(key)  # last: an exception in between has it sent once more
 
     def _options_key(self, options: TaskOptions) -> int:
         known = self._options.get(id(options))
@@ -66,9 +70,10 @@ class WorkerEngine(Storing, Waiting, Groups):
         key = self._keys.get(content, 0)
         if key:
             return key
-        key = self._keys[content] = len(self._keys) + 1
-        self._options[id(options)] = (key, options)
+        key = next(self._numbers)
         self.worker.link.post(w.Options(key, pickle.dumps(options, 5)))
+        self._keys[content] = key  # last: an exception in between has them sent once more
+        self._options[id(options)] = (key, options)
         return key
 
     # -- tasks ---------------------------------------------------------------------------------
@@ -83,16 +88,17 @@ class WorkerEngine(Storing, Waiting, Groups):
         with self._lock:
             task = self._ids.next_task(actor)
             key = self._options_key(options)
+            refs: list[ObjectRef[Any]] = []
+            # The refs before the message: whatever exception comes, they are given back when they die.
             for index in range(1, returns + 1):
-                books.own(ids.object_id(task, index))
+                identity = ids.object_id(task, index)
+                books.own(identity)
+                refs.append(ObjectRef(identity, self))
             self.worker.link.post(w.Submit(
                 task, key, args, deps, contained, running.task if running else 0,
                 running.scope if running else 0, actor, returns))  # fmt: skip
         del hold
         self.worker.link.soon(SOON)
-        refs: list[ObjectRef[Any]] = [
-            ObjectRef(ids.object_id(task, i), self) for i in range(1, returns + 1)
-        ]
         if count == STREAMING:
             return ObjectRefGenerator(refs[0], self)
         return refs

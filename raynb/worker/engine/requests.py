@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+from raynb.base import headroom
 from raynb.serde import pickling
 from raynb.wire import messages as w
 
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
 #: (number, answer on the control channel?, tasks handed back) → the message that asks.
 Make = Callable[[int, bool, tuple[int, ...]], Any]
 
+LOOK_SECONDS = 0.1
 _CONTROL = 1 << 62  # bit of a call's number: answer on the control channel
 
 
@@ -41,15 +43,16 @@ class Requests:
 
     def replied(self, message: Any) -> None:
         """An answer came (in the main or the control thread)."""
-        with self._lock:
-            waiting = self._open.pop(message.request, None)
         if message.lent:
             self.worker.books.lent(message.lent)
+        with self._lock:
+            waiting = self._open.pop(message.request, None)
+            if waiting is not None:
+                waiting.answer = message
         if waiting is None:  # nobody waits any more
             if message.lent:
                 self.worker.books.returned(message.lent)
             return
-        waiting.answer = message
         if waiting.callback is not None:
             waiting.callback(message)
         elif waiting.event is not None:
@@ -76,14 +79,14 @@ class Requests:
 
     def wait(self, make: Make, timeout: float | None) -> Any:
         """Sends a request and waits for its answer (seconds); None when the time is up."""
+        headroom.check()  # from here on a RecursionError would lose messages
         link = self.worker.link
         here = self._here()
         number, waiting = self._new()
-        handed = self.worker.hand_back_all() if here else ()
-        link.post(make(number, not here, handed))
-        link.flush()
-        deadline = None if timeout is None else time.monotonic() + timeout
         try:
+            self._hand_back(lambda handed: make(number, not here, handed), here)
+            link.flush()
+            deadline = None if timeout is None else time.monotonic() + timeout
             while waiting.answer is None:
                 left = None if deadline is None else deadline - time.monotonic()
                 if left is not None and left <= 0:
@@ -91,20 +94,43 @@ class Requests:
                 if here:
                     link.wait_data(left)
                     link.read()
-                    more = self.worker.hand_back_all() if waiting.answer is None else ()
-                    if more:
-                        link.post(w.Withdrawn(more))
-                        link.flush()
+                    if waiting.answer is None:
+                        self._hand_back(lambda handed: w.Withdrawn(handed) if handed else None, here)
                 else:
-                    assert waiting.event is not None
-                    waiting.event.wait(left)
-        finally:
-            if waiting.answer is None:
-                with self._lock:
-                    self._open.pop(number, None)
-                link.post(w.DropRequest(number))
-                link.flush()
+                    self._wait_beside(waiting, left)
+                self.worker.signals.checkpoint()
+        except BaseException:
+            if not self._drop(number):  # it was answered, and nobody will look at that
+                self.worker.books.returned(waiting.answer.lent)
+            raise
+        if waiting.answer is None:
+            self._drop(number)
         return waiting.answer
+
+    def _hand_back(self, make: Callable[[tuple[int, ...]], Any], here: bool) -> None:
+        """Posts a message with the unstarted tasks that a waiting main thread hands back."""
+        try:
+            message = make(self.worker.hand_back_all() if here else ())
+            if message is not None:
+                self.worker.link.post(message)
+        except BaseException as error:
+            self.worker.link.broken(error)  # nobody would have those tasks
+
+    def _wait_beside(self, waiting: _Waiting, left: float | None) -> None:
+        """Waits while the control thread reads. The main thread looks for signals now and then."""
+        assert waiting.event is not None
+        if threading.get_ident() == self.worker.main_ident:
+            left = LOOK_SECONDS if left is None else min(left, LOOK_SECONDS)
+        waiting.event.wait(left)
+
+    def _drop(self, number: int) -> bool:
+        """Nobody waits for an answer any more; returns False if it has come."""
+        with self._lock:
+            waits = self._open.pop(number, None) is not None
+        if waits:
+            self.worker.link.post(w.DropRequest(number))
+            self.worker.link.flush()
+        return waits
 
     def call(self, method: str, *args: Any) -> Any:
         """Calls a method of the driver's engine; arguments and result are pickled."""

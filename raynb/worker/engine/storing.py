@@ -9,7 +9,7 @@ import time
 from collections import deque
 from typing import TYPE_CHECKING, Any
 
-from raynb.base import ids
+from raynb.base import headroom, ids
 from raynb.base.engine import Packed
 from raynb.base.ref import ObjectRef
 from raynb.exceptions import GetTimeoutError, ObjectLostError, ObjectStoreAndDiskFullError, OutOfDiskError
@@ -107,6 +107,7 @@ class Storing:
         return location, location[-2], contained  # as it lies there, with what aligns it
 
     def _write(self, packed: Packed, size: int) -> Any:
+        headroom.check()  # what was written and not reported would lie there for ever
         store = self.worker.store
         for attempt in range(3):
             try:
@@ -123,12 +124,11 @@ class Storing:
 
     def _tell_arena(self) -> None:
         with self._lock:
-            if self._arena_told:
-                return
-            self._arena_told = True
-        fd = self.worker.store.fd
-        assert fd is not None
-        self.worker.link.send_fd(w.Arena(self.worker.number), os.dup(fd))
+            if not self._arena_told:
+                fd = self.worker.store.fd
+                assert fd is not None
+                self.worker.link.send_fd(w.Arena(self.worker.number), os.dup(fd))
+                self._arena_told = True
 
     def put(self, packed: Packed) -> ObjectRef[Any]:
         return self.put_stored(*self.place(packed))
@@ -139,6 +139,8 @@ class Storing:
         with self._lock:
             object_id = self._ids.next_put()
             self.worker.books.own(object_id)
+            # The ref before the message: whatever exception comes, it is given back when it dies.
+            ref: ObjectRef[Any] = ObjectRef(object_id, self)  # type: ignore[arg-type]
             self.worker.link.post(w.Put(object_id, value, size, contained, running.scope if running else 0))
         self.worker.link.soon(SOON)
-        return ObjectRef(object_id, self)  # type: ignore[arg-type]
+        return ref

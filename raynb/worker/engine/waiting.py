@@ -14,6 +14,7 @@ from raynb.exceptions import GetTimeoutError
 from raynb.serde import values
 from raynb.wire import messages as w
 from raynb.worker import state
+from raynb.worker.engine.callbacks import Callbacks
 from raynb.worker.engine.requests import Make, Requests
 from raynb.worker.engine.storing import Gone
 
@@ -34,6 +35,7 @@ class Waiting:
     read_once: values.Read
     ask_again: Any
     adopt: Any
+    _callbacks: Callbacks
 
     def _ask(self, ids_: tuple[int, ...], needed: int, is_wait: bool) -> Make:
         running = state.current()
@@ -93,8 +95,8 @@ class Waiting:
         def answered(answer: Any) -> None:
             try:
                 item = self._load(wanted, answer, self.read_once)[0]
-            except Gone as gone:  # this thread receives, so it can't wait for the answer
-                self.requests.later(self.ask_again(gone), answered)
+            except Gone as gone:
+                self.requests.later(self.ask_again(gone), functools.partial(self._callbacks.run, answered))
                 return
             except BaseException as error:
                 item = values.Failed(error)
@@ -107,14 +109,42 @@ class Waiting:
             future.raynb_ref = None  # type: ignore[attr-defined]
 
         future.raynb_ref = ref  # type: ignore[attr-defined]  # the object must live until it is read
-        self.requests.later(self._ask(wanted, 1, False), answered)
+        # Unpickling and done-callbacks are the user's code: not on the thread that reads the answers.
+        self.requests.later(self._ask(wanted, 1, False), functools.partial(self._callbacks.run, answered))
         return future
 
     def awaitable(self, ref: ObjectRef[Any]) -> Any:
         async def wait() -> Any:
-            return await asyncio.wrap_future(self.future(ref))
+            wanted = (ref._id,)
+            make = self._ask(wanted, 1, False)
+            while True:
+                answer = await self._answer(make)
+                try:
+                    item = self._load(wanted, answer, self.read_once)[0]
+                    break
+                except Gone as gone:  # waited for here, without holding up the loop
+                    make = self.ask_again(gone)
+                finally:
+                    self.worker.books.returned(answer.lent)
+            if type(item) is values.Failed:
+                try:
+                    raise item.error
+                finally:
+                    del item
+            return item
 
         return wait()
+
+    async def _answer(self, make: Make) -> Any:
+        """Asks, and returns the answer with what it lends."""
+        future: concurrent.futures.Future[Any] = concurrent.futures.Future()
+        future.set_running_or_notify_cancel()  # who cancels the waiting must not keep the answer from coming
+        self.requests.later(make, future.set_result)
+        try:
+            return await asyncio.wrap_future(future)
+        except BaseException:  # now or later: nobody else gives back what the answer lends
+            future.add_done_callback(lambda done: self.worker.books.returned(done.result().lent))
+            raise
 
     # -- streams -------------------------------------------------------------------------------
     def _ask_item(self, task: int, index: int) -> Make:
@@ -136,9 +166,7 @@ class Waiting:
         return ref
 
     async def next_item_async(self, task: int, index: int) -> ObjectRef[Any] | None:
-        future: concurrent.futures.Future[Any] = concurrent.futures.Future()
-        self.requests.later(self._ask_item(task, index), future.set_result)
-        return self._item(await asyncio.wrap_future(future))
+        return self._item(await self._answer(self._ask_item(task, index)))
 
     def stream_finished(self, task: int, index: int) -> bool:
         return bool(self.requests.call("stream_is_finished", task, index))
