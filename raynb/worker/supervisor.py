@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
-import errno
 import gc
 import os
 import pickle
@@ -26,12 +25,12 @@ from typing import Any, NoReturn
 from raynb.wire import messages as w
 from raynb.wire.channel import Channel, Closed
 from raynb.wire.codec import BadFrame
+from raynb.worker import burial
 from raynb.worker.prefork import QUIET_MS, SHARED, Prefork, wait_to_be_asked, warm_up
 
 PR_SET_PDEATHSIG = 1
 PR_SET_NAME = 15
 PR_SET_CHILD_SUBREAPER = 36
-MARKER = "RAYNB_RUNTIME"
 GRACE = 0.3  # seconds between TERM and KILL when the kernel is gone
 
 
@@ -43,48 +42,6 @@ def prctl(option: int, value: Any) -> None:
         ctypes.CDLL(None, use_errno=True).prctl(option, value, 0, 0, 0)
     except (OSError, AttributeError):
         pass
-
-
-def descendants(root: int) -> list[int]:
-    """Returns the pids below ``root`` (Linux's /proc; elsewhere none)."""
-    children: dict[int, list[int]] = {}
-    try:
-        pids = [int(name) for name in os.listdir("/proc") if name.isdigit()]
-    except OSError:
-        return []
-    for pid in pids:
-        try:
-            with open(f"/proc/{pid}/stat", "rb") as file:
-                parent = int(file.read().rpartition(b")")[2].split()[1])
-        except (OSError, ValueError, IndexError):
-            continue
-        children.setdefault(parent, []).append(pid)
-    found: list[int] = []
-    todo = [root]
-    while todo:
-        for child in children.get(todo.pop(), ()):
-            found.append(child)
-            todo.append(child)
-    return found
-
-
-def marked(marker: str) -> list[int]:
-    """Returns the pids whose environment carries this runtime's marker (Linux)."""
-    wanted = f"{MARKER}={marker}".encode()
-    found = []
-    try:
-        names = os.listdir("/proc")
-    except OSError:
-        return []
-    for name in names:
-        if name.isdigit():
-            try:
-                with open(f"/proc/{name}/environ", "rb") as file:
-                    if wanted in file.read().split(b"\0"):
-                        found.append(int(name))
-            except OSError:
-                continue
-    return found
 
 
 def volunteer() -> None:
@@ -103,6 +60,8 @@ class Supervisor:
         self.settings = settings
         self.workers: dict[int, int] = {}  # pid → worker id
         self.spares = Prefork()
+        self.watcher = 0  # its pid; 0: there is none
+        self.is_watched = False  # a watcher was started, or cannot be
         self.poll = select.poll()
         self.poll.register(self.channel.fd, select.POLLIN)
         self.pidfd = -1
@@ -179,6 +138,12 @@ class Supervisor:
             os.close(fd)
         self.workers[pid] = message.worker
         self.channel.send([w.Spawned(message.worker, pid)])
+        if not self.is_watched:
+            self.is_watched = True
+            self.channel.flush()
+            self.watcher = burial.start_watcher(
+                self.kernel, self.settings["marker"], self.settings.get("spill_directory") or ""
+            )
 
     def _become_spare(self, end: socket.socket) -> NoReturn:
         """In the child: settles in, then sleeps until it is wanted."""
@@ -237,6 +202,8 @@ class Supervisor:
                 break
             worker = self.workers.pop(pid, None)
             self.spares.gone(pid)
+            if pid == self.watcher:
+                self.watcher, self.is_watched = 0, False  # somebody ended it: the next worker brings another
             if worker is not None:
                 died = True
                 self.channel.send([w.Exited(worker, status)])
@@ -245,62 +212,45 @@ class Supervisor:
 
     def _kill_orphans(self) -> None:
         """Children here that are no workers were a dead worker's: they go with it, as in Ray."""
-        me = os.getpid()
-        for pid in _children(me):
-            if pid not in self.workers and pid not in self.spares:
-                for below in (pid, *descendants(pid)):
-                    _kill(below, signal.SIGKILL)
+        known = {*self.workers, self.watcher}
+        orphans = [
+            pid for pid in burial.children_of(os.getpid()) if pid not in known and pid not in self.spares
+        ]
+        if orphans:
+            for pid in (*burial.descendants(*orphans), *orphans):
+                burial.kill(pid)
 
     def bury(self) -> None:
         """Ends every process below this one: TERM, a moment, then KILL until none is left."""
         me = os.getpid()
-        below = descendants(me) or list(self.workers)
-        for pid in below:
-            _kill(pid, signal.SIGTERM)
+        alone = (self.kernel, self.watcher)
+        for pid in burial.descendants(me) or list(self.workers):
+            if pid != self.watcher:
+                burial.kill(pid, signal.SIGTERM)
         deadline = time.monotonic() + GRACE
         while self._wait_any() and time.monotonic() < deadline:
-            time.sleep(0.005)
-        while self._wait_any():
-            for pid in descendants(me) or list(self.workers):
-                _kill(pid, signal.SIGKILL)
-            time.sleep(0.005)
-        for pid in marked(self.settings["marker"]):
-            if pid not in (me, self.kernel):
-                _kill(pid, signal.SIGKILL)
-        sweep = self.settings.get("spill_directory")
-        if sweep:
-            import shutil
-
-            shutil.rmtree(sweep, ignore_errors=True)
+            time.sleep(burial.PAUSE)
+        burial.end(me, self.settings["marker"], alone, and_root=False)
+        for pid in self.workers:  # where there is no /proc
+            burial.kill(pid)
+        if self.settings.get("spill_directory"):
+            burial.remove_folder(self.settings["spill_directory"])
+        if self.watcher:
+            burial.kill(self.watcher)
+            os.waitpid(self.watcher, 0)
 
     def _wait_any(self) -> bool:
-        """Reaps; returns whether there are children still."""
+        """Reaps; returns whether there are children still, beside the watcher."""
         while True:
             try:
                 pid, _ = os.waitpid(-1, os.WNOHANG)
             except ChildProcessError:
                 return False
+            self.workers.pop(pid, None)
             if pid == 0:
-                return True
-
-
-def _children(pid: int) -> list[int]:
-    found: list[int] = []
-    try:
-        for thread in os.listdir(f"/proc/{pid}/task"):
-            with open(f"/proc/{pid}/task/{thread}/children") as file:
-                found += [int(text) for text in file.read().split()]
-    except (OSError, ValueError):
-        pass
-    return found
-
-
-def _kill(pid: int, number: int) -> None:
-    try:
-        os.kill(pid, number)
-    except OSError as error:
-        if error.errno not in (errno.ESRCH, errno.EPERM):
-            raise
+                return not self.watcher or bool(self.workers) or burial.children_of(os.getpid()) != [self.watcher]
+            if pid == self.watcher:
+                self.watcher = 0
 
 
 def main(fd: int, kernel: int) -> None:

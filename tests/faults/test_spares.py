@@ -20,7 +20,19 @@ def forked_ahead() -> set[int]:
     engine: Any = current()
     supervisor = engine.supervised.process.pid
     known = {worker.pid for worker in engine.machine.pool.table.values()}
-    return {p.pid for p in leaks.descendants(supervisor).values() if p.parent == supervisor} - known
+    return {p.pid for p in leaks.descendants(supervisor).values() if p.parent == supervisor} - known - watchers()
+
+
+def watchers() -> set[int]:
+    """Returns the processes in sessions of their own: the supervisor's watcher."""
+    found = set()
+    for pid in leaks.descendants():
+        try:
+            if os.getsid(pid) == pid:
+                found.add(pid)
+        except ProcessLookupError:
+            pass
+    return found
 
 
 def all_there() -> bool:

@@ -13,7 +13,7 @@ from raynb.engine.loop.connections import with_fds
 from raynb.exceptions import RaySystemError
 from raynb.wire import messages as w
 from raynb.wire.channel import Channel, pair
-from raynb.worker.supervisor import MARKER
+from raynb.worker import burial
 
 _BOOT = (
     "import sys; sys.path[0] = sys.argv[3]; "  # and not the current folder, whatever modules lie there
@@ -45,7 +45,7 @@ class Supervised:
         theirs_fd = fcntl.fcntl(theirs.fileno(), fcntl.F_DUPFD_CLOEXEC, 3)
         self.marker = marker
         self.stderr = _scratch()
-        environment = {**os.environ, MARKER: marker}
+        environment = {**os.environ, burial.MARKER: marker}
         environment.setdefault("PYTHONUNBUFFERED", "1")
         try:
             self.process = subprocess.Popen(
@@ -107,14 +107,16 @@ class Supervised:
             return ""
 
     def stop(self, timeout: float) -> None:
-        """Closes the lifeline: it kills every worker and goes. Waits for it (seconds), then kills it."""
+        """Closes the lifeline: it kills every worker and goes. Waits for it (seconds), then does the same."""
         if self.stderr < 0:
             return
         self.channel.close()
         try:
             self.process.wait(timeout)
         except subprocess.TimeoutExpired:
-            self.process.kill()
+            pass
+        if self.process.returncode != 0:  # it was killed, is stopped or has no processor: nobody else buries
+            burial.end(self.process.pid, self.marker, and_root=self.process.returncode is None)
             self.process.wait()
         os.close(self.stderr)
         self.stderr = -1
