@@ -5,9 +5,9 @@ from __future__ import annotations
 import inspect
 from typing import Any
 
-from raynb.api import definitions, measured
+from raynb.api import definitions, measured, own_class, streams
 from raynb.api import options as o
-from raynb.api.signature import Signature
+from raynb.api.checks.signature import Signature
 from raynb.base import ids
 from raynb.base.engine import Engine, current
 from raynb.base.ids import HexId
@@ -35,6 +35,7 @@ def method(*args: Any, **given: Any) -> Any:
     o.check(given, o.METHOD)
 
     def mark(function: Any) -> Any:
+        streams.check_generator(given.get("num_returns"), function, getattr(function, "__name__", "the method"))
         function.__raynb_method__ = given
         return function
 
@@ -84,6 +85,7 @@ class ActorClass:
         o.units(given, 0)
         if any(base is not object and issubclass(base, type) for base in cls.__mro__):
             raise TypeError("The @ray.remote decorator cannot be applied to metaclasses.")
+        own_class.teach(cls)
         ActorClass._count += 1
         self._cls = cls
         self._given = given
@@ -101,6 +103,16 @@ class ActorClass:
         self.__name__ = cls.__name__
         self.__qualname__ = cls.__qualname__
         self.__module__ = cls.__module__
+
+    def __ray_own_class__(self) -> type:
+        """Returns the class that was decorated."""
+        return self._cls
+
+    def __instancecheck__(self, instance: Any) -> bool:
+        return isinstance(instance, self._cls)
+
+    def __subclasscheck__(self, cls: type) -> bool:
+        return issubclass(cls, self._cls)
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         raise TypeError(
@@ -150,6 +162,8 @@ class ActorClass:
             raise ValueError("Actor name cannot be an empty string.")
         if given.get("get_if_exists") and not given.get("name"):
             raise ValueError("The actor name must be specified to use `get_if_exists`.")
+        if given.get("allow_out_of_order_execution") is False:
+            self._check_order(given)
         if given.get("namespace") == "":
             raise ValueError('`""` is not a valid namespace. Pass None to not specify a namespace.')
         if self._signature is not None:
@@ -168,6 +182,19 @@ class ActorClass:
         packed = pickling.pack_args(args, kwargs, f"{self._name}.__init__")
         ref, found = engine.create_actor(spec, options, packed, bool(given.get("get_if_exists")))
         return ActorHandle(ref, found)
+
+    def _check_order(self, given: dict[str, Any]) -> None:
+        """Calls of such an actor overtake each other, whoever asks for their order."""
+        if self._is_async:
+            kind = "async actors"
+        elif (given.get("max_concurrency") or 1) > 1 or given.get("concurrency_groups"):
+            kind = "multi-threaded actors"
+        else:
+            return
+        raise ValueError(
+            f"If you're using {kind}, Ray can't execute actor tasks in order. Set "
+            f"`allow_out_of_order_execution=True` to allow out-of-order execution ({self._name})."
+        )
 
     def _spec(self, key: str, given: dict[str, Any]) -> ActorSpec:
         default = given.get("num_cpus") is None
@@ -276,6 +303,9 @@ class ActorMethod:
         self._method = name
         self._about = about
         self._given = given
+        count = given.get("num_returns")
+        if count in ("streaming", "dynamic") and not about["generator"] and about["signature"] is not None:
+            raise streams.no_generator(count, name)
         self._signature = about["signature"]
         self._options: TaskOptions | None = None
         self._bare: TaskOptions | None = None  # the same, once a call without arguments needs no more looking at

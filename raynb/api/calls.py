@@ -221,13 +221,15 @@ def get_actor(name: str, namespace: str | None = None) -> ActorHandle:
     """Returns a handle of a named actor (``ray.get_actor``).
 
     Raises:
-        ValueError: no live actor has that name in the namespace.
-        TypeError: the name is no string.
+        ValueError: no live actor has that name in the namespace, or it is empty or None.
+        TypeError: the name or the namespace is no string.
     """
-    if not isinstance(name, str):
-        raise TypeError(f"name must be a string, got {name!r}")
     if not name:
         raise ValueError("Please supply a non-empty value to get_actor")
+    if not isinstance(name, str):
+        raise TypeError(f"name must be a string, got {name!r}")
+    if not isinstance(namespace, (str, type(None))):
+        raise TypeError(f"namespace must be None or a string, got {namespace!r}.")
     if namespace == "":
         raise ValueError('"" is not a valid namespace. Pass None to not specify a namespace.')
     ref, spec = current().actor_named(name, namespace or "")

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from raynb.api.checks import labels
 from raynb.base.config import RESOURCE_UNIT
 from raynb.base.spec import CPU, DYNAMIC, GPU, MEMORY, STREAMING, TaskOptions
 
@@ -127,8 +128,8 @@ OPTIONS: dict[str, Option] = {
     "memory": Option(TASK | ACTOR, _number("memory")),
     "resources": Option(TASK | ACTOR, _resources),
     "accelerator_type": Option(TASK | ACTOR, _typed("accelerator_type", str)),
-    "label_selector": Option(TASK | ACTOR, _typed("label_selector", dict)),
-    "fallback_strategy": Option(TASK | ACTOR, _any),
+    "label_selector": Option(TASK | ACTOR, labels.selector),
+    "fallback_strategy": Option(TASK | ACTOR, labels.fallback),
     "name": Option(TASK | ACTOR | METHOD, _typed("name", str)),
     "runtime_env": Option(TASK | ACTOR, _typed("runtime_env", dict)),
     "scheduling_strategy": Option(TASK | ACTOR, _strategy),

@@ -7,9 +7,9 @@ import inspect
 import time
 from typing import Any
 
-from raynb.api import definitions, measured
+from raynb.api import definitions, measured, streams
 from raynb.api import options as o
-from raynb.api.signature import Signature
+from raynb.api.checks.signature import Signature
 from raynb.base.engine import Engine, current
 from raynb.base.process import surroundings
 from raynb.base.spec import TaskOptions
@@ -38,6 +38,11 @@ class RemoteFunction:
     """
 
     def __init__(self, function: Any, given: dict[str, Any]) -> None:
+        if inspect.isasyncgenfunction(function):
+            raise ValueError(
+                "'async def' with 'yield' should not be used for remote tasks. Write a plain generator, "
+                "or make it a method of an actor, where async generators stream."
+            )
         if inspect.iscoroutinefunction(function):
             raise ValueError(
                 "'async def' should not be used for remote tasks. You can wrap the async function with "
@@ -58,10 +63,7 @@ class RemoteFunction:
         functools.update_wrapper(self, function, updated=())
 
     def _check_generator(self, given: dict[str, Any]) -> None:
-        plain = inspect.isfunction(self._function) and not self._generator
-        count = given.get("num_returns")
-        if count in ("streaming", "dynamic") and plain:
-            raise ValueError(f"num_returns={count!r} needs a generator function, and {self._name} doesn't yield.")
+        streams.check_generator(given.get("num_returns"), self._function, self._name)
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         raise TypeError(

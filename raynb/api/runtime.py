@@ -50,7 +50,9 @@ def _config(given: dict[str, Any], address: str | None = None) -> Config:
     rays = os.environ.get("RAY_object_spilling_directory")  # noqa: SIM112  Ray spells it so
     wanted["spill_directory"] = os.fspath(place) if place else rays or None
     if not isinstance(wanted.get("namespace"), (str, type(None))):
-        raise TypeError(f"init(namespace={wanted['namespace']!r}): it must be a str")
+        raise TypeError(f"init(namespace={wanted['namespace']!r}): namespace must be None or a string.")
+    if wanted.get("namespace") == "":
+        raise ValueError('"" is not a valid namespace. Pass None to not specify a namespace.')
     if wanted.get("runtime_env") and address is None:
         options.runtime_env(wanted["runtime_env"], None)  # what is wrong is said here, not in a task
     wanted["resources"] = dict(wanted.get("resources") or {})

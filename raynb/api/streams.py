@@ -1,13 +1,34 @@
-"""`wait` on generators: ready when their next item is there."""
+"""Generators: which functions may be called as such, and `wait` on them: ready when their next item is there."""
 
 from __future__ import annotations
 
+import inspect
 import time
 from collections.abc import Sequence
 from typing import Any
 
 from raynb.base import unshown
 from raynb.base.ref import ObjectRefGenerator
+
+
+def check_generator(num_returns: Any, function: Any, name: str) -> None:
+    """Refuses ``num_returns="streaming"`` and ``"dynamic"`` for a function that doesn't yield.
+
+    Raises:
+        ValueError: it is such a function.
+    """
+    if num_returns not in ("streaming", "dynamic") or not inspect.isfunction(function):
+        return
+    if not inspect.isgeneratorfunction(function) and not inspect.isasyncgenfunction(function):
+        raise no_generator(num_returns, name)
+
+
+def no_generator(num_returns: str, name: str) -> ValueError:
+    """Returns the error for a function without ``yield`` that is to be called as a generator."""
+    return ValueError(
+        f"num_returns={num_returns!r} can only be used with generator functions (functions that use 'yield'), "
+        f"and {name} doesn't yield."
+    )
 
 
 def wait_mixed(

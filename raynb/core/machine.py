@@ -92,6 +92,7 @@ class Machine:
             e.CancelAsked: self._cancel,
             e.ScopeCancelAsked: self._cancel_scope,
             e.KillAsked: lambda ev: self.actors.kill(ev.actor, ev.no_restart),
+            e.ExitAsked: lambda ev: self.actors.exit_asked(self.pool.table.get(ev.worker)),
             e.FreeAsked: lambda ev: self.objects.free_now(ev.ids),
             e.ObjectLost: lambda ev: self.objects.lost(ev.id, ev.why, ev.value),
             e.ObjectMoved: lambda ev: self.objects.relocate(ev.id, ev.value),
@@ -99,8 +100,7 @@ class Machine:
             e.Ticked: self._ticked,
             e.BundleReserved: self.groups.reserve,
             e.BundleReturned: lambda ev: self.groups.give_back(ev.group),
-            e.Started: self._started,
-            e.ShutdownAsked: self._shutdown,
+            e.Started: self._started, e.ShutdownAsked: self._shutdown,
         }
 
     def handle(self, event: Any) -> list[c.Command]:
@@ -165,6 +165,10 @@ class Machine:
                 self.ailing.again()
             elif what == "replace":
                 self.pool.replace()
+            elif what == "abandoned":
+                self.actors.abandoned(identity)
+            elif what == "orderly":
+                self.pool.overdue(identity)
             elif what == "queue":
                 self.scheduler.unpark(identity)
             elif what == "unasked":

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 def why_left(raised: BaseException) -> str:
     """Returns why a process ends that was asked to end: ``sys.exit`` or ``exit_actor``."""
-    if isinstance(raised, SystemExit):
+    if type(raised) is SystemExit:
         return f"it called sys.exit({0 if raised.code is None else raised.code!r})"
     return "exit_actor() was called"
 

@@ -264,6 +264,10 @@ class Labour(Deeds):
             worker.yielded += 1
             value, size = self.value()
             self.tell(e.ItemYielded, worker.number, task.spec.task_id, worker.yielded + 1, value, size, ())
+        elif not calm and task.spec.actor and chance < 0.47:
+            self.tell(e.ExitAsked, worker.number)  # from a thread or asyncio task of the actor
+        elif not calm and task.spec.actor and chance < 0.49:
+            self.finish(worker, task, failed=True, exits=True)
         elif not calm and chance < 0.55:
             self.finish(worker, task, failed=True, retryable=bool(task.spec.options.retry_exceptions))
         else:
@@ -312,6 +316,7 @@ class Labour(Deeds):
         failed: bool = False,
         retryable: bool = False,
         cancelled: bool = False,
+        exits: bool = False,
     ) -> None:
         spec = task.spec
         if failed:
@@ -322,7 +327,7 @@ class Labour(Deeds):
             values = tuple((*self.value(), self.some(worker, 1)) for _ in range(spec.returns))
         worker.running, worker.known = None, set()
         now = self.clock
-        flags = failed * ends.FAILED | retryable * ends.RETRYABLE | cancelled * ends.CANCELLED
+        flags = exits * ends.EXITS | failed * ends.FAILED | retryable * ends.RETRYABLE | cancelled * ends.CANCELLED
         error = ("E", "e") if failed else ("", "")
         worker.ends.append(Done(spec.task_id, values, flags, error, now - 0.001, now - 0.001, now))
         if worker.line and self.random.random() < 0.4:

@@ -224,6 +224,10 @@ class Leaving(NamedTuple):
     reason: str
 
 
+class ActorExits(NamedTuple):
+    """`exit_actor` was called: the calls that were sent are still answered, no others are taken."""
+
+
 # -- driver and supervisor ---------------------------------------------------------------------
 class Spawn(NamedTuple):
     """Fork a worker; its two sockets ride with this message."""
@@ -255,5 +259,5 @@ class SpawnFailed(NamedTuple):
 ALL: tuple[type, ...] = (
     Options, Definition, Arena, Run, Actor, Reply, Answer, Withdraw, Interrupt, Allow, Free, Stop, Ready,
     Done, Yield, Submit, Put, Ask, NextItem, DropRequest, DropStream, Release, Withdrawn, Cancel, Call,
-    Output, Leaving, Spawn, Kill, Spawned, Exited, SpawnFailed, Forget, Lost,
+    Output, Leaving, ActorExits, Spawn, Kill, Spawned, Exited, SpawnFailed, Forget, Lost,
 )  # fmt: skip

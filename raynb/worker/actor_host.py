@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+import sys
 import threading
 import time
+import traceback
 from typing import TYPE_CHECKING, Any
 
 from raynb.base.ref import DynamicObjectRefGenerator
@@ -236,6 +238,17 @@ class ActorHost:
     def broken(self, error: BaseException) -> None:
         """The bookkeeping of a call was stopped half way, by an exception that was sent to its thread."""
         self.executor.worker.link.broken(error)
+
+    def shut_down(self) -> None:
+        """Calls the instance's ``__ray_shutdown__``, as in Ray; an error of it is printed and changes nothing."""
+        hook = getattr(type(self.instance), "__ray_shutdown__", None)
+        if hook is None:
+            return
+        try:
+            hook(self.instance)
+        except (Exception, SystemExit):
+            print(f"Error during {self.spec.class_name}.__ray_shutdown__", file=sys.stderr)
+            traceback.print_exc()
 
     def close(self) -> None:
         for group in self._groups.values():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
 import time
@@ -28,8 +29,11 @@ BRIEF_SECONDS = 0.001  # a task that took less is over in a moment
 _NO_ERROR = ("", "")
 
 
-class LeaveWorker(BaseException):
-    """`exit_actor`, or a task that asked its process to end."""
+class LeaveWorker(SystemExit):
+    """`exit_actor` or ``__ray_terminate__``. A `SystemExit`, as Ray's: a thread that raises it ends silently."""
+
+    def __init__(self) -> None:
+        super().__init__(0)
 
 
 class Executor:
@@ -39,8 +43,8 @@ class Executor:
     def __init__(self, worker: Worker) -> None:
         self.worker = worker
         self.host: ActorHost | None = None
+        self.creation: Running | None = None  # the call of the constructor
         self.exit_status = 0
-        self.leaving = False  # exit_actor was called; it ends the process even if it was caught
         self.calls: dict[str, int] = {}  # function → calls, for max_calls
         self.took: dict[int, float] = {}  # options → seconds that the last task of these ran
         self.returns = Returns(worker)
@@ -82,7 +86,20 @@ class Executor:
         if self.host is not None:
             self.host.close()
 
+    def shut_down_actor(self) -> None:
+        """Calls the actor's ``__ray_shutdown__``, on the main thread; an error of it is printed."""
+        if self.host is not None:
+            self.host.shut_down()
+
+    def drop_actor(self) -> None:
+        """Lets the actor's instance go, so that its ``__del__`` runs."""
+        if self.host is not None:
+            self.host.instance = None
+            gc.collect()
+
     def display_name(self, running: Running) -> str:
+        if running.actor and running.actor == running.task and self.worker.actor is not None:
+            return self.worker.actor.class_name  # of the constructor, and of what the process does at its end
         host = self.host
         return host.display_name() if host is not None and running.actor else running.name
 
@@ -183,7 +200,7 @@ class Executor:
         worker = self.worker
         options = running.options
         self.took[run.options] = ran - started
-        if self.leaving and not flags & w.EXITS:
+        if running.leaves and not flags & w.EXITS:
             packed, flags, error = self._leaving(running, LeaveWorker())
         if options.max_calls and not run.actor:
             count = self.calls[options.function] = self.calls.get(options.function, 0) + 1
@@ -203,8 +220,10 @@ class Executor:
             gone = books.settle()
             if gone:
                 worker.link.post(w.Release(gone))
-        if flags & w.EXITS:
+        if flags & w.EXITS and not (self.host is not None and self.host.concurrent):
             worker.stopping = True
+            if run.actor:
+                worker.queue.clear()  # the driver fails what waits behind
 
     # -- arguments -----------------------------------------------------------------------------
     def arguments(self, run: w.Run) -> tuple[Any, dict[str, Any]]:
@@ -240,6 +259,7 @@ class Executor:
         worker.engine.restarted = bool(running and running.attempt)
         host.create(args, kwargs)
         self.host = host
+        self.creation = running
 
     # -- failures ------------------------------------------------------------------------------
     def failure(self, running: Running, raised: BaseException) -> tuple[Any, int, tuple[str, str]]:
@@ -265,7 +285,6 @@ class Executor:
             flags = w.FAILED | w.EXITS
             why = failures.why_left(raised)
             value = ("err", "ActorDiedError", ("", "died", running.name, "", 0, why))
-            worker.stopping = True
             return ((value, 0, ()),), flags, ("ActorDiedError", why)
         # A crash, as Ray has it: restarts and retries follow.
         worker.link.post(w.Leaving(f"the task called sys.exit({code!r})"))

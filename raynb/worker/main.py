@@ -311,12 +311,15 @@ def main(
 
 
 def leave(worker: Worker) -> None:
-    """The orderly end: atexit handlers run, output is forwarded, then the process goes."""
+    """The orderly end, in Ray's order: ``__ray_shutdown__``, atexit handlers, ``__del__``; then output is forwarded."""
     import atexit
 
     try:
         worker.executor.close()
+        state.main_running = worker.executor.creation  # what is printed now is the actor's
+        worker.executor.shut_down_actor()
         atexit._run_exitfuncs()
+        worker.executor.drop_actor()
         worker.capture.forward(final=True)
         worker.tick()
         worker.link.flush()

@@ -13,6 +13,7 @@ from raynb.base.ends import Done
 from raynb.base.ids import object_id
 from raynb.base.spec import CPU, ActorSpec, TaskOptions, TaskSpec
 from raynb.core import invariants
+from raynb.core.actors.table import ABANDONED_SECONDS, ORDERLY_SECONDS
 from raynb.core.machine import ImpossibleState, Machine
 from raynb.core.scheduling.pool import REPLACE_SECONDS
 from raynb.core.vocabulary import commands as c
@@ -254,6 +255,75 @@ def test_the_last_handle_ends_the_actor_after_its_calls(clock: Clockwork) -> Non
     call, _ = clock.submit(TaskOptions(name="A.m", function="m", resources=(), max_retries=0), actor=number)
     assert not any(isinstance(o, c.StopWorker) for o in clock.tell(e.RefsChanged, [object_id(number, 1)]))
     assert any(isinstance(o, c.StopWorker) for o in clock.finish(worker, call))
+
+
+def called(clock: Clockwork, number: int) -> int:
+    return clock.submit(TaskOptions(name="A.m", function="m", resources=(), max_retries=0), actor=number)[0]
+
+
+def exits(clock: Clockwork, worker: int, call: int) -> list[Any]:
+    died = ("err", "ActorDiedError", ("", "died", "A.m", "", 0, "exit_actor() was called"))
+    return clock.finish(worker, call, value=died, flags=ends.FAILED | ends.EXITS)
+
+
+def test_a_concurrent_actor_that_leaves_ends_its_calls_first(clock: Clockwork) -> None:
+    number, worker = actor(clock, max_concurrency=2, name="A")
+    calls = [called(clock, number) for _ in range(4)]
+    exits(clock, worker, calls[0])
+    assert clock.machine.actors.named("A", "") is None
+    late = called(clock, number)
+    assert clock.state(late) == "FAILED"
+    for call in calls[1:]:
+        orders = clock.finish(worker, call)
+        assert clock.state(call) == "FINISHED"
+    assert c.StopWorker(worker) in orders
+    assert clock.machine.actors.table[number].state == "DEAD"
+
+
+def test_behind_the_exit_of_a_sync_actor_everything_fails(clock: Clockwork) -> None:
+    number, worker = actor(clock)
+    calls = [called(clock, number) for _ in range(3)]
+    assert c.StopWorker(worker) in exits(clock, worker, calls[0])
+    assert [clock.state(call) for call in calls] == ["FAILED"] * 3
+
+
+def test_an_exit_outside_of_a_call_ends_the_actor_when_nothing_runs(clock: Clockwork) -> None:
+    number, worker = actor(clock)
+    call = called(clock, number)
+    assert c.StopWorker(worker) not in clock.tell(e.ExitAsked, worker)
+    assert c.StopWorker(worker) in clock.finish(worker, call)
+    assert clock.state(call) == "FINISHED"
+
+
+@pytest.mark.parametrize("first", ["handle", "exit"])
+def test_calls_that_nobody_waits_for_hold_no_actor_that_leaves(clock: Clockwork, first: str) -> None:
+    number, worker = actor(clock, max_concurrency=2)
+    endless = called(clock, number)
+    drop = [object_id(number, 1)]
+    orders = []
+    if first == "handle":
+        clock.tell(e.RefsChanged, drop)
+    orders += clock.tell(e.ExitAsked, worker)
+    if first == "exit":
+        orders += clock.tell(e.RefsChanged, drop)
+    clock.now += ABANDONED_SECONDS
+    orders += clock.tell(e.Ticked)
+    assert c.KillWorker(worker) not in orders  # somebody has the ref of the call that runs
+    clock.tell(e.RefsChanged, [object_id(endless, 1)])
+    clock.now += ABANDONED_SECONDS
+    assert c.KillWorker(worker) in clock.tell(e.Ticked)
+
+
+def test_a_kill_ends_an_actor_that_leaves_and_one_that_takes_too_long_to_end(clock: Clockwork) -> None:
+    number, worker = actor(clock, max_concurrency=2)
+    called(clock, number)
+    clock.tell(e.ExitAsked, worker)
+    assert c.KillWorker(worker) in clock.tell(e.KillAsked, number, True)
+    clock.tell(e.WorkerDied, worker, "killed")
+    number, worker = actor(clock)
+    assert c.StopWorker(worker) in clock.tell(e.RefsChanged, [object_id(number, 1)])
+    clock.now += ORDERLY_SECONDS
+    assert c.KillWorker(worker) in clock.tell(e.Ticked)
 
 
 def test_an_impossible_transition_tells_the_story(clock: Clockwork) -> None:

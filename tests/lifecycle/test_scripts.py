@@ -409,3 +409,31 @@ os._exit(0)
     folder.mkdir()
     run("faulthandler.cancel_dump_traceback_later()\n" + code, folder)
     assert out.read_text() == "5"
+
+
+ORDERLY = """
+ray.init(num_cpus=2)
+
+@ray.remote
+class Store:
+    def __init__(self):
+        print("opens")
+    def ready(self):
+        return True
+    def __repr__(self):
+        return "the store"
+    def __ray_shutdown__(self):
+        print("is shut")
+    def __del__(self):
+        print("is gone")
+
+store = Store.remote()
+assert ray.get(store.ready.remote())
+"""
+
+
+@pytest.mark.parametrize("end", ["ray.shutdown()", "pass", "1 / 0"])
+def test_actors_end_in_order_with_the_script(end: str, tmp_path: Path) -> None:
+    out = run(ORDERLY + end, tmp_path, expect=1 if end == "1 / 0" else 0)
+    told = [line.partition(") ") for line in out.splitlines() if line.startswith("(Store pid=")]
+    assert [said for _, _, said in told] == ["opens", "is shut", "is gone"]

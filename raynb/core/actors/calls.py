@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import deque
 from typing import TYPE_CHECKING
 
+from raynb.base.ids import object_id
 from raynb.base.rows import (
     ALIVE,
     DEAD,
@@ -39,7 +40,7 @@ class Calls:
             m.tasks.fail(task, ("err", "ActorDiedError", (m.hex_actor(task.spec.actor), "gone")))
             return
         actor.pending += 1
-        if actor.state == DEAD:
+        if actor.state == DEAD or actor.leaving:
             m.tasks.fail(task, self.dead_value(actor))
             return
         if actor.state == RESTARTING and not task.retries:
@@ -74,11 +75,11 @@ class Calls:
     def _open(self, actor: Actor) -> bool:
         """Returns whether calls can be sent: it is alive, and its process not about to be killed."""
         worker = self.m.pool.table.get(actor.worker)
-        return actor.state == ALIVE and worker is not None and worker.doom is None
+        return actor.state == ALIVE and not actor.leaving and worker is not None and worker.doom is None
 
     def arguments_ready(self, task: Task) -> None:
         actor = self.m.actors.table[task.spec.actor]
-        if actor.state == DEAD:  # where calls may overtake, one that waits for arguments is in no queue
+        if actor.state == DEAD or actor.leaving:  # a call that may overtake is in no queue while it waits
             self.m.tasks.fail(task, self.dead_value(actor))
             return
         if self._arguments_failed(task):
@@ -93,6 +94,9 @@ class Calls:
         """A call to be sent again (retry, or handed back): before the ones not sent yet."""
         actor = self.m.actors.table[task.spec.actor]
         actor.inflight.pop(task.spec.task_id, None)
+        if actor.leaving:
+            self.m.tasks.fail(task, self.dead_value(actor))
+            return
         queue = actor.queues.setdefault(task.spec.caller, deque())
         # Calls come back one by one, each older than what waits unless it was retried later.
         at = 0
@@ -182,6 +186,8 @@ class Calls:
         actor.pending -= 1
         if actor.queues:  # it may have been the one that the others of its caller waited behind
             self.stirred.add(task.spec.actor)
+        if actor.leaving and not actor.inflight:
+            self.m.actors.left(actor)
         if actor.ending and not actor.pending:
             self.m.actors.finish_ending(actor)
 
@@ -235,6 +241,12 @@ class Calls:
         else:
             m.tasks.fail(task, self.unavailable(actor))
 
+    def fail_queued(self, actor: Actor, cause: Value) -> None:
+        """Fails the calls that were not sent yet."""
+        waiting = [task for queue in actor.queues.values() for task in queue]
+        actor.queues.clear()
+        self._fail(waiting, cause)
+
     def fail_all(self, actor: Actor, cause: Value) -> None:
         waiting = list(actor.inflight.values())
         for queue in actor.queues.values():
@@ -242,6 +254,19 @@ class Calls:
         actor.inflight.clear()
         actor.queues.clear()
         actor.running = 0
-        for task in waiting:
+        self._fail(waiting, cause)
+
+    def _fail(self, calls: list[Task], cause: Value) -> None:
+        for task in calls:
             if task.spec.task_id in self.m.tasks.table:
                 self.m.tasks.fail(task, cause)
+
+    def wanted(self, actor: Actor) -> bool:
+        """Returns whether somebody can still ask for the value of a call that was sent."""
+        table = self.m.objects.table
+        for task in actor.inflight.values():
+            for index in range(1, task.spec.returns + 1):
+                obj = table.get(object_id(task.spec.task_id, index))
+                if obj is not None and (obj.refs or obj.lends or obj.args or obj.containers):
+                    return True
+        return False

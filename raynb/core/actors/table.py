@@ -33,6 +33,13 @@ if TYPE_CHECKING:
     from raynb.core.machine import Machine
 
 
+EXITED = "exit_actor() was called"
+#: Seconds that the last calls of an actor that leaves have, once nobody can ask for their values.
+ABANDONED_SECONDS = 5.0
+#: Seconds that the orderly end of a process has (``__ray_shutdown__``, ``atexit``), as in Ray.
+ORDERLY_SECONDS = 30.0
+
+
 class Actors:
     def __init__(self, machine: Machine) -> None:
         self.m = machine
@@ -194,6 +201,7 @@ class Actors:
         worker = m.pool.table.get(actor.worker)
         if worker is not None and not worker.retiring:
             m.pool.retire(worker)
+            m.timer(m.now + ORDERLY_SECONDS, "orderly", worker.id)
         self.m.calls.fail_all(actor, cause)
         obj = m.objects.table.get(object_id(actor.spec.actor_id, 1))
         if obj is not None:
@@ -209,10 +217,14 @@ class Actors:
     def kill(self, actor_id: int, no_restart: bool, why: str = "it was killed by `ray.kill`") -> None:
         """``kill``: the process is killed at once; without ``no_restart`` it may come back."""
         actor = self.table.get(actor_id)
-        if actor is None or actor.state == DEAD:
+        if actor is None:
+            return
+        worker = self.m.pool.table.get(actor.worker)
+        if actor.state == DEAD:
+            if worker is not None and worker.actor == actor_id:  # it is on its orderly way out
+                self.m.out.append(c.KillWorker(worker.id))
             return
         actor.killed = no_restart
-        worker = self.m.pool.table.get(actor.worker)
         if no_restart:
             cause = self._cause(actor, why)
             if worker is not None:
@@ -223,11 +235,55 @@ class Actors:
             self.m.out.append(c.KillWorker(worker.id))
 
     def exiting(self, actor_id: int) -> None:
-        """``exit_actor``: no restart, the process leaves by itself."""
+        """``exit_actor``: no restart. Concurrent calls that run end first; behind a call of a sync actor none runs."""
         actor = self.table.get(actor_id)
-        if actor is not None and actor.state != DEAD:
+        if actor is None or actor.state == DEAD:
+            return
+        spec = actor.spec
+        if spec.is_async or spec.max_concurrency > 1 or spec.concurrency_groups:
+            self._leave(actor)
+        else:
             actor.killed = True
-            self._die(actor, self._cause(actor, "exit_actor() was called"))
+            self._die(actor, self._cause(actor, EXITED))
+
+    def exit_asked(self, worker: Worker | None) -> None:
+        """``exit_actor`` was called by a concurrent actor, or outside of any call: calls that were sent end first."""
+        actor = self.table.get(worker.actor) if worker is not None else None
+        if actor is not None and actor.state == ALIVE:
+            self._leave(actor)
+
+    def _leave(self, actor: Actor) -> None:
+        if actor.leaving:
+            return
+        actor.killed = actor.leaving = True
+        actor.cause = self._cause(actor, EXITED)
+        self.m.history.note(self.m.now, "actor", actor.spec.actor_id, "leaving")
+        self.give_name_back(actor)
+        self.m.calls.fail_queued(actor, actor.cause)
+        if not actor.inflight:
+            self.left(actor)
+        elif actor.ending:
+            self._watch_leaving(actor)
+
+    def left(self, actor: Actor) -> None:
+        """An actor that leaves has answered its last call."""
+        if actor.state != DEAD:
+            assert actor.cause is not None
+            self._die(actor, actor.cause)
+
+    def _watch_leaving(self, actor: Actor) -> None:
+        self.m.timer(self.m.now + ABANDONED_SECONDS, "abandoned", actor.spec.actor_id)
+
+    def abandoned(self, actor_id: int) -> None:
+        """An actor that leaves has no handle any more. If nobody can ask for its last calls either, they
+        hold its process no longer: one of them may run for ever."""
+        actor = self.table.get(actor_id)
+        if actor is None or actor.state == DEAD or not actor.ending:
+            return
+        if self.m.calls.wanted(actor):
+            self._watch_leaving(actor)
+        else:
+            self.kill(actor_id, True, f"{EXITED}, and its last calls did not end")
 
     def unreferenced(self, actor_id: int) -> None:
         """The last handle is gone: end after the calls already submitted."""
@@ -240,6 +296,8 @@ class Actors:
             return
         if not actor.pending:
             self.finish_ending(actor)
+        elif actor.leaving:
+            self._watch_leaving(actor)
 
     def finish_ending(self, actor: Actor) -> None:
         obj = self.m.objects.table.get(object_id(actor.spec.actor_id, 1))

@@ -128,6 +128,11 @@ class Pool:
         worker.retiring = True
         self.m.out.append(c.StopWorker(worker.id))
 
+    def overdue(self, worker_id: int) -> None:
+        """A worker that was asked to leave has had its time."""
+        if worker_id in self.table:
+            self.m.out.append(c.KillWorker(worker_id))
+
     # -- tasks at workers ----------------------------------------------------------------------
     def task_done(self, worker: Worker, task: Task) -> None:
         """The worker finished the task: the next in its line starts, or it is free."""

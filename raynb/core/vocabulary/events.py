@@ -178,6 +178,14 @@ class ScopeCancelAsked:
 
 
 @dataclass(slots=True)
+class ExitAsked:
+    """A worker's actor called ``exit_actor``."""
+
+    now: float
+    worker: int
+
+
+@dataclass(slots=True)
 class KillAsked:
     now: float
     actor: int

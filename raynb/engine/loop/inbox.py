@@ -48,6 +48,7 @@ class Inbox:
             w.Output: self.output,
             w.Ready: self.ready,
             w.Leaving: self.leaving,
+            w.ActorExits: self.actor_exits,
         }
         #: What comes by the hundred goes to the machine by the hundred.
         self._many: dict[type, Callable[[WorkerConnection, list[Any], float], None]] = {
@@ -154,6 +155,9 @@ class Inbox:
 
     def leaving(self, peer: WorkerConnection, m: w.Leaving, now: float) -> None:
         peer.leaving = m.reason
+
+    def actor_exits(self, peer: WorkerConnection, m: w.ActorExits, now: float) -> None:
+        self.apply(e.ExitAsked(now, peer.worker))
 
     def supervisor(self, m: Any, now: float) -> None:
         if type(m) is w.Exited:

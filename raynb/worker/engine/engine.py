@@ -149,12 +149,18 @@ class WorkerEngine(Storing, Waiting, Groups):
         self.requests.call("kill", actor, no_restart)
 
     def leave_actor(self) -> None:
-        """`exit_actor`: the process ends after this call, even if the exception is caught."""
+        """`exit_actor`: the process ends after this call, even if the exception is caught; outside of a
+        call, and where several run at once, when those that run have ended."""
         from raynb.exceptions import AsyncioActorExit
         from raynb.worker.executor import LeaveWorker
 
-        self.worker.executor.leaving = True
         host = self.worker.executor.host
+        running = state.running.get()
+        if running is not None and running.is_here():
+            running.leaves = True
+        if host is not None and host.instance is not None and (running is None or host.concurrent):
+            self.worker.link.post(w.ActorExits())
+            self.worker.link.flush()
         raise AsyncioActorExit if host is not None and host.spec.is_async else LeaveWorker
 
     def pending_calls(self, actor: int) -> int:

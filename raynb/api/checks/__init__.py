@@ -1,0 +1,1 @@
+"""Checks of what callers give: arguments against signatures, labels against Ray's rules."""
