@@ -10,6 +10,18 @@ def why_left(raised: BaseException) -> str:
     return "exit_actor() was called"
 
 
+def left(name: str, raised: BaseException) -> tuple[tuple[str, str, tuple[str, ...]], tuple[str, str]]:
+    """Returns (error value, (type, text)) of a task that called ``sys.exit``; it is not tried again.
+
+    Args:
+        name: the task's name.
+        raised: what it raised.
+    """
+    why = why_left(raised)
+    text = f"The worker ended while it ran {name}: {why}. A task that exits by itself is not tried again."
+    return ("err", "WorkerCrashedError", (text,)), ("WorkerCrashedError", why)
+
+
 def cancelled(task: str) -> tuple[tuple[str, str, tuple[str, ...]], tuple[str, str]]:
     """Returns (error value, (type, text)) of a cancelled task.
 

@@ -6,6 +6,8 @@ import hashlib
 import time
 from typing import Any
 
+import cloudpickle
+
 from raynb.base.engine import Packed
 from raynb.serde import pickling
 
@@ -41,6 +43,12 @@ def _global_culprit(function: Any, name: str) -> str:
 def load(blob: bytes) -> Any:
     """Returns the function or class of a definition."""
     return pickling.unpack(*pickling.unpack_in_band(blob))
+
+
+def notebook_class(name: str) -> type | None:
+    """Returns the notebook's class of that name that was unpickled here last; None: there was none."""
+    known = list(cloudpickle.cloudpickle._DYNAMIC_CLASS_TRACKER_BY_ID.values())
+    return next((cls for cls in reversed(known) if cls.__module__ == "__main__" and cls.__qualname__ == name), None)
 
 
 def method(instance: Any, name: str) -> Any:

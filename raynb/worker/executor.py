@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from raynb.base import engine as slot
 from raynb.base import ids
+from raynb.base.process import main_module
 from raynb.exceptions import AsyncioActorExit
 from raynb.run import environment, failures, returns, surroundings
 from raynb.serde import errors, pickling, values
@@ -50,6 +51,7 @@ class Executor:
         self.returns = Returns(worker)
         self.gpus: tuple[int, ...] = ()
         self._options: Any = None  # of the last task
+        self._function: Any = None  # that was run last
 
     # -- intake --------------------------------------------------------------------------------
     def accept(self, run: w.Run) -> None:
@@ -126,6 +128,8 @@ class Executor:
                 function = self._method(run, options)
             else:
                 function = worker.functions.get(options.function) or worker.function(options.function)
+                if function is not self._function:
+                    self._enter_main(function)
             if run.args == pickling.EMPTY_IN_BAND:
                 fetched = started
                 result = call(function)
@@ -173,6 +177,13 @@ class Executor:
             environment.set_threads(options.resources)
         if run.gpus or self.gpus:
             self._show_gpus(run.gpus)
+
+    def _enter_main(self, made: Any) -> None:
+        """Makes the notebook's names that a function or class uses those of ``__main__``."""
+        self._function = made
+        namespace = main_module.namespace_of(made)
+        if namespace is not None:
+            main_module.enter(namespace)
 
     def _show_gpus(self, gpus: tuple[int, ...]) -> None:
         self.gpus = gpus
@@ -255,7 +266,9 @@ class Executor:
         spec = worker.actor
         assert spec is not None
         running = state.main_running
-        host = ActorHost(self, spec, worker.function(spec.class_key), running.attempt if running else 0)
+        cls = worker.function(spec.class_key)
+        self._enter_main(cls)
+        host = ActorHost(self, spec, cls, running.attempt if running else 0)
         worker.engine.restarted = bool(running and running.attempt)
         host.create(args, kwargs)
         self.host = host
@@ -286,6 +299,10 @@ class Executor:
             why = failures.why_left(raised)
             value = ("err", "ActorDiedError", ("", "died", running.name, "", 0, why))
             return ((value, 0, ()),), flags, ("ActorDiedError", why)
+        if isinstance(raised, SystemExit) and not running.actor:
+            error, described = failures.left(running.name, raised)
+            worker.stopping = True
+            return ((error, 0, ()),), w.FAILED | w.EXITS, described
         # A crash, as Ray has it: restarts and retries follow.
         worker.link.post(w.Leaving(f"the task called sys.exit({code!r})"))
         worker.capture.end_of_task(running)

@@ -13,6 +13,7 @@ from typing import Any
 from raynb.base import engine as slot
 from raynb.base import interrupts
 from raynb.base.config import ENV_FAILED
+from raynb.base.process import main_module
 from raynb.base.spec import ActorSpec, TaskOptions
 from raynb.run import environment, surroundings
 from raynb.serde import functions, pickling
@@ -280,6 +281,8 @@ def main(
     interrupts.stand_aside()
     environment.enter(settings)
     surroundings.start(settings["sys_path"])
+    main_module.find_class = functions.notebook_class
+    main_module.enter({"__name__": "__main__"})
     worker = Worker(number, data, control, ledger, board, unsent, settings)
     worker.signals.install()
     os.register_at_fork(after_in_child=worker.after_fork_in_child)

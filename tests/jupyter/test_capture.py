@@ -8,6 +8,7 @@ import time
 import pytest
 
 from raynb.jupyter.cells.analysis import analyse, target_names
+from raynb.jupyter.cells.changes import is_lost
 
 FREE = [
     ("y = x + 1", "x", "y"),
@@ -35,7 +36,7 @@ FREE = [
     ("[i for i in i]", "i", ""),
     ("[j for i in xs for j in i]", "xs", ""),
     ("s = {a: b for a, b in pairs.items()}", "pairs", "s"),
-    ("found = [y for x in xs if (y := f(x))]\nz = y", "xs f", "y found z"),
+    ("found = [y for x in xs if (y := f(x))]\nz = y", "xs f y", "y found z"),
     ("if (n := len(xs)) > 3:\n    m = n", "len xs", "n m"),
     ("text = f'{a} {b:>{width}} {c!r}'", "a b width c", "text"),
     ("g = lambda p, q=d: p + q + e", "d e", "g"),
@@ -136,3 +137,47 @@ def test_a_long_cell_is_read_quickly_enough_to_be_unnoticed(record_property) -> 
     assert "data" in code.free
     assert "v7" in code.outputs
     assert len(code.free) > 90
+
+
+UNSURE = [
+    ("if a:\n    x = 1", "x"), ("if a:\n    x = 1\nelse:\n    x = 2", ""), ("for i in a:\n    x = i", "x"),
+    ("while a:\n    x = 1", "x"), ("try:\n    x = 1\nexcept E:\n    pass", "x"),
+    ("try:\n    x = 1\nexcept E:\n    x = 2", ""), ("match a:\n    case 1:\n        x = 1", "x"),
+    ("match a:\n    case 1:\n        x = 1\n    case _:\n        x = 2", ""), ("a and (x := 1)", "x"),
+    ("any((x := v) for v in a)", "x"), ("(x := 1) if a else 2", "x"), ("def f():\n    global x\n    x = 1", "x"),
+    ("x = 1\nif a:\n    del x", "x"), ("with a:\n    x = 1", ""), ("for i in a:\n    x = i\nx = 1", ""),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("source", "unsure"), UNSURE, ids=range(len(UNSURE)))
+def test_names_that_a_cell_may_not_bind(source: str, unsure: str) -> None:
+    code = analyse(source)
+    assert code.unsure == set(unsure.split())
+    assert code.unsure <= set(code.outputs)
+
+
+def test_a_name_is_needed_where_no_path_has_bound_it() -> None:
+    assert analyse("for i in a:\n    x = i\nx + y").needed == {"a", "y"}
+    assert analyse("x = x + 1").needed == {"x"}
+
+
+CHANGES = [
+    ("d['k'] = 1", ["d['k'] = …"]), ("d.x += 1", ["d.x = …"]), ("del d['k']", ["del d['k']"]),
+    ("d['a']['b'].append(1)", ["d['a']['b'].append(…)"]), ("d = {}\nd['k'] = 1", []), ("d.count(1)", []),
+    ("def f():\n    d.append(1)\nf()", ["d.append(…)"]), ("def f(d):\n    d.append(1)\nf(1)", []),
+    ("random.shuffle(d)", ["random.shuffle(d)"]), ("d.dropna(inplace=True)", ["d.dropna(…)"]),
+    ("x = d.pop()", ["d.pop(…)"]), ("model.fit(d)", ["model.fit(…)"]),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("source", "found"), CHANGES, ids=range(len(CHANGES)))
+def test_changes_of_captured_objects(source: str, found: list[str]) -> None:
+    assert [change.text for change in analyse(source).changes] == found
+
+
+def test_whether_a_change_is_one_depends_on_the_value() -> None:
+    pandas = pytest.importorskip("pandas")
+    (added, appended) = analyse("d.add(1)\nd.append(1)").changes
+    frame = pandas.DataFrame()
+    assert [is_lost(added, value) for value in (set(), frame, 1, [])] == [True, False, False, False]
+    assert [is_lost(appended, value) for value in ([], frame, "text", pandas)] == [True, False, False, False]

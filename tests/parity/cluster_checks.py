@@ -9,10 +9,12 @@ from __future__ import annotations
 import asyncio
 import os
 import sys
+import tempfile
 import time
 from collections.abc import Callable
 from typing import Any
 
+import cluster_surroundings  # noqa: F401  its checks run with those below
 import ray as real_ray
 from cluster_tools import WAIT, In, check, engine, heard, main, printed, raised, until
 
@@ -130,7 +132,6 @@ def a_constructor_that_raises_is_known_by_its_cause() -> None:
 
 @check
 def retry_exceptions_retries_only_those() -> None:
-    import tempfile
 
     folder = tempfile.mkdtemp()
 
@@ -205,7 +206,6 @@ def a_cell_is_cancelled_as_a_whole() -> None:
 
 @check
 def a_get_that_waits_says_how_many_are_missing() -> None:
-    import tempfile
 
     from raynb.base import engine as slot
 

@@ -28,7 +28,8 @@ from raynb.testing.engines import CHECKS as PROMISES  # noqa: E402
 
 OWN = [
     node.name
-    for node in ast.parse((HERE / "cluster_checks.py").read_text()).body
+    for file in ("cluster_checks.py", "cluster_surroundings.py")
+    for node in ast.parse((HERE / file).read_text()).body
     if isinstance(node, ast.FunctionDef) and any(ast.unparse(one) == "check" for one in node.decorator_list)
 ]
 #: What differs through the adapter, with the reason; docs/ray-compatibility.md says it to users.

@@ -24,7 +24,7 @@ from raynb.engine.cluster.adapter import Call
 from raynb.engine.cluster.bridge import Broken, Failure, FailureToRetry, Value
 from raynb.engine.cluster.workers import Running, WorkerAdapter, engine_of, running
 from raynb.exceptions import TaskTimeoutError
-from raynb.run import methods, returns
+from raynb.run import failures, methods, returns
 from raynb.serde import errors, results
 
 #: What must reach Ray as it is: its own ways to end a task or a process.
@@ -76,6 +76,8 @@ class Task:
                 self._end(FINISHED, "", "")
             elif isinstance(raised, GeneratorExit) and self.call.options.num_returns == STREAMING:
                 self._end(FINISHED, "", "")  # nobody wants the rest
+            elif isinstance(raised, SystemExit) and self.now.actor is None:
+                raise self._left(raised) from None
             elif isinstance(raised, PASS):
                 cancelled = isinstance(raised, (KeyboardInterrupt, theirs.TaskCancelledError))
                 self._end(CANCELLED if cancelled else FAILED, type(raised).__name__, str(raised))
@@ -96,6 +98,13 @@ class Task:
         if self.now.actor is None:
             for function in slot.at_end_of_task:
                 function()
+
+    def _left(self, raised: SystemExit) -> Failure:
+        """Returns the failure of a task that exits by itself, which Ray would try again."""
+        self._finish()
+        value, described = failures.left(self.call.options.name, raised)
+        self._end(FAILED, *described)
+        return Failure(value, described, [], self.engine.reporter.mark(self.now))
 
     def _failure(self, raised: BaseException) -> Failure:
         self._finish()

@@ -19,7 +19,7 @@ from raynb.base import engine as slot
 from raynb.base import ids
 from raynb.base.config import RESOURCE_UNIT
 from raynb.base.engine import Context
-from raynb.base.process import surroundings
+from raynb.base.process import main_module, surroundings
 from raynb.base.ref import ObjectRef
 from raynb.base.rows import Snapshot
 from raynb.base.spec import ActorSpec, TaskOptions
@@ -200,6 +200,9 @@ class WorkerAdapter(Adapter):
             value: Value = ray.get(definition[0])
             with self.holding(value.natives):
                 found = self._functions[key] = functions.load(bytes(value.data))
+        namespace = main_module.namespace_of(found)
+        if namespace is not None:
+            main_module.enter(namespace)
         return found
 
     def arguments(self, args: Value | None, deps: tuple[Any, ...]) -> tuple[Any, dict[str, Any]]:

@@ -162,11 +162,12 @@ class Tasks(ActorLives):
 
     def _left(self, now: Running, raised: BaseException) -> None:
         """The task asked its process to end: the actor is over, or the worker would have been."""
-        said = failures.why_left(raised)
         if now.host is None:
-            value: Any = ("err", "WorkerCrashedError", (f"The worker died while it ran {now.options.name}: {said}.",))
-            self._fail_all(now, FAILED, value, ("WorkerCrashedError", said), (), None)
+            value: Any
+            value, described = failures.left(now.options.name, raised)
+            self._fail_all(now, FAILED, value, described, (), None)
             return
+        said = failures.why_left(raised)
         value = self.engine.died(now.host, said)
         self._fail_all(now, FAILED, value, ("ActorDiedError", said), (), None)
         self.end_actor(now.host, value, restart=isinstance(raised, SystemExit))

@@ -13,18 +13,22 @@ old ``helper`` of the notebook isn't dragged along.
 from __future__ import annotations
 
 import ast
+import contextlib
 import inspect
 import re
-from collections.abc import Callable, Iterable
+import sys
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from raynb.jupyter.cells.changes import Change, changes
 from raynb.jupyter.cells.scoping import Names, comprehension_names, function_names, signature_parts, type_parameters
 
 #: Line and cell magics whose text is Python that runs in the cell's own namespace.
 CODE_MAGICS = frozenset({"time", "timeit", "prun", "memit", "mprun", "lprun", "pdb", "debug", "capture"})
 
 _EXPANDED = re.compile(r"\$\$|\$([A-Za-z_]\w*)|\{([^{}]+)\}")
+_DEEP = 20_000
 _OPTION = re.compile(r"\s*--?[A-Za-z][\w-]*\s*(\d+\s+)?")
 
 
@@ -37,50 +41,73 @@ class CellCode:
         free: names that it may read before binding them, in order of appearance.
         outputs: names that it binds at its top level and that come back: assigned names, functions
             and classes, but not loop variables, ``as`` names, imports and ``_private`` ones.
+        needed: those of ``free`` that it reads where it has not bound them on any path.
+        unsure: those of ``bound`` that some path through the cell does not bind.
         bound: the same with the private ones.
         is_async: it awaits at its top level.
         has_value: its last statement is an expression.
         quiet: it ends with ``;``, so the value isn't shown.
         star_imports: modules it imports everything from.
+        changes: where it changes objects that it has not bound itself.
     """
 
     source: str
     free: tuple[str, ...] = ()
     outputs: tuple[str, ...] = ()
     bound: tuple[str, ...] = ()
+    needed: frozenset[str] = frozenset()
+    unsure: frozenset[str] = frozenset()
     is_async: bool = False
     has_value: bool = False
     quiet: bool = False
     star_imports: tuple[str, ...] = ()
+    changes: tuple[Change, ...] = ()
 
 
-def analyse(source: str, transform: Callable[[str], str] | None = None) -> CellCode:
+def analyse(source: str, transform: Callable[[str], str] | None = None, flags: int = 0) -> CellCode:
     """Returns what is known of a cell.
 
     Args:
         source: Python source (IPython syntax already transformed).
         transform: turns the text of magics inside the cell into Python (``shell.transform_cell``).
+        flags: compiler flags of the notebook's ``from __future__`` imports.
 
     Raises:
         SyntaxError: the cell isn't Python.
     """
     tree = ast.parse(source)
-    flags = ast.PyCF_ALLOW_TOP_LEVEL_AWAIT
+    flags |= ast.PyCF_ALLOW_TOP_LEVEL_AWAIT
     code = compile(tree, "<cell>", "exec", flags=flags, dont_inherit=True)
     flow = _Flow(transform)
-    flow.run(tree.body)
-    flow.finish()
+    with _deep_recursion():
+        flow.run(tree.body)
+        flow.finish()
+    outputs = [name for name in flow.outputs if name not in flow.gone]
     has_value = bool(tree.body) and isinstance(tree.body[-1], ast.Expr)
     return CellCode(
         source=source,
         free=tuple(flow.free),
-        outputs=tuple(name for name in flow.outputs if not name.startswith("_")),
-        bound=tuple(flow.outputs),
+        outputs=tuple(name for name in outputs if not name.startswith("_")),
+        bound=tuple(outputs),
+        needed=frozenset(name for name, needed in flow.free.items() if needed),
+        unsure=frozenset(outputs) - flow.bound,
         is_async=bool(code.co_flags & inspect.CO_COROUTINE),
         has_value=has_value,
         quiet=has_value and ends_with_semicolon(source, tree.body[-1]),
         star_imports=tuple(flow.stars),
+        changes=tuple(change for change in changes(tree.body) if change.name in flow.free),
     )
+
+
+@contextlib.contextmanager
+def _deep_recursion() -> Iterator[None]:
+    """Lets the walk go as deep as Python's compiler does: an expression of 900 terms is 900 levels."""
+    before = sys.getrecursionlimit()
+    sys.setrecursionlimit(max(before, _DEEP))
+    try:
+        yield
+    finally:
+        sys.setrecursionlimit(before)
 
 
 def ends_with_semicolon(source: str, last: ast.stmt) -> bool:
@@ -97,6 +124,15 @@ def target_names(target: ast.AST) -> list[str]:
     ]
 
 
+def _matches_all(pattern: ast.pattern) -> bool:
+    """Returns whether a pattern is ``_`` or a name."""
+    return isinstance(pattern, ast.MatchAs) and pattern.pattern is None
+
+
+#: (names that are surely bound, names that are surely deleted) at a place in the cell.
+_State = tuple[set[str], set[str]]
+
+
 class _Flow:
     """Walks the statements of a module in order and keeps what is surely bound so far.
 
@@ -106,10 +142,11 @@ class _Flow:
 
     def __init__(self, transform: Callable[[str], str] | None = None) -> None:
         self.transform = transform
-        self.free: dict[str, None] = {}
+        self.free: dict[str, bool] = {}  # name → it is read where no path has bound it
         self.outputs: dict[str, None] = {}
         self.stars: list[str] = []
-        self.bound: set[str] = set()
+        self.bound: set[str] = set()  # surely
+        self.gone: set[str] = set()  # surely deleted again
         self.deferred: dict[str, Names] = {}
         self.loose: list[Names] = []  # of functions that have lost their name
         self.local: set[str] | None = None
@@ -120,7 +157,7 @@ class _Flow:
         if self.local is not None and name in self.local:
             return
         if name not in self.bound:
-            self.free.setdefault(name)
+            self.free[name] = self.free.get(name, False) or name not in self.outputs
         waiting = self.deferred.pop(name, None)
         if waiting is not None:  # from here on it may be called
             self.loose.append(waiting)
@@ -132,6 +169,7 @@ class _Flow:
             self.local.add(name)
             return
         self.bound.add(name)
+        self.gone.discard(name)
         if output:
             self.outputs.setdefault(name)
 
@@ -140,7 +178,7 @@ class _Flow:
             self.local.discard(name)
             return
         self.bound.discard(name)
-        self.outputs.pop(name, None)
+        self.gone.add(name)
 
     def finish(self) -> None:
         """Counts what functions that were defined but never mentioned would read."""
@@ -162,12 +200,22 @@ class _Flow:
             else:
                 handler(self, statement)
 
-    def branch(self, body: Iterable[ast.stmt]) -> set[str]:
-        """Runs statements that may not be reached; returns what they would have bound."""
-        before = set(self.bound)
-        self.run(body)
-        after, self.bound = self.bound, before
+    def branch(self, body: Iterable[ast.AST]) -> _State:
+        """Walks statements or expressions that may not be reached; returns what holds at their end."""
+        before = set(self.bound), set(self.gone)
+        self.expressions(body)
+        after = self.bound, self.gone
+        self.bound, self.gone = before
         return after
+
+    def meet(self, *ends: _State) -> None:
+        """Goes on where paths come together: what holds is what holds at the end of each."""
+        self.bound = set.intersection(*(bound for bound, _ in ends))
+        self.gone = set.intersection(*(gone for _, gone in ends))
+
+    def perhaps(self, body: Iterable[ast.AST]) -> None:
+        """Walks what may be skipped."""
+        self.meet(self.branch(body), (self.bound, self.gone))
 
     def assign(self, node: ast.Assign) -> None:
         self.expression(node.value)
@@ -217,20 +265,19 @@ class _Flow:
 
     def condition(self, node: ast.If) -> None:
         self.expression(node.test)
-        then, other = self.branch(node.body), self.branch(node.orelse)
-        self.bound |= then & other
+        self.meet(self.branch(node.body), self.branch(node.orelse))
 
     def loop(self, node: ast.For | ast.AsyncFor) -> None:
         self.expression(node.iter)
-        before = set(self.bound)
+        before = set(self.bound), set(self.gone)
         self.target(node.target, output=False)
-        self.branch(node.body)
-        self.bound = before
+        self.run(node.body)
+        self.meet((self.bound, self.gone), before)
         self.run(node.orelse)
 
     def while_(self, node: ast.While) -> None:
         self.expression(node.test)
-        self.branch(node.body)
+        self.perhaps(node.body)
         self.run(node.orelse)
 
     def with_(self, node: ast.With | ast.AsyncWith) -> None:
@@ -245,18 +292,22 @@ class _Flow:
         for handler in node.handlers:
             if handler.type is not None:
                 self.expression(handler.type)
-            before = set(self.bound)
+            before = set(self.bound), set(self.gone)
             if handler.name:
                 self.bind(handler.name, output=False)
-            ends.append(self.branch(handler.body) - {handler.name})
-            self.bound = before
-        self.bound |= set.intersection(*ends)
+            bound, gone = self.branch(handler.body)
+            ends.append((bound - {handler.name}, gone))
+            self.bound, self.gone = before
+        self.meet(*ends)
         self.run(node.finalbody)
 
     def match(self, node: ast.Match) -> None:
         self.expression(node.subject)
+        ends: list[_State] = []
+        sure = False
         for case in node.cases:
-            before = set(self.bound)
+            before = set(self.bound), set(self.gone)
+            sure = sure or (case.guard is None and _matches_all(case.pattern))
             for part in ast.walk(case.pattern):
                 name = getattr(part, "name", None) or getattr(part, "rest", None)
                 if isinstance(name, str):
@@ -265,8 +316,9 @@ class _Flow:
                     self.expression(part)
             if case.guard is not None:
                 self.expression(case.guard)
-            self.branch(case.body)
-            self.bound = before
+            ends.append(self.branch(case.body))
+            self.bound, self.gone = before
+        self.meet(*ends, *([] if sure else [(self.bound, self.gone)]))
 
     def function(self, node: ast.FunctionDef | ast.AsyncFunctionDef) -> None:
         self.expressions([*node.decorator_list, *signature_parts(node)])
@@ -316,6 +368,12 @@ class _Flow:
         elif isinstance(node, ast.NamedExpr):
             self.expression(node.value)
             self.bind(node.target.id)
+        elif isinstance(node, ast.BoolOp):
+            self.expression(node.values[0])
+            self.perhaps(node.values[1:])
+        elif isinstance(node, ast.IfExp):
+            self.expression(node.test)
+            self.meet(self.branch([node.body]), self.branch([node.orelse]))
         elif isinstance(node, (ast.ListComp, ast.SetComp, ast.GeneratorExp, ast.DictComp)):
             self.comprehension(node)
         elif isinstance(node, ast.stmt):
@@ -329,8 +387,10 @@ class _Flow:
         reads, walrus = comprehension_names(node)
         for name in reads:
             self.read(name)
+        before = set(self.bound), set(self.gone)
         for name in walrus:
             self.bind(name)
+        self.meet((self.bound, self.gone), before)  # there may have been no item
 
     def magic_call(self, node: ast.Call) -> None:
         """Looks into the text of ``get_ipython().system(…)``, ``run_line_magic(…)`` and kin."""

@@ -31,8 +31,8 @@ class Captured:
     """One captured name.
 
     Attributes:
-        how: ``"value"``, ``"ref"``, ``"refs"`` (a container with refs inside), ``"module"`` or
-            ``"shared"`` (through the object store).
+        how: ``"value"``, ``"ref"``, ``"refs"`` (a container with refs inside), ``"module"``,
+            ``"shared"`` (through the object store) or ``"kept"`` (an old value that may come back).
         size: bytes, about; 0 where it doesn't say anything.
     """
 
@@ -49,11 +49,13 @@ class Inputs:
     Attributes:
         names: name → what travels in its place.
         refs: the refs that travel as arguments of their own, in the order of their slots.
+        kept: name → old value (in a list, refs as they are) of what the cell may end without binding.
         captured: what to tell a person, in the order of the cell.
     """
 
     names: dict[str, Any] = field(default_factory=dict)
     refs: list[ObjectRef[Any]] = field(default_factory=list)
+    kept: dict[str, list[Any]] = field(default_factory=dict)
     captured: list[Captured] = field(default_factory=list)
     _slots: dict[ObjectRef[Any], int] = field(default_factory=dict)
 
@@ -130,6 +132,19 @@ def gather(
         inputs.names[name] = replaced
         inputs.captured.append(Captured(name, how, size, kind))
     return inputs
+
+
+def keep(
+    inputs: Inputs, names: Iterable[str], namespace: Mapping[str, Any], shared_from: int,
+    put: Callable[[Any], ObjectRef[Any]] | None,
+) -> None:  # fmt: skip
+    """Takes old values along that the cell may leave as they are; nothing waits for refs among them."""
+    for name in names:
+        value = namespace[name]
+        size = 0 if isinstance(value, ObjectRef) else size_of(value)
+        kept = put(value) if put is not None and size >= shared_from else value
+        inputs.kept[name] = [kept]
+        inputs.captured.append(Captured(name, "kept", size, type(value).__name__))
 
 
 def module_name(module: ModuleType) -> ModuleName | None:

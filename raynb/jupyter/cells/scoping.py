@@ -45,6 +45,14 @@ def _parameters(arguments: ast.arguments) -> list[ast.arg]:
     return [*arguments.posonlyargs, *arguments.args, *arguments.kwonlyargs, *extra]
 
 
+def bound_names(node: ast.AST) -> frozenset[str]:
+    """Returns the names that are local to a function or lambda."""
+    body = node.body if isinstance(node.body, list) else [node.body]  # type: ignore[attr-defined]
+    walk = _Walk().over(body)
+    local = {argument.arg for argument in _parameters(node.args)}  # type: ignore[attr-defined]
+    return frozenset((local | walk.bound) - walk.declared - walk.outer)
+
+
 def function_names(node: ast.AST) -> Names:
     """Returns the module's names that calling the function may use."""
     body = node.body if isinstance(node.body, list) else [node.body]  # type: ignore[attr-defined]

@@ -12,8 +12,14 @@ from typing import Any
 from IPython.core.error import UsageError
 
 from raynb import api
+from raynb.base import engine as engines
+from raynb.base.ids import task_of
+from raynb.base.ref import ObjectRef
+from raynb.base.rows import CANCELLED, FAILED
 from raynb.jupyter.cells.analysis import CellCode, analyse
-from raynb.jupyter.cells.inputs import Inputs, gather, in_words
+from raynb.jupyter.cells.changes import in_words as changes_in_words
+from raynb.jupyter.cells.changes import is_lost
+from raynb.jupyter.cells.inputs import Inputs, gather, in_words, keep
 from raynb.jupyter.notebook import Notebook
 from raynb.jupyter.on_worker.runner import CellJob, CellPayload
 from raynb.jupyter.output.registry import UNNUMBERED
@@ -26,6 +32,7 @@ class Reading:
     code: CellCode
     filename: str
     text: str
+    flags: int = 0  # of the notebook's ``from __future__`` imports
 
 
 def read_cell(notebook: Notebook, magic: str, cell: str) -> Reading:
@@ -44,11 +51,12 @@ def read_cell(notebook: Notebook, magic: str, cell: str) -> Reading:
     above += len(cell) - len(cell.lstrip("\n"))  # the transformation drops blank lines in front
     try:
         transformed = shell.transform_cell(cell)
-        code = analyse("\n" * above + transformed, shell.transform_cell)
+        flags = notebook.surroundings.flags()
+        code = analyse("\n" * above + transformed, shell.transform_cell, flags)
     except SyntaxError as error:
         error.filename = filename
         raise error from None
-    return Reading(code, filename, text)
+    return Reading(code, filename, text, flags)
 
 
 def _whole_text(notebook: Notebook, magic: str, cell: str) -> tuple[str, int]:
@@ -72,6 +80,7 @@ def job_for(
     code = reading.code
     return CellJob(
         source=code.source, filename=reading.filename, text=reading.text, outputs=tuple(outputs),
+        unsure=code.unsure.intersection(outputs), flags=reading.flags,
         show=show and code.has_value and not code.quiet, value=value and code.has_value,
         target=target, title=title,
     )  # fmt: skip
@@ -93,15 +102,35 @@ def choose_outputs(code: CellCode, wanted: Sequence[str]) -> tuple[str, ...]:
 
 
 def take_inputs(
-    notebook: Notebook, free: Iterable[str], namespace: Mapping[str, Any], skip: Iterable[str]
+    notebook: Notebook, code: CellCode, outputs: Iterable[str], namespace: Mapping[str, Any], skip: Iterable[str]
 ) -> Inputs:
-    """Gathers a cell's inputs; large values are stored once, and very large ones are named."""
+    """Gathers a cell's inputs; large values are stored once, and very large ones are named.
+
+    Names that the cell may end without binding take their old values along. One that failed is no
+    input, though: the cell is run again because of it.
+    """
     config = notebook.config
-    inputs = gather(free, namespace, config.shared_from, api.put, skip)
+    unsure = [name for name in outputs if name in code.unsure and name in namespace]
+    failed = [name for name in code.free if name not in code.needed and _has_failed(namespace.get(name))]
+    inputs = gather(code.free, namespace, config.shared_from, api.put, [*skip, *failed])
+    keep(inputs, [name for name in unsure if name not in inputs.names], namespace, config.shared_from, api.put)
+    copied = set(inputs.names).difference(outputs)
+    lost = [change for change in code.changes if change.name in copied and is_lost(change, namespace[change.name])]
+    if lost:
+        print(changes_in_words(lost))
     for name in inputs.captured:
         if name.how == "shared" and name.size >= config.large_from:
             print(f"{name.name} ({name.kind}, {in_words(name.size)}) travels through the object store.")
     return inputs
+
+
+def _has_failed(value: Any) -> bool:
+    """Returns whether a value is the ref of a task that has failed."""
+    engine: Any = engines.peek()
+    if engine is None or not isinstance(value, ObjectRef):
+        return False
+    task = task_of(value._id)
+    return any(row.id == task and row.state in (FAILED, CANCELLED) for row in engine.snapshot().tasks)
 
 
 def dry_run(notebook: Notebook, code: CellCode, outputs: Sequence[str], namespace: Mapping[str, Any],
@@ -109,12 +138,15 @@ def dry_run(notebook: Notebook, code: CellCode, outputs: Sequence[str], namespac
     """Returns what would travel, as a table; nothing is submitted."""
     import builtins
 
-    inputs = gather(code.free, namespace, notebook.config.shared_from, None, skip)
+    shared_from = notebook.config.shared_from
+    inputs = gather(code.free, namespace, shared_from, None, skip)
+    unsure = [name for name in outputs if name in code.unsure and name in namespace and name not in inputs.names]
+    keep(inputs, unsure, namespace, shared_from, None)
     rows = [("name", "type", "size", "how it travels")]
     words = {
         "value": "pickled with the task", "shared": "once through the object store",
         "ref": "dependency; arrives as its value", "refs": "dependencies inside; arrive as values",
-        "module": "imported on the worker",
+        "module": "imported on the worker", "kept": "old value, in case the cell does not bind it",
     }  # fmt: skip
     rows += [(c.name, c.kind, in_words(c.size) if c.size else "", words[c.how]) for c in inputs.captured]
     rows += [(name, "", "", "given by --each") for name in skip]
@@ -161,7 +193,7 @@ def submit_cell(function: Any, job: CellJob, inputs: Inputs, options: dict[str, 
         options: for Ray's ``.options()``.
     """
     count = 1 + len(job.outputs) + job.value
-    cargo = CellPayload(job, inputs.names)
+    cargo = CellPayload(job, inputs.names, inputs.kept)
     refs = _submit(function.options(num_returns=count, **options), (cargo, *inputs.refs), inputs)
     refs = refs if isinstance(refs, list) else [refs]
     outputs = dict(zip(job.outputs, refs[1:], strict=False))
@@ -173,7 +205,7 @@ def submit_items(
 ) -> Submitted:
     """Submits a cell once per item, ``chunk`` items a task (``--each``)."""
     width = len(job.outputs) + job.value
-    cargo: Any = CellPayload(job, inputs.names)
+    cargo: Any = CellPayload(job, inputs.names, inputs.kept)
     shared = len(inputs.refs)
     columns: list[list[Any]] = [[] for _ in range(width)]
     done = Submitted([], {}, None)
@@ -209,10 +241,10 @@ def _blaming(submit: Any, inputs: Inputs) -> Any:
         return submit()
     except TypeError as error:
         for captured in inputs.captured:
-            if captured.how not in ("value", "refs"):
+            if captured.how not in ("value", "refs", "kept"):
                 continue
             try:
-                api.put(inputs.names[captured.name])
+                api.put(inputs.kept.get(captured.name) or inputs.names[captured.name])
             except TypeError as cause:
                 why = str(cause.__cause__ or cause)
                 raise TypeError(

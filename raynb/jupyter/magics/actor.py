@@ -17,7 +17,14 @@ from raynb.base import engine as engines
 from raynb.exceptions import GetTimeoutError
 from raynb.jupyter.cells.submission import Submitted, choose_outputs, job_for, read_cell, submit_cell, take_inputs
 from raynb.jupyter.cells.watching import Watch, wait_for
-from raynb.jupyter.magics.arguments import ACTOR_OPTIONS, call_arguments, option_values, parse, with_options
+from raynb.jupyter.magics.arguments import (
+    ACTOR_OPTIONS,
+    call_arguments,
+    option_values,
+    parse,
+    with_options,
+    without_comment,
+)
 from raynb.jupyter.magics.remote import remote_function
 from raynb.jupyter.notebook import Notebook
 from raynb.jupyter.on_worker.runner import CellPayload, run_everywhere, run_on_actor
@@ -66,6 +73,7 @@ class ActorMagics(Magics):
 
         Then: `raynb.get(counter.add.remote())`.
         """
+        line = without_comment(line)
         found = _ARGUMENTS.search(line)
         head, tail = (line[: found.start()], line[found.end() :]) if found else (line, "")
         args = parse(self.actor, head)
@@ -92,7 +100,8 @@ class ActorMagics(Magics):
     def _define(self, reading: Any, class_name: str) -> None:
         namespace = self.shell.user_ns
         namespace.pop(class_name, None)
-        exec(compile(reading.code.source, reading.filename, "exec", dont_inherit=True), namespace)
+        code = compile(reading.code.source, reading.filename, "exec", reading.flags, dont_inherit=True)
+        exec(code, namespace)
         made = namespace[class_name]
         if isinstance(made, type):
             self.shell.push({class_name: api.remote(made)})
@@ -143,8 +152,7 @@ class ActorMagics(Magics):
             what = "not defined" if handle is None else f"a {type(handle).__name__}"
             raise UsageError(f"%%on needs an actor's handle or a worker's number; {args.target!r} is {what}.")
         title = self.notebook.title()
-        free = [name for name in reading.code.free if name != "self"]
-        inputs = take_inputs(self.notebook, free, self.shell.user_ns, ())
+        inputs = take_inputs(self.notebook, reading.code, outputs, self.shell.user_ns, ("self",))
         job = job_for(reading, outputs, title, True, True)
         done = submit_cell(_ActorCall(call), job, inputs, {})
         self.shell.push(done.outputs)
@@ -182,7 +190,7 @@ class ActorMagics(Magics):
 
     def _on_workers(self, reading: Any, worker: int, later: bool, wait: bool = True) -> None:
         title = self.notebook.title()
-        inputs = take_inputs(self.notebook, reading.code.free, self.shell.user_ns, ())
+        inputs = take_inputs(self.notebook, reading.code, (), self.shell.user_ns, ())
         if inputs.refs:
             values = api.get(inputs.refs)
             from raynb.jupyter.on_worker.runner import filled

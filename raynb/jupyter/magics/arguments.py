@@ -109,13 +109,26 @@ def _unquoted(word: str) -> str:
     return word
 
 
+def without_comment(line: str) -> str:
+    """Returns a magic's line without ``# …`` at its end."""
+    quote = ""
+    for place, char in enumerate(line):
+        if quote:
+            quote = "" if char == quote and line[place - 1] != "\\" else quote
+        elif char in "'\"":
+            quote = char
+        elif char == "#" and (not place or line[place - 1].isspace()):
+            return line[:place].rstrip()
+    return line
+
+
 def parse(function: Any, line: str) -> Any:
-    """Parses a magic's line with the parser of its ``magic_arguments``.
+    """Parses a magic's line with the parser of its ``magic_arguments``; a comment at its end is none of it.
 
     Raises:
         UsageError: names the option and says what is right.
     """
-    return function.parser.parse_args(split_line(line))
+    return function.parser.parse_args(split_line(without_comment(line)))
 
 
 def take_each(line: str) -> tuple[str, str, str]:

@@ -30,7 +30,15 @@ from raynb.jupyter.cells.submission import (
     take_inputs,
 )
 from raynb.jupyter.cells.watching import Watch, wait_for
-from raynb.jupyter.magics.arguments import TASK_OPTIONS, evaluate, option_values, parse, take_each, with_options
+from raynb.jupyter.magics.arguments import (
+    TASK_OPTIONS,
+    evaluate,
+    option_values,
+    parse,
+    take_each,
+    with_options,
+    without_comment,
+)
 from raynb.jupyter.notebook import Notebook
 from raynb.jupyter.on_worker.runner import run_cell, run_items
 
@@ -86,6 +94,7 @@ class RemoteMagics(Magics):
             %%remote score --each seed in range(20) --get
             score = evaluate(seed, data)
         """
+        line = without_comment(line)
         rest, target, iterable = take_each(line)
         args = parse(self.remote_cell, rest)
         self._check(args, target)
@@ -103,14 +112,16 @@ class RemoteMagics(Magics):
         self.notebook.started()
         title = self.notebook.title()
         options["name"] = args.name or title
-        inputs = take_inputs(self.notebook, reading.code.free, namespace, loop_names)
+        inputs = take_inputs(self.notebook, reading.code, outputs, namespace, loop_names)
         job = job_for(reading, outputs, title, items is None, True, target)
         if items is None:
             done = submit_cell(remote_function(run_cell), job, inputs, options)
         else:
             done = submit_items(remote_function(run_items), job, inputs, options, items, chunk)
+        before = {name: namespace[name] for name in inputs.kept}
+        before.update((name, namespace[name]) for name in job.unsure if name in inputs.names)
         self._bind(done, reading.code)
-        self._follow(done, args, items is not None)
+        self._follow(done, args, items is not None, before)
 
     @staticmethod
     def _check(args: Any, target: str) -> None:
@@ -156,13 +167,22 @@ class RemoteMagics(Magics):
         if done.value is not None and code.has_value:
             self.notebook.keep_as_last(done.value)
 
-    def _follow(self, done: Submitted, args: Any, many: bool) -> None:
-        """Waits, or leaves a watch that shows progress and failures in this cell."""
+    def _follow(self, done: Submitted, args: Any, many: bool, before: dict[str, Any]) -> None:
+        """Waits, or leaves a watch that shows progress and failures in this cell.
+
+        Args:
+            before: old values of names that the cell may not bind; after a wait the notebook has
+                those again, as they were.
+        """
+        status = done.status[0]
         watch = Watch(self.notebook, self.notebook.scope, done, args.stop_on_error)
         if not (args.wait or args.get or self.notebook.waits_at_end()):
             watch.in_background(progress=many)
             return
         wait_for(self.notebook, watch)
+        for name in (api.get(status) or ()) if before and not many else ():
+            self.shell.push({name: before[name]})
+            del done.outputs[name]
         if args.get:
             for name, refs in done.outputs.items():
                 self.shell.push({name: api.get(refs)})
@@ -187,7 +207,7 @@ class RemoteMagics(Magics):
             )
         self.notebook.started()
         title = self.notebook.title()
-        inputs = take_inputs(self.notebook, reading.code.free, namespace, ())
+        inputs = take_inputs(self.notebook, reading.code, (), namespace, ())
         job = job_for(reading, (), title, False, True)
         done = submit_cell(remote_function(run_cell), job, inputs, {"name": _call_name(line) or title})
         return done.value

@@ -14,12 +14,12 @@ import importlib
 import inspect
 import linecache
 import os
-import sys
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, field
 from types import CodeType, ModuleType
 from typing import Any
 
+from raynb.base.process import main_module
 from raynb.base.spec import FailedReturn
 from raynb.jupyter.on_worker.display import end_figures, install
 from raynb.jupyter.on_worker.module_reload import renew
@@ -52,6 +52,8 @@ class CellJob:
         filename: the name that the kernel gave the cell (tracebacks are matched by it).
         text: the cell as it was typed, for the source lines of tracebacks.
         outputs: names to send back, each as a return of its own.
+        unsure: those of them that the cell may end without binding, and that the notebook has.
+        flags: compiler flags of the notebook's ``from __future__`` imports.
         show: display the value of the last expression.
         value: send the value of the last expression back, after the outputs.
         target: loop target of ``--each``; empty for a plain cell.
@@ -66,21 +68,35 @@ class CellJob:
     value: bool = False
     target: str = ""
     title: str = ""
+    unsure: frozenset[str] = frozenset()
+    flags: int = 0
 
 
 @dataclass(slots=True)
 class CellPayload:
-    """What all tasks of one ``%%remote`` share: the job and the captured names."""
+    """What all tasks of one ``%%remote`` share.
+
+    Attributes:
+        job: the cell.
+        names: the captured names.
+        kept: old values of names that the cell may end without binding; refs among them are read only then.
+    """
 
     job: CellJob
     names: dict[str, Any] = field(default_factory=dict)
+    kept: dict[str, list[Any]] = field(default_factory=dict)
 
 
 def run_cell(cargo: CellPayload, *arrived: Any) -> Any:
-    """Runs a cell once; returns ``(None, output, …[, value])``, or None if nothing comes back."""
+    """Runs a cell once; returns ``(names that kept their values, output, …[, value])``, or None if
+    nothing comes back."""
     namespace = _namespace(cargo, arrived)
-    results = _run_once(cargo.job, namespace)
-    return (None, *results) if results else None
+    results, left = _run_once(cargo, namespace)
+    if left:
+        names = ", ".join(f"`{name}`" for name in left)
+        keeps = "it keeps its value" if len(left) == 1 else "they keep their values"
+        print(f"{cargo.job.title} did not bind {names}: {keeps}.")
+    return (tuple(left) or None, *results) if results else None
 
 
 def run_items(cargo: CellPayload, items: list[Any], *arrived: Any) -> Any:
@@ -101,7 +117,7 @@ def run_items(cargo: CellPayload, items: list[Any], *arrived: Any) -> Any:
         exec(assign, namespace)
         del namespace["__raynb_item__"]
         try:
-            returned.extend(_run_once(job, namespace))
+            returned.extend(_run_once(cargo, namespace)[0])
         except Exception as error:
             if len(items) == 1 or not width:
                 raise
@@ -116,7 +132,7 @@ def run_on_actor(instance: Any, cargo: CellPayload, *arrived: Any) -> Any:
     """Runs a cell inside an actor's process with ``self`` bound (``%%on handle``)."""
     namespace = _namespace(cargo, arrived)
     namespace["self"] = instance
-    results = _run_once(cargo.job, namespace)
+    results, _ = _run_once(cargo, namespace)
     return (None, *results) if results else None
 
 
@@ -127,10 +143,9 @@ def run_everywhere(cargo: CellPayload) -> str:
         the worker's process id, for people.
     """
     namespace = _namespace(cargo, ())
-    _run_once(cargo.job, namespace)
+    _run_once(cargo, namespace)
     kept = {name: value for name, value in namespace.items() if not name.startswith("__") and name != "get_ipython"}
-    sys.modules["__main__"].__dict__.update(kept)
-    _everywhere.update(kept)
+    main_module.shared.update(kept)
     return f"pid {os.getpid()}"
 
 
@@ -164,15 +179,12 @@ class Nested:
 def _namespace(cargo: CellPayload, arrived: tuple[Any, ...]) -> dict[str, Any]:
     install()
     namespace: dict[str, Any] = {"__name__": "__main__", "__builtins__": builtins, "__doc__": None}
-    namespace.update(_everywhere)
+    namespace.update(main_module.shared)
     for name, value in cargo.names.items():
         namespace[name] = filled(value, arrived)
     namespace.setdefault("get_ipython", _get_ipython(namespace))
     return namespace
 
-
-#: What ``%%everywhere`` has bound on this worker; later cells see it.
-_everywhere: dict[str, Any] = {}
 
 _loaded_changed: dict[str, float] = {}
 
@@ -212,17 +224,17 @@ def _get_ipython(namespace: dict[str, Any]) -> Callable[[], Any]:
 
 
 # -- running -------------------------------------------------------------------------------------
-_compiled: dict[tuple[str, str], tuple[CodeType | None, CodeType | None]] = {}
+_compiled: dict[tuple[str, str, int], tuple[CodeType | None, CodeType | None]] = {}
 
 
-def compile_cell(source: str, filename: str) -> tuple[CodeType | None, CodeType | None]:
+def compile_cell(source: str, filename: str, flags: int = 0) -> tuple[CodeType | None, CodeType | None]:
     """Returns (code of the statements, code of the last expression) of a cell; either may be None."""
-    key = (source, filename)
+    key = (source, filename, flags)
     found = _compiled.get(key)
     if found is not None:
         return found
     tree = ast.parse(source, filename)
-    flags = ast.PyCF_ALLOW_TOP_LEVEL_AWAIT
+    flags |= ast.PyCF_ALLOW_TOP_LEVEL_AWAIT
     last = tree.body.pop() if tree.body and isinstance(tree.body[-1], ast.Expr) else None
     body = compile(tree, filename, "exec", flags, dont_inherit=True) if tree.body else None
     value = None
@@ -250,18 +262,29 @@ def _target_code(target: str) -> CodeType:
     return compile(f"{target} = __raynb_item__", "<--each>", "exec", dont_inherit=True)
 
 
-def _run_once(job: CellJob, namespace: dict[str, Any]) -> list[Any]:
-    from raynb.jupyter.on_worker.results import packed_output, unbound
+def _run_once(cargo: CellPayload, namespace: dict[str, Any]) -> tuple[list[Any], list[str]]:
+    """Returns (the outputs and the value, the names that the cell did not bind and that keep their values)."""
+    from raynb.jupyter.on_worker.results import outputs_of, packed_output
 
+    job = cargo.job
+    before = {name: namespace[name] for name in job.unsure if name in namespace}
+    with main_module.entered(namespace):
+        value = _run_code(job, namespace)
+    results, left = outputs_of(job.outputs, namespace, before, cargo.kept, job.title)
+    if job.value:
+        results.append(packed_output("_", value, job.title))
+    return results, left
+
+
+def _run_code(job: CellJob, namespace: dict[str, Any]) -> Any:
+    """Runs a cell and shows what it is to show; returns its value."""
     lines = job.text.splitlines(keepends=True)
     linecache.cache[job.filename] = (len(job.text), None, lines, job.filename)
-    body, last = compile_cell(job.source, job.filename)
+    body, last = compile_cell(job.source, job.filename, job.flags)
     codes = [code for code in (body, last) if code is not None]
     try:
         if any(code.co_flags & inspect.CO_COROUTINE for code in codes):
-            import asyncio
-
-            value = asyncio.run(_run_async(body, last, namespace))
+            value = run_coroutine(_run_async(body, last, namespace))
         else:
             value = None
             if body is not None:
@@ -274,13 +297,28 @@ def _run_once(job: CellJob, namespace: dict[str, Any]) -> list[Any]:
         from raynb.jupyter.on_worker.display import show_value
 
         show_value(value)
-    results = [
-        packed_output(name, namespace[name], job.title) if name in namespace else unbound(name, job.title)
-        for name in job.outputs
-    ]
-    if job.value:
-        results.append(packed_output("_", value, job.title))
-    return results
+    return value
+
+
+def run_coroutine(coroutine: Coroutine[Any, Any, Any]) -> Any:
+    """Runs a coroutine to its end, as `asyncio.run` does, but leaves the thread's event loop as it was:
+    after `asyncio.run` there is none, and `asyncio.get_event_loop` of later tasks fails."""
+    import asyncio
+
+    loop = asyncio.new_event_loop()
+    try:
+        return loop.run_until_complete(coroutine)
+    finally:
+        try:
+            rest = asyncio.all_tasks(loop)
+            for task in rest:
+                task.cancel()
+            if rest:
+                loop.run_until_complete(asyncio.gather(*rest, return_exceptions=True))
+            loop.run_until_complete(loop.shutdown_asyncgens())
+            loop.run_until_complete(loop.shutdown_default_executor())
+        finally:
+            loop.close()
 
 
 async def _run_async(body: CodeType | None, last: CodeType | None, namespace: dict[str, Any]) -> Any:

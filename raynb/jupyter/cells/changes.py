@@ -1,0 +1,146 @@
+"""Finds in a cell's text where it changes a captured object: the change stays on the worker.
+
+Pure, and only what is plain to see: ``df["b"] = …``, ``d.x = …``, ``items.append(…)``, ``inplace=True``,
+``random.shuffle(items)``. What a function of elsewhere does to its argument is not looked for.
+"""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from types import ModuleType
+from typing import Any
+
+from raynb.jupyter.cells.scoping import bound_names
+
+#: Methods of Python's containers, and of classes that are named after them, that change the object.
+_CONTAINERS = frozenset((
+    "append", "extend", "insert", "remove", "pop", "clear", "sort", "reverse", "add", "discard", "update",
+    "setdefault", "popitem", "appendleft", "extendleft", "popleft", "rotate", "difference_update",
+    "intersection_update", "symmetric_difference_update", "move_to_end", "subtract",
+))  # fmt: skip
+
+#: Package → its methods that change the object; its other methods return a new one.
+_BY_PACKAGE = {
+    "numpy": frozenset(("sort", "fill", "put", "partition", "resize", "itemset", "setflags")),
+    "pandas": frozenset(("insert", "pop", "update")),
+    "polars": frozenset(("extend", "insert_column", "replace_column", "drop_in_place")),
+    "pyarrow": frozenset[str](),
+    "torch": frozenset(("load_state_dict", "train", "eval", "step", "zero_grad", "requires_grad_", "add_module")),
+}
+_FITTING = frozenset(("fit", "partial_fit", "fit_transform", "fit_predict", "set_params"))
+_METHODS = _CONTAINERS.union(_FITTING, *_BY_PACKAGE.values())
+
+#: Functions that change their first argument.
+_FUNCTIONS = frozenset(("shuffle", "heappush", "heappop", "heapify", "heapreplace", "insort", "insort_left",
+                        "insort_right", "setattr", "delattr"))  # fmt: skip
+
+#: Values that nothing changes.
+_FIXED = (int, float, complex, str, bytes, bool, tuple, frozenset, type(None), ModuleType)
+
+
+@dataclass(slots=True, frozen=True)
+class Change:
+    """One place where an object is changed.
+
+    Attributes:
+        name: the variable.
+        line: of the cell.
+        text: the code, short.
+        method: the method that changes it; empty: an assignment, a deletion, ``inplace=True`` or a function.
+    """
+
+    name: str
+    line: int
+    text: str
+    method: str = ""
+
+
+def changes(body: Iterable[ast.AST]) -> Iterator[Change]:
+    """Yields where statements change objects that they have not made themselves."""
+    stack: list[tuple[ast.AST, frozenset[str]]] = [(node, frozenset()) for node in body]
+    stack.reverse()
+    while stack:
+        node, hidden = stack.pop()
+        if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda)):
+            hidden |= bound_names(node)
+        for found in _changed_by(node):
+            if found.name not in hidden:
+                yield found
+        stack.extend((child, hidden) for child in reversed(list(ast.iter_child_nodes(node))))
+
+
+def _changed_by(node: ast.AST) -> Iterator[Change]:
+    if isinstance(node, (ast.Assign, ast.Delete)):
+        targets = node.targets
+    elif isinstance(node, (ast.AugAssign, ast.AnnAssign)):
+        targets = [node.target] if node.value is not None else []
+    elif isinstance(node, ast.Call):
+        yield from _changed_by_call(node)
+        return
+    else:
+        return
+    for target in targets:
+        for part in target.elts if isinstance(target, (ast.Tuple, ast.List)) else [target]:
+            name = _root(part)
+            if name and not isinstance(part, ast.Name):
+                prefix, suffix = ("del ", "") if isinstance(node, ast.Delete) else ("", " = …")
+                yield Change(name, part.lineno, prefix + _short(part) + suffix)
+
+
+def _changed_by_call(node: ast.Call) -> Iterator[Change]:
+    function = node.func
+    called = function.attr if isinstance(function, ast.Attribute) else getattr(function, "id", "")
+    if isinstance(function, ast.Attribute):
+        name = _root(function.value)
+        in_place = any(
+            word.arg == "inplace" and isinstance(word.value, ast.Constant) and word.value.value is True
+            for word in node.keywords
+        )
+        if name and (in_place or called in _METHODS):
+            yield Change(name, node.lineno, f"{_short(function)}(…)", "" if in_place else called)
+    if called in _FUNCTIONS and node.args:
+        name = _root(node.args[0])
+        if name:
+            yield Change(name, node.lineno, f"{_short(function)}({_short(node.args[0])})")
+
+
+def _root(node: ast.AST) -> str:
+    """Returns ``a`` of ``a``, ``a.b`` and ``a[0].b``; empty for what is no such place."""
+    while isinstance(node, (ast.Attribute, ast.Subscript)):
+        node = node.value
+    return node.id if isinstance(node, ast.Name) else ""
+
+
+def _short(node: ast.AST) -> str:
+    text = ast.unparse(node)
+    return text if len(text) <= 40 else text[:39] + "…"
+
+
+def is_lost(change: Change, value: Any) -> bool:
+    """Returns whether a change concerns a value of this kind: ``add`` changes a set, but no frame."""
+    if isinstance(value, _FIXED):
+        return False
+    if not change.method:
+        return True
+    package = type(value).__module__.partition(".")[0]
+    if package in _BY_PACKAGE:
+        return change.method in _BY_PACKAGE[package]
+    if package == "raynb":  # a ref: nobody knows of what
+        return change.method in _CONTAINERS
+    return change.method in (_CONTAINERS | _FITTING) and hasattr(type(value), change.method)
+
+
+def in_words(lost: list[Change]) -> str:
+    """Returns the line that says what is lost and what to do."""
+    first = {change.name: change for change in reversed(lost)}
+    places = [f"`{change.text}` (line {change.line})" for change in reversed(list(first.values()))]
+    names = [change.name for change in reversed(list(first.values()))]
+    listed = ", ".join(f"`{name}`" for name in names)
+    bindings = "; ".join(f"{name} = {name}" for name in names)
+    verb = "changes" if len(places) == 1 else "change"
+    return (
+        f"{', '.join(places[:3])}{' …' if len(places) > 3 else ''} {verb} a copy on the worker: the notebook's "
+        f"{listed} stay{'s' if len(names) == 1 else ''} as before. To have the change, end the cell with `{bindings}`."
+    )
