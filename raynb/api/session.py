@@ -160,10 +160,13 @@ class Slot:
 
 
 _slot = Slot()
+_forked = False  # this process was forked while it had a runtime
 
 
 def _auto_init() -> Engine:
     """First use starts a runtime, as in Ray; not in a forked child, which has to say so."""
+    if _forked:
+        raise RuntimeGoneError(slot.FORKED)
     if os.environ.get("RAY_ENABLE_AUTO_CONNECT") == "0":
         raise RuntimeGoneError("Ray has not been started yet. You can start Ray by calling 'raynb.init()'.")
     started = _slot.wait_started()
@@ -172,12 +175,14 @@ def _auto_init() -> Engine:
 
 
 def _after_fork() -> None:
-    global _slot
+    global _slot, _forked
     interrupts.after_fork_in_child()
+    _forked = _forked or _slot.state != EMPTY or any(engine.alive for engine in list(_engines))
     for engine in list(_engines):
         engine.after_fork_in_child()
     _slot = Slot()
     slot._lock = threading.Lock()
+    slot.forget_isolated()
     slot.set_current(None)
 
 

@@ -149,6 +149,11 @@ class DriverEngine(Engine, Protocol):
     def shutdown(self, timeout: float) -> None: ...
 
 
+FORKED = (
+    "This process is a fork of one that runs raynb; the runtime stays with the parent. "
+    "Call raynb.init() here to have one of its own."
+)
+
 _lock = threading.Lock()
 _current: Engine | None = None
 #: The isolated runtime that a `with raynb.Runtime()` block put in place of the global one.
@@ -232,6 +237,13 @@ def enter_isolated(engine: Engine) -> contextvars.Token[Engine | None]:
 
 def leave_isolated(token: contextvars.Token[Engine | None]) -> None:
     _isolated.reset(token)
+
+
+def forget_isolated() -> None:
+    """A forked child has none of its parent's runtimes."""
+    global _any_isolated
+    _any_isolated = False
+    _isolated.set(None)
 
 
 def set_current(engine: Engine | None) -> None:

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from operator import attrgetter, invert
 from typing import Any
 
+from raynb.base.engine import FORKED
 from raynb.base.ref import ObjectRef
 from raynb.exceptions import RuntimeGoneError
 from raynb.serde.refs import note_ref, rebuild_ref
@@ -32,9 +33,7 @@ class OwnRefs:
         """Raises `RuntimeGoneError`, which says how it went and what to do, unless the engine runs."""
         if not self.alive:
             if os.getpid() != self._pid:
-                raise RuntimeGoneError(
-                    "This process is a fork of one that runs raynb; the runtime stays with the parent. "
-                    "Call raynb.init() here to have one of its own.")  # fmt: skip
+                raise RuntimeGoneError(FORKED)
             raise RuntimeGoneError(
                 "The raynb runtime of this ref or handle was shut down; its values are gone. "
                 "Run the cells that made them again."

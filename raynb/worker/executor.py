@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gc
 import os
-import sys
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +17,7 @@ from raynb.wire import messages as w
 from raynb.worker import state, user_code
 from raynb.worker.actor_host import ActorHost
 from raynb.worker.concurrency import MainLoop
+from raynb.worker.engine import forks
 from raynb.worker.returns import NONE_RESULT, Returns
 from raynb.worker.state import Running
 
@@ -140,7 +140,7 @@ class Executor:
                 del args, kwargs
             ran = _now()
             if worker.forked:
-                os._exit(0)  # a child that the task forked came back: its parent answers
+                forks.leave()
             if running.interrupted and run.actor:
                 raise KeyboardInterrupt  # the call ran on, but its ref raises
             if result is None and options.num_returns == 1:
@@ -152,7 +152,7 @@ class Executor:
         except BaseException as raised:
             ran = _now()
             if worker.forked:
-                self._end_fork(raised)
+                forks.leave()
             packed, flags, error = self.failure(running, raised)
             self._cut(raised)
         try:
@@ -190,17 +190,6 @@ class Executor:
         environment.set_gpus(gpus)
 
     @staticmethod
-    def _end_fork(raised: BaseException) -> None:
-        """In a child that a task forked: an exception ends it, as it ends a script."""
-        status = 0
-        if not isinstance(raised, SystemExit):
-            sys.excepthook(type(raised), raised, raised.__traceback__)
-            status = 1
-        elif raised.code is not None:
-            status = raised.code if isinstance(raised.code, int) else 1
-        os._exit(status)
-
-    @staticmethod
     def _cut(raised: BaseException) -> None:
         """Lets go of the frames, which hold the arguments."""
         raised.__traceback__ = None
@@ -209,6 +198,8 @@ class Executor:
                started: float, fetched: float, ran: float) -> None:  # fmt: skip
         """Posts the task's output, then its result, then what it no longer holds."""
         worker = self.worker
+        if worker.forked:
+            forks.leave()
         options = running.options
         self.took[run.options] = ran - started
         if running.leaves and not flags & w.EXITS:

@@ -21,6 +21,7 @@ from raynb.store import Board, GuestDiskTier, Ledger, Store, Unsent
 from raynb.wire import messages as w
 from raynb.wire.channel import Channel, Closed
 from raynb.worker import questions, state
+from raynb.worker.engine import forks
 from raynb.worker.engine.borrowed_refs import BorrowedRefs
 from raynb.worker.engine.engine import WorkerEngine
 from raynb.worker.executor import Executor
@@ -80,10 +81,10 @@ class Worker:
         self.main_ident = threading.get_ident()
 
     def after_fork_in_child(self) -> None:
-        """A child that a task forks has none of the threads, and the channels are its parent's."""
-        self.forked = self.signals.forked = True
-        self.engine.alive = False
-        self.link.after_fork_in_child()
+        """A child that a task forks has none of the threads, and nothing of what is its parent's."""
+        if not self.forked:  # else it is a child of the child
+            self.forked = self.signals.forked = True
+            forks.sever(self)
 
     # -- messages ------------------------------------------------------------------------------
     def on_message(self, message: Any) -> None:

@@ -23,6 +23,10 @@ class BorrowedRefs:
         self.released: list[tuple[int, int]] = []
         self._lock = threading.Lock()
 
+    def after_fork_in_child(self) -> None:
+        """What a forked child drops is of no concern to anybody."""
+        self._lock = threading.Lock()
+
     def lent(self, ids: tuple[int, ...]) -> None:
         """A message named these; they count as held until `returned`."""
         with self._lock:

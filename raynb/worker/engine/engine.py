@@ -21,6 +21,7 @@ from raynb.serde import pickling
 from raynb.serde.refs import note_ref, rebuild_ref
 from raynb.wire import messages as w
 from raynb.worker import state
+from raynb.worker.engine import forks
 from raynb.worker.engine.callbacks import Callbacks
 from raynb.worker.engine.groups import Groups
 from raynb.worker.engine.requests import Requests
@@ -53,6 +54,18 @@ class WorkerEngine(Storing, Waiting, Groups):
         self._keys: dict[tuple[Any, ...], int] = {}  # content → key: f.options() makes an object a call
         self._numbers = itertools.count(1)
         self._arena_told = False
+
+    def check_alive(self) -> None:
+        """Raises `RuntimeGoneError` in a child that a task has forked."""
+        if not self.alive:
+            raise RuntimeGoneError(forks.FORKED)
+
+    def after_fork_in_child(self) -> None:
+        """Another thread may have held the locks at the moment of the fork."""
+        self.alive = False
+        self._lock = threading.Lock()
+        self.requests.after_fork_in_child()
+        self.worker.books.after_fork_in_child()
 
     # -- definitions ---------------------------------------------------------------------------
     def define(self, key: str, blob: bytes, refs: Any = ()) -> None:

@@ -41,6 +41,11 @@ class Requests:
         self._open: dict[int, _Waiting] = {}
         self._last = 0
 
+    def after_fork_in_child(self) -> None:
+        """Nobody answers a forked child."""
+        self._lock = threading.Lock()
+        self._open.clear()
+
     def replied(self, message: Any) -> None:
         """An answer came (in the main or the control thread)."""
         if message.lent:

@@ -1,0 +1,62 @@
+"""A child that a task has forked (`os.fork`, `multiprocessing`): it has no runtime, and no result to give.
+
+The child is a copy of the worker: with the sockets, on which it must not write; with the arena, in which it
+would overwrite the worker's objects; and with the rest of the task before it, whose value is the worker's to
+give. So it is cut off before it runs any code of the task's, and ends where the task's function returns.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import traceback
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from raynb.base import engine as slot
+from raynb.base.engine import Engine
+from raynb.exceptions import RuntimeGoneError
+
+if TYPE_CHECKING:
+    from raynb.worker.main import Worker
+
+FORKED = (
+    "This process was forked inside a raynb task; the runtime stays with the task's worker. "
+    "Call raynb.init() here to have one of its own, or submit remote tasks instead of forking."
+)
+
+
+class Severed:
+    """In place of the worker's link: whatever is to be sent is refused."""
+
+    def __getattr__(self, name: str) -> Any:
+        raise RuntimeGoneError(FORKED)
+
+
+def sever(worker: Worker) -> None:
+    """Takes a child's hands off what is the worker's."""
+    worker.link.after_fork_in_child()
+    worker.link = Severed()  # type: ignore[assignment]
+    worker.store.after_fork_in_child()
+    worker.engine.after_fork_in_child()
+    slot.set_current(None)
+    slot.set_starter(_refuse)
+
+
+def _refuse() -> Engine:
+    raise RuntimeGoneError(FORKED)
+
+
+def leave() -> NoReturn:
+    """Ends the child where the task's function has returned, or raised: the traceback goes to the task's output."""
+    status = 0
+    error = sys.exc_info()[1]
+    if error is not None:
+        code = error.code if isinstance(error, SystemExit) else 1
+        status = code if isinstance(code, int) else int(code is not None)
+        if not isinstance(error, SystemExit):
+            traceback.print_exception(error)
+    try:
+        sys.stdout.flush()
+        sys.stderr.flush()
+    finally:
+        os._exit(status)
