@@ -28,6 +28,7 @@ class SpillDirectory:
 
     Attributes:
         path: its absolute path.
+        identity: its device and inode.
     """
 
     def __init__(self, parent: str | None) -> None:
@@ -38,9 +39,10 @@ class SpillDirectory:
         """
         place = parent or default_parent()
         try:
-            os.makedirs(place, mode=0o700, exist_ok=True)
+            _make(place)
             _refuse_foreign(place)
             place = os.path.realpath(place)
+            _refuse_ways_in(place)
             sweep(place)
             fresh = tempfile.mkdtemp(prefix=_UNLOCKED, dir=place)
             os.chmod(fresh, 0o700)  # whatever the umask
@@ -50,6 +52,8 @@ class SpillDirectory:
                     fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 self.path = os.path.join(place, f"{PREFIX}{os.getpid()}-{fresh.rpartition('-')[2]}")
                 os.rename(fresh, self.path)
+                facts = os.fstat(self._fd)
+                self.identity = facts.st_dev, facts.st_ino
             except BaseException:
                 os.close(self._fd)
                 os.rmdir(fresh)
@@ -133,12 +137,53 @@ def file_system_of(path: str, mounts: str = "/proc/self/mounts") -> str:
     return kind
 
 
+def _make(path: str) -> None:
+    """Makes a directory, and those above it, for this user alone whatever the umask is."""
+    missing = []
+    while not os.path.lexists(path):
+        missing.append(path)
+        path = os.path.dirname(path) or "."
+    for each in reversed(missing):
+        with contextlib.suppress(FileExistsError):
+            os.mkdir(each, 0o700)
+
+
+def trusted_users() -> tuple[int, ...]:
+    """Returns the user ids whose directories are safe: one's own, root, and in a container that maps only some
+    users, the id that stands for those outside."""
+    users = [os.getuid(), 0]
+    try:
+        with open("/proc/self/uid_map") as lines:
+            whole = any(line.split()[2] == "4294967295" for line in lines)
+        if not whole:
+            with open("/proc/sys/kernel/overflowuid") as file:
+                users.append(int(file.read()))
+    except (OSError, ValueError, IndexError):
+        pass
+    return tuple(users)
+
+
+def _refuse_ways_in(place: str) -> None:
+    """Whoever can write in a directory above could put another one in the place of ours."""
+    users = trusted_users()
+    path = place
+    while True:
+        facts = os.lstat(path)
+        if facts.st_uid not in users:
+            raise PermissionError(f"{path} belongs to another user (uid {facts.st_uid}), who could exchange it")
+        if facts.st_mode & (stat.S_IWGRP | stat.S_IWOTH) and not facts.st_mode & stat.S_ISVTX:
+            who = "every user" if facts.st_mode & stat.S_IWOTH else f"its group (gid {facts.st_gid})"
+            raise PermissionError(
+                f"{path} can be written by {who} and has no sticky bit, so that others could exchange what is in it "
+                f"(`chmod go-w {path}` mends that)"
+            )
+        above = os.path.dirname(path)
+        if above == path:
+            return
+        path = above
+
+
 def _refuse_foreign(path: str) -> None:
-    me = (os.getuid(), 0)
+    me = trusted_users()
     if stat.S_ISLNK(os.lstat(path).st_mode) and os.lstat(path).st_uid not in me:
         raise PermissionError(f"{path} is a symbolic link that another user made")
-    facts = os.stat(path)
-    if facts.st_uid not in me:
-        raise PermissionError(f"{path} belongs to another user (uid {facts.st_uid})")
-    if facts.st_mode & stat.S_IWOTH and not facts.st_mode & stat.S_ISVTX:
-        raise PermissionError(f"{path} can be written by every user and has no sticky bit")

@@ -1,8 +1,11 @@
 """The disk tier: objects in files, one file each.
 
 A file is written under a temporary name and renamed when it is whole; its header, written last,
-holds its length and a checksum, which the first read in a process compares. So nobody ever reads
-wrong bytes: a file that was cut, overwritten or removed is an `ObjectLostError`.
+holds its length and a keyed checksum, which every read compares. So nobody ever reads wrong bytes: a
+file that was cut, overwritten, exchanged or removed is an `ObjectLostError`. A process compares a file
+again only if it has changed since (the system's time of change, which nobody can set, says so).
+
+Files are opened relative to a descriptor of the directory, which is checked when it is opened.
 
 All files of a runtime are in one directory (0700) made by the driver, which holds a lock on it for
 as long as it lives. The next start removes the directories that nobody locks.
@@ -12,13 +15,16 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import hmac
 import itertools
 import os
+import secrets
+import stat
 import struct
 import threading
-import zlib
+import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from raynb.base.buffers import Gathered
@@ -30,8 +36,9 @@ from raynb.store.layout import place, views_of
 from raynb.store.memory import Mapping
 
 HEADER = 64  # bytes in front of the object; keeps its segments aligned
-_MAGIC = b"raynb\x00\x01\n"
-_FORMAT = struct.Struct("=8sQII")  # magic, size, checksum, segments
+_MAGIC = b"raynb\x00\x02\n"
+_FORMAT = struct.Struct("=8sQI32s")  # magic, size, segments, checksum
+_OLD_SECONDS = 0.05  # a change less than this before a look may be followed by another one of the same time
 _CHUNK = 16 << 20  # bytes written in one call
 _MAX_VECTORS = 512  # pieces written in one call; IOV_MAX is 1024 on every system we know
 
@@ -62,24 +69,36 @@ class DiskStats:
     failures: int = 0
 
 
+@dataclass(slots=True, frozen=True)
+class Home:
+    """A runtime's directory, as its workers are told of it."""
+
+    path: str
+    device: int
+    inode: int
+    key: bytes = field(repr=False)  # of the checksums
+
+
 class GuestDiskTier:
     """The disk tier of a worker: files in the driver's directory, which stays when this closes.
 
     Thread contract: every method may be called from any thread.
 
     Args:
-        path: the directory, from `DiskTier.path`.
+        home: the directory, from `DiskTier.home`.
         writer: the process's slot; its files' names begin with it.
     """
 
-    def __init__(self, path: str, writer: int, files: Files | None = None) -> None:
-        self.path = path
+    def __init__(self, home: Home, writer: int, files: Files | None = None) -> None:
+        self.home = home
+        self.path = home.path
         self.writer = writer
         self._files = files or Files()
         self._numbers = itertools.count()
         self._stats = DiskStats()
-        self._lock = threading.Lock()  # of the statistics and the set below
-        self._verified: set[str] = set()
+        self._lock = threading.Lock()  # of the statistics and what is below
+        self._verified: dict[str, tuple[int, ...]] = {}  # path → what the system said of the file then
+        self._fd = -1  # of the directory
 
     def write(self, data: Any, buffers: Sequence[Any]) -> Location:
         """Writes an object; returns ``("file", path, size, segments)``.
@@ -91,14 +110,15 @@ class GuestDiskTier:
         segments = tuple(map(len, views))
         _, size = place(segments)
         self._check_room(size + HEADER)
-        path = os.path.join(self.path, f"{self.writer}-{next(self._numbers)}")
-        part = path + ".part"
+        name = f"{self.writer}-{next(self._numbers)}"
+        part = name + ".part"
         try:
-            self._write_file(part, views, size)
-            os.rename(part, path)
+            folder = self._folder()
+            self._write_file(folder, name, views, size)
+            os.rename(part, name, src_dir_fd=folder, dst_dir_fd=folder)
         except BaseException as error:
             with contextlib.suppress(OSError):
-                os.unlink(part)
+                os.unlink(part, dir_fd=self._fd)
             if isinstance(error, OSError):
                 with self._lock:
                     self._stats.failures += 1
@@ -108,7 +128,7 @@ class GuestDiskTier:
             self._stats.files += 1
             self._stats.bytes += size
             self._stats.written += size
-        return ("file", path, size, segments)
+        return ("file", os.path.join(self.path, name), size, segments)
 
     def map(self, location: Location) -> Mapping:
         """Maps a whole file, read-only; the object starts at `HEADER`. It works on after `remove`.
@@ -124,15 +144,19 @@ class GuestDiskTier:
         _, path, size, _ = location
         fd = self._open(path)
         try:
+            looked = time.time()
+            facts = os.fstat(fd)
+            version = (facts.st_dev, facts.st_ino, facts.st_size, facts.st_mtime_ns, facts.st_ctime_ns)
             written = self._read_header(fd, location)
             mapping = Mapping(fd, HEADER + size, writable=False)
         finally:
             os.close(fd)
-        if path not in self._verified:
+        if self._verified.get(path) != version:
             view = mapping.writable_view()  # of read-only memory: only looked at
-            self._compare(path, written, checksum.of(view[HEADER:]))
+            self._compare(path, written, checksum.of(view[HEADER:], self._sum(path, size)))
             with self._lock:
-                self._verified.add(path)
+                if looked - facts.st_ctime > _OLD_SECONDS and facts.st_ctime_ns % 10**9:  # not in whole seconds
+                    self._verified[path] = version
                 self._stats.read += size
         return mapping
 
@@ -145,18 +169,19 @@ class GuestDiskTier:
         fd = self._open(path)
         try:
             written = self._read_header(fd, location)
-            found = done = 0
+            done = 0
+            found = self._sum(path, size)
             while done < size:
                 n = self._files.read(fd, target[done : done + checksum.CHUNK], HEADER + done)
                 if n <= 0:
                     raise self._lost(path, f"it ends after {done} of {size} bytes")
-                found = zlib.crc32(target[done : done + n], found)  # while the processor's cache has it
+                found.update(target[done : done + n])  # while the processor's cache has it
                 done += n
         except OSError as error:
             raise self._lost(path, f"the disk failed: {error}") from error
         finally:
             os.close(fd)
-        self._compare(path, written, found)
+        self._compare(path, written, found.digest())
         with self._lock:
             self._stats.read += size
 
@@ -170,9 +195,9 @@ class GuestDiskTier:
         if os.path.dirname(path) != self.path:
             raise ValueError(f"{path} is not a spilled object of this runtime (those are in {self.path})")
         with contextlib.suppress(FileNotFoundError):
-            os.unlink(path)
+            os.unlink(os.path.basename(path), dir_fd=self._folder())
         with self._lock:
-            self._verified.discard(path)
+            self._verified.pop(path, None)
             if os.path.basename(path).startswith(f"{self.writer}-"):
                 self._stats.files -= 1
                 self._stats.bytes -= size
@@ -185,10 +210,39 @@ class GuestDiskTier:
 
     def close(self) -> None:
         """Does nothing to the files: the driver removes them."""
+        with self._lock:
+            fd, self._fd = self._fd, -1
+            if fd >= 0:
+                os.close(fd)
 
     def after_fork_in_child(self) -> None:
         """Makes a forked child let go; the files stay the parent's."""
         self._lock = threading.Lock()
+
+    # -- the directory -------------------------------------------------------------------------
+    def _folder(self) -> int:
+        """Returns a descriptor of the directory, which is the one that the driver made.
+
+        Raises:
+            OSError: it is gone, or another one is in its place.
+        """
+        if self._fd < 0:
+            with self._lock:
+                if self._fd < 0:
+                    self._fd = self._open_folder()
+        return self._fd
+
+    def _open_folder(self) -> int:
+        fd = os.open(self.path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        facts = os.fstat(fd)
+        ours = facts.st_uid == os.geteuid() and not facts.st_mode & 0o077
+        if not ours or (facts.st_dev, facts.st_ino) != (self.home.device, self.home.inode):
+            os.close(fd)
+            raise PermissionError(errno.EPERM, "another directory is in its place, or others may enter it", self.path)
+        return fd
+
+    def _sum(self, path: str, size: int) -> hmac.HMAC:
+        return checksum.start(self.home.key, os.path.basename(path), size)
 
     # -- writing -------------------------------------------------------------------------------
     def _check_room(self, needed: int) -> None:
@@ -212,17 +266,18 @@ class GuestDiskTier:
             "Objects that were accepted before are not affected."
         )
 
-    def _write_file(self, part: str, views: Sequence[memoryview | Gathered], size: int) -> None:
+    def _write_file(self, folder: int, name: str, views: Sequence[memoryview | Gathered], size: int) -> None:
         pieces = checksum.pieces(views)
-        fd = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW
+        fd = os.open(name + ".part", flags, 0o600, dir_fd=folder)
         try:
-            with checksum.Beside(pieces) as beside:
+            with checksum.Beside(pieces, self._sum(name, size)) as beside:
                 self._write_all(fd, [bytes(HEADER), *pieces])
                 total = beside.result()
             end = os.fstat(fd).st_size
             if end != HEADER + size:
                 raise OSError(errno.EIO, f"the file has {end} bytes after {HEADER + size} were written")
-            os.pwrite(fd, _FORMAT.pack(_MAGIC, size, total, len(views)), 0)
+            os.pwrite(fd, _FORMAT.pack(_MAGIC, size, len(views), total), 0)
         finally:
             os.close(fd)
 
@@ -247,23 +302,35 @@ class GuestDiskTier:
 
     # -- reading -------------------------------------------------------------------------------
     def _open(self, path: str) -> int:
+        name = os.path.basename(path)
+        if os.path.join(self.path, name) != path:
+            raise self._lost(path, f"it is not in this runtime's folder {self.path}")
         try:
-            return os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+            fd = os.open(name, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK, dir_fd=self._folder())
         except FileNotFoundError:
             raise self._lost(path, "it was removed") from None
+        except OSError as error:
+            if error.errno in (errno.EMFILE, errno.ENFILE, errno.ENOMEM):
+                raise  # the file may be as it was
+            raise self._lost(path, f"it can't be opened ({error.strerror})") from None
+        facts = os.fstat(fd)
+        if facts.st_uid != os.geteuid() or not stat.S_ISREG(facts.st_mode) or facts.st_mode & 0o077:
+            os.close(fd)
+            raise self._lost(path, "it is another user's, or others may read or write it")
+        return fd
 
-    def _read_header(self, fd: int, location: Location) -> int:
+    def _read_header(self, fd: int, location: Location) -> bytes:
         _, path, size, segments = location
         length = os.fstat(fd).st_size
         if length != HEADER + size:
             raise self._lost(path, f"it has {length} bytes instead of {HEADER + size}")
-        magic, said, total, count = _FORMAT.unpack(os.pread(fd, _FORMAT.size, 0))
+        magic, said, count, total = _FORMAT.unpack(os.pread(fd, _FORMAT.size, 0))
         if magic != _MAGIC or said != size or count != len(segments):
             raise self._lost(path, "its header isn't what was written")
-        return int(total)
+        return bytes(total)
 
-    def _compare(self, path: str, written: int, found: int) -> None:
-        if found != written:
+    def _compare(self, path: str, written: bytes, found: bytes) -> None:
+        if not hmac.compare_digest(found, written):
             raise self._lost(path, "its bytes have changed (the checksum is wrong)")
 
     def _lost(self, path: str, why: str) -> ObjectLostError:
@@ -282,7 +349,8 @@ class DiskTier(GuestDiskTier):
 
     def __init__(self, directory: str | None = None, writer: int = 0, files: Files | None = None) -> None:
         self._home = directories.SpillDirectory(directory)
-        super().__init__(self._home.path, writer, files)
+        home = Home(self._home.path, *self._home.identity, secrets.token_bytes(32))
+        super().__init__(home, writer, files)
 
     def remove_strays(self, writer: int, keep: Sequence[Location]) -> int:
         """Removes what a dead worker left: files half written, or written and never reported.
@@ -292,18 +360,20 @@ class DiskTier(GuestDiskTier):
         """
         known = {location[1] for location in keep if location[0] == "file"}
         removed = 0
-        with os.scandir(self.path) as entries:
-            for entry in entries:
-                if entry.name.startswith(f"{writer}-") and entry.path not in known:
-                    with contextlib.suppress(FileNotFoundError):  # freed meanwhile
-                        os.unlink(entry.path)
-                    removed += 1
+        folder = self._folder()
+        for name in os.listdir(folder):
+            if name.startswith(f"{writer}-") and os.path.join(self.path, name) not in known:
+                with contextlib.suppress(FileNotFoundError):  # freed meanwhile
+                    os.unlink(name, dir_fd=folder)
+                removed += 1
         return removed
 
     def close(self) -> None:
         """Removes the directory and every file. Views of mapped files stay valid."""
+        super().close()
         self._home.close()
 
     def after_fork_in_child(self) -> None:
         super().after_fork_in_child()
+        super().close()
         self._home.forget()

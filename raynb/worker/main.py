@@ -61,7 +61,7 @@ class Worker:
         self._heard = threading.Condition()
         self.store = Store(
             number, settings["store_limit"], Ledger.attach(ledger),
-            GuestDiskTier(settings["spill_directory"], number) if settings["spill_directory"] else None,
+            GuestDiskTier(settings["spill_home"], number) if settings["spill_home"] else None,
             row=self.row,
         )  # fmt: skip
         self.link = Link(

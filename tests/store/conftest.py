@@ -49,8 +49,8 @@ def make_store(backing: Backing, ledger: Ledger, tmp_path: Path) -> Iterator[Cal
     made: list[Store] = []
     slots = itertools.count()
 
-    def make(limit: int = 64 * MB, disk: bool = True, **kwargs: Any) -> Store:
-        tier = DiskTier(str(tmp_path)) if disk else None
+    def make(limit: int = 64 * MB, disk: bool | DiskTier = True, **kwargs: Any) -> Store:
+        tier = DiskTier(str(tmp_path)) if disk is True else disk or None
         store = Store(next(slots), limit, ledger, tier, backing, **kwargs)
         made.append(store)
         return store

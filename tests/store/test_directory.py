@@ -151,6 +151,30 @@ def test_a_parent_that_everybody_can_write(tmp_path: Path) -> None:
     DiskTier(str(shared)).close()
 
 
+@pytest.mark.parametrize("mode", [0o770, 0o707])
+def test_a_directory_far_above_that_others_can_write(tmp_path: Path, mode: int) -> None:
+    shared = tmp_path / "shared"
+    (shared / "mine" / "spill").mkdir(parents=True)
+    shared.chmod(mode)
+    with pytest.raises(OutOfDiskError, match=r"shared can be written by .* has no sticky bit.*chmod go-w"):
+        DiskTier(str(shared / "mine" / "spill"))
+    link = tmp_path / "link"
+    link.symlink_to(shared / "mine" / "spill")
+    with pytest.raises(OutOfDiskError, match="has no sticky bit"):
+        DiskTier(str(link))
+    shared.chmod(mode | stat.S_ISVTX)
+    DiskTier(str(shared / "mine" / "spill")).close()
+
+
+def test_a_parent_is_private_under_any_umask(tmp_path: Path) -> None:
+    before = os.umask(0)
+    try:
+        DiskTier(str(tmp_path / "a" / "b" / "c")).close()
+    finally:
+        os.umask(before)
+    assert stat.S_IMODE(os.stat(tmp_path / "a").st_mode) == 0o700
+
+
 def test_a_parent_is_made(tmp_path: Path) -> None:
     disk = DiskTier(str(tmp_path / "a" / "b"))
     assert stat.S_IMODE(os.stat(tmp_path / "a" / "b").st_mode) == 0o700

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import shutil
 import stat
 import struct
 import subprocess
@@ -123,8 +124,7 @@ def test_statistics(disk: DiskTier) -> None:
     s = disk.stats()
     assert (s.files, s.bytes, s.written, s.read) == (2, 1088, 1088, 0)
     disk.map(one)
-    disk.map(one)
-    assert disk.stats().read == 1024, "checked once"
+    assert disk.stats().read == 1024
     disk.remove(one)
     s = disk.stats()
     assert (s.files, s.bytes, s.written) == (1, 64, 1088)
@@ -259,7 +259,7 @@ def test_a_damaged_file_is_a_lost_object(
     with pytest.raises(ObjectLostError, match=r"spill file .* can't be used") as caught:
         disk.map(location)
     assert location[1] in str(caught.value)
-    store = make_store()
+    store = make_store(disk=disk)
     with pytest.raises(ObjectLostError):
         store.restore(location)
     assert store.total() == 0
@@ -268,7 +268,7 @@ def test_a_damaged_file_is_a_lost_object(
 def test_a_symlink_is_not_followed(disk: DiskTier) -> None:
     location = disk.write(b"stream", [])
     replace_by_symlink(location[1])
-    with pytest.raises(OSError, match="Too many levels of symbolic links"):
+    with pytest.raises(ObjectLostError, match="Too many levels of symbolic links"):
         disk.map(location)
 
 
@@ -288,14 +288,72 @@ def test_the_disk_fails_while_reading(disk: DiskTier, files: FaultyFiles) -> Non
         disk.read_into(location, memoryview(bytearray(location[2])))
 
 
-def test_a_header_of_another_object(disk: DiskTier) -> None:
+def test_a_file_of_another_object(disk: DiskTier) -> None:
     a, b = disk.write(b"a" * 100, [b"1"]), disk.write(b"b" * 100, [b"2"])
-    os.rename(b[1], a[1])
-    # Same size and shape, so only the caller's location could tell; its bytes are those of a whole
-    # object, which is all a file can promise.
-    assert content(disk, a)[:100] == b"b" * 100
+    os.rename(b[1], a[1])  # same size and shape
+    with pytest.raises(ObjectLostError, match="checksum"):
+        disk.map(a)
+    with pytest.raises(ObjectLostError, match="checksum"):
+        disk.read_into(a, memoryview(bytearray(a[2])))
     with pytest.raises(ObjectLostError, match="header"):
         disk.map(("file", a[1], a[2], (1, 2, 3)))
+
+
+@pytest.mark.parametrize("exchange", [False, True])
+def test_a_file_that_is_changed_after_it_was_read(disk: DiskTier, exchange: bool) -> None:
+    location = disk.write(b"a" * 100, [])
+    os.utime(location[1], (1, 1))
+    for _ in range(3):
+        assert content(disk, location)[:100] == b"a" * 100
+    before = os.stat(location[1])
+    old = Path(location[1]).read_bytes()
+    if exchange:
+        os.rename(location[1], location[1] + ".old")
+        descriptor = os.open(location[1], os.O_WRONLY | os.O_CREAT, 0o600)
+        os.close(descriptor)
+    Path(location[1]).write_bytes(old[:HEADER] + b"b" * 100 + old[HEADER + 100 :])
+    os.utime(location[1], ns=(before.st_atime_ns, before.st_mtime_ns))
+    for _ in range(2):
+        with pytest.raises(ObjectLostError, match="checksum"):
+            disk.map(location)
+
+
+def test_a_file_that_others_may_read_or_that_is_none(disk: DiskTier) -> None:
+    location = disk.write(b"stream", [])
+    os.chmod(location[1], 0o640)
+    with pytest.raises(ObjectLostError, match="others may read"):
+        disk.map(location)
+    os.unlink(location[1])
+    os.mkfifo(location[1], 0o600)  # opening it must not wait for a writer
+    with pytest.raises(ObjectLostError, match="another user's"):
+        disk.map(location)
+    with pytest.raises(ObjectLostError, match="not in this runtime's folder"):
+        disk.map(("file", "/etc/passwd", 64, (1,)))
+
+
+def test_another_folder_in_the_place_of_ours(disk: DiskTier) -> None:
+    location = disk.write(b"stream", [])
+    held, fresh = GuestDiskTier(disk.home, 7), GuestDiskTier(disk.home, 8)
+    mine = held.write(b"held", [])
+    aside = disk.path + ".aside"
+    os.rename(disk.path, aside)
+    shutil.copytree(aside, disk.path)  # an exact copy
+    try:
+        assert content(held, mine)[:4] == b"held", "it has a descriptor of the right one"
+        with pytest.raises(ObjectLostError, match="another directory"):
+            fresh.map(location)
+        with pytest.raises(OutOfDiskError, match="another directory"):
+            fresh.write(b"", [])
+    finally:
+        shutil.rmtree(disk.path)
+        os.rename(aside, disk.path)
+        held.close()
+        fresh.close()
+
+
+def test_the_key_is_shown_nowhere(disk: DiskTier) -> None:
+    assert len(disk.home.key) == 32
+    assert str(disk.home.key) not in repr(disk.home)
 
 
 def test_another_byte_order_is_not_ours(disk: DiskTier) -> None:
@@ -310,7 +368,7 @@ def test_another_byte_order_is_not_ours(disk: DiskTier) -> None:
 
 # -- several processes -------------------------------------------------------------------------
 def test_a_worker_writes_beside_the_driver(disk: DiskTier) -> None:
-    guest = GuestDiskTier(disk.path, writer=7)
+    guest = GuestDiskTier(disk.home, writer=7)
     mine, its = disk.write(b"driver", []), guest.write(b"worker", [])
     guest.close()
     assert content(disk, its)[:6] == b"worker"
@@ -321,11 +379,13 @@ def test_a_worker_writes_beside_the_driver(disk: DiskTier) -> None:
 
 
 def test_what_a_dead_worker_left(disk: DiskTier) -> None:
-    guest, other = GuestDiskTier(disk.path, writer=7), GuestDiskTier(disk.path, writer=77)
+    guest, other = GuestDiskTier(disk.home, writer=7), GuestDiskTier(disk.home, writer=77)
     kept, lost, foreign = guest.write(b"kept", []), guest.write(b"lost", []), other.write(b"other", [])
     Path(disk.path, "7-9.part").write_bytes(b"half")
     assert disk.remove_strays(7, [kept, ("shm", 7, 0, 64, (1,))]) == 2
     assert sorted(os.listdir(disk.path)) == sorted(os.path.basename(at[1]) for at in (kept, foreign))
+    guest.close()
+    other.close()
     assert not os.path.exists(lost[1])
 
 

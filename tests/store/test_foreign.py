@@ -98,8 +98,9 @@ def test_adopting_what_held_nothing(make_store: Callable[..., Store], ledger: Le
 def test_adopting_removes_stray_files(make_store: Callable[..., Store]) -> None:
     driver = make_store()
     assert driver.disk is not None
-    guest = GuestDiskTier(driver.disk.path, writer=5)
+    guest = GuestDiskTier(driver.disk.home, writer=5)
     kept, lost = guest.write(b"kept", []), guest.write(b"lost", [])
+    guest.close()
     driver.adopt(5, [kept])()
     assert os.path.exists(kept[1])
     assert not os.path.exists(lost[1])

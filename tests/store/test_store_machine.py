@@ -87,7 +87,7 @@ class StoreMachine(RuleBasedStateMachine):
         ledger = Ledger.attach(os.dup(self.ledger.fd))
         self.ledgers.append(ledger)
         self.stores[slot] = Store(
-            slot, self.limit, ledger, GuestDiskTier(self.driver_disk.path, slot), self.backing
+            slot, self.limit, ledger, GuestDiskTier(self.driver_disk.home, slot), self.backing
         )
 
     @rule(sizes=st.lists(SIZES, min_size=1, max_size=4), data=st.data())

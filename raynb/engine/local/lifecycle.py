@@ -59,6 +59,7 @@ class Lifecycle:
             "store_limit": self.store.limit,
             "inline_limit": self.config.inline_limit,
             "spill_directory": self.disk.path,
+            "spill_home": self.disk.home,
             "sys_path": list(sys.path),
             "cwd": os.getcwd(),
             "namespace": self.config.namespace or "",
