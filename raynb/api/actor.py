@@ -7,7 +7,7 @@ from typing import Any
 
 from raynb.api import definitions, measured, own_class, streams
 from raynb.api import options as o
-from raynb.api.checks.signature import Signature
+from raynb.api.checks.signature import Signature, with_keywords
 from raynb.base import ids
 from raynb.base.engine import Engine, current
 from raynb.base.ids import HexId
@@ -400,3 +400,9 @@ def exit_actor() -> None:
 
 
 __all__ = ["ActorClass", "ActorHandle", "ActorMethod", "AsyncioActorExit", "RayActorError", "exit_actor", "method"]
+
+
+with_keywords(ActorClass.options, o.keywords(o.ACTOR))
+with_keywords(ActorClassWithOptions.options, o.keywords(o.ACTOR))
+with_keywords(ActorMethod.options, o.keywords(o.METHOD))
+with_keywords(method, o.keywords(o.METHOD))

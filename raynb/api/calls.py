@@ -8,7 +8,9 @@ from operator import attrgetter
 from typing import Any
 
 from raynb.api import measured
+from raynb.api import options as o
 from raynb.api.actor import ActorClass, ActorHandle
+from raynb.api.checks.signature import with_keywords
 from raynb.api.remote_function import RemoteFunction
 from raynb.base import unshown
 from raynb.base.engine import current
@@ -38,12 +40,13 @@ def remote(*args: Any, **options: Any) -> Any:
             "'@ray.remote(num_returns=2, resources={\"CustomResource\": 1})'."
         )
     # Options are checked now, so that the error is where the mistake is.
-    from raynb.api import options as o
-
     known = {n: v for n, v in options.items() if n in o.OPTIONS}
     if len(known) != len(options):
         o.check(options, o.TASK if not any(o.OPTIONS[n].where == o.ACTOR for n in known) else o.ACTOR)
     return lambda target: _make(target, options)
+
+
+with_keywords(remote, o.keywords(o.TASK | o.ACTOR))
 
 
 def _make(target: Any, options: dict[str, Any]) -> Any:

@@ -165,6 +165,11 @@ OPTIONS: dict[str, Option] = {
     "tensor_transport": Option(METHOD, _any),
 }
 
+def keywords(where: int) -> dict[str, Any]:
+    """Returns the public options of tasks, actors or methods, for signatures: name → None, the default."""
+    return {name: None for name, option in OPTIONS.items() if option.where & where and name[0] != "_"}
+
+
 _WORDS = {TASK: "tasks", ACTOR: "actors", METHOD: "actor methods"}
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from raynb.api import definitions, measured, streams
 from raynb.api import options as o
-from raynb.api.checks.signature import Signature
+from raynb.api.checks.signature import Signature, with_keywords
 from raynb.base.engine import Engine, current
 from raynb.base.process import surroundings
 from raynb.base.spec import TaskOptions
@@ -167,3 +167,7 @@ class RemoteFunctionWithOptions:
     def __getstate__(self) -> dict[str, Any]:
         return {"_parent": self._parent, "_given": self._given, "_engine": None, "_options": None, "_mark": None,
                 "_inside": {}}  # fmt: skip
+
+
+for _options in (RemoteFunction.options, RemoteFunctionWithOptions.options):
+    with_keywords(_options, o.keywords(o.TASK))

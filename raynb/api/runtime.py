@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import os
 from typing import Any
 
 from raynb.api import options, session
+from raynb.api.checks.signature import with_keywords
 from raynb.base import engine as slot
 from raynb.base.config import Config
 from raynb.base.ray_names import hook as ray_hook
@@ -207,6 +209,20 @@ def init(address: str | None = None, *, ignore_reinit_error: bool = True, **give
             )
         return Runtime._of(running)
     return place.start(config, Runtime._of)  # type: ignore[no-any-return]
+
+
+def _arguments() -> dict[str, Any]:
+    """Returns the arguments that `init` has of its own: name → default."""
+    found = {}
+    for field in dataclasses.fields(Config):
+        if field.name in _OWN:
+            made = field.default_factory
+            found[field.name] = field.default if made is dataclasses.MISSING else made()
+    return {**found, "object_spilling_directory": None}
+
+
+with_keywords(init, _arguments())
+with_keywords(Runtime.__init__, _arguments())
 
 
 def shutdown(_exiting_interpreter: bool = False, wait_for_processes: bool = False) -> None:

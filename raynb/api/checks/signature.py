@@ -3,7 +3,28 @@
 from __future__ import annotations
 
 import inspect
+from collections.abc import Callable, Mapping
 from typing import Any
+
+
+def with_keywords(function: Callable[..., Any], names: Mapping[str, Any]) -> None:
+    """Gives a function with ``**given`` a signature that names what may be given: for completion and help.
+
+    Args:
+        names: keyword → its default.
+    """
+    found = inspect.signature(function)
+    plain = [p for p in found.parameters.values() if p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)]
+    known = {p.name for p in plain}
+    added = [
+        inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default)
+        for name, default in names.items()
+        if name not in known
+    ]
+    variable = [p for p in found.parameters.values() if p.kind is p.VAR_POSITIONAL]
+    last = [p for p in plain if p.kind is p.KEYWORD_ONLY]
+    first = [p for p in plain if p.kind is not p.KEYWORD_ONLY]
+    setattr(function, "__signature__", found.replace(parameters=[*first, *variable, *last, *added]))  # noqa: B010
 
 
 class Signature:

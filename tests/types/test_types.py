@@ -1,0 +1,95 @@
+"""The public types: right programs pass, wrong ones fail where they are wrong, in mypy and pyright alike."""
+
+from __future__ import annotations
+
+import ast
+import json
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import raynb
+from raynb.api import options as o
+from raynb.api.runtime import _IGNORED
+from raynb.base.config import Config
+
+PROGRAM = Path(__file__).with_name("programs.py")
+PACKAGE = Path(raynb.__file__).parent
+WRONG = {
+    number
+    for number, line in enumerate(PROGRAM.read_text(encoding="utf-8").splitlines(), 1)
+    if re.search(r"# E: ", line)
+}
+
+
+def lines_with_errors(output: str) -> set[int]:
+    return {int(number) for number in re.findall(r"programs\.py:(\d+)(?::\d+)?[: -]+error", output)}
+
+
+def checked(command: list[str], folder: Path) -> str:
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=110, check=False)
+    return done.stdout + done.stderr
+
+
+@pytest.mark.parametrize("checker", ["mypy", "pyright"])
+def test_a_users_program_is_checked(checker: str, tmp_path: Path) -> None:
+    shutil.copy(PROGRAM, tmp_path)
+    if checker == "mypy":
+        cache = str(tmp_path / "cache")
+        command = [sys.executable, "-m", "mypy", "--strict", "--follow-imports=silent", f"--cache-dir={cache}",
+                   PROGRAM.name]  # fmt: skip
+    else:
+        settings = {"include": [PROGRAM.name], "extraPaths": [str(PACKAGE.parent)], "typeCheckingMode": "strict"}
+        (tmp_path / "pyrightconfig.json").write_text(json.dumps(settings), encoding="utf-8")
+        command = [sys.executable, "-m", "pyright", "-p", "."]
+    output = checked(command, tmp_path)
+    assert len(WRONG) >= 15
+    assert lines_with_errors(output) == WRONG, output
+
+
+def stub() -> dict[str, set[str]]:
+    """Class of the stub → the names that it annotates."""
+    tree = ast.parse((PACKAGE / "__init__.pyi").read_text(encoding="utf-8"))
+    return {
+        node.name: {
+            item.target.id for item in node.body
+            if isinstance(item, ast.AnnAssign) and isinstance(item.target, ast.Name)
+        }
+        for node in tree.body
+        if isinstance(node, ast.ClassDef)
+    }  # fmt: skip
+
+
+def test_the_stub_has_every_option_and_every_argument_of_init() -> None:
+    found = stub()
+    common = found["_CommonOptions"]
+    changing = {"num_returns"}  # it changes the result's type, so it stands in the signatures
+
+    def of(where: int) -> set[str]:
+        return {name for name, option in o.OPTIONS.items() if option.where & where} - changing
+
+    assert found["TaskOptions"] | common == of(o.TASK)
+    assert found["ActorOptions"] | common == of(o.ACTOR)
+    assert found["MethodOptions"] == of(o.METHOD)
+    own = set(Config.__slots__) - {"isolated", "address"}
+    assert own <= found["_InitArguments"]
+    assert found["_InitArguments"] - own <= _IGNORED | {"object_spilling_directory"}
+
+
+def test_the_stub_has_every_public_name() -> None:
+    tree = ast.parse((PACKAGE / "__init__.pyi").read_text(encoding="utf-8"))
+    names: set[str] = set()
+    for node in tree.body:
+        if isinstance(node, (ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)):
+            names.add(node.name)
+        elif isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name):
+            names.add(node.target.id)
+        elif isinstance(node, ast.Assign):
+            names |= {target.id for target in node.targets if isinstance(target, ast.Name)}
+        elif isinstance(node, (ast.Import, ast.ImportFrom)):
+            names |= {alias.asname or alias.name for alias in node.names}
+    assert set(raynb.__all__) - names == set()
