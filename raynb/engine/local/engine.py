@@ -10,7 +10,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from raynb.base import ids, limits
+from raynb.base import ids, limits, trace
 from raynb.base.config import Config
 from raynb.base.engine import Context, Packed, register
 from raynb.base.interrupts import Allowed, Deferred
@@ -82,8 +82,8 @@ class LocalEngine(Lifecycle, Waiting, Reading, OwnRefs, WorkerCalls):
             for step in reversed(undo):
                 try:
                     step()
-                except Exception:
-                    continue
+                except Exception as error:
+                    trace.swallowed("undoing a failed start", error)
             raise
 
     def _construct(self, config: Config, limit: int, undo: list[Callable[[], None]]) -> None:
@@ -107,7 +107,9 @@ class LocalEngine(Lifecycle, Waiting, Reading, OwnRefs, WorkerCalls):
         self.inbox = Inbox(self)
         self.loop.effects = self.effects
         self.loop.take = self.inbox
+        self.loop.prepare = self.inbox.prepare
         self.loop.lost = self.inbox.lane_lost
+        self.loop.on_broken = self._broken
         self.room = Room(self)
         self.monitor = MemoryMonitor(self)
         self.hangs = HangWatch(self)
@@ -115,6 +117,8 @@ class LocalEngine(Lifecycle, Waiting, Reading, OwnRefs, WorkerCalls):
         undo.append(lambda: self.supervised.stop(1.0))
         self._start_supervisor()
         self._start_workers()
+        undo.append(self.loop.users.stop)
+        self.loop.users.start()
         self.loop.io.start()
         undo.append(self.loop.stop)
 
@@ -126,7 +130,7 @@ class LocalEngine(Lifecycle, Waiting, Reading, OwnRefs, WorkerCalls):
     def check_alive(self) -> None:
         super().check_alive()
         if self.loop.failure is not None:
-            raise self.loop.failure
+            raise self.loop.error()
 
     def define(self, key: str, blob: bytes, refs: Any = ()) -> None:
         if key not in self.definitions:
@@ -279,7 +283,10 @@ class LocalEngine(Lifecycle, Waiting, Reading, OwnRefs, WorkerCalls):
         """Hands a task's output on (called under the lock; listeners only queue it)."""
         self.logs_kept.add(output)
         for listener in self.on_output:
-            listener(output)
+            try:
+                listener(output)
+            except Exception as error:
+                trace.swallowed("a listener to the tasks' output raised", error)
 
     def warn(self, text: str, scope: int = 0) -> None:
         """Tells the user once, where they are looking."""

@@ -93,13 +93,13 @@ class Everywhere:
         future = found[2]
         if future is not None:
             value = message.values[0][0]
-            self.engine.loop.callbacks.append(lambda: self._deliver(future, value))
+            self.engine.loop.users.put(lambda: self._deliver(future, value))
         return True
 
     def _deliver(self, future: concurrent.futures.Future[Any], value: Any) -> None:
         try:
             result = loading.load(value, 0, self.engine._read)
-        except Exception as error:
+        except BaseException as error:
             future.set_exception(error)
             return
         if type(result) is loading.Failed:
@@ -124,4 +124,4 @@ class Everywhere:
                 del self.pending[number]
                 if future is not None:
                     error = WorkerCrashedError(f"Worker {worker} ended while it was being set up: {reason}.")
-                    self.engine.loop.callbacks.append(functools.partial(future.set_exception, error))
+                    self.engine.loop.users.put(functools.partial(future.set_exception, error))

@@ -103,23 +103,42 @@ class Lifecycle:
         return any([peer.pid for peer in self.effects.peers.values()])  # noqa: C419
 
     def supervisor_lost(self) -> None:
-        """The supervisor died, and all workers with it: start another, once in a while."""
-        if not self.alive:
-            return
-        words = self.supervised.last_words()
-        self.supervised.process.poll()
-        self._supervisor_failures += 1
-        if self._supervisor_failures > self.config.worker_start_attempts:
-            self.loop.callbacks.append(lambda: self.loop.fail(RaySystemError(
-                f"the supervisor process died again and again: {words or 'it said nothing'}")))  # fmt: skip
+        """The supervisor died, and all workers with it: the I/O thread starts another. Under the lock."""
+        if self.alive:
+            self.loop.io.chores.append(self._replace_supervisor)
+            self.loop.io.wake()
+
+    def _replace_supervisor(self) -> None:
+        """Starts another supervisor, outside the lock: burying one and starting one take their time."""
+        if not self.alive or self.loop.broken:
             return
         old = self.supervised
+        words = old.last_words()
+        old.process.poll()
+        self._supervisor_failures += 1
         old.stop(0.5)
-        self.supervised = Supervised(self.marker)
-        self._adopt_supervisor()
-        now = _now()
-        for worker in list(self.effects.peers):
-            self.inbox.worker_died(worker, now, "the supervisor process died")
+        if self._supervisor_failures > self.config.worker_start_attempts:
+            self.loop.fail(RaySystemError(
+                f"the supervisor process died again and again: {words or 'it said nothing'}"))  # fmt: skip
+            return
+        try:
+            started = Supervised(self.marker)
+        except RaySystemError as error:
+            self.loop.fail(error)
+            return
+        with self.loop.lock:
+            self.supervised = started
+            self._adopt_supervisor()
+            now = _now()
+            for worker in list(self.effects.peers):
+                self.inbox.worker_died(worker, now, "the supervisor process died")
+        self.loop.flush()
+        self.loop.run_callbacks()
+
+    def _broken(self) -> None:
+        """The loop has failed: workers must not run on, nor views show what is no more. On the I/O thread."""
+        self.warn(str(self.loop.failure))  # type: ignore[attr-defined]
+        self.supervised.stop(0.5)
 
     # -- stopping ------------------------------------------------------------------------------
     def shutdown(self, timeout: float) -> None:
@@ -139,6 +158,7 @@ class Lifecycle:
             step(lambda: self.loop.tell(e.ShutdownAsked(time.monotonic())))
         self.loop.fail(RuntimeGoneError("The raynb runtime was shut down."))
         step(lambda: self._stop_workers(timeout))
+        step(self.loop.users.stop)
         step(self.loop.stop)
         step(lambda: self.supervised.stop(timeout))
         step(self.room.stop)
@@ -153,6 +173,8 @@ class Lifecycle:
 
     def _stop_workers(self, timeout: float) -> None:
         """Idle workers leave by themselves (their atexit runs); busy ones are killed after."""
+        if self.loop.broken:
+            return
         with self.loop.lock:
             for worker in list(self.machine.pool.table.values()):
                 if not worker.queue:

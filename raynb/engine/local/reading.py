@@ -10,6 +10,7 @@ from raynb.base import ids
 from raynb.base.ref import ObjectRef
 from raynb.core.objects.streams import FIRST
 from raynb.core.vocabulary import events as e
+from raynb.engine.local.waiting import tell_loop
 from raynb.engine.loop.waiters import Waiter
 from raynb.exceptions import GetTimeoutError, ObjectLostError, RaySystemError, RuntimeGoneError
 from raynb.serde import values
@@ -138,18 +139,19 @@ class Reading:
         own = asyncio.get_running_loop()
         loop = self.loop
         while True:
-            event = asyncio.Event()
+            there: asyncio.Future[None] = own.create_future()
             with loop.lock:
                 self.check_alive()  # type: ignore[attr-defined]
                 ref, known = self._item(task, index)
                 if not known:
                     self.machine.streams.table[task].watched = True
-                    wake: Any = functools.partial(own.call_soon_threadsafe, event.set)
-                    loop.waiters.watch((ids.object_id(task, 0),), Waiter(1, wake))
+                    waiter = Waiter(1, functools.partial(tell_loop, own, there))
+                    waiter.ours = True
+                    loop.waiters.watch((ids.object_id(task, 0),), waiter)
             loop.flush()
             if known:
                 return ref
-            await event.wait()
+            await there
 
     def stream_finished(self, task: int, index: int) -> bool:
         self.check_alive()  # type: ignore[attr-defined]

@@ -10,11 +10,12 @@ import time
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
+from raynb.base import trace
 from raynb.base.engine import Packed
 from raynb.base.ref import ObjectRef
 from raynb.core.objects import spilling
 from raynb.core.vocabulary import events as e
-from raynb.exceptions import ObjectStoreAndDiskFullError, OutOfDiskError
+from raynb.exceptions import ObjectStoreAndDiskFullError, OutOfDiskError, RayError, RaySystemError
 from raynb.serde import pickling
 from raynb.store import NoRoom, UnknownArena
 
@@ -161,10 +162,24 @@ class Room:
             if asked is None:
                 return
             size, answer = asked
-            made = self.make(size)
-            with engine.loop.lock:
-                answer(made)
-            engine.loop.flush()
+            made = False
+            try:
+                made = self.make(size)
+            except RayError as error:  # the runtime is at its end; or what is asked for can't be had
+                trace.swallowed("making room for a worker", error)
+            except OSError as error:  # a disk with a fault: the worker learns that there is no room
+                trace.swallowed("making room for a worker", error)
+                engine.warn(f"spilling to disk failed: {error}")
+            except BaseException as error:
+                engine.loop.break_down(error, "making room")
+                return
+            try:
+                with engine.loop.lock:
+                    answer(made)
+                engine.loop.flush()
+            except RaySystemError as error:
+                trace.swallowed("answering a worker that asked for room", error)
+                return
 
     def stop(self) -> None:
         if self._thread is not None:

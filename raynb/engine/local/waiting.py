@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 import concurrent.futures
+import contextvars
+import functools
+import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from operator import attrgetter
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from raynb.base import unshown
+from raynb.base import trace, unshown
 from raynb.base.ref import ObjectRef
 from raynb.core.vocabulary.transitions import O_READY
 from raynb.engine.loop.waiters import Waiter
 from raynb.exceptions import GetTimeoutError
+
+if TYPE_CHECKING:
+    import asyncio
 
 _now = time.monotonic
 _id_of = attrgetter("_id")
@@ -70,7 +76,9 @@ class Waiting:
                     return [identity]
         return wanted
 
-    def _watch(self, wanted: Sequence[int], needed: int, eager: bool = False) -> Waiter:
+    def _watch(
+        self, wanted: Sequence[int], needed: int, eager: bool = False, callback: Callable[[], None] | None = None
+    ) -> Waiter:
         """Returns a waiter for ``needed`` of the objects; an eager one is done when one of them failed."""
         loop = self.loop
         with loop.lock:
@@ -87,7 +95,8 @@ class Waiting:
                     pending.append(obj)
                 elif obj.error:
                     failed = True
-            waiter = Waiter(needed - (len(wanted) - len(pending)), None, eager)
+            waiter = Waiter(needed - (len(wanted) - len(pending)), callback, eager)
+            waiter.ours = True
             if failed and eager and pending:
                 waiter.failed = waiter.done = True
             elif waiter.left > 0:
@@ -164,7 +173,11 @@ class Waiting:
             obj = self.machine.objects.table.get(ref._id)
             if obj is not None and obj.state != O_READY:
                 obj.watched = True
-                loop.waiters.watch((ref._id,), Waiter(1, lambda: unshown.then(deliver)))
+                # In the context of who asks: a callback submits to the same runtime, for the same cell.
+                put = functools.partial(loop.users.put, functools.partial(contextvars.copy_context().run, deliver))
+                waiter = Waiter(1, functools.partial(unshown.then, put))
+                waiter.ours = True
+                loop.waiters.watch((ref._id,), waiter)
                 deliver_now = False
             else:
                 deliver_now = True
@@ -177,11 +190,43 @@ class Waiting:
         return future
 
     def awaitable(self, ref: ObjectRef[Any]) -> Any:
+        """Returns a coroutine. The value is unpickled by whoever awaits it, on no thread of ours."""
         import asyncio
 
         from raynb.engine.ticking import ticking
 
         async def wait() -> Any:
-            return await ticking(asyncio.wrap_future(self.future(ref)))
+            self.check_alive()
+            self._mine(ref)
+            own = asyncio.get_running_loop()
+            there: asyncio.Future[None] = own.create_future()
+            waiter = self._watch([ref._id], 1, callback=functools.partial(tell_loop, own, there))
+            self.loop.flush()
+            if not waiter.done:
+                try:
+                    await ticking(there)
+                except BaseException:
+                    self.loop.waiters.unwatch(waiter)
+                    raise
+                self.check_alive()
+            if unshown.pending:
+                unshown.show()
+            try:
+                return self.read_values([ref._id], 0.0)[0]
+            except GetTimeoutError:  # it was lost, and is being made again: reading would block the event loop
+                return await ticking(asyncio.wrap_future(self.future(ref)))
 
         return wait()
+
+
+def tell_loop(own: asyncio.AbstractEventLoop, there: asyncio.Future[None]) -> None:
+    """Ends a future of another thread's event loop; one that was closed meanwhile needs no answer."""
+    try:
+        own.call_soon_threadsafe(_end, there)
+    except RuntimeError as error:
+        trace.swallowed("an awaited object came when its event loop was closed", error, logging.DEBUG)
+
+
+def _end(there: asyncio.Future[None]) -> None:
+    if not there.done():
+        there.set_result(None)

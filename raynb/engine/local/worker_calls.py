@@ -175,7 +175,7 @@ class WorkerCalls:
     def answer_call(self, peer: WorkerConnection, message: w.Call) -> None:
         """Answers a worker's `Call`; what takes long is done elsewhere. Under the lock."""
         if message.method == "make_room":
-            (size,) = pickling.unpack(*pickling.unpack_in_band(message.blob))
+            (size,) = _arguments_of(message)
             self.room.ask(size, lambda ok: self._send_answer(peer, message, True, ok))  # type: ignore[attr-defined]
             return
         # Outside the lock: methods take it themselves where they need it.
@@ -193,8 +193,7 @@ class WorkerCalls:
         try:
             if message.method not in CALLABLE:
                 raise ValueError(f"workers may not call {message.method!r}")
-            args = pickling.unpack(*pickling.unpack_in_band(message.blob))
-            result, ok = getattr(self, message.method)(*args), True
+            result, ok = getattr(self, message.method)(*_arguments_of(message)), True
         except Exception as error:
             result, ok = error, False
         self._send_answer(peer, message, ok, result)
@@ -204,6 +203,13 @@ class WorkerCalls:
         lane = peer.control if number & self.CONTROL else peer.data
         blob = pickling.in_band(pickling.pack(result))
         self.effects.send(lane, w.Answer(number & ~self.CONTROL, ok, blob, ()))
+
+
+def _arguments_of(message: w.Call) -> Any:
+    args: Any = message.blob  # unpickled already: see `Inbox.prepare`
+    if isinstance(args, Exception):
+        raise args
+    return args
 
 
 __all__ = ["WorkerCalls"]

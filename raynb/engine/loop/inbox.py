@@ -14,6 +14,7 @@ from raynb.base.rows import Output
 from raynb.base.spec import TaskSpec
 from raynb.core.vocabulary import events as e
 from raynb.engine.loop.connections import Connection, WorkerConnection
+from raynb.serde import pickling
 from raynb.wire import messages as w
 from raynb.wire.codec import BadFrame, decode_all
 
@@ -58,6 +59,22 @@ class Inbox:
 
     def apply(self, event: Any) -> None:
         self.loop.apply(event)
+
+    @staticmethod
+    def prepare(messages: list[Any]) -> None:
+        """Unpickles what the messages carry, before any lock is taken: a call's arguments may be the user's."""
+        for at, message in enumerate(messages):
+            kind = type(message)
+            if kind is w.Call:
+                try:
+                    blob = pickling.load_in_band(message.blob)
+                except Exception as error:  # the one who called learns of it
+                    blob = error
+                messages[at] = message._replace(blob=blob)
+            elif kind is w.Output and message.bundle:
+                messages[at] = message._replace(bundle=pickle.loads(message.bundle))
+            elif kind is w.Options:
+                messages[at] = message._replace(blob=pickle.loads(message.blob))
 
     def __call__(self, lane: Connection, messages: list[Any], now: float) -> None:
         peer = lane.peer
@@ -128,7 +145,7 @@ class Inbox:
             self.apply(e.RequestDropped(now, peer.worker, number))
 
     def options(self, peer: WorkerConnection, m: w.Options, now: float) -> None:
-        options = pickle.loads(m.blob)
+        options: Any = m.blob  # see `prepare`
         options.key = options.uid = 0  # numbers of the worker's own
         peer.options[m.key] = self.engine.effects.options.get(self.engine.effects.intern(options), options)
 
@@ -144,7 +161,7 @@ class Inbox:
         self.engine.answer_call(peer, m)
 
     def output(self, peer: WorkerConnection, m: w.Output, now: float) -> None:
-        bundle = pickle.loads(m.bundle) if m.bundle else None
+        bundle: Any = m.bundle or None  # see `prepare`
         self.engine.deliver(Output(m.kind, m.task, m.scope, peer.worker, peer.pid, m.name, m.actor, m.text, bundle))
 
     # -- processes -----------------------------------------------------------------------------

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import threading
 import time
+from collections import deque
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from raynb.core.vocabulary import events as e
@@ -28,6 +30,8 @@ class IoThread:
         self.poll.register(self.wake.read, IN)
         self.asleep = False  # it waits for the sockets, and has seen nothing that is to be sent
         self.stopping = False
+        #: What takes long, for this thread alone: it is never run under a lock. Append, then `wake`.
+        self.chores: deque[Callable[[], None]] = deque()
         self._serving = False
         self._next_look = 0.0
         self._thread = threading.Thread(target=self._serve, name="raynb-io", daemon=True)
@@ -47,6 +51,10 @@ class IoThread:
         seen = 0  # submissions at the last look
         try:
             while not self.stopping:
+                if loop.broken:
+                    break
+                while self.chores:
+                    self.chores.popleft()()
                 now = time.monotonic()
                 if waiters.leading or now - waiters.last_led < PARK_SECONDS:
                     time.sleep(pause)
@@ -64,7 +72,9 @@ class IoThread:
                     self._receive(now)
                 self._tick(time.monotonic())
         except BaseException as error:
-            loop.fail(error)
+            loop.break_down(error, "serving the sockets")
+        if loop.broken:
+            loop.on_broken()
 
     def _receive(self, now: float) -> None:
         loop = self._loop
@@ -101,12 +111,13 @@ class IoThread:
         self._next_look = now + TICK_SECONDS
         self._loop.tell(e.Ticked(now))
         self._loop.on_tick(now)
+        self._loop.users.look()
 
     def stop(self) -> None:
         """Ends the thread; returns when it has ended, unless it is the one that asks."""
         self.stopping = True
         self.wake()
-        if self._thread.is_alive() and self._thread is not threading.current_thread():
+        if self._thread.is_alive() and self._thread.ident != threading.get_ident():
             self._thread.join()
 
     def close(self) -> None:

@@ -32,7 +32,7 @@ class Waiter:
     Thread contract: under the engine's lock, but for `done` and `event`.
     """
 
-    __slots__ = ("callback", "done", "eager", "event", "failed", "keys", "leads", "left")
+    __slots__ = ("callback", "done", "eager", "event", "failed", "keys", "leads", "left", "ours")
 
     def __init__(self, left: int, callback: Callable[[], None] | None = None, eager: bool = False) -> None:
         self.left = left
@@ -43,6 +43,7 @@ class Waiter:
         self.leads = False
         self.callback = callback
         self.keys: list[int] = []
+        self.ours = False  # the callback is ours and only wakes somebody: it needs no thread of its own
 
 
 class Waiters:
@@ -78,7 +79,7 @@ class Waiters:
             if waiter.left <= 0 and not waiter.done:
                 waiter.done = True
                 if waiter.callback is not None:
-                    self._loop.callbacks.append(waiter.callback)
+                    self._loop.call_back(waiter)
                 elif waiter.leads:
                     self.wake()
                 elif waiter.event is not None:
@@ -108,7 +109,7 @@ class Waiters:
     def _wait(self, waiter: Waiter, deadline: float | None) -> bool:
         while not waiter.done:
             if self._loop.failure is not None:
-                raise self._loop.failure
+                raise self._loop.error()
             if deadline is not None and time.monotonic() >= deadline:
                 return False
             if self._lead.acquire(blocking=False):
@@ -185,13 +186,16 @@ class Waiters:
     # -- the end -------------------------------------------------------------------------------
     def tell_all(self) -> None:
         """The runtime has failed: everybody looks up. Call under the engine's lock."""
-        for waiters in self.watchers.values():
+        for waiters in list(self.watchers.values()):
             for waiter in waiters:
                 if waiter.event is not None:
                     waiter.event.set()
                 elif waiter.callback is not None and not waiter.done:
                     waiter.done = True
-                    self._loop.callbacks.append(waiter.callback)
+                    self._loop.call_back(waiter)
+        for waiter in list(self._followers):
+            if waiter.event is not None:
+                waiter.event.set()
         self.wake()
 
     def await_leaving(self) -> bool:

@@ -1,0 +1,67 @@
+"""Runs what users want to be called back for, on threads of its own.
+
+One thread runs the callbacks in their order. A callback may block, even for another future: the
+I/O thread looks every `LOOK_SECONDS`, and starts one more thread when callbacks wait and none has
+ended since its last look. So no callback can stop another one, nor timeouts, nor the monitors.
+"""
+
+from __future__ import annotations
+
+import queue
+import threading
+from collections.abc import Callable
+
+from raynb.base import trace
+
+MOST_THREADS = 64
+LEAVE_SECONDS = 0.5  # at the end, a callback that runs gets so long; its thread is a daemon
+
+
+class Callbacks:
+    """Thread contract: `put` from anywhere, destructors and signal handlers included; `look` from the I/O
+    thread; `start` and `stop` once each."""
+
+    def __init__(self) -> None:
+        self._queue: queue.SimpleQueue[Callable[[], object] | None] = queue.SimpleQueue()
+        self.put = self._queue.put
+        self._threads: list[threading.Thread] = []
+        self._taken = 0
+        self._seen = -1  # `_taken` at the last look, if callbacks waited then
+
+    def start(self) -> None:
+        thread = threading.Thread(target=self._serve, name="raynb-callbacks", daemon=True)
+        thread.start()
+        self._threads.append(thread)
+
+    def look(self) -> None:
+        """Starts one more thread if the others are held up by what they run."""
+        if self._queue.empty():
+            self._seen = -1
+        elif self._seen != self._taken:
+            self._seen = self._taken
+        elif len(self._threads) < MOST_THREADS:
+            try:
+                self.start()
+            except RuntimeError as error:  # the system has no thread left: the callbacks wait on
+                trace.swallowed("starting a thread for callbacks", error)
+
+    def _serve(self) -> None:
+        while True:
+            callback = self._queue.get()
+            if callback is None:
+                return
+            self._taken += 1
+            try:
+                callback()
+            except BaseException as error:  # it is the user's code: SystemExit ends nothing of ours
+                trace.swallowed("a callback raised", error)
+            del callback  # and what it holds, before the next one comes
+
+    def stop(self) -> None:
+        """Ends the threads when they have run what waits; one that a callback blocks is left to itself."""
+        for _ in self._threads:
+            self._queue.put(None)
+        me = threading.get_ident()
+        for thread in self._threads:
+            if thread.ident != me:
+                thread.join(LEAVE_SECONDS)

@@ -1,0 +1,136 @@
+"""A runtime that is broken ends at once, loudly; what is the user's never breaks it."""
+
+from __future__ import annotations
+
+import asyncio
+import concurrent.futures
+import contextlib
+import gc
+import sys
+import threading
+from typing import Any
+
+import pytest
+
+import raynb
+from raynb.base import trace
+from raynb.exceptions import RaySystemError
+from raynb.testing.faults import Gate
+
+
+@pytest.mark.parametrize("where", ["machine", "effects", "left half done"])
+def test_an_exception_in_a_change_ends_the_runtime_for_all_who_wait(where: str, gate: Gate) -> None:
+    with raynb.Runtime(num_cpus=1) as runtime:
+        loop = runtime.engine.loop
+
+        @raynb.remote
+        def hold() -> None:
+            gate.pass_through("held")
+
+        held = hold.remote()
+        gate.wait_for("held")
+        got: list[BaseException] = []
+
+        def wait() -> None:
+            try:
+                raynb.get(held)
+            except RaySystemError as error:
+                got.append(error)
+
+        waiting = [threading.Thread(target=wait) for _ in range(3)]
+        future = held.future()
+        for thread in waiting:
+            thread.start()
+
+        def fault(_: Any) -> Any:
+            raise ZeroDivisionError("a bug of ours")
+
+        if where == "machine":
+            loop.machine.handle = fault
+        elif where == "effects":
+            loop.effects = fault
+        else:  # as an exception leaves it that fell in between, and that nobody could catch
+            loop.changing = "a change"
+        with contextlib.suppress(RaySystemError):  # the first call finds out, or the I/O thread a moment before
+            hold.remote()
+        for thread in waiting:
+            thread.join(30)
+        assert len(got) == 3
+        assert len(set(map(id, got))) == 3, "each has an exception of its own"
+        for error in got:
+            assert "restart" in str(error)
+            assert "The last events" in str(error)
+        with pytest.raises(RaySystemError, match="has failed"):
+            future.result(30)
+        with pytest.raises(RaySystemError, match="has failed"):
+            raynb.get(hold.remote())
+        with pytest.raises(RaySystemError, match="has failed"):
+            raynb.put(bytes(100_000))
+    with raynb.Runtime(num_cpus=1):
+        assert raynb.get(raynb.remote(lambda: 5).remote()) == 5
+
+
+def test_callbacks_may_get_leave_and_block(ray: Any, gate: Gate) -> None:
+    @ray.remote
+    def value(x: int) -> int:
+        return x
+
+    done: concurrent.futures.Future[int] = concurrent.futures.Future()
+    value.remote(1).future().add_done_callback(lambda _: done.set_result(ray.get(value.remote(2))))
+    assert done.result(30) == 2
+
+    value.remote(1).future().add_done_callback(lambda _: sys.exit(3))
+    blocked, free = threading.Event(), threading.Event()
+
+    def block(_: Any) -> None:
+        blocked.set()
+        free.wait(60)
+
+    value.remote(1).future().add_done_callback(block)
+    try:
+        assert blocked.wait(30)
+        # While it blocks, time goes on, and other futures end.
+        with pytest.raises(TimeoutError):
+            ray.get(ray.remote(lambda: gate.pass_through("never")).options(timeout=0.2).remote(), timeout=30)
+        assert value.remote(7).future().result(30) == 7
+    finally:
+        free.set()
+
+
+def test_await_runs_no_code_of_the_users_on_our_threads(ray: Any) -> None:
+    class Where:
+        def __reduce__(self) -> Any:
+            return threading.current_thread, ()
+
+    async def main() -> Any:
+        return await ray.put([Where()]), threading.current_thread()
+
+    got, mine = asyncio.run(main())
+    assert got[0] is mine
+
+
+def test_a_users_gc_disable_holds(ray: Any) -> None:
+    f = ray.remote(lambda: 1)
+    gc.disable()
+    try:
+        for _ in range(20):
+            ray.get([f.remote() for _ in range(20)])
+            assert not gc.isenabled()
+    finally:
+        gc.enable()
+
+
+def test_nonsense_drops_the_peer_and_nobody_else(ray: Any) -> None:
+    engine = raynb.runtime().engine  # type: ignore[union-attr]
+    f = ray.remote(lambda x: x)
+    assert ray.get([f.remote(i) for i in range(5)]) == list(range(5))
+    many = engine.inbox._many
+    before = dict(many)
+
+    def odd(*_: Any) -> None:
+        many.update(before)
+        raise KeyError("a message that makes no sense")
+
+    many.update(dict.fromkeys(many, odd))
+    assert ray.get(f.remote(3), timeout=30) == 3  # by a retry
+    assert any("makes no sense" in entry.where for entry in trace.ring)
