@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 import raynb
-from raynb.base import trace
+from raynb.base.process import trace
 from raynb.exceptions import RaySystemError
 from raynb.testing.faults import Gate
 
@@ -50,9 +50,9 @@ def test_an_exception_in_a_change_ends_the_runtime_for_all_who_wait(where: str, 
         elif where == "effects":
             loop.effects = fault
         else:  # as an exception leaves it that fell in between, and that nobody could catch
-            loop.changing = "a change"
+            loop.health.changing = "a change"
         with contextlib.suppress(RaySystemError):  # the first call finds out, or the I/O thread a moment before
-            hold.remote()
+            raynb.cancel(held)
         for thread in waiting:
             thread.join(30)
         assert len(got) == 3

@@ -156,7 +156,7 @@ def test_f56_an_old_ref_or_handle_is_refused_in_every_place_it_can_sit(local_mod
         remove_placement_group(taken)
         assert ray.get(total.remote(new[:2]), timeout=60) == 3  # nothing was broken by asking
         assert ray.get(ask.remote({"h": bob}), timeout=60) == "bob"
-        assert runtime.engine.loop.failure is None if not local_mode else True
+        assert runtime.engine.loop.health.failure is None if not local_mode else True
 
 
 def test_f56_a_definition_takes_the_new_refs_of_its_globals() -> None:

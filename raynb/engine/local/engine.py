@@ -10,10 +10,11 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from raynb.base import ids, limits, trace
+from raynb.base import ids, limits
 from raynb.base.config import Config
 from raynb.base.engine import Context, Packed, register
 from raynb.base.interrupts import Allowed, Deferred
+from raynb.base.process import trace
 from raynb.base.ref import ObjectRef, ObjectRefGenerator
 from raynb.base.rows import Output, Snapshot
 from raynb.base.scope import current_scope
@@ -109,7 +110,7 @@ class LocalEngine(Lifecycle, Waiting, Reading, OwnRefs, WorkerCalls):
         self.loop.take = self.inbox
         self.loop.prepare = self.inbox.prepare
         self.loop.lost = self.inbox.lane_lost
-        self.loop.on_broken = self._broken
+        self.loop.health.on_broken = self._broken
         self.room = Room(self)
         self.monitor = MemoryMonitor(self)
         self.hangs = HangWatch(self)
@@ -129,8 +130,8 @@ class LocalEngine(Lifecycle, Waiting, Reading, OwnRefs, WorkerCalls):
     # -- tasks ---------------------------------------------------------------------------------
     def check_alive(self) -> None:
         super().check_alive()
-        if self.loop.failure is not None:
-            raise self.loop.error()
+        if self.loop.health.failure is not None:
+            raise self.loop.health.error()
 
     def define(self, key: str, blob: bytes, refs: Any = ()) -> None:
         if key not in self.definitions:

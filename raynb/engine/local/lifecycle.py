@@ -110,7 +110,7 @@ class Lifecycle:
 
     def _replace_supervisor(self) -> None:
         """Starts another supervisor, outside the lock: burying one and starting one take their time."""
-        if not self.alive or self.loop.broken:
+        if not self.alive or self.loop.health.broken:
             return
         old = self.supervised
         words = old.last_words()
@@ -137,7 +137,7 @@ class Lifecycle:
 
     def _broken(self) -> None:
         """The loop has failed: workers must not run on, nor views show what is no more. On the I/O thread."""
-        self.warn(str(self.loop.failure))  # type: ignore[attr-defined]
+        self.warn(str(self.loop.health.failure))  # type: ignore[attr-defined]
         self.supervised.stop(0.5)
 
     # -- stopping ------------------------------------------------------------------------------
@@ -154,7 +154,7 @@ class Lifecycle:
             except Exception as error:
                 errors.append(error)
 
-        if self.loop.failure is None:
+        if self.loop.health.failure is None:
             step(lambda: self.loop.tell(e.ShutdownAsked(time.monotonic())))
         self.loop.fail(RuntimeGoneError("The raynb runtime was shut down."))
         step(lambda: self._stop_workers(timeout))
@@ -173,7 +173,7 @@ class Lifecycle:
 
     def _stop_workers(self, timeout: float) -> None:
         """Idle workers leave by themselves (their atexit runs); busy ones are killed after."""
-        if self.loop.broken:
+        if self.loop.health.broken:
             return
         with self.loop.lock:
             for worker in list(self.machine.pool.table.values()):
@@ -189,7 +189,7 @@ class Lifecycle:
     def after_fork_in_child(self) -> None:
         """The child of a fork must not touch what is the parent's."""
         self.alive = False
-        self.loop.failure = RuntimeGoneError("This process is a fork: it has no raynb runtime of its own.")
+        self.loop.health.failure = RuntimeGoneError("This process is a fork: it has no raynb runtime of its own.")
         self.loop.intake.clear()
         self.loop.lock = Critical(self.loop.intake, self.loop.take_in)
         for lane in list(self.loop.lanes.values()):

@@ -10,8 +10,8 @@ import time
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from raynb.base import trace
 from raynb.base.engine import Packed
+from raynb.base.process import trace
 from raynb.base.ref import ObjectRef
 from raynb.core.objects import spilling
 from raynb.core.vocabulary import events as e
@@ -171,7 +171,7 @@ class Room:
                 trace.swallowed("making room for a worker", error)
                 engine.warn(f"spilling to disk failed: {error}")
             except BaseException as error:
-                engine.loop.break_down(error, "making room")
+                engine.loop.health.break_down(error, "making room")
                 return
             try:
                 with engine.loop.lock:

@@ -11,7 +11,8 @@ from collections.abc import Callable, Sequence
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
-from raynb.base import trace, unshown
+from raynb.base import unshown
+from raynb.base.process import trace
 from raynb.base.ref import ObjectRef
 from raynb.core.vocabulary.transitions import O_READY
 from raynb.engine.loop.waiters import Waiter

@@ -11,7 +11,7 @@ import queue
 import threading
 from collections.abc import Callable
 
-from raynb.base import trace
+from raynb.base.process import trace
 
 MOST_THREADS = 64
 LEAVE_SECONDS = 0.5  # at the end, a callback that runs gets so long; its thread is a daemon

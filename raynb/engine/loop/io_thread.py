@@ -51,7 +51,7 @@ class IoThread:
         seen = 0  # submissions at the last look
         try:
             while not self.stopping:
-                if loop.broken:
+                if loop.health.broken:
                     break
                 while self.chores:
                     self.chores.popleft()()
@@ -72,9 +72,9 @@ class IoThread:
                     self._receive(now)
                 self._tick(time.monotonic())
         except BaseException as error:
-            loop.break_down(error, "serving the sockets")
-        if loop.broken:
-            loop.on_broken()
+            loop.health.break_down(error, "serving the sockets")
+        if loop.health.broken:
+            loop.health.on_broken()
 
     def _receive(self, now: float) -> None:
         loop = self._loop

@@ -7,7 +7,6 @@ left the lock; tasks that only wait behind others at a worker travel in batches.
 
 from __future__ import annotations
 
-import itertools
 import select
 import threading
 import time
@@ -15,25 +14,24 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any
 
-from raynb.base import trace
 from raynb.base.interrupts import Critical
+from raynb.base.process import trace
 from raynb.base.spec import TaskSpec
 from raynb.core import invariants
 from raynb.core.machine import Machine
 from raynb.core.vocabulary import events as e
 from raynb.engine.loop.callbacks import Callbacks
 from raynb.engine.loop.connections import Connection
+from raynb.engine.loop.health import Health
 from raynb.engine.loop.io_thread import IoThread
 from raynb.engine.loop.polling import IN
 from raynb.engine.loop.waiters import Waiter, Waiters
-from raynb.exceptions import RaySystemError
 from raynb.wire.channel import Closed
 from raynb.wire.codec import BadFrame
 
 TAKE_SECONDS = 0.0001  # while more are submitted, the machine is told of them this often
 FLUSH_SECONDS = 0.0001  # and tasks for idle workers are sent this often
 FILL_SECONDS = 0.001  # and tasks that wait behind others at a worker this often
-STORY = 20  # events that the error of a broken runtime tells of
 
 
 class Loop:
@@ -52,18 +50,11 @@ class Loop:
         self.on_tick: Callable[[float], None] = lambda now: None
         self.ref_log: deque[int] = deque()
         self.view_log: deque[int] = deque()
-        self.on_broken: Callable[[], None] = lambda: None  # called once, on the I/O thread
         self.callbacks: deque[Callable[[], None]] = deque()  # our own, which whoever leaves the lock runs
         self.users = Callbacks()  # the users'
         self.lanes: dict[int, Connection] = {}
         self.dirty: deque[Connection] = deque()
-        self.failure: Exception | None = None
-        self.broken = False
-        #: What the machine, a reader or a writer is in the middle of. Set before and reset after a change, by
-        #: single stores: whoever comes next and finds one set knows that an exception fell into it.
-        self.changing: Any = None
-        self.reading = False
-        self.sending = False
+        self.health = Health(machine, lambda: self.waiters.tell_all())
         self.asked = 0.0  # when a worker last asked for something and waits
         self.hungry = False  # a worker has nothing to do until the next flush
         self.last_flush = 0.0
@@ -83,9 +74,9 @@ class Loop:
             RaySystemError: an exception left the machine or the effects, now or before. The runtime is at
                 its end then; a half-made change is never used.
         """
-        if self.changing is not None or self.broken:
-            self.refuse(self.changing)
-        self.changing = event
+        if self.health.changing is not None or self.health.broken:
+            self.health.refuse(self.health.changing)
+        self.health.changing = event
         try:
             commands = self.machine.handle(event)
             if commands:
@@ -93,11 +84,11 @@ class Loop:
             if self._validate:
                 invariants.check(self.machine)
         except BaseException as error:
-            self.break_down(error, event)
+            self.health.break_down(error, event)
             if isinstance(error, Exception):
-                raise self.error() from error
+                raise self.health.error() from error
             raise
-        self.changing = None
+        self.health.changing = None
 
     def take_in(self) -> None:
         """Tells the machine of the submissions that were only noted. Call under `lock`."""
@@ -139,9 +130,9 @@ class Loop:
             return
         broken: list[Connection] = []
         with self._send:
-            if self.sending or self.broken:
-                self.refuse("sending")
-            self.sending = True
+            if self.health.sending or self.health.broken:
+                self.health.refuse("sending")
+            self.health.sending = True
             self.hungry = False
             try:
                 while self.dirty:
@@ -149,9 +140,9 @@ class Loop:
                     lane.dirty = False
                     self._flush_lane(lane, broken)
             except BaseException as error:
-                self.break_down(error, "sending")
+                self.health.break_down(error, "sending")
                 raise
-            self.sending = False
+            self.health.sending = False
         self.last_flush = time.monotonic()
         if broken:
             with self._receive, self.lock:  # what the peer has sent is still to be read
@@ -235,15 +226,15 @@ class Loop:
     def receive(self, events: list[tuple[int, int]]) -> None:
         """Reads what has come, tells the machine, sends what follows."""
         with self._receive:
-            if self.reading or self.broken:
-                self.refuse("reading")
-            self.reading = True
+            if self.health.reading or self.health.broken:
+                self.health.refuse("reading")
+            self.health.reading = True
             try:
                 self._take_up(events)
             except BaseException as error:
-                self.break_down(error, "reading")
+                self.health.break_down(error, "reading")
                 raise
-            self.reading = False
+            self.health.reading = False
         self.flush()
         self.run_callbacks()
 
@@ -279,7 +270,7 @@ class Loop:
         try:
             self.take(lane, messages, now)
         except Exception as error:
-            if self.broken or lane.peer is None:
+            if self.health.broken or lane.peer is None:
                 raise
             trace.swallowed(f"worker {lane.peer.worker} sent what makes no sense and was dropped", error)
             self._drop(lane)
@@ -306,7 +297,7 @@ class Loop:
     def call_back(self, waiter: Waiter) -> None:
         """Has a waiter's callback run: ours by whoever leaves the lock, a user's on a thread for those."""
         if waiter.callback is not None:
-            put = self.callbacks.append if waiter.ours else self.users.put
+            put = self.callbacks.append if waiter.ours and not self.health.broken else self.users.put
             put(waiter.callback)
 
     def run_callbacks(self) -> None:
@@ -318,59 +309,13 @@ class Loop:
             callback()
 
     # -- the end -------------------------------------------------------------------------------
-    def error(self) -> Exception:
-        """Returns an instance of the failure of its own for each who waits: they add tracebacks to it."""
-        failure = self.failure or RaySystemError("The raynb runtime failed.")
-        own = type(failure)(*failure.args)
-        own.__cause__ = failure.__cause__
-        return own
-
     def fail(self, error: Exception) -> None:
         """The runtime is at its end: everybody who waits learns why."""
         with self.lock:
-            if self.failure is None:
-                self.failure = error
+            if self.health.failure is None:
+                self.health.failure = error
             self.waiters.tell_all()
         self.run_callbacks()
-
-    def break_down(self, error: BaseException, during: Any) -> None:
-        """An exception fell into a change: the runtime ends here, and everybody learns why. Any thread."""
-        if self.broken:
-            return
-        self.broken = True  # before all else: nothing goes on from here
-        what = during if isinstance(during, str) else f"applying {type(during).__name__}"
-        failure = RaySystemError(
-            f"The raynb runtime has failed and was stopped: {type(error).__name__}: {error} (while {what}). Tasks and "
-            "objects are lost; what a broken runtime said could not be trusted. Go on with `%raynb restart`, or with "
-            f"raynb.shutdown() and raynb.init(). The last events:\n{self._story()}"
-        )
-        failure.__cause__ = error
-        self.failure = failure
-        trace.swallowed("the runtime failed", failure)
-        self.waiters.tell_all()
-        self.io.wake()
-
-    def _story(self) -> str:
-        try:
-            last = list(itertools.islice(reversed(self.machine.history.ring), 3 * STORY))[::-1]
-        except RuntimeError as error:  # another thread is in the middle of it
-            return f"  (not readable: {error})"
-        lines: list[str] = []
-        now, what = 0.0, ""
-        for item in last:
-            if type(item) is float:
-                now = item
-            elif type(item) is tuple:
-                what = f"{item[0]} {item[1]}"
-            elif what:
-                lines.append(f"  {now:.6f} {what} {item:#x}")
-        return "\n".join(lines[-STORY:]) or "  (none)"
-
-    def refuse(self, during: Any) -> None:
-        """Ends the runtime if a change was left half made; raises its failure."""
-        if not self.broken:
-            self.break_down(RuntimeError("an exception fell into it and left it half done"), during)
-        raise self.error()
 
     def stop(self) -> None:
         """Ends the I/O thread and closes every lane. Call after `fail`: who waits leaves first."""

@@ -108,8 +108,8 @@ class Waiters:
 
     def _wait(self, waiter: Waiter, deadline: float | None) -> bool:
         while not waiter.done:
-            if self._loop.failure is not None:
-                raise self._loop.error()
+            if self._loop.health.failure is not None:
+                raise self._loop.health.error()
             if deadline is not None and time.monotonic() >= deadline:
                 return False
             if self._lead.acquire(blocking=False):
@@ -130,7 +130,7 @@ class Waiters:
         poll = self.poll
         self.leading = waiter.leads = True
         loop.io.step_aside()
-        while not waiter.done and loop.failure is None:
+        while not waiter.done and loop.health.failure is None:
             loop.flush()
             quiet = time.monotonic() - loop.asked > QUIET_SECONDS
             if quiet and waiter.left > MANY:
@@ -197,6 +197,7 @@ class Waiters:
             if waiter.event is not None:
                 waiter.event.set()
         self.wake()
+        self._loop.io.wake()
 
     def await_leaving(self) -> bool:
         """Waits until nobody sleeps in the poller; returns whether `left` must follow.

@@ -1,0 +1,83 @@
+"""Fail-stop: a runtime into whose change an exception fell is never used again.
+
+Whoever changes the machine, reads or writes sets a mark before and resets it after, each by a single
+store. An exception that leaves a change ends the runtime where it is caught. One that could not be
+caught (it fell between two lines, or the handler of the error failed too) is found by the next who
+comes: he sees the mark of the one before. The I/O thread comes at least every `TICK_SECONDS`.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable
+from typing import Any
+
+from raynb.base.process import trace
+from raynb.core.machine import Machine
+from raynb.exceptions import RaySystemError
+
+STORY = 20  # events that the error of a broken runtime tells of
+
+
+class Health:
+    """Thread contract: the marks under the lock of what they are about; the rest from any thread.
+
+    Args:
+        machine: for the story.
+        tell_all: wakes everybody who waits, and the I/O thread.
+    """
+
+    def __init__(self, machine: Machine, tell_all: Callable[[], object]) -> None:
+        self._machine = machine
+        self._tell_all = tell_all
+        self.on_broken: Callable[[], None] = lambda: None  # called once, on the I/O thread
+        self.failure: Exception | None = None
+        self.broken = False
+        self.changing: Any = None  # the event that is applied
+        self.reading = False
+        self.sending = False
+
+    def error(self) -> Exception:
+        """Returns an instance of the failure of its own for each who waits: they add tracebacks to it."""
+        failure = self.failure or RaySystemError("The raynb runtime failed.")
+        own = type(failure)(*failure.args)
+        own.__cause__ = failure.__cause__
+        return own
+
+    def break_down(self, error: BaseException, during: Any) -> None:
+        """An exception fell into a change: the runtime ends here, and everybody learns why. Any thread."""
+        if self.broken:
+            return
+        self.broken = True  # before all else: nothing goes on from here
+        what = during if isinstance(during, str) else f"applying {type(during).__name__}"
+        failure = RaySystemError(
+            f"The raynb runtime has failed and was stopped: {type(error).__name__}: {error} (while {what}). Tasks and "
+            "objects are lost; what a broken runtime said could not be trusted. Go on with `%raynb restart`, or with "
+            f"raynb.shutdown() and raynb.init(). The last events:\n{self._story()}"
+        )
+        failure.__cause__ = error
+        self.failure = failure
+        trace.swallowed("the runtime failed", failure)
+        self._tell_all()
+
+    def _story(self) -> str:
+        try:
+            last = list(itertools.islice(reversed(self._machine.history.ring), 3 * STORY))[::-1]
+        except RuntimeError as error:  # another thread is in the middle of it
+            return f"  (not readable: {error})"
+        lines: list[str] = []
+        now, what = 0.0, ""
+        for item in last:
+            if type(item) is float:
+                now = item
+            elif type(item) is tuple:
+                what = f"{item[0]} {item[1]}"
+            elif what:
+                lines.append(f"  {now:.6f} {what} {item:#x}")
+        return "\n".join(lines[-STORY:]) or "  (none)"
+
+    def refuse(self, during: Any) -> None:
+        """Ends the runtime if a change was left half made; raises its failure."""
+        if not self.broken:
+            self.break_down(RuntimeError("an exception fell into it and left it half done"), during)
+        raise self.error()
