@@ -214,6 +214,24 @@ def test_c30_a_cycle_of_waiting_actors_is_named(ray: Any) -> None:
         ray.get(left.ask.remote(right, left), timeout=20)
 
 
+def test_c30_a_cycle_through_a_plain_task_is_named(ray: Any) -> None:
+    class Boss:
+        def ask(self, me: Any) -> Any:
+            return ray.get(errand.remote([me]))
+
+        def call(self) -> int:
+            return 1
+
+    @ray.remote
+    def errand(handles: Any) -> Any:
+        return ray.get(handles[0].call.remote())
+
+    boss = ray.remote(num_cpus=0)(Boss).remote()
+    with pytest.raises(RayError, match=r"(?s)Boss waits for errand|errand waits for Boss"):
+        ray.get(boss.ask.remote(boss), timeout=60)
+    assert ray.get(boss.call.remote(), timeout=60) == 1
+
+
 def test_c31_the_actor_of_a_dead_creator_dies_too(ray: Any) -> None:
     class Parent:
         def make(self) -> tuple[Any, int]:

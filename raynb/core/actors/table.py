@@ -24,6 +24,7 @@ from raynb.base.rows import (
 )  # fmt: skip
 from raynb.base.spec import ActorSpec, TaskSpec, Value
 from raynb.core.actors.calls import INFLIGHT
+from raynb.core.tasks.retries import BACKOFF_FIRST, BACKOFF_MOST
 from raynb.core.vocabulary import commands as c
 from raynb.core.vocabulary.events import WorkerDied
 from raynb.core.vocabulary.records import SPARED_MOST, Actor, Task, Worker
@@ -38,6 +39,9 @@ EXITED = "exit_actor() was called"
 ABANDONED_SECONDS = 5.0
 #: Seconds that the orderly end of a process has (``__ray_shutdown__``, ``atexit``), as in Ray.
 ORDERLY_SECONDS = 30.0
+
+
+PAUSED_FROM = 3  # deaths within the window from which on an actor is not restarted at once
 
 
 class Actors:
@@ -186,7 +190,20 @@ class Actors:
             m.tasks.move(creation, PENDING_NODE_ASSIGNMENT)
         else:
             m.retries.revive(creation)
+            self._pause(actor, reason)
         m.scheduler.enqueue(creation)
+
+    def _pause(self, actor: Actor, reason: str) -> None:
+        """An actor whose calls end its process again and again comes back less and less often, and the user is told."""
+        m = self.m
+        deaths = len(actor.deaths)
+        if deaths < PAUSED_FROM:
+            return
+        actor.creation.not_before = m.now + min(BACKOFF_MOST, BACKOFF_FIRST * 2 ** (deaths - PAUSED_FROM))
+        if actor.spec.max_restarts < 0 and (deaths == PAUSED_FROM or actor.restarts % 10 == 0):
+            m.out.append(c.Warn(
+                f"{actor.spec.class_name} has died {actor.restarts} times ({reason}); it is restarted, less and less "
+                "often, because of max_restarts=-1.", actor.scope))  # fmt: skip
 
     def _die(self, actor: Actor, cause: Value) -> None:
         m = self.m

@@ -47,7 +47,7 @@ class Requests:
                 m.pool.refill(event.worker)
             return
         if not event.is_wait:
-            names = deadlocks.ring(m, event.worker, event.ids)
+            names = deadlocks.ring(m, event.worker, event.task, [obj.id for obj in pending])
             if names is not None:
                 self._refuse(event, names)
                 return
@@ -80,8 +80,9 @@ class Requests:
         m = self.m
         if event.handed_back:
             m.pool.handed_back(event.worker, event.handed_back)
-        who = f"{names[0]} waits for itself" if len(names) == 2 else "a cycle of actors: " + " waits for ".join(names)
-        text = f"Deadlock: {who}. Each runs one call at a time; make one of them async or give it max_concurrency."
+        who = f"{names[0]} waits for itself" if len(names) == 2 else "a cycle: " + " waits for ".join(names)
+        text = (f"Deadlock: {who}. An actor runs one call at a time; make one of them async or give it "
+                "max_concurrency.")  # fmt: skip
         m.out.append(c.Reply(event.worker, event.request, event.ids, False, (), ("err", "ActorDeadlockError", (text,))))
 
     def _first_error(self, ids: tuple[int, ...]) -> tuple[int, ...]:
