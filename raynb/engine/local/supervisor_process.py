@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import os
 import pickle
@@ -33,6 +34,15 @@ def _scratch() -> int:
             return os.dup(file.fileno())
 
 
+def _not_debugged() -> contextlib.AbstractContextManager[Any]:
+    """Returns a context in which debugpy, if JupyterLab's debugger or an editor has attached it, leaves new
+    processes alone. It would run them under itself, with the same port for all, and they would never answer."""
+    debugger = sys.modules.get("_pydev_bundle.pydev_monkey")
+    skip = getattr(debugger, "skip_subprocess_arg_patch", None)  # of its own; older ones lack it
+    made: contextlib.AbstractContextManager[Any] = contextlib.nullcontext() if skip is None else skip()
+    return made
+
+
 class Supervised:
     """The supervisor process as the driver sees it. Its interpreter starts at once; `configure` follows.
 
@@ -48,15 +58,16 @@ class Supervised:
         environment = {**os.environ, burial.MARKER: marker}
         environment.setdefault("PYTHONUNBUFFERED", "1")
         try:
-            self.process = subprocess.Popen(
-                [sys.executable, "-c", _BOOT, str(theirs_fd), str(os.getpid()), _ROOT],
-                pass_fds=[theirs_fd],
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.DEVNULL,
-                stderr=self.stderr,
-                start_new_session=True,
-                env=environment,
-            )
+            with _not_debugged():
+                self.process = subprocess.Popen(
+                    [sys.executable, "-c", _BOOT, str(theirs_fd), str(os.getpid()), _ROOT],
+                    pass_fds=[theirs_fd],
+                    stdin=subprocess.DEVNULL,
+                    stdout=subprocess.DEVNULL,
+                    stderr=self.stderr,
+                    start_new_session=True,
+                    env=environment,
+                )
         except OSError as error:
             mine.close()
             os.close(self.stderr)
