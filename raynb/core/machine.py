@@ -195,7 +195,7 @@ class Machine:
         return ids.to_hex(actor, self.nonce, ids.ACTOR_HEX)
 
     def describe_error(self, value: Any) -> tuple[str, str]:
-        if value[0] == "err":
+        if value[0] == "err" and value[1] != "through":
             if value[1] == "argument":
                 return self.describe_error(value[2][1])
             return value[1], " ".join(str(a) for a in value[2] if isinstance(a, str))[:2000]

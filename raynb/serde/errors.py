@@ -16,6 +16,9 @@ from raynb.serde import pickling
 _PACKAGE = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep
 _duals: dict[type, type] = {}
 
+#: What a task says that failed because an argument of it did.
+OF_ARGUMENT = "  At least one of the input arguments for this task could not be computed:"
+
 #: The most characters of a traceback that views get.
 TOLD = 8_000
 
@@ -168,11 +171,44 @@ def _one(error: BaseException) -> str:
         return error.traceback_str.rstrip("\n") + "\n"
     frames = user_frames(error.__traceback__)
     head = "Traceback (most recent call last):\n" if frames else ""
-    return head + format_frames(frames) + "".join(traceback.format_exception_only(type(error), error))
+    return f"{head}{format_frames(frames)}{final_text(error)}\n"
 
 
-def task_error(error: BaseException, name: str, task_id: str) -> tuple[Value, tuple[str, str], list[Any]]:
-    """Returns (value, (type, text), contained refs) of what a task raised."""
+#: Levels of groups inside groups that are written out, and exceptions of one group.
+DEEPEST, MOST_MEMBERS = 5, 20
+
+
+def final_text(error: BaseException, depth: int = 0) -> str:
+    """Returns the last part of a traceback: type and text, of a group also its exceptions with their frames."""
+    text = "".join(traceback.format_exception_only(type(error), error)).rstrip("\n")
+    if not isinstance(error, BaseExceptionGroup_) or isinstance(error, x.RayTaskError) or depth >= DEEPEST:
+        return text
+    lines = [text]
+    for number, member in enumerate(error.exceptions[:MOST_MEMBERS], 1):
+        lines.append(f"  +---------------- {number} ----------------")
+        if isinstance(member, x.RayTaskError):
+            inner = member.traceback_str
+        else:
+            frames = format_frames(user_frames(member.__traceback__))
+            inner = _chain(member, set()) + frames + final_text(member, depth + 1)
+        lines += [f"  | {line}" for line in inner.rstrip("\n").split("\n")]
+    left = len(error.exceptions) - MOST_MEMBERS
+    if left > 0:
+        lines.append(f"  +---------------- … and {left} more ----------------")
+    return "\n".join([*lines, "  +------------------------------------"])
+
+
+def task_error(
+    error: BaseException, name: str, task_id: str, whose: str = ""
+) -> tuple[Value, tuple[str, str], list[Any]]:
+    """Returns (value, (type, text), contained refs) of what a task raised.
+
+    Args:
+        error: what it raised.
+        name: of the task.
+        task_id: its id in hex, or "".
+        whose: of an actor's call, what tells the actor from others (``actor_id=…, repr=…``).
+    """
     frames = user_frames(error.__traceback__)
     pid = os.getpid()
     cause: BaseException | None = error
@@ -180,7 +216,7 @@ def task_error(error: BaseException, name: str, task_id: str) -> tuple[Value, tu
     while isinstance(inner, x.RayTaskError) and inner.cause is not None:
         inner = inner.cause
     try:
-        last = "".join(traceback.format_exception_only(type(error), error)).rstrip("\n")
+        last = final_text(error)
     except Exception as broken:  # a __str__ that raises
         last = f"{type(error).__name__}: <{type(broken).__name__} in its __str__>"
     if isinstance(error, x.RayTaskError):
@@ -190,7 +226,7 @@ def task_error(error: BaseException, name: str, task_id: str) -> tuple[Value, tu
         chain = _chain(error, set())
     except Exception:
         chain = ""
-    head = f"ray::{name}() (pid={pid}, ip=127.0.0.1)"
+    head = f"ray::{name}() (pid={pid}, ip=127.0.0.1{', ' if whose else ''}{whose})"
     wrapped = x.RayTaskError(name, "", cause, pid, frames, task_id)
     wrapped.__dict__["parts"] = (chain, head, last)
     packed = None
@@ -257,18 +293,27 @@ def load_error(value: Any) -> BaseException:
         return dual(pickling.unpack(stream, buffers))
     _, kind, *rest = value
     args = rest[0]
+    if kind == "through":
+        names, raised = args
+        stream, buffers = pickling.unpack_in_band(raised[1])
+        return dual(_through(names, pickling.unpack(stream, buffers)))
     if kind == "ActorDiedError":
         return _actor_died(args)
     if kind == "argument":
         name, inner = args
         cause = load_error(inner)
-        text = (
-            f"ray::{name}()\n  At least one of the input arguments for this task could not be computed:\n"
-            f"{type(cause).__name__}: {cause}"
-        )
+        text = f"ray::{name}()\n{OF_ARGUMENT}\n{type(cause).__name__}: {cause}"
         return dual(x.RayTaskError(name, text, cause))
     cls = getattr(x, kind)
     return cls(*args)  # type: ignore[no-any-return]
+
+
+def _through(names: tuple[str, ...], error: x.RayTaskError) -> x.RayTaskError:
+    """Returns the error of a task, naming those that failed for it, the last one first."""
+    way = "".join(f"ray::{name}()\n{OF_ARGUMENT}\n" for name in names)
+    x.RayTaskError.__init__(error, error.function_name, way + error.traceback_str, error.cause, error.pid,
+                            error.frames, error.task_id)  # fmt: skip
+    return error
 
 
 def _actor_died(args: Any) -> BaseException:

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 _now = time.monotonic
 call = user_code.call
+MOST_REPR = 120  # characters of an actor's repr in an error
 BRIEF_SECONDS = 0.001  # a task that took less is over in a moment
 _NO_ERROR = ("", "")
 
@@ -275,11 +276,22 @@ class Executor:
         if isinstance(raised, KeyboardInterrupt) and running.interrupted:
             cancelled, described = failures.cancelled(ids.to_hex(running.task, worker.nonce, ids.TASK_HEX))
             return ((cancelled, 0, ()),), flags | w.CANCELLED, described
-        value, described, contained = errors.task_error(raised, running.name, "")
+        value, described, contained = errors.task_error(raised, running.name, "", self._whose(running))
         running.holds = contained
         if returns.retryable(running.options.retry_exceptions, raised):
             flags |= w.RETRYABLE
         return ((value, 0, tuple(ref._id for ref in contained)),), flags, described
+
+    def _whose(self, running: Running) -> str:
+        """Returns what tells the actor of a failed call from others of its class, for people."""
+        if not running.actor or self.host is None:
+            return ""
+        try:
+            shown = repr(self.host.instance).partition("\n")[0]
+        except Exception as error:  # the failure that is to be told is another one
+            shown = f"<{type(error).__name__} in its __repr__>"
+        shown = shown if len(shown) <= MOST_REPR else f"{shown[: MOST_REPR - 1]}…"
+        return f"actor_id={ids.to_hex(running.actor, self.worker.nonce, ids.ACTOR_HEX)}, repr={shown}"
 
     def _leaving(self, running: Running, raised: BaseException) -> tuple[Any, int, tuple[str, str]]:
         """``exit_actor`` and ``sys.exit``: the process ends, and the driver learns why."""

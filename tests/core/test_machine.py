@@ -107,7 +107,9 @@ def test_an_error_of_an_argument_is_the_tasks_own(clock: Clockwork) -> None:
     second, _ = clock.submit(deps=(object_id(first, 1),))
     clock.finish(runs(orders)[0][0], first, ("exc", b"boom"), flags=ends.FAILED, error=("ValueError", "no"))
     assert clock.state(second) == "FAILED"
-    assert clock.value(second) == ("exc", b"boom")
+    assert clock.value(second) == ("err", "through", (("f",), ("exc", b"boom")))
+    third, _ = clock.submit(deps=(object_id(second, 1),))
+    assert clock.value(third) == ("err", "through", (("f", "f"), ("exc", b"boom")))
 
 
 def test_short_tasks_are_prefetched_and_long_ones_are_not(clock: Clockwork) -> None:

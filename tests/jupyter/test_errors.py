@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 
 from raynb.exceptions import RayTaskError, TaskCancelledError
-from raynb.jupyter.output.tracebacks import Renderer, hints, install, is_users, uninstall
+from raynb.jupyter.output.frames import is_users
+from raynb.jupyter.output.tracebacks import Renderer, hints, install, uninstall
 from raynb.serde.errors import format_frames
 
 

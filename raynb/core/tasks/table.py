@@ -40,9 +40,19 @@ def _enter(sets: dict[int, set[int]], key: int, member: int) -> None:
         found.add(member)
 
 
+#: Tasks that an error names at most, of those that it came through.
+MOST_NAMES = 20
+
+
 def of_argument(task: Task, value: Value | None) -> Value:
-    """Returns the error of a task with such an argument: a crash becomes its `RayTaskError` of the crash's class."""
+    """Returns the error of a task with such an argument: a crash becomes its `RayTaskError` of the crash's class;
+    what a task raised stays that, and names the tasks that it came through."""
     assert type(value) is tuple
+    if value[0] == "exc":
+        return ("err", "through", ((task.spec.options.name,), value))
+    if value[1] == "through":
+        names, raised = value[2]
+        return ("err", "through", ((task.spec.options.name, *names)[:MOST_NAMES], raised))
     if value[0] == "err" and value[1] not in ("argument", "TaskCancelledError"):
         return ("err", "argument", (task.spec.options.name, value))
     return value

@@ -246,9 +246,9 @@ def _blaming(submit: Any, inputs: Inputs) -> Any:
             try:
                 api.put(inputs.kept.get(captured.name) or inputs.names[captured.name])
             except TypeError as cause:
-                why = str(cause.__cause__ or cause)
+                why = str(cause.__cause__ or cause).rstrip(".")
                 raise TypeError(
-                    f"{captured.name!r} ({captured.kind}) cannot travel to a worker: {why} "
+                    f"{captured.name!r} ({captured.kind}) cannot travel to a worker: {why}. "
                     f"Make it inside the cell instead, or give {captured.name!r} another name."
                 ) from None
         raise error from None

@@ -190,6 +190,7 @@ class LineMagics(Magics):
         %raynb logs [CELL] [--grep TEXT]
         %raynb timeline [CELL]  what a cell's time went into (default: the last with tasks), as a picture
         %raynb timeline FILE    the same of all tasks, as a Chrome/Perfetto trace
+        %raynb error [--full]   the error that was shown last; with the frames of libraries
         %raynb config           every setting, with its help
         %raynb doctor           checks this environment
         %raynb as-ray           from now on `import ray` means raynb, here and on the workers
@@ -331,11 +332,21 @@ def _flat(value: Any) -> list[ObjectRef[Any]]:
     return inputs.refs
 
 
+def _show_error(magics: LineMagics, rest: str) -> None:
+    from raynb.jupyter.output.tracebacks import last
+
+    if rest not in ("", "--full"):
+        raise UsageError(f"%raynb error takes --full, got {rest!r}.")
+    lines = last.full if rest else last.short
+    print("\n".join(lines) if lines else "No error of a task has been shown.")
+
+
 COMMANDS: dict[str, Callable[[LineMagics, str], Any]] = {
     "status": LineMagics._status, "start": LineMagics._start, "stop": LineMagics._stop,
     "restart": LineMagics._restart, "dashboard": LineMagics._dashboard, "tasks": LineMagics._tasks,
     "actors": LineMagics._actors, "objects": LineMagics._objects, "workers": LineMagics._workers,
     "nodes": LineMagics._nodes,
     "logs": LineMagics._logs, "timeline": LineMagics._timeline, "config": LineMagics._config,
+    "error": _show_error,
     "doctor": LineMagics._doctor, "as-ray": LineMagics._as_ray, "help": LineMagics._help,
 }  # fmt: skip

@@ -1,47 +1,61 @@
-"""How errors of tasks look in a notebook: the user's frames only, with cell, line and source.
+"""How errors of tasks look in a notebook: the user's frames, with cell, line and source.
 
-IPython asks an exception for ``_render_traceback_`` (but not a `SyntaxError`); `install` gives
-raynb's exceptions one, and lends one to an interrupt that ended a wait of ours: where in raynb it
-struck says nothing. The remote frames come from the worker's text, whose file names are those that
-the kernel gave its cells, so their source is at hand here.
+Frames of libraries are one line a run of them; `Last` keeps them all. IPython asks an exception for
+``_render_traceback_`` (but not a `SyntaxError`); `install` gives raynb's exceptions one, and lends one to
+others that came through raynb, whose own frames say nothing: an interrupt that ended a wait, a value that
+cannot be pickled, a group with errors of tasks. The remote frames come from the worker's text, whose file
+names are those that the kernel gave its cells, so their source is at hand here.
 """
 
 from __future__ import annotations
 
-import asyncio
+import itertools
 import linecache
 import os
 import re
 import sys
-import sysconfig
 import traceback
 from collections.abc import Iterator
 from typing import Any
 
+from IPython.core.error import UsageError
+
 from raynb.exceptions import RayError, RayTaskError
+from raynb.jupyter.output.frames import Frame, folded, is_ours, is_stdlib, library_of
 
 _FILE = re.compile(r'^\s*File "(?P<file>[^"]+)", line (?P<line>\d+), in (?P<name>.+)$')
-_TASK = re.compile(r"^ray::(?P<name>.*?)\(\) \(pid=(?P<pid>\d+), .*\)$")
+_TASK = re.compile(
+    r"^ray::(?P<name>.*?)\(\)"
+    r"(?: \(pid=(?P<pid>\d+), ip=[^,)]*(?:, actor_id=(?P<actor>\w+), repr=(?P<repr>.*))?\))?$"
+)
+_MEMBER = re.compile(r"^(?P<bars>(?:  \| )+)(?P<rest>.*)$")
+_OF_ARGUMENT = "  At least one of the input arguments for this task could not be computed:"
 _PACKAGE = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)))) + os.sep
+_ALL = "(all of them: %raynb error --full)"
+try:
+    BaseExceptionGroup_: Any = BaseExceptionGroup  # type: ignore[name-defined, unused-ignore]
+except NameError:  # Python 3.10
+    BaseExceptionGroup_ = ()
 _CONTEXT = 2  # lines shown before and after the one that failed
 _BAR = "-" * 75
 
 
 def install(shell: Any) -> None:
     """Makes the shell show raynb's errors, and interrupts of its waits, this way."""
-    RayError._render_traceback_ = lambda self: Renderer(shell).render(self)  # type: ignore[attr-defined]
+    RayError._render_traceback_ = lambda self: last.shown(Renderer(shell), self)  # type: ignore[attr-defined]
     show = shell.showtraceback
 
     def showtraceback(exc_tuple: Any = None, *args: Any, **kwargs: Any) -> None:
         error: Any = exc_tuple[1] if exc_tuple is not None else sys.exc_info()[1]
-        if isinstance(error, RayError) and isinstance(error, SyntaxError):
-            # IPython takes it for an error in the cell itself and shows no frames.
-            shell._showtraceback(type(error), error, Renderer(shell).render(error))
+        ours = isinstance(error, RayError) or _holds_ours(error)
+        if ours and isinstance(error, (SyntaxError, BaseExceptionGroup_)):
+            # IPython takes the one for an error in the cell itself, and prints the other with all its frames.
+            shell._showtraceback(type(error), error, last.shown(Renderer(shell), error))
             return
-        if not _ends_a_wait(error):
+        if not _comes_through_us(error):
             show(exc_tuple, *args, **kwargs)
             return
-        error._render_traceback_ = lambda: Renderer(shell).render(error)
+        error._render_traceback_ = lambda: last.shown(Renderer(shell), error)
         try:
             show(exc_tuple, *args, **kwargs)
         finally:
@@ -58,12 +72,36 @@ def uninstall(shell: Any) -> None:
         del shell.showtraceback
 
 
-def _ends_a_wait(error: Any) -> bool:
-    """Returns whether somebody pressed stop while raynb's own code was waiting."""
-    if not isinstance(error, (KeyboardInterrupt, asyncio.CancelledError)):
+def _comes_through_us(error: Any) -> bool:
+    """Returns whether an error that isn't raynb's has frames of raynb's, or holds errors of tasks."""
+    if error is None or isinstance(error, (RayError, SyntaxError, UsageError)):
         return False
+    if _holds_ours(error):
+        return True
     frames = traceback.walk_tb(error.__traceback__)
     return any(frame.f_code.co_filename.startswith(_PACKAGE) for frame, _ in frames)
+
+
+def _holds_ours(error: BaseException | None) -> bool:
+    members = getattr(error, "exceptions", ()) if isinstance(error, BaseExceptionGroup_) else ()
+    return any(isinstance(member, RayError) or _holds_ours(member) for member in members)
+
+
+class Last:
+    """The error that was shown last, for ``%raynb error``. Thread contract: any thread."""
+
+    def __init__(self) -> None:
+        self.short: list[str] = []
+        self.full: list[str] = []
+
+    def shown(self, renderer: Renderer, error: BaseException) -> list[str]:
+        """Renders an error, and keeps it with all its frames."""
+        self.short = renderer.render(error)
+        self.full = Renderer(renderer.shell, full=True).render(error)
+        return self.short
+
+
+last = Last()
 
 
 class Renderer:
@@ -71,10 +109,13 @@ class Renderer:
 
     Args:
         shell: the InteractiveShell, for the names of its cells and its colours.
+        full: show frames of libraries too.
     """
 
-    def __init__(self, shell: Any) -> None:
+    def __init__(self, shell: Any, full: bool = False) -> None:
         self.shell = shell
+        self.full = full
+        self._hinted = False  # how to see folded frames was said
         self.coloured = str(getattr(shell, "colors", "")).lower() not in ("nocolor", "")
 
     def render(self, error: BaseException) -> list[str]:
@@ -97,12 +138,24 @@ class Renderer:
         else:
             text = str(error)
             lines.append(self._final(f"{type(error).__name__}: {text}" if text else type(error).__name__))
+            if isinstance(error, BaseExceptionGroup_):
+                lines.extend(self._members(error))
         return lines
+
+    def _members(self, group: Any) -> Iterator[str]:
+        """The errors of a group, each once, with its own frames."""
+        for number, member in enumerate(group.exceptions, 1):
+            yield f"  +---------------- {number} ----------------"
+            for block in [*self._local(member), *self.remote(member)]:
+                yield from (f"  | {line}".rstrip() for line in block.split("\n"))
+        yield "  +------------------------------------"
 
     def message(self, error: BaseException) -> tuple[str, str, list[str]]:
         """Returns (name, value, lines) for an error that is shown in a cell without being raised."""
         cause = error.cause if isinstance(error, RayTaskError) and error.cause is not None else error
-        return type(cause).__name__, str(cause), [self.red(_BAR), *self.remote(error)]
+        lines = [self.red(_BAR), *self.remote(error)]
+        last.short, last.full = lines, [self.red(_BAR), *Renderer(self.shell, full=True).remote(error)]
+        return type(cause).__name__, str(cause), lines
 
     @staticmethod
     def type_name(error: BaseException) -> str:
@@ -111,12 +164,35 @@ class Renderer:
 
     # -- parts ---------------------------------------------------------------------------------
     def _local(self, error: BaseException) -> Iterator[str]:
-        for frame in traceback.extract_tb(error.__traceback__):
-            if is_users(frame.filename):
-                yield self.frame(frame.filename, frame.lineno or 0, frame.name, frame.line or "")
+        found = [
+            Frame(frame.filename, frame.lineno or 0, frame.name, frame.line or "")
+            for frame in traceback.extract_tb(error.__traceback__)
+        ]
+        shown = [f for f in found if not is_ours(f.filename) and (self.full or not is_stdlib(f.filename))]
+        yield from self._frames(shown)
+
+    def _frames(self, frames: list[Frame]) -> Iterator[str]:
+        """Frames in order; each run of those of libraries is one line."""
+        first = next((at for at, frame in enumerate(frames) if not library_of(frame.filename)), 0)
+        if not self.full:
+            frames = frames[first:]  # what runs the user's code (asyncio, threads) has no part in it
+        for of_library, run in itertools.groupby(frames, lambda frame: bool(library_of(frame.filename))):
+            group = list(run)
+            if of_library and not self.full:
+                yield self._fold(group)
+            else:
+                yield from (self.frame(f.filename, f.line, f.function, f.source) for f in group)
+
+    def _fold(self, frames: list[Frame]) -> str:
+        text = f"    {folded(frames)}"
+        if not self._hinted:
+            self._hinted = True
+            text = f"{text} {_ALL}"
+        return f"{text}\n"
 
     def _worker_text(self, body: list[str]) -> Iterator[str]:
         at = 0
+        frames: list[Frame] = []
         while at < len(body):
             line = body[at]
             at += 1
@@ -126,11 +202,30 @@ class Renderer:
                 if at < len(body) and body[at].startswith("    "):
                     source = body[at].strip()
                     at += 1
-                yield self.frame(found["file"], int(found["line"]), found["name"], source)
-            elif task:
-                yield f"In task {self.green(task['name'])} (pid {task['pid']}):"
-            elif line.strip():
+                if not is_ours(found["file"]):
+                    frames.append(Frame(found["file"], int(found["line"]), found["name"], source))
+                continue
+            yield from self._frames(frames)
+            frames = []
+            if task:
+                failed_before = at < len(body) and body[at] == _OF_ARGUMENT
+                at += failed_before
+                yield self._task(task, failed_before)
+            elif line.strip() and line != "Traceback (most recent call last):":
                 yield line
+        yield from self._frames(frames)
+
+    def _task(self, task: re.Match[str], failed_before: bool) -> str:
+        """Returns ``In task f (pid 5):``, ``In Shard.work of Shard(7) (pid 5, actor 91e2…):`` and the like."""
+        name, pid, actor, shown = task["name"], task["pid"], task["actor"], task["repr"] or ""
+        if failed_before:
+            return f"In task {self.green(name)}, an argument of which failed:"
+        if pid is None:
+            return f"In task {self.green(name)}:"
+        if actor is None:
+            return f"In task {self.green(name)} (pid {pid}):"
+        whose = "" if " object at 0x" in shown else f" of {self.green(shown)}"
+        return f"In {self.green(name)}{whose} (pid {pid}, actor {actor.lstrip('0')}):"
 
     def frame(self, filename: str, number: int, function: str, source: str) -> str:
         """Returns one frame: where, and the lines around it."""
@@ -165,8 +260,35 @@ class Renderer:
                 yield f"{at:>7} {text}".rstrip()
 
     def _final(self, text: str) -> str:
-        name, colon, rest = text.partition(":")
-        return f"{self.red(name)}{colon}{rest}"
+        first, *more = text.split("\n")
+        name, colon, rest = first.partition(":")
+        return "\n".join([f"{self.red(name)}{colon}{rest}", *self._of_members(more)])
+
+    def _of_members(self, lines: list[str]) -> Iterator[str]:
+        """The lines after the first of an error's text; of a group's, places are named as those of frames are."""
+        folding: list[Frame] = []
+        skip = False
+        for line in lines:
+            member = _MEMBER.match(line)
+            found = _FILE.match(member["rest"]) if member else None
+            if skip and found is None and member is not None and member["rest"].startswith("    "):
+                skip = False  # the source line of a folded frame
+                continue
+            skip = False
+            if member is not None and found is not None:
+                if is_ours(found["file"]):
+                    skip = True
+                elif library_of(found["file"]) and not self.full:
+                    folding.append(Frame(found["file"], int(found["line"]), found["name"], ""))
+                    skip = True
+                else:
+                    inside = "" if found["name"] == "<module>" else f", in {self.green(found['name'])}"
+                    yield f"{member['bars']}{self.place(found['file'], int(found['line']))}{inside}"
+                continue
+            if folding:
+                yield f"{member['bars'] if member else ''}{self._fold(folding).rstrip()}"
+                folding = []
+            yield line
 
     def red(self, text: str) -> str:
         return f"\x1b[31m{text}\x1b[39m" if self.coloured else text
@@ -191,20 +313,6 @@ def _split_last(text: str) -> list[str]:
     else:
         start = 0
     return [*lines[:start], "\n".join(lines[start:])]
-
-
-def is_users(filename: str) -> bool:
-    """Returns whether a file is the user's, not raynb's, IPython's or Python's own."""
-    if filename.startswith((_PACKAGE, "<frozen")):
-        return False
-    if filename.startswith(_STDLIB) and "site-packages" not in filename:
-        return False
-    return not any(
-        f"{os.sep}{name}{os.sep}" in filename for name in ("IPython", "ipykernel", "traitlets", "tornado")
-    )
-
-
-_STDLIB = sysconfig.get_path("stdlib") + os.sep
 
 
 def _remedy(name: str) -> str:
