@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from typing import TYPE_CHECKING, Any
 
 from raynb.base.config import ENV_FAILED
@@ -16,6 +17,41 @@ if TYPE_CHECKING:
 
 PAUSES = (0.2, 0.5)  # seconds between the rounds of tries; after the last one it is given up
 WORKING_PAUSE = 5.0  # the same, while other workers do the work
+
+
+class SupervisorDeaths:
+    """Counts deaths of the supervisor process: those long ago don't count.
+
+    Thread contract: under the engine's lock, or one thread.
+
+    Args:
+        most: so many within `WINDOW` seconds are survived.
+    """
+
+    WINDOW = 60.0
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._recent: deque[float] = deque()
+
+    def is_last(self, now: float) -> bool:
+        """Counts a death at ``now`` (seconds of a monotonic clock); returns whether the runtime is given up."""
+        self._recent.append(now)
+        while now - self._recent[0] > self.WINDOW:
+            self._recent.popleft()
+        return len(self._recent) > self._most
+
+    def story(self, words: str) -> str:
+        """Returns what the user is told when the runtime is given up.
+
+        Args:
+            words: what the supervisor wrote before it died; empty: nothing.
+        """
+        return (
+            f"The process that starts raynb's workers died {len(self._recent)} times within {self.WINDOW:.0f} s, so "
+            f"the runtime was given up. It said: {words or 'nothing'}. Its objects and actors are gone. To go on: "
+            "`%raynb restart`, or raynb.shutdown() and raynb.init()."
+        )
 
 
 class Ailing:

@@ -21,6 +21,7 @@ from raynb.base.scope import current_scope
 from raynb.base.spec import STREAMING, TaskOptions, TaskSpec
 from raynb.core import snapshot
 from raynb.core.machine import Machine
+from raynb.core.scheduling.worker_health import SupervisorDeaths
 from raynb.core.vocabulary import commands as c
 from raynb.core.vocabulary import events as e
 from raynb.engine.local.everywhere import Everywhere
@@ -68,7 +69,7 @@ class LocalEngine(Lifecycle, Waiting, Reading, OwnRefs, WorkerCalls):
         register(self)
         self._ids = ids.IdSource(0)
         self._warned: set[str] = set()
-        self._supervisor_failures = 0
+        self._supervisor_deaths = SupervisorDeaths(config.worker_start_attempts)
         limit = config.object_store_memory or limits.default_object_store_memory()
         self.machine = Machine(config, machine_totals(config), self.nonce)
         self.wall = time.time() - _now()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import secrets
 import sys
 import threading
 import time
@@ -12,6 +13,7 @@ from typing import Any
 from raynb.base.config import Config
 from raynb.base.interrupts import Critical
 from raynb.core.machine import Machine
+from raynb.core.scheduling.worker_health import SupervisorDeaths
 from raynb.core.vocabulary import commands as c
 from raynb.core.vocabulary import events as e
 from raynb.engine.local.supervisor_process import Supervised
@@ -49,7 +51,7 @@ class Lifecycle:
     inbox: Any
     room: Any
     _pid: int
-    _supervisor_failures: int
+    _supervisor_deaths: SupervisorDeaths
 
     # -- starting ------------------------------------------------------------------------------
     def _settings(self) -> dict[str, Any]:
@@ -115,19 +117,19 @@ class Lifecycle:
         old = self.supervised
         words = old.last_words()
         old.process.poll()
-        self._supervisor_failures += 1
         old.stop(0.5)
-        if self._supervisor_failures > self.config.worker_start_attempts:
-            self.loop.fail(RaySystemError(
-                f"the supervisor process died again and again: {words or 'it said nothing'}"))  # fmt: skip
+        if self._supervisor_deaths.is_last(_now()):
+            self.loop.fail(RaySystemError(self._supervisor_deaths.story(words)))
             return
         try:
-            started = Supervised(self.marker)
+            # With a marker of its own: whoever still sweeps by the old one must not find it.
+            started = Supervised(secrets.token_hex(16))
         except RaySystemError as error:
             self.loop.fail(error)
             return
         with self.loop.lock:
             self.supervised = started
+            self.marker = started.marker
             self._adopt_supervisor()
             now = _now()
             for worker in list(self.effects.peers):
