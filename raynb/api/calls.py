@@ -221,7 +221,8 @@ def kill(actor: Any, *, no_restart: bool = True) -> None:
 
 
 def get_actor(name: str, namespace: str | None = None) -> ActorHandle:
-    """Returns a handle of a named actor (``ray.get_actor``).
+    """Returns a handle of a named actor (``ray.get_actor``). It doesn't keep the actor alive: that is for the
+    handles of whoever made it, or for ``lifetime="detached"``.
 
     Raises:
         ValueError: no live actor has that name in the namespace, or it is empty or None.

@@ -9,6 +9,7 @@ from typing import Any
 from raynb.api.options import ACCELERATORS
 from raynb.base import ids
 from raynb.base.engine import Context, current
+from raynb.base.ref import UncountedRef
 
 
 class RuntimeContext:
@@ -73,7 +74,7 @@ class RuntimeContext:
 
     @property
     def current_actor(self) -> Any:
-        """Returns a handle of the actor that the code runs in.
+        """Returns a handle of the actor that the code runs in; it doesn't keep the actor alive (as Ray's).
 
         Raises:
             RuntimeError: outside an actor.
@@ -83,7 +84,8 @@ class RuntimeContext:
         actor = self._context.actor
         if not actor:
             raise RuntimeError("This method is only available in an actor.")
-        return ActorHandle(self._engine.adopt(ids.object_id(actor, 1), self._engine.nonce), self._engine.worker.actor)
+        ref: UncountedRef[Any] = UncountedRef(ids.object_id(actor, 1), self._engine)
+        return ActorHandle(ref, self._engine.worker.actor)
 
     def is_canceled(self) -> bool:
         """Returns whether the running task was cancelled (a sync actor's call may look and stop)."""

@@ -50,6 +50,9 @@ class RemoteFunction:
             )
         self._function = function
         self._given = o.check(given, o.TASK)
+        if given.get("num_gpus") and given.get("max_calls") is None:
+            # As in Ray: libraries keep the memory of a GPU until their process ends.
+            self._given = {**given, "max_calls": 1}
         self._name = getattr(function, "__name__", None) or type(function).__name__
         self._signature = Signature(function)
         self._engine: Engine | None = None

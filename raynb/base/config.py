@@ -39,6 +39,7 @@ class Config:
     prefetch_seconds: float = 0.02
     worker_start_timeout: float = 30.0
     worker_start_attempts: int = 3
+    retry_pause: float = 1.0  # seconds before a task that raised is tried again, but for the first time
     cancel_grace: float = 2.0
     shutdown_timeout: float = 2.0
     actor_death_window: float = 60.0

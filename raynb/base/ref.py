@@ -7,6 +7,7 @@ from collections.abc import Callable, Generator
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from raynb.base import ids, unshown
+from raynb.exceptions import RuntimeGoneError
 
 if TYPE_CHECKING:
     from raynb.base.engine import Engine
@@ -99,6 +100,35 @@ class ObjectRef(Generic[T]):
 
     def __bool__(self) -> bool:
         return True
+
+
+class UncountedRef(ObjectRef[T]):
+    """The name of an object that keeps nothing alive, here and wherever it is sent.
+
+    It stands for the handles of `get_actor`, which are weak, as in Ray.
+    """
+
+    __slots__ = ()
+
+    def __del__(self) -> None:
+        """Nothing was counted, so nothing is taken back."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return rebuild_uncounted, (self._id, self._engine.nonce)
+
+
+def rebuild_uncounted(object_id: int, nonce: int) -> UncountedRef[Any]:
+    """Unpickles an `UncountedRef` in whatever process reads it.
+
+    Raises:
+        RuntimeGoneError: it is of another runtime.
+    """
+    from raynb.base.engine import current
+
+    engine = current()
+    if nonce != engine.nonce:
+        raise RuntimeGoneError("This ref or handle was pickled in another raynb runtime, which is gone.")
+    return UncountedRef(object_id, engine)
 
 
 def is_ref(value: Any) -> bool:

@@ -169,6 +169,8 @@ class Machine:
                 self.actors.abandoned(identity)
             elif what == "orderly":
                 self.pool.overdue(identity)
+            elif what == "call":
+                self.calls.send_more(identity)
             elif what == "queue":
                 self.scheduler.unpark(identity)
             elif what == "unasked":

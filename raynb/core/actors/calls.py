@@ -97,6 +97,10 @@ class Calls:
         if actor.leaving:
             self.m.tasks.fail(task, self.dead_value(actor))
             return
+        if task.not_before > self.m.now:  # a queue of its own, so that nobody waits behind it
+            actor.queues[-task.spec.task_id] = deque((task,))
+            self.m.timer(task.not_before, "call", task.spec.actor)
+            return
         queue = actor.queues.setdefault(task.spec.caller, deque())
         # Calls come back one by one, each older than what waits unless it was retried later.
         at = 0
@@ -116,7 +120,7 @@ class Calls:
             queue = actor.queues.get(caller)
             while queue and len(actor.inflight) < actor.most:
                 task = queue[0]
-                if task.state == PENDING_ARGS_AVAIL:
+                if task.state == PENDING_ARGS_AVAIL or task.not_before > self.m.now:
                     break  # in order: the ones behind wait too
                 queue.popleft()
                 if task.state == PENDING_NODE_ASSIGNMENT:
@@ -204,9 +208,12 @@ class Calls:
 
     def drop_queued(self, task: Task) -> None:
         actor = self.m.actors.table.get(task.spec.actor)
-        queue = actor.queues.get(task.spec.caller) if actor is not None else None
-        if queue is not None and task in queue:
-            queue.remove(task)
+        if actor is None:
+            return
+        for key in (task.spec.caller, -task.spec.task_id):
+            queue = actor.queues.get(key)
+            if queue is not None and task in queue:
+                queue.remove(task)
 
     def cancel_sent(self, task: Task) -> None:
         """A sync actor's running call runs on, but its ref raises now. Whether one that waits there has

@@ -34,6 +34,14 @@ class Retries:
         self.m.history.note(self.m.now, "task", task.spec.task_id, f"retry {task.spec.attempt}: {why[:200]}")
         self.requeue(task)
 
+    def after_exception(self, task: Task, why: str) -> None:
+        """One more attempt of a task that raised: the first at once, further ones after a pause, so that a few
+        outlast a hiccup of something outside (Ray pauses for a second, too)."""
+        task.raised += 1
+        if task.raised > 1:
+            task.not_before = self.m.now + self.m.config.retry_pause
+        self.again(task, why)
+
     def requeue(self, task: Task, front: bool = False) -> None:
         """Queues a task again: a retry, or one that was handed back unstarted."""
         if task.cancelled:

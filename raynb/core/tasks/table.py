@@ -227,7 +227,7 @@ class Tasks:
             return
         cancelled = flags & ends.CANCELLED
         if flags & ends.RETRYABLE and task.retries and not task.cancelled:
-            self.m.retries.again(task, done.error[1].rstrip().rpartition("\n")[2])
+            self.m.retries.after_exception(task, done.error[1].rstrip().rpartition("\n")[2])
             return
         value, _, contained = done.values[0]
         if task.cancelled and cancelled:

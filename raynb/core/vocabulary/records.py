@@ -35,6 +35,7 @@ class Task:
     gpus: tuple[int, ...] = ()  # numbers of the GPUs that it was given
     spared: int = 0  # deaths of its workers before they had begun with it
     deaths: int = 0  # system failures, for the back-off
+    raised: int = 0  # attempts that raised and were tried again
     not_before: float = 0.0
 
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from raynb.base import ids
 from raynb.base.config import Config
 from raynb.base.engine import Packed
-from raynb.base.ref import ObjectRef
+from raynb.base.ref import ObjectRef, UncountedRef
 from raynb.base.rows import ACTOR_CREATION_TASK, ALIVE, CANCELLED, DEAD, FAILED, FINISHED, TaskRow
 from raynb.base.scope import current_scope
 from raynb.base.spec import ActorSpec, TaskOptions
@@ -184,7 +184,7 @@ class InlineActors:
                 "named actor you didn't create. 2. The named actor died. 3. You did not use a namespace matching "
                 "the namespace of the actor."
             )
-        return self._handle(host), host.spec
+        return UncountedRef(ids.object_id(host.spec.actor_id, 1), self), host.spec  # type: ignore[arg-type]
 
     def actor_names(self, namespace: str | None) -> list[tuple[str, str]]:
         return sorted(key for key in self._names if namespace is None or key[0] == namespace)

@@ -7,7 +7,7 @@ from typing import Any
 
 from raynb.base import ids
 from raynb.base.engine import Packed
-from raynb.base.ref import ObjectRef
+from raynb.base.ref import ObjectRef, UncountedRef
 from raynb.base.scope import current_scope
 from raynb.base.spec import ActorSpec, TaskOptions, TaskSpec
 from raynb.core.vocabulary import events as e
@@ -106,11 +106,10 @@ class WorkerCalls:
         self.check_alive()  # type: ignore[attr-defined]
         with self.loop.lock:
             spec = self._find(name, namespace)
-            return self._count_handle(0, spec.actor_id), spec
+        return UncountedRef(ids.object_id(spec.actor_id, 1), self), spec  # type: ignore[arg-type]
 
-    def actor_named_for(self, caller: int, name: str, namespace: str) -> tuple[int, ActorSpec]:
-        spec = self._find(name, namespace)
-        return self._count_handle(caller, spec.actor_id), spec
+    def actor_named_for(self, name: str, namespace: str) -> ActorSpec:
+        return self._find(name, namespace)
 
     def actor_names(self, namespace: str | None) -> list[tuple[str, str]]:
         """Returns (namespace, name) of live named actors; None: of every namespace."""

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from raynb.base import ids
 from raynb.base.engine import Context, Packed
-from raynb.base.ref import ObjectRef, ObjectRefGenerator
+from raynb.base.ref import ObjectRef, ObjectRefGenerator, UncountedRef
 from raynb.base.rows import Snapshot
 from raynb.base.spec import STREAMING, ActorSpec, TaskOptions
 from raynb.exceptions import RuntimeGoneError
@@ -152,8 +152,8 @@ class WorkerEngine(Storing, Waiting, Groups):
         return ObjectRef(identity, self)
 
     def actor_named(self, name: str, namespace: str) -> tuple[ObjectRef[Any], ActorSpec]:
-        actor, spec = self.requests.call("actor_named_for", self.worker.number, name, namespace)
-        return self._handle_ref(actor), spec
+        spec = self.requests.call("actor_named_for", name, namespace)
+        return UncountedRef(ids.object_id(spec.actor_id, 1), self), spec
 
     def actor_names(self, namespace: str | None) -> list[tuple[str, str]]:
         return self.requests.call("actor_names", namespace)  # type: ignore[no-any-return]

@@ -253,22 +253,19 @@ def _leaver(ray: Any, folder: str, **options: Any) -> Any:
 def what_is_called_at_the_end(ray: Any) -> Any:
     ends: list[Any] = []
     for options in ({}, {"max_concurrency": 3}, {"asynchronous": True}):
-        for how in ("drop", "terminate", "exit", "kill"):
+        for how in ("drop", "terminate", "exit"):
             notes = Gate().path
             actor = _leaver(ray, notes, **options).remote()
             pid = ray.get(actor.pid.remote())
             if how == "exit":
                 error(ray.get, actor.leave.remote())
-            elif how == "kill":
-                ray.kill(actor)
             elif how == "terminate":
                 actor.__ray_terminate__.remote()
             del actor
             gc.collect()
             until(lambda pid=pid: not alive(pid))
             told = Path(notes).read_text().split("\n") if os.path.exists(notes) else []
-            asked = {"shutdown True", "atexit", "del"} if how != "kill" else {"shutdown True", "atexit"}
-            ends.append([*options, how, sorted(asked & set(told))])
+            ends.append([*options, how, sorted({"shutdown True", "atexit", "del"} & set(told))])
     return ends
 
 
