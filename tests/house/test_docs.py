@@ -7,6 +7,8 @@ import subprocess
 import sys
 from typing import Any
 
+import pytest
+
 from . import source
 
 LINK = re.compile(r"\]\((?!https?:|#|mailto:)([^)#\s]+)")
@@ -45,8 +47,9 @@ def test_the_commands_of_the_readme_exist() -> None:
 TEST_ID = re.compile(r"`(tests/[\w/]+\.py)::(\w+)`")
 
 
-def test_the_tests_that_the_promises_name_exist() -> None:
-    text = (source.ROOT / "docs" / "notebook-behaviour.md").read_text(encoding="utf-8")
+@pytest.mark.parametrize("document", ["notebook-behaviour.md", "faults.md"])
+def test_the_tests_that_the_promises_name_exist(document: str) -> None:
+    text = (source.ROOT / "docs" / document).read_text(encoding="utf-8")
     named = set(TEST_ID.findall(text))
     missing = [
         f"{path}::{name}" for path, name in sorted(named)
@@ -55,6 +58,15 @@ def test_the_tests_that_the_promises_name_exist() -> None:
     ]  # fmt: skip
     assert named
     assert not missing, "\n".join(missing)
+
+
+def test_every_numbered_fault_has_a_test() -> None:
+    text = (source.ROOT / "docs" / "faults.md").read_text(encoding="utf-8")
+    rows = [line.split(" | ") for line in text.splitlines() if re.match(r"\| [AB]?\d", line)]
+    numbers = {row[0].removeprefix("| ") for row in rows}
+    missing = {str(number) for number in range(1, 57)} - numbers
+    assert not missing, missing
+    assert not [row[:2] for row in rows if not TEST_ID.search(row[-1])]
 
 
 def test_every_promise_has_a_test_or_a_figure() -> None:
