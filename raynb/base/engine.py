@@ -146,6 +146,15 @@ class DriverEngine(Engine, Protocol):
         """Runs a function on every worker that isn't an actor's (``only``: on that worker); ``later``:
         also first on every worker to come. Returns a future for each that runs it now."""
 
+    def rows(
+        self, tasks: Sequence[int] = (), actors: Sequence[int] = (), objects: Sequence[int] = ()
+    ) -> Snapshot:
+        """Returns a picture of these ids only; ids that are not known (any more) have no row. Costs
+        microseconds per id, however many tasks there are."""
+
+    def awaited(self, task: int) -> list[int]:
+        """Returns the ids of the objects that a task still waits for; none once it has all of them."""
+
     def shutdown(self, timeout: float) -> None: ...
 
 

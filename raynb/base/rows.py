@@ -71,6 +71,9 @@ class TaskRow:
     resources: dict[str, float] = field(default_factory=dict)
     function_name: str = ""
     function: str = ""  # key of its definition; of an actor's call, the method's name
+    inputs: int = 0  # refs among its arguments
+    after: int = 0  # the task whose result was the last input that it waited for; 0: it waited for none
+    peak: int = 0  # largest resident memory of its worker that was sampled while it ran, bytes
 
 
 @dataclass(slots=True)
@@ -180,6 +183,8 @@ class Snapshot:
     nodes: list[NodeRow] = field(default_factory=list)  # all of them, always; empty on one machine
     groups: dict[str, dict[str, int]] = field(default_factory=dict)  # function name → state → count
     gone: dict[str, list[int]] = field(default_factory=dict)
+    #: Every task that runs at ``now``, also those that haven't changed since ``since``.
+    running: list[TaskRow] = field(default_factory=list)
 
 
 #: Kind of `Output` that shows an unfinished line.

@@ -33,9 +33,9 @@ AGAIN = 4096
 MOST_CHANGES = 20_000
 
 #: What is kept of an ended task: id, state, worker, attempt, scope, actor, does it create one, parent, the
-#: five times, type and text of its error, size of its results. Plain values only: the garbage collector
-#: lets go of such tuples, while rows of tables would be looked through again and again.
-Ended = tuple[int, str, int, int, int, int, bool, int, float, float, float, float, float, str, str, int]
+#: five times, type and text of its error, size of its results, inputs, after, peak. Plain values only: the
+#: garbage collector lets go of such tuples, while rows of tables would be looked through again and again.
+Ended = tuple[int, str, int, int, int, int, bool, int, float, float, float, float, float, str, str, int, int, int, int]
 
 
 def plain(task: Task) -> Ended:
@@ -45,6 +45,7 @@ def plain(task: Task) -> Ended:
     return (
         spec.task_id, task.state, task.worker, spec.attempt, spec.scope, spec.actor, spec.creates_actor, spec.parent,
         task.submitted, task.started, task.fetched, task.ran, task.ended, kind, text, task.size,
+        len(spec.deps), task.after, task.peak,
     )  # fmt: skip
 
 
@@ -59,6 +60,10 @@ class History:
         self._mark: Mark = ("", "")
         self.finished: deque[Ended] = deque()
         self.options: deque[TaskOptions] = deque()  # those of `finished`, in the same order
+        #: Id → how many tasks had finished before it: its place in `finished` plus `forgotten`. Numbers
+        #: only, for the garbage collector's sake.
+        self.places: dict[int, int] = {}
+        self.forgotten = 0  # tasks that made room in `finished`
         self.kept = kept
         self.groups: dict[str, dict[str, int]] = {}
 
@@ -92,11 +97,24 @@ class History:
     def keep(self, task: Task) -> None:
         """Keeps a finished task for the views; the oldest makes room."""
         finished = self.finished
+        self.places[task.spec.task_id] = self.forgotten + len(finished)
         finished.append(plain(task))
         self.options.append(task.spec.options)
         if len(finished) > self.kept:
             self.options.popleft()
-            self.add(task.ended, DROPPED, finished.popleft()[0])
+            oldest = finished.popleft()[0]
+            # A task that lineage ran again is kept twice; its later end stays.
+            if self.places[oldest] == self.forgotten:
+                del self.places[oldest]
+                self.add(task.ended, DROPPED, oldest)
+            self.forgotten += 1
+
+    def ended(self, identity: int) -> tuple[Ended, TaskOptions] | None:
+        """Returns what is kept of a finished task and its options; None when that was forgotten."""
+        place = self.places.get(identity)
+        if place is None:
+            return None
+        return self.finished[place - self.forgotten], self.options[place - self.forgotten]
 
     def changed_since(self, version: int) -> dict[str, set[int]] | None:
         """Returns kind → ids that changed after ``version``; None when that is too much or too long ago."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 from typing import TYPE_CHECKING
 
@@ -14,6 +14,7 @@ from raynb.base.rows import (
     MEMORY,
     NORMAL_TASK,
     PENDING,
+    RUNNING,
     SHARED,
     SPILLED,
     ActorRow,
@@ -27,7 +28,7 @@ from raynb.base.spec import TaskOptions, Value
 from raynb.core.history import Ended, plain
 from raynb.core.scheduling.resources import to_floats
 from raynb.core.vocabulary.records import Actor, Obj, Task, Worker
-from raynb.core.vocabulary.transitions import O_LOST, O_PENDING
+from raynb.core.vocabulary.transitions import O_LOST, O_PENDING, O_READY
 
 if TYPE_CHECKING:
     from raynb.core.machine import Machine
@@ -42,14 +43,14 @@ def task_row(m: Machine, task: Task) -> TaskRow:
 
 def _task_row(m: Machine, task: Ended, options: TaskOptions) -> TaskRow:
     (identity, state, number, attempt, scope, actor, creates, parent, submitted, started, fetched, ran, ended,
-     error, text, size) = task  # fmt: skip
+     error, text, size, inputs, after, peak) = task  # fmt: skip
     worker = m.pool.table.get(number)
     kind = ACTOR_CREATION_TASK if creates else ACTOR_TASK if actor else NORMAL_TASK
     return TaskRow(
         identity, options.name, kind, state, number, worker.pid if worker else 0, attempt, scope,
         actor or (identity if creates else 0), parent, submitted, started, fetched, ran, ended,
         error, text, size, to_floats(options.resources), options.function_name or options.name,
-        options.function,
+        options.function, inputs, after, peak,
     )  # fmt: skip
 
 
@@ -117,6 +118,7 @@ def picture(m: Machine, now: float, wall: float, since: int, limit: int) -> Snap
     shot.total = to_floats(m.resources.total)
     shot.available = to_floats(m.resources.available)
     shot.groups = {name: {s: n for s, n in counts.items() if n} for name, counts in m.history.groups.items()}
+    shot.running = running(m)
     if changed is None:
         # A reader that fell behind under load must not cost more than one that keeps up.
         most = CATCH_UP if since >= 0 else max(len(m.history.finished), len(m.tasks.table))
@@ -137,24 +139,50 @@ def _latest(m: Machine) -> Iterator[tuple[Ended, TaskOptions]]:
     return zip(reversed(m.history.finished), reversed(m.history.options), strict=True)
 
 
-def _ended(m: Machine, wanted: set[int]) -> list[TaskRow]:
-    """Returns the rows of the finished tasks of these ids. What changed lately ended lately, so the look
-    from the end is short, however many are kept."""
-    found: dict[int, TaskRow] = {}
-    if wanted:
-        for task, options in _latest(m):
-            if task[0] in wanted and task[0] not in found:
-                found[task[0]] = _task_row(m, task, options)
-                if len(found) == len(wanted):
-                    break
-    return list(found.values())
+def _tasks(m: Machine, wanted: Iterable[int]) -> list[TaskRow]:
+    """Returns the rows of the tasks of these ids: the unfinished, then the finished in the order in
+    which they ended. Costs nothing for the others, however many there are."""
+    alive, places = m.tasks.table, m.history.places
+    open_, over = [], []
+    for identity in wanted:
+        if identity in alive:
+            open_.append(task_row(m, alive[identity]))
+        elif identity in places:
+            over.append(identity)
+    over.sort(key=places.__getitem__)
+    ended = (m.history.ended(identity) for identity in over)
+    return open_ + [_task_row(m, *entry) for entry in ended if entry is not None]
+
+
+def rows(
+    m: Machine, now: float, wall: float, tasks: Sequence[int], actors: Sequence[int], objects: Sequence[int]
+) -> Snapshot:
+    """Returns a picture of these ids only."""
+    shot = Snapshot(m.history.version, now, wall)
+    shot.tasks = _tasks(m, tasks)
+    shot.actors = [actor_row(m, m.actors.table[i]) for i in actors if i in m.actors.table]
+    shot.objects = [object_row(m, m.objects.table[i]) for i in objects if i in m.objects.table]
+    return shot
+
+
+def awaited(m: Machine, task: int) -> list[int]:
+    """Returns the ids of the objects that a task still waits for."""
+    found = m.tasks.table.get(task)
+    if found is None:
+        return []
+    return [dep for dep in found.spec.deps if m.objects.table[dep].state != O_READY]
+
+
+def running(m: Machine) -> list[TaskRow]:
+    """Returns every task that runs now: workers hold normal tasks, actors their calls."""
+    held = {task.spec.task_id: task for worker in m.pool.table.values() for task in worker.queue}
+    for actor in m.actors.table.values():
+        held.update(actor.inflight)
+    return [task_row(m, task) for task in held.values() if task.state == RUNNING]
 
 
 def _changes(m: Machine, shot: Snapshot, changed: dict[str, set[int]], since: int) -> None:
-    wanted = changed.get("task", set())
-    alive = m.tasks.table
-    shot.tasks = [task_row(m, alive[i]) for i in wanted if i in alive]
-    shot.tasks += _ended(m, {i for i in wanted if i not in alive})
+    shot.tasks = _tasks(m, changed.get("task", ()))
     # An actor's pending calls change with its calls, which are noted under their own ids.
     actors = changed.get("actor", set()) | {row.actor for row in shot.tasks if row.actor}
     shot.actors = [actor_row(m, m.actors.table[i]) for i in actors if i in m.actors.table]

@@ -6,10 +6,10 @@ import copy
 import threading
 import time
 from collections import OrderedDict, deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
-from raynb.base.rows import TASK_ENDED, TASK_STATES, Snapshot, StoreRow, TaskRow
+from raynb.base.rows import RUNNING, TASK_ENDED, TASK_STATES, Snapshot, StoreRow, TaskRow
 
 _now = time.monotonic
 GONE_KEPT = 10_000
@@ -34,6 +34,7 @@ class RowStore:
         self._groups: dict[str, dict[str, int]] = {}
         self._scopes: dict[int, dict[str, int]] = {}
         self._ended: deque[int] = deque()
+        self._running: dict[int, None] = {}
         self._stories: dict[int, list[tuple[float, str]]] = {}
 
     def __len__(self) -> int:
@@ -87,6 +88,11 @@ class RowStore:
         group[row.state] += by
         scope = self._scopes.setdefault(row.scope, {})
         scope[row.state] = scope.get(row.state, 0) + by
+        if row.state == RUNNING:
+            if by > 0:
+                self._running[row.id] = None
+            else:
+                self._running.pop(row.id, None)
 
     def _note(self, identity: int, what: str) -> None:
         self._stories.setdefault(identity, []).append((_now(), f"task {what}"))
@@ -100,6 +106,15 @@ class RowStore:
     def rows(self, kind: str, which: Callable[[Any], bool] = lambda row: True) -> list[Any]:
         with self._lock:
             return [row for _, row in self._rows[kind].values() if which(row)]
+
+    def picture_of(self, tasks: Sequence[int], actors: Sequence[int], objects: Sequence[int]) -> Snapshot:
+        """Returns a picture of these ids only."""
+        with self._lock:
+            shot = Snapshot(self.version, _now(), self.wall)
+            for kind, wanted in (("tasks", tasks), ("actors", actors), ("objects", objects)):
+                table = self._rows[kind]
+                setattr(shot, kind, [copy.copy(table[i][1]) for i in wanted if i in table])
+        return shot
 
     def story(self, identity: int) -> list[tuple[float, str]]:
         return list(self._stories.get(identity, ()))
@@ -122,6 +137,7 @@ class RowStore:
                         break
                     found.append(copy.copy(row))  # ours goes on changing
                 setattr(shot, kind, found[::-1])
+            shot.running = [copy.copy(self._rows["tasks"][i][1]) for i in self._running]
             shot.groups = {name: {s: n for s, n in counts.items() if n} for name, counts in self._groups.items()}
             if not whole:
                 shot.gone = {"tasks": [], "objects": [], "workers": []}

@@ -141,6 +141,9 @@ def the_picture_shows_what_ran(engine: Any) -> None:
     assert picture.total.get("CPU", 0) > 0
     later = engine.changes(picture.version)
     assert later.version >= picture.version
+    only = engine.rows(tasks=[rows[0].id, 1 << 60])
+    assert [(row.id, row.name) for row in only.tasks] == [(rows[0].id, "to_be_seen")], only.tasks
+    assert not picture.running, picture.running
 
 
 def after_shutdown_everything_is_refused(engine: Any) -> None:

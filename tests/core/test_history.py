@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from raynb.base.spec import TaskOptions, TaskSpec
 from raynb.core import history
 from raynb.core.history import History
+from raynb.core.vocabulary.records import Task
 
 
 def test_each_id_that_changed_is_named_once() -> None:
@@ -35,6 +37,24 @@ def test_the_end_of_the_ring_can_be_read_without_its_beginning() -> None:
     assert told.changed_since(told.version - 2) == {"object": {history.RING + 8, history.RING + 9}}
     assert told.story(history.RING + 9) == [(1.0, "object freed")]
     assert told.story(7) == []
+
+
+def test_one_finished_task_is_found_without_a_search() -> None:
+    """A task that lineage ran again is kept twice: its later end counts, also when the earlier is forgotten."""
+    told = History(kept=3)
+
+    def end(task: int, state: str) -> None:
+        told.keep(Task(TaskSpec(task, TaskOptions(name=f"f{task}", function="f")), {}, state=state))
+
+    for task in (1, 2, 1, 3):
+        end(task, "FAILED" if told.places.get(task) is None else "FINISHED")
+    assert {task: told.ended(task)[0][1] for task in (1, 2, 3)} == {1: "FINISHED", 2: "FAILED", 3: "FAILED"}  # type: ignore[index]
+    assert (told.ended(2) or ((), TaskOptions()))[1].name == "f2"
+    for task in range(4, 20):
+        end(task, "FINISHED")
+        assert {kept[0] for kept in told.finished} == set(told.places)
+        assert all(told.ended(kept[0]) is not None for kept in told.finished)
+    assert told.ended(1) is None
 
 
 def test_a_story_has_times_and_what_happened_in_order() -> None:

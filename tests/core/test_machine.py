@@ -12,7 +12,7 @@ from raynb.base.config import Config
 from raynb.base.ends import Done
 from raynb.base.ids import object_id
 from raynb.base.spec import CPU, ActorSpec, TaskOptions, TaskSpec
-from raynb.core import invariants
+from raynb.core import invariants, snapshot
 from raynb.core.actors.table import ABANDONED_SECONDS, ORDERLY_SECONDS
 from raynb.core.machine import ImpossibleState, Machine
 from raynb.core.scheduling.pool import REPLACE_SECONDS
@@ -427,3 +427,21 @@ def test_no_worker_is_kept_for_cpus_that_an_actor_holds(clock: Clockwork) -> Non
     actor(clock, held=((CPU, 20_000),))
     clock.now += REPLACE_SECONDS
     assert not clock.tell(e.Ticked)
+
+
+def test_a_task_knows_the_input_that_it_waited_for_last_and_its_peak_memory(clock: Clockwork) -> None:
+    first, orders = clock.submit()
+    second, more = clock.submit()
+    both = (object_id(first, 1), object_id(second, 1))
+    third, _ = clock.submit(deps=both)
+    clock.finish(runs(orders)[0][0], first)
+    clock.finish(runs(more)[0][0], second)
+    clock.tell(e.MemoryMeasured, {1: 500, 2: 500})
+    clock.tell(e.MemoryMeasured, {1: 300, 2: 300})
+    row = snapshot.rows(clock.machine, clock.now, 0.0, [third], [], []).tasks[0]
+    assert (row.after, row.inputs, row.peak) == (second, 2, 500)
+    assert [one.id for one in snapshot.running(clock.machine)] == [third]
+    clock.finish(row.worker, third)
+    row = snapshot.rows(clock.machine, clock.now, 0.0, [third], [], []).tasks[0]
+    assert (row.state, row.after, row.peak) == ("FINISHED", second, 500)
+    assert snapshot.running(clock.machine) == []

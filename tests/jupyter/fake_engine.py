@@ -31,6 +31,15 @@ class FakeEngine:
             return self.pending.pop(0)
         return replace(self.picture, since=since, tasks=[], actors=[], objects=[])
 
+    def rows(self, tasks: Any = (), actors: Any = (), objects: Any = ()) -> Snapshot:
+        picture = self.picture
+        return replace(
+            picture,
+            tasks=[row for row in picture.tasks if row.id in tasks],
+            actors=[row for row in picture.actors if row.id in actors],
+            objects=[row for row in picture.objects if row.id in objects],
+        )
+
     def cancel(self, ref: Any, force: bool, recursive: bool) -> None:
         self.asked.append(("cancel", ref._id, force, recursive))
 

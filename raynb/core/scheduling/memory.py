@@ -27,6 +27,8 @@ class MemoryPolicy:
             if worker is not None:
                 worker.rss = rss
                 worker.cpu = event.cpu.get(worker_id, 0.0)
+                if worker.queue and not worker.actor:
+                    worker.queue[0].peak = max(worker.queue[0].peak, rss)
         for worker in list(pool.values()):
             limit, name = self._limit(worker)
             if limit and worker.rss > limit and worker.doom is None:

@@ -159,6 +159,7 @@ class Tasks:
                 self.unasked.taken(obj, task)
                 self.fail(task, of_argument(task, obj.value))
             elif not task.waiting and task.state == PENDING_ARGS_AVAIL:
+                task.after = task_of(obj.id)
                 if task.spec.actor:
                     self.m.calls.arguments_ready(task)
                 else:

@@ -37,6 +37,8 @@ class Task:
     deaths: int = 0  # system failures, for the back-off
     raised: int = 0  # attempts that raised and were tried again
     not_before: float = 0.0
+    after: int = 0  # the task whose result was the last input that it waited for
+    peak: int = 0  # largest sampled memory of its worker while it ran
 
 
 @dataclass(slots=True, eq=False)

@@ -370,6 +370,15 @@ class ClusterEngine(News, Adapter):
         store = StoreRow(limit=limit, used=used, inline=inline, objects=len(objects), resident=used)
         return self.book.changes(since, store, *found)
 
+    def rows(
+        self, tasks: Sequence[int] = (), actors: Sequence[int] = (), objects: Sequence[int] = ()
+    ) -> Snapshot:
+        return self.book.picture_of(tasks, actors, objects)
+
+    def awaited(self, task: int) -> list[int]:
+        """Returns none: Ray doesn't tell."""
+        return []
+
     def story(self, identity: int) -> list[tuple[float, str]]:
         return self.book.story(identity)
 

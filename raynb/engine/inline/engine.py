@@ -274,6 +274,17 @@ class InlineEngine(InlineWaiting, InlineActors, OwnRefs):
         )  # fmt: skip
         return self.book.changes(since, store, *self.cluster())
 
+    def rows(
+        self, tasks: Sequence[int] = (), actors: Sequence[int] = (), objects: Sequence[int] = ()
+    ) -> Snapshot:
+        self.objects.settle()
+        self.objects.refresh_rows()
+        return self.book.picture_of(tasks, actors, objects)
+
+    def awaited(self, task: int) -> list[int]:
+        """Returns none: a task runs when it is submitted."""
+        return []
+
     def cluster(self) -> tuple[dict[str, float], dict[str, float]]:
         taken = [one.options.resources for one in list(self.tasks.open.values())]
         taken += [host.spec.held for host in list(self.handles.values()) if host.row.state != DEAD]

@@ -271,6 +271,18 @@ class LocalEngine(Lifecycle, Waiting, Reading, OwnRefs, WorkerCalls):
         shot.store.resident = self.ledger.resident()
         return shot
 
+    def rows(
+        self, tasks: Sequence[int] = (), actors: Sequence[int] = (), objects: Sequence[int] = ()
+    ) -> Snapshot:
+        now = _now()
+        with self.loop.lock:
+            self.loop.settle(now)
+            return snapshot.rows(self.machine, now, self.wall, tasks, actors, objects)
+
+    def awaited(self, task: int) -> list[int]:
+        with self.loop.lock:
+            return snapshot.awaited(self.machine, task)
+
     def cluster(self) -> tuple[dict[str, float], dict[str, float]]:
         shot = self.changes(1 << 60)
         return shot.total, {k: v for k, v in shot.available.items() if v > 0}

@@ -263,8 +263,7 @@ def is_alive(handle: Any) -> bool:
     """Returns whether an actor is not dead."""
     from raynb.base.rows import DEAD
 
-    engine = engines.peek()
+    engine: Any = engines.peek()
     if engine is None:
         return False
-    identity = handle._ray_spec.actor_id
-    return any(row.id == identity and row.state != DEAD for row in engine.snapshot().actors)
+    return any(row.state != DEAD for row in engine.rows(actors=(handle._ray_spec.actor_id,)).actors)

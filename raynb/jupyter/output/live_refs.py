@@ -17,6 +17,7 @@ from raynb.base import engine as engines
 from raynb.base import ids
 from raynb.base.ref import ObjectRef
 from raynb.base.rows import DEAD, FINISHED, TASK_ENDED, ActorRow, ObjectRow, Snapshot, TaskRow
+from raynb.exceptions import RuntimeGoneError
 from raynb.jupyter.formatting import GONE, at, bundle_of, describe, describe_actor
 from raynb.jupyter.output.shown import ShownHandle, ShownRef, uncounted
 
@@ -25,9 +26,6 @@ if TYPE_CHECKING:
 
 #: Seconds between two updates of shown refs.
 INTERVAL = 0.5
-
-#: Seconds between two whole pictures, which are dear, while changes come too fast.
-WHOLE = 3.0
 
 #: Lines that are kept live at once; of more, the oldest stay as they are.
 MOST = 200
@@ -50,22 +48,19 @@ class _Line:
     stored: ObjectRow | None = None
     actor: ActorRow | None = None
     last: str = ""
-    version: int = -1  # of the picture it took last
 
-    def take(self, picture: Snapshot) -> None:
-        """Takes over what a picture, whole or of changes, says of it."""
-        whole = picture.since < 0
-        self.version = picture.version
-        actor = self.actor_id
-        if self.object_id:
-            made_by = ids.task_of(self.object_id)
-            self.task = _row(picture.tasks, made_by) or self.task
-            actor = self.task.actor if self.task is not None else 0
-            stored = _row(picture.objects, self.object_id)
-            freed = whole or self.object_id in picture.gone.get("objects", ())
-            self.stored = stored or (None if freed else self.stored)
-        if actor:
-            self.actor = _row(picture.actors, actor) or self.actor
+    def look(self, engine: Any) -> tuple[str, str, bool]:
+        """Takes the rows of what it shows; returns (words, state, whether they will change)."""
+        if self.actor_id:
+            picture = engine.rows(actors=(self.actor_id,))
+        else:
+            picture = engine.rows(tasks=(ids.task_of(self.object_id),), objects=(self.object_id,))
+            self.task = picture.tasks[0] if picture.tasks else self.task
+            self.stored = picture.objects[0] if picture.objects else None
+            if self.task is not None and self.task.actor:
+                picture.actors = engine.rows(actors=(self.task.actor,)).actors
+        self.actor = picture.actors[0] if picture.actors else self.actor
+        return self.words(picture)
 
     def words(self, picture: Snapshot) -> tuple[str, str, bool]:
         """Returns (words, state, whether they will change)."""
@@ -88,10 +83,6 @@ class _Line:
         return {"data": data, "metadata": {}, "transient": {"display_id": self.display_id}}
 
 
-def _row(rows: list[Any], identity: int) -> Any:
-    return next((row for row in rows if row.id == identity), None)
-
-
 class LiveLines:
     """Keeps shown refs and handles up to date until they have ended.
 
@@ -104,7 +95,6 @@ class LiveLines:
         self._lines: list[_Line] = []
         self._lock = threading.Lock()  # guards the lines
         self._updating = threading.Lock()  # one update at a time
-        self._next_whole = 0.0  # when a whole picture may be taken again
         self._thread: threading.Thread | None = None
         self._wake = threading.Event()
         self._stopped = False
@@ -136,9 +126,7 @@ class LiveLines:
         engine: Any = engines.peek()
         text, state, live = GONE, "", False
         if engine is not None and engine.nonce == line.nonce:
-            picture = engine.snapshot()
-            line.take(picture)
-            text, state, live = line.words(picture)
+            text, state, live = line.look(engine)
         line.last = text
         bundle = line.bundle(text, state)
         notebook.shell.display_pub.publish(bundle["data"], {}, transient=bundle["transient"])
@@ -178,26 +166,18 @@ class LiveLines:
             with self._lock:
                 lines = list(self._lines)
             engine: Any = engines.peek()
-            nonce = engine.nonce if engine is not None else None
-            # From the oldest picture on; rows that come twice change nothing.
-            behind = [line.version for line in lines if line.nonce == nonce]
-            picture = engine.changes(min(behind)) if behind else None
-            if picture is not None and picture.since < 0:  # so much happens that not all of it is told
-                if time.monotonic() < self._next_whole:
-                    return
-                self._next_whole = time.monotonic() + WHOLE
-                picture = engine.snapshot()
-            ended = [line for line in lines if not self._update(line, picture if line.nonce == nonce else None)]
+            ended = [line for line in lines if not self._update(line, engine)]
             with self._lock:
                 self._lines = [line for line in self._lines if line not in ended]
 
-    def _update(self, line: _Line, picture: Snapshot | None) -> bool:
+    def _update(self, line: _Line, engine: Any) -> bool:
         """Updates one line; returns whether it goes on."""
-        if picture is None:
-            text, state, live = GONE, "", False
-        else:
-            line.take(picture)
-            text, state, live = line.words(picture)
+        text, state, live = GONE, "", False
+        if engine is not None and engine.nonce == line.nonce:
+            try:
+                text, state, live = line.look(engine)
+            except RuntimeGoneError:  # it was shut down in this moment
+                pass
         if text != line.last:
             line.last = text
             self.notebook.router.show_rich(line.scope, "update_display", line.bundle(text, state))
