@@ -14,10 +14,12 @@ const common = {
 
 if (process.argv.includes('--tests')) {
   rmSync('.test', { recursive: true, force: true });
-  const tests = readdirSync('src/ui').filter(name => name.endsWith('.test.ts'));
+  const tests = ['src/ui', 'src/lab'].flatMap(folder =>
+    readdirSync(folder).filter(name => name.endsWith('.test.ts')).map(name => `${folder}/${name}`)
+  );
   await build({
     ...common,
-    entryPoints: tests.map(name => `src/ui/${name}`),
+    entryPoints: tests,
     outdir: '.test',
     outExtension: { '.js': '.mjs' },
     platform: 'node',

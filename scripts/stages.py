@@ -137,14 +137,25 @@ def notebooks(outcome: Outcome, python: Path, parallel: str) -> None:
         outcome.add(part)
 
 
-def typescript(outcome: Outcome, python: Path, parallel: str) -> None:
-    """The views' own tests, by Node."""
+def node_modules(outcome: Outcome, folder: Path) -> bool:
+    """Installs what a package.json asks for, once; returns whether it is there."""
     here.check_node()
+    if (folder / "node_modules").exists() or not call(["npm", "ci", "--no-audit", "--no-fund"], cwd=folder):
+        return True
+    outcome.errors += 1
+    outcome.notes.append(f"npm ci failed in {folder.name}")
+    return False
+
+
+def typescript(outcome: Outcome, python: Path, parallel: str) -> None:
+    """The views' own tests, by Node; their types, against JupyterLab's own."""
     folder = here.ROOT / "labextension"
-    if not (folder / "node_modules").exists() and call(["npm", "ci", "--no-audit", "--no-fund"], cwd=folder):
-        outcome.errors += 1
-        outcome.notes.append("npm ci failed")
+    if not (node_modules(outcome, folder) and node_modules(outcome, folder / "types")):
         return
+    for check in ("check", "check:jupyter"):
+        if call(["npm", "run", "--silent", check], cwd=folder):
+            outcome.errors += 1
+            outcome.notes.append(f"npm run {check} found errors in the types")
     done = subprocess.run(
         ["npm", "test"], cwd=folder, capture_output=True, text=True, timeout=PATIENCE, check=False
     )
@@ -167,7 +178,8 @@ def browser(outcome: Outcome, python: Path, parallel: str) -> None:
             "install one (Debian: apt install chromium fonts-dejavu-core)"
         )
         return
-    pytest(outcome, python, ["tests/browser", "-q"], {"RAYNB_CHROMIUM": chromium})
+    if node_modules(outcome, here.ROOT / "labextension"):  # axe is there
+        pytest(outcome, python, ["tests/browser", "-q"], {"RAYNB_CHROMIUM": chromium})
 
 
 def versions_stage(outcome: Outcome, python: Path, parallel: str) -> None:

@@ -11,23 +11,41 @@ declare module '@lumino/signaling' {
   }
 }
 
+declare module '@lumino/commands' {
+  export interface CommandRegistry {
+    execute(id: string, args?: any): Promise<any>;
+    hasCommand(id: string): boolean;
+    notifyCommandChanged(id?: string): void;
+    addCommand(id: string, options: {
+      label: string | ((args: any) => string); caption?: string | ((args: any) => string); icon?: any;
+      execute: (args: any) => any; isEnabled?: (args: any) => boolean; isVisible?: (args: any) => boolean;
+    }): any;
+  }
+}
+
 declare module '@lumino/messaging' {
   export class Message {}
 }
 
 declare module '@lumino/widgets' {
   import { Message } from '@lumino/messaging';
+  import { ISignal } from '@lumino/signaling';
   export class Widget {
     constructor(options?: { node?: HTMLElement });
     id: string;
     node: HTMLElement;
-    title: { label: string; caption: string; icon?: any; closable: boolean };
-    addClass(name: string): void;
+    readonly title: { label: string; caption: string; icon: any; closable: boolean; readonly changed: ISignal<any, void> };
     readonly isDisposed: boolean;
     readonly isVisible: boolean;
+    readonly isAttached: boolean;
+    readonly disposed: ISignal<this, void>;
+    addClass(name: string): void;
     dispose(): void;
+    protected onAfterAttach(message: Message): void;
+    protected onBeforeDetach(message: Message): void;
     protected onAfterShow(message: Message): void;
-    protected onAfterHide(message: Message): void;
+    protected onBeforeHide(message: Message): void;
+    protected onActivateRequest(message: Message): void;
   }
 }
 
@@ -37,8 +55,8 @@ declare module '@jupyterlab/services' {
     interface IComm {
       readonly commId: string;
       readonly isDisposed: boolean;
-      onMsg: (message: { content: { data: any } }) => any;
-      onClose: (message: any) => any;
+      onMsg: (message: { content: { data: any } }) => void | PromiseLike<void>;
+      onClose: (message: any) => void | PromiseLike<void>;
       send(data: any): any;
       dispose(): void;
     }
@@ -49,6 +67,7 @@ declare module '@jupyterlab/services' {
       readonly statusChanged: ISignal<IKernelConnection, string>;
       readonly connectionStatusChanged: ISignal<IKernelConnection, string>;
       readonly info: Promise<any>;
+      readonly disposed: ISignal<any, void>;
       registerCommTarget(name: string, callback: (comm: IComm, message: any) => any): void;
       removeCommTarget(name: string, callback: (comm: IComm, message: any) => any): void;
       requestCommInfo(content: { target_name?: string }): Promise<{ content: { status: string; comms: Record<string, any> } }>;
@@ -61,35 +80,109 @@ declare module '@jupyterlab/services' {
 }
 
 declare module '@jupyterlab/apputils' {
+  import { Widget } from '@lumino/widgets';
   import { ISignal } from '@lumino/signaling';
   import { Kernel } from '@jupyterlab/services';
   export interface ISessionContext {
     readonly path: string;
-    readonly name: string;
     readonly isDisposed: boolean;
     readonly session: { kernel: Kernel.IKernelConnection | null } | null;
-    readonly kernelChanged: ISignal<ISessionContext, { newValue: Kernel.IKernelConnection | null }>;
-    readonly statusChanged: ISignal<ISessionContext, string>;
+    readonly kernelChanged: ISignal<ISessionContext, any>;
   }
   export interface ICommandPalette {
-    addItem(options: { command: string; category: string; args?: any }): any;
+    addItem(options: { command: string; category: string; args?: any; rank?: number }): any;
   }
   export const ICommandPalette: any;
+  export class MainAreaWidget<T extends Widget = Widget> extends Widget {
+    constructor(options: { content: T });
+    readonly content: T;
+  }
+  export class WidgetTracker<T extends Widget = Widget> {
+    constructor(options: { namespace: string });
+    add(widget: T): Promise<void>;
+    save(widget: T): Promise<void>;
+    find(wanted: (widget: T) => boolean): T | undefined;
+    forEach(visit: (widget: T) => void): void;
+  }
+  export namespace Dialog {
+    interface IButton { readonly accept: boolean }
+    function cancelButton(options?: { label?: string }): Readonly<IButton>;
+    function warnButton(options?: { label?: string }): Readonly<IButton>;
+  }
+  export function showDialog(options: { title: string; body: string; buttons: ReadonlyArray<Dialog.IButton> }): Promise<{ button: Dialog.IButton }>;
+}
+
+declare module '@jupyterlab/rendermime-interfaces' {
+  import { Widget } from '@lumino/widgets';
+  export namespace IRenderMime {
+    interface IMimeModel { readonly data: { [type: string]: unknown } }
+    interface IRenderer extends Widget { renderModel(model: IMimeModel): Promise<void> }
+    interface IRendererFactory {
+      readonly safe: boolean;
+      readonly mimeTypes: ReadonlyArray<string>;
+      createRenderer(options: any): IRenderer;
+    }
+  }
 }
 
 declare module '@jupyterlab/notebook' {
+  import { Widget } from '@lumino/widgets';
   import { ISignal } from '@lumino/signaling';
   import { ISessionContext } from '@jupyterlab/apputils';
-  export interface NotebookPanel {
+  import { IRenderMime } from '@jupyterlab/rendermime-interfaces';
+  export interface NotebookPanel extends Widget {
     readonly sessionContext: ISessionContext;
-    readonly title: { label: string };
-    readonly isDisposed: boolean;
+    readonly context: { readonly path: string };
+    readonly content: Widget & { readonly rendermime: { addFactory(factory: IRenderMime.IRendererFactory, rank?: number): void } };
   }
   export interface INotebookTracker {
     readonly currentWidget: NotebookPanel | null;
     readonly currentChanged: ISignal<INotebookTracker, NotebookPanel | null>;
+    readonly activeCellChanged: ISignal<INotebookTracker, any>;
+    readonly widgetAdded: ISignal<INotebookTracker, NotebookPanel>;
+    forEach(visit: (panel: NotebookPanel) => void): void;
+    find(wanted: (panel: NotebookPanel) => boolean): NotebookPanel | undefined;
   }
   export const INotebookTracker: any;
+}
+
+declare module '@jupyterlab/console' {
+  import { Widget } from '@lumino/widgets';
+  import { ISignal } from '@lumino/signaling';
+  import { ISessionContext } from '@jupyterlab/apputils';
+  import { IRenderMime } from '@jupyterlab/rendermime-interfaces';
+  export interface ConsolePanel extends Widget {
+    readonly sessionContext: ISessionContext;
+    readonly console: Widget & { readonly rendermime: { addFactory(factory: IRenderMime.IRendererFactory, rank?: number): void } };
+  }
+  export interface IConsoleTracker {
+    readonly currentWidget: ConsolePanel | null;
+    readonly currentChanged: ISignal<IConsoleTracker, ConsolePanel | null>;
+    readonly widgetAdded: ISignal<IConsoleTracker, ConsolePanel>;
+    forEach(visit: (panel: ConsolePanel) => void): void;
+  }
+  export const IConsoleTracker: any;
+}
+
+declare module '@jupyterlab/launcher' {
+  export interface ILauncher {
+    add(options: { command: string; category?: string; rank?: number; args?: any }): any;
+  }
+  export const ILauncher: any;
+}
+
+declare module '@jupyterlab/settingregistry' {
+  import { ISignal } from '@lumino/signaling';
+  export namespace ISettingRegistry {
+    interface ISettings {
+      readonly composite: any;
+      readonly changed: ISignal<ISettings, void>;
+    }
+  }
+  export interface ISettingRegistry {
+    load(plugin: string): Promise<ISettingRegistry.ISettings>;
+  }
+  export const ISettingRegistry: any;
 }
 
 declare module '@jupyterlab/statusbar' {
@@ -111,24 +204,22 @@ declare module '@jupyterlab/ui-components' {
 
 declare module '@jupyterlab/application' {
   import { Widget } from '@lumino/widgets';
-  export interface ILabShell {
-    activateById(id: string): void;
-  }
+  import { CommandRegistry } from '@lumino/commands';
+  import { WidgetTracker } from '@jupyterlab/apputils';
   export interface ILayoutRestorer {
     add(widget: Widget, name: string): void;
+    restore<T extends Widget>(tracker: WidgetTracker<T>, options: {
+      command: string; args?: (widget: T) => any; name: (widget: T) => string;
+    }): Promise<any>;
   }
   export const ILayoutRestorer: any;
   export interface JupyterFrontEnd {
-    readonly commands: {
-      addCommand(id: string, options: {
-        label: string | (() => string); caption?: string; icon?: any;
-        execute: (args: any) => any; isEnabled?: () => boolean;
-      }): any;
-      execute(id: string, args?: any): Promise<any>;
-      notifyCommandChanged(id?: string): void;
+    readonly commands: CommandRegistry;
+    readonly serviceManager: {
+      readonly contents: { save(path: string, options: any): Promise<{ path: string }>; get(path: string, options: any): Promise<any> };
     };
     readonly shell: {
-      add(widget: Widget, area: string, options?: { rank?: number; type?: string }): void;
+      add(widget: Widget, area: string, options?: { rank?: number; type?: string; mode?: string; ref?: string | null }): void;
       activateById(id: string): void;
     };
   }

@@ -105,7 +105,7 @@ def _add_views(notebook: Notebook) -> None:
     from raynb.jupyter.cells.surroundings import Surroundings
     from raynb.jupyter.module_reloads import Reloads
     from raynb.jupyter.output.live_refs import LiveLines
-    from raynb.jupyter.output.registry import UNNUMBERED
+    from raynb.jupyter.output.registry import UNNUMBERED, cell_name
     from raynb.jupyter.progress.waits import Waits
     from raynb.jupyter.reports.serialisation_log import SerialisationLog
     from raynb.jupyter.views.panel import attach_views
@@ -129,5 +129,5 @@ def _add_views(notebook: Notebook) -> None:
     lines = LiveLines(notebook)
     lines.install()
     notebook.extras.append(lines.uninstall)
-    label = lambda scope: f"In [{scope}]" if 0 < scope < UNNUMBERED else ""  # noqa: E731
-    notebook.extras.append(attach_views(notebook.shell, label))
+    label = lambda scope: cell_name(scope) if 0 < scope < UNNUMBERED else ""  # noqa: E731
+    notebook.extras.append(attach_views(notebook.shell, label, notebook.show_progress))

@@ -61,6 +61,7 @@ class Notebook:
         self.surroundings: Any = None  # what of the kernel follows to the tasks
         self.waits: Any = None  # the watch over the main thread's waits
         self.journal: Any = None  # what the kernel spent on each cell
+        self._progress = "kernel"
         self.extras: list[Callable[[], None]] = []  # undone on detach, last first
 
     # -- loading -------------------------------------------------------------------------------
@@ -210,7 +211,12 @@ class Notebook:
         """Returns whether a cell shows progress: not where nobody watches, so that what such a run
         saves doesn't depend on how fast it was."""
         cell = self.cells.get(scope)
-        return bool(self.config.progress) and not (cell is not None and cell.batch)
+        wanted = self.config.progress if self._progress == "kernel" else self._progress == "on"
+        return bool(wanted) and not (cell is not None and cell.batch)
+
+    def show_progress(self, wanted: str) -> None:
+        """Takes the front end's setting: ``"on"`` and ``"off"`` go before `Raynb.progress`, ``"kernel"`` doesn't."""
+        self._progress = wanted if wanted in ("on", "off") else "kernel"
 
     def waits_at_end(self) -> bool:
         """Returns whether a cell of tasks is to end with them, and to fail as they do: where nobody watches."""

@@ -25,15 +25,16 @@ FLAGS = [
     "--disable-component-update", "--disable-sync",
 ]  # fmt: skip
 
-PAGE = """<!doctype html><html><head><meta charset="utf-8"><style>%(css)s</style></head>
-<body%(body)s><div id="view" style="width:%(width)dpx"></div></body></html>"""
+PAGE = """<!doctype html><html lang="en"><head><meta charset="utf-8"><title>Views</title>
+<style>%(theme)s</style><style>body { margin: 0; background: var(--jp-layout-color1) } %(css)s</style></head>
+<body%(body)s><div id="view" style="width:%(width)dpx;%(height)s"></div></body></html>"""
 
 #: Plays anywidget: a model whose custom messages the test sends and reads.
 START = """async source => {
     const listeners = new Set();
     window.sent = [];
     window.model = {
-        get: name => window.tab,
+        get: name => window[name],
         send: message => window.sent.push(message),
         on: (event, handler) => listeners.add(handler),
         off: (event, handler) => listeners.delete(handler),
@@ -86,14 +87,28 @@ def page(browser: Browser) -> Iterator[Page]:
     assert not errors, f"JavaScript errors on the page: {errors}"
 
 
+def lab_theme(name: str) -> str:
+    """Returns the design tokens of JupyterLab's own light or dark theme."""
+    from jupyterlab.commands import get_app_dir
+
+    path = Path(get_app_dir()) / "themes" / "@jupyterlab" / f"theme-{name}-extension" / "index.css"
+    return path.read_text(encoding="utf-8")
+
+
 class Views:
     """The widget's bundle in a page, with the test as its kernel."""
 
-    def __init__(self, page: Page, tab: str = "overview", width: int = 900, body: str = "") -> None:
+    def __init__(
+        self, page: Page, tab: str = "overview", width: int = 900, theme: str = "", fill: bool = False
+    ) -> None:
         self.page = page
-        parts = {"css": dashboard.bundle("widget.css"), "body": body, "width": width}
+        parts = {
+            "css": dashboard.bundle("widget.css"), "theme": lab_theme(theme) if theme else "", "width": width,
+            "body": f' data-jp-theme-light="{str(theme == "light").lower()}"' if theme else "",
+            "height": "height:700px" if fill else "",
+        }  # fmt: skip
         page.set_content(PAGE % parts)
-        page.evaluate("tab => { window.tab = tab }", tab)
+        page.evaluate("([tab, fill]) => { window.tab = tab; window.fill = fill }", [tab, fill])
         page.evaluate(START, dashboard.bundle("widget.js"))
 
     def push(self, message: dict[str, Any]) -> None:
@@ -115,7 +130,7 @@ class Views:
 
 @pytest.fixture
 def views(page: Page) -> Any:
-    """Returns a function that opens the views: ``views(tab=..., width=..., body=...)``."""
+    """Returns a function that opens the views: ``views(tab=..., width=..., theme=..., fill=...)``."""
     return lambda **options: Views(page, **options)
 
 

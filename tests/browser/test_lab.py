@@ -73,12 +73,12 @@ def test_the_dashboard_is_live_while_a_cell_computes(lab: Lab) -> None:
     lab.start(2)
     expect(board.get_by_label("2 of 2 CPU slots busy")).to_be_visible()
     expect(overview(board, "Running now")).to_contain_text("gated")
-    expect(overview(board, "Running now")).to_contain_text("In [3]")
+    expect(overview(board, "Running now")).to_contain_text("In[3]")
     assert lab.is_running(2)
     make(lab, "a-live")
     expect(board.get_by_label("1 of 2 CPU slots busy")).to_be_visible()
     board.get_by_role("tab", name="Tasks").click()
-    row = board.get_by_role("table", name="Tasks").get_by_role("row")
+    row = board.get_by_role("treegrid", name="Tasks").get_by_role("row")
     expect(row.filter(has_text="finished")).to_have_count(1)
     expect(row.filter(has_text="running")).to_have_count(1)
     assert lab.is_running(2)
@@ -110,8 +110,8 @@ def test_cancel_works_while_plain_python_computes(lab: Lab) -> None:
     board = lab.output(1)
     expect(board.get_by_label("2 of 2 CPU slots busy")).to_be_visible()
     board.get_by_role("tab", name="Tasks").click()
-    board.get_by_title("Cancel the unfinished tasks of gated").click()
-    row = board.get_by_role("table", name="Tasks").get_by_role("row")
+    board.get_by_title("Cancel the 2 unfinished tasks of gated").click()
+    row = board.get_by_role("treegrid", name="Tasks").get_by_role("row")
     expect(row.filter(has_text="cancelled")).to_have_count(2)
     assert lab.is_running(2)
     make(lab, "done-plain")
@@ -196,16 +196,25 @@ def test_it_can_be_read_in_the_dark_theme(lab: Lab) -> None:
     lab.run(2)
 
 
-def test_the_palette_cancels_every_task(lab: Lab) -> None:
+def test_the_palette_asks_before_it_cancels_every_task(lab: Lab) -> None:
     lab.open("palette.ipynb", [SETUP, BUSY.format(name="palette"), "ray.shutdown()"])
     lab.run(0)
     lab.start(1)
     lab.command("raynb:open")
     panel = lab.page.locator("#raynb-panel")
     expect(panel.get_by_label("2 of 2 CPU slots busy")).to_be_visible()
-    lab.command("raynb:cancel-all")
+    answer = lab.page.get_by_role("dialog")
+    ask = "() => { void window.jupyterapp.commands.execute('raynb:cancel-all') }"
+    lab.page.evaluate(ask)
+    expect(answer).to_contain_text("2 unfinished tasks")
+    answer.get_by_role("button", name="Keep").click()
+    expect(panel.get_by_label("2 of 2 CPU slots busy")).to_be_visible()
+    lab.page.evaluate(ask)
+    answer.get_by_role("button", name="Cancel Tasks").click()
     expect(panel.get_by_text("Cancelling 2 tasks.")).to_be_visible()
     expect(panel.get_by_label("0 of 2 CPU slots busy")).to_be_visible()
+    enabled = "() => window.jupyterapp.commands.isEnabled('raynb:cancel-all')"
+    assert lab.page.evaluate(enabled) is False
     make(lab, "done-palette")
     lab.wait_ended(1)
     lab.run(2)

@@ -14,9 +14,10 @@ from . import source
 LINK = re.compile(r"\]\((?!https?:|#|mailto:)([^)#\s]+)")
 
 
-def test_states_are_made_from_the_tables() -> None:
+@pytest.mark.parametrize("script", ["make_states", "make_messages", "make_tour"])
+def test_what_is_generated_is_fresh(script: str) -> None:
     done = subprocess.run(
-        [sys.executable, "scripts/make_states.py", "--check"],
+        [sys.executable, f"scripts/{script}.py", "--check"],
         cwd=source.ROOT, capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr

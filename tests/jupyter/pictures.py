@@ -78,6 +78,7 @@ def small(version: int = 1, since: int = -1) -> Snapshot:
         total={"CPU": 2.0},
         available={"CPU": 1.0},
         groups=count_groups(tasks),
+        running=[row for row in tasks if row.state == RUNNING],
     )
 
 
@@ -185,4 +186,5 @@ def many(finished: int, seed: int = 7) -> Snapshot:
         total={"CPU": 4.0, "GPU": 1.0},
         available={"CPU": 1.0, "GPU": 0.5},
         groups=count_groups(tasks),
+        running=[row for row in tasks if row.state == RUNNING],
     )

@@ -92,6 +92,32 @@ def test_a_burst_travels_in_pieces_live_tasks_first_then_the_newest() -> None:
     assert seen == set(range(10))
 
 
+def test_what_runs_is_told_whole_whatever_else_waits() -> None:
+    """A flood of 2 ms tasks: each message names exactly the tasks that run, with a row for each."""
+    pending = Pending(rows_a_message=4)
+    runs = {1: TaskRow(1, "slow", state=RUNNING)}
+    pending.add(change(2, *runs.values(), running=list(runs.values())))
+    seen: dict[int, str] = {}
+    for version in range(3, 30):
+        ended = [TaskRow(version * 100 + i, "f", state=FINISHED) for i in range(50)]
+        now = [TaskRow(version * 1000 + i, "f", state=RUNNING) for i in range(3)]
+        lost = now[2]  # its change was left out of the picture for readers that fell behind
+        runs = {1: runs[1]} | {row.id: row for row in now}
+        pending.add(change(version, *ended, *now[:2], running=[*runs.values()]))
+        told = pending.take()
+        assert told is not None
+        assert {row.id for row in told.running} == set(runs)
+        seen.update((row.id, row.state) for row in told.tasks)
+        assert lost.id in seen
+        assert all(seen[identity] == RUNNING for identity in runs)
+        assert len(told.tasks) <= 4 + len(runs)
+    again = replace(runs[1], attempt=1)
+    pending.add(change(30, again, running=[again]))
+    told = pending.take()
+    assert told is not None
+    assert again in told.tasks
+
+
 def test_workers_that_are_as_they_were_are_not_sent_again() -> None:
     pending = Pending()
     pending.add(change(2, workers=[WorkerRow(1, rss=5), WorkerRow(2, rss=5)]))

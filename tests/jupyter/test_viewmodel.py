@@ -9,7 +9,7 @@ import pytest
 
 from raynb.base.ids import object_id
 from raynb.base.rows import FAILED, FINISHED, RUNNING, ObjectRow, StoreRow, TaskRow
-from raynb.jupyter.views import view_model
+from raynb.jupyter.views import messages, view_model
 from raynb.jupyter.views.view_model import COLUMNS, Labels, held_by, message, short_error, worth_showing
 
 from . import pictures
@@ -26,7 +26,7 @@ def test_full_pictures_and_changes_have_the_same_shape() -> None:
     change = message(pictures.small(version=2, since=1))
     assert (full["kind"], change["kind"]) == ("full", "change")
     assert full.keys() == change.keys()
-    assert full["v"] == view_model.VERSION
+    assert full["v"] == messages.VERSION
 
 
 def test_every_row_is_as_long_as_its_columns() -> None:

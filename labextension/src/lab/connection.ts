@@ -3,14 +3,17 @@
  * it by its target's name. Follows restarts: after one, the kernel has forgotten the comm.
  */
 
-import { Kernel } from '@jupyterlab/services';
+import type { Kernel } from '@jupyterlab/services';
+import type { KernelMessage } from '../ui/messages';
 
 export const TARGET = 'raynb';
 
+/** 'open': a comm is there, say hello. 'none': raynb isn't loaded. Else the kernel's trouble. */
+export type State = 'open' | 'none' | 'restarting' | 'dead' | 'disconnected';
+
 export interface Listener {
-  message(data: any): void;
-  /** 'open': a comm is there, say hello. 'none': raynb isn't loaded. Else the kernel's trouble. */
-  state(state: 'open' | 'none' | 'restarting' | 'dead' | 'disconnected'): void;
+  message(message: KernelMessage): void;
+  state(state: State): void;
 }
 
 export class Connection {
@@ -25,9 +28,9 @@ export class Connection {
     void this.find();
   }
 
-  send(data: any): void {
-    if (this.comm && !this.comm.isDisposed) {
-      this.comm.send(data);
+  send(data: object): void {
+    if (this.comm && !this.comm.isDisposed && !this.kernel.isDisposed) {
+      this.comm.send(data as Parameters<Kernel.IComm['send']>[0]);
     }
   }
 
@@ -43,7 +46,7 @@ export class Connection {
       if (this.gone || this.open) {
         return;
       }
-      const ids = Object.keys(reply.content.comms ?? {});
+      const ids = reply.content.status === 'ok' ? Object.keys(reply.content.comms) : [];
       if (ids.length) {
         this.take(this.kernel.createComm(TARGET, ids[ids.length - 1]));
       } else {
@@ -58,15 +61,14 @@ export class Connection {
   }
 
   dispose(): void {
-    this.gone = true;
     this.send({ do: 'bye' });
+    this.gone = true;
     this.kernel.statusChanged.disconnect(this.statusChanged, this);
     this.kernel.connectionStatusChanged.disconnect(this.connectionChanged, this);
     if (!this.kernel.isDisposed) {
       this.kernel.removeCommTarget(TARGET, this.opened);
     }
-    // Only this page lets go of it (close() would tell the kernel); other pages go on using it, and
-    // so does this one when it comes back to the notebook.
+    // Only this page lets go of it (close() would tell the kernel); other pages go on using it.
     this.comm?.dispose();
     this.comm = null;
   }
@@ -83,7 +85,7 @@ export class Connection {
     this.trouble = false;
     comm.onMsg = message => {
       if (this.comm === comm && !this.gone) {
-        this.listener.message(message.content.data);
+        this.listener.message(message.content.data as unknown as KernelMessage);
       }
     };
     comm.onClose = () => {
@@ -95,7 +97,7 @@ export class Connection {
     this.listener.state('open');
   }
 
-  private statusChanged(_: any, status: string): void {
+  private statusChanged(_: unknown, status: string): void {
     if (status === 'restarting' || status === 'autorestarting' || status === 'dead' || status === 'terminating') {
       this.comm = null;
       this.trouble = true;
@@ -106,7 +108,7 @@ export class Connection {
     }
   }
 
-  private connectionChanged(_: any, status: string): void {
+  private connectionChanged(_: unknown, status: string): void {
     if (status === 'disconnected' || status === 'connecting') {
       this.comm = null;
       this.trouble = true;

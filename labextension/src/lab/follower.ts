@@ -1,89 +1,97 @@
-/** Follows the active notebook's kernel, and hands its messages to one dashboard. */
+/** Which kernel is looked at: that of the active notebook or console, or of one document. */
 
-import { ISessionContext } from '@jupyterlab/apputils';
-import { INotebookTracker, NotebookPanel } from '@jupyterlab/notebook';
-import { Dashboard, Outside } from '../ui/app';
-import { Connection } from './connection';
+import type { ISessionContext } from '@jupyterlab/apputils';
+import type { IConsoleTracker } from '@jupyterlab/console';
+import type { INotebookTracker } from '@jupyterlab/notebook';
+import type { Widget } from '@lumino/widgets';
+import { Session } from '../ui/session';
+import { Sessions, blank } from './sessions';
 
-const OUTSIDE: Record<string, Outside> = {
-  notebook: {
-    title: 'No notebook is open', hint: 'The panel shows the runtime of the active notebook.', stale: false
-  },
-  kernel: { title: 'The notebook has no kernel', hint: 'Choose one with Kernel, Change Kernel.', stale: false },
-  none: { title: 'raynb is not loaded in this notebook', hint: 'Load it with %load_ext raynb', stale: false },
-  restarting: { title: 'The kernel is restarting', hint: 'Afterwards, run %load_ext raynb again.', stale: false },
-  dead: { title: 'The kernel is dead', hint: 'Restart it; then run %load_ext raynb', stale: false },
-  disconnected: { title: 'No connection to the kernel', hint: 'The picture is the last that came.', stale: true }
-};
+/** A document with a kernel. */
+export interface Document extends Widget { readonly sessionContext: ISessionContext }
 
-export class Follower {
-  readonly board: Dashboard;
-  private connection: Connection | null = null;
-  private context: ISessionContext | null = null;
-  /** The notebook that is followed. */
-  title = '';
+const NOTHING = blank('nothing');
+const NO_KERNEL = blank('kernel');
 
-  constructor(tracker: INotebookTracker) {
-    this.board = new Dashboard({
-      send: message => this.connection?.send(message),
-      interrupt: () => void this.connection?.kernel.interrupt()
-    });
-    tracker.currentChanged.connect(() => this.notebookChanged(tracker.currentWidget));
-    this.notebookChanged(tracker.currentWidget);
-    // The status bar lives on the picture too, so the kernel is asked to go on without the panel.
-    window.setInterval(() => this.board.ping(), 20000);
+/** Follows the kernel of one document through changes of its kernel. */
+export class DocumentFollower {
+  private document: Document | null = null;
+
+  constructor(private sessions: Sessions, private changed: (session: Session, title: string) => void) {}
+
+  get title(): string {
+    return this.document?.title.label ?? '';
   }
 
-  get connected(): boolean {
-    return this.connection?.open === true && this.board.picture.life === 'running';
+  get current(): Document | null {
+    return this.document;
   }
 
-  get kernel() {
-    return this.connection?.kernel ?? null;
+  /** The session of the document's kernel. */
+  get session(): Session {
+    const kernel = this.document?.sessionContext.session?.kernel;
+    return kernel ? this.sessions.of(kernel) : this.document ? NO_KERNEL : NOTHING;
   }
 
-  private notebookChanged(panel: NotebookPanel | null): void {
-    const context = panel && !panel.isDisposed ? panel.sessionContext : null;
-    this.title = panel ? panel.title.label : '';
-    if (context === this.context) {
+  follow(document: Document | null): void {
+    const next = document && !document.isDisposed ? document : null;
+    if (next !== this.document) {
+      this.leave();
+      this.document = next;
+      next?.sessionContext.kernelChanged.connect(this.tell, this);
+      next?.title.changed.connect(this.tell, this);
+      next?.disposed.connect(this.left, this);
+    }
+    this.tell();
+  }
+
+  dispose(): void {
+    this.leave();
+    this.document = null;
+  }
+
+  private leave(): void {
+    const old = this.document;
+    if (old && !old.isDisposed) {
+      old.sessionContext.kernelChanged.disconnect(this.tell, this);
+      old.title.changed.disconnect(this.tell, this);
+      old.disposed.disconnect(this.left, this);
+    }
+  }
+
+  private left(): void {
+    this.document = null;
+    this.tell();
+  }
+
+  private tell(): void {
+    this.changed(this.session, this.title);
+  }
+}
+
+/** Follows the notebook or console that was active last. */
+export class ActiveFollower extends DocumentFollower {
+  /** Stays with the document that it has, if it has one. */
+  pinned = false;
+
+  constructor(
+    sessions: Sessions, private notebooks: INotebookTracker, private consoles: IConsoleTracker | null,
+    changed: (session: Session, title: string) => void
+  ) {
+    super(sessions, changed);
+    notebooks.currentChanged.connect(() => this.take(notebooks.currentWidget));
+    consoles?.currentChanged.connect(() => this.take(consoles.currentWidget));
+    // A console that is open already becomes current without a change.
+    notebooks.activeCellChanged.connect(() => this.take(notebooks.currentWidget));
+    this.follow(notebooks.currentWidget ?? consoles?.currentWidget ?? null);
+  }
+
+  /** Looks again at what is active. */
+  take(document: Document | null): void {
+    const held = this.current && !this.current.isDisposed;
+    if (this.pinned && held) {
       return;
     }
-    this.context?.kernelChanged.disconnect(this.kernelChanged, this);
-    this.context = context;
-    context?.kernelChanged.connect(this.kernelChanged, this);
-    this.follow();
-  }
-
-  private kernelChanged(): void {
-    this.follow();
-  }
-
-  private follow(): void {
-    const kernel = this.context?.session?.kernel ?? null;
-    if (kernel && this.connection?.kernel === kernel) {
-      return;
-    }
-    this.connection?.dispose();
-    this.connection = null;
-    this.board.forget();
-    if (!kernel) {
-      this.board.setOutside(OUTSIDE[this.context ? 'kernel' : 'notebook']);
-      return;
-    }
-    this.board.setOutside({ title: 'Connecting', hint: '', stale: false });
-    this.connection = new Connection(kernel, {
-      message: data => this.board.receive(data),
-      state: state => {
-        if (state === 'open') {
-          this.board.setOutside({});
-          this.board.say('hello');
-          return;
-        }
-        if (state !== 'disconnected') {
-          this.board.forget();
-        }
-        this.board.setOutside(OUTSIDE[state]);
-      }
-    });
+    this.follow(document ?? this.notebooks.currentWidget ?? this.consoles?.currentWidget ?? null);
   }
 }

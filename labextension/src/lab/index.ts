@@ -1,99 +1,96 @@
-/** The JupyterLab extension: a side panel, a status bar item, and commands. */
+/** The JupyterLab extension: side panel, tabs, status bar item, outputs, commands, settings. */
 
 import { ILayoutRestorer, JupyterFrontEnd, JupyterFrontEndPlugin } from '@jupyterlab/application';
 import { ICommandPalette } from '@jupyterlab/apputils';
+import { IConsoleTracker } from '@jupyterlab/console';
+import { ILauncher } from '@jupyterlab/launcher';
 import { INotebookTracker } from '@jupyterlab/notebook';
+import { ISettingRegistry } from '@jupyterlab/settingregistry';
 import { IStatusBar } from '@jupyterlab/statusbar';
-import { LabIcon } from '@jupyterlab/ui-components';
-import { Widget } from '@lumino/widgets';
-import { Follower } from './follower';
+import { Session } from '../ui/session';
+import { COMMANDS, addCommands } from './commands';
+import { ActiveFollower } from './follower';
+import { addRenderers } from './outputs';
+import { Home } from './panel';
+import { Panes } from './panes';
+import { Sessions, blank } from './sessions';
+import { Settings, watchSettings } from './settings';
 import { Status } from './status';
 
-const icon = new LabIcon({
-  name: 'raynb:icon',
-  svgstr:
-    '<svg xmlns="http://www.w3.org/2000/svg" width="16" viewBox="0 0 24 24"><g class="jp-icon3" fill="#616161">' +
-    '<circle cx="5" cy="12" r="3"/><circle cx="19" cy="5" r="2.4"/><circle cx="19" cy="12" r="2.4"/>' +
-    '<circle cx="19" cy="19" r="2.4"/><path d="M5 11.2h14v1.6H5zM5.6 11.2 18.5 4.3l.8 1.4L6.4 12.6zM6.4 11.4l12.9 6.9-.8 1.4L5.6 12.8z"/></g></svg>'
-});
-
-class Panel extends Widget {
-  private heading = document.createElement('div');
-  private drawn = false;
-  private view = document.createElement('div');
-
-  constructor(private follower: Follower) {
-    super();
-    this.id = 'raynb-panel';
-    this.addClass('rn-panel');
-    this.title.caption = 'raynb: tasks, actors and objects of the active notebook';
-    this.title.icon = icon;
-    this.heading.className = 'rn-panel-title';
-    this.node.append(this.heading, this.view);
-    this.node.setAttribute('role', 'region');
-    this.node.setAttribute('aria-label', 'raynb');
-  }
-
-  /** Shows whose runtime it is. */
-  retitle(): void {
-    const text = this.follower.title ? `raynb in ${this.follower.title}` : 'raynb';
-    if (this.heading.textContent !== text) {
-      this.heading.textContent = text;
-    }
-  }
-
-  protected onAfterShow(): void {
-    if (!this.drawn) {
-      this.drawn = true;
-      this.follower.board.mount(this.view);
-    }
-  }
-}
+const ID = 'raynb:plugin';
 
 const plugin: JupyterFrontEndPlugin<void> = {
-  id: 'raynb:plugin',
+  id: ID,
   description: "Shows the tasks, actors and objects of the active notebook's raynb runtime.",
   autoStart: true,
   requires: [INotebookTracker],
-  optional: [ICommandPalette, IStatusBar, ILayoutRestorer],
+  optional: [IConsoleTracker, ICommandPalette, IStatusBar, ILayoutRestorer, ISettingRegistry, ILauncher],
   activate: (
-    app: JupyterFrontEnd, tracker: INotebookTracker, palette: ICommandPalette | null,
-    statusBar: IStatusBar | null, restorer: ILayoutRestorer | null
+    app: JupyterFrontEnd, notebooks: INotebookTracker, consoles: IConsoleTracker | null, palette: ICommandPalette | null,
+    statusBar: IStatusBar | null, restorer: ILayoutRestorer | null, registry: ISettingRegistry | null, launcher: ILauncher | null
   ) => {
-    const follower = new Follower(tracker);
-    const panel = new Panel(follower);
-    app.shell.add(panel, 'right', { rank: 900, type: 'raynb' });
-    restorer?.add(panel, 'raynb-panel');
-    const open = () => app.shell.activateById(panel.id);
-    const status = new Status(follower, open);
-    statusBar?.registerStatusItem('raynb:status', { item: status, align: 'left', rank: 900 });
-    follower.board.onChange = () => {
-      status.update_();
-      panel.retitle();
-    };
-    // Silence is news too: the bar must not show slots of a runtime that is gone.
-    window.setInterval(() => follower.board.onChange?.(), 2000);
+    const sessions = new Sessions();
+    const panel = new Home(blank('nothing'));
+    panel.id = 'raynb-panel';
+    panel.addClass('rn-panel');
+    panel.title.caption = 'raynb: tasks, actors and objects of the active notebook';
+    const status = new Status(() => app.shell.activateById(panel.id));
 
-    const category = 'raynb';
-    const add = (id: string, label: string, execute: () => void) => {
-      app.commands.addCommand(id, { label, execute });
-      palette?.addItem({ command: id, category });
-    };
-    const ask = (request: object) => () => {
-      open();
-      void follower.board.command(request as any);
-    };
-    add('raynb:open', 'Show the raynb panel', open);
-    for (const tab of ['overview', 'tasks', 'actors', 'objects', 'workers', 'timeline'] as const) {
-      add(`raynb:${tab}`, `raynb: Show ${tab}`, () => {
-        open();
-        follower.board.show(tab);
-      });
-    }
-    add('raynb:cancel-all', 'raynb: Cancel all tasks of this notebook', ask({ do: 'cancel_all' }));
-    add('raynb:interrupt', 'raynb: Interrupt the running cell and cancel its tasks', () => {
-      void follower.kernel?.interrupt();
+    let commandsChanged: () => void = () => undefined;
+    let shown: Session | undefined;
+    let unsubscribe: (() => void) | undefined;
+    const active = new ActiveFollower(sessions, notebooks, consoles, (session, title) => {
+      panel.use(session, title);
+      status.use(session, title);
+      if (session !== shown) {
+        unsubscribe?.();
+        unsubscribe = session.subscribe(() => commandsChanged());
+        shown = session;
+      }
+      commandsChanged();
     });
+    const panes = new Panes(app, notebooks, sessions, active);
+    commandsChanged = addCommands(
+      {
+        app, panel, session: () => active.session,
+        interrupt: () => active.current?.sessionContext.session?.kernel?.interrupt(),
+        openView: (tab, path) => panes.open(tab, path)
+      },
+      palette, launcher
+    );
+
+    notebooks.forEach(one => addRenderers(one.content.rendermime, one, sessions, app.commands));
+    notebooks.widgetAdded.connect((_, one) => addRenderers(one.content.rendermime, one, sessions, app.commands));
+    consoles?.forEach(one => addRenderers(one.console.rendermime, one, sessions, app.commands));
+    consoles?.widgetAdded.connect((_, one) => addRenderers(one.console.rendermime, one, sessions, app.commands));
+
+    let progress: Settings['progress'] = 'kernel';
+    const configure = (session: Session) => session.link.send({ do: 'configure', progress });
+    sessions.onOpen = configure;
+    let item: { dispose(): void } | undefined;
+    let side = '';
+    void watchSettings(registry, ID, settings => {
+      if (settings.side !== side) {
+        side = settings.side;
+        app.shell.add(panel, side, { rank: 900, type: 'raynb' });
+      }
+      if (settings.statusBar && !item) {
+        item = statusBar?.registerStatusItem('raynb:status', { item: status, align: 'left', rank: 900 });
+      } else if (!settings.statusBar) {
+        item?.dispose();
+        item = undefined;
+      }
+      if (!panel.isVisible) {
+        panel.board.tab = settings.tab;
+      }
+      active.pinned = settings.pinned;
+      progress = settings.progress;
+      sessions.all().forEach(configure);
+    });
+    restorer?.add(panel, 'raynb-panel');
+    if (restorer) {
+      panes.restore(restorer, COMMANDS.view);
+    }
   }
 };
 

@@ -1,6 +1,6 @@
-/** Numbers as people read them. */
+/** Numbers for people; raynb/jupyter/inputs.py and progress/bar.py say them the same way. */
 
-/** "1.5 MB": three digits, powers of 1000, as the kernel says it. */
+/** "1.5 MB": powers of 1000. */
 export function bytes(size: number): string {
   for (const unit of ['B', 'KB', 'MB', 'GB']) {
     if (size < 1000) {
@@ -11,23 +11,28 @@ export function bytes(size: number): string {
   return `${size.toFixed(1)} TB`;
 }
 
-/** "840 µs", "12.3 ms", "4.20 s", "3 min 05 s", "2 h 10 min". */
+const figure = (value: number) => (value < 9.95 ? value.toFixed(1) : String(Math.round(value)));
+
+/** "840 µs", "2.4 ms", "240 ms", "4.2 s", "18 s", "2 min 5 s", "1 h 12 min". */
 export function seconds(value: number): string {
-  if (value < 0.001) {
+  if (value <= 0) {
+    return '0 s';
+  }
+  if (value < 0.0009995) {
     return `${Math.round(value * 1e6)} µs`;
   }
-  if (value < 1) {
-    return `${(value * 1e3).toFixed(value < 0.1 ? 1 : 0)} ms`;
+  if (value < 0.9995) {
+    return `${figure(value * 1e3)} ms`;
   }
-  if (value < 60) {
-    return `${value.toFixed(value < 10 ? 2 : 1)} s`;
+  const whole = Math.floor(value + 0.5);
+  if (whole < 60) {
+    return `${figure(value)} s`;
   }
-  const whole = Math.round(value);
-  const pad = (n: number) => String(n).padStart(2, '0');
-  if (whole < 3600) {
-    return `${Math.floor(whole / 60)} min ${pad(whole % 60)} s`;
+  const minutes = Math.floor(whole / 60);
+  if (minutes < 60) {
+    return whole % 60 ? `${minutes} min ${whole % 60} s` : `${minutes} min`;
   }
-  return `${Math.floor(whole / 3600)} h ${pad(Math.floor((whole % 3600) / 60))} min`;
+  return `${Math.floor(minutes / 60)} h ${minutes % 60} min`;
 }
 
 /** "1,234". */
@@ -40,13 +45,17 @@ export function counted(value: number, one: string, many = `${one}s`): string {
   return `${count(value)} ${value === 1 ? one : many}`;
 }
 
-/** "740", "1.2k", "13k": a rate for a small place. */
+/** "1,200", "85", "3.1", "0": a rate. */
 export function rate(value: number): string {
-  if (value >= 9950) {
-    return `${Math.round(value / 1000)}k`;
-  }
-  if (value >= 1000) {
-    return `${(value / 1000).toFixed(1)}k`;
-  }
-  return value >= 10 || value === 0 ? String(Math.round(value)) : value.toFixed(1);
+  return value >= 10 || value === 0 ? count(value) : value.toFixed(1);
+}
+
+/** "14:03:27": a time of day, of seconds since 1970. */
+export function clock(wall: number): string {
+  return new Date(wall * 1000).toLocaleTimeString('en-GB');
+}
+
+/** The last eight digits of an id: enough to tell two apart; the whole is in a tooltip. */
+export function shortId(id: string): string {
+  return id.length > 8 ? `…${id.slice(-8)}` : id;
 }

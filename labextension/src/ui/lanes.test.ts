@@ -1,9 +1,10 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { breakdown, extent, lanes, spans, ticks, zoom } from './lanes';
-import { Task } from './model';
+import { breakdown, criticalPath, extent, firstAfter, headline, pathWords, spans, strips, taskAt, ticks, zoom } from './lanes';
+import { Task } from './picture';
 
-const task = (change: Partial<Task>): Task => ({ worker: 1, submitted: 1, started: 2, fetched: 3, ran: 6, ended: 7, ...change }) as Task;
+const task = (change: Partial<Task>): Task =>
+  ({ id: 'x', name: 'f', worker: 1, submitted: 1, started: 2, fetched: 3, ran: 6, ended: 7, after: '', ...change }) as Task;
 const told = (t: Task, now = 10) => spans(t, now).map(s => `${s.phase} ${s.from}-${s.to}`).join(' ');
 
 test('an ended task has four phases', () => {
@@ -21,10 +22,22 @@ test('a task that died while it ran has run until its end', () => {
   assert.equal(told(task({ ran: 0 })), 'queue 1-2 fetch 2-3 run 3-7');
 });
 
-test('one lane a worker, in order; tasks that never started have none', () => {
-  const found = lanes([task({ id: 'b', worker: 2 }), task({ id: 'a', worker: 1, started: 4 }), task({ id: 'c', worker: 1 }),
-    task({ id: 'd', started: 0 })]);
-  assert.deepEqual(found.map(l => [l.worker, l.tasks.map(t => t.id).join()]), [[1, 'c,a'], [2, 'b']]);
+test('one strip a worker, in order; what overlaps has one of its own; tasks that never started have none', () => {
+  const found = strips([
+    task({ id: 'b', worker: 2 }), task({ id: 'a', worker: 1, started: 7, ended: 9 }), task({ id: 'c', worker: 1 }),
+    task({ id: 'd', started: 0 }), task({ id: 'e', worker: 2, started: 4, ended: 8 }), task({ id: 'f', worker: 2, started: 7.5, ended: 0 })
+  ]);
+  assert.deepEqual(found.map(s => [s.worker, s.part, s.tasks.map(t => t.id).join()]), [[1, 0, 'c,a'], [2, 0, 'b,f'], [2, 1, 'e']]);
+});
+
+test('a task is found by its time without looking at all', () => {
+  const own = Array.from({ length: 1000 }, (_, i) => task({ id: String(i), started: i, fetched: i, ran: i + 0.5, ended: i + 0.5 }));
+  const strip = { worker: 1, part: 0, tasks: own };
+  assert.equal(firstAfter(own, 500.2, 2000), 500);
+  assert.equal(taskAt(strip, 500.2, 0.01, 2000)!.id, '500');
+  assert.equal(taskAt(strip, 500.8, 0.01, 2000), null);
+  assert.equal(taskAt(strip, 500.8, 0.25, 2000)!.id, '501');
+  assert.equal(taskAt(strip, 5000, 1, 2000), null);
 });
 
 test('the extent is that of what ran', () => {
@@ -35,8 +48,7 @@ test('the extent is that of what ran', () => {
 });
 
 test('zooming keeps the point under the pointer', () => {
-  const view = zoom({ from: 0, to: 10 }, 0.5, 2);
-  assert.deepEqual(view, { from: 1, to: 6 });
+  assert.deepEqual(zoom({ from: 0, to: 10 }, 0.5, 2), { from: 1, to: 6 });
   const least = zoom({ from: 0, to: 1e-4 }, 0.1, 0);
   assert.ok(least.to - least.from >= 1e-4);
 });
@@ -45,7 +57,36 @@ test('the breakdown counts only what lies in view', () => {
   assert.deepEqual(breakdown([task({})], { from: 2.5, to: 6.5 }, 10), { queue: 0, fetch: 0.5, run: 3, store: 0.5 });
 });
 
-test('marks are round, counted from the origin', () => {
+test('the headline adds up to all the time of the workers', () => {
+  const rows = strips([
+    task({ id: 'a', name: 'load', started: 0.001, fetched: 0.001, ran: 4, ended: 4 }),
+    task({ id: 'b', name: 'train', worker: 2, started: 0.001, fetched: 1, ran: 6, ended: 7 })
+  ]);
+  const sentence = headline(rows, { from: 0, to: 10 }, 10, 0);
+  assert.equal(sentence, '2 workers in 10 s: 45 % running (train 25 %, load 20 %), 5 % fetching inputs, 5 % storing results, 45 % idle');
+  const shares = [...sentence.replace(/\(.*\)/, '').matchAll(/(\d+) %/g)].map(found => Number(found[1]));
+  assert.equal(shares.reduce((a, b) => a + b), 100);
+  assert.equal(headline(rows, { from: 20, to: 30 }, 10, 0), 'Nothing ran in this stretch');
+});
+
+test('the critical path goes over what each task waited for: its last input, or its worker', () => {
+  const tasks = [
+    task({ id: 'load', name: 'load', worker: 1, submitted: 0.1, started: 0.2, ended: 3 }),
+    task({ id: 'other', name: 'other', worker: 2, submitted: 0.1, started: 0.2, ended: 5 }),
+    task({ id: 'train', name: 'train', worker: 2, submitted: 0.1, started: 5, ended: 8, after: 'load' }),
+    task({ id: 'score', name: 'score', worker: 1, submitted: 0.1, started: 8, ended: 9, after: 'train' })
+  ];
+  const rows = strips(tasks);
+  const path = criticalPath(rows, new Map(tasks.map(one => [one.id, one])));
+  // train's input was there at 3, its worker came free at 5
+  assert.deepEqual(path.map(one => one.id), ['other', 'train', 'score']);
+  assert.equal(pathWords(path), 'critical path 8.9 s: other → train → score');
+  assert.equal(pathWords(path.slice(2)), '');
+  assert.match(pathWords([...Array(3)].map(() => tasks[0])), /load ×3/);
+});
+
+test('marks are round, counted from the origin; over a minute in minutes', () => {
   assert.deepEqual(ticks({ from: 3, to: 8.2 }, 5, 3), [3, 5, 7]);
   assert.deepEqual(ticks({ from: 100.05, to: 101.05 }, 4, 100), [100.5, 101]);
+  assert.deepEqual(ticks({ from: 0, to: 400 }, 6, 0), [0, 120, 240, 360]);
 });

@@ -3,17 +3,17 @@
  * not answered soon means that the kernel is busy and takes messages one after the other.
  */
 
-import { Message } from './model';
+import { Configure, Hello, ReplyMessage, Request } from './messages';
 
 export interface Link {
-  send(message: Message): void;
+  send(message: Hello | Configure | (Request & { n: number })): void;
   /** Interrupts the running cell; absent where the page cannot do that. */
   interrupt?: () => void;
 }
 
-export interface Reply { ok: boolean; text: string; [key: string]: any }
+export type Reply = Pick<ReplyMessage, 'ok' | 'text'> & Partial<ReplyMessage>;
 
-interface Waiting { resolve: (reply: Reply) => void; late: number | undefined }
+interface Waiting { resolve: (reply: Reply) => void; late: ReturnType<typeof setTimeout> | undefined }
 
 export class Requests {
   private next = 1;
@@ -22,24 +22,24 @@ export class Requests {
   constructor(private link: Link, private lateAfter = 1500) {}
 
   /** Sends a request; `late` is called once if no answer came in time (it may still come). */
-  ask(request: Message, late?: () => void): Promise<Reply> {
+  ask<R extends Reply = Reply>(request: Request, late?: () => void): Promise<R> {
     const n = this.next++;
     return new Promise(resolve => {
-      const timer = late ? (setTimeout(late, this.lateAfter) as unknown as number) : undefined;
-      this.waiting.set(n, { resolve, late: timer });
+      const timer = late ? setTimeout(late, this.lateAfter) : undefined;
+      this.waiting.set(n, { resolve: resolve as (reply: Reply) => void, late: timer });
       this.link.send({ ...request, n });
     });
   }
 
   /** Gives a reply to whoever waits for it; returns whether somebody did. */
-  answered(message: Message): boolean {
-    const waiting = this.waiting.get(message.n);
-    if (message.kind !== 'reply' || !waiting) {
+  answered(reply: ReplyMessage): boolean {
+    const waiting = this.waiting.get(reply.n ?? 0);
+    if (!waiting) {
       return false;
     }
-    this.waiting.delete(message.n);
+    this.waiting.delete(reply.n ?? 0);
     clearTimeout(waiting.late);
-    waiting.resolve(message as unknown as Reply);
+    waiting.resolve(reply);
     return true;
   }
 

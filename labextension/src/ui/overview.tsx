@@ -1,12 +1,16 @@
 /** Overview: is it busy, with what, how fast, and is there room? */
 
-import { ViewProps } from './app';
+import { ComponentChildren } from 'preact';
 import { bytes, count, counted, rate, seconds } from './format';
-import { Counts, Picture, STATES, STATE_LABEL, byState, duration, ended, rates, slots } from './model';
-import { Empty, Meter, StackedBar, StateDot } from './parts';
+import { Do, Empty, Meter, StackedBar, StateDot } from './parts';
+import { Picture, duration, rates, slots } from './picture';
+import { ViewProps } from './view';
+import { STATES, stateWords } from './words';
 
 const BINS = 60;
 const MOST_SLOTS = 64;
+const RUNNING_SHOWN = 6;
+const WORKERS_SHOWN = 8;
 
 export function Overview(props: ViewProps) {
   return (
@@ -16,12 +20,12 @@ export function Overview(props: ViewProps) {
       <Throughput picture={props.picture} now={props.now} />
       <StoreCard picture={props.picture} />
       <Running {...props} />
-      <Memory picture={props.picture} />
+      <Memory {...props} />
     </div>
   );
 }
 
-function Card(props: { title: string; value?: string; unit?: string; wide?: boolean; children: any }) {
+function Card(props: { title: string; value?: string; unit?: string; wide?: boolean; children: ComponentChildren }) {
   return (
     <section class={`rn-card ${props.wide ? 'rn-wide' : ''}`} aria-label={props.title}>
       <header>
@@ -65,20 +69,18 @@ function Cpus({ picture }: ViewProps) {
 }
 
 function TaskStates({ picture, show }: ViewProps) {
-  const counts: Counts = byState(picture.groups);
-  const all = Object.values(counts).reduce((a, b) => a + b, 0);
   return (
-    <Card title="Tasks" value={count(all)} unit={all === 1 ? ' submitted' : ' submitted'}>
-      <StackedBar counts={counts} />
+    <Card title="Tasks" value={count(picture.submitted)} unit=" submitted">
+      <StackedBar counts={picture.states} />
       <ul class="rn-legend">
-        {STATES.filter(state => counts[state]).map(state => (
+        {STATES.filter(state => picture.states[state]).map(state => (
           <li key={state}>
-            <button type="button" class="rn-link" onClick={() => show('tasks', { state })}>
-              <StateDot state={state} />{STATE_LABEL[state]} <b>{count(counts[state])}</b>
+            <button type="button" class="rn-link" title={`Show the tasks that are ${stateWords(state)}`} onClick={() => show('tasks', { state })}>
+              <StateDot state={state} />{stateWords(state)} <b>{count(picture.states[state])}</b>
             </button>
           </li>
         ))}
-        {all === 0 ? <li class="rn-dim">nothing submitted yet</li> : null}
+        {picture.submitted === 0 ? <li class="rn-dim">no tasks yet</li> : null}
       </ul>
     </Card>
   );
@@ -94,7 +96,7 @@ function Throughput(props: { picture: Picture; now: number }) {
   return (
     <Card title="Throughput" value={rate(latest)} unit=" tasks/s">
       <svg class="rn-spark" viewBox="0 0 100 40" preserveAspectRatio="none" role="img"
-        aria-label={`${rate(latest)} tasks per second now; peak of the last minute ${rate(peak)}`}>
+        aria-label={`${rate(latest)} tasks per second ran to an end now; peak of the last minute ${rate(peak)}`}>
         <path class="rn-area" d={`M0,40 L${points.join(' L')} L100,40 Z`} />
         <polyline class="rn-line" points={points.join(' ')} />
       </svg>
@@ -106,7 +108,7 @@ function Throughput(props: { picture: Picture; now: number }) {
 function StoreCard({ picture }: { picture: Picture }) {
   const { store } = picture;
   const pinned = Math.min(store.pinned, store.used);
-  const text = `${bytes(store.used)} of ${bytes(store.limit)} used, ${bytes(pinned)} of it pinned, ${bytes(store.spilled)} spilled to disk`;
+  const text = `${bytes(store.used)} of ${bytes(store.limit)} used, ${bytes(pinned)} of it pinned, ${bytes(store.spilled)} on disk`;
   return (
     <Card title="Object store" value={bytes(store.used)} unit={` of ${bytes(store.limit)}`}>
       <Meter whole={store.limit} label={text} parts={[
@@ -114,9 +116,9 @@ function StoreCard({ picture }: { picture: Picture }) {
         { class: 'rn-m-used', value: store.used - pinned, label: 'used' }
       ]} />
       <ul class="rn-legend">
-        <li><span class="rn-dot rn-m-pinned" />pinned <b>{bytes(pinned)}</b></li>
-        <li><span class="rn-dot rn-m-used" />unpinned <b>{bytes(store.used - pinned)}</b></li>
-        <li><span class="rn-dot rn-m-spilled" />on disk <b>{bytes(store.spilled)}</b></li>
+        <li><span class="rn-dot rn-m-pinned" aria-hidden="true" />pinned <b>{bytes(pinned)}</b></li>
+        <li><span class="rn-dot rn-m-used" aria-hidden="true" />unpinned <b>{bytes(store.used - pinned)}</b></li>
+        <li><span class="rn-dot rn-m-spilled" aria-hidden="true" />on disk <b>{bytes(store.spilled)}</b></li>
         <li class="rn-dim">{counted(store.objects, 'object')}</li>
       </ul>
     </Card>
@@ -124,63 +126,60 @@ function StoreCard({ picture }: { picture: Picture }) {
 }
 
 function Running({ picture, now, act, show }: ViewProps) {
-  const running = [...picture.tasks.values()].filter(task => task.state === 'RUNNING');
-  running.sort((a, b) => a.started - b.started);
-  const shown = running.slice(0, 6);
+  const rows = [...picture.running].flatMap(id => picture.tasks.get(id) ?? []);
+  rows.sort((a, b) => a.started - b.started);
+  const shown = rows.slice(0, RUNNING_SHOWN);
   return (
-    <Card title="Running now" wide>
-      {shown.length === 0 ? <Empty title="Nothing is running" /> : (
+    <Card title="Running now" value={count(picture.running.size)} unit={picture.running.size === 1 ? ' task' : ' tasks'} wide>
+      {shown.length === 0 ? <Empty title="nothing is running" /> : (
         <ul class="rn-now">
           {shown.map(task => (
             <li key={task.id}>
-              <StateDot state="RUNNING" />
-              <span class="rn-name" title={task.name}>{task.name}</span>
-              <span class="rn-dim">{picture.cell(task.scope)}</span>
-              <span class="rn-dim">worker {task.worker}</span>
+              <span class="rn-lines">
+                <span class="rn-name" title={task.name}>{task.name}</span>
+                <span class="rn-dim rn-name">{[picture.cell(task.scope), `worker ${task.worker}`].filter(Boolean).join(' · ')}</span>
+              </span>
               <span class="rn-num">{seconds(duration(task, now) ?? 0)}</span>
-              <button type="button" class="rn-button rn-small" title={`Cancel this task of ${task.name}`}
-                onClick={() => act({ do: 'cancel_task', task: task.id })}>Cancel</button>
+              <Do label="Cancel" title={`Cancel this task of ${task.name}`} onClick={() => act({ do: 'cancel_task', task: task.id })} />
             </li>
           ))}
         </ul>
       )}
-      {running.length > shown.length ? (
+      {picture.running.size > shown.length ? (
         <button type="button" class="rn-link rn-note" onClick={() => show('tasks', { state: 'RUNNING' })}>
-          and {counted(running.length - shown.length, 'more task')}
+          and {counted(picture.running.size - shown.length, 'more task')}
         </button>
       ) : null}
     </Card>
   );
 }
 
-function Memory({ picture }: { picture: Picture }) {
+function Memory({ picture, show }: ViewProps) {
   const workers = [...picture.workers.values()].filter(worker => !worker.exit);
   workers.sort((a, b) => b.rss - a.rss);
   const top = Math.max(1, ...workers.map(worker => worker.rss));
   const sum = workers.reduce((n, worker) => n + worker.rss, 0);
-  const shown = workers.slice(0, 8);
+  const shown = workers.slice(0, WORKERS_SHOWN);
   return (
     <Card title="Worker memory" value={bytes(sum)} unit={` in ${counted(workers.length, 'process', 'processes')}`} wide>
-      <ul class="rn-memory">
-        {shown.map(worker => {
-          const actor = picture.actors.get(worker.actor);
-          const who = actor ? actor.name || actor.class_name : `worker ${worker.id}`;
-          return (
-            <li key={worker.id} aria-label={`${who}, process ${worker.pid}: ${bytes(worker.rss)}`}>
-              <span class="rn-name" title={`process ${worker.pid}`}>{who}</span>
-              <span class="rn-track"><span style={{ width: `${(100 * worker.rss) / top}%` }} /></span>
-              <span class="rn-num">{bytes(worker.rss)}</span>
-            </li>
-          );
-        })}
-      </ul>
-      {workers.length > shown.length ? <div class="rn-note">and {counted(workers.length - shown.length, 'smaller one')}</div> : null}
+      {shown.length === 0 ? <Empty title="no workers yet" /> : (
+        <ul class="rn-memory">
+          {shown.map(worker => {
+            const actor = picture.actors.get(worker.actor);
+            const who = actor ? actor.name || actor.class_name : `worker ${worker.id}`;
+            return (
+              <li key={worker.id}>
+                <span class="rn-name" title={`process ${worker.pid}`}>{who}</span>
+                <span class="rn-track" aria-hidden="true"><span style={{ width: `${(100 * worker.rss) / top}%` }} /></span>
+                <span class="rn-num">{bytes(worker.rss)}</span>
+              </li>
+            );
+          })}
+        </ul>
+      )}
+      {workers.length > shown.length ? (
+        <button type="button" class="rn-link rn-note" onClick={() => show('workers')}>and {counted(workers.length - shown.length, 'smaller one')}</button>
+      ) : null}
     </Card>
   );
-}
-
-/** How many tasks are neither finished nor failed nor cancelled. */
-export function unfinished(groups: Record<string, Counts>): number {
-  const counts = byState(groups);
-  return Object.keys(counts).filter(state => !ended(state)).reduce((n, state) => n + counts[state], 0);
 }

@@ -1,87 +1,146 @@
 /** Tasks: by function, then one by one. */
 
 import { useEffect, useMemo, useState } from 'preact/hooks';
-import { ViewProps } from './app';
-import { count, seconds } from './format';
-import { Reply } from './link';
-import { Counts, Filter, Picture, STATES, STATE_LABEL, Task, chosen, duration, ended } from './model';
-import { Column, Empty, Rows, Shown, StackedBar, StateLabel } from './parts';
+import { bytes, clock, count, counted, seconds, shortId } from './format';
+import { DetailReply } from './messages';
+import { Do, Empty, Facts, StackedBar, StateLabel } from './parts';
+import { Counts, Filter, NO_FILTER, Picture, Task, chosen, duration, ended } from './picture';
+import { Column, Table } from './table';
+import { ViewProps } from './view';
+import { STATES, stateWords } from './words';
 
-export type TaskFilter = Filter;
-export const NO_FILTER: TaskFilter = { text: '', state: '', cell: '', group: '' };
+type Props = ViewProps & { filter: Filter; setFilter: (filter: Filter) => void };
 
-type Props = ViewProps & { filter: TaskFilter; setFilter: (filter: TaskFilter) => void };
+const GROUPS_SHOWN = 6;
 
-export function Tasks(props: Props) {
-  const { picture, filter, setFilter, narrow, act, now } = props;
-  const [open, setOpen] = useState('');
-  const rows = useMemo(() => chosen(picture.tasks.values(), filter), [picture.turn, filter]);
-  if (!Object.keys(picture.groups).length) {
-    return <Empty title="No task has been submitted">Call a remote function, or run a cell with <code>%%remote</code>.</Empty>;
+export function Tasks(props: Omit<Props, 'filter' | 'setFilter'>) {
+  const { picture, remembered, now, act } = props;
+  const { filter } = remembered;
+  const setFilter = (to: Filter) => {
+    remembered.filter = to;
+    props.redraw();
+  };
+  const rows = useMemo(() => inOrder(chosen(picture.tasks.values(), filter, stateWords)), [picture.turns.tasks, filter]);
+  const columns = useMemo(() => columnsOf(props), [picture, Math.floor(now)]);
+  if (!picture.submitted) {
+    return <Empty title="no tasks yet">Call a remote function, or run a cell with <code>%%remote</code>.</Empty>;
   }
-  const columns: Column<Task>[] = [
-    { title: 'Function', width: narrow ? 'minmax(50px, 2fr)' : 'minmax(90px, 2fr)', cell: task => <span class="rn-name" title={`${task.name}  ${task.id}`}>{task.name}</span> },
-    { title: 'State', width: narrow ? '40px' : 'minmax(118px, 1fr)', cell: task => <StateLabel state={task.state} /> },
-    { title: narrow ? 'Time' : 'Duration', width: narrow ? '62px' : '76px', right: true, cell: task => <span class="rn-num">{tell(duration(task, now))}</span> },
-    { title: 'Worker', width: '62px', right: true, wide: true, cell: task => task.worker || '' },
-    { title: 'Attempt', width: '62px', right: true, wide: true, cell: task => (task.started ? task.attempt + 1 : '') },
-    { title: 'Cell', width: '74px', wide: true, cell: task => picture.cell(task.scope) },
-    { title: 'Error', width: 'minmax(60px, 2fr)', wide: true, cell: task => <span class="rn-error" title={task.error}>{task.error_type || task.error}</span> },
-    { title: '', width: narrow ? '62px' : '66px', right: true, cell: task => ended(task.state) ? '' : (
-      <button type="button" class="rn-button rn-small" title={`Cancel this task of ${task.name}`} onClick={event => {
-        event.stopPropagation();
-        act({ do: 'cancel_task', task: task.id });
-      }}>Cancel</button>
-    ) }
-  ];
+  const full: Props = { ...props, filter, setFilter };
   return (
-    <div>
-      <Groups {...props} />
-      <Filters {...props} />
+    <div class={props.fill ? 'rn-column' : ''}>
+      <Groups {...full} />
+      <Filters {...full} />
       {rows.length ? (
-        <Rows label="Tasks" columns={columns} rows={rows} id={task => task.id} narrow={narrow} open={open}
-          onOpen={setOpen} detail={task => <Detail task={task} {...props} />} height={360} />
-      ) : <Empty title="No task matches">
-        <button type="button" class="rn-button" onClick={() => setFilter(NO_FILTER)}>Show all</button>
-      </Empty>}
-      <Shown shown={rows.length} all={Object.values(picture.groups).reduce((n, c) => n + sum(c), 0)} what="task" />
+        <Table what="task" label="Tasks" columns={columns} rows={rows} all={picture.submitted} id={task => task.id}
+          width={props.width} fill={props.fill} open={remembered.open.tasks ?? ''}
+          onOpen={id => { remembered.open.tasks = id; props.redraw(); }}
+          sort={remembered.sort.tasks} onSort={sort => {
+            if (sort) {
+              remembered.sort.tasks = sort;
+            } else {
+              delete remembered.sort.tasks;
+            }
+            props.redraw();
+          }}
+          lines={task => ({
+            title: <span title={task.id}>{task.name}</span>,
+            figure: time(task, now),
+            about: <><StateLabel state={task.state} /> {about(task, picture)}</>,
+            actions: <Cancel task={task} act={act} />
+          })}
+          detail={task => <TaskDetail {...props} task={task} />} />
+      ) : (
+        <Empty title="no task matches">
+          <button type="button" class="rn-button" onClick={() => setFilter(NO_FILTER)}>Show all</button>
+        </Empty>
+      )}
     </div>
   );
 }
 
-const tell = (value: number | null) => (value === null ? '' : seconds(value));
-const sum = (counts: Counts) => Object.values(counts).reduce((a, b) => a + b, 0);
+/** Running ones first, then the newest first. */
+function inOrder(tasks: Task[]): Task[] {
+  const rank = (task: Task) => (task.state === 'RUNNING' ? 0 : 1);
+  return tasks.sort((a, b) => rank(a) - rank(b) || b.submitted - a.submitted);
+}
 
-function Groups({ picture, filter, setFilter, act }: Props) {
+const time = (task: Task, now: number) => {
+  const value = duration(task, now);
+  return value === null ? '' : seconds(value);
+};
+
+function about(task: Task, picture: Picture): string {
+  const where = [picture.cell(task.scope), task.worker ? `worker ${task.worker}` : '', task.error_type];
+  return where.filter(Boolean).map(one => `· ${one}`).join(' ');
+}
+
+function Cancel(props: { task: Task; act: ViewProps['act'] }) {
+  const { task, act } = props;
+  return ended(task.state) ? null : (
+    <Do label="Cancel" title={`Cancel this task of ${task.name}`} onClick={() => act({ do: 'cancel_task', task: task.id })} />
+  );
+}
+
+const NONE = Number.NaN;
+
+function columnsOf(props: ViewProps): Column<Task>[] {
+  const { picture, now, act } = props;
+  const parent = (task: Task) => picture.tasks.get(task.parent)?.name ?? '';
+  return [
+    { key: 'name', title: 'Function', min: 96, grow: 2, priority: 1, value: task => task.name,
+      cell: task => <span class="rn-name" title={`${task.name}  ${task.id}`}>{task.name}</span> },
+    { key: 'state', title: 'State', min: 136, grow: 0, priority: 1, value: task => stateWords(task.state),
+      cell: task => <StateLabel state={task.state} /> },
+    { key: 'duration', title: 'Duration', min: 68, grow: 0, priority: 2, right: true,
+      value: task => duration(task, now) ?? NONE, cell: task => time(task, now) },
+    { key: 'cell', title: 'Cell', min: 56, grow: 0, priority: 4, value: task => picture.cell(task.scope), cell: task => picture.cell(task.scope) },
+    { key: 'worker', title: 'Worker', min: 56, grow: 0, priority: 5, right: true, value: task => task.worker || NONE, cell: task => task.worker || '' },
+    { key: 'started', title: 'Start', min: 64, grow: 0, priority: 7, right: true,
+      value: task => task.started || NONE, cell: task => (task.started ? clock(picture.wall + task.started) : '') },
+    { key: 'attempt', title: 'Attempt', min: 58, grow: 0, priority: 9, right: true,
+      value: task => (task.started ? task.attempt + 1 : NONE), cell: task => (task.started ? task.attempt + 1 : '') },
+    { key: 'size', title: 'Result', min: 66, grow: 0, priority: 8, right: true, value: task => task.size || NONE, cell: task => (task.size ? bytes(task.size) : '') },
+    { key: 'peak', title: 'Peak memory', min: 88, grow: 0, priority: 10, right: true, value: task => task.peak || NONE, cell: task => (task.peak ? bytes(task.peak) : '') },
+    { key: 'inputs', title: 'Inputs', min: 52, grow: 0, priority: 11, right: true, optional: true, value: task => task.inputs, cell: task => task.inputs || '' },
+    { key: 'parent', title: 'Parent', min: 80, grow: 1, priority: 12, optional: true, value: parent, cell: task => <span class="rn-name">{parent(task)}</span> },
+    { key: 'id', title: 'Id', min: 90, grow: 0, priority: 13, optional: true, value: task => task.id, cell: task => <span class="rn-code" title={task.id}>{shortId(task.id)}</span> },
+    { key: 'error', title: 'Error', min: 90, grow: 2, priority: 6, value: task => task.error_type,
+      cell: task => <span class="rn-error rn-name" title={task.error}>{task.error_type || task.error}</span> },
+    { key: 'do', title: '', min: 62, grow: 0, priority: 3, right: true, cell: task => <Cancel task={task} act={act} /> }
+  ];
+}
+
+const sum = (counts: Counts) => Object.values(counts).reduce((a, b) => a + b, 0);
+const live = (counts: Counts) => Object.keys(counts).reduce((n, state) => n + (ended(state) ? 0 : counts[state]), 0);
+
+function Groups({ picture, filter, setFilter, act, width }: Props) {
   const [all, setAll] = useState(false);
   const names = Object.keys(picture.groups);
-  const live = (name: string) => Object.keys(picture.groups[name])
-    .reduce((n, state) => n + (ended(state) ? 0 : picture.groups[name][state]), 0);
-  names.sort((a, b) => live(b) - live(a) || sum(picture.groups[b]) - sum(picture.groups[a]) || a.localeCompare(b));
-  const shown = all ? names : names.slice(0, 6);
+  const { groups } = picture;
+  names.sort((a, b) => live(groups[b]) - live(groups[a]) || sum(groups[b]) - sum(groups[a]) || a.localeCompare(b));
+  const shown = all ? names : names.slice(0, width < 420 ? 4 : GROUPS_SHOWN);
   return (
     <section class="rn-groups" aria-label="Tasks by function">
       {shown.map(name => {
-        const counts = picture.groups[name];
-        const unfinished = live(name);
+        const unfinished = live(groups[name]);
         return (
           <div key={name} class={`rn-group ${filter.group === name ? 'rn-open' : ''}`}>
             <button type="button" class="rn-link rn-name" aria-pressed={filter.group === name} title={`Show only ${name}`}
               onClick={() => setFilter({ ...filter, group: filter.group === name ? '' : name })}>{name}</button>
-            <StackedBar counts={counts} />
-            <span class="rn-num">{count(sum(counts))}</span>
+            <StackedBar counts={groups[name]} />
+            <span class="rn-num">{count(sum(groups[name]))}</span>
             <span class="rn-act">
               {unfinished ? (
-                <button type="button" class="rn-button rn-small" title={`Cancel the unfinished tasks of ${name}`}
-                  onClick={() => act({ do: 'cancel_group', name })}>Cancel {count(unfinished)}</button>
+                <Do label={width < 420 ? 'Cancel' : `Cancel ${count(unfinished)}`} title={`Cancel the ${counted(unfinished, 'unfinished task')} of ${name}`}
+                  onClick={() => act({ do: 'cancel_group', name })} />
               ) : null}
             </span>
           </div>
         );
       })}
-      {names.length > 6 ? (
+      {names.length > shown.length || all ? (
         <button type="button" class="rn-link rn-note" onClick={() => setAll(!all)}>
-          {all ? 'fewer functions' : `${names.length - 6} more functions`}
+          {all ? 'fewer functions' : `${counted(names.length - shown.length, 'more function')}`}
         </button>
       ) : null}
     </section>
@@ -89,16 +148,16 @@ function Groups({ picture, filter, setFilter, act }: Props) {
 }
 
 function Filters({ picture, filter, setFilter, act }: Props) {
-  const cells = cellsOf(picture);
-  const busy = filter.cell && [...picture.tasks.values()].some(task => String(task.scope) === filter.cell && !ended(task.state));
+  const cells = [...picture.scopes.keys()].sort((a, b) => b - a);
+  const busy = filter.cell && (picture.scopes.get(Number(filter.cell))?.[1] ?? 0) > 0;
   return (
     <div class="rn-filters" role="search">
-      <input type="search" placeholder="Filter: name, error, worker…" aria-label="Filter tasks" value={filter.text}
+      <input type="search" placeholder="Filter: name, id, error…" aria-label="Filter tasks" value={filter.text}
         onInput={event => setFilter({ ...filter, text: (event.target as HTMLInputElement).value })} />
       <select aria-label="State" value={filter.state} onChange={event => setFilter({ ...filter, state: (event.target as HTMLSelectElement).value })}>
         <option value="">every state</option>
-        <option value="waiting">waiting</option>
-        {STATES.map(state => <option key={state} value={state}>{STATE_LABEL[state]}</option>)}
+        <option value="waiting">not started</option>
+        {STATES.map(state => <option key={state} value={state}>{stateWords(state)}</option>)}
       </select>
       {cells.length ? (
         <select aria-label="Cell" value={filter.cell} onChange={event => setFilter({ ...filter, cell: (event.target as HTMLSelectElement).value })}>
@@ -115,53 +174,68 @@ function Filters({ picture, filter, setFilter, act }: Props) {
   );
 }
 
-function cellsOf(picture: Picture): number[] {
-  const scopes = new Set<number>();
-  for (const task of picture.tasks.values()) {
-    if (task.scope) {
-      scopes.add(task.scope);
-    }
-  }
-  return [...scopes].sort((a, b) => b - a);
-}
+const CHILDREN_SHOWN = 12;
 
-/** A closer look, in place: the whole error, what was printed, what happened when. */
-function Detail(props: { task: Task } & Props) {
-  const { task, ask, now } = props;
-  const [detail, setDetail] = useState<Reply | null>(null);
+/** A closer look, in place: the whole error, what was printed, why it waits, what happened when. */
+export function TaskDetail(props: ViewProps & { task: Task }) {
+  const { task, ask, now, picture } = props;
+  const [detail, setDetail] = useState<DetailReply | null>(null);
   useEffect(() => {
     let gone = false;
-    ask({ do: 'detail', task: task.id }).then(reply => {
+    void ask<DetailReply>({ do: 'detail', task: task.id }).then(reply => {
       if (!gone) {
         setDetail(reply);
       }
     });
     return () => { gone = true; };
   }, [task.id, task.state]);
-  const phases = [
-    ['queued', task.submitted, task.started], ['inputs', task.started, task.fetched],
-    ['ran', task.fetched, task.ran], ['stored', task.ran, task.ended]
-  ].filter(([, from, to]) => from && to) as [string, number, number][];
+  const phases: [string, number, number][] = [
+    ['waited', task.submitted, task.started], ['fetched inputs', task.started, task.fetched],
+    ['ran', task.fetched, task.ran], ['stored results', task.ran, task.ended]
+  ];
+  const children = [...(picture.children.get(task.id) ?? [])];
+  const link = (id: string) => {
+    const other = picture.tasks.get(id);
+    return (
+      <button type="button" class="rn-link rn-underlined" title={id} onClick={() => {
+        props.remembered.open.tasks = id;
+        props.show('tasks', {});
+      }}>{other ? other.name : 'task'} <span class="rn-code">{shortId(id)}</span></button>
+    );
+  };
   return (
     <div class="rn-more">
-      <div class="rn-note">
-        <span class="rn-code">{task.id}</span>
-        {task.pid ? <span>process {task.pid}</span> : null}
-        {phases.map(([what, from, to]) => <span key={what}>{what} {seconds(to - from)}</span>)}
-        {!ended(task.state) && task.submitted ? <span>{seconds(Math.max(0, now - task.submitted))} since it was submitted</span> : null}
-      </div>
+      <Facts items={[
+        ['id', <span class="rn-code">{task.id}</span>],
+        ['process', task.pid || ''],
+        ['peak memory', task.peak ? bytes(task.peak) : ''],
+        ...phases.filter(([, from, to]) => from && to >= from).map(([what, from, to]): [string, string] => [what, seconds(to - from)]),
+        ['submitted', !ended(task.state) && task.submitted ? `${seconds(Math.max(0, now - task.submitted))} ago` : ''],
+        ['waited for', task.after ? link(task.after) : ''],
+        ['parent', task.parent ? link(task.parent) : ''],
+        ['children', children.length ? (
+          <>{children.slice(0, CHILDREN_SHOWN).map(id => <span key={id}>{link(id)} </span>)}
+            {children.length > CHILDREN_SHOWN ? `and ${count(children.length - CHILDREN_SHOWN)} more` : ''}</>
+        ) : '']
+      ]} />
       {detail === null ? <div class="rn-dim">Fetching…</div> : null}
       {detail && !detail.ok ? <div class="rn-error">{detail.text}</div> : null}
+      {detail?.why ? <div><b>Why it waits.</b> {detail.why}</div> : null}
       {detail?.error || (!detail && task.error) ? <pre class="rn-trace">{detail?.error || task.error}</pre> : null}
       {detail?.log ? <pre>{detail.cut ? `… ${count(detail.cut)} characters before this\n` : ''}{detail.log}</pre> : null}
       {detail?.ok && !detail.error && !detail.log ? <div class="rn-dim">It has printed nothing.</div> : null}
       {detail?.story?.length ? (
         <ol class="rn-story">
-          {detail.story.map(([when, what]: [number, string], i: number) => (
-            <li key={i}><span class="rn-num">{task.submitted ? `+${seconds(Math.max(0, when - task.submitted))}` : ''}</span> {what}</li>
+          {(detail.story as unknown as [number, string][]).map(([when, what], i) => (
+            <li key={i}><span class="rn-num">{task.submitted ? `+${seconds(Math.max(0, when - task.submitted))}` : ''}</span> {told(what)}</li>
           ))}
         </ol>
       ) : null}
     </div>
   );
+}
+
+/** A line of the story with the states in words: "task RUNNING" → "running". */
+function told(what: string): string {
+  return what.replace(/^task /, '').replace(/\b[A-Z]{2,}(_[A-Z]+)*\b/, state => stateWords(state));
 }

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import linecache
 import re
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -20,7 +21,10 @@ from raynb.base.rows import (
     ACTOR_CREATION_TASK,
     DEAD,
     PENDING,
+    PENDING_ARGS_AVAIL,
+    PENDING_NODE_ASSIGNMENT,
     RUNNING,
+    SUBMITTED_TO_WORKER,
     TASK_ENDED,
     ActorRow,
     NodeRow,
@@ -30,6 +34,7 @@ from raynb.base.rows import (
 )
 from raynb.exceptions import RayError
 from raynb.jupyter.cells.inputs import in_words
+from raynb.jupyter.views import messages, series
 from raynb.jupyter.views.view_model import Labels, counted, from_key, short_error
 
 #: The most characters of a task's log that a look at it brings.
@@ -46,30 +51,30 @@ def counted_ref(engine: Any, object_id: int) -> ObjectRef[Any]:
     return ObjectRef(object_id, engine)
 
 
-def find_task(snapshot: Snapshot, task: int) -> TaskRow:
+def find_task(engine: Any, task: int) -> TaskRow:
     """Returns the row of a task.
 
     Raises:
         ActionError: it is not, or no longer, known.
     """
-    for row in snapshot.tasks:
-        if row.id == task:
-            return row
-    raise ActionError(f"Task {task:x} is not known any more; it ended and was forgotten.")
+    found: list[TaskRow] = engine.rows(tasks=(task,)).tasks
+    if not found:
+        raise ActionError(f"Task {task:x} is not known any more; it ended and was forgotten.")
+    return found[0]
 
 
-def _find_actor(snapshot: Snapshot, actor: int) -> ActorRow:
-    for row in snapshot.actors:
-        if row.id == actor:
-            return row
-    raise ActionError(f"Actor {actor:x} is not known any more.")
+def _find_actor(engine: Any, actor: int) -> ActorRow:
+    found: list[ActorRow] = engine.rows(actors=(actor,)).actors
+    if not found:
+        raise ActionError(f"Actor {actor:x} is not known any more.")
+    return found[0]
 
 
-def _find_object(snapshot: Snapshot, object_id: int) -> ObjectRow:
-    for row in snapshot.objects:
-        if row.id == object_id:
-            return row
-    raise ActionError("The object is gone already.")
+def _find_object(engine: Any, object_id: int) -> ObjectRow:
+    found: list[ObjectRow] = engine.rows(objects=(object_id,)).objects
+    if not found:
+        raise ActionError("The object is gone already.")
+    return found[0]
 
 
 def _cancel_rows(engine: Any, rows: list[TaskRow], force: bool) -> int:
@@ -91,7 +96,7 @@ def cancel_task(engine: Any, task: int, force: bool = False) -> str:
         task: the task's id.
         force: kill the worker instead of interrupting it.
     """
-    row = find_task(engine.snapshot(), task)
+    row = find_task(engine, task)
     if row.state in TASK_ENDED:
         return f"{row.name} has already ended ({row.state.lower()})."
     if row.kind == ACTOR_CREATION_TASK:
@@ -124,7 +129,7 @@ def _actor_title(row: ActorRow) -> str:
 
 def kill_actor(engine: Any, actor: int) -> str:
     """Kills an actor for good (Ray: ``ray.kill``)."""
-    row = _find_actor(engine.snapshot(), actor)
+    row = _find_actor(engine, actor)
     if row.state == DEAD:
         return f"Actor {_actor_title(row)} is dead already."
     engine.kill(actor, True)
@@ -137,7 +142,7 @@ def restart_actor(engine: Any, actor: int) -> str:
     Raises:
         ActionError: the actor has no restart left.
     """
-    row = _find_actor(engine.snapshot(), actor)
+    row = _find_actor(engine, actor)
     if row.state == DEAD:
         raise ActionError(f"Actor {_actor_title(row)} is dead; create it again.")
     if row.max_restarts >= 0 and row.restarts >= row.max_restarts:
@@ -155,7 +160,7 @@ def free_object(engine: Any, object_id: int) -> str:
     Raises:
         ActionError: it is gone, or not made yet.
     """
-    row = _find_object(engine.snapshot(), object_id)
+    row = _find_object(engine, object_id)
     if row.where == PENDING:
         raise ActionError("The object is not made yet; cancel its task instead.")
     engine.free([counted_ref(engine, object_id)])
@@ -164,16 +169,72 @@ def free_object(engine: Any, object_id: int) -> str:
 
 def task_detail(engine: Any, task: int, labels: Labels | None = None) -> dict[str, Any]:
     """Returns what a closer look at a task shows: its whole error, its output, its story."""
-    row = find_task(engine.snapshot(), task)
+    row = find_task(engine, task)
     pieces = engine.logs(task=task)
     text = "".join(piece.text for piece in pieces if piece.kind in ("stdout", "stderr"))
     return {
         "task": f"{task:x}",
+        "why": why_it_waits(engine, row, labels or Labels()),
         "error": in_cells(row.error, labels or Labels()),
         "log": text[-LOG_CHARS:],
         "cut": max(0, len(text) - LOG_CHARS),
         "story": [[round(when, 6), what] for when, what in engine.story(task)],
     }
+
+
+def why_it_waits(engine: Any, row: TaskRow, labels: Labels) -> str:
+    """Returns a sentence on what an unfinished task waits for; empty for one that runs or has ended."""
+    if row.state == PENDING_ARGS_AVAIL:
+        return _awaited_inputs(engine, row, labels)
+    if row.state == SUBMITTED_TO_WORKER:
+        return f"It was sent to worker {row.worker} and runs when what that has before it is done."
+    if row.state != PENDING_NODE_ASSIGNMENT:
+        return ""
+    if row.actor:
+        actor = engine.rows(actors=(row.actor,)).actors
+        pending = f", which has {counted(actor[0].pending, 'unfinished call')}" if actor else ""
+        return f"It waits for its turn at its actor{pending}."
+    total, available = engine.cluster()
+    wanted = {name: amount for name, amount in row.resources.items() if amount > 0}
+    for name, amount in wanted.items():
+        if amount > total.get(name, 0.0):
+            return f"It needs {amount:g} {name}, and there {_are(total.get(name, 0.0))} here: it can't run."
+    short = [
+        f"{amount:g} {name} ({available.get(name, 0.0):g} of {total[name]:g} free)"
+        for name, amount in wanted.items()
+        if amount > available.get(name, 0.0)
+    ]
+    return f"It waits for {', '.join(short)}." if short else "It is next when a worker is free."
+
+
+def _are(amount: float) -> str:
+    return "is none" if not amount else f"are only {amount:g}"
+
+
+def _awaited_inputs(engine: Any, row: TaskRow, labels: Labels) -> str:
+    missing: list[int] = engine.awaited(row.id)
+    if not missing:
+        return "It waits for its inputs."
+    makers = {task.id: task.name for task in engine.rows(tasks=[ids.task_of(one) for one in missing[:3]]).tasks}
+    named = []
+    for one in missing[:3]:
+        maker = makers.get(ids.task_of(one), "")
+        name = ", ".join(labels.names(one)) or "a result"
+        named.append(f"{name} of {maker}" if maker else name)
+    more = f" and {counted(len(missing) - 3, 'more input')}" if len(missing) > 3 else ""
+    return f"It waits for {'; '.join(named)}{more}."
+
+
+def history() -> dict[str, Any]:
+    """Returns the runtime's life as numbers over time.
+
+    Raises:
+        ActionError: the extension isn't loaded, so nobody records them.
+    """
+    recorder = series.shared()
+    if recorder is None:
+        raise ActionError("The history is recorded while the extension is loaded: run %load_ext raynb.")
+    return recorder.reply(time.time() - time.monotonic())
 
 
 _FRAME = re.compile(r'^  File "(?P<file>[^"]+)", line (?P<line>\d+)(?P<rest>.*)\n(?P<source>    .*\n)?', re.MULTILINE)
@@ -269,6 +330,7 @@ REQUESTS: dict[str, Callable[[Any, dict[str, Any]], dict[str, Any]]] = {
     "kill_actor": lambda e, r: _text(kill_actor(e, from_key(r["actor"]))),
     "restart_actor": lambda e, r: _text(restart_actor(e, from_key(r["actor"]))),
     "free": lambda e, r: _text(free_object(e, from_key(r["object"]))),
+    "history": lambda e, r: history(),
     "detail": lambda e, r: task_detail(e, from_key(r["task"]), r.get("labels")),
 }
 
@@ -285,7 +347,7 @@ def answer(engine: Any, request: dict[str, Any], labels: Labels | None = None) -
         ``{"kind": "reply", "n", "do", "ok", "text", ...}``.
     """
     do = request.get("do")
-    reply: dict[str, Any] = {"v": 1, "kind": "reply", "n": request.get("n"), "do": do, "ok": False}
+    reply: dict[str, Any] = {"v": messages.VERSION, "kind": "reply", "n": request.get("n"), "do": do, "ok": False}
     act = REQUESTS.get(do) if isinstance(do, str) else None
     if act is None:
         known = ", ".join(sorted(REQUESTS))

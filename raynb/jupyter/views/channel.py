@@ -5,6 +5,7 @@ Shared by the dashboard widget and the lab panel; they differ only in how bytes 
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from raynb.jupyter.views import actions
@@ -36,17 +37,21 @@ class Conversation:
         feed: where the picture comes from.
         send: sends one message to the front end; called from several threads.
         engine: returns the engine that runs, or None.
+        configure: takes what a person has set in the front end (whether bars are shown).
         lease: whether the front end's messages arrive while a cell is busy, so that one which
             falls silent can be taken for gone.
 
     Thread contract: `receive` may be called from any thread, also from two at once.
     """
 
-    def __init__(self, feed: Feed, send: Send, engine: Any, lease: bool) -> None:
+    def __init__(
+        self, feed: Feed, send: Send, engine: Any, lease: bool, configure: Callable[[str], None] | None = None
+    ) -> None:
         self._feed = feed
         self._send = send
         self._engine = engine
         self._lease = lease
+        self._configure = configure
         self._watcher: Watcher | None = None
 
     def receive(self, request: Any) -> None:
@@ -56,6 +61,9 @@ class Conversation:
             self._greet(again=do == "hello")
         elif do == "bye":
             self.close()
+        elif do == "configure":
+            if self._configure is not None:
+                self._configure(str(request.get("progress", "kernel")))
         else:
             asked = request if isinstance(request, dict) else {}
             self._send(actions.answer(self._engine(), asked, self._feed.labels))

@@ -5,7 +5,7 @@ Time is given, so the tests use a virtual clock.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Set
 from dataclasses import dataclass, field
 from itertools import islice
 from typing import Any
@@ -36,6 +36,7 @@ class Pending:
         # Ids that a view has heard of: only these need to be called gone. Most small results come
         # and go between two looks.
         self._heard: dict[str, set[int]] = {"tasks": set(), "objects": set()}
+        self._running: Set[int] = frozenset()  # ids that were named as running last
 
     def add(self, change: Snapshot) -> None:
         """Takes in what ``engine.changes`` returned. A full picture replaces what waited."""
@@ -78,13 +79,23 @@ class Pending:
         latest = self._latest
         if latest is None:
             return None
-        scalars = (latest.store, latest.available, latest.total, latest.groups)
+        scalars = (
+            latest.store, latest.available, latest.total, latest.groups, [row.id for row in latest.running],
+        )  # fmt: skip
         if not self._full and not self.waiting and scalars == self._scalars:
             return None
         self._scalars = scalars
+        # What runs is told whole each time, whatever else has to wait: a task in that list has a row.
+        running = {row.id: row for row in latest.running}
+        for identity, row in running.items():
+            self._gone["tasks"].pop(identity, None)
+            if identity in self._rows["tasks"]:
+                self._rows["tasks"][identity] = row
         parts: dict[str, Any] = {}
         for kind in KINDS:
             parts[kind] = self._take_all(kind) if self._full else self._take_some(kind)
+        parts["tasks"] += self._unheard(running, parts["tasks"])
+        self._running = running.keys()
         for kind, was in self._sent.items():
             was.update((row.id, row) for row in parts[kind])
             for identity in self._gone[kind]:
@@ -103,8 +114,15 @@ class Pending:
         return Snapshot(
             version=latest.version, now=latest.now, wall=latest.wall, since=since, store=latest.store,
             nodes=latest.nodes, total=latest.total, available=latest.available, groups=latest.groups, gone=gone,
-            **parts,
+            running=latest.running, **parts,
         )  # fmt: skip
+
+    def _unheard(self, running: dict[int, Any], sent: list[Any]) -> list[Any]:
+        """Returns the rows of running tasks that have changed or that the views don't have as running."""
+        told = {row.id for row in sent}
+        changed = [identity for identity in running if self._rows["tasks"].pop(identity, None) is not None]
+        new = [identity for identity in running if identity not in self._running]
+        return [running[identity] for identity in dict.fromkeys(changed + new) if identity not in told]
 
     @property
     def waiting(self) -> int:
@@ -222,4 +240,5 @@ class Leases:
         return late
 
 
-Send = Callable[[dict[str, Any]], None]
+#: Sends one of the `messages`.
+Send = Callable[[Any], None]

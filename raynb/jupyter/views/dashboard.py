@@ -57,9 +57,11 @@ class Dashboard(anywidget.AnyWidget):
     Thread contract: make it on the main thread; requests of the browser are answered on any.
     """
 
-    TABS = ("overview", "tasks", "actors", "objects", "workers", "timeline")
+    TABS = ("overview", "tasks", "actors", "objects", "workers", "nodes", "timeline", "history")
 
     tab = traitlets.Unicode("overview").tag(sync=True)
+    #: Whether the views fill the height of the box that they are put into (a sidecar, a layout).
+    fill = traitlets.Bool(False).tag(sync=True)
 
     def __init__(self, tab: str = "overview", feed: Feed | None = None, engine: Any = engines.peek) -> None:
         if tab not in self.TABS:

@@ -16,7 +16,7 @@ from typing import Any
 from raynb.base import engine as engines
 from raynb.base.rows import Snapshot
 from raynb.exceptions import RuntimeGoneError
-from raynb.jupyter.views import view_model
+from raynb.jupyter.views import messages, view_model
 from raynb.jupyter.views.coalescing import Leases, Named, Pace, Pending, Send
 from raynb.jupyter.views.view_model import Labels
 
@@ -25,6 +25,8 @@ AGAIN = 1_000
 
 #: Seconds after a flood of tasks after which the whole picture is sent.
 CALM = 1.0
+
+BEAT: messages.BeatMessage = {"v": messages.VERSION, "kind": "beat"}
 
 log = logging.getLogger("raynb.feed")
 
@@ -201,7 +203,8 @@ class Feed:
         self, engine: Any, pending: Pending, named: Named, since: int | None, watchers: list[Watcher]
     ) -> int:
         """Pulls once and sends what there is to send; returns the version reached."""
-        full: dict[str, Any] | None = None
+        full: messages.PictureMessage | None = None
+        runtime = view_model.runtime_name(engine)
         self.labels.refresh()
         if since is not None:
             change = engine.changes(since)
@@ -217,20 +220,20 @@ class Feed:
             if since is None:
                 since = snapshot.version
                 named.note(snapshot)
-            full = view_model.message(snapshot, self.labels)
+            full = view_model.message(snapshot, self.labels, runtime=runtime)
             pending.told(snapshot)
         told = pending.take()
-        change_message = view_model.message(told, self.labels, AGAIN) if told is not None else None
+        change_message = view_model.message(told, self.labels, AGAIN, runtime) if told is not None else None
         now = self._clock()
-        beat = {"v": view_model.VERSION, "kind": "beat"} if self._pace.beat_due(now) else None
+        beat = BEAT if self._pace.beat_due(now) else None
         if full or change_message or beat:
             self._pace.sent(now)
         for watcher in watchers:
             if watcher.fresh and full is not None:
                 watcher.fresh = False
                 self._send(watcher, full)
-            elif change_message or beat:
-                self._send(watcher, change_message or beat or {})
+            elif (news := change_message or beat) is not None:
+                self._send(watcher, news)
         assert since is not None, "a watcher is fresh when the feed starts"
         return since
 
@@ -244,7 +247,7 @@ class Feed:
             for watcher in watchers:
                 watcher.fresh = True
 
-    def _send(self, watcher: Watcher, message: dict[str, Any]) -> None:
+    def _send(self, watcher: Watcher, message: messages.KernelMessage) -> None:
         try:
             watcher.told = ""
             watcher.send(message)
@@ -257,7 +260,7 @@ class Feed:
             watchers = [w for w in self._watchers if w.told != (why or "stopped")]
             for watcher in watchers:
                 watcher.fresh = True  # a later runtime starts with its full picture
-        state = "failed" if why else "stopped"
+        state: messages.StatusState = "failed" if why else "stopped"
         for watcher in watchers:
             self._send(watcher, view_model.no_runtime(state, why))
             watcher.told = why or "stopped"

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from typing import Any
 
 from raynb.base import engine as engines
+from raynb.jupyter.views import messages, series
 from raynb.jupyter.views.channel import Conversation, take_any_subshell
 from raynb.jupyter.views.feed import Feed, shared
 from raynb.jupyter.views.labels import notebook_labels
@@ -26,11 +27,17 @@ class LabPanel:
         comm: an open comm of target ``TARGET``.
         feed: where the picture comes from.
         peek: returns the engine that runs, or None.
+        configure: takes what a person has set in the front end.
     """
 
-    def __init__(self, comm: Any, feed: Feed, peek: Callable[[], Any] = engines.peek) -> None:
+    def __init__(
+        self, comm: Any, feed: Feed, peek: Callable[[], Any] = engines.peek,
+        configure: Callable[[str], None] | None = None,
+    ) -> None:  # fmt: skip
         self._comm = comm
-        self.conversation = Conversation(feed, comm.send, peek, lease=take_any_subshell(comm))
+        self.conversation = Conversation(
+            feed, comm.send, peek, lease=take_any_subshell(comm), configure=configure
+        )
         comm.on_msg(lambda message: self.conversation.receive(message["content"]["data"]))
         comm.on_close(lambda message: self.conversation.close())
 
@@ -40,21 +47,27 @@ class LabPanel:
         self._comm.close()
 
 
-def open_panel(shell: Any, feed: Feed | None = None) -> LabPanel | None:
+def open_panel(
+    shell: Any, feed: Feed | None = None, configure: Callable[[str], None] | None = None
+) -> LabPanel | None:
     """Opens the panel's comm; returns None where there is no kernel (a plain terminal).
 
     Args:
         shell: the IPython shell.
         feed: the feed to use; default the process's.
+        configure: takes what a person has set in the front end.
     """
     if getattr(shell, "kernel", None) is None:
         return None
     from comm import create_comm
 
-    return LabPanel(create_comm(target_name=TARGET, data={"v": 1}), feed or shared())
+    comm = create_comm(target_name=TARGET, data={"v": messages.VERSION})
+    return LabPanel(comm, feed or shared(), configure=configure)
 
 
-def attach_views(shell: Any, cell: Callable[[int], str]) -> Callable[[], None]:
+def attach_views(
+    shell: Any, cell: Callable[[int], str], configure: Callable[[str], None] | None = None
+) -> Callable[[], None]:
     """Connects a shell with the views: labels for the feed, and the panel's comm.
 
     The feed itself stays: dashboards that are open go on with the next runtime.
@@ -62,14 +75,18 @@ def attach_views(shell: Any, cell: Callable[[int], str]) -> Callable[[], None]:
     Args:
         shell: the IPython shell.
         cell: scope → ``"In[5]"``, or ``""`` when unknown.
+        configure: takes what a person has set in the front end.
 
     Returns:
         What undoes it, for when the extension is unloaded.
     """
     feed = shared(notebook_labels(shell, cell))
-    panel = open_panel(shell, feed)
+    panel = open_panel(shell, feed, configure)
+
+    stop_recording = series.record()
 
     def undo() -> None:
+        stop_recording()
         feed.labels = Labels()
         if panel is not None:
             panel.close()

@@ -1,36 +1,28 @@
 """Snapshot → JSON for the views. Pure: no engine, no clock, no Jupyter.
 
-One message has the same shape whether it is the full picture or what changed since an earlier
-version: the receiver replaces everything, or lays the rows over those it has. Rows are arrays in
-the order of ``COLUMNS`` (ten thousand tasks are 1 MB instead of 4). Ids are hex strings, because
-an object's id doesn't fit a JavaScript number; ``""`` means none::
-
-    {"v": 1, "kind": "full" | "change", "version": 7, "since": -1, "now": s, "wall": s,
-     "columns": {"tasks": [...], ...}, "tasks": [[...], ...], "actors": [...], "objects": [...],
-     "workers": [...], "nodes": [[...], ...] (always all), "store": {...}, "total": {...}, "available": {...},
-     "groups": {function: {state: count}}, "cells": {scope: label}, "gone": {kind: [id, ...]}}
+One message has the same shape whether it is the full picture or what changed since an earlier version:
+the receiver replaces everything, or lays the rows over those it has. `messages` says what is in it.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 from raynb.base.ids import index_of
 from raynb.base.rows import (
     RUNNING,
     TASK_ENDED,
     ActorRow,
+    NodeRow,
     ObjectRow,
     Snapshot,
     StoreRow,
     TaskRow,
     WorkerRow,
 )
-
-#: Version of the messages; a view that knows another one says so instead of guessing.
-VERSION = 1
+from raynb.jupyter.views import messages
 
 #: An error's text in a row; the whole is fetched when somebody looks at the task.
 ERROR_CHARS = 200
@@ -39,18 +31,13 @@ ERROR_CHARS = 200
 #: Counts (``groups``, ``store``) are over everything.
 MOST_ROWS = 10_000
 
-COLUMNS: dict[str, tuple[str, ...]] = {
-    "tasks": ("id", "name", "kind", "state", "worker", "pid", "attempt", "scope", "actor", "parent",
-              "submitted", "started", "fetched", "ran", "ended", "error_type", "error", "size"),
-    "actors": ("id", "class_name", "name", "namespace", "state", "worker", "pid", "pending",
-               "restarts", "max_restarts", "rss", "death_cause", "scope", "detached"),
-    "objects": ("id", "size", "where", "task", "scope", "names", "held", "error"),
-    "workers": ("id", "pid", "state", "task", "actor", "rss", "cpu", "started", "finished", "exit",
-                "node"),
-    "nodes": ("id", "node_id", "host", "address", "alive", "head", "driver", "cpus", "cpus_used", "gpus",
-              "gpus_used", "cpu", "memory", "memory_used", "store", "store_used", "spilled", "workers",
-              "resources", "labels", "death_cause"),
-}  # fmt: skip
+COLUMNS: messages.Columns = {
+    "tasks": list(messages.Task._fields),
+    "actors": list(messages.Actor._fields),
+    "objects": list(messages.Obj._fields),
+    "workers": list(messages.Worker._fields),
+    "nodes": list(messages.Node._fields),
+}
 
 
 def _no_names(object_id: int) -> list[str]:
@@ -144,13 +131,14 @@ def held_by(
     return held
 
 
-def _task(row: TaskRow) -> list[Any]:
-    return [
-        f"{row.id:x}", row.name, row.kind, row.state, row.worker, row.pid, row.attempt, row.scope,
+def _task(row: TaskRow) -> messages.Task:
+    state = cast("messages.TaskState", row.state)
+    return messages.Task(
+        f"{row.id:x}", row.name, row.kind, state, row.worker, row.pid, row.attempt, row.scope,
         key(row.actor), key(row.parent), round(row.submitted, 6), round(row.started, 6),
         round(row.fetched, 6), round(row.ran, 6), round(row.ended, 6), row.error_type,
-        short_error(row.error, row.error_type), row.size,
-    ]  # fmt: skip
+        short_error(row.error, row.error_type), row.size, row.inputs, key(row.after), row.peak,
+    )  # fmt: skip
 
 
 def short_error(text: str, kind: str = "") -> str:
@@ -172,31 +160,42 @@ def short_error(text: str, kind: str = "") -> str:
     return line if len(line) <= ERROR_CHARS else line[: ERROR_CHARS - 1] + "…"
 
 
-def _actor(row: ActorRow) -> list[Any]:
-    return [
+def _actor(row: ActorRow) -> messages.Actor:
+    return messages.Actor(
         f"{row.id:x}", row.class_name, row.name, row.namespace, row.state, row.worker, row.pid,
         row.pending, row.restarts, row.max_restarts, row.rss, row.death_cause, row.scope, row.detached,
-    ]  # fmt: skip
+    )  # fmt: skip
 
 
-def _worker(row: WorkerRow) -> list[Any]:
-    return [
+def _worker(row: WorkerRow) -> messages.Worker:
+    return messages.Worker(
         row.id, row.pid, row.state, key(row.task), key(row.actor), row.rss, round(row.cpu, 3),
         round(row.started, 3), row.finished, row.exit, row.node,
-    ]  # fmt: skip
+    )  # fmt: skip
 
 
-def _object(row: ObjectRow, labels: Labels, workers: dict[int, str]) -> list[Any]:
+def _node(row: NodeRow) -> messages.Node:
+    return messages.Node(
+        row.id, row.node_id, row.host, row.address, row.alive, row.head, row.driver, row.cpus, row.cpus_used,
+        row.gpus, row.gpus_used, round(row.cpu, 3), row.memory, row.memory_used, row.store, row.store_used,
+        row.spilled, row.workers, row.resources, row.labels, row.death_cause,
+    )  # fmt: skip
+
+
+def _object(row: ObjectRow, labels: Labels, workers: dict[int, str]) -> messages.Obj:
     names = labels.names(row.id)
     task = row.task if index_of(row.id) else 0  # a put has an id of its own, but no task
-    return [
+    return messages.Obj(
         f"{row.id:x}", row.size, row.where, key(task), row.scope, names,
         held_by(row, names, workers, labels.holders(row.id)), row.error,
-    ]  # fmt: skip
+    )  # fmt: skip
 
 
-def _store(row: StoreRow) -> dict[str, int]:
-    return {name: getattr(row, name) for name in StoreRow.__slots__}
+def _store(row: StoreRow) -> messages.Store:
+    return {
+        "limit": row.limit, "used": row.used, "spilled": row.spilled, "pinned": row.pinned, "inline": row.inline,
+        "objects": row.objects, "resident": row.resident,
+    }  # fmt: skip
 
 
 def actor_label(row: ActorRow) -> str:
@@ -210,13 +209,14 @@ def _cells(labels: Labels, rows: Iterable[Any]) -> dict[str, str]:
     return {str(scope): label for scope, label in found if label}
 
 
-def _gone(gone: dict[str, list[int]]) -> dict[str, list[Any]]:
-    # Worker ids are small numbers everywhere, the others are spelled.
-    return {
-        kind: list(numbers) if kind == "workers" else [f"{number:x}" for number in numbers]
-        for kind, numbers in gone.items()
-        if numbers
-    }
+def _gone(gone: dict[str, list[int]]) -> messages.Gone:
+    sent: messages.Gone = {}
+    for kind in ("tasks", "actors", "objects"):
+        if gone.get(kind):
+            sent[kind] = [f"{number:x}" for number in gone[kind]]
+    if gone.get("workers"):
+        sent["workers"] = list(gone["workers"])
+    return sent
 
 
 def worth_showing(tasks: list[TaskRow], most: int) -> list[TaskRow]:
@@ -237,13 +237,16 @@ def worth_showing(tasks: list[TaskRow], most: int) -> list[TaskRow]:
     return latest + running + waiting[: room - for_ended]
 
 
-def message(snapshot: Snapshot, labels: Labels | None = None, most: int = MOST_ROWS) -> dict[str, Any]:
+def message(
+    snapshot: Snapshot, labels: Labels | None = None, most: int = MOST_ROWS, runtime: str = ""
+) -> messages.PictureMessage:
     """Returns the message for a full picture (``since`` is −1) or for what changed.
 
     Args:
         snapshot: from ``engine.snapshot()`` or ``engine.changes(since)``.
         labels: the notebook's names for cells and objects.
         most: rows of one kind that it may hold.
+        runtime: the runtime's name (`runtime_name`).
     """
     labels = labels or Labels()
     tasks = worth_showing(snapshot.tasks, most)
@@ -252,18 +255,20 @@ def message(snapshot: Snapshot, labels: Labels | None = None, most: int = MOST_R
         objects = sorted(objects, key=lambda row: row.size)[len(objects) - most :]
     workers = {row.worker: actor_label(row) for row in snapshot.actors if row.worker}
     return {
-        "v": VERSION,
+        "v": messages.VERSION,
         "kind": "full" if snapshot.since < 0 else "change",
+        "runtime": runtime,
         "version": snapshot.version,
         "since": snapshot.since,
         "now": round(snapshot.now, 3),
         "wall": round(snapshot.wall, 3),
-        "columns": {kind: list(names) for kind, names in COLUMNS.items()},
+        "columns": COLUMNS,
         "tasks": [_task(row) for row in tasks],
         "actors": [_actor(row) for row in snapshot.actors],
         "objects": [_object(row, labels, workers) for row in objects],
         "workers": [_worker(row) for row in snapshot.workers],
-        "nodes": [[getattr(row, name) for name in COLUMNS["nodes"]] for row in snapshot.nodes],
+        "nodes": [_node(row) for row in snapshot.nodes],
+        "running": [f"{row.id:x}" for row in snapshot.running],
         "store": _store(snapshot.store),
         "total": dict(snapshot.total),
         "available": dict(snapshot.available),
@@ -273,11 +278,16 @@ def message(snapshot: Snapshot, labels: Labels | None = None, most: int = MOST_R
     }
 
 
-def no_runtime(state: str = "stopped", why: str = "") -> dict[str, Any]:
+def runtime_name(engine: Any) -> str:
+    """Returns what tells one start of the runtime from another."""
+    return f"{engine.nonce:x}"
+
+
+def no_runtime(state: messages.StatusState = "stopped", why: str = "") -> messages.StatusMessage:
     """Returns the message that says there is nothing to show.
 
     Args:
         state: ``"stopped"``, ``"starting"`` or ``"failed"``.
         why: one sentence, shown as it is.
     """
-    return {"v": VERSION, "kind": "status", "state": state, "why": why}
+    return {"v": messages.VERSION, "kind": "status", "state": state, "why": why}

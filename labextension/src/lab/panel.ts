@@ -1,0 +1,69 @@
+/** The homes of the views in JupyterLab: the side panel, and tabs of the main area. */
+
+import { Widget } from '@lumino/widgets';
+import { Dashboard, Options } from '../ui/dashboard';
+import { Session } from '../ui/session';
+import { icon } from './icon';
+
+/** Draws a dashboard while it is shown. */
+export class Home extends Widget {
+  readonly board: Dashboard;
+  private heading = document.createElement('div');
+  private view = document.createElement('div');
+
+  constructor(session: Session, options: Options = {}) {
+    super();
+    this.board = new Dashboard(session, { ...options, fill: true });
+    this.addClass('rn-home');
+    this.heading.className = 'rn-home-title';
+    this.view.className = 'rn-home-view';
+    this.node.append(this.heading, this.view);
+    this.node.setAttribute('role', 'region');
+    this.node.setAttribute('aria-label', 'raynb');
+    this.title.icon = icon;
+  }
+
+  /** Shows another kernel's runtime, and whose it is. */
+  use(session: Session, document: string): void {
+    const text = document ? `raynb in ${document}` : 'raynb';
+    if (this.heading.textContent !== text) {
+      this.heading.textContent = text;
+    }
+    this.board.use(session);
+  }
+
+  protected onAfterShow(): void {
+    this.draw();
+  }
+
+  protected onAfterAttach(): void {
+    if (this.isVisible) {
+      this.draw();
+    }
+  }
+
+  protected onBeforeHide(): void {
+    this.board.unmount();
+    this.drawn = false;
+  }
+
+  protected onBeforeDetach(): void {
+    if (this.drawn) {
+      this.board.unmount();
+      this.drawn = false;
+    }
+  }
+
+  protected onActivateRequest(): void {
+    this.board.focus();
+  }
+
+  private drawn = false;
+
+  private draw(): void {
+    if (!this.drawn) {
+      this.drawn = true;
+      this.board.mount(this.view);
+    }
+  }
+}

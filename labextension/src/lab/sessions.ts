@@ -1,0 +1,70 @@
+/** One session for each kernel that is looked at, shared by the panel, tabs, outputs and status bar. */
+
+import type { Kernel } from '@jupyterlab/services';
+import { Outside, Session } from '../ui/session';
+import { Connection, State } from './connection';
+
+export const OUTSIDE: Record<Exclude<State, 'open'> | 'nothing' | 'kernel', Outside> = {
+  nothing: {
+    title: 'No notebook is open', hint: 'The panel shows the runtime of the active notebook or console.', stale: false
+  },
+  kernel: { title: 'There is no kernel', hint: 'Choose one with Kernel, Change Kernel.', stale: false },
+  none: { title: 'raynb is not loaded in this notebook', hint: 'Load it with %load_ext raynb', stale: false },
+  restarting: { title: 'The kernel is restarting', hint: 'Afterwards, run %load_ext raynb again.', stale: false },
+  dead: { title: 'The kernel is dead', hint: 'Restart it; then run %load_ext raynb', stale: false },
+  disconnected: { title: 'No connection to the kernel', hint: 'The picture is the last that came.', stale: true }
+};
+
+/** A session without a kernel, which says why. */
+export function blank(why: 'nothing' | 'kernel'): Session {
+  const session = new Session({ send: () => undefined });
+  session.outside = OUTSIDE[why];
+  return session;
+}
+
+export class Sessions {
+  private known = new Map<Kernel.IKernelConnection, { session: Session; connection: Connection }>();
+  /** Called with each session when its comm opens. */
+  onOpen: ((session: Session) => void) | undefined;
+
+  of(kernel: Kernel.IKernelConnection): Session {
+    const found = this.known.get(kernel);
+    if (found) {
+      return found.session;
+    }
+    const session: Session = new Session({
+      send: message => connection.send(message),
+      interrupt: () => void kernel.interrupt()
+    });
+    session.outside = { title: 'Connecting', hint: '', stale: false };
+    const connection: Connection = new Connection(kernel, {
+      message: message => session.receive(message),
+      state: state => this.stateChanged(session, state)
+    });
+    this.known.set(kernel, { session, connection });
+    kernel.disposed.connect(() => {
+      this.known.delete(kernel);
+      connection.dispose();
+      session.dispose();
+    });
+    return session;
+  }
+
+  /** The sessions of all kernels that are looked at. */
+  all(): Session[] {
+    return [...this.known.values()].map(entry => entry.session);
+  }
+
+  private stateChanged(session: Session, state: State): void {
+    if (state === 'open') {
+      session.setOutside({});
+      session.greet();
+      this.onOpen?.(session);
+      return;
+    }
+    if (state !== 'disconnected') {
+      session.picture.reset();
+    }
+    session.setOutside(OUTSIDE[state]);
+  }
+}

@@ -1,0 +1,273 @@
+/**
+ * The messages between the kernel and the views.
+ * Written by scripts/make_messages.py from raynb/jupyter/views/messages.py: don't edit.
+ */
+
+export const VERSION = 2;
+
+export type TaskState = 'PENDING_ARGS_AVAIL' | 'PENDING_NODE_ASSIGNMENT' | 'SUBMITTED_TO_WORKER' | 'RUNNING' | 'FINISHED' | 'FAILED' | 'CANCELLED';
+
+export type StatusState = 'stopped' | 'starting' | 'failed';
+
+export type KernelMessage = PictureMessage | StatusMessage | BeatMessage | ReplyMessage;
+
+export type Request = CancelTask | CancelGroup | CancelCell | CancelAll | KillActor | Free | Detail | History;
+
+export interface Task {
+  id: string;
+  name: string;
+  kind: string;
+  state: TaskState;
+  worker: number;
+  pid: number;
+  attempt: number;
+  scope: number;
+  actor: string;
+  parent: string;
+  submitted: number;
+  started: number;
+  fetched: number;
+  ran: number;
+  ended: number;
+  error_type: string;
+  error: string;
+  size: number;
+  inputs: number;
+  after: string;
+  peak: number;
+}
+
+export interface Actor {
+  id: string;
+  class_name: string;
+  name: string;
+  namespace: string;
+  state: string;
+  worker: number;
+  pid: number;
+  pending: number;
+  restarts: number;
+  max_restarts: number;
+  rss: number;
+  death_cause: string;
+  scope: number;
+  detached: boolean;
+}
+
+export interface Obj {
+  id: string;
+  size: number;
+  where: string;
+  task: string;
+  scope: number;
+  names: string[];
+  held: string[];
+  error: boolean;
+}
+
+export interface Worker {
+  id: number;
+  pid: number;
+  state: string;
+  task: string;
+  actor: string;
+  rss: number;
+  cpu: number;
+  started: number;
+  finished: number;
+  exit: string;
+  node: number;
+}
+
+/** A machine of a Ray cluster. What Ray doesn't tell is 0. */
+export interface Node {
+  id: number;
+  node_id: string;
+  host: string;
+  address: string;
+  alive: boolean;
+  head: boolean;
+  driver: boolean;
+  cpus: number;
+  cpus_used: number;
+  gpus: number;
+  gpus_used: number;
+  cpu: number;
+  memory: number;
+  memory_used: number;
+  store: number;
+  store_used: number;
+  spilled: number;
+  workers: number;
+  resources: Record<string, number>;
+  labels: Record<string, string>;
+  death_cause: string;
+}
+
+export interface Store {
+  limit: number;
+  used: number;
+  spilled: number;
+  pinned: number;
+  inline: number;
+  objects: number;
+  resident: number;
+}
+
+/** The order of each row's fields. */
+export interface Columns {
+  tasks: string[];
+  actors: string[];
+  objects: string[];
+  workers: string[];
+  nodes: string[];
+}
+
+/** Ids of rows that are no longer kept. */
+export interface Gone {
+  tasks?: string[];
+  actors?: string[];
+  objects?: string[];
+  workers?: number[];
+}
+
+/** The whole picture ("full"), or rows to lay over the one that is there ("change"). ``running`` names every task that runs at ``now``, whatever rows were left out; ``nodes`` are always all. ``groups`` counts every task by function and state, ``cells`` says what scopes are called. */
+export interface PictureMessage {
+  v: number;
+  kind: 'full' | 'change';
+  runtime: string;
+  version: number;
+  since: number;
+  now: number;
+  wall: number;
+  columns: Columns;
+  tasks: Task[];
+  actors: Actor[];
+  objects: Obj[];
+  workers: Worker[];
+  nodes: Node[];
+  running: string[];
+  store: Store;
+  total: Record<string, number>;
+  available: Record<string, number>;
+  groups: Record<string, Record<string, number>>;
+  cells: Record<string, string>;
+  gone: Gone;
+}
+
+/** There is nothing to show; ``why`` is a sentence to show as it is. */
+export interface StatusMessage {
+  v: number;
+  kind: 'status';
+  state: StatusState;
+  why: string;
+}
+
+/** Nothing has changed; the kernel lives. */
+export interface BeatMessage {
+  v: number;
+  kind: 'beat';
+}
+
+/** The answer to request number ``n``; some have more fields (see the requests). */
+export interface ReplyMessage {
+  v: number;
+  kind: 'reply';
+  n: number | null;
+  do: string | null;
+  ok: boolean;
+  text: string;
+}
+
+export interface StoryLine {
+  when: number;
+  what: string;
+}
+
+/** A closer look at a task: why it waits, its whole error, the end of its output, what happened when. */
+export interface DetailReply {
+  v: number;
+  kind: 'reply';
+  n: number | null;
+  do: string | null;
+  ok: boolean;
+  text: string;
+  task: string;
+  why: string;
+  error: string;
+  log: string;
+  cut: number;
+  story: StoryLine[];
+}
+
+/** The life of the runtime: one value per time (seconds of the kernel's clock) in every list. ``cpu`` is the machine's share of busy cores (0..1), ``workers_cpu`` the workers' part of it; ``rate`` counts tasks that ran to an end per second. */
+export interface HistoryReply {
+  v: number;
+  kind: 'reply';
+  n: number | null;
+  do: string | null;
+  ok: boolean;
+  text: string;
+  wall: number;
+  memory_limit: number;
+  times: number[];
+  cpu: number[];
+  workers_cpu: number[];
+  memory: number[];
+  workers_memory: number[];
+  store: number[];
+  spilled: number[];
+  busy: number[];
+  rate: number[];
+}
+
+/** Send me the picture ("hello"); I still look ("ping"); I don't any more ("bye"). */
+export interface Hello {
+  do: 'hello' | 'ping' | 'bye';
+}
+
+/** What a person has set in the front end; ``"kernel"`` leaves it to the kernel's settings. */
+export interface Configure {
+  do: 'configure';
+  progress: 'kernel' | 'on' | 'off';
+}
+
+/** ``force`` kills the worker instead of interrupting it. */
+export interface CancelTask {
+  force?: boolean;
+  do: 'cancel_task';
+  task: string;
+}
+
+export interface CancelGroup {
+  do: 'cancel_group';
+  name: string;
+}
+
+export interface CancelCell {
+  do: 'cancel_cell';
+  scope: number;
+}
+
+export interface CancelAll {
+  do: 'cancel_all';
+}
+
+export interface KillActor {
+  do: 'kill_actor' | 'restart_actor';
+  actor: string;
+}
+
+export interface Free {
+  do: 'free';
+  object: string;
+}
+
+export interface Detail {
+  do: 'detail';
+  task: string;
+}
+
+export interface History {
+  do: 'history';
+}

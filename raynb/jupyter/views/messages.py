@@ -1,0 +1,313 @@
+"""The messages between the kernel and the views: their one definition.
+
+`scripts/make_messages.py` writes the same types for the browser, `labextension/src/ui/messages.ts`; a
+test fails when that file is stale. Rows travel as arrays in the order of their fields, because ten
+thousand tasks are then 1 MB instead of 4. Ids are hex strings, because an object's id doesn't fit a
+JavaScript number; ``""`` means none. Times are the kernel's monotonic seconds, sizes are bytes.
+
+To add a column: a field here, its value in `view_model`, run the script, and use it in a view.
+"""
+
+from __future__ import annotations
+
+from typing import Literal, NamedTuple, TypedDict
+
+#: Version of the messages; a view that knows another one says so instead of guessing.
+VERSION = 2
+
+TaskState = Literal[
+    "PENDING_ARGS_AVAIL", "PENDING_NODE_ASSIGNMENT", "SUBMITTED_TO_WORKER", "RUNNING", "FINISHED", "FAILED",
+    "CANCELLED",
+]  # fmt: skip
+
+
+# -- rows ------------------------------------------------------------------------------------------
+class Task(NamedTuple):
+    id: str
+    name: str
+    kind: str
+    state: TaskState
+    worker: int
+    pid: int
+    attempt: int
+    scope: int
+    actor: str
+    parent: str
+    submitted: float
+    started: float
+    fetched: float
+    ran: float
+    ended: float
+    error_type: str
+    error: str
+    size: int
+    inputs: int
+    after: str
+    peak: int
+
+
+class Actor(NamedTuple):
+    id: str
+    class_name: str
+    name: str
+    namespace: str
+    state: str
+    worker: int
+    pid: int
+    pending: int
+    restarts: int
+    max_restarts: int
+    rss: int
+    death_cause: str
+    scope: int
+    detached: bool
+
+
+class Obj(NamedTuple):
+    id: str
+    size: int
+    where: str
+    task: str
+    scope: int
+    names: list[str]
+    held: list[str]
+    error: bool
+
+
+class Worker(NamedTuple):
+    id: int
+    pid: int
+    state: str
+    task: str
+    actor: str
+    rss: int
+    cpu: float
+    started: float
+    finished: int
+    exit: str
+    node: int
+
+
+class Node(NamedTuple):
+    """A machine of a Ray cluster. What Ray doesn't tell is 0."""
+
+    id: int
+    node_id: str
+    host: str
+    address: str
+    alive: bool
+    head: bool
+    driver: bool
+    cpus: float
+    cpus_used: float
+    gpus: float
+    gpus_used: float
+    cpu: float
+    memory: int
+    memory_used: int
+    store: int
+    store_used: int
+    spilled: int
+    workers: int
+    resources: dict[str, float]
+    labels: dict[str, str]
+    death_cause: str
+
+
+class Store(TypedDict):
+    limit: int
+    used: int
+    spilled: int
+    pinned: int
+    inline: int
+    objects: int
+    resident: int
+
+
+class Columns(TypedDict):
+    """The order of each row's fields."""
+
+    tasks: list[str]
+    actors: list[str]
+    objects: list[str]
+    workers: list[str]
+    nodes: list[str]
+
+
+class Gone(TypedDict, total=False):
+    """Ids of rows that are no longer kept."""
+
+    tasks: list[str]
+    actors: list[str]
+    objects: list[str]
+    workers: list[int]
+
+
+# -- from the kernel -------------------------------------------------------------------------------
+class PictureMessage(TypedDict):
+    """The whole picture ("full"), or rows to lay over the one that is there ("change").
+
+    ``running`` names every task that runs at ``now``, whatever rows were left out; ``nodes`` are always
+    all. ``groups`` counts every task by function and state, ``cells`` says what scopes are called.
+    """
+
+    v: int
+    kind: Literal["full", "change"]
+    runtime: str  # names one start of the runtime
+    version: int
+    since: int
+    now: float
+    wall: float
+    columns: Columns
+    tasks: list[Task]
+    actors: list[Actor]
+    objects: list[Obj]
+    workers: list[Worker]
+    nodes: list[Node]
+    running: list[str]
+    store: Store
+    total: dict[str, float]
+    available: dict[str, float]
+    groups: dict[str, dict[str, int]]
+    cells: dict[str, str]
+    gone: Gone
+
+
+StatusState = Literal["stopped", "starting", "failed"]
+
+
+class StatusMessage(TypedDict):
+    """There is nothing to show; ``why`` is a sentence to show as it is."""
+
+    v: int
+    kind: Literal["status"]
+    state: StatusState
+    why: str
+
+
+class BeatMessage(TypedDict):
+    """Nothing has changed; the kernel lives."""
+
+    v: int
+    kind: Literal["beat"]
+
+
+class ReplyMessage(TypedDict):
+    """The answer to request number ``n``; some have more fields (see the requests)."""
+
+    v: int
+    kind: Literal["reply"]
+    n: int | None
+    do: str | None
+    ok: bool
+    text: str
+
+
+KernelMessage = PictureMessage | StatusMessage | BeatMessage | ReplyMessage
+
+
+class StoryLine(NamedTuple):
+    when: float
+    what: str
+
+
+class DetailReply(ReplyMessage):
+    """A closer look at a task: why it waits, its whole error, the end of its output, what happened when."""
+
+    task: str
+    why: str
+    error: str
+    log: str
+    cut: int
+    story: list[StoryLine]
+
+
+class HistoryReply(ReplyMessage):
+    """The life of the runtime: one value per time (seconds of the kernel's clock) in every list.
+
+    ``cpu`` is the machine's share of busy cores (0..1), ``workers_cpu`` the workers' part of it;
+    ``rate`` counts tasks that ran to an end per second.
+    """
+
+    wall: float
+    memory_limit: int
+    times: list[float]
+    cpu: list[float]
+    workers_cpu: list[float]
+    memory: list[int]
+    workers_memory: list[int]
+    store: list[int]
+    spilled: list[int]
+    busy: list[float]
+    rate: list[float]
+
+
+# -- from the views --------------------------------------------------------------------------------
+class Hello(TypedDict):
+    """Send me the picture ("hello"); I still look ("ping"); I don't any more ("bye")."""
+
+    do: Literal["hello", "ping", "bye"]
+
+
+class _Forced(TypedDict, total=False):
+    force: bool
+
+
+class Configure(TypedDict):
+    """What a person has set in the front end; ``"kernel"`` leaves it to the kernel's settings."""
+
+    do: Literal["configure"]
+    progress: Literal["kernel", "on", "off"]
+
+
+class CancelTask(_Forced):
+    """``force`` kills the worker instead of interrupting it."""
+
+    do: Literal["cancel_task"]
+    task: str
+
+
+class CancelGroup(TypedDict):
+    do: Literal["cancel_group"]
+    name: str
+
+
+class CancelCell(TypedDict):
+    do: Literal["cancel_cell"]
+    scope: int
+
+
+class CancelAll(TypedDict):
+    do: Literal["cancel_all"]
+
+
+class KillActor(TypedDict):
+    do: Literal["kill_actor", "restart_actor"]
+    actor: str
+
+
+class Free(TypedDict):
+    do: Literal["free"]
+    object: str
+
+
+class Detail(TypedDict):
+    do: Literal["detail"]
+    task: str
+
+
+class History(TypedDict):
+    do: Literal["history"]
+
+
+Request = CancelTask | CancelGroup | CancelCell | CancelAll | KillActor | Free | Detail | History
+
+#: What the script writes out, in this order.
+EXPORTED = (
+    Task, Actor, Obj, Worker, Node, Store, Columns, Gone,
+    PictureMessage, StatusMessage, BeatMessage, ReplyMessage, StoryLine, DetailReply, HistoryReply,
+    Hello, Configure, CancelTask, CancelGroup, CancelCell, CancelAll, KillActor, Free, Detail, History,
+)  # fmt: skip
+UNIONS: dict[str, object] = {
+    "TaskState": TaskState, "StatusState": StatusState, "KernelMessage": KernelMessage, "Request": Request,
+}  # fmt: skip
