@@ -132,7 +132,6 @@ def a_constructor_that_raises_is_known_by_its_cause() -> None:
 
 @check
 def retry_exceptions_retries_only_those() -> None:
-
     folder = tempfile.mkdtemp()
 
     def flaky(kind: type, name: str) -> int:
@@ -206,7 +205,6 @@ def a_cell_is_cancelled_as_a_whole() -> None:
 
 @check
 def a_get_that_waits_says_how_many_are_missing() -> None:
-
     from raynb.base import engine as slot
 
     seen: list[int] = []
