@@ -23,21 +23,15 @@ def definition(function: Any, name: str) -> tuple[str, Packed]:
         data, buffers, refs = pickling._dump(function)
     except Exception as error:
         path = pickling._culprit(function, name)
-        path = f"{path} (used by {name})" if path != name else _global_culprit(function, name)
-        raise TypeError(f"Could not serialize {path}: {error}") from error
+        if path == name:
+            raise TypeError(f"Could not serialize {name}: {error}") from error
+        needed = "" if name in path else f", needed by {name}"
+        raise TypeError(
+            f"Could not serialize {path}{needed}: {error}. It cannot travel to a worker: make it where it is used, "
+            "or pass what it is made from as an argument."
+        ) from error
     packed = Packed(pickling.in_band(Packed(data, buffers)), (), (), refs, time.monotonic() - began)
     return hashlib.sha1(packed.data, usedforsecurity=False).hexdigest(), packed
-
-
-def _global_culprit(function: Any, name: str) -> str:
-    """Names the global of a function that cannot be pickled."""
-    code = getattr(function, "__code__", None)
-    if code is None:
-        return name
-    for used in code.co_names:
-        if used in function.__globals__ and not pickling.can_pickle(function.__globals__[used]):
-            return f"the global '{used}' (used by {name})"
-    return name
 
 
 def load(blob: bytes) -> Any:

@@ -8,10 +8,11 @@ engine knows what the value names.
 from __future__ import annotations
 
 import io
+import logging
 import pickle
 import time
 from collections.abc import Callable, Sequence
-from types import CodeType, FunctionType
+from types import CodeType
 from typing import Any
 
 import cloudpickle
@@ -19,8 +20,7 @@ import cloudpickle
 from raynb.base.buffers import flat
 from raynb.base.engine import Packed
 from raynb.base.ref import ObjectRef, is_ref
-from raynb.base.sizes import attributes_of
-from raynb.serde import arrays, frames, tables
+from raynb.serde import arrays, culprits, frames, notebook_objects, tables
 from raynb.serde.refs import Refs, collecting
 
 _SCALARS = frozenset((int, float, bool, str, bytes, type(None), complex))
@@ -70,6 +70,8 @@ def _located_code(build: Callable[..., CodeType], args: tuple[Any, ...], filenam
 _BY_MODULE: dict[str, Callable[[Any], Any]] = {
     "numpy.dtypes": arrays.reduce_dtype,
     tables.MODULE: tables.reduce,
+    "loguru._logger": notebook_objects.reduce_loguru,
+    **dict.fromkeys(("typing", "typing_extensions"), notebook_objects.reduce_typing),
     **dict.fromkeys(frames.MODULES, frames.reduce),
 }
 
@@ -106,9 +108,12 @@ def _rebuild_view(buffer: Any, form: str, shape: tuple[int, ...]) -> memoryview:
     return whole.cast("B").cast(form, shape)  # type: ignore[call-overload, no-any-return]
 
 
+_BY_BASE = (BaseException, logging.Logger)
+
+
 class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]
     dispatch_table = cloudpickle.Pickler.dispatch_table.new_child(
-        {CodeType: _reduce_located_code, memoryview: _reduce_view}
+        {CodeType: _reduce_located_code, memoryview: _reduce_view, **notebook_objects.REDUCTIONS}
     )
 
     def __init__(self, file: io.BytesIO, buffers: list[Any], out_of_band: Callable[[Any], bool]) -> None:
@@ -134,10 +139,10 @@ class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]
             custom = _custom.get(kind)
             if custom is not None:
                 return _call, (custom[1], custom[0](obj))
-        if issubclass(kind, BaseException):
+        if issubclass(kind, _BY_BASE):
             from raynb.serde.errors import reduce_exception
 
-            reduced = reduce_exception(obj)
+            reduced = (reduce_exception if issubclass(kind, BaseException) else notebook_objects.reduce_logger)(obj)
             if reduced is not None:
                 return reduced
         return super().reducer_override(obj)
@@ -290,36 +295,9 @@ def can_pickle(value: Any) -> bool:
     return True
 
 
-def _culprit(value: Any, path: str, depth: int = 0) -> str:
-    """Follows containers and attributes down to the part that cannot be pickled."""
-    if depth > 5:
-        return path
-    parts: list[tuple[str, Any]] = []
-    if isinstance(value, dict):
-        parts = [(f"{path}[{k!r}]", v) for k, v in value.items()]
-    elif isinstance(value, (list, tuple)):
-        parts = [(f"{path}[{i}]", v) for i, v in enumerate(value)]
-    elif type(value) is FunctionType and value.__closure__:
-        names = value.__code__.co_freevars
-        parts = [
-            (f"variable '{n}' of {path}", cell.cell_contents)
-            for n, cell in zip(names, value.__closure__, strict=True)
-            if _filled(cell)
-        ]
-    elif not issubclass(type(value), type):
-        parts = [(f"{path}.{k}", v) for k, v in (attributes_of(value) or {}).items()]
-    for name, part in parts[:1000]:
-        if not can_pickle(part):
-            return _culprit(part, name, depth + 1)
-    return path
-
-
-def _filled(cell: Any) -> bool:
-    try:
-        cell.cell_contents  # noqa: B018
-    except ValueError:
-        return False
-    return True
+def _culprit(value: Any, path: str) -> str:
+    """Returns where in a value the part sits that cannot be pickled."""
+    return culprits.find(value, path, can_pickle)
 
 
 def unpack(data: Any, buffers: Sequence[Any] = ()) -> Any:

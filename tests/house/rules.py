@@ -77,6 +77,7 @@ THIRD_PARTY: dict[str, set[str]] = {
     "pyarrow": {"data"},
     "joblib": {"util"},
     "tqdm": {"util", "jupyter"},
+    "loguru": {"raynb.serde.notebook_objects"},  # imported where a logger of it arrives
     "ray": {"raynb.engine.cluster", "raynb.engine.cluster.actors", "raynb.engine.cluster.adapter",
             "raynb.engine.cluster.bridge", "raynb.engine.cluster.driver", "raynb.engine.cluster.hub",
             "raynb.engine.cluster.runner", "raynb.engine.cluster.workers",

@@ -113,6 +113,23 @@ def test_future_flags_of_earlier_cells_hold(notebook: KernelSession) -> None:
     assert run.text == "<class '__main__.Later'>\n"
 
 
+def test_functions_and_classes_of_the_notebook_travel_whatever_they_are(notebook: KernelSession) -> None:
+    notebook.run(
+        "import contextvars, enum, functools, typing\n@functools.cache\ndef fib(n):\n"
+        "    return n if n < 2 else fib(n - 1) + fib(n - 2)\n"
+        "@functools.singledispatch\ndef kind(x):\n    return 'object'\n@kind.register\n"
+        "def _(x: int):\n    return 'int'\n"
+        "class Holder:\n    @functools.cached_property\n    def once(self):\n        return 7\n"
+        "UserId = typing.NewType('UserId', int)\nvariable = contextvars.ContextVar('variable', default=5)\n"
+        "@ray.remote\ndef uses():\n    return fib(20), kind(1), kind(''), Holder().once, UserId(3), variable.get()"
+    )
+    assert notebook.run("print(ray.get(uses.remote()))").text == "(6765, 'int', 'object', 7, 3, 5)\n"
+    for _ in range(2):  # an enumeration whose cell is run again
+        notebook.run("class Color(enum.Enum):\n    RED = 1")
+        notebook.run("%%remote --get\nsame = Color.RED is Color(1)\ncolor = Color.RED")
+        assert notebook.run("print(same, color is Color.RED)").text == "True True\n"
+
+
 # -- cells -------------------------------------------------------------------------------------
 @pytest.mark.skipif(sys.version_info >= (3, 14), reason="a fresh process has no event loop either")
 def test_cells_that_await_leave_the_event_loop_alone(notebook: KernelSession) -> None:
