@@ -16,7 +16,7 @@ from typing import Any
 from raynb.base import unshown
 from raynb.base.interrupts import Critical
 from raynb.base.rows import END_OF_TASK, Output
-from raynb.base.text import clean
+from raynb.base.text import clean, printable
 
 #: Seconds that the writing thread waits for more before it shows unfinished lines and ends.
 IDLE = 0.2
@@ -161,6 +161,7 @@ def _write_to(stream: Any, text: str) -> None:
 
 def _line(who: str, pid: int, kind: str, text: str) -> str:
     text = text.rstrip("\r").rpartition("\r")[2]  # a progress line: what is seen at its end
+    who = printable(who)
     prefix = f"({who} pid={pid})" if who else f"(pid={pid})"
     if getattr(getattr(sys, kind), "isatty", lambda: False)():
         prefix = f"\x1b[36m{prefix}\x1b[0m"

@@ -21,6 +21,7 @@ from raynb.base.rows import (
     ObjectRow,
     TaskRow,
 )
+from raynb.base.text import printable
 from raynb.jupyter.cells.inputs import in_words
 from raynb.jupyter.output.folding import short_task
 from raynb.jupyter.progress.bar import in_seconds
@@ -127,4 +128,4 @@ def bundle_of(text: str, state: str, code: str, kind: str = "ObjectRef") -> dict
         f"<code>{kind}</code> {html.escape(text)} "
         f'<small style="opacity:.6">{html.escape(code)}</small></div>'
     )
-    return {"text/plain": f"{kind}({text})", "text/html": markup}
+    return {"text/plain": f"{kind}({printable(text)})", "text/html": markup}

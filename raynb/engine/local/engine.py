@@ -19,6 +19,7 @@ from raynb.base.ref import ObjectRef, ObjectRefGenerator
 from raynb.base.rows import Output, Snapshot
 from raynb.base.scope import current_scope
 from raynb.base.spec import STREAMING, TaskOptions, TaskSpec
+from raynb.base.text import printable
 from raynb.core import snapshot
 from raynb.core.machine import Machine
 from raynb.core.scheduling.worker_health import SupervisorDeaths
@@ -306,7 +307,7 @@ class LocalEngine(Lifecycle, Waiting, Reading, OwnRefs, WorkerCalls):
         """Tells the user once, where they are looking."""
         if text not in self._warned:
             self._warned.add(text)
-            self.deliver(Output("stderr", 0, scope, 0, self._pid, "raynb", 0, f"raynb: {text}\n"))
+            self.deliver(Output("stderr", 0, scope, 0, self._pid, "raynb", 0, f"raynb: {printable(text)}\n"))
 
     def tell_of_failure(self, command: c.TellOfFailure) -> None:
         """Tells of a failure that nobody has asked about, in the cell that submitted the task."""

@@ -13,6 +13,7 @@ from typing import Any
 
 from raynb.base import ids
 from raynb.base.rows import END_OF_TASK, Output
+from raynb.base.text import printable
 from raynb.jupyter.output.bars import Bars, draws
 
 #: The longest unfinished line that is held back while several tasks print, in characters.
@@ -62,7 +63,7 @@ def short_task(task: int) -> str:
 
 def prefix_of(output: Output) -> str:
     """Returns who said it: ``f#12`` for a task, ``Counter#4`` for an actor."""
-    name = output.name.rsplit("<locals>.", 1)[-1] or "task"
+    name = printable(output.name).rsplit("<locals>.", 1)[-1].replace("\n", " ") or "task"
     if output.actor:
         return f"{name.split('.')[0]}#{short_task(output.actor)}"
     return f"{name}#{short_task(output.task)}"

@@ -8,6 +8,8 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from raynb.base.text import printable
+
 if TYPE_CHECKING:
     from raynb.jupyter.notebook import Notebook
 
@@ -79,7 +81,7 @@ def in_seconds(seconds: float) -> str:
 def line_bundle(text: str, share: float, display_id: str) -> dict[str, Any]:
     """Returns a bar as a display: HTML with a progress element, and a text bar."""
     full = int(share * _WIDTH + 0.5)
-    plain = f"[{'#' * full}{'.' * (_WIDTH - full)}] {text}"
+    plain = f"[{'#' * full}{'.' * (_WIDTH - full)}] {printable(text)}"
     markup = (
         f'<div class="raynb-progress" style="font:13px/1.6 system-ui,sans-serif">'
         f'<progress value="{share:.4f}" max="1" style="width:16em;vertical-align:middle" '

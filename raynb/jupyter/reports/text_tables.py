@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 
 from raynb.base import ids
 from raynb.base.rows import TASK_ENDED, ObjectRow, Output, Snapshot, TaskRow
+from raynb.base.text import printable
 from raynb.jupyter.cells.inputs import in_words
 from raynb.jupyter.output.folding import prefix_of, short_task
 from raynb.jupyter.output.registry import cell_name
@@ -23,7 +24,7 @@ def size(count: int) -> str:
 
 def table(head: Sequence[str], rows: Iterable[Sequence[str]], empty: str) -> str:
     """Returns aligned columns; ``empty`` when there are no rows."""
-    listed = [tuple(row) for row in rows]
+    listed = [tuple(printable(cell).replace("\n", " ") for cell in row) for row in rows]
     if not listed:
         return empty
     shown = listed[:MOST]
@@ -150,6 +151,7 @@ def logs(outputs: Iterable[Output], scope: int | None = None, pattern: str = "")
         *whole, unfinished[key] = (unfinished.get(key, "") + output.text).split("\n")
         lines.extend(f"{who} {line}" for line in whole)
     lines.extend(f"{who} {rest}" for (who, _), rest in unfinished.items() if rest)
+    lines = [printable(line, colours=True) for line in lines]
     if pattern:
         lines = [line for line in lines if pattern in line]
     return "\n".join(lines) if lines else "Nothing was printed."

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from raynb.base.rows import FAILED, FINISHED, ObjectRow, Snapshot, TaskRow
+from raynb.base.text import printable
 from raynb.jupyter.cells.inputs import in_words
 from raynb.jupyter.progress.bar import in_seconds
 from raynb.jupyter.reports.serialisation_log import Serialised
@@ -181,6 +182,7 @@ def main_serialised(found: Cut) -> tuple[str, int, int]:
 
 
 def _code(name: str) -> str:
+    name = printable(name)
     return name if " " in name else f"`{name}`"
 
 
