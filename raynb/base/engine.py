@@ -184,6 +184,9 @@ on_wait: Callable[[Any], Callable[[], None]] | None = None
 #: Called in a worker when a task, no actor's call, has ended, before its result is sent. Must not raise.
 at_end_of_task: list[Callable[[], None]] = []
 
+#: Names the running task more exactly, in its output's prefixes and its errors. A worker puts its own here.
+name_task: Callable[[str], object] = str
+
 #: Told when values took long to serialise and store: (the values, when it began, seconds). Called on
 #: the thread that submits; must neither block nor raise.
 on_serialised: Callable[[tuple[Any, ...], float, float], None] | None = None

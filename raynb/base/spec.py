@@ -27,10 +27,11 @@ MEMORY = "memory"
 class FailedReturn:
     """Among the results of a task, one that failed: its ref raises the error as it is."""
 
-    __slots__ = ("error",)
+    __slots__ = ("error", "name")
 
-    def __init__(self, error: BaseException) -> None:
+    def __init__(self, error: BaseException, name: str = "") -> None:
         self.error = error
+        self.name = name  # of what failed, if it has one of its own
 
 
 @dataclass(slots=True)

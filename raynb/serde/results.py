@@ -5,6 +5,7 @@ from __future__ import annotations
 import pickle
 from typing import Any
 
+from raynb.base import engine as slot
 from raynb.base.engine import Packed
 from raynb.base.spec import FailedReturn
 from raynb.serde import pickling
@@ -17,6 +18,8 @@ def pack_result(value: Any) -> Packed:
         TypeError: it cannot be pickled; the text names the part that can't.
     """
     if type(value) is FailedReturn:
+        if value.name:  # the error is to say which of the task's items it was
+            slot.name_task(value.name)
         raise value.error
     try:
         return pickling.pack(value)

@@ -288,6 +288,7 @@ def main(
     worker.signals.install()
     os.register_at_fork(after_in_child=worker.after_fork_in_child)
     slot.set_current(worker.engine)
+    slot.name_task = worker.engine.name_task
     worker.capture.install()
     questions.install()
     try:

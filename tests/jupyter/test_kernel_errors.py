@@ -119,3 +119,16 @@ def test_what_cannot_travel_shows_no_frames_of_ours_and_ends_in_full_stops(noteb
     shown = error(notebook, "%%remote\nx = list(stream)")
     assert shown.rstrip().endswith(".")
     assert "object. Make it inside the cell" in shown
+
+
+def test_a_loop_says_which_item(notebook: KernelSession) -> None:
+    body = "if depth == 2: raise ValueError('too deep')\nscore = depth"
+    notebook.run(f"%%remote --each depth in range(4) --chunk 2\n{body}")
+    run = notebook.run("%get score\nprint([type(part).__name__ for part in score])")
+    assert run.printed("stdout") == "['int', 'int', 'ObjectRef', 'int']\n"
+    assert run.printed("stderr") == "%get score: 1 of 4 failed and stay refs:\n  score[2]: ValueError: too deep\n"
+    assert "] depth=2 (pid " in error(notebook, "ray.get(score[2])")
+    alone = error(notebook, "%%remote --wait --each pair in [(1, 'x')]\nraise ValueError(pair)")
+    assert "] pair=(1, 'x') (pid " in alone
+    said = notebook.run("%%remote --wait --each depth in range(2)\nprint('at', depth)")
+    assert "] depth=1#" in said.text

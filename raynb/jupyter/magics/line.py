@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -12,6 +13,7 @@ from IPython.core.magic_arguments import argument, magic_arguments
 from raynb import api
 from raynb.base import engine as engines
 from raynb.base.ref import ObjectRef, is_ref
+from raynb.exceptions import GetTimeoutError, RayTaskError
 from raynb.jupyter.cells.inputs import Inputs, holds_refs
 from raynb.jupyter.magics.arguments import parse
 from raynb.jupyter.notebook import Notebook, unfinished
@@ -19,6 +21,9 @@ from raynb.jupyter.on_worker.runner import filled
 from raynb.jupyter.output.registry import cell_name
 from raynb.jupyter.reports import text_tables
 from raynb.jupyter.views import actions
+
+#: Failed parts of a list that ``%get`` names.
+MOST_TOLD = 10
 
 _NO_RUNTIME = "No raynb runtime is running; start one with `%raynb start`."
 
@@ -43,7 +48,10 @@ class LineMagics(Magics):
     @no_var_expand
     @line_magic
     def get(self, line: str) -> None:
-        """Bind names to their values instead of their refs: `%get model scores`."""
+        """Bind names to their values instead of their refs: `%get model scores`.
+
+        Of a list in which some failed, the others are bound; those that failed stay refs, and are named.
+        """
         args = parse(self.get, line)
         found = {name: self._variable(name, "%get") for name in args.names}
         inputs = Inputs()
@@ -51,8 +59,14 @@ class LineMagics(Magics):
         for name, value in found.items():
             if replaced[name] is value:
                 raise UsageError(f"%get: {name!r} is a {type(value).__name__} and holds no refs.")
-        values = tuple(api.get(inputs.refs, timeout=args.timeout))
+        alone = any(isinstance(value, ObjectRef) for value in found.values())
+        values, failed = _values(inputs.refs, args.timeout, alone)
         self.shell.push({name: filled(value, values) for name, value in replaced.items()})
+        for name, value in found.items():
+            if failed:
+                _tell_failed(name, value, failed)
+        if failed and self.notebook.waits_at_end():  # such a run is not to end with success
+            raise next(iter(failed.values()))
 
     @magic_arguments()
     @argument("names", nargs="+", metavar="NAME", help="Variables to put into the object store.")
@@ -303,10 +317,6 @@ class LineMagics(Magics):
         labels.refresh()
         return labels
 
-    def _config(self, rest: str) -> None:
-        for name, value, text in self.notebook.config.table():
-            print(f"Raynb.{name} = {value}\n    {text}")
-
     def _doctor(self, rest: str) -> Any:
         from raynb.jupyter.reports.doctor import examine
 
@@ -332,6 +342,55 @@ def _flat(value: Any) -> list[ObjectRef[Any]]:
     return inputs.refs
 
 
+def _values(
+    refs: list[ObjectRef[Any]], timeout: float | None, alone: bool
+) -> tuple[tuple[Any, ...], dict[ObjectRef[Any], Exception]]:
+    """Returns the values, of what failed the ref itself, and what failed.
+
+    Raises:
+        Exception: the first failure, if ``alone``; a time that is up.
+    """
+    try:
+        return tuple(api.get(refs, timeout=timeout)), {}
+    except GetTimeoutError:
+        raise
+    except Exception:
+        if alone:
+            raise
+    values: list[Any] = []
+    failed: dict[ObjectRef[Any], Exception] = {}
+    for ref in refs:
+        try:
+            values.append(api.get(ref, timeout=timeout))
+        except GetTimeoutError:
+            raise
+        except Exception as error:
+            values.append(ref)
+            failed[ref] = error
+    return tuple(values), failed
+
+
+def _tell_failed(name: str, value: Any, failed: dict[ObjectRef[Any], Exception]) -> None:
+    """Says which parts of a list, tuple or dict failed."""
+    pairs = list(value.items() if isinstance(value, dict) else enumerate(value))
+    found = []
+    for key, part in pairs:
+        error = next((failed[ref] for ref in _flat(part) if ref in failed), None)
+        if error is not None:
+            cause = error.cause if isinstance(error, RayTaskError) and error.cause is not None else error
+            text = str(cause).partition("\n")[0]
+            found.append(f"  {name}[{key!r}]: {type(cause).__name__}{': ' if text else ''}{text}")
+    if found:
+        more = [f"  … and {len(found) - MOST_TOLD:,} more"] if len(found) > MOST_TOLD else []
+        head = f"%get {name}: {len(found):,} of {len(pairs):,} failed and stay refs:"
+        print("\n".join([head, *found[:MOST_TOLD], *more]), file=sys.stderr)
+
+
+def _show_config(magics: LineMagics, rest: str) -> None:
+    for name, value, text in magics.notebook.config.table():
+        print(f"Raynb.{name} = {value}\n    {text}")
+
+
 def _show_error(magics: LineMagics, rest: str) -> None:
     from raynb.jupyter.output.tracebacks import last
 
@@ -346,7 +405,7 @@ COMMANDS: dict[str, Callable[[LineMagics, str], Any]] = {
     "restart": LineMagics._restart, "dashboard": LineMagics._dashboard, "tasks": LineMagics._tasks,
     "actors": LineMagics._actors, "objects": LineMagics._objects, "workers": LineMagics._workers,
     "nodes": LineMagics._nodes,
-    "logs": LineMagics._logs, "timeline": LineMagics._timeline, "config": LineMagics._config,
+    "logs": LineMagics._logs, "timeline": LineMagics._timeline, "config": _show_config,
     "error": _show_error,
     "doctor": LineMagics._doctor, "as-ray": LineMagics._as_ray, "help": LineMagics._help,
 }  # fmt: skip

@@ -19,10 +19,15 @@ from dataclasses import dataclass, field
 from types import CodeType, ModuleType
 from typing import Any
 
+from raynb.base import engine as engines
 from raynb.base.process import main_module
 from raynb.base.spec import FailedReturn
 from raynb.jupyter.on_worker.display import end_figures, install
 from raynb.jupyter.on_worker.module_reload import renew
+
+#: Types of items that are shown in messages by their value, and in how many characters.
+_SHORT = (int, float, complex, bool, str, bytes, type(None))
+LONGEST_ITEM = 40
 
 #: How many compiled cells a worker keeps.
 _COMPILED_KEPT = 128
@@ -116,16 +121,25 @@ def run_items(cargo: CellPayload, items: list[Any], *arrived: Any) -> Any:
         namespace["__raynb_item__"] = filled(item, arrived)
         exec(assign, namespace)
         del namespace["__raynb_item__"]
+        label = item_label(job.title, job.target, item)
+        engines.name_task(label)
         try:
             returned.extend(_run_once(cargo, namespace)[0])
         except Exception as error:
             if len(items) == 1 or not width:
                 raise
             failed.append(number)
-            returned.extend([FailedReturn(error)] * width)
+            returned.extend([FailedReturn(error, label)] * width)
     if not width:
         return None
     return ((len(failed), failed[0]) if failed else None, *returned)
+
+
+def item_label(title: str, target: str, item: Any) -> str:
+    """Returns what an item of a loop is called in messages: ``In[6] depth=7``."""
+    plain = type(item) in _SHORT or (type(item) is tuple and all(type(part) in _SHORT for part in item))
+    shown = repr(item) if plain else f"<{type(item).__name__}>"
+    return f"{title} {target}={shown if len(shown) <= LONGEST_ITEM else shown[: LONGEST_ITEM - 1] + '…'}"
 
 
 def run_on_actor(instance: Any, cargo: CellPayload, *arrived: Any) -> Any:

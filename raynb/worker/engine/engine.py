@@ -226,6 +226,12 @@ class WorkerEngine(Storing, Waiting, Groups):
     def cluster(self) -> tuple[dict[str, float], dict[str, float]]:
         return self.requests.call("cluster")  # type: ignore[no-any-return]
 
+    def name_task(self, name: str) -> None:
+        """Names the running task more exactly, in its output's prefixes and its errors."""
+        running = state.current()
+        if running is not None:
+            running.name = name
+
     def emit(self, kind: str, text: str = "", bundle: dict[str, Any] | None = None) -> None:
         """Sends a display (or text) to the cell that submitted the running task."""
         if bundle is None:
