@@ -16,12 +16,14 @@ from raynb.base import unshown
 from raynb.base.engine import current
 from raynb.base.ids import ACTOR_BIT, task_of
 from raynb.base.ref import ObjectRef, ObjectRefGenerator
+from raynb.exceptions import RuntimeGoneError
 from raynb.serde import pickling
 
 _id_of = attrgetter("_id")
-#: Ids of the refs that the last `wait` left over. In a loop over what is left they come back as they are,
-#: and comparing a list costs a fifth of looking for doubles in it.
-_left_over: list[int] = []
+_engine_of = attrgetter("_engine")
+#: The list that the last `wait` left over: its identity, length, first and last object. In a loop over what is
+#: left it comes back as it is; looking through it each time would make the loop quadratic.
+_left_over: tuple[int, int, int, int] = (0, 0, 0, 0)
 
 
 def remote(*args: Any, **options: Any) -> Any:
@@ -140,15 +142,23 @@ def wait(
             f"wait() expected a list of ray.ObjectRef or ObjectRefGenerator, got {type(ray_waitables)}"
         )
     refs: Sequence[Any] = ray_waitables
+    if _is_left_over(refs) and (timeout is None or timeout >= 0) and 0 < num_returns <= len(refs):
+        return _wait_distinct(refs, num_returns, timeout, fetch_local)
     try:
         ids = list(map(_id_of, refs))
     except AttributeError:  # a generator, or something that is no ref
         pass
     else:
-        known = ids == _left_over
         if (timeout is None or timeout >= 0) and 0 < num_returns <= len(ids) \
-                and (known or (set(map(type, refs)) == {ObjectRef} and len(set(ids)) == len(ids))):  # fmt: skip
-            return _wait_distinct(refs, ids, num_returns, timeout, fetch_local)
+                and set(map(type, refs)) == {ObjectRef} and len(set(ids)) == len(ids):  # fmt: skip
+            engine = refs[0]._engine
+            if set(map(_engine_of, refs)) != {engine}:
+                for ref in refs:
+                    if ref._engine is not engine:
+                        ref._engine.check_alive()
+                        engine.check_alive()
+                        raise RuntimeGoneError(f"{ref!r} belongs to another raynb runtime; wait for it there.")
+            return _wait_distinct(refs, num_returns, timeout, fetch_local)
     for ref in refs:
         if not isinstance(ref, (ObjectRef, ObjectRefGenerator)):
             raise TypeError(
@@ -175,16 +185,23 @@ def wait(
 
 
 def _wait_distinct(
-    refs: Sequence[Any], ids: list[int], num_returns: int, timeout: float | None, fetch_local: bool
+    refs: Sequence[Any], num_returns: int, timeout: float | None, fetch_local: bool
 ) -> tuple[list[Any], list[Any]]:
     global _left_over
     ready, rest = refs[0]._engine.wait(refs, num_returns, timeout, fetch_local)
     if unshown.pending:
         unshown.show()
-    count = len(ready)
-    if list(map(_id_of, ready)) == ids[:count]:  # the first ones: by far the most usual
-        _left_over = ids[count:]
+    if rest:
+        _left_over = (id(rest), len(rest), rest[0]._id, rest[-1]._id)
     return ready, rest
+
+
+def _is_left_over(refs: Sequence[Any]) -> bool:
+    """Returns whether a list is what the last `wait` left over. A list changed in the middle is taken for it,
+    too: what is no ref there is found when it is looked at."""
+    identity, length, first, last = _left_over
+    return id(refs) == identity and len(refs) == length and type(refs[0]) is type(refs[-1]) is ObjectRef \
+        and refs[0]._id == first and refs[-1]._id == last  # fmt: skip
 
 
 def cancel(ray_waitable: Any, *, force: bool = False, recursive: bool = True) -> None:

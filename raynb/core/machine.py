@@ -79,7 +79,7 @@ class Machine:
             e.ItemYielded: self.streams.yielded,
             e.ItemConsumed: self.streams.consumed,
             e.NextItemAsked: self.streams.asked,
-            e.StreamDropped: lambda ev: self.streams.drop(ev.task, ev.index),
+            e.StreamDropped: lambda ev: self.streams.drop(ev.task, ev.index, ev.had_items),
             e.WorkerReady: lambda ev: self.pool.ready(ev.worker, ev.pid),
             e.WorkerDied: self.pool.died,
             e.WorkerSilent: self.ailing.silent,
@@ -169,6 +169,8 @@ class Machine:
                 self.actors.abandoned(identity)
             elif what == "orderly":
                 self.pool.overdue(identity)
+            elif what == "unread":
+                self.streams.unread(identity)
             elif what == "call":
                 self.calls.send_more(identity)
             elif what == "queue":

@@ -6,7 +6,7 @@ import itertools
 import linecache
 import os
 import traceback
-from types import TracebackType
+from types import GetSetDescriptorType, MemberDescriptorType, TracebackType
 from typing import Any
 
 import raynb.exceptions as x
@@ -25,17 +25,61 @@ TOLD = 8_000
 
 # -- exceptions that pickle whatever their constructor takes -----------------------------------
 def _keeps_default_reduce(cls: type) -> bool:
-    return cls.__reduce__ is BaseException.__reduce__ and cls.__reduce_ex__ is object.__reduce_ex__  # type: ignore[comparison-overlap]
+    """Returns whether pickling is Python's own: to call the class with ``args``, whatever its constructor takes."""
+    for name in ("__reduce_ex__", "__reduce__", "__getstate__", "__setstate__"):
+        for base in cls.__mro__:
+            if name in base.__dict__:
+                if base.__module__ != "builtins":
+                    return False
+                break
+    return True
+
+
+_DESCRIPTORS = (MemberDescriptorType, GetSetDescriptorType)
+
+
+def _fields(cls: type) -> list[str]:
+    """Returns the attributes of an exception class that are not in ``__dict__``: ``errno``, ``lineno``, slots."""
+    return [
+        name for base in reversed(cls.__mro__) for name, found in base.__dict__.items()
+        if type(found) in _DESCRIPTORS and name != "args" and not (name.startswith("__") and name.endswith("__"))
+    ]  # fmt: skip
+
+
+def _state_of(error: BaseException) -> dict[str, Any]:
+    """Returns the fields that are set, by name, and the attributes."""
+    state: dict[str, Any] = {}
+    for name in _fields(type(error)):
+        try:
+            state[name] = getattr(error, name)
+        except (AttributeError, TypeError):  # not set
+            continue
+    state.update(error.__dict__)
+    return state
+
+
+def _set_state(error: BaseException, state: dict[str, Any]) -> None:
+    fields = set(_fields(type(error)))
+    for name, value in state.items():
+        if name not in fields:
+            error.__dict__[name] = value
+            continue
+        if value is None and hasattr(error, name) and getattr(error, name) is None:
+            continue  # OSError's text tells a file name of None from none at all
+        try:
+            setattr(error, name, value)
+        except (AttributeError, TypeError):  # one that says no more than `args` (the parts of a group)
+            continue
 
 
 def reduce_exception(error: BaseException) -> tuple[Any, ...] | None:
     """Returns a reduction that does not call the constructor; None when the own one must do."""
     cls = type(error)
-    if cls.__module__ == "builtins" or not _keeps_default_reduce(cls) or isinstance(error, x.RayTaskError):
+    if not _keeps_default_reduce(cls) or isinstance(error, x.RayTaskError):
         return None
     args = tuple(a if pickling.can_pickle(a) else repr(a) for a in error.args)
     state = {}
-    for name, value in error.__dict__.items():
+    for name, value in _state_of(error).items():
         state[name] = value if pickling.can_pickle(value) else repr(value)
     return rebuild_exception, (cls, args, state)
 
@@ -46,7 +90,7 @@ def rebuild_exception(cls: Any, args: tuple[Any, ...], state: dict[str, Any]) ->
     except Exception:
         error = cls.__new__(cls)
     error.args = args
-    error.__dict__.update(state)
+    _set_state(error, state)
     return error  # type: ignore[no-any-return]
 
 
@@ -74,7 +118,7 @@ def dual(error: x.RayTaskError) -> x.RayTaskError:
     x.RayTaskError.__init__(made, error.function_name, error.traceback_str, cause, error.pid,
                             error.frames, error.task_id)  # fmt: skip
     made.args = (cause,) if not isinstance(cause, BaseExceptionGroup_) else cause.args
-    made.__dict__.update({k: v for k, v in cause.__dict__.items() if k not in made.__dict__})
+    _set_state(made, {k: v for k, v in _state_of(cause).items() if k not in made.__dict__})
     made.__cause__ = cause
     return made  # type: ignore[no-any-return]
 
@@ -100,9 +144,9 @@ def _dual_class(cause: type) -> type | None:
         return getattr(inner, attribute)
 
     def __reduce__(self: Any) -> Any:
-        return _rebuild_dual, (
-            x.RayTaskError(self.function_name, self.traceback_str, self.cause, self.pid, self.frames, self.task_id),
-        )
+        # Whoever pickles it need not be one of ours: the cause goes as the bytes that we would make of it.
+        cause = pickling.in_band(pickling.pack(_Linked(self.cause)))
+        return _rebuild_dual, (self.function_name, self.traceback_str, cause, self.pid, self.frames, self.task_id)
 
     body = {
         "__init__": lambda self, *args, **kwargs: None,
@@ -120,8 +164,30 @@ def _dual_class(cause: type) -> type | None:
     return cls
 
 
-def _rebuild_dual(error: x.RayTaskError) -> x.RayTaskError:
-    return dual(error)
+def _rebuild_dual(name: str, text: str, cause: bytes, pid: int, frames: Any, task_id: str) -> x.RayTaskError:
+    return dual(x.RayTaskError(name, text, pickling.load_in_band(cause), pid, frames, task_id))
+
+
+class _Linked:
+    """An exception on its way with its cause and context, which Python's pickling drops."""
+
+    def __init__(self, error: BaseException) -> None:
+        self.error = error
+
+    def __reduce__(self) -> Any:
+        return _relink, (self.error, _links(self.error))
+
+
+def _links(error: BaseException) -> tuple[Any, ...]:
+    links = (error.__cause__, error.__context__, error.__suppress_context__)
+    return tuple(
+        link if not isinstance(link, BaseException) or pickling.can_pickle(link) else None for link in links
+    )
+
+
+def _relink(error: BaseException, links: tuple[Any, ...]) -> BaseException:
+    error.__cause__, error.__context__, error.__suppress_context__ = links
+    return error
 
 
 # -- making ------------------------------------------------------------------------------------
@@ -271,9 +337,7 @@ class _Travelling:
         e = self.error
         chain = None
         if e.cause is not None:
-            links = (e.cause.__cause__, e.cause.__context__, e.cause.__suppress_context__)
-            chain = tuple(link if not isinstance(link, BaseException) or pickling.can_pickle(link) else None
-                          for link in links)  # fmt: skip
+            chain = _links(e.cause)
         return _arrive, (e.function_name, e.cause, chain, e.pid, e.frames, e.task_id, e.__dict__["parts"])
 
 

@@ -85,6 +85,8 @@ class Returns:
                 link.flush()
             else:
                 link.soon(FRAME_SECONDS)
+            if running.interrupted and running.actor:  # no signal reaches an actor's call
+                raise KeyboardInterrupt
             while limit > 0 and sent - running.consumed >= limit:
                 link.flush()
                 running.event.clear()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from types import SimpleNamespace
 from typing import Any
@@ -9,6 +10,8 @@ from typing import Any
 import pytest
 
 import raynb
+from raynb.api import calls
+from raynb.base.ref import ObjectRef
 
 
 @pytest.fixture(autouse=True)
@@ -28,7 +31,7 @@ def test_a_loop_over_what_is_left_gives_each_ref_once() -> None:
 
 def test_a_double_is_found_also_in_what_was_left() -> None:
     _, left = raynb.wait([raynb.put(n) for n in range(5)])
-    left[1] = left[2]
+    left.append(left[2])
     with pytest.raises(ValueError, match="unique"):
         raynb.wait(left)
 
@@ -37,3 +40,32 @@ def test_a_double_is_found_also_in_what_was_left() -> None:
 def test_what_is_no_ref_is_refused(odd: Any) -> None:
     with pytest.raises(TypeError, match="list containing"):
         raynb.wait([raynb.put(1), odd])
+
+
+def test_a_loop_over_what_is_left_looks_through_the_list_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    looked: Counter[str] = Counter()
+
+    class Engine:
+        nonce = 1
+        ref_log: list[int] = []
+
+        def wait(self, refs: Any, count: int, timeout: Any, local: bool) -> Any:
+            return list(refs[:count]), list(refs[count:])
+
+    def id_of(ref: Any) -> int:
+        looked["ids"] += 1
+        return int(ref._id)
+
+    monkeypatch.setattr(calls, "_id_of", id_of)
+    engine: Any = Engine()
+    refs: list[Any] = [ObjectRef(number, engine) for number in range(1, 101)]
+    order = []
+    while refs:
+        ready, refs = calls.wait(refs, num_returns=1)
+        order += [ref._id for ref in ready]
+    assert order == list(range(1, 101))
+    assert looked["ids"] == 100
+    changed = calls.wait([ObjectRef(number, engine) for number in range(1, 5)])[1]
+    changed[0] = changed[1]  # in the middle of a long one it would go unseen: both are returned then
+    with pytest.raises(ValueError, match="unique"):
+        calls.wait(changed)

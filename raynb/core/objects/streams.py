@@ -16,6 +16,7 @@ from raynb.core.vocabulary.transitions import O_LOST, O_PENDING
 if TYPE_CHECKING:
     from raynb.core.machine import Machine
 
+UNREAD_SECONDS = 0.05  # after a generator was dropped, until its own ref has been taken back for sure
 FIRST = 2  # return index of the first item; return 1 ends with the task
 
 
@@ -141,7 +142,7 @@ class Streams:
         if task is not None and task.worker and task.spec.options.backpressure > 0:
             self.m.out.append(c.AllowItems(task.worker, stream.task, stream.taken - FIRST))
 
-    def drop(self, task_id: int, index: int) -> None:
+    def drop(self, task_id: int, index: int, had_items: bool = True) -> None:
         """The generator object is gone: items not taken are freed, the task is let go."""
         stream = self.table.get(task_id)
         if stream is None:
@@ -157,6 +158,16 @@ class Streams:
             del self.table[task_id]
         elif task is not None and task.worker and task.spec.options.backpressure > 0:
             self.m.out.append(c.AllowItems(task.worker, task_id, 1 << 40))
+        if not stream.ended and had_items and stream.next > FIRST:
+            self.m.timer(self.m.now + UNREAD_SECONDS, "unread", task_id)
+
+    def unread(self, task_id: int) -> None:
+        """A dropped generator's task is cancelled, unless somebody waits for its end (`completed`)."""
+        stream = self.table.get(task_id)
+        end = self.m.objects.table.get(object_id(task_id, 1))
+        held = end is not None and (end.refs or end.lends or end.args or end.containers)
+        if stream is not None and not stream.ended and not held:
+            self.m.cancelling.cancel(task_id, False, True)
 
     def worker_gone(self, worker: int) -> None:
         for stream in self.table.values():

@@ -171,8 +171,10 @@ class Reading:
     def drop_stream(self, task: int, index: int) -> None:
         # Called by a destructor, perhaps under our own lock: only leave a note.
         loop = self.loop
-        loop.callbacks.append(functools.partial(self._drop_stream, task, index))
+        stream = self.machine.streams.table.get(task)
+        had_items = stream is not None and stream.next > FIRST
+        loop.callbacks.append(functools.partial(self._drop_stream, task, index, had_items))
 
-    def _drop_stream(self, task: int, index: int) -> None:
+    def _drop_stream(self, task: int, index: int, had_items: bool) -> None:
         if self.alive:  # type: ignore[attr-defined]
-            self.loop.tell(e.StreamDropped(_now(), task, index))
+            self.loop.tell(e.StreamDropped(_now(), task, index, had_items))

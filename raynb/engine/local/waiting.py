@@ -23,7 +23,6 @@ if TYPE_CHECKING:
 
 _now = time.monotonic
 _id_of = attrgetter("_id")
-_engine_of = attrgetter("_engine")
 
 
 class Waiting:
@@ -112,9 +111,7 @@ class Waiting:
         """See `Engine.wait`. Called again and again on a shrinking list, so it looks no further than
         the first that are ready."""
         self.check_alive()
-        if set(map(_engine_of, refs)) != {self}:
-            for ref in refs:
-                self._mine(ref)
+        self._mine(refs[0])  # `api.wait` has seen that they are of one engine
         loop = self.loop
         with loop.lock:
             if loop.ref_log:
@@ -137,8 +134,10 @@ class Waiting:
         count = len(ready)
         if ready[-1] == count - 1:  # the first ones: by far the most usual
             return list(refs[:count]), list(refs[count:])
-        chosen = set(ready)
-        return [refs[i] for i in ready], [ref for i, ref in enumerate(refs) if i not in chosen]
+        rest = list(refs)
+        for at in reversed(ready):
+            del rest[at]
+        return [refs[at] for at in ready], rest
 
     def _first_ready(self, refs: Sequence[ObjectRef[Any]], most: int) -> list[int]:
         """Returns the places of the first ``most`` that are ready. Under the lock."""

@@ -43,6 +43,7 @@ class WorkerEngine(Storing, Waiting, Groups):
         self.requests = Requests(worker)
         self._callbacks = Callbacks()
         self.restarted = False
+        self.known_ready: set[int] = set()  # objects that were ready at the last `wait`
         env = dict(worker.settings.get("env", ()))
         if "env_vars" in env:
             env["env_vars"] = dict(env["env_vars"])

@@ -30,6 +30,7 @@ class Waiting:
 
     worker: Worker
     requests: Requests
+    known_ready: set[int]
     nonce: int
     read: Any
     read_once: values.Read
@@ -76,16 +77,34 @@ class Waiting:
     def wait(
         self, refs: Sequence[ObjectRef[Any]], num_returns: int, timeout: float | None, fetch_local: bool
     ) -> tuple[list[ObjectRef[Any]], list[ObjectRef[Any]]]:
-        wanted = tuple(ref._id for ref in refs)
-        answer = None
-        if timeout is None or timeout > 0:
-            answer = self.requests.wait(self._ask(wanted, num_returns, True), timeout)
-        if answer is None:
-            answer = self.requests.wait(self._ask(wanted, 0, True), None)
-        there = set(answer.ids)
-        ready = [ref for ref in refs if ref._id in there][:num_returns]
-        chosen = {ref._id for ref in ready}
-        return ready, [ref for ref in refs if ref._id not in chosen]
+        ready = self._first_known(refs, num_returns)
+        if len(ready) < num_returns:
+            wanted = tuple(ref._id for ref in refs)
+            answer = None
+            if timeout is None or timeout > 0:
+                answer = self.requests.wait(self._ask(wanted, num_returns, True), timeout)
+            if answer is None:
+                answer = self.requests.wait(self._ask(wanted, 0, True), None)
+            # In a loop over what is left, most of these are waited for again: nobody is asked twice.
+            self.known_ready = set(answer.ids)
+            ready = self._first_known(refs, num_returns)
+        self.known_ready.difference_update([refs[at]._id for at in ready])
+        rest = list(refs)
+        for at in reversed(ready):
+            del rest[at]
+        return [refs[at] for at in ready], rest
+
+    def _first_known(self, refs: Sequence[ObjectRef[Any]], most: int) -> list[int]:
+        """Returns the places of the first ``most`` that were ready at the last look."""
+        known = self.known_ready
+        ready: list[int] = []
+        if known:
+            for at, ref in enumerate(refs):
+                if ref._id in known:
+                    ready.append(at)
+                    if len(ready) == most:
+                        break
+        return ready
 
     def future(self, ref: ObjectRef[Any]) -> concurrent.futures.Future[Any]:
         future: concurrent.futures.Future[Any] = concurrent.futures.Future()
