@@ -212,6 +212,8 @@ class Notebook:
         saves doesn't depend on how fast it was."""
         cell = self.cells.get(scope)
         wanted = self.config.progress if self._progress == "kernel" else self._progress == "on"
+        if self.cells.redirected("display") is not None:  # ``%%capture`` is quiet
+            return False
         return bool(wanted) and not (cell is not None and cell.batch)
 
     def show_progress(self, wanted: str) -> None:

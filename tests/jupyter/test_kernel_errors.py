@@ -32,6 +32,7 @@ class Shard:
 @pytest.fixture(scope="module")
 def notebook(tmp_path_factory: pytest.TempPathFactory) -> Iterator[KernelSession]:
     session = KernelSession.with_raynb(tmp_path_factory.mktemp("kernel"), "asyncio, json")
+    session.run("%config Raynb.progress = False")  # a slow machine would show bars
     session.run(DEFINITIONS)
     yield session
     session.close()

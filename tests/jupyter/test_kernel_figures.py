@@ -15,6 +15,7 @@ pytestmark = pytest.mark.timeout(300)
 def notebook(tmp_path_factory: pytest.TempPathFactory) -> Iterator[KernelSession]:
     session = KernelSession(tmp_path_factory.mktemp("kernel"))
     session.run("%load_ext raynb\n%config Raynb.num_cpus = 1\n%raynb restart\nimport raynb as ray")
+    session.run("%config Raynb.progress = False")  # a slow machine would show bars
     yield session
     session.close()
 

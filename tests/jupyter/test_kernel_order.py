@@ -39,6 +39,7 @@ def both():
 @pytest.fixture(scope="module")
 def notebook(tmp_path_factory: pytest.TempPathFactory) -> Iterator[KernelSession]:
     session = KernelSession.with_raynb(tmp_path_factory.mktemp("kernel"), "os, sys, time, io, contextlib, asyncio")
+    session.run("%config Raynb.progress = False")  # a slow machine would show bars
     session.run(DEFINITIONS)
     yield session
     session.close()
