@@ -194,7 +194,7 @@ class GuestDiskTier:
         _, path, size, _ = location
         if os.path.dirname(path) != self.path:
             raise ValueError(f"{path} is not a spilled object of this runtime (those are in {self.path})")
-        with contextlib.suppress(FileNotFoundError):
+        with contextlib.suppress(OSError):  # it is gone, or the whole folder is
             os.unlink(os.path.basename(path), dir_fd=self._folder())
         with self._lock:
             self._verified.pop(path, None)
@@ -360,8 +360,12 @@ class DiskTier(GuestDiskTier):
         """
         known = {location[1] for location in keep if location[0] == "file"}
         removed = 0
-        folder = self._folder()
-        for name in os.listdir(folder):
+        try:
+            folder = self._folder()
+            names = os.listdir(folder)
+        except OSError:  # somebody has removed it
+            return 0
+        for name in names:
             if name.startswith(f"{writer}-") and os.path.join(self.path, name) not in known:
                 with contextlib.suppress(FileNotFoundError):  # freed meanwhile
                     os.unlink(name, dir_fd=folder)

@@ -16,6 +16,7 @@ import struct
 from collections.abc import Callable, Iterable
 from typing import Any
 
+from raynb.wire import messages as w
 from raynb.wire.messages import ALL
 
 _HEADER = struct.Struct("<4sII")
@@ -28,7 +29,34 @@ MOST = 1 << 30
 _TURNED = 0xFFFFFFFF
 
 _code: dict[type, tuple[int]] = {cls: (code,) for code, cls in enumerate(ALL)}
-_kinds: list[tuple[type, int]] = [(cls, len(cls._fields) + 1) for cls in ALL]  # type: ignore[attr-defined]
+#: Most messages are of these kinds; what reads them looks their ids up, and meets nonsense there.
+_UNCHECKED = frozenset((w.Run, w.Submit, w.Reply))
+_TYPES: dict[str, Any] = {"int": int, "bool": int, "str": str, "bytes": bytes, "float": (int, float)}
+
+
+_RESULTS = 2  # place of the results in a coded `Done`
+
+
+def _typed_fields(kind: type) -> tuple[tuple[int, Any, bool], ...]:
+    """Returns (place in the coded tuple, type, are its items whole numbers?) of each field that is to be checked."""
+    if kind in _UNCHECKED:
+        return ()
+    if kind is w.Done:
+        return ((_RESULTS, tuple, False),)
+    found: list[tuple[int, Any, bool]] = []
+    for place, annotation in enumerate(kind.__annotations__.values(), 1):
+        text = annotation if isinstance(annotation, str) else getattr(annotation, "__forward_arg__", "")
+        if text in _TYPES:
+            found.append((place, _TYPES[text], False))
+        elif text.startswith("tuple["):
+            found.append((place, tuple, text == "tuple[int, ...]"))
+    return tuple(found)
+
+
+#: (class, length of its coded tuple, fields to check) by code.
+_kinds: list[tuple[type, int, tuple[tuple[int, Any, bool], ...]]] = [
+    (cls, len(cls._fields) + 1, _typed_fields(cls)) for cls in ALL  # type: ignore[attr-defined]
+]
 _new: Callable[[type, Iterable[Any]], Any] = tuple.__new__
 _BAD = (ValueError, EOFError, TypeError, IndexError, KeyError, AttributeError)
 _dumps = marshal.dumps
@@ -93,9 +121,13 @@ def decode_body(body: Any, number: int) -> list[Any]:
 def _messages(items: list[Any]) -> list[Any]:
     messages = []
     for item in items:
-        kind, size = _kinds[item[0]]
+        kind, size, typed = _kinds[item[0]]
         if len(item) != size:
             raise ValueError(f"{kind.__name__} with {len(item) - 1} fields")
+        for place, expected, of_ints in typed:
+            value = item[place]
+            if not isinstance(value, expected) or (of_ints and value and set(map(type, value)) != {int}):
+                raise TypeError(f"{kind.__name__} with {type(value).__name__} in field {place}")
         messages.append(_new(kind, item[1:]))
     return messages
 

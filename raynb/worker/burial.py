@@ -8,6 +8,7 @@ Every look goes once through /proc, however many processes there are to end.
 from __future__ import annotations
 
 import errno
+import fcntl
 import os
 import select
 import shutil
@@ -174,6 +175,21 @@ def _wait_for(fds: tuple[int, ...], seconds: float | None) -> list[int]:
     for fd in fds:
         poll.register(fd, select.POLLIN)
     return [fd for fd, _ in poll.poll(None if seconds is None else seconds * 1000)]
+
+
+def is_abandoned(folder: str) -> bool:
+    """Returns whether nobody holds the lock that the kernel has on its spill folder as long as it lives."""
+    try:
+        fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    except OSError:
+        return False
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        return True
+    except OSError:
+        return False
+    finally:
+        os.close(fd)
 
 
 def remove_folder(folder: str) -> None:

@@ -133,7 +133,7 @@ class Signals:
         current = state.main_running
         if not self.target or current is None or current.task != self.target:
             return
-        if user_code.where(frame) != user_code.USER:
+        if user_code.where(frame) not in (user_code.USER, user_code.PICKLING):
             self._wake()
             return
         if user_code.importing(frame):

@@ -233,8 +233,9 @@ class Supervisor:
         burial.end(me, self.settings["marker"], alone, and_root=False)
         for pid in self.workers:  # where there is no /proc
             burial.kill(pid)
-        if self.settings.get("spill_directory"):
-            burial.remove_folder(self.settings["spill_directory"])
+        folder = self.settings.get("spill_directory")
+        if folder and burial.is_abandoned(folder):  # else the kernel lives: it shuts down, or will start another
+            burial.remove_folder(folder)
         if self.watcher:
             burial.kill(self.watcher)
             os.waitpid(self.watcher, 0)

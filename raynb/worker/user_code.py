@@ -18,6 +18,7 @@ from typing import Any, TypeVar
 F = TypeVar("F", bound=Callable[..., Any])
 
 USER = "user"  # an exception may be raised
+PICKLING = "pickling"  # the same, but an `Exception` would be taken for one of the value's own
 IDLE = "idle"  # nothing runs and nothing is held: a handler may be called, its errors go nowhere
 OURS = "ours"  # in the middle of something
 
@@ -55,14 +56,16 @@ _leaves.add(call.__code__)
 
 
 def where(frame: FrameType | None) -> str:
-    """Returns whose code an interrupted frame of the main thread belongs to: `USER`, `IDLE` or `OURS`."""
+    """Returns whose code an interrupted frame of the main thread belongs to: `USER`, `PICKLING`, `IDLE` or `OURS`."""
     top = True
     while frame is not None:
         code = frame.f_code
         name = code.co_filename
         if name.startswith(_GUARDED):
-            if code in _leaves or (not top and (code in _callers or name.startswith(_CALLING))):
+            if code in _leaves or (not top and code in _callers):
                 return USER
+            if not top and name.startswith(_CALLING):
+                return PICKLING
             return IDLE if code in _idle else OURS
         top = False
         frame = frame.f_back

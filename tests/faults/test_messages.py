@@ -160,3 +160,36 @@ def test_the_reason_of_a_worker_that_left_is_told(ray: Any) -> None:
     with pytest.raises(ActorDiedError, match="could not understand the driver"):
         ray.get([actor.one.remote() for _ in range(2)], timeout=20)
     replace_workers()
+
+
+@pytest.mark.parametrize("kind", ["bytes", "Options", "Output", "Put", "Arena", "Spawn", "Done"])
+def test_a_worker_that_talks_nonsense_is_dropped_and_nobody_else(ray: Any, kind: str) -> None:
+    @ray.remote
+    def echo(x: int) -> int:
+        return x
+
+    @ray.remote(max_retries=0)
+    def talk(kind: str) -> None:
+        import os
+        import time
+
+        from raynb.base.engine import current as engine
+        from raynb.wire import messages as w
+
+        link: Any = engine().worker.link  # type: ignore[attr-defined]
+        said: dict[str, Any] = {
+            "Options": w.Options(1, b"?"), "Output": w.Output("display", 0, 0, "", 0, "", b"?"),
+            "Put": w.Put("?", 1, 2, (), 4), "Arena": w.Arena(99), "Spawn": w.Spawn(1, b""),  # type: ignore[arg-type]
+            "Done": w.Done(1, 5, 0, ("", ""), 0.0, 0.0, 0.0),  # type: ignore[arg-type]
+        }  # fmt: skip
+        if kind == "bytes":
+            os.write(link.data.fd, b"\xff" * 40)
+        else:
+            link.post(said[kind])
+            link.flush()
+        while True:
+            time.sleep(0.01)  # until it is dropped
+
+    with pytest.raises(WorkerCrashedError):
+        ray.get(talk.remote(kind), timeout=60)
+    assert ray.get([echo.remote(x) for x in range(20)], timeout=60) == list(range(20))

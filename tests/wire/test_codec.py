@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import random
+from typing import Any
 
 import pytest
 
@@ -143,3 +144,13 @@ def test_what_the_socket_does_not_take_waits() -> None:
     assert got == [big, w.Stop()]
     sender.close()
     receiver.close()
+
+
+@pytest.mark.parametrize(
+    "message",
+    [w.Put("x", None, 2, (), 4), w.Release(5), w.Ask(1, 2, ("x",), 4, False, (), True), w.Interrupt(None)],  # type: ignore[arg-type]
+    ids=lambda message: type(message).__name__,
+)
+def test_a_field_of_another_type_is_a_bad_frame(message: Any) -> None:
+    with pytest.raises(BadFrame, match=type(message).__name__):
+        Decoder().feed(encode([message]))

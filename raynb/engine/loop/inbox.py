@@ -25,6 +25,14 @@ if TYPE_CHECKING:
 NOTHING = -1  # what a worker's board says that has run no task yet
 
 
+def _unpickled(blob: bytes) -> Any:
+    """Unpickles what a worker's own code has pickled. Raises `BadFrame`: then it makes no sense."""
+    try:
+        return pickle.loads(blob)
+    except Exception as error:
+        raise BadFrame(f"{len(blob)} bytes of a message cannot be unpickled: {error}") from error
+
+
 class Inbox:
     """Thread contract: under the engine's lock."""
 
@@ -72,9 +80,9 @@ class Inbox:
                     blob = error
                 messages[at] = message._replace(blob=blob)
             elif kind is w.Output and message.bundle:
-                messages[at] = message._replace(bundle=pickle.loads(message.bundle))
+                messages[at] = message._replace(bundle=_unpickled(message.bundle))
             elif kind is w.Options:
-                messages[at] = message._replace(blob=pickle.loads(message.blob))
+                messages[at] = message._replace(blob=_unpickled(message.blob))
 
     def __call__(self, lane: Connection, messages: list[Any], now: float) -> None:
         peer = lane.peer

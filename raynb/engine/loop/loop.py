@@ -281,10 +281,10 @@ class Loop:
             return []
         try:
             messages = lane.channel.receive()
+            self.prepare(messages)
+            return messages
         except (Closed, BadFrame):
             return None
-        self.prepare(messages)
-        return messages
 
     def drain(self, lane: Connection, now: float) -> None:
         """Takes in everything a dead peer had sent. Call under `lock`."""
