@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Any, TypeVar
 
 from raynb import api as ray
+from raynb.util._private import private
 
 T = TypeVar("T")
 
@@ -87,7 +88,9 @@ class Executor(concurrent.futures.Executor):
         self, future: Future[Any], fn: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> None:
         try:
-            future.ref = self._call.remote(fn, *args, **kwargs)
+            own = (value if isinstance(value, ray.ObjectRef) else private(value) for value in args)
+            named = {k: v if isinstance(v, ray.ObjectRef) else private(v) for k, v in kwargs.items()}
+            future.ref = self._call.remote(fn, *own, **named)
         except Exception as error:
             if future.set_running_or_notify_cancel():
                 future.set_exception(error)
@@ -166,7 +169,7 @@ class Executor(concurrent.futures.Executor):
 
 
 def _call(fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
-    return fn(*args, **kwargs)
+    return private(fn(*args, **kwargs))
 
 
 def _call_chunk(fn: Callable[..., T], chunk: list[tuple[Any, ...]]) -> list[T]:

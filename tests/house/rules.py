@@ -47,6 +47,7 @@ EXTRA_IMPORTS: dict[tuple[str, str], str] = {
     ): "RayTaskError.as_instanceof_cause makes the dual class; imported when called",
     ("raynb.util.placement_group", "base"): "a group's id is a HexId, as all ids are",
     ("raynb.util.check_serialize", "serde"): "inspect_serializability tries the very pickling that tasks use",
+    ("raynb.util._private", "serde"): "drop-ins give values of the receiver's own: buffers are copied as they are read",
     ("raynb.util.joblib.backend", "base"): "the size of a value, and whether it is a ref, without running its code",
     ("raynb.api.session", "engine"): "the composition root: the one place that picks an engine",
     ("raynb.jupyter.magics.line", "as_ray"): "`%raynb as-ray`",

@@ -16,6 +16,7 @@ from joblib._parallel_backends import AutoBatchingMixin, ParallelBackendBase, Se
 from raynb import api as ray
 from raynb.base.ref import is_ref
 from raynb.base.sizes import size_of
+from raynb.util._private import private
 
 #: Arguments from this size on (bytes) are shared through the store.
 SHARED_SIZE = 100_000
@@ -90,10 +91,10 @@ class RaynbBackend(AutoBatchingMixin, ParallelBackendBase):  # type: ignore[misc
 
     def _share(self, value: Any) -> Any:
         if is_ref(value) or size_of(value) < SHARED_SIZE:
-            return value
+            return value if is_ref(value) else private(value)
         known = self._shared.get(id(value))
         if known is None:
-            known = self._shared[id(value)] = (value, ray.put(value))
+            known = self._shared[id(value)] = (value, ray.put(private(value)))
         return known[1]
 
     def retrieve_result_callback(self, out: Any) -> Any:
@@ -129,15 +130,15 @@ def _post(
         pass
 
 
-def _run_batch(items: list[tuple[Any, tuple[Any, ...], dict[str, Any]]]) -> list[Any]:
+def _run_batch(items: list[tuple[Any, tuple[Any, ...], dict[str, Any]]]) -> Any:
     """Runs a batch on a worker."""
     from joblib import parallel_config
 
     with parallel_config("sequential"):
-        return [
+        return private([
             func(*map(_value, args), **{name: _value(value) for name, value in kwargs.items()})
             for func, args, kwargs in items
-        ]
+        ])
 
 
 def _value(value: Any) -> Any:

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Iterator, Sized
 from typing import Any
 
 from raynb import api as ray
+from raynb.util._private import private
 from raynb.util.multiprocessing.results import AsyncResult, IMapIterator, UnorderedIMapIterator
 
 logger = logging.getLogger(__name__)
@@ -23,14 +24,14 @@ class _PoolWorker:
     def ping(self) -> None:
         """Answers once the worker is there."""
 
-    def run(self, func: Callable[..., Any], batch: list[tuple[Any, Any]]) -> list[tuple[bool, Any]]:
+    def run(self, func: Callable[..., Any], batch: list[tuple[Any, Any]]) -> Any:
         results: list[tuple[bool, Any]] = []
         for args, kwargs in batch:
             try:
                 results.append((False, func(*(args or ()), **(kwargs or {}))))
             except Exception as error:
                 results.append((True, error))
-        return results
+        return private(results)
 
 
 class Pool:
@@ -83,7 +84,7 @@ class Pool:
         index = self._turn
         self._turn = (index + 1) % len(self._workers)
         worker, used = self._workers[index]
-        ref = worker.run.remote(func, batch)
+        ref = worker.run.remote(func, private(batch))
         self._workers[index] = (worker, used + 1)
         if self._limit is not None and used + 1 >= self._limit:
             self._stop_worker(worker)

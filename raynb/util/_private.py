@@ -1,0 +1,41 @@
+"""Values that arrive as the receiver's own: writable, shared with nobody.
+
+What `get` returns is read-only, because everybody reads the same memory. Code written for
+``multiprocessing``, joblib and ``concurrent.futures`` expects arrays of its own, which it may write to.
+"""
+
+from __future__ import annotations
+
+import pickle
+from typing import Any
+
+from raynb.serde import pickling
+from raynb.serde.refs import note_ref
+
+_PLAIN = frozenset((int, float, bool, str, bytes, type(None), complex))
+
+
+class Private:
+    """A value on its way; what is read is the value itself, in memory of the reader's own."""
+
+    def __init__(self, value: Any) -> None:
+        self.value = value
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        packed = pickling.pack(self.value)
+        for ref in packed.contained:
+            note_ref(ref)
+        return _own, (packed.data, *(pickle.PickleBuffer(_bytes_of(buffer)) for buffer in packed.buffers))
+
+
+def private(value: Any) -> Any:
+    """Returns what to send in a value's place."""
+    return value if type(value) in _PLAIN else Private(value)
+
+
+def _bytes_of(buffer: Any) -> Any:
+    return buffer if isinstance(buffer, (memoryview, pickle.PickleBuffer)) else bytes(buffer)
+
+
+def _own(data: Any, *buffers: Any) -> Any:
+    return pickling.unpack(data, [bytearray(buffer) for buffer in buffers])

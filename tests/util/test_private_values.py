@@ -1,0 +1,53 @@
+"""Drop-ins for other libraries give their functions arrays that they may write to, and so results."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+import raynb
+from raynb.util import Executor
+from raynb.util.multiprocessing import Pool
+
+pytestmark = pytest.mark.raynb(num_cpus=2)
+
+
+def _change(array: Any) -> Any:
+    array[0] = 7.0
+    return array
+
+
+def test_values_of_drop_ins_are_writable_and_shared_with_nobody(raynb_runtime: Any) -> None:
+    joblib = pytest.importorskip("joblib")
+    from raynb.util.joblib import register_ray
+
+    register_ray()
+    for size in (10, 300_000):
+        array = np.zeros(size)
+        with Executor() as executor:
+            found = [executor.submit(_change, array).result(), *executor.map(_change, [array])]
+        with Pool(2) as pool:
+            found += [*pool.map(_change, [array]), pool.apply(_change, (array,))]
+        with joblib.parallel_backend("ray"):
+            found += joblib.Parallel(n_jobs=2)(joblib.delayed(_change)(array) for _ in range(2))
+        for result in found:
+            assert result[0] == 7.0
+            result[1] = 8.0
+        assert not array.any()
+        assert not raynb.get(raynb.put(array)).flags.writeable
+
+
+def test_scikit_learn_runs_on_the_backend(raynb_runtime: Any) -> None:
+    cluster = pytest.importorskip("sklearn.cluster")
+    joblib = pytest.importorskip("joblib")
+    from raynb.util.joblib import register_ray
+
+    register_ray()
+    points = np.random.default_rng(1).normal(size=(600, 3))
+    alone = cluster.DBSCAN(eps=0.4, n_jobs=1).fit(points)
+    with joblib.parallel_backend("ray", n_jobs=2):
+        together = cluster.DBSCAN(eps=0.4, n_jobs=2).fit(points)
+        cluster.KMeans(3, n_init=2, random_state=1).fit(points)
+    assert (alone.labels_ == together.labels_).all()
