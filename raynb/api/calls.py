@@ -15,7 +15,7 @@ from raynb.api.remote_function import RemoteFunction
 from raynb.base import unshown
 from raynb.base.engine import current
 from raynb.base.ids import ACTOR_BIT, task_of
-from raynb.base.ref import ObjectRef, ObjectRefGenerator
+from raynb.base.ref import ObjectRef, ObjectRefGenerator, foreign, foreign_handles, ours
 from raynb.exceptions import RuntimeGoneError
 from raynb.serde import pickling
 
@@ -77,6 +77,10 @@ def get(object_refs: Any, *, timeout: float | None = None, _use_object_store: bo
         return _values((object_refs,), timeout)[0]
     if isinstance(object_refs, ObjectRefGenerator):
         return object_refs
+    if foreign:
+        object_refs = _ours_in(object_refs)
+        if isinstance(object_refs, ObjectRef):
+            return object_refs._engine.get((object_refs,), timeout)[0]
     if not isinstance(object_refs, list):
         raise ValueError(
             f"Invalid type of object refs, {type(object_refs)}, is given. "
@@ -98,6 +102,11 @@ def _values(refs: Sequence[ObjectRef[Any]], timeout: float | None) -> list[Any]:
     finally:
         if unshown.pending:  # what the tasks printed stands before what the caller prints next
             unshown.show()
+
+
+def _ours_in(refs: Any) -> Any:
+    """Returns refs with those of plain Ray made ours: a single one, or a list."""
+    return [ours(ref) for ref in refs] if isinstance(refs, list) else ours(refs)
 
 
 def put(value: Any, *, _owner: Any = None, _tensor_transport: Any = "object_store") -> ObjectRef[Any]:
@@ -123,6 +132,11 @@ def put(value: Any, *, _owner: Any = None, _tensor_transport: Any = "object_stor
     return measured.put(engine, packed, value) if measured.matters(packed) else engine.put(packed)
 
 
+def _are_distinct(refs: Sequence[Any], ids: list[int]) -> bool:
+    kinds = set(map(type, refs))
+    return all(issubclass(kind, ObjectRef) for kind in kinds) and len(set(ids)) == len(ids)
+
+
 def wait(
     ray_waitables: Any,
     *,
@@ -144,13 +158,13 @@ def wait(
     refs: Sequence[Any] = ray_waitables
     if _is_left_over(refs) and (timeout is None or timeout >= 0) and 0 < num_returns <= len(refs):
         return _wait_distinct(refs, num_returns, timeout, fetch_local)
+    refs = _ours_in(refs) if foreign else refs
     try:
         ids = list(map(_id_of, refs))
     except AttributeError:  # a generator, or something that is no ref
         pass
     else:
-        if (timeout is None or timeout >= 0) and 0 < num_returns <= len(ids) \
-                and set(map(type, refs)) == {ObjectRef} and len(set(ids)) == len(ids):  # fmt: skip
+        if (timeout is None or timeout >= 0) and 0 < num_returns <= len(ids) and _are_distinct(refs, ids):
             engine = refs[0]._engine
             if set(map(_engine_of, refs)) != {engine}:
                 for ref in refs:
@@ -215,6 +229,7 @@ def cancel(ray_waitable: Any, *, force: bool = False, recursive: bool = True) ->
     Raises:
         ValueError: ``force`` on an actor's method.
     """
+    ray_waitable = ours(ray_waitable)
     if isinstance(ray_waitable, ObjectRefGenerator):
         ray_waitable = ray_waitable.completed()
     if not isinstance(ray_waitable, ObjectRef):
@@ -232,6 +247,9 @@ def kill(actor: Any, *, no_restart: bool = True) -> None:
         actor: its handle.
         no_restart: False: ``max_restarts`` may bring it back.
     """
+    adopt = foreign_handles.get(type(actor))
+    if adopt is not None:
+        actor = ActorHandle(*adopt(actor))
     if not isinstance(actor, ActorHandle):
         raise ValueError(f"ray.kill() only supported for actors. For tasks, try ray.cancel(). Got: {type(actor)}.")
     actor._ray_ref._engine.kill(actor._ray_spec.actor_id, no_restart)

@@ -48,6 +48,8 @@ def make_engine(config: Config) -> Any:
 
         with interrupts.Allowed():  # connecting takes seconds
             engine = ClusterEngine(config)
+        if config.log_to_driver:
+            _consoles[engine] = Console(engine)
     elif config.local_mode:
         from raynb.engine.inline.engine import InlineEngine
 
@@ -88,7 +90,8 @@ class Slot:
         self.engine: Any = None
         self.starter = 0  # the thread that starts it
         self.changed = threading.Condition()
-        self.error: BaseException | None = None
+        #: (address, error) of a cluster that the last start named and could not reach.
+        self.failed: tuple[str, BaseException] | None = None
 
     def _move(self, state: str) -> None:
         assert state in STATES[self.state], f"runtime: {self.state} -> {state} is in no table"
@@ -115,8 +118,13 @@ class Slot:
 
     def _start(self, config: Config) -> Any:
         engine = None
+        interrupts.given_up.clear()
         try:
             engine = make_engine(config)
+            self.failed = None
+        except BaseException as error:
+            self.failed = (config.address, error) if config.address else None
+            raise
         finally:
             with self.changed:
                 self.starter = 0
@@ -138,6 +146,7 @@ class Slot:
         with interrupts.Deferred():  # half a shutdown would leave processes
             with self.changed:
                 self._settled()
+                self.failed = None
                 if self.state == EMPTY:
                     return
                 self._move(STOPPING)
@@ -170,6 +179,12 @@ def _auto_init() -> Engine:
     if os.environ.get("RAY_ENABLE_AUTO_CONNECT") == "0":
         raise RuntimeGoneError("Ray has not been started yet. You can start Ray by calling 'raynb.init()'.")
     started = _slot.wait_started()
+    if started is None and _slot.failed is not None:
+        address, error = _slot.failed
+        raise RuntimeGoneError(
+            f"No raynb runtime is running: the Ray cluster at {address!r} could not be reached ({error}). Call "
+            "raynb.init(address=...) again for the cluster, or raynb.init() to work on this machine."
+        )
     engine: Engine = started if started is not None else _slot.start(Config())
     return engine
 

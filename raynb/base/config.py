@@ -37,6 +37,8 @@ class Config:
     inline_limit: int = INLINE_LIMIT
     max_workers: int | None = None
     prefetch_seconds: float = 0.02
+    connect_timeout: float = 300.0  # for a Ray cluster to start its first worker: new nodes fetch images
+    ship_package: bool = True  # send raynb to nodes of a Ray cluster that lack it
     worker_start_timeout: float = 30.0
     worker_start_attempts: int = 3
     retry_pause: float = 1.0  # seconds before a task that raised is tried again, but for the first time

@@ -18,6 +18,9 @@ from collections.abc import Callable, Sized
 from types import FrameType
 from typing import Any
 
+#: Set by whoever does not want to wait any longer for a runtime that another thread starts.
+given_up = threading.Event()
+
 _SIGINT = int(signal.SIGINT)
 _getsignal = _signal.getsignal
 _get_ident = threading.get_ident

@@ -24,12 +24,10 @@ class ObjectRef(Generic[T]):
     Thread contract: immutable; `__del__` only appends to a deque, so it may run anywhere.
     """
 
-    __slots__ = ("__weakref__", "_engine", "_id")
+    __slots__ = ()
 
-    def __init__(self, object_id: int, engine: Engine) -> None:
-        # The engine has already counted this ref; only engines construct refs.
-        self._id = object_id
-        self._engine = engine
+    _id: int
+    _engine: Engine
 
     def __del__(self) -> None:
         try:
@@ -102,7 +100,22 @@ class ObjectRef(Generic[T]):
         return True
 
 
-class UncountedRef(ObjectRef[T]):
+class OwnRef(ObjectRef[T]):
+    """The refs that engines make. Users see them as `ObjectRef`, which a Ray cluster's engine implements with a
+    class of its own: there a ref is one of Ray's at the same time."""
+
+    __slots__ = ("__weakref__", "_engine", "_id")
+
+    def __init__(self, object_id: int, engine: Engine) -> None:
+        # The engine has already counted this ref; only engines construct refs.
+        self._id = object_id
+        self._engine = engine
+
+
+OwnRef.__name__ = OwnRef.__qualname__ = "ObjectRef"
+
+
+class UncountedRef(OwnRef[T]):
     """The name of an object that keeps nothing alive, here and wherever it is sent.
 
     It stands for the handles of `get_actor`, which are weak, as in Ray.
@@ -129,6 +142,18 @@ def rebuild_uncounted(object_id: int, nonce: int) -> UncountedRef[Any]:
     if nonce != engine.nonce:
         raise RuntimeGoneError("This ref or handle was pickled in another raynb runtime, which is gone.")
     return UncountedRef(object_id, engine)
+
+
+#: Classes of refs of a library beside raynb → what makes a ref of ours of one; of handles → what returns our
+#: (ref, spec) for one. A Ray cluster's engine fills them while it runs.
+foreign: dict[type, Callable[[Any], Any]] = {}
+foreign_handles: dict[type, Callable[[Any], Any]] = {}
+
+
+def ours(value: Any) -> Any:
+    """Returns our ref for one of plain Ray's; anything else as it is."""
+    made = foreign.get(type(value))
+    return value if made is None else made(value)
 
 
 def is_ref(value: Any) -> bool:

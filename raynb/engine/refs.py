@@ -9,7 +9,7 @@ from operator import attrgetter, invert
 from typing import Any
 
 from raynb.base.engine import FORKED
-from raynb.base.ref import ObjectRef
+from raynb.base.ref import ObjectRef, OwnRef
 from raynb.exceptions import RuntimeGoneError
 from raynb.serde.refs import note_ref, rebuild_ref
 
@@ -65,7 +65,7 @@ class OwnRefs:
         if not self.alive:
             self.check_alive()
         self.ref_log.extend(map(invert, object_ids))
-        return [ObjectRef(object_id, self) for object_id in object_ids]  # type: ignore[arg-type]
+        return [OwnRef(object_id, self) for object_id in object_ids]  # type: ignore[arg-type]
 
     def reduce_ref(self, ref: ObjectRef[Any]) -> tuple[Any, ...]:
         if not note_ref(ref):

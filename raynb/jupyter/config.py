@@ -15,7 +15,7 @@ from traitlets.traitlets import TraitError
 #: Traits that are arguments of ``raynb.init``.
 START_TRAITS = (
     "address", "local_mode", "num_cpus", "num_gpus", "resources", "memory", "object_store_memory",
-    "spill_directory", "namespace", "log_to_driver", "runtime_env",
+    "spill_directory", "namespace", "log_to_driver", "runtime_env", "connect_timeout", "ship_package",
 )  # fmt: skip
 
 
@@ -52,6 +52,13 @@ class Raynb(Configurable):
     namespace = Unicode("", help="Namespace of named actors.").tag(config=True)
     log_to_driver = Bool(True, help="Show in cells what tasks print.").tag(config=True)
     runtime_env = Dict(help="Environment of workers: env_vars, working_dir, py_modules.").tag(config=True)
+
+    connect_timeout = Float(
+        300.0, help="Seconds that a Ray cluster has to start its first worker; an interrupt ends the wait, too."
+    ).tag(config=True)
+    ship_package = Bool(
+        True, help="Send raynb to those nodes of a Ray cluster that lack it, or have another version."
+    ).tag(config=True)
 
     autostart = Bool(True, help="Start the runtime when the extension is loaded.").tag(config=True)
     interrupt = CaselessStrEnum(

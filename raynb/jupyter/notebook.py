@@ -17,6 +17,7 @@ from typing import Any
 from raynb import api
 from raynb.api.everywhere import run_on_workers
 from raynb.base import engine as engines
+from raynb.base import interrupts
 from raynb.base.rows import TASK_ENDED
 from raynb.exceptions import RayError, RuntimeGoneError
 from raynb.jupyter.config import Raynb, forget_bad_settings
@@ -122,7 +123,12 @@ class Notebook:
         """
         starting = self.starting
         if starting is not None:
-            starting.join()
+            try:
+                starting.join()
+            except KeyboardInterrupt:
+                interrupts.given_up.set()  # a cluster that starts no worker would be waited for in the background
+                starting.join(2.0)
+                raise
             self.starting = None
         if engines.peek() is None:
             if self.start_error is not None:

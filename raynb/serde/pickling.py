@@ -19,7 +19,7 @@ import cloudpickle
 
 from raynb.base.buffers import flat
 from raynb.base.engine import Packed
-from raynb.base.ref import ObjectRef, is_ref
+from raynb.base.ref import ObjectRef, OwnRef, foreign, is_ref, ours
 from raynb.serde import arrays, culprits, frames, notebook_objects, tables
 from raynb.serde.refs import Refs, collecting
 
@@ -128,7 +128,7 @@ class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]
         kind = type(obj)
         if kind is self.array_type and kind not in _custom:
             return self.reduce_array(obj)  # none of cloudpickle's business
-        if kind is ObjectRef:
+        if kind is OwnRef or issubclass(kind, ObjectRef):
             return self.reduce_ref(obj)
         special = _BY_MODULE.get(kind.__module__)
         if special is not None:
@@ -164,6 +164,11 @@ def _plain(value: Any) -> bool:
                 return False
         return True
     return False
+
+
+def is_plain(value: Any) -> bool:
+    """Returns whether a value is a scalar, or a small container of scalars, that any pickler treats alike."""
+    return _plain(value)
 
 
 def _array_stream(value: Any, buffers: list[Any], out_of_band: Callable[[Any], bool]) -> bytes | None:
@@ -240,6 +245,8 @@ def pack_args(args: tuple[Any, ...], kwargs: dict[str, Any], owner: str) -> Pack
     """
     if not args and not kwargs:
         return NO_ARGS
+    if foreign:  # plain Ray's refs are refs here, too
+        args, kwargs = tuple(map(ours, args)), {key: ours(value) for key, value in kwargs.items()}
     deps: list[ObjectRef[Any]] = []
     places: list[int | str] = []
     plain = True

@@ -1,7 +1,7 @@
-"""Placement groups on one machine (``ray.util.placement_group``).
+"""Placement groups (``ray.util.placement_group``). On a Ray cluster they are Ray's own.
 
 A group sets bundles of resources aside, all at once; tasks and actors that name the group use
-those. With one machine, PACK, SPREAD and STRICT_PACK mean the same, and a STRICT_SPREAD of more
+those. On one machine, PACK, SPREAD and STRICT_PACK mean the same, and a STRICT_SPREAD of more
 than one bundle can never be placed.
 
 A placed group is a set of resources with names of their own (``CPU_group_0_<number>`` in bundle
@@ -131,7 +131,7 @@ def placement_group(
         name: for `get_placement_group`.
         lifetime: None or "detached"; the same here, since a group lives in its runtime.
 
-    The last three are Ray's for clusters and change nothing here.
+    The last three are Ray's for clusters and change nothing on one machine.
 
     Raises:
         ValueError: a bundle is empty or not a dict of numbers above 0, or the strategy or the
@@ -144,6 +144,13 @@ def placement_group(
     amounts = tuple(
         tuple((key, round(value * UNIT)) for key, value in bundle.items() if value) for bundle in specs
     )
+    place = getattr(engine(), "place_group", None)
+    if place is not None:  # a cluster: every option is Ray's to judge
+        number = int(place(
+            bundles, strategy=strategy, name=name, lifetime=lifetime, _soft_target_node_id=_soft_target_node_id,
+            bundle_label_selector=bundle_label_selector, topology_strategy=topology_strategy,
+        ))  # fmt: skip
+        return PlacementGroup(number, specs)
     if strategy == "STRICT_SPREAD" and len(specs) > 1:
         raise ValueError("STRICT_SPREAD of several bundles needs several machines, and there is one.")
     number = int(engine().reserve_group(amounts))
@@ -180,6 +187,9 @@ def get_placement_group(placement_group_name: str) -> PlacementGroup:
     """
     if not placement_group_name:
         raise ValueError("Please supply a non-empty value to get_placement_group")
+    named = getattr(engine(), "group_named", None)
+    if named is not None:
+        return PlacementGroup(named(placement_group_name))
     table = engine().groups_table()
     for (nonce, number), (name, _, specs) in _known.items():
         here = nonce == engine().nonce and table.get(number, ("REMOVED",))[0] != "REMOVED"
@@ -200,6 +210,9 @@ def placement_group_table(placement_group: PlacementGroup | None = None) -> dict
 
 
 def _row(number: int, table: dict[int, tuple[str, Any]]) -> dict[str, Any]:
+    whole = getattr(engine(), "group_row", None)
+    if whole is not None:
+        return dict(whole(number))
     state = table.get(number, ("REMOVED", ()))[0]
     group = PlacementGroup(number)
     name, strategy, specs = _known.get((engine().nonce, number)) or ("", "PACK", group.bundle_specs)

@@ -11,7 +11,7 @@ import pytest
 
 import raynb
 from raynb.api import calls
-from raynb.base.ref import ObjectRef
+from raynb.base.ref import OwnRef
 
 
 @pytest.fixture(autouse=True)
@@ -58,14 +58,14 @@ def test_a_loop_over_what_is_left_looks_through_the_list_once(monkeypatch: pytes
 
     monkeypatch.setattr(calls, "_id_of", id_of)
     engine: Any = Engine()
-    refs: list[Any] = [ObjectRef(number, engine) for number in range(1, 101)]
+    refs: list[Any] = [OwnRef(number, engine) for number in range(1, 101)]
     order = []
     while refs:
         ready, refs = calls.wait(refs, num_returns=1)
         order += [ref._id for ref in ready]
     assert order == list(range(1, 101))
     assert looked["ids"] == 100
-    changed = calls.wait([ObjectRef(number, engine) for number in range(1, 5)])[1]
+    changed = calls.wait([OwnRef(number, engine) for number in range(1, 5)])[1]
     changed[0] = changed[1]  # in the middle of a long one it would go unseen: both are returned then
     with pytest.raises(ValueError, match="unique"):
         calls.wait(changed)

@@ -80,9 +80,12 @@ THIRD_PARTY: dict[str, set[str]] = {
     "tqdm": {"util", "jupyter"},
     "loguru": {"raynb.serde.notebook_objects"},  # imported where a logger of it arrives
     "ray": {"raynb.engine.cluster", "raynb.engine.cluster.actors", "raynb.engine.cluster.adapter",
-            "raynb.engine.cluster.bridge", "raynb.engine.cluster.driver", "raynb.engine.cluster.hub",
-            "raynb.engine.cluster.runner", "raynb.engine.cluster.workers",
-            "raynb.base.ray_names.hook"},
+            "raynb.engine.cluster.bridge", "raynb.engine.cluster.cluster_view",
+            "raynb.engine.cluster.connection", "raynb.engine.cluster.driver", "raynb.engine.cluster.hub",
+            "raynb.engine.cluster.places", "raynb.engine.cluster.rays", "raynb.engine.cluster.refs",
+            "raynb.engine.cluster.shipping", "raynb.engine.cluster.submission",
+            "raynb.engine.cluster.on_worker.runner", "raynb.engine.cluster.on_worker.workers",
+            "raynb.engine.cluster.control", "raynb.base.ray_names.hook"},
     "pytest": {"raynb.testing.plugin"},
 }
 

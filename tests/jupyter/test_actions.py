@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from raynb.base.ids import object_id
-from raynb.base.ref import ObjectRef
+from raynb.base.ref import OwnRef
 from raynb.base.rows import ALIVE, DEAD, ActorRow, ObjectRow, Output
 from raynb.exceptions import RuntimeGoneError
 from raynb.jupyter.output.shown import uncounted
@@ -125,7 +125,7 @@ def test_status_in_words(engine: FakeEngine) -> None:
 
 
 def test_names_of_the_notebook(engine: FakeEngine) -> None:
-    ref, other = ObjectRef(7, engine), ObjectRef(8, engine)  # type: ignore[arg-type]
+    ref, other = OwnRef(7, engine), OwnRef(8, engine)  # type: ignore[arg-type]
     space = {
         "x": ref, "_": other, "_5": other, "xs": [other, 3, ref], "d": {"k": ref}, "n": 3,
         "Out": {5: other, 6: 1}, "huge": [other] * 5000, "_own": ref,
@@ -142,17 +142,17 @@ def test_names_of_the_notebook(engine: FakeEngine) -> None:
 
 
 def test_what_was_only_shown_holds_nothing(engine: FakeEngine) -> None:
-    ref = ObjectRef(7, engine)  # type: ignore[arg-type]
+    ref = OwnRef(7, engine)  # type: ignore[arg-type]
     assert held_in({"Out": {5: uncounted(ref)}}) == {}
 
 
 def test_attributes_and_the_last_error_hold_refs(engine: FakeEngine, monkeypatch: pytest.MonkeyPatch) -> None:
     kind = type("Model", (), {"__module__": "__main__"})
     model: Any = kind()
-    model.weights = ObjectRef(7, engine)  # type: ignore[arg-type]
+    model.weights = OwnRef(7, engine)  # type: ignore[arg-type]
 
     def fails() -> None:
-        local = ObjectRef(8, engine)  # type: ignore[arg-type]
+        local = OwnRef(8, engine)  # type: ignore[arg-type]
         raise ValueError(f"with {local}")
 
     try:

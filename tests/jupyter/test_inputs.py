@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from raynb.base.ref import ObjectRef
+from raynb.base.ref import ObjectRef, OwnRef
 from raynb.base.scope import current_scope
 from raynb.base.sizes import size_of
 from raynb.jupyter.cells.inputs import Captured, gather, in_words
@@ -29,7 +29,7 @@ class Engine:
 @pytest.fixture
 def refs() -> list[ObjectRef[Any]]:
     engine = Engine()
-    return [ObjectRef(number, engine) for number in (10, 11, 12)]  # type: ignore[arg-type]
+    return [OwnRef(number, engine) for number in (10, 11, 12)]  # type: ignore[arg-type]
 
 
 def test_each_kind_of_name(refs: list[ObjectRef[Any]]) -> None:

@@ -8,23 +8,26 @@ import threading
 import time
 from typing import Any
 
-import ray
 from ray import exceptions as theirs
 
 from raynb.base import ids
-from raynb.base.config import RESOURCE_UNIT
 from raynb.base.engine import Packed
-from raynb.base.ref import ObjectRef
+from raynb.base.ref import ObjectRef, OwnRef
 from raynb.base.spec import ActorSpec, TaskOptions
-from raynb.engine.cluster import bridge
+from raynb.engine.cluster import bridge, rays
+from raynb.engine.cluster.places import Places
 from raynb.engine.ticking import ticking
 from raynb.exceptions import ActorAlreadyExistsError, GetTimeoutError
 
 _now = time.monotonic
+#: Of a method of an actor that plain Ray made: Ray itself checks its arguments.
+_UNKNOWN: dict[str, Any] = {"given": {}, "generator": False, "signature": None}
+#: A method that every actor of ours has.
+GENERIC_CALL = "_raynb_call"
 LOOK = 0.2  # seconds after which a wait looks up: for Ctrl-C, and to count what is there
 
 
-class Actors:
+class Actors(Places):
     """The part of `Adapter` that makes and finds actors, and reads streams.
 
     Thread contract: as `Adapter`.
@@ -35,19 +38,21 @@ class Actors:
     settle: Any
     own: Any
     submitted: Any
-    _arguments: Any
-    _call: Any
+    static: Any
+    _known: Any
+    _head: Any
+    _remotes: dict[tuple[Any, ...], Any]
     _lock: threading.RLock
     _ids: ids.IdSource
     _natives: dict[int, list[Any]]
     _streams: dict[int, Any]
-    _groups: dict[int, Any]
+    _plain_actors: dict[str, int]
 
     # -- actors --------------------------------------------------------------------------------
     def create_actor(
         self, spec: ActorSpec, options: TaskOptions, packed: Packed, get_if_exists: bool
     ) -> tuple[ObjectRef[Any], ActorSpec]:
-        from raynb.engine.cluster import runner
+        from raynb.engine.cluster.on_worker import runner
 
         self.check_alive()
         self.settle()
@@ -59,13 +64,14 @@ class Actors:
                 pass  # none yet; if another comes first, Ray says so below
         with self._lock:
             spec.actor_id = self._ids.next_task()
-        args, deps = self._arguments(packed)
-        call = self._call(options, spec.class_key, spec.actor_id, spec.actor_id)
-        remote = runner.actor_class(spec)
+        which = (spec.class_key, spec.is_async, spec.concurrency_groups)
+        remote = self._remotes.get(which)
+        if remote is None:
+            remote = self._remotes[which] = runner.actor_class(self.static(spec.class_key), spec)
+        told, given = self._known(options, lambda options: bridge.actor_options(spec, options, self._groups))
+        head, *rest = self._head(told, spec.actor_id, spec.class_key, packed)
         try:
-            handle = remote.options(**bridge.actor_options(spec, options, self._groups)).remote(
-                call, spec, args, *deps
-            )
+            handle = remote.options(**given).remote(head, spec, *rest)
         except (theirs.RayError, ValueError) as error:
             if spec.name and "already" in str(error):
                 if get_if_exists:
@@ -80,19 +86,29 @@ class Actors:
 
     def actor_named(self, name: str, namespace: str) -> tuple[ObjectRef[Any], ActorSpec]:
         self.check_alive()
-        handle = ray.get_actor(name, namespace=namespace or self.namespace or None)
-        told = bridge.kept(f"actor:{bridge.actor_key(handle)}")
-        if told is None:
-            raise ValueError(
-                f"The actor {name!r} was not made with raynb (or is being made now): use ray.get_actor for it."
-            )
-        spec: ActorSpec = pickle.loads(told)
+        handle = rays.get_actor(name, namespace=namespace or self.namespace or None)
+        return self.adopt_handle(handle, name)
+
+    def adopt_handle(self, handle: Any, name: str = "") -> tuple[ObjectRef[Any], ActorSpec]:
+        """Returns our ref and spec for one of Ray's handles, whoever made the actor."""
+        told = bridge.kept(f"actor:{bridge.actor_key(handle)}") if hasattr(handle, GENERIC_CALL) else None
+        if told is not None:
+            spec: ActorSpec = pickle.loads(told)
+        else:
+            key = bridge.actor_key(handle)
+            with self._lock:
+                number = self._plain_actors.get(key)
+                if number is None:
+                    number = self._plain_actors[key] = self._ids.next_task()
+            methods = {one: _UNKNOWN for one in dir(handle) if not one.startswith("_raynb")}
+            methods |= dict.fromkeys(("__ray_ready__", "__ray_call__", "__ray_terminate__"), _UNKNOWN)
+            spec = ActorSpec(number, bridge.class_name(handle), "", name, methods=methods)
         identity = ids.object_id(spec.actor_id, 1)
         with self._lock:
             entry = self._natives.get(identity)
             if entry is not None:
                 entry[1] += 1
-                return ObjectRef(identity, self), spec  # type: ignore[arg-type]
+                return OwnRef(identity, self), spec  # type: ignore[arg-type]
         return self.own(identity, handle), spec
 
     def actor_names(self, namespace: str | None) -> list[tuple[str, str]]:
@@ -106,54 +122,17 @@ class Actors:
         entry = self._natives.get(ids.object_id(actor, 1))
         if entry is None:
             raise ValueError("this process holds no handle of that actor any more, so it cannot kill it")
-        ray.kill(entry[0], no_restart=no_restart)
+        rays.kill(entry[0], no_restart=no_restart)
         if no_restart:
             bridge.forget(f"actor:{bridge.actor_key(entry[0])}")
 
     def pending_calls(self, actor: int) -> int:
         return 0  # Ray itself counts them, and refuses
 
-    # -- placement groups ----------------------------------------------------------------------
-    def reserve_group(self, bundles: tuple[Any, ...], strategy: str = "PACK") -> int:
-        """Asks Ray for a placement group; returns our number for it."""
-        from ray.util.placement_group import placement_group
-
-        made = placement_group(
-            [{name: amount / RESOURCE_UNIT for name, amount in bundle} for bundle in bundles], strategy=strategy
-        )
-        with self._lock:
-            number = self._ids.next_task()
-        self._groups[number] = made
-        return number
-
-    def group_ready(self, group: int, timeout: float | None) -> bool:
-        found = self._groups.get(group)
-        return found is not None and bool(found.wait(timeout or 0.01))
-
-    def return_group(self, group: int) -> None:
-        from ray.util.placement_group import remove_placement_group
-
-        found = self._groups.pop(group, None)
-        if found is not None:
-            remove_placement_group(found)
-
-    def groups_table(self) -> dict[int, tuple[str, Any]]:
-        from ray.util.placement_group import placement_group_table
-
-        table = {}
-        for number, group in list(self._groups.items()):
-            row = placement_group_table(group)
-            bundles = tuple(
-                tuple((name, round(value * RESOURCE_UNIT)) for name, value in bundle.items())
-                for bundle in group.bundle_specs
-            )
-            table[number] = ("CREATED" if row.get("state") == "CREATED" else "PENDING", bundles)
-        return table
-
     # -- streaming generators ------------------------------------------------------------------
     def item_is_ready(self, task: int, index: int) -> bool:
         stream = self._streams.get(task)
-        return stream is None or bool(ray.wait([stream], timeout=0)[0])
+        return stream is None or bool(rays.wait([stream], timeout=0)[0])
 
     def next_item(self, task: int, index: int, timeout: float | None) -> ObjectRef[Any] | None:
         self.check_alive()
@@ -163,7 +142,7 @@ class Actors:
         deadline = None if timeout is None else _now() + timeout
         while True:
             left = LOOK if deadline is None else max(0, min(LOOK, deadline - _now()))
-            if ray.wait([stream], timeout=left)[0]:
+            if rays.wait([stream], timeout=left)[0]:
                 break
             if deadline is not None and _now() >= deadline:
                 raise GetTimeoutError(f"no item was yielded within {timeout} s")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+from collections import OrderedDict
 from collections.abc import Sequence
 from typing import Any
 
@@ -10,37 +11,56 @@ import ray
 from ray import exceptions as theirs
 
 import raynb.exceptions as ours
+from raynb.base import engine as slot
 from raynb.base.buffers import Gathered
 from raynb.base.config import RESOURCE_UNIT
 from raynb.base.engine import Packed
 from raynb.base.spec import DYNAMIC, STREAMING, ActorSpec, TaskOptions
-from raynb.serde import errors
+from raynb.serde import errors, pickling
 from raynb.serde.arrays import apart
 from raynb.serde.errors import dual
 
 #: Pickles from this size on (bytes) lie in Ray's store as buffers of their own.
 APART = 2048
+#: The most characters of a sentence about a death.
+DEATH_CHARS = 400
 
 
 class Value:
     """What lies in Ray's object store for one object of ours.
 
-    ``natives`` are Ray's refs and handles that the pickle names, as (our id, native): Ray sees and
-    counts them. ``mark`` says how much of its task's output must be shown before it is.
+    Whoever reads it, raynb or plain Ray, gets the object that was stored. ``natives`` are Ray's refs and handles that
+    the pickle names, as (our id, native): Ray sees and counts them. ``mark`` says how much of the output of ``task``
+    must be shown before it is.
     """
 
-    __slots__ = ("buffers", "data", "mark", "natives")
+    __slots__ = ("buffers", "data", "mark", "natives", "nonce", "task")
 
-    def __init__(self, data: Any, buffers: Sequence[Any] = (), natives: Any = (), mark: Any = None) -> None:
+    def __init__(self, data: Any, buffers: Sequence[Any] = (), natives: Any = (), nonce: int = 0, task: int = 0,
+                 mark: Any = None) -> None:  # fmt: skip
         self.data = data
         self.buffers = buffers
         self.natives = natives
+        self.nonce = nonce
+        self.task = task
         self.mark = mark
 
-    def __reduce__(self) -> tuple[Any, ...]:
+    def _parts(self) -> tuple[Any, ...]:
         data = apart(self.data) if len(self.data) >= APART else bytes(self.data)
         buffers = [apart(buffer) for buffer in self.buffers]
-        return type(self), (data, buffers, list(self.natives), self.mark)
+        return data, buffers, list(self.natives), self.nonce, self.task, self.mark
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return load_value, self._parts()
+
+
+class Sealed(Value):
+    """Arguments, or a definition: stays as it is until the task that it is for opens it."""
+
+    __slots__ = ()
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Sealed, self._parts()
 
 
 class Broken(Value):
@@ -49,7 +69,39 @@ class Broken(Value):
     __slots__ = ()
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return Broken, (self.data, (), list(self.natives), self.mark)
+        return Broken, (self.data, (), list(self.natives), self.nonce, self.task, self.mark)
+
+
+#: Task → what must be seen before a value of it that was read here is given out. Of the latest: a reader takes it.
+marks: OrderedDict[int, Any] = OrderedDict()
+MARKS_KEPT = 10_000
+#: nonce → the engine of a driver, in the driver's process.
+drivers: dict[int, Any] = {}
+
+
+def opener(nonce: int) -> Any:
+    """Returns the engine that knows refs while a value that names some is unpickled: of the runtime that made it, else
+    the one in place; in a worker, also before any call of that driver was there."""
+    if drivers:
+        return drivers.get(nonce) or slot.peek() or next(iter(drivers.values()))
+    from raynb.engine.cluster.on_worker.workers import engine_by_nonce
+
+    return engine_by_nonce(nonce)
+
+
+def load_value(data: Any, buffers: Any, natives: Any, nonce: int, task: int, mark: Any) -> Any:
+    """Returns the object that a `Value` stands for; what cannot be unpickled stays a `Value`, whose reader raises."""
+    if mark is not None:
+        marks[task] = mark
+        if len(marks) > MARKS_KEPT:
+            marks.popitem(last=False)
+    try:
+        if not natives:
+            return pickling.unpack(data, buffers)
+        with opener(nonce).holding(natives):
+            return pickling.unpack(data, buffers)
+    except Exception:
+        return Value(data, buffers, natives, nonce, task, mark)
 
 
 class Failure(Exception):
@@ -106,7 +158,7 @@ def _placement(amounts: tuple[tuple[str, int], ...], groups: dict[int, Any]) -> 
 
 def task_options(options: TaskOptions, groups: dict[int, Any]) -> dict[str, Any]:
     """Returns Ray's options of a task."""
-    given = {
+    given: dict[str, Any] = {
         "name": options.name,
         "max_retries": options.max_retries,
         "retry_exceptions": [FailureToRetry] if options.retry_exceptions else False,
@@ -208,19 +260,43 @@ def _made(mine: Any, error: Any) -> BaseException:
         task = error.task_id.hex() if error.task_id is not None else None
         return mine(task, error.error_message)  # type: ignore[no-any-return]
     if issubclass(mine, ours.RayActorError):
-        return mine(error.actor_id, str(error))  # type: ignore[no-any-return]
+        return mine(error.actor_id, actor_death(str(error)))  # type: ignore[no-any-return]
+    if issubclass(mine, (ours.WorkerCrashedError, ours.NodeDiedError)):
+        return mine(short(error))  # type: ignore[no-any-return]
     if issubclass(mine, ours.ObjectLostError):
         return mine(error.object_ref_hex, str(error))  # type: ignore[no-any-return]
     return mine(str(error))  # type: ignore[no-any-return]
+
+
+def short(error: BaseException) -> str:
+    """Returns the first line of an error's text: Ray's go on for a page."""
+    return (str(error).strip() or type(error).__name__).split("\n", 1)[0]
+
+
+#: What of Ray's account of a death is for people, in its words.
+_ABOUT = ("class_name", "name", "pid", "ip")
+
+
+def actor_death(text: str) -> str:
+    """Returns Ray's text about an actor that died, a page, as a sentence or two."""
+    lines = [line.strip() for line in text.strip().split("\n")]
+    about = dict(line.split(": ", 1) for line in lines if ": " in line and line.split(": ", 1)[0] in _ABOUT)
+    if not about:
+        return lines[0][:DEATH_CHARS]
+    who = about.get("class_name", "actor") + (f" {about['name']!r}" if about.get("name") else "")
+    where = ", ".join(f"{key} {about[key]}" for key in ("pid", "ip") if key in about)
+    why = next((line for line in lines if line.startswith("The actor is dead because")), lines[0])
+    return f"The actor {who} ({where}) died: {why.partition('because ')[2] or why}"[:DEATH_CHARS]
 
 
 def is_actor_died(error: BaseException) -> bool:
     return isinstance(error, theirs.ActorDiedError)
 
 
-def value_of(packed: Packed, natives: Any, mark: Any = None) -> Value:
+def value_of(packed: Packed, natives: Any, nonce: int = 0, task: int = 0, mark: Any = None,
+             kind: type[Value] = Value) -> Value:  # fmt: skip
     buffers = [bytes(b) if type(b) is Gathered else b for b in packed.buffers]
-    return Value(packed.data, buffers, natives, mark)
+    return kind(packed.data, buffers, natives, nonce, task, mark)
 
 
 # -- what Ray keeps by key ---------------------------------------------------------------------
@@ -245,6 +321,12 @@ def forget(key: str) -> None:
     from ray.experimental import internal_kv
 
     internal_kv._internal_kv_del(key.encode(), namespace=SPACE)
+
+
+def class_name(handle: Any) -> str:
+    """Returns the class's name of an actor that plain Ray made."""
+    described = getattr(handle, "_ray_actor_creation_function_descriptor", None)
+    return str(getattr(described, "class_name", "") or "Actor").rpartition(".")[2]
 
 
 def actor_key(handle: Any) -> str:

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import concurrent.futures
+import atexit
 import contextlib
-import logging
 import os
 import pickle
 import random
 import secrets
-import socket
+import sys
 import threading
 import time
+from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -45,71 +45,25 @@ from raynb.base.rows import (
 )  # fmt: skip
 from raynb.base.scope import current_scope
 from raynb.base.spec import ActorSpec, TaskOptions
-from raynb.engine.cluster import bridge
+from raynb.engine.cluster import bridge, connection, rays, refs
 from raynb.engine.cluster.adapter import Adapter
-from raynb.engine.cluster.hub import NAMESPACE, Hub, Listener, name_of
+from raynb.engine.cluster.cluster_view import ClusterView
+from raynb.engine.cluster.control import Control
+from raynb.engine.cluster.hub import Listener, make_hub
 from raynb.engine.cluster.worker_reports import News
 from raynb.engine.logs import Logs
 from raynb.engine.row_store import RowStore
-from raynb.exceptions import RaySystemError
 
 _now = time.monotonic
 SWEPT = 1000  # tasks that one look goes through
-KNOCK = 10.0  # seconds that an address has to answer
+EMPTY = pickle.dumps([])
+UNNUMBERED = 1 << 32  # from here on scopes are no numbers of cells
 QUIET = 2.0  # seconds without news after which a task's ref itself is asked
+MOST_RETURNS = 10_000  # of one task that have rows
 INLINE = 100 * 1024  # bytes up to which Ray keeps values in memory
 
 
-def connect(config: Config) -> bool:
-    """Connects this process to the cluster; returns False if it was connected already.
-
-    Raises:
-        ConnectionError: there is no cluster at that address.
-        ValueError: settings of an embedded runtime were given as well.
-    """
-    if ray.is_initialized():
-        return False
-    sized = [n for n in ("num_cpus", "num_gpus", "object_store_memory", "memory") if getattr(config, n) is not None]
-    if sized:
-        raise ValueError(
-            f"address={config.address!r} is a cluster that has its size: leave {', '.join(sized)} out."
-        )
-    _knock(config.address or "")
-    given: dict[str, Any] = {"log_to_driver": config.log_to_driver, "logging_level": "WARNING"}
-    if config.namespace:
-        given["namespace"] = config.namespace
-    if config.runtime_env:
-        given["runtime_env"] = config.runtime_env
-    logging.getLogger("ray._private.worker").addFilter(_of_interest)
-    try:
-        ray.init(config.address, **given)
-    except ConnectionError as error:
-        if config.address != "auto":
-            raise
-        raise ConnectionError(
-            "address='auto' means the Ray cluster that this machine belongs to, and none is running here: start one "
-            f"with `ray start --head`, or name an address (\"ray://host:10001\"). Ray says: {error}"
-        ) from None
-    return True
-
-
-def _of_interest(record: logging.LogRecord) -> bool:
-    """In a notebook the runtime starts on a thread of its own; that Ray sets no SIGTERM handler then is right."""
-    return "SIGTERM handler" not in record.getMessage()
-
-
-def _knock(address: str) -> None:
-    """Sees whether somebody listens there: Ray itself takes minutes to find out."""
-    host, _, port = address.removeprefix("ray://").partition("/")[0].rpartition(":")
-    if not host or not port.isdigit():
-        return
-    try:
-        socket.create_connection((host.strip("[]"), int(port)), KNOCK).close()
-    except OSError as error:
-        raise ConnectionError(f"no Ray cluster answers at {address}: {error}") from error
-
-
-class ClusterEngine(News, Adapter):
+class ClusterEngine(News, Control, Adapter):
     """Runs tasks and actors on a Ray cluster.
 
     The pictures of views are made from what the tasks say of themselves: rows exist for what this
@@ -120,13 +74,13 @@ class ClusterEngine(News, Adapter):
 
     def __init__(self, config: Config) -> None:
         self.config = config
-        self._connected = connect(config)
+        self._connected = connection.connect(config)
         try:
             home = random.randrange(1, 1 << 40)
             ids.homes.add(home)
-            super().__init__(secrets.randbits(32), home, ray.get_runtime_context().namespace)
+            super().__init__(secrets.randbits(32), home, rays.context().namespace)
             #: Where it is, for people: what "auto" has found.
-            self.address = ray.get_runtime_context().gcs_address if config.address == "auto" else config.address
+            self.address = rays.context().gcs_address if config.address == "auto" else config.address
             self.on_output: list[Callable[[Output], None]] = []
             self.logs_kept = Logs()
             self.book = RowStore(config.finished_tasks_kept)
@@ -135,59 +89,91 @@ class ClusterEngine(News, Adapter):
             self._doomed: dict[int, float] = {}  # cancelled task → when patience with it ends
             self._blobs: dict[str, bytes] = {}
             self._workers: dict[str, WorkerRow] = {}
+            self._early: OrderedDict[int, list[Any]] = OrderedDict()
+            self._actor_keys: dict[str, int] = {}  # Ray's id of an actor → ours
             self._rows_lock = threading.RLock()
-            self._resources: tuple[float, Any] = (0.0, None)
-            self._hub = self._start_hub()
-            self._listener = Listener(self._hub, self._take, self._sweep, self._lost)
+            self._session = rays.session()
+            self._cluster = self.cluster_view = ClusterView(self)
+            bridge.drivers[self.nonce] = self
+            self._start()
         except BaseException:
+            bridge.drivers.pop(self.__dict__.get("nonce", 0), None)
             if self._connected:
                 ray.shutdown()
             raise
+        refs.admit(self)
+        # Later than Ray's own exit handler, so before it: while there is still a connection to leave in order.
+        atexit.register(self.shutdown, 1.0)
 
-    def _start_hub(self) -> Any:
-        """Starts the way back; the first thing that runs there, so what is missing there shows here."""
-        actor = ray.remote(num_cpus=0, max_concurrency=1000)(Hub)
-        made = actor.options(name=name_of(self.nonce), namespace=NAMESPACE).remote()
-        try:
-            ray.get(made.push.remote("", 0, []), timeout=self.config.worker_start_timeout)
-        except theirs.GetTimeoutError:
-            raise RaySystemError(
-                f"the cluster started no worker within {self.config.worker_start_timeout} s; see `ray status`"
-            ) from None
-        except theirs.RayError as error:
-            if "raynb" in str(error):
-                raise RaySystemError(
-                    "raynb cannot be imported on the cluster's workers: install it there in this version, or pass "
-                    f"runtime_env={{'py_modules': [raynb]}} to raynb.init. Ray says: {error}") from error  # fmt: skip
-            raise bridge.translate(error) from error
-        return made
+    def _start(self) -> None:
+        """Starts the way back, on nodes that can run raynb."""
+        lacks = connection.ship(self.config)
+        if lacks is not None and self._connected:
+            # Once more, with raynb for all that this job runs: plain Ray's tasks of it read our values, too.
+            ray.shutdown()
+            connection.connect(self.config, lacks)
+            self._session = rays.session()
+        else:
+            self.shipped = lacks
+        hub = make_hub(self.nonce, self.shipped)
+        ready = rays.call(hub, "push", ["", 0, time.time(), False, EMPTY])
+        connection.await_first(ready, self.config, self._say)
+        self._listener = Listener(hub, self._hub_again, self._take, self._sweep, self._lost)
+
+    def _hub_again(self) -> Any:
+        hub = make_hub(self.nonce, self.shipped)
+        rays.get(rays.call(hub, "push", ["", 0, time.time(), False, EMPTY]), timeout=30.0)
+        return hub
+
+    def _say(self, text: str) -> None:
+        self.deliver(Output("stderr", 0, current_scope(), 0, self._pid, "raynb", 0, text))
+        if not self.on_output:  # while it starts nobody listens yet
+            sys.stderr.write(text)
 
     # -- its life ------------------------------------------------------------------------------
     def shutdown(self, timeout: float) -> None:
         """Leaves the cluster; what this driver started there ends, but for detached actors."""
-        if not self.alive or os.getpid() != self._pid:
+        if os.getpid() != self._pid or not self._end():
             return
-        self.alive = False
-        try:
-            self._listener.stop()
-            ray.kill(self._hub)
-        except Exception:
-            pass  # the cluster is gone already
-        self._natives.clear()
-        self._open.clear()
-        self._doomed.clear()
-        self._streams.clear()
-        self._remotes.clear()
-        self._defined.clear()
-        if self._connected:
-            ray.shutdown()
+        atexit.unregister(self.shutdown)
+        listener = getattr(self, "_listener", None)
+        if listener is not None:
+            listener.stop()
+        refs.withdraw(self)
+        bridge.drivers.pop(self.nonce, None)
+        if rays.is_connected() and rays.session() is self._session:
+            with contextlib.suppress(Exception):  # the cluster is gone already
+                rays.kill(self._listener.hub)
+            self._forget()
+            if self._connected:
+                ray.shutdown()
+        self._forget()
+
+    def _end(self) -> bool:
+        with self._rows_lock:
+            alive, self.alive = self.alive, False
+        return alive
+
+    def _forget(self) -> None:
+        for table in (self._natives, self._open, self._doomed, self._streams, self._remotes, self._defined,
+                      self._options):  # fmt: skip
+            table.clear()
+
+    def check_alive(self) -> None:
+        if self.alive and not (rays.is_connected() and rays.session() is self._session):
+            self.alive = False  # somebody called ray.shutdown(), or Ray itself ended
+        super().check_alive()
 
     def after_fork_in_child(self) -> None:
         self.alive = False
 
-    def _lost(self, error: BaseException) -> None:
-        self.alive = False
-        self.deliver(Output("stderr", 0, 0, 0, self._pid, "raynb", 0, f"raynb: the Ray cluster is gone: {error}\n"))
+    def _lost(self, over: bool, error: BaseException) -> None:
+        if over:
+            self.alive = False
+            self._say(f"raynb: the connection to the Ray cluster is over: {bridge.short(error)}\n")
+        else:
+            self._say("raynb: the process that brings the output of tasks here was lost and is made again; what "
+                      "tasks printed in that moment may be missing, their results are not.\n")  # fmt: skip
 
     # -- rows ----------------------------------------------------------------------------------
     def here(self) -> tuple[int, int]:
@@ -225,11 +211,19 @@ class ClusterEngine(News, Adapter):
                     self._object_rows(row)
 
     def _object_rows(self, row: TaskRow) -> None:
-        entry = self._natives.get(ids.object_id(row.id, 1))
-        if entry is not None and row.kind != ACTOR_CREATION_TASK:
-            where = SHARED if row.size > INLINE else MEMORY
-            self.book.put("objects", ObjectRow(ids.object_id(row.id, 1), row.size, where, row.id, row.scope, entry[1],
-                                               error=row.state != FINISHED))  # fmt: skip
+        if row.kind == ACTOR_CREATION_TASK:
+            return
+        found = []
+        for index in range(1, MOST_RETURNS):
+            entry = self._natives.get(ids.object_id(row.id, index))
+            if entry is not None:
+                found.append((ids.object_id(row.id, index), entry[1]))
+            elif index > 2:  # of a stream, return 1 is its end
+                break
+        for identity, count in found:
+            size = row.size // len(found)
+            self.book.put("objects", ObjectRow(identity, size, SHARED if size > INLINE else MEMORY, row.id, row.scope,
+                                               count, error=row.state != FINISHED))  # fmt: skip
 
     def put(self, packed: Packed) -> ObjectRef[Any]:
         ref = super().put(packed)
@@ -251,7 +245,8 @@ class ClusterEngine(News, Adapter):
         if not silent:
             return
         try:
-            ready, _ = ray.wait([native for _, native in silent], num_returns=len(silent), timeout=0, fetch_local=False)
+            asked = [native for _, native in silent]
+            ready, _ = rays.wait(asked, num_returns=len(asked), timeout=0, fetch_local=False)
         except theirs.RayError:
             return
         there = set(ready)
@@ -262,7 +257,7 @@ class ClusterEngine(News, Adapter):
     def _settle_silent(self, task: int, native: Any) -> None:
         kind, text, state = "", "", FINISHED
         try:
-            ray.get(native, timeout=1.0)
+            rays.get(native, timeout=1.0)
         except theirs.GetTimeoutError:
             return
         except BaseException as raised:
@@ -282,6 +277,7 @@ class ClusterEngine(News, Adapter):
     ) -> tuple[ObjectRef[Any], ActorSpec]:
         ref, found = super().create_actor(spec, options, packed, get_if_exists)
         with self._rows_lock:
+            self._actor_keys[bridge.actor_key(self.native_by_id(ref._id))] = found.actor_id
             if self.book.row("actors", found.actor_id) is None:
                 self.book.put("actors", ActorRow(
                     found.actor_id, found.class_name, found.name, found.namespace, max_restarts=found.max_restarts,
@@ -294,64 +290,9 @@ class ClusterEngine(News, Adapter):
             with self._rows_lock:
                 self._actor_changed(actor, DEAD, 0, "it was killed by `ray.kill`")
 
-    # -- control -------------------------------------------------------------------------------
     def define(self, key: str, blob: bytes, refs: Sequence[ObjectRef[Any]] = ()) -> None:
         self._blobs[key] = blob
         super().define(key, blob, refs)
-
-    def cancel_task(self, task: int, force: bool = False) -> None:
-        """Cancels a task by id (the dashboard's button)."""
-        self.check_alive()
-        entry = self._open.get(task)
-        if entry is None:
-            raise ValueError("that task is over, or was submitted by another task: cancel that one")
-        ray.cancel(self._streams.get(task) or entry[0], force=force, recursive=True)
-
-    def _insist(self) -> None:
-        """Ends the workers of tasks that were cancelled and go on: one that sleeps or is in native code
-        does not notice. Ray leaves them alone, and their slots stay taken."""
-        for task, until in list(self._doomed.items()):
-            entry = self._open.get(task)
-            if entry is not None and _now() < until:
-                continue
-            self._doomed.pop(task, None)
-            row: TaskRow | None = self.book.row("tasks", task)
-            if entry is not None and row is not None and not row.actor:
-                with contextlib.suppress(ValueError, theirs.RayError):
-                    ray.cancel(self._streams.get(task) or entry[0], force=True, recursive=True)
-
-    def cancel_scope(self, scope: int) -> tuple[int, int]:
-        self.check_alive()
-        finished = sum(n for state, n in self.book.scope_counts(scope).items() if state in TASK_ENDED)
-        mine = self.book.rows("tasks", lambda row: row.scope == scope and row.id in self._open)
-        for row in mine:
-            try:
-                self.cancel_task(row.id)
-                self._doomed[row.id] = _now() + self.config.cancel_grace
-            except (ValueError, theirs.RayError):
-                continue  # over in this moment
-        return len(mine), finished
-
-    def scope_counts(self, scope: int) -> dict[str, int]:
-        return self.book.scope_counts(scope)
-
-    def run_on_workers(
-        self, options: TaskOptions, packed: Packed, later: bool, now: bool = True, only: int = 0
-    ) -> list[concurrent.futures.Future[Any]]:
-        """Has a function run first in each of Ray's workers, before its next task of ours.
-
-        Ray doesn't let a driver choose workers, so there is nothing to wait for, and nothing that runs now.
-        """
-        self.check_alive()
-        if packed.contained or packed.deps:
-            raise ValueError("What runs on every worker takes values, no ObjectRefs inside its arguments.")
-        if only:
-            raise NotImplementedError("On a Ray cluster a function cannot be sent to one worker.")
-        if later:
-            told = (self._blobs[options.function], packed.data, [bytes(buffer) for buffer in packed.buffers])
-            bridge.keep(f"setup:{self.nonce}:{self.setups + 1}", pickle.dumps(told))
-            self.setups += 1
-        return []
 
     # -- views ---------------------------------------------------------------------------------
     def snapshot(self) -> Snapshot:
@@ -359,16 +300,16 @@ class ClusterEngine(News, Adapter):
 
     def changes(self, since: int) -> Snapshot:
         self.check_alive()
-        asked, found = self._resources
-        if found is None or _now() - asked > 1.0:  # asking the cluster costs a round trip or two
-            found = self.cluster()
-            self._resources = (_now(), found)
+        self._listener.looked_at = _now()
+        found = self._cluster.resources()
         objects: list[ObjectRow] = self.book.rows("objects")
         used = sum(row.size for row in objects if row.where == SHARED)
         inline = sum(row.size for row in objects if row.where != PENDING) - used
         limit = int(found[0].get("object_store_memory", 0))
         store = StoreRow(limit=limit, used=used, inline=inline, objects=len(objects), resident=used)
-        return self.book.changes(since, store, *found)
+        shot = self.book.changes(since, store, *found)
+        shot.nodes = self._cluster.nodes(shot.workers)
+        return shot
 
     def rows(
         self, tasks: Sequence[int] = (), actors: Sequence[int] = (), objects: Sequence[int] = ()

@@ -1,13 +1,15 @@
-"""The way back: an actor that collects what workers say, and the driver's thread that takes it.
+"""The way back: an actor that collects what workers report, and the driver's thread that takes it.
 
-Workers push batches: output, and what became of tasks. Each batch has its worker's name and a
-number; a result names the batch that must have been seen before it (`bridge.Value.mark`), so a
-task's output is always shown before its result.
+Workers push batches: output, and what became of tasks. Each batch has its worker's name and a number; a result
+names the batch that must have been seen before it (`bridge.Value.mark`), so a task's output is always shown
+before its result. The hub runs on the driver's node. If it is lost all the same, the driver makes it again, and
+workers send again what was not acknowledged.
 """
 
 from __future__ import annotations
 
 import asyncio
+import pickle
 import threading
 import time
 from collections import deque
@@ -16,9 +18,14 @@ from typing import Any
 
 import ray
 
+from raynb.engine.cluster import rays
+
 NAMESPACE = "raynb"
 PATIENCE = 5.0  # seconds that a result waits for its output at the most
 TICK = 0.5  # seconds between two looks at what nothing was heard of
+GATHER = 0.1  # seconds in which reports nobody waits for are gathered
+#: Seconds that workers gather reports: while a view is open, and when nobody looks.
+LIVELY, CALM = 0.1, 1.0
 
 
 def name_of(nonce: int) -> str:
@@ -26,26 +33,50 @@ def name_of(nonce: int) -> str:
 
 
 class Hub:
-    """The actor. Thread contract: its methods run on one event loop."""
+    """The actor. Thread contract: its methods run on one event loop.
+
+    Batches stay pickled here: only the driver reads them.
+    """
 
     def __init__(self) -> None:
         self.batches: deque[Any] = deque()
         self.there = asyncio.Event()
+        self.urgent = asyncio.Event()
+        self.pause = CALM
 
-    async def push(self, worker: str, number: int, events: list[Any]) -> None:
-        self.batches.append((worker, number, events))
+    async def push(self, worker: str, number: int, sent: float, urgent: bool, events: bytes) -> float:
+        """Takes a batch; returns for how many seconds the worker gathers the next one."""
+        self.batches.append((worker, number, time.time() - sent, events))
         self.there.set()
+        if urgent:
+            self.urgent.set()
+        return self.pause
 
-    async def pull(self, patience: float) -> list[Any]:
-        """Returns the batches that came since the last call; waits for one (seconds)."""
+    async def pull(self, patience: float, looked_at: bool) -> tuple[float, list[Any]]:
+        """Returns the time, and the batches that came since the last call; waits for one (seconds)."""
+        self.pause = LIVELY if looked_at else CALM
         try:
             await asyncio.wait_for(self.there.wait(), patience)
+            if not self.urgent.is_set():
+                await asyncio.wait_for(self.urgent.wait(), GATHER)
         except asyncio.TimeoutError:
-            return []
+            pass
         self.there.clear()
+        self.urgent.clear()
         found = list(self.batches)
         self.batches.clear()
-        return found
+        return time.time(), found
+
+
+def make_hub(nonce: int, env: dict[str, Any] | None = None) -> Any:
+    """Starts the hub beside the driver, where it lives as long as the driver can."""
+    from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+    where = NodeAffinitySchedulingStrategy(rays.context().get_node_id(), soft=True)
+    cls = rays.remote(Hub, num_cpus=0, max_concurrency=1000, max_restarts=-1)
+    return cls.options(
+        name=name_of(nonce), namespace=NAMESPACE, scheduling_strategy=where, get_if_exists=True, runtime_env=env or None
+    ).remote()
 
 
 class Listener:
@@ -53,53 +84,96 @@ class Listener:
 
     Args:
         hub: handle of the hub.
-        take: called with (worker, events) of each batch, in order.
+        again: makes the hub again; returns its handle.
+        take: called with (worker, events, seconds that its clock is behind) of each batch, in order.
         tick: called at least every `TICK` seconds.
-        lost: called when the cluster is gone.
+        lost: called with whether the connection is over, and with the error.
 
     Thread contract: `seen` from any thread; the callbacks run on the listener's own.
     """
 
-    def __init__(self, hub: Any, take: Callable[[str, list[Any]], None], tick: Callable[[], None],
-                 lost: Callable[[BaseException], None]) -> None:  # fmt: skip
+    def __init__(self, hub: Any, again: Callable[[], Any], take: Callable[[str, list[Any], float], None],
+                 tick: Callable[[], None], lost: Callable[[bool, BaseException], None]) -> None:  # fmt: skip
         self._hub = hub
+        self._again = again
         self._take = take
         self._tick = tick
         self._lost = lost
+        self._session = rays.session()
         self._changed = threading.Condition()
         self._numbers: dict[str, int] = {}
+        self._behind: dict[str, float] = {}
+        self._hub_behind = float("inf")
         self._later: list[tuple[Any, Callable[[], None]]] = []
+        self._losses = 0
         self._stopping = False
+        self.looked_at = float("-inf")  # when a view last asked, monotonic
         self._thread = threading.Thread(target=self._serve, name="raynb-cluster", daemon=True)
         self._thread.start()
+
+    @property
+    def hub(self) -> Any:
+        return self._hub
 
     def _serve(self) -> None:
         ticked = time.monotonic()
         while not self._stopping:
             try:
-                batches = ray.get(self._hub.pull.remote(TICK))
+                looked_at = time.monotonic() - self.looked_at < 5.0
+                now, batches = rays.get(rays.call(self._hub, "pull", [TICK, looked_at]))
             except BaseException as error:
-                if not self._stopping:
-                    self._lost(error)
-                break
-            for worker, number, events in batches:
-                self._take(worker, events)
-                with self._changed:
-                    self._numbers[worker] = max(number, self._numbers.get(worker, 0))
-                    self._changed.notify_all()
-                    ready = [one for one in self._later if self._has(one[0])]
-                    self._later = [one for one in self._later if one not in ready]
-                for _, then in ready:
-                    then()
+                if self._stopping or not self._survived(error):
+                    break
+                continue
+            self._hub_behind = min(self._hub_behind, time.time() - now)
+            for worker, number, behind, events in batches:
+                self._batch(worker, number, behind, pickle.loads(events))
             if time.monotonic() - ticked >= TICK:
                 self._tick()
                 ticked = time.monotonic()
+        self._release(stopping=True)
 
+    def _survived(self, error: BaseException) -> bool:
+        """Makes the hub again after an error; returns False if the whole connection is over."""
+        over = not rays.is_connected() or rays.session() is not self._session
+        if over:
+            self._lost(True, error)
+            return False
+        if not isinstance(error, ray.exceptions.ActorUnavailableError):
+            try:
+                self._hub = self._again()
+            except BaseException:  # the cluster cannot start it now: later
+                time.sleep(TICK)
+        else:
+            time.sleep(0.1)
+        if not self._losses or self._numbers:
+            self._lost(False, error)
+        self._losses += 1
+        self._release(stopping=False)
+        return True
+
+    def _release(self, stopping: bool) -> None:
+        """Lets everybody go on who waits for output that may never come."""
         with self._changed:
-            self._stopping = True
+            self._stopping = self._stopping or stopping
+            self._numbers.clear()
             left, self._later = self._later, []
+            self._losses += 1
             self._changed.notify_all()
         for _, then in left:
+            then()
+
+    def _batch(self, worker: str, number: int, behind: float, events: list[Any]) -> None:
+        if number <= self._numbers.get(worker, 0):
+            return  # sent again by a worker that had no answer
+        self._behind[worker] = behind = min(behind, self._behind.get(worker, behind))
+        self._take(worker, events, behind + self._hub_behind)
+        with self._changed:
+            self._numbers[worker] = number
+            self._changed.notify_all()
+            ready = [one for one in self._later if self._has(one[0])]
+            self._later = [one for one in self._later if one not in ready]
+        for _, then in ready:
             then()
 
     def _has(self, mark: tuple[str, int] | None) -> bool:
@@ -110,7 +184,8 @@ class Listener:
         if self._has(mark) or threading.current_thread() is self._thread:
             return
         with self._changed:
-            self._changed.wait_for(lambda: self._stopping or self._has(mark), PATIENCE)
+            losses = self._losses
+            self._changed.wait_for(lambda: self._stopping or self._has(mark) or self._losses > losses, PATIENCE)
 
     def when_seen(self, mark: tuple[str, int] | None, then: Callable[[], None]) -> None:
         """Calls ``then`` once that batch was taken, on the listener's thread; at once if it was."""

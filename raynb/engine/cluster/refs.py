@@ -7,8 +7,11 @@ from collections import deque
 from collections.abc import Sequence
 from typing import Any
 
+import ray
+
 from raynb.base import engine as slot
-from raynb.base.ref import ObjectRef
+from raynb.base.ref import ObjectRef, OwnRef, foreign, foreign_handles
+from raynb.engine.cluster import bridge
 from raynb.engine.cluster.bridge import Broken, Value
 from raynb.exceptions import RuntimeGoneError
 from raynb.serde import errors, pickling
@@ -23,6 +26,8 @@ class Refs:
 
     nonce: int
     ref_log: deque[int]
+    adopt_handle: Any
+    _ids: Any
     _lock: threading.RLock
     _natives: dict[int, list[Any]]
 
@@ -47,7 +52,17 @@ class Refs:
         """Takes in a native ref; returns ours."""
         with self._lock:
             self._natives[identity] = [native, 1]
-        return ObjectRef(identity, self)  # type: ignore[arg-type]
+        return self.made(identity, native)
+
+    def made(self, identity: int, native: Any) -> ObjectRef[Any]:
+        """Returns a ref object, which was counted already: one that is Ray's too, if it names an object."""
+        return ClusterRef(identity, self, native) if type(native) is ray.ObjectRef else OwnRef(identity, self)  # type: ignore[arg-type]
+
+    def adopt_native(self, native: Any) -> ObjectRef[Any]:
+        """Returns our ref for one of plain Ray's."""
+        with self._lock:
+            identity = self._ids.next_put()
+        return self.own(identity, native)
 
     def native(self, ref: ObjectRef[Any]) -> Any:
         """Returns Ray's ref, or actor handle, behind a ref."""
@@ -56,6 +71,10 @@ class Refs:
             raise RuntimeGoneError(f"{ref!r} belongs to another raynb runtime; get() its value there first.")
         return self._natives[ref._id][0]
 
+    def native_by_id(self, identity: int) -> Any:
+        """Returns Ray's ref, or actor handle, of one of our ids."""
+        return self._natives[identity][0]
+
     def pairs(self, refs: Sequence[ObjectRef[Any]]) -> list[tuple[int, Any]]:
         return [(ref._id, self.native(ref)) for ref in refs]
 
@@ -63,7 +82,7 @@ class Refs:
         if object_id not in self._natives:
             raise RuntimeGoneError("This ref was pickled in another raynb runtime, which is gone.")
         self.ref_log.append(~object_id)
-        return ObjectRef(object_id, self)  # type: ignore[arg-type]
+        return self.made(object_id, self._natives[object_id][0])
 
     def adopt_all(self, object_ids: list[int], nonce: int) -> list[ObjectRef[Any]]:
         return [self.adopt(object_id, nonce) for object_id in object_ids]
@@ -71,7 +90,7 @@ class Refs:
     def reduce_ref(self, ref: ObjectRef[Any]) -> tuple[Any, ...]:
         if note_ref(ref):
             return rebuild_ref, (ref._id, self.nonce)
-        return rebuild_out_of_band, (ref._id, self.native(ref))  # Ray pins it, or says that it won't
+        return rebuild_out_of_band, (ref._id, self.native(ref), self.nonce)  # Ray pins it, or says that it won't
 
     def ref_bundle(self, ref: ObjectRef[Any]) -> dict[str, str]:
         return {"text/plain": repr(ref)}
@@ -112,8 +131,94 @@ class _Holding:
         self._engine.ref_log.extend(identity for identity, _ in self._pairs)
 
 
-def rebuild_out_of_band(object_id: int, native: Any) -> ObjectRef[Any]:
-    """Unpickles a ref that was pickled by hand."""
-    engine: Any = slot.current()
+def rebuild_out_of_band(object_id: int, native: Any, nonce: int = 0) -> ObjectRef[Any]:
+    """Unpickles a ref that was pickled by hand, or by plain Ray inside a value of its own."""
+    engine: Any = slot.peek()
+    if engine is None or not hasattr(engine, "holding"):
+        engine = bridge.opener(nonce)
     with engine.holding([(object_id, native)]):
         return engine.adopt(object_id, engine.nonce)  # type: ignore[no-any-return]
+
+
+class ClusterRef(ray.ObjectRef, ObjectRef[Any]):  # type: ignore[misc]
+    """A ref of raynb's that is one of Ray's at the same time, for ``ray.get``, plain tasks and Ray's libraries.
+
+    Its id is Ray's. Equal to Ray's own ref of the same object.
+    """
+
+    __slots__ = ("_engine", "_id")
+
+    def __init__(self, identity: int, engine: Any, native: Any) -> None:
+        super().__init__(native.binary())
+        self._id = identity
+        self._engine = engine
+
+    def __hash__(self) -> int:
+        return hash(ray.ObjectRef.binary(self))
+
+    def __eq__(self, other: object) -> bool:
+        if isinstance(other, ray.ObjectRef):
+            return self.binary() == other.binary()  # type: ignore[no-any-return]
+        return NotImplemented
+
+    __repr__ = ray.ObjectRef.__repr__
+    __reduce__ = ObjectRef.__reduce__
+    __await__ = ObjectRef.__await__
+    __iter__ = ObjectRef.__iter__
+    __bool__ = ObjectRef.__bool__
+    __del__ = ObjectRef.__del__
+    future = ObjectRef.future
+    as_future = ObjectRef.as_future
+    is_nil = ObjectRef.is_nil
+
+
+ClusterRef.__name__ = ClusterRef.__qualname__ = "ObjectRef"
+
+
+def _back(ref: ObjectRef[Any]) -> Any:
+    """Unpickles what was a ref or handle of plain Ray's in a value of ours."""
+    engine: Any = ref._engine
+    return engine.native(ref)
+
+
+_admitted: list[Any] = []
+
+
+def _current(nonce: int = 0) -> Any:
+    engine: Any = slot.peek()
+    return engine if isinstance(engine, Refs) else _admitted[-1]
+
+
+def _adopt_native(native: Any) -> ObjectRef[Any]:
+    return _current().adopt_native(native)  # type: ignore[no-any-return]
+
+
+def _adopt_handle(handle: Any) -> Any:
+    return _current().adopt_handle(handle)
+
+
+def _ref_of_handle(handle: Any) -> ObjectRef[Any]:
+    engine = _current()
+    with engine._lock:
+        identity = engine._ids.next_put()
+    return engine.own(identity, handle)  # type: ignore[no-any-return]
+
+
+def admit(engine: Refs) -> None:
+    """From now on, refs and handles of plain Ray's are taken wherever ours are."""
+    _admitted.append(engine)
+    foreign[ray.ObjectRef] = _adopt_native
+    foreign_handles[ray.actor.ActorHandle] = _adopt_handle
+    pickling.register_serializer(ray.ObjectRef, _adopt_native, _back)
+    pickling.register_serializer(ray.actor.ActorHandle, _ref_of_handle, _back)
+
+
+def withdraw(engine: Refs) -> None:
+    """Takes back what `admit` did, with the last engine."""
+    if engine in _admitted:
+        _admitted.remove(engine)
+    if not _admitted:
+        foreign.clear()
+        foreign_handles.clear()
+        for kind in (ray.ObjectRef, ray.actor.ActorHandle):
+            pickling.deregister_serializer(kind)

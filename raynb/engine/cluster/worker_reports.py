@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import time
+from collections import OrderedDict
 from collections.abc import Callable
 from typing import Any
 
 from raynb.base.rows import (
+    ACTOR,
     ALIVE,
     BUSY,
     CANCELLED,
     DEAD,
     FAILED,
     IDLE,
+    RESTARTING,
     RUNNING,
     TASK_ENDED,
     ActorRow,
@@ -24,6 +27,22 @@ from raynb.engine.logs import Logs
 from raynb.engine.row_store import RowStore
 
 _now = time.monotonic
+#: Seconds of difference from which on two clocks differ, and a batch was not just on its way.
+SKEW_FROM = 0.25
+#: Tasks whose submission was not reported yet, and of which something else was.
+EARLY_KEPT = 10_000
+
+
+def death_cause(told: dict[str, Any]) -> str:
+    """Returns why an actor died, of a row of Ray's table of actors, in a sentence."""
+    cause = told.get("DeathCause")
+    text = ""
+    for part in ("actor_died_error_context", "creation_task_failure_context"):
+        context = cause.get(part) if isinstance(cause, dict) else getattr(cause, part, None)
+        if context:
+            found = context.get("error_message", "") if isinstance(context, dict) else context.error_message
+            text = text or str(found)
+    return text.strip().split("\n", 1)[0] or "Ray ended it"
 
 
 class News:
@@ -37,18 +56,40 @@ class News:
     on_output: list[Callable[[Output], None]]
     _rows_lock: Any
     _workers: dict[str, WorkerRow]
+    _actor_keys: dict[str, int]
+    _cluster: Any
+    _early: OrderedDict[int, list[Any]]
+    _speaks = ""  # whose batch is being taken
+    _to_here = 0.0  # what makes its clock's times this process's monotonic ones
     _open: dict[int, list[Any]]
     _new_row: Any
     _object_rows: Any
 
-    def _take(self, worker: str, events: list[Any]) -> None:
+    def _take(self, worker: str, events: list[Any], behind: float) -> None:
+        """Writes a batch into the rows.
+
+        Args:
+            worker: the reporter's name.
+            events: (kind, ...) each.
+            behind: seconds that the worker's clock is behind this process's.
+        """
+        if abs(behind) < SKEW_FROM:
+            behind = 0.0  # that is how long the batch was on its way
         handlers: dict[str, Callable[..., None]] = {
             "out": self._printed, "start": self._began, "end": self._ended, "actor": self._actor_changed,
-            "submit": self._submitted_there,
+            "submit": self._submitted_there, "hello": self._came, "machine": self._cluster.machine,
         }  # fmt: skip
         with self._rows_lock:
+            self._speaks, self._to_here = worker, behind - self.book.wall
             for kind, *rest in events:
                 handlers[kind](*rest)
+
+    def _came(self, pid: int, node_id: str) -> None:
+        """A worker reports for the first time. Two machines may have the same process ids: it gets a number."""
+        number = len(self._workers) + 1
+        row = WorkerRow(number, pid, IDLE, started=_now(), node=self._cluster.number_of(node_id))
+        self._workers[self._speaks] = row
+        self.book.put("workers", row)
 
     def _printed(self, kind: str, task: int, texts: list[str], bundle: Any, scope: int, name: str, actor: int,
                  pid: int) -> None:  # fmt: skip
@@ -60,23 +101,28 @@ class News:
         for listener in list(self.on_output):
             listener(output)
 
-    def _began(self, task: int, pid: int, worker: str, wall: float) -> None:
-        known = self._workers.get(worker)
-        if known is None:
-            known = self._workers[worker] = WorkerRow(pid, pid, started=wall - self.book.wall)
+    def _began(self, task: int, wall: float) -> None:
         row: TaskRow | None = self.book.row("tasks", task)
-        known.state, known.task = BUSY, task
-        self.book.put("workers", known)
+        known = self._workers.get(self._speaks)
+        if known is not None:
+            known.state, known.task = BUSY, task
+            self.book.put("workers", known)
         if row is None:
+            self._keep_early(task, ("start", task, wall))
             return
         if row.started and row.state == RUNNING:
             row.attempt += 1  # again: its worker died, or what it raised is retried
-        row.worker, row.pid, row.started = pid, pid, wall - self.book.wall
-        if row.actor:
-            known.actor = row.actor
+        self._where(row, known)
+        row.started = wall + self._to_here
         self._heard(task)
         if row.state not in TASK_ENDED:
             self.book.move_task(row, RUNNING)
+
+    def _where(self, row: TaskRow, known: WorkerRow | None) -> None:
+        if known is not None:
+            row.worker, row.pid = known.id, known.pid
+            if row.actor:
+                known.actor = row.actor
 
     def _heard(self, task: int) -> None:
         entry = self._open.get(task)
@@ -84,16 +130,19 @@ class News:
             entry[1] = _now()
 
     def _ended(self, task: int, state: str, times: tuple[float, ...], kind: str, text: str, size: int) -> None:
-        row: TaskRow | None = self.book.row("tasks", task)
-        for worker in self._workers.values():
-            if worker.task == task:
-                worker.state, worker.task = IDLE, 0
-                worker.finished += 1
-                self.book.put("workers", worker)
+        known = self._workers.get(self._speaks)
+        if known is not None:
+            known.state, known.task = ACTOR if known.actor else IDLE, 0
+            known.finished += 1
+            self.book.put("workers", known)
         self._open.pop(task, None)
+        row: TaskRow | None = self.book.row("tasks", task)
+        if row is None:
+            self._keep_early(task, ("end", task, state, times, kind, text, size))
         if row is None or row.state in (FAILED, CANCELLED):
             return
-        row.started, row.fetched, row.ran, row.ended = (at - self.book.wall for at in times)
+        self._where(row, known)
+        row.started, row.fetched, row.ran, row.ended = (at + self._to_here for at in times)
         row.error_type, row.error, row.size = kind, text, size
         self.book.move_task(row, state)
         self._object_rows(row)
@@ -101,12 +150,58 @@ class News:
     def _actor_changed(self, actor: int, state: str, pid: int, cause: str) -> None:
         row: ActorRow | None = self.book.row("actors", actor)
         if row is not None and row.state != DEAD:
-            if state == ALIVE and row.state == ALIVE:
+            if state == ALIVE and row.state in (ALIVE, RESTARTING) and row.pid and row.pid != pid:
                 row.restarts += 1
-            row.state, row.pid, row.worker, row.death_cause = state, pid, pid, cause
+            known = self._workers.get(self._speaks) if state == ALIVE else None
+            if known is not None:
+                known.actor, known.state = actor, ACTOR
+                row.worker = known.id
+                self.book.put("workers", known)
+            row.state, row.pid, row.death_cause = state, pid or row.pid, cause
             self.book.put("actors", row)
+            if state == DEAD:
+                for worker in self._workers.values():
+                    if worker.actor == actor and not worker.exit:
+                        self._worker_gone(worker, "its actor died")
+
+    def _worker_gone(self, worker: WorkerRow, why: str) -> None:
+        worker.exit, worker.task = why, 0
+        self.book.put("workers", worker)
+
+    def actors_told(self, found: dict[str, dict[str, Any]]) -> None:
+        """Takes Ray's own table of actors: those that died without a word of ours."""
+        with self._rows_lock:
+            for key, told in found.items():
+                row: ActorRow | None = self.book.row("actors", self._actor_keys.get(key, 0))
+                state = told.get("State", "")
+                if row is None or row.state == DEAD or state in ("", row.state):
+                    continue
+                if state == DEAD:
+                    self._speaks = ""
+                    self._actor_changed(row.id, DEAD, 0, death_cause(told))
+                elif state == RESTARTING:
+                    row.state = RESTARTING
+                    self.book.put("actors", row)
+
+    def nodes_told(self, dead: set[int]) -> None:
+        """Takes which nodes are dead: so are their workers."""
+        with self._rows_lock:
+            for worker in self._workers.values():
+                if worker.node in dead and not worker.exit:
+                    self._worker_gone(worker, "its node died")
+
+    def _keep_early(self, task: int, event: tuple[Any, ...]) -> None:
+        """A worker reports what another one submitted, whose own report is still on its way."""
+        self._early.setdefault(task, []).append((self._speaks, self._to_here, event))
+        if len(self._early) > EARLY_KEPT:
+            self._early.popitem(last=False)
 
     def _submitted_there(self, task: int, told: Any, scope: int, parent: int, actor: int, creates: bool,
                          wall: float) -> None:  # fmt: skip
         name, function, amounts = told
-        self._new_row(task, name, function, amounts, scope, parent, actor, creates, wall - self.book.wall)
+        self._new_row(task, name, function, amounts, scope, parent, actor, creates, wall + self._to_here)
+        before = self._speaks, self._to_here
+        for speaks, to_here, (kind, *rest) in self._early.pop(task, ()):
+            self._speaks, self._to_here = speaks, to_here
+            (self._began if kind == "start" else self._ended)(*rest)
+        self._speaks, self._to_here = before

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from raynb.base import ids
 from raynb.base.config import Config
 from raynb.base.engine import Packed
-from raynb.base.ref import ObjectRef, UncountedRef
+from raynb.base.ref import ObjectRef, OwnRef, UncountedRef
 from raynb.base.rows import ACTOR_CREATION_TASK, ALIVE, CANCELLED, DEAD, FAILED, FINISHED, TaskRow
 from raynb.base.scope import current_scope
 from raynb.base.spec import ActorSpec, TaskOptions
@@ -172,7 +172,7 @@ class InlineActors:
     def _handle(self, host: Host) -> ObjectRef[Any]:
         identity = ids.object_id(host.spec.actor_id, 1)
         self.ref_log.append(~identity)
-        return ObjectRef(identity, self)  # type: ignore[arg-type]
+        return OwnRef(identity, self)  # type: ignore[arg-type]
 
     def actor_named(self, name: str, namespace: str) -> tuple[ObjectRef[Any], ActorSpec]:
         self.check_alive()

@@ -19,7 +19,7 @@ from typing import Any
 from raynb.base import ids, limits, unshown
 from raynb.base.config import RESOURCE_UNIT, Config
 from raynb.base.engine import Context, Packed, register
-from raynb.base.ref import ObjectRef, ObjectRefGenerator
+from raynb.base.ref import ObjectRef, ObjectRefGenerator, OwnRef
 from raynb.base.rows import (
     ACTOR_TASK,
     BUSY,
@@ -145,7 +145,7 @@ class InlineEngine(InlineWaiting, InlineActors, OwnRefs):
         except BaseException:
             self.ref_log.extend(returns)
             raise
-        refs: list[ObjectRef[Any]] = [ObjectRef(identity, self) for identity in returns]
+        refs: list[ObjectRef[Any]] = [OwnRef(identity, self) for identity in returns]
         if count == STREAMING:
             return ObjectRefGenerator(refs[0], self)
         return refs

@@ -10,7 +10,7 @@ from typing import Any
 
 from raynb.base import ids
 from raynb.base.engine import Packed
-from raynb.base.ref import ObjectRef
+from raynb.base.ref import ObjectRef, OwnRef
 from raynb.base.rows import MEMORY, PENDING, ObjectRow
 from raynb.engine.row_store import RowStore
 from raynb.serde import errors, pickling
@@ -56,7 +56,7 @@ class Objects:
     def new(self, identity: int, scope: int) -> ObjectRef[Any]:
         """Makes a pending object; returns its first ref."""
         self.reserve(identity, scope)
-        return ObjectRef(identity, self.engine)
+        return OwnRef(identity, self.engine)
 
     def reserve(self, identity: int, scope: int) -> None:
         """Makes a pending object, its first ref being counted already."""

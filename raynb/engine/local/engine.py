@@ -15,7 +15,7 @@ from raynb.base.config import Config
 from raynb.base.engine import Context, Packed, register
 from raynb.base.interrupts import Allowed, Deferred
 from raynb.base.process import trace
-from raynb.base.ref import ObjectRef, ObjectRefGenerator
+from raynb.base.ref import ObjectRef, ObjectRefGenerator, OwnRef
 from raynb.base.rows import Output, Snapshot
 from raynb.base.scope import current_scope
 from raynb.base.spec import STREAMING, TaskOptions, TaskSpec
@@ -158,8 +158,8 @@ class LocalEngine(Lifecycle, Waiting, Reading, OwnRefs, WorkerCalls):
         task_id = self._ids.next_task(actor)
         base = task_id << 32  # ids.INDEX_BITS
         refs: list[ObjectRef[Any]] = (
-            [ObjectRef(base | 1, self)] if returns == 1 else
-            [ObjectRef(base | i, self) for i in range(1, returns + 1)]
+            [OwnRef(base | 1, self)] if returns == 1 else
+            [OwnRef(base | i, self) for i in range(1, returns + 1)]
         )  # fmt: skip
         loop.intake.append(TaskSpec(
             task_id, options, args, deps, contained, 0, 0, current_scope(), actor, False, 0, returns))  # fmt: skip
@@ -199,7 +199,7 @@ class LocalEngine(Lifecycle, Waiting, Reading, OwnRefs, WorkerCalls):
         with loop.lock:
             object_id = self._ids.next_put()
             loop.apply(e.ObjectStored(now, object_id, value, size, contained, 0, current_scope()))
-            return ObjectRef(object_id, self)
+            return OwnRef(object_id, self)
 
     # -- control -------------------------------------------------------------------------------
     def cancel(self, ref: ObjectRef[Any], force: bool, recursive: bool) -> None:

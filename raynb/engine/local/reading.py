@@ -7,7 +7,7 @@ import time
 from typing import Any
 
 from raynb.base import ids
-from raynb.base.ref import ObjectRef
+from raynb.base.ref import ObjectRef, OwnRef
 from raynb.core.objects.streams import FIRST
 from raynb.core.vocabulary import events as e
 from raynb.engine.local.waiting import tell_loop
@@ -107,7 +107,7 @@ class Reading:
             return None, True
         if index < stream.next:
             self.loop.apply(e.ItemConsumed(_now(), task, index, 0))
-            return ObjectRef(ids.object_id(task, index), self), True  # type: ignore[arg-type]
+            return OwnRef(ids.object_id(task, index), self), True  # type: ignore[arg-type]
         return None, stream.ended
 
     def next_item(self, task: int, index: int, timeout: float | None) -> ObjectRef[Any] | None:

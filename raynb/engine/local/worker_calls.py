@@ -7,7 +7,7 @@ from typing import Any
 
 from raynb.base import ids
 from raynb.base.engine import Packed
-from raynb.base.ref import ObjectRef, UncountedRef
+from raynb.base.ref import ObjectRef, OwnRef, UncountedRef
 from raynb.base.scope import current_scope
 from raynb.base.spec import ActorSpec, TaskOptions, TaskSpec
 from raynb.core.vocabulary import events as e
@@ -76,7 +76,7 @@ class WorkerCalls:
         self.loop.apply(e.ActorSubmitted(_now(), spec, task))
         if caller:
             return actor_id, spec
-        return ObjectRef(ids.object_id(actor_id, 1), self), spec  # type: ignore[arg-type]
+        return OwnRef(ids.object_id(actor_id, 1), self), spec  # type: ignore[arg-type]
 
     def _count_handle(self, caller: int, actor_id: int) -> Any:
         identity = ids.object_id(actor_id, 1)
@@ -84,7 +84,7 @@ class WorkerCalls:
             self.machine.objects.lend(identity, caller)
             return actor_id
         self.ref_log.append(~identity)  # type: ignore[attr-defined]
-        return ObjectRef(identity, self)  # type: ignore[arg-type]
+        return OwnRef(identity, self)  # type: ignore[arg-type]
 
     def create_actor_for(self, caller: int, where: Any, spec: ActorSpec, options: TaskOptions, args: Any,
                          deps: Any, contained: Any, get_if_exists: bool) -> tuple[int, ActorSpec]:  # fmt: skip

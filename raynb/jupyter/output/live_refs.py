@@ -15,7 +15,7 @@ from raynb.api.actor import ActorHandle
 from raynb.api.definitions import redefined
 from raynb.base import engine as engines
 from raynb.base import ids
-from raynb.base.ref import ObjectRef
+from raynb.base.ref import ObjectRef, is_ref
 from raynb.base.rows import DEAD, FINISHED, TASK_ENDED, ActorRow, ObjectRow, Snapshot, TaskRow
 from raynb.exceptions import RuntimeGoneError
 from raynb.jupyter.formatting import GONE, at, bundle_of, describe, describe_actor
@@ -189,7 +189,7 @@ class LiveLines:
         number = getattr(result, "execution_count", None)
         outputs = namespace.get("Out")
         value = outputs.get(number) if isinstance(outputs, dict) else None
-        if type(value) is not ObjectRef and type(value) is not ActorHandle:
+        if value is None or not (is_ref(value) or type(value) is ActorHandle):
             return
         shown = uncounted(value)
         outputs[number] = shown

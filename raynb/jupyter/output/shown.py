@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 from raynb.api.actor import ActorHandle
-from raynb.base.ref import ObjectRef
+from raynb.base.ref import ObjectRef, OwnRef
 
 
-class ShownRef(ObjectRef[Any]):
+class ShownRef(OwnRef[Any]):
     """The name of an object that keeps nothing alive.
 
     ``get`` works as long as somebody else holds the object.

@@ -93,6 +93,10 @@ def rows(notebook: Notebook) -> list[tuple[str, str]]:
     ]
     if engine is not None or not address:  # how large a cluster is, it says itself
         shown.append(("workers", _workers(cpus, settings)))
+    if engine is not None and picture.nodes:
+        alive = [row for row in picture.nodes if row.alive]
+        hosts = ", ".join(sorted({row.host or row.address for row in alive}))
+        shown.append(("nodes", f"{len(alive)}: {hosts}; %raynb nodes"))
     if not address and not settings.local_mode:
         shown.append(("store", f"{in_words(int(store))}, shared memory"))
     shown.append(("see", "%raynb dashboard · %%remote? · %raynb help"))

@@ -14,11 +14,14 @@ import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from importlib import metadata
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from raynb import api
+from raynb.base import engine as engines
 from raynb.base import limits
 from raynb.jupyter.cells.inputs import in_words
+from raynb.jupyter.views.view_model import short_error
 
 if TYPE_CHECKING:
     from raynb.jupyter.notebook import Notebook
@@ -88,6 +91,7 @@ def examine(notebook: Notebook | None = None, root: str = "/") -> Report:
     if notebook is not None:
         findings.append(front_end(notebook.shell))
         findings.append(runtime(notebook))
+        findings += nodes(notebook)
     return Report(findings)
 
 
@@ -225,6 +229,64 @@ def front_end(shell: Any) -> Finding:
             "Output that comes after its cell ended is dropped there.",
         )
     return Finding("front end", GOOD, "Jupyter")
+
+
+def imported_packages(namespace: dict[str, Any]) -> tuple[str, ...]:
+    """Returns the top-level packages that the notebook's own names come from, those of Python left out."""
+    found = set()
+    for value in list(namespace.values()):
+        name = value.__name__ if type(value) is ModuleType else getattr(type(value), "__module__", None)
+        if isinstance(name, str):
+            found.add(name.partition(".")[0])
+    return tuple(sorted(found - set(sys.stdlib_module_names) - {"__main__", "IPython", "builtins", "raynb", "ray"}))
+
+
+def nodes(notebook: Notebook) -> list[Finding]:
+    """Looks at every node of a Ray cluster: versions, packages that the notebook uses, disk and shared memory."""
+    view = getattr(engines.peek(), "cluster_view", None)
+    if view is None:
+        return []
+    names = imported_packages(notebook.shell.user_ns)
+    findings = []
+    for node_id, about in view.examine(names).items():
+        what = f"node {node_id[:8]}"
+        if isinstance(about, BaseException):
+            told = f"did not answer: {type(about).__name__}: {short_error(str(about))}"
+            findings.append(Finding(what, BAD, told, "Look at `ray status`, and at the node's logs."))
+            continue
+        findings.append(_node(what, about, names))
+    return findings
+
+
+def _node(what: str, about: dict[str, Any], names: tuple[str, ...]) -> Finding:
+    mine = ".".join(map(str, sys.version_info[:3]))
+    lacks, differ = [], []
+    owners = metadata.packages_distributions()
+    for name in names:
+        there = about["modules"].get(name)
+        here = metadata.version(owners[name][0]) if owners.get(name) else ""
+        if there is None:
+            lacks.append(name)
+        elif there and here and there != here:
+            differ.append(f"{name} {there} (here {here})")
+    found = f"{about['host']}, Python {about['python']}, raynb {about['raynb'] or 'sent there'}"
+    free = min(about["disk"].values(), default=0)
+    found += f", {in_words(free)} free on disk" if about["disk"] else ""
+    shm = about.get("shm", 0)
+    if lacks:
+        return Finding(what, BAD, f"{found}; without {', '.join(lacks)}",
+                       f"Install there, or %raynb start with runtime_env={{'pip': {lacks!r}}}.")  # fmt: skip
+    if about["python"].split(".")[:2] != mine.split(".")[:2]:
+        return Finding(what, BAD, found, f"This kernel is Python {mine}: functions cannot travel between the two.")
+    if free and free < 1_000_000_000:
+        return Finding(what, NOTE, found, "Objects beyond the store's limit go to that disk: free some.")
+    if 0 < shm <= 64 * 1024 * 1024:
+        return Finding(what, NOTE, f"{found}, {in_words(shm)} of /dev/shm",
+                       "Ray's store lies there and falls back to disk: start it with --shm-size.")  # fmt: skip
+    if differ:
+        told = f"{found}; other versions: {', '.join(differ)}"
+        return Finding(what, NOTE, told, "Use the same image as the kernel.")
+    return Finding(what, GOOD, found)
 
 
 def runtime(notebook: Notebook) -> Finding:

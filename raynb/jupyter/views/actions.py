@@ -16,7 +16,7 @@ from collections.abc import Callable
 from typing import Any
 
 from raynb.base import ids
-from raynb.base.ref import ObjectRef
+from raynb.base.ref import ObjectRef, OwnRef
 from raynb.base.rows import (
     ACTOR_CREATION_TASK,
     DEAD,
@@ -48,7 +48,7 @@ class ActionError(ValueError):
 def counted_ref(engine: Any, object_id: int) -> ObjectRef[Any]:
     """Returns a ref to an object by its id, counted as if it had been unpickled here."""
     engine.ref_log.append(~object_id)
-    return ObjectRef(object_id, engine)
+    return OwnRef(object_id, engine)
 
 
 def find_task(engine: Any, task: int) -> TaskRow:

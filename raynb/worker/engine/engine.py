@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from raynb.base import ids
 from raynb.base.engine import Context, Packed
-from raynb.base.ref import ObjectRef, ObjectRefGenerator, UncountedRef
+from raynb.base.ref import ObjectRef, ObjectRefGenerator, OwnRef, UncountedRef
 from raynb.base.rows import Snapshot
 from raynb.base.spec import STREAMING, ActorSpec, TaskOptions
 from raynb.exceptions import RuntimeGoneError
@@ -107,7 +107,7 @@ class WorkerEngine(Storing, Waiting, Groups):
             for index in range(1, returns + 1):
                 identity = ids.object_id(task, index)
                 books.own(identity)
-                refs.append(ObjectRef(identity, self))
+                refs.append(OwnRef(identity, self))
             self.worker.link.post(w.Submit(
                 task, key, args, deps, contained, running.task if running else 0,
                 running.scope if running else 0, actor, returns))  # fmt: skip
@@ -150,7 +150,7 @@ class WorkerEngine(Storing, Waiting, Groups):
         # The driver counted one message that named it; this ref is the hold behind that.
         identity = ids.object_id(actor, 1)
         self.worker.books.lent((identity,))
-        return ObjectRef(identity, self)
+        return OwnRef(identity, self)
 
     def actor_named(self, name: str, namespace: str) -> tuple[ObjectRef[Any], ActorSpec]:
         spec = self.requests.call("actor_named_for", name, namespace)
@@ -188,7 +188,7 @@ class WorkerEngine(Storing, Waiting, Groups):
         if nonce != self.nonce:
             raise RuntimeGoneError("This ref or handle was pickled in another raynb runtime, which is gone.")
         self.ref_log.extend(map(invert, object_ids))
-        return [ObjectRef(object_id, self) for object_id in object_ids]
+        return [OwnRef(object_id, self) for object_id in object_ids]
 
     def reduce_ref(self, ref: ObjectRef[Any]) -> tuple[Any, ...]:
         if not note_ref(ref):

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from raynb.base import headroom, ids
 from raynb.base.engine import Packed
-from raynb.base.ref import ObjectRef
+from raynb.base.ref import ObjectRef, OwnRef
 from raynb.exceptions import GetTimeoutError, ObjectLostError, ObjectStoreAndDiskFullError, OutOfDiskError
 from raynb.serde import pickling
 from raynb.serde.errors import load_error
@@ -140,7 +140,7 @@ class Storing:
             object_id = self._ids.next_put()
             self.worker.books.own(object_id)
             # The ref before the message: whatever exception comes, it is given back when it dies.
-            ref: ObjectRef[Any] = ObjectRef(object_id, self)  # type: ignore[arg-type]
+            ref: ObjectRef[Any] = OwnRef(object_id, self)  # type: ignore[arg-type]
             self.worker.link.post(w.Put(object_id, value, size, contained, running.scope if running else 0))
         self.worker.link.soon(SOON)
         return ref

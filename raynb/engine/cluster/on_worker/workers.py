@@ -10,6 +10,7 @@ import random
 import sys
 import threading
 import time
+from collections.abc import Sequence
 from types import SimpleNamespace
 from typing import Any
 
@@ -23,14 +24,14 @@ from raynb.base.process import main_module, surroundings
 from raynb.base.ref import ObjectRef
 from raynb.base.rows import Snapshot
 from raynb.base.spec import ActorSpec, TaskOptions
-from raynb.engine.cluster import bridge, hub
-from raynb.engine.cluster.adapter import Adapter, Call
+from raynb.engine.cluster import bridge, rays, refs
+from raynb.engine.cluster.adapter import Adapter
 from raynb.engine.cluster.bridge import Value
+from raynb.engine.cluster.on_worker.reporter import Reporter
+from raynb.engine.cluster.submission import Call, Static
 from raynb.run.surroundings import apply as apply_surroundings
 from raynb.serde import functions, pickling
 from raynb.worker.output import Stream
-
-PAUSE = 0.05  # seconds in which what is said is gathered
 
 
 class Running:
@@ -53,13 +54,7 @@ _lock = threading.Lock()
 
 def engine_of(call: Call) -> WorkerAdapter:
     """Returns this worker's engine for the driver that the call comes from, in place for what runs here."""
-    engine = _engines.get(call.nonce)
-    if engine is None:
-        with _lock:
-            engine = _engines.get(call.nonce)
-            if engine is None:
-                engine = WorkerAdapter(call)
-                _engines[call.nonce] = engine
+    engine = _engines.get(call.nonce) or engine_by_nonce(call.nonce)
     if slot.peek() is not engine:
         slot.set_current(engine)
     if call.setups > engine.setups:
@@ -67,112 +62,27 @@ def engine_of(call: Call) -> WorkerAdapter:
     return engine
 
 
+def engine_by_nonce(nonce: int) -> WorkerAdapter:
+    """Returns this worker's engine for a driver. A value may name refs before any call of that driver was here, or
+    in a worker that runs plain Ray's tasks only."""
+    with _lock:
+        engine = _engines.get(nonce)
+        if engine is None:
+            engine = _engines[nonce] = WorkerAdapter(nonce, rays.context().namespace)
+            refs.admit(engine)
+    return engine
+
+
 def _owner() -> Running | None:
     return running.get() or _latest
-
-
-class Reporter:
-    """Gathers what a worker has to say, and pushes it to the driver's hub.
-
-    Thread contract: any thread adds; a thread of its own pushes.
-    """
-
-    is_forked = False  # as `worker.output.Capture` has it
-
-    def __init__(self, nonce: int) -> None:
-        self.name = f"{os.getpid()}-{random.randrange(1 << 32):08x}"
-        self._nonce = nonce
-        self._changed = threading.Condition(threading.RLock())  # a signal handler may print
-        self._events: list[Any] = []
-        self._number = 0
-        self._urgent = False
-        self._hub: Any = None
-        threading.Thread(target=self._serve, name="raynb-reporter", daemon=True).start()
-
-    def add(self, event: Any, text: str = "") -> None:
-        """Says something; or, as `worker.output.Stream` calls it, (kind, text) of what was printed."""
-        if isinstance(event, str):
-            self._print(event, text)
-            return
-        with self._changed:
-            self._events.append(event)
-            self._changed.notify()
-
-    def _print(self, kind: str, text: str) -> None:
-        owner = _owner()
-        if owner is None:
-            stream = sys.__stdout__ if kind == "stdout" else sys.__stderr__
-            if stream is not None:
-                stream.write(text)
-            return
-        if not text:
-            return
-        owner.printed = True
-        with self._changed:
-            last = self._events[-1] if self._events else None
-            if last is not None and last[0] == "out" and last[1] == kind and last[2] == owner.call.task:
-                last[3].append(text)
-            else:
-                self._events.append(("out", kind, owner.call.task, [text], None, *self._who(owner)))
-            self._changed.notify()
-
-    def display(self, kind: str, bundle: dict[str, Any]) -> None:
-        owner = _owner()
-        if owner is None:
-            return
-        owner.printed = True
-        self.add(("out", kind, owner.call.task, [], bundle, *self._who(owner)))
-
-    @staticmethod
-    def _who(owner: Running) -> tuple[Any, ...]:
-        return owner.call.scope, owner.call.options.name, owner.call.actor, os.getpid()
-
-    def mark(self, owner: Running) -> tuple[str, int] | None:
-        """Returns what must be seen before a result of this task; None if it printed nothing."""
-        if not owner.printed:
-            return None
-        with self._changed:
-            self._urgent = True
-            self._changed.notify()
-            return self.name, self._number + bool(self._events)
-
-    def flush(self) -> None:
-        """Pushes at once and waits: this process is about to end."""
-        done = self._push()
-        if done is not None:
-            ray.wait([done], timeout=2.0)
-
-    def _serve(self) -> None:
-        while True:
-            with self._changed:
-                while not self._events:
-                    self._changed.wait()
-                if not self._urgent:
-                    self._changed.wait(PAUSE)
-            try:
-                self._push()
-            except Exception:  # the driver is gone, and its hub with it
-                self._events.clear()
-
-    def _push(self) -> Any:
-        if self._hub is None:
-            self._hub = ray.get_actor(hub.name_of(self._nonce), namespace=hub.NAMESPACE)
-        with self._changed:
-            if not self._events:
-                return None
-            events, self._events = self._events, []
-            self._urgent = False
-            self._number += 1
-            # Under the lock: batches must leave in the order of their numbers.
-            return self._hub.push.remote(self.name, self._number, events)
 
 
 class WorkerAdapter(Adapter):
     """The engine of one driver's tasks in this worker."""
 
-    def __init__(self, call: Call) -> None:
-        super().__init__(call.nonce, random.randrange(1, 1 << 40), call.namespace)
-        self.reporter = Reporter(call.nonce)
+    def __init__(self, nonce: int, namespace: str) -> None:
+        super().__init__(nonce, random.randrange(1, 1 << 40), namespace)
+        self.reporter = Reporter(nonce, _owner)
         self._functions: dict[str, Any] = {}
         for kind, fd in (("stdout", 1), ("stderr", 2)):
             setattr(sys, kind, Stream(self.reporter, kind, fd))  # type: ignore[arg-type]
@@ -183,9 +93,10 @@ class WorkerAdapter(Adapter):
         _latest = now
         options = now.call.options
         if options.surroundings and surroundings.mark.key != options.surroundings:
-            value: Value = ray.get(now.call.definition[-1])
-            apply_surroundings(options.surroundings, bytes(value.data), dict(options.runtime_env))
-        self.reporter.add(("start", now.call.task, os.getpid(), self.reporter.name, time.time()))
+            blob = bridge.kept(f"around:{self.nonce}:{options.surroundings}")
+            if blob is not None:
+                apply_surroundings(options.surroundings, blob, dict(options.runtime_env))
+        self.reporter.began(now.call.task)
 
     def end(self, now: Running) -> None:
         global _latest
@@ -193,19 +104,23 @@ class WorkerAdapter(Adapter):
         if _latest is now:
             _latest = None
 
-    def function(self, key: str, definition: list[Any]) -> Any:
-        """Returns a function or class, fetched once."""
-        found = self._functions.get(key)
+    def function(self, static: Static, definition: list[Any] | None) -> Any:
+        """Returns a function or class, loaded once."""
+        found = self._functions.get(static.key)
         if found is None:
-            value: Value = ray.get(definition[0])
-            with self.holding(value.natives):
-                found = self._functions[key] = functions.load(bytes(value.data))
+            if definition is None:
+                found = functions.load(static.blob)
+            else:
+                value: Value = rays.get(definition[0])
+                with self.holding(value.natives):
+                    found = functions.load(bytes(value.data))
+            self._functions[static.key] = found
         namespace = main_module.namespace_of(found)
         if namespace is not None:
             main_module.enter(namespace)
         return found
 
-    def arguments(self, args: Value | None, deps: tuple[Any, ...]) -> tuple[Any, dict[str, Any]]:
+    def arguments(self, args: Value | None, deps: Sequence[Any]) -> tuple[Any, dict[str, Any]]:
         values = [self.unpack(dep) for dep in deps]
         if args is None:
             return (), {}
@@ -236,7 +151,7 @@ class WorkerAdapter(Adapter):
     def adopt(self, object_id: int, nonce: int) -> ObjectRef[Any]:
         now = _owner()
         if now is not None and now.actor is not None and object_id == ids.object_id(now.actor.actor_id, 1):
-            with self.holding([(object_id, ray.get_runtime_context().current_actor)]):
+            with self.holding([(object_id, rays.context().current_actor)]):
                 return super().adopt(object_id, nonce)
         return super().adopt(object_id, nonce)
 
@@ -247,7 +162,7 @@ class WorkerAdapter(Adapter):
     @property
     def config(self) -> Any:
         """What `get_runtime_context` reads; children inherit it by Ray's own doing."""
-        return SimpleNamespace(runtime_env=dict(ray.get_runtime_context().runtime_env or {}))
+        return SimpleNamespace(runtime_env=dict(rays.context().runtime_env or {}))
 
     @property
     def worker(self) -> Any:
@@ -259,12 +174,7 @@ class WorkerAdapter(Adapter):
         now = _owner()
         if now is None:
             return 0
-        number = now.actor.capture if now.actor is not None else now.call.options.capture
-        if number and number not in self._groups:  # made in another process: here it is the one we are in
-            from ray.util.placement_group import get_current_placement_group
-
-            self._groups[number] = get_current_placement_group()
-        return number
+        return now.actor.capture if now.actor is not None else now.call.options.capture
 
     def context(self) -> Context:
         now = _owner()
@@ -272,14 +182,14 @@ class WorkerAdapter(Adapter):
             return Context(namespace=self.namespace)
         call, actor = now.call, now.actor
         amounts = actor.held if actor is not None else call.options.resources
-        about = ray.get_runtime_context()
+        about = rays.context()
         cancelled = False
         with contextlib.suppress(AttributeError, RuntimeError):  # an older Ray; an async actor
             cancelled = bool(about.is_canceled())
         return Context(
             worker=os.getpid(), task=call.task, actor=actor.actor_id if actor is not None else 0, scope=call.scope,
             name=call.options.name, resources={k: v / RESOURCE_UNIT for k, v in amounts},
-            gpu_ids=tuple(ray.get_gpu_ids()), function_name=call.options.function_name or call.options.name,
+            gpu_ids=tuple(rays.gpu_ids()), function_name=call.options.function_name or call.options.name,
             restarted=actor is not None and bool(about.was_current_actor_reconstructed),
             cancelled=cancelled,
             namespace=self.namespace,  # as Ray: the job's, in an actor of another namespace too
@@ -302,4 +212,4 @@ class WorkerAdapter(Adapter):
             self.reporter.display(kind, bundle)
 
 
-__all__ = ["Reporter", "Running", "WorkerAdapter", "engine_of", "running"]
+__all__ = ["Running", "WorkerAdapter", "engine_of", "running"]

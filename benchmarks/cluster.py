@@ -1,0 +1,136 @@
+"""raynb on a Ray cluster beside plain Ray on the same cluster, in one run.
+
+``python -m benchmarks.cluster [rounds]`` starts two nodes on this machine and needs a Python with ray and psutil.
+A row's number is the CPU time of driver and cluster together: it hardly depends on what else the machine does.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import time
+from collections.abc import Callable
+from typing import Any
+
+import numpy
+import psutil
+import ray
+
+import raynb
+from raynb.engine.cluster.local_nodes import LocalNodes
+
+ARRAY = numpy.arange(1_000_000)
+
+
+def one(a: Any = 0, b: Any = 0, c: Any = 0) -> Any:
+    return a
+
+
+def fan(api: Any, n: int) -> Any:
+    return api.get([api.remote(one).remote(i) for i in range(n)])
+
+
+class Counter:
+    def __init__(self) -> None:
+        self.n = 0
+
+    def up(self) -> int:
+        self.n += 1
+        return self.n
+
+
+def tasks(api: Any, f: Any, actor: Any) -> None:
+    api.get([f.remote(i) for i in range(1000)])
+
+
+def three_arguments(api: Any, f: Any, actor: Any) -> None:
+    ref = api.put([1, 2])
+    api.get([f.remote(ref, {"a": [i]}, c="text") for i in range(1000)])
+
+
+def nested(api: Any, f: Any, actor: Any) -> None:
+    def outer(n: int) -> Any:
+        return sum(api.get([f.remote(i) for i in range(n)]))
+
+    api.get([api.remote(outer).remote(10) for _ in range(10)])
+
+
+def wait_each(api: Any, f: Any, actor: Any) -> None:
+    left = [f.remote(i) for i in range(500)]
+    while left:
+        _, left = api.wait(left, timeout=30)
+
+
+def calls(api: Any, f: Any, actor: Any) -> None:
+    api.get([actor.up.remote() for _ in range(1000)])
+
+
+def calls_one_by_one(api: Any, f: Any, actor: Any) -> None:
+    for _ in range(500):
+        api.get(actor.up.remote())
+
+
+def tasks_one_by_one(api: Any, f: Any, actor: Any) -> None:
+    for i in range(300):
+        api.get(f.remote(i))
+
+
+def arrays(api: Any, f: Any, actor: Any) -> None:
+    for _ in range(20):
+        api.get(f.remote(api.put(ARRAY)))
+
+
+ROWS: dict[str, Callable[[Any, Any, Any], None]] = {
+    "1,000 tasks": tasks, "1,000 tasks with three arguments": three_arguments, "10 tasks of 10 tasks": nested,
+    "wait for 500 one by one": wait_each, "1,000 actor calls": calls, "500 actor calls one by one": calls_one_by_one,
+    "300 tasks one by one": tasks_one_by_one, "20 arrays of 8 MB": arrays,
+}  # fmt: skip
+
+
+def cpu(program: int) -> float:
+    """Returns the CPU seconds of this process and of every process of the cluster."""
+    total = sum(os.times()[:2])
+    for process in psutil.Process(program).children(recursive=True):
+        try:
+            total += sum(process.cpu_times()[:2])
+        except psutil.Error:
+            continue
+    return total
+
+
+def main() -> None:
+    rounds = int(sys.argv[1]) if len(sys.argv) > 1 else 3
+    os.environ["RAY_AUTH_MODE"] = "disabled"
+    bed = LocalNodes([{"num_cpus": 2}, {"num_cpus": 2, "object_store_memory": 500 << 20}])
+    try:
+        raynb.init(bed.address)
+        sides = {}
+        for name, api in (("ray", ray), ("raynb", raynb)):
+            f, actor = api.remote(one), api.remote(Counter).remote()
+            sides[name] = (api, f, actor)
+            for run in ROWS.values():
+                run(api, f, actor)  # workers started, functions known
+        found: dict[str, dict[str, list[tuple[float, float]]]] = {row: {"ray": [], "raynb": []} for row in ROWS}
+        for _ in range(rounds):
+            for row, run in ROWS.items():
+                for name, side in sides.items():
+                    began, spent = time.perf_counter(), cpu(bed._program.pid)
+                    run(*side)
+                    time.sleep(0.3)  # what is reported later belongs to it
+                    used = cpu(bed._program.pid) - spent
+                    found[row][name].append((used, time.perf_counter() - began - 0.3))
+        for row, pair in found.items():
+            ratios = [b[0] / a[0] for a, b in zip(pair["ray"], pair["raynb"], strict=True)]
+            walls = [b[1] / a[1] for a, b in zip(pair["ray"], pair["raynb"], strict=True)]
+            least = min(b[0] for b in pair["raynb"]) / min(a[0] for a in pair["ray"])
+            print(f"{row:36} CPU {sorted(ratios)[len(ratios) // 2]:.2f} (best of each {least:.2f}), "
+                  f"time {sorted(walls)[len(walls) // 2]:.2f}", flush=True)  # fmt: skip
+        print("##", json.dumps(found))
+        raynb.shutdown()
+    finally:
+        bed.close()
+
+
+if __name__ == "__main__":
+    main()

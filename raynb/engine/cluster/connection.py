@@ -1,0 +1,159 @@
+"""Connecting to a Ray cluster, and waiting until it can run something."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import socket
+import sys
+import time
+from collections.abc import Callable
+from typing import Any
+
+import ray
+from ray import exceptions as theirs
+
+from raynb.base import interrupts
+from raynb.base.config import Config
+from raynb.engine.cluster import bridge, rays, shipping
+from raynb.exceptions import RaySystemError
+
+KNOCK = 10.0  # seconds that an address has to answer
+LOOK = 0.5  # seconds between two looks while waiting, so that Ctrl-C comes through
+SAID_AFTER, SAID_EVERY = 5.0, 15.0  # seconds after which, and how often, a wait is explained
+TOKENS = (
+    "the cluster asks for a token (RAY_AUTH_MODE=token is the default of Ray 2.60 and later): set RAY_AUTH_TOKEN, or "
+    "RAY_AUTH_TOKEN_PATH, to the cluster's token where Jupyter starts; for a cluster without authentication set "
+    "RAY_AUTH_MODE=disabled there and on every node"
+)
+
+
+def connect(config: Config, env: dict[str, Any] | None = None) -> bool:
+    """Connects this process to the cluster; returns False if it was connected already.
+
+    Args:
+        config: the settings.
+        env: what `ship` returned: goes into the job's ``runtime_env``.
+
+    Raises:
+        ConnectionError: there is no cluster at that address.
+        ValueError: settings of an embedded runtime were given as well.
+    """
+    if rays.is_connected():
+        return False
+    sized = [n for n in ("num_cpus", "num_gpus", "object_store_memory", "memory") if getattr(config, n) is not None]
+    if sized:
+        raise ValueError(
+            f"address={config.address!r} is a cluster that has its size: leave {', '.join(sized)} out."
+        )
+    _knock(config.address or "")
+    # What tasks print comes to us on a way of its own; Ray's log monitor brings what C code and subprocesses print.
+    given: dict[str, Any] = {"log_to_driver": config.log_to_driver, "logging_level": "WARNING"}
+    if config.namespace:
+        given["namespace"] = config.namespace
+    wanted = dict(config.runtime_env or {})
+    if env:
+        wanted["py_modules"] = [*(wanted.get("py_modules") or ()), *env["py_modules"]]
+    if wanted:
+        given["runtime_env"] = wanted
+    logging.getLogger("ray._private.worker").addFilter(_of_interest)
+    try:
+        ray.init(config.address, **given)
+    except Exception as error:
+        raise _explained(config.address or "", error) from error
+    return True
+
+
+def _explained(address: str, error: Exception) -> Exception:
+    """Returns an error of Ray's with what it means and what to do."""
+    text = str(error) or type(error).__name__
+    lower = text.lower()
+    if "token" in lower or "unauthenticated" in lower or "authentication" in lower:
+        return ConnectionError(f"no connection to the Ray cluster at {address}: {TOKENS}. Ray says: {text}")
+    if "version mismatch" in lower:
+        return RaySystemError(f"the Ray cluster at {address} runs other versions than this kernel: {text}")
+    if isinstance(error, ConnectionError) and address == "auto":
+        return ConnectionError(
+            "address='auto' means the Ray cluster that this machine belongs to, and none is running here: start one "
+            f"with `ray start --head`, or name an address (\"ray://host:10001\"). Ray says: {text}"
+        )
+    if isinstance(error, (ConnectionError, RuntimeError, TimeoutError)):
+        where = f"the Ray cluster at {address} answers, but the connection failed"
+        return ConnectionError(
+            f"{where} (this is Ray {ray.__version__} on Python {sys.version.split()[0]}; the cluster must run the same "
+            f"Ray and the same minor version of Python). Ray says: {text}"
+        )
+    return error
+
+
+def _of_interest(record: logging.LogRecord) -> bool:
+    """In a notebook the runtime starts on a thread of its own; that Ray sets no SIGTERM handler then is right."""
+    return "SIGTERM handler" not in record.getMessage()
+
+
+def _knock(address: str) -> None:
+    """Sees whether somebody listens there: Ray itself takes minutes to find out."""
+    host, _, port = address.removeprefix("ray://").partition("/")[0].rpartition(":")
+    if not host or not port.isdigit():
+        return
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), KNOCK).close()
+    except OSError as error:
+        raise ConnectionError(f"no Ray cluster answers at {address}: {error}") from error
+
+
+def await_first(ref: Any, config: Config, say: Callable[[str], None]) -> None:
+    """Waits until the first thing that runs on the cluster is there (`Config.connect_timeout` seconds).
+
+    Says after a few seconds what is waited for; a Ctrl-C ends the wait.
+
+    Raises:
+        RaySystemError: it did not come in time, or cannot run; the text says why and what to do.
+    """
+    began = time.monotonic()
+    say_at = began + SAID_AFTER
+    while True:
+        try:
+            rays.get(ref, timeout=LOOK)
+            return
+        except theirs.GetTimeoutError:
+            now = time.monotonic()
+            if interrupts.given_up.is_set():
+                raise RaySystemError("the start was interrupted while it waited for the cluster") from None
+            if now - began >= config.connect_timeout:
+                raise RaySystemError(
+                    f"the cluster started no worker within {config.connect_timeout:g} s (connect_timeout): {lack()}"
+                ) from None
+            if now >= say_at:
+                say_at = now + SAID_EVERY
+                say(f"raynb: waiting for the Ray cluster to start a worker since {now - began:.0f} s: {lack()}. "
+                    "Interrupt the cell to stop waiting.\n")  # fmt: skip
+        except theirs.RayError as error:
+            raise bridge.translate(error) from error
+
+
+def lack() -> str:
+    """Returns what the cluster has, for somebody who waits for it."""
+    with contextlib.suppress(Exception):
+        alive = [node for node in ray.nodes() if node["Alive"]]
+        free, total = ray.available_resources(), ray.cluster_resources()
+        cpus = f"{free.get('CPU', 0):g} of {total.get('CPU', 0):g} CPUs are free"
+        return (
+            f"{len(alive)} {'node is' if len(alive) == 1 else 'nodes are'} alive, {cpus}; a node that is new may still "
+            "fetch its image or set up the runtime_env (see `ray status`)"
+        )
+    return "the cluster does not say what it has (see `ray status`)"
+
+
+def ship(config: Config) -> dict[str, Any] | None:
+    """Looks whether every node has this raynb; returns the ``runtime_env`` that brings it where it lacks.
+
+    Raises:
+        RaySystemError: nodes lack it, and ``ship_package`` is off.
+    """
+    lines = shipping.lacking(shipping.ask_nodes())
+    if not lines:
+        return None
+    if not config.ship_package:
+        raise RaySystemError(shipping.remedy(lines))
+    return {"py_modules": shipping.upload()}

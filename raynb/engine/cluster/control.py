@@ -1,0 +1,123 @@
+"""Cancelling, and functions for every worker: what a person at the notebook does to running tasks."""
+
+from __future__ import annotations
+
+import concurrent.futures
+import contextlib
+import pickle
+import time
+from collections.abc import Sequence
+from typing import Any
+
+from ray import exceptions as theirs
+
+from raynb.base import ids
+from raynb.base.engine import Packed
+from raynb.base.ref import ObjectRef
+from raynb.base.rows import TASK_ENDED, TaskRow, WorkerRow
+from raynb.base.spec import TaskOptions
+from raynb.engine.cluster import bridge, rays
+from raynb.engine.row_store import RowStore
+from raynb.exceptions import NodeDiedError, RayActorError, WorkerCrashedError
+
+_now = time.monotonic
+UNNUMBERED = 1 << 32  # from here on scopes are no numbers of cells
+
+
+class Control:
+    """The part of `ClusterEngine` that ends tasks, and says whose an error is.
+
+    Thread contract: as `ClusterEngine`.
+    """
+
+    nonce: int
+    setups: int
+    config: Any
+    book: RowStore
+    check_alive: Any
+    native: Any
+    _cluster: Any
+    _open: dict[int, list[Any]]
+    _doomed: dict[int, float]
+    _blobs: dict[str, bytes]
+    _streams: dict[int, Any]
+    _workers: dict[str, WorkerRow]
+
+    def cancel(self, ref: ObjectRef[Any], force: bool, recursive: bool) -> None:
+        """Cancels a task; one that does not notice ends with its worker after `Config.cancel_grace` seconds."""
+        self.check_alive()
+        task = ids.task_of(ref._id)
+        rays.cancel(self._streams.get(task) or self.native(ref), force=force, recursive=recursive)
+        if task in self._open:
+            self._doomed[task] = _now() + self.config.cancel_grace
+
+    def told(self, error: BaseException, refs: Sequence[ObjectRef[Any]]) -> BaseException:
+        if not isinstance(error, (WorkerCrashedError, NodeDiedError, RayActorError)) or len(refs) != 1:
+            return error
+        row: TaskRow | None = self.book.row("tasks", ids.task_of(refs[0]._id))
+        if row is None:
+            return error
+        told = [row.name]
+        if 0 < row.scope < UNNUMBERED:
+            told.append(f"of cell {row.scope}")
+        worker = next((one for one in self._workers.values() if one.id == row.worker), None)
+        if worker is not None:
+            told.append(f"on {self._cluster.name_of(worker.node)}")
+        text = f"{' '.join(told)}: {error}"
+        made = type(error)(error.actor_id, text) if isinstance(error, RayActorError) else type(error)(text)
+        made.__cause__ = error.__cause__
+        return made
+
+    def cancel_task(self, task: int, force: bool = False) -> None:
+        """Cancels a task by id (the dashboard's button)."""
+        self.check_alive()
+        entry = self._open.get(task)
+        if entry is None:
+            raise ValueError("that task is over, or was submitted by another task: cancel that one")
+        rays.cancel(self._streams.get(task) or entry[0], force=force, recursive=True)
+
+    def _insist(self) -> None:
+        """Ends the workers of tasks that were cancelled and go on: one that sleeps or is in native code
+        does not notice. Ray leaves them alone, and their slots stay taken."""
+        for task, until in list(self._doomed.items()):
+            entry = self._open.get(task)
+            if entry is not None and _now() < until:
+                continue
+            self._doomed.pop(task, None)
+            row: TaskRow | None = self.book.row("tasks", task)
+            if entry is not None and row is not None and not row.actor:
+                with contextlib.suppress(ValueError, theirs.RayError):
+                    rays.cancel(self._streams.get(task) or entry[0], force=True, recursive=True)
+
+    def cancel_scope(self, scope: int) -> tuple[int, int]:
+        self.check_alive()
+        finished = sum(n for state, n in self.book.scope_counts(scope).items() if state in TASK_ENDED)
+        mine = self.book.rows("tasks", lambda row: row.scope == scope and row.id in self._open)
+        for row in mine:
+            try:
+                self.cancel_task(row.id)
+                self._doomed[row.id] = _now() + self.config.cancel_grace
+            except (ValueError, theirs.RayError):
+                continue  # over in this moment
+        return len(mine), finished
+
+    def scope_counts(self, scope: int) -> dict[str, int]:
+        return self.book.scope_counts(scope)
+
+    def run_on_workers(
+        self, options: TaskOptions, packed: Packed, later: bool, now: bool = True, only: int = 0
+    ) -> list[concurrent.futures.Future[Any]]:
+        """Has a function run first in each of Ray's workers, before its next task of ours.
+
+        Ray doesn't let a driver choose workers, so there is nothing to wait for, and nothing that runs now.
+        """
+        self.check_alive()
+        if packed.contained or packed.deps:
+            raise ValueError("What runs on every worker takes values, no ObjectRefs inside its arguments.")
+        if only:
+            raise NotImplementedError("On a Ray cluster a function cannot be sent to one worker.")
+        if later:
+            told = (self._blobs[options.function], packed.data, [bytes(buffer) for buffer in packed.buffers])
+            bridge.keep(f"setup:{self.nonce}:{self.setups + 1}", pickle.dumps(told))
+            self.setups += 1
+        return []

@@ -1,0 +1,174 @@
+"""A throw-away Ray cluster on this machine: a head and further nodes, to try code on.
+
+`start` runs this very file as a program (with the standard library only). The program starts each node with
+``ray start --block`` in a process group of its own, and ends all of them when its standard input ends:
+however the process that asked for the cluster ends, nothing of it stays.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+#: Seconds that one node may take to start; with many starting at once on a busy machine it takes long.
+PATIENCE = 120.0
+STOP_SECONDS = 5.0
+#: Bytes of object store of a node that names none.
+STORE = 200 << 20
+
+
+class LocalNodes:
+    """The cluster, as the process that asked for it sees it.
+
+    Thread contract: one thread.
+
+    Args:
+        nodes: what each node has; the first is the head. Keys: ``num_cpus``, ``num_gpus``, ``resources``,
+            ``labels``, ``object_store_memory`` (bytes).
+        environ: environment variables of the nodes, beside this process's.
+    """
+
+    def __init__(self, nodes: list[dict[str, Any]], environ: dict[str, str] | None = None) -> None:
+        self._program = subprocess.Popen(
+            [sys.executable, __file__], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+            env={**os.environ, "RAY_AUTH_MODE": "disabled", **(environ or {})}, start_new_session=True,
+        )  # fmt: skip
+        self._stdin: Any = self._program.stdin
+        self._stdout: Any = self._program.stdout
+        #: Process groups of the nodes, in their order; of one that ended, 0.
+        self.groups: list[int] = []
+        self.address = ""
+        try:
+            for node in nodes:
+                self.add_node(node)
+        except BaseException:
+            self.close()
+            raise
+
+    def _ask(self, what: dict[str, Any]) -> Any:
+        self._stdin.write(json.dumps(what) + "\n")
+        self._stdin.flush()
+        line = self._stdout.readline()
+        found = json.loads(line) if line else {"error": "the program that starts Ray's nodes ended"}
+        if "error" in found:
+            raise RuntimeError(f"a local Ray node could not start: {found['error']}")
+        return found
+
+    def add_node(self, node: dict[str, Any]) -> None:
+        """Starts one more node and waits until it has joined."""
+        found = self._ask({"start": node})
+        self.address = found["address"]
+        self.groups.append(found["group"])
+
+    def kill_node(self, number: int) -> None:
+        """Ends a node and everything on it at once, as a power failure would."""
+        self._ask({"kill": number})
+        self.groups[number] = 0
+
+    def close(self) -> None:
+        """Ends every node, and waits until they are gone."""
+        with contextlib.suppress(OSError):
+            self._stdin.close()
+        try:
+            self._program.wait(6 * STOP_SECONDS)
+        except subprocess.TimeoutExpired:
+            self._program.kill()
+            self._program.wait()
+        self._stdout.close()
+
+
+# -- the program -------------------------------------------------------------------------------
+class _Program:
+    def __init__(self) -> None:
+        self.folder = tempfile.mkdtemp(prefix="raynb-ray-")  # short: Ray's sockets lie below it
+        self.nodes: list[subprocess.Popen[bytes]] = []
+        self.address = ""
+
+    def start(self, node: dict[str, Any]) -> dict[str, Any]:
+        head = not self.nodes
+        if head:
+            self.address = f"127.0.0.1:{_free_port()}"
+        command = [sys.executable, "-m", "ray.scripts.scripts", "start", "--block", "--disable-usage-stats",
+                   "--node-ip-address=127.0.0.1", "--min-worker-port=0", "--max-worker-port=0",
+                   f"--dashboard-agent-listen-port={_free_port()}", f"--num-cpus={node.get('num_cpus', 1)}",
+                   f"--object-store-memory={node.get('object_store_memory', STORE)}"]  # fmt: skip
+        if head:
+            command += ["--head", f"--port={self.address.rpartition(':')[2]}", f"--temp-dir={self.folder}",
+                        "--include-dashboard=false", f"--ray-client-server-port={_free_port()}"]  # fmt: skip
+        else:
+            command.append(f"--address={self.address}")
+        if node.get("num_gpus"):
+            command.append(f"--num-gpus={node['num_gpus']}")
+        if node.get("resources"):
+            command.append(f"--resources={json.dumps(node['resources'])}")
+        if node.get("labels"):
+            command.append("--labels=" + ",".join(f"{key}={value}" for key, value in node["labels"].items()))
+        log = Path(self.folder, f"raynb-node-{len(self.nodes)}.log")
+        with log.open("wb") as sink:
+            process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=sink, stderr=subprocess.STDOUT,
+                                       start_new_session=True)  # fmt: skip
+        self.nodes.append(process)
+        end = time.monotonic() + PATIENCE
+        while b"Ray runtime started" not in log.read_bytes():
+            if process.poll() is not None or time.monotonic() > end:
+                return {"error": log.read_text(errors="replace")[-2000:] or f"not within {PATIENCE:g} s"}
+            time.sleep(0.05)
+        return {"address": self.address, "group": process.pid}
+
+    def kill(self, number: int) -> dict[str, Any]:
+        _end(self.nodes[number], signal.SIGKILL)
+        return {"killed": number}
+
+    def close(self) -> None:
+        # The head last: the others report to it while they stop.
+        threads = [threading.Thread(target=_end, args=(node, signal.SIGTERM)) for node in self.nodes[1:]]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        for node in self.nodes[:1]:
+            _end(node, signal.SIGTERM)
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+
+def _end(node: subprocess.Popen[bytes], how: signal.Signals) -> None:
+    with contextlib.suppress(ProcessLookupError):
+        if how == signal.SIGTERM:
+            node.terminate()  # `ray start --block` ends what it started
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                node.wait(STOP_SECONDS)
+        os.killpg(node.pid, signal.SIGKILL)
+    node.wait()
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def _main() -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    program = _Program()
+    try:
+        for line in sys.stdin:
+            asked = json.loads(line)
+            done = program.start(asked["start"]) if "start" in asked else program.kill(asked["kill"])
+            print(json.dumps(done), flush=True)
+    finally:
+        program.close()
+
+
+if __name__ == "__main__":
+    _main()

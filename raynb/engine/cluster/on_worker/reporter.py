@@ -1,0 +1,233 @@
+"""What a worker reports to the driver: gathered, and pushed to the hub in batches."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import pickle
+import random
+import sys
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from typing import Any
+
+from raynb.base import limits
+from raynb.engine.cluster import hub, rays
+
+#: Seconds in which output is gathered before it is pushed.
+PAUSE = 0.05
+#: Seconds for which a batch is offered to a hub that does not answer.
+PATIENCE = 20.0
+#: Events that make the next push due at once, so that a batch does not grow without bounds.
+FULL = 2000
+
+
+#: Seconds between two looks at the machine.
+MACHINE_SECONDS = 2.0
+
+
+class _Machine:
+    """What the machine of this worker is doing. Thread contract: one thread."""
+
+    def __init__(self, node_id: str) -> None:
+        self._node_id = node_id
+        self._before = (0, 0)
+
+    def read(self) -> tuple[str, float, int, int]:
+        """Returns (node id, share of the cores that was busy since the last call, memory, memory used)."""
+        share = 0.0
+        try:
+            with open("/proc/stat") as file:
+                times = [int(field) for field in file.readline().split()[1:9]]
+            idle, total = times[3] + times[4], sum(times)
+            spent = total - self._before[1]
+            if self._before[1] and spent > 0:
+                share = 1.0 - (idle - self._before[0]) / spent
+            self._before = (idle, total)
+        except (OSError, ValueError, IndexError):
+            share = 0.0  # no Linux: not known
+        memory = limits.memory()
+        return self._node_id, share, memory.total, memory.total - memory.available
+
+
+class Reporter:
+    """Gathers what a worker has to say, and pushes it to the driver's hub.
+
+    One push is on its way at a time: what is said meanwhile is the next batch. A task that ends within one batch
+    is one event in it.
+
+    Thread contract: any thread adds; a thread of its own pushes.
+
+    Args:
+        nonce: of the driver.
+        owner: returns the `Running` of the calling code, or None.
+    """
+
+    is_forked = False  # as `worker.output.Capture` has it
+
+    def __init__(self, nonce: int, owner: Callable[[], Any]) -> None:
+        self.name = f"{os.getpid()}-{random.randrange(1 << 32):08x}"
+        self._nonce = nonce
+        self._owner = owner
+        self._changed = threading.Condition(threading.RLock())  # a signal handler may print
+        self._events: deque[Any] = deque([("hello", os.getpid(), rays.context().get_node_id())])
+        self._fresh: dict[int, float] = {}  # task that began and was not reported → when
+        self._number = 0
+        self._urgent = False
+        self._printed = False
+        self._asleep = True
+        self._pause = hub.LIVELY
+        self._machine = _Machine(rays.context().get_node_id())
+        self._machine_due = 0.0
+        self._hub: Any = None
+        threading.Thread(target=self._serve, name="raynb-reporter", daemon=True).start()
+
+    # -- what is said --------------------------------------------------------------------------
+    def add(self, event: Any, text: str = "") -> None:
+        """Adds an event; or, as `worker.output.Stream` calls it, (kind, text) of what was printed."""
+        if isinstance(event, str):
+            self._print(event, text)
+            return
+        self._events.append(event)
+        self._wake()
+
+    def began(self, task: int) -> None:
+        """A task begins; reported on its own only if it runs for longer than a batch is gathered."""
+        self._fresh[task] = time.time()
+        self._wake()
+
+    def ended(self, event: tuple[Any, ...]) -> None:
+        self._fresh.pop(event[1], None)
+        self._events.append(event)
+        self._wake()
+
+    def _wake(self) -> None:
+        if self._asleep or len(self._events) >= FULL:
+            with self._changed:
+                self._asleep = False
+                self._changed.notify()
+
+    def _print(self, kind: str, text: str) -> None:
+        owner = self._owner()
+        if owner is None:
+            stream = sys.__stdout__ if kind == "stdout" else sys.__stderr__
+            if stream is not None:
+                stream.write(text)
+            return
+        if not text:
+            return
+        owner.printed = True
+        with self._changed:
+            last = self._events[-1] if self._events else None
+            if last is not None and last[0] == "out" and last[1] == kind and last[2] == owner.call.task:
+                last[3].append(text)
+            else:
+                self._events.append(("out", kind, owner.call.task, [text], None, *self._who(owner)))
+            self._printed = True
+            self._asleep = False
+            self._changed.notify()
+
+    def display(self, kind: str, bundle: dict[str, Any]) -> None:
+        owner = self._owner()
+        if owner is None:
+            return
+        owner.printed = True
+        with self._changed:
+            self._events.append(("out", kind, owner.call.task, [], bundle, *self._who(owner)))
+            self._printed = True
+            self._asleep = False
+            self._changed.notify()
+
+    @staticmethod
+    def _who(owner: Any) -> tuple[Any, ...]:
+        return owner.call.scope, owner.call.options.name, owner.call.actor, os.getpid()
+
+    def mark(self, owner: Any) -> tuple[str, int] | None:
+        """Returns what must be seen before a result of this task; None if it printed nothing."""
+        if not owner.printed:
+            return None
+        with self._changed:
+            self._urgent = True
+            self._changed.notify()
+            return self.name, self._number + bool(self._events)
+
+    # -- the way -------------------------------------------------------------------------------
+    def flush(self) -> None:
+        """Pushes at once and waits: this process is about to end."""
+        with self._changed:
+            self._urgent = True
+            self._asleep = False
+            self._changed.notify_all()
+            self._changed.wait_for(lambda: self._asleep, 2.0)
+
+    def _serve(self) -> None:
+        while True:
+            with self._changed:
+                slept = False
+                while True:
+                    self._asleep = True  # before the look: who adds looks at it afterwards
+                    if self._events or self._fresh:
+                        break
+                    self._changed.notify_all()
+                    # While a view is open, the machine's figures go there also when no task ends here.
+                    if not self._changed.wait(MACHINE_SECONDS if self._pause == hub.LIVELY else None):
+                        break
+                    slept = True
+                self._asleep = False
+                # The first after a silence goes soon; who is busy all the time reports in larger batches.
+                due = time.monotonic() + (PAUSE if slept else self._pause)
+                while not self._urgent and len(self._events) < FULL:
+                    left = min(due - time.monotonic(), PAUSE if self._printed else due)
+                    if left <= 0:
+                        break
+                    printed = self._printed
+                    self._changed.wait(left)
+                    if printed:
+                        break
+            batch = self._batch()
+            if batch is not None:
+                self._deliver(*batch)
+
+    def _batch(self) -> tuple[int, bool, list[Any]] | None:
+        with self._changed:
+            for task in list(self._fresh):
+                began = self._fresh.pop(task, None)
+                if began is not None:
+                    self._events.append(("start", task, began))
+            events = []
+            while self._events:
+                events.append(self._events.popleft())
+            if time.monotonic() >= self._machine_due:
+                self._machine_due = time.monotonic() + MACHINE_SECONDS
+                events.append(("machine", *self._machine.read()))
+            urgent, self._urgent, self._printed = self._urgent or self._printed, False, False
+            if not events:
+                return None
+            self._number += 1
+            return self._number, urgent, events
+
+    def _deliver(self, number: int, urgent: bool, events: list[Any]) -> None:
+        """Pushes until the hub has answered: it may be lost, and be made again elsewhere."""
+        told = pickle.dumps(events, 5)
+        end = time.monotonic() + PATIENCE
+        while True:
+            try:
+                if self._hub is None:
+                    self._hub = rays.get_actor(hub.name_of(self._nonce), namespace=hub.NAMESPACE)
+                pushed = rays.call(self._hub, "push", [self.name, number, time.time(), urgent, told])
+                self._pause = pushed.future().result(PATIENCE)  # `get` would warn in an actor that is async
+                return
+            except Exception:  # lost with its node, or the driver is gone with it
+                self._hub = None
+                if not rays.is_connected() or time.monotonic() > end:
+                    break
+                time.sleep(0.25)
+        for event in events:  # nobody is there to read it: Ray's own log has it then
+            if event[0] == "out" and event[3]:
+                with contextlib.suppress(OSError, ValueError, AttributeError):
+                    (sys.__stdout__ if event[1] == "stdout" else sys.__stderr__).write("".join(event[3]))  # type: ignore[union-attr]
+
+
+__all__ = ["Reporter"]

@@ -1,0 +1,361 @@
+"""What Ray's workers run: raynb's tasks and actors, each inside one of Ray's."""
+
+from __future__ import annotations
+
+import contextlib
+import inspect
+import marshal
+import os
+import pickle
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import ray
+from ray import exceptions as theirs
+
+from raynb.base import engine as slot
+from raynb.base.ref import DynamicObjectRefGenerator, ObjectRef
+from raynb.base.rows import CANCELLED, FAILED, FINISHED
+from raynb.base.spec import DYNAMIC, STREAMING, ActorSpec, TaskOptions
+from raynb.engine.cluster import bridge, rays
+from raynb.engine.cluster.actors import GENERIC_CALL
+from raynb.engine.cluster.bridge import Broken, Failure, FailureToRetry, Value
+from raynb.engine.cluster.on_worker.workers import Running, WorkerAdapter, engine_of, running
+from raynb.engine.cluster.submission import GENERIC_STREAM, MAGIC, Call, Static
+from raynb.exceptions import TaskTimeoutError
+from raynb.run import failures, methods, returns
+from raynb.serde import errors, pickling, results
+
+#: What must reach Ray as it is: its own ways to end a task or a process.
+PASS = (KeyboardInterrupt, SystemExit, theirs.AsyncioActorExit, theirs.TaskCancelledError)
+
+
+@contextlib.contextmanager
+def limited(seconds: float | None) -> Iterator[None]:
+    """Raises `TaskTimeoutError` in the block after so many seconds (only in a main thread)."""
+    if not seconds or threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def ring(signum: int, frame: Any) -> None:
+        raise TaskTimeoutError(f"the task did not finish within its timeout of {seconds} s")
+
+    before = signal.signal(signal.SIGALRM, ring)
+    signal.setitimer(signal.ITIMER_REAL, seconds)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+
+
+#: Options as they travelled → what they are; a function's calls all have the same.
+_options: dict[bytes, TaskOptions] = {}
+OPTIONS_KEPT = 5000
+
+
+class Arrived:
+    """A call as it came: its `Call`, and what of Ray's arguments is which.
+
+    Args:
+        static: what all calls of this function or class share.
+        head: what `Adapter._head` made.
+        rest: Ray's further arguments.
+        actor: the actor's id, in an actor.
+    """
+
+    __slots__ = ("args", "call", "definition", "deps", "plain")
+
+    def __init__(self, static: Static, head: bytes, rest: Sequence[Any], actor: int = 0) -> None:
+        told, task, scope, parent, setups, flags, self.plain = marshal.loads(head[len(MAGIC):])
+        options = _options.get(told)
+        if options is None:
+            if len(_options) > OPTIONS_KEPT:
+                _options.clear()
+            options = _options[told] = pickle.loads(told)
+        self.call = Call(static.nonce, task, scope, parent, options, static.namespace, setups, actor)
+        place = flags & 1
+        self.definition = rest[0] if place else None
+        self.args: Value | None = None
+        if flags >> 1:
+            self.args = rest[place]
+            place += 1
+        self.deps = rest[place:]
+
+
+class Task:
+    """One task, or one call of an actor, in this worker.
+
+    Used as a context manager around everything that the user's code does; what that raises leaves it
+    as a `Failure`.
+    """
+
+    def __init__(self, arrived: Arrived, spec: ActorSpec | None = None) -> None:
+        self.arrived = arrived
+        self.call = call = arrived.call
+        self.engine: WorkerAdapter = engine_of(call)
+        self.now = Running(call, spec)
+        self.size = 0
+        self.started = self.fetched = self.ran = time.time()
+        self._token: Any = None
+
+    def __enter__(self) -> Task:
+        self._token = running.set(self.now)
+        self.engine.begin(self.now)
+        return self
+
+    def __exit__(self, kind: Any, raised: BaseException | None, traceback: Any) -> None:
+        try:
+            if raised is None:
+                self._end(FINISHED, "", "")
+            elif isinstance(raised, GeneratorExit) and self.call.options.num_returns == STREAMING:
+                self._end(FINISHED, "", "")  # nobody wants the rest
+            elif isinstance(raised, SystemExit) and self.now.actor is None:
+                raise self._left(raised) from None
+            elif isinstance(raised, PASS):
+                cancelled = isinstance(raised, (KeyboardInterrupt, theirs.TaskCancelledError))
+                self._end(CANCELLED if cancelled else FAILED, type(raised).__name__, str(raised))
+                if isinstance(raised, SystemExit):
+                    self.engine.reporter.flush()
+            elif not isinstance(raised, Failure):
+                raise self._failure(raised) from None
+        finally:
+            self.engine.end(self.now)
+            with contextlib.suppress(ValueError):  # an async generator is closed in another context
+                running.reset(self._token)
+
+    def _end(self, state: str, kind: str, text: str) -> None:
+        times = (self.started, self.fetched, self.ran, time.time())
+        self.engine.reporter.ended(("end", self.call.task, state, times, kind, text, self.size))
+
+    def _finish(self) -> None:
+        if self.now.actor is None:
+            for function in slot.at_end_of_task:
+                function()
+
+    def _left(self, raised: SystemExit) -> Failure:
+        """Returns the failure of a task that exits by itself, which Ray would try again."""
+        self._finish()
+        value, described = failures.left(self.call.options.name, raised)
+        self._end(FAILED, *described)
+        return Failure(value, described, [], self.engine.reporter.mark(self.now))
+
+    def _failure(self, raised: BaseException) -> Failure:
+        self._finish()
+        options = self.call.options
+        value, described, contained = errors.task_error(raised, options.name, "")
+        self.ran = time.time()
+        again = options.retry_exceptions and returns.retryable(options.retry_exceptions, raised)
+        self._end(FAILED, *described)
+        made = FailureToRetry if again else Failure
+        return made(value, described, self.engine.pairs(contained), self.engine.reporter.mark(self.now))
+
+    # -- arguments and results -------------------------------------------------------------------
+    def arguments(self) -> tuple[Any, dict[str, Any]]:
+        """Loads the arguments; the error of an argument is the task's own."""
+        arrived = self.arrived
+        if arrived.plain is not None:
+            deps = [self.engine.unpack(dep) for dep in arrived.deps]
+            found = pickling.unpack_args(arrived.plain, (), deps)
+        else:
+            found = self.engine.arguments(arrived.args, arrived.deps)
+        self.fetched = time.time()
+        return found
+
+    def value(self, result: Any) -> Any:
+        """Returns a result as it lies in Ray's store: plain values as they are."""
+        if not self.now.printed and pickling.is_plain(result):
+            self.size += sys.getsizeof(result)
+            return result
+        packed = results.pack_result(result)
+        self.size += len(packed.data) + sum(b.nbytes for b in packed.buffers)
+        return bridge.value_of(packed, self.engine.pairs(packed.contained), self.call.nonce, self.call.task,
+                               self.engine.reporter.mark(self.now))  # fmt: skip
+
+    def results(self, result: Any) -> Any:
+        """Returns what Ray is to store: a value, or a list of them for several returns."""
+        self._finish()
+        self.ran = time.time()
+        count = self.call.options.num_returns
+        if count == DYNAMIC:
+            items = returns.items_of(result, self.call.options.name, "dynamic")
+            made = returns.dynamic(items, self.call.options, self._put, self._put_error)
+            return self.value(DynamicObjectRefGenerator(made))
+        if count == 1 and not inspect.isgenerator(result):
+            return self.value(result)
+        values = returns.each(result, self.call.options, self.value, self._broken)
+        return values[0] if count == 1 else values if count else None
+
+    def _put(self, item: Any) -> ObjectRef[Any]:
+        ref: ObjectRef[Any] = self.engine.put(results.pack_result(item))
+        return ref
+
+    def _put_error(self, raised: Exception) -> ObjectRef[Any]:
+        ref: ObjectRef[Any] = self.engine.put_error(errors.task_error(raised, self.call.options.name, "")[0])
+        return ref
+
+    def _broken(self, raised: Exception) -> Value:
+        value, _, contained = errors.task_error(raised, self.call.options.name, "")
+        return Broken(value, (), self.engine.pairs(contained), self.call.nonce, self.call.task,
+                      self.engine.reporter.mark(self.now))  # fmt: skip
+
+
+# -- tasks -------------------------------------------------------------------------------------
+def entry(static: Static, streams: bool, name: str) -> Callable[..., Any]:
+    """Returns the function that Ray stores for one definition of ours. It travels by value, with the definition."""
+
+    def run(head: bytes, *rest: Any) -> Any:
+        return run_task(static, head, rest)
+
+    def stream(head: bytes, *rest: Any) -> Any:
+        yield from stream_task(static, head, rest)
+
+    made = stream if streams else run
+    made.__name__ = made.__qualname__ = f"{name}.{static.key[:8]}"  # Ray warns of many functions that look alike
+    return made
+
+
+def run_task(static: Static, head: bytes, rest: Sequence[Any]) -> Any:
+    """A raynb task, as Ray runs it."""
+    arrived = Arrived(static, head, rest)
+    with Task(arrived) as task, limited(arrived.call.options.timeout):
+        function = task.engine.function(static, arrived.definition)
+        given, named = task.arguments()
+        return task.results(function(*given, **named))
+
+
+def stream_task(static: Static, head: bytes, rest: Sequence[Any]) -> Any:
+    """A raynb generator, as Ray runs it."""
+    arrived = Arrived(static, head, rest)
+    options = arrived.call.options
+    with Task(arrived) as task, limited(options.timeout):
+        function = task.engine.function(static, arrived.definition)
+        given, named = task.arguments()
+        for item in returns.items_of(function(*given, **named), options.name, "streaming"):
+            yield task.value(item)
+
+
+# -- actors ------------------------------------------------------------------------------------
+class Host:
+    """A raynb actor, as Ray runs it: sync, or in threads.
+
+    The class that Ray gets has a method for each of the user's class, so that plain Ray can call it as well.
+    """
+
+    _raynb_static: Static
+
+    def __init__(self, head: bytes, spec: ActorSpec, *rest: Any) -> None:
+        self.spec = spec
+        self.instance: Any = None
+        actor = rays.context().get_actor_id()
+        arrived = Arrived(self._raynb_static, head, rest, spec.actor_id)
+        reporter = engine_of(arrived.call).reporter
+        try:
+            with Task(arrived, spec) as task:
+                cls = task.engine.function(self._raynb_static, arrived.definition)
+                given, named = task.arguments()
+                self.instance = cls(*given, **named)
+                reporter.add(("actor", spec.actor_id, "ALIVE", os.getpid(), ""))
+        except Failure as failure:
+            # Ray tells others only the text: whoever calls wants the error.
+            bridge.keep(f"init:{actor}", pickle.dumps(failure.value))
+            reporter.add(("actor", spec.actor_id, "DEAD", os.getpid(), failure.described[1]))
+            reporter.flush()
+            raise
+
+    def _method(self, name: str) -> Callable[..., Any]:
+        return methods.bound(self.instance, name, ray.actor.exit_actor)
+
+    def _raynb_call(self, head: bytes, *rest: Any) -> Any:
+        arrived = Arrived(self._raynb_static, head, rest, self.spec.actor_id)
+        options = arrived.call.options
+        with Task(arrived, self.spec) as task, limited(options.timeout):
+            given, named = task.arguments()
+            return task.results(self._method(options.function)(*given, **named))
+
+    def _raynb_stream(self, head: bytes, *rest: Any) -> Any:
+        arrived = Arrived(self._raynb_static, head, rest, self.spec.actor_id)
+        options = arrived.call.options
+        with Task(arrived, self.spec) as task, limited(options.timeout):
+            given, named = task.arguments()
+            result = self._method(options.function)(*given, **named)
+            for item in returns.items_of(result, options.name, "streaming"):
+                yield task.value(item)
+
+
+class AsyncHost(Host):
+    """A raynb actor with async methods: all of them run on Ray's event loops."""
+
+    async def _raynb_call(self, head: bytes, *rest: Any) -> Any:
+        arrived = Arrived(self._raynb_static, head, rest, self.spec.actor_id)
+        options = arrived.call.options
+        with Task(arrived, self.spec) as task:
+            given, named = task.arguments()
+            result = self._method(options.function)(*given, **named)
+            if inspect.isawaitable(result):
+                result = await _in_time(result, options.timeout)
+            return task.results(result)
+
+    async def _raynb_stream(self, head: bytes, *rest: Any) -> Any:
+        arrived = Arrived(self._raynb_static, head, rest, self.spec.actor_id)
+        options = arrived.call.options
+        with Task(arrived, self.spec) as task:
+            given, named = task.arguments()
+            result = self._method(options.function)(*given, **named)
+            if inspect.isasyncgen(result):
+                async for item in result:
+                    yield task.value(item)
+            else:
+                for item in returns.items_of(result, options.name, "streaming"):
+                    yield task.value(item)
+
+
+async def _in_time(result: Any, seconds: float | None) -> Any:
+    import asyncio
+
+    if not seconds:
+        return await result
+    try:
+        return await asyncio.wait_for(result, seconds)
+    except asyncio.TimeoutError:
+        raise TaskTimeoutError(f"the task did not finish within its timeout of {seconds} s") from None
+
+
+def _ours(args: tuple[Any, ...]) -> bool:
+    """Returns whether raynb calls, and not plain Ray."""
+    return bool(args) and type(args[0]) is bytes and args[0].startswith(MAGIC)
+
+
+def _sync_method(name: str) -> Any:
+    def method(self: Any, *args: Any, **kwargs: Any) -> Any:
+        return self._raynb_call(*args) if _ours(args) else self._method(name)(*args, **kwargs)
+
+    return method
+
+
+def _async_method(name: str) -> Any:
+    async def method(self: Any, *args: Any, **kwargs: Any) -> Any:
+        if _ours(args):
+            return await self._raynb_call(*args)
+        result = self._method(name)(*args, **kwargs)
+        return await result if inspect.isawaitable(result) else result
+
+    return method
+
+
+def actor_class(static: Static, spec: ActorSpec) -> Any:
+    """Returns Ray's actor class for a class of ours; it has the class's name in Ray's own views."""
+    base, make = (AsyncHost, _async_method) if spec.is_async else (Host, _sync_method)
+    body: dict[str, Any] = {"__module__": "raynb.actors", "_raynb_static": static}
+    for name, about in spec.methods.items():
+        if not about["generator"] and name not in (GENERIC_CALL, GENERIC_STREAM) and not name.startswith("__"):
+            body[name] = make(name)
+            body[name].__name__ = name
+    made = type(spec.class_name, (base,), body)
+    if spec.concurrency_groups:
+        return rays.remote(made, concurrency_groups=dict(spec.concurrency_groups))
+    return rays.remote(made)

@@ -1,0 +1,61 @@
+"""Ray's calls as this engine uses them: none of them ever starts a Ray.
+
+Ray's own functions call ``ray.init()`` when the process is not connected. A thread of ours, or an exit handler
+that runs after Ray's, must get an error then and not another cluster: so Ray's wrapper is taken off.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import ray
+from ray.actor import ActorMethod
+
+
+def bare(function: Any) -> Any:
+    """Returns one of Ray's functions without the wrapper that connects by itself."""
+    if function.__code__.co_name == "auto_init_wrapper":
+        return function.__wrapped__
+    return function
+
+
+get: Callable[..., Any] = bare(ray.get)
+put: Callable[..., Any] = bare(ray.put)
+wait: Callable[..., Any] = bare(ray.wait)
+kill: Callable[..., Any] = bare(ray.kill)
+cancel: Callable[..., Any] = bare(ray.cancel)
+get_actor: Callable[..., Any] = bare(ray.get_actor)
+context: Callable[..., Any] = bare(ray.get_runtime_context)
+gpu_ids: Callable[..., Any] = bare(ray.get_gpu_ids)
+is_connected: Callable[[], bool] = ray.is_initialized
+
+
+
+def remote(target: Any, **options: Any) -> Any:
+    """Returns Ray's remote function or actor class for a function or class, which never connects by itself."""
+    made = ray.remote(**options)(target) if options else ray.remote(target)
+    made._remote = functools.partial(bare(type(made)._remote), made)
+    return made
+
+
+def call(handle: Any, name: str, args: Sequence[Any], options: dict[str, Any] | None = None) -> Any:
+    """Calls a method of an actor's handle; returns what its ``remote`` returns."""
+    method = getattr(handle, name)
+    if isinstance(method, ActorMethod):
+        return _call(method, args=args, **(options or {}))
+    return (method.options(**options) if options else method).remote(*args)  # through Ray Client
+
+
+_call: Callable[..., Any] = bare(ActorMethod._remote)
+
+
+def session() -> Any:
+    """Returns what the connection of this process is, to compare: another one after each `ray.init`."""
+    worker = ray._private.worker.global_worker
+    return getattr(worker, "node", None) or getattr(worker, "worker_id", None)
+
+
+__all__ = ["bare", "call", "cancel", "context", "get", "get_actor", "gpu_ids", "is_connected", "kill", "put",
+           "remote", "session", "wait"]  # fmt: skip

@@ -1,0 +1,197 @@
+"""How calls are handed to Ray: definitions once, options once, and of each call one string of bytes."""
+
+from __future__ import annotations
+
+import marshal
+import pickle
+import threading
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from ray import exceptions as theirs
+
+from raynb.base import ids
+from raynb.base.engine import Packed
+from raynb.base.ref import ObjectRef, ObjectRefGenerator
+from raynb.base.spec import DYNAMIC, STREAMING, TaskOptions
+from raynb.engine.cluster import bridge, rays, shipping
+from raynb.engine.cluster.actors import GENERIC_CALL
+from raynb.engine.cluster.bridge import Sealed
+from raynb.exceptions import RuntimeGoneError
+from raynb.serde import pickling
+
+OPTIONS_KEPT = 1000
+#: Begins what a call of ours hands to Ray: a method of an actor of ours may be called by plain Ray too.
+MAGIC = b"raynb\x001"
+#: Arguments up to this size (bytes) travel inside that string.
+IN_HEAD = 64 * 1024
+#: Methods of every actor of ours, for calls that have no Ray method of their own.
+GENERIC_STREAM = "_raynb_stream"
+
+
+@dataclass(slots=True)
+class Static:
+    """What all calls of one function or class share. It lies in Ray's own table of functions, which keeps it as
+    long as the job, or a detached actor of it, lives."""
+
+    nonce: int
+    namespace: str
+    key: str  # of the definition
+    blob: bytes  # the definition itself; empty if it names refs, which travel with each call then
+
+
+@dataclass(slots=True)
+class Call:
+    """One call, as the worker sees it."""
+
+    nonce: int
+    task: int
+    scope: int
+    parent: int
+    options: TaskOptions
+    namespace: str
+    setups: int = 0  # how many functions have to run in a worker before its next task
+    actor: int = 0
+
+
+class Submission:
+    """The part of `Adapter` that submits tasks and calls of actors.
+
+    Thread contract: as `Adapter`.
+    """
+
+    nonce: int
+    namespace: str
+    setups: int
+    check_alive: Any
+    settle: Any
+    here: Any
+    own: Any
+    native: Any
+    native_by_id: Any
+    pairs: Any
+    submitted: Any
+    _ids: ids.IdSource
+    _lock: threading.RLock
+    _streams: dict[int, Any]
+    _groups: Any
+
+    def prepare_submission(self) -> None:
+        """Sets up what is known of definitions and options: nothing yet."""
+        self._defined: dict[str, tuple[bytes, Any]] = {}  # key → its pickle, or Ray's ref to it
+        self._remotes: dict[tuple[Any, ...], Any] = {}  # definition, kind → Ray's remote function or actor class
+        #: id() of options → them, their pickle, Ray's options. Of the latest: each `.options()` makes new ones.
+        self._options: OrderedDict[int, tuple[TaskOptions, bytes, Any]] = OrderedDict()
+        #: The ``runtime_env`` that brings raynb to nodes without it; None where it is installed.
+        self.shipped: dict[str, Any] | None = None
+        self._around: set[str] = set()  # surroundings that the cluster has
+
+    def define(self, key: str, blob: bytes, refs: Sequence[ObjectRef[Any]] = ()) -> None:
+        if key not in self._defined:
+            kept = rays.put(Sealed(blob, (), self.pairs(refs), self.nonce)) if refs else None
+            self._defined[key] = (b"" if refs else blob, kept)
+
+    def static(self, key: str) -> Static:
+        return Static(self.nonce, self.namespace, key, self._defined[key][0])
+
+    def runtime_env(self, value: dict[str, Any] | None) -> tuple[tuple[str, Any], ...]:
+        """Returns a task's ``runtime_env`` as it is: what it may say is Ray's to judge. Folders are stored first."""
+        if not value and self.shipped is None:
+            return ()
+        wanted = dict(value or {})
+        if self.shipped is not None:
+            wanted["py_modules"] = [*wanted.get("py_modules", ()), *self.shipped["py_modules"]]
+        return tuple(shipping.uploaded(wanted).items())
+
+    def _known(self, options: TaskOptions, made: Callable[[TaskOptions], Any]) -> tuple[bytes, Any]:
+        """Returns options as they travel, and what Ray has to know of them."""
+        known = self._options.get(id(options))
+        if known is None:
+            around = options.surroundings
+            if around and around not in self._around:
+                bridge.keep(f"around:{self.nonce}:{around}", self._defined[around][0])
+                self._around.add(around)
+            slim = replace(options, extra=(), key=0, uid=0)
+            known = (options, pickle.dumps(slim, 5), made(options))
+            with self._lock:
+                self._options[id(options)] = known
+                while len(self._options) > OPTIONS_KEPT:
+                    self._options.popitem(last=False)
+        return known[1], known[2]
+
+    def _head(self, told: bytes, task: int, key: str, packed: Packed) -> list[Any]:
+        """Returns what a call hands to Ray: one string of bytes, and values only if there must be."""
+        parent, scope = self.here()
+        definition = self._defined.get(key)
+        refs = definition is not None and definition[1] is not None
+        plain: bytes | None = None
+        args: list[Any] = []
+        if refs:
+            args.append([definition[1]])  # type: ignore[index]  # nested: Ray passes it as a ref
+        if packed is not pickling.NO_ARGS:
+            if packed.buffers or packed.contained or len(packed.data) > IN_HEAD:
+                args.append(bridge.value_of(packed, self.pairs(packed.contained), self.nonce, task, kind=Sealed))
+            else:
+                plain = bytes(packed.data)
+        flags = refs | (len(args) - refs) << 1
+        head = MAGIC + marshal.dumps((told, task, scope, parent, self.setups, flags, plain))
+        return [head, *args, *map(self.native, packed.deps)] if packed.deps or args else [head]
+
+    def submit(
+        self, options: TaskOptions, packed: Packed, actor: int = 0
+    ) -> list[ObjectRef[Any]] | ObjectRefGenerator:
+        self.check_alive()
+        self.settle()
+        with self._lock:
+            task = self._ids.next_task(actor)
+        count = options.num_returns
+        try:
+            if actor:
+                made = self._call_method(options, packed, task, actor)
+            else:
+                told, function = self._known(options, self._with_options)
+                made = function.remote(*self._head(told, task, options.function, packed))
+        except theirs.RayError as error:
+            failed = bridge.translate(error)
+            raise failed from failed.__cause__
+        if count == STREAMING:
+            self._streams[task] = made
+            ref = self.own(ids.object_id(task, 1), made.completed())
+            self.submitted(task, made.completed(), options, actor, False)
+            return ObjectRefGenerator(ref, self)  # type: ignore[arg-type]
+        natives = made if isinstance(made, list) else [made] if made is not None else []
+        self.submitted(task, natives[0] if natives else None, options, actor, False)
+        if count == 1 or count == DYNAMIC:
+            return [self.own(ids.object_id(task, 1), made)]
+        return [self.own(ids.object_id(task, index), native_ref) for index, native_ref in enumerate(natives, 1)]
+
+    def _with_options(self, options: TaskOptions) -> Any:
+        return self._function(options).options(**bridge.task_options(options, self._groups))
+
+    def _function(self, options: TaskOptions) -> Any:
+        """Returns Ray's remote function for a definition; Ray stores it once, and a worker loads it once."""
+        which = (options.function, options.num_returns == STREAMING, options.max_calls)
+        found = self._remotes.get(which)
+        if found is None:
+            from raynb.engine.cluster.on_worker import runner
+
+            if options.function not in self._defined:
+                raise RuntimeGoneError("this function's definition is not known to this runtime; define it again")
+            given: dict[str, Any] = {"max_calls": options.max_calls} if options.max_calls else {}
+            name = options.function_name or options.name or "task"
+            entry = runner.entry(self.static(options.function), which[1], name)
+            found = self._remotes[which] = rays.remote(entry, num_cpus=0, **given)
+        return found
+
+    def _call_method(self, options: TaskOptions, packed: Packed, task: int, actor: int) -> Any:
+        handle = self.native_by_id(ids.object_id(actor, 1))
+        told, given = self._known(options, bridge.method_options)
+        if not hasattr(handle, GENERIC_CALL):  # an actor that plain Ray made
+            args, named = pickling.unpack_args(packed.data, packed.buffers, [self.native(ref) for ref in packed.deps])
+            return getattr(handle, options.function).options(**given).remote(*args, **named)
+        name = GENERIC_STREAM if options.num_returns == STREAMING else options.function
+        if not hasattr(handle, name) or name.startswith("__ray_"):
+            name = GENERIC_CALL
+        return rays.call(handle, name, self._head(told, task, "", packed), given)

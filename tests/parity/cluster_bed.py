@@ -1,0 +1,401 @@
+"""Checks of raynb on a Ray cluster of three nodes, and of what happens when parts of it end.
+
+``python cluster_bed.py`` starts a head and two more nodes as processes of this machine, runs every check in order
+and writes one JSON line for each: its name, and the traceback if it failed. `test_cluster_bed.py` reads them. The
+nodes cannot import raynb, as on a cluster where it was never installed: it is sent there.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import textwrap
+import time
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import ray as real_ray
+
+import raynb
+from raynb.base.rows import ALIVE, DEAD, FAILED, FINISHED
+from raynb.engine.cluster.local_nodes import LocalNodes
+
+CHECKS: dict[str, Callable[[], None]] = {}
+WAIT = 120.0
+MB = 1 << 20
+heard: list[str] = []
+bed: LocalNodes = None  # type: ignore[assignment]
+
+
+def check(function: Callable[[], None]) -> Callable[[], None]:
+    CHECKS[function.__name__] = function
+    return function
+
+
+def until(condition: Callable[[], Any], what: str) -> Any:
+    end = time.monotonic() + WAIT
+    while time.monotonic() < end:
+        found = condition()
+        if found:
+            return found
+        time.sleep(0.05)
+    raise AssertionError(f"waited {WAIT:g} s for {what}")
+
+
+def script(body: str, *arguments: str) -> subprocess.Popen[str]:
+    """Starts a program that is connected to the cluster; what it prints can be read."""
+    head = f"import sys, os, time\nimport raynb as ray\nray.init({bed.address!r}, namespace='bed')\n"
+    text = head + textwrap.dedent(body)
+    return subprocess.Popen([sys.executable, "-c", text, *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                            stdin=subprocess.PIPE, text=True)  # fmt: skip
+
+
+def ended(program: subprocess.Popen[str]) -> tuple[str, str]:
+    out, err = program.communicate(timeout=WAIT)
+    assert program.returncode == 0, f"{program.returncode}: {out}{err}"
+    return out, err
+
+
+def raised(call: Callable[[], Any]) -> Exception:
+    """Returns what the call raises; it must raise."""
+    try:
+        call()
+    except Exception as error:
+        return error
+    raise AssertionError("it did not raise")
+
+
+def failing(actor: Any) -> Exception | None:
+    """Returns the error of a call, or None if it was answered."""
+    try:
+        raynb.get(actor.ping.remote(), timeout=WAIT)
+    except raynb.exceptions.RayActorError as error:
+        return error
+    return None
+
+
+def node_on(side: str) -> Any:
+    """Returns the row of the node that has this resource."""
+    return next(row for row in raynb.runtime().engine.snapshot().nodes if side in row.resources)
+
+
+# -- in programs of their own ------------------------------------------------------------------
+@check
+def a_script_shows_what_tasks_print_and_ends_without_shutdown() -> None:
+    out, err = ended(script("""
+        @ray.remote
+        def say(n):
+            print("line", n)
+            return n
+        assert ray.get([say.remote(n) for n in range(3)]) == [0, 1, 2]
+        refs = [say.remote(9)]
+    """))  # fmt: skip
+    assert sorted(line.split(") ")[1] for line in out.splitlines() if "say pid=" in line)[:3] == [
+        "line 0", "line 1", "line 2"
+    ], out  # fmt: skip
+    assert "Started a local Ray instance" not in err, err
+    assert "Connecting to existing Ray cluster" not in err, err
+    assert "Traceback" not in err, err
+
+
+@check
+def a_script_goes_on_after_ray_itself_was_shut_down() -> None:
+    out, err = ended(script("""
+        import ray as real
+        ref = ray.put(1)
+        actor = ray.remote(type("A", (), {"m": lambda self: 1})).remote()
+        real.shutdown()
+        for call in (lambda: ray.get(ref), lambda: actor.m.remote(), lambda: ray.put(2), lambda: ray.kill(actor)):
+            try:
+                call()
+            except ray.exceptions.RuntimeGoneError:
+                print("gone")
+        assert not real.is_initialized()
+        ray.shutdown()
+        del ref, actor
+        assert not real.is_initialized()
+    """))  # fmt: skip
+    assert out.split() == ["gone"] * 4, out + err
+
+
+@check
+def a_detached_actor_restarts_after_its_creator_has_left() -> None:
+    ended(script("""
+        class Keeper:
+            def pid(self):
+                return os.getpid()
+            def die(self):
+                os._exit(1)
+        keeper = ray.remote(num_cpus=0)(Keeper).options(name="keeper", lifetime="detached", max_restarts=2).remote()
+        ray.get(keeper.pid.remote())
+    """))  # fmt: skip
+    out, _ = ended(script("""
+        keeper = ray.get_actor("keeper")
+        before = ray.get(keeper.pid.remote())
+        keeper.die.remote()
+        while True:
+            try:
+                after = ray.get(keeper.pid.remote(), timeout=60)
+                if after != before:
+                    break
+            except ray.exceptions.RayActorError:
+                time.sleep(0.1)
+        print("restarted")
+        ray.kill(keeper)
+    """))  # fmt: skip
+    assert "restarted" in out
+
+
+@check
+def what_belongs_to_a_driver_that_is_killed_ends_and_what_is_detached_stays() -> None:
+    program = script("""
+        class Mine:
+            def ready(self):
+                return os.getpid()
+        mine = ray.remote(num_cpus=0)(Mine).options(name="mine").remote()
+        kept = ray.remote(num_cpus=0)(Mine).options(name="kept", lifetime="detached").remote()
+        ray.get([mine.ready.remote(), kept.ready.remote()])
+        print("ready", flush=True)
+        time.sleep(600)
+    """)
+    assert program.stdout is not None
+    assert program.stdout.readline() == "ready\n"
+    program.kill()
+    program.communicate()
+    raynb.init(bed.address, namespace="bed")
+
+    def gone() -> bool:
+        try:
+            raynb.get_actor("mine")
+        except ValueError:
+            return True
+        return False
+
+    until(gone, "the actor of the killed driver to end")
+    kept = raynb.get_actor("kept")
+    assert raynb.get(kept.ready.remote(), timeout=WAIT)
+    raynb.kill(kept)
+
+
+@check
+def a_cluster_without_raynb_is_refused_in_words_if_it_may_not_be_sent() -> None:
+    raynb.shutdown()
+    error = raised(lambda: raynb.init(bed.address, ship_package=False))
+    assert isinstance(error, raynb.exceptions.RaySystemError)
+    assert str(error).count("has no raynb") == 3, error
+    assert "pip install" in str(error)
+    error = raised(lambda: raynb.get(raynb.remote(lambda: 1).remote()))
+    assert isinstance(error, raynb.exceptions.RuntimeGoneError), "the embedded engine started without a word"
+    assert bed.address in str(error)
+
+
+# -- one driver, with its nodes ----------------------------------------------------------------
+@check
+def nodes_are_in_the_views() -> None:
+    raynb.init(bed.address, namespace="bed")
+    raynb.runtime().engine.on_output.append(lambda output: heard.append(output.text))
+    until(lambda: len(raynb.runtime().engine.snapshot().nodes) == 3, "three nodes")
+    rows = raynb.runtime().engine.snapshot().nodes
+    assert [row.head for row in rows].count(True) == 1
+    assert node_on("left").labels == {"side": "left"}
+    assert node_on("left").store == 100 * MB
+
+    @raynb.remote(num_cpus=0, resources={"left": 1})
+    def where() -> str:
+        return raynb.get_runtime_context().get_node_id()
+
+    assert raynb.get(where.remote(), timeout=WAIT) == node_on("left").node_id
+    engine = raynb.runtime().engine
+
+    def placed() -> bool:
+        picture = engine.snapshot()
+        task = next(row for row in picture.tasks if row.name == "where")
+        workers = {row.id: row for row in picture.workers}
+        return task.state == FINISHED and task.worker in workers and workers[task.worker].node == node_on("left").id
+
+    until(placed, "the row of the task")
+    until(lambda: node_on("left").memory_used, "the memory of the node")
+
+
+@check
+def placement_groups_are_rays_own() -> None:
+    from raynb.util.placement_group import get_placement_group, placement_group, placement_group_table
+    from raynb.util.placement_group import remove_placement_group as remove
+    from raynb.util.scheduling_strategies import PlacementGroupSchedulingStrategy
+
+    group = placement_group([{"CPU": 1}] * 3, strategy="STRICT_SPREAD", name="spread")
+    assert group.wait(WAIT)
+
+    @raynb.remote
+    def where() -> tuple[str, int]:
+        from raynb.util.placement_group import get_placement_group
+
+        return raynb.get_runtime_context().get_node_id(), get_placement_group("spread").number
+
+    inside = [PlacementGroupSchedulingStrategy(group, place) for place in range(3)]
+    refs = [where.options(scheduling_strategy=one).remote() for one in inside]
+    found = raynb.get(refs, timeout=WAIT)
+    assert len({node for node, _ in found}) == 3
+    assert {number for _, number in found} == {group.number}
+    assert get_placement_group("spread") == group
+    assert placement_group_table(group)["strategy"] == "STRICT_SPREAD"
+    remove(group)
+
+
+@check
+def a_large_array_goes_from_node_to_node() -> None:
+    import numpy
+
+    @raynb.remote(num_cpus=0, resources={"left": 1})
+    def make(n: int) -> Any:
+        return numpy.full(n, 7.0)
+
+    @raynb.remote(num_cpus=0, resources={"right": 1})
+    def total(array: Any) -> float:
+        return float(array.sum())
+
+    count = 40 * MB // 8
+    ref = make.remote(count)
+    assert raynb.get(total.remote(ref), timeout=WAIT) == 7.0 * count
+    assert real_ray.get(ref, timeout=WAIT).nbytes == 40 * MB
+
+
+@check
+def two_drivers_at_once_do_not_meet() -> None:
+    program = script("""
+        @ray.remote
+        def f(x):
+            print("theirs", x)
+            return x
+        print(ray.get([f.remote(n) for n in range(20)]) == list(range(20)))
+    """)
+
+    @raynb.remote
+    def f(x: int) -> int:
+        print("mine", x)
+        return -x
+
+    assert raynb.get([f.remote(n) for n in range(20)], timeout=WAIT) == [-n for n in range(20)]
+    out, _ = ended(program)
+    assert "True" in out
+    assert "mine" not in out
+    assert not any("theirs" in text for text in heard)
+
+
+@check
+def the_hub_is_made_again_when_it_is_lost() -> None:
+    class Counter:
+        def __init__(self) -> None:
+            self.n = 0
+
+        def up(self) -> int:
+            self.n += 1
+            return self.n
+
+    @raynb.remote
+    def say(text: str) -> str:
+        print(text)
+        return text
+
+    counter = raynb.remote(num_cpus=0)(Counter).remote()
+    ref = raynb.put([1])
+    assert raynb.get(counter.up.remote(), timeout=WAIT) == 1
+    real_ray.kill(raynb.runtime().engine._listener.hub)
+    assert raynb.get(say.remote("while it is away"), timeout=WAIT)
+    until(lambda: any("was lost and is made again" in text for text in heard), "the word of it")
+    assert raynb.is_initialized()
+    assert raynb.get(ref) == [1]
+    assert raynb.get(counter.up.remote(), timeout=WAIT) == 2
+    assert raynb.get(say.remote("afterwards"), timeout=WAIT)
+    until(lambda: any("afterwards" in text for text in heard), "the output of a task after it")
+
+
+@check
+def a_node_that_dies_takes_what_is_on_it_and_nothing_else() -> None:
+    @raynb.remote(num_cpus=0, resources={"right": 1}, max_retries=0)
+    def wait_there(path: str) -> None:
+        open(path, "w").close()
+        time.sleep(600)
+
+    @raynb.remote(num_cpus=1, max_retries=3)
+    def anywhere(n: int) -> int:
+        return n
+
+    class There:
+        def ping(self) -> int:
+            return 1
+
+    there = raynb.remote(num_cpus=0, resources={"right": 1})(There).remote()
+    assert raynb.get(there.ping.remote(), timeout=WAIT) == 1
+    began = os.path.join(tempfile.mkdtemp(), "began")
+    ref = wait_there.remote(began)
+    until(lambda: os.path.exists(began), "the task to run")
+    bed.kill_node(2)
+    error = raised(lambda: raynb.get(ref, timeout=WAIT))
+    assert isinstance(error, (raynb.exceptions.WorkerCrashedError, raynb.exceptions.NodeDiedError))
+    assert len(str(error)) < 600, str(error)
+    error = until(lambda: failing(there), "the actor to be lost")  # its process may answer for a moment
+    assert len(str(error)) < 600, str(error)
+    assert "There" in str(error), str(error)
+    assert raynb.get([anywhere.remote(n) for n in range(8)], timeout=WAIT) == list(range(8))
+    engine = raynb.runtime().engine
+    until(lambda: [row.alive for row in engine.snapshot().nodes].count(False) == 1, "the node's row")
+    until(lambda: [row.state for row in engine.snapshot().actors if row.class_name == "There"] == [DEAD], "the actor's")
+    until(lambda: [row.state for row in engine.snapshot().tasks if row.name == "wait_there"] == [FAILED], "the task's")
+    assert any(row.exit for row in engine.snapshot().workers)
+    assert [row.state for row in engine.snapshot().actors if row.class_name == "Counter"] in ([ALIVE], [DEAD])
+
+
+@check
+def a_driver_ends_when_the_head_does() -> None:
+    raynb.shutdown()
+    program = script("""
+        print("ready", flush=True)
+        time.sleep(2)
+        while ray.is_initialized():
+            try:
+                ray.get(ray.remote(lambda: 1).remote(), timeout=5)
+            except ray.exceptions.GetTimeoutError:
+                pass
+        print("over")
+    """)
+    assert program.stdout is not None
+    assert program.stdout.readline() == "ready\n"
+    bed.kill_node(0)
+    program.communicate(timeout=WAIT)  # Ray itself ends a driver whose head is gone
+
+
+def main() -> None:
+    global bed
+    wanted = {name: run for name, run in CHECKS.items() if not sys.argv[1:] or name in sys.argv[1:]}
+    paths = os.environ.pop("PYTHONPATH", "")  # the nodes have no raynb
+    bed = LocalNodes(
+        [{"num_cpus": 2},
+         {"num_cpus": 2, "resources": {"left": 4}, "labels": {"side": "left"}, "object_store_memory": 100 * MB},
+         {"num_cpus": 2, "resources": {"right": 4}, "labels": {"side": "right"}}],
+        {"RAY_gcs_rpc_server_reconnect_timeout_s": "5"},
+    )  # fmt: skip
+    os.environ |= {"PYTHONPATH": paths, "RAY_AUTH_MODE": "disabled", "RAY_gcs_rpc_server_reconnect_timeout_s": "5"}
+    try:
+        for name, run in wanted.items():
+            row = {"name": name, "error": "", "seconds": 0.0}
+            began = time.monotonic()
+            try:
+                run()
+            except BaseException:
+                row["error"] = traceback.format_exc()
+            row["seconds"] = round(time.monotonic() - began, 1)
+            print("##", json.dumps(row), flush=True)
+        raynb.shutdown()
+    finally:
+        bed.close()
+
+
+if __name__ == "__main__":
+    sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+    main()

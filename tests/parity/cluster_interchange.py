@@ -1,0 +1,85 @@
+"""Checks of refs and actors that go between raynb and plain Ray in one process (see `cluster_checks.py`)."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import ray as real_ray
+from cluster_tools import WAIT, check
+
+import raynb
+
+
+async def _awaited(*refs: Any) -> list[Any]:
+    return [await ref for ref in refs]
+
+
+@check
+def refs_and_actors_are_the_same_to_raynb_and_to_plain_ray() -> None:
+    class Plain:
+        def add(self, a: int, b: int = 0) -> int:
+            return a + b
+
+        def read(self, box: list[Any]) -> Any:
+            return real_ray.get(box[0])
+
+    class Ours:
+        def __init__(self) -> None:
+            self.total = 0
+
+        def add(self, amount: int) -> int:
+            self.total += amount
+            return self.total
+
+    plain = real_ray.remote(num_cpus=0)(Plain).options(name="plain").remote()
+    ours = raynb.remote(num_cpus=0)(Ours).options(name="ours").remote()
+    found = raynb.get_actor("plain")
+    assert raynb.get(found.add.remote(raynb.put(4), b=3), timeout=WAIT) == 7
+    assert raynb.get(ours.add.remote(2), timeout=WAIT) == 2
+    assert real_ray.get(real_ray.get_actor("ours").add.remote(5), timeout=WAIT) == 7
+
+    @raynb.remote
+    def use(handle: Any) -> Any:
+        import ray as rays
+
+        return rays.get(handle.add.remote(1))
+
+    assert raynb.get(use.remote(plain), timeout=WAIT) == 1
+    assert raynb.get(found.read.remote([raynb.put([1, 2, 3])]), timeout=WAIT) == [1, 2, 3]
+    raynb.kill(plain)
+    raynb.kill(ours)
+
+
+@check
+def refs_of_plain_ray_are_taken_everywhere_and_ours_by_plain_ray() -> None:
+    native = real_ray.put({"made": "natively"})
+    assert raynb.get(native, timeout=WAIT) == {"made": "natively"}
+    assert raynb.get([native, raynb.put(1)], timeout=WAIT) == [{"made": "natively"}, 1]
+    assert raynb.wait([native], timeout=WAIT) == ([native], [])
+
+    @raynb.remote
+    def top(value: Any) -> Any:
+        return value
+
+    @raynb.remote
+    def nested(box: dict[str, Any]) -> tuple[str, Any]:
+        import ray as rays
+
+        return type(box["ref"]).__module__, rays.get(box["ref"])
+
+    assert raynb.get(top.remote(native), timeout=WAIT) == {"made": "natively"}
+    module, value = raynb.get(nested.remote({"ref": native}), timeout=WAIT)
+    assert value == {"made": "natively"}
+    assert module.startswith("ray"), module
+
+    mine = raynb.put([1, 2, 3])
+    assert real_ray.get(mine, timeout=WAIT) == [1, 2, 3]
+    assert real_ray.get([mine, native], timeout=WAIT)[0] == [1, 2, 3]
+    assert real_ray.wait([mine], timeout=WAIT) == ([mine], [])
+    native_task = real_ray.remote(num_cpus=0)(lambda value: value)
+    assert real_ray.get(native_task.remote(mine), timeout=WAIT) == [1, 2, 3]
+    assert raynb.get(native_task.remote(top.remote(mine)), timeout=WAIT) == [1, 2, 3]
+    (inside,) = real_ray.get(native_task.remote([mine]), timeout=WAIT)
+    assert raynb.get(inside, timeout=WAIT) == [1, 2, 3]
+    assert asyncio.run(_awaited(native, mine)) == [{"made": "natively"}, [1, 2, 3]]
