@@ -8,7 +8,7 @@ from typing import Any
 
 from raynb.jupyter import notebook as notebooks
 from raynb.jupyter.notebook import Notebook
-from raynb.jupyter.reports.card import Card
+from raynb.jupyter.reports.card import LiveCards
 
 
 def load_ipython_extension(shell: Any) -> None:
@@ -47,11 +47,9 @@ def unload_ipython_extension(shell: Any) -> None:
 
 def show_card(notebook: Notebook) -> None:
     """Shows the card; not where nobody looks yet (an extension loaded from a profile)."""
-    if notebook.cells.running() is None:
-        return
-    from IPython.display import display
-
-    display(Card(notebook))
+    if notebook.cards is None:
+        notebook.cards = LiveCards(notebook)
+    notebook.cards.show()
 
 
 def _add_magics(notebook: Notebook) -> None:
@@ -105,6 +103,7 @@ def _add_views(notebook: Notebook) -> None:
     from raynb.jupyter.cells.surroundings import Surroundings
     from raynb.jupyter.module_reloads import Reloads
     from raynb.jupyter.output.live_refs import LiveLines
+    from raynb.jupyter.output.ref_lists import install as install_ref_lists
     from raynb.jupyter.output.registry import UNNUMBERED, cell_name
     from raynb.jupyter.progress.waits import Waits
     from raynb.jupyter.reports.serialisation_log import SerialisationLog
@@ -126,6 +125,7 @@ def _add_views(notebook: Notebook) -> None:
     reloads.install()
     notebook.extras.append(reloads.uninstall)
 
+    notebook.extras.append(install_ref_lists(notebook.shell))
     lines = LiveLines(notebook)
     lines.install()
     notebook.extras.append(lines.uninstall)

@@ -5,9 +5,10 @@ The words stay true in a saved notebook: nothing "is running", it has been since
 
 from __future__ import annotations
 
+import difflib
 import html
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from raynb.base.rows import (
     ALIVE,
@@ -17,6 +18,7 @@ from raynb.base.rows import (
     FINISHED,
     RESTARTING,
     RUNNING,
+    SPILLED,
     ActorRow,
     ObjectRow,
     TaskRow,
@@ -33,6 +35,33 @@ _GREEN, _RED = "#188038", "#c5221f"
 _DOTS = {
     RUNNING: "#1a73e8", FINISHED: _GREEN, FAILED: _RED, CANCELLED: "#777", ALIVE: _GREEN, DEAD: _RED,
 }  # fmt: skip
+
+
+def did_you_mean(word: str, known: Iterable[str]) -> str:
+    """Returns ``" (did you mean 'dashboard'?)"`` for a word that is near a known one, else nothing."""
+    near = difflib.get_close_matches(word.lower(), list(known), n=1, cutoff=0.6)
+    return f" (did you mean {near[0]!r}?)" if near else ""
+
+
+#: Ray's states in words, as the views say them (`labextension/src/ui/words.ts`).
+STATE_WORDS = {
+    "FINISHED": "finished", "RUNNING": "running", "SUBMITTED_TO_WORKER": "sent to worker",
+    "PENDING_NODE_ASSIGNMENT": "queued", "PENDING_ARGS_AVAIL": "waiting for inputs", "CANCELLED": "cancelled",
+    "FAILED": "failed", "DEPENDENCIES_UNREADY": "waiting for inputs", "PENDING_CREATION": "starting",
+    "ALIVE": "alive", "RESTARTING": "restarting", "DEAD": "dead", "STARTING": "starting", "IDLE": "idle",
+    "BUSY": "busy", "BLOCKED": "waiting in get", "ACTOR": "actor", "EXITED": "ended",
+}  # fmt: skip
+
+#: Where an object is, in words.
+PLACE_WORDS = {
+    "pending": "not made yet", "memory": "in memory", "shared": "in shared memory", "spilled": "on disk",
+    "lost": "lost",
+}  # fmt: skip
+
+
+def dot(state: str) -> str:
+    """Returns the coloured dot of a state, as HTML."""
+    return f'<span aria-hidden="true" style="color:{_DOTS.get(state, "#b06000")}">●</span>'
 
 
 def describe(
@@ -63,6 +92,8 @@ def describe(
 
 def _ref_state(task: TaskRow | None, stored: ObjectRow | None, now: float, wall: float) -> str:
     size = f", {in_words(stored.size)}" if stored is not None and stored.size else ""
+    if stored is not None and stored.where == SPILLED:
+        size += ", on disk"
     if task is None:
         return f"stored{size}" if stored is not None else "freed"
     name = f"{task.name}#{short_task(task.id)}"
@@ -121,11 +152,10 @@ def at(text: str, when: float) -> str:
 
 def bundle_of(text: str, state: str, code: str, kind: str = "ObjectRef") -> dict[str, str]:
     """Returns a ref's or a handle's line as a mime bundle."""
-    colour = _DOTS.get(state, "#b06000")
+    short = f"…{code[-8:]}" if len(code) > 8 else code
     markup = (
         f'<div class="raynb-ref" style="font:13px/1.6 system-ui,sans-serif">'
-        f'<span aria-hidden="true" style="color:{colour}">●</span> '
-        f"<code>{kind}</code> {html.escape(text)} "
-        f'<small style="opacity:.6">{html.escape(code)}</small></div>'
+        f"{dot(state)} <code>{kind}</code> {html.escape(text)} "
+        f'<small style="opacity:.7" title="{html.escape(code)}">{html.escape(short)}</small></div>'
     )
     return {"text/plain": f"{kind}({printable(text)})", "text/html": markup}

@@ -60,6 +60,7 @@ class Notebook:
         # name → handle, of those that ``%%actor`` made; weak, so that a dropped handle ends its actor
         self.actors: weakref.WeakValueDictionary[str, Any] = weakref.WeakValueDictionary()
         self.surroundings: Any = None  # what of the kernel follows to the tasks
+        self.cards: Any = None  # the cards that were shown
         self.waits: Any = None  # the watch over the main thread's waits
         self.journal: Any = None  # what the kernel spent on each cell
         self._progress = "kernel"
@@ -112,6 +113,8 @@ class Notebook:
             api.init(ignore_reinit_error=True, **arguments)
         except BaseException as error:
             self.start_error = error
+            if self.cards is not None:
+                self.cards.refresh()
             name, value, lines = self.renderer.message(error)
             self.router.show_error(scope, name, f"raynb could not start: {value}", lines)
 
@@ -147,7 +150,9 @@ class Notebook:
         self.router.drain()
 
     def engine_changed(self, engine: Any) -> None:
-        """Takes the output of a runtime that has started."""
+        """Takes the output of a runtime that has started; the cards that were shown say what runs now."""
+        if self.cards is not None:
+            self.cards.refresh()
         if engine is None or not hasattr(engine, "on_output"):
             return
         if self.router.receive not in engine.on_output:

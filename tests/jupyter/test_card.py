@@ -18,7 +18,7 @@ from .pictures import small
 
 
 def card(starting: Any = None, **settings: Any) -> str:
-    return repr(Card(SimpleNamespace(config=Raynb(**settings), starting=starting)))  # type: ignore[arg-type]
+    return repr(Card(SimpleNamespace(config=Raynb(**settings), starting=starting, start_error=None)))  # type: ignore[arg-type]
 
 
 @pytest.fixture

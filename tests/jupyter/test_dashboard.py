@@ -55,7 +55,7 @@ def test_without_a_runtime_it_says_so(built: None) -> None:
 
 
 def test_an_unknown_view_is_named(built: None) -> None:
-    with pytest.raises(ValueError, match="no view 'taks'; the views are: overview"):
+    with pytest.raises(ValueError, match="no view 'taks' .did you mean 'tasks'.*; the views are: overview"):
         dashboard.Dashboard("taks")
 
 

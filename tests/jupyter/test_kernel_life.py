@@ -209,6 +209,41 @@ def test_a_wait_shows_a_bar_that_counts(notebook: KernelSession, cell: str) -> N
     assert "took" in bars[0]
 
 
+def test_a_bar_counts_what_is_waited_for_and_ends_with_a_true_text(notebook: KernelSession) -> None:
+    run = notebook.run("six = [nap.remote(1.2) for _ in range(6)]\nray.get(six[0])")
+    bars = [text for text in run.shown if text.startswith("[#")]
+    assert len(bars) == 1, run.shown
+    assert "1/1" in bars[0]
+    assert "took" in bars[0]
+    run = notebook.send("ray.get([nap.remote() for _ in range(2)])")
+    notebook.until(lambda: any("0/2" in text for text in run.shown))
+    interrupted(notebook, run)
+    notebook.until(lambda: any("0/2" in text and "interrupted after" in text for text in run.shown))
+    notebook.run("ray.wait(six, num_returns=6)")
+
+
+def test_lists_of_refs_are_readable(notebook: KernelSession) -> None:
+    notebook.run("many = [nap.remote(0) for _ in range(7)]\nray.wait(many, num_returns=7)")
+    run = notebook.run("many")
+    assert "list of 7 refs: 7 finished" in run.shown[0]
+    assert run.shown[0].count("nap#") == 5
+    assert "… 2 more" in run.shown[0]
+    assert "text/html" in run.mimetypes
+    assert "dict of 1 ref: 1 finished" in notebook.run("{'a': many[0]}").shown[0]
+    assert notebook.run("[1, 2], (3,), {}").shown == ["([1, 2], (3,), {})"]
+
+
+def test_help_lists_every_magic_and_typos_are_answered(notebook: KernelSession) -> None:
+    text = notebook.run("%raynb help").text
+    ours = ["%%remote", "%%actor", "%%everywhere", "%%on", "%get", "%put", "%wait", "%cancel", "%kill"]
+    for name in (*ours, "%raynb timeline"):
+        assert f"{name} " in text, (name, text)
+    assert "did you mean 'dashboard'" in notebook.run("%raynb dashbord", ok=False).text
+    notebook.run("ray.get(nap.remote(0, 'x'))")
+    assert notebook.run("%raynb logs In[1]").status == "ok"
+    assert notebook.run("%raynb logs In [1]").status == "ok"
+
+
 def test_short_waits_show_none_and_the_bar_can_be_turned_off(notebook: KernelSession) -> None:
     notebook.run("%config Raynb.progress_delay = 60")  # on a busy machine even this takes its time
     assert notebook.run("ray.get(nap.remote(0))").shown == ["''"]

@@ -19,7 +19,6 @@ from raynb.jupyter.reports.timeline import (
     joined,
     lanes,
     nice_step,
-    short,
     stroke,
     tick,
     waiting_steps,
@@ -170,7 +169,6 @@ def test_strokes_that_touch_are_one() -> None:
 def test_axis() -> None:
     assert [nice_step(x) for x in (0.7, 1.0, 1.3, 0.012, 30)] == [1, 1, 2, 0.02, 50]
     assert [tick(0.5, 0.5), tick(0.02, 0.01), tick(0.0005, 0.0001), tick(4, 2)] == ["0.5 s", "20 ms", "500 µs", "4 s"]
-    assert [short(s) for s in (0.00004, 0.04, 4)] == ["40 µs", "40 ms", "4.0 s"]
 
 
 def test_what_took_long_has_the_notebooks_name() -> None:

@@ -41,7 +41,7 @@ def test_a_count_in_words() -> None:
 
 def test_times_and_figures() -> None:
     assert [in_seconds(s) for s in (0.0, 0.00008, 0.0241, 0.0996, 9.94, 59.2, 60, 125, 4000)] == [
-        "0.0 s", "80 µs", "24 ms", "0.1 s", "9.9 s", "59 s", "1 min", "2 min 5 s", "1 h 6 min",
+        "0 s", "80 µs", "24 ms", "100 ms", "9.9 s", "59 s", "1 min", "2 min 5 s", "1 h 6 min",
     ]  # fmt: skip
     assert [in_figures(n) for n in (1234.5, 99.4, 3.14, 0.25)] == ["1,234", "99", "3.1", "0.25"]
 
@@ -123,13 +123,13 @@ PICTURE = Snapshot(
 
 def test_tables() -> None:
     lines = text_tables.tasks(PICTURE).splitlines()
-    assert lines[1].split()[:3] == ["Counter.add#2", "RUNNING", "4.0"]
-    assert lines[3].split()[:3] == ["f#1", "FINISHED", "2.0"]
+    assert lines[1].split()[:3] == ["Counter.add#2", "running", "4.0"]
+    assert lines[3].split()[:3] == ["f#1", "finished", "2.0"]
     assert "ValueError: x" in lines[2]
     assert text_tables.tasks(PICTURE, "f").count("\n") == 1
     assert text_tables.tasks(PICTURE, "h") == "There are no tasks of 'h'."
     assert "Counter#9" in text_tables.actors(PICTURE)
-    assert "EXITED" in text_tables.workers(PICTURE)
+    assert "ended" in text_tables.workers(PICTURE)
     assert "one machine" in text_tables.nodes(PICTURE)
     cluster = replace(PICTURE, nodes=some_nodes(), workers=[WorkerRow(5, 9, node=2)])
     rows = text_tables.nodes(cluster).splitlines()

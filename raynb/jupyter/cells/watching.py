@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 #: Seconds between two pictures of a bar.
 INTERVAL = 0.2
 
+#: Seconds after which the bar of a loop in the background moves on though no item has ended.
+TICK = 1.0
+
 
 class Watch:
     """What has become of a cell's tasks.
@@ -62,6 +65,7 @@ class Watch:
         self.begin(quiet=False)
         if self._display_id:
             self._show(False)
+            threading.Thread(target=self._tick, name="raynb-each", daemon=True).start()
 
     # -- callbacks -----------------------------------------------------------------------------
     def _ended(self, items: int, outputs: list[Any], future: Any) -> None:
@@ -99,6 +103,12 @@ class Watch:
             self.tasks.firsts.clear()
             self.finished.set()
 
+    def _tick(self) -> None:
+        """Moves the bar on while nothing ends."""
+        while not self.finished.wait(TICK):
+            if time.monotonic() - self._shown_at > TICK:
+                self._show(True)
+
     def _failed(self, error: BaseException) -> None:
         if self.stop_on_error:
             threading.Thread(target=self.cancel, name="raynb-stop", daemon=True).start()
@@ -115,7 +125,8 @@ class Watch:
 
     def _show(self, update: bool) -> None:
         self._shown_at = time.monotonic()
-        bundle = line_bundle(self.count.text(time.monotonic()), self.count.share(), self._display_id)
+        count = self.count
+        bundle = line_bundle(count.text(time.monotonic()), count.share(), self._display_id, bool(count.failed))
         self.notebook.router.show_rich(self.scope, "update_display" if update else "display", bundle)
 
 
@@ -137,13 +148,17 @@ def wait_for(notebook: Notebook, watch: Watch) -> None:
     bar = Bar(notebook, watch.scope)
     if notebook.waits is not None:
         notebook.waits.pausing = True  # this bar counts items, which is better than tasks
+    over = "stopped"
     try:
         while not watch.finished.wait(INTERVAL):
             bar.show(watch.count)
             if watch.first_error is not None and watch.stop_on_error:
                 watch.cancel()
+    except KeyboardInterrupt:
+        over = "interrupted"
+        raise
     finally:
-        bar.end(watch.count)
+        bar.end(watch.count, over)
         if notebook.waits is not None:
             notebook.waits.pausing = False
     if watch.first_error is not None:

@@ -15,7 +15,9 @@ from raynb.base import engine as engines
 from raynb.base.ref import ObjectRef, is_ref
 from raynb.exceptions import GetTimeoutError, RayTaskError
 from raynb.jupyter.cells.inputs import Inputs, holds_refs
+from raynb.jupyter.formatting import did_you_mean
 from raynb.jupyter.magics.arguments import parse
+from raynb.jupyter.magics.help import cell_number, every_magic
 from raynb.jupyter.notebook import Notebook, unfinished
 from raynb.jupyter.on_worker.runner import filled
 from raynb.jupyter.output.registry import cell_name
@@ -159,9 +161,9 @@ class LineMagics(Magics):
     @staticmethod
     def _cell(engine: Any, text: str) -> int:
         if text != "last":
-            if not text.isdecimal():
+            if cell_number(text) is None:
                 raise UsageError(f"%cancel: --cell takes the number of a cell, got {text!r}.")
-            return int(text)
+            return cell_number(text) or 0
         scopes = [row.scope for row in engine.snapshot().tasks if unfinished({row.state: 1})]
         if not scopes:
             raise UsageError("%cancel: no cell has unfinished tasks.")
@@ -212,7 +214,8 @@ class LineMagics(Magics):
         command, _, rest = line.strip().partition(" ")
         run = COMMANDS.get(command or "status")
         if run is None:
-            raise UsageError(f"%raynb has no command {command!r}; it has: {', '.join(COMMANDS)}.")
+            meant = did_you_mean(command, COMMANDS)
+            raise UsageError(f"%raynb has no command {command!r}{meant}; it has: {', '.join(COMMANDS)}.")
         return run(self, rest.strip())
 
     def _status(self, rest: str) -> None:
@@ -286,14 +289,14 @@ class LineMagics(Magics):
 
     def _logs(self, rest: str) -> None:
         cell, _, pattern = rest.partition("--grep")
-        if cell.strip() and not cell.strip().isdecimal():
+        if cell.strip() and cell_number(cell) is None:
             raise UsageError(f"%raynb logs takes the number of a cell, got {cell.strip()!r}.")
-        scope = int(cell) if cell.strip() else None
+        scope = cell_number(cell)
         print(text_tables.logs(self._engine().logs(), scope, pattern.strip()))
 
     def _timeline(self, rest: str) -> Any:
         engine = self._engine()
-        if rest and not rest.isdecimal():
+        if rest and cell_number(rest) is None:
             api.timeline(rest)
             print(f"Wrote {rest}; open it in https://ui.perfetto.dev or chrome://tracing.")
             return None
@@ -302,7 +305,7 @@ class LineMagics(Magics):
         from raynb.jupyter.reports.timing import cut, latest_scope
 
         picture = engine.snapshot()
-        scope = int(rest) if rest else latest_scope(picture)
+        scope = cell_number(rest) or latest_scope(picture)
         labels = self._labels()
         found = cut(picture, scope, cell_name(scope), self.notebook.journal.of(scope), labels)
         if found is None:
@@ -328,7 +331,11 @@ class LineMagics(Magics):
         print(f"From now on `import ray` means raynb, which follows Ray {as_ray().__version__}.")
 
     def _help(self, rest: str) -> None:
-        print(__import__("inspect").cleandoc(LineMagics.raynb.__doc__ or ""))
+        from raynb.jupyter.magics.actor import ActorMagics
+        from raynb.jupyter.magics.remote import RemoteMagics
+
+        ours = (RemoteMagics, ActorMagics, LineMagics)
+        print(every_magic(self.shell, ours, LineMagics.raynb.__doc__ or ""))
 
 
 def _holds(value: Any) -> bool:

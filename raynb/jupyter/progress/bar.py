@@ -35,8 +35,13 @@ class Count:
         """Returns the part that has ended, 0..1."""
         return self.ended / self.total if self.total else 1.0
 
-    def text(self, now: float) -> str:
-        """Returns ``42/100 · 3.1/s · 1 failed · 18 s left``."""
+    def text(self, now: float, over: str = "") -> str:
+        """Returns ``42/100 · 3.1/s · 1 failed · 18 s left``.
+
+        Args:
+            now: the time.
+            over: why it ends before all have ended: ``"interrupted"``, ``"stopped"``; empty while it goes on.
+        """
         if self.ended >= self.total and not self.ended_at:
             self.ended_at = now
         seconds = max((self.ended_at or now) - self.began, 1e-9)
@@ -49,6 +54,8 @@ class Count:
             parts.append(f"{self.cancelled:,} cancelled")
         if self.ended >= self.total:
             parts.append(f"took {in_seconds(seconds)}")
+        elif over:
+            parts.append(f"{over} after {in_seconds(seconds)}")
         elif self.ended:
             parts.append(f"{in_seconds(seconds / self.ended * (self.total - self.ended))} left")
         else:
@@ -64,10 +71,17 @@ def in_figures(number: float) -> str:
 
 
 def in_seconds(seconds: float) -> str:
-    """Returns a time for people: ``80 µs``, ``24 ms``, ``0.4 s``, ``18 s``, ``2 min 5 s``, ``1 h 12 min``."""
-    if 0 < seconds < 0.0995:
-        return f"{seconds * 1e3:.0f} ms" if seconds >= 0.0009995 else f"{seconds * 1e6:.0f} µs"
-    if seconds < 10:
+    """Returns a time for people: ``80 µs``, ``2.4 ms``, ``240 ms``, ``4.2 s``, ``18 s``, ``2 min 5 s``, ``1 h 12 min``.
+
+    The views say it the same way (`labextension/src/ui/format.ts`).
+    """
+    if seconds <= 0:
+        return "0 s"
+    if seconds < 0.0009995:
+        return f"{seconds * 1e6:.0f} µs"
+    if seconds < 0.9995:
+        return f"{seconds * 1e3:.1f} ms" if seconds < 0.00995 else f"{seconds * 1e3:.0f} ms"
+    if seconds < 9.95:
         return f"{seconds:.1f} s"
     whole = int(seconds + 0.5)
     if whole < 60:
@@ -78,13 +92,18 @@ def in_seconds(seconds: float) -> str:
     return f"{minutes // 60} h {minutes % 60} min"
 
 
-def line_bundle(text: str, share: float, display_id: str) -> dict[str, Any]:
-    """Returns a bar as a display: HTML with a progress element, and a text bar."""
+#: Of a bar where some failed.
+RED = "#d32f2f"
+
+
+def line_bundle(text: str, share: float, display_id: str, failed: bool = False) -> dict[str, Any]:
+    """Returns a bar as a display: HTML with a progress element, red where some failed, and a text bar."""
+    colour = f";accent-color:{RED}" if failed else ""
     full = int(share * _WIDTH + 0.5)
     plain = f"[{'#' * full}{'.' * (_WIDTH - full)}] {printable(text)}"
     markup = (
         f'<div class="raynb-progress" style="font:13px/1.6 system-ui,sans-serif">'
-        f'<progress value="{share:.4f}" max="1" style="width:16em;vertical-align:middle" '
+        f'<progress value="{share:.4f}" max="1" style="width:16em;max-width:45%;vertical-align:middle{colour}" '
         f'aria-label="tasks of this cell"></progress> {html.escape(text)}</div>'
     )
     return {
@@ -119,19 +138,25 @@ class Bar:
             return
         if not self.notebook.shows_bars(self.scope):
             return
-        self._draw(count.text(now), count.share(), final=False)
+        self._draw(count.text(now), count, final=False)
 
-    def end(self, count: Count) -> None:
-        """Leaves the bar at its last state; nothing if it never showed."""
+    def end(self, count: Count, over: str = "stopped") -> None:
+        """Leaves the bar at its last state; nothing if it never showed.
+
+        Args:
+            count: how far it came.
+            over: why it ends, if not all have ended.
+        """
         if self.shown:
-            self._draw(count.text(time.monotonic()), count.share(), final=True)
+            self._draw(count.text(time.monotonic(), over), count, final=True)
 
-    def _draw(self, text: str, share: float, final: bool) -> None:
+    def _draw(self, text: str, count: Count, final: bool) -> None:
         if getattr(self.notebook.shell, "kernel", None) is None:
-            self._draw_in_terminal(text, share, final)
+            self._draw_in_terminal(text, count.share(), final)
         elif text != self._last or final:
             kind = "update_display" if self.shown else "display"
-            self.notebook.router.show_rich(self.scope, kind, line_bundle(text, share, self._id))
+            bundle = line_bundle(text, count.share(), self._id, bool(count.failed))
+            self.notebook.router.show_rich(self.scope, kind, bundle)
         self.shown = True
         self._last = text
 

@@ -7,6 +7,7 @@ is waiting, and for how long, and draws what its tasks have come to.
 
 from __future__ import annotations
 
+import asyncio
 import sys
 import threading
 import time
@@ -26,6 +27,9 @@ if TYPE_CHECKING:
 
 #: Seconds between two looks at the running cell.
 INTERVAL = 0.25
+
+#: Of a wait for at most so many objects, each one's task is looked at.
+MOST_LOOKED_AT = 500
 
 #: Where the main thread's innermost frame is while it waits for futures or in an event loop.
 _WAITING_IN = ("concurrent/futures/_base.py", "/threading.py", "/selectors.py", "/queue.py")
@@ -47,6 +51,9 @@ class Waits:
     def __init__(self, notebook: Notebook) -> None:
         self.notebook = notebook
         self.current: tuple[Any, int, float] | None = None  # (waiter, missing at first, since)
+        self._latest: tuple[Any, int, float] | None = None  # the same of the cell's last wait, also when it is over
+        self._begun = 0  # waits of the running cell so far
+        self._asked = 0  # what they were missing, together
         self.pausing = False  # a bar of the magics' own is shown
         self._main = threading.main_thread().ident
         self._runs = threading.Event()
@@ -86,7 +93,9 @@ class Waits:
         """The engine's ``on_wait``: a thread begins to wait; returns what to call at the end."""
         if threading.get_ident() != self._main:
             return _nothing
-        self.current = (waiter, waiter.left, time.monotonic())
+        self.current = self._latest = (waiter, waiter.left, time.monotonic())
+        self._begun += 1
+        self._asked += waiter.left
         router = self.notebook.router
         if self.notebook.cells.is_redirected():
             router.awaited = {ids.task_of(key) for key in waiter.keys}
@@ -102,6 +111,8 @@ class Waits:
         self._old_start()
 
     def _cell_begins(self, info: Any) -> None:
+        self._latest = None
+        self._begun = self._asked = 0
         self._runs.set()
 
     # -- our thread ----------------------------------------------------------------------------
@@ -138,25 +149,51 @@ class Waits:
             bar, self._bar = self._bar, None
             if bar is None or not bar.shown or bar.scope != cell.scope:
                 return
-            count = self._count_of(cell)
-            if count is None:  # it waited for tasks of other cells
-                count = self._last
-                if getattr(result, "success", False):
-                    count.done = count.total
-            bar.end(count)
+            error = getattr(result, "error_in_exec", None)
+            over = "interrupted" if isinstance(error, (KeyboardInterrupt, asyncio.CancelledError)) else "stopped"
+            bar.end(self._final(cell), over)
+
+    def _final(self, cell: Cell) -> Count:
+        """Returns what the cell's waits have come to, when it ends."""
+        if self._latest is not None and self._begun == 1:
+            return self._count_of_wait(self._latest)
+        count = self._count_of(cell)
+        if count is not None and count.ended == count.total:
+            return count
+        # A loop over some of the cell's tasks, or over those of other cells: what it waited for has ended.
+        left = max(0, self.current[0].left) if self.current is not None else 0
+        return Count(max(self._asked, 1), self._last.began, done=self._asked - left)
 
     def _look(self, cell: Cell) -> Count | None:
         """Returns how far the cell's wait is, or None when it doesn't wait for tasks."""
         waiting = self.current
+        if waiting is not None and self._begun == 1:
+            return self._count_of_wait(waiting)
         count = self._count_of(cell)
         if waiting is None:
             if count is None or count.ended == count.total or not _blocked(self._main):
                 return None
             return count
+        # One wait after the other is a loop: how many more will come is not known, the cell's tasks are.
         if count is not None and count.ended < count.total:
             return count
+        return self._count_of_wait(waiting)
+
+    @staticmethod
+    def _count_of_wait(waiting: tuple[Any, int, float]) -> Count:
+        """Returns how far one wait is: it counts what is waited for, and which of it failed."""
         waiter, missing, since = waiting
-        return Count(missing, since, done=missing - max(0, waiter.left))
+        count = Count(missing, since)
+        engine: Any = engines.peek()
+        keys = getattr(waiter, "keys", ())
+        if engine is not None and 0 < len(keys) <= MOST_LOOKED_AT:
+            states = [row.state for row in engine.rows(tasks=[ids.task_of(key) for key in keys]).tasks]
+            count.failed, count.cancelled = states.count(FAILED), states.count(CANCELLED)
+            if len(states) == missing:
+                count.done = states.count(FINISHED)
+                return count
+        count.done = max(0, missing - max(0, waiter.left) - count.failed - count.cancelled)
+        return count
 
     @staticmethod
     def _count_of(cell: Cell) -> Count | None:

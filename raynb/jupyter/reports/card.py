@@ -8,13 +8,26 @@ from typing import TYPE_CHECKING, Any
 
 from raynb.base import engine as engines
 from raynb.base import limits
+from raynb.base.rows import TASK_ENDED
 from raynb.jupyter.cells.inputs import in_words
+from raynb.jupyter.views.view_model import counted
 
 if TYPE_CHECKING:
     from raynb.jupyter.notebook import Notebook
 
 
 _LEFT = "text-align:left"
+
+#: What `labextension/src/lab/outputs.ts` draws.
+CARD_TYPE = "application/vnd.raynb.card+json"
+
+#: What the card's buttons do, by the extension's commands.
+BUTTONS = [
+    {"label": "Open panel", "command": "raynb:open"},
+    {"label": "Dashboard", "command": "raynb:open-view", "args": {"tab": "overview"}},
+    {"label": "Timeline", "command": "raynb:open-view", "args": {"tab": "timeline"}},
+    {"label": "Tour", "command": "raynb:tour"},
+]
 
 
 class Plain:
@@ -40,6 +53,14 @@ class Card:
     def __init__(self, notebook: Notebook) -> None:
         self.rows = rows(notebook)
 
+    def bundle(self) -> dict[str, Any]:
+        """Returns its forms: JupyterLab's extension draws it with buttons, others show HTML or text."""
+        data = {"rows": [list(row) for row in self.rows], "buttons": BUTTONS}
+        return {"text/plain": repr(self), "text/html": self._repr_html_(), CARD_TYPE: data}
+
+    def _repr_mimebundle_(self, **kwargs: Any) -> dict[str, Any]:
+        return self.bundle()
+
     def __repr__(self) -> str:
         return "\n".join(["raynb", *(f"  {what:<10} {value}" for what, value in self.rows)])
 
@@ -54,6 +75,45 @@ class Card:
             'border:1px solid #8884;border-radius:6px">'
             f'<caption style="text-align:left;font-weight:600;padding:2px 0">raynb</caption>{cells}</table>'
         )
+
+
+class LiveCards:
+    """Keeps the cards that cells show true: a runtime that was starting runs, or has stopped.
+
+    Args:
+        notebook: the notebook.
+
+    Thread contract: `show` in the shell's thread; `refresh` from any thread.
+    """
+
+    def __init__(self, notebook: Notebook) -> None:
+        self._notebook = notebook
+        self._shown: dict[int, str] = {}  # cell → display id of its card
+
+    def show(self) -> None:
+        """Shows a card in the running cell; where nobody watches, when the runtime has started."""
+        from IPython.display import publish_display_data
+
+        notebook = self._notebook
+        cell = notebook.cells.running()
+        if cell is None:
+            return
+        if cell.batch and notebook.starting is not None:
+            notebook.starting.join()
+        name = f"raynb-card-{id(self):x}-{cell.scope}"
+        publish_display_data(Card(notebook).bundle(), transient={"display_id": name})
+        if getattr(notebook.shell, "kernel", None) is not None and not cell.batch:
+            self._shown[cell.scope] = name
+            self.refresh()
+
+    def refresh(self) -> None:
+        """Brings the cards up to date."""
+        if not self._shown:
+            return
+        bundle = Card(self._notebook).bundle()
+        for scope, name in list(self._shown.items()):
+            shown = {"data": bundle, "metadata": {}, "transient": {"display_id": name}}
+            self._notebook.router.show_rich(scope, "update_display", shown)
 
 
 def version() -> str:
@@ -81,7 +141,9 @@ def rows(notebook: Notebook) -> list[tuple[str, str]]:
     else:
         cpus = config.num_cpus if config.num_cpus is not None else float(limits.cpu_count())
         store = config.object_store_memory or limits.default_object_store_memory()
-        state = "starting" if notebook.starting is not None else "stopped; start it with %raynb start"
+        state = "stopped; start it with %raynb start"
+        if notebook.starting is not None:
+            state = "starting" if notebook.start_error is None else "could not start; see below"
     if address:
         found = getattr(engine, "address", address)  # what "auto" stands for
         where = f"Ray cluster at {found}" if found == address else f"Ray cluster at {found} ({address})"
@@ -99,6 +161,11 @@ def rows(notebook: Notebook) -> list[tuple[str, str]]:
         shown.append(("nodes", f"{len(alive)}: {hosts}; %raynb nodes"))
     if not address and not settings.local_mode:
         shown.append(("store", f"{in_words(int(store))}, shared memory"))
+    if engine is not None:
+        unfinished = sum(
+            count for states in picture.groups.values() for state, count in states.items() if state not in TASK_ENDED
+        )
+        shown.append(("now", f"{counted(unfinished, 'unfinished task')}" if unfinished else "nothing is running"))
     shown.append(("see", "%raynb dashboard · %%remote? · %raynb help"))
     return shown
 

@@ -8,6 +8,7 @@ from raynb.base import ids
 from raynb.base.rows import TASK_ENDED, ObjectRow, Output, Snapshot, TaskRow
 from raynb.base.text import printable
 from raynb.jupyter.cells.inputs import in_words
+from raynb.jupyter.formatting import PLACE_WORDS, STATE_WORDS
 from raynb.jupyter.output.folding import prefix_of, short_task
 from raynb.jupyter.output.registry import cell_name
 from raynb.jupyter.progress.bar import in_seconds
@@ -52,11 +53,11 @@ def tasks(picture: Snapshot, name: str = "") -> str:
     return table(
         ("task", "state", "time", "attempt", "cell", "worker", "error"),
         (
-            (f"{row.name}#{short_task(row.id)}", row.state, took(row, picture.now), str(row.attempt + 1),
+            (f"{row.name}#{short_task(row.id)}", STATE_WORDS[row.state], took(row, picture.now), str(row.attempt + 1),
              cell_name(row.scope), str(row.worker or ""), short_error(row.error, row.error_type)[:60])
             for row in rows
         ),
-        "There are no tasks." if not name else f"There are no tasks of {name!r}.",
+        "There are no tasks yet." if not name else f"There are no tasks of {name!r}.",
     )  # fmt: skip
 
 
@@ -64,11 +65,11 @@ def actors(picture: Snapshot) -> str:
     return table(
         ("actor", "name", "state", "pending", "restarts", "pid", "memory", "why it ended"),
         (
-            (f"{row.class_name}#{short_task(row.id)}", row.name, row.state, str(row.pending),
+            (f"{row.class_name}#{short_task(row.id)}", row.name, STATE_WORDS[row.state], str(row.pending),
              str(row.restarts), str(row.pid or ""), size(row.rss), row.death_cause[:60])
             for row in picture.actors
         ),
-        "There are no actors.",
+        "There are no actors yet.",
     )  # fmt: skip
 
 
@@ -88,10 +89,10 @@ def objects(picture: Snapshot, labels: Labels) -> str:
         ("object", "size", "where", "made by", "cell", "held by"),
         (
             (", ".join(labels.names(row.id)) or f"#{short_task(ids.task_of(row.id))}", in_words(row.size),
-             row.where, maker(row), cell_name(row.scope), holders(row))
+             PLACE_WORDS[row.where], maker(row), cell_name(row.scope), holders(row))
             for row in rows
         ),
-        "There are no objects.",
+        "There are no objects yet.",
     )  # fmt: skip
 
 
@@ -102,12 +103,12 @@ def workers(picture: Snapshot) -> str:
     return table(
         (*head, "node") if hosts else head,
         (
-            (str(row.id), str(row.pid), row.state if not row.exit else "EXITED", names.get(row.task, ""),
+            (str(row.id), str(row.pid), STATE_WORDS["EXITED" if row.exit else row.state], names.get(row.task, ""),
              in_words(row.rss) if row.rss else "", f"{row.cpu:.0%}", f"{row.finished:,}", row.exit[:60],
              *((hosts.get(row.node, ""),) if hosts else ()))
             for row in picture.workers
         ),
-        "There are no workers.",
+        "There are no workers yet.",
     )  # fmt: skip
 
 

@@ -55,7 +55,7 @@ class Timeline:
             share = seconds / found.work if found.work and phase != QUEUE else 0.0
             bar = "#" * round(share * _BAR)
             percent = f"{share:4.0%}".replace("%", " %") if phase != QUEUE else " " * 6
-            lines.append(f"  {PHASES[phase]:<25} {short(seconds):>9}  {percent}  {bar}".rstrip())
+            lines.append(f"  {PHASES[phase]:<25} {in_seconds(seconds):>9}  {percent}  {bar}".rstrip())
         return "\n".join(lines)
 
     def _repr_html_(self) -> str:
@@ -63,7 +63,7 @@ class Timeline:
         first, *rest = (re.sub(r"`([^`]+)`", r"<code>\1</code>", html.escape(one)) for one in self.sentences)
         keys = " ".join(
             f'<span style="white-space:nowrap"><span aria-hidden="true" style="color:{_COLOURS[phase]}">■</span> '
-            f"{PHASES[phase]} {short(found.sums[phase])}</span>"
+            f"{PHASES[phase]} {in_seconds(found.sums[phase])}</span>"
             for phase in (*WORK, QUEUE)
         )
         return (
@@ -73,20 +73,13 @@ class Timeline:
         )
 
 
-def short(seconds: float) -> str:
-    """Returns ``240 µs``, ``35 ms``, ``1.2 s``."""
-    if seconds < 0.001:
-        return f"{seconds * 1e6:.0f} µs"
-    return f"{seconds * 1e3:.0f} ms" if seconds < 0.1 else in_seconds(seconds)
-
-
 # -- lanes ---------------------------------------------------------------------------------------
 def lanes(found: Cut) -> list[Lane]:
     """Returns the lanes from top to bottom."""
     drawn: list[Lane] = []
     if found.serialised:
         strokes = [
-            Stroke(SERIALISE, n.began, n.began + n.took, f"serialising {n.name}: {short(n.took)}")
+            Stroke(SERIALISE, n.began, n.began + n.took, f"serialising {n.name}: {in_seconds(n.took)}")
             for n in found.serialised
         ]
         drawn.append(("kernel", strokes))
@@ -109,7 +102,7 @@ def lanes(found: Cut) -> list[Lane]:
 
 
 def stroke(span: Span, name: str, failed: bool) -> Stroke:
-    words = f"{name}: {PHASES[span.phase]} {short(span.end - span.begin)}"
+    words = f"{name}: {PHASES[span.phase]} {in_seconds(span.end - span.begin)}"
     return Stroke(span.phase, span.begin, span.end, words, failed and span.phase == RUN)
 
 

@@ -15,9 +15,14 @@ import traitlets
 
 from raynb.base import engine as engines
 from raynb.base.rows import TASK_STATES
+from raynb.jupyter.formatting import did_you_mean
 from raynb.jupyter.views import actions
 from raynb.jupyter.views.channel import Conversation, take_any_subshell
 from raynb.jupyter.views.feed import Feed, shared
+from raynb.jupyter.views.view_model import runtime_name
+
+#: What `labextension/src/lab/outputs.ts` draws, with the panel's connection.
+DASHBOARD_TYPE = "application/vnd.raynb.dashboard+json"
 
 STATIC = Path(__file__).parents[1] / "static"
 
@@ -65,7 +70,8 @@ class Dashboard(anywidget.AnyWidget):
 
     def __init__(self, tab: str = "overview", feed: Feed | None = None, engine: Any = engines.peek) -> None:
         if tab not in self.TABS:
-            raise ValueError(f"There is no view {tab!r}; the views are: {', '.join(self.TABS)}.")
+            meant = did_you_mean(tab, self.TABS)
+            raise ValueError(f"There is no view {tab!r}{meant}; the views are: {', '.join(self.TABS)}.")
         self.add_traits(
             _esm=traitlets.Unicode(bundle("widget.js")).tag(sync=True),
             _css=traitlets.Unicode(bundle("widget.css")).tag(sync=True),
@@ -89,7 +95,12 @@ class Dashboard(anywidget.AnyWidget):
     def _repr_mimebundle_(self, **kwargs: Any) -> Any:
         shown = super()._repr_mimebundle_(**kwargs)
         data, metadata = shown if isinstance(shown, tuple) else (shown or {}, {})
-        data = {**data, "text/plain": repr(self), "text/html": static_html(self._peek())}
+        engine = self._peek()
+        runtime = runtime_name(engine) if engine is not None else ""
+        data = {
+            **data, "text/plain": repr(self), "text/html": static_html(engine),
+            DASHBOARD_TYPE: {"tab": self.tab, "runtime": runtime},
+        }  # fmt: skip
         return data, metadata
 
 
