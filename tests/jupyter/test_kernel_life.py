@@ -244,6 +244,18 @@ def test_help_lists_every_magic_and_typos_are_answered(notebook: KernelSession) 
     assert notebook.run("%raynb logs In [1]").status == "ok"
 
 
+def test_a_report_is_one_file_that_needs_nothing(notebook: KernelSession, tmp_path: Path) -> None:
+    notebook.run("@ray.remote\ndef reported(x):\n    return x\nkept = ray.put('<b>' * 9)")
+    notebook.run("ray.get([reported.remote(i) for i in range(3)])")
+    path = tmp_path / "report.html"
+    assert f"Wrote {path}" in notebook.run(f"%raynb report {path}").text
+    page = path.read_text()
+    for words in ("reported", "3 finished", "Over time", "Raynb.num_cpus", "ipykernel", "kept", "<svg"):
+        assert words in page, words
+    assert "http" not in page.replace("http://www.w3.org/2000/svg", "")
+    assert "ends in .html" in notebook.run("%raynb report out.txt", ok=False).text
+
+
 def test_short_waits_show_none_and_the_bar_can_be_turned_off(notebook: KernelSession) -> None:
     notebook.run("%config Raynb.progress_delay = 60")  # on a busy machine even this takes its time
     assert notebook.run("ray.get(nap.remote(0))").shown == ["''"]

@@ -16,6 +16,7 @@ from raynb.base.ref import ObjectRef, is_ref
 from raynb.exceptions import GetTimeoutError, RayTaskError
 from raynb.jupyter.cells.inputs import Inputs, holds_refs
 from raynb.jupyter.formatting import did_you_mean
+from raynb.jupyter.magics import reporting
 from raynb.jupyter.magics.arguments import parse
 from raynb.jupyter.magics.help import cell_number, every_magic
 from raynb.jupyter.notebook import Notebook, unfinished
@@ -206,6 +207,7 @@ class LineMagics(Magics):
         %raynb logs [CELL] [--grep TEXT]
         %raynb timeline [CELL]  what a cell's time went into (default: the last with tasks), as a picture
         %raynb timeline FILE    the same of all tasks, as a Chrome/Perfetto trace
+        %raynb report [FILE]    everything that the views show, as one HTML file
         %raynb error [--full]   the error that was shown last; with the frames of libraries
         %raynb config           every setting, with its help
         %raynb doctor           checks this environment
@@ -279,7 +281,7 @@ class LineMagics(Magics):
         print(text_tables.actors(self._engine().snapshot()))
 
     def _objects(self, rest: str) -> None:
-        print(text_tables.objects(self._engine().snapshot(), self._labels()))
+        print(text_tables.objects(self._engine().snapshot(), reporting.labels_of(self.shell)))
 
     def _workers(self, rest: str) -> None:
         print(text_tables.workers(self._engine().snapshot()))
@@ -288,37 +290,13 @@ class LineMagics(Magics):
         print(text_tables.nodes(self._engine().snapshot()))
 
     def _logs(self, rest: str) -> None:
-        cell, _, pattern = rest.partition("--grep")
-        if cell.strip() and cell_number(cell) is None:
-            raise UsageError(f"%raynb logs takes the number of a cell, got {cell.strip()!r}.")
-        scope = cell_number(cell)
-        print(text_tables.logs(self._engine().logs(), scope, pattern.strip()))
+        reporting.logs(self._engine(), rest)
 
     def _timeline(self, rest: str) -> Any:
-        engine = self._engine()
-        if rest and cell_number(rest) is None:
-            api.timeline(rest)
-            print(f"Wrote {rest}; open it in https://ui.perfetto.dev or chrome://tracing.")
-            return None
-        from raynb.jupyter.reports.card import Plain
-        from raynb.jupyter.reports.timeline import Timeline
-        from raynb.jupyter.reports.timing import cut, latest_scope
+        return reporting.timeline(self.notebook, self._engine(), rest)
 
-        picture = engine.snapshot()
-        scope = cell_number(rest) or latest_scope(picture)
-        labels = self._labels()
-        found = cut(picture, scope, cell_name(scope), self.notebook.journal.of(scope), labels)
-        if found is None:
-            known = f"{cell_name(scope)} has submitted no tasks that are still known."
-            return Plain(known if scope else "No cell has submitted tasks yet.")
-        return Timeline(found)
-
-    def _labels(self) -> Any:
-        from raynb.jupyter.views.labels import notebook_labels
-
-        labels = notebook_labels(self.shell, cell_name)
-        labels.refresh()
-        return labels
+    def _report(self, rest: str) -> None:
+        reporting.report(self.notebook, self._engine(), rest)
 
     def _doctor(self, rest: str) -> Any:
         from raynb.jupyter.reports.doctor import examine
@@ -414,5 +392,5 @@ COMMANDS: dict[str, Callable[[LineMagics, str], Any]] = {
     "nodes": LineMagics._nodes,
     "logs": LineMagics._logs, "timeline": LineMagics._timeline, "config": _show_config,
     "error": _show_error,
-    "doctor": LineMagics._doctor, "as-ray": LineMagics._as_ray, "help": LineMagics._help,
+    "doctor": LineMagics._doctor, "as-ray": LineMagics._as_ray, "report": LineMagics._report, "help": LineMagics._help,
 }  # fmt: skip

@@ -1,0 +1,65 @@
+"""What `%raynb` shows of the past: logs, timelines, a report. Each takes the engine and the rest of the line."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from IPython.core.error import UsageError
+
+from raynb import api
+from raynb.jupyter.magics.help import cell_number
+from raynb.jupyter.notebook import Notebook
+from raynb.jupyter.output.registry import cell_name
+from raynb.jupyter.reports import text_tables
+from raynb.jupyter.views.view_model import Labels
+
+
+def labels_of(shell: Any) -> Labels:
+    """Returns the notebook's names of cells and objects as they are now."""
+    from raynb.jupyter.views.labels import notebook_labels
+
+    labels = notebook_labels(shell, cell_name)
+    labels.refresh()
+    return labels
+
+
+def logs(engine: Any, rest: str) -> None:
+    """Prints what the tasks (of a cell) have printed."""
+    cell, _, pattern = rest.partition("--grep")
+    if cell.strip() and cell_number(cell) is None:
+        raise UsageError(f"%raynb logs takes the number of a cell, got {cell.strip()!r}.")
+    print(text_tables.logs(engine.logs(), cell_number(cell), pattern.strip()))
+
+
+def timeline(notebook: Notebook, engine: Any, rest: str) -> Any:
+    """Returns the picture of a cell's time, or writes a trace of all tasks."""
+    if rest and cell_number(rest) is None:
+        api.timeline(rest)
+        print(f"Wrote {rest}; open it in https://ui.perfetto.dev or chrome://tracing.")
+        return None
+    from raynb.jupyter.reports.card import Plain
+    from raynb.jupyter.reports.timeline import Timeline
+    from raynb.jupyter.reports.timing import cut, latest_scope
+
+    picture = engine.snapshot()
+    scope = cell_number(rest) or latest_scope(picture)
+    found = cut(picture, scope, cell_name(scope), notebook.journal.of(scope), labels_of(notebook.shell))
+    if found is None:
+        known = f"{cell_name(scope)} has submitted no tasks that are still known."
+        return Plain(known if scope else "No cell has submitted tasks yet.")
+    return Timeline(found)
+
+
+def report(notebook: Notebook, engine: Any, rest: str) -> None:
+    """Writes the report (default: ``raynb-report.html``)."""
+    from raynb.jupyter.reports.html_report import report as made
+
+    path = Path(rest.strip("\"'") or "raynb-report.html")
+    if path.suffix not in (".html", ".htm"):
+        raise UsageError(f"%raynb report writes HTML: name a file that ends in .html, not {path.name!r}.")
+    try:
+        path.write_text(made(notebook, engine, labels_of(notebook.shell)), encoding="utf-8")
+    except OSError as error:
+        raise UsageError(f"%raynb report: cannot write {path}: {error.strerror}.") from None
+    print(f"Wrote {path}; any browser opens it.")
