@@ -15,7 +15,7 @@ from raynb.api.remote_function import RemoteFunction
 from raynb.base import unshown
 from raynb.base.engine import current
 from raynb.base.ids import ACTOR_BIT, task_of
-from raynb.base.ref import ObjectRef, ObjectRefGenerator, foreign, foreign_handles, ours
+from raynb.base.ref import ObjectRef, ObjectRefGenerator, foreign, foreign_handles, is_ref, ours
 from raynb.exceptions import RuntimeGoneError
 from raynb.serde import pickling
 
@@ -214,7 +214,7 @@ def _is_left_over(refs: Sequence[Any]) -> bool:
     """Returns whether a list is what the last `wait` left over. A list changed in the middle is taken for it,
     too: what is no ref there is found when it is looked at."""
     identity, length, first, last = _left_over
-    return id(refs) == identity and len(refs) == length and type(refs[0]) is type(refs[-1]) is ObjectRef \
+    return id(refs) == identity and len(refs) == length and is_ref(refs[0]) and is_ref(refs[-1]) \
         and refs[0]._id == first and refs[-1]._id == last  # fmt: skip
 
 
