@@ -202,7 +202,7 @@ def comment_of(cls: type, name: str) -> str:
 
 # -- the API -----------------------------------------------------------------------------------
 UTIL = (
-    "actor_pool", "executor", "joblib", "multiprocessing.pool", "queue", "placement_group",
+    "actor_pool", "dask", "executor", "frames", "joblib", "multiprocessing.pool", "queue", "placement_group",
     "scheduling_strategies", "state", "metrics", "tqdm_ray",
 )  # fmt: skip
 

@@ -37,8 +37,9 @@ _HOMES = {
 }
 
 _MODULES = frozenset((
-    "accelerators", "actor_pool", "annotations", "check_serialize", "debug", "executor", "helpers", "joblib",
-    "metrics", "multiprocessing", "node", "queue", "scheduling_strategies", "serialization", "state", "timer",
+    "accelerators", "actor_pool", "annotations", "check_serialize", "dask", "debug", "executor", "frames", "helpers",
+    "joblib", "metrics", "multiprocessing", "node", "queue", "scheduling_strategies", "serialization", "state",
+    "timer",
     "tqdm_ray",
 ))  # fmt: skip
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import concurrent.futures
 import contextvars
 import functools
+import os
 import threading
 import weakref
 from collections import deque
@@ -54,6 +55,8 @@ class Executor(concurrent.futures.Executor):
         if max_workers is not None and max_workers < 1:
             raise ValueError("max_workers must be greater than 0")
         self._call = ray.remote(**options)(_call) if options else ray.remote(_call)
+        # The name of concurrent.futures, which Dask reads of its pools; read at use, so that making one starts nothing.
+        self._max_workers = max_workers or os.cpu_count() or 1
         self._lock = threading.Lock()
         self._free = max_workers
         self._waiting: deque[tuple[Future[Any], Callable[[], None]]] = deque()

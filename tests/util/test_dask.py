@@ -1,0 +1,70 @@
+"""Dask's graphs on raynb: a scheduler for Dask, in Ray's words."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+import raynb
+
+dask = pytest.importorskip("dask", reason="Dask is in the environment of the libraries")
+import dask.array as da  # noqa: E402
+import dask.bag as db  # noqa: E402
+import dask.dataframe as dd  # noqa: E402
+
+from raynb.util.dask import disable_dask_on_ray, enable_dask_on_ray, ray_dask_get  # noqa: E402
+
+pytestmark = pytest.mark.raynb(num_cpus=2)
+
+
+@pytest.fixture(scope="module")
+def frame() -> pd.DataFrame:
+    return pd.DataFrame({"k": np.arange(1000) % 7, "v": np.arange(1000.0)})
+
+
+def test_collections_compute_what_dask_computes(raynb_runtime: Any, frame: pd.DataFrame) -> None:
+    parts = dd.from_pandas(frame, npartitions=5)
+    plain = np.arange(400).reshape(20, 20)
+    square = da.from_array(plain, chunks=10)
+    with enable_dask_on_ray():
+        assert (square @ square.T).sum().compute() == (plain @ plain.T).sum()
+        pd.testing.assert_series_equal(parts.groupby("k").v.mean().compute().sort_index(), frame.groupby("k").v.mean())
+        assert len(parts.merge(parts.groupby("k").v.max().reset_index(), on="k").compute()) == 1000
+        assert db.from_sequence(range(30), npartitions=4).map(lambda n: n * 2).sum().compute() == 870
+        assert dask.compute([dask.delayed(sum)([1, 2]), {"a": dask.delayed(max)(3, 4)}]) == ([3, {"a": 4}],)
+
+
+def test_errors_are_the_tasks_own(raynb_runtime: Any) -> None:
+    with pytest.raises(ZeroDivisionError):
+        dask.delayed(lambda: 1 / 0)().compute(scheduler=ray_dask_get)
+
+
+def test_persisted_results_stay_refs_in_the_store(raynb_runtime: Any, frame: pd.DataFrame) -> None:
+    with enable_dask_on_ray():
+        kept = dd.from_pandas(frame, npartitions=4).persist()
+        nodes = [getattr(node, "value", node) for node in dict(kept.__dask_graph__()).values()]
+        assert sum(isinstance(node, raynb.ObjectRef) for node in nodes) == 4
+        assert kept.v.sum().compute() == frame.v.sum()
+    disable_dask_on_ray()
+    assert dask.config.get("scheduler", None) is not ray_dask_get
+
+
+def test_intermediate_results_are_freed_and_options_reach_the_tasks(raynb_runtime: Any) -> None:
+    with enable_dask_on_ray():
+        total = da.ones((1000, 1000), chunks=(250, 250)).sum().compute()
+    assert total == 1_000_000
+    assert raynb.util.state.summarize_objects()["cluster"]["total_objects"] == 0
+
+    @dask.delayed
+    def cpus() -> Any:
+        return raynb.get_runtime_context().get_assigned_resources()
+
+    assert cpus().compute(scheduler=ray_dask_get, ray_remote_args={"num_cpus": 2})["CPU"] == 2.0
+
+
+def test_an_executor_is_a_pool_for_dask(raynb_runtime: Any) -> None:
+    with raynb.util.Executor() as pool:
+        assert dask.compute(dask.delayed(sum)([1, 2]), scheduler="threads", pool=pool) == (3,)
