@@ -12,7 +12,7 @@ from raynb.api import options as o
 from raynb.api.actor import ActorClass, ActorHandle
 from raynb.api.checks.signature import with_keywords
 from raynb.api.remote_function import RemoteFunction
-from raynb.base import unshown
+from raynb.base import headroom, unshown
 from raynb.base.engine import current
 from raynb.base.ids import ACTOR_BIT, task_of
 from raynb.base.ref import ObjectRef, ObjectRefGenerator, foreign, foreign_handles, is_ref, ours
@@ -124,8 +124,11 @@ def put(value: Any, *, _owner: Any = None, _tensor_transport: Any = "object_stor
     try:
         packed = pickling.pack(value)
     except RecursionError:
+        headroom.check()  # it is the caller's stack that is full, not the value that is deep
         raise TypeError(f"Could not serialize the put value of type {type(value)}: nested too deeply") from None
     except Exception as error:
+        if pickling.struck(value):
+            raise
         path = pickling._culprit(value, "the put value")
         raise TypeError(f"Could not serialize {path} (of type {type(value).__qualname__}): {error}") from error
     engine = current()

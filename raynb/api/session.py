@@ -23,6 +23,7 @@ from raynb.base import engine as slot
 from raynb.base import interrupts
 from raynb.base.config import Config
 from raynb.base.engine import Engine
+from raynb.base.process import shelter
 from raynb.exceptions import RaySystemError, RuntimeGoneError
 
 EMPTY = "empty"
@@ -100,6 +101,11 @@ class Slot:
 
     def start(self, config: Config, made: Callable[[Any], Any] = lambda engine: engine) -> Any:
         """Returns ``made(engine)``, of a new one, or of the one that another thread starts or has started."""
+        if config.address or config.local_mode:  # user code runs there, and the ray package sets signal handlers
+            return self._start_here(config, made)
+        return shelter.run(self._start_here, config, made)
+
+    def _start_here(self, config: Config, made: Callable[[Any], Any]) -> Any:
         begun = False
         try:
             with interrupts.Deferred():  # a Ctrl-C gets through where something is waited for
@@ -113,7 +119,7 @@ class Slot:
                 return made(self._start(config))
         except KeyboardInterrupt:
             if begun:
-                self.stop(config.shutdown_timeout)  # it came when all was up already
+                self._stop_here(config.shutdown_timeout)  # it came when all was up already
             raise
 
     def _start(self, config: Config) -> Any:
@@ -143,6 +149,10 @@ class Slot:
 
     def stop(self, timeout: float) -> None:
         """Shuts the runtime down; returns at once when there is none."""
+        shelter.run(self._stop_here, timeout)
+        interrupts.restore()
+
+    def _stop_here(self, timeout: float) -> None:
         with interrupts.Deferred():  # half a shutdown would leave processes
             with self.changed:
                 self._settled()
@@ -158,7 +168,6 @@ class Slot:
                 with self.changed:
                     self.engine = None
                     self._move(EMPTY)
-        interrupts.restore()
 
     def wait_started(self) -> Any:
         """Returns the engine, waiting for a start that is under way; None if there is none."""
@@ -192,6 +201,7 @@ def _auto_init() -> Engine:
 def _after_fork() -> None:
     global _slot, _forked
     interrupts.after_fork_in_child()
+    shelter.after_fork_in_child()
     _forked = _forked or _slot.state != EMPTY or any(engine.alive for engine in list(_engines))
     for engine in list(_engines):
         engine.after_fork_in_child()

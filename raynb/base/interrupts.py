@@ -4,19 +4,23 @@ Python runs signal handlers between any two bytecodes of the main thread. A Ctrl
 inside a state change would leave it half made, so the handler only takes a note while the main
 thread is in a critical section, and the section raises when it ends.
 
-Outside critical sections the handler does exactly what it replaced, so whoever saves and
-restores handlers around it (ipykernel does, for each cell) is not disturbed; `Critical` looks
-at each entry whether it is still in place.
+The handler replaces Python's default one and never another: whoever sets one of his own keeps it, may
+call the one before, and may put it back. Steps of ours then run on another thread (`process.shelter`).
+Outside critical sections it does what the default one does. `restore` puts that back.
 """
 
 from __future__ import annotations
 
 import _signal  # type: ignore[import-not-found]  # signal.signal wraps the result in an enum: 2 µs; this is 0.1 µs
+import _thread
 import signal
 import threading
+import time
 from collections.abc import Callable, Sized
-from types import FrameType
-from typing import Any
+from types import CodeType, FrameType
+from typing import Any, TypeVar
+
+F = TypeVar("F", bound=Callable[..., Any])
 
 #: Set by whoever does not want to wait any longer for a runtime that another thread starts.
 given_up = threading.Event()
@@ -26,15 +30,42 @@ _getsignal = _signal.getsignal
 _get_ident = threading.get_ident
 _depth = 0
 _pending = False
-_outer: Any = signal.default_int_handler
+_outer: Any = signal.default_int_handler  # the only handler that is ever replaced
+
+
+_destructors: set[CodeType] = set()
+AGAIN_SECONDS = 0.001
 
 
 def _handler(signum: int, frame: FrameType | None) -> None:
     global _pending
     if _depth:
         _pending = True
+    elif frame is not None and frame.f_code in _destructors:
+        _thread.start_new_thread(_send_again, ())
     else:
         _outer(signum, frame)
+
+
+def _send_again() -> None:
+    time.sleep(AGAIN_SECONDS)
+    signal.pthread_kill(_main, _SIGINT)  # also ends a wait that the main thread has begun meanwhile
+
+
+def destructor(function: F) -> F:
+    """Decorates a destructor: what is raised there is printed and lost, so a Ctrl-C comes a moment later."""
+    _destructors.add(function.__code__)
+    return function
+
+
+def is_default(handler: Any) -> bool:
+    """Returns whether a handler of SIGINT is Python's default one, or ours in its place."""
+    return handler is _handler or handler is _outer
+
+
+def main() -> int:
+    """Returns the ident of the thread in which Python runs signal handlers; 0 where that is not our business."""
+    return _main
 
 
 def main_ident() -> int:
@@ -80,12 +111,11 @@ class Critical:
         self.owner = 0
 
     def __enter__(self) -> None:
-        global _depth, _outer
+        global _depth
         me = _get_ident()
         if me == _main:
             handler = _getsignal(_SIGINT)
-            if handler is not _handler and callable(handler):
-                _outer = handler
+            if handler is _outer:
                 _signal.signal(_SIGINT, _handler)
             _depth += 1
         if self.owner == me:  # a finaliser called the API from inside; let the caller see it
@@ -126,12 +156,11 @@ class Deferred:
     __slots__ = ("_before",)
 
     def __enter__(self) -> None:
-        global _depth, _outer
+        global _depth
         self._before = _depth
         if _get_ident() == _main:
             handler = _getsignal(_SIGINT)
-            if handler is not _handler and callable(handler):
-                _outer = handler
+            if handler is _outer:
                 _signal.signal(_SIGINT, _handler)
             _depth = self._before + 1
 

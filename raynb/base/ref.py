@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import concurrent.futures
 from collections.abc import Callable, Generator
+from types import MethodType
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from raynb.base import ids, unshown
+from raynb.base.interrupts import destructor
 from raynb.exceptions import RuntimeGoneError
 
 if TYPE_CHECKING:
@@ -21,7 +23,7 @@ class ObjectRef(Generic[T]):
     Equal and hashed by id. While one exists anywhere, the value stays. Pickling a ref inside
     arguments, results or `put` values passes it on as a ref. Views of a ref don't pin its value.
 
-    Thread contract: immutable; `__del__` only appends to a deque, so it may run anywhere.
+    Thread contract: immutable; its end only appends to a deque, so it may run anywhere.
     """
 
     __slots__ = ()
@@ -29,6 +31,7 @@ class ObjectRef(Generic[T]):
     _id: int
     _engine: Engine
 
+    @destructor
     def __del__(self) -> None:
         try:
             self._engine.ref_log.append(self._id)
@@ -104,12 +107,15 @@ class OwnRef(ObjectRef[T]):
     """The refs that engines make. Users see them as `ObjectRef`, which a Ray cluster's engine implements with a
     class of its own: there a ref is one of Ray's at the same time."""
 
-    __slots__ = ("__weakref__", "_engine", "_id")
+    __slots__ = ("__del__", "__weakref__", "_engine", "_id")
 
     def __init__(self, object_id: int, engine: Engine) -> None:
         # The engine has already counted this ref; only engines construct refs.
         self._id = object_id
         self._engine = engine
+        # A slot of that name: Python's destructor calls what is in it, which is C. No signal, no error and no
+        # lack of stack can come between, as it can in a method, whose exceptions are printed and lost.
+        self.__del__ = MethodType(engine.ref_log.append, object_id)  # type: ignore[method-assign]
 
 
 OwnRef.__name__ = OwnRef.__qualname__ = "ObjectRef"
@@ -123,8 +129,10 @@ class UncountedRef(OwnRef[T]):
 
     __slots__ = ()
 
-    def __del__(self) -> None:
-        """Nothing was counted, so nothing is taken back."""
+    def __init__(self, object_id: int, engine: Engine) -> None:
+        # Not super(): nothing was counted, so nothing is to be taken back at the end.
+        self._id = object_id
+        self._engine = engine
 
     def __reduce__(self) -> tuple[Any, ...]:
         return rebuild_uncounted, (self._id, self._engine.nonce)
@@ -221,6 +229,7 @@ class ObjectRefGenerator:
         """Returns whether every item has been taken."""
         return self._engine.stream_finished(self.task_id, self._next)
 
+    @destructor
     def __del__(self) -> None:
         try:
             self._engine.drop_stream(self.task_id, self._next)

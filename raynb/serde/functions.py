@@ -8,6 +8,7 @@ from typing import Any
 
 import cloudpickle
 
+from raynb.base import headroom
 from raynb.base.engine import Packed
 from raynb.serde import pickling
 
@@ -22,6 +23,10 @@ def definition(function: Any, name: str) -> tuple[str, Packed]:
     try:
         data, buffers, refs = pickling._dump(function)
     except Exception as error:
+        if isinstance(error, RecursionError) or "recursion" in str(error):
+            headroom.check()  # it may be the caller's stack that is full
+        if pickling.struck(function):
+            raise
         path = pickling._culprit(function, name)
         if path == name:
             raise TypeError(f"Could not serialize {name}: {error}") from error

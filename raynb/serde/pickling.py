@@ -17,8 +17,10 @@ from typing import Any
 
 import cloudpickle
 
+from raynb.base import headroom
 from raynb.base.buffers import flat
 from raynb.base.engine import Packed
+from raynb.base.process import shelter
 from raynb.base.ref import ObjectRef, OwnRef, foreign, is_ref, ours
 from raynb.serde import arrays, culprits, frames, notebook_objects, tables
 from raynb.serde.refs import Refs, collecting
@@ -274,7 +276,10 @@ def pack_args(args: tuple[Any, ...], kwargs: dict[str, Any], owner: str) -> Pack
     try:
         data, buffers, refs = _dump(whole)
     except Exception as error:
+        if struck(whole):
+            raise
         if isinstance(error, RecursionError) or "recursion" in str(error):
+            headroom.check()  # it may be the caller's stack that is full
             raise TypeError(f"Could not serialize the arguments for {owner}: nested too deeply to be pickled") from None
         raise _blame(args, kwargs, owner, str(error)) from error
     return Packed(data, buffers, deps, refs, _now() - began)
@@ -300,6 +305,12 @@ def can_pickle(value: Any) -> bool:
     except Exception:
         return False
     return True
+
+
+def struck(value: Any) -> bool:
+    """Returns whether what was raised while this was pickled fell in from outside: the handler of a signal
+    raised it, say."""
+    return shelter.exposed() and can_pickle(value)
 
 
 def _culprit(value: Any, path: str) -> str:

@@ -15,6 +15,7 @@ from collections.abc import Callable
 from typing import Any
 
 from raynb.base.buffers import ALIGN
+from raynb.base.interrupts import destructor
 
 PAGE = os.sysconf("SC_PAGE_SIZE")
 
@@ -65,6 +66,7 @@ class Mapping:
         self.address: int = address
         self.size = size
 
+    @destructor
     def __del__(self) -> None:
         if self.size:
             self._unmap(self.address, self.size)
@@ -131,5 +133,6 @@ class Borrowed:
     def __exit__(self, *exc: object) -> None:
         self._release(ctypes.byref(self._buffer))  # the second time, nothing happens
 
+    @destructor
     def __del__(self) -> None:  # a Ctrl-C came before the ``with`` began
         self._release(ctypes.byref(self._buffer))

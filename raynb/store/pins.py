@@ -8,6 +8,7 @@ import pickle
 from collections.abc import Callable
 from typing import Any
 
+from raynb.base.interrupts import destructor
 from raynb.store.memory import Mapping
 
 
@@ -60,6 +61,7 @@ class Pins:
         self._alive.clear()
 
 
+@destructor
 def _released(block: Any) -> None:
     # No locks and nothing slow here, see `Pins`. The dict's pop makes it happen once.
     alive = block.__dict__.get("alive")  # missing: an exception came while the pin was made

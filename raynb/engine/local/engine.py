@@ -10,11 +10,12 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from raynb.base import ids, limits
+from raynb.base import headroom, ids, limits
 from raynb.base.config import Config
 from raynb.base.engine import Context, Packed, register
 from raynb.base.interrupts import Allowed, Deferred
-from raynb.base.process import trace
+from raynb.base.process import shelter, trace
+from raynb.base.process.shelter import sheltered
 from raynb.base.ref import ObjectRef, ObjectRefGenerator, OwnRef
 from raynb.base.rows import Output, Snapshot
 from raynb.base.scope import current_scope
@@ -165,8 +166,6 @@ class LocalEngine(Lifecycle, Waiting, Reading, OwnRefs, WorkerCalls):
             task_id, options, args, deps, contained, 0, 0, current_scope(), actor, False, 0, returns))  # fmt: skip
         del hold  # whatever is let go of from here on is told after this call: see `Loop.settle`
         loop.soon(_now())
-        if loop.callbacks:
-            loop.run_callbacks()
         if count == STREAMING:
             return ObjectRefGenerator(refs[0], self)
         return refs
@@ -186,7 +185,12 @@ class LocalEngine(Lifecycle, Waiting, Reading, OwnRefs, WorkerCalls):
             self.refuse(ref)
 
     def put(self, packed: Packed) -> ObjectRef[Any]:
+        headroom.check()
         self.check_alive()
+        ref: ObjectRef[Any] = shelter.run(self._put, packed)
+        return ref
+
+    def _put(self, packed: Packed) -> ObjectRef[Any]:
         loop = self.loop
         if loop.ref_log or loop.view_log:
             with loop.lock:  # what was dropped gives its room back first
@@ -202,6 +206,7 @@ class LocalEngine(Lifecycle, Waiting, Reading, OwnRefs, WorkerCalls):
             return OwnRef(object_id, self)
 
     # -- control -------------------------------------------------------------------------------
+    @sheltered
     def cancel(self, ref: ObjectRef[Any], force: bool, recursive: bool) -> None:
         self.check_alive()
         self._mine(ref)
@@ -210,13 +215,17 @@ class LocalEngine(Lifecycle, Waiting, Reading, OwnRefs, WorkerCalls):
     def run_on_workers(
         self, options: TaskOptions, packed: Packed, later: bool, now: bool = True, only: int = 0
     ) -> list[concurrent.futures.Future[Any]]:
-        return self.everywhere.run(options, packed, later, now, only)
+        futures: list[concurrent.futures.Future[Any]] = shelter.run(
+            self.everywhere.run, options, packed, later, now, only)  # fmt: skip
+        return futures
 
+    @sheltered
     def cancel_task(self, task: int, force: bool = False) -> None:
         """Cancels a task by id (the dashboard's button)."""
         self.check_alive()
         self.loop.tell(e.CancelAsked(_now(), task, force, True))
 
+    @sheltered
     def cancel_scope(self, scope: int) -> tuple[int, int]:
         self.check_alive()
         tasks = self.machine.tasks
@@ -229,12 +238,14 @@ class LocalEngine(Lifecycle, Waiting, Reading, OwnRefs, WorkerCalls):
         self.loop.run_callbacks()
         return count, finished
 
+    @sheltered
     def pending_calls(self, actor: int) -> int:
         """Returns how many calls of an actor are unfinished."""
         with self.loop.lock:
             found = self.machine.actors.table.get(actor)
             return found.pending if found is not None else 0
 
+    @sheltered
     def scope_counts(self, scope: int) -> dict[str, int]:
         with self.loop.lock:
             counts = dict(self.machine.tasks.scopes.get(scope, {}))
@@ -247,10 +258,12 @@ class LocalEngine(Lifecycle, Waiting, Reading, OwnRefs, WorkerCalls):
         self.check_alive()
         self.free_ids(self.ids_of(refs))
 
+    @sheltered
     def free_ids(self, wanted: tuple[int, ...]) -> None:
         """Frees objects by id (the dashboard's button)."""
         self.loop.tell(e.FreeAsked(_now(), wanted))
 
+    @sheltered
     def kill(self, actor: int, no_restart: bool) -> None:
         self.check_alive()
         self.loop.tell(e.KillAsked(_now(), actor, no_restart))
@@ -262,6 +275,7 @@ class LocalEngine(Lifecycle, Waiting, Reading, OwnRefs, WorkerCalls):
     def snapshot(self) -> Snapshot:
         return self.changes(-1)
 
+    @sheltered
     def changes(self, since: int) -> Snapshot:
         now = _now()
         with self.loop.lock:
@@ -288,6 +302,7 @@ class LocalEngine(Lifecycle, Waiting, Reading, OwnRefs, WorkerCalls):
         shot = self.changes(1 << 60)
         return shot.total, {k: v for k, v in shot.available.items() if v > 0}
 
+    @sheltered
     def story(self, identity: int) -> list[tuple[float, str]]:
         with self.loop.lock:
             story: list[tuple[float, str]] = self.machine.story(identity)

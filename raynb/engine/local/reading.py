@@ -3,19 +3,71 @@
 from __future__ import annotations
 
 import functools
+import pickle
 import time
+from collections import deque
+from types import MethodType
 from typing import Any
 
 from raynb.base import ids
+from raynb.base.process import shelter
+from raynb.base.process.shelter import sheltered
 from raynb.base.ref import ObjectRef, OwnRef
 from raynb.core.objects.streams import FIRST
 from raynb.core.vocabulary import events as e
 from raynb.engine.local.waiting import tell_loop
 from raynb.engine.loop.waiters import Waiter
 from raynb.exceptions import GetTimeoutError, ObjectLostError, RaySystemError, RuntimeGoneError
-from raynb.serde import values
+from raynb.serde import pickling, values
 
 _now = time.monotonic
+
+
+class View:
+    """One view of an object. When it dies, the object has one view less: that is one call into C, so no
+    exception can come between."""
+
+    __slots__ = ("__del__",)
+
+    def __init__(self, log: deque[int], identity: int) -> None:
+        self.__del__ = MethodType(log.append, identity)
+
+    def keep(self) -> None:
+        """Does nothing: whoever is to call this when the last array has gone keeps the view until then."""
+
+
+class Stored:
+    """A value in the store that was found and is counted, but not unpickled yet."""
+
+    __slots__ = ("_error", "_parts", "at", "view")
+
+    def __init__(self, at: Any, view: View) -> None:
+        self.at = at
+        self.view: View | None = view
+        self._parts: Any = None
+        self._error: Exception | None = None
+
+    def read(self, store: Any) -> None:
+        """Maps the bytes."""
+        assert self.view is not None
+        try:
+            self._parts = store.read(self.at, self.view.keep)
+        except Exception as error:  # raised by who unpickles, each by its own
+            self._error = error
+        self.view = None
+
+    def parts(self) -> tuple[Any, Any]:
+        """Returns (stream, buffers), once."""
+        error, self._error = self._error, None
+        if error is not None:
+            raise error
+        parts: tuple[Any, Any] = self._parts
+        self._parts = None
+        return parts
+
+    def load(self) -> Any:
+        """Unpickles the value: the user's code, so on the user's thread."""
+        return pickling.unpack(*self.parts())
 
 
 class Reading:
@@ -29,13 +81,48 @@ class Reading:
     store: Any
     nonce: int
 
-    def read_values(self, wanted: list[int], deadline: float | None) -> list[Any]:
-        """Returns the objects, all of them ready; raises the first error."""
-        loop = self.loop
+    def read_values(self, wanted: list[int], deadline: float | None, collect: Any = None) -> list[Any]:
+        """Returns the objects, all of them ready; raises the first error.
+
+        ``collect``: how their values are found; by default by `_collect`, wherever nothing can interrupt it.
+        """
+        found = collect(wanted) if collect is not None else shelter.run(self._collect, wanted)
+        result: list[Any] = []
+        for position, value in enumerate(found):
+            identity = wanted[position]
+            try:
+                if type(value) is Stored:
+                    item = value.load()
+                    found[position] = None  # what was made of it holds the view
+                else:
+                    item = values.load(value, identity, self._read)
+            except ObjectLostError as error:
+                at = value.at if type(value) is Stored else value
+                shelter.run(self._again, wanted[position:], at, str(error), deadline)
+                return result + self.read_values(wanted[position:], deadline)
+            except RuntimeGoneError:  # the value names a ref that was pickled in another runtime
+                raise
+            except Exception as error:
+                if shelter.exposed() and not isinstance(error, (ImportError, AttributeError, pickle.UnpicklingError)):
+                    raise  # most likely it fell in from outside: a timeout by a signal, say
+                raise RaySystemError(
+                    f"System error: the value of {self.machine.hex_object(identity)} cannot be unpickled here: "
+                    f"{type(error).__name__}: {error}"
+                ) from error
+            if type(item) is values.Failed:
+                try:
+                    raise item.error
+                finally:  # or this frame and the error would keep each other, and what callers hold
+                    del item
+            result.append(item)
+        return result
+
+    def _collect(self, wanted: list[int]) -> list[Any]:
+        """Returns the objects' values; those in the store as `Stored`, each of which counts as a view."""
         table = self.machine.objects.table
         found: list[Any] = []
         now = _now()
-        with loop.lock:
+        with self.loop.lock:
             for identity in wanted:
                 obj = table.get(identity)
                 if obj is None:
@@ -47,57 +134,26 @@ class Reading:
                 if type(value) is tuple and value[0] in ("shm", "file"):
                     obj.views += 1
                     obj.used = now
+                    value = Stored(value, View(self.loop.view_log, identity))
                 found.append(value)
-        result: list[Any] = []
-        for position, value in enumerate(found):
-            identity = wanted[position]
-            try:
-                item = values.load(value, identity, self._read)
-            except ObjectLostError as error:
-                self._forget_views(wanted[position + 1 :], found[position + 1 :])
-                return result + self._again(wanted[position:], value, str(error), deadline)
-            except RuntimeGoneError:  # the value names a ref that was pickled in another runtime
-                self._forget_views(wanted[position + 1 :], found[position + 1 :])
-                raise
-            except Exception as error:
-                self._forget_views(wanted[position + 1 :], found[position + 1 :])
-                raise RaySystemError(
-                    f"System error: the value of {self.machine.hex_object(identity)} cannot be unpickled here: "
-                    f"{type(error).__name__}: {error}"
-                ) from error
-            if type(item) is values.Failed:
-                self._forget_views(wanted[position + 1 :], found[position + 1 :])
-                try:
-                    raise item.error
-                finally:  # or this frame and the error would keep each other, and what callers hold
-                    del item
-            result.append(item)
-        return result
-
-    def _forget_views(self, wanted: list[int], found: list[Any]) -> None:
-        """Views that were counted but never made."""
-        log = self.loop.view_log
-        for identity, value in zip(wanted, found, strict=True):
-            if type(value) is tuple and value[0] in ("shm", "file"):
-                log.append(identity)
+        for value in found:
+            if type(value) is Stored:
+                value.read(self.store)
+        return found
 
     def _read(self, value: Any, identity: int) -> tuple[Any, Any]:
-        release = functools.partial(self.loop.view_log.append, identity)
-        try:
-            return self.store.read(value, release)  # type: ignore[no-any-return]
-        except BaseException:
-            release()
-            raise
+        stored = Stored(value, View(self.loop.view_log, identity))
+        stored.read(self.store)
+        return stored.parts()
 
-    def _again(self, wanted: list[int], value: Any, why: str, deadline: float | None) -> list[Any]:
-        """An object's bytes are gone: have it made again, wait, and read on."""
+    def _again(self, wanted: list[int], value: Any, why: str, deadline: float | None) -> None:
+        """An object's bytes are gone: has it made again, and waits."""
         loop = self.loop
         loop.tell(e.ObjectLost(_now(), wanted[0], why, value))
         waiter = self._watch(wanted, len(wanted))  # type: ignore[attr-defined]
         if not waiter.done and not loop.waiters.wait(waiter, deadline):
             loop.waiters.unwatch(waiter)
             raise GetTimeoutError("Get timed out while a lost object was being made again.")
-        return self.read_values(wanted, deadline)
 
     # -- streams -------------------------------------------------------------------------------
     def _item(self, task: int, index: int) -> tuple[ObjectRef[Any] | None, bool]:
@@ -153,6 +209,7 @@ class Reading:
                 return ref
             await there
 
+    @sheltered
     def stream_finished(self, task: int, index: int) -> bool:
         self.check_alive()  # type: ignore[attr-defined]
         with self.loop.lock:
@@ -161,6 +218,7 @@ class Reading:
 
     stream_is_finished = stream_finished
 
+    @sheltered
     def item_is_ready(self, task: int, index: int) -> bool:
         """Returns whether taking the next item would not wait."""
         self.check_alive()  # type: ignore[attr-defined]

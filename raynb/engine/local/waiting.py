@@ -11,8 +11,8 @@ from collections.abc import Callable, Sequence
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
-from raynb.base import unshown
-from raynb.base.process import trace
+from raynb.base import headroom, unshown
+from raynb.base.process import shelter, trace
 from raynb.base.ref import ObjectRef
 from raynb.core.vocabulary.transitions import O_READY
 from raynb.engine.loop.waiters import Waiter
@@ -37,6 +37,7 @@ class Waiting:
     check_alive: Any
     _mine: Any
     read_values: Any
+    _collect: Any
 
     def get(self, refs: Sequence[ObjectRef[Any]], timeout: float | None) -> list[Any]:
         """See `Engine.get`."""
@@ -48,6 +49,14 @@ class Waiting:
                 self._mine(ref)
             wanted.append(ref._id)
         deadline = None if timeout is None else _now() + timeout
+        headroom.check()
+        if shelter.exposed():
+            wanted = shelter.run(self._await, wanted, timeout, deadline)
+            return self.read_values(wanted, deadline)  # type: ignore[no-any-return]
+        return self.read_values(self._await(wanted, timeout, deadline), deadline, self._collect)  # type: ignore[no-any-return]
+
+    def _await(self, wanted: list[int], timeout: float | None, deadline: float | None) -> list[int]:
+        """Waits for all, or for the first error; returns what is to be read."""
         waiter = self._watch(wanted, len(wanted), True)
         if not waiter.done:
             try:
@@ -64,7 +73,7 @@ class Waiting:
         if waiter.failed:
             self.loop.waiters.unwatch(waiter)
             wanted = self._failed(wanted)
-        return self.read_values(wanted, deadline)  # type: ignore[no-any-return]
+        return wanted
 
     def _failed(self, wanted: list[int]) -> list[int]:
         """Returns the first that is an error: as in Ray, `get` doesn't wait for the others then."""
@@ -112,6 +121,20 @@ class Waiting:
         the first that are ready."""
         self.check_alive()
         self._mine(refs[0])  # `api.wait` has seen that they are of one engine
+        headroom.check()
+        ready: list[int] = shelter.run(self._await_some, refs, num_returns, timeout)
+        if not ready:
+            return [], list(refs)
+        count = len(ready)
+        if ready[-1] == count - 1:  # the first ones: by far the most usual
+            return list(refs[:count]), list(refs[count:])
+        rest = list(refs)
+        for at in reversed(ready):
+            del rest[at]
+        return [refs[at] for at in ready], rest
+
+    def _await_some(self, refs: Sequence[ObjectRef[Any]], num_returns: int, timeout: float | None) -> list[int]:
+        """Waits until so many are ready, or the time is up; returns their places."""
         loop = self.loop
         with loop.lock:
             if loop.ref_log:
@@ -129,15 +152,7 @@ class Waiting:
                     loop.waiters.unwatch(waiter)
             with loop.lock:
                 ready = self._first_ready(refs, num_returns)
-        if not ready:
-            return [], list(refs)
-        count = len(ready)
-        if ready[-1] == count - 1:  # the first ones: by far the most usual
-            return list(refs[:count]), list(refs[count:])
-        rest = list(refs)
-        for at in reversed(ready):
-            del rest[at]
-        return [refs[at] for at in ready], rest
+        return ready
 
     def _first_ready(self, refs: Sequence[ObjectRef[Any]], most: int) -> list[int]:
         """Returns the places of the first ``most`` that are ready. Under the lock."""
@@ -168,26 +183,26 @@ class Waiting:
             else:
                 future.set_result(result)
 
-        loop = self.loop
-        with loop.lock:
-            obj = self.machine.objects.table.get(ref._id)
-            if obj is not None and obj.state != O_READY:
-                obj.watched = True
-                # In the context of who asks: a callback submits to the same runtime, for the same cell.
-                put = functools.partial(loop.users.put, functools.partial(contextvars.copy_context().run, deliver))
-                waiter = Waiter(1, functools.partial(unshown.then, put))
-                waiter.ours = True
-                loop.waiters.watch((ref._id,), waiter)
-                deliver_now = False
-            else:
-                deliver_now = True
-        if deliver_now:
+        if not shelter.run(self._call_later, ref._id, functools.partial(contextvars.copy_context().run, deliver)):
             if unshown.pending:
                 unshown.show()
             deliver()
-        else:
-            loop.soon(_now())
         return future
+
+    def _call_later(self, identity: int, deliver: Callable[[], None]) -> bool:
+        """Has ``deliver`` run on a thread for callbacks when the object is there; returns False if it is."""
+        loop = self.loop
+        with loop.lock:
+            obj = self.machine.objects.table.get(identity)
+            if obj is None or obj.state == O_READY:
+                return False
+            obj.watched = True
+            # In the context of who asks: a callback submits to the same runtime, for the same cell.
+            waiter = Waiter(1, functools.partial(unshown.then, functools.partial(loop.users.put, deliver)))
+            waiter.ours = True
+            loop.waiters.watch((identity,), waiter)
+        loop.flush()
+        return True
 
     def awaitable(self, ref: ObjectRef[Any]) -> Any:
         """Returns a coroutine. The value is unpickled by whoever awaits it, on no thread of ours."""
@@ -200,13 +215,14 @@ class Waiting:
             self._mine(ref)
             own = asyncio.get_running_loop()
             there: asyncio.Future[None] = own.create_future()
-            waiter = self._watch([ref._id], 1, callback=functools.partial(tell_loop, own, there))
-            self.loop.flush()
+            tell = functools.partial(tell_loop, own, there)
+            waiter = shelter.run(functools.partial(self._watch, [ref._id], 1, callback=tell))
+            shelter.run(self.loop.flush)
             if not waiter.done:
                 try:
                     await ticking(there)
                 except BaseException:
-                    self.loop.waiters.unwatch(waiter)
+                    shelter.run(self.loop.waiters.unwatch, waiter)
                     raise
                 self.check_alive()
             if unshown.pending:

@@ -5,8 +5,10 @@ from __future__ import annotations
 import time
 from typing import Any
 
-from raynb.base import ids
+from raynb.base import headroom, ids
 from raynb.base.engine import Packed
+from raynb.base.process import shelter
+from raynb.base.process.shelter import sheltered
 from raynb.base.ref import ObjectRef, OwnRef, UncountedRef
 from raynb.base.scope import current_scope
 from raynb.base.spec import ActorSpec, TaskOptions, TaskSpec
@@ -44,12 +46,18 @@ class WorkerCalls:
     def create_actor(
         self, spec: ActorSpec, options: TaskOptions, packed: Packed, get_if_exists: bool
     ) -> tuple[ObjectRef[Any], ActorSpec]:
+        headroom.check()
         self.check_alive()  # type: ignore[attr-defined]
         args, deps, contained, hold = self._arguments(packed)  # type: ignore[attr-defined]
+        made: tuple[ObjectRef[Any], ActorSpec] = shelter.run(
+            self._create_here, spec, options, args, deps, contained, get_if_exists)  # fmt: skip
+        del hold
+        return made
+
+    def _create_here(self, *given: Any) -> tuple[Any, ActorSpec]:
         with self.loop.lock:
             self.loop.settle(_now())
-            ref, found = self._create(0, (0, current_scope()), spec, options, args, deps, contained, get_if_exists)
-        del hold
+            ref, found = self._create(0, (0, current_scope()), *given)
         self.loop.flush()
         self.loop.run_callbacks()
         return ref, found
@@ -102,6 +110,7 @@ class WorkerCalls:
             )
         return actor.spec  # type: ignore[no-any-return]
 
+    @sheltered
     def actor_named(self, name: str, namespace: str) -> tuple[ObjectRef[Any], ActorSpec]:
         self.check_alive()  # type: ignore[attr-defined]
         with self.loop.lock:
@@ -116,6 +125,7 @@ class WorkerCalls:
         return sorted(key for key in self.machine.actors.names if namespace is None or key[0] == namespace)
 
     # -- placement groups ----------------------------------------------------------------------
+    @sheltered
     def reserve_group(self, bundles: tuple[Any, ...]) -> int:
         """Asks for a placement group; returns its number."""
         with self._maybe_locked():
@@ -123,6 +133,7 @@ class WorkerCalls:
             self.loop.apply(e.BundleReserved(_now(), number, bundles))
         return number
 
+    @sheltered
     def group_ready(self, group: int, timeout: float | None) -> bool:
         """Waits until the group is placed (seconds). Workers call it with timeout 0."""
         waiter = Waiter(1)
@@ -137,12 +148,14 @@ class WorkerCalls:
             self.loop.waiters.unwatch(waiter)
         return there
 
+    @sheltered
     def return_group(self, group: int) -> None:
         with self._maybe_locked():
             self.loop.apply(e.BundleReturned(_now(), group))
         if self.loop.lock.owner == 0:
             self.loop.flush()
 
+    @sheltered
     def groups_table(self) -> dict[int, tuple[str, Any]]:
         """Returns number → (state, bundles)."""
         with self._maybe_locked():

@@ -8,6 +8,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from raynb.base.process import shelter
 from raynb.core.vocabulary import events as e
 from raynb.engine.loop.polling import IN, Poller, Wake
 
@@ -49,6 +50,7 @@ class IoThread:
         waiters = loop.waiters
         pause = PARK_SECONDS
         seen = 0  # submissions at the last look
+        shelter.enlist()
         try:
             while not self.stopping:
                 if loop.health.broken:
@@ -75,6 +77,7 @@ class IoThread:
             loop.health.break_down(error, "serving the sockets")
         if loop.health.broken:
             loop.health.on_broken()
+        shelter.discharge()
 
     def _receive(self, now: float) -> None:
         loop = self._loop

@@ -14,8 +14,9 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any
 
+from raynb.base import headroom
 from raynb.base.interrupts import Critical
-from raynb.base.process import trace
+from raynb.base.process import shelter, trace
 from raynb.base.spec import TaskSpec
 from raynb.core import invariants
 from raynb.core.machine import Machine
@@ -176,7 +177,7 @@ class Loop:
         then, and sends a frame of them.
         """
         self.submissions += 1
-        if now - self._taken > TAKE_SECONDS and not self._is_inside():
+        if now - self._taken > TAKE_SECONDS and self._may_enter():
             self._taken = now
             waited = now - self.last_flush
             self.admit()
@@ -188,10 +189,22 @@ class Loop:
                     events = self.waiters.poll.wait(0)
                     if events:
                         self.receive(events)
+                self.run_callbacks()
                 return
         if self.io.asleep:
-            self.io.asleep = False
             self.io.wake()
+            self.io.asleep = False
+
+    def _may_enter(self) -> bool:
+        """Returns whether the calling thread may change the machine here: nothing can interrupt it, there is
+        room on its stack, and it is not in the middle of a change. If not, the I/O thread does it."""
+        if self._is_inside() or shelter.exposed():
+            return False
+        try:
+            headroom.check()
+        except RecursionError:
+            return False
+        return True
 
     def _is_inside(self) -> bool:
         """Returns whether a lock of ours is the calling thread's: it is in a destructor, which the collector

@@ -14,6 +14,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from raynb.base import engine as slot
+from raynb.base.process import shelter
 from raynb.engine.loop.polling import Poller, Wake
 
 if TYPE_CHECKING:
@@ -107,14 +108,17 @@ class Waiters:
             over()
 
     def _wait(self, waiter: Waiter, deadline: float | None) -> bool:
+        gone = shelter.abandoned()
         while not waiter.done:
+            if gone is not None and gone():
+                raise shelter.Abandoned
             if self._loop.health.failure is not None:
                 raise self._loop.health.error()
             if deadline is not None and time.monotonic() >= deadline:
                 return False
             if self._lead.acquire(blocking=False):
                 try:
-                    self._be_leader(waiter, deadline)
+                    self._be_leader(waiter, deadline, gone)
                 finally:
                     waiter.leads = False
                     self.leading = False
@@ -122,10 +126,10 @@ class Waiters:
                     self._lead.release()
                     self._promote()
             else:
-                self._follow(waiter, deadline)
+                self._follow(waiter, deadline, 1.0 if gone is None else shelter.LOOK_SECONDS)
         return True
 
-    def _be_leader(self, waiter: Waiter, deadline: float | None) -> None:
+    def _be_leader(self, waiter: Waiter, deadline: float | None, gone: Callable[[], bool] | None) -> None:
         loop = self._loop
         poll = self.poll
         self.leading = waiter.leads = True
@@ -139,13 +143,14 @@ class Waiters:
                 time.sleep(COALESCE_SECONDS)
             if (waiter.left == 1 or not quiet) and self._spin(poll):
                 continue
-            if deadline is None:
-                events = poll.wait(None)
-            else:
-                left = deadline - time.monotonic()
-                if left <= 0:
+            left = None if deadline is None else deadline - time.monotonic()
+            if left is not None and left <= 0:
+                return
+            if gone is not None:
+                if gone():
                     return
-                events = poll.wait(left)
+                left = shelter.LOOK_SECONDS if left is None else min(left, shelter.LOOK_SECONDS)
+            events = poll.wait(left)
             if events:
                 loop.receive(events)
 
@@ -164,13 +169,13 @@ class Waiters:
             if time.monotonic() > end:
                 return False
 
-    def _follow(self, waiter: Waiter, deadline: float | None) -> None:
+    def _follow(self, waiter: Waiter, deadline: float | None, most: float) -> None:
         if waiter.event is None:
             waiter.event = threading.Event()
         self._followers.append(waiter)
         try:
             if not waiter.done and self._lead.locked():
-                left = 1.0 if deadline is None else min(1.0, max(0.0, deadline - time.monotonic()))
+                left = most if deadline is None else min(most, max(0.0, deadline - time.monotonic()))
                 waiter.event.wait(left)
                 waiter.event.clear()
         finally:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from raynb.api.actor import ActorHandle
 from raynb.base.ref import ObjectRef, OwnRef
+
+if TYPE_CHECKING:
+    from raynb.base.engine import Engine
 
 
 class ShownRef(OwnRef[Any]):
@@ -16,8 +19,10 @@ class ShownRef(OwnRef[Any]):
 
     __slots__ = ()
 
-    def __del__(self) -> None:
-        """Nothing was counted, so nothing is taken back."""
+    def __init__(self, object_id: int, engine: Engine) -> None:
+        # Not super(): nothing was counted, so nothing is to be taken back at the end.
+        self._id = object_id
+        self._engine = engine
 
 
 class ShownHandle(ActorHandle):

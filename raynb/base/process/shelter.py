@@ -1,0 +1,198 @@
+"""Runs our own code where no exception of the user's can fall into it.
+
+Python raises what a signal handler raises between any two steps of the main thread, and what
+``PyThreadState_SetAsyncExc`` was asked for between any two of the thread that it names. A step that
+must not be left half done therefore runs in the caller's thread only while that cannot happen;
+otherwise a thread that nobody else knows of runs it, and the caller waits. What strikes the caller
+meanwhile is raised at once; the step runs to its end, and its result is dropped.
+
+Ctrl-C is no reason to step aside while Python's own handler is in place: see `interrupts`.
+"""
+
+from __future__ import annotations
+
+import _signal  # type: ignore[import-not-found]
+import _thread
+import contextvars
+import ctypes
+import functools
+import queue
+import signal
+import sys
+import threading
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+from raynb.base import interrupts
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+LOOK_SECONDS = 0.05  # a caller, and a step that waits, look this often whether the other has gone
+IDLE_SECONDS = 0.1  # a thread that has nothing to do leaves after this
+
+_getsignal = _signal.getsignal
+_get_ident = threading.get_ident
+_SIGNALS = [n for n in range(1, 32) if n < signal.NSIG and n not in (9, 19)]
+_calm: list[Any] = []  # handlers as they were when none of them was the user's
+#: Where ctypes keeps each function of Python's that somebody has asked it for.
+_asked_for = vars(ctypes.pythonapi)
+_HARMLESS = ("_sighandler_noop",)  # asyncio's: the signal is told by a descriptor
+
+_ours: set[int] = set()  # threads of ours that run no user code
+_running: dict[int, Job] = {}
+_jobs: queue.SimpleQueue[Job] = queue.SimpleQueue()
+_lock = threading.Lock()
+_idle = 0
+
+
+class Abandoned(BaseException):
+    """Ends a step that waits, because whoever asked for it was interrupted. Never leaves this module."""
+
+
+class Job:
+    """A step for another thread."""
+
+    __slots__ = ("abandoned", "context", "done", "error", "result", "step")
+
+    def __init__(self, step: Callable[[], Any]) -> None:
+        self.step = step
+        self.context = contextvars.copy_context()
+        self.done = _thread.allocate_lock()
+        self.done.acquire()
+        self.abandoned = False
+        self.result: Any = None
+        self.error: BaseException | None = None
+
+    def run(self) -> None:
+        _running[_get_ident()] = self
+        try:
+            self.result = self.context.run(self.step)
+        except BaseException as error:
+            self.error = error
+        finally:
+            del _running[_get_ident()]
+            self.step = _nothing
+            if self.abandoned:
+                self.result = self.error = None
+            self.done.release()
+
+
+def _nothing() -> None:
+    pass
+
+
+def exposed() -> bool:
+    """Returns whether an exception of the user's may fall into the calling thread at any step."""
+    global _calm
+    me = _get_ident()
+    if me in _ours:
+        return False
+    if "PyThreadState_SetAsyncExc" in _asked_for:
+        return True
+    if me != interrupts.main():
+        return False
+    now = list(map(_getsignal, _SIGNALS))
+    if now == _calm:
+        return False
+    for handler in now:
+        if callable(handler) and not interrupts.is_default(handler) \
+                and getattr(handler, "__name__", "") not in _HARMLESS:  # fmt: skip
+            return True
+    _calm = now
+    return False
+
+
+def run(step: Callable[..., Any], *args: Any) -> Any:
+    """Returns ``step(*args)``, run where nothing of the user's can interrupt it."""
+    if not exposed():
+        return step(*args)
+    job = Job(functools.partial(step, *args))
+    _jobs.put(job)
+    try:
+        if not _idle:
+            _thread.start_new_thread(_start, ())  # one call into C: an exception comes before or after it
+        while not job.done.acquire(True, LOOK_SECONDS):
+            pass
+    except BaseException:
+        job.abandoned = True
+        raise
+    error = job.error
+    if error is not None:
+        try:
+            raise error
+        finally:
+            job.error = error = None
+    return job.result
+
+
+def sheltered(method: F) -> F:
+    """Decorates a method whose whole body is ours."""
+
+    @functools.wraps(method)
+    def call(*args: Any, **kwargs: Any) -> Any:
+        if kwargs:
+            return run(functools.partial(method, **kwargs), *args)
+        return run(method, *args)
+
+    return call  # type: ignore[return-value]
+
+
+def enlist() -> None:
+    """Says that the calling thread is ours and runs no user code."""
+    _ours.add(_get_ident())
+
+
+def discharge() -> None:
+    _ours.discard(_get_ident())
+
+
+def abandoned() -> Callable[[], bool] | None:
+    """Returns how a step that waits learns that nobody waits for it; None where that can't happen."""
+    job = _running.get(_get_ident())
+    return None if job is None else lambda: job.abandoned
+
+
+def _start() -> None:
+    threading.Thread(target=_serve, name="raynb-shelter", daemon=True).start()
+
+
+def _serve() -> None:
+    """Takes jobs. A thread that takes one sees to it that another one waits for the next."""
+    global _idle
+    enlist()
+    with _lock:
+        _idle += 1
+    try:
+        while True:
+            try:
+                job = _jobs.get(timeout=IDLE_SECONDS)
+            except queue.Empty:
+                with _lock:
+                    if _jobs.empty():
+                        _idle -= 1
+                        return
+                continue
+            with _lock:
+                _idle -= 1
+                alone = not _idle
+            if alone and not sys.is_finalizing():
+                try:
+                    _start()
+                except RuntimeError:  # no thread can be made: this one comes back
+                    pass
+            job.run()
+            del job
+            with _lock:
+                if _idle > 1:
+                    return
+                _idle += 1
+    finally:
+        discharge()
+
+
+def after_fork_in_child() -> None:
+    """The parent's threads are not here."""
+    global _jobs, _lock, _idle
+    _jobs, _lock, _idle = queue.SimpleQueue(), threading.Lock(), 0
+    _ours.clear()
+    _running.clear()

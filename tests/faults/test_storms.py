@@ -1,0 +1,60 @@
+"""Exceptions at any moment in the user's thread; a minute each with ``RAYNB_STORM_SECONDS=60``."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from raynb.base import engine
+from raynb.core import invariants
+
+SECONDS = os.environ.get("RAYNB_STORM_SECONDS", "2")
+
+
+@pytest.mark.parametrize("kind", ["alarm", "sigint", "async"])
+def test_a_storm_is_survived(kind: str) -> None:
+    script = Path(__file__).parent / "storm.py"
+    run = subprocess.run(
+        [sys.executable, "-X", "faulthandler", str(script), kind, SECONDS],
+        capture_output=True, text=True, timeout=float(SECONDS) + 150, check=False,
+    )  # fmt: skip
+    assert run.returncode == 0, run.stdout + run.stderr
+    assert "strikes survived" in run.stdout
+
+
+def test_a_full_stack_leaves_everything_as_it_was(ray: Any) -> None:
+    echo = ray.remote(lambda x: x)
+
+    @ray.remote
+    class Actor:
+        def say(self, x: int) -> int:
+            return x
+
+    actor = Actor.remote()
+    kept = [ray.put(i) for i in range(1000)]
+    runtime: Any = engine.current()
+
+    def down(levels: int, call: Any) -> Any:
+        return call() if levels == 0 else down(levels - 1, call)
+
+    calls = (
+        lambda: echo.remote(1), lambda: ray.get(kept[-1]), lambda: ray.wait(kept[-2:]), lambda: ray.put(1),
+        lambda: kept.pop(), lambda: actor.say.remote(1), lambda: ray.get(echo.remote(2)),
+    )  # fmt: skip
+    here = len(__import__("inspect").stack(0))
+    for call in calls:
+        struck = 0
+        for left in range(100):
+            try:
+                down(sys.getrecursionlimit() - here - left, call)
+            except (RecursionError, TypeError):  # the latter where the arguments could not be pickled so deep
+                struck += 1
+        assert struck
+        with runtime.loop.lock:
+            invariants.check(runtime.machine)
+        assert ray.get([echo.remote(k) for k in range(100)], timeout=60) == list(range(100))
