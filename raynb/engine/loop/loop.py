@@ -177,7 +177,7 @@ class Loop:
         then, and sends a frame of them.
         """
         self.submissions += 1
-        if now - self._taken > TAKE_SECONDS and self._may_enter():
+        if now - self._taken > TAKE_SECONDS and _may_enter(self):
             self._taken = now
             waited = now - self.last_flush
             self.admit()
@@ -194,23 +194,6 @@ class Loop:
         if self.io.asleep:
             self.io.wake()
             self.io.asleep = False
-
-    def _may_enter(self) -> bool:
-        """Returns whether the calling thread may change the machine here: nothing can interrupt it, there is
-        room on its stack, and it is not in the middle of a change. If not, the I/O thread does it."""
-        if self._is_inside() or shelter.exposed():
-            return False
-        try:
-            headroom.check()
-        except RecursionError:
-            return False
-        return True
-
-    def _is_inside(self) -> bool:
-        """Returns whether a lock of ours is the calling thread's: it is in a destructor, which the collector
-        called in the middle of something, and leaves what it has submitted to whoever is next."""
-        me = threading.get_ident()
-        return me == self.lock.owner or me == self._send.owner or me == self._receive.owner
 
     # -- receiving -----------------------------------------------------------------------------
     def add(self, lane: Connection) -> None:
@@ -347,3 +330,22 @@ class Loop:
         """Closes the pollers and pipes (the lanes are closed by their owners)."""
         self.waiters.close()
         self.io.close()
+
+
+def _may_enter(loop: Loop) -> bool:
+    """Returns whether the calling thread may change the machine here: nothing can interrupt it, there is
+    room on its stack, and it is not in the middle of a change. If not, the I/O thread does it."""
+    if _is_inside(loop) or shelter.exposed():
+        return False
+    try:
+        headroom.check()
+    except RecursionError:
+        return False
+    return True
+
+
+def _is_inside(loop: Loop) -> bool:
+    """Returns whether a lock of ours is the calling thread's: it is in a destructor, which the collector
+    called in the middle of something, and leaves what it has submitted to whoever is next."""
+    me = threading.get_ident()
+    return me == loop.lock.owner or me == loop._send.owner or me == loop._receive.owner
