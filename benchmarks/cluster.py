@@ -88,15 +88,17 @@ ROWS: dict[str, Callable[[Any, Any, Any], None]] = {
 }  # fmt: skip
 
 
+_spent: dict[int, float] = {}  # process of the cluster → its CPU seconds when last seen: some end on the way
+
+
 def cpu(program: int) -> float:
     """Returns the CPU seconds of this process and of every process of the cluster."""
-    total = sum(os.times()[:2])
     for process in psutil.Process(program).children(recursive=True):
         try:
-            total += sum(process.cpu_times()[:2])
+            _spent[process.pid] = sum(process.cpu_times()[:2])
         except psutil.Error:
             continue
-    return total
+    return sum(os.times()[:2]) + sum(_spent.values())
 
 
 def main() -> None:

@@ -166,6 +166,8 @@ def init(address: str | None = None, *, ignore_reinit_error: bool = True, **give
     Args:
         address: None or ``"local"``: the embedded engine on this machine. ``"auto"``, ``"host:port"`` or
             ``"ray://host:10001"``: a Ray cluster, through the ``ray`` package (``pip install "raynb[ray]"``).
+        cluster: ``"local"``: a throw-away Ray cluster of ``nodes`` (default 3) nodes on this machine, to try
+            code on; it ends with the runtime. ``num_cpus`` is each node's then (default 2).
         ignore_reinit_error: False: an already running runtime is an error, as in Ray.
         num_cpus: CPU slots; default: the cores that this process may use.
         num_gpus: GPU slots; default 0.

@@ -44,7 +44,7 @@ _consoles: weakref.WeakKeyDictionary[Any, Console] = weakref.WeakKeyDictionary()
 def make_engine(config: Config) -> Any:
     """Returns a started engine: the embedded one, the one without workers, or a Ray cluster's."""
     engine: Any
-    if config.address:
+    if config.address or config.cluster:
         from raynb.engine.cluster import ClusterEngine
 
         with interrupts.Allowed():  # connecting takes seconds

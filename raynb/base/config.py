@@ -24,6 +24,8 @@ class Config:
     """
 
     address: str | None = None  # of a Ray cluster; None: this machine
+    cluster: str | None = None  # "local": a throw-away Ray cluster on this machine, which ends with the runtime
+    nodes: int = 3  # of that cluster
     local_mode: bool = False  # everything in this process, for debugging
     num_cpus: float | None = None
     num_gpus: float | None = None

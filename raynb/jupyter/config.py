@@ -14,7 +14,7 @@ from traitlets.traitlets import TraitError
 
 #: Traits that are arguments of ``raynb.init``.
 START_TRAITS = (
-    "address", "local_mode", "num_cpus", "num_gpus", "resources", "memory", "object_store_memory",
+    "address", "cluster", "nodes", "local_mode", "num_cpus", "num_gpus", "resources", "memory", "object_store_memory",
     "spill_directory", "namespace", "log_to_driver", "runtime_env", "connect_timeout", "ship_package",
 )  # fmt: skip
 
@@ -30,6 +30,8 @@ class Raynb(Configurable):
         "",
         help="Where to run: empty for this machine, 'auto' or 'ray://host:10001' for a Ray cluster.",
     ).tag(config=True)
+    cluster = Unicode("", help="'local': a throw-away Ray cluster on this machine, to try code on.").tag(config=True)
+    nodes = Integer(3, help="Nodes of that cluster.").tag(config=True)
     local_mode = Bool(
         False, help="Run everything at once and in order in the kernel itself, for debugging."
     ).tag(config=True)

@@ -352,6 +352,31 @@ def a_node_that_dies_takes_what_is_on_it_and_nothing_else() -> None:
 
 
 @check
+def a_throw_away_cluster_ends_with_its_process_however_it_ends() -> None:
+    raynb.shutdown()
+    text = """
+import os, raynb as ray
+ray.init(cluster="local", nodes=2, num_cpus=1)
+assert ray.get([ray.remote(lambda: 1).remote() for _ in range(4)]) == [1] * 4
+assert len(ray.nodes()) == 2
+print(*ray.runtime().engine._nodes.groups, flush=True)
+os.kill(os.getpid(), 9)
+"""
+    out = subprocess.run([sys.executable, "-c", text], capture_output=True, text=True, timeout=WAIT).stdout
+    groups = [int(word) for word in out.splitlines()[-1].split()]
+    assert len(groups) == 2
+
+    def gone(group: int) -> bool:
+        try:
+            os.killpg(group, 0)
+        except ProcessLookupError:
+            return True
+        return False
+
+    until(lambda: all(map(gone, groups)), "the nodes to end")
+
+
+@check
 def a_driver_ends_when_the_head_does() -> None:
     raynb.shutdown()
     program = script("""

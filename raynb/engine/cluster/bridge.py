@@ -286,7 +286,8 @@ def actor_death(text: str) -> str:
     who = about.get("class_name", "actor") + (f" {about['name']!r}" if about.get("name") else "")
     where = ", ".join(f"{key} {about[key]}" for key in ("pid", "ip") if key in about)
     why = next((line for line in lines if line.startswith("The actor is dead because")), lines[0])
-    return f"The actor {who} ({where}) died: {why.partition('because ')[2] or why}"[:DEATH_CHARS]
+    because = (why.partition("because ")[2] or why).split(". ", 1)[0].rstrip(".")
+    return f"The actor {who} ({where}) died: {because}."[:DEATH_CHARS]
 
 
 def is_actor_died(error: BaseException) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import os
 import socket
 import sys
 import time
@@ -16,6 +17,7 @@ from ray import exceptions as theirs
 from raynb.base import interrupts
 from raynb.base.config import Config
 from raynb.engine.cluster import bridge, rays, shipping
+from raynb.engine.cluster.local_nodes import LocalNodes
 from raynb.exceptions import RaySystemError
 
 KNOCK = 10.0  # seconds that an address has to answer
@@ -41,7 +43,8 @@ def connect(config: Config, env: dict[str, Any] | None = None) -> bool:
     """
     if rays.is_connected():
         return False
-    sized = [n for n in ("num_cpus", "num_gpus", "object_store_memory", "memory") if getattr(config, n) is not None]
+    sizes = () if config.cluster else ("num_cpus", "num_gpus", "object_store_memory", "memory")
+    sized = [name for name in sizes if getattr(config, name) is not None]
     if sized:
         raise ValueError(
             f"address={config.address!r} is a cluster that has its size: leave {', '.join(sized)} out."
@@ -62,6 +65,28 @@ def connect(config: Config, env: dict[str, Any] | None = None) -> bool:
     except Exception as error:
         raise _explained(config.address or "", error) from error
     return True
+
+
+def throw_away(config: Config) -> LocalNodes:
+    """Starts a Ray cluster on this machine that ends with the runtime; sets ``config.address``.
+
+    Raises:
+        ValueError: it is no cluster of this kind, or another one is connected already.
+        RuntimeError: a node did not start; the text has its log's end.
+    """
+    if config.cluster != "local":
+        raise ValueError(f'cluster={config.cluster!r}: raynb starts "local" ones only; name others by address')
+    if config.nodes < 1:
+        raise ValueError(f"nodes={config.nodes!r}: a cluster has at least one node")
+    if rays.is_connected():
+        raise ValueError("this process is connected to a Ray cluster already; call ray.shutdown() first")
+    given = {"num_cpus": int(config.num_cpus or 2), "num_gpus": int(config.num_gpus or 0)}
+    if config.object_store_memory:
+        given["object_store_memory"] = config.object_store_memory
+    made = LocalNodes([dict(given) for _ in range(config.nodes)])
+    config.address = made.address
+    os.environ.setdefault("RAY_AUTH_MODE", "disabled")  # its nodes ask for no token
+    return made
 
 
 def _explained(address: str, error: Exception) -> Exception:

@@ -74,7 +74,12 @@ class ClusterEngine(News, Control, Adapter):
 
     def __init__(self, config: Config) -> None:
         self.config = config
-        self._connected = connection.connect(config)
+        self._nodes = connection.throw_away(config) if config.cluster else None
+        try:
+            self._connected = connection.connect(config)
+        except BaseException:
+            self._end_nodes()
+            raise
         try:
             home = random.randrange(1, 1 << 40)
             ids.homes.add(home)
@@ -100,6 +105,7 @@ class ClusterEngine(News, Control, Adapter):
             bridge.drivers.pop(self.__dict__.get("nonce", 0), None)
             if self._connected:
                 ray.shutdown()
+            self._end_nodes()
             raise
         refs.admit(self)
         # Later than Ray's own exit handler, so before it: while there is still a connection to leave in order.
@@ -148,6 +154,11 @@ class ClusterEngine(News, Control, Adapter):
             if self._connected:
                 ray.shutdown()
         self._forget()
+        self._end_nodes()
+
+    def _end_nodes(self) -> None:
+        if self._nodes is not None:
+            self._nodes.close()
 
     def _end(self) -> bool:
         with self._rows_lock:

@@ -40,9 +40,10 @@ def death_cause(told: dict[str, Any]) -> str:
     for part in ("actor_died_error_context", "creation_task_failure_context"):
         context = cause.get(part) if isinstance(cause, dict) else getattr(cause, part, None)
         if context:
-            found = context.get("error_message", "") if isinstance(context, dict) else context.error_message
-            text = text or str(found)
-    return text.strip().split("\n", 1)[0] or "Ray ended it"
+            for name in ("error_message", "formatted_exception_string"):
+                found = context.get(name) if isinstance(context, dict) else getattr(context, name, "")
+                text = text or str(found or "")
+    return text.strip().split("\n", 1)[0].split(". ", 1)[0] or "Ray ended it"
 
 
 class News:

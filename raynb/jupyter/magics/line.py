@@ -200,7 +200,7 @@ class LineMagics(Magics):
         """The runtime: what runs, starting and stopping it, its views, and help.
 
         %raynb status           what runs, and the store
-        %raynb start [--address A] [--local-mode] [--num-cpus N]
+        %raynb start [--address A] [--cluster local [--nodes N]] [--local-mode] [--num-cpus N]
         %raynb stop, %raynb restart
         %raynb dashboard [TAB]  the live views, as a widget
         %raynb tasks|actors|objects|workers|nodes
@@ -231,7 +231,9 @@ class LineMagics(Magics):
         "--local-mode", action="store_true", default=None,
         help="No workers: everything runs at once in the kernel, so that breakpoint() and %%debug work.",
     )
-    @argument("--num-cpus", type=float, metavar="N", help="CPU slots.")
+    @argument("--cluster", metavar="KIND", help="'local': a throw-away Ray cluster on this machine.")
+    @argument("--nodes", type=int, metavar="N", help="Nodes of that cluster (default 3).")
+    @argument("--num-cpus", type=float, metavar="N", help="CPU slots (of such a cluster: of each node).")
     @argument("--object-store-memory", type=int, metavar="BYTES", help="Size of the object store.")
     def _start(self, rest: str) -> Any:
         args = parse(LineMagics._start, rest)
