@@ -372,6 +372,22 @@ def a_value_that_was_read_is_still_there_for_the_views() -> None:
 
 
 @check
+def reports_of_machines_whose_clock_is_wrong_and_that_come_too_early_are_put_right() -> None:
+    task, other, node = 1 << 50 | 1, 1 << 50 | 2, raynb.nodes()[0]["NodeID"]
+    wrong = time.time() - 1000.0
+    ended = ("end", task, FINISHED, (wrong, wrong, wrong + 1, wrong + 1), "", "", 5)
+    known = ("submit", task, ("early", "early", ()), 41, 0, 0, False, time.time())
+    engine()._take("far-1", [("hello", 7, node), ended], 1000.0)
+    engine()._take("near-1", [("hello", 7, node), known, ("start", other, time.time())], 0.001)
+    row = next(row for row in engine().snapshot().tasks if row.id == task)
+    assert (row.state, row.pid, row.size) == (FINISHED, 7, 5)
+    assert abs(row.started - time.monotonic()) < WAIT
+    workers = [one for one in engine().snapshot().workers if one.pid == 7]
+    assert len({one.id for one in workers}) == 2, "two machines may have the same process ids"
+    assert row.worker in {one.id for one in workers}
+
+
+@check
 def people_read_short_names_and_where_the_cluster_is() -> None:
     from raynb.jupyter.output.folding import short_task
 
