@@ -10,6 +10,7 @@ from typing import Any
 from raynb.api import options, session
 from raynb.api.checks.signature import with_keywords
 from raynb.base import engine as slot
+from raynb.base import interrupts
 from raynb.base.config import Config
 from raynb.base.ray_names import hook as ray_hook
 
@@ -163,6 +164,8 @@ class Runtime:
 def init(address: str | None = None, *, ignore_reinit_error: bool = True, **given: Any) -> Runtime:
     """Starts the global runtime (``ray.init``); with one running and the same arguments, does nothing.
 
+    One that has failed is shut down, and another is started.
+
     Args:
         address: None or ``"local"``: the embedded engine on this machine. ``"auto"``, ``"host:port"`` or
             ``"ray://host:10001"``: a Ray cluster, through the ``ray`` package (``pip install "raynb[ray]"``).
@@ -198,6 +201,9 @@ def init(address: str | None = None, *, ignore_reinit_error: bool = True, **give
         )
     place = session.global_slot()
     running = place.wait_started()
+    if getattr(running, "failure", ""):  # it has told why, to everybody who waited; nothing is left to lose
+        place.stop(running.config.shutdown_timeout, only=running)
+        running = place.wait_started()
     if running is not None:
         differing = {
             name: pair for name, pair in running.config.differences(config).items()
@@ -264,6 +270,7 @@ async def shutdown_async() -> None:
     import asyncio
 
     await asyncio.to_thread(shutdown)
+    interrupts.restore()  # only the main thread may; there it is most often
 
 
 __all__ = ["Runtime", "init", "init_async", "is_initialized", "runtime", "shutdown", "shutdown_async"]

@@ -147,17 +147,17 @@ class Slot:
             with interrupts.Allowed():
                 self.changed.wait(0.1)
 
-    def stop(self, timeout: float) -> None:
-        """Shuts the runtime down; returns at once when there is none."""
-        shelter.run(self._stop_here, timeout)
+    def stop(self, timeout: float, only: Any = None) -> None:
+        """Shuts the runtime down; returns at once when there is none, or when it is another than ``only``."""
+        shelter.run(self._stop_here, timeout, only)
         interrupts.restore()
 
-    def _stop_here(self, timeout: float) -> None:
+    def _stop_here(self, timeout: float, only: Any = None) -> None:
         with interrupts.Deferred():  # half a shutdown would leave processes
             with self.changed:
                 self._settled()
                 self.failed = None
-                if self.state == EMPTY:
+                if self.state == EMPTY or (only is not None and only is not self.engine):
                     return
                 self._move(STOPPING)
                 engine = self.engine

@@ -114,9 +114,8 @@ class Critical:
         global _depth
         me = _get_ident()
         if me == _main:
-            handler = _getsignal(_SIGINT)
-            if handler is _outer:
-                _signal.signal(_SIGINT, _handler)
+            if _getsignal(_SIGINT) is _outer:
+                _stand_in()
             _depth += 1
         if self.owner == me:  # a finaliser called the API from inside; let the caller see it
             if me == _main:
@@ -159,9 +158,8 @@ class Deferred:
         global _depth
         self._before = _depth
         if _get_ident() == _main:
-            handler = _getsignal(_SIGINT)
-            if handler is _outer:
-                _signal.signal(_SIGINT, _handler)
+            if _getsignal(_SIGINT) is _outer:
+                _stand_in()
             _depth = self._before + 1
 
     def __exit__(self, *exc: object) -> None:
@@ -196,7 +194,16 @@ def _raise_pending() -> None:
         _outer(_SIGINT, None)
 
 
+def _stand_in() -> None:
+    """Puts our handler in the place of Python's default one, also for whoever asks which that is: asyncio
+    and trio set theirs only over `signal.default_int_handler`, and put that back."""
+    signal.default_int_handler = _handler
+    _signal.signal(_SIGINT, _handler)
+
+
 def restore() -> None:
     """Puts the replaced handler back (main thread only; elsewhere nothing happens)."""
-    if _get_ident() == _main and _getsignal(_SIGINT) is _handler:
-        _signal.signal(_SIGINT, _outer)
+    if _get_ident() == _main:
+        if _getsignal(_SIGINT) is _handler:
+            _signal.signal(_SIGINT, _outer)
+        signal.default_int_handler = _outer

@@ -14,7 +14,7 @@ import pytest
 
 import raynb
 from raynb.base.process import trace
-from raynb.exceptions import RaySystemError
+from raynb.exceptions import RaySystemError, RuntimeGoneError
 from raynb.testing.faults import Gate
 
 
@@ -68,6 +68,35 @@ def test_an_exception_in_a_change_ends_the_runtime_for_all_who_wait(where: str, 
             raynb.put(bytes(100_000))
     with raynb.Runtime(num_cpus=1):
         assert raynb.get(raynb.remote(lambda: 5).remote()) == 5
+
+
+def test_init_after_a_failure_starts_anew() -> None:
+    try:
+        first = raynb.init(num_cpus=1).engine
+        f = raynb.remote(lambda: 5)
+        kept = f.remote()
+        assert raynb.get(kept) == 5
+        assert raynb.init().engine is first
+        first.loop.health.break_down(ZeroDivisionError("a bug of ours"), "a test")
+        with pytest.raises(RaySystemError, match="a bug of ours.*restart"):
+            f.remote()
+            raynb.get(kept)
+        assert "a bug of ours" in first.failure
+        found: list[Any] = []
+        threads = [threading.Thread(target=lambda: found.append(raynb.init(num_cpus=1).engine)) for _ in range(4)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join(60)
+        assert len(found) == 4
+        assert len(set(map(id, found))) == 1
+        assert found[0] is not first
+        assert not first.failure
+        assert raynb.get(f.remote()) == 5
+        with pytest.raises(RuntimeGoneError):
+            raynb.get(kept)
+    finally:
+        raynb.shutdown()
 
 
 def test_callbacks_may_get_leave_and_block(ray: Any, gate: Gate) -> None:

@@ -16,6 +16,7 @@ class FakeEngine:
         self.picture = picture
         self.pending: list[Snapshot] = []
         self.alive = True
+        self.failure = ""
         self.nonce = 1
         self.ref_log: deque[int] = deque()
         self.asked: list[tuple[Any, ...]] = []

@@ -315,6 +315,21 @@ def test_the_end_of_the_runtime_is_told_once_and_a_new_one_is_followed(engine: F
         feed.close()
 
 
+def test_a_runtime_that_failed_says_why(engine: FakeEngine) -> None:
+    feed = Feed(peek=lambda: engine, pace=Pace(interval=0.01))
+    try:
+        ear = Ear()
+        feed.watch(ear)
+        ear.wait("full")
+        engine.failure = "It failed: a bug. The last events:\n  1.0 task 7"
+        feed.wake()
+        told = ear.wait("status")
+        assert (told["state"], told["why"]) == ("failed", "It failed: a bug.")
+        wait_until(lambda: not feed.running)
+    finally:
+        feed.close()
+
+
 def test_without_a_runtime_a_watcher_is_told_so_and_no_thread_runs() -> None:
     feed = Feed(peek=lambda: None)
     ear = Ear()

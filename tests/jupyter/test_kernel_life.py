@@ -290,3 +290,34 @@ def test_a_cell_on_one_worker(notebook: KernelSession) -> None:
 def test_output_comes_before_what_the_cell_shows_next(notebook: KernelSession) -> None:
     run = notebook.run("ray.get(nap.remote(0, 'value'))")
     assert [kind for kind, _ in run.outputs] == ["stream", "execute_result"]
+
+
+def test_a_runtime_that_failed_is_told_and_restarted(notebook: KernelSession) -> None:
+    notebook.run("%raynb restart")
+    notebook.run("from raynb.base.engine import current\nkept = nap.remote(0, 'kept')\nray.get(kept)")
+    notebook.run("board = %raynb dashboard\nengine = current()\ngate = nap.remote(60)")
+    notebook.run("engine.loop.health.break_down(ZeroDivisionError('a bug of ours'), 'a test')")
+    waits = notebook.run("ray.get(gate)", ok=False)
+    assert "a bug of ours" in waits.error
+    assert "%raynb restart" in waits.error
+    for cell in ("%raynb status", "print(repr(board))", "print(engine.failure)"):
+        said = notebook.run(cell).text
+        assert "a bug of ours (while a test)" in said
+        assert "The last events:" in said
+        assert "nap" in said or "task" in said
+    assert "failed; go on with %raynb restart" in notebook.run("%raynb").text
+    doctor = notebook.run("%raynb doctor").shown[0]
+    assert "a task failed: RaySystemError" in doctor
+    assert "error survived" in doctor
+    assert "the runtime failed" in doctor
+    for cell in ("%raynb tasks", "%raynb workers"):
+        notebook.run(cell)  # what it was when it failed can be looked at
+    notebook.run("%raynb restart")
+    assert notebook.run("ray.get(nap.remote(0, 'anew'))").shown == ["'anew'"]
+    assert "RuntimeGoneError" in notebook.run("ray.get(kept)", ok=False).error
+    notebook.run("current().loop.health.break_down(ZeroDivisionError('another'), 'a test')")
+    notebook.run("ray.init()")
+    assert notebook.run("ray.get(nap.remote(0, 'again'))").shown == ["'again'"]
+    doctor = notebook.run("%raynb doctor").shown[0]
+    assert "another" in doctor
+    notebook.run("del board, engine, gate, kept\n%raynb restart")

@@ -196,14 +196,17 @@ def test_ctrl_c_at_any_step_of_starting_leaves_no_runtime(tmp_path: Path) -> Non
         """
 ray.init(num_cpus=1); ray.shutdown()
 
+sent = 0
 def calls_until(stop_at):
     count = 0
     def profile(frame, event, arg):
         nonlocal count
+        global sent
         if event == "call" and os.sep + "raynb" + os.sep in frame.f_code.co_filename:
             count += 1
             if count == stop_at:
                 sys.setprofile(None)
+                sent += 1
                 signal.raise_signal(signal.SIGINT)
     sys.setprofile(profile)
     try:
@@ -212,27 +215,27 @@ def calls_until(stop_at):
         sys.setprofile(None)
     return count
 
-total = calls_until(-1)
+total = calls_until(-1)                    # more of them where a step had to be waited for
 ray.shutdown()
 before = leaks.Held.now()
-interrupted = finished = 0
-for step in range(1, total + 1, max(1, total // 40)):
+interrupted = 0
+for step in range(1, total + 1, max(1, total // 16)):
     try:
-        calls_until(step)
-        finished += 1                      # the very last calls: it was up before the signal came
+        calls_until(step)                  # it may need fewer calls this time; then no signal comes
     except KeyboardInterrupt:
         interrupted += 1
         assert not ray.is_initialized(), step
+    assert interrupted == sent, step
     ray.shutdown()
     leaks.check(before, what=f"Ctrl-C at call {step} of {total}")
 ray.init(num_cpus=1)
 assert ray.get(ray.remote(lambda: 1).remote()) == 1
 ray.shutdown()
-print(interrupted > 10 * finished, total > 40)
+print(interrupted > 0)
 """,
         tmp_path,
     )
-    assert out == "True True\n"
+    assert out == "True\n"
 
 
 def test_f54_a_fork_has_no_runtime_and_may_start_its_own(tmp_path: Path) -> None:

@@ -272,6 +272,10 @@ class LocalEngine(Lifecycle, Waiting, Reading, OwnRefs, WorkerCalls):
     def context(self) -> Context:
         return Context(scope=current_scope(), namespace=self.config.namespace or "")
 
+    def _settle_for_view(self, now: float) -> None:
+        if not self.loop.health.broken:  # a failed runtime can be looked at, as it was when it failed
+            self.loop.settle(now)
+
     def snapshot(self) -> Snapshot:
         return self.changes(-1)
 
@@ -279,7 +283,7 @@ class LocalEngine(Lifecycle, Waiting, Reading, OwnRefs, WorkerCalls):
     def changes(self, since: int) -> Snapshot:
         now = _now()
         with self.loop.lock:
-            self.loop.settle(now)
+            self._settle_for_view(now)
             shot = snapshot.picture(self.machine, now, self.wall, since, self.store.limit)
         stats = self.store.stats()
         shot.store.pinned = stats.pinned
@@ -291,7 +295,7 @@ class LocalEngine(Lifecycle, Waiting, Reading, OwnRefs, WorkerCalls):
     ) -> Snapshot:
         now = _now()
         with self.loop.lock:
-            self.loop.settle(now)
+            self._settle_for_view(now)
             return snapshot.rows(self.machine, now, self.wall, tasks, actors, objects)
 
     def awaited(self, task: int) -> list[int]:

@@ -137,6 +137,12 @@ class Lifecycle:
         self.loop.flush()
         self.loop.run_callbacks()
 
+    @property
+    def failure(self) -> str:
+        """Why the runtime failed and was stopped, with its last events; empty while it works."""
+        found = self.loop.health.failure
+        return str(found) if found is not None and self.alive else ""
+
     def _broken(self) -> None:
         """The loop has failed: workers must not run on, nor views show what is no more. On the I/O thread."""
         self.warn(str(self.loop.health.failure))  # type: ignore[attr-defined]

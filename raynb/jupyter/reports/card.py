@@ -137,7 +137,7 @@ def rows(notebook: Notebook) -> list[tuple[str, str]]:
     if engine is not None:
         picture = engine.snapshot()
         cpus, store = picture.total.get("CPU", 0.0), picture.store.limit
-        state = "running"
+        state = "failed; go on with %raynb restart" if getattr(engine, "failure", "") else "running"
     else:
         cpus = config.num_cpus if config.num_cpus is not None else float(limits.cpu_count())
         store = config.object_store_memory or limits.default_object_store_memory()

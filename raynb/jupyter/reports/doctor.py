@@ -11,6 +11,7 @@ import platform
 import shutil
 import sys
 import tempfile
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from importlib import metadata
@@ -20,6 +21,8 @@ from typing import TYPE_CHECKING, Any
 from raynb import api
 from raynb.base import engine as engines
 from raynb.base import limits
+from raynb.base.process import trace
+from raynb.base.text import printable
 from raynb.jupyter.cells.inputs import in_words
 from raynb.jupyter.views.view_model import short_error
 
@@ -92,7 +95,7 @@ def examine(notebook: Notebook | None = None, root: str = "/") -> Report:
         findings.append(front_end(notebook.shell))
         findings.append(runtime(notebook))
         findings += nodes(notebook)
-    return Report(findings)
+    return Report(findings + survived())
 
 
 def python_version(version: tuple[int, ...] = tuple(sys.version_info[:3])) -> Finding:
@@ -241,6 +244,21 @@ def imported_packages(namespace: dict[str, Any]) -> tuple[str, ...]:
     return tuple(sorted(found - set(sys.stdlib_module_names) - {"__main__", "IPython", "builtins", "raynb", "ray"}))
 
 
+def survived(most: int = 5) -> list[Finding]:
+    """Returns the last errors that raynb went on after, oldest first; see `raynb.base.process.trace`."""
+    kept = list(trace.ring)
+    if not kept:
+        return [Finding("errors survived", GOOD, "none")]
+    findings = []
+    for one in kept[-most:]:
+        at = time.strftime("%H:%M:%S", time.localtime(one.when))
+        findings.append(Finding("error survived", NOTE, printable(f"{at} {one.where}: {short_error(one.error)}")))
+    if len(kept) > most:
+        findings[0].found += f" (and {len(kept) - most} before it)"
+    findings[-1].remedy = "Logger `raynb` has the tracebacks: logging.getLogger('raynb').addHandler(...)."
+    return findings
+
+
 def nodes(notebook: Notebook) -> list[Finding]:
     """Looks at every node of a Ray cluster: versions, packages that the notebook uses, disk and shared memory."""
     view = getattr(engines.peek(), "cluster_view", None)
@@ -291,8 +309,6 @@ def _node(what: str, about: dict[str, Any], names: tuple[str, ...]) -> Finding:
 
 def runtime(notebook: Notebook) -> Finding:
     """Runs one task and looks at what comes back."""
-    import time
-
     checks: Callable[[], int] = os.getpid
     try:
         notebook.started()

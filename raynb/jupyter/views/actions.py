@@ -283,6 +283,9 @@ def status_lines(engine: Any) -> list[tuple[str, str]]:
     """Returns the runtime's state as (what, value) pairs: the text form of the dashboard."""
     if engine is None or not getattr(engine, "alive", True):
         return [("raynb", "no runtime; start one with %raynb start or raynb.init()")]
+    failure = getattr(engine, "failure", "")
+    if failure:
+        return [("raynb", f"failed; go on with %raynb restart\n{failure}")]
     picture = engine.snapshot()
     cpus = picture.total.get("CPU", 0)
     busy = cpus - picture.available.get("CPU", 0)

@@ -107,7 +107,7 @@ class Dashboard(anywidget.AnyWidget):
 def static_html(engine: Any) -> str:
     """Returns the runtime's state as a small table: what a saved notebook shows."""
     lines = list(actions.status_lines(engine))
-    if engine is not None and getattr(engine, "alive", True):
+    if engine is not None and getattr(engine, "alive", True) and not getattr(engine, "failure", ""):
         groups = engine.snapshot().groups
         for name in sorted(groups, key=lambda name: -sum(groups[name].values()))[:10]:
             counts = groups[name]
@@ -119,7 +119,7 @@ def static_html(engine: Any) -> str:
             lines.append((name, states))
     rows = "".join(
         f'<tr><th scope="row" style="text-align:left;padding:2px 14px 2px 10px">{html.escape(what)}</th>'
-        f'<td style="text-align:left;padding:2px 10px">{html.escape(value)}</td></tr>'
+        f'<td style="text-align:left;padding:2px 10px;white-space:pre-wrap">{html.escape(value)}</td></tr>'
         for what, value in lines
     )
     return f'<table style="{_STYLE}"><caption style="text-align:left">raynb</caption>{rows}</table>'

@@ -158,7 +158,7 @@ class Feed:
     def _run(self) -> None:
         why = ""
         try:
-            self._follow()
+            why = self._follow()
         except RuntimeGoneError:
             pass
         except Exception as error:  # the views must say that they stopped, whatever the reason
@@ -172,7 +172,8 @@ class Feed:
             elif self._watchers and not self._closed:
                 self.wake()  # another runtime came while this one went
 
-    def _follow(self) -> None:
+    def _follow(self) -> str:
+        """Follows the engine as long as it lives and somebody watches; returns why it failed, if it did."""
         engine = self._engine()
         pending = Pending()
         named = Named()
@@ -187,7 +188,10 @@ class Feed:
                         self._watchers.remove(late)
                 watchers = list(self._watchers)
             if not watchers or self._engine() is not engine or engine is None:
-                return
+                return ""
+            failure: str = getattr(engine, "failure", "")
+            if failure:
+                return failure.partition(" The last events:")[0]
             before = time.thread_time()
             since = self._pull(engine, pending, named, since, watchers)
             rest = self._pace.rest(time.thread_time() - before)
