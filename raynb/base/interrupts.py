@@ -197,7 +197,7 @@ def _raise_pending() -> None:
 def _stand_in() -> None:
     """Puts our handler in the place of Python's default one, also for whoever asks which that is: asyncio
     and trio set theirs only over `signal.default_int_handler`, and put that back."""
-    signal.default_int_handler = _handler
+    signal.default_int_handler = _handler  # type: ignore[assignment]
     _signal.signal(_SIGINT, _handler)
 
 
