@@ -266,3 +266,29 @@ def test_interrupting_from_the_palette_cancels_the_cells_tasks(lab: Lab) -> None
     expect(panel.get_by_label("2 cancelled")).to_be_visible()
     expect(panel.get_by_label("0 of 2 CPU slots busy")).to_be_visible()
     lab.run(2)
+
+
+def test_card_tabs_and_saved_dashboards(lab: Lab) -> None:
+    page = lab.page
+    lab.open("card.ipynb", [SETUP, "%raynb dashboard tasks", "ray.get([quick.remote(i) for i in range(3)])"])
+    for cell in range(3):
+        lab.run(cell)
+    card = lab.output(0).get_by_role("region", name="raynb")
+    expect(card).to_contain_text("running")
+    expect(card).not_to_contain_text("starting")
+    card.get_by_role("button", name="Timeline").click()
+    tab = page.locator("[id^='raynb-view-']")
+    expect(tab.get_by_role("tab", name="Timeline")).to_have_attribute("aria-selected", "true")
+    expect(tab.get_by_role("img", name="Timeline of")).to_be_visible()
+    lab.command("docmanager:open", {"path": "card.ipynb"})
+    board = lab.output(1)
+    expect(board.get_by_role("tab", name="Tasks")).to_have_attribute("aria-selected", "true")
+    expect(board.get_by_role("row").filter(has_text="quick")).to_have_count(3)
+    lab.command("docmanager:save")
+    lab.restart_kernel()
+    page.reload()
+    lab.ready()
+    expect(tab).to_have_count(1)  # it came back with the layout
+    lab.command("docmanager:open", {"path": "card.ipynb"})
+    expect(lab.output(1).locator(".rn-saved")).to_contain_text("CPUs")
+    expect(lab.output(1)).not_to_contain_text("model not found")
