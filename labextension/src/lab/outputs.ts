@@ -9,7 +9,7 @@ import type { IRenderMime } from '@jupyterlab/rendermime-interfaces';
 import { Widget } from '@lumino/widgets';
 import { Dashboard } from '../ui/dashboard';
 import { Session } from '../ui/session';
-import { isTab } from '../ui/view';
+import { Tab, isTab } from '../ui/view';
 import { Document } from './follower';
 import { Sessions } from './sessions';
 
@@ -76,6 +76,7 @@ class DashboardOutput extends Widget implements IRenderMime.IRenderer {
   private saved = document.createElement('div');
   private live = document.createElement('div');
   private runtime = '';
+  private tab: Tab = 'overview';
 
   constructor(private home: Document, private sessions: Sessions) {
     super();
@@ -91,22 +92,30 @@ class DashboardOutput extends Widget implements IRenderMime.IRenderer {
     picture.className = 'rn-saved';
     picture.innerHTML = String(model.data['text/html'] ?? '');
     this.saved.append(picture);
-    if (this.board) {
-      return;
+    this.tab = isTab(data.tab) ? data.tab : 'overview';
+    if (!this.board) {
+      // A notebook that is just being opened has its outputs before it has its kernel.
+      this.home.sessionContext.kernelChanged.connect(this.attach, this);
+      this.attach();
     }
+  }
+
+  /** Looks at the document's kernel, once there is one. */
+  private attach(): void {
     const kernel = this.home.sessionContext.session?.kernel;
-    if (!kernel) {
-      this.choose();
-      return;
+    if (kernel && !this.board) {
+      this.session = this.sessions.of(kernel);
+      this.board = new Dashboard(this.session, { tab: this.tab });
+      this.unsubscribe = this.session.subscribe(() => this.choose());
+      this.board.mount(this.live);
     }
-    this.session = this.sessions.of(kernel);
-    this.board = new Dashboard(this.session, { tab: isTab(data.tab) ? data.tab : 'overview' });
-    this.unsubscribe = this.session.subscribe(() => this.choose());
-    this.board.mount(this.live);
     this.choose();
   }
 
   dispose(): void {
+    if (!this.home.isDisposed) {
+      this.home.sessionContext.kernelChanged.disconnect(this.attach, this);
+    }
     this.unsubscribe?.();
     this.board?.unmount();
     super.dispose();
@@ -116,7 +125,8 @@ class DashboardOutput extends Widget implements IRenderMime.IRenderer {
   private choose(): void {
     const { session } = this;
     const connecting = session !== null && (session.outside.title === 'Connecting' || session.picture.life === 'waiting' && !session.outside.title);
-    const mine = session?.picture.runtime === this.runtime && session.picture.life === 'running';
+    // '': it was shown while the runtime was still starting.
+    const mine = session?.picture.life === 'running' && ['', session.picture.runtime].includes(this.runtime);
     this.wasLive = this.wasLive || mine;
     const live = this.wasLive || connecting;
     this.live.hidden = !live;
