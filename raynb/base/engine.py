@@ -184,6 +184,9 @@ on_wait: Callable[[Any], Callable[[], None]] | None = None
 #: Called in a worker when a task, no actor's call, has ended, before its result is sent. Must not raise.
 at_end_of_task: list[Callable[[], None]] = []
 
+#: How many failures of a cell a worker keeps with their frames, for a post-mortem.
+failures_kept = 0
+
 #: Names the running task more exactly, in its output's prefixes and its errors. A worker puts its own here.
 name_task: Callable[[str], object] = str
 

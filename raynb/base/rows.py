@@ -187,6 +187,21 @@ class Snapshot:
     running: list[TaskRow] = field(default_factory=list)
 
 
+@dataclass(slots=True)
+class Breakpoint:
+    """A task that waits at a breakpoint, for somebody who debugs it."""
+
+    worker: int
+    session: int  # the worker's number of this stop
+    task: int
+    scope: int
+    name: str  # of the task or actor
+    file: str
+    line: int
+    function: str
+    since: float  # `time.time`
+
+
 #: Kind of `Output` that shows an unfinished line.
 END_OF_TASK = "end"
 

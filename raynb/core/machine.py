@@ -90,7 +90,6 @@ class Machine:
             e.RefsChanged: lambda ev: self.objects.refs_changed(ev.changes),
             e.ViewsDied: lambda ev: self.objects.views_died(ev.ids),
             e.CancelAsked: self._cancel,
-            e.ScopeCancelAsked: self._cancel_scope,
             e.KillAsked: lambda ev: self.actors.kill(ev.actor, ev.no_restart),
             e.ExitAsked: lambda ev: self.actors.exit_asked(self.pool.table.get(ev.worker)),
             e.FreeAsked: lambda ev: self.objects.free_now(ev.ids),
@@ -102,6 +101,7 @@ class Machine:
             e.BundleReturned: lambda ev: self.groups.give_back(ev.group),
             e.Started: self._started, e.ShutdownAsked: self._shutdown,
         }
+        self._handlers.update(self.cancelling.handlers())
 
     def handle(self, event: Any) -> list[c.Command]:
         """Takes one fact, returns the orders that follow from it."""
@@ -132,9 +132,6 @@ class Machine:
 
     def _cancel(self, event: e.CancelAsked) -> None:
         self.cancelling.cancel(event.task, event.force, event.recursive)
-
-    def _cancel_scope(self, event: e.ScopeCancelAsked) -> None:
-        self.cancelling.cancel_scope(event.scope)
 
     def _withdrawn(self, event: e.Withdrawn) -> None:
         self.pool.handed_back(event.worker, event.tasks)

@@ -92,6 +92,11 @@ class Raynb(Configurable):
         help="Where nobody watches (nbconvert, jupyter execute, papermill), a %%remote, %%on or %%actor cell "
         "waits for its tasks and fails if one of them does, so that such a run does not end with success.",
     ).tag(config=True)
+    post_mortem = Integer(
+        4,
+        help="How many failures of a cell a worker keeps with their frames and variables for %debug, until that "
+        "cell runs again; 0: none.",
+    ).tag(config=True)
     shared_from = Integer(
         1_000_000, help="Captured values of at least this many bytes go through the object store."
     ).tag(config=True)
@@ -99,7 +104,7 @@ class Raynb(Configurable):
         100_000_000, help="Captured values of at least this many bytes are named with their size."
     ).tag(config=True)
 
-    @validate("num_cpus", "num_gpus", "memory", "object_store_memory", "progress_delay", "drain_seconds")
+    @validate("num_cpus", "num_gpus", "memory", "object_store_memory", "progress_delay", "drain_seconds", "post_mortem")
     def _not_negative(self, proposal: Any) -> Any:
         value = proposal["value"]
         if value is not None and value < 0:

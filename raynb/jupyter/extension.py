@@ -101,6 +101,8 @@ def _restorer(manager: Any, before: dict[str, dict[str, Any]]) -> Callable[[], N
 
 def _add_views(notebook: Notebook) -> None:
     from raynb.jupyter.cells.surroundings import Surroundings
+    from raynb.jupyter.inspection.post_mortem import PostMortems
+    from raynb.jupyter.inspection.prompt import Breakpoints
     from raynb.jupyter.module_reloads import Reloads
     from raynb.jupyter.output.live_refs import LiveLines
     from raynb.jupyter.output.ref_lists import install as install_ref_lists
@@ -116,6 +118,14 @@ def _add_views(notebook: Notebook) -> None:
     notebook.waits = Waits(notebook)
     notebook.waits.install()
     notebook.extras.append(notebook.waits.uninstall)
+
+    notebook.breakpoints = Breakpoints(notebook)
+    notebook.breakpoints.install()
+    notebook.extras.append(notebook.breakpoints.uninstall)
+
+    post_mortems = PostMortems(notebook)
+    post_mortems.install()
+    notebook.extras.append(post_mortems.uninstall)
 
     notebook.journal = SerialisationLog(notebook.shell.user_ns)
     notebook.journal.install()

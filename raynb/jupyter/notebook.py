@@ -22,6 +22,7 @@ from raynb.base.rows import TASK_ENDED
 from raynb.exceptions import RayError, RuntimeGoneError
 from raynb.jupyter.config import Raynb, forget_bad_settings
 from raynb.jupyter.on_worker.display import install
+from raynb.jupyter.on_worker.failures import keep_failures
 from raynb.jupyter.output import tracebacks
 from raynb.jupyter.output.registry import Cell, Cells, cell_name
 from raynb.jupyter.output.router import Router
@@ -62,6 +63,7 @@ class Notebook:
         self.surroundings: Any = None  # what of the kernel follows to the tasks
         self.cards: Any = None  # the cards that were shown
         self.waits: Any = None  # the watch over the main thread's waits
+        self.breakpoints: Any = None  # the tasks that wait for somebody who debugs them
         self.journal: Any = None  # what the kernel spent on each cell
         self._progress = "kernel"
         self.extras: list[Callable[[], None]] = []  # undone on detach, last first
@@ -158,12 +160,14 @@ class Notebook:
         if self.router.receive not in engine.on_output:
             engine.on_output.append(self.router.receive)
             # From the first moment on, ``display`` works in every task.
-            threading.Thread(target=self._prepare_workers, name="raynb-prepare", daemon=True).start()
+            threading.Thread(target=self._prepare_workers, args=(engine,), name="raynb-prepare", daemon=True).start()
 
-    @staticmethod
-    def _prepare_workers() -> None:
+    def _prepare_workers(self, engine: Any) -> None:
         with contextlib.suppress(RuntimeGoneError, NotImplementedError):
             run_on_workers(api.remote(install))
+            if self.config.post_mortem and hasattr(engine, "inspection"):
+                engine.inspection.may_keep = True
+                run_on_workers(api.remote(keep_failures), self.config.post_mortem)
 
     def _leave(self, engine: Any) -> None:
         callbacks = getattr(engine, "on_output", [])

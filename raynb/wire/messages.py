@@ -112,6 +112,14 @@ class Stop(NamedTuple):
     pass
 
 
+class Inspect(NamedTuple):
+    """Asks the control thread for something about what runs: see `raynb.worker.inspection`."""
+
+    request: int
+    what: str
+    blob: bytes  # pickled arguments
+
+
 # -- worker to driver --------------------------------------------------------------------------
 class Ready(NamedTuple):
     pid: int
@@ -224,6 +232,26 @@ class Leaving(NamedTuple):
     reason: str
 
 
+class Inspected(NamedTuple):
+    """Answers `Inspect`: (True, pickled result) or (False, pickled exception)."""
+
+    request: int
+    ok: bool
+    blob: bytes
+
+
+class Paused(NamedTuple):
+    """A task waits at a breakpoint for somebody who debugs it."""
+
+    session: int
+    task: int
+    scope: int
+    name: str
+    file: str
+    line: int
+    function: str
+
+
 class ActorExits(NamedTuple):
     """`exit_actor` was called: the calls that were sent are still answered, no others are taken."""
 
@@ -260,4 +288,5 @@ ALL: tuple[type, ...] = (
     Options, Definition, Arena, Run, Actor, Reply, Answer, Withdraw, Interrupt, Allow, Free, Stop, Ready,
     Done, Yield, Submit, Put, Ask, NextItem, DropRequest, DropStream, Release, Withdrawn, Cancel, Call,
     Output, Leaving, ActorExits, Spawn, Kill, Spawned, Exited, SpawnFailed, Forget, Lost,
+    Inspect, Inspected, Paused,
 )  # fmt: skip

@@ -276,7 +276,11 @@ class Executor:
         if isinstance(raised, KeyboardInterrupt) and running.interrupted:
             cancelled, described = failures.cancelled(ids.to_hex(running.task, worker.nonce, ids.TASK_HEX))
             return ((cancelled, 0, ()),), flags | w.CANCELLED, described
-        value, described, contained = errors.task_error(raised, running.name, "", self._whose(running))
+        value, described, contained = errors.task_error(
+            raised, running.name, ids.to_hex(running.task, worker.nonce, ids.TASK_HEX), self._whose(running)
+        )
+        if slot.failures_kept and raised.__traceback__ is not None:
+            worker.inspection.keep(running, raised, slot.failures_kept)
         running.holds = contained
         if returns.retryable(running.options.retry_exceptions, raised):
             flags |= w.RETRYABLE

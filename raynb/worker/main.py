@@ -25,6 +25,7 @@ from raynb.worker.engine import forks
 from raynb.worker.engine.borrowed_refs import BorrowedRefs
 from raynb.worker.engine.engine import WorkerEngine
 from raynb.worker.executor import Executor
+from raynb.worker.inspection.desk import Desk
 from raynb.worker.link import FLUSH_SECONDS, Link
 from raynb.worker.output import Capture
 from raynb.worker.signals import Signals
@@ -74,6 +75,7 @@ class Worker:
         self.engine = WorkerEngine(self)
         self.capture = Capture(self)
         self.executor = Executor(self)
+        self.inspection = Desk(self)
         self.actor: ActorSpec | None = None
         self.stopping = False
         self.forked = False  # this is a child that a task forked
@@ -140,6 +142,8 @@ class Worker:
             self.store.attach(message.arena, self.link.control.fds.popleft())
         elif kind is w.Forget:
             self.store.detach(message.arena)
+        elif kind is w.Inspect:
+            self.inspection.asked(message)
 
     def _take(self, wanted: set[int] | None) -> tuple[w.Run, ...]:
         """Takes unstarted tasks out of the line; the main thread can no longer start them."""
@@ -290,7 +294,7 @@ def main(
     slot.set_current(worker.engine)
     slot.name_task = worker.engine.name_task
     worker.capture.install()
-    questions.install()
+    questions.install(worker)
     try:
         environment.set_up(settings)
     except Exception as error:

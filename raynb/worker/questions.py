@@ -1,4 +1,4 @@
-"""What asks a person something in a task: it says that nobody can answer there, and what to do.
+"""What asks a person something in a task: breakpoints open a prompt in the notebook; `input` cannot be answered.
 
 A worker has no keyboard. Without this, `input` is an ``EOFError`` without a word, and `breakpoint` a
 ``BdbQuit``.
@@ -9,48 +9,84 @@ from __future__ import annotations
 import builtins
 import os
 import sys
-from typing import Any
+from types import FrameType, ModuleType
+from typing import TYPE_CHECKING, Any
+
+from raynb.base.process.late_imports import when_imported
+from raynb.worker import user_code
+
+if TYPE_CHECKING:
+    from raynb.worker.main import Worker
 
 _DEBUG = (
-    "To stop in it, run tasks in the kernel itself, with `%raynb start --local-mode` or "
-    "raynb.init(local_mode=True), or call the function without .remote()."
+    "To stop in it, load the extension in a notebook (`%load_ext raynb`), or run tasks in the kernel itself, "
+    "with `%raynb start --local-mode` or raynb.init(local_mode=True)."
 )
 _ask = builtins.input
 _debug = sys.breakpointhook
 _stdin = sys.stdin
+_worker: Worker | None = None
 
 
-def install() -> None:
-    """Replaces `input` and the hook of `breakpoint` in this process."""
-    global _stdin
-    _stdin = sys.stdin
+def install(worker: Worker) -> None:
+    """Replaces `input`, the hook of `breakpoint` and the ``set_trace`` of debuggers in this process."""
+    global _stdin, _worker
+    _stdin, _worker = sys.stdin, worker
     builtins.input = _input
     sys.breakpointhook = _breakpoint
+    for name in ("pdb", "ipdb", "IPython.core.debugger"):
+        when_imported(name, "breakpoints", _replace_set_trace)
 
 
+def _replace_set_trace(module: ModuleType) -> None:
+    module.set_trace = _set_trace  # type: ignore[attr-defined]
+
+
+@user_code.calls_user_code
 def _input(prompt: object = "", /) -> str:
-    """`input`, where nobody can answer.
+    """`input`, where only a debugger's user can answer.
 
     Raises:
-        EOFError: always, unless the task has put a stream of its own in the place of `sys.stdin`.
-        RuntimeError: a debugger asks.
+        EOFError: always, unless a debugger asks, or the task has put a stream of its own in the place of
+            `sys.stdin`.
+        RuntimeError: a debugger asks that is not ours.
     """
-    if sys.stdin is not _stdin:
+    if sys.stdin is not _stdin and type(sys.stdin).__module__ != "raynb.worker.inspection.debugger":
         return _ask(prompt)
-    if sys._getframe(1).f_globals.get("__name__") == "cmd":  # pdb, which would take an EOFError for "quit"
-        raise RuntimeError(f"A debugger cannot ask for commands on a worker, which has no keyboard. {_DEBUG}")
+    asks = sys._getframe(1).f_globals.get("__name__")
+    session = _worker.inspection.debugging.here() if _worker is not None and asks in ("cmd", "code", "pdb") else None
+    if session is not None:
+        line = session.ask(str(prompt)).rstrip("\n")
+        if asks == "code" and line.strip() in ("exit", "exit()", "quit", "quit()"):
+            raise EOFError  # leaves `interact`; SystemExit would end the worker
+        return line
+    if asks == "cmd":  # a debugger, which would take an EOFError for "quit"
+        raise RuntimeError(f"This debugger cannot ask for commands on a worker; breakpoint() can. {_DEBUG}")
     raise EOFError(
         "input() cannot ask on a worker, which has no keyboard. Ask in the notebook, and pass the answer "
         "to the task as an argument."
     )
 
 
+@user_code.calls_user_code
 def _breakpoint(*args: Any, **kwargs: Any) -> Any:
-    """`breakpoint`, where no debugger can ask; one named by ``PYTHONBREAKPOINT`` is called.
+    """`breakpoint`; a debugger that is named by ``PYTHONBREAKPOINT`` is called.
 
     Raises:
-        RuntimeError: always, unless a debugger is named.
+        RuntimeError: nobody can debug here.
     """
     if os.environ.get("PYTHONBREAKPOINT"):
         return _debug(*args, **kwargs)
-    raise RuntimeError(f"breakpoint() cannot stop on a worker, which has no keyboard. {_DEBUG}")
+    return _stop(sys._getframe(1))
+
+
+@user_code.calls_user_code
+def _set_trace(*args: Any, **kwargs: Any) -> Any:
+    """``pdb.set_trace``, and that of ipdb and IPython."""
+    return _stop(sys._getframe(1))
+
+
+@user_code.calls_user_code
+def _stop(frame: FrameType) -> None:
+    if _worker is None or not _worker.inspection.debugging.stop(frame):
+        raise RuntimeError(f"breakpoint() cannot stop here: nobody can answer its prompt. {_DEBUG}")

@@ -51,6 +51,10 @@ EXTRA_IMPORTS: dict[tuple[str, str], str] = {
     ("raynb.util._private", "serde"): "drop-ins give values of the receiver's own: buffers are copied as they are read",
     ("raynb.util.joblib.backend", "base"): "the size of a value, and whether it is a ref, without running its code",
     ("raynb.api.session", "engine"): "the composition root: the one place that picks an engine",
+    (
+        "raynb.jupyter.inspection.stack_text",
+        "run",
+    ): "`%raynb stack kernel` reads the stacks of the process that it runs in, as workers do theirs",
     ("raynb.jupyter.magics.line", "as_ray"): "`%raynb as-ray`",
 }
 

@@ -75,8 +75,6 @@ def test_bars_for_notebooks_are_one_line_of_text(notebook: KernelSession, make: 
 
 
 @pytest.mark.parametrize(("code", "words"), [
-    ("breakpoint()", "breakpoint() cannot stop on a worker"),
-    ("import pdb; pdb.set_trace()", "A debugger cannot ask for commands on a worker"),
     ("input('name? ')", "input() cannot ask on a worker"),
 ])  # fmt: skip
 def test_questions_in_a_task_say_what_to_do(notebook: KernelSession, code: str, words: str) -> None:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
 
 from raynb.base.rows import PENDING_ARGS_AVAIL, PENDING_NODE_ASSIGNMENT, RUNNING, SUBMITTED_TO_WORKER, TASK_ENDED
 from raynb.core.vocabulary import commands as c
+from raynb.core.vocabulary import events as e
 
 if TYPE_CHECKING:
     from raynb.core.machine import Machine
@@ -14,7 +16,52 @@ if TYPE_CHECKING:
 class Cancelling:
     def __init__(self, machine: Machine) -> None:
         self.m = machine
+        #: Task at a breakpoint → when it stopped there.
+        self.paused: dict[int, float] = {}
+        self._lent: dict[int, float] = {}  # task → seconds at breakpoints that its timeout has not got back yet
+        self._overdue: dict[int, float] = {}  # task at a breakpoint → seconds that are left of its timeout
 
+    def handlers(self) -> dict[type, Callable[[Any], None]]:
+        """Returns what is done with the events that are only about this."""
+        return {
+            e.ScopeCancelAsked: self._scope_cancel_asked,
+            e.TaskPaused: lambda ev: self.pause(ev.task),
+            e.TaskResumed: lambda ev: self.resume(ev.task),
+        }
+
+    def _scope_cancel_asked(self, event: e.ScopeCancelAsked) -> None:
+        self.cancel_scope(event.scope)
+
+    # -- breakpoints ---------------------------------------------------------------------------
+    def pause(self, task_id: int) -> None:
+        """The task waits at a breakpoint: its timeout stands still."""
+        if task_id in self.m.tasks.table:
+            self.paused.setdefault(task_id, self.m.now)
+
+    def resume(self, task_id: int) -> None:
+        """The task goes on, with as much of its timeout as it had left."""
+        since = self.paused.pop(task_id, None)
+        left = self._overdue.pop(task_id, None)
+        if left is not None:
+            self.m.timer(self.m.now + left, "timeout", task_id)
+        elif since is not None and self._has_timeout(task_id):
+            self._lent[task_id] = self._lent.get(task_id, 0.0) + self.m.now - since
+
+    def _has_timeout(self, task_id: int) -> bool:
+        task = self.m.tasks.table.get(task_id)
+        return task is not None and task.spec.options.timeout is not None
+
+    def _stands_still(self, task_id: int) -> bool:
+        """Returns whether a timeout that is up is not due yet: the task was, or is, at a breakpoint."""
+        lent = self._lent.pop(task_id, 0.0)
+        since = self.paused.get(task_id)
+        if since is not None:
+            self._overdue[task_id] = self.m.now - since + lent
+        elif lent:
+            self.m.timer(self.m.now + lent, "timeout", task_id)
+        return since is not None or lent > 0
+
+    # -- cancelling ----------------------------------------------------------------------------
     def cancel(self, task_id: int, force: bool, recursive: bool) -> bool:
         """Cancels one task; returns whether it was unfinished."""
         task = self.m.tasks.table.get(task_id)
@@ -61,11 +108,12 @@ class Cancelling:
     def timer(self, what: str, task_id: int) -> None:
         """The time of a task is up: its own, or the grace after an interrupt."""
         task = self.m.tasks.table.get(task_id)
-        if task is None:
+        if task is None or task.state != RUNNING:
+            self._lent.pop(task_id, None)
             return
-        if what == "grace" and task.cancelled and task.worker and task.state == RUNNING:
+        if what == "grace" and task.cancelled and task.worker:
             self.doom(task.worker, "TaskCancelledError", "")
-        elif what == "timeout" and task.state == RUNNING:
+        elif what == "timeout" and not self._stands_still(task_id):
             seconds = task.spec.options.timeout
             self.doom(task.worker, "TaskTimeoutError",
                       f"{task.spec.options.name} did not finish within its timeout of {seconds} s.")  # fmt: skip

@@ -173,6 +173,20 @@ class CancelAsked:
 
 
 @dataclass(slots=True)
+class TaskPaused:
+    """Somebody debugs the task: its timeout does not run meanwhile."""
+
+    now: float
+    task: int
+
+
+@dataclass(slots=True)
+class TaskResumed:
+    now: float
+    task: int
+
+
+@dataclass(slots=True)
 class ScopeCancelAsked:
     now: float
     scope: int

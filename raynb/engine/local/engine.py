@@ -28,6 +28,7 @@ from raynb.core.vocabulary import commands as c
 from raynb.core.vocabulary import events as e
 from raynb.engine.local.everywhere import Everywhere
 from raynb.engine.local.hang_watch import HangWatch
+from raynb.engine.local.inspection import Inspection
 from raynb.engine.local.lifecycle import Lifecycle
 from raynb.engine.local.memory_monitor import MemoryMonitor
 from raynb.engine.local.reading import Reading
@@ -108,6 +109,7 @@ class LocalEngine(Lifecycle, Waiting, Reading, OwnRefs, WorkerCalls):
         undo.append(self.store.close)
         self.effects = Effects(self)
         self.everywhere = Everywhere(self)
+        self.inspection = Inspection(self)
         self.inbox = Inbox(self)
         self.loop.effects = self.effects
         self.loop.take = self.inbox

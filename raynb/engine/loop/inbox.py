@@ -58,6 +58,8 @@ class Inbox:
             w.Ready: self.ready,
             w.Leaving: self.leaving,
             w.ActorExits: self.actor_exits,
+            w.Inspected: lambda p, m, now: self.engine.inspection.answered(m),
+            w.Paused: lambda p, m, now: self.engine.inspection.paused(p, m, now),
         }
         #: What comes by the hundred goes to the machine by the hundred.
         self._many: dict[type, Callable[[WorkerConnection, list[Any], float], None]] = {
@@ -208,6 +210,7 @@ class Inbox:
         engine.board.clear(peer.row)
         self.apply(e.WorkerDied(now, worker, peer.leaving or reason, oom, current=current))
         engine.everywhere.worker_died(worker, peer.leaving or reason)
+        engine.inspection.worker_died(worker, peer.leaving or reason)
         engine.effects.adopt(worker, peer.row)
         self.loop.waiters.ready(engine.FIRST_WORKER)  # whoever waits for the first one looks again
 

@@ -60,6 +60,7 @@ class Waiters:
         self.last_led = 0.0
         self._lead = threading.Lock()
         self._followers: list[Waiter] = []
+        self._asides: dict[Waiter, Callable[[], None]] = {}  # what a thread that waits is to do first
 
     def watch(self, keys: Sequence[int], waiter: Waiter) -> None:
         """Has ``waiter`` told when each key is ready. Call under `lock`."""
@@ -103,9 +104,35 @@ class Waiters:
             return self._wait(waiter, deadline)
         over = tell(waiter)
         try:
-            return self._wait(waiter, deadline)
+            while True:
+                there = self._wait(waiter, deadline)
+                aside = self._asides.pop(waiter, None)
+                if aside is None:
+                    return there
+                began = time.monotonic()
+                over()
+                aside()
+                over = tell(waiter)
+                waiter.done = waiter.left <= 0
+                if deadline is not None:
+                    deadline += time.monotonic() - began
         finally:
             over()
+
+    def interrupt(self, waiter: Waiter, aside: Callable[[], None]) -> None:
+        """Has the thread that waits call ``aside``, and then go on to wait; that time does not count.
+
+        Only for a waiter that `raynb.base.engine.on_wait` was told of. Does nothing once it is done.
+        """
+        with self._loop.lock:
+            if waiter.done:
+                return
+            self._asides[waiter] = aside
+            waiter.done = True
+            if waiter.leads:
+                self.wake()
+            elif waiter.event is not None:
+                waiter.event.set()
 
     def _wait(self, waiter: Waiter, deadline: float | None) -> bool:
         gone = shelter.abandoned()

@@ -151,6 +151,8 @@ def wait_for(notebook: Notebook, watch: Watch) -> None:
     over = "stopped"
     try:
         while not watch.finished.wait(INTERVAL):
+            if notebook.breakpoints is not None:
+                notebook.breakpoints.serve()
             bar.show(watch.count)
             if watch.first_error is not None and watch.stop_on_error:
                 watch.cancel()

@@ -16,7 +16,7 @@ from raynb.base.ref import ObjectRef, is_ref
 from raynb.exceptions import GetTimeoutError, RayTaskError
 from raynb.jupyter.cells.inputs import Inputs, holds_refs
 from raynb.jupyter.formatting import did_you_mean
-from raynb.jupyter.magics import reporting
+from raynb.jupyter.magics import inspecting, reporting
 from raynb.jupyter.magics.arguments import parse
 from raynb.jupyter.magics.help import cell_number, every_magic
 from raynb.jupyter.notebook import Notebook, unfinished
@@ -208,6 +208,8 @@ class LineMagics(Magics):
         %raynb timeline [CELL]  what a cell's time went into (default: the last with tasks), as a picture
         %raynb timeline FILE    the same of all tasks, as a Chrome/Perfetto trace
         %raynb report [FILE]    everything that the views show, as one HTML file
+        %raynb stack [TASK|ACTOR|WORKER|--cell N|kernel]  what runs there now
+        %raynb debug [TASK]     the prompt of a task that waits at a breakpoint
         %raynb error [--full]   the error that was shown last; with the frames of libraries
         %raynb config           every setting, with its help
         %raynb doctor           checks this environment
@@ -284,12 +286,6 @@ class LineMagics(Magics):
 
     def _objects(self, rest: str) -> None:
         print(text_tables.objects(self._engine().snapshot(), reporting.labels_of(self.shell)))
-
-    def _workers(self, rest: str) -> None:
-        print(text_tables.workers(self._engine().snapshot()))
-
-    def _nodes(self, rest: str) -> None:
-        print(text_tables.nodes(self._engine().snapshot()))
 
     def _logs(self, rest: str) -> None:
         reporting.logs(self._engine(), rest)
@@ -378,6 +374,14 @@ def _show_config(magics: LineMagics, rest: str) -> None:
         print(f"Raynb.{name} = {value}\n    {text}")
 
 
+def _workers(magics: LineMagics, rest: str) -> None:
+    print(text_tables.workers(magics._engine().snapshot()))
+
+
+def _nodes(magics: LineMagics, rest: str) -> None:
+    print(text_tables.nodes(magics._engine().snapshot()))
+
+
 def _show_error(magics: LineMagics, rest: str) -> None:
     from raynb.jupyter.output.tracebacks import last
 
@@ -390,9 +394,9 @@ def _show_error(magics: LineMagics, rest: str) -> None:
 COMMANDS: dict[str, Callable[[LineMagics, str], Any]] = {
     "status": LineMagics._status, "start": LineMagics._start, "stop": LineMagics._stop,
     "restart": LineMagics._restart, "dashboard": LineMagics._dashboard, "tasks": LineMagics._tasks,
-    "actors": LineMagics._actors, "objects": LineMagics._objects, "workers": LineMagics._workers,
-    "nodes": LineMagics._nodes,
+    "actors": LineMagics._actors, "objects": LineMagics._objects, "workers": _workers,
+    "nodes": _nodes,
     "logs": LineMagics._logs, "timeline": LineMagics._timeline, "config": _show_config,
-    "error": _show_error,
+    "error": _show_error, "stack": inspecting.stack, "debug": inspecting.debug,
     "doctor": LineMagics._doctor, "as-ray": LineMagics._as_ray, "report": LineMagics._report, "help": LineMagics._help,
 }  # fmt: skip

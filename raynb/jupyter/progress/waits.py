@@ -131,6 +131,8 @@ class Waits:
             self._bar = Bar(self.notebook, cell.scope)
         while self._goes_on(cell):
             time.sleep(INTERVAL)
+            if self.notebook.breakpoints is not None:
+                self.notebook.breakpoints.look()
             count = None if self.pausing else self._look(cell)
             waited = waited + 1 if count is not None else 0
             if count is None or waited * INTERVAL < self.notebook.config.progress_delay:
@@ -163,6 +165,11 @@ class Waits:
         # A loop over some of the cell's tasks, or over those of other cells: what it waited for has ended.
         left = max(0, self.current[0].left) if self.current is not None else 0
         return Count(max(self._asked, 1), self._last.began, done=self._asked - left)
+
+    def in_event_loop(self) -> bool:
+        """Returns whether the main thread's event loop sleeps, so that it can be given something to do."""
+        frame: FrameType | None = sys._current_frames().get(self._main or 0)
+        return frame is not None and frame.f_code.co_filename.endswith("/selectors.py")
 
     def _look(self, cell: Cell) -> Count | None:
         """Returns how far the cell's wait is, or None when it doesn't wait for tasks."""

@@ -24,10 +24,11 @@ _CONTROL = 1 << 62  # bit of a call's number: answer on the control channel
 class _Waiting:
     """A request that is not answered yet."""
 
-    __slots__ = ("answer", "callback", "event")
+    __slots__ = ("answer", "callback", "event", "since")
 
     def __init__(self, callback: Callable[[Any], None] | None = None) -> None:
         self.answer: Any = None
+        self.since = time.monotonic()  # for who asks what a task waits for
         self.callback = callback
         self.event = threading.Event() if callback is None else None
 

@@ -1,0 +1,93 @@
+"""Asks workers what their tasks do, and knows which tasks wait at a breakpoint."""
+
+from __future__ import annotations
+
+import concurrent.futures
+import functools
+import itertools
+import pickle
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from raynb.base.rows import Breakpoint
+from raynb.core.vocabulary import events as e
+from raynb.engine.loop.connections import WorkerConnection
+from raynb.exceptions import WorkerCrashedError
+from raynb.wire import messages as w
+
+if TYPE_CHECKING:
+    from raynb.engine.local.engine import LocalEngine
+
+
+class Inspection:
+    """Thread contract: `ask` and `over` from any thread; the rest under the engine's lock."""
+
+    def __init__(self, engine: LocalEngine) -> None:
+        self.engine = engine
+        #: Called with each task that stops at a breakpoint, outside the lock; none: nobody can debug here.
+        self.on_pause: list[Callable[[Breakpoint], None]] = []
+        self.breakpoints: dict[tuple[int, int], Breakpoint] = {}  # (worker, session) → where it waits
+        self.may_keep = False  # workers keep the frames of failures
+        self._numbers = itertools.count(1)
+        self._open: dict[int, tuple[int, concurrent.futures.Future[Any]]] = {}  # request → (worker, its future)
+
+    def ask(self, worker: int, what: str, *arguments: Any) -> concurrent.futures.Future[Any]:
+        """Asks a worker's control thread (see `raynb.worker.inspection.desk`); returns a future of the answer."""
+        engine = self.engine
+        engine.check_alive()
+        future: concurrent.futures.Future[Any] = concurrent.futures.Future()
+        future.set_running_or_notify_cancel()
+        with engine.loop.lock:
+            number = next(self._numbers)
+            if worker in engine.effects.peers:
+                self._open[number] = (worker, future)
+                engine.effects.control(worker, w.Inspect(number, what, pickle.dumps(arguments)))
+            else:
+                future.set_exception(WorkerCrashedError(f"Worker {worker} is gone."))
+        engine.loop.flush()
+        return future
+
+    def answered(self, m: w.Inspected) -> None:
+        _, future = self._open.pop(m.request, (0, None))
+        if future is None:
+            return
+        try:
+            result = pickle.loads(m.blob)
+        except Exception as error:
+            future.set_exception(error)
+            return
+        if m.ok:
+            future.set_result(result)
+        else:
+            future.set_exception(result)
+
+    def paused(self, peer: WorkerConnection, m: w.Paused, now: float) -> None:
+        point = Breakpoint(peer.worker, m.session, m.task, m.scope, m.name, m.file, m.line, m.function, time.time())
+        if not self.on_pause:
+            number = next(self._numbers)
+            self.engine.effects.control(
+                peer.worker, w.Inspect(number, "debug", pickle.dumps((m.session, "nobody", None)))
+            )
+            return
+        self.breakpoints[peer.worker, m.session] = point
+        self.engine.loop.apply(e.TaskPaused(now, m.task))
+        for listener in self.on_pause:
+            self.engine.loop.callbacks.append(functools.partial(listener, point))
+
+    def over(self, point: Breakpoint) -> None:
+        """The task at a breakpoint goes on."""
+        engine = self.engine
+        with engine.loop.lock:
+            if self.breakpoints.pop((point.worker, point.session), None) is not None:
+                engine.loop.apply(e.TaskResumed(engine.now(), point.task))
+        engine.loop.flush()
+        engine.loop.run_callbacks()
+
+    def worker_died(self, worker: int, why: str) -> None:
+        for number in [number for number, (whose, _) in self._open.items() if whose == worker]:
+            _, future = self._open.pop(number)
+            future.set_exception(WorkerCrashedError(f"The worker ended: {why}."))
+        for key in [key for key in self.breakpoints if key[0] == worker]:
+            point = self.breakpoints.pop(key)
+            self.engine.loop.apply(e.TaskResumed(self.engine.now(), point.task))

@@ -1,0 +1,1 @@
+"""Stacks, profiles, breakpoints and post-mortems in the notebook."""

@@ -1,0 +1,127 @@
+"""``%debug`` after an error of a task: pdb in the frame that failed, on its worker."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from raynb.api.everywhere import run_on_workers
+from raynb.base import engine as engines
+from raynb.base import ids
+from raynb.exceptions import RayTaskError, RuntimeGoneError
+from raynb.jupyter.inspection.prompt import Answer, converse, sources_of
+from raynb.jupyter.on_worker.failures import keep_failures
+from raynb.jupyter.output.registry import Cell
+
+if TYPE_CHECKING:
+    from raynb.jupyter.notebook import Notebook
+
+#: Seconds that a worker may take to find the frames.
+PATIENCE = 10.0
+
+
+class PostMortems:
+    """Keeps failed frames on the workers, and enters them.
+
+    Thread contract: the main thread, but for `engine_changed`.
+    """
+
+    def __init__(self, notebook: Notebook) -> None:
+        self.notebook = notebook
+        self._scopes: dict[str, int] = {}  # id of a cell of the document → its last run
+        self._debug: Callable[[str], Any] | None = None
+
+    def install(self) -> None:
+        shell = self.notebook.shell
+        found: Any = shell.find_line_magic("debug")
+        # Newer IPythons leave a stand-in that looks the name up again, and would find ours.
+        self._debug = found._resolve() if hasattr(found, "_resolve") else found
+        shell.register_magic_function(self.debug, "line", "debug")
+        shell.events.register("pre_run_cell", self._cell_begins)
+        self.notebook.config.observe(self._changed, "post_mortem")
+
+    def uninstall(self) -> None:
+        shell = self.notebook.shell
+        if self._debug is not None:
+            shell.magics_manager.magics["line"]["debug"] = self._debug
+        try:
+            shell.events.unregister("pre_run_cell", self._cell_begins)
+        except ValueError:  # somebody cleared the shell's events
+            pass
+        self.notebook.config.unobserve(self._changed, "post_mortem")
+
+    def _changed(self, change: Any) -> None:
+        from raynb import api
+
+        if engines.peek() is not None:
+            try:
+                run_on_workers(api.remote(keep_failures), change["new"])
+            except (RuntimeGoneError, NotImplementedError):
+                return  # a runtime that ends has no failures to keep; a cluster keeps none
+            if not change["new"]:
+                self.forget(None)
+
+    def _cell_begins(self, info: Any) -> None:
+        """A cell that runs again lets the failures of its last run go."""
+        identity = getattr(info, "cell_id", None)
+        cell: Cell | None = self.notebook.cells.running()
+        if identity is None or cell is None:
+            return
+        before = self._scopes.get(identity)
+        self._scopes[identity] = cell.scope
+        if before is not None:
+            self.forget(before)
+
+    @staticmethod
+    def forget(scope: int | None) -> None:
+        """Lets failed frames go on every worker that has some."""
+        engine: Any = engines.peek()
+        inspection = getattr(engine, "inspection", None)
+        if inspection is not None and engine.alive and inspection.may_keep:
+            for worker in list(engine.effects.peers):
+                inspection.ask(worker, "forget", scope)
+
+    # -- %debug --------------------------------------------------------------------------------
+    def debug(self, line: str) -> Any:
+        """IPython's ``%debug``; after an error of a task, in the frame of the worker that failed."""
+        error = getattr(sys, "last_value", None)
+        if line.strip() or not isinstance(error, RayTaskError) or not self._enter(error):
+            return self._debug(line) if self._debug is not None else None
+        return None
+
+    def _enter(self, error: RayTaskError) -> bool:
+        """Returns False when there is no worker to ask: IPython's own debugger has what there is."""
+        engine: Any = engines.peek()
+        inspection = getattr(engine, "inspection", None)
+        if inspection is None:
+            return False
+        chain = [error]
+        while isinstance(chain[-1].cause, RayTaskError):
+            chain.append(chain[-1].cause)
+        workers = {row.pid: row.id for row in engine.snapshot().workers if not row.exit}
+        sources = sources_of(self.notebook.shell)
+        for failed in reversed(chain):
+            worker = workers.get(failed.pid)
+            if worker is None or not failed.task_id:
+                continue
+            task = ids.from_hex(failed.task_id)[1]
+            session = inspection.ask(worker, "post_mortem", task, sources).result(PATIENCE)
+            if session is not None:
+                self._talk(inspection, worker, session)
+                return True
+        print(
+            "The frames of this failure are not kept any more on a worker: it has ended, the cell ran again, or "
+            "Raynb.post_mortem is 0. Run the cell again and then %debug; here are the notebook's own frames."
+        )
+        return False
+
+    def _talk(self, inspection: Any, worker: int, session: int) -> None:
+        def ask(command: str, payload: Any) -> Answer:
+            answer: Answer = inspection.ask(worker, "debug", session, command, payload).result()
+            return answer
+
+        print(f"On worker {worker}. h: help, q: leave.")
+        if converse(self.notebook.shell, lambda: ask("open", None), lambda prompt, line: ask("line", line)):
+            inspection.ask(worker, "debug", session, "quit", None)
+            print("\nLeft.")

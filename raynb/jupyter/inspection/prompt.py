@@ -1,0 +1,256 @@
+"""The debugger's prompt of a worker, in the notebook.
+
+A task that reaches ``breakpoint()`` waits on its worker. Its prompt opens in the cell that waits for tasks;
+if none does, the submitting cell says who waits where, and ``%raynb debug`` opens it.
+"""
+
+from __future__ import annotations
+
+import concurrent.futures
+import linecache
+import sys
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from raynb.base import engine as engines
+from raynb.base.rows import Breakpoint
+from raynb.base.text import printable
+from raynb.exceptions import RayError
+from raynb.jupyter.output.tracebacks import Renderer
+
+if TYPE_CHECKING:
+    from raynb.jupyter.notebook import Notebook
+
+PROMPT = "(Pdb) "
+MOST_SOURCE = 2_000_000  # characters of cells that are sent along
+TOLD_AFTER = 1.0  # seconds after which a task that waits for a prompt is told of
+_QUITS = ("q", "quit", "exit", "q!")
+
+#: What is done with a command at the prompt: returns (what was printed, the next prompt or None).
+Answer = tuple[str, "str | None"]
+
+
+def sources_of(shell: Any) -> dict[str, tuple[str, str]]:
+    """Returns (``In[5]``, text) of the notebook's cells by the file names that the kernel gave them."""
+    found: dict[str, tuple[str, str]] = {}
+    name_of = getattr(shell.compile, "format_code_name", lambda name: None)
+    left = MOST_SOURCE
+    for name, entry in reversed(list(linecache.cache.items())):
+        if len(entry) == 4 and entry[1] is None and entry[2]:
+            text = "".join(entry[2])
+            left -= len(text)
+            if left < 0:
+                break
+            found[name] = ((name_of(name) or ("", name))[1], text)
+    return found
+
+
+def converse(shell: Any, first: Callable[[], Answer], say: Callable[[str, str], Answer | None]) -> str:
+    """Reads commands until the debugger has no more prompts.
+
+    Args:
+        shell: the InteractiveShell.
+        first: opens the debugger.
+        say: (prompt, line) → what it answers; None: leave.
+
+    Returns:
+        ``""``, or ``"interrupted"`` when the kernel was interrupted.
+    """
+    try:
+        text, prompt = first()
+        while True:
+            sys.stdout.write(text)
+            sys.stdout.flush()
+            if prompt is None:
+                return ""
+            try:
+                line = _read(shell, prompt)
+            except EOFError:
+                line = "q"
+            answer = say(prompt, line)
+            if answer is None:
+                return ""
+            text, prompt = answer
+    except KeyboardInterrupt:
+        return "interrupted"
+
+
+def _read(shell: Any, prompt: str) -> str:
+    kernel = getattr(shell, "kernel", None)
+    return str(kernel.raw_input(prompt)) if kernel is not None else input(prompt)
+
+
+class Breakpoints:
+    """The tasks that wait at breakpoints, in their order.
+
+    Thread contract: `paused` from any thread; `serve` in the main thread.
+    """
+
+    def __init__(self, notebook: Notebook) -> None:
+        self.notebook = notebook
+        self._pending: deque[Breakpoint] = deque()
+        self._told: set[tuple[int, int]] = set()
+        self._passed: set[int] = set()  # cells that were told that nobody can answer
+        self._busy = False
+
+    def install(self) -> None:
+        engines.on_change.append(self.engine_changed)
+        self.engine_changed(engines.peek())
+
+    def uninstall(self) -> None:
+        if self.engine_changed in engines.on_change:
+            engines.on_change.remove(self.engine_changed)
+        inspection = getattr(engines.peek(), "inspection", None)
+        if inspection is not None and self.paused in inspection.on_pause:
+            inspection.on_pause.remove(self.paused)
+
+    def engine_changed(self, engine: Any) -> None:
+        self._pending.clear()
+        inspection = getattr(engine, "inspection", None)
+        if inspection is not None and self.paused not in inspection.on_pause:
+            inspection.on_pause.append(self.paused)
+
+    # -- a task stops --------------------------------------------------------------------------
+    def paused(self, point: Breakpoint) -> None:
+        """The engine's ``on_pause``. Never blocks."""
+        cell = self.notebook.router.cell(point.scope)
+        running = self.notebook.cells.running()
+        if (running or cell) is not None and (running or cell).batch:  # type: ignore[union-attr]
+            self._pass_by(point)
+            return
+        self._pending.append(point)
+        self.look()
+
+    def _pass_by(self, point: Breakpoint) -> None:
+        """Nobody can answer a prompt: the task goes on."""
+        if point.scope not in self._passed:
+            self._passed.add(point.scope)
+            self.notebook.router.show_text(
+                point.scope, "stderr",
+                f"raynb: breakpoint() in {printable(point.name)} at {self._place(point)} was passed: "
+                "this front end cannot ask for commands.\n",
+            )  # fmt: skip
+        self._command(point, "release")
+
+    def _place(self, point: Breakpoint) -> str:
+        renderer = Renderer(self.notebook.shell)
+        renderer.coloured = False
+        return renderer.place(point.file, point.line)
+
+    def look(self) -> None:
+        """Opens the prompt where the main thread waits for tasks; else the cell says who waits. Any thread."""
+        if not self._pending or self._busy:
+            return
+        engine: Any = engines.peek()
+        waits = self.notebook.waits
+        waiting = waits.current if waits is not None else None
+        if waiting is not None and hasattr(engine, "inspection"):
+            engine.loop.waiters.interrupt(waiting[0], self.serve)
+            return
+        running = self.notebook.cells.running()
+        if running is not None and waits is not None and waits.in_event_loop():
+            kernel = getattr(self.notebook.shell, "kernel", None)
+            if kernel is not None and getattr(kernel, "io_loop", None) is not None:
+                kernel.io_loop.add_callback(self._serve_in_loop)
+                return
+        for point in list(self._pending):
+            key = (point.worker, point.session)
+            if key not in self._told and (running is None or time.time() - point.since > TOLD_AFTER):
+                self._told.add(key)
+                self.notebook.router.show_text(
+                    point.scope, "stderr",
+                    f"raynb: {printable(point.name)} waits at a breakpoint, {self._place(point)}; "
+                    "`%raynb debug` opens it.\n",
+                )  # fmt: skip
+
+    def _serve_in_loop(self) -> None:
+        if self.notebook.cells.running() is not None:
+            self.serve()
+
+    # -- the prompt ----------------------------------------------------------------------------
+    def waiting(self) -> list[Breakpoint]:
+        """Returns the tasks that wait for a prompt."""
+        return list(self._pending)
+
+    def serve(self, task: int | None = None) -> bool:
+        """Opens the prompts of the tasks that wait, one after the other; returns whether there was one.
+
+        Args:
+            task: the id of the only one that is meant.
+        """
+        if self._busy or threading.current_thread() is not threading.main_thread():
+            return False
+        self._busy = True
+        waits = self.notebook.waits
+        found = False
+        try:
+            if waits is not None:
+                waits.pausing = True
+            while True:
+                point = next((p for p in self._pending if task is None or p.task == task), None)
+                if point is None:
+                    return found
+                self._pending.remove(point)
+                found = True
+                self._debug(point)
+        finally:
+            self._busy = False
+            if waits is not None:
+                waits.pausing = False
+
+    def _debug(self, point: Breakpoint) -> None:
+        engine: Any = engines.peek()
+        if engine is None or (point.worker, point.session) not in engine.inspection.breakpoints:
+            return
+        self.notebook.router.drain()
+        more = f" {len(self._pending)} more wait at breakpoints." if self._pending else ""
+        print(f"{printable(point.name)} (worker {point.worker}) is at a breakpoint, {self._place(point)}.{more} "
+              "c: go on, q: cancel the task, q!: all of its cell, h: help.")  # fmt: skip
+
+        def first() -> Answer:
+            return self._ask(point, "open", sources_of(self.notebook.shell))
+
+        def say(prompt: str, line: str) -> Answer | None:
+            if prompt == PROMPT and line.strip() in _QUITS:
+                self._quit(engine, point, line.strip() == "q!")
+                return None
+            return self._ask(point, "line", line)
+
+        try:
+            if converse(self.notebook.shell, first, say) == "interrupted":
+                self._command(point, "release")
+                print("\nThe task goes on, and stops at no more breakpoints.")
+        except RayError as error:
+            print(str(error))
+        finally:
+            engine.inspection.over(point)
+
+    def _quit(self, engine: Any, point: Breakpoint, whole_cell: bool) -> None:
+        points = [point]
+        if whole_cell:
+            engine.cancel_scope(point.scope)
+            points += [p for p in self._pending if p.scope == point.scope]
+        else:
+            engine.cancel_task(point.task)
+        for p in points:
+            if p in self._pending:
+                self._pending.remove(p)
+            self._command(p, "quit")
+            engine.inspection.over(p)
+
+    @staticmethod
+    def _command(point: Breakpoint, command: str, payload: Any = None) -> concurrent.futures.Future[Any]:
+        engine: Any = engines.peek()
+        future: concurrent.futures.Future[Any] = engine.inspection.ask(
+            point.worker, "debug", point.session, command, payload
+        )
+        if command != "line" and command != "open":
+            engine.inspection.over(point)
+        return future
+
+    def _ask(self, point: Breakpoint, command: str, payload: Any) -> Answer:
+        answer: Answer = self._command(point, command, payload).result()
+        return answer

@@ -1,0 +1,114 @@
+"""Stacks of running tasks as text: the user's frames with their source, everything else in one line."""
+
+from __future__ import annotations
+
+import concurrent.futures
+import itertools
+import linecache
+from collections.abc import Iterator
+from typing import Any
+
+from raynb.base import ids
+from raynb.base.text import printable
+from raynb.exceptions import RayError
+from raynb.jupyter.inspection.targets import Target
+from raynb.jupyter.output.frames import Frame, folded, is_users, library_of
+from raynb.jupyter.output.tracebacks import Renderer
+from raynb.jupyter.progress.bar import in_seconds
+from raynb.run.inspection.stacks import capture_kernel
+
+#: Seconds that a worker may take; one whose native code holds Python's lock never answers.
+PATIENCE = 2.0
+_STATES = {"native": "computes in native code (C)", "sleeping": "waits in native code (a lock, sleep or I/O)"}
+
+
+def of_targets(renderer: Renderer, engine: Any, targets: list[Target]) -> str:
+    """Returns the stacks of what runs on some workers, asked all at once."""
+    asked = [(target, engine.inspection.ask(target.worker, "stack")) for target in targets]
+    parts = []
+    for target, future in asked:
+        try:
+            stacks = future.result(PATIENCE)
+        except concurrent.futures.TimeoutError:
+            parts.append(
+                f"Worker {target.worker} (pid {target.pid}) does not answer: native code holds Python's lock there, "
+                f"or the process is stopped. `py-spy dump --native --pid {target.pid}` shows where."
+            )
+        except RayError as error:
+            parts.append(str(error))
+        else:
+            parts.append("\n".join(_worker(renderer, engine, target, stacks)))
+    return "\n\n".join(parts)
+
+
+def of_kernel(renderer: Renderer) -> str:
+    """Returns the stacks of the kernel's threads, also from a thread that answers while a cell hangs."""
+    stacks = [stack for stack in capture_kernel() if stack.main or _users(stack.frames)]
+    lines = [line for stack in stacks for line in _thread(renderer, None, "kernel", stack)]
+    return "\n".join(lines) or "The kernel runs nothing but this."
+
+
+def _worker(renderer: Renderer, engine: Any, target: Target, stacks: list[Any]) -> Iterator[str]:
+    wanted = set(target.tasks)
+    shown = False
+    for stack in stacks:
+        coroutines = [c for c in stack.coroutines if (c.task in wanted if wanted else c.task or _users(c.frames))]
+        if stack.task in wanted or (not wanted and (stack.task or _users(stack.frames))) or coroutines \
+                or (shown and not stack.main and _users(stack.frames)):  # fmt: skip
+            shown = True
+            where = f"worker {target.worker}, pid {target.pid}"
+            stack.coroutines = coroutines
+            yield from _thread(renderer, engine, where, stack)
+    if not shown:
+        yield f"Worker {target.worker} (pid {target.pid}) runs no code of yours at the moment."
+
+
+def _users(frames: list[Any]) -> bool:
+    return any(_is_users(file) for file, _, _ in frames)
+
+
+def _is_users(file: str) -> bool:
+    return is_users(file) and file != "<string>"  # what a process begins with
+
+
+def _thread(renderer: Renderer, engine: Any, where: str, stack: Any) -> Iterator[str]:
+    name = f"{renderer.green(printable(stack.task_name))}, " if stack.task_name else ""
+    state = _STATES.get(stack.state, "")
+    told = f"; {state}" if state and not stack.waits_for and not stack.coroutines else ""
+    yield f"{name}thread {printable(stack.thread)} ({where}{told}):"
+    if stack.waits_for:
+        yield f"  waits for {_objects(engine, stack.waits_for)}, since {in_seconds(max(stack.waited, 0.001))}"
+    yield from _frames(renderer, stack.frames)
+    for coroutine in stack.coroutines:
+        task = f"{renderer.green(printable(coroutine.task_name))}, " if coroutine.task_name else ""
+        awaits = f", awaits {coroutine.awaits}" if coroutine.awaits else ""
+        yield f"  {task}coroutine {printable(coroutine.name)}{awaits}:"
+        yield from _frames(renderer, coroutine.frames)
+
+
+def _frames(renderer: Renderer, frames: list[Any]) -> Iterator[str]:
+    """The frames, innermost last; a run of libraries' or ours is one line."""
+    kept = [Frame(file, line, function, linecache.getline(file, line).strip()) for file, line, function in frames]
+    for ours, run in itertools.groupby(kept, lambda f: not _is_users(f.filename)):
+        group = list(run)
+        theirs = [frame for frame in group if library_of(frame.filename)]
+        if not ours:
+            for f in group:
+                inside = "" if f.function == "<module>" else f", in {renderer.green(f.function)}"
+                yield f"    {renderer.place(f.filename, f.line)}{inside}"
+                if f.source:
+                    yield f"        {f.source}"
+        elif theirs:
+            yield f"    {folded(theirs)}: {theirs[-1].function}"
+
+
+def _objects(engine: Any, wanted: tuple[int, ...]) -> str:
+    """Names the objects that a wait lacks by the tasks that make them, with their states."""
+    tasks = [ids.task_of(identity) for identity in wanted]
+    rows = {row.id: row for row in engine.rows(tasks=tasks[:1000]).tasks} if engine is not None else {}
+    open_ones = [rows[task] for task in tasks if task in rows and not rows[task].ended]
+    if not open_ones:
+        return f"{len(wanted):,} object{'s' if len(wanted) > 1 else ''}"
+    first = open_ones[0]
+    more = f" and {len(open_ones) - 1:,} more" if len(open_ones) > 1 else ""
+    return f"{printable(first.name)} ({first.state}{f', worker {first.worker}' if first.worker else ''}){more}"

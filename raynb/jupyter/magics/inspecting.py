@@ -1,0 +1,54 @@
+"""``%raynb stack`` and ``%raynb debug``: what runs, seen from inside."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from IPython.core.error import UsageError
+from IPython.core.magic_arguments import argument, magic_arguments
+
+from raynb.jupyter.inspection import stack_text
+from raynb.jupyter.inspection.targets import find, inspection_of
+from raynb.jupyter.magics.arguments import parse
+from raynb.jupyter.output.tracebacks import Renderer
+
+if TYPE_CHECKING:
+    from raynb.jupyter.magics.line import LineMagics
+
+
+@magic_arguments("%raynb stack")
+@argument("target", nargs="*", metavar="TASK|ACTOR|WORKER", help="A ref, a handle, a name, an id; or kernel.")
+@argument("--cell", type=int, metavar="N", help="The running tasks of cell N.")
+def stack(magics: LineMagics, rest: str) -> None:
+    """Show what tasks, actors, workers or the kernel do at this moment."""
+    args = parse(stack, rest)
+    target = " ".join(args.target)
+    renderer = Renderer(magics.shell)
+    if target == "kernel":
+        print(stack_text.of_kernel(renderer))
+        return
+    engine = magics._engine()
+    inspection_of(engine, "%raynb stack")
+    print(stack_text.of_targets(renderer, engine, find(engine, target, magics.shell.user_ns, args.cell)))
+
+
+@magic_arguments("%raynb debug")
+@argument("target", nargs="*", metavar="TASK", help="A ref or a name (default: all that wait, in order).")
+def debug(magics: LineMagics, rest: str) -> None:
+    """Open the prompt of a task that waits at a breakpoint."""
+    target = " ".join(parse(debug, rest).target)
+    engine = magics._engine()
+    inspection_of(engine, "%raynb debug")
+    breakpoints = magics.notebook.breakpoints
+    waiting = breakpoints.waiting()
+    if not waiting:
+        print("No task waits at a breakpoint.")
+        return
+    if not target:
+        breakpoints.serve()
+        return
+    tasks = [t for found in find(engine, target, magics.shell.user_ns) for t in found.tasks]
+    chosen: Any = next((point.task for point in waiting if point.task in tasks), None)
+    if chosen is None:
+        raise UsageError(f"%raynb debug: {target} does not wait at a breakpoint.")
+    breakpoints.serve(chosen)

@@ -1,0 +1,1 @@
+"""Looking inside a process while its tasks run: stacks, and a sampling profiler."""

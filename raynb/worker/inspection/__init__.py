@@ -1,0 +1,1 @@
+"""What a worker answers about its running tasks, and its debugger."""

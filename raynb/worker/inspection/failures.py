@@ -1,0 +1,71 @@
+"""The frames of tasks that failed, kept for a post-mortem."""
+
+from __future__ import annotations
+
+import os
+import threading
+from dataclasses import dataclass
+from types import FrameType, TracebackType
+
+_ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)))) + os.sep
+CELLS = 2  # of which failures are kept
+
+
+@dataclass(slots=True)
+class _Failure:
+    scope: int
+    task: int
+    error: BaseException
+
+
+class Failures:
+    """The first and the last failures of the last cells. Thread contract: any thread.
+
+    `get` of many raises the first that failed, so the first are kept as well as the last.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._kept: list[_Failure] = []
+
+    def keep(self, scope: int, task: int, error: BaseException, most: int) -> None:
+        """Keeps the frames of an error; ``most`` of each cell."""
+        copy = Holder(error)
+        with self._lock:
+            self._kept.append(_Failure(scope, task, copy))
+            of_cell = [kept for kept in self._kept if kept.scope == scope]
+            if len(of_cell) > most:
+                self._kept.remove(of_cell[(most + 1) // 2])
+            cells = list(dict.fromkeys(kept.scope for kept in self._kept))
+            self._kept = [kept for kept in self._kept if kept.scope in cells[-CELLS:]]
+
+    def find(self, task: int) -> BaseException | None:
+        """Returns the last failure of a task, or None."""
+        with self._lock:
+            return next((kept.error for kept in reversed(self._kept) if kept.task == task), None)
+
+    def forget(self, scope: int | None) -> None:
+        """Lets the frames of a cell go (None: of all)."""
+        with self._lock:
+            self._kept = [] if scope is None else [kept for kept in self._kept if kept.scope != scope]
+
+
+class Holder(Exception):
+    """Holds the frames of an error whose own are let go."""
+
+    def __init__(self, error: BaseException) -> None:
+        super().__init__()
+        self.__traceback__ = users_part(error.__traceback__)
+
+
+def is_ours(frame: FrameType) -> bool:
+    """Returns whether a frame is raynb's, into which nobody wants to step."""
+    return frame.f_code.co_filename.startswith(_ROOT)
+
+
+def users_part(tb: TracebackType | None) -> TracebackType | None:
+    """Returns a traceback without raynb's frames at its beginning."""
+    at = tb
+    while at is not None and is_ours(at.tb_frame):
+        at = at.tb_next
+    return at if at is not None else tb

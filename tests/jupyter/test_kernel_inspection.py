@@ -1,0 +1,202 @@
+"""A real kernel: stacks of what runs, breakpoints answered through Jupyter's stdin, and post-mortems."""
+
+from __future__ import annotations
+
+import queue
+import re
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from tests.jupyter.kernel_session import KernelSession, Run
+
+pytestmark = pytest.mark.timeout(300)
+
+TASKS = """\
+import time, threading
+
+@ray.remote
+def stops(x):
+    a = x * 2
+    breakpoint()
+    b = a + 1
+    return b
+
+@ray.remote(max_retries=0)
+def fails(x):
+    secret = x + 41
+    return 1 / 0
+
+@ray.remote
+def sleeps(gate):
+    while not os.path.exists(gate):
+        time.sleep(0.05)
+
+@ray.remote
+def nests(gate):
+    return ray.get(sleeps.remote(gate))
+
+@ray.remote
+class Async:
+    async def go(self, gate):
+        return await self.inner(gate)
+    async def inner(self, gate):
+        import asyncio
+        while not os.path.exists(gate):
+            await asyncio.sleep(0.05)
+
+@ray.remote
+class Account:
+    def withdraw(self, amount):
+        balance = 10
+        return balance - undefined_name
+    def ping(self):
+        return "pong"
+"""
+
+
+@pytest.fixture(scope="module")
+def notebook(tmp_path_factory: pytest.TempPathFactory) -> Iterator[KernelSession]:
+    session = KernelSession.with_raynb(tmp_path_factory.mktemp("kernel"), "os")
+    session.run(TASKS)
+    yield session
+    session.close()
+
+
+def text_of(run: Run) -> str:
+    text = "".join(content.get("text", "") for kind, content in run.outputs if kind == "stream")
+    return re.sub("\x1b\\[\\d+m", "", text)
+
+
+def answer(session: KernelSession, run: Run, lines: list[str], timeout: float = 90) -> list[str]:
+    """Types the lines at the prompts of a running cell; returns the prompts. ``^C`` interrupts the kernel."""
+    prompts: list[str] = []
+    left = list(lines)
+    deadline = time.monotonic() + timeout
+    while not (run.reply is not None and run.idle):
+        assert time.monotonic() < deadline, (prompts, left, run.outputs)
+        session._receive(0.05)
+        try:
+            message = session.client.get_stdin_msg(timeout=0.05)
+        except queue.Empty:
+            continue
+        if message["msg_type"] == "input_request":
+            assert left, f"a prompt too many: {message['content']} after {prompts}; {text_of(run)}"
+            prompts.append(message["content"]["prompt"])
+            line = left.pop(0)
+            if line == "^C":
+                session.manager.interrupt_kernel()
+            else:
+                session.client.input(line)
+    assert not left, (left, text_of(run), run.error)
+    return prompts
+
+
+@pytest.mark.parametrize("wait", ["ray.get({})", "await {}", "ray.wait([{}]) and ray.get({})"])
+def test_a_breakpoint_opens_pdb_in_the_cell_that_waits(notebook: KernelSession, wait: str) -> None:
+    notebook.run("ref = stops.remote(21)")
+    run = notebook.send(f"print('value', {wait.format('ref', 'ref')})")
+    prompts = answer(notebook, run, ["p a", "n", "!b = 1000", "l", "w", "c"])
+    assert run.status == "ok", run.error
+    assert set(prompts) == {"(Pdb) "}
+    shown = text_of(run)
+    assert "stops" in shown
+    assert "is at a breakpoint, Cell In[" in shown
+    assert "42\n" in shown
+    assert "-> b = a + 1" in shown
+    assert "breakpoint()" in shown  # by `l`
+    assert "executor.py" not in shown
+    assert "value 1000" in shown
+
+
+def test_several_stop_one_after_the_other_and_set_trace_stops_too(notebook: KernelSession) -> None:
+    run = notebook.send("print(sorted(ray.get([stops.remote(i) for i in range(4)])))")
+    answer(notebook, run, ["c"] * 4)
+    assert "[1, 3, 5, 7]" in text_of(run)
+    run = notebook.send("%%remote --get\nq = 3\nimport pdb; pdb.set_trace()\nz = q + 1")
+    answer(notebook, run, ["p q", "!q = 6", "interact", "q + 100", "exit()", "c"])
+    assert notebook.run("z").shown == ["7"]
+
+
+def test_leaving_the_prompt(notebook: KernelSession) -> None:
+    run = notebook.send("ray.get(stops.remote(1))")
+    answer(notebook, run, ["q"])
+    assert "TaskCancelledError" in run.error
+    run = notebook.send("refs = [stops.remote(i) for i in range(3)]\nready, _ = ray.wait(refs, num_returns=3)")
+    answer(notebook, run, ["q!"])
+    assert run.status == "ok", run.error
+    states = "[type(e).__name__ for e in (r.future().exception() for r in refs)]"
+    assert notebook.run(states).shown == [str(["TaskCancelledError"] * 3)]
+    run = notebook.send("print('value', ray.get(stops.remote(5)))")
+    answer(notebook, run, ["^C"])
+    assert run.status == "ok", run.error
+    assert "The task goes on" in text_of(run)
+    assert "value 11" in text_of(run)
+
+
+def test_a_breakpoint_that_no_cell_waits_for(notebook: KernelSession) -> None:
+    submitted = notebook.run("ref = stops.remote(7)")
+    notebook.until(lambda: "`%raynb debug` opens it" in text_of(submitted), 60)
+    assert notebook.run("print(ray.get(ray.remote(lambda: 'another').remote()))", ok=False) is not None
+    run = notebook.send("%raynb debug ref")
+    answer(notebook, run, ["p a", "c"])
+    assert "14" in text_of(run)
+    assert notebook.run("ray.get(ref)").shown == ["15"]
+    assert "No task waits" in text_of(notebook.run("%raynb debug"))
+
+
+def test_where_nobody_can_answer_the_task_goes_on(notebook: KernelSession) -> None:
+    run = notebook.run("print(ray.get([stops.remote(1), stops.remote(2)]))", watched=False)
+    assert text_of(run).count("was passed: this front end cannot ask for commands") == 1
+    assert "[3, 5]" in text_of(run)
+
+
+def test_no_timeout_runs_at_a_breakpoint(notebook: KernelSession) -> None:
+    run = notebook.send("print('value', ray.get(stops.options(timeout=1).remote(2), timeout=1.5))")
+    answer(notebook, run, ["!import time; time.sleep(3)", "c"])
+    assert run.status == "ok", run.error
+    assert "value 5" in text_of(run)
+
+
+def test_debug_enters_the_frame_that_failed(notebook: KernelSession) -> None:
+    failed = notebook.run("ray.get([fails.remote(i) for i in range(6)])", ok=False)
+    assert "ZeroDivisionError" in failed.error
+    run = notebook.send("%debug")
+    answer(notebook, run, ["p secret", "w", "q"])
+    assert "41\n" in text_of(run)
+    assert "-> return 1 / 0" in text_of(run)
+    notebook.run("account = Account.remote()\nray.get(account.withdraw.remote(3))", ok=False)
+    run = notebook.send("%debug")
+    answer(notebook, run, ["p balance + amount", "q"])
+    assert "13\n" in text_of(run)
+    assert notebook.run("ray.get(account.ping.remote())").shown == ["'pong'"]
+    notebook.run("1 / 0", ok=False)
+    run = notebook.send("%debug")  # of the notebook's own errors, IPython's
+    assert answer(notebook, run, ["q"])[0].startswith("ipdb>")
+
+
+def test_stacks_of_what_runs(notebook: KernelSession) -> None:
+    notebook.run(
+        "gate = os.path.join(os.environ['TMPDIR'], 'gate')\nactor = Async.remote()\n"
+        "call, outer = actor.go.remote(gate), nests.remote(gate)\n"
+        "while not any(t.name == 'sleeps' and t.state == 'RUNNING' for t in\n"
+        "              __import__('raynb').base.engine.current().snapshot().tasks): time.sleep(0.05)"
+    )
+    shown = text_of(notebook.run("%raynb stack outer"))
+    assert "nests" in shown
+    assert "waits for sleeps (RUNNING, worker" in shown
+    assert "return ray.get(sleeps.remote(gate))" in shown
+    assert "executor" not in shown
+    shown = text_of(notebook.run("%raynb stack sleeps"))
+    assert "time.sleep(0.05)" in shown
+    assert "Cell In[" in shown
+    shown = text_of(notebook.run("%raynb stack call"))
+    assert "Async.go" in shown
+    assert "coroutine" in shown
+    assert "await asyncio.sleep(0.05)" in shown
+    shown = text_of(notebook.run("%raynb stack"))
+    assert "Async.go" in shown
+    assert "nests" in shown
+    assert "no variable with a ref" in text_of(notebook.run("%raynb stack nothing_of_this_name", ok=False))
+    notebook.run("open(gate, 'w').close()\nray.get([call, outer])")
