@@ -15,6 +15,7 @@ from typing import Any
 
 from raynb.base import unshown
 from raynb.base.interrupts import Critical
+from raynb.base.process import trace
 from raynb.base.rows import END_OF_TASK, Output
 from raynb.base.text import clean, printable
 
@@ -55,8 +56,13 @@ class Console:
         self._news.set()
         with self._starting:
             if self._thread is None:
-                self._thread = threading.Thread(target=self._serve, name="raynb-console", daemon=True)
-                self._thread.start()
+                thread = threading.Thread(target=self._serve, name="raynb-console", daemon=True)
+                try:
+                    thread.start()
+                except RuntimeError as error:  # no thread can be made: the next call that shows writes it
+                    trace.swallowed("starting a thread for the output of tasks", error)
+                    return
+                self._thread = thread
 
     def show(self) -> None:
         """Writes the whole lines that have come."""

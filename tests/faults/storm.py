@@ -48,13 +48,15 @@ class Storm:
         ray.wait(refs, num_returns=5)
 
     def until_struck(self, kind: type[BaseException]) -> None:
-        while time.monotonic() < self.end:
+        while True:
             try:
-                try:
-                    self.arm()
-                    self.work()
-                finally:
-                    self.disarm()
+                while time.monotonic() < self.end:  # inside: one that was on its way may strike here
+                    try:
+                        self.arm()
+                        self.work()
+                    finally:
+                        self.disarm()
+                return
             except kind:
                 self.strikes += 1
 

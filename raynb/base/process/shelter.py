@@ -66,6 +66,8 @@ class Job:
     def run(self) -> None:
         _running[_get_ident()] = self
         try:
+            if self.abandoned:  # the caller was struck, or no thread was found, before it began
+                return
             self.result = self.context.run(self.step)
         except BaseException as error:
             self.error = error
@@ -152,8 +154,15 @@ def abandoned() -> Callable[[], bool] | None:
     return None if job is None else lambda: job.abandoned
 
 
-def _start() -> None:
+def _start_thread() -> None:
     threading.Thread(target=_serve, name="raynb-shelter", daemon=True).start()
+
+
+def _start() -> None:
+    try:
+        _start_thread()
+    except RuntimeError:  # no further thread can be made: this one does it, and somebody waits for that
+        _serve()
 
 
 def _serve() -> None:
@@ -177,7 +186,7 @@ def _serve() -> None:
                 alone = not _idle
             if alone and not sys.is_finalizing():
                 try:
-                    _start()
+                    _start_thread()
                 except RuntimeError:  # no thread can be made: this one comes back
                     pass
             job.run()

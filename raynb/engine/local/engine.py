@@ -42,11 +42,16 @@ from raynb.engine.loop.effects import Effects
 from raynb.engine.loop.inbox import Inbox
 from raynb.engine.loop.loop import Loop
 from raynb.engine.refs import OwnRefs
+from raynb.exceptions import RaySystemError
 from raynb.serde import pickling
 from raynb.store import Board, DiskTier, Ledger, Slots, Store, UnsentRows
 from raynb.wire.messages import ARGS_IN_STORE
 
 _now = time.monotonic
+NO_THREAD = (
+    "cannot start a thread of the runtime: {}. The limit of threads and processes (`ulimit -u`, or the container's "
+    "pids) or of memory is reached: end other programs or raise it, then start again."
+)
 
 
 class LocalEngine(Lifecycle, Waiting, Reading, OwnRefs, WorkerCalls):
@@ -121,11 +126,15 @@ class LocalEngine(Lifecycle, Waiting, Reading, OwnRefs, WorkerCalls):
         self.hangs = HangWatch(self)
         self.loop.on_tick = self._on_tick
         undo.append(lambda: self.supervised.stop(1.0))
+        undo.append(self.loop.remove_all)
         self._start_supervisor()
         self._start_workers()
         undo.append(self.loop.users.stop)
-        self.loop.users.start()
-        self.loop.io.start()
+        try:
+            self.loop.users.start()
+            self.loop.io.start()
+        except RuntimeError as error:
+            raise RaySystemError(NO_THREAD.format(error)) from error
         undo.append(self.loop.stop)
 
     def _on_tick(self, now: float) -> None:

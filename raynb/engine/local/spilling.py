@@ -149,10 +149,16 @@ class Room:
 
     # -- for workers ---------------------------------------------------------------------------
     def ask(self, size: int, answer: Callable[[bool], None]) -> None:
-        """Makes room on a thread of its own, then answers."""
+        """Makes room on a thread of its own, then answers. Under the lock."""
         if self._thread is None:
-            self._thread = threading.Thread(target=self._serve, name="raynb-room", daemon=True)
-            self._thread.start()
+            thread = threading.Thread(target=self._serve, name="raynb-room", daemon=True)
+            try:
+                thread.start()
+            except RuntimeError as error:  # no thread can be made: the worker learns that there is no room
+                trace.swallowed("starting a thread that makes room", error)
+                answer(False)
+                return
+            self._thread = thread
         self._asked.put((size, answer))
 
     def _serve(self) -> None:

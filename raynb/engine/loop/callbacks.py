@@ -25,6 +25,7 @@ class Callbacks:
         self._queue: queue.SimpleQueue[Callable[[], object] | None] = queue.SimpleQueue()
         self.put = self._queue.put
         self._threads: list[threading.Thread] = []
+        self._busy: set[int | None] = set()  # threads that a callback holds
         self._taken = 0
         self._seen = -1  # `_taken` at the last look, if callbacks waited then
 
@@ -51,10 +52,13 @@ class Callbacks:
             if callback is None:
                 return
             self._taken += 1
+            self._busy.add(threading.get_ident())
             try:
                 callback()
             except BaseException as error:  # it is the user's code: SystemExit ends nothing of ours
                 trace.swallowed("a callback raised", error)
+            finally:
+                self._busy.discard(threading.get_ident())
             del callback  # and what it holds, before the next one comes
 
     def stop(self) -> None:
@@ -63,5 +67,7 @@ class Callbacks:
             self._queue.put(None)
         me = threading.get_ident()
         for thread in self._threads:
-            if thread.ident != me:
+            while thread.ident != me and thread.is_alive():
                 thread.join(LEAVE_SECONDS)
+                if thread.ident in self._busy:
+                    break

@@ -318,13 +318,17 @@ class Loop:
         self.io.stop()
         left = self.waiters.await_leaving()
         try:
-            with self.lock:
-                for lane in list(self.lanes.values()):
-                    self.remove(lane)
+            self.remove_all()
             self.close()
         finally:
             if left:
                 self.waiters.left()
+
+    def remove_all(self) -> None:
+        """Closes every lane."""
+        with self.lock:
+            for lane in list(self.lanes.values()):
+                self.remove(lane)
 
     def close(self) -> None:
         """Closes the pollers and pipes (the lanes are closed by their owners)."""

@@ -1,0 +1,108 @@
+"""A system that makes no more threads: a clear error, and nothing is left."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from .scripts import run
+
+NO_THREADS = """
+import _thread, io, contextlib
+from raynb.exceptions import RaySystemError
+made = 0
+def limited(real, what):
+    def start(*given, **named):
+        global made
+        made += 1
+        if made > most:
+            raise RuntimeError("can't start new thread")
+        return real(*given, **named)
+    return start
+
+def limit():  # every way to a new thread; `threading` has its own name of the call into C
+    global made
+    made = 0
+    for module, names in ((_thread, ("start_new_thread", "start_joinable_thread")),
+                          (threading, ("_start_new_thread", "_start_joinable_thread"))):
+        for name in names:
+            if hasattr(module, name):
+                kept.append((module, name, getattr(module, name)))
+                setattr(module, name, limited(getattr(module, name), name))
+
+def unlimit():
+    while kept:
+        setattr(*kept.pop())
+
+kept = []
+f = ray.remote(lambda x: x)
+"""
+
+
+@pytest.mark.parametrize("handler", ["none", "of the user's"])
+def test_init_without_threads_is_a_clear_error_and_leaves_nothing(handler: str, tmp_path: Path) -> None:
+    out = run(
+        NO_THREADS
+        + f"""
+if {handler!r} != "none":                         # then steps of ours run on another thread
+    signal.signal(signal.SIGALRM, lambda n, frame: None)
+ray.init(num_cpus=1); ray.shutdown()
+before = leaks.Held.now()
+refused = 0
+for most in range(12):
+    limit()
+    try:
+        ray.init(num_cpus=1)
+    except (RaySystemError, RuntimeError) as error:
+        assert "thread" in str(error), error
+        refused += 1
+        unlimit()
+        assert not ray.is_initialized()
+        leaks.check(before, what=f"init with {{most}} threads")
+        continue
+    unlimit()
+    assert ray.get(f.remote(most)) == most        # what is lacking later is made up for
+    ray.shutdown()
+    break
+print(refused > 1)
+""",
+        tmp_path,
+    )
+    assert out == "True\n"
+
+
+def test_a_runtime_goes_on_when_no_further_thread_can_be_made(tmp_path: Path) -> None:
+    out = run(
+        NO_THREADS
+        + """
+most = 0
+ray.init(num_cpus=2, object_store_memory=8_000_000)
+limit()
+
+@ray.remote
+def prints(x):
+    print("line", x)
+    return x
+
+assert ray.get([prints.remote(i) for i in range(20)], timeout=50) == list(range(20))
+
+@ray.remote
+def large(i):                                     # a worker asks for room, which takes a thread
+    return bytes([i]) * 3_000_000
+
+refs = [large.remote(i) for i in range(8)]
+for i, ref in enumerate(refs):
+    assert ray.get(ref, timeout=50) == bytes([i]) * 3_000_000
+done = []
+f.remote(1).future().add_done_callback(lambda future: done.append(future.result()))
+while not done:
+    time.sleep(0.01)
+unlimit()
+ray.shutdown()
+print("fine")
+""",
+        tmp_path,
+    )
+    assert out.endswith("fine\n")
+    assert out.count("line") == 20
