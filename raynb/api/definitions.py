@@ -18,6 +18,7 @@ from typing import Any
 
 from raynb.api import measured
 from raynb.base.engine import Engine, Packed
+from raynb.base.process import surroundings
 from raynb.base.process.surroundings import Mark
 from raynb.serde import functions
 
@@ -34,6 +35,9 @@ class Noted:
     print_: str
 
 
+_Used = tuple[tuple[dict[str, Any], str, Any], ...]
+
+
 @dataclass(slots=True, frozen=True)
 class Definition:
     """A function or class, pickled.
@@ -42,25 +46,29 @@ class Definition:
         key: the hash of its bytes.
         mark: the surroundings in which it was last looked at; each cell of a notebook has its own.
         used: what its code names in the notebook: (namespace, name, what stood there).
+        watched: the same where it is looked at before each call, else nothing.
     """
 
     key: str
     packed: Packed
     mark: Mark
-    used: tuple[tuple[dict[str, Any], str, Any], ...] = ()
+    used: _Used = ()
+    watched: _Used = ()
 
 
 #: Seconds of pickling up to which a definition of the notebook is pickled anew in each cell.
 CHEAP_SECONDS = 0.002
+#: Bytes of a definition up to which it is pickled anew between two calls of one cell.
+SMALL_BYTES = 1_000_000
 _MISSING = object()
 
 
 def current(engine: Engine, made: Any, name: str, before: Definition | None, mark: Mark) -> Definition:
     """Returns the definition of a function or class as it is now, and makes it and ``mark`` known to the engine.
 
-    What a notebook's function calls and reads may have been redefined since it was pickled. That is
-    looked at once a cell: a small one is pickled again, a large one is looked through for names that
-    mean something else now.
+    What a notebook's function calls and reads may have been redefined since it was pickled. Once a cell a
+    small one is pickled again, and a large one is looked through for names that mean something else now.
+    Between two calls of one cell a small one is looked through (`is_stale`).
 
     Args:
         engine: the runtime.
@@ -78,17 +86,32 @@ def current(engine: Engine, made: Any, name: str, before: Definition | None, mar
         if before is None or key != before.key:
             note(key, made)
             measured.defined(made, packed)
-        used = tuple(_used(made, {})) if packed.took > CHEAP_SECONDS else ()
-        found = Definition(key, packed, mark, used)
+        used = tuple(_used(made, {}))
+        found = Definition(key, packed, mark, used, used if len(packed.data) <= SMALL_BYTES else ())
     engine.define(found.key, found.packed.data, found.packed.contained)
     if mark.key:
         engine.define(mark.key, mark.blob)
     return found
 
 
-def _may_differ(made: Any, before: Definition, mark: Mark) -> bool:
-    if before.mark is mark or getattr(made, "__module__", None) != "__main__":
+def is_stale(found: Definition | None) -> bool:
+    """Returns whether a name in a small function's code means something else since it was pickled."""
+    if found is None:
         return False
+    try:
+        for space, word, value in found.watched:
+            if space[word] is not value:
+                return True
+    except KeyError:
+        return True
+    return False
+
+
+def _may_differ(made: Any, before: Definition, mark: Mark) -> bool:
+    if getattr(made, "__module__", None) != "__main__":
+        return False
+    if before.mark is mark:
+        return surroundings.look is not None and is_stale(before)
     if before.packed.took <= CHEAP_SECONDS:
         return True
     return any(space.get(word, _MISSING) is not value for space, word, value in before.used)

@@ -87,7 +87,7 @@ class RemoteFunction:
         look = surroundings.look
         mark = surroundings.mark if look is None else look(engine)
         options = self._options if engine is self._engine and mark is self._mark else None
-        if options is None:
+        if options is None or (look is not None and definitions.is_stale(self._definition)):
             options = self._prepare(engine, self._given, mark)
             self._engine, self._options, self._mark = engine, options, mark
         refs = self._submit(engine, options, args, kwargs)
@@ -159,10 +159,16 @@ class RemoteFunctionWithOptions:
             options = _captured(self._inside, self._parent, engine, self._given)
             return self._parent._submit(engine, options, args, kwargs)
         mark = surroundings.in_force(engine)
-        if engine is not self._engine or mark is not self._mark or self._options is None:
+        if engine is not self._engine or mark is not self._mark or self._options is None or self._is_stale():
             self._options = self._parent._prepare(engine, self._given, mark)
             self._engine, self._mark = engine, mark
         return self._parent._submit(engine, self._options, args, kwargs)
+
+    def _is_stale(self) -> bool:
+        known = self._parent._definition
+        if surroundings.look is None or known is None or self._options is None:
+            return False
+        return self._options.function != known.key or definitions.is_stale(known)
 
     def options(self, **given: Any) -> RemoteFunctionWithOptions:
         return RemoteFunctionWithOptions(self._parent, {**self._given, **o.check(given, o.TASK)})

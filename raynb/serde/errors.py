@@ -67,9 +67,15 @@ def _set_state(error: BaseException, state: dict[str, Any]) -> None:
         if value is None and hasattr(error, name) and getattr(error, name) is None:
             continue  # OSError's text tells a file name of None from none at all
         try:
-            setattr(error, name, value)
+            _put(error, **{name: value})
         except (AttributeError, TypeError):  # one that says no more than `args` (the parts of a group)
             continue
+
+
+def _put(error: BaseException, **values: Any) -> None:
+    """Sets attributes although the class may refuse it, as a frozen dataclass does."""
+    for name, value in values.items():
+        BaseException.__setattr__(error, name, value)
 
 
 def reduce_exception(error: BaseException) -> tuple[Any, ...] | None:
@@ -89,7 +95,7 @@ def rebuild_exception(cls: Any, args: tuple[Any, ...], state: dict[str, Any]) ->
         error = cls.__new__(cls, *args)
     except Exception:
         error = cls.__new__(cls)
-    error.args = args
+    _put(error, args=args)
     _set_state(error, state)
     return error  # type: ignore[no-any-return]
 
@@ -117,9 +123,9 @@ def dual(error: x.RayTaskError) -> x.RayTaskError:
             return error
     x.RayTaskError.__init__(made, error.function_name, error.traceback_str, cause, error.pid,
                             error.frames, error.task_id)  # fmt: skip
-    made.args = (cause,) if not isinstance(cause, BaseExceptionGroup_) else cause.args
+    _put(made, args=(cause,) if not isinstance(cause, BaseExceptionGroup_) else cause.args)
     _set_state(made, {k: v for k, v in _state_of(cause).items() if k not in made.__dict__})
-    made.__cause__ = cause
+    _put(made, __cause__=cause)
     return made  # type: ignore[no-any-return]
 
 
@@ -186,7 +192,8 @@ def _links(error: BaseException) -> tuple[Any, ...]:
 
 
 def _relink(error: BaseException, links: tuple[Any, ...]) -> BaseException:
-    error.__cause__, error.__context__, error.__suppress_context__ = links
+    cause, context, suppressed = links
+    _put(error, __cause__=cause, __context__=context, __suppress_context__=suppressed)
     return error
 
 
@@ -345,7 +352,7 @@ def _arrive(name: str, cause: Any, chain: Any, pid: int, frames: Any, task_id: s
     before, head, last = parts
     text = f"{before}{head}\n{format_frames(frames)}{last}"
     if cause is not None and chain is not None:
-        cause.__cause__, cause.__context__, cause.__suppress_context__ = chain
+        _relink(cause, chain)
     return x.RayTaskError(name, text, cause, pid, frames, task_id)
 
 

@@ -6,6 +6,7 @@ without the value of a context, a logger with its class and name.
 
 from __future__ import annotations
 
+import builtins
 import contextvars
 import functools
 import importlib
@@ -204,6 +205,24 @@ def reduce_loguru(logger: Any) -> Any:
 def _make_loguru(options: Any) -> Any:
     logger = importlib.import_module("loguru").logger
     return type(logger)(logger._core, *options)
+
+
+def reduce_exit(made: Any) -> Any:
+    """Returns how IPython's ``exit`` and ``quit`` travel, which hold the kernel: as Python's own."""
+    return (_python_exit, ()) if type(made).__name__.endswith("ExitAutocall") else None
+
+
+def _python_exit() -> Any:
+    return getattr(builtins, "exit", sys.exit)
+
+
+def reduce_shell(made: Any) -> Any:
+    """Returns how the notebook's shell travels (in ``get_ipython``): as the one of the worker."""
+    return (_shell, ()) if type(made).__name__.endswith("InteractiveShell") else None
+
+
+def _shell() -> Any:
+    return importlib.import_module("IPython").get_ipython()
 
 
 def _table() -> dict[type, Callable[[Any], Any]]:

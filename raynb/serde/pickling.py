@@ -75,6 +75,11 @@ _BY_MODULE: dict[str, Callable[[Any], Any]] = {
     "loguru._logger": notebook_objects.reduce_loguru,
     **dict.fromkeys(("typing", "typing_extensions"), notebook_objects.reduce_typing),
     **dict.fromkeys(frames.MODULES, frames.reduce),
+    "IPython.core.autocall": notebook_objects.reduce_exit,
+    **dict.fromkeys(
+        ("ipykernel.zmqshell", "IPython.core.interactiveshell", "IPython.terminal.interactiveshell"),
+        notebook_objects.reduce_shell,
+    ),
 }
 
 

@@ -136,7 +136,7 @@ class ActorHost:
         except BaseException as raised:
             ran = _now()
             packed, flags, error = executor.failure(running, raised)
-            raised.__traceback__ = None
+            raised.with_traceback(None)
         self._end(run, running, packed, flags, error, started, fetched, ran)
 
     @user_code.calls_user_code
@@ -172,7 +172,7 @@ class ActorHost:
         except BaseException as raised:
             ran = _now()
             packed, flags, error = executor.failure(running, raised)
-            raised.__traceback__ = None
+            raised.with_traceback(None)
         self._end(run, running, packed, flags, error, started, fetched, ran)
 
     def answer_cancelled(self, run: w.Run, running: Running) -> None:

@@ -193,7 +193,7 @@ class Executor:
     @staticmethod
     def _cut(raised: BaseException) -> None:
         """Lets go of the frames, which hold the arguments."""
-        raised.__traceback__ = None
+        raised.with_traceback(None)  # not set by name: a frozen dataclass refuses that
 
     def finish(self, run: w.Run, running: Running, packed: Any, flags: int, error: tuple[str, str],
                started: float, fetched: float, ran: float) -> None:  # fmt: skip

@@ -71,7 +71,7 @@ CORE_FORBIDDEN_CALLS = {"open", "print", "input", "exec", "eval", "breakpoint"}
 THIRD_PARTY: dict[str, set[str]] = {
     "cloudpickle": {"serde", "api", "raynb"},  # `raynb.cloudpickle` is a public name, as Ray's is
     "traitlets": {"jupyter"},
-    "IPython": {"jupyter"},
+    "IPython": {"jupyter", "raynb.serde.notebook_objects"},  # the worker's shell, where the notebook's arrives
     "ipykernel": {"jupyter"},
     "ipywidgets": {"jupyter"},
     "anywidget": {"jupyter"},

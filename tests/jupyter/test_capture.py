@@ -181,3 +181,11 @@ def test_whether_a_change_is_one_depends_on_the_value() -> None:
     frame = pandas.DataFrame()
     assert [is_lost(added, value) for value in (set(), frame, 1, [])] == [True, False, False, False]
     assert [is_lost(appended, value) for value in ([], frame, "text", pandas)] == [True, False, False, False]
+
+
+def test_a_change_inside_of_a_captured_object_is_one() -> None:
+    found = analyse("d['k']['l'].append(1)\no.items.add(1)\nfor d['i'] in x: pass\nwith x as o.file: pass").changes
+    assert [change.name for change in found] == ["d", "o", "d", "o"]
+    assert [is_lost(change, {}) for change in found] == [True, True, True, True]
+    (called,) = analyse("np.random.shuffle.pop(1)").changes
+    assert not is_lost(called, pytest)

@@ -133,3 +133,19 @@ def test_a_loop_says_which_item(notebook: KernelSession) -> None:
     assert "] pair=(1, 'x') (pid " in alone
     said = notebook.run("%%remote --wait --each depth in range(2)\nprint('at', depth)")
     assert "] depth=1#" in said.text
+
+
+def test_a_frozen_dataclass_can_be_raised(notebook: KernelSession) -> None:
+    notebook.run(
+        "from dataclasses import dataclass\n@dataclass(frozen=True)\nclass Frozen(Exception):\n    code: int\n"
+        "@ray.remote\ndef fails():\n    try:\n        raise Frozen(1)\n    except Frozen as first:\n"
+        "        raise Frozen(2) from first\n"
+        "@ray.remote\nclass Fails:\n    def call(self):\n        raise Frozen(3)\n"
+        "@ray.remote\nclass FailsLater:\n    async def call(self):\n        raise Frozen(4)"
+    )
+    run = notebook.run(
+        "for ref in (fails.remote(), Fails.remote().call.remote(), FailsLater.remote().call.remote()):\n"
+        "    try:\n        ray.get(ref)\n    except Frozen as error:\n"
+        "        print(error.code, error.cause, error.cause.__cause__)"
+    )
+    assert run.text.splitlines() == ["2 2 1", "3 3 None", "4 4 None"]

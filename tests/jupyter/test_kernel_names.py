@@ -159,3 +159,33 @@ def test_an_exit_is_not_tried_again(notebook: KernelSession, tmp_path: Path) -> 
     run = notebook.run("@ray.remote\ndef leaves():\n    sys.exit()\nray.get(leaves.remote())", ok=False)
     assert "it called sys.exit(0)" in run.error
     assert notebook.run("%%remote --wait\nprint('alive')").text == "alive\n"
+
+
+def test_the_notebooks_functions_see_the_cells_namespace(notebook: KernelSession) -> None:
+    notebook.run(
+        "count, limit, ref = 0, 1, ray.put(5)\ndef adds():\n    global count\n    count += 1\n    return limit\n"
+        "class Limits:\n    def limit(self):\n        return limit\nlimits, several = Limits(), [adds]\n"
+        "def reads_ref():\n    return ray.get(ref)"
+    )
+    notebook.run("%%remote --get\nlimit = 10\nseen = adds(), several[0](), limits.limit(), Limits().limit(), count")
+    assert notebook.run("print(seen, count)").text == "(10, 10, 10, 10, 2) 0\n"
+    # Each item of a loop has a namespace of its own, also where several share a task.
+    for chunk in (1, 2):
+        notebook.run(f"%%remote --get --each limit in [3, 4] --chunk {chunk}\nseen = adds(), count\n"
+                     "def made(): return limit")  # fmt: skip
+        assert notebook.run("print(seen, [one() for one in made])").text == "[(3, 1), (4, 1)] [3, 4]\n"
+    # A ref arrives in the cell as its value; the function still has the ref.
+    notebook.run("%%remote --get\nseen = ref, reads_ref()")
+    assert notebook.run("print(seen)").text == "(5, 5)\n"
+    # What a function brings along is not shared with later cells.
+    notebook.run("%%everywhere\nshown = adds()")
+    run = notebook.run("del limit")
+    assert "NameError" in notebook.run("%%remote --wait\nlimit", ok=False).error, run
+
+
+def test_functions_may_name_exit_and_the_shell(notebook: KernelSession) -> None:
+    run = notebook.run("@ray.remote\ndef leaves():\n    exit()\nray.get(leaves.remote())", ok=False)
+    assert "it called sys.exit(0)" in run.error
+    run = notebook.run(
+        "@ray.remote\ndef times():\n    get_ipython().run_line_magic('time', '1')\nray.get(times.remote())")
+    assert "Wall time" in run.text

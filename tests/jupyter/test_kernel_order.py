@@ -98,6 +98,19 @@ def test_scripts_timed_cells_and_lines_without_an_end(notebook: KernelSession, t
     assert run.text == "dots..after\n"
 
 
+def test_what_a_task_starts_and_both_streams_are_in_order(notebook: KernelSession) -> None:
+    run = notebook.run(
+        "@ray.remote\ndef outer():\n    print('begins')\n    ray.get(f.remote(1))\n    print('ends')\n"
+        "ray.get(outer.remote())\nprint('after')"
+    )
+    assert lines(run) == ["begins", "task 1", "ends", "after"]
+    run = notebook.run(
+        "@ray.remote\ndef warns(n):\n    print('out', n)\n    print('err', n, file=sys.stderr)\n"
+        "for n in range(3):\n    ray.get(warns.remote(n))\n    print('after', n)"
+    )
+    assert lines(run) == [f"{word} {n}" for n in range(3) for word in ("out", "err", "after")]
+
+
 @pytest.mark.parametrize("wait", [
     "ray.get(f.remote(5))", "await f.remote(5)", "f.remote(5).future().result()", "ray.wait([f.remote(5)])",
     "get_ipython().run_cell_magic('remote', '--wait', 'print(\"task\", 5)')",

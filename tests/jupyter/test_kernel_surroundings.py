@@ -123,3 +123,25 @@ def test_what_follows_can_be_restricted(notebook: KernelSession) -> None:
     assert notebook.run("print(ray.get(ask.remote('os.environ.get(\"THIRD\")')))").text == "None\n"
     notebook.run("%config Raynb.follow = ['env', 'path']")
     assert notebook.run("print(ray.get(ask.remote('os.environ.get(\"THIRD\")')))").text == "3\n"
+
+
+def test_what_changes_between_two_calls_of_a_cell_is_used(notebook: KernelSession) -> None:
+    run = notebook.run(
+        "@ray.remote\ndef reads():\n    return rate, scale()\n"
+        "@ray.remote\nclass Reads:\n    def call(self):\n        return rate\n"
+        "named = reads.options(name='named')\n"
+        "for rate in (1, 2):\n    def scale(rate=rate):\n        return -rate\n"
+        "    print(*ray.get([reads.remote(), named.remote(), Reads.remote().call.remote()]))"
+    )
+    assert run.text == "(1, -1) (1, -1) 1\n(2, -2) (2, -2) 2\n"
+
+
+def test_a_handler_with_another_format_follows(notebook: KernelSession) -> None:
+    notebook.run("%config Raynb.follow = ['logging']")
+    notebook.run("logging.basicConfig(level=logging.INFO, format='one %(message)s', force=True)")
+    says = "%%remote --wait\nlogging.info('x')"
+    assert notebook.run(says).text == "one x\n"
+    notebook.run("logging.root.handlers[0].setFormatter(logging.Formatter('two %(message)s'))")
+    assert notebook.run(says).text == "two x\n"
+    notebook.run("logging.root.handlers[0].setLevel(logging.ERROR)")
+    assert notebook.run(says).text == ""

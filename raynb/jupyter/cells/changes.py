@@ -49,12 +49,14 @@ class Change:
         line: of the cell.
         text: the code, short.
         method: the method that changes it; empty: an assignment, a deletion, ``inplace=True`` or a function.
+        inside: the method is one of something inside the object: ``d["k"].append(…)``.
     """
 
     name: str
     line: int
     text: str
     method: str = ""
+    inside: bool = False
 
 
 def changes(body: Iterable[ast.AST]) -> Iterator[Change]:
@@ -76,6 +78,10 @@ def _changed_by(node: ast.AST) -> Iterator[Change]:
         targets = node.targets
     elif isinstance(node, (ast.AugAssign, ast.AnnAssign)):
         targets = [node.target] if node.value is not None else []
+    elif isinstance(node, (ast.For, ast.AsyncFor)):
+        targets = [node.target]
+    elif isinstance(node, ast.withitem):
+        targets = [node.optional_vars] if node.optional_vars is not None else []
     elif isinstance(node, ast.Call):
         yield from _changed_by_call(node)
         return
@@ -99,7 +105,8 @@ def _changed_by_call(node: ast.Call) -> Iterator[Change]:
             for word in node.keywords
         )
         if name and (in_place or called in _METHODS):
-            yield Change(name, node.lineno, f"{_short(function)}(…)", "" if in_place else called)
+            inside = not isinstance(function.value, ast.Name)
+            yield Change(name, node.lineno, f"{_short(function)}(…)", "" if in_place else called, inside)
     if called in _FUNCTIONS and node.args:
         name = _root(node.args[0])
         if name:
@@ -129,6 +136,8 @@ def is_lost(change: Change, value: Any) -> bool:
         return change.method in _BY_PACKAGE[package]
     if package == "raynb":  # a ref: nobody knows of what
         return change.method in _CONTAINERS
+    if change.inside:  # of a container, or of an object of the user's
+        return change.method in (_CONTAINERS | _FITTING)
     return change.method in (_CONTAINERS | _FITTING) and hasattr(type(value), change.method)
 
 

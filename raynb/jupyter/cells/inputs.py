@@ -10,19 +10,22 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from types import ModuleType
+from types import FunctionType, ModuleType
 from typing import Any
 
 from raynb.base.ref import ObjectRef, is_ref
 from raynb.base.sizes import size_of
-from raynb.jupyter.on_worker.runner import ModuleName, Nested, Slot
+from raynb.jupyter.on_worker.runner import CONTAINERS, ModuleName, Nested, Slot, holds_refs
 
 #: Names of the notebook itself; a cell that mentions one gets the worker's own or none.
 NOTEBOOK_NAMES = frozenset(
     {"get_ipython", "exit", "quit", "open", "In", "_ih", "_oh", "_dh", "_sh", "__builtins__", "__name__"}
 )
 
-_CONTAINERS = (list, tuple, dict)
+
+#: Types of values with no function of the notebook in them.
+_WITHOUT_CODE = frozenset((int, float, complex, bool, str, bytes, bytearray, type(None)))
+_NOTHING = (lambda: None).__code__
 _DICT_OF_MODULE: Any = vars(ModuleType)["__dict__"]
 
 
@@ -51,12 +54,14 @@ class Inputs:
         refs: the refs that travel as arguments of their own, in the order of their slots.
         kept: name → old value (in a list, refs as they are) of what the cell may end without binding.
         captured: what to tell a person, in the order of the cell.
+        anchor: brings the namespace that the notebook's functions see, if any of them may be among the names.
     """
 
     names: dict[str, Any] = field(default_factory=dict)
     refs: list[ObjectRef[Any]] = field(default_factory=list)
     kept: dict[str, list[Any]] = field(default_factory=dict)
     captured: list[Captured] = field(default_factory=list)
+    anchor: Any = None
     _slots: dict[ObjectRef[Any], int] = field(default_factory=dict)
 
     def slot(self, ref: ObjectRef[Any]) -> Slot:
@@ -71,24 +76,13 @@ class Inputs:
         """Returns the value with the refs in it replaced by slots; itself if there are none."""
         if is_ref(value):
             return self.slot(value)
-        if type(value) not in _CONTAINERS or not holds_refs(value, depth):
+        if type(value) not in CONTAINERS or not holds_refs(value, depth):
             return value
         kind = type(value).__name__
         items: Iterable[Any] = value
         if kind == "dict":
             items = [part for pair in value.items() for part in pair]
         return Nested(kind, [self.replaced(item, depth + 1) for item in items])
-
-
-def holds_refs(value: Any, depth: int = 0) -> bool:
-    """Returns whether a list, tuple or dict holds an ObjectRef, at most eight levels down."""
-    items = value.values() if type(value) is dict else value
-    for item in items:
-        if is_ref(item):
-            return True
-        if type(item) in _CONTAINERS and depth < 8 and holds_refs(item, depth + 1):
-            return True
-    return False
 
 
 def gather(
@@ -127,6 +121,8 @@ def gather(
         else:
             size = size_of(value)
             how = "shared" if size >= shared_from else "value"
+            if inputs.anchor is None and type(value) not in _WITHOUT_CODE and isinstance(namespace, dict):
+                inputs.anchor = FunctionType(_NOTHING, namespace)
             if how == "shared" and put is not None:
                 replaced = inputs.slot(put(value))
         inputs.names[name] = replaced

@@ -193,7 +193,7 @@ def submit_cell(function: Any, job: CellJob, inputs: Inputs, options: dict[str, 
         options: for Ray's ``.options()``.
     """
     count = 1 + len(job.outputs) + job.value
-    cargo = CellPayload(job, inputs.names, inputs.kept)
+    cargo = CellPayload(job, inputs.names, inputs.kept, inputs.anchor)
     refs = _submit(function.options(num_returns=count, **options), (cargo, *inputs.refs), inputs)
     refs = refs if isinstance(refs, list) else [refs]
     outputs = dict(zip(job.outputs, refs[1:], strict=False))
@@ -205,7 +205,7 @@ def submit_items(
 ) -> Submitted:
     """Submits a cell once per item, ``chunk`` items a task (``--each``)."""
     width = len(job.outputs) + job.value
-    cargo: Any = CellPayload(job, inputs.names, inputs.kept)
+    cargo: Any = CellPayload(job, inputs.names, inputs.kept, inputs.anchor)
     shared = len(inputs.refs)
     columns: list[list[Any]] = [[] for _ in range(width)]
     done = Submitted([], {}, None)

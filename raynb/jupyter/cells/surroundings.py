@@ -36,6 +36,10 @@ _UNCHANGED = "raynb"
 _now = time.monotonic
 
 
+def _formats(handlers: list[logging.Handler]) -> list[Any]:
+    return [part for handler in handlers for part in (handler.formatter, handler.level)]
+
+
 class Surroundings:
     """Watches the kernel's surroundings while the extension is loaded.
 
@@ -57,6 +61,7 @@ class Surroundings:
         self._path: list[str] = []
         self._filters: list[Any] = []
         self._handlers: list[Any] = []
+        self._formats: list[Any] = []  # formatter and level of each handler
         self._env: dict[Any, Any] = {}
         self._folder = ""
         self._displays: tuple[Any, ...] = (None, None, None, ())
@@ -100,6 +105,7 @@ class Surroundings:
             or sys.path != self._path
             or warnings.filters != self._filters
             or logging.root.handlers != self._handlers
+            or _formats(self._handlers) != self._formats
             or _UNCHANGED not in logging.root._cache  # type: ignore[attr-defined]
             or (_now() - surroundings.submitted_at > GAP_SECONDS and self._shows_differently())
         ):
@@ -129,8 +135,10 @@ class Surroundings:
         if filters != self._filters or not self._values:
             self._filters = filters
             self._take("warnings", kernel_state.warning_filters(filters))
-        if handlers != self._handlers or _UNCHANGED not in logging.root._cache:  # type: ignore[attr-defined]
-            self._handlers = handlers
+        formats = _formats(handlers)
+        loggers_differ = _UNCHANGED not in logging.root._cache  # type: ignore[attr-defined]
+        if handlers != self._handlers or formats != self._formats or loggers_differ:
+            self._handlers, self._formats = handlers, formats
             logging.root._cache[_UNCHANGED] = True  # type: ignore[attr-defined]
             self._take("logging", kernel_state.logging_levels())
         if self._shows_differently():

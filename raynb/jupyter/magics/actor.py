@@ -203,7 +203,7 @@ class ActorMagics(Magics):
             if worker not in known:
                 listed = ", ".join(map(str, known)) or "none"
                 raise UsageError(f"%%on: there is no worker {worker}; running workers: {listed}.")
-        function, cargo = remote_function(run_everywhere), CellPayload(job, inputs.names)
+        function, cargo = remote_function(run_everywhere), CellPayload(job, inputs.names, anchor=inputs.anchor)
         futures = run_on_workers(function, cargo, later=later and not wait, only=worker)
         done = Submitted([Started(future) for future in futures], {}, None, [1] * len(futures))
         watch = Watch(self.notebook, self.notebook.scope, done)

@@ -14,13 +14,13 @@ from raynb import api
 from raynb.base import engine as engines
 from raynb.base.ref import ObjectRef, is_ref
 from raynb.exceptions import GetTimeoutError, RayTaskError
-from raynb.jupyter.cells.inputs import Inputs, holds_refs
+from raynb.jupyter.cells.inputs import Inputs
 from raynb.jupyter.formatting import did_you_mean
 from raynb.jupyter.magics import inspecting, reporting
 from raynb.jupyter.magics.arguments import parse
 from raynb.jupyter.magics.help import cell_number, every_magic
 from raynb.jupyter.notebook import Notebook, unfinished
-from raynb.jupyter.on_worker.runner import filled
+from raynb.jupyter.on_worker.runner import filled, holds_refs
 from raynb.jupyter.output.registry import cell_name
 from raynb.jupyter.reports import text_tables
 from raynb.jupyter.views import actions

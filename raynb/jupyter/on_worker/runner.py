@@ -16,11 +16,12 @@ import linecache
 import os
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, field
-from types import CodeType, ModuleType
+from types import CodeType, FunctionType, ModuleType
 from typing import Any
 
 from raynb.base import engine as engines
 from raynb.base.process import main_module
+from raynb.base.ref import is_ref
 from raynb.base.spec import FailedReturn
 from raynb.jupyter.on_worker.display import end_figures, install
 from raynb.jupyter.on_worker.module_reload import renew
@@ -28,6 +29,9 @@ from raynb.jupyter.on_worker.module_reload import renew
 #: Types of items that are shown in messages by their value, and in how many characters.
 _SHORT = (int, float, complex, bool, str, bytes, type(None))
 LONGEST_ITEM = 40
+
+#: Types that are looked through for refs.
+CONTAINERS = (list, tuple, dict)
 
 #: How many compiled cells a worker keeps.
 _COMPILED_KEPT = 128
@@ -85,11 +89,13 @@ class CellPayload:
         job: the cell.
         names: the captured names.
         kept: old values of names that the cell may end without binding; refs among them are read only then.
+        anchor: a function whose globals are those of all the notebook's functions among the names.
     """
 
     job: CellJob
     names: dict[str, Any] = field(default_factory=dict)
     kept: dict[str, list[Any]] = field(default_factory=dict)
+    anchor: Any = None
 
 
 def run_cell(cargo: CellPayload, *arrived: Any) -> Any:
@@ -117,7 +123,7 @@ def run_items(cargo: CellPayload, items: list[Any], *arrived: Any) -> Any:
     failed: list[int] = []
     width = len(job.outputs) + job.value
     for number, item in enumerate(items):
-        namespace = dict(base)
+        namespace = base if len(items) == 1 else _copied(base)
         namespace["__raynb_item__"] = filled(item, arrived)
         exec(assign, namespace)
         del namespace["__raynb_item__"]
@@ -157,8 +163,12 @@ def run_everywhere(cargo: CellPayload) -> str:
         the worker's process id, for people.
     """
     namespace = _namespace(cargo, ())
+    before = {name: value for name, value in namespace.items() if name not in cargo.names}
     _run_once(cargo, namespace)
-    kept = {name: value for name, value in namespace.items() if not name.startswith("__") and name != "get_ipython"}
+    kept = {
+        name: value for name, value in namespace.items()
+        if not name.startswith("__") and name != "get_ipython" and (name not in before or before[name] is not value)
+    }  # fmt: skip
     main_module.shared.update(kept)
     return f"pid {os.getpid()}"
 
@@ -190,13 +200,50 @@ class Nested:
         return tuple(values) if self.kind == "tuple" else values
 
 
+def holds_refs(value: Any, depth: int = 0) -> bool:
+    """Returns whether a list, tuple or dict holds an ObjectRef, at most eight levels down."""
+    items = value.values() if type(value) is dict else value
+    for item in items:
+        if is_ref(item):
+            return True
+        if type(item) in CONTAINERS and depth < 8 and holds_refs(item, depth + 1):
+            return True
+    return False
+
+
 def _namespace(cargo: CellPayload, arrived: tuple[Any, ...]) -> dict[str, Any]:
+    """Returns the cell's namespace: the globals of the notebook's functions that came with it, as in a kernel.
+
+    Where a function reads a ref that the cell gets as its value, the two keep apart.
+    """
     install()
-    namespace: dict[str, Any] = {"__name__": "__main__", "__builtins__": builtins, "__doc__": None}
-    namespace.update(main_module.shared)
+    theirs = cargo.anchor.__globals__ if cargo.anchor is not None else {}
+    if any(name in theirs and holds_refs([theirs[name]]) for name in cargo.names):
+        theirs = {}
+    namespace: dict[str, Any] = theirs
+    namespace.update({"__name__": "__main__", "__builtins__": builtins, "__doc__": None})
+    for name, value in main_module.shared.items():
+        namespace.setdefault(name, value)
     for name, value in cargo.names.items():
         namespace[name] = filled(value, arrived)
-    namespace.setdefault("get_ipython", _get_ipython(namespace))
+    if "get_ipython" not in cargo.names:
+        namespace["get_ipython"] = _get_ipython(namespace)
+    return namespace
+
+
+
+
+def _copied(base: dict[str, Any]) -> dict[str, Any]:
+    """Returns a namespace of its own for one item of several: the notebook's functions in it see that one."""
+    namespace = dict(base)
+    for name, value in base.items():
+        if type(value) is FunctionType and value.__globals__ is base:
+            moved = FunctionType(value.__code__, namespace, value.__name__, value.__defaults__, value.__closure__)
+            moved.__kwdefaults__ = value.__kwdefaults__
+            moved.__qualname__, moved.__module__ = value.__qualname__, value.__module__
+            moved.__doc__, moved.__annotations__ = value.__doc__, value.__annotations__
+            moved.__dict__.update(value.__dict__)
+            namespace[name] = moved
     return namespace
 
 

@@ -63,6 +63,8 @@ def short_task(task: int) -> str:
 
 def prefix_of(output: Output) -> str:
     """Returns who said it: ``f#12`` for a task, ``Counter#4`` for an actor."""
+    if not output.task and output.name == "raynb":
+        return ""  # what the runtime says names itself
     name = printable(output.name).rsplit("<locals>.", 1)[-1].replace("\n", " ") or "task"
     if output.actor:
         return f"{name.split('.')[0]}#{short_task(output.actor)}"
@@ -204,7 +206,7 @@ class CellOutput:
             self._end_line(actions)
         if not voice.open:
             self.shown += 1
-            if self._many:
+            if self._many and voice.prefix:
                 text = dim(voice.prefix) + text
         voice.open = not ends
         self._last = voice if voice.open else None

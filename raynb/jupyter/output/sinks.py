@@ -81,6 +81,8 @@ class KernelSink:
                 self._streams[other].flush()
         self._streams[at] = now
         now.write(clean(text))
+        if at:  # what the cell prints next to the other stream would be sent first
+            now.flush()
         return True
 
     def rich(self, cell: Cell | None, kind: str, bundle: RichBundle) -> None:

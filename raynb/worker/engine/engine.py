@@ -95,6 +95,8 @@ class WorkerEngine(Storing, Waiting, Groups):
         self, options: TaskOptions, packed: Packed, actor: int = 0
     ) -> list[ObjectRef[Any]] | ObjectRefGenerator:
         running = state.current()
+        if self.worker.capture.pending():  # what the task has printed stands before what it starts prints
+            self.worker.capture.forward()
         args, deps, contained, hold = self._arguments(packed)
         count = options.num_returns
         returns = count if count >= 0 else 1

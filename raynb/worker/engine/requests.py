@@ -87,6 +87,8 @@ class Requests:
         """Sends a request and waits for its answer (seconds); None when the time is up."""
         headroom.check()  # from here on a RecursionError would lose messages
         link = self.worker.link
+        if self.worker.capture.pending():
+            self.worker.capture.forward()
         here = self._here()
         number, waiting = self._new()
         try:
