@@ -18,8 +18,12 @@ import environment as here
 
 PROMISED = tuple(f"3.{minor}" for minor in range(10, 15))
 EVERYTHING = ["tests", "--ignore=tests/browser", "--ignore=tests/parity", "--ignore=tests/house"]
-#: What depends on the interpreter most: pickling, the store, processes, the engine. No kernels: they cost minutes.
-SELECTION = [f"tests/{name}" for name in ("api", "base", "core", "engine", "run", "serde", "store", "util", "worker")]
+#: What depends on the interpreter most: pickling, the engine, signals, collection. No kernels: they cost minutes.
+SELECTION = [
+    *(f"tests/{name}" for name in ("api", "base", "core", "engine", "run", "serde", "worker")),
+    "tests/store/test_collected.py", "tests/store/test_zero_copy.py", "tests/faults/test_storms.py",
+    "tests/faults/test_worker_interrupts.py",
+]  # fmt: skip
 #: What depends on Jupyter's versions most.
 ON_LOWEST = ["tests/jupyter", "tests/lifecycle/test_kernel_ends.py"]
 
