@@ -204,6 +204,8 @@ class Breakpoint:
 
 #: Kind of `Output` that shows an unfinished line.
 END_OF_TASK = "end"
+#: Kind of `Output` whose ``bundle`` is a task's profile. It is not shown as it is.
+PROFILE = "profile"
 
 
 @dataclass(slots=True)

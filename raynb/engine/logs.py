@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections import deque
 
-from raynb.base.rows import END_OF_TASK, Output
+from raynb.base.rows import END_OF_TASK, PROFILE, Output
 
 KEEP = 64 << 20  # characters
 
@@ -21,7 +21,7 @@ class Logs:
         self._lock = threading.Lock()
 
     def add(self, output: Output) -> None:
-        if output.kind == END_OF_TASK:
+        if output.kind in (END_OF_TASK, PROFILE):
             return
         with self._lock:
             self._entries.append(output)

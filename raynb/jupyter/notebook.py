@@ -64,6 +64,7 @@ class Notebook:
         self.cards: Any = None  # the cards that were shown
         self.waits: Any = None  # the watch over the main thread's waits
         self.breakpoints: Any = None  # the tasks that wait for somebody who debugs them
+        self.profiles: Any = None  # of the cells that asked for one
         self.journal: Any = None  # what the kernel spent on each cell
         self._progress = "kernel"
         self.extras: list[Callable[[], None]] = []  # undone on detach, last first

@@ -55,6 +55,10 @@ EXTRA_IMPORTS: dict[tuple[str, str], str] = {
         "raynb.jupyter.inspection.stack_text",
         "run",
     ): "`%raynb stack kernel` reads the stacks of the process that it runs in, as workers do theirs",
+    (
+        "raynb.jupyter.on_worker.profiling",
+        "run",
+    ): "runs in a worker, and samples the task that it is called in",
     ("raynb.jupyter.magics.line", "as_ray"): "`%raynb as-ray`",
 }
 

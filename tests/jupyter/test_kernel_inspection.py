@@ -198,5 +198,11 @@ def test_stacks_of_what_runs(notebook: KernelSession) -> None:
     shown = text_of(notebook.run("%raynb stack"))
     assert "Async.go" in shown
     assert "nests" in shown
+    notebook.run("from raynb.jupyter.views.actions import answer")
+    notebook.run("from raynb.base.engine import current\nengine = current()")
+    key = "hex(next(t.id for t in engine.snapshot().tasks if t.name == 'sleeps' and t.state == 'RUNNING'))"
+    shown = text_of(notebook.run(f"print(answer(engine, {{'do': 'stack', 'task': {key}}}))"))
+    assert "time.sleep(0.05)" in shown
+    assert "'ok': True" in text_of(notebook.run("print(answer(engine, {'do': 'stack', 'kernel': True}))"))
     assert "no variable with a ref" in text_of(notebook.run("%raynb stack nothing_of_this_name", ok=False))
     notebook.run("open(gate, 'w').close()\nray.get([call, outer])")

@@ -53,5 +53,6 @@ def test_there_is_a_notebook_for_each_part() -> None:
         "quickstart", "cells_as_tasks", "parallel_for", "actors", "big_data_by_ref",
         "output_progress_errors", "interrupt_and_rerun", "model_selection_digits",
         "search_with_scikit_learn", "simulation_with_actors", "asynchronous", "debugging_and_doctor",
+        "looking_inside",
         "laptop_to_cluster",
     }  # fmt: skip

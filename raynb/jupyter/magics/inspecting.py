@@ -1,4 +1,4 @@
-"""``%raynb stack`` and ``%raynb debug``: what runs, seen from inside."""
+"""``%raynb stack``, ``profile`` and ``debug``: what runs, seen from inside."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ from IPython.core.error import UsageError
 from IPython.core.magic_arguments import argument, magic_arguments
 
 from raynb.jupyter.inspection import stack_text
+from raynb.jupyter.inspection.collecting import of_targets, saved
+from raynb.jupyter.inspection.flame import FlameGraph
 from raynb.jupyter.inspection.targets import find, inspection_of
 from raynb.jupyter.magics.arguments import parse
 from raynb.jupyter.output.tracebacks import Renderer
@@ -30,6 +32,31 @@ def stack(magics: LineMagics, rest: str) -> None:
     engine = magics._engine()
     inspection_of(engine, "%raynb stack")
     print(stack_text.of_targets(renderer, engine, find(engine, target, magics.shell.user_ns, args.cell)))
+
+
+@magic_arguments("%raynb profile")
+@argument("target", nargs="*", metavar="TASK|ACTOR|WORKER", help="A ref, a handle, a name or an id.")
+@argument("--cell", type=int, metavar="N", help="The running tasks of cell N.")
+@argument("--all", action="store_true", help="Every task that runs (the default).")
+@argument("--seconds", type=float, default=5.0, metavar="S", help="How long to look (default 5).")
+@argument("--save", metavar="FILE", help="Write it for speedscope (JSON), too.")
+def profile(magics: LineMagics, rest: str) -> None:
+    """Sample what runs already, and show where its time goes."""
+    from IPython.display import display
+
+    args = parse(profile, rest)
+    if args.seconds <= 0:
+        raise UsageError(f"%raynb profile: --seconds must be positive, got {args.seconds:g}.")
+    engine = magics._engine()
+    inspection_of(engine, "%raynb profile")
+    targets = find(engine, " ".join(args.target), magics.shell.user_ns, args.cell)
+    try:
+        found = of_targets(magics.notebook, engine, targets, args.seconds)
+    except ValueError as error:
+        raise UsageError(f"%raynb profile: {error}") from None
+    display(FlameGraph(found))
+    if args.save:
+        print(saved(found, args.save))
 
 
 @magic_arguments("%raynb debug")

@@ -209,6 +209,7 @@ class LineMagics(Magics):
         %raynb timeline FILE    the same of all tasks, as a Chrome/Perfetto trace
         %raynb report [FILE]    everything that the views show, as one HTML file
         %raynb stack [TASK|ACTOR|WORKER|--cell N|kernel]  what runs there now
+        %raynb profile [TASK|ACTOR|--cell N|--all] [--seconds S] [--save FILE]  a flame graph of what runs
         %raynb debug [TASK]     the prompt of a task that waits at a breakpoint
         %raynb error [--full]   the error that was shown last; with the frames of libraries
         %raynb config           every setting, with its help
@@ -398,5 +399,6 @@ COMMANDS: dict[str, Callable[[LineMagics, str], Any]] = {
     "nodes": _nodes,
     "logs": LineMagics._logs, "timeline": LineMagics._timeline, "config": _show_config,
     "error": _show_error, "stack": inspecting.stack, "debug": inspecting.debug,
+    "profile": inspecting.profile,
     "doctor": LineMagics._doctor, "as-ray": LineMagics._as_ray, "report": LineMagics._report, "help": LineMagics._help,
 }  # fmt: skip

@@ -40,6 +40,12 @@ from raynb.jupyter.magics.arguments import (
     without_comment,
 )
 from raynb.jupyter.notebook import Notebook
+from raynb.jupyter.on_worker.profiling import (
+    memory_profiled_cell,
+    memory_profiled_items,
+    profiled_cell,
+    profiled_items,
+)
 from raynb.jupyter.on_worker.runner import run_cell, run_items
 
 _remote_functions: dict[Any, Any] = {}
@@ -76,6 +82,9 @@ class RemoteMagics(Magics):
     )
     @argument("--stop-on-error", action="store_true", help="With --each: the first failure cancels the rest.")
     @argument("--name", metavar="NAME", help="Name of the task in the dashboard and in prefixes.")
+    @argument("--profile", action="store_true", help="Show a flame graph of what the tasks spent their time on.")
+    @argument("--save", metavar="FILE", help="With --profile: write it for speedscope (JSON), too.")
+    @argument("--profile-memory", action="store_true", help="Show where the tasks' memory was allocated (slow).")
     @argument("--dry-run", action="store_true", help="Show what would travel, and how; submit nothing.")
     @with_options(TASK_OPTIONS)
     @needs_local_scope
@@ -111,13 +120,15 @@ class RemoteMagics(Magics):
             return
         self.notebook.started()
         title = self.notebook.title()
+        if args.profile or args.profile_memory:
+            self.notebook.profiles.expect(self.notebook.scope, title, args.profile_memory, args.save or "")
         options["name"] = args.name or title
         inputs = take_inputs(self.notebook, reading.code, outputs, namespace, loop_names)
         job = job_for(reading, outputs, title, items is None, True, target)
         if items is None:
-            done = submit_cell(remote_function(run_cell), job, inputs, options)
+            done = submit_cell(remote_function(_cell_runner(args)), job, inputs, options)
         else:
-            done = submit_items(remote_function(run_items), job, inputs, options, items, chunk)
+            done = submit_items(remote_function(_items_runner(args)), job, inputs, options, items, chunk)
         before = {name: namespace[name] for name in inputs.kept}
         before.update((name, namespace[name]) for name in job.unsure if name in inputs.names)
         self._bind(done, reading.code)
@@ -130,6 +141,10 @@ class RemoteMagics(Magics):
         for name, given in (("--chunk", args.chunk is not None), ("--stop-on-error", args.stop_on_error)):
             if given and not target:
                 raise UsageError(f"{name} works with --each only.")
+        if args.profile and args.profile_memory:
+            raise UsageError("--profile and --profile-memory would disturb each other: run the cell once with each.")
+        if args.save is not None and not args.profile:
+            raise UsageError("--save works with --profile only.")
 
     def _namespace(self, local_ns: dict[str, Any] | None) -> dict[str, Any]:
         user: dict[str, Any] = self.shell.user_ns
@@ -176,10 +191,17 @@ class RemoteMagics(Magics):
         """
         status = done.status[0]
         watch = Watch(self.notebook, self.notebook.scope, done, args.stop_on_error)
+        profiles = self.notebook.profiles if args.profile or args.profile_memory else None
         if not (args.wait or args.get or self.notebook.waits_at_end()):
+            if profiles is not None:
+                profiles.show_when_over(watch.scope, watch)
             watch.in_background(progress=many)
             return
-        wait_for(self.notebook, watch)
+        try:
+            wait_for(self.notebook, watch)
+        finally:
+            if profiles is not None:
+                profiles.show(watch.scope)
         for name in (api.get(status) or ()) if before and not many else ():
             self.shell.push({name: before[name]})
             del done.outputs[name]
@@ -211,6 +233,16 @@ class RemoteMagics(Magics):
         job = job_for(reading, (), title, False, True)
         done = submit_cell(remote_function(run_cell), job, inputs, {"name": _call_name(line) or title})
         return done.value
+
+
+def _cell_runner(args: Any) -> Any:
+    """Returns what runs a cell on the worker."""
+    return profiled_cell if args.profile else memory_profiled_cell if args.profile_memory else run_cell
+
+
+def _items_runner(args: Any) -> Any:
+    """Returns what runs a cell for some items on the worker."""
+    return profiled_items if args.profile else memory_profiled_items if args.profile_memory else run_items
 
 
 def _call_name(text: str) -> str:

@@ -23,7 +23,7 @@ from typing import Any
 from raynb.base import engine as engines
 from raynb.base import unshown
 from raynb.base.interrupts import Critical
-from raynb.base.rows import END_OF_TASK, Output
+from raynb.base.rows import END_OF_TASK, PROFILE, Output
 from raynb.jupyter.output.folding import Action, CellOutput, Line, Rich
 from raynb.jupyter.output.registry import Cell, Cells
 from raynb.jupyter.output.sinks import PlainSink, Sink
@@ -78,6 +78,7 @@ class Router:
         self._urgent = threading.Event()  # somebody waits for a delivery
         self._stopped = False
         self._thread: threading.Thread | None = None
+        self.on_profile: Callable[[Output], None] = lambda output: None
 
     def start(self) -> None:
         self._stopped = False
@@ -98,6 +99,9 @@ class Router:
 
     def receive(self, output: Output) -> None:
         """Takes one piece of output; the engine's ``on_output``."""
+        if output.kind == PROFILE:
+            self.on_profile(output)
+            return
         self._queue.append(output)
         unshown.mark()
         if not self._news.is_set():

@@ -35,6 +35,7 @@ from raynb.base.rows import (
 from raynb.exceptions import RayError
 from raynb.jupyter.cells.inputs import in_words
 from raynb.jupyter.views import messages, series
+from raynb.jupyter.views.stacks import stack_of
 from raynb.jupyter.views.view_model import Labels, counted, from_key, short_error
 
 #: The most characters of a task's log that a look at it brings.
@@ -332,6 +333,7 @@ REQUESTS: dict[str, Callable[[Any, dict[str, Any]], dict[str, Any]]] = {
     "cancel_all": lambda e, r: _text(cancel_all(e, bool(r.get("force")))),
     "kill_actor": lambda e, r: _text(kill_actor(e, from_key(r["actor"]))),
     "restart_actor": lambda e, r: _text(restart_actor(e, from_key(r["actor"]))),
+    "stack": stack_of,
     "free": lambda e, r: _text(free_object(e, from_key(r["object"]))),
     "history": lambda e, r: history(),
     "detail": lambda e, r: task_detail(e, from_key(r["task"]), r.get("labels")),

@@ -14,6 +14,7 @@ from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 from raynb.run.inspection import stacks
+from raynb.run.inspection.sampler import Sampler
 from raynb.wire import messages as w
 from raynb.worker import state
 
@@ -32,8 +33,10 @@ class Desk:
     def __init__(self, worker: Worker) -> None:
         self.worker = worker
         self._debugging: Debugging | None = None
+        self._sampler: Sampler | None = None
         self._handlers: dict[str, Callable[..., Any]] = {
-            "stack": self._stack, "debug": self._debug, "post_mortem": self._post_mortem, "forget": self._forget,
+            "stack": self._stack, "profile": self._profile, "profiled": self._profiled,
+            "debug": self._debug, "post_mortem": self._post_mortem, "forget": self._forget,
         }  # fmt: skip
 
     @property
@@ -84,6 +87,17 @@ class Desk:
         if running is not None:
             found.task, found.task_name = running.task, running.name
         return found
+
+    # -- profiles ------------------------------------------------------------------------------
+    def _profile(self, request: int) -> None:
+        if self._sampler is not None:
+            raise ValueError(f"A profile of worker {self.worker.number} is being taken already.")
+        self._sampler = Sampler()
+        self._sampler.start()
+
+    def _profiled(self, request: int) -> Any:
+        sampler, self._sampler = self._sampler, None
+        return sampler.stop() if sampler is not None else {"seconds": 0.0, "samples": 0, "stacks": []}
 
     # -- debugging -----------------------------------------------------------------------------
     def _debug(self, request: int, session: int, command: str, payload: Any) -> Any:
