@@ -35,7 +35,7 @@ def load(value: Value, object_id: int, read: Read) -> Any:
     """
     if type(value) is bytes:
         return pickling.load_in_band(value)
-    if value[0] in ("exc", "err"):
+    if value is not None and value[0] in ("exc", "err"):
         return Failed(load_error(value))
     data, buffers = read(value, object_id)
     return pickling.unpack(data, buffers)

@@ -72,18 +72,22 @@ class Storing:
             value = answer.values[0]
             if type(value) is bytes:
                 return pickling.unpack_in_band(value)
-            if value[0] in ("exc", "err"):
+            if value is not None and value[0] in ("exc", "err"):
                 raise load_error(value)
 
     def ask_again(self, gone: Gone) -> Make:
         """Tells that an object's bytes are gone; returns the request for its value."""
         running = state.current()
         task = running.task if running else 0
-        self.worker.link.post(w.Lost(gone.object_id, gone.value, str(gone)))
+        if gone.value is not None:
+            self.worker.link.post(w.Lost(gone.object_id, gone.value, str(gone)))
         return lambda number, control, handed: w.Ask(number, task, (gone.object_id,), 1, False, handed, control)
 
     def read_once(self, value: Any, object_id: int) -> tuple[Any, Any]:
-        """Reads a location without a copy; the pin is a hold on the object. Raises `Gone`."""
+        """Reads a location without a copy; the pin is a hold on the object. Raises `Gone`, also for None: what
+        was lost after its reader was queued, and is being made again."""
+        if value is None:
+            raise Gone(object_id, None, "lost before its reader was sent")
         log = self.ref_log
         log.append(~object_id)
         try:
