@@ -73,14 +73,12 @@ def get(object_refs: Any, *, timeout: float | None = None, _use_object_store: bo
         RayTaskError: a task raised; it is also an instance of what the task raised.
         TypeError, ValueError: something that isn't a ref.
     """
+    if foreign:
+        object_refs = _ours_in(object_refs)
     if isinstance(object_refs, ObjectRef):
         return _values((object_refs,), timeout)[0]
     if isinstance(object_refs, ObjectRefGenerator):
         return object_refs
-    if foreign:
-        object_refs = _ours_in(object_refs)
-        if isinstance(object_refs, ObjectRef):
-            return object_refs._engine.get((object_refs,), timeout)[0]
     if not isinstance(object_refs, list):
         raise ValueError(
             f"Invalid type of object refs, {type(object_refs)}, is given. "

@@ -49,7 +49,7 @@ def _handler(signum: int, frame: FrameType | None) -> None:
 
 def _send_again() -> None:
     time.sleep(AGAIN_SECONDS)
-    signal.pthread_kill(_main, _SIGINT)  # also ends a wait that the main thread has begun meanwhile
+    signal.pthread_kill(main_thread, _SIGINT)  # also ends a wait that the main thread has begun meanwhile
 
 
 def destructor(function: F) -> F:
@@ -63,30 +63,26 @@ def is_default(handler: Any) -> bool:
     return handler is _handler or handler is _outer
 
 
-def main() -> int:
-    """Returns the ident of the thread in which Python runs signal handlers; 0 where that is not our business."""
-    return _main
-
-
 def main_ident() -> int:
     return threading.main_thread().ident or 0
 
 
-_main = main_ident()
+#: The ident of the thread in which Python runs signal handlers; 0 where that is not our business.
+main_thread = main_ident()
 
 
 def after_fork_in_child() -> None:
     """Makes the calling thread the main one: a forked child has no other."""
-    global _main, _depth, _pending
-    _main = _get_ident()
+    global main_thread, _depth, _pending
+    main_thread = _get_ident()
     _depth = 0
     _pending = False
 
 
 def stand_aside() -> None:
     """In a worker: signals are `raynb.worker.signals`' business, and no lock here touches them."""
-    global _main
-    _main = 0
+    global main_thread
+    main_thread = 0
 
 
 class Critical:
@@ -113,14 +109,12 @@ class Critical:
     def __enter__(self) -> None:
         global _depth
         me = _get_ident()
-        if me == _main:
+        if self.owner == me:  # a finaliser called the API from inside; let the caller see it
+            raise RuntimeError("raynb was called again from inside itself (by a __del__ method?)")
+        if me == main_thread:
             if _getsignal(_SIGINT) is _outer:
                 _stand_in()
             _depth += 1
-        if self.owner == me:  # a finaliser called the API from inside; let the caller see it
-            if me == _main:
-                _depth -= 1
-            raise RuntimeError("raynb was called again from inside itself (by a __del__ method?)")
         self.acquire_raw()
         self.owner = me
         if self._backlog:
@@ -139,7 +133,7 @@ class Critical:
         me = self.owner
         self.owner = 0
         self.release_raw()
-        if me == _main:
+        if me == main_thread:
             _depth -= 1
             if _pending and not _depth:
                 _pending = False
@@ -157,14 +151,14 @@ class Deferred:
     def __enter__(self) -> None:
         global _depth
         self._before = _depth
-        if _get_ident() == _main:
+        if _get_ident() == main_thread:
             if _getsignal(_SIGINT) is _outer:
                 _stand_in()
             _depth = self._before + 1
 
     def __exit__(self, *exc: object) -> None:
         global _depth
-        if _get_ident() == _main:
+        if _get_ident() == main_thread:
             _depth = self._before  # whatever an interrupted block inside has left
             _raise_pending()
 
@@ -177,13 +171,13 @@ class Allowed:
     def __enter__(self) -> None:
         global _depth
         self._before = _depth
-        if _get_ident() == _main:
+        if _get_ident() == main_thread:
             _depth = 0
             _raise_pending()
 
     def __exit__(self, *exc: object) -> None:
         global _depth
-        if _get_ident() == _main:
+        if _get_ident() == main_thread:
             _depth = self._before
 
 
@@ -203,7 +197,7 @@ def _stand_in() -> None:
 
 def restore() -> None:
     """Puts the replaced handler back (main thread only; elsewhere nothing happens)."""
-    if _get_ident() == _main:
+    if _get_ident() == main_thread:
         if _getsignal(_SIGINT) is _handler:
             _signal.signal(_SIGINT, _outer)
         signal.default_int_handler = _outer

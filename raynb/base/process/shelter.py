@@ -91,7 +91,7 @@ def exposed() -> bool:
         return False
     if "PyThreadState_SetAsyncExc" in _asked_for:
         return True
-    if me != interrupts.main():
+    if me != interrupts.main_thread:
         return False
     now = list(map(_getsignal, _SIGNALS))
     if now == _calm:
@@ -106,8 +106,11 @@ def exposed() -> bool:
 
 def run(step: Callable[..., Any], *args: Any) -> Any:
     """Returns ``step(*args)``, run where nothing of the user's can interrupt it."""
-    if not exposed():
-        return step(*args)
+    return aside(step, *args) if exposed() else step(*args)
+
+
+def aside(step: Callable[..., Any], *args: Any) -> Any:
+    """Returns ``step(*args)``, run on another thread. For callers that have seen that they are `exposed`."""
     job = Job(functools.partial(step, *args))
     _jobs.put(job)
     try:

@@ -155,7 +155,7 @@ class LocalEngine(Lifecycle, Waiting, Reading, OwnRefs, WorkerCalls):
     def submit(
         self, options: TaskOptions, packed: Packed, actor: int = 0
     ) -> list[ObjectRef[Any]] | ObjectRefGenerator:
-        if not self.alive:
+        if not self.alive or self.loop.health.failure is not None:
             self.check_alive()
         hold: Any = None
         deps: tuple[int, ...]
@@ -197,24 +197,27 @@ class LocalEngine(Lifecycle, Waiting, Reading, OwnRefs, WorkerCalls):
 
     def put(self, packed: Packed) -> ObjectRef[Any]:
         headroom.check()
-        self.check_alive()
-        ref: ObjectRef[Any] = shelter.run(self._put, packed)
+        if not self.alive or self.loop.health.failure is not None:
+            self.check_alive()
+        ref: ObjectRef[Any] = shelter.aside(self._put, packed) if shelter.exposed() else self._put(packed)
         return ref
 
     def _put(self, packed: Packed) -> ObjectRef[Any]:
         loop = self.loop
-        if loop.ref_log or loop.view_log:
-            with loop.lock:  # what was dropped gives its room back first
-                loop.settle(_now())
-            loop.flush()
-            loop.run_callbacks()
         contained = self.ids_of(packed.contained) if packed.contained else ()
         value, size = self.room.place(packed)
         now = _now()
         with loop.lock:
+            dropped = bool(loop.ref_log or loop.view_log)
+            if dropped:
+                loop.settle(now)
             object_id = self._ids.next_put()
             loop.apply(e.ObjectStored(now, object_id, value, size, contained, 0, current_scope()))
-            return OwnRef(object_id, self)
+            ref: ObjectRef[Any] = OwnRef(object_id, self)
+        if dropped:
+            loop.flush()
+            loop.run_callbacks()
+        return ref
 
     # -- control -------------------------------------------------------------------------------
     @sheltered

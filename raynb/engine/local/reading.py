@@ -9,7 +9,7 @@ from collections import deque
 from types import MethodType
 from typing import Any
 
-from raynb.base import ids
+from raynb.base import headroom, ids
 from raynb.base.process import shelter
 from raynb.base.process.shelter import sheltered
 from raynb.base.ref import ObjectRef, OwnRef
@@ -81,12 +81,13 @@ class Reading:
     store: Any
     nonce: int
 
-    def read_values(self, wanted: list[int], deadline: float | None, collect: Any = None) -> list[Any]:
+    def read_values(self, wanted: list[int], deadline: float | None, found: list[Any] | None = None) -> list[Any]:
         """Returns the objects, all of them ready; raises the first error.
 
-        ``collect``: how their values are found; by default by `_collect`, wherever nothing can interrupt it.
+        ``found``: their values as they travel; by default `_collect` finds them, wherever nothing can interrupt it.
         """
-        found = collect(wanted) if collect is not None else shelter.run(self._collect, wanted)
+        if found is None:
+            found = shelter.run(self._collect, wanted)
         result: list[Any] = []
         for position, value in enumerate(found):
             identity = wanted[position]
@@ -103,6 +104,8 @@ class Reading:
             except RuntimeGoneError:  # the value names a ref that was pickled in another runtime
                 raise
             except Exception as error:
+                if isinstance(error, RecursionError):
+                    headroom.check()  # it may be the caller's stack that is full
                 if shelter.exposed() and not isinstance(error, (ImportError, AttributeError, pickle.UnpicklingError)):
                     raise  # most likely it fell in from outside: a timeout by a signal, say
                 raise RaySystemError(

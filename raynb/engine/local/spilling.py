@@ -66,6 +66,12 @@ class Room:
         if size <= engine.config.inline_limit:
             data = pickling.in_band(packed)
             return data, len(data)
+        loop = engine.loop
+        if loop.ref_log or loop.view_log:
+            with loop.lock:  # what was dropped gives its room back first
+                loop.settle(time.monotonic())
+            loop.flush()
+            loop.run_callbacks()
         store = engine.store
         if size <= store.limit:
             for _ in range(3):

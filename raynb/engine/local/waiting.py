@@ -41,7 +41,7 @@ class Waiting:
 
     def get(self, refs: Sequence[ObjectRef[Any]], timeout: float | None) -> list[Any]:
         """See `Engine.get`."""
-        if not self.alive:
+        if not self.alive or self.loop.health.failure is not None:
             self.check_alive()
         wanted = []
         for ref in refs:
@@ -49,11 +49,36 @@ class Waiting:
                 self._mine(ref)
             wanted.append(ref._id)
         deadline = None if timeout is None else _now() + timeout
-        headroom.check()
-        if shelter.exposed():
-            wanted = shelter.run(self._await, wanted, timeout, deadline)
-            return self.read_values(wanted, deadline)  # type: ignore[no-any-return]
-        return self.read_values(self._await(wanted, timeout, deadline), deadline, self._collect)  # type: ignore[no-any-return]
+        found = self._at_hand(wanted)
+        if found is None:
+            headroom.check()
+            exposed = shelter.exposed()
+            if exposed:
+                wanted = shelter.aside(self._await, wanted, timeout, deadline)
+            else:
+                wanted = self._await(wanted, timeout, deadline)
+            found = self._at_hand(wanted)
+            if found is None and not exposed:
+                found = self._collect(wanted)
+        return self.read_values(wanted, deadline, found)  # type: ignore[no-any-return]
+
+    def _at_hand(self, wanted: list[int]) -> list[Any] | None:
+        """Returns the values if each is bytes; None if one has to be waited for or looked up in the store.
+
+        Changes nothing and takes no lock: an object's bytes, once there, are its value whatever else goes on.
+        So an exception may fall in. Without it, "get of an int" takes twice as long.
+        """
+        table = self.machine.objects.table
+        found: list[Any] = []
+        for identity in wanted:
+            obj = table.get(identity)
+            if obj is None:
+                return None
+            value = obj.value
+            if type(value) is not bytes:
+                return None
+            found.append(value)
+        return found
 
     def _await(self, wanted: list[int], timeout: float | None, deadline: float | None) -> list[int]:
         """Waits for all, or for the first error; returns what is to be read."""

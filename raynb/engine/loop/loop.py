@@ -30,6 +30,8 @@ from raynb.engine.loop.waiters import Waiter, Waiters
 from raynb.wire.channel import Closed
 from raynb.wire.codec import BadFrame
 
+_get_ident = threading.get_ident
+
 TAKE_SECONDS = 0.0001  # while more are submitted, the machine is told of them this often
 FLUSH_SECONDS = 0.0001  # and tasks for idle workers are sent this often
 FILL_SECONDS = 0.001  # and tasks that wait behind others at a worker this often
@@ -94,6 +96,9 @@ class Loop:
     def take_in(self) -> None:
         """Tells the machine of the submissions that were only noted. Call under `lock`."""
         intake = self.intake
+        if self.health.broken:  # they were noted as it broke: whoever waits for them learns why
+            intake.clear()
+            return
         self.apply(e.Submitted(time.monotonic(), [intake.popleft() for _ in range(len(intake))]))
 
     def settle(self, now: float) -> None:
@@ -183,12 +188,10 @@ class Loop:
             self.admit()
             if waited > FILL_SECONDS or (self.hungry and waited > FLUSH_SECONDS):
                 self.flush()
-                if not self.io.stopping:
-                    # Answers to a loop of submissions are read as it goes on: few at a time, and what they
-                    # end was made a moment ago, so it is still in the processor's cache.
-                    events = self.waiters.poll.wait(0)
-                    if events:
-                        self.receive(events)
+                # Answers to a loop of submissions are read as it goes on: few at a time, and what they
+                # end was made a moment ago, so it is still in the processor's cache.
+                if not self.io.stopping and (events := self.waiters.poll.wait(0)):
+                    self.receive(events)
                 self.run_callbacks()
                 return
         if self.io.asleep:
@@ -339,17 +342,14 @@ class Loop:
 def _may_enter(loop: Loop) -> bool:
     """Returns whether the calling thread may change the machine here: nothing can interrupt it, there is
     room on its stack, and it is not in the middle of a change. If not, the I/O thread does it."""
-    if _is_inside(loop) or shelter.exposed():
+    me = _get_ident()
+    if me == loop.lock.owner or me == loop._send.owner or me == loop._receive.owner:
+        # In a destructor, which the collector called in the middle of something: whoever is next tells of it.
+        return False
+    if shelter.exposed():
         return False
     try:
         headroom.check()
     except RecursionError:
         return False
     return True
-
-
-def _is_inside(loop: Loop) -> bool:
-    """Returns whether a lock of ours is the calling thread's: it is in a destructor, which the collector
-    called in the middle of something, and leaves what it has submitted to whoever is next."""
-    me = threading.get_ident()
-    return me == loop.lock.owner or me == loop._send.owner or me == loop._receive.owner
