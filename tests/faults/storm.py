@@ -1,4 +1,4 @@
-"""A storm: exceptions at any moment in the user's thread. Usage: storm.py alarm|sigint|async SECONDS"""
+"""A storm: exceptions at any moment in the user's thread. Usage: storm.py alarm|sigint|async|life SECONDS"""
 
 from __future__ import annotations
 
@@ -155,8 +155,39 @@ def check(storm: Storm) -> None:
         time.sleep(0.05)
 
 
+def life(seconds: float) -> int:
+    """Alarms strike starts, shutdowns and what lies between; returns how many."""
+
+    def handler(number: int, frame: Any) -> None:
+        raise Struck
+
+    signal.signal(signal.SIGALRM, handler)
+    echo = ray.remote(lambda x: x)
+    strikes = 0
+    end = time.monotonic() + seconds
+    while time.monotonic() < end or not strikes:
+        try:
+            try:
+                signal.setitimer(signal.ITIMER_REAL, random.uniform(0.001, 1.0))
+                ray.init(num_cpus=1)
+                assert ray.get(echo.remote(3)) == 3
+                ray.shutdown()
+            finally:
+                signal.setitimer(signal.ITIMER_REAL, 0)
+        except Struck:
+            strikes += 1
+    ray.shutdown()
+    ray.init(num_cpus=1)
+    assert ray.get(echo.remote(4)) == 4
+    ray.shutdown()
+    return strikes
+
+
 def main(kind: str, seconds: float) -> None:
     faulthandler.dump_traceback_later(seconds + 100, exit=True)
+    if kind == "life":
+        print(life(seconds), "strikes survived")
+        return
     ray.init(num_cpus=2)
     storm = {"alarm": Alarms, "sigint": Interrupts, "async": Asynchronous}[kind](seconds)
     storm.run()

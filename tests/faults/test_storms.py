@@ -16,7 +16,7 @@ from raynb.core import invariants
 SECONDS = os.environ.get("RAYNB_STORM_SECONDS", "2")
 
 
-@pytest.mark.parametrize("kind", ["alarm", "sigint", "async"])
+@pytest.mark.parametrize("kind", ["alarm", "sigint", "async", "life"])
 def test_a_storm_is_survived(kind: str) -> None:
     script = Path(__file__).parent / "storm.py"
     run = subprocess.run(
