@@ -53,6 +53,35 @@ def test_a_terminal_shows_text(program: str, tmp_path: Path) -> None:
     assert "Traceback" not in text
 
 
+DEBUGGED = """%load_ext raynb
+import raynb as ray
+stops = ray.remote(lambda: breakpoint() or 7)
+ray.get(stops.remote()) * 100
+p 6 * 7
+c
+fails = ray.remote(lambda secret: 1 / secret)
+ray.get(fails.remote(0))
+%debug
+p secret + 4321
+q
+%unload_ext raynb
+"""
+
+
+@pytest.mark.parametrize("program", ["IPython", "jupyter_console"])
+def test_a_terminal_answers_breakpoints_and_enters_failed_frames(program: str, tmp_path: Path) -> None:
+    command = [sys.executable, "-m", program, "--simple-prompt"]
+    done = subprocess.run(
+        command, input=DEBUGGED, env=environ(tmp_path), cwd=tmp_path, capture_output=True, text=True, timeout=150
+    )
+    text = done.stdout + done.stderr
+    assert "is at a breakpoint, Cell In[3], line 1" in text
+    assert "(Pdb) 42\n" in text
+    assert "Out[4]: 700" in text
+    assert "ZeroDivisionError" in text
+    assert "(Pdb) 4321\n" in text
+
+
 def test_nbconvert_keeps_late_output_errors_and_refs(tmp_path: Path) -> None:
     sources = [
         "%load_ext raynb\nimport raynb as ray, time",

@@ -6,6 +6,7 @@ import queue
 import re
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -206,3 +207,20 @@ def test_stacks_of_what_runs(notebook: KernelSession) -> None:
     assert "'ok': True" in text_of(notebook.run("print(answer(engine, {'do': 'stack', 'kernel': True}))"))
     assert "no variable with a ref" in text_of(notebook.run("%raynb stack nothing_of_this_name", ok=False))
     notebook.run("open(gate, 'w').close()\nray.get([call, outer])")
+
+
+def test_failed_frames_give_way_when_the_store_lacks_room(tmp_path: Path) -> None:
+    session = KernelSession(tmp_path)
+    try:
+        session.run(
+            "%load_ext raynb\n%config Raynb.num_cpus = 1\n%config Raynb.object_store_memory = 100_000_000\n"
+            "%raynb restart\nimport raynb as ray, numpy as np, time\nfrom raynb.base.engine import current\n"
+            "@ray.remote(max_retries=0)\ndef fails(array):\n    return 1 / 0\n"
+            "def large(): return [row.id for row in current().snapshot().objects if row.size > 50_000_000]"
+        )
+        session.run("ray.get(fails.remote(np.zeros(10_000_000)))", ok=False)
+        assert session.run("len(large())").shown == ["1"]  # the frame has it
+        session.run("kept = ray.put(np.ones(10_000_000))\nwhile len(large()) > 1: time.sleep(0.02)")
+        assert session.run("ray.get(kept).sum()").shown == ["np.float64(10000000.0)"]
+    finally:
+        session.close()

@@ -84,6 +84,12 @@ class Inspection:
         engine.loop.flush()
         engine.loop.run_callbacks()
 
+    def let_go(self) -> None:
+        """The store lacks room: the frames of failures, which hold arguments, go."""
+        if self.may_keep:
+            for worker in self.engine.effects.peers:
+                self.engine.effects.control(worker, w.Inspect(0, "forget", pickle.dumps((None,))))
+
     def worker_died(self, worker: int, why: str) -> None:
         for number in [number for number, (whose, _) in self._open.items() if whose == worker]:
             _, future = self._open.pop(number)

@@ -105,6 +105,8 @@ class Room:
             engine.loop.run_callbacks()  # what was just dropped may be enough
             with engine.loop.lock:
                 chosen, lacking = self._choose(size)
+                if lacking > 0:
+                    engine.inspection.let_go()
             if lacking > 0 and self._collect():
                 with engine.loop.lock:
                     engine.loop.settle(time.monotonic())
