@@ -104,6 +104,19 @@ class Raynb(Configurable):
         100_000_000, help="Captured values of at least this many bytes are named with their size."
     ).tag(config=True)
 
+    keep = Bool(
+        False,
+        help="Keep the results of every %%remote cell on disk, as --keep does: a cell that is run again, after a "
+        "restart too, with the same code and inputs is ready at once.",
+    ).tag(config=True)
+    keep_directory = Unicode(
+        "", help="Where kept results are; empty: the folder .raynb beside the notebook. Reading them runs pickles: "
+        "a folder of another user, or one that others may enter, is refused.",
+    ).tag(config=True)
+    keep_limit = Integer(
+        20_000_000_000, help="Bytes of kept results; beyond, the least recently used go."
+    ).tag(config=True)
+
     @validate("num_cpus", "num_gpus", "memory", "object_store_memory", "progress_delay", "drain_seconds", "post_mortem")
     def _not_negative(self, proposal: Any) -> Any:
         value = proposal["value"]
@@ -111,7 +124,7 @@ class Raynb(Configurable):
             raise TraitError(f"Raynb.{proposal['trait'].name} must not be negative, got {value!r}.")
         return value
 
-    @validate("output_lines", "shared_from", "large_from")
+    @validate("output_lines", "shared_from", "large_from", "keep_limit")
     def _positive(self, proposal: Any) -> Any:
         if proposal["value"] < 1:
             raise TraitError(f"Raynb.{proposal['trait'].name} must be at least 1, got {proposal['value']!r}.")

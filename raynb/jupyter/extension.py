@@ -104,6 +104,7 @@ def _add_views(notebook: Notebook) -> None:
     from raynb.jupyter.inspection.collecting import Profiles
     from raynb.jupyter.inspection.post_mortem import PostMortems
     from raynb.jupyter.inspection.prompt import Breakpoints
+    from raynb.jupyter.kept.results import Kept
     from raynb.jupyter.module_reloads import Reloads
     from raynb.jupyter.output.live_refs import LiveLines
     from raynb.jupyter.output.ref_lists import install as install_ref_lists
@@ -115,6 +116,9 @@ def _add_views(notebook: Notebook) -> None:
     notebook.surroundings = Surroundings(notebook)
     notebook.surroundings.install()
     notebook.extras.append(notebook.surroundings.uninstall)
+
+    notebook.kept = Kept(notebook)
+    notebook.extras.append(notebook.kept.uninstall)
 
     notebook.waits = Waits(notebook)
     notebook.waits.install()

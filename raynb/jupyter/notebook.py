@@ -66,6 +66,7 @@ class Notebook:
         self.breakpoints: Any = None  # the tasks that wait for somebody who debugs them
         self.profiles: Any = None  # of the cells that asked for one
         self.journal: Any = None  # what the kernel spent on each cell
+        self.kept: Any = None  # results of cells that outlive the kernel
         self._progress = "kernel"
         self.extras: list[Callable[[], None]] = []  # undone on detach, last first
 
@@ -148,6 +149,8 @@ class Notebook:
         if self.starting is not None:
             self.starting.join()
             self.starting = None
+        if self.kept is not None and engines.peek() is not None:
+            self.kept.flush()
         api.shutdown()
         self.actors.clear()
         self.router.drain()
@@ -184,6 +187,7 @@ class Notebook:
             self._interrupted(engine, cell)
         elif engine is not None and cell.batch:
             self._await_tasks(engine, cell.scope, self.config.drain_seconds)
+            self.kept.flush(self.config.drain_seconds)
             for refresh in self.at_rest:
                 refresh()
         self.router.drain()

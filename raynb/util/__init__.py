@@ -24,6 +24,7 @@ _HOMES = {
     "Queue": "queue",
     "as_completed": "helpers",
     "map_unordered": "helpers",
+    "keep": "kept_functions",
     "inspect_serializability": "check_serialize",
     "register_serializer": "serialization",
     "deregister_serializer": "serialization",

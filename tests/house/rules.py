@@ -26,11 +26,12 @@ MAY_IMPORT: dict[str, set[str]] = {
     "worker": {"base", "serde", "wire", "store", "run"},
     "engine": {"base", "core", "serde", "wire", "store", "run", "worker"},
     "api": {"base", "serde"},
+    "keeping": {"base", "serde", "store", "api"},
     "util": {"api"},
     "experimental": {"util", "api"},
     "internal": {"api"},
     "runtime_env": {"api"},
-    "jupyter": {"base", "api"},
+    "jupyter": {"base", "api", "keeping"},
     "testing": {"base", "core", "engine", "api"},
 }
 
@@ -45,6 +46,8 @@ EXTRA_IMPORTS: dict[tuple[str, str], str] = {
         "raynb.exceptions",
         "serde",
     ): "RayTaskError.as_instanceof_cause makes the dual class; imported when called",
+    ("raynb.util.kept_functions", "keeping"): "`keep(f)` is a thin face of it",
+    ("raynb.util.kept_functions", "base"): "whether a call is made inside a task, where it is a plain call",
     ("raynb.util.placement_group", "base"): "a group's id is a HexId, as all ids are",
     ("raynb.util.dask", "base"): "sizes of the values in a graph decide what is put into the store",
     ("raynb.util.check_serialize", "serde"): "inspect_serializability tries the very pickling that tasks use",
@@ -73,7 +76,7 @@ CORE_FORBIDDEN_CALLS = {"open", "print", "input", "exec", "eval", "breakpoint"}
 
 #: Package of others → the parts (or single modules) that may import it.
 THIRD_PARTY: dict[str, set[str]] = {
-    "cloudpickle": {"serde", "api", "raynb"},  # `raynb.cloudpickle` is a public name, as Ray's is
+    "cloudpickle": {"serde", "api", "keeping", "raynb"},  # `raynb.cloudpickle` is a public name, as Ray's is
     "traitlets": {"jupyter"},
     "IPython": {"jupyter", "raynb.serde.notebook_objects"},  # the worker's shell, where the notebook's arrives
     "ipykernel": {"jupyter"},

@@ -111,7 +111,7 @@ def take_inputs(
     """
     config = notebook.config
     unsure = [name for name in outputs if name in code.unsure and name in namespace]
-    failed = [name for name in code.free if name not in code.needed and _has_failed(namespace.get(name))]
+    failed = [name for name in code.free if name not in code.needed and has_failed(namespace.get(name))]
     inputs = gather(code.free, namespace, config.shared_from, api.put, [*skip, *failed])
     keep(inputs, [name for name in unsure if name not in inputs.names], namespace, config.shared_from, api.put)
     copied = set(inputs.names).difference(outputs)
@@ -124,7 +124,7 @@ def take_inputs(
     return inputs
 
 
-def _has_failed(value: Any) -> bool:
+def has_failed(value: Any) -> bool:
     """Returns whether a value is the ref of a task that has failed."""
     engine: Any = engines.peek()
     if engine is None or not isinstance(value, ObjectRef):

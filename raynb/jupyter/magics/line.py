@@ -16,7 +16,7 @@ from raynb.base.ref import ObjectRef, is_ref
 from raynb.exceptions import GetTimeoutError, RayTaskError
 from raynb.jupyter.cells.inputs import Inputs
 from raynb.jupyter.formatting import did_you_mean
-from raynb.jupyter.magics import inspecting, reporting
+from raynb.jupyter.magics import inspecting, kept, reporting
 from raynb.jupyter.magics.arguments import parse
 from raynb.jupyter.magics.help import cell_number, every_magic
 from raynb.jupyter.notebook import Notebook, unfinished
@@ -212,6 +212,7 @@ class LineMagics(Magics):
         %raynb profile [TASK|ACTOR|--cell N|--all] [--seconds S] [--save FILE]  a flame graph of what runs
         %raynb debug [TASK]     the prompt of a task that waits at a breakpoint
         %raynb error [--full]   the error that was shown last; with the frames of libraries
+        %raynb kept             what %%remote --keep has on disk; %raynb forget NAME|--all|--older 7d
         %raynb config           every setting, with its help
         %raynb doctor           checks this environment
         %raynb as-ray           from now on `import ray` means raynb, here and on the workers
@@ -399,6 +400,6 @@ COMMANDS: dict[str, Callable[[LineMagics, str], Any]] = {
     "nodes": _nodes,
     "logs": LineMagics._logs, "timeline": LineMagics._timeline, "config": _show_config,
     "error": _show_error, "stack": inspecting.stack, "debug": inspecting.debug,
-    "profile": inspecting.profile,
+    "profile": inspecting.profile, "kept": kept.show_kept, "forget": kept.forget,
     "doctor": LineMagics._doctor, "as-ray": LineMagics._as_ray, "report": LineMagics._report, "help": LineMagics._help,
 }  # fmt: skip

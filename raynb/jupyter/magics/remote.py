@@ -85,6 +85,14 @@ class RemoteMagics(Magics):
     @argument("--profile", action="store_true", help="Show a flame graph of what the tasks spent their time on.")
     @argument("--save", metavar="FILE", help="With --profile: write it for speedscope (JSON), too.")
     @argument("--profile-memory", action="store_true", help="Show where the tasks' memory was allocated (slow).")
+    @argument(
+        "--keep", action="store_true",
+        help="Keep the results on disk: the same cell with the same inputs is ready at once, after a restart too.",
+    )
+    @argument("--fresh", action="store_true", help="With --keep: run it whatever is kept, and keep the new results.")
+    @argument(
+        "--reads", nargs="+", metavar="PATH", help="With --keep: files, folders or patterns that the cell reads."
+    )
     @argument("--dry-run", action="store_true", help="Show what would travel, and how; submit nothing.")
     @with_options(TASK_OPTIONS)
     @needs_local_scope
@@ -107,6 +115,7 @@ class RemoteMagics(Magics):
         rest, target, iterable = take_each(line)
         args = parse(self.remote_cell, rest)
         self._check(args, target)
+        self._check_keep(args)
         namespace = self._namespace(local_ns)
         options = option_values(args, TASK_OPTIONS, namespace)
         reading = read_cell(self.notebook, f"%%remote {line}".rstrip(), cell)
@@ -123,14 +132,22 @@ class RemoteMagics(Magics):
         if args.profile or args.profile_memory:
             self.notebook.profiles.expect(self.notebook.scope, title, args.profile_memory, args.save or "")
         options["name"] = args.name or title
-        inputs = take_inputs(self.notebook, reading.code, outputs, namespace, loop_names)
         job = job_for(reading, outputs, title, items is None, True, target)
-        if items is None:
-            done = submit_cell(remote_function(_cell_runner(args)), job, inputs, options)
-        else:
-            done = submit_items(remote_function(_items_runner(args)), job, inputs, options, items, chunk)
-        before = {name: namespace[name] for name in inputs.kept}
-        before.update((name, namespace[name]) for name in job.unsure if name in inputs.names)
+        keep, plan = self.notebook.kept, None
+        if args.keep or self.notebook.config.keep:
+            plan = keep.plan(reading, job, options, namespace, args.reads or (), loop_names, items, args.fresh)
+        places = plan.missing() if plan is not None else list(range(1 if items is None else len(items)))
+        done, before = Submitted([], {}), {}
+        if places:
+            inputs = take_inputs(self.notebook, reading.code, outputs, namespace, loop_names)
+            before = {name: namespace[name] for name in [*inputs.kept, *job.unsure.intersection(inputs.names)]}
+            if items is None:
+                done = submit_cell(remote_function(_cell_runner(args)), job, inputs, options)
+            else:
+                chosen = [items[place] for place in places]
+                done = submit_items(remote_function(_items_runner(args)), job, inputs, options, chosen, chunk)
+        if plan is not None:
+            done = keep.merged(plan, done, places, items is not None)
         self._bind(done, reading.code)
         self._follow(done, args, items is not None, before)
 
@@ -145,6 +162,12 @@ class RemoteMagics(Magics):
             raise UsageError("--profile and --profile-memory would disturb each other: run the cell once with each.")
         if args.save is not None and not args.profile:
             raise UsageError("--save works with --profile only.")
+
+    def _check_keep(self, args: Any) -> None:
+        if not (args.keep or self.notebook.config.keep):
+            for name, given in (("--fresh", args.fresh), ("--reads", args.reads)):
+                if given:
+                    raise UsageError(f"{name} works with --keep only.")
 
     def _namespace(self, local_ns: dict[str, Any] | None) -> dict[str, Any]:
         user: dict[str, Any] = self.shell.user_ns
@@ -189,20 +212,21 @@ class RemoteMagics(Magics):
             before: old values of names that the cell may not bind; after a wait the notebook has
                 those again, as they were.
         """
-        status = done.status[0]
+        status = next(iter(done.status), None)
         watch = Watch(self.notebook, self.notebook.scope, done, args.stop_on_error)
         profiles = self.notebook.profiles if args.profile or args.profile_memory else None
         if not (args.wait or args.get or self.notebook.waits_at_end()):
-            if profiles is not None:
+            if profiles is not None and status is not None:
                 profiles.show_when_over(watch.scope, watch)
-            watch.in_background(progress=many)
+            watch.in_background(progress=many and status is not None)
             return
         try:
-            wait_for(self.notebook, watch)
+            if status is not None:
+                wait_for(self.notebook, watch)
         finally:
-            if profiles is not None:
+            if profiles is not None and status is not None:
                 profiles.show(watch.scope)
-        for name in (api.get(status) or ()) if before and not many else ():
+        for name in (api.get(status) or ()) if before and status is not None and not many else ():
             self.shell.push({name: before[name]})
             del done.outputs[name]
         if args.get:

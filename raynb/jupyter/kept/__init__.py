@@ -1,0 +1,1 @@
+"""Results of cells that outlive the kernel (``%%remote --keep``)."""

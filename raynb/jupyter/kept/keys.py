@@ -1,0 +1,119 @@
+"""The key of a cell: a digest of all that its result depends on.
+
+Code (comments and blank lines don't count), outputs, options, Python, the packages that the cell imports, the
+files that ``--reads`` names, and each name that it reads: values by their content, functions and classes
+by their code and what that names, modules by their version, refs by the run that made them.
+"""
+
+from __future__ import annotations
+
+import ast
+import builtins
+import glob
+import hashlib
+import os
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
+
+from IPython.core.error import UsageError
+
+from raynb.base.ref import ObjectRef
+from raynb.jupyter.cells.analysis import CellCode
+from raynb.jupyter.cells.inputs import NOTEBOOK_NAMES
+from raynb.jupyter.on_worker.runner import CellJob
+from raynb.keeping.digest import digest
+from raynb.keeping.versions import Unsure, imported_names, module_token, python_token
+
+#: Changes whenever what is kept, or what goes into a key, changes its meaning.
+FORMAT = "1"
+
+Content = Callable[[str, str, Callable[[], str]], str]
+
+
+def key_of_cell(
+    job: CellJob, code: CellCode, options: Mapping[str, Any], namespace: Mapping[str, Any],
+    skip: Iterable[str], files: Sequence[str], ref_key: Callable[[ObjectRef[Any]], str],
+) -> str:  # fmt: skip
+    """Returns the key of a cell.
+
+    Args:
+        job: the cell as it is sent to workers.
+        code: what is known of it.
+        options: of the task.
+        namespace: the notebook's names.
+        skip: names that the cell is given otherwise (a loop's target).
+        files: what stands for each file that it reads, see `file_tokens`.
+        ref_key: what stands for a ref.
+
+    Raises:
+        Unsure: an input has no identity; the text names it.
+    """
+    facts = [FORMAT, python_token(), ast.dump(ast.parse(job.source)), repr(job.outputs), repr(sorted(job.unsure)),
+             f"{job.show} {job.value} {job.flags} {job.target}",
+             digest({option: value for option, value in options.items() if option != "name"}), *files]  # fmt: skip
+    facts += [module_token(name) for name in imported_names(job.source)]
+    facts += [module_token(name) for name in code.star_imports if not name.startswith(".")]
+    skipped = NOTEBOOK_NAMES.union(skip)
+    known = vars(builtins)
+    wanted = dict.fromkeys([*code.free, *sorted(job.unsure)])
+    for name in wanted:
+        if name in skipped:
+            continue
+        if name in namespace:
+            facts.append(f"{name}={_of(name, namespace[name], ref_key)}")
+        elif name in code.needed and name not in known and name not in ("display", "get_ipython"):
+            raise Unsure(f"it reads `{name}`, which the notebook does not have")
+    return hashlib.sha256("\0".join(facts).encode("utf-8", "surrogatepass")).hexdigest()
+
+
+def _of(name: str, value: Any, ref_key: Callable[[ObjectRef[Any]], str]) -> str:
+    try:
+        return digest(value, ref_key)
+    except Unsure as why:
+        raise Unsure(f"`{name}` ({type(value).__name__}): {why}") from None
+
+
+def key_of_item(cell: str, item: Any, ref_key: Callable[[ObjectRef[Any]], str]) -> str:
+    """Returns the key of one item of a loop. Raises `Unsure`."""
+    return hashlib.sha256(f"{cell}\0{_of('item', item, ref_key)}".encode()).hexdigest()
+
+
+def file_tokens(paths: Sequence[str], content: Content) -> list[str]:
+    """Returns what stands for each file that a cell reads.
+
+    Args:
+        paths: files, folders (all files in them), or patterns.
+        content: ``(path, version, compute)`` → the digest of the content, computed only for a new version.
+
+    Raises:
+        UsageError: there is no such file.
+    """
+    found: list[str] = []
+    for path in paths:
+        expanded = os.path.expanduser(path)
+        matching = sorted(glob.glob(expanded, recursive=True)) if glob.has_magic(expanded) else [expanded]
+        if not matching or not all(os.path.exists(each) for each in matching):
+            raise UsageError(f"--reads {path}: there is no such file.")
+        for each in matching:
+            found += [f"{os.path.relpath(one, expanded)}:{path}:{_token(one, content)}" for one in _files(each)]
+    return found
+
+
+def _files(path: str) -> list[str]:
+    if not os.path.isdir(path):
+        return [path]
+    return sorted(os.path.join(base, name) for base, _, names in os.walk(path) for name in names)
+
+
+def _token(path: str, content: Content) -> str:
+    facts = os.stat(path)
+    version = f"{facts.st_size} {facts.st_mtime_ns} {facts.st_ctime_ns} {facts.st_ino}"
+
+    def compute() -> str:
+        total = hashlib.sha256()
+        with open(path, "rb") as file:
+            while block := file.read(1 << 20):
+                total.update(block)
+        return total.hexdigest()
+
+    return content(os.path.abspath(path), version, compute)

@@ -1,0 +1,47 @@
+"""``%raynb kept`` and ``%raynb forget``."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from IPython.core.error import UsageError
+from IPython.core.magic_arguments import argument, magic_arguments
+
+from raynb.jupyter.cells.inputs import in_words
+from raynb.jupyter.kept.words import seconds_of, table
+from raynb.jupyter.magics.arguments import parse
+
+
+def show_kept(magics: Any, rest: str) -> None:
+    """Lists what ``--keep`` has on disk: name, cell, size, age, time saved."""
+    if rest:
+        raise UsageError(f"%raynb kept takes no arguments, got {rest!r}.")
+    kept = magics.notebook.kept
+    print(table(*kept.ages()) if kept.exists() else "Nothing is kept.")
+
+
+@magic_arguments("%raynb forget")
+@argument("names", nargs="*", metavar="NAME", help="Outputs whose cells are forgotten.")
+@argument("--all", action="store_true", help="Everything that is kept.")
+@argument("--older", metavar="AGE", help="What was kept longer ago: 30m, 12h, 7d.")
+def forget(magics: Any, rest: str) -> None:
+    """Removes kept results."""
+    args = parse(forget, rest)
+    if not (args.names or args.all or args.older):
+        raise UsageError("%raynb forget takes names of outputs, or --all, or --older 7d.")
+    age = seconds_of(args.older) if args.older else 0.0
+    if age is None:
+        raise UsageError(f"%raynb forget: --older takes an age such as 30m, 12h or 7d, got {args.older!r}.")
+    kept = magics.notebook.kept
+    entries, now = kept.ages() if kept.exists() else ([], 0.0)
+    known = {name for entry in entries for name in entry.names}
+    for name in args.names:
+        if name not in known:
+            raise UsageError(f"%raynb forget: no kept result has an output {name!r}; `%raynb kept` lists them.")
+    wanted = set(args.names)
+    keys = {
+        entry.key for entry in entries
+        if (args.all or not wanted or wanted.intersection(entry.names)) and now - entry.created >= age
+    }  # fmt: skip
+    count, size = kept.box().forget(lambda entry: entry.key in keys) if keys else (0, 0)
+    print(f"Forgot {count:,} kept {'result' if count == 1 else 'results'}, {in_words(size)}.")

@@ -1,0 +1,252 @@
+"""Digests of values, functions and classes that are the same in every process.
+
+A pickle won't do as an identity: cloudpickle writes the name of the cell's file, the place of every line,
+a random id per class, and sets in the order of this process's hashes. So a value is walked instead:
+plain containers item by item, functions by their code and what it names, everything else by what its
+own ``__reduce_ex__`` says. Two values with one digest are equal for every program that runs on them;
+two equal values may have different digests, which costs a hit and nothing else.
+
+What cannot be told apart raises `Unsure`: a generator, a lock, an actor's handle, an object that
+pickle refuses.
+"""
+
+from __future__ import annotations
+
+import copyreg
+import hashlib
+import inspect
+import marshal
+import sys
+from collections.abc import Callable, Iterable
+from types import (
+    BuiltinFunctionType,
+    CodeType,
+    FunctionType,
+    MappingProxyType,
+    MethodType,
+    ModuleType,
+)
+from typing import Any
+
+from cloudpickle import cloudpickle
+
+from raynb.base.ref import ObjectRef
+from raynb.keeping.versions import Unsure, module_token
+
+_SCALARS = frozenset((type(None), bool, int, float, complex, str, bytes, type(Ellipsis)))
+_SEQUENCES = (list, tuple)
+#: Members of a class that say nothing of what it does, or differ in each process.
+_NOT_MEMBERS = frozenset((
+    "__dict__", "__weakref__", "__module__", "__doc__", "__qualname__", "__firstlineno__",
+    "__static_attributes__", "_abc_impl", "__abstractmethods__", "__annotate_func__", "__annotations_cache__",
+))  # fmt: skip
+_DEEPEST = 200
+_BUILTIN_MODULES = frozenset(("builtins", "__builtin__"))
+#: Types whose pickle hides state that lives elsewhere.
+_HIDING = frozenset(("ActorHandle", "ShownHandle", "ObjectRefGenerator", "DynamicObjectRefGenerator"))
+
+RefKey = Callable[[ObjectRef[Any]], str]
+
+
+def no_refs(ref: ObjectRef[Any]) -> str:
+    raise Unsure("it holds a ref whose origin isn't known")
+
+
+def digest(value: Any, ref_key: RefKey = no_refs) -> str:
+    """Returns the digest of a value as hex digits.
+
+    Args:
+        value: anything.
+        ref_key: returns what stands for a ref's value; raises `Unsure` if nobody knows.
+
+    Raises:
+        Unsure: the value has no identity that another process could find out.
+    """
+    walk = _Walk(ref_key)
+    try:
+        walk.value(value, 0)
+    except RecursionError:
+        raise Unsure("it is nested too deeply") from None
+    return walk.total.hexdigest()
+
+
+class _Walk:
+    """One walk over a value; feeds a hash with tagged, length-prefixed pieces."""
+
+    def __init__(self, ref_key: RefKey) -> None:
+        self.total = hashlib.sha256()
+        self.ref_key = ref_key
+        self.seen: dict[int, int] = {}  # id → number in the order of the walk: sharing and cycles count
+        self.alive: list[Any] = []  # what __reduce_ex__ makes must not die and give its id away
+
+    def piece(self, tag: str, data: bytes | str = b"") -> None:
+        raw = data.encode("utf-8", "surrogatepass") if isinstance(data, str) else data
+        self.total.update(f"{tag}:{len(raw)};".encode())
+        self.total.update(raw)
+
+    def value(self, value: Any, depth: int) -> None:
+        kind = type(value)
+        if kind in _SCALARS:
+            self.piece("=" + kind.__name__, marshal.dumps(value, 0) if value is not Ellipsis else b"")
+            return
+        number = self.seen.get(id(value))
+        if number is not None:
+            self.piece("again", str(number))
+            return
+        if depth > _DEEPEST:
+            raise Unsure("it is nested too deeply")
+        self.seen[id(value)] = len(self.seen)
+        self.alive.append(value)
+        if kind in _SEQUENCES:
+            self.sequence(value, depth)
+        elif kind is dict:
+            self.piece("dict", str(len(value)))
+            self.sequence(list(value), depth)
+            self.sequence(list(value.values()), depth)
+        elif kind in (set, frozenset):
+            self.piece(kind.__name__, "".join(sorted(digest(item, self.ref_key) for item in value)))
+        elif kind is bytearray:
+            self.piece("bytearray", bytes(value))
+        else:
+            self.other(value, kind, depth)
+
+    def sequence(self, items: Any, depth: int) -> None:
+        self.piece(type(items).__name__, str(len(items)))
+        if all(type(item) in _SCALARS and item is not Ellipsis for item in items):
+            self.piece("flat", marshal.dumps(tuple(items), 0))
+            return
+        for item in items:
+            self.value(item, depth + 1)
+
+    def other(self, value: Any, kind: type, depth: int) -> None:
+        if issubclass(kind, ObjectRef):
+            self.piece("ref", self.ref_key(value))
+        elif kind.__name__ in _HIDING and kind.__module__.startswith("raynb."):
+            raise Unsure(f"it holds an {kind.__name__}, whose state nobody can see")
+        elif issubclass(kind, ModuleType):
+            self.piece("module", module_token(getattr(value, "__name__", "")))
+        elif kind is FunctionType:
+            self.function(value, depth)
+        elif issubclass(kind, type):
+            self.cls(value, depth)
+        elif kind is MethodType:
+            self.piece("method")
+            self.value(value.__func__, depth + 1)
+            self.value(value.__self__, depth + 1)
+        elif kind is BuiltinFunctionType and isinstance(value.__self__, (ModuleType, type(None))):
+            self.named(value.__module__ or "builtins", value.__qualname__)
+        elif kind is MappingProxyType:
+            self.piece("proxy")
+            self.value(dict(value), depth + 1)
+        elif kind is property:
+            self.parts("property", (value.fget, value.fset, value.fdel), depth)
+        elif kind in (staticmethod, classmethod):
+            self.parts(kind.__name__, (value.__func__,), depth)
+        elif kind is CodeType:
+            self.code(value, depth)
+        elif kind.__module__ == "raynb.api.remote_function":
+            inner = getattr(value, "_parent", value)
+            self.parts("remote", (inner._function, value._given), depth)
+        elif kind.__module__ == "raynb.api.actor" and hasattr(value, "_cls"):
+            self.parts("actor class", (value._cls, getattr(value, "_given", None)), depth)
+        elif kind.__module__ == "numpy" and kind.__name__ == "ndarray" and not value.dtype.hasobject:
+            self.array(value, depth)
+        else:
+            self.reduced(value, kind, depth)
+
+    def parts(self, tag: str, parts: Iterable[Any], depth: int) -> None:
+        self.piece(tag)
+        for part in parts:
+            self.value(part, depth + 1)
+
+    def named(self, module: str, qualname: str) -> None:
+        self.piece("name", f"{module}:{qualname}")
+        if module not in _BUILTIN_MODULES:
+            self.piece("of", module_token(module))
+
+    def array(self, value: Any, depth: int) -> None:
+        order = "F" if value.flags.f_contiguous and not value.flags.c_contiguous else "C"
+        self.piece("array", f"{value.dtype.str}{value.dtype.descr!r}{value.shape}{order}")
+        flat = value.reshape(-1, order=order).view("u1") if value.size else value.tobytes()
+        view = memoryview(flat)
+        self.total.update(view if view.contiguous else view.tobytes())
+
+    # -- code ----------------------------------------------------------------------------------
+    def function(self, made: FunctionType, depth: int) -> None:
+        module = made.__module__ or ""
+        if _importable(module, made.__qualname__, made):
+            self.named(module, made.__qualname__)
+            return
+        self.piece("function", made.__name__)
+        self.code(made.__code__, depth)
+        attributes = {name: item for name, item in vars(made).items() if name != "__wrapped__"}
+        self.parts("with", (made.__defaults__, made.__kwdefaults__, made.__annotations__, attributes), depth)
+        for cell in made.__closure__ or ():
+            try:
+                self.value(cell.cell_contents, depth + 1)
+            except ValueError:
+                self.piece("empty cell")
+        space = made.__globals__
+        for name in sorted(global_names(made.__code__)):
+            if name in space:
+                self.piece("global", name)
+                self.value(space[name], depth + 1)
+
+    def code(self, code: CodeType, depth: int) -> None:
+        facts = (code.co_argcount, code.co_posonlyargcount, code.co_kwonlyargcount, code.co_flags,
+                 code.co_names, code.co_varnames, code.co_freevars, code.co_cellvars, code.co_name)  # fmt: skip
+        self.piece("code", code.co_code)
+        self.piece("table", getattr(code, "co_exceptiontable", b""))
+        self.piece("facts", repr(facts))
+        for const in code.co_consts:
+            if isinstance(const, CodeType):
+                self.code(const, depth + 1)
+            else:
+                self.value(const, depth + 1)
+
+    def cls(self, made: type, depth: int) -> None:
+        if _importable(made.__module__, made.__qualname__, made):
+            self.named(made.__module__, made.__qualname__)
+            return
+        self.piece("class", made.__qualname__)
+        self.value(type(made), depth + 1)
+        for base in made.__bases__:
+            self.value(base, depth + 1)
+        for name, member in sorted(vars(made).items()):
+            if name in _NOT_MEMBERS or inspect.isgetsetdescriptor(member) or inspect.ismemberdescriptor(member):
+                continue
+            self.piece("member", name)
+            self.value(member, depth + 1)
+
+    # -- everything else -----------------------------------------------------------------------
+    def reduced(self, value: Any, kind: type, depth: int) -> None:
+        reduce = copyreg.dispatch_table.get(kind)
+        try:
+            found = reduce(value) if reduce is not None else value.__reduce_ex__(4)
+        except Exception as error:
+            raise Unsure(f"a {kind.__name__} cannot be pickled ({error})") from error
+        if isinstance(found, str):
+            self.named(str(getattr(value, "__module__", None) or kind.__module__), found)
+            return
+        self.piece("made", str(len(found)))
+        for number, part in enumerate(found):
+            if number == 3 and part is not None:
+                part = list(part)
+            elif number == 4 and part is not None:
+                part = [item for pair in part for item in pair]
+            self.value(part, depth + 1)
+
+
+def _importable(module: str, qualname: str, made: Any) -> bool:
+    """Returns whether another process finds the very same object under its name."""
+    if module in ("__main__", "") or "<" in qualname:
+        return False
+    found: Any = sys.modules.get(module)
+    for part in qualname.split("."):
+        found = getattr(found, part, None)
+    return found is made
+
+
+def global_names(code: CodeType) -> set[str]:
+    """Returns the names that code, and the code in it, reads from its module."""
+    return set(cloudpickle._extract_code_globals(code))

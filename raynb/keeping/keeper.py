@@ -1,0 +1,217 @@
+"""Writes results to disk behind the notebook's back: nothing waits for it, and a failure only means a miss later.
+
+When a task has ended, its outputs are written by a task of raynb's own, on a worker, where they lie in shared
+memory; only the index is written here. Results that come together are written together.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import contextvars
+import logging
+import pickle
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from raynb import api
+from raynb.base import engine as engines
+from raynb.base import scope as scopes
+from raynb.base.ids import task_of
+from raynb.base.ref import ObjectRef
+from raynb.base.rows import Output
+from raynb.exceptions import OutOfDiskError, RuntimeGoneError
+from raynb.keeping import values
+from raynb.keeping.box import Box, Entry, Full
+from raynb.keeping.folder import FolderError
+from raynb.keeping.values import Stored
+from raynb.keeping.versions import Unsure
+
+#: Results that one task writes at most.
+BATCH = 64
+
+_log = logging.getLogger("raynb.keeping")
+
+
+@dataclass(slots=True)
+class Pending:
+    """A result that is to be kept when its task has ended well.
+
+    Attributes:
+        key: of the entry.
+        run: the word of this run, see `raynb.keeping.origins`.
+        title, line: what people see.
+        refs: output name → ref.
+        task: whose times and output are kept; 0: none.
+        output: whether what the task printed is kept with it.
+        say: told in words why it is not kept.
+    """
+
+    key: str
+    run: str
+    title: str
+    line: str
+    refs: dict[str, ObjectRef[Any]]
+    task: int
+    output: bool
+    say: Callable[[str], None] = field(repr=False)
+
+
+class Keeper:
+    """Keeps results of one process in a box.
+
+    Thread contract: any thread; one thread of its own writes, and exists while something is to be written.
+    """
+
+    def __init__(self, box: Box) -> None:
+        self.box = box
+        self._ready: deque[Pending] = deque()
+        self._waiting = 0  # whose task has not ended
+        self._busy = 0
+        self._change = threading.Condition()
+        self._thread: threading.Thread | None = None
+
+    def when_done(self, status: ObjectRef[Any], pending: Sequence[Pending], whole: bool) -> None:
+        """Keeps results when the task that ``status`` stands for has ended.
+
+        Args:
+            whole: the results are of the task as a whole: if its status is anything but None, it left something out.
+        """
+        context = contextvars.copy_context()  # an isolated runtime is the calling context's
+        with self._change:
+            self._waiting += 1
+
+        def ended(future: Any) -> None:
+            good = not future.cancelled() and future.exception() is None
+            if good and whole and future.result() is not None:
+                pending[0].say("it did not bind all its names, so the same cell may end another way")
+                good = False
+            with self._change:
+                self._waiting -= 1
+                if good:
+                    self._ready.extend(pending)
+                    if self._thread is None:
+                        self._thread = threading.Thread(
+                            target=context.run, args=(self._serve,), name="raynb-keep", daemon=True
+                        )
+                        self._thread.start()
+                self._change.notify_all()
+
+        status.future().add_done_callback(ended)
+
+    def flush(self, seconds: float) -> bool:
+        """Waits until what has ended is written; returns whether it is."""
+        with self._change:
+            return self._change.wait_for(lambda: not self._ready and not self._busy, seconds)
+
+    # -- inside --------------------------------------------------------------------------------
+    def _serve(self) -> None:
+        scopes.enter(0)  # what is submitted here belongs to no cell
+        while True:
+            with self._change:
+                batch = [self._ready.popleft() for _ in range(min(BATCH, len(self._ready)))]
+                self._busy = len(batch)
+                if not batch:
+                    self._thread = None
+                    self._change.notify_all()
+                    return
+            try:
+                self._keep(batch)
+            except RuntimeGoneError:  # shut down meanwhile: those results are gone, too
+                pass
+            except Exception as error:
+                _log.warning("results could not be kept", exc_info=True)
+                batch[0].say(f"{type(error).__name__}: {error}")
+            finally:
+                with self._change:
+                    self._busy = 0
+                    self._change.notify_all()
+
+    def _keep(self, batch: list[Pending]) -> None:
+        engine: Any = engines.peek()
+        if engine is None:
+            raise RuntimeGoneError("The runtime was shut down before its results were kept.")
+        wanted = [list(pending.refs.values()) for pending in batch]
+        written = _write_all(engine, self.box.folder, wanted)
+        rows = {row.id: row for row in engine.rows(tasks=[pending.task for pending in batch if pending.task]).tasks}
+        printed = _printed(engine, [pending.task for pending in batch if pending.output])
+        for pending, found in zip(batch, written, strict=True):
+            if isinstance(found, str):
+                if found:
+                    pending.say(found)
+                continue
+            row = rows.get(pending.task)
+            entry = Entry(
+                pending.key, pending.title, pending.line, dict(zip(pending.refs, found, strict=True)),
+                pickle.dumps((pending.run, printed.get(pending.task, [])), 5), time.time(),
+                max(0.0, row.ended - row.started) if row is not None else 0.0,
+            )  # fmt: skip
+            try:
+                self.box.add([entry])
+            except (Full, OSError) as error:
+                self.box.discard(found)
+                pending.say(str(error))
+
+
+def replayed(entry: Entry) -> tuple[str, list[tuple[str, str, Any]]]:
+    """Returns (the word of the run that made it, what it printed and displayed as (kind, text, bundle))."""
+    run, output = pickle.loads(entry.output)
+    return run, output
+
+
+def _printed(engine: Any, tasks: list[int]) -> dict[int, list[tuple[str, str, Any]]]:
+    """Returns what tasks printed and displayed, in order."""
+    found: dict[int, list[tuple[str, str, Any]]] = {task: [] for task in tasks}
+    logs: list[Output] = engine.logs(task=tasks[0]) if len(tasks) == 1 else engine.logs() if tasks else []
+    for output in logs:
+        if output.task in found:
+            found[output.task].append((output.kind, output.text, output.bundle))
+    return found
+
+
+def _write_all(engine: Any, folder: str, wanted: list[list[ObjectRef[Any]]]) -> list[list[Stored] | str]:
+    if type(engine).__module__.startswith("raynb.engine.cluster"):
+        return write_batch(folder, wanted)  # another machine's worker may not have this folder
+    function = _remote_write()
+    result: list[list[Stored] | str] = api.get(function.remote(folder, wanted))
+    return result
+
+
+_made: list[Any] = []
+
+
+def _remote_write() -> Any:
+    if not _made:
+        _made.append(api.remote(num_cpus=0, max_retries=0, name="keep")(write_batch))
+    return _made[0]
+
+
+def write_batch(folder: str, wanted: list[list[ObjectRef[Any]]]) -> list[list[Stored] | str]:
+    """Writes results; returns for each its values, or why it is not kept ("" if it failed)."""
+    found: list[list[Stored] | str] = []
+    for refs in wanted:
+        done: list[Stored] = []
+        try:
+            for ref in refs:  # one by one: what is written before a failure is removed again
+                done.append(values.write(folder, api.get(ref)))  # noqa: PERF401
+        except (Unsure, OutOfDiskError, FolderError, OSError) as error:
+            found.append(str(error))
+        except Exception:  # the output itself failed: nothing is kept of a failure
+            found.append("")
+        else:
+            found.append(done)
+            continue
+        with contextlib.suppress(FolderError):
+            tier = values.tier_of(folder)
+            for stored in done:
+                if stored.name:
+                    tier.remove(("file", f"{tier.path}/{stored.name}", stored.size, stored.segments))
+    return found
+
+
+def task_id(ref: ObjectRef[Any]) -> int:
+    """Returns the task that makes a ref's object."""
+    return task_of(ref._id)

@@ -1,0 +1,207 @@
+"""Kept values on disk and back: small ones inside the index's row, large ones in files that are mapped in place.
+
+A hit puts a stub into the object store instead of the value: reading the stub, in whatever process, maps the file. So a
+ref is ready at once however large its value is, and nothing passes through the kernel.
+
+Thread contract: every function may be called from any thread.
+"""
+
+from __future__ import annotations
+
+import hmac
+import os
+import secrets
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from raynb.exceptions import ObjectLostError
+from raynb.keeping.digest import digest
+from raynb.keeping.folder import FolderError, home_of
+from raynb.keeping.versions import Unsure
+from raynb.serde import pickling
+from raynb.store.disk import HEADER, GuestDiskTier, version_of
+from raynb.store.layout import split
+
+#: Bytes up to which a value is kept inside the index.
+INLINE = 32_768
+#: Bytes up to which a file is compared with its checksum in each process that reads it, even if the system says
+#: that nobody has changed it since it was written.
+ALWAYS_COMPARED = 64 << 20
+
+
+@dataclass(slots=True, frozen=True)
+class Stored:
+    """One kept value.
+
+    Attributes:
+        data: the value itself, if it is small; else empty.
+        name: of its file.
+        size: of the file's object, bytes.
+        segments: as `raynb.store.layout.place` takes them.
+        version: what the system said of the file when it was written.
+    """
+
+    data: bytes = b""
+    name: str = ""
+    size: int = 0
+    segments: tuple[int, ...] = ()
+    version: tuple[int, ...] = ()
+
+    @property
+    def bytes(self) -> int:
+        return self.size or len(self.data)
+
+
+_tiers: dict[str, GuestDiskTier] = {}
+
+
+def tier_of(folder: str) -> GuestDiskTier:
+    """Returns this process's reader and writer of a folder's files.
+
+    Raises:
+        FolderError: the folder can't be used.
+    """
+    found = _tiers.get(folder)
+    if found is None or not _same(found):
+        found = _tiers[folder] = GuestDiskTier(home_of(folder), (os.getpid() << 40) | secrets.randbits(40))
+    return found
+
+
+def _same(tier: GuestDiskTier) -> bool:
+    """Returns whether the folder is the one that was opened, and this process the one that opened it."""
+    if tier.writer >> 40 != os.getpid():
+        return False
+    try:
+        facts = os.stat(tier.home.path)
+    except OSError:
+        return False
+    return (facts.st_dev, facts.st_ino) == (tier.home.device, tier.home.inode)
+
+
+def let_go(folder: str) -> None:
+    """Closes this process's descriptor of a folder; it is opened again when it is needed."""
+    found = _tiers.pop(folder, None)
+    if found is not None:
+        found.close()
+
+
+def write(folder: str, value: Any) -> Stored:
+    """Writes a value, after a look whether it comes back equal.
+
+    Raises:
+        Unsure: it can't be pickled, holds refs, or is another one when it is read back.
+        OutOfDiskError: no room.
+        FolderError: the folder can't be used.
+    """
+    try:
+        packed = pickling.pack(value)
+    except Exception as error:
+        raise Unsure(f"it cannot be pickled ({error})") from error
+    if packed.contained:
+        raise Unsure("it holds refs, which do not outlive the kernel")
+    if not _comes_back(value, packed):
+        raise Unsure("it is another value when it is read back")
+    if pickling.nbytes(packed) <= INLINE:
+        return Stored(pickling.in_band(packed))
+    tier = tier_of(folder)
+    _, path, size, segments = tier.write(packed.data, packed.buffers)
+    return Stored(b"", os.path.basename(path), size, tuple(segments), version_of(os.stat(path)))
+
+
+def _comes_back(value: Any, packed: Any) -> bool:
+    """Returns whether a pickle makes an equal value: the same pickle again, or one that says it is equal."""
+    if pickling.is_plain(value):
+        return True
+    try:
+        copy = pickling.unpack(packed.data, [_flat(buffer) for buffer in packed.buffers])
+        again = pickling.pack(copy)
+        # A set may come back in another order, and is the same all the same.
+        return _equal(packed, again) or digest(copy) == digest(value)
+    except Exception:  # whatever the user's class raises says: not equal
+        return False
+
+
+def _flat(buffer: Any) -> memoryview:
+    from raynb.base.buffers import Gathered, flat
+
+    if type(buffer) is Gathered:
+        return memoryview(b"".join(bytes(piece) for piece in buffer.pieces()))
+    return flat(buffer)
+
+
+def _equal(one: Any, other: Any) -> bool:
+    if bytes(one.data) != bytes(other.data) or len(one.buffers) != len(other.buffers):
+        return False
+    return all(_same_bytes(_flat(a), _flat(b)) for a, b in zip(one.buffers, other.buffers, strict=True))
+
+
+def _same_bytes(one: memoryview, other: memoryview) -> bool:
+    if len(one) != len(other):
+        return False
+    step = 4 << 20
+    return all(bytes(one[at : at + step]) == bytes(other[at : at + step]) for at in range(0, len(one), step))
+
+
+def check(folder: str, stored: Stored) -> str:
+    """Returns why a kept value can't be used, empty if it can; reads the file only if it has changed since."""
+    if not stored.name:
+        return ""
+    try:
+        tier = tier_of(folder)
+        path = os.path.join(tier.path, stored.name)
+        if version_of(os.stat(path)) != stored.version:
+            tier.map(("file", path, stored.size, stored.segments))
+    except FileNotFoundError:
+        return "its file is gone"
+    except (ObjectLostError, OSError) as error:
+        return str(error)
+    return ""
+
+
+def read(folder: str, stored: Stored) -> Any:
+    """Returns a kept value; arrays lie in the mapped file and are read-only.
+
+    Raises:
+        ObjectLostError: the file is gone, or isn't what was written.
+    """
+    if not stored.name:
+        return pickling.load_in_band(stored.data)
+    try:
+        tier = tier_of(folder)
+    except FolderError as error:
+        raise ObjectLostError("", f"A kept result cannot be read: {error}") from error
+    path = os.path.join(tier.path, stored.name)
+    if stored.size > ALWAYS_COMPARED:
+        tier.trust(path, stored.version)
+    try:
+        mapping = tier.map(("file", path, stored.size, stored.segments))
+    except ObjectLostError as error:
+        raise ObjectLostError(
+            "", f"A kept result is damaged or gone, run its cell again to have it made anew: {error}"
+        ) from error
+    block = mapping.writable_view().toreadonly()[HEADER : HEADER + stored.size]
+    return pickling.unpack(*split(block, stored.segments))
+
+
+class Stub:
+    """Goes into the object store in place of a kept value; whoever unpickles it has the value.
+
+    Args:
+        folder: of the kept results.
+        stored: the value.
+    """
+
+    __slots__ = ("folder", "stored")
+
+    def __init__(self, folder: str, stored: Stored) -> None:
+        self.folder = folder
+        self.stored = stored
+
+    def __reduce_ex__(self, protocol: Any) -> tuple[Callable[..., Any], tuple[Any, ...]]:
+        return read, (self.folder, self.stored)
+
+
+def signature(secret: bytes, key: str, data: bytes) -> bytes:
+    """Returns what shows that a row of the index was written by this folder's owner and belongs to this key."""
+    return hmac.new(secret, key.encode() + b"\0" + data, "sha256").digest()

@@ -1,0 +1,162 @@
+"""Which version of a module code runs with: a release, or the hash of its files.
+
+Modules of Python itself count by Python's version, installed ones by their distribution's, and those
+that somebody may be editing (a file of the project, an editable install) by their bytes, together with
+every such module that they import.
+
+Thread contract: any thread; caches are filled with equal values.
+"""
+
+from __future__ import annotations
+
+import ast
+import functools
+import hashlib
+import importlib.util
+import os
+import platform
+import sys
+import sysconfig
+from collections.abc import Iterable, Iterator
+
+_STDLIB = os.path.realpath(sysconfig.get_path("stdlib")) + os.sep
+_LIBRARIES = tuple({os.path.realpath(sysconfig.get_path(name)) + os.sep for name in ("purelib", "platlib")})
+_MOST_FILES = 5_000
+
+
+class Unsure(Exception):
+    """A key can't be told: so nothing is looked up and nothing is kept. The text says why."""
+
+
+def python_token() -> str:
+    """Returns what names the interpreter: ``CPython 3.11.9 x86_64``."""
+    return f"{platform.python_implementation()} {platform.python_version()} {platform.machine()}"
+
+
+def module_token(name: str) -> str:
+    """Returns ``name`` with the version of its code.
+
+    Raises:
+        Unsure: the module exists in this process only, or can't be found.
+    """
+    top = name.partition(".")[0]
+    if top in sys.stdlib_module_names or top in sys.builtin_module_names:
+        return name
+    if top == "__main__":
+        raise Unsure("it names the notebook's own module")
+    places = _places(name if name in sys.modules else top)
+    if all(_is_installed(place) for place in places):
+        return f"{name}=={_release(top, tuple(places))}"
+    return f"{name}@{_bytes_of(name)}"
+
+
+def _places(name: str) -> list[str]:
+    module = sys.modules.get(name)
+    spec = getattr(module, "__spec__", None) if module is not None else None
+    if spec is None:
+        try:
+            spec = importlib.util.find_spec(name)
+        except (ImportError, ValueError):
+            spec = None
+    if spec is None:
+        raise Unsure(f"the module {name} cannot be found")
+    found = [spec.origin] if spec.origin not in (None, "namespace") else list(spec.submodule_search_locations or ())
+    if not found or not os.path.exists(str(found[0])):
+        raise Unsure(f"the module {name} has no file")
+    return [os.path.realpath(str(place)) for place in found]
+
+
+def _is_installed(place: str) -> bool:
+    return place.startswith(_LIBRARIES) or f"{os.sep}site-packages{os.sep}" in place or (
+        place.startswith(_STDLIB) or f"{os.sep}dist-packages{os.sep}" in place
+    )
+
+
+@functools.cache
+def _distributions() -> dict[str, list[str]]:
+    from importlib import metadata
+
+    return dict(metadata.packages_distributions())
+
+
+@functools.cache
+def _release(top: str, places: tuple[str, ...]) -> str:
+    """Returns the version of an installed package; without one, its file's size and time."""
+    from importlib import metadata
+
+    found = sorted(_distributions().get(top, ()))
+    if found:
+        return ",".join(f"{name} {metadata.version(name)}" for name in found)
+    version = getattr(sys.modules.get(top), "__version__", None)
+    if isinstance(version, str):
+        return version
+    facts = os.stat(places[0])
+    return f"{facts.st_size}/{facts.st_mtime_ns}"
+
+
+def _bytes_of(name: str) -> str:
+    """Returns the hash of a local module's files, and of those of the local modules that it imports."""
+    total = hashlib.sha256()
+    for path in sorted(_local_files(name)):
+        with open(path, "rb") as file:
+            total.update(f"{os.path.basename(path)}\0".encode() + hashlib.sha256(file.read()).digest())
+    return total.hexdigest()
+
+
+def _local_files(name: str) -> set[str]:
+    found: set[str] = set()
+    waiting, asked = [name.partition(".")[0]], set()
+    while waiting:
+        top = waiting.pop()
+        if top in asked or top in sys.stdlib_module_names:
+            continue
+        asked.add(top)
+        try:
+            places = _places(top)
+        except Unsure:  # an import that may never run
+            continue
+        if all(_is_installed(place) for place in places):
+            continue
+        for path in _files_of(places):
+            found.add(path)
+            if len(found) > _MOST_FILES:
+                raise Unsure(f"the module {name} comes with more than {_MOST_FILES:,} files")
+            if path.endswith(".py"):
+                waiting.extend(_imports_of_file(path))
+    return found
+
+
+def _files_of(places: Iterable[str]) -> Iterator[str]:
+    for place in places:
+        folder = os.path.dirname(place) if os.path.basename(place).startswith("__init__.") else place
+        if not os.path.isdir(folder):
+            yield place
+            continue
+        for base, folders, names in os.walk(folder):
+            folders[:] = sorted(name for name in folders if not name.startswith((".", "__pycache__")))
+            yield from (os.path.join(base, name) for name in sorted(names) if name.endswith((".py", ".so", ".pyd")))
+
+
+def _imports_of_file(path: str) -> list[str]:
+    facts = os.stat(path)
+    return list(_imports_of_version(path, facts.st_mtime_ns, facts.st_size))
+
+
+@functools.lru_cache(maxsize=4_096)
+def _imports_of_version(path: str, changed: int, size: int) -> tuple[str, ...]:
+    try:
+        with open(path, "rb") as file:
+            return tuple(imported_names(file.read()))
+    except (SyntaxError, ValueError):
+        return ()
+
+
+def imported_names(source: str | bytes) -> list[str]:
+    """Returns the top-level packages that Python source imports anywhere in it, without relative imports."""
+    found: dict[str, None] = {}
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Import):
+            found.update((alias.name.partition(".")[0], None) for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and not node.level and node.module:
+            found[node.module.partition(".")[0]] = None
+    return list(found)

@@ -1,0 +1,111 @@
+"""`keep`: a remote function whose results outlive the process (not in Ray)."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Any, Generic, TypeVar
+
+from raynb import api
+from raynb.base import engine as engines
+from raynb.keeping import origins, session
+from raynb.keeping.digest import digest
+from raynb.keeping.keeper import Pending, replayed, task_id
+from raynb.keeping.versions import Unsure, python_token
+
+__all__ = ["keep"]
+
+F = TypeVar("F")
+
+
+def keep(function: F, *, fresh: bool = False) -> KeptFunction[F]:
+    """Returns a remote function whose results are kept on disk.
+
+    A call with the same code and arguments, in this process or a later one, gives a ready ref at once. Values count
+    by their content, refs by the call that made them, if that one is kept. What cannot be identified is not
+    kept, which is said once. Results are in ``.raynb`` beside the notebook, or in a script's first folder.
+
+    Args:
+        function: made by ``@raynb.remote``.
+        fresh: run every call whatever is kept, and keep the new results.
+
+    Raises:
+        TypeError: it isn't a remote function, or one that yields.
+
+    Example:
+        >>> import raynb as ray
+        >>> from raynb.util import keep
+        >>> @ray.remote
+        ... def square(x):
+        ...     return x * x
+        >>> ray.get(keep(square).remote(7))
+        49
+    """
+    return KeptFunction(function, fresh)
+
+
+class KeptFunction(Generic[F]):
+    """What `keep` returns; call it with ``.remote(...)``.
+
+    Thread contract: any thread.
+    """
+
+    def __init__(self, function: F, fresh: bool = False) -> None:
+        inner: Any = getattr(function, "_parent", function)
+        if not isinstance(inner, api.RemoteFunction):
+            raise TypeError(f"keep() takes a function made by @raynb.remote, got a {type(function).__name__}.")
+        given = getattr(function, "_given", {})
+        if inner._generator or given.get("num_returns") in ("dynamic", "streaming"):
+            raise TypeError(f"keep() cannot keep {inner._name}, which yields: its items come one by one.")
+        self._function: Any = function
+        self._inner = inner
+        self._given = given
+        self._fresh = fresh
+        self._said: set[str] = set()
+
+    def options(self, **given: Any) -> KeptFunction[F]:
+        """Returns it with other options, as `RemoteFunction.options`."""
+        return KeptFunction(self._function.options(**given), self._fresh)
+
+    def remote(self, *args: Any, **kwargs: Any) -> Any:
+        """Submits a call, or returns ready refs of what is kept of it."""
+        engine = engines.current()
+        count = self._given.get("num_returns", 1) or 0
+        if engine.context().task or not count:
+            return self._function.remote(*args, **kwargs)
+        keeper = session.keeper()
+        try:
+            key = self._key(args, kwargs)
+            found = {} if self._fresh else keeper.box.lookup([key])
+        except (Unsure, OSError) as why:
+            self._say(str(why))
+            return self._function.remote(*args, **kwargs)
+        if key in found:
+            run, _ = replayed(found[key])
+            refs = [api.put(keeper.box.stub(stored)) for stored in found[key].values.values()]
+            made = {str(number): ref for number, ref in enumerate(refs)}
+            origins.note(made.items(), key, run)
+            return refs[0] if count == 1 else refs
+        returned = self._function.remote(*args, **kwargs)
+        made = {str(number): ref for number, ref in enumerate([returned] if count == 1 else returned)}
+        run = origins.new_run()
+        origins.note(made.items(), key, run)
+        name = self._inner._name
+        pending = Pending(key, run, name, f"{name}(…)", made, task_id(made["0"]), False, self._say)
+        keeper.when_done(made["0"], [pending], whole=False)
+        return returned
+
+    def _key(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> str:
+        options = {name: value for name, value in self._given.items() if name != "name"}
+        facts = ["call", python_token(), digest(self._inner._function, origins.of), digest(options)]
+        for name, value in [*enumerate(args), *sorted(kwargs.items())]:
+            try:
+                facts.append(f"{name}={digest(value, origins.of)}")
+            except Unsure as why:
+                raise Unsure(f"argument {name!r} ({type(value).__name__}): {why}") from None
+        return hashlib.sha256("\0".join(facts).encode("utf-8", "surrogatepass")).hexdigest()
+
+    def _say(self, why: str) -> None:
+        text = f"A call of {self._inner._name} is not kept: {why}."
+        if text not in self._said:
+            self._said.add(text)
+            session.say(text)

@@ -1,0 +1,109 @@
+"""Digests: the same in every process, and another for everything that a program could tell apart."""
+
+from __future__ import annotations
+
+import copy
+import subprocess
+import sys
+import threading
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from raynb.keeping.digest import digest
+from raynb.keeping.versions import Unsure, module_token
+
+SCALARS = st.none() | st.booleans() | st.integers() | st.floats() | st.text() | st.binary() | st.just(...)
+VALUES: Any = st.recursive(
+    SCALARS,
+    lambda inner: st.lists(inner, max_size=4) | st.tuples(inner, inner)
+    | st.dictionaries(st.text(max_size=3), inner, max_size=4)
+    | st.sets(st.integers() | st.text(max_size=3), max_size=4),
+    max_leaves=12,
+)  # fmt: skip
+
+
+def told_apart(one: Any, other: Any) -> bool:
+    """The slow, obviously right answer: types, values and, of dicts, the order."""
+    if type(one) is not type(other):
+        return True
+    if isinstance(one, float):
+        return repr(one) != repr(other)
+    if isinstance(one, (list, tuple)):
+        return len(one) != len(other) or any(map(told_apart, one, other))
+    if isinstance(one, dict):
+        return told_apart(list(one.items()), list(other.items()))
+    return bool(one != other)
+
+
+@settings(max_examples=400, deadline=None)
+@given(VALUES, VALUES)
+def test_two_values_have_one_digest_exactly_if_no_program_tells_them_apart(one: Any, other: Any) -> None:
+    assert (digest(one) != digest(other)) == told_apart(one, other)
+    assert digest(copy.deepcopy(one)) == digest(one)
+
+
+def test_sharing_counts_because_a_change_would_show_it() -> None:
+    inner: list[int] = []
+    assert digest([inner, inner]) != digest([[], []])
+    cycle: list[Any] = [1]
+    cycle.append(cycle)
+    assert digest(cycle) == digest(copy.deepcopy(cycle))
+
+
+PROGRAM = """
+import dataclasses, enum, functools, sys
+sys.path.insert(0, {root!r})
+from raynb.keeping.digest import digest
+class Colour(enum.Enum):
+    RED = 1
+@dataclasses.dataclass
+class Point:
+    x: int = {x}
+    tags: set = dataclasses.field(default_factory=lambda: {{"a", "b", "c"}})
+{lines}LIMIT = {limit}
+def inner(v, k={default}):
+    # comment {comment}
+    return v + LIMIT * k
+def outer(v):
+    return [inner(item) for item in v] + [Point(), Colour.RED]
+print(digest([outer, Point, Point(), functools.partial(outer, 1), {{"x", "y", "z"}}, Colour.RED]))
+"""
+
+
+def run(**facts: Any) -> str:
+    root = str(Path(__file__).resolve().parents[2])
+    known = {"x": 1, "limit": 3, "default": 2, "comment": "", "lines": "", "root": root, **facts}
+    done = subprocess.run([sys.executable, "-c", PROGRAM.format(**known)], capture_output=True, text=True, check=True)
+    return done.stdout
+
+
+def test_code_has_one_digest_in_every_process_and_another_when_anything_that_it_uses_is_another() -> None:
+    first = run()
+    assert run(comment="more", lines="\n\n\n") == first
+    different = {run(x=2), run(limit=4), run(default=5), first}
+    assert len(different) == 4
+
+
+@pytest.mark.parametrize("value", [(i for i in []), threading.Lock(), [iter, sys.stdout.buffer], sys._getframe()])
+def test_what_has_no_identity_is_refused(value: Any) -> None:
+    with pytest.raises(Unsure):
+        digest(value)
+
+
+def test_a_module_that_somebody_edits_counts_by_its_files_and_those_it_imports(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "keeping_a.py").write_text("import keeping_b\n")
+    (tmp_path / "keeping_b.py").write_text("VALUE = 1\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    before = module_token("keeping_a")
+    assert module_token("keeping_a") == before
+    (tmp_path / "keeping_b.py").write_text("VALUE = 22\n")
+    assert module_token("keeping_a") != before
+    assert module_token("numpy").startswith("numpy==numpy ")
+    with pytest.raises(Unsure):
+        module_token("no_such_module_anywhere")

@@ -1,0 +1,78 @@
+"""`raynb.util.keep` on a real runtime."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import raynb as ray
+from raynb.keeping import session
+from raynb.keeping.box import Box
+from raynb.keeping.keeper import Keeper
+from raynb.testing.leaks import until
+from raynb.util import keep
+
+
+@pytest.fixture
+def keeper(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Keeper]:
+    box = Box(str(tmp_path / "kept"), lambda: 10**9, print)
+    made = Keeper(box)
+    monkeypatch.setattr(session, "provider", lambda: made)
+    yield made
+    assert made.flush(60)
+    box.close()
+
+
+def test_a_call_is_kept_by_its_code_arguments_and_the_calls_that_made_its_refs(
+    raynb_runtime: Any, keeper: Keeper, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    log = tmp_path / "log"
+
+    @ray.remote
+    def load(n: int) -> bytes:
+        with open(log, "a") as file:
+            file.write("l")
+        return bytes(n)
+
+    @ray.remote(num_returns=2)
+    def both(data: bytes, extra: dict[str, int]) -> tuple[int, bytes]:
+        with open(log, "a") as file:
+            file.write("b")
+        return len(data) + extra["k"], data
+
+    for _ in range(2):
+        size, data = keep(both).remote(keep(load).remote(100_000), {"k": 1})
+        assert ray.get(size) == 100_001
+        assert ray.get(data) == bytes(100_000)
+        assert keeper.flush(60)
+        until(lambda: len(keeper.box.entries()) == 2)
+    assert log.read_text() == "lb"
+    assert ray.get(keep(both).remote(keep(load, fresh=True).remote(100_000), {"k": 1})[0]) == 100_001
+    assert log.read_text() == "lblb"  # made of another run of load
+    assert ray.get(keep(both).options(num_returns=2).remote(keep(load).remote(7), {"k": 1})[0]) == 8
+    assert capsys.readouterr().err == ""
+    ray.get(keep(both).remote(ray.put(b"x"), {"k": 1})[0])
+    assert "argument 0" in capsys.readouterr().err
+
+    @ray.remote
+    def fails() -> None:
+        raise ValueError
+
+    count = len(keeper.box.entries())
+    with pytest.raises(ValueError):
+        ray.get(keep(fails).remote())
+    keeper.flush(60)
+    assert len(keeper.box.entries()) <= count + 3
+    assert not any(entry.title == "fails" for entry in keeper.box.entries())
+
+    @ray.remote
+    def stream() -> Iterator[int]:
+        yield 1
+
+    with pytest.raises(TypeError, match="yields"):
+        keep(stream)
+    with pytest.raises(TypeError, match=r"@raynb\.remote"):
+        keep(len)
