@@ -98,14 +98,14 @@ def answer(session: KernelSession, run: Run, lines: list[str], timeout: float = 
 def test_a_breakpoint_opens_pdb_in_the_cell_that_waits(notebook: KernelSession, wait: str) -> None:
     notebook.run("ref = stops.remote(21)")
     run = notebook.send(f"print('value', {wait.format('ref', 'ref')})")
-    prompts = answer(notebook, run, ["p a", "n", "!b = 1000", "l", "w", "c"])
+    prompts = answer(notebook, run, ["p a", "until 8", "!b = 1000", "l", "w", "c"])
     assert run.status == "ok", run.error
     assert set(prompts) == {"(Pdb) "}
     shown = text_of(run)
     assert "stops" in shown
     assert "is at a breakpoint, Cell In[" in shown
     assert "42\n" in shown
-    assert "-> b = a + 1" in shown
+    assert "-> return b" in shown
     assert "breakpoint()" in shown  # by `l`
     assert "executor.py" not in shown
     assert "value 1000" in shown
@@ -190,12 +190,12 @@ def test_stacks_of_what_runs(notebook: KernelSession) -> None:
     assert "return ray.get(sleeps.remote(gate))" in shown
     assert "executor" not in shown
     shown = text_of(notebook.run("%raynb stack sleeps"))
-    assert "time.sleep(0.05)" in shown
+    assert "time.sleep(0.05)" in shown or "os.path.exists(gate)" in shown
     assert "Cell In[" in shown
     shown = text_of(notebook.run("%raynb stack call"))
     assert "Async.go" in shown
     assert "coroutine" in shown
-    assert "await asyncio.sleep(0.05)" in shown
+    assert "await asyncio.sleep(0.05)" in shown or "os.path.exists(gate)" in shown
     shown = text_of(notebook.run("%raynb stack"))
     assert "Async.go" in shown
     assert "nests" in shown
@@ -203,7 +203,7 @@ def test_stacks_of_what_runs(notebook: KernelSession) -> None:
     notebook.run("from raynb.base.engine import current\nengine = current()")
     key = "hex(next(t.id for t in engine.snapshot().tasks if t.name == 'sleeps' and t.state == 'RUNNING'))"
     shown = text_of(notebook.run(f"print(answer(engine, {{'do': 'stack', 'task': {key}}}))"))
-    assert "time.sleep(0.05)" in shown
+    assert "time.sleep(0.05)" in shown or "os.path.exists(gate)" in shown
     assert "'ok': True" in text_of(notebook.run("print(answer(engine, {'do': 'stack', 'kernel': True}))"))
     assert "no variable with a ref" in text_of(notebook.run("%raynb stack nothing_of_this_name", ok=False))
     notebook.run("open(gate, 'w').close()\nray.get([call, outer])")

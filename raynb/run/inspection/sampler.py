@@ -1,6 +1,6 @@
 """A sampling profiler of this process's threads, in a thread of its own.
 
-Each sample stands for the time since the one before, so a late sample doesn't make what ran meanwhile look
+The time between two samples is shared by both, so that late samples make nothing that ran meanwhile look
 short. While it runs, Python switches threads after half a millisecond instead of five: else samples of code
 that rarely lets go of the interpreter's lock would come late, and be taken where it does let go.
 """
@@ -34,6 +34,7 @@ class Sampler:
         self._began = 0.0
         self._samples = 0
         self._names: dict[int, str] = {}
+        self._last: dict[int, _Key] = {}  # thread → its last sample
         self._clocks: dict[int, Any] = {}
         self._cpu: dict[int, float] = {}
 
@@ -81,12 +82,12 @@ class Sampler:
             if not seconds:
                 continue
             key = (ident, _stack(frame))
-            figures = found.get(key)
-            if figures is None:
-                figures = found[key] = [0, 0.0, 0.0]
-            figures[0] += 1
-            figures[1] += seconds
-            figures[2] += min(cpu, seconds)
+            for part in (self._last.get(ident, key), key):
+                figures = found.setdefault(part, [0, 0.0, 0.0])
+                figures[1] += seconds / 2
+                figures[2] += min(cpu, seconds) / 2
+            found[key][0] += 1
+            self._last[ident] = key
         if seconds:
             self._samples += 1
 
