@@ -110,7 +110,7 @@ class GroupBy:
 
         Args:
             func: called with a frame of each group's rows.
-            *args, **kwargs: further arguments, as of pandas' ``apply``.
+            args, kwargs: further arguments, as of pandas' ``apply``.
 
         Returns:
             What pandas' ``apply`` returns.
