@@ -10,6 +10,7 @@ Thread contract: any thread; caches are filled with equal values.
 from __future__ import annotations
 
 import ast
+import contextlib
 import functools
 import hashlib
 import importlib.util
@@ -85,6 +86,9 @@ def _release(top: str, places: tuple[str, ...]) -> str:
     from importlib import metadata
 
     found = sorted(_distributions().get(top, ()))
+    if not found:  # before 3.11 only distributions with a list of their packages are found
+        with contextlib.suppress(metadata.PackageNotFoundError):
+            return f"{top} {metadata.version(top)}"
     if found:
         return ",".join(f"{name} {metadata.version(name)}" for name in found)
     version = getattr(sys.modules.get(top), "__version__", None)
