@@ -49,6 +49,7 @@ class Adapter(Refs, Submission, Actors):
     """
 
     capture = 0  # a driver's own code runs in no placement group
+    failure = ""  # why the runtime failed; Ray's own state is Ray's
 
     def __init__(self, nonce: int, process: int, namespace: str) -> None:
         self.nonce = nonce
@@ -121,7 +122,7 @@ class Adapter(Refs, Submission, Actors):
         except KeyboardInterrupt:
             raise KeyboardInterrupt from None  # without the frames inside Ray
         except BaseException as error:
-            made = self.told(self.failure(error), refs)
+            made = self.told(self.translated(error), refs)
             raise made from made.__cause__
         if bridge.marks:
             for ref in refs:
@@ -155,14 +156,14 @@ class Adapter(Refs, Submission, Actors):
         except KeyboardInterrupt:
             raise KeyboardInterrupt from None  # without the frames inside Ray
         except BaseException as error:
-            made = self.told(self.failure(error), refs)
+            made = self.told(self.translated(error), refs)
             raise made from made.__cause__
         finally:
             if over is not None:
                 over()
         return [found[native] for native in natives]
 
-    def failure(self, error: BaseException) -> BaseException:
+    def translated(self, error: BaseException) -> BaseException:
         """Returns our exception for one of Ray's, its task's output being shown."""
         carried = bridge.failure_in(error)
         if carried is not None:
@@ -237,7 +238,7 @@ class Adapter(Refs, Submission, Actors):
             try:
                 result = self.unpack(done.result())
             except BaseException as error:
-                future.set_exception(self.failure(error))
+                future.set_exception(self.translated(error))
             else:
                 future.set_result(result)
             future.__dict__.pop("raynb_ref", None)
