@@ -29,7 +29,7 @@ extensions = [
     "sphinx.ext.viewcode",
     "sphinx_copybutton",
 ]
-exclude_patterns = ["build", "**/.ipynb_checkpoints"]
+exclude_patterns = ["build", "jupyter_execute", "**/.ipynb_checkpoints"]
 html_theme = "furo"
 html_title = "raynb"
 html_static_path: list[str] = []

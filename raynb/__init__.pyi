@@ -330,6 +330,11 @@ def show_in_dashboard(message: str, key: str = "", dtype: str = "text") -> None:
 
 class _InitArguments(TypedDict, total=False):
     local_mode: bool
+    cluster: Literal["local"] | None
+    nodes: int
+    connect_timeout: float
+    ship_package: bool
+    retry_pause: float
     num_cpus: float | None
     num_gpus: float | None
     resources: dict[str, float] | None

@@ -93,7 +93,7 @@ def bench(options: argparse.Namespace) -> int:
 
 
 def clean(_: argparse.Namespace) -> int:
-    made = ("docs/build", "docs/generated", "labextension/node_modules")
+    made = ("docs/build", "docs/generated", "docs/jupyter_execute", "labextension/node_modules")
     for folder in (*ROOT.glob(".venv*"), REPORTS, *(ROOT / name for name in made)):
         if folder.exists():
             say(f"removing {folder.relative_to(ROOT)}")

@@ -16,10 +16,10 @@ import _thread
 import contextvars
 import ctypes
 import functools
-import queue
 import signal
 import sys
 import threading
+from collections import deque
 from collections.abc import Callable
 from typing import Any, TypeVar
 
@@ -40,7 +40,10 @@ _HARMLESS = ("_sighandler_noop",)  # asyncio's: the signal is told by a descript
 
 _ours: set[int] = set()  # threads of ours that run no user code
 _running: dict[int, Job] = {}
-_jobs: queue.SimpleQueue[Job] = queue.SimpleQueue()
+#: Not a SimpleQueue: its ``get`` waits for ever if another thread takes the item just as its timeout is over.
+_jobs: deque[Job] = deque()
+_come = _thread.allocate_lock()  # locked, unless there may be a job that no thread has looked for
+_come.acquire()
 _lock = threading.Lock()
 _idle = 0
 
@@ -112,8 +115,9 @@ def run(step: Callable[..., Any], *args: Any) -> Any:
 def aside(step: Callable[..., Any], *args: Any) -> Any:
     """Returns ``step(*args)``, run on another thread. For callers that have seen that they are `exposed`."""
     job = Job(functools.partial(step, *args))
-    _jobs.put(job)
+    _jobs.append(job)
     try:
+        _tell()
         if not _idle:
             _thread.start_new_thread(_start, ())  # one call into C: an exception comes before or after it
         while not job.done.acquire(True, LOOK_SECONDS):
@@ -157,6 +161,28 @@ def abandoned() -> Callable[[], bool] | None:
     return None if job is None else lambda: job.abandoned
 
 
+def _tell() -> None:
+    """Wakes a thread that waits for jobs."""
+    try:
+        _come.release()
+    except RuntimeError:  # one was told already and has not come yet
+        pass
+
+
+def _take() -> Job | None:
+    """Returns the next job; None when there was none for `IDLE_SECONDS`."""
+    while True:
+        try:
+            job = _jobs.popleft()
+        except IndexError:
+            if not _come.acquire(True, IDLE_SECONDS):
+                return None
+            continue
+        if _jobs:
+            _tell()
+        return job
+
+
 def _start_thread() -> None:
     threading.Thread(target=_serve, name="raynb-shelter", daemon=True).start()
 
@@ -176,11 +202,10 @@ def _serve() -> None:
         _idle += 1
     try:
         while True:
-            try:
-                job = _jobs.get(timeout=IDLE_SECONDS)
-            except queue.Empty:
+            job = _take()
+            if job is None:
                 with _lock:
-                    if _jobs.empty():
+                    if not _jobs:
                         _idle -= 1
                         return
                 continue
@@ -204,7 +229,8 @@ def _serve() -> None:
 
 def after_fork_in_child() -> None:
     """The parent's threads are not here."""
-    global _jobs, _lock, _idle
-    _jobs, _lock, _idle = queue.SimpleQueue(), threading.Lock(), 0
+    global _jobs, _come, _lock, _idle
+    _jobs, _come, _lock, _idle = deque(), _thread.allocate_lock(), threading.Lock(), 0
+    _come.acquire()
     _ours.clear()
     _running.clear()
