@@ -11,6 +11,7 @@ failure or a Ctrl-C while starting leaves the slot empty and everything that had
 from __future__ import annotations
 
 import atexit
+import logging
 import os
 import sys
 import threading
@@ -23,7 +24,7 @@ from raynb.base import engine as slot
 from raynb.base import interrupts
 from raynb.base.config import Config
 from raynb.base.engine import Engine
-from raynb.base.process import shelter
+from raynb.base.process import shelter, trace
 from raynb.exceptions import RaySystemError, RuntimeGoneError
 
 EMPTY = "empty"
@@ -214,14 +215,14 @@ def _after_fork() -> None:
 def _at_exit() -> None:
     try:
         _slot.stop(1.0)
-    except Exception:
-        pass
+    except Exception as error:
+        trace.swallowed("the shutdown at the end of the process", error, logging.DEBUG)
     for engine in list(_engines):
         if engine.alive:
             try:
                 end_engine(engine, 1.0)
-            except Exception:
-                continue
+            except Exception as error:
+                trace.swallowed("the shutdown of an isolated runtime at the end of the process", error, logging.DEBUG)
 
 
 atexit.register(_at_exit)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import pickle
 import sys
@@ -13,7 +14,7 @@ from typing import Any
 from raynb.base import engine as slot
 from raynb.base import interrupts
 from raynb.base.config import ENV_FAILED
-from raynb.base.process import main_module
+from raynb.base.process import main_module, trace
 from raynb.base.spec import ActorSpec, TaskOptions
 from raynb.run import environment, surroundings
 from raynb.serde import functions, pickling
@@ -332,8 +333,8 @@ def leave(worker: Worker) -> None:
         worker.capture.forward(final=True)
         worker.tick()
         worker.link.flush()
-    except Exception:
-        pass
+    except Exception as error:
+        trace.swallowed("the end of a worker", error, logging.DEBUG)
     worker.link.closing = True
     sys.stdout = sys.__stdout__
     sys.stderr = sys.__stderr__
