@@ -130,6 +130,15 @@ class Raynb(Configurable):
             raise TraitError(f"Raynb.{proposal['trait'].name} must be at least 1, got {proposal['value']!r}.")
         return proposal["value"]
 
+    @validate("keep_directory")
+    def _on_this_machine(self, proposal: Any) -> Any:
+        if "://" in proposal["value"]:
+            raise TraitError(
+                f"Raynb.keep_directory is a folder that this machine has, got {proposal['value']!r}; "
+                "addresses of cloud stores are not supported."
+            )
+        return proposal["value"]
+
     @observe(*START_TRAITS)
     def _needs_restart(self, change: Any) -> None:
         from raynb.base.engine import peek
