@@ -21,7 +21,7 @@ from xml.etree import ElementTree
 import environment as here
 import versions
 
-PATIENCE = 20 * 60  # seconds that one stage may take before it counts as hung
+PATIENCE = 40 * 60  # seconds that one command of a stage may take before it counts as hung
 
 
 @dataclass
