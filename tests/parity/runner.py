@@ -144,7 +144,7 @@ def read(path: Path) -> tuple[str, dict[str, dict[str, Any]], str | None]:
 
 
 def run_all(
-    python: str, engine: str, environ: dict[str, str], only: list[str] | None = None, patience: float = 900
+    python: str, engine: str, environ: dict[str, str], only: list[str] | None = None, patience: float = 1500
 ) -> tuple[str, dict[str, dict[str, Any]]]:
     """Runs the programs in a process of their own and goes on after a crash.
 

@@ -38,6 +38,9 @@ ON_CLUSTER = {
                                       "a RayTaskError around it: tasks of ours get errors as values",
 }  # fmt: skip
 
+#: Areas whose programs wait for seconds each, for what Ray itself does on a cluster: RAYNB_PARITY_ALL=1 runs them.
+SLOW = ("leaving", "lifetimes")
+
 #: Programs that one cluster can run, in areas that don't look at the engine itself. What raynb does better
 #: than Ray on its own engine is as Ray does it there.
 KEYS = [
@@ -45,6 +48,7 @@ KEYS = [
     for key, one in catalogue().items()
     if one.init == DEFAULT_INIT and one.on_ray and not one.reason and one.area not in ("states", "utilities")
     and key not in ON_CLUSTER
+    and (one.area not in SLOW or os.environ.get("RAYNB_PARITY_ALL"))
 ]  # fmt: skip
 
 
