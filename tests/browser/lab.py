@@ -199,6 +199,25 @@ class Lab:
             [name, arguments],
         )
 
+    def wait_saved_layout(self, name: str) -> None:
+        """Waits until JupyterLab has written a layout with the tab ``name`` to the server. (It does so
+        some time after a change; a page that is reloaded before comes back as it was.)"""
+        written = self.page.evaluate(
+            """async name => {
+                const { workspaces } = window.jupyterapp.serviceManager;
+                for (let tries = 0; tries < 300; tries++) {
+                    const { values } = await workspaces.list();
+                    if (JSON.stringify(values.map(({ data }) => data['layout-restorer:data'])).includes(name)) {
+                        return true;
+                    }
+                    await new Promise(resolve => setTimeout(resolve, 100));
+                }
+                return false;
+            }""",
+            name,
+        )
+        assert written, f"JupyterLab did not save a layout with {name}"
+
     def restart_kernel(self) -> None:
         self.page.evaluate(f"() => {{ {CURRENT} return panel.sessionContext.session.kernel.restart() }}")
 

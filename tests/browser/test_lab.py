@@ -285,6 +285,7 @@ def test_card_tabs_and_saved_dashboards(lab: Lab) -> None:
     expect(board.get_by_role("tab", name="Tasks")).to_have_attribute("aria-selected", "true")
     expect(board.get_by_role("row").filter(has_text="quick")).to_have_count(3)
     lab.command("docmanager:save")
+    lab.wait_saved_layout("raynb-views:card.ipynb:timeline")
     lab.restart_kernel()
     page.reload()
     lab.ready()
