@@ -170,7 +170,7 @@ def read(folder: str, stored: Stored) -> Any:
     try:
         tier = tier_of(folder)
     except FolderError as error:
-        raise ObjectLostError("", f"A kept result cannot be read: {error}") from error
+        raise ObjectLostError("", why=f"A kept result cannot be read: {error}") from error
     path = os.path.join(tier.path, stored.name)
     if stored.size > ALWAYS_COMPARED:
         tier.trust(path, stored.version)
@@ -178,7 +178,7 @@ def read(folder: str, stored: Stored) -> Any:
         mapping = tier.map(("file", path, stored.size, stored.segments))
     except ObjectLostError as error:
         raise ObjectLostError(
-            "", f"A kept result is damaged or gone, run its cell again to have it made anew: {error}"
+            "", why=f"A kept result is damaged or gone, run its cell again to have it made anew: {error}"
         ) from error
     block = mapping.writable_view().toreadonly()[HEADER : HEADER + stored.size]
     return pickling.unpack(*split(block, stored.segments))

@@ -121,8 +121,10 @@ def dual(error: x.RayTaskError) -> x.RayTaskError:
             made = rebuild_exception(cls, cause.args, {})
         except Exception:
             return error
-    x.RayTaskError.__init__(made, error.function_name, error.traceback_str, cause, error.pid,
-                            error.frames, error.task_id)  # fmt: skip
+    x.RayTaskError.__init__(
+        made, error.function_name, error.traceback_str, cause, error.proctitle, error.pid, error.ip, error.actor_repr,
+        error._actor_id, frames=error.frames, task_id=error.task_id,
+    )  # fmt: skip
     _put(made, args=(cause,) if not isinstance(cause, BaseExceptionGroup_) else cause.args)
     _set_state(made, {k: v for k, v in _state_of(cause).items() if k not in made.__dict__})
     _put(made, __cause__=cause)
@@ -171,7 +173,7 @@ def _dual_class(cause: type) -> type | None:
 
 
 def _rebuild_dual(name: str, text: str, cause: bytes, pid: int, frames: Any, task_id: str) -> x.RayTaskError:
-    return dual(x.RayTaskError(name, text, pickling.load_in_band(cause), pid, frames, task_id))
+    return dual(x.RayTaskError(name, text, pickling.load_in_band(cause), pid=pid, frames=frames, task_id=task_id))
 
 
 class _Linked:
@@ -300,7 +302,7 @@ def task_error(
     except Exception:
         chain = ""
     head = f"ray::{name}() (pid={pid}, ip=127.0.0.1{', ' if whose else ''}{whose})"
-    wrapped = x.RayTaskError(name, "", cause, pid, frames, task_id)
+    wrapped = x.RayTaskError(name, "", cause, pid=pid, frames=frames, task_id=task_id)
     wrapped.__dict__["parts"] = (chain, head, last)
     packed = None
     for attempt in (cause, _without_state(error), None):
@@ -353,7 +355,7 @@ def _arrive(name: str, cause: Any, chain: Any, pid: int, frames: Any, task_id: s
     text = f"{before}{head}\n{format_frames(frames)}{last}"
     if cause is not None and chain is not None:
         _relink(cause, chain)
-    return x.RayTaskError(name, text, cause, pid, frames, task_id)
+    return x.RayTaskError(name, text, cause, pid=pid, frames=frames, task_id=task_id)
 
 
 # -- reading -----------------------------------------------------------------------------------
@@ -374,16 +376,19 @@ def load_error(value: Any) -> BaseException:
         name, inner = args
         cause = load_error(inner)
         text = f"ray::{name}()\n{OF_ARGUMENT}\n{type(cause).__name__}: {cause}"
-        return dual(x.RayTaskError(name, text, cause))
+        return dual(x.RayTaskError(name, text, cause, pid=0))
+    if kind == "ActorUnavailableError":
+        return x.ActorUnavailableError(args[1], bytes.fromhex(args[0]))
     cls = getattr(x, kind)
+    if issubclass(cls, x.ObjectLostError):
+        return cls(args[0], why="".join(args[1:]))  # type: ignore[no-any-return]
     return cls(*args)  # type: ignore[no-any-return]
 
 
 def _through(names: tuple[str, ...], error: x.RayTaskError) -> x.RayTaskError:
     """Returns the error of a task, naming those that failed for it, the last one first."""
     way = "".join(f"ray::{name}()\n{OF_ARGUMENT}\n" for name in names)
-    x.RayTaskError.__init__(error, error.function_name, way + error.traceback_str, error.cause, error.pid,
-                            error.frames, error.task_id)  # fmt: skip
+    error.traceback_str = way + error.traceback_str
     return error
 
 
@@ -394,16 +399,18 @@ def _actor_died(args: Any) -> BaseException:
         if isinstance(cause, x.ActorDiedError):
             return cause
         error = x.ActorDiedError(
-            actor_id, f"The actor died because of an error raised in its creation task, {cause}")
+            cause if isinstance(cause, x.RayTaskError) else None, actor_id=actor_id,
+            error_msg=f"The actor died because of an error raised in its creation task, {cause}",
+        )  # fmt: skip
         error.__cause__ = cause
         return error
     if why == "died":
         class_name, name, pid, text = more
         named = f" ({name!r})" if name else ""
         return x.ActorDiedError(
-            actor_id,
-            "The actor died unexpectedly before finishing this task.\n"
+            actor_id=actor_id,
+            error_msg=f"{x.ActorDiedError.BASE_ERROR_MSG}\n"
             f"\tclass_name: {class_name}{named}\n\tactor_id: {actor_id}\n\tpid: {pid}\n"
             f"The actor is dead because {text}.",
         )
-    return x.ActorDiedError(actor_id, "The actor is gone: all handles to it were dropped.")
+    return x.ActorDiedError(actor_id=actor_id, error_msg="The actor is gone: all handles to it were dropped.")

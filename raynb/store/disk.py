@@ -344,7 +344,7 @@ class GuestDiskTier:
             raise self._lost(path, "its bytes have changed (the checksum is wrong)")
 
     def _lost(self, path: str, why: str) -> ObjectLostError:
-        return ObjectLostError("", f"The object's spill file {path} can't be used: {why}.")
+        return ObjectLostError("", why=f"The object's spill file {path} can't be used: {why}.")
 
 
 class DiskTier(GuestDiskTier):

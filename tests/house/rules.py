@@ -43,7 +43,7 @@ EXTRA_IMPORTS: dict[tuple[str, str], str] = {
     ): "`raynb.util` and `raynb.as_completed` are there without an import of their own; loaded when asked",
     ("raynb", "jupyter"): "`%load_ext raynb` looks for load_ipython_extension here; imported when called",
     (
-        "raynb.exceptions",
+        "raynb.exceptions.tasks",
         "serde",
     ): "RayTaskError.as_instanceof_cause makes the dual class; imported when called",
     ("raynb.util.kept_functions", "keeping"): "`keep(f)` is a thin face of it",

@@ -227,7 +227,7 @@ class Calls:
     # -- when the actor restarts or dies ----------------------------------------------------------
     def unavailable(self, actor: Actor) -> Value:
         return ("err", "ActorUnavailableError", (self.m.hex_actor(actor.spec.actor_id),
-                f"The actor {actor.spec.class_name} is restarting: the call may or may not have run."))  # fmt: skip
+                f"{actor.spec.class_name} is restarting"))  # fmt: skip
 
     def dead_value(self, actor: Actor) -> Value:
         return actor.cause or ("err", "ActorDiedError", (self.m.hex_actor(actor.spec.actor_id), "gone"))

@@ -247,7 +247,7 @@ def translate(error: BaseException) -> BaseException:
         cause = error.cause
         if isinstance(cause, theirs.RayError):
             return translate(cause)
-        return dual(ours.RayTaskError(error.function_name, error.traceback_str, cause, error.pid or 0))
+        return dual(ours.RayTaskError(error.function_name, error.traceback_str, cause, pid=error.pid or 0, ip=error.ip))
     for cls in type(error).__mro__:
         mine = getattr(ours, cls.__name__, None)
         if mine is not None:
@@ -259,12 +259,17 @@ def _made(mine: Any, error: Any) -> BaseException:
     if issubclass(mine, ours.TaskCancelledError):
         task = error.task_id.hex() if error.task_id is not None else None
         return mine(task, error.error_message)  # type: ignore[no-any-return]
+    if issubclass(mine, ours.ActorUnavailableError):
+        why = str(error).partition(" is unavailable: ")[2].partition(". The task may or may not")[0]
+        return mine(why or short(error), bytes.fromhex(error.actor_id) if error.actor_id else None)  # type: ignore[no-any-return]
     if issubclass(mine, ours.RayActorError):
-        return mine(error.actor_id, actor_death(str(error)))  # type: ignore[no-any-return]
+        return mine(actor_id=error.actor_id, error_msg=actor_death(str(error)))  # type: ignore[no-any-return]
     if issubclass(mine, (ours.WorkerCrashedError, ours.NodeDiedError)):
         return mine(short(error))  # type: ignore[no-any-return]
     if issubclass(mine, ours.ObjectLostError):
-        return mine(error.object_ref_hex, str(error))  # type: ignore[no-any-return]
+        return mine(error.object_ref_hex, call_site=error.call_site, why=str(error))  # type: ignore[no-any-return]
+    if issubclass(mine, ours.RaySystemError):
+        return mine(getattr(error, "client_exc", error))  # type: ignore[no-any-return]
     return mine(str(error))  # type: ignore[no-any-return]
 
 
