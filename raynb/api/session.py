@@ -50,8 +50,6 @@ def make_engine(config: Config) -> Any:
 
         with interrupts.Allowed():  # connecting takes seconds
             engine = ClusterEngine(config)
-        if config.log_to_driver:
-            _consoles[engine] = Console(engine)
     elif config.local_mode:
         from raynb.engine.inline.engine import InlineEngine
 
@@ -65,8 +63,8 @@ def make_engine(config: Config) -> Any:
         from raynb.engine.local.launch import launch
 
         engine = launch(config)
-        if config.log_to_driver:
-            _consoles[engine] = Console(engine)
+    if config.log_to_driver:
+        _consoles[engine] = Console(engine)
     _engines.add(engine)
     return engine
 

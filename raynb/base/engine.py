@@ -152,6 +152,9 @@ class DriverEngine(Engine, Protocol):
         """Returns a picture of these ids only; ids that are not known (any more) have no row. Costs
         microseconds per id, however many tasks there are."""
 
+    def is_unasked(self, ref: ObjectRef[Any]) -> bool:
+        """Waits for the end of a task; returns whether it failed and nobody has asked for its result."""
+
     def awaited(self, task: int) -> list[int]:
         """Returns the ids of the objects that a task still waits for; none once it has all of them."""
 

@@ -19,7 +19,7 @@ from raynb.api.everywhere import run_on_workers
 from raynb.base import engine as engines
 from raynb.base import interrupts
 from raynb.base.rows import TASK_ENDED
-from raynb.exceptions import RayError, RuntimeGoneError
+from raynb.exceptions import RayError, RayTaskError, RuntimeGoneError
 from raynb.jupyter.config import Raynb, forget_bad_settings
 from raynb.jupyter.on_worker.display import install
 from raynb.jupyter.on_worker.failures import keep_failures
@@ -68,6 +68,7 @@ class Notebook:
         self.journal: Any = None  # what the kernel spent on each cell
         self.kept: Any = None  # results of cells that outlive the kernel
         self._progress = "kernel"
+        self._owed: list[Any] = []  # refs of ``%remote`` in a cell that nobody watches
         self.extras: list[Callable[[], None]] = []  # undone on detach, last first
 
     # -- loading -------------------------------------------------------------------------------
@@ -186,6 +187,7 @@ class Notebook:
         if engine is not None and isinstance(error, (KeyboardInterrupt, asyncio.CancelledError)):
             self._interrupted(engine, cell)
         elif engine is not None and cell.batch:
+            self._fail_as_tasks_do(engine, result)
             self._await_tasks(engine, cell.scope, self.config.drain_seconds)
             self.kept.flush(self.config.drain_seconds)
             for refresh in self.at_rest:
@@ -202,6 +204,27 @@ class Notebook:
             cancelled, finished = engine.cancel_scope(cell.scope)
             text = f"Interrupted: {_tasks(cancelled)} of this cell cancelled, {finished:,} had finished.\n"
         self.router.show_text(cell.scope, "stderr", text)
+
+    def owe(self, ref: Any) -> None:
+        """Takes the ref of a ``%remote``: where nobody watches, the cell ends with it, and fails as it does unless
+        somebody asks."""
+        if self.waits_at_end():
+            self._owed.append(ref)
+
+    def _fail_as_tasks_do(self, engine: Any, result: Any) -> None:
+        owed, self._owed = self._owed, []
+        if not getattr(result, "success", False):
+            return
+        for ref in owed:
+            try:
+                error = ref.future().exception() if engine.is_unasked(ref) else None
+            except KeyboardInterrupt as interrupt:
+                error = interrupt
+            if error is not None:
+                self.router.drain()
+                result.error_in_exec = error
+                self.shell.showtraceback((type(error), error, None))
+                return
 
     def _await_tasks(self, engine: Any, scope: int, seconds: float) -> None:
         """Waits until the tasks of a cell have ended, so that their output isn't lost."""
@@ -252,6 +275,12 @@ class Notebook:
         hook.___, hook.__, hook._ = hook.__, hook._, value
         for place in (namespace, self.shell.user_ns_hidden):
             place.update({"_": hook._, "__": hook.__, "___": hook.___})
+
+    def show_stuck(self, scope: int, name: str, error: BaseException) -> None:
+        """Says in a cell that one of its outputs cannot come back."""
+        cause = error.cause if isinstance(error, RayTaskError) and error.cause is not None else error
+        why = str(cause).partition(f"the result.{name}")[2].partition(": ")[2] or str(cause)
+        self.router.show_text(scope, "stderr", f"{cell_name(scope)}: `{name}` cannot come back: {why.rstrip('.')}.\n")
 
     def show_failure(self, scope: int, error: BaseException) -> None:
         """Shows an error of a task in the cell that submitted it."""

@@ -27,4 +27,5 @@ def pack_result(value: Any) -> Packed:
         raise TypeError("the result is nested too deeply to be pickled") from None
     except (TypeError, pickle.PicklingError, AttributeError) as error:
         path = pickling._culprit(value, "the result")
-        raise TypeError(f"Could not serialize {path} (of type {type(value).__qualname__}): {error}") from error
+        where = path if path != "the result" else f"{path} (of type {type(value).__qualname__})"
+        raise TypeError(f"Could not serialize {where}: {error}") from error

@@ -1,4 +1,4 @@
-"""Checks on a real Ray cluster: what a task has around it, and how it leaves. Run by `cluster_checks.py`."""
+"""Checks on a real Ray cluster: surroundings, ends and failures of tasks. Run by `cluster_checks.py`."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import sys
 import tempfile
 from typing import Any
 
-from cluster_tools import WAIT, check, raised
+from cluster_tools import WAIT, In, check, printed, raised, until
 
 import raynb
 from raynb.api.surroundings import marked, packed
@@ -56,3 +56,25 @@ def a_task_that_exits_by_itself_is_not_tried_again() -> None:
     assert "sys.exit(3)" in str(error)
     with open(tried) as file:
         assert file.read() == "x"
+
+
+@check
+def a_failure_that_nobody_asks_about_is_told_once_in_its_cell() -> None:
+    @raynb.remote
+    def fails(text: str) -> None:
+        raise ValueError(text)
+
+    with In(14):
+        for text in ("caught", "future"):
+            ref = fails.remote(text)
+            error = raised(lambda ref=ref: raynb.get(ref)) if text == "caught" else ref.future().exception()  # type: ignore[misc]
+            assert isinstance(error, ValueError)
+        ref = fails.remote("held")
+        raynb.wait([ref])
+        fails.remote("dropped")
+        until(lambda: "dropped" in printed(14, "stderr"), "the dropped one")
+        del ref
+        until(lambda: "held" in printed(14, "stderr"), "the held one")
+    lines = sorted(printed(14, "stderr").splitlines())
+    assert lines == [f"raynb: fails failed, and nobody has asked for its result: ValueError: {text}"
+                     for text in ("dropped", "held")]  # fmt: skip

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 GRACE = 1.0
 
 #: Names of errors that somebody caused on purpose, or that another failure tells of.
-_KNOWN = frozenset({"TaskCancelledError", "ActorDiedError", "ObjectFreedError", "RuntimeGoneError", "argument"})
+KNOWN = frozenset({"TaskCancelledError", "ActorDiedError", "ObjectFreedError", "RuntimeGoneError", "argument"})
 
 #: Failures of a kind that are told one by one.
 EACH = 5
@@ -38,12 +38,12 @@ class Unasked:
         self.failed: dict[int, tuple[Task, int]] = {}  # task → itself, and how many of its objects exist
         self.actors: dict[int, Task] = {}  # dead actors whose constructor's failure is to be told
         self._by_hex: dict[str, int] = {}
-        self._times: dict[tuple[int, str, str], int] = {}  # (scope, name, kind) → failures told or counted
+        self._tally = Tally()
 
     def task_failed(self, task: Task, value: Value) -> None:
         """A task ends with an error; called before its objects have it."""
         spec = task.spec
-        if not isinstance(value, tuple) or (value[0] == "err" and value[1] in _KNOWN):
+        if not isinstance(value, tuple) or (value[0] == "err" and value[1] in KNOWN):
             return
         if spec.creates_actor:
             self.actors[spec.task_id] = task
@@ -101,22 +101,39 @@ class Unasked:
             del self._by_hex[self.m.hex_actor(actor)]
 
     def _tell(self, task: Task) -> None:
-        """Tells of the first few failures of a kind in a cell, then of the tenth, the hundredth, and so on."""
         spec, (kind, text) = task.spec, task.error
-        key = (spec.scope, spec.options.name, kind)
+        words = self._tally.words(spec.scope, spec.options.name, kind, text, spec.creates_actor)
+        if words:
+            self.m.out.append(c.TellOfFailure(words, spec.scope, spec.task_id))
+
+
+class Tally:
+    """Says what is told of failures: of the first few of a kind in a cell, then of the tenth, the hundredth, and
+    so on."""
+
+    def __init__(self) -> None:
+        self._times: dict[tuple[int, str, str], int] = {}  # (scope, name, kind) → failures told or counted
+
+    def words(self, scope: int, name: str, kind: str, text: str, creates_actor: bool) -> str:
+        """Counts a failure; returns what is told of it, or nothing.
+
+        Args:
+            scope: the cell.
+            name: of the task.
+            kind, text: of its error.
+            creates_actor: it was to make an actor.
+        """
+        key = (scope, name, kind)
         count = self._times.pop(key, 0) + 1
         self._times[key] = count
         while len(self._times) > MOST_KINDS:
             del self._times[next(iter(self._times))]
         if count > EACH and str(count).strip("0") != "1":
-            return
+            return ""
         last = text.rstrip().rpartition("\n")[2].strip()
         why = last if last.startswith(kind.rpartition(".")[2]) or kind in last else f"{kind}: {last}" if last else kind
-        name = spec.options.name.removesuffix(".__init__")
-        if spec.creates_actor:
-            words = f"the actor {name} could not be made: {why}"
-        elif count <= EACH:
-            words = f"{name} failed, and nobody has asked for its result: {why}"
-        else:
-            words = f"{name} failed {count:,} times, and nobody has asked for the results; last: {why}"
-        self.m.out.append(c.TellOfFailure(words, spec.scope, spec.task_id))
+        if creates_actor:
+            return f"the actor {name.removesuffix('.__init__')} could not be made: {why}"
+        if count <= EACH:
+            return f"{name} failed, and nobody has asked for its result: {why}"
+        return f"{name} failed {count:,} times, and nobody has asked for the results; last: {why}"

@@ -123,6 +123,7 @@ class Adapter(Refs, Submission, Actors):
             raise KeyboardInterrupt from None  # without the frames inside Ray
         except BaseException as error:
             made = self.told(self.translated(error), refs)
+            self.asked(refs, made)
             raise made from made.__cause__
         if bridge.marks:
             for ref in refs:
@@ -157,6 +158,7 @@ class Adapter(Refs, Submission, Actors):
             raise KeyboardInterrupt from None  # without the frames inside Ray
         except BaseException as error:
             made = self.told(self.translated(error), refs)
+            self.asked(refs, made)
             raise made from made.__cause__
         finally:
             if over is not None:
@@ -178,8 +180,11 @@ class Adapter(Refs, Submission, Actors):
         return made
 
     def told(self, error: BaseException, refs: Sequence[ObjectRef[Any]]) -> BaseException:
-        """Returns an error with what the driver knows of where and for whom it happened."""
+        """Returns an error with what the driver knows of where and for whom it happened: it is about to be raised."""
         return error
+
+    def asked(self, refs: Sequence[ObjectRef[Any]], error: BaseException | None = None) -> None:
+        """Somebody reads the errors of these refs, or gives them to a task."""
 
     def wait(
         self, refs: Sequence[ObjectRef[Any]], num_returns: int, timeout: float | None, fetch_local: bool
@@ -238,7 +243,9 @@ class Adapter(Refs, Submission, Actors):
             try:
                 result = self.unpack(done.result())
             except BaseException as error:
-                future.set_exception(self.translated(error))
+                known = self.translated(error)
+                self.asked([ref], known)
+                future.set_exception(known)
             else:
                 future.set_result(result)
             future.__dict__.pop("raynb_ref", None)

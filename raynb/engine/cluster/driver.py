@@ -50,7 +50,7 @@ from raynb.engine.cluster.adapter import Adapter
 from raynb.engine.cluster.cluster_view import ClusterView
 from raynb.engine.cluster.control import Control
 from raynb.engine.cluster.hub import Listener, make_hub
-from raynb.engine.cluster.worker_reports import News
+from raynb.engine.cluster.worker_reports import MOST_RETURNS, News
 from raynb.engine.logs import Logs
 from raynb.engine.row_store import RowStore
 
@@ -59,7 +59,6 @@ SWEPT = 1000  # tasks that one look goes through
 EMPTY = pickle.dumps([])
 UNNUMBERED = 1 << 32  # from here on scopes are no numbers of cells
 QUIET = 2.0  # seconds without news after which a task's ref itself is asked
-MOST_RETURNS = 10_000  # of one task that have rows
 INLINE = 100 * 1024  # bytes up to which Ray keeps values in memory
 
 
@@ -97,6 +96,7 @@ class ClusterEngine(News, Control, Adapter):
             self._early: OrderedDict[int, list[Any]] = OrderedDict()
             self._actor_keys: dict[str, int] = {}  # Ray's id of an actor → ours
             self._rows_lock = threading.RLock()
+            self.listen_for_failures()
             self._session = rays.session()
             self._cluster = self.cluster_view = ClusterView(self)
             bridge.drivers[self.nonce] = self
@@ -142,6 +142,7 @@ class ClusterEngine(News, Control, Adapter):
         if os.getpid() != self._pid or not self._end():
             return
         atexit.unregister(self.shutdown)
+        self.stop_listening()
         listener = getattr(self, "_listener", None)
         if listener is not None:
             listener.stop()
@@ -246,6 +247,7 @@ class ClusterEngine(News, Control, Adapter):
     def _sweep(self) -> None:
         """Looks at tasks that nothing was heard of for a while: cancelled in the queue, or their worker died."""
         self.settle()
+        self.unasked.look()
         self._insist()
         before = _now() - QUIET
         with self._rows_lock:
@@ -281,6 +283,7 @@ class ClusterEngine(News, Control, Adapter):
             if row is not None and row.state not in TASK_ENDED:
                 row.ended, row.error_type, row.error = _now(), kind, text
                 self.book.move_task(row, state)
+                self.task_failed(row)
 
     # -- actors --------------------------------------------------------------------------------
     def create_actor(

@@ -45,8 +45,13 @@ class Refs:
                 if entry is not None:
                     entry[1] += 1 if change < 0 else -1
                     touched.add(identity)
-            gone = [self._natives.pop(identity) for identity in touched if self._natives[identity][1] <= 0]
+            low = [identity for identity in touched if self._natives[identity][1] <= 0]
+            gone = [self._natives.pop(identity) for identity in low]
         del gone  # outside the lock: Ray's destructors take locks of their own
+        self.dropped(low)
+
+    def dropped(self, identities: Sequence[int]) -> None:
+        """This process names these objects no more."""
 
     def own(self, identity: int, native: Any) -> ObjectRef[Any]:
         """Takes in a native ref; returns ours."""

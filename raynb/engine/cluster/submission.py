@@ -73,6 +73,7 @@ class Submission:
     native_by_id: Any
     pairs: Any
     submitted: Any
+    asked: Any
     _ids: ids.IdSource
     _lock: threading.RLock
     _streams: dict[int, Any]
@@ -137,6 +138,8 @@ class Submission:
                 plain = bytes(packed.data)
         flags = refs | (len(args) - refs) << 1
         head = MAGIC + marshal.dumps((told, task, scope, parent, self.setups, flags, plain))
+        if packed.deps:
+            self.asked(packed.deps)  # it fails for them, and then says why
         return [head, *args, *map(self.native, packed.deps)] if packed.deps or args else [head]
 
     def submit(

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import itertools
+import logging
 import time
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
+from raynb.base import ids
+from raynb.base.ref import ObjectRef
 from raynb.base.rows import (
     ACTOR,
+    ACTOR_CREATION_TASK,
     ALIVE,
     BUSY,
     CANCELLED,
@@ -23,14 +28,22 @@ from raynb.base.rows import (
     TaskRow,
     WorkerRow,
 )
+from raynb.core.tasks.unasked import KNOWN
+from raynb.engine.cluster.bridge import Failure
 from raynb.engine.logs import Logs
 from raynb.engine.row_store import RowStore
+from raynb.engine.unasked import UnaskedFailures
 
 _now = time.monotonic
 #: Seconds of difference from which on two clocks differ, and a batch was not just on its way.
 SKEW_FROM = 0.25
 #: Tasks whose submission was not reported yet, and of which something else was.
 EARLY_KEPT = 10_000
+#: Seconds that a worker's word on the end of a task is waited for at the most.
+REPORT_SECONDS = 2.0
+#: Returns of one task that are counted.
+MOST_RETURNS = 10_000
+_RAYS_LOG = "ray._private.worker"
 
 
 def death_cause(told: dict[str, Any]) -> str:
@@ -46,13 +59,77 @@ def death_cause(told: dict[str, Any]) -> str:
     return text.strip().split("\n", 1)[0].split(". ", 1)[0] or "Ray ended it"
 
 
-class News:
+class Unheard:
+    """The part of `ClusterEngine` that tells of failures that nobody asks about: in the cell, once.
+
+    Ray tells of some of them by itself, in its log, with the frames of what runs the task: of those that are ours
+    it is silenced.
+
+    Thread contract: any thread; `task_failed` under ``_rows_lock``.
+    """
+
+    book: RowStore
+    unasked: UnaskedFailures
+    deliver: Callable[[Output], None]
+    wait: Any
+    _natives: dict[int, list[Any]]
+    _actor_keys: dict[str, int]
+
+    def listen_for_failures(self) -> None:
+        self.unasked = UnaskedFailures(self._tell_of_failure)
+        logging.getLogger(_RAYS_LOG).addFilter(_is_not_ours)
+
+    def stop_listening(self) -> None:
+        """Tells of what is still to be told."""
+        self.unasked.look(over=True)
+        logging.getLogger(_RAYS_LOG).removeFilter(_is_not_ours)
+
+    def task_failed(self, row: TaskRow) -> None:
+        """Takes the end of a task. Of what a task submitted, only that one's code can have asked."""
+        if row.state != FAILED or row.parent or row.error_type in KNOWN:
+            return
+        if row.kind == ACTOR_CREATION_TASK:
+            self.unasked.actor_failed(str(row.actor or row.id), row)
+            return
+        indices = range(1, MOST_RETURNS)
+        there = itertools.takewhile(lambda index: ids.object_id(row.id, index) in self._natives, indices)
+        self.unasked.task_failed(row, sum(1 for _ in there))
+
+    def is_unasked(self, ref: ObjectRef[Any]) -> bool:
+        """See `DriverEngine.is_unasked`."""
+        self.wait([ref], 1, None, False)
+        task, end = ids.task_of(ref._id), _now() + REPORT_SECONDS
+        while (row := self.book.row("tasks", task)) is not None and row.state not in TASK_ENDED and _now() < end:
+            time.sleep(0.01)
+        return self.unasked.has(task)
+
+    def asked(self, refs: Sequence[ObjectRef[Any]], error: BaseException | None = None) -> None:
+        """Somebody reads the errors of these refs, or gives them to a task."""
+        actor = getattr(error, "actor_id", None)
+        number = self._actor_keys.get(actor, 0) if isinstance(actor, str) else 0
+        for ref in refs:
+            self.unasked.asked(ids.task_of(ref._id), str(number) if number else "")
+
+    def dropped(self, identities: Sequence[int]) -> None:
+        """This process names these objects no more."""
+        for identity in identities:
+            self.unasked.freed(ids.task_of(identity))
+
+    def _tell_of_failure(self, text: str, scope: int) -> None:
+        self.deliver(Output("stderr", 0, scope, 0, 0, "raynb", 0, f"raynb: {text}\n"))
+
+
+def _is_not_ours(record: logging.LogRecord) -> bool:
+    text = record.getMessage()
+    return not (text.startswith("Unhandled error") and f"{Failure.__module__}.{Failure.__name__}" in text)
+
+
+class News(Unheard):
     """The part of `ClusterEngine` that listens.
 
     Thread contract: `_take` on the listener's thread; the rest under ``_rows_lock``.
     """
 
-    book: RowStore
     logs_kept: Logs
     on_output: list[Callable[[Output], None]]
     _rows_lock: Any
@@ -147,6 +224,7 @@ class News:
         row.error_type, row.error, row.size = kind, text, size
         self.book.move_task(row, state)
         self._object_rows(row)
+        self.task_failed(row)
 
     def _actor_changed(self, actor: int, state: str, pid: int, cause: str) -> None:
         row: ActorRow | None = self.book.row("actors", actor)

@@ -74,6 +74,7 @@ class ActorLives:
             self._ended(now, FAILED)
             actor = self.engine.spell(host.spec.actor_id, ids.ACTOR_HEX)
             self.end_actor(host, ("err", "ActorDiedError", (actor, "creation", value)), restart=False)
+            self.engine.unasked.actor_failed(actor, row)
         finally:
             running.reset(token)
         book.put("actors", host.row)

@@ -44,6 +44,7 @@ from raynb.engine.inline.waiting import InlineWaiting
 from raynb.engine.local.engine import machine_totals
 from raynb.engine.refs import OwnRefs
 from raynb.engine.row_store import RowStore
+from raynb.engine.unasked import UnaskedFailures
 from raynb.serde import functions, pickling
 
 _now = time.monotonic
@@ -67,6 +68,7 @@ class InlineEngine(InlineWaiting, InlineActors, OwnRefs):
         self.book = RowStore(config.finished_tasks_kept)
         self.objects = Objects(self, self.book)
         self.objects.on_free = self._freed
+        self.unasked = UnaskedFailures(self._tell_of_failure)
         self.ref_log = self.objects.log
         self.tasks = Tasks(self)
         self.handles: dict[int, Host] = {}  # object that stands for the handles → actor
@@ -86,6 +88,8 @@ class InlineEngine(InlineWaiting, InlineActors, OwnRefs):
         """Ends the actors and lets go of every value."""
         if not self.alive or os.getpid() != self._pid:
             return
+        self.objects.settle()
+        self.unasked.look(over=True)
         for host in list(self.handles.values()):
             self.tasks.end_actor(host, self.died(host, "the runtime was shut down"), restart=False)
         self.alive = False
@@ -295,7 +299,17 @@ class InlineEngine(InlineWaiting, InlineActors, OwnRefs):
                     free[name] -= amount / RESOURCE_UNIT
         return dict(self._total), {name: amount for name, amount in free.items() if amount > 0}
 
+    def is_unasked(self, ref: ObjectRef[Any]) -> bool:
+        self.wait([ref], 1, None, False)
+        return self.unasked.has(ids.task_of(ref._id))
+
+    def _tell_of_failure(self, text: str, scope: int) -> None:
+        output = Output("stderr", 0, scope, 0, self._pid, "raynb", 0, f"raynb: {text}\n")
+        for listener in self.on_output:
+            listener(output)
+
     def scope_counts(self, scope: int) -> dict[str, int]:
+        self.objects.settle()
         return self.book.scope_counts(scope)
 
     def story(self, identity: int) -> list[tuple[float, str]]:

@@ -5,13 +5,14 @@ from __future__ import annotations
 import threading
 from collections import deque
 from collections.abc import Callable, Sequence
-from types import TracebackType
+from types import FrameType, TracebackType
 from typing import Any
 
 from raynb.base import ids
 from raynb.base.engine import Packed
 from raynb.base.ref import ObjectRef, OwnRef
 from raynb.base.rows import MEMORY, PENDING, ObjectRow
+from raynb.engine.inline.records import PACKAGE
 from raynb.engine.row_store import RowStore
 from raynb.serde import errors, pickling
 
@@ -52,6 +53,7 @@ class Objects:
         self._lock = threading.RLock()
         self._touched: set[int] = set()
         self._traced: deque[Obj] = deque()
+        self._called_from: deque[FrameType] = deque(maxlen=TRACED)  # the users' outermost frames of errors
 
     def new(self, identity: int, scope: int) -> ObjectRef[Any]:
         """Makes a pending object; returns its first ref."""
@@ -87,6 +89,7 @@ class Objects:
                 if len(self._traced) == TRACED:
                     self._traced.popleft().traceback = None
                 self._traced.append(obj)
+                self._called_from.append(traceback.tb_frame)
             callbacks, obj.callbacks = obj.callbacks, []
         for callback in callbacks:
             callback()
@@ -95,6 +98,8 @@ class Objects:
         """Returns the value; raises its error, with the traceback of the user's code behind it."""
         if obj.value[0] == "ok":
             return pickling.unpack(obj.value[1], obj.value[2])
+        actor = obj.value[2][0] if obj.value[:2] == ("err", "ActorDiedError") else ""
+        self.engine.unasked.asked(ids.task_of(obj.id), actor)
         raise errors.load_error(obj.value).with_traceback(obj.traceback)
 
     def find(self, ref: ObjectRef[Any]) -> Obj:
@@ -115,10 +120,29 @@ class Objects:
         """Lets go of everything."""
         self.table.clear()
         self._traced.clear()
+        self._called_from.clear()
+
+    def _forget_callers(self) -> None:
+        """Frames of an error keep those that called them: what ours named (a ref of the failed task) is let go."""
+        for _ in range(len(self._called_from)):
+            first = self._called_from.popleft()
+            frame = first.f_back
+            while frame is not None:
+                if frame.f_code.co_filename.startswith(PACKAGE):
+                    try:
+                        frame.clear()
+                    except RuntimeError:  # it runs: later
+                        self._called_from.append(first)
+                        break
+                frame = frame.f_back
 
     def settle(self) -> None:
         """Works off the log of refs that came and went; what nobody names is let go."""
+        if self._called_from:
+            self._forget_callers()
         log = self.log
+        if not log:
+            self.engine.unasked.look()
         while log:
             gone: list[Obj] = []
             with self._lock:
@@ -137,6 +161,9 @@ class Objects:
                         self._touched.add(obj.id)
             for obj in gone:
                 self.on_free(obj.id)
+                if obj.value is not None and obj.value[0] != "ok":
+                    self.engine.unasked.freed(ids.task_of(obj.id))
+            self.engine.unasked.look()
             del gone, low  # their refs to others go into the log now
 
     def refresh_rows(self) -> None:

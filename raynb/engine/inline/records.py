@@ -15,7 +15,8 @@ from raynb.base.rows import ActorRow, TaskRow
 from raynb.base.spec import ActorSpec, TaskOptions
 from raynb.engine.inline.event_loop import DrivenLoop
 
-_FOLDER = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)))) + os.sep
+#: Where our own code is.
+PACKAGE = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)))) + os.sep
 
 
 class LeaveActor(BaseException):
@@ -81,6 +82,6 @@ class Host:
 
 def users_part(traceback: TracebackType | None) -> TracebackType | None:
     """Returns the part of a traceback that begins in the user's code."""
-    while traceback is not None and traceback.tb_frame.f_code.co_filename.startswith(_FOLDER):
+    while traceback is not None and traceback.tb_frame.f_code.co_filename.startswith(PACKAGE):
         traceback = traceback.tb_next
     return traceback

@@ -185,8 +185,11 @@ class Tasks(ActorLives):
                 stream.items[stream.made] = self.engine.objects.new(identity, now.scope)
                 self.engine.objects.fail(identity, value, contained, traceback)
             stream.ended = True
-        for index in range(1, (count if count > 0 else 1) + 1):
-            self.engine.objects.fail(ids.object_id(now.row.id, index), value, contained, traceback)
+        returns = [ids.object_id(now.row.id, index) for index in range(1, (count if count > 0 else 1) + 1)]
+        for identity in returns:
+            self.engine.objects.fail(identity, value, contained, traceback)
+        if state == FAILED and described[0] != "ActorDiedError":
+            self.engine.unasked.task_failed(now.row, sum(one in self.engine.objects.table for one in returns))
         self._ended(now, state)
 
     # -- streams -------------------------------------------------------------------------------

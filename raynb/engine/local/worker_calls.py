@@ -124,6 +124,14 @@ class WorkerCalls:
         """Returns (namespace, name) of live named actors; None: of every namespace."""
         return sorted(key for key in self.machine.actors.names if namespace is None or key[0] == namespace)
 
+    # -- failures ------------------------------------------------------------------------------
+    def is_unasked(self, ref: ObjectRef[Any]) -> bool:
+        """See `DriverEngine.is_unasked`."""
+        self.wait([ref], 1, None, False)  # type: ignore[attr-defined]
+        with self.loop.lock:
+            self.loop.settle(_now())
+            return ids.task_of(ref._id) in self.machine.tasks.unasked.failed
+
     # -- placement groups ----------------------------------------------------------------------
     @sheltered
     def reserve_group(self, bundles: tuple[Any, ...]) -> int:

@@ -60,13 +60,16 @@ def read_cell(notebook: Notebook, magic: str, cell: str) -> Reading:
 
 
 def _whole_text(notebook: Notebook, magic: str, cell: str) -> tuple[str, int]:
-    """Returns (the notebook cell as typed, lines above the body).
+    """Returns (the notebook cell as typed, lines above the body, or above a line magic's expression).
 
     With the cell's own text the kernel's name for it is the same as for the cell itself, so that
     both ends of a traceback speak of one cell.
     """
     running = notebook.cells.running()
     typed = running.source if running is not None else ""
+    if not magic.startswith("%%"):  # an expression somewhere in a cell
+        at = typed.find(cell)
+        return (typed, typed.count("\n", 0, at)) if at >= 0 else (cell, 0)
     at = typed.find(cell.rstrip("\n"))
     if at >= 0 and typed.lstrip().startswith("%%"):
         return typed, typed.count("\n", 0, at)
@@ -168,19 +171,19 @@ class Submitted:
     """Tasks of one cell.
 
     Attributes:
-        status: one ref a task that ends when the task does; its value is None, or says which items of a
-            loop failed.
+        status: one ref a task that ends when the task does; its value is None, or says what became of the
+            cell's names (`CellEnd`), or which items of a loop failed.
         outputs: name → ref, or list of refs with ``--each``.
         value: ref (or list of refs) of the last expression's value, or None.
         items: how many items each task has.
-        firsts: of each task of a loop, the first output of each of its items; empty without outputs.
+        returns: of each task, its other returns; empty where tasks were not submitted here.
     """
 
     status: list[Any]  # refs, or what else has a `future`
     outputs: dict[str, Any]
     value: Any = None
     items: list[int] = field(default_factory=list)
-    firsts: list[list[Any]] = field(default_factory=list)
+    returns: list[list[Any]] = field(default_factory=list)
 
 
 def submit_cell(function: Any, job: CellJob, inputs: Inputs, options: dict[str, Any]) -> Submitted:
@@ -196,8 +199,15 @@ def submit_cell(function: Any, job: CellJob, inputs: Inputs, options: dict[str, 
     cargo = CellPayload(job, inputs.names, inputs.kept, inputs.anchor)
     refs = _submit(function.options(num_returns=count, **options), (cargo, *inputs.refs), inputs)
     refs = refs if isinstance(refs, list) else [refs]
-    outputs = dict(zip(job.outputs, refs[1:], strict=False))
-    return Submitted(refs[:1], outputs, refs[-1] if job.value else None, [1])
+    returns = refs[:-1]
+    outputs = dict(zip(job.outputs, returns, strict=False))
+    return Submitted(refs[-1:], outputs, returns[-1] if job.value else None, [1], [returns])
+
+
+def submit_expression(function: Any, job: CellJob, inputs: Inputs, name: str) -> Any:
+    """Submits an expression as a task of one return; returns its ref."""
+    cargo = CellPayload(job, inputs.names, inputs.kept, inputs.anchor)
+    return _submit(function.options(name=name), (cargo, *inputs.refs), inputs)
 
 
 def submit_items(
@@ -221,11 +231,11 @@ def submit_items(
             configured[returns] = function.options(num_returns=returns, **options)
         refs = _submit(configured[returns], (cargo, sent, *inputs.refs, *own.refs[shared:]), inputs)
         refs = refs if isinstance(refs, list) else [refs]
-        done.status.append(refs[0])
+        done.status.append(refs.pop())
         done.items.append(len(part))
-        done.firsts.append(refs[1::width] if width else [])
+        done.returns.append(refs)
         for column in range(width):
-            columns[column].extend(refs[1 + column :: width])
+            columns[column].extend(refs[column::width])
     done.outputs = dict(zip(job.outputs, columns, strict=False))
     done.value = columns[-1] if job.value else None
     return done

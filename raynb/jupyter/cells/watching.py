@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from raynb import api
 from raynb.exceptions import RuntimeGoneError, TaskCancelledError
 from raynb.jupyter.cells.submission import Submitted
+from raynb.jupyter.on_worker.results import CellEnd
 from raynb.jupyter.progress.bar import Bar, Count, line_bundle
 
 if TYPE_CHECKING:
@@ -30,12 +31,17 @@ class Watch:
         scope: the cell.
         done: the tasks.
         stop_on_error: cancel the rest at the first failure.
+        strict: a cell that binds none of its names has failed.
 
     Thread contract: callbacks of futures come on any thread; counts change under a lock.
     """
 
-    def __init__(self, notebook: Notebook, scope: int, done: Submitted, stop_on_error: bool = False) -> None:
+    def __init__(self, notebook: Notebook, scope: int, done: Submitted, stop_on_error: bool = False,
+                 strict: bool = False) -> None:  # fmt: skip
         self.notebook = notebook
+        self.strict = strict
+        #: What became of the names of a cell that isn't a loop.
+        self.end = CellEnd()
         self.scope = scope
         self.tasks = done
         self.stop_on_error = stop_on_error
@@ -53,10 +59,10 @@ class Watch:
         self._quiet = quiet
         if not self.tasks.status:  # ``%%everywhere`` while only actors have workers
             self.finished.set()
-        firsts = self.tasks.firsts or [[]] * len(self.tasks.items)
-        for ref, items, outputs in zip(list(self.tasks.status), self.tasks.items, firsts, strict=True):
+        returns = self.tasks.returns or [[]] * len(self.tasks.items)
+        for ref, items, refs in zip(list(self.tasks.status), self.tasks.items, returns, strict=True):
             future = ref.future()
-            future.add_done_callback(functools.partial(self._ended, items, outputs))
+            future.add_done_callback(functools.partial(self._ended, items, refs))
 
     def in_background(self, progress: bool) -> None:
         """Follows without waiting: shows the bar (of loops) and the first failure in the cell."""
@@ -68,16 +74,49 @@ class Watch:
             threading.Thread(target=self._tick, name="raynb-each", daemon=True).start()
 
     # -- callbacks -----------------------------------------------------------------------------
-    def _ended(self, items: int, outputs: list[Any], future: Any) -> None:
+    def _ended(self, items: int, returns: list[Any], future: Any) -> None:
         error = _error_of(future)
         status = future.result() if error is None else None
-        if outputs and isinstance(status, tuple):  # some items of the task failed, and it went on
-            failed, first_failed = status
-            outputs[first_failed].future().add_done_callback(
+        if isinstance(status, tuple):  # some items of the task failed, and it went on
+            failed, place = status
+            returns[place].future().add_done_callback(
                 lambda known: self._count(items, failed, _error_of(known))
             )
+        elif isinstance(status, CellEnd):
+            self._names_ended(status)
         else:
             self._count(items, items, error)
+
+    def _names_ended(self, end: CellEnd) -> None:
+        """A cell has ended, and not all of its names came back.
+
+        If none did, and it has no value either, it has failed; else a line says which did not.
+        """
+        self.end = end
+        outputs = self.tasks.outputs
+        lost = [name for name in (*end.stuck, *end.unbound) if name in outputs]
+        nothing = len(lost) == len(outputs) and self.tasks.value is None
+        failed = nothing and bool(lost) and (bool(end.stuck) or self.strict)
+        stuck = [name for name in lost if name in end.stuck]
+        about = lost[:1] if failed else stuck
+        if not about:
+            self._count(1, 0, None)
+            return
+        left = len(about)
+
+        def known(name: str, future: Any) -> None:
+            nonlocal left
+            error = _error_of(future)
+            if error is not None and not failed:
+                self.notebook.show_stuck(self.scope, name, error)
+            with self._lock:
+                left -= 1
+                last = not left
+            if last:
+                self._count(1, 1, error if failed else None)
+
+        for name in about:
+            outputs[name].future().add_done_callback(functools.partial(known, name))
 
     def _count(self, items: int, failed: int, error: BaseException | None) -> None:
         """Counts a task of so many items, of which ``failed`` failed if there is an error."""
@@ -100,7 +139,7 @@ class Watch:
             self._show(True)
         if last:
             self.tasks.status.clear()
-            self.tasks.firsts.clear()
+            self.tasks.returns.clear()
             self.finished.set()
 
     def _tick(self) -> None:
@@ -165,3 +204,25 @@ def wait_for(notebook: Notebook, watch: Watch) -> None:
             notebook.waits.pausing = False
     if watch.first_error is not None:
         raise watch.first_error
+
+
+def bind_values(notebook: Notebook, watch: Watch, outputs: dict[str, Any]) -> None:
+    """Binds the values of a cell that has ended, but of those that cannot come back.
+
+    Raises:
+        RayTaskError: an item of a loop failed.
+    """
+    for name, refs in outputs.items():
+        if name not in watch.end.stuck:
+            notebook.shell.push({name: api.get(refs)})
+
+
+def forget_unbound(notebook: Notebook, watch: Watch, outputs: dict[str, Any], before: dict[str, Any]) -> None:
+    """After a wait: names that the cell did not bind are in the notebook what they were before, or are not there."""
+    namespace = notebook.shell.user_ns
+    for name in (*watch.end.kept, *watch.end.unbound):
+        ref = outputs.pop(name, None)
+        if name in before:
+            notebook.shell.push({name: before[name]})
+        elif name in watch.end.unbound and namespace.get(name) is ref:
+            del namespace[name]

@@ -19,6 +19,7 @@ from raynb.exceptions import RayError
 from raynb.jupyter.cells.submission import Reading, Submitted, has_failed
 from raynb.jupyter.kept import keys
 from raynb.jupyter.kept.words import kept_from, where
+from raynb.jupyter.on_worker.results import VALUE
 from raynb.jupyter.on_worker.runner import CellJob
 from raynb.keeping import origins, session
 from raynb.keeping.box import Box, Entry
@@ -32,9 +33,6 @@ if TYPE_CHECKING:
 
 #: Seconds that a shutdown waits for results that are being written.
 FLUSH_SECONDS = 5.0
-
-#: What the value of the last expression is called among a cell's outputs.
-VALUE = "_"
 
 
 @dataclass(slots=True)
@@ -184,7 +182,7 @@ class Kept:
             column = [taken[at][name] if at in taken else columns[name][made[at]] for at in everywhere]
             merged[name] = column if many else column[0]
         value = merged.pop(plan.names[-1]) if plan.names and plan.has_value else None
-        return Submitted(done.status, merged, value, done.items, done.firsts)
+        return Submitted(done.status, merged, value, done.items, done.returns)
 
     def show(self, plan: Plan) -> None:
         """Shows what kept cells and items printed and displayed, and since when they are kept."""

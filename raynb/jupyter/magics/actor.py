@@ -16,7 +16,7 @@ from raynb.api.everywhere import run_on_workers
 from raynb.base import engine as engines
 from raynb.exceptions import GetTimeoutError
 from raynb.jupyter.cells.submission import Submitted, choose_outputs, job_for, read_cell, submit_cell, take_inputs
-from raynb.jupyter.cells.watching import Watch, wait_for
+from raynb.jupyter.cells.watching import Watch, bind_values, forget_unbound, wait_for
 from raynb.jupyter.magics.arguments import (
     ACTOR_OPTIONS,
     call_arguments,
@@ -158,13 +158,15 @@ class ActorMagics(Magics):
         self.shell.push(done.outputs)
         if done.value is not None:
             self.notebook.keep_as_last(done.value)
-        watch = Watch(self.notebook, self.notebook.scope, done)
-        if not (args.get or self.notebook.waits_at_end()):
+        batch = self.notebook.waits_at_end()
+        watch = Watch(self.notebook, self.notebook.scope, done, strict=batch)
+        if not (args.get or batch):
             watch.in_background(progress=False)
             return
         wait_for(self.notebook, watch)
         if args.get:
-            self.shell.push({name: api.get(ref) for name, ref in done.outputs.items()})
+            forget_unbound(self.notebook, watch, done.outputs, {})
+            bind_values(self.notebook, watch, done.outputs)
 
     # -- %%everywhere --------------------------------------------------------------------------
     @magic_arguments()

@@ -26,10 +26,11 @@ from raynb.jupyter.cells.submission import (
     job_for,
     read_cell,
     submit_cell,
+    submit_expression,
     submit_items,
     take_inputs,
 )
-from raynb.jupyter.cells.watching import Watch, wait_for
+from raynb.jupyter.cells.watching import Watch, bind_values, forget_unbound, wait_for
 from raynb.jupyter.magics.arguments import (
     TASK_OPTIONS,
     evaluate,
@@ -46,7 +47,8 @@ from raynb.jupyter.on_worker.profiling import (
     profiled_cell,
     profiled_items,
 )
-from raynb.jupyter.on_worker.runner import run_cell, run_items
+from raynb.jupyter.on_worker.results import VALUE
+from raynb.jupyter.on_worker.runner import run_cell, run_expression, run_items
 
 _remote_functions: dict[Any, Any] = {}
 
@@ -213,9 +215,10 @@ class RemoteMagics(Magics):
                 those again, as they were.
         """
         status = next(iter(done.status), None)
-        watch = Watch(self.notebook, self.notebook.scope, done, args.stop_on_error)
+        batch = self.notebook.waits_at_end()
+        watch = Watch(self.notebook, self.notebook.scope, done, args.stop_on_error, strict=batch)
         profiles = self.notebook.profiles if args.profile or args.profile_memory else None
-        if not (args.wait or args.get or self.notebook.waits_at_end()):
+        if not (args.wait or args.get or batch):
             if profiles is not None and status is not None:
                 profiles.show_when_over(watch.scope, watch)
             watch.in_background(progress=many and status is not None)
@@ -226,13 +229,11 @@ class RemoteMagics(Magics):
         finally:
             if profiles is not None and status is not None:
                 profiles.show(watch.scope)
-        for name in (api.get(status) or ()) if before and status is not None and not many else ():
-            self.shell.push({name: before[name]})
-            del done.outputs[name]
+        if not many:
+            forget_unbound(self.notebook, watch, done.outputs, before)
         if args.get:
-            for name, refs in done.outputs.items():
-                self.shell.push({name: api.get(refs)})
-            if done.value is not None:
+            bind_values(self.notebook, watch, done.outputs)
+            if done.value is not None and VALUE not in watch.end.stuck:
                 self.notebook.keep_as_last(api.get(done.value))
 
     @needs_local_scope
@@ -246,6 +247,9 @@ class RemoteMagics(Magics):
         if not line.strip():
             raise UsageError("%remote takes an expression, for example `ref = %remote f(x)`.")
         namespace = self._namespace(local_ns)
+        option = line.split()[0]
+        if option.split("=")[0] in _options_of(self.remote_cell) and option[2:] not in namespace:
+            raise UsageError(f"%remote takes an expression and no options; {option} is one of %%remote, for cells.")
         reading = read_cell(self.notebook, f"%remote {line}", line.strip())
         if not reading.code.has_value:
             raise UsageError(
@@ -255,8 +259,9 @@ class RemoteMagics(Magics):
         title = self.notebook.title()
         inputs = take_inputs(self.notebook, reading.code, (), namespace, ())
         job = job_for(reading, (), title, False, True)
-        done = submit_cell(remote_function(run_cell), job, inputs, {"name": _call_name(line) or title})
-        return done.value
+        ref = submit_expression(remote_function(run_expression), job, inputs, _call_name(line) or title)
+        self.notebook.owe(ref)
+        return ref
 
 
 def _cell_runner(args: Any) -> Any:
@@ -267,6 +272,11 @@ def _cell_runner(args: Any) -> Any:
 def _items_runner(args: Any) -> Any:
     """Returns what runs a cell for some items on the worker."""
     return profiled_items if args.profile else memory_profiled_items if args.profile_memory else run_items
+
+
+def _options_of(magic: Any) -> set[str]:
+    """Returns the options that a magic's line takes."""
+    return {text for action in magic.parser._actions for text in action.option_strings}
 
 
 def _call_name(text: str) -> str:

@@ -6,12 +6,16 @@ the others alone: the executor stores the returns of a task one by one.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from raynb import api
 from raynb.base.ref import ObjectRef
 from raynb.base.spec import FailedReturn
+
+#: What the value of the last expression is called among a cell's outputs.
+VALUE = "_"
 
 #: Types that always travel: no need to say their name in an error.
 _SURE = frozenset({int, float, complex, bool, str, bytes, type(None)})
@@ -25,14 +29,16 @@ def packed_output(name: str, value: Any, title: str) -> Any:
         value: what comes back.
         title: the cell (``In[5]``).
     """
-    if type(value) in _SURE or type(value).__module__ in ("numpy", "pandas"):
+    if type(value) in _SURE:
+        return value
+    if type(value).__module__ == "numpy" and not getattr(getattr(value, "dtype", None), "hasobject", True):
         return value
     return _Output(name, value)
 
 
 def outputs_of(names: Iterable[str], namespace: Mapping[str, Any], before: Mapping[str, Any],
-               kept: Mapping[str, list[Any]], title: str) -> tuple[list[Any], list[str]]:  # fmt: skip
-    """Returns (what comes back for each name, the names that the cell did not bind and that keep their values).
+               kept: Mapping[str, list[Any]], title: str) -> tuple[list[Any], CellEnd]:  # fmt: skip
+    """Returns (what comes back for each name, which of the names the cell did not bind).
 
     Args:
         names: the outputs.
@@ -43,6 +49,7 @@ def outputs_of(names: Iterable[str], namespace: Mapping[str, Any], before: Mappi
     """
     found: list[Any] = []
     left: list[str] = []
+    missing: list[str] = []
     for name in names:
         if name in namespace:
             found.append(packed_output(name, namespace[name], title))
@@ -53,7 +60,8 @@ def outputs_of(names: Iterable[str], namespace: Mapping[str, Any], before: Mappi
             left.append(name)
         else:
             found.append(unbound(name, title))
-    return found, left
+            missing.append(name)
+    return found, CellEnd(tuple(left), tuple(missing))
 
 
 def _old_value(name: str, value: Any, title: str) -> Any:
@@ -70,17 +78,98 @@ def unbound(name: str, title: str) -> Any:
     return FailedReturn(NameError(f"{title} ended without binding {name!r}", name=name))
 
 
+@dataclass(slots=True)
+class CellEnd:
+    """What became of a cell's names.
+
+    Attributes:
+        kept: those that it did not bind, and that keep their values.
+        unbound: those that it did not bind, and that have no value.
+        stuck: those whose value cannot be pickled.
+    """
+
+    kept: tuple[str, ...] = ()
+    unbound: tuple[str, ...] = ()
+    stuck: tuple[str, ...] = ()
+
+
+class Status:
+    """A cell's last return: pickled after the outputs, it says what became of them, or None.
+
+    Args:
+        end: what is known of the names at the end of the cell.
+        outputs: what comes back, in the order in which it is pickled.
+    """
+
+    def __init__(self, end: CellEnd, outputs: Sequence[Any]) -> None:
+        self.end = end
+        self.outputs = outputs
+
+    def __reduce_ex__(self, protocol: Any) -> tuple[Any, ...]:
+        stuck = tuple(name for output in self.outputs if (name := stuck_name(output)))
+        if not (self.end.kept or self.end.unbound or stuck):
+            return type(None), ()
+        return CellEnd, (self.end.kept, self.end.unbound, stuck)
+
+
+class LoopStatus:
+    """The last return of a loop's task: pickled after the outputs, it says which items failed, or None.
+
+    Args:
+        failed: items that raised, by their number in the task.
+        outputs: what comes back, ``width`` returns an item.
+    """
+
+    def __init__(self, failed: Sequence[int], outputs: Sequence[Any], width: int) -> None:
+        self.failed = failed
+        self.outputs = outputs
+        self.width = width
+
+    def __reduce_ex__(self, protocol: Any) -> tuple[Any, ...]:
+        """Returns what becomes None, or (how many items failed, which return has the first one's error)."""
+        places = {number: number * self.width for number in self.failed}
+        for at, output in enumerate(self.outputs):
+            if stuck_name(output):
+                places.setdefault(at // self.width, at)
+        if not places:
+            return type(None), ()
+        return tuple, ((len(places), places[min(places)]),)
+
+
 class _Output:
     """Pickles as the value it holds. Its one attribute has the output's name, so the error of a
     value that cannot be pickled says which output it is."""
 
+    __slots__ = ("__dict__", "_pickled")
+
     def __init__(self, name: str, value: Any) -> None:
         self.__dict__[name] = value
+        self._pickled: bool | None = None  # while it is not known
 
     def __reduce_ex__(self, protocol: Any) -> tuple[Any, ...]:
         (value,) = self.__dict__.values()
-        return _itself, (value,)
+        self._pickled = False
+        return _itself, (value, _End(self))
 
 
-def _itself(value: Any) -> Any:
+class _End:
+    """Is pickled after an output's value: that one can travel."""
+
+    def __init__(self, output: _Output) -> None:
+        self.output = output
+
+    def __reduce_ex__(self, protocol: Any) -> tuple[Any, ...]:
+        self.output._pickled = True
+        return type(None), ()
+
+
+def _itself(value: Any, end: None = None) -> Any:
     return value
+
+
+def stuck_name(output: Any) -> str:
+    """Returns the name of an output that could not be pickled when that was tried; empty: there is none such."""
+    if type(output) is _Output and output._pickled is False:
+        (name,) = output.__dict__
+        return str(name)
+    return ""

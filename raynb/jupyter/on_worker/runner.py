@@ -25,6 +25,7 @@ from raynb.base.ref import is_ref
 from raynb.base.spec import FailedReturn
 from raynb.jupyter.on_worker.display import end_figures, install
 from raynb.jupyter.on_worker.module_reload import renew
+from raynb.jupyter.on_worker.results import VALUE, CellEnd, LoopStatus, Status, outputs_of, packed_output
 
 #: Types of items that are shown in messages by their value, and in how many characters.
 _SHORT = (int, float, complex, bool, str, bytes, type(None))
@@ -99,22 +100,31 @@ class CellPayload:
 
 
 def run_cell(cargo: CellPayload, *arrived: Any) -> Any:
-    """Runs a cell once; returns ``(names that kept their values, output, …[, value])``, or None if
-    nothing comes back."""
+    """Runs a cell once; returns ``(output, …[, value], status)``, or None if nothing comes back."""
     namespace = _namespace(cargo, arrived)
-    results, left = _run_once(cargo, namespace)
-    if left:
-        names = ", ".join(f"`{name}`" for name in left)
-        keeps = "it keeps its value" if len(left) == 1 else "they keep their values"
-        print(f"{cargo.job.title} did not bind {names}: {keeps}.")
-    return (tuple(left) or None, *results) if results else None
+    results, end = _run_once(cargo, namespace)
+    for left, one, many in ((end.kept, "it keeps its value", "they keep their values"),
+                            (end.unbound, "it has no value", "they have no values")):  # fmt: skip
+        if left:
+            names = ", ".join(f"`{name}`" for name in left)
+            print(f"{cargo.job.title} did not bind {names}: {one if len(left) == 1 else many}.")
+    return _with_status(end, results)
+
+
+def _with_status(end: CellEnd, results: list[Any]) -> Any:
+    return (*results, Status(end, results)) if results else None
+
+
+def run_expression(cargo: CellPayload, *arrived: Any) -> Any:
+    """Evaluates an expression (``%remote``); returns its value."""
+    return _run_once(cargo, _namespace(cargo, arrived))[0][0]
 
 
 def run_items(cargo: CellPayload, items: list[Any], *arrived: Any) -> Any:
-    """Runs a cell once per item (``--each``); returns ``(status, outputs of item 1 …, of item 2 …)``.
+    """Runs a cell once per item (``--each``); returns ``(outputs of item 1 …, of item 2 …, status)``.
 
     An item that fails fails its own outputs only, except where nothing comes back or it is alone. The
-    status is then (how many failed, which was the first), else None.
+    status is then (how many failed, which return has the first error), else None.
     """
     base = _namespace(cargo, arrived)
     job = cargo.job
@@ -138,7 +148,7 @@ def run_items(cargo: CellPayload, items: list[Any], *arrived: Any) -> Any:
             returned.extend([FailedReturn(error, label)] * width)
     if not width:
         return None
-    return ((len(failed), failed[0]) if failed else None, *returned)
+    return (*returned, LoopStatus(failed, returned, width))
 
 
 def item_label(title: str, target: str, item: Any) -> str:
@@ -152,8 +162,8 @@ def run_on_actor(instance: Any, cargo: CellPayload, *arrived: Any) -> Any:
     """Runs a cell inside an actor's process with ``self`` bound (``%%on handle``)."""
     namespace = _namespace(cargo, arrived)
     namespace["self"] = instance
-    results, _ = _run_once(cargo, namespace)
-    return (None, *results) if results else None
+    results, end = _run_once(cargo, namespace)
+    return _with_status(end, results)
 
 
 def run_everywhere(cargo: CellPayload) -> str:
@@ -323,18 +333,16 @@ def _target_code(target: str) -> CodeType:
     return compile(f"{target} = __raynb_item__", "<--each>", "exec", dont_inherit=True)
 
 
-def _run_once(cargo: CellPayload, namespace: dict[str, Any]) -> tuple[list[Any], list[str]]:
-    """Returns (the outputs and the value, the names that the cell did not bind and that keep their values)."""
-    from raynb.jupyter.on_worker.results import outputs_of, packed_output
-
+def _run_once(cargo: CellPayload, namespace: dict[str, Any]) -> tuple[list[Any], CellEnd]:
+    """Returns (the outputs and the value, what became of the cell's names)."""
     job = cargo.job
     before = {name: namespace[name] for name in job.unsure if name in namespace}
     with main_module.entered(namespace):
         value = _run_code(job, namespace)
-    results, left = outputs_of(job.outputs, namespace, before, cargo.kept, job.title)
+    results, end = outputs_of(job.outputs, namespace, before, cargo.kept, job.title)
     if job.value:
-        results.append(packed_output("_", value, job.title))
-    return results, left
+        results.append(packed_output(VALUE, value, job.title))
+    return results, end
 
 
 def _run_code(job: CellJob, namespace: dict[str, Any]) -> Any:

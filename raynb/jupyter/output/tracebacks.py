@@ -52,6 +52,9 @@ def install(shell: Any) -> None:
             # IPython takes the one for an error in the cell itself, and prints the other with all its frames.
             shell._showtraceback(type(error), error, last.shown(Renderer(shell), error))
             return
+        if type(error) is SyntaxError and _has_our_frames(error):  # of a cell that is to run elsewhere
+            shell.showsyntaxerror()
+            return
         if not _comes_through_us(error):
             show(exc_tuple, *args, **kwargs)
             return
@@ -76,8 +79,10 @@ def _comes_through_us(error: Any) -> bool:
     """Returns whether an error that isn't raynb's has frames of raynb's, or holds errors of tasks."""
     if error is None or isinstance(error, (RayError, SyntaxError, UsageError)):
         return False
-    if _holds_ours(error):
-        return True
+    return _holds_ours(error) or _has_our_frames(error)
+
+
+def _has_our_frames(error: BaseException) -> bool:
     frames = traceback.walk_tb(error.__traceback__)
     return any(frame.f_code.co_filename.startswith(_PACKAGE) for frame, _ in frames)
 

@@ -1,0 +1,102 @@
+"""Failures that nobody asks about, for engines without a machine: see `raynb.core.tasks.unasked`."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections.abc import Callable
+
+from raynb.base.rows import TaskRow
+from raynb.core.tasks.unasked import GRACE, Tally
+
+#: Tasks that are remembered as asked about.
+MOST_ASKED = 1_000
+
+_now = time.monotonic
+
+
+def wanted() -> bool:
+    """Returns whether such failures are told at all."""
+    return os.environ.get("RAY_IGNORE_UNHANDLED_ERRORS") != "1"
+
+
+class UnaskedFailures:
+    """Failures that nobody has asked about, and that are told once nobody can.
+
+    Args:
+        tell: shows a text in the cell of a scope.
+
+    Thread contract: any thread; ``tell`` is called without the lock.
+    """
+
+    def __init__(self, tell: Callable[[str, int], None]) -> None:
+        self._tell = tell
+        self._lock = threading.Lock()
+        self._tally = Tally()
+        self._tasks: dict[int, tuple[TaskRow, int]] = {}  # task → its row, and how many of its objects exist
+        self._actors: dict[str, tuple[TaskRow, float]] = {}  # dead actor, spelled → its creation, when to tell
+        self._asked: dict[int, None] = {}  # tasks whose error was read before it was known here
+
+    def task_failed(self, row: TaskRow, objects: int) -> None:
+        """A task has ended with an error; ``objects`` of its returns can still be asked for."""
+        with self._lock:
+            if row.id in self._asked:
+                return
+            if objects:
+                self._tasks[row.id] = row, objects
+        if not objects:
+            self._say(row, False)
+
+    def actor_failed(self, actor: str, row: TaskRow) -> None:
+        """The constructor of an actor has failed; a call of it may tell so anyhow."""
+        with self._lock:
+            self._actors[actor] = row, _now() + GRACE
+
+    def asked(self, task: int, actor: str = "") -> None:
+        """Somebody reads a task's error.
+
+        Args:
+            actor: whose death the error tells of.
+        """
+        with self._lock:
+            if self._tasks.pop(task, None) is None:
+                self._asked[task] = None
+                if len(self._asked) > MOST_ASKED:
+                    del self._asked[next(iter(self._asked))]
+            if actor:
+                self._actors.pop(actor, None)
+
+    def freed(self, task: int) -> None:
+        """A return of a task goes, which nobody can name any more."""
+        if not self._tasks:
+            return
+        with self._lock:
+            entry = self._tasks.pop(task, None)
+            if entry is None:
+                return
+            row, count = entry
+            if count > 1:
+                self._tasks[task] = row, count - 1
+                return
+        self._say(row, False)
+
+    def look(self, over: bool = False) -> None:
+        """Tells of actors of which nobody has learned meanwhile; ``over``: the runtime ends."""
+        if not self._actors:
+            return
+        with self._lock:
+            late = [actor for actor, (_, when) in self._actors.items() if over or _now() >= when]
+            rows = [self._actors.pop(actor)[0] for actor in late]
+        for row in rows:
+            self._say(row, True)
+
+    def has(self, task: int) -> bool:
+        """Returns whether a task has failed and nobody has asked."""
+        return task in self._tasks
+
+    def _say(self, row: TaskRow, creates_actor: bool) -> None:
+        with self._lock:
+            words = self._tally.words(row.scope, row.name, row.error_type, row.error, creates_actor)
+        if words and wanted():
+            self._tell(words, row.scope)
