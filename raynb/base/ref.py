@@ -179,16 +179,18 @@ class ObjectRefGenerator:
     arrives as one last ref, then the iteration ends. Dropping it early stops the task's stream.
     """
 
-    __slots__ = ("__weakref__", "_engine", "_next", "_ref")
+    __slots__ = ("__del__", "__weakref__", "_engine", "_position", "_ref")
 
     def __init__(self, ref: ObjectRef[Any], engine: Engine) -> None:
         self._ref = ref  # return 1: ends when the task ends
         self._engine = engine
-        self._next = 2  # returns 2.. are the items
+        self._position = [ids.task_of(ref._id), 2]  # returns 2.. are the items
+        # A slot of that name, as in `OwnRef`: on the embedded engine what is in it is C.
+        self.__del__ = engine.at_stream_end(self._position)
 
     @property
     def task_id(self) -> int:
-        return ids.task_of(self._ref._id)
+        return self._position[0]
 
     def __iter__(self) -> ObjectRefGenerator:
         return self
@@ -198,13 +200,13 @@ class ObjectRefGenerator:
 
     def _next_sync(self, timeout_s: float | None = None) -> ObjectRef[Any]:
         try:
-            ref = self._engine.next_item(self.task_id, self._next, timeout_s)
+            ref = self._engine.next_item(self.task_id, self._position[1], timeout_s)
         finally:
             if unshown.pending:
                 unshown.show()
         if ref is None:
             raise StopIteration
-        self._next += 1
+        self._position[1] += 1
         return ref
 
     def __aiter__(self) -> ObjectRefGenerator:
@@ -212,13 +214,13 @@ class ObjectRefGenerator:
 
     async def __anext__(self) -> ObjectRef[Any]:
         try:
-            ref = await self._engine.next_item_async(self.task_id, self._next)
+            ref = await self._engine.next_item_async(*self._position)
         finally:
             if unshown.pending:
                 unshown.show()
         if ref is None:
             raise StopAsyncIteration
-        self._next += 1
+        self._position[1] += 1
         return ref
 
     def completed(self) -> ObjectRef[Any]:
@@ -227,14 +229,7 @@ class ObjectRefGenerator:
 
     def is_finished(self) -> bool:
         """Returns whether every item has been taken."""
-        return self._engine.stream_finished(self.task_id, self._next)
-
-    @destructor
-    def __del__(self) -> None:
-        try:
-            self._engine.drop_stream(self.task_id, self._next)
-        except AttributeError:
-            pass
+        return self._engine.stream_finished(*self._position)
 
     def __reduce__(self) -> Any:
         raise TypeError(

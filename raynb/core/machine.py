@@ -79,7 +79,7 @@ class Machine:
             e.ItemYielded: self.streams.yielded,
             e.ItemConsumed: self.streams.consumed,
             e.NextItemAsked: self.streams.asked,
-            e.StreamDropped: lambda ev: self.streams.drop(ev.task, ev.index, ev.had_items),
+            e.StreamDropped: lambda ev: self.streams.drop(ev.task, ev.index, ev.dropped),
             e.WorkerReady: lambda ev: self.pool.ready(ev.worker, ev.pid),
             e.WorkerDied: self.pool.died,
             e.WorkerSilent: self.ailing.silent,

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import ctypes
 import errno
+import functools
 import os
 import pickle
 from collections.abc import Callable
@@ -48,7 +49,7 @@ class Mapping:
     Thread contract: immutable.
     """
 
-    __slots__ = ("_unmap", "address", "size")
+    __slots__ = ("__del__", "address", "size")
 
     def __init__(self, fd: int, size: int, writable: bool, offset: int = 0) -> None:
         """Maps ``size`` bytes from ``offset`` on, a multiple of the page size.
@@ -56,20 +57,15 @@ class Mapping:
         Raises:
             OSError: the system has no room for it.
         """
-        self.size = 0
-        self._unmap = _munmap  # at interpreter exit the module's globals may be gone first
         protection = _PROT_READ | _PROT_WRITE if writable else _PROT_READ
         address = _mmap(None, size, protection, _MAP_SHARED, fd, offset)
         if address in (None, _MAP_FAILED):
             code = ctypes.get_errno()
             raise OSError(code, f"cannot map {size} bytes of shared memory: {os.strerror(code)}")
+        # A slot of that name, as in `OwnRef`: no exception can come between.
+        self.__del__ = functools.partial(_munmap, address, size)
         self.address: int = address
         self.size = size
-
-    @destructor
-    def __del__(self) -> None:
-        if self.size:
-            self._unmap(self.address, self.size)
 
     def populate(self, offset: int, n: int) -> bool:
         """Makes the pages of a range exist, twice as fast as touching them one by one.

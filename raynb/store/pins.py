@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import functools
 import itertools
 import pickle
 from collections.abc import Callable
@@ -39,7 +40,8 @@ class Pins:
         """
         self._alive[serial] = n
         block = _pin_type(n).from_address(mapping.address + offset)
-        block.__dict__.update(mapping=mapping, alive=self._alive, serial=serial, on_release=on_release)
+        block.__dict__.update(mapping=mapping, alive=self._alive, serial=serial, on_release=on_release,
+                              end=_End(functools.partial(self._alive.pop, serial, None)))  # fmt: skip
         # PickleBuffer.raw gives format "B"; a plain memoryview of a ctypes array has "<c", which
         # can't be indexed, compared or cast.
         return pickle.PickleBuffer(block).raw().toreadonly()[:n]
@@ -59,6 +61,15 @@ class Pins:
     def disarm(self) -> None:
         """Forgets all: views stay valid, and their ``on_release`` isn't called any more."""
         self._alive.clear()
+
+
+class _End:
+    """Calls a function in C when it dies. No exception can keep it from that, as it can `_released`."""
+
+    __slots__ = ("__del__",)
+
+    def __init__(self, call: Callable[[], object]) -> None:
+        self.__del__ = call
 
 
 @destructor

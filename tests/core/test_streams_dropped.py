@@ -24,8 +24,10 @@ def test_a_dropped_generator_s_task_stops(had_items: bool, held: bool, stops: bo
     clock = Clockwork()
     task, _ = clock.submit(TaskOptions(name="g", function="g", num_returns=STREAMING))
     worker = clock.machine.tasks.table[task].worker
+    before = clock.now
+    clock.now += 1
     clock.tell(e.ItemYielded, worker, task, 2, b"v", 1, ())
-    clock.tell(e.StreamDropped, task, 2, had_items)
+    clock.tell(e.StreamDropped, task, 2, clock.now if had_items else before)
     if not held:
         clock.tell(e.RefsChanged, [object_id(task, 1)])
     clock.now += UNREAD_SECONDS

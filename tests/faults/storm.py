@@ -1,7 +1,12 @@
-"""A storm: exceptions at any moment in the user's thread. Usage: storm.py alarm|sigint|async|life SECONDS"""
+"""A storm: exceptions at any moment in the user's thread. Usage: storm.py KIND SECONDS [SEED]
+
+Kinds: alarm, sigint and async strike submissions, gets, puts, actors and streams; alarm-spill, sigint-spill and
+async-spill a store that is too small; life, life-sigint and life-async starts and shutdowns.
+"""
 
 from __future__ import annotations
 
+import asyncio
 import ctypes
 import faulthandler
 import random
@@ -16,6 +21,8 @@ from raynb.base import engine
 from raynb.core import invariants
 
 BIG = bytes(200_000)
+SMALL_STORE = 8_000_000
+FAIL = "has failed and was stopped"
 
 
 class Struck(Exception):
@@ -25,9 +32,11 @@ class Struck(Exception):
 class Storm:
     """Works in a loop while exceptions are sent to it."""
 
-    def __init__(self, seconds: float) -> None:
+    def __init__(self, seconds: float, spill: bool) -> None:
         self.end = time.monotonic() + seconds
         self.strikes = 0
+        self.spill = spill
+        self.kept: list[tuple[Any, int]] = []
         self.echo = ray.remote(lambda x: x)
 
         @ray.remote
@@ -35,10 +44,17 @@ class Storm:
             def say(self, x: Any) -> Any:
                 return x
 
+        @ray.remote(num_returns="streaming")
+        def count(n: int) -> Any:
+            yield from range(n)
+
         self.actor = Actor.remote()
+        self.count = count
         ray.get([self.echo.remote(0), self.actor.say.remote(0)])
 
     def work(self) -> None:
+        if self.spill:
+            self.spilling()
         refs = [self.echo.remote(i) for i in range(5)]
         assert ray.get(refs) == list(range(5))
         stored = ray.put(BIG)
@@ -46,6 +62,16 @@ class Storm:
         assert ray.get(self.actor.say.remote(7)) == 7
         assert ray.get(self.echo.remote(stored)) == BIG
         ray.wait(refs, num_returns=5)
+        assert [ray.get(item) for item in self.count.remote(3)] == [0, 1, 2]
+
+    def spilling(self) -> None:
+        """Keeps three times what the store takes; every byte is right."""
+        number = random.randrange(256)
+        self.kept.append((ray.put(bytes([number]) * 1_000_000), number))
+        ref, number = random.choice(self.kept)
+        assert ray.get(ref) == bytes([number]) * 1_000_000
+        if len(self.kept) > 3 * SMALL_STORE // 1_000_000:
+            del self.kept[random.randrange(len(self.kept))]
 
     def until_struck(self, kind: type[BaseException]) -> None:
         while True:
@@ -109,9 +135,14 @@ class Interrupts(Storm):
                 self.strikes += 1
 
 
+def strike(thread: threading.Thread) -> None:
+    """Raises in another thread. The function is looked up each time, as most code does."""
+    vars(ctypes.pythonapi).pop("PyThreadState_SetAsyncExc", None)
+    ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread.ident or 0), ctypes.py_object(Struck))
+
+
 class Asynchronous(Storm):
     def run(self) -> None:
-        strike = ctypes.pythonapi.PyThreadState_SetAsyncExc
         going, wrong = [True], []
 
         def victim() -> None:
@@ -129,7 +160,7 @@ class Asynchronous(Storm):
         thread.start()
         while time.monotonic() < self.end and thread.is_alive():
             time.sleep(random.uniform(0.0003, 0.02))
-            strike(ctypes.c_ulong(thread.ident or 0), ctypes.py_object(Struck))
+            strike(thread)
             self.strikes += 1
         going.clear()
         thread.join(60)
@@ -140,11 +171,15 @@ class Asynchronous(Storm):
 def check(storm: Storm) -> None:
     """Everything works, the invariants hold, and nothing is counted that nobody has."""
     assert ray.get([storm.echo.remote(i) for i in range(100)], timeout=60) == list(range(100))
+    for ref, number in storm.kept:
+        assert ray.get(ref, timeout=60) == bytes([number]) * 1_000_000
+        del ref
     runtime: Any = engine.current()
     with runtime.loop.lock:
         runtime.loop.settle(time.monotonic())
         invariants.check(runtime.machine)
     del storm.actor
+    storm.kept.clear()
     end = time.monotonic() + 30
     while True:
         ray.get(storm.echo.remote(1))
@@ -155,46 +190,91 @@ def check(storm: Storm) -> None:
         time.sleep(0.05)
 
 
-def life(seconds: float) -> int:
-    """Alarms strike starts, shutdowns and what lies between; returns how many."""
+def one_life() -> None:
+    ray.init(num_cpus=1)
+    echo = ray.remote(lambda x: x)
+    assert ray.get(echo.remote(3)) == 3
+    assert ray.get(ray.put(BIG)) == BIG
+    ray.shutdown()
+
+
+def life(seconds: float, kind: str) -> int:
+    """Starts, shutdowns and what lies between are struck; returns how often."""
 
     def handler(number: int, frame: Any) -> None:
         raise Struck
 
-    signal.signal(signal.SIGALRM, handler)
-    echo = ray.remote(lambda x: x)
+    number = signal.SIGINT if kind == "life-sigint" else signal.SIGALRM
+    if number == signal.SIGALRM:
+        signal.signal(signal.SIGALRM, handler)
+    main = threading.main_thread().ident or 0
     strikes = 0
     end = time.monotonic() + seconds
     while time.monotonic() < end or not strikes:
+        pause = random.uniform(0.001, 1.0)
+        shot = threading.Timer(pause, signal.pthread_kill, (main, number))
         try:
             try:
-                signal.setitimer(signal.ITIMER_REAL, random.uniform(0.001, 1.0))
-                ray.init(num_cpus=1)
-                assert ray.get(echo.remote(3)) == 3
-                ray.shutdown()
+                shot.start()
+                one_life()
             finally:
-                signal.setitimer(signal.ITIMER_REAL, 0)
-        except Struck:
+                shot.cancel()
+                shot.join()
+        except (Struck, KeyboardInterrupt):
             strikes += 1
-    ray.shutdown()
-    ray.init(num_cpus=1)
-    assert ray.get(echo.remote(4)) == 4
-    ray.shutdown()
+            shot.cancel()
+            shot.join()
     return strikes
 
 
-def main(kind: str, seconds: float) -> None:
+def life_async(seconds: float) -> int:
+    strikes, wrong = 0, []
+
+    def victim() -> None:
+        try:
+            one_life()
+        except Struck:
+            pass
+        except BaseException as error:
+            wrong.append(error)
+
+    end = time.monotonic() + seconds
+    while time.monotonic() < end and not wrong:
+        thread = threading.Thread(target=victim)
+        thread.start()
+        time.sleep(random.uniform(0.001, 1.0))
+        if thread.is_alive():
+            strike(thread)
+            strikes += 1
+        thread.join(60)
+        assert not thread.is_alive()
+    assert not wrong, wrong
+    return strikes
+
+
+async def awaits(storm: Storm) -> None:
+    assert await storm.echo.remote(5) == 5
+    assert [await item async for item in storm.count.remote(3)] == [0, 1, 2]
+
+
+def main(kind: str, seconds: float, seed: int) -> None:
     faulthandler.dump_traceback_later(seconds + 100, exit=True)
-    if kind == "life":
-        print(life(seconds), "strikes survived")
+    random.seed(seed)
+    if kind.startswith("life"):
+        strikes = life_async(seconds) if kind == "life-async" else life(seconds, kind)
+        ray.shutdown()
+        one_life()
+        print(strikes, "strikes survived")
         return
-    ray.init(num_cpus=2)
-    storm = {"alarm": Alarms, "sigint": Interrupts, "async": Asynchronous}[kind](seconds)
+    name, _, spill = kind.partition("-")
+    ray.init(num_cpus=2, object_store_memory=SMALL_STORE if spill else None)
+    storm = {"alarm": Alarms, "sigint": Interrupts, "async": Asynchronous}[name](seconds, bool(spill))
     storm.run()
     check(storm)
+    asyncio.run(awaits(storm))
     ray.shutdown()
     print(storm.strikes, "strikes survived")
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], float(sys.argv[2]))
+    main(sys.argv[1], float(sys.argv[2]), int(sys.argv[3]) if len(sys.argv) > 3 else 7)

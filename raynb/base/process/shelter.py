@@ -14,7 +14,6 @@ from __future__ import annotations
 import _signal  # type: ignore[import-not-found]
 import _thread
 import contextvars
-import ctypes
 import functools
 import signal
 import sys
@@ -23,7 +22,8 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any, TypeVar
 
-from raynb.base import interrupts
+from raynb.base import headroom, interrupts
+from raynb.base.process import strikes
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -34,11 +34,10 @@ _getsignal = _signal.getsignal
 _get_ident = threading.get_ident
 _SIGNALS = [n for n in range(1, 32) if n < signal.NSIG and n not in (9, 19)]
 _calm: list[Any] = []  # handlers as they were when none of them was the user's
-#: Where ctypes keeps each function of Python's that somebody has asked it for.
-_asked_for = vars(ctypes.pythonapi)
 _HARMLESS = ("_sighandler_noop",)  # asyncio's: the signal is told by a descriptor
 
-_ours: set[int] = set()  # threads of ours that run no user code
+_known = strikes.known
+_ours = strikes.threads_of_ours  # they run no user code
 _running: dict[int, Job] = {}
 #: Not a SimpleQueue: its ``get`` waits for ever if another thread takes the item just as its timeout is over.
 _jobs: deque[Job] = deque()
@@ -52,21 +51,26 @@ class Abandoned(BaseException):
     """Ends a step that waits, because whoever asked for it was interrupted. Never leaves this module."""
 
 
+class Moved(BaseException):
+    """Ends a step that waits in the caller's thread: it begins anew on one of ours. Never leaves the engine."""
+
+
 class Job:
     """A step for another thread."""
 
-    __slots__ = ("abandoned", "context", "done", "error", "result", "step")
+    __slots__ = ("abandoned", "begun", "context", "done", "error", "result", "step")
 
     def __init__(self, step: Callable[[], Any]) -> None:
         self.step = step
         self.context = contextvars.copy_context()
         self.done = _thread.allocate_lock()
         self.done.acquire()
-        self.abandoned = False
+        self.abandoned = self.begun = False
         self.result: Any = None
         self.error: BaseException | None = None
 
     def run(self) -> None:
+        self.begun = True
         _running[_get_ident()] = self
         try:
             if self.abandoned:  # the caller was struck, or no thread was found, before it began
@@ -92,7 +96,7 @@ def exposed() -> bool:
     me = _get_ident()
     if me in _ours:
         return False
-    if "PyThreadState_SetAsyncExc" in _asked_for:
+    if _known[0]:
         return True
     if me != interrupts.main_thread:
         return False
@@ -108,10 +112,21 @@ def exposed() -> bool:
 
 
 def run(step: Callable[..., Any], *args: Any) -> Any:
-    """Returns ``step(*args)``, run where nothing of the user's can interrupt it."""
-    return aside(step, *args) if exposed() else step(*args)
+    """Returns ``step(*args)``, run where nothing of the user's can interrupt it.
+
+    Raises:
+        RecursionError: the stack is too full for it to begin.
+    """
+    headroom.check()
+    if not exposed():
+        try:
+            return step(*args)
+        except Moved:
+            pass
+    return aside(step, *args)
 
 
+@strikes.safe
 def aside(step: Callable[..., Any], *args: Any) -> Any:
     """Returns ``step(*args)``, run on another thread. For callers that have seen that they are `exposed`."""
     job = Job(functools.partial(step, *args))
@@ -121,7 +136,10 @@ def aside(step: Callable[..., Any], *args: Any) -> Any:
         if not _idle:
             _thread.start_new_thread(_start, ())  # one call into C: an exception comes before or after it
         while not job.done.acquire(True, LOOK_SECONDS):
-            pass
+            # CPython gives a new thread the number of its maker at first, so what was meant for the caller may
+            # have struck the thread that was to do this.
+            if not job.begun and not _idle:
+                _thread.start_new_thread(_start, ())
     except BaseException:
         job.abandoned = True
         raise
@@ -153,6 +171,11 @@ def enlist() -> None:
 
 def discharge() -> None:
     _ours.discard(_get_ident())
+
+
+def must_move() -> bool:
+    """Returns whether a step that waits in a user's thread has to go on in one of ours (see `strikes`)."""
+    return _known[0] and _get_ident() not in _ours
 
 
 def abandoned() -> Callable[[], bool] | None:
@@ -234,3 +257,6 @@ def after_fork_in_child() -> None:
     _come.acquire()
     _ours.clear()
     _running.clear()
+
+
+strikes.watch()

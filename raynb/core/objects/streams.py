@@ -25,6 +25,7 @@ class Stream:
     task: int
     scope: int
     next: int = FIRST  # index of the item to come
+    began: float = 0.0  # when the first item came
     taken: int = FIRST  # index of the next item its reader takes
     ended: bool = False
     dropped: bool = False
@@ -62,6 +63,8 @@ class Streams:
         obj = self.m.objects.new(identity, 0, stream.scope)
         obj.refs = 0
         obj.containers = 1  # the stream holds it until its reader takes it
+        if index == FIRST:
+            stream.began = self.m.now
         stream.next = index + 1
         self.m.objects.set_value(obj, value, size, contained)
         self._wake(stream)
@@ -142,7 +145,7 @@ class Streams:
         if task is not None and task.worker and task.spec.options.backpressure > 0:
             self.m.out.append(c.AllowItems(task.worker, stream.task, stream.taken - FIRST))
 
-    def drop(self, task_id: int, index: int, had_items: bool = True) -> None:
+    def drop(self, task_id: int, index: int, dropped: float) -> None:
         """The generator object is gone: items not taken are freed, the task is let go."""
         stream = self.table.get(task_id)
         if stream is None:
@@ -158,7 +161,7 @@ class Streams:
             del self.table[task_id]
         elif task is not None and task.worker and task.spec.options.backpressure > 0:
             self.m.out.append(c.AllowItems(task.worker, task_id, 1 << 40))
-        if not stream.ended and had_items and stream.next > FIRST:
+        if not stream.ended and stream.next > FIRST and stream.began <= dropped:
             self.m.timer(self.m.now + UNREAD_SECONDS, "unread", task_id)
 
     def unread(self, task_id: int) -> None:

@@ -76,7 +76,7 @@ class StreamDropped:
     now: float
     task: int
     index: int
-    had_items: bool = True  # when it was dropped: else its task was called for what else it does
+    dropped: float = float("inf")  # when: a task that had yielded nothing by then was called for what else it does
 
 
 @dataclass(slots=True)

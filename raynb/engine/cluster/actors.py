@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import pickle
 import threading
 import time
+from collections.abc import Callable
 from typing import Any
 
 from ray import exceptions as theirs
@@ -167,5 +169,5 @@ class Actors(Places):
         stream = self._streams.get(task)
         return stream is None or bool(stream.is_finished())
 
-    def drop_stream(self, task: int, index: int) -> None:
-        self._streams.pop(task, None)
+    def at_stream_end(self, position: list[int]) -> Callable[[], object]:
+        return functools.partial(self._streams.pop, position[0], None)

@@ -6,7 +6,7 @@ import asyncio
 import concurrent.futures
 import functools
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from raynb.base.ref import ObjectRef
@@ -164,8 +164,8 @@ class InlineWaiting:
         stream = self.tasks.streams.get(task)
         return stream is None or (stream.ended and index > stream.made)
 
-    def drop_stream(self, task: int, index: int) -> None:
-        self.tasks.drop_stream(task)
+    def at_stream_end(self, position: list[int]) -> Callable[[], object]:
+        return functools.partial(self.tasks.drop_stream, position[0])
 
 
 class _Future(concurrent.futures.Future[Any]):

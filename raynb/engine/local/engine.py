@@ -304,6 +304,7 @@ class LocalEngine(Lifecycle, Waiting, Reading, OwnRefs, WorkerCalls):
         shot.store.resident = self.ledger.resident()
         return shot
 
+    @sheltered
     def rows(
         self, tasks: Sequence[int] = (), actors: Sequence[int] = (), objects: Sequence[int] = ()
     ) -> Snapshot:
@@ -312,9 +313,11 @@ class LocalEngine(Lifecycle, Waiting, Reading, OwnRefs, WorkerCalls):
             self._settle_for_view(now)
             return snapshot.rows(self.machine, now, self.wall, tasks, actors, objects)
 
+    @sheltered
     def awaited(self, task: int) -> list[int]:
         with self.loop.lock:
-            return snapshot.awaited(self.machine, task)
+            found: list[int] = snapshot.awaited(self.machine, task)
+        return found
 
     def cluster(self) -> tuple[dict[str, float], dict[str, float]]:
         shot = self.changes(1 << 60)

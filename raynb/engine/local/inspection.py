@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+from raynb.base.process.shelter import sheltered
 from raynb.base.rows import Breakpoint
 from raynb.core.vocabulary import events as e
 from raynb.engine.loop.connections import WorkerConnection
@@ -32,6 +33,7 @@ class Inspection:
         self._numbers = itertools.count(1)
         self._open: dict[int, tuple[int, concurrent.futures.Future[Any]]] = {}  # request → (worker, its future)
 
+    @sheltered
     def ask(self, worker: int, what: str, *arguments: Any) -> concurrent.futures.Future[Any]:
         """Asks a worker's control thread (see `raynb.worker.inspection.desk`); returns a future of the answer."""
         engine = self.engine
@@ -75,6 +77,7 @@ class Inspection:
         for listener in self.on_pause:
             self.engine.loop.callbacks.append(functools.partial(listener, point))
 
+    @sheltered
     def over(self, point: Breakpoint) -> None:
         """The task at a breakpoint goes on."""
         engine = self.engine

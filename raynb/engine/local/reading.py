@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import functools
+import itertools
 import pickle
 import time
 from collections import deque
+from collections.abc import Callable
 from types import MethodType
 from typing import Any
 
@@ -170,46 +172,54 @@ class Reading:
         return None, stream.ended
 
     def next_item(self, task: int, index: int, timeout: float | None) -> ObjectRef[Any] | None:
-        deadline = None if timeout is None else _now() + timeout
-        loop = self.loop
+        shelter.run(self._await_item, task, index, timeout, None if timeout is None else _now() + timeout)
+        item: ObjectRef[Any] | None = self.loop.items.pop((task, index))
+        return item
+
+    def _await_item(self, task: int, index: int, timeout: float | None, deadline: float | None) -> None:
+        """Waits for an item and takes it: a caller who was interrupted finds it in `Loop.items` when he asks again."""
         while True:
             waiter = Waiter(1)
-            with loop.lock:
-                self.check_alive()  # type: ignore[attr-defined]
-                ref, known = self._item(task, index)
-                if not known:
-                    self.machine.streams.table[task].watched = True
-                    loop.waiters.watch((ids.object_id(task, 0),), waiter)
-            if known:
-                loop.flush()
-                return ref
+            if self._take_item(task, index, waiter):
+                return
+            waiter.may_move = True
             try:
-                there = loop.waiters.wait(waiter, deadline)
+                there = self.loop.waiters.wait(waiter, deadline)
             except BaseException:
-                loop.waiters.unwatch(waiter)
+                self.loop.waiters.unwatch(waiter)
                 raise
             if not there:
-                loop.waiters.unwatch(waiter)
+                self.loop.waiters.unwatch(waiter)
                 raise GetTimeoutError(f"no item was yielded within {timeout} s")
+
+    def _take_item(self, task: int, index: int, waiter: Waiter) -> bool:
+        """Puts an item, or None at the end, into `Loop.items`; if it has not come yet, has the waiter told of it."""
+        loop = self.loop
+        key = task, index
+        with loop.lock:
+            self.check_alive()  # type: ignore[attr-defined]
+            known = key in self.loop.items
+            if not known:
+                ref, known = self._item(task, index)
+                if known:
+                    self.loop.items[key] = ref
+                else:
+                    self.machine.streams.table[task].watched = True
+                    loop.waiters.watch((ids.object_id(task, 0),), waiter)
+        loop.flush()
+        return known
 
     async def next_item_async(self, task: int, index: int) -> ObjectRef[Any] | None:
         import asyncio
 
         own = asyncio.get_running_loop()
-        loop = self.loop
         while True:
             there: asyncio.Future[None] = own.create_future()
-            with loop.lock:
-                self.check_alive()  # type: ignore[attr-defined]
-                ref, known = self._item(task, index)
-                if not known:
-                    self.machine.streams.table[task].watched = True
-                    waiter = Waiter(1, functools.partial(tell_loop, own, there))
-                    waiter.ours = True
-                    loop.waiters.watch((ids.object_id(task, 0),), waiter)
-            loop.flush()
-            if known:
-                return ref
+            waiter = Waiter(1, functools.partial(tell_loop, own, there))
+            waiter.ours = True
+            if shelter.run(self._take_item, task, index, waiter):
+                item: ObjectRef[Any] | None = self.loop.items.pop((task, index))
+                return item
             await there
 
     @sheltered
@@ -229,13 +239,7 @@ class Reading:
             stream = self.machine.streams.table.get(task)
             return stream is None or stream.ended or index < stream.next
 
-    def drop_stream(self, task: int, index: int) -> None:
-        # Called by a destructor, perhaps under our own lock: only leave a note.
-        loop = self.loop
-        stream = self.machine.streams.table.get(task)
-        had_items = stream is not None and stream.next > FIRST
-        loop.callbacks.append(functools.partial(self._drop_stream, task, index, had_items))
-
-    def _drop_stream(self, task: int, index: int, had_items: bool) -> None:
-        if self.alive:  # type: ignore[attr-defined]
-            self.loop.tell(e.StreamDropped(_now(), task, index, had_items))
+    def at_stream_end(self, position: list[int]) -> Callable[[], object]:
+        """Returns a function in C that notes the position and the time: see `OwnRef`."""
+        times = itertools.starmap(_now, itertools.repeat(()))
+        return functools.partial(self.loop.drop_log.extend, itertools.islice(zip(itertools.repeat(position), times), 1))

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from raynb.base.engine import Packed
-from raynb.base.process import trace
+from raynb.base.process import strikes, trace
 from raynb.base.ref import ObjectRef
 from raynb.core.objects import spilling
 from raynb.core.vocabulary import events as e
@@ -169,6 +169,7 @@ class Room:
             self._thread = thread
         self._asked.put((size, answer))
 
+    @strikes.safe
     def _serve(self) -> None:
         engine = self.engine
         while True:

@@ -53,10 +53,13 @@ class Waiting:
         if found is None:
             headroom.check()
             exposed = shelter.exposed()
+            if not exposed:
+                try:
+                    wanted = self._await(wanted, timeout, deadline)
+                except shelter.Moved:
+                    exposed = True
             if exposed:
                 wanted = shelter.aside(self._await, wanted, timeout, deadline)
-            else:
-                wanted = self._await(wanted, timeout, deadline)
             found = self._at_hand(wanted)
             if found is None and not exposed:
                 found = self._collect(wanted)
@@ -84,6 +87,7 @@ class Waiting:
         """Waits for all, or for the first error; returns what is to be read."""
         waiter = self._watch(wanted, len(wanted), True)
         if not waiter.done:
+            waiter.may_move = True
             try:
                 there = self.loop.waiters.wait(waiter, deadline)
             except BaseException:
@@ -146,8 +150,8 @@ class Waiting:
         the first that are ready."""
         self.check_alive()
         self._mine(refs[0])  # `api.wait` has seen that they are of one engine
-        headroom.check()
-        ready: list[int] = shelter.run(self._await_some, refs, num_returns, timeout)
+        deadline = None if timeout is None else _now() + timeout
+        ready: list[int] = shelter.run(self._await_some, refs, num_returns, deadline)
         if not ready:
             return [], list(refs)
         count = len(ready)
@@ -158,7 +162,7 @@ class Waiting:
             del rest[at]
         return [refs[at] for at in ready], rest
 
-    def _await_some(self, refs: Sequence[ObjectRef[Any]], num_returns: int, timeout: float | None) -> list[int]:
+    def _await_some(self, refs: Sequence[ObjectRef[Any]], num_returns: int, deadline: float | None) -> list[int]:
         """Waits until so many are ready, or the time is up; returns their places."""
         loop = self.loop
         with loop.lock:
@@ -168,9 +172,10 @@ class Waiting:
         if len(ready) < num_returns:
             waiter = self._watch(list(map(_id_of, refs)), num_returns)
             if not waiter.done:
+                waiter.may_move = True
                 try:
-                    if timeout is None or timeout > 0:
-                        loop.waiters.wait(waiter, None if timeout is None else _now() + timeout)
+                    if deadline is None or deadline > _now():
+                        loop.waiters.wait(waiter, deadline)
                     else:
                         loop.flush()
                 finally:

@@ -11,7 +11,7 @@ import queue
 import threading
 from collections.abc import Callable
 
-from raynb.base.process import trace
+from raynb.base.process import strikes, trace
 
 MOST_THREADS = 64
 LEAVE_SECONDS = 0.5  # at the end, a callback that runs gets so long; its thread is a daemon
@@ -46,6 +46,7 @@ class Callbacks:
             except RuntimeError as error:  # the system has no thread left: the callbacks wait on
                 trace.swallowed("starting a thread for callbacks", error)
 
+    @strikes.safe
     def _serve(self) -> None:
         while True:
             callback = self._queue.get()

@@ -33,6 +33,11 @@ class Health:
         self.on_broken: Callable[[], None] = lambda: None  # called once, on the I/O thread
         self.failure: Exception | None = None
         self.broken = False
+        #: Made beforehand: at the failure there may be no memory to tell more.
+        self._bare = RaySystemError(
+            "The raynb runtime has failed and was stopped. Tasks and objects are lost. Go on with `%raynb restart`, "
+            "or with raynb.shutdown() and raynb.init()."
+        )
         self.changing: Any = None  # the event that is applied
         self.reading = False
         self.sending = False
@@ -49,6 +54,16 @@ class Health:
         if self.broken:
             return
         self.broken = True  # before all else: nothing goes on from here
+        self.failure = self._bare
+        try:
+            self.failure = failure = self._told(error, during)
+            trace.swallowed("the runtime failed", failure)
+        except (MemoryError, RecursionError):
+            pass  # the bare one says what matters
+        finally:
+            self._tell_all()
+
+    def _told(self, error: BaseException, during: Any) -> RaySystemError:
         what = during if isinstance(during, str) else f"applying {type(during).__name__}"
         failure = RaySystemError(
             f"The raynb runtime has failed and was stopped: {type(error).__name__}: {error} (while {what}). Tasks and "
@@ -56,9 +71,7 @@ class Health:
             f"raynb.shutdown() and raynb.init(). The last events:\n{self._story()}"
         )
         failure.__cause__ = error
-        self.failure = failure
-        trace.swallowed("the runtime failed", failure)
-        self._tell_all()
+        return failure
 
     def _story(self) -> str:
         try:

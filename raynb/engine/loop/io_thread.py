@@ -75,9 +75,20 @@ class IoThread:
                 self._tick(time.monotonic())
         except BaseException as error:
             loop.health.break_down(error, "serving the sockets")
-        if loop.health.broken:
-            loop.health.on_broken()
-        shelter.discharge()
+        finally:
+            if loop.health.broken:
+                self._tell_of_the_end()
+            shelter.discharge()
+
+    def _tell_of_the_end(self) -> None:
+        """The runtime has failed: everybody who waits learns of it, also where the failure was a lack of memory."""
+        for tell in (self._loop.waiters.tell_all, self._loop.health.on_broken):
+            while True:
+                try:
+                    tell()
+                    break
+                except MemoryError:
+                    time.sleep(TICK_SECONDS)
 
     def _receive(self, now: float) -> None:
         loop = self._loop
@@ -103,7 +114,7 @@ class IoThread:
         loop = self._loop
         with loop.lock:
             due = loop.machine.next_tick()
-        if loop.ref_log or loop.view_log:
+        if loop.ref_log or loop.view_log or loop.drop_log:
             return 0.005
         wait = TICK_SECONDS * 10 if due is None else max(0.001, due - now)
         return min(wait, TICK_SECONDS * 2 if loop.machine.objects.table else wait)

@@ -53,6 +53,9 @@ class Loop:
         self.on_tick: Callable[[float], None] = lambda now: None
         self.ref_log: deque[int] = deque()
         self.view_log: deque[int] = deque()
+        self.drop_log: deque[tuple[list[int], float]] = deque()  # generators that ended: where, and when
+        #: (task, index) → taken from its stream, and not yet in the hands of who asked (None: there is no more).
+        self.items: dict[tuple[int, int], Any] = {}
         self.callbacks: deque[Callable[[], None]] = deque()  # our own, which whoever leaves the lock runs
         self.users = Callbacks()  # the users'
         self.lanes: dict[int, Connection] = {}
@@ -102,7 +105,7 @@ class Loop:
         self.apply(e.Submitted(time.monotonic(), [intake.popleft() for _ in range(len(intake))]))
 
     def settle(self, now: float) -> None:
-        """Tells the machine of refs and views that came and went. Call under `lock`."""
+        """Tells the machine of refs, views and generators that came and went. Call under `lock`."""
         log = self.ref_log
         count = len(log)
         if count:
@@ -112,6 +115,10 @@ class Loop:
         views = self.view_log
         if views:
             self.apply(e.ViewsDied(now, [views.popleft() for _ in range(len(views))]))
+        while self.drop_log:
+            (task, index), when = self.drop_log.popleft()
+            self.items.pop((task, index), None)
+            self.apply(e.StreamDropped(now, task, index, when))
 
     def tell(self, event: Any) -> None:
         """Tells the machine from outside the lock, and sends what follows."""
@@ -250,7 +257,7 @@ class Loop:
             if mask & select.POLLOUT:
                 self.mark(lane)
             if mask & ~select.POLLOUT:
-                batches.append((lane, self.read(lane)))
+                batches.append((lane, _read(lane, self.prepare)))
         if len(batches) > 1:
             # The supervisor tells of deaths: what the dead had said before, and has been read, goes first.
             batches.sort(key=lambda batch: batch[0].peer is None)
@@ -274,21 +281,10 @@ class Loop:
             trace.swallowed(f"worker {lane.peer.worker} sent what makes no sense and was dropped", error)
             self._drop(lane)
 
-    def read(self, lane: Connection) -> list[Any] | None:
-        """Returns the lane's messages; None when its peer is gone or sends nonsense."""
-        if lane.channel.closed:
-            return []
-        try:
-            messages = lane.channel.receive()
-            self.prepare(messages)
-            return messages
-        except (Closed, BadFrame):
-            return None
-
     def drain(self, lane: Connection, now: float) -> None:
         """Takes in everything a dead peer had sent. Call under `lock`."""
         while not lane.channel.closed and lane.channel.readable():
-            messages = self.read(lane)  # none of them: a piece of a long frame
+            messages = _read(lane, self.prepare)  # none of them: a piece of a long frame
             if messages is None:
                 return
             self._take(lane, messages, now)
@@ -337,6 +333,18 @@ class Loop:
         """Closes the pollers and pipes (the lanes are closed by their owners)."""
         self.waiters.close()
         self.io.close()
+
+
+def _read(lane: Connection, prepare: Callable[[list[Any]], None]) -> list[Any] | None:
+    """Returns the lane's messages, prepared; None when its peer is gone or sends nonsense."""
+    if lane.channel.closed:
+        return []
+    try:
+        messages = lane.channel.receive()
+        prepare(messages)
+        return messages
+    except (Closed, BadFrame):
+        return None
 
 
 def _may_enter(loop: Loop) -> bool:

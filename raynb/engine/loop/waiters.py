@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from raynb.base import engine as slot
-from raynb.base.process import shelter
+from raynb.base.process import shelter, strikes
 from raynb.engine.loop.polling import Poller, Wake
 
 if TYPE_CHECKING:
@@ -33,7 +33,8 @@ class Waiter:
     Thread contract: under the engine's lock, but for `done` and `event`.
     """
 
-    __slots__ = ("callback", "done", "eager", "event", "failed", "keys", "leads", "left", "ours")
+    __slots__ = ("callback", "done", "eager", "event", "failed", "keys", "leads", "left", "may_move",
+                 "ours")  # fmt: skip
 
     def __init__(self, left: int, callback: Callable[[], None] | None = None, eager: bool = False) -> None:
         self.left = left
@@ -44,6 +45,7 @@ class Waiter:
         self.leads = False
         self.callback = callback
         self.keys: list[int] = []
+        self.may_move = False  # the wait may begin anew in another thread
         self.ours = False  # the callback is ours and only wakes somebody: it needs no thread of its own
 
 
@@ -61,6 +63,7 @@ class Waiters:
         self._lead = threading.Lock()
         self._followers: list[Waiter] = []
         self._asides: dict[Waiter, Callable[[], None]] = {}  # what a thread that waits is to do first
+        strikes.waiters.add(self)
 
     def watch(self, keys: Sequence[int], waiter: Waiter) -> None:
         """Has ``waiter`` told when each key is ready. Call under `lock`."""
@@ -139,6 +142,8 @@ class Waiters:
         while not waiter.done:
             if gone is not None and gone():
                 raise shelter.Abandoned
+            if gone is None and waiter.may_move and shelter.must_move():
+                raise shelter.Moved
             if self._loop.health.failure is not None:
                 raise self._loop.health.error()
             if deadline is not None and time.monotonic() >= deadline:
@@ -172,6 +177,8 @@ class Waiters:
                 continue
             left = None if deadline is None else deadline - time.monotonic()
             if left is not None and left <= 0:
+                return
+            if gone is None and waiter.may_move and shelter.must_move():
                 return
             if gone is not None:
                 if gone():

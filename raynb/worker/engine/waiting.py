@@ -6,7 +6,7 @@ import asyncio
 import concurrent.futures
 import functools
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from raynb.base.ref import ObjectRef
@@ -190,8 +190,11 @@ class Waiting:
     def stream_finished(self, task: int, index: int) -> bool:
         return bool(self.requests.call("stream_is_finished", task, index))
 
-    def drop_stream(self, task: int, index: int) -> None:
-        self.worker.link.post(w.DropStream(task, index))
+    def at_stream_end(self, position: list[int]) -> Callable[[], object]:
+        return functools.partial(self._drop_stream, position)
+
+    def _drop_stream(self, position: list[int]) -> None:
+        self.worker.link.post(w.DropStream(*position))
 
     def item_is_ready(self, task: int, index: int) -> bool:
         return bool(self.requests.call("item_is_ready", task, index))

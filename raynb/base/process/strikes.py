@@ -1,0 +1,85 @@
+"""Learns of asynchronous exceptions before the first one can strike.
+
+``PyThreadState_SetAsyncExc`` raises an exception between any two steps of the thread that it names. Python
+code has to look that function up first, nearly always as an attribute of `ctypes.pythonapi`. The lookup
+returns only when every thread has left those steps of ours that must not be left half done; from then on such
+steps run on threads that nobody knows of (`shelter`). An extension module that calls the function in C is not
+seen; what it leaves half done ends the runtime.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import sys
+import threading
+import time
+import weakref
+from types import CodeType
+from typing import Any
+
+NAME = "PyThreadState_SetAsyncExc"
+CLEAR_SECONDS = 0.5  # a lookup waits no longer than this
+LOOK_SECONDS = 0.001
+
+_ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)))) + os.sep
+#: Where an exception would leave something half done. `base.interrupts` has the locks.
+_GUARDED = (
+    *(_ROOT + part + os.sep for part in ("core", "engine", "store", "wire")),
+    os.path.join(_ROOT, "base", "interrupts.py"),
+)
+
+#: Whether somebody may strike. A look costs one index.
+known = [NAME in vars(ctypes.pythonapi)]
+threads_of_ours: set[int] = set()
+#: Those who wait in a user's thread; ``tell_all()`` has them go on elsewhere.
+waiters: weakref.WeakSet[Any] = weakref.WeakSet()
+_safe: set[CodeType] = set()  # waits in which nothing is half done
+
+
+def safe(function: Any) -> Any:
+    """Decorates a function in which a thread waits and nothing is half done."""
+    _safe.add(function.__code__)
+    return function
+
+
+class _Watched(ctypes.PyDLL):
+    """The class of `ctypes.pythonapi`."""
+
+    def __getitem__(self, name: Any) -> Any:
+        if name == NAME and not known[0]:
+            known[0] = True
+            _clear()
+        return super().__getitem__(name)
+
+
+_Watched.__name__ = _Watched.__qualname__ = "PyDLL"
+_Watched.__module__ = "ctypes"
+
+
+def watch() -> None:
+    """Puts the watch in place. Nothing else of `ctypes.pythonapi` changes."""
+    if type(ctypes.pythonapi) is ctypes.PyDLL:
+        object.__setattr__(ctypes.pythonapi, "__class__", _Watched)
+
+
+def _clear() -> None:
+    """Returns when no thread of the user's is in the middle of a step of ours, or the time is up."""
+    end = time.monotonic() + CLEAR_SECONDS
+    while _somebody_inside() and time.monotonic() < end:
+        for waiter in list(waiters):
+            waiter.tell_all()
+        time.sleep(LOOK_SECONDS)
+
+
+def _somebody_inside() -> bool:
+    me = threading.get_ident()
+    for ident, frame in sys._current_frames().items():
+        if ident == me or ident in threads_of_ours:
+            continue
+        at: Any = frame
+        while at is not None and at.f_code not in _safe:
+            if at.f_code.co_filename.startswith(_GUARDED):
+                return True
+            at = at.f_back
+    return False

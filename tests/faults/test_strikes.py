@@ -1,0 +1,120 @@
+"""Exceptions that come from outside: what of ours they can fall into, and what they can make lost."""
+
+from __future__ import annotations
+
+import ctypes
+import sys
+import threading
+from typing import Any
+
+import pytest
+
+from raynb.base.process import shelter, strikes
+from raynb.engine.local import reading
+from raynb.testing.faults import Gate
+from raynb.testing.leaks import until
+
+
+class Struck(Exception):
+    pass
+
+
+def test_a_thread_that_waits_has_moved_when_a_strike_is_looked_up(
+    ray: Any, gate: Gate, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The first asynchronous exception of a process finds the waiting thread outside every change of state."""
+    monkeypatch.setattr(strikes, "known", [False])
+    monkeypatch.setattr(shelter, "_known", strikes.known)
+    vars(ctypes.pythonapi).pop(strikes.NAME, None)
+
+    @ray.remote
+    def hold() -> int:
+        gate.pass_through("held")
+        return 3
+
+    got: list[Any] = []
+    ref = hold.remote()
+    gate.wait_for("held")
+
+    def run(call: Any) -> None:
+        try:
+            got.append(call())
+        except Struck:
+            got.append("struck")
+
+    calls = [lambda: ray.get(ref), lambda: ray.get(ref), lambda: len(ray.wait([ref])[0])]
+    threads = [threading.Thread(target=run, args=(call,)) for call in calls]
+    for thread in threads:
+        thread.start()
+
+    def inside(thread: threading.Thread) -> bool:
+        frame = sys._current_frames().get(thread.ident or 0)
+        while frame is not None and frame.f_code.co_name not in ("_follow", "_be_leader"):
+            frame = frame.f_back
+        return frame is not None
+
+    until(lambda: all(map(inside, threads)))
+    look_up = ctypes.pythonapi.PyThreadState_SetAsyncExc
+    assert not any(map(inside, threads))
+    look_up(ctypes.c_ulong(threads[0].ident or 0), ctypes.py_object(Struck))
+    threads[0].join(60)
+    gate.open("held")
+    for thread in threads:
+        thread.join(60)
+        assert not thread.is_alive()
+    assert got[0] == "struck"
+    assert sorted(got[1:]) == [1, 3]
+
+
+def test_an_item_whose_reader_was_interrupted_comes_again(ray: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    @ray.remote(num_returns="streaming")
+    def count(n: int) -> Any:
+        yield from range(n)
+
+    run, struck = shelter.run, []
+
+    def interrupted(step: Any, *args: Any) -> Any:
+        result = run(step, *args)
+        if step.__name__ == "_await_item" and len(struck) % 2 == 0:
+            struck.append(1)
+            raise KeyboardInterrupt
+        struck.append(0)
+        return result
+
+    monkeypatch.setattr(reading.shelter, "run", interrupted)
+    items = count.remote(3)
+    got = []
+    while True:
+        try:
+            got.append(ray.get(next(items)))
+        except KeyboardInterrupt:
+            continue
+        except StopIteration:
+            break
+    assert got == [0, 1, 2]
+    assert any(struck)
+
+
+def test_the_ends_of_refs_views_and_generators_run_no_python(ray: Any) -> None:
+    """So nothing that is raised at that moment can make them lost."""
+
+    @ray.remote(num_returns="streaming")
+    def count(n: int) -> Any:
+        yield from range(n)
+
+    dying: list[Any] = [ray.put(1), count.remote(2), ray.get(ray.put(bytes(1_000_000)))]
+    seen: list[str] = []
+
+    def trace(frame: Any, event: str, argument: Any) -> None:
+        seen.append(frame.f_code.co_qualname if hasattr(frame.f_code, "co_qualname") else frame.f_code.co_name)
+
+    before = sys.gettrace()
+    sys.settrace(trace)
+    try:
+        dying.clear()
+    finally:
+        sys.settrace(before)
+    assert not seen
+    assert ray.get(count.remote(1).completed(), timeout=60) is None
+
+
