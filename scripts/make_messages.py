@@ -21,7 +21,7 @@ HEAD = """\
  */
 """
 
-PLAIN = {str: "string", int: "number", float: "number", bool: "boolean", type(None): "null"}
+PLAIN = {str: "string", int: "number", float: "number", bool: "boolean", type(None): "null", object: "unknown"}
 
 
 def spelled(kind: Any, top: str = "") -> str:

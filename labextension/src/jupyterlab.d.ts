@@ -63,7 +63,10 @@ declare module '@jupyterlab/services' {
     interface IKernelConnection {
       readonly id: string;
       readonly status: string;
+      readonly clientId: string;
+      readonly username: string;
       readonly isDisposed: boolean;
+      readonly iopubMessage: ISignal<IKernelConnection, { header: { msg_type: string; session: string }; content: any }>;
       readonly statusChanged: ISignal<IKernelConnection, string>;
       readonly connectionStatusChanged: ISignal<IKernelConnection, string>;
       readonly info: Promise<any>;
@@ -74,6 +77,7 @@ declare module '@jupyterlab/services' {
       createComm(target: string, id?: string): IComm;
       hasComm?(id: string): boolean;
       interrupt(): Promise<void>;
+      sendControlMessage(message: any, expectReply?: boolean, disposeOnDone?: boolean): { readonly done: Promise<any> };
       requestExecute(content: { code: string; silent?: boolean }): any;
     }
   }
@@ -88,6 +92,8 @@ declare module '@jupyterlab/apputils' {
     readonly isDisposed: boolean;
     readonly session: { kernel: Kernel.IKernelConnection | null } | null;
     readonly kernelChanged: ISignal<ISessionContext, any>;
+    readonly isReady: boolean;
+    readonly ready: Promise<void>;
   }
   export interface ICommandPalette {
     addItem(options: { command: string; category: string; args?: any; rank?: number }): any;
@@ -115,12 +121,14 @@ declare module '@jupyterlab/apputils' {
 declare module '@jupyterlab/rendermime-interfaces' {
   import { Widget } from '@lumino/widgets';
   export namespace IRenderMime {
-    interface IMimeModel { readonly data: { [type: string]: unknown } }
+    interface IMimeModel { readonly data: { [type: string]: any }; setData(options: { data?: any }): void }
+    interface ISanitizer { sanitize(dirty: string): string }
+    interface IRendererOptions { sanitizer: ISanitizer }
     interface IRenderer extends Widget { renderModel(model: IMimeModel): Promise<void> }
     interface IRendererFactory {
       readonly safe: boolean;
       readonly mimeTypes: ReadonlyArray<string>;
-      createRenderer(options: any): IRenderer;
+      createRenderer(options: IRendererOptions): IRenderer;
     }
   }
 }

@@ -9,6 +9,7 @@ import difflib
 import html
 import time
 from collections.abc import Callable, Iterable
+from typing import Any
 
 from raynb.base.rows import (
     ALIVE,
@@ -30,6 +31,15 @@ from raynb.jupyter.progress.bar import in_seconds
 from raynb.jupyter.views.view_model import counted, short_error
 
 GONE = "its runtime is gone; run the cell that made it again"
+
+
+def gone(last: str = "") -> str:
+    """Returns what is said of a ref or a handle whose runtime is gone: also what it was.
+
+    Args:
+        last: what was said of it last.
+    """
+    return f"{last} when last seen; {GONE}" if last else GONE
 
 _GREEN, _RED = "#188038", "#c5221f"
 _DOTS = {
@@ -106,10 +116,10 @@ def _ref_state(task: TaskRow | None, stored: ObjectRow | None, now: float, wall:
     if task.state == CANCELLED:
         return f"{name} was cancelled"
     if task.state == RUNNING:
-        since = _clock(wall + task.started)
+        since = clock(wall + task.started)
         return f"{name} running since {since}, {in_seconds(max(0.0, now - task.started))}"
     what = "waiting for its inputs" if task.state == "PENDING_ARGS_AVAIL" else "queued"
-    return f"{name} {what} since {_clock(wall + task.submitted)}"
+    return f"{name} {what} since {clock(wall + task.submitted)}"
 
 
 _ACTOR_STATES = {ALIVE: "alive", RESTARTING: "restarting"}
@@ -141,18 +151,24 @@ def describe_actor(row: ActorRow | None, class_name: str, redefined: Callable[[s
     return f"{name} {state}, {counted(row.pending, 'call')} pending, {restarts}{process}{old}"
 
 
-def _clock(when: float) -> str:
+def short_code(code: str) -> str:
+    """Returns the last digits of an id, which tell two apart; the whole is in a tooltip."""
+    return f"…{code[-8:]}" if len(code) > 8 else code
+
+
+def clock(when: float) -> str:
+    """Returns a time of day."""
     return time.strftime("%H:%M:%S", time.localtime(when))
 
 
 def at(text: str, when: float) -> str:
     """Returns an actor's words with the time of day at which they were true."""
-    return f"{text} (at {_clock(when)})"
+    return f"{text} (at {clock(when)})"
 
 
-def bundle_of(text: str, state: str, code: str, kind: str = "ObjectRef") -> dict[str, str]:
+def bundle_of(text: str, state: str, code: str, kind: str = "ObjectRef") -> dict[str, Any]:
     """Returns a ref's or a handle's line as a mime bundle."""
-    short = f"…{code[-8:]}" if len(code) > 8 else code
+    short = short_code(code)
     markup = (
         f'<div class="raynb-ref" style="font:13px/1.6 system-ui,sans-serif">'
         f"{dot(state)} <code>{kind}</code> {html.escape(text)} "

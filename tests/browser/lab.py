@@ -141,6 +141,11 @@ class Lab:
             timeout=60_000,
         )
 
+    def reload(self) -> None:
+        """Loads the page again; returns when the notebook is there, whatever its kernel does."""
+        self.page.reload()
+        self.page.wait_for_function("() => window.jupyterapp?.shell?.currentWidget?.context?.isReady === true")
+
     def start(self, cell: int) -> None:
         """Runs a cell; doesn't wait for it."""
         self.page.evaluate(

@@ -147,19 +147,39 @@ def test_the_panel_and_the_status_bar_follow_the_active_notebook(lab: Lab) -> No
     expect(panel.get_by_text("No runtime is running")).to_be_visible()
 
 
-def test_after_a_reload_of_the_page_panel_and_widget_are_there_again(lab: Lab) -> None:
-    lab.open("reload.ipynb", [SETUP, DASHBOARD, "kept = ray.get(quick.remote(5))", "ray.shutdown()"])
+def test_after_a_reload_in_a_running_cell_all_of_ours_goes_live_again(lab: Lab) -> None:
+    waits = "print(ray.get([quick.remote(1), gated.remote('reload-end')]))"
+    lab.open(
+        "reload.ipynb",
+        [SETUP, DASHBOARD, "held = gated.remote('reload-go'); held", waits, "gated.remote('reload-never')"],
+    )
     for cell in range(3):
         lab.run(cell)
+    lab.start(3)
+    expect(lab.output(3)).to_contain_text("1/2")
     lab.command("docmanager:save")
-    lab.page.reload()
-    lab.ready()
+    lab.reload()
     lab.command("raynb:open")
-    expect(lab.page.locator("#raynb-panel").get_by_label("0 of 2 CPU slots busy")).to_be_visible()
-    expect(lab.output(1).get_by_label("0 of 2 CPU slots busy")).to_be_visible()
-    lab.output(1).get_by_role("tab", name="Tasks").click()
-    expect(lab.output(1).get_by_role("row").filter(has_text="quick").first).to_be_visible()
-    lab.run(3)
+    panel = lab.page.locator("#raynb-panel")
+    expect(panel.get_by_label("2 of 2 CPU slots busy")).to_be_visible()
+    expect(lab.output(1).get_by_label("2 of 2 CPU slots busy")).to_be_visible()
+    panel.get_by_role("tab", name="Tasks").click()
+    expect(panel.get_by_role("row").filter(has_text="quick").first).to_be_visible()
+    make(lab, "reload-go")
+    expect(lab.output(2)).to_contain_text("finished in")
+    expect(lab.output(3)).to_contain_text("1/2")
+    make(lab, "reload-end")
+    expect(lab.output(3)).to_contain_text("took")
+    saved = str(lab.outputs(3))
+    assert "2/2" in saved, saved
+    # What nobody can tell any more says what it was.
+    lab.run(4)
+    expect(lab.output(4)).to_contain_text("running since")
+    lab.restart_kernel()
+    expect(lab.output(4)).to_contain_text("its runtime is gone")
+    expect(lab.output(4)).to_contain_text("running since")
+    expect(lab.output(0)).to_contain_text("its kernel is gone")
+    assert "its runtime is gone" in str(lab.outputs(4))
 
 
 def test_after_a_kernel_restart_the_panel_says_so_and_starts_again(lab: Lab) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from types import SimpleNamespace
 from typing import Any
 
@@ -31,7 +32,7 @@ def shown_engine(monkeypatch: pytest.MonkeyPatch) -> FakeEngine:
 
 def test_nothing_runs_yet() -> None:
     assert "this machine, embedded; stopped; start it with %raynb start" in card()
-    assert "this machine, embedded; starting" in card(starting=object(), address="local")
+    assert "this machine, embedded; starting" in card(starting=threading.current_thread(), address="local")
     assert "3 CPU slots" in card(num_cpus=3)
     one = card(address="ray://head:10001")
     assert "Ray cluster at ray://head:10001" in one

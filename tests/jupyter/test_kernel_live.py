@@ -102,7 +102,8 @@ def test_showing_a_handle_keeps_no_actor_alive(notebook: KernelSession) -> None:
 def test_a_line_of_a_runtime_that_is_gone_says_so(notebook: KernelSession) -> None:
     run = notebook.run(CLASS.format(name="Last", value=1) + "last = Last.remote()\nlast")
     notebook.run("%raynb restart")
-    notebook.until(lambda: run.shown[0].startswith("Actor(its runtime is gone"))
+    notebook.until(lambda: "its runtime is gone" in run.shown[0])
+    assert run.shown[0].startswith("Actor(Last ")  # it also says what it was
 
 
 def test_who_holds_an_object(notebook: KernelSession) -> None:

@@ -14,6 +14,16 @@ class FakeKernel {
   disposed = new FakeSignal<void>();
   registerCommTarget(name: string, callback: (comm: FakeComm) => void) { this.targets.set(name, callback); }
   removeCommTarget(name: string) { this.targets.delete(name); }
+  sendControlMessage(message: { header: { msg_type: string }; content: { data: unknown } }) {
+    if (message.header.msg_type === 'comm_msg') {
+      this.sent.push(message.content.data);
+    }
+    return { done: this.requestCommInfo() };
+  }
+  sent: unknown[] = [];
+  clientId = 'page';
+  username = '';
+  iopubMessage = new FakeSignal<unknown>();
   async requestCommInfo() {
     return { content: { status: 'ok', comms: Object.fromEntries(this.known.map(id => [id, {}])) } };
   }
@@ -58,7 +68,8 @@ test('a kernel without raynb has none; its comm is taken when it opens', async (
   comm.onMsg({ content: { data: { kind: 'beat' } } });
   assert.deepEqual(messages, [{ kind: 'beat' }]);
   connection.send({ do: 'hello' });
-  assert.deepEqual(comm.sent, [{ do: 'hello' }]);
+  assert.deepEqual(kernel.sent, [{ do: 'hello' }]);
+  connection.dispose();
 });
 
 test('a page that comes later finds the comm by its target', async () => {
@@ -80,6 +91,19 @@ test('after a restart the comm is looked for again', async () => {
   assert.deepEqual(states, ['none', 'open', 'restarting', 'none']);
 });
 
+test('a restart by another page is noticed by the other name of the process', async () => {
+  const { kernel, states, connection } = connected();
+  await settled();
+  kernel.iopubMessage.emit({ header: { session: 'first' } });
+  kernel.targets.get('raynb')!(new FakeComm('c'));
+  kernel.iopubMessage.emit({ header: { session: 'first' } });
+  assert.deepEqual(states, ['none', 'open']);
+  kernel.iopubMessage.emit({ header: { session: 'second' } });
+  await settled();
+  assert.deepEqual(states, ['none', 'open', 'restarting', 'none']);
+  connection.dispose();
+});
+
 test('a broken connection is told, and mended when it is back', async () => {
   const kernel = new FakeKernel();
   kernel.known = ['c'];
@@ -97,7 +121,7 @@ test('who leaves says bye, listens no more, and does not close the comm for othe
   const comm = new FakeComm('c');
   kernel.targets.get('raynb')!(comm);
   connection.dispose();
-  assert.deepEqual(comm.sent, [{ do: 'bye' }]);
+  assert.deepEqual(kernel.sent, [{ do: 'bye' }]);
   assert.equal(comm.isDisposed, true);
   comm.onMsg({ content: { data: {} } });
   kernel.statusChanged.emit('dead');
@@ -118,12 +142,12 @@ test('all views of a kernel share one session, which ends with the kernel', asyn
   const first = session.look();
   kernel.targets.get('raynb')!(comm);
   const second = session.look();
-  assert.deepEqual(comm.sent, [{ do: 'hello' }]); // one hello for both views
+  assert.deepEqual(kernel.sent, [{ do: 'hello' }]); // one hello for both views
   first();
   first();
-  assert.deepEqual(comm.sent, [{ do: 'hello' }]);
+  assert.deepEqual(kernel.sent, [{ do: 'hello' }]);
   second();
-  assert.deepEqual(comm.sent, [{ do: 'hello' }, { do: 'bye' }]);
+  assert.deepEqual(kernel.sent, [{ do: 'hello' }, { do: 'bye' }]);
   kernel.disposed.emit();
   assert.deepEqual(sessions.all(), []);
 });

@@ -5,6 +5,7 @@
 
 import type { Kernel } from '@jupyterlab/services';
 import type { KernelMessage } from '../ui/messages';
+import { commsOf, sendToComm } from './control';
 
 export const TARGET = 'raynb';
 
@@ -16,7 +17,16 @@ export interface Listener {
   state(state: State): void;
 }
 
+/** After so long without a word from the kernel its control channel is taken for deaf. */
+const DEAF_MS = 4000;
+
 export class Connection {
+  /** Kernels other than ipykernel may have no control channel that takes comm messages. */
+  private control = true;
+  private heard = false;
+  /** Names the kernel's process. */
+  private process = '';
+  private deaf: ReturnType<typeof setTimeout> | undefined;
   private comm: Kernel.IComm | null = null;
   private gone = false;
   private trouble = false;
@@ -25,11 +35,21 @@ export class Connection {
     kernel.registerCommTarget(TARGET, this.opened);
     kernel.statusChanged.connect(this.statusChanged, this);
     kernel.connectionStatusChanged.connect(this.connectionChanged, this);
+    kernel.iopubMessage.connect(this.spoken, this);
     void this.find();
   }
 
   send(data: object): void {
-    if (this.comm && !this.comm.isDisposed && !this.kernel.isDisposed) {
+    if (!this.comm || this.comm.isDisposed || this.kernel.isDisposed) {
+      return;
+    }
+    if (this.control) {
+      if (!this.heard) {
+        clearTimeout(this.deaf);
+        this.deaf = setTimeout(() => this.fellSilent(), DEAF_MS);
+      }
+      sendToComm(this.kernel, this.comm.commId, data);
+    } else {
       this.comm.send(data as Parameters<Kernel.IComm['send']>[0]);
     }
   }
@@ -41,12 +61,10 @@ export class Connection {
   /** Looks for the comm that the kernel opened before this page was there. */
   async find(): Promise<void> {
     try {
-      await this.kernel.info;
-      const reply = await this.kernel.requestCommInfo({ target_name: TARGET });
+      const ids = await Promise.race([commsOf(this.kernel, TARGET), this.askShell()]);
       if (this.gone || this.open) {
         return;
       }
-      const ids = reply.content.status === 'ok' ? Object.keys(reply.content.comms) : [];
       if (ids.length) {
         this.take(this.kernel.createComm(TARGET, ids[ids.length - 1]));
       } else {
@@ -60,11 +78,20 @@ export class Connection {
     }
   }
 
+  /** The same by the shell channel, which answers when no cell runs. */
+  private async askShell(): Promise<string[]> {
+    await this.kernel.info;
+    const reply = await this.kernel.requestCommInfo({ target_name: TARGET });
+    return reply.content.status === 'ok' ? Object.keys(reply.content.comms) : [];
+  }
+
   dispose(): void {
+    clearTimeout(this.deaf);
     this.send({ do: 'bye' });
     this.gone = true;
     this.kernel.statusChanged.disconnect(this.statusChanged, this);
     this.kernel.connectionStatusChanged.disconnect(this.connectionChanged, this);
+    this.kernel.iopubMessage.disconnect(this.spoken, this);
     if (!this.kernel.isDisposed) {
       this.kernel.removeCommTarget(TARGET, this.opened);
     }
@@ -83,8 +110,11 @@ export class Connection {
     }
     this.comm = comm;
     this.trouble = false;
+    this.heard = false;
     comm.onMsg = message => {
       if (this.comm === comm && !this.gone) {
+        this.heard = true;
+        clearTimeout(this.deaf);
         this.listener.message(message.content.data as unknown as KernelMessage);
       }
     };
@@ -95,6 +125,25 @@ export class Connection {
       }
     };
     this.listener.state('open');
+  }
+
+  private fellSilent(): void {
+    if (this.open && !this.gone && !this.heard) {
+      this.control = false;
+      this.listener.state('open');
+    }
+  }
+
+  /** Another page has restarted the kernel if it speaks with another session: this page is not told otherwise. */
+  private spoken(_: unknown, message: { header: { session: string } }): void {
+    const { session } = message.header;
+    const other = this.process !== '' && session !== this.process;
+    this.process = session;
+    if (other && this.comm) {
+      this.comm = null;
+      this.listener.state('restarting');
+      void this.find();
+    }
   }
 
   private statusChanged(_: unknown, status: string): void {

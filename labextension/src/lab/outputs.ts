@@ -1,7 +1,6 @@
 /**
- * Outputs that raynb's cells leave in a notebook: the card of `%load_ext raynb` with buttons, and the
- * dashboard, which shares the panel's connection. A dashboard of a runtime that has ended shows the picture
- * that was saved with it.
+ * Outputs that raynb's cells leave in a notebook: those that go on changing (live.ts), and the dashboard, which
+ * shares the panel's connection. A dashboard of a runtime that has ended shows the picture that was saved.
  */
 
 import type { CommandRegistry } from '@lumino/commands';
@@ -11,62 +10,23 @@ import { Dashboard } from '../ui/dashboard';
 import { Session } from '../ui/session';
 import { Tab, isTab } from '../ui/view';
 import { Document } from './follower';
+import { CARD, CardOutput, LIVE, LiveOutput } from './live';
 import { Sessions } from './sessions';
 
-export const CARD = 'application/vnd.raynb.card+json';
 export const DASHBOARD = 'application/vnd.raynb.dashboard+json';
 
 /** Before the factory of widgets, which would show "model not found" once the kernel is gone. */
 const RANK = -100;
 
-interface CardData { rows: [string, string][]; buttons: { label: string; command: string; args?: { tab: string } }[] }
-
 interface Factories { addFactory(factory: IRenderMime.IRendererFactory, rank?: number): void }
 
 /** Makes a document's outputs show raynb's own data. */
 export function addRenderers(rendermime: Factories, document: Document, sessions: Sessions, commands: CommandRegistry): void {
-  rendermime.addFactory({ safe: true, mimeTypes: [CARD], createRenderer: () => new CardOutput(commands) }, RANK);
-  rendermime.addFactory(
-    { safe: true, mimeTypes: [DASHBOARD], createRenderer: () => new DashboardOutput(document, sessions) }, RANK
-  );
-}
-
-class CardOutput extends Widget implements IRenderMime.IRenderer {
-  constructor(private commands: CommandRegistry) {
-    super();
-    this.addClass('rn-root');
-    this.addClass('rn-output');
-  }
-
-  async renderModel(model: IRenderMime.IMimeModel): Promise<void> {
-    const data = model.data[CARD] as unknown as CardData;
-    const card = document.createElement('section');
-    card.className = 'rn-loaded';
-    card.setAttribute('aria-label', 'raynb');
-    const list = document.createElement('dl');
-    for (const [what, value] of data.rows) {
-      const term = document.createElement('dt');
-      const text = document.createElement('dd');
-      term.textContent = what;
-      text.textContent = value;
-      list.append(term, text);
-    }
-    const buttons = document.createElement('div');
-    buttons.className = 'rn-loaded-buttons';
-    for (const { label, command, args } of data.buttons) {
-      if (!this.commands.hasCommand(command)) {
-        continue;
-      }
-      const button = document.createElement('button');
-      button.type = 'button';
-      button.className = 'rn-button';
-      button.textContent = label;
-      button.addEventListener('click', () => void this.commands.execute(command, args));
-      buttons.append(button);
-    }
-    card.append(list, buttons);
-    this.node.replaceChildren(card);
-  }
+  const add = (type: string, createRenderer: (options: IRenderMime.IRendererOptions) => IRenderMime.IRenderer) =>
+    rendermime.addFactory({ safe: true, mimeTypes: [type], createRenderer }, RANK);
+  add(LIVE, () => new LiveOutput(document, sessions));
+  add(CARD, () => new CardOutput(document, sessions, commands));
+  add(DASHBOARD, options => new DashboardOutput(document, sessions, options.sanitizer));
 }
 
 class DashboardOutput extends Widget implements IRenderMime.IRenderer {
@@ -78,7 +38,7 @@ class DashboardOutput extends Widget implements IRenderMime.IRenderer {
   private runtime = '';
   private tab: Tab = 'overview';
 
-  constructor(private home: Document, private sessions: Sessions) {
+  constructor(private home: Document, private sessions: Sessions, private sanitizer: IRenderMime.ISanitizer) {
     super();
     this.addClass('rn-output');
     this.node.append(this.saved, this.live);
@@ -87,11 +47,11 @@ class DashboardOutput extends Widget implements IRenderMime.IRenderer {
   async renderModel(model: IRenderMime.IMimeModel): Promise<void> {
     const data = model.data[DASHBOARD] as { tab: string; runtime: string };
     this.runtime = data.runtime;
-    this.saved.innerHTML = ''; // ours: text() escapes whatever comes from tasks
     const picture = document.createElement('div');
     picture.className = 'rn-saved';
-    picture.innerHTML = String(model.data['text/html'] ?? '');
-    this.saved.append(picture);
+    // The notebook may come from somebody else, and this is drawn also where it is not trusted.
+    picture.innerHTML = this.sanitizer.sanitize(String(model.data['text/html'] ?? ''));
+    this.saved.replaceChildren(picture);
     this.tab = isTab(data.tab) ? data.tab : 'overview';
     if (!this.board) {
       // A notebook that is just being opened has its outputs before it has its kernel.

@@ -3,6 +3,7 @@
 import type { Kernel } from '@jupyterlab/services';
 import { Outside, Session } from '../ui/session';
 import { Connection, State } from './connection';
+import { Displays } from './displays';
 
 export const OUTSIDE: Record<Exclude<State, 'open'> | 'nothing' | 'kernel', Outside> = {
   nothing: {
@@ -22,32 +23,49 @@ export function blank(why: 'nothing' | 'kernel'): Session {
   return session;
 }
 
+interface Known { session: Session; connection: Connection; displays: Displays }
+
 export class Sessions {
-  private known = new Map<Kernel.IKernelConnection, { session: Session; connection: Connection }>();
+  private known = new Map<Kernel.IKernelConnection, Known>();
   /** Called with each session when its comm opens. */
   onOpen: ((session: Session) => void) | undefined;
 
   of(kernel: Kernel.IKernelConnection): Session {
+    return this.entry(kernel).session;
+  }
+
+  /** What follows the displays of a kernel. */
+  displays(kernel: Kernel.IKernelConnection): Displays {
+    return this.entry(kernel).displays;
+  }
+
+  private entry(kernel: Kernel.IKernelConnection): Known {
     const found = this.known.get(kernel);
     if (found) {
-      return found.session;
+      return found;
     }
     const session: Session = new Session({
       send: message => connection.send(message),
       interrupt: () => void kernel.interrupt()
     });
     session.outside = { title: 'Connecting', hint: '', stale: false };
+    const displays = new Displays(kernel, session);
     const connection: Connection = new Connection(kernel, {
       message: message => session.receive(message),
-      state: state => this.stateChanged(session, state)
+      state: state => {
+        this.stateChanged(session, state);
+        displays.changed(state);
+      }
     });
-    this.known.set(kernel, { session, connection });
+    const entry = { session, connection, displays };
+    this.known.set(kernel, entry);
     kernel.disposed.connect(() => {
       this.known.delete(kernel);
       connection.dispose();
       session.dispose();
+      displays.dispose();
     });
-    return session;
+    return entry;
   }
 
   /** The sessions of all kernels that are looked at. */

@@ -11,7 +11,7 @@ export type StatusState = 'stopped' | 'starting' | 'failed';
 
 export type KernelMessage = PictureMessage | StatusMessage | BeatMessage | ReplyMessage;
 
-export type Request = CancelTask | CancelGroup | CancelCell | CancelAll | KillActor | Free | Detail | History;
+export type Request = CancelTask | CancelGroup | CancelCell | CancelAll | KillActor | Free | Detail | History | Displays;
 
 export interface Task {
   id: string;
@@ -221,6 +221,30 @@ export interface HistoryReply {
   rate: number[];
 }
 
+/** A display of raynb's that changes: a bar, a ref, a handle, a line that a task draws over and over. ``live``: it may change. ``gone`` is what it says once its kernel is gone. A bar has ``share`` (0..1) and ``failed``, a ref or handle its ``kind``, ``state`` (Ray's) and ``code``. */
+export interface Live {
+  id?: string;
+  live?: boolean;
+  text?: string;
+  gone?: string;
+  share?: number;
+  failed?: boolean;
+  kind?: string;
+  state?: string;
+  code?: string;
+}
+
+/** What displays say now, as mime bundles; those that are missing are of a kernel that is gone. */
+export interface DisplaysReply {
+  v: number;
+  kind: 'reply';
+  n: number | null;
+  do: string | null;
+  ok: boolean;
+  text: string;
+  displays: Record<string, Record<string, unknown>>;
+}
+
 /** Send me the picture ("hello"); I still look ("ping"); I don't any more ("bye"). */
 export interface Hello {
   do: 'hello' | 'ping' | 'bye';
@@ -270,4 +294,10 @@ export interface Detail {
 
 export interface History {
   do: 'history';
+}
+
+/** What do these displays say now? Their ids are in their marks (`Live`). */
+export interface Displays {
+  do: 'displays';
+  ids: string[];
 }

@@ -165,7 +165,9 @@ class Watch:
     def _show(self, update: bool) -> None:
         self._shown_at = time.monotonic()
         count = self.count
-        bundle = line_bundle(count.text(time.monotonic()), count.share(), self._display_id, bool(count.failed))
+        now = time.monotonic()
+        gone = "" if count.ended >= count.total else count.gone(now)
+        bundle = line_bundle(count.text(now), count.share(), self._display_id, bool(count.failed), gone)
         self.notebook.router.show_rich(self.scope, "update_display" if update else "display", bundle)
 
 

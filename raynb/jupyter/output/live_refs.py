@@ -18,7 +18,9 @@ from raynb.base import ids
 from raynb.base.ref import ObjectRef, is_ref
 from raynb.base.rows import DEAD, FINISHED, TASK_ENDED, ActorRow, ObjectRow, Snapshot, TaskRow
 from raynb.exceptions import RuntimeGoneError
-from raynb.jupyter.formatting import GONE, at, bundle_of, describe, describe_actor
+from raynb.jupyter.formatting import at, bundle_of, describe, describe_actor, gone
+from raynb.jupyter.output.displays import live
+from raynb.jupyter.output.displays import shown as displays
 from raynb.jupyter.output.shown import ShownHandle, ShownRef, uncounted
 
 if TYPE_CHECKING:
@@ -74,12 +76,20 @@ class _Line:
         state = self.task.state if self.task is not None else FINISHED
         return text, state, state not in TASK_ENDED
 
-    def bundle(self, text: str, state: str) -> dict[str, Any]:
-        """Returns the display."""
+    def bundle(self, text: str, state: str, goes_on: bool) -> dict[str, Any]:
+        """Returns the display.
+
+        Args:
+            text: what is said of it.
+            state: of its task or actor; empty: its runtime is gone.
+            goes_on: whether that will change.
+        """
         kind = "Actor" if self.actor_id else "ObjectRef"
-        if self.actor_id and text != GONE:
+        if self.actor_id and state:
             text = at(text, time.time())
-        data = bundle_of(text, state, self.code, kind)
+        end = gone(text) if goes_on else ""
+        mark = live(self.display_id, goes_on, text, end, kind=kind, state=state, code=self.code)
+        data = {**bundle_of(text, state, self.code, kind), **mark}
         return {"data": data, "metadata": {}, "transient": {"display_id": self.display_id}}
 
 
@@ -117,6 +127,7 @@ class LiveLines:
         self._wake.set()
         if self._thread is not None:
             self._thread.join(timeout=2.0)
+        self.refresh()
 
     def show(self, value: ObjectRef[Any] | ActorHandle) -> None:
         """Displays a ref or a handle, and follows it while it can change."""
@@ -124,13 +135,14 @@ class LiveLines:
         notebook.router.drain()
         line = self._line(value)
         engine: Any = engines.peek()
-        text, state, live = GONE, "", False
+        text, state, goes_on = gone(), "", False
         if engine is not None and engine.nonce == line.nonce:
-            text, state, live = line.look(engine)
+            text, state, goes_on = line.look(engine)
         line.last = text
-        bundle = line.bundle(text, state)
+        bundle = line.bundle(text, state, goes_on)
+        displays.note(bundle)
         notebook.shell.display_pub.publish(bundle["data"], {}, transient=bundle["transient"])
-        if live and getattr(notebook.shell, "kernel", None) is not None:
+        if goes_on and getattr(notebook.shell, "kernel", None) is not None:
             self._follow(line)
 
     def _line(self, value: ObjectRef[Any] | ActorHandle) -> _Line:
@@ -172,16 +184,16 @@ class LiveLines:
 
     def _update(self, line: _Line, engine: Any) -> bool:
         """Updates one line; returns whether it goes on."""
-        text, state, live = GONE, "", False
+        text, state, goes_on = gone(line.last), "", False
         if engine is not None and engine.nonce == line.nonce:
             try:
-                text, state, live = line.look(engine)
+                text, state, goes_on = line.look(engine)
             except RuntimeGoneError:  # it was shut down in this moment
                 pass
         if text != line.last:
             line.last = text
-            self.notebook.router.show_rich(line.scope, "update_display", line.bundle(text, state))
-        return live
+            self.notebook.router.show_rich(line.scope, "update_display", line.bundle(text, state, goes_on))
+        return goes_on
 
     def _unpin(self, cell: Any, result: Any) -> None:
         """Lets ``Out[n]`` and ``_n`` name what was shown without keeping it alive."""

@@ -6,6 +6,7 @@ Looking costs microseconds per ref, however many tasks there are, and pins nothi
 from __future__ import annotations
 
 import html
+import time
 from collections import Counter
 from collections.abc import Callable
 from typing import Any
@@ -14,8 +15,8 @@ from raynb.api.definitions import redefined
 from raynb.base import engine as engines
 from raynb.base import ids
 from raynb.base.ref import ObjectRef, is_ref
-from raynb.base.rows import TASK_STATES, ObjectRow, TaskRow
-from raynb.jupyter.formatting import GONE, STATE_WORDS, describe, dot
+from raynb.base.rows import TASK_ENDED, TASK_STATES, ObjectRow, TaskRow
+from raynb.jupyter.formatting import GONE, STATE_WORDS, clock, describe, dot
 
 #: Items that are shown, and items that are looked at for the counts.
 ITEMS_SHOWN, ITEMS_COUNTED = 5, 10_000
@@ -49,7 +50,10 @@ class Summary:
         picture = engine.rows(tasks=[ids.task_of(ref._id) for ref in refs], objects=[ref._id for ref in refs])
         tasks: dict[int, TaskRow] = {row.id: row for row in picture.tasks}
         stored: dict[int, ObjectRow] = {row.id: row for row in picture.objects}
-        self.head = f"{self.kind} of {_refs(self.total)}: {_counts(refs, tasks, stored)}"
+        # It stays as it is, so it says when that was, if it will change.
+        changes = any(row.state not in TASK_ENDED for row in picture.tasks)
+        when = f" at {clock(time.time())}" if changes else ""
+        self.head = f"{self.kind} of {_refs(self.total)}{when}: {_counts(refs, tasks, stored)}"
         for place, ref in named[:ITEMS_SHOWN]:
             task = tasks.get(ids.task_of(ref._id))
             words = describe(task, stored.get(ref._id), picture.now, picture.wall, redefined)

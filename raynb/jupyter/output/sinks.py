@@ -11,6 +11,7 @@ from typing import Any, Protocol
 
 from raynb.base.rows import END_OF_TASK, Output
 from raynb.base.text import clean
+from raynb.jupyter.output import displays
 from raynb.jupyter.output.registry import Cell
 
 RichBundle = dict[str, Any]
@@ -91,6 +92,7 @@ class KernelSink:
             return
         from ipykernel.jsonutil import encode_images, json_clean
 
+        displays.shown.note(bundle)
         content = {
             "data": encode_images(dict(bundle.get("data") or {})),
             "metadata": bundle.get("metadata") or {},
@@ -101,11 +103,10 @@ class KernelSink:
 
     def line(self, cell: Cell | None, key: str, text: str, update: bool, final: bool) -> None:
         scope = cell.scope if cell is not None else 0
-        self.rich(
-            cell,
-            "update_display" if update else "display",
-            {"data": {"text/plain": text}, "transient": {"display_id": f"raynb-{id(self):x}-{scope}-{key}"}},
-        )
+        name = f"raynb-{id(self):x}-{scope}-{key}"
+        data = {"text/plain": text, **displays.live(name, not final, text)}
+        kind = "update_display" if update else "display"
+        self.rich(cell, kind, {"data": data, "transient": {"display_id": name}})
 
     def error(self, cell: Cell | None, name: str, value: str, traceback: list[str]) -> None:
         self._send(cell, "error", {"ename": name, "evalue": value, "traceback": traceback})

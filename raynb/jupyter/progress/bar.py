@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from raynb.base.text import printable
+from raynb.jupyter.output import displays
 
 if TYPE_CHECKING:
     from raynb.jupyter.notebook import Notebook
@@ -30,6 +31,10 @@ class Count:
     @property
     def ended(self) -> int:
         return self.done + self.failed + self.cancelled
+
+    def gone(self, now: float) -> str:
+        """Returns what is said of it once nobody can tell how it went on."""
+        return f"{self.text(now, 'last seen')}; its kernel is gone"
 
     def share(self) -> float:
         """Returns the part that has ended, 0..1."""
@@ -96,8 +101,16 @@ def in_seconds(seconds: float) -> str:
 RED = "#d32f2f"
 
 
-def line_bundle(text: str, share: float, display_id: str, failed: bool = False) -> dict[str, Any]:
-    """Returns a bar as a display: HTML with a progress element, red where some failed, and a text bar."""
+def line_bundle(text: str, share: float, display_id: str, failed: bool = False, gone: str = "") -> dict[str, Any]:
+    """Returns a bar as a display: HTML with a progress element, red where some failed, and a text bar.
+
+    Args:
+        text: what stands beside the bar.
+        share: the part that has ended, 0..1.
+        display_id: the id under which it is updated.
+        failed: some failed.
+        gone: what it says once its kernel is gone; empty: it is at its end.
+    """
     colour = f";accent-color:{RED}" if failed else ""
     full = int(share * _WIDTH + 0.5)
     plain = f"[{'#' * full}{'.' * (_WIDTH - full)}] {printable(text)}"
@@ -107,7 +120,10 @@ def line_bundle(text: str, share: float, display_id: str, failed: bool = False) 
         f'aria-label="tasks of this cell"></progress> {html.escape(text)}</div>'
     )
     return {
-        "data": {"text/plain": plain, "text/html": markup},
+        "data": {
+            "text/plain": plain, "text/html": markup,
+            **displays.live(display_id, bool(gone), text, gone, share=round(share, 4), failed=failed),
+        },
         "metadata": {},
         "transient": {"display_id": display_id},
     }
@@ -138,7 +154,7 @@ class Bar:
             return
         if not self.notebook.shows_bars(self.scope):
             return
-        self._draw(count.text(now), count, final=False)
+        self._draw(count.text(now), count, "" if count.ended >= count.total else count.gone(now))
 
     def end(self, count: Count, over: str = "stopped") -> None:
         """Leaves the bar at its last state; nothing if it never showed.
@@ -148,14 +164,15 @@ class Bar:
             over: why it ends, if not all have ended.
         """
         if self.shown:
-            self._draw(count.text(time.monotonic(), over), count, final=True)
+            self._draw(count.text(time.monotonic(), over), count, "")
 
-    def _draw(self, text: str, count: Count, final: bool) -> None:
+    def _draw(self, text: str, count: Count, gone: str) -> None:
+        final = not gone
         if getattr(self.notebook.shell, "kernel", None) is None:
             self._draw_in_terminal(text, count.share(), final)
         elif text != self._last or final:
             kind = "update_display" if self.shown else "display"
-            bundle = line_bundle(text, count.share(), self._id, bool(count.failed))
+            bundle = line_bundle(text, count.share(), self._id, bool(count.failed), gone)
             self.notebook.router.show_rich(self.scope, kind, bundle)
         self.shown = True
         self._last = text

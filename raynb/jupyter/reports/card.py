@@ -10,6 +10,8 @@ from raynb.base import engine as engines
 from raynb.base import limits
 from raynb.base.rows import TASK_ENDED
 from raynb.jupyter.cells.inputs import in_words
+from raynb.jupyter.output.displays import CARD_TYPE
+from raynb.jupyter.output.displays import shown as displays
 from raynb.jupyter.views.view_model import counted
 
 if TYPE_CHECKING:
@@ -17,9 +19,6 @@ if TYPE_CHECKING:
 
 
 _LEFT = "text-align:left"
-
-#: What `labextension/src/lab/outputs.ts` draws.
-CARD_TYPE = "application/vnd.raynb.card+json"
 
 #: What the card's buttons do, by the extension's commands.
 BUTTONS = [
@@ -53,9 +52,21 @@ class Card:
     def __init__(self, notebook: Notebook) -> None:
         self.rows = rows(notebook)
 
-    def bundle(self) -> dict[str, Any]:
-        """Returns its forms: JupyterLab's extension draws it with buttons, others show HTML or text."""
-        data = {"rows": [list(row) for row in self.rows], "buttons": BUTTONS}
+    def bundle(self, display_id: str = "") -> dict[str, Any]:
+        """Returns its forms: JupyterLab's extension draws it with buttons, others show HTML or text.
+
+        Args:
+            display_id: the id under which it is updated; empty: it stays as it is.
+        """
+        gone = [
+            [what, f"{value.partition(';')[0]}; its kernel is gone" if what == "engine" else value]
+            for what, value in self.rows
+            if what != "now"
+        ]
+        data = {
+            "id": display_id, "live": bool(display_id), "rows": [list(row) for row in self.rows], "gone": gone,
+            "buttons": BUTTONS,
+        }  # fmt: skip
         return {"text/plain": repr(self), "text/html": self._repr_html_(), CARD_TYPE: data}
 
     def _repr_mimebundle_(self, **kwargs: Any) -> dict[str, Any]:
@@ -101,7 +112,9 @@ class LiveCards:
         if cell.batch and notebook.starting is not None:
             notebook.starting.join()
         name = f"raynb-card-{id(self):x}-{cell.scope}"
-        publish_display_data(Card(notebook).bundle(), transient={"display_id": name})
+        bundle = Card(notebook).bundle(name)
+        displays.note({"data": bundle})
+        publish_display_data(bundle, transient={"display_id": name})
         if getattr(notebook.shell, "kernel", None) is not None and not cell.batch:
             self._shown[cell.scope] = name
             self.refresh()
@@ -110,9 +123,9 @@ class LiveCards:
         """Brings the cards up to date."""
         if not self._shown:
             return
-        bundle = Card(self._notebook).bundle()
+        card = Card(self._notebook)
         for scope, name in list(self._shown.items()):
-            shown = {"data": bundle, "metadata": {}, "transient": {"display_id": name}}
+            shown = {"data": card.bundle(name), "metadata": {}, "transient": {"display_id": name}}
             self._notebook.router.show_rich(scope, "update_display", shown)
 
 
@@ -142,8 +155,10 @@ def rows(notebook: Notebook) -> list[tuple[str, str]]:
         cpus = config.num_cpus if config.num_cpus is not None else float(limits.cpu_count())
         store = config.object_store_memory or limits.default_object_store_memory()
         state = "stopped; start it with %raynb start"
-        if notebook.starting is not None:
-            state = "starting" if notebook.start_error is None else "could not start; see below"
+        if notebook.start_error is not None:
+            state = "could not start; see below"
+        elif notebook.starting is not None and notebook.starting.is_alive():
+            state = "starting"
     if address:
         found = getattr(engine, "address", address)  # what "auto" stands for
         where = f"Ray cluster at {found}" if found == address else f"Ray cluster at {found} ({address})"

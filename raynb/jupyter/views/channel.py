@@ -8,7 +8,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from raynb.jupyter.views import actions
+from raynb.jupyter.output.displays import shown as displays
+from raynb.jupyter.views import actions, messages
 from raynb.jupyter.views.coalescing import Send
 from raynb.jupyter.views.feed import Feed, Watcher
 
@@ -28,6 +29,56 @@ def take_any_subshell(comm: Any) -> bool:
     except AttributeError:
         return False
     return True
+
+
+#: Messages that are dealt with at once; others ask the engine for something, which may last.
+QUICK = ("hello", "ping", "bye", "configure", "displays")
+
+
+def listen_on_control(kernel: Any, comm: Any, receive: Callable[[Any], None]) -> Callable[[], None] | None:
+    """Takes the messages to ``comm`` on the kernel's control channel, which a running cell doesn't keep.
+
+    Unlike subshells, a page can use that channel before the kernel has told what it supports, which a page
+    that is reloaded waits for as long as a cell runs; and older kernels and JupyterLabs have it too.
+
+    Args:
+        kernel: an ipykernel.
+        comm: an open comm.
+        receive: called on the kernel's control thread with what a message says; must not block.
+
+    Returns:
+        What ends it; None where the kernel has no such channel.
+    """
+    handlers = getattr(kernel, "control_handlers", None)
+    if not isinstance(handlers, dict):
+        return None
+    before = handlers.get("comm_msg")
+
+    def take(stream: Any, ident: Any, message: Any) -> Any:
+        content = message["content"]
+        if content.get("comm_id") == comm.comm_id:
+            return receive(content.get("data"))
+        return before(stream, ident, message) if before is not None else None
+
+    handlers["comm_msg"] = take
+
+    def leave() -> None:
+        if handlers.get("comm_msg") is take:
+            del handlers["comm_msg"]
+            if before is not None:
+                handlers["comm_msg"] = before
+
+    return leave
+
+
+def _displays(request: dict[str, Any]) -> dict[str, Any]:
+    """Answers a page that has missed what displays came to say; also while no runtime runs."""
+    ids = [one for one in request.get("ids") or () if isinstance(one, str)]
+    found = displays.of(ids)
+    return {
+        "v": messages.VERSION, "kind": "reply", "n": request.get("n"), "do": "displays", "ok": True, "text": "",
+        "displays": found,
+    }  # fmt: skip
 
 
 class Conversation:
@@ -64,6 +115,8 @@ class Conversation:
         elif do == "configure":
             if self._configure is not None:
                 self._configure(str(request.get("progress", "kernel")))
+        elif do == "displays":
+            self._send(_displays(request))
         else:
             asked = request if isinstance(request, dict) else {}
             self._send(actions.answer(self._engine(), asked, self._feed.labels))

@@ -242,6 +242,30 @@ class HistoryReply(ReplyMessage):
     rate: list[float]
 
 
+class Live(TypedDict, total=False):
+    """A display of raynb's that changes: a bar, a ref, a handle, a line that a task draws over and over.
+
+    ``live``: it may change. ``gone`` is what it says once its kernel is gone. A bar has ``share`` (0..1) and
+    ``failed``, a ref or handle its ``kind``, ``state`` (Ray's) and ``code``.
+    """
+
+    id: str
+    live: bool
+    text: str
+    gone: str
+    share: float
+    failed: bool
+    kind: str
+    state: str
+    code: str
+
+
+class DisplaysReply(ReplyMessage):
+    """What displays say now, as mime bundles; those that are missing are of a kernel that is gone."""
+
+    displays: dict[str, dict[str, object]]
+
+
 # -- from the views --------------------------------------------------------------------------------
 class Hello(TypedDict):
     """Send me the picture ("hello"); I still look ("ping"); I don't any more ("bye")."""
@@ -300,13 +324,20 @@ class History(TypedDict):
     do: Literal["history"]
 
 
-Request = CancelTask | CancelGroup | CancelCell | CancelAll | KillActor | Free | Detail | History
+class Displays(TypedDict):
+    """What do these displays say now? Their ids are in their marks (`Live`)."""
+
+    do: Literal["displays"]
+    ids: list[str]
+
+
+Request = CancelTask | CancelGroup | CancelCell | CancelAll | KillActor | Free | Detail | History | Displays
 
 #: What the script writes out, in this order.
 EXPORTED = (
     Task, Actor, Obj, Worker, Node, Store, Columns, Gone,
-    PictureMessage, StatusMessage, BeatMessage, ReplyMessage, StoryLine, DetailReply, HistoryReply,
-    Hello, Configure, CancelTask, CancelGroup, CancelCell, CancelAll, KillActor, Free, Detail, History,
+    PictureMessage, StatusMessage, BeatMessage, ReplyMessage, StoryLine, DetailReply, HistoryReply, Live, DisplaysReply,
+    Hello, Configure, CancelTask, CancelGroup, CancelCell, CancelAll, KillActor, Free, Detail, History, Displays,
 )  # fmt: skip
 UNIONS: dict[str, object] = {
     "TaskState": TaskState, "StatusState": StatusState, "KernelMessage": KernelMessage, "Request": Request,

@@ -7,12 +7,13 @@ comm by asking for the target's name. Either way it says ``hello``.
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from typing import Any
 
 from raynb.base import engine as engines
 from raynb.jupyter.views import messages, series
-from raynb.jupyter.views.channel import Conversation, take_any_subshell
+from raynb.jupyter.views.channel import QUICK, Conversation, listen_on_control, take_any_subshell
 from raynb.jupyter.views.feed import Feed, shared
 from raynb.jupyter.views.labels import notebook_labels
 from raynb.jupyter.views.view_model import Labels
@@ -28,21 +29,32 @@ class LabPanel:
         feed: where the picture comes from.
         peek: returns the engine that runs, or None.
         configure: takes what a person has set in the front end.
+        kernel: the kernel, whose control channel the front end may use.
     """
 
     def __init__(
         self, comm: Any, feed: Feed, peek: Callable[[], Any] = engines.peek,
-        configure: Callable[[str], None] | None = None,
+        configure: Callable[[str], None] | None = None, kernel: Any = None,
     ) -> None:  # fmt: skip
         self._comm = comm
-        self.conversation = Conversation(
-            feed, comm.send, peek, lease=take_any_subshell(comm), configure=configure
-        )
+        self._leave = listen_on_control(kernel, comm, self._request) if kernel is not None else None
+        lease = take_any_subshell(comm) or self._leave is not None
+        self.conversation = Conversation(feed, comm.send, peek, lease, configure=configure)
         comm.on_msg(lambda message: self.conversation.receive(message["content"]["data"]))
         comm.on_close(lambda message: self.conversation.close())
 
+    def _request(self, request: Any) -> None:
+        """Takes a message on the control thread, which also takes interrupts: what may last goes elsewhere."""
+        if isinstance(request, dict) and request.get("do") in QUICK:
+            self.conversation.receive(request)
+            return
+        receive = self.conversation.receive
+        threading.Thread(target=receive, args=(request,), name="raynb-request", daemon=True).start()
+
     def close(self) -> None:
         """Ends the conversation and closes the comm."""
+        if self._leave is not None:
+            self._leave()
         self.conversation.close()
         self._comm.close()
 
@@ -62,7 +74,7 @@ def open_panel(
     from comm import create_comm
 
     comm = create_comm(target_name=TARGET, data={"v": messages.VERSION})
-    return LabPanel(comm, feed or shared(), configure=configure)
+    return LabPanel(comm, feed or shared(), configure=configure, kernel=shell.kernel)
 
 
 def attach_views(
