@@ -15,6 +15,7 @@ from raynb.api.remote_function import RemoteFunction
 from raynb.base import headroom, unshown
 from raynb.base.engine import current
 from raynb.base.ids import ACTOR_BIT, task_of
+from raynb.base.process import stale
 from raynb.base.ref import ObjectRef, ObjectRefGenerator, foreign, foreign_handles, is_ref, ours
 from raynb.exceptions import RuntimeGoneError
 from raynb.serde import pickling
@@ -95,6 +96,8 @@ def get(object_refs: Any, *, timeout: float | None = None, _use_object_store: bo
 
 
 def _values(refs: Sequence[ObjectRef[Any]], timeout: float | None) -> list[Any]:
+    if stale.known:
+        stale.tell(refs)
     try:
         return refs[0]._engine.get(refs, timeout)
     finally:
@@ -193,6 +196,14 @@ def wait(
         from raynb.api.streams import wait_mixed
 
         return wait_mixed(refs, num_returns, timeout, fetch_local)
+    return _wait_on(refs, num_returns, timeout, fetch_local)
+
+
+def _wait_on(
+    refs: Sequence[Any], num_returns: int, timeout: float | None, fetch_local: bool
+) -> tuple[list[Any], list[Any]]:
+    if stale.known:
+        stale.tell(refs)
     ready, rest = refs[0]._engine.wait(refs, num_returns, timeout, fetch_local)
     if unshown.pending:
         unshown.show()
@@ -203,9 +214,7 @@ def _wait_distinct(
     refs: Sequence[Any], num_returns: int, timeout: float | None, fetch_local: bool
 ) -> tuple[list[Any], list[Any]]:
     global _left_over
-    ready, rest = refs[0]._engine.wait(refs, num_returns, timeout, fetch_local)
-    if unshown.pending:
-        unshown.show()
+    ready, rest = _wait_on(refs, num_returns, timeout, fetch_local)
     if rest:
         _left_over = (id(rest), len(rest), rest[0]._id, rest[-1]._id)
     return ready, rest

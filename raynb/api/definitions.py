@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import hashlib
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from types import CodeType, FunctionType
 from typing import Any
@@ -62,6 +62,9 @@ CHEAP_SECONDS = 0.002
 SMALL_BYTES = 1_000_000
 _MISSING = object()
 
+#: Told which definition is used, at its first use in each cell: (key, function or class). Must not raise.
+on_use: Callable[[str, Any], None] | None = None
+
 
 def current(engine: Engine, made: Any, name: str, before: Definition | None, mark: Mark) -> Definition:
     """Returns the definition of a function or class as it is now, and makes it and ``mark`` known to the engine.
@@ -91,6 +94,8 @@ def current(engine: Engine, made: Any, name: str, before: Definition | None, mar
     engine.define(found.key, found.packed.data, found.packed.contained)
     if mark.key:
         engine.define(mark.key, mark.blob)
+    if on_use is not None:
+        on_use(found.key, made)
     return found
 
 

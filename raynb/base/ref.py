@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from raynb.base import ids, unshown
 from raynb.base.interrupts import destructor
+from raynb.base.process import stale
 from raynb.exceptions import RuntimeGoneError
 
 if TYPE_CHECKING:
@@ -90,6 +91,8 @@ class ObjectRef(Generic[T]):
         self.future().add_done_callback(lambda done: callback(done.exception() or done.result()))
 
     def __await__(self) -> Generator[Any, None, T]:
+        if stale.known:
+            stale.tell((self,))
         try:
             return (yield from self._engine.awaitable(self).__await__())  # type: ignore[no-any-return]
         finally:

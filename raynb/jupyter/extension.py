@@ -105,6 +105,7 @@ def _add_views(notebook: Notebook) -> None:
     from raynb.jupyter.inspection.post_mortem import PostMortems
     from raynb.jupyter.inspection.prompt import Breakpoints
     from raynb.jupyter.kept.results import Kept
+    from raynb.jupyter.lineage.record import Record
     from raynb.jupyter.module_reloads import Reloads
     from raynb.jupyter.output.live_refs import LiveLines
     from raynb.jupyter.output.ref_lists import install as install_ref_lists
@@ -119,6 +120,10 @@ def _add_views(notebook: Notebook) -> None:
 
     notebook.kept = Kept(notebook)
     notebook.extras.append(notebook.kept.uninstall)
+
+    notebook.lineage = Record(notebook)
+    notebook.lineage.install()
+    notebook.extras.append(notebook.lineage.uninstall)
 
     notebook.waits = Waits(notebook)
     notebook.waits.install()
@@ -148,4 +153,4 @@ def _add_views(notebook: Notebook) -> None:
     lines.install()
     notebook.extras.append(lines.uninstall)
     label = lambda scope: cell_name(scope) if 0 < scope < UNNUMBERED else ""  # noqa: E731
-    notebook.extras.append(attach_views(notebook.shell, label, notebook.show_progress))
+    notebook.extras.append(attach_views(notebook.shell, label, notebook.show_progress, notebook.lineage.why))

@@ -81,6 +81,7 @@ def describe(
     wall: float,
     redefined: Callable[[str], str] | None = None,
     class_key: str = "",
+    stale: str = "",
 ) -> str:
     """Returns the state of a ref.
 
@@ -91,13 +92,17 @@ def describe(
         wall: wall-clock time at monotonic zero.
         redefined: key of a definition → the name that means something else by now, or ``""``.
         class_key: key of the class, when it is a call of an actor.
+        stale: why the result is no longer true; empty: it is, or nobody knows.
     """
     text = _ref_state(task, stored, now, wall)
     name = redefined(class_key or task.function) if redefined is not None and task is not None else ""
+    if stale and not (name and stale.startswith(f"`{name}` was redefined")):
+        return f"{text}; stale: {stale}"
     if not name:
         return text
     what = "the class" if class_key else "the function"
-    return f"{text}; {what} {name} was redefined since, this is the old code's"
+    since = f"stale since {stale.rpartition(' in ')[2]}: " if " in " in stale else ""
+    return f"{text}; {since}{what} {name} was redefined since, this is the old code's"
 
 
 def _ref_state(task: TaskRow | None, stored: ObjectRow | None, now: float, wall: float) -> str:

@@ -62,7 +62,7 @@ def digest(value: Any, ref_key: RefKey = no_refs) -> str:
     Raises:
         Unsure: the value has no identity that another process could find out.
     """
-    walk = _Walk(ref_key)
+    walk = Walk(ref_key)
     try:
         walk.value(value, 0)
     except RecursionError:
@@ -70,7 +70,7 @@ def digest(value: Any, ref_key: RefKey = no_refs) -> str:
     return walk.total.hexdigest()
 
 
-class _Walk:
+class Walk:
     """One walk over a value; feeds a hash with tagged, length-prefixed pieces."""
 
     def __init__(self, ref_key: RefKey) -> None:
@@ -104,11 +104,15 @@ class _Walk:
             self.sequence(list(value), depth)
             self.sequence(list(value.values()), depth)
         elif kind in (set, frozenset):
-            self.piece(kind.__name__, "".join(sorted(digest(item, self.ref_key) for item in value)))
+            self.piece(kind.__name__, "".join(sorted(self.alone(item) for item in value)))
         elif kind is bytearray:
             self.piece("bytearray", bytes(value))
         else:
             self.other(value, kind, depth)
+
+    def alone(self, value: Any) -> str:
+        """Returns the digest of a value by itself, for what has no order."""
+        return digest(value, self.ref_key)
 
     def sequence(self, items: Any, depth: int) -> None:
         self.piece(type(items).__name__, str(len(items)))
@@ -177,6 +181,11 @@ class _Walk:
         if _importable(module, made.__qualname__, made):
             self.named(module, made.__qualname__)
             return
+        self.own(made, depth)
+        self.globals_of(made, depth)
+
+    def own(self, made: FunctionType, depth: int) -> None:
+        """Feeds a function without the globals that it reads."""
         self.piece("function", made.__name__)
         self.code(made.__code__, depth)
         attributes = {name: item for name, item in vars(made).items() if name != "__wrapped__"}
@@ -186,6 +195,9 @@ class _Walk:
                 self.value(cell.cell_contents, depth + 1)
             except ValueError:
                 self.piece("empty cell")
+
+    def globals_of(self, made: FunctionType, depth: int) -> None:
+        """Feeds the globals that a function reads."""
         space = made.__globals__
         for name in sorted(global_names(made.__code__)):
             if name in space:

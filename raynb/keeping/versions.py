@@ -46,7 +46,7 @@ def module_token(name: str) -> str:
     if top == "__main__":
         raise Unsure("it names the notebook's own module")
     places = _places(name if name in sys.modules else top)
-    if all(_is_installed(place) for place in places):
+    if all(is_installed(place) for place in places):
         return f"{name}=={_release(top, tuple(places))}"
     return f"{name}@{_bytes_of(name)}"
 
@@ -67,7 +67,8 @@ def _places(name: str) -> list[str]:
     return [os.path.realpath(str(place)) for place in found]
 
 
-def _is_installed(place: str) -> bool:
+def is_installed(place: str) -> bool:
+    """Returns whether a file or folder is of Python itself or of an installed package, which nobody edits."""
     return place.startswith(_LIBRARIES) or f"{os.sep}site-packages{os.sep}" in place or (
         place.startswith(_STDLIB) or f"{os.sep}dist-packages{os.sep}" in place
     )
@@ -119,7 +120,7 @@ def _local_files(name: str) -> set[str]:
             places = _places(top)
         except Unsure:  # an import that may never run
             continue
-        if all(_is_installed(place) for place in places):
+        if all(is_installed(place) for place in places):
             continue
         for path in _files_of(places):
             found.add(path)

@@ -27,11 +27,12 @@ MAY_IMPORT: dict[str, set[str]] = {
     "engine": {"base", "core", "serde", "wire", "store", "run", "worker"},
     "api": {"base", "serde"},
     "keeping": {"base", "serde", "store", "api"},
+    "lineage": {"base", "keeping"},
     "util": {"api"},
     "experimental": {"util", "api"},
     "internal": {"api"},
     "runtime_env": {"api"},
-    "jupyter": {"base", "api", "keeping"},
+    "jupyter": {"base", "api", "keeping", "lineage"},
     "testing": {"base", "core", "engine", "api"},
 }
 

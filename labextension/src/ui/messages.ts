@@ -63,6 +63,7 @@ export interface Obj {
   names: string[];
   held: string[];
   error: boolean;
+  stale: string;
 }
 
 export interface Worker {

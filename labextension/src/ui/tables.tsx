@@ -98,7 +98,7 @@ export function Objects(props: ViewProps) {
     const words = text.toLowerCase().split(/\s+/).filter(Boolean);
     return [...picture.objects.values()]
       .filter(object => {
-        const hay = `${object.names.join(' ')} ${object.id} ${object.held.join(' ')} ${placeWords(object.where)} ${maker(object)}`.toLowerCase();
+        const hay = `${object.names.join(' ')} ${object.id} ${object.held.join(' ')} ${object.stale && 'stale'} ${placeWords(object.where)} ${maker(object)}`.toLowerCase();
         return words.every(word => hay.includes(word));
       })
       .sort((a, b) => b.size - a.size || a.id.localeCompare(b.id));
@@ -106,9 +106,10 @@ export function Objects(props: ViewProps) {
   if (!picture.objects.size) {
     return <Empty title="no objects yet">Results of tasks and values of <code>raynb.put()</code> are here while somebody holds a ref.</Empty>;
   }
+  const stale = (object: Obj) => (object.stale ? <span class="rn-stale" title={object.stale}> stale</span> : null);
   const name = (object: Obj) => (object.names.length
-    ? <span class="rn-name" title={object.id}>{object.names.join(', ')}</span>
-    : <span class="rn-dim rn-name" title={object.id}>unnamed <span class="rn-code">#{objectId(object.id)}</span></span>);
+    ? <span class="rn-name" title={object.stale || object.id}>{object.names.join(', ')}{stale(object)}</span>
+    : <span class="rn-dim rn-name" title={object.id}>unnamed <span class="rn-code">#{objectId(object.id)}</span>{stale(object)}</span>);
   const size = (object: Obj) => (object.where === 'pending' ? '' : bytes(object.size));
   const where = (object: Obj) => (object.error ? 'an error' : placeWords(object.where));
   const place = (object: Obj) => <span class={`rn-where rn-w-${object.where}`}>{where(object)}</span>;
@@ -144,7 +145,8 @@ export function Objects(props: ViewProps) {
             <div class="rn-more">
               <Facts items={[
                 ['id', <span class="rn-code">{object.id}</span>], ['where', where(object)], ['made by', maker(object)],
-                ['in', picture.cell(object.scope)], ['held by', holders(object) || 'nobody']
+                ['in', picture.cell(object.scope)], ['held by', holders(object) || 'nobody'],
+                ...(object.stale ? [['stale', object.stale] as [string, string]] : [])
               ]} />
             </div>
           )} />

@@ -16,7 +16,7 @@ from raynb.base.ref import ObjectRef, is_ref
 from raynb.exceptions import GetTimeoutError, RayTaskError
 from raynb.jupyter.cells.inputs import Inputs
 from raynb.jupyter.formatting import did_you_mean
-from raynb.jupyter.magics import inspecting, kept, reporting
+from raynb.jupyter.magics import inspecting, kept, lineage, reporting
 from raynb.jupyter.magics.arguments import parse
 from raynb.jupyter.magics.help import cell_number, every_magic
 from raynb.jupyter.notebook import Notebook, unfinished
@@ -65,6 +65,7 @@ class LineMagics(Magics):
         alone = any(isinstance(value, ObjectRef) for value in found.values())
         values, failed = _values(inputs.refs, args.timeout, alone)
         self.shell.push({name: filled(value, values) for name, value in replaced.items()})
+        self.notebook.lineage.swapped({name: value for name, value in found.items() if not failed}, True)
         for name, value in found.items():
             if failed:
                 _tell_failed(name, value, failed)
@@ -84,6 +85,7 @@ class LineMagics(Magics):
                 raise UsageError(f"%put: {name!r} is a ref already.")
         self.notebook.started()
         self.shell.push({name: api.put(value) for name, value in found.items()})
+        self.notebook.lineage.swapped(found, False)
 
     def _variable(self, name: str, magic: str) -> Any:
         try:
@@ -213,6 +215,9 @@ class LineMagics(Magics):
         %raynb debug [TASK]     the prompt of a task that waits at a breakpoint
         %raynb error [--full]   the error that was shown last; with the frames of libraries
         %raynb kept             what %%remote --keep has on disk; %raynb forget NAME|--all|--older 7d
+        %raynb stale            which results are no longer true, and why
+        %raynb graph            which cell took what from which, as a picture
+        %raynb rerun [--stale | --from N | NAME ...] [--dry-run]  submits cells again, in the order of their inputs
         %raynb config           every setting, with its help
         %raynb doctor           checks this environment
         %raynb as-ray           from now on `import ray` means raynb, here and on the workers
@@ -287,7 +292,7 @@ class LineMagics(Magics):
         print(text_tables.actors(self._engine().snapshot()))
 
     def _objects(self, rest: str) -> None:
-        print(text_tables.objects(self._engine().snapshot(), reporting.labels_of(self.shell)))
+        print(text_tables.objects(self._engine().snapshot(), reporting.labels_of(self.notebook)))
 
     def _logs(self, rest: str) -> None:
         reporting.logs(self._engine(), rest)
@@ -400,6 +405,6 @@ COMMANDS: dict[str, Callable[[LineMagics, str], Any]] = {
     "nodes": _nodes,
     "logs": LineMagics._logs, "timeline": LineMagics._timeline, "config": _show_config,
     "error": _show_error, "stack": inspecting.stack, "debug": inspecting.debug,
-    "profile": inspecting.profile, "kept": kept.show_kept, "forget": kept.forget,
+    "profile": inspecting.profile, "stale": lineage.show_stale, "kept": kept.show_kept, "forget": kept.forget,
     "doctor": LineMagics._doctor, "as-ray": LineMagics._as_ray, "report": LineMagics._report, "help": LineMagics._help,
 }  # fmt: skip

@@ -18,8 +18,11 @@ from IPython.core.magic import (
 from IPython.core.magic_arguments import argument, magic_arguments
 
 from raynb import api
-from raynb.jupyter.cells.analysis import CellCode, target_names
+from raynb.base.ids import task_of
+from raynb.base.ref import ObjectRef
+from raynb.jupyter.cells.analysis import CellCode, analyse, target_names
 from raynb.jupyter.cells.submission import (
+    Reading,
     Submitted,
     choose_outputs,
     dry_run,
@@ -31,6 +34,7 @@ from raynb.jupyter.cells.submission import (
     take_inputs,
 )
 from raynb.jupyter.cells.watching import Watch, bind_values, forget_unbound, wait_for
+from raynb.jupyter.lineage.record import Recipe
 from raynb.jupyter.magics.arguments import (
     TASK_OPTIONS,
     evaluate,
@@ -49,6 +53,7 @@ from raynb.jupyter.on_worker.profiling import (
 )
 from raynb.jupyter.on_worker.results import VALUE
 from raynb.jupyter.on_worker.runner import run_cell, run_expression, run_items
+from raynb.lineage.graph import CELL, LINE
 
 _remote_functions: dict[Any, Any] = {}
 
@@ -150,8 +155,26 @@ class RemoteMagics(Magics):
                 done = submit_items(remote_function(_items_runner(args)), job, inputs, options, chosen, chunk)
         if plan is not None:
             done = keep.merged(plan, done, places, items is not None)
+        at = self.notebook.cells.running()
+        recipe = Recipe(line, cell, at, at.source if at is not None else "")
+        run = self._record(CELL, reading, done, iterable, recipe, loop_names)
         self._bind(done, reading.code)
-        self._follow(done, args, items is not None, before)
+        self.notebook.lineage.bound(run, done.outputs)
+        self._follow(done, args, items is not None, before, run)
+
+    def _record(self, kind: str, reading: Reading, done: Submitted, iterable: str, recipe: Recipe | None,
+                given: Sequence[str]) -> Any:  # fmt: skip
+        """Notes what was submitted of what; returns its run.
+
+        Args:
+            given: names that a loop gives the cell.
+        """
+        code = reading.code
+        inside = [name for name in (*code.free, *sorted(code.unsure)) if name not in given]
+        names = [*inside, *(analyse(iterable.strip()).free if iterable else ())]
+        made = [*done.status, *_flat(done.outputs), *_flat(done.value)]
+        tasks = [task_of(ref._id) for ref in made if isinstance(ref, ObjectRef)]
+        return self.notebook.lineage.submitted(kind, code.source, names, tuple(done.outputs), tasks, recipe)
 
     @staticmethod
     def _check(args: Any, target: str) -> None:
@@ -207,12 +230,13 @@ class RemoteMagics(Magics):
         if done.value is not None and code.has_value:
             self.notebook.keep_as_last(done.value)
 
-    def _follow(self, done: Submitted, args: Any, many: bool, before: dict[str, Any]) -> None:
+    def _follow(self, done: Submitted, args: Any, many: bool, before: dict[str, Any], run: Any) -> None:
         """Waits, or leaves a watch that shows progress and failures in this cell.
 
         Args:
             before: old values of names that the cell may not bind; after a wait the notebook has
                 those again, as they were.
+            run: of the record.
         """
         status = next(iter(done.status), None)
         batch = self.notebook.waits_at_end()
@@ -231,8 +255,12 @@ class RemoteMagics(Magics):
                 profiles.show(watch.scope)
         if not many:
             forget_unbound(self.notebook, watch, done.outputs, before)
+            for name in (*watch.end.kept, *watch.end.unbound):
+                self.notebook.lineage.left(run, name)
         if args.get:
             bind_values(self.notebook, watch, done.outputs)
+            gotten = {name: refs for name, refs in done.outputs.items() if name not in watch.end.stuck}
+            self.notebook.lineage.swapped(gotten, True)
             if done.value is not None and VALUE not in watch.end.stuck:
                 self.notebook.keep_as_last(api.get(done.value))
 
@@ -260,8 +288,16 @@ class RemoteMagics(Magics):
         inputs = take_inputs(self.notebook, reading.code, (), namespace, ())
         job = job_for(reading, (), title, False, True)
         ref = submit_expression(remote_function(run_expression), job, inputs, _call_name(line) or title)
+        self._record(LINE, reading, Submitted([ref], {}), "", None, ())
         self.notebook.owe(ref)
         return ref
+
+
+def _flat(value: Any) -> list[Any]:
+    """Returns what is in the lists and dicts of outputs."""
+    if isinstance(value, dict):
+        value = list(value.values())
+    return [part for item in value for part in _flat(item)] if isinstance(value, list) else [value]
 
 
 def _cell_runner(args: Any) -> Any:

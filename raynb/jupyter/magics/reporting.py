@@ -15,11 +15,11 @@ from raynb.jupyter.reports import text_tables
 from raynb.jupyter.views.view_model import Labels
 
 
-def labels_of(shell: Any) -> Labels:
+def labels_of(notebook: Notebook) -> Labels:
     """Returns the notebook's names of cells and objects as they are now."""
     from raynb.jupyter.views.labels import notebook_labels
 
-    labels = notebook_labels(shell, cell_name)
+    labels = notebook_labels(notebook.shell, cell_name, notebook.lineage.why)
     labels.refresh()
     return labels
 
@@ -44,7 +44,7 @@ def timeline(notebook: Notebook, engine: Any, rest: str) -> Any:
 
     picture = engine.snapshot()
     scope = cell_number(rest) or latest_scope(picture)
-    found = cut(picture, scope, cell_name(scope), notebook.journal.of(scope), labels_of(notebook.shell))
+    found = cut(picture, scope, cell_name(scope), notebook.journal.of(scope), labels_of(notebook))
     if found is None:
         known = f"{cell_name(scope)} has submitted no tasks that are still known."
         return Plain(known if scope else "No cell has submitted tasks yet.")
@@ -59,7 +59,7 @@ def report(notebook: Notebook, engine: Any, rest: str) -> None:
     if path.suffix not in (".html", ".htm"):
         raise UsageError(f"%raynb report writes HTML: name a file that ends in .html, not {path.name!r}.")
     try:
-        path.write_text(made(notebook, engine, labels_of(notebook.shell)), encoding="utf-8")
+        path.write_text(made(notebook, engine, labels_of(notebook)), encoding="utf-8")
     except OSError as error:
         raise UsageError(f"%raynb report: cannot write {path}: {error.strerror}.") from None
     print(f"Wrote {path}; any browser opens it.")

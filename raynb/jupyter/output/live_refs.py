@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import threading
 import time
+from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -51,8 +53,12 @@ class _Line:
     actor: ActorRow | None = None
     last: str = ""
 
-    def look(self, engine: Any) -> tuple[str, str, bool]:
-        """Takes the rows of what it shows; returns (words, state, whether they will change)."""
+    def look(self, engine: Any, why: Callable[[int], str]) -> tuple[str, str, bool]:
+        """Takes the rows of what it shows; returns (words, state, whether they will change).
+
+        Args:
+            why: task → why what it has made is stale.
+        """
         if self.actor_id:
             picture = engine.rows(actors=(self.actor_id,))
         else:
@@ -62,9 +68,9 @@ class _Line:
             if self.task is not None and self.task.actor:
                 picture.actors = engine.rows(actors=(self.task.actor,)).actors
         self.actor = picture.actors[0] if picture.actors else self.actor
-        return self.words(picture)
+        return self.words(picture, why(ids.task_of(self.object_id)))
 
-    def words(self, picture: Snapshot) -> tuple[str, str, bool]:
+    def words(self, picture: Snapshot, stale: str = "") -> tuple[str, str, bool]:
         """Returns (words, state, whether they will change)."""
         if self.actor_id:
             text = describe_actor(self.actor, self.class_name, redefined)
@@ -72,7 +78,7 @@ class _Line:
             return text, state, state != DEAD
         # A constructor and a method call are both the class's code.
         class_key = self.actor.definition if self.actor is not None else ""
-        text = describe(self.task, self.stored, picture.now, picture.wall, redefined, class_key)
+        text = describe(self.task, self.stored, picture.now, picture.wall, redefined, class_key, stale)
         state = self.task.state if self.task is not None else FINISHED
         return text, state, state not in TASK_ENDED
 
@@ -103,6 +109,7 @@ class LiveLines:
     def __init__(self, notebook: Notebook) -> None:
         self.notebook = notebook
         self._lines: list[_Line] = []
+        self._ended: deque[_Line] = deque(maxlen=MOST)  # whose results may still become stale
         self._lock = threading.Lock()  # guards the lines
         self._updating = threading.Lock()  # one update at a time
         self._thread: threading.Thread | None = None
@@ -116,6 +123,7 @@ class LiveLines:
             formatter.for_type(kind, self.show)
         self.notebook.cells.on_end.append(self._unpin)
         self.notebook.at_rest.append(self.refresh)
+        self.notebook.lineage.on_change.append(self.look_again)
 
     def uninstall(self) -> None:
         formatter = self.notebook.shell.display_formatter.ipython_display_formatter
@@ -124,6 +132,8 @@ class LiveLines:
         self._stopped = True
         if self.refresh in self.notebook.at_rest:
             self.notebook.at_rest.remove(self.refresh)
+        if self.look_again in self.notebook.lineage.on_change:
+            self.notebook.lineage.on_change.remove(self.look_again)
         self._wake.set()
         if self._thread is not None:
             self._thread.join(timeout=2.0)
@@ -137,13 +147,17 @@ class LiveLines:
         engine: Any = engines.peek()
         text, state, goes_on = gone(), "", False
         if engine is not None and engine.nonce == line.nonce:
-            text, state, goes_on = line.look(engine)
+            notebook.lineage.refresh()
+            text, state, goes_on = line.look(engine, notebook.lineage.why)
         line.last = text
         bundle = line.bundle(text, state, goes_on)
         displays.note(bundle)
         notebook.shell.display_pub.publish(bundle["data"], {}, transient=bundle["transient"])
-        if goes_on and getattr(notebook.shell, "kernel", None) is not None:
-            self._follow(line)
+        if getattr(notebook.shell, "kernel", None) is not None:
+            if goes_on:
+                self._follow(line)
+            else:
+                self._ended.append(line)
 
     def _line(self, value: ObjectRef[Any] | ActorHandle) -> _Line:
         name = f"raynb-ref-{id(self):x}-{time.monotonic_ns():x}"
@@ -181,13 +195,22 @@ class LiveLines:
             ended = [line for line in lines if not self._update(line, engine)]
             with self._lock:
                 self._lines = [line for line in self._lines if line not in ended]
+                self._ended.extend(ended)
+
+    def look_again(self) -> None:
+        """Brings the lines whose tasks have ended up to date: another result is stale than before."""
+        with self._updating:
+            engine: Any = engines.peek()
+            for line in tuple(self._ended):
+                if engine is not None and engine.nonce == line.nonce:
+                    self._update(line, engine)
 
     def _update(self, line: _Line, engine: Any) -> bool:
         """Updates one line; returns whether it goes on."""
         text, state, goes_on = gone(line.last), "", False
         if engine is not None and engine.nonce == line.nonce:
             try:
-                text, state, goes_on = line.look(engine)
+                text, state, goes_on = line.look(engine, self.notebook.lineage.why)
             except RuntimeGoneError:  # it was shut down in this moment
                 pass
         if text != line.last:

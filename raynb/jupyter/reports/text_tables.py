@@ -85,10 +85,15 @@ def objects(picture: Snapshot, labels: Labels) -> str:
     def holders(row: ObjectRow) -> str:
         return ", ".join(held_by(row, labels.names(row.id), actors, labels.holders(row.id)))
 
+    def name(row: ObjectRow) -> str:
+        called = ", ".join(labels.names(row.id)) or f"#{short_task(ids.task_of(row.id))}"
+        why = labels.stale(ids.task_of(row.id))
+        return f"{called} (stale: {why})" if why else called
+
     return table(
         ("object", "size", "where", "made by", "cell", "held by"),
         (
-            (", ".join(labels.names(row.id)) or f"#{short_task(ids.task_of(row.id))}", in_words(row.size),
+            (name(row), in_words(row.size),
              PLACE_WORDS[row.where], maker(row), cell_name(row.scope), holders(row))
             for row in rows
         ),

@@ -148,12 +148,15 @@ class NotebookNames:
         return (held.holders, len(held.refs)) if held is not None else ([], 0)
 
 
-def notebook_labels(shell: Any, cell: Callable[[int], str]) -> Labels:
+def notebook_labels(
+    shell: Any, cell: Callable[[int], str], stale: Callable[[int], str] = lambda task: ""
+) -> Labels:
     """Returns the labels of a shell.
 
     Args:
         shell: the IPython shell.
         cell: scope → ``"In [n]"`` or ``""``.
+        stale: task → why what it has made is no longer true.
     """
     names = NotebookNames(lambda: shell.user_ns)
     name_of = getattr(getattr(shell, "compile", None), "format_code_name", None)
@@ -162,4 +165,4 @@ def notebook_labels(shell: Any, cell: Callable[[int], str]) -> Labels:
         named = name_of(filename) if name_of is not None else None
         return f"{named[0]} {named[1]}" if named is not None else ""
 
-    return Labels(cell=cell, names=names, holders=names.holders, place=place, refresh=names.refresh)
+    return Labels(cell=cell, names=names, holders=names.holders, stale=stale, place=place, refresh=names.refresh)

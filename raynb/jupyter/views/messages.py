@@ -72,6 +72,7 @@ class Obj(NamedTuple):
     names: list[str]
     held: list[str]
     error: bool
+    stale: str  # why it is no longer true; empty: it is
 
 
 class Worker(NamedTuple):

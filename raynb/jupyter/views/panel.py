@@ -78,8 +78,9 @@ def open_panel(
 
 
 def attach_views(
-    shell: Any, cell: Callable[[int], str], configure: Callable[[str], None] | None = None
-) -> Callable[[], None]:
+    shell: Any, cell: Callable[[int], str], configure: Callable[[str], None] | None = None,
+    stale: Callable[[int], str] = lambda task: "",
+) -> Callable[[], None]:  # fmt: skip
     """Connects a shell with the views: labels for the feed, and the panel's comm.
 
     The feed itself stays: dashboards that are open go on with the next runtime.
@@ -88,11 +89,12 @@ def attach_views(
         shell: the IPython shell.
         cell: scope → ``"In[5]"``, or ``""`` when unknown.
         configure: takes what a person has set in the front end.
+        stale: task → why what it has made is no longer true.
 
     Returns:
         What undoes it, for when the extension is unloaded.
     """
-    feed = shared(notebook_labels(shell, cell))
+    feed = shared(notebook_labels(shell, cell, stale))
     panel = open_panel(shell, feed, configure)
 
     stop_recording = series.record()

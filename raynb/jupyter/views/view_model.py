@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any, cast
 
-from raynb.base.ids import index_of
+from raynb.base.ids import index_of, task_of
 from raynb.base.rows import (
     RUNNING,
     TASK_ENDED,
@@ -48,6 +48,10 @@ def _no_holders(object_id: int) -> tuple[list[str], int]:
     return [], 0
 
 
+def _true(task_id: int) -> str:
+    return ""
+
+
 def _no_cell(scope: int) -> str:
     return ""
 
@@ -69,6 +73,7 @@ class Labels:
         names: the notebook's names of an object, such as ``["xs", "Out[5]"]``.
         holders: what else holds an object there and is no name of it (``"_"``, a traceback), and how
             many different `ObjectRef`s the names and these are.
+        stale: why what a task has made is no longer true; ``""``: it is.
         place: the cell's name of a file, such as ``"Cell In[5]"``; ``""`` when it is no cell.
         refresh: called once before each look, so that the others can be plain look-ups.
     """
@@ -76,12 +81,13 @@ class Labels:
     cell: Callable[[int], str] = _no_cell
     names: Callable[[int], list[str]] = _no_names
     holders: Callable[[int], tuple[list[str], int]] = _no_holders
+    stale: Callable[[int], str] = _true
     place: Callable[[str], str] = _no_place
     refresh: Callable[[], None] = _nothing
 
     def told(self, object_id: int) -> list[str]:
         """Returns everything that is said of an object; another list means another row."""
-        return [*self.names(object_id), *self.holders(object_id)[0]]
+        return [*self.names(object_id), *self.holders(object_id)[0], self.stale(task_of(object_id))]
 
 
 def key(identity: int) -> str:
@@ -188,6 +194,7 @@ def _object(row: ObjectRow, labels: Labels, workers: dict[int, str]) -> messages
     return messages.Obj(
         f"{row.id:x}", row.size, row.where, key(task), row.scope, names,
         held_by(row, names, workers, labels.holders(row.id)), row.error,
+        labels.stale(task_of(row.id)),
     )  # fmt: skip
 
 

@@ -1,0 +1,34 @@
+"""Results that are no longer true: whoever waits for one is told, once.
+
+The notebook fills `known`; whatever brings results to the user's code looks at it, which costs one comparison
+while nothing is stale.
+
+Thread contract: single operations on a dict; `tell` from any thread.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from raynb.base.ids import task_of
+
+#: (runtime, task) → what is said when somebody waits for one of its results.
+known: dict[tuple[int, int], str] = {}
+
+#: Shows a sentence to the user, set by the notebook.
+say: Callable[[str], None] | None = None
+
+
+def tell(refs: Iterable[Any]) -> None:
+    """Says of the refs that are stale why, each sentence once."""
+    texts: dict[str, None] = {}
+    for ref in refs:
+        text = known.get((ref._engine.nonce, task_of(ref._id)))
+        if text is not None:
+            texts[text] = None
+    for text in texts:
+        for task in [task for task, other in list(known.items()) if other == text]:
+            known.pop(task, None)
+        if say is not None:
+            say(text)

@@ -1,0 +1,345 @@
+"""What a notebook's names stand for, as short tokens: two equal tokens, and nothing has changed for who reads them.
+
+Tokens are made of the same walk as the keys of kept results (`raynb.keeping.digest`), with three differences. A
+function of the notebook counts by its own code; the names that it reads are names to be looked up by themselves, so
+that a change deep inside is told by its own name. No code of a value is run, and no more than
+`MOST_BYTES` of it are read: what is larger counts by its identity and a sample. And nothing is unsure: what
+has no identity in another process has one in this one. So tokens mean nothing outside the process.
+
+Thread contract: a `Reader` is used by one thread at a time.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+import os
+import sys
+import weakref
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from types import FunctionType, ModuleType
+from typing import Any
+
+from raynb.base.ref import ObjectRef
+from raynb.base.sizes import attributes_of, size_of
+from raynb.keeping.digest import Walk, global_names
+from raynb.keeping.versions import Unsure, is_installed
+
+#: Bytes up to which a value counts by its content; beyond, by its identity and a sample.
+MOST_BYTES = 32_768
+#: Parts of a value that are looked at.
+MOST_PARTS = 2_000
+#: Items of a large container that are looked at, at each end.
+SAMPLED = 8
+#: Labels of a frame's axis that are looked at.
+MOST_LABELS = 1_000
+
+#: Files of one module that are looked at.
+MOST_FILES = 50
+
+#: What a name that is not there stands for.
+MISSING = ""
+
+FUNCTION, CLASS, REF, MODULE, VALUE = "function", "class", "ref", "module", "value"
+
+_SHORT = frozenset((int, float, bool, complex, type(None)))
+_DICT_OF_MODULE: Any = vars(ModuleType)["__dict__"]
+
+
+class Reader:
+    """Reads names of one namespace.
+
+    Args:
+        namespace: the notebook's.
+        ref_token: what stands for a ref.
+    """
+
+    def __init__(self, namespace: Mapping[str, Any], ref_token: Callable[[ObjectRef[Any]], str]) -> None:
+        self.namespace = namespace
+        self.ref_token = ref_token
+        self._functions: weakref.WeakKeyDictionary[FunctionType, tuple[Any, str, tuple[str, ...]]]
+        self._functions = weakref.WeakKeyDictionary()
+        self._identities: dict[int, tuple[weakref.ref[Any], int]] = {}
+        self._numbers = itertools.count(1)
+        self._modules: dict[str, str] = {}
+        self._files: dict[str, tuple[Any, str]] = {}
+
+    def read(self, names: Iterable[str]) -> dict[str, str]:
+        """Returns name → token of these names, and of all that the functions and classes among them read."""
+        found: dict[str, str] = {}
+        waiting = list(dict.fromkeys(names))
+        while waiting:
+            name = waiting.pop()
+            if name not in found:
+                found[name], inner = self.token(name)
+                waiting.extend(inner)
+        return found
+
+    def token(self, name: str) -> tuple[str, Iterable[str]]:
+        """Returns (the token of one name, the names that its functions read)."""
+        try:
+            value = self.namespace[name]
+        except KeyError:
+            return MISSING, ()
+        return self.of(value)
+
+    def of(self, value: Any) -> tuple[str, Iterable[str]]:
+        """Returns (the token of a value, the names that functions in it read)."""
+        kind = type(value)
+        if kind is FunctionType:
+            return self._of_function(value)
+        if kind in _SHORT or (kind is str and len(value) < 100):
+            return f"{kind.__name__} {value!r}", ()
+        if issubclass(kind, ObjectRef):
+            return f"ref {self.ref_token(value)}", ()
+        walk = _TokenWalk(self)
+        try:
+            walk.value(value, 0)
+        except (Unsure, RecursionError, RuntimeError, ValueError):  # changed meanwhile, nested too deeply, half made
+            return f"identity {self.identity(value)}", tuple(walk.names)
+        return walk.total.hexdigest()[:32], tuple(walk.names)
+
+    def _of_function(self, made: FunctionType) -> tuple[str, Iterable[str]]:
+        plain = made.__closure__ is None and not made.__dict__
+        shape = (made.__code__, made.__defaults__, made.__kwdefaults__) if plain else None
+        known = self._functions.get(made)
+        if known is not None and shape is not None and all(a is b for a, b in zip(known[0], shape, strict=True)):
+            return known[1], known[2]
+        walk = _TokenWalk(self)
+        try:
+            walk.value(made, 0)
+        except (Unsure, RecursionError, RuntimeError, ValueError):
+            return f"identity {self.identity(made)}", tuple(walk.names)
+        token, names = walk.total.hexdigest()[:32], tuple(walk.names)
+        if shape is not None and _fixed(made.__defaults__) and not made.__kwdefaults__:
+            self._functions[made] = (shape, token, names)
+        return token, names
+
+    # -- identities ----------------------------------------------------------------------------
+    def identity(self, value: Any) -> str:
+        """Returns a number that no other object of this process has or will have, where that can be done."""
+        key = id(value)
+        known = self._identities.get(key)
+        if known is not None and known[0]() is value:
+            return str(known[1])
+        try:
+            there = weakref.ref(value, lambda gone: self._drop(key, gone))
+        except TypeError:  # a plain list or dict
+            return f"at {key:x}"
+        number = next(self._numbers)
+        self._identities[key] = there, number
+        return str(number)
+
+    def _drop(self, key: int, gone: weakref.ref[Any]) -> None:
+        known = self._identities.get(key)
+        if known is not None and known[0] is gone:
+            del self._identities[key]
+
+    # -- modules -------------------------------------------------------------------------------
+    def next_look(self) -> None:
+        """Has the files of modules be looked at again: a cell begins, or has ended."""
+        self._modules.clear()
+
+    def module(self, name: str) -> str:
+        """Returns what stands for a module: its name; of one that somebody may edit, the bytes of its files, too."""
+        known = self._modules.get(name)
+        if known is None:
+            known = self._modules[name] = " ".join([name, *(self._file(path) for path in _files_of(name))])
+        return known
+
+    def _file(self, path: str) -> str:
+        try:
+            facts = os.stat(path)
+            version = (facts.st_mtime_ns, facts.st_size, facts.st_ino)
+            known = self._files.get(path)
+            if known is None or known[0] != version:
+                with open(path, "rb") as file:
+                    known = version, hashlib.sha1(file.read(), usedforsecurity=False).hexdigest()
+                self._files[path] = known
+        except OSError:
+            return "none"
+        return known[1]
+
+
+def _files_of(name: str) -> list[str]:
+    """Returns the files of a module and of those that it uses, as far as somebody may edit them."""
+    found: dict[str, None] = {}
+    waiting, seen = [name], {name}
+    while waiting and len(found) < MOST_FILES:
+        own: dict[str, Any] = getattr(sys.modules.get(waiting.pop()), "__dict__", {})
+        file = own.get("__file__")
+        if not isinstance(file, str) or is_installed(os.path.realpath(file)) or own.get("__package__") == "raynb":
+            continue
+        found[file] = None
+        for value in list(own.values()):
+            kind = type(value)
+            other = value.__name__ if kind is ModuleType else value.__module__ if kind in (FunctionType, type) else ""
+            if other and other not in seen:
+                seen.add(other)
+                waiting.append(other)
+    return sorted(found)
+
+
+def _fixed(defaults: tuple[Any, ...] | None) -> bool:
+    """Returns whether nothing can be changed inside a function's defaults."""
+    return all(type(value) in (int, float, str, bytes, bool, type(None)) for value in defaults or ())
+
+
+def kind_of(value: Any) -> str:
+    """Returns what people call a value: a function, a class, a ref, a module or a value."""
+    kind = type(value)
+    if issubclass(kind, ObjectRef) or (kind in (list, tuple, dict) and next(_refs_in(value), None) is not None):
+        return REF
+    if kind is FunctionType or kind.__name__ in ("RemoteFunction", "RemoteFunctionWithOptions"):
+        return FUNCTION
+    if issubclass(kind, type) or kind.__name__ == "ActorClass":
+        return CLASS
+    return MODULE if issubclass(kind, ModuleType) else VALUE
+
+
+def refs_of(value: Any, most: int = 1_000) -> list[ObjectRef[Any]]:
+    """Returns the refs that a value is, or holds as a list, tuple or dict."""
+    if issubclass(type(value), ObjectRef):
+        return [value]
+    return list(itertools.islice(_refs_in(value), most))
+
+
+def _refs_in(value: Any, depth: int = 0) -> Iterator[Any]:
+    kind = type(value)
+    if kind not in (list, tuple, dict) or depth > 2:
+        return iter(())
+    return _walk_refs(list(itertools.islice(value.values() if kind is dict else value, 10_000)), depth)
+
+
+def _walk_refs(items: list[Any], depth: int) -> Iterator[Any]:
+    for item in items:
+        if issubclass(type(item), ObjectRef):
+            yield item
+        elif type(item) in (list, tuple, dict):
+            yield from _refs_in(item, depth + 1)
+        elif depth == 0 and len(items) > 100 and not issubclass(type(items[-1]), ObjectRef):
+            return  # a long list of other things
+
+
+class _TokenWalk(Walk):
+    """One walk over one value; `names` are those of the notebook that functions in it read."""
+
+    def __init__(self, reader: Reader) -> None:
+        super().__init__(reader.ref_token)
+        self.reader = reader
+        self.names: dict[str, None] = {}
+        self.left = MOST_PARTS
+
+    def value(self, value: Any, depth: int) -> None:
+        self.left -= 1
+        if self.left < 0:
+            self.piece("more")
+            return
+        super().value(value, depth)
+
+    def alone(self, value: Any) -> str:
+        inner = _TokenWalk(self.reader)
+        inner.left = self.left
+        inner.value(value, 0)
+        self.left = inner.left
+        self.names.update(inner.names)
+        return inner.total.hexdigest()
+
+    def sequence(self, items: Any, depth: int) -> None:
+        if size_of(items) > MOST_BYTES:
+            self.piece("long", f"{type(items).__name__} {len(items)} {self.reader.identity(items)}")
+            items = [*items[:SAMPLED], *items[-SAMPLED:]]
+        super().sequence(items, depth)
+
+    def other(self, value: Any, kind: type, depth: int) -> None:
+        package = kind.__module__.partition(".")[0]
+        if issubclass(kind, ModuleType):
+            own: dict[str, Any] = _DICT_OF_MODULE.__get__(value)
+            self.piece("module", self.reader.module(str(own.get("__name__", ""))))
+        elif package == "pandas":
+            self.pandas(value, kind, depth)
+        elif package == "numpy" and kind.__name__ == "ndarray" and not value.dtype.hasobject:
+            self.array(value, depth)
+        elif package == "raynb" and kind.__name__ in ("ActorHandle", "ShownHandle"):
+            self.piece("actor", str(value._actor_id.hex()))
+        elif self.is_known(value, kind, package):
+            super().other(value, kind, depth)
+        else:
+            self.instance(value, kind, depth)
+
+    @staticmethod
+    def is_known(value: Any, kind: type, package: str) -> bool:
+        """Returns whether Keep's walk of a value runs no code of the user's, and does not take long."""
+        if issubclass(kind, (ObjectRef, type)) or package == "raynb" or kind.__name__ in _PLAIN:
+            return True
+        return package in sys.stdlib_module_names and size_of(value) <= MOST_BYTES
+
+    def named(self, module: str, qualname: str) -> None:
+        self.piece("name", f"{module}:{qualname}")
+        if module not in ("builtins", "__main__"):
+            self.piece("of", self.reader.module(module))
+
+    def globals_of(self, made: FunctionType, depth: int) -> None:
+        if made.__globals__ is self.reader.namespace:
+            self.names.update(dict.fromkeys(sorted(global_names(made.__code__))))
+        else:
+            super().globals_of(made, depth)
+
+    # -- what is large, or has code of its own ---------------------------------------------------
+    def array(self, value: Any, depth: int) -> None:
+        if value.nbytes <= MOST_BYTES:
+            super().array(value, depth)
+            return
+        self.piece("large", f"{value.dtype.str}{value.shape} {self.reader.identity(value)}")
+        each = max(2, round(64 ** (1 / value.ndim)))
+        part = value[tuple(slice(None, None, max(1, length // each)) for length in value.shape)]
+        self.piece("sample", part.tobytes())
+
+    def pandas(self, value: Any, kind: type, depth: int) -> None:
+        """A frame or series: its blocks and axes, without running any of its methods."""
+        manager = (attributes_of(value) or {}).get("_mgr")
+        if manager is None:
+            self.labels(value, depth) if hasattr(kind, "_data") else self.instance(value, kind, depth)
+            return
+        self.piece("frame", kind.__name__)
+        for axis in manager.axes:
+            self.labels(axis, depth)
+        for block in manager.blocks:
+            values = block.values
+            self.piece("block", repr(block.mgr_locs.as_array.tolist()[:MOST_LABELS]))
+            if type(values).__name__ == "ndarray" and not values.dtype.hasobject:
+                self.array(values, depth)
+            elif values.size <= MOST_LABELS:
+                self.value(values.tolist(), depth + 1)
+            else:
+                self.piece("column", f"{type(values).__name__} {self.reader.identity(values)}")
+
+    def labels(self, axis: Any, depth: int) -> None:
+        if type(axis).__name__ == "RangeIndex":
+            self.piece("range", f"{axis.start} {axis.stop} {axis.step}")
+        elif len(axis) <= MOST_LABELS:
+            self.piece("labels", type(axis).__name__)
+            self.value(axis.tolist(), depth + 1)
+            self.value(list(axis.names), depth + 1)
+        else:
+            self.piece("labels", f"{len(axis)} {self.reader.identity(axis)}")
+
+    def instance(self, value: Any, kind: type, depth: int) -> None:
+        """An object of a class of others or of the notebook: its class and its attributes."""
+        own = attributes_of(value)
+        if kind.__module__ == "__main__":
+            self.value(kind, depth + 1)
+        else:
+            self.named(kind.__module__, kind.__qualname__)
+        if own is None or isinstance(value, (list, tuple, dict, set)):
+            self.piece("identity", self.reader.identity(value))
+            return
+        if size_of(value) > MOST_BYTES:
+            self.piece("large", self.reader.identity(value))
+        self.value(dict(own), depth + 1)
+
+
+_PLAIN = frozenset((
+    "function", "method", "builtin_function_or_method", "mappingproxy", "property", "staticmethod", "classmethod",
+    "code",
+))  # fmt: skip
