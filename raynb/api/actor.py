@@ -282,10 +282,15 @@ class ActorHandle:
         return [*self._ray_spec.methods, "_actor_id"]
 
     def __hash__(self) -> int:
-        return hash(self._ray_ref)
+        return hash(self._ray_spec.actor_id)
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, ActorHandle) and self._ray_ref == other._ray_ref
+        # Not the refs: on a cluster a weak handle of the same actor has a ref of another name.
+        return (
+            isinstance(other, ActorHandle)
+            and self._ray_spec.actor_id == other._ray_spec.actor_id
+            and self._ray_ref._engine.nonce == other._ray_ref._engine.nonce
+        )
 
     def __reduce__(self) -> tuple[Any, ...]:
         return ActorHandle, (self._ray_ref, self._ray_spec)

@@ -9,7 +9,6 @@ from typing import Any
 from raynb.api.options import ACCELERATORS
 from raynb.base import ids
 from raynb.base.engine import Context, current
-from raynb.base.ref import UncountedRef
 
 
 class RuntimeContext:
@@ -41,8 +40,10 @@ class RuntimeContext:
 
     def get_task_id(self) -> str | None:
         """Returns the id of the running task; None in the driver."""
-        task = self._context.task
-        return self._hex(task, ids.TASK_HEX) if task else None
+        context = self._context
+        if context.task_hex:
+            return context.task_hex
+        return self._hex(context.task, ids.TASK_HEX) if context.task else None
 
     def get_actor_id(self) -> str | None:
         """Returns the id of the actor that the code runs in; None outside one."""
@@ -84,8 +85,7 @@ class RuntimeContext:
         actor = self._context.actor
         if not actor:
             raise RuntimeError("This method is only available in an actor.")
-        ref: UncountedRef[Any] = UncountedRef(ids.object_id(actor, 1), self._engine)
-        return ActorHandle(ref, self._engine.worker.actor)
+        return ActorHandle(self._engine.own_handle(actor), self._engine.worker.actor)
 
     def is_canceled(self) -> bool:
         """Returns whether the running task was cancelled (a sync actor's call may look and stop)."""

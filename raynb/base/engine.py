@@ -40,6 +40,7 @@ class Context:
 
     worker: int = 0
     task: int = 0
+    task_hex: str = ""  # the task's id in another spelling than ours: a cluster's
     actor: int = 0
     scope: int = 0
     attempt: int = 0

@@ -8,92 +8,20 @@ from __future__ import annotations
 
 import asyncio
 import os
-import sys
 import tempfile
 import time
 from collections.abc import Callable
 from typing import Any
 
 import cluster_interchange  # noqa: F401  more checks on the same cluster
+import cluster_output  # noqa: F401
 import cluster_surroundings  # noqa: F401  its checks run with those below
 import ray as real_ray
-from cluster_tools import WAIT, In, check, engine, heard, main, printed, raised, until
+from cluster_tools import WAIT, In, check, engine, main, printed, raised, until
 
 import raynb
 from raynb.base.ids import task_of
 from raynb.base.rows import CANCELLED, DEAD, FAILED, FINISHED
-
-
-@check
-def output_comes_before_the_result_and_in_the_submitting_cell() -> None:
-    @raynb.remote
-    def say(n: int) -> int:
-        print("line", n)
-        print("oops", n, file=sys.stderr)
-        return n
-
-    with In(11):
-        first = [say.remote(n) for n in range(3)]
-    with In(12):
-        second = say.remote(9)
-    assert raynb.get([*first, second], timeout=WAIT) == [0, 1, 2, 9]
-    assert sorted(printed(11).splitlines()) == ["line 0", "line 1", "line 2"]
-    assert printed(12) == "line 9\n"
-    assert printed(12, "stderr") == "oops 9\n"
-
-
-@check
-def output_of_a_failed_task_and_of_a_nested_one_is_not_lost() -> None:
-    @raynb.remote
-    def inner() -> None:
-        print("from inside")
-
-    @raynb.remote
-    def outer() -> None:
-        import raynb as ray
-
-        ray.get(inner.remote())
-        print("before it fails")
-        raise ValueError("on purpose")
-
-    with In(13):
-        ref = outer.remote()
-    assert isinstance(raised(lambda: raynb.get(ref, timeout=WAIT)), ValueError)
-    # The nested task ran on another worker, whose report may be a moment later: nothing is lost, the order is not held.
-    until(lambda: printed(13).count("\n") == 2, "both lines")
-    assert sorted(printed(13).splitlines()) == ["before it fails", "from inside"], printed(13)
-
-
-@check
-def an_actors_output_goes_to_the_cell_that_calls() -> None:
-    class Speaker:
-        def say(self, text: str) -> None:
-            print(text)
-
-        async def later(self, text: str) -> None:
-            await asyncio.sleep(0)
-            print(text)
-
-    with In(14):
-        speaker = raynb.remote(num_cpus=0)(Speaker).remote()
-        raynb.get(speaker.say.remote("first"), timeout=WAIT)
-    with In(15):
-        raynb.get(speaker.later.remote("second"), timeout=WAIT)
-    assert (printed(14), printed(15)) == ("first\n", "second\n")
-
-
-@check
-def what_a_task_displays_arrives_with_its_bundle() -> None:
-    @raynb.remote
-    def show() -> None:
-        from raynb.base.engine import current
-
-        current().emit("display", bundle={"data": {"text/plain": "a figure"}, "metadata": {}})
-
-    with In(16):
-        raynb.get(show.remote(), timeout=WAIT)
-    shown = [one.bundle for one in heard if one.scope == 16 and one.kind == "display"]
-    assert [bundle and bundle["data"] for bundle in shown] == [{"text/plain": "a figure"}]
 
 
 class TwoPart(Exception):

@@ -55,6 +55,8 @@ class Host:
         # raynb on a cluster of its own in this process: Ray starts it, raynb finds it.
         self.cluster = importlib.import_module("ray") if engine == "raynb-cluster" else None
         self.settings: dict[str, Any] | None = None
+        #: Ray starts a process for each actor and many tasks, which takes seconds on a busy machine.
+        self.slowness = 1 if engine in ("raynb", "raynb-inline") else 3
 
     def prepare(self, program: Program) -> None:
         if program.init is None or self.settings != program.init or not self.ray.is_initialized():
@@ -82,11 +84,12 @@ def run_one(host: Host, program: Program) -> dict[str, Any]:
     signal.signal(signal.SIGALRM, _on_alarm)
     try:
         host.prepare(program)
-        faulthandler.dump_traceback_later(program.timeout + LAST_RESORT, exit=True)
-        signal.setitimer(signal.ITIMER_REAL, program.timeout)
+        limit = program.timeout * host.slowness
+        faulthandler.dump_traceback_later(limit + LAST_RESORT, exit=True)
+        signal.setitimer(signal.ITIMER_REAL, limit)
         row["value"] = json.loads(json.dumps(program.body(host.ray)))
     except ProgramTimeout:
-        row["error"] = f"no answer within {program.timeout} s\n{traceback.format_exc(limit=-6)}"
+        row["error"] = f"no answer within {program.timeout * host.slowness} s\n{traceback.format_exc(limit=-6)}"
     except Exception:
         row["error"] = traceback.format_exc(limit=-8)
     finally:

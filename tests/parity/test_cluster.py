@@ -28,7 +28,7 @@ from raynb.testing.engines import CHECKS as PROMISES  # noqa: E402
 
 OWN = [
     node.name
-    for file in ("cluster_checks.py", "cluster_surroundings.py")
+    for file in ("cluster_checks.py", "cluster_interchange.py", "cluster_output.py", "cluster_surroundings.py")
     for node in ast.parse((HERE / file).read_text()).body
     if isinstance(node, ast.FunctionDef) and any(ast.unparse(one) == "check" for one in node.decorator_list)
 ]
@@ -36,14 +36,9 @@ OWN = [
 ON_CLUSTER = {
     "habits.what_depends_on_a_crash": "what depends on a crashed task raises the crash's own class there, and not "
                                       "a RayTaskError around it: tasks of ours get errors as values",
-    "context.a_tasks_id_is_in_its_refs": "a ref there is Ray's own with Ray's id; the task's id is ours",
-    "corners.an_actor_that_leaves_with_a_failing_exit_code": "a known fault: the call waits instead of failing when "
-                                                             "the actor's process was left by sys.exit(1)",
+    "leaving.calls_behind_the_limit_run_too": "a race in Ray itself: its own program fails there as often as ours",
+    "lifetimes.a_retry_that_waits_can_be_cancelled": "a race in Ray itself: its own program fails there as well",
 }  # fmt: skip
-
-#: Areas that the cluster engine does not hold yet: calls that end before an actor leaves, and weak handles, are built
-#: for the embedded engine. Eight of their programs fail on a cluster; RAYNB_PARITY_ALL=1 runs them all.
-NOT_YET = ("leaving", "lifetimes")
 
 #: Programs that one cluster can run, in areas that don't look at the engine itself. What raynb does better
 #: than Ray on its own engine is as Ray does it there.
@@ -52,7 +47,6 @@ KEYS = [
     for key, one in catalogue().items()
     if one.init == DEFAULT_INIT and one.on_ray and not one.reason and one.area not in ("states", "utilities")
     and key not in ON_CLUSTER
-    and (one.area not in NOT_YET or os.environ.get("RAYNB_PARITY_ALL"))
 ]  # fmt: skip
 
 

@@ -26,6 +26,8 @@ _now = time.monotonic
 _UNKNOWN: dict[str, Any] = {"given": {}, "generator": False, "signature": None}
 #: A method that every actor of ours has.
 GENERIC_CALL = "_raynb_call"
+#: In the place of a return's number: this ref is a weak handle, as `get_actor` returns them.
+WEAK = 2
 LOOK = 0.2  # seconds after which a wait looks up: for Ctrl-C, and to count what is there
 
 
@@ -61,7 +63,7 @@ class Actors(Places):
         spec.namespace = spec.namespace or self.namespace
         if spec.name and get_if_exists:
             try:
-                return self.actor_named(spec.name, spec.namespace)
+                return self._actor_shared(spec)
             except ValueError:
                 pass  # none yet; if another comes first, Ray says so below
         with self._lock:
@@ -77,7 +79,7 @@ class Actors(Places):
         except (theirs.RayError, ValueError) as error:
             if spec.name and "already" in str(error):
                 if get_if_exists:
-                    return self.actor_named(spec.name, spec.namespace)
+                    return self._actor_shared(spec)
                 raise ActorAlreadyExistsError(str(error)) from None
             made = bridge.translate(error)
             raise made from made.__cause__
@@ -90,6 +92,18 @@ class Actors(Places):
         self.check_alive()
         handle = rays.get_actor(name, namespace=namespace or self.namespace or None)
         return self.adopt_handle(handle, name)
+
+    def _actor_shared(self, spec: ActorSpec) -> tuple[ObjectRef[Any], ActorSpec]:
+        """Returns an actor that exists. If this process made it, its new handle keeps it too: a cell that is run again
+        would end it otherwise."""
+        ref, found = self.actor_named(spec.name, spec.namespace)
+        own = ids.object_id(found.actor_id, 1)
+        with self._lock:
+            entry = self._natives.get(own)
+            if entry is None:
+                return ref, found
+            entry[1] += 1
+        return OwnRef(own, self), found  # type: ignore[arg-type]
 
     def adopt_handle(self, handle: Any, name: str = "") -> tuple[ObjectRef[Any], ActorSpec]:
         """Returns our ref and spec for one of Ray's handles, whoever made the actor."""
@@ -105,13 +119,23 @@ class Actors(Places):
             methods = {one: _UNKNOWN for one in dir(handle) if not one.startswith("_raynb")}
             methods |= dict.fromkeys(("__ray_ready__", "__ray_call__", "__ray_terminate__"), _UNKNOWN)
             spec = ActorSpec(number, bridge.class_name(handle), "", name, methods=methods)
-        identity = ids.object_id(spec.actor_id, 1)
+        return self.hold_handle(spec.actor_id, handle, getattr(handle, "_ray_weak_ref", False)), spec
+
+    def hold_handle(self, actor: int, handle: Any, weak: bool) -> ObjectRef[Any]:
+        """Returns a ref of one of Ray's handles. A weak one has a name of its own: it must not hold a strong one."""
+        identity = ids.object_id(actor, WEAK if weak else 1)
         with self._lock:
             entry = self._natives.get(identity)
             if entry is not None:
                 entry[1] += 1
-                return OwnRef(identity, self), spec  # type: ignore[arg-type]
-        return self.own(identity, handle), spec
+                return OwnRef(identity, self)  # type: ignore[arg-type]
+        ref: ObjectRef[Any] = self.own(identity, handle)
+        return ref
+
+    def handle_of(self, actor: int) -> Any:
+        """Returns Ray's handle of an actor, None if this process holds none."""
+        entry = self._natives.get(ids.object_id(actor, 1)) or self._natives.get(ids.object_id(actor, WEAK))
+        return None if entry is None else entry[0]
 
     def actor_names(self, namespace: str | None) -> list[tuple[str, str]]:
         from ray.util import list_named_actors
@@ -121,12 +145,12 @@ class Actors(Places):
 
     def kill(self, actor: int, no_restart: bool) -> None:
         self.check_alive()
-        entry = self._natives.get(ids.object_id(actor, 1))
-        if entry is None:
+        handle = self.handle_of(actor)
+        if handle is None:
             raise ValueError("this process holds no handle of that actor any more, so it cannot kill it")
-        rays.kill(entry[0], no_restart=no_restart)
+        rays.kill(handle, no_restart=no_restart)
         if no_restart:
-            bridge.forget(f"actor:{bridge.actor_key(entry[0])}")
+            bridge.forget(f"actor:{bridge.actor_key(handle)}")
 
     def pending_calls(self, actor: int) -> int:
         return 0  # Ray itself counts them, and refuses

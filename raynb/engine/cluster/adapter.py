@@ -70,6 +70,10 @@ class Adapter(Refs, Submission, Actors):
         """Returns (task, scope) of the calling code."""
         raise NotImplementedError
 
+    def so_far(self) -> Any:
+        """Returns what the calling code had printed, if another process has to wait for it: as a `Mark`, or None."""
+        return None
+
     def submitted(self, task: int, native: Any, options: TaskOptions, actor: int, creates: bool) -> None:
         """A task was handed to Ray."""
 
@@ -129,7 +133,12 @@ class Adapter(Refs, Submission, Actors):
             for ref in refs:
                 self.seen(bridge.marks.pop(ids.task_of(ref._id), None))
         self.got(refs)
-        return [self.unpack(value) if isinstance(value, Value) else value for value in values]
+        return [self._opened(value) if isinstance(value, Value) else value for value in values]
+
+    def _opened(self, value: Value) -> Any:
+        """Reads what could not be read where Ray unpickled it: raises why, what its task printed being shown."""
+        self.seen(value.mark)
+        return self.unpack(value)
 
     def _get_later(
         self, natives: list[Any], refs: Sequence[ObjectRef[Any]], timeout: float | None, deadline: float | None

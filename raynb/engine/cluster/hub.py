@@ -1,9 +1,9 @@
 """The way back: an actor that collects what workers report, and the driver's thread that takes it.
 
-Workers push batches: output, and what became of tasks. Each batch has its worker's name and a number; a result
-names the batch that must have been seen before it (`bridge.Value.mark`), so a task's output is always shown
-before its result. The hub runs on the driver's node. If it is lost all the same, the driver makes it again, and
-workers send again what was not acknowledged.
+Workers push batches of events: output, and what became of tasks. A worker counts its events; a result names how
+many must have been taken before it (`bridge.Value.mark`), so a task's output is always shown before its result, and
+that of a nested task between what its caller prints before and after it (`CausalOrder`). The hub runs on the driver's
+node. If it is lost all the same, the driver makes it again, and workers send again what was not acknowledged.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from typing import Any
 
 import ray
 
+from raynb.engine.causal import CausalOrder, Mark
 from raynb.engine.cluster import rays
 
 NAMESPACE = "raynb"
@@ -44,9 +45,9 @@ class Hub:
         self.urgent = asyncio.Event()
         self.pause = CALM
 
-    async def push(self, worker: str, number: int, sent: float, urgent: bool, events: bytes) -> float:
+    async def push(self, worker: str, first: int, sent: float, urgent: bool, events: bytes) -> float:
         """Takes a batch; returns for how many seconds the worker gathers the next one."""
-        self.batches.append((worker, number, time.time() - sent, events))
+        self.batches.append((worker, first, time.time() - sent, events))
         self.there.set()
         if urgent:
             self.urgent.set()
@@ -92,16 +93,16 @@ class Listener:
     Thread contract: `seen` from any thread; the callbacks run on the listener's own.
     """
 
-    def __init__(self, hub: Any, again: Callable[[], Any], take: Callable[[str, list[Any], float], None],
+    def __init__(self, hub: Any, again: Callable[[], Any], take: Callable[[str, list[Any], Any], None],
                  tick: Callable[[], None], lost: Callable[[bool, BaseException], None]) -> None:  # fmt: skip
         self._hub = hub
         self._again = again
-        self._take = take
         self._tick = tick
         self._lost = lost
         self._session = rays.session()
         self._changed = threading.Condition()
-        self._numbers: dict[str, int] = {}
+        self._order = CausalOrder(take, PATIENCE)
+        self._heard = False  # something came since the hub was last lost
         self._behind: dict[str, float] = {}
         self._hub_behind = float("inf")
         self._later: list[tuple[Any, Callable[[], None]]] = []
@@ -126,12 +127,14 @@ class Listener:
                     break
                 continue
             self._hub_behind = min(self._hub_behind, time.time() - now)
-            for worker, number, behind, events in batches:
-                self._batch(worker, number, behind, pickle.loads(events))
+            for worker, first, behind, events in batches:
+                self._batch(worker, first, behind, pickle.loads(events))
             if time.monotonic() - ticked >= TICK:
+                self._order.look(time.monotonic())
+                self._release()
                 self._tick()
                 ticked = time.monotonic()
-        self._release(stopping=True)
+        self._give_up(stopping=True)
 
     def _survived(self, error: BaseException) -> bool:
         """Makes the hub again after an error; returns False if the whole connection is over."""
@@ -146,51 +149,51 @@ class Listener:
                 time.sleep(TICK)
         else:
             time.sleep(0.1)
-        if not self._losses or self._numbers:
+        if not self._losses or self._heard:
             self._lost(False, error)
-        self._losses += 1
-        self._release(stopping=False)
+        self._heard = False
+        self._give_up(stopping=False)
         return True
 
-    def _release(self, stopping: bool) -> None:
+    def _give_up(self, stopping: bool) -> None:
         """Lets everybody go on who waits for output that may never come."""
+        self._order.give_up()
         with self._changed:
             self._stopping = self._stopping or stopping
-            self._numbers.clear()
             left, self._later = self._later, []
             self._losses += 1
             self._changed.notify_all()
         for _, then in left:
             then()
 
-    def _batch(self, worker: str, number: int, behind: float, events: list[Any]) -> None:
-        if number <= self._numbers.get(worker, 0):
-            return  # sent again by a worker that had no answer
+    def _batch(self, worker: str, first: int, behind: float, events: list[Any]) -> None:
         self._behind[worker] = behind = min(behind, self._behind.get(worker, behind))
-        self._take(worker, events, behind + self._hub_behind)
+        self._heard = True
+        self._order.add(worker, first, events, behind + self._hub_behind, time.monotonic())
+        self._release()
+
+    def _release(self) -> None:
+        """Lets those go on who waited for what is there now."""
         with self._changed:
-            self._numbers[worker] = number
             self._changed.notify_all()
-            ready = [one for one in self._later if self._has(one[0])]
+            ready = [one for one in self._later if self._order.has(one[0])]
             self._later = [one for one in self._later if one not in ready]
         for _, then in ready:
             then()
 
-    def _has(self, mark: tuple[str, int] | None) -> bool:
-        return mark is None or self._numbers.get(mark[0], 0) >= mark[1]
-
-    def seen(self, mark: tuple[str, int] | None) -> None:
-        """Waits until the batch that ``mark`` names was taken (at most `PATIENCE`)."""
-        if self._has(mark) or threading.current_thread() is self._thread:
+    def seen(self, mark: Mark | None) -> None:
+        """Waits until what ``mark`` names was taken (at most `PATIENCE`)."""
+        has = self._order.has
+        if has(mark) or threading.current_thread() is self._thread:
             return
         with self._changed:
             losses = self._losses
-            self._changed.wait_for(lambda: self._stopping or self._has(mark) or self._losses > losses, PATIENCE)
+            self._changed.wait_for(lambda: self._stopping or has(mark) or self._losses > losses, PATIENCE)
 
-    def when_seen(self, mark: tuple[str, int] | None, then: Callable[[], None]) -> None:
-        """Calls ``then`` once that batch was taken, on the listener's thread; at once if it was."""
+    def when_seen(self, mark: Mark | None, then: Callable[[], None]) -> None:
+        """Calls ``then`` once that was taken, on the listener's thread; at once if it was."""
         with self._changed:
-            wait = not (self._stopping or self._has(mark))
+            wait = not (self._stopping or self._order.has(mark))
             if wait:
                 self._later.append((mark, then))
         if not wait:

@@ -53,6 +53,7 @@ class Call:
     options: TaskOptions
     namespace: str
     setups: int = 0  # how many functions have to run in a worker before its next task
+    said: Any = None  # what the caller had printed before, as a `Mark`
     actor: int = 0
 
 
@@ -68,9 +69,10 @@ class Submission:
     check_alive: Any
     settle: Any
     here: Any
+    so_far: Any
     own: Any
     native: Any
-    native_by_id: Any
+    handle_of: Any
     pairs: Any
     submitted: Any
     asked: Any
@@ -137,7 +139,7 @@ class Submission:
             else:
                 plain = bytes(packed.data)
         flags = refs | (len(args) - refs) << 1
-        head = MAGIC + marshal.dumps((told, task, scope, parent, self.setups, flags, plain))
+        head = MAGIC + marshal.dumps((told, task, scope, parent, self.setups, self.so_far(), flags, plain))
         if packed.deps:
             self.asked(packed.deps)  # it fails for them, and then says why
         return [head, *args, *map(self.native, packed.deps)] if packed.deps or args else [head]
@@ -189,7 +191,7 @@ class Submission:
         return found
 
     def _call_method(self, options: TaskOptions, packed: Packed, task: int, actor: int) -> Any:
-        handle = self.native_by_id(ids.object_id(actor, 1))
+        handle = self.handle_of(actor)
         told, given = self._known(options, bridge.method_options)
         if not hasattr(handle, GENERIC_CALL):  # an actor that plain Ray made
             args, named = pickling.unpack_args(packed.data, packed.buffers, [self.native(ref) for ref in packed.deps])

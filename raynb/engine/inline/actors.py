@@ -187,6 +187,10 @@ class InlineActors:
             )
         return UncountedRef(ids.object_id(host.spec.actor_id, 1), self), host.spec  # type: ignore[arg-type]
 
+    def own_handle(self, actor: int) -> ObjectRef[Any]:
+        """Returns the ref behind an actor's handle of itself; it doesn't keep the actor alive."""
+        return UncountedRef(ids.object_id(actor, 1), self)  # type: ignore[arg-type]
+
     def actor_names(self, namespace: str | None) -> list[tuple[str, str]]:
         return sorted(key for key in self._names if namespace is None or key[0] == namespace)
 

@@ -158,6 +158,10 @@ class WorkerEngine(Storing, Waiting, Groups):
         spec = self.requests.call("actor_named_for", name, namespace)
         return UncountedRef(ids.object_id(spec.actor_id, 1), self), spec
 
+    def own_handle(self, actor: int) -> ObjectRef[Any]:
+        """Returns the ref behind an actor's handle of itself; it doesn't keep the actor alive."""
+        return UncountedRef(ids.object_id(actor, 1), self)
+
     def actor_names(self, namespace: str | None) -> list[tuple[str, str]]:
         return self.requests.call("actor_names", namespace)  # type: ignore[no-any-return]
 

@@ -14,6 +14,7 @@ from collections.abc import Callable
 from typing import Any
 
 from raynb.base import limits
+from raynb.engine.causal import AFTER, Mark
 from raynb.engine.cluster import hub, rays
 
 #: Seconds in which output is gathered before it is pushed.
@@ -74,7 +75,10 @@ class Reporter:
         self._changed = threading.Condition(threading.RLock())  # a signal handler may print
         self._events: deque[Any] = deque([("hello", os.getpid(), rays.context().get_node_id())])
         self._fresh: dict[int, float] = {}  # task that began and was not reported → when
-        self._number = 0
+        self._said = 0  # events that left the deque
+        self._known: dict[str, int] = {}  # other reporter → how much of it comes before what is said here next
+        #: How often something was learnt of another reporter; `Running.heard` has what it was when a task began.
+        self.heard = 0
         self._urgent = False
         self._printed = False
         self._asleep = True
@@ -144,14 +148,31 @@ class Reporter:
     def _who(owner: Any) -> tuple[Any, ...]:
         return owner.call.scope, owner.call.options.name, owner.call.actor, os.getpid()
 
-    def mark(self, owner: Any) -> tuple[str, int] | None:
-        """Returns what must be seen before a result of this task; None if it printed nothing."""
-        if not owner.printed:
+    def after(self, mark: Mark | None) -> None:
+        """What is said here from now on comes after what another reporter had said."""
+        if mark is None or mark[0] == self.name or self._known.get(mark[0], 0) >= mark[1]:
+            return
+        with self._changed:
+            self._known[mark[0]] = mark[1]
+            self._events.append((AFTER, *mark))
+            self.heard += 1
+        self._wake()
+
+    def mark(self, owner: Any) -> Mark | None:
+        """Returns what must be seen before a result of this task; None if neither it, nor what it read, printed."""
+        if not owner.printed and owner.heard == self.heard:
             return None
         with self._changed:
             self._urgent = True
             self._changed.notify()
-            return self.name, self._number + bool(self._events)
+            return self.name, self._said + len(self._events)
+
+    def so_far(self, owner: Any) -> Mark | None:
+        """Returns what comes before the output of a call that this task makes; None if it printed nothing."""
+        if not owner.printed and owner.heard == self.heard:
+            return None
+        with self._changed:
+            return self.name, self._said + len(self._events)
 
     # -- the way -------------------------------------------------------------------------------
     def flush(self) -> None:
@@ -191,24 +212,26 @@ class Reporter:
                 self._deliver(*batch)
 
     def _batch(self) -> tuple[int, bool, list[Any]] | None:
+        """Returns how many events were said before, whether it is urgent, and the events."""
         with self._changed:
             for task in list(self._fresh):
                 began = self._fresh.pop(task, None)
                 if began is not None:
                     self._events.append(("start", task, began))
+            if time.monotonic() >= self._machine_due:
+                self._machine_due = time.monotonic() + MACHINE_SECONDS
+                self._events.append(("machine", *self._machine.read()))
             events = []
             while self._events:
                 events.append(self._events.popleft())
-            if time.monotonic() >= self._machine_due:
-                self._machine_due = time.monotonic() + MACHINE_SECONDS
-                events.append(("machine", *self._machine.read()))
             urgent, self._urgent, self._printed = self._urgent or self._printed, False, False
             if not events:
                 return None
-            self._number += 1
-            return self._number, urgent, events
+            before = self._said
+            self._said += len(events)
+            return before, urgent, events
 
-    def _deliver(self, number: int, urgent: bool, events: list[Any]) -> None:
+    def _deliver(self, first: int, urgent: bool, events: list[Any]) -> None:
         """Pushes until the hub has answered: it may be lost, and be made again elsewhere."""
         told = pickle.dumps(events, 5)
         end = time.monotonic() + PATIENCE
@@ -216,7 +239,7 @@ class Reporter:
             try:
                 if self._hub is None:
                     self._hub = rays.get_actor(hub.name_of(self._nonce), namespace=hub.NAMESPACE)
-                pushed = rays.call(self._hub, "push", [self.name, number, time.time(), urgent, told])
+                pushed = rays.call(self._hub, "push", [self.name, first, time.time(), urgent, told])
                 self._pause = pushed.future().result(PATIENCE)  # `get` would warn in an actor that is async
                 return
             except Exception:  # lost with its node, or the driver is gone with it

@@ -71,13 +71,13 @@ class Arrived:
     __slots__ = ("args", "call", "definition", "deps", "plain")
 
     def __init__(self, static: Static, head: bytes, rest: Sequence[Any], actor: int = 0) -> None:
-        told, task, scope, parent, setups, flags, self.plain = marshal.loads(head[len(MAGIC):])
+        told, task, scope, parent, setups, said, flags, self.plain = marshal.loads(head[len(MAGIC):])
         options = _options.get(told)
         if options is None:
             if len(_options) > OPTIONS_KEPT:
                 _options.clear()
             options = _options[told] = pickle.loads(told)
-        self.call = Call(static.nonce, task, scope, parent, options, static.namespace, setups, actor)
+        self.call = Call(static.nonce, task, scope, parent, options, static.namespace, setups, said, actor)
         place = flags & 1
         self.definition = rest[0] if place else None
         self.args: Value | None = None
@@ -121,6 +121,8 @@ class Task:
                 self._end(CANCELLED if cancelled else FAILED, type(raised).__name__, str(raised))
                 if isinstance(raised, SystemExit):
                     self.engine.reporter.flush()
+                    if self.now.actor is not None and self.now.actor.is_async:
+                        _leave_loop(raised.code)
             elif not isinstance(raised, Failure):
                 raise self._failure(raised) from None
         finally:
@@ -168,13 +170,13 @@ class Task:
 
     def value(self, result: Any) -> Any:
         """Returns a result as it lies in Ray's store: plain values as they are."""
-        if not self.now.printed and pickling.is_plain(result):
+        mark = self.engine.reporter.mark(self.now)
+        if mark is None and pickling.is_plain(result):
             self.size += sys.getsizeof(result)
             return result
         packed = results.pack_result(result)
         self.size += len(packed.data) + sum(b.nbytes for b in packed.buffers)
-        return bridge.value_of(packed, self.engine.pairs(packed.contained), self.call.nonce, self.call.task,
-                               self.engine.reporter.mark(self.now))  # fmt: skip
+        return bridge.value_of(packed, self.engine.pairs(packed.contained), self.call.nonce, self.call.task, mark)
 
     def results(self, result: Any) -> Any:
         """Returns what Ray is to store: a value, or a list of them for several returns."""
@@ -202,6 +204,17 @@ class Task:
         value, _, contained = errors.task_error(raised, self.call.options.name, "")
         return Broken(value, (), self.engine.pairs(contained), self.call.nonce, self.call.task,
                       self.engine.reporter.mark(self.now))  # fmt: skip
+
+
+def _leave_loop(code: Any) -> None:
+    """Ends the process of an async actor as ``sys.exit(code)`` asks. On Ray's event loop a SystemExit ends the loop
+    and nothing else: calls would wait for ever."""
+    if code is None or code == 0:
+        ray.actor.exit_actor()  # a wish to end, and no crash
+    if not isinstance(code, int):
+        print(code, file=sys.__stderr__, flush=True)
+        code = 1
+    os._exit(code)
 
 
 # -- tasks -------------------------------------------------------------------------------------
@@ -253,7 +266,9 @@ class Host:
         self.instance: Any = None
         actor = rays.context().get_actor_id()
         arrived = Arrived(self._raynb_static, head, rest, spec.actor_id)
-        reporter = engine_of(arrived.call).reporter
+        engine = engine_of(arrived.call)
+        engine.hosted = spec
+        self._reporter = reporter = engine.reporter
         try:
             with Task(arrived, spec) as task:
                 cls = task.engine.function(self._raynb_static, arrived.definition)
@@ -266,6 +281,15 @@ class Host:
             reporter.add(("actor", spec.actor_id, "DEAD", os.getpid(), failure.described[1]))
             reporter.flush()
             raise
+
+    def __ray_shutdown__(self) -> None:
+        """Ray calls it before the process of an actor ends in order."""
+        try:
+            ending = getattr(self.instance, "__ray_shutdown__", None)
+            if ending is not None:
+                ending()
+        finally:
+            self._reporter.flush()
 
     def _method(self, name: str) -> Callable[..., Any]:
         return methods.bound(self.instance, name, ray.actor.exit_actor)

@@ -10,7 +10,8 @@ import random
 import sys
 import threading
 import time
-from collections.abc import Sequence
+import warnings
+from collections.abc import Callable, Sequence
 from types import SimpleNamespace
 from typing import Any
 
@@ -37,12 +38,13 @@ from raynb.worker.output import Stream
 class Running:
     """One task while it runs here."""
 
-    __slots__ = ("actor", "call", "printed")
+    __slots__ = ("actor", "call", "heard", "printed")
 
     def __init__(self, call: Call, actor: ActorSpec | None) -> None:
         self.call = call
         self.actor = actor
         self.printed = False
+        self.heard = 0  # `Reporter.heard` when it began
 
 
 #: Threads and coroutines that copy their context belong to the task that started them.
@@ -83,6 +85,9 @@ class WorkerAdapter(Adapter):
     def __init__(self, nonce: int, namespace: str) -> None:
         super().__init__(nonce, random.randrange(1, 1 << 40), namespace)
         self.reporter = Reporter(nonce, _owner)
+        #: The actor that this process is, also for code that no call of it runs: a thread, a callback.
+        self.hosted: ActorSpec | None = None
+        self._restarted: bool | None = None
         self._functions: dict[str, Any] = {}
         for kind, fd in (("stdout", 1), ("stderr", 2)):
             setattr(sys, kind, Stream(self.reporter, kind, fd))  # type: ignore[arg-type]
@@ -96,7 +101,12 @@ class WorkerAdapter(Adapter):
             blob = bridge.kept(f"around:{self.nonce}:{options.surroundings}")
             if blob is not None:
                 apply_surroundings(options.surroundings, blob, dict(options.runtime_env))
-        self.reporter.began(now.call.task)
+        reporter = self.reporter
+        reporter.after(now.call.said)
+        now.heard = reporter.heard
+        while bridge.marks:  # of its arguments: whoever made them printed something
+            reporter.after(bridge.marks.popitem()[1])
+        reporter.began(now.call.task)
 
     def end(self, now: Running) -> None:
         global _latest
@@ -148,6 +158,17 @@ class WorkerAdapter(Adapter):
         told = (options.name, options.function_name, options.resources)
         self.reporter.add(("submit", task, told, scope, parent, actor, creates, time.time()))
 
+    def so_far(self) -> Any:
+        now = _owner()
+        return None if now is None else self.reporter.so_far(now)
+
+    def seen(self, mark: Any) -> None:
+        self.reporter.after(mark)
+
+    def when_seen(self, mark: Any, then: Callable[[], None]) -> None:
+        self.reporter.after(mark)
+        then()
+
     def adopt(self, object_id: int, nonce: int) -> ObjectRef[Any]:
         now = _owner()
         if now is not None and now.actor is not None and object_id == ids.object_id(now.actor.actor_id, 1):
@@ -167,7 +188,18 @@ class WorkerAdapter(Adapter):
     @property
     def worker(self) -> Any:
         now = _owner()
-        return SimpleNamespace(actor=now.actor if now is not None else None)
+        return SimpleNamespace(actor=now.actor if now is not None else self.hosted)
+
+    def own_handle(self, actor: int) -> ObjectRef[Any]:
+        """Returns the ref behind an actor's handle of itself; it doesn't keep the actor alive."""
+        return self.hold_handle(actor, rays.context().current_actor, weak=True)
+
+    def _was_restarted(self) -> bool:
+        if self._restarted is None:
+            with warnings.catch_warnings():  # Ray deprecates an id that its own property reads
+                warnings.simplefilter("ignore")
+                self._restarted = bool(rays.context().was_current_actor_reconstructed)
+        return self._restarted
 
     @property
     def capture(self) -> int:  # type: ignore[override]
@@ -179,7 +211,10 @@ class WorkerAdapter(Adapter):
     def context(self) -> Context:
         now = _owner()
         if now is None:
-            return Context(namespace=self.namespace)
+            if self.hosted is None:
+                return Context(namespace=self.namespace)
+            return Context(worker=os.getpid(), actor=self.hosted.actor_id, restarted=self._was_restarted(),
+                           namespace=self.namespace)  # fmt: skip
         call, actor = now.call, now.actor
         amounts = actor.held if actor is not None else call.options.resources
         about = rays.context()
@@ -187,10 +222,11 @@ class WorkerAdapter(Adapter):
         with contextlib.suppress(AttributeError, RuntimeError):  # an older Ray; an async actor
             cancelled = bool(about.is_canceled())
         return Context(
-            worker=os.getpid(), task=call.task, actor=actor.actor_id if actor is not None else 0, scope=call.scope,
+            worker=os.getpid(), task=call.task, task_hex=str(about.get_task_id() or ""),
+            actor=actor.actor_id if actor is not None else 0, scope=call.scope,
             name=call.options.name, resources={k: v / RESOURCE_UNIT for k, v in amounts},
             gpu_ids=tuple(rays.gpu_ids()), function_name=call.options.function_name or call.options.name,
-            restarted=actor is not None and bool(about.was_current_actor_reconstructed),
+            restarted=actor is not None and self._was_restarted(),
             cancelled=cancelled,
             namespace=self.namespace,  # as Ray: the job's, in an actor of another namespace too
         )  # fmt: skip

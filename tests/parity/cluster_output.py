@@ -1,0 +1,163 @@
+"""Checks of output on a Ray cluster, and of actors that leave. `cluster_checks.py` runs them."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+from typing import Any
+
+from cluster_tools import WAIT, In, check, heard, printed, raised
+
+import raynb
+
+
+@check
+def output_comes_before_the_result_and_in_the_submitting_cell() -> None:
+    @raynb.remote
+    def say(n: int) -> int:
+        print("line", n)
+        print("oops", n, file=sys.stderr)
+        return n
+
+    with In(11):
+        first = [say.remote(n) for n in range(3)]
+    with In(12):
+        second = say.remote(9)
+    assert raynb.get([*first, second], timeout=WAIT) == [0, 1, 2, 9]
+    assert sorted(printed(11).splitlines()) == ["line 0", "line 1", "line 2"]
+    assert printed(12) == "line 9\n"
+    assert printed(12, "stderr") == "oops 9\n"
+
+
+@check
+def output_of_a_failed_task_and_of_a_nested_one_is_not_lost() -> None:
+    @raynb.remote
+    def inner() -> None:
+        print("from inside")
+
+    @raynb.remote
+    def outer() -> None:
+        import raynb as ray
+
+        ray.get(inner.remote())
+        print("before it fails")
+        raise ValueError("on purpose")
+
+    with In(13):
+        ref = outer.remote()
+    assert isinstance(raised(lambda: raynb.get(ref, timeout=WAIT)), ValueError)
+    assert printed(13) == "from inside\nbefore it fails\n", printed(13)
+
+
+@check
+def output_of_tasks_that_call_each_other_is_in_its_order_before_the_result() -> None:
+    class Speaker:
+        def say(self, text: str) -> None:
+            print(text)
+
+    @raynb.remote
+    def quiet(text: str) -> str:
+        print(text)
+        return text
+
+    @raynb.remote
+    def outer(speaker: Any, depth: int) -> int:
+        import raynb as ray
+
+        print("first", depth)
+        ray.get(speaker.say.remote(f"called {depth}"))
+        if depth:
+            ray.get(outer.remote(speaker, depth - 1))
+        print("second", depth)
+        ray.get(quiet.remote(f"task {depth}"))
+        ray.wait([quiet.remote(ray.put(f"read by nobody {depth}"))])
+        return depth
+
+    @raynb.remote
+    def says_nothing(speaker: Any, before: Any) -> Any:
+        import raynb as ray
+
+        return ray.get(quiet.remote("through one that says nothing")) + before
+
+    speaker = raynb.remote(num_cpus=0)(Speaker).remote()
+    for scope in (131, 132, 133):
+        with In(scope):
+            assert raynb.get(outer.remote(speaker, 2), timeout=WAIT) == 2
+        found = [line for line in printed(scope).splitlines() if "nobody" not in line]
+        assert found == [
+            "first 2", "called 2", "first 1", "called 1", "first 0", "called 0", "second 0", "task 0", "second 1",
+            "task 1", "second 2", "task 2",
+        ], found  # fmt: skip
+    with In(134):
+        raynb.get(says_nothing.remote(speaker, quiet.remote("an argument")), timeout=WAIT)
+        assert printed(134) == "an argument\nthrough one that says nothing\n", printed(134)
+
+
+@check
+def every_call_of_an_actor_that_leaves_ends_with_its_error() -> None:
+    def end(how: str) -> None:
+        if how.startswith("exit"):
+            sys.exit(int(how[-1]))
+        if how == "leave":
+            raynb.actor.exit_actor()
+        if how == "crash":
+            os._exit(1)
+
+    class Sync:
+        def __init__(self, how: str) -> None:
+            end(how)
+
+        def leave(self, how: str) -> None:
+            end(how)
+
+        def ping(self) -> int:
+            return 1
+
+    class Async(Sync):
+        async def leave(self, how: str) -> None:  # type: ignore[override]
+            end(how)
+
+    refs = []
+    for cls in (Sync, Async):
+        for how in ("exit 0", "exit 1", "crash", "leave"):
+            remote = raynb.remote(num_cpus=0)(cls)
+            in_constructor, in_method = remote.remote(how), remote.remote("stay")
+            refs += [(cls, how, in_constructor.ping.remote()), (cls, how, in_method.leave.remote(how)),
+                     (cls, how, in_method.leave.remote(how))]  # fmt: skip
+            del in_constructor, in_method
+    for cls, how, ref in refs:
+        error = raised(lambda ref=ref: raynb.get(ref, timeout=4 * WAIT))
+        assert isinstance(error, raynb.exceptions.ActorDiedError), (cls, how, error)
+
+
+@check
+def an_actors_output_goes_to_the_cell_that_calls() -> None:
+    class Speaker:
+        def say(self, text: str) -> None:
+            print(text)
+
+        async def later(self, text: str) -> None:
+            await asyncio.sleep(0)
+            print(text)
+
+    with In(14):
+        speaker = raynb.remote(num_cpus=0)(Speaker).remote()
+        raynb.get(speaker.say.remote("first"), timeout=WAIT)
+    with In(15):
+        raynb.get(speaker.later.remote("second"), timeout=WAIT)
+    assert (printed(14), printed(15)) == ("first\n", "second\n")
+
+
+@check
+def what_a_task_displays_arrives_with_its_bundle() -> None:
+    @raynb.remote
+    def show() -> None:
+        from raynb.base.engine import current
+
+        current().emit("display", bundle={"data": {"text/plain": "a figure"}, "metadata": {}})
+
+    with In(16):
+        raynb.get(show.remote(), timeout=WAIT)
+    shown = [one.bundle for one in heard if one.scope == 16 and one.kind == "display"]
+    assert [bundle and bundle["data"] for bundle in shown] == [{"text/plain": "a figure"}]
