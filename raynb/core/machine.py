@@ -11,7 +11,7 @@ from typing import Any
 
 from raynb.base import ids
 from raynb.base.config import Config
-from raynb.base.spec import Value
+from raynb.base.spec import TaskSpec, Value
 from raynb.core.actors.calls import Calls
 from raynb.core.actors.table import Actors
 from raynb.core.history import History
@@ -118,6 +118,9 @@ class Machine:
     def _submitted(self, event: e.Submitted) -> None:
         tasks, calls = self.tasks, self.calls
         for spec in event.specs:
+            if type(spec) is not TaskSpec:
+                self._stored(spec)  # type: ignore[arg-type]
+                continue
             task = tasks.submitted(spec)
             if spec.actor:
                 calls.submitted(task)

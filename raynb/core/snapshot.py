@@ -142,7 +142,7 @@ def _latest(m: Machine) -> Iterator[tuple[Ended, TaskOptions]]:
 def _tasks(m: Machine, wanted: Iterable[int]) -> list[TaskRow]:
     """Returns the rows of the tasks of these ids: the unfinished, then the finished in the order in
     which they ended. Costs nothing for the others, however many there are."""
-    alive, places = m.tasks.table, m.history.places
+    alive, places = m.tasks.table, m.history.places()
     open_, over = [], []
     for identity in wanted:
         if identity in alive:

@@ -46,15 +46,32 @@ def test_one_finished_task_is_found_without_a_search() -> None:
     def end(task: int, state: str) -> None:
         told.keep(Task(TaskSpec(task, TaskOptions(name=f"f{task}", function="f")), {}, state=state))
 
-    for task in (1, 2, 1, 3):
-        end(task, "FAILED" if told.places.get(task) is None else "FINISHED")
+    end(1, "FAILED")
+    end(2, "FAILED")
+    told.runs_again(1)
+    end(1, "FINISHED")
+    end(3, "FAILED")
     assert {task: told.ended(task)[0][1] for task in (1, 2, 3)} == {1: "FINISHED", 2: "FAILED", 3: "FAILED"}  # type: ignore[index]
     assert (told.ended(2) or ((), TaskOptions()))[1].name == "f2"
+    assert "dropped" not in (told.changed_since(0) or {})
     for task in range(4, 20):
         end(task, "FINISHED")
-        assert {kept[0] for kept in told.finished} == set(told.places)
-        assert all(told.ended(kept[0]) is not None for kept in told.finished)
+        if task % 3:  # the next reader enters several
+            assert {kept[0] for kept in told.finished} == set(told.places())
+            assert all(told.ended(kept[0]) == (kept, options) for kept, options in zip(told.finished, told.options))
     assert told.ended(1) is None
+    assert (told.changed_since(0) or {})["dropped"] == set(range(1, 17))
+
+
+def test_an_end_that_is_forgotten_while_its_task_runs_again_is_not_found() -> None:
+    told = History(kept=2)
+    options = TaskOptions(name="f", function="f")
+    told.keep(Task(TaskSpec(1, options), {}, state="FINISHED"))
+    told.runs_again(1)
+    for task in (2, 3, 4):
+        told.keep(Task(TaskSpec(task, options), {}, state="FINISHED"))
+    assert told.ended(1) is None
+    assert set(told.places()) == {3, 4}
 
 
 def test_a_story_has_times_and_what_happened_in_order() -> None:

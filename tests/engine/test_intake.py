@@ -10,6 +10,7 @@ import pytest
 
 import raynb
 from raynb.base import engine as slot
+from raynb.base.process import shelter
 from raynb.testing import leaks
 
 pytestmark = pytest.mark.raynb(num_cpus=2)
@@ -92,3 +93,50 @@ def test_threads_that_submit_at_once(ray: Any) -> None:
     for thread in threads:
         thread.join()
     assert got == {number: [number * 1_000 + i for i in range(300)] for number in range(4)}
+
+
+def test_small_values_are_noted_in_order_with_the_tasks_that_name_them(ray: Any) -> None:
+    """A put names what a task before it makes, a task names the put, and both refs go at once."""
+    @ray.remote
+    def double(value: Any) -> Any:
+        return 2 * value
+
+    @ray.remote
+    def total(parts: Any) -> int:
+        return sum(ray.get(parts["refs"], timeout=20))
+
+    assert ray.get(total.remote({"refs": []}), timeout=20) == 0  # both functions are known
+    results = []
+    for number in range(300):
+        made = double.remote(ray.put(number))
+        results.append(total.remote(ray.put({"refs": [made, ray.put(1)]})))
+        del made
+    assert ray.get(results, timeout=60) == [2 * number + 1 for number in range(300)]
+    own = {ref._id for ref in results}
+    objects = engine().machine.objects.table
+    assert leaks.until(lambda: set(objects) == own, 20), len(objects)
+
+
+def test_puts_that_may_be_struck_are_told_by_another_thread(ray: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A handler of the user's is in place: the loop of puts must not change the machine, nor pile up what it noted."""
+    monkeypatch.setattr(shelter, "exposed", lambda: threading.current_thread() is threading.main_thread())
+    loop = engine().loop
+    kept = [ray.put(number) for number in range(2_000)]
+    assert leaks.until(lambda: not loop.intake, 20)
+    objects = engine().machine.objects.table
+    assert {ref._id for ref in kept} == set(objects)
+    del kept[:]
+    ray.put(0)
+    assert leaks.until(lambda: not objects, 20), len(objects)
+
+
+def test_a_destructor_may_put_under_the_lock(ray: Any) -> None:
+    class Late:
+        def __del__(self) -> None:
+            refs.append(ray.put(7))
+
+    refs: list[Any] = []
+    last = Late()
+    with engine().loop.lock:
+        del last
+    assert ray.get(refs, timeout=20) == [7]

@@ -60,6 +60,7 @@ class Lineage:
         if task.retries > 0:
             task.retries -= 1
         task.spec.attempt += 1
+        self.m.history.runs_again(task_id)
         self.m.tasks.table[task_id] = task
         try_again = [d for d in task.spec.deps if self.m.objects.table[d].state != O_READY]
         task.worker = 0

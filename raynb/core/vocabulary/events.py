@@ -10,23 +10,6 @@ from raynb.base.spec import ActorSpec, TaskSpec, Value
 
 
 @dataclass(slots=True)
-class Submitted:
-    """Tasks were submitted, in this order; ``spec.caller`` says by whom."""
-
-    now: float
-    specs: Sequence[TaskSpec]
-
-
-@dataclass(slots=True)
-class ActorSubmitted:
-    """An actor was created; its creation task is ``spec``."""
-
-    now: float
-    actor: ActorSpec
-    spec: TaskSpec
-
-
-@dataclass(slots=True)
 class ObjectStored:
     """A `put` was stored."""
 
@@ -37,6 +20,23 @@ class ObjectStored:
     contained: tuple[int, ...]
     caller: int
     scope: int = 0
+
+
+@dataclass(slots=True)
+class Submitted:
+    """Tasks were submitted, and small values put, in this order; ``spec.caller`` says by whom."""
+
+    now: float
+    specs: Sequence[TaskSpec | ObjectStored]
+
+
+@dataclass(slots=True)
+class ActorSubmitted:
+    """An actor was created; its creation task is ``spec``."""
+
+    now: float
+    actor: ActorSpec
+    spec: TaskSpec
 
 
 @dataclass(slots=True)

@@ -176,7 +176,7 @@ class LocalEngine(Lifecycle, Waiting, Reading, OwnRefs, WorkerCalls):
         loop.intake.append(TaskSpec(
             task_id, options, args, deps, contained, 0, 0, current_scope(), actor, False, 0, returns))  # fmt: skip
         del hold  # whatever is let go of from here on is told after this call: see `Loop.settle`
-        loop.soon(_now())
+        loop.pace.submitted(_now())
         if count == STREAMING:
             return ObjectRefGenerator(refs[0], self)
         return refs
@@ -196,27 +196,22 @@ class LocalEngine(Lifecycle, Waiting, Reading, OwnRefs, WorkerCalls):
             self.refuse(ref)
 
     def put(self, packed: Packed) -> ObjectRef[Any]:
-        headroom.check()
         if not self.alive or self.loop.health.failure is not None:
             self.check_alive()
-        ref: ObjectRef[Any] = shelter.aside(self._put, packed) if shelter.exposed() else self._put(packed)
-        return ref
-
-    def _put(self, packed: Packed) -> ObjectRef[Any]:
-        loop = self.loop
+        ref: ObjectRef[Any]
+        if packed.buffers or len(packed.data) > self.config.inline_limit:
+            headroom.check()
+            ref = shelter.run(self.room.put, packed)
+            return ref
+        # Only noted, as a submission is: an exception may fall in anywhere. The machine is told of several at once;
+        # to tell it of each, "put of an int" takes twice as long.
         contained = self.ids_of(packed.contained) if packed.contained else ()
-        value, size = self.room.place(packed)
+        data = pickling.in_band(packed)
         now = _now()
-        with loop.lock:
-            dropped = bool(loop.ref_log or loop.view_log)
-            if dropped:
-                loop.settle(now)
-            object_id = self._ids.next_put()
-            loop.apply(e.ObjectStored(now, object_id, value, size, contained, 0, current_scope()))
-            ref: ObjectRef[Any] = OwnRef(object_id, self)
-        if dropped:
-            loop.flush()
-            loop.run_callbacks()
+        object_id = self._ids.next_put()
+        ref = OwnRef(object_id, self)
+        self.loop.intake.append(e.ObjectStored(now, object_id, data, len(data), contained, 0, current_scope()))
+        self.loop.pace.put(now)
         return ref
 
     # -- control -------------------------------------------------------------------------------

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 from raynb.base.engine import Packed
 from raynb.base.process import strikes, trace
-from raynb.base.ref import ObjectRef
+from raynb.base.ref import ObjectRef, OwnRef
+from raynb.base.scope import current_scope
 from raynb.core.objects import spilling
 from raynb.core.vocabulary import events as e
 from raynb.exceptions import ObjectStoreAndDiskFullError, OutOfDiskError, RayError, RaySystemError
@@ -54,6 +55,25 @@ class Room:
         self._thread: threading.Thread | None = None
         self._making = threading.Lock()
         self._collected = 0.0
+
+    def put(self, packed: Packed) -> ObjectRef[Any]:
+        """Stores a value of the driver's; returns its ref. Raises as `place` does."""
+        engine = self.engine
+        loop = engine.loop
+        contained = engine.ids_of(packed.contained) if packed.contained else ()
+        value, size = self.place(packed)
+        now = time.monotonic()
+        with loop.lock:
+            dropped = bool(loop.ref_log or loop.view_log)
+            if dropped:
+                loop.settle(now)
+            object_id = engine._ids.next_put()
+            loop.apply(e.ObjectStored(now, object_id, value, size, contained, 0, current_scope()))
+            ref: ObjectRef[Any] = OwnRef(object_id, engine)
+        if dropped:
+            loop.flush()
+            loop.run_callbacks()
+        return ref
 
     def place(self, packed: Packed) -> tuple[Any, int]:
         """Puts a value where it belongs; returns (value, bytes). Makes room if there is none.

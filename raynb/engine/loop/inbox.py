@@ -33,6 +33,10 @@ def _unpickled(blob: bytes) -> Any:
         raise BadFrame(f"{len(blob)} bytes of a message cannot be unpickled: {error}") from error
 
 
+#: What carries something pickled.
+_CARRIERS = frozenset((w.Call, w.Output, w.Options))
+
+
 class Inbox:
     """Thread contract: under the engine's lock."""
 
@@ -73,6 +77,8 @@ class Inbox:
     @staticmethod
     def prepare(messages: list[Any]) -> None:
         """Unpickles what the messages carry, before any lock is taken: a call's arguments may be the user's."""
+        if _CARRIERS.isdisjoint(map(type, messages)):
+            return
         for at, message in enumerate(messages):
             kind = type(message)
             if kind is w.Call:
@@ -94,10 +100,11 @@ class Inbox:
             return
         handlers = self._handlers
         many = self._many
-        groups: Any = ((type(messages[0]), messages),) if len(messages) == 1 else itertools.groupby(messages, type)
+        kinds = set(map(type, messages))
+        groups: Any = ((kinds.pop(), messages),) if len(kinds) == 1 else itertools.groupby(messages, type)
         for kind, group in groups:
             if kind in many:
-                many[kind](peer, list(group), now)
+                many[kind](peer, group if group is messages else list(group), now)
             else:
                 handler = handlers[kind]
                 for message in group:

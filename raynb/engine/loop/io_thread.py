@@ -63,14 +63,14 @@ class IoThread:
                     pause = min(pause * 1.5, 4 * PARK_SECONDS) if waiters.leading else PARK_SECONDS
                     if not waiters.leading or self._unsent():  # who leads may sleep while others submit
                         loop.flush()
-                elif loop.submissions - seen > BUSY_SUBMISSIONS:
+                elif loop.pace.submissions - seen > BUSY_SUBMISSIONS:
                     # The submitting thread sends and reads by itself; only what it leaves is ours.
-                    seen = loop.submissions
+                    seen = loop.pace.submissions
                     time.sleep(BUSY_SECONDS)
-                    if loop.submissions - seen <= BUSY_SUBMISSIONS:
+                    if loop.pace.submissions - seen <= BUSY_SUBMISSIONS:
                         loop.flush()
                 else:
-                    seen = loop.submissions
+                    seen = loop.pace.submissions
                     self._receive(now)
                 self._tick(time.monotonic())
         except BaseException as error:
@@ -94,7 +94,7 @@ class IoThread:
         loop = self._loop
         waiters = loop.waiters
         self._serving = True
-        # `soon` looks at `asleep` after it has queued; we look at the queues after setting it
+        # `Pace` looks at `asleep` after it has queued; we look at the queues after setting it
         self.asleep = True
         events = [] if self._unsent() or waiters.leading else self.poll.wait(self._timeout(now))
         self.asleep = False

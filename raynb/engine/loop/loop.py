@@ -8,15 +8,13 @@ left the lock; tasks that only wait behind others at a worker travel in batches.
 from __future__ import annotations
 
 import select
-import threading
 import time
 from collections import deque
 from collections.abc import Callable
 from typing import Any
 
-from raynb.base import headroom
 from raynb.base.interrupts import Critical
-from raynb.base.process import shelter, trace
+from raynb.base.process import trace
 from raynb.base.spec import TaskSpec
 from raynb.core import invariants
 from raynb.core.machine import Machine
@@ -25,16 +23,11 @@ from raynb.engine.loop.callbacks import Callbacks
 from raynb.engine.loop.connections import Connection
 from raynb.engine.loop.health import Health
 from raynb.engine.loop.io_thread import IoThread
+from raynb.engine.loop.pace import Pace
 from raynb.engine.loop.polling import IN
 from raynb.engine.loop.waiters import Waiter, Waiters
 from raynb.wire.channel import Closed
 from raynb.wire.codec import BadFrame
-
-_get_ident = threading.get_ident
-
-TAKE_SECONDS = 0.0001  # while more are submitted, the machine is told of them this often
-FLUSH_SECONDS = 0.0001  # and tasks for idle workers are sent this often
-FILL_SECONDS = 0.001  # and tasks that wait behind others at a worker this often
 
 
 class Loop:
@@ -44,7 +37,8 @@ class Loop:
     def __init__(self, machine: Machine) -> None:
         self.machine = machine
         self._validate = machine.config.validate
-        self.intake: deque[TaskSpec] = deque()  # submitted, but the machine has not been told
+        #: Submitted, or put and small, but the machine has not been told.
+        self.intake: deque[TaskSpec | e.ObjectStored] = deque()
         self.lock = Critical(self.intake, self.take_in)  # whoever is inside finds that it has been told
         self.effects: Callable[[list[Any]], None] = lambda commands: None
         self.take: Callable[[Connection, list[Any], float], None] = lambda lane, messages, now: None
@@ -64,8 +58,7 @@ class Loop:
         self.asked = 0.0  # when a worker last asked for something and waits
         self.hungry = False  # a worker has nothing to do until the next flush
         self.last_flush = 0.0
-        self._taken = 0.0  # when a loop of submissions last told the machine of them
-        self.submissions = 0
+        self.pace = Pace(self)
         self._receive = Critical()
         self._send = Critical()
         self.waiters = Waiters(self)
@@ -182,28 +175,9 @@ class Loop:
         with self.lock:
             self.settle(time.monotonic())
 
-    def soon(self, now: float) -> None:
-        """After a submission: send at once if the last frame is a while ago, else with others.
-
-        One task by itself goes at once; a loop of submissions tells the machine of a dozen tasks now and
-        then, and sends a frame of them.
-        """
-        self.submissions += 1
-        if now - self._taken > TAKE_SECONDS and _may_enter(self):
-            self._taken = now
-            waited = now - self.last_flush
-            self.admit()
-            if waited > FILL_SECONDS or (self.hungry and waited > FLUSH_SECONDS):
-                self.flush()
-                # Answers to a loop of submissions are read as it goes on: few at a time, and what they
-                # end was made a moment ago, so it is still in the processor's cache.
-                if not self.io.stopping and (events := self.waiters.poll.wait(0)):
-                    self.receive(events)
-                self.run_callbacks()
-                return
-        if self.io.asleep:
-            self.io.wake()
-            self.io.asleep = False
+    def is_inside(self, thread: int) -> bool:
+        """Returns whether a thread (its ident) is in the middle of a change, of reading or of sending."""
+        return thread in (self.lock.owner, self._send.owner, self._receive.owner)
 
     # -- receiving -----------------------------------------------------------------------------
     def add(self, lane: Connection) -> None:
@@ -243,6 +217,10 @@ class Loop:
             self.health.reading = False
         self.flush()
         self.run_callbacks()
+
+    def is_reading(self) -> bool:
+        """Returns whether the calling thread is in `receive`."""
+        return self._receive.is_mine()
 
     def _take_up(self, events: list[tuple[int, int]]) -> None:
         batches: list[tuple[Connection, list[Any] | None]] = []
@@ -345,19 +323,3 @@ def _read(lane: Connection, prepare: Callable[[list[Any]], None]) -> list[Any] |
         return messages
     except (Closed, BadFrame):
         return None
-
-
-def _may_enter(loop: Loop) -> bool:
-    """Returns whether the calling thread may change the machine here: nothing can interrupt it, there is
-    room on its stack, and it is not in the middle of a change. If not, the I/O thread does it."""
-    me = _get_ident()
-    if me == loop.lock.owner or me == loop._send.owner or me == loop._receive.owner:
-        # In a destructor, which the collector called in the middle of something: whoever is next tells of it.
-        return False
-    if shelter.exposed():
-        return False
-    try:
-        headroom.check()
-    except RecursionError:
-        return False
-    return True
