@@ -15,6 +15,7 @@ import sys
 import typing
 import weakref
 from collections.abc import Callable
+from types import MethodType
 from typing import Any
 
 _MISSING = object()
@@ -225,11 +226,22 @@ def _shell() -> Any:
     return importlib.import_module("IPython").get_ipython()
 
 
+def _reduce_method(made: MethodType) -> Any:
+    """The kernel puts methods of its own in the place of `input` and `getpass.getpass`: they mean the worker's."""
+    if type(made.__self__).__module__.startswith("ipykernel.") and made.__name__ in ("getpass", "raw_input"):
+        return _question, (made.__name__,)
+    return MethodType, (made.__func__, made.__self__)
+
+
+def _question(name: str) -> Any:
+    return importlib.import_module("getpass").getpass if name == "getpass" else input
+
+
 def _table() -> dict[type, Callable[[Any], Any]]:
     table: dict[type, Callable[[Any], Any]] = {
         functools._lru_cache_wrapper: _reduce_cache, functools.cached_property: _reduce_cached_property,
         weakref.WeakKeyDictionary: _reduce_weak_keys, contextvars.ContextVar: _reduce_variable,
-        typing.NewType: _reduce_new_type, typing.ParamSpec: _reduce_param_spec,
+        MethodType: _reduce_method, typing.NewType: _reduce_new_type, typing.ParamSpec: _reduce_param_spec,
     }  # fmt: skip
     for name, reduce in (("TypeVarTuple", _reduce_param_spec), ("TypeAliasType", _reduce_alias)):
         kind = getattr(typing, name, None)  # since 3.11 and 3.12

@@ -8,6 +8,7 @@ engine knows what the value names.
 from __future__ import annotations
 
 import io
+import linecache
 import logging
 import pickle
 import time
@@ -32,6 +33,8 @@ _SMALL = 16  # containers up to this many items are looked through for plain sca
 #: Out-of-band from this size on (bytes). In band, numpy makes arrays that can be written to; as in Ray,
 #: what `get` returns is read-only, however small.
 OUT_OF_BAND = 1
+#: Characters of a cell up to which its source travels with its functions.
+MOST_SOURCE = 200_000
 EMPTY = pickle.dumps(((), {}, ()), 5)
 
 _now = time.monotonic
@@ -59,12 +62,23 @@ _reduce_code: Callable[[CodeType], tuple[Any, ...]] = cloudpickle.Pickler.dispat
 
 
 def _reduce_located_code(code: CodeType) -> tuple[Any, ...]:
-    """Keeps the name of the file or cell, by which errors find the source: cloudpickle 3.1.3 and later drop it."""
+    """Keeps the name of the file or cell, by which errors find the source: cloudpickle 3.1.3 and later drop it.
+
+    The source of a cell goes along: where the code arrives, `inspect` and tracebacks find it, as in the notebook.
+    """
     build, args = _reduce_code(code)[:2]
-    return _located_code, (build, args, code.co_filename)
+    name = code.co_filename
+    known: Any = linecache.cache.get(name)
+    if known is None or len(known) != 4 or known[1] is not None or known[0] > MOST_SOURCE:
+        return _located_code, (build, args, name)
+    return _located_code, (build, args, name, known[2])
 
 
-def _located_code(build: Callable[..., CodeType], args: tuple[Any, ...], filename: str) -> CodeType:
+def _located_code(
+    build: Callable[..., CodeType], args: tuple[Any, ...], filename: str, lines: list[str] | None = None
+) -> CodeType:
+    if lines is not None and filename not in linecache.cache:
+        linecache.cache[filename] = (sum(map(len, lines)), None, lines, filename)
     return build(*args).replace(co_filename=filename)
 
 

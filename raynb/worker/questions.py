@@ -22,6 +22,10 @@ _DEBUG = (
     "To stop in it, load the extension in a notebook (`%load_ext raynb`), or run tasks in the kernel itself, "
     "with `%raynb start --local-mode` or raynb.init(local_mode=True)."
 )
+_NO_KEYBOARD = (
+    "{}() cannot ask on a worker, which has no keyboard. Ask in the notebook, and pass the answer "
+    "to the task as an argument."
+)
 _ask = builtins.input
 _debug = sys.breakpointhook
 _stdin = sys.stdin
@@ -30,12 +34,25 @@ _worker: Worker | None = None
 
 def install(worker: Worker) -> None:
     """Replaces `input`, the hook of `breakpoint` and the ``set_trace`` of debuggers in this process."""
-    global _stdin, _worker
-    _stdin, _worker = sys.stdin, worker
-    builtins.input = _input
+    global _worker
+    _worker = worker
+    refuse_questions()
     sys.breakpointhook = _breakpoint
     for name in ("pdb", "ipdb", "IPython.core.debugger"):
         when_imported(name, "breakpoints", _replace_set_trace)
+
+
+def refuse_questions() -> None:
+    """Replaces `input` and `getpass.getpass` in this process."""
+    global _stdin
+    _stdin = sys.stdin
+    builtins.input = _input
+    when_imported("getpass", "questions", _replace_getpass)
+
+
+def _replace_getpass(module: ModuleType) -> None:
+    for name in ("getpass", "unix_getpass", "fallback_getpass"):  # a function that travels comes by its own name
+        setattr(module, name, _getpass)
 
 
 def _replace_set_trace(module: ModuleType) -> None:
@@ -62,10 +79,17 @@ def _input(prompt: object = "", /) -> str:
         return line
     if asks == "cmd":  # a debugger, which would take an EOFError for "quit"
         raise RuntimeError(f"This debugger cannot ask for commands on a worker; breakpoint() can. {_DEBUG}")
-    raise EOFError(
-        "input() cannot ask on a worker, which has no keyboard. Ask in the notebook, and pass the answer "
-        "to the task as an argument."
-    )
+    raise EOFError(_NO_KEYBOARD.format("input"))
+
+
+@user_code.calls_user_code
+def _getpass(prompt: str = "Password: ", stream: object = None, **_: Any) -> str:
+    """`getpass.getpass`, which nobody can answer.
+
+    Raises:
+        EOFError: always.
+    """
+    raise EOFError(_NO_KEYBOARD.format("getpass"))
 
 
 @user_code.calls_user_code

@@ -76,8 +76,10 @@ def test_bars_for_notebooks_are_one_line_of_text(notebook: KernelSession, make: 
 
 @pytest.mark.parametrize(("code", "words"), [
     ("input('name? ')", "input() cannot ask on a worker"),
+    ("password('secret? ')", "getpass() cannot ask on a worker"),
 ])  # fmt: skip
 def test_questions_in_a_task_say_what_to_do(notebook: KernelSession, code: str, words: str) -> None:
+    notebook.run("from getpass import getpass as password")
     run = notebook.run(f"%%remote --wait\n{code}\nx = 1", ok=False)
     assert words in run.error
     assert "local" in run.error or "argument" in run.error

@@ -189,3 +189,15 @@ def test_functions_may_name_exit_and_the_shell(notebook: KernelSession) -> None:
     run = notebook.run(
         "@ray.remote\ndef times():\n    get_ipython().run_line_magic('time', '1')\nray.get(times.remote())")
     assert "Wall time" in run.text
+
+
+def test_the_source_of_the_notebooks_functions_is_there(notebook: KernelSession) -> None:
+    notebook.run("import inspect, traceback\ndef shown(x):\n    '''Doc.'''\n    return 1 / x\nclass Has:\n    def m(self): pass")
+    run = notebook.run(
+        "%%remote --wait\nprint(inspect.getsource(shown), inspect.getsource(Has.m))\n"
+        "try:\n    shown(0)\nexcept ZeroDivisionError:\n    print(traceback.format_exc())"
+    )
+    assert "def shown(x):\n    '''Doc.'''\n    return 1 / x\n" in run.text
+    assert "def m(self): pass" in run.text
+    assert run.text.count("return 1 / x") == 2
+    assert notebook.run("print(ray.get(ray.remote(lambda f: inspect.getsource(f)).remote(shown)))").text.startswith("def")

@@ -172,7 +172,7 @@ class Submitted:
 
     Attributes:
         status: one ref a task that ends when the task does; its value is None, or says what became of the
-            cell's names (`CellEnd`), or which items of a loop failed.
+            cell's names (`CellEnd`), or of a loop's items (`LoopEnd`).
         outputs: name → ref, or list of refs with ``--each``.
         value: ref (or list of refs) of the last expression's value, or None.
         items: how many items each task has.

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from raynb import api
 from raynb.exceptions import RuntimeGoneError, TaskCancelledError
 from raynb.jupyter.cells.submission import Submitted
-from raynb.jupyter.on_worker.results import CellEnd
+from raynb.jupyter.on_worker.results import VALUE, CellEnd, LoopEnd
 from raynb.jupyter.progress.bar import Bar, Count, line_bundle
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ class Watch:
         scope: the cell.
         done: the tasks.
         stop_on_error: cancel the rest at the first failure.
-        strict: a cell that binds none of its names has failed.
+        strict: a cell or an item none of whose names come back has failed.
 
     Thread contract: callbacks of futures come on any thread; counts change under a lock.
     """
@@ -52,6 +52,7 @@ class Watch:
         self._pending = len(done.status)
         self._shown_at = 0.0
         self._display_id = ""
+        self._told: set[str] = set()  # names that cannot come back
         self._quiet = False  # failures are raised by the caller instead
 
     def begin(self, quiet: bool) -> None:
@@ -77,46 +78,52 @@ class Watch:
     def _ended(self, items: int, returns: list[Any], future: Any) -> None:
         error = _error_of(future)
         status = future.result() if error is None else None
-        if isinstance(status, tuple):  # some items of the task failed, and it went on
-            failed, place = status
-            returns[place].future().add_done_callback(
-                lambda known: self._count(items, failed, _error_of(known))
-            )
-        elif isinstance(status, CellEnd):
-            self._names_ended(status)
+        if isinstance(status, CellEnd):
+            self.end = status
+            self._names_ended(status, returns)
+        elif isinstance(status, LoopEnd):
+            self._items_ended(items, status, returns)
         else:
             self._count(items, items, error)
 
-    def _names_ended(self, end: CellEnd) -> None:
+    def _names_ended(self, end: CellEnd, returns: list[Any]) -> None:
         """A cell has ended, and not all of its names came back.
 
-        If none did, and it has no value either, it has failed; else a line says which did not.
+        Where nobody watches it has failed if none did, and if it has no value either.
         """
-        self.end = end
-        outputs = self.tasks.outputs
+        outputs = list(self.tasks.outputs)
         lost = [name for name in (*end.stuck, *end.unbound) if name in outputs]
-        nothing = len(lost) == len(outputs) and self.tasks.value is None
-        failed = nothing and bool(lost) and (bool(end.stuck) or self.strict)
-        stuck = [name for name in lost if name in end.stuck]
-        about = lost[:1] if failed else stuck
-        if not about:
-            self._count(1, 0, None)
+        if self.strict and lost and len(lost) == len(outputs) and self.tasks.value is None:
+            self._then_count(returns[outputs.index(lost[0])], 1, 1)
             return
-        left = len(about)
+        for name in end.stuck:
+            if name in outputs:
+                self._say_stuck(name, returns[outputs.index(name)])
+        self._count(1, 0, None)
 
-        def known(name: str, future: Any) -> None:
-            nonlocal left
-            error = _error_of(future)
-            if error is not None and not failed:
-                self.notebook.show_stuck(self.scope, name, error)
-            with self._lock:
-                left -= 1
-                last = not left
-            if last:
-                self._count(1, 1, error if failed else None)
+    def _items_ended(self, items: int, end: LoopEnd, returns: list[Any]) -> None:
+        """Some items of a task failed, and it went on; or some of their outputs cannot come back."""
+        lost = end.lost if self.strict else 0
+        if lost or end.failed:
+            self._then_count(returns[end.place if end.failed else end.lost_place], items, end.failed + lost)
+        for name, place in end.stuck:
+            if name != VALUE and not lost:
+                self._say_stuck(name, returns[place])
+        if not (lost or end.failed):
+            self._count(items, 0, None)
 
-        for name in about:
-            outputs[name].future().add_done_callback(functools.partial(known, name))
+    def _then_count(self, ref: Any, items: int, failed: int) -> None:
+        ref.future().add_done_callback(lambda known: self._count(items, failed, _error_of(known)))
+
+    def _say_stuck(self, name: str, ref: Any) -> None:
+        """Says once in the cell that an output cannot come back."""
+        with self._lock:
+            if name in self._told:
+                return
+            self._told.add(name)
+        ref.future().add_done_callback(
+            lambda known: self.notebook.show_stuck(self.scope, name, _error_of(known) or TypeError("it is lost"))
+        )
 
     def _count(self, items: int, failed: int, error: BaseException | None) -> None:
         """Counts a task of so many items, of which ``failed`` failed if there is an error."""
@@ -209,13 +216,14 @@ def wait_for(notebook: Notebook, watch: Watch) -> None:
 
 
 def bind_values(notebook: Notebook, watch: Watch, outputs: dict[str, Any]) -> None:
-    """Binds the values of a cell that has ended, but of those that cannot come back.
+    """Binds the values of a cell that has ended; of those that cannot come back, the refs stay.
 
     Raises:
-        RayTaskError: an item of a loop failed.
+        RayTaskError: an item of a loop failed, or nothing can come back.
     """
+    all_stuck = all(name in watch.end.stuck for name in outputs)
     for name, refs in outputs.items():
-        if name not in watch.end.stuck:
+        if all_stuck or name not in watch.end.stuck:
             notebook.shell.push({name: api.get(refs)})
 
 

@@ -112,8 +112,25 @@ class Status:
         return CellEnd, (self.end.kept, self.end.unbound, stuck)
 
 
+@dataclass(slots=True)
+class LoopEnd:
+    """What became of the items of one task of a loop.
+
+    Attributes:
+        failed: how many raised. place: which return has the first one's error.
+        stuck: (name, return) of the first value of each name that cannot be pickled.
+        lost: how many items have no other outputs. lost_place: a return of the first of them.
+    """
+
+    failed: int = 0
+    place: int = 0
+    stuck: tuple[tuple[str, int], ...] = ()
+    lost: int = 0
+    lost_place: int = 0
+
+
 class LoopStatus:
-    """The last return of a loop's task: pickled after the outputs, it says which items failed, or None.
+    """The last return of a loop's task: pickled after the outputs, it says what became of the items, or None.
 
     Args:
         failed: items that raised, by their number in the task.
@@ -126,14 +143,19 @@ class LoopStatus:
         self.width = width
 
     def __reduce_ex__(self, protocol: Any) -> tuple[Any, ...]:
-        """Returns what becomes None, or (how many items failed, which return has the first one's error)."""
-        places = {number: number * self.width for number in self.failed}
-        for at, output in enumerate(self.outputs):
-            if stuck_name(output):
-                places.setdefault(at // self.width, at)
-        if not places:
+        stuck: dict[str, int] = {}
+        lost: list[int] = []
+        for start in range(0, len(self.outputs), self.width):
+            names = [stuck_name(output) for output in self.outputs[start : start + self.width]]
+            for column, name in enumerate(names):
+                if name:
+                    stuck.setdefault(name, start + column)
+            if all(names):
+                lost.append(start)
+        if not (self.failed or stuck):
             return type(None), ()
-        return tuple, ((len(places), places[min(places)]),)
+        place = self.failed[0] * self.width if self.failed else 0
+        return LoopEnd, (len(self.failed), place, tuple(stuck.items()), len(lost), lost[0] if lost else 0)
 
 
 class _Output:

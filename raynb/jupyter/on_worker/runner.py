@@ -123,8 +123,7 @@ def run_expression(cargo: CellPayload, *arrived: Any) -> Any:
 def run_items(cargo: CellPayload, items: list[Any], *arrived: Any) -> Any:
     """Runs a cell once per item (``--each``); returns ``(outputs of item 1 …, of item 2 …, status)``.
 
-    An item that fails fails its own outputs only, except where nothing comes back or it is alone. The
-    status is then (how many failed, which return has the first error), else None.
+    An item that fails fails its own outputs only, except where nothing comes back or it is alone.
     """
     base = _namespace(cargo, arrived)
     job = cargo.job

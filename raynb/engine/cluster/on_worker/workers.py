@@ -33,6 +33,7 @@ from raynb.engine.cluster.submission import Call, Static
 from raynb.run.surroundings import apply as apply_surroundings
 from raynb.serde import functions, pickling
 from raynb.worker.output import Stream
+from raynb.worker.questions import refuse_questions
 
 
 class Running:
@@ -70,6 +71,7 @@ def engine_by_nonce(nonce: int) -> WorkerAdapter:
     with _lock:
         engine = _engines.get(nonce)
         if engine is None:
+            refuse_questions()
             engine = _engines[nonce] = WorkerAdapter(nonce, rays.context().namespace)
             refs.admit(engine)
     return engine
