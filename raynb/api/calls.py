@@ -102,7 +102,7 @@ def _values(refs: Sequence[ObjectRef[Any]], timeout: float | None) -> list[Any]:
         return refs[0]._engine.get(refs, timeout)
     finally:
         if unshown.pending:  # what the tasks printed stands before what the caller prints next
-            unshown.show()
+            unshown.show([ref._id for ref in refs])
 
 
 def _ours_in(refs: Any) -> Any:
@@ -206,7 +206,7 @@ def _wait_on(
         stale.tell(refs)
     ready, rest = refs[0]._engine.wait(refs, num_returns, timeout, fetch_local)
     if unshown.pending:
-        unshown.show()
+        unshown.show([ref._id for ref in ready])
     return ready, rest
 
 

@@ -10,7 +10,7 @@ import logging
 import sys
 import threading
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from raynb.base import unshown
@@ -64,12 +64,12 @@ class Console:
                     return
                 self._thread = thread
 
-    def show(self) -> None:
+    def show(self, asked: Sequence[int] = ()) -> None:
         """Writes the whole lines that have come."""
         if self._queue or self._lock.locked():
             self._write_now(final=False)
 
-    def after(self, action: Callable[[], None]) -> None:
+    def after(self, action: Callable[[], None], asked: Sequence[int] = ()) -> None:
         """Runs an action once what has come is written."""
         with self._starting:
             if self._thread is not None and (self._queue or self._lock.locked()):

@@ -42,7 +42,7 @@ def wait_mixed(
         left = None if deadline is None else deadline - time.monotonic()
         if len(ready) >= num_returns or (left is not None and left <= 0):
             if unshown.pending:
-                unshown.show()
+                unshown.show([getattr(item, "_ref", item)._id for item in ready])
             chosen = {id(item) for item in ready}
             return ready, [item for item in waitables if id(item) not in chosen]
         # Generators have no ref for their next item yet, so this looks, less and less often.

@@ -97,7 +97,7 @@ class ObjectRef(Generic[T]):
             return (yield from self._engine.awaitable(self).__await__())  # type: ignore[no-any-return]
         finally:
             if unshown.pending:
-                unshown.show()
+                unshown.show((self._id,))
 
     def __iter__(self) -> Any:
         raise TypeError("'ObjectRef' object is not iterable; call raynb.get(ref) to have its value")
@@ -206,7 +206,7 @@ class ObjectRefGenerator:
             ref = self._engine.next_item(self.task_id, self._position[1], timeout_s)
         finally:
             if unshown.pending:
-                unshown.show()
+                unshown.show((self._ref._id,))
         if ref is None:
             raise StopIteration
         self._position[1] += 1
@@ -220,7 +220,7 @@ class ObjectRefGenerator:
             ref = await self._engine.next_item_async(*self._position)
         finally:
             if unshown.pending:
-                unshown.show()
+                unshown.show((self._ref._id,))
         if ref is None:
             raise StopAsyncIteration
         self._position[1] += 1

@@ -9,17 +9,18 @@ user's thread, or `then` where there is none. While tasks print nothing, that co
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 
 class Screen(Protocol):
     """Shows what an engine's listeners were given. Thread contract: any thread."""
 
-    def show(self) -> None:
-        """Shows everything that has come, before it returns."""
+    def show(self, asked: Sequence[int]) -> None:
+        """Shows everything that has come, before it returns; ``asked``: ids of the objects that the caller has
+        learned of."""
 
-    def after(self, action: Callable[[], None]) -> None:
+    def after(self, action: Callable[[], None], asked: Sequence[int]) -> None:
         """Runs an action once everything that has come is shown: at once, or soon, on another thread."""
 
 
@@ -47,20 +48,24 @@ def mark() -> None:
     pending = True
 
 
-def show() -> None:
-    """Shows what has come. Call it where the user's code is about to go on, without a lock held."""
+def show(asked: Sequence[int] = ()) -> None:
+    """Shows what has come. Call it where the user's code is about to go on, without a lock held.
+
+    Args:
+        asked: ids of the objects that the user's code learns of.
+    """
     global pending
     pending = False
     for screen in _screens:
-        screen.show()
+        screen.show(asked)
 
 
-def then(action: Callable[[], None]) -> None:
+def then(action: Callable[[], None], asked: Sequence[int] = ()) -> None:
     """Runs an action that tells the user's code of a result, once the output before it is shown.
 
     Never waits, so it may be called on the thread that receives.
     """
     if pending:
         for screen in _screens:
-            action = functools.partial(screen.after, action)
+            action = functools.partial(screen.after, action, asked)
     action()

@@ -192,7 +192,9 @@ def test_functions_may_name_exit_and_the_shell(notebook: KernelSession) -> None:
 
 
 def test_the_source_of_the_notebooks_functions_is_there(notebook: KernelSession) -> None:
-    notebook.run("import inspect, traceback\ndef shown(x):\n    '''Doc.'''\n    return 1 / x\nclass Has:\n    def m(self): pass")
+    notebook.run(
+        "import inspect, traceback\ndef shown(x):\n    '''Doc.'''\n    return 1 / x\nclass Has:\n    def m(self): pass"
+    )
     run = notebook.run(
         "%%remote --wait\nprint(inspect.getsource(shown), inspect.getsource(Has.m))\n"
         "try:\n    shown(0)\nexcept ZeroDivisionError:\n    print(traceback.format_exc())"
@@ -200,4 +202,5 @@ def test_the_source_of_the_notebooks_functions_is_there(notebook: KernelSession)
     assert "def shown(x):\n    '''Doc.'''\n    return 1 / x\n" in run.text
     assert "def m(self): pass" in run.text
     assert run.text.count("return 1 / x") == 2
-    assert notebook.run("print(ray.get(ray.remote(lambda f: inspect.getsource(f)).remote(shown)))").text.startswith("def")
+    sent = notebook.run("print(ray.get(ray.remote(lambda f: inspect.getsource(f)).remote(shown)))")
+    assert sent.text.startswith("def shown")

@@ -145,6 +145,31 @@ def test_what_nobody_awaits_inside_goes_to_the_cell(notebook: KernelSession, tmp
     assert lines(run) == ["beside", "'mine\\n'"]
 
 
+def test_an_inner_redirection_takes_no_output_of_other_tasks(notebook: KernelSession, tmp_path: Path) -> None:
+    gate = tmp_path / "gate"
+    notebook.run(
+        "@ray.remote\ndef told(text, path=None):\n    print(text)\n    sys.stdout.flush()\n"
+        "    if path:\n        open(path, 'w').close()\n    else:\n        ray.get(f.remote(text))"
+    )
+    run = notebook.run(
+        f"beside, buffer = told.remote('beside', {str(gate)!r}), io.StringIO()\n"
+        "with contextlib.redirect_stdout(buffer):\n"
+        f"    while not os.path.exists({str(gate)!r}): time.sleep(0.01)\n"
+        "    ray.get(told.remote('awaited'))\n    print('mine')\n"
+        "ray.get(beside)\nprint(buffer.getvalue().split('\\n'))"
+    )
+    assert lines(run) == ["beside", "['awaited', 'task awaited', 'mine', '']"]
+    done = tmp_path / "done"
+    run = notebook.run(  # a widget's context takes as little
+        "from ipywidgets import Output\n@ray.remote\ndef late():\n"
+        f"    while not os.path.exists({str(gate)!r} + '2'): time.sleep(0.01)\n"
+        f"    print('other')\n    sys.stdout.flush()\n    open({str(done)!r}, 'w').close()\n"
+        f"other = late.remote()\nwith Output():\n    print('in')\n    open({str(gate)!r} + '2', 'w').close()\n"
+        f"    while not os.path.exists({str(done)!r}): time.sleep(0.01)\n    print('end')\nray.get(other)"
+    )
+    assert lines(run) == ["in", "end", "other"]
+
+
 def test_a_stream_that_fails_loses_no_other_output(notebook: KernelSession) -> None:
     run = notebook.run(
         "class Bad(io.StringIO):\n    def write(self, text):\n        raise RuntimeError('no')\n"

@@ -246,7 +246,7 @@ class Adapter(Refs, Submission, Actors):
             carrier: Any = None if error is None else bridge.failure_in(error)
             mark = bridge.marks.pop(ids.task_of(ref._id), None) if error is None else getattr(carrier, "mark", None)
             # This is a thread of Ray's, which must not wait for what comes through Ray.
-            self.when_seen(mark, lambda: unshown.then(lambda: deliver(done)))
+            self.when_seen(mark, lambda: unshown.then(lambda: deliver(done), (ref._id,)))
 
         def deliver(done: concurrent.futures.Future[Any]) -> None:
             try:

@@ -215,7 +215,7 @@ class Waiting:
 
         if not shelter.run(self._call_later, ref._id, functools.partial(contextvars.copy_context().run, deliver)):
             if unshown.pending:
-                unshown.show()
+                unshown.show((ref._id,))
             deliver()
         return future
 
@@ -228,7 +228,8 @@ class Waiting:
                 return False
             obj.watched = True
             # In the context of who asks: a callback submits to the same runtime, for the same cell.
-            waiter = Waiter(1, functools.partial(unshown.then, functools.partial(loop.users.put, deliver)))
+            told = functools.partial(loop.users.put, deliver)
+            waiter = Waiter(1, functools.partial(unshown.then, told, (identity,)))
             waiter.ours = True
             loop.waiters.watch((identity,), waiter)
         loop.flush()
@@ -256,7 +257,7 @@ class Waiting:
                     raise
                 self.check_alive()
             if unshown.pending:
-                unshown.show()
+                unshown.show((ref._id,))
             try:
                 return self.read_values([ref._id], 0.0)[0]
             except GetTimeoutError:  # it was lost, and is being made again: reading would block the event loop

@@ -64,6 +64,7 @@ class Surroundings:
         self._formats: list[Any] = []  # formatter and level of each handler
         self._env: dict[Any, Any] = {}
         self._folder = ""
+        self._stdout: Any = None
         self._displays: tuple[Any, ...] = (None, None, None, ())
         self._changed = True  # since the last mark
         self._undo: list[Callable[[], None]] = []
@@ -100,6 +101,9 @@ class Surroundings:
     # -- looking -------------------------------------------------------------------------------
     def look(self, engine: Any) -> Mark:
         """Returns the surroundings that a submission takes along."""
+        if sys.stdout is not self._stdout:  # the cell may have redirected its output, or no longer
+            self._stdout = sys.stdout
+            self.notebook.router.redirections.look()
         if (
             self._fresh
             or sys.path != self._path

@@ -8,6 +8,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from raynb import api
+from raynb.base.ref import ObjectRef
 from raynb.exceptions import RuntimeGoneError, TaskCancelledError
 from raynb.jupyter.cells.submission import Submitted
 from raynb.jupyter.on_worker.results import VALUE, CellEnd, LoopEnd
@@ -192,6 +193,9 @@ def wait_for(notebook: Notebook, watch: Watch) -> None:
         RayTaskError: a task failed.
         KeyboardInterrupt: the cell was interrupted.
     """
+    router = notebook.router
+    router.redirections.asked([ref._id for ref in watch.tasks.status if isinstance(ref, ObjectRef)])
+    router.main_waits = True
     watch.begin(quiet=True)
     bar = Bar(notebook, watch.scope)
     if notebook.waits is not None:
@@ -208,6 +212,7 @@ def wait_for(notebook: Notebook, watch: Watch) -> None:
         over = "interrupted"
         raise
     finally:
+        router.main_waits = False
         bar.end(watch.count, over)
         if notebook.waits is not None:
             notebook.waits.pausing = False

@@ -77,6 +77,8 @@ class Cells:
         self.on_end: list[Callable[[Cell, Any], None]] = []
         self._ending: Cell | None = None
         self._streams: tuple[Any, Any, Any] = (None, None, None)  # at the start of the outermost cell
+        #: ``ipywidgets.Output`` widgets that are entered now, the innermost last.
+        self.widgets: list[Any] = []
         # Since 9.x IPython counts a cell before it tells that it starts.
         run = getattr(type(shell).run_cell_async, "__wrapped__", type(shell).run_cell_async)
         self._counted_first = "execution_count" in run.__code__.co_varnames + run.__code__.co_cellvars
@@ -166,12 +168,20 @@ class Cells:
             return None
         at = _STREAMS.get(kind, 2)
         now = self._surroundings()[at]
-        return now if now is not self._streams[at] else None
+        if now is not self._streams[at]:
+            return now
+        return self.widgets[-1] if self.widgets else None
 
     def is_redirected(self) -> bool:
         """Returns whether the running cell's output goes elsewhere, at least a part of it."""
+        if not self._stack:
+            return False
         now = self._surroundings()
-        return bool(self._stack) and any(one is not other for one, other in zip(now, self._streams, strict=True))
+        return bool(self.widgets) or any(one is not other for one, other in zip(now, self._streams, strict=True))
+
+    def places(self) -> tuple[Any, ...]:
+        """Returns where the running cell's output goes now: two answers are the same places or not."""
+        return (*self._surroundings(), *self.widgets[-1:])
 
     def _surroundings(self) -> tuple[Any, Any, Any]:
         return sys.stdout, sys.stderr, getattr(self.shell, "display_pub", None)

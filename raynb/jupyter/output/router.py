@@ -7,8 +7,8 @@ code goes on. At a cell's end `Router.drain` shows the rest at once, while it st
 cell's own output.
 
 Where the running cell has redirected its output (``%%capture``, ``redirect_stdout``), output of its
-tasks is held back until the cell waits for something: what is awaited inside goes where a plain
-call's output would go, the rest to the cell when the redirection is over.
+tasks is held back until the cell waits for something: what is awaited inside, or was submitted inside and
+has ended by then, goes where a plain call's output would go; the rest to the cell when the redirection is over.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import functools
 import logging
 import threading
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from raynb.base import engine as engines
@@ -25,6 +25,7 @@ from raynb.base import unshown
 from raynb.base.interrupts import Critical
 from raynb.base.rows import END_OF_TASK, PROFILE, Output
 from raynb.jupyter.output.folding import Action, CellOutput, Line, Rich
+from raynb.jupyter.output.redirections import Redirections, watch_widgets
 from raynb.jupyter.output.registry import Cell, Cells
 from raynb.jupyter.output.sinks import PlainSink, Sink
 
@@ -67,8 +68,8 @@ class Router:
         self.plain = PlainSink(cells.shell)
         #: The main thread waits for tasks: their output is wanted now, also where it is redirected.
         self.main_waits = False
-        #: Tasks of other cells that a cell with redirected output waits for.
-        self.awaited: set[int] = set()
+        #: Where the running cell has redirected its output, and whose goes there.
+        self.redirections = Redirections(cells)
         self._queue: deque[Output | Callable[[], None] | _After] = deque()
         self._held: list[Output] = []
         self._states: dict[int, CellOutput] = {}
@@ -77,12 +78,14 @@ class Router:
         self._lock = Critical()  # one delivery at a time; also keeps the order
         self._urgent = threading.Event()  # somebody waits for a delivery
         self._stopped = False
+        self._undo: Callable[[], None] = lambda: None
         self._thread: threading.Thread | None = None
         self.on_profile: Callable[[Output], None] = lambda output: None
 
     def start(self) -> None:
         self._stopped = False
         unshown.add(self)
+        self._undo = watch_widgets(self.cells)
         self._thread = threading.Thread(target=self._serve, name="raynb-output", daemon=True)
         self._thread.start()
 
@@ -90,6 +93,7 @@ class Router:
         """Shows what is left and ends the thread."""
         self._stopped = True
         unshown.remove(self)
+        self._undo()
         self._urgent.set()
         self._news.set()
         if self._thread is not None:
@@ -107,13 +111,17 @@ class Router:
         if not self._news.is_set():
             self._news.set()
 
-    def show(self) -> None:
+    def show(self, asked: Sequence[int] = ()) -> None:
         """Shows what has come: the calling thread has learned of the end of a task of the running cell."""
+        if asked and self._learns():
+            self.redirections.asked(asked)
         if self._queue or self._held or self._lock.locked():
             self._deliver(awaited=True)
 
-    def after(self, action: Callable[[], None]) -> None:
+    def after(self, action: Callable[[], None], asked: Sequence[int] = ()) -> None:
         """Runs an action once what has come is shown: at once, or on the delivering thread."""
+        if asked:
+            self.redirections.asked(asked)
         if self._stopped or not (self._queue or self._lock.locked()):
             action()
             return
@@ -211,12 +219,22 @@ class Router:
     def _goes_elsewhere(self, output: Output, awaited: bool) -> bool:
         """Returns whether output was written where the running cell has redirected its own, or is held back."""
         place = self.cells.redirected(output.kind if output.kind != END_OF_TASK else output.text)
-        if place is None or not (self.cells.runs(output.scope) or output.task in self.awaited):
+        inside = self.redirections
+        if place is None or not (self.cells.runs(output.scope) or inside.awaits(output.task)):
             return False
-        if not awaited and len(self._held) < MOST_HELD:
+        inside.look()
+        if not inside.takes(output, awaited):
+            if len(self._held) >= MOST_HELD:
+                return False
             self._held.append(output)
+            unshown.mark()  # whoever asks for its task next shows it
             return True
+        if self.cells.widgets and place is self.cells.widgets[-1]:
+            return False  # the front end puts the cell's output there
         return self._guarded(lambda: self.plain.put(output))
+
+    def _learns(self) -> bool:
+        return threading.current_thread() is threading.main_thread()
 
     def _guarded(self, action: Callable[[], None]) -> bool:
         """Runs what shows something; what it raises is logged and ends nothing. Returns whether it worked."""

@@ -98,7 +98,7 @@ class Waits:
         self._asked += waiter.left
         router = self.notebook.router
         if self.notebook.cells.is_redirected():
-            router.awaited = {ids.task_of(key) for key in waiter.keys}
+            router.redirections.asked(waiter.keys)
         router.main_waits = True
         return self._end
 
