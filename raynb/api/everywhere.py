@@ -33,8 +33,8 @@ def run_on_workers(
     engine: Any = current()
     if not hasattr(engine, "run_on_workers"):
         raise NotImplementedError(f"{type(engine).__name__} cannot run code on every worker.")
-    options = function._prepare(engine, function._given, surroundings.in_force(engine))
-    packed = pickling.pack_args(args, {}, function._name)
+    options = function._about.prepare(engine, function._given, surroundings.in_force(engine))
+    packed = pickling.pack_args(args, {}, function._about.name)
     if packed.deps:
         raise TypeError("run_on_workers takes values; get() the refs first.")
     futures: list[concurrent.futures.Future[Any]] = engine.run_on_workers(options, packed, later, now, only)

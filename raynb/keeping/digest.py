@@ -148,9 +148,8 @@ class Walk:
             self.parts(kind.__name__, (value.__func__,), depth)
         elif kind is CodeType:
             self.code(value, depth)
-        elif kind.__module__ == "raynb.api.remote_function":
-            inner = getattr(value, "_parent", value)
-            self.parts("remote", (inner._function, value._given), depth)
+        elif kind.__module__ in ("raynb.api.remote_function", "raynb.api.submitting.functions"):
+            self.parts("remote", (value._about.function, value._given), depth)
         elif kind.__module__ == "raynb.api.actor" and hasattr(value, "_cls"):
             self.parts("actor class", (value._cls, getattr(value, "_given", None)), depth)
         elif kind.__module__ == "numpy" and kind.__name__ == "ndarray" and not value.dtype.hasobject:

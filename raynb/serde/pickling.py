@@ -13,7 +13,7 @@ import logging
 import pickle
 import time
 from collections.abc import Callable, Sequence
-from types import CodeType
+from types import CodeType, MethodType
 from typing import Any
 
 import cloudpickle
@@ -59,6 +59,12 @@ def _call(function: Callable[[Any], Any], state: Any) -> Any:
 
 
 _reduce_code: Callable[[CodeType], tuple[Any, ...]] = cloudpickle.Pickler.dispatch_table[CodeType]
+_reduce_plain_method: Callable[[MethodType], tuple[Any, ...]] = cloudpickle.Pickler.dispatch_table[MethodType]
+
+
+def _reduce_method(method: MethodType) -> tuple[Any, ...]:
+    own = getattr(type(method.__self__), "reduce_bound", None)  # a `.remote` that looks like what it calls
+    return _reduce_plain_method(method) if own is None else own(method.__self__)
 
 
 def _reduce_located_code(code: CodeType) -> tuple[Any, ...]:
@@ -134,7 +140,12 @@ _BY_BASE = (BaseException, logging.Logger)
 
 class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]
     dispatch_table = cloudpickle.Pickler.dispatch_table.new_child(
-        {CodeType: _reduce_located_code, memoryview: _reduce_view, **notebook_objects.REDUCTIONS}
+        {
+            CodeType: _reduce_located_code,
+            MethodType: _reduce_method,
+            memoryview: _reduce_view,
+            **notebook_objects.REDUCTIONS,
+        }
     )
 
     def __init__(self, file: io.BytesIO, buffers: list[Any], out_of_band: Callable[[Any], bool]) -> None:

@@ -6,6 +6,7 @@ import hashlib
 from typing import Any, Generic, TypeVar
 
 from raynb import api
+from raynb.api.remote_function import RemoteFunctionWithOptions
 from raynb.base import engine as engines
 from raynb.keeping import origins, session
 from raynb.keeping.digest import digest
@@ -50,14 +51,13 @@ class KeptFunction(Generic[F]):
     """
 
     def __init__(self, function: F, fresh: bool = False) -> None:
-        inner: Any = getattr(function, "_parent", function)
-        if not isinstance(inner, api.RemoteFunction):
+        if not isinstance(function, (api.RemoteFunction, RemoteFunctionWithOptions)):
             raise TypeError(f"keep() takes a function made by @raynb.remote, got a {type(function).__name__}.")
-        given = getattr(function, "_given", {})
-        if inner._generator or given.get("num_returns") in ("dynamic", "streaming"):
-            raise TypeError(f"keep() cannot keep {inner._name}, which yields: its items come one by one.")
+        given, about = function._given, function._about
+        if about.generator or given.get("num_returns") in ("dynamic", "streaming"):
+            raise TypeError(f"keep() cannot keep {about.name}, which yields: its items come one by one.")
         self._function: Any = function
-        self._inner = inner
+        self._about = about
         self._given = given
         self._fresh = fresh
         self._said: set[str] = set()
@@ -89,14 +89,14 @@ class KeptFunction(Generic[F]):
         made = {str(number): ref for number, ref in enumerate([returned] if count == 1 else returned)}
         run = origins.new_run()
         origins.note(made.items(), key, run)
-        name = self._inner._name
+        name = self._about.name
         pending = Pending(key, run, name, f"{name}(…)", made, task_id(made["0"]), False, self._say)
         keeper.when_done(made["0"], [pending], whole=False)
         return returned
 
     def _key(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> str:
         options = {name: value for name, value in self._given.items() if name != "name"}
-        facts = ["call", python_token(), digest(self._inner._function, origins.of), digest(options)]
+        facts = ["call", python_token(), digest(self._about.function, origins.of), digest(options)]
         for name, value in [*enumerate(args), *sorted(kwargs.items())]:
             try:
                 facts.append(f"{name}={digest(value, origins.of)}")
@@ -105,7 +105,7 @@ class KeptFunction(Generic[F]):
         return hashlib.sha256("\0".join(facts).encode("utf-8", "surrogatepass")).hexdigest()
 
     def _say(self, why: str) -> None:
-        text = f"A call of {self._inner._name} is not kept: {why}."
+        text = f"A call of {self._about.name} is not kept: {why}."
         if text not in self._said:
             self._said.add(text)
             session.say(text)

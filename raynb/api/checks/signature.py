@@ -33,17 +33,22 @@ class Signature:
     Keeps names and kinds only, so that handles, which carry it, pickle whatever the defaults are.
     """
 
-    __slots__ = ("_least", "_most", "_parameters")
+    __slots__ = ("_least", "_most", "_parameters", "_whole_signature", "face", "of")
 
     def __init__(self, function: Any, skip_first: bool = False) -> None:
         self._parameters: tuple[tuple[str, int, bool], ...] | None = None
         self._least, self._most = 0, -1
+        self._whole_signature: inspect.Signature | None = None
+        self.of: Any = function
+        self.face: Any = None  # `remote` of the method, as help sees it, once it was asked for
         try:
-            parameters = list(inspect.signature(function).parameters.values())
+            found = inspect.signature(function)
         except (TypeError, ValueError):  # builtins without one: anything goes
             return
+        parameters = list(found.parameters.values())
         if skip_first and parameters and parameters[0].kind is not inspect.Parameter.VAR_POSITIONAL:
             parameters = parameters[1:]
+        self._whole_signature = found.replace(parameters=parameters)
         self._parameters = tuple((p.name, int(p.kind), p.default is not p.empty) for p in parameters)
         self._least = sum(
             1 for p in parameters
@@ -68,6 +73,13 @@ class Signature:
         except TypeError as error:
             raise TypeError(f"{error}. The function signature is {signature}.") from None
 
+    @property
+    def shown(self) -> inspect.Signature | None:
+        """The signature as help shows it: where it was pickled, with names and kinds only."""
+        if self._whole_signature is None and self._parameters is not None:
+            return self._whole()
+        return self._whole_signature
+
     def _whole(self) -> inspect.Signature:
         kinds = {int(kind): kind for kind in inspect._ParameterKind}
         assert self._parameters is not None
@@ -81,3 +93,4 @@ class Signature:
 
     def __setstate__(self, state: Any) -> None:
         self._parameters, self._least, self._most = state
+        self._whole_signature = self.of = self.face = None
