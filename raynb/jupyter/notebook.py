@@ -68,6 +68,7 @@ class Notebook:
         self.journal: Any = None  # what the kernel spent on each cell
         self.kept: Any = None  # results of cells that outlive the kernel
         self.lineage: Any = None  # what each cell was made of
+        self.again: list[Any] | None = None  # what `%raynb rerun` has submitted so far, while it submits
         self._progress = "kernel"
         self._owed: list[Any] = []  # refs of ``%remote`` in a cell that nobody watches
         self.extras: list[Callable[[], None]] = []  # undone on detach, last first

@@ -109,3 +109,72 @@ def test_a_cell_that_binds_what_it_reads_and_names_that_are_left_are_not_stale_b
     session.run("@ray.remote\ndef step(x):\n    return x + 1")
     session.run("late = 6")
     assert "square" in stale(session)
+
+
+CHAIN = (
+    "%%remote\nprint('loading')\nraw = [clean(x) for x in data]",
+    "%%remote --get\ntotal = sum(raw)\ntotal",
+    "%%remote\nmean = sum(raw) / len(raw)",
+    "%%remote --each k in range(3)\npart = total * k",
+)
+
+
+def test_rerun_submits_cells_again_in_order_with_their_output_in_their_own_cells(session: KernelSession) -> None:
+    session.run(SETUP)
+    first = int(cell_of(session)[3:-1])
+    cells = [session.run(code) for code in CHAIN]
+    session.until(lambda: "loading" in cells[0].text and "90" in cells[1].shown)
+    assert session.run("%raynb rerun").text == "Nothing is stale.\n"
+    session.run("def inner(x):\n    return x + 2")
+    planned = session.run("%raynb rerun --dry-run").text
+    assert planned.startswith("Would submit 4 cells again:\n")
+    for number, after in ((first + 1, first), (first + 2, first), (first + 3, first + 1)):
+        line = next(line for line in planned.split("\n") if line.startswith(f"  In[{number}]"))
+        assert line.endswith(f"after In[{after}]")
+    assert session.run("print(total)").text == "90\n"
+
+    session.run("%raynb rerun --stale")
+    assert session.run("print(total, ray.get(mean), ray.get(part))").text == "120 40.0 [0, 120, 240]\n"
+    session.until(lambda: cells[1].shown[-1] == "120")
+    kinds = [kind for kind, _ in cells[0].outputs]
+    assert "clear_output" in kinds
+    assert cells[0].text.count("loading") == 2
+    assert stale(session) == {}
+    picture = session.run("%raynb graph")
+    assert "text/html" in picture.mimetypes
+    markup = next(c["data"]["text/html"] for kind, c in picture.outputs if kind == "execute_result")
+    assert "<svg" in markup
+    assert markup.count("· fresh<") == 4
+    assert "http" not in markup.replace("http://www.w3.org", "")
+    assert f"In[{first + 3}]" in picture.shown[0]
+    assert f"← total of In[{first + 1}]" in picture.shown[0]
+
+    # A failure stops what depends on it, and nothing else.
+    session.run("%%remote\nother = scale * 2")
+    session.run("scale = 11\ndef inner(x):\n    raise ValueError(x)")
+    failed = session.run("%raynb rerun")
+    assert "4 of 5 failed" in failed.text
+    session.until(lambda: "ValueError" in cells[0].error)
+    assert session.run("print(ray.get(other))").text == "22\n"
+    session.run("scale = 10\ndef inner(x):\n    return x + 1")
+    session.run("%raynb rerun total")
+    assert session.run("print(total)").text == "90\n"
+    assert set(stale(session)) == {"mean", "part", "other"}
+    assert "has made 'nobody'" in session.run("%raynb rerun nobody", ok=False).printed("stderr")
+
+
+def test_an_interrupt_stops_a_rerun_whole(session: KernelSession, tmp_path: Path) -> None:
+    session.run("seconds = 0")
+    code = "%%remote\nopen({!r}, 'a').write('x'); time.sleep(seconds)\n{} = seconds"
+    for name in ("one", "two"):
+        session.run(code.format(str(tmp_path / name), name))
+    session.run("%%remote\nthree = one + two")
+    session.run("ray.get(three)")
+    session.run("seconds = 600")
+    run = session.send("%raynb rerun")
+    session.until(lambda: all((tmp_path / name).read_text() == "xx" for name in ("one", "two")))
+    session.manager.interrupt_kernel()
+    session.until(lambda: run.reply is not None and run.idle)
+    assert "3 of 3 cells that were submitted again are cancelled" in run.text
+    states = session.run("ray.wait([one, two, three], num_returns=3)\n%raynb tasks").text
+    assert states.count("cancelled") >= 3

@@ -5,6 +5,8 @@ from __future__ import annotations
 import functools
 import threading
 import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from raynb import api
@@ -22,6 +24,14 @@ INTERVAL = 0.2
 
 #: Seconds after which the bar of a loop in the background moves on though no item has ended.
 TICK = 1.0
+
+
+@dataclass(slots=True)
+class Again:
+    """A cell that was submitted again: its tasks, and what is done when they have ended."""
+
+    watch: Watch
+    finish: Callable[[], None]
 
 
 class Watch:
@@ -193,31 +203,61 @@ def wait_for(notebook: Notebook, watch: Watch) -> None:
         RayTaskError: a task failed.
         KeyboardInterrupt: the cell was interrupted.
     """
+    wait_for_all(notebook, watch.scope, [watch], begin=True)
+    if watch.first_error is not None:
+        raise watch.first_error
+
+
+def wait_for_all(notebook: Notebook, scope: int, watches: Sequence[Watch], begin: bool = False) -> None:
+    """Waits until the tasks that are watched have ended, with one bar in the cell of a scope.
+
+    Args:
+        begin: nobody follows them yet; their failures are raised by the caller.
+
+    Raises:
+        KeyboardInterrupt: that cell was interrupted.
+    """
     router = notebook.router
-    router.redirections.asked([ref._id for ref in watch.tasks.status if isinstance(ref, ObjectRef)])
+    status = [ref for watch in watches for ref in list(watch.tasks.status)]
+    router.redirections.asked([ref._id for ref in status if isinstance(ref, ObjectRef)])
     router.main_waits = True
-    watch.begin(quiet=True)
-    bar = Bar(notebook, watch.scope)
+    for watch in watches if begin else ():
+        watch.begin(quiet=True)
+    bar = Bar(notebook, scope)
     if notebook.waits is not None:
         notebook.waits.pausing = True  # this bar counts items, which is better than tasks
     over = "stopped"
     try:
-        while not watch.finished.wait(INTERVAL):
+        while unfinished := [watch for watch in watches if not watch.finished.is_set()]:
+            if unfinished[0].finished.wait(INTERVAL):
+                continue
             if notebook.breakpoints is not None:
                 notebook.breakpoints.serve()
-            bar.show(watch.count)
-            if watch.first_error is not None and watch.stop_on_error:
-                watch.cancel()
+            bar.show(_together(watches))
+            for watch in unfinished:
+                if watch.first_error is not None and watch.stop_on_error:
+                    watch.cancel()
     except KeyboardInterrupt:
         over = "interrupted"
         raise
     finally:
         router.main_waits = False
-        bar.end(watch.count, over)
+        bar.end(_together(watches), over)
         if notebook.waits is not None:
             notebook.waits.pausing = False
-    if watch.first_error is not None:
-        raise watch.first_error
+
+
+def _together(watches: Sequence[Watch]) -> Count:
+    """Returns how far all of them have come."""
+    counts = [watch.count for watch in watches]
+    if len(counts) == 1:
+        return counts[0]
+    found = Count(sum(count.total for count in counts), min((count.began for count in counts), default=0.0))
+    for count in counts:
+        found.done += count.done
+        found.failed += count.failed
+        found.cancelled += count.cancelled
+    return found
 
 
 def bind_values(notebook: Notebook, watch: Watch, outputs: dict[str, Any]) -> None:

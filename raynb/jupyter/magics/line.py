@@ -405,6 +405,7 @@ COMMANDS: dict[str, Callable[[LineMagics, str], Any]] = {
     "nodes": _nodes,
     "logs": LineMagics._logs, "timeline": LineMagics._timeline, "config": _show_config,
     "error": _show_error, "stack": inspecting.stack, "debug": inspecting.debug,
-    "profile": inspecting.profile, "stale": lineage.show_stale, "kept": kept.show_kept, "forget": kept.forget,
+    "profile": inspecting.profile, "stale": lineage.show_stale, "graph": lineage.show_graph,
+    "rerun": lineage.rerun, "kept": kept.show_kept, "forget": kept.forget,
     "doctor": LineMagics._doctor, "as-ray": LineMagics._as_ray, "report": LineMagics._report, "help": LineMagics._help,
 }  # fmt: skip

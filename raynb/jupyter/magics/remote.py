@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import functools
 from collections.abc import Sequence
 from typing import Any
 
@@ -33,7 +34,7 @@ from raynb.jupyter.cells.submission import (
     submit_items,
     take_inputs,
 )
-from raynb.jupyter.cells.watching import Watch, bind_values, forget_unbound, wait_for
+from raynb.jupyter.cells.watching import Again, Watch, bind_values, forget_unbound, wait_for
 from raynb.jupyter.lineage.record import Recipe
 from raynb.jupyter.magics.arguments import (
     TASK_OPTIONS,
@@ -242,6 +243,12 @@ class RemoteMagics(Magics):
         batch = self.notebook.waits_at_end()
         watch = Watch(self.notebook, self.notebook.scope, done, args.stop_on_error, strict=batch)
         profiles = self.notebook.profiles if args.profile or args.profile_memory else None
+        if self.notebook.again is not None:  # `%raynb rerun` waits for all of its cells together
+            waits = args.wait or args.get
+            finish = functools.partial(self._finish, watch, done, args, many, before, run) if waits else _nothing
+            watch.in_background(progress=many and status is not None)
+            self.notebook.again.append(Again(watch, finish))
+            return
         if not (args.wait or args.get or batch):
             if profiles is not None and status is not None:
                 profiles.show_when_over(watch.scope, watch)
@@ -253,6 +260,10 @@ class RemoteMagics(Magics):
         finally:
             if profiles is not None and status is not None:
                 profiles.show(watch.scope)
+        self._finish(watch, done, args, many, before, run)
+
+    def _finish(self, watch: Watch, done: Submitted, args: Any, many: bool, before: dict[str, Any], run: Any) -> None:
+        """After a wait: binds values, and forgets the names that were not bound."""
         if not many:
             forget_unbound(self.notebook, watch, done.outputs, before)
             for name in (*watch.end.kept, *watch.end.unbound):
@@ -291,6 +302,10 @@ class RemoteMagics(Magics):
         self._record(LINE, reading, Submitted([ref], {}), "", None, ())
         self.notebook.owe(ref)
         return ref
+
+
+def _nothing() -> None:
+    """Nothing is left to do."""
 
 
 def _flat(value: Any) -> list[Any]:

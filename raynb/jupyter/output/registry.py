@@ -11,7 +11,7 @@ import itertools
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -147,6 +147,23 @@ class Cells:
         """Ends callbacks; one that raised was never told to be over."""
         while self._stack and self._stack[-1].is_callback:
             self._stack.pop().ended = True
+
+    @contextlib.contextmanager
+    def again(self, cell: Cell, source: str) -> Iterator[Cell]:
+        """Makes what runs inside part of a cell that has ended: its tasks, its output and its text are that cell's.
+
+        Args:
+            source: the cell, as it was typed.
+        """
+        made = Cell(cell.scope, cell.parent, cell.batch, time.monotonic(), source=source)
+        with self._lock:
+            self._known.setdefault(cell.scope, cell)
+        self._push(made)
+        try:
+            yield made
+        finally:
+            self._stack.remove(made)
+            scopes.set_running(self._stack[-1].scope if self._stack else 0)
 
     # -- looking -------------------------------------------------------------------------------
     def get(self, scope: int) -> Cell | None:

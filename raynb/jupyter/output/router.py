@@ -154,6 +154,15 @@ class Router:
         """Shows a rich output of raynb's own in a cell."""
         self.post(lambda: self.sink.rich(self.cell(scope), kind, bundle))
 
+    def begin_again(self, scope: int) -> None:
+        """A cell is submitted again: what it showed goes, and its lines are counted from the start."""
+
+        def clear() -> None:
+            self._states.pop(scope, None)
+            self.sink.rich(self.cell(scope), "clear", {"wait": False})
+
+        self.post(clear)
+
     def cell(self, scope: int) -> Cell | None:
         """Returns the cell of a scope; the latest one for what belongs to none."""
         return self.cells.get(scope) or self.cells.latest()
