@@ -276,8 +276,7 @@ def exit_actor() -> None:
     engine = current()
     if not engine.context().actor:
         raise TypeError("exit_actor API is called on a non-actor worker.")
-    leave = engine.leave_actor  # type: ignore[attr-defined]
-    leave()
+    engine.leave_actor()
 
 
 __all__ = ["ActorClass", "ActorHandle", "ActorMethod", "AsyncioActorExit", "RayActorError", "exit_actor", "method"]

@@ -15,11 +15,11 @@ class RuntimeContext:
     """Ids and settings of the calling code (``ray.runtime_context.RuntimeContext``)."""
 
     def __init__(self) -> None:
-        self._engine: Any = current()
+        self._engine = current()
 
     @property
     def _context(self) -> Context:
-        return self._engine.context()  # type: ignore[no-any-return]
+        return self._engine.context()
 
     def _hex(self, number: int, width: int) -> str:
         return ids.to_hex(number, self._engine.nonce, width)
@@ -30,9 +30,7 @@ class RuntimeContext:
 
     def get_node_id(self) -> str:
         """Returns the node's id: one a runtime, except on a cluster."""
-        if hasattr(self._engine, "node_id"):
-            return self._engine.node_id()  # type: ignore[no-any-return]
-        return self._hex(0, ids.NODE_HEX)
+        return self._engine.node_id()
 
     def get_worker_id(self) -> str:
         """Returns the id of the calling process."""
@@ -59,9 +57,8 @@ class RuntimeContext:
 
     def get_actor_name(self) -> str | None:
         """Returns the name of the actor that the code runs in; "" if it has none, None outside one."""
-        if not self._context.actor:
-            return None
-        return self._engine.worker.actor.name  # type: ignore[no-any-return]
+        actor = self._engine.actor_here()
+        return actor.name if actor is not None else None
 
     @property
     def namespace(self) -> str:
@@ -82,10 +79,10 @@ class RuntimeContext:
         """
         from raynb.api.actor import ActorHandle
 
-        actor = self._context.actor
-        if not actor:
+        actor = self._engine.actor_here()
+        if actor is None:
             raise RuntimeError("This method is only available in an actor.")
-        return ActorHandle(self._engine.own_handle(actor), self._engine.worker.actor)
+        return ActorHandle(self._engine.own_handle(actor.actor_id), actor)
 
     def is_canceled(self) -> bool:
         """Returns whether the running task was cancelled (a sync actor's call may look and stop)."""
@@ -108,7 +105,7 @@ class RuntimeContext:
 
     @property
     def runtime_env(self) -> dict[str, Any]:
-        return getattr(getattr(self._engine, "config", None), "runtime_env", None) or {}
+        return self._engine.job_env
 
     @property
     def gcs_address(self) -> str:

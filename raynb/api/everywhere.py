@@ -30,12 +30,11 @@ def run_on_workers(
         TypeError: an argument cannot be pickled.
         NotImplementedError: the engine (a Ray cluster) can't.
     """
-    engine: Any = current()
-    if not hasattr(engine, "run_on_workers"):
-        raise NotImplementedError(f"{type(engine).__name__} cannot run code on every worker.")
+    engine = current().driver
+    if engine is None:
+        raise NotImplementedError("Code inside a task cannot run code on every worker; call it in the driver.")
     options = function._about.prepare(engine, function._given, surroundings.in_force(engine))
     packed = pickling.pack_args(args, {}, function._about.name)
     if packed.deps:
         raise TypeError("run_on_workers takes values; get() the refs first.")
-    futures: list[concurrent.futures.Future[Any]] = engine.run_on_workers(options, packed, later, now, only)
-    return futures
+    return engine.run_on_workers(options, packed, later, now, only)

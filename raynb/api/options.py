@@ -13,6 +13,7 @@ from typing import Any
 
 from raynb.api.checks import labels
 from raynb.base.config import RESOURCE_UNIT
+from raynb.base.interfaces import Engine
 from raynb.base.spec import CPU, DYNAMIC, GPU, MEMORY, STREAMING, TaskOptions
 
 TASK = 1
@@ -249,7 +250,7 @@ class _Around:
 
     is_empty = False
 
-    def __init__(self, engine: Any, number: int) -> None:
+    def __init__(self, engine: Engine, number: int) -> None:
         self.number = number
         _, amounts = engine.groups_table().get(number, ("REMOVED", ()))
         self.bundle_specs = [{name: amount / RESOURCE_UNIT for name, amount in bundle} for bundle in amounts]
@@ -258,7 +259,7 @@ class _Around:
         """It was made for the engine that it is used with."""
 
 
-def captured(engine: Any, given: dict[str, Any]) -> dict[str, Any]:
+def captured(engine: Engine, given: dict[str, Any]) -> dict[str, Any]:
     """Returns the options of what a task submits whose placement group captures its children."""
     free = given.get("scheduling_strategy") is None and given.get("placement_group", "default") == "default"
     if not free or given.get("placement_group_capture_child_tasks") is False:
@@ -314,12 +315,10 @@ def runtime_env(value: dict[str, Any] | None, base: dict[str, Any] | None) -> tu
     return tuple(made)
 
 
-def env_for(engine: Any, value: dict[str, Any] | None) -> tuple[tuple[str, Any], ...]:
+def env_for(engine: Engine, value: dict[str, Any] | None) -> tuple[tuple[str, Any], ...]:
     """Returns a task's ``runtime_env`` as the engine takes it (a cluster's has fields that we know nothing of)."""
-    own = getattr(engine, "runtime_env", None)
-    if own is not None:
-        return own(value)  # type: ignore[no-any-return]
-    return runtime_env(value, getattr(getattr(engine, "config", None), "runtime_env", None))
+    native = engine.native_env(value)
+    return runtime_env(value, engine.job_env) if native is None else native
 
 
 #: Options that say where in a cluster: on one machine they change nothing.

@@ -201,7 +201,7 @@ def init(address: str | None = None, *, ignore_reinit_error: bool = True, **give
         )
     place = session.global_slot()
     running = place.wait_started()
-    if getattr(running, "failure", ""):  # it has told why, to everybody who waited; nothing is left to lose
+    if running is not None and running.failure:  # it has told why, to everybody who waited; nothing is left to lose
         place.stop(running.config.shutdown_timeout, only=running)
         running = place.wait_started()
     if running is not None:

@@ -23,7 +23,7 @@ from raynb.api.console import Console
 from raynb.base import engine as slot
 from raynb.base import interrupts
 from raynb.base.config import Config
-from raynb.base.engine import Engine
+from raynb.base.interfaces import DriverEngine, Engine
 from raynb.base.process import shelter, trace
 from raynb.exceptions import RaySystemError, RuntimeGoneError
 
@@ -38,13 +38,13 @@ STATES = {
     STOPPING: frozenset((EMPTY,)),
 }
 
-_engines: weakref.WeakSet[Any] = weakref.WeakSet()
-_consoles: weakref.WeakKeyDictionary[Any, Console] = weakref.WeakKeyDictionary()
+_engines: weakref.WeakSet[DriverEngine] = weakref.WeakSet()
+_consoles: weakref.WeakKeyDictionary[DriverEngine, Console] = weakref.WeakKeyDictionary()
 
 
-def make_engine(config: Config) -> Any:
+def make_engine(config: Config) -> DriverEngine:
     """Returns a started engine: the embedded one, the one without workers, or a Ray cluster's."""
-    engine: Any
+    engine: DriverEngine
     if config.address or config.cluster:
         from raynb.engine.cluster import ClusterEngine
 
@@ -69,7 +69,7 @@ def make_engine(config: Config) -> Any:
     return engine
 
 
-def end_engine(engine: Any, timeout: float) -> None:
+def end_engine(engine: DriverEngine, timeout: float) -> None:
     """Shuts an engine down and shows the last of what its tasks printed."""
     try:
         engine.shutdown(timeout)
@@ -87,7 +87,7 @@ class Slot:
 
     def __init__(self) -> None:
         self.state = EMPTY
-        self.engine: Any = None
+        self.engine: DriverEngine | None = None
         self.starter = 0  # the thread that starts it
         self.changed = threading.Condition()
         #: (address, error) of a cluster that the last start named and could not reach.
@@ -98,19 +98,19 @@ class Slot:
         self.state = state
         self.changed.notify_all()
 
-    def start(self, config: Config, made: Callable[[Any], Any] = lambda engine: engine) -> Any:
+    def start(self, config: Config, made: Callable[[DriverEngine], Any] = lambda engine: engine) -> Any:
         """Returns ``made(engine)``, of a new one, or of the one that another thread starts or has started."""
         if config.address or config.local_mode:  # user code runs there, and the ray package sets signal handlers
             return self._start_here(config, made)
         return shelter.run(self._start_here, config, made)
 
-    def _start_here(self, config: Config, made: Callable[[Any], Any]) -> Any:
+    def _start_here(self, config: Config, made: Callable[[DriverEngine], Any]) -> Any:
         begun = False
         try:
             with interrupts.Deferred():  # a Ctrl-C gets through where something is waited for
                 with self.changed:
                     self._settled()
-                    if self.state == RUNNING:
+                    if self.state == RUNNING and self.engine is not None:
                         return made(self.engine)
                     self._move(STARTING)
                     self.starter = threading.get_ident()
@@ -121,7 +121,7 @@ class Slot:
                 self._stop_here(config.shutdown_timeout)  # it came when all was up already
             raise
 
-    def _start(self, config: Config) -> Any:
+    def _start(self, config: Config) -> DriverEngine:
         engine = None
         interrupts.given_up.clear()
         try:
@@ -146,12 +146,12 @@ class Slot:
             with interrupts.Allowed():
                 self.changed.wait(0.1)
 
-    def stop(self, timeout: float, only: Any = None) -> None:
+    def stop(self, timeout: float, only: DriverEngine | None = None) -> None:
         """Shuts the runtime down; returns at once when there is none, or when it is another than ``only``."""
         shelter.run(self._stop_here, timeout, only)
         interrupts.restore()
 
-    def _stop_here(self, timeout: float, only: Any = None) -> None:
+    def _stop_here(self, timeout: float, only: DriverEngine | None = None) -> None:
         with interrupts.Deferred():  # half a shutdown would leave processes
             with self.changed:
                 self._settled()
@@ -162,13 +162,14 @@ class Slot:
                 engine = self.engine
                 slot.set_current(None)
             try:
-                end_engine(engine, timeout)
+                if engine is not None:
+                    end_engine(engine, timeout)
             finally:
                 with self.changed:
                     self.engine = None
                     self._move(EMPTY)
 
-    def wait_started(self) -> Any:
+    def wait_started(self) -> DriverEngine | None:
         """Returns the engine, waiting for a start that is under way; None if there is none."""
         with self.changed:
             while self.state == STARTING and self.starter != threading.get_ident():

@@ -52,6 +52,6 @@ def wait_mixed(
 
 def _is_ready(item: Any, fetch_local: bool) -> bool:
     if isinstance(item, ObjectRefGenerator):
-        return bool(item._engine.item_is_ready(*item._position))  # type: ignore[attr-defined]
+        return item._engine.item_is_ready(*item._position)
     ready, _ = item._engine.wait([item], 1, 0, fetch_local)
     return bool(ready)

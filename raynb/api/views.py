@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import json
-import os
 from typing import Any
 
-from raynb.base import ids
 from raynb.base.engine import current
 from raynb.base.rows import Snapshot
 
@@ -23,19 +21,7 @@ def available_resources() -> dict[str, float]:
 
 def nodes() -> list[dict[str, Any]]:
     """Returns the one node, or a cluster's (``ray.nodes``)."""
-    engine: Any = current()
-    if hasattr(engine, "nodes"):
-        return engine.nodes()  # type: ignore[no-any-return]
-    return [{
-        "NodeID": ids.to_hex(0, engine.nonce, ids.NODE_HEX),
-        "Alive": True,
-        "NodeManagerAddress": "127.0.0.1",
-        "NodeName": "127.0.0.1",
-        "NodeManagerHostname": os.uname().nodename,
-        "alive": True,
-        "Resources": cluster_resources(),
-        "Labels": {},
-    }]  # fmt: skip
+    return current().nodes()
 
 
 def timeline(filename: str | None = None) -> list[dict[str, Any]] | None:

@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import sys
 from types import ModuleType
-from typing import Any
 
 from raynb import api
 from raynb.api.everywhere import run_on_workers
@@ -40,7 +39,7 @@ def as_ray() -> ModuleType:
         >>> ray.__version__
         '2.60.0'
     """
-    engine: Any = engines.peek()
+    engine = engines.driver()
     if engine is not None and engine.config.address:
         raise RuntimeError(
             f"The runtime is the Ray cluster {engine.config.address!r}, where the real Ray is: `import ray` stays what "

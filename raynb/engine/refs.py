@@ -41,7 +41,7 @@ class OwnRefs:
 
     def refuse(self, ref: ObjectRef[Any]) -> None:
         """Raises `RuntimeGoneError` for a ref of another engine."""
-        ref._engine.check_alive()  # type: ignore[attr-defined]
+        ref._engine.check_alive()
         raise RuntimeGoneError(f"{ref!r} belongs to another raynb runtime; get() its value there first.")
 
     def ids_of(self, refs: Sequence[ObjectRef[Any]]) -> tuple[int, ...]:

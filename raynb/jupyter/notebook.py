@@ -18,6 +18,7 @@ from raynb import api
 from raynb.api.everywhere import run_on_workers
 from raynb.base import engine as engines
 from raynb.base import interrupts
+from raynb.base.interfaces import DriverEngine
 from raynb.base.rows import TASK_ENDED
 from raynb.exceptions import RayError, RayTaskError, RuntimeGoneError
 from raynb.jupyter.config import Raynb, forget_bad_settings
@@ -83,7 +84,7 @@ class Notebook:
         self.router.start()
         tracebacks.install(self.shell)
         engines.on_change.append(self.engine_changed)
-        self.engine_changed(engines.peek())
+        self.engine_changed(engines.driver())
         _loaded = self
 
     def detach(self) -> None:
@@ -94,7 +95,7 @@ class Notebook:
         self.extras.clear()
         with contextlib.suppress(ValueError):
             engines.on_change.remove(self.engine_changed)
-        self._leave(engines.peek())
+        self._leave(engines.driver())
         tracebacks.uninstall(self.shell)
         self.router.stop()
         self.cells.detach()
@@ -125,7 +126,7 @@ class Notebook:
             name, value, lines = self.renderer.message(error)
             self.router.show_error(scope, name, f"raynb could not start: {value}", lines)
 
-    def started(self) -> Any:
+    def started(self) -> DriverEngine:
         """Returns the running engine; waits for one that is starting, and starts one if need be.
 
         Raises:
@@ -145,7 +146,9 @@ class Notebook:
                 error, self.start_error = self.start_error, None
                 raise error
             api.init(ignore_reinit_error=True, **self.config.start_arguments())
-        return engines.current()
+        engine = engines.current().driver
+        assert engine is not None, "magics run in the driver"
+        return engine
 
     def stop(self) -> None:
         """Shuts the runtime down, in order."""
@@ -158,33 +161,33 @@ class Notebook:
         self.actors.clear()
         self.router.drain()
 
-    def engine_changed(self, engine: Any) -> None:
+    def engine_changed(self, engine: DriverEngine | None) -> None:
         """Takes the output of a runtime that has started; the cards that were shown say what runs now."""
         if self.cards is not None:
             self.cards.refresh()
-        if engine is None or not hasattr(engine, "on_output"):
+        if engine is None:
             return
         if self.router.receive not in engine.on_output:
             engine.on_output.append(self.router.receive)
             # From the first moment on, ``display`` works in every task.
             threading.Thread(target=self._prepare_workers, args=(engine,), name="raynb-prepare", daemon=True).start()
 
-    def _prepare_workers(self, engine: Any) -> None:
+    def _prepare_workers(self, engine: DriverEngine) -> None:
         with contextlib.suppress(RuntimeGoneError, NotImplementedError):
             run_on_workers(api.remote(install))
-            if self.config.post_mortem and hasattr(engine, "inspection"):
+            if self.config.post_mortem and engine.inspection is not None:
                 engine.inspection.may_keep = True
                 run_on_workers(api.remote(keep_failures), self.config.post_mortem)
 
-    def _leave(self, engine: Any) -> None:
-        callbacks = getattr(engine, "on_output", [])
-        with contextlib.suppress(ValueError):
-            callbacks.remove(self.router.receive)
+    def _leave(self, engine: DriverEngine | None) -> None:
+        if engine is not None:
+            with contextlib.suppress(ValueError):
+                engine.on_output.remove(self.router.receive)
 
     # -- a cell's end --------------------------------------------------------------------------
     def cell_ended(self, cell: Cell, result: Any) -> None:
         """Shows what is left of a cell's output, and cancels its tasks if it was interrupted."""
-        engine = engines.peek()
+        engine = engines.driver()
         error = getattr(result, "error_in_exec", None)
         if engine is not None and isinstance(error, (KeyboardInterrupt, asyncio.CancelledError)):
             self._interrupted(engine, cell)
@@ -196,7 +199,7 @@ class Notebook:
                 refresh()
         self.router.drain()
 
-    def _interrupted(self, engine: Any, cell: Cell) -> None:
+    def _interrupted(self, engine: DriverEngine, cell: Cell) -> None:
         if not engine.scope_counts(cell.scope):
             return
         if self.config.interrupt == "leave":
@@ -213,7 +216,7 @@ class Notebook:
         if self.waits_at_end():
             self._owed.append(ref)
 
-    def _fail_as_tasks_do(self, engine: Any, result: Any) -> None:
+    def _fail_as_tasks_do(self, engine: DriverEngine, result: Any) -> None:
         owed, self._owed = self._owed, []
         if not getattr(result, "success", False):
             return
@@ -228,7 +231,7 @@ class Notebook:
                 self.shell.showtraceback((type(error), error, None))
                 return
 
-    def _await_tasks(self, engine: Any, scope: int, seconds: float) -> None:
+    def _await_tasks(self, engine: DriverEngine, scope: int, seconds: float) -> None:
         """Waits until the tasks of a cell have ended, so that their output isn't lost."""
         import time
 

@@ -21,6 +21,7 @@ from raynb import api
 from raynb.base import engine as engines
 from raynb.base import scope as scopes
 from raynb.base.ids import task_of
+from raynb.base.interfaces import DriverEngine
 from raynb.base.ref import ObjectRef
 from raynb.base.rows import Output
 from raynb.exceptions import OutOfDiskError, RuntimeGoneError
@@ -131,7 +132,7 @@ class Keeper:
                     self._change.notify_all()
 
     def _keep(self, batch: list[Pending]) -> None:
-        engine: Any = engines.peek()
+        engine = engines.driver()
         if engine is None:
             raise RuntimeGoneError("The runtime was shut down before its results were kept.")
         wanted = [list(pending.refs.values()) for pending in batch]
@@ -162,7 +163,7 @@ def replayed(entry: Entry) -> tuple[str, list[tuple[str, str, Any]]]:
     return run, output
 
 
-def _printed(engine: Any, tasks: list[int]) -> dict[int, list[tuple[str, str, Any]]]:
+def _printed(engine: DriverEngine, tasks: list[int]) -> dict[int, list[tuple[str, str, Any]]]:
     """Returns what tasks printed and displayed, in order."""
     found: dict[int, list[tuple[str, str, Any]]] = {task: [] for task in tasks}
     logs: list[Output] = engine.logs(task=tasks[0]) if len(tasks) == 1 else engine.logs() if tasks else []
@@ -172,8 +173,8 @@ def _printed(engine: Any, tasks: list[int]) -> dict[int, list[tuple[str, str, An
     return found
 
 
-def _write_all(engine: Any, folder: str, wanted: list[list[ObjectRef[Any]]]) -> list[list[Stored] | str]:
-    if type(engine).__module__.startswith("raynb.engine.cluster"):
+def _write_all(engine: DriverEngine, folder: str, wanted: list[list[ObjectRef[Any]]]) -> list[list[Stored] | str]:
+    if engine.cluster_info is not None:
         return write_batch(folder, wanted)  # another machine's worker may not have this folder
     function = _remote_write()
     result: list[list[Stored] | str] = api.get(function.remote(folder, wanted))

@@ -98,10 +98,5 @@ def _refuse_leftover(request: pytest.FixtureRequest) -> None:
 
 def _check_state(engine: Any) -> None:
     """Everything that must be true between two events is looked at once more."""
-    machine = getattr(engine, "machine", None)
-    if machine is None or not engine.alive:
-        return
-    from raynb.core import invariants
-
-    with engine.loop.lock:
-        invariants.check(machine)
+    if engine.alive:
+        engine.check_invariants()

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING
 
 from raynb import api as ray
+
+if TYPE_CHECKING:
+    from raynb.base.interfaces import Engine
 
 _WIDTHS = {"task": 48, "object": 56, "actor": 32, "worker": 56}
 
 
-def engine() -> Any:
+def engine() -> Engine:
     """Returns the engine of the calling process, starting a runtime where first use does."""
     return ray.get_runtime_context()._engine
 

@@ -144,16 +144,16 @@ def placement_group(
     amounts = tuple(
         tuple((key, round(value * UNIT)) for key, value in bundle.items() if value) for bundle in specs
     )
-    place = getattr(engine(), "place_group", None)
-    if place is not None:  # a cluster: every option is Ray's to judge
-        number = int(place(
+    foreign = engine().foreign_groups
+    if foreign is not None:  # a cluster: every option is Ray's to judge
+        number = foreign.place(
             bundles, strategy=strategy, name=name, lifetime=lifetime, _soft_target_node_id=_soft_target_node_id,
             bundle_label_selector=bundle_label_selector, topology_strategy=topology_strategy,
-        ))  # fmt: skip
+        )  # fmt: skip
         return PlacementGroup(number, specs)
     if strategy == "STRICT_SPREAD" and len(specs) > 1:
         raise ValueError("STRICT_SPREAD of several bundles needs several machines, and there is one.")
-    number = int(engine().reserve_group(amounts))
+    number = engine().reserve_group(amounts)
     _known[engine().nonce, number] = (name, strategy or "PACK", specs)
     return PlacementGroup(number, specs)
 
@@ -187,9 +187,9 @@ def get_placement_group(placement_group_name: str) -> PlacementGroup:
     """
     if not placement_group_name:
         raise ValueError("Please supply a non-empty value to get_placement_group")
-    named = getattr(engine(), "group_named", None)
-    if named is not None:
-        return PlacementGroup(named(placement_group_name))
+    foreign = engine().foreign_groups
+    if foreign is not None:
+        return PlacementGroup(foreign.named(placement_group_name))
     table = engine().groups_table()
     for (nonce, number), (name, _, specs) in _known.items():
         here = nonce == engine().nonce and table.get(number, ("REMOVED",))[0] != "REMOVED"
@@ -210,9 +210,9 @@ def placement_group_table(placement_group: PlacementGroup | None = None) -> dict
 
 
 def _row(number: int, table: dict[int, tuple[str, Any]]) -> dict[str, Any]:
-    whole = getattr(engine(), "group_row", None)
-    if whole is not None:
-        return dict(whole(number))
+    foreign = engine().foreign_groups
+    if foreign is not None:
+        return foreign.row(number)
     state = table.get(number, ("REMOVED", ()))[0]
     group = PlacementGroup(number)
     name, strategy, specs = _known.get((engine().nonce, number)) or ("", "PACK", group.bundle_specs)

@@ -9,7 +9,10 @@ with is in force.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from raynb.base.interfaces import Engine
 
 
 class Mark:
@@ -33,7 +36,7 @@ class Mark:
 mark = Mark()
 
 #: Looks whether the surroundings have changed; called with the engine before each submission.
-look: Callable[[Any], Mark] | None = None
+look: Callable[[Engine], Mark] | None = None
 
 #: When the latest submission was over (`time.monotonic`); kept only where somebody looks.
 submitted_at = 0.0
@@ -42,6 +45,6 @@ submitted_at = 0.0
 pending: dict[str, bytes] = {}
 
 
-def in_force(engine: Any) -> Mark:
+def in_force(engine: Engine) -> Mark:
     """Returns the surroundings that what is submitted now takes along."""
     return mark if look is None else look(engine)

@@ -17,7 +17,7 @@ from raynb.base.engine import Packed
 from raynb.base.ref import ObjectRef, OwnRef
 from raynb.base.spec import ActorSpec, TaskOptions
 from raynb.engine.cluster import bridge, rays
-from raynb.engine.cluster.places import Places
+from raynb.engine.cluster.places import RayGroups
 from raynb.engine.ticking import ticking
 from raynb.exceptions import ActorAlreadyExistsError, GetTimeoutError
 
@@ -31,7 +31,7 @@ WEAK = 2
 LOOK = 0.2  # seconds after which a wait looks up: for Ctrl-C, and to count what is there
 
 
-class Actors(Places):
+class Actors:
     """The part of `Adapter` that makes and finds actors, and reads streams.
 
     Thread contract: as `Adapter`.
@@ -51,6 +51,7 @@ class Actors(Places):
     _natives: dict[int, list[Any]]
     _streams: dict[int, Any]
     _plain_actors: dict[str, int]
+    _groups: RayGroups
 
     # -- actors --------------------------------------------------------------------------------
     def create_actor(
@@ -72,7 +73,7 @@ class Actors(Places):
         remote = self._remotes.get(which)
         if remote is None:
             remote = self._remotes[which] = runner.actor_class(self.static(spec.class_key), spec)
-        told, given = self._known(options, lambda options: bridge.actor_options(spec, options, self._groups))
+        told, given = self._known(options, lambda options: bridge.actor_options(spec, options, self._groups.known))
         head, *rest = self._head(told, spec.actor_id, spec.class_key, packed)
         try:
             handle = remote.options(**given).remote(head, spec, *rest)

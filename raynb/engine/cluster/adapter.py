@@ -17,13 +17,14 @@ from ray import exceptions as theirs
 
 from raynb.base import engine as slot
 from raynb.base import ids, unshown
+from raynb.base.config import RESOURCE_UNIT
 from raynb.base.engine import Context, Packed
 from raynb.base.ref import ObjectRef
 from raynb.base.spec import TaskOptions
 from raynb.engine.cluster import bridge, rays
 from raynb.engine.cluster.actors import LOOK, Actors
 from raynb.engine.cluster.bridge import Broken, Value
-from raynb.engine.cluster.places import Groups
+from raynb.engine.cluster.places import RayGroups
 from raynb.engine.cluster.refs import Refs
 from raynb.engine.cluster.submission import Submission
 from raynb.engine.ticking import ticking
@@ -62,7 +63,7 @@ class Adapter(Refs, Submission, Actors):
         self.prepare_submission()
         self._natives: dict[int, list[Any]] = {}  # our id → [native, refs of ours]
         self._streams: dict[int, Any] = {}
-        self._groups = Groups()
+        self._groups = RayGroups(lambda: self.check_alive())
         self._plain_actors: dict[str, int] = {}  # Ray's id of an actor that plain Ray made → ours
 
     # -- what differs between driver and worker --------------------------------------------------
@@ -282,6 +283,24 @@ class Adapter(Refs, Submission, Actors):
             with self._lock:
                 entry = self._natives[ref._id]
                 entry[0], freed = freed, entry[0]
+
+    # -- placement groups ----------------------------------------------------------------------
+    @property
+    def foreign_groups(self) -> RayGroups:
+        return self._groups
+
+    def reserve_group(self, bundles: tuple[Any, ...]) -> int:
+        named = [{name: amount / RESOURCE_UNIT for name, amount in bundle} for bundle in bundles]
+        return self._groups.place(named)
+
+    def group_ready(self, group: int, timeout: float | None) -> bool:
+        return self._groups.ready(group, timeout)
+
+    def return_group(self, group: int) -> None:
+        self._groups.remove(group)
+
+    def groups_table(self) -> dict[int, tuple[str, Any]]:
+        return self._groups.table()
 
     # -- views ---------------------------------------------------------------------------------
     def context(self) -> Context:

@@ -13,7 +13,7 @@ import threading
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, NoReturn
 
 import ray
 from ray import exceptions as theirs
@@ -73,6 +73,7 @@ class ClusterEngine(News, Control, Adapter):
 
     def __init__(self, config: Config) -> None:
         self.config = config
+        self._listener: Listener | None = None
         self._nodes = connection.throw_away(config) if config.cluster else None
         try:
             self._connected = connection.connect(config)
@@ -84,7 +85,7 @@ class ClusterEngine(News, Control, Adapter):
             ids.homes.add(home)
             super().__init__(secrets.randbits(32), home, rays.context().namespace)
             #: Where it is, for people: what "auto" has found.
-            self.address = rays.context().gcs_address if config.address == "auto" else config.address
+            self.address: str = (rays.context().gcs_address if config.address == "auto" else config.address) or ""
             self.on_output: list[Callable[[Output], None]] = []
             self.logs_kept = Logs()
             self.book = RowStore(config.finished_tasks_kept)
@@ -98,7 +99,7 @@ class ClusterEngine(News, Control, Adapter):
             self._rows_lock = threading.RLock()
             self.listen_for_failures()
             self._session = rays.session()
-            self._cluster = self.cluster_view = ClusterView(self)
+            self._cluster = self.cluster_info = ClusterView(self)
             bridge.drivers[self.nonce] = self
             self._start()
         except BaseException:
@@ -111,6 +112,30 @@ class ClusterEngine(News, Control, Adapter):
         # Later than Ray's own exit handler, so before it: while there is still a connection to leave in order.
         atexit.register(self.shutdown, 1.0)
 
+    # -- where the driver's own code runs ------------------------------------------------------
+    inspection = None
+
+    @property
+    def driver(self) -> ClusterEngine:
+        return self
+
+    @property
+    def job_env(self) -> dict[str, Any]:
+        return self.config.runtime_env or {}
+
+    def actor_here(self) -> ActorSpec | None:
+        return None
+
+    def leave_actor(self) -> NoReturn:
+        raise TypeError("the driver's own code runs in no actor")
+
+    def emit(self, kind: str, text: str = "", bundle: dict[str, Any] | None = None) -> None:
+        self.deliver(Output(kind, 0, current_scope(), 0, self._pid, "", text=text, bundle=bundle))
+
+    def check_invariants(self) -> None:
+        """There is no machine of ours, whose state could be impossible."""
+
+    # -- starting ------------------------------------------------------------------------------
     def _start(self) -> None:
         """Starts the way back, on nodes that can run raynb."""
         lacks = connection.ship(self.config)
@@ -143,14 +168,14 @@ class ClusterEngine(News, Control, Adapter):
             return
         atexit.unregister(self.shutdown)
         self.stop_listening()
-        listener = getattr(self, "_listener", None)
-        if listener is not None:
-            listener.stop()
+        if self._listener is not None:
+            self._listener.stop()
         refs.withdraw(self)
         bridge.drivers.pop(self.nonce, None)
         if rays.is_connected() and rays.session() is self._session:
             with contextlib.suppress(Exception):  # the cluster is gone already
-                rays.kill(self._listener.hub)
+                if self._listener is not None:
+                    rays.kill(self._listener.hub)
             self._forget()
             if self._connected:
                 ray.shutdown()
@@ -205,11 +230,17 @@ class ClusterEngine(News, Control, Adapter):
             if native is not None:
                 self._open[task] = [native, _now()]
 
+    @property
+    def listener(self) -> Listener:
+        """What brings the workers' reports here; there is one from the start to the end."""
+        assert self._listener is not None
+        return self._listener
+
     def seen(self, mark: Any) -> None:
-        self._listener.seen(mark)
+        self.listener.seen(mark)
 
     def when_seen(self, mark: Any, then: Callable[[], None]) -> None:
-        self._listener.when_seen(mark, then)
+        self.listener.when_seen(mark, then)
 
     def got(self, refs: Sequence[ObjectRef[Any]]) -> None:
         """These values were read: their tasks have ended, whether or not their workers said so yet."""
@@ -314,7 +345,7 @@ class ClusterEngine(News, Control, Adapter):
 
     def changes(self, since: int) -> Snapshot:
         self.check_alive()
-        self._listener.looked_at = _now()
+        self.listener.looked_at = _now()
         found = self._cluster.resources()
         objects: list[ObjectRow] = self.book.rows("objects")
         used = sum(row.size for row in objects if row.where == SHARED)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import ray
@@ -9,7 +10,7 @@ import ray
 from raynb.base.config import RESOURCE_UNIT
 
 
-class Groups(dict[int, Any]):
+class KnownGroups(dict[int, Any]):
     """Number → Ray's group; of one that was made in another process, a handle is made when it is asked for."""
 
     def __missing__(self, number: int) -> Any:
@@ -29,23 +30,24 @@ def _bundles(group: Any) -> tuple[Any, ...]:
     )
 
 
-class Places:
-    """The part of `Adapter` that has placement groups. Thread contract: as `Adapter`."""
+class RayGroups:
+    """Ray's placement groups by our numbers. Thread contract: any thread."""
 
-    check_alive: Any
-    _groups: Groups
+    def __init__(self, check_alive: Callable[[], None]) -> None:
+        self.check_alive = check_alive
+        self.known = KnownGroups()
 
-    def place_group(self, bundles: list[dict[str, float]], **given: Any) -> int:
+    def place(self, bundles: list[dict[str, float]], **given: Any) -> int:
         """Asks Ray for a placement group, with every option as it is; returns our number for it."""
         from ray.util.placement_group import placement_group
 
         self.check_alive()
         made = placement_group(bundles, **{name: value for name, value in given.items() if value is not None})
         number = _number(made)
-        self._groups[number] = made
+        self.known[number] = made
         return number
 
-    def group_named(self, name: str) -> int:
+    def named(self, name: str) -> int:
         """Returns the number of a named group, whoever made it.
 
         Raises:
@@ -55,27 +57,27 @@ class Places:
 
         self.check_alive()
         found = get_placement_group(name)
-        self._groups[_number(found)] = found
+        self.known[_number(found)] = found
         return _number(found)
 
-    def group_row(self, number: int) -> dict[str, Any]:
+    def row(self, number: int) -> dict[str, Any]:
         """Returns Ray's own row of a group."""
         from ray.util.placement_group import placement_group_table
 
         self.check_alive()
-        return placement_group_table(self._groups[number])  # type: ignore[no-any-return]
+        return placement_group_table(self.known[number])  # type: ignore[no-any-return]
 
-    def group_ready(self, group: int, timeout: float | None) -> bool:
+    def ready(self, group: int, timeout: float | None) -> bool:
         self.check_alive()
-        return bool(self._groups[group].wait(timeout or 0.01))
+        return bool(self.known[group].wait(timeout or 0.01))
 
-    def return_group(self, group: int) -> None:
+    def remove(self, group: int) -> None:
         from ray.util.placement_group import remove_placement_group
 
         self.check_alive()
-        remove_placement_group(self._groups[group])
+        remove_placement_group(self.known[group])
 
-    def groups_table(self) -> dict[int, tuple[str, Any]]:
+    def table(self) -> dict[int, tuple[str, Any]]:
         """Returns number → (state, bundles) of every group of the cluster that was not removed."""
         from ray.util.placement_group import placement_group_table
 
@@ -84,5 +86,5 @@ class Places:
         for key, row in placement_group_table().items():
             if row.get("state") != "REMOVED":
                 number = int(key, 16)
-                table[number] = (row["state"], _bundles(self._groups[number]))
+                table[number] = (row["state"], _bundles(self.known[number]))
         return table

@@ -72,7 +72,7 @@ class Refs:
     def native(self, ref: ObjectRef[Any]) -> Any:
         """Returns Ray's ref, or actor handle, behind a ref."""
         if ref._engine is not self:  # type: ignore[comparison-overlap]
-            ref._engine.check_alive()  # type: ignore[attr-defined]
+            ref._engine.check_alive()
             raise RuntimeGoneError(f"{ref!r} belongs to another raynb runtime; get() its value there first.")
         return self._natives[ref._id][0]
 
@@ -138,11 +138,9 @@ class _Holding:
 
 def rebuild_out_of_band(object_id: int, native: Any, nonce: int = 0) -> ObjectRef[Any]:
     """Unpickles a ref that was pickled by hand, or by plain Ray inside a value of its own."""
-    engine: Any = slot.peek()
-    if engine is None or not hasattr(engine, "holding"):
-        engine = bridge.opener(nonce)
+    engine: Refs = _in_place() or bridge.opener(nonce)
     with engine.holding([(object_id, native)]):
-        return engine.adopt(object_id, engine.nonce)  # type: ignore[no-any-return]
+        return engine.adopt(object_id, engine.nonce)
 
 
 class ClusterRef(ray.ObjectRef, ObjectRef[Any]):  # type: ignore[misc]
@@ -186,16 +184,21 @@ def _back(ref: ObjectRef[Any]) -> Any:
     return engine.native(ref)
 
 
-_admitted: list[Any] = []
+_admitted: list[Refs] = []
 
 
-def _current(nonce: int = 0) -> Any:
-    engine: Any = slot.peek()
-    return engine if isinstance(engine, Refs) else _admitted[-1]
+def _in_place() -> Refs | None:
+    """Returns the engine in place here if it is one of a cluster."""
+    here: object = slot.peek()
+    return next((engine for engine in _admitted if engine is here), None)
+
+
+def _current(nonce: int = 0) -> Refs:
+    return _in_place() or _admitted[-1]
 
 
 def _adopt_native(native: Any) -> ObjectRef[Any]:
-    return _current().adopt_native(native)  # type: ignore[no-any-return]
+    return _current().adopt_native(native)
 
 
 def _adopt_handle(handle: Any) -> Any:
@@ -206,7 +209,7 @@ def _ref_of_handle(handle: Any) -> ObjectRef[Any]:
     engine = _current()
     with engine._lock:
         identity = engine._ids.next_put()
-    return engine.own(identity, handle)  # type: ignore[no-any-return]
+    return engine.own(identity, handle)
 
 
 def admit(engine: Refs) -> None:

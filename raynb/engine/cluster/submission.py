@@ -19,6 +19,7 @@ from raynb.base.spec import DYNAMIC, STREAMING, TaskOptions
 from raynb.engine.cluster import bridge, rays, shipping
 from raynb.engine.cluster.actors import GENERIC_CALL
 from raynb.engine.cluster.bridge import Sealed
+from raynb.engine.cluster.places import RayGroups
 from raynb.exceptions import RuntimeGoneError
 from raynb.serde import pickling
 
@@ -79,7 +80,7 @@ class Submission:
     _ids: ids.IdSource
     _lock: threading.RLock
     _streams: dict[int, Any]
-    _groups: Any
+    _groups: RayGroups
 
     def prepare_submission(self) -> None:
         """Sets up what is known of definitions and options: nothing yet."""
@@ -99,7 +100,7 @@ class Submission:
     def static(self, key: str) -> Static:
         return Static(self.nonce, self.namespace, key, self._defined[key][0])
 
-    def runtime_env(self, value: dict[str, Any] | None) -> tuple[tuple[str, Any], ...]:
+    def native_env(self, value: dict[str, Any] | None) -> tuple[tuple[str, Any], ...]:
         """Returns a task's ``runtime_env`` as it is: what it may say is Ray's to judge. Folders are stored first."""
         if not value and self.shipped is None:
             return ()
@@ -173,7 +174,7 @@ class Submission:
         return [self.own(ids.object_id(task, index), native_ref) for index, native_ref in enumerate(natives, 1)]
 
     def _with_options(self, options: TaskOptions) -> Any:
-        return self._function(options).options(**bridge.task_options(options, self._groups))
+        return self._function(options).options(**bridge.task_options(options, self._groups.known))
 
     def _function(self, options: TaskOptions) -> Any:
         """Returns Ray's remote function for a definition; Ray stores it once, and a worker loads it once."""

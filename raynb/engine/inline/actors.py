@@ -6,7 +6,7 @@ import bdb
 import contextvars
 import os
 import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from raynb.base import ids
 from raynb.base.config import Config
@@ -219,7 +219,7 @@ class InlineActors:
             actor = self.spell(host.spec.actor_id, ids.ACTOR_HEX)
             self.tasks.end_actor(host, ("err", "ActorDiedError", (actor, "gone")), restart=False)
 
-    def leave_actor(self) -> None:
+    def leave_actor(self) -> NoReturn:
         """`exit_actor`: the actor ends after this call, even if the exception is caught."""
         now = running.get()
         assert now is not None

@@ -13,10 +13,9 @@ import secrets
 import threading
 import time
 from collections.abc import Callable, Sequence
-from types import SimpleNamespace
 from typing import Any
 
-from raynb.base import ids, limits, unshown
+from raynb.base import ids, limits, one_machine, unshown
 from raynb.base.config import RESOURCE_UNIT, Config
 from raynb.base.engine import Context, Packed, register
 from raynb.base.ref import ObjectRef, ObjectRefGenerator, OwnRef
@@ -34,7 +33,7 @@ from raynb.base.rows import (
     WorkerRow,
 )  # fmt: skip
 from raynb.base.scope import current_scope
-from raynb.base.spec import STREAMING, TaskOptions
+from raynb.base.spec import STREAMING, ActorSpec, TaskOptions
 from raynb.engine.inline.actors import InlineActors
 from raynb.engine.inline.event_loop import DrivenLoop
 from raynb.engine.inline.objects import Objects
@@ -59,6 +58,12 @@ class InlineEngine(InlineWaiting, InlineActors, OwnRefs):
 
     Thread contract: every public method from any thread.
     """
+
+    failure = ""
+    address = ""
+    inspection = None
+    cluster_info = None
+    foreign_groups = None
 
     def __init__(self, config: Config) -> None:
         self.config = config
@@ -234,12 +239,27 @@ class InlineEngine(InlineWaiting, InlineActors, OwnRefs):
     def groups_table(self) -> dict[int, tuple[str, Any]]:
         return {number: ("CREATED", bundles) for number, bundles in self._groups.items()}
 
-    # -- views ---------------------------------------------------------------------------------
+    # -- where the calling code runs -----------------------------------------------------------
     @property
-    def worker(self) -> Any:
-        """The actor that the calling code runs in, as worker processes name it."""
+    def driver(self) -> InlineEngine:
+        return self
+
+    @property
+    def job_env(self) -> dict[str, Any]:
+        return self.config.runtime_env or {}
+
+    def native_env(self, value: dict[str, Any] | None) -> None:
+        return None
+
+    def nodes(self) -> list[dict[str, Any]]:
+        return one_machine.nodes(self.nonce, self.cluster()[0])
+
+    def node_id(self) -> str:
+        return one_machine.node_id(self.nonce)
+
+    def actor_here(self) -> ActorSpec | None:
         now = running.get()
-        return SimpleNamespace(actor=now.host.spec if now is not None and now.host is not None else None)
+        return now.host.spec if now is not None and now.host is not None else None
 
     @property
     def capture(self) -> int:
@@ -261,6 +281,10 @@ class InlineEngine(InlineWaiting, InlineActors, OwnRefs):
             function_name=now.row.function_name,
             namespace=(host.spec.namespace if host is not None else "") or self.config.namespace or "",
         )  # fmt: skip
+
+    # -- views ---------------------------------------------------------------------------------
+    def check_invariants(self) -> None:
+        """There is no machine, whose state could be impossible."""
 
     def snapshot(self) -> Snapshot:
         return self.changes(-1)

@@ -8,9 +8,9 @@ import secrets
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, NoReturn
 
-from raynb.base import headroom, ids, limits
+from raynb.base import headroom, ids, limits, one_machine
 from raynb.base.config import Config
 from raynb.base.engine import Context, Packed, register
 from raynb.base.interrupts import Allowed, Deferred
@@ -19,9 +19,9 @@ from raynb.base.process.shelter import sheltered
 from raynb.base.ref import ObjectRef, ObjectRefGenerator, OwnRef
 from raynb.base.rows import Output, Snapshot
 from raynb.base.scope import current_scope
-from raynb.base.spec import STREAMING, TaskOptions, TaskSpec
+from raynb.base.spec import STREAMING, ActorSpec, TaskOptions, TaskSpec
 from raynb.base.text import printable
-from raynb.core import snapshot
+from raynb.core import invariants, snapshot
 from raynb.core.machine import Machine
 from raynb.core.scheduling.worker_health import SupervisorDeaths
 from raynb.core.vocabulary import commands as c
@@ -61,6 +61,9 @@ class LocalEngine(Lifecycle, Waiting, Reading, OwnRefs, WorkerCalls):
     """
 
     CONTROL = 1 << 62  # bit of a request number: answer on the control channel
+    address = ""
+    cluster_info = None
+    foreign_groups = None
 
     def __init__(self, config: Config, supervised: Supervised) -> None:
         """Takes over a supervisor that is about to start (see `raynb.engine.local.launch`)."""
@@ -277,9 +280,41 @@ class LocalEngine(Lifecycle, Waiting, Reading, OwnRefs, WorkerCalls):
         self.check_alive()
         self.loop.tell(e.KillAsked(_now(), actor, no_restart))
 
-    # -- views ---------------------------------------------------------------------------------
+    # -- where the driver's own code runs ------------------------------------------------------
+    @property
+    def driver(self) -> LocalEngine:
+        return self
+
+    @property
+    def job_env(self) -> dict[str, Any]:
+        return self.config.runtime_env or {}
+
+    def native_env(self, value: dict[str, Any] | None) -> None:
+        return None
+
     def context(self) -> Context:
         return Context(scope=current_scope(), namespace=self.config.namespace or "")
+
+    def actor_here(self) -> ActorSpec | None:
+        return None
+
+    def leave_actor(self) -> NoReturn:
+        raise TypeError("the driver's own code runs in no actor")
+
+    def emit(self, kind: str, text: str = "", bundle: dict[str, Any] | None = None) -> None:
+        self.deliver(Output(kind, 0, current_scope(), 0, self._pid, "", text=text, bundle=bundle))
+
+    def nodes(self) -> list[dict[str, Any]]:
+        return one_machine.nodes(self.nonce, self.cluster()[0])
+
+    def node_id(self) -> str:
+        return one_machine.node_id(self.nonce)
+
+    # -- views ---------------------------------------------------------------------------------
+    def check_invariants(self) -> None:
+        with self.loop.lock:
+            invariants.check(self.machine)
+
 
     def _settle_for_view(self, now: float) -> None:
         if not self.loop.health.broken:  # a failed runtime can be looked at, as it was when it failed

@@ -11,9 +11,11 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from raynb.base.process.shelter import sheltered
+from raynb.base.interfaces import Wait
 from raynb.base.rows import Breakpoint
 from raynb.core.vocabulary import events as e
 from raynb.engine.loop.connections import WorkerConnection
+from raynb.engine.loop.waiters import Waiter
 from raynb.exceptions import WorkerCrashedError
 from raynb.wire import messages as w
 
@@ -49,6 +51,14 @@ class Inspection:
                 future.set_exception(WorkerCrashedError(f"Worker {worker} is gone."))
         engine.loop.flush()
         return future
+
+    def workers(self) -> list[int]:
+        return list(self.engine.effects.peers)
+
+    def interrupt_wait(self, wait: Wait, aside: Callable[[], object]) -> None:
+        """Does nothing once the wait is over."""
+        if isinstance(wait, Waiter):
+            self.engine.loop.waiters.interrupt(wait, aside)
 
     def answered(self, m: w.Inspected) -> None:
         _, future = self._open.pop(m.request, (0, None))

@@ -65,7 +65,7 @@ class Waiters:
         self._lead = threading.Lock()
         self._leader = 0  # the ident of the thread that reads
         self._followers: list[Waiter] = []
-        self._asides: dict[Waiter, Callable[[], None]] = {}  # what a thread that waits is to do first
+        self._asides: dict[Waiter, Callable[[], object]] = {}  # what a thread that waits is to do first
         strikes.waiters.add(self)
 
     def watch(self, keys: Sequence[int], waiter: Waiter) -> None:
@@ -128,7 +128,7 @@ class Waiters:
         finally:
             over()
 
-    def interrupt(self, waiter: Waiter, aside: Callable[[], None]) -> None:
+    def interrupt(self, waiter: Waiter, aside: Callable[[], object]) -> None:
         """Has the thread that waits call ``aside``, and then go on to wait; that time does not count.
 
         Only for a waiter that `raynb.base.engine.on_wait` was told of. Does nothing once it is done.

@@ -129,7 +129,7 @@ def take_inputs(
 
 def has_failed(value: Any) -> bool:
     """Returns whether a value is the ref of a task that has failed."""
-    engine: Any = engines.peek()
+    engine = engines.driver()
     if engine is None or not isinstance(value, ObjectRef):
         return False
     task = task_of(value._id)

@@ -20,6 +20,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from raynb.api.surroundings import marked, packed
+from raynb.base.interfaces import Engine
 from raynb.base.process import surroundings
 from raynb.base.process.surroundings import Mark
 from raynb.jupyter.cells import kernel_state
@@ -99,7 +100,7 @@ class Surroundings:
         return flags & _FUTURES
 
     # -- looking -------------------------------------------------------------------------------
-    def look(self, engine: Any) -> Mark:
+    def look(self, engine: Engine) -> Mark:
         """Returns the surroundings that a submission takes along."""
         if sys.stdout is not self._stdout:  # the cell may have redirected its output, or no longer
             self._stdout = sys.stdout

@@ -6,10 +6,12 @@ import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from raynb.base.interfaces import DriverEngine
 from raynb.base.rows import Output
 from raynb.base.text import printable
 from raynb.jupyter.inspection.flame import FlameGraph
 from raynb.jupyter.inspection.profiles import MemoryProfile, Profile
+from raynb.jupyter.inspection.targets import inspection_of
 from raynb.jupyter.output.tracebacks import Renderer
 
 if TYPE_CHECKING:
@@ -80,7 +82,7 @@ def saved(profile: Profile, file: str) -> str:
     return f"Wrote {printable(file)}; https://www.speedscope.app opens it."
 
 
-def of_targets(notebook: Notebook, engine: Any, targets: list[Any], seconds: float) -> Profile:
+def of_targets(notebook: Notebook, engine: DriverEngine, targets: list[Any], seconds: float) -> Profile:
     """Profiles what runs on some workers for some seconds. An interrupt ends it early, with what there is.
 
     Raises:
@@ -88,7 +90,7 @@ def of_targets(notebook: Notebook, engine: Any, targets: list[Any], seconds: flo
     """
     import time
 
-    ask = engine.inspection.ask
+    ask = inspection_of(engine, "%raynb profile").ask
     profile = Profile("Profile", Profiles(notebook).name)
     begun = []
     try:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from raynb.api.everywhere import run_on_workers
 from raynb.base import engine as engines
 from raynb.base import ids
+from raynb.base.interfaces import Inspection
 from raynb.exceptions import RayTaskError, RuntimeGoneError
 from raynb.jupyter.inspection.prompt import Answer, converse, sources_of
 from raynb.jupyter.on_worker.failures import keep_failures
@@ -76,10 +77,10 @@ class PostMortems:
     @staticmethod
     def forget(scope: int | None) -> None:
         """Lets failed frames go on every worker that has some."""
-        engine: Any = engines.peek()
-        inspection = getattr(engine, "inspection", None)
-        if inspection is not None and engine.alive and inspection.may_keep:
-            for worker in list(engine.effects.peers):
+        engine = engines.driver()
+        inspection = engine.inspection if engine is not None and engine.alive else None
+        if inspection is not None and inspection.may_keep:
+            for worker in inspection.workers():
                 inspection.ask(worker, "forget", scope)
 
     # -- %debug --------------------------------------------------------------------------------
@@ -92,9 +93,9 @@ class PostMortems:
 
     def _enter(self, error: RayTaskError) -> bool:
         """Returns False when there is no worker to ask: IPython's own debugger has what there is."""
-        engine: Any = engines.peek()
-        inspection = getattr(engine, "inspection", None)
-        if inspection is None:
+        engine = engines.driver()
+        inspection = engine.inspection if engine is not None else None
+        if engine is None or inspection is None:
             return False
         chain = [error]
         while isinstance(chain[-1].cause, RayTaskError):
@@ -116,7 +117,7 @@ class PostMortems:
         )
         return False
 
-    def _talk(self, inspection: Any, worker: int, session: int) -> None:
+    def _talk(self, inspection: Inspection, worker: int, session: int) -> None:
         def ask(command: str, payload: Any) -> Answer:
             answer: Answer = inspection.ask(worker, "debug", session, command, payload).result()
             return answer

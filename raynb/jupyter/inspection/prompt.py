@@ -16,9 +16,10 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from raynb.base import engine as engines
+from raynb.base.interfaces import DriverEngine, Inspection
 from raynb.base.rows import Breakpoint
 from raynb.base.text import printable
-from raynb.exceptions import RayError
+from raynb.exceptions import RayError, RuntimeGoneError
 from raynb.jupyter.output.tracebacks import Renderer
 
 if TYPE_CHECKING:
@@ -98,18 +99,19 @@ class Breakpoints:
 
     def install(self) -> None:
         engines.on_change.append(self.engine_changed)
-        self.engine_changed(engines.peek())
+        self.engine_changed(engines.driver())
 
     def uninstall(self) -> None:
         if self.engine_changed in engines.on_change:
             engines.on_change.remove(self.engine_changed)
-        inspection = getattr(engines.peek(), "inspection", None)
+        engine = engines.driver()
+        inspection = engine.inspection if engine is not None else None
         if inspection is not None and self.paused in inspection.on_pause:
             inspection.on_pause.remove(self.paused)
 
-    def engine_changed(self, engine: Any) -> None:
+    def engine_changed(self, engine: DriverEngine | None) -> None:
         self._pending.clear()
-        inspection = getattr(engine, "inspection", None)
+        inspection = engine.inspection if engine is not None else None
         if inspection is not None and self.paused not in inspection.on_pause:
             inspection.on_pause.append(self.paused)
 
@@ -144,11 +146,11 @@ class Breakpoints:
         """Opens the prompt where the main thread waits for tasks; else the cell says who waits. Any thread."""
         if not self._pending or self._busy:
             return
-        engine: Any = engines.peek()
+        engine = engines.driver()
         waits = self.notebook.waits
         waiting = waits.current if waits is not None else None
-        if waiting is not None and hasattr(engine, "inspection"):
-            engine.loop.waiters.interrupt(waiting[0], self.serve)
+        if waiting is not None and engine is not None and engine.inspection is not None:
+            engine.inspection.interrupt_wait(waiting[0], self.serve)
             return
         running = self.notebook.cells.running()
         if running is not None and waits is not None and waits.in_event_loop():
@@ -202,8 +204,11 @@ class Breakpoints:
                 waits.pausing = False
 
     def _debug(self, point: Breakpoint) -> None:
-        engine: Any = engines.peek()
-        if engine is None or (point.worker, point.session) not in engine.inspection.breakpoints:
+        engine = engines.driver()
+        if engine is None or engine.inspection is None:
+            return
+        inspection = engine.inspection
+        if (point.worker, point.session) not in inspection.breakpoints:
             return
         self.notebook.router.drain()
         more = f" {len(self._pending)} more wait at breakpoints." if self._pending else ""
@@ -215,7 +220,7 @@ class Breakpoints:
 
         def say(prompt: str, line: str) -> Answer | None:
             if prompt == PROMPT and line.strip() in _QUITS:
-                self._quit(engine, point, line.strip() == "q!")
+                self._quit(engine, inspection, point, line.strip() == "q!")
                 return None
             return self._ask(point, "line", line)
 
@@ -226,9 +231,9 @@ class Breakpoints:
         except RayError as error:
             print(str(error))
         finally:
-            engine.inspection.over(point)
+            inspection.over(point)
 
-    def _quit(self, engine: Any, point: Breakpoint, whole_cell: bool) -> None:
+    def _quit(self, engine: DriverEngine, inspection: Inspection, point: Breakpoint, whole_cell: bool) -> None:
         points = [point]
         if whole_cell:
             engine.cancel_scope(point.scope)
@@ -239,14 +244,14 @@ class Breakpoints:
             if p in self._pending:
                 self._pending.remove(p)
             self._command(p, "quit")
-            engine.inspection.over(p)
+            inspection.over(p)
 
     @staticmethod
     def _command(point: Breakpoint, command: str, payload: Any = None) -> concurrent.futures.Future[Any]:
-        engine: Any = engines.peek()
-        future: concurrent.futures.Future[Any] = engine.inspection.ask(
-            point.worker, "debug", point.session, command, payload
-        )
+        engine = engines.driver()
+        if engine is None or engine.inspection is None:
+            raise RuntimeGoneError("The runtime of the task at the breakpoint was shut down.")
+        future = engine.inspection.ask(point.worker, "debug", point.session, command, payload)
         if command != "line" and command != "open":
             engine.inspection.over(point)
         return future

@@ -9,9 +9,10 @@ from collections.abc import Iterator
 from typing import Any
 
 from raynb.base import ids
+from raynb.base.interfaces import DriverEngine
 from raynb.base.text import printable
 from raynb.exceptions import RayError
-from raynb.jupyter.inspection.targets import Target
+from raynb.jupyter.inspection.targets import Target, inspection_of
 from raynb.jupyter.output.frames import Frame, folded, is_users, library_of
 from raynb.jupyter.output.tracebacks import Renderer
 from raynb.jupyter.progress.bar import in_seconds
@@ -22,9 +23,10 @@ PATIENCE = 2.0
 _STATES = {"native": "computes in native code (C)", "sleeping": "waits in native code (a lock, sleep or I/O)"}
 
 
-def of_targets(renderer: Renderer, engine: Any, targets: list[Target]) -> str:
+def of_targets(renderer: Renderer, engine: DriverEngine, targets: list[Target]) -> str:
     """Returns the stacks of what runs on some workers, asked all at once."""
-    asked = [(target, engine.inspection.ask(target.worker, "stack")) for target in targets]
+    inspection = inspection_of(engine, "%raynb stack")
+    asked = [(target, inspection.ask(target.worker, "stack")) for target in targets]
     parts = []
     for target, future in asked:
         try:
@@ -48,7 +50,7 @@ def of_kernel(renderer: Renderer) -> str:
     return "\n".join(lines) or "The kernel runs nothing but this."
 
 
-def _worker(renderer: Renderer, engine: Any, target: Target, stacks: list[Any]) -> Iterator[str]:
+def _worker(renderer: Renderer, engine: DriverEngine, target: Target, stacks: list[Any]) -> Iterator[str]:
     wanted = set(target.tasks)
     shown = False
     for stack in stacks:
@@ -71,7 +73,7 @@ def _is_users(file: str) -> bool:
     return is_users(file) and file != "<string>"  # what a process begins with
 
 
-def _thread(renderer: Renderer, engine: Any, where: str, stack: Any) -> Iterator[str]:
+def _thread(renderer: Renderer, engine: DriverEngine | None, where: str, stack: Any) -> Iterator[str]:
     name = f"{renderer.green(printable(stack.task_name))}, " if stack.task_name else ""
     state = _STATES.get(stack.state, "")
     told = f"; {state}" if state and not stack.waits_for and not stack.coroutines else ""
@@ -102,7 +104,7 @@ def _frames(renderer: Renderer, frames: list[Any]) -> Iterator[str]:
             yield f"    {folded(theirs)}: {theirs[-1].function}"
 
 
-def _objects(engine: Any, wanted: tuple[int, ...]) -> str:
+def _objects(engine: DriverEngine | None, wanted: tuple[int, ...]) -> str:
     """Names the objects that a wait lacks by the tasks that make them, with their states."""
     tasks = [ids.task_of(identity) for identity in wanted]
     rows = {row.id: row for row in engine.rows(tasks=tasks[:1000]).tasks} if engine is not None else {}

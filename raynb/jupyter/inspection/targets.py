@@ -8,6 +8,7 @@ from typing import Any
 from IPython.core.error import UsageError
 
 from raynb.base import ids
+from raynb.base.interfaces import DriverEngine, Inspection
 from raynb.base.ref import is_ref
 from raynb.base.rows import RUNNING, TaskRow, WorkerRow
 
@@ -21,7 +22,7 @@ class Target:
     tasks: tuple[int, ...] = ()
 
 
-def find(engine: Any, text: str, namespace: dict[str, Any], cell: int | None = None) -> list[Target]:
+def find(engine: DriverEngine, text: str, namespace: dict[str, Any], cell: int | None = None) -> list[Target]:
     """Returns what a command's argument means.
 
     Args:
@@ -64,7 +65,7 @@ def find(engine: Any, text: str, namespace: dict[str, Any], cell: int | None = N
     )
 
 
-def _of_variable(engine: Any, text: str, value: Any, running: list[TaskRow], workers: dict[int, WorkerRow],
+def _of_variable(engine: DriverEngine, text: str, value: Any, running: list[TaskRow], workers: dict[int, WorkerRow],
                  actors: list[Any]) -> list[Target]:  # fmt: skip
     if is_ref(value):
         task = ids.task_of(value._id)
@@ -98,16 +99,15 @@ def _of_worker(worker: int, workers: dict[int, WorkerRow], none: str) -> list[Ta
     return [Target(worker, workers[worker].pid)]
 
 
-def inspection_of(engine: Any, what: str) -> Any:
+def inspection_of(engine: DriverEngine, what: str) -> Inspection:
     """Returns what asks the workers.
 
     Raises:
         UsageError: this engine cannot.
     """
-    found = getattr(engine, "inspection", None)
-    if found is not None:
-        return found
-    if type(engine).__name__ == "InlineEngine":
+    if engine.inspection is not None:
+        return engine.inspection
+    if engine.config.local_mode:
         raise UsageError(f"{what}: tasks run in the kernel itself (local_mode); use `%debug`, `breakpoint()` and "
                          "`%prun` as for any code, and `%raynb stack kernel`.")  # fmt: skip
     raise UsageError(f"{what} works on this machine's engine only; on a Ray cluster, use Ray's dashboard.")

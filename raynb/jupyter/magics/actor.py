@@ -199,7 +199,7 @@ class ActorMagics(Magics):
 
             inputs.names = {name: filled(value, tuple(values)) for name, value in inputs.names.items()}
         job = job_for(reading, (), title, bool(worker), False)
-        engine: Any = engines.current()
+        engine = engines.current()
         if worker:
             known = [row.id for row in engine.snapshot().workers if not row.exit]
             if worker not in known:
@@ -265,7 +265,7 @@ def is_alive(handle: Any) -> bool:
     """Returns whether an actor is not dead."""
     from raynb.base.rows import DEAD
 
-    engine: Any = engines.peek()
+    engine = engines.driver()
     if engine is None:
         return False
     return any(row.state != DEAD for row in engine.rows(actors=(handle._ray_spec.actor_id,)).actors)

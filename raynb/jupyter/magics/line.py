@@ -12,6 +12,7 @@ from IPython.core.magic_arguments import argument, magic_arguments
 
 from raynb import api
 from raynb.base import engine as engines
+from raynb.base.interfaces import DriverEngine
 from raynb.base.ref import ObjectRef, is_ref
 from raynb.exceptions import GetTimeoutError, RayTaskError
 from raynb.jupyter.cells.inputs import Inputs
@@ -162,7 +163,7 @@ class LineMagics(Magics):
             print(f"{cell_name(scope)}: {actions.cancel_cell(engine, scope)}")
 
     @staticmethod
-    def _cell(engine: Any, text: str) -> int:
+    def _cell(engine: DriverEngine, text: str) -> int:
         if text != "last":
             if cell_number(text) is None:
                 raise UsageError(f"%cancel: --cell takes the number of a cell, got {text!r}.")
@@ -187,10 +188,10 @@ class LineMagics(Magics):
         for handle in handles.values():
             api.kill(handle, no_restart=not args.restart)
 
-    def _engine(self) -> Any:
+    def _engine(self) -> DriverEngine:
         if self.notebook.starting is not None:
             self.notebook.started()
-        engine = engines.peek()
+        engine = engines.driver()
         if engine is None:
             raise UsageError(_NO_RUNTIME)
         return engine
@@ -232,7 +233,7 @@ class LineMagics(Magics):
     def _status(self, rest: str) -> None:
         if self.notebook.starting is not None and engines.peek() is None:
             self.notebook.started()
-        print(actions.status_text(engines.peek()))
+        print(actions.status_text(engines.driver()))
 
     @magic_arguments("%raynb start")
     @argument("--address", metavar="A", help="'auto' or 'ray://host:10001': a Ray cluster; 'local': this machine.")

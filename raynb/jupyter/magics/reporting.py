@@ -8,6 +8,7 @@ from typing import Any
 from IPython.core.error import UsageError
 
 from raynb import api
+from raynb.base.interfaces import DriverEngine
 from raynb.jupyter.magics.help import cell_number
 from raynb.jupyter.notebook import Notebook
 from raynb.jupyter.output.registry import cell_name
@@ -24,7 +25,7 @@ def labels_of(notebook: Notebook) -> Labels:
     return labels
 
 
-def logs(engine: Any, rest: str) -> None:
+def logs(engine: DriverEngine, rest: str) -> None:
     """Prints what the tasks (of a cell) have printed."""
     cell, _, pattern = rest.partition("--grep")
     if cell.strip() and cell_number(cell) is None:
@@ -32,7 +33,7 @@ def logs(engine: Any, rest: str) -> None:
     print(text_tables.logs(engine.logs(), cell_number(cell), pattern.strip()))
 
 
-def timeline(notebook: Notebook, engine: Any, rest: str) -> Any:
+def timeline(notebook: Notebook, engine: DriverEngine, rest: str) -> Any:
     """Returns the picture of a cell's time, or writes a trace of all tasks."""
     if rest and cell_number(rest) is None:
         api.timeline(rest)
@@ -51,7 +52,7 @@ def timeline(notebook: Notebook, engine: Any, rest: str) -> Any:
     return Timeline(found)
 
 
-def report(notebook: Notebook, engine: Any, rest: str) -> None:
+def report(notebook: Notebook, engine: DriverEngine, rest: str) -> None:
     """Writes the report (default: ``raynb-report.html``)."""
     from raynb.jupyter.reports.html_report import report as made
 

@@ -36,7 +36,7 @@ def emit(kind: str, bundle: dict[str, Any]) -> None:
 
     if not _in_a_kernel():
         bundle = {**bundle, "data": without_views(bundle.get("data") or {})}
-    current().emit(kind, bundle=bundle)  # type: ignore[attr-defined]
+    current().emit(kind, bundle=bundle)
 
 
 def show_value(value: Any) -> None:

@@ -41,7 +41,7 @@ def memory_profiled_items(cargo: CellPayload, items: list[Any], *arrived: Any) -
 
 
 def _send(profile: dict[str, Any]) -> None:
-    engines.current().emit(PROFILE, bundle=profile)  # type: ignore[attr-defined]
+    engines.current().emit(PROFILE, bundle=profile)
 
 
 @contextlib.contextmanager

@@ -17,6 +17,7 @@ from raynb.api.actor import ActorHandle
 from raynb.api.definitions import redefined
 from raynb.base import engine as engines
 from raynb.base import ids
+from raynb.base.interfaces import DriverEngine
 from raynb.base.ref import ObjectRef, is_ref
 from raynb.base.rows import DEAD, FINISHED, TASK_ENDED, ActorRow, ObjectRow, Snapshot, TaskRow
 from raynb.exceptions import RuntimeGoneError
@@ -53,7 +54,7 @@ class _Line:
     actor: ActorRow | None = None
     last: str = ""
 
-    def look(self, engine: Any, why: Callable[[int], str]) -> tuple[str, str, bool]:
+    def look(self, engine: DriverEngine, why: Callable[[int], str]) -> tuple[str, str, bool]:
         """Takes the rows of what it shows; returns (words, state, whether they will change).
 
         Args:
@@ -144,7 +145,7 @@ class LiveLines:
         notebook = self.notebook
         notebook.router.drain()
         line = self._line(value)
-        engine: Any = engines.peek()
+        engine = engines.driver()
         text, state, goes_on = gone(), "", False
         if engine is not None and engine.nonce == line.nonce:
             notebook.lineage.refresh()
@@ -191,7 +192,7 @@ class LiveLines:
         with self._updating:
             with self._lock:
                 lines = list(self._lines)
-            engine: Any = engines.peek()
+            engine = engines.driver()
             ended = [line for line in lines if not self._update(line, engine)]
             with self._lock:
                 self._lines = [line for line in self._lines if line not in ended]
@@ -200,12 +201,12 @@ class LiveLines:
     def look_again(self) -> None:
         """Brings the lines whose tasks have ended up to date: another result is stale than before."""
         with self._updating:
-            engine: Any = engines.peek()
+            engine = engines.driver()
             for line in tuple(self._ended):
                 if engine is not None and engine.nonce == line.nonce:
                     self._update(line, engine)
 
-    def _update(self, line: _Line, engine: Any) -> bool:
+    def _update(self, line: _Line, engine: DriverEngine | None) -> bool:
         """Updates one line; returns whether it goes on."""
         text, state, goes_on = gone(line.last), "", False
         if engine is not None and engine.nonce == line.nonce:

@@ -42,7 +42,7 @@ class Summary:
         self.kind = type(value).__name__
         self.total = len(named)
         self.lines: list[tuple[str, str, str]] = []  # (place, state, words) of the first few
-        engine: Any = engines.peek()
+        engine = engines.driver()
         refs: list[ObjectRef[Any]] = [ref for _, ref in named[:ITEMS_COUNTED]]
         if engine is None or any(ref._engine.nonce != engine.nonce for ref in refs[:ITEMS_SHOWN]):
             self.head = f"{self.kind} of {_refs(self.total)}: {GONE}"

@@ -191,7 +191,7 @@ class Waits:
         """Returns how far one wait is: it counts what is waited for, and which of it failed."""
         waiter, missing, since = waiting
         count = Count(missing, since)
-        engine: Any = engines.peek()
+        engine = engines.driver()
         keys = getattr(waiter, "keys", ())
         if engine is not None and 0 < len(keys) <= MOST_LOOKED_AT:
             states = [row.state for row in engine.rows(tasks=[ids.task_of(key) for key in keys]).tasks]
@@ -204,7 +204,7 @@ class Waits:
 
     @staticmethod
     def _count_of(cell: Cell) -> Count | None:
-        engine: Any = engines.peek()
+        engine = engines.driver()
         if engine is None:
             return None
         counts: dict[str, int] = engine.scope_counts(cell.scope)

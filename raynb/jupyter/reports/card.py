@@ -142,15 +142,15 @@ def version() -> str:
 def rows(notebook: Notebook) -> list[tuple[str, str]]:
     """Returns (what, value) of the card."""
     config = notebook.config
-    engine: Any = engines.peek()
+    engine = engines.driver()
     python = ".".join(map(str, sys.version_info[:3]))
     # What runs, if something does: it may have been started with other words than the settings'.
-    settings: Any = getattr(engine, "config", None) or config
+    settings: Any = engine.config if engine is not None else config
     address = "" if settings.address == "local" else settings.address
     if engine is not None:
         picture = engine.snapshot()
         cpus, store = picture.total.get("CPU", 0.0), picture.store.limit
-        state = "failed; go on with %raynb restart" if getattr(engine, "failure", "") else "running"
+        state = "failed; go on with %raynb restart" if engine.failure else "running"
     else:
         cpus = config.num_cpus if config.num_cpus is not None else float(limits.cpu_count())
         store = config.object_store_memory or limits.default_object_store_memory()
@@ -160,7 +160,7 @@ def rows(notebook: Notebook) -> list[tuple[str, str]]:
         elif notebook.starting is not None and notebook.starting.is_alive():
             state = "starting"
     if address:
-        found = getattr(engine, "address", address)  # what "auto" stands for
+        found = (engine.address if engine is not None else "") or address  # what "auto" stands for
         where = f"Ray cluster at {found}" if found == address else f"Ray cluster at {found} ({address})"
     else:
         where = "this kernel itself (local mode)" if settings.local_mode else "this machine, embedded"

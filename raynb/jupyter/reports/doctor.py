@@ -261,12 +261,13 @@ def survived(most: int = 5) -> list[Finding]:
 
 def nodes(notebook: Notebook) -> list[Finding]:
     """Looks at every node of a Ray cluster: versions, packages that the notebook uses, disk and shared memory."""
-    view = getattr(engines.peek(), "cluster_view", None)
-    if view is None:
+    engine = engines.driver()
+    cluster = engine.cluster_info if engine is not None else None
+    if cluster is None:
         return []
     names = imported_packages(notebook.shell.user_ns)
     findings = []
-    for node_id, about in view.examine(names).items():
+    for node_id, about in cluster.examine(names).items():
         what = f"node {node_id[:8]}"
         if isinstance(about, BaseException):
             told = f"did not answer: {type(about).__name__}: {short_error(str(about))}"

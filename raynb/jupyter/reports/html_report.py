@@ -14,6 +14,7 @@ from collections.abc import Iterable, Sequence
 from importlib import metadata
 from typing import TYPE_CHECKING, Any
 
+from raynb.base.interfaces import DriverEngine
 from raynb.base.rows import Snapshot, TaskRow
 from raynb.jupyter.cells.inputs import in_words
 from raynb.jupyter.formatting import PLACE_WORDS, STATE_WORDS
@@ -176,7 +177,7 @@ def _versions() -> list[tuple[str, str]]:
     return found
 
 
-def report(notebook: Notebook, engine: Any, labels: Labels) -> str:
+def report(notebook: Notebook, engine: DriverEngine, labels: Labels) -> str:
     """Returns the page."""
     picture: Snapshot = engine.snapshot()
     when = time.strftime("%Y-%m-%d %H:%M:%S")

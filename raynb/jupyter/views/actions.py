@@ -16,6 +16,7 @@ from collections.abc import Callable
 from typing import Any
 
 from raynb.base import ids
+from raynb.base.interfaces import DriverEngine
 from raynb.base.ref import ObjectRef, OwnRef
 from raynb.base.rows import (
     ACTOR_CREATION_TASK,
@@ -46,13 +47,13 @@ class ActionError(ValueError):
     """What was asked for cannot be done; the message says why and what can."""
 
 
-def counted_ref(engine: Any, object_id: int) -> ObjectRef[Any]:
+def counted_ref(engine: DriverEngine, object_id: int) -> ObjectRef[Any]:
     """Returns a ref to an object by its id, counted as if it had been unpickled here."""
     engine.ref_log.append(~object_id)
     return OwnRef(object_id, engine)
 
 
-def find_task(engine: Any, task: int) -> TaskRow:
+def find_task(engine: DriverEngine, task: int) -> TaskRow:
     """Returns the row of a task.
 
     Raises:
@@ -64,21 +65,21 @@ def find_task(engine: Any, task: int) -> TaskRow:
     return found[0]
 
 
-def _find_actor(engine: Any, actor: int) -> ActorRow:
+def _find_actor(engine: DriverEngine, actor: int) -> ActorRow:
     found: list[ActorRow] = engine.rows(actors=(actor,)).actors
     if not found:
         raise ActionError(f"Actor {actor:x} is not known any more.")
     return found[0]
 
 
-def _find_object(engine: Any, object_id: int) -> ObjectRow:
+def _find_object(engine: DriverEngine, object_id: int) -> ObjectRow:
     found: list[ObjectRow] = engine.rows(objects=(object_id,)).objects
     if not found:
         raise ActionError("The object is gone already.")
     return found[0]
 
 
-def _cancel_rows(engine: Any, rows: list[TaskRow], force: bool) -> int:
+def _cancel_rows(engine: DriverEngine, rows: list[TaskRow], force: bool) -> int:
     done = 0
     for row in rows:
         if row.state in TASK_ENDED or row.kind == ACTOR_CREATION_TASK:
@@ -89,7 +90,7 @@ def _cancel_rows(engine: Any, rows: list[TaskRow], force: bool) -> int:
     return done
 
 
-def cancel_task(engine: Any, task: int, force: bool = False) -> str:
+def cancel_task(engine: DriverEngine, task: int, force: bool = False) -> str:
     """Cancels one task, queued or running (Ray: ``ray.cancel``).
 
     Args:
@@ -106,20 +107,20 @@ def cancel_task(engine: Any, task: int, force: bool = False) -> str:
     return f"Cancelling {row.name}."
 
 
-def cancel_group(engine: Any, name: str, scope: int | None = None, force: bool = False) -> str:
+def cancel_group(engine: DriverEngine, name: str, scope: int | None = None, force: bool = False) -> str:
     """Cancels every unfinished task of one function (of one cell, if ``scope`` is given)."""
     rows = [r for r in engine.snapshot().tasks if r.name == name and (scope is None or r.scope == scope)]
     done = _cancel_rows(engine, rows, force)
     return f"Cancelling {counted(done, 'task')} of {name}." if done else f"No task of {name} is unfinished."
 
 
-def cancel_cell(engine: Any, scope: int) -> str:
+def cancel_cell(engine: DriverEngine, scope: int) -> str:
     """Cancels every unfinished task that one cell submitted."""
     cancelled, finished = engine.cancel_scope(scope)
     return f"Cancelled {counted(cancelled, 'task')}; {finished:,} had finished."
 
 
-def cancel_all(engine: Any, force: bool = False) -> str:
+def cancel_all(engine: DriverEngine, force: bool = False) -> str:
     """Cancels every unfinished task."""
     return f"Cancelling {counted(_cancel_rows(engine, engine.snapshot().tasks, force), 'task')}."
 
@@ -128,7 +129,7 @@ def _actor_title(row: ActorRow) -> str:
     return f"{row.class_name} {row.name!r}" if row.name else row.class_name
 
 
-def kill_actor(engine: Any, actor: int) -> str:
+def kill_actor(engine: DriverEngine, actor: int) -> str:
     """Kills an actor for good (Ray: ``ray.kill``)."""
     row = _find_actor(engine, actor)
     if row.state == DEAD:
@@ -137,7 +138,7 @@ def kill_actor(engine: Any, actor: int) -> str:
     return f"Killed actor {_actor_title(row)}."
 
 
-def restart_actor(engine: Any, actor: int) -> str:
+def restart_actor(engine: DriverEngine, actor: int) -> str:
     """Kills an actor's process and lets it start again (``ray.kill(no_restart=False)``).
 
     Raises:
@@ -155,7 +156,7 @@ def restart_actor(engine: Any, actor: int) -> str:
     return f"Restarting actor {_actor_title(row)}."
 
 
-def free_object(engine: Any, object_id: int) -> str:
+def free_object(engine: DriverEngine, object_id: int) -> str:
     """Frees one object's bytes now; refs to it then raise ``ObjectFreedError``.
 
     Raises:
@@ -168,7 +169,7 @@ def free_object(engine: Any, object_id: int) -> str:
     return f"Freed {in_words(row.size)}."
 
 
-def task_detail(engine: Any, task: int, labels: Labels | None = None) -> dict[str, Any]:
+def task_detail(engine: DriverEngine, task: int, labels: Labels | None = None) -> dict[str, Any]:
     """Returns what a closer look at a task shows: its whole error, its output, its story."""
     row = find_task(engine, task)
     pieces = engine.logs(task=task)
@@ -183,7 +184,7 @@ def task_detail(engine: Any, task: int, labels: Labels | None = None) -> dict[st
     }
 
 
-def why_it_waits(engine: Any, row: TaskRow, labels: Labels) -> str:
+def why_it_waits(engine: DriverEngine, row: TaskRow, labels: Labels) -> str:
     """Returns a sentence on what an unfinished task waits for; empty for one that runs or has ended."""
     if row.state == PENDING_ARGS_AVAIL:
         return _awaited_inputs(engine, row, labels)
@@ -212,7 +213,7 @@ def _are(amount: float) -> str:
     return "is none" if not amount else f"are only {amount:g}"
 
 
-def _awaited_inputs(engine: Any, row: TaskRow, labels: Labels) -> str:
+def _awaited_inputs(engine: DriverEngine, row: TaskRow, labels: Labels) -> str:
     missing: list[int] = engine.awaited(row.id)
     if not missing:
         return "It waits for its inputs."
@@ -280,13 +281,12 @@ def node_line(row: NodeRow) -> str:
     return f"{name}{' [' + ', '.join(roles) + ']' if roles else ''}: {', '.join(said)}"
 
 
-def status_lines(engine: Any) -> list[tuple[str, str]]:
+def status_lines(engine: DriverEngine | None) -> list[tuple[str, str]]:
     """Returns the runtime's state as (what, value) pairs: the text form of the dashboard."""
-    if engine is None or not getattr(engine, "alive", True):
+    if engine is None or not engine.alive:
         return [("raynb", "no runtime; start one with %raynb start or raynb.init()")]
-    failure = getattr(engine, "failure", "")
-    if failure:
-        return [("raynb", f"failed; go on with %raynb restart\n{failure}")]
+    if engine.failure:
+        return [("raynb", f"failed; go on with %raynb restart\n{engine.failure}")]
     picture = engine.snapshot()
     cpus = picture.total.get("CPU", 0)
     busy = cpus - picture.available.get("CPU", 0)
@@ -316,7 +316,7 @@ def status_lines(engine: Any) -> list[tuple[str, str]]:
     ]
 
 
-def status_text(engine: Any) -> str:
+def status_text(engine: DriverEngine | None) -> str:
     """Returns the runtime's state as lines of text."""
     return "\n".join(f"{what:<8} {value}" for what, value in status_lines(engine))
 
@@ -340,7 +340,7 @@ REQUESTS: dict[str, Callable[[Any, dict[str, Any]], dict[str, Any]]] = {
 }
 
 
-def answer(engine: Any, request: dict[str, Any], labels: Labels | None = None) -> dict[str, Any]:
+def answer(engine: DriverEngine | None, request: dict[str, Any], labels: Labels | None = None) -> dict[str, Any]:
     """Does what a view asks for; never raises, because nobody would catch it there.
 
     Args:
@@ -357,7 +357,7 @@ def answer(engine: Any, request: dict[str, Any], labels: Labels | None = None) -
     if act is None:
         known = ", ".join(sorted(REQUESTS))
         return reply | {"text": f"This version of raynb doesn't know the request {do!r}; it knows: {known}."}
-    if engine is None or not getattr(engine, "alive", True):
+    if engine is None or not engine.alive:
         return reply | {"text": "No runtime is running; start one with %raynb start."}
     try:
         return reply | {"ok": True, "text": ""} | act(engine, request | {"labels": labels})

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from raynb.base.interfaces import DriverEngine
 from raynb.jupyter.output.displays import shown as displays
 from raynb.jupyter.views import actions, messages
 from raynb.jupyter.views.coalescing import Send
@@ -96,7 +97,12 @@ class Conversation:
     """
 
     def __init__(
-        self, feed: Feed, send: Send, engine: Any, lease: bool, configure: Callable[[str], None] | None = None
+        self,
+        feed: Feed,
+        send: Send,
+        engine: Callable[[], DriverEngine | None],
+        lease: bool,
+        configure: Callable[[str], None] | None = None,
     ) -> None:
         self._feed = feed
         self._send = send

@@ -7,6 +7,7 @@ show it, the widget's text and HTML forms say the same in plain words.
 from __future__ import annotations
 
 import html
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ import anywidget
 import traitlets
 
 from raynb.base import engine as engines
+from raynb.base.interfaces import DriverEngine
 from raynb.base.rows import TASK_STATES
 from raynb.jupyter.formatting import did_you_mean
 from raynb.jupyter.views import actions
@@ -68,7 +70,12 @@ class Dashboard(anywidget.AnyWidget):
     #: Whether the views fill the height of the box that they are put into (a sidecar, a layout).
     fill = traitlets.Bool(False).tag(sync=True)
 
-    def __init__(self, tab: str = "overview", feed: Feed | None = None, engine: Any = engines.peek) -> None:
+    def __init__(
+        self,
+        tab: str = "overview",
+        feed: Feed | None = None,
+        engine: Callable[[], DriverEngine | None] = engines.driver,
+    ) -> None:
         if tab not in self.TABS:
             meant = did_you_mean(tab, self.TABS)
             raise ValueError(f"There is no view {tab!r}{meant}; the views are: {', '.join(self.TABS)}.")
@@ -104,10 +111,10 @@ class Dashboard(anywidget.AnyWidget):
         return data, metadata
 
 
-def static_html(engine: Any) -> str:
+def static_html(engine: DriverEngine | None) -> str:
     """Returns the runtime's state as a small table: what a saved notebook shows."""
     lines = list(actions.status_lines(engine))
-    if engine is not None and getattr(engine, "alive", True) and not getattr(engine, "failure", ""):
+    if engine is not None and engine.alive and not engine.failure:
         groups = engine.snapshot().groups
         for name in sorted(groups, key=lambda name: -sum(groups[name].values()))[:10]:
             counts = groups[name]

@@ -11,9 +11,9 @@ import logging
 import threading
 import time
 from collections.abc import Callable
-from typing import Any
 
 from raynb.base import engine as engines
+from raynb.base.interfaces import DriverEngine
 from raynb.base.rows import Snapshot
 from raynb.exceptions import RuntimeGoneError
 from raynb.jupyter.views import messages, view_model
@@ -60,7 +60,7 @@ class Feed:
 
     def __init__(
         self,
-        peek: Callable[[], Any] = engines.peek,
+        peek: Callable[[], DriverEngine | None] = engines.driver,
         labels: Labels | None = None,
         pace: Pace | None = None,
         clock: Callable[[], float] = time.monotonic,
@@ -147,12 +147,12 @@ class Feed:
         if thread is not None and thread is not threading.current_thread():
             thread.join(timeout)
 
-    def _engine_changed(self, engine: Any) -> None:
+    def _engine_changed(self, engine: DriverEngine | None) -> None:
         self.wake()
 
-    def _engine(self) -> Any:
+    def _engine(self) -> DriverEngine | None:
         engine = self._peek()
-        return engine if engine is not None and getattr(engine, "alive", True) else None
+        return engine if engine is not None and engine.alive else None
 
     # -- the thread ----------------------------------------------------------------------------
     def _run(self) -> None:
@@ -189,22 +189,21 @@ class Feed:
                 watchers = list(self._watchers)
             if not watchers or self._engine() is not engine or engine is None:
                 return ""
-            failure: str = getattr(engine, "failure", "")
-            if failure:
-                return failure.partition(" The last events:")[0]
+            if engine.failure:
+                return engine.failure.partition(" The last events:")[0]
             before = time.thread_time()
             since = self._pull(engine, pending, named, since, watchers)
             rest = self._pace.rest(time.thread_time() - before)
             with self._changed:
                 self._changed.wait_for(lambda: self._must_look(engine), timeout=rest)
 
-    def _must_look(self, engine: Any) -> bool:
+    def _must_look(self, engine: DriverEngine) -> bool:
         """Whether the rest ends early: the end has come, or somebody waits for the full picture."""
         fresh = any(watcher.fresh for watcher in self._watchers)
         return self._closed or fresh or not self._watchers or self._engine() is not engine
 
     def _pull(
-        self, engine: Any, pending: Pending, named: Named, since: int | None, watchers: list[Watcher]
+        self, engine: DriverEngine, pending: Pending, named: Named, since: int | None, watchers: list[Watcher]
     ) -> int:
         """Pulls once and sends what there is to send; returns the version reached."""
         full: messages.PictureMessage | None = None

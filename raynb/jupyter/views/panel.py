@@ -12,6 +12,7 @@ from collections.abc import Callable
 from typing import Any
 
 from raynb.base import engine as engines
+from raynb.base.interfaces import DriverEngine
 from raynb.jupyter.views import messages, series
 from raynb.jupyter.views.channel import QUICK, Conversation, listen_on_control, take_any_subshell
 from raynb.jupyter.views.feed import Feed, shared
@@ -33,7 +34,7 @@ class LabPanel:
     """
 
     def __init__(
-        self, comm: Any, feed: Feed, peek: Callable[[], Any] = engines.peek,
+        self, comm: Any, feed: Feed, peek: Callable[[], DriverEngine | None] = engines.driver,
         configure: Callable[[str], None] | None = None, kernel: Any = None,
     ) -> None:  # fmt: skip
         self._comm = comm

@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 
 from raynb.base import engine as engines
 from raynb.base import limits
+from raynb.base.interfaces import DriverEngine
 from raynb.base.rows import FAILED, FINISHED, TASK_ENDED, Snapshot
 from raynb.exceptions import RuntimeGoneError
 
@@ -107,7 +108,11 @@ class Recorder:
     Thread contract: any thread; one thread of ours takes the points, while a runtime runs.
     """
 
-    def __init__(self, peek: Callable[[], Any] = engines.peek, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        peek: Callable[[], DriverEngine | None] = engines.driver,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._peek = peek
         self._clock = clock
         self._changed = threading.Condition()  # guards the series
@@ -136,7 +141,7 @@ class Recorder:
         with self._changed:
             return self._series.points()
 
-    def _engine_changed(self, engine: Any) -> None:
+    def _engine_changed(self, engine: DriverEngine | None) -> None:
         with self._changed:
             if engine is not None and self._thread is None and not self._closed:
                 self._thread = threading.Thread(target=self._run, name="raynb-history", daemon=True)
@@ -148,7 +153,7 @@ class Recorder:
             engine = self._peek()
             rest = BUSY_SECONDS
             try:
-                if engine is not None and getattr(engine, "alive", True):
+                if engine is not None and engine.alive:
                     rest = self.take(engine)
                     gone = False
                 else:
@@ -161,7 +166,7 @@ class Recorder:
                     return
                 self._changed.wait_for(lambda: self._closed or self._peek() is None, rest)
 
-    def take(self, engine: Any) -> float:
+    def take(self, engine: DriverEngine) -> float:
         """Takes a point; returns the seconds until the next one."""
         picture: Snapshot = engine.changes(1 << 60)
         now = picture.now

@@ -7,6 +7,7 @@ from typing import Any
 from IPython import get_ipython
 from IPython.core.error import UsageError
 
+from raynb.base.interfaces import DriverEngine
 from raynb.base.rows import RUNNING
 from raynb.jupyter.inspection import stack_text
 from raynb.jupyter.inspection.targets import Target, inspection_of
@@ -14,7 +15,7 @@ from raynb.jupyter.output.tracebacks import Renderer
 from raynb.jupyter.views.view_model import from_key
 
 
-def stack_of(engine: Any, request: dict[str, Any]) -> dict[str, Any]:
+def stack_of(engine: DriverEngine, request: dict[str, Any]) -> dict[str, Any]:
     """Returns ``{"text", "stack"}`` for a request with ``task``, ``actor``, ``worker`` or ``kernel``.
 
     It runs where the request is answered, so the kernel's own stack is there also while a cell hangs.
@@ -35,7 +36,7 @@ def stack_of(engine: Any, request: dict[str, Any]) -> dict[str, Any]:
     return {"text": "", "stack": stack_text.of_targets(renderer, engine, [target])}
 
 
-def _target(engine: Any, request: dict[str, Any]) -> Target:
+def _target(engine: DriverEngine, request: dict[str, Any]) -> Target:
     picture = engine.snapshot()
     workers = {row.id: row for row in picture.workers if not row.exit}
     if "task" in request:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any, cast
 
 from raynb.base.ids import index_of, task_of
+from raynb.base.interfaces import DriverEngine
 from raynb.base.rows import (
     RUNNING,
     TASK_ENDED,
@@ -285,7 +286,7 @@ def message(
     }
 
 
-def runtime_name(engine: Any) -> str:
+def runtime_name(engine: DriverEngine) -> str:
     """Returns what tells one start of the runtime from another."""
     return f"{engine.nonce:x}"
 

@@ -342,8 +342,11 @@ def log_lines(task_id: str | None, actor_id: str | None, pid: int | None, kind: 
     wanted = {source.spell(row.id, "task"): row.id for row in source.snapshot.tasks} if task_id else {}
     if task_id is not None and task_id not in wanted:
         raise ValueError(f"There is no task {task_id}; list_tasks() shows those that are known.")
+    driver = engine().driver
+    if driver is None:
+        raise ValueError("what tasks print is kept in the driver: ask for it there")
     text = []
-    for piece in engine().logs(task=wanted.get(task_id) if task_id else None):
+    for piece in driver.logs(task=wanted.get(task_id) if task_id else None):
         if piece.kind != kind or (pid is not None and piece.pid != pid):
             continue
         if actor_id is None or (piece.actor and source.spell(piece.actor, "actor") == actor_id):

@@ -7,10 +7,9 @@ import pickle
 import threading
 from collections.abc import Sequence
 from operator import invert
-from types import SimpleNamespace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
-from raynb.base import ids
+from raynb.base import ids, one_machine
 from raynb.base.engine import Context, Packed
 from raynb.base.ref import ObjectRef, ObjectRefGenerator, OwnRef, UncountedRef
 from raynb.base.rows import Snapshot
@@ -35,6 +34,9 @@ if TYPE_CHECKING:
 class WorkerEngine(Storing, Waiting, Groups):
     """Thread contract: every method from any thread of the worker."""
 
+    driver = None  # that is another process
+    foreign_groups = None
+
     def __init__(self, worker: Worker) -> None:
         self.worker = worker
         self.nonce: int = worker.nonce
@@ -44,10 +46,9 @@ class WorkerEngine(Storing, Waiting, Groups):
         self._callbacks = Callbacks()
         self.restarted = False
         self.known_ready: set[int] = set()  # objects that were ready at the last `wait`
-        env = dict(worker.settings.get("env", ()))
-        if "env_vars" in env:
-            env["env_vars"] = dict(env["env_vars"])
-        self.config = SimpleNamespace(runtime_env=env)  # tasks submitted here inherit it
+        self.job_env: dict[str, Any] = dict(worker.settings.get("env", ()))
+        if "env_vars" in self.job_env:
+            self.job_env["env_vars"] = dict(self.job_env["env_vars"])
         self._ids = ids.IdSource(worker.number)
         self._lock = threading.Lock()
         self._defined: set[str] = set()
@@ -168,7 +169,7 @@ class WorkerEngine(Storing, Waiting, Groups):
     def kill(self, actor: int, no_restart: bool) -> None:
         self.requests.call("kill", actor, no_restart)
 
-    def leave_actor(self) -> None:
+    def leave_actor(self) -> NoReturn:
         """`exit_actor`: the process ends after this call, even if the exception is caught; outside of a
         call, and where several run at once, when those that run have ended."""
         from raynb.exceptions import AsyncioActorExit
@@ -204,7 +205,19 @@ class WorkerEngine(Storing, Waiting, Groups):
     def ref_bundle(self, ref: ObjectRef[Any]) -> dict[str, str]:
         return {"text/plain": repr(ref)}
 
-    # -- views -------------------------------------------------------------------------------------
+    # -- where the calling code runs ---------------------------------------------------------------
+    def native_env(self, value: dict[str, Any] | None) -> None:
+        return None
+
+    def actor_here(self) -> ActorSpec | None:
+        return self.worker.actor
+
+    def nodes(self) -> list[dict[str, Any]]:
+        return one_machine.nodes(self.nonce, self.cluster()[0])
+
+    def node_id(self) -> str:
+        return one_machine.node_id(self.nonce)
+
     def context(self) -> Context:
         running = state.current()
         context = Context(self.worker.number, namespace=self.worker.settings["namespace"])

@@ -12,8 +12,7 @@ import threading
 import time
 import warnings
 from collections.abc import Callable, Sequence
-from types import SimpleNamespace
-from typing import Any
+from typing import Any, NoReturn
 
 import ray
 
@@ -178,19 +177,21 @@ class WorkerAdapter(Adapter):
                 return super().adopt(object_id, nonce)
         return super().adopt(object_id, nonce)
 
-    def leave_actor(self) -> None:
+    driver = None  # that is another process
+
+    def leave_actor(self) -> NoReturn:
         """`exit_actor`, as Ray does it."""
         ray.actor.exit_actor()
+        raise AssertionError("Ray's exit_actor returned")
 
     @property
-    def config(self) -> Any:
-        """What `get_runtime_context` reads; children inherit it by Ray's own doing."""
-        return SimpleNamespace(runtime_env=dict(rays.context().runtime_env or {}))
+    def job_env(self) -> dict[str, Any]:
+        """What `get_runtime_context` shows; children inherit it by Ray's own doing."""
+        return dict(rays.context().runtime_env or {})
 
-    @property
-    def worker(self) -> Any:
+    def actor_here(self) -> ActorSpec | None:
         now = _owner()
-        return SimpleNamespace(actor=now.actor if now is not None else self.hosted)
+        return now.actor if now is not None else self.hosted
 
     def own_handle(self, actor: int) -> ObjectRef[Any]:
         """Returns the ref behind an actor's handle of itself; it doesn't keep the actor alive."""
