@@ -22,6 +22,14 @@ class FakeEngine:
         self.asked: list[tuple[Any, ...]] = []
         self.pulls = 0
         self.output: list[Output] = []
+        self.on_output: list[Any] = []
+        self.address = ""
+        self.inspection = None
+        self.cluster_info = None
+
+    @property
+    def driver(self) -> FakeEngine:
+        return self
 
     def snapshot(self) -> Snapshot:
         return self.picture
