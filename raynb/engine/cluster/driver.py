@@ -126,6 +126,9 @@ class ClusterEngine(News, Control, Adapter):
     def actor_here(self) -> ActorSpec | None:
         return None
 
+    def own_handle(self, actor: int) -> NoReturn:
+        raise TypeError("the driver's own code runs in no actor")
+
     def leave_actor(self) -> NoReturn:
         raise TypeError("the driver's own code runs in no actor")
 

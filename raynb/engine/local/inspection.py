@@ -10,8 +10,8 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from raynb.base.process.shelter import sheltered
 from raynb.base.interfaces import Wait
+from raynb.base.process.shelter import sheltered
 from raynb.base.rows import Breakpoint
 from raynb.core.vocabulary import events as e
 from raynb.engine.loop.connections import WorkerConnection

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from raynb.base import engine as engines
 from raynb.base.ids import task_of
+from raynb.base.interfaces import DriverEngine
 from raynb.base.rows import TaskRow
 from raynb.base.scope import current_scope
 from raynb.jupyter.cells.analysis import analyse
@@ -59,7 +60,7 @@ class Calls:
 
     def cell_ended(self, cell: Cell) -> None:
         """Records the calls of remote functions and actors whose refs the cell has left under names."""
-        engine: Any = engines.peek()
+        engine = engines.driver()
         record = self.record
         if engine is None or cell.source.startswith(_TASKS) or not engine.scope_counts(cell.scope):
             return
@@ -81,7 +82,7 @@ class Calls:
             self._add_calls(cell, key, rows, held, words)
 
     @staticmethod
-    def _definition(engine: Any, row: TaskRow) -> str:
+    def _definition(engine: DriverEngine, row: TaskRow) -> str:
         actors = engine.rows(actors=(row.actor,)).actors if row.actor else ()
         return actors[0].definition if actors else row.function
 

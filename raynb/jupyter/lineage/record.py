@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from raynb.api import definitions
 from raynb.base import engine as engines
 from raynb.base.ids import object_id, task_of
+from raynb.base.interfaces import DriverEngine
 from raynb.base.process import stale
 from raynb.base.ref import ObjectRef
 from raynb.base.rows import CANCELLED, FAILED, TASK_ENDED
@@ -80,7 +81,7 @@ class Record:
         self.notebook.cells.on_end.append(self.cell_ended)
         definitions.on_use = self._used
         engines.on_change.append(self._engine_changed)
-        self._engine_changed(engines.peek())
+        self._engine_changed(engines.driver())
         stale.say = self._say
 
     def uninstall(self) -> None:
@@ -95,9 +96,9 @@ class Record:
             stale.say = None
             stale.known.clear()
 
-    def _engine_changed(self, engine: Any) -> None:
+    def _engine_changed(self, engine: DriverEngine | None) -> None:
         """Forgets everything: the results of a runtime end with it, and the next one counts its tasks anew."""
-        nonce = getattr(engine, "nonce", 0)
+        nonce = engine.nonce if engine is not None else 0
         if nonce == self._nonce:
             return
         with self._lock:
@@ -240,7 +241,7 @@ class Record:
 
     def state(self, run: Run) -> str:
         """Returns whether a run is `RUNNING`, `FAILED_RUN`, `STALE` or `FRESH`."""
-        engine: Any = engines.peek()
+        engine = engines.driver()
         states: set[str] = set()
         if engine is not None:
             states = {row.state for row in engine.rows(tasks=run.tasks[:MOST_TASKS]).tasks}
@@ -261,7 +262,7 @@ class Record:
             return True
         if any(self.lineage.maker_of(name, self._token(name)) is run for name in run.outputs):
             return True
-        engine: Any = engines.peek()
+        engine = engines.driver()
         if engine is None:
             return False
         several = range(len(run.outputs) + 3)  # a put value, the status, the outputs, the value
