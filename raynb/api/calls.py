@@ -12,10 +12,10 @@ from raynb.api import options as o
 from raynb.api.actor import ActorClass, ActorHandle
 from raynb.api.checks.signature import with_keywords
 from raynb.api.remote_function import RemoteFunction
-from raynb.base import headroom, unshown
+from raynb.base import unshown
 from raynb.base.engine import current
 from raynb.base.ids import ACTOR_BIT, task_of
-from raynb.base.process import stale
+from raynb.base.process import headroom, stale
 from raynb.base.ref import ObjectRef, ObjectRefGenerator, foreign, foreign_handles, is_ref, ours
 from raynb.exceptions import RuntimeGoneError
 from raynb.serde import pickling

@@ -8,8 +8,8 @@ from typing import Any
 
 import cloudpickle
 
-from raynb.base import headroom
 from raynb.base.engine import Packed
+from raynb.base.process import headroom
 from raynb.serde import pickling
 
 

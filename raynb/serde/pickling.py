@@ -18,10 +18,9 @@ from typing import Any
 
 import cloudpickle
 
-from raynb.base import headroom
 from raynb.base.buffers import flat
 from raynb.base.engine import Packed
-from raynb.base.process import shelter
+from raynb.base.process import headroom, shelter
 from raynb.base.ref import ObjectRef, OwnRef, foreign, is_ref, ours
 from raynb.serde import arrays, culprits, frames, notebook_objects, tables
 from raynb.serde.refs import Refs, collecting

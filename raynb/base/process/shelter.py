@@ -22,8 +22,8 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any, TypeVar
 
-from raynb.base import headroom, interrupts
-from raynb.base.process import strikes
+from raynb.base import interrupts
+from raynb.base.process import headroom, strikes
 
 F = TypeVar("F", bound=Callable[..., Any])
 

@@ -15,9 +15,10 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from raynb.base import ids, limits, one_machine, unshown
+from raynb.base import ids, limits, unshown
 from raynb.base.config import RESOURCE_UNIT, Config
 from raynb.base.engine import Context, Packed, register
+from raynb.base.ray_names import one_machine
 from raynb.base.ref import ObjectRef, ObjectRefGenerator, OwnRef
 from raynb.base.rows import (
     ACTOR_TASK,

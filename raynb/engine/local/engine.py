@@ -10,12 +10,13 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any, NoReturn
 
-from raynb.base import headroom, ids, limits, one_machine
+from raynb.base import ids, limits
 from raynb.base.config import Config
 from raynb.base.engine import Context, Packed, register
 from raynb.base.interrupts import Allowed, Deferred
-from raynb.base.process import shelter, trace
+from raynb.base.process import headroom, shelter, trace
 from raynb.base.process.shelter import sheltered
+from raynb.base.ray_names import one_machine
 from raynb.base.ref import ObjectRef, ObjectRefGenerator, OwnRef
 from raynb.base.rows import Output, Snapshot
 from raynb.base.scope import current_scope

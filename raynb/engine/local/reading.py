@@ -11,8 +11,8 @@ from collections.abc import Callable
 from types import MethodType
 from typing import Any
 
-from raynb.base import headroom, ids
-from raynb.base.process import shelter
+from raynb.base import ids
+from raynb.base.process import headroom, shelter
 from raynb.base.process.shelter import sheltered
 from raynb.base.ref import ObjectRef, OwnRef
 from raynb.core.objects.streams import FIRST

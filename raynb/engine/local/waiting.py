@@ -11,8 +11,8 @@ from collections.abc import Callable, Sequence
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
-from raynb.base import headroom, unshown
-from raynb.base.process import shelter, trace
+from raynb.base import unshown
+from raynb.base.process import headroom, shelter, trace
 from raynb.base.ref import ObjectRef
 from raynb.core.vocabulary.transitions import O_READY
 from raynb.engine.loop.waiters import Waiter

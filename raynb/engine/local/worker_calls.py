@@ -5,9 +5,9 @@ from __future__ import annotations
 import time
 from typing import Any
 
-from raynb.base import headroom, ids
+from raynb.base import ids
 from raynb.base.engine import Packed
-from raynb.base.process import shelter
+from raynb.base.process import headroom, shelter
 from raynb.base.process.shelter import sheltered
 from raynb.base.ref import ObjectRef, OwnRef, UncountedRef
 from raynb.base.scope import current_scope

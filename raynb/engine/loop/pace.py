@@ -10,8 +10,7 @@ from __future__ import annotations
 import threading
 from typing import TYPE_CHECKING
 
-from raynb.base import headroom
-from raynb.base.process import shelter
+from raynb.base.process import headroom, shelter
 
 if TYPE_CHECKING:
     from raynb.engine.loop.loop import Loop

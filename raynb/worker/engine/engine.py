@@ -9,8 +9,9 @@ from collections.abc import Sequence
 from operator import invert
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from raynb.base import ids, one_machine
+from raynb.base import ids
 from raynb.base.engine import Context, Packed
+from raynb.base.ray_names import one_machine
 from raynb.base.ref import ObjectRef, ObjectRefGenerator, OwnRef, UncountedRef
 from raynb.base.rows import Snapshot
 from raynb.base.spec import STREAMING, ActorSpec, TaskOptions

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from raynb.base import headroom
+from raynb.base.process import headroom
 from raynb.serde import pickling
 from raynb.wire import messages as w
 

@@ -9,8 +9,9 @@ import time
 from collections import deque
 from typing import TYPE_CHECKING, Any
 
-from raynb.base import headroom, ids
+from raynb.base import ids
 from raynb.base.engine import Packed
+from raynb.base.process import headroom
 from raynb.base.ref import ObjectRef, OwnRef
 from raynb.exceptions import GetTimeoutError, ObjectLostError, ObjectStoreAndDiskFullError, OutOfDiskError
 from raynb.serde import pickling
