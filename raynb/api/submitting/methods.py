@@ -90,7 +90,7 @@ class MethodCalls(Calls):
 
 
 def _check_pending(engine: Engine, spec: ActorSpec) -> None:
-    count = engine.pending_calls(spec.actor_id)  # type: ignore[attr-defined]
+    count = engine.pending_calls(spec.actor_id)
     if count >= spec.max_pending_calls:
         raise PendingCallsLimitExceeded(
             f"The task {spec.class_name} could not be submitted because more than {spec.max_pending_calls} "
