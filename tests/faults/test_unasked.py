@@ -8,6 +8,8 @@ import pytest
 
 import raynb as ray
 from raynb.base.rows import Output
+from raynb.core.vocabulary.events import RefsChanged
+from raynb.engine.loop.pace import SETTLE_MOST
 from raynb.testing import leaks
 
 
@@ -108,3 +110,24 @@ def test_what_waits_to_be_told_is_told_at_the_end() -> None:
         handle = Broken.remote()
         ray.wait([handle._ray_ref])
     assert lines == ["raynb: the actor Broken could not be made: KeyError: 'constructor'\n"]
+
+
+def test_of_what_is_dropped_just_before_the_end_only_failures_matter() -> None:
+    """A million refs need not be freed one by one before a runtime ends; a failure among them is told all the same."""
+    with ray.Runtime(num_cpus=1, log_to_driver=False) as runtime:
+        lines: list[str] = []
+        engine = runtime.engine
+        engine.on_output.append(lambda output: lines.append(output.text))
+        kept: Any = [ray.put(number) for number in range(2 * SETTLE_MOST)]
+        failed = fails.remote("late")
+        ray.wait([failed, kept[-1]], num_returns=2)
+        engine.loop.io.stop()  # from now on only this thread tells the machine
+        with engine.loop.lock:
+            engine.loop.settle(engine.now())
+        events: list[Any] = []
+        apply = engine.loop.apply
+        engine.loop.apply = lambda event: (events.append(event), apply(event))[1]
+        del kept, failed
+        engine.loop.admit()  # nobody who enters is kept waiting by all of them
+    assert lines == ["raynb: fails failed, and nobody has asked for its result: ValueError: late\n"]
+    assert [len(event.changes) for event in events if type(event) is RefsChanged] == [SETTLE_MOST, 1]

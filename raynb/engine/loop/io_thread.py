@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from raynb.base.process import shelter
 from raynb.core.vocabulary import events as e
+from raynb.engine.loop.pace import SETTLE_MOST
 from raynb.engine.loop.polling import IN, Poller, Wake
 
 if TYPE_CHECKING:
@@ -123,7 +124,7 @@ class IoThread:
         if now < self._next_look:
             return
         self._next_look = now + TICK_SECONDS
-        self._loop.tell(e.Ticked(now))
+        self._loop.tell(e.Ticked(now), SETTLE_MOST)
         self._loop.on_tick(now)
         self._loop.users.look()
 

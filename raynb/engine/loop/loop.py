@@ -8,6 +8,7 @@ left the lock; tasks that only wait behind others at a worker travel in batches.
 from __future__ import annotations
 
 import select
+import sys
 import time
 from collections import deque
 from collections.abc import Callable
@@ -23,7 +24,7 @@ from raynb.engine.loop.callbacks import Callbacks
 from raynb.engine.loop.connections import Connection
 from raynb.engine.loop.health import Health
 from raynb.engine.loop.io_thread import IoThread
-from raynb.engine.loop.pace import Pace
+from raynb.engine.loop.pace import SETTLE_MOST, Pace
 from raynb.engine.loop.polling import IN
 from raynb.engine.loop.waiters import Waiter, Waiters
 from raynb.wire.channel import Closed
@@ -97,10 +98,10 @@ class Loop:
             return
         self.apply(e.Submitted(time.monotonic(), [intake.popleft() for _ in range(len(intake))]))
 
-    def settle(self, now: float) -> None:
-        """Tells the machine of refs, views and generators that came and went. Call under `lock`."""
+    def settle(self, now: float, most: int = sys.maxsize) -> None:
+        """Tells the machine of refs (``most`` of them), views and generators that came and went. Call under `lock`."""
         log = self.ref_log
-        count = len(log)
+        count = min(len(log), most)
         if count:
             if self.intake:  # a ref that is gone again may be of a task that was noted meanwhile
                 self.take_in()
@@ -113,10 +114,10 @@ class Loop:
             self.items.pop((task, index), None)
             self.apply(e.StreamDropped(now, task, index, when))
 
-    def tell(self, event: Any) -> None:
+    def tell(self, event: Any, settle_most: int = sys.maxsize) -> None:
         """Tells the machine from outside the lock, and sends what follows."""
         with self.lock:
-            self.settle(event.now)
+            self.settle(event.now, settle_most)
             self.apply(event)
         self.flush()
         self.run_callbacks()
@@ -171,9 +172,9 @@ class Loop:
                 poller.modify(lane.channel.fd, flags)
 
     def admit(self) -> None:
-        """Tells the machine of everything that was only noted."""
+        """Tells the machine of everything that was only noted, and of refs that went."""
         with self.lock:
-            self.settle(time.monotonic())
+            self.settle(time.monotonic(), SETTLE_MOST)
 
     def is_inside(self, thread: int) -> bool:
         """Returns whether a thread (its ident) is in the middle of a change, of reading or of sending."""
@@ -247,7 +248,7 @@ class Loop:
                         self._drop(lane)
                     elif messages:
                         self._take(lane, messages, now)
-                self.settle(now)
+                self.settle(now, SETTLE_MOST)
 
     def _take(self, lane: Connection, messages: list[Any], now: float) -> None:
         """Applies a peer's messages. A peer that sends nonsense is dropped; nobody else suffers for it."""
