@@ -315,6 +315,13 @@ class Records(Protocol):
         """Returns the transitions of a task, actor or worker: (monotonic seconds, text)."""
 
 
+class Scaling(Protocol):
+    """Changes how many CPU slots a runtime has."""
+
+    def scale(self, cpus: int) -> None:
+        """Gives tasks ``cpus`` slots from now on: what runs goes on, and nothing is lost."""
+
+
 class Controls(Protocol):
     """What a person at the notebook does to a runtime."""
 
@@ -354,6 +361,10 @@ class DriverEngine(Engine, Records, Controls, Protocol):
     @property
     def inspection(self) -> Inspection | None:
         """Asks the workers; None where there are none, or they cannot be asked."""
+
+    @property
+    def scaling(self) -> Scaling | None:
+        """Changes the number of slots; None where that is not ours to say."""
 
     @property
     def cluster_info(self) -> ClusterInfo | None:

@@ -185,6 +185,7 @@ class Snapshot:
     gone: dict[str, list[int]] = field(default_factory=dict)
     #: Every task that runs at ``now``, also those that haven't changed since ``since``.
     running: list[TaskRow] = field(default_factory=list)
+    paused: list[int] = field(default_factory=list)  # ids of the tasks at a breakpoint, always all
 
 
 @dataclass(slots=True)

@@ -11,7 +11,7 @@ from typing import Any
 
 from raynb.base import ids
 from raynb.base.config import Config
-from raynb.base.spec import TaskSpec, Value
+from raynb.base.spec import CPU, TaskSpec, Value
 from raynb.core.actors.calls import Calls
 from raynb.core.actors.table import Actors
 from raynb.core.history import History
@@ -21,6 +21,7 @@ from raynb.core.scheduling.groups import Groups
 from raynb.core.scheduling.memory import MemoryPolicy
 from raynb.core.scheduling.pool import Pool
 from raynb.core.scheduling.resources import Amounts, Resources, to_floats
+from raynb.core.scheduling.scaling import scale, workers_for
 from raynb.core.scheduling.scheduler import Scheduler
 from raynb.core.scheduling.worker_health import Ailing
 from raynb.core.tasks.cancelling import Cancelling
@@ -64,7 +65,7 @@ class Machine:
         self.requests = Requests(self)
         self.scheduler = Scheduler(self, config.prefetch_seconds)
         self.pool = Pool(self, config.max_workers or 4096)
-        self.pool.keep = max(1, int(total.get("CPU", 0) // 10_000)) if total.get("CPU") else 1
+        self.pool.keep = workers_for(total.get(CPU, 0))
         self.actors = Actors(self)
         self.calls = Calls(self)
         self.groups = Groups(self)
@@ -99,7 +100,7 @@ class Machine:
             e.Ticked: self._ticked,
             e.BundleReserved: self.groups.reserve,
             e.BundleReturned: lambda ev: self.groups.give_back(ev.group),
-            e.Started: self._started, e.ShutdownAsked: self._shutdown,
+            e.Started: self._started, e.ShutdownAsked: self._shutdown, e.CpusChanged: lambda ev: scale(self, ev),
         }
         self._handlers.update(self.cancelling.handlers())
 

@@ -119,6 +119,7 @@ def picture(m: Machine, now: float, wall: float, since: int, limit: int) -> Snap
     shot.available = to_floats(m.resources.available)
     shot.groups = {name: {s: n for s, n in counts.items() if n} for name, counts in m.history.groups.items()}
     shot.running = running(m)
+    shot.paused = list(m.cancelling.paused)
     if changed is None:
         # A reader that fell behind under load must not cost more than one that keeps up.
         most = CATCH_UP if since >= 0 else max(len(m.history.finished), len(m.tasks.table))

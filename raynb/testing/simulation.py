@@ -215,6 +215,7 @@ class Simulation(Labour):
                     self.spill,
                     self.take_item,
                     self.take_item,
+                    lambda: self.tell(e.CpusChanged, self.random.choice((1, 2, 4)) * 10_000),
                     lambda: self.sleep(self.random.choice((0.01, 0.5, 3.0))),
                 ]
             )

@@ -271,6 +271,44 @@ def test_an_open_dashboard_goes_on_after_the_extension_is_reloaded(lab: Lab) -> 
     expect(panel.get_by_text("No runtime is running")).to_be_visible()
 
 
+STOPS = """\
+@ray.remote
+def stops():
+    x = 41
+    breakpoint()
+    return x
+held = [gated.remote('inside-go'), stops.remote()]
+"""
+
+
+def test_the_panel_looks_inside_scales_stops_and_starts(lab: Lab) -> None:
+    lab.open("inside.ipynb", [SETUP, STOPS, BUSY.format(name="inside")])
+    lab.run(0)
+    lab.run(1)
+    lab.command("raynb:open")
+    panel = lab.page.locator("#raynb-panel")
+    expect(panel.get_by_label("2 of 2 CPU slots busy")).to_be_visible()
+    expect(lab.page.locator("#raynb-status")).to_contain_text("1 at a breakpoint")
+    panel.get_by_role("button", name="One CPU slot more").click()
+    expect(panel.get_by_label("2 of 3 CPU slots busy")).to_be_visible()
+    lab.start(2)  # the kernel is busy with plain Python from here on
+    expect(panel.get_by_label("3 of 3 CPU slots busy")).to_be_visible()
+    panel.get_by_role("tab", name="Tasks").click()
+    rows = panel.get_by_role("row")
+    expect(rows.filter(has_text="stops")).to_contain_text("at a breakpoint")
+    rows.filter(has_text="gated").filter(has_text="In[2]").click()
+    panel.get_by_role("button", name="Stack").click()
+    expect(panel.get_by_label("Stack of gated")).to_contain_text("in gated")
+    panel.get_by_role("tab", name="Overview").click()
+    make(lab, "done-inside", "a-inside", "b-inside", "inside-go")
+    lab.wait_ended(2)
+    panel.get_by_role("button", name="Stop", exact=True).click()
+    panel.get_by_role("button", name="Sure?").click()
+    expect(panel.get_by_text("No runtime is running")).to_be_visible()
+    panel.get_by_role("button", name="Start the runtime").click()
+    expect(panel.get_by_label("0 of 2 CPU slots busy")).to_be_visible()
+
+
 def test_interrupting_from_the_palette_cancels_the_cells_tasks(lab: Lab) -> None:
     lab.open(
         "interrupt.ipynb", [SETUP, "ray.get([gated.remote('never') for _ in range(2)])", "ray.shutdown()"]

@@ -116,6 +116,65 @@ def test_error_and_output_in_place(views: Any, page: Any) -> None:
     expect(page.get_by_text("before the fall")).to_be_visible()
 
 
+def flame(label: str, wall: float, *children: dict[str, Any], kind: str = "user") -> dict[str, Any]:
+    return {"label": label, "kind": kind, "wall": wall, "cpu": wall / 2, "children": list(children)}
+
+
+@pytest.mark.parametrize(("width", "theme"), [(250, "dark"), (900, "light")])
+def test_stack_profile_and_breakpoints_of_what_runs(views: Any, page: Any, width: int, theme: str) -> None:
+    board = views(tab="tasks", width=width, theme=theme, fill=True)
+    picture = pictures.small()
+    board.push(message(replace(picture, paused=[2]), LABELS))
+    row = page.get_by_role("row").filter(has_text="slow")
+    expect(row).to_contain_text("at a breakpoint")
+    board.push(message(pictures.small(version=2, since=1), LABELS))
+    expect(row).to_contain_text("running")
+    if width > 460:
+        row.get_by_role("button", name="Stack").click()  # opens the detail, and asks
+    else:
+        row.click()
+        page.locator(".rn-detail").get_by_role("button", name="Stack").click()
+    request = board.wait_sent("stack")
+    assert request["task"] == "2"
+    reply = {"v": VERSION, "kind": "reply", "ok": True, "text": "", "do": "stack"}
+    board.push(reply | {"n": request["n"], "stack": "slow, worker 2\n  Cell In[3], line 4, in slow"})
+    expect(page.get_by_label("Stack of slow")).to_contain_text("Cell In[3], line 4")
+    page.locator(".rn-detail").get_by_role("button", name="Profile").click()
+    request = board.wait_sent("profile")
+    root = flame("Profile", 4.0, flame("slow, In[3] line 4", 3.0, flame("merge (pandas)", 2.0, kind="library")))
+    board.push(reply | {"n": request["n"], "text": "50 % in pandas", "summary": "", "root": root, "do": "profile"})
+    graph = page.locator(".rn-flame")
+    expect(graph).to_contain_text("50 % in pandas")
+    graph.get_by_label("Search the flame graph").fill("pandas")
+    expect(graph).to_contain_text("50.0 % match")
+    graph.get_by_title("slow, In[3] line 4").click()
+    merge = graph.get_by_title("merge (pandas)")
+    expect(merge).to_be_visible()
+    share = "node => node.offsetWidth / node.parentElement.clientWidth"
+    assert merge.evaluate(share) == pytest.approx(2 / 3, abs=0.01)
+    assert page.evaluate("() => document.getElementById('view').scrollWidth") <= width
+    page.add_script_tag(path=str(AXE))
+    found = page.evaluate("async () => (await axe.run('#view')).violations.map(one => [one.id, one.nodes[0].html])")
+    assert found == []
+    graph.get_by_role("button", name="Zoom out").click()
+    expect(graph.get_by_title("slow, In[3] line 4")).to_be_visible()
+
+
+def test_the_runtimes_buttons(views: Any, page: Any) -> None:
+    board = views()
+    board.push(small())
+    page.get_by_role("button", name="One CPU slot more").click()
+    assert board.wait_sent("scale")["cpus"] == 3
+    slots = page.get_by_label("CPU slots").first
+    slots.get_by_role("button", name="Stop").click()
+    assert board.sent("stop") == []
+    slots.get_by_role("button", name="Sure?").click()
+    board.wait_sent("stop")
+    board.push(no_runtime())
+    page.get_by_role("button", name="Start the runtime").click()
+    board.wait_sent("start")
+
+
 def test_by_keyboard_alone(views: Any, page: Any) -> None:
     board = views()
     board.push(message(pictures.many(300), LABELS))

@@ -25,6 +25,7 @@ class FakeEngine:
         self.on_output: list[Any] = []
         self.address = ""
         self.inspection = None
+        self.scaling: Any = None
         self.cluster_info = None
 
     @property

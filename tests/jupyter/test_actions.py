@@ -5,6 +5,7 @@ from __future__ import annotations
 import linecache
 import sys
 from dataclasses import replace
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -16,6 +17,7 @@ from raynb.exceptions import RuntimeGoneError
 from raynb.jupyter.output.shown import uncounted
 from raynb.jupyter.views import actions
 from raynb.jupyter.views.labels import NotebookNames, held_in
+from raynb.jupyter.views.runtime_actions import summary
 from raynb.jupyter.views.view_model import Labels, held_by
 
 from . import pictures
@@ -50,6 +52,23 @@ def test_cancelling_a_group_takes_only_the_unfinished(engine: FakeEngine) -> Non
 
 def test_cancelling_a_cell(engine: FakeEngine) -> None:
     assert actions.cancel_cell(engine, 3) == "Cancelled 1 task; 0 had finished."
+
+
+def test_scaling_and_what_cannot_be_scaled(engine: FakeEngine) -> None:
+    refused = actions.answer(engine, {"do": "scale", "n": 1, "cpus": 3})
+    assert not refused["ok"]
+    assert "only workers of this machine can be scaled" in refused["text"]
+    engine.scaling = SimpleNamespace(scale=lambda cpus: engine.asked.append(("scale", cpus)))
+    assert actions.answer(engine, {"do": "scale", "n": 2, "cpus": 3})["text"] == "3 CPU slots from now on."
+    assert "from 1 to 1,024 CPU slots, got 0" in actions.answer(engine, {"do": "scale", "n": 3, "cpus": 0})["text"]
+    assert engine.asked == [("scale", 3)]
+
+
+def test_a_runtime_in_figures(engine: FakeEngine) -> None:
+    found = summary(engine)
+    assert (found["cpus"], found["busy"], found["unfinished"]) == (2.0, 1.0, 1)
+    assert found["memory"] == 120 * pictures.MB
+    assert summary(None)["running"] is False
 
 
 def test_actors(engine: FakeEngine) -> None:

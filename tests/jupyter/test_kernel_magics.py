@@ -191,6 +191,25 @@ def test_every_command_answers(notebook: KernelSession) -> None:
     assert "LogBook" in notebook.run("%raynb actors").text
 
 
+def test_slots_are_scaled_while_tasks_run(notebook: KernelSession) -> None:
+    before = notebook.run("ray.cluster_resources()['CPU']").shown[0]
+    notebook.run("kept = ray.put([7])")
+    assert notebook.run("%raynb scale 5").text == "5 CPU slots from now on.\n"
+    notebook.run("@ray.remote\ndef meet(place, me):\n    ray.get(place.come.remote(me))\n    return me")
+    notebook.run(
+        "@ray.remote(num_cpus=0)\nclass Place:\n    def __init__(self):\n        import asyncio\n"
+        "        self.here, self.all = set(), asyncio.Event()\n    async def come(self, me):\n"
+        "        self.here.add(me)\n        if len(self.here) == 5:\n            self.all.set()\n"
+        "        await self.all.wait()\nplace = Place.remote()"
+    )
+    assert notebook.run("ray.get([meet.remote(place, i) for i in range(5)])").shown == ["[0, 1, 2, 3, 4]"]
+    assert notebook.run("%raynb scale 1").text == "1 CPU slot from now on.\n"
+    assert notebook.run("ray.get(kept), ray.cluster_resources()['CPU']").shown == ["([7], 1.0)"]
+    assert "got 'many'" in notebook.run("%raynb scale many", ok=False).text
+    assert "from 1 to 1,024" in notebook.run("%raynb scale 0", ok=False).text
+    notebook.run(f"%raynb scale {float(before):.0f}")
+
+
 def test_the_doctor_looks_at_the_environment(notebook: KernelSession) -> None:
     run = notebook.run("%raynb doctor")
     looked_at = ("Python", "cores", "memory", "shared memory", "spill disk", "packages", "front end", "runtime")

@@ -83,7 +83,7 @@ export class Status extends Widget {
     const { used, limit, spilled } = picture.store;
     const text = [
       `raynb ${+busy.toFixed(1)}/${+whole.toFixed(1)}`, bytes(used), tasks ? counted(tasks, 'task') : '',
-      spilled ? `${bytes(spilled)} on disk` : ''
+      spilled ? `${bytes(spilled)} on disk` : '', picture.paused.size ? `${picture.paused.size} at a breakpoint` : ''
     ].filter(Boolean).join(' · ');
     const failures = failed ? ` ${count(failed)} failed` : '';
     if (this.text.textContent !== text || this.failed.textContent !== failures) {

@@ -94,7 +94,9 @@ export function App(props: { board: Dashboard; subscribe: (update: () => void) =
     const reply = await session.requests.ask(request, () =>
       setToast({ text: 'The kernel is busy and has not taken the request yet.', bad: true, interrupt: true })
     );
-    setToast({ text: reply.text, bad: !reply.ok });
+    // A runtime that was stopped on purpose abandons what was asked of it, this included.
+    const meant = request.do === 'stop' || request.do === 'restart';
+    setToast({ text: reply.text, bad: !reply.ok && !(meant && picture.life !== 'running') });
     return reply;
   };
   const show = (to: Tab, filter?: Partial<Filter>) => {
@@ -131,6 +133,11 @@ export function App(props: { board: Dashboard; subscribe: (update: () => void) =
           <div class={`rn-empty rn-whole ${outside.title === 'Connecting' ? 'rn-late' : ''}`} role="status">
             <div class="rn-empty-title">{outside.title}</div>
             <div><Hint text={outside.hint} /></div>
+            {session.outside.title ? null : picture.life === 'stopped' ? (
+              <button type="button" class="rn-button" onClick={() => void act({ do: 'start' })}>Start the runtime</button>
+            ) : picture.life === 'failed' && !picture.why.includes('version') ? (
+              <button type="button" class="rn-button" onClick={() => void act({ do: 'restart' })}>Restart the runtime</button>
+            ) : null}
           </div>
         ) : width ? <View key={tab} {...view} /> : null}
       </div>

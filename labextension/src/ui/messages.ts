@@ -3,7 +3,7 @@
  * Written by scripts/make_messages.py from raynb/jupyter/views/messages.py: don't edit.
  */
 
-export const VERSION = 2;
+export const VERSION = 3;
 
 export type TaskState = 'PENDING_ARGS_AVAIL' | 'PENDING_NODE_ASSIGNMENT' | 'SUBMITTED_TO_WORKER' | 'RUNNING' | 'FINISHED' | 'FAILED' | 'CANCELLED';
 
@@ -11,7 +11,7 @@ export type StatusState = 'stopped' | 'starting' | 'failed';
 
 export type KernelMessage = PictureMessage | StatusMessage | BeatMessage | ReplyMessage;
 
-export type Request = CancelTask | CancelGroup | CancelCell | CancelAll | KillActor | Free | Detail | History | Displays;
+export type Request = CancelTask | CancelGroup | CancelCell | CancelAll | KillActor | Free | Detail | History | Displays | Stack | ProfileFor | Runtime | Scale;
 
 export interface Task {
   id: string;
@@ -148,6 +148,7 @@ export interface PictureMessage {
   workers: Worker[];
   nodes: Node[];
   running: string[];
+  paused: string[];
   store: Store;
   total: Record<string, number>;
   available: Record<string, number>;
@@ -220,6 +221,55 @@ export interface HistoryReply {
   spilled: number[];
   busy: number[];
   rate: number[];
+}
+
+/** The stacks of what runs, as text. */
+export interface StackReply {
+  v: number;
+  kind: 'reply';
+  n: number | null;
+  do: string | null;
+  ok: boolean;
+  text: string;
+  stack: string;
+}
+
+/** A frame of a profile and what it called. Times are seconds. */
+export interface FlameNode {
+  label: string;
+  kind: 'user' | 'library' | 'other';
+  wall: number;
+  cpu: number;
+  children: FlameNode[];
+}
+
+/** A profile; ``text`` of the reply is its verdict. */
+export interface ProfileReply {
+  v: number;
+  kind: 'reply';
+  n: number | null;
+  do: string | null;
+  ok: boolean;
+  text: string;
+  summary: string;
+  root: FlameNode;
+}
+
+/** A runtime in a few figures, for a list of several kernels. ``running``: whether there is one. */
+export interface SummaryReply {
+  v: number;
+  kind: 'reply';
+  n: number | null;
+  do: string | null;
+  ok: boolean;
+  text: string;
+  running: boolean;
+  cpus: number;
+  busy: number;
+  unfinished: number;
+  memory: number;
+  store: number;
+  spilled: number;
 }
 
 /** A display of raynb's that changes: a bar, a ref, a handle, a line that a task draws over and over. ``live``: it may change. ``gone`` is what it says once its kernel is gone. A bar has ``share`` (0..1) and ``failed``, a ref or handle its ``kind``, ``state`` (Ray's) and ``code``. */
@@ -301,4 +351,33 @@ export interface History {
 export interface Displays {
   do: 'displays';
   ids: string[];
+}
+
+export interface Stack {
+  task?: string;
+  actor?: string;
+  worker?: number;
+  kernel?: boolean;
+  do: 'stack';
+}
+
+/** Sample what runs for some seconds. */
+export interface ProfileFor {
+  task?: string;
+  actor?: string;
+  worker?: number;
+  kernel?: boolean;
+  do: 'profile';
+  seconds: number;
+}
+
+/** Start the runtime, stop it, or both; or a few figures about it. */
+export interface Runtime {
+  do: 'start' | 'stop' | 'restart' | 'summary';
+}
+
+/** Have so many CPU slots from now on. */
+export interface Scale {
+  do: 'scale';
+  cpus: number;
 }

@@ -2,7 +2,7 @@
 
 import { ComponentChildren } from 'preact';
 import { bytes, count, counted, rate, seconds } from './format';
-import { Do, Empty, Meter, StackedBar, StateDot } from './parts';
+import { Do, Empty, Meter, StackedBar, StateDot, Sure } from './parts';
 import { Picture, duration, rates, slots } from './picture';
 import { ViewProps } from './view';
 import { STATES, stateWords } from './words';
@@ -39,7 +39,28 @@ function Card(props: { title: string; value?: string; unit?: string; wide?: bool
   );
 }
 
-function Cpus({ picture }: ViewProps) {
+/** More slots, fewer, a new runtime, or none. */
+function RuntimeButtons({ picture, act }: ViewProps) {
+  const { whole } = slots(picture.total, picture.available);
+  const scale = (cpus: number) => void act({ do: 'scale', cpus });
+  return (
+    <span class="rn-act rn-runtime">
+      {picture.nodes.length ? null : (
+        <>
+          <button type="button" class="rn-button rn-small" title="One CPU slot fewer" aria-label="One CPU slot fewer" disabled={whole <= 1}
+            onClick={() => scale(Math.max(1, Math.ceil(whole) - 1))}>−</button>
+          <button type="button" class="rn-button rn-small" title="One CPU slot more" aria-label="One CPU slot more"
+            onClick={() => scale(Math.floor(whole) + 1)}>+</button>
+        </>
+      )}
+      <Sure label="Restart" title="Stop the runtime and start it anew; what runs is cancelled and refs are gone" onClick={() => void act({ do: 'restart' })} />
+      <Sure label="Stop" title="Stop the runtime; what runs is cancelled and refs are gone" onClick={() => void act({ do: 'stop' })} />
+    </span>
+  );
+}
+
+function Cpus(props: ViewProps) {
+  const { picture } = props;
   const { whole, busy, resumed } = slots(picture.total, picture.available);
   const boxes = Math.ceil(whole);
   const more = resumed ? `, ${resumed} more resumed` : '';
@@ -59,6 +80,7 @@ function Cpus({ picture }: ViewProps) {
       ) : (
         <Meter parts={[{ class: 'rn-s-RUNNING', value: busy, label: 'busy' }]} whole={whole} label={text} />
       )}
+      <RuntimeButtons {...props} />
       {others.map(name => (
         <div class="rn-note" key={name}>
           {name}: {+((picture.total[name] ?? 0) - (picture.available[name] ?? 0)).toFixed(2)} of {+picture.total[name].toFixed(2)} in use
@@ -137,7 +159,7 @@ function Running({ picture, now, act, show }: ViewProps) {
             <li key={task.id}>
               <span class="rn-lines">
                 <span class="rn-name" title={task.name}>{task.name}</span>
-                <span class="rn-dim rn-name">{[picture.cell(task.scope), `worker ${task.worker}`].filter(Boolean).join(' · ')}</span>
+                <span class="rn-dim rn-name">{[picture.paused.has(task.id) ? 'at a breakpoint' : '', picture.cell(task.scope), `worker ${task.worker}`].filter(Boolean).join(' · ')}</span>
               </span>
               <span class="rn-num">{seconds(duration(task, now) ?? 0)}</span>
               <Do label="Cancel" title={`Cancel this task of ${task.name}`} onClick={() => act({ do: 'cancel_task', task: task.id })} />

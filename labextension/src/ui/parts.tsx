@@ -139,6 +139,6 @@ export function Facts(props: { items: [string, ComponentChildren][] }) {
 
 /** Text in which commands (%magic, call()) are set as code. */
 export function Hint(props: { text: string }) {
-  const parts = props.text.split(/(%%?\w+(?: (?:start|stop|restart|dashboard|raynb))?|\braynb\.\w+\([^)]*\))/);
+  const parts = props.text.split(/(%%?\w+(?: (?:start|stop|restart|dashboard|debug|raynb))?|\braynb\.\w+\([^)]*\))/);
   return <>{parts.map((part, i) => (i % 2 ? <code key={i}>{part}</code> : part))}</>;
 }

@@ -36,6 +36,8 @@ export class Picture {
   nodes: Node[] = [];
   /** Ids of the tasks that run: exact, whatever rows were left out. */
   running = new Set<string>();
+  /** Ids of the tasks at a breakpoint. */
+  paused = new Set<string>();
   /** Scope → (rows of it, unfinished ones). */
   readonly scopes = new Map<number, [number, number]>();
   /** Task → the tasks that it submitted. */
@@ -120,6 +122,7 @@ export class Picture {
       map.clear();
     }
     this.running = new Set();
+    this.paused = new Set();
     this.nodes = [];
     this.groups = {};
     this.states = {};
@@ -152,6 +155,7 @@ export class Picture {
     Object.assign(this.cells, message.cells);
     this.drop(message);
     this.settleRunning(message.running);
+    this.paused = new Set(message.paused);
     if (this.tasks.size > KEEP) {
       this.trim();
     }

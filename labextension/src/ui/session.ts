@@ -25,6 +25,8 @@ export interface Remembered {
   open: Record<string, string>;
   /** Table → the order of its rows. */
   sort: Record<string, Sort>;
+  /** The row whose stack was asked for beside it; its detail shows it. */
+  stack: string;
 }
 
 export const clock = () => performance.now() / 1000;
@@ -35,7 +37,7 @@ const HIDDEN_MS = 30000;
 export class Session {
   readonly picture = new Picture();
   readonly requests: Requests;
-  readonly remembered: Remembered = { filter: NO_FILTER, open: {}, sort: {} };
+  readonly remembered: Remembered = { filter: NO_FILTER, open: {}, sort: {}, stack: '' };
   outside: Outside = WELL;
   /** When the views began to wait for news. */
   since = clock();

@@ -2,6 +2,7 @@
 
 import { useMemo, useState } from 'preact/hooks';
 import { bytes, count, seconds, shortId } from './format';
+import { Inspect, StackButton } from './inspect';
 import { Empty, Facts, StateLabel, Sure } from './parts';
 import { Actor, Node, Obj, Picture, Worker } from './picture';
 import { Sort } from './sorting';
@@ -68,7 +69,12 @@ export function Actors(props: ViewProps) {
     { key: 'restarts', title: 'Restarts', min: 64, grow: 0, priority: 6, right: true, value: actor => actor.restarts, cell: actor => <span title="used of allowed">{restarts(actor)}</span> },
     { key: 'memory', title: 'Memory', min: 66, grow: 0, priority: 4, right: true, value: actor => actor.rss || NONE, cell: actor => (actor.rss ? bytes(actor.rss) : '') },
     { key: 'cell', title: 'Cell', min: 56, grow: 0, priority: 5, value: actor => picture.cell(actor.scope), cell: actor => picture.cell(actor.scope) },
-    { key: 'do', title: '', min: 124, grow: 0, priority: 2, right: true, cell: actions }
+    { key: 'do', title: '', min: 174, grow: 0, priority: 2, right: true, cell: actor => (
+      <span class="rn-act">
+        {actor.state === 'ALIVE' ? <StackButton view={props} table="actors" id={actor.id} name={actor.class_name} /> : null}
+        {actions(actor)}
+      </span>
+    ) }
   ];
   return (
     <Table {...kept(props, 'actors')} what="actor" label="Actors" columns={columns} rows={rows} id={actor => actor.id}
@@ -84,6 +90,7 @@ export function Actors(props: ViewProps) {
             ['namespace', actor.namespace], ['restarts', restarts(actor)], ['detached', actor.detached ? 'yes' : ''],
             ['created in', picture.cell(actor.scope)]
           ]} />
+          {actor.state === 'ALIVE' ? <Inspect target={{ actor: actor.id }} view={props} id={actor.id} name={actor.class_name} /> : null}
           {actor.death_cause ? <pre class="rn-trace">{actor.death_cause}</pre> : <div class="rn-dim">It has not failed.</div>}
         </div>
       )} />
@@ -208,7 +215,8 @@ export function Workers(props: ViewProps) {
             ['memory', worker.exit ? '' : bytes(worker.rss)], ['tasks done', count(worker.finished)], ['node', node(worker)],
             ['age', worker.exit || !worker.started ? '' : seconds(Math.max(0, now - worker.started))]
           ]} />
-          {worker.exit ? <pre class="rn-trace">{worker.exit}</pre> : null}
+          {worker.exit ? <pre class="rn-trace">{worker.exit}</pre>
+            : <Inspect target={{ worker: worker.id }} view={props} id={String(worker.id)} name={`worker ${worker.id}`} />}
         </div>
       )} />
   );

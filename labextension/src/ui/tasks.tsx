@@ -2,12 +2,13 @@
 
 import { useEffect, useMemo, useState } from 'preact/hooks';
 import { bytes, clock, count, counted, seconds, shortId } from './format';
+import { Inspect, StackButton } from './inspect';
 import { DetailReply } from './messages';
-import { Do, Empty, Facts, StackedBar, StateLabel } from './parts';
+import { Do, Empty, Facts, Hint, StackedBar, StateLabel } from './parts';
 import { Counts, Filter, NO_FILTER, Picture, Task, chosen, duration, ended } from './picture';
 import { Column, Table } from './table';
 import { ViewProps } from './view';
-import { STATES, stateWords } from './words';
+import { STATES, stateOf, stateWords } from './words';
 
 type Props = ViewProps & { filter: Filter; setFilter: (filter: Filter) => void };
 
@@ -45,7 +46,7 @@ export function Tasks(props: Omit<Props, 'filter' | 'setFilter'>) {
           lines={task => ({
             title: <span title={task.id}>{task.name}</span>,
             figure: time(task, now),
-            about: <><StateLabel state={task.state} /> {about(task, picture)}</>,
+            about: <><StateLabel state={stateOf(task, picture.paused)} /> {about(task, picture)}</>,
             actions: <Cancel task={task} act={act} />
           })}
           detail={task => <TaskDetail {...props} task={task} />} />
@@ -89,8 +90,8 @@ function columnsOf(props: ViewProps): Column<Task>[] {
   return [
     { key: 'name', title: 'Function', min: 96, grow: 2, priority: 1, value: task => task.name,
       cell: task => <span class="rn-name" title={`${task.name}  ${task.id}`}>{task.name}</span> },
-    { key: 'state', title: 'State', min: 136, grow: 0, priority: 1, value: task => stateWords(task.state),
-      cell: task => <StateLabel state={task.state} /> },
+    { key: 'state', title: 'State', min: 136, grow: 0, priority: 1, value: task => stateWords(stateOf(task, picture.paused)),
+      cell: task => <StateLabel state={stateOf(task, picture.paused)} /> },
     { key: 'duration', title: 'Duration', min: 68, grow: 0, priority: 2, right: true,
       value: task => duration(task, now) ?? NONE, cell: task => time(task, now) },
     { key: 'cell', title: 'Cell', min: 56, grow: 0, priority: 4, value: task => picture.cell(task.scope), cell: task => picture.cell(task.scope) },
@@ -106,7 +107,12 @@ function columnsOf(props: ViewProps): Column<Task>[] {
     { key: 'id', title: 'Id', min: 90, grow: 0, priority: 13, optional: true, value: task => task.id, cell: task => <span class="rn-code" title={task.id}>{shortId(task.id)}</span> },
     { key: 'error', title: 'Error', min: 90, grow: 2, priority: 6, value: task => task.error_type,
       cell: task => <span class="rn-error rn-name" title={task.error}>{task.error_type || task.error}</span> },
-    { key: 'do', title: '', min: 62, grow: 0, priority: 3, right: true, cell: task => <Cancel task={task} act={act} /> }
+    { key: 'do', title: '', min: 112, grow: 0, priority: 3, right: true, cell: task => (
+      <span class="rn-act">
+        {task.state === 'RUNNING' ? <StackButton view={props} table="tasks" id={task.id} name={task.name} /> : null}
+        <Cancel task={task} act={act} />
+      </span>
+    ) }
   ];
 }
 
@@ -218,6 +224,8 @@ export function TaskDetail(props: ViewProps & { task: Task }) {
             {children.length > CHILDREN_SHOWN ? `and ${count(children.length - CHILDREN_SHOWN)} more` : ''}</>
         ) : '']
       ]} />
+      {picture.paused.has(task.id) ? <div><b>At a breakpoint.</b> <Hint text="%raynb debug opens its prompt." /></div> : null}
+      {task.state === 'RUNNING' ? <Inspect target={{ task: task.id }} view={props} id={task.id} name={task.name} /> : null}
       {detail === null ? <div class="rn-dim">Fetching…</div> : null}
       {detail && !detail.ok ? <div class="rn-error">{detail.text}</div> : null}
       {detail?.why ? <div><b>Why it waits.</b> {detail.why}</div> : null}

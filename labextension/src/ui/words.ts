@@ -24,12 +24,18 @@ const WORDS: Record<string, string> = {
   BUSY: 'busy',
   BLOCKED: 'waiting in get',
   ACTOR: 'actor',
-  EXITED: 'ended'
+  EXITED: 'ended',
+  BREAKPOINT: 'at a breakpoint'
 };
 
 /** "waiting for inputs" for PENDING_ARGS_AVAIL. */
 export function stateWords(state: string): string {
   return WORDS[state] ?? state.toLowerCase().replace(/_/g, ' ');
+}
+
+/** What is shown as the state of a task: a running one may be at a breakpoint. */
+export function stateOf(task: { id: string; state: string }, paused: ReadonlySet<string>): string {
+  return task.state === 'RUNNING' && paused.has(task.id) ? 'BREAKPOINT' : task.state;
 }
 
 const PLACES: Record<string, string> = {

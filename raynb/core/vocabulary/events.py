@@ -40,6 +40,14 @@ class ActorSubmitted:
 
 
 @dataclass(slots=True)
+class CpusChanged:
+    """There are this many CPU slots from now on (ten-thousandths)."""
+
+    now: float
+    cpus: int
+
+
+@dataclass(slots=True)
 class TasksFinished:
     """A worker finished tasks, in this order."""
 

@@ -114,6 +114,7 @@ class ClusterEngine(News, Control, Adapter):
 
     # -- where the driver's own code runs ------------------------------------------------------
     inspection = None
+    scaling = None
 
     @property
     def driver(self) -> ClusterEngine:

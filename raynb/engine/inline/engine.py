@@ -63,6 +63,7 @@ class InlineEngine(InlineWaiting, InlineActors, OwnRefs):
     failure = ""
     address = ""
     inspection = None
+    scaling = None
     cluster_info = None
     foreign_groups = None
 

@@ -35,7 +35,7 @@ from raynb.engine.local.memory_monitor import MemoryMonitor
 from raynb.engine.local.reading import Reading
 from raynb.engine.local.spilling import Room
 from raynb.engine.local.supervisor_process import Supervised
-from raynb.engine.local.totals import machine_totals
+from raynb.engine.local.totals import Scaling, machine_totals
 from raynb.engine.local.waiting import Waiting
 from raynb.engine.local.worker_calls import WorkerCalls
 from raynb.engine.logs import Logs
@@ -119,6 +119,7 @@ class LocalEngine(Lifecycle, Waiting, Reading, OwnRefs, WorkerCalls):
         self.effects = Effects(self)
         self.everywhere = Everywhere(self)
         self.inspection = Inspection(self)
+        self.scaling = Scaling(self)
         self.inbox = Inbox(self)
         self.loop.effects = self.effects
         self.loop.take = self.inbox

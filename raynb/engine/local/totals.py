@@ -1,9 +1,17 @@
-"""What the machine has for a runtime."""
+"""What the machine has for a runtime, and how many slots it has of that."""
 
 from __future__ import annotations
 
+import time
+from typing import TYPE_CHECKING
+
 from raynb.base import limits
 from raynb.base.config import RESOURCE_UNIT, Config
+from raynb.base.process.shelter import sheltered
+from raynb.core.vocabulary import events as e
+
+if TYPE_CHECKING:
+    from raynb.engine.local.engine import LocalEngine
 
 
 def machine_totals(config: Config) -> dict[str, int]:
@@ -17,3 +25,20 @@ def machine_totals(config: Config) -> dict[str, int]:
     total["node:127.0.0.1"] = 1.0
     total["node:__internal_head__"] = 1.0
     return {name: round(value * RESOURCE_UNIT) for name, value in total.items() if value}
+
+
+class Scaling:
+    """Thread contract: any thread."""
+
+    def __init__(self, engine: LocalEngine) -> None:
+        self.engine = engine
+
+    @sheltered
+    def scale(self, cpus: int) -> None:
+        """Gives tasks ``cpus`` slots from now on: what runs goes on, and nothing is lost."""
+        engine = self.engine
+        engine.check_alive()
+        with engine.loop.lock:
+            engine.loop.apply(e.CpusChanged(time.monotonic(), cpus * RESOURCE_UNIT))
+        engine.loop.flush()
+        engine.loop.run_callbacks()

@@ -215,6 +215,7 @@ class LineMagics(Magics):
         %raynb profile [TASK|ACTOR|--cell N|--all] [--seconds S] [--save FILE]  a flame graph of what runs
         %raynb debug [TASK]     the prompt of a task that waits at a breakpoint
         %raynb error [--full]   the error that was shown last; with the frames of libraries
+        %raynb scale N          N CPU slots from now on, while everything goes on
         %raynb kept             what %%remote --keep has on disk; %raynb forget NAME|--all|--older 7d
         %raynb stale            which results are no longer true, and why
         %raynb graph            which cell took what from which, as a picture
@@ -390,6 +391,19 @@ def _nodes(magics: LineMagics, rest: str) -> None:
     print(text_tables.nodes(magics._engine().snapshot()))
 
 
+def _scale(magics: LineMagics, rest: str) -> None:
+    from raynb.jupyter.views.runtime_actions import scale
+
+    try:
+        cpus = int(rest)
+    except ValueError:
+        raise UsageError(f"%raynb scale takes a number of CPU slots, got {rest!r}.") from None
+    try:
+        print(scale(magics._engine(), cpus))
+    except ValueError as error:
+        raise UsageError(f"%raynb scale: {error}") from None
+
+
 def _show_error(magics: LineMagics, rest: str) -> None:
     from raynb.jupyter.output.tracebacks import last
 
@@ -403,7 +417,7 @@ COMMANDS: dict[str, Callable[[LineMagics, str], Any]] = {
     "status": LineMagics._status, "start": LineMagics._start, "stop": LineMagics._stop,
     "restart": LineMagics._restart, "dashboard": LineMagics._dashboard, "tasks": LineMagics._tasks,
     "actors": LineMagics._actors, "objects": LineMagics._objects, "workers": _workers,
-    "nodes": _nodes,
+    "nodes": _nodes, "scale": _scale,
     "logs": LineMagics._logs, "timeline": LineMagics._timeline, "config": _show_config,
     "error": _show_error, "stack": inspecting.stack, "debug": inspecting.debug,
     "profile": inspecting.profile, "stale": lineage.show_stale, "graph": lineage.show_graph,

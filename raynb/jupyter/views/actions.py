@@ -36,7 +36,8 @@ from raynb.base.rows import (
 from raynb.exceptions import RayError
 from raynb.jupyter.cells.inputs import in_words
 from raynb.jupyter.views import messages, series
-from raynb.jupyter.views.stacks import stack_of
+from raynb.jupyter.views.runtime_actions import WITHOUT_RUNTIME, scale
+from raynb.jupyter.views.stacks import profile_of, stack_of
 from raynb.jupyter.views.view_model import Labels, counted, from_key, short_error
 
 #: The most characters of a task's log that a look at it brings.
@@ -334,6 +335,8 @@ REQUESTS: dict[str, Callable[[Any, dict[str, Any]], dict[str, Any]]] = {
     "kill_actor": lambda e, r: _text(kill_actor(e, from_key(r["actor"]))),
     "restart_actor": lambda e, r: _text(restart_actor(e, from_key(r["actor"]))),
     "stack": stack_of,
+    "profile": profile_of,
+    "scale": lambda e, r: _text(scale(e, int(r["cpus"]))),
     "free": lambda e, r: _text(free_object(e, from_key(r["object"]))),
     "history": lambda e, r: history(),
     "detail": lambda e, r: task_detail(e, from_key(r["task"]), r.get("labels")),
@@ -354,12 +357,17 @@ def answer(engine: DriverEngine | None, request: dict[str, Any], labels: Labels 
     do = request.get("do")
     reply: dict[str, Any] = {"v": messages.VERSION, "kind": "reply", "n": request.get("n"), "do": do, "ok": False}
     act = REQUESTS.get(do) if isinstance(do, str) else None
-    if act is None:
-        known = ", ".join(sorted(REQUESTS))
+    alone = WITHOUT_RUNTIME.get(do) if isinstance(do, str) else None
+    if act is None and alone is None:
+        known = ", ".join(sorted([*REQUESTS, *WITHOUT_RUNTIME]))
         return reply | {"text": f"This version of raynb doesn't know the request {do!r}; it knows: {known}."}
-    if engine is None or not engine.alive:
+    if alone is None and (engine is None or not engine.alive):
         return reply | {"text": "No runtime is running; start one with %raynb start."}
     try:
+        if alone is not None:
+            return reply | {"ok": True, "text": ""} | alone(engine)
+        assert act is not None
+        assert engine is not None
         return reply | {"ok": True, "text": ""} | act(engine, request | {"labels": labels})
     except KeyError as missing:
         return reply | {"text": f"The request {do!r} lacks {missing}."}

@@ -5,6 +5,7 @@ Shared by the dashboard widget and the lab panel; they differ only in how bytes 
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from typing import Any
 
@@ -34,6 +35,10 @@ def take_any_subshell(comm: Any) -> bool:
 
 #: Messages that are dealt with at once; others ask the engine for something, which may last.
 QUICK = ("hello", "ping", "bye", "configure", "displays")
+
+
+#: Requests that take seconds.
+SLOW = ("profile", "start", "stop", "restart")
 
 
 def listen_on_control(kernel: Any, comm: Any, receive: Callable[[Any], None]) -> Callable[[], None] | None:
@@ -123,9 +128,13 @@ class Conversation:
                 self._configure(str(request.get("progress", "kernel")))
         elif do == "displays":
             self._send(_displays(request))
+        elif do in SLOW:  # what comes after it must not wait
+            threading.Thread(target=self._answer, args=(request,), name="raynb-request", daemon=True).start()
         else:
-            asked = request if isinstance(request, dict) else {}
-            self._send(actions.answer(self._engine(), asked, self._feed.labels))
+            self._answer(request if isinstance(request, dict) else {})
+
+    def _answer(self, request: dict[str, Any]) -> None:
+        self._send(actions.answer(self._engine(), request, self._feed.labels))
 
     def _greet(self, again: bool) -> None:
         watcher = self._watcher

@@ -81,6 +81,7 @@ class Pending:
             return None
         scalars = (
             latest.store, latest.available, latest.total, latest.groups, [row.id for row in latest.running],
+            latest.paused,
         )  # fmt: skip
         if not self._full and not self.waiting and scalars == self._scalars:
             return None
@@ -114,7 +115,7 @@ class Pending:
         return Snapshot(
             version=latest.version, now=latest.now, wall=latest.wall, since=since, store=latest.store,
             nodes=latest.nodes, total=latest.total, available=latest.available, groups=latest.groups, gone=gone,
-            running=latest.running, **parts,
+            running=latest.running, paused=latest.paused, **parts,
         )  # fmt: skip
 
     def _unheard(self, running: dict[int, Any], sent: list[Any]) -> list[Any]:

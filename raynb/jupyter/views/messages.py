@@ -13,7 +13,7 @@ from __future__ import annotations
 from typing import Literal, NamedTuple, TypedDict
 
 #: Version of the messages; a view that knows another one says so instead of guessing.
-VERSION = 2
+VERSION = 3
 
 TaskState = Literal[
     "PENDING_ARGS_AVAIL", "PENDING_NODE_ASSIGNMENT", "SUBMITTED_TO_WORKER", "RUNNING", "FINISHED", "FAILED",
@@ -166,6 +166,7 @@ class PictureMessage(TypedDict):
     workers: list[Worker]
     nodes: list[Node]
     running: list[str]
+    paused: list[str]  # ids of the tasks at a breakpoint, always all
     store: Store
     total: dict[str, float]
     available: dict[str, float]
@@ -241,6 +242,41 @@ class HistoryReply(ReplyMessage):
     spilled: list[int]
     busy: list[float]
     rate: list[float]
+
+
+class StackReply(ReplyMessage):
+    """The stacks of what runs, as text."""
+
+    stack: str
+
+
+class FlameNode(TypedDict):
+    """A frame of a profile and what it called. Times are seconds."""
+
+    label: str
+    kind: Literal["user", "library", "other"]
+    wall: float
+    cpu: float
+    children: list[FlameNode]
+
+
+class ProfileReply(ReplyMessage):
+    """A profile; ``text`` of the reply is its verdict."""
+
+    summary: str
+    root: FlameNode
+
+
+class SummaryReply(ReplyMessage):
+    """A runtime in a few figures, for a list of several kernels. ``running``: whether there is one."""
+
+    running: bool
+    cpus: float
+    busy: float
+    unfinished: int
+    memory: int
+    store: int
+    spilled: int
 
 
 class Live(TypedDict, total=False):
@@ -325,6 +361,39 @@ class History(TypedDict):
     do: Literal["history"]
 
 
+class _Target(TypedDict, total=False):
+    """One of these: what is meant."""
+
+    task: str
+    actor: str
+    worker: int
+    kernel: bool
+
+
+class Stack(_Target):
+    do: Literal["stack"]
+
+
+class ProfileFor(_Target):
+    """Sample what runs for some seconds."""
+
+    do: Literal["profile"]
+    seconds: float
+
+
+class Runtime(TypedDict):
+    """Start the runtime, stop it, or both; or a few figures about it."""
+
+    do: Literal["start", "stop", "restart", "summary"]
+
+
+class Scale(TypedDict):
+    """Have so many CPU slots from now on."""
+
+    do: Literal["scale"]
+    cpus: int
+
+
 class Displays(TypedDict):
     """What do these displays say now? Their ids are in their marks (`Live`)."""
 
@@ -332,13 +401,18 @@ class Displays(TypedDict):
     ids: list[str]
 
 
-Request = CancelTask | CancelGroup | CancelCell | CancelAll | KillActor | Free | Detail | History | Displays
+Request = (
+    CancelTask | CancelGroup | CancelCell | CancelAll | KillActor | Free | Detail | History
+    | Displays | Stack | ProfileFor | Runtime | Scale
+)
 
 #: What the script writes out, in this order.
 EXPORTED = (
     Task, Actor, Obj, Worker, Node, Store, Columns, Gone,
-    PictureMessage, StatusMessage, BeatMessage, ReplyMessage, StoryLine, DetailReply, HistoryReply, Live, DisplaysReply,
+    PictureMessage, StatusMessage, BeatMessage, ReplyMessage, StoryLine, DetailReply, HistoryReply, StackReply,
+    FlameNode, ProfileReply, SummaryReply, Live, DisplaysReply,
     Hello, Configure, CancelTask, CancelGroup, CancelCell, CancelAll, KillActor, Free, Detail, History, Displays,
+    Stack, ProfileFor, Runtime, Scale,
 )  # fmt: skip
 UNIONS: dict[str, object] = {
     "TaskState": TaskState, "StatusState": StatusState, "KernelMessage": KernelMessage, "Request": Request,

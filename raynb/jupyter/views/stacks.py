@@ -1,4 +1,4 @@
-"""The stack of a task, an actor, a worker or the kernel, for the views' buttons."""
+"""The stack and the profile of a task, an actor, a worker or the kernel, for the views' buttons."""
 
 from __future__ import annotations
 
@@ -9,7 +9,11 @@ from IPython.core.error import UsageError
 
 from raynb.base.interfaces import DriverEngine
 from raynb.base.rows import RUNNING
+from raynb.jupyter import notebook as notebooks
 from raynb.jupyter.inspection import stack_text
+from raynb.jupyter.inspection.collecting import of_targets
+from raynb.jupyter.inspection.flame import SMALLEST
+from raynb.jupyter.inspection.profiles import Node
 from raynb.jupyter.inspection.targets import Target, inspection_of
 from raynb.jupyter.output.tracebacks import Renderer
 from raynb.jupyter.views.view_model import from_key
@@ -34,6 +38,39 @@ def stack_of(engine: DriverEngine, request: dict[str, Any]) -> dict[str, Any]:
         raise ValueError(str(error)) from None
     target = _target(engine, request)
     return {"text": "", "stack": stack_text.of_targets(renderer, engine, [target])}
+
+
+#: Bounds of how long the views profile, seconds.
+SHORTEST, LONGEST = 0.1, 60.0
+
+
+def profile_of(engine: DriverEngine, request: dict[str, Any]) -> dict[str, Any]:
+    """Samples a task, an actor or a worker for ``seconds``; returns the fields of a `messages.ProfileReply`.
+
+    Raises:
+        ValueError: it does not run, or is being profiled.
+        KeyError: the request names nothing.
+    """
+    notebook = notebooks.loaded()
+    if notebook is None:
+        raise ValueError("The extension is not loaded; run %load_ext raynb.")
+    try:
+        inspection_of(engine, "The profile")
+    except UsageError as error:
+        raise ValueError(str(error)) from None
+    seconds = min(LONGEST, max(SHORTEST, float(request["seconds"])))
+    profile = of_targets(notebook, engine, [_target(engine, request)], seconds)
+    root = profile.tree()
+    return {"text": profile.verdict(), "summary": profile.text(), "root": _flame(root, root.wall or 1.0)}
+
+
+def _flame(node: Node, whole: float) -> dict[str, Any]:
+    """Returns a node as `messages.FlameNode`, the longest calls first, without those too small to be seen."""
+    children = sorted(node.children.values(), key=lambda child: -child.wall)
+    return {
+        "label": node.label, "kind": node.kind, "wall": round(node.wall, 6), "cpu": round(node.cpu, 6),
+        "children": [_flame(child, whole) for child in children if child.wall / whole >= SMALLEST],
+    }  # fmt: skip
 
 
 def _target(engine: DriverEngine, request: dict[str, Any]) -> Target:

@@ -277,6 +277,7 @@ def message(
         "workers": [_worker(row) for row in snapshot.workers],
         "nodes": [_node(row) for row in snapshot.nodes],
         "running": [f"{row.id:x}" for row in snapshot.running],
+        "paused": [f"{task:x}" for task in snapshot.paused],
         "store": _store(snapshot.store),
         "total": dict(snapshot.total),
         "available": dict(snapshot.available),

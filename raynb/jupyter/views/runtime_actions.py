@@ -1,0 +1,85 @@
+"""What the views' buttons do with the runtime as a whole: start, stop, restart, more slots or fewer."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from raynb.base.interfaces import DriverEngine
+from raynb.base.rows import TASK_ENDED
+from raynb.jupyter import notebook as notebooks
+from raynb.jupyter.views.view_model import counted
+
+#: Slots that a person may ask for; each is a process.
+MOST_CPUS = 1024
+
+
+def scale(engine: DriverEngine, cpus: int) -> str:
+    """Gives the runtime so many CPU slots, while everything goes on.
+
+    Args:
+        engine: the driver's engine.
+        cpus: slots from now on.
+
+    Raises:
+        ValueError: it cannot be scaled, or not to this number.
+    """
+    if engine.scaling is None:
+        where = "the cluster's" if engine.address else "those of the kernel itself (local_mode)"
+        raise ValueError(f"The slots of this runtime are {where}; only workers of this machine can be scaled.")
+    if not 1 <= cpus <= MOST_CPUS:
+        raise ValueError(f"A runtime has from 1 to {MOST_CPUS:,} CPU slots, got {cpus}.")
+    engine.scaling.scale(cpus)
+    return f"{counted(cpus, 'CPU slot')} from now on."
+
+
+def start() -> str:
+    """Starts the notebook's runtime; returns when it runs."""
+    notebook = _notebook()
+    notebook.start()
+    notebook.started()
+    return "The runtime runs."
+
+
+def stop() -> str:
+    """Stops the runtime; what runs is cancelled."""
+    _notebook().stop()
+    return "The runtime is stopped."
+
+
+def restart() -> str:
+    """Stops the runtime and starts it anew; refs of the former one are gone."""
+    stop()
+    return start()
+
+
+def _notebook() -> notebooks.Notebook:
+    notebook = notebooks.loaded()
+    if notebook is None:
+        raise ValueError("The extension is not loaded; run %load_ext raynb.")
+    return notebook
+
+
+def summary(engine: DriverEngine | None) -> dict[str, Any]:
+    """Returns the fields of a `messages.SummaryReply`; also without a runtime."""
+    found: dict[str, Any] = {
+        "running": False, "cpus": 0, "busy": 0, "unfinished": 0, "memory": 0, "store": 0, "spilled": 0
+    }  # fmt: skip
+    if engine is None or engine.failure or not engine.alive:
+        return found
+    picture = engine.changes(1 << 60)
+    cpus = picture.total.get("CPU", 0.0)
+    states = [item for group in picture.groups.values() for item in group.items()]
+    return found | {
+        "running": True, "cpus": cpus, "busy": max(0.0, cpus - picture.available.get("CPU", 0.0)),
+        "unfinished": sum(count for state, count in states if state not in TASK_ENDED),
+        "memory": sum(row.rss for row in picture.workers if not row.exit), "store": picture.store.used,
+        "spilled": picture.store.spilled,
+    }  # fmt: skip
+
+
+#: Requests that need no runtime: name → what to do, with the engine that runs, if one does.
+WITHOUT_RUNTIME: dict[str, Callable[[DriverEngine | None], dict[str, Any]]] = {
+    "start": lambda engine: {"text": start()}, "stop": lambda engine: {"text": stop()},
+    "restart": lambda engine: {"text": restart()}, "summary": summary,
+}  # fmt: skip
