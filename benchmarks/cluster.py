@@ -35,7 +35,7 @@ class Counter:
     def __init__(self) -> None:
         self.n = 0
 
-    def up(self) -> int:
+    def up(self, *given: Any) -> int:
         self.n += 1
         return self.n
 
@@ -66,6 +66,10 @@ def calls(api: Any, f: Any, actor: Any) -> None:
     api.get([actor.up.remote() for _ in range(1000)])
 
 
+def calls_with_an_argument(api: Any, f: Any, actor: Any) -> None:
+    api.get([actor.up.remote(i) for i in range(1000)])
+
+
 def calls_one_by_one(api: Any, f: Any, actor: Any) -> None:
     for _ in range(500):
         api.get(actor.up.remote())
@@ -83,7 +87,8 @@ def arrays(api: Any, f: Any, actor: Any) -> None:
 
 ROWS: dict[str, Callable[[Any, Any, Any], None]] = {
     "1,000 tasks": tasks, "1,000 tasks with three arguments": three_arguments, "10 tasks of 10 tasks": nested,
-    "wait for 500 one by one": wait_each, "1,000 actor calls": calls, "500 actor calls one by one": calls_one_by_one,
+    "wait for 500 one by one": wait_each, "1,000 actor calls": calls,
+    "1,000 actor calls with an argument": calls_with_an_argument, "500 actor calls one by one": calls_one_by_one,
     "300 tasks one by one": tasks_one_by_one, "20 arrays of 8 MB": arrays,
 }  # fmt: skip
 

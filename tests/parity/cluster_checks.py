@@ -318,6 +318,22 @@ def reports_of_machines_whose_clock_is_wrong_and_that_come_too_early_are_put_rig
 
 
 @check
+def a_call_writes_no_rows_until_somebody_looks() -> None:
+    class Counter:
+        def up(self, n: int) -> int:
+            return n
+
+    counter = raynb.remote(num_cpus=0)(Counter).remote()
+    with In(92):
+        assert raynb.get([counter.up.remote(n) for n in range(50)], timeout=WAIT) == list(range(50))
+    unread, written = engine()._unread, engine()._book._scopes.get(92)
+    assert unread or written is not None
+    assert not engine()._open.keys() & {row.id for row in engine()._book.rows("tasks") if row.scope == 92}
+    assert engine().scope_counts(92) == {FINISHED: 50}
+    until(lambda: all(row.pid for row in engine().snapshot().tasks if row.scope == 92), "the workers' word")
+
+
+@check
 def people_read_short_names_and_where_the_cluster_is() -> None:
     from raynb.jupyter.output.folding import short_task
 

@@ -17,7 +17,6 @@ from raynb.base.ref import ObjectRef
 from raynb.base.rows import TASK_ENDED, TaskRow, WorkerRow
 from raynb.base.spec import TaskOptions
 from raynb.engine.cluster import bridge, rays
-from raynb.engine.row_store import RowStore
 from raynb.exceptions import NodeDiedError, RayActorError, WorkerCrashedError
 
 _now = time.monotonic
@@ -33,7 +32,7 @@ class Control:
     nonce: int
     setups: int
     config: Any
-    book: RowStore
+    book: Any  # a RowStore that is up to date
     check_alive: Any
     native: Any
     _cluster: Any
@@ -64,7 +63,10 @@ class Control:
         if worker is not None:
             told.append(f"on {self._cluster.name_of(worker.node)}")
         text = f"{' '.join(told)}: {error}"
-        made = type(error)(error.actor_id, text) if isinstance(error, RayActorError) else type(error)(text)
+        if isinstance(error, RayActorError):
+            error.error_msg = text  # it was made for this reader
+            return error
+        made = type(error)(text)
         made.__cause__ = error.__cause__
         return made
 
@@ -102,7 +104,7 @@ class Control:
         return len(mine), finished
 
     def scope_counts(self, scope: int) -> dict[str, int]:
-        return self.book.scope_counts(scope)
+        return self.book.scope_counts(scope)  # type: ignore[no-any-return]
 
     def run_on_workers(
         self, options: TaskOptions, packed: Packed, later: bool, now: bool = True, only: int = 0

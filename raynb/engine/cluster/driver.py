@@ -5,13 +5,12 @@ from __future__ import annotations
 import atexit
 import contextlib
 import os
-import pickle
 import random
 import secrets
 import sys
 import threading
 import time
-from collections import OrderedDict
+from collections import OrderedDict, deque
 from collections.abc import Callable, Sequence
 from typing import Any, NoReturn
 
@@ -55,8 +54,8 @@ from raynb.engine.logs import Logs
 from raynb.engine.row_store import RowStore
 
 _now = time.monotonic
+UNREAD_MOST = 10_000  # entries that wait to be read, at the most
 SWEPT = 1000  # tasks that one look goes through
-EMPTY = pickle.dumps([])
 UNNUMBERED = 1 << 32  # from here on scopes are no numbers of cells
 QUIET = 2.0  # seconds without news after which a task's ref itself is asked
 INLINE = 100 * 1024  # bytes up to which Ray keeps values in memory
@@ -88,7 +87,10 @@ class ClusterEngine(News, Control, Adapter):
             self.address: str = (rays.context().gcs_address if config.address == "auto" else config.address) or ""
             self.on_output: list[Callable[[Output], None]] = []
             self.logs_kept = Logs()
-            self.book = RowStore(config.finished_tasks_kept)
+            self._book = RowStore(config.finished_tasks_kept)
+            self._unread: deque[tuple[Any, ...]] = deque()
+            self._told: dict[str, int] = {}
+            self._reading = False
             self._pid = os.getpid()
             self._open: dict[int, list[Any]] = {}  # task → [native, heard of at]
             self._doomed: dict[int, float] = {}  # cancelled task → when patience with it ends
@@ -151,13 +153,13 @@ class ClusterEngine(News, Control, Adapter):
         else:
             self.shipped = lacks
         hub = make_hub(self.nonce, self.shipped)
-        ready = rays.call(hub, "push", ["", 0, time.time(), False, EMPTY])
+        ready = rays.call(hub, "push", ["", time.time(), False, False, b"", b""])
         connection.await_first(ready, self.config, self._say)
-        self._listener = Listener(hub, self._hub_again, self._take, self._sweep, self._lost)
+        self._listener = Listener(hub, self._hub_again, self._take, self._was_told, self._sweep, self._lost)
 
     def _hub_again(self) -> Any:
         hub = make_hub(self.nonce, self.shipped)
-        rays.get(rays.call(hub, "push", ["", 0, time.time(), False, EMPTY]), timeout=30.0)
+        rays.get(rays.call(hub, "push", ["", time.time(), False, False, b"", b""]), timeout=30.0)
         return hub
 
     def _say(self, text: str) -> None:
@@ -228,11 +230,13 @@ class ClusterEngine(News, Control, Adapter):
                                    submitted=at, resources=resources, function_name=function or name))  # fmt: skip
 
     def submitted(self, task: int, native: Any, options: TaskOptions, actor: int, creates: bool) -> None:
-        with self._rows_lock:
-            self._new_row(task, options.name, options.function_name, options.resources, current_scope(), 0, actor,
-                          creates, _now())  # fmt: skip
-            if native is not None:
-                self._open[task] = [native, _now()]
+        now = _now()
+        if native is not None:
+            self._open[task] = [native, now]
+        self._unread.append((self._was_submitted, task, options, current_scope(), actor, creates, now))
+
+    def _was_submitted(self, task: int, options: TaskOptions, scope: int, actor: int, creates: bool, at: float) -> None:
+        self._new_row(task, options.name, options.function_name, options.resources, scope, 0, actor, creates, at)
 
     @property
     def listener(self) -> Listener:
@@ -248,14 +252,20 @@ class ClusterEngine(News, Control, Adapter):
 
     def got(self, refs: Sequence[ObjectRef[Any]]) -> None:
         """These values were read: their tasks have ended, whether or not their workers said so yet."""
-        with self._rows_lock:
-            for ref in refs:
-                row: TaskRow | None = self.book.row("tasks", ids.task_of(ref._id))
-                if row is not None and row.state not in TASK_ENDED and row.kind != ACTOR_CREATION_TASK:
-                    row.ended = _now()
-                    row.started = row.started or row.ended
-                    self.book.move_task(row, FINISHED)
-                    self._object_rows(row)
+        tasks = [ids.task_of(ref._id) for ref in refs]
+        for task in tasks:
+            if task not in self._streams:  # an item of a stream is not its end
+                self._open.pop(task, None)
+        self._unread.append((self._were_read, tasks, _now()))
+
+    def _were_read(self, tasks: list[int], at: float) -> None:
+        for task in tasks:
+            row: TaskRow | None = self._book.row("tasks", task)
+            if row is None or row.state in TASK_ENDED or row.kind == ACTOR_CREATION_TASK or task in self._open:
+                continue
+            row.ended, row.started = at, row.started or at
+            self._book.move_task(row, FINISHED)
+            self._object_rows(row)
 
     def _object_rows(self, row: TaskRow) -> None:
         if row.kind == ACTOR_CREATION_TASK:
@@ -275,9 +285,12 @@ class ClusterEngine(News, Control, Adapter):
     def put(self, packed: Packed) -> ObjectRef[Any]:
         ref = super().put(packed)
         size = len(packed.data) + sum(buffer.nbytes for buffer in packed.buffers)
-        self.book.put("objects", ObjectRow(ref._id, size, SHARED if size > INLINE else MEMORY,
-                                           ids.task_of(ref._id), current_scope(), 1))  # fmt: skip
+        self._unread.append((self._was_put, ref._id, size, current_scope()))
         return ref
+
+    def _was_put(self, identity: int, size: int, scope: int) -> None:
+        self._book.put("objects", ObjectRow(identity, size, SHARED if size > INLINE else MEMORY,
+                                            ids.task_of(identity), scope, 1))  # fmt: skip
 
     def _sweep(self) -> None:
         """Looks at tasks that nothing was heard of for a while: cancelled in the queue, or their worker died."""
@@ -285,11 +298,11 @@ class ClusterEngine(News, Control, Adapter):
         self.unasked.look()
         self._insist()
         before = _now() - QUIET
+        if len(self._unread) < UNREAD_MOST and not self._has_silent(before):
+            return
         with self._rows_lock:
-            silent = [(task, entry[0]) for task, entry in self._open.items() if entry[1] < before][:SWEPT]
-            for identity in [row.id for row in self.book.rows("objects")]:
-                if identity not in self._natives:
-                    self.book.drop("objects", identity)
+            self.read_all()
+            silent = [(task, entry[0]) for task, entry in self._open.copy().items() if entry[1] < before][:SWEPT]
         if not silent:
             return
         try:
@@ -301,6 +314,14 @@ class ClusterEngine(News, Control, Adapter):
         for task, native in silent:
             if native in there:
                 self._settle_silent(task, native)
+
+    def _has_silent(self, before: float) -> bool:
+        """Returns whether the task that is open for the longest time was not heard of since."""
+        try:
+            oldest = next(iter(self._open.values()), None)
+        except RuntimeError:  # another thread submits in this moment
+            return False
+        return oldest is not None and oldest[1] < before
 
     def _settle_silent(self, task: int, native: Any) -> None:
         kind, text, state = "", "", FINISHED

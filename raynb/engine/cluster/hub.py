@@ -45,9 +45,19 @@ class Hub:
         self.urgent = asyncio.Event()
         self.pause = CALM
 
-    async def push(self, worker: str, first: int, sent: float, urgent: bool, events: bytes) -> float:
-        """Takes a batch; returns for how many seconds the worker gathers the next one."""
-        self.batches.append((worker, first, time.time() - sent, events))
+    async def push(self, worker: str, sent: float, urgent: bool, failed: bool, said: bytes, told: bytes) -> float:
+        """Takes a batch; returns for how many seconds the worker gathers the next one.
+
+        Args:
+            worker: the reporter's name.
+            sent: the time there.
+            urgent: somebody waits for it.
+            failed: what is told is to be read soon.
+            said: (how many events before, events), pickled: output; empty if there is none.
+            told: the same of what became of tasks.
+        """
+        if said or told:
+            self.batches.append((worker, time.time() - sent, failed, said, told))
         self.there.set()
         if urgent:
             self.urgent.set()
@@ -86,7 +96,8 @@ class Listener:
     Args:
         hub: handle of the hub.
         again: makes the hub again; returns its handle.
-        take: called with (worker, events, seconds that its clock is behind) of each batch, in order.
+        take: called with (worker, events, seconds that its clock is behind) of what each one said, in order.
+        told: called with (worker, seconds, whether it is to be read soon, pickle) of what became of tasks.
         tick: called at least every `TICK` seconds.
         lost: called with whether the connection is over, and with the error.
 
@@ -94,9 +105,11 @@ class Listener:
     """
 
     def __init__(self, hub: Any, again: Callable[[], Any], take: Callable[[str, list[Any], Any], None],
-                 tick: Callable[[], None], lost: Callable[[bool, BaseException], None]) -> None:  # fmt: skip
+                 told: Callable[[str, float, bool, bytes], None], tick: Callable[[], None],
+                 lost: Callable[[bool, BaseException], None]) -> None:  # fmt: skip
         self._hub = hub
         self._again = again
+        self._told = told
         self._tick = tick
         self._lost = lost
         self._session = rays.session()
@@ -127,8 +140,8 @@ class Listener:
                     break
                 continue
             self._hub_behind = min(self._hub_behind, time.time() - now)
-            for worker, first, behind, events in batches:
-                self._batch(worker, first, behind, pickle.loads(events))
+            for batch in batches:
+                self._batch(*batch)
             if time.monotonic() - ticked >= TICK:
                 self._order.look(time.monotonic())
                 self._release()
@@ -166,11 +179,15 @@ class Listener:
         for _, then in left:
             then()
 
-    def _batch(self, worker: str, first: int, behind: float, events: list[Any]) -> None:
+    def _batch(self, worker: str, behind: float, failed: bool, said: bytes, told: bytes) -> None:
         self._behind[worker] = behind = min(behind, self._behind.get(worker, behind))
         self._heard = True
-        self._order.add(worker, first, events, behind + self._hub_behind, time.monotonic())
-        self._release()
+        if told:
+            self._told(worker, behind + self._hub_behind, failed, told)
+        if said:
+            first, events = pickle.loads(said)
+            self._order.add(worker, first, events, behind + self._hub_behind, time.monotonic())
+            self._release()
 
     def _release(self) -> None:
         """Lets those go on who waited for what is there now."""

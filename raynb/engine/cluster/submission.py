@@ -90,6 +90,7 @@ class Submission:
         self._options: OrderedDict[int, tuple[TaskOptions, bytes, Any]] = OrderedDict()
         #: The ``runtime_env`` that brings raynb to nodes without it; None where it is installed.
         self.shipped: dict[str, Any] | None = None
+        self._names: dict[tuple[int, str, bool], str] = {}  # actor, method, streams → Ray's method
         self._around: set[str] = set()  # surroundings that the cluster has
 
     def define(self, key: str, blob: bytes, refs: Sequence[ObjectRef[Any]] = ()) -> None:
@@ -194,10 +195,22 @@ class Submission:
     def _call_method(self, options: TaskOptions, packed: Packed, task: int, actor: int) -> Any:
         handle = self.handle_of(actor)
         told, given = self._known(options, bridge.method_options)
-        if not hasattr(handle, GENERIC_CALL):  # an actor that plain Ray made
+        name = self._names.get((actor, options.function, options.num_returns == STREAMING))
+        if name is None:
+            name = self._name_of_method(handle, actor, options)
+        if not name:  # an actor that plain Ray made
             args, named = pickling.unpack_args(packed.data, packed.buffers, [self.native(ref) for ref in packed.deps])
             return getattr(handle, options.function).options(**given).remote(*args, **named)
-        name = GENERIC_STREAM if options.num_returns == STREAMING else options.function
-        if not hasattr(handle, name) or name.startswith("__ray_"):
-            name = GENERIC_CALL
         return rays.call(handle, name, self._head(told, task, "", packed), given)
+
+    def _name_of_method(self, handle: Any, actor: int, options: TaskOptions) -> str:
+        """Returns which method of Ray's actor makes a call; "" for an actor that plain Ray made."""
+        name = ""
+        if hasattr(handle, GENERIC_CALL):
+            name = GENERIC_STREAM if options.num_returns == STREAMING else options.function
+            if not hasattr(handle, name) or name.startswith("__ray_"):
+                name = GENERIC_CALL
+        if len(self._names) >= OPTIONS_KEPT:
+            self._names.clear()
+        self._names[actor, options.function, options.num_returns == STREAMING] = name
+        return name

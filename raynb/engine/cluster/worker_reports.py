@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import itertools
 import logging
+import pickle
 import time
-from collections import OrderedDict
+from collections import OrderedDict, deque
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -68,7 +69,7 @@ class Unheard:
     Thread contract: any thread; `task_failed` under ``_rows_lock``.
     """
 
-    book: RowStore
+    book: Any  # a RowStore that is up to date
     unasked: UnaskedFailures
     deliver: Callable[[Output], None]
     wait: Any
@@ -142,6 +143,46 @@ class News(Unheard):
     _open: dict[int, list[Any]]
     _new_row: Any
     _object_rows: Any
+    _natives: dict[int, list[Any]]
+    _book: RowStore
+    _unread: deque[tuple[Any, ...]]  # what rows are to be written from, in order: a function and its arguments
+    _told: dict[str, int]  # reporter → how many rows of it came
+    _reading: bool
+
+    @property
+    def book(self) -> RowStore:
+        """The rows, up to date. They are written when somebody looks: a call costs nothing for them before."""
+        if self._unread:
+            self.read_all()
+        return self._book
+
+    def read_all(self) -> None:
+        """Writes the rows of what came since somebody last looked."""
+        with self._rows_lock:
+            if self._reading:
+                return  # this very thread is at it
+            self._reading = True
+            try:
+                for _ in range(len(self._unread)):
+                    write, *given = self._unread.popleft()
+                    write(*given)
+                for identity in [row.id for row in self._book.rows("objects")]:
+                    if identity not in self._natives:
+                        self._book.drop("objects", identity)
+            finally:
+                self._reading = False
+
+    def _was_told(self, worker: str, behind: float, soon: bool, told: bytes) -> None:
+        """Takes a batch of what became of tasks, to be read when somebody looks, or at once."""
+        self._unread.append((self._read, worker, behind, told))
+        if soon:
+            self.read_all()
+
+    def _read(self, worker: str, behind: float, told: bytes) -> None:
+        before, events = pickle.loads(told)
+        if before >= self._told.get(worker, 0):  # else it was sent again, by a worker that had no answer
+            self._told[worker] = before + len(events)
+            self._take(worker, events, behind)
 
     def _take(self, worker: str, events: list[Any], behind: float) -> None:
         """Writes a batch into the rows.
@@ -158,7 +199,7 @@ class News(Unheard):
             "submit": self._submitted_there, "hello": self._came, "machine": self._cluster.machine,
         }  # fmt: skip
         with self._rows_lock:
-            self._speaks, self._to_here = worker, behind - self.book.wall
+            self._speaks, self._to_here = worker, behind - self._book.wall
             for kind, *rest in events:
                 handlers[kind](*rest)
 

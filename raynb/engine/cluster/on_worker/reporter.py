@@ -14,6 +14,7 @@ from collections.abc import Callable
 from typing import Any
 
 from raynb.base import limits
+from raynb.base.rows import FINISHED
 from raynb.engine.causal import AFTER, Mark
 from raynb.engine.cluster import hub, rays
 
@@ -53,6 +54,11 @@ class _Machine:
         return self._node_id, share, memory.total, memory.total - memory.available
 
 
+def _all(events: deque[Any]) -> list[Any]:
+    """Takes everything out of a deque that others append to."""
+    return [events.popleft() for _ in range(len(events))]
+
+
 class Reporter:
     """Gathers what a worker has to say, and pushes it to the driver's hub.
 
@@ -73,9 +79,13 @@ class Reporter:
         self._nonce = nonce
         self._owner = owner
         self._changed = threading.Condition(threading.RLock())  # a signal handler may print
-        self._events: deque[Any] = deque([("hello", os.getpid(), rays.context().get_node_id())])
+        self._events: deque[Any] = deque()  # what was printed, and what comes before it
+        #: What became of tasks. The driver reads it when somebody looks, so it is a pickle of its own.
+        self._rows: deque[Any] = deque([("hello", os.getpid(), rays.context().get_node_id())])
         self._fresh: dict[int, float] = {}  # task that began and was not reported → when
         self._said = 0  # events that left the deque
+        self._told = 0  # rows that did
+        self._failed = False  # one of them should be read at once
         self._known: dict[str, int] = {}  # other reporter → how much of it comes before what is said here next
         #: How often something was learnt of another reporter; `Running.heard` has what it was when a task began.
         self.heard = 0
@@ -94,7 +104,8 @@ class Reporter:
         if isinstance(event, str):
             self._print(event, text)
             return
-        self._events.append(event)
+        self._rows.append(event)
+        self._failed = self._failed or event[0] == "actor"
         self._wake()
 
     def began(self, task: int) -> None:
@@ -104,11 +115,13 @@ class Reporter:
 
     def ended(self, event: tuple[Any, ...]) -> None:
         self._fresh.pop(event[1], None)
-        self._events.append(event)
+        self._rows.append(event)
+        if event[2] != FINISHED:
+            self._failed = True
         self._wake()
 
     def _wake(self) -> None:
-        if self._asleep or len(self._events) >= FULL:
+        if self._asleep or len(self._rows) >= FULL:
             with self._changed:
                 self._asleep = False
                 self._changed.notify()
@@ -189,7 +202,7 @@ class Reporter:
                 slept = False
                 while True:
                     self._asleep = True  # before the look: who adds looks at it afterwards
-                    if self._events or self._fresh:
+                    if self._events or self._rows or self._fresh:
                         break
                     self._changed.notify_all()
                     # While a view is open, the machine's figures go there also when no task ends here.
@@ -199,7 +212,7 @@ class Reporter:
                 self._asleep = False
                 # The first after a silence goes soon; who is busy all the time reports in larger batches.
                 due = time.monotonic() + (PAUSE if slept else self._pause)
-                while not self._urgent and len(self._events) < FULL:
+                while not self._urgent and len(self._rows) < FULL:
                     left = min(due - time.monotonic(), PAUSE if self._printed else due)
                     if left <= 0:
                         break
@@ -211,35 +224,35 @@ class Reporter:
             if batch is not None:
                 self._deliver(*batch)
 
-    def _batch(self) -> tuple[int, bool, list[Any]] | None:
-        """Returns how many events were said before, whether it is urgent, and the events."""
+    def _batch(self) -> list[Any] | None:
+        """Returns what `Hub.push` takes, and what was printed; None if there is nothing."""
         with self._changed:
             for task in list(self._fresh):
                 began = self._fresh.pop(task, None)
                 if began is not None:
-                    self._events.append(("start", task, began))
+                    self._rows.append(("start", task, began))
             if time.monotonic() >= self._machine_due:
                 self._machine_due = time.monotonic() + MACHINE_SECONDS
-                self._events.append(("machine", *self._machine.read()))
-            events = []
-            while self._events:
-                events.append(self._events.popleft())
+                self._rows.append(("machine", *self._machine.read()))
+            events, rows = _all(self._events), _all(self._rows)
             urgent, self._urgent, self._printed = self._urgent or self._printed, False, False
-            if not events:
+            failed, self._failed = self._failed, False
+            if not events and not rows:
                 return None
-            before = self._said
+            said = pickle.dumps((self._said, events), 5) if events else b""
+            told = pickle.dumps((self._told, rows), 5) if rows else b""
             self._said += len(events)
-            return before, urgent, events
+            self._told += len(rows)
+            return [urgent, failed, said, told, events]
 
-    def _deliver(self, first: int, urgent: bool, events: list[Any]) -> None:
+    def _deliver(self, urgent: bool, failed: bool, said: bytes, told: bytes, events: list[Any]) -> None:
         """Pushes until the hub has answered: it may be lost, and be made again elsewhere."""
-        told = pickle.dumps(events, 5)
         end = time.monotonic() + PATIENCE
         while True:
             try:
                 if self._hub is None:
                     self._hub = rays.get_actor(hub.name_of(self._nonce), namespace=hub.NAMESPACE)
-                pushed = rays.call(self._hub, "push", [self.name, first, time.time(), urgent, told])
+                pushed = rays.call(self._hub, "push", [self.name, time.time(), urgent, failed, said, told])
                 self._pause = pushed.future().result(PATIENCE)  # `get` would warn in an actor that is async
                 return
             except Exception:  # lost with its node, or the driver is gone with it

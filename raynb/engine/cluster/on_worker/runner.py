@@ -34,12 +34,18 @@ from raynb.serde import errors, pickling, results
 PASS = (KeyboardInterrupt, SystemExit, theirs.AsyncioActorExit, theirs.TaskCancelledError)
 
 
-@contextlib.contextmanager
-def limited(seconds: float | None) -> Iterator[None]:
+_UNLIMITED = contextlib.nullcontext()
+
+
+def limited(seconds: float | None) -> contextlib.AbstractContextManager[None]:
     """Raises `TaskTimeoutError` in the block after so many seconds (only in a main thread)."""
     if not seconds or threading.current_thread() is not threading.main_thread():
-        yield
-        return
+        return _UNLIMITED
+    return _alarmed(seconds)
+
+
+@contextlib.contextmanager
+def _alarmed(seconds: float) -> Iterator[None]:
 
     def ring(signum: int, frame: Any) -> None:
         raise TaskTimeoutError(f"the task did not finish within its timeout of {seconds} s")
@@ -291,45 +297,57 @@ class Host:
         finally:
             self._reporter.flush()
 
-    def _method(self, name: str) -> Callable[..., Any]:
-        return methods.bound(self.instance, name, ray.actor.exit_actor)
-
     def _raynb_call(self, head: bytes, *rest: Any) -> Any:
-        arrived = Arrived(self._raynb_static, head, rest, self.spec.actor_id)
-        options = arrived.call.options
-        with Task(arrived, self.spec) as task, limited(options.timeout):
-            given, named = task.arguments()
-            return task.results(self._method(options.function)(*given, **named))
+        return _run(self, head, rest)
 
     def _raynb_stream(self, head: bytes, *rest: Any) -> Any:
         arrived = Arrived(self._raynb_static, head, rest, self.spec.actor_id)
         options = arrived.call.options
         with Task(arrived, self.spec) as task, limited(options.timeout):
             given, named = task.arguments()
-            result = self._method(options.function)(*given, **named)
+            result = _method(self, options.function)(*given, **named)
             for item in returns.items_of(result, options.name, "streaming"):
                 yield task.value(item)
+
+
+# Functions, and no methods: Ray wraps every method of an actor's class, for its tracing.
+def _method(host: Host, name: str) -> Callable[..., Any]:
+    return methods.bound(host.instance, name, ray.actor.exit_actor)
+
+
+def _run(host: Host, head: bytes, rest: Sequence[Any]) -> Any:
+    """A call of a sync actor, as Ray runs it."""
+    arrived = Arrived(host._raynb_static, head, rest, host.spec.actor_id)
+    options = arrived.call.options
+    with Task(arrived, host.spec) as task, limited(options.timeout):
+        given, named = task.arguments()
+        return task.results(_method(host, options.function)(*given, **named))
+
+
+async def _run_async(host: Host, head: bytes, rest: Sequence[Any]) -> Any:
+    """A call of an async actor, as Ray runs it."""
+    arrived = Arrived(host._raynb_static, head, rest, host.spec.actor_id)
+    options = arrived.call.options
+    with Task(arrived, host.spec) as task:
+        given, named = task.arguments()
+        result = _method(host, options.function)(*given, **named)
+        if inspect.isawaitable(result):
+            result = await _in_time(result, options.timeout)
+        return task.results(result)
 
 
 class AsyncHost(Host):
     """A raynb actor with async methods: all of them run on Ray's event loops."""
 
     async def _raynb_call(self, head: bytes, *rest: Any) -> Any:
-        arrived = Arrived(self._raynb_static, head, rest, self.spec.actor_id)
-        options = arrived.call.options
-        with Task(arrived, self.spec) as task:
-            given, named = task.arguments()
-            result = self._method(options.function)(*given, **named)
-            if inspect.isawaitable(result):
-                result = await _in_time(result, options.timeout)
-            return task.results(result)
+        return await _run_async(self, head, rest)
 
     async def _raynb_stream(self, head: bytes, *rest: Any) -> Any:
         arrived = Arrived(self._raynb_static, head, rest, self.spec.actor_id)
         options = arrived.call.options
         with Task(arrived, self.spec) as task:
             given, named = task.arguments()
-            result = self._method(options.function)(*given, **named)
+            result = _method(self, options.function)(*given, **named)
             if inspect.isasyncgen(result):
                 async for item in result:
                     yield task.value(item)
@@ -356,7 +374,7 @@ def _ours(args: tuple[Any, ...]) -> bool:
 
 def _sync_method(name: str) -> Any:
     def method(self: Any, *args: Any, **kwargs: Any) -> Any:
-        return self._raynb_call(*args) if _ours(args) else self._method(name)(*args, **kwargs)
+        return _run(self, args[0], args[1:]) if _ours(args) else _method(self, name)(*args, **kwargs)
 
     return method
 
@@ -364,8 +382,8 @@ def _sync_method(name: str) -> Any:
 def _async_method(name: str) -> Any:
     async def method(self: Any, *args: Any, **kwargs: Any) -> Any:
         if _ours(args):
-            return await self._raynb_call(*args)
-        result = self._method(name)(*args, **kwargs)
+            return await _run_async(self, args[0], args[1:])
+        result = _method(self, name)(*args, **kwargs)
         return await result if inspect.isawaitable(result) else result
 
     return method
