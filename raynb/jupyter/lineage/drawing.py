@@ -30,7 +30,7 @@ def graph(record: Record) -> Graph:
 
 def _first(source: str) -> str:
     lines = [line.strip() for line in source.splitlines() if line.strip()]
-    code = [line for line in lines if not line.startswith(("%%", "#"))]
+    code = [line for line in lines if not line.startswith(("%%", "#", "@"))]
     return next(iter([*code, *lines]), "")
 
 
