@@ -23,7 +23,7 @@ TUTORIALS = (
     "quickstart", "cells_as_tasks", "parallel_for", "big_data_by_ref", "actors", "asynchronous",
     "output_progress_errors", "interrupt_and_rerun", "debugging_and_doctor", "looking_inside",
     "model_selection_digits",
-    "search_with_scikit_learn", "simulation_with_actors", "laptop_to_cluster",
+    "search_with_scikit_learn", "simulation_with_actors", "results_that_last", "laptop_to_cluster",
 )  # fmt: skip
 
 

@@ -54,5 +54,5 @@ def test_there_is_a_notebook_for_each_part() -> None:
         "output_progress_errors", "interrupt_and_rerun", "model_selection_digits",
         "search_with_scikit_learn", "simulation_with_actors", "asynchronous", "debugging_and_doctor",
         "looking_inside",
-        "laptop_to_cluster",
+        "laptop_to_cluster", "results_that_last",
     }  # fmt: skip

@@ -65,7 +65,7 @@ class Record:
         self.reader = Reader(self.space, _ref_token)
         #: Called when what is stale has changed, on the thread that runs cells.
         self.on_change: list[Callable[[], None]] = []
-        self.running_again: Cell | None = None  # whose cell is submitted again now
+        self.running_again: Run | None = None  # which is submitted again now
         self._lock = threading.RLock()
         self._nonce = 0  # of the runtime whose runs these are
         self._births = Births(self.space)
@@ -138,8 +138,12 @@ class Record:
         """Adds a run that took what was read."""
         scope = cell.scope if cell is not None else 0
         came_from = {name: self._births.of(name, scope) for name in taken.reads}
+        again = self.running_again
+        identity = _identity(cell, kind, source)
+        if again is not None:
+            identity, recipe = again.cell, again.recipe
         run = Run(
-            0, scope, kind, _identity(cell, kind, source), first_line(source), direct, taken.reads, came_from,
+            0, scope, kind, identity, first_line(source), direct, taken.reads, came_from,
             taken.upstream, tuple(outputs), tuple(dict.fromkeys(tasks)), recipe,
         )  # fmt: skip
         return self.lineage.record(run, taken.kinds)

@@ -148,14 +148,14 @@ def run_again(notebook: Notebook, plan: Plan, submit: Callable[[str, str], None]
                 print(f"{cell_name(run.scope)} is left as it is: what it takes could not be submitted.")
                 continue
             with _in_its_cell(notebook, run) as cell:
-                notebook.again = watches
+                notebook.again, notebook.lineage.running_again = watches, run
                 try:
                     submit(run.recipe.line, run.recipe.body)
                 except Exception as error:  # of the cell's own: a name is gone, a value cannot travel
                     failed.add(run.number)
                     notebook.show_failure(cell.scope, error)
                 finally:
-                    notebook.again = None
+                    notebook.again = notebook.lineage.running_again = None
         wait_for_all(notebook, notebook.scope, [again.watch for again in watches])
     except KeyboardInterrupt:
         if notebook.config.interrupt != "leave":
