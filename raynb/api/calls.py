@@ -124,6 +124,8 @@ def put(value: Any, *, _owner: Any = None, _tensor_transport: Any = "object_stor
         )
     try:
         packed = pickling.pack(value)
+    except MemoryError:
+        raise
     except RecursionError:
         headroom.check()  # it is the caller's stack that is full, not the value that is deep
         raise TypeError(f"Could not serialize the put value of type {type(value)}: nested too deeply") from None

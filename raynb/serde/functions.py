@@ -22,6 +22,8 @@ def definition(function: Any, name: str) -> tuple[str, Packed]:
     began = time.monotonic()
     try:
         data, buffers, refs = pickling._dump(function)
+    except MemoryError:
+        raise
     except Exception as error:
         if isinstance(error, RecursionError) or "recursion" in str(error):
             headroom.check()  # it may be the caller's stack that is full

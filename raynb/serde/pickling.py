@@ -304,6 +304,8 @@ def pack_args(args: tuple[Any, ...], kwargs: dict[str, Any], owner: str) -> Pack
     began = _now()
     try:
         data, buffers, refs = _dump(whole)
+    except MemoryError:
+        raise
     except Exception as error:
         if struck(whole):
             raise

@@ -10,6 +10,7 @@ import array
 import os
 import select
 import socket
+import time
 from collections import deque
 from collections.abc import Callable
 from typing import Any
@@ -17,6 +18,7 @@ from typing import Any
 from raynb.wire.codec import Decoder, encode
 
 CHUNK = 65536  # below malloc's mmap threshold, so a receive costs no page faults
+LITTLE = 256  # a receive of so many bytes takes memory that Python has at hand
 _FDS = 8
 _ANCILLARY = socket.CMSG_SPACE(_FDS * array.array("i").itemsize) if hasattr(socket, "CMSG_SPACE") else 0
 _FLAGS = getattr(socket, "MSG_CMSG_CLOEXEC", 0) | socket.MSG_DONTWAIT
@@ -130,11 +132,24 @@ class Channel:
             return []
         except OSError as error:
             raise Closed(str(error)) from None
+        except MemoryError:  # nothing was read
+            data, ancillary = self._receive_little()
+            if not data:
+                return []  # a peer that is gone is so the next time, too
         if ancillary:
             self._take(ancillary)
         if not data:
             raise Closed("end of file")
         return self._decoder.feed(data)
+
+    def _receive_little(self) -> tuple[bytes, list[Any]]:
+        """Memory is short: reads what needs next to none; nothing where that can't be had either."""
+        try:
+            data, ancillary, _, _ = self.sock.recvmsg(LITTLE, _ANCILLARY, _FLAGS)
+            return data, ancillary
+        except (MemoryError, OSError):
+            time.sleep(0.001)  # whoever waits looks again
+            return b"", []
 
     @property
     def came(self) -> int:

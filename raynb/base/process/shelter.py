@@ -28,6 +28,7 @@ from raynb.base.process import headroom, strikes
 F = TypeVar("F", bound=Callable[..., Any])
 
 LOOK_SECONDS = 0.05  # a caller, and a step that waits, look this often whether the other has gone
+MANY_LOOKS = 20  # a step that no thread has begun by then gets a thread of its own
 IDLE_SECONDS = 0.1  # a thread that has nothing to do leaves after this
 
 _getsignal = _signal.getsignal
@@ -135,11 +136,14 @@ def aside(step: Callable[..., Any], *args: Any) -> Any:
         _tell()
         if not _idle:
             _thread.start_new_thread(_start, ())  # one call into C: an exception comes before or after it
+        looks = 0
         while not job.done.acquire(True, LOOK_SECONDS):
             # CPython gives a new thread the number of its maker at first, so what was meant for the caller may
-            # have struck the thread that was to do this.
-            if not job.begun and not _idle:
+            # have struck the thread that was to do this. Or it ended for want of memory.
+            looks += 1
+            if not job.begun and (not _idle or looks > MANY_LOOKS):
                 _thread.start_new_thread(_start, ())
+                looks = 0
     except BaseException:
         job.abandoned = True
         raise

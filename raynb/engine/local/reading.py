@@ -103,7 +103,7 @@ class Reading:
                 at = value.at if type(value) is Stored else value
                 shelter.run(self._again, wanted[position:], at, str(error), deadline)
                 return result + self.read_values(wanted[position:], deadline)
-            except RuntimeGoneError:  # the value names a ref that was pickled in another runtime
+            except (RuntimeGoneError, MemoryError):  # the former: it names a ref that was pickled in another runtime
                 raise
             except Exception as error:
                 if isinstance(error, RecursionError):

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from raynb.engine.local.engine import LocalEngine
 
 
+AGAIN_SECONDS = 0.05  # where memory was too short even for an answer
 COLLECT_SECONDS = 1.0  # the garbage collector is not run more often than this
 MANY = 1_000  # containers longer than this are not looked into for names
 
@@ -191,7 +192,6 @@ class Room:
 
     @strikes.safe
     def _serve(self) -> None:
-        engine = self.engine
         while True:
             asked = self._asked.get()
             if asked is None:
@@ -199,22 +199,38 @@ class Room:
             size, answer = asked
             made = False
             try:
-                made = self.make(size)
-            except RayError as error:  # the runtime is at its end; or what is asked for can't be had
-                trace.swallowed("making room for a worker", error)
-            except OSError as error:  # a disk with a fault: the worker learns that there is no room
-                trace.swallowed("making room for a worker", error)
-                engine.warn(f"spilling to disk failed: {error}")
-            except BaseException as error:
-                engine.loop.health.break_down(error, "making room")
-                return
-            try:
-                with engine.loop.lock:
-                    answer(made)
-                engine.loop.flush()
-            except RaySystemError as error:
-                trace.swallowed("answering a worker that asked for room", error)
-                return
+                made = self._attempt(size)
+            except MemoryError:
+                pass  # there was not even enough to tell of it
+            while not self._answered(answer, made):
+                time.sleep(AGAIN_SECONDS)
+                if self.engine.loop.health.failure is not None:
+                    return
+
+    def _attempt(self, size: int) -> bool:
+        try:
+            return self.make(size)
+        except RayError as error:  # the runtime is at its end; or what is asked for can't be had
+            trace.swallowed("making room for a worker", error)
+        except Exception as error:
+            # A disk with a fault, or no memory left (OpenSSL calls that a ValueError). What is done in changes
+            # ends the runtime by itself; here the worker learns that there is no room.
+            trace.swallowed("making room for a worker", error)
+            self.engine.warn(f"spilling to disk failed: {type(error).__name__}: {error}")
+        return False
+
+    def _answered(self, answer: Callable[[bool], None], made: bool) -> bool:
+        """Answers a worker; returns False if memory was too short for that: it waits, so it must have an answer."""
+        loop = self.engine.loop
+        try:
+            with loop.lock:
+                answer(made)
+            loop.flush()
+        except RaySystemError as error:
+            trace.swallowed("answering a worker that asked for room", error)
+        except MemoryError:
+            return False
+        return True
 
     def stop(self) -> None:
         if self._thread is not None:

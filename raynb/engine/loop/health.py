@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NoReturn
 
 from raynb.base.process import trace
 from raynb.core.machine import Machine
@@ -48,6 +48,13 @@ class Health:
         own = type(failure)(*failure.args)
         own.__cause__ = failure.__cause__
         return own
+
+    def end(self, error: BaseException, during: Any) -> NoReturn:
+        """As `break_down`, for the thread that did it: raises the failure, or, as it was, what is no `Exception`."""
+        self.break_down(error, during)
+        if isinstance(error, Exception):
+            raise self.error() from error
+        raise error
 
     def break_down(self, error: BaseException, during: Any) -> None:
         """An exception fell into a change: the runtime ends here, and everybody learns why. Any thread."""

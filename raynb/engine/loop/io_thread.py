@@ -35,6 +35,8 @@ class IoThread:
         #: What takes long, for this thread alone: it is never run under a lock. Append, then `wake`.
         self.chores: deque[Callable[[], None]] = deque()
         self._serving = False
+        self._pause = PARK_SECONDS
+        self._seen = 0  # submissions at the last look
         self._next_look = 0.0
         self._thread = threading.Thread(target=self._serve, name="raynb-io", daemon=True)
 
@@ -48,38 +50,41 @@ class IoThread:
 
     def _serve(self) -> None:
         loop = self._loop
-        waiters = loop.waiters
-        pause = PARK_SECONDS
-        seen = 0  # submissions at the last look
         shelter.enlist()
         try:
-            while not self.stopping:
-                if loop.health.broken:
-                    break
-                while self.chores:
-                    self.chores.popleft()()
-                now = time.monotonic()
-                if waiters.leading or now - waiters.last_led < PARK_SECONDS:
-                    time.sleep(pause)
-                    pause = min(pause * 1.5, 4 * PARK_SECONDS) if waiters.leading else PARK_SECONDS
-                    if not waiters.leading or self._unsent():  # who leads may sleep while others submit
-                        loop.flush()
-                elif loop.pace.submissions - seen > BUSY_SUBMISSIONS:
-                    # The submitting thread sends and reads by itself; only what it leaves is ours.
-                    seen = loop.pace.submissions
-                    time.sleep(BUSY_SECONDS)
-                    if loop.pace.submissions - seen <= BUSY_SUBMISSIONS:
-                        loop.flush()
-                else:
-                    seen = loop.pace.submissions
-                    self._receive(now)
-                self._tick(time.monotonic())
+            while not (self.stopping or loop.health.broken):
+                try:
+                    self._turn()
+                except MemoryError:  # in a change it has ended the runtime; elsewhere nothing is half done
+                    time.sleep(TICK_SECONDS)
         except BaseException as error:
             loop.health.break_down(error, "serving the sockets")
         finally:
             if loop.health.broken:
                 self._tell_of_the_end()
             shelter.discharge()
+
+    def _turn(self) -> None:
+        loop = self._loop
+        waiters = loop.waiters
+        while self.chores:
+            self.chores.popleft()()
+        now = time.monotonic()
+        if waiters.leading or now - waiters.last_led < PARK_SECONDS:
+            time.sleep(self._pause)
+            self._pause = min(self._pause * 1.5, 4 * PARK_SECONDS) if waiters.leading else PARK_SECONDS
+            if not waiters.leading or self._unsent():  # who leads may sleep while others submit
+                loop.flush()
+        elif loop.pace.submissions - self._seen > BUSY_SUBMISSIONS:
+            # The submitting thread sends and reads by itself; only what it leaves is ours.
+            self._seen = loop.pace.submissions
+            time.sleep(BUSY_SECONDS)
+            if loop.pace.submissions - self._seen <= BUSY_SUBMISSIONS:
+                loop.flush()
+        else:
+            self._seen = loop.pace.submissions
+            self._receive(now)
+        self._tick(time.monotonic())
 
     def _tell_of_the_end(self) -> None:
         """The runtime has failed: everybody who waits learns of it, also where the failure was a lack of memory."""

@@ -84,10 +84,7 @@ class Loop:
             if self._validate:
                 invariants.check(self.machine)
         except BaseException as error:
-            self.health.break_down(error, event)
-            if isinstance(error, Exception):
-                raise self.health.error() from error
-            raise
+            self.health.end(error, event)
         self.health.changing = None
 
     def take_in(self) -> None:
@@ -147,8 +144,7 @@ class Loop:
                     lane.dirty = False
                     self._flush_lane(lane, broken)
             except BaseException as error:
-                self.health.break_down(error, "sending")
-                raise
+                self.health.end(error, "sending")
             self.health.sending = False
         self.last_flush = time.monotonic()
         if broken:
@@ -213,8 +209,7 @@ class Loop:
             try:
                 self._take_up(events)
             except BaseException as error:
-                self.health.break_down(error, "reading")
-                raise
+                self.health.end(error, "reading")
             self.health.reading = False
         self.flush()
         self.run_callbacks()
