@@ -110,7 +110,7 @@ def _ours_in(refs: Any) -> Any:
     return [ours(ref) for ref in refs] if isinstance(refs, list) else ours(refs)
 
 
-def put(value: Any, *, _owner: Any = None, _tensor_transport: Any = "object_store") -> ObjectRef[Any]:
+def put(value: Any, *, _owner: Any = None, _tensor_transport: Any = None) -> ObjectRef[Any]:
     """Stores a value; returns its ref (``ray.put``).
 
     Raises:

@@ -98,6 +98,26 @@ class RuntimeContext:
 
         return {**{name: [] for name in ACCELERATORS}, "GPU": [str(i) for i in get_gpu_ids()]}
 
+    def get_resource_ids(self) -> dict[str, list[str]]:
+        """Returns the ids of the accelerators (Ray's earlier name of `get_accelerator_ids`)."""
+        return self.get_accelerator_ids()
+
+    def get_node_labels(self) -> dict[str, str]:
+        """Returns the labels of the node that the code runs on."""
+        from raynb.api.views import nodes
+
+        here = self.get_node_id()
+        return next((dict(node["Labels"]) for node in nodes() if node["NodeID"] == here), {})
+
+    def get_session_name(self) -> str:
+        """Returns a name of the running runtime; no folder belongs to it."""
+        return f"raynb_{self._engine.nonce:x}"
+
+    @property
+    def should_capture_child_tasks_in_placement_group(self) -> bool:
+        """Returns whether tasks that the code submits go into its own placement group."""
+        return bool(self._engine.capture)
+
     def get_runtime_env_string(self) -> str:
         import json
 

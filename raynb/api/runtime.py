@@ -21,7 +21,7 @@ _IGNORED = frozenset((
     "_enable_object_reconstruction", "_redis_max_memory", "_plasma_directory", "_node_ip_address",
     "_driver_object_store_memory", "_redis_username", "_redis_password", "_temp_dir",
     "_metrics_export_port", "_system_config", "_tracing_startup_hook", "_node_name", "labels",
-    "enable_resource_isolation", "system_reserved_cpu", "system_reserved_memory",
+    "cgroup_path", "enable_resource_isolation", "proxy_server_url", "system_reserved_cpu", "system_reserved_memory",
 ))  # fmt: skip
 _OWN = frozenset(Config.__slots__) - {"isolated", "address"}
 
@@ -247,9 +247,10 @@ def shutdown(_exiting_interpreter: bool = False, wait_for_processes: bool = Fals
 
 
 def is_initialized() -> bool:
-    """Returns whether a runtime is running (``ray.is_initialized``)."""
+    """Returns whether a runtime is running, or on its way: after ``%load_ext raynb``, or by another thread's
+    `init` (``ray.is_initialized``)."""
     engine = slot.peek()
-    return engine is not None and engine.alive
+    return session.global_slot().is_coming() if engine is None else engine.alive
 
 
 def runtime() -> Runtime | None:

@@ -92,6 +92,8 @@ class Slot:
         self.changed = threading.Condition()
         #: (address, error) of a cluster that the last start named and could not reach.
         self.failed: tuple[str, BaseException] | None = None
+        #: The thread that is about to start it: a notebook says so, before the thread has come that far.
+        self.expected: threading.Thread | None = None
 
     def _move(self, state: str) -> None:
         assert state in STATES[self.state], f"runtime: {self.state} -> {state} is in no table"
@@ -168,6 +170,13 @@ class Slot:
                 with self.changed:
                     self.engine = None
                     self._move(EMPTY)
+
+    def is_coming(self) -> bool:
+        """Returns whether a start is under way, other than by the calling thread."""
+        expected = self.expected
+        if expected is not None and expected.is_alive() and expected is not threading.current_thread():
+            return True
+        return self.state == STARTING and self.starter != threading.get_ident()
 
     def wait_started(self) -> DriverEngine | None:
         """Returns the engine, waiting for a start that is under way; None if there is none."""

@@ -67,6 +67,22 @@ class ObjectRef(Generic[T]):
         """Returns the job's id: one a runtime."""
         return ids.HexId(ids.JOB)
 
+    @classmethod
+    def size(cls) -> int:
+        """Returns the number of bytes of an id."""
+        return ids.OBJECT_HEX // 2
+
+    def call_site(self) -> str:
+        """Returns "": where a ref was made is not recorded, as in Ray by default."""
+        return ""
+
+    def owner_address(self) -> bytes:
+        """Returns b"": the driver owns every object."""
+        return b""
+
+    def tensor_transport(self) -> None:
+        """Returns None: every object is in the store."""
+
     def __repr__(self) -> str:
         return f"ObjectRef({self.hex()})"
 
@@ -80,7 +96,7 @@ class ObjectRef(Generic[T]):
         """Returns a `concurrent.futures.Future` that ends with the value or its error."""
         return self._engine.future(self)
 
-    def as_future(self) -> Any:
+    def as_future(self, _internal: bool = False) -> Any:
         """Returns an `asyncio.Future` of the running loop; cancelling it does not cancel the task."""
         import asyncio
 
@@ -229,6 +245,34 @@ class ObjectRefGenerator:
     def completed(self) -> ObjectRef[Any]:
         """Returns a ref that is ready when the task has ended."""
         return self._ref
+
+    def next_ready(self) -> bool:
+        """Returns whether the next item is there; False at the end."""
+        return not self.is_finished() and self._engine.item_is_ready(*self._position)
+
+    def send(self, value: Any) -> Any:
+        """Not in Ray either: nothing can be sent into a task that yields."""
+        raise NotImplementedError("`gen.send` is not supported.")
+
+    def throw(self, value: Any) -> Any:
+        """Not in Ray either."""
+        raise NotImplementedError("`gen.throw` is not supported; ray.cancel(gen) stops the task.")
+
+    def close(self) -> None:
+        """Not in Ray either."""
+        raise NotImplementedError("`gen.close` is not supported; ray.cancel(gen) stops the task.")
+
+    async def asend(self, value: Any) -> Any:
+        """Not in Ray either."""
+        raise NotImplementedError("`gen.asend` is not supported.")
+
+    async def athrow(self, value: Any) -> Any:
+        """Not in Ray either."""
+        raise NotImplementedError("`gen.athrow` is not supported; ray.cancel(gen) stops the task.")
+
+    async def aclose(self) -> None:
+        """Not in Ray either."""
+        raise NotImplementedError("`gen.aclose` is not supported; ray.cancel(gen) stops the task.")
 
     def is_finished(self) -> bool:
         """Returns whether every item has been taken."""

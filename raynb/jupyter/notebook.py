@@ -15,6 +15,7 @@ from collections.abc import Callable
 from typing import Any
 
 from raynb import api
+from raynb.api import session
 from raynb.api.everywhere import run_on_workers
 from raynb.base import engine as engines
 from raynb.base import interrupts
@@ -114,6 +115,7 @@ class Notebook:
         self.starting = threading.Thread(
             target=self._start, args=(arguments, scope), name="raynb-start", daemon=True
         )
+        session.global_slot().expected = self.starting
         self.starting.start()
 
     def _start(self, arguments: dict[str, Any], scope: int) -> None:

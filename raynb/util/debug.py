@@ -29,6 +29,15 @@ def log_once(key: str) -> bool:
         return True
 
 
+def reset_log_once(key: str | None = None) -> None:
+    """Lets `log_once` return True again: for one name, or for all."""
+    with _lock:
+        if key is None:
+            _seen.clear()
+        else:
+            _seen.pop(key, None)
+
+
 def disable_log_once_globally() -> None:
     """Makes `log_once` return False in this process."""
     global _disabled

@@ -19,7 +19,7 @@ def list_named_actors(all_namespaces: bool = False) -> list[Any]:
     return list(ray.list_named_actors(all_namespaces))
 
 
-def get_node_ip_address(address: str = "") -> str:
+def get_node_ip_address(address: str | None = None) -> str:
     """Returns the address of this machine; "127.0.0.1" when it has no other.
 
     Args:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import pickle
+import threading
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 import raynb as ray
+from raynb.api import session
 from raynb.base.ray_names import hook as ray_hook
 
 IDS = ("ActorClassID", "ActorID", "ClusterID", "FunctionID", "JobID", "NodeID", "PlacementGroupID", "TaskID",
@@ -36,6 +38,10 @@ def test_constants_and_small_names() -> None:
     assert ray.ObjectID is ray.ObjectRef is ray.types.ObjectRef
     assert ray.logger.name == "raynb"
     assert ray.JobID.from_int(1).hex() == "01000000"
+    assert ray.JobID.from_int(7).int() == 7
+    logging = ray.LoggingConfig(log_level="DEBUG")
+    assert ray.LoggingConfig.from_dict(logging.to_dict()) == logging
+    assert ray.ObjectRef.size() == 28
     assert ray.LoggingConfig(encoding="JSON", log_level="DEBUG").encoding == "JSON"
     with pytest.raises(ValueError, match="Invalid encoding"):
         ray.LoggingConfig(encoding="XML")
@@ -110,3 +116,70 @@ def test_every_exception_of_ray_has_its_name_here() -> None:
     )
     missing = [n for n in names.split() if not issubclass(getattr(ray.exceptions, n, int), ray.exceptions.RayError)]
     assert not missing
+
+
+def test_a_generator_and_the_runtime_context_have_rays_methods(raynb_runtime: Any) -> None:
+    @ray.remote
+    def items() -> Any:
+        yield from range(2)
+
+    made = items.remote()
+    ray.wait([made.completed()])
+    assert made.next_ready()
+    assert ray.get([next(made), next(made)]) == [0, 1]
+    assert not made.next_ready()
+    for name in ("send", "throw"):
+        with pytest.raises(NotImplementedError, match=f"gen.{name}"):
+            getattr(made, name)(None)
+    with pytest.raises(NotImplementedError, match=r"ray\.cancel\(gen\)"):
+        made.close()
+    ref = ray.put(1)
+    assert (ref.call_site(), ref.owner_address(), ref.tensor_transport()) == ("", b"", None)
+    context = ray.get_runtime_context()
+    assert context.get_resource_ids() == context.get_accelerator_ids()
+    assert isinstance(context.get_node_labels(), dict)
+    assert context.get_session_name().startswith("raynb_")
+    assert context.should_capture_child_tasks_in_placement_group is False
+
+
+def test_a_runtime_env_is_read_and_changed_with_checks() -> None:
+    env = ray.runtime_env.RuntimeEnv(env_vars={"A": "1"})
+    assert (env.env_vars(), env.working_dir(), env.has_working_dir(), env.py_modules()) == ({"A": "1"}, None, False, [])
+    env.set("env_vars", {"B": "2"})
+    assert ray.runtime_env.RuntimeEnv.deserialize(env.serialize()) == env
+    with pytest.raises(TypeError):
+        env.set("env_vars", 3)
+    assert env.env_vars() == {"B": "2"}
+
+
+def test_a_runtime_on_its_way_counts_as_initialized(monkeypatch: pytest.MonkeyPatch) -> None:
+    reached, go = threading.Event(), threading.Event()
+    inside: list[bool] = []
+
+    def held(config: Any) -> Any:
+        inside.append(ray.is_initialized())
+        reached.set()
+        go.wait()
+        raise RuntimeError("not today")
+
+    monkeypatch.setattr(session, "make_engine", held)
+    told: list[BaseException] = []
+
+    def start() -> None:
+        try:
+            ray.init(num_cpus=1)
+        except RuntimeError as error:
+            told.append(error)
+
+    thread = threading.Thread(target=start)
+    assert not ray.is_initialized()
+    session.global_slot().expected = thread
+    thread.start()
+    assert ray.is_initialized()  # however far the thread has come
+    reached.wait()
+    assert ray.is_initialized()
+    go.set()
+    thread.join()
+    assert inside == [False]  # its own start is nothing that it could wait for
+    assert [str(error) for error in told] == ["not today"]
+    assert not ray.is_initialized()

@@ -106,6 +106,22 @@ class KernelSession:
             assert run.status == "ok", run.error or run.reply
         return run
 
+    def completions(self, code: str) -> list[str]:
+        """Returns what Tab offers at the end of a line."""
+        return list(self._asked(self.client.complete(code, len(code)))["matches"])
+
+    def help(self, code: str) -> str:
+        """Returns what Shift-Tab shows at the end of a line, without colours."""
+        import re
+
+        content = self._asked(self.client.inspect(code, len(code)))
+        return re.sub(r"\x1b\[[0-9;]*m", "", content["data"].get("text/plain", ""))
+
+    def _asked(self, number: str) -> dict[str, Any]:
+        run = self.runs[number] = Run(number)
+        self.until(lambda: run.reply is not None)
+        return run.reply or {}
+
     def until(self, condition: Callable[[], bool], timeout: float = 30, what: str = "") -> None:
         """Receives messages until the condition holds."""
         deadline = time.monotonic() + timeout

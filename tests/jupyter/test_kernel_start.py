@@ -20,7 +20,7 @@ def fresh(tmp_path: Path) -> Iterator[KernelSession]:
 
 
 def test_loading_shows_one_card_and_the_runtime_starts_behind_it(fresh: KernelSession) -> None:
-    run = fresh.run("%load_ext raynb")
+    run = fresh.run("%load_ext raynb\nimport raynb as ray\nif not ray.is_initialized():\n    ray.init(num_cpus=1)")
     assert len(run.shown) == 1
     card = run.shown[0]
     assert [word for word in ("version", "engine", "workers", "store", "%raynb dashboard") if word not in card] == []
@@ -28,6 +28,16 @@ def test_loading_shows_one_card_and_the_runtime_starts_behind_it(fresh: KernelSe
     assert "text/html" in run.mimetypes
     first = fresh.run("import raynb as ray\n@ray.remote\ndef one():\n    return 1\nray.get(one.remote())")
     assert first.shown == ["1"]
+    assert "own" in fresh.run("print('own', ray.is_initialized())").text
+    # Tab and Shift-Tab.
+    fresh.run('@ray.remote\nclass Counter:\n    def add(self, number, *, twice=False):\n        """Adds a number."""')
+    fresh.run("counter = Counter.remote()")
+    assert "add" in fresh.completions("counter.")
+    assert "twice=" in fresh.completions("counter.add.remote(tw")
+    assert "num_cpus=" in fresh.completions("one.options(num")
+    told = fresh.help("counter.add.remote(")
+    assert "counter.add.remote(number, *, twice=False)" in told
+    assert "Adds a number." in told
 
 
 def test_a_profile_brings_the_runtime_back_after_every_restart(tmp_path: Path) -> None:

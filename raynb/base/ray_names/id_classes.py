@@ -5,6 +5,7 @@ raynb's own ids are numbers inside (`raynb.base.ids`) and appear as these where 
 
 from __future__ import annotations
 
+import builtins
 import os
 from typing import TypeVar
 
@@ -49,14 +50,14 @@ class BaseID(HexId):
         return cls(os.urandom(cls._bytes))
 
     @classmethod
-    def from_hex(cls: type[Id], text: str | bytes) -> Id:
+    def from_hex(cls: type[Id], hex_id: str | bytes) -> Id:
         """Returns the id of a hex string."""
-        return cls(bytes.fromhex(text.decode() if isinstance(text, bytes) else text))
+        return cls(bytes.fromhex(hex_id.decode() if isinstance(hex_id, bytes) else hex_id))
 
     @classmethod
-    def from_binary(cls: type[Id], binary: bytes) -> Id:
+    def from_binary(cls: type[Id], id_bytes: bytes) -> Id:
         """Returns the id of these bytes."""
-        return cls(binary)
+        return cls(id_bytes)
 
     def __reduce__(self) -> tuple[type[BaseID], tuple[bytes]]:
         return type(self), (self.binary(),)
@@ -109,9 +110,13 @@ class JobID(BaseID):
     _bytes = JOB_HEX // 2
 
     @classmethod
-    def from_int(cls, number: int) -> JobID:
+    def from_int(cls, value: int) -> JobID:
         """Returns the id of a job's number."""
-        return cls(number.to_bytes(cls._bytes, "little"))
+        return cls(value.to_bytes(cls._bytes, "little"))
+
+    def int(self) -> builtins.int:
+        """Returns the job's number."""
+        return builtins.int.from_bytes(self.binary(), "little")
 
 
 class PlacementGroupID(BaseID):

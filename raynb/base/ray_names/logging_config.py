@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
+from typing import Any
 
 ENCODINGS = ("TEXT", "JSON")
 
@@ -30,6 +31,15 @@ class LoggingConfig:
             raise ValueError(f"Invalid encoding type: {self.encoding}. Valid encoding types are: {list(ENCODINGS)}")
         if not isinstance(logging.getLevelName(self.log_level), int):
             raise ValueError(f"Invalid log level: {self.log_level}. There are DEBUG, INFO, WARNING, ERROR, CRITICAL.")
+
+    def to_dict(self) -> dict[str, Any]:
+        """Returns the settings as a plain dict."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, d: dict[str, Any]) -> LoggingConfig:
+        """Returns the settings of a dict that `to_dict` made."""
+        return cls(**d)
 
 
 __all__ = ["LoggingConfig"]

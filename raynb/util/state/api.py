@@ -8,6 +8,7 @@ answers of one call fit together. There is one node and one job.
 from __future__ import annotations
 
 import inspect
+import re
 from collections import Counter as Tallies
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Protocol, TypeVar
@@ -139,29 +140,29 @@ def _one(found: list[Row]) -> Row | None:
     return found[0] if found else None
 
 
-def get_task(id: Any, address: str | None = None, timeout: int = 30) -> TaskState | None:
+def get_task(id: Any, address: str | None = None, timeout: int = 30, _explain: bool = False) -> TaskState | None:
     """Returns a task by its id (hex) or one of its refs; None if it isn't known."""
     name = id.task_id() if hasattr(id, "task_id") else id
     wanted = name if isinstance(name, str) else name.hex()
     return _one(list_tasks(filters=[("task_id", "=", wanted)], detail=True))
 
 
-def get_actor(id: str, address: str | None = None, timeout: int = 30) -> ActorState | None:
+def get_actor(id: str, address: str | None = None, timeout: int = 30, _explain: bool = False) -> ActorState | None:
     """Returns an actor by its id (hex); None if it isn't known."""
     return _one(list_actors(filters=[("actor_id", "=", id)], detail=True))
 
 
-def get_worker(id: str, address: str | None = None, timeout: int = 30) -> WorkerState | None:
+def get_worker(id: str, address: str | None = None, timeout: int = 30, _explain: bool = False) -> WorkerState | None:
     """Returns a worker by its id (hex); None if it isn't known."""
     return _one(list_workers(filters=[("worker_id", "=", id)], detail=True))
 
 
-def get_node(id: str, address: str | None = None, timeout: int = 30) -> NodeState | None:
+def get_node(id: str, address: str | None = None, timeout: int = 30, _explain: bool = False) -> NodeState | None:
     """Returns the node if this is its id (hex); otherwise None."""
     return _one(list_nodes(filters=[("node_id", "=", id)], detail=True))
 
 
-def get_job(id: str, address: str | None = None, timeout: int = 30) -> JobState | None:
+def get_job(id: str, address: str | None = None, timeout: int = 30, _explain: bool = False) -> JobState | None:
     """Returns the job if this is its id (hex); otherwise None."""
     return _one(list_jobs(filters=[("job_id", "=", id)], detail=True))
 
@@ -170,51 +171,72 @@ def get_placement_group(
     id: str,
     address: str | None = None,
     timeout: int = 30,
+    _explain: bool = False,
 ) -> PlacementGroupState | None:
     """Returns a placement group by its id (hex); None if it isn't known."""
     return _one(list_placement_groups(filters=[("placement_group_id", "=", id)], detail=True))
 
 
-def get_objects(id: str, address: str | None = None, timeout: int = 30) -> list[ObjectState]:
+def get_objects(id: str, address: str | None = None, timeout: int = 30, _explain: bool = False) -> list[ObjectState]:
     """Returns what is known of an object by its id (hex)."""
     return list_objects(filters=[("object_id", "=", id)], detail=True)
 
 
+_ESCAPES = re.compile(r"\x1b\[[0-9;?]*[ -/]*[@-~]")
+
+
 def get_log(
-    *,
-    task_id: str | None = None,
+    address: str | None = None,
+    node_id: str | None = None,
+    node_ip: str | None = None,
+    filename: str | None = None,
     actor_id: str | None = None,
+    task_id: str | None = None,
     pid: int | None = None,
+    follow: bool = False,
     tail: int = -1,
+    timeout: int = 30,
     suffix: str = "out",
-    **_accepted: Any,
+    encoding: str | None = "utf-8",
+    errors: str | None = "strict",
+    submission_id: str | None = None,
+    attempt_number: int = 0,
+    _interval: float | None = None,
+    filter_ansi_code: bool = False,
 ) -> Iterator[str]:
     """Yields the lines that a task, an actor or a worker process has printed.
 
     Args:
-        task_id: of this task (hex).
         actor_id: of this actor (hex).
+        task_id: of this task (hex).
         pid: of this process.
         tail: only the last lines; -1: all.
         suffix: "out" or "err".
-        **_accepted: Ray's other arguments; nodes and files have no meaning here.
+        filter_ansi_code: without terminal escapes.
+        address, node_id, node_ip, timeout, encoding, errors, attempt_number, _interval: accepted for Ray's sake.
 
     Raises:
         ValueError: none of the three was given, or the suffix is another.
+        NotImplementedError: ``filename``, ``submission_id`` or ``follow``: there are no log files.
     """
+    if filename is not None or submission_id is not None or follow:
+        raise NotImplementedError("raynb keeps no log files; ask by task_id=, actor_id= or pid=, without follow=")
     if suffix not in ("out", "err"):
         raise ValueError(f'suffix must be "out" or "err", not {suffix!r}')
     if task_id is None and actor_id is None and pid is None:
         raise ValueError("get_log() needs task_id=, actor_id= or pid=")
     lines = rows.log_lines(task_id, actor_id, pid, "stdout" if suffix == "out" else "stderr")
-    yield from lines[max(0, len(lines) - tail) :] if tail >= 0 else lines
+    chosen = lines[max(0, len(lines) - tail) :] if tail >= 0 else lines
+    yield from (_ESCAPES.sub("", line) for line in chosen) if filter_ansi_code else chosen
 
 
 def _summary(groups: dict[str, Any], by: str, **totals: Any) -> dict[str, Any]:
     return {"cluster": {"summary": groups, "summary_by": by, **totals}}
 
 
-def summarize_tasks(address: str | None = None, timeout: int = 30, **_accepted: Any) -> dict[str, Any]:
+def summarize_tasks(
+    address: str | None = None, timeout: int = 30, raise_on_missing_output: bool = True, _explain: bool = False
+) -> dict[str, Any]:
     """Returns how many tasks of each function are in each state, in Ray's shape."""
     groups: dict[str, Any] = {}
     kinds: Tallies[str] = Tallies()
@@ -234,7 +256,9 @@ def summarize_tasks(address: str | None = None, timeout: int = 30, **_accepted: 
     )
 
 
-def summarize_actors(address: str | None = None, timeout: int = 30, **_accepted: Any) -> dict[str, Any]:
+def summarize_actors(
+    address: str | None = None, timeout: int = 30, raise_on_missing_output: bool = True, _explain: bool = False
+) -> dict[str, Any]:
     """Returns how many actors of each class are in each state, in Ray's shape."""
     groups: dict[str, Any] = {}
     total = 0
@@ -245,7 +269,9 @@ def summarize_actors(address: str | None = None, timeout: int = 30, **_accepted:
     return _summary(groups, "class", total_actors=total)
 
 
-def summarize_objects(address: str | None = None, timeout: int = 30, **_accepted: Any) -> dict[str, Any]:
+def summarize_objects(
+    address: str | None = None, timeout: int = 30, raise_on_missing_output: bool = True, _explain: bool = False
+) -> dict[str, Any]:
     """Returns number and size (MiB) of the objects by the function that made them."""
     groups: dict[str, Any] = {}
     total, size = 0, 0

@@ -44,9 +44,9 @@ class StateRow:
             raise KeyError(column)
         return getattr(self, column)
 
-    def get(self, column: str, default: Any = None) -> Any:
+    def get(self, key: str, default: Any = None) -> Any:
         """Returns a column, ``default`` if there is none of that name."""
-        return getattr(self, column, default) if column in self.columns() else default
+        return getattr(self, key, default) if key in self.columns() else default
 
     def keys(self) -> list[str]:
         """Returns the names of the columns, so that ``dict(row)`` works."""
