@@ -58,6 +58,11 @@ class ActorClass:
         """Returns the class that was decorated."""
         return self._cls
 
+    @property
+    def __bases__(self) -> tuple[type, ...]:
+        """What `issubclass` looks at: ``issubclass(B, Base)`` means the class that was decorated."""
+        return (self._cls,)
+
     def __instancecheck__(self, instance: Any) -> bool:
         return isinstance(instance, self._cls)
 

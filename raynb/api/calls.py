@@ -25,6 +25,11 @@ _engine_of = attrgetter("_engine")
 #: The list that the last `wait` left over: its identity, length, first and last object. In a loop over what is
 #: left it comes back as it is; looking through it each time would make the loop quadratic.
 _left_over: tuple[int, int, int, int] = (0, 0, 0, 0)
+#: Lists up to this length are looked through each time.
+_SHORT_LIST = 16
+#: The list that the last `wait` was given: its identity, length, first two and last two objects. In a loop that takes
+#: what is ready out of it, it comes back shorter.
+_given: tuple[int, int, tuple[int, ...], tuple[int, ...]] = (0, 0, (), ())
 
 
 def remote(*args: Any, **options: Any) -> Any:
@@ -215,7 +220,9 @@ def _wait_on(
 def _wait_distinct(
     refs: Sequence[Any], num_returns: int, timeout: float | None, fetch_local: bool
 ) -> tuple[list[Any], list[Any]]:
-    global _left_over
+    global _given, _left_over
+    if len(refs) > _SHORT_LIST:
+        _given = (id(refs), len(refs), (refs[0]._id, refs[1]._id), (refs[-1]._id, refs[-2]._id))
     ready, rest = _wait_on(refs, num_returns, timeout, fetch_local)
     if rest:
         _left_over = (id(rest), len(rest), rest[0]._id, rest[-1]._id)
@@ -226,8 +233,12 @@ def _is_left_over(refs: Sequence[Any]) -> bool:
     """Returns whether a list is what the last `wait` left over. A list changed in the middle is taken for it,
     too: what is no ref there is found when it is looked at."""
     identity, length, first, last = _left_over
-    return id(refs) == identity and len(refs) == length and is_ref(refs[0]) and is_ref(refs[-1]) \
-        and refs[0]._id == first and refs[-1]._id == last  # fmt: skip
+    if id(refs) == identity:
+        return len(refs) == length and is_ref(refs[0]) and is_ref(refs[-1]) \
+            and refs[0]._id == first and refs[-1]._id == last  # fmt: skip
+    identity, length, firsts, lasts = _given
+    return id(refs) == identity and _SHORT_LIST < len(refs) < length and is_ref(refs[0]) and is_ref(refs[-1]) \
+        and refs[0]._id in firsts and refs[-1]._id in lasts  # fmt: skip
 
 
 def cancel(ray_waitable: Any, *, force: bool = False, recursive: bool = True) -> None:

@@ -40,7 +40,7 @@ class ObjectRef(Generic[T]):
             pass
 
     def __hash__(self) -> int:
-        return hash(self._id)
+        return self._id  # Python makes a hash of it; calling `hash` would take as long again
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, ObjectRef):

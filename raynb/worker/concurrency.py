@@ -11,6 +11,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+from raynb.exceptions import AsyncioActorExit
 from raynb.wire import messages as w
 from raynb.wire.channel import Closed
 from raynb.worker import user_code
@@ -147,6 +148,12 @@ class Threads:
             gate.release()
 
 
+def _handle(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+    """Shows what a task in the background raised; `exit_actor` there is no error."""
+    if not isinstance(context.get("exception"), AsyncioActorExit):
+        loop.default_exception_handler(context)
+
+
 class Loop:
     """An event loop in a thread of its own.
 
@@ -158,6 +165,7 @@ class Loop:
         self._free = count  # so many more calls may run
         self._waiting: deque[Call] = deque()
         self.loop = self._make()
+        self.loop.set_exception_handler(_handle)
         self._enter(name)
 
     def _make(self) -> asyncio.AbstractEventLoop:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import os
+import threading
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -36,6 +37,28 @@ class LeaveWorker(SystemExit):
 
     def __init__(self) -> None:
         super().__init__(0)
+
+
+def end_threads_silently() -> None:
+    """A thread of the user's that calls `exit_actor` ends as one that raises `SystemExit` does."""
+    show = threading.excepthook
+
+    def hook(args: Any) -> None:
+        if not (args.exc_type is not None and issubclass(args.exc_type, LeaveWorker)):
+            show(args)
+
+    threading.excepthook = hook
+
+
+def being_made(raised: BaseException) -> Any:
+    """Returns the instance whose constructor raised, however much of it there is; None: nothing is known of it."""
+    step = raised.__traceback__
+    while step is not None:
+        code = step.tb_frame.f_code
+        if code.co_name == "__init__" and code.co_argcount:
+            return step.tb_frame.f_locals.get(code.co_varnames[0])
+        step = step.tb_next
+    return None
 
 
 class Executor:
@@ -277,7 +300,7 @@ class Executor:
             cancelled, described = failures.cancelled(ids.to_hex(running.task, worker.nonce, ids.TASK_HEX))
             return ((cancelled, 0, ()),), flags | w.CANCELLED, described
         value, described, contained = errors.task_error(
-            raised, running.name, ids.to_hex(running.task, worker.nonce, ids.TASK_HEX), self._whose(running)
+            raised, running.name, ids.to_hex(running.task, worker.nonce, ids.TASK_HEX), self._whose(running, raised)
         )
         if slot.failures_kept and raised.__traceback__ is not None:
             worker.inspection.keep(running, raised, slot.failures_kept)
@@ -286,12 +309,13 @@ class Executor:
             flags |= w.RETRYABLE
         return ((value, 0, tuple(ref._id for ref in contained)),), flags, described
 
-    def _whose(self, running: Running) -> str:
+    def _whose(self, running: Running, raised: BaseException) -> str:
         """Returns what tells the actor of a failed call from others of its class, for people."""
-        if not running.actor or self.host is None:
+        if not running.actor:
             return ""
+        instance = self.host.instance if self.host is not None else being_made(raised)
         try:
-            shown = repr(self.host.instance).partition("\n")[0]
+            shown = repr(instance).partition("\n")[0]
         except Exception as error:  # the failure that is to be told is another one
             shown = f"<{type(error).__name__} in its __repr__>"
         shown = shown if len(shown) <= MOST_REPR else f"{shown[: MOST_REPR - 1]}…"
@@ -304,7 +328,9 @@ class Executor:
         if running.actor and code == 0:
             flags = w.FAILED | w.EXITS
             why = failures.why_left(raised)
-            value = ("err", "ActorDiedError", ("", "died", running.name, "", 0, why))
+            actor, spec = ids.to_hex(running.actor, worker.nonce, ids.ACTOR_HEX), worker.actor
+            named = (spec.class_name, spec.name) if spec is not None else (running.name, "")
+            value = ("err", "ActorDiedError", (actor, "died", *named, os.getpid(), why))
             return ((value, 0, ()),), flags, ("ActorDiedError", why)
         if isinstance(raised, SystemExit) and not running.actor:
             error, described = failures.left(running.name, raised)

@@ -25,7 +25,7 @@ from raynb.worker import questions, state
 from raynb.worker.engine import forks
 from raynb.worker.engine.borrowed_refs import BorrowedRefs
 from raynb.worker.engine.engine import WorkerEngine
-from raynb.worker.executor import Executor
+from raynb.worker.executor import Executor, end_threads_silently
 from raynb.worker.inspection.desk import Desk
 from raynb.worker.link import FLUSH_SECONDS, Link
 from raynb.worker.output import Capture
@@ -296,6 +296,7 @@ def main(
     slot.name_task = worker.engine.name_task
     worker.capture.install()
     questions.install(worker)
+    end_threads_silently()
     try:
         environment.set_up(settings)
     except Exception as error:

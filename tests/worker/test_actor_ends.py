@@ -1,0 +1,89 @@
+"""What actors say of themselves when they end or fail, and what their processes leave unsaid."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import threading
+from typing import Any
+
+import pytest
+
+import raynb as ray
+from raynb.base.rows import Output
+from raynb.testing import leaks
+
+
+class Plain:
+    pass
+
+
+@ray.remote
+class Shard(Plain):
+    def __init__(self, number: int) -> None:
+        self.number = number
+        if number > 1:
+            raise ValueError("too many")
+
+    def __repr__(self) -> str:
+        return f"Shard({self.number})"
+
+    def classes(self) -> list[Any]:
+        return [issubclass(Shard, Plain), isinstance(self, (Shard, int)), issubclass(Shard, (int, str))]
+
+    def leave(self) -> None:
+        ray.actor.exit_actor()
+
+
+@ray.remote
+class Leaves:
+    async def in_background(self) -> int:
+        async def later() -> None:
+            ray.actor.exit_actor()
+
+        self.task = asyncio.ensure_future(later())
+        return os.getpid()
+
+
+@ray.remote
+class InThread:
+    def leave(self) -> int:
+        threading.Thread(target=ray.actor.exit_actor).start()
+        return os.getpid()
+
+
+def test_an_actors_end_names_it_and_a_failed_constructor_its_instance(raynb_runtime: Any) -> None:
+    shard = Shard.remote(1)
+    assert ray.get(shard.classes.remote()) == [True, True, False]
+    with pytest.raises(ray.exceptions.ActorDiedError) as left:
+        ray.get(shard.leave.remote())
+    with pytest.raises(ray.exceptions.ActorDiedError) as again:
+        ray.get(shard.leave.remote())
+    assert left.value.actor_id == again.value.actor_id == shard._actor_id.hex()
+    assert "class_name: Shard\n" in str(left.value)
+    broken = Shard.remote(7)
+    with pytest.raises(ray.exceptions.ActorDiedError, match=r"actor_id=\w+, repr=Shard\(7\)\)"):
+        ray.get(broken.leave.remote())
+
+
+def test_leaving_in_the_background_prints_nothing(raynb_runtime: Any) -> None:
+    told: list[str] = []
+    raynb_runtime.engine.on_output.append(lambda output: told.append(output.text) if type(output) is Output else None)
+    for call in (Leaves.remote().in_background, InThread.remote().leave):
+        pid = ray.get(call.remote())
+        leaks.until(lambda pid=pid: not os.path.exists(f"/proc/{pid}"), 30)  # type: ignore[misc]
+    assert not [text for text in told if "Exit" in text or "Traceback" in text]
+
+
+def test_what_is_taken_out_of_a_list_makes_no_wait_slower(raynb_runtime: Any) -> None:
+    from raynb.api import calls
+
+    refs = [ray.put(n) for n in range(40)]
+    waiting = list(refs)
+    for _ in range(10):
+        ready, _ = ray.wait(waiting)
+        waiting.remove(ready[0])
+        assert calls._is_left_over(waiting)
+    assert waiting == refs[10:]
+    with pytest.raises(ValueError, match="unique"):
+        ray.wait([refs[0], *refs])
