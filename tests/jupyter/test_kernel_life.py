@@ -198,8 +198,9 @@ def test_stopping_starting_reloading_and_unloading(notebook: KernelSession) -> N
         "for ref in [nap.remote(0.5) for _ in range(6)]:\n    ray.get(ref)",
         "await asyncio.gather(*[nap.remote(0.5) for _ in range(6)])",
         "futures = [nap.remote(0.5).future() for _ in range(6)]\n[f.result() for f in futures]",
+        "%%remote --each second in [0.5] * 6 --wait\nimport time\ntime.sleep(second)",
     ],
-    ids=["get", "wait", "loop of gets", "await", "futures"],
+    ids=["get", "wait", "loop of gets", "await", "futures", "magic"],
 )
 def test_a_wait_shows_a_bar_that_counts(notebook: KernelSession, cell: str) -> None:
     run = notebook.run(cell)

@@ -70,6 +70,20 @@ def test_a_change_that_would_be_lost_is_told_once(notebook: KernelSession) -> No
     assert notebook.run("print(items)").text == "[3]\n"
 
 
+def test_changes_by_the_notebooks_functions_are_told(notebook: KernelSession) -> None:
+    notebook.run(
+        "results, total = [], 0\ndef log(x):\n    own = []\n    own.append(x)\n    count(x)\n"
+        "def count(x):\n    global total\n    total += x\n    results.append(x)"
+    )
+    run = notebook.run("%%remote --wait\nlog(3)\nx = 1")
+    assert "`results.append(…)` (line 9 of `count`'s cell), `total = …` (line 8" in run.text
+    assert "the notebook's `results`, `total` stay as before" in run.text
+    run = notebook.run("%%remote --get\nlog(3)\nresults = results; total = total")
+    assert "stay" not in run.text
+    assert notebook.run("print(results, total)").text == "[3] 3\n"
+
+
+
 # -- __main__ ----------------------------------------------------------------------------------
 def test_processes_started_by_a_cell_find_its_functions(notebook: KernelSession) -> None:
     run = notebook.run(

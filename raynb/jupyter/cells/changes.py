@@ -1,18 +1,26 @@
 """Finds in a cell's text where it changes a captured object: the change stays on the worker.
 
 Pure, and only what is plain to see: ``df["b"] = …``, ``d.x = …``, ``items.append(…)``, ``inplace=True``,
-``random.shuffle(items)``. What a function of elsewhere does to its argument is not looked for.
+``random.shuffle(items)``. The notebook's functions that a cell uses are looked through, too; what a function
+does to its argument is not looked for.
 """
 
 from __future__ import annotations
 
 import ast
+import dataclasses
+import functools
+import inspect
+import textwrap
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from types import ModuleType
+from types import CodeType, FunctionType, ModuleType
 from typing import Any
 
-from raynb.jupyter.cells.scoping import bound_names
+from raynb.jupyter.cells.scoping import bound_names, function_names
+
+#: Functions that are looked through for one cell.
+MOST_FUNCTIONS = 100
 
 #: Methods of Python's containers, and of classes that are named after them, that change the object.
 _CONTAINERS = frozenset((
@@ -50,6 +58,7 @@ class Change:
         text: the code, short.
         method: the method that changes it; empty: an assignment, a deletion, ``inplace=True`` or a function.
         inside: the method is one of something inside the object: ``d["k"].append(…)``.
+        function: whose code it is; empty: the cell's.
     """
 
     name: str
@@ -57,6 +66,7 @@ class Change:
     text: str
     method: str = ""
     inside: bool = False
+    function: str = ""
 
 
 def changes(body: Iterable[ast.AST]) -> Iterator[Change]:
@@ -71,6 +81,42 @@ def changes(body: Iterable[ast.AST]) -> Iterator[Change]:
             if found.name not in hidden:
                 yield found
         stack.extend((child, hidden) for child in reversed(list(ast.iter_child_nodes(node))))
+
+
+def changes_of_functions(functions: Iterable[FunctionType]) -> Iterator[Change]:
+    """Yields where the notebook's functions, and those that they call, change names of the notebook."""
+    seen: set[int] = set()
+    waiting = list(functions)
+    while waiting and len(seen) < MOST_FUNCTIONS:
+        function = waiting.pop()
+        if id(function) in seen or function.__module__ != "__main__":
+            continue
+        seen.add(id(function))
+        yield from _changes_in(function.__code__)
+        called = (function.__globals__.get(name) for name in function.__code__.co_names)
+        waiting.extend(value for value in called if type(value) is FunctionType)
+
+
+@functools.lru_cache(maxsize=1_000)
+def _changes_in(code: CodeType) -> tuple[Change, ...]:
+    """Returns what a function of the notebook changes; nothing if its source is not known."""
+    try:
+        lines, first = inspect.getsourcelines(code)
+        tree = ast.parse(textwrap.dedent("".join(lines)))
+    except (OSError, SyntaxError, ValueError):
+        return ()
+    if len(tree.body) != 1 or not isinstance(tree.body[0], (ast.FunctionDef, ast.AsyncFunctionDef)):
+        return ()  # a lambda is found with what is around it
+    node = tree.body[0]
+    found = list(changes([node]))
+    written = set(function_names(node).writes)
+    found += [
+        Change(part.id, part.lineno, f"{part.id} = …")
+        for part in ast.walk(node)
+        if isinstance(part, ast.Name) and isinstance(part.ctx, ast.Store) and part.id in written
+    ]
+    first = max(first, 1) - 1
+    return tuple(dataclasses.replace(one, line=one.line + first, function=code.co_name) for one in found)
 
 
 def _changed_by(node: ast.AST) -> Iterator[Change]:
@@ -127,6 +173,8 @@ def _short(node: ast.AST) -> str:
 
 def is_lost(change: Change, value: Any) -> bool:
     """Returns whether a change concerns a value of this kind: ``add`` changes a set, but no frame."""
+    if change.text == f"{change.name} = …":  # through ``global``
+        return True
     if isinstance(value, _FIXED):
         return False
     if not change.method:
@@ -144,7 +192,10 @@ def is_lost(change: Change, value: Any) -> bool:
 def in_words(lost: list[Change]) -> str:
     """Returns the line that says what is lost and what to do."""
     first = {change.name: change for change in reversed(lost)}
-    places = [f"`{change.text}` (line {change.line})" for change in reversed(list(first.values()))]
+    places = [
+        f"`{change.text}` (line {change.line}" + (f" of `{change.function}`'s cell)" if change.function else ")")
+        for change in reversed(list(first.values()))
+    ]
     names = [change.name for change in reversed(list(first.values()))]
     listed = ", ".join(f"`{name}`" for name in names)
     bindings = "; ".join(f"{name} = {name}" for name in names)

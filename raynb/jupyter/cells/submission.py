@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from types import FunctionType
 from typing import Any
 
 from IPython.core.error import UsageError
@@ -17,8 +18,8 @@ from raynb.base.ids import task_of
 from raynb.base.ref import ObjectRef
 from raynb.base.rows import CANCELLED, FAILED
 from raynb.jupyter.cells.analysis import CellCode, analyse
+from raynb.jupyter.cells.changes import changes_of_functions, is_lost
 from raynb.jupyter.cells.changes import in_words as changes_in_words
-from raynb.jupyter.cells.changes import is_lost
 from raynb.jupyter.cells.inputs import Inputs, gather, in_words, keep
 from raynb.jupyter.notebook import Notebook
 from raynb.jupyter.on_worker.runner import CellJob, CellPayload
@@ -119,6 +120,11 @@ def take_inputs(
     keep(inputs, [name for name in unsure if name not in inputs.names], namespace, config.shared_from, api.put)
     copied = set(inputs.names).difference(outputs)
     lost = [change for change in code.changes if change.name in copied and is_lost(change, namespace[change.name])]
+    functions = [value for name in code.free if type(value := namespace.get(name)) is FunctionType]
+    lost += [
+        change for change in changes_of_functions(functions)
+        if change.name in namespace and change.name not in outputs and is_lost(change, namespace[change.name])
+    ]  # fmt: skip
     if lost:
         print(changes_in_words(lost))
     for name in inputs.captured:

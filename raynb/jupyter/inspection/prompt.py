@@ -187,6 +187,7 @@ class Breakpoints:
             return False
         self._busy = True
         waits = self.notebook.waits
+        paused = waits is not None and waits.pausing  # a bar of the magics' own may be shown
         found = False
         try:
             if waits is not None:
@@ -201,7 +202,7 @@ class Breakpoints:
         finally:
             self._busy = False
             if waits is not None:
-                waits.pausing = False
+                waits.pausing = paused
 
     def _debug(self, point: Breakpoint) -> None:
         engine = engines.driver()
