@@ -60,7 +60,7 @@ def make_engine(config: Config) -> DriverEngine:
                 "raynb's embedded engine runs on Linux and macOS; on Windows, use it inside WSL, "
                 "where everything works as on Linux."
             )
-        from raynb.engine.local.launch import launch
+        from raynb.engine.local.processes.launch import launch
 
         engine = launch(config)
     if config.log_to_driver:

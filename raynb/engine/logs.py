@@ -31,7 +31,7 @@ class Logs:
                 self._size -= len(old.text) + 200
                 self.dropped += len(old.text)
 
-    def find(self, task: int | None, worker: int | None) -> list[Output]:
+    def find(self, task: int | None = None, worker: int | None = None) -> list[Output]:
         """Returns what a task (or worker, or everybody) printed, in order."""
         with self._lock:
             return [

@@ -3,41 +3,45 @@
 from __future__ import annotations
 
 import os
-from collections import deque
 from collections.abc import Sequence
 from operator import attrgetter, invert
 from typing import Any
 
-from raynb.base.engine import FORKED
+from raynb.base.engine import FORKED, Engine
 from raynb.base.ref import ObjectRef, OwnRef
 from raynb.exceptions import RuntimeGoneError
 from raynb.serde.refs import note_ref, rebuild_ref
 
 _id_of = attrgetter("_id")
 _engine_of = attrgetter("_engine")
-_FEW = 4  # refs up to which a loop is faster than a set of their engines
+LOOP_MAX_REFS = 4  # refs up to which a loop is faster than a set of their engines
+
+
+def gone(pid: int) -> RuntimeGoneError:
+    """Returns the error for a call of an engine that is not alive; ``pid`` is the process that started it."""
+    if os.getpid() != pid:
+        return RuntimeGoneError(FORKED)
+    return RuntimeGoneError(
+        "The raynb runtime of this ref or handle was shut down; its values are gone. "
+        "Run the cells that made them again."
+    )
 
 
 class OwnRefs:
-    """The part of `LocalEngine` and `InlineEngine` that makes refs of ids.
+    """Makes refs of ids, and ids of refs, for an engine that owns its objects.
 
     Thread contract: every method from any thread.
     """
 
-    alive: bool
-    nonce: int
-    ref_log: deque[int]
-    _pid: int
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self._log = engine.ref_log
+        self._nonce = engine.nonce
 
-    def check_alive(self) -> None:
-        """Raises `RuntimeGoneError`, which says how it went and what to do, unless the engine runs."""
-        if not self.alive:
-            if os.getpid() != self._pid:
-                raise RuntimeGoneError(FORKED)
-            raise RuntimeGoneError(
-                "The raynb runtime of this ref or handle was shut down; its values are gone. "
-                "Run the cells that made them again."
-            )
+    def check(self, ref: ObjectRef[Any]) -> None:
+        """Raises `RuntimeGoneError` for a ref of another engine."""
+        if ref._engine is not self._engine:
+            self.refuse(ref)
 
     def refuse(self, ref: ObjectRef[Any]) -> None:
         """Raises `RuntimeGoneError` for a ref of another engine."""
@@ -50,9 +54,9 @@ class OwnRefs:
         Raises:
             RuntimeGoneError: one belongs to another runtime, where its id names another object.
         """
-        if len(refs) <= _FEW or set(map(_engine_of, refs)) != {self}:
+        if len(refs) <= LOOP_MAX_REFS or set(map(_engine_of, refs)) != {self._engine}:
             for ref in refs:
-                if ref._engine is not self:  # type: ignore[comparison-overlap]
+                if ref._engine is not self._engine:
                     self.refuse(ref)
         return tuple(map(_id_of, refs))
 
@@ -60,17 +64,18 @@ class OwnRefs:
         return self.adopt_all([object_id], nonce)[0]
 
     def adopt_all(self, object_ids: list[int], nonce: int) -> list[ObjectRef[Any]]:
-        if nonce != self.nonce:
+        if nonce != self._nonce:
             raise RuntimeGoneError("This ref or handle was pickled in another raynb runtime, which is gone.")
-        if not self.alive:
-            self.check_alive()
-        self.ref_log.extend(map(invert, object_ids))
-        return [OwnRef(object_id, self) for object_id in object_ids]  # type: ignore[arg-type]
+        engine = self._engine
+        if not engine.alive:
+            engine.check_alive()
+        self._log.extend(map(invert, object_ids))
+        return [OwnRef(object_id, engine) for object_id in object_ids]
 
     def reduce_ref(self, ref: ObjectRef[Any]) -> tuple[Any, ...]:
         if not note_ref(ref):
-            self.ref_log.append(~ref._id)  # out of band: nobody can know how long it is needed
-        return rebuild_ref, (ref._id, self.nonce)
+            self._log.append(~ref._id)  # out of band: nobody can know how long it is needed
+        return rebuild_ref, (ref._id, self._nonce)
 
     def ref_bundle(self, ref: ObjectRef[Any]) -> dict[str, str]:
         return {"text/plain": repr(ref)}

@@ -10,10 +10,10 @@ from types import GetSetDescriptorType, MemberDescriptorType, TracebackType
 from typing import Any
 
 import raynb.exceptions as x
+from raynb.base.process import package
 from raynb.base.spec import Value
 from raynb.serde import pickling
 
-_PACKAGE = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep
 _duals: dict[type, type] = {}
 
 #: What a task says that failed because an argument of it did.
@@ -204,7 +204,7 @@ def user_frames(tb: TracebackType | None) -> tuple[tuple[str, int, str, str], ..
     """Returns (file, line, function, source) of the user's frames, ours left out."""
     frames = []
     for frame in traceback.extract_tb(tb):
-        if frame.filename.startswith(_PACKAGE) or frame.filename.startswith("<frozen"):
+        if frame.filename.startswith(package.FOLDER) or frame.filename.startswith("<frozen"):
             continue
         frames.append((frame.filename, frame.lineno or 0, frame.name, frame.line or ""))
     return tuple(frames)

@@ -44,6 +44,8 @@ class Forget(NamedTuple):
 
 #: The arguments are too large for a message.
 ARGS_IN_STORE = b"@"
+#: Bit of a request's number: the answer is to come on the control channel.
+ON_CONTROL = 1 << 62
 
 
 # -- driver to worker --------------------------------------------------------------------------

@@ -15,6 +15,8 @@ from collections.abc import Callable
 from types import CodeType, FrameType
 from typing import Any, TypeVar
 
+from raynb.base.process import package
+
 F = TypeVar("F", bound=Callable[..., Any])
 
 USER = "user"  # an exception may be raised
@@ -22,12 +24,11 @@ PICKLING = "pickling"  # the same, but an `Exception` would be taken for one of 
 IDLE = "idle"  # nothing runs and nothing is held: a handler may be called, its errors go nowhere
 OURS = "ours"  # in the middle of something
 
-_ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep
 #: Folders in which an exception of a signal would leave something half done. The others (`util`, `jupyter`,
 #: `testing`) are written on the public API, as the user's code is.
-_GUARDED = tuple(_ROOT + part + os.sep for part in ("api", "base", "run", "serde", "store", "wire", "worker"))
+_GUARDED = tuple(package.FOLDER + part + os.sep for part in ("api", "base", "run", "serde", "store", "wire", "worker"))
 #: These call the user's code (to pickle, to iterate), and nothing is half done when that raises.
-_CALLING = tuple(_ROOT + part + os.sep for part in ("run", "serde"))
+_CALLING = tuple(package.FOLDER + part + os.sep for part in ("run", "serde"))
 _IMPORTS = "<frozen importlib._bootstrap>"
 
 _leaves: set[CodeType] = set()

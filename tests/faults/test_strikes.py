@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from raynb.base.process import shelter, strikes
-from raynb.engine.local import reading
+from raynb.engine.local.objects import reading
 from raynb.testing.faults import Gate
 from raynb.testing.leaks import until
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import raynb
-from raynb.engine.local import spilling
+from raynb.engine.local.objects import spilling
 from raynb.exceptions import ObjectStoreFullError, OutOfDiskError
 from raynb.store.disk import Files
 

@@ -26,6 +26,7 @@ from raynb.base import interrupts
 from raynb.base.process import headroom, strikes
 
 F = TypeVar("F", bound=Callable[..., Any])
+T = TypeVar("T")
 
 LOOK_SECONDS = 0.05  # a caller, and a step that waits, look this often whether the other has gone
 MANY_LOOKS = 20  # a step that no thread has begun by then gets a thread of its own
@@ -112,7 +113,7 @@ def exposed() -> bool:
     return False
 
 
-def run(step: Callable[..., Any], *args: Any) -> Any:
+def run(step: Callable[..., T], *args: Any) -> T:
     """Returns ``step(*args)``, run where nothing of the user's can interrupt it.
 
     Raises:
@@ -128,7 +129,7 @@ def run(step: Callable[..., Any], *args: Any) -> Any:
 
 
 @strikes.safe
-def aside(step: Callable[..., Any], *args: Any) -> Any:
+def aside(step: Callable[..., T], *args: Any) -> T:
     """Returns ``step(*args)``, run on another thread. For callers that have seen that they are `exposed`."""
     job = Job(functools.partial(step, *args))
     _jobs.append(job)
@@ -153,7 +154,7 @@ def aside(step: Callable[..., Any], *args: Any) -> Any:
             raise error
         finally:
             job.error = error = None
-    return job.result
+    return job.result  # type: ignore[no-any-return]
 
 
 def sheltered(method: F) -> F:
@@ -166,6 +167,12 @@ def sheltered(method: F) -> F:
         return run(method, *args)
 
     return call  # type: ignore[return-value]
+
+
+def unsheltered(method: Callable[..., Any]) -> Callable[..., Any]:
+    """Returns a bound method without its shelter: for callers that run where nothing can interrupt them."""
+    inner = getattr(method, "__wrapped__", None)
+    return method if inner is None else functools.partial(inner, method.__self__)  # type: ignore[attr-defined]
 
 
 def enlist() -> None:

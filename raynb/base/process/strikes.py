@@ -15,18 +15,20 @@ import sys
 import threading
 import time
 import weakref
+from collections.abc import Callable
 from types import CodeType
-from typing import Any
+from typing import Any, TypeVar
+
+from raynb.base.process import package
 
 NAME = "PyThreadState_SetAsyncExc"
 CLEAR_SECONDS = 0.5  # a lookup waits no longer than this
 LOOK_SECONDS = 0.001
 
-_ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)))) + os.sep
 #: Where an exception would leave something half done. `base.interrupts` has the locks.
 _GUARDED = (
-    *(_ROOT + part + os.sep for part in ("core", "engine", "store", "wire")),
-    os.path.join(_ROOT, "base", "interrupts.py"),
+    *(package.FOLDER + part + os.sep for part in ("core", "engine", "store", "wire")),
+    os.path.join(package.FOLDER, "base", "interrupts.py"),
 )
 
 #: Whether somebody may strike. A look costs one index.
@@ -34,10 +36,11 @@ known = [NAME in vars(ctypes.pythonapi)]
 threads_of_ours: set[int] = set()
 #: Those who wait in a user's thread; ``tell_all()`` has them go on elsewhere.
 waiters: weakref.WeakSet[Any] = weakref.WeakSet()
+F = TypeVar("F", bound=Callable[..., Any])
 _safe: set[CodeType] = set()  # waits in which nothing is half done
 
 
-def safe(function: Any) -> Any:
+def safe(function: F) -> F:
     """Decorates a function in which a thread waits and nothing is half done."""
     _safe.add(function.__code__)
     return function

@@ -12,7 +12,7 @@ import threading
 import time
 from collections import OrderedDict, deque
 from collections.abc import Callable, Sequence
-from typing import Any, NoReturn
+from typing import Any
 
 import ray
 from ray import exceptions as theirs
@@ -50,6 +50,7 @@ from raynb.engine.cluster.cluster_view import ClusterView
 from raynb.engine.cluster.control import Control
 from raynb.engine.cluster.hub import Listener, make_hub
 from raynb.engine.cluster.worker_reports import MOST_RETURNS, News
+from raynb.engine.driver_code import DriverCode
 from raynb.engine.logs import Logs
 from raynb.engine.row_store import RowStore
 
@@ -87,6 +88,9 @@ class ClusterEngine(News, Control, Adapter):
             self.address: str = (rays.context().gcs_address if config.address == "auto" else config.address) or ""
             self.on_output: list[Callable[[Output], None]] = []
             self.logs_kept = Logs()
+            code = self.code = DriverCode(self.namespace, self.deliver)
+            self.actor_here, self.own_handle, self.leave_actor = code.actor_here, code.own_handle, code.leave_actor
+            self.emit = code.emit
             self._book = RowStore(config.finished_tasks_kept)
             self._unread: deque[tuple[Any, ...]] = deque()
             self._told: dict[str, int] = {}
@@ -125,18 +129,6 @@ class ClusterEngine(News, Control, Adapter):
     @property
     def job_env(self) -> dict[str, Any]:
         return self.config.runtime_env or {}
-
-    def actor_here(self) -> ActorSpec | None:
-        return None
-
-    def own_handle(self, actor: int) -> NoReturn:
-        raise TypeError("the driver's own code runs in no actor")
-
-    def leave_actor(self) -> NoReturn:
-        raise TypeError("the driver's own code runs in no actor")
-
-    def emit(self, kind: str, text: str = "", bundle: dict[str, Any] | None = None) -> None:
-        self.deliver(Output(kind, 0, current_scope(), 0, self._pid, "", text=text, bundle=bundle))
 
     def check_invariants(self) -> None:
         """There is no machine of ours, whose state could be impossible."""
@@ -240,8 +232,7 @@ class ClusterEngine(News, Control, Adapter):
 
     @property
     def listener(self) -> Listener:
-        """What brings the workers' reports here; there is one from the start to the end."""
-        assert self._listener is not None
+        assert self._listener is not None, "it is there from the start to the end"
         return self._listener
 
     def seen(self, mark: Any) -> None:
@@ -387,8 +378,7 @@ class ClusterEngine(News, Control, Adapter):
         return self.book.picture_of(tasks, actors, objects)
 
     def awaited(self, task: int) -> list[int]:
-        """Returns none: Ray doesn't tell."""
-        return []
+        return []  # Ray doesn't tell
 
     def story(self, identity: int) -> list[tuple[float, str]]:
         return self.book.story(identity)

@@ -35,14 +35,15 @@ from raynb.base.rows import (
 )  # fmt: skip
 from raynb.base.scope import current_scope
 from raynb.base.spec import STREAMING, ActorSpec, TaskOptions
-from raynb.engine.inline.actors import InlineActors
-from raynb.engine.inline.event_loop import DrivenLoop
-from raynb.engine.inline.objects import Objects
-from raynb.engine.inline.records import Host, running
+from raynb.engine.inline.actors import Actors
+from raynb.engine.inline.groups import Groups
+from raynb.engine.inline.objects import Objects, owned
+from raynb.engine.inline.records import running
+from raynb.engine.inline.streams import StreamReader
 from raynb.engine.inline.tasks import Tasks
-from raynb.engine.inline.waiting import InlineWaiting
-from raynb.engine.local.engine import machine_totals
-from raynb.engine.refs import OwnRefs
+from raynb.engine.inline.waiting import Waiting
+from raynb.engine.local.totals import machine_totals
+from raynb.engine.refs import OwnRefs, gone
 from raynb.engine.row_store import RowStore
 from raynb.engine.unasked import UnaskedFailures
 from raynb.serde import functions, pickling
@@ -51,7 +52,7 @@ _now = time.monotonic
 SELF = 1  # the number of the one "worker"
 
 
-class InlineEngine(InlineWaiting, InlineActors, OwnRefs):
+class InlineEngine:
     """Runs tasks and actors in the calling thread.
 
     A sync actor's methods run one after the other whatever its ``max_concurrency``. An async actor's
@@ -74,21 +75,41 @@ class InlineEngine(InlineWaiting, InlineActors, OwnRefs):
         self.on_output: list[Callable[[Output], None]] = []
         self.book = RowStore(config.finished_tasks_kept)
         self.objects = Objects(self, self.book)
-        self.objects.on_free = self._freed
-        self.unasked = UnaskedFailures(self._tell_of_failure)
+        self.unasked = UnaskedFailures(self._report_failure)
         self.ref_log = self.objects.log
+        self.refs = OwnRefs(self)
         self.tasks = Tasks(self)
-        self.handles: dict[int, Host] = {}  # object that stands for the handles → actor
-        self.loops: list[DrivenLoop] = []
-        self._names: dict[tuple[str, str], Host] = {}
+        self.actors = Actors(self, self.objects, self.book, config.namespace or "")
+        self.objects.on_free = self.actors.freed
+        self.waiting = Waiting(self, self.objects, self.actors.loops)
+        self.streams = StreamReader(self, self.tasks)
         self._definitions: dict[str, tuple[bytes, Any, list[Any]]] = {}
-        self._groups: dict[int, tuple[Any, ...]] = {}
+        self.groups = Groups(self.next_id)
         self._ids = ids.IdSource(0)
         self._lock = threading.RLock()
         self._pid = os.getpid()
+        self._expose()
         register(self)
         self._total = {name: amount / RESOURCE_UNIT for name, amount in machine_totals(config).items()}
         self._worker = WorkerRow(SELF, self._pid, IDLE, started=_now())
+
+    def _expose(self) -> None:
+        """Makes methods of the parts the engine's own."""
+        self.adopt, self.adopt_all = self.refs.adopt, self.refs.adopt_all
+        self.reduce_ref, self.ref_bundle = self.refs.reduce_ref, self.refs.ref_bundle
+        self.get, self.wait = self.waiting.get, self.waiting.wait
+        self.future, self.awaitable = self.waiting.future, self.waiting.awaitable
+        streams, actors = self.streams, self.actors
+        self.next_item, self.next_item_async = streams.next_item, streams.next_item_async
+        self.item_is_ready, self.stream_finished = streams.item_is_ready, streams.stream_finished
+        self.at_stream_end = streams.at_stream_end
+        groups = self.groups
+        self.reserve_group, self.return_group = groups.reserve_group, groups.return_group
+        self.group_ready, self.groups_table = groups.group_ready, groups.groups_table
+        self.create_actor, self.kill = actors.create_actor, actors.kill
+        self.actor_named, self.actor_names = actors.actor_named, actors.actor_names
+        self.pending_calls, self.leave_actor = actors.pending_calls, actors.leave_actor
+        self.own_handle, self.story = actors.own_handle, self.book.story
 
     # -- its life ------------------------------------------------------------------------------
     def shutdown(self, timeout: float) -> None:
@@ -97,14 +118,18 @@ class InlineEngine(InlineWaiting, InlineActors, OwnRefs):
             return
         self.objects.settle()
         self.unasked.look(over=True)
-        for host in list(self.handles.values()):
-            self.tasks.end_actor(host, self.died(host, "the runtime was shut down"), restart=False)
+        for host in list(self.actors.handles.values()):
+            self.tasks.lives.end(host, self.actors.died(host, "the runtime was shut down"), restart=False)
         self.alive = False
         self.objects.clear()
         self._definitions.clear()
         self.tasks.streams.clear()
-        for loop in self.loops:
+        for loop in self.actors.loops:
             loop.close()
+
+    def check_alive(self) -> None:
+        if not self.alive:
+            raise gone(self._pid)
 
     def after_fork_in_child(self) -> None:
         self.alive = False
@@ -119,7 +144,7 @@ class InlineEngine(InlineWaiting, InlineActors, OwnRefs):
     # -- tasks ---------------------------------------------------------------------------------
     def define(self, key: str, blob: bytes, refs: Sequence[ObjectRef[Any]] = ()) -> None:
         if key not in self._definitions:
-            self.ids_of(refs)
+            self.refs.ids_of(refs)
             self._definitions[key] = (blob, refs, [])
 
     def function(self, key: str) -> Any:
@@ -139,20 +164,20 @@ class InlineEngine(InlineWaiting, InlineActors, OwnRefs):
     ) -> list[ObjectRef[Any]] | ObjectRefGenerator:
         self.check_alive()
         self.objects.settle()
-        host = self.handles[ids.object_id(actor, 1)] if actor else None
-        self.ids_of(packed.deps)
-        self.ids_of(packed.contained)
+        host = self.actors.handles[ids.object_id(actor, 1)] if actor else None
+        self.refs.ids_of(packed.deps)
+        self.refs.ids_of(packed.contained)
         outer = running.get()
         scope = outer.scope if outer is not None else current_scope()
         task = self.next_id(actor)
-        row = self._row(task, options, ACTOR_TASK if actor else NORMAL_TASK, actor, scope)
+        row = self.new_row(task, options, ACTOR_TASK if actor else NORMAL_TASK, actor, scope)
         self.book.new_task(row)
         count = options.num_returns
         returns = [ids.object_id(task, index) for index in range(1, (count if count >= 0 else 1) + 1)]
         for identity in returns:
             self.objects.reserve(identity, scope)
         try:
-            self.tasks.run(row, options, self._own(packed), host, scope)
+            self.tasks.run(row, options, owned(packed), host, scope)
         except BaseException:
             self.ref_log.extend(returns)
             raise
@@ -161,14 +186,7 @@ class InlineEngine(InlineWaiting, InlineActors, OwnRefs):
             return ObjectRefGenerator(refs[0], self)
         return refs
 
-    @staticmethod
-    def _own(packed: Packed) -> Packed:
-        """Returns arguments that don't change when the caller's arrays do."""
-        if not packed.buffers:
-            return packed
-        return Packed(packed.data, [bytes(b) for b in packed.buffers], packed.deps, packed.contained)
-
-    def _row(self, task: int, options: TaskOptions, kind: str, actor: int, scope: int) -> TaskRow:
+    def new_row(self, task: int, options: TaskOptions, kind: str, actor: int, scope: int) -> TaskRow:
         outer = running.get()
         resources = {name: amount / RESOURCE_UNIT for name, amount in options.resources}
         return TaskRow(
@@ -190,7 +208,7 @@ class InlineEngine(InlineWaiting, InlineActors, OwnRefs):
     def put(self, packed: Packed) -> ObjectRef[Any]:
         self.check_alive()
         self.objects.settle()
-        self.ids_of(packed.contained)
+        self.refs.ids_of(packed.contained)
         outer = running.get()
         with self._lock:
             identity = self._ids.next_put()
@@ -218,28 +236,12 @@ class InlineEngine(InlineWaiting, InlineActors, OwnRefs):
 
     def free(self, refs: Sequence[ObjectRef[Any]]) -> None:
         self.check_alive()
-        self.free_ids(self.ids_of(refs))
+        self.free_ids(self.refs.ids_of(refs))
 
     def free_ids(self, wanted: tuple[int, ...]) -> None:
         for identity in wanted:
             spelled = self.spell(identity, ids.OBJECT_HEX)
             self.objects.free(identity, ("err", "ObjectFreedError", (spelled, f"{spelled} was freed on request.")))
-
-    # -- placement groups ----------------------------------------------------------------------
-    def reserve_group(self, bundles: tuple[Any, ...]) -> int:
-        """Makes a placement group; there is always room, as tasks run one by one."""
-        number = self.next_id()
-        self._groups[number] = bundles
-        return number
-
-    def group_ready(self, group: int, timeout: float | None) -> bool:
-        return group in self._groups
-
-    def return_group(self, group: int) -> None:
-        self._groups.pop(group, None)
-
-    def groups_table(self) -> dict[int, tuple[str, Any]]:
-        return {number: ("CREATED", bundles) for number, bundles in self._groups.items()}
 
     # -- where the calling code runs -----------------------------------------------------------
     @property
@@ -317,7 +319,7 @@ class InlineEngine(InlineWaiting, InlineActors, OwnRefs):
 
     def cluster(self) -> tuple[dict[str, float], dict[str, float]]:
         taken = [one.options.resources for one in list(self.tasks.open.values())]
-        taken += [host.spec.held for host in list(self.handles.values()) if host.row.state != DEAD]
+        taken += [host.spec.held for host in list(self.actors.handles.values()) if host.row.state != DEAD]
         free = dict(self._total)
         for amounts in taken:
             for name, amount in amounts:
@@ -329,7 +331,7 @@ class InlineEngine(InlineWaiting, InlineActors, OwnRefs):
         self.wait([ref], 1, None, False)
         return self.unasked.has(ids.task_of(ref._id))
 
-    def _tell_of_failure(self, text: str, scope: int) -> None:
+    def _report_failure(self, text: str, scope: int) -> None:
         output = Output("stderr", 0, scope, 0, self._pid, "raynb", 0, f"raynb: {text}\n")
         for listener in self.on_output:
             listener(output)
@@ -337,9 +339,6 @@ class InlineEngine(InlineWaiting, InlineActors, OwnRefs):
     def scope_counts(self, scope: int) -> dict[str, int]:
         self.objects.settle()
         return self.book.scope_counts(scope)
-
-    def story(self, identity: int) -> list[tuple[float, str]]:
-        return self.book.story(identity)
 
     def logs(self, task: int | None = None, worker: int | None = None) -> list[Output]:
         """Returns nothing: what tasks print is printed, and nobody keeps it."""

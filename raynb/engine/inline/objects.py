@@ -6,15 +6,18 @@ import threading
 from collections import deque
 from collections.abc import Callable, Sequence
 from types import FrameType, TracebackType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from raynb.base import ids
 from raynb.base.engine import Packed
+from raynb.base.process import package
 from raynb.base.ref import ObjectRef, OwnRef
 from raynb.base.rows import MEMORY, PENDING, ObjectRow
-from raynb.engine.inline.records import PACKAGE
 from raynb.engine.row_store import RowStore
 from raynb.serde import errors, pickling
+
+if TYPE_CHECKING:
+    from raynb.engine.inline.engine import InlineEngine
 
 #: How many errors keep their traceback for a debugger: its frames hold everything below them.
 TRACED = 16
@@ -37,13 +40,20 @@ class Obj:
         self.callbacks: list[Callable[[], object]] = []
 
 
+def owned(packed: Packed) -> Packed:
+    """Returns arguments that don't change when the caller's arrays do."""
+    if not packed.buffers:
+        return packed
+    return Packed(packed.data, [bytes(b) for b in packed.buffers], packed.deps, packed.contained)
+
+
 class Objects:
     """The table of objects.
 
     Thread contract: any thread.
     """
 
-    def __init__(self, engine: Any, book: RowStore) -> None:
+    def __init__(self, engine: InlineEngine, book: RowStore) -> None:
         self.engine = engine
         self.book = book
         self.table: dict[int, Obj] = {}
@@ -104,7 +114,7 @@ class Objects:
 
     def find(self, ref: ObjectRef[Any]) -> Obj:
         if ref._engine is not self.engine:
-            self.engine.refuse(ref)
+            self.engine.refs.refuse(ref)
         return self.table[ref._id]
 
     def free(self, identity: int, value: Any) -> None:
@@ -128,7 +138,7 @@ class Objects:
             first = self._called_from.popleft()
             frame = first.f_back
             while frame is not None:
-                if frame.f_code.co_filename.startswith(PACKAGE):
+                if frame.f_code.co_filename.startswith(package.FOLDER):
                     try:
                         frame.clear()
                     except RuntimeError:  # it runs: later
@@ -174,7 +184,7 @@ class Objects:
                 obj = self.table.get(identity)
                 if obj is None:
                     self.book.drop("objects", identity)
-                elif identity not in self.engine.handles:
+                elif identity not in self.engine.actors.handles:
                     self.book.put("objects", ObjectRow(
                         identity, obj.size, PENDING if obj.value is None else MEMORY, ids.task_of(identity),
                         obj.scope, obj.refs, error=obj.value is not None and obj.value[0] != "ok"))  # fmt: skip

@@ -10,13 +10,11 @@ from types import TracebackType
 from typing import Any
 
 from raynb.base.engine import Packed
+from raynb.base.process import package
 from raynb.base.ref import ObjectRef
 from raynb.base.rows import ActorRow, TaskRow
 from raynb.base.spec import ActorSpec, TaskOptions
 from raynb.engine.inline.event_loop import DrivenLoop
-
-#: Where our own code is.
-PACKAGE = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)))) + os.sep
 
 
 class LeaveActor(BaseException):
@@ -82,6 +80,6 @@ class Host:
 
 def users_part(traceback: TracebackType | None) -> TracebackType | None:
     """Returns the part of a traceback that begins in the user's code."""
-    while traceback is not None and traceback.tb_frame.f_code.co_filename.startswith(PACKAGE):
+    while traceback is not None and traceback.tb_frame.f_code.co_filename.startswith(package.FOLDER):
         traceback = traceback.tb_next
     return traceback

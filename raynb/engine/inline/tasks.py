@@ -17,8 +17,8 @@ from raynb.base.engine import Packed
 from raynb.base.ref import DynamicObjectRefGenerator, ObjectRef
 from raynb.base.rows import CANCELLED, FAILED, FINISHED, RUNNING, TASK_ENDED, TaskRow
 from raynb.base.spec import DYNAMIC, STREAMING, TaskOptions
-from raynb.engine.inline.actors import ActorLives
 from raynb.engine.inline.event_loop import DrivenLoop
+from raynb.engine.inline.lives import ActorLives
 from raynb.engine.inline.records import Host, LeaveActor, Running, Stream, running, users_part
 from raynb.exceptions import AsyncioActorExit
 from raynb.run import environment, failures, methods, returns
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 _now = time.monotonic
 
 
-class Tasks(ActorLives):
+class Tasks:
     """Runs what is submitted.
 
     Thread contract: any thread; each runs its own submissions.
@@ -40,6 +40,7 @@ class Tasks(ActorLives):
         self.engine = engine
         self.streams: dict[int, Stream] = {}
         self.open: dict[int, Running] = {}  # calls of async actors that are not done
+        self.lives = ActorLives(engine, self)
 
     # -- one task ------------------------------------------------------------------------------
     def run(self, row: TaskRow, options: TaskOptions, packed: Packed, host: Host | None, scope: int) -> None:
@@ -48,7 +49,7 @@ class Tasks(ActorLives):
         if options.num_returns == STREAMING:
             self.streams[row.id] = Stream(options.backpressure)
         if host is not None and host.dead is not None:
-            self._fail_all(now, FAILED, host.dead, ("ActorDiedError", "the actor is dead"), (), None)
+            self.fail_all(now, FAILED, host.dead, ("ActorDiedError", "the actor is dead"), (), None)
             return
         self.open[row.id] = now
         row.started = row.fetched = _now()
@@ -66,7 +67,7 @@ class Tasks(ActorLives):
         if host is None:
             function: Callable[..., Any] = self.engine.function(now.options.function)
             return function
-        return methods.bound(host.instance, now.options.function, self.engine.leave_actor)
+        return methods.bound(host.instance, now.options.function, self.engine.actors.leave_actor)
 
     def _attempt(self, now: Running, packed: Packed) -> bool:
         """Runs a task once; returns False if it has to run again."""
@@ -110,7 +111,7 @@ class Tasks(ActorLives):
             else:
                 objects.keep(identity, one)
                 now.row.size += pickling.nbytes(one)
-        self._ended(now, FINISHED)
+        self.ended(now, FINISHED)
 
     def _put(self, item: Any) -> ObjectRef[Any]:
         return self.engine.put(results.pack_result(item))
@@ -121,7 +122,8 @@ class Tasks(ActorLives):
         self.engine.objects.fail(ref._id, value, contained, None)
         return ref
 
-    def _ended(self, now: Running, state: str) -> None:
+    def ended(self, now: Running, state: str) -> None:
+        """Writes down a task's end; the first state it ended in counts."""
         if now.row.state in TASK_ENDED:
             return
         self.open.pop(now.row.id, None)
@@ -146,7 +148,7 @@ class Tasks(ActorLives):
         stop = isinstance(raised, (KeyboardInterrupt, bdb.BdbQuit)) and not now.cancelled
         if stop or (now.cancelled and isinstance(raised, (KeyboardInterrupt, asyncio.CancelledError))):
             cancelled, described = failures.cancelled(self.engine.spell(now.row.id, ids.TASK_HEX))
-            self._fail_all(now, CANCELLED, cancelled, described, (), None)
+            self.fail_all(now, CANCELLED, cancelled, described, (), None)
             if stop:
                 raise raised
             return True
@@ -157,7 +159,7 @@ class Tasks(ActorLives):
                 and returns.retryable(now.options.retry_exceptions, raised):  # fmt: skip
             return False
         value, described, contained = errors.task_error(raised, now.options.name, "")
-        self._fail_all(now, FAILED, value, described, contained, traceback)
+        self.fail_all(now, FAILED, value, described, contained, traceback)
         return True
 
     def _left(self, now: Running, raised: BaseException) -> None:
@@ -165,14 +167,14 @@ class Tasks(ActorLives):
         if now.host is None:
             value: Any
             value, described = failures.left(now.options.name, raised)
-            self._fail_all(now, FAILED, value, described, (), None)
+            self.fail_all(now, FAILED, value, described, (), None)
             return
         said = failures.why_left(raised)
-        value = self.engine.died(now.host, said)
-        self._fail_all(now, FAILED, value, ("ActorDiedError", said), (), None)
-        self.end_actor(now.host, value, restart=isinstance(raised, SystemExit))
+        value = self.engine.actors.died(now.host, said)
+        self.fail_all(now, FAILED, value, ("ActorDiedError", said), (), None)
+        self.lives.end(now.host, value, restart=isinstance(raised, SystemExit))
 
-    def _fail_all(self, now: Running, state: str, value: Any, described: tuple[str, str], contained: Any,
+    def fail_all(self, now: Running, state: str, value: Any, described: tuple[str, str], contained: Any,
                   traceback: TracebackType | None) -> None:  # fmt: skip
         """The task is over with an error: all its objects are that error."""
         now.row.error_type, now.row.error = described
@@ -190,7 +192,7 @@ class Tasks(ActorLives):
             self.engine.objects.fail(identity, value, contained, traceback)
         if state == FAILED and described[0] != "ActorDiedError":
             self.engine.unasked.task_failed(now.row, sum(one in self.engine.objects.table for one in returns))
-        self._ended(now, state)
+        self.ended(now, state)
 
     # -- streams -------------------------------------------------------------------------------
     def add_item(self, now: Running, stream: Stream, item: Any) -> None:
@@ -222,7 +224,7 @@ class Tasks(ActorLives):
     def finish_stream(self, now: Running, stream: Stream) -> None:
         stream.ended = True
         self.engine.objects.keep(ids.object_id(now.row.id, 1), pickling.pack(None))
-        self._ended(now, FINISHED)
+        self.ended(now, FINISHED)
 
     def pull(self, task: int, index: int) -> None:
         """The reader wants item ``index``: everything before it is taken."""
@@ -244,7 +246,7 @@ class Tasks(ActorLives):
         if now is not None and now.job is None:
             with contextlib.suppress(Exception):
                 stream.iterator.close()
-            self._ended(now, FINISHED)
+            self.ended(now, FINISHED)
         elif now is not None:
             self.cancel(now)
 
@@ -291,7 +293,7 @@ class Tasks(ActorLives):
             stream.room = asyncio.Event()
             async for item in result:
                 self.add_item(now, stream, item)
-                self.engine.wake_readers(now.row.id)
+                wake_readers(stream)
                 while stream.full():
                     stream.room.clear()
                     await stream.room.wait()
@@ -310,3 +312,9 @@ class Tasks(ActorLives):
         if now.job is not None and now.host is not None and now.host.loop is not None:
             now.job.cancel()
             now.host.loop.drive(lambda: now.row.state in TASK_ENDED, None, patient=False)
+
+
+def wake_readers(stream: Stream) -> None:
+    """Has whoever waits for an item look again."""
+    if stream.loop is not None:
+        stream.loop.interrupt()

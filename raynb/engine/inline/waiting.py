@@ -1,4 +1,4 @@
-"""`get`, `wait`, futures, `await` and streams of `InlineEngine`: whoever waits does the work."""
+"""`get`, `wait`, futures and `await` of `InlineEngine`: whoever waits does the work."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ import asyncio
 import concurrent.futures
 import functools
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
+from raynb.base.engine import Engine
 from raynb.base.ref import ObjectRef
 from raynb.engine.inline.event_loop import DrivenLoop
 from raynb.engine.inline.objects import Obj, Objects
-from raynb.engine.inline.tasks import Tasks
 from raynb.exceptions import ActorDeadlockError, GetTimeoutError
 
 _now = time.monotonic
@@ -26,18 +26,18 @@ def _wake(future: asyncio.Future[None]) -> None:
         future.set_result(None)
 
 
-class InlineWaiting:
-    """The part of `InlineEngine` that waits.
+class Waiting:
+    """Waits by letting the async actors go on.
 
-    Thread contract: as `InlineEngine`.
+    Thread contract: every method from any thread.
     """
 
-    objects: Objects
-    tasks: Tasks
-    check_alive: Any
-    loops: list[DrivenLoop]
+    def __init__(self, engine: Engine, objects: Objects, loops: list[DrivenLoop]) -> None:
+        self._engine = engine
+        self._objects = objects
+        self._loops = loops
 
-    def _drive(self, obj: Obj, deadline: float | None) -> None:
+    def drive(self, obj: Obj, deadline: float | None) -> None:
         """Lets the async actors go on until an object is there or the time is up."""
         if obj.value is None:
             self._drive_any([obj], 1, deadline)
@@ -55,32 +55,32 @@ class InlineWaiting:
                     "use `await ref` in an async method."
                 )
             # All of them, by turns: they may wait for each other.
-            loops = [loop for loop in self.loops if not loop.driven_here() and not loop.loop.is_closed()]
+            loops = [loop for loop in self._loops if not loop.driven_here() and not loop.loop.is_closed()]
             for loop in loops:
                 left = None if deadline is None else max(deadline - _now(), 0)
                 loop.drive(enough, left if len(loops) == 1 else min(SLICE, left or SLICE), True)
 
     def get(self, refs: Sequence[ObjectRef[Any]], timeout: float | None) -> list[Any]:
-        self.check_alive()
+        self._engine.check_alive()
         deadline = None if timeout is None else _now() + timeout
-        self.objects.settle()
-        found = [self.objects.find(ref) for ref in refs]
+        self._objects.settle()
+        found = [self._objects.find(ref) for ref in refs]
         for obj in found:
-            self._drive(obj, deadline)
+            self.drive(obj, deadline)
             if obj.value is None:
                 missing = sum(1 for one in found if one.value is None)
                 raise GetTimeoutError(
                     f"Get timed out: some object(s) not ready. {missing} of {len(found)} are missing after {timeout} s."
                 )
-        return [self.objects.load(obj) for obj in found]
+        return [self._objects.load(obj) for obj in found]
 
     def wait(
         self, refs: Sequence[ObjectRef[Any]], num_returns: int, timeout: float | None, fetch_local: bool
     ) -> tuple[list[ObjectRef[Any]], list[ObjectRef[Any]]]:
-        self.check_alive()
+        self._engine.check_alive()
         deadline = None if timeout is None else _now() + timeout
-        self.objects.settle()
-        found = [self.objects.find(ref) for ref in refs]
+        self._objects.settle()
+        found = [self._objects.find(ref) for ref in refs]
         self._drive_any(found, num_returns, deadline)
         ready = [ref for ref, obj in zip(refs, found, strict=True) if obj.value is not None][:num_returns]
         chosen = {ref._id for ref in ready}
@@ -88,14 +88,14 @@ class InlineWaiting:
 
     def future(self, ref: ObjectRef[Any]) -> concurrent.futures.Future[Any]:
         """Returns a future; asking it for its result lets the work go on."""
-        self.check_alive()
-        obj = self.objects.find(ref)
+        self._engine.check_alive()
+        obj = self._objects.find(ref)
         future = _Future(self, obj)
         future.set_running_or_notify_cancel()
 
         def deliver() -> None:
             try:
-                result = self.objects.load(obj)
+                result = self._objects.load(obj)
             except BaseException as error:
                 future.set_exception(error)
             else:
@@ -109,8 +109,8 @@ class InlineWaiting:
 
     def awaitable(self, ref: ObjectRef[Any]) -> Any:
         async def ticking() -> Any:
-            obj = self.objects.find(ref)
-            if obj.value is None and any(loop.driven_here() for loop in self.loops):
+            obj = self._objects.find(ref)
+            if obj.value is None and any(loop.driven_here() for loop in self._loops):
                 # Inside an async actor: whoever waits for that one drives us both.
                 loop = asyncio.get_running_loop()
                 there = loop.create_future()
@@ -119,67 +119,23 @@ class InlineWaiting:
             while obj.value is None:
                 self._drive_any([obj], 1, _now() + SLICE)
                 await asyncio.sleep(0.002)
-            return self.objects.load(obj)
+            return self._objects.load(obj)
 
         return ticking()
-
-    # -- streams -------------------------------------------------------------------------------
-    def next_item(self, task: int, index: int, timeout: float | None) -> ObjectRef[Any] | None:
-        self.check_alive()
-        deadline = None if timeout is None else _now() + timeout
-        if not self.item_is_ready(task, index):
-            stream = self.tasks.streams[task]
-            assert stream.loop is not None
-            left = None if deadline is None else max(deadline - _now(), 0)
-            stream.loop.drive(lambda: self.item_is_ready(task, index), left, True)
-            if not self.item_is_ready(task, index):
-                raise GetTimeoutError(f"no item was yielded within {timeout} s")
-        stream = self.tasks.streams.get(task)  # type: ignore[assignment]
-        return stream.items.pop(index, None) if stream is not None else None
-
-    async def next_item_async(self, task: int, index: int) -> ObjectRef[Any] | None:
-        while not self.item_is_ready(task, index):
-            stream = self.tasks.streams[task]
-            if stream.loop is not None and not stream.loop.driven_here():
-                stream.loop.drive(lambda: self.item_is_ready(task, index), 0.02, True)
-            await asyncio.sleep(0.002)
-        return self.next_item(task, index, 0)
-
-    def item_is_ready(self, task: int, index: int) -> bool:
-        """Returns whether taking the next item would not wait (here: after making it, if that needs no loop)."""
-        self.check_alive()
-        stream = self.tasks.streams.get(task)
-        if stream is None:
-            return True
-        self.tasks.pull(task, index)
-        return stream.ended or index <= stream.made
-
-    def wake_readers(self, task: int) -> None:
-        stream = self.tasks.streams.get(task)
-        if stream is not None and stream.loop is not None:
-            stream.loop.interrupt()
-
-    def stream_finished(self, task: int, index: int) -> bool:
-        self.check_alive()
-        stream = self.tasks.streams.get(task)
-        return stream is None or (stream.ended and index > stream.made)
-
-    def at_stream_end(self, position: list[int]) -> Callable[[], object]:
-        return functools.partial(self.tasks.drop_stream, position[0])
 
 
 class _Future(concurrent.futures.Future[Any]):
     """A future whose waiting reader does the work."""
 
-    def __init__(self, engine: InlineWaiting, obj: Obj) -> None:
+    def __init__(self, waiting: Waiting, obj: Obj) -> None:
         super().__init__()
-        self._engine = engine
+        self._waiting = waiting
         self._obj = obj
 
     def result(self, timeout: float | None = None) -> Any:
-        self._engine._drive(self._obj, None if timeout is None else _now() + timeout)
+        self._waiting.drive(self._obj, None if timeout is None else _now() + timeout)
         return super().result(timeout if timeout is None else 0)
 
     def exception(self, timeout: float | None = None) -> BaseException | None:
-        self._engine._drive(self._obj, None if timeout is None else _now() + timeout)
+        self._waiting.drive(self._obj, None if timeout is None else _now() + timeout)
         return super().exception(timeout if timeout is None else 0)

@@ -8,45 +8,45 @@ import secrets
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
-from typing import Any, NoReturn
+from typing import Any
 
 from raynb.base import ids, limits
 from raynb.base.config import Config
-from raynb.base.engine import Context, Packed, register
-from raynb.base.interrupts import Allowed, Deferred
+from raynb.base.engine import Packed, register
+from raynb.base.interrupts import Allowed, Critical, Deferred
 from raynb.base.process import headroom, shelter, trace
-from raynb.base.process.shelter import sheltered
 from raynb.base.ray_names import one_machine
 from raynb.base.ref import ObjectRef, ObjectRefGenerator, OwnRef
-from raynb.base.rows import Output, Snapshot
 from raynb.base.scope import current_scope
-from raynb.base.spec import STREAMING, ActorSpec, TaskOptions, TaskSpec
-from raynb.base.text import printable
-from raynb.core import invariants, snapshot
+from raynb.base.spec import STREAMING, TaskOptions, TaskSpec
 from raynb.core.machine import Machine
-from raynb.core.scheduling.worker_health import SupervisorDeaths
-from raynb.core.vocabulary import commands as c
 from raynb.core.vocabulary import events as e
+from raynb.engine.driver_code import DriverCode
+from raynb.engine.local.actors import Actors
+from raynb.engine.local.controls import Controls
 from raynb.engine.local.everywhere import Everywhere
-from raynb.engine.local.hang_watch import HangWatch
+from raynb.engine.local.groups import Groups
 from raynb.engine.local.inspection import Inspection
-from raynb.engine.local.lifecycle import Lifecycle
-from raynb.engine.local.memory_monitor import MemoryMonitor
-from raynb.engine.local.reading import Reading
-from raynb.engine.local.spilling import Room
-from raynb.engine.local.supervisor_process import Supervised
+from raynb.engine.local.objects.arguments import Arguments
+from raynb.engine.local.objects.reading import Reading
+from raynb.engine.local.objects.spilling import Room
+from raynb.engine.local.objects.streams import StreamReader
+from raynb.engine.local.objects.waiting import Waiting
+from raynb.engine.local.output import TaskOutput
+from raynb.engine.local.processes.hang_watch import HangWatch
+from raynb.engine.local.processes.memory_monitor import MemoryMonitor
+from raynb.engine.local.processes.supervision import Supervision
+from raynb.engine.local.processes.supervisor_process import Supervised
 from raynb.engine.local.totals import Scaling, machine_totals
-from raynb.engine.local.waiting import Waiting
+from raynb.engine.local.views import Views
 from raynb.engine.local.worker_calls import WorkerCalls
-from raynb.engine.logs import Logs
 from raynb.engine.loop.effects import Effects
 from raynb.engine.loop.inbox import Inbox
 from raynb.engine.loop.loop import Loop
-from raynb.engine.refs import OwnRefs
-from raynb.exceptions import RaySystemError
+from raynb.engine.refs import OwnRefs, gone
+from raynb.exceptions import RaySystemError, RuntimeGoneError
 from raynb.serde import pickling
 from raynb.store import Board, DiskTier, Ledger, Slots, Store, UnsentRows
-from raynb.wire.messages import ARGS_IN_STORE
 
 _now = time.monotonic
 NO_THREAD = (
@@ -55,42 +55,44 @@ NO_THREAD = (
 )
 
 
-class LocalEngine(Lifecycle, Waiting, Reading, OwnRefs, WorkerCalls):
+class LocalEngine:
     """Runs tasks and actors on workers of this machine.
+
+    An assembly: `_construct` makes the parts and gives each what it uses; `_expose` makes the parts' methods
+    those of the engine, so there is no call in between (the rows "get of an int", "wait", "put" and
+    "actor calls" of the benchmarks). What is written out below submits and cancels.
 
     Thread contract: every public method from any thread.
     """
 
-    CONTROL = 1 << 62  # bit of a request number: answer on the control channel
     address = ""
     cluster_info = None
     foreign_groups = None
+    capture = 0  # the driver's own code runs in no placement group
+
+    loop: Loop
+    output: TaskOutput
+    inspection: Inspection
+    supervision: Supervision
 
     def __init__(self, config: Config, supervised: Supervised) -> None:
-        """Takes over a supervisor that is about to start (see `raynb.engine.local.launch`)."""
+        """Takes over a supervisor that is about to start (see `raynb.engine.local.processes.launch`)."""
         self.config = config
-        self.supervised = supervised
         self.nonce = secrets.randbits(32)
         self.alive = True
-        self.marker = supervised.marker
         self.now = _now
-        self.on_output: list[Callable[[Output], None]] = []
         self.definitions: dict[str, tuple[bytes, Any]] = {}
-        self.logs_kept = Logs()
         self._pid = os.getpid()
         register(self)
         self._ids = ids.IdSource(0)
-        self._warned: set[str] = set()
-        self._supervisor_deaths = SupervisorDeaths(config.worker_start_attempts)
         limit = config.object_store_memory or limits.default_object_store_memory()
         self.machine = Machine(config, machine_totals(config), self.nonce)
-        self.wall = time.time() - _now()
         undo: list[Callable[[], None]] = []
         try:
             with Deferred():  # a Ctrl-C between making a thing and noting how to undo it would leak it
-                self._construct(config, limit, undo)
+                self._construct(config, supervised, limit, undo)
             with Allowed():
-                self._await_first_worker()
+                self.supervision.await_first_worker(self._has_worker)
         except BaseException:
             self.alive = False
             for step in reversed(undo):
@@ -100,7 +102,9 @@ class LocalEngine(Lifecycle, Waiting, Reading, OwnRefs, WorkerCalls):
                     trace.swallowed("undoing a failed start", error)
             raise
 
-    def _construct(self, config: Config, limit: int, undo: list[Callable[[], None]]) -> None:
+    def _construct(
+        self, config: Config, supervised: Supervised, limit: int, undo: list[Callable[[], None]]
+    ) -> None:
         """Makes all parts and starts them; notes in ``undo`` how each is taken back."""
         self.loop = Loop(self.machine)
         undo.append(self.loop.close)
@@ -116,24 +120,35 @@ class LocalEngine(Lifecycle, Waiting, Reading, OwnRefs, WorkerCalls):
         undo.append(self.unsent.close)
         self.store = Store(0, limit, self.ledger, self.disk)
         undo.append(self.store.close)
-        self.effects = Effects(self)
+        self.output = TaskOutput()
+        self.refs = OwnRefs(self)
+        self.room = Room(self)
+        self.arguments = Arguments(self.refs, self.put, config.inline_limit)
+        self.reading = Reading(self.loop, self.store)
+        self.waiting = Waiting(self, self.loop, self.refs, self.reading)
+        self.streams = StreamReader(self, self.loop)
+        self.views = Views(self.loop, self.store, self.ledger, time.time() - _now())
+        self.actors = Actors(self, self.loop, self._ids, self.arguments, config.namespace or "")
+        self.groups = Groups(self.loop, self._ids)
+        self.controls = Controls(self, self.loop, self.refs)
+        self.code = DriverCode(config.namespace or "", self.output.deliver)
+        self._expose()
         self.everywhere = Everywhere(self)
         self.inspection = Inspection(self)
         self.scaling = Scaling(self)
+        self.effects = Effects(self)
         self.inbox = Inbox(self)
-        self.loop.effects = self.effects
-        self.loop.take = self.inbox
-        self.loop.prepare = self.inbox.prepare
-        self.loop.lost = self.inbox.lane_lost
-        self.loop.health.on_broken = self._broken
-        self.room = Room(self)
+        self.worker_calls = WorkerCalls(self.loop, self.effects, self.room.ask, self._callable_by_workers())
+        self.supervision = Supervision(
+            supervised, self.loop, config, self.nonce, self.store, self.disk,
+            lambda: list(self.effects.peers), self.inbox.worker_died,
+        )  # fmt: skip
         self.monitor = MemoryMonitor(self)
         self.hangs = HangWatch(self)
-        self.loop.on_tick = self._on_tick
+        self._connect_loop()
         undo.append(lambda: self.supervised.stop(1.0))
         undo.append(self.loop.remove_all)
-        self._start_supervisor()
-        self._start_workers()
+        self.supervision.start()
         undo.append(self.loop.users.stop)
         try:
             self.loop.users.start()
@@ -142,19 +157,78 @@ class LocalEngine(Lifecycle, Waiting, Reading, OwnRefs, WorkerCalls):
             raise RaySystemError(NO_THREAD.format(error)) from error
         undo.append(self.loop.stop)
 
+    def _expose(self) -> None:
+        """Makes methods of the parts the engine's own."""
+        self.on_output = self.output.listeners
+        self.logs = self.output.kept.find
+        self.adopt, self.adopt_all = self.refs.adopt, self.refs.adopt_all
+        self.reduce_ref, self.ref_bundle = self.refs.reduce_ref, self.refs.ref_bundle
+        self.get, self.wait = self.waiting.get, self.waiting.wait
+        self.future, self.awaitable = self.waiting.future, self.waiting.awaitable
+        self.is_unasked = self.waiting.is_unasked
+        streams = self.streams
+        self.next_item, self.next_item_async = streams.next_item, streams.next_item_async
+        self.item_is_ready, self.stream_finished = streams.item_is_ready, streams.stream_finished
+        self.at_stream_end = streams.at_stream_end
+        actors, groups, views = self.actors, self.groups, self.views
+        self.create_actor, self.kill = actors.create_actor, actors.kill
+        self.actor_named, self.actor_names = actors.actor_named, actors.actor_names
+        self.reserve_group, self.return_group = groups.reserve_group, groups.return_group
+        self.group_ready, self.groups_table = groups.group_ready, groups.groups_table
+        self.snapshot, self.changes, self.rows, self.awaited = views.snapshot, views.changes, views.rows, views.awaited
+        self.cluster, self.story = views.cluster, views.story
+        self.pending_calls, self.scope_counts = views.pending_calls, views.scope_counts
+        self.check_invariants = views.check_invariants
+        controls, code = self.controls, self.code
+        self.cancel, self.cancel_task, self.cancel_scope = controls.cancel, controls.cancel_task, controls.cancel_scope
+        self.free, self.free_ids = controls.free, controls.free_ids
+        self.context, self.actor_here, self.leave_actor = code.context, code.actor_here, code.leave_actor
+        self.emit, self.own_handle = code.emit, code.own_handle
+
+    def _connect_loop(self) -> None:
+        loop = self.loop
+        loop.effects = self.effects
+        loop.take = self.inbox
+        loop.prepare = self.inbox.prepare
+        loop.lost = self.inbox.lane_lost
+        loop.health.on_broken = self._broken
+        loop.on_tick = self._on_tick
+
+    def _callable_by_workers(self) -> dict[str, Callable[..., Any]]:
+        """Returns name → what workers may call; what makes room is `WorkerCalls`' own."""
+        actors = self.actors
+        return {
+            "actor_named_for": actors.actor_named_for, "actor_names": self.actor_names, "cancel_task": self.cancel_task,
+            "changes": self.changes, "cluster": self.cluster, "create_actor_for": actors.create_actor_for,
+            "free_ids": self.free_ids, "group_ready": self.group_ready, "groups_table": self.groups_table,
+            "item_is_ready": self.item_is_ready, "kill": self.kill, "pending_calls": self.pending_calls,
+            "reserve_group": self.reserve_group, "return_group": self.return_group, "snapshot": self.snapshot,
+            "store_full": self.room.full, "stream_is_finished": self.stream_finished,
+        }  # fmt: skip
+
     def _on_tick(self, now: float) -> None:
         self.monitor.tick(now)
         self.hangs.tick(now)
 
+    def _has_worker(self) -> bool:
+        # a list, not a generator: Ctrl-C inside a generator is printed and lost
+        return any([peer.pid for peer in self.effects.peers.values()])  # noqa: C419
+
+    @property
+    def supervised(self) -> Supervised:
+        """The supervisor process that there is now."""
+        return self.supervision.process
+
     # -- tasks ---------------------------------------------------------------------------------
     def check_alive(self) -> None:
-        super().check_alive()
+        if not self.alive:
+            raise gone(self._pid)
         if self.loop.health.failure is not None:
             raise self.loop.health.error()
 
-    def define(self, key: str, blob: bytes, refs: Any = ()) -> None:
+    def define(self, key: str, blob: bytes, refs: Sequence[ObjectRef[Any]] = ()) -> None:
         if key not in self.definitions:
-            self.ids_of(refs)
+            self.refs.ids_of(refs)
             self.definitions[key] = (blob, refs)
 
     def submit(
@@ -168,7 +242,7 @@ class LocalEngine(Lifecycle, Waiting, Reading, OwnRefs, WorkerCalls):
         if packed is pickling.NO_ARGS:
             args, deps, contained = pickling.EMPTY_IN_BAND, (), ()
         else:
-            args, deps, contained, hold = self._arguments(packed)
+            args, deps, contained, hold = self.arguments.place(packed)
         count = options.num_returns
         returns = count if count >= 0 else 1
         loop = self.loop
@@ -186,20 +260,6 @@ class LocalEngine(Lifecycle, Waiting, Reading, OwnRefs, WorkerCalls):
             return ObjectRefGenerator(refs[0], self)
         return refs
 
-    def _arguments(self, packed: Packed) -> tuple[Any, tuple[int, ...], tuple[int, ...], Any]:
-        """Returns (args, deps, contained, what must live until the machine has counted it)."""
-        deps = self.ids_of(packed.deps) if packed.deps else ()
-        if (not packed.buffers and len(packed.data) <= self.config.inline_limit) \
-                or pickling.nbytes(packed) <= self.config.inline_limit:  # fmt: skip
-            contained = self.ids_of(packed.contained) if packed.contained else ()
-            return pickling.in_band(packed), deps, contained, packed
-        ref = self.put(packed)
-        return ARGS_IN_STORE, (*deps, ref._id), (), (ref, packed)
-
-    def _mine(self, ref: ObjectRef[Any]) -> None:
-        if ref._engine is not self:
-            self.refuse(ref)
-
     def put(self, packed: Packed) -> ObjectRef[Any]:
         if not self.alive or self.loop.health.failure is not None:
             self.check_alive()
@@ -210,7 +270,7 @@ class LocalEngine(Lifecycle, Waiting, Reading, OwnRefs, WorkerCalls):
             return ref
         # Only noted, as a submission is: an exception may fall in anywhere. The machine is told of several at once;
         # to tell it of each, "put of an int" takes twice as long.
-        contained = self.ids_of(packed.contained) if packed.contained else ()
+        contained = self.refs.ids_of(packed.contained) if packed.contained else ()
         data = pickling.in_band(packed)
         now = _now()
         object_id = self._ids.next_put()
@@ -219,68 +279,10 @@ class LocalEngine(Lifecycle, Waiting, Reading, OwnRefs, WorkerCalls):
         self.loop.pace.put(now)
         return ref
 
-    # -- control -------------------------------------------------------------------------------
-    @sheltered
-    def cancel(self, ref: ObjectRef[Any], force: bool, recursive: bool) -> None:
-        self.check_alive()
-        self._mine(ref)
-        self.loop.tell(e.CancelAsked(_now(), ids.task_of(ref._id), force, recursive))
-
     def run_on_workers(
         self, options: TaskOptions, packed: Packed, later: bool, now: bool = True, only: int = 0
     ) -> list[concurrent.futures.Future[Any]]:
-        futures: list[concurrent.futures.Future[Any]] = shelter.run(
-            self.everywhere.run, options, packed, later, now, only)  # fmt: skip
-        return futures
-
-    @sheltered
-    def cancel_task(self, task: int, force: bool = False) -> None:
-        """Cancels a task by id (the dashboard's button)."""
-        self.check_alive()
-        self.loop.tell(e.CancelAsked(_now(), task, force, True))
-
-    @sheltered
-    def cancel_scope(self, scope: int) -> tuple[int, int]:
-        self.check_alive()
-        tasks = self.machine.tasks
-        with self.loop.lock:
-            finished = sum(tasks.scopes.get(scope, {}).values())
-            open_ones = [tasks.table[t] for t in tasks.open_in.get(scope, ()) if not tasks.table[t].spec.creates_actor]
-            count = sum(1 for task in open_ones if not task.spec.parent)
-            self.loop.apply(e.ScopeCancelAsked(_now(), scope))
-        self.loop.flush()
-        self.loop.run_callbacks()
-        return count, finished
-
-    @sheltered
-    def pending_calls(self, actor: int) -> int:
-        """Returns how many calls of an actor are unfinished."""
-        with self.loop.lock:
-            found = self.machine.actors.table.get(actor)
-            return found.pending if found is not None else 0
-
-    @sheltered
-    def scope_counts(self, scope: int) -> dict[str, int]:
-        with self.loop.lock:
-            counts = dict(self.machine.tasks.scopes.get(scope, {}))
-            for task_id in self.machine.tasks.open_in.get(scope, ()):
-                state = self.machine.tasks.table[task_id].state
-                counts[state] = counts.get(state, 0) + 1
-        return counts
-
-    def free(self, refs: Sequence[ObjectRef[Any]]) -> None:
-        self.check_alive()
-        self.free_ids(self.ids_of(refs))
-
-    @sheltered
-    def free_ids(self, wanted: tuple[int, ...]) -> None:
-        """Frees objects by id (the dashboard's button)."""
-        self.loop.tell(e.FreeAsked(_now(), wanted))
-
-    @sheltered
-    def kill(self, actor: int, no_restart: bool) -> None:
-        self.check_alive()
-        self.loop.tell(e.KillAsked(_now(), actor, no_restart))
+        return shelter.run(self.everywhere.run, options, packed, later, now, only)
 
     # -- where the driver's own code runs ------------------------------------------------------
     @property
@@ -294,100 +296,63 @@ class LocalEngine(Lifecycle, Waiting, Reading, OwnRefs, WorkerCalls):
     def native_env(self, value: dict[str, Any] | None) -> None:
         return None
 
-    def context(self) -> Context:
-        return Context(scope=current_scope(), namespace=self.config.namespace or "")
-
-    def actor_here(self) -> ActorSpec | None:
-        return None
-
-    def own_handle(self, actor: int) -> NoReturn:
-        raise TypeError("the driver's own code runs in no actor")
-
-    def leave_actor(self) -> NoReturn:
-        raise TypeError("the driver's own code runs in no actor")
-
-    def emit(self, kind: str, text: str = "", bundle: dict[str, Any] | None = None) -> None:
-        self.deliver(Output(kind, 0, current_scope(), 0, self._pid, "", text=text, bundle=bundle))
-
     def nodes(self) -> list[dict[str, Any]]:
         return one_machine.nodes(self.nonce, self.cluster()[0])
 
     def node_id(self) -> str:
         return one_machine.node_id(self.nonce)
 
-    # -- views ---------------------------------------------------------------------------------
-    def check_invariants(self) -> None:
-        with self.loop.lock:
-            invariants.check(self.machine)
+    # -- its end -------------------------------------------------------------------------------
+    @property
+    def failure(self) -> str:
+        found = self.loop.health.failure
+        return str(found) if found is not None and self.alive else ""
 
+    def _broken(self) -> None:
+        """The loop has failed: workers must not run on, nor views show what is no more. On the I/O thread."""
+        self.output.warn(str(self.loop.health.failure))
+        self.supervised.stop(0.5)
 
-    def _settle_for_view(self, now: float) -> None:
-        if not self.loop.health.broken:  # a failed runtime can be looked at, as it was when it failed
-            self.loop.settle(now)
+    def shutdown(self, timeout: float) -> None:
+        """Stops everything in order; failures of single steps are raised together at the end."""
+        if os.getpid() != self._pid:
+            return
+        self.alive = False
+        self.supervision.ended = True
+        errors: list[Exception] = []
 
-    def snapshot(self) -> Snapshot:
-        return self.changes(-1)
-
-    @sheltered
-    def changes(self, since: int) -> Snapshot:
-        now = _now()
-        with self.loop.lock:
-            self._settle_for_view(now)
-            shot = snapshot.picture(self.machine, now, self.wall, since, self.store.limit)
-        stats = self.store.stats()
-        shot.store.pinned = stats.pinned
-        shot.store.resident = self.ledger.resident()
-        return shot
-
-    @sheltered
-    def rows(
-        self, tasks: Sequence[int] = (), actors: Sequence[int] = (), objects: Sequence[int] = ()
-    ) -> Snapshot:
-        now = _now()
-        with self.loop.lock:
-            self._settle_for_view(now)
-            return snapshot.rows(self.machine, now, self.wall, tasks, actors, objects)
-
-    @sheltered
-    def awaited(self, task: int) -> list[int]:
-        with self.loop.lock:
-            found: list[int] = snapshot.awaited(self.machine, task)
-        return found
-
-    def cluster(self) -> tuple[dict[str, float], dict[str, float]]:
-        shot = self.changes(1 << 60)
-        return shot.total, {k: v for k, v in shot.available.items() if v > 0}
-
-    @sheltered
-    def story(self, identity: int) -> list[tuple[float, str]]:
-        with self.loop.lock:
-            story: list[tuple[float, str]] = self.machine.story(identity)
-        return story
-
-    # -- output --------------------------------------------------------------------------------
-    def deliver(self, output: Output) -> None:
-        """Hands a task's output on (called under the lock; listeners only queue it)."""
-        self.logs_kept.add(output)
-        for listener in self.on_output:
+        def step(action: Callable[[], Any]) -> None:
             try:
-                listener(output)
+                action()
             except Exception as error:
-                trace.swallowed("a listener to the tasks' output raised", error)
+                errors.append(error)
 
-    def warn(self, text: str, scope: int = 0) -> None:
-        """Tells the user once, where they are looking."""
-        if text not in self._warned:
-            self._warned.add(text)
-            self.deliver(Output("stderr", 0, scope, 0, self._pid, "raynb", 0, f"raynb: {printable(text)}\n"))
+        if self.loop.health.failure is None:
+            step(self.controls.forget_dropped)
+            step(lambda: self.loop.tell(e.ShutdownAsked(time.monotonic())))
+        self.loop.fail(RuntimeGoneError("The raynb runtime was shut down."))
+        step(lambda: self.supervision.let_idle_workers_leave(timeout, self.effects.stop))
+        step(self.loop.users.stop)
+        step(self.loop.stop)
+        step(lambda: self.supervised.stop(timeout))
+        step(self.room.stop)
+        for closed in (self.store, self.ledger, self.board, self.unsent, self.disk):
+            step(closed.close)
+        self.definitions.clear()
+        if errors:
+            raise RaySystemError("shutdown was not clean: " + "; ".join(map(str, errors))) from errors[0]
 
-    def tell_of_failure(self, command: c.TellOfFailure) -> None:
-        """Tells of a failure that nobody has asked about, in the cell that submitted the task."""
-        if os.environ.get("RAY_IGNORE_UNHANDLED_ERRORS") != "1":
-            text = f"raynb: {command.text}\n"
-            self.deliver(Output("stderr", 0, command.scope, 0, self._pid, "raynb", 0, text))
-
-    def logs(self, task: int | None = None, worker: int | None = None) -> list[Output]:
-        return self.logs_kept.find(task, worker)
+    def after_fork_in_child(self) -> None:
+        """The child of a fork must not touch what is the parent's."""
+        self.alive = False
+        self.loop.health.failure = RuntimeGoneError("This process is a fork: it has no raynb runtime of its own.")
+        self.loop.intake.clear()
+        self.loop.lock = Critical(self.loop.intake, self.loop.take_in)
+        for lane in list(self.loop.lanes.values()):
+            lane.channel.close()
+        self.loop.close()
+        self.supervised.abandon()
+        self.store.after_fork_in_child()
 
 
 __all__ = ["LocalEngine", "machine_totals"]

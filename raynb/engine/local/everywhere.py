@@ -56,7 +56,7 @@ class Everywhere:
         """
         engine = self.engine
         engine.check_alive()
-        args, deps, contained, hold = engine._arguments(packed)
+        args, deps, contained, hold = engine.arguments.place(packed)
         if contained:
             raise ValueError("What runs on every worker takes values, no ObjectRefs inside its arguments.")
         setup = Setup(options, args, deps, current_scope(), hold)
@@ -98,7 +98,7 @@ class Everywhere:
 
     def _deliver(self, future: concurrent.futures.Future[Any], value: Any) -> None:
         try:
-            result = loading.load(value, 0, self.engine._read)
+            result = loading.load(value, 0, self.engine.reading.read)
         except BaseException as error:
             future.set_exception(error)
             return

@@ -48,8 +48,8 @@ class Effects:
             c.StartWorker: self.start,
             c.StopWorker: self.stop,
             c.KillWorker: self.kill,
-            c.Warn: lambda cmd: engine.warn(cmd.text, cmd.scope),
-            c.TellOfFailure: engine.tell_of_failure,
+            c.Warn: lambda cmd: engine.output.warn(cmd.text, cmd.scope),
+            c.TellOfFailure: engine.output.report_failure,
         }
 
     def __call__(self, commands: list[Any]) -> None:
@@ -178,9 +178,9 @@ class Effects:
             return
         number = command.request
         lane = peer.data
-        if number & self.engine.CONTROL:
+        if number & w.ON_CONTROL:
             lane = peer.control
-            number &= ~self.engine.CONTROL
+            number &= ~w.ON_CONTROL
         values: tuple[Any, ...] = ()
         if command.error is not None:
             values = (command.error,) * len(command.ids)
@@ -239,7 +239,7 @@ class Effects:
         except (UnknownArena, ValueError):
             pass  # went with the process that made it
         except OSError as error:
-            self.engine.warn(f"a spilled object's file could not be removed: {error}")
+            self.engine.output.warn(f"a spilled object's file could not be removed: {error}")
 
     # -- processes -----------------------------------------------------------------------------
     def start(self, command: c.StartWorker) -> None:
@@ -265,7 +265,7 @@ class Effects:
         self.peers[command.worker] = peer
         self.loop.add(peer.data)
         self.loop.add(peer.control)
-        self.send(engine.supervisor_lane, request)
+        self.send(engine.supervision.connection, request)
         engine.everywhere.worker_started(peer)
 
     def stop(self, command: c.StopWorker) -> None:
@@ -275,4 +275,4 @@ class Effects:
 
     def kill(self, command: c.KillWorker) -> None:
         if command.worker in self.peers:
-            self.send(self.engine.supervisor_lane, w.Kill(command.worker, 9))
+            self.send(self.engine.supervision.connection, w.Kill(command.worker, 9))

@@ -14,6 +14,7 @@ from raynb.base.rows import Output
 from raynb.base.spec import TaskSpec
 from raynb.core.vocabulary import events as e
 from raynb.engine.loop.connections import Connection, WorkerConnection
+from raynb.engine.loop.waiters import WORKER_CHANGED_KEY
 from raynb.serde import pickling
 from raynb.wire import messages as w
 from raynb.wire.codec import BadFrame, decode_all
@@ -141,7 +142,7 @@ class Inbox:
         self.apply(e.ObjectStored(now, m.id, m.value, m.size, m.contained, peer.worker, m.scope))
 
     def _number(self, request: int, control: bool) -> int:
-        return request | self.engine.CONTROL if control else request
+        return request | w.ON_CONTROL if control else request
 
     def ask(self, peer: WorkerConnection, m: w.Ask, now: float) -> None:
         self.loop.asked = now
@@ -158,7 +159,7 @@ class Inbox:
         self.apply(e.NextItemAsked(now, peer.worker, number, m.running, m.task, m.index))
 
     def drop_request(self, peer: WorkerConnection, m: w.DropRequest, now: float) -> None:
-        for number in (m.request, m.request | self.engine.CONTROL):
+        for number in (m.request, m.request | w.ON_CONTROL):
             self.apply(e.RequestDropped(now, peer.worker, number))
 
     def options(self, peer: WorkerConnection, m: w.Options, now: float) -> None:
@@ -175,17 +176,18 @@ class Inbox:
 
     def call(self, peer: WorkerConnection, m: w.Call, now: float) -> None:
         self.loop.asked = now
-        self.engine.answer_call(peer, m)
+        self.engine.worker_calls.answer(peer, m)
 
     def output(self, peer: WorkerConnection, m: w.Output, now: float) -> None:
         bundle: Any = m.bundle or None  # see `prepare`
-        self.engine.deliver(Output(m.kind, m.task, m.scope, peer.worker, peer.pid, m.name, m.actor, m.text, bundle))
+        piece = Output(m.kind, m.task, m.scope, peer.worker, peer.pid, m.name, m.actor, m.text, bundle)
+        self.engine.output.deliver(piece)
 
     # -- processes -----------------------------------------------------------------------------
     def ready(self, peer: WorkerConnection, m: w.Ready, now: float) -> None:
         peer.pid = m.pid
         self.apply(e.WorkerReady(now, peer.worker, m.pid))
-        self.loop.waiters.ready(self.engine.FIRST_WORKER)
+        self.loop.waiters.ready(WORKER_CHANGED_KEY)
 
     def leaving(self, peer: WorkerConnection, m: w.Leaving, now: float) -> None:
         peer.leaving = m.reason
@@ -219,7 +221,7 @@ class Inbox:
         engine.everywhere.worker_died(worker, peer.leaving or reason)
         engine.inspection.worker_died(worker, peer.leaving or reason)
         engine.effects.adopt(worker, peer.row)
-        self.loop.waiters.ready(engine.FIRST_WORKER)  # whoever waits for the first one looks again
+        self.loop.waiters.ready(WORKER_CHANGED_KEY)  # whoever waits for the first one looks again
 
     def _last_words(self, peer: WorkerConnection, now: float) -> None:
         """Takes in what a dead worker had written down and could not send any more."""
@@ -238,10 +240,10 @@ class Inbox:
             self.loop.drain(lane, time.monotonic())
         self.loop.remove(lane)
         if peer is None:
-            self.engine.supervisor_lost()
+            self.engine.supervision.lost()
         elif not peer.ended and peer.worker in self.engine.effects.peers:
             # Either it is dying, or it sent nonsense: make sure that it is gone.
-            self.engine.effects.send(self.engine.supervisor_lane, w.Kill(peer.worker, 9))
+            self.engine.effects.send(self.engine.supervision.connection, w.Kill(peer.worker, 9))
 
 
 def _how_it_ended(status: int) -> str:

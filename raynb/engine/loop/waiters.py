@@ -26,6 +26,7 @@ SPIN_SECONDS = 0.0001 if (os.cpu_count() or 1) > 1 else 0.0
 MANY = 32  # answers still missing
 QUIET_SECONDS = 0.01
 COALESCE_SECONDS = 0.0001
+WORKER_CHANGED_KEY = -1  # watched by who waits for a worker to come or go
 LEAVE_SECONDS = 1.0  # at the end, threads that wait get so long to learn of it
 
 

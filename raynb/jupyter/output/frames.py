@@ -7,7 +7,8 @@ import re
 import sysconfig
 from dataclasses import dataclass
 
-_PACKAGE = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)))) + os.sep
+from raynb.base.process import package
+
 _STDLIB = sysconfig.get_path("stdlib") + os.sep
 _SITE = re.compile(r"[/\\](?:site|dist)-packages[/\\](?P<rest>.+)$")
 _ANY_STDLIB = re.compile(r"[/\\]lib[/\\]python3\.\d+[/\\](?P<rest>.+)$")  # of a worker on another machine
@@ -27,7 +28,7 @@ class Frame:
 
 def is_ours(filename: str) -> bool:
     """Returns whether a frame says nothing to a user: raynb's, IPython's, the interpreter's."""
-    if filename.startswith((_PACKAGE, "<frozen")):
+    if filename.startswith((package.FOLDER, "<frozen")):
         return True
     return any(f"{os.sep}{name}{os.sep}" in filename for name in _NOTEBOOK)
 

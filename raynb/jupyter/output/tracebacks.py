@@ -20,6 +20,7 @@ from typing import Any
 
 from IPython.core.error import UsageError
 
+from raynb.base.process import package
 from raynb.exceptions import RayError, RayTaskError
 from raynb.jupyter.output.frames import Frame, folded, is_ours, is_stdlib, library_of
 
@@ -30,7 +31,6 @@ _TASK = re.compile(
 )
 _MEMBER = re.compile(r"^(?P<bars>(?:  \| )+)(?P<rest>.*)$")
 _OF_ARGUMENT = "  At least one of the input arguments for this task could not be computed:"
-_PACKAGE = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)))) + os.sep
 _ALL = "(all of them: %raynb error --full)"
 try:
     BaseExceptionGroup_: Any = BaseExceptionGroup  # type: ignore[name-defined, unused-ignore]
@@ -84,7 +84,7 @@ def _comes_through_us(error: Any) -> bool:
 
 def _has_our_frames(error: BaseException) -> bool:
     frames = traceback.walk_tb(error.__traceback__)
-    return any(frame.f_code.co_filename.startswith(_PACKAGE) for frame, _ in frames)
+    return any(frame.f_code.co_filename.startswith(package.FOLDER) for frame, _ in frames)
 
 
 def _holds_ours(error: BaseException | None) -> bool:

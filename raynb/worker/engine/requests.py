@@ -18,7 +18,6 @@ if TYPE_CHECKING:
 Make = Callable[[int, bool, tuple[int, ...]], Any]
 
 LOOK_SECONDS = 0.1
-_CONTROL = 1 << 62  # bit of a call's number: answer on the control channel
 
 
 class _Waiting:
@@ -148,7 +147,7 @@ class Requests:
         def make(number: int, control: bool, handed: tuple[int, ...]) -> w.Call:
             if handed:  # a call has no field for them
                 self.worker.link.post(w.Withdrawn(handed))
-            return w.Call(number | (_CONTROL if control else 0), method, blob)
+            return w.Call(number | (w.ON_CONTROL if control else 0), method, blob)
 
         answer = self.wait(make, None)
         result = pickling.unpack(*pickling.unpack_in_band(answer.blob))

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import threading
 from dataclasses import dataclass
 from types import FrameType, TracebackType
 
-_ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)))) + os.sep
+from raynb.base.process import package
+
 CELLS = 2  # of which failures are kept
 
 
@@ -60,7 +60,7 @@ class Holder(Exception):
 
 def is_ours(frame: FrameType) -> bool:
     """Returns whether a frame is raynb's, into which nobody wants to step."""
-    return frame.f_code.co_filename.startswith(_ROOT)
+    return frame.f_code.co_filename.startswith(package.FOLDER)
 
 
 def users_part(tb: TracebackType | None) -> TracebackType | None:

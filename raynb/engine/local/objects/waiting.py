@@ -5,17 +5,22 @@ from __future__ import annotations
 import concurrent.futures
 import contextvars
 import functools
-import logging
 import time
 from collections.abc import Callable, Sequence
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
 from raynb.base import unshown
-from raynb.base.process import headroom, shelter, trace
+from raynb.base.engine import Engine
+from raynb.base.ids import task_of
+from raynb.base.process import headroom, shelter
 from raynb.base.ref import ObjectRef
 from raynb.core.vocabulary.transitions import O_READY
+from raynb.engine.local.objects.reading import Reading
+from raynb.engine.local.objects.watching import tell_loop, watch
+from raynb.engine.loop.loop import Loop
 from raynb.engine.loop.waiters import Waiter
+from raynb.engine.refs import OwnRefs
 from raynb.exceptions import GetTimeoutError
 
 if TYPE_CHECKING:
@@ -26,27 +31,27 @@ _id_of = attrgetter("_id")
 
 
 class Waiting:
-    """The part of `LocalEngine` that waits for objects.
+    """Waits for the engine's objects: `get`, `wait`, futures and `await`.
 
-    Thread contract: as `LocalEngine`.
+    Thread contract: every method from any thread, unless it says "under the lock".
     """
 
-    loop: Any
-    machine: Any
-    alive: bool
-    check_alive: Any
-    _mine: Any
-    read_values: Any
-    _collect: Any
+    def __init__(self, engine: Engine, loop: Loop, refs: OwnRefs, reading: Reading) -> None:
+        self._engine = engine
+        self._loop = loop
+        self._machine = loop.machine
+        self._refs = refs
+        self._reading = reading
 
     def get(self, refs: Sequence[ObjectRef[Any]], timeout: float | None) -> list[Any]:
         """See `Engine.get`."""
-        if not self.alive or self.loop.health.failure is not None:
-            self.check_alive()
+        engine = self._engine
+        if not engine.alive or self._loop.health.failure is not None:
+            engine.check_alive()
         wanted = []
         for ref in refs:
-            if ref._engine is not self:  # type: ignore[comparison-overlap]
-                self._mine(ref)
+            if ref._engine is not engine:
+                self._refs.refuse(ref)
             wanted.append(ref._id)
         deadline = None if timeout is None else _now() + timeout
         found = self._at_hand(wanted)
@@ -62,8 +67,8 @@ class Waiting:
                 wanted = shelter.aside(self._await, wanted, timeout, deadline)
             found = self._at_hand(wanted)
             if found is None and not exposed:
-                found = self._collect(wanted)
-        return self.read_values(wanted, deadline, found)  # type: ignore[no-any-return]
+                found = self._reading.collect(wanted)
+        return self._reading.read_values(wanted, deadline, found)
 
     def _at_hand(self, wanted: list[int]) -> list[Any] | None:
         """Returns the values if each is bytes; None if one has to be waited for or looked up in the store.
@@ -71,7 +76,7 @@ class Waiting:
         Changes nothing and takes no lock: an object's bytes, once there, are its value whatever else goes on.
         So an exception may fall in. Without it, "get of an int" takes twice as long.
         """
-        table = self.machine.objects.table
+        table = self._machine.objects.table
         found: list[Any] = []
         for identity in wanted:
             obj = table.get(identity)
@@ -85,71 +90,42 @@ class Waiting:
 
     def _await(self, wanted: list[int], timeout: float | None, deadline: float | None) -> list[int]:
         """Waits for all, or for the first error; returns what is to be read."""
-        waiter = self._watch(wanted, len(wanted), True)
+        waiter = watch(self._loop, wanted, len(wanted), True)
         if not waiter.done:
             waiter.may_move = True
             try:
-                there = self.loop.waiters.wait(waiter, deadline)
+                there = self._loop.waiters.wait(waiter, deadline)
             except BaseException:
-                self.loop.waiters.unwatch(waiter)
+                self._loop.waiters.unwatch(waiter)
                 raise
             if not there:
-                self.loop.waiters.unwatch(waiter)
+                self._loop.waiters.unwatch(waiter)
                 raise GetTimeoutError(
                     f"Get timed out: some object(s) not ready. {waiter.left} of {len(wanted)} are missing "
                     f"after {timeout} s."
                 )
         if waiter.failed:
-            self.loop.waiters.unwatch(waiter)
+            self._loop.waiters.unwatch(waiter)
             wanted = self._failed(wanted)
         return wanted
 
     def _failed(self, wanted: list[int]) -> list[int]:
         """Returns the first that is an error: as in Ray, `get` doesn't wait for the others then."""
-        table = self.machine.objects.table
-        with self.loop.lock:
+        table = self._machine.objects.table
+        with self._loop.lock:
             for identity in wanted:
                 obj = table.get(identity)
                 if obj is not None and obj.error and obj.state == O_READY:
                     return [identity]
         return wanted
 
-    def _watch(
-        self, wanted: Sequence[int], needed: int, eager: bool = False, callback: Callable[[], None] | None = None
-    ) -> Waiter:
-        """Returns a waiter for ``needed`` of the objects; an eager one is done when one of them failed."""
-        loop = self.loop
-        with loop.lock:
-            if loop.ref_log:
-                loop.settle(_now())
-            table = self.machine.objects.table
-            pending = []
-            failed = False
-            for identity in wanted:
-                obj = table.get(identity)
-                if obj is None:
-                    continue
-                if obj.state != O_READY:
-                    pending.append(obj)
-                elif obj.error:
-                    failed = True
-            waiter = Waiter(needed - (len(wanted) - len(pending)), callback, eager)
-            waiter.ours = True
-            if failed and eager and pending:
-                waiter.failed = waiter.done = True
-            elif waiter.left > 0:
-                for obj in pending:
-                    obj.watched = True
-                loop.waiters.watch([obj.id for obj in pending], waiter)
-        return waiter
-
     def wait(
         self, refs: Sequence[ObjectRef[Any]], num_returns: int, timeout: float | None, fetch_local: bool
     ) -> tuple[list[ObjectRef[Any]], list[ObjectRef[Any]]]:
         """See `Engine.wait`. Called again and again on a shrinking list, so it looks no further than
         the first that are ready."""
-        self.check_alive()
-        self._mine(refs[0])  # `api.wait` has seen that they are of one engine
+        self._engine.check_alive()
+        self._refs.check(refs[0])  # `api.wait` has seen that they are of one engine
         deadline = None if timeout is None else _now() + timeout
         ready: list[int] = shelter.run(self._await_some, refs, num_returns, deadline)
         if not ready:
@@ -164,13 +140,13 @@ class Waiting:
 
     def _await_some(self, refs: Sequence[ObjectRef[Any]], num_returns: int, deadline: float | None) -> list[int]:
         """Waits until so many are ready, or the time is up; returns their places."""
-        loop = self.loop
+        loop = self._loop
         with loop.lock:
             if loop.ref_log:
                 loop.settle(_now())
             ready = self._first_ready(refs, num_returns)
         if len(ready) < num_returns:
-            waiter = self._watch(list(map(_id_of, refs)), num_returns)
+            waiter = watch(loop, list(map(_id_of, refs)), num_returns)
             if not waiter.done:
                 waiter.may_move = True
                 try:
@@ -186,7 +162,7 @@ class Waiting:
 
     def _first_ready(self, refs: Sequence[ObjectRef[Any]], most: int) -> list[int]:
         """Returns the places of the first ``most`` that are ready. Under the lock."""
-        table = self.machine.objects.table
+        table = self._machine.objects.table
         ready: list[int] = []
         for at, ref in enumerate(refs):
             obj = table.get(ref._id)
@@ -196,9 +172,15 @@ class Waiting:
                     break
         return ready
 
+    def is_unasked(self, ref: ObjectRef[Any]) -> bool:
+        self.wait([ref], 1, None, False)
+        with self._loop.lock:
+            self._loop.settle(_now())
+            return task_of(ref._id) in self._machine.tasks.unasked.failed
+
     def future(self, ref: ObjectRef[Any]) -> concurrent.futures.Future[Any]:
-        self.check_alive()
-        self._mine(ref)
+        self._engine.check_alive()
+        self._refs.check(ref)
         future: concurrent.futures.Future[Any] = concurrent.futures.Future()
         future.set_running_or_notify_cancel()
         future.raynb_ref = ref  # type: ignore[attr-defined]  # lives until its value is read
@@ -206,8 +188,8 @@ class Waiting:
         def deliver() -> None:
             held = future.__dict__.pop("raynb_ref", None)
             try:
-                self.check_alive()
-                result = self.read_values([held._id], None)[0]
+                self._engine.check_alive()
+                result = self._reading.read_values([held._id], None)[0]
             except BaseException as error:
                 future.set_exception(error)
             else:
@@ -221,9 +203,9 @@ class Waiting:
 
     def _call_later(self, identity: int, deliver: Callable[[], None]) -> bool:
         """Has ``deliver`` run on a thread for callbacks when the object is there; returns False if it is."""
-        loop = self.loop
+        loop = self._loop
         with loop.lock:
-            obj = self.machine.objects.table.get(identity)
+            obj = self._machine.objects.table.get(identity)
             if obj is None or obj.state == O_READY:
                 return False
             obj.watched = True
@@ -242,38 +224,25 @@ class Waiting:
         from raynb.engine.ticking import ticking
 
         async def wait() -> Any:
-            self.check_alive()
-            self._mine(ref)
+            self._engine.check_alive()
+            self._refs.check(ref)
             own = asyncio.get_running_loop()
             there: asyncio.Future[None] = own.create_future()
             tell = functools.partial(tell_loop, own, there)
-            waiter = shelter.run(functools.partial(self._watch, [ref._id], 1, callback=tell))
-            shelter.run(self.loop.flush)
+            waiter = shelter.run(functools.partial(watch, self._loop, [ref._id], 1, callback=tell))
+            shelter.run(self._loop.flush)
             if not waiter.done:
                 try:
                     await ticking(there)
                 except BaseException:
-                    shelter.run(self.loop.waiters.unwatch, waiter)
+                    shelter.run(self._loop.waiters.unwatch, waiter)
                     raise
-                self.check_alive()
+                self._engine.check_alive()
             if unshown.pending:
                 unshown.show((ref._id,))
             try:
-                return self.read_values([ref._id], 0.0)[0]
+                return self._reading.read_values([ref._id], 0.0)[0]
             except GetTimeoutError:  # it was lost, and is being made again: reading would block the event loop
                 return await ticking(asyncio.wrap_future(self.future(ref)))
 
         return wait()
-
-
-def tell_loop(own: asyncio.AbstractEventLoop, there: asyncio.Future[None]) -> None:
-    """Ends a future of another thread's event loop; one that was closed meanwhile needs no answer."""
-    try:
-        own.call_soon_threadsafe(_end, there)
-    except RuntimeError as error:
-        trace.swallowed("an awaited object came when its event loop was closed", error, logging.DEBUG)
-
-
-def _end(there: asyncio.Future[None]) -> None:
-    if not there.done():
-        there.set_result(None)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from raynb.base.config import Config
 from raynb.base.interrupts import Deferred
-from raynb.engine.local.supervisor_process import Supervised
+from raynb.engine.local.processes.supervisor_process import Supervised
 
 if TYPE_CHECKING:
     from raynb.engine.local.engine import LocalEngine

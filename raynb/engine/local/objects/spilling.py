@@ -61,7 +61,7 @@ class Room:
         """Stores a value of the driver's; returns its ref. Raises as `place` does."""
         engine = self.engine
         loop = engine.loop
-        contained = engine.ids_of(packed.contained) if packed.contained else ()
+        contained = engine.refs.ids_of(packed.contained) if packed.contained else ()
         value, size = self.place(packed)
         now = time.monotonic()
         with loop.lock:
@@ -160,7 +160,7 @@ class Room:
         except UnknownArena:
             return
         except OutOfDiskError as error:
-            engine.warn(f"spilling to disk failed: {error}")
+            engine.output.warn(f"spilling to disk failed: {error}")
             return
         engine.loop.tell(e.ObjectMoved(time.monotonic(), identity, where))
 
@@ -216,7 +216,7 @@ class Room:
             # A disk with a fault, or no memory left (OpenSSL calls that a ValueError). What is done in changes
             # ends the runtime by itself; here the worker learns that there is no room.
             trace.swallowed("making room for a worker", error)
-            self.engine.warn(f"spilling to disk failed: {type(error).__name__}: {error}")
+            self.engine.output.warn(f"spilling to disk failed: {type(error).__name__}: {error}")
         return False
 
     def _answered(self, answer: Callable[[bool], None], made: bool) -> bool:

@@ -10,6 +10,7 @@ import subprocess
 import sys
 from typing import Any
 
+from raynb.base.process import package
 from raynb.engine.loop.connections import with_fds
 from raynb.exceptions import RaySystemError
 from raynb.wire import messages as w
@@ -20,7 +21,6 @@ _BOOT = (
     "import sys; sys.path[0] = sys.argv[3]; "  # and not the current folder, whatever modules lie there
     "from raynb.worker.supervisor import main; main(int(sys.argv[1]), int(sys.argv[2]))"
 )
-_ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)))))
 
 
 def _scratch() -> int:
@@ -60,7 +60,7 @@ class Supervised:
         try:
             with _not_debugged():
                 self.process = subprocess.Popen(
-                    [sys.executable, "-c", _BOOT, str(theirs_fd), str(os.getpid()), _ROOT],
+                    [sys.executable, "-c", _BOOT, str(theirs_fd), str(os.getpid()), package.PARENT],
                     pass_fds=[theirs_fd],
                     stdin=subprocess.DEVNULL,
                     stdout=subprocess.DEVNULL,

@@ -1,0 +1,124 @@
+"""Making and finding actors, for the driver's own code and for workers that ask."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+from raynb.base import ids
+from raynb.base.engine import Engine, Packed
+from raynb.base.process import headroom, shelter
+from raynb.base.process.shelter import sheltered
+from raynb.base.ref import ObjectRef, OwnRef, UncountedRef
+from raynb.base.scope import current_scope
+from raynb.base.spec import ActorSpec, TaskOptions, TaskSpec
+from raynb.core.vocabulary import events as e
+from raynb.engine.local.objects.arguments import Arguments
+from raynb.engine.loop.loop import Loop
+from raynb.exceptions import ActorAlreadyExistsError
+
+_now = time.monotonic
+
+NO_SUCH_ACTOR = (
+    "Failed to look up actor with name '{}'. This could because 1. You are trying to look up a "
+    "named actor you didn't create. 2. The named actor died. 3. You did not use a namespace matching "
+    "the namespace of the actor."
+)
+
+
+class Actors:
+    """The driver's actors by id and by name.
+
+    Thread contract: every method from any thread; those for workers (``..._for``) under the lock.
+    """
+
+    def __init__(self, engine: Engine, loop: Loop, numbers: ids.IdSource, arguments: Arguments, namespace: str) -> None:
+        self._engine = engine
+        self._loop = loop
+        self._machine = loop.machine
+        self._ids = numbers
+        self._arguments = arguments
+        self._namespace = namespace
+
+    def create_actor(
+        self, spec: ActorSpec, options: TaskOptions, packed: Packed, get_if_exists: bool
+    ) -> tuple[ObjectRef[Any], ActorSpec]:
+        headroom.check()
+        self._engine.check_alive()
+        args, deps, contained, hold = self._arguments.place(packed)
+        made = shelter.run(
+            self._create_here, spec, options, args, deps, contained, get_if_exists)  # fmt: skip
+        del hold
+        return made
+
+    def _create_here(self, spec: ActorSpec, *given: Any) -> tuple[ObjectRef[Any], ActorSpec]:
+        with self._loop.lock:
+            self._loop.settle(_now())
+            there = self._existing(spec, get_if_exists=given[-1])
+            if there is not None:
+                identity = ids.object_id(there.actor_id, 1)
+                self._engine.ref_log.append(~identity)
+            else:
+                there = spec
+                identity = ids.object_id(self._submit(0, (0, current_scope()), spec, *given[:-1]), 1)
+            ref: ObjectRef[Any] = OwnRef(identity, self._engine)
+        self._loop.flush()
+        self._loop.run_callbacks()
+        return ref, there
+
+    def create_actor_for(self, caller: int, where: tuple[int, int], spec: ActorSpec, options: TaskOptions, args: Any,
+                         deps: Any, contained: Any, get_if_exists: bool) -> tuple[int, ActorSpec]:  # fmt: skip
+        """Makes an actor for code in worker ``caller``, in the task and scope ``where``; returns its id and spec.
+        The answer is counted as a message that names the actor's handle."""
+        options.key = options.uid = 0
+        there = self._existing(spec, get_if_exists)
+        if there is not None:
+            self._machine.objects.lend(ids.object_id(there.actor_id, 1), caller)
+            return there.actor_id, there
+        return self._submit(caller, where, spec, options, args, deps, contained), spec
+
+    def _existing(self, spec: ActorSpec, get_if_exists: bool) -> ActorSpec | None:
+        """Returns the live actor of the same name; raises unless it may be taken. Under the lock."""
+        spec.namespace = spec.namespace or self._namespace
+        there = self._machine.actors.named(spec.name, spec.namespace) if spec.name else None
+        if there is None:
+            return None
+        if not get_if_exists:
+            raise ActorAlreadyExistsError(
+                f"The name {spec.name} (namespace={spec.namespace or None}) is already taken. "
+                "Please use a different name or get the existing actor using "
+                f"raynb.get_actor('{spec.name}', namespace='{spec.namespace}')."
+            )
+        return there.spec
+
+    def _submit(self, caller: int, where: tuple[int, int], spec: ActorSpec, options: TaskOptions, args: Any,
+                deps: Any, contained: Any) -> int:  # fmt: skip
+        """Submits the task that runs the constructor; returns the actor's id. Under the lock."""
+        actor_id = self._ids.next_task()
+        spec.actor_id = actor_id
+        task = TaskSpec(actor_id, options, args, deps, contained, where[0], caller, where[1],
+                        creates_actor=True)  # fmt: skip
+        self._loop.apply(e.ActorSubmitted(_now(), spec, task))
+        return actor_id
+
+    @sheltered
+    def actor_named(self, name: str, namespace: str) -> tuple[ObjectRef[Any], ActorSpec]:
+        self._engine.check_alive()
+        with self._loop.lock:
+            spec = self.actor_named_for(name, namespace)
+        return UncountedRef(ids.object_id(spec.actor_id, 1), self._engine), spec
+
+    def actor_named_for(self, name: str, namespace: str) -> ActorSpec:
+        """Returns the spec of a live named actor. Under the lock."""
+        actor = self._machine.actors.named(name, namespace or self._namespace)
+        if actor is None:
+            raise ValueError(NO_SUCH_ACTOR.format(name))
+        return actor.spec
+
+    def actor_names(self, namespace: str | None) -> list[tuple[str, str]]:
+        return sorted(key for key in self._machine.actors.names if namespace is None or key[0] == namespace)
+
+    @sheltered
+    def kill(self, actor: int, no_restart: bool) -> None:
+        self._engine.check_alive()
+        self._loop.tell(e.KillAsked(_now(), actor, no_restart))

@@ -1,0 +1,69 @@
+"""What a person, or the program, does to tasks and objects that there are: cancel and free."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from typing import Any
+
+from raynb.base import ids
+from raynb.base.engine import Engine
+from raynb.base.process.shelter import sheltered
+from raynb.base.ref import ObjectRef
+from raynb.core.vocabulary import events as e
+from raynb.engine.loop.loop import Loop
+from raynb.engine.refs import OwnRefs
+
+_now = time.monotonic
+
+
+class Controls:
+    """Thread contract: every method from any thread."""
+
+    def __init__(self, engine: Engine, loop: Loop, refs: OwnRefs) -> None:
+        self._engine = engine
+        self._loop = loop
+        self._refs = refs
+
+    @sheltered
+    def cancel(self, ref: ObjectRef[Any], force: bool, recursive: bool) -> None:
+        self._engine.check_alive()
+        self._refs.check(ref)
+        self._loop.tell(e.CancelAsked(_now(), ids.task_of(ref._id), force, recursive))
+
+    @sheltered
+    def cancel_task(self, task: int, force: bool = False) -> None:
+        self._engine.check_alive()
+        self._loop.tell(e.CancelAsked(_now(), task, force, True))
+
+    @sheltered
+    def cancel_scope(self, scope: int) -> tuple[int, int]:
+        self._engine.check_alive()
+        tasks = self._loop.machine.tasks
+        with self._loop.lock:
+            finished = sum(tasks.scopes.get(scope, {}).values())
+            open_ones = [tasks.table[t] for t in tasks.open_in.get(scope, ()) if not tasks.table[t].spec.creates_actor]
+            count = sum(1 for task in open_ones if not task.spec.parent)
+            self._loop.apply(e.ScopeCancelAsked(_now(), scope))
+        self._loop.flush()
+        self._loop.run_callbacks()
+        return count, finished
+
+    def free(self, refs: Sequence[ObjectRef[Any]]) -> None:
+        self._engine.check_alive()
+        self.free_ids(self._refs.ids_of(refs))
+
+    @sheltered
+    def free_ids(self, wanted: tuple[int, ...]) -> None:
+        """Frees objects by id (for workers that free)."""
+        self._loop.tell(e.FreeAsked(_now(), wanted))
+
+    def forget_dropped(self) -> None:
+        """What was dropped just before the end is not freed one by one, which takes 1.7 s for a million refs: all goes
+        with the store. Of dropped refs only those matter whose failure nobody has asked about: it is told."""
+        log = self._loop.ref_log
+        with self._loop.lock:
+            failed = self._loop.machine.tasks.unasked.failed
+            changes = [log.popleft() for _ in range(len(log))]
+            log.extend(change for change in changes if ids.task_of(max(change, ~change)) in failed)
+            self._loop.view_log.clear()

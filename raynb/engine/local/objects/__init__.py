@@ -1,0 +1,1 @@
+"""Objects of the driver: reading them, waiting for them, and room for them in the store."""

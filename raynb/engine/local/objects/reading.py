@@ -1,0 +1,156 @@
+"""Reading values in the driver."""
+
+from __future__ import annotations
+
+import pickle
+import time
+from collections import deque
+from types import MethodType
+from typing import Any
+
+from raynb.base.process import headroom, shelter
+from raynb.core.vocabulary import events as e
+from raynb.engine.local.objects.watching import watch
+from raynb.engine.loop.loop import Loop
+from raynb.exceptions import GetTimeoutError, ObjectLostError, RaySystemError, RuntimeGoneError
+from raynb.serde import pickling, values
+from raynb.store import Store
+
+_now = time.monotonic
+
+
+class View:
+    """One view of an object. When it dies, the object has one view less: that is one call into C, so no
+    exception can come between."""
+
+    __slots__ = ("__del__",)
+
+    def __init__(self, log: deque[int], identity: int) -> None:
+        self.__del__ = MethodType(log.append, identity)
+
+    def keep(self) -> None:
+        """Does nothing: whoever is to call this when the last array has gone keeps the view until then."""
+
+
+class Stored:
+    """A value in the store that was found and is counted, but not unpickled yet."""
+
+    __slots__ = ("_error", "_parts", "at", "view")
+
+    def __init__(self, at: Any, view: View) -> None:
+        self.at = at
+        self.view: View | None = view
+        self._parts: Any = None
+        self._error: Exception | None = None
+
+    def read(self, store: Any) -> None:
+        """Maps the bytes."""
+        assert self.view is not None
+        try:
+            self._parts = store.read(self.at, self.view.keep)
+        except Exception as error:  # raised by who unpickles, each by its own
+            self._error = error
+        self.view = None
+
+    def parts(self) -> tuple[Any, Any]:
+        """Returns (stream, buffers), once."""
+        error, self._error = self._error, None
+        if error is not None:
+            raise error
+        parts: tuple[Any, Any] = self._parts
+        self._parts = None
+        return parts
+
+    def load(self) -> Any:
+        """Unpickles the value: the user's code, so on the user's thread."""
+        return pickling.unpack(*self.parts())
+
+
+class Reading:
+    """Turns stored values into Python objects.
+
+    Thread contract: every method from any thread.
+    """
+
+    def __init__(self, loop: Loop, store: Store) -> None:
+        self._loop = loop
+        self._machine = loop.machine
+        self._store = store
+
+    def read_values(self, wanted: list[int], deadline: float | None, found: list[Any] | None = None) -> list[Any]:
+        """Returns the objects, all of them ready; raises the first error.
+
+        ``found``: their values as they travel; by default `collect` finds them, wherever nothing can interrupt it.
+        """
+        if found is None:
+            found = shelter.run(self.collect, wanted)
+        result: list[Any] = []
+        for position, value in enumerate(found):
+            identity = wanted[position]
+            try:
+                if type(value) is Stored:
+                    item = value.load()
+                    found[position] = None  # what was made of it holds the view
+                else:
+                    item = values.load(value, identity, self.read)
+            except ObjectLostError as error:
+                at = value.at if type(value) is Stored else value
+                shelter.run(self._again, wanted[position:], at, str(error), deadline)
+                return result + self.read_values(wanted[position:], deadline)
+            except (RuntimeGoneError, MemoryError):  # the former: it names a ref that was pickled in another runtime
+                raise
+            except Exception as error:
+                if isinstance(error, RecursionError):
+                    headroom.check()  # it may be the caller's stack that is full
+                if shelter.exposed() and not isinstance(error, (ImportError, AttributeError, pickle.UnpicklingError)):
+                    raise  # most likely it fell in from outside: a timeout by a signal, say
+                raise RaySystemError(
+                    f"System error: the value of {self._machine.hex_object(identity)} cannot be unpickled here: "
+                    f"{type(error).__name__}: {error}"
+                ) from error
+            if type(item) is values.Failed:
+                try:
+                    raise item.error
+                finally:  # or this frame and the error would keep each other, and what callers hold
+                    del item
+            result.append(item)
+        return result
+
+    def collect(self, wanted: list[int]) -> list[Any]:
+        """Returns the objects' values; those in the store as `Stored`, each of which counts as a view."""
+        table = self._machine.objects.table
+        found: list[Any] = []
+        now = _now()
+        with self._loop.lock:
+            for identity in wanted:
+                obj = table.get(identity)
+                if obj is None:
+                    found.append(("err", "ObjectLostError", (self._machine.hex_object(identity),)))
+                    continue
+                value: Any = obj.value
+                if obj.error:
+                    self._machine.tasks.unasked.asked(obj)
+                if type(value) is tuple and value[0] in ("shm", "file"):
+                    obj.views += 1
+                    obj.used = now
+                    value = Stored(value, View(self._loop.view_log, identity))
+                found.append(value)
+        for value in found:
+            if type(value) is Stored:
+                value.read(self._store)
+        return found
+
+    def read(self, value: Any, identity: int) -> tuple[Any, Any]:
+        """Returns (stream, buffers) of a value in the store, which counts as one view until the buffers die."""
+        stored = Stored(value, View(self._loop.view_log, identity))
+        stored.read(self._store)
+        return stored.parts()
+
+    def _again(self, wanted: list[int], value: Any, why: str, deadline: float | None) -> None:
+        """An object's bytes are gone: has it made again, and waits."""
+        loop = self._loop
+        loop.tell(e.ObjectLost(_now(), wanted[0], why, value))
+        waiter = watch(loop, wanted, len(wanted))
+        if not waiter.done and not loop.waiters.wait(waiter, deadline):
+            loop.waiters.unwatch(waiter)
+            raise GetTimeoutError("Get timed out while a lost object was being made again.")

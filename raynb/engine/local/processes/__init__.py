@@ -1,0 +1,1 @@
+"""The engine's processes: the supervisor, and what watches over the workers."""
