@@ -63,7 +63,7 @@ def see_it(lab: Lab, name: str) -> None:
     lab.run(6)
     picture = lab.output(6).locator("svg[role=img]")
     expect(picture).to_be_visible()
-    expect(lab.output(6)).to_contain_text("of the time was running speaks")
+    expect(lab.output(6)).to_contain_text("of the time was running")
     lab.run(7)
     expect(actor).to_contain_text("its runtime is gone")
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from html.parser import HTMLParser
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,8 +16,10 @@ from raynb.base.rows import FAILED, FINISHED, RUNNING, ObjectRow, Snapshot, Task
 from raynb.jupyter.on_worker.runner import CellJob, CellPayload
 from raynb.jupyter.reports.serialisation_log import SerialisationLog, Serialised, largest
 from raynb.jupyter.reports.timeline import (
+    FUNCTION_COLOURS,
     TASK_LANES,
     Timeline,
+    colour,
     joined,
     lanes,
     nice_step,
@@ -75,7 +79,7 @@ def test_most_was_serialising() -> None:
     notes = [Serialised("df", 80_000_000, 1.0, 3.5), Serialised("df", 80_000_000, 5.0, 3.6)]
     found = made([task(1, 4.5, 4.6, 5.0, 6.0, 8.6), task(2, 8.6, 8.7, 9.0, 9.6, 9.7)], notes)
     said = verdict(found)
-    assert said[0] == "75 % of the time was serialising `df` (80.0 MB, 2 times)."
+    assert said[0] == "82 % of the time was serialising `df` (80.0 MB, 2 times)."
     assert said[-1] == "Put it into the store once, `df_ref = raynb.put(df)`, and pass the ref."
     assert found.sums[STORE] == pytest.approx(0.1), "the kernel was busy while the first result waited"
     assert found.head() == "In[5]: 2 tasks in 8.7 s on 1 worker"
@@ -95,11 +99,29 @@ def test_how_busy_the_machine_was_and_how_long_tasks_waited() -> None:
     rows = [task(n, 1, n + 1, n + 1, n + 2, n + 2) for n in range(4)]
     said = verdict(made(rows))
     assert said[1:] == [
-        "The 2 CPU slots were busy 50 % of 4.0 s.",
+        "The worker's time: 100 % running, 0 % idle; 1 of 2 CPU slots had nothing to do.",
         "Tasks waited 1.5 s on average, for a free slot or for their inputs.",
     ]
     waiting = verdict(made([task(1, 15, state="PENDING_ARGS_AVAIL")]))
     assert waiting == ["Nothing has run yet; tasks have been waiting 5.0 s on average."]
+
+
+def test_shares_are_of_the_workers_time_and_add_up() -> None:
+    said = verdict(made([task(1, 1, 1, 1, 3, 3), task(2, 1, 1, 1.5, 4, 5, name="load", worker=2)]))
+    assert said[0] == "56 % of the time was running, `load` the longest."
+    whole = "56 % running (`load` 31 %, `fit` 25 %), 6 % fetching inputs, 13 % storing results, 25 % idle"
+    assert said[1] == f"The 2 workers' time: {whole}."
+
+
+def test_a_function_has_the_colour_of_the_live_timeline() -> None:
+    live = (Path(__file__).parents[2] / "labextension" / "src" / "ui" / "colours.ts").read_text()
+    assert re.findall(r"fill: '(#\w+)'", live) == list(FUNCTION_COLOURS)
+    rows = [task(1, 1, 1, 2, 3, 4, name="a"), task(2, 1, 1, 2, 3, 4, name="b")]
+    picture = Snapshot(1, 9, 0.0, tasks=rows, groups={"first": {}, "b": {}, "a": {}})
+    found = cut(picture, 5, "In[5]", [], Labels())
+    assert found is not None
+    ran = [one for _, strokes in lanes(found) for one in strokes if one.phase == RUN]
+    assert [colour(found, one) for one in ran] == [FUNCTION_COLOURS[2], FUNCTION_COLOURS[1]]
 
 
 def test_tiny_tasks_are_better_grouped() -> None:
@@ -136,12 +158,12 @@ def test_a_lane_for_each_of_few_tasks() -> None:
     shown = Timeline(found)
     tags = Tags(shown._repr_html_())
     assert tags.open == []
-    assert tags.count["rect"] == 9
+    assert tags.count["rect"] == 10  # one marks the failure
     assert "a&lt;b#1 on worker 1: fetching inputs 1.0 s" in shown._repr_html_()
     assert "<code>a&lt;b</code>" in shown._repr_html_()
     text = repr(shown).splitlines()
     assert text[0] == "In[5]: 2 tasks in 7.5 s on 1 worker"
-    assert any(line.split() == ["running", "3.9", "s", "61", "%", "#" * 18] for line in text)
+    assert any(line.split() == ["running", "3.9", "s", "52", "%", "#" * 16] for line in text)
     assert text[-1].split() == ["waiting", "in", "the", "queue", "6.0", "s"]
 
 
@@ -159,11 +181,11 @@ def test_many_tasks_share_the_lanes_of_their_workers() -> None:
 
 
 def test_strokes_that_touch_are_one() -> None:
-    parts = [stroke(Span(RUN, n, n + 0.9), "f", False) for n in range(5)]
+    parts = [stroke(Span(RUN, n, n + 0.9), "f", False, "f") for n in range(5)]
     one = joined(parts, 0.5)
     assert [(s.begin, s.end, s.tip) for s in one] == [(0, 4.9, "f: several times")]
     assert len(joined(parts, 0.05)) == 5
-    assert len(joined([parts[0], stroke(Span(RUN, 0.9, 2), "f", True)], 0.5)) == 2, "a failure stays visible"
+    assert len(joined([parts[0], stroke(Span(RUN, 0.9, 2), "f", True, "f")], 0.5)) == 2, "a failure stays visible"
 
 
 def test_axis() -> None:

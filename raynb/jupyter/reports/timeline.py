@@ -20,8 +20,12 @@ from raynb.jupyter.reports.timing import FETCH, PHASES, QUEUE, RUN, SERIALISE, S
 #: With more tasks than this, lanes are workers.
 TASK_LANES = 40
 
-_COLOURS = {SERIALISE: "#c2497e", QUEUE: "#9aa5b1", FETCH: "#dba53a", RUN: "#1f78d1", STORE: "#8a63c9"}
-_FAILED = "#d2413a"
+#: Of functions, as in the live timeline (`labextension/src/ui/colours.ts`): colour-blind people tell them apart.
+FUNCTION_COLOURS = ("#1f77b4", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#7a5fb5", "#b8a400", "#8c564b")
+_COLOURS = {SERIALISE: "#a2335f", QUEUE: "#9aa5b1"}
+_FAILED = "#d32f2f"
+_PALE = 0.45  # opacity of fetching and storing
+LEGEND_SHOWN = 6  # functions
 _WIDTH, _GUTTER, _LANE, _AXIS = 860, 130, 18, 22
 _BAR = 30  # characters of the text's bars
 
@@ -35,6 +39,7 @@ class Stroke:
     end: float
     tip: str
     failed: bool = False
+    name: str = ""  # of the function
 
 
 Lane = tuple[str, list[Stroke]]
@@ -52,7 +57,7 @@ class Timeline:
         lines = [found.head(), *self.sentences, ""]
         for phase in (*WORK, QUEUE):
             seconds = found.sums[phase]
-            share = seconds / found.work if found.work and phase != QUEUE else 0.0
+            share = found.share(phase) if phase != QUEUE else 0.0
             bar = "#" * round(share * _BAR)
             percent = f"{share:4.0%}".replace("%", " %") if phase != QUEUE else " " * 6
             lines.append(f"  {PHASES[phase]:<25} {in_seconds(seconds):>9}  {percent}  {bar}".rstrip())
@@ -62,12 +67,11 @@ class Timeline:
         found = self.found
         first, *rest = (re.sub(r"`([^`]+)`", r"<code>\1</code>", html.escape(one)) for one in self.sentences)
         keys = " ".join(
-            f'<span style="white-space:nowrap"><span aria-hidden="true" style="color:{_COLOURS[phase]}">■</span> '
-            f"{PHASES[phase]} {in_seconds(found.sums[phase])}</span>"
-            for phase in (*WORK, QUEUE)
+            f'<span style="white-space:nowrap"><span aria-hidden="true" style="{look}">■</span> {what}</span>'
+            for look, what in legend(found)
         )
         return (
-            '<div class="raynb-timeline" style="font:13px/1.6 system-ui,sans-serif">'
+            '<div class="raynb-timeline" style="font:13px/1.6 system-ui,sans-serif;overflow-wrap:anywhere">'
             f"<div>{html.escape(found.head())}</div><div><b>{first}</b> {' '.join(rest)}</div>"
             f'{picture(found)}<div style="opacity:.8">{keys}</div></div>'
         )
@@ -88,7 +92,7 @@ def lanes(found: Cut) -> list[Lane]:
             name = f"{task.name}#{short_task(task.id)}"
             on = f" on worker {task.worker}" if task.worker else ""
             failed = task.state == FAILED
-            strokes = [stroke(span, f"{name}{on}", failed) for span in found.spans(task)]
+            strokes = [stroke(span, f"{name}{on}", failed, task.name) for span in found.spans(task)]
             drawn.append((name, strokes))
         return drawn
     by_worker: dict[int, list[Stroke]] = {worker: [] for worker in found.workers}
@@ -96,14 +100,36 @@ def lanes(found: Cut) -> list[Lane]:
         if task.worker in by_worker:
             for span in found.spans(task):
                 if span.phase != QUEUE:
-                    by_worker[task.worker].append(stroke(span, task.name, task.state == FAILED))
+                    by_worker[task.worker].append(stroke(span, task.name, task.state == FAILED, task.name))
     drawn += [(f"worker {worker}", strokes) for worker, strokes in by_worker.items()]
     return drawn
 
 
-def stroke(span: Span, name: str, failed: bool) -> Stroke:
+def stroke(span: Span, name: str, failed: bool, function: str) -> Stroke:
     words = f"{name}: {PHASES[span.phase]} {in_seconds(span.end - span.begin)}"
-    return Stroke(span.phase, span.begin, span.end, words, failed and span.phase == RUN)
+    return Stroke(span.phase, span.begin, span.end, words, failed and span.phase == RUN, function)
+
+
+def colour(found: Cut, one: Stroke) -> str:
+    """Returns the colour of a stroke: that of its function, except for waiting and for the kernel's."""
+    if one.phase in _COLOURS:
+        return _COLOURS[one.phase]
+    return FUNCTION_COLOURS[found.numbers.get(one.name, 0) % len(FUNCTION_COLOURS)]
+
+
+def legend(found: Cut) -> list[tuple[str, str]]:
+    """Returns (style, escaped text) of what the colours mean."""
+    names = list(dict.fromkeys(task.name for task in found.tasks))
+    keys = [(f"color:{colour(found, Stroke(RUN, 0, 0, '', name=name))}", name) for name in names[:LEGEND_SHOWN]]
+    if len(names) > LEGEND_SHOWN:
+        keys.append(("opacity:0", f"and {len(names) - LEGEND_SHOWN} more functions"))
+    keys.append((f"opacity:{_PALE}", "fetching or storing"))
+    if any(task.state == FAILED for task in found.tasks):
+        keys.append((f"color:{_FAILED}", "failed"))
+    keys.append((f"color:{_COLOURS[QUEUE]}", f"waiting, {in_seconds(found.sums[QUEUE] / len(found.tasks))} on average"))
+    if found.serialised:
+        keys.append((f"color:{_COLOURS[SERIALISE]}", f"{PHASES[SERIALISE]} {in_seconds(found.sums[SERIALISE])}"))
+    return [(look, html.escape(what)) for look, what in keys]
 
 
 def joined(strokes: Iterable[Stroke], least: float) -> list[Stroke]:
@@ -113,10 +139,11 @@ def joined(strokes: Iterable[Stroke], least: float) -> list[Stroke]:
         last = out[-1] if out else None
         small = one.end - one.begin < least
         near = last is not None and one.begin - last.end < least and last.failed == one.failed
+        near = near and (last is None or last.name == one.name or small)
         if last is not None and near and (last.phase == one.phase or small):
             who, other = last.tip.rpartition(":")[0], one.tip.rpartition(":")[0]
             tip = f"{who}: several times" if who == other else f"several: {PHASES[last.phase]}"
-            out[-1] = Stroke(last.phase, last.begin, max(last.end, one.end), tip, last.failed)
+            out[-1] = Stroke(last.phase, last.begin, max(last.end, one.end), tip, last.failed, last.name)
         else:
             out.append(one)
     return out
@@ -154,17 +181,19 @@ def picture(found: Cut) -> str:
         parts.append(_waiting(found, scale))
         top = _LANE
     for name, strokes in drawn:
-        label = name if len(name) <= 20 else name[:9] + "…" + name[-10:]
+        label = name if len(name) <= 18 else name[:8] + "…" + name[-9:]
         parts.append(f'<text x="{_GUTTER - 6}" y="{top + 13}" text-anchor="end">{html.escape(label)}</text>')
         for one in joined(strokes, 0.5 / scale) if several or name == "kernel" else strokes:
             x = _GUTTER + (one.begin - found.begin) * scale
             width = max((one.end - one.begin) * scale, 0.6)
             thin = one.phase == QUEUE
-            colour = _FAILED if one.failed else _COLOURS[one.phase]
+            pale = f' fill-opacity="{_PALE}"' if one.phase in (FETCH, STORE) else ""
             parts.append(
-                f'<rect x="{x:.1f}" y="{top + (8 if thin else 3)}" width="{width:.1f}" '
-                f'height="{2 if thin else 12}" fill="{colour}"><title>{html.escape(one.tip)}</title></rect>'
+                f'<rect x="{x:.1f}" y="{top + (8 if thin else 3)}" width="{width:.1f}" height="{2 if thin else 12}" '
+                f'fill="{colour(found, one)}"{pale}><title>{html.escape(one.tip)}</title></rect>'
             )
+            if one.failed:
+                parts.append(f'<rect x="{x:.1f}" y="{top + 14}" width="{width:.1f}" height="3" fill="{_FAILED}"/>')
         top += _LANE
     parts.append(_axis(found, scale, top))
     parts.append("</svg>")

@@ -70,6 +70,7 @@ class Cut:
     labels: Labels
     slots: float
     now: float
+    numbers: dict[str, int] = field(default_factory=dict)  # function → its colour's number
     sums: dict[str, float] = field(default_factory=dict)
     begin: float = 0.0
     end: float = 0.0
@@ -108,6 +109,15 @@ class Cut:
     def workers(self) -> list[int]:
         return sorted({task.worker for task in self.tasks if task.worker and task.started})
 
+    @property
+    def workers_time(self) -> float:
+        """Seconds that the workers had together; more only where an actor did several things at once."""
+        return max(self.wall * max(1, len(self.workers)), sum(self.sums[phase] for phase in (FETCH, RUN, STORE)))
+
+    def share(self, phase: str) -> float:
+        """Returns the part of the kernel's or of the workers' time that went into a phase."""
+        return self.sums[phase] / (self.wall if phase == SERIALISE else self.workers_time)
+
     def head(self) -> str:
         """Returns ``In[5]: 8 tasks in 3.2 s on 2 workers``."""
         tasks = counted(len(self.tasks), "task")
@@ -122,7 +132,9 @@ def cut(picture: Snapshot, scope: int, title: str, serialised: Sequence[Serialis
     made = {row.id for row in tasks}
     objects = [row for row in picture.objects if row.task in made]
     slots = picture.total.get("CPU", 0.0)
-    return Cut(title, tasks, list(serialised), objects, labels, slots, picture.now)
+    # A function keeps its colour: that of its place among all, as in the live timeline.
+    numbers = {name: number for number, name in enumerate(dict.fromkeys([*picture.groups, *(t.name for t in tasks)]))}
+    return Cut(title, tasks, list(serialised), objects, labels, slots, picture.now, numbers)
 
 
 def latest_scope(picture: Snapshot) -> int:
@@ -137,12 +149,66 @@ def verdict(found: Cut) -> list[str]:
     if found.work <= 0:
         waited = in_seconds(found.sums[QUEUE] / len(found.tasks))
         return [f"Nothing has run yet; tasks have been waiting {waited} on average."]
-    phase = max(WORK, key=lambda name: found.sums[name])
-    share = found.sums[phase] / found.work
-    sentences = [f"{share:.0%} of the time was {_what(found, phase)}.".replace("%", " %")]
-    sentences += _busy(found)
+    phase, share = main_phase(found)
+    percent = round(100 * share) if phase == SERIALISE else shares_of_workers(found)[phase]
+    sentences = [f"{percent} % of the time was {_what(found, phase)}."]
+    if found.workers:
+        sentences.append(workers_time(found))
+    sentences += _waited(found)
     sentences += _advice(found, phase, share)
     return sentences
+
+
+def main_phase(found: Cut) -> tuple[str, float]:
+    """Returns what took most, and its share: of the kernel's time, or of that of all workers."""
+    phase = max(WORK, key=found.share)
+    return phase, found.share(phase)
+
+
+def run_by_name(found: Cut) -> dict[str, float]:
+    """Returns function → seconds that it ran."""
+    by_name: dict[str, float] = {}
+    for task in found.tasks:
+        for span in found.spans(task):
+            if span.phase == RUN:
+                by_name[task.name] = by_name.get(task.name, 0.0) + span.end - span.begin
+    return by_name
+
+
+def shares_of_workers(found: Cut) -> dict[str, int]:
+    """Returns the whole percents of the workers' time, which add up; ``""`` is for idle."""
+    shares = [100 * found.share(phase) for phase in (RUN, FETCH, STORE)]
+    return dict(zip((RUN, FETCH, STORE, ""), _rounded([*shares, max(0.0, 100 - sum(shares))]), strict=True))
+
+
+def workers_time(found: Cut) -> str:
+    """Returns what the workers' time went into, in whole percents that add up; the live timeline says the same."""
+    run, fetch, store, idle = shares_of_workers(found).values()
+    by_name = sorted(run_by_name(found).items(), key=lambda item: -item[1])
+    parts = [(name, value / found.workers_time) for name, value in by_name[:3]]
+    named = [f"{_code(name)} {_percent(share)}" for name, share in parts if share >= 0.01]
+    inside = f" ({', '.join(named)})" if len(by_name) > 1 and named else ""
+    said = [f"{run} % running{inside}"]
+    said += [f"{value} % {what}" for value, what in ((fetch, "fetching inputs"), (store, "storing results")) if value]
+    said.append(f"{idle} % idle")
+    count = len(found.workers)
+    free = found.slots - count
+    spare = f"; {free:g} of {found.slots:g} CPU slots had nothing to do" if free >= 1 else ""
+    whose = f"{count} workers'" if count > 1 else "worker's"
+    return f"The {whose} time: {', '.join(said)}{spare}."
+
+
+def _rounded(shares: list[float]) -> list[int]:
+    """Returns whole percents with the same sum (largest remainders)."""
+    whole = [int(share) for share in shares]
+    order = sorted(range(len(shares)), key=lambda i: whole[i] - shares[i])
+    for i in order[: round(sum(shares)) - sum(whole)]:
+        whole[i] += 1
+    return whole
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.0f} %"
 
 
 def _what(found: Cut, phase: str) -> str:
@@ -159,13 +225,9 @@ def _what(found: Cut, phase: str) -> str:
         known = found.labels.names(names[0].id) if names else []
         what = f"{_code(known[0])} ({in_words(names[0].size)})" if known else "results"
         return f"pickling and storing {what}"
-    by_name: dict[str, float] = {}
-    for task in found.tasks:
-        for span in found.spans(task):
-            if span.phase == RUN:
-                by_name[task.name] = by_name.get(task.name, 0.0) + span.end - span.begin
+    by_name = run_by_name(found)
     name = max(by_name, key=lambda key: by_name[key])
-    return f"running {_code(name)}"
+    return f"running {_code(name)}" if len(by_name) == 1 else f"running, {_code(name)} the longest"
 
 
 def main_serialised(found: Cut) -> tuple[str, int, int]:
@@ -186,18 +248,11 @@ def _code(name: str) -> str:
     return name if " " in name else f"`{name}`"
 
 
-def _busy(found: Cut) -> list[str]:
-    slots = found.slots
-    if slots < 1 or found.wall < 0.01:
-        return []
-    worked = sum(found.sums[phase] for phase in (FETCH, RUN, STORE))
-    share = min(1.0, worked / (found.wall * slots))
-    many = f"The {slots:g} CPU slots were" if slots != 1 else "The one CPU slot was"
-    sentences = [f"{many} busy {share:.0%} of {in_seconds(found.wall)}.".replace("%", " %")]
+def _waited(found: Cut) -> list[str]:
     waited = found.sums[QUEUE] / len(found.tasks)
-    if waited > 0.05 and waited > 0.1 * found.wall:
-        sentences.append(f"Tasks waited {in_seconds(waited)} on average, for a free slot or for their inputs.")
-    return sentences
+    if found.slots >= 1 and waited > 0.05 and waited > 0.1 * found.wall:
+        return [f"Tasks waited {in_seconds(waited)} on average, for a free slot or for their inputs."]
+    return []
 
 
 def _advice(found: Cut, phase: str, share: float) -> list[str]:
