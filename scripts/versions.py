@@ -56,7 +56,10 @@ def wheel(python: Path) -> Path:
     folder = here.REPORTS / "wheel"
     shutil.rmtree(folder, ignore_errors=True)
     here.must([python, "-m", "pip", "wheel", "-q", "--disable-pip-version-check", "--no-deps", "-w", folder, "."])
-    return next(folder.glob("raynb-*.whl"))
+    made = next(folder.glob("raynb-*.whl"))
+    here.must([python, "-m", "check_wheel_contents", made])  # nothing twice, nothing that is no package
+    here.must([python, "-m", "twine", "check", "--strict", made])
+    return made
 
 
 def on_each(python: Path, made: Path, run: Run) -> list[str]:

@@ -46,7 +46,7 @@ with a second line"""
 def test_a_recursion_is_counted(shell: Any) -> None:
     frames = (("<cell 4>", 6, "<module>", "f(1)"), *[("<cell 4>", 4, "f", "return x / y")] * 900)
     text = f"ray::f() (pid=123, ip=127.0.0.1)\n{format_frames(frames)}RecursionError: too deep"
-    lines = "\n".join(Renderer(shell).render(RayTaskError("f", text, RecursionError("too deep"), 123))).splitlines()
+    lines = "\n".join(Renderer(shell).render(RayTaskError("f", text, RecursionError("too deep"), pid=123))).splitlines()
     assert lines.count("----> 4     return x / y") == 3
     assert lines[-2:] == ["  [Previous line repeated 897 more times]", "RecursionError: too deep"]
     assert "repeated 1 more time]" in format_frames(frames[1:5])
@@ -54,7 +54,7 @@ def test_a_recursion_is_counted(shell: Any) -> None:
 
 
 def test_remote_frames_show_cell_line_and_source(shell: Any) -> None:
-    error = RayTaskError("f", TRACE, ZeroDivisionError("division by zero\nwith a second line"), 123)
+    error = RayTaskError("f", TRACE, ZeroDivisionError("division by zero\nwith a second line"), pid=123)
     lines = "\n".join(Renderer(shell).render(error)).splitlines()
     assert lines[1].split() == ["ZeroDivisionError", "Traceback", "(most", "recent", "call", "last)"]
     assert lines[2:] == [
@@ -171,4 +171,4 @@ def test_an_interrupt_of_a_wait_shows_the_users_frames_only(shell: Any) -> None:
     finally:
         uninstall(fake)
     assert "showtraceback" not in vars(fake)
-    assert not hasattr(RayTaskError("f", TRACE), "_render_traceback_")
+    assert not hasattr(RayTaskError("f", TRACE, None), "_render_traceback_")
