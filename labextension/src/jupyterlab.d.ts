@@ -141,7 +141,12 @@ declare module '@jupyterlab/notebook' {
   export interface NotebookPanel extends Widget {
     readonly sessionContext: ISessionContext;
     readonly context: { readonly path: string };
-    readonly content: Widget & { readonly rendermime: { addFactory(factory: IRenderMime.IRendererFactory, rank?: number): void } };
+    readonly content: Widget & {
+      readonly widgets: ReadonlyArray<{ readonly model: { readonly id: string } }>;
+      activeCellIndex: number;
+      scrollToItem(place: number): Promise<void>;
+      readonly rendermime: { addFactory(factory: IRenderMime.IRendererFactory, rank?: number): void };
+    };
   }
   export interface INotebookTracker {
     readonly currentWidget: NotebookPanel | null;

@@ -105,6 +105,7 @@ def _add_views(notebook: Notebook) -> None:
     from raynb.jupyter.inspection.post_mortem import PostMortems
     from raynb.jupyter.inspection.prompt import Breakpoints
     from raynb.jupyter.kept.results import Kept
+    from raynb.jupyter.lineage.drawing import markup
     from raynb.jupyter.lineage.record import Record
     from raynb.jupyter.module_reloads import Reloads
     from raynb.jupyter.output.live_refs import LiveLines
@@ -153,4 +154,5 @@ def _add_views(notebook: Notebook) -> None:
     lines.install()
     notebook.extras.append(lines.uninstall)
     label = lambda scope: cell_name(scope) if 0 < scope < UNNUMBERED else ""  # noqa: E731
-    notebook.extras.append(attach_views(notebook.shell, label, notebook.show_progress, notebook.lineage.why))
+    notebook.extras.append(attach_views(notebook.shell, label, notebook.show_progress, notebook.lineage.why,
+                                        lambda: markup(notebook.lineage), notebook.lineage.changes))  # fmt: skip

@@ -21,7 +21,8 @@ MOST_NODES = 300
 
 @dataclass(slots=True)
 class Node:
-    """One cell. ``state`` is that of its runs, or `PLAIN`; ``why``: in words; ``column`` and ``row``: its place."""
+    """One cell. ``state`` is that of its runs, or `PLAIN`; ``why``: in words; ``cell_id``: the front end's,
+    where it has one; ``column`` and ``row``: its place."""
 
     scope: int
     line: str = ""
@@ -56,7 +57,6 @@ def graph_of(
         new, why = state(run)
         if _WORSE.index(new) >= _WORSE.index(node.state):
             node.state, node.why = new, why
-        node.cell_id = run.cell.partition(" ")[0]
     for run in runs:
         for name in run.reads:
             taken = [lineage.runs[number].scope for number in run.upstream.get(name, ()) if number in lineage.runs]

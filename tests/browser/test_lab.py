@@ -351,3 +351,37 @@ def test_card_tabs_and_saved_dashboards(lab: Lab) -> None:
     lab.command("docmanager:open", {"path": "card.ipynb"})
     expect(lab.output(1).locator(".rn-saved")).to_contain_text("CPUs")
     expect(lab.output(1)).not_to_contain_text("model not found")
+
+
+def test_the_graph_of_cells_stale_marks_and_a_rerun(lab: Lab, tmp_path: Any) -> None:
+    cells = [
+        SETUP, "def clean(x):\n    return x + 1", "%%remote\nprint('loading')\nraw = [clean(x) for x in range(3)]",
+        "%%remote --wait\ntotal = sum(raw)\ntotal", "total", "def clean(x):\n    return x + 2", "%raynb graph",
+        "%raynb rerun", "ray.shutdown()",
+    ]  # fmt: skip
+    lab.open("cells.ipynb", cells)
+    for cell in range(5):
+        lab.run(cell)
+    lab.command("raynb:open")
+    panel = lab.page.locator("#raynb-panel")
+    panel.get_by_role("tab", name="Cells").click()
+    box = panel.get_by_role("button").filter(has_text="total = ")
+    expect(box).to_contain_text("fresh")
+    lab.run(5)
+    expect(box).to_contain_text("stale")
+    why = "`raw` comes from In[3], which is stale: `clean` was redefined in In[6]"
+    expect(lab.output(4)).to_contain_text(f"stale: {why}")
+    lab.run(6)
+    expect(lab.output(6).locator("svg[role=img]")).to_contain_text("In[4] · stale")
+    panel.get_by_role("button").filter(has_text="loading").click()
+    active = "window.jupyterapp.shell.currentWidget.content.activeCellIndex"
+    lab.page.wait_for_function(f"{active} === 2")
+    lab.page.screenshot(path=str(tmp_path / "graph.png"))
+    assert (tmp_path / "graph.png").stat().st_size > 10_000
+    lab.run(7)
+    expect(lab.output(3)).to_contain_text("9")
+    expect(lab.output(3)).not_to_contain_text("6")
+    expect(lab.output(2)).to_have_text("loading\n")
+    expect(box).to_contain_text("fresh")
+    expect(lab.output(4)).to_contain_text("; stale:")  # that ref is still the one of before
+    lab.run(8)

@@ -8,6 +8,7 @@ import { INotebookTracker } from '@jupyterlab/notebook';
 import { ISettingRegistry } from '@jupyterlab/settingregistry';
 import { IStatusBar } from '@jupyterlab/statusbar';
 import { Session } from '../ui/session';
+import { followCells } from './cells';
 import { COMMANDS, addCommands } from './commands';
 import { ActiveFollower } from './follower';
 import { addRenderers } from './outputs';
@@ -59,6 +60,7 @@ const plugin: JupyterFrontEndPlugin<void> = {
       palette, launcher
     );
 
+    followCells(app, notebooks);
     notebooks.forEach(one => addRenderers(one.content.rendermime, one, sessions, app.commands));
     notebooks.widgetAdded.connect((_, one) => addRenderers(one.content.rendermime, one, sessions, app.commands));
     consoles?.forEach(one => addRenderers(one.console.rendermime, one, sessions, app.commands));

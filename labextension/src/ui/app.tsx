@@ -2,6 +2,7 @@
 
 import { ComponentType } from 'preact';
 import { useEffect, useReducer, useRef, useState } from 'preact/hooks';
+import { Cells } from './cells';
 import type { Dashboard } from './dashboard';
 import { counted } from './format';
 import { History } from './history';
@@ -18,7 +19,7 @@ import { TABS, Tab, ViewProps } from './view';
 
 const VIEWS: Record<Tab, ComponentType<ViewProps>> = {
   overview: Overview, tasks: Tasks, actors: Actors, objects: Objects, workers: Workers, nodes: Nodes,
-  timeline: Timeline, history: History
+  timeline: Timeline, history: History, cells: Cells
 };
 
 interface Toast { text: string; bad: boolean; interrupt?: boolean }
@@ -119,7 +120,8 @@ export function App(props: { board: Dashboard; subscribe: (update: () => void) =
   };
   const blank = outside.title !== '' && !outside.stale;
   const View = VIEWS[tab];
-  const tabs = TABS.filter(name => name !== 'nodes' || picture.nodes.length > 0 || tab === 'nodes');
+  const empty: Partial<Record<Tab, boolean>> = { nodes: picture.nodes.length === 0, cells: picture.graph === 0 };
+  const tabs = TABS.filter(name => !empty[name] || tab === name);
 
   return (
     <div class={`rn-app ${width && width < 420 ? 'rn-narrow' : ''} ${fill ? 'rn-fill' : ''}`} ref={root}>

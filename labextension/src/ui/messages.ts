@@ -11,7 +11,7 @@ export type StatusState = 'stopped' | 'starting' | 'failed';
 
 export type KernelMessage = PictureMessage | StatusMessage | BeatMessage | ReplyMessage;
 
-export type Request = CancelTask | CancelGroup | CancelCell | CancelAll | KillActor | Free | Detail | History | Displays | Stack | ProfileFor | Runtime | Scale;
+export type Request = CancelTask | CancelGroup | CancelCell | CancelAll | KillActor | Free | Detail | History | Graph | Displays | Stack | ProfileFor | Runtime | Scale;
 
 export interface Task {
   id: string;
@@ -154,6 +154,7 @@ export interface PictureMessage {
   available: Record<string, number>;
   groups: Record<string, Record<string, number>>;
   cells: Record<string, string>;
+  graph: number;
   gone: Gone;
 }
 
@@ -221,6 +222,17 @@ export interface HistoryReply {
   spilled: number[];
   busy: number[];
   rate: number[];
+}
+
+/** Which cell took what from which: markup with an SVG, whose boxes have ``data-cell`` (the front end's id). */
+export interface GraphReply {
+  v: number;
+  kind: 'reply';
+  n: number | null;
+  do: string | null;
+  ok: boolean;
+  text: string;
+  markup: string;
 }
 
 /** The stacks of what runs, as text. */
@@ -345,6 +357,10 @@ export interface Detail {
 
 export interface History {
   do: 'history';
+}
+
+export interface Graph {
+  do: 'graph';
 }
 
 /** What do these displays say now? Their ids are in their marks (`Live`). */

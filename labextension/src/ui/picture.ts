@@ -50,6 +50,8 @@ export class Picture {
   states: Counts = {};
   submitted = 0;
   cells: Record<string, string> = {};
+  /** Counts the changes of the graph of cells; 0: there is none. */
+  graph = 0;
   /** (kernel's clock, tasks that had run to an end until then), for the throughput. */
   history: [number, number][] = [];
   /** Wall-clock seconds at the kernel's monotonic zero. */
@@ -128,6 +130,7 @@ export class Picture {
     this.states = {};
     this.submitted = 0;
     this.cells = {};
+    this.graph = 0;
     this.history = [];
     for (const kind of Object.keys(this.turns) as Kind[]) {
       this.turns[kind]++;
@@ -153,6 +156,7 @@ export class Picture {
     this.available = message.available;
     this.groups = message.groups;
     Object.assign(this.cells, message.cells);
+    this.graph = message.graph;
     this.drop(message);
     this.settleRunning(message.running);
     this.paused = new Set(message.paused);

@@ -113,7 +113,7 @@ export function Objects(props: ViewProps) {
   if (!picture.objects.size) {
     return <Empty title="no objects yet">Results of tasks and values of <code>raynb.put()</code> are here while somebody holds a ref.</Empty>;
   }
-  const stale = (object: Obj) => (object.stale ? <span class="rn-stale" title={object.stale}> stale</span> : null);
+  const stale = (object: Obj) => (object.stale ? <span class="rn-outdated" title={object.stale}> stale</span> : null);
   const name = (object: Obj) => (object.names.length
     ? <span class="rn-name" title={object.stale || object.id}>{object.names.join(', ')}{stale(object)}</span>
     : <span class="rn-dim rn-name" title={object.id}>unnamed <span class="rn-code">#{objectId(object.id)}</span>{stale(object)}</span>);

@@ -5,7 +5,7 @@ import { Request } from './messages';
 import { Filter, Picture } from './picture';
 import { Remembered } from './session';
 
-export const TABS = ['overview', 'tasks', 'actors', 'objects', 'workers', 'nodes', 'timeline', 'history'] as const;
+export const TABS = ['overview', 'tasks', 'actors', 'objects', 'workers', 'nodes', 'timeline', 'history', 'cells'] as const;
 export type Tab = (typeof TABS)[number];
 
 export const isTab = (name: string): name is Tab => (TABS as readonly string[]).includes(name);

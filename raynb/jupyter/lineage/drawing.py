@@ -5,7 +5,7 @@ from __future__ import annotations
 import html
 
 from raynb.base.text import printable
-from raynb.jupyter.lineage.record import FAILED_RUN, FRESH, RUNNING, STALE, Record
+from raynb.jupyter.lineage.record import FAILED_RUN, FRESH, RUNNING, STALE, Record, cell_id
 from raynb.jupyter.output.registry import cell_name
 from raynb.lineage.layout import PLAIN, Graph, Node, graph_of
 
@@ -25,7 +25,16 @@ def graph(record: Record) -> Graph:
     def line(scope: int) -> str:
         return _first(cells[scope]) if 0 < scope < len(cells) else ""
 
-    return graph_of(record.lineage, record.shown(), lambda run: (record.state(run), record.why_run(run)), line)
+    found = graph_of(record.lineage, record.shown(), lambda run: (record.state(run), record.why_run(run)), line)
+    for node in found.nodes.values():
+        node.cell_id = cell_id(record.notebook.cells.get(node.scope))
+    return found
+
+
+def markup(record: Record) -> str:
+    """Returns the notebook's graph as it is now, for a page; empty where there is none."""
+    found = graph(record)
+    return Picture(found)._repr_html_() if found.nodes else ""
 
 
 def _first(source: str) -> str:
@@ -99,9 +108,11 @@ def _box(node: Node) -> str:
     colour, dash = _COLOURS[node.state], _DASHES.get(node.state)
     stroke = f'stroke="{colour}" stroke-width="1.6"' + (f' stroke-dasharray="{dash}"' if dash else "")
     state = "" if node.state == PLAIN else f" · {node.state}"
+    cell = f' data-cell="{html.escape(node.cell_id)}"' if node.cell_id else ""
     tip = html.escape(f"{cell_name(node.scope)}{state}{f': {node.why}' if node.why else ''}\n{node.line}")
+    box = f'x="{x}" y="{y}" width="{_WIDTH}" height="{_HEIGHT}" rx="5"'
     return (
-        f'<g><title>{tip}</title><rect x="{x}" y="{y}" width="{_WIDTH}" height="{_HEIGHT}" rx="5" fill="{colour}" '
+        f'<g{cell}><title>{tip}</title><rect {box} fill="{colour}" '
         f'fill-opacity=".1" {stroke}/>'
         f'<text x="{x + 9}" y="{y + 17}" font-weight="600">{html.escape(cell_name(node.scope))}'
         f'<tspan font-weight="400" opacity=".85">{state}</tspan></text>'

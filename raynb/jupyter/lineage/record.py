@@ -74,6 +74,7 @@ class Record:
         self._kept_at = 0
         self._published: Any = None  # the lineage's verdicts when they were told
         self._verdicts: dict[int, str] = {}
+        self._changes = 0
 
     # -- loading -------------------------------------------------------------------------------
     def install(self) -> None:
@@ -139,6 +140,7 @@ class Record:
         scope = cell.scope if cell is not None else 0
         came_from = {name: self._births.of(name, scope) for name in taken.reads}
         again = self.running_again
+        self._changes += 1
         identity = _identity(cell, kind, source)
         if again is not None:
             identity, recipe = again.cell, again.recipe
@@ -221,6 +223,10 @@ class Record:
             except Exception:  # a call must not fail because of the record
                 _log.warning("a call could not be recorded", exc_info=True)
 
+    def changes(self) -> int:
+        """Returns a number that grows with what is recorded, and with what is stale; 0: nothing is recorded."""
+        return self._changes if self.lineage.runs else 0
+
     # -- questions -----------------------------------------------------------------------------
     def why(self, task: int) -> str:
         """Returns why what a task has made is stale, as a sentence without its full stop; empty: it is not."""
@@ -300,6 +306,7 @@ class Record:
         if verdicts == self._verdicts:
             return False
         self._verdicts = verdicts
+        self._changes += 1
         stale.known.clear()
         for number, text in verdicts.items():
             run = self.lineage.runs[number]
@@ -317,9 +324,14 @@ class Record:
         self.notebook.router.show_text(self.notebook.scope, "stderr", f"{text}\n")
 
 
+def cell_id(cell: Cell | None) -> str:
+    """Returns the front end's id of a cell; empty where it gives none."""
+    return str((((cell.parent if cell is not None else None) or {}).get("metadata") or {}).get("cellId") or "")
+
+
 def _identity(cell: Cell | None, kind: str, source: str) -> str:
     """Returns what stays the same when a cell is executed again: the front end's id, else its text."""
-    identity = (((cell.parent if cell is not None else None) or {}).get("metadata") or {}).get("cellId")
+    identity = cell_id(cell)
     if not identity:
         text = cell.source if cell is not None else source
         identity = hashlib.sha1(text.encode("utf-8", "replace"), usedforsecurity=False).hexdigest()

@@ -73,6 +73,7 @@ class Router:
         self._queue: deque[Output | Callable[[], None] | _After] = deque()
         self._held: list[Output] = []
         self._states: dict[int, CellOutput] = {}
+        self._earlier: dict[int, int] = {}  # cell → its tasks before it was submitted again
         self._touched: set[int] = set()  # scopes with news since they were settled
         self._news = threading.Event()
         self._lock = Critical()  # one delivery at a time; also keeps the order
@@ -155,7 +156,8 @@ class Router:
         self.post(lambda: self.sink.rich(self.cell(scope), kind, bundle))
 
     def begin_again(self, scope: int) -> None:
-        """A cell is submitted again: what it showed goes, and its lines are counted from the start."""
+        """A cell is submitted again: what it showed goes, and its lines and tasks are counted from the start."""
+        self._earlier[scope] = _tasks_of(scope)
 
         def clear() -> None:
             self._states.pop(scope, None)
@@ -223,7 +225,8 @@ class Router:
         for scope, group in groups.items():
             state = self._state(scope)
             self._touched.add(scope)
-            self._perform(scope, state.add(group, many=not state.shown and _has_many(scope)))
+            many = not state.shown and _tasks_of(scope) - self._earlier.get(scope, 0) > 1
+            self._perform(scope, state.add(group, many=many))
 
     def _goes_elsewhere(self, output: Output, awaited: bool) -> bool:
         """Returns whether output was written where the running cell has redirected its own, or is held back."""
@@ -285,10 +288,10 @@ class Router:
             self.sink.text(cell, action.stream, action.text)
 
 
-def _has_many(scope: int) -> bool:
-    """Returns whether a cell has submitted more than one task."""
+def _tasks_of(scope: int) -> int:
+    """Returns how many tasks a cell has submitted."""
     engine = engines.peek()
     if engine is None or not scope:
-        return False
+        return 0
     counts: dict[str, int] = engine.scope_counts(scope)  # type: ignore[attr-defined]
-    return sum(counts.values()) > 1
+    return sum(counts.values())

@@ -339,6 +339,7 @@ REQUESTS: dict[str, Callable[[Any, dict[str, Any]], dict[str, Any]]] = {
     "scale": lambda e, r: _text(scale(e, int(r["cpus"]))),
     "free": lambda e, r: _text(free_object(e, from_key(r["object"]))),
     "history": lambda e, r: history(),
+    "graph": lambda e, r: {"markup": r["labels"].graph() if r.get("labels") else ""},
     "detail": lambda e, r: task_detail(e, from_key(r["task"]), r.get("labels")),
 }
 

@@ -172,6 +172,7 @@ class PictureMessage(TypedDict):
     available: dict[str, float]
     groups: dict[str, dict[str, int]]
     cells: dict[str, str]
+    graph: int  # counts the changes of the graph of cells; 0: there is none
     gone: Gone
 
 
@@ -242,6 +243,12 @@ class HistoryReply(ReplyMessage):
     spilled: list[int]
     busy: list[float]
     rate: list[float]
+
+
+class GraphReply(ReplyMessage):
+    """Which cell took what from which: markup with an SVG, whose boxes have ``data-cell`` (the front end's id)."""
+
+    markup: str
 
 
 class StackReply(ReplyMessage):
@@ -361,6 +368,10 @@ class History(TypedDict):
     do: Literal["history"]
 
 
+class Graph(TypedDict):
+    do: Literal["graph"]
+
+
 class _Target(TypedDict, total=False):
     """One of these: what is meant."""
 
@@ -403,15 +414,16 @@ class Displays(TypedDict):
 
 Request = (
     CancelTask | CancelGroup | CancelCell | CancelAll | KillActor | Free | Detail | History
-    | Displays | Stack | ProfileFor | Runtime | Scale
+    | Graph | Displays | Stack | ProfileFor | Runtime | Scale
 )
 
 #: What the script writes out, in this order.
 EXPORTED = (
     Task, Actor, Obj, Worker, Node, Store, Columns, Gone,
-    PictureMessage, StatusMessage, BeatMessage, ReplyMessage, StoryLine, DetailReply, HistoryReply, StackReply,
+    PictureMessage, StatusMessage, BeatMessage, ReplyMessage, StoryLine, DetailReply, HistoryReply, GraphReply,
+    StackReply,
     FlameNode, ProfileReply, SummaryReply, Live, DisplaysReply,
-    Hello, Configure, CancelTask, CancelGroup, CancelCell, CancelAll, KillActor, Free, Detail, History, Displays,
+    Hello, Configure, CancelTask, CancelGroup, CancelCell, CancelAll, KillActor, Free, Detail, History, Graph, Displays,
     Stack, ProfileFor, Runtime, Scale,
 )  # fmt: skip
 UNIONS: dict[str, object] = {

@@ -80,7 +80,7 @@ def open_panel(
 
 def attach_views(
     shell: Any, cell: Callable[[int], str], configure: Callable[[str], None] | None = None,
-    stale: Callable[[int], str] = lambda task: "",
+    stale: Callable[[int], str] = lambda task: "", graph: Callable[[], str] = str, graphed: Callable[[], int] = int,
 ) -> Callable[[], None]:  # fmt: skip
     """Connects a shell with the views: labels for the feed, and the panel's comm.
 
@@ -91,11 +91,12 @@ def attach_views(
         cell: scope → ``"In[5]"``, or ``""`` when unknown.
         configure: takes what a person has set in the front end.
         stale: task → why what it has made is no longer true.
+        graph, graphed: as in `Labels`.
 
     Returns:
         What undoes it, for when the extension is unloaded.
     """
-    feed = shared(notebook_labels(shell, cell, stale))
+    feed = shared(notebook_labels(shell, cell, stale, graph, graphed))
     panel = open_panel(shell, feed, configure)
 
     stop_recording = series.record()

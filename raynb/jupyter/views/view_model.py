@@ -75,6 +75,8 @@ class Labels:
         holders: what else holds an object there and is no name of it (``"_"``, a traceback), and how
             many different `ObjectRef`s the names and these are.
         stale: why what a task has made is no longer true; ``""``: it is.
+        graph: the graph of cells, as markup.
+        graphed: counts its changes; 0: there is none.
         place: the cell's name of a file, such as ``"Cell In[5]"``; ``""`` when it is no cell.
         refresh: called once before each look, so that the others can be plain look-ups.
     """
@@ -83,6 +85,8 @@ class Labels:
     names: Callable[[int], list[str]] = _no_names
     holders: Callable[[int], tuple[list[str], int]] = _no_holders
     stale: Callable[[int], str] = _true
+    graph: Callable[[], str] = str
+    graphed: Callable[[], int] = int
     place: Callable[[str], str] = _no_place
     refresh: Callable[[], None] = _nothing
 
@@ -283,6 +287,7 @@ def message(
         "available": dict(snapshot.available),
         "groups": {name: dict(states) for name, states in snapshot.groups.items()},
         "cells": _cells(labels, [*tasks, *snapshot.actors, *objects]),
+        "graph": labels.graphed(),
         "gone": _gone(snapshot.gone),
     }
 
