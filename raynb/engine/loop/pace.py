@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 
 _get_ident = threading.get_ident
 
-TAKE_SECONDS = 0.0001  # while more are submitted, the machine is told of them this often
-FLUSH_SECONDS = 0.0001  # and tasks for idle workers are sent this often
+TAKE_SECONDS = 0.0002  # while more are submitted, the machine is told of them this often
+FLUSH_SECONDS = 0.0002  # and tasks for idle workers are sent this often
 FILL_SECONDS = 0.001  # and tasks that wait behind others at a worker this often
 #: Refs that went which the machine is told of at a time, where no more is needed: a million of them take 1.7 s, and
 #: who wants to enter meanwhile would wait for all of it.
