@@ -95,6 +95,7 @@ class Submits(Protocol):
 class Reads(Protocol):
     """Keeps objects, and waits for them."""
 
+    ref_gone: Callable[[int], None]  # `ref_log.append`: see `OwnRef`
     ref_log: deque[int]  # ids of dropped refs; ``~id`` of refs that were added by unpickling
 
     def put(self, packed: Packed) -> ObjectRef[Any]:

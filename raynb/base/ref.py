@@ -134,7 +134,9 @@ class OwnRef(ObjectRef[T]):
         self._engine = engine
         # A slot of that name: Python's destructor calls what is in it, which is C. No signal, no error and no
         # lack of stack can come between, as it can in a method, whose exceptions are printed and lost.
-        self.__del__ = MethodType(engine.ref_log.append, object_id)  # type: ignore[method-assign]
+        # `ref_gone` is made once: a bound `append` a ref is one more object that the garbage collector goes through
+        # ("10,000 tasks").
+        self.__del__ = MethodType(engine.ref_gone, object_id)  # type: ignore[method-assign]
 
 
 OwnRef.__name__ = OwnRef.__qualname__ = "ObjectRef"

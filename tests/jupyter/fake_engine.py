@@ -19,6 +19,7 @@ class FakeEngine:
         self.failure = ""
         self.nonce = 1
         self.ref_log: deque[int] = deque()
+        self.ref_gone = self.ref_log.append
         self.asked: list[tuple[Any, ...]] = []
         self.pulls = 0
         self.output: list[Output] = []

@@ -82,15 +82,24 @@ class FunctionCalls(Calls):
     def remote(self, *args: Any, **kwargs: Any) -> Any:
         engine = current()
         about = self._about
-        if engine.capture:
-            return self._submit(engine, self._captured(engine), args, kwargs)
         look = surroundings.look
-        mark = surroundings.mark if look is None else look(engine)
-        options = self._options if engine is self._engine and mark is self._mark else None
-        if options is None or (look is not None and self._is_stale(options)):
-            options = about.prepare(engine, self._given, mark)
-            self._engine, self._options, self._mark = engine, options, mark
-        refs = self._submit(engine, options, args, kwargs)
+        options: TaskOptions | None
+        if engine.capture:
+            options = self._captured(engine)
+        else:
+            mark = surroundings.mark if look is None else look(engine)
+            options = self._options if engine is self._engine and mark is self._mark else None
+            if options is None or (look is not None and self._is_stale(options)):
+                options = about.prepare(engine, self._given, mark)
+                self._engine, self._options, self._mark = engine, options, mark
+        about.signature.check(args, kwargs)
+        refs: Any
+        if args or kwargs:
+            packed = pickling.pack_args(args, kwargs, about.name)
+            refs = measured.submit(engine, options, packed, 0, args, kwargs)
+        else:
+            refs = engine.submit(options, pickling.NO_ARGS)
+            refs = refs[0] if options.num_returns == 1 else measured.handed(options, refs)
         if look is not None:
             surroundings.submitted_at = _now()
         return refs
@@ -110,14 +119,6 @@ class FunctionCalls(Calls):
             made = self._about.prepare(engine, o.captured(engine, self._given), mark)
             found = self._inside[place] = made, mark
         return found[0]
-
-    def _submit(self, engine: Engine, options: TaskOptions, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        about = self._about
-        about.signature.check(args, kwargs)
-        if not args and not kwargs:
-            return measured.handed(options, engine.submit(options, pickling.NO_ARGS))
-        packed = pickling.pack_args(args, kwargs, about.name)
-        return measured.submit(engine, options, packed, 0, args, kwargs)
 
     def __reduce__(self) -> Any:
         return FunctionCalls, (self._about, self._given)

@@ -56,6 +56,7 @@ class Adapter(Refs, Submission, Actors):
         self.nonce = nonce
         self.alive = True
         self.ref_log: deque[int] = deque()
+        self.ref_gone = self.ref_log.append
         self.namespace = namespace
         self.setups = 0
         self._ids = ids.IdSource(process)

@@ -76,7 +76,7 @@ class InlineEngine:
         self.book = RowStore(config.finished_tasks_kept)
         self.objects = Objects(self, self.book)
         self.unasked = UnaskedFailures(self._report_failure)
-        self.ref_log = self.objects.log
+        self.ref_log, self.ref_gone = self.objects.log, self.objects.log.append
         self.refs = OwnRefs(self)
         self.tasks = Tasks(self)
         self.actors = Actors(self, self.objects, self.book, config.namespace or "")

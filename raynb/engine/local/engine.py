@@ -109,6 +109,7 @@ class LocalEngine:
         self.loop = Loop(self.machine)
         undo.append(self.loop.close)
         self.ref_log: deque[int] = self.loop.ref_log
+        self.ref_gone = self.loop.ref_log.append
         self.disk = DiskTier(config.spill_directory)
         undo.append(self.disk.close)
         self.ledger = Ledger.create()

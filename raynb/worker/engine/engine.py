@@ -43,6 +43,7 @@ class WorkerEngine(Storing, Waiting, Groups):
         self.nonce: int = worker.nonce
         self.alive = True
         self.ref_log = worker.books.log
+        self.ref_gone = worker.books.log.append
         self.requests = Requests(worker)
         self._callbacks = Callbacks()
         self.restarted = False

@@ -88,6 +88,9 @@ class Reading:
         for position, value in enumerate(found):
             identity = wanted[position]
             try:
+                if type(value) is bytes:  # as `values.load` does; by way of that, "1,000 tasks" takes 2 % longer
+                    result.append(None if value == values.NONE else pickling.load_in_band(value))
+                    continue
                 if type(value) is Stored:
                     item = value.load()
                     found[position] = None  # what was made of it holds the view

@@ -20,7 +20,7 @@ from raynb.engine.local.objects.reading import Reading
 from raynb.engine.local.objects.watching import tell_loop, watch
 from raynb.engine.loop.loop import Loop
 from raynb.engine.loop.waiters import Waiter
-from raynb.engine.refs import OwnRefs
+from raynb.engine.refs import LOOP_MAX_REFS, OwnRefs
 from raynb.exceptions import GetTimeoutError
 
 if TYPE_CHECKING:
@@ -48,11 +48,15 @@ class Waiting:
         engine = self._engine
         if not engine.alive or self._loop.health.failure is not None:
             engine.check_alive()
-        wanted = []
-        for ref in refs:
-            if ref._engine is not engine:
-                self._refs.refuse(ref)
-            wanted.append(ref._id)
+        wanted: list[int]
+        if len(refs) > LOOP_MAX_REFS:  # "10,000 tasks": a loop takes 1 % of it
+            wanted = list(self._refs.ids_of(refs))
+        else:
+            wanted = []
+            for ref in refs:
+                if ref._engine is not engine:
+                    self._refs.refuse(ref)
+                wanted.append(ref._id)
         deadline = None if timeout is None else _now() + timeout
         found = self._at_hand(wanted)
         if found is None:
