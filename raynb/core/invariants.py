@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING
 
+from raynb.base.config import RESOURCE_UNIT
 from raynb.base.rows import (
     ACTOR,
     DEAD,
@@ -15,7 +16,7 @@ from raynb.base.rows import (
     SUBMITTED_TO_WORKER,
     TASK_ENDED,
 )  # fmt: skip
-from raynb.core.scheduling.resources import cpu_part
+from raynb.core.scheduling.resources import Amounts, cpu_part, gpu_amount
 from raynb.core.vocabulary.transitions import O_FREED, O_READY
 
 if TYPE_CHECKING:
@@ -31,6 +32,8 @@ def check(m: Machine) -> None:
     wrong: list[str] = []
     _tasks(m, wrong)
     _resources(m, wrong)
+    if m.resources.gpus:
+        _gpus(m, wrong)
     _objects(m, wrong)
     _actors(m, wrong)
     if wrong:
@@ -81,6 +84,24 @@ def _resources(m: Machine, wrong: list[str]) -> None:
     for name, total in m.resources.total.items():
         if total - taken[name] != m.resources.available.get(name, 0):
             wrong.append(f"{name}: total {total}, taken {taken[name]}, available {m.resources.available.get(name)}")
+
+
+def _gpus(m: Machine, wrong: list[str]) -> None:
+    left = [RESOURCE_UNIT] * len(m.resources.gpus)
+    for worker in m.pool.table.values():
+        held: Amounts = ()
+        numbers = worker.gpus
+        if worker.actor:
+            held = m.actors.table[worker.actor].spec.held
+        elif worker.queue:
+            held, numbers = worker.queue[0].took, worker.queue[0].gpus
+        amount = gpu_amount(held)
+        if len(numbers) != -(-amount // RESOURCE_UNIT):
+            wrong.append(f"worker {worker.id} was given GPUs {numbers} for {amount}")
+        for number in numbers:
+            left[number] -= min(amount, RESOURCE_UNIT)
+    if left != m.resources.gpus:
+        wrong.append(f"of the GPUs {m.resources.gpus} is counted as left, {left} is")
 
 
 def _objects(m: Machine, wrong: list[str]) -> None:

@@ -340,8 +340,8 @@ def can_pickle(value: Any) -> bool:
 
 def struck(value: Any) -> bool:
     """Returns whether what was raised while this was pickled fell in from outside: the handler of a signal
-    raised it, say."""
-    return shelter.exposed() and can_pickle(value)
+    raised it, say. It may strike the attempts that find out, too."""
+    return shelter.exposed() and any(can_pickle(value) for _ in range(3))
 
 
 def _culprit(value: Any, path: str) -> str:

@@ -50,6 +50,7 @@ class Deeds:
     streams: dict[int, int]  # task → index of the next item to take
     stored: set[Value]  # bytes that exist
     options: list[TaskOptions]
+    shares: list[tuple[tuple[str, int], ...]]
     _places: int
     noted: list[TaskSpec]
     tell: Callable[..., None]
@@ -83,7 +84,7 @@ class Deeds:
 
     def submit(self, caller: Worker | None = None) -> None:
         """The driver, or a worker inside its task, submits a task."""
-        options = self.random.choice(self.options[: 5 if caller else 6])
+        options = self.random.choice([o for o in self.options if not caller or o.num_returns != STREAMING])
         ids, held = (self.ids, self.refs) if caller is None else (caller.ids, caller.held)
         # A handle travels inside arguments, never as an argument that is waited for.
         deps = tuple(i for i in self.some(caller, 2) if i >> 32 not in self.actors)
@@ -126,14 +127,15 @@ class Deeds:
     def make_actor(self) -> None:
         task_id = self.ids.next_task()
         restarts = self.random.choice((0, 1, -1))
+        gpu = self.random.choice(self.shares) if self.shares else ()
         spec = ActorSpec(
             task_id,
             "A",
             "a",
             max_restarts=restarts,
             max_concurrency=self.random.choice((1, 1, 3)),
-            placement=(("CPU", 10_000),),
-            held=self.random.choice(((), (("CPU", 5_000),))),
+            placement=(("CPU", 10_000), *gpu),
+            held=(*self.random.choice(((), (("CPU", 5_000),))), *gpu),
         )
         options = TaskOptions(name="A.__init__", max_retries=0, resources=spec.placement)
         creation = TaskSpec(task_id, options, b"", self.some(None, 1), creates_actor=True)

@@ -40,13 +40,14 @@ class Simulation(Labour):
         seed: decides everything that happens.
         cpus: how many the machine has.
         deaths: share of a worker's steps in which it dies.
+        gpus: how many it has; tasks and actors then take whole ones and shares.
     """
 
-    def __init__(self, seed: int, cpus: int = 2, deaths: float = 0.03) -> None:
+    def __init__(self, seed: int, cpus: int = 2, deaths: float = 0.03, gpus: int = 0) -> None:
         self.seed = seed
         self.random = random.Random(seed)
         self.deaths = deaths
-        self.machine = Machine(Config(validate=True), {"CPU": cpus * 10_000})
+        self.machine = Machine(Config(validate=True), {"CPU": cpus * 10_000, "GPU": gpus * 10_000})
         self.clock = 1.0
         self.ids = IdSource(0)
         self.workers: dict[int, Worker] = {}
@@ -76,6 +77,11 @@ class Simulation(Labour):
                 ]
             )
         ]
+        #: What tasks and actors may need of the GPUs.
+        self.shares = [(("GPU", share),) for share in (10_000, 5_000, 3_000, 20_000) if share <= gpus * 10_000]
+        for n, share in enumerate(self.shares):
+            need = (("CPU", 5_000), *share) if n % 2 else share
+            self.options.append(TaskOptions(name=f"g{n}", function=f"g{n}", max_retries=n, resources=need))
         self._orders: dict[type, Callable[[Any], None]] = {
             c.StartWorker: self._start,
             c.StopWorker: self._stop,

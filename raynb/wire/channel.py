@@ -18,7 +18,7 @@ from typing import Any
 from raynb.wire.codec import Decoder, encode
 
 CHUNK = 65536  # below malloc's mmap threshold, so a receive costs no page faults
-LITTLE = 256  # a receive of so many bytes takes memory that Python has at hand
+LITTLE = 512  # bytes that are always there for a receive
 _FDS = 8
 _ANCILLARY = socket.CMSG_SPACE(_FDS * array.array("i").itemsize) if hasattr(socket, "CMSG_SPACE") else 0
 _FLAGS = getattr(socket, "MSG_CMSG_CLOEXEC", 0) | socket.MSG_DONTWAIT
@@ -54,6 +54,7 @@ class Channel:
         self.unsent: deque[tuple[Any, list[int]]] = deque()
         self.closed = False
         self._decoder = Decoder()
+        self._little = bytearray(LITTLE)
         self.made = 0  # frames; the next one has this number
         self.out = 0  # frames that the socket has taken, to their last byte
         self.tap: Callable[[bytes], bytes] | None = None  # fault injection: what is sent instead
@@ -132,7 +133,7 @@ class Channel:
             return []
         except OSError as error:
             raise Closed(str(error)) from None
-        except MemoryError:  # nothing was read
+        except MemoryError:
             data, ancillary = self._receive_little()
             if not data:
                 return []  # a peer that is gone is so the next time, too
@@ -142,14 +143,27 @@ class Channel:
             raise Closed("end of file")
         return self._decoder.feed(data)
 
-    def _receive_little(self) -> tuple[bytes, list[Any]]:
-        """Memory is short: reads what needs next to none; nothing where that can't be had either."""
+    def _receive_little(self) -> tuple[Any, list[Any]]:
+        """Memory is short: reads into what is there already; nothing where even that fails.
+
+        Raises:
+            Closed: what had come was read, and is lost.
+        """
+        self._look()
         try:
-            data, ancillary, _, _ = self.sock.recvmsg(LITTLE, _ANCILLARY, _FLAGS)
-            return data, ancillary
-        except (MemoryError, OSError):
-            time.sleep(0.001)  # whoever waits looks again
-            return b"", []
+            size, ancillary, _, _ = self.sock.recvmsg_into([self._little], _ANCILLARY, _FLAGS)
+            return memoryview(self._little)[:size], ancillary
+        except MemoryError:
+            self._look()
+        except OSError:
+            pass
+        time.sleep(0.001)  # whoever waits looks again
+        return b"", []
+
+    def _look(self) -> None:
+        """After a receive that found no memory: if it came before the read, there is still something to read."""
+        if not self.readable():
+            raise Closed("what it sent was lost, for want of memory")
 
     @property
     def came(self) -> int:
