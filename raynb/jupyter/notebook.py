@@ -11,7 +11,7 @@ import asyncio
 import contextlib
 import threading
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from raynb import api
@@ -20,7 +20,7 @@ from raynb.api.everywhere import run_on_workers
 from raynb.base import engine as engines
 from raynb.base import interrupts
 from raynb.base.interfaces import DriverEngine
-from raynb.base.rows import TASK_ENDED
+from raynb.base.rows import TASK_ENDED, Snapshot
 from raynb.exceptions import RayError, RayTaskError, RuntimeGoneError
 from raynb.jupyter.config import Raynb, forget_bad_settings
 from raynb.jupyter.on_worker.display import install
@@ -29,6 +29,9 @@ from raynb.jupyter.output import tracebacks
 from raynb.jupyter.output.registry import Cell, Cells, cell_name
 from raynb.jupyter.output.router import Router
 from raynb.jupyter.output.sinks import sink_for
+
+#: Tasks of loops whose items are remembered by name.
+MOST_ITEMS = 20_000
 
 _loaded: Notebook | None = None
 
@@ -72,6 +75,7 @@ class Notebook:
         self.lineage: Any = None  # what each cell was made of
         self.again: list[Any] | None = None  # what `%raynb rerun` has submitted so far, while it submits
         self._progress = "kernel"
+        self.items: dict[int, str] = {}  # task of a loop → what its items are called
         self._owed: list[Any] = []  # refs of ``%remote`` in a cell that nobody watches
         self.extras: list[Callable[[], None]] = []  # undone on detach, last first
 
@@ -167,6 +171,7 @@ class Notebook:
         """Takes the output of a runtime that has started; the cards that were shown say what runs now."""
         if self.cards is not None:
             self.cards.refresh()
+        self.items.clear()  # another runtime counts its tasks anew
         if engine is None:
             return
         if self.router.receive not in engine.on_output:
@@ -269,6 +274,18 @@ class Notebook:
     def show_progress(self, wanted: str) -> None:
         """Takes the front end's setting: ``"on"`` and ``"off"`` go before `Raynb.progress`, ``"kernel"`` doesn't."""
         self._progress = wanted if wanted in ("on", "off") else "kernel"
+
+    def name_items(self, tasks: Iterable[int], names: Iterable[str]) -> None:
+        """Takes what the items of a loop's tasks are called."""
+        self.items.update(zip(tasks, names, strict=True))
+        while len(self.items) > MOST_ITEMS:
+            del self.items[next(iter(self.items))]
+
+    def with_items(self, picture: Snapshot) -> Snapshot:
+        """Names tasks of loops by their items: ``In[5] x=3``."""
+        for row in picture.tasks:
+            row.name = self.items.get(row.id, row.name)
+        return picture
 
     def waits_at_end(self) -> bool:
         """Returns whether a cell of tasks is to end with them, and to fail as they do: where nobody watches."""

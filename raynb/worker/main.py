@@ -17,7 +17,7 @@ from raynb.base.config import ENV_FAILED
 from raynb.base.process import main_module, trace
 from raynb.base.spec import ActorSpec, TaskOptions
 from raynb.run import environment, surroundings
-from raynb.serde import functions, pickling
+from raynb.serde import children, functions, pickling
 from raynb.store import Board, GuestDiskTier, Ledger, Store, Unsent
 from raynb.wire import messages as w
 from raynb.wire.channel import Channel, Closed
@@ -297,6 +297,7 @@ def main(
     worker.capture.install()
     questions.install(worker)
     end_threads_silently()
+    children.install()
     try:
         environment.set_up(settings)
     except Exception as error:

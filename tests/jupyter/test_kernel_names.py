@@ -101,6 +101,20 @@ def test_processes_started_by_a_cell_find_its_functions(notebook: KernelSession)
     assert run.text == "[1, 2, 3]\n"
 
 
+def test_processes_that_a_cell_spawns_have_the_notebooks_functions(notebook: KernelSession) -> None:
+    notebook.run(
+        "import multiprocessing\nclass Adds:\n    by = 5\n    def __call__(self, x):\n"
+        "        return helped(x) + self.by\ndef helped(x): return 10 * x"
+    )
+    run = notebook.run(
+        "%%remote --wait\nfor method in ('spawn', 'forkserver', 'fork'):\n"
+        "    with multiprocessing.get_context(method).Pool(1) as pool:\n"
+        "        print(pool.map_async(Adds(), [1, 2]).get(timeout=60), type(pool.apply(Adds)) is Adds)"
+    )
+    assert run.text.splitlines()[-3:] == ["[15, 25] True"] * 3
+
+
+
 def test_pickles_made_in_a_cell_load_in_the_kernel(notebook: KernelSession) -> None:
     notebook.run("class Known:\n    value = 2\nknown = Known()\n")
     notebook.run("%%remote --get\nclass Made:\n    value = 1\nblobs = pickle.dumps(Made()), pickle.dumps(known)")

@@ -5,7 +5,7 @@ What ``%%remote``, ``%%on`` and ``%%everywhere`` have in common.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import FunctionType
 from typing import Any
@@ -22,7 +22,7 @@ from raynb.jupyter.cells.changes import changes_of_functions, is_lost
 from raynb.jupyter.cells.changes import in_words as changes_in_words
 from raynb.jupyter.cells.inputs import Inputs, gather, in_words, keep
 from raynb.jupyter.notebook import Notebook
-from raynb.jupyter.on_worker.runner import CellJob, CellPayload
+from raynb.jupyter.on_worker.runner import CellJob, CellPayload, item_label
 from raynb.jupyter.output.registry import UNNUMBERED
 
 
@@ -245,6 +245,14 @@ def submit_items(
     done.outputs = dict(zip(job.outputs, columns, strict=False))
     done.value = columns[-1] if job.value else None
     return done
+
+
+def item_names(title: str, target: str, items: Sequence[Any], chunk: int) -> Iterator[str]:
+    """Yields what the tasks of a loop are called by their items: ``In[5] x=3``, ``In[5] x=0 … x=9``."""
+    for start in range(0, len(items), chunk):
+        part = items[start : start + chunk]
+        last = item_label("", target, part[-1]).strip()
+        yield item_label(title, target, part[0]) + (f" … {last}" if len(part) > 1 else "")
 
 
 def _submit(function: Any, arguments: tuple[Any, ...], inputs: Inputs) -> Any:

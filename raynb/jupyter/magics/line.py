@@ -288,7 +288,7 @@ class LineMagics(Magics):
             raise UsageError(f"%raynb dashboard: {error}") from None
 
     def _tasks(self, rest: str) -> None:
-        print(text_tables.tasks(self._engine().snapshot(), rest))
+        print(text_tables.tasks(self.notebook.with_items(self._engine().snapshot()), rest))
 
     def _actors(self, rest: str) -> None:
         print(text_tables.actors(self._engine().snapshot()))

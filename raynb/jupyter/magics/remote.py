@@ -27,6 +27,7 @@ from raynb.jupyter.cells.submission import (
     Submitted,
     choose_outputs,
     dry_run,
+    item_names,
     job_for,
     read_cell,
     submit_cell,
@@ -154,6 +155,8 @@ class RemoteMagics(Magics):
             else:
                 chosen = [items[place] for place in places]
                 done = submit_items(remote_function(_items_runner(args)), job, inputs, options, chosen, chunk)
+                names = item_names(options["name"], target, chosen, chunk)
+                self.notebook.name_items([task_of(ref._id) for ref in done.status], names)
         if plan is not None:
             done = keep.merged(plan, done, places, items is not None)
         at = self.notebook.cells.running()

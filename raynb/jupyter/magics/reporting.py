@@ -43,7 +43,7 @@ def timeline(notebook: Notebook, engine: DriverEngine, rest: str) -> Any:
     from raynb.jupyter.reports.timeline import Timeline
     from raynb.jupyter.reports.timing import cut, latest_scope
 
-    picture = engine.snapshot()
+    picture = notebook.with_items(engine.snapshot())
     scope = cell_number(rest) or latest_scope(picture)
     found = cut(picture, scope, cell_name(scope), notebook.journal.of(scope), labels_of(notebook))
     if found is None:

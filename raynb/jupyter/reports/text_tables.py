@@ -48,7 +48,7 @@ def took(row: TaskRow, now: float) -> str:
 
 def tasks(picture: Snapshot, name: str = "") -> str:
     """Returns the tasks, unfinished ones first, newest first; only those of one function if named."""
-    rows = [row for row in picture.tasks if not name or row.name == name]
+    rows = [row for row in picture.tasks if not name or row.name == name or row.name.startswith(f"{name} ")]
     rows.sort(key=lambda row: (row.state in TASK_ENDED, -row.id))
     return table(
         ("task", "state", "time", "attempt", "cell", "worker", "error"),
