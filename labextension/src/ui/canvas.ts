@@ -19,8 +19,13 @@ export interface Scene {
   /** What is written before a strip. */
   label: (strip: Strip) => string;
   path: readonly Task[];
+  /** Ids of the path. */
+  wanted: ReadonlySet<string>;
   chosen: string;
 }
+
+/** Pixels under which a task is drawn without its phases. */
+const SMALL = 4;
 
 interface Paint { context: CanvasRenderingContext2D; x: (time: number) => number; dim: string; line: string; fg: string; failed: string }
 
@@ -87,21 +92,26 @@ function mark(time: number): string {
 function drawStrip(paint: Paint, scene: Scene, strip: Strip, top: number, places: Map<string, number>): void {
   const { x } = paint;
   const { view, now } = scene;
-  const wanted = new Set(scene.path.map(task => task.id));
   let drawnTo = -Infinity; // what falls into a pixel already drawn is left out
   for (let i = firstAfter(strip.tasks, view.from, now); i < strip.tasks.length; i++) {
     const task = strip.tasks[i];
     if (task.started > view.to) {
       break;
     }
-    if (wanted.has(task.id)) {
+    if (scene.wanted.has(task.id)) {
       places.set(task.id, top);
     }
     const right = x(task.ended || now);
     if (right < drawnTo + 0.5) {
       continue;
     }
-    drawTask(paint, scene, task, top);
+    if (right - x(task.started) < SMALL && task.state === 'FINISHED' && task.id !== scene.chosen) {
+      const left = Math.max(x(task.started), drawnTo);
+      paint.context.fillStyle = functionColour(scene.numbers, task.name).fill;
+      paint.context.fillRect(left, top + 5, Math.max(right - left, 1), LANE - 9);
+    } else {
+      drawTask(paint, scene, task, top);
+    }
     drawnTo = right;
   }
 }

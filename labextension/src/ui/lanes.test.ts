@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { breakdown, criticalPath, extent, firstAfter, headline, pathWords, spans, strips, taskAt, ticks, zoom } from './lanes';
+import { criticalPath, extent, firstAfter, headline, pathWords, spans, strips, taskAt, ticks, zoom } from './lanes';
 import { Task } from './picture';
 
 const task = (change: Partial<Task>): Task =>
@@ -51,10 +51,6 @@ test('zooming keeps the point under the pointer', () => {
   assert.deepEqual(zoom({ from: 0, to: 10 }, 0.5, 2), { from: 1, to: 6 });
   const least = zoom({ from: 0, to: 1e-4 }, 0.1, 0);
   assert.ok(least.to - least.from >= 1e-4);
-});
-
-test('the breakdown counts only what lies in view', () => {
-  assert.deepEqual(breakdown([task({})], { from: 2.5, to: 6.5 }, 10), { queue: 0, fetch: 0.5, run: 3, store: 0.5 });
 });
 
 test('the headline adds up to all the time of the workers', () => {

@@ -110,20 +110,6 @@ export function zoom(view: View, factor: number, at: number): View {
   return { from: at - span * share, to: at + span * (1 - share) };
 }
 
-/** Seconds that went into each phase within the view. */
-export function breakdown(tasks: Iterable<Task>, view: View, now: number): Record<Phase, number> {
-  const sums: Record<Phase, number> = { queue: 0, fetch: 0, run: 0, store: 0 };
-  for (const task of tasks) {
-    for (const span of spans(task, now)) {
-      const inside = Math.min(span.to, view.to) - Math.max(span.from, view.from);
-      if (inside > 0) {
-        sums[span.phase] += inside;
-      }
-    }
-  }
-  return sums;
-}
-
 /**
  * What the strips' time in view went into, in shares of all of it, so that they add up to 100 %:
  * "4 workers, 12 s: 64 % running (train 40 %, load 24 %), 5 % fetching inputs, 1 % storing results, 30 % idle".
@@ -136,17 +122,20 @@ export function headline(rows: readonly Strip[], view: View, now: number, start:
   if (whole <= 0) {
     return 'Nothing ran in this stretch';
   }
-  const within = { from, to };
   const byName = new Map<string, number>();
-  const sums: Record<Phase, number> = { queue: 0, fetch: 0, run: 0, store: 0 };
+  const sums = { fetch: 0, run: 0, store: 0 };
+  const inside = (begin: number, end: number) => Math.max(0, Math.min(end, to) - Math.max(begin, from));
   for (const strip of rows) {
     for (let i = firstAfter(strip.tasks, from, now); i < strip.tasks.length && strip.tasks[i].started < to; i++) {
+      // The same as `spans` says, without making them: this runs over ten thousand tasks.
       const task = strip.tasks[i];
-      const own = breakdown([task], within, now);
-      for (const phase of PHASES) {
-        sums[phase] += own[phase];
-      }
-      byName.set(task.name, (byName.get(task.name) ?? 0) + own.run);
+      const end = task.ended || now;
+      const fetched = task.fetched || task.started;
+      const ran = inside(fetched, task.ran || end);
+      sums.fetch += inside(task.started, fetched);
+      sums.run += ran;
+      sums.store += task.ran ? inside(task.ran, end) : 0;
+      byName.set(task.name, (byName.get(task.name) ?? 0) + ran);
     }
   }
   const shares = [sums.run, sums.fetch, sums.store].map(value => Math.min(100, (100 * value) / whole));
@@ -181,16 +170,12 @@ const LONGEST_PATH = 500;
  */
 export function criticalPath(rows: readonly Strip[], tasks: ReadonlyMap<string, Task>): Task[] {
   let last: Task | null = null;
-  const before = new Map<string, Task>();
   for (const strip of rows) {
-    strip.tasks.forEach((task, i) => {
+    for (const task of strip.tasks) {
       if (task.ended && (!last || task.ended > last.ended)) {
         last = task;
       }
-      if (i) {
-        before.set(task.id, strip.tasks[i - 1]);
-      }
-    });
+    }
   }
   const path: Task[] = [];
   const seen = new Set<string>();
@@ -199,12 +184,38 @@ export function criticalPath(rows: readonly Strip[], tasks: ReadonlyMap<string, 
     seen.add(task.id);
     path.push(task);
     const input: Task | undefined = task.after ? tasks.get(task.after) : undefined;
-    const former: Task | undefined = before.get(task.id);
+    const former: Task | undefined = before(rows, task);
     const ready: number = input?.ended || task.submitted;
     // It waited for its worker after its inputs were there, if the one before it ended later than that.
     task = former && former.ended > ready ? former : input;
   }
   return path.reverse();
+}
+
+/** The task that its worker had before this one. */
+function before(rows: readonly Strip[], task: Task): Task | undefined {
+  for (const { worker, tasks } of rows) {
+    if (worker !== task.worker) {
+      continue;
+    }
+    let low = 0;
+    let high = tasks.length;
+    while (low < high) {
+      const middle = (low + high) >> 1;
+      if (tasks[middle].started < task.started) {
+        low = middle + 1;
+      } else {
+        high = middle;
+      }
+    }
+    while (low < tasks.length && tasks[low].started === task.started && tasks[low].id !== task.id) {
+      low++;
+    }
+    if (tasks[low]?.id === task.id) {
+      return tasks[low - 1];
+    }
+  }
+  return undefined;
 }
 
 /** "critical path 8.1 s: load → train ×3 → score". */

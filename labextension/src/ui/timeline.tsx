@@ -30,6 +30,7 @@ export function Timeline(props: ViewProps) {
   const drag = useRef<{ x: number; view: View; moved: boolean } | null>(null);
   const found = useMemo(() => strips(picture.tasks.values()), [picture.turns.tasks]);
   const path = useMemo(() => criticalPath(found, picture.tasks), [found]);
+  const wanted = useMemo(() => new Set(path.map(task => task.id)), [path]);
   const numbers = useMemo(() => functionNumbers(picture.groups), [Object.keys(picture.groups).length]);
   const rows = all ? found : found.slice(0, FEW_LANES);
   const gutter = props.width < 420 ? 34 : 96;
@@ -50,7 +51,7 @@ export function Timeline(props: ViewProps) {
   }, [rows.length > 0]);
   useEffect(() => {
     if (canvas.current && view) {
-      draw(canvas.current, { rows, view, now, width, gutter, origin: start, numbers, path, chosen, label });
+      draw(canvas.current, { rows, view, now, width, gutter, origin: start, numbers, path, wanted, chosen, label });
     }
   }, [rows, view?.from, view?.to, width, chosen, props.redraw]);
 
