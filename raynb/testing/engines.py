@@ -13,13 +13,17 @@ the promise that was broken.
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Callable
 from typing import Any
 
 from raynb import api
+from raynb.api.everywhere import run_on_workers
 from raynb.base import engine as slot
+from raynb.base.config import RESOURCE_UNIT
 from raynb.base.rows import FINISHED
-from raynb.exceptions import GetTimeoutError, RayTaskError, RuntimeGoneError
+from raynb.exceptions import GetTimeoutError, RayTaskError, RuntimeGoneError, TaskCancelledError
+from raynb.testing.leaks import until
 
 WAIT = 30.0  # seconds after which an answer counts as missing
 
@@ -146,6 +150,139 @@ def the_picture_shows_what_ran(engine: Any) -> None:
     assert not picture.running, picture.running
 
 
+def streams_give_items_as_they_are_yielded(_: Any) -> None:
+    """A generator's items are refs in order; what it raises is its last item's error; one given up ends."""
+
+    def count(n: int) -> Any:
+        yield from range(n)
+        if n > 3:
+            raise LookupError("no more")
+
+    function = api.remote(num_returns="streaming")(count)
+    assert [api.get(ref, timeout=WAIT) for ref in function.remote(3)] == [0, 1, 2]
+    items = list(function.remote(4))
+    assert [api.get(ref, timeout=WAIT) for ref in items[:4]] == [0, 1, 2, 3]
+    try:
+        api.get(items[4], timeout=WAIT)
+    except LookupError:
+        pass
+    else:
+        raise AssertionError("the generator's error was not raised")
+    given_up = function.remote(3)
+    assert api.get(next(given_up), timeout=WAIT) == 0
+    del given_up
+    assert api.get(api.remote(lambda: 1).remote(), timeout=WAIT) == 1
+
+
+def what_is_cancelled_raises(_: Any) -> None:
+    """A call that waits is cancelled, and so is whatever depends on it; the actor goes on."""
+    import asyncio
+
+    class Waits:
+        async def stay(self) -> None:
+            await asyncio.Event().wait()
+
+        async def here(self) -> str:
+            return "here"
+
+    actor = api.remote(num_cpus=0)(Waits).remote()
+    assert api.get(actor.here.remote(), timeout=WAIT) == "here"
+    ref = actor.stay.remote()
+    api.cancel(ref)
+    for one in (ref, api.remote(lambda x: x).remote(ref)):
+        caught = ""
+        try:
+            api.get(one, timeout=WAIT)
+        except (TaskCancelledError, RayTaskError) as error:
+            caught = str(error)
+        assert "cancel" in caught.lower(), f"get gave {caught or 'a value'}"
+    assert api.get(actor.here.remote(), timeout=WAIT) == "here"
+
+
+def actors_are_found_by_name(_: Any) -> None:
+    """A name finds the actor it was given to, is taken meanwhile, and is free after its end."""
+
+    class Named:
+        def who(self) -> str:
+            return api.get_runtime_context().get_actor_name() or ""
+
+    name = f"check-{secrets.token_hex(4)}"
+    make = api.remote(num_cpus=0)(Named)
+    actor = make.options(name=name).remote()
+    assert api.get(actor.who.remote(), timeout=WAIT) == name
+    assert api.get(api.get_actor(name).who.remote(), timeout=WAIT) == name
+    again = make.options(name=name, get_if_exists=True).remote()
+    assert again._actor_id == actor._actor_id
+    try:
+        make.options(name=name).remote()
+    except ValueError:
+        pass
+    else:
+        raise AssertionError("a name was given twice")
+    api.kill(actor)
+
+    def is_gone() -> bool:
+        try:
+            api.get_actor(name)
+        except ValueError:
+            return True
+        return False
+
+    assert until(is_gone, WAIT), "a dead actor is found by its name"
+
+
+def groups_are_placed_and_given_back(engine: Any) -> None:
+    """A placement group becomes ready, is in the table, and is not once it was given back."""
+    group = engine.reserve_group(((("CPU", RESOURCE_UNIT),),))
+    assert until(lambda: engine.group_ready(group, 0), WAIT), "the group was not placed"
+    assert engine.groups_table()[group][0] == "CREATED"
+    engine.return_group(group)
+    assert until(lambda: group not in engine.groups_table(), WAIT), "the group is still there"
+
+
+def code_knows_where_it_runs(engine: Any) -> None:
+    """A task knows its ids, its name and its node, which is one of `nodes`."""
+
+    def where() -> tuple[Any, ...]:
+        context = api.get_runtime_context()
+        return context.get_task_name(), bool(context.get_task_id()), context.get_node_id()
+
+    name, has_id, node = api.get(api.remote(name="knows")(where).remote(), timeout=WAIT)
+    assert (name, has_id) == ("knows", True)
+    assert node in [row["NodeID"] for row in engine.nodes()], node
+
+
+def every_worker_runs_what_was_sent_to_all(_: Any) -> None:
+    """What was sent to every worker has run in it before its next task."""
+
+    def leave(word: str) -> None:
+        import builtins
+
+        builtins.raynb_check_engine = word  # type: ignore[attr-defined]
+
+    def look() -> str:
+        import builtins
+
+        return str(getattr(builtins, "raynb_check_engine", ""))
+
+    for done in run_on_workers(api.remote(leave), "left"):
+        done.result(WAIT)
+    assert api.get([api.remote(look).remote() for _ in range(4)], timeout=WAIT) == ["left"] * 4
+
+
+def what_tasks_print_arrives(engine: Any) -> None:
+    """The driver's listeners get what a task prints, with the task's name, and the log keeps it."""
+    heard: list[Any] = []
+    engine.on_output.append(heard.append)
+    api.get(api.remote(name="speaks")(lambda: print("a word")).remote(), timeout=WAIT)
+
+    def has_arrived() -> bool:
+        return "a word\n" in "".join(piece.text for piece in list(heard) if piece.name == "speaks")
+
+    assert until(has_arrived, WAIT), heard
+    assert "a word\n" in "".join(piece.text for piece in engine.logs())
+
+
 def after_shutdown_everything_is_refused(engine: Any) -> None:
     """Refs of a runtime that is gone raise `RuntimeGoneError` at once."""
     ref = api.put(1)
@@ -167,17 +304,37 @@ CHECKS: tuple[Callable[[Any], None], ...] = (
     actors_keep_state_and_order,
     tasks_can_nest,
     the_picture_shows_what_ran,
+    streams_give_items_as_they_are_yielded,
+    what_is_cancelled_raises,
+    actors_are_found_by_name,
+    groups_are_placed_and_given_back,
+    code_knows_where_it_runs,
+    every_worker_runs_what_was_sent_to_all,
+    what_tasks_print_arrives,
     after_shutdown_everything_is_refused,
 )
 
 
-def check_engine(make_engine: Callable[[], Any], *, without: tuple[str, ...] = ()) -> None:
+#: Checks that are about what only the driver's engine has.
+DRIVERS = (
+    "the_picture_shows_what_ran", "every_worker_runs_what_was_sent_to_all", "what_tasks_print_arrives",
+    "after_shutdown_everything_is_refused",
+)  # fmt: skip
+
+
+def check_engine(
+    make_engine: Callable[[], Any],
+    *,
+    without: tuple[str, ...] = (),
+    end: Callable[[Any], object] = lambda engine: engine.shutdown(2.0),
+) -> None:
     """Runs every check on an engine of its own.
 
     Args:
         make_engine: gives a started engine.
         without: names of checks that do not apply (an engine in one process has no concurrent
-            actor methods, say).
+            actor methods, say; inside a task, `DRIVERS`).
+        end: ends an engine that is still alive after its check.
 
     Raises:
         Broken: names the check, what it promises, and what happened.
@@ -194,4 +351,4 @@ def check_engine(make_engine: Callable[[], Any], *, without: tuple[str, ...] = (
         finally:
             slot.leave_isolated(token)
             if engine.alive:
-                engine.shutdown(2.0)
+                end(engine)

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+import raynb
 from raynb.api.session import make_engine
 from raynb.base.config import Config
 from raynb.testing import leaks
@@ -30,9 +31,23 @@ def test_the_engine_in_one_process_keeps_every_promise_but_running_beside() -> N
     before = leaks.Held.now()
     # A call runs where it is made, so no get can time out while it runs.
     check_engine(
-        lambda: make_engine(Config(num_cpus=2, local_mode=True)), without=("unknown_ends_in_time",)
+        lambda: make_engine(Config(num_cpus=2, local_mode=True)),
+        without=("unknown_ends_in_time", "what_tasks_print_arrives"),  # it prints where the caller prints
     )
     leaks.check(before)
+
+
+@pytest.mark.raynb(num_cpus=2)
+def test_the_engine_inside_a_task_keeps_every_promise_but_the_drivers(raynb_runtime: Any) -> None:
+    @raynb.remote(num_cpus=0)
+    def check() -> str:
+        from raynb.base import engine as slot
+        from raynb.testing.engines import DRIVERS, check_engine
+
+        check_engine(slot.current, without=DRIVERS, end=lambda engine: None)
+        return slot.current().__class__.__name__
+
+    assert raynb.get(check.remote(), timeout=120) == "WorkerEngine"
 
 
 def test_an_engine_that_loses_values_is_named() -> None:
