@@ -1,4 +1,4 @@
-"""What is said of a ref or a handle that a cell shows. Pure: rows in, words out.
+"""Numbers, ids, errors, refs and handles in words. Pure: rows in, words out. Every room imports it, and it none.
 
 The words stay true in a saved notebook: nothing "is running", it has been since a time of day.
 """
@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Iterable
 from typing import Any
 
+from raynb.base import ids
 from raynb.base.rows import (
     ALIVE,
     CANCELLED,
@@ -25,11 +26,9 @@ from raynb.base.rows import (
     TaskRow,
 )
 from raynb.base.text import printable
-from raynb.jupyter.cells.inputs import in_words
-from raynb.jupyter.output.folding import short_task
-from raynb.jupyter.progress.bar import in_seconds
-from raynb.jupyter.views.view_model import counted, short_error
 
+#: An error's text in a row; the whole is fetched when somebody looks at the task.
+ERROR_CHARS = 200
 GONE = "its runtime is gone; run the cell that made it again"
 
 
@@ -41,10 +40,86 @@ def gone(last: str = "") -> str:
     """
     return f"{last} when last seen; {GONE}" if last else GONE
 
+
 _GREEN, _RED = "#188038", "#c5221f"
 _DOTS = {
     RUNNING: "#1a73e8", FINISHED: _GREEN, FAILED: _RED, CANCELLED: "#777", ALIVE: _GREEN, DEAD: _RED,
 }  # fmt: skip
+
+
+def in_words(size: int) -> str:
+    """Returns a size for people, in powers of 1000: ``1.5 MB``."""
+    amount = float(size)
+    for unit in ("B", "KB", "MB", "GB", "TB"):
+        if amount < 1000 or unit == "TB":
+            return f"{amount:.0f} {unit}" if unit == "B" or amount >= 100 else f"{amount:.1f} {unit}"
+        amount /= 1000
+    raise AssertionError("unreachable")
+
+
+def short_task(task: int) -> str:
+    """Returns a task's number as people see it: ``12``, or ``3.12`` for one that worker 3 submitted.
+
+    On a cluster every process has a large random number: of the others' its last digits are shown.
+    """
+    # The counter's highest bit only marks calls of actors.
+    process, counter = ids.process_of(task), task & ((1 << (ids.COUNTER_BITS - 1)) - 1)
+    if process in ids.homes:
+        return str(counter)
+    return f"{process % 10_000}.{counter}"
+
+
+def in_seconds(seconds: float) -> str:
+    """Returns a time for people: ``80 µs``, ``2.4 ms``, ``240 ms``, ``4.2 s``, ``18 s``, ``2 min 5 s``, ``1 h 12 min``.
+
+    The views say it the same way (`labextension/src/ui/format.ts`).
+    """
+    if seconds <= 0:
+        return "0 s"
+    if seconds < 0.0009995:
+        return f"{seconds * 1e6:.0f} µs"
+    if seconds < 0.9995:
+        return f"{seconds * 1e3:.1f} ms" if seconds < 0.00995 else f"{seconds * 1e3:.0f} ms"
+    if seconds < 9.95:
+        return f"{seconds:.1f} s"
+    whole = int(seconds + 0.5)
+    if whole < 60:
+        return f"{whole} s"
+    minutes, rest = divmod(whole, 60)
+    if minutes < 60:
+        return f"{minutes} min {rest} s" if rest else f"{minutes} min"
+    return f"{minutes // 60} h {minutes % 60} min"
+
+
+def in_figures(number: float) -> str:
+    """Returns a rate for people: ``1,200``, ``85``, ``3.1``, ``0.25``."""
+    if number >= 100:
+        return f"{number:,.0f}"
+    return f"{number:.0f}" if number >= 10 else f"{number:.2g}"
+
+
+def counted(count: int, one: str, many: str = "") -> str:
+    """Returns ``"1 task"`` or ``"3 tasks"``."""
+    return f"{count:,} {one if count == 1 else many or one + 's'}"
+
+
+def short_error(text: str, kind: str = "") -> str:
+    """Returns the line of a traceback that names the error, cut to a row's length.
+
+    Args:
+        text: the traceback, or only its last lines.
+        kind: name of the error's class; without it, the last line is taken.
+    """
+    if not text:
+        return kind
+    lines = text.rstrip().split("\n")
+    line = lines[-1].strip()
+    if kind:
+        for candidate in reversed(lines):
+            if candidate.partition(":")[0].rpartition(".")[2] == kind:
+                line = candidate.strip()
+                break
+    return line if len(line) <= ERROR_CHARS else line[: ERROR_CHARS - 1] + "…"
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:

@@ -140,3 +140,9 @@ def test_no_two_rooms_of_a_part_import_each_other(part: str) -> None:
         if here in arrows.get(there, {})
     ]
     assert not wrong, "\n".join(wrong)
+
+
+def test_words_and_figures_import_no_room_of_the_notebook() -> None:
+    """Every room of `jupyter` may import `formatting`; the arrow never goes back."""
+    (module,) = (module for module in source.modules() if module.name == "raynb.jupyter.formatting")
+    assert not [name for name, _ in source.imports(module) if name.startswith("raynb.jupyter")]

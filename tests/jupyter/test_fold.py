@@ -6,7 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from raynb.base.rows import Output
-from raynb.jupyter.output.folding import Action, CellOutput, Line, Rich, Text, prefix_of, short_task
+from raynb.jupyter.formatting import short_task
+from raynb.jupyter.output.folding import Action, CellOutput, Line, Rich, Text, prefix_of
 
 
 def said(text: str, task: int = 1, kind: str = "stdout", name: str = "f") -> Output:

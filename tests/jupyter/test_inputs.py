@@ -13,7 +13,8 @@ import pytest
 from raynb.base.ref import ObjectRef, OwnRef
 from raynb.base.scope import current_scope
 from raynb.base.sizes import size_of
-from raynb.jupyter.cells.inputs import Captured, gather, in_words
+from raynb.jupyter.cells.inputs import Captured, gather
+from raynb.jupyter.formatting import in_words
 from raynb.jupyter.on_worker.runner import ModuleName, Nested, Slot, filled
 from raynb.jupyter.reports.serialisation_log import SerialisationLog
 from raynb.jupyter.views import labels

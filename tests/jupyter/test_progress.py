@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from raynb.jupyter.progress.bar import Count, in_seconds, line_bundle
+from raynb.jupyter.formatting import in_seconds
+from raynb.jupyter.progress.bar import Count, line_bundle
 
 
 def test_a_bar_that_ends_early_says_so() -> None:

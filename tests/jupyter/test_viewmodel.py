@@ -9,8 +9,9 @@ import pytest
 
 from raynb.base.ids import object_id
 from raynb.base.rows import FAILED, FINISHED, RUNNING, ObjectRow, StoreRow, TaskRow
+from raynb.jupyter.formatting import ERROR_CHARS, short_error
 from raynb.jupyter.views import messages, view_model
-from raynb.jupyter.views.view_model import COLUMNS, Labels, held_by, message, short_error, worth_showing
+from raynb.jupyter.views.view_model import COLUMNS, Labels, held_by, message, worth_showing
 
 from . import pictures
 
@@ -85,7 +86,7 @@ def test_holders_in_plain_words(row: ObjectRow, names: list[str], said: list[str
 def test_a_row_carries_only_the_line_that_names_the_error() -> None:
     assert short_error("Traceback\n  a\nValueError: no\n") == "ValueError: no"
     assert short_error("") == ""
-    assert len(short_error("x" * 10_000)) == view_model.ERROR_CHARS
+    assert len(short_error("x" * 10_000)) == ERROR_CHARS
 
 
 def test_of_too_many_tasks_the_running_and_the_latest_stay() -> None:

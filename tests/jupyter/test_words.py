@@ -18,9 +18,9 @@ from raynb.base.rows import (
     TaskRow,
     WorkerRow,
 )
-from raynb.jupyter.formatting import at, bundle_of, describe, describe_actor
+from raynb.jupyter.formatting import at, bundle_of, describe, describe_actor, in_figures, in_seconds
 from raynb.jupyter.output.registry import UNNUMBERED, cell_name
-from raynb.jupyter.progress.bar import Count, in_figures, in_seconds, line_bundle
+from raynb.jupyter.progress.bar import Count, line_bundle
 from raynb.jupyter.reports import text_tables
 from raynb.jupyter.views.view_model import Labels
 

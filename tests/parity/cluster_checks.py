@@ -335,7 +335,7 @@ def a_call_writes_no_rows_until_somebody_looks() -> None:
 
 @check
 def people_read_short_names_and_where_the_cluster_is() -> None:
-    from raynb.jupyter.output.folding import short_task
+    from raynb.jupyter.formatting import short_task
 
     numbers = [short_task(task_of(raynb.put(0)._id)) for _ in range(2)]
     assert int(numbers[1]) == int(numbers[0]) + 1

@@ -169,12 +169,3 @@ def _changed(file: str | None) -> float:
     except OSError:
         return 0.0
 
-
-def in_words(size: int) -> str:
-    """Returns a size for people, in powers of 1000: ``1.5 MB``."""
-    amount = float(size)
-    for unit in ("B", "KB", "MB", "GB", "TB"):
-        if amount < 1000 or unit == "TB":
-            return f"{amount:.0f} {unit}" if unit == "B" or amount >= 100 else f"{amount:.1f} {unit}"
-        amount /= 1000
-    raise AssertionError("unreachable")

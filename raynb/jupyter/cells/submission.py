@@ -20,7 +20,8 @@ from raynb.base.rows import CANCELLED, FAILED
 from raynb.jupyter.cells.analysis import CellCode, analyse
 from raynb.jupyter.cells.changes import changes_of_functions, is_lost
 from raynb.jupyter.cells.changes import in_words as changes_in_words
-from raynb.jupyter.cells.inputs import Inputs, gather, in_words, keep
+from raynb.jupyter.cells.inputs import Inputs, gather, keep
+from raynb.jupyter.formatting import in_words
 from raynb.jupyter.notebook import Notebook
 from raynb.jupyter.on_worker.runner import CellJob, CellPayload, item_label
 from raynb.jupyter.output.registry import UNNUMBERED

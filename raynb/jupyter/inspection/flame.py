@@ -8,8 +8,8 @@ from __future__ import annotations
 import html
 from typing import Any
 
+from raynb.jupyter.formatting import in_seconds
 from raynb.jupyter.inspection.profiles import Node, Profile
-from raynb.jupyter.progress.bar import in_seconds
 
 WIDTH, ROW = 1000, 18  # units of the picture
 SMALLEST = 0.001  # share of the time of a box that is drawn

@@ -10,9 +10,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from raynb.base.text import printable
-from raynb.jupyter.cells.inputs import in_words
+from raynb.jupyter.formatting import in_seconds, in_words
 from raynb.jupyter.output.frames import is_ours, is_users, library_of
-from raynb.jupyter.progress.bar import in_seconds
 
 #: (file, line, function).
 Place = tuple[str, int, str]

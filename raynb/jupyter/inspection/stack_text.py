@@ -12,10 +12,10 @@ from raynb.base import ids
 from raynb.base.interfaces import DriverEngine
 from raynb.base.text import printable
 from raynb.exceptions import RayError
+from raynb.jupyter.formatting import in_seconds
 from raynb.jupyter.inspection.targets import Target, inspection_of
 from raynb.jupyter.output.frames import Frame, folded, is_users, library_of
 from raynb.jupyter.output.tracebacks import Renderer
-from raynb.jupyter.progress.bar import in_seconds
 from raynb.run.inspection.stacks import capture_kernel
 
 #: Seconds that a worker may take; one whose native code holds Python's lock never answers.

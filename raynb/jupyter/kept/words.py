@@ -7,8 +7,7 @@ import re
 import time
 from collections.abc import Sequence
 
-from raynb.jupyter.cells.inputs import in_words
-from raynb.jupyter.progress.bar import in_seconds
+from raynb.jupyter.formatting import in_seconds, in_words
 from raynb.keeping.box import Entry
 from raynb.keeping.session import FOLDER
 

@@ -7,7 +7,7 @@ from typing import Any
 from IPython.core.error import UsageError
 from IPython.core.magic_arguments import argument, magic_arguments
 
-from raynb.jupyter.cells.inputs import in_words
+from raynb.jupyter.formatting import in_words
 from raynb.jupyter.kept.words import seconds_of, table
 from raynb.jupyter.magics.arguments import parse
 

@@ -11,9 +11,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
-from raynb.base import ids
 from raynb.base.rows import END_OF_TASK, Output
 from raynb.base.text import printable
+from raynb.jupyter.formatting import short_task
 from raynb.jupyter.output.bars import Bars, draws
 
 #: The longest unfinished line that is held back while several tasks print, in characters.
@@ -47,18 +47,6 @@ class Line:
 
 
 Action = Text | Rich | Line
-
-
-def short_task(task: int) -> str:
-    """Returns a task's number as people see it: ``12``, or ``3.12`` for one that worker 3 submitted.
-
-    On a cluster every process has a large random number: of the others' its last digits are shown.
-    """
-    # The counter's highest bit only marks calls of actors.
-    process, counter = ids.process_of(task), task & ((1 << (ids.COUNTER_BITS - 1)) - 1)
-    if process in ids.homes:
-        return str(counter)
-    return f"{process % 10_000}.{counter}"
 
 
 def prefix_of(output: Output) -> str:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from raynb.base.text import printable
+from raynb.jupyter.formatting import in_figures, in_seconds
 from raynb.jupyter.output import displays
 
 if TYPE_CHECKING:
@@ -66,35 +67,6 @@ class Count:
         else:
             parts.append(f"{in_seconds(seconds)} so far")
         return " · ".join(parts)
-
-
-def in_figures(number: float) -> str:
-    """Returns a rate for people: ``1,200``, ``85``, ``3.1``, ``0.25``."""
-    if number >= 100:
-        return f"{number:,.0f}"
-    return f"{number:.0f}" if number >= 10 else f"{number:.2g}"
-
-
-def in_seconds(seconds: float) -> str:
-    """Returns a time for people: ``80 µs``, ``2.4 ms``, ``240 ms``, ``4.2 s``, ``18 s``, ``2 min 5 s``, ``1 h 12 min``.
-
-    The views say it the same way (`labextension/src/ui/format.ts`).
-    """
-    if seconds <= 0:
-        return "0 s"
-    if seconds < 0.0009995:
-        return f"{seconds * 1e6:.0f} µs"
-    if seconds < 0.9995:
-        return f"{seconds * 1e3:.1f} ms" if seconds < 0.00995 else f"{seconds * 1e3:.0f} ms"
-    if seconds < 9.95:
-        return f"{seconds:.1f} s"
-    whole = int(seconds + 0.5)
-    if whole < 60:
-        return f"{whole} s"
-    minutes, rest = divmod(whole, 60)
-    if minutes < 60:
-        return f"{minutes} min {rest} s" if rest else f"{minutes} min"
-    return f"{minutes // 60} h {minutes % 60} min"
 
 
 #: Of a bar where some failed.

@@ -9,10 +9,9 @@ from typing import TYPE_CHECKING, Any
 from raynb.base import engine as engines
 from raynb.base import limits
 from raynb.base.rows import TASK_ENDED
-from raynb.jupyter.cells.inputs import in_words
+from raynb.jupyter.formatting import counted, in_words
 from raynb.jupyter.output.displays import CARD_TYPE
 from raynb.jupyter.output.displays import shown as displays
-from raynb.jupyter.views.view_model import counted
 
 if TYPE_CHECKING:
     from raynb.jupyter.notebook import Notebook

@@ -23,8 +23,7 @@ from raynb.base import engine as engines
 from raynb.base import limits
 from raynb.base.process import trace
 from raynb.base.text import printable
-from raynb.jupyter.cells.inputs import in_words
-from raynb.jupyter.views.view_model import short_error
+from raynb.jupyter.formatting import in_words, short_error
 
 if TYPE_CHECKING:
     from raynb.jupyter.notebook import Notebook

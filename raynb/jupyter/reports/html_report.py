@@ -16,15 +16,13 @@ from typing import TYPE_CHECKING, Any
 
 from raynb.base.interfaces import DriverEngine
 from raynb.base.rows import Snapshot, TaskRow
-from raynb.jupyter.cells.inputs import in_words
-from raynb.jupyter.formatting import PLACE_WORDS, STATE_WORDS
+from raynb.jupyter.formatting import PLACE_WORDS, STATE_WORDS, counted, in_seconds, in_words, short_error
 from raynb.jupyter.output.registry import cell_name
-from raynb.jupyter.progress.bar import in_seconds
 from raynb.jupyter.reports.timeline import Timeline
 from raynb.jupyter.reports.timing import cut
 from raynb.jupyter.views import series
 from raynb.jupyter.views.actions import status_lines
-from raynb.jupyter.views.view_model import Labels, actor_label, counted, held_by, short_error
+from raynb.jupyter.views.view_model import Labels, actor_label, held_by
 
 if TYPE_CHECKING:
     from raynb.jupyter.notebook import Notebook

@@ -7,12 +7,10 @@ from collections.abc import Iterable, Sequence
 from raynb.base import ids
 from raynb.base.rows import TASK_ENDED, ObjectRow, Output, Snapshot, TaskRow
 from raynb.base.text import printable
-from raynb.jupyter.cells.inputs import in_words
-from raynb.jupyter.formatting import PLACE_WORDS, STATE_WORDS
-from raynb.jupyter.output.folding import prefix_of, short_task
+from raynb.jupyter.formatting import PLACE_WORDS, STATE_WORDS, in_seconds, in_words, short_error, short_task
+from raynb.jupyter.output.folding import prefix_of
 from raynb.jupyter.output.registry import cell_name
-from raynb.jupyter.progress.bar import in_seconds
-from raynb.jupyter.views.view_model import Labels, actor_label, held_by, short_error
+from raynb.jupyter.views.view_model import Labels, actor_label, held_by
 
 #: Rows that a table shows at most; it says how many there are.
 MOST = 50

@@ -13,8 +13,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from raynb.base.rows import FAILED
-from raynb.jupyter.output.folding import short_task
-from raynb.jupyter.progress.bar import in_seconds
+from raynb.jupyter.formatting import in_seconds, short_task
 from raynb.jupyter.reports.timing import FETCH, PHASES, QUEUE, RUN, SERIALISE, STORE, WORK, Cut, Span, verdict
 
 #: With more tasks than this, lanes are workers.

@@ -7,10 +7,9 @@ from dataclasses import dataclass, field
 
 from raynb.base.rows import FAILED, FINISHED, ObjectRow, Snapshot, TaskRow
 from raynb.base.text import printable
-from raynb.jupyter.cells.inputs import in_words
-from raynb.jupyter.progress.bar import in_seconds
+from raynb.jupyter.formatting import counted, in_seconds, in_words
 from raynb.jupyter.reports.serialisation_log import Serialised
-from raynb.jupyter.views.view_model import Labels, counted
+from raynb.jupyter.views.view_model import Labels
 
 SERIALISE, QUEUE, FETCH, RUN, STORE = "serialise", "queue", "fetch", "run", "store"
 

@@ -34,11 +34,11 @@ from raynb.base.rows import (
     TaskRow,
 )
 from raynb.exceptions import RayError
-from raynb.jupyter.cells.inputs import in_words
+from raynb.jupyter.formatting import counted, in_words, short_error
 from raynb.jupyter.views import messages, series
 from raynb.jupyter.views.runtime_actions import WITHOUT_RUNTIME, scale
 from raynb.jupyter.views.stacks import profile_of, stack_of
-from raynb.jupyter.views.view_model import Labels, counted, from_key, short_error
+from raynb.jupyter.views.view_model import Labels, from_key
 
 #: The most characters of a task's log that a look at it brings.
 LOG_CHARS = 20_000

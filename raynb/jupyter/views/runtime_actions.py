@@ -8,7 +8,7 @@ from typing import Any
 from raynb.base.interfaces import DriverEngine
 from raynb.base.rows import TASK_ENDED
 from raynb.jupyter import notebook as notebooks
-from raynb.jupyter.views.view_model import counted
+from raynb.jupyter.formatting import counted
 
 #: Slots that a person may ask for; each is a process.
 MOST_CPUS = 1024

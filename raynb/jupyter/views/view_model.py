@@ -23,10 +23,8 @@ from raynb.base.rows import (
     TaskRow,
     WorkerRow,
 )
+from raynb.jupyter.formatting import counted, short_error
 from raynb.jupyter.views import messages
-
-#: An error's text in a row; the whole is fetched when somebody looks at the task.
-ERROR_CHARS = 200
 
 #: The most rows of a kind in one message: what a page can hold and a person can look through.
 #: Counts (``groups``, ``store``) are over everything.
@@ -112,11 +110,6 @@ def from_key(text: str) -> int:
         raise ValueError(f"{text!r} is not an id of a task, actor or object.") from None
 
 
-def counted(count: int, one: str, many: str = "") -> str:
-    """Returns ``"1 task"`` or ``"3 tasks"``."""
-    return f"{count:,} {one if count == 1 else many or one + 's'}"
-
-
 def held_by(
     row: ObjectRow, names: list[str], workers: dict[int, str], others: tuple[list[str], int] = ([], 0)
 ) -> list[str]:
@@ -150,25 +143,6 @@ def _task(row: TaskRow) -> messages.Task:
         round(row.fetched, 6), round(row.ran, 6), round(row.ended, 6), row.error_type,
         short_error(row.error, row.error_type), row.size, row.inputs, key(row.after), row.peak,
     )  # fmt: skip
-
-
-def short_error(text: str, kind: str = "") -> str:
-    """Returns the line of a traceback that names the error, cut to a row's length.
-
-    Args:
-        text: the traceback, or only its last lines.
-        kind: name of the error's class; without it, the last line is taken.
-    """
-    if not text:
-        return kind
-    lines = text.rstrip().split("\n")
-    line = lines[-1].strip()
-    if kind:
-        for candidate in reversed(lines):
-            if candidate.partition(":")[0].rpartition(".")[2] == kind:
-                line = candidate.strip()
-                break
-    return line if len(line) <= ERROR_CHARS else line[: ERROR_CHARS - 1] + "…"
 
 
 def _actor(row: ActorRow) -> messages.Actor:
