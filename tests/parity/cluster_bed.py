@@ -13,6 +13,7 @@ import subprocess
 import sys
 import tempfile
 import textwrap
+import threading
 import time
 import traceback
 from collections.abc import Callable
@@ -348,6 +349,29 @@ def a_node_that_dies_takes_what_is_on_it_and_nothing_else() -> None:
     until(lambda: [row.state for row in engine.snapshot().actors if row.class_name == "There"] == [DEAD], "the actor's")
     until(lambda: [row.state for row in engine.snapshot().tasks if row.name == "wait_there"] == [FAILED], "the task's")
     assert any(row.exit for row in engine.snapshot().workers)
+
+
+@check
+def arrays_of_a_node_that_dies_while_they_are_fetched_are_made_again() -> None:
+    import numpy
+
+    from raynb.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+    bed.add_node({"num_cpus": 2, "resources": {"third": 4}, "object_store_memory": 200 * MB})
+    third = until(lambda: [row for row in raynb.nodes() if row["Alive"] and "third" in row["Resources"]], "the node")
+
+    @raynb.remote(max_retries=3)
+    def make(n: int) -> Any:
+        return numpy.full(16 * MB // 8, float(n))
+
+    there = NodeAffinitySchedulingStrategy(third[0]["NodeID"], soft=True)  # so that another node may make it again
+    refs = [make.options(scheduling_strategy=there).remote(n) for n in range(6)]
+    assert len(raynb.wait(refs, num_returns=6, timeout=WAIT, fetch_local=False)[0]) == 6
+    killer = threading.Timer(0.02, bed.kill_node, [3])
+    killer.start()
+    arrays = raynb.get(refs, timeout=2 * WAIT)
+    killer.join()
+    assert [(float(one[0]), float(one[-1]), one.nbytes) for one in arrays] == [(n, n, 16 * MB) for n in range(6)]
 
 
 @check

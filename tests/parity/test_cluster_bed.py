@@ -25,7 +25,7 @@ NAMES = [
     if isinstance(node, ast.FunctionDef) and any(ast.unparse(one) == "check" for one in node.decorator_list)
 ]
 #: Seconds for all of them together.
-MOST = 900
+MOST = 1200
 
 
 @pytest.fixture(scope="session")

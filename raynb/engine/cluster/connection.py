@@ -104,9 +104,11 @@ def _explained(address: str, error: Exception) -> Exception:
         )
     if isinstance(error, (ConnectionError, RuntimeError, TimeoutError)):
         where = f"the Ray cluster at {address} answers, but the connection failed"
+        said = f" Ray says: {text}" if str(error) else ""  # an older driver on a newer cluster gets no word
         return ConnectionError(
             f"{where} (this is Ray {ray.__version__} on Python {sys.version.split()[0]}; the cluster must run the same "
-            f"Ray and the same minor version of Python). Ray says: {text}"
+            "Ray and the same minor version of Python: `ray --version` on the head says which, and "
+            f"pip install \"ray==...\" brings it here; a cluster that asks for a token fails the same way).{said}"
         )
     return error
 

@@ -196,7 +196,7 @@ class News(Unheard):
             behind = 0.0  # that is how long the batch was on its way
         handlers: dict[str, Callable[..., None]] = {
             "out": self._printed, "start": self._began, "end": self._ended, "actor": self._actor_changed,
-            "submit": self._submitted_there, "hello": self._came, "machine": self._cluster.machine,
+            "submit": self._submitted_there, "hello": self._came, "machine": self._measured,
         }  # fmt: skip
         with self._rows_lock:
             self._speaks, self._to_here = worker, behind - self._book.wall
@@ -209,6 +209,17 @@ class News(Unheard):
         row = WorkerRow(number, pid, IDLE, started=_now(), node=self._cluster.number_of(node_id))
         self._workers[self._speaks] = row
         self.book.put("workers", row)
+
+    def _measured(self, node_id: str, cpu: float, memory: int, used: int, rss: int, share: float) -> None:
+        self._cluster.machine(node_id, cpu, memory, used)
+        known = self._workers.get(self._speaks)
+        if known is not None:
+            known.rss, known.cpu = rss, share
+            self.book.put("workers", known)
+            actor: ActorRow | None = self.book.row("actors", known.actor) if known.actor else None
+            if actor is not None:
+                actor.rss = rss
+                self.book.put("actors", actor)
 
     def _printed(self, kind: str, task: int, texts: list[str], bundle: Any, scope: int, name: str, actor: int,
                  pid: int) -> None:  # fmt: skip

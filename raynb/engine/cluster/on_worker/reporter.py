@@ -17,6 +17,7 @@ from raynb.base import limits
 from raynb.base.rows import FINISHED
 from raynb.engine.causal import AFTER, Mark
 from raynb.engine.cluster import hub, rays
+from raynb.engine.local.memory_monitor import sample
 
 #: Seconds in which output is gathered before it is pushed.
 PAUSE = 0.05
@@ -31,11 +32,20 @@ MACHINE_SECONDS = 2.0
 
 
 class _Machine:
-    """What the machine of this worker is doing. Thread contract: one thread."""
+    """What the machine of this worker, and the worker, are doing. Thread contract: one thread."""
 
     def __init__(self, node_id: str) -> None:
         self._node_id = node_id
         self._before = (0, 0)
+        self._own = (time.monotonic(), 0.0)
+
+    def own(self) -> tuple[int, float]:
+        """Returns (memory of this process in bytes without what it shares, share of a core that it used since)."""
+        now = time.monotonic()
+        rss, spent = sample(os.getpid())
+        share = (spent - self._own[1]) / max(now - self._own[0], 0.001) if self._own[1] else 0.0
+        self._own = (now, spent)
+        return rss, share
 
     def read(self) -> tuple[str, float, int, int]:
         """Returns (node id, share of the cores that was busy since the last call, memory, memory used)."""
@@ -233,7 +243,7 @@ class Reporter:
                     self._rows.append(("start", task, began))
             if time.monotonic() >= self._machine_due:
                 self._machine_due = time.monotonic() + MACHINE_SECONDS
-                self._rows.append(("machine", *self._machine.read()))
+                self._rows.append(("machine", *self._machine.read(), *self._machine.own()))
             events, rows = _all(self._events), _all(self._rows)
             urgent, self._urgent, self._printed = self._urgent or self._printed, False, False
             failed, self._failed = self._failed, False
