@@ -91,7 +91,7 @@ def throw_away(config: Config) -> LocalNodes:
 
 def _explained(address: str, error: Exception) -> Exception:
     """Returns an error of Ray's with what it means and what to do."""
-    text = str(error) or type(error).__name__
+    text = _refusal(address) or str(error) or type(error).__name__
     lower = text.lower()
     if "token" in lower or "unauthenticated" in lower or "authentication" in lower:
         return ConnectionError(f"no connection to the Ray cluster at {address}: {TOKENS}. Ray says: {text}")
@@ -108,9 +108,22 @@ def _explained(address: str, error: Exception) -> Exception:
         return ConnectionError(
             f"{where} (this is Ray {ray.__version__} on Python {sys.version.split()[0]}; the cluster must run the same "
             "Ray and the same minor version of Python: `ray --version` on the head says which, and "
-            f"pip install \"ray==...\" brings it here; a cluster that asks for a token fails the same way).{said}"
+            f"pip install \"ray==...\" brings it here).{said}"
         )
     return error
+
+
+def _refusal(address: str) -> str:
+    """Returns what the head itself says to a connection, if it refuses it: `ray.init` only says that it failed."""
+    if "://" in address or ":" not in address:
+        return ""
+    try:
+        from ray._raylet import GcsClient
+
+        GcsClient(address=address)
+    except Exception as error:
+        return str(error) if "token" in str(error).lower() else ""
+    return ""
 
 
 def _of_interest(record: logging.LogRecord) -> bool:

@@ -17,7 +17,7 @@ from raynb.base import limits
 from raynb.base.rows import FINISHED
 from raynb.engine.causal import AFTER, Mark
 from raynb.engine.cluster import hub, rays
-from raynb.engine.local.memory_monitor import sample
+from raynb.engine.local.processes.memory_monitor import sample
 
 #: Seconds in which output is gathered before it is pushed.
 PAUSE = 0.05
