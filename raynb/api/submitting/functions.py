@@ -107,7 +107,9 @@ class FunctionCalls(Calls):
     def _is_stale(self, options: TaskOptions) -> bool:
         known = self._about.definition
         # Calls with other options may have defined it anew meanwhile.
-        return known is None or options.function != known.key or definitions.is_stale(known)
+        if known is None or options.function != known.key:
+            return True
+        return bool(known.watched) and definitions.is_stale(known)
 
     def _captured(self, engine: Engine) -> TaskOptions:
         place = (engine.nonce, engine.capture)

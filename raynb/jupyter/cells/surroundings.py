@@ -110,7 +110,7 @@ class Surroundings:
             or sys.path != self._path
             or warnings.filters != self._filters
             or logging.root.handlers != self._handlers
-            or _formats(self._handlers) != self._formats
+            or (self._handlers and _formats(self._handlers) != self._formats)
             or _UNCHANGED not in logging.root._cache  # type: ignore[attr-defined]
             or (_now() - surroundings.submitted_at > GAP_SECONDS and self._shows_differently())
         ):
