@@ -87,6 +87,10 @@ def test_a_cell_is_ready_after_a_restart_and_runs_again_when_anything_it_depends
     second.run(CELL.replace("--keep", "--keep --fresh"))
     assert runs(tmp_path) == 2 + len(changes)
     flush(second)
+    second.run("%config Raynb.keep = True")
+    assert any("kept from" in line for line in second.run(CELL.replace(" --keep", "")).shown)
+    assert runs(tmp_path) == 2 + len(changes)
+    second.run("%config Raynb.keep = False")
     assert "result, _" in second.run("%raynb kept").text
     assert "Forgot" in second.run("%raynb forget result").text
     assert second.run("%raynb kept").text == "Nothing is kept.\n"

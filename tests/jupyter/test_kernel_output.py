@@ -122,6 +122,25 @@ def test_ten_thousand_lines_are_folded_and_all_kept(notebook: KernelSession) -> 
     assert log.endswith("line 9999\n")
 
 
+def test_what_came_while_nobody_was_there_is_shown_again(notebook: KernelSession) -> None:
+    code = "import sys\nprint('first'); print('second', file=sys.stderr); display({'a': 1})\nprint('no end', end='')"
+    code += "\nx = 6 * 7\nx"
+    run = notebook.run(f"%%remote --wait\n{code}")
+    notebook.until(lambda: "42" in run.shown)
+    number = notebook.run("len(In) - 2").shown[0]
+    again = notebook.run(f"%raynb logs --cell {number}")
+    assert again.printed("stdout") == run.printed("stdout")
+    assert again.printed("stderr") == "second\n"
+    assert again.shown == run.shown == ["{'a': 1}", "42"]
+    notebook.run("%%remote --wait --each i in range(2)\nprint('item', i)\nif i: 1 / 0", ok=False)
+    number = notebook.run("len(In) - 2").shown[0]
+    again = notebook.run(f"%raynb logs --cell {number}")
+    assert again.printed("stdout").count("item") == 2
+    assert "ZeroDivisionError" in again.printed("stderr")
+    assert "have shown nothing" in notebook.run("%raynb logs --cell 1").text
+    assert "takes the number of a cell" in notebook.run("%raynb logs --cell x", ok=False).text
+
+
 def test_nothing_is_lost_where_nobody_watches(notebook: KernelSession) -> None:
     run = notebook.run("%%remote\ntime.sleep(0.3)\nprint('slow')\n'value'", watched=False)
     assert run.text == "slow\n"

@@ -207,7 +207,7 @@ class LineMagics(Magics):
         %raynb stop, %raynb restart
         %raynb dashboard [TAB]  the live views, as a widget
         %raynb tasks|actors|objects|workers|nodes
-        %raynb logs [CELL] [--grep TEXT]
+        %raynb logs [CELL] [--grep TEXT]; --cell N: shows again what cell N has shown, or would have
         %raynb timeline [CELL]  what a cell's time went into (default: the last with tasks), as a picture
         %raynb timeline FILE    the same of all tasks, as a Chrome/Perfetto trace
         %raynb report [FILE]    everything that the views show, as one HTML file
@@ -297,7 +297,7 @@ class LineMagics(Magics):
         print(text_tables.objects(self._engine().snapshot(), reporting.labels_of(self.notebook)))
 
     def _logs(self, rest: str) -> None:
-        reporting.logs(self._engine(), rest)
+        reporting.logs(self.notebook, self._engine(), rest)
 
     def _timeline(self, rest: str) -> Any:
         return reporting.timeline(self.notebook, self._engine(), rest)

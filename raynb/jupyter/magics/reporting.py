@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,8 @@ from IPython.core.error import UsageError
 
 from raynb import api
 from raynb.base.interfaces import DriverEngine
+from raynb.base.rows import FAILED
+from raynb.jupyter.formatting import short_error
 from raynb.jupyter.magics.help import cell_number
 from raynb.jupyter.notebook import Notebook
 from raynb.jupyter.output.registry import cell_name
@@ -25,12 +28,29 @@ def labels_of(notebook: Notebook) -> Labels:
     return labels
 
 
-def logs(engine: DriverEngine, rest: str) -> None:
-    """Prints what the tasks (of a cell) have printed."""
+def logs(notebook: Notebook, engine: DriverEngine, rest: str) -> None:
+    """Prints what the tasks (of a cell) have printed; with ``--cell N`` shows it as the cell would have."""
+    if rest.split()[:1] == ["--cell"]:
+        _replay(notebook, engine, rest.partition("--cell")[2])
+        return
     cell, _, pattern = rest.partition("--grep")
     if cell.strip() and cell_number(cell) is None:
         raise UsageError(f"%raynb logs takes the number of a cell, got {cell.strip()!r}.")
     print(text_tables.logs(engine.logs(), cell_number(cell), pattern.strip()))
+
+
+def _replay(notebook: Notebook, engine: DriverEngine, text: str) -> None:
+    scope = cell_number(text)
+    if scope is None:
+        raise UsageError(f"%raynb logs: --cell takes the number of a cell, got {text.strip()!r}.")
+    outputs = [output for output in engine.logs() if output.scope == scope]
+    failed = [row for row in engine.snapshot().tasks if row.scope == scope and row.state == FAILED]
+    if not (outputs or failed):
+        print(f"The tasks of {cell_name(scope)} have shown nothing that is still known.")
+        return
+    notebook.router.replay(notebook.scope, scope, outputs)
+    for row in failed:
+        print(f"{row.name} failed: {short_error(row.error, row.error_type)}", file=sys.stderr)
 
 
 def timeline(notebook: Notebook, engine: DriverEngine, rest: str) -> Any:

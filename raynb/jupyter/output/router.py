@@ -73,6 +73,7 @@ class Router:
         self._queue: deque[Output | Callable[[], None] | _After] = deque()
         self._held: list[Output] = []
         self._states: dict[int, CellOutput] = {}
+        self._replays = 0
         self._earlier: dict[int, int] = {}  # cell → its tasks before it was submitted again
         self._touched: set[int] = set()  # scopes with news since they were settled
         self._news = threading.Event()
@@ -154,6 +155,24 @@ class Router:
     def show_rich(self, scope: int, kind: str, bundle: dict[str, Any]) -> None:
         """Shows a rich output of raynb's own in a cell."""
         self.post(lambda: self.sink.rich(self.cell(scope), kind, bundle))
+
+    def replay(self, scope: int, of: int, outputs: list[Output]) -> None:
+        """Shows in a cell what another one has shown, or would have if somebody had watched.
+
+        Args:
+            scope: where.
+            of: the cell that the outputs belong to.
+        """
+        self._replays += 1
+        hint = f" (see them all: %raynb logs {of})"
+        state = CellOutput(f"{scope}-replay-{self._replays}", self.limit(), hint)
+
+        def show() -> None:
+            self._perform(scope, state.add(outputs, many=_tasks_of(of) - self._earlier.get(of, 0) > 1))
+            self._perform(scope, state.settle())
+
+        self.post(show)
+        self.drain()
 
     def begin_again(self, scope: int) -> None:
         """A cell is submitted again: what it showed goes, and its lines and tasks are counted from the start."""
