@@ -1,27 +1,42 @@
-"""How engines without a cluster answer questions about nodes: there is one, this machine."""
+"""What engines without a cluster answer about the machine: there is one, and the API knows its settings."""
 
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from typing import Any
 
 from raynb.base import ids
 
 
-def node_id(nonce: int) -> str:
-    """Returns the id of the one node of runtime ``nonce``."""
-    return ids.to_hex(0, nonce, ids.NODE_HEX)
+class OneMachine:
+    """Where code of a runtime on one machine runs.
 
+    Args:
+        nonce: the runtime's.
+        cluster: returns (total, available) resources.
 
-def nodes(nonce: int, resources: dict[str, float]) -> list[dict[str, Any]]:
-    """Returns the one node in the form of ``ray.nodes()``; ``resources`` are all that the runtime may use."""
-    return [{
-        "NodeID": node_id(nonce),
-        "Alive": True,
-        "NodeManagerAddress": "127.0.0.1",
-        "NodeName": "127.0.0.1",
-        "NodeManagerHostname": os.uname().nodename,
-        "alive": True,
-        "Resources": resources,
-        "Labels": {},
-    }]  # fmt: skip
+    Thread contract: any thread.
+    """
+
+    def __init__(self, nonce: int, cluster: Callable[[], tuple[dict[str, float], dict[str, float]]]) -> None:
+        self._nonce = nonce
+        self._cluster = cluster
+
+    def native_env(self, value: dict[str, Any] | None) -> None:
+        """Returns None: the API itself checks a task's ``runtime_env``."""
+
+    def node_id(self) -> str:
+        return ids.to_hex(0, self._nonce, ids.NODE_HEX)
+
+    def nodes(self) -> list[dict[str, Any]]:
+        return [{
+            "NodeID": self.node_id(),
+            "Alive": True,
+            "NodeManagerAddress": "127.0.0.1",
+            "NodeName": "127.0.0.1",
+            "NodeManagerHostname": os.uname().nodename,
+            "alive": True,
+            "Resources": self._cluster()[0],
+            "Labels": {},
+        }]  # fmt: skip

@@ -18,7 +18,7 @@ from typing import Any
 from raynb.base import ids, limits, unshown
 from raynb.base.config import RESOURCE_UNIT, Config
 from raynb.base.engine import Context, Packed, register
-from raynb.base.ray_names import one_machine
+from raynb.base.ray_names.one_machine import OneMachine
 from raynb.base.ref import ObjectRef, ObjectRefGenerator, OwnRef
 from raynb.base.rows import (
     ACTOR_TASK,
@@ -72,6 +72,7 @@ class InlineEngine:
         self.config = config
         self.nonce = secrets.randbits(32)
         self.alive = True
+        self.job_env = config.runtime_env or {}
         self.on_output: list[Callable[[Output], None]] = []
         self.book = RowStore(config.finished_tasks_kept)
         self.objects = Objects(self, self.book)
@@ -95,6 +96,8 @@ class InlineEngine:
 
     def _expose(self) -> None:
         """Makes methods of the parts the engine's own."""
+        machine = OneMachine(self.nonce, self.cluster)
+        self.nodes, self.node_id, self.native_env = machine.nodes, machine.node_id, machine.native_env
         self.adopt, self.adopt_all = self.refs.adopt, self.refs.adopt_all
         self.reduce_ref, self.ref_bundle = self.refs.reduce_ref, self.refs.ref_bundle
         self.get, self.wait = self.waiting.get, self.waiting.wait
@@ -247,19 +250,6 @@ class InlineEngine:
     @property
     def driver(self) -> InlineEngine:
         return self
-
-    @property
-    def job_env(self) -> dict[str, Any]:
-        return self.config.runtime_env or {}
-
-    def native_env(self, value: dict[str, Any] | None) -> None:
-        return None
-
-    def nodes(self) -> list[dict[str, Any]]:
-        return one_machine.nodes(self.nonce, self.cluster()[0])
-
-    def node_id(self) -> str:
-        return one_machine.node_id(self.nonce)
 
     def actor_here(self) -> ActorSpec | None:
         now = running.get()

@@ -15,7 +15,7 @@ from raynb.base.config import Config
 from raynb.base.engine import Packed, register
 from raynb.base.interrupts import Allowed, Critical, Deferred
 from raynb.base.process import headroom, shelter, trace
-from raynb.base.ray_names import one_machine
+from raynb.base.ray_names.one_machine import OneMachine
 from raynb.base.ref import ObjectRef, ObjectRefGenerator, OwnRef
 from raynb.base.scope import current_scope
 from raynb.base.spec import STREAMING, TaskOptions, TaskSpec
@@ -80,6 +80,7 @@ class LocalEngine:
         self.config = config
         self.nonce = secrets.randbits(32)
         self.alive = True
+        self.job_env = config.runtime_env or {}
         self.now = _now
         self.definitions: dict[str, tuple[bytes, Any]] = {}
         self._pid = os.getpid()
@@ -178,6 +179,8 @@ class LocalEngine:
         self.group_ready, self.groups_table = groups.group_ready, groups.groups_table
         self.snapshot, self.changes, self.rows, self.awaited = views.snapshot, views.changes, views.rows, views.awaited
         self.cluster, self.story = views.cluster, views.story
+        machine = OneMachine(self.nonce, self.cluster)
+        self.nodes, self.node_id, self.native_env = machine.nodes, machine.node_id, machine.native_env
         self.pending_calls, self.scope_counts = views.pending_calls, views.scope_counts
         self.check_invariants = views.check_invariants
         controls, code = self.controls, self.code
@@ -289,19 +292,6 @@ class LocalEngine:
     @property
     def driver(self) -> LocalEngine:
         return self
-
-    @property
-    def job_env(self) -> dict[str, Any]:
-        return self.config.runtime_env or {}
-
-    def native_env(self, value: dict[str, Any] | None) -> None:
-        return None
-
-    def nodes(self) -> list[dict[str, Any]]:
-        return one_machine.nodes(self.nonce, self.cluster()[0])
-
-    def node_id(self) -> str:
-        return one_machine.node_id(self.nonce)
 
     # -- its end -------------------------------------------------------------------------------
     @property

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from raynb.base import ids
 from raynb.base.engine import Context, Packed
-from raynb.base.ray_names import one_machine
+from raynb.base.ray_names.one_machine import OneMachine
 from raynb.base.ref import ObjectRef, ObjectRefGenerator, OwnRef, UncountedRef
 from raynb.base.rows import Snapshot
 from raynb.base.spec import STREAMING, ActorSpec, TaskOptions
@@ -46,6 +46,8 @@ class WorkerEngine(Storing, Waiting, Groups):
         self.ref_gone = worker.books.log.append
         self.requests = Requests(worker)
         self._callbacks = Callbacks()
+        machine = OneMachine(self.nonce, self.cluster)
+        self.nodes, self.node_id, self.native_env = machine.nodes, machine.node_id, machine.native_env
         self.restarted = False
         self.known_ready: set[int] = set()  # objects that were ready at the last `wait`
         self.job_env: dict[str, Any] = dict(worker.settings.get("env", ()))
@@ -208,17 +210,8 @@ class WorkerEngine(Storing, Waiting, Groups):
         return {"text/plain": repr(ref)}
 
     # -- where the calling code runs ---------------------------------------------------------------
-    def native_env(self, value: dict[str, Any] | None) -> None:
-        return None
-
     def actor_here(self) -> ActorSpec | None:
         return self.worker.actor
-
-    def nodes(self) -> list[dict[str, Any]]:
-        return one_machine.nodes(self.nonce, self.cluster()[0])
-
-    def node_id(self) -> str:
-        return one_machine.node_id(self.nonce)
 
     def context(self) -> Context:
         running = state.current()
