@@ -9,9 +9,12 @@ without computing are asked.
 from __future__ import annotations
 
 import itertools
+import logging
 import sys
 from types import GetSetDescriptorType, MethodDescriptorType, ModuleType
 from typing import Any
+
+from raynb.base.process import trace
 
 #: Libraries whose classes know their size, and what they call it.
 _KNOWN = {
@@ -76,8 +79,8 @@ def _told(value: Any, kind: type) -> int | None:
                 if callable(total):
                     total = total(deep=False) if name == "memory_usage" else total()
                 return int(total.sum() if hasattr(total, "sum") else total)
-            except Exception:  # half-made, or of another version; then it is a value like others
-                continue
+            except Exception as error:  # half-made, or of another version; then it is a value like others
+                trace.swallowed(f"asking a {kind.__name__} for its size", error, logging.DEBUG)
         return None
     return None
 

@@ -154,5 +154,5 @@ class ActorPool:
         while self.has_next():
             try:
                 self.get_next_unordered(timeout=0, ignore_if_timedout=True)
-            except Exception:
+            except Exception:  # of a call whose result nobody wants any more (as in Ray)
                 continue

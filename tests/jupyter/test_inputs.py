@@ -213,3 +213,17 @@ def test_generators_and_other_builtins_of_variable_length_are_small() -> None:
     for value in ((n for n in range(3)), waiting, iter([1]), 10**4000, slice(3), range(10)):
         assert 0 < size_of(value) < 10_000, value
     waiting.close()
+
+
+def test_a_value_that_cannot_say_its_size_leaves_a_trace() -> None:
+    from raynb.base.process import trace
+
+    class Half:
+        __module__ = "numpy.of_another_version"
+
+        @property
+        def nbytes(self) -> int:
+            raise ValueError("half-made")
+
+    assert size_of(Half()) >= 0
+    assert trace.ring[-1].where == "asking a Half for its size"

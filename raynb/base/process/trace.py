@@ -39,5 +39,9 @@ def swallowed(where: str, error: BaseException, level: int = logging.WARNING) ->
         error: the error.
         level: of the log record.
     """
-    ring.append(Swallowed(time.time(), where, f"{type(error).__name__}: {error}"))
-    log.log(level, "%s: %s: %s", where, type(error).__name__, error, exc_info=error)
+    try:
+        said = f"{type(error).__name__}: {error}"
+    except Exception as broken:  # the user's own class
+        said = f"{type(error).__name__}, whose __str__ raises {type(broken).__name__}"
+    ring.append(Swallowed(time.time(), where, said))
+    log.log(level, "%s: %s", where, said, exc_info=error)
