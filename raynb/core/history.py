@@ -28,7 +28,7 @@ RING = 250_000
 
 #: Time and mark are said again at least once in so many events (a power of two), so that the end of the
 #: ring can be read without its beginning.
-AGAIN = 4096
+TIME_EVERY_EVENTS = 4096
 
 #: Events from which on a reader is better served with the latest rows than with all that changed.
 MOST_CHANGES = 20_000
@@ -80,7 +80,7 @@ class History:
                 ring.append(now)
             self._mark = mark
             ring.append(mark)
-        elif now is not self._now or not version % AGAIN:
+        elif now is not self._now or not version % TIME_EVERY_EVENTS:
             self._now = now
             ring.append(now)
             ring.append(mark)

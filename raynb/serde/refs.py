@@ -18,9 +18,9 @@ from raynb.base.ref import ObjectRef
 from raynb.serde.arrays import Place
 
 #: So many refs of a value stand in the stream themselves: a table for fewer costs more than it saves.
-FEW = 8
+INLINE_MAX_REFS = 8
 #: From so many on, the garbage collector is held while they are made: each would be new to it, none garbage.
-MANY = 500
+PAUSE_GC_FROM_REFS = 500
 
 
 class _Collecting(threading.local):
@@ -48,7 +48,7 @@ def rebuild_ref(object_id: int, nonce: int) -> ObjectRef[Any]:
 def rebuild_refs(table: Any) -> Iterator[ObjectRef[Any]]:
     """Gives the refs of a table, in the order in which the stream asks for them."""
     nonce, ids = marshal.loads(table)
-    held = len(ids) > MANY and gc.isenabled()
+    held = len(ids) > PAUSE_GC_FROM_REFS and gc.isenabled()
     if held:
         gc.disable()
     try:
@@ -81,7 +81,7 @@ class Refs:
         reduced = ref.__reduce__()
         if reduced[0] is not rebuild_ref:
             return reduced
-        if self._skipped < FEW:
+        if self._skipped < INLINE_MAX_REFS:
             self._skipped += 1
             return reduced
         identity, nonce = reduced[1]

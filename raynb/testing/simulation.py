@@ -30,7 +30,7 @@ from raynb.core.vocabulary import commands as c
 from raynb.core.vocabulary import events as e
 from raynb.testing.simulated_processes import Labour, Worker
 
-PATIENCE = 500  # rounds of 0.2 s until `drain` kills actors
+DRAIN_ROUNDS = 500  # rounds of 0.2 s until `drain` kills actors
 
 
 class Simulation(Labour):
@@ -250,7 +250,7 @@ class Simulation(Labour):
             if not m.tasks.table:
                 break
             self._calm_round()
-            if number == PATIENCE:  # actors may hold every CPU: whoever wrote that has to kill them
+            if number == DRAIN_ROUNDS:  # actors may hold every CPU: whoever wrote that has to kill them
                 for actor in self.actors:
                     self.tell(e.KillAsked, actor, True)
         assert not m.tasks.table, self._stories("tasks never ended", m.tasks.table)

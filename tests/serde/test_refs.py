@@ -27,12 +27,15 @@ def again(packed: Any) -> Any:
     return pickling.unpack(*pickling.unpack_in_band(pickling.in_band(packed)))
 
 
-@pytest.mark.parametrize("count", [1, refs.FEW, refs.FEW + 1, 100, refs.MANY + refs.FEW + 1])
+FEW, MANY = refs.INLINE_MAX_REFS, refs.PAUSE_GC_FROM_REFS
+
+
+@pytest.mark.parametrize("count", [1, FEW, FEW + 1, 100, MANY + FEW + 1])
 def test_a_list_of_refs_comes_back_in_order(count: int) -> None:
     made = [raynb.put(n) for n in range(count)]
     packed = pickling.pack(made)
     assert ids(list(packed.contained)) == ids(made)
-    assert len(packed.buffers) == (count > refs.FEW)
+    assert len(packed.buffers) == (count > refs.INLINE_MAX_REFS)
     assert ids(again(packed)) == ids(made)
     assert raynb.get(again(packed)) == list(range(count))
 

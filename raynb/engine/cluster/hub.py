@@ -22,7 +22,7 @@ from raynb.engine.causal import CausalOrder, Mark
 from raynb.engine.cluster import rays
 
 NAMESPACE = "raynb"
-PATIENCE = 5.0  # seconds that a result waits for its output at the most
+OUTPUT_WAIT_SECONDS = 5.0  # seconds that a result waits for its output at the most
 TICK = 0.5  # seconds between two looks at what nothing was heard of
 GATHER = 0.1  # seconds in which reports nobody waits for are gathered
 #: Seconds that workers gather reports: while a view is open, and when nobody looks.
@@ -114,7 +114,7 @@ class Listener:
         self._lost = lost
         self._session = rays.session()
         self._changed = threading.Condition()
-        self._order = CausalOrder(take, PATIENCE)
+        self._order = CausalOrder(take, OUTPUT_WAIT_SECONDS)
         self._heard = False  # something came since the hub was last lost
         self._behind: dict[str, float] = {}
         self._hub_behind = float("inf")
@@ -199,13 +199,13 @@ class Listener:
             then()
 
     def seen(self, mark: Mark | None) -> None:
-        """Waits until what ``mark`` names was taken (at most `PATIENCE`)."""
+        """Waits until what ``mark`` names was taken (at most `OUTPUT_WAIT_SECONDS`)."""
         has = self._order.has
         if has(mark) or threading.current_thread() is self._thread:
             return
         with self._changed:
             losses = self._losses
-            self._changed.wait_for(lambda: self._stopping or has(mark) or self._losses > losses, PATIENCE)
+            self._changed.wait_for(lambda: self._stopping or has(mark) or self._losses > losses, OUTPUT_WAIT_SECONDS)
 
     def when_seen(self, mark: Mark | None, then: Callable[[], None]) -> None:
         """Calls ``then`` once that was taken, on the listener's thread; at once if it was."""

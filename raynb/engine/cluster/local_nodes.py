@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 #: Seconds that one node may take to start; with many starting at once on a busy machine it takes long.
-PATIENCE = 120.0
+START_TIMEOUT_SECONDS = 120.0
 STOP_SECONDS = 5.0
 #: Bytes of object store of a node that names none.
 STORE = 200 << 20
@@ -119,10 +119,10 @@ class _Program:
             process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=sink, stderr=subprocess.STDOUT,
                                        start_new_session=True)  # fmt: skip
         self.nodes.append(process)
-        end = time.monotonic() + PATIENCE
+        end = time.monotonic() + START_TIMEOUT_SECONDS
         while b"Ray runtime started" not in log.read_bytes():
             if process.poll() is not None or time.monotonic() > end:
-                return {"error": log.read_text(errors="replace")[-2000:] or f"not within {PATIENCE:g} s"}
+                return {"error": log.read_text(errors="replace")[-2000:] or f"not within {START_TIMEOUT_SECONDS:g} s"}
             time.sleep(0.05)
         return {"address": self.address, "group": process.pid}
 

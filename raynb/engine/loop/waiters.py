@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 _get_ident = threading.get_ident
 
 SPIN_SECONDS = 0.0001 if (os.cpu_count() or 1) > 1 else 0.0
-MANY = 32  # answers still missing
+COALESCE_FROM_ANSWERS = 32  # answers still missing
 QUIET_SECONDS = 0.01
 COALESCE_SECONDS = 0.0001
 WORKER_CHANGED_KEY = -1  # watched by who waits for a worker to come or go
@@ -178,7 +178,7 @@ class Waiters:
         while not waiter.done and loop.health.failure is None:
             loop.flush()
             quiet = time.monotonic() - loop.asked > QUIET_SECONDS
-            if quiet and waiter.left > MANY:
+            if quiet and waiter.left > COALESCE_FROM_ANSWERS:
                 # Many answers are to come and no worker waits for one of ours: read them by the
                 # dozen instead of waking for each.
                 time.sleep(COALESCE_SECONDS)

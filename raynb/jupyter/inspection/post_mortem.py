@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from raynb.jupyter.notebook import Notebook
 
 #: Seconds that a worker may take to find the frames.
-PATIENCE = 10.0
+ANSWER_SECONDS = 10.0
 
 
 class PostMortems:
@@ -107,7 +107,7 @@ class PostMortems:
             if worker is None or not failed.task_id:
                 continue
             task = ids.from_hex(failed.task_id)[1]
-            session = inspection.ask(worker, "post_mortem", task, sources).result(PATIENCE)
+            session = inspection.ask(worker, "post_mortem", task, sources).result(ANSWER_SECONDS)
             if session is not None:
                 self._talk(inspection, worker, session)
                 return True

@@ -19,7 +19,7 @@ from raynb.jupyter.output.tracebacks import Renderer
 from raynb.run.inspection.stacks import capture_kernel
 
 #: Seconds that a worker may take; one whose native code holds Python's lock never answers.
-PATIENCE = 2.0
+ANSWER_SECONDS = 2.0
 _STATES = {"native": "computes in native code (C)", "sleeping": "waits in native code (a lock, sleep or I/O)"}
 
 
@@ -30,7 +30,7 @@ def of_targets(renderer: Renderer, engine: DriverEngine, targets: list[Target]) 
     parts = []
     for target, future in asked:
         try:
-            stacks = future.result(PATIENCE)
+            stacks = future.result(ANSWER_SECONDS)
         except concurrent.futures.TimeoutError:
             parts.append(
                 f"Worker {target.worker} (pid {target.pid}) does not answer: native code holds Python's lock there, "

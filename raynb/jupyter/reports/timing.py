@@ -21,7 +21,7 @@ PHASES = {
 WORK = (SERIALISE, FETCH, RUN, STORE)
 
 #: Mean seconds of a task under which grouping is worth a word, and from how many tasks on.
-TINY, MANY = 0.002, 50
+TINY_TASK_SECONDS, MANY_TASKS = 0.002, 50
 
 
 @dataclass(slots=True)
@@ -261,7 +261,7 @@ def _advice(found: Cut, phase: str, share: float) -> list[str]:
         if times > 1 and name.isidentifier():
             return [f"Put it into the store once, `{name}_ref = raynb.put({name})`, and pass the ref."]
         return ["What is stored once (`raynb.put`) travels as a ref, which costs nothing."]
-    if len(found.tasks) >= MANY and mean < TINY:
+    if len(found.tasks) >= MANY_TASKS and mean < TINY_TASK_SECONDS:
         return [f"The tasks are tiny ({mean * 1e6:,.0f} µs on average): let each do more (`--chunk auto`)."]
     if phase == FETCH and share > 0.3:
         return ["Arrays and frames arrive without a copy; lists and dicts of many objects must be rebuilt."]

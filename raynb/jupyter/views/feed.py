@@ -21,7 +21,7 @@ from raynb.jupyter.views.coalescing import Leases, Named, Pace, Pending, Send
 from raynb.jupyter.views.view_model import Labels
 
 #: The most rows of a kind when a reader that fell behind gets the whole picture again.
-AGAIN = 1_000
+CHANGE_MAX_ROWS = 1_000
 
 #: Seconds after a flood of tasks after which the whole picture is sent.
 CALM = 1.0
@@ -226,7 +226,7 @@ class Feed:
             full = view_model.message(snapshot, self.labels, runtime=runtime)
             pending.told(snapshot)
         told = pending.take()
-        change_message = view_model.message(told, self.labels, AGAIN, runtime) if told is not None else None
+        change_message = view_model.message(told, self.labels, CHANGE_MAX_ROWS, runtime) if told is not None else None
         now = self._clock()
         beat = BEAT if self._pace.beat_due(now) else None
         if full or change_message or beat:

@@ -25,7 +25,7 @@ from raynb.worker.engine import forks
 from raynb.worker.engine.callbacks import Callbacks
 from raynb.worker.engine.groups import Groups
 from raynb.worker.engine.requests import Requests
-from raynb.worker.engine.storing import SOON, Storing
+from raynb.worker.engine.storing import BATCH_SECONDS, Storing
 from raynb.worker.engine.waiting import Waiting
 
 if TYPE_CHECKING:
@@ -119,7 +119,7 @@ class WorkerEngine(Storing, Waiting, Groups):
                 task, key, args, deps, contained, running.task if running else 0,
                 running.scope if running else 0, actor, returns))  # fmt: skip
         del hold
-        self.worker.link.soon(SOON)
+        self.worker.link.soon(BATCH_SECONDS)
         if count == STREAMING:
             return ObjectRefGenerator(refs[0], self)
         return refs

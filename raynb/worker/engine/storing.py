@@ -24,7 +24,7 @@ from raynb.worker.engine.requests import Make, Requests
 if TYPE_CHECKING:
     from raynb.worker.main import Worker
 
-SOON = 0.0003  # seconds after a frame in which the next message waits for company
+BATCH_SECONDS = 0.0003  # seconds after a frame in which the next message waits for company
 
 
 class Gone(Exception):
@@ -147,5 +147,5 @@ class Storing:
             # The ref before the message: whatever exception comes, it is given back when it dies.
             ref: ObjectRef[Any] = OwnRef(object_id, self)  # type: ignore[arg-type]
             self.worker.link.post(w.Put(object_id, value, size, contained, running.scope if running else 0))
-        self.worker.link.soon(SOON)
+        self.worker.link.soon(BATCH_SECONDS)
         return ref

@@ -22,7 +22,7 @@ from raynb.engine.local.processes.memory_monitor import sample
 #: Seconds in which output is gathered before it is pushed.
 PAUSE = 0.05
 #: Seconds for which a batch is offered to a hub that does not answer.
-PATIENCE = 20.0
+FLUSH_TIMEOUT_SECONDS = 20.0
 #: Events that make the next push due at once, so that a batch does not grow without bounds.
 FULL = 2000
 
@@ -257,13 +257,14 @@ class Reporter:
 
     def _deliver(self, urgent: bool, failed: bool, said: bytes, told: bytes, events: list[Any]) -> None:
         """Pushes until the hub has answered: it may be lost, and be made again elsewhere."""
-        end = time.monotonic() + PATIENCE
+        end = time.monotonic() + FLUSH_TIMEOUT_SECONDS
         while True:
             try:
                 if self._hub is None:
                     self._hub = rays.get_actor(hub.name_of(self._nonce), namespace=hub.NAMESPACE)
                 pushed = rays.call(self._hub, "push", [self.name, time.time(), urgent, failed, said, told])
-                self._pause = pushed.future().result(PATIENCE)  # `get` would warn in an actor that is async
+                # `get` would warn in an actor that is async.
+                self._pause = pushed.future().result(FLUSH_TIMEOUT_SECONDS)
                 return
             except Exception:  # lost with its node, or the driver is gone with it
                 self._hub = None

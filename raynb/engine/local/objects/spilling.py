@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 AGAIN_SECONDS = 0.05  # where memory was too short even for an answer
 COLLECT_SECONDS = 1.0  # the garbage collector is not run more often than this
-MANY = 1_000  # containers longer than this are not looked into for names
+NAMES_MAX_ITEMS = 1_000  # containers longer than this are not looked into for names
 
 
 def names_of_refs(namespace: Mapping[str, Any]) -> dict[int, list[str]]:
@@ -37,9 +37,9 @@ def names_of_refs(namespace: Mapping[str, Any]) -> dict[int, list[str]]:
         if name.startswith("_"):  # IPython's other names of Out[5]
             continue
         inside: Any = ()
-        if isinstance(value, (list, tuple)) and len(value) <= MANY:
+        if isinstance(value, (list, tuple)) and len(value) <= NAMES_MAX_ITEMS:
             inside = enumerate(value)
-        elif isinstance(value, dict) and len(value) <= MANY:
+        elif isinstance(value, dict) and len(value) <= NAMES_MAX_ITEMS:
             inside = list(value.items())
         for key, item in ((None, value), *inside):
             if isinstance(item, ObjectRef):

@@ -19,7 +19,7 @@ from raynb.wire import messages as w
 if TYPE_CHECKING:
     from raynb.engine.local.engine import LocalEngine
 
-AGAIN = 3  # a question that is not answered is asked so often: it, or the answer, may be lost itself
+ASK_TIMES = 3  # a question that is not answered is asked so often: it, or the answer, may be lost itself
 LOOKS = 5  # a question is open over so many looks, or the driver itself was held up
 
 
@@ -86,7 +86,7 @@ class HangWatch:
         loop.flush()
 
     def _may_ask(self, worker: Worker) -> bool:
-        return self._asked.get(worker.id, 0) < AGAIN and self._works(worker)
+        return self._asked.get(worker.id, 0) < ASK_TIMES and self._works(worker)
 
     def _works(self, worker: Worker) -> bool:
         if worker.actor:
