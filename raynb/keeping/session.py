@@ -11,6 +11,7 @@ import sys
 import threading
 from collections.abc import Callable
 
+from raynb.base.process import surroundings
 from raynb.keeping.box import Box
 from raynb.keeping.keeper import Keeper
 
@@ -21,7 +22,7 @@ FOLDER = ".raynb"
 #: Set by the notebook: returns its box and keeper.
 provider: Callable[[], Keeper] | None = None
 
-_first_folder = os.getcwd()
+_first_folder = surroundings.folder()
 _own: Keeper | None = None
 _lock = threading.Lock()
 

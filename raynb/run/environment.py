@@ -8,6 +8,8 @@ import sys
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
+from raynb.base.process import surroundings
+
 _devices = os.environ.get("CUDA_VISIBLE_DEVICES")
 
 
@@ -57,12 +59,13 @@ def temporary(env: Iterable[tuple[str, Any]]) -> Iterator[None]:
         return
     given = dict(env)
     before = {name: os.environ.get(name) for name in dict(given.get("env_vars", ()))}
-    folder, path = os.getcwd(), list(sys.path)
+    folder, path = surroundings.folder(), list(sys.path)
     try:
         apply(given)
         yield
     finally:
-        os.chdir(folder)
+        with contextlib.suppress(OSError):  # it was deleted meanwhile
+            os.chdir(folder)
         sys.path[:] = path
         for name, value in before.items():
             if value is None:

@@ -85,7 +85,7 @@ def _apply_folder(folder: str, env: Mapping[str, Any]) -> None:
         os.chdir(folder)
     except OSError as error:
         why = f"cannot be entered here ({error.strerror})"
-        _report(f"the kernel's folder {folder} {why}; the task runs in {os.getcwd()}")
+        _report(f"the kernel's folder {folder} {why}; the task runs in {surroundings.folder()}")
 
 
 def _apply_env(changed: dict[str, str | None], env: Mapping[str, Any]) -> None:

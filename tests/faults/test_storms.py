@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import subprocess
 import sys
@@ -41,7 +42,25 @@ def test_a_full_stack_leaves_everything_as_it_was(ray: Any) -> None:
 
     actor = Actor.remote()
     kept = [ray.put(i) for i in range(1000)]
+
+    @ray.remote(num_returns="streaming")
+    def count() -> Any:
+        yield from range(3)
+
+    streams = [count.remote() for _ in range(300)]
+    loop = asyncio.new_event_loop()
     runtime: Any = engine.current()
+
+    def step(waiting: Any) -> None:
+        """Begins to await, as an event loop's task would, and is cancelled."""
+        asyncio._set_running_loop(loop)
+        try:
+            waiting.send(None)
+        except StopIteration:
+            pass
+        finally:
+            asyncio._set_running_loop(None)
+            waiting.close()
 
     def down(levels: int, call: Any) -> Any:
         return call() if levels == 0 else down(levels - 1, call)
@@ -49,11 +68,13 @@ def test_a_full_stack_leaves_everything_as_it_was(ray: Any) -> None:
     calls = (
         lambda: echo.remote(1), lambda: ray.get(kept[-1]), lambda: ray.wait(kept[-2:]), lambda: ray.put(1),
         lambda: kept.pop(), lambda: actor.say.remote(1), lambda: ray.get(echo.remote(2)),
+        lambda: step(echo.remote(3).__await__()), lambda: ray.get(next(streams.pop())),
+        lambda: ray.cancel(echo.remote(4)),
     )  # fmt: skip
     here = len(__import__("inspect").stack(0))
     for call in calls:
         struck = 0
-        for left in range(100):
+        for left in range(200):
             try:
                 down(sys.getrecursionlimit() - here - left, call)
             except (RecursionError, TypeError):  # the latter where the arguments could not be pickled so deep
@@ -62,3 +83,4 @@ def test_a_full_stack_leaves_everything_as_it_was(ray: Any) -> None:
         with runtime.loop.lock:
             invariants.check(runtime.machine)
         assert ray.get([echo.remote(k) for k in range(100)], timeout=60) == list(range(100))
+    loop.close()

@@ -118,3 +118,29 @@ def test_the_ends_of_refs_views_and_generators_run_no_python(ray: Any) -> None:
     assert ray.get(count.remote(1).completed(), timeout=60) is None
 
 
+
+
+def test_a_raising_profile_function_breaks_nothing(ray: Any) -> None:
+    """As the hook of pdb does, when somebody quits it in the middle of a call."""
+    echo = ray.remote(lambda x: x)
+    ray.get(echo.remote(0))
+    calls, struck = 0, 0
+
+    def profile(frame: Any, event: str, argument: Any) -> None:
+        nonlocal calls
+        calls += 1
+        if calls % 97 == 0:
+            raise Struck
+
+    before = sys.getprofile()
+    for start in range(0, 97, 3):
+        calls = start
+        try:
+            sys.setprofile(profile)
+            ray.get(echo.remote(ray.put(bytes(300_000))))
+        except Struck:
+            struck += 1
+        finally:
+            sys.setprofile(before)
+    assert struck
+    assert ray.get([echo.remote(i) for i in range(20)], timeout=60) == list(range(20))

@@ -106,3 +106,18 @@ print("fine")
     )
     assert out.endswith("fine\n")
     assert out.count("line") == 20
+
+
+def test_a_folder_that_was_deleted_under_the_process(tmp_path: Path) -> None:
+    gone = tmp_path / "gone"
+    gone.mkdir()
+    script = f"""
+import os, shutil
+os.chdir({str(gone)!r}); shutil.rmtree({str(gone)!r})
+ray.init(num_cpus=1)
+f = ray.remote(lambda x: x)
+assert ray.get([f.remote(i) for i in range(5)]) == list(range(5))
+ray.shutdown()
+print("fine")
+"""
+    assert run(script, tmp_path) == "fine\n"

@@ -34,6 +34,7 @@ IDLE_SECONDS = 0.1  # a thread that has nothing to do leaves after this
 
 _getsignal = _signal.getsignal
 _get_ident = threading.get_ident
+_gettrace, _getprofile = sys.gettrace, sys.getprofile
 _SIGNALS = [n for n in range(1, 32) if n < signal.NSIG and n not in (9, 19)]
 _calm: list[Any] = []  # handlers as they were when none of them was the user's
 _HARMLESS = ("_sighandler_noop",)  # asyncio's: the signal is told by a descriptor
@@ -98,7 +99,7 @@ def exposed() -> bool:
     me = _get_ident()
     if me in _ours:
         return False
-    if _known[0]:
+    if _known[0] or _gettrace() is not None or _getprofile() is not None:  # quitting pdb raises from its hook
         return True
     if me != interrupts.main_thread:
         return False

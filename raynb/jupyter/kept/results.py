@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from IPython.core.error import UsageError
 
 from raynb import api
+from raynb.base.process import surroundings
 from raynb.base.ref import ObjectRef
 from raynb.base.rows import END_OF_TASK, Output
 from raynb.exceptions import RayError
@@ -69,7 +70,7 @@ class Kept:
         self._box: Box | None = None
         self._keeper: Keeper | None = None
         self._said: set[str] = set()
-        self._folder = os.getcwd()
+        self._folder = surroundings.folder()
         session.provider = self.keeper
 
     # -- the folder ----------------------------------------------------------------------------

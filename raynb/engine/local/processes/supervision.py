@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import secrets
 import sys
 import threading
@@ -11,6 +10,7 @@ from collections.abc import Callable
 from typing import Any
 
 from raynb.base.config import Config
+from raynb.base.process import surroundings
 from raynb.core.scheduling.worker_health import SupervisorDeaths
 from raynb.core.vocabulary import commands as c
 from raynb.core.vocabulary import events as e
@@ -90,7 +90,7 @@ class Supervision:
             "spill_directory": self._disk.path,
             "spill_home": self._disk.home,
             "sys_path": list(sys.path),
-            "cwd": os.getcwd(),
+            "cwd": surroundings.folder(),
             "namespace": self._config.namespace or "",
         }
 
