@@ -20,7 +20,18 @@ from raynb.exceptions import AsyncioActorExit, RayActorError
 
 
 def method(*args: Any, **given: Any) -> Any:
-    """Sets options of an actor method where it is defined (``ray.method``)."""
+    """Sets options of an actor method where it is defined (``ray.method``).
+
+    Example:
+        >>> @ray.remote
+        ... class Pair:
+        ...     @ray.method(num_returns=2)
+        ...     def both(self):
+        ...         return 1, 2
+        >>> first, second = Pair.remote().both.remote()
+        >>> ray.get(second)
+        2
+    """
     if args:
         raise ValueError(
             "The @ray.method decorator takes only keyword arguments of the list "
@@ -41,7 +52,13 @@ class ActorClassInheritanceException(TypeError):
 
 
 class ActorClass:
-    """A class whose instances live in processes of their own (Ray's term). Make one with ``.remote(...)``."""
+    """A class whose instances live in processes of their own (Ray's term). Make one with ``.remote(...)``.
+
+    Example:
+        >>> Counter = ray.remote(type("Counter", (), {"add": lambda self, n: n + 1}))
+        >>> ray.get(Counter.remote().add.remote(1))
+        2
+    """
 
     def __init__(self, cls: type, given: dict[str, Any]) -> None:
         self._blueprint = Blueprint(cls, given)
@@ -169,7 +186,13 @@ class ActorClassWithOptions:
 
 class ActorHandle:
     """A handle of a running actor (Ray's term). It may be passed to tasks and other actors; when the
-    last one is gone, the actor ends after the calls already submitted."""
+    last one is gone, the actor ends after the calls already submitted.
+
+    Example:
+        >>> handle = ray.remote(type("Named", (), {"name": lambda self: "me"})).remote()
+        >>> ray.get(handle.name.remote())
+        'me'
+    """
 
     def __init__(self, ref: ObjectRef[Any], spec: ActorSpec) -> None:
         self._ray_ref = ref

@@ -38,6 +38,13 @@ def remote(*args: Any, **options: Any) -> Any:
     Raises:
         TypeError: not a function or class.
         ValueError: an option that doesn't exist, or a bad value; the text names it.
+
+    Example:
+        >>> @ray.remote(num_cpus=1)
+        ... def square(x):
+        ...     return x * x
+        >>> ray.get(square.remote(3))
+        9
     """
     if len(args) == 1 and not options and callable(args[0]):
         return _make(args[0], {})
@@ -78,6 +85,10 @@ def get(object_refs: Any, *, timeout: float | None = None, _use_object_store: bo
         GetTimeoutError: not all were ready in time.
         RayTaskError: a task raised; it is also an instance of what the task raised.
         TypeError, ValueError: something that isn't a ref.
+
+    Example:
+        >>> ray.get([ray.put(1), ray.put(2)])
+        [1, 2]
     """
     if foreign:
         object_refs = _ours_in(object_refs)
@@ -123,6 +134,10 @@ def put(value: Any, *, _owner: Any = None, _tensor_transport: Any = None) -> Obj
     Raises:
         TypeError: a ref, or a value that cannot be pickled; the text names it.
         ObjectStoreFullError: it can never fit.
+
+    Example:
+        >>> ray.get(ray.put("text"))
+        'text'
     """
     if isinstance(value, ObjectRef):
         raise TypeError(
@@ -161,6 +176,9 @@ def wait(
 
     Returns:
         (ready, not ready), each in the order given; at most ``num_returns`` are ready.
+
+    Example:
+        >>> ready, pending = ray.wait([ray.put(1), ray.put(2)], num_returns=2)
     """
     if isinstance(ray_waitables, ObjectRef):
         raise TypeError("wait() expected a list of ray.ObjectRef, got a single ray.ObjectRef")
@@ -253,6 +271,16 @@ def cancel(ray_waitable: Any, *, force: bool = False, recursive: bool = True) ->
 
     Raises:
         ValueError: ``force`` on an actor's method.
+
+    Example:
+        >>> import time
+        >>> ref = ray.remote(time.sleep).remote(60)
+        >>> ray.cancel(ref)
+        >>> try:
+        ...     ray.get(ref)
+        ... except ray.exceptions.TaskCancelledError:
+        ...     print("cancelled")
+        cancelled
     """
     ray_waitable = ours(ray_waitable)
     if isinstance(ray_waitable, ObjectRefGenerator):
@@ -271,6 +299,10 @@ def kill(actor: Any, *, no_restart: bool = True) -> None:
     Args:
         actor: its handle.
         no_restart: False: ``max_restarts`` may bring it back.
+
+    Example:
+        >>> actor = ray.remote(type("Idle", (), {})).remote()
+        >>> ray.kill(actor)
     """
     adopt = foreign_handles.get(type(actor))
     if adopt is not None:
@@ -287,6 +319,12 @@ def get_actor(name: str, namespace: str | None = None) -> ActorHandle:
     Raises:
         ValueError: no live actor has that name in the namespace, or it is empty or None.
         TypeError: the name or the namespace is no string.
+
+    Example:
+        >>> Named = ray.remote(type("Named", (), {"who": lambda self: "me"}))
+        >>> kept = Named.options(name="doc example").remote()
+        >>> ray.get(ray.get_actor("doc example").who.remote())
+        'me'
     """
     if not name:
         raise ValueError("Please supply a non-empty value to get_actor")
@@ -309,7 +347,17 @@ def list_named_actors(all_namespaces: bool = False) -> list[Any]:
 
 
 def free(object_refs: Any, local_only: bool = False) -> None:
-    """Frees values although refs exist (``ray.internal.free``); asking for them is an `ObjectFreedError`."""
+    """Frees values although refs exist (``ray.internal.free``); asking for them is an `ObjectFreedError`.
+
+    Example:
+        >>> ref = ray.put(b"bytes")
+        >>> ray.free(ref)
+        >>> try:
+        ...     ray.get(ref)
+        ... except ray.exceptions.ObjectFreedError:
+        ...     print("gone")
+        gone
+    """
     refs = [object_refs] if isinstance(object_refs, ObjectRef) else list(object_refs)
     for ref in refs:
         if not isinstance(ref, ObjectRef):
@@ -322,10 +370,18 @@ def get_gpu_ids() -> list[Any]:
     """Returns the GPUs that the running task was given (``ray.get_gpu_ids``).
 
     Numbers; strings out of ``CUDA_VISIBLE_DEVICES`` if that was set when the runtime started.
+
+    Example:
+        >>> ray.get_gpu_ids()
+        []
     """
     return list(current().context().gpu_ids)
 
 
 def show_in_dashboard(message: str, key: str = "", dtype: str = "text") -> None:
-    """Accepted for Ray programs; the message goes to the task's output."""
+    """Accepted for Ray programs; the message goes to the task's output.
+
+    Example:
+        >>> ray.get(ray.remote(lambda: ray.show_in_dashboard("half done")).remote())
+    """
     print(message)

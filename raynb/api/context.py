@@ -163,5 +163,10 @@ for _name in ("job_id", "node_id", "task_id", "actor_id"):
 
 
 def get_runtime_context() -> RuntimeContext:
-    """Returns who and where the calling code is (``ray.get_runtime_context``)."""
+    """Returns who and where the calling code is (``ray.get_runtime_context``).
+
+    Example:
+        >>> ray.get(ray.remote(lambda: ray.get_runtime_context().get_task_name() is not None).remote())
+        True
+    """
     return RuntimeContext()

@@ -73,6 +73,11 @@ class Runtime:
 
     Thread contract: any thread; the block's own calls (``f.remote()``, ``raynb.get``) use the
     isolated runtime in the thread (or asyncio task) that entered it.
+
+    Example:
+        >>> with ray.Runtime(num_cpus=1) as own:
+        ...     ray.get(ray.put(1))
+        1
     """
 
     def __init__(self, **given: Any) -> None:
@@ -188,6 +193,9 @@ def init(address: str | None = None, *, ignore_reinit_error: bool = True, **give
 
     Raises:
         RuntimeError: one is running with other arguments; the text says which differ.
+
+    Example:
+        >>> runtime = ray.init(num_cpus=2)
     """
     address = None if address in (None, "", "local") else address
     if address not in (None, "auto") and "://" not in address and not address.rpartition(":")[2].isdigit():
@@ -238,6 +246,11 @@ def shutdown(_exiting_interpreter: bool = False, wait_for_processes: bool = Fals
 
     Args:
         wait_for_processes: accepted for Ray's sake: when this returns, every process of the runtime is gone.
+
+    Example:
+        >>> ray.shutdown()
+        >>> ray.is_initialized()
+        False
     """
     place = session.global_slot()
     engine = place.engine
@@ -248,26 +261,46 @@ def shutdown(_exiting_interpreter: bool = False, wait_for_processes: bool = Fals
 
 def is_initialized() -> bool:
     """Returns whether a runtime is running, or on its way: after ``%load_ext raynb``, or by another thread's
-    `init` (``ray.is_initialized``)."""
+    `init` (``ray.is_initialized``).
+
+    Example:
+        >>> if not ray.is_initialized():
+        ...     runtime = ray.init(num_cpus=2)
+    """
     engine = slot.peek()
     return session.global_slot().is_coming() if engine is None else engine.alive
 
 
 def runtime() -> Runtime | None:
-    """Returns the running runtime, or None; never starts one."""
+    """Returns the running runtime, or None; never starts one.
+
+    Example:
+        >>> ray.runtime().engine.alive
+        True
+    """
     engine = slot.peek()
     return Runtime._of(engine) if engine is not None else None
 
 
 async def init_async(address: str | None = None, **given: Any) -> Runtime:
-    """`init` without blocking the event loop."""
+    """`init` without blocking the event loop.
+
+    Example:
+        >>> import asyncio
+        >>> runtime = asyncio.run(ray.init_async(num_cpus=2))
+    """
     import asyncio
 
     return await asyncio.to_thread(functools.partial(init, address, **given))
 
 
 async def shutdown_async() -> None:
-    """`shutdown` without blocking the event loop."""
+    """`shutdown` without blocking the event loop.
+
+    Example:
+        >>> import asyncio
+        >>> asyncio.run(ray.shutdown_async())
+    """
     import asyncio
 
     await asyncio.to_thread(shutdown)

@@ -10,22 +10,43 @@ from raynb.base.rows import Snapshot
 
 
 def cluster_resources() -> dict[str, float]:
-    """Returns everything that this runtime may use (``ray.cluster_resources``)."""
+    """Returns everything that this runtime may use (``ray.cluster_resources``).
+
+    Example:
+        >>> ray.cluster_resources()["CPU"] >= 1
+        True
+    """
     return current().cluster()[0]
 
 
 def available_resources() -> dict[str, float]:
-    """Returns what is free now; what is at zero is left out (``ray.available_resources``)."""
+    """Returns what is free now; what is at zero is left out (``ray.available_resources``).
+
+    Example:
+        >>> ray.available_resources().get("CPU", 0) <= ray.cluster_resources()["CPU"]
+        True
+    """
     return current().cluster()[1]
 
 
 def nodes() -> list[dict[str, Any]]:
-    """Returns the one node, or a cluster's (``ray.nodes``)."""
+    """Returns the one node, or a cluster's (``ray.nodes``).
+
+    Example:
+        >>> len(ray.nodes())
+        1
+    """
     return current().nodes()
 
 
 def timeline(filename: str | None = None) -> list[dict[str, Any]] | None:
-    """Returns who ran what when as a Chrome/Perfetto trace, or writes it to a file (``ray.timeline``)."""
+    """Returns who ran what when as a Chrome/Perfetto trace, or writes it to a file (``ray.timeline``).
+
+    Example:
+        >>> done = ray.get(ray.remote(lambda: 1).remote())
+        >>> len(ray.timeline()) > 0
+        True
+    """
     events = trace(current().snapshot())
     if filename is None:
         return events

@@ -25,6 +25,11 @@ class ObjectRef(Generic[T]):
     arguments, results or `put` values passes it on as a ref. Views of a ref don't pin its value.
 
     Thread contract: immutable; its end only appends to a deque, so it may run anywhere.
+
+    Example:
+        >>> ref = ray.put([1, 2])
+        >>> ray.get(ref)
+        [1, 2]
     """
 
     __slots__ = ()
@@ -198,6 +203,13 @@ class ObjectRefGenerator:
 
     Iterate (``for ref in gen``) or iterate asynchronously (``async for ref in gen``). An error
     arrives as one last ref, then the iteration ends. Dropping it early stops the task's stream.
+
+    Example:
+        >>> @ray.remote
+        ... def count(n):
+        ...     yield from range(n)
+        >>> [ray.get(ref) for ref in count.remote(3)]
+        [0, 1, 2]
     """
 
     __slots__ = ("__del__", "__weakref__", "_engine", "_position", "_ref")
@@ -291,7 +303,15 @@ class ObjectRefGenerator:
 
 
 class DynamicObjectRefGenerator:
-    """What ``get`` returns for a ``num_returns="dynamic"`` task: an iterable of refs (Ray's term)."""
+    """What ``get`` returns for a ``num_returns="dynamic"`` task: an iterable of refs (Ray's term).
+
+    Example:
+        >>> @ray.remote(num_returns="dynamic")
+        ... def count(n):
+        ...     yield from range(n)
+        >>> [ray.get(ref) for ref in ray.get(count.remote(2))]
+        [0, 1]
+    """
 
     __slots__ = ("_refs",)
 

@@ -19,6 +19,12 @@ class ActorPool:
 
     Args:
         actors: handles of the actors.
+
+    Example:
+        >>> Doubler = ray.remote(type("Doubler", (), {"double": lambda self, n: 2 * n}))
+        >>> pool = ray.util.ActorPool([Doubler.remote(), Doubler.remote()])
+        >>> list(pool.map(lambda actor, value: actor.double.remote(value), [1, 2, 3]))
+        [2, 4, 6]
     """
 
     def __init__(self, actors: Iterable[Any]) -> None:

@@ -45,6 +45,11 @@ def inspect_serializability(
 
     Returns:
         (whether it pickles, the parts that don't).
+
+    Example:
+        >>> import io
+        >>> ray.util.inspect_serializability([1, 2], name="numbers", print_file=io.StringIO())
+        (True, set())
     """
     name = name or str(base_obj)
     failures: set[FailureTuple] = set()

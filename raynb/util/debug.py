@@ -17,6 +17,10 @@ def log_once(key: str) -> bool:
     """Returns whether a message named ``key`` should be logged: the first time only.
 
     After `enable_periodic_logging` also once a minute; after `disable_log_once_globally` never.
+
+    Example:
+        >>> ray.util.log_once("doc key"), ray.util.log_once("doc key")
+        (True, False)
     """
     with _lock:
         if _disabled:

@@ -49,6 +49,11 @@ class Executor(concurrent.futures.Executor):
 
     Raises:
         ValueError: ``max_workers`` is below 1, or an option doesn't exist.
+
+    Example:
+        >>> with ray.util.Executor() as pool:
+        ...     list(pool.map(abs, [-1, -2]))
+        [1, 2]
     """
 
     def __init__(self, max_workers: int | None = None, **options: Any) -> None:

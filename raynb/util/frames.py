@@ -77,6 +77,12 @@ def map_batches(
 
     Raises:
         ValueError: an unknown ``batch_format``, or a ``batch_size`` below 1.
+
+    Example:
+        >>> import pandas as pd
+        >>> from raynb.util.frames import map_batches
+        >>> list(map_batches(pd.DataFrame({"v": [1, 2]}), lambda batch: batch * 2)["v"])
+        [2, 4]
     """
     if batch_format not in FORMATS:
         raise ValueError(f"batch_format is one of {', '.join(FORMATS)}, got {batch_format!r}.")
@@ -148,6 +154,13 @@ def groupby(
     Raises:
         TypeError: ``by`` is not names of columns.
         ValueError: ``as_index=False``, which numbers the groups of each task anew.
+
+    Example:
+        >>> import pandas as pd
+        >>> from raynb.util.frames import groupby
+        >>> frame = pd.DataFrame({"k": [1, 1, 2], "v": [1, 2, 3]})
+        >>> list(groupby(frame, "k").apply(lambda group: group["v"].sum()))
+        [3, 3]
     """
     names = by if isinstance(by, list) else [by]
     if not all(isinstance(name, str) and name in frame.columns for name in names):

@@ -21,6 +21,11 @@ def as_completed(
 
     Raises:
         ValueError: ``chunk_size`` is below 1, or ``num_returns`` was given.
+
+    Example:
+        >>> square = ray.remote(lambda x: x * x)
+        >>> sorted(ray.util.as_completed([square.remote(x) for x in range(4)]))
+        [0, 1, 4, 9]
     """
     _check(chunk_size, kwargs)
     rest = list(refs)
@@ -50,6 +55,11 @@ def map_unordered(
 
     Raises:
         ValueError: a size is below 1, or ``num_returns`` was given.
+
+    Example:
+        >>> square = ray.remote(lambda x: x * x)
+        >>> sorted(ray.util.map_unordered(square, range(4)))
+        [0, 1, 4, 9]
     """
     if backpressure_size is not None and backpressure_size <= 0:
         raise ValueError("backpressure_size must be positive.")

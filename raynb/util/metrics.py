@@ -108,7 +108,12 @@ class Metric:
 
 
 class Counter(Metric):
-    """A number that only grows."""
+    """A number that only grows.
+
+    Example:
+        >>> calls = ray.util.metrics.Counter("doc_calls", description="Calls.", tag_keys=("kind",))
+        >>> calls.inc(2, tags={"kind": "a"})
+    """
 
     kind = "counter"
 
@@ -132,7 +137,12 @@ class Counter(Metric):
 
 
 class Gauge(Metric):
-    """A number that goes up and down: the last one counts."""
+    """A number that goes up and down: the last one counts.
+
+    Example:
+        >>> load = ray.util.metrics.Gauge("doc_load")
+        >>> load.set(0.5)
+    """
 
     kind = "gauge"
 
@@ -161,6 +171,10 @@ class Histogram(Metric):
 
     Raises:
         ValueError: there are no boundaries, or one is not above 0.
+
+    Example:
+        >>> sizes = ray.util.metrics.Histogram("doc_sizes", boundaries=[1, 10])
+        >>> sizes.observe(3)
     """
 
     kind = "histogram"
@@ -212,7 +226,14 @@ class Histogram(Metric):
 
 
 def exposition() -> str:
-    """Returns this process's metrics in the Prometheus text format (raynb's addition)."""
+    """Returns this process's metrics in the Prometheus text format (raynb's addition).
+
+    Example:
+        >>> level = ray.util.metrics.Gauge("doc_level")
+        >>> level.set(1)
+        >>> "doc_level" in ray.util.metrics.exposition()
+        True
+    """
     with _lock:
         metrics = sorted(_registry, key=lambda one: one._name)
         return "".join(line + "\n" for one in metrics if not one._discarded for line in one._text())

@@ -15,6 +15,11 @@ def list_named_actors(all_namespaces: bool = False) -> list[Any]:
     Args:
         all_namespaces: every namespace's, as ``{"name": ..., "namespace": ...}``; otherwise the
             names in the caller's namespace.
+
+    Example:
+        >>> kept = ray.remote(type("Kept", (), {})).options(name="doc kept").remote()
+        >>> "doc kept" in ray.util.list_named_actors()
+        True
     """
     return list(ray.list_named_actors(all_namespaces))
 
@@ -24,6 +29,10 @@ def get_node_ip_address(address: str | None = None) -> str:
 
     Args:
         address: accepted for compatibility.
+
+    Example:
+        >>> ray.util.get_node_ip_address().count(".")
+        3
     """
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
         try:
@@ -44,5 +53,10 @@ def timeline(filename: str | None = None) -> Any:
 
     Args:
         filename: where to write it; None: return it as a list of events.
+
+    Example:
+        >>> done = ray.get(ray.remote(lambda: 1).remote())
+        >>> len(ray.util.timeline()) > 0
+        True
     """
     return ray.timeline(filename)

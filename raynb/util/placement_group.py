@@ -136,6 +136,12 @@ def placement_group(
     Raises:
         ValueError: a bundle is empty or not a dict of numbers above 0, or the strategy or the
             lifetime doesn't exist.
+
+    Example:
+        >>> group = ray.util.placement_group([{"CPU": 1}])
+        >>> group.wait(10)
+        True
+        >>> ray.util.remove_placement_group(group)
     """
     _check(bundles, strategy, lifetime)
     if topology_strategy is not None and strategy is not None:
@@ -174,7 +180,12 @@ def _check(bundles: Any, strategy: str | None, lifetime: str | None) -> None:
 
 
 def remove_placement_group(placement_group: PlacementGroup) -> None:
-    """Gives the group's resources back."""
+    """Gives the group's resources back.
+
+    Example:
+        >>> group = ray.util.placement_group([{"CPU": 1}])
+        >>> ray.util.remove_placement_group(group)
+    """
     placement_group.check_runtime()
     engine().return_group(placement_group.number)
 
@@ -184,6 +195,12 @@ def get_placement_group(placement_group_name: str) -> PlacementGroup:
 
     Raises:
         ValueError: this process has made none of that name that is still there.
+
+    Example:
+        >>> group = ray.util.placement_group([{"CPU": 1}], name="doc group")
+        >>> ray.util.get_placement_group("doc group").id == group.id
+        True
+        >>> ray.util.remove_placement_group(group)
     """
     if not placement_group_name:
         raise ValueError("Please supply a non-empty value to get_placement_group")
@@ -199,7 +216,14 @@ def get_placement_group(placement_group_name: str) -> PlacementGroup:
 
 
 def placement_group_table(placement_group: PlacementGroup | None = None) -> dict[Any, Any]:
-    """Returns the state of a group as a dict, or of all groups: id → dict."""
+    """Returns the state of a group as a dict, or of all groups: id → dict.
+
+    Example:
+        >>> group = ray.util.placement_group([{"CPU": 1}])
+        >>> ray.util.placement_group_table(group)["strategy"]
+        'PACK'
+        >>> ray.util.remove_placement_group(group)
+    """
     if placement_group is not None:
         placement_group.check_runtime()
     table = engine().groups_table()
@@ -226,7 +250,12 @@ def _row(number: int, table: dict[int, tuple[str, Any]]) -> dict[str, Any]:
 
 
 def get_current_placement_group() -> PlacementGroup | None:
-    """Returns the group of the task or actor that asks; None if it has none."""
+    """Returns the group of the task or actor that asks; None if it has none.
+
+    Example:
+        >>> ray.util.get_current_placement_group() is None
+        True
+    """
     for name in engine().context().resources:
         _, found, number = name.rpartition("_group_")
         if found and number.rpartition("_")[2].isdigit():

@@ -11,11 +11,29 @@ from raynb import api as ray
 
 
 class Empty(queue.Empty):
-    """Nothing to get."""
+    """Nothing to get.
+
+    Example:
+        >>> try:
+        ...     ray.util.Queue().get_nowait()
+        ... except ray.util.queue.Empty:
+        ...     print("nothing")
+        nothing
+    """
 
 
 class Full(queue.Full):
-    """No room to put."""
+    """No room to put.
+
+    Example:
+        >>> queue = ray.util.Queue(maxsize=1)
+        >>> queue.put(1)
+        >>> try:
+        ...     queue.put_nowait(2)
+        ... except ray.util.queue.Full:
+        ...     print("no room")
+        no room
+    """
 
 
 class Queue:
@@ -26,6 +44,12 @@ class Queue:
     Args:
         maxsize: how many items it holds; 0: any number.
         actor_options: options of the actor behind it, e.g. ``{"num_cpus": 0}``.
+
+    Example:
+        >>> queue = ray.util.Queue(maxsize=10)
+        >>> queue.put("item")
+        >>> queue.get()
+        'item'
     """
 
     def __init__(self, maxsize: int = 0, actor_options: dict[str, Any] | None = None) -> None:

@@ -165,7 +165,7 @@ def test_debug_enters_the_frame_that_failed(notebook: KernelSession) -> None:
     assert "ZeroDivisionError" in failed.error
     run = notebook.send("%debug")
     answer(notebook, run, ["p secret", "w", "q"])
-    assert "41\n" in text_of(run)
+    assert re.search(r"^4[1-6]$", text_of(run), re.MULTILINE)  # whichever failed first
     assert "-> return 1 / 0" in text_of(run)
     notebook.run("account = Account.remote()\nray.get(account.withdraw.remote(3))", ok=False)
     run = notebook.send("%debug")
@@ -221,6 +221,6 @@ def test_failed_frames_give_way_when_the_store_lacks_room(tmp_path: Path) -> Non
         session.run("ray.get(fails.remote(np.zeros(10_000_000)))", ok=False)
         assert session.run("len(large())").shown == ["1"]  # the frame has it
         session.run("kept = ray.put(np.ones(10_000_000))\nwhile len(large()) > 1: time.sleep(0.02)")
-        assert session.run("ray.get(kept).sum()").shown == ["np.float64(10000000.0)"]
+        assert session.run("float(ray.get(kept).sum())").shown == ["10000000.0"]
     finally:
         session.close()

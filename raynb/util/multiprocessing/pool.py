@@ -50,6 +50,12 @@ class Pool:
 
     Raises:
         ValueError: ``processes`` is below 1 or more than the runtime has CPUs.
+
+    Example:
+        >>> from raynb.util.multiprocessing import Pool
+        >>> with Pool(2) as pool:
+        ...     pool.map(abs, [-1, -2])
+        [1, 2]
     """
 
     def __init__(
