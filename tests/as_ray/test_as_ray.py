@@ -99,7 +99,13 @@ PROGRAM = """
 import sys
 import ray
 ray.init(num_cpus=2)
-print(ray.get(ray.remote(lambda: __import__("ray").__version__).remote()))
+def make():
+    import ray
+    import ray.util.queue as q
+    return ray.remote(lambda: (ray.get(ray.put(ray.__version__)), q.__name__))
+found = ray.get(make().remote())  # the modules are in its closure
+assert found[1] == "ray.util.queue", found
+print(found[0])
 ray.shutdown()
 import ray.util.queue          # after a shutdown too
 print(ray.get(ray.put(1)), sys.argv[0].endswith("program.py"), __name__)

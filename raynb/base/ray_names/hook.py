@@ -59,6 +59,10 @@ class StandIn(ModuleType):
     def __dir__(self) -> list[str]:
         return dir(self._raynb)
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        # Functions that hold the module in their closure or globals travel: by its name, as modules do.
+        return importlib.import_module, (self.__name__,)
+
 
 class Finder(Loader, MetaPathFinder):
     """Finds ``ray`` and what is below it."""
