@@ -148,7 +148,7 @@ def test_the_panel_and_the_status_bar_follow_the_active_notebook(lab: Lab) -> No
 
 
 def test_after_a_reload_in_a_running_cell_all_of_ours_goes_live_again(lab: Lab) -> None:
-    waits = "print(ray.get([quick.remote(1), gated.remote('reload-end')]))"
+    waits = "print(ray.get([gated.remote('reload-a'), gated.remote('reload-b')]))"
     lab.open(
         "reload.ipynb",
         [SETUP, DASHBOARD, "held = gated.remote('reload-go'); held", waits, "gated.remote('reload-never')"],
@@ -156,7 +156,7 @@ def test_after_a_reload_in_a_running_cell_all_of_ours_goes_live_again(lab: Lab) 
     for cell in range(3):
         lab.run(cell)
     lab.start(3)
-    expect(lab.output(3)).to_contain_text("1/2")
+    expect(lab.output(3)).to_contain_text("0/2")
     lab.command("docmanager:save")
     lab.reload()
     lab.command("raynb:open")
@@ -164,11 +164,12 @@ def test_after_a_reload_in_a_running_cell_all_of_ours_goes_live_again(lab: Lab) 
     expect(panel.get_by_label("2 of 2 CPU slots busy")).to_be_visible()
     expect(lab.output(1).get_by_label("2 of 2 CPU slots busy")).to_be_visible()
     panel.get_by_role("tab", name="Tasks").click()
-    expect(panel.get_by_role("row").filter(has_text="quick").first).to_be_visible()
+    expect(panel.get_by_role("row").filter(has_text="gated").first).to_be_visible()
     make(lab, "reload-go")
     expect(lab.output(2)).to_contain_text("finished in")
+    make(lab, "reload-a")
     expect(lab.output(3)).to_contain_text("1/2")
-    make(lab, "reload-end")
+    make(lab, "reload-b")
     expect(lab.output(3)).to_contain_text("took")
     saved = str(lab.outputs(3))
     assert "2/2" in saved, saved

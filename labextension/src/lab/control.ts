@@ -11,12 +11,14 @@ interface Reply { content: { status: string; comms: Record<string, unknown> } }
 const PAGE = Math.random().toString(16).slice(2);
 let count = 0;
 
-function message(kernel: Kernel.IKernelConnection, type: string, content: object): object {
+type Message = Parameters<Kernel.IKernelConnection['sendControlMessage']>[0];
+
+function message(kernel: Kernel.IKernelConnection, type: string, content: object): Message {
   const header = {
     date: new Date().toISOString(), msg_id: `raynb-${PAGE}-${++count}`, msg_type: type, session: kernel.clientId,
     username: kernel.username, version: '5.3'
   };
-  return { header, parent_header: {}, metadata: {}, content, channel: 'control', buffers: [] };
+  return { header, parent_header: {}, metadata: {}, content, channel: 'control', buffers: [] } as unknown as Message;
 }
 
 /** Sends to a comm of ours. */
@@ -26,6 +28,7 @@ export function sendToComm(kernel: Kernel.IKernelConnection, comm: string, data:
 
 /** Returns the ids of the open comms of a target. */
 export async function commsOf(kernel: Kernel.IKernelConnection, target: string): Promise<string[]> {
-  const reply: Reply = await kernel.sendControlMessage(message(kernel, 'comm_info_request', { target_name: target }), true, true).done;
+  const asked = kernel.sendControlMessage(message(kernel, 'comm_info_request', { target_name: target }), true, true);
+  const reply = await asked.done as unknown as Reply;
   return reply.content.status === 'ok' ? Object.keys(reply.content.comms) : [];
 }

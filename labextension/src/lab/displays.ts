@@ -84,10 +84,11 @@ export class Displays {
     }
   }
 
-  private heard(_: unknown, message: { header: { msg_type: string }; content: { data?: Bundle; transient?: { display_id?: string } } }): void {
+  private heard(_: unknown, message: { header: { msg_type: string }; content: unknown }): void {
     if (message.header.msg_type === 'update_display_data') {
-      for (const one of [...this.shown.get(message.content.transient?.display_id ?? '') ?? []]) {
-        one.news(message.content.data ?? {});
+      const content = message.content as { data?: Bundle; transient?: { display_id?: string } };
+      for (const one of [...this.shown.get(content.transient?.display_id ?? '') ?? []]) {
+        one.news(content.data ?? {});
       }
     }
   }

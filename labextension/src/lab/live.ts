@@ -15,6 +15,7 @@ import { Sessions } from './sessions';
 export const LIVE = 'application/vnd.raynb.live+json';
 export const CARD = 'application/vnd.raynb.card+json';
 
+type Data = Parameters<IRenderMime.IMimeModel['setData']>[0]['data'];
 type Mark = { id: string; live: boolean };
 
 /** Shows one display and follows it, whichever kernel its document has. */
@@ -56,7 +57,7 @@ abstract class Following<M extends Mark> extends Widget implements IRenderMime.I
     if (mark.live) {
       this.draw(mark);
     } else {
-      this.model.setData({ data: bundle }); // its last state is what is saved
+      this.model.setData({ data: bundle as Data }); // its last state is what is saved
       void this.renderModel(this.model);
     }
   }
