@@ -30,7 +30,10 @@ class RemoteFunction:
                 "'async def' should not be used for remote tasks. You can wrap the async function with "
                 "`asyncio.run(f())`. See more at: https://docs.ray.io/en/latest/ray-core/actors/async_api.html"
             )
-        self._given = _ending_with_gpus(o.check(given, o.TASK))
+        self._given = o.check(given, o.TASK)
+        if given.get("num_gpus") and given.get("max_calls") is None:
+            # As in Ray: libraries keep the memory of a GPU until their process ends.
+            self._given = {**given, "max_calls": 1}
         self._about = Callee(function)
         o.units(given, 1)  # errors are raised where the function is defined
         self._about.check_generator(given)
@@ -87,16 +90,6 @@ class RemoteFunction:
         return f"RemoteFunction({self._about.name})"
 
 
-def _ending_with_gpus(given: dict[str, Any]) -> dict[str, Any]:
-    """Returns options with ``max_calls=1`` for tasks that use GPUs, unless they say otherwise.
-
-    Libraries keep the memory of a GPU until their process ends.
-    """
-    if given.get("num_gpus") and given.get("max_calls") is None:
-        return {**given, "max_calls": 1}
-    return given
-
-
 class RemoteFunctionWithOptions:
     """What `RemoteFunction.options` returns."""
 
@@ -104,7 +97,7 @@ class RemoteFunctionWithOptions:
         o.units(given, 1)
         about.check_generator(given)
         self._about = about
-        self._given = given = _ending_with_gpus(given)
+        self._given = given
         self._calls = calls = FunctionCalls(about, given)
         # Most are called once: not at the first look, which costs a call.
         object.__setattr__(self, "remote", MethodType(about.face, calls))

@@ -88,3 +88,10 @@ def test_in_the_kernel_itself_failures_are_told_too(tmp_path: Path) -> None:
         assert not any("ValueError: caught" in run.text for run in session.runs.values())
     finally:
         session.close()
+
+
+def test_a_cell_with_gpus_ends_its_worker(notebook: KernelSession) -> None:
+    notebook.run("%config Raynb.num_gpus = 1\n%raynb restart")
+    notebook.run("%%remote --num-gpus 1 --get\nimport os\nfirst = os.getpid()")
+    notebook.run("%%remote --num-gpus 1 --get\nimport os\nsecond = os.getpid()")
+    assert notebook.run("print(first != second)").text == "True\n"

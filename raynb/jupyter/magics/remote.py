@@ -127,6 +127,8 @@ class RemoteMagics(Magics):
         self._check_keep(args)
         namespace = self._namespace(local_ns)
         options = option_values(args, TASK_OPTIONS, namespace)
+        if options.get("num_gpus"):  # libraries keep the memory of a GPU until their process ends
+            options["max_calls"] = 1
         reading = read_cell(self.notebook, f"%%remote {line}".rstrip(), cell)
         outputs = choose_outputs(reading.code, args.names)
         loop_names = target_names(ast.parse(f"for {target} in _: pass").body[0]) if target else []
