@@ -15,10 +15,10 @@ from raynb.base import engine
 from raynb.core import invariants
 
 SECONDS = os.environ.get("RAYNB_STORM_SECONDS", "2")
-KINDS = ["alarm-spill", "sigint-spill", "async-spill", "life", "life-async"]
+KINDS = ["alarm-spill", "sigint-spill", "async-spill", "life"]
 FAULTS = ["memory", "limit", "supervisor"]
 if "RAYNB_STORM_SECONDS" in os.environ:
-    KINDS += ["alarm", "sigint", "async", "life-sigint"]
+    KINDS += ["alarm", "sigint", "async", "life-sigint", "life-async"]
 
 
 @pytest.mark.parametrize("kind", KINDS + FAULTS)
