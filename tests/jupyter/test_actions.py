@@ -119,6 +119,16 @@ def test_a_bad_request_is_answered(engine: FakeEngine, request_: dict, said: str
     assert engine.asked == []
 
 
+def test_a_click_on_a_row_of_a_former_runtime_does_nothing(engine: FakeEngine) -> None:
+    click = {"do": "cancel_task", "task": "2", "n": 1}
+    refused = actions.answer(engine, click | {"runtime": f"{engine.nonce + 1:x}"})
+    assert not refused["ok"]
+    assert "was restarted while you looked" in refused["text"]
+    assert engine.asked == []
+    assert actions.answer(engine, click | {"runtime": f"{engine.nonce:x}"})["ok"]
+    assert engine.asked == [("cancel", object_id(2, 1), False, True)]
+
+
 def test_requests_without_a_runtime(engine: FakeEngine) -> None:
     assert "No runtime" in actions.answer(None, {"do": "cancel_all"})["text"]
     engine.alive = False

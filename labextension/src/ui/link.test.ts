@@ -25,6 +25,16 @@ test('a reply reaches the one who asked', async () => {
   assert.equal(requests.answered(reply(99)), false);
 });
 
+test('a request names the runtime that is seen when it is made', () => {
+  const sent: Sent[] = [];
+  let runtime = '';
+  const requests = new Requests({ send: message => sent.push(message as Sent) }, 5, () => runtime);
+  void requests.ask({ do: 'cancel_all' });
+  runtime = 'ab';
+  void requests.ask({ do: 'cancel_all' });
+  assert.deepEqual(sent, [{ do: 'cancel_all', n: 1 }, { do: 'cancel_all', n: 2, runtime: 'ab' }]);
+});
+
 test('one that is not answered is called late, and can still be answered', async () => {
   const { sent, requests } = wired();
   let answer: Promise<{ text: string }> | undefined;

@@ -6,7 +6,7 @@
 import { Configure, Hello, ReplyMessage, Request } from './messages';
 
 export interface Link {
-  send(message: Hello | Configure | (Request & { n: number })): void;
+  send(message: Hello | Configure | (Request & { n: number; runtime?: string })): void;
   /** Interrupts the running cell; absent where the page cannot do that. */
   interrupt?: () => void;
 }
@@ -19,7 +19,8 @@ export class Requests {
   private next = 1;
   private waiting = new Map<number, Waiting>();
 
-  constructor(private link: Link, private lateAfter = 1500) {}
+  /** `runtime` names the runtime that the person who asks sees: ids mean nothing in another one. */
+  constructor(private link: Link, private lateAfter = 1500, private runtime = () => '') {}
 
   /** Sends a request; `late` is called once if no answer came in time (it may still come). */
   ask<R extends Reply = Reply>(request: Request, late?: () => void): Promise<R> {
@@ -27,7 +28,8 @@ export class Requests {
     return new Promise(resolve => {
       const timer = late ? setTimeout(late, this.lateAfter) : undefined;
       this.waiting.set(n, { resolve: resolve as (reply: Reply) => void, late: timer });
-      this.link.send({ ...request, n });
+      const runtime = this.runtime();
+      this.link.send({ ...request, n, ...(runtime && { runtime }) });
     });
   }
 

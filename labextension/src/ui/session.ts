@@ -47,7 +47,7 @@ export class Session {
   private hidden: ReturnType<typeof setTimeout> | undefined;
 
   constructor(readonly link: Link) {
-    this.requests = new Requests(link);
+    this.requests = new Requests(link, undefined, () => this.picture.runtime);
   }
 
   /** Calls `listener` after each change; returns what ends that. */

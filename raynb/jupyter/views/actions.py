@@ -38,7 +38,7 @@ from raynb.jupyter.formatting import counted, in_words, short_error
 from raynb.jupyter.views import messages, series
 from raynb.jupyter.views.runtime_actions import WITHOUT_RUNTIME, scale
 from raynb.jupyter.views.stacks import profile_of, stack_of
-from raynb.jupyter.views.view_model import Labels, from_key
+from raynb.jupyter.views.view_model import Labels, from_key, runtime_name
 
 #: The most characters of a task's log that a look at it brings.
 LOG_CHARS = 20_000
@@ -349,7 +349,9 @@ def answer(engine: DriverEngine | None, request: dict[str, Any], labels: Labels 
 
     Args:
         engine: the driver's engine, or None.
-        request: ``{"do": name of the request, "n": its number, ...}``.
+        request: ``{"do": name of the request, "n": its number, "runtime": name of the runtime that the
+            view shows, ...}``. Ids count from one in every runtime, so a click on a row of a runtime
+            that was restarted meanwhile would mean something else: it is refused.
         labels: the notebook's names.
 
     Returns:
@@ -364,6 +366,9 @@ def answer(engine: DriverEngine | None, request: dict[str, Any], labels: Labels 
         return reply | {"text": f"This version of raynb doesn't know the request {do!r}; it knows: {known}."}
     if alone is None and (engine is None or not engine.alive):
         return reply | {"text": "No runtime is running; start one with %raynb start."}
+    seen = request.get("runtime")
+    if seen and engine is not None and engine.alive and seen != runtime_name(engine):
+        return reply | {"text": "Nothing was done: the runtime was restarted while you looked; look again."}
     try:
         if alone is not None:
             return reply | {"ok": True, "text": ""} | alone(engine)
