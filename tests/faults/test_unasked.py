@@ -50,6 +50,12 @@ def test_a_dropped_ref_of_a_failed_task_is_told_once(told: list[str]) -> None:
     leaks.until(lambda: told == ["raynb: fails failed, and nobody has asked for its result: ValueError: first\n"], 30)
 
 
+def test_a_terminal_finds_nothing_to_obey_in_what_is_told(told: list[str]) -> None:
+    fails.options(name="na\x1b]0;title\x07me").remote("te\x9b31mxt")
+    said = "raynb: na\\x1b]0;title\\x07me failed, and nobody has asked for its result: ValueError: te\\x9b31mxt\n"
+    leaks.until(lambda: told == [said], 30)
+
+
 def test_what_somebody_catches_is_not_told(told: list[str]) -> None:
     with pytest.raises(ValueError, match="got"):
         ray.get(fails.remote("got"))

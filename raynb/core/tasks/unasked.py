@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from raynb.base.ids import object_id, task_of
 from raynb.base.spec import Value
+from raynb.base.text import printable
 from raynb.core.vocabulary import commands as c
 from raynb.core.vocabulary.records import Obj, Task
 
@@ -130,7 +131,8 @@ class Tally:
             del self._times[next(iter(self._times))]
         if count > EACH and str(count).strip("0") != "1":
             return ""
-        last = text.rstrip().rpartition("\n")[2].strip()
+        last = printable(text.rstrip().rpartition("\n")[2].strip())
+        name, kind = printable(name), printable(kind)
         why = last if last.startswith(kind.rpartition(".")[2]) or kind in last else f"{kind}: {last}" if last else kind
         if creates_actor:
             return f"the actor {name.removesuffix('.__init__')} could not be made: {why}"
