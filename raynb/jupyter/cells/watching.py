@@ -100,12 +100,14 @@ class Watch:
     def _names_ended(self, end: CellEnd, returns: list[Any]) -> None:
         """A cell has ended, and not all of its names came back.
 
-        Where nobody watches it has failed if none did, and if it has no value either.
+        Where nobody watches it has failed if something cannot come back, nothing else did, and it has no
+        value either. A name that it did not bind is no failure: a plain cell ends well without it, too.
         """
         outputs = list(self.tasks.outputs)
-        lost = [name for name in (*end.stuck, *end.unbound) if name in outputs]
-        if self.strict and lost and len(lost) == len(outputs) and self.tasks.value is None:
-            self._then_count(returns[outputs.index(lost[0])], 1, 1)
+        stuck = [name for name in end.stuck if name in outputs]
+        missing = len(stuck) + sum(name in outputs for name in end.unbound)
+        if self.strict and stuck and missing == len(outputs) and self.tasks.value is None:
+            self._then_count(returns[outputs.index(stuck[0])], 1, 1)
             return
         for name in end.stuck:
             if name in outputs:
