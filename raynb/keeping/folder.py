@@ -50,11 +50,15 @@ def make(path: str) -> None:
 def home_of(path: str) -> Home:
     """Returns the folder of the values' files, with the secret of their checksums.
 
+    Git is told to leave all of it out: the secret and the values of a person are in no repository.
+
     Raises:
         FolderError: as `make`.
     """
     values = os.path.join(path, "values")
     make(path)
+    with contextlib.suppress(FileExistsError), open(os.path.join(path, ".gitignore"), "x", encoding="ascii") as ignored:
+        ignored.write("*\n")
     make(values)
     facts = os.stat(values)
     return Home(values, facts.st_dev, facts.st_ino, _secret(os.path.join(path, "secret")))

@@ -7,9 +7,13 @@ import gc
 import importlib
 import inspect
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
+import pytest
+
 import raynb
+from raynb.keeping import session
 
 MODULES = (
     "raynb", "raynb.util", "raynb.util.frames", "raynb.util.metrics", "raynb.util.multiprocessing", "raynb.util.queue",
@@ -45,7 +49,8 @@ def test_every_public_name_has_an_example() -> None:
     assert lacking == set(WITHOUT)
 
 
-def test_the_examples_run() -> None:
+def test_the_examples_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(session, "_first_folder", str(tmp_path))  # what `keep` keeps is not beside the tests
     runner = doctest.DocTestRunner(optionflags=doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE)
     parser = doctest.DocTestParser()
     told: list[str] = []
