@@ -97,10 +97,15 @@ def pytest(
 # -- the stages --------------------------------------------------------------------------------
 
 
+def workers(parallel: str) -> list[str]:
+    """Returns pytest's options for so many processes."""
+    return [] if parallel in ("0", "1") else ["-n", parallel, "--dist", "worksteal"]
+
+
 def python_tests(outcome: Outcome, python: Path, parallel: str) -> None:
     """Everything in Python that needs no browser."""
-    workers = [] if parallel in ("0", "1") else ["-n", parallel, "--dist", "worksteal"]
-    pytest(outcome, python, ["tests", "--ignore=tests/browser", "--ignore=tests/parity", "-q", *workers])
+    others = [f"--ignore=tests/{name}" for name in ("browser", "notebooks", "parity")]
+    pytest(outcome, python, ["tests", *others, "-q", *workers(parallel)])
 
 
 def parity(outcome: Outcome, python: Path, parallel: str) -> None:
@@ -122,21 +127,8 @@ def parity(outcome: Outcome, python: Path, parallel: str) -> None:
 
 
 def notebooks(outcome: Outcome, python: Path, parallel: str) -> None:
-    """Every notebook, run from its first cell to its last."""
-    strict: list[str] = []
-    lax: list[str] = []
-    for path in sorted((here.ROOT / "notebooks").glob("*.ipynb")):
-        # A notebook says itself, in its metadata, that its outputs are compared too.
-        (strict if '"raynb_outputs": "strict"' in path.read_text(encoding="utf-8") else lax).append(str(path))
-    common = ["-q"]
-    if lax:
-        pytest(outcome, python, ["--nbval-lax", *common, *lax])
-    if strict:
-        part = Outcome("notebooks-strict")
-        sanitize = here.ROOT / "notebooks" / "sanitize.cfg"
-        extra = [f"--nbval-sanitize-with={sanitize}"] if sanitize.exists() else []
-        pytest(part, python, ["--nbval", *extra, *common, *strict])
-        outcome.add(part)
+    """Every notebook, run from its first cell to its last; its outputs are those it was saved with."""
+    pytest(outcome, python, ["tests/notebooks", "-q", *workers(parallel)])
 
 
 def node_modules(outcome: Outcome, folder: Path) -> bool:

@@ -23,7 +23,7 @@ pytestmark = pytest.mark.timeout(400)
 @pytest.mark.parametrize("notebook", NOTEBOOKS, ids=lambda path: path.stem)
 def test_a_notebook_runs_and_shows_what_it_was_saved_with(notebook: Path, tmp_path: Path) -> None:
     environ = {
-        **os.environ, "PYTHONPATH": str(ROOT), "IPYTHONDIR": str(tmp_path / "ipython"),
+        **os.environ, "IPYTHONDIR": str(tmp_path / "ipython"),
         "TMPDIR": str(tmp_path),
         "JUPYTER_RUNTIME_DIR": str(tmp_path / "jupyter"),
     }  # fmt: skip
