@@ -7,12 +7,14 @@ from typing import Any
 
 from raynb.api.remote_function import RemoteFunction
 from raynb.base.engine import current
+from raynb.base.interfaces import DriverEngine
 from raynb.base.process import surroundings
 from raynb.serde import pickling
 
 
 def run_on_workers(
-    function: RemoteFunction, *args: Any, later: bool = True, now: bool = True, only: int = 0
+    function: RemoteFunction, *args: Any, later: bool = True, now: bool = True, only: int = 0,
+    engine: DriverEngine | None = None,
 ) -> list[concurrent.futures.Future[Any]]:
     """Runs a remote function once on every worker that isn't an actor's.
 
@@ -22,6 +24,9 @@ def run_on_workers(
         later: run it first on every worker that starts from now on, too.
         now: run it on the workers that are there.
         only: run it on the worker of this number alone.
+        engine: whose workers are meant; default: the current engine's, which is started if there is none. What
+            prepares the workers of one runtime must name it: it may have ended meanwhile, and another one that
+            started for this would have none of the settings that were asked for.
 
     Returns:
         a future for each worker that runs it now, with what the function returns there.
@@ -29,8 +34,9 @@ def run_on_workers(
     Raises:
         TypeError: an argument cannot be pickled.
         NotImplementedError: the engine (a Ray cluster) can't.
+        RuntimeGoneError: ``engine`` has been shut down.
     """
-    engine = current().driver
+    engine = engine if engine is not None else current().driver
     if engine is None:
         raise NotImplementedError("Code inside a task cannot run code on every worker; call it in the driver.")
     options = function._about.prepare(engine, function._given, surroundings.in_force(engine))

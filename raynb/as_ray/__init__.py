@@ -47,7 +47,7 @@ def as_ray() -> ModuleType:
         )
     module = ray_hook.install()
     if engine is not None and not engine.config.local_mode:
-        for done in run_on_workers(api.remote(_in_worker), later=True):
+        for done in run_on_workers(api.remote(_in_worker), later=True, engine=engine):
             done.result(timeout=60)
     return module
 

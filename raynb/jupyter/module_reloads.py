@@ -74,9 +74,10 @@ class Reloads:
 
     def _cell_begins(self, info: Any) -> None:
         names = self.changed()
-        if names and engines.peek() is not None:
+        engine = engines.driver()
+        if names and engine is not None:
             with contextlib.suppress(RuntimeGoneError, NotImplementedError):
-                run_on_workers(api.remote(load_again), names)
+                run_on_workers(api.remote(load_again), names, engine=engine)
 
     def _cell_ended(self, cell: Any, result: Any) -> None:
         # ``%autoreload`` works at a cell's start too, and may have come later: ours goes last.

@@ -181,10 +181,10 @@ class Notebook:
 
     def _prepare_workers(self, engine: DriverEngine) -> None:
         with contextlib.suppress(RuntimeGoneError, NotImplementedError):
-            run_on_workers(api.remote(install))
+            run_on_workers(api.remote(install), engine=engine)
             if self.config.post_mortem and engine.inspection is not None:
                 engine.inspection.may_keep = True
-                run_on_workers(api.remote(keep_failures), self.config.post_mortem)
+                run_on_workers(api.remote(keep_failures), self.config.post_mortem, engine=engine)
 
     def _leave(self, engine: DriverEngine | None) -> None:
         if engine is not None:

@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 
 import raynb as ray
+from raynb.api.everywhere import run_on_workers
 from raynb.exceptions import RayTaskError, RuntimeGoneError
 from raynb.util.placement_group import placement_group, placement_group_table, remove_placement_group
 from raynb.util.scheduling_strategies import PlacementGroupSchedulingStrategy
@@ -198,3 +199,13 @@ def test_f56_a_ref_inside_a_value_belongs_to_its_runtime_in_any_thread() -> None
         assert two.engine.alive
         with pytest.raises(RayTaskError):
             ray.get(ray.remote(lambda: 1 / 0).remote())
+
+
+def test_what_prepares_the_workers_of_a_runtime_that_has_ended_starts_no_other() -> None:
+    engine = ray.init(num_cpus=1).engine
+    function = ray.remote(lambda: 1)
+    assert [one.result(60) for one in run_on_workers(function, engine=engine)]
+    ray.shutdown()
+    with pytest.raises(RuntimeGoneError):
+        run_on_workers(function, engine=engine)
+    assert not ray.is_initialized()

@@ -55,9 +55,10 @@ class PostMortems:
     def _changed(self, change: Any) -> None:
         from raynb import api
 
-        if engines.peek() is not None:
+        engine = engines.driver()
+        if engine is not None:
             try:
-                run_on_workers(api.remote(keep_failures), change["new"])
+                run_on_workers(api.remote(keep_failures), change["new"], engine=engine)
             except (RuntimeGoneError, NotImplementedError):
                 return  # a runtime that ends has no failures to keep; a cluster keeps none
             if not change["new"]:
