@@ -6,7 +6,6 @@ What people see of it is in `raynb.jupyter.lineage.words` and `drawing`; running
 from __future__ import annotations
 
 import hashlib
-import logging
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -16,7 +15,7 @@ from raynb.api import definitions
 from raynb.base import engine as engines
 from raynb.base.ids import object_id, task_of
 from raynb.base.interfaces import DriverEngine
-from raynb.base.process import stale
+from raynb.base.process import stale, trace
 from raynb.base.ref import ObjectRef
 from raynb.base.rows import CANCELLED, FAILED, TASK_ENDED
 from raynb.jupyter.cells.inputs import NOTEBOOK_NAMES
@@ -38,7 +37,6 @@ FRESH, STALE, RUNNING, FAILED_RUN = "fresh", "stale", "running", "failed"
 MOST_TASKS, MOST_OBJECTS = 1_000, 200
 
 _FIXED = (int, float, bool, complex, str, bytes, type(None), ObjectRef)
-_log = logging.getLogger("raynb.lineage")
 
 
 @dataclass(slots=True, frozen=True)
@@ -130,8 +128,8 @@ class Record:
                 taken = take(self.reader, self.lineage, direct, self.run_of)
                 cell = self.notebook.cells.running()
                 return self.add(cell, kind, source, direct, outputs, tasks, taken, recipe)
-            except Exception:  # the record must never fail a cell
-                _log.warning("a cell could not be recorded", exc_info=True)
+            except Exception as error:  # the record must never fail a cell
+                trace.swallowed("a cell could not be recorded", error)
                 return None
 
     def add(self, cell: Cell | None, kind: str, source: str, direct: tuple[str, ...], outputs: Sequence[str],
@@ -187,8 +185,8 @@ class Record:
                 self._observe(cell.scope, self._births.note(cell.scope))
                 self._forget()
                 changed = self._publish()
-            except Exception:  # the record must never fail a cell
-                _log.warning("the end of a cell could not be recorded", exc_info=True)
+            except Exception as error:  # the record must never fail a cell
+                trace.swallowed("the end of a cell could not be recorded", error)
         self._tell(changed)
 
     def refresh(self) -> None:
@@ -220,8 +218,8 @@ class Record:
         with self._lock:
             try:
                 self._calls.used(key, made)
-            except Exception:  # a call must not fail because of the record
-                _log.warning("a call could not be recorded", exc_info=True)
+            except Exception as error:  # a call must not fail because of the record
+                trace.swallowed("a call could not be recorded", error)
 
     def changes(self) -> int:
         """Returns a number that grows with what is recorded, and with what is stale; 0: nothing is recorded."""
