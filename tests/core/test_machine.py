@@ -189,6 +189,19 @@ def test_a_swallowed_interrupt_is_followed_by_a_kill(clock: Clockwork) -> None:
     assert clock.value(task)[1] == "TaskCancelledError"
 
 
+@pytest.mark.parametrize("told_of_the_cancel", [False, True])
+def test_a_cancel_during_an_attempt_that_fails_is_the_end_of_its_task(
+    clock: Clockwork, told_of_the_cancel: bool
+) -> None:
+    """The cancel takes the attempts that are left: the attempt's own error is not the task's."""
+    task, orders = clock.submit(TaskOptions(name="f", function="f", max_retries=3))
+    clock.tell(e.CancelAsked, task, False, True)
+    flags = ends.FAILED | ends.RETRYABLE | told_of_the_cancel * ends.CANCELLED
+    clock.finish(runs(orders)[0][0], task, value=b"error", flags=flags, error=("OSError", "never"))
+    assert clock.state(task) == "CANCELLED"
+    assert clock.value(task)[1] == "TaskCancelledError"
+
+
 def actor(clock: Clockwork, **spec: Any) -> tuple[int, int]:
     clock.tasks += 1
     number = clock.tasks

@@ -101,21 +101,28 @@ def test_init_after_a_failure_starts_anew() -> None:
 
 def test_callbacks_may_get_leave_and_block(ray: Any, gate: Gate) -> None:
     @ray.remote
-    def value(x: int) -> int:
+    def value(x: int, wait_at: str = "") -> int:
+        if wait_at:
+            gate.pass_through(wait_at)
         return x
 
+    def call_at_end(callback: Any, name: str) -> None:
+        """Adds the callback while the task still runs: a future that has ended calls it in the thread that adds."""
+        value.remote(1, name).future().add_done_callback(callback)
+        gate.open(name)
+
     done: concurrent.futures.Future[int] = concurrent.futures.Future()
-    value.remote(1).future().add_done_callback(lambda _: done.set_result(ray.get(value.remote(2))))
+    call_at_end(lambda _: done.set_result(ray.get(value.remote(2))), "gets")
     assert done.result(30) == 2
 
-    value.remote(1).future().add_done_callback(lambda _: sys.exit(3))
+    call_at_end(lambda _: sys.exit(3), "leaves")
     blocked, free = threading.Event(), threading.Event()
 
     def block(_: Any) -> None:
         blocked.set()
         free.wait(60)
 
-    value.remote(1).future().add_done_callback(block)
+    call_at_end(block, "blocks")
     try:
         assert blocked.wait(30)
         # While it blocks, time goes on, and other futures end.

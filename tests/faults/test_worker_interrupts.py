@@ -223,11 +223,18 @@ def test_an_import_that_was_cancelled_spoils_no_later_task(ray: Any, tmp_path: P
     assert ray.get(use.remote(str(tmp_path), False), timeout=60) == 3
 
 
-def test_callbacks_in_a_worker_may_call_block_and_raise(ray: Any) -> None:
+def test_callbacks_in_a_worker_may_call_block_and_raise(ray: Any, tmp_path: Path) -> None:
     """A4."""
+    gate = str(tmp_path / "open")
 
     @ray.remote
     def echo(x: int) -> int:
+        return x
+
+    @ray.remote
+    def echo_when_open(x: int) -> int:
+        while not os.path.exists(gate):
+            time.sleep(0.01)
         return x
 
     @ray.remote(max_retries=0)
@@ -246,8 +253,10 @@ def test_callbacks_in_a_worker_may_call_block_and_raise(ray: Any) -> None:
             assert inner.result(60) == 3  # its own callback runs while this one waits
             done.set()
 
-        echo.remote(0).future().add_done_callback(leave)
-        echo.remote(1).future().add_done_callback(outer)
+        # They end after their callbacks are there: a future that has ended calls at once, in the thread that adds.
+        echo_when_open.remote(0).future().add_done_callback(leave)
+        echo_when_open.remote(1).future().add_done_callback(outer)
+        open(gate, "w").close()
         return done.wait(60), sorted(got)
 
     found, got = ray.get(task.remote(), timeout=120)

@@ -227,8 +227,12 @@ class Tasks:
             self._succeeded(task, done.values)
             return
         cancelled = flags & ends.CANCELLED
-        if flags & ends.RETRYABLE and task.retries and not task.cancelled:
-            self.m.retries.after_exception(task, done.error[1].rstrip().rpartition("\n")[2])
+        if flags & ends.RETRYABLE and task.retries:
+            if task.cancelled:  # the cancel takes its further attempts, so this error is not its end
+                self._stale(done)
+                self.end_cancelled(task)
+            else:
+                self.m.retries.after_exception(task, done.error[1].rstrip().rpartition("\n")[2])
             return
         value, _, contained = done.values[0]
         if task.cancelled and cancelled:

@@ -236,6 +236,7 @@ def a_retry_that_waits_can_be_cancelled(ray: Any) -> Any:
 
     ref = hopeless.remote()
     until(lambda: tries.count() >= 2)
+    time.sleep(0.2)  # the second attempt has counted itself; by now its error has most likely arrived, too
     ray.cancel(ref)
     caught = kind(ray.get, ref)
     count = tries.count()
