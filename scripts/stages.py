@@ -178,7 +178,7 @@ def browser(outcome: Outcome, python: Path, parallel: str) -> None:
 
 def versions_stage(outcome: Outcome, python: Path, parallel: str) -> None:
     """Other interpreters, and the lowest versions of the dependencies."""
-    made = versions.wheel(python)
+    made, pythons = versions.environments(python).result()
 
     def run(interpreter: Path, tests: list[str], name: str) -> None:
         part = Outcome(f"versions-{name}")
@@ -187,8 +187,8 @@ def versions_stage(outcome: Outcome, python: Path, parallel: str) -> None:
         outcome.add(part)
         outcome.notes.append(f"{name}: {part.passed} passed in {time.monotonic() - started:.0f} s")
 
-    there = versions.on_each(python, made, run)
-    missing = [version for version in versions.PROMISED if version not in there]
+    versions.on_each(pythons, run)
+    missing = [version for version in versions.PROMISED if version not in pythons]
     outcome.notes.append(f"not on this machine, or run by the other stages: {', '.join(missing)}")
     if os.environ.get("RAYNB_LOWEST"):
         versions.on_lowest(python, made, run)
@@ -239,6 +239,8 @@ def run_all(python: Path, names: list[str], parallel: str) -> int:
         outcome, started = Outcome(name), time.monotonic()
         here.say(f"--- {name}: {(STAGES[name].__doc__ or '').strip()}")
         try:
+            if name == "parity" and "versions" in names:
+                versions.environments(python)
             STAGES[name](outcome, python, parallel)
         except subprocess.TimeoutExpired:
             outcome.errors += 1

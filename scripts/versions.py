@@ -6,13 +6,16 @@ The tests that start no kernel run on all of them; `RAYNB_ALL_VERSIONS=1` runs e
 
 from __future__ import annotations
 
+import functools
 import os
 import re
 import shutil
 import subprocess
 import sys
 from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
+from typing import NamedTuple
 
 import environment as here
 
@@ -26,6 +29,8 @@ SELECTION = [
 ]  # fmt: skip
 #: What depends on Jupyter's versions most.
 ON_LOWEST = ["tests/jupyter", "tests/lifecycle/test_kernel_ends.py"]
+#: Installing leaves the processors to the tests that run meanwhile.
+POLITELY = ("nice", "-n", "19")
 
 Run = Callable[[Path, list[str], str], None]
 
@@ -51,31 +56,60 @@ def interpreters() -> dict[str, Path]:
     return found
 
 
+class Made(NamedTuple):
+    """The wheel, and version → the Python of an environment with it."""
+
+    wheel: Path
+    pythons: dict[str, Path]
+
+
+@functools.cache
+def environments(python: Path) -> Future[Made]:
+    """Starts to make the wheel and the environments, once and in the background; returns what will be there.
+
+    Installing is mostly waiting for the network and the disk, and so is starting Ray: the parity
+    stage goes on meanwhile.
+    """
+    executor = ThreadPoolExecutor(1, "environments")
+    made = executor.submit(_make, python)
+    executor.shutdown(wait=False)
+    return made
+
+
+def _make(python: Path) -> Made:
+    made = wheel(python)
+    return Made(made, {version: _environment(version, path, made) for version, path in interpreters().items()})
+
+
+def _environment(version: str, interpreter: Path, made: Path) -> Path:
+    """Returns the Python of an environment with the wheel and the tests' dependencies."""
+    own = here.ROOT / f".venv-{version}" / "bin" / "python"
+    if not own.exists():
+        here.say(f"making the environment .venv-{version}")
+        here.must([*POLITELY, interpreter, "-m", "venv", own.parents[1]])
+    pip: list[str | os.PathLike[str]] = [own, "-m", "pip", "install", "-q", "--disable-pip-version-check"]
+    here.must([*POLITELY, *pip, f"{made}[test-python]"])
+    here.must([*POLITELY, *pip, "--force-reinstall", "--no-deps", made])
+    return own
+
+
 def wheel(python: Path) -> Path:
     """Builds the wheel and returns its path."""
     folder = here.REPORTS / "wheel"
     shutil.rmtree(folder, ignore_errors=True)
-    here.must([python, "-m", "pip", "wheel", "-q", "--disable-pip-version-check", "--no-deps", "-w", folder, "."])
+    pip: list[str | os.PathLike[str]] = [python, "-m", "pip", "wheel", "-q", "--disable-pip-version-check"]
+    here.must([*POLITELY, *pip, "--no-deps", "-w", folder, "."])
     made = next(folder.glob("raynb-*.whl"))
     here.must([python, "-m", "check_wheel_contents", made])  # nothing twice, nothing that is no package
     here.must([python, "-m", "twine", "check", "--strict", made])
     return made
 
 
-def on_each(python: Path, made: Path, run: Run) -> list[str]:
-    """Runs the tests on every other interpreter; returns the versions."""
-    there = interpreters()
+def on_each(pythons: dict[str, Path], run: Run) -> None:
+    """Runs the tests on every other interpreter."""
     tests = EVERYTHING if os.environ.get("RAYNB_ALL_VERSIONS") else SELECTION
-    for version, interpreter in there.items():
-        own = here.ROOT / f".venv-{version}" / "bin" / "python"
-        if not own.exists():
-            here.say(f"making the environment .venv-{version}")
-            here.must([interpreter, "-m", "venv", own.parents[1]])
-        pip: list[str | os.PathLike[str]] = [own, "-m", "pip", "install", "-q", "--disable-pip-version-check"]
-        here.must([*pip, f"{made}[test-python]"])
-        here.must([*pip, "--force-reinstall", "--no-deps", made])
+    for version, own in pythons.items():
         run(own, tests, version)
-    return list(there)
 
 
 def on_lowest(python: Path, made: Path, run: Run) -> None:
