@@ -23,7 +23,7 @@ from raynb.core.scheduling.pool import Pool
 from raynb.core.scheduling.resources import Amounts, Resources, to_floats
 from raynb.core.scheduling.scaling import scale, workers_for
 from raynb.core.scheduling.scheduler import Scheduler
-from raynb.core.scheduling.worker_health import Ailing
+from raynb.core.scheduling.worker_health import WorkerHealth
 from raynb.core.tasks.cancelling import Cancelling
 from raynb.core.tasks.lineage import Lineage
 from raynb.core.tasks.requests import Requests
@@ -70,7 +70,7 @@ class Machine:
         self.calls = Calls(self)
         self.groups = Groups(self)
         self.memory = MemoryPolicy(self)
-        self.ailing = Ailing(self)
+        self.worker_health = WorkerHealth(self)
         self.stopping = False
         self._handlers: dict[type, Callable[[Any], None]] = {
             e.Submitted: self._submitted,
@@ -83,7 +83,7 @@ class Machine:
             e.StreamDropped: lambda ev: self.streams.drop(ev.task, ev.index, ev.dropped),
             e.WorkerReady: lambda ev: self.pool.ready(ev.worker, ev.pid),
             e.WorkerDied: self.pool.died,
-            e.WorkerSilent: self.ailing.silent,
+            e.WorkerSilent: self.worker_health.silent,
             e.Withdrawn: self._withdrawn,
             e.Requested: self.requests.asked,
             e.RequestDropped: lambda ev: self.requests.dropped(ev.worker, ev.request),
@@ -163,7 +163,7 @@ class Machine:
         while self.timers and self.timers[0][0] <= self.now:
             _, _, what, identity = heapq.heappop(self.timers)
             if what == "start":
-                self.ailing.again()
+                self.worker_health.again()
             elif what == "replace":
                 self.pool.replace()
             elif what == "abandoned":

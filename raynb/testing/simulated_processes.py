@@ -34,7 +34,7 @@ class Worker:
     yielded: int = 0
     interrupted: bool = False
     stopping: bool = False
-    doomed: bool = False
+    kill_ordered: bool = False
     requests: int = 0
     ends: list[Done] = field(default_factory=list)  # of tasks, not told yet
 
@@ -230,7 +230,7 @@ class Labour(Deeds):
 
     def step_worker(self, worker: Worker, calm: bool = False) -> None:
         """Something happens at a worker; when ``calm`` it only does what it has to."""
-        if worker.doomed or (not calm and self.random.random() < self.deaths):
+        if worker.kill_ordered or (not calm and self.random.random() < self.deaths):
             self.die(worker, "killed by SIGKILL")
         elif not worker.ready:
             worker.ready = True

@@ -85,7 +85,7 @@ class Simulation(Labour):
         self._orders: dict[type, Callable[[Any], None]] = {
             c.StartWorker: self._start,
             c.StopWorker: self._stop,
-            c.KillWorker: self._doom,
+            c.KillWorker: self._kill_worker,
             c.Run: self._run,
             c.Withdraw: self._withdraw,
             c.Interrupt: self._interrupt,
@@ -140,9 +140,9 @@ class Simulation(Labour):
         if order.worker in self.workers:
             self.workers[order.worker].stopping = True
 
-    def _doom(self, order: c.KillWorker) -> None:
+    def _kill_worker(self, order: c.KillWorker) -> None:
         if order.worker in self.workers:
-            self.workers[order.worker].doomed = True
+            self.workers[order.worker].kill_ordered = True
 
     def _run(self, order: c.Run) -> None:
         worker = self.workers[order.worker]

@@ -75,7 +75,7 @@ class Calls:
     def _open(self, actor: Actor) -> bool:
         """Returns whether calls can be sent: it is alive, and its process not about to be killed."""
         worker = self.m.pool.table.get(actor.worker)
-        return actor.state == ALIVE and not actor.leaving and worker is not None and worker.doom is None
+        return actor.state == ALIVE and not actor.leaving and worker is not None and worker.kill_reason is None
 
     def arguments_ready(self, task: Task) -> None:
         actor = self.m.actors.table[task.spec.actor]

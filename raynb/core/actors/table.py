@@ -133,8 +133,8 @@ class Actors:
         actor.deaths.append(m.now)
         while actor.deaths and m.now - actor.deaths[0] > m.death_window:
             actor.deaths.popleft()
-        doom = worker.doom
-        why = doom[1] if doom and doom[1] else event.reason
+        kill_reason = worker.kill_reason
+        why = kill_reason[1] if kill_reason and kill_reason[1] else event.reason
         limit = actor.spec.max_restarts
         creating = actor.creation.spec.task_id in m.tasks.table
         looping = creating and len(actor.deaths) >= m.death_limit
@@ -143,8 +143,8 @@ class Actors:
             if looping:
                 why = f"it died {len(actor.deaths)} times within {m.death_window:.0f} s: {why}"
             cause = self._cause(actor, why)
-            if doom is not None and doom[0] == "OutOfMemoryError":
-                cause = ("err", "OutOfMemoryError", (doom[1],))
+            if kill_reason is not None and kill_reason[0] == "OutOfMemoryError":
+                cause = ("err", "OutOfMemoryError", (kill_reason[1],))
             self._die(actor, cause)
             return
         self._restart(actor, event.reason)
@@ -154,7 +154,7 @@ class Actors:
         creation = actor.creation
         elsewhere = event.current not in (0, creation.spec.task_id)
         spared = elsewhere and creation.spec.task_id in self.m.tasks.table and creation.spared < SPARED_MOST
-        return spared and worker.doom is None and not actor.killed and not actor.ending
+        return spared and worker.kill_reason is None and not actor.killed and not actor.ending
 
     def creator_died(self, worker: Worker) -> None:
         """The process that made them is gone: so are its actors, but for detached ones (Ray's fate sharing)."""
@@ -248,7 +248,7 @@ class Actors:
                 worker.retiring = True
             self._die(actor, cause)
         if worker is not None:
-            worker.doom = ("ActorDiedError", why)
+            worker.kill_reason = ("ActorDiedError", why)
             self.m.out.append(c.KillWorker(worker.id))
 
     def exiting(self, actor_id: int) -> None:

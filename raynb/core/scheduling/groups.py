@@ -75,7 +75,7 @@ class Groups:
                 m.tasks.fail(task, ("err", "TaskPlacementGroupRemoved", ()))
             elif task.worker:
                 task.retries = 0
-                m.cancelling.doom(task.worker, "WorkerCrashedError", "its placement group was removed")
+                m.cancelling.kill_worker(task.worker, "WorkerCrashedError", "its placement group was removed")
 
     def give_back(self, group: int) -> None:
         if self.waiting.pop(group, None) is not None:

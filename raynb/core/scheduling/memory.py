@@ -31,7 +31,7 @@ class MemoryPolicy:
                     worker.queue[0].peak = max(worker.queue[0].peak, rss)
         for worker in list(pool.values()):
             limit, name = self._limit(worker)
-            if limit and worker.rss > limit and worker.doom is None:
+            if limit and worker.rss > limit and worker.kill_reason is None:
                 self._stop(worker, (
                     f"{name} was stopped: its worker (pid {worker.pid}) used {worker.rss // MB} MiB, "
                     f"more than its memory={limit // MB} MiB."))  # fmt: skip
@@ -50,11 +50,11 @@ class MemoryPolicy:
 
     def _relieve(self, event: MemoryMeasured) -> None:
         """Ray's policy: the newest retriable task first; else the newest; never the kernel."""
-        if any(w.doom and w.doom[0] == "OutOfMemoryError" for w in self.m.pool.table.values()):
+        if any(w.kill_reason and w.kill_reason[0] == "OutOfMemoryError" for w in self.m.pool.table.values()):
             return  # one at a time: memory comes back when it is gone
         running = [
             (w, w.queue[0]) for w in self.m.pool.table.values()
-            if w.queue and w.queue[0].state == RUNNING and w.doom is None
+            if w.queue and w.queue[0].state == RUNNING and w.kill_reason is None
         ]  # fmt: skip
         if not running:
             return
@@ -71,6 +71,6 @@ class MemoryPolicy:
         return task.started
 
     def _stop(self, worker: Worker, text: str) -> None:
-        worker.doom = ("OutOfMemoryError", text)
+        worker.kill_reason = ("OutOfMemoryError", text)
         self.m.history.note(self.m.now, "worker", worker.id, "stopped: out of memory")
         self.m.out.append(c.KillWorker(worker.id))

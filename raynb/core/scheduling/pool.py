@@ -68,7 +68,7 @@ class Pool:
         """Starts what is missing of the workers that are kept, as far as there are CPUs for them, and unless
         starting them fails at the moment."""
         self._replacing = False
-        if self.m.stopping or self.m.ailing.failures:
+        if self.m.stopping or self.m.worker_health.failures:
             return
         there = sum(1 for worker in self.table.values() if not worker.actor and not worker.retiring)
         for _ in range(min(self.keep - there, self.m.resources.slots(ONE_CPU), self.most - len(self.table))):
@@ -76,7 +76,7 @@ class Pool:
 
     def want(self, env: Any, count: int) -> None:
         """``count`` tasks could run now if there were workers for them."""
-        if not self.m.ailing.may_start(env):
+        if not self.m.worker_health.may_start(env):
             return
         at_once = max(4, self.keep)
         missing = min(count, at_once) - self.starting.get(env, 0)
@@ -98,7 +98,7 @@ class Pool:
         if worker is None:
             return
         worker.pid = pid
-        self.m.ailing.started(worker)
+        self.m.worker_health.started(worker)
         self._not_starting(worker)
         self._to_idle(worker)
         self.m.scheduler.pump()
@@ -271,7 +271,7 @@ class Pool:
         m.actors.creator_died(worker)
         m.objects.worker_gone(worker.id)
         if not started and not worker.retiring:
-            m.ailing.start_failed(worker, event)
+            m.worker_health.start_failed(worker, event)
         m.scheduler.pump()
 
     def _orphans(self, worker: Worker, tasks: list[Task], event: WorkerDied) -> None:

@@ -54,7 +54,7 @@ class SupervisorDeaths:
         )
 
 
-class Ailing:
+class WorkerHealth:
     def __init__(self, machine: Machine) -> None:
         self.m = machine
         self.failures: dict[Any, int] = {}  # environment → starts that failed, one after the other

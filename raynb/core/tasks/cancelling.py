@@ -81,7 +81,7 @@ class Cancelling:
             m.out.append(c.Interrupt(task.worker, task_id))
             m.calls.cancel_sent(task)
         elif force and task.state == RUNNING:
-            self.doom(task.worker, "TaskCancelledError", "")
+            self.kill_worker(task.worker, "TaskCancelledError", "")
         else:
             m.out.append(c.Interrupt(task.worker, task_id))
             if task.state == RUNNING or task.state == SUBMITTED_TO_WORKER:
@@ -98,11 +98,11 @@ class Cancelling:
                 count += self.cancel(task_id, False, True)
         return count, ended
 
-    def doom(self, worker_id: int, kind: str, text: str) -> None:
+    def kill_worker(self, worker_id: int, kind: str, text: str) -> None:
         """Kills a worker for the sake of its running task."""
         worker = self.m.pool.table.get(worker_id)
-        if worker is not None and worker.doom is None:
-            worker.doom = (kind, text)
+        if worker is not None and worker.kill_reason is None:
+            worker.kill_reason = (kind, text)
             self.m.out.append(c.KillWorker(worker_id))
 
     def timer(self, what: str, task_id: int) -> None:
@@ -112,8 +112,8 @@ class Cancelling:
             self._lent.pop(task_id, None)
             return
         if what == "grace" and task.cancelled and task.worker:
-            self.doom(task.worker, "TaskCancelledError", "")
+            self.kill_worker(task.worker, "TaskCancelledError", "")
         elif what == "timeout" and not self._stands_still(task_id):
             seconds = task.spec.options.timeout
-            self.doom(task.worker, "TaskTimeoutError",
+            self.kill_worker(task.worker, "TaskTimeoutError",
                       f"{task.spec.options.name} did not finish within its timeout of {seconds} s.")  # fmt: skip

@@ -58,10 +58,10 @@ class Retries:
         """Its worker died under it: retry it, or fail it with what happened."""
         m = self.m
         name = task.spec.options.name
-        if task.cancelled and (worker.doom is None or worker.doom[0] == "TaskCancelledError"):
+        if task.cancelled and (worker.kill_reason is None or worker.kill_reason[0] == "TaskCancelledError"):
             m.tasks.end_cancelled(task)
             return
-        kind, text = worker.doom or ("OutOfMemoryError" if event.oom else "WorkerCrashedError", "")
+        kind, text = worker.kill_reason or ("OutOfMemoryError" if event.oom else "WorkerCrashedError", "")
         if kind == "TaskTimeoutError" or not task.retries:
             text = text or (
                 f"The worker (pid {worker.pid}) running {name} died unexpectedly: {event.reason}. "

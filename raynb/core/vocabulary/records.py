@@ -80,7 +80,7 @@ class Worker:
     finished: int = 0
     rss: int = 0
     cpu: float = 0.0
-    doom: tuple[str, str] | None = None  # why we kill it: exception name, text
+    kill_reason: tuple[str, str] | None = None  # why we kill it: exception name, text
     exit: str = ""
     retiring: bool = False  # takes no more tasks
     withdrawing: bool = False

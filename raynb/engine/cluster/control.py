@@ -37,7 +37,7 @@ class Control:
     native: Any
     _cluster: Any
     _open: dict[int, list[Any]]
-    _doomed: dict[int, float]
+    _cancel_deadlines: dict[int, float]
     _blobs: dict[str, bytes]
     _streams: dict[int, Any]
     _workers: dict[str, WorkerRow]
@@ -48,7 +48,7 @@ class Control:
         task = ids.task_of(ref._id)
         rays.cancel(self._streams.get(task) or self.native(ref), force=force, recursive=recursive)
         if task in self._open:
-            self._doomed[task] = _now() + self.config.cancel_grace
+            self._cancel_deadlines[task] = _now() + self.config.cancel_grace
 
     def told(self, error: BaseException, refs: Sequence[ObjectRef[Any]]) -> BaseException:
         if not isinstance(error, (WorkerCrashedError, NodeDiedError, RayActorError)) or len(refs) != 1:
@@ -81,11 +81,11 @@ class Control:
     def _insist(self) -> None:
         """Ends the workers of tasks that were cancelled and go on: one that sleeps or is in native code
         does not notice. Ray leaves them alone, and their slots stay taken."""
-        for task, until in list(self._doomed.items()):
+        for task, until in list(self._cancel_deadlines.items()):
             entry = self._open.get(task)
             if entry is not None and _now() < until:
                 continue
-            self._doomed.pop(task, None)
+            self._cancel_deadlines.pop(task, None)
             row: TaskRow | None = self.book.row("tasks", task)
             if entry is not None and row is not None and not row.actor:
                 with contextlib.suppress(ValueError, theirs.RayError):
@@ -98,7 +98,7 @@ class Control:
         for row in mine:
             try:
                 self.cancel_task(row.id)
-                self._doomed[row.id] = _now() + self.config.cancel_grace
+                self._cancel_deadlines[row.id] = _now() + self.config.cancel_grace
             except (ValueError, theirs.RayError):
                 continue  # over in this moment
         return len(mine), finished

@@ -97,7 +97,7 @@ class ClusterEngine(News, Control, Adapter):
             self._reading = False
             self._pid = os.getpid()
             self._open: dict[int, list[Any]] = {}  # task → [native, heard of at]
-            self._doomed: dict[int, float] = {}  # cancelled task → when patience with it ends
+            self._cancel_deadlines: dict[int, float] = {}  # cancelled task → when its worker is killed
             self._blobs: dict[str, bytes] = {}
             self._workers: dict[str, WorkerRow] = {}
             self._early: OrderedDict[int, list[Any]] = OrderedDict()
@@ -190,7 +190,7 @@ class ClusterEngine(News, Control, Adapter):
         return alive
 
     def _forget(self) -> None:
-        for table in (self._natives, self._open, self._doomed, self._streams, self._remotes, self._defined,
+        for table in (self._natives, self._open, self._cancel_deadlines, self._streams, self._remotes, self._defined,
                       self._options):  # fmt: skip
             table.clear()
 

@@ -107,7 +107,7 @@ class Supervision:
             with loop.lock:
                 if is_ready():
                     return
-                gave_up = loop.machine.ailing.gave_up
+                gave_up = loop.machine.worker_health.gave_up
                 if gave_up:
                     raise RaySystemError(f"{gave_up} {self.process.last_words()}".rstrip())
                 loop.waiters.watch((WORKER_CHANGED_KEY,), waiter)
