@@ -19,7 +19,7 @@ from raynb.core.vocabulary.records import Obj, Task
 
 
 @dataclass(slots=True, eq=False)
-class Worker:
+class SimulatedWorker:
     """A simulated worker process: what it was sent, what it runs, what it holds."""
 
     number: int
@@ -36,10 +36,10 @@ class Worker:
     stopping: bool = False
     kill_ordered: bool = False
     requests: int = 0
-    ends: list[Done] = field(default_factory=list)  # of tasks, not told yet
+    ends: list[Done] = field(default_factory=list)  # of tasks, not dispatched yet
 
 
-class Deeds:
+class SimulatedDriver:
     """The driver's part of a world. `raynb.testing.simulation.Simulation` adds workers, orders and time."""
 
     machine: Machine
@@ -52,9 +52,9 @@ class Deeds:
     options: list[TaskOptions]
     shares: list[tuple[tuple[str, int], ...]]
     _places: int
-    noted: list[TaskSpec]
-    tell: Callable[..., None]
-    tell_waiting: Callable[[], None]
+    pending: list[TaskSpec]
+    dispatch: Callable[..., None]
+    dispatch_pending: Callable[[], None]
 
     # -- values --------------------------------------------------------------------------------
 
@@ -67,7 +67,7 @@ class Deeds:
         self.stored.add(stored)
         return stored, 1000
 
-    def some(self, holder: Worker | None, most: int) -> tuple[int, ...]:
+    def some(self, holder: SimulatedWorker | None, most: int) -> tuple[int, ...]:
         """Picks some of the objects that the driver, or the task that a worker runs, can name.
 
         A worker also holds what came with tasks that wait behind the running one, and those may
@@ -82,7 +82,7 @@ class Deeds:
 
     # -- the driver ----------------------------------------------------------------------------
 
-    def submit(self, caller: Worker | None = None) -> None:
+    def submit(self, caller: SimulatedWorker | None = None) -> None:
         """The driver, or a worker inside its task, submits a task."""
         options = self.random.choice([o for o in self.options if not caller or o.num_returns != STREAMING])
         ids, held = (self.ids, self.refs) if caller is None else (caller.ids, caller.held)
@@ -102,18 +102,18 @@ class Deeds:
                 caller.known.add(object_id(spec.task_id, index))
         if options.num_returns == STREAMING:
             self.streams[spec.task_id] = 2
-        self.note(spec, at_once=caller is not None)
+        self.submit_later(spec, at_once=caller is not None)
 
-    def note(self, spec: TaskSpec, at_once: bool = False) -> None:
+    def submit_later(self, spec: TaskSpec, at_once: bool = False) -> None:
         """A submission: the machine may be told of several together, but before anything else happens."""
         if at_once:
-            self.tell(e.Submitted, [spec])
+            self.dispatch(e.Submitted, [spec])
             return
-        self.noted.append(spec)
+        self.pending.append(spec)
         if self.random.random() < 0.7:
-            self.tell_waiting()
+            self.dispatch_pending()
 
-    def put(self, caller: Worker | None = None) -> None:
+    def put(self, caller: SimulatedWorker | None = None) -> None:
         """The driver, or a worker, stores a value that may contain refs."""
         ids, held = (self.ids, self.refs) if caller is None else (caller.ids, caller.held)
         contained = self.some(caller, 2)
@@ -122,7 +122,7 @@ class Deeds:
         held[identity] += 1
         if caller is not None:
             caller.known.add(identity)
-        self.tell(e.ObjectStored, identity, value, size, contained, caller.number if caller else 0)
+        self.dispatch(e.ObjectStored, identity, value, size, contained, caller.number if caller else 0)
 
     def make_actor(self) -> None:
         task_id = self.ids.next_task()
@@ -141,7 +141,7 @@ class Deeds:
         creation = TaskSpec(task_id, options, b"", self.some(None, 1), creates_actor=True)
         self.actors.append(task_id)
         self.refs[object_id(task_id, 1)] += 1
-        self.tell(e.ActorSubmitted, spec, creation)
+        self.dispatch(e.ActorSubmitted, spec, creation)
 
     def call_actor(self) -> None:
         held = [actor for actor in self.actors if self.refs[object_id(actor, 1)]]
@@ -152,31 +152,31 @@ class Deeds:
         task_id = self.ids.next_task()
         deps = tuple(i for i in self.some(None, 1) if i >> 32 not in self.actors)
         self.refs[object_id(task_id, 1)] += 1
-        self.note(TaskSpec(task_id, options, b"", deps, actor=actor))
+        self.submit_later(TaskSpec(task_id, options, b"", deps, actor=actor))
 
     def drop(self) -> None:
         identity = self.random.choice(self.some(None, 3) or (0,))
         if identity:
             self.refs[identity] -= 1
-            self.tell(e.RefsChanged, [identity])
+            self.dispatch(e.RefsChanged, [identity])
 
     def copy(self) -> None:
         for identity in self.some(None, 1):
             self.refs[identity] += 1
-            self.tell(e.RefsChanged, [~identity])
+            self.dispatch(e.RefsChanged, [~identity])
 
     def cancel(self) -> None:
         tasks = sorted(self.machine.tasks.table)
         if tasks:
             flags = self.random.random() < 0.2, self.random.random() < 0.5
-            self.tell(e.CancelAsked, self.random.choice(tasks), *flags)
+            self.dispatch(e.CancelAsked, self.random.choice(tasks), *flags)
 
     def kill_actor(self) -> None:
         if self.actors:
-            self.tell(e.KillAsked, self.random.choice(self.actors), self.random.random() < 0.5)
+            self.dispatch(e.KillAsked, self.random.choice(self.actors), self.random.random() < 0.5)
 
     def free(self) -> None:
-        self.tell(e.FreeAsked, self.some(None, 1))
+        self.dispatch(e.FreeAsked, self.some(None, 1))
 
     def lose(self) -> None:
         """The bytes of an object that is in shared memory are gone."""
@@ -187,12 +187,12 @@ class Deeds:
     def lose_object(self, obj: Obj) -> None:
         """Its reader tells where it looked, or one that looked there before it was moved or made again does."""
         if self.random.random() < 0.2:
-            self.tell(e.ObjectLost, obj.id, "the disk is broken", ("file", "/spill/before", 1000, (1000,)))
+            self.dispatch(e.ObjectLost, obj.id, "the disk is broken", ("file", "/spill/before", 1000, (1000,)))
             return
         where = self.random.choice((None, obj.value))
         if obj.value is not None and obj.value[0] == "shm":  # a damaged file stays until it is removed
             self.stored.discard(obj.value)
-        self.tell(e.ObjectLost, obj.id, "the disk is broken", where)
+        self.dispatch(e.ObjectLost, obj.id, "the disk is broken", where)
 
     def spill(self) -> None:
         """An object is moved to disk: its bytes in memory are given back."""
@@ -201,7 +201,7 @@ class Deeds:
             self._places += 1
             value = ("file", f"/spill/{self._places}", 1000, (1000,))
             self.stored.add(value)
-            self.tell(e.ObjectMoved, self.random.choice(there).id, value)
+            self.dispatch(e.ObjectMoved, self.random.choice(there).id, value)
 
     def take_item(self) -> None:
         """The driver takes the next item of a stream, or drops the stream."""
@@ -213,28 +213,28 @@ class Deeds:
         if stream is not None and index < stream.next and self.random.random() < 0.8:
             self.streams[task] += 1
             self.refs[object_id(task, index)] += 1
-            self.tell(e.ItemConsumed, task, index, 0)
+            self.dispatch(e.ItemConsumed, task, index, 0)
         elif stream is None or self.random.random() < 0.3:
             del self.streams[task]
-            self.tell(e.StreamDropped, task, index)
+            self.dispatch(e.StreamDropped, task, index)
 
 
-class Labour(Deeds):
+class SimulatedWorkers(SimulatedDriver):
     """The workers' part of a world."""
 
     deaths: float  # share of a worker's steps in which it dies
     clock: float
-    workers: dict[int, Worker]
+    workers: dict[int, SimulatedWorker]
 
     # -- the workers ---------------------------------------------------------------------------
 
-    def step_worker(self, worker: Worker, calm: bool = False) -> None:
+    def step_worker(self, worker: SimulatedWorker, calm: bool = False) -> None:
         """Something happens at a worker; when ``calm`` it only does what it has to."""
         if worker.kill_ordered or (not calm and self.random.random() < self.deaths):
             self.die(worker, "killed by SIGKILL")
         elif not worker.ready:
             worker.ready = True
-            self.tell(e.WorkerReady, worker.number, 1000 + worker.number)
+            self.dispatch(e.WorkerReady, worker.number, 1000 + worker.number)
         elif worker.running is None and worker.line:
             worker.running, worker.yielded, worker.interrupted = worker.line.popleft(), 0, False
             worker.known = set(worker.sent.pop(worker.running.spec.task_id))
@@ -247,9 +247,9 @@ class Labour(Deeds):
             self._step_task(worker, worker.running, calm)
         elif worker.interrupted or (not calm and self.random.random() < 0.2):  # its timeout has come
             request, worker.waiting = worker.waiting, 0
-            self.tell(e.RequestDropped, worker.number, request)
+            self.dispatch(e.RequestDropped, worker.number, request)
 
-    def _step_task(self, worker: Worker, task: Task, calm: bool) -> None:
+    def _step_task(self, worker: SimulatedWorker, task: Task, calm: bool) -> None:
         chance = self.random.random()
         streaming = task.spec.options.num_returns == STREAMING
         if worker.interrupted and chance < 0.8:
@@ -265,9 +265,9 @@ class Labour(Deeds):
         elif streaming and worker.yielded < 3:
             worker.yielded += 1
             value, size = self.value()
-            self.tell(e.ItemYielded, worker.number, task.spec.task_id, worker.yielded + 1, value, size, ())
+            self.dispatch(e.ItemYielded, worker.number, task.spec.task_id, worker.yielded + 1, value, size, ())
         elif not calm and task.spec.actor and chance < 0.47:
-            self.tell(e.ExitAsked, worker.number)  # from a thread or asyncio task of the actor
+            self.dispatch(e.ExitAsked, worker.number)  # from a thread or asyncio task of the actor
         elif not calm and task.spec.actor and chance < 0.49:
             self.finish(worker, task, failed=True, exits=True)
         elif not calm and chance < 0.55:
@@ -275,7 +275,7 @@ class Labour(Deeds):
         else:
             self.finish(worker, task)
 
-    def find_lost(self, worker: Worker, task: Task) -> None:
+    def find_lost(self, worker: SimulatedWorker, task: Task) -> None:
         """The task reads an object (an argument, say) whose bytes are gone, and waits until it is made again."""
         table = self.machine.objects.table
         known = [i for i in sorted(worker.known) if i in table and is_stored(table[i].value)]
@@ -284,13 +284,13 @@ class Labour(Deeds):
             self.lose_object(table[identity])
             self.ask(worker, task, [identity], False)
 
-    def wait(self, worker: Worker, task: Task) -> None:
+    def wait(self, worker: SimulatedWorker, task: Task) -> None:
         """The task waits in `get` or `wait`."""
         known = [i for i in self.some(worker, 3) if i >> 32 not in self.actors]
         if known:
             self.ask(worker, task, known, self.random.random() < 0.4)
 
-    def ask(self, worker: Worker, task: Task, known: list[int], is_wait: bool) -> None:
+    def ask(self, worker: SimulatedWorker, task: Task, known: list[int], is_wait: bool) -> None:
         """What stands behind the task goes back with the request."""
         worker.requests += 1
         worker.waiting = worker.requests
@@ -299,7 +299,7 @@ class Labour(Deeds):
             back = tuple(other.spec.task_id for other in worker.line)
             worker.line.clear()
         needed = self.random.randrange(1, len(known) + 1) if is_wait else len(known)
-        self.tell(
+        self.dispatch(
             e.Requested,
             worker.number,
             worker.requests,
@@ -312,7 +312,7 @@ class Labour(Deeds):
 
     def finish(
         self,
-        worker: Worker,
+        worker: SimulatedWorker,
         task: Task,
         *,
         failed: bool = False,
@@ -334,11 +334,11 @@ class Labour(Deeds):
         worker.ends.append(Done(spec.task_id, values, flags, error, now - 0.001, now - 0.001, now))
         if worker.line and self.random.random() < 0.4:
             return  # the next one's end goes with it
-        self.tell_waiting()
+        self.dispatch_pending()
         if self.random.random() < 0.7:
             self.release(worker)
 
-    def release(self, worker: Worker) -> None:
+    def release(self, worker: SimulatedWorker) -> None:
         """The worker gives back what it holds, but for what its next tasks were sent."""
         keep = {
             identity for task in worker.line for identity in worker.sent[task.spec.task_id]
@@ -347,9 +347,9 @@ class Labour(Deeds):
         for identity, _ in back:
             del worker.held[identity]
         if back:
-            self.tell(e.Released, worker.number, back)
+            self.dispatch(e.Released, worker.number, back)
 
-    def die(self, worker: Worker, reason: str, code: int | None = None) -> None:
-        self.tell_waiting()  # its last words
+    def die(self, worker: SimulatedWorker, reason: str, code: int | None = None) -> None:
+        self.dispatch_pending()  # its last words
         del self.workers[worker.number]
-        self.tell(e.WorkerDied, worker.number, reason, exited=code)
+        self.dispatch(e.WorkerDied, worker.number, reason, exited=code)

@@ -28,12 +28,12 @@ from raynb.core.machine import Machine
 from raynb.core.objects.table import is_stored
 from raynb.core.vocabulary import commands as c
 from raynb.core.vocabulary import events as e
-from raynb.testing.simulated_processes import Labour, Worker
+from raynb.testing.simulated_processes import SimulatedWorker, SimulatedWorkers
 
 DRAIN_ROUNDS = 500  # rounds of 0.2 s until `drain` kills actors
 
 
-class Simulation(Labour):
+class Simulation(SimulatedWorkers):
     """Plays driver, workers and clock for one `Machine`.
 
     Args:
@@ -50,12 +50,12 @@ class Simulation(Labour):
         self.machine = Machine(Config(validate=True), {"CPU": cpus * 10_000, "GPU": gpus * 10_000})
         self.clock = 1.0
         self.ids = IdSource(0)
-        self.workers: dict[int, Worker] = {}
+        self.workers: dict[int, SimulatedWorker] = {}
         self.refs: Counter[int] = Counter()  # the driver's
         self.actors: list[int] = []
         self.streams: dict[int, int] = {}  # task → index of the next item to take
         self.stored: set[Value] = set()  # bytes that exist
-        self.noted: list[TaskSpec] = []  # submitted by the driver, not told yet
+        self.pending: list[TaskSpec] = []  # submitted by the driver, not dispatched yet
         self._places = 0
         self.options = [
             TaskOptions(
@@ -96,22 +96,22 @@ class Simulation(Labour):
 
     # -- the clock and the machine -------------------------------------------------------------
 
-    def tell(self, make: Callable[..., Any], *facts: Any, **named: Any) -> None:
-        """Gives the machine an event, after what waits to be told; carries out its orders, checks that all is well."""
-        self.tell_waiting()
-        self._tell(make, *facts, **named)
+    def dispatch(self, make: Callable[..., Any], *facts: Any, **named: Any) -> None:
+        """Gives the machine an event, after what waits; carries out its orders, checks that all is well."""
+        self.dispatch_pending()
+        self._dispatch(make, *facts, **named)
 
-    def tell_waiting(self) -> None:
+    def dispatch_pending(self) -> None:
         """Tells of the submissions and of the ends of tasks that go together."""
-        noted, self.noted = self.noted, []
-        if noted:
-            self._tell(e.Submitted, noted)
+        pending, self.pending = self.pending, []
+        if pending:
+            self._dispatch(e.Submitted, pending)
         for worker in list(self.workers.values()):
-            told, worker.ends = worker.ends, []
-            if told:
-                self._tell(e.TasksFinished, worker.number, told)
+            ends, worker.ends = worker.ends, []
+            if ends:
+                self._dispatch(e.TasksFinished, worker.number, ends)
 
-    def _tell(self, make: Callable[..., Any], *facts: Any, **named: Any) -> None:
+    def _dispatch(self, make: Callable[..., Any], *facts: Any, **named: Any) -> None:
         self.clock += self.random.choice((0.0, 0.0001, 0.003))
         self.done[make.__name__] += 1
         for order in self.machine.handle(make(self.clock, *facts, **named)):
@@ -128,13 +128,13 @@ class Simulation(Labour):
             if due is None or due > end:
                 break
             self.clock = max(self.clock, due) + 1e-6
-            self.tell(e.Ticked)
+            self.dispatch(e.Ticked)
         self.clock = max(self.clock, end)
 
     # -- orders --------------------------------------------------------------------------------
 
     def _start(self, order: c.StartWorker) -> None:
-        self.workers[order.worker] = Worker(order.worker, IdSource(order.worker))
+        self.workers[order.worker] = SimulatedWorker(order.worker, IdSource(order.worker))
 
     def _stop(self, order: c.StopWorker) -> None:
         if order.worker in self.workers:
@@ -185,19 +185,19 @@ class Simulation(Labour):
             assert order.value in self.stored, f"{order.value!r} is given back twice (object {order.id})"
             self.stored.remove(order.value)
 
-    def _later(self, make: Callable[..., Any], worker: Worker, *facts: Any) -> None:
+    def _later(self, make: Callable[..., Any], worker: SimulatedWorker, *facts: Any) -> None:
         """An answer given inside an order: it reaches the machine when the orders are done."""
         self._answers.append((make, worker, facts))
 
     @property
-    def _answers(self) -> list[tuple[Callable[..., Any], Worker, tuple[Any, ...]]]:
+    def _answers(self) -> list[tuple[Callable[..., Any], SimulatedWorker, tuple[Any, ...]]]:
         return self.__dict__.setdefault("_answer_list", [])  # type: ignore[no-any-return]
 
     def _deliver_answers(self) -> None:
         while self._answers:
             make, worker, facts = self._answers.pop(0)
             if worker.number in self.workers:
-                self.tell(make, worker.number, *facts)
+                self.dispatch(make, worker.number, *facts)
 
     # -- runs ----------------------------------------------------------------------------------
 
@@ -206,7 +206,7 @@ class Simulation(Labour):
         if self.workers and self.random.random() < 0.6:
             self.step_worker(self.random.choice(list(self.workers.values())))
         else:
-            deeds = (
+            steps = (
                 [self.submit] * 6
                 + [self.put] * 2
                 + [self.call_actor] * 4
@@ -221,11 +221,11 @@ class Simulation(Labour):
                     self.spill,
                     self.take_item,
                     self.take_item,
-                    lambda: self.tell(e.CpusChanged, self.random.choice((1, 2, 4)) * 10_000),
+                    lambda: self.dispatch(e.CpusChanged, self.random.choice((1, 2, 4)) * 10_000),
                     lambda: self.sleep(self.random.choice((0.01, 0.5, 3.0))),
                 ]
             )
-            self.random.choice(deeds)()
+            self.random.choice(steps)()
         self._deliver_answers()
 
     def run(self, steps: int) -> None:
@@ -241,10 +241,10 @@ class Simulation(Labour):
         """
         m = self.machine
         for task, index in self.streams.items():
-            self.tell(e.StreamDropped, task, index)
+            self.dispatch(e.StreamDropped, task, index)
         for identity, count in sorted(self.refs.items()):
             for _ in range(count):
-                self.tell(e.RefsChanged, [identity])
+                self.dispatch(e.RefsChanged, [identity])
         self.refs.clear()
         for number in range(rounds):
             if not m.tasks.table:
@@ -252,7 +252,7 @@ class Simulation(Labour):
             self._calm_round()
             if number == DRAIN_ROUNDS:  # actors may hold every CPU: whoever wrote that has to kill them
                 for actor in self.actors:
-                    self.tell(e.KillAsked, actor, True)
+                    self.dispatch(e.KillAsked, actor, True)
         assert not m.tasks.table, self._stories("tasks never ended", m.tasks.table)
         for _ in range(50):  # actors without handles end, and workers let go
             self._calm_round()
@@ -262,7 +262,7 @@ class Simulation(Labour):
         assert not self.stored, f"bytes that nobody gave back: {sorted(map(str, self.stored))}"
 
     def _calm_round(self) -> None:
-        self.tell_waiting()
+        self.dispatch_pending()
         for worker in list(self.workers.values()):
             if worker.number in self.workers:
                 self.step_worker(worker, calm=True)

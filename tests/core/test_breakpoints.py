@@ -16,7 +16,7 @@ def killed(orders: list[Any]) -> bool:
 
 def at(clock: Clockwork, now: float, event: Any = e.Ticked, *facts: Any) -> list[Any]:
     clock.now = now
-    return clock.tell(event, *facts)
+    return clock.dispatch(event, *facts)
 
 
 def test_a_timeout_that_ends_at_a_breakpoint_has_its_rest_after_it() -> None:

@@ -15,14 +15,14 @@ from tests.core.test_machine import Clockwork, all_ready, runs
 CALL = TaskOptions(name="A.m", function="m", max_retries=0, resources=())
 
 
-class World(Clockwork):
+class Deadlocks(Clockwork):
     def actor(self, name: str, **given: Any) -> tuple[int, int]:
         """Returns (actor, its worker)."""
         self.tasks += 1
         number = self.tasks
         spec = ActorSpec(number, name, "a", placement=(("CPU", 10_000),), **given)
         options = TaskOptions(name=f"{name}.__init__", max_retries=0, resources=spec.placement)
-        orders = self.tell(e.ActorSubmitted, spec, TaskSpec(number, options, creates_actor=True))
+        orders = self.dispatch(e.ActorSubmitted, spec, TaskSpec(number, options, creates_actor=True))
         while not runs(orders):
             orders = all_ready(self)
         (worker, _), = runs(orders)  # fmt: skip
@@ -45,17 +45,17 @@ class World(Clockwork):
     def get(self, worker: int, task: int, *tasks: int) -> str:
         """The text with which the `get` is refused; empty: it waits."""
         wanted = tuple(object_id(number, 1) for number in tasks)
-        replies = [o for o in self.tell(e.Requested, worker, task, task, wanted, len(wanted), False)
+        replies = [o for o in self.dispatch(e.Requested, worker, task, task, wanted, len(wanted), False)
                    if isinstance(o, c.Reply)]  # fmt: skip
         return replies[0].error[2][0] if replies and replies[0].error else ""
 
 
 @pytest.fixture
-def world() -> World:
-    return World(cpus=8, workers=4)
+def world() -> Deadlocks:
+    return Deadlocks(cpus=8, workers=4)
 
 
-def test_a_ring_through_a_task_is_found_by_the_task(world: World) -> None:
+def test_a_ring_through_a_task_is_found_by_the_task(world: Deadlocks) -> None:
     actor, home = world.actor("Left")
     call = world.call(actor)
     task, worker = world.task()
@@ -64,7 +64,7 @@ def test_a_ring_through_a_task_is_found_by_the_task(world: World) -> None:
     assert "f waits for Left waits for f" in world.get(worker, task, back)
 
 
-def test_a_ring_through_a_task_is_found_by_the_actor(world: World) -> None:
+def test_a_ring_through_a_task_is_found_by_the_actor(world: Deadlocks) -> None:
     actor, home = world.actor("Left")
     call = world.call(actor)
     task, worker = world.task()
@@ -73,7 +73,7 @@ def test_a_ring_through_a_task_is_found_by_the_actor(world: World) -> None:
     assert "Left waits for f waits for Left" in world.get(home, call, task)
 
 
-def test_a_ring_through_the_argument_of_a_task_is_found(world: World) -> None:
+def test_a_ring_through_the_argument_of_a_task_is_found(world: Deadlocks) -> None:
     actor, home = world.actor("Left")
     call = world.call(actor)
     back = world.call(actor)
@@ -82,7 +82,7 @@ def test_a_ring_through_the_argument_of_a_task_is_found(world: World) -> None:
     assert "Left waits for f waits for Left" in world.get(home, call, task)
 
 
-def test_a_ring_through_two_actors_and_two_tasks_is_found(world: World) -> None:
+def test_a_ring_through_two_actors_and_two_tasks_is_found(world: Deadlocks) -> None:
     (left, left_home), (right, right_home) = world.actor("Left"), world.actor("Right")
     first, second = world.call(left), world.call(right)
     to_right, one = world.task()
@@ -94,7 +94,7 @@ def test_a_ring_through_two_actors_and_two_tasks_is_found(world: World) -> None:
     assert "Right" in text
 
 
-def test_a_call_of_a_concurrent_actor_that_waits_for_itself_is_found(world: World) -> None:
+def test_a_call_of_a_concurrent_actor_that_waits_for_itself_is_found(world: Deadlocks) -> None:
     actor, home = world.actor("Wide", max_concurrency=4)
     call = world.call(actor)
     task, worker = world.task()
@@ -102,7 +102,7 @@ def test_a_call_of_a_concurrent_actor_that_waits_for_itself_is_found(world: Worl
     assert "f waits for A.m waits for f" in world.get(worker, task, call)
 
 
-def test_what_is_no_ring_is_let_wait(world: World) -> None:
+def test_what_is_no_ring_is_let_wait(world: Deadlocks) -> None:
     actor, home = world.actor("Left")
     wide, _ = world.actor("Wide", max_concurrency=4)
     call = world.call(actor)
@@ -112,17 +112,17 @@ def test_what_is_no_ring_is_let_wait(world: World) -> None:
     assert not world.get(worker, world.task()[0], world.task()[0])
 
 
-def test_an_actor_that_dies_in_its_calls_comes_back_ever_slower_and_is_told(world: World) -> None:
+def test_an_actor_that_dies_in_its_calls_comes_back_ever_slower_and_is_told(world: Deadlocks) -> None:
     actor, worker = world.actor("Crasher", max_restarts=-1)
     pauses, told = [], []
     for _ in range(14):
         call = world.call(actor)
         died = world.now
-        orders = world.tell(e.WorkerDied, worker, "it was ended by SIGSEGV", current=call)
+        orders = world.dispatch(e.WorkerDied, worker, "it was ended by SIGSEGV", current=call)
         told += [o.text for o in orders if isinstance(o, c.Warn)]
         while (actor not in {task for _, task in runs(orders)}):
             world.now += 0.02
-            orders = world.tell(e.Ticked) + all_ready(world)
+            orders = world.dispatch(e.Ticked) + all_ready(world)
         worker = next(w for w, task in runs(orders) if task == actor)
         pauses.append(world.now - died)
         world.finish(worker, actor)
@@ -133,13 +133,13 @@ def test_an_actor_that_dies_in_its_calls_comes_back_ever_slower_and_is_told(worl
     assert "Crasher has died 3 times (it was ended by SIGSEGV); it is restarted, less and less often" in told[0]
 
 
-def test_an_actor_that_is_killed_now_and_then_comes_back_at_once(world: World) -> None:
+def test_an_actor_that_is_killed_now_and_then_comes_back_at_once(world: Deadlocks) -> None:
     actor, worker = world.actor("Calm", max_restarts=-1)
     for _ in range(6):
         died = world.now
-        orders = world.tell(e.WorkerDied, worker, "it was ended by SIGKILL")
+        orders = world.dispatch(e.WorkerDied, worker, "it was ended by SIGKILL")
         while actor not in {task for _, task in runs(orders)}:
-            orders = world.tell(e.Ticked) + all_ready(world)
+            orders = world.dispatch(e.Ticked) + all_ready(world)
         worker = next(w for w, task in runs(orders) if task == actor)
         assert world.now - died < 0.1
         world.finish(worker, actor)

@@ -33,8 +33,8 @@ def reading(clock: Clockwork, retries: int = 1) -> tuple[int, int, int, int]:
 
 def test_the_reader_waits_without_its_cpu_while_the_input_is_made_again(clock: Clockwork) -> None:
     maker, lost, reader, worker = reading(clock)
-    clock.tell(e.ObjectLost, lost, "it was removed", PLACE)
-    orders = clock.tell(e.Requested, worker, 1, reader, (lost,), 1, False)
+    clock.dispatch(e.ObjectLost, lost, "it was removed", PLACE)
+    orders = clock.dispatch(e.Requested, worker, 1, reader, (lost,), 1, False)
     ((other, again),) = runs(orders)
     assert (again, other != worker) == (maker, True), "one CPU: the reader has given it up"
     (reply,) = replies(clock.finish(other, maker, ("file", "/new", 64, (64,))))
@@ -45,11 +45,11 @@ def test_the_reader_waits_without_its_cpu_while_the_input_is_made_again(clock: C
 
 def test_a_loss_found_twice_costs_one_retry(clock: Clockwork) -> None:
     maker, lost, reader, worker = reading(clock)
-    clock.tell(e.ObjectLost, lost, "it was removed", PLACE)
-    clock.tell(e.ObjectLost, lost, "it was removed", PLACE)  # while it is being made
-    ((other, _),) = runs(clock.tell(e.Requested, worker, 1, reader, (lost,), 1, False))
+    clock.dispatch(e.ObjectLost, lost, "it was removed", PLACE)
+    clock.dispatch(e.ObjectLost, lost, "it was removed", PLACE)  # while it is being made
+    ((other, _),) = runs(clock.dispatch(e.Requested, worker, 1, reader, (lost,), 1, False))
     clock.finish(other, maker, ("file", "/new", 64, (64,)))
-    assert not runs(clock.tell(e.ObjectLost, lost, "it was removed", PLACE)), "it lies elsewhere by now"
+    assert not runs(clock.dispatch(e.ObjectLost, lost, "it was removed", PLACE)), "it lies elsewhere by now"
     assert clock.value(maker) == ("file", "/new", 64, (64,))
 
 
@@ -58,8 +58,8 @@ def test_without_retries_every_reader_is_told(clock: Clockwork, retries: int) ->
     maker, lost, reader, worker = reading(clock, retries)
     place = PLACE
     for attempt in range(retries + 1):
-        clock.tell(e.ObjectLost, lost, "it was removed", place)
-        orders = clock.tell(e.Requested, worker, attempt, reader, (lost,), 1, False)
+        clock.dispatch(e.ObjectLost, lost, "it was removed", place)
+        orders = clock.dispatch(e.Requested, worker, attempt, reader, (lost,), 1, False)
         if attempt < retries:
             place = ("file", f"/new{attempt}", 64, (64,))
             clock.finish(runs(orders)[0][0], maker, place)
@@ -71,5 +71,5 @@ def test_without_retries_every_reader_is_told(clock: Clockwork, retries: int) ->
 def test_an_inline_value_cannot_be_lost(clock: Clockwork) -> None:
     task, orders = clock.submit()
     clock.finish(runs(orders)[0][0], task, b"inline")
-    clock.tell(e.ObjectLost, object_id(task, 1), "nonsense of a peer")
+    clock.dispatch(e.ObjectLost, object_id(task, 1), "nonsense of a peer")
     assert clock.value(task) == b"inline"

@@ -31,11 +31,11 @@ class Clockwork:
         self.machine = Machine(Config(**config), {"CPU": cpus * 10_000})
         self.now = 0.0
         self.tasks = 0
-        self.tell(e.Started, workers)
+        self.dispatch(e.Started, workers)
         for worker in range(1, workers + 1):
-            self.tell(e.WorkerReady, worker, 100 + worker)
+            self.dispatch(e.WorkerReady, worker, 100 + worker)
 
-    def tell(self, event: Any, *facts: Any, **named: Any) -> list[Any]:
+    def dispatch(self, event: Any, *facts: Any, **named: Any) -> list[Any]:
         self.now += 0.001
         orders = self.machine.handle(event(self.now, *facts, **named))
         invariants.check(self.machine)
@@ -43,13 +43,13 @@ class Clockwork:
 
     def submit(self, options: TaskOptions | None = None, **spec: Any) -> tuple[int, list[Any]]:
         self.tasks += 1
-        return self.tasks, self.tell(e.Submitted, [TaskSpec(self.tasks, options or plain(), **spec)])
+        return self.tasks, self.dispatch(e.Submitted, [TaskSpec(self.tasks, options or plain(), **spec)])
 
     def finish(self, worker: int, task: int, value: Any = b"v", seconds: float = 0.0, **named: Any) -> list[Any]:
         times = (self.now - seconds, self.now - seconds, self.now) if seconds else (0.0, 0.0, 0.0)
         names = ("started", "fetched", "ran")
         end = Done(task, ((value, 1, ()),), **dict(zip(names, times, strict=True)), **named)
-        return self.tell(e.TasksFinished, worker, [end])
+        return self.dispatch(e.TasksFinished, worker, [end])
 
     def state(self, task: int) -> str:
         found = self.machine.tasks.table.get(task)
@@ -83,7 +83,7 @@ def test_a_task_runs_at_once_on_an_idle_worker(clock: Clockwork) -> None:
 def test_a_value_is_freed_with_its_last_ref(clock: Clockwork) -> None:
     task, orders = clock.submit()
     clock.finish(runs(orders)[0][0], task, ("shm", 1, 0, 64, (64,)))
-    freed = clock.tell(e.RefsChanged, [object_id(task, 1)])
+    freed = clock.dispatch(e.RefsChanged, [object_id(task, 1)])
     assert [o.value for o in freed if isinstance(o, c.Free)] == [("shm", 1, 0, 64, (64,))]
     assert not clock.machine.objects.table
 
@@ -93,7 +93,7 @@ def test_a_pending_argument_keeps_its_object(clock: Clockwork) -> None:
     clock.finish(runs(orders)[0][0], first)
     blockers = [clock.submit() for _ in range(2)]
     second, _ = clock.submit(deps=(object_id(first, 1),))
-    clock.tell(e.RefsChanged, [object_id(first, 1)])
+    clock.dispatch(e.RefsChanged, [object_id(first, 1)])
     assert object_id(first, 1) in clock.machine.objects.table
     for task, sent in blockers:
         clock.finish(runs(sent)[0][0], task)
@@ -132,14 +132,14 @@ def test_retries_after_crashes_are_exactly_max_retries(clock: Clockwork) -> None
         worker = clock.machine.tasks.table[task].worker
         if not worker:
             clock.now += 20  # the back-off
-            for order in clock.tell(e.Ticked):
+            for order in clock.dispatch(e.Ticked):
                 if isinstance(order, c.StartWorker):
-                    clock.tell(e.WorkerReady, order.worker, 1)
+                    clock.dispatch(e.WorkerReady, order.worker, 1)
             for w in [w for w in clock.machine.pool.table.values() if w.state == "STARTING"]:
-                clock.tell(e.WorkerReady, w.id, 1)
+                clock.dispatch(e.WorkerReady, w.id, 1)
             continue
         attempts += 1
-        clock.tell(e.WorkerDied, worker, "SIGKILL", current=task)
+        clock.dispatch(e.WorkerDied, worker, "SIGKILL", current=task)
     assert attempts == 4
     assert clock.value(task)[1] == "WorkerCrashedError"
 
@@ -152,7 +152,7 @@ def test_bystanders_of_a_crash_are_not_charged(clock: Clockwork) -> None:
     worker = clock.machine.tasks.table[tasks[0]].worker
     line = [t.spec.task_id for t in clock.machine.pool.table[worker].queue]
     assert len(line) > 1
-    clock.tell(e.WorkerDied, worker, "SIGSEGV", current=line[0])
+    clock.dispatch(e.WorkerDied, worker, "SIGSEGV", current=line[0])
     assert clock.state(line[0]) == "FAILED"
     assert all(clock.state(t) not in ("FAILED",) for t in line[1:])
 
@@ -161,11 +161,11 @@ def test_a_blocked_worker_gives_its_cpu_and_its_line_back(clock: Clockwork) -> N
     parents = [clock.submit(TaskOptions(name="p", function="p"))[0] for _ in range(2)]
     worker = clock.machine.tasks.table[parents[0]].worker
     child = 1 << 40
-    clock.tell(e.Submitted, [TaskSpec(child, plain(), caller=worker, parent=parents[0])])
-    orders = clock.tell(e.Requested, worker, 1, parents[0], (object_id(child, 1),), 1, False)
+    clock.dispatch(e.Submitted, [TaskSpec(child, plain(), caller=worker, parent=parents[0])])
+    orders = clock.dispatch(e.Requested, worker, 1, parents[0], (object_id(child, 1),), 1, False)
     started = [o for o in orders if isinstance(o, c.StartWorker)]
     assert len(started) == 1
-    assert runs(clock.tell(e.WorkerReady, started[0].worker, 9)) == [(started[0].worker, child)]
+    assert runs(clock.dispatch(e.WorkerReady, started[0].worker, 9)) == [(started[0].worker, child)]
     replies = clock.finish(started[0].worker, child)
     assert [o.ids for o in replies if isinstance(o, c.Reply)] == [(object_id(child, 1),)]
 
@@ -174,7 +174,7 @@ def test_cancelling_a_queued_task_is_immediate(clock: Clockwork) -> None:
     for _ in range(2):
         clock.submit()
     queued, _ = clock.submit()
-    clock.tell(e.CancelAsked, queued, False, True)
+    clock.dispatch(e.CancelAsked, queued, False, True)
     assert clock.state(queued) == "CANCELLED"
     assert clock.value(queued)[1] == "TaskCancelledError"
 
@@ -182,10 +182,10 @@ def test_cancelling_a_queued_task_is_immediate(clock: Clockwork) -> None:
 def test_a_swallowed_interrupt_is_followed_by_a_kill(clock: Clockwork) -> None:
     task, orders = clock.submit()
     worker = runs(orders)[0][0]
-    assert any(isinstance(o, c.Interrupt) for o in clock.tell(e.CancelAsked, task, False, True))
+    assert any(isinstance(o, c.Interrupt) for o in clock.dispatch(e.CancelAsked, task, False, True))
     clock.now += clock.machine.cancel_grace + 0.1
-    assert any(isinstance(o, c.KillWorker) and o.worker == worker for o in clock.tell(e.Ticked))
-    clock.tell(e.WorkerDied, worker, "SIGKILL", current=task)
+    assert any(isinstance(o, c.KillWorker) and o.worker == worker for o in clock.dispatch(e.Ticked))
+    clock.dispatch(e.WorkerDied, worker, "SIGKILL", current=task)
     assert clock.value(task)[1] == "TaskCancelledError"
 
 
@@ -206,7 +206,7 @@ def actor(clock: Clockwork, **spec: Any) -> tuple[int, int]:
     clock.tasks += 1
     number = clock.tasks
     creation = TaskSpec(number, TaskOptions(name="A", function="a"), creates_actor=True)
-    orders = clock.tell(e.ActorSubmitted, ActorSpec(number, "A", "a", **spec), creation)
+    orders = clock.dispatch(e.ActorSubmitted, ActorSpec(number, "A", "a", **spec), creation)
     worker = runs(orders)[0][0]
     clock.finish(worker, number)
     return number, worker
@@ -227,32 +227,32 @@ def test_an_actor_dies_with_its_calls_and_restarts_as_often_as_allowed(clock: Cl
     number, worker = actor(clock, max_restarts=1)
     method = TaskOptions(name="A.m", function="m", resources=(), max_retries=0)
     call, _ = clock.submit(method, actor=number)
-    clock.tell(e.WorkerDied, worker, "SIGKILL", current=call)
+    clock.dispatch(e.WorkerDied, worker, "SIGKILL", current=call)
     assert clock.value(call)[1] == "ActorUnavailableError"
     again = clock.machine.actors.table[number]
     assert again.state == "RESTARTING"
     clock.now += 10
-    clock.tell(e.Ticked)
+    clock.dispatch(e.Ticked)
     clock.finish(again.worker, number)
     assert again.state == "ALIVE"
-    clock.tell(e.WorkerDied, again.worker, "SIGKILL")
+    clock.dispatch(e.WorkerDied, again.worker, "SIGKILL")
     assert again.state == "DEAD"
 
 
 def test_an_actor_has_nothing_to_do_with_deaths_before_its_constructor(clock: Clockwork) -> None:
     number = 900
     creation = TaskSpec(number, TaskOptions(name="A.__init__", max_retries=0), creates_actor=True)
-    [(worker, _)] = runs(clock.tell(e.ActorSubmitted, ActorSpec(number, "A", "a"), creation))
+    [(worker, _)] = runs(clock.dispatch(e.ActorSubmitted, ActorSpec(number, "A", "a"), creation))
     made = clock.machine.actors.table[number]
     call, _ = clock.submit(TaskOptions(name="A.m", function="m", resources=(), max_retries=0), actor=number)
     for ran in (-1, 555, -1):  # nothing yet; something else
-        clock.tell(e.WorkerDied, worker, "SIGKILL", current=ran)
+        clock.dispatch(e.WorkerDied, worker, "SIGKILL", current=ran)
         if not made.worker:
             fresh = next(w for w in clock.machine.pool.table.values() if w.state == "STARTING")
-            clock.tell(e.WorkerReady, fresh.id, 9)
+            clock.dispatch(e.WorkerReady, fresh.id, 9)
         assert (made.state, made.restarts) == ("PENDING_CREATION", 0)
         worker = made.worker
-    clock.tell(e.WorkerDied, worker, "SIGKILL", current=-1)  # now it is given up
+    clock.dispatch(e.WorkerDied, worker, "SIGKILL", current=-1)  # now it is given up
     assert made.state == "DEAD"
     assert clock.value(call)[1] == "ActorDiedError"
 
@@ -260,15 +260,15 @@ def test_an_actor_has_nothing_to_do_with_deaths_before_its_constructor(clock: Cl
 def test_an_actor_that_died_in_its_constructor_is_dead(clock: Clockwork) -> None:
     number = 900
     creation = TaskSpec(number, TaskOptions(name="A.__init__", max_retries=0), creates_actor=True)
-    [(worker, _)] = runs(clock.tell(e.ActorSubmitted, ActorSpec(number, "A", "a"), creation))
-    clock.tell(e.WorkerDied, worker, "SIGKILL", current=number)
+    [(worker, _)] = runs(clock.dispatch(e.ActorSubmitted, ActorSpec(number, "A", "a"), creation))
+    clock.dispatch(e.WorkerDied, worker, "SIGKILL", current=number)
     assert clock.machine.actors.table[number].state == "DEAD"
 
 
 def test_the_last_handle_ends_the_actor_after_its_calls(clock: Clockwork) -> None:
     number, worker = actor(clock)
     call, _ = clock.submit(TaskOptions(name="A.m", function="m", resources=(), max_retries=0), actor=number)
-    assert not any(isinstance(o, c.StopWorker) for o in clock.tell(e.RefsChanged, [object_id(number, 1)]))
+    assert not any(isinstance(o, c.StopWorker) for o in clock.dispatch(e.RefsChanged, [object_id(number, 1)]))
     assert any(isinstance(o, c.StopWorker) for o in clock.finish(worker, call))
 
 
@@ -305,7 +305,7 @@ def test_behind_the_exit_of_a_sync_actor_everything_fails(clock: Clockwork) -> N
 def test_an_exit_outside_of_a_call_ends_the_actor_when_nothing_runs(clock: Clockwork) -> None:
     number, worker = actor(clock)
     call = called(clock, number)
-    assert c.StopWorker(worker) not in clock.tell(e.ExitAsked, worker)
+    assert c.StopWorker(worker) not in clock.dispatch(e.ExitAsked, worker)
     assert c.StopWorker(worker) in clock.finish(worker, call)
     assert clock.state(call) == "FINISHED"
 
@@ -317,28 +317,28 @@ def test_calls_that_nobody_waits_for_hold_no_actor_that_leaves(clock: Clockwork,
     drop = [object_id(number, 1)]
     orders = []
     if first == "handle":
-        clock.tell(e.RefsChanged, drop)
-    orders += clock.tell(e.ExitAsked, worker)
+        clock.dispatch(e.RefsChanged, drop)
+    orders += clock.dispatch(e.ExitAsked, worker)
     if first == "exit":
-        orders += clock.tell(e.RefsChanged, drop)
+        orders += clock.dispatch(e.RefsChanged, drop)
     clock.now += ABANDONED_SECONDS
-    orders += clock.tell(e.Ticked)
+    orders += clock.dispatch(e.Ticked)
     assert c.KillWorker(worker) not in orders  # somebody has the ref of the call that runs
-    clock.tell(e.RefsChanged, [object_id(endless, 1)])
+    clock.dispatch(e.RefsChanged, [object_id(endless, 1)])
     clock.now += ABANDONED_SECONDS
-    assert c.KillWorker(worker) in clock.tell(e.Ticked)
+    assert c.KillWorker(worker) in clock.dispatch(e.Ticked)
 
 
 def test_a_kill_ends_an_actor_that_leaves_and_one_that_takes_too_long_to_end(clock: Clockwork) -> None:
     number, worker = actor(clock, max_concurrency=2)
     called(clock, number)
-    clock.tell(e.ExitAsked, worker)
-    assert c.KillWorker(worker) in clock.tell(e.KillAsked, number, True)
-    clock.tell(e.WorkerDied, worker, "killed")
+    clock.dispatch(e.ExitAsked, worker)
+    assert c.KillWorker(worker) in clock.dispatch(e.KillAsked, number, True)
+    clock.dispatch(e.WorkerDied, worker, "killed")
     number, worker = actor(clock)
-    assert c.StopWorker(worker) in clock.tell(e.RefsChanged, [object_id(number, 1)])
+    assert c.StopWorker(worker) in clock.dispatch(e.RefsChanged, [object_id(number, 1)])
     clock.now += ORDERLY_SECONDS
-    assert c.KillWorker(worker) in clock.tell(e.Ticked)
+    assert c.KillWorker(worker) in clock.dispatch(e.Ticked)
 
 
 def test_an_impossible_transition_tells_the_story(clock: Clockwork) -> None:
@@ -358,7 +358,7 @@ def test_what_can_never_run_is_said_once(clock: Clockwork) -> None:
 def test_a_lost_object_is_made_again_from_its_lineage(clock: Clockwork) -> None:
     task, orders = clock.submit()
     clock.finish(runs(orders)[0][0], task, ("file", "/gone", 64, (64,)))
-    sent = runs(clock.tell(e.ObjectLost, object_id(task, 1), "the file is gone"))
+    sent = runs(clock.dispatch(e.ObjectLost, object_id(task, 1), "the file is gone"))
     assert [t for _, t in sent] == [task]
     clock.finish(sent[0][0], task, b"again")
     assert clock.value(task) == b"again"
@@ -368,7 +368,7 @@ def all_ready(clock: Clockwork) -> list[Any]:
     """The workers that are starting are ready; returns the orders."""
     orders: list[Any] = []
     for worker in [w for w in clock.machine.pool.table.values() if w.state == "STARTING"]:
-        orders += clock.tell(e.WorkerReady, worker.id, 500 + worker.id)
+        orders += clock.dispatch(e.WorkerReady, worker.id, 500 + worker.id)
     return orders
 
 
@@ -378,10 +378,10 @@ def test_a_crash_loop_goes_on_ever_slower_and_is_told_now_and_then(clock: Clockw
     for death in range(1, 31):
         (worker,) = [w for w, t in runs(orders) if t == task]
         died = clock.now
-        orders = clock.tell(e.WorkerDied, worker, "it was ended by SIGSEGV", current=task)
+        orders = clock.dispatch(e.WorkerDied, worker, "it was ended by SIGSEGV", current=task)
         told += [death for order in orders if isinstance(order, c.Warn) and "SIGSEGV" in order.text]
         while not runs(orders):
-            orders = clock.tell(e.Ticked)
+            orders = clock.dispatch(e.Ticked)
             orders = orders + all_ready(clock)
             due = clock.machine.next_tick()
             if not runs(orders) and due is not None:
@@ -400,10 +400,10 @@ def test_nobody_waits_behind_a_task_in_a_crash_loop() -> None:
     task = clock.machine.tasks.table[looping]
     while task.deaths < 7:
         if task.worker:
-            clock.tell(e.WorkerDied, task.worker, "it was ended by SIGSEGV", current=looping)
+            clock.dispatch(e.WorkerDied, task.worker, "it was ended by SIGSEGV", current=looping)
         else:
             clock.now += 1.0
-            clock.tell(e.Ticked)
+            clock.dispatch(e.Ticked)
             all_ready(clock)
     bystander, orders = clock.submit()
     assert [t for _, t in runs(orders + all_ready(clock))] == [bystander]
@@ -418,9 +418,9 @@ def test_environments_fail_by_themselves(clock: Clockwork) -> None:
         starting = [w.id for w in clock.machine.pool.table.values() if w.env == env]
         assert starting
         for worker in starting:
-            clock.tell(e.WorkerDied, worker, "runtime_env: no such thing")
+            clock.dispatch(e.WorkerDied, worker, "runtime_env: no such thing")
         clock.now += 1.0
-        clock.tell(e.Ticked)
+        clock.dispatch(e.Ticked)
     assert clock.state(bad) == "FAILED"
     assert clock.value(bad) == ("err", "RuntimeEnvSetupError", ("no such thing",))
     assert clock.state(good) == "RUNNING"
@@ -429,17 +429,17 @@ def test_environments_fail_by_themselves(clock: Clockwork) -> None:
 
 def test_a_worker_that_an_actor_took_is_replaced_when_the_actor_has_started(clock: Clockwork) -> None:
     actor(clock)
-    assert not clock.tell(e.Ticked)  # nothing competes with its start
+    assert not clock.dispatch(e.Ticked)  # nothing competes with its start
     clock.now += REPLACE_SECONDS
-    assert [type(order) for order in clock.tell(e.Ticked)] == [c.StartWorker]
+    assert [type(order) for order in clock.dispatch(e.Ticked)] == [c.StartWorker]
     clock.now += REPLACE_SECONDS
-    assert not clock.tell(e.Ticked)
+    assert not clock.dispatch(e.Ticked)
 
 
 def test_no_worker_is_kept_for_cpus_that_an_actor_holds(clock: Clockwork) -> None:
     actor(clock, held=((CPU, 20_000),))
     clock.now += REPLACE_SECONDS
-    assert not clock.tell(e.Ticked)
+    assert not clock.dispatch(e.Ticked)
 
 
 def test_a_task_knows_the_input_that_it_waited_for_last_and_its_peak_memory(clock: Clockwork) -> None:
@@ -449,8 +449,8 @@ def test_a_task_knows_the_input_that_it_waited_for_last_and_its_peak_memory(cloc
     third, _ = clock.submit(deps=both)
     clock.finish(runs(orders)[0][0], first)
     clock.finish(runs(more)[0][0], second)
-    clock.tell(e.MemoryMeasured, {1: 500, 2: 500})
-    clock.tell(e.MemoryMeasured, {1: 300, 2: 300})
+    clock.dispatch(e.MemoryMeasured, {1: 500, 2: 500})
+    clock.dispatch(e.MemoryMeasured, {1: 300, 2: 300})
     row = snapshot.rows(clock.machine, clock.now, 0.0, [third], [], []).tasks[0]
     assert (row.after, row.inputs, row.peak) == (second, 2, 500)
     assert [one.id for one in snapshot.running(clock.machine)] == [third]

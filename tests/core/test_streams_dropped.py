@@ -26,10 +26,10 @@ def test_a_dropped_generator_s_task_stops(had_items: bool, held: bool, stops: bo
     worker = clock.machine.tasks.table[task].worker
     before = clock.now
     clock.now += 1
-    clock.tell(e.ItemYielded, worker, task, 2, b"v", 1, ())
-    clock.tell(e.StreamDropped, task, 2, clock.now if had_items else before)
+    clock.dispatch(e.ItemYielded, worker, task, 2, b"v", 1, ())
+    clock.dispatch(e.StreamDropped, task, 2, clock.now if had_items else before)
     if not held:
-        clock.tell(e.RefsChanged, [object_id(task, 1)])
+        clock.dispatch(e.RefsChanged, [object_id(task, 1)])
     clock.now += UNREAD_SECONDS
-    orders: list[Any] = clock.tell(e.Ticked)
+    orders: list[Any] = clock.dispatch(e.Ticked)
     assert (c.Interrupt(worker, task) in orders) == stops
