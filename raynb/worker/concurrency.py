@@ -19,7 +19,7 @@ from raynb.worker.state import Running
 
 if TYPE_CHECKING:
     from raynb.worker.actor_host import ActorHost
-    from raynb.worker.main import Worker
+    from raynb.worker.main import WorkerProcess
 
 THREADS_MOST = 1000
 #: A call as it waits for its turn.
@@ -238,7 +238,7 @@ class MainLoop(Loop):
     """
 
     def __init__(self, host: ActorHost, name: str, count: int) -> None:
-        self._worker: Worker = host.executor.worker
+        self._worker: WorkerProcess = host.executor.worker
         super().__init__(host, name, count)
 
     def _make(self) -> asyncio.AbstractEventLoop:

@@ -23,7 +23,7 @@ from raynb.worker.returns import NONE_RESULT, Returns
 from raynb.worker.state import Running
 
 if TYPE_CHECKING:
-    from raynb.worker.main import Worker
+    from raynb.worker.main import WorkerProcess
 
 _now = time.monotonic
 call = user_code.call
@@ -65,7 +65,7 @@ class Executor:
     """Thread contract: `execute` in the main thread (sync tasks and actors) or in the threads and
     loops of the actor host; the rest from any thread."""
 
-    def __init__(self, worker: Worker) -> None:
+    def __init__(self, worker: WorkerProcess) -> None:
         self.worker = worker
         self.host: ActorHost | None = None
         self.creation: Running | None = None  # the call of the constructor
@@ -237,13 +237,13 @@ class Executor:
         worker.capture.end_of_task(running)
         worker.link.post(w.Done(run.task, packed, flags, error, started, fetched, ran))
         running.holds = None
-        books = worker.books
+        borrowed = worker.borrowed
         if run.lent:
-            books.returned(run.lent)
+            borrowed.returned(run.lent)
         if running.late:
-            books.returned(running.late)
-        if books.log:
-            gone = books.settle()
+            borrowed.returned(running.late)
+        if borrowed.log:
+            gone = borrowed.drain_log()
             if gone:
                 worker.link.post(w.Release(gone))
         if flags & w.EXITS and not (self.host is not None and self.host.concurrent):

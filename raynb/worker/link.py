@@ -26,7 +26,7 @@ from raynb.worker.signals import HELD_MS
 
 if TYPE_CHECKING:
     from raynb.store import Unsent
-    from raynb.worker.main import Worker
+    from raynb.worker.main import WorkerProcess
 
 ACTIVE_MS = 20  # how often the control thread looks while something goes on
 UNSENT_MS = 3  # and while there is something to send
@@ -38,7 +38,7 @@ FLUSH_SECONDS = 0.0005  # results of short tasks wait this long for company
 class Link:
     """Thread contract: `post` and `flush` from any thread; `read` as said at each."""
 
-    def __init__(self, data: Channel, control: Channel, worker: Worker, unsent: Unsent | None = None) -> None:
+    def __init__(self, data: Channel, control: Channel, worker: WorkerProcess, unsent: Unsent | None = None) -> None:
         self.data = data
         self.control = control
         self.worker = worker
@@ -280,7 +280,7 @@ class Link:
         """An idle worker that still holds objects looks for cycles, once: a caught exception and the
         frame that caught it would hold a task's arguments for ever, because no more garbage comes."""
         worker = self.worker
-        if worker.books.held and state.main_running is None and not worker.executor.busy():
+        if worker.borrowed.held and state.main_running is None and not worker.executor.busy():
             gc.collect()
 
     def _serve(self) -> None:
@@ -291,7 +291,7 @@ class Link:
                 # asleep is set before the last look at the outbox, and `nudge` looks at it after
                 # queueing, so nothing can lie there unseen
                 self.asleep = quiet > 25
-                pending = bool(self.outbox) or self.worker.unsettled()
+                pending = bool(self.outbox) or self.worker.has_unsent_releases()
                 if pending:
                     self.asleep = collected = False
                     quiet = 0

@@ -35,7 +35,7 @@ RELIEF_SECONDS = 0.002  # while calls of an actor wait for a thread, it is seen 
 HEED_MOST = 1.0  # seconds that the start of a task waits for an interrupt on its way
 
 
-class Worker:
+class WorkerProcess:
     """Everything one worker process has.
 
     Thread contract: `on_message` under the link's read lock, `on_control` in the control thread,
@@ -57,7 +57,7 @@ class Worker:
         self.options: dict[int, TaskOptions] = {}
         self.blobs: dict[str, bytes] = {}
         self.functions: dict[str, Any] = {}
-        self.books = BorrowedRefs()
+        self.borrowed = BorrowedRefs()
         self.board = Board.attach(board)
         self.heeded = 0  # interrupts that were carried out
         self._heard = threading.Condition()
@@ -94,7 +94,7 @@ class Worker:
         kind = type(message)
         if kind is w.Run:
             if message.lent:
-                self.books.lent(message.lent)
+                self.borrowed.lent(message.lent)
             if message.task in self.cancelled_ahead:
                 self.cancelled_ahead.discard(message.task)
                 self.give_back((message,))
@@ -161,7 +161,7 @@ class Worker:
     def give_back(self, runs: tuple[w.Run, ...]) -> None:
         """Tells the driver that these will not be run here."""
         for run in runs:
-            self.books.returned(run.lent)
+            self.borrowed.returned(run.lent)
         self.link.post(w.Withdrawn(tuple(run.task for run in runs)))
         self.link.flush()
 
@@ -171,7 +171,7 @@ class Worker:
             return ()
         runs = self._take(None)
         for run in runs:
-            self.books.returned(run.lent)
+            self.borrowed.returned(run.lent)
         return tuple(run.task for run in runs)
 
     # -- cancelling ----------------------------------------------------------------------------
@@ -209,13 +209,13 @@ class Worker:
             running.interrupted = True
 
     # -- work ----------------------------------------------------------------------------------
-    def unsettled(self) -> bool:
-        return bool(self.books.log) or self.capture.pending()
+    def has_unsent_releases(self) -> bool:
+        return bool(self.borrowed.log) or self.capture.pending()
 
     def tick(self) -> None:
         """In the control thread, now and then: output and counts that wait."""
         self.capture.forward()
-        gone = self.books.settle()
+        gone = self.borrowed.drain_log()
         if gone:
             self.link.post(w.Release(gone))
 
@@ -231,7 +231,7 @@ class Worker:
 
     def send_rest(self) -> None:
         """Sends what waits, before the main thread sleeps."""
-        if self.link.outbox or self.books.log:
+        if self.link.outbox or self.borrowed.log:
             self.tick()
             self.link.flush()
 
@@ -289,7 +289,7 @@ def main(
     surroundings.start(settings["sys_path"])
     main_module.find_class = functions.notebook_class
     main_module.enter({"__name__": "__main__"})
-    worker = Worker(number, data, control, ledger, board, unsent, settings)
+    worker = WorkerProcess(number, data, control, ledger, board, unsent, settings)
     worker.signals.install()
     os.register_at_fork(after_in_child=worker.after_fork_in_child)
     slot.set_current(worker.engine)
@@ -322,7 +322,7 @@ def main(
     return status
 
 
-def leave(worker: Worker) -> None:
+def leave(worker: WorkerProcess) -> None:
     """The orderly end, in Ray's order: ``__ray_shutdown__``, atexit handlers, ``__del__``; then output is forwarded."""
     import atexit
 
@@ -342,4 +342,4 @@ def leave(worker: Worker) -> None:
     sys.stderr = sys.__stderr__
 
 
-__all__ = ["Worker", "leave", "main", "pickling"]
+__all__ = ["WorkerProcess", "leave", "main", "pickling"]

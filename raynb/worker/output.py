@@ -24,7 +24,7 @@ from raynb.wire import messages as w
 from raynb.worker import descent, state
 
 if TYPE_CHECKING:
-    from raynb.worker.main import Worker
+    from raynb.worker.main import WorkerProcess
 
 MOST = 1 << 18  # characters kept back at the most
 READ = 65536
@@ -98,7 +98,7 @@ class Capture:
     Thread contract: any thread may add and forward.
     """
 
-    def __init__(self, worker: Worker) -> None:
+    def __init__(self, worker: WorkerProcess) -> None:
         self._worker = worker
         self._lock = threading.RLock()  # a signal handler in the main thread may print
         self._parts: list[tuple[str, state.Running | None, list[str]]] = []

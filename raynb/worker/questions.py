@@ -16,7 +16,7 @@ from raynb.base.process.late_imports import when_imported
 from raynb.worker import user_code
 
 if TYPE_CHECKING:
-    from raynb.worker.main import Worker
+    from raynb.worker.main import WorkerProcess
 
 _DEBUG = (
     "To stop in it, load the extension in a notebook (`%load_ext raynb`), or run tasks in the kernel itself, "
@@ -29,10 +29,10 @@ _NO_KEYBOARD = (
 _ask = builtins.input
 _debug = sys.breakpointhook
 _stdin = sys.stdin
-_worker: Worker | None = None
+_worker: WorkerProcess | None = None
 
 
-def install(worker: Worker) -> None:
+def install(worker: WorkerProcess) -> None:
     """Replaces `input`, the hook of `breakpoint` and the ``set_trace`` of debuggers in this process."""
     global _worker
     _worker = worker

@@ -16,7 +16,7 @@ from raynb.worker import user_code
 from raynb.worker.state import Running
 
 if TYPE_CHECKING:
-    from raynb.worker.main import Worker
+    from raynb.worker.main import WorkerProcess
 
 #: (value, bytes, contained ids) of each return object.
 Stored = tuple[Any, int, tuple[int, ...]]
@@ -28,7 +28,7 @@ FRAME_SECONDS = 0.001  # items of a stream yielded within this time travel toget
 class Returns:
     """Thread contract: `allow` in the control thread; the rest in the thread that runs the task."""
 
-    def __init__(self, worker: Worker) -> None:
+    def __init__(self, worker: WorkerProcess) -> None:
         self.worker = worker
         self.streams: dict[int, Running] = {}  # those whose reader holds them back
 

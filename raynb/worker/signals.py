@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from raynb.worker import state, user_code
 
 if TYPE_CHECKING:
-    from raynb.worker.main import Worker
+    from raynb.worker.main import WorkerProcess
 
 CANCEL = signal.SIGURG
 HELD_MS = 1  # while a signal is held, it is sent again this often
@@ -31,7 +31,7 @@ _ASYNCIO_NOTHING = "_sighandler_noop"
 class Signals:
     """Thread contract: `cancel` and `again` in the control thread, the rest in the main thread."""
 
-    def __init__(self, worker: Worker) -> None:
+    def __init__(self, worker: WorkerProcess) -> None:
         self._worker = worker
         self._main = threading.get_ident()
         self._hook = self._arrived

@@ -59,7 +59,7 @@ class Supervisor:
         self.kernel = kernel
         self.settings = settings
         self.workers: dict[int, int] = {}  # pid → worker id
-        self.spares = Prefork()
+        self.prefork = Prefork()
         self.watcher = 0  # its pid; 0: there is none
         self.is_watched = False  # a watcher was started, or cannot be
         self.poll = select.poll()
@@ -85,9 +85,9 @@ class Supervisor:
         look = None if self.pidfd >= 0 else 500
         try:
             while True:
-                ready = self.poll.poll(QUIET_MS if self.workers and self.spares.missing() else look)
-                if not ready and self.workers and self.spares.missing():
-                    self.spares.add(self._become_spare)
+                ready = self.poll.poll(QUIET_MS if self.workers and self.prefork.missing() else look)
+                if not ready and self.workers and self.prefork.missing():
+                    self.prefork.add(self._become_spare)
                 for fd, _ in ready:
                     if fd == self.pidfd:
                         return
@@ -123,7 +123,7 @@ class Supervisor:
     # -- forking -------------------------------------------------------------------------------
     def spawn(self, message: w.Spawn) -> None:
         fds = [self.channel.fds.popleft() for _ in range(SHARED)]  # data, control, ledger, board, unsent
-        pid = self.spares.give(pickle.dumps((message.worker, message.settings), 5), fds)
+        pid = self.prefork.give(pickle.dumps((message.worker, message.settings), 5), fds)
         try:
             pid = pid or os.fork()
         except OSError as error:
@@ -174,7 +174,7 @@ class Supervisor:
             if self.pidfd >= 0:
                 os.close(self.pidfd)
             self.channel.close()
-            self.spares.let_go()
+            self.prefork.let_go()
             prctl(PR_SET_NAME, b"raynb-worker")
             from raynb.worker.main import main as work
 
@@ -201,7 +201,7 @@ class Supervisor:
             if pid == 0:
                 break
             worker = self.workers.pop(pid, None)
-            self.spares.gone(pid)
+            self.prefork.gone(pid)
             if pid == self.watcher:
                 self.watcher, self.is_watched = 0, False  # somebody ended it: the next worker brings another
             if worker is not None:
@@ -214,7 +214,7 @@ class Supervisor:
         """Children here that are no workers were a dead worker's: they go with it, as in Ray."""
         known = {*self.workers, self.watcher}
         orphans = [
-            pid for pid in burial.children_of(os.getpid()) if pid not in known and pid not in self.spares
+            pid for pid in burial.children_of(os.getpid()) if pid not in known and pid not in self.prefork
         ]
         if orphans:
             for pid in (*burial.descendants(*orphans), *orphans):

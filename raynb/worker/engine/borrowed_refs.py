@@ -48,7 +48,7 @@ class BorrowedRefs:
         """What `lent` held for the length of a task or a get."""
         self.log.extend(ids)
 
-    def settle(self) -> tuple[tuple[int, int], ...]:
+    def drain_log(self) -> tuple[tuple[int, int], ...]:
         """Works off the log; returns what is held no more, as (id, received)."""
         log = self.log
         if not log:

@@ -29,7 +29,7 @@ from raynb.worker.engine.storing import BATCH_SECONDS, Storing
 from raynb.worker.engine.waiting import Waiting
 
 if TYPE_CHECKING:
-    from raynb.worker.main import Worker
+    from raynb.worker.main import WorkerProcess
 
 
 class WorkerEngine(Storing, Waiting, Groups):
@@ -38,12 +38,12 @@ class WorkerEngine(Storing, Waiting, Groups):
     driver = None  # that is another process
     foreign_groups = None
 
-    def __init__(self, worker: Worker) -> None:
+    def __init__(self, worker: WorkerProcess) -> None:
         self.worker = worker
         self.nonce: int = worker.nonce
         self.alive = True
-        self.ref_log = worker.books.log
-        self.ref_gone = worker.books.log.append
+        self.ref_log = worker.borrowed.log
+        self.ref_gone = worker.borrowed.log.append
         self.requests = Requests(worker)
         self._callbacks = Callbacks()
         machine = OneMachine(self.nonce, self.cluster)
@@ -71,7 +71,7 @@ class WorkerEngine(Storing, Waiting, Groups):
         self.alive = False
         self._lock = threading.Lock()
         self.requests.after_fork_in_child()
-        self.worker.books.after_fork_in_child()
+        self.worker.borrowed.after_fork_in_child()
 
     # -- definitions ---------------------------------------------------------------------------
     def define(self, key: str, blob: bytes, refs: Any = ()) -> None:
@@ -105,7 +105,7 @@ class WorkerEngine(Storing, Waiting, Groups):
         args, deps, contained, hold = self._arguments(packed)
         count = options.num_returns
         returns = count if count >= 0 else 1
-        books = self.worker.books
+        borrowed = self.worker.borrowed
         with self._lock:
             task = self._ids.next_task(actor)
             key = self._options_key(options)
@@ -113,7 +113,7 @@ class WorkerEngine(Storing, Waiting, Groups):
             # The refs before the message: whatever exception comes, they are given back when they die.
             for index in range(1, returns + 1):
                 identity = ids.object_id(task, index)
-                books.own(identity)
+                borrowed.own(identity)
                 refs.append(OwnRef(identity, self))
             self.worker.link.post(w.Submit(
                 task, key, args, deps, contained, running.task if running else 0,
@@ -156,7 +156,7 @@ class WorkerEngine(Storing, Waiting, Groups):
     def _handle_ref(self, actor: int) -> ObjectRef[Any]:
         # The driver counted one message that named it; this ref is the hold behind that.
         identity = ids.object_id(actor, 1)
-        self.worker.books.lent((identity,))
+        self.worker.borrowed.lent((identity,))
         return OwnRef(identity, self)
 
     def actor_named(self, name: str, namespace: str) -> tuple[ObjectRef[Any], ActorSpec]:

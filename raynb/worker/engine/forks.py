@@ -17,7 +17,7 @@ from raynb.base.engine import Engine
 from raynb.exceptions import RuntimeGoneError
 
 if TYPE_CHECKING:
-    from raynb.worker.main import Worker
+    from raynb.worker.main import WorkerProcess
 
 FORKED = (
     "This process was forked inside a raynb task; the runtime stays with the task's worker. "
@@ -32,7 +32,7 @@ class Severed:
         raise RuntimeGoneError(FORKED)
 
 
-def sever(worker: Worker) -> None:
+def sever(worker: WorkerProcess) -> None:
     """Takes a child's hands off what is the worker's."""
     worker.link.after_fork_in_child()
     worker.link = Severed()  # type: ignore[assignment]

@@ -8,13 +8,13 @@ from raynb.worker import state
 from raynb.worker.engine.requests import Requests
 
 if TYPE_CHECKING:
-    from raynb.worker.main import Worker
+    from raynb.worker.main import WorkerProcess
 
 
 class Groups:
     """The part of `WorkerEngine` about placement groups. Thread contract: any thread."""
 
-    worker: Worker
+    worker: WorkerProcess
     requests: Requests
 
     @property

@@ -12,7 +12,7 @@ from raynb.serde import pickling
 from raynb.wire import messages as w
 
 if TYPE_CHECKING:
-    from raynb.worker.main import Worker
+    from raynb.worker.main import WorkerProcess
 
 #: (number, answer on the control channel?, tasks handed back) → the message that asks.
 Make = Callable[[int, bool, tuple[int, ...]], Any]
@@ -35,7 +35,7 @@ class _Waiting:
 class Requests:
     """Thread contract: every method from any thread of the worker."""
 
-    def __init__(self, worker: Worker) -> None:
+    def __init__(self, worker: WorkerProcess) -> None:
         self.worker = worker
         self._lock = threading.Lock()
         self._open: dict[int, _Waiting] = {}
@@ -49,14 +49,14 @@ class Requests:
     def replied(self, message: Any) -> None:
         """An answer came (in the main or the control thread)."""
         if message.lent:
-            self.worker.books.lent(message.lent)
+            self.worker.borrowed.lent(message.lent)
         with self._lock:
             waiting = self._open.pop(message.request, None)
             if waiting is not None:
                 waiting.answer = message
         if waiting is None:  # nobody waits any more
             if message.lent:
-                self.worker.books.returned(message.lent)
+                self.worker.borrowed.returned(message.lent)
             return
         if waiting.callback is not None:
             waiting.callback(message)
@@ -108,7 +108,7 @@ class Requests:
                 self.worker.signals.checkpoint()
         except BaseException:
             if not self._drop(number):  # it was answered, and nobody will look at that
-                self.worker.books.returned(waiting.answer.lent)
+                self.worker.borrowed.returned(waiting.answer.lent)
             raise
         if waiting.answer is None:
             self._drop(number)
@@ -151,7 +151,7 @@ class Requests:
 
         answer = self.wait(make, None)
         result = pickling.unpack(*pickling.unpack_in_band(answer.blob))
-        self.worker.books.returned(answer.lent)
+        self.worker.borrowed.returned(answer.lent)
         if not answer.ok:
             raise result
         return result

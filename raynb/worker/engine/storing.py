@@ -22,7 +22,7 @@ from raynb.worker import state
 from raynb.worker.engine.requests import Make, Requests
 
 if TYPE_CHECKING:
-    from raynb.worker.main import Worker
+    from raynb.worker.main import WorkerProcess
 
 BATCH_SECONDS = 0.0003  # seconds after a frame in which the next message waits for company
 
@@ -42,7 +42,7 @@ class Storing:
     Thread contract: as `WorkerEngine`.
     """
 
-    worker: Worker
+    worker: WorkerProcess
     requests: Requests
     ref_log: deque[int]
     _ids: ids.IdSource
@@ -69,7 +69,7 @@ class Storing:
             if running is not None:
                 running.late += answer.lent  # what the value contains must live until the task has it
             else:
-                self.worker.books.returned(answer.lent)
+                self.worker.borrowed.returned(answer.lent)
             value = answer.values[0]
             if type(value) is bytes:
                 return pickling.unpack_in_band(value)
@@ -143,7 +143,7 @@ class Storing:
         running = state.current()
         with self._lock:
             object_id = self._ids.next_put()
-            self.worker.books.own(object_id)
+            self.worker.borrowed.own(object_id)
             # The ref before the message: whatever exception comes, it is given back when it dies.
             ref: ObjectRef[Any] = OwnRef(object_id, self)  # type: ignore[arg-type]
             self.worker.link.post(w.Put(object_id, value, size, contained, running.scope if running else 0))

@@ -19,7 +19,7 @@ from raynb.worker.engine.requests import Make, Requests
 from raynb.worker.engine.storing import Gone
 
 if TYPE_CHECKING:
-    from raynb.worker.main import Worker
+    from raynb.worker.main import WorkerProcess
 
 
 class Waiting:
@@ -28,7 +28,7 @@ class Waiting:
     Thread contract: as `WorkerEngine`.
     """
 
-    worker: Worker
+    worker: WorkerProcess
     requests: Requests
     known_ready: set[int]
     nonce: int
@@ -56,7 +56,7 @@ class Waiting:
         try:
             loaded = self._load(wanted, answer, read)
         finally:
-            self.worker.books.returned(answer.lent)
+            self.worker.borrowed.returned(answer.lent)
         for item in loaded:
             if type(item) is values.Failed:
                 try:
@@ -120,7 +120,7 @@ class Waiting:
             except BaseException as error:
                 item = values.Failed(error)
             finally:
-                self.worker.books.returned(answer.lent)
+                self.worker.borrowed.returned(answer.lent)
             if type(item) is values.Failed:
                 future.set_exception(item.error)
             else:
@@ -144,7 +144,7 @@ class Waiting:
                 except Gone as gone:  # waited for here, without holding up the loop
                     make = self.ask_again(gone)
                 finally:
-                    self.worker.books.returned(answer.lent)
+                    self.worker.borrowed.returned(answer.lent)
             if type(item) is values.Failed:
                 try:
                     raise item.error
@@ -162,7 +162,7 @@ class Waiting:
         try:
             return await asyncio.wrap_future(future)
         except BaseException:  # now or later: nobody else gives back what the answer lends
-            future.add_done_callback(lambda done: self.worker.books.returned(done.result().lent))
+            future.add_done_callback(lambda done: self.worker.borrowed.returned(done.result().lent))
             raise
 
     # -- streams -------------------------------------------------------------------------------
@@ -181,7 +181,7 @@ class Waiting:
         if not answer.ids:
             return None
         ref: ObjectRef[Any] = self.adopt(answer.ids[0], self.nonce)
-        self.worker.books.returned(answer.lent)
+        self.worker.borrowed.returned(answer.lent)
         return ref
 
     async def next_item_async(self, task: int, index: int) -> ObjectRef[Any] | None:

@@ -20,7 +20,7 @@ from raynb.worker import state
 
 if TYPE_CHECKING:
     from raynb.worker.inspection.debugger import Debugging
-    from raynb.worker.main import Worker
+    from raynb.worker.main import WorkerProcess
 
 LATER = object()  # somebody else answers
 
@@ -30,7 +30,7 @@ _OURS = ("raynb-control",)  # threads that nobody asks about
 class Desk:
     """Thread contract: `asked` in the control thread, `answer` from any thread."""
 
-    def __init__(self, worker: Worker) -> None:
+    def __init__(self, worker: WorkerProcess) -> None:
         self.worker = worker
         self._debugging: Debugging | None = None
         self._sampler: Sampler | None = None
