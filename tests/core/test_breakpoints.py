@@ -7,7 +7,7 @@ from typing import Any
 from raynb.base.spec import TaskOptions
 from raynb.core.vocabulary import commands as c
 from raynb.core.vocabulary import events as e
-from tests.core.test_machine import Clockwork
+from tests.core.clockwork import Clockwork
 
 
 def killed(orders: list[Any]) -> bool:

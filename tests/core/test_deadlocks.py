@@ -10,7 +10,7 @@ from raynb.base.ids import object_id
 from raynb.base.spec import ActorSpec, TaskOptions, TaskSpec
 from raynb.core.vocabulary import commands as c
 from raynb.core.vocabulary import events as e
-from tests.core.test_machine import Clockwork, all_ready, runs
+from tests.core.clockwork import Clockwork, all_ready, runs
 
 CALL = TaskOptions(name="A.m", function="m", max_retries=0, resources=())
 

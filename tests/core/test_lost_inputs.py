@@ -8,7 +8,7 @@ from raynb.base.ids import object_id
 from raynb.base.spec import TaskOptions
 from raynb.core.vocabulary import commands as c
 from raynb.core.vocabulary import events as e
-from tests.core.test_machine import Clockwork, runs
+from tests.core.clockwork import Clockwork, runs
 
 PLACE = ("file", "/gone", 64, (64,))
 

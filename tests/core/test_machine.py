@@ -2,74 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
 from raynb.base import ends
-from raynb.base.config import Config
-from raynb.base.ends import Done
 from raynb.base.ids import object_id
 from raynb.base.spec import CPU, ActorSpec, TaskOptions, TaskSpec
-from raynb.core import invariants, snapshot
+from raynb.core import snapshot
 from raynb.core.actors.table import ABANDONED_SECONDS, ORDERLY_SECONDS
-from raynb.core.machine import ImpossibleState, Machine
+from raynb.core.machine import ImpossibleState
 from raynb.core.scheduling.pool import REPLACE_SECONDS
 from raynb.core.vocabulary import commands as c
 from raynb.core.vocabulary import events as e
-
-
-def plain() -> TaskOptions:
-    return TaskOptions(name="f", function="f")
-
-
-class Clockwork:
-    """A machine, its time, and the orders that it gave."""
-
-    def __init__(self, cpus: int = 2, workers: int = 2, **config: Any) -> None:
-        self.machine = Machine(Config(**config), {"CPU": cpus * 10_000})
-        self.now = 0.0
-        self.tasks = 0
-        self.dispatch(e.Started, workers)
-        for worker in range(1, workers + 1):
-            self.dispatch(e.WorkerReady, worker, 100 + worker)
-
-    def dispatch(self, event: Any, *facts: Any, **named: Any) -> list[Any]:
-        self.now += 0.001
-        orders = self.machine.handle(event(self.now, *facts, **named))
-        invariants.check(self.machine)
-        return orders
-
-    def submit(self, options: TaskOptions | None = None, **spec: Any) -> tuple[int, list[Any]]:
-        self.tasks += 1
-        return self.tasks, self.dispatch(e.Submitted, [TaskSpec(self.tasks, options or plain(), **spec)])
-
-    def finish(self, worker: int, task: int, value: Any = b"v", seconds: float = 0.0, **named: Any) -> list[Any]:
-        times = (self.now - seconds, self.now - seconds, self.now) if seconds else (0.0, 0.0, 0.0)
-        names = ("started", "fetched", "ran")
-        end = Done(task, ((value, 1, ()),), **dict(zip(names, times, strict=True)), **named)
-        return self.dispatch(e.TasksFinished, worker, [end])
-
-    def state(self, task: int) -> str:
-        found = self.machine.tasks.table.get(task)
-        if found is not None:
-            return found.state
-        return next(state for identity, state, *_ in self.machine.history.finished if identity == task)
-
-    def value(self, task: int) -> Any:
-        return self.machine.objects.table[object_id(task, 1)].value
-
-
-@pytest.fixture
-def clock() -> Iterator[Clockwork]:
-    made = Clockwork()
-    yield made
-    invariants.check(made.machine)
-
-
-def runs(orders: list[Any]) -> list[tuple[int, int]]:
-    return [(o.worker, o.task.spec.task_id) for o in orders if isinstance(o, c.Run)]
+from tests.core.clockwork import Clockwork, actor, all_ready, plain, runs
 
 
 def test_a_task_runs_at_once_on_an_idle_worker(clock: Clockwork) -> None:
@@ -195,21 +141,11 @@ def test_a_cancel_during_an_attempt_that_fails_is_the_end_of_its_task(
 ) -> None:
     """The cancel takes the attempts that are left: the attempt's own error is not the task's."""
     task, orders = clock.submit(TaskOptions(name="f", function="f", max_retries=3))
-    clock.tell(e.CancelAsked, task, False, True)
+    clock.dispatch(e.CancelAsked, task, False, True)
     flags = ends.FAILED | ends.RETRYABLE | told_of_the_cancel * ends.CANCELLED
     clock.finish(runs(orders)[0][0], task, value=b"error", flags=flags, error=("OSError", "never"))
     assert clock.state(task) == "CANCELLED"
     assert clock.value(task)[1] == "TaskCancelledError"
-
-
-def actor(clock: Clockwork, **spec: Any) -> tuple[int, int]:
-    clock.tasks += 1
-    number = clock.tasks
-    creation = TaskSpec(number, TaskOptions(name="A", function="a"), creates_actor=True)
-    orders = clock.dispatch(e.ActorSubmitted, ActorSpec(number, "A", "a", **spec), creation)
-    worker = runs(orders)[0][0]
-    clock.finish(worker, number)
-    return number, worker
 
 
 def test_calls_of_a_sync_actor_keep_their_order_behind_an_argument(clock: Clockwork) -> None:
@@ -362,14 +298,6 @@ def test_a_lost_object_is_made_again_from_its_lineage(clock: Clockwork) -> None:
     assert [t for _, t in sent] == [task]
     clock.finish(sent[0][0], task, b"again")
     assert clock.value(task) == b"again"
-
-
-def all_ready(clock: Clockwork) -> list[Any]:
-    """The workers that are starting are ready; returns the orders."""
-    orders: list[Any] = []
-    for worker in [w for w in clock.machine.pool.table.values() if w.state == "STARTING"]:
-        orders += clock.dispatch(e.WorkerReady, worker.id, 500 + worker.id)
-    return orders
 
 
 def test_a_crash_loop_goes_on_ever_slower_and_is_told_now_and_then(clock: Clockwork) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from raynb.core.vocabulary import commands as c
 from raynb.core.vocabulary import events as e
-from tests.core.test_machine import Clockwork
+from tests.core.clockwork import Clockwork
 
 
 def test_slots_are_added_and_taken_away_while_tasks_run() -> None:
