@@ -294,7 +294,7 @@ def test_long_results_that_lie_in_the_socket_when_the_process_is_gone_are_read(
     pid = ray.get(actor.pid.remote(), timeout=20)
     loop = slot.current().loop  # type: ignore[attr-defined]
     with monkeypatch.context() as patch:
-        patch.setattr(loops, "_read", lambda lane, prepare: [])  # nobody reads meanwhile
+        patch.setattr(loops, "_read", lambda connection, prepare: [])  # nobody reads meanwhile
         refs = [actor.weigh.remote(95_000) for _ in range(8)]
         last = actor.strike.remote("sigkill")
         loop.flush()

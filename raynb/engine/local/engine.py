@@ -194,7 +194,7 @@ class LocalEngine:
         loop.effects = self.effects
         loop.take = self.inbox
         loop.prepare = self.inbox.prepare
-        loop.lost = self.inbox.lane_lost
+        loop.lost = self.inbox.connection_lost
         loop.health.on_broken = self._broken
         loop.on_tick = self._on_tick
 
@@ -339,8 +339,8 @@ class LocalEngine:
         self.loop.health.failure = RuntimeGoneError("This process is a fork: it has no raynb runtime of its own.")
         self.loop.intake.clear()
         self.loop.lock = Critical(self.loop.intake, self.loop.take_in)
-        for lane in list(self.loop.lanes.values()):
-            lane.channel.close()
+        for connection in list(self.loop.connections.values()):
+            connection.channel.close()
         self.loop.close()
         self.supervised.abandon()
         self.store.after_fork_in_child()

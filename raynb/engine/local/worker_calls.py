@@ -76,9 +76,9 @@ class WorkerCalls:
 
     def _send(self, peer: WorkerConnection, message: w.Call, ok: bool, result: Any) -> None:
         number = message.request
-        lane = peer.control if number & w.ON_CONTROL else peer.data
+        connection = peer.control if number & w.ON_CONTROL else peer.data
         blob = pickling.in_band(pickling.pack(result))
-        self._effects.send(lane, w.Answer(number & ~w.ON_CONTROL, ok, blob, ()))
+        self._effects.send(connection, w.Answer(number & ~w.ON_CONTROL, ok, blob, ()))
 
 
 def _arguments_of(message: w.Call) -> Any:

@@ -61,11 +61,11 @@ class Effects:
         self.loop.waiters.ready(command.id, command.failed)
 
     # -- sending -------------------------------------------------------------------------------
-    def send(self, lane: Connection, message: Any) -> None:
-        lane.outbox.append(message)
-        if not lane.dirty:
-            lane.dirty = True
-            self.loop.dirty.append(lane)
+    def send(self, connection: Connection, message: Any) -> None:
+        connection.outbox.append(message)
+        if not connection.dirty:
+            connection.dirty = True
+            self.loop.dirty.append(connection)
 
     def control(self, worker: int, message: Any) -> None:
         peer = self.peers.get(worker)
@@ -94,31 +94,31 @@ class Effects:
         spec = task.spec
         options = spec.options
         peer = self.peers[command.worker]
-        lane = peer.data
+        connection = peer.data
         uid = options.uid or self.intern(options)
         if uid not in peer.sent_options:
-            self._describe(peer, lane, uid, options)
+            self._describe(peer, connection, uid, options)
         key = options.function
         if not spec.actor and key not in peer.functions:
-            self._teach(peer, lane, key)
+            self._teach(peer, connection, key)
         actor = spec.actor
         if spec.creates_actor:
             actor = spec.task_id
-            self._introduce(peer, lane, self.engine.machine.actors.table[actor].spec)
+            self._introduce(peer, connection, self.engine.machine.actors.table[actor].spec)
         values: tuple[Any, ...] = ()
         if spec.deps:
             table = self.engine.machine.objects.table
             values = tuple(table[dep].value for dep in spec.deps)
             for value in values:
                 if type(value) is tuple and value[0] == "shm":
-                    self.reveal(peer, lane, value[1])
+                    self.reveal(peer, connection, value[1])
         gpus = task.gpus or (self._gpus(command) if spec.creates_actor else ())
         # Made as it is sent: see `encode`.
-        lane.outbox.append((_RUN, spec.task_id, uid, spec.args, spec.deps, values, command.lent, spec.attempt,
+        connection.outbox.append((_RUN, spec.task_id, uid, spec.args, spec.deps, values, command.lent, spec.attempt,
                             spec.scope, actor, gpus))  # fmt: skip
-        if not lane.dirty:
-            lane.dirty = True
-            self.loop.dirty.append(lane)
+        if not connection.dirty:
+            connection.dirty = True
+            self.loop.dirty.append(connection)
         if task.state == RUNNING:
             self.loop.hungry = True
 
@@ -127,42 +127,42 @@ class Effects:
         gpus: tuple[int, ...] = self.engine.machine.pool.table[command.worker].gpus
         return gpus
 
-    def _describe(self, peer: WorkerConnection, lane: Connection, uid: int, options: TaskOptions) -> None:
+    def _describe(self, peer: WorkerConnection, connection: Connection, uid: int, options: TaskOptions) -> None:
         peer.sent_options.add(uid)
-        self.send(lane, w.Options(uid, pickle.dumps(options, 5)))
+        self.send(connection, w.Options(uid, pickle.dumps(options, 5)))
         if options.surroundings and options.surroundings not in peer.functions:
-            self._teach(peer, lane, options.surroundings)
+            self._teach(peer, connection, options.surroundings)
 
-    def _teach(self, peer: WorkerConnection, lane: Connection, key: str) -> None:
+    def _teach(self, peer: WorkerConnection, connection: Connection, key: str) -> None:
         peer.functions.add(key)
-        self.send(lane, w.Definition(key, self.engine.definitions[key][0]))
+        self.send(connection, w.Definition(key, self.engine.definitions[key][0]))
 
     def run_setup(self, peer: WorkerConnection, number: int, options: TaskOptions, args: Any, deps: tuple[int, ...],
                   scope: int) -> None:  # fmt: skip
         """Sends a worker something to run that is no task (see `Everywhere`)."""
-        lane = peer.data
+        connection = peer.data
         uid = options.uid or self.intern(options)
         if uid not in peer.sent_options:
-            self._describe(peer, lane, uid, options)
+            self._describe(peer, connection, uid, options)
         if options.function not in peer.functions:
-            self._teach(peer, lane, options.function)
+            self._teach(peer, connection, options.function)
         table = self.engine.machine.objects.table
         values = tuple(table[dep].value for dep in deps)
         for value in values:
             if type(value) is tuple and value[0] == "shm":
-                self.reveal(peer, lane, value[1])
-        self.send(lane, w.Run(number, uid, args, deps, values, (), 0, scope, 0))
+                self.reveal(peer, connection, value[1])
+        self.send(connection, w.Run(number, uid, args, deps, values, (), 0, scope, 0))
 
-    def _introduce(self, peer: WorkerConnection, lane: Connection, spec: ActorSpec) -> None:
+    def _introduce(self, peer: WorkerConnection, connection: Connection, spec: ActorSpec) -> None:
         if spec.class_key not in peer.functions:
-            self._teach(peer, lane, spec.class_key)
-        self.send(lane, w.Actor(pickle.dumps(spec, 5)))
+            self._teach(peer, connection, spec.class_key)
+        self.send(connection, w.Actor(pickle.dumps(spec, 5)))
 
-    def reveal(self, peer: WorkerConnection, lane: Connection, arena: int) -> None:
+    def reveal(self, peer: WorkerConnection, connection: Connection, arena: int) -> None:
         """Makes sure the worker can read an arena: its descriptor goes before the message."""
         if arena == peer.worker:
             return
-        known = (lane is peer.control, arena)
+        known = (connection is peer.control, arena)
         if known in peer.arenas:
             return
         try:
@@ -170,16 +170,16 @@ class Effects:
         except UnknownArena:
             return  # its objects are gone; the worker's read says so
         peer.arenas.add(known)
-        self.send(lane, with_fds(w.Arena(arena), os.dup(fd)))
+        self.send(connection, with_fds(w.Arena(arena), os.dup(fd)))
 
     def reply(self, command: c.Reply) -> None:
         peer = self.peers.get(command.worker)
         if peer is None:
             return
         number = command.request
-        lane = peer.data
+        connection = peer.data
         if number & w.ON_CONTROL:
-            lane = peer.control
+            connection = peer.control
             number &= ~w.ON_CONTROL
         values: tuple[Any, ...] = ()
         if command.error is not None:
@@ -192,8 +192,8 @@ class Effects:
             )
             for value in values:
                 if type(value) is tuple and value[0] == "shm":
-                    self.reveal(peer, lane, value[1])
-        self.send(lane, w.Reply(number, command.ids, values, command.lent))
+                    self.reveal(peer, connection, value[1])
+        self.send(connection, w.Reply(number, command.ids, values, command.lent))
 
     def adopt(self, worker: int, row: int) -> None:
         """Takes over what a dead worker's arena holds; what takes long comes after the lock."""
@@ -215,11 +215,11 @@ class Effects:
 
     def _forget(self, arena: int) -> None:
         for peer in self.peers.values():
-            for lane in (peer.data, peer.control):
-                known = (lane is peer.control, arena)
+            for connection in (peer.data, peer.control):
+                known = (connection is peer.control, arena)
                 if known in peer.arenas:
                     peer.arenas.discard(known)
-                    self.send(lane, w.Forget(arena))
+                    self.send(connection, w.Forget(arena))
 
     def free(self, command: c.Free) -> None:
         value = command.value

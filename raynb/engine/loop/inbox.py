@@ -93,8 +93,8 @@ class Inbox:
             elif kind is w.Options:
                 messages[at] = message._replace(blob=_unpickled(message.blob))
 
-    def __call__(self, lane: Connection, messages: list[Any], now: float) -> None:
-        peer = lane.peer
+    def __call__(self, connection: Connection, messages: list[Any], now: float) -> None:
+        peer = connection.peer
         if peer is None:
             for message in messages:
                 self.supervisor(message, now)
@@ -232,13 +232,13 @@ class Inbox:
             return
         self(peer.data, messages, now)
 
-    def lane_lost(self, lane: Connection) -> None:
+    def connection_lost(self, connection: Connection) -> None:
         """A socket ended. A worker's death is told by the supervisor, with its reason; the end of
         the supervisor's own socket is the end of all workers."""
-        peer = lane.peer
+        peer = connection.peer
         if peer is not None:  # it may be writing that failed: what it has sent is read all the same
-            self.loop.drain(lane, time.monotonic())
-        self.loop.remove(lane)
+            self.loop.drain(connection, time.monotonic())
+        self.loop.remove(connection)
         if peer is None:
             self.engine.supervision.lost()
         elif not peer.ended and peer.worker in self.engine.effects.peers:

@@ -42,9 +42,9 @@ class Loop:
         self.intake: deque[TaskSpec | e.ObjectStored] = deque()
         self.lock = Critical(self.intake, self.take_in)  # whoever is inside finds that it has been told
         self.effects: Callable[[list[Any]], None] = lambda commands: None
-        self.take: Callable[[Connection, list[Any], float], None] = lambda lane, messages, now: None
+        self.take: Callable[[Connection, list[Any], float], None] = lambda connection, messages, now: None
         self.prepare: Callable[[list[Any]], None] = lambda messages: None
-        self.lost: Callable[[Connection], None] = lambda lane: None
+        self.lost: Callable[[Connection], None] = lambda connection: None
         self.on_tick: Callable[[float], None] = lambda now: None
         self.ref_log: deque[int] = deque()
         self.view_log: deque[int] = deque()
@@ -53,7 +53,7 @@ class Loop:
         self.items: dict[tuple[int, int], Any] = {}
         self.callbacks: deque[Callable[[], None]] = deque()  # our own, which whoever leaves the lock runs
         self.users = Callbacks()  # the users'
-        self.lanes: dict[int, Connection] = {}
+        self.connections: dict[int, Connection] = {}
         self.dirty: deque[Connection] = deque()
         self.health = Health(machine, lambda: self.waiters.tell_all())
         self.asked = 0.0  # when a worker last asked for something and waits
@@ -120,11 +120,11 @@ class Loop:
         self.run_callbacks()
 
     # -- sending -------------------------------------------------------------------------------
-    def mark(self, lane: Connection) -> None:
-        """Something waits in the lane's outbox. Call under `lock`."""
-        if not lane.dirty:
-            lane.dirty = True
-            self.dirty.append(lane)
+    def mark(self, connection: Connection) -> None:
+        """Something waits in the connection's outbox. Call under `lock`."""
+        if not connection.dirty:
+            connection.dirty = True
+            self.dirty.append(connection)
 
     def flush(self) -> None:
         """Sends everything that waits, as far as the sockets take it."""
@@ -140,32 +140,32 @@ class Loop:
             self.hungry = False
             try:
                 while self.dirty:
-                    lane = self.dirty.popleft()
-                    lane.dirty = False
-                    self._flush_lane(lane, broken)
+                    connection = self.dirty.popleft()
+                    connection.dirty = False
+                    self._flush_connection(connection, broken)
             except BaseException as error:
                 self.health.end(error, "sending")
             self.health.sending = False
         self.last_flush = time.monotonic()
         if broken:
             with self._receive, self.lock:  # what the peer has sent is still to be read
-                for lane in broken:
-                    self._drop(lane)
+                for connection in broken:
+                    self._drop(connection)
 
-    def _flush_lane(self, lane: Connection, broken: list[Connection]) -> None:
-        if lane.channel.closed:
-            lane.close()  # closes the descriptors of what was queued too late
+    def _flush_connection(self, connection: Connection, broken: list[Connection]) -> None:
+        if connection.channel.closed:
+            connection.close()  # closes the descriptors of what was queued too late
             return
         try:
-            done = lane.flush()
+            done = connection.flush()
         except Closed:
-            broken.append(lane)
+            broken.append(connection)
             return
-        if done == lane.writing:
-            lane.writing = not done
+        if done == connection.writing:
+            connection.writing = not done
             flags = IN if done else IN | select.POLLOUT
             for poller in self.pollers:
-                poller.modify(lane.channel.fd, flags)
+                poller.modify(connection.channel.fd, flags)
 
     def admit(self) -> None:
         """Tells the machine of everything that was only noted, and of refs that went."""
@@ -177,28 +177,28 @@ class Loop:
         return thread in (self.lock.owner, self._send.owner, self._receive.owner)
 
     # -- receiving -----------------------------------------------------------------------------
-    def add(self, lane: Connection) -> None:
-        """Begins to receive from a lane. Call under `lock`."""
-        self.lanes[lane.channel.fd] = lane
+    def add(self, connection: Connection) -> None:
+        """Begins to receive from a connection. Call under `lock`."""
+        self.connections[connection.channel.fd] = connection
         for poller in self.pollers:
-            poller.register(lane.channel.fd, IN)
+            poller.register(connection.channel.fd, IN)
 
-    def remove(self, lane: Connection) -> None:
-        """Stops receiving and closes the lane. Call under `lock`."""
-        # Its number may be another lane's already, if this one was closed before.
-        if self.lanes.get(lane.channel.fd) is lane:
-            del self.lanes[lane.channel.fd]
+    def remove(self, connection: Connection) -> None:
+        """Stops receiving and closes the connection. Call under `lock`."""
+        # Its number may be another connection's already, if this one was closed before.
+        if self.connections.get(connection.channel.fd) is connection:
+            del self.connections[connection.channel.fd]
             for poller in self.pollers:
                 try:
-                    poller.unregister(lane.channel.fd)
+                    poller.unregister(connection.channel.fd)
                 except (KeyError, OSError, ValueError):
                     pass
         with self._send:  # nobody may be writing to it
-            lane.close()
+            connection.close()
 
-    def _drop(self, lane: Connection) -> None:
-        if self.lanes.get(lane.channel.fd) is lane:
-            self.lost(lane)
+    def _drop(self, connection: Connection) -> None:
+        if self.connections.get(connection.channel.fd) is connection:
+            self.lost(connection)
 
     def receive(self, events: list[tuple[int, int]]) -> None:
         """Reads what has come, tells the machine, sends what follows."""
@@ -221,47 +221,47 @@ class Loop:
     def _take_up(self, events: list[tuple[int, int]]) -> None:
         batches: list[tuple[Connection, list[Any] | None]] = []
         for fd, mask in events:
-            lane = self.lanes.get(fd)
-            if lane is None:
+            connection = self.connections.get(fd)
+            if connection is None:
                 if fd == self.waiters.wake.read:
                     self.waiters.wake.drain()
                 elif fd == self.io.wake.read:
                     self.io.wake.drain()
                 continue
             if mask & select.POLLOUT:
-                self.mark(lane)
+                self.mark(connection)
             if mask & ~select.POLLOUT:
-                batches.append((lane, _read(lane, self.prepare)))
+                batches.append((connection, _read(connection, self.prepare)))
         if len(batches) > 1:
             # The supervisor tells of deaths: what the dead had said before, and has been read, goes first.
             batches.sort(key=lambda batch: batch[0].peer is None)
         if batches:
             now = time.monotonic()
             with self.lock:
-                for lane, messages in batches:
+                for connection, messages in batches:
                     if messages is None:
-                        self._drop(lane)
+                        self._drop(connection)
                     elif messages:
-                        self._take(lane, messages, now)
+                        self._take(connection, messages, now)
                 self.settle(now, SETTLE_MOST)
 
-    def _take(self, lane: Connection, messages: list[Any], now: float) -> None:
+    def _take(self, connection: Connection, messages: list[Any], now: float) -> None:
         """Applies a peer's messages. A peer that sends nonsense is dropped; nobody else suffers for it."""
         try:
-            self.take(lane, messages, now)
+            self.take(connection, messages, now)
         except Exception as error:
-            if self.health.broken or lane.peer is None:
+            if self.health.broken or connection.peer is None:
                 raise
-            trace.swallowed(f"worker {lane.peer.worker} sent what makes no sense and was dropped", error)
-            self._drop(lane)
+            trace.swallowed(f"worker {connection.peer.worker} sent what makes no sense and was dropped", error)
+            self._drop(connection)
 
-    def drain(self, lane: Connection, now: float) -> None:
+    def drain(self, connection: Connection, now: float) -> None:
         """Takes in everything a dead peer had sent. Call under `lock`."""
-        while not lane.channel.closed and lane.channel.readable():
-            messages = _read(lane, self.prepare)  # none of them: a piece of a long frame
+        while not connection.channel.closed and connection.channel.readable():
+            messages = _read(connection, self.prepare)  # none of them: a piece of a long frame
             if messages is None:
                 return
-            self._take(lane, messages, now)
+            self._take(connection, messages, now)
 
     def call_back(self, waiter: Waiter) -> None:
         """Has a waiter's callback run: ours by whoever leaves the lock, a user's on a thread for those."""
@@ -287,7 +287,7 @@ class Loop:
         self.run_callbacks()
 
     def stop(self) -> None:
-        """Ends the I/O thread and closes every lane. Call after `fail`: who waits leaves first."""
+        """Ends the I/O thread and closes every connection. Call after `fail`: who waits leaves first."""
         self.io.stop()
         left = self.waiters.await_leaving()
         try:
@@ -298,23 +298,23 @@ class Loop:
                 self.waiters.left()
 
     def remove_all(self) -> None:
-        """Closes every lane."""
+        """Closes every connection."""
         with self.lock:
-            for lane in list(self.lanes.values()):
-                self.remove(lane)
+            for connection in list(self.connections.values()):
+                self.remove(connection)
 
     def close(self) -> None:
-        """Closes the pollers and pipes (the lanes are closed by their owners)."""
+        """Closes the pollers and pipes (the connections are closed by their owners)."""
         self.waiters.close()
         self.io.close()
 
 
-def _read(lane: Connection, prepare: Callable[[list[Any]], None]) -> list[Any] | None:
-    """Returns the lane's messages, prepared; None when its peer is gone or sends nonsense."""
-    if lane.channel.closed:
+def _read(connection: Connection, prepare: Callable[[list[Any]], None]) -> list[Any] | None:
+    """Returns the connection's messages, prepared; None when its peer is gone or sends nonsense."""
+    if connection.channel.closed:
         return []
     try:
-        messages = lane.channel.receive()
+        messages = connection.channel.receive()
         prepare(messages)
         return messages
     except (Closed, BadFrame):
