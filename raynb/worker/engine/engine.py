@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from raynb.base import ids
 from raynb.base.engine import Context, Packed
 from raynb.base.ray_names.one_machine import OneMachine
-from raynb.base.ref import ObjectRef, ObjectRefGenerator, OwnRef, UncountedRef
+from raynb.base.ref import ObjectRef, ObjectRefGenerator, OwnRef
 from raynb.base.rows import Snapshot
 from raynb.base.spec import STREAMING, ActorSpec, TaskOptions
 from raynb.exceptions import RuntimeGoneError
@@ -22,7 +22,7 @@ from raynb.serde.refs import note_ref, rebuild_ref
 from raynb.wire import messages as w
 from raynb.worker import state
 from raynb.worker.engine import forks
-from raynb.worker.engine.callbacks import Callbacks
+from raynb.worker.engine.actors import Actors
 from raynb.worker.engine.groups import Groups
 from raynb.worker.engine.requests import Requests
 from raynb.worker.engine.storing import BATCH_SECONDS, Storing
@@ -32,8 +32,14 @@ if TYPE_CHECKING:
     from raynb.worker.main import WorkerProcess
 
 
-class WorkerEngine(Storing, Waiting, Groups):
-    """Thread contract: every method from any thread of the worker."""
+class WorkerEngine:
+    """The engine of the code that runs in a worker.
+
+    An assembly, as `LocalEngine` is: the parts' methods are the engine's own by assignment. What is written out
+    below submits tasks and actors, and says where the calling code runs.
+
+    Thread contract: every method from any thread of the worker.
+    """
 
     driver = None  # that is another process
     foreign_groups = None
@@ -45,11 +51,9 @@ class WorkerEngine(Storing, Waiting, Groups):
         self.ref_log = worker.borrowed.log
         self.ref_gone = worker.borrowed.log.append
         self.requests = Requests(worker)
-        self._callbacks = Callbacks()
         machine = OneMachine(self.nonce, self.cluster)
         self.nodes, self.node_id, self.native_env = machine.nodes, machine.node_id, machine.native_env
         self.restarted = False
-        self.known_ready: set[int] = set()  # objects that were ready at the last `wait`
         self.job_env: dict[str, Any] = dict(worker.settings.get("env", ()))
         if "env_vars" in self.job_env:
             self.job_env["env_vars"] = dict(self.job_env["env_vars"])
@@ -59,7 +63,25 @@ class WorkerEngine(Storing, Waiting, Groups):
         self._options: dict[int, tuple[int, TaskOptions]] = {}  # id() → key, and the object kept alive
         self._keys: dict[tuple[Any, ...], int] = {}  # content → key: f.options() makes an object a call
         self._numbers = itertools.count(1)
-        self._arena_told = False
+        self.storing = Storing(self, worker, self.requests, self._ids)
+        self._expose()
+
+    def _expose(self) -> None:
+        """Makes methods of the parts the engine's own."""
+        storing, groups = self.storing, Groups(self.requests)
+        waiting = Waiting(self, self.requests, storing, self.worker.borrowed)
+        actors = Actors(self, self.worker, self.requests, self._arguments)
+        self.put, self.put_stored, self.place, self.read = storing.put, storing.put_stored, storing.place, storing.read
+        self.get, self.wait = waiting.get, waiting.wait
+        self.future, self.awaitable = waiting.future, waiting.awaitable
+        self.next_item, self.next_item_async = waiting.next_item, waiting.next_item_async
+        self.item_is_ready, self.stream_finished = waiting.item_is_ready, waiting.stream_finished
+        self.at_stream_end = waiting.at_stream_end
+        self.create_actor, self.kill, self.own_handle = actors.create_actor, actors.kill, actors.own_handle
+        self.actor_named, self.actor_names = actors.actor_named, actors.actor_names
+        self.pending_calls = actors.pending_calls
+        self.reserve_group, self.return_group = groups.reserve_group, groups.return_group
+        self.group_ready, self.groups_table = groups.group_ready, groups.groups_table
 
     def check_alive(self) -> None:
         """Raises `RuntimeGoneError` in a child that a task has forked."""
@@ -71,6 +93,7 @@ class WorkerEngine(Storing, Waiting, Groups):
         self.alive = False
         self._lock = threading.Lock()
         self.requests.after_fork_in_child()
+        self.storing.after_fork_in_child()
         self.worker.borrowed.after_fork_in_child()
 
     # -- definitions ---------------------------------------------------------------------------
@@ -140,57 +163,6 @@ class WorkerEngine(Storing, Waiting, Groups):
     def free(self, refs: Sequence[ObjectRef[Any]]) -> None:
         self.requests.call("free_ids", tuple(ref._id for ref in refs))
 
-    # -- actors ------------------------------------------------------------------------------------
-    def create_actor(
-        self, spec: ActorSpec, options: TaskOptions, packed: Packed, get_if_exists: bool
-    ) -> tuple[ObjectRef[Any], ActorSpec]:
-        running = state.current()
-        args, deps, contained, hold = self._arguments(packed)
-        where = (running.task, running.scope) if running else (0, 0)
-        found: tuple[int, ActorSpec] = self.requests.call(
-            "create_actor_for", self.worker.number, where, spec, options, args, deps, contained, get_if_exists
-        )
-        del hold
-        return self._handle_ref(found[0]), found[1]
-
-    def _handle_ref(self, actor: int) -> ObjectRef[Any]:
-        # The driver counted one message that named it; this ref is the hold behind that.
-        identity = ids.object_id(actor, 1)
-        self.worker.borrowed.lent((identity,))
-        return OwnRef(identity, self)
-
-    def actor_named(self, name: str, namespace: str) -> tuple[ObjectRef[Any], ActorSpec]:
-        spec = self.requests.call("actor_named_for", name, namespace)
-        return UncountedRef(ids.object_id(spec.actor_id, 1), self), spec
-
-    def own_handle(self, actor: int) -> ObjectRef[Any]:
-        """Returns the ref behind an actor's handle of itself; it doesn't keep the actor alive."""
-        return UncountedRef(ids.object_id(actor, 1), self)
-
-    def actor_names(self, namespace: str | None) -> list[tuple[str, str]]:
-        return self.requests.call("actor_names", namespace)  # type: ignore[no-any-return]
-
-    def kill(self, actor: int, no_restart: bool) -> None:
-        self.requests.call("kill", actor, no_restart)
-
-    def leave_actor(self) -> NoReturn:
-        """`exit_actor`: the process ends after this call, even if the exception is caught; outside of a
-        call, and where several run at once, when those that run have ended."""
-        from raynb.exceptions import AsyncioActorExit
-        from raynb.worker.executor import LeaveWorker
-
-        host = self.worker.executor.host
-        running = state.running.get()
-        if running is not None and running.is_here():
-            running.leaves = True
-        if host is not None and host.instance is not None and (running is None or host.concurrent):
-            self.worker.link.post(w.ActorExits())
-            self.worker.link.flush()
-        raise AsyncioActorExit if host is not None and host.spec.is_async else LeaveWorker
-
-    def pending_calls(self, actor: int) -> int:
-        return int(self.requests.call("pending_calls", actor))
-
     # -- refs --------------------------------------------------------------------------------------
     def adopt(self, object_id: int, nonce: int) -> ObjectRef[Any]:
         return self.adopt_all([object_id], nonce)[0]
@@ -210,6 +182,28 @@ class WorkerEngine(Storing, Waiting, Groups):
         return {"text/plain": repr(ref)}
 
     # -- where the calling code runs ---------------------------------------------------------------
+    @property
+    def capture(self) -> int:
+        if self.worker.actor is not None:
+            return self.worker.actor.capture
+        running = state.current()
+        return running.options.capture if running is not None else 0
+
+    def leave_actor(self) -> NoReturn:
+        """`exit_actor`: the process ends after this call, even if the exception is caught; outside of a
+        call, and where several run at once, when those that run have ended."""
+        from raynb.exceptions import AsyncioActorExit
+        from raynb.worker.executor import LeaveWorker
+
+        host = self.worker.executor.host
+        running = state.running.get()
+        if running is not None and running.is_here():
+            running.leaves = True
+        if host is not None and host.instance is not None and (running is None or host.concurrent):
+            self.worker.link.post(w.ActorExits())
+            self.worker.link.flush()
+        raise AsyncioActorExit if host is not None and host.spec.is_async else LeaveWorker
+
     def actor_here(self) -> ActorSpec | None:
         return self.worker.actor
 

@@ -75,6 +75,10 @@ class Requests:
         host = self.worker.executor.host
         return threading.get_ident() == self.worker.main_ident and not (host is not None and host.concurrent)
 
+    def post(self, message: Any) -> None:
+        """Sends something that has no answer, with the next frame."""
+        self.worker.link.post(message)
+
     def later(self, make: Make, callback: Callable[[Any], None]) -> None:
         """Sends a request; ``callback`` gets the answer, in the thread that receives it."""
         number, _ = self._new(callback)

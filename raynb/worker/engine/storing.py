@@ -6,11 +6,10 @@ import functools
 import os
 import threading
 import time
-from collections import deque
 from typing import TYPE_CHECKING, Any
 
 from raynb.base import ids
-from raynb.base.engine import Packed
+from raynb.base.engine import Engine, Packed
 from raynb.base.process import headroom
 from raynb.base.ref import ObjectRef, OwnRef
 from raynb.exceptions import GetTimeoutError, ObjectLostError, ObjectStoreAndDiskFullError, OutOfDiskError
@@ -37,17 +36,23 @@ class Gone(Exception):
 
 
 class Storing:
-    """The part of `WorkerEngine` that stores and reads objects.
+    """Stores values, and reads objects in place.
 
-    Thread contract: as `WorkerEngine`.
+    Thread contract: every method from any thread.
     """
 
-    worker: WorkerProcess
-    requests: Requests
-    ref_log: deque[int]
-    _ids: ids.IdSource
-    _lock: threading.Lock
-    _arena_told: bool
+    def __init__(self, engine: Engine, worker: WorkerProcess, requests: Requests, numbers: ids.IdSource) -> None:
+        self._engine = engine
+        self._worker = worker
+        self._requests = requests
+        self._ids = numbers
+        self._ref_log = worker.borrowed.log
+        self._lock = threading.Lock()
+        self._arena_told = False
+
+    def after_fork_in_child(self) -> None:
+        """Another thread may have held the lock at the moment of the fork."""
+        self._lock = threading.Lock()
 
     def read(self, value: Any, object_id: int, deadline: float | None = None) -> tuple[Any, Any]:
         """Reads a location without a copy. If the bytes are gone, waits until they are made again, as a `get`
@@ -62,14 +67,14 @@ class Storing:
                 return self.read_once(value, object_id)
             except Gone as gone:
                 left = None if deadline is None else max(deadline - time.monotonic(), 0)
-                answer = self.requests.wait(self.ask_again(gone), left)
+                answer = self._requests.wait(self.ask_again(gone), left)
             if answer is None:
                 raise GetTimeoutError("Get timed out while a lost object was being made again.")
             running = state.current()
             if running is not None:
                 running.late += answer.lent  # what the value contains must live until the task has it
             else:
-                self.worker.borrowed.returned(answer.lent)
+                self._worker.borrowed.returned(answer.lent)
             value = answer.values[0]
             if type(value) is bytes:
                 return pickling.unpack_in_band(value)
@@ -81,7 +86,7 @@ class Storing:
         running = state.current()
         task = running.task if running else 0
         if gone.value is not None:
-            self.worker.link.post(w.Lost(gone.object_id, gone.value, str(gone)))
+            self._worker.link.post(w.Lost(gone.object_id, gone.value, str(gone)))
         return lambda number, control, handed: w.Ask(number, task, (gone.object_id,), 1, False, handed, control)
 
     def read_once(self, value: Any, object_id: int) -> tuple[Any, Any]:
@@ -89,10 +94,10 @@ class Storing:
         was lost after its reader was queued, and is being made again."""
         if value is None:
             raise Gone(object_id, None, "lost before its reader was sent")
-        log = self.ref_log
+        log = self._ref_log
         log.append(~object_id)
         try:
-            return self.worker.store.read(value, functools.partial(log.append, object_id))
+            return self._worker.store.read(value, functools.partial(log.append, object_id))
         except BaseException as error:
             log.append(object_id)
             if isinstance(error, ObjectLostError):
@@ -103,7 +108,7 @@ class Storing:
         """Puts a packed value where it belongs; returns (value, bytes, contained ids)."""
         contained = tuple(ref._id for ref in packed.contained) if packed.contained else ()
         size = pickling.nbytes(packed)
-        if size <= self.worker.settings["inline_limit"]:
+        if size <= self._worker.settings["inline_limit"]:
             data = pickling.in_band(packed)
             return data, len(data), contained
         location = self._write(packed, size)
@@ -113,26 +118,26 @@ class Storing:
 
     def _write(self, packed: Packed, size: int) -> Any:
         headroom.check()  # what was written and not reported would lie there for ever
-        store = self.worker.store
+        store = self._worker.store
         for attempt in range(3):
             try:
                 return store.write(packed.data, packed.buffers)
             except NoRoom:
-                if size > store.limit or (attempt and not self.requests.call("make_room", size)):
+                if size > store.limit or (attempt and not self._requests.call("make_room", size)):
                     break
                 if not attempt:
-                    self.worker.link.read_beside()  # what was freed meanwhile
+                    self._worker.link.read_beside()  # what was freed meanwhile
         try:
             return store.write_file(packed.data, packed.buffers)
         except OutOfDiskError as error:
-            raise ObjectStoreAndDiskFullError(self.requests.call("store_full", size, str(error))) from error
+            raise ObjectStoreAndDiskFullError(self._requests.call("store_full", size, str(error))) from error
 
     def _tell_arena(self) -> None:
         with self._lock:
             if not self._arena_told:
-                fd = self.worker.store.fd
+                fd = self._worker.store.fd
                 assert fd is not None
-                self.worker.link.send_fd(w.Arena(self.worker.number), os.dup(fd))
+                self._worker.link.send_fd(w.Arena(self._worker.number), os.dup(fd))
                 self._arena_told = True
 
     def put(self, packed: Packed) -> ObjectRef[Any]:
@@ -143,9 +148,9 @@ class Storing:
         running = state.current()
         with self._lock:
             object_id = self._ids.next_put()
-            self.worker.borrowed.own(object_id)
+            self._worker.borrowed.own(object_id)
             # The ref before the message: whatever exception comes, it is given back when it dies.
-            ref: ObjectRef[Any] = OwnRef(object_id, self)  # type: ignore[arg-type]
-            self.worker.link.post(w.Put(object_id, value, size, contained, running.scope if running else 0))
-        self.worker.link.soon(BATCH_SECONDS)
+            ref: ObjectRef[Any] = OwnRef(object_id, self._engine)
+            self._worker.link.post(w.Put(object_id, value, size, contained, running.scope if running else 0))
+        self._worker.link.soon(BATCH_SECONDS)
         return ref

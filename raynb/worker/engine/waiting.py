@@ -7,36 +7,33 @@ import concurrent.futures
 import functools
 import time
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from raynb.base.engine import Engine
 from raynb.base.ref import ObjectRef
 from raynb.exceptions import GetTimeoutError
 from raynb.serde import values
 from raynb.wire import messages as w
 from raynb.worker import state
+from raynb.worker.engine.borrowed_refs import BorrowedRefs
 from raynb.worker.engine.callbacks import Callbacks
 from raynb.worker.engine.requests import Make, Requests
-from raynb.worker.engine.storing import Gone
-
-if TYPE_CHECKING:
-    from raynb.worker.main import WorkerProcess
+from raynb.worker.engine.storing import Gone, Storing
 
 
 class Waiting:
-    """The part of `WorkerEngine` that waits for objects.
+    """Waits for objects and for the items of streams.
 
-    Thread contract: as `WorkerEngine`.
+    Thread contract: every method from any thread.
     """
 
-    worker: WorkerProcess
-    requests: Requests
-    known_ready: set[int]
-    nonce: int
-    read: Any
-    read_once: values.Read
-    ask_again: Any
-    adopt: Any
-    _callbacks: Callbacks
+    def __init__(self, engine: Engine, requests: Requests, storing: Storing, borrowed: BorrowedRefs) -> None:
+        self._engine = engine
+        self._requests = requests
+        self._read, self._read_once, self._ask_again = storing.read, storing.read_once, storing.ask_again
+        self._returned = borrowed.returned
+        self._callbacks = Callbacks()
+        self._known_ready: set[int] = set()  # objects that were ready at the last `wait`
 
     def _ask(self, ids_: tuple[int, ...], needed: int, is_wait: bool) -> Make:
         running = state.current()
@@ -47,16 +44,16 @@ class Waiting:
         if not refs:
             return []
         wanted = tuple(ref._id for ref in refs)
-        read = self.read
+        read: values.Read = self._read
         if timeout is not None:
-            read = functools.partial(read, deadline=time.monotonic() + timeout)
-        answer = self.requests.wait(self._ask(wanted, len(wanted), False), timeout)
+            read = functools.partial(self._read, deadline=time.monotonic() + timeout)
+        answer = self._requests.wait(self._ask(wanted, len(wanted), False), timeout)
         if answer is None:
             raise GetTimeoutError(f"Get timed out: some object(s) not ready after {timeout} s.")
         try:
             loaded = self._load(wanted, answer, read)
         finally:
-            self.worker.borrowed.returned(answer.lent)
+            self._returned(answer.lent)
         for item in loaded:
             if type(item) is values.Failed:
                 try:
@@ -82,13 +79,13 @@ class Waiting:
             wanted = tuple(ref._id for ref in refs)
             answer = None
             if timeout is None or timeout > 0:
-                answer = self.requests.wait(self._ask(wanted, num_returns, True), timeout)
+                answer = self._requests.wait(self._ask(wanted, num_returns, True), timeout)
             if answer is None:
-                answer = self.requests.wait(self._ask(wanted, 0, True), None)
+                answer = self._requests.wait(self._ask(wanted, 0, True), None)
             # In a loop over what is left, most of these are waited for again: nobody is asked twice.
-            self.known_ready = set(answer.ids)
+            self._known_ready = set(answer.ids)
             ready = self._first_known(refs, num_returns)
-        self.known_ready.difference_update([refs[at]._id for at in ready])
+        self._known_ready.difference_update([refs[at]._id for at in ready])
         rest = list(refs)
         for at in reversed(ready):
             del rest[at]
@@ -96,7 +93,7 @@ class Waiting:
 
     def _first_known(self, refs: Sequence[ObjectRef[Any]], most: int) -> list[int]:
         """Returns the places of the first ``most`` that were ready at the last look."""
-        known = self.known_ready
+        known = self._known_ready
         ready: list[int] = []
         if known:
             for at, ref in enumerate(refs):
@@ -113,14 +110,14 @@ class Waiting:
 
         def answered(answer: Any) -> None:
             try:
-                item = self._load(wanted, answer, self.read_once)[0]
+                item = self._load(wanted, answer, self._read_once)[0]
             except Gone as gone:
-                self.requests.later(self.ask_again(gone), functools.partial(self._callbacks.run, answered))
+                self._requests.later(self._ask_again(gone), functools.partial(self._callbacks.run, answered))
                 return
             except BaseException as error:
                 item = values.Failed(error)
             finally:
-                self.worker.borrowed.returned(answer.lent)
+                self._returned(answer.lent)
             if type(item) is values.Failed:
                 future.set_exception(item.error)
             else:
@@ -129,7 +126,7 @@ class Waiting:
 
         future.raynb_ref = ref  # type: ignore[attr-defined]  # the object must live until it is read
         # Unpickling and done-callbacks are the user's code: not on the thread that reads the answers.
-        self.requests.later(self._ask(wanted, 1, False), functools.partial(self._callbacks.run, answered))
+        self._requests.later(self._ask(wanted, 1, False), functools.partial(self._callbacks.run, answered))
         return future
 
     def awaitable(self, ref: ObjectRef[Any]) -> Any:
@@ -139,12 +136,12 @@ class Waiting:
             while True:
                 answer = await self._answer(make)
                 try:
-                    item = self._load(wanted, answer, self.read_once)[0]
+                    item = self._load(wanted, answer, self._read_once)[0]
                     break
                 except Gone as gone:  # waited for here, without holding up the loop
-                    make = self.ask_again(gone)
+                    make = self._ask_again(gone)
                 finally:
-                    self.worker.borrowed.returned(answer.lent)
+                    self._returned(answer.lent)
             if type(item) is values.Failed:
                 try:
                     raise item.error
@@ -158,11 +155,11 @@ class Waiting:
         """Asks, and returns the answer with what it lends."""
         future: concurrent.futures.Future[Any] = concurrent.futures.Future()
         future.set_running_or_notify_cancel()  # who cancels the waiting must not keep the answer from coming
-        self.requests.later(make, future.set_result)
+        self._requests.later(make, future.set_result)
         try:
             return await asyncio.wrap_future(future)
         except BaseException:  # now or later: nobody else gives back what the answer lends
-            future.add_done_callback(lambda done: self.worker.borrowed.returned(done.result().lent))
+            future.add_done_callback(lambda done: self._returned(done.result().lent))
             raise
 
     # -- streams -------------------------------------------------------------------------------
@@ -172,7 +169,7 @@ class Waiting:
         return lambda number, control, handed: w.NextItem(number, mine, task, index, handed, control)
 
     def next_item(self, task: int, index: int, timeout: float | None) -> ObjectRef[Any] | None:
-        answer = self.requests.wait(self._ask_item(task, index), timeout)
+        answer = self._requests.wait(self._ask_item(task, index), timeout)
         if answer is None:
             raise GetTimeoutError(f"no item within {timeout} s")
         return self._item(answer)
@@ -180,21 +177,21 @@ class Waiting:
     def _item(self, answer: Any) -> ObjectRef[Any] | None:
         if not answer.ids:
             return None
-        ref: ObjectRef[Any] = self.adopt(answer.ids[0], self.nonce)
-        self.worker.borrowed.returned(answer.lent)
+        ref: ObjectRef[Any] = self._engine.adopt(answer.ids[0], self._engine.nonce)
+        self._returned(answer.lent)
         return ref
 
     async def next_item_async(self, task: int, index: int) -> ObjectRef[Any] | None:
         return self._item(await self._answer(self._ask_item(task, index)))
 
     def stream_finished(self, task: int, index: int) -> bool:
-        return bool(self.requests.call("stream_is_finished", task, index))
+        return bool(self._requests.call("stream_is_finished", task, index))
 
     def at_stream_end(self, position: list[int]) -> Callable[[], object]:
         return functools.partial(self._drop_stream, position)
 
     def _drop_stream(self, position: list[int]) -> None:
-        self.worker.link.post(w.DropStream(*position))
+        self._requests.post(w.DropStream(*position))
 
     def item_is_ready(self, task: int, index: int) -> bool:
-        return bool(self.requests.call("item_is_ready", task, index))
+        return bool(self._requests.call("item_is_ready", task, index))
