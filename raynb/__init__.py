@@ -11,7 +11,8 @@ from typing import Any
 
 import cloudpickle
 
-from raynb import api, exceptions
+from raynb import actor, api, exceptions
+from raynb.actor import ActorProxy, TypedActor
 from raynb.api import (
     ActorClass,
     ActorHandle,
@@ -19,7 +20,6 @@ from raynb.api import (
     ObjectRef,
     ObjectRefGenerator,
     Runtime,
-    actor,
     available_resources,
     cancel,
     cluster_resources,
@@ -62,8 +62,7 @@ _ID_CLASSES = frozenset((
 ))  # fmt: skip
 
 _install_starter()
-# Ray's import paths: `from ray.actor import ActorHandle`, `import ray.cloudpickle`.
-sys.modules["raynb.actor"] = actor
+# Ray's import paths: `import ray.cloudpickle`.
 sys.modules["raynb.cloudpickle"] = cloudpickle
 sys.modules["raynb.runtime_context"] = sys.modules["raynb.api.context"]
 sys.modules["raynb.remote_function"] = sys.modules["raynb.api.remote_function"]
@@ -120,11 +119,13 @@ __all__ = [
     "WORKER_MODE",
     "ActorClass",
     "ActorHandle",
+    "ActorProxy",
     "DynamicObjectRefGenerator",
     "ObjectID",
     "ObjectRef",
     "ObjectRefGenerator",
     "Runtime",
+    "TypedActor",
     "__version__",
     "actor",
     "api",

@@ -1,7 +1,8 @@
 """Types of the public API, for editors and type checkers.
 
 `remote` keeps a function's parameters and result. Every positional argument (up to eight) may be a ref of its type.
-mypy ignores what a decorator makes of a class: there, write ``Counter = ray.remote(_Counter)``.
+mypy ignores what a decorator makes of a class: there, write ``Counter = ray.remote(_Counter)``. Types of actors are in
+`raynb.actor`.
 """
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
@@ -10,11 +11,16 @@ from typing import Any, Generic, Literal, TypedDict, overload
 
 from typing_extensions import ParamSpec, TypeVar, Unpack
 
+from raynb import actor as actor
 from raynb import api as api
 from raynb import exceptions as exceptions
-from raynb.api import actor as actor
+from raynb.actor import ActorClass as ActorClass
+from raynb.actor import ActorHandle as ActorHandle
+from raynb.actor import ActorProxy as ActorProxy
+from raynb.actor import NumReturns, Remote, RemoteStream, TypedActorClass, _AnyHandle
+from raynb.actor import TypedActor as TypedActor
+from raynb.actor import method as method
 from raynb.api.context import RuntimeContext
-from raynb.base.ids import HexId
 from raynb.base.ray_names.id_classes import (
     ActorClassID as ActorClassID,
 )
@@ -55,14 +61,7 @@ T = TypeVar("T")
 F_co = TypeVar("F_co", covariant=True)
 T_co = TypeVar("T_co", covariant=True)
 ClassT = TypeVar("ClassT", bound=type)
-A = TypeVar("A")
-B = TypeVar("B")
-C = TypeVar("C")
-D = TypeVar("D")
-E = TypeVar("E")
-F = TypeVar("F")
-G = TypeVar("G")
-H = TypeVar("H")
+TypedClassT = TypeVar("TypedClassT", bound=type[TypedActor])
 
 __version__: str
 SCRIPT_MODE: int
@@ -121,22 +120,6 @@ class ActorOptions(_CommonOptions, total=False):
     allow_out_of_order_execution: bool | None
     enable_tensor_transport: Any
 
-class MethodOptions(TypedDict, total=False):
-    """Options of an actor's method, without ``num_returns``."""
-
-    name: str
-    enable_task_events: bool
-    _labels: dict[str, str] | None
-    _metadata: dict[str, Any] | None
-    retry_exceptions: bool | list[type[BaseException]] | None
-    timeout: float | None
-    _generator_backpressure_num_objects: int
-    max_task_retries: int
-    concurrency_group: str
-    tensor_transport: Any
-
-NumReturns = int | Literal["dynamic", "streaming"]
-
 class ObjectRefGenerator(Generic[T_co]):
     """The refs that a streaming task yields, in order, as they come."""
 
@@ -148,54 +131,18 @@ class ObjectRefGenerator(Generic[T_co]):
     def is_finished(self) -> bool: ...
     def task_id(self) -> int: ...
 
-class RemoteFunction(Generic[F_co]):
+class RemoteFunction(Remote[F_co]):
     """A function whose calls run on workers."""
 
-    @overload
-    def remote(self: RemoteFunction[Callable[P, R]], *args: P.args, **kwargs: P.kwargs) -> ObjectRef[R]: ...
-    @overload
-    def remote(self: RemoteFunction[Callable[[A], R]], a: A | ObjectRef[A], /) -> ObjectRef[R]: ...
-    @overload
-    def remote(self: RemoteFunction[Callable[[A, B], R]], a: A | ObjectRef[A], b: B | ObjectRef[B], /) -> ObjectRef[R]: ...
-    @overload
-    def remote(self: RemoteFunction[Callable[[A, B, C], R]], a: A | ObjectRef[A], b: B | ObjectRef[B], c: C | ObjectRef[C], /) -> ObjectRef[R]: ...
-    @overload
-    def remote(self: RemoteFunction[Callable[[A, B, C, D], R]], a: A | ObjectRef[A], b: B | ObjectRef[B], c: C | ObjectRef[C], d: D | ObjectRef[D], /) -> ObjectRef[R]: ...
-    @overload
-    def remote(self: RemoteFunction[Callable[[A, B, C, D, E], R]], a: A | ObjectRef[A], b: B | ObjectRef[B], c: C | ObjectRef[C], d: D | ObjectRef[D], e: E | ObjectRef[E], /) -> ObjectRef[R]: ...
-    @overload
-    def remote(self: RemoteFunction[Callable[[A, B, C, D, E, F], R]], a: A | ObjectRef[A], b: B | ObjectRef[B], c: C | ObjectRef[C], d: D | ObjectRef[D], e: E | ObjectRef[E], f: F | ObjectRef[F], /) -> ObjectRef[R]: ...
-    @overload
-    def remote(self: RemoteFunction[Callable[[A, B, C, D, E, F, G], R]], a: A | ObjectRef[A], b: B | ObjectRef[B], c: C | ObjectRef[C], d: D | ObjectRef[D], e: E | ObjectRef[E], f: F | ObjectRef[F], g: G | ObjectRef[G], /) -> ObjectRef[R]: ...
-    @overload
-    def remote(self: RemoteFunction[Callable[[A, B, C, D, E, F, G, H], R]], a: A | ObjectRef[A], b: B | ObjectRef[B], c: C | ObjectRef[C], d: D | ObjectRef[D], e: E | ObjectRef[E], f: F | ObjectRef[F], g: G | ObjectRef[G], h: H | ObjectRef[H], /) -> ObjectRef[R]: ...
     @overload
     def options(self, **options: Unpack[TaskOptions]) -> RemoteFunction[F_co]: ...
     @overload
     def options(self, *, num_returns: NumReturns, **options: Unpack[TaskOptions]) -> RemoteMany[F_co]: ...
     def bind(self, *args: Any, **kwargs: Any) -> Any: ...
 
-class RemoteGenerator(Generic[F_co]):
+class RemoteGenerator(RemoteStream[F_co]):
     """A generator function whose items come as refs."""
 
-    @overload
-    def remote(self: RemoteGenerator[Callable[P, Iterator[R]]], *args: P.args, **kwargs: P.kwargs) -> ObjectRefGenerator[R]: ...
-    @overload
-    def remote(self: RemoteGenerator[Callable[[A], Iterator[R]]], a: A | ObjectRef[A], /) -> ObjectRefGenerator[R]: ...
-    @overload
-    def remote(self: RemoteGenerator[Callable[[A, B], Iterator[R]]], a: A | ObjectRef[A], b: B | ObjectRef[B], /) -> ObjectRefGenerator[R]: ...
-    @overload
-    def remote(self: RemoteGenerator[Callable[[A, B, C], Iterator[R]]], a: A | ObjectRef[A], b: B | ObjectRef[B], c: C | ObjectRef[C], /) -> ObjectRefGenerator[R]: ...
-    @overload
-    def remote(self: RemoteGenerator[Callable[[A, B, C, D], Iterator[R]]], a: A | ObjectRef[A], b: B | ObjectRef[B], c: C | ObjectRef[C], d: D | ObjectRef[D], /) -> ObjectRefGenerator[R]: ...
-    @overload
-    def remote(self: RemoteGenerator[Callable[[A, B, C, D, E], Iterator[R]]], a: A | ObjectRef[A], b: B | ObjectRef[B], c: C | ObjectRef[C], d: D | ObjectRef[D], e: E | ObjectRef[E], /) -> ObjectRefGenerator[R]: ...
-    @overload
-    def remote(self: RemoteGenerator[Callable[[A, B, C, D, E, F], Iterator[R]]], a: A | ObjectRef[A], b: B | ObjectRef[B], c: C | ObjectRef[C], d: D | ObjectRef[D], e: E | ObjectRef[E], f: F | ObjectRef[F], /) -> ObjectRefGenerator[R]: ...
-    @overload
-    def remote(self: RemoteGenerator[Callable[[A, B, C, D, E, F, G], Iterator[R]]], a: A | ObjectRef[A], b: B | ObjectRef[B], c: C | ObjectRef[C], d: D | ObjectRef[D], e: E | ObjectRef[E], f: F | ObjectRef[F], g: G | ObjectRef[G], /) -> ObjectRefGenerator[R]: ...
-    @overload
-    def remote(self: RemoteGenerator[Callable[[A, B, C, D, E, F, G, H], Iterator[R]]], a: A | ObjectRef[A], b: B | ObjectRef[B], c: C | ObjectRef[C], d: D | ObjectRef[D], e: E | ObjectRef[E], f: F | ObjectRef[F], g: G | ObjectRef[G], h: H | ObjectRef[H], /) -> ObjectRefGenerator[R]: ...
     @overload
     def options(self, **options: Unpack[TaskOptions]) -> RemoteGenerator[F_co]: ...
     @overload
@@ -207,46 +154,9 @@ class RemoteMany(Generic[F_co]):
     def remote(self: RemoteMany[Callable[P, Any]], *args: P.args, **kwargs: P.kwargs) -> Any: ...
     def options(self, *, num_returns: NumReturns = ..., **options: Unpack[TaskOptions]) -> RemoteMany[F_co]: ...
 
-class ActorMethod(Generic[R]):
-    """A method of a handle."""
-
-    def remote(self, *args: Any, **kwargs: Any) -> Any: ...
-    def options(self, *, num_returns: NumReturns = ..., **options: Unpack[MethodOptions]) -> ActorMethod[R]: ...
-    def bind(self, *args: Any, **kwargs: Any) -> Any: ...
-
-class ActorHandle(Generic[T_co]):
-    """A handle of a running actor of the class ``T``."""
-
-    @property
-    def _actor_id(self) -> HexId: ...
-    def __getattr__(self, name: str) -> ActorMethod[Any]: ...
-
-class ActorClass(Generic[F_co]):
-    """A class whose instances live in processes of their own."""
-
-    @overload
-    def remote(self: ActorClass[Callable[P, R]], *args: P.args, **kwargs: P.kwargs) -> ActorHandle[R]: ...
-    @overload
-    def remote(self: ActorClass[Callable[[A], R]], a: A | ObjectRef[A], /) -> ActorHandle[R]: ...
-    @overload
-    def remote(self: ActorClass[Callable[[A, B], R]], a: A | ObjectRef[A], b: B | ObjectRef[B], /) -> ActorHandle[R]: ...
-    @overload
-    def remote(self: ActorClass[Callable[[A, B, C], R]], a: A | ObjectRef[A], b: B | ObjectRef[B], c: C | ObjectRef[C], /) -> ActorHandle[R]: ...
-    @overload
-    def remote(self: ActorClass[Callable[[A, B, C, D], R]], a: A | ObjectRef[A], b: B | ObjectRef[B], c: C | ObjectRef[C], d: D | ObjectRef[D], /) -> ActorHandle[R]: ...
-    @overload
-    def remote(self: ActorClass[Callable[[A, B, C, D, E], R]], a: A | ObjectRef[A], b: B | ObjectRef[B], c: C | ObjectRef[C], d: D | ObjectRef[D], e: E | ObjectRef[E], /) -> ActorHandle[R]: ...
-    @overload
-    def remote(self: ActorClass[Callable[[A, B, C, D, E, F], R]], a: A | ObjectRef[A], b: B | ObjectRef[B], c: C | ObjectRef[C], d: D | ObjectRef[D], e: E | ObjectRef[E], f: F | ObjectRef[F], /) -> ActorHandle[R]: ...
-    @overload
-    def remote(self: ActorClass[Callable[[A, B, C, D, E, F, G], R]], a: A | ObjectRef[A], b: B | ObjectRef[B], c: C | ObjectRef[C], d: D | ObjectRef[D], e: E | ObjectRef[E], f: F | ObjectRef[F], g: G | ObjectRef[G], /) -> ActorHandle[R]: ...
-    @overload
-    def remote(self: ActorClass[Callable[[A, B, C, D, E, F, G, H], R]], a: A | ObjectRef[A], b: B | ObjectRef[B], c: C | ObjectRef[C], d: D | ObjectRef[D], e: E | ObjectRef[E], f: F | ObjectRef[F], g: G | ObjectRef[G], h: H | ObjectRef[H], /) -> ActorHandle[R]: ...
-    def options(self, **options: Unpack[ActorOptions]) -> ActorClass[F_co]: ...
-    def bind(self, *args: Any, **kwargs: Any) -> Any: ...
-    def __getattr__(self, name: str) -> Any: ...
-
 class _RemoteDecorator:
+    @overload
+    def __call__(self, target: TypedClassT, /) -> TypedActorClass[TypedClassT]: ...  # type: ignore[overload-overlap]
     @overload
     def __call__(self, target: ClassT, /) -> ActorClass[ClassT]: ...  # type: ignore[overload-overlap]
     @overload
@@ -260,8 +170,13 @@ class _RemoteManyDecorator:
     def __call__(self, target: Callable[P, R], /) -> RemoteMany[Callable[P, R]]: ...
 
 class _ActorDecorator:
+    @overload
+    def __call__(self, target: TypedClassT, /) -> TypedActorClass[TypedClassT]: ...
+    @overload
     def __call__(self, target: ClassT, /) -> ActorClass[ClassT]: ...
 
+@overload
+def remote(target: TypedClassT, /) -> TypedActorClass[TypedClassT]: ...  # type: ignore[overload-overlap]
 @overload
 def remote(target: ClassT, /) -> ActorClass[ClassT]: ...  # type: ignore[overload-overlap]
 @overload
@@ -314,11 +229,8 @@ def as_completed(
 def cancel(
     ray_waitable: ObjectRef[Any] | ObjectRefGenerator[Any], *, force: bool = False, recursive: bool = True
 ) -> None: ...
-def kill(actor: ActorHandle[Any], *, no_restart: bool = True) -> None: ...
+def kill(actor: _AnyHandle[Any] | type[TypedActor], *, no_restart: bool = True) -> None: ...
 def get_actor(name: str, namespace: str | None = None) -> ActorHandle[Any]: ...
-def method(
-    *, num_returns: NumReturns = ..., **options: Unpack[MethodOptions]
-) -> Callable[[Callable[P, R]], Callable[P, R]]: ...
 def free(object_refs: ObjectRef[Any] | Iterable[ObjectRef[Any]], local_only: bool = False) -> None: ...
 def get_gpu_ids() -> list[Any]: ...
 def get_runtime_context() -> RuntimeContext: ...

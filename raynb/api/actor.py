@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import inspect
-from typing import Any
+from types import GenericAlias
+from typing import Any, TypeAlias, TypeVar
 
 from raynb.api import options as o
 from raynb.api import streams
@@ -32,9 +33,11 @@ def method(*args: Any, **given: Any) -> Any:
         >>> ray.get(second)
         2
     """
+    if len(args) == 1 and callable(args[0]) and not given:  # bare, as `@ray.method`
+        return method()(args[0])
     if args:
         raise ValueError(
-            "The @ray.method decorator takes only keyword arguments of the list "
+            "The @ray.method decorator takes the method alone, or only keyword arguments of the list "
             f"{[n for n, opt in o.OPTIONS.items() if opt.where & o.METHOD]}, for example '@ray.method(num_returns=2)'."
         )
     o.check(given, o.METHOD)
@@ -51,6 +54,25 @@ class ActorClassInheritanceException(TypeError):
     """A class tried to inherit from an actor class."""
 
 
+class TypedActor:
+    """Base of a class whose handles show a type checker the methods that `raynb.method` marks.
+
+    It does nothing at run time. Without it, and for methods without the mark, ``handle.method`` takes anything and
+    returns `Any`. Annotate a parameter that takes such a handle as ``ActorProxy[TheClass]``.
+
+    Example:
+        >>> class _Counter(ray.TypedActor):
+        ...     @ray.method
+        ...     def add(self, n: int) -> int:
+        ...         return n + 1
+        >>> counter = ray.remote(_Counter).remote()
+        >>> ray.get(counter.add.remote(1))  # a checker knows: int; counter.add.remote("1") is an error
+        2
+    """
+
+    __slots__ = ()
+
+
 class ActorClass:
     """A class whose instances live in processes of their own (Ray's term). Make one with ``.remote(...)``.
 
@@ -59,6 +81,8 @@ class ActorClass:
         >>> ray.get(Counter.remote().add.remote(1))
         2
     """
+
+    __class_getitem__: Any = classmethod(GenericAlias)  # for annotations
 
     def __init__(self, cls: type, given: dict[str, Any]) -> None:
         self._blueprint = Blueprint(cls, given)
@@ -194,6 +218,8 @@ class ActorHandle:
         'me'
     """
 
+    __class_getitem__: Any = classmethod(GenericAlias)  # for annotations
+
     def __init__(self, ref: ObjectRef[Any], spec: ActorSpec) -> None:
         self._ray_ref = ref
         self._ray_spec = spec
@@ -242,8 +268,15 @@ class ActorHandle:
         return f"Actor({self._ray_spec.class_name}, {self._actor_id.hex()})"
 
 
+_T = TypeVar("_T")
+#: The handle of a `TypedActor` in annotations: ``def work(counter: ActorProxy[_Counter])`` (Ray's name).
+ActorProxy: TypeAlias = ActorHandle | type[_T]
+
+
 class ActorMethod:
     """A method of a handle: call it with ``.remote(...)``."""
+
+    __class_getitem__: Any = classmethod(GenericAlias)  # for annotations
 
     def __init__(self, calls: MethodCalls) -> None:
         self._calls = calls
@@ -307,7 +340,10 @@ def exit_actor() -> None:
     engine.leave_actor()
 
 
-__all__ = ["ActorClass", "ActorHandle", "ActorMethod", "AsyncioActorExit", "RayActorError", "exit_actor", "method"]
+__all__ = [
+    "ActorClass", "ActorHandle", "ActorMethod", "ActorProxy", "AsyncioActorExit", "RayActorError", "TypedActor",
+    "exit_actor", "method",
+]  # fmt: skip
 
 
 with_keywords(ActorClass.options, o.keywords(o.ACTOR))

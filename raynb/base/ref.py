@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import concurrent.futures
 from collections.abc import Callable, Generator
-from types import MethodType
+from types import GenericAlias, MethodType
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from raynb.base import ids, unshown
@@ -213,6 +213,8 @@ class ObjectRefGenerator:
     """
 
     __slots__ = ("__del__", "__weakref__", "_engine", "_position", "_ref")
+
+    __class_getitem__: Any = classmethod(GenericAlias)  # for annotations
 
     def __init__(self, ref: ObjectRef[Any], engine: Engine) -> None:
         self._ref = ref  # return 1: ends when the task ends

@@ -10,7 +10,8 @@ from __future__ import annotations
 #: Part → the parts it may import. Every part may import itself and `raynb.exceptions`, which is
 #: vocabulary. "" is `raynb/__init__.py`.
 MAY_IMPORT: dict[str, set[str]] = {
-    "": {"api", "base"},
+    "": {"actor", "api", "base"},
+    "actor": {"api"},
     "as_ray": {"api", "base"},
     "cluster_utils": set(),
     "data": {"api", "base"},

@@ -16,7 +16,7 @@ cancel cloudpickle cluster_resources exceptions get get_actor get_gpu_ids get_ru
 is_initialized kill method nodes put remote show_in_dashboard shutdown timeline util wait __version__
 ObjectID LOCAL_MODE SCRIPT_MODE WORKER_MODE
 
-Runtime api free init_async load_ipython_extension runtime shutdown_async unload_ipython_extension
+ActorProxy Runtime TypedActor api free init_async load_ipython_extension runtime shutdown_async unload_ipython_extension
 """
 
 

@@ -5,12 +5,13 @@ Read by type checkers, never run.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 
 from typing_extensions import assert_type
 
 import raynb as ray
 from raynb import ActorHandle, ObjectRef, ObjectRefGenerator
+from raynb.actor import ActorProxy
 
 
 @ray.remote
@@ -43,6 +44,44 @@ class _Counter:
 
 Counter = ray.remote(_Counter)
 
+
+class _Typed(ray.TypedActor):
+    def __init__(self, start: int) -> None: ...
+
+    @ray.method
+    def add(self, n: int, *, note: str = "") -> int:
+        return n
+
+    @ray.method(max_task_retries=1)
+    def twice(self, n: int) -> int:
+        return self.add(n) + self.add(n, note="again")
+
+    @ray.method
+    async def later(self, n: int) -> str:
+        return ""
+
+    @ray.method
+    def items(self, n: int) -> Iterator[bytes]:
+        yield b""
+
+    @ray.method
+    async def flow(self, n: int) -> AsyncIterator[bytes]:
+        yield b""
+
+    @ray.method(num_returns=2)
+    def both(self) -> tuple[int, str]:
+        return 1, ""
+
+    def unmarked(self) -> None: ...
+
+
+Typed = ray.remote(_Typed)
+
+
+def total(typed: ActorProxy[_Typed]) -> int:
+    return ray.get(typed.add.remote(1))
+
+
 # -- right ------------------------------------------------------------------------------------
 number = ray.put(3)
 assert_type(number, ObjectRef[int])
@@ -62,6 +101,19 @@ assert_type(Counter.remote(1), ActorHandle[_Counter])
 assert_type(Counter.options(name="c", max_restarts=2).remote(start=number.future().result()), ActorHandle[_Counter])
 assert_type(ray.remote(len).remote([1]), ObjectRef[int])
 first, second = pair.remote(1)
+counter = Counter.remote(1)
+counter.add.remote(1)  # no marks: anything goes, nothing is known
+typed = Typed.options(name="t").remote(ray.put(1))
+assert_type(typed.add.remote(1, note="x"), ObjectRef[int])
+assert_type(typed.add.remote(number), ObjectRef[int])
+assert_type(typed.twice.options(timeout=3).remote(1), ObjectRef[int])
+assert_type(typed.later.remote(1), ObjectRef[str])
+assert_type(typed.items.remote(1), ObjectRefGenerator[bytes])
+assert_type(typed.flow.remote(1), ObjectRefGenerator[bytes])
+one, two = typed.both.remote()
+assert_type(total(typed) + total(ray.get_actor("t")), int)
+ray.kill(typed)
+ray.kill(counter)
 
 
 async def main() -> None:
@@ -87,3 +139,14 @@ ray.get(3)  # E: no ref
 wrong: int = ray.get(label.remote(3))  # E: result
 square(3)  # E: not callable
 pair.remote("x")  # E: argument
+Typed.remote("1")  # E: argument of the constructor
+typed.add.remote("x")  # E: argument
+typed.add.remote(1, note=2)  # E: argument
+typed.add.remote(ray.put("x"))  # E: a ref of another type
+typed.later.remote()  # E: argument
+typed.both.remote(1)  # E: argument
+typed.add.options(timeot=3)  # E: option
+typed.nothing.remote(1)  # E: no such method
+typed.unmarked.remote()  # E: no mark
+text: str = ray.get(typed.add.remote(1))  # E: result
+total(counter)  # E: a handle of another class

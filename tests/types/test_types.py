@@ -53,12 +53,13 @@ def test_a_users_program_is_checked(checker: str, tmp_path: Path) -> None:
 
 def stub() -> dict[str, set[str]]:
     """Class of the stub → the names that it annotates."""
-    tree = ast.parse((PACKAGE / "__init__.pyi").read_text(encoding="utf-8"))
+    trees = [ast.parse((PACKAGE / name).read_text(encoding="utf-8")) for name in ("__init__.pyi", "actor.pyi")]
     return {
         node.name: {
             item.target.id for item in node.body
             if isinstance(item, ast.AnnAssign) and isinstance(item.target, ast.Name)
         }
+        for tree in trees
         for node in tree.body
         if isinstance(node, ast.ClassDef)
     }  # fmt: skip
@@ -93,3 +94,15 @@ def test_the_stub_has_every_public_name() -> None:
         elif isinstance(node, (ast.Import, ast.ImportFrom)):
             names |= {alias.asname or alias.name for alias in node.names}
     assert set(raynb.__all__) - names == set()
+
+
+def test_what_the_stub_calls_generic_takes_a_parameter_when_the_program_runs() -> None:
+    for generic in (raynb.ObjectRef, raynb.ObjectRefGenerator, raynb.ActorHandle, raynb.ActorClass, raynb.ActorProxy):
+        assert generic[int].__args__  # in an annotation that Python evaluates
+
+
+def test_the_mark_of_a_method_does_nothing_to_it() -> None:
+    def add(self: object, n: int) -> int:
+        return n
+
+    assert raynb.method(add) is add
