@@ -66,7 +66,9 @@ declare module '@jupyterlab/services' {
       readonly clientId: string;
       readonly username: string;
       readonly isDisposed: boolean;
-      readonly iopubMessage: ISignal<IKernelConnection, { header: { msg_type: string; session: string }; content: any }>;
+      readonly iopubMessage: ISignal<IKernelConnection, {
+        header: { msg_type: string; session: string }; parent_header?: { msg_id?: string; session?: string }; content: any;
+      }>;
       readonly statusChanged: ISignal<IKernelConnection, string>;
       readonly connectionStatusChanged: ISignal<IKernelConnection, string>;
       readonly info: Promise<any>;
@@ -140,12 +142,29 @@ declare module '@jupyterlab/notebook' {
   import { IRenderMime } from '@jupyterlab/rendermime-interfaces';
   export interface NotebookPanel extends Widget {
     readonly sessionContext: ISessionContext;
-    readonly context: { readonly path: string };
+    readonly context: {
+      readonly path: string; readonly isReady: boolean; readonly ready: Promise<void>;
+      readonly contentsModel: { readonly last_modified: string } | null;
+    };
     readonly content: Widget & {
-      readonly widgets: ReadonlyArray<{ readonly model: { readonly id: string } }>;
+      readonly widgets: ReadonlyArray<{ readonly model: { readonly id: string; readonly type: string } }>;
       activeCellIndex: number;
       scrollToItem(place: number): Promise<void>;
       readonly rendermime: { addFactory(factory: IRenderMime.IRendererFactory, rank?: number): void };
+    };
+  }
+  export interface CodeCellModel {
+    readonly id: string;
+    readonly type: string;
+    trusted: boolean;
+    executionCount: number | null;
+    readonly outputs: {
+      readonly length: number;
+      get(place: number): { toJSON(): Record<string, unknown> };
+      set(place: number, output: object): void;
+      add(output: object): number;
+      clear(wait: boolean): void;
+      toJSON(): Record<string, unknown>[];
     };
   }
   export interface INotebookTracker {

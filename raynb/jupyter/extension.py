@@ -111,6 +111,7 @@ def _add_views(notebook: Notebook) -> None:
     from raynb.jupyter.output.live_refs import LiveLines
     from raynb.jupyter.output.ref_lists import install as install_ref_lists
     from raynb.jupyter.output.registry import UNNUMBERED, cell_name
+    from raynb.jupyter.output.transcripts import remember
     from raynb.jupyter.progress.waits import Waits
     from raynb.jupyter.reports.serialisation_log import SerialisationLog
     from raynb.jupyter.views.panel import attach_views
@@ -149,6 +150,7 @@ def _add_views(notebook: Notebook) -> None:
     reloads.install()
     notebook.extras.append(reloads.uninstall)
 
+    notebook.extras.append(remember(notebook.shell))
     notebook.extras.append(install_ref_lists(notebook.shell))
     lines = LiveLines(notebook)
     lines.install()

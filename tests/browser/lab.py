@@ -118,9 +118,14 @@ class Lab:
     def open(self, name: str, cells: list[str]) -> None:
         """Writes a notebook and opens it in a fresh workspace; returns when its kernel is idle."""
         self.server.write(name, cells)
+        self.show(name)
+        self.ready()
+
+    def show(self, name: str) -> None:
+        """Opens a notebook that is there; returns when it is shown, whatever its kernel does."""
         lab = f"lab/workspaces/{name.partition('.')[0]}/tree/{name}"
         self.page.goto(self.server.url + (lab if self.server.app == "jupyterlab" else f"notebooks/{name}"))
-        self.ready()
+        self.wait_shown()
 
     def open_beside(self, name: str, cells: list[str]) -> None:
         """Opens another notebook in the same page."""
@@ -144,7 +149,19 @@ class Lab:
     def reload(self) -> None:
         """Loads the page again; returns when the notebook is there, whatever its kernel does."""
         self.page.reload()
-        self.page.wait_for_function("() => window.jupyterapp?.shell?.currentWidget?.context?.isReady === true")
+        self.wait_shown()
+
+    def wait_shown(self) -> None:
+        self.page.wait_for_function(
+            "() => window.jupyterapp?.shell?.currentWidget?.context?.isReady === true", timeout=60_000
+        )
+
+    def wait_file(self, name: str) -> None:
+        """Waits until a task has made a file."""
+        deadline = time.monotonic() + 60
+        while not (self.server.work / name).exists():
+            assert time.monotonic() < deadline, f"{name} was not made"
+            time.sleep(0.01)
 
     def start(self, cell: int) -> None:
         """Runs a cell; doesn't wait for it."""
@@ -165,6 +182,14 @@ class Lab:
     def text(self, cell: int) -> str:
         """Returns what the cell printed (not bars and other displays)."""
         return "".join(o["text"] for o in self.outputs(cell) if o["output_type"] == "stream")
+
+    def shown(self, cell: int) -> str:
+        """Returns what the cell printed and displayed, as lines."""
+        parts = []
+        for output in self.outputs(cell):
+            html = output.get("data", {}).get("text/html", "")
+            parts.append(output["text"] if "text" in output else html.replace("<b>", "").replace("</b>", "\n"))
+        return "".join(parts)
 
     def wait_ended(self, cell: int) -> None:
         self.page.wait_for_function(

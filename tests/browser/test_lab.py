@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from playwright.sync_api import expect
 
-from .lab import Lab
+from .lab import CURRENT, Lab
 
 pytestmark = pytest.mark.timeout(180)
 
@@ -386,3 +386,65 @@ def test_the_graph_of_cells_stale_marks_and_a_rerun(lab: Lab, tmp_path: Any) -> 
     expect(box).to_contain_text("fresh")
     expect(lab.output(4)).to_contain_text("; stale:")  # that ref is still the one of before
     lab.run(8)
+
+
+def test_what_came_while_the_notebook_was_closed_is_put_into_its_cells(lab: Lab, tmp_path: Any) -> None:
+    task = """\
+%%remote
+from IPython.display import HTML, display
+def show(part):
+    print(f'{part} NAME')
+    display(HTML(f'<b>{part} figure</b>'))
+show('first')
+for gate in ('go-NAME', 'last-NAME'):
+    while not os.path.exists(gate):
+        time.sleep(0.01)
+    show(gate)
+    open(f'shown-{gate}', 'w').close()
+"""
+    busy = "print('begin')\nwhile not os.path.exists('go-busy'): time.sleep(0.01)\nprint('end')"
+    lab.open("closed.ipynb", [SETUP, task.replace("NAME", "a"), task.replace("NAME", "b"), "print('kept')", busy])
+    lab.run(0)
+    for cell in (1, 2):
+        lab.start(cell)
+        expect(lab.output(cell)).to_contain_text("first figure")
+    lab.run(3)
+    lab.start(4)
+    expect(lab.output(4)).to_contain_text("begin")
+    # What a person has taken away does not come back by itself.
+    lab.page.evaluate(f"() => {{ {CURRENT} panel.content.widgets[2].model.clearExecution() }}")
+    lab.command("docmanager:save")
+    page = lab.page.context.new_page()
+    lab.page.close()
+    make(lab, "go-a", "go-b", "go-busy")
+    lab.wait_file("shown-go-a")
+    lab.wait_file("shown-go-b")
+
+    lab.page = page
+    lab.show("closed.ipynb")
+    whole = [f"first {x}\nfirst figure\ngo-{x} {x}\ngo-{x} figure\nlast-{x} {x}\nlast-{x} figure\n" for x in "ab"]
+    expect(lab.output(1)).to_contain_text("go-a figure")
+    assert lab.shown(1) == whole[0].partition("last")[0]
+    expect(lab.output(4)).to_contain_text("end")
+    assert lab.text(4) == "begin\nend\n"
+    lab.command("raynb:open")
+    panel = page.locator("#raynb-panel")
+    expect(panel.get_by_role("status")).to_contain_text("1 cell may not show all")
+    page.screenshot(path=str(tmp_path / "catch_up.png"))
+    assert lab.shown(2) == ""
+    panel.get_by_role("button", name="Catch up").click()
+    expect(lab.output(2)).to_contain_text("go-b figure")
+    expect(panel.get_by_role("button", name="Catch up")).to_be_hidden()
+    # What goes on to come goes on to be shown, once, also after the page was loaded again.
+    make(lab, "last-a")
+    expect(lab.output(1)).to_contain_text("last-a figure")
+    lab.command("docmanager:save")
+    lab.reload()
+    make(lab, "last-b")
+    expect(lab.output(2)).to_contain_text("last-b figure")
+    assert [lab.shown(1), lab.shown(2)] == whole
+    assert lab.text(3) == "kept\n"
+    # The next run of a cell is shown as any.
+    lab.run(1)
+    expect(lab.output(1)).to_contain_text("last-a figure")
+    assert lab.shown(1) == whole[0]

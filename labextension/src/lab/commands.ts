@@ -23,7 +23,8 @@ export interface Parts {
 }
 
 export const COMMANDS = {
-  open: 'raynb:open', view: 'raynb:open-view', tour: 'raynb:tour', interrupt: 'raynb:interrupt', cancelAll: 'raynb:cancel-all'
+  open: 'raynb:open', view: 'raynb:open-view', tour: 'raynb:tour', interrupt: 'raynb:interrupt', cancelAll: 'raynb:cancel-all',
+  catchUp: 'raynb:catch-up'
 };
 
 const named = (tab: string) => tab[0].toUpperCase() + tab.slice(1);
@@ -96,6 +97,12 @@ export function addCommands(parts: Parts, palette: ICommandPalette | null, launc
       conditional.forEach(command => app.commands.notifyCommandChanged(command));
     }
   };
+}
+
+/** Adds the command that puts into cells what came while their notebook was closed. */
+export function addCatchUp(app: JupyterFrontEnd, execute: () => void, palette: ICommandPalette | null): void {
+  app.commands.addCommand(COMMANDS.catchUp, { label: 'Show All Output That Came While the Notebook Was Closed', execute });
+  palette?.addItem({ command: COMMANDS.catchUp, category: CATEGORY });
 }
 
 async function sure(title: string, body: string, label: string): Promise<boolean> {

@@ -8,8 +8,9 @@ import { INotebookTracker } from '@jupyterlab/notebook';
 import { ISettingRegistry } from '@jupyterlab/settingregistry';
 import { IStatusBar } from '@jupyterlab/statusbar';
 import { Session } from '../ui/session';
+import { CatchUps } from './catch_up';
 import { followCells } from './cells';
-import { COMMANDS, addCommands } from './commands';
+import { COMMANDS, addCatchUp, addCommands } from './commands';
 import { ActiveFollower } from './follower';
 import { addRenderers } from './outputs';
 import { Home } from './panel';
@@ -61,6 +62,11 @@ const plugin: JupyterFrontEndPlugin<void> = {
     );
 
     followCells(app, notebooks);
+    const catchUps = new CatchUps(notebooks, sessions, () => offer());
+    const catchUp = () => catchUps.catchUp(active.current);
+    const offer = () => panel.offers(catchUps.offered(active.current), catchUp);
+    notebooks.currentChanged.connect(offer);
+    addCatchUp(app, catchUp, palette);
     notebooks.forEach(one => addRenderers(one.content.rendermime, one, sessions, app.commands));
     notebooks.widgetAdded.connect((_, one) => addRenderers(one.content.rendermime, one, sessions, app.commands));
     consoles?.forEach(one => addRenderers(one.console.rendermime, one, sessions, app.commands));

@@ -2,6 +2,7 @@
 
 import { Widget } from '@lumino/widgets';
 import { Dashboard, Options } from '../ui/dashboard';
+import { counted } from '../ui/format';
 import { Session } from '../ui/session';
 import { icon } from './icon';
 
@@ -9,6 +10,9 @@ import { icon } from './icon';
 export class Home extends Widget {
   readonly board: Dashboard;
   private heading = document.createElement('div');
+  private offer = document.createElement('div');
+  private said = document.createElement('span');
+  private accept = () => undefined as void;
   private view = document.createElement('div');
 
   constructor(session: Session, options: Options = {}) {
@@ -17,7 +21,17 @@ export class Home extends Widget {
     this.addClass('rn-home');
     this.heading.className = 'rn-home-title';
     this.view.className = 'rn-home-view';
-    this.node.append(this.heading, this.view);
+    this.offer.className = 'rn-root rn-home-offer';
+    this.offer.setAttribute('role', 'status');
+    this.offer.hidden = true;
+    const button = document.createElement('button');
+    button.type = 'button';
+    button.className = 'rn-button';
+    button.textContent = 'Catch up';
+    button.title = 'Puts into these cells what their code and their tasks have printed and displayed';
+    button.addEventListener('click', () => this.accept());
+    this.offer.append(this.said, button);
+    this.node.append(this.heading, this.offer, this.view);
     this.node.setAttribute('role', 'region');
     this.node.setAttribute('aria-label', 'raynb');
     this.title.icon = icon;
@@ -30,6 +44,16 @@ export class Home extends Widget {
       this.heading.textContent = text;
     }
     this.board.use(session);
+  }
+
+  /** Offers to put output into so many cells; 0: there is nothing to offer. */
+  offers(cells: number, act: () => void): void {
+    const text = `${counted(cells, 'cell')} may not show all that came while the notebook was closed.`;
+    this.accept = act;
+    this.offer.hidden = !cells;
+    if (this.said.textContent !== text) {
+      this.said.textContent = text;
+    }
   }
 
   protected onAfterShow(): void {

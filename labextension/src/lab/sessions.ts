@@ -23,7 +23,7 @@ export function blank(why: 'nothing' | 'kernel'): Session {
   return session;
 }
 
-interface Known { session: Session; connection: Connection; displays: Displays }
+interface Known { session: Session; connection: Connection; displays: Displays; opened: Set<() => void> }
 
 export class Sessions {
   private known = new Map<Kernel.IKernelConnection, Known>();
@@ -39,6 +39,20 @@ export class Sessions {
     return this.entry(kernel).displays;
   }
 
+  /** Calls `action` whenever the comm to a kernel opens, now if it is open; returns what ends that. */
+  whenOpen(kernel: Kernel.IKernelConnection, action: () => void): () => void {
+    const { opened, connection } = this.entry(kernel);
+    opened.add(action);
+    if (connection.open) {
+      action();
+    }
+    return () => opened.delete(action);
+  }
+
+  isOpen(kernel: Kernel.IKernelConnection): boolean {
+    return this.entry(kernel).connection.open;
+  }
+
   private entry(kernel: Kernel.IKernelConnection): Known {
     const found = this.known.get(kernel);
     if (found) {
@@ -50,14 +64,18 @@ export class Sessions {
     });
     session.outside = { title: 'Connecting', hint: '', stale: false };
     const displays = new Displays(kernel, session);
+    const opened = new Set<() => void>();
     const connection: Connection = new Connection(kernel, {
       message: message => session.receive(message),
       state: state => {
         this.stateChanged(session, state);
         displays.changed(state);
+        if (state === 'open') {
+          opened.forEach(action => action());
+        }
       }
     });
-    const entry = { session, connection, displays };
+    const entry = { session, connection, displays, opened };
     this.known.set(kernel, entry);
     kernel.disposed.connect(() => {
       this.known.delete(kernel);

@@ -11,7 +11,7 @@ export type StatusState = 'stopped' | 'starting' | 'failed';
 
 export type KernelMessage = PictureMessage | StatusMessage | BeatMessage | ReplyMessage;
 
-export type Request = CancelTask | CancelGroup | CancelCell | CancelAll | KillActor | Free | Detail | History | Graph | Displays | Stack | ProfileFor | Runtime | Scale;
+export type Request = CancelTask | CancelGroup | CancelCell | CancelAll | KillActor | Free | Detail | History | Graph | Displays | Outputs | Stack | ProfileFor | Runtime | Scale;
 
 export interface Task {
   id: string;
@@ -308,6 +308,31 @@ export interface DisplaysReply {
   displays: Record<string, Record<string, unknown>>;
 }
 
+/** What a run of a cell has shown: ``length`` outputs, of which those are given that a page doesn't know. ``request`` and ``session`` (a page's) name the run; ``count``: its prompt number; ``first``: when it showed something first, seconds since the epoch, 0: not yet; not ``whole``: raynb was loaded in the middle of it. Each output is as in a notebook's file, with ``updated``: it has changed since it was shown. */
+export interface CellOutputs {
+  request: string;
+  session: string;
+  count: number;
+  whole: boolean;
+  running: boolean;
+  first: number;
+  version: number;
+  length: number;
+  outputs: Record<string, Record<string, unknown>>;
+}
+
+/** Id of a cell → what it has shown; ``more``: ask again for the rest. */
+export interface OutputsReply {
+  v: number;
+  kind: 'reply';
+  n: number | null;
+  do: string | null;
+  ok: boolean;
+  text: string;
+  cells: Record<string, CellOutputs>;
+  more: boolean;
+}
+
 /** Send me the picture ("hello"); I still look ("ping"); I don't any more ("bye"). */
 export interface Hello {
   do: 'hello' | 'ping' | 'bye';
@@ -367,6 +392,12 @@ export interface Graph {
 export interface Displays {
   do: 'displays';
   ids: string[];
+}
+
+/** What have cells shown? ``seen``: id of a cell → [``request``, ``version``], as it is known here. */
+export interface Outputs {
+  do: 'outputs';
+  seen: Record<string, unknown[]>;
 }
 
 export interface Stack {

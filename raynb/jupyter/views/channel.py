@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import Any
 
 from raynb.base.interfaces import DriverEngine
+from raynb.jupyter.output import transcripts
 from raynb.jupyter.output.displays import shown as displays
 from raynb.jupyter.views import actions, messages
 from raynb.jupyter.views.coalescing import Send
@@ -34,7 +35,7 @@ def take_any_subshell(comm: Any) -> bool:
 
 
 #: Messages that are dealt with at once; others ask the engine for something, which may last.
-QUICK = ("hello", "ping", "bye", "configure", "displays")
+QUICK = ("hello", "ping", "bye", "configure", "displays", "outputs")
 
 
 #: Requests that take seconds.
@@ -77,14 +78,16 @@ def listen_on_control(kernel: Any, comm: Any, receive: Callable[[Any], None]) ->
     return leave
 
 
-def _displays(request: dict[str, Any]) -> dict[str, Any]:
-    """Answers a page that has missed what displays came to say; also while no runtime runs."""
-    ids = [one for one in request.get("ids") or () if isinstance(one, str)]
-    found = displays.of(ids)
-    return {
-        "v": messages.VERSION, "kind": "reply", "n": request.get("n"), "do": "displays", "ok": True, "text": "",
-        "displays": found,
-    }  # fmt: skip
+def _shown(request: dict[str, Any]) -> dict[str, Any]:
+    """Answers a page that has missed what displays came to say, or what cells have shown; also without a runtime."""
+    do = request["do"]
+    if do == "displays":
+        found: dict[str, Any] = {"displays": displays.of([one for one in request.get("ids") or () if type(one) is str])}
+    else:
+        seen = request.get("seen")
+        found = transcripts.news(seen if isinstance(seen, dict) else {})
+    head = {"v": messages.VERSION, "kind": "reply", "n": request.get("n"), "do": do, "ok": True, "text": ""}
+    return head | found
 
 
 class Conversation:
@@ -126,8 +129,8 @@ class Conversation:
         elif do == "configure":
             if self._configure is not None:
                 self._configure(str(request.get("progress", "kernel")))
-        elif do == "displays":
-            self._send(_displays(request))
+        elif do in ("displays", "outputs"):
+            self._send(_shown(request))
         elif do in SLOW:  # what comes after it must not wait
             threading.Thread(target=self._answer, args=(request,), name="raynb-request", daemon=True).start()
         else:

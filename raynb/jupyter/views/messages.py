@@ -12,6 +12,8 @@ from __future__ import annotations
 
 from typing import Literal, NamedTuple, TypedDict
 
+from raynb.jupyter.views.output_messages import CellOutputs, Live
+
 #: Version of the messages; a view that knows another one says so instead of guessing.
 VERSION = 3
 
@@ -286,28 +288,17 @@ class SummaryReply(ReplyMessage):
     spilled: int
 
 
-class Live(TypedDict, total=False):
-    """A display of raynb's that changes: a bar, a ref, a handle, a line that a task draws over and over.
-
-    ``live``: it may change. ``gone`` is what it says once its kernel is gone. A bar has ``share`` (0..1) and
-    ``failed``, a ref or handle its ``kind``, ``state`` (Ray's) and ``code``.
-    """
-
-    id: str
-    live: bool
-    text: str
-    gone: str
-    share: float
-    failed: bool
-    kind: str
-    state: str
-    code: str
-
-
 class DisplaysReply(ReplyMessage):
     """What displays say now, as mime bundles; those that are missing are of a kernel that is gone."""
 
     displays: dict[str, dict[str, object]]
+
+
+class OutputsReply(ReplyMessage):
+    """Id of a cell → what it has shown; ``more``: ask again for the rest."""
+
+    cells: dict[str, CellOutputs]
+    more: bool
 
 
 # -- from the views --------------------------------------------------------------------------------
@@ -412,9 +403,16 @@ class Displays(TypedDict):
     ids: list[str]
 
 
+class Outputs(TypedDict):
+    """What have cells shown? ``seen``: id of a cell → [``request``, ``version``], as it is known here."""
+
+    do: Literal["outputs"]
+    seen: dict[str, list[object]]
+
+
 Request = (
     CancelTask | CancelGroup | CancelCell | CancelAll | KillActor | Free | Detail | History
-    | Graph | Displays | Stack | ProfileFor | Runtime | Scale
+    | Graph | Displays | Outputs | Stack | ProfileFor | Runtime | Scale
 )
 
 #: What the script writes out, in this order.
@@ -422,9 +420,9 @@ EXPORTED = (
     Task, Actor, Obj, Worker, Node, Store, Columns, Gone,
     PictureMessage, StatusMessage, BeatMessage, ReplyMessage, StoryLine, DetailReply, HistoryReply, GraphReply,
     StackReply,
-    FlameNode, ProfileReply, SummaryReply, Live, DisplaysReply,
+    FlameNode, ProfileReply, SummaryReply, Live, DisplaysReply, CellOutputs, OutputsReply,
     Hello, Configure, CancelTask, CancelGroup, CancelCell, CancelAll, KillActor, Free, Detail, History, Graph, Displays,
-    Stack, ProfileFor, Runtime, Scale,
+    Outputs,     Stack, ProfileFor, Runtime, Scale,
 )  # fmt: skip
 UNIONS: dict[str, object] = {
     "TaskState": TaskState, "StatusState": StatusState, "KernelMessage": KernelMessage, "Request": Request,
