@@ -219,7 +219,7 @@ class ActorHost:
         with self._lock:
             self.executor.finish(run, running, *outcome)
         worker = self.executor.worker
-        if len(self.running) and _now() - worker.link.last_flush < FLUSH_SECONDS and worker.link.note():
+        if len(self.running) and _now() - worker.link.last_flush < FLUSH_SECONDS and worker.link.record_unsent():
             worker.link.nudge()
         else:
             worker.link.flush()

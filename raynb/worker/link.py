@@ -45,7 +45,7 @@ class Link:
         self.outbox: deque[Any] = deque()
         self._unsent = unsent
         self._sending = False  # what is queued is on its way
-        self._noted = 0  # so many of the first in the outbox are written down there
+        self._recorded = 0  # so many of the first in the outbox are written down there
         self.last_flush = 0.0
         self._send = Critical()
         self._read = Critical()
@@ -63,7 +63,7 @@ class Link:
         self._poll.register(self._wake_read, select.POLLIN)
         self._pipes: dict[int, Callable[[], None]] = {}
         self._waits = 0
-        self._luck = 2  # more than none: looking for a moment has been worth it lately
+        self._spin_credit = 2  # more than none: looking for a moment has been worth it lately
         self.asleep = False
         self.closing = False
 
@@ -94,22 +94,22 @@ class Link:
             for _ in batch:
                 outbox.popleft()
             self._sending = False
-            if self._noted and self._unsent is not None:
-                self._noted = 0
-                self._unsent.cross_out()
+            if self._recorded and self._unsent is not None:
+                self._recorded = 0
+                self._unsent.clear_sent()
         self.last_flush = time.monotonic()
 
-    def note(self) -> bool:
+    def record_unsent(self) -> bool:
         """Writes down what is queued where the driver finds it if this process dies before it is sent.
         Returns False when it could not, so that it must be sent now."""
         if self._unsent is None:
             return False
         outbox = self.outbox
         with self._send:
-            while self._noted < len(outbox):
-                if not self._unsent.note(self.data.made, encode_one(outbox[self._noted])):
+            while self._recorded < len(outbox):
+                if not self._unsent.record(self.data.made, encode_one(outbox[self._recorded])):
                     return False
-                self._noted += 1
+                self._recorded += 1
         return True
 
     def send_fd(self, message: Any, fd: int) -> None:
@@ -118,7 +118,7 @@ class Link:
             self._send_queued()
             self.data.send([message], [fd])
 
-    def soon(self, seconds: float) -> None:
+    def maybe_flush(self, seconds: float) -> None:
         """Sends now if the last frame is that long ago; else soon, with others. A signal that is held is
         delivered: a loop of submissions is hardly ever outside of our code."""
         if time.monotonic() - self.last_flush > seconds:
@@ -151,17 +151,17 @@ class Link:
         the core belongs to others.
         """
         self._waits += 1
-        if self._luck <= 0 and self._waits & 15:
+        if self._spin_credit <= 0 and self._waits & 15:
             return []
         end = time.monotonic() + SPIN_SECONDS
         poll = self._poll_data.poll
         while True:
             found = poll(0)
             if found:
-                self._luck = min(self._luck + 2, 8)
+                self._spin_credit = min(self._spin_credit + 2, 8)
                 return found
             if time.monotonic() > end:
-                self._luck = max(self._luck - 1, 0)
+                self._spin_credit = max(self._spin_credit - 1, 0)
                 return []
 
     @user_code.waits_idle
@@ -187,9 +187,9 @@ class Link:
     def read(self) -> bool:
         """Takes in what has come on the data channel; returns whether there was anything. Never waits."""
         with self._read:
-            return bool(self._take_in())
+            return bool(self._receive())
 
-    def _take_in(self) -> int:
+    def _receive(self) -> int:
         """Receives, and handles what has come; returns how many messages that were.
 
         An exception that stopped this half way would go to the user's code, which may be what waits here,
@@ -232,7 +232,7 @@ class Link:
                     self._leave(
                         f"it could not understand the driver: {self.data.came} of {frames} frames have come"
                     )
-                came += self._take_in()
+                came += self._receive()
         if came:
             self.wake_main()
 

@@ -258,7 +258,7 @@ class WorkerProcess:
                     # A result that waits for company must not be lost when the next task ends the process: either
                     # it may be made again, or it is noted where the driver finds it.
                     if queue and time.monotonic() - link.last_flush < FLUSH_SECONDS and self.next_is_brief() \
-                            and (self.options[run.options].max_retries or link.note()):  # fmt: skip
+                            and (self.options[run.options].max_retries or link.record_unsent()):  # fmt: skip
                         link.nudge()
                     else:
                         link.flush()

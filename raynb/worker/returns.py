@@ -84,7 +84,7 @@ class Returns:
             if last:
                 link.flush()
             else:
-                link.soon(FRAME_SECONDS)
+                link.maybe_flush(FRAME_SECONDS)
             if running.interrupted and running.actor:  # no signal reaches an actor's call
                 raise KeyboardInterrupt
             while limit > 0 and sent - running.consumed >= limit:

@@ -183,7 +183,7 @@ def check(storm: Storm) -> None:
         del ref
     runtime: Any = engine.current()
     with runtime.loop.lock:
-        runtime.loop.settle(time.monotonic())
+        runtime.loop.drain_logs(time.monotonic())
         invariants.check(runtime.machine)
     del storm.actor
     storm.kept.clear()

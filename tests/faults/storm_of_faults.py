@@ -75,7 +75,7 @@ class Jobs:
     def check(self) -> None:
         runtime: Any = engine.current()
         with runtime.loop.lock:
-            runtime.loop.settle(time.monotonic())
+            runtime.loop.drain_logs(time.monotonic())
             invariants.check(runtime.machine)
 
 

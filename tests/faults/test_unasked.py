@@ -9,7 +9,7 @@ import pytest
 import raynb as ray
 from raynb.base.rows import Output
 from raynb.core.vocabulary.events import RefsChanged
-from raynb.engine.loop.pace import SETTLE_MOST
+from raynb.engine.loop.pace import MAX_REFS_PER_DRAIN
 from raynb.testing import leaks
 
 
@@ -124,16 +124,16 @@ def test_of_what_is_dropped_just_before_the_end_only_failures_matter() -> None:
         lines: list[str] = []
         engine = runtime.engine
         engine.on_output.append(lambda output: lines.append(output.text))
-        kept: Any = [ray.put(number) for number in range(2 * SETTLE_MOST)]
+        kept: Any = [ray.put(number) for number in range(2 * MAX_REFS_PER_DRAIN)]
         failed = fails.remote("late")
         ray.wait([failed, kept[-1]], num_returns=2)
         engine.loop.io.stop()  # from now on only this thread tells the machine
         with engine.loop.lock:
-            engine.loop.settle(engine.now())
+            engine.loop.drain_logs(engine.now())
         events: list[Any] = []
         apply = engine.loop.apply
         engine.loop.apply = lambda event: (events.append(event), apply(event))[1]
         del kept, failed
-        engine.loop.admit()  # nobody who enters is kept waiting by all of them
+        engine.loop.drain_all()  # nobody who enters is kept waiting by all of them
     assert lines == ["raynb: fails failed, and nobody has asked for its result: ValueError: late\n"]
-    assert [len(event.changes) for event in events if type(event) is RefsChanged] == [SETTLE_MOST, 1]
+    assert [len(event.changes) for event in events if type(event) is RefsChanged] == [MAX_REFS_PER_DRAIN, 1]

@@ -45,7 +45,7 @@ gc.collect()
 assert ray.get([echo.remote(i) for i in range(100)], timeout=60) == list(range(100))
 runtime = engine.current()
 with runtime.loop.lock:
-    runtime.loop.settle(time.monotonic())
+    runtime.loop.drain_logs(time.monotonic())
     invariants.check(runtime.machine)
 print(runtime.failure or "sound")
 """

@@ -229,7 +229,7 @@ class Simulation(RuleBasedStateMachine):
         engine = self.engine
         machine = engine.machine
         with engine.loop.lock:
-            engine.loop.settle(engine.now())
+            engine.loop.drain_logs(engine.now())
             invariants.check(machine)
             if machine.tasks.table:
                 return f"unfinished tasks: {machine.tasks.table}"

@@ -25,8 +25,8 @@ def attach(rows: UnsentRows, row: int) -> Unsent:
 
 def test_notes_are_there_for_who_has_not_received_their_frame(rows: UnsentRows) -> None:
     worker = attach(rows, 3)
-    assert worker.note(7, b"one")
-    assert worker.note(7, b"two")
+    assert worker.record(7, b"one")
+    assert worker.record(7, b"two")
     assert rows.read(3, 7) == b"onetwo"
     assert rows.read(3, 8) == b""  # it was sent, and the process died before it could cross out the notes
     assert rows.read(4, 7) == b""
@@ -34,23 +34,23 @@ def test_notes_are_there_for_who_has_not_received_their_frame(rows: UnsentRows) 
 
 def test_what_was_crossed_out_is_gone(rows: UnsentRows) -> None:
     worker = attach(rows, SLOTS - 1)
-    worker.note(0, b"x" * 100)
-    worker.cross_out()
+    worker.record(0, b"x" * 100)
+    worker.clear_sent()
     assert rows.read(SLOTS - 1, 0) == b""
-    worker.note(1, b"y")
+    worker.record(1, b"y")
     assert rows.read(SLOTS - 1, 1) == b"y"
 
 
 def test_a_full_row_takes_no_more(rows: UnsentRows) -> None:
     worker = attach(rows, 0)
-    assert not worker.note(0, bytes(MOST + 1))
-    assert worker.note(0, bytes(MOST - 1))
-    assert not worker.note(0, b"ab")
-    assert worker.note(0, b"c")
+    assert not worker.record(0, bytes(MOST + 1))
+    assert worker.record(0, bytes(MOST - 1))
+    assert not worker.record(0, b"ab")
+    assert worker.record(0, b"c")
     assert rows.read(0, 0) == bytes(MOST - 1) + b"c"
 
 
 def test_a_row_is_empty_for_its_next_worker(rows: UnsentRows) -> None:
-    attach(rows, 5).note(0, b"left behind")
+    attach(rows, 5).record(0, b"left behind")
     rows.clear(5)
     assert rows.read(5, 0) == b""

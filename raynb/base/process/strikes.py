@@ -34,7 +34,7 @@ _GUARDED = (
 #: Whether somebody may strike. A look costs one index.
 known = [NAME in vars(ctypes.pythonapi)]
 threads_of_ours: set[int] = set()
-#: Those who wait in a user's thread; ``tell_all()`` has them go on elsewhere.
+#: Those who wait in a user's thread; ``wake_all()`` has them go on elsewhere.
 waiters: weakref.WeakSet[Any] = weakref.WeakSet()
 F = TypeVar("F", bound=Callable[..., Any])
 _safe: set[CodeType] = set()  # waits in which nothing is half done
@@ -71,7 +71,7 @@ def _clear() -> None:
     end = time.monotonic() + CLEAR_SECONDS
     while _somebody_inside() and time.monotonic() < end:
         for waiter in list(waiters):
-            waiter.tell_all()
+            waiter.wake_all()
         time.sleep(LOOK_SECONDS)
 
 

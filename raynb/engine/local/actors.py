@@ -53,7 +53,7 @@ class Actors:
 
     def _create_here(self, spec: ActorSpec, *given: Any) -> tuple[ObjectRef[Any], ActorSpec]:
         with self._loop.lock:
-            self._loop.settle(_now())
+            self._loop.drain_logs(_now())
             there = self._existing(spec, get_if_exists=given[-1])
             if there is not None:
                 identity = ids.object_id(there.actor_id, 1)
@@ -121,4 +121,4 @@ class Actors:
     @sheltered
     def kill(self, actor: int, no_restart: bool) -> None:
         self._engine.check_alive()
-        self._loop.tell(e.KillAsked(_now(), actor, no_restart))
+        self._loop.dispatch(e.KillAsked(_now(), actor, no_restart))

@@ -29,12 +29,12 @@ class Controls:
     def cancel(self, ref: ObjectRef[Any], force: bool, recursive: bool) -> None:
         self._engine.check_alive()
         self._refs.check(ref)
-        self._loop.tell(e.CancelAsked(_now(), ids.task_of(ref._id), force, recursive))
+        self._loop.dispatch(e.CancelAsked(_now(), ids.task_of(ref._id), force, recursive))
 
     @sheltered
     def cancel_task(self, task: int, force: bool = False) -> None:
         self._engine.check_alive()
-        self._loop.tell(e.CancelAsked(_now(), task, force, True))
+        self._loop.dispatch(e.CancelAsked(_now(), task, force, True))
 
     @sheltered
     def cancel_scope(self, scope: int) -> tuple[int, int]:
@@ -56,7 +56,7 @@ class Controls:
     @sheltered
     def free_ids(self, wanted: tuple[int, ...]) -> None:
         """Frees objects by id (for workers that free)."""
-        self._loop.tell(e.FreeAsked(_now(), wanted))
+        self._loop.dispatch(e.FreeAsked(_now(), wanted))
 
     def forget_dropped(self) -> None:
         """What was dropped just before the end is not freed one by one, which takes 1.7 s for a million refs: all goes

@@ -256,9 +256,9 @@ class LocalEngine:
             [OwnRef(base | 1, self)] if returns == 1 else
             [OwnRef(base | i, self) for i in range(1, returns + 1)]
         )  # fmt: skip
-        loop.intake.append(TaskSpec(
+        loop.submission_queue.append(TaskSpec(
             task_id, options, args, deps, contained, 0, 0, current_scope(), actor, False, 0, returns))  # fmt: skip
-        del hold  # whatever is let go of from here on is told after this call: see `Loop.settle`
+        del hold  # refs released from here on are applied after this call: see `Loop.drain_logs`
         loop.pace.submitted(_now())
         if count == STREAMING:
             return ObjectRefGenerator(refs[0], self)
@@ -279,7 +279,8 @@ class LocalEngine:
         now = _now()
         object_id = self._ids.next_put()
         ref = OwnRef(object_id, self)
-        self.loop.intake.append(e.ObjectStored(now, object_id, data, len(data), contained, 0, current_scope()))
+        queue = self.loop.submission_queue
+        queue.append(e.ObjectStored(now, object_id, data, len(data), contained, 0, current_scope()))
         self.loop.pace.put(now)
         return ref
 
@@ -320,7 +321,7 @@ class LocalEngine:
 
         if self.loop.health.failure is None:
             step(self.controls.forget_dropped)
-            step(lambda: self.loop.tell(e.ShutdownAsked(time.monotonic())))
+            step(lambda: self.loop.dispatch(e.ShutdownAsked(time.monotonic())))
         self.loop.fail(RuntimeGoneError("The raynb runtime was shut down."))
         step(lambda: self.supervision.let_idle_workers_leave(timeout, self.effects.stop))
         step(self.loop.users.stop)
@@ -337,8 +338,8 @@ class LocalEngine:
         """The child of a fork must not touch what is the parent's."""
         self.alive = False
         self.loop.health.failure = RuntimeGoneError("This process is a fork: it has no raynb runtime of its own.")
-        self.loop.intake.clear()
-        self.loop.lock = Critical(self.loop.intake, self.loop.take_in)
+        self.loop.submission_queue.clear()
+        self.loop.lock = Critical(self.loop.submission_queue, self.loop.drain_submissions)
         for connection in list(self.loop.connections.values()):
             connection.channel.close()
         self.loop.close()

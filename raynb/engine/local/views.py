@@ -30,7 +30,7 @@ class Views:
 
     def _drain_ref_log(self, now: float) -> None:
         if not self._loop.health.broken:
-            self._loop.settle(now)
+            self._loop.drain_logs(now)
 
     def snapshot(self) -> Snapshot:
         return self.changes(-1)

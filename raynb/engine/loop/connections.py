@@ -83,7 +83,7 @@ class WorkerConnection:
         self.functions: set[str] = set()
         self.sent_options: set[int] = set()
         self.options: dict[int, TaskOptions] = {}  # what it defined, by its own key
-        self.arenas: set[tuple[bool, int]] = set()  # (on control, arena) it was told of
+        self.arenas: set[tuple[bool, int]] = set()  # (on control, arena) whose descriptor it has
         self.leaving = ""
         self.ended = False
         self.actor_sent = False

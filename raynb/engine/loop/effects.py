@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from raynb.engine.local.engine import LocalEngine
 
 _RUN = code_of(w.Run)
-BIG = 1 << 20  # freed ranges of this size (bytes) are told at once, not with the next message
+BIG = 1 << 20  # freed ranges of this size (bytes) are sent at once, not with the next message
 
 
 class Effects:
@@ -97,21 +97,21 @@ class Effects:
         connection = peer.data
         uid = options.uid or self.intern(options)
         if uid not in peer.sent_options:
-            self._describe(peer, connection, uid, options)
+            self._send_options(peer, connection, uid, options)
         key = options.function
         if not spec.actor and key not in peer.functions:
-            self._teach(peer, connection, key)
+            self._send_definition(peer, connection, key)
         actor = spec.actor
         if spec.creates_actor:
             actor = spec.task_id
-            self._introduce(peer, connection, self.engine.machine.actors.table[actor].spec)
+            self._send_actor(peer, connection, self.engine.machine.actors.table[actor].spec)
         values: tuple[Any, ...] = ()
         if spec.deps:
             table = self.engine.machine.objects.table
             values = tuple(table[dep].value for dep in spec.deps)
             for value in values:
                 if type(value) is tuple and value[0] == "shm":
-                    self.reveal(peer, connection, value[1])
+                    self.send_arena(peer, connection, value[1])
         gpus = task.gpus or (self._gpus(command) if spec.creates_actor else ())
         # Made as it is sent: see `encode`.
         connection.outbox.append((_RUN, spec.task_id, uid, spec.args, spec.deps, values, command.lent, spec.attempt,
@@ -127,13 +127,13 @@ class Effects:
         gpus: tuple[int, ...] = self.engine.machine.pool.table[command.worker].gpus
         return gpus
 
-    def _describe(self, peer: WorkerConnection, connection: Connection, uid: int, options: TaskOptions) -> None:
+    def _send_options(self, peer: WorkerConnection, connection: Connection, uid: int, options: TaskOptions) -> None:
         peer.sent_options.add(uid)
         self.send(connection, w.Options(uid, pickle.dumps(options, 5)))
         if options.surroundings and options.surroundings not in peer.functions:
-            self._teach(peer, connection, options.surroundings)
+            self._send_definition(peer, connection, options.surroundings)
 
-    def _teach(self, peer: WorkerConnection, connection: Connection, key: str) -> None:
+    def _send_definition(self, peer: WorkerConnection, connection: Connection, key: str) -> None:
         peer.functions.add(key)
         self.send(connection, w.Definition(key, self.engine.definitions[key][0]))
 
@@ -143,22 +143,22 @@ class Effects:
         connection = peer.data
         uid = options.uid or self.intern(options)
         if uid not in peer.sent_options:
-            self._describe(peer, connection, uid, options)
+            self._send_options(peer, connection, uid, options)
         if options.function not in peer.functions:
-            self._teach(peer, connection, options.function)
+            self._send_definition(peer, connection, options.function)
         table = self.engine.machine.objects.table
         values = tuple(table[dep].value for dep in deps)
         for value in values:
             if type(value) is tuple and value[0] == "shm":
-                self.reveal(peer, connection, value[1])
+                self.send_arena(peer, connection, value[1])
         self.send(connection, w.Run(number, uid, args, deps, values, (), 0, scope, 0))
 
-    def _introduce(self, peer: WorkerConnection, connection: Connection, spec: ActorSpec) -> None:
+    def _send_actor(self, peer: WorkerConnection, connection: Connection, spec: ActorSpec) -> None:
         if spec.class_key not in peer.functions:
-            self._teach(peer, connection, spec.class_key)
+            self._send_definition(peer, connection, spec.class_key)
         self.send(connection, w.Actor(pickle.dumps(spec, 5)))
 
-    def reveal(self, peer: WorkerConnection, connection: Connection, arena: int) -> None:
+    def send_arena(self, peer: WorkerConnection, connection: Connection, arena: int) -> None:
         """Makes sure the worker can read an arena: its descriptor goes before the message."""
         if arena == peer.worker:
             return
@@ -192,7 +192,7 @@ class Effects:
             )
             for value in values:
                 if type(value) is tuple and value[0] == "shm":
-                    self.reveal(peer, connection, value[1])
+                    self.send_arena(peer, connection, value[1])
         self.send(connection, w.Reply(number, command.ids, values, command.lent))
 
     def adopt(self, worker: int, row: int) -> None:
@@ -203,10 +203,10 @@ class Effects:
             obj.value for obj in engine.machine.objects.table.values()
             if type(obj.value) is tuple and obj.value[0] in ("shm", "file")
         ]  # fmt: skip
-        settled = functools.partial(later.append, functools.partial(self._settled, worker, row))
-        later.append(engine.store.adopt(worker, kept, row, settled))
+        closed = functools.partial(later.append, functools.partial(self._arena_closed, worker, row))
+        later.append(engine.store.adopt(worker, kept, row, closed))
 
-    def _settled(self, arena: int, row: int) -> None:
+    def _arena_closed(self, arena: int, row: int) -> None:
         """Nothing is left of a dead worker: its slot is free, and others may close its arena."""
         with self.loop.lock:
             self.engine.slots.give(row)
@@ -258,7 +258,7 @@ class Effects:
                 engine.slots.give(row)
             reason = str(error)  # `error` itself is gone when the callback runs
             engine.loop.callbacks.append(
-                lambda: engine.loop.tell(e.WorkerDied(engine.now(), command.worker, reason))
+                lambda: engine.loop.dispatch(e.WorkerDied(engine.now(), command.worker, reason))
             )
             return
         peer = WorkerConnection(command.worker, data, control, row)

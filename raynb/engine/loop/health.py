@@ -2,8 +2,8 @@
 
 Whoever changes the machine, reads or writes sets a mark before and resets it after, each by a single
 store. An exception that leaves a change ends the runtime where it is caught. One that could not be
-caught (it fell between two lines, or the handler of the error failed too) is found by the next who
-comes: he sees the mark of the one before. The I/O thread comes at least every `TICK_SECONDS`.
+caught (it fell between two lines, or the handler of the error failed too) is found by the next thread that
+enters: the mark is still set. The I/O thread enters at least every `TICK_SECONDS`.
 """
 
 from __future__ import annotations
@@ -16,24 +16,26 @@ from raynb.base.process import trace
 from raynb.core.machine import Machine
 from raynb.exceptions import RaySystemError
 
-STORY = 20  # events that the error of a broken runtime tells of
+STORY = 20  # last events quoted in the error of a broken runtime
 
 
 class Health:
-    """Thread contract: the marks under the lock of what they are about; the rest from any thread.
+    """Finds changes that were left half made, and ends the runtime then.
+
+    Thread contract: the marks under the lock of what they are about; the rest from any thread.
 
     Args:
-        machine: for the story.
-        tell_all: wakes everybody who waits, and the I/O thread.
+        machine: its last events are quoted in the error.
+        wake_all: wakes everybody who waits, and the I/O thread.
     """
 
-    def __init__(self, machine: Machine, tell_all: Callable[[], object]) -> None:
+    def __init__(self, machine: Machine, wake_all: Callable[[], object]) -> None:
         self._machine = machine
-        self._tell_all = tell_all
+        self._wake_all = wake_all
         self.on_broken: Callable[[], None] = lambda: None  # called once, on the I/O thread
         self.failure: Exception | None = None
         self.broken = False
-        #: Made beforehand: at the failure there may be no memory to tell more.
+        #: Made beforehand: at the failure there may be no memory for more.
         self._bare = RaySystemError(
             "The raynb runtime has failed and was stopped. Tasks and objects are lost. Go on with `%raynb restart`, "
             "or with raynb.shutdown() and raynb.init()."
@@ -50,27 +52,27 @@ class Health:
         return own
 
     def end(self, error: BaseException, during: Any) -> NoReturn:
-        """As `break_down`, for the thread that did it: raises the failure, or, as it was, what is no `Exception`."""
+        """Calls `break_down`, then raises the failure (or the error itself if it is no `Exception`)."""
         self.break_down(error, during)
         if isinstance(error, Exception):
             raise self.error() from error
         raise error
 
     def break_down(self, error: BaseException, during: Any) -> None:
-        """An exception fell into a change: the runtime ends here, and everybody learns why. Any thread."""
+        """Ends the runtime because an exception interrupted a change; every waiting thread raises why. Any thread."""
         if self.broken:
             return
         self.broken = True  # before all else: nothing goes on from here
         self.failure = self._bare
         try:
-            self.failure = failure = self._told(error, during)
+            self.failure = failure = self._described(error, during)
             trace.swallowed("the runtime failed", failure)
         except (MemoryError, RecursionError):
             pass  # the bare one says what matters
         finally:
-            self._tell_all()
+            self._wake_all()
 
-    def _told(self, error: BaseException, during: Any) -> RaySystemError:
+    def _described(self, error: BaseException, during: Any) -> RaySystemError:
         what = during if isinstance(during, str) else f"applying {type(during).__name__}"
         failure = RaySystemError(
             f"The raynb runtime has failed and was stopped: {type(error).__name__}: {error} (while {what}). Tasks and "

@@ -210,7 +210,7 @@ class Inbox:
         if peer is None or peer.ended:
             return
         peer.ended = True
-        self.loop.drain(peer.data, now)
+        self.loop.drain_connection(peer.data, now)
         self._last_words(peer, now)
         del engine.effects.peers[worker]
         self.loop.remove(peer.data)
@@ -233,11 +233,11 @@ class Inbox:
         self(peer.data, messages, now)
 
     def connection_lost(self, connection: Connection) -> None:
-        """A socket ended. A worker's death is told by the supervisor, with its reason; the end of
+        """A socket ended. A worker's death is reported by the supervisor, with its reason; the end of
         the supervisor's own socket is the end of all workers."""
         peer = connection.peer
         if peer is not None:  # it may be writing that failed: what it has sent is read all the same
-            self.loop.drain(connection, time.monotonic())
+            self.loop.drain_connection(connection, time.monotonic())
         self.loop.remove(connection)
         if peer is None:
             self.engine.supervision.lost()

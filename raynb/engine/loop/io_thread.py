@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING
 
 from raynb.base.process import shelter
 from raynb.core.vocabulary import events as e
-from raynb.engine.loop.pace import SETTLE_MOST
+from raynb.engine.loop.pace import MAX_REFS_PER_DRAIN
 from raynb.engine.loop.polling import IN, Poller, Wake
 
 if TYPE_CHECKING:
     from raynb.engine.loop.loop import Loop
 
-BUSY_SECONDS = 0.005  # it looks this often while a loop of submissions runs
+BUSY_SECONDS = 0.005  # it looks this often while a thread submits in a loop
 BUSY_SUBMISSIONS = 8  # so many since its last look make it one
 PARK_SECONDS = 0.005  # it stays out of the way this long after a waiting thread left
 TICK_SECONDS = 0.05
@@ -32,7 +32,7 @@ class IoThread:
         self.poll.register(self.wake.read, IN)
         self.asleep = False  # it waits for the sockets, and has seen nothing that is to be sent
         self.stopping = False
-        #: What takes long, for this thread alone: it is never run under a lock. Append, then `wake`.
+        #: Slow work for this thread alone, never run under a lock. Append, then `wake`.
         self.chores: deque[Callable[[], None]] = deque()
         self._serving = False
         self._pause = PARK_SECONDS
@@ -44,7 +44,7 @@ class IoThread:
         self._thread.start()
 
     def step_aside(self) -> None:
-        """A thread that waits reads from now on."""
+        """Leaves the sockets to a thread that waits and reads them from now on."""
         if self._serving:
             self.wake()
 
@@ -61,7 +61,7 @@ class IoThread:
             loop.health.break_down(error, "serving the sockets")
         finally:
             if loop.health.broken:
-                self._tell_of_the_end()
+                self._announce_failure()
             shelter.discharge()
 
     def _turn(self) -> None:
@@ -86,12 +86,12 @@ class IoThread:
             self._receive(now)
         self._tick(time.monotonic())
 
-    def _tell_of_the_end(self) -> None:
-        """The runtime has failed: everybody who waits learns of it, also where the failure was a lack of memory."""
-        for tell in (self._loop.waiters.tell_all, self._loop.health.on_broken):
+    def _announce_failure(self) -> None:
+        """Wakes everybody who waits after the runtime has failed, also where it failed for lack of memory."""
+        for announce in (self._loop.waiters.wake_all, self._loop.health.on_broken):
             while True:
                 try:
-                    tell()
+                    announce()
                     break
                 except MemoryError:
                     time.sleep(TICK_SECONDS)
@@ -114,7 +114,7 @@ class IoThread:
                 loop.flush()
 
     def _unsent(self) -> bool:
-        return bool(self._loop.dirty or self._loop.intake)
+        return bool(self._loop.dirty or self._loop.submission_queue)
 
     def _timeout(self, now: float) -> float | None:
         loop = self._loop
@@ -129,7 +129,7 @@ class IoThread:
         if now < self._next_look:
             return
         self._next_look = now + TICK_SECONDS
-        self._loop.tell(e.Ticked(now), SETTLE_MOST)
+        self._loop.dispatch(e.Ticked(now), MAX_REFS_PER_DRAIN)
         self._loop.on_tick(now)
         self._loop.users.look()
 

@@ -1,8 +1,8 @@
-"""The loop: owns the machine, receives, sends, and wakes who waits. Only this file calls the machine.
+"""The loop: owns the machine, receives, sends, and wakes waiting threads. Only this module calls the machine.
 
-Who receives: a thread that waits in `get` reads the sockets itself (one thread switch less for each
-answer); while nobody waits, the I/O thread does. Who sends: whoever made a decision, after it has
-left the lock; tasks that only wait behind others at a worker travel in batches.
+Receiving: a thread that waits in `get` reads the sockets itself (one thread switch less for each
+answer); while no thread waits, the I/O thread does. Sending: the thread whose event made the machine
+decide flushes after it has released the lock; tasks that queue behind others at a worker go in batches.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from raynb.engine.loop.callbacks import Callbacks
 from raynb.engine.loop.connections import Connection
 from raynb.engine.loop.health import Health
 from raynb.engine.loop.io_thread import IoThread
-from raynb.engine.loop.pace import SETTLE_MOST, Pace
+from raynb.engine.loop.pace import MAX_REFS_PER_DRAIN, Pace
 from raynb.engine.loop.polling import IN
 from raynb.engine.loop.waiters import Waiter, Waiters
 from raynb.wire.channel import Closed
@@ -32,15 +32,22 @@ from raynb.wire.codec import BadFrame
 
 
 class Loop:
-    """Thread contract: `lock` guards the machine and everything the effects touch; it is never held
-    while user code runs or a thread waits."""
+    """Applies events to the machine, carries out its commands, and moves messages between it and the sockets.
+
+    Other threads append to queues without a lock (`submission_queue`, `ref_log`, `view_log`, `drop_log`); whoever
+    acquires `lock` next drains them, so the machine sees a submission before anything that could refer to it.
+
+    Thread contract: `lock` guards the machine and everything the effects touch; it is never held
+    while user code runs or a thread waits.
+    """
 
     def __init__(self, machine: Machine) -> None:
         self.machine = machine
         self._validate = machine.config.validate
-        #: Submitted, or put and small, but the machine has not been told.
-        self.intake: deque[TaskSpec | e.ObjectStored] = deque()
-        self.lock = Critical(self.intake, self.take_in)  # whoever is inside finds that it has been told
+        #: Tasks submitted and small values put that the machine has not seen yet.
+        self.submission_queue: deque[TaskSpec | e.ObjectStored] = deque()
+        #: Acquiring it drains the submissions first: under the lock the machine knows all of them.
+        self.lock = Critical(self.submission_queue, self.drain_submissions)
         self.effects: Callable[[list[Any]], None] = lambda commands: None
         self.take: Callable[[Connection, list[Any], float], None] = lambda connection, messages, now: None
         self.prepare: Callable[[list[Any]], None] = lambda messages: None
@@ -48,14 +55,14 @@ class Loop:
         self.on_tick: Callable[[float], None] = lambda now: None
         self.ref_log: deque[int] = deque()
         self.view_log: deque[int] = deque()
-        self.drop_log: deque[tuple[list[int], float]] = deque()  # generators that ended: where, and when
-        #: (task, index) → taken from its stream, and not yet in the hands of who asked (None: there is no more).
+        self.drop_log: deque[tuple[list[int], float]] = deque()  # (task, index), when: generators dropped
+        #: (task, index) → item taken from its stream but not returned to the caller yet (None: the stream has ended).
         self.items: dict[tuple[int, int], Any] = {}
-        self.callbacks: deque[Callable[[], None]] = deque()  # our own, which whoever leaves the lock runs
-        self.users = Callbacks()  # the users'
+        self.callbacks: deque[Callable[[], None]] = deque()  # our own; run after the lock is released
+        self.users = Callbacks()  # run the users' callbacks
         self.connections: dict[int, Connection] = {}
         self.dirty: deque[Connection] = deque()
-        self.health = Health(machine, lambda: self.waiters.tell_all())
+        self.health = Health(machine, lambda: self.waiters.wake_all())
         self.asked = 0.0  # when a worker last asked for something and waits
         self.hungry = False  # a worker has nothing to do until the next flush
         self.last_flush = 0.0
@@ -68,7 +75,7 @@ class Loop:
 
     # -- the machine ---------------------------------------------------------------------------
     def apply(self, event: Any) -> None:
-        """Tells the machine and carries out what it orders. Call under `lock`.
+        """Applies an event to the machine and carries out its commands. Call under `lock`.
 
         Raises:
             RaySystemError: an exception left the machine or the effects, now or before. The runtime is at
@@ -87,21 +94,21 @@ class Loop:
             self.health.end(error, event)
         self.health.changing = None
 
-    def take_in(self) -> None:
-        """Tells the machine of the submissions that were only noted. Call under `lock`."""
-        intake = self.intake
-        if self.health.broken:  # they were noted as it broke: whoever waits for them learns why
-            intake.clear()
+    def drain_submissions(self) -> None:
+        """Applies all queued submissions to the machine. Call under `lock`."""
+        queue = self.submission_queue
+        if self.health.broken:  # queued as it broke: `get` of their refs raises the reason
+            queue.clear()
             return
-        self.apply(e.Submitted(time.monotonic(), [intake.popleft() for _ in range(len(intake))]))
+        self.apply(e.Submitted(time.monotonic(), [queue.popleft() for _ in range(len(queue))]))
 
-    def settle(self, now: float, most: int = sys.maxsize) -> None:
-        """Tells the machine of refs (``most`` of them), views and generators that came and went. Call under `lock`."""
+    def drain_logs(self, now: float, max_refs: int = sys.maxsize) -> None:
+        """Applies logged changes of refs (at most ``max_refs``), views and dropped generators. Call under `lock`."""
         log = self.ref_log
-        count = min(len(log), most)
+        count = min(len(log), max_refs)
         if count:
-            if self.intake:  # a ref that is gone again may be of a task that was noted meanwhile
-                self.take_in()
+            if self.submission_queue:  # a ref that is gone again may be of a task queued meanwhile
+                self.drain_submissions()
             self.apply(e.RefsChanged(now, [log.popleft() for _ in range(count)]))
         views = self.view_log
         if views:
@@ -111,25 +118,25 @@ class Loop:
             self.items.pop((task, index), None)
             self.apply(e.StreamDropped(now, task, index, when))
 
-    def tell(self, event: Any, settle_most: int = sys.maxsize) -> None:
-        """Tells the machine from outside the lock, and sends what follows."""
+    def dispatch(self, event: Any, max_refs: int = sys.maxsize) -> None:
+        """Acquires the lock, drains the logs, applies the event, and sends what the machine ordered."""
         with self.lock:
-            self.settle(event.now, settle_most)
+            self.drain_logs(event.now, max_refs)
             self.apply(event)
         self.flush()
         self.run_callbacks()
 
     # -- sending -------------------------------------------------------------------------------
     def mark(self, connection: Connection) -> None:
-        """Something waits in the connection's outbox. Call under `lock`."""
+        """Marks a connection whose outbox has messages, for the next `flush`. Call under `lock`."""
         if not connection.dirty:
             connection.dirty = True
             self.dirty.append(connection)
 
     def flush(self) -> None:
-        """Sends everything that waits, as far as the sockets take it."""
-        if self.intake:
-            self.admit()
+        """Sends all outboxes, as far as the sockets take them."""
+        if self.submission_queue:
+            self.drain_all()
         if not self.dirty:
             return
         broken: list[Connection] = []
@@ -148,7 +155,7 @@ class Loop:
             self.health.sending = False
         self.last_flush = time.monotonic()
         if broken:
-            with self._receive, self.lock:  # what the peer has sent is still to be read
+            with self._receive, self.lock:  # its last messages are still to be read
                 for connection in broken:
                     self._drop(connection)
 
@@ -167,10 +174,10 @@ class Loop:
             for poller in self.pollers:
                 poller.modify(connection.channel.fd, flags)
 
-    def admit(self) -> None:
-        """Tells the machine of everything that was only noted, and of refs that went."""
+    def drain_all(self) -> None:
+        """Drains the submission queue and the logs (a bounded number of refs)."""
         with self.lock:
-            self.settle(time.monotonic(), SETTLE_MOST)
+            self.drain_logs(time.monotonic(), MAX_REFS_PER_DRAIN)
 
     def is_inside(self, thread: int) -> bool:
         """Returns whether a thread (its ident) is in the middle of a change, of reading or of sending."""
@@ -178,7 +185,7 @@ class Loop:
 
     # -- receiving -----------------------------------------------------------------------------
     def add(self, connection: Connection) -> None:
-        """Begins to receive from a connection. Call under `lock`."""
+        """Starts receiving from a connection. Call under `lock`."""
         self.connections[connection.channel.fd] = connection
         for poller in self.pollers:
             poller.register(connection.channel.fd, IN)
@@ -193,7 +200,7 @@ class Loop:
                     poller.unregister(connection.channel.fd)
                 except (KeyError, OSError, ValueError):
                     pass
-        with self._send:  # nobody may be writing to it
+        with self._send:  # no other thread may be writing to it
             connection.close()
 
     def _drop(self, connection: Connection) -> None:
@@ -201,7 +208,7 @@ class Loop:
             self.lost(connection)
 
     def receive(self, events: list[tuple[int, int]]) -> None:
-        """Reads what has come, tells the machine, sends what follows."""
+        """Reads the sockets that are ready, applies the messages, and sends what the machine ordered."""
         with self._receive:
             if self.health.reading or self.health.broken:
                 self.health.refuse("reading")
@@ -233,7 +240,7 @@ class Loop:
             if mask & ~select.POLLOUT:
                 batches.append((connection, _read(connection, self.prepare)))
         if len(batches) > 1:
-            # The supervisor tells of deaths: what the dead had said before, and has been read, goes first.
+            # The supervisor reports deaths: what the dead worker had sent, and was read, is applied first.
             batches.sort(key=lambda batch: batch[0].peer is None)
         if batches:
             now = time.monotonic()
@@ -243,10 +250,10 @@ class Loop:
                         self._drop(connection)
                     elif messages:
                         self._take(connection, messages, now)
-                self.settle(now, SETTLE_MOST)
+                self.drain_logs(now, MAX_REFS_PER_DRAIN)
 
     def _take(self, connection: Connection, messages: list[Any], now: float) -> None:
-        """Applies a peer's messages. A peer that sends nonsense is dropped; nobody else suffers for it."""
+        """Applies a peer's messages. A peer whose messages make no sense is dropped; the others go on."""
         try:
             self.take(connection, messages, now)
         except Exception as error:
@@ -255,8 +262,8 @@ class Loop:
             trace.swallowed(f"worker {connection.peer.worker} sent what makes no sense and was dropped", error)
             self._drop(connection)
 
-    def drain(self, connection: Connection, now: float) -> None:
-        """Takes in everything a dead peer had sent. Call under `lock`."""
+    def drain_connection(self, connection: Connection, now: float) -> None:
+        """Reads and applies everything that a dead peer had sent. Call under `lock`."""
         while not connection.channel.closed and connection.channel.readable():
             messages = _read(connection, self.prepare)  # none of them: a piece of a long frame
             if messages is None:
@@ -264,12 +271,13 @@ class Loop:
             self._take(connection, messages, now)
 
     def call_back(self, waiter: Waiter) -> None:
-        """Has a waiter's callback run: ours by whoever leaves the lock, a user's on a thread for those."""
+        """Schedules a waiter's callback: our own run in `run_callbacks`, a user's on a thread for user callbacks."""
         if waiter.callback is not None:
             put = self.callbacks.append if waiter.ours and not self.health.broken else self.users.put
             put(waiter.callback)
 
     def run_callbacks(self) -> None:
+        """Runs our own queued callbacks. Call without `lock`."""
         while self.callbacks:
             try:
                 callback = self.callbacks.popleft()
@@ -279,15 +287,15 @@ class Loop:
 
     # -- the end -------------------------------------------------------------------------------
     def fail(self, error: Exception) -> None:
-        """The runtime is at its end: everybody who waits learns why."""
+        """Records that the runtime has failed; every waiting thread wakes and raises the reason."""
         with self.lock:
             if self.health.failure is None:
                 self.health.failure = error
-            self.waiters.tell_all()
+            self.waiters.wake_all()
         self.run_callbacks()
 
     def stop(self) -> None:
-        """Ends the I/O thread and closes every connection. Call after `fail`: who waits leaves first."""
+        """Ends the I/O thread and closes every connection. Call after `fail`: waiting threads leave first."""
         self.io.stop()
         left = self.waiters.await_leaving()
         try:
@@ -310,7 +318,7 @@ class Loop:
 
 
 def _read(connection: Connection, prepare: Callable[[list[Any]], None]) -> list[Any] | None:
-    """Returns the connection's messages, prepared; None when its peer is gone or sends nonsense."""
+    """Returns the connection's messages, prepared; None when its peer is gone or its bytes are no messages."""
     if connection.channel.closed:
         return []
     try:

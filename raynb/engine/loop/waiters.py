@@ -1,7 +1,7 @@
-"""Who waits for what, and which of them reads the sockets.
+"""Which threads wait for which objects, and which of them reads the sockets.
 
 A thread that waits in `get` reads the sockets itself: one thread switch less for each answer. Of
-several, one leads; the others sleep until their objects are there or the lead is free.
+several, one leads (reads); the others sleep until their objects are ready or the lead is free.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ LEAVE_SECONDS = 1.0  # at the end, threads that wait get so long to learn of it
 
 
 class Waiter:
-    """Somebody who waits for objects: done when ``left`` is zero, or, if ``eager``, when one failed.
+    """A thread or callback that waits for objects: done when ``left`` is zero, or, if ``eager``, when one failed.
 
     Thread contract: under the engine's lock, but for `done` and `event`.
     """
@@ -70,7 +70,7 @@ class Waiters:
         strikes.waiters.add(self)
 
     def watch(self, keys: Sequence[int], waiter: Waiter) -> None:
-        """Has ``waiter`` told when each key is ready. Call under `lock`."""
+        """Counts ``waiter`` down as each key becomes ready. Call under `lock`."""
         waiter.keys.extend(keys)
         watchers = self.watchers
         alone = (waiter,)
@@ -79,7 +79,7 @@ class Waiters:
             watchers[key] = alone if others is None else others + alone
 
     def ready(self, key: int, failed: bool = False) -> None:
-        """A watched object is ready. Call under `lock`."""
+        """Counts down the waiters of a key that became ready, and wakes those that are done. Call under `lock`."""
         for waiter in self.watchers.pop(key, ()):
             waiter.left -= 1
             if failed and waiter.eager:
@@ -90,7 +90,7 @@ class Waiters:
                 if waiter.callback is not None:
                     self._loop.call_back(waiter)
                 elif waiter.leads:
-                    # Who leads has most often read the answer itself, and looks at `done` next. If it woke itself,
+                    # The leader has most often read the answer itself, and checks `done` next. If it woke itself,
                     # it would read that as one more answer: "one task at a time" takes 5 % longer then.
                     if self._leader != _get_ident() or not self._loop.is_reading():
                         self.wake()
@@ -98,7 +98,7 @@ class Waiters:
                     waiter.event.set()
 
     def unwatch(self, waiter: Waiter) -> None:
-        """The waiter has given up, or has enough."""
+        """Removes a waiter that has given up, or has enough. Acquires the lock."""
         with self._loop.lock:
             for key in waiter.keys:
                 others = tuple(other for other in self.watchers.get(key, ()) if other is not waiter)
@@ -109,10 +109,10 @@ class Waiters:
 
     def wait(self, waiter: Waiter, deadline: float | None) -> bool:
         """Waits until the waiter is done; False when the time (monotonic) is up. Interruptible."""
-        tell = slot.on_wait
-        if tell is None or waiter.done:
+        on_wait = slot.on_wait
+        if on_wait is None or waiter.done:
             return self._wait(waiter, deadline)
-        over = tell(waiter)
+        over = on_wait(waiter)
         try:
             while True:
                 there = self._wait(waiter, deadline)
@@ -122,7 +122,7 @@ class Waiters:
                 began = time.monotonic()
                 over()
                 aside()
-                over = tell(waiter)
+                over = on_wait(waiter)
                 waiter.done = waiter.left <= 0
                 if deadline is not None:
                     deadline += time.monotonic() - began
@@ -225,15 +225,15 @@ class Waiters:
             self._followers.remove(waiter)
 
     def _promote(self) -> None:
-        """Leadership is free: one of those who wait takes it."""
+        """Wakes one follower, which takes the lead that is free now."""
         for waiter in list(self._followers):
             if not waiter.done and waiter.event is not None:
                 waiter.event.set()
                 return
 
     # -- the end -------------------------------------------------------------------------------
-    def tell_all(self) -> None:
-        """The runtime has failed: everybody looks up. Call under the engine's lock."""
+    def wake_all(self) -> None:
+        """Wakes every waiter and the I/O thread; each checks whether the runtime has failed. Call under `lock`."""
         for waiters in list(self.watchers.values()):
             for waiter in waiters:
                 if waiter.event is not None:

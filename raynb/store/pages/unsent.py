@@ -78,7 +78,7 @@ class Unsent:
         self._notes = view[_HEAD.size :]
         self._used = 0
 
-    def note(self, frame: int, text: bytes) -> bool:
+    def record(self, frame: int, text: bytes) -> bool:
         """Writes down what is to be sent in frame number ``frame``; returns False when the row is full."""
         at = self._used
         end = at + len(text)
@@ -91,6 +91,6 @@ class Unsent:
         numbers[1] = self._used = end
         return True
 
-    def cross_out(self) -> None:
+    def clear_sent(self) -> None:
         """Everything noted has been sent."""
         self._numbers[1] = self._used = 0

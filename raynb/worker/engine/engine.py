@@ -142,7 +142,7 @@ class WorkerEngine:
                 task, key, args, deps, contained, running.task if running else 0,
                 running.scope if running else 0, actor, returns))  # fmt: skip
         del hold
-        self.worker.link.soon(BATCH_SECONDS)
+        self.worker.link.maybe_flush(BATCH_SECONDS)
         if count == STREAMING:
             return ObjectRefGenerator(refs[0], self)
         return refs

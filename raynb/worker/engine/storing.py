@@ -152,5 +152,5 @@ class Storing:
             # The ref before the message: whatever exception comes, it is given back when it dies.
             ref: ObjectRef[Any] = OwnRef(object_id, self._engine)
             self._worker.link.post(w.Put(object_id, value, size, contained, running.scope if running else 0))
-        self._worker.link.soon(BATCH_SECONDS)
+        self._worker.link.maybe_flush(BATCH_SECONDS)
         return ref

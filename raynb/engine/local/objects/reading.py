@@ -152,7 +152,7 @@ class Reading:
     def _again(self, wanted: list[int], value: Any, why: str, deadline: float | None) -> None:
         """An object's bytes are gone: has it made again, and waits."""
         loop = self._loop
-        loop.tell(e.ObjectLost(_now(), wanted[0], why, value))
+        loop.dispatch(e.ObjectLost(_now(), wanted[0], why, value))
         waiter = watch(loop, wanted, len(wanted))
         if not waiter.done and not loop.waiters.wait(waiter, deadline):
             loop.waiters.unwatch(waiter)

@@ -67,7 +67,7 @@ class Room:
         with loop.lock:
             dropped = bool(loop.ref_log or loop.view_log)
             if dropped:
-                loop.settle(now)
+                loop.drain_logs(now)
             object_id = engine._ids.next_put()
             loop.apply(e.ObjectStored(now, object_id, value, size, contained, 0, current_scope()))
             ref: ObjectRef[Any] = OwnRef(object_id, engine)
@@ -90,7 +90,7 @@ class Room:
         loop = engine.loop
         if loop.ref_log or loop.view_log:
             with loop.lock:  # what was dropped gives its room back first
-                loop.settle(time.monotonic())
+                loop.drain_logs(time.monotonic())
             loop.flush()
             loop.run_callbacks()
         store = engine.store
@@ -122,7 +122,7 @@ class Room:
         engine = self.engine
         with self._making:
             with engine.loop.lock:
-                engine.loop.settle(time.monotonic())
+                engine.loop.drain_logs(time.monotonic())
             engine.loop.run_callbacks()  # what was just dropped may be enough
             with engine.loop.lock:
                 chosen, lacking = self._choose(size)
@@ -130,7 +130,7 @@ class Room:
                     engine.inspection.let_go()
             if lacking > 0 and self._collect():
                 with engine.loop.lock:
-                    engine.loop.settle(time.monotonic())
+                    engine.loop.drain_logs(time.monotonic())
                     chosen, lacking = self._choose(size)
             engine.loop.flush()
             for identity, value in chosen:
@@ -162,7 +162,7 @@ class Room:
         except OutOfDiskError as error:
             engine.output.warn(f"spilling to disk failed: {error}")
             return
-        engine.loop.tell(e.ObjectMoved(time.monotonic(), identity, where))
+        engine.loop.dispatch(e.ObjectMoved(time.monotonic(), identity, where))
 
     def _wait_for_room(self, size: int) -> bool:
         """Workers free their ranges a moment after they are told."""

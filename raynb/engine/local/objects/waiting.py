@@ -147,7 +147,7 @@ class Waiting:
         loop = self._loop
         with loop.lock:
             if loop.ref_log:
-                loop.settle(_now())
+                loop.drain_logs(_now())
             ready = self._first_ready(refs, num_returns)
         if len(ready) < num_returns:
             waiter = watch(loop, list(map(_id_of, refs)), num_returns)
@@ -179,7 +179,7 @@ class Waiting:
     def is_unasked(self, ref: ObjectRef[Any]) -> bool:
         self.wait([ref], 1, None, False)
         with self._loop.lock:
-            self._loop.settle(_now())
+            self._loop.drain_logs(_now())
             return task_of(ref._id) in self._machine.tasks.unasked.failed
 
     def future(self, ref: ObjectRef[Any]) -> concurrent.futures.Future[Any]:

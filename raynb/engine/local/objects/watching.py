@@ -26,7 +26,7 @@ def watch(
     """Returns a waiter for ``needed`` of the objects; an eager one is done when one of them failed."""
     with loop.lock:
         if loop.ref_log:
-            loop.settle(time.monotonic())
+            loop.drain_logs(time.monotonic())
         table = loop.machine.objects.table
         pending = []
         failed = False

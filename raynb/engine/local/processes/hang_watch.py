@@ -105,7 +105,7 @@ class HangWatch:
                     peer = engine.effects.peers.get(worker)
                     silent.append(e.WorkerSilent(now, worker, now - asked, bool(peer and stopped(peer.pid))))
         for event in silent:
-            engine.loop.tell(event)
+            engine.loop.dispatch(event)
 
 
 def stopped(pid: int) -> bool:

@@ -79,4 +79,4 @@ class MemoryMonitor:
             total = limits.memory_total()
             available = limits.memory_available()
             pressed = available < total * (1 - engine.config.memory_usage_threshold)
-        engine.loop.tell(e.MemoryMeasured(now, rss, cpu, pressed, total - available, total))
+        engine.loop.dispatch(e.MemoryMeasured(now, rss, cpu, pressed, total - available, total))

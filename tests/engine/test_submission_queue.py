@@ -33,7 +33,7 @@ def test_whoever_has_the_lock_sees_every_submission(ray: Any) -> None:
     refs = [one.remote() for _ in range(200)]
     loop = engine().loop
     with loop.lock:
-        assert not loop.intake
+        assert not loop.submission_queue
         objects = engine().machine.objects.table
         assert all(ref._id in objects for ref in refs)
     assert ray.get(refs, timeout=20) == [1] * 200
@@ -123,8 +123,8 @@ def test_puts_that_may_be_struck_are_told_by_another_thread(ray: Any, monkeypatc
     loop = engine().loop
     kept = [ray.put(number) for number in range(2_000)]
     objects = engine().machine.objects.table
-    # What another thread took out of the intake is in the machine a moment later.
-    assert leaks.until(lambda: not loop.intake and len(objects) == len(kept), 20)
+    # What another thread took out of the queue is in the machine a moment later.
+    assert leaks.until(lambda: not loop.submission_queue and len(objects) == len(kept), 20)
     assert {ref._id for ref in kept} == set(objects)
     del kept[:]
     ray.put(0)
