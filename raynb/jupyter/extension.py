@@ -142,9 +142,9 @@ def _add_views(notebook: Notebook) -> None:
     post_mortems.install()
     notebook.extras.append(post_mortems.uninstall)
 
-    notebook.journal = SerialisationLog(notebook.shell.user_ns)
-    notebook.journal.install()
-    notebook.extras.append(notebook.journal.uninstall)
+    notebook.serialisation_log = SerialisationLog(notebook.shell.user_ns)
+    notebook.serialisation_log.install()
+    notebook.extras.append(notebook.serialisation_log.uninstall)
 
     reloads = Reloads(notebook)
     reloads.install()

@@ -47,7 +47,7 @@ _DOTS = {
 }  # fmt: skip
 
 
-def in_words(size: int) -> str:
+def format_bytes(size: int) -> str:
     """Returns a size for people, in powers of 1000: ``1.5 MB``."""
     amount = float(size)
     for unit in ("B", "KB", "MB", "GB", "TB"):
@@ -69,7 +69,7 @@ def short_task(task: int) -> str:
     return f"{process % 10_000}.{counter}"
 
 
-def in_seconds(seconds: float) -> str:
+def format_seconds(seconds: float) -> str:
     """Returns a time for people: ``80 µs``, ``2.4 ms``, ``240 ms``, ``4.2 s``, ``18 s``, ``2 min 5 s``, ``1 h 12 min``.
 
     The views say it the same way (`labextension/src/ui/format.ts`).
@@ -91,7 +91,7 @@ def in_seconds(seconds: float) -> str:
     return f"{minutes // 60} h {minutes % 60} min"
 
 
-def in_figures(number: float) -> str:
+def format_number(number: float) -> str:
     """Returns a rate for people: ``1,200``, ``85``, ``3.1``, ``0.25``."""
     if number >= 100:
         return f"{number:,.0f}"
@@ -181,7 +181,7 @@ def describe(
 
 
 def _ref_state(task: TaskRow | None, stored: ObjectRow | None, now: float, wall: float) -> str:
-    size = f", {in_words(stored.size)}" if stored is not None and stored.size else ""
+    size = f", {format_bytes(stored.size)}" if stored is not None and stored.size else ""
     if stored is not None and stored.where == SPILLED:
         size += ", on disk"
     if task is None:
@@ -189,15 +189,15 @@ def _ref_state(task: TaskRow | None, stored: ObjectRow | None, now: float, wall:
     name = f"{task.name}#{short_task(task.id)}"
     if task.state == FINISHED:
         kept = size if stored is not None else ", freed"
-        return f"{name} finished in {in_seconds(task.ended - task.started)}{kept}"
+        return f"{name} finished in {format_seconds(task.ended - task.started)}{kept}"
     if task.state == FAILED:
         why = short_error(task.error, task.error_type)
-        return f"{name} failed after {in_seconds(max(0.0, task.ended - task.started))}: {why}"
+        return f"{name} failed after {format_seconds(max(0.0, task.ended - task.started))}: {why}"
     if task.state == CANCELLED:
         return f"{name} was cancelled"
     if task.state == RUNNING:
         since = clock(wall + task.started)
-        return f"{name} running since {since}, {in_seconds(max(0.0, now - task.started))}"
+        return f"{name} running since {since}, {format_seconds(max(0.0, now - task.started))}"
     what = "waiting for its inputs" if task.state == "PENDING_ARGS_AVAIL" else "queued"
     return f"{name} {what} since {clock(wall + task.submitted)}"
 

@@ -70,7 +70,7 @@ class Notebook:
         self.waits: Any = None  # the watch over the main thread's waits
         self.breakpoints: Any = None  # the tasks that wait for somebody who debugs them
         self.profiles: Any = None  # of the cells that asked for one
-        self.journal: Any = None  # what the kernel spent on each cell
+        self.serialisation_log: Any = None  # what the kernel spent on each cell
         self.kept: Any = None  # results of cells that outlive the kernel
         self.lineage: Any = None  # what each cell was made of
         self.again: list[Any] | None = None  # what `%raynb rerun` has submitted so far, while it submits

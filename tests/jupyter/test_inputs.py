@@ -14,7 +14,7 @@ from raynb.base.ref import ObjectRef, OwnRef
 from raynb.base.scope import current_scope
 from raynb.base.sizes import size_of
 from raynb.jupyter.cells.inputs import Captured, gather
-from raynb.jupyter.formatting import in_words
+from raynb.jupyter.formatting import format_bytes
 from raynb.jupyter.on_worker.runner import ModuleName, Nested, Slot, filled
 from raynb.jupyter.reports.serialisation_log import SerialisationLog
 from raynb.jupyter.views import labels
@@ -186,8 +186,8 @@ def test_what_a_cell_takes_with_it_is_found_without_running_its_code(monkeypatch
 
 def test_serialising_is_noted_and_names_found_without_running_code() -> None:
     log = SerialisationLog({"x": Untouchable(), "m": UntouchableModule("m")})
-    log.note((log._namespace["x"],), 0.0, 1.0)
-    log.note((lambda: UntouchableModule,), 0.0, 1.0)
+    log.record((log._namespace["x"],), 0.0, 1.0)
+    log.record((lambda: UntouchableModule,), 0.0, 1.0)
     assert [note.name for note in log.of(current_scope())] == ["x", "<lambda>"]
 
 
@@ -203,7 +203,7 @@ def test_names_are_looked_for_past_values_that_must_not_be_touched() -> None:
     [(0, "0 B"), (999, "999 B"), (1500, "1.5 KB"), (120_000_000, "120 MB"), (3 * 10**12, "3.0 TB")],
 )
 def test_words(size: int, words: str) -> None:
-    assert in_words(size) == words
+    assert format_bytes(size) == words
 
 
 def test_generators_and_other_builtins_of_variable_length_are_small() -> None:

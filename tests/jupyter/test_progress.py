@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from raynb.jupyter.formatting import in_seconds
+from raynb.jupyter.formatting import format_seconds
 from raynb.jupyter.progress.bar import Count, line_bundle
 
 
@@ -27,4 +27,4 @@ def test_a_bar_is_red_where_some_failed() -> None:
      (42, "42 s"), (60, "1 min"), (185, "3 min 5 s"), (7800, "2 h 10 min")],
 )  # fmt: skip
 def test_times_are_written_as_the_views_write_them(seconds: float, words: str) -> None:
-    assert in_seconds(seconds) == words
+    assert format_seconds(seconds) == words

@@ -31,7 +31,7 @@ from raynb.jupyter.on_worker.runner import (
 )
 
 
-def cargo(cell: str, names: dict[str, Any] | None = None, *, value: bool = True, target: str = "") -> CellPayload:
+def payload(cell: str, names: dict[str, Any] | None = None, *, value: bool = True, target: str = "") -> CellPayload:
     code = analyse("\n" + cell)
     text = "%%remote\n" + cell
     job = CellJob(
@@ -53,8 +53,8 @@ def values(returned: Any) -> list[Any]:
 
 
 def test_outputs_the_value_and_the_status_come_back() -> None:
-    assert values(run_cell(cargo("y = x + 1\nz = 2 * y\ny * z", {"x": 1}))) == [2, 4, 8, None]
-    assert run_cell(cargo("print", value=False)) is None
+    assert values(run_cell(payload("y = x + 1\nz = 2 * y\ny * z", {"x": 1}))) == [2, 4, 8, None]
+    assert run_cell(payload("print", value=False)) is None
 
 
 def test_refs_arrive_as_values_wherever_they_sit() -> None:
@@ -63,12 +63,12 @@ def test_refs_arrive_as_values_wherever_they_sit() -> None:
         "pair": Nested("tuple", [Slot(1), "x"]),
         "d": Nested("dict", ["k", Nested("list", [Slot(0)])]),
     }
-    assert values(run_cell(cargo("r = (a, pair, d)", names), 10, 20)) == [(10, (20, "x"), {"k": [10]}), None]
+    assert values(run_cell(payload("r = (a, pair, d)", names), 10, 20)) == [(10, (20, "x"), {"k": [10]}), None]
     assert filled(7, ()) == 7
 
 
 def test_a_traceback_shows_the_cell_with_its_own_line_numbers() -> None:
-    job = cargo("def f(x):\n    return 1 / x\nf(0)")
+    job = payload("def f(x):\n    return 1 / x\nf(0)")
     with pytest.raises(ZeroDivisionError) as caught:
         run_cell(job)
     last = traceback.extract_tb(caught.value.__traceback__)[-1]
@@ -77,14 +77,14 @@ def test_a_traceback_shows_the_cell_with_its_own_line_numbers() -> None:
 
 
 def test_a_name_that_was_not_bound_fails_alone() -> None:
-    returned = run_cell(cargo("if False:\n    a = 1\nb = 2"))
+    returned = run_cell(payload("if False:\n    a = 1\nb = 2"))
     assert type(returned[0]) is FailedReturn
     assert "In[5] ended without binding 'a'" in str(returned[0].error)
     assert values(returned[1:]) == [2, CellEnd(unbound=("a",))]
 
 
 def test_an_output_that_cannot_be_pickled_fails_alone_and_knows_its_name() -> None:
-    returned = run_cell(cargo("gen = (i for i in range(3))\nfine = [1]"))
+    returned = run_cell(payload("gen = (i for i in range(3))\nfine = [1]"))
     assert list(vars(returned[0])) == ["gen"]
     with pytest.raises(TypeError, match="generator"):
         cloudpickle.dumps(returned[0])
@@ -93,7 +93,7 @@ def test_an_output_that_cannot_be_pickled_fails_alone_and_knows_its_name() -> No
 
 def test_functions_and_classes_of_a_cell_travel_by_value() -> None:
     returned = run_cell(
-        cargo("k = 3\ndef f(x):\n    return g(x) + k\ndef g(x):\n    return 2 * x\nclass P:\n    n = f(1)")
+        payload("k = 3\ndef f(x):\n    return g(x) + k\ndef g(x):\n    return 2 * x\nclass P:\n    n = f(1)")
     )
     _, f, g, p, _ = values(returned)
     assert (f(1), g(1), p.n) == (5, 2, 5)
@@ -101,7 +101,7 @@ def test_functions_and_classes_of_a_cell_travel_by_value() -> None:
 
 def test_a_cell_awaits_at_its_top_level() -> None:
     cell = "import asyncio\nasync def double(x):\n    await asyncio.sleep(0)\n    return 2 * x\ny = await double(4)\nawait double(y)"  # noqa: E501
-    _, y, value, _ = values(run_cell(cargo(cell)))
+    _, y, value, _ = values(run_cell(payload(cell)))
     assert (y, value) == (8, 16)
 
 
@@ -113,23 +113,23 @@ def test_futures_hold_for_the_last_expression_too() -> None:
 
 
 def test_each_item_has_a_namespace_of_its_own() -> None:
-    job = cargo("seen = seen + [x]\ny = x * k", {"k": 10, "seen": []}, target="x")
+    job = payload("seen = seen + [x]\ny = x * k", {"k": 10, "seen": []}, target="x")
     assert values(run_items(job, [1, Slot(0)], 5)) == [[1], 10, [5], 50, None]
 
 
 def test_loop_targets_unpack() -> None:
-    assert values(run_items(cargo("s = a + b", target="a, (b, _)"), [(1, (2, 3)), (4, (5, 6))])) == [3, 9, None]
+    assert values(run_items(payload("s = a + b", target="a, (b, _)"), [(1, (2, 3)), (4, (5, 6))])) == [3, 9, None]
 
 
 def test_a_failing_item_fails_its_own_outputs_only() -> None:
-    job = cargo("y = 1 / x", target="x")
+    job = payload("y = 1 / x", target="x")
     returned = run_items(job, [1, 0, 2])
     assert (returned[0], returned[2]) == (1.0, 0.5)
     assert values(returned[3:]) == [LoopEnd(1, 1)]
     assert type(returned[1].error) is ZeroDivisionError
     with pytest.raises(ZeroDivisionError):
         run_items(job, [0])
-    *outputs, status = run_items(cargo("a = x\ng = (i for i in a) if a else 1", target="x"), [[], [1], [2]])
+    *outputs, status = run_items(payload("a = x\ng = (i for i in a) if a else 1", target="x"), [[], [1], [2]])
     for output in outputs:
         with contextlib.suppress(TypeError):
             cloudpickle.dumps(output)
@@ -141,7 +141,7 @@ def test_a_cell_inside_an_actor_sees_self() -> None:
         n = 3
 
     counter = Counter()
-    assert values(run_on_actor(counter, cargo("self.n += 1\nself.n"))) == [4, None]
+    assert values(run_on_actor(counter, payload("self.n += 1\nself.n"))) == [4, None]
     assert counter.n == 4
 
 
@@ -164,7 +164,7 @@ def test_a_module_that_was_edited_is_loaded_again(tmp_path: Path, monkeypatch: p
 
 def test_star_imports_and_shadowed_builtins() -> None:
     r, shadow, *_ = values(
-        run_cell(cargo("from math import *\nr = floor(2.5)\nlist = 3\nlist", {"floor": None}))
+        run_cell(payload("from math import *\nr = floor(2.5)\nlist = 3\nlist", {"floor": None}))
     )
     assert (r, shadow) == (2, 3)
 

@@ -52,9 +52,9 @@ def task(
     return row
 
 
-def made(tasks: list[TaskRow], notes: list[Serialised] | None = None, now: float = 20.0, **given: Any) -> Cut:
+def made(tasks: list[TaskRow], entries: list[Serialised] | None = None, now: float = 20.0, **given: Any) -> Cut:
     picture = Snapshot(1, now, 0.0, tasks=tasks, total={"CPU": 2.0}, objects=given.get("objects", []))
-    found = cut(picture, 5, "In[5]", notes or [], given.get("labels") or Labels())
+    found = cut(picture, 5, "In[5]", entries or [], given.get("labels") or Labels())
     assert found is not None
     return found
 
@@ -76,8 +76,8 @@ def test_which_cell() -> None:
 
 
 def test_most_was_serialising() -> None:
-    notes = [Serialised("df", 80_000_000, 1.0, 3.5), Serialised("df", 80_000_000, 5.0, 3.6)]
-    found = made([task(1, 4.5, 4.6, 5.0, 6.0, 8.6), task(2, 8.6, 8.7, 9.0, 9.6, 9.7)], notes)
+    entries = [Serialised("df", 80_000_000, 1.0, 3.5), Serialised("df", 80_000_000, 5.0, 3.6)]
+    found = made([task(1, 4.5, 4.6, 5.0, 6.0, 8.6), task(2, 8.6, 8.7, 9.0, 9.6, 9.7)], entries)
     said = verdict(found)
     assert said[0] == "82 % of the time was serialising `df` (80.0 MB, 2 times)."
     assert said[-1] == "Put it into the store once, `df_ref = raynb.put(df)`, and pass the ref."
@@ -199,8 +199,8 @@ def test_what_took_long_has_the_notebooks_name() -> None:
     assert largest((b"y" * 9000,), None, {"_hidden": 1}) == ("a bytes", 9000)
     held = [0] * 999
     assert largest((held,), None, {"table": held})[0] == "table"
-    cargo = CellPayload(CellJob("", "", ""), {"k": 1, "frame": b"z" * 7000})
-    assert largest((cargo, 3), None, {})[0] == "frame"
+    payload = CellPayload(CellJob("", "", ""), {"k": 1, "frame": b"z" * 7000})
+    assert largest((payload, 3), None, {})[0] == "frame"
     assert largest((), None, {}) == ("its arguments", 0)
     space: dict[str, Any] = {"arr": bytes(8000)}
     exec("def use():\n    return len(arr)", space)
@@ -208,20 +208,20 @@ def test_what_took_long_has_the_notebooks_name() -> None:
     assert largest((Timeline,), None, {})[0] == "Timeline and what it uses"
 
 
-def test_the_journal_keeps_cells_apart() -> None:
-    journal = SerialisationLog({})
+def test_the_serialisation_log_keeps_cells_apart() -> None:
+    log = SerialisationLog({})
     token = scopes.enter(7)
     try:
-        journal.note((b"x" * 100,), 1.0, 0.5)
+        log.record((b"x" * 100,), 1.0, 0.5)
     finally:
         scopes.leave(token)
-    assert [(note.began, note.took) for note in journal.of(7)] == [(1.0, 0.5)]
-    assert journal.of(8) == []
+    assert [(entry.began, entry.took) for entry in log.of(7)] == [(1.0, 0.5)]
+    assert log.of(8) == []
     for _ in range(3_000):
-        journal.note((b"",), 1.0, 1.0)
-    notes = journal.of(scopes.current_scope())
-    assert len(notes) == 2_000
-    assert sum(note.took for note in notes) == 3_000
+        log.record((b"",), 1.0, 1.0)
+    entries = log.of(scopes.current_scope())
+    assert len(entries) == 2_000
+    assert sum(entry.took for entry in entries) == 3_000
 
 
 def test_sums_name_every_phase() -> None:

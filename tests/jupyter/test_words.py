@@ -18,7 +18,7 @@ from raynb.base.rows import (
     TaskRow,
     WorkerRow,
 )
-from raynb.jupyter.formatting import at, bundle_of, describe, describe_actor, in_figures, in_seconds
+from raynb.jupyter.formatting import at, bundle_of, describe, describe_actor, format_number, format_seconds
 from raynb.jupyter.output.registry import UNNUMBERED, cell_name
 from raynb.jupyter.progress.bar import Count, line_bundle
 from raynb.jupyter.reports import text_tables
@@ -40,10 +40,10 @@ def test_a_count_in_words() -> None:
 
 
 def test_times_and_figures() -> None:
-    assert [in_seconds(s) for s in (0.0, 0.00008, 0.0241, 0.0996, 9.94, 59.2, 60, 125, 4000)] == [
+    assert [format_seconds(s) for s in (0.0, 0.00008, 0.0241, 0.0996, 9.94, 59.2, 60, 125, 4000)] == [
         "0 s", "80 µs", "24 ms", "100 ms", "9.9 s", "59 s", "1 min", "2 min 5 s", "1 h 6 min",
     ]  # fmt: skip
-    assert [in_figures(n) for n in (1234.5, 99.4, 3.14, 0.25)] == ["1,234", "99", "3.1", "0.25"]
+    assert [format_number(n) for n in (1234.5, 99.4, 3.14, 0.25)] == ["1,234", "99", "3.1", "0.25"]
 
 
 def test_a_bar_has_a_text_form_and_is_labelled() -> None:

@@ -189,7 +189,7 @@ def is_lost(change: Change, value: Any) -> bool:
     return change.method in (_CONTAINERS | _FITTING) and hasattr(type(value), change.method)
 
 
-def in_words(lost: list[Change]) -> str:
+def format_changes(lost: list[Change]) -> str:
     """Returns the line that says what is lost and what to do."""
     first = {change.name: change for change in reversed(lost)}
     places = [

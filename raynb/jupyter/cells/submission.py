@@ -18,10 +18,9 @@ from raynb.base.ids import task_of
 from raynb.base.ref import ObjectRef
 from raynb.base.rows import CANCELLED, FAILED
 from raynb.jupyter.cells.analysis import CellCode, analyse
-from raynb.jupyter.cells.changes import changes_of_functions, is_lost
-from raynb.jupyter.cells.changes import in_words as changes_in_words
+from raynb.jupyter.cells.changes import changes_of_functions, format_changes, is_lost
 from raynb.jupyter.cells.inputs import Inputs, gather, keep
-from raynb.jupyter.formatting import in_words
+from raynb.jupyter.formatting import format_bytes
 from raynb.jupyter.notebook import Notebook
 from raynb.jupyter.on_worker.runner import CellJob, CellPayload, item_label
 from raynb.jupyter.output.registry import UNNUMBERED
@@ -127,10 +126,10 @@ def take_inputs(
         if change.name in namespace and change.name not in outputs and is_lost(change, namespace[change.name])
     ]  # fmt: skip
     if lost:
-        print(changes_in_words(lost))
+        print(format_changes(lost))
     for name in inputs.captured:
         if name.how == "shared" and name.size >= config.large_from:
-            print(f"{name.name} ({name.kind}, {in_words(name.size)}) travels through the object store.")
+            print(f"{name.name} ({name.kind}, {format_bytes(name.size)}) travels through the object store.")
     return inputs
 
 
@@ -158,7 +157,7 @@ def dry_run(notebook: Notebook, code: CellCode, outputs: Sequence[str], namespac
         "ref": "dependency; arrives as its value", "refs": "dependencies inside; arrive as values",
         "module": "imported on the worker", "kept": "old value, in case the cell does not bind it",
     }  # fmt: skip
-    rows += [(c.name, c.kind, in_words(c.size) if c.size else "", words[c.how]) for c in inputs.captured]
+    rows += [(c.name, c.kind, format_bytes(c.size) if c.size else "", words[c.how]) for c in inputs.captured]
     rows += [(name, "", "", "given by --each") for name in skip]
     known = {row[0] for row in rows} | set(vars(builtins)) | {"get_ipython", "display"}
     missing = [name for name in code.free if name not in known]
@@ -203,8 +202,8 @@ def submit_cell(function: Any, job: CellJob, inputs: Inputs, options: dict[str, 
         options: for Ray's ``.options()``.
     """
     count = 1 + len(job.outputs) + job.value
-    cargo = CellPayload(job, inputs.names, inputs.kept, inputs.anchor)
-    refs = _submit(function.options(num_returns=count, **options), (cargo, *inputs.refs), inputs)
+    payload = CellPayload(job, inputs.names, inputs.kept, inputs.anchor)
+    refs = _submit(function.options(num_returns=count, **options), (payload, *inputs.refs), inputs)
     refs = refs if isinstance(refs, list) else [refs]
     returns = refs[:-1]
     outputs = dict(zip(job.outputs, returns, strict=False))
@@ -213,8 +212,8 @@ def submit_cell(function: Any, job: CellJob, inputs: Inputs, options: dict[str, 
 
 def submit_expression(function: Any, job: CellJob, inputs: Inputs, name: str) -> Any:
     """Submits an expression as a task of one return; returns its ref."""
-    cargo = CellPayload(job, inputs.names, inputs.kept, inputs.anchor)
-    return _submit(function.options(name=name), (cargo, *inputs.refs), inputs)
+    payload = CellPayload(job, inputs.names, inputs.kept, inputs.anchor)
+    return _submit(function.options(name=name), (payload, *inputs.refs), inputs)
 
 
 def submit_items(
@@ -222,12 +221,12 @@ def submit_items(
 ) -> Submitted:
     """Submits a cell once per item, ``chunk`` items a task (``--each``)."""
     width = len(job.outputs) + job.value
-    cargo: Any = CellPayload(job, inputs.names, inputs.kept, inputs.anchor)
+    payload: Any = CellPayload(job, inputs.names, inputs.kept, inputs.anchor)
     shared = len(inputs.refs)
     columns: list[list[Any]] = [[] for _ in range(width)]
     done = Submitted([], {}, None)
     if len(items) > 4 * chunk:  # pickled once, not once a task
-        cargo = _blaming(lambda: api.put(cargo), inputs)
+        payload = _blaming(lambda: api.put(payload), inputs)
     configured: dict[int, Any] = {}
     for start in range(0, len(items), chunk):
         part = list(items[start : start + chunk])
@@ -236,7 +235,7 @@ def submit_items(
         returns = 1 + width * len(part)
         if returns not in configured:
             configured[returns] = function.options(num_returns=returns, **options)
-        refs = _submit(configured[returns], (cargo, sent, *inputs.refs, *own.refs[shared:]), inputs)
+        refs = _submit(configured[returns], (payload, sent, *inputs.refs, *own.refs[shared:]), inputs)
         refs = refs if isinstance(refs, list) else [refs]
         done.status.append(refs.pop())
         done.items.append(len(part))

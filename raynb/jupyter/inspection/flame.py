@@ -8,7 +8,7 @@ from __future__ import annotations
 import html
 from typing import Any
 
-from raynb.jupyter.formatting import in_seconds
+from raynb.jupyter.formatting import format_seconds
 from raynb.jupyter.inspection.profiles import Node, Profile
 
 WIDTH, ROW = 1000, 18  # units of the picture
@@ -104,10 +104,11 @@ def _draw(boxes: list[str], root: Node, node: Node, x: float, depth: int) -> int
     left, width = x * WIDTH, share * WIDTH
     room = int(width / 6.2)
     label = node.label if len(node.label) <= room else f"{node.label[: room - 1]}…" if room >= 3 else ""
-    told = f"{node.label}: {100 * share:.1f} %, {in_seconds(node.wall)}, of which {in_seconds(node.cpu)} on a CPU"
+    wall, cpu = format_seconds(node.wall), format_seconds(node.cpu)
+    title = f"{node.label}: {100 * share:.1f} %, {wall}, of which {cpu} on a CPU"
     boxes.append(
         f'<g class="{node.kind}" tabindex="0" data-x="{x:.6f}" data-w="{share:.6f}" data-n="{html.escape(node.label)}">'
-        f"<title>{html.escape(told)}</title>"
+        f"<title>{html.escape(title)}</title>"
         f'<rect x="{left:.2f}" y="{depth * ROW}" width="{width:.2f}" height="{ROW - 1}" rx="1"/>'
         f'<text x="{left + 3:.2f}" y="{depth * ROW + 12.5}">{html.escape(label)}</text></g>'
     )

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from raynb.base.text import printable
-from raynb.jupyter.formatting import in_seconds, in_words
+from raynb.jupyter.formatting import format_bytes, format_seconds
 from raynb.jupyter.output.frames import is_ours, is_users, library_of
 
 #: (file, line, function).
@@ -119,7 +119,7 @@ class Profile:
         lines = self.by_line()
         total = self.wall
         if not lines or not total:
-            return f"{self.title}: no sample fell into the tasks' code; they took {in_seconds(self.seconds)}."
+            return f"{self.title}: no sample fell into the tasks' code; they took {format_seconds(self.seconds)}."
         wall, where, what = lines[0]
         busy = 100 * sum(self.cpu.values()) / total
         waits = f"; {100 - busy:.0f} % of the time not on a CPU" if busy < 90 else ""
@@ -129,10 +129,10 @@ class Profile:
         """Returns the verdict and a table of lines."""
         total = self.wall or 1.0
         rows = [f"{self.title}: {self.verdict()}", ""]
-        rows += [f"{100 * wall / total:5.1f} %  {in_seconds(wall):>8}  {where}  {printable(what)[:70]}"
+        rows += [f"{100 * wall / total:5.1f} %  {format_seconds(wall):>8}  {where}  {printable(what)[:70]}"
                  for wall, where, what in self.by_line()[:MOST_LINES]]  # fmt: skip
         parts = f"{self.parts:,} task{'s' if self.parts != 1 else ''}"
-        return "\n".join([*rows, "", f"{self.samples:,} samples of {parts}, {in_seconds(self.seconds)} together."])
+        return "\n".join([*rows, "", f"{self.samples:,} samples of {parts}, {format_seconds(self.seconds)} together."])
 
     def speedscope(self) -> str:
         """Returns the profile as speedscope's JSON: one profile a thread, weights in seconds."""
@@ -192,6 +192,6 @@ class MemoryProfile:
             users = [(file, line) for file, line in frames if is_users(file)]
             file, line = users[-1] if users else frames[-1]
             lines[self.name_of(file, line), linecache.getline(file, line).strip()] += size
-        rows = [f"  {in_words(size):>10}  {where}  {printable(what)[:70]}"
+        rows = [f"  {format_bytes(size):>10}  {where}  {printable(what)[:70]}"
                 for (where, what), size in lines.most_common(MOST_LINES)]  # fmt: skip
-        return "\n".join([f"{self.title}: {in_words(most)} allocated by Python, {of}.", *rows])
+        return "\n".join([f"{self.title}: {format_bytes(most)} allocated by Python, {of}.", *rows])

@@ -12,7 +12,7 @@ from raynb.base import ids
 from raynb.base.interfaces import DriverEngine
 from raynb.base.text import printable
 from raynb.exceptions import RayError
-from raynb.jupyter.formatting import in_seconds
+from raynb.jupyter.formatting import format_seconds
 from raynb.jupyter.inspection.targets import Target, inspection_of
 from raynb.jupyter.output.frames import Frame, folded, is_users, library_of
 from raynb.jupyter.output.tracebacks import Renderer
@@ -79,7 +79,7 @@ def _thread(renderer: Renderer, engine: DriverEngine | None, where: str, stack: 
     told = f"; {state}" if state and not stack.waits_for and not stack.coroutines else ""
     yield f"{name}thread {printable(stack.thread)} ({where}{told}):"
     if stack.waits_for:
-        yield f"  waits for {_objects(engine, stack.waits_for)}, since {in_seconds(max(stack.waited, 0.001))}"
+        yield f"  waits for {_objects(engine, stack.waits_for)}, since {format_seconds(max(stack.waited, 0.001))}"
     yield from _frames(renderer, stack.frames)
     for coroutine in stack.coroutines:
         task = f"{renderer.green(printable(coroutine.task_name))}, " if coroutine.task_name else ""

@@ -19,7 +19,7 @@ from raynb.base.rows import END_OF_TASK, Output
 from raynb.exceptions import RayError
 from raynb.jupyter.cells.submission import Reading, Submitted, has_failed
 from raynb.jupyter.kept import keys
-from raynb.jupyter.kept.words import kept_from, where
+from raynb.jupyter.kept.formatting import kept_from, where
 from raynb.jupyter.on_worker.results import VALUE
 from raynb.jupyter.on_worker.runner import CellJob
 from raynb.keeping import origins, session

@@ -1,6 +1,6 @@
 """Keeps the record of one notebook's runs: what each cell took and bound, and after each cell what has changed since.
 
-What people see of it is in `raynb.jupyter.lineage.words` and `drawing`; running again in `rerun`.
+What people see of it is in `raynb.jupyter.lineage.formatting` and `drawing`; running again in `rerun`.
 """
 
 from __future__ import annotations

@@ -114,7 +114,7 @@ def _ordered(runs: Sequence[Run], after: dict[int, set[int]]) -> list[Run]:
     return done
 
 
-def in_words(plan: Plan, submitted: bool) -> str:
+def format_plan(plan: Plan, submitted: bool) -> str:
     """Returns the plan as text."""
     lines = []
     if plan.runs:

@@ -205,8 +205,8 @@ class ActorMagics(Magics):
             if worker not in known:
                 listed = ", ".join(map(str, known)) or "none"
                 raise UsageError(f"%%on: there is no worker {worker}; running workers: {listed}.")
-        function, cargo = remote_function(run_everywhere), CellPayload(job, inputs.names, anchor=inputs.anchor)
-        futures = run_on_workers(function, cargo, later=later and not wait, only=worker)
+        function, payload = remote_function(run_everywhere), CellPayload(job, inputs.names, anchor=inputs.anchor)
+        futures = run_on_workers(function, payload, later=later and not wait, only=worker)
         done = Submitted([Started(future) for future in futures], {}, None, [1] * len(futures))
         watch = Watch(self.notebook, self.notebook.scope, done)
         if not wait:
@@ -214,7 +214,7 @@ class ActorMagics(Magics):
             return
         wait_for(self.notebook, watch)
         if later:  # it works, so later workers get it too
-            run_on_workers(function, cargo, later=True, now=False)
+            run_on_workers(function, payload, later=True, now=False)
 
 
 class Started:

@@ -7,8 +7,8 @@ from typing import Any
 from IPython.core.error import UsageError
 from IPython.core.magic_arguments import argument, magic_arguments
 
-from raynb.jupyter.formatting import in_words
-from raynb.jupyter.kept.words import seconds_of, table
+from raynb.jupyter.formatting import format_bytes
+from raynb.jupyter.kept.formatting import seconds_of, table
 from raynb.jupyter.magics.arguments import parse
 
 
@@ -44,4 +44,4 @@ def forget(magics: Any, rest: str) -> None:
         if (args.all or not wanted or wanted.intersection(entry.names)) and now - entry.created >= age
     }  # fmt: skip
     count, size = kept.box().forget(lambda entry: entry.key in keys) if keys else (0, 0)
-    print(f"Forgot {count:,} kept {'result' if count == 1 else 'results'}, {in_words(size)}.")
+    print(f"Forgot {count:,} kept {'result' if count == 1 else 'results'}, {format_bytes(size)}.")

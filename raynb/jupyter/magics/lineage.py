@@ -8,8 +8,8 @@ from IPython.core.error import UsageError
 from IPython.core.magic_arguments import argument, magic_arguments
 
 from raynb.jupyter.lineage.drawing import Picture, graph
-from raynb.jupyter.lineage.rerun import in_words, plan_for, run_again
-from raynb.jupyter.lineage.words import stale_table
+from raynb.jupyter.lineage.formatting import stale_table
+from raynb.jupyter.lineage.rerun import format_plan, plan_for, run_again
 from raynb.jupyter.magics.arguments import parse
 from raynb.jupyter.magics.help import cell_number
 
@@ -45,7 +45,7 @@ def rerun(magics: Any, rest: str) -> None:
         raise UsageError(f"%raynb rerun: --from takes the number of a cell, got {args.start!r}.")
     notebook = magics.notebook
     plan = plan_for(notebook.lineage, args.names, start)
-    print(in_words(plan, not args.dry_run))
+    print(format_plan(plan, not args.dry_run))
     if not args.dry_run and plan.runs:
         remote = magics.shell.magics_manager.registry["RemoteMagics"]
         run_again(notebook, plan, remote.remote_cell)

@@ -65,7 +65,7 @@ def timeline(notebook: Notebook, engine: DriverEngine, rest: str) -> Any:
 
     picture = notebook.with_items(engine.snapshot())
     scope = cell_number(rest) or latest_scope(picture)
-    found = cut(picture, scope, cell_name(scope), notebook.journal.of(scope), labels_of(notebook))
+    found = cut(picture, scope, cell_name(scope), notebook.serialisation_log.of(scope), labels_of(notebook))
     if found is None:
         known = f"{cell_name(scope)} has submitted no tasks that are still known."
         return Plain(known if scope else "No cell has submitted tasks yet.")

@@ -16,28 +16,28 @@ from raynb.run.inspection.sampler import Sampler
 MOST_SITES = 30  # of allocations
 
 
-def profiled_cell(cargo: CellPayload, *arrived: Any) -> Any:
+def profiled_cell(payload: CellPayload, *arrived: Any) -> Any:
     """`run_cell`, with a profile that is sent to the cell."""
     with _profiled():
-        return run_cell(cargo, *arrived)
+        return run_cell(payload, *arrived)
 
 
-def profiled_items(cargo: CellPayload, items: list[Any], *arrived: Any) -> Any:
+def profiled_items(payload: CellPayload, items: list[Any], *arrived: Any) -> Any:
     """`run_items`, with a profile that is sent to the cell."""
     with _profiled():
-        return run_items(cargo, items, *arrived)
+        return run_items(payload, items, *arrived)
 
 
-def memory_profiled_cell(cargo: CellPayload, *arrived: Any) -> Any:
+def memory_profiled_cell(payload: CellPayload, *arrived: Any) -> Any:
     """`run_cell`, with where the memory at its peak was allocated."""
     with _memory_profiled():
-        return run_cell(cargo, *arrived)
+        return run_cell(payload, *arrived)
 
 
-def memory_profiled_items(cargo: CellPayload, items: list[Any], *arrived: Any) -> Any:
+def memory_profiled_items(payload: CellPayload, items: list[Any], *arrived: Any) -> Any:
     """`run_items`, with where the memory at its peak was allocated."""
     with _memory_profiled():
-        return run_items(cargo, items, *arrived)
+        return run_items(payload, items, *arrived)
 
 
 def _send(profile: dict[str, Any]) -> None:

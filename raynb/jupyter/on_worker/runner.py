@@ -99,15 +99,15 @@ class CellPayload:
     anchor: Any = None
 
 
-def run_cell(cargo: CellPayload, *arrived: Any) -> Any:
+def run_cell(payload: CellPayload, *arrived: Any) -> Any:
     """Runs a cell once; returns ``(output, …[, value], status)``, or None if nothing comes back."""
-    namespace = _namespace(cargo, arrived)
-    results, end = _run_once(cargo, namespace)
+    namespace = _namespace(payload, arrived)
+    results, end = _run_once(payload, namespace)
     for left, one, many in ((end.kept, "it keeps its value", "they keep their values"),
                             (end.unbound, "it has no value", "they have no values")):  # fmt: skip
         if left:
             names = ", ".join(f"`{name}`" for name in left)
-            print(f"{cargo.job.title} did not bind {names}: {one if len(left) == 1 else many}.")
+            print(f"{payload.job.title} did not bind {names}: {one if len(left) == 1 else many}.")
     return _with_status(end, results)
 
 
@@ -115,18 +115,18 @@ def _with_status(end: CellEnd, results: list[Any]) -> Any:
     return (*results, Status(end, results)) if results else None
 
 
-def run_expression(cargo: CellPayload, *arrived: Any) -> Any:
+def run_expression(payload: CellPayload, *arrived: Any) -> Any:
     """Evaluates an expression (``%remote``); returns its value."""
-    return _run_once(cargo, _namespace(cargo, arrived))[0][0]
+    return _run_once(payload, _namespace(payload, arrived))[0][0]
 
 
-def run_items(cargo: CellPayload, items: list[Any], *arrived: Any) -> Any:
+def run_items(payload: CellPayload, items: list[Any], *arrived: Any) -> Any:
     """Runs a cell once per item (``--each``); returns ``(outputs of item 1 …, of item 2 …, status)``.
 
     An item that fails fails its own outputs only, except where nothing comes back or it is alone.
     """
-    base = _namespace(cargo, arrived)
-    job = cargo.job
+    base = _namespace(payload, arrived)
+    job = payload.job
     assign = _target_code(job.target)
     returned: list[Any] = []
     failed: list[int] = []
@@ -139,7 +139,7 @@ def run_items(cargo: CellPayload, items: list[Any], *arrived: Any) -> Any:
         label = item_label(job.title, job.target, item)
         engines.name_task(label)
         try:
-            returned.extend(_run_once(cargo, namespace)[0])
+            returned.extend(_run_once(payload, namespace)[0])
         except Exception as error:
             if len(items) == 1 or not width:
                 raise
@@ -157,23 +157,23 @@ def item_label(title: str, target: str, item: Any) -> str:
     return f"{title} {target}={shown if len(shown) <= LONGEST_ITEM else shown[: LONGEST_ITEM - 1] + '…'}"
 
 
-def run_on_actor(instance: Any, cargo: CellPayload, *arrived: Any) -> Any:
+def run_on_actor(instance: Any, payload: CellPayload, *arrived: Any) -> Any:
     """Runs a cell inside an actor's process with ``self`` bound (``%%on handle``)."""
-    namespace = _namespace(cargo, arrived)
+    namespace = _namespace(payload, arrived)
     namespace["self"] = instance
-    results, end = _run_once(cargo, namespace)
+    results, end = _run_once(payload, namespace)
     return _with_status(end, results)
 
 
-def run_everywhere(cargo: CellPayload) -> str:
+def run_everywhere(payload: CellPayload) -> str:
     """Runs a cell on the worker that got this (``%%everywhere``); its names stay in ``__main__``.
 
     Returns:
         the worker's process id, for people.
     """
-    namespace = _namespace(cargo, ())
-    before = {name: value for name, value in namespace.items() if name not in cargo.names}
-    _run_once(cargo, namespace)
+    namespace = _namespace(payload, ())
+    before = {name: value for name, value in namespace.items() if name not in payload.names}
+    _run_once(payload, namespace)
     kept = {
         name: value for name, value in namespace.items()
         if not name.startswith("__") and name != "get_ipython" and (name not in before or before[name] is not value)
@@ -220,22 +220,22 @@ def holds_refs(value: Any, depth: int = 0) -> bool:
     return False
 
 
-def _namespace(cargo: CellPayload, arrived: tuple[Any, ...]) -> dict[str, Any]:
+def _namespace(payload: CellPayload, arrived: tuple[Any, ...]) -> dict[str, Any]:
     """Returns the cell's namespace: the globals of the notebook's functions that came with it, as in a kernel.
 
     Where a function reads a ref that the cell gets as its value, the two keep apart.
     """
     install()
-    theirs = cargo.anchor.__globals__ if cargo.anchor is not None else {}
-    if any(name in theirs and holds_refs([theirs[name]]) for name in cargo.names):
+    theirs = payload.anchor.__globals__ if payload.anchor is not None else {}
+    if any(name in theirs and holds_refs([theirs[name]]) for name in payload.names):
         theirs = {}
     namespace: dict[str, Any] = theirs
     namespace.update({"__name__": "__main__", "__builtins__": builtins, "__doc__": None})
     for name, value in main_module.shared.items():
         namespace.setdefault(name, value)
-    for name, value in cargo.names.items():
+    for name, value in payload.names.items():
         namespace[name] = filled(value, arrived)
-    if "get_ipython" not in cargo.names:
+    if "get_ipython" not in payload.names:
         namespace["get_ipython"] = _get_ipython(namespace)
     return namespace
 
@@ -332,13 +332,13 @@ def _target_code(target: str) -> CodeType:
     return compile(f"{target} = __raynb_item__", "<--each>", "exec", dont_inherit=True)
 
 
-def _run_once(cargo: CellPayload, namespace: dict[str, Any]) -> tuple[list[Any], CellEnd]:
+def _run_once(payload: CellPayload, namespace: dict[str, Any]) -> tuple[list[Any], CellEnd]:
     """Returns (the outputs and the value, what became of the cell's names)."""
-    job = cargo.job
+    job = payload.job
     before = {name: namespace[name] for name in job.unsure if name in namespace}
     with main_module.entered(namespace):
         value = _run_code(job, namespace)
-    results, end = outputs_of(job.outputs, namespace, before, cargo.kept, job.title)
+    results, end = outputs_of(job.outputs, namespace, before, payload.kept, job.title)
     if job.value:
         results.append(packed_output(VALUE, value, job.title))
     return results, end

@@ -55,7 +55,7 @@ class _Line:
     last: str = ""
 
     def look(self, engine: DriverEngine, why: Callable[[int], str]) -> tuple[str, str, bool]:
-        """Takes the rows of what it shows; returns (words, state, whether they will change).
+        """Takes the rows of what it shows; returns (text, state, whether they will change).
 
         Args:
             why: task → why what it has made is stale.

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from raynb.base.text import printable
-from raynb.jupyter.formatting import in_figures, in_seconds
+from raynb.jupyter.formatting import format_number, format_seconds
 from raynb.jupyter.output import displays
 
 if TYPE_CHECKING:
@@ -53,19 +53,19 @@ class Count:
         seconds = max((self.ended_at or now) - self.began, 1e-9)
         parts = [f"{self.ended:,}/{self.total:,}"]
         if self.ended:
-            parts.append(f"{in_figures(self.ended / seconds)}/s")
+            parts.append(f"{format_number(self.ended / seconds)}/s")
         if self.failed:
             parts.append(f"{self.failed:,} failed")
         if self.cancelled:
             parts.append(f"{self.cancelled:,} cancelled")
         if self.ended >= self.total:
-            parts.append(f"took {in_seconds(seconds)}")
+            parts.append(f"took {format_seconds(seconds)}")
         elif over:
-            parts.append(f"{over} after {in_seconds(seconds)}")
+            parts.append(f"{over} after {format_seconds(seconds)}")
         elif self.ended:
-            parts.append(f"{in_seconds(seconds / self.ended * (self.total - self.ended))} left")
+            parts.append(f"{format_seconds(seconds / self.ended * (self.total - self.ended))} left")
         else:
-            parts.append(f"{in_seconds(seconds)} so far")
+            parts.append(f"{format_seconds(seconds)} so far")
         return " · ".join(parts)
 
 

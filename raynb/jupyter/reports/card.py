@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from raynb.base import engine as engines
 from raynb.base import limits
 from raynb.base.rows import TASK_ENDED
-from raynb.jupyter.formatting import counted, in_words
+from raynb.jupyter.formatting import counted, format_bytes
 from raynb.jupyter.output.displays import CARD_TYPE
 from raynb.jupyter.output.displays import shown as displays
 
@@ -174,7 +174,7 @@ def rows(notebook: Notebook) -> list[tuple[str, str]]:
         hosts = ", ".join(sorted({row.host or row.address for row in alive}))
         shown.append(("nodes", f"{len(alive)}: {hosts}; %raynb nodes"))
     if not address and not settings.local_mode:
-        shown.append(("store", f"{in_words(int(store))}, shared memory"))
+        shown.append(("store", f"{format_bytes(int(store))}, shared memory"))
     if engine is not None:
         unfinished = sum(
             count for states in picture.groups.values() for state, count in states.items() if state not in TASK_ENDED

@@ -23,7 +23,7 @@ from raynb.base import engine as engines
 from raynb.base import limits
 from raynb.base.process import trace
 from raynb.base.text import printable
-from raynb.jupyter.formatting import in_words, short_error
+from raynb.jupyter.formatting import format_bytes, short_error
 
 if TYPE_CHECKING:
     from raynb.jupyter.notebook import Notebook
@@ -129,7 +129,7 @@ def cores(root: str = "/") -> Finding:
 
 def memory(root: str = "/") -> Finding:
     seen = limits.memory(root)
-    found = f"{in_words(seen.available)} free of {in_words(seen.total)}"
+    found = f"{format_bytes(seen.available)} free of {format_bytes(seen.total)}"
     if seen.available < 512 * 1024 * 1024:
         return Finding(
             "memory",
@@ -153,7 +153,7 @@ def shared_memory(root: str = "/") -> Finding:
         return Finding("shared memory", GOOD, found)
     if size <= 64 * 1024 * 1024:
         return Finding(
-            "shared memory", NOTE, f"{found} ({in_words(size)} there)",
+            "shared memory", NOTE, f"{found} ({format_bytes(size)} there)",
             "raynb works as it is; PyTorch data loaders and the like need a larger one (docker --shm-size).",
         )  # fmt: skip
     return Finding("shared memory", GOOD, found)
@@ -170,7 +170,7 @@ def spill_disk(directory: str = "") -> Finding:
             "spill disk", BAD, f"{path} is not writable", "Set Raynb.spill_directory to one that is."
         )
     free = shutil.disk_usage(path).free
-    found = f"{in_words(free)} free at {path}"
+    found = f"{format_bytes(free)} free at {path}"
     if free < 1_000_000_000:
         return Finding(
             "spill disk",
@@ -289,7 +289,7 @@ def _node(what: str, about: dict[str, Any], names: tuple[str, ...]) -> Finding:
             differ.append(f"{name} {there} (here {here})")
     found = f"{about['host']}, Python {about['python']}, raynb {about['raynb'] or 'sent there'}"
     free = min(about["disk"].values(), default=0)
-    found += f", {in_words(free)} free on disk" if about["disk"] else ""
+    found += f", {format_bytes(free)} free on disk" if about["disk"] else ""
     shm = about.get("shm", 0)
     if lacks:
         return Finding(what, BAD, f"{found}; without {', '.join(lacks)}",
@@ -299,7 +299,7 @@ def _node(what: str, about: dict[str, Any], names: tuple[str, ...]) -> Finding:
     if free and free < 1_000_000_000:
         return Finding(what, NOTE, found, "Objects beyond the store's limit go to that disk: free some.")
     if 0 < shm <= 64 * 1024 * 1024:
-        return Finding(what, NOTE, f"{found}, {in_words(shm)} of /dev/shm",
+        return Finding(what, NOTE, f"{found}, {format_bytes(shm)} of /dev/shm",
                        "Ray's store lies there and falls back to disk: start it with --shm-size.")  # fmt: skip
     if differ:
         told = f"{found}; other versions: {', '.join(differ)}"

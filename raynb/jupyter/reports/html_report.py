@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from raynb.base.interfaces import DriverEngine
 from raynb.base.rows import Snapshot, TaskRow
-from raynb.jupyter.formatting import PLACE_WORDS, STATE_WORDS, counted, in_seconds, in_words, short_error
+from raynb.jupyter.formatting import PLACE_WORDS, STATE_WORDS, counted, format_bytes, format_seconds, short_error
 from raynb.jupyter.output.registry import cell_name
 from raynb.jupyter.reports.timeline import Timeline
 from raynb.jupyter.reports.timing import cut
@@ -63,7 +63,7 @@ def _table(label: str, head: Sequence[str], rows: Iterable[Sequence[str]], empty
 
 
 def _took(row: TaskRow, now: float) -> str:
-    return in_seconds(max(0.0, (row.ended or now) - row.started)) if row.started else ""
+    return format_seconds(max(0.0, (row.ended or now) - row.started)) if row.started else ""
 
 
 def _day(picture: Snapshot, when: float) -> str:
@@ -78,7 +78,7 @@ def _tables(picture: Snapshot, labels: Labels) -> str:
         (
             (row.name, STATE_WORDS[row.state], _took(row, picture.now), _day(picture, row.started),
              cell_name(row.scope) if row.scope else "", str(row.worker or ""), str(row.attempt + 1),
-             in_words(row.peak) if row.peak else "", short_error(row.error, row.error_type))
+             format_bytes(row.peak) if row.peak else "", short_error(row.error, row.error_type))
             for row in sorted(picture.tasks, key=lambda row: -row.submitted)
         ), "no tasks yet",
     )  # fmt: skip
@@ -94,14 +94,14 @@ def _tables(picture: Snapshot, labels: Labels) -> str:
         "Actors", ("actor", "name", "state", "pending", "restarts", "memory", "why it ended"),
         (
             (row.class_name, row.name, STATE_WORDS[row.state], str(row.pending), str(row.restarts),
-             in_words(row.rss) if row.rss else "", row.death_cause)
+             format_bytes(row.rss) if row.rss else "", row.death_cause)
             for row in picture.actors
         ), "no actors yet",
     )  # fmt: skip
     objects = _table(
         "Objects", ("object", "size", "where", "made by", "cell", "held by"),
         (
-            (", ".join(labels.names(row.id)) or "unnamed", in_words(row.size), PLACE_WORDS[row.where],
+            (", ".join(labels.names(row.id)) or "unnamed", format_bytes(row.size), PLACE_WORDS[row.where],
              names.get(row.task, ""), cell_name(row.scope) if row.scope else "",
              ", ".join(held_by(row, labels.names(row.id), actors, labels.holders(row.id))))
             for row in sorted(picture.objects, key=lambda row: -row.size)
@@ -111,7 +111,8 @@ def _tables(picture: Snapshot, labels: Labels) -> str:
         "Workers", ("worker", "process", "state", "memory", "CPU", "tasks done", "why it ended"),
         (
             (str(row.id), str(row.pid), STATE_WORDS["EXITED" if row.exit else row.state],
-             in_words(row.rss) if row.rss else "", f"{row.cpu:.0%}".replace("%", " %"), f"{row.finished:,}", row.exit)
+             format_bytes(row.rss) if row.rss else "", f"{row.cpu:.0%}".replace("%", " %"),
+             f"{row.finished:,}", row.exit)
             for row in picture.workers
         ), "no workers yet",
     )  # fmt: skip
@@ -128,9 +129,9 @@ def _charts() -> str:
         return '<p class="dim">Too short for a history.</p>'
     percent = lambda value: f"{value:.0%}".replace("%", " %")  # noqa: E731
     wanted: list[tuple[str, str, Any]] = [
-        ("CPU of the machine", "cpu", percent), ("Memory of the machine", "memory", in_words),
-        ("Memory of the workers", "workers_memory", in_words), ("Object store", "store", in_words),
-        ("On disk", "spilled", in_words), ("Tasks per second", "rate", lambda value: f"{value:,.1f}"),
+        ("CPU of the machine", "cpu", percent), ("Memory of the machine", "memory", format_bytes),
+        ("Memory of the workers", "workers_memory", format_bytes), ("Object store", "store", format_bytes),
+        ("On disk", "spilled", format_bytes), ("Tasks per second", "rate", lambda value: f"{value:,.1f}"),
     ]  # fmt: skip
     begin, span = points[0].time, max(points[-1].time - points[0].time, 1e-9)
     out = []
@@ -147,7 +148,7 @@ def _charts() -> str:
             f'aria-label="{title}: {said}"><polyline points="{line}" fill="none" stroke="#1976d2" stroke-width="1.5" '
             f'vector-effect="non-scaling-stroke"/></svg><div class="dim">{said}</div></section>'
         )
-    return f'<p class="dim">{in_seconds(span)} in all.</p><div class="charts">{"".join(out)}</div>'
+    return f'<p class="dim">{format_seconds(span)} in all.</p><div class="charts">{"".join(out)}</div>'
 
 
 def _timelines(notebook: Notebook, picture: Snapshot, labels: Labels) -> str:
@@ -158,7 +159,7 @@ def _timelines(notebook: Notebook, picture: Snapshot, labels: Labels) -> str:
     scopes = sorted(latest, key=lambda scope: -latest[scope])[:CELLS_SHOWN]
     drawn = []
     for scope in scopes:
-        notes = notebook.journal.of(scope) if notebook.journal is not None else ()
+        notes = notebook.serialisation_log.of(scope) if notebook.serialisation_log is not None else ()
         found = cut(picture, scope, cell_name(scope), notes, labels)
         if found is not None:
             drawn.append(f"<section>{Timeline(found)._repr_html_()}</section>")

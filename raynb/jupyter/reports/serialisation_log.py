@@ -1,6 +1,6 @@
 """What the kernel itself spent on each cell: serialising values for tasks, by the notebook's names.
 
-Thread contract: `note` on any thread that submits; `of` from any thread.
+Thread contract: `record` on any thread that submits; `of` from any thread.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ from raynb.base.scope import current_scope
 from raynb.base.sizes import size_of
 from raynb.jupyter.on_worker.runner import CellPayload
 
-#: How many cells are remembered, and notes of each.
-CELLS, NOTES = 100, 2_000
+#: How many cells are remembered, and entries of each.
+MAX_CELLS, MAX_ENTRIES_PER_CELL = 100, 2_000
 
 _PACKAGE = __name__.partition(".")[0] + "."
 
@@ -47,27 +47,27 @@ class SerialisationLog:
 
     def install(self) -> None:
         """Starts listening."""
-        engines.on_serialised = self.note
+        engines.on_serialised = self.record
 
     def uninstall(self) -> None:
         """Stops listening."""
-        if engines.on_serialised == self.note:
+        if engines.on_serialised == self.record:
             engines.on_serialised = None
 
-    def note(self, values: tuple[Any, ...], began: float, took: float) -> None:
+    def record(self, values: tuple[Any, ...], began: float, took: float) -> None:
         """The engine's ``on_serialised``."""
         name, size = largest(values, sys._getframe(1), self._namespace)
         with self._lock:
-            notes = self._cells.setdefault(current_scope(), [])
-            if len(notes) >= NOTES:  # the sum stays right, the picture loses a stroke
-                notes[-1].took += took
+            entries = self._cells.setdefault(current_scope(), [])
+            if len(entries) >= MAX_ENTRIES_PER_CELL:  # the sum stays right, the picture loses a stroke
+                entries[-1].took += took
             else:
-                notes.append(Serialised(name, size, began, took))
-            while len(self._cells) > CELLS:
+                entries.append(Serialised(name, size, began, took))
+            while len(self._cells) > MAX_CELLS:
                 del self._cells[next(iter(self._cells))]
 
     def of(self, scope: int) -> list[Serialised]:
-        """Returns the notes of a cell."""
+        """Returns the entries of a cell."""
         with self._lock:
             return list(self._cells.get(scope, ()))
 
@@ -98,7 +98,7 @@ def largest(
     while frame is not None and str(frame.f_globals.get("__name__", "")).startswith(_PACKAGE):
         frame = frame.f_back
     places = [frame.f_locals, frame.f_globals] if frame is not None else []
-    return name or name_of(value, [*places, namespace]) or _in_words(value), size
+    return name or name_of(value, [*places, namespace]) or _value_in_words(value), size
 
 
 def name_of(value: Any, places: Iterable[Mapping[str, Any]]) -> str:
@@ -110,7 +110,7 @@ def name_of(value: Any, places: Iterable[Mapping[str, Any]]) -> str:
     return ""
 
 
-def _in_words(value: Any) -> str:
+def _value_in_words(value: Any) -> str:
     if issubclass(type(value), (FunctionType, type)):
         return f"{value.__qualname__} and what it uses"
     kind = type(value).__name__

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from raynb.base import ids
 from raynb.base.rows import TASK_ENDED, ObjectRow, Output, Snapshot, TaskRow
 from raynb.base.text import printable
-from raynb.jupyter.formatting import PLACE_WORDS, STATE_WORDS, in_seconds, in_words, short_error, short_task
+from raynb.jupyter.formatting import PLACE_WORDS, STATE_WORDS, format_bytes, format_seconds, short_error, short_task
 from raynb.jupyter.output.folding import prefix_of
 from raynb.jupyter.output.registry import cell_name
 from raynb.jupyter.views.view_model import Labels, actor_label, held_by
@@ -18,7 +18,7 @@ MOST = 50
 
 def size(count: int) -> str:
     """Returns a size, or nothing where it isn't known."""
-    return in_words(count) if count else ""
+    return format_bytes(count) if count else ""
 
 
 def table(head: Sequence[str], rows: Iterable[Sequence[str]], empty: str) -> str:
@@ -41,7 +41,7 @@ def took(row: TaskRow, now: float) -> str:
     """Returns how long a task ran, or has been running."""
     if not row.started:
         return ""
-    return in_seconds(max(0.0, (row.ended or now) - row.started))
+    return format_seconds(max(0.0, (row.ended or now) - row.started))
 
 
 def tasks(picture: Snapshot, name: str = "") -> str:
@@ -91,7 +91,7 @@ def objects(picture: Snapshot, labels: Labels) -> str:
     return table(
         ("object", "size", "where", "made by", "cell", "held by"),
         (
-            (name(row), in_words(row.size),
+            (name(row), format_bytes(row.size),
              PLACE_WORDS[row.where], maker(row), cell_name(row.scope), holders(row))
             for row in rows
         ),
@@ -107,7 +107,7 @@ def workers(picture: Snapshot) -> str:
         (*head, "node") if hosts else head,
         (
             (str(row.id), str(row.pid), STATE_WORDS["EXITED" if row.exit else row.state], names.get(row.task, ""),
-             in_words(row.rss) if row.rss else "", f"{row.cpu:.0%}", f"{row.finished:,}", row.exit[:60],
+             format_bytes(row.rss) if row.rss else "", f"{row.cpu:.0%}", f"{row.finished:,}", row.exit[:60],
              *((hosts.get(row.node, ""),) if hosts else ()))
             for row in picture.workers
         ),
@@ -124,8 +124,8 @@ def nodes(picture: Snapshot) -> str:
             (f"{row.node_id[:8]}{' (head)' if row.head else ''}{' (this kernel)' if row.driver else ''}",
              row.host or row.address, "ALIVE" if row.alive else "DEAD", f"{row.cpus_used:g}/{row.cpus:g}",
              f"{row.gpus_used:g}/{row.gpus:g}" if row.gpus else "", f"{row.cpu:.0%}" if row.memory else "",
-             f"{in_words(row.memory_used)}/{in_words(row.memory)}" if row.memory else "",
-             f"{in_words(row.store_used)}/{in_words(row.store)}", size(row.spilled), str(row.workers or ""),
+             f"{format_bytes(row.memory_used)}/{format_bytes(row.memory)}" if row.memory else "",
+             f"{format_bytes(row.store_used)}/{format_bytes(row.store)}", size(row.spilled), str(row.workers or ""),
              ", ".join(f"{name}: {amount:g}" for name, amount in row.resources.items()),
              ", ".join(f"{name}={value}" for name, value in row.labels.items()))
             for row in picture.nodes

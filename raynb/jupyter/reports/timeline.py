@@ -13,7 +13,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from raynb.base.rows import FAILED
-from raynb.jupyter.formatting import in_seconds, short_task
+from raynb.jupyter.formatting import format_seconds, short_task
 from raynb.jupyter.reports.timing import FETCH, PHASES, QUEUE, RUN, SERIALISE, STORE, WORK, Cut, Span, verdict
 
 #: With more tasks than this, lanes are workers.
@@ -59,7 +59,7 @@ class Timeline:
             share = found.share(phase) if phase != QUEUE else 0.0
             bar = "#" * round(share * _BAR)
             percent = f"{share:4.0%}".replace("%", " %") if phase != QUEUE else " " * 6
-            lines.append(f"  {PHASES[phase]:<25} {in_seconds(seconds):>9}  {percent}  {bar}".rstrip())
+            lines.append(f"  {PHASES[phase]:<25} {format_seconds(seconds):>9}  {percent}  {bar}".rstrip())
         return "\n".join(lines)
 
     def _repr_html_(self) -> str:
@@ -82,7 +82,7 @@ def lanes(found: Cut) -> list[Lane]:
     drawn: list[Lane] = []
     if found.serialised:
         strokes = [
-            Stroke(SERIALISE, n.began, n.began + n.took, f"serialising {n.name}: {in_seconds(n.took)}")
+            Stroke(SERIALISE, n.began, n.began + n.took, f"serialising {n.name}: {format_seconds(n.took)}")
             for n in found.serialised
         ]
         drawn.append(("kernel", strokes))
@@ -105,7 +105,7 @@ def lanes(found: Cut) -> list[Lane]:
 
 
 def stroke(span: Span, name: str, failed: bool, function: str) -> Stroke:
-    words = f"{name}: {PHASES[span.phase]} {in_seconds(span.end - span.begin)}"
+    words = f"{name}: {PHASES[span.phase]} {format_seconds(span.end - span.begin)}"
     return Stroke(span.phase, span.begin, span.end, words, failed and span.phase == RUN, function)
 
 
@@ -125,9 +125,10 @@ def legend(found: Cut) -> list[tuple[str, str]]:
     keys.append((f"opacity:{_PALE}", "fetching or storing"))
     if any(task.state == FAILED for task in found.tasks):
         keys.append((f"color:{_FAILED}", "failed"))
-    keys.append((f"color:{_COLOURS[QUEUE]}", f"waiting, {in_seconds(found.sums[QUEUE] / len(found.tasks))} on average"))
+    waited = format_seconds(found.sums[QUEUE] / len(found.tasks))
+    keys.append((f"color:{_COLOURS[QUEUE]}", f"waiting, {waited} on average"))
     if found.serialised:
-        keys.append((f"color:{_COLOURS[SERIALISE]}", f"{PHASES[SERIALISE]} {in_seconds(found.sums[SERIALISE])}"))
+        keys.append((f"color:{_COLOURS[SERIALISE]}", f"{PHASES[SERIALISE]} {format_seconds(found.sums[SERIALISE])}"))
     return [(look, html.escape(what)) for look, what in keys]
 
 

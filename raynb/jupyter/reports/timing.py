@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from raynb.base.rows import FAILED, FINISHED, ObjectRow, Snapshot, TaskRow
 from raynb.base.text import printable
-from raynb.jupyter.formatting import counted, in_seconds, in_words
+from raynb.jupyter.formatting import counted, format_bytes, format_seconds
 from raynb.jupyter.reports.serialisation_log import Serialised
 from raynb.jupyter.views.view_model import Labels
 
@@ -120,7 +120,7 @@ class Cut:
     def head(self) -> str:
         """Returns ``In[5]: 8 tasks in 3.2 s on 2 workers``."""
         tasks = counted(len(self.tasks), "task")
-        return f"{self.title}: {tasks} in {in_seconds(self.wall)} on {counted(len(self.workers), 'worker')}"
+        return f"{self.title}: {tasks} in {format_seconds(self.wall)} on {counted(len(self.workers), 'worker')}"
 
 
 def cut(picture: Snapshot, scope: int, title: str, serialised: Sequence[Serialised], labels: Labels) -> Cut | None:
@@ -146,7 +146,7 @@ def latest_scope(picture: Snapshot) -> int:
 def verdict(found: Cut) -> list[str]:
     """Returns plain sentences: what most of the time was, how busy the machine was, what to do."""
     if found.work <= 0:
-        waited = in_seconds(found.sums[QUEUE] / len(found.tasks))
+        waited = format_seconds(found.sums[QUEUE] / len(found.tasks))
         return [f"Nothing has run yet; tasks have been waiting {waited} on average."]
     phase, share = main_phase(found)
     percent = round(100 * share) if phase == SERIALISE else shares_of_workers(found)[phase]
@@ -214,7 +214,7 @@ def _what(found: Cut, phase: str) -> str:
     if phase == SERIALISE:
         name, size, times = main_serialised(found)
         again = f", {times:,} times" if times > 1 else ""
-        return f"serialising {_code(name)} ({in_words(size)}{again})"
+        return f"serialising {_code(name)} ({format_bytes(size)}{again})"
     if phase == FETCH:
         return "fetching and unpickling inputs"
     if phase == STORE:
@@ -222,7 +222,7 @@ def _what(found: Cut, phase: str) -> str:
         if all(task.state == FAILED for task in found.tasks):
             return "pickling and storing errors"
         known = found.labels.names(names[0].id) if names else []
-        what = f"{_code(known[0])} ({in_words(names[0].size)})" if known else "results"
+        what = f"{_code(known[0])} ({format_bytes(names[0].size)})" if known else "results"
         return f"pickling and storing {what}"
     by_name = run_by_name(found)
     name = max(by_name, key=lambda key: by_name[key])
@@ -250,7 +250,7 @@ def _code(name: str) -> str:
 def _waited(found: Cut) -> list[str]:
     waited = found.sums[QUEUE] / len(found.tasks)
     if found.slots >= 1 and waited > 0.05 and waited > 0.1 * found.wall:
-        return [f"Tasks waited {in_seconds(waited)} on average, for a free slot or for their inputs."]
+        return [f"Tasks waited {format_seconds(waited)} on average, for a free slot or for their inputs."]
     return []
 
 

@@ -34,7 +34,7 @@ from raynb.base.rows import (
     TaskRow,
 )
 from raynb.exceptions import RayError
-from raynb.jupyter.formatting import counted, in_words, short_error
+from raynb.jupyter.formatting import counted, format_bytes, short_error
 from raynb.jupyter.views import messages, series
 from raynb.jupyter.views.runtime_actions import WITHOUT_RUNTIME, scale
 from raynb.jupyter.views.stacks import profile_of, stack_of
@@ -167,7 +167,7 @@ def free_object(engine: DriverEngine, object_id: int) -> str:
     if row.where == PENDING:
         raise ActionError("The object is not made yet; cancel its task instead.")
     engine.free([counted_ref(engine, object_id)])
-    return f"Freed {in_words(row.size)}."
+    return f"Freed {format_bytes(row.size)}."
 
 
 def task_detail(engine: DriverEngine, task: int, labels: Labels | None = None) -> dict[str, Any]:
@@ -274,10 +274,10 @@ def node_line(row: NodeRow) -> str:
     if row.gpus:
         said.append(f"{row.gpus_used:g} of {row.gpus:g} GPUs busy")
     if row.memory:
-        said.append(f"memory {in_words(row.memory_used)} of {in_words(row.memory)}")
-    said.append(f"store {in_words(row.store_used)} of {in_words(row.store)}")
+        said.append(f"memory {format_bytes(row.memory_used)} of {format_bytes(row.memory)}")
+    said.append(f"store {format_bytes(row.store_used)} of {format_bytes(row.store)}")
     if row.spilled:
-        said.append(f"{in_words(row.spilled)} on disk")
+        said.append(f"{format_bytes(row.spilled)} on disk")
     roles = [role for role, has in (("head", row.head), ("this kernel", row.driver)) if has]
     return f"{name}{' [' + ', '.join(roles) + ']' if roles else ''}: {', '.join(said)}"
 
@@ -301,12 +301,12 @@ def status_lines(engine: DriverEngine | None) -> list[tuple[str, str]]:
         if counts.get(state):
             tasks += f", {counts[state]:,} {state.lower()}"
     store = picture.store
-    where = f"{in_words(store.used)} of {in_words(store.limit)} in {counted(store.objects, 'object')}"
+    where = f"{format_bytes(store.used)} of {format_bytes(store.limit)} in {counted(store.objects, 'object')}"
     if store.spilled:
-        where += f", {in_words(store.spilled)} on disk"
+        where += f", {format_bytes(store.spilled)} on disk"
     workers = [row for row in picture.workers if not row.exit]
     alive = [row for row in picture.actors if row.state != DEAD]
-    memory = in_words(sum(row.rss for row in workers))
+    memory = format_bytes(sum(row.rss for row in workers))
     return [
         ("CPUs", f"{min(busy, cpus):g} of {cpus:g} busy{resumed}"),
         ("tasks", tasks),

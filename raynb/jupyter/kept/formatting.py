@@ -1,4 +1,4 @@
-"""Where results are kept, and what is said of them. Pure."""
+"""Returns the folder of kept results, and formats what is kept as text. Pure."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import re
 import time
 from collections.abc import Sequence
 
-from raynb.jupyter.formatting import in_seconds, in_words
+from raynb.jupyter.formatting import format_bytes, format_seconds
 from raynb.keeping.box import Entry
 from raynb.keeping.session import FOLDER
 
@@ -40,8 +40,8 @@ def kept_from(entries: Sequence[Entry], hits: int, of: int) -> str:
     last = _when(max(entry.created for entry in entries))
     dates = since if since == last else f"{since} to {last}"
     if of == 1:
-        return f"kept from {dates}, it took {in_seconds(took)}"
-    return f"{hits:,} of {of:,} items kept from {dates}, they took {in_seconds(took)}"
+        return f"kept from {dates}, it took {format_seconds(took)}"
+    return f"{hits:,} of {of:,} items kept from {dates}, they took {format_seconds(took)}"
 
 
 def _when(seconds: float) -> str:
@@ -68,11 +68,12 @@ def table(entries: Sequence[Entry], now: float) -> str:
         many = f" ({len(group):,} items)" if len(group) > 1 else ""
         shown = line if len(line) <= 40 else line[:39] + "…"
         rows.append((
-            ", ".join(names) or "—", f"{title} {shown}{many}", in_words(sum(entry.size for entry in group)),
-            in_seconds(max(0.0, now - max(entry.created for entry in group))),
-            in_seconds(sum(entry.took for entry in group)),
+            ", ".join(names) or "—", f"{title} {shown}{many}", format_bytes(sum(entry.size for entry in group)),
+            format_seconds(max(0.0, now - max(entry.created for entry in group))),
+            format_seconds(sum(entry.took for entry in group)),
         ))  # fmt: skip
     widths = [max(len(row[column]) for row in rows) for column in range(5)]
     lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
-    total, saved = in_words(sum(entry.size for entry in entries)), in_seconds(sum(entry.took for entry in entries))
+    total = format_bytes(sum(entry.size for entry in entries))
+    saved = format_seconds(sum(entry.took for entry in entries))
     return "\n".join([*lines, "", f"{len(entries):,} kept, {total}, {saved} saved at each run of all."])

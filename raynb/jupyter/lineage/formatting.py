@@ -1,4 +1,4 @@
-"""What is said of runs that are no longer true."""
+"""Formats the runs whose results are stale as a table of text."""
 
 from __future__ import annotations
 
