@@ -20,10 +20,10 @@ from raynb.base.rows import END_OF_TASK, Output
 from raynb.base.text import clean, printable
 
 #: Seconds that the writing thread waits for more before it shows unfinished lines and ends.
-IDLE = 0.2
+IDLE_SECONDS = 0.2
 
 #: The longest unfinished line that is held back, in characters.
-LONGEST = 8_192
+PARTIAL_MAX_CHARACTERS = 8_192
 
 _log = logging.getLogger("raynb.output")
 
@@ -100,7 +100,7 @@ class Console:
 
     def _serve(self) -> None:
         while True:
-            more = self._news.wait(IDLE)
+            more = self._news.wait(IDLE_SECONDS)
             self._news.clear()
             self._write_now(final=not more)
             with self._starting:
@@ -150,7 +150,7 @@ class Console:
         key = (output.pid, output.name, kind)
         *lines, part = (self._parts.pop(key, "") + text).split("\n")
         texts[kind] += [_line(output.name, output.pid, kind, line) for line in lines]
-        if len(part) > LONGEST:
+        if len(part) > PARTIAL_MAX_CHARACTERS:
             texts[kind].append(_line(output.name, output.pid, kind, part))
         elif part:
             self._parts[key] = part

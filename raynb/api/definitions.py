@@ -23,7 +23,7 @@ from raynb.base.process.surroundings import Mark
 from raynb.serde import functions
 
 #: How many definitions are remembered.
-KEPT = 10_000
+MAX_DEFINITIONS = 10_000
 
 
 @dataclass(slots=True, frozen=True)
@@ -161,7 +161,7 @@ def note(key: str, made: Any) -> None:
     if not isinstance(module, str) or not isinstance(qualname, str) or "<" in qualname:
         return  # a lambda, or made inside a function: its name doesn't say which it is
     _noted[key] = Noted(module, qualname, fingerprint(made))
-    while len(_noted) > KEPT:
+    while len(_noted) > MAX_DEFINITIONS:
         _noted.pop(next(iter(_noted)), None)
 
 

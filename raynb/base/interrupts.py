@@ -34,7 +34,7 @@ _outer: Any = signal.default_int_handler  # the only handler that is ever replac
 
 
 _destructors: set[CodeType] = set()
-AGAIN_SECONDS = 0.001
+RETRY_SECONDS = 0.001
 
 
 def _handler(signum: int, frame: FrameType | None) -> None:
@@ -48,7 +48,7 @@ def _handler(signum: int, frame: FrameType | None) -> None:
 
 
 def _send_again() -> None:
-    time.sleep(AGAIN_SECONDS)
+    time.sleep(RETRY_SECONDS)
     signal.pthread_kill(main_thread, _SIGINT)  # also ends a wait that the main thread has begun meanwhile
 
 

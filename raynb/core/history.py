@@ -24,14 +24,14 @@ FREED: Mark = ("object", O_FREED)
 DROPPED: Mark = ("dropped", "no longer kept")  # a finished task made room for another
 
 #: Times, marks and ids that are kept; two or three of them are an event.
-RING = 250_000
+RING_ENTRIES = 250_000
 
 #: Time and mark are said again at least once in so many events (a power of two), so that the end of the
 #: ring can be read without its beginning.
 TIME_EVERY_EVENTS = 4096
 
 #: Events from which on a reader is better served with the latest rows than with all that changed.
-MOST_CHANGES = 20_000
+MAX_CHANGES = 20_000
 
 #: What is kept of an ended task: id, state, worker, attempt, scope, actor, does it create one, parent, the
 #: five times, type and text of its error, size of its results, inputs, after, peak. Plain values only: the
@@ -56,7 +56,7 @@ class History:
         #: The events in order: a time (float), then what happened, then to whom (ids), each id one version; the
         #: last one has number `version`. Time and mark hold until the next ones. A tuple an event would be three
         #: times as large, and letting go of an old one, long out of the processor's cache, costs more than all else.
-        self.ring: deque[float | Mark | int] = deque(maxlen=RING)
+        self.ring: deque[float | Mark | int] = deque(maxlen=RING_ENTRIES)
         self._now = -1.0
         self._mark: Mark = ("", "")
         self.finished: deque[Ended] = deque()
@@ -142,7 +142,7 @@ class History:
     def changed_since(self, version: int) -> dict[str, set[int]] | None:
         """Returns kind → ids that changed after ``version``; None when that is too much or too long ago."""
         left = self.version - version
-        if left > MOST_CHANGES:
+        if left > MAX_CHANGES:
             return None
         changed: dict[str, set[int]] = {}
         if left <= 0:

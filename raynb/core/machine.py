@@ -33,7 +33,7 @@ from raynb.core.vocabulary import commands as c
 from raynb.core.vocabulary import events as e
 from raynb.core.vocabulary.records import Obj, Task
 
-TICK = 0.05  # seconds between ticks while something may need one
+TICK_SECONDS = 0.05  # seconds between ticks while something may need one
 
 
 class ImpossibleState(RuntimeError):
@@ -185,7 +185,7 @@ class Machine:
         """Returns when `Ticked` is due next; None: not before something happens."""
         due = self.timers[0][0] if self.timers else None
         if self.pool.crowded():
-            soon = self.now + TICK
+            soon = self.now + TICK_SECONDS
             due = soon if due is None else min(due, soon)
         return due
 

@@ -12,7 +12,7 @@ from typing import Any
 from raynb.base.rows import RUNNING, TASK_ENDED, TASK_STATES, Snapshot, StoreRow, TaskRow
 
 _now = time.monotonic
-GONE_KEPT = 10_000
+MAX_GONE = 10_000
 
 
 class RowStore:
@@ -30,7 +30,7 @@ class RowStore:
         self._rows: dict[str, OrderedDict[int, tuple[int, Any]]] = {
             kind: OrderedDict() for kind in ("tasks", "actors", "objects", "workers")
         }
-        self._gone: deque[tuple[int, str, int]] = deque(maxlen=GONE_KEPT)
+        self._gone: deque[tuple[int, str, int]] = deque(maxlen=MAX_GONE)
         self._groups: dict[str, dict[str, int]] = {}
         self._scopes: dict[int, dict[str, int]] = {}
         self._ended: deque[int] = deque()
@@ -127,7 +127,7 @@ class RowStore:
         """Returns the whole picture (``since`` -1, or too long ago), or what changed after ``since``."""
         with self._lock:
             whole = since < self._first or bool(
-                len(self._gone) == GONE_KEPT and self._gone[0][0] > since + 1
+                len(self._gone) == MAX_GONE and self._gone[0][0] > since + 1
             )
             shot = Snapshot(self.version, _now(), self.wall, -1 if whole else since)
             for kind, table in self._rows.items():

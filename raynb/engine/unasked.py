@@ -8,10 +8,10 @@ import time
 from collections.abc import Callable
 
 from raynb.base.rows import TaskRow
-from raynb.core.tasks.unasked import GRACE, Tally
+from raynb.core.tasks.unasked import GRACE_SECONDS, Tally
 
 #: Tasks that are remembered as asked about.
-MOST_ASKED = 1_000
+MAX_ASKED = 1_000
 
 _now = time.monotonic
 
@@ -51,7 +51,7 @@ class UnaskedFailures:
     def actor_failed(self, actor: str, row: TaskRow) -> None:
         """The constructor of an actor has failed; a call of it may tell so anyhow."""
         with self._lock:
-            self._actors[actor] = row, _now() + GRACE
+            self._actors[actor] = row, _now() + GRACE_SECONDS
 
     def asked(self, task: int, actor: str = "") -> None:
         """Somebody reads a task's error.
@@ -62,7 +62,7 @@ class UnaskedFailures:
         with self._lock:
             if self._tasks.pop(task, None) is None:
                 self._asked[task] = None
-                if len(self._asked) > MOST_ASKED:
+                if len(self._asked) > MAX_ASKED:
                     del self._asked[next(iter(self._asked))]
             if actor:
                 self._actors.pop(actor, None)

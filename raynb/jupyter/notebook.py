@@ -31,7 +31,7 @@ from raynb.jupyter.output.router import Router
 from raynb.jupyter.output.sinks import sink_for
 
 #: Tasks of loops whose items are remembered by name.
-MOST_ITEMS = 20_000
+MAX_ITEMS = 20_000
 
 _loaded: Notebook | None = None
 
@@ -278,7 +278,7 @@ class Notebook:
     def name_items(self, tasks: Iterable[int], names: Iterable[str]) -> None:
         """Takes what the items of a loop's tasks are called."""
         self.items.update(zip(tasks, names, strict=True))
-        while len(self.items) > MOST_ITEMS:
+        while len(self.items) > MAX_ITEMS:
             del self.items[next(iter(self.items))]
 
     def with_items(self, picture: Snapshot) -> Snapshot:

@@ -40,7 +40,7 @@ _NOT_MEMBERS = frozenset((
     "__dict__", "__weakref__", "__module__", "__doc__", "__qualname__", "__firstlineno__",
     "__static_attributes__", "_abc_impl", "__abstractmethods__", "__annotate_func__", "__annotations_cache__",
 ))  # fmt: skip
-_DEEPEST = 200
+_MAX_DEPTH = 200
 _BUILTIN_MODULES = frozenset(("builtins", "__builtin__"))
 #: Types whose pickle hides state that lives elsewhere.
 _HIDING = frozenset(("ActorHandle", "ShownHandle", "ObjectRefGenerator", "DynamicObjectRefGenerator"))
@@ -93,7 +93,7 @@ class Walk:
         if number is not None:
             self.piece("again", str(number))
             return
-        if depth > _DEEPEST:
+        if depth > _MAX_DEPTH:
             raise Unsure("it is nested too deeply")
         self.seen[id(value)] = len(self.seen)
         self.alive.append(value)

@@ -17,7 +17,7 @@ from raynb.base.ref import ObjectRef
 from raynb.keeping.versions import Unsure
 
 #: How many objects are remembered.
-KEPT = 200_000
+MAX_OBJECTS = 200_000
 
 _known: dict[tuple[int, int], str] = {}
 
@@ -31,7 +31,7 @@ def note(refs: Iterable[tuple[str, ObjectRef[Any]]], key: str, run: str) -> None
     """Notes that these outputs, by name, are of one run."""
     for name, ref in refs:
         _known[ref._engine.nonce, ref._id] = f"{key}/{run}/{name}"
-    while len(_known) > KEPT:
+    while len(_known) > MAX_OBJECTS:
         _known.pop(next(iter(_known)), None)
 
 

@@ -25,7 +25,7 @@ from raynb.store.layout import split
 from raynb.store.memory import Borrowed
 
 #: Bytes up to which a value is kept inside the index.
-INLINE = 32_768
+INLINE_MAX_BYTES = 32_768
 #: Bytes up to which a file is compared with its checksum in each process that reads it, even if the system says
 #: that nobody has changed it since it was written.
 ALWAYS_COMPARED = 64 << 20
@@ -103,7 +103,7 @@ def write(folder: str, value: Any) -> Stored:
         raise Unsure("it holds refs, which do not outlive the kernel")
     if not _comes_back(value, packed):
         raise Unsure("it is another value when it is read back")
-    if pickling.nbytes(packed) <= INLINE:
+    if pickling.nbytes(packed) <= INLINE_MAX_BYTES:
         return Stored(pickling.in_band(packed))
     tier = tier_of(folder)
     _, path, size, segments = tier.write(packed.data, packed.buffers)

@@ -22,7 +22,7 @@ from collections.abc import Iterable, Iterator
 
 _STDLIB = os.path.realpath(sysconfig.get_path("stdlib")) + os.sep
 _LIBRARIES = tuple({os.path.realpath(sysconfig.get_path(name)) + os.sep for name in ("purelib", "platlib")})
-_MOST_FILES = 5_000
+_MAX_FILES = 5_000
 
 
 class Unsure(Exception):
@@ -124,8 +124,8 @@ def _local_files(name: str) -> set[str]:
             continue
         for path in _files_of(places):
             found.add(path)
-            if len(found) > _MOST_FILES:
-                raise Unsure(f"the module {name} comes with more than {_MOST_FILES:,} files")
+            if len(found) > _MAX_FILES:
+                raise Unsure(f"the module {name} comes with more than {_MAX_FILES:,} files")
             if path.endswith(".py"):
                 waiting.extend(_imports_of_file(path))
     return found

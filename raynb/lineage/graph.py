@@ -22,7 +22,7 @@ from typing import Any
 from raynb.lineage.tokens import CLASS, FUNCTION, MISSING, MODULE, REF
 
 #: How many runs are remembered, whatever lives of them.
-MOST_RUNS = 2_000
+MAX_RUNS = 2_000
 
 CELL, LINE, CALLS = "cell", "line", "calls"
 
@@ -122,7 +122,7 @@ class Lineage:
         self.observe({name: (token, kinds.get(name, "")) for name, token in run.reads.items()}, run.scope)
         if self._reasons is not None:
             self._reasons[run.number] = self._reason(run, self._reasons)
-        while len(self.runs) > MOST_RUNS:
+        while len(self.runs) > MAX_RUNS:
             self._forget(next(iter(self.runs)))
         return run
 

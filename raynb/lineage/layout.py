@@ -16,7 +16,7 @@ from raynb.lineage.tokens import MODULE
 PLAIN = "plain"
 
 #: Nodes of one picture; of more, the latest.
-MOST_NODES = 300
+MAX_NODES = 300
 
 
 @dataclass(slots=True)
@@ -51,7 +51,7 @@ def graph_of(
         line: scope → the first line of a cell.
     """
     found = Graph()
-    runs = _with_sources(lineage, shown)[-MOST_NODES:]
+    runs = _with_sources(lineage, shown)[-MAX_NODES:]
     for run in runs:
         node = found.nodes.setdefault(run.scope, Node(run.scope, line(run.scope) or run.line))
         new, why = state(run)

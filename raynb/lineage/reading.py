@@ -11,7 +11,7 @@ from raynb.lineage.graph import Lineage, Run
 from raynb.lineage.tokens import REF, Reader, kind_of, refs_of
 
 #: Refs of one list that are looked at.
-MOST_REFS = 64
+MAX_REFS = 64
 
 
 @dataclass(slots=True)
@@ -39,7 +39,7 @@ def take(
         value = space[name]
         kind = found.kinds[name] = kind_of(value)
         if kind == REF:
-            makers = [run_of(ref) for ref in refs_of(value, MOST_REFS)]
+            makers = [run_of(ref) for ref in refs_of(value, MAX_REFS)]
             numbers = tuple(dict.fromkeys(run.number for run in makers if run is not None))
             if numbers:
                 found.upstream[name] = numbers

@@ -3,7 +3,7 @@
 Tokens are made of the same walk as the keys of kept results (`raynb.keeping.digest`), with three differences. A
 function of the notebook counts by its own code; the names that it reads are names to be looked up by themselves, so
 that a change deep inside is told by its own name. No code of a value is run, and no more than
-`MOST_BYTES` of it are read: what is larger counts by its identity and a sample. And nothing is unsure: what
+`MAX_BYTES` of it are read: what is larger counts by its identity and a sample. And nothing is unsure: what
 has no identity in another process has one in this one. So tokens mean nothing outside the process.
 
 Thread contract: a `Reader` is used by one thread at a time.
@@ -26,16 +26,16 @@ from raynb.keeping.digest import Walk, global_names
 from raynb.keeping.versions import Unsure, is_installed
 
 #: Bytes up to which a value counts by its content; beyond, by its identity and a sample.
-MOST_BYTES = 32_768
+MAX_BYTES = 32_768
 #: Parts of a value that are looked at.
-MOST_PARTS = 2_000
+MAX_PARTS = 2_000
 #: Items of a large container that are looked at, at each end.
 SAMPLED = 8
 #: Labels of a frame's axis that are looked at.
-MOST_LABELS = 1_000
+MAX_LABELS = 1_000
 
 #: Files of one module that are looked at.
-MOST_FILES = 50
+MAX_FILES = 50
 
 #: What a name that is not there stands for.
 MISSING = ""
@@ -165,7 +165,7 @@ def _files_of(name: str) -> list[str]:
     """Returns the files of a module and of those that it uses, as far as somebody may edit them."""
     found: dict[str, None] = {}
     waiting, seen = [name], {name}
-    while waiting and len(found) < MOST_FILES:
+    while waiting and len(found) < MAX_FILES:
         own: dict[str, Any] = getattr(sys.modules.get(waiting.pop()), "__dict__", {})
         file = own.get("__file__")
         if not isinstance(file, str) or is_installed(os.path.realpath(file)) or own.get("__package__") == "raynb":
@@ -228,7 +228,7 @@ class _TokenWalk(Walk):
         super().__init__(reader.ref_token)
         self.reader = reader
         self.names: dict[str, None] = {}
-        self.left = MOST_PARTS
+        self.left = MAX_PARTS
 
     def value(self, value: Any, depth: int) -> None:
         self.left -= 1
@@ -246,7 +246,7 @@ class _TokenWalk(Walk):
         return inner.total.hexdigest()
 
     def sequence(self, items: Any, depth: int) -> None:
-        if size_of(items) > MOST_BYTES:
+        if size_of(items) > MAX_BYTES:
             self.piece("long", f"{type(items).__name__} {len(items)} {self.reader.identity(items)}")
             items = [*items[:SAMPLED], *items[-SAMPLED:]]
         super().sequence(items, depth)
@@ -272,7 +272,7 @@ class _TokenWalk(Walk):
         """Returns whether Keep's walk of a value runs no code of the user's, and does not take long."""
         if issubclass(kind, (ObjectRef, type)) or package == "raynb" or kind.__name__ in _PLAIN:
             return True
-        return package in sys.stdlib_module_names and size_of(value) <= MOST_BYTES
+        return package in sys.stdlib_module_names and size_of(value) <= MAX_BYTES
 
     def named(self, module: str, qualname: str) -> None:
         self.piece("name", f"{module}:{qualname}")
@@ -287,7 +287,7 @@ class _TokenWalk(Walk):
 
     # -- what is large, or has code of its own ---------------------------------------------------
     def array(self, value: Any, depth: int) -> None:
-        if value.nbytes <= MOST_BYTES:
+        if value.nbytes <= MAX_BYTES:
             super().array(value, depth)
             return
         self.piece("large", f"{value.dtype.str}{value.shape} {self.reader.identity(value)}")
@@ -306,10 +306,10 @@ class _TokenWalk(Walk):
             self.labels(axis, depth)
         for block in manager.blocks:
             values = block.values
-            self.piece("block", repr(block.mgr_locs.as_array.tolist()[:MOST_LABELS]))
+            self.piece("block", repr(block.mgr_locs.as_array.tolist()[:MAX_LABELS]))
             if type(values).__name__ == "ndarray" and not values.dtype.hasobject:
                 self.array(values, depth)
-            elif values.size <= MOST_LABELS:
+            elif values.size <= MAX_LABELS:
                 self.value(values.tolist(), depth + 1)
             else:
                 self.piece("column", f"{type(values).__name__} {self.reader.identity(values)}")
@@ -317,7 +317,7 @@ class _TokenWalk(Walk):
     def labels(self, axis: Any, depth: int) -> None:
         if type(axis).__name__ == "RangeIndex":
             self.piece("range", f"{axis.start} {axis.stop} {axis.step}")
-        elif len(axis) <= MOST_LABELS:
+        elif len(axis) <= MAX_LABELS:
             self.piece("labels", type(axis).__name__)
             self.value(axis.tolist(), depth + 1)
             self.value(list(axis.names), depth + 1)
@@ -334,7 +334,7 @@ class _TokenWalk(Walk):
         if own is None or isinstance(value, (list, tuple, dict, set)):
             self.piece("identity", self.reader.identity(value))
             return
-        if size_of(value) > MOST_BYTES:
+        if size_of(value) > MAX_BYTES:
             self.piece("large", self.reader.identity(value))
         self.value(dict(own), depth + 1)
 

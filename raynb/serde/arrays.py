@@ -23,13 +23,13 @@ from typing import Any
 from raynb.base.buffers import Gathered, unit
 
 #: So many arrays of a value go one by one: a table for fewer costs more than it saves.
-FEW = 8
+TABLE_FROM_ARRAYS = 8
 _SMALL = 1 << 16  # bytes; larger arrays are copied one by one, the large ones without the GIL
-_MOST_DIMENSIONS = 30  # numpy 1 allows 32; the runs below need one more than their arrays
+_MAX_DIMENSIONS = 30  # numpy 1 allows 32; the runs below need one more than their arrays
 
 _type_and_shape = operator.attrgetter("dtype", "shape")
 _ONE_CALL = 256 << 20  # bytes that may be copied in one call, for the length of which Ctrl-C and other threads wait
-_MOST_STREAMS = 512
+_MAX_STREAMS = 512
 _streams: dict[tuple[str, tuple[int, ...]], bytes] = {}  # letter and shape → how such an array begins
 _types: dict[int, str] = {}  # id of numpy's own type objects, which live for ever → their letters
 
@@ -87,7 +87,7 @@ class Arrays:
         """Takes an array down and returns what stands for it; NotImplemented for one that numpy
         must pickle itself."""
         if id(array.dtype) in _types and array.flags.c_contiguous and array.size:
-            if self._skipped == FEW:
+            if self._skipped == TABLE_FROM_ARRAYS:
                 self._found.append(array)
                 return self._reduction
             self._skipped += 1
@@ -131,7 +131,7 @@ def pickle_array(array: Any, buffers: list[Any]) -> bytes | None:
     key = letter, array.shape
     stream = _streams.get(key)
     if stream is None:
-        if len(_streams) >= _MOST_STREAMS:
+        if len(_streams) >= _MAX_STREAMS:
             _streams.clear()
         stream = _streams[key] = pickle.dumps(_One(*key), 5, buffer_callback=lambda buffer: False)
     buffers.append(pickle.PickleBuffer(array).raw())
@@ -180,7 +180,7 @@ def pickle_list(values: list[Any], buffers: list[Any], out_of_band: Callable[[An
     """Returns the stream of a list of plain arrays, which the pickler then has not to look at one by one;
     None if one of them is something else, or stands in it twice."""
     kind = array_type()
-    if len(values) <= FEW or set(map(type, values)) != {kind} or len(set(map(id, values))) != len(values):
+    if len(values) <= TABLE_FROM_ARRAYS or set(map(type, values)) != {kind} or len(set(map(id, values))) != len(values):
         return None
     try:
         table, block = _table(values)
@@ -258,7 +258,7 @@ def made(table: Any, block: Any) -> Iterator[Any]:
     for count, letter, shape in marshal.loads(table):
         dtype = numpy.dtype(letter)
         first, pitch, at = _lay(at, count, dtype, shape)
-        if count > 1 and 0 < len(shape) <= _MOST_DIMENSIONS:
+        if count > 1 and 0 < len(shape) <= _MAX_DIMENSIONS:
             strides = [dtype.itemsize] * (len(shape) + 1)
             for axis in range(len(shape) - 1, 0, -1):
                 strides[axis] = strides[axis + 1] * shape[axis]

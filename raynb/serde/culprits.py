@@ -13,8 +13,8 @@ from typing import Any
 from raynb.base.sizes import attributes_of
 
 #: Parts of one value that are tried, and how deep.
-MOST = 1000
-DEEPEST = 8
+MAX_PARTS = 1000
+MAX_DEPTH = 8
 
 #: Where decorators and `remote` keep what they were given.
 _INSIDE = ("__wrapped__", "_function", "_cls", "func")
@@ -29,9 +29,9 @@ def find(value: Any, path: str, can_pickle: Callable[[Any], bool]) -> str:
         can_pickle: tries one part.
     """
     seen: set[int] = set()
-    for _ in range(DEEPEST):
+    for _ in range(MAX_DEPTH):
         seen.add(id(value))
-        for name, part in itertools.islice(_parts(value, path), MOST):
+        for name, part in itertools.islice(_parts(value, path), MAX_PARTS):
             if id(part) not in seen and not can_pickle(part):
                 value, path = part, name
                 break

@@ -20,7 +20,7 @@ _duals: dict[type, type] = {}
 OF_ARGUMENT = "  At least one of the input arguments for this task could not be computed:"
 
 #: The most characters of a traceback that views get.
-TOLD = 8_000
+TRACEBACK_MAX_CHARACTERS = 8_000
 
 
 # -- exceptions that pickle whatever their constructor takes -----------------------------------
@@ -211,7 +211,7 @@ def user_frames(tb: TracebackType | None) -> tuple[tuple[str, int, str, str], ..
 
 
 #: A frame that follows itself is written this often, then counted, as Python does it.
-REPEATS = 3
+MAX_REPEATS = 3
 
 
 def format_frames(frames: tuple[tuple[str, int, str, str], ...]) -> str:
@@ -222,9 +222,9 @@ def format_frames(frames: tuple[tuple[str, int, str, str], ...]) -> str:
         source = source or linecache.getline(filename, lineno).strip()
         text = f'  File "{filename}", line {lineno}, in {name}\n' + (f"    {source}\n" if source else "")
         count = sum(1 for _ in same)
-        lines.append(text * min(count, REPEATS))
-        if count > REPEATS:
-            more = count - REPEATS
+        lines.append(text * min(count, MAX_REPEATS))
+        if count > MAX_REPEATS:
+            more = count - MAX_REPEATS
             lines.append(f"  [Previous line repeated {more} more time{'s' if more > 1 else ''}]\n")
     return "".join(lines)
 
@@ -250,16 +250,16 @@ def _one(error: BaseException) -> str:
 
 
 #: Levels of groups inside groups that are written out, and exceptions of one group.
-DEEPEST, MOST_MEMBERS = 5, 20
+MAX_LEVELS, MAX_MEMBERS = 5, 20
 
 
 def final_text(error: BaseException, depth: int = 0) -> str:
     """Returns the last part of a traceback: type and text, of a group also its exceptions with their frames."""
     text = "".join(traceback.format_exception_only(type(error), error)).rstrip("\n")
-    if not isinstance(error, BaseExceptionGroup_) or isinstance(error, x.RayTaskError) or depth >= DEEPEST:
+    if not isinstance(error, BaseExceptionGroup_) or isinstance(error, x.RayTaskError) or depth >= MAX_LEVELS:
         return text
     lines = [text]
-    for number, member in enumerate(error.exceptions[:MOST_MEMBERS], 1):
+    for number, member in enumerate(error.exceptions[:MAX_MEMBERS], 1):
         lines.append(f"  +---------------- {number} ----------------")
         if isinstance(member, x.RayTaskError):
             inner = member.traceback_str
@@ -267,7 +267,7 @@ def final_text(error: BaseException, depth: int = 0) -> str:
             frames = format_frames(user_frames(member.__traceback__))
             inner = _chain(member, set()) + frames + final_text(member, depth + 1)
         lines += [f"  | {line}" for line in inner.rstrip("\n").split("\n")]
-    left = len(error.exceptions) - MOST_MEMBERS
+    left = len(error.exceptions) - MAX_MEMBERS
     if left > 0:
         lines.append(f"  +---------------- … and {left} more ----------------")
     return "\n".join([*lines, "  +------------------------------------"])
@@ -316,17 +316,18 @@ def task_error(
         except Exception:
             continue
     assert packed is not None
-    told = last if isinstance(error, x.RayTaskError) else _told(chain, frames, last)
-    return ("exc", pickling.in_band(packed)), (type(inner).__name__, told), list(packed.contained)
+    shown = last if isinstance(error, x.RayTaskError) else _shown_traceback(chain, frames, last)
+    return ("exc", pickling.in_band(packed)), (type(inner).__name__, shown), list(packed.contained)
 
 
-def _told(chain: str, frames: tuple[tuple[str, int, str, str], ...], last: str) -> str:
+def _shown_traceback(chain: str, frames: tuple[tuple[str, int, str, str], ...], last: str) -> str:
     """Returns the traceback that views show, long ones without their middle."""
     head = "Traceback (most recent call last):\n" if frames else ""
     text = f"{chain}{head}{format_frames(frames)}{last}"
-    if len(text) <= TOLD:
+    limit = TRACEBACK_MAX_CHARACTERS
+    if len(text) <= limit:
         return text
-    return f"{text[: TOLD // 4]}\n  … {len(text) - TOLD:,} characters …\n{text[-TOLD * 3 // 4 :]}"
+    return f"{text[: limit // 4]}\n  … {len(text) - limit:,} characters …\n{text[-limit * 3 // 4 :]}"
 
 
 def _without_state(error: BaseException) -> BaseException | None:

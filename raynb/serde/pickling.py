@@ -33,7 +33,7 @@ _SMALL = 16  # containers up to this many items are looked through for plain sca
 #: what `get` returns is read-only, however small.
 OUT_OF_BAND = 1
 #: Characters of a cell up to which its source travels with its functions.
-MOST_SOURCE = 200_000
+SOURCE_MAX_CHARACTERS = 200_000
 EMPTY = pickle.dumps(((), {}, ()), 5)
 
 _now = time.monotonic
@@ -74,7 +74,7 @@ def _reduce_located_code(code: CodeType) -> tuple[Any, ...]:
     build, args = _reduce_code(code)[:2]
     name = code.co_filename
     known: Any = linecache.cache.get(name)
-    if known is None or len(known) != 4 or known[1] is not None or known[0] > MOST_SOURCE:
+    if known is None or len(known) != 4 or known[1] is not None or known[0] > SOURCE_MAX_CHARACTERS:
         return _located_code, (build, args, name)
     return _located_code, (build, args, name, known[2])
 

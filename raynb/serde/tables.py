@@ -13,9 +13,9 @@ from typing import Any
 #: Where Arrow keeps its classes.
 MODULE = "pyarrow.lib"
 #: Of a buffer's bytes: Arrow rounds up what it allocates.
-SLACK = 1.02
+SLACK_FACTOR = 1.02
 #: Bytes that are not worth a copy.
-SPARE = 256
+SPARE_BYTES = 256
 
 _VIEWS = {"string_view": "large_string", "binary_view": "large_binary"}
 
@@ -23,10 +23,10 @@ _VIEWS = {"string_view": "large_string", "binary_view": "large_binary"}
 def is_cut(part: Any) -> bool:
     """Returns whether the buffers hold far more than the array, batch or table shows."""
     total: int = part.get_total_buffer_size()
-    if total <= SPARE:
+    if total <= SPARE_BYTES:
         return False
     shown: int = part.nbytes
-    return total > shown * SLACK + SPARE
+    return total > shown * SLACK_FACTOR + SPARE_BYTES
 
 
 def reduce(part: Any) -> Any:
@@ -62,7 +62,7 @@ def _shrink_array(arrow: Any, array: Any) -> Any:
     total = array.get_total_buffer_size()
     if str(array.type) in _VIEWS:  # what such an array counts as its own are all the bytes that it may point to
         own = array.cast(getattr(arrow, _VIEWS[str(array.type)])())
-        if total > (own.nbytes + 16 * len(array)) * SLACK + SPARE:
+        if total > (own.nbytes + 16 * len(array)) * SLACK_FACTOR + SPARE_BYTES:
             return own.cast(array.type)
         return array
     if not is_cut(array):

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 
 from raynb.base.buffers import ALIGN, Gathered
 
-CHUNK = 4 << 20  # bytes summed or written at once: fits the processor's cache, and Ctrl-C waits for it
+CHUNK_BYTES = 4 << 20  # bytes summed or written at once: fits the processor's cache, and Ctrl-C waits for it
 _BESIDE = 8 << 20  # from here on a second thread is worth its start
 _ZEROS = bytes(ALIGN)
 
@@ -23,7 +23,7 @@ def pieces(views: Sequence[memoryview | Gathered]) -> list[bytes | memoryview]:
     found: list[bytes | memoryview] = []
     for view in views:
         for piece in view.pieces() if type(view) is Gathered else (view,):
-            found += [piece[at : at + CHUNK] for at in range(0, len(piece), CHUNK)]  # type: ignore[index]
+            found += [piece[at : at + CHUNK_BYTES] for at in range(0, len(piece), CHUNK_BYTES)]  # type: ignore[index]
         if len(view) % ALIGN:
             found.append(_ZEROS[len(view) % ALIGN :])
     return found or [_ZEROS]
@@ -42,8 +42,8 @@ def start(key: bytes, name: str, size: int) -> hmac.HMAC:
 
 def of(block: memoryview, total: hmac.HMAC) -> bytes:
     """Returns the checksum of an object that lies in one block; ``total`` was started for it."""
-    for at in range(0, len(block), CHUNK):
-        total.update(block[at : at + CHUNK])
+    for at in range(0, len(block), CHUNK_BYTES):
+        total.update(block[at : at + CHUNK_BYTES])
     return total.digest()
 
 

@@ -182,7 +182,7 @@ class GuestDiskTier:
             done = 0
             found = self._sum(path, size)
             while done < size:
-                n = self._files.read(fd, target[done : done + checksum.CHUNK], HEADER + done)
+                n = self._files.read(fd, target[done : done + checksum.CHUNK_BYTES], HEADER + done)
                 if n <= 0:
                     raise self._lost(path, f"it ends after {done} of {size} bytes")
                 found.update(target[done : done + n])  # while the processor's cache has it

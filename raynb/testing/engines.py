@@ -25,7 +25,7 @@ from raynb.base.rows import FINISHED
 from raynb.exceptions import GetTimeoutError, RayTaskError, RuntimeGoneError, TaskCancelledError
 from raynb.testing.leaks import until
 
-WAIT = 30.0  # seconds after which an answer counts as missing
+ANSWER_SECONDS = 30.0  # seconds after which an answer counts as missing
 
 
 class Broken(AssertionError):
@@ -36,15 +36,15 @@ def values_come_back(_: Any) -> None:
     """What goes in by `put`, by argument and by result comes out equal."""
     echo = api.remote(lambda x: x)
     for value in (None, 0, "text", b"bytes", [1, {"a": (2, 3)}], bytearray(300_000)):
-        assert api.get(api.put(value), timeout=WAIT) == value
-        assert api.get(echo.remote(value), timeout=WAIT) == value
+        assert api.get(api.put(value), timeout=ANSWER_SECONDS) == value
+        assert api.get(echo.remote(value), timeout=ANSWER_SECONDS) == value
 
 
 def refs_are_resolved_at_the_top_only(_: Any) -> None:
     """A ref that is an argument arrives as its value, one inside a list as a ref."""
     one = api.put(1)
     kinds = api.remote(lambda top, inner: (top, type(inner[0]).__name__))
-    assert api.get(kinds.remote(one, [one]), timeout=WAIT) == (1, "ObjectRef")
+    assert api.get(kinds.remote(one, [one]), timeout=ANSWER_SECONDS) == (1, "ObjectRef")
 
 
 def errors_arrive_as_their_class(_: Any) -> None:
@@ -58,7 +58,7 @@ def errors_arrive_as_their_class(_: Any) -> None:
     for ref in (first, second):
         caught: BaseException | None = None
         try:
-            api.get(ref, timeout=WAIT)
+            api.get(ref, timeout=ANSWER_SECONDS)
         except LookupError as error:
             caught = error
         assert isinstance(caught, RayTaskError), f"get gave {caught!r}"
@@ -67,7 +67,7 @@ def errors_arrive_as_their_class(_: Any) -> None:
 def waiting_tells_ready_from_pending(_: Any) -> None:
     """`wait` gives as many as were asked for, in the order of the question."""
     ready = [api.put(n) for n in range(4)]
-    first, rest = api.wait(ready, num_returns=3, timeout=WAIT)
+    first, rest = api.wait(ready, num_returns=3, timeout=ANSWER_SECONDS)
     assert first == ready[:3]
     assert rest == ready[3:]
 
@@ -81,7 +81,7 @@ def unknown_ends_in_time(_: Any) -> None:
             self.gate = threading.Event()
 
         def stay(self) -> str:
-            self.gate.wait(WAIT)
+            self.gate.wait(ANSWER_SECONDS)
             return "stayed"
 
         def open(self) -> None:
@@ -95,14 +95,14 @@ def unknown_ends_in_time(_: Any) -> None:
         pass
     else:
         raise AssertionError("get did not time out")
-    api.get(slow.open.remote(), timeout=WAIT)
-    assert api.get(ref, timeout=WAIT) == "stayed"
+    api.get(slow.open.remote(), timeout=ANSWER_SECONDS)
+    assert api.get(ref, timeout=ANSWER_SECONDS) == "stayed"
 
 
 def several_returns_are_several_objects(_: Any) -> None:
     """``num_returns=2`` gives two refs, each with its own value."""
     left, right = api.remote(num_returns=2)(lambda: ("l", "r")).remote()
-    assert api.get([right, left], timeout=WAIT) == ["r", "l"]
+    assert api.get([right, left], timeout=ANSWER_SECONDS) == ["r", "l"]
 
 
 def actors_keep_state_and_order(_: Any) -> None:
@@ -118,7 +118,7 @@ def actors_keep_state_and_order(_: Any) -> None:
 
     log = api.remote(num_cpus=0)(Log).remote(-1)
     refs = [log.add.remote(n) for n in range(20)]
-    assert api.get(refs[-1], timeout=WAIT) == list(range(-1, 20))
+    assert api.get(refs[-1], timeout=ANSWER_SECONDS) == list(range(-1, 20))
     api.kill(log)
 
 
@@ -129,7 +129,7 @@ def tasks_can_nest(_: Any) -> None:
         inner = api.remote(lambda x: x + 1)
         return sum(api.get([inner.remote(i) for i in range(n)]))
 
-    assert api.get([api.remote(outer).remote(3) for _ in range(4)], timeout=WAIT) == [6] * 4
+    assert api.get([api.remote(outer).remote(3) for _ in range(4)], timeout=ANSWER_SECONDS) == [6] * 4
 
 
 def the_picture_shows_what_ran(engine: Any) -> None:
@@ -138,7 +138,7 @@ def the_picture_shows_what_ran(engine: Any) -> None:
     def seen() -> int:
         return 1
 
-    api.get(api.remote(name="to_be_seen")(seen).remote(), timeout=WAIT)
+    api.get(api.remote(name="to_be_seen")(seen).remote(), timeout=ANSWER_SECONDS)
     picture = engine.snapshot()
     rows = [row for row in picture.tasks if row.name == "to_be_seen"]
     assert [row.state for row in rows] == [FINISHED], rows
@@ -159,19 +159,19 @@ def streams_give_items_as_they_are_yielded(_: Any) -> None:
             raise LookupError("no more")
 
     function = api.remote(num_returns="streaming")(count)
-    assert [api.get(ref, timeout=WAIT) for ref in function.remote(3)] == [0, 1, 2]
+    assert [api.get(ref, timeout=ANSWER_SECONDS) for ref in function.remote(3)] == [0, 1, 2]
     items = list(function.remote(4))
-    assert [api.get(ref, timeout=WAIT) for ref in items[:4]] == [0, 1, 2, 3]
+    assert [api.get(ref, timeout=ANSWER_SECONDS) for ref in items[:4]] == [0, 1, 2, 3]
     try:
-        api.get(items[4], timeout=WAIT)
+        api.get(items[4], timeout=ANSWER_SECONDS)
     except LookupError:
         pass
     else:
         raise AssertionError("the generator's error was not raised")
     given_up = function.remote(3)
-    assert api.get(next(given_up), timeout=WAIT) == 0
+    assert api.get(next(given_up), timeout=ANSWER_SECONDS) == 0
     del given_up
-    assert api.get(api.remote(lambda: 1).remote(), timeout=WAIT) == 1
+    assert api.get(api.remote(lambda: 1).remote(), timeout=ANSWER_SECONDS) == 1
 
 
 def what_is_cancelled_raises(_: Any) -> None:
@@ -186,17 +186,17 @@ def what_is_cancelled_raises(_: Any) -> None:
             return "here"
 
     actor = api.remote(num_cpus=0)(Waits).remote()
-    assert api.get(actor.here.remote(), timeout=WAIT) == "here"
+    assert api.get(actor.here.remote(), timeout=ANSWER_SECONDS) == "here"
     ref = actor.stay.remote()
     api.cancel(ref)
     for one in (ref, api.remote(lambda x: x).remote(ref)):
         caught = ""
         try:
-            api.get(one, timeout=WAIT)
+            api.get(one, timeout=ANSWER_SECONDS)
         except (TaskCancelledError, RayTaskError) as error:
             caught = str(error)
         assert "cancel" in caught.lower(), f"get gave {caught or 'a value'}"
-    assert api.get(actor.here.remote(), timeout=WAIT) == "here"
+    assert api.get(actor.here.remote(), timeout=ANSWER_SECONDS) == "here"
 
 
 def actors_are_found_by_name(_: Any) -> None:
@@ -209,8 +209,8 @@ def actors_are_found_by_name(_: Any) -> None:
     name = f"check-{secrets.token_hex(4)}"
     make = api.remote(num_cpus=0)(Named)
     actor = make.options(name=name).remote()
-    assert api.get(actor.who.remote(), timeout=WAIT) == name
-    assert api.get(api.get_actor(name).who.remote(), timeout=WAIT) == name
+    assert api.get(actor.who.remote(), timeout=ANSWER_SECONDS) == name
+    assert api.get(api.get_actor(name).who.remote(), timeout=ANSWER_SECONDS) == name
     again = make.options(name=name, get_if_exists=True).remote()
     assert again._actor_id == actor._actor_id
     try:
@@ -228,16 +228,16 @@ def actors_are_found_by_name(_: Any) -> None:
             return True
         return False
 
-    assert until(is_gone, WAIT), "a dead actor is found by its name"
+    assert until(is_gone, ANSWER_SECONDS), "a dead actor is found by its name"
 
 
 def groups_are_placed_and_given_back(engine: Any) -> None:
     """A placement group becomes ready, is in the table, and is not once it was given back."""
     group = engine.reserve_group(((("CPU", RESOURCE_UNIT),),))
-    assert until(lambda: engine.group_ready(group, 0), WAIT), "the group was not placed"
+    assert until(lambda: engine.group_ready(group, 0), ANSWER_SECONDS), "the group was not placed"
     assert engine.groups_table()[group][0] == "CREATED"
     engine.return_group(group)
-    assert until(lambda: group not in engine.groups_table(), WAIT), "the group is still there"
+    assert until(lambda: group not in engine.groups_table(), ANSWER_SECONDS), "the group is still there"
 
 
 def code_knows_where_it_runs(engine: Any) -> None:
@@ -247,7 +247,7 @@ def code_knows_where_it_runs(engine: Any) -> None:
         context = api.get_runtime_context()
         return context.get_task_name(), bool(context.get_task_id()), context.get_node_id()
 
-    name, has_id, node = api.get(api.remote(name="knows")(where).remote(), timeout=WAIT)
+    name, has_id, node = api.get(api.remote(name="knows")(where).remote(), timeout=ANSWER_SECONDS)
     assert (name, has_id) == ("knows", True)
     assert node in [row["NodeID"] for row in engine.nodes()], node
 
@@ -266,20 +266,20 @@ def every_worker_runs_what_was_sent_to_all(_: Any) -> None:
         return str(getattr(builtins, "raynb_check_engine", ""))
 
     for done in run_on_workers(api.remote(leave), "left"):
-        done.result(WAIT)
-    assert api.get([api.remote(look).remote() for _ in range(4)], timeout=WAIT) == ["left"] * 4
+        done.result(ANSWER_SECONDS)
+    assert api.get([api.remote(look).remote() for _ in range(4)], timeout=ANSWER_SECONDS) == ["left"] * 4
 
 
 def what_tasks_print_arrives(engine: Any) -> None:
     """The driver's listeners get what a task prints, with the task's name, and the log keeps it."""
     heard: list[Any] = []
     engine.on_output.append(heard.append)
-    api.get(api.remote(name="speaks")(lambda: print("a word")).remote(), timeout=WAIT)
+    api.get(api.remote(name="speaks")(lambda: print("a word")).remote(), timeout=ANSWER_SECONDS)
 
     def has_arrived() -> bool:
         return "a word\n" in "".join(piece.text for piece in list(heard) if piece.name == "speaks")
 
-    assert until(has_arrived, WAIT), heard
+    assert until(has_arrived, ANSWER_SECONDS), heard
     assert "a word\n" in "".join(piece.text for piece in engine.logs())
 
 
@@ -288,7 +288,7 @@ def after_shutdown_everything_is_refused(engine: Any) -> None:
     ref = api.put(1)
     engine.shutdown(2.0)
     try:
-        api.get(ref, timeout=WAIT)
+        api.get(ref, timeout=ANSWER_SECONDS)
     except RuntimeGoneError:
         return
     raise AssertionError("get worked after shutdown")

@@ -17,7 +17,7 @@ from typing import Any
 
 from raynb.wire.codec import Decoder, encode
 
-CHUNK = 65536  # below malloc's mmap threshold, so a receive costs no page faults
+CHUNK_BYTES = 65536  # below malloc's mmap threshold, so a receive costs no page faults
 LITTLE = 512  # bytes that are always there for a receive
 _FDS = 8
 _ANCILLARY = socket.CMSG_SPACE(_FDS * array.array("i").itemsize) if hasattr(socket, "CMSG_SPACE") else 0
@@ -128,7 +128,7 @@ class Channel:
             Closed: the peer is gone. BadFrame: it sent something else.
         """
         try:
-            data, ancillary, _, _ = self.sock.recvmsg(CHUNK, _ANCILLARY, _FLAGS)
+            data, ancillary, _, _ = self.sock.recvmsg(CHUNK_BYTES, _ANCILLARY, _FLAGS)
         except (BlockingIOError, InterruptedError):
             return []
         except OSError as error:

@@ -23,7 +23,7 @@ _HEADER = struct.Struct("<4sII")
 _MAGIC = b"rnb\x02"
 HEADER_SIZE = _HEADER.size
 #: A frame may not be longer than this (bytes): what is larger goes through the store.
-MOST = 1 << 30
+FRAME_MAX_BYTES = 1 << 30
 #: The length stands in the header twice, the second time with all bits turned: nobody waits for the
 #: rest of a frame whose length was put together from two headers.
 _TURNED = 0xFFFFFFFF
@@ -80,8 +80,10 @@ def encode(messages: Iterable[Any], number: int = 0) -> bytes:
     items: list[Any] = [m if type(m) is tuple else _code[type(m)] + m for m in messages]
     items.append(number)
     body = _dumps(items)
-    if len(body) > MOST:
-        raise ValueError(f"a frame of {len(body)} bytes is longer than {MOST}; large values go through the store")
+    if len(body) > FRAME_MAX_BYTES:
+        raise ValueError(
+            f"a frame of {len(body)} bytes is longer than {FRAME_MAX_BYTES}; large values go through the store"
+        )
     return _HEADER.pack(_MAGIC, len(body), len(body) ^ _TURNED) + body
 
 
@@ -183,7 +185,7 @@ class Decoder:
         with memoryview(data) as view:
             while size - at >= HEADER_SIZE:
                 magic, length, turned = _HEADER.unpack_from(data, at)
-                if magic != _MAGIC or length > MOST or turned != length ^ _TURNED:
+                if magic != _MAGIC or length > FRAME_MAX_BYTES or turned != length ^ _TURNED:
                     raise BadFrame(f"not a frame: starts with {bytes(data[at:at + 8])!r}")
                 end = at + HEADER_SIZE + length
                 if size < end:

@@ -20,7 +20,7 @@ MARKER = "RAYNB_RUNTIME"
 END_SECONDS = 10.0  # processes that not even SIGKILL ends (they wait for a disk) are left after that
 STOPPED_SECONDS = 3.0  # the watcher lets a supervisor work for so long after the kernel's death
 LATE_SECONDS = 2.0  # and waits so long for the kernel's death after the supervisor's
-PAUSE = 0.005
+PAUSE_SECONDS = 0.005
 
 
 def _relations() -> dict[int, list[int]]:
@@ -102,7 +102,7 @@ def _kill_until_none(find: Callable[[], list[int]], spared: Collection[int], dea
             return
         for pid in left:
             kill(pid)
-        time.sleep(PAUSE)
+        time.sleep(PAUSE_SECONDS)
 
 
 def end(root: int, marker: str, spared: Collection[int] = (), and_root: bool = True) -> None:

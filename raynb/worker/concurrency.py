@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from raynb.worker.actor_host import ActorHost
     from raynb.worker.main import WorkerProcess
 
-THREADS_MOST = 1000
+MAX_THREADS = 1000
 #: A call as it waits for its turn.
 Call = tuple[w.Run, Running]
 
@@ -40,7 +40,7 @@ class Threads:
     def __init__(self, host: ActorHost, name: str, count: int) -> None:
         self._host = host
         self._name = f"raynb-{name or 'actor'}"
-        self._most = min(count, THREADS_MOST)
+        self._most = min(count, MAX_THREADS)
         self._lock = threading.Lock()
         self._calls: deque[Call] = deque()
         self._parked: list[threading.Lock] = []  # a thread waits at each

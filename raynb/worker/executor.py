@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 _now = time.monotonic
 call = user_code.call
-MOST_REPR = 120  # characters of an actor's repr in an error
+REPR_MAX_CHARACTERS = 120  # characters of an actor's repr in an error
 BRIEF_SECONDS = 0.001  # a task that took less is over in a moment
 _NO_ERROR = ("", "")
 
@@ -318,7 +318,7 @@ class Executor:
             shown = repr(instance).partition("\n")[0]
         except Exception as error:  # the failure that is to be told is another one
             shown = f"<{type(error).__name__} in its __repr__>"
-        shown = shown if len(shown) <= MOST_REPR else f"{shown[: MOST_REPR - 1]}…"
+        shown = shown if len(shown) <= REPR_MAX_CHARACTERS else f"{shown[: REPR_MAX_CHARACTERS - 1]}…"
         return f"actor_id={ids.to_hex(running.actor, self.worker.nonce, ids.ACTOR_HEX)}, repr={shown}"
 
     def _leaving(self, running: Running, raised: BaseException) -> tuple[Any, int, tuple[str, str]]:

@@ -32,7 +32,7 @@ from raynb.worker.output import Capture
 from raynb.worker.signals import Signals
 
 RELIEF_SECONDS = 0.002  # while calls of an actor wait for a thread, it is seen to this often
-HEED_MOST = 1.0  # seconds that the start of a task waits for an interrupt on its way
+HEED_MAX_SECONDS = 1.0  # seconds that the start of a task waits for an interrupt on its way
 
 
 class WorkerProcess:
@@ -202,7 +202,7 @@ class WorkerProcess:
         sent = self.board.interrupts(self.row)
         if self.heeded < sent:
             with self._heard:  # they are on their way
-                if not self._heard.wait_for(lambda: self.heeded >= sent, HEED_MOST):
+                if not self._heard.wait_for(lambda: self.heeded >= sent, HEED_MAX_SECONDS):
                     self.heeded = sent  # one that never comes must not hold up every task
         if running.task in self.cancelled_ahead:
             self.cancelled_ahead.discard(running.task)

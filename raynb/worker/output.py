@@ -26,8 +26,8 @@ from raynb.worker import descent, state
 if TYPE_CHECKING:
     from raynb.worker.main import WorkerProcess
 
-MOST = 1 << 18  # characters kept back at the most
-READ = 65536
+HELD_MAX_CHARACTERS = 1 << 18  # characters kept back at the most
+READ_BYTES = 65536
 STREAMS = (("stdout", 1), ("stderr", 2))
 
 
@@ -173,7 +173,7 @@ class Capture:
             else:
                 parts.append((kind, owner, [text]))
             self._size += len(text)
-            full = self._size > MOST
+            full = self._size > HELD_MAX_CHARACTERS
         if full:
             self.forward()
             self._worker.link.flush()
@@ -195,12 +195,12 @@ class Capture:
                 kind, left_by = self._pipes[fd]
                 try:
                     while True:
-                        data = os.read(fd, READ)
+                        data = os.read(fd, READ_BYTES)
                         if not data:
                             self._close_pipe(fd)
                             break
                         self.add(kind, data.decode("utf-8", "backslashreplace"), left_by or owner)
-                        if len(data) < READ:
+                        if len(data) < READ_BYTES:
                             break
                 except BlockingIOError:
                     pass

@@ -14,9 +14,9 @@ from collections.abc import Callable
 from types import CodeType, FunctionType
 from typing import Any, NoReturn
 
-KEPT = 2
+SPARE_PROCESSES = 2
 QUIET_MS = 50  # without a request for so long, a spare is forked
-SHARED = 5  # descriptors that a worker gets
+SHARED_DESCRIPTORS = 5  # descriptors that a worker gets
 OURS = ("raynb.base", "raynb.serde", "raynb.store", "raynb.wire", "raynb.worker")
 WARM = ("contextvars", "os", "pickle", "selectors", "signal", "socket", "threading", "time")
 _HEAD = 4  # bytes of the length before a request
@@ -33,7 +33,7 @@ class Prefork:
         return pid in self._waiting
 
     def missing(self) -> bool:
-        return len(self._waiting) < KEPT and not self._refused
+        return len(self._waiting) < SPARE_PROCESSES and not self._refused
 
     def add(self, become: Callable[[socket.socket], NoReturn]) -> None:
         """Forks one more; in the child, ``become`` gets its end of the socket and never returns."""
@@ -106,7 +106,7 @@ def warm_up() -> None:
 def wait_to_be_asked(end: socket.socket) -> tuple[bytes, list[int]]:
     """In a spare: sleeps until it is wanted; returns the request and its descriptors, or exits."""
     with end:
-        head, fds, _, _ = socket.recv_fds(end, _HEAD, SHARED)
+        head, fds, _, _ = socket.recv_fds(end, _HEAD, SHARED_DESCRIPTORS)
         data = bytearray()
         while head and len(data) < int.from_bytes(head, "little"):
             part = end.recv(1 << 16)

@@ -26,12 +26,12 @@ from raynb.wire import messages as w
 from raynb.wire.channel import Channel, Closed
 from raynb.wire.codec import BadFrame
 from raynb.worker import burial
-from raynb.worker.prefork import QUIET_MS, SHARED, Prefork, wait_to_be_asked, warm_up
+from raynb.worker.prefork import QUIET_MS, SHARED_DESCRIPTORS, Prefork, wait_to_be_asked, warm_up
 
 PR_SET_PDEATHSIG = 1
 PR_SET_NAME = 15
 PR_SET_CHILD_SUBREAPER = 36
-GRACE = 0.3  # seconds between TERM and KILL when the kernel is gone
+KILL_GRACE_SECONDS = 0.3  # seconds between TERM and KILL when the kernel is gone
 
 
 def prctl(option: int, value: Any) -> None:
@@ -122,7 +122,7 @@ class Supervisor:
 
     # -- forking -------------------------------------------------------------------------------
     def spawn(self, message: w.Spawn) -> None:
-        fds = [self.channel.fds.popleft() for _ in range(SHARED)]  # data, control, ledger, board, unsent
+        fds = [self.channel.fds.popleft() for _ in range(SHARED_DESCRIPTORS)]  # data, control, ledger, board, unsent
         pid = self.prefork.give(pickle.dumps((message.worker, message.settings), 5), fds)
         try:
             pid = pid or os.fork()
@@ -227,9 +227,9 @@ class Supervisor:
         for pid in burial.descendants(me) or list(self.workers):
             if pid != self.watcher:
                 burial.kill(pid, signal.SIGTERM)
-        deadline = time.monotonic() + GRACE
+        deadline = time.monotonic() + KILL_GRACE_SECONDS
         while self._wait_any() and time.monotonic() < deadline:
-            time.sleep(burial.PAUSE)
+            time.sleep(burial.PAUSE_SECONDS)
         burial.end(me, self.settings["marker"], alone, and_root=False)
         for pid in self.workers:  # where there is no /proc
             burial.kill(pid)

@@ -20,11 +20,11 @@ def test_each_id_that_changed_is_named_once() -> None:
 
 def test_too_much_or_too_long_ago_is_not_told() -> None:
     told = History(kept=10)
-    for number in range(history.MOST_CHANGES + 1):
+    for number in range(history.MAX_CHANGES + 1):
         told.note(0.0, "task", number, "x")
     assert told.changed_since(0) is None
-    assert len((told.changed_since(1) or {})["task"]) == history.MOST_CHANGES
-    for number in range(history.RING):
+    assert len((told.changed_since(1) or {})["task"]) == history.MAX_CHANGES
+    for number in range(history.RING_ENTRIES):
         told.note(0.0, "task", number, "x")
     assert told.changed_since(5) is None
 
@@ -32,10 +32,10 @@ def test_too_much_or_too_long_ago_is_not_told() -> None:
 def test_the_end_of_the_ring_can_be_read_without_its_beginning() -> None:
     told = History(kept=10)
     told.note(1.0, "object", 7, "x")
-    for number in range(history.RING + 10):  # one event after the other of the same kind and time
+    for number in range(history.RING_ENTRIES + 10):  # one event after the other of the same kind and time
         told.add(1.0, history.FREED, number)
-    assert told.changed_since(told.version - 2) == {"object": {history.RING + 8, history.RING + 9}}
-    assert told.story(history.RING + 9) == [(1.0, "object freed")]
+    assert told.changed_since(told.version - 2) == {"object": {history.RING_ENTRIES + 8, history.RING_ENTRIES + 9}}
+    assert told.story(history.RING_ENTRIES + 9) == [(1.0, "object freed")]
     assert told.story(7) == []
 
 

@@ -15,7 +15,7 @@ import raynb
 from raynb.exceptions import OutOfDiskError
 from raynb.testing import leaks
 from raynb.wire.channel import Channel
-from raynb.wire.codec import MOST, BadFrame, Decoder, encode
+from raynb.wire.codec import FRAME_MAX_BYTES, BadFrame, Decoder, encode
 from raynb.wire.messages import Ready
 
 MB = 1 << 20
@@ -167,7 +167,7 @@ def test_9_secrets_are_in_no_command_line_log_or_repr(ray: Any) -> None:
 def test_5_frames_are_capped_before_anything_is_read() -> None:
     decoder = Decoder()
     with pytest.raises(BadFrame):
-        decoder.feed(encode([Ready(1)])[:4] + (MOST + 1).to_bytes(4, "little") + bytes(4))
+        decoder.feed(encode([Ready(1)])[:4] + (FRAME_MAX_BYTES + 1).to_bytes(4, "little") + bytes(4))
     with pytest.raises(BadFrame):
         Decoder().feed(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
 

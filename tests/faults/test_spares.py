@@ -36,7 +36,7 @@ def watchers() -> set[int]:
 
 
 def all_there() -> bool:
-    return len(forked_ahead()) == prefork.KEPT
+    return len(forked_ahead()) == prefork.SPARE_PROCESSES
 
 
 class Here:

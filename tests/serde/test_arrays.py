@@ -170,7 +170,7 @@ def test_a_container_of_itself_comes_back() -> None:
     assert [int(a[0]) for a in got[:20]] == list(range(20))
 
 
-@pytest.mark.parametrize("beside", [0, arrays.FEW])
+@pytest.mark.parametrize("beside", [0, arrays.TABLE_FROM_ARRAYS])
 def test_a_thousand_arrays_are_two_buffers(beside: int) -> None:
     """A list of nothing else, and one that the pickler goes through: the first few are beside them there."""
     value: list[Any] = [np.full(1_250, float(i)) for i in range(1_000)]
@@ -205,8 +205,8 @@ def test_a_list_in_which_one_array_stands_twice() -> None:
 
 
 def test_few_arrays_are_left_to_numpy() -> None:
-    value: list[Any] = [np.arange(3.0)] + [np.full(2, i) for i in range(arrays.FEW - 1)]
-    assert len(pickling.pack(value).buffers) == arrays.FEW
+    value: list[Any] = [np.arange(3.0)] + [np.full(2, i) for i in range(arrays.TABLE_FROM_ARRAYS - 1)]
+    assert len(pickling.pack(value).buffers) == arrays.TABLE_FROM_ARRAYS
 
 
 def test_small_arrays_lie_close() -> None:

@@ -9,7 +9,7 @@ import pytest
 
 from raynb.store.backing import FileBacking
 from raynb.store.pages.ledger import SLOTS
-from raynb.store.pages.unsent import MOST, Unsent, UnsentRows
+from raynb.store.pages.unsent import MAX_BYTES, Unsent, UnsentRows
 
 
 @pytest.fixture(params=["memory", "file"])
@@ -43,11 +43,11 @@ def test_what_was_crossed_out_is_gone(rows: UnsentRows) -> None:
 
 def test_a_full_row_takes_no_more(rows: UnsentRows) -> None:
     worker = attach(rows, 0)
-    assert not worker.record(0, bytes(MOST + 1))
-    assert worker.record(0, bytes(MOST - 1))
+    assert not worker.record(0, bytes(MAX_BYTES + 1))
+    assert worker.record(0, bytes(MAX_BYTES - 1))
     assert not worker.record(0, b"ab")
     assert worker.record(0, b"c")
-    assert rows.read(0, 0) == bytes(MOST - 1) + b"c"
+    assert rows.read(0, 0) == bytes(MAX_BYTES - 1) + b"c"
 
 
 def test_a_row_is_empty_for_its_next_worker(rows: UnsentRows) -> None:

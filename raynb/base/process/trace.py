@@ -15,7 +15,7 @@ from dataclasses import dataclass
 log = logging.getLogger("raynb")
 log.addHandler(logging.NullHandler())
 
-KEPT = 50
+MAX_ERRORS = 50
 
 
 @dataclass(slots=True)
@@ -28,7 +28,7 @@ class Swallowed:
 
 
 #: The last ones, oldest first. Appending is one call into C, so any thread may do it at any time.
-ring: deque[Swallowed] = deque(maxlen=KEPT)
+ring: deque[Swallowed] = deque(maxlen=MAX_ERRORS)
 
 
 def swallowed(where: str, error: BaseException, level: int = logging.WARNING) -> None:

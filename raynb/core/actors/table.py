@@ -24,10 +24,10 @@ from raynb.base.rows import (
 )  # fmt: skip
 from raynb.base.spec import ActorSpec, TaskSpec, Value
 from raynb.core.actors.calls import INFLIGHT
-from raynb.core.tasks.retries import BACKOFF_FIRST, BACKOFF_MOST
+from raynb.core.tasks.retries import BACKOFF_FIRST, BACKOFF_MAX_SECONDS
 from raynb.core.vocabulary import commands as c
 from raynb.core.vocabulary.events import WorkerDied
-from raynb.core.vocabulary.records import SPARED_MOST, Actor, Task, Worker
+from raynb.core.vocabulary.records import MAX_SPARED_DEATHS, Actor, Task, Worker
 from raynb.core.vocabulary.transitions import ACTORS
 
 if TYPE_CHECKING:
@@ -153,7 +153,7 @@ class Actors:
         """Returns whether the process died before it came to the constructor: the actor has nothing to do with it."""
         creation = actor.creation
         elsewhere = event.current not in (0, creation.spec.task_id)
-        spared = elsewhere and creation.spec.task_id in self.m.tasks.table and creation.spared < SPARED_MOST
+        spared = elsewhere and creation.spec.task_id in self.m.tasks.table and creation.spared < MAX_SPARED_DEATHS
         return spared and worker.kill_reason is None and not actor.killed and not actor.ending
 
     def creator_died(self, worker: Worker) -> None:
@@ -199,7 +199,7 @@ class Actors:
         deaths = len(actor.deaths)
         if deaths < PAUSED_FROM:
             return
-        actor.creation.not_before = m.now + min(BACKOFF_MOST, BACKOFF_FIRST * 2 ** (deaths - PAUSED_FROM))
+        actor.creation.not_before = m.now + min(BACKOFF_MAX_SECONDS, BACKOFF_FIRST * 2 ** (deaths - PAUSED_FROM))
         if actor.spec.max_restarts < 0 and (deaths == PAUSED_FROM or actor.restarts % 10 == 0):
             m.out.append(c.Warn(
                 f"{actor.spec.class_name} has died {actor.restarts} times ({reason}); it is restarted, less and less "

@@ -14,10 +14,10 @@ from raynb.base.rows import (
 )  # fmt: skip
 from raynb.base.spec import CPU
 from raynb.core.scheduling.resources import cpu_part
-from raynb.core.scheduling.scheduler import UNKNOWN
+from raynb.core.scheduling.scheduler import UNKNOWN_SECONDS
 from raynb.core.vocabulary import commands as c
 from raynb.core.vocabulary.events import WorkerDied
-from raynb.core.vocabulary.records import SPARED_MOST, Task, Worker
+from raynb.core.vocabulary.records import MAX_SPARED_DEATHS, Task, Worker
 from raynb.core.vocabulary.transitions import WORKER
 
 if TYPE_CHECKING:
@@ -284,7 +284,7 @@ class Pool:
             at = names.index(event.current)
         else:
             at = 0
-            if event.current and tasks and tasks[0].spared < SPARED_MOST:
+            if event.current and tasks and tasks[0].spared < MAX_SPARED_DEATHS:
                 tasks[0].spared += 1
                 at = -1
         for position, task in reversed(list(enumerate(tasks))):
@@ -316,7 +316,7 @@ class Pool:
             if len(worker.queue) > 1 and not worker.withdrawing and not worker.actor \
                     and now - worker.queue[0].started > window:  # fmt: skip
                 worker.withdrawing = True
-                m.scheduler.load[worker.id] = UNKNOWN  # nothing more behind this one
+                m.scheduler.load[worker.id] = UNKNOWN_SECONDS  # nothing more behind this one
                 m.out.append(c.Withdraw(worker.id, tuple(t.spec.task_id for t in list(worker.queue)[1:])))
 
     def crowded(self) -> bool:

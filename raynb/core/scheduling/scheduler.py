@@ -22,8 +22,8 @@ from raynb.core.vocabulary.records import Task, Worker
 if TYPE_CHECKING:
     from raynb.core.machine import Machine
 
-PREFETCH_MOST = 500  # tasks a worker may have waiting, however short they are
-UNKNOWN = 1e9  # estimated seconds of a function that has not run yet
+PREFETCH_MAX_TASKS = 500  # tasks a worker may have waiting, however short they are
+UNKNOWN_SECONDS = 1e9  # estimated seconds of a function that has not run yet
 
 
 @dataclass(slots=True, eq=False)
@@ -182,7 +182,7 @@ class Scheduler:
         m = self.m
         task.worker = worker.id
         options = task.spec.options
-        cost = self.estimates.get(options.function, UNKNOWN)
+        cost = self.estimates.get(options.function, UNKNOWN_SECONDS)
         self.cost[task.spec.task_id] = cost
         self.load[worker.id] += cost
         queue = worker.queue
@@ -220,7 +220,7 @@ class Scheduler:
     def blocks(self, function: str) -> None:
         """A task of the function waits for others: what is behind it would only come back."""
         self.blocking.add(function)
-        self.estimates[function] = UNKNOWN
+        self.estimates[function] = UNKNOWN_SECONDS
 
     def follow(self, worker: Worker) -> None:
         """A worker's task has what it waited for, and most end soon after: the next one goes along
@@ -256,16 +256,16 @@ class Scheduler:
         load = self.load
         seconds = self.prefetch_seconds
         fair = len(queue) // max(1, len(shape.leased)) + 1  # leave the others their share
-        most = min(PREFETCH_MOST, fair)
+        most = min(PREFETCH_MAX_TASKS, fair)
         sent = 0
-        while queue and load[worker.id] < seconds and sent < most and len(worker.queue) < PREFETCH_MOST:
+        while queue and load[worker.id] < seconds and sent < most and len(worker.queue) < PREFETCH_MAX_TASKS:
             task = queue[0]
             if task.state != PENDING_NODE_ASSIGNMENT:
                 queue.popleft()
                 continue
             if task.spec.creates_actor:  # an actor needs a worker of its own
                 break
-            if self.estimates.get(task.spec.options.function, UNKNOWN) > seconds and worker.queue:
+            if self.estimates.get(task.spec.options.function, UNKNOWN_SECONDS) > seconds and worker.queue:
                 break
             queue.popleft()
             self.send(worker, task)

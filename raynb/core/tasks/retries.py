@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from raynb.core.machine import Machine
 
 BACKOFF_FIRST = 0.05  # seconds before the retry after a second crash, doubled each time
-BACKOFF_MOST = 10.0
+BACKOFF_MAX_SECONDS = 10.0
 
 
 class Retries:
@@ -71,7 +71,7 @@ class Retries:
             return
         task.deaths += 1
         if task.deaths > 1:
-            task.not_before = m.now + min(BACKOFF_MOST, BACKOFF_FIRST * 2 ** (task.deaths - 2))
+            task.not_before = m.now + min(BACKOFF_MAX_SECONDS, BACKOFF_FIRST * 2 ** (task.deaths - 2))
             if task.spec.options.max_retries < 0 and (task.deaths == 3 or task.deaths % 5 == 0):
                 m.out.append(c.Warn(
                     f"{name} has crashed its worker {task.deaths} times ({event.reason}); it is tried again, "

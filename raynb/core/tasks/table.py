@@ -41,7 +41,7 @@ def _enter(sets: dict[int, set[int]], key: int, member: int) -> None:
 
 
 #: Tasks that an error names at most, of those that it came through.
-MOST_NAMES = 20
+MAX_NAMES = 20
 
 
 def of_argument(task: Task, value: Value | None) -> Value:
@@ -52,7 +52,7 @@ def of_argument(task: Task, value: Value | None) -> Value:
         return ("err", "through", ((task.spec.options.name,), value))
     if value[1] == "through":
         names, raised = value[2]
-        return ("err", "through", ((task.spec.options.name, *names)[:MOST_NAMES], raised))
+        return ("err", "through", ((task.spec.options.name, *names)[:MAX_NAMES], raised))
     if value[0] == "err" and value[1] not in ("argument", "TaskCancelledError"):
         return ("err", "argument", (task.spec.options.name, value))
     return value

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from raynb.core.machine import Machine
 
 #: Seconds that a caller of an actor whose constructor failed has to learn of it by itself.
-GRACE = 1.0
+GRACE_SECONDS = 1.0
 
 #: Names of errors that somebody caused on purpose, or that another failure tells of.
 KNOWN = frozenset({"TaskCancelledError", "ActorDiedError", "ObjectFreedError", "RuntimeGoneError", "argument"})
@@ -28,7 +28,7 @@ KNOWN = frozenset({"TaskCancelledError", "ActorDiedError", "ObjectFreedError", "
 EACH = 5
 
 #: How many kinds of failures are counted.
-MOST_KINDS = 1_000
+MAX_KINDS = 1_000
 
 
 class Unasked:
@@ -49,7 +49,7 @@ class Unasked:
         if spec.creates_actor:
             self.actors[spec.task_id] = task
             self._by_hex[self.m.hex_actor(spec.task_id)] = spec.task_id
-            self.m.timer(self.m.now + GRACE, "unasked", spec.task_id)
+            self.m.timer(self.m.now + GRACE_SECONDS, "unasked", spec.task_id)
             return
         table = self.m.objects.table
         count = sum(object_id(spec.task_id, index) in table for index in range(1, spec.returns + 1))
@@ -127,7 +127,7 @@ class Tally:
         key = (scope, name, kind)
         count = self._times.pop(key, 0) + 1
         self._times[key] = count
-        while len(self._times) > MOST_KINDS:
+        while len(self._times) > MAX_KINDS:
             del self._times[next(iter(self._times))]
         if count > EACH and str(count).strip("0") != "1":
             return ""

@@ -9,7 +9,7 @@ from raynb.base.rows import PENDING_ARGS_AVAIL, PENDING_CREATION, STARTING
 from raynb.base.spec import ActorSpec, TaskSpec, Value
 from raynb.core.vocabulary.transitions import O_PENDING
 
-SPARED_MOST = 3  # deaths of workers before they began with a task that don't count against it
+MAX_SPARED_DEATHS = 3  # deaths of workers before they began with a task that don't count against it
 
 
 @dataclass(slots=True, eq=False)

@@ -28,7 +28,7 @@ _UNKNOWN: dict[str, Any] = {"given": {}, "generator": False, "signature": None}
 GENERIC_CALL = "_raynb_call"
 #: In the place of a return's number: this ref is a weak handle, as `get_actor` returns them.
 WEAK = 2
-LOOK = 0.2  # seconds after which a wait looks up: for Ctrl-C, and to count what is there
+LOOK_SECONDS = 0.2  # seconds after which a wait looks up: for Ctrl-C, and to count what is there
 
 
 class Actors:
@@ -168,7 +168,7 @@ class Actors:
             return None
         deadline = None if timeout is None else _now() + timeout
         while True:
-            left = LOOK if deadline is None else max(0, min(LOOK, deadline - _now()))
+            left = LOOK_SECONDS if deadline is None else max(0, min(LOOK_SECONDS, deadline - _now()))
             if rays.wait([stream], timeout=left)[0]:
                 break
             if deadline is not None and _now() >= deadline:

@@ -22,7 +22,7 @@ from raynb.base.engine import Context, Packed
 from raynb.base.ref import ObjectRef
 from raynb.base.spec import TaskOptions
 from raynb.engine.cluster import bridge, rays
-from raynb.engine.cluster.actors import LOOK, Actors
+from raynb.engine.cluster.actors import LOOK_SECONDS, Actors
 from raynb.engine.cluster.bridge import Broken, Value
 from raynb.engine.cluster.places import RayGroups
 from raynb.engine.cluster.refs import Refs
@@ -120,7 +120,7 @@ class Adapter(Refs, Submission, Actors):
         self.settle()
         natives = [self.native(ref) for ref in refs]
         deadline = None if timeout is None else _now() + timeout
-        first = LOOK if timeout is None else min(LOOK, timeout)
+        first = LOOK_SECONDS if timeout is None else min(LOOK_SECONDS, timeout)
         try:
             values = rays.get(natives, timeout=first)
         except theirs.GetTimeoutError:
@@ -152,7 +152,7 @@ class Adapter(Refs, Submission, Actors):
         over = slot.on_wait(missing) if slot.on_wait is not None else None
         try:
             while missing.left:
-                left = LOOK if deadline is None else min(LOOK, deadline - _now())
+                left = LOOK_SECONDS if deadline is None else min(LOOK_SECONDS, deadline - _now())
                 if left <= 0:
                     raise GetTimeoutError(
                         f"Get timed out: some object(s) not ready. {missing.left} of {len(natives)} are missing "
@@ -211,7 +211,7 @@ class Adapter(Refs, Submission, Actors):
             over = slot.on_wait(missing)
         try:
             while True:
-                left = LOOK if deadline is None else max(0, min(LOOK, deadline - _now()))
+                left = LOOK_SECONDS if deadline is None else max(0, min(LOOK_SECONDS, deadline - _now()))
                 ready, _ = rays.wait(natives, num_returns=num_returns, timeout=left, fetch_local=fetch_local)
                 if len(ready) == num_returns < len(natives) and ready != natives[:num_returns]:
                     # Ray picks any; the first ones are wanted, up to the last of those it picked.

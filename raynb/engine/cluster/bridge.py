@@ -74,7 +74,7 @@ class Broken(Value):
 
 #: Task → what must be seen before a value of it that was read here is given out. Of the latest: a reader takes it.
 marks: OrderedDict[int, Any] = OrderedDict()
-MARKS_KEPT = 10_000
+MAX_MARKS = 10_000
 #: nonce → the engine of a driver, in the driver's process.
 drivers: dict[int, Any] = {}
 
@@ -93,7 +93,7 @@ def load_value(data: Any, buffers: Any, natives: Any, nonce: int, task: int, mar
     """Returns the object that a `Value` stands for; what cannot be unpickled stays a `Value`, whose reader raises."""
     if mark is not None:
         marks[task] = mark
-        if len(marks) > MARKS_KEPT:
+        if len(marks) > MAX_MARKS:
             marks.popitem(last=False)
     try:
         if not natives:

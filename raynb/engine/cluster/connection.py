@@ -21,7 +21,7 @@ from raynb.engine.cluster.local_nodes import LocalNodes
 from raynb.exceptions import RaySystemError
 
 KNOCK = 10.0  # seconds that an address has to answer
-LOOK = 0.5  # seconds between two looks while waiting, so that Ctrl-C comes through
+LOOK_SECONDS = 0.5  # seconds between two looks while waiting, so that Ctrl-C comes through
 SAID_AFTER, SAID_EVERY = 5.0, 15.0  # seconds after which, and how often, a wait is explained
 TOKENS = (
     "the cluster asks for a token (RAY_AUTH_MODE=token is the default of Ray 2.60 and later): set RAY_AUTH_TOKEN, or "
@@ -154,7 +154,7 @@ def await_first(ref: Any, config: Config, say: Callable[[str], None]) -> None:
     say_at = began + SAID_AFTER
     while True:
         try:
-            rays.get(ref, timeout=LOOK)
+            rays.get(ref, timeout=LOOK_SECONDS)
             return
         except theirs.GetTimeoutError:
             now = time.monotonic()

@@ -49,17 +49,17 @@ from raynb.engine.cluster.adapter import Adapter
 from raynb.engine.cluster.cluster_view import ClusterView
 from raynb.engine.cluster.control import Control
 from raynb.engine.cluster.hub import Listener, make_hub
-from raynb.engine.cluster.worker_reports import MOST_RETURNS, News
+from raynb.engine.cluster.worker_reports import MAX_RETURNS, News
 from raynb.engine.driver_code import DriverCode
 from raynb.engine.logs import Logs
 from raynb.engine.row_store import RowStore
 
 _now = time.monotonic
-UNREAD_MOST = 10_000  # entries that wait to be read, at the most
-SWEPT = 1000  # tasks that one look goes through
+MAX_UNREAD = 10_000  # entries that wait to be read, at the most
+SWEEP_MAX_TASKS = 1000  # tasks that one look goes through
 UNNUMBERED = 1 << 32  # from here on scopes are no numbers of cells
-QUIET = 2.0  # seconds without news after which a task's ref itself is asked
-INLINE = 100 * 1024  # bytes up to which Ray keeps values in memory
+QUIET_SECONDS = 2.0  # seconds without news after which a task's ref itself is asked
+INLINE_MAX_BYTES = 100 * 1024  # bytes up to which Ray keeps values in memory
 
 
 class ClusterEngine(News, Control, Adapter):
@@ -262,7 +262,7 @@ class ClusterEngine(News, Control, Adapter):
         if row.kind == ACTOR_CREATION_TASK:
             return
         found = []
-        for index in range(1, MOST_RETURNS):
+        for index in range(1, MAX_RETURNS):
             entry = self._natives.get(ids.object_id(row.id, index))
             if entry is not None:
                 found.append((ids.object_id(row.id, index), entry[1]))
@@ -270,7 +270,8 @@ class ClusterEngine(News, Control, Adapter):
                 break
         for identity, count in found:
             size = row.size // len(found)
-            self.book.put("objects", ObjectRow(identity, size, SHARED if size > INLINE else MEMORY, row.id, row.scope,
+            where = SHARED if size > INLINE_MAX_BYTES else MEMORY
+            self.book.put("objects", ObjectRow(identity, size, where, row.id, row.scope,
                                                count, error=row.state != FINISHED))  # fmt: skip
 
     def put(self, packed: Packed) -> ObjectRef[Any]:
@@ -280,7 +281,7 @@ class ClusterEngine(News, Control, Adapter):
         return ref
 
     def _was_put(self, identity: int, size: int, scope: int) -> None:
-        self._book.put("objects", ObjectRow(identity, size, SHARED if size > INLINE else MEMORY,
+        self._book.put("objects", ObjectRow(identity, size, SHARED if size > INLINE_MAX_BYTES else MEMORY,
                                             ids.task_of(identity), scope, 1))  # fmt: skip
 
     def _sweep(self) -> None:
@@ -288,12 +289,13 @@ class ClusterEngine(News, Control, Adapter):
         self.settle()
         self.unasked.look()
         self._insist()
-        before = _now() - QUIET
-        if len(self._unread) < UNREAD_MOST and not self._has_silent(before):
+        before = _now() - QUIET_SECONDS
+        if len(self._unread) < MAX_UNREAD and not self._has_silent(before):
             return
         with self._rows_lock:
             self.read_all()
-            silent = [(task, entry[0]) for task, entry in self._open.copy().items() if entry[1] < before][:SWEPT]
+            silent = [(task, entry[0]) for task, entry in self._open.copy().items() if entry[1] < before]
+            del silent[SWEEP_MAX_TASKS:]
         if not silent:
             return
         try:

@@ -23,7 +23,7 @@ from raynb.engine.cluster import rays
 
 NAMESPACE = "raynb"
 OUTPUT_WAIT_SECONDS = 5.0  # seconds that a result waits for its output at the most
-TICK = 0.5  # seconds between two looks at what nothing was heard of
+TICK_SECONDS = 0.5  # seconds between two looks at what nothing was heard of
 GATHER = 0.1  # seconds in which reports nobody waits for are gathered
 #: Seconds that workers gather reports: while a view is open, and when nobody looks.
 LIVELY, CALM = 0.1, 1.0
@@ -98,7 +98,7 @@ class Listener:
         again: makes the hub again; returns its handle.
         take: called with (worker, events, seconds that its clock is behind) of what each one said, in order.
         told: called with (worker, seconds, whether it is to be read soon, pickle) of what became of tasks.
-        tick: called at least every `TICK` seconds.
+        tick: called at least every `TICK_SECONDS` seconds.
         lost: called with whether the connection is over, and with the error.
 
     Thread contract: `seen` from any thread; the callbacks run on the listener's own.
@@ -134,7 +134,7 @@ class Listener:
         while not self._stopping:
             try:
                 looked_at = time.monotonic() - self.looked_at < 5.0
-                now, batches = rays.get(rays.call(self._hub, "pull", [TICK, looked_at]))
+                now, batches = rays.get(rays.call(self._hub, "pull", [TICK_SECONDS, looked_at]))
             except BaseException as error:
                 if self._stopping or not self._survived(error):
                     break
@@ -142,7 +142,7 @@ class Listener:
             self._hub_behind = min(self._hub_behind, time.time() - now)
             for batch in batches:
                 self._batch(*batch)
-            if time.monotonic() - ticked >= TICK:
+            if time.monotonic() - ticked >= TICK_SECONDS:
                 self._order.look(time.monotonic())
                 self._release()
                 self._tick()
@@ -159,7 +159,7 @@ class Listener:
             try:
                 self._hub = self._again()
             except BaseException:  # the cluster cannot start it now: later
-                time.sleep(TICK)
+                time.sleep(TICK_SECONDS)
         else:
             time.sleep(0.1)
         if not self._losses or self._heard:
@@ -219,4 +219,4 @@ class Listener:
     def stop(self) -> None:
         """Takes what has arrived, then ends."""
         self._stopping = True
-        self._thread.join(TICK + 2.0)
+        self._thread.join(TICK_SECONDS + 2.0)

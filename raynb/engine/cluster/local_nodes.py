@@ -25,7 +25,7 @@ from typing import Any
 START_TIMEOUT_SECONDS = 120.0
 STOP_SECONDS = 5.0
 #: Bytes of object store of a node that names none.
-STORE = 200 << 20
+STORE_BYTES = 200 << 20
 
 
 class LocalNodes:
@@ -102,7 +102,7 @@ class _Program:
         command = [sys.executable, "-m", "ray.scripts.scripts", "start", "--block", "--disable-usage-stats",
                    "--node-ip-address=127.0.0.1", "--min-worker-port=0", "--max-worker-port=0",
                    f"--dashboard-agent-listen-port={_free_port()}", f"--num-cpus={node.get('num_cpus', 1)}",
-                   f"--object-store-memory={node.get('object_store_memory', STORE)}"]  # fmt: skip
+                   f"--object-store-memory={node.get('object_store_memory', STORE_BYTES)}"]  # fmt: skip
         if head:
             command += ["--head", f"--port={self.address.rpartition(':')[2]}", f"--temp-dir={self.folder}",
                         "--include-dashboard=false", f"--ray-client-server-port={_free_port()}"]  # fmt: skip

@@ -23,7 +23,7 @@ from raynb.engine.cluster.places import RayGroups
 from raynb.exceptions import RuntimeGoneError
 from raynb.serde import pickling
 
-OPTIONS_KEPT = 1000
+MAX_OPTIONS = 1000
 #: Begins what a call of ours hands to Ray: a method of an actor of ours may be called by plain Ray too.
 MAGIC = b"raynb\x001"
 #: Arguments up to this size (bytes) travel inside that string.
@@ -122,7 +122,7 @@ class Submission:
             known = (options, pickle.dumps(slim, 5), made(options))
             with self._lock:
                 self._options[id(options)] = known
-                while len(self._options) > OPTIONS_KEPT:
+                while len(self._options) > MAX_OPTIONS:
                     self._options.popitem(last=False)
         return known[1], known[2]
 
@@ -210,7 +210,7 @@ class Submission:
             name = GENERIC_STREAM if options.num_returns == STREAMING else options.function
             if not hasattr(handle, name) or name.startswith("__ray_"):
                 name = GENERIC_CALL
-        if len(self._names) >= OPTIONS_KEPT:
+        if len(self._names) >= MAX_OPTIONS:
             self._names.clear()
         self._names[actor, options.function, options.num_returns == STREAMING] = name
         return name

@@ -39,11 +39,11 @@ _now = time.monotonic
 #: Seconds of difference from which on two clocks differ, and a batch was not just on its way.
 SKEW_FROM = 0.25
 #: Tasks whose submission was not reported yet, and of which something else was.
-EARLY_KEPT = 10_000
+MAX_EARLY = 10_000
 #: Seconds that a worker's word on the end of a task is waited for at the most.
 REPORT_SECONDS = 2.0
 #: Returns of one task that are counted.
-MOST_RETURNS = 10_000
+MAX_RETURNS = 10_000
 _RAYS_LOG = "ray._private.worker"
 
 
@@ -92,7 +92,7 @@ class Unheard:
         if row.kind == ACTOR_CREATION_TASK:
             self.unasked.actor_failed(str(row.actor or row.id), row)
             return
-        indices = range(1, MOST_RETURNS)
+        indices = range(1, MAX_RETURNS)
         there = itertools.takewhile(lambda index: ids.object_id(row.id, index) in self._natives, indices)
         self.unasked.task_failed(row, sum(1 for _ in there))
 
@@ -324,7 +324,7 @@ class News(Unheard):
     def _keep_early(self, task: int, event: tuple[Any, ...]) -> None:
         """A worker reports what another one submitted, whose own report is still on its way."""
         self._early.setdefault(task, []).append((self._speaks, self._to_here, event))
-        if len(self._early) > EARLY_KEPT:
+        if len(self._early) > MAX_EARLY:
             self._early.popitem(last=False)
 
     def _submitted_there(self, task: int, told: Any, scope: int, parent: int, actor: int, creates: bool,

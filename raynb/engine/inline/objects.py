@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from raynb.engine.inline.engine import InlineEngine
 
 #: How many errors keep their traceback for a debugger: its frames hold everything below them.
-TRACED = 16
+MAX_TRACED_ERRORS = 16
 
 
 class Obj:
@@ -63,7 +63,7 @@ class Objects:
         self._lock = threading.RLock()
         self._touched: set[int] = set()
         self._traced: deque[Obj] = deque()
-        self._called_from: deque[FrameType] = deque(maxlen=TRACED)  # the users' outermost frames of errors
+        self._called_from: deque[FrameType] = deque(maxlen=MAX_TRACED_ERRORS)  # the users' outermost frames of errors
 
     def new(self, identity: int, scope: int) -> ObjectRef[Any]:
         """Makes a pending object; returns its first ref."""
@@ -96,7 +96,7 @@ class Objects:
             self.bytes += size
             self._touched.add(identity)
             if traceback is not None:
-                if len(self._traced) == TRACED:
+                if len(self._traced) == MAX_TRACED_ERRORS:
                     self._traced.popleft().traceback = None
                 self._traced.append(obj)
                 self._called_from.append(traceback.tb_frame)

@@ -18,7 +18,7 @@ from raynb.exceptions import ActorDeadlockError, GetTimeoutError
 _now = time.monotonic
 
 
-SLICE = 0.02  # seconds that one of several event loops has its turn
+SLICE_SECONDS = 0.02  # seconds that one of several event loops has its turn
 
 
 def _wake(future: asyncio.Future[None]) -> None:
@@ -58,7 +58,7 @@ class Waiting:
             loops = [loop for loop in self._loops if not loop.driven_here() and not loop.loop.is_closed()]
             for loop in loops:
                 left = None if deadline is None else max(deadline - _now(), 0)
-                loop.drive(enough, left if len(loops) == 1 else min(SLICE, left or SLICE), True)
+                loop.drive(enough, left if len(loops) == 1 else min(SLICE_SECONDS, left or SLICE_SECONDS), True)
 
     def get(self, refs: Sequence[ObjectRef[Any]], timeout: float | None) -> list[Any]:
         self._engine.check_alive()
@@ -117,7 +117,7 @@ class Waiting:
                 obj.callbacks.append(functools.partial(loop.call_soon_threadsafe, _wake, there))
                 await there
             while obj.value is None:
-                self._drive_any([obj], 1, _now() + SLICE)
+                self._drive_any([obj], 1, _now() + SLICE_SECONDS)
                 await asyncio.sleep(0.002)
             return self._objects.load(obj)
 

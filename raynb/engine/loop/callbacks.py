@@ -13,7 +13,7 @@ from collections.abc import Callable
 
 from raynb.base.process import strikes, trace
 
-MOST_THREADS = 64
+MAX_THREADS = 64
 LEAVE_SECONDS = 0.5  # at the end, a callback that runs gets so long; its thread is a daemon
 
 
@@ -40,7 +40,7 @@ class Callbacks:
             self._seen = -1
         elif self._seen != self._taken:
             self._seen = self._taken
-        elif len(self._threads) < MOST_THREADS:
+        elif len(self._threads) < MAX_THREADS:
             try:
                 self.start()
             except RuntimeError as error:  # the system has no thread left: the callbacks wait on

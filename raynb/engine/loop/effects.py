@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from raynb.engine.local.engine import LocalEngine
 
 _RUN = code_of(w.Run)
-BIG = 1 << 20  # freed ranges of this size (bytes) are sent at once, not with the next message
+BIG_BYTES = 1 << 20  # freed ranges of this size (bytes) are sent at once, not with the next message
 
 
 class Effects:
@@ -230,7 +230,7 @@ class Effects:
                 self.loop.callbacks.append(functools.partial(self._free_here, value))
             return
         peer = self.peers[value[1]]
-        big = value[3] >= BIG
+        big = value[3] >= BIG_BYTES
         self.send(peer.control if big else peer.data, w.Free((value,)))
 
     def _free_here(self, value: Any) -> None:

@@ -16,7 +16,7 @@ from raynb.base.process import trace
 from raynb.core.machine import Machine
 from raynb.exceptions import RaySystemError
 
-STORY = 20  # last events quoted in the error of a broken runtime
+STORY_EVENTS = 20  # last events quoted in the error of a broken runtime
 
 
 class Health:
@@ -84,7 +84,7 @@ class Health:
 
     def _story(self) -> str:
         try:
-            last = list(itertools.islice(reversed(self._machine.history.ring), 3 * STORY))[::-1]
+            last = list(itertools.islice(reversed(self._machine.history.ring), 3 * STORY_EVENTS))[::-1]
         except RuntimeError as error:  # another thread is in the middle of it
             return f"  (not readable: {error})"
         lines: list[str] = []
@@ -96,7 +96,7 @@ class Health:
                 what = f"{item[0]} {item[1]}"
             elif what:
                 lines.append(f"  {now:.6f} {what} {item:#x}")
-        return "\n".join(lines[-STORY:]) or "  (none)"
+        return "\n".join(lines[-STORY_EVENTS:]) or "  (none)"
 
     def refuse(self, during: Any) -> None:
         """Ends the runtime if a change was left half made; raises its failure."""

@@ -20,7 +20,7 @@ from typing import Any
 from raynb.jupyter.cells.scoping import bound_names, function_names
 
 #: Functions that are looked through for one cell.
-MOST_FUNCTIONS = 100
+MAX_FUNCTIONS = 100
 
 #: Methods of Python's containers, and of classes that are named after them, that change the object.
 _CONTAINERS = frozenset((
@@ -87,7 +87,7 @@ def changes_of_functions(functions: Iterable[FunctionType]) -> Iterator[Change]:
     """Yields where the notebook's functions, and those that they call, change names of the notebook."""
     seen: set[int] = set()
     waiting = list(functions)
-    while waiting and len(seen) < MOST_FUNCTIONS:
+    while waiting and len(seen) < MAX_FUNCTIONS:
         function = waiting.pop()
         if id(function) in seen or function.__module__ != "__main__":
             continue

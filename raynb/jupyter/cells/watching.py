@@ -20,10 +20,10 @@ if TYPE_CHECKING:
     from raynb.jupyter.notebook import Notebook
 
 #: Seconds between two pictures of a bar.
-INTERVAL = 0.2
+INTERVAL_SECONDS = 0.2
 
 #: Seconds after which the bar of a loop in the background moves on though no item has ended.
-TICK = 1.0
+TICK_SECONDS = 1.0
 
 
 @dataclass(slots=True)
@@ -155,7 +155,7 @@ class Watch:
                 self.first_error = self.first_error or error
         if first and error is not None:
             self._failed(error)
-        if self._display_id and (last or time.monotonic() - self._shown_at > INTERVAL):
+        if self._display_id and (last or time.monotonic() - self._shown_at > INTERVAL_SECONDS):
             self._show(True)
         if last:
             self.tasks.status.clear()
@@ -164,8 +164,8 @@ class Watch:
 
     def _tick(self) -> None:
         """Moves the bar on while nothing ends."""
-        while not self.finished.wait(TICK):
-            if time.monotonic() - self._shown_at > TICK:
+        while not self.finished.wait(TICK_SECONDS):
+            if time.monotonic() - self._shown_at > TICK_SECONDS:
                 self._show(True)
 
     def _failed(self, error: BaseException) -> None:
@@ -231,7 +231,7 @@ def wait_for_all(notebook: Notebook, scope: int, watches: Sequence[Watch], begin
     over = "stopped"
     try:
         while unfinished := [watch for watch in watches if not watch.finished.is_set()]:
-            if unfinished[0].finished.wait(INTERVAL):
+            if unfinished[0].finished.wait(INTERVAL_SECONDS):
                 continue
             if notebook.breakpoints is not None:
                 notebook.breakpoints.serve()

@@ -18,8 +18,8 @@ Place = tuple[str, int, str]
 #: File name and line → how a person calls it.
 NameOf = Callable[[str, int], str]
 
-MOST_LINES = 12  # of the summary
-MOST_DEEP = 60
+MAX_LINES = 12  # of the summary
+MAX_DEPTH = 60
 
 
 @dataclass(slots=True)
@@ -83,7 +83,7 @@ class Profile:
             if len(threads) > 1:
                 node = node.child(f"thread {thread}", "other")
                 node.wall, node.cpu = node.wall + wall, node.cpu + cpu
-            for place in places[:MOST_DEEP]:
+            for place in places[:MAX_DEPTH]:
                 node = node.child(self.label(place), "user" if is_users(place[0]) else "library")
                 node.wall, node.cpu = node.wall + wall, node.cpu + cpu
         return root
@@ -130,7 +130,7 @@ class Profile:
         total = self.wall or 1.0
         rows = [f"{self.title}: {self.verdict()}", ""]
         rows += [f"{100 * wall / total:5.1f} %  {format_seconds(wall):>8}  {where}  {printable(what)[:70]}"
-                 for wall, where, what in self.by_line()[:MOST_LINES]]  # fmt: skip
+                 for wall, where, what in self.by_line()[:MAX_LINES]]  # fmt: skip
         parts = f"{self.parts:,} task{'s' if self.parts != 1 else ''}"
         return "\n".join([*rows, "", f"{self.samples:,} samples of {parts}, {format_seconds(self.seconds)} together."])
 
@@ -193,5 +193,5 @@ class MemoryProfile:
             file, line = users[-1] if users else frames[-1]
             lines[self.name_of(file, line), linecache.getline(file, line).strip()] += size
         rows = [f"  {format_bytes(size):>10}  {where}  {printable(what)[:70]}"
-                for (where, what), size in lines.most_common(MOST_LINES)]  # fmt: skip
+                for (where, what), size in lines.most_common(MAX_LINES)]  # fmt: skip
         return "\n".join([f"{self.title}: {format_bytes(most)} allocated by Python, {of}.", *rows])

@@ -26,8 +26,8 @@ if TYPE_CHECKING:
     from raynb.jupyter.notebook import Notebook
 
 PROMPT = "(Pdb) "
-MOST_SOURCE = 2_000_000  # characters of cells that are sent along
-TOLD_AFTER = 1.0  # seconds after which a task that waits for a prompt is told of
+SOURCE_MAX_CHARACTERS = 2_000_000  # characters of cells that are sent along
+NOTICE_AFTER_SECONDS = 1.0  # seconds after which a task that waits for a prompt is told of
 _QUITS = ("q", "quit", "exit", "q!")
 
 #: What is done with a command at the prompt: returns (what was printed, the next prompt or None).
@@ -38,7 +38,7 @@ def sources_of(shell: Any) -> dict[str, tuple[str, str]]:
     """Returns (``In[5]``, text) of the notebook's cells by the file names that the kernel gave them."""
     found: dict[str, tuple[str, str]] = {}
     name_of = getattr(shell.compile, "format_code_name", lambda name: None)
-    left = MOST_SOURCE
+    left = SOURCE_MAX_CHARACTERS
     for name, entry in reversed(list(linecache.cache.items())):
         if len(entry) == 4 and entry[1] is None and entry[2]:
             text = "".join(entry[2])
@@ -160,7 +160,7 @@ class Breakpoints:
                 return
         for point in list(self._pending):
             key = (point.worker, point.session)
-            if key not in self._told and (running is None or time.time() - point.since > TOLD_AFTER):
+            if key not in self._told and (running is None or time.time() - point.since > NOTICE_AFTER_SECONDS):
                 self._told.add(key)
                 self.notebook.router.show_text(
                     point.scope, "stderr",

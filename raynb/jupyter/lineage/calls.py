@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from raynb.jupyter.lineage.record import Record
 
 #: Tasks of one cell that are looked at, definitions that are remembered, words of one cell.
-MOST_TASKS, MOST_USES, MOST_WORDS = 1_000, 1_000, 200
+MAX_TASKS, MAX_USES, MAX_WORDS = 1_000, 1_000, 200
 
 #: Cells whose code does not run in the kernel.
 _TASKS = ("%%remote", "%%on", "%%everywhere", "%%actor")
@@ -55,7 +55,7 @@ class Calls:
         names = (name,) if inner is made else record.reader.of(made)[1]
         self._uses.pop((current_scope(), key), None)
         self._uses[current_scope(), key] = name, take(record.reader, record.lineage, names, record.run_of)
-        while len(self._uses) > MOST_USES:
+        while len(self._uses) > MAX_USES:
             del self._uses[next(iter(self._uses))]
 
     def cell_ended(self, cell: Cell) -> None:
@@ -64,7 +64,7 @@ class Calls:
         record = self.record
         if engine is None or cell.source.startswith(_TASKS) or not engine.scope_counts(cell.scope):
             return
-        words = [word for word in dict.fromkeys(_WORD.findall(cell.source)) if word in record.space][:MOST_WORDS]
+        words = [word for word in dict.fromkeys(_WORD.findall(cell.source)) if word in record.space][:MAX_WORDS]
         held: dict[int, str] = {}
         for name in words:
             for ref in refs_of(record.space[name]):
@@ -75,7 +75,7 @@ class Calls:
                     run.outputs = (name,)
                     record.lineage.bound(run, {name: record.reader.token(name)[0]})
         groups: dict[str, list[TaskRow]] = {}
-        for row in engine.rows(tasks=list(held)[:MOST_TASKS]).tasks if held else ():
+        for row in engine.rows(tasks=list(held)[:MAX_TASKS]).tasks if held else ():
             if row.scope == cell.scope:
                 groups.setdefault(self._definition(engine, row), []).append(row)
         for key, rows in groups.items():

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 FRESH, STALE, RUNNING, FAILED_RUN = "fresh", "stale", "running", "failed"
 
 #: Tasks of one run whose states are looked at, and whose objects are.
-MOST_TASKS, MOST_OBJECTS = 1_000, 200
+MAX_TASKS, MAX_OBJECTS = 1_000, 200
 
 _FIXED = (int, float, bool, complex, str, bytes, type(None), ObjectRef)
 
@@ -252,7 +252,7 @@ class Record:
         engine = engines.driver()
         states: set[str] = set()
         if engine is not None:
-            states = {row.state for row in engine.rows(tasks=run.tasks[:MOST_TASKS]).tasks}
+            states = {row.state for row in engine.rows(tasks=run.tasks[:MAX_TASKS]).tasks}
         if states - TASK_ENDED:
             return RUNNING
         if states & {FAILED, CANCELLED}:
@@ -274,7 +274,7 @@ class Record:
         if engine is None:
             return False
         several = range(len(run.outputs) + 3)  # a put value, the status, the outputs, the value
-        objects = [object_id(task, index) for task in run.tasks[:MOST_OBJECTS] for index in several]
+        objects = [object_id(task, index) for task in run.tasks[:MAX_OBJECTS] for index in several]
         return any(row.local_refs or row.pending_args for row in engine.rows(objects=objects).objects)
 
     def _token(self, name: str) -> str:
@@ -311,7 +311,7 @@ class Record:
             if (number, text) not in self._told:
                 names = ", ".join(f"`{name}`" for name in run.outputs) or "The value"
                 said = f"{names} of {cell_name(run.scope)} {'are' if len(run.outputs) > 1 else 'is'} stale: {text}."
-                stale.known.update({(self._nonce, task): said for task in run.tasks[:MOST_TASKS]})
+                stale.known.update({(self._nonce, task): said for task in run.tasks[:MAX_TASKS]})
         return True
 
     def _say(self, text: str) -> None:

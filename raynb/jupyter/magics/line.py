@@ -27,7 +27,7 @@ from raynb.jupyter.reports import text_tables
 from raynb.jupyter.views import actions
 
 #: Failed parts of a list that ``%get`` names.
-MOST_TOLD = 10
+MAX_SHOWN = 10
 
 _NO_RUNTIME = "No raynb runtime is running; start one with `%raynb start`."
 
@@ -373,9 +373,9 @@ def _tell_failed(name: str, value: Any, failed: dict[ObjectRef[Any], Exception])
             text = str(cause).partition("\n")[0]
             found.append(f"  {name}[{key!r}]: {type(cause).__name__}{': ' if text else ''}{text}")
     if found:
-        more = [f"  … and {len(found) - MOST_TOLD:,} more"] if len(found) > MOST_TOLD else []
+        more = [f"  … and {len(found) - MAX_SHOWN:,} more"] if len(found) > MAX_SHOWN else []
         head = f"%get {name}: {len(found):,} of {len(pairs):,} failed and stay refs:"
-        print("\n".join([head, *found[:MOST_TOLD], *more]), file=sys.stderr)
+        print("\n".join([head, *found[:MAX_SHOWN], *more]), file=sys.stderr)
 
 
 def _show_config(magics: LineMagics, rest: str) -> None:

@@ -13,7 +13,7 @@ from raynb.base.rows import PROFILE
 from raynb.jupyter.on_worker.runner import CellPayload, run_cell, run_items
 from raynb.run.inspection.sampler import Sampler
 
-MOST_SITES = 30  # of allocations
+MAX_SITES = 30  # of allocations
 
 
 def profiled_cell(payload: CellPayload, *arrived: Any) -> Any:
@@ -97,7 +97,7 @@ class _Peak:
             if now < self._seen * 1.1:
                 return
             self._seen = now
-            sites = tracemalloc.take_snapshot().statistics("traceback")[:MOST_SITES]
+            sites = tracemalloc.take_snapshot().statistics("traceback")[:MAX_SITES]
             self._sites = [(s.size, s.count, [(f.filename, f.lineno) for f in s.traceback]) for s in sites]
 
     def stop(self) -> dict[str, Any]:

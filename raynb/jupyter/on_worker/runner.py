@@ -29,13 +29,13 @@ from raynb.jupyter.on_worker.results import VALUE, CellEnd, LoopStatus, Status, 
 
 #: Types of items that are shown in messages by their value, and in how many characters.
 _SHORT = (int, float, complex, bool, str, bytes, type(None))
-LONGEST_ITEM = 40
+ITEM_MAX_CHARACTERS = 40
 
 #: Types that are looked through for refs.
 CONTAINERS = (list, tuple, dict)
 
 #: How many compiled cells a worker keeps.
-_COMPILED_KEPT = 128
+_MAX_COMPILED = 128
 
 
 @dataclass(slots=True, frozen=True)
@@ -154,7 +154,7 @@ def item_label(title: str, target: str, item: Any) -> str:
     """Returns what an item of a loop is called in messages: ``In[6] depth=7``."""
     plain = type(item) in _SHORT or (type(item) is tuple and all(type(part) in _SHORT for part in item))
     shown = repr(item) if plain else f"<{type(item).__name__}>"
-    return f"{title} {target}={shown if len(shown) <= LONGEST_ITEM else shown[: LONGEST_ITEM - 1] + '…'}"
+    return f"{title} {target}={shown if len(shown) <= ITEM_MAX_CHARACTERS else shown[: ITEM_MAX_CHARACTERS - 1] + '…'}"
 
 
 def run_on_actor(instance: Any, payload: CellPayload, *arrived: Any) -> Any:
@@ -311,7 +311,7 @@ def compile_cell(source: str, filename: str, flags: int = 0) -> tuple[CodeType |
     if isinstance(last, ast.Expr):
         future = _future_flags(tree)
         value = compile(ast.Expression(last.value), filename, "eval", flags | future, dont_inherit=True)
-    while len(_compiled) >= _COMPILED_KEPT:
+    while len(_compiled) >= _MAX_COMPILED:
         del _compiled[next(iter(_compiled))]
     _compiled[key] = body, value
     return body, value

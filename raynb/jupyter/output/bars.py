@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 _CONTROL = re.compile(r"(\r|\n|\x1b\[\d*[ABCDGKJ])")
 
 #: Rows above the cursor that may still be drawn over.
-KEPT_ROWS = 50
+MAX_ROWS = 50
 
 
 def draws(line: str) -> bool:
@@ -103,7 +103,7 @@ class Bars:
             row.shown, row.final = text, over
             if not row.refused:
                 changed.append((row, update, over))
-        extra = self._at - KEPT_ROWS
+        extra = self._at - MAX_ROWS
         if extra > 0:
             del self.rows[:extra]
             self._at -= extra

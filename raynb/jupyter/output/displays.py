@@ -17,7 +17,7 @@ LIVE = "application/vnd.raynb.live+json"
 CARD_TYPE = "application/vnd.raynb.card+json"
 
 #: Displays whose last state is remembered; of more, those that changed longest ago are forgotten.
-MOST = 2_000
+MAX_DISPLAYS = 2_000
 
 
 def live(display_id: str, goes_on: bool, text: str, gone: str = "", **looks: Any) -> dict[str, Any]:
@@ -39,7 +39,7 @@ class Displays:
     Thread contract: any thread.
     """
 
-    def __init__(self, most: int = MOST) -> None:
+    def __init__(self, most: int = MAX_DISPLAYS) -> None:
         self._most = most
         self._last: OrderedDict[str, dict[str, Any]] = OrderedDict()
         self._lock = threading.Lock()

@@ -17,7 +17,7 @@ from raynb.jupyter.formatting import short_task
 from raynb.jupyter.output.bars import Bars, draws
 
 #: The longest unfinished line that is held back while several tasks print, in characters.
-LONGEST_PARTIAL = 8_192
+PARTIAL_MAX_CHARACTERS = 8_192
 
 
 @dataclass(slots=True)
@@ -180,7 +180,7 @@ class CellOutput:
 
     def _rest(self, voice: _Voice, partial: str, actions: list[Action]) -> None:
         """Takes what follows the last line end."""
-        if self._many and len(partial) <= LONGEST_PARTIAL:
+        if self._many and len(partial) <= PARTIAL_MAX_CHARACTERS:
             voice.partial = partial
         else:
             self._show(voice, partial, actions)

@@ -30,10 +30,10 @@ if TYPE_CHECKING:
     from raynb.jupyter.notebook import Notebook
 
 #: Seconds between two updates of shown refs.
-INTERVAL = 0.5
+INTERVAL_SECONDS = 0.5
 
 #: Lines that are kept live at once; of more, the oldest stay as they are.
-MOST = 200
+MAX_LIVE_LINES = 200
 
 _KINDS = (ObjectRef, ShownRef, ActorHandle, ShownHandle)
 
@@ -110,7 +110,7 @@ class LiveLines:
     def __init__(self, notebook: Notebook) -> None:
         self.notebook = notebook
         self._lines: list[_Line] = []
-        self._ended: deque[_Line] = deque(maxlen=MOST)  # whose results may still become stale
+        self._ended: deque[_Line] = deque(maxlen=MAX_LIVE_LINES)  # whose results may still become stale
         self._lock = threading.Lock()  # guards the lines
         self._updating = threading.Lock()  # one update at a time
         self._thread: threading.Thread | None = None
@@ -173,14 +173,14 @@ class LiveLines:
     def _follow(self, line: _Line) -> None:
         with self._lock:
             self._lines.append(line)
-            del self._lines[:-MOST]
+            del self._lines[:-MAX_LIVE_LINES]
             if self._thread is None or not self._thread.is_alive():
                 self._thread = threading.Thread(target=self._serve, name="raynb-refs", daemon=True)
                 self._thread.start()
 
     def _serve(self) -> None:
         while not self._stopped:
-            self._wake.wait(INTERVAL)
+            self._wake.wait(INTERVAL_SECONDS)
             with self._lock:
                 if not self._lines:
                     self._thread = None

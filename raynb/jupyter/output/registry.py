@@ -21,7 +21,7 @@ from raynb.base import scope as scopes
 UNNUMBERED = 1 << 32
 
 #: How many cells are remembered.
-KEPT = 5_000
+MAX_CELLS = 5_000
 
 
 @dataclass(slots=True)
@@ -219,7 +219,7 @@ class Cells:
         with self._lock:
             self._known.pop(scope, None)
             self._known[scope] = cell
-            while len(self._known) > KEPT:
+            while len(self._known) > MAX_CELLS:
                 del self._known[next(iter(self._known))]
         if self._in_main():
             if self._stack and self._stack[-1].is_callback and self._stack[-1].parent is not parent:

@@ -30,13 +30,13 @@ from raynb.jupyter.output.registry import Cell, Cells
 from raynb.jupyter.output.sinks import PlainSink, Sink
 
 #: Seconds between two deliveries while output comes.
-INTERVAL = 0.05
+INTERVAL_SECONDS = 0.05
 
 #: Deliveries without news after which unfinished lines are shown as they are.
 QUIET_ROUNDS = 4
 
 #: Pieces of output that are held back at most while the cell's output is redirected.
-MOST_HELD = 10_000
+MAX_HELD = 10_000
 
 _log = logging.getLogger("raynb.output")
 
@@ -192,7 +192,7 @@ class Router:
     def _serve(self) -> None:
         quiet = 0
         while not self._stopped:
-            if not self._news.wait(INTERVAL if quiet < QUIET_ROUNDS or self._held else None):
+            if not self._news.wait(INTERVAL_SECONDS if quiet < QUIET_ROUNDS or self._held else None):
                 quiet += 1
                 if self._held:
                     self._deliver(awaited=self.main_waits)
@@ -200,7 +200,7 @@ class Router:
                     self._settle()
                 continue
             quiet = 0
-            self._urgent.wait(INTERVAL)  # let some gather: ``print`` alone writes twice
+            self._urgent.wait(INTERVAL_SECONDS)  # let some gather: ``print`` alone writes twice
             self._urgent.clear()
             self._deliver(awaited=self.main_waits)
 
@@ -255,7 +255,7 @@ class Router:
             return False
         inside.look()
         if not inside.takes(output, awaited):
-            if len(self._held) >= MOST_HELD:
+            if len(self._held) >= MAX_HELD:
                 return False
             self._held.append(output)
             unshown.mark()  # whoever asks for its task next shows it

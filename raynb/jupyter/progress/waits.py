@@ -26,10 +26,10 @@ if TYPE_CHECKING:
     from raynb.jupyter.notebook import Notebook
 
 #: Seconds between two looks at the running cell.
-INTERVAL = 0.25
+INTERVAL_SECONDS = 0.25
 
 #: Of a wait for at most so many objects, each one's task is looked at.
-MOST_LOOKED_AT = 500
+MAX_REFS = 500
 
 #: Where the main thread's innermost frame is while it waits for futures or in an event loop.
 _WAITING_IN = ("concurrent/futures/_base.py", "/threading.py", "/selectors.py", "/queue.py")
@@ -130,12 +130,12 @@ class Waits:
         with self._lock:
             self._bar = Bar(self.notebook, cell.scope)
         while self._goes_on(cell):
-            time.sleep(INTERVAL)
+            time.sleep(INTERVAL_SECONDS)
             if self.notebook.breakpoints is not None:
                 self.notebook.breakpoints.look()
             count = None if self.pausing else self._look(cell)
             waited = waited + 1 if count is not None else 0
-            if count is None or waited * INTERVAL < self.notebook.config.progress_delay:
+            if count is None or waited * INTERVAL_SECONDS < self.notebook.config.progress_delay:
                 continue
             with self._lock:
                 if self._goes_on(cell) and self._bar is not None:
@@ -193,7 +193,7 @@ class Waits:
         count = Count(missing, since)
         engine = engines.driver()
         keys = getattr(waiter, "keys", ())
-        if engine is not None and 0 < len(keys) <= MOST_LOOKED_AT:
+        if engine is not None and 0 < len(keys) <= MAX_REFS:
             states = [row.state for row in engine.rows(tasks=[ids.task_of(key) for key in keys]).tasks]
             count.failed, count.cancelled = states.count(FAILED), states.count(CANCELLED)
             if len(states) == missing:

@@ -13,7 +13,7 @@ from raynb.jupyter.output.registry import cell_name
 from raynb.jupyter.views.view_model import Labels, actor_label, held_by
 
 #: Rows that a table shows at most; it says how many there are.
-MOST = 50
+MAX_ROWS = 50
 
 
 def size(count: int) -> str:
@@ -26,14 +26,14 @@ def table(head: Sequence[str], rows: Iterable[Sequence[str]], empty: str) -> str
     listed = [tuple(printable(cell).replace("\n", " ") for cell in row) for row in rows]
     if not listed:
         return empty
-    shown = listed[:MOST]
+    shown = listed[:MAX_ROWS]
     widths = [max(len(line[i]) for line in [tuple(head), *shown]) for i in range(len(head))]
     lines = [
         "  ".join(c.ljust(w) for c, w in zip(line, widths, strict=True)).rstrip()
         for line in [tuple(head), *shown]
     ]
-    if len(listed) > MOST:
-        lines.append(f"… {len(listed) - MOST:,} more")
+    if len(listed) > MAX_ROWS:
+        lines.append(f"… {len(listed) - MAX_ROWS:,} more")
     return "\n".join(lines)
 
 

@@ -16,7 +16,7 @@ from raynb.jupyter.output.shown import ShownRef
 from raynb.jupyter.views.view_model import Labels
 
 #: Containers longer than this are not looked into: a look must stay cheap.
-LONGEST = 1_000
+MAX_ITEMS = 1_000
 
 #: Frames of the last error that are looked into, and errors behind it.
 FRAMES, ERRORS = 50, 5
@@ -72,12 +72,12 @@ def _collect(name: str, value: Any, found: Found, name_it: bool = True) -> None:
     items: Iterable[tuple[Any, Any]]
     try:
         if kind in (list, tuple):
-            items = enumerate(list(value)) if len(value) <= LONGEST else ()
+            items = enumerate(list(value)) if len(value) <= MAX_ITEMS else ()
         elif kind is dict:
-            items = list(value.items()) if len(value) <= LONGEST else ()
+            items = list(value.items()) if len(value) <= MAX_ITEMS else ()
         elif kind.__module__ == "__main__":
             own = attributes_of(value) or {}
-            items, attribute = list(own.items()) if len(own) <= LONGEST else (), True
+            items, attribute = list(own.items()) if len(own) <= MAX_ITEMS else (), True
         else:
             return
     except RuntimeError:  # it changed size meanwhile; the next look finds it
@@ -117,7 +117,7 @@ def _in_last_error() -> Iterator[tuple[str, Any]]:
             for value in list(frame.f_locals.values()):
                 if is_ref(value):
                     yield words, value
-                elif type(value) in (list, tuple) and len(value) <= LONGEST:
+                elif type(value) in (list, tuple) and len(value) <= MAX_ITEMS:
                     yield from ((words, item) for item in value if is_ref(item))
         error = error.__cause__ or error.__context__
 

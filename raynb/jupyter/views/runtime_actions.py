@@ -11,7 +11,7 @@ from raynb.jupyter import notebook as notebooks
 from raynb.jupyter.formatting import counted
 
 #: Slots that a person may ask for; each is a process.
-MOST_CPUS = 1024
+MAX_CPUS = 1024
 
 
 def scale(engine: DriverEngine, cpus: int) -> str:
@@ -27,8 +27,8 @@ def scale(engine: DriverEngine, cpus: int) -> str:
     if engine.scaling is None:
         where = "the cluster's" if engine.address else "those of the kernel itself (local_mode)"
         raise ValueError(f"The slots of this runtime are {where}; only workers of this machine can be scaled.")
-    if not 1 <= cpus <= MOST_CPUS:
-        raise ValueError(f"A runtime has from 1 to {MOST_CPUS:,} CPU slots, got {cpus}.")
+    if not 1 <= cpus <= MAX_CPUS:
+        raise ValueError(f"A runtime has from 1 to {MAX_CPUS:,} CPU slots, got {cpus}.")
     engine.scaling.scale(cpus)
     return f"{counted(cpus, 'CPU slot')} from now on."
 

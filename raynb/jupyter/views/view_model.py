@@ -28,7 +28,7 @@ from raynb.jupyter.views import messages
 
 #: The most rows of a kind in one message: what a page can hold and a person can look through.
 #: Counts (``groups``, ``store``) are over everything.
-MOST_ROWS = 10_000
+MAX_ROWS = 10_000
 
 COLUMNS: messages.Columns = {
     "tasks": list(messages.Task._fields),
@@ -224,7 +224,7 @@ def worth_showing(tasks: list[TaskRow], most: int) -> list[TaskRow]:
 
 
 def message(
-    snapshot: Snapshot, labels: Labels | None = None, most: int = MOST_ROWS, runtime: str = ""
+    snapshot: Snapshot, labels: Labels | None = None, most: int = MAX_ROWS, runtime: str = ""
 ) -> messages.PictureMessage:
     """Returns the message for a full picture (``since`` is −1) or for what changed.
 

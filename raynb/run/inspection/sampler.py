@@ -15,9 +15,9 @@ from typing import Any
 
 from raynb.run.inspection.stacks import Place
 
-INTERVAL = 0.009  # seconds between two samples
+SAMPLE_SECONDS = 0.009  # seconds between two samples
 SWITCH_SECONDS = 0.0005
-DEEPEST = 128  # frames of a sample, the innermost ones
+MAX_FRAMES = 128  # frames of a sample, the innermost ones
 
 #: Innermost last.
 _Key = tuple[int, tuple[tuple[CodeType, int], ...]]
@@ -61,7 +61,7 @@ class Sampler:
             last = due = time.monotonic()
             self._sample(own, 0.0)
             while not self._stopped.is_set():
-                due = max(due + INTERVAL, time.monotonic() - INTERVAL)
+                due = max(due + SAMPLE_SECONDS, time.monotonic() - SAMPLE_SECONDS)
                 self._stopped.wait(max(0.001, due - time.monotonic()))
                 now = time.monotonic()
                 self._sample(own, now - last)
@@ -106,7 +106,7 @@ class Sampler:
 
 def _stack(frame: FrameType | None) -> tuple[tuple[CodeType, int], ...]:
     stack: list[tuple[CodeType, int]] = []
-    while frame is not None and len(stack) < DEEPEST:
+    while frame is not None and len(stack) < MAX_FRAMES:
         stack.append((frame.f_code, frame.f_lineno or 0))
         frame = frame.f_back
     stack.reverse()

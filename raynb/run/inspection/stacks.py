@@ -20,9 +20,9 @@ from typing import Any
 #: (file, line, function). Whoever shows it looks for the source.
 Place = tuple[str, int, str]
 
-LOOKS = 3  # at the innermost frame of each thread
+LOOKS_PER_THREAD = 3  # at the innermost frame of each thread
 LOOK_SECONDS = 0.002  # between two looks
-DEEPEST = 200  # frames of a stack, the innermost ones
+MAX_FRAMES = 200  # frames of a stack, the innermost ones
 
 PYTHON, NATIVE, SLEEPING = "python", "native", "sleeping"
 
@@ -83,7 +83,7 @@ def place_of(frame: FrameType) -> Place:
 def chain(frame: FrameType | None) -> list[FrameType]:
     """Returns the frames of a stack, outermost first."""
     found: list[FrameType] = []
-    while frame is not None and len(found) < DEEPEST:
+    while frame is not None and len(found) < MAX_FRAMES:
         found.append(frame)
         frame = frame.f_back
     return found[::-1]
@@ -127,7 +127,7 @@ def capture_kernel() -> list[Stack]:
 def _states(leave_out: frozenset[int]) -> dict[int, str]:
     """Returns what each thread does, by several looks at it."""
     looks = []
-    for number in range(LOOKS):
+    for number in range(LOOKS_PER_THREAD):
         if number:
             time.sleep(LOOK_SECONDS)
         looks.append({i: (id(f), f.f_lasti) for i, f in sys._current_frames().items() if i not in leave_out})
@@ -181,7 +181,7 @@ def _await_chain(coroutine: Any) -> tuple[list[FrameType], Any]:
     """Returns the frames of a coroutine and those that it awaits, and what the last one is suspended on."""
     frames: list[FrameType] = []
     at = coroutine
-    while at is not None and len(frames) < DEEPEST:
+    while at is not None and len(frames) < MAX_FRAMES:
         frame = getattr(at, "cr_frame", None) or getattr(at, "gi_frame", None) or getattr(at, "ag_frame", None)
         if frame is None:
             break

@@ -21,10 +21,10 @@ from raynb.store.memory import PAGE, Mapping
 from raynb.store.pages.ledger import SLOTS
 
 #: Bytes of a worker's row; a multiple of the page size.
-ROOM = max(16_384, PAGE)
+ROW_BYTES = max(16_384, PAGE)
 _HEAD = struct.Struct("=qq")
 #: Bytes of notes that have room there.
-MOST = ROOM - _HEAD.size
+MAX_BYTES = ROW_BYTES - _HEAD.size
 
 
 class UnsentRows:
@@ -35,7 +35,7 @@ class UnsentRows:
 
     __slots__ = ("_backing", "fd")
 
-    SIZE = SLOTS * ROOM  # of address space; what is never written to doesn't exist
+    SIZE = SLOTS * ROW_BYTES  # of address space; what is never written to doesn't exist
 
     def __init__(self, backing: backings.Backing | None = None) -> None:
         self._backing = backing or backings.choose()
@@ -47,12 +47,12 @@ class UnsentRows:
         Raises:
             OSError: there is no room for it.
         """
-        self._backing.reserve(self.fd, row * ROOM, ROOM)
-        os.pwrite(self.fd, bytes(_HEAD.size), row * ROOM)
+        self._backing.reserve(self.fd, row * ROW_BYTES, ROW_BYTES)
+        os.pwrite(self.fd, bytes(_HEAD.size), row * ROW_BYTES)
 
     def read(self, row: int, came: int) -> bytes:
         """Returns the notes of a dead worker, of which ``came`` frames have been received."""
-        data = os.pread(self.fd, ROOM, row * ROOM)
+        data = os.pread(self.fd, ROW_BYTES, row * ROW_BYTES)
         frame, used = _HEAD.unpack_from(data)
         return data[_HEAD.size : _HEAD.size + used] if frame == came else b""
 
@@ -71,7 +71,7 @@ class Unsent:
     def __init__(self, fd: int, row: int) -> None:
         """Maps the row behind ``fd`` and closes the descriptor."""
         try:
-            view = Mapping(fd, ROOM, writable=True, offset=row * ROOM).writable_view()
+            view = Mapping(fd, ROW_BYTES, writable=True, offset=row * ROW_BYTES).writable_view()
         finally:
             os.close(fd)
         self._numbers = view[: _HEAD.size].cast("q")
@@ -82,7 +82,7 @@ class Unsent:
         """Writes down what is to be sent in frame number ``frame``; returns False when the row is full."""
         at = self._used
         end = at + len(text)
-        if end > MOST:
+        if end > MAX_BYTES:
             return False
         self._notes[at:end] = text
         numbers = self._numbers

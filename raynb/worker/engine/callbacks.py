@@ -8,7 +8,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any
 
-KEPT_SECONDS = 1.0  # a thread without work stays this long
+IDLE_SECONDS = 1.0  # a thread without work stays this long
 
 
 class Callbacks:
@@ -39,7 +39,7 @@ class Callbacks:
             with self._lock:
                 self._free += 1
                 try:
-                    if not self._calls and not self._more.wait_for(lambda: self._calls, KEPT_SECONDS):
+                    if not self._calls and not self._more.wait_for(lambda: self._calls, IDLE_SECONDS):
                         return
                     function, argument = self._calls.popleft()
                 finally:

@@ -20,7 +20,7 @@ from raynb.engine.cluster import hub, rays
 from raynb.engine.local.processes.memory_monitor import sample
 
 #: Seconds in which output is gathered before it is pushed.
-PAUSE = 0.05
+PAUSE_SECONDS = 0.05
 #: Seconds for which a batch is offered to a hub that does not answer.
 FLUSH_TIMEOUT_SECONDS = 20.0
 #: Events that make the next push due at once, so that a batch does not grow without bounds.
@@ -221,9 +221,9 @@ class Reporter:
                     slept = True
                 self._asleep = False
                 # The first after a silence goes soon; who is busy all the time reports in larger batches.
-                due = time.monotonic() + (PAUSE if slept else self._pause)
+                due = time.monotonic() + (PAUSE_SECONDS if slept else self._pause)
                 while not self._urgent and len(self._rows) < FULL:
-                    left = min(due - time.monotonic(), PAUSE if self._printed else due)
+                    left = min(due - time.monotonic(), PAUSE_SECONDS if self._printed else due)
                     if left <= 0:
                         break
                     printed = self._printed

@@ -61,7 +61,7 @@ def _alarmed(seconds: float) -> Iterator[None]:
 
 #: Options as they travelled → what they are; a function's calls all have the same.
 _options: dict[bytes, TaskOptions] = {}
-OPTIONS_KEPT = 5000
+MAX_OPTIONS = 5000
 
 
 class Arrived:
@@ -80,7 +80,7 @@ class Arrived:
         told, task, scope, parent, setups, said, flags, self.plain = marshal.loads(head[len(MAGIC):])
         options = _options.get(told)
         if options is None:
-            if len(_options) > OPTIONS_KEPT:
+            if len(_options) > MAX_OPTIONS:
                 _options.clear()
             options = _options[told] = pickle.loads(told)
         self.call = Call(static.nonce, task, scope, parent, options, static.namespace, setups, said, actor)

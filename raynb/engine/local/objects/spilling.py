@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from raynb.engine.local.engine import LocalEngine
 
 
-AGAIN_SECONDS = 0.05  # where memory was too short even for an answer
+RETRY_SECONDS = 0.05  # where memory was too short even for an answer
 COLLECT_SECONDS = 1.0  # the garbage collector is not run more often than this
 NAMES_MAX_ITEMS = 1_000  # containers longer than this are not looked into for names
 
@@ -203,7 +203,7 @@ class Room:
             except MemoryError:
                 pass  # there was not even enough to tell of it
             while not self._answered(answer, made):
-                time.sleep(AGAIN_SECONDS)
+                time.sleep(RETRY_SECONDS)
                 if self.engine.loop.health.failure is not None:
                     return
 

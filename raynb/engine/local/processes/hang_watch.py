@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from raynb.engine.local.engine import LocalEngine
 
 ASK_TIMES = 3  # a question that is not answered is asked so often: it, or the answer, may be lost itself
-LOOKS = 5  # a question is open over so many looks, or the driver itself was held up
+MIN_LOOKS = 5  # a question is open over so many looks, or the driver itself was held up
 
 
 class HangWatch:
@@ -78,7 +78,7 @@ class HangWatch:
                     del self._claims[worker]
                 elif channel.readable():
                     self._claims[worker] = (frames, 0)
-                elif looks < LOOKS:
+                elif looks < MIN_LOOKS:
                     self._claims[worker] = (frames, looks + 1)
                 else:
                     del self._claims[worker]
@@ -100,7 +100,7 @@ class HangWatch:
         with engine.loop.lock:
             for worker, (asked, looks) in list(self._open.items()):
                 self._open[worker] = (asked, looks + 1)
-                if worker not in self._told and looks >= LOOKS and now - asked > limit:
+                if worker not in self._told and looks >= MIN_LOOKS and now - asked > limit:
                     self._told.add(worker)
                     peer = engine.effects.peers.get(worker)
                     silent.append(e.WorkerSilent(now, worker, now - asked, bool(peer and stopped(peer.pid))))
