@@ -115,7 +115,7 @@ def get(object_refs: Any, *, timeout: float | None = None, _use_object_store: bo
 
 def _values(refs: Sequence[ObjectRef[Any]], timeout: float | None) -> list[Any]:
     if stale.known:
-        stale.tell(refs)
+        stale.warn(refs)
     try:
         return refs[0]._engine.get(refs, timeout)
     finally:
@@ -230,7 +230,7 @@ def _wait_on(
     refs: Sequence[Any], num_returns: int, timeout: float | None, fetch_local: bool
 ) -> tuple[list[Any], list[Any]]:
     if stale.known:
-        stale.tell(refs)
+        stale.warn(refs)
     ready, rest = refs[0]._engine.wait(refs, num_returns, timeout, fetch_local)
     if unshown.pending:
         unshown.show([ref._id for ref in ready])

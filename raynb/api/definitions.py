@@ -1,6 +1,6 @@
 """Definitions of functions and classes, and whether a name means something else by now.
 
-A definition that is sent to workers is noted under its key, with a fingerprint of its code. Later its
+A definition that is sent to workers is recorded under its key, with a fingerprint of its code. Later its
 name is looked up where it was defined: a cell that was run again, or a module that was loaded again,
 may have put another function there. The same code, run again, is no redefinition.
 
@@ -27,7 +27,7 @@ MAX_DEFINITIONS = 10_000
 
 
 @dataclass(slots=True, frozen=True)
-class Noted:
+class SentDefinition:
     """One definition as it was sent."""
 
     module: str
@@ -87,7 +87,7 @@ def current(engine: Engine, made: Any, name: str, before: Definition | None, mar
     if found is None or names_another(engine, found.packed) or _may_differ(made, found, mark):
         key, packed = functions.definition(made, name)
         if before is None or key != before.key:
-            note(key, made)
+            record(key, made)
             measured.defined(made, packed)
         used = tuple(_used(made, {}))
         found = Definition(key, packed, mark, used, used if len(packed.data) <= SMALL_BYTES else ())
@@ -146,7 +146,7 @@ def _names(code: CodeType) -> set[str]:
     return set(code.co_names).union(*inner)
 
 
-_noted: dict[str, Noted] = {}
+_sent: dict[str, SentDefinition] = {}
 
 _PLAIN: tuple[Any, ...] = (bool, int, float, complex, str, bytes, type(None))
 _WRAPPERS = (staticmethod, classmethod)
@@ -155,14 +155,14 @@ _WRAPPERS = (staticmethod, classmethod)
 _INSIDE = {"RemoteFunction": "_function", "ActorClass": "_cls"}
 
 
-def note(key: str, made: Any) -> None:
+def record(key: str, made: Any) -> None:
     """Remembers which function or class a definition's key stands for."""
     module, qualname = getattr(made, "__module__", None), getattr(made, "__qualname__", None)
     if not isinstance(module, str) or not isinstance(qualname, str) or "<" in qualname:
         return  # a lambda, or made inside a function: its name doesn't say which it is
-    _noted[key] = Noted(module, qualname, fingerprint(made))
-    while len(_noted) > MAX_DEFINITIONS:
-        _noted.pop(next(iter(_noted)), None)
+    _sent[key] = SentDefinition(module, qualname, fingerprint(made))
+    while len(_sent) > MAX_DEFINITIONS:
+        _sent.pop(next(iter(_sent)), None)
 
 
 def names_another(engine: Engine, packed: Packed) -> bool:
@@ -177,7 +177,7 @@ def redefined(key: str) -> str:
     Args:
         key: of the function or class (``TaskRow.function``, ``ActorRow.definition``).
     """
-    was = _noted.get(key)
+    was = _sent.get(key)
     if was is None:
         return ""
     found = _look_up(was.module, was.qualname)

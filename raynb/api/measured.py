@@ -53,11 +53,11 @@ def put(engine: Engine, packed: Packed, value: Any) -> Any:
 
 def serialised(values: tuple[Any, ...], began: float) -> None:
     """Tells that serialising and storing these values has ended, if it took long enough to matter."""
-    tell = engines.on_serialised
-    if tell is not None:
+    on_serialised = engines.on_serialised
+    if on_serialised is not None:
         took = _now() - began
         if took >= engines.SERIALISED_FROM:
-            tell(values, began, took)
+            on_serialised(values, began, took)
 
 
 def defined(made: Any, packed: Packed) -> None:

@@ -113,7 +113,7 @@ class ObjectRef(Generic[T]):
 
     def __await__(self) -> Generator[Any, None, T]:
         if stale.known:
-            stale.tell((self,))
+            stale.warn((self,))
         try:
             return (yield from self._engine.awaitable(self).__await__())  # type: ignore[no-any-return]
         finally:

@@ -42,9 +42,9 @@ def size_of(value: Any, depth: int = 0) -> int:
             return plain.__len__(value) if plain is not str else str.__sizeof__(value)
     if issubclass(kind, _SCALARS) or issubclass(kind, ModuleType):
         return 32
-    told = _told(value, kind)
-    if told is not None:
-        return told
+    known = _size_by_library(value, kind)
+    if known is not None:
+        return known
     if issubclass(kind, (list, tuple, set, frozenset, dict)):
         return _container_size(value, depth) if depth < _DEPTH else _own_size(value, kind)
     size = _own_size(value, kind)
@@ -64,7 +64,7 @@ def _own_size(value: Any, kind: type) -> int:
     return 32
 
 
-def _told(value: Any, kind: type) -> int | None:
+def _size_by_library(value: Any, kind: type) -> int | None:
     """Returns what a known library says of a value of its own; None: nobody's, or it doesn't say."""
     for base in kind.__mro__:
         names = _KNOWN.get(str(base.__module__).partition(".")[0])

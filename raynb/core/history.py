@@ -86,7 +86,7 @@ class History:
             ring.append(mark)
         ring.append(identity)
 
-    def note(self, now: float, kind: str, identity: int, what: str) -> None:
+    def record(self, now: float, kind: str, identity: int, what: str) -> None:
         """Enters an event that is none of the frequent ones."""
         self.add(now, (kind, what), identity)
 

@@ -109,7 +109,7 @@ class Machine:
         self.now = event.now
         self._handlers[type(event)](event)
         if self.calls.stirred:
-            self.calls.settle()
+            self.calls.send_ready()
         out = self.out
         if out:
             self.out = []
@@ -126,7 +126,7 @@ class Machine:
             if spec.actor:
                 calls.submitted(task)
             else:
-                tasks.admit(task)
+                tasks.enqueue(task)
 
     def _stored(self, event: e.ObjectStored) -> None:
         obj = self.objects.new(event.id, event.caller, event.scope)

@@ -10,7 +10,7 @@ from typing import Any
 from raynb.base.engine import FORKED, Engine
 from raynb.base.ref import ObjectRef, OwnRef
 from raynb.exceptions import RuntimeGoneError
-from raynb.serde.refs import note_ref, rebuild_ref
+from raynb.serde.refs import rebuild_ref, record_ref
 
 _id_of = attrgetter("_id")
 _engine_of = attrgetter("_engine")
@@ -73,7 +73,7 @@ class OwnRefs:
         return [OwnRef(object_id, engine) for object_id in object_ids]
 
     def reduce_ref(self, ref: ObjectRef[Any]) -> tuple[Any, ...]:
-        if not note_ref(ref):
+        if not record_ref(ref):
             self._log.append(~ref._id)  # out of band: nobody can know how long it is needed
         return rebuild_ref, (ref._id, self._nonce)
 

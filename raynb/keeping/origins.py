@@ -27,7 +27,7 @@ def new_run() -> str:
     return secrets.token_hex(8)
 
 
-def note(refs: Iterable[tuple[str, ObjectRef[Any]]], key: str, run: str) -> None:
+def record(refs: Iterable[tuple[str, ObjectRef[Any]]], key: str, run: str) -> None:
     """Notes that these outputs, by name, are of one run."""
     for name, ref in refs:
         _known[ref._engine.nonce, ref._id] = f"{key}/{run}/{name}"

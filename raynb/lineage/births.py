@@ -21,7 +21,7 @@ class Births:
         self._ids: dict[str, int] = {}
         self._scopes: dict[str, int] = {}
 
-    def note(self, scope: int) -> set[str]:
+    def record(self, scope: int) -> set[str]:
         """Takes the names as they are at a cell's end; returns those that were bound or deleted in it."""
         now = {name: id(value) for name, value in list(self._space.items()) if not name.startswith("_")}
         if now == self._ids:

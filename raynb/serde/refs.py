@@ -31,7 +31,7 @@ class _Collecting(threading.local):
 collecting = _Collecting()
 
 
-def note_ref(ref: ObjectRef[Any]) -> bool:
+def record_ref(ref: ObjectRef[Any]) -> bool:
     """Takes down a ref that is being pickled; False when nobody is collecting (out of band)."""
     refs = collecting.refs
     if refs is None:

@@ -10,7 +10,7 @@ import pickle
 from typing import Any
 
 from raynb.serde import pickling
-from raynb.serde.refs import note_ref
+from raynb.serde.refs import record_ref
 
 _PLAIN = frozenset((int, float, bool, str, bytes, type(None), complex))
 
@@ -24,7 +24,7 @@ class Private:
     def __reduce__(self) -> tuple[Any, ...]:
         packed = pickling.pack(self.value)
         for ref in packed.contained:
-            note_ref(ref)
+            record_ref(ref)
         return _own, (packed.data, *(pickle.PickleBuffer(_bytes_of(buffer)) for buffer in packed.buffers))
 
 

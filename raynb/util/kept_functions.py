@@ -83,12 +83,12 @@ class KeptFunction(Generic[F]):
             run, _ = replayed(found[key])
             refs = [api.put(keeper.box.stub(stored)) for stored in found[key].values.values()]
             made = {str(number): ref for number, ref in enumerate(refs)}
-            origins.note(made.items(), key, run)
+            origins.record(made.items(), key, run)
             return refs[0] if count == 1 else refs
         returned = self._function.remote(*args, **kwargs)
         made = {str(number): ref for number, ref in enumerate([returned] if count == 1 else returned)}
         run = origins.new_run()
-        origins.note(made.items(), key, run)
+        origins.record(made.items(), key, run)
         name = self._about.name
         pending = Pending(key, run, name, f"{name}(…)", made, task_id(made["0"]), False, self._say)
         keeper.when_done(made["0"], [pending], whole=False)

@@ -93,10 +93,10 @@ def _follow_processes() -> None:
         subprocess._fork_exec = spawn
     for name in ("posix_spawn", "posix_spawnp", "system"):
         setattr(os, name, _noting(getattr(os, name)))
-    os.register_at_fork(before=note_child)
+    os.register_at_fork(before=record_child)
 
 
-def note_child() -> None:
+def record_child() -> None:
     global has_children
     has_children = True
 
@@ -104,7 +104,7 @@ def note_child() -> None:
 def _noting(function: Any) -> Any:
     @functools.wraps(function)
     def noting(*args: Any, **kwargs: Any) -> Any:
-        note_child()
+        record_child()
         return function(*args, **kwargs)
 
     return noting

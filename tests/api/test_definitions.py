@@ -21,8 +21,8 @@ def module() -> Iterator[ModuleType]:
     made = sys.modules[NAME] = ModuleType(NAME)
     yield made
     del sys.modules[NAME]
-    for key in [key for key in definitions._noted if key.startswith("test-")]:
-        del definitions._noted[key]
+    for key in [key for key in definitions._sent if key.startswith("test-")]:
+        del definitions._sent[key]
 
 
 def run(module: ModuleType, source: str) -> Any:
@@ -34,7 +34,7 @@ F = "def f(x, k=1):\n    return [x + k for _ in range(3)]\n"
 
 
 def test_a_function_that_was_redefined(module: ModuleType) -> None:
-    definitions.note("test-f", run(module, F)["f"])
+    definitions.record("test-f", run(module, F)["f"])
     assert definitions.redefined("test-f") == ""
     run(module, "\n\n# moved, and a comment\n" + F)
     assert definitions.redefined("test-f") == "", "the same code, run again"
@@ -62,7 +62,7 @@ CHANGES = [("+ n", "- n"), ("limit = 3", "limit = 4"), ("return 1", "return 2"),
 
 @pytest.mark.parametrize("change", CHANGES)
 def test_a_class_that_was_redefined(module: ModuleType, change: tuple[str, str]) -> None:
-    definitions.note("test-c", run(module, C)["C"])
+    definitions.record("test-c", run(module, C)["C"])
     module.C = ActorClass(run(module, "\n" + C)["C"], {})  # type: ignore[attr-defined]
     assert definitions.redefined("test-c") == ""
     module.C = ActorClass(run(module, C.replace(*change))["C"], {})  # type: ignore[attr-defined]
@@ -70,6 +70,6 @@ def test_a_class_that_was_redefined(module: ModuleType, change: tuple[str, str])
 
 
 def test_names_that_say_nothing(module: ModuleType) -> None:
-    definitions.note("test-l", run(module, "f = lambda: 1")["f"])
-    definitions.note("test-n", object())
+    definitions.record("test-l", run(module, "f = lambda: 1")["f"])
+    definitions.record("test-n", object())
     assert definitions.redefined("test-l") == definitions.redefined("test-n") == definitions.redefined("") == ""

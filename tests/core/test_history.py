@@ -9,79 +9,79 @@ from raynb.core.vocabulary.records import Task
 
 
 def test_each_id_that_changed_is_named_once() -> None:
-    told = History(kept=10)
+    log = History(kept=10)
     for number in range(6):
-        told.note(float(number), "task" if number % 2 else "object", number // 4, "x")
-    assert told.changed_since(3) == {"task": {0, 1}, "object": {1}}
-    assert told.changed_since(6) == {}
-    assert told.changed_since(1 << 60) == {}
-    assert told.changed_since(0) == {"task": {0, 1}, "object": {0, 1}}
+        log.record(float(number), "task" if number % 2 else "object", number // 4, "x")
+    assert log.changed_since(3) == {"task": {0, 1}, "object": {1}}
+    assert log.changed_since(6) == {}
+    assert log.changed_since(1 << 60) == {}
+    assert log.changed_since(0) == {"task": {0, 1}, "object": {0, 1}}
 
 
 def test_too_much_or_too_long_ago_is_not_told() -> None:
-    told = History(kept=10)
+    log = History(kept=10)
     for number in range(history.MAX_CHANGES + 1):
-        told.note(0.0, "task", number, "x")
-    assert told.changed_since(0) is None
-    assert len((told.changed_since(1) or {})["task"]) == history.MAX_CHANGES
+        log.record(0.0, "task", number, "x")
+    assert log.changed_since(0) is None
+    assert len((log.changed_since(1) or {})["task"]) == history.MAX_CHANGES
     for number in range(history.RING_ENTRIES):
-        told.note(0.0, "task", number, "x")
-    assert told.changed_since(5) is None
+        log.record(0.0, "task", number, "x")
+    assert log.changed_since(5) is None
 
 
 def test_the_end_of_the_ring_can_be_read_without_its_beginning() -> None:
-    told = History(kept=10)
-    told.note(1.0, "object", 7, "x")
+    log = History(kept=10)
+    log.record(1.0, "object", 7, "x")
     for number in range(history.RING_ENTRIES + 10):  # one event after the other of the same kind and time
-        told.add(1.0, history.FREED, number)
-    assert told.changed_since(told.version - 2) == {"object": {history.RING_ENTRIES + 8, history.RING_ENTRIES + 9}}
-    assert told.story(history.RING_ENTRIES + 9) == [(1.0, "object freed")]
-    assert told.story(7) == []
+        log.add(1.0, history.FREED, number)
+    assert log.changed_since(log.version - 2) == {"object": {history.RING_ENTRIES + 8, history.RING_ENTRIES + 9}}
+    assert log.story(history.RING_ENTRIES + 9) == [(1.0, "object freed")]
+    assert log.story(7) == []
 
 
 def test_one_finished_task_is_found_without_a_search() -> None:
     """A task that lineage ran again is kept twice: its later end counts, also when the earlier is forgotten."""
-    told = History(kept=3)
+    log = History(kept=3)
 
     def end(task: int, state: str) -> None:
-        told.keep(Task(TaskSpec(task, TaskOptions(name=f"f{task}", function="f")), {}, state=state))
+        log.keep(Task(TaskSpec(task, TaskOptions(name=f"f{task}", function="f")), {}, state=state))
 
     end(1, "FAILED")
     end(2, "FAILED")
-    told.runs_again(1)
+    log.runs_again(1)
     end(1, "FINISHED")
     end(3, "FAILED")
-    assert {task: told.ended(task)[0][1] for task in (1, 2, 3)} == {1: "FINISHED", 2: "FAILED", 3: "FAILED"}  # type: ignore[index]
-    assert (told.ended(2) or ((), TaskOptions()))[1].name == "f2"
-    assert "dropped" not in (told.changed_since(0) or {})
+    assert {task: log.ended(task)[0][1] for task in (1, 2, 3)} == {1: "FINISHED", 2: "FAILED", 3: "FAILED"}  # type: ignore[index]
+    assert (log.ended(2) or ((), TaskOptions()))[1].name == "f2"
+    assert "dropped" not in (log.changed_since(0) or {})
     for task in range(4, 20):
         end(task, "FINISHED")
         if task % 3:  # the next reader enters several
-            assert {kept[0] for kept in told.finished} == set(told.places())
-            assert all(told.ended(kept[0]) == (kept, options) for kept, options in zip(told.finished, told.options))
-    assert told.ended(1) is None
-    assert (told.changed_since(0) or {})["dropped"] == set(range(1, 17))
+            assert {kept[0] for kept in log.finished} == set(log.places())
+            assert all(log.ended(kept[0]) == (kept, options) for kept, options in zip(log.finished, log.options))
+    assert log.ended(1) is None
+    assert (log.changed_since(0) or {})["dropped"] == set(range(1, 17))
 
 
 def test_an_end_that_is_forgotten_while_its_task_runs_again_is_not_found() -> None:
-    told = History(kept=2)
+    log = History(kept=2)
     options = TaskOptions(name="f", function="f")
-    told.keep(Task(TaskSpec(1, options), {}, state="FINISHED"))
-    told.runs_again(1)
+    log.keep(Task(TaskSpec(1, options), {}, state="FINISHED"))
+    log.runs_again(1)
     for task in (2, 3, 4):
-        told.keep(Task(TaskSpec(task, options), {}, state="FINISHED"))
-    assert told.ended(1) is None
-    assert set(told.places()) == {3, 4}
+        log.keep(Task(TaskSpec(task, options), {}, state="FINISHED"))
+    assert log.ended(1) is None
+    assert set(log.places()) == {3, 4}
 
 
 def test_a_story_has_times_and_what_happened_in_order() -> None:
-    told = History(kept=10)
-    told.add(1.0, history.SUBMITTED, 5)
-    told.add(1.0, history.MOVED["RUNNING"], 5)
-    told.add(2.0, history.MOVED["RUNNING"], 6)
-    told.note(2.5, "task", 5, "retry 1: why")
-    told.add(2.5, history.MOVED["FINISHED"], 5)
-    assert told.story(5) == [
+    log = History(kept=10)
+    log.add(1.0, history.SUBMITTED, 5)
+    log.add(1.0, history.MOVED["RUNNING"], 5)
+    log.add(2.0, history.MOVED["RUNNING"], 6)
+    log.record(2.5, "task", 5, "retry 1: why")
+    log.add(2.5, history.MOVED["FINISHED"], 5)
+    assert log.story(5) == [
         (1.0, "task submitted"), (1.0, "task RUNNING"), (2.5, "task retry 1: why"), (2.5, "task FINISHED"),
     ]  # fmt: skip
-    assert told.story(6) == [(2.0, "task RUNNING")]
+    assert log.story(6) == [(2.0, "task RUNNING")]

@@ -142,7 +142,7 @@ def test_counts_alone_are_news() -> None:
 
 def test_objects_whose_names_changed_are_sent_again() -> None:
     named = Named(interval=1.0)
-    named.note(replace(change(1, objects=[ObjectRow(1), ObjectRow(2)]), since=-1))
+    named.record(replace(change(1, objects=[ObjectRow(1), ObjectRow(2)]), since=-1))
     names: dict[int, list[str]] = {1: ["xs"]}
     look = lambda identity: names.get(identity, [])
     assert [row.id for row in named.renamed(look, now=0.0)] == [1]
@@ -151,7 +151,7 @@ def test_objects_whose_names_changed_are_sent_again() -> None:
     assert [row.id for row in named.renamed(look, now=1.0)] == [2]
     names.clear()
     assert [row.id for row in named.renamed(look, now=2.0)] == [1, 2]
-    named.note(change(2, gone={"objects": [1, 2]}))
+    named.record(change(2, gone={"objects": [1, 2]}))
     names[1] = ["zs"]
     assert named.renamed(look, now=3.0) == []
 

@@ -91,7 +91,7 @@ class Notebook:
         number = len(self.values) + 1
         self.values[number] = made
         ref: Any = UncountedRef(number, Engine())  # type: ignore[arg-type]
-        origins.note([(output, ref)], key, run)
+        origins.record([(output, ref)], key, run)
         self.space[output] = ref
 
     # -- inside --------------------------------------------------------------------------------

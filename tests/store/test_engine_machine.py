@@ -238,7 +238,7 @@ class EngineMachine(Simulation):
 
     @rule(share=st.sampled_from([0.3, 1.0]))
     def spill(self, share: float) -> None:
-        self.engine.room.make(int(self.limit * share))
+        self.engine.spilling.make(int(self.limit * share))
 
     @rule(dice=DICE)
     def free(self, dice: random.Random) -> None:

@@ -135,7 +135,7 @@ def aside(step: Callable[..., T], *args: Any) -> T:
     job = Job(functools.partial(step, *args))
     _jobs.append(job)
     try:
-        _tell()
+        _wake_thread()
         if not _idle:
             _thread.start_new_thread(_start, ())  # one call into C: an exception comes before or after it
         looks = 0
@@ -196,11 +196,11 @@ def abandoned() -> Callable[[], bool] | None:
     return None if job is None else lambda: job.abandoned
 
 
-def _tell() -> None:
+def _wake_thread() -> None:
     """Wakes a thread that waits for jobs."""
     try:
         _come.release()
-    except RuntimeError:  # one was told already and has not come yet
+    except RuntimeError:  # one was woken already and has not come yet
         pass
 
 
@@ -214,7 +214,7 @@ def _take() -> Job | None:
                 return None
             continue
         if _jobs:
-            _tell()
+            _wake_thread()
         return job
 
 

@@ -3,7 +3,7 @@
 The notebook fills `known`; whatever brings results to the user's code looks at it, which costs one comparison
 while nothing is stale.
 
-Thread contract: single operations on a dict; `tell` from any thread.
+Thread contract: single operations on a dict; `warn` from any thread.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ known: dict[tuple[int, int], str] = {}
 say: Callable[[str], None] | None = None
 
 
-def tell(refs: Iterable[Any]) -> None:
+def warn(refs: Iterable[Any]) -> None:
     """Says of the refs that are stale why, each sentence once."""
     texts: dict[str, None] = {}
     for ref in refs:

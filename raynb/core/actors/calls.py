@@ -174,7 +174,7 @@ class Calls:
                     if not free:
                         break
 
-    def settle(self) -> None:
+    def send_ready(self) -> None:
         """Sends what may be sent now, after an event."""
         stirred = self.stirred
         while stirred:

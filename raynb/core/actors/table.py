@@ -54,7 +54,7 @@ class Actors:
         if state not in ACTORS[actor.state]:
             self.m.impossible("actor", actor.spec.actor_id, actor.state, state)
         actor.state = state
-        self.m.history.note(self.m.now, "actor", actor.spec.actor_id, state)
+        self.m.history.record(self.m.now, "actor", actor.spec.actor_id, state)
 
     # -- creation ------------------------------------------------------------------------------
     def submitted(self, spec: ActorSpec, creation: TaskSpec) -> None:
@@ -72,8 +72,8 @@ class Actors:
             obj.containers += 1  # the runtime itself holds it
         if task.waiting:
             actor.state = DEPENDENCIES_UNREADY
-        m.history.note(m.now, "actor", spec.actor_id, actor.state)
-        m.tasks.admit(task)
+        m.history.record(m.now, "actor", spec.actor_id, actor.state)
+        m.tasks.enqueue(task)
 
     def placed(self, task: Task, worker: Worker) -> None:
         """The creation task has a worker: it is the actor's process from now on."""
@@ -170,7 +170,7 @@ class Actors:
         actor.restarts += 1
         actor.worker = 0
         self.move(actor, RESTARTING)
-        m.history.note(m.now, "actor", actor.spec.actor_id, f"restart {actor.restarts}: {reason}")
+        m.history.record(m.now, "actor", actor.spec.actor_id, f"restart {actor.restarts}: {reason}")
         inflight = list(actor.inflight.values())
         actor.inflight.clear()
         actor.running = 0
@@ -209,7 +209,7 @@ class Actors:
         m = self.m
         actor.cause = cause
         self.move(actor, DEAD)
-        m.history.note(m.now, "actor", actor.spec.actor_id, f"dead: {cause[1:]!r:.300}")
+        m.history.record(m.now, "actor", actor.spec.actor_id, f"dead: {cause[1:]!r:.300}")
         self.give_name_back(actor)
         creation = actor.creation
         if creation.spec.task_id in m.tasks.table:
@@ -274,7 +274,7 @@ class Actors:
             return
         actor.killed = actor.leaving = True
         actor.cause = self._cause(actor, EXITED)
-        self.m.history.note(self.m.now, "actor", actor.spec.actor_id, "leaving")
+        self.m.history.record(self.m.now, "actor", actor.spec.actor_id, "leaving")
         self.give_name_back(actor)
         self.m.calls.fail_queued(actor, actor.cause)
         if not actor.inflight:

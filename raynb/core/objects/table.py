@@ -58,7 +58,7 @@ class Objects:
         if state not in OBJECT[obj.state]:
             self.m.impossible("object", obj.id, obj.state, state)
         obj.state = state
-        self.m.history.note(self.m.now, "object", obj.id, what or state)
+        self.m.history.record(self.m.now, "object", obj.id, what or state)
 
     # -- values --------------------------------------------------------------------------------
     def set_value(self, obj: Obj, value: Value, size: int, contained: tuple[int, ...]) -> None:

@@ -72,5 +72,5 @@ class MemoryPolicy:
 
     def _stop(self, worker: Worker, text: str) -> None:
         worker.kill_reason = ("OutOfMemoryError", text)
-        self.m.history.note(self.m.now, "worker", worker.id, "stopped: out of memory")
+        self.m.history.record(self.m.now, "worker", worker.id, "stopped: out of memory")
         self.m.out.append(c.KillWorker(worker.id))

@@ -45,7 +45,7 @@ class Pool:
         if state not in WORKER[worker.state]:
             self.m.impossible("worker", worker.id, worker.state, state)
         worker.state = state
-        self.m.history.note(self.m.now, "worker", worker.id, state)
+        self.m.history.record(self.m.now, "worker", worker.id, state)
 
     # -- starting ------------------------------------------------------------------------------
     def start(self, env: Any = ()) -> Worker:
@@ -54,7 +54,7 @@ class Pool:
         worker.started = self.m.now
         self.table[worker.id] = worker
         self.starting[env] = self.starting.get(env, 0) + 1
-        self.m.history.note(self.m.now, "worker", worker.id, STARTING)
+        self.m.history.record(self.m.now, "worker", worker.id, STARTING)
         self.m.out.append(c.StartWorker(worker.id, env))
         return worker
 

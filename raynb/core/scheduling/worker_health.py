@@ -119,7 +119,7 @@ class WorkerHealth:
         worker = m.pool.table.get(event.worker)
         if worker is None:
             return
-        m.history.note(m.now, "worker", worker.id, "does not answer")
+        m.history.record(m.now, "worker", worker.id, "does not answer")
         scope = 0
         if worker.actor:
             name = f"actor {m.actors.table[worker.actor].spec.class_name}"

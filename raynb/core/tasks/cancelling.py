@@ -71,7 +71,7 @@ class Cancelling:
         if task is None or task.state in TASK_ENDED or task.spec.creates_actor:
             return False
         m = self.m
-        m.history.note(m.now, "task", task_id, "cancel asked")
+        m.history.record(m.now, "task", task_id, "cancel asked")
         task.cancelled = True
         if task.state in (PENDING_ARGS_AVAIL, PENDING_NODE_ASSIGNMENT):
             if task.spec.actor:

@@ -72,5 +72,5 @@ class Lineage:
             lost = self.m.objects.table[dep]
             task.waiting += 1
             lost.waiters = [*(lost.waiters or ()), task_id]
-        self.m.tasks.admit(task)
+        self.m.tasks.enqueue(task)
         return True

@@ -31,7 +31,7 @@ class Retries:
         if task.retries > 0:
             task.retries -= 1
         task.spec.attempt += 1
-        self.m.history.note(self.m.now, "task", task.spec.task_id, f"retry {task.spec.attempt}: {why[:200]}")
+        self.m.history.record(self.m.now, "task", task.spec.task_id, f"retry {task.spec.attempt}: {why[:200]}")
         self.requeue(task)
 
     def after_exception(self, task: Task, why: str) -> None:

@@ -133,7 +133,7 @@ class Tasks:
                 else:
                     obj.waiters.append(task.spec.task_id)
 
-    def admit(self, task: Task) -> None:
+    def enqueue(self, task: Task) -> None:
         """Queues the task if its arguments are there; fails it if one of them is an error."""
         if task.waiting:
             return
@@ -163,7 +163,7 @@ class Tasks:
                 if task.spec.actor:
                     self.m.calls.arguments_ready(task)
                 else:
-                    self.admit(task)
+                    self.enqueue(task)
 
     def lend_arguments(self, task: Task, worker: int) -> tuple[int, ...]:
         """The message that sends the task names these objects to the worker."""

@@ -15,7 +15,7 @@ from raynb.engine.cluster import bridge
 from raynb.engine.cluster.bridge import Broken, Value
 from raynb.exceptions import RuntimeGoneError
 from raynb.serde import errors, pickling
-from raynb.serde.refs import note_ref, rebuild_ref
+from raynb.serde.refs import rebuild_ref, record_ref
 
 
 class Refs:
@@ -93,7 +93,7 @@ class Refs:
         return [self.adopt(object_id, nonce) for object_id in object_ids]
 
     def reduce_ref(self, ref: ObjectRef[Any]) -> tuple[Any, ...]:
-        if note_ref(ref):
+        if record_ref(ref):
             return rebuild_ref, (ref._id, self.nonce)
         return rebuild_out_of_band, (ref._id, self.native(ref), self.nonce)  # Ray pins it, or says that it won't
 

@@ -40,7 +40,7 @@ class Actors:
         self, spec: ActorSpec, options: TaskOptions, packed: Packed, get_if_exists: bool
     ) -> tuple[ObjectRef[Any], ActorSpec]:
         self._engine.check_alive()
-        self._objects.settle()
+        self._objects.drain_log()
         self._engine.refs.ids_of(packed.deps)
         self._engine.refs.ids_of(packed.contained)
         spec.namespace = spec.namespace or self._namespace
@@ -79,7 +79,7 @@ class Actors:
 
     def actor_named(self, name: str, namespace: str) -> tuple[ObjectRef[Any], ActorSpec]:
         self._engine.check_alive()
-        self._objects.settle()
+        self._objects.drain_log()
         host = self._names.get((namespace or self._namespace, name))
         if host is None:
             raise ValueError(

@@ -119,7 +119,7 @@ class InlineEngine:
         """Ends the actors and lets go of every value."""
         if not self.alive or os.getpid() != self._pid:
             return
-        self.objects.settle()
+        self.objects.drain_log()
         self.unasked.look(over=True)
         for host in list(self.actors.handles.values()):
             self.tasks.lives.end(host, self.actors.died(host, "the runtime was shut down"), restart=False)
@@ -166,7 +166,7 @@ class InlineEngine:
         self, options: TaskOptions, packed: Packed, actor: int = 0
     ) -> list[ObjectRef[Any]] | ObjectRefGenerator:
         self.check_alive()
-        self.objects.settle()
+        self.objects.drain_log()
         host = self.actors.handles[ids.object_id(actor, 1)] if actor else None
         self.refs.ids_of(packed.deps)
         self.refs.ids_of(packed.contained)
@@ -210,7 +210,7 @@ class InlineEngine:
     # -- objects -------------------------------------------------------------------------------
     def put(self, packed: Packed) -> ObjectRef[Any]:
         self.check_alive()
-        self.objects.settle()
+        self.objects.drain_log()
         self.refs.ids_of(packed.contained)
         outer = running.get()
         with self._lock:
@@ -284,7 +284,7 @@ class InlineEngine:
         return self.changes(-1)
 
     def changes(self, since: int) -> Snapshot:
-        self.objects.settle()
+        self.objects.drain_log()
         self.objects.refresh_rows()
         busy = list(self.tasks.open.values())
         self._worker.state = BUSY if busy else IDLE
@@ -299,7 +299,7 @@ class InlineEngine:
     def rows(
         self, tasks: Sequence[int] = (), actors: Sequence[int] = (), objects: Sequence[int] = ()
     ) -> Snapshot:
-        self.objects.settle()
+        self.objects.drain_log()
         self.objects.refresh_rows()
         return self.book.picture_of(tasks, actors, objects)
 
@@ -327,7 +327,7 @@ class InlineEngine:
             listener(output)
 
     def scope_counts(self, scope: int) -> dict[str, int]:
-        self.objects.settle()
+        self.objects.drain_log()
         return self.book.scope_counts(scope)
 
     def logs(self, task: int | None = None, worker: int | None = None) -> list[Output]:

@@ -146,7 +146,7 @@ class Objects:
                         break
                 frame = frame.f_back
 
-    def settle(self) -> None:
+    def drain_log(self) -> None:
         """Works off the log of refs that came and went; what nobody names is let go."""
         if self._called_from:
             self._forget_callers()

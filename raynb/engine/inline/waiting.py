@@ -63,7 +63,7 @@ class Waiting:
     def get(self, refs: Sequence[ObjectRef[Any]], timeout: float | None) -> list[Any]:
         self._engine.check_alive()
         deadline = None if timeout is None else _now() + timeout
-        self._objects.settle()
+        self._objects.drain_log()
         found = [self._objects.find(ref) for ref in refs]
         for obj in found:
             self.drive(obj, deadline)
@@ -79,7 +79,7 @@ class Waiting:
     ) -> tuple[list[ObjectRef[Any]], list[ObjectRef[Any]]]:
         self._engine.check_alive()
         deadline = None if timeout is None else _now() + timeout
-        self._objects.settle()
+        self._objects.drain_log()
         found = [self._objects.find(ref) for ref in refs]
         self._drive_any(found, num_returns, deadline)
         ready = [ref for ref, obj in zip(refs, found, strict=True) if obj.value is not None][:num_returns]

@@ -29,7 +29,7 @@ from raynb.engine.local.groups import Groups
 from raynb.engine.local.inspection import Inspection
 from raynb.engine.local.objects.arguments import Arguments
 from raynb.engine.local.objects.reading import Reading
-from raynb.engine.local.objects.spilling import Room
+from raynb.engine.local.objects.spilling import Spilling
 from raynb.engine.local.objects.streams import StreamReader
 from raynb.engine.local.objects.waiting import Waiting
 from raynb.engine.local.output import TaskOutput
@@ -124,7 +124,7 @@ class LocalEngine:
         undo.append(self.store.close)
         self.output = TaskOutput()
         self.refs = OwnRefs(self)
-        self.room = Room(self)
+        self.spilling = Spilling(self)
         self.arguments = Arguments(self.refs, self.put, config.inline_limit)
         self.reading = Reading(self.loop, self.store)
         self.waiting = Waiting(self, self.loop, self.refs, self.reading)
@@ -140,7 +140,7 @@ class LocalEngine:
         self.scaling = Scaling(self)
         self.effects = Effects(self)
         self.inbox = Inbox(self)
-        self.worker_calls = WorkerCalls(self.loop, self.effects, self.room.ask, self._callable_by_workers())
+        self.worker_calls = WorkerCalls(self.loop, self.effects, self.spilling.ask, self._callable_by_workers())
         self.supervision = Supervision(
             supervised, self.loop, config, self.nonce, self.store, self.disk,
             lambda: list(self.effects.peers), self.inbox.worker_died,
@@ -207,7 +207,7 @@ class LocalEngine:
             "free_ids": self.free_ids, "group_ready": self.group_ready, "groups_table": self.groups_table,
             "item_is_ready": self.item_is_ready, "kill": self.kill, "pending_calls": self.pending_calls,
             "reserve_group": self.reserve_group, "return_group": self.return_group, "snapshot": self.snapshot,
-            "store_full": self.room.full, "stream_is_finished": self.stream_finished,
+            "store_full": self.spilling.full, "stream_is_finished": self.stream_finished,
         }  # fmt: skip
 
     def _on_tick(self, now: float) -> None:
@@ -270,7 +270,7 @@ class LocalEngine:
         ref: ObjectRef[Any]
         if packed.buffers or len(packed.data) > self.config.inline_limit:
             headroom.check()
-            ref = shelter.run(self.room.put, packed)
+            ref = shelter.run(self.spilling.put, packed)
             return ref
         # Only noted, as a submission is: an exception may fall in anywhere. The machine is told of several at once;
         # to tell it of each, "put of an int" takes twice as long.
@@ -327,7 +327,7 @@ class LocalEngine:
         step(self.loop.users.stop)
         step(self.loop.stop)
         step(lambda: self.supervised.stop(timeout))
-        step(self.room.stop)
+        step(self.spilling.stop)
         for closed in (self.store, self.ledger, self.board, self.unsent, self.disk):
             step(closed.close)
         self.definitions.clear()

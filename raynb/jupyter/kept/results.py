@@ -155,7 +155,7 @@ class Kept:
         box = self.box()
         refs = {name: api.put(box.stub(stored)) for name, stored in entry.values.items()}
         run, _ = replayed(entry)
-        origins.note(refs.items(), entry.key, run)
+        origins.record(refs.items(), entry.key, run)
         return refs
 
     def merged(self, plan: Plan, done: Submitted, places: Sequence[int], many: bool) -> Submitted:
@@ -219,7 +219,7 @@ class Kept:
             for number in range(first, first + count):
                 key, run = plan.keys[places[number]], origins.new_run()
                 refs = {name: column[number] if many else column for name, column in columns.items()}
-                origins.note(refs.items(), key, run)
+                origins.record(refs.items(), key, run)
                 say = lambda why: self._not_kept(title, why)  # noqa: E731
                 pending.append(Pending(key, run, title, plan.line, refs, task_id(status), count == 1, say))
             first += count
@@ -266,7 +266,7 @@ def ref_key(ref: ObjectRef[Any]) -> str:
         found = str(api.get(_remote_digest().remote(ref)))
     except RayError as error:
         raise Unsure(f"its value has no digest ({str(error).splitlines()[-1]})") from None
-    origins.note([("", ref)], "content", found)
+    origins.record([("", ref)], "content", found)
     return origins.of(ref)
 
 

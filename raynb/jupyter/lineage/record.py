@@ -182,7 +182,7 @@ class Record:
             try:
                 self.reader.next_look()
                 self._calls.cell_ended(cell)
-                self._observe(cell.scope, self._births.note(cell.scope))
+                self._observe(cell.scope, self._births.record(cell.scope))
                 self._forget()
                 changed = self._publish()
             except Exception as error:  # the record must never fail a cell

@@ -44,7 +44,7 @@ class Displays:
         self._last: OrderedDict[str, dict[str, Any]] = OrderedDict()
         self._lock = threading.Lock()
 
-    def note(self, bundle: dict[str, Any]) -> None:
+    def record(self, bundle: dict[str, Any]) -> None:
         """Takes what is being shown; nothing that isn't marked."""
         data = bundle.get("data") or {}
         mark = data.get(LIVE) or data.get(CARD_TYPE)

@@ -152,7 +152,7 @@ class LiveLines:
             text, state, goes_on = line.look(engine, notebook.lineage.why)
         line.last = text
         bundle = line.bundle(text, state, goes_on)
-        displays.note(bundle)
+        displays.record(bundle)
         notebook.shell.display_pub.publish(bundle["data"], {}, transient=bundle["transient"])
         if getattr(notebook.shell, "kernel", None) is not None:
             if goes_on:

@@ -92,7 +92,7 @@ class KernelSink:
             return
         from ipykernel.jsonutil import encode_images, json_clean
 
-        displays.shown.note(bundle)
+        displays.shown.record(bundle)
         content = {
             "data": encode_images(dict(bundle.get("data") or {})),
             "metadata": bundle.get("metadata") or {},

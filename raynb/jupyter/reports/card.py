@@ -112,7 +112,7 @@ class LiveCards:
             notebook.starting.join()
         name = f"raynb-card-{id(self):x}-{cell.scope}"
         bundle = Card(notebook).bundle(name)
-        displays.note({"data": bundle})
+        displays.record({"data": bundle})
         publish_display_data(bundle, transient={"display_id": name})
         if getattr(notebook.shell, "kernel", None) is not None and not cell.batch:
             self._shown[cell.scope] = name

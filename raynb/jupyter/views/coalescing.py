@@ -192,7 +192,7 @@ class Named:
         self._names: dict[int, list[str]] = {}
         self._next = 0.0
 
-    def note(self, change: Snapshot) -> None:
+    def record(self, change: Snapshot) -> None:
         """Takes in which objects exist."""
         if change.since < 0:
             self._objects.clear()

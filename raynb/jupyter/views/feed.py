@@ -213,7 +213,7 @@ class Feed:
             change = engine.changes(since)
             self._catch_up(change, watchers)
             since = change.version
-            named.note(change)
+            named.record(change)
             change.objects.extend(named.renamed(self.labels.told, self._clock()))
             pending.add(change)
         fresh = [watcher for watcher in watchers if watcher.fresh]
@@ -222,7 +222,7 @@ class Feed:
             # The others go on from where they are; rows that come twice change nothing.
             if since is None:
                 since = snapshot.version
-                named.note(snapshot)
+                named.record(snapshot)
             full = view_model.message(snapshot, self.labels, runtime=runtime)
             pending.told(snapshot)
         told = pending.take()

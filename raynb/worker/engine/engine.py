@@ -18,7 +18,7 @@ from raynb.base.spec import STREAMING, ActorSpec, TaskOptions
 from raynb.exceptions import RuntimeGoneError
 from raynb.run import environment
 from raynb.serde import pickling
-from raynb.serde.refs import note_ref, rebuild_ref
+from raynb.serde.refs import rebuild_ref, record_ref
 from raynb.wire import messages as w
 from raynb.worker import state
 from raynb.worker.engine import forks
@@ -174,7 +174,7 @@ class WorkerEngine:
         return [OwnRef(object_id, self) for object_id in object_ids]
 
     def reduce_ref(self, ref: ObjectRef[Any]) -> tuple[Any, ...]:
-        if not note_ref(ref):
+        if not record_ref(ref):
             self.requests.call("pin", ref._id)  # out of band: nobody can know how long it is needed
         return rebuild_ref, (ref._id, self.nonce)
 

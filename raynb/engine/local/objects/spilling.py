@@ -47,7 +47,7 @@ def names_of_refs(namespace: Mapping[str, Any]) -> dict[int, list[str]]:
     return found
 
 
-class Room:
+class Spilling:
     """Thread contract: `place` and `make` from any thread, `ask` under the engine's lock."""
 
     def __init__(self, engine: LocalEngine) -> None:
