@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import os
 import sys
+import threading
 from typing import Any
 
-from cluster_tools import WAIT, In, check, heard, printed, raised
+import ray as real_ray
+from cluster_tools import WAIT, In, check, engine, heard, printed, raised, until
 
 import raynb
+from raynb.base.rows import FAILED, FINISHED
 
 
 @check
@@ -161,3 +165,78 @@ def what_a_task_displays_arrives_with_its_bundle() -> None:
         raynb.get(show.remote(), timeout=WAIT)
     shown = [one.bundle for one in heard if one.scope == 16 and one.kind == "display"]
     assert [bundle and bundle["data"] for bundle in shown] == [{"text/plain": "a figure"}]
+
+
+@raynb.remote(name="inside")
+def inside() -> None:
+    print("inside")
+
+
+class Bare:
+    def __init__(self) -> None:
+        self.go = threading.Event()
+
+    def say(self) -> int:
+        print("said")
+        return 1
+
+    def nested(self) -> int:
+        return raynb.get(inside.remote()) or 2
+
+    def fail(self) -> None:
+        print("before it fails")
+        raise LookupError("on purpose")
+
+    def leave_a_thread(self) -> None:
+        context = contextvars.copy_context()
+        threading.Thread(target=context.run, args=(self._later,)).start()
+
+    def _later(self) -> None:
+        self.go.wait(WAIT)
+        print("much later")
+
+    def release(self) -> None:
+        self.go.set()
+
+
+class Async:
+    async def say(self, times: int = 1) -> int:
+        await asyncio.sleep(0)
+        print("async" * times)
+        return 3
+
+
+@check
+def calls_without_arguments_keep_their_cells() -> None:
+    bare, other = raynb.remote(num_cpus=0)(Bare).remote(), raynb.remote(num_cpus=0)(Async).remote()
+    with In(141):
+        assert raynb.get([bare.say.remote(), bare.say.remote()], timeout=WAIT) == [1, 1]
+        assert printed(141) == "said\nsaid\n", printed(141)
+        raynb.get(bare.leave_a_thread.remote(), timeout=WAIT)
+    with In(142):
+        assert raynb.get(bare.nested.remote(), timeout=WAIT) == 2
+        assert printed(142) == "inside\n", printed(142)
+    with In(143):
+        assert isinstance(raised(lambda: raynb.get(bare.fail.remote(), timeout=WAIT)), LookupError)
+        assert printed(143) == "before it fails\n", printed(143)
+        assert raynb.get([other.say.remote() for _ in range(3)] + [other.say.remote(2)], timeout=WAIT) == [3] * 4
+        assert sorted(printed(143).splitlines()[1:]) == ["async"] * 3 + ["asyncasync"], printed(143)
+    with In(144):
+        futures = [bare.say.remote().future(), bare.say.options(name="named").remote().future()]
+        assert [future.result(WAIT) for future in futures] == [1, 1]
+        # Plain Ray calls the same method, by its own name.
+        assert real_ray.get(other.say.remote(), timeout=WAIT) == 3
+        reader = raynb.remote(lambda refs: raynb.get(refs[0]))
+        assert raynb.get(reader.remote([bare.say.remote()]), timeout=WAIT) == 1
+        raynb.get(bare.release.remote(), timeout=WAIT)
+    until(lambda: printed(141).endswith("much later\n"), "what a thread says whose call has ended")
+
+    def rows() -> dict[str, Any]:
+        return {row.name: row for row in engine().snapshot().tasks if row.scope in range(141, 145)}
+
+    wanted = dict.fromkeys(("Bare.say", "Bare.nested", "inside", "Async.say", "named", "Bare.release"), FINISHED)
+    until(lambda: {name: row.state for name, row in rows().items()} | wanted | {"Bare.fail": FAILED}
+          == {name: row.state for name, row in rows().items()}, "the states")  # fmt: skip
+    found = rows()
+    assert found["inside"].parent == found["Bare.nested"].id
+    assert (found["inside"].scope, found["Bare.fail"].error_type) == (142, "LookupError")

@@ -74,6 +74,11 @@ class Signature:
             raise TypeError(f"{error}. The function signature is {signature}.") from None
 
     @property
+    def takes_nothing(self) -> bool:
+        """Whether a call without arguments can be made."""
+        return self._least == 0
+
+    @property
     def shown(self) -> inspect.Signature | None:
         """The signature as help shows it: where it was pickled, with names and kinds only."""
         if self._whole_signature is None and self._parameters is not None:

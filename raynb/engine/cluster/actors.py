@@ -117,7 +117,7 @@ class Actors:
                 number = self._plain_actors.get(key)
                 if number is None:
                     number = self._plain_actors[key] = self._ids.next_task()
-            methods = {one: _UNKNOWN for one in dir(handle) if not one.startswith("_raynb")}
+            methods = {one: _UNKNOWN for one in dir(handle) if not one.startswith("_raynb") and one.isidentifier()}
             methods |= dict.fromkeys(("__ray_ready__", "__ray_call__", "__ray_terminate__"), _UNKNOWN)
             spec = ActorSpec(number, bridge.class_name(handle), "", name, methods=methods)
         return self.hold_handle(spec.actor_id, handle, getattr(handle, "_ray_weak_ref", False)), spec

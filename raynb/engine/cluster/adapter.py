@@ -59,6 +59,7 @@ class Adapter(Refs, Submission, Actors):
         self.ref_gone = self.ref_log.append
         self.namespace = namespace
         self.setups = 0
+        self.process = process
         self._ids = ids.IdSource(process)
         self._lock = threading.RLock()
         self.prepare_submission()
@@ -132,8 +133,8 @@ class Adapter(Refs, Submission, Actors):
             self.asked(refs, made)
             raise made from made.__cause__
         if bridge.marks:
-            for ref in refs:
-                self.seen(bridge.marks.pop(ids.task_of(ref._id), None))
+            for ref, native in zip(refs, natives, strict=True):
+                self.seen(bridge.taken_mark(ids.task_of(ref._id), native))
         self.got(refs)
         return [self._opened(value) if isinstance(value, Value) else value for value in values]
 
@@ -243,10 +244,15 @@ class Adapter(Refs, Submission, Actors):
         future.set_running_or_notify_cancel()
         future.raynb_ref = ref  # type: ignore[attr-defined]  # lives until its value is read
 
+        native = self.native(ref)
+
         def arrived(done: concurrent.futures.Future[Any]) -> None:
             error = done.exception()
             carrier: Any = None if error is None else bridge.failure_in(error)
-            mark = bridge.marks.pop(ids.task_of(ref._id), None) if error is None else getattr(carrier, "mark", None)
+            if error is None:
+                mark = bridge.taken_mark(ids.task_of(ref._id), native)
+            else:
+                mark = getattr(carrier, "mark", None)
             # This is a thread of Ray's, which must not wait for what comes through Ray.
             self.when_seen(mark, lambda: unshown.then(lambda: deliver(done), (ref._id,)))
 
@@ -261,7 +267,7 @@ class Adapter(Refs, Submission, Actors):
                 future.set_result(result)
             future.__dict__.pop("raynb_ref", None)
 
-        self.native(ref).future().add_done_callback(arrived)
+        native.future().add_done_callback(arrived)
         return future
 
     def awaitable(self, ref: ObjectRef[Any]) -> Any:

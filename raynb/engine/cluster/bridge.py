@@ -16,6 +16,7 @@ from raynb.base.buffers import Gathered
 from raynb.base.config import RESOURCE_UNIT
 from raynb.base.engine import Packed
 from raynb.base.spec import DYNAMIC, STREAMING, ActorSpec, TaskOptions
+from raynb.engine.cluster import rays
 from raynb.serde import errors, pickling
 from raynb.serde.arrays import apart
 from raynb.serde.errors import dual
@@ -102,6 +103,14 @@ def load_value(data: Any, buffers: Any, natives: Any, nonce: int, task: int, mar
             return pickling.unpack(data, buffers)
     except Exception:
         return Value(data, buffers, natives, nonce, task, mark)
+
+
+def taken_mark(task: int, native: Any) -> Any:
+    """Returns, and forgets, what must be seen before a value that was read here is given out."""
+    found = marks.pop(task, None)
+    if found is None and marks and type(native) is ray.ObjectRef:
+        found = marks.pop(rays.number_of(native), None)
+    return found
 
 
 class Failure(Exception):

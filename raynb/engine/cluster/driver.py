@@ -52,6 +52,7 @@ from raynb.engine.cluster.hub import Listener, make_hub
 from raynb.engine.cluster.worker_reports import MAX_RETURNS, News
 from raynb.engine.driver_code import DriverCode
 from raynb.engine.logs import Logs
+from raynb.engine.named_later import NamedLater
 from raynb.engine.row_store import RowStore
 
 _now = time.monotonic
@@ -86,6 +87,7 @@ class ClusterEngine(News, Control, Adapter):
             super().__init__(secrets.randbits(32), home, rays.context().namespace)
             #: Where it is, for people: what "auto" has found.
             self.address: str = (rays.context().gcs_address if config.address == "auto" else config.address) or ""
+            self.later = NamedLater()
             self.on_output: list[Callable[[Output], None]] = []
             self.logs_kept = Logs()
             code = self.code = DriverCode(self.namespace, self.deliver)
@@ -119,6 +121,7 @@ class ClusterEngine(News, Control, Adapter):
         atexit.register(self.shutdown, 1.0)
 
     # -- where the driver's own code runs ------------------------------------------------------
+    names_later = True
     inspection = None
     scaling = None
 
@@ -191,7 +194,7 @@ class ClusterEngine(News, Control, Adapter):
 
     def _forget(self) -> None:
         for table in (self._natives, self._open, self._cancel_deadlines, self._streams, self._remotes, self._defined,
-                      self._options):  # fmt: skip
+                      self._options, self._methods):  # fmt: skip
             table.clear()
 
     def check_alive(self) -> None:
@@ -229,6 +232,7 @@ class ClusterEngine(News, Control, Adapter):
 
     def _was_submitted(self, task: int, options: TaskOptions, scope: int, actor: int, creates: bool, at: float) -> None:
         self._new_row(task, options.name, options.function_name, options.resources, scope, 0, actor, creates, at)
+        self._replay(task)
 
     @property
     def listener(self) -> Listener:
@@ -328,6 +332,7 @@ class ClusterEngine(News, Control, Adapter):
             state = CANCELLED if kind == "TaskCancelledError" else FAILED
         with self._rows_lock:
             self._open.pop(task, None)
+            self.later.over(rays.number_of(native))
             row: TaskRow | None = self.book.row("tasks", task)
             if row is not None and row.state not in TASK_ENDED:
                 row.ended, row.error_type, row.error = _now(), kind, text

@@ -51,11 +51,28 @@ def call(handle: Any, name: str, args: Sequence[Any], options: dict[str, Any] | 
 _call: Callable[..., Any] = bare(ActorMethod._remote)
 
 
+def is_traced() -> bool:
+    """Returns whether Ray's tracing is on."""
+    from ray.util.tracing.tracing_helper import _is_tracing_enabled
+
+    return bool(_is_tracing_enabled())
+
+
+def number_of(native: Any) -> int:
+    """Returns the negative number that the worker of a task has for it, if it was not told another one."""
+    return ~int.from_bytes(native.task_id().binary()[:8], "little")
+
+
+def number_here() -> int:
+    """Returns the same of the task that runs here."""
+    return ~int.from_bytes(ray._private.worker.global_worker.core_worker.get_current_task_id().binary()[:8], "little")
+
+
 def session() -> Any:
     """Returns what the connection of this process is, to compare: another one after each `ray.init`."""
     worker = ray._private.worker.global_worker
     return getattr(worker, "node", None) or getattr(worker, "worker_id", None)
 
 
-__all__ = ["bare", "call", "cancel", "context", "get", "get_actor", "gpu_ids", "is_connected", "kill", "put",
-           "remote", "session", "wait"]  # fmt: skip
+__all__ = ["bare", "call", "cancel", "context", "get", "get_actor", "gpu_ids", "is_connected", "is_traced", "kill",
+           "number_here", "number_of", "put", "remote", "session", "wait"]  # fmt: skip

@@ -8,9 +8,11 @@ import threading
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import Any
 
 from ray import exceptions as theirs
+from ray.actor import ActorHandle
 
 from raynb.base import ids
 from raynb.base.engine import Packed
@@ -20,6 +22,7 @@ from raynb.engine.cluster import bridge, rays, shipping
 from raynb.engine.cluster.actors import GENERIC_CALL
 from raynb.engine.cluster.bridge import Sealed
 from raynb.engine.cluster.places import RayGroups
+from raynb.engine.named_later import NamedLater
 from raynb.exceptions import RuntimeGoneError
 from raynb.serde import pickling
 
@@ -58,6 +61,18 @@ class Call:
     actor: int = 0
 
 
+@lru_cache(maxsize=MAX_OPTIONS)
+def bare_options(class_name: str, method: str) -> TaskOptions:
+    """Returns the options of a call for which nobody gave any, as the worker has to know them."""
+    name = f"{class_name}.{method}"
+    return TaskOptions(name=name, function_name=name, function=method, resources=(), max_retries=0)
+
+
+def bare_name(method: str) -> str:
+    """Returns the name of Ray's method for calls of a method without arguments. No attribute can be called so."""
+    return f"{method}()"
+
+
 class Submission:
     """The part of `Adapter` that submits tasks and calls of actors.
 
@@ -73,6 +88,9 @@ class Submission:
     so_far: Any
     own: Any
     native: Any
+    process: int
+    later: NamedLater
+    names_later = False  # in a driver: a call's worker need not be told its number
     handle_of: Any
     pairs: Any
     submitted: Any
@@ -90,7 +108,8 @@ class Submission:
         self._options: OrderedDict[int, tuple[TaskOptions, bytes, Any]] = OrderedDict()
         #: The ``runtime_env`` that brings raynb to nodes without it; None where it is installed.
         self.shipped: dict[str, Any] | None = None
-        self._names: dict[tuple[int, str, bool], str] = {}  # actor, method, streams → Ray's method
+        #: (actor, id() of options) → options, their pickle, Ray's options and method, and its method for bare calls.
+        self._methods: dict[tuple[int, int], tuple[TaskOptions, bytes, Any, str, str]] = {}
         self._around: set[str] = set()  # surroundings that the cluster has
 
     def define(self, key: str, blob: bytes, refs: Sequence[ObjectRef[Any]] = ()) -> None:
@@ -194,23 +213,39 @@ class Submission:
 
     def _call_method(self, options: TaskOptions, packed: Packed, task: int, actor: int) -> Any:
         handle = self.handle_of(actor)
-        told, given = self._known(options, bridge.method_options)
-        name = self._names.get((actor, options.function, options.num_returns == STREAMING))
-        if name is None:
-            name = self._name_of_method(handle, actor, options)
+        known = self._methods.get((actor, id(options)))
+        if known is None or known[0] is not options:
+            known = self._method(handle, actor, options)
+        _, told, given, name, bare = known
+        if bare and packed is pickling.NO_ARGS and not self.setups:
+            return self._call_bare(handle, bare, given, task)
         if not name:  # an actor that plain Ray made
             args, named = pickling.unpack_args(packed.data, packed.buffers, [self.native(ref) for ref in packed.deps])
             return getattr(handle, options.function).options(**given).remote(*args, **named)
         return rays.call(handle, name, self._head(told, task, "", packed), given)
 
-    def _name_of_method(self, handle: Any, actor: int, options: TaskOptions) -> str:
-        """Returns which method of Ray's actor makes a call; "" for an actor that plain Ray made."""
-        name = ""
+    def _call_bare(self, handle: Any, name: str, given: dict[str, Any], task: int) -> Any:
+        """Calls a method and hands Ray no argument, each of which costs as much as the rest of a call of Ray's."""
+        with self.later.lock:
+            made = rays.call(handle, name, (), given)
+            self.later.add(rays.number_of(made), task, self.here()[1])
+        return made
+
+    def _method(self, handle: Any, actor: int, options: TaskOptions) -> tuple[TaskOptions, bytes, Any, str, str]:
+        """Returns what calls of an actor's method with these options have in common, and keeps it. Ray's method is ""
+        for an actor that plain Ray made."""
+        name = bare = ""
         if hasattr(handle, GENERIC_CALL):
             name = GENERIC_STREAM if options.num_returns == STREAMING else options.function
             if not hasattr(handle, name) or name.startswith("__ray_"):
                 name = GENERIC_CALL
-        if len(self._names) >= MAX_OPTIONS:
-            self._names.clear()
-        self._names[actor, options.function, options.num_returns == STREAMING] = name
-        return name
+            # What such a call is told nothing of, its actor knows: whose the actor is, and the options of every call.
+            usual = bare_options(*options.function_name.rpartition(".")[::2])
+            alike = replace(options, max_retries=0, concurrency_group="", key=0, uid=0) == usual
+            if alike and self.names_later and not rays.is_traced() and ids.process_of(actor) == self.process:
+                bare = bare_name(options.function)
+                bare = bare if type(handle) is ActorHandle and hasattr(handle, bare) else ""
+        if len(self._methods) >= MAX_OPTIONS:
+            self._methods.clear()
+        known = self._methods[actor, id(options)] = (options, *self._known(options, bridge.method_options), name, bare)
+        return known

@@ -32,6 +32,7 @@ from raynb.base.rows import (
 from raynb.core.tasks.unasked import KNOWN
 from raynb.engine.cluster.bridge import Failure
 from raynb.engine.logs import Logs
+from raynb.engine.named_later import NamedLater
 from raynb.engine.row_store import RowStore
 from raynb.engine.unasked import UnaskedFailures
 
@@ -148,6 +149,7 @@ class News(Unheard):
     _unread: deque[tuple[Any, ...]]  # what rows are to be written from, in order: a function and its arguments
     _told: dict[str, int]  # reporter → how many rows of it came
     _reading: bool
+    later: NamedLater
 
     @property
     def book(self) -> RowStore:
@@ -223,7 +225,17 @@ class News(Unheard):
 
     def _printed(self, kind: str, task: int, texts: list[str], bundle: Any, scope: int, name: str, actor: int,
                  pid: int) -> None:  # fmt: skip
-        self.deliver(Output(kind, task, scope, pid, pid, name, actor, "".join(texts), bundle))
+        if scope < 0:
+            scope = self.later.find(scope)[1] or self._scope_of_actor(actor)
+        self.deliver(Output(kind, self._number(task), scope, pid, pid, name, actor, "".join(texts), bundle))
+
+    def _number(self, task: int) -> int:
+        return task if task >= 0 else self.later.find(task)[0]
+
+    def _scope_of_actor(self, actor: int) -> int:
+        """Of what a thread says whose call ended long ago: the cell that made the actor."""
+        row: ActorRow | None = self.book.row("actors", actor)
+        return 0 if row is None else row.scope
 
     def deliver(self, output: Output) -> None:
         """Hands a task's output on (listeners only queue it)."""
@@ -232,6 +244,7 @@ class News(Unheard):
             listener(output)
 
     def _began(self, task: int, wall: float) -> None:
+        task = self._number(task)
         row: TaskRow | None = self.book.row("tasks", task)
         known = self._workers.get(self._speaks)
         if known is not None:
@@ -265,6 +278,8 @@ class News(Unheard):
             known.state, known.task = ACTOR if known.actor else IDLE, 0
             known.finished += 1
             self.book.put("workers", known)
+        number, task = task, self._number(task)
+        self.later.over(number)
         self._open.pop(task, None)
         row: TaskRow | None = self.book.row("tasks", task)
         if row is None:
@@ -323,6 +338,8 @@ class News(Unheard):
 
     def _keep_early(self, task: int, event: tuple[Any, ...]) -> None:
         """A worker reports what another one submitted, whose own report is still on its way."""
+        if not task:
+            return  # a call that ended long ago
         self._early.setdefault(task, []).append((self._speaks, self._to_here, event))
         if len(self._early) > MAX_EARLY:
             self._early.popitem(last=False)
@@ -330,7 +347,16 @@ class News(Unheard):
     def _submitted_there(self, task: int, told: Any, scope: int, parent: int, actor: int, creates: bool,
                          wall: float) -> None:  # fmt: skip
         name, function, amounts = told
+        if scope < 0:
+            scope = self.later.find(scope)[1]
+        parent = self._number(parent)
         self._new_row(task, name, function, amounts, scope, parent, actor, creates, wall + self._to_here)
+        self._replay(task)
+
+    def _replay(self, task: int) -> None:
+        """Takes what was told of a task before its submission was."""
+        if task not in self._early:
+            return
         before = self._speaks, self._to_here
         for speaks, to_here, (kind, *rest) in self._early.pop(task, ()):
             self._speaks, self._to_here = speaks, to_here

@@ -25,7 +25,7 @@ from raynb.engine.cluster import bridge, rays
 from raynb.engine.cluster.actors import GENERIC_CALL
 from raynb.engine.cluster.bridge import Broken, Failure, FailureToRetry, Value
 from raynb.engine.cluster.on_worker.workers import Running, WorkerAdapter, engine_of, running
-from raynb.engine.cluster.submission import GENERIC_STREAM, MAGIC, Call, Static
+from raynb.engine.cluster.submission import GENERIC_STREAM, MAGIC, Call, Static, bare_name, bare_options
 from raynb.exceptions import TaskTimeoutError
 from raynb.run import failures, methods, returns
 from raynb.serde import errors, pickling, results
@@ -91,6 +91,24 @@ class Arrived:
             self.args = rest[place]
             place += 1
         self.deps = rest[place:]
+
+
+class Bare(Arrived):
+    """A call without arguments, of which nothing came at all: Ray's id of the task is its name.
+
+    Args:
+        method: the name of the user's method.
+    """
+
+    __slots__ = ("host",)
+
+    def __init__(self, method: str) -> None:
+        host = self.host = hosts[-1]
+        static, spec, number = host._raynb_static, host.spec, rays.number_here()
+        options = bare_options(spec.class_name, method)
+        self.call = Call(static.nonce, number, number, 0, options, static.namespace, actor=spec.actor_id)
+        self.plain = self.args = self.definition = None
+        self.deps = ()
 
 
 class Task:
@@ -259,6 +277,10 @@ def stream_task(static: Static, head: bytes, rest: Sequence[Any]) -> Any:
 
 
 # -- actors ------------------------------------------------------------------------------------
+#: The actor that this process is, once it is one.
+hosts: list[Host] = []
+
+
 class Host:
     """A raynb actor, as Ray runs it: sync, or in threads.
 
@@ -270,6 +292,7 @@ class Host:
     def __init__(self, head: bytes, spec: ActorSpec, *rest: Any) -> None:
         self.spec = spec
         self.instance: Any = None
+        hosts.append(self)
         actor = rays.context().get_actor_id()
         arrived = Arrived(self._raynb_static, head, rest, spec.actor_id)
         engine = engine_of(arrived.call)
@@ -298,10 +321,10 @@ class Host:
             self._reporter.flush()
 
     def _raynb_call(self, head: bytes, *rest: Any) -> Any:
-        return _run(self, head, rest)
+        return _run(self, _arrived(self, head, rest))
 
     def _raynb_stream(self, head: bytes, *rest: Any) -> Any:
-        arrived = Arrived(self._raynb_static, head, rest, self.spec.actor_id)
+        arrived = _arrived(self, head, rest)
         options = arrived.call.options
         with Task(arrived, self.spec) as task, limited(options.timeout):
             given, named = task.arguments()
@@ -315,18 +338,20 @@ def _method(host: Host, name: str) -> Callable[..., Any]:
     return methods.bound(host.instance, name, ray.actor.exit_actor)
 
 
-def _run(host: Host, head: bytes, rest: Sequence[Any]) -> Any:
+def _arrived(host: Host, head: bytes, rest: Sequence[Any]) -> Arrived:
+    return Arrived(host._raynb_static, head, rest, host.spec.actor_id)
+
+
+def _run(host: Host, arrived: Arrived) -> Any:
     """A call of a sync actor, as Ray runs it."""
-    arrived = Arrived(host._raynb_static, head, rest, host.spec.actor_id)
     options = arrived.call.options
     with Task(arrived, host.spec) as task, limited(options.timeout):
         given, named = task.arguments()
         return task.results(_method(host, options.function)(*given, **named))
 
 
-async def _run_async(host: Host, head: bytes, rest: Sequence[Any]) -> Any:
+async def _run_async(host: Host, arrived: Arrived) -> Any:
     """A call of an async actor, as Ray runs it."""
-    arrived = Arrived(host._raynb_static, head, rest, host.spec.actor_id)
     options = arrived.call.options
     with Task(arrived, host.spec) as task:
         given, named = task.arguments()
@@ -340,10 +365,10 @@ class AsyncHost(Host):
     """A raynb actor with async methods: all of them run on Ray's event loops."""
 
     async def _raynb_call(self, head: bytes, *rest: Any) -> Any:
-        return await _run_async(self, head, rest)
+        return await _run_async(self, _arrived(self, head, rest))
 
     async def _raynb_stream(self, head: bytes, *rest: Any) -> Any:
-        arrived = Arrived(self._raynb_static, head, rest, self.spec.actor_id)
+        arrived = _arrived(self, head, rest)
         options = arrived.call.options
         with Task(arrived, self.spec) as task:
             given, named = task.arguments()
@@ -374,15 +399,34 @@ def _ours(args: tuple[Any, ...]) -> bool:
 
 def _sync_method(name: str) -> Any:
     def method(self: Any, *args: Any, **kwargs: Any) -> Any:
-        return _run(self, args[0], args[1:]) if _ours(args) else _method(self, name)(*args, **kwargs)
+        if _ours(args):
+            return _run(self, _arrived(self, args[0], args[1:]))
+        return _method(self, name)(*args, **kwargs)
 
     return method
+
+
+# Static: Ray wraps other methods for its tracing, with a keyword, and then binds each call to its signature.
+def _sync_bare(name: str) -> Any:
+    def method() -> Any:
+        arrived = Bare(name)
+        return _run(arrived.host, arrived)
+
+    return staticmethod(method)
+
+
+def _async_bare(name: str) -> Any:
+    async def method() -> Any:
+        arrived = Bare(name)
+        return await _run_async(arrived.host, arrived)
+
+    return staticmethod(method)
 
 
 def _async_method(name: str) -> Any:
     async def method(self: Any, *args: Any, **kwargs: Any) -> Any:
         if _ours(args):
-            return await _run_async(self, args[0], args[1:])
+            return await _run_async(self, _arrived(self, args[0], args[1:]))
         result = _method(self, name)(*args, **kwargs)
         return await result if inspect.isawaitable(result) else result
 
@@ -391,12 +435,15 @@ def _async_method(name: str) -> Any:
 
 def actor_class(static: Static, spec: ActorSpec) -> Any:
     """Returns Ray's actor class for a class of ours; it has the class's name in Ray's own views."""
-    base, make = (AsyncHost, _async_method) if spec.is_async else (Host, _sync_method)
+    base, make, bare = (AsyncHost, _async_method, _async_bare) if spec.is_async else (Host, _sync_method, _sync_bare)
     body: dict[str, Any] = {"__module__": "raynb.actors", "_raynb_static": static}
     for name, about in spec.methods.items():
         if not about["generator"] and name not in (GENERIC_CALL, GENERIC_STREAM) and not name.startswith("__"):
             body[name] = make(name)
             body[name].__name__ = name
+            if about["signature"] is not None and about["signature"].takes_nothing:
+                body[bare_name(name)] = bare(name)
+                body[bare_name(name)].__func__.__name__ = bare_name(name)
     made = type(spec.class_name, (base,), body)
     if spec.concurrency_groups:
         return rays.remote(made, concurrency_groups=dict(spec.concurrency_groups))

@@ -1,0 +1,51 @@
+"""Calls that went out without their number, and what names them on the way back."""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+
+#: Calls that have ended and are still known: a thread that one of them left behind may say something.
+MAX_OVER = 10_000
+
+
+class NamedLater:
+    """The driver's table of calls that their worker knows by another number only.
+
+    A call without arguments hands its worker nothing at all. Whoever runs it makes a negative number of the id that the
+    cluster gave the task, and so does the driver, after it submitted the call.
+
+    Thread contract: any thread. Who submits holds `lock` from before the call goes out until it is `add`\\ ed, so that
+    `find` never comes too early.
+    """
+
+    def __init__(self) -> None:
+        self.lock = threading.Lock()
+        self._open: dict[int, tuple[int, int]] = {}
+        self._over: OrderedDict[int, tuple[int, int]] = OrderedDict()
+
+    def __len__(self) -> int:
+        return len(self._open) + len(self._over)
+
+    def add(self, number: int, task: int, scope: int) -> None:
+        """Takes in a call: the number that its worker uses, and what it is here."""
+        self._open[number] = (task, scope)
+
+    def find(self, number: int) -> tuple[int, int]:
+        """Returns (task, scope) of a call; zeros if it ended too long ago to be known."""
+        found = self._open.get(number) or self._over.get(number)
+        if found is None:
+            with self.lock:  # it is being submitted in this moment
+                found = self._open.get(number)
+        return found or (0, 0)
+
+    def over(self, number: int) -> None:
+        """The call has ended."""
+        found = self._open.pop(number, None)
+        if found is not None:
+            self._over[number] = found
+            while len(self._over) > MAX_OVER:
+                self._over.popitem(last=False)
+
+
+__all__ = ["NamedLater"]
