@@ -229,9 +229,11 @@ def wait(
 def _wait_on(
     refs: Sequence[Any], num_returns: int, timeout: float | None, fetch_local: bool
 ) -> tuple[list[Any], list[Any]]:
-    if stale.known:
+    if stale.known and len(refs) <= stale.AT_ONCE:
         stale.warn(refs)
     ready, rest = refs[0]._engine.wait(refs, num_returns, timeout, fetch_local)
+    if stale.known:
+        stale.warn(ready)
     if unshown.pending:
         unshown.show([ref._id for ref in ready])
     return ready, rest

@@ -6,7 +6,8 @@ the runs that had made them. `Lineage.observe` says what names stand for now. Fr
 
 - a name that it read stands for something else now, unless the run itself, or one made of it, has bound the name since
   (``total = total + x`` doesn't make itself stale);
-- a run that it took something from is stale.
+- a run that it took something from is stale;
+- its results were refs, and their runtime has ended.
 
 A name that was deleted says nothing: there is nothing else that the result could be made of.
 
@@ -25,6 +26,9 @@ from raynb.lineage.tokens import CLASS, FUNCTION, MISSING, MODULE, REF
 MAX_RUNS = 2_000
 
 CELL, LINE, CALLS = "cell", "line", "calls"
+
+#: Kind of a `Reason`: the result itself is gone.
+GONE = "gone"
 
 
 @dataclass(slots=True, eq=False)
@@ -59,6 +63,7 @@ class Run:
     tasks: tuple[int, ...] = ()
     recipe: Any = None
     replaced: dict[str, tuple[int, str]] = field(default_factory=dict)  # who had bound its outputs before
+    gone: bool = False  # its results were refs of a runtime that has ended
 
 
 @dataclass(slots=True)
@@ -151,6 +156,14 @@ class Lineage:
             self._makers.pop(name, None)
         self._reasons = None
 
+    def ended(self, gone: Collection[int]) -> None:
+        """Says that the runtime has ended, and with it the results of these runs; the next one counts tasks anew."""
+        for run in self.runs.values():
+            run.tasks = ()
+            run.gone = run.gone or run.number in gone
+        self._run_of_task.clear()
+        self._reasons = None
+
     def narrow(self, run: Run, names: Collection[str]) -> None:
         """Says that of the names that a run's code was thought to read, it reads only these."""
         for name in [name for name in run.direct if name not in names]:
@@ -210,8 +223,9 @@ class Lineage:
         return self._reasons
 
     def reason(self, run: Run) -> Reason | None:
-        """Returns why a run is stale; None: it is not."""
-        return self.verdicts().get(run.number)
+        """Returns why a run is stale, or that its results are gone; None: neither."""
+        # What others have made of results while those were there is as true as before.
+        return Reason("", GONE, 0) if run.gone else self.verdicts().get(run.number)
 
     def latest(self) -> dict[str, Run]:
         """Returns cell → its latest run, in the order of the runs."""
@@ -299,6 +313,8 @@ def sentence(reason: Reason, cell: Any) -> str:
     name = f"`{reason.name}`"
     if reason.kind in (FUNCTION, CLASS):
         text = f"{name} was redefined{place}"
+    elif reason.kind == GONE:
+        text = "it was made by a runtime that has ended"
     elif reason.kind == REF:
         text = f"{name} was made anew{place}"
     elif reason.kind == MODULE:

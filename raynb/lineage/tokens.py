@@ -24,6 +24,7 @@ from raynb.base.ref import ObjectRef
 from raynb.base.sizes import attributes_of, size_of
 from raynb.keeping.digest import Walk, global_names
 from raynb.keeping.versions import Unsure, is_installed
+from raynb.lineage.shapes import same, shape_of
 
 #: Bytes up to which a value counts by its content; beyond, by its identity and a sample.
 MAX_BYTES = 32_768
@@ -57,8 +58,8 @@ class Reader:
     def __init__(self, namespace: Mapping[str, Any], ref_token: Callable[[ObjectRef[Any]], str]) -> None:
         self.namespace = namespace
         self.ref_token = ref_token
-        self._functions: weakref.WeakKeyDictionary[FunctionType, tuple[Any, str, tuple[str, ...]]]
-        self._functions = weakref.WeakKeyDictionary()
+        self._definitions: weakref.WeakKeyDictionary[Any, tuple[tuple[Any, ...], str, tuple[str, ...]]]
+        self._definitions = weakref.WeakKeyDictionary()
         self._identities: dict[int, tuple[weakref.ref[Any], int]] = {}
         self._numbers = itertools.count(1)
         self._modules: dict[str, str] = {}
@@ -86,12 +87,14 @@ class Reader:
     def of(self, value: Any) -> tuple[str, Iterable[str]]:
         """Returns (the token of a value, the names that functions in it read)."""
         kind = type(value)
-        if kind is FunctionType:
-            return self._of_function(value)
+        if kind is FunctionType or kind is type:
+            return self._of_definition(value)
         if kind in _SHORT or (kind is str and len(value) < 100):
             return f"{kind.__name__} {value!r}", ()
         if issubclass(kind, ObjectRef):
             return f"ref {self.ref_token(value)}", ()
+        if kind in (list, tuple) and len(value) <= SAMPLED and all(type(item) in _SHORT for item in value):
+            return f"{kind.__name__} {value!r}", ()
         walk = _TokenWalk(self)
         try:
             walk.value(value, 0)
@@ -99,11 +102,11 @@ class Reader:
             return f"identity {self.identity(value)}", tuple(walk.names)
         return walk.total.hexdigest()[:32], tuple(walk.names)
 
-    def _of_function(self, made: FunctionType) -> tuple[str, Iterable[str]]:
-        plain = made.__closure__ is None and not made.__dict__
-        shape = (made.__code__, made.__defaults__, made.__kwdefaults__) if plain else None
-        known = self._functions.get(made)
-        if known is not None and shape is not None and all(a is b for a, b in zip(known[0], shape, strict=True)):
+    def _of_definition(self, made: Any) -> tuple[str, Iterable[str]]:
+        """As `of`, of a function or class: read again only if it may have changed."""
+        shape = shape_of(made)
+        known = self._definitions.get(made)
+        if known is not None and same(known[0], shape):
             return known[1], known[2]
         walk = _TokenWalk(self)
         try:
@@ -111,8 +114,8 @@ class Reader:
         except (Unsure, RecursionError, RuntimeError, ValueError):
             return f"identity {self.identity(made)}", tuple(walk.names)
         token, names = walk.total.hexdigest()[:32], tuple(walk.names)
-        if shape is not None and _fixed(made.__defaults__) and not made.__kwdefaults__:
-            self._functions[made] = (shape, token, names)
+        if shape is not None:
+            self._definitions[made] = (shape, token, names)
         return token, names
 
     # -- identities ----------------------------------------------------------------------------
@@ -178,11 +181,6 @@ def _files_of(name: str) -> list[str]:
                 seen.add(other)
                 waiting.append(other)
     return sorted(found)
-
-
-def _fixed(defaults: tuple[Any, ...] | None) -> bool:
-    """Returns whether nothing can be changed inside a function's defaults."""
-    return all(type(value) in (int, float, str, bytes, bool, type(None)) for value in defaults or ())
 
 
 def kind_of(value: Any) -> str:

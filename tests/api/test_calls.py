@@ -11,6 +11,8 @@ import pytest
 
 import raynb
 from raynb.api import calls
+from raynb.base.ids import task_of
+from raynb.base.process import stale
 from raynb.base.ref import OwnRef
 
 
@@ -70,3 +72,27 @@ def test_a_loop_over_what_is_left_looks_through_the_list_once(monkeypatch: pytes
     changed[0] = changed[1]  # in the middle of a long one it would go unseen: both are returned then
     with pytest.raises(ValueError, match="unique"):
         calls.wait(changed)
+
+
+def test_waiting_for_the_next_of_many_looks_at_each_once_for_what_is_stale(monkeypatch: pytest.MonkeyPatch) -> None:
+    looked: Counter[Any] = Counter()
+
+    class Known(dict[tuple[int, int], str]):
+        def get(self, key: Any, default: Any = None) -> Any:
+            looked[key] += 1
+            return super().get(key, default)
+
+    count = 4 * stale.AT_ONCE
+    pending = {raynb.put(n) for n in range(count)}
+    one = next(iter(pending))
+    said: list[str] = []
+    known = Known({(one._engine.nonce, task_of(one._id)): "`one` is stale.", (0, 0): "another is stale."})
+    monkeypatch.setattr(stale, "known", known)
+    monkeypatch.setattr(stale, "say", said.append)
+    while len(pending) > stale.AT_ONCE:
+        _, left = raynb.wait(list(pending))
+        pending = set(left)
+    assert sum(looked.values()) == count - stale.AT_ONCE
+    raynb.get(list(pending))
+    assert said == ["`one` is stale."]
+    assert known == {(0, 0): "another is stale."}

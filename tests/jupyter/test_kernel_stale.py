@@ -178,3 +178,27 @@ def test_an_interrupt_stops_a_rerun_whole(session: KernelSession, tmp_path: Path
     assert "3 of 3 cells that were submitted again are cancelled" in run.text
     states = session.run("ray.wait([one, two, three], num_returns=3)\n%raynb tasks").text
     assert states.count("cancelled") >= 3
+
+
+def test_after_a_restart_of_the_runtime_results_are_gone_and_a_rerun_makes_them_again(session: KernelSession) -> None:
+    session.run(SETUP)
+    made = cell_of(session)
+    session.run("%%remote --wait\nraw = [clean(x) for x in data]")
+    session.run("%%remote --wait\ntotal = sum(raw)")
+    session.run("%%remote --wait\nheld = max(raw)")
+    session.run("%get held")  # a value of the notebook's own by now
+    session.run("%raynb restart")
+    gone = "it was made by a runtime that has ended"
+    assert stale(session) == {"raw": gone, "total": gone}
+    changed = cell_of(session)
+    session.run("data = [5]")
+    why = f"`raw` comes from {made}, which is stale: `data` was given another value in {changed}"
+    assert stale(session) == {"raw": gone, "total": gone, "held": why}
+    session.run("%raynb rerun")
+    assert session.run("print(ray.get(raw), ray.get(total), ray.get(held))").text == "[60] 60 60\n"
+    assert stale(session) == {}
+    session.run("%raynb stop")
+    assert stale(session).keys() == {"raw", "total", "held"}
+    session.run("%raynb rerun total")
+    assert session.run("print(ray.get(total))").text == "60\n"
+    assert stale(session) == {"held": gone}

@@ -16,6 +16,10 @@ from raynb.base.ids import task_of
 #: (runtime, task) → what is said when somebody waits for one of its results.
 known: dict[tuple[int, int], str] = {}
 
+#: Refs of one `wait` that are looked at before it; of more, those that are ready are looked at after it. Else a loop
+#: that waits for the next of many would look at all of them each time.
+AT_ONCE = 64
+
 #: Shows a sentence to the user, set by the notebook.
 say: Callable[[str], None] | None = None
 
@@ -27,8 +31,9 @@ def warn(refs: Iterable[Any]) -> None:
         text = known.get((ref._engine.nonce, task_of(ref._id)))
         if text is not None:
             texts[text] = None
-    for text in texts:
-        for task in [task for task, other in list(known.items()) if other == text]:
+    if texts:
+        for task in [task for task, other in list(known.items()) if other in texts]:
             known.pop(task, None)
+    for text in texts:
         if say is not None:
             say(text)

@@ -26,7 +26,7 @@ from raynb.keeping.versions import Unsure
 from raynb.lineage.births import Births
 from raynb.lineage.graph import CELL, Lineage, Run, sentence
 from raynb.lineage.reading import Taken, take
-from raynb.lineage.tokens import Reader, kind_of
+from raynb.lineage.tokens import Reader, kind_of, refs_of
 
 if TYPE_CHECKING:
     from raynb.jupyter.notebook import Notebook
@@ -96,17 +96,23 @@ class Record:
             stale.known.clear()
 
     def _engine_changed(self, engine: DriverEngine | None) -> None:
-        """Forgets everything: the results of a runtime end with it, and the next one counts its tasks anew."""
+        """A runtime's results end with it. What they were made of stays known, so that they can be made again."""
         nonce = engine.nonce if engine is not None else 0
         if nonce == self._nonce:
             return
         with self._lock:
             self._nonce = nonce
-            self.lineage = Lineage()
+            self.lineage.ended([run.number for run in self.lineage.runs.values() if self._holds_refs(run)])
             self._calls = Calls(self)
             self._told.clear()
             self._verdicts = {}
+            self._changes += 1
             stale.known.clear()
+
+    def _holds_refs(self, run: Run) -> bool:
+        """Returns whether names stand for refs that a run has made; if they stand for the values, those stay."""
+        named = [name for name in run.outputs if self.lineage.maker_of(name, self._token(name)) is run]
+        return any(refs_of(self.space.get(name), 1) for name in named)
 
     # -- facts ---------------------------------------------------------------------------------
     def submitted(
@@ -338,8 +344,14 @@ def _identity(cell: Cell | None, kind: str, source: str) -> str:
 
 def first_line(source: str) -> str:
     """Returns the first line of code of a cell, without comments and blank lines."""
-    lines = (line.strip() for line in source.splitlines())
-    return next((line for line in lines if line and not line.startswith("#")), "")[:200]
+    at = 0
+    while at < len(source):
+        end = source.find("\n", at)
+        line = source[at : end if end >= 0 else len(source)].strip()
+        if line and not line.startswith("#"):
+            return line[:200]
+        at = end + 1 if end >= 0 else len(source)
+    return ""
 
 
 def _ref_token(ref: ObjectRef[Any]) -> str:

@@ -1,0 +1,99 @@
+"""What names stand for: every change of a definition is another token, and what is remembered of one hides none."""
+
+from __future__ import annotations
+
+import gc
+import weakref
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from raynb.lineage.shapes import shape_of
+from raynb.lineage.tokens import Reader
+
+SOURCE = """
+from dataclasses import dataclass, field
+import functools
+
+class Base:
+    factor = 2
+    def scaled(self, x): return x * self.factor
+
+class Model(Base):
+    '''Of text.'''
+    names = ("a", 1)
+    size: int = 3
+    def __init__(self, x=1): super().__init__(); self.x = x
+    def run(self, x=2): return helper(x)
+    @property
+    def double(self): return 2 * self.x
+    @staticmethod
+    def fixed(x): return x
+    @classmethod
+    def made(cls): return cls()
+
+@dataclass
+class Point:
+    x: int = 0
+    def moved(self): return Point(self.x + 1)
+
+def plain(x, y=1): return helper(x) + y
+def outer(step):
+    def inner(x): return x + step
+    return inner
+closed = outer(5)
+def kept(x, *, y=1): return x
+def listed(x, y=[]): return x
+pair = (1, 2.0, None)
+"""
+
+
+def reading() -> tuple[dict[str, Any], Callable[[str], str]]:
+    space: dict[str, Any] = {"__name__": "__main__"}
+    exec(SOURCE, space)
+    reader = Reader(space, lambda ref: "a ref")
+    return space, lambda name: reader.token(name)[0]
+
+
+
+EDITS = [
+    ("Model", "Model.names = ('a', 2)"), ("Model", "Model.size = 3.0"), ("Model", "Model.new = 1"),
+    ("Model", "del Model.size"), ("Model", "Model.run.__code__ = plain.__code__"),
+    ("Model", "Model.run.__defaults__ = (3,)"), ("Model", "Model.run = lambda self, x=2: helper(x)"),
+    ("Model", "Model.double = property(lambda self: 3 * self.x)"), ("Model", "Model.fixed = lambda x: x"),
+    ("Model", "Model.fixed = classmethod(Model.__dict__['fixed'].__func__)"), ("Model", "Base.factor = 3"),
+    ("Model", "Base.scaled.__code__ = (lambda self, x: x).__code__"), ("Model", "Model.__bases__ = (Point,)"),
+    ("Model", "Model.run.tag = 1"), ("Model", "Model.table = [1]"), ("Model", "Model.__annotations__['size'] = float"),
+    ("Point", "Point.moved.__code__ = (lambda self: 1).__code__"), ("Point", "Point.x = 1"),
+    ("Point", "Point.__eq__ = lambda self, other: True"),
+    ("plain", "plain.__code__ = kept.__code__"), ("plain", "plain.__defaults__ = (2,)"), ("plain", "plain.y = 1"),
+    ("plain", "plain.__kwdefaults__ = {'y': 1}"),
+    ("closed", "closed.__closure__[0].cell_contents = 6"), ("closed", "closed = outer(6)"),
+    ("kept", "kept.__kwdefaults__['y'] = 2"), ("listed", "listed.__defaults__[0].append(1)"),
+    ("pair", "pair = (1, 2, None)"), ("pair", "pair = [1, 2.0, None]"), ("pair", "pair = (True, 2.0, None)"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("name", "change"), EDITS, ids=[change for _, change in EDITS])
+def test_every_edit_of_a_definition_is_seen(name: str, change: str) -> None:
+    space, token = reading()
+    before = token(name)
+    assert token(name) == before
+    exec(change, space)
+    after = token(name)
+    assert after != before
+    assert token(name) == after
+
+
+def test_definitions_made_again_are_the_same_and_may_go() -> None:
+    space, token = reading()
+    names = ("Base", "Model", "Point", "plain", "closed", "kept", "listed")
+    before = {name: token(name) for name in names}
+    gone = [weakref.ref(space[name]) for name in names]
+    exec("\n\n" + SOURCE, space)
+    assert {name: token(name) for name in names} == before
+    assert all(shape_of(space[name]) is not None for name in ("Base", "Model", "Point", "plain", "closed"))
+    gc.collect()
+    gc.collect()  # a base goes after the class that names it
+    assert [name for name, there in zip(names, gone, strict=True) if there() is not None] == []
