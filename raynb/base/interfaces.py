@@ -28,7 +28,7 @@ from raynb.base.rows import Breakpoint, Output, Snapshot
 from raynb.base.spec import ActorSpec, TaskOptions
 
 if TYPE_CHECKING:
-    from raynb.base.ref import ObjectRef, ObjectRefGenerator
+    from raynb.base.ref import ObjectRef, ObjectRefGenerator, OwnRef
 
 
 @dataclass(slots=True)
@@ -95,8 +95,9 @@ class Submits(Protocol):
 class Reads(Protocol):
     """Keeps objects, and waits for them."""
 
-    ref_gone: Callable[[int], None]  # `ref_log.append`: see `OwnRef`
-    ref_log: deque[int]  # ids of dropped refs; ``~id`` of refs that were added by unpickling
+    #: Makes a ref, of its id and the engine, that was counted already: see `base.ref.logged_in`.
+    new_ref: type[OwnRef[Any]]
+    ref_log: deque[Any]  # dropped refs, or their ids; ``~id`` of refs that were added by unpickling
 
     def put(self, packed: Packed) -> ObjectRef[Any]:
         """Stores a value. Waits for room; `ObjectStoreFullError` when it can never fit."""

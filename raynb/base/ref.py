@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import concurrent.futures
+import ctypes
+import sys
+from collections import deque
 from collections.abc import Callable, Generator
-from types import GenericAlias, MethodType
+from types import GenericAlias
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from raynb.base import ids, unshown
@@ -131,20 +134,40 @@ class OwnRef(ObjectRef[T]):
     """The refs that engines make. Users see them as `ObjectRef`, which a Ray cluster's engine implements with a
     class of its own: there a ref is one of Ray's at the same time."""
 
-    __slots__ = ("__del__", "__weakref__", "_engine", "_id")
+    # Not "__weakref__", as in Ray: a ref that has gone lives until its log is read, and must not come back.
+    __slots__ = ("_engine", "_id")
 
     def __init__(self, object_id: int, engine: Engine) -> None:
         # The engine has already counted this ref; only engines construct refs.
         self._id = object_id
         self._engine = engine
-        # A slot of that name: Python's destructor calls what is in it, which is C. No signal, no error and no
-        # lack of stack can come between, as it can in a method, whose exceptions are printed and lost.
-        # `ref_gone` is made once: a bound `append` a ref is one more object that the garbage collector goes through
-        # ("10,000 tasks").
-        self.__del__ = MethodType(engine.ref_gone, object_id)  # type: ignore[method-assign]
 
 
 OwnRef.__name__ = OwnRef.__qualname__ = "ObjectRef"
+
+_new_method: Callable[[Any], Any] = ctypes.pythonapi["PyInstanceMethod_New"]
+_new_method.restype = ctypes.py_object  # type: ignore[attr-defined]
+_new_method.argtypes = [ctypes.py_object]  # type: ignore[attr-defined]
+
+
+def logged_in(log: deque[Any]) -> type[OwnRef[Any]]:
+    """Returns the class of an engine's refs: each that goes is put into the log, see `taken_from`.
+
+    Python's destructor calls ``__del__``, which is C here: no signal, no error and no lack of stack can come
+    between, as it can in a function, whose exceptions are printed and lost. It is the ref itself that the log gets
+    (Python calls a destructor once, and lets an object live on that its destructor has put somewhere): a call that
+    has the id bound would be one more object a ref, of 64 bytes, that the garbage collector goes through ("10,000
+    tasks", "large numbers").
+    """
+    return type("ObjectRef", (OwnRef,), {
+        "__slots__": (), "__module__": __name__, "__doc__": ObjectRef.__doc__, "__del__": _new_method(log.append),
+    })  # fmt: skip
+
+
+def taken_from(log: deque[Any], most: int = sys.maxsize) -> list[int]:
+    """Takes what is in a log of refs, the oldest first: ids of refs that went, ``~id`` of those that came."""
+    changes = [log.popleft() for _ in range(min(len(log), most))]
+    return [change if type(change) is int else change._id for change in changes]
 
 
 class UncountedRef(OwnRef[T]):
@@ -153,12 +176,7 @@ class UncountedRef(OwnRef[T]):
     It stands for the handles of `get_actor`, which are weak, as in Ray.
     """
 
-    __slots__ = ()
-
-    def __init__(self, object_id: int, engine: Engine) -> None:
-        # Not super(): nothing was counted, so nothing is to be taken back at the end.
-        self._id = object_id
-        self._engine = engine
+    __slots__ = ("__del__",)  # never set: nothing is to be taken back at the end
 
     def __reduce__(self) -> tuple[Any, ...]:
         return rebuild_uncounted, (self._id, self._engine.nonce)
@@ -220,7 +238,7 @@ class ObjectRefGenerator:
         self._ref = ref  # return 1: ends when the task ends
         self._engine = engine
         self._position = [ids.task_of(ref._id), 2]  # returns 2.. are the items
-        # A slot of that name, as in `OwnRef`: on the embedded engine what is in it is C.
+        # A slot of that name: what is in it is called at the end, and on the embedded engine that is C.
         self.__del__ = engine.at_stream_end(self._position)
 
     @property

@@ -8,7 +8,7 @@ from operator import attrgetter, invert
 from typing import Any
 
 from raynb.base.engine import FORKED, Engine
-from raynb.base.ref import ObjectRef, OwnRef
+from raynb.base.ref import ObjectRef
 from raynb.exceptions import RuntimeGoneError
 from raynb.serde.refs import rebuild_ref, record_ref
 
@@ -70,7 +70,7 @@ class OwnRefs:
         if not engine.alive:
             engine.check_alive()
         self._log.extend(map(invert, object_ids))
-        return [OwnRef(object_id, engine) for object_id in object_ids]
+        return [engine.new_ref(object_id, engine) for object_id in object_ids]
 
     def reduce_ref(self, ref: ObjectRef[Any]) -> tuple[Any, ...]:
         if not record_ref(ref):

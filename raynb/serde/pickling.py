@@ -21,7 +21,7 @@ import cloudpickle
 from raynb.base.buffers import flat
 from raynb.base.engine import Packed
 from raynb.base.process import headroom, shelter
-from raynb.base.ref import ObjectRef, OwnRef, foreign, is_ref, ours
+from raynb.base.ref import ObjectRef, foreign, is_ref, ours
 from raynb.serde import arrays, culprits, frames, notebook_objects, tables
 from raynb.serde.refs import Refs, collecting
 
@@ -159,7 +159,7 @@ class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]
         kind = type(obj)
         if kind is self.array_type and kind not in _custom:
             return self.reduce_array(obj)  # none of cloudpickle's business
-        if kind is OwnRef or issubclass(kind, ObjectRef):
+        if issubclass(kind, ObjectRef):
             return self.reduce_ref(obj)
         special = _BY_MODULE.get(kind.__module__)
         if special is not None:

@@ -62,7 +62,7 @@ class Mapping:
         if address in (None, _MAP_FAILED):
             code = ctypes.get_errno()
             raise OSError(code, f"cannot map {size} bytes of shared memory: {os.strerror(code)}")
-        # A slot of that name, as in `OwnRef`: no exception can come between.
+        # A slot of that name: what is in it is called, which is C, so no exception can come between.
         self.__del__ = functools.partial(_munmap, address, size)
         self.address: int = address
         self.size = size

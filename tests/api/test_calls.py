@@ -50,7 +50,6 @@ def test_a_loop_over_what_is_left_looks_through_the_list_once(monkeypatch: pytes
     class Engine:
         nonce = 1
         ref_log: list[int] = []
-        ref_gone = ref_log.append
 
         def wait(self, refs: Any, count: int, timeout: Any, local: bool) -> Any:
             return list(refs[:count]), list(refs[count:])

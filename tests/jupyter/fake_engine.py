@@ -6,6 +6,7 @@ from collections import deque
 from dataclasses import replace
 from typing import Any
 
+from raynb.base.ref import OwnRef
 from raynb.base.rows import CANCELLED, TASK_ENDED, Output, Snapshot
 
 
@@ -19,7 +20,7 @@ class FakeEngine:
         self.failure = ""
         self.nonce = 1
         self.ref_log: deque[int] = deque()
-        self.ref_gone = self.ref_log.append
+        self.new_ref = OwnRef
         self.asked: list[tuple[Any, ...]] = []
         self.pulls = 0
         self.output: list[Output] = []

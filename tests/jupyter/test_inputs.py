@@ -25,7 +25,6 @@ class Engine:
 
     def __init__(self) -> None:
         self.ref_log: list[int] = []
-        self.ref_gone = self.ref_log.append
 
 
 @pytest.fixture

@@ -41,6 +41,7 @@ class Actors:
     check_alive: Any
     settle: Any
     own: Any
+    new_ref: type[OwnRef[Any]]
     submitted: Any
     static: Any
     _known: Any
@@ -104,7 +105,7 @@ class Actors:
             if entry is None:
                 return ref, found
             entry[1] += 1
-        return OwnRef(own, self), found  # type: ignore[arg-type]
+        return self.new_ref(own, self), found  # type: ignore[arg-type]
 
     def adopt_handle(self, handle: Any, name: str = "") -> tuple[ObjectRef[Any], ActorSpec]:
         """Returns our ref and spec for one of Ray's handles, whoever made the actor."""
@@ -129,7 +130,7 @@ class Actors:
             entry = self._natives.get(identity)
             if entry is not None:
                 entry[1] += 1
-                return OwnRef(identity, self)  # type: ignore[arg-type]
+                return self.new_ref(identity, self)  # type: ignore[arg-type]
         ref: ObjectRef[Any] = self.own(identity, handle)
         return ref
 

@@ -19,7 +19,7 @@ from raynb.base import engine as slot
 from raynb.base import ids, unshown
 from raynb.base.config import RESOURCE_UNIT
 from raynb.base.engine import Context, Packed
-from raynb.base.ref import ObjectRef
+from raynb.base.ref import ObjectRef, logged_in
 from raynb.base.spec import TaskOptions
 from raynb.engine.cluster import bridge, rays
 from raynb.engine.cluster.actors import LOOK_SECONDS, Actors
@@ -55,8 +55,8 @@ class Adapter(Refs, Submission, Actors):
     def __init__(self, nonce: int, process: int, namespace: str) -> None:
         self.nonce = nonce
         self.alive = True
-        self.ref_log: deque[int] = deque()
-        self.ref_gone = self.ref_log.append
+        self.ref_log: deque[Any] = deque()
+        self.new_ref = logged_in(self.ref_log)
         self.namespace = namespace
         self.setups = 0
         self.process = process

@@ -10,7 +10,7 @@ from typing import Any
 import ray
 
 from raynb.base import engine as slot
-from raynb.base.ref import ObjectRef, OwnRef, foreign, foreign_handles
+from raynb.base.ref import ObjectRef, OwnRef, foreign, foreign_handles, taken_from
 from raynb.engine.cluster import bridge
 from raynb.engine.cluster.bridge import Broken, Value
 from raynb.exceptions import RuntimeGoneError
@@ -25,7 +25,8 @@ class Refs:
     """
 
     nonce: int
-    ref_log: deque[int]
+    new_ref: type[OwnRef[Any]]
+    ref_log: deque[Any]
     adopt_handle: Any
     _ids: Any
     _lock: threading.RLock
@@ -38,8 +39,7 @@ class Refs:
             return
         with self._lock:
             touched = set()
-            for _ in range(len(log)):
-                change = log.popleft()
+            for change in taken_from(log):
                 identity = change if change >= 0 else ~change
                 entry = self._natives.get(identity)
                 if entry is not None:
@@ -61,7 +61,7 @@ class Refs:
 
     def made(self, identity: int, native: Any) -> ObjectRef[Any]:
         """Returns a ref object, which was counted already: one that is Ray's too, if it names an object."""
-        return ClusterRef(identity, self, native) if type(native) is ray.ObjectRef else OwnRef(identity, self)  # type: ignore[arg-type]
+        return ClusterRef(identity, self, native) if type(native) is ray.ObjectRef else self.new_ref(identity, self)  # type: ignore[arg-type]
 
     def adopt_native(self, native: Any) -> ObjectRef[Any]:
         """Returns our ref for one of plain Ray's."""

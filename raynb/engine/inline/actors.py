@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from raynb.base import ids
 from raynb.base.engine import Packed
-from raynb.base.ref import ObjectRef, OwnRef, UncountedRef
+from raynb.base.ref import ObjectRef, UncountedRef
 from raynb.base.rows import ACTOR_CREATION_TASK
 from raynb.base.scope import current_scope
 from raynb.base.spec import ActorSpec, TaskOptions
@@ -75,7 +75,7 @@ class Actors:
     def _handle(self, host: Host) -> ObjectRef[Any]:
         identity = ids.object_id(host.spec.actor_id, 1)
         self._objects.log.append(~identity)
-        return OwnRef(identity, self._engine)
+        return self._engine.new_ref(identity, self._engine)
 
     def actor_named(self, name: str, namespace: str) -> tuple[ObjectRef[Any], ActorSpec]:
         self._engine.check_alive()

@@ -19,7 +19,7 @@ from raynb.base import ids, limits, unshown
 from raynb.base.config import RESOURCE_UNIT, Config
 from raynb.base.engine import Context, Packed, register
 from raynb.base.ray_names.one_machine import OneMachine
-from raynb.base.ref import ObjectRef, ObjectRefGenerator, OwnRef
+from raynb.base.ref import ObjectRef, ObjectRefGenerator, logged_in
 from raynb.base.rows import (
     ACTOR_TASK,
     BUSY,
@@ -77,7 +77,7 @@ class InlineEngine:
         self.book = RowStore(config.finished_tasks_kept)
         self.objects = Objects(self, self.book)
         self.unasked = UnaskedFailures(self._report_failure)
-        self.ref_log, self.ref_gone = self.objects.log, self.objects.log.append
+        self.ref_log, self.new_ref = self.objects.log, logged_in(self.objects.log)
         self.refs = OwnRefs(self)
         self.tasks = Tasks(self)
         self.actors = Actors(self, self.objects, self.book, config.namespace or "")
@@ -184,7 +184,7 @@ class InlineEngine:
         except BaseException:
             self.ref_log.extend(returns)
             raise
-        refs: list[ObjectRef[Any]] = [OwnRef(identity, self) for identity in returns]
+        refs: list[ObjectRef[Any]] = [self.new_ref(identity, self) for identity in returns]
         if count == STREAMING:
             return ObjectRefGenerator(refs[0], self)
         return refs

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from raynb.base import ids
 from raynb.base.engine import Packed
 from raynb.base.process import package
-from raynb.base.ref import ObjectRef, OwnRef
+from raynb.base.ref import ObjectRef, taken_from
 from raynb.base.rows import MEMORY, PENDING, ObjectRow
 from raynb.engine.row_store import RowStore
 from raynb.serde import errors, pickling
@@ -57,7 +57,7 @@ class Objects:
         self.engine = engine
         self.book = book
         self.table: dict[int, Obj] = {}
-        self.log: deque[int] = deque()
+        self.log: deque[Any] = deque()
         self.bytes = 0
         self.on_free: Callable[[int], None] = lambda identity: None
         self._lock = threading.RLock()
@@ -68,7 +68,7 @@ class Objects:
     def new(self, identity: int, scope: int) -> ObjectRef[Any]:
         """Makes a pending object; returns its first ref."""
         self.reserve(identity, scope)
-        return OwnRef(identity, self.engine)
+        return self.engine.new_ref(identity, self.engine)
 
     def reserve(self, identity: int, scope: int) -> None:
         """Makes a pending object, its first ref being counted already."""
@@ -157,8 +157,7 @@ class Objects:
             gone: list[Obj] = []
             with self._lock:
                 low: list[Obj] = []
-                for _ in range(len(log)):
-                    change = log.popleft()
+                for change in taken_from(log):
                     obj = self.table.get(change if change >= 0 else ~change)
                     if obj is None:
                         continue

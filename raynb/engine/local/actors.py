@@ -9,7 +9,7 @@ from raynb.base import ids
 from raynb.base.engine import Engine, Packed
 from raynb.base.process import headroom, shelter
 from raynb.base.process.shelter import sheltered
-from raynb.base.ref import ObjectRef, OwnRef, UncountedRef
+from raynb.base.ref import ObjectRef, UncountedRef
 from raynb.base.scope import current_scope
 from raynb.base.spec import ActorSpec, TaskOptions, TaskSpec
 from raynb.core.vocabulary import events as e
@@ -61,7 +61,7 @@ class Actors:
             else:
                 there = spec
                 identity = ids.object_id(self._submit(0, (0, current_scope()), spec, *given[:-1]), 1)
-            ref: ObjectRef[Any] = OwnRef(identity, self._engine)
+            ref: ObjectRef[Any] = self._engine.new_ref(identity, self._engine)
         self._loop.flush()
         self._loop.run_callbacks()
         return ref, there

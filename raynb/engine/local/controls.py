@@ -9,7 +9,7 @@ from typing import Any
 from raynb.base import ids
 from raynb.base.engine import Engine
 from raynb.base.process.shelter import sheltered
-from raynb.base.ref import ObjectRef
+from raynb.base.ref import ObjectRef, taken_from
 from raynb.core.vocabulary import events as e
 from raynb.engine.loop.loop import Loop
 from raynb.engine.refs import OwnRefs
@@ -64,6 +64,5 @@ class Controls:
         log = self._loop.ref_log
         with self._loop.lock:
             failed = self._loop.machine.tasks.unasked.failed
-            changes = [log.popleft() for _ in range(len(log))]
-            log.extend(change for change in changes if ids.task_of(max(change, ~change)) in failed)
+            log.extend(change for change in taken_from(log) if ids.task_of(max(change, ~change)) in failed)
             self._loop.view_log.clear()

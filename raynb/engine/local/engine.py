@@ -16,7 +16,7 @@ from raynb.base.engine import Packed, register
 from raynb.base.interrupts import Allowed, Critical, Deferred
 from raynb.base.process import headroom, shelter, trace
 from raynb.base.ray_names.one_machine import OneMachine
-from raynb.base.ref import ObjectRef, ObjectRefGenerator, OwnRef
+from raynb.base.ref import ObjectRef, ObjectRefGenerator, logged_in
 from raynb.base.scope import current_scope
 from raynb.base.spec import STREAMING, TaskOptions, TaskSpec
 from raynb.core.machine import Machine
@@ -109,8 +109,8 @@ class LocalEngine:
         """Makes all parts and starts them; notes in ``undo`` how each is taken back."""
         self.loop = Loop(self.machine)
         undo.append(self.loop.close)
-        self.ref_log: deque[int] = self.loop.ref_log
-        self.ref_gone = self.loop.ref_log.append
+        self.ref_log: deque[Any] = self.loop.ref_log
+        self.new_ref = logged_in(self.ref_log)
         self.disk = DiskTier(config.spill_directory)
         undo.append(self.disk.close)
         self.ledger = Ledger.create()
@@ -253,8 +253,8 @@ class LocalEngine:
         task_id = self._ids.next_task(actor)
         base = task_id << 32  # ids.INDEX_BITS
         refs: list[ObjectRef[Any]] = (
-            [OwnRef(base | 1, self)] if returns == 1 else
-            [OwnRef(base | i, self) for i in range(1, returns + 1)]
+            [self.new_ref(base | 1, self)] if returns == 1 else
+            [self.new_ref(base | i, self) for i in range(1, returns + 1)]
         )  # fmt: skip
         loop.submission_queue.append(TaskSpec(
             task_id, options, args, deps, contained, 0, 0, current_scope(), actor, False, 0, returns))  # fmt: skip
@@ -278,7 +278,7 @@ class LocalEngine:
         data = pickling.in_band(packed)
         now = _now()
         object_id = self._ids.next_put()
-        ref = OwnRef(object_id, self)
+        ref = self.new_ref(object_id, self)
         queue = self.loop.submission_queue
         queue.append(e.ObjectStored(now, object_id, data, len(data), contained, 0, current_scope()))
         self.loop.pace.put(now)

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from raynb.api.actor import ActorHandle
 from raynb.base.ref import ObjectRef, OwnRef
-
-if TYPE_CHECKING:
-    from raynb.base.engine import Engine
 
 
 class ShownRef(OwnRef[Any]):
@@ -17,12 +14,7 @@ class ShownRef(OwnRef[Any]):
     ``get`` works as long as somebody else holds the object.
     """
 
-    __slots__ = ()
-
-    def __init__(self, object_id: int, engine: Engine) -> None:
-        # Not super(): nothing was counted, so nothing is to be taken back at the end.
-        self._id = object_id
-        self._engine = engine
+    __slots__ = ("__del__",)  # never set: nothing was counted, so nothing is to be taken back at the end
 
 
 class ShownHandle(ActorHandle):

@@ -17,7 +17,7 @@ from typing import Any
 
 from raynb.base import ids
 from raynb.base.interfaces import DriverEngine
-from raynb.base.ref import ObjectRef, OwnRef
+from raynb.base.ref import ObjectRef
 from raynb.base.rows import (
     ACTOR_CREATION_TASK,
     DEAD,
@@ -51,7 +51,7 @@ class ActionError(ValueError):
 def counted_ref(engine: DriverEngine, object_id: int) -> ObjectRef[Any]:
     """Returns a ref to an object by its id, counted as if it had been unpickled here."""
     engine.ref_log.append(~object_id)
-    return OwnRef(object_id, engine)
+    return engine.new_ref(object_id, engine)
 
 
 def find_task(engine: DriverEngine, task: int) -> TaskRow:

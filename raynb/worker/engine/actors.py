@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from raynb.base import ids
 from raynb.base.engine import Engine, Packed
-from raynb.base.ref import ObjectRef, OwnRef, UncountedRef
+from raynb.base.ref import ObjectRef, UncountedRef
 from raynb.base.spec import ActorSpec, TaskOptions
 from raynb.worker import state
 from raynb.worker.engine.requests import Requests
@@ -44,7 +44,7 @@ class Actors:
         # The driver counted one message that named it; this ref is the hold behind that.
         identity = ids.object_id(actor, 1)
         self._worker.borrowed.lent((identity,))
-        return OwnRef(identity, self._engine)
+        return self._engine.new_ref(identity, self._engine)
 
     def actor_named(self, name: str, namespace: str) -> tuple[ObjectRef[Any], ActorSpec]:
         spec = self._requests.call("actor_named_for", name, namespace)

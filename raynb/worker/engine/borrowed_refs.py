@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import threading
 from collections import deque
+from typing import Any
+
+from raynb.base.ref import taken_from
 
 
 class BorrowedRefs:
@@ -19,7 +22,7 @@ class BorrowedRefs:
 
     def __init__(self) -> None:
         self.held: dict[int, list[int]] = {}  # id → [received, holds]
-        self.log: deque[int] = deque()  # id: one hold less; ~id: one more
+        self.log: deque[Any] = deque()  # id, or a ref: one hold less; ~id: one more
         self.released: list[tuple[int, int]] = []
         self._lock = threading.Lock()
 
@@ -56,8 +59,7 @@ class BorrowedRefs:
         gone: list[tuple[int, int]] = []
         with self._lock:
             held = self.held
-            for _ in range(len(log)):
-                change = log.popleft()
+            for change in taken_from(log):
                 if change < 0:
                     entry = held.get(~change)
                     if entry is None:

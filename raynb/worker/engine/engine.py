@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from raynb.base import ids
 from raynb.base.engine import Context, Packed
 from raynb.base.ray_names.one_machine import OneMachine
-from raynb.base.ref import ObjectRef, ObjectRefGenerator, OwnRef
+from raynb.base.ref import ObjectRef, ObjectRefGenerator, logged_in
 from raynb.base.rows import Snapshot
 from raynb.base.spec import STREAMING, ActorSpec, TaskOptions
 from raynb.exceptions import RuntimeGoneError
@@ -49,7 +49,7 @@ class WorkerEngine:
         self.nonce: int = worker.nonce
         self.alive = True
         self.ref_log = worker.borrowed.log
-        self.ref_gone = worker.borrowed.log.append
+        self.new_ref = logged_in(self.ref_log)
         self.requests = Requests(worker)
         machine = OneMachine(self.nonce, self.cluster)
         self.nodes, self.node_id, self.native_env = machine.nodes, machine.node_id, machine.native_env
@@ -137,7 +137,7 @@ class WorkerEngine:
             for index in range(1, returns + 1):
                 identity = ids.object_id(task, index)
                 borrowed.own(identity)
-                refs.append(OwnRef(identity, self))
+                refs.append(self.new_ref(identity, self))
             self.worker.link.post(w.Submit(
                 task, key, args, deps, contained, running.task if running else 0,
                 running.scope if running else 0, actor, returns))  # fmt: skip
@@ -171,7 +171,7 @@ class WorkerEngine:
         if nonce != self.nonce:
             raise RuntimeGoneError("This ref or handle was pickled in another raynb runtime, which is gone.")
         self.ref_log.extend(map(invert, object_ids))
-        return [OwnRef(object_id, self) for object_id in object_ids]
+        return [self.new_ref(object_id, self) for object_id in object_ids]
 
     def reduce_ref(self, ref: ObjectRef[Any]) -> tuple[Any, ...]:
         if not record_ref(ref):

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from raynb.base import ids
 from raynb.base.engine import Engine, Packed
 from raynb.base.process import headroom
-from raynb.base.ref import ObjectRef, OwnRef
+from raynb.base.ref import ObjectRef
 from raynb.exceptions import GetTimeoutError, ObjectLostError, ObjectStoreAndDiskFullError, OutOfDiskError
 from raynb.serde import pickling
 from raynb.serde.errors import load_error
@@ -150,7 +150,7 @@ class Storing:
             object_id = self._ids.next_put()
             self._worker.borrowed.own(object_id)
             # The ref before the message: whatever exception comes, it is given back when it dies.
-            ref: ObjectRef[Any] = OwnRef(object_id, self._engine)
+            ref: ObjectRef[Any] = self._engine.new_ref(object_id, self._engine)
             self._worker.link.post(w.Put(object_id, value, size, contained, running.scope if running else 0))
         self._worker.link.maybe_flush(BATCH_SECONDS)
         return ref

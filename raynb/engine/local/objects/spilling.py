@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from raynb.base.engine import Packed
 from raynb.base.process import strikes, trace
-from raynb.base.ref import ObjectRef, OwnRef
+from raynb.base.ref import ObjectRef
 from raynb.base.scope import current_scope
 from raynb.core.objects import spilling
 from raynb.core.vocabulary import events as e
@@ -70,7 +70,7 @@ class Spilling:
                 loop.drain_logs(now)
             object_id = engine._ids.next_put()
             loop.apply(e.ObjectStored(now, object_id, value, size, contained, 0, current_scope()))
-            ref: ObjectRef[Any] = OwnRef(object_id, engine)
+            ref: ObjectRef[Any] = engine.new_ref(object_id, engine)
         if dropped:
             loop.flush()
             loop.run_callbacks()

@@ -12,7 +12,7 @@ from raynb.base import ids
 from raynb.base.engine import Engine
 from raynb.base.process import shelter
 from raynb.base.process.shelter import sheltered
-from raynb.base.ref import ObjectRef, OwnRef
+from raynb.base.ref import ObjectRef
 from raynb.core.objects.streams import FIRST
 from raynb.core.vocabulary import events as e
 from raynb.engine.local.objects.watching import tell_loop
@@ -44,7 +44,7 @@ class StreamReader:
             return None, True
         if index < stream.next:
             self._loop.apply(e.ItemConsumed(_now(), task, index, 0))
-            return OwnRef(ids.object_id(task, index), self._engine), True
+            return self._engine.new_ref(ids.object_id(task, index), self._engine), True
         return None, stream.ended
 
     def next_item(self, task: int, index: int, timeout: float | None) -> ObjectRef[Any] | None:
@@ -114,7 +114,7 @@ class StreamReader:
             return stream is None or stream.ended or index < stream.next
 
     def at_stream_end(self, position: list[int]) -> Callable[[], object]:
-        """Returns a function in C that notes the position and the time: see `OwnRef`."""
+        """Returns a function in C that notes the position and the time: see `ObjectRefGenerator`."""
         times = itertools.starmap(_now, itertools.repeat(()))
         once = itertools.islice(zip(itertools.repeat(position), times), 1)
         return functools.partial(self._loop.drop_log.extend, once)

@@ -1,0 +1,83 @@
+"""A ref's end: noted in C, once, whatever Python is in the middle of."""
+
+from __future__ import annotations
+
+import gc
+import weakref
+from collections import deque
+from typing import Any
+
+import pytest
+
+from raynb.base.ref import ObjectRef, OwnRef, UncountedRef, logged_in, taken_from
+from raynb.jupyter.output.shown import ShownRef
+
+
+class Engine:
+    nonce = 7
+
+    def __init__(self) -> None:
+        self.ref_log: deque[Any] = deque()
+        self.new_ref: type[OwnRef[Any]] = logged_in(self.ref_log)
+
+    def ref(self, number: int) -> Any:
+        return self.new_ref(number, self)  # type: ignore[arg-type]
+
+
+def test_a_ref_that_goes_is_noted_once_and_in_order() -> None:
+    engine, other = Engine(), Engine()
+    refs = [engine.ref(number) for number in range(5)]
+    del refs[3]
+    engine.ref_log.append(~9)
+    foreign = other.ref(3)
+    refs.clear()
+    assert taken_from(engine.ref_log, 2) == [3, ~9]
+    assert sorted(taken_from(engine.ref_log)) == [0, 1, 2, 4]
+    gc.collect()
+    assert not engine.ref_log  # those that the log had are gone, and are not noted again
+    del foreign
+    assert taken_from(other.ref_log) == [3]
+
+
+def test_a_ref_in_a_cycle_is_noted_once() -> None:
+    engine = Engine()
+    cycle: list[Any] = [engine.ref(5)]
+    cycle.append(cycle)
+    del cycle
+    gc.collect()
+    assert taken_from(engine.ref_log) == [5]
+    gc.collect()
+    assert not engine.ref_log
+
+
+def test_nobody_gets_hold_of_a_ref_that_has_gone() -> None:
+    with pytest.raises(TypeError, match="weak reference"):
+        weakref.ref(Engine().ref(1))
+
+
+def test_a_ref_looks_as_users_know_it() -> None:
+    ref = Engine().ref(1)
+    assert isinstance(ref, ObjectRef)
+    assert type(ref).__name__ == type(ref).__qualname__ == "ObjectRef"
+    assert type(ref).__doc__ == ObjectRef.__doc__
+
+
+@pytest.mark.parametrize("kind", [UncountedRef, ShownRef])
+def test_what_was_not_counted_is_not_taken_back(kind: Any) -> None:
+    engine = Engine()
+    ref = kind(1, engine)
+    assert ref._id == 1
+    del ref
+    gc.collect()
+    assert not engine.ref_log
+
+
+def test_an_engine_that_nobody_holds_goes_with_its_refs_and_its_log() -> None:
+    engine = Engine()
+    watch = weakref.ref(engine)
+    kept = [engine.ref(1), engine.ref(2)]
+    del kept[0]
+    del engine, kept
+    gc.collect()
+    gc.collect()
+    assert watch() is None
