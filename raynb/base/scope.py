@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import contextvars
 
+UNNUMBERED = 1 << 32  # from here on scopes are no numbers of cells
+
 _scope: contextvars.ContextVar[int | None] = contextvars.ContextVar("raynb_scope", default=None)
 _running: int = 0
 

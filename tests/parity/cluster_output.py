@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import contextvars
+import io
 import os
 import sys
+import tempfile
 import threading
+import time
 from typing import Any
 
 import ray as real_ray
 from cluster_tools import WAIT, In, check, engine, heard, printed, raised, until
 
 import raynb
-from raynb.base.rows import FAILED, FINISHED
+from raynb.base.rows import FAILED, FINISHED, RUNNING
 
 
 @check
@@ -240,3 +244,24 @@ def calls_without_arguments_keep_their_cells() -> None:
     found = rows()
     assert found["inside"].parent == found["Bare.nested"].id
     assert (found["inside"].scope, found["Bare.fail"].error_type) == (142, "LookupError")
+
+
+@check
+def a_worker_that_dies_is_told_of_in_a_line_in_its_cell() -> None:
+    @raynb.remote(max_retries=0)
+    def dies(path: str) -> None:
+        while not os.path.exists(path):
+            time.sleep(0.01)
+        os._exit(3)
+
+    shown, go = io.StringIO(), os.path.join(tempfile.mkdtemp(), "go")
+    with contextlib.redirect_stdout(shown), In(151):
+        ref = dies.remote(go)
+        until(lambda: [row.state for row in engine().snapshot().tasks if row.name == "dies"] == [RUNNING], "dies")
+        open(go, "w").close()
+        assert isinstance(raised(lambda: raynb.get(ref, timeout=WAIT)), raynb.exceptions.WorkerCrashedError)
+        until(lambda: "worker of dies (cell 151)" in printed(151, "stderr"), "the notice")
+    lines = [line for line in printed(151, "stderr").splitlines() if " died: " in line]
+    assert any("exit code 3" in line for line in lines), lines
+    assert max(map(len, lines)) < 300, lines
+    assert "To troubleshoot" not in shown.getvalue(), shown.getvalue()

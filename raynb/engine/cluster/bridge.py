@@ -17,14 +17,13 @@ from raynb.base.config import RESOURCE_UNIT
 from raynb.base.engine import Packed
 from raynb.base.spec import DYNAMIC, STREAMING, ActorSpec, TaskOptions
 from raynb.engine.cluster import rays
+from raynb.engine.notices import DEATH_CHARS
 from raynb.serde import errors, pickling
 from raynb.serde.arrays import apart
 from raynb.serde.errors import dual
 
 #: Pickles from this size on (bytes) lie in Ray's store as buffers of their own.
 APART = 2048
-#: The most characters of a sentence about a death.
-DEATH_CHARS = 400
 
 
 class Value:

@@ -15,12 +15,12 @@ from raynb.base import ids
 from raynb.base.engine import Packed
 from raynb.base.ref import ObjectRef
 from raynb.base.rows import TASK_ENDED, TaskRow, WorkerRow
+from raynb.base.scope import UNNUMBERED
 from raynb.base.spec import TaskOptions
 from raynb.engine.cluster import bridge, rays
 from raynb.exceptions import NodeDiedError, RayActorError, WorkerCrashedError
 
 _now = time.monotonic
-UNNUMBERED = 1 << 32  # from here on scopes are no numbers of cells
 
 
 class Control:

@@ -8,6 +8,7 @@ however the process that asked for the cluster ends, nothing of it stays.
 from __future__ import annotations
 
 import contextlib
+import importlib.util
 import json
 import os
 import shutil
@@ -105,7 +106,9 @@ class _Program:
                    f"--object-store-memory={node.get('object_store_memory', STORE_BYTES)}"]  # fmt: skip
         if head:
             command += ["--head", f"--port={self.address.rpartition(':')[2]}", f"--temp-dir={self.folder}",
-                        "--include-dashboard=false", f"--ray-client-server-port={_free_port()}"]  # fmt: skip
+                        "--include-dashboard=false"]  # fmt: skip
+            if importlib.util.find_spec("grpc") is not None:  # a plain `pip install ray` has no Ray Client
+                command.append(f"--ray-client-server-port={_free_port()}")
         else:
             command.append(f"--address={self.address}")
         if node.get("num_gpus"):

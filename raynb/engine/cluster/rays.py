@@ -51,6 +51,34 @@ def call(handle: Any, name: str, args: Sequence[Any], options: dict[str, Any] | 
 _call: Callable[..., Any] = bare(ActorMethod._remote)
 
 
+def hear_notices(say: Callable[[str], str]) -> Callable[[], None]:
+    """Has what Ray itself prints about its cluster, a page a notice, go through a function first.
+
+    Args:
+        say: called with a notice, on a thread of Ray's; returns what Ray is to print, "" for nothing.
+
+    Returns:
+        a function that undoes it.
+    """
+    module = ray._private.worker
+    before = module.print_to_stdstream
+
+    def shown(data: Any, *args: Any, **kwargs: Any) -> None:
+        if data.get("pid") == "raylet":
+            lines = [line for line in map(say, data.get("lines") or ()) if line]
+            if not lines:
+                return
+            data = {**data, "lines": lines}
+        before(data, *args, **kwargs)
+
+    def undo() -> None:
+        if module.print_to_stdstream is shown:
+            module.print_to_stdstream = before
+
+    module.print_to_stdstream = shown
+    return undo
+
+
 def is_traced() -> bool:
     """Returns whether Ray's tracing is on."""
     from ray.util.tracing.tracing_helper import _is_tracing_enabled
@@ -74,5 +102,5 @@ def session() -> Any:
     return getattr(worker, "node", None) or getattr(worker, "worker_id", None)
 
 
-__all__ = ["bare", "call", "cancel", "context", "get", "get_actor", "gpu_ids", "is_connected", "is_traced", "kill",
-           "number_here", "number_of", "put", "remote", "session", "wait"]  # fmt: skip
+__all__ = ["bare", "call", "cancel", "context", "get", "get_actor", "gpu_ids", "hear_notices", "is_connected",
+           "is_traced", "kill", "number_here", "number_of", "put", "remote", "session", "wait"]  # fmt: skip

@@ -29,7 +29,10 @@ from raynb.base.rows import (
     TaskRow,
     WorkerRow,
 )
+from raynb.base.scope import UNNUMBERED
 from raynb.core.tasks.unasked import KNOWN
+from raynb.engine import notices
+from raynb.engine.cluster import rays
 from raynb.engine.cluster.bridge import Failure
 from raynb.engine.logs import Logs
 from raynb.engine.named_later import NamedLater
@@ -76,13 +79,19 @@ class Unheard:
     wait: Any
     _natives: dict[int, list[Any]]
     _actor_keys: dict[str, int]
+    _cluster: Any
+    _rows_lock: Any
+    _workers: dict[str, WorkerRow]
+    _unhear: Callable[[], None]
 
     def listen_for_failures(self) -> None:
+        self._unhear = rays.hear_notices(self._noticed)
         self.unasked = UnaskedFailures(self._tell_of_failure)
         logging.getLogger(_RAYS_LOG).addFilter(_is_not_ours)
 
     def stop_listening(self) -> None:
         """Tells of what is still to be told."""
+        self._unhear()
         self.unasked.look(over=True)
         logging.getLogger(_RAYS_LOG).removeFilter(_is_not_ours)
 
@@ -116,6 +125,27 @@ class Unheard:
         """This process names these objects no more."""
         for identity in identities:
             self.unasked.freed(ids.task_of(identity))
+
+    def _noticed(self, text: str) -> str:
+        """Says in a line, in its cell, what Ray says in a page; returns what Ray is to print instead."""
+        died = notices.worker_death(text)
+        if died is None:
+            return notices.notice(text)
+        pid, node_id, why = died
+        with self._rows_lock:
+            node = self._cluster.number_of(node_id)
+            worker = next((one for one in self._workers.values() if (one.pid, one.node) == (pid, node)), None)
+            task: TaskRow | None = self.book.row("tasks", worker.task) if worker is not None and worker.task else None
+            actor: ActorRow | None = self.book.row("actors", worker.actor) if worker is not None else None
+        of, scope = "", 0
+        if task is not None:
+            of, scope = f" of {task.name}", task.scope
+        elif actor is not None:
+            of, scope = f" of actor {actor.class_name}", actor.scope
+        if 0 < scope < UNNUMBERED:
+            of += f" (cell {scope})"
+        self._tell_of_failure(f"the worker{of} with pid {pid} on {self._cluster.name_of(node)} died: {why}", scope)
+        return ""
 
     def _tell_of_failure(self, text: str, scope: int) -> None:
         self.deliver(Output("stderr", 0, scope, 0, 0, "raynb", 0, f"raynb: {text}\n"))
