@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 import signal
 import sys
+import tempfile
 
 import cloudpickle
 import pytest
@@ -15,6 +18,12 @@ pytest_plugins = () if "raynb.testing.plugin" in sys.modules else ("raynb.testin
 # A run in a shell's background is handed on that Ctrl-C is ignored; what is tested here is that it isn't.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """The runtimes of one process of tests find each other, and nobody else's."""
+    place = os.environ["RAYNB_RUNTIME_DIR"] = tempfile.mkdtemp(prefix="tests-runtimes-")
+    config.add_cleanup(lambda: shutil.rmtree(place, ignore_errors=True))
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -248,6 +248,7 @@ declare module '@jupyterlab/application' {
   export interface JupyterFrontEnd {
     readonly commands: CommandRegistry;
     readonly serviceManager: {
+      readonly sessions: { running(): Iterable<{ path: string; kernel: { id: string } | null }> };
       readonly contents: { save(path: string, options: any): Promise<{ path: string }>; get(path: string, options: any): Promise<any> };
     };
     readonly shell: {

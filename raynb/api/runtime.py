@@ -58,6 +58,8 @@ def _config(given: dict[str, Any], address: str | None = None) -> Config:
         raise ValueError('"" is not a valid namespace. Pass None to not specify a namespace.')
     if wanted.get("runtime_env") and address is None:
         options.runtime_env(wanted["runtime_env"], None)  # what is wrong is said here, not in a task
+    if wanted.get("share", "off") not in ("off", "fair"):
+        raise ValueError(f"init(share={wanted['share']!r}): it must be 'off' or 'fair'")
     wanted["resources"] = dict(wanted.get("resources") or {})
     for key in wanted["resources"]:
         if key in ("CPU", "GPU"):
@@ -180,7 +182,8 @@ def init(address: str | None = None, *, ignore_reinit_error: bool = True, **give
         num_cpus: CPU slots; default: the cores that this process may use.
         num_gpus: GPU slots; default 0.
         resources: other resources, name → quantity.
-        object_store_memory: limit of the object store in bytes; default 30 % of the memory.
+        object_store_memory: limit of the object store in bytes; default 30 % of what other runtimes leave.
+        share: ``"fair"``: your runtimes here that say so use each other's idle CPU slots; default ``"off"``.
         namespace: of named actors.
         local_mode: True: no workers; everything runs at once and in order in this process, for
             debugging (``breakpoint()`` in a task, ``%debug`` after its error).

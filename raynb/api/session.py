@@ -25,6 +25,7 @@ from raynb.base import interrupts
 from raynb.base.config import Config
 from raynb.base.interfaces import DriverEngine, Engine
 from raynb.base.process import shelter, trace
+from raynb.base.rows import Output
 from raynb.exceptions import RaySystemError, RuntimeGoneError
 
 EMPTY = "empty"
@@ -39,6 +40,8 @@ STATES = {
 }
 
 _engines: weakref.WeakSet[DriverEngine] = weakref.WeakSet()
+_ended: weakref.WeakSet[DriverEngine] = weakref.WeakSet()
+_ending = threading.RLock()
 _consoles: weakref.WeakKeyDictionary[DriverEngine, Console] = weakref.WeakKeyDictionary()
 
 
@@ -62,21 +65,44 @@ def make_engine(config: Config) -> DriverEngine:
             )
         from raynb.engine.local.processes.launch import launch
 
-        engine = launch(config)
+        local = launch(config)
+        local.neighbours.on_stop = lambda who: _stop_for(local, who)
+        engine = local
     if config.log_to_driver:
         _consoles[engine] = Console(engine)
     _engines.add(engine)
     return engine
 
 
+def _stop_for(engine: DriverEngine, who: str) -> None:
+    """Another program of this user asks the runtime to stop; what waits for it here learns who asked."""
+
+    def stop() -> None:
+        place = global_slot()
+        timeout = engine.config.shutdown_timeout
+        if place.engine is engine:
+            place.stop(timeout, only=engine)
+        else:
+            end_engine(engine, timeout)
+
+    for receive in list(engine.on_output):
+        receive(Output("stderr", 0, 0, 0, os.getpid(), "raynb", 0, f"raynb: the runtime was stopped from {who}.\n"))
+    threading.Thread(target=stop, name="raynb-stop", daemon=True).start()
+
+
 def end_engine(engine: DriverEngine, timeout: float) -> None:
-    """Shuts an engine down and shows the last of what its tasks printed."""
-    try:
-        engine.shutdown(timeout)
-    finally:
-        console = _consoles.pop(engine, None)
-        if console is not None:
-            console.close()
+    """Shuts an engine down and shows the last of what its tasks printed; the second time, nothing happens, but for
+    waiting until the first, in another thread, is through."""
+    with _ending:
+        if engine in _ended:
+            return
+        _ended.add(engine)
+        try:
+            engine.shutdown(timeout)
+        finally:
+            console = _consoles.pop(engine, None)
+            if console is not None:
+                console.close()
 
 
 class Slot:
@@ -208,7 +234,8 @@ def _auto_init() -> Engine:
 
 
 def _after_fork() -> None:
-    global _slot, _forked
+    global _slot, _forked, _ending
+    _ending = threading.RLock()
     interrupts.after_fork_in_child()
     shelter.after_fork_in_child()
     _forked = _forked or _slot.state != EMPTY or any(engine.alive for engine in list(_engines))

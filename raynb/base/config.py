@@ -32,6 +32,7 @@ class Config:
     resources: dict[str, float] = field(default_factory=dict)
     memory: int | None = None
     object_store_memory: int | None = None
+    share: str = "off"  # "fair": idle slots of this user's runtimes that say so too are used by the busy ones
     spill_directory: str | None = None
     namespace: str | None = None
     log_to_driver: bool = True

@@ -72,7 +72,12 @@ def oom_kills(root: str = "/") -> int:
 
 def default_object_store_memory(root: str = "/") -> int:
     """Returns the object store's size in bytes when nobody asks for one: 30 % of what is available."""
-    return max(int(memory_available(root) * STORE_SHARE), STORE_MINIMUM)
+    return store_of(memory_available(root))
+
+
+def store_of(available: int) -> int:
+    """Returns the object store's size in bytes where so many are available."""
+    return max(int(available * STORE_SHARE), STORE_MINIMUM)
 
 
 def cpu_count(root: str = "/") -> int:

@@ -153,6 +153,28 @@ class NodeRow:
 
 
 @dataclass(slots=True)
+class KernelRow:
+    """A runtime of this user on this machine, as it last said. Sizes are bytes."""
+
+    key: str
+    pid: int = 0
+    started: float = 0.0  # `time.time`
+    program: str = ""  # the notebook or script, as a path where it has one
+    kernel: str = ""  # Jupyter's id of the kernel; empty: none
+    cpus: float = 0.0  # slots that its tasks may use now
+    base: float = 0.0  # of these its own: asked for, or found
+    chosen: bool = False  # whether somebody asked for them
+    share: str = ""  # "fair": it lends slots, and borrows them
+    busy: float = 0.0  # slots taken
+    wanted: float = 0.0  # slots that it could use now
+    unfinished: int = 0  # tasks
+    memory: int = 0  # of its workers
+    store: int = 0  # limit of the object store
+    store_used: int = 0
+    spilled: int = 0
+
+
+@dataclass(slots=True)
 class StoreRow:
     limit: int = 0
     used: int = 0  # allocated in arenas

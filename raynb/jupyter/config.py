@@ -15,7 +15,7 @@ from traitlets.traitlets import TraitError
 #: Traits that are arguments of ``raynb.init``.
 START_TRAITS = (
     "address", "cluster", "nodes", "local_mode", "num_cpus", "num_gpus", "resources", "memory", "object_store_memory",
-    "spill_directory", "namespace", "log_to_driver", "runtime_env", "connect_timeout", "ship_package",
+    "share", "spill_directory", "namespace", "log_to_driver", "runtime_env", "connect_timeout", "ship_package",
 )  # fmt: skip
 
 
@@ -46,7 +46,14 @@ class Raynb(Configurable):
         config=True
     )
     object_store_memory = Integer(
-        None, allow_none=True, help="Bytes of the object store; None: a share of the machine's memory."
+        None, allow_none=True, help="Bytes of the object store; None: a share of the memory that is left beside other "
+        "notebooks."
+    ).tag(config=True)
+    share = CaselessStrEnum(
+        ["off", "fair"],
+        "off",
+        help="'fair': CPU slots that a notebook of this user does not need are used by those that do, among the "
+        "notebooks that are set so; they are given back when it needs them.",
     ).tag(config=True)
     spill_directory = Unicode(
         "", help="Where objects beyond the store's limit go; empty: a temporary folder."

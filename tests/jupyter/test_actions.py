@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 import linecache
+import os
 import sys
 from dataclasses import replace
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from raynb.base.ids import object_id
+from raynb.base.process.registry import Registry
 from raynb.base.ref import OwnRef
-from raynb.base.rows import ALIVE, DEAD, ActorRow, ObjectRow, Output
+from raynb.base.rows import ALIVE, DEAD, ActorRow, KernelRow, ObjectRow, Output
 from raynb.exceptions import RuntimeGoneError
 from raynb.jupyter.output.shown import uncounted
-from raynb.jupyter.views import actions
+from raynb.jupyter.reports import doctor, text_tables
+from raynb.jupyter.views import actions, kernels
 from raynb.jupyter.views.labels import NotebookNames, held_in
-from raynb.jupyter.views.runtime_actions import summary
 from raynb.jupyter.views.view_model import Labels, held_by
 
 from . import pictures
@@ -64,11 +67,33 @@ def test_scaling_and_what_cannot_be_scaled(engine: FakeEngine) -> None:
     assert engine.asked == [("scale", 3)]
 
 
-def test_a_runtime_in_figures(engine: FakeEngine) -> None:
-    found = summary(engine)
-    assert (found["cpus"], found["busy"], found["unfinished"]) == (2.0, 1.0, 1)
-    assert found["memory"] == 120 * pictures.MB
-    assert summary(None)["running"] is False
+def test_the_runtimes_of_a_user(engine: FakeEngine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RAYNB_RUNTIME_DIR", str(tmp_path / "runtimes"))
+    assert text_tables.kernels() == "No runtime of yours is running on this machine."
+    mine, other = Registry(), Registry()
+    for place, row in (
+        (mine, KernelRow("mine", os.getpid(), 1.0, "/home/me/train.ipynb", "id-1", 2, 2)),
+        (other, KernelRow("other", 1, 2.0, "/home/me/rest.ipynb", cpus=4, base=3, busy=4, unfinished=9, store=80)),
+    ):
+        place.join(row.key)
+        place.publish(row)
+    reply = actions.answer(engine, {"do": "kernels", "n": 1})
+    assert [(one["name"], one["own"]) for one in reply["kernels"]] == [("train.ipynb", True), ("rest.ipynb", False)]
+    table = text_tables.kernels()
+    assert "train.ipynb (this one)" in table
+    assert "4 of 4 (1 borrowed)" in table
+    assert "1 other runtime of yours here: rest.ipynb 4 of 4 (1 borrowed) CPUs" in actions.status_text(engine)
+    assert doctor.others().found.startswith("1 other runtime")
+    refused = [actions.answer(None, {"do": "stop_kernel", "key": key}) for key in ("mine", "nobody")]
+    assert [r["ok"] for r in refused] == [False, False]
+    assert "this notebook's own" in refused[0]["text"]
+    assert actions.answer(None, {"do": "stop_kernel", "key": "other"})["text"].startswith("Asked rest.ipynb to stop")
+    assert other.asked_to_stop()
+    with pytest.raises(ValueError, match=r"there is none\. The others: rest\.ipynb \(1\)\."):
+        kernels.named("train.ipynb")
+    assert kernels.named("rest.ipynb").key == "other"
+    mine.leave()
+    other.leave()
 
 
 def test_actors(engine: FakeEngine) -> None:

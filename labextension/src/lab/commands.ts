@@ -6,7 +6,7 @@ import type { ILauncher } from '@jupyterlab/launcher';
 import { Request } from '../ui/messages';
 import { unfinished } from '../ui/picture';
 import { Session } from '../ui/session';
-import { TABS, Tab, isTab } from '../ui/view';
+import { TABS, Tab, isTab, tabTitle } from '../ui/view';
 import { icon } from './icon';
 import { Home } from './panel';
 import { openTour } from './tour';
@@ -27,8 +27,6 @@ export const COMMANDS = {
   catchUp: 'raynb:catch-up'
 };
 
-const named = (tab: string) => tab[0].toUpperCase() + tab.slice(1);
-
 export function addCommands(parts: Parts, palette: ICommandPalette | null, launcher: ILauncher | null): () => void {
   const { app, panel } = parts;
   let rank = 0;
@@ -42,7 +40,7 @@ export function addCommands(parts: Parts, palette: ICommandPalette | null, launc
   inPalette(COMMANDS.open);
   for (const tab of TABS.filter(name => name !== 'nodes')) {
     app.commands.addCommand(`raynb:${tab}`, {
-      label: `Show ${named(tab)} in the Panel`,
+      label: `Show ${tabTitle(tab)} in the Panel`,
       execute: () => {
         panel.board.show(tab);
         open();
@@ -51,7 +49,7 @@ export function addCommands(parts: Parts, palette: ICommandPalette | null, launc
     inPalette(`raynb:${tab}`);
   }
   app.commands.addCommand(COMMANDS.view, {
-    label: args => (isTab(String(args.tab ?? '')) && args.tab !== 'overview' ? `Open ${named(String(args.tab))} in a Tab` : 'Open the raynb Dashboard in a Tab'),
+    label: args => (isTab(String(args.tab ?? '')) && args.tab !== 'overview' ? `Open ${tabTitle(args.tab as Tab)} in a Tab` : 'Open the raynb Dashboard in a Tab'),
     icon,
     execute: args => {
       const tab = String(args.tab ?? 'overview');

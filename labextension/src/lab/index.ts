@@ -31,7 +31,7 @@ const plugin: JupyterFrontEndPlugin<void> = {
     app: JupyterFrontEnd, notebooks: INotebookTracker, consoles: IConsoleTracker | null, palette: ICommandPalette | null,
     statusBar: IStatusBar | null, restorer: ILayoutRestorer | null, registry: ISettingRegistry | null, launcher: ILauncher | null
   ) => {
-    const sessions = new Sessions();
+    const sessions = new Sessions(() => app.serviceManager.sessions.running());
     const panel = new Home(blank('nothing'));
     panel.id = 'raynb-panel';
     panel.addClass('rn-panel');

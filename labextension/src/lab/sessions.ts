@@ -30,6 +30,8 @@ export class Sessions {
   /** Called with each session when its comm opens. */
   onOpen: ((session: Session) => void) | undefined;
 
+  constructor(private running: () => Iterable<{ path: string; kernel: { id: string } | null }>) {}
+
   of(kernel: Kernel.IKernelConnection): Session {
     return this.entry(kernel).session;
   }
@@ -60,7 +62,8 @@ export class Sessions {
     }
     const session: Session = new Session({
       send: message => connection.send(message),
-      interrupt: () => void kernel.interrupt()
+      interrupt: () => void kernel.interrupt(),
+      document: id => [...this.running()].find(one => one.kernel?.id === id)?.path
     });
     session.outside = { title: 'Connecting', hint: '', stale: false };
     const displays = new Displays(kernel, session);

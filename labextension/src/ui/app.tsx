@@ -9,17 +9,19 @@ import { History } from './history';
 import { Reply } from './link';
 import { Request } from './messages';
 import { Overview } from './overview';
+import { Kernels } from './kernels';
 import { Hint } from './parts';
 import { Filter, NO_FILTER, Picture } from './picture';
 import { Outside, Session, WELL, clock } from './session';
 import { Actors, Nodes, Objects, Workers } from './tables';
 import { Tasks } from './tasks';
 import { Timeline } from './timeline';
-import { TABS, Tab, ViewProps } from './view';
+import { TABS, Tab, ViewProps, tabTitle } from './view';
 
 const VIEWS: Record<Tab, ComponentType<ViewProps>> = {
   overview: Overview, tasks: Tasks, actors: Actors, objects: Objects, workers: Workers, nodes: Nodes,
-  timeline: Timeline, history: History, cells: Cells
+  timeline: Timeline, history: History, cells: Cells,
+  kernels: Kernels
 };
 
 interface Toast { text: string; bad: boolean; interrupt?: boolean }
@@ -116,9 +118,11 @@ export function App(props: { board: Dashboard; subscribe: (update: () => void) =
   });
   const view: ViewProps = {
     picture, now: picture.now(at), width: width || 600, fill, remembered: session.remembered, act, show,
-    ask: request => session.requests.ask(request), redraw: () => update(0)
+    ask: request => session.requests.ask(request), redraw: () => update(0),
+    document: kernel => session.link.document?.(kernel) ?? ''
   };
-  const blank = outside.title !== '' && !outside.stale;
+  // The other kernels' runtimes can be seen without one of this kernel, as long as the kernel answers.
+  const blank = outside.title !== '' && !outside.stale && (tab !== 'kernels' || session.outside.title !== '' || picture.life === 'waiting');
   const View = VIEWS[tab];
   const empty: Partial<Record<Tab, boolean>> = { nodes: picture.nodes.length === 0, cells: picture.graph === 0 };
   const tabs = TABS.filter(name => !empty[name] || tab === name);
@@ -130,7 +134,7 @@ export function App(props: { board: Dashboard; subscribe: (update: () => void) =
         <div class="rn-banner" role="status"><b>{outside.title}.</b> <Hint text={outside.hint} /></div>
       ) : null}
       <div class={`rn-view ${outside.stale ? 'rn-stale' : ''}`} role={board.single ? 'region' : 'tabpanel'} id={board.id('view')}
-        aria-label={tab} tabIndex={-1}>
+        aria-label={tabTitle(tab)} tabIndex={-1}>
         {blank ? (
           <div class={`rn-empty rn-whole ${outside.title === 'Connecting' ? 'rn-late' : ''}`} role="status">
             <div class="rn-empty-title">{outside.title}</div>
@@ -184,7 +188,7 @@ function Tabs(props: { tabs: readonly Tab[]; tab: Tab; show: (tab: Tab) => void;
         {tabs.map(name => (
           <button key={name} type="button" role="tab" data-tab={name} aria-selected={tab === name}
             tabIndex={tab === name ? 0 : -1} onClick={() => props.show(name)}>
-            {name[0].toUpperCase() + name.slice(1)}
+            {tabTitle(name)}
           </button>
         ))}
       </div>

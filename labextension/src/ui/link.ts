@@ -9,6 +9,8 @@ export interface Link {
   send(message: Hello | Configure | (Request & { n: number; runtime?: string })): void;
   /** Interrupts the running cell; absent where the page cannot do that. */
   interrupt?: () => void;
+  /** The path of the notebook that a kernel of this id belongs to now; absent where the page cannot know. */
+  document?: (kernel: string) => string | undefined;
 }
 
 export type Reply = Pick<ReplyMessage, 'ok' | 'text'> & Partial<ReplyMessage>;

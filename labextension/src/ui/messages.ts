@@ -11,7 +11,7 @@ export type StatusState = 'stopped' | 'starting' | 'failed';
 
 export type KernelMessage = PictureMessage | StatusMessage | BeatMessage | ReplyMessage;
 
-export type Request = CancelTask | CancelGroup | CancelCell | CancelAll | KillActor | Free | Detail | History | Graph | Displays | Outputs | Stack | ProfileFor | Runtime | Scale;
+export type Request = CancelTask | CancelGroup | CancelCell | CancelAll | KillActor | Free | Detail | History | Graph | Displays | Outputs | Stack | ProfileFor | Runtime | StopKernel | Scale;
 
 export interface Task {
   id: string;
@@ -235,7 +235,6 @@ export interface GraphReply {
   markup: string;
 }
 
-/** The stacks of what runs, as text. */
 export interface StackReply {
   v: number;
   kind: 'reply';
@@ -267,21 +266,37 @@ export interface ProfileReply {
   root: FlameNode;
 }
 
-/** A runtime in a few figures, for a list of several kernels. ``running``: whether there is one. */
-export interface SummaryReply {
+/** A runtime of this user on this machine. ``kernel``: Jupyter's id. ``cpus`` are the slots that it may use now, ``base`` those of its own; ``started`` is seconds since the epoch. */
+export interface KernelInfo {
+  key: string;
+  name: string;
+  kernel: string;
+  own: boolean;
+  pid: number;
+  cpus: number;
+  base: number;
+  busy: number;
+  unfinished: number;
+  memory: number;
+  store: number;
+  store_used: number;
+  spilled: number;
+  share: string;
+  started: number;
+}
+
+/** Every runtime of this user on this machine, and what the machine has. */
+export interface KernelsReply {
   v: number;
   kind: 'reply';
   n: number | null;
   do: string | null;
   ok: boolean;
   text: string;
-  running: boolean;
-  cpus: number;
-  busy: number;
-  unfinished: number;
-  memory: number;
-  store: number;
-  spilled: number;
+  kernels: KernelInfo[];
+  cores: number;
+  memory_total: number;
+  memory_available: number;
 }
 
 /** A display of raynb's that changes: a bar, a ref, a handle, a line that a task draws over and over. ``live``: it may change. ``gone`` is what it says once its kernel is gone. A bar has ``share`` (0..1) and ``failed``, a ref or handle its ``kind``, ``state`` (Ray's) and ``code``. */
@@ -418,12 +433,16 @@ export interface ProfileFor {
   seconds: number;
 }
 
-/** Start the runtime, stop it, or both; or a few figures about it. */
+/** Start the runtime, stop it, or both; or which runtimes there are on this machine. */
 export interface Runtime {
-  do: 'start' | 'stop' | 'restart' | 'summary';
+  do: 'start' | 'stop' | 'restart' | 'kernels';
 }
 
-/** Have so many CPU slots from now on. */
+export interface StopKernel {
+  do: 'stop_kernel';
+  key: string;
+}
+
 export interface Scale {
   do: 'scale';
   cpus: number;

@@ -19,7 +19,7 @@ function objectId(id: string): string {
 }
 
 /** What every table is given, from what the views remember under its name. */
-function kept(props: ViewProps, name: string): Pick<TableProps<unknown>, 'width' | 'fill' | 'open' | 'onOpen' | 'sort' | 'onSort'> {
+export function kept(props: ViewProps, name: string): Pick<TableProps<unknown>, 'width' | 'fill' | 'open' | 'onOpen' | 'sort' | 'onSort'> {
   const { remembered, redraw } = props;
   return {
     width: props.width,

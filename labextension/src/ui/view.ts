@@ -5,10 +5,13 @@ import { Request } from './messages';
 import { Filter, Picture } from './picture';
 import { Remembered } from './session';
 
-export const TABS = ['overview', 'tasks', 'actors', 'objects', 'workers', 'nodes', 'timeline', 'history', 'cells'] as const;
+export const TABS = ['overview', 'tasks', 'actors', 'objects', 'workers', 'nodes', 'timeline', 'history', 'cells', 'kernels'] as const;
 export type Tab = (typeof TABS)[number];
 
 export const isTab = (name: string): name is Tab => (TABS as readonly string[]).includes(name);
+
+/** What a view's tab is called. */
+export const tabTitle = (tab: Tab): string => (tab === 'kernels' ? 'All kernels' : tab[0].toUpperCase() + tab.slice(1));
 
 export interface ViewProps {
   picture: Picture;
@@ -23,6 +26,8 @@ export interface ViewProps {
   /** Asks for something that a view shows itself. */
   ask: <R extends Reply>(request: Request) => Promise<R>;
   show: (tab: Tab, filter?: Partial<Filter>) => void;
+  /** The notebook that Jupyter's kernel of this id belongs to now; '' where that is not known. */
+  document: (kernel: string) => string;
   /** Draws again: something remembered has changed. */
   redraw: () => void;
 }

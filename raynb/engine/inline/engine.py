@@ -91,7 +91,9 @@ class InlineEngine:
         self._pid = os.getpid()
         self._expose()
         register(self)
-        self._total = {name: amount / RESOURCE_UNIT for name, amount in machine_totals(config).items()}
+        self._store_limit = config.object_store_memory or limits.default_object_store_memory()
+        totals = machine_totals(config, limits.memory_available(), self._store_limit)
+        self._total = {name: amount / RESOURCE_UNIT for name, amount in totals.items()}
         self._worker = WorkerRow(SELF, self._pid, IDLE, started=_now())
 
     def _expose(self) -> None:
@@ -291,7 +293,7 @@ class InlineEngine:
         self._worker.task = busy[-1].row.id if busy else 0
         self.book.put("workers", self._worker)
         store = StoreRow(
-            limit=self.config.object_store_memory or limits.default_object_store_memory(), used=self.objects.bytes,
+            limit=self._store_limit, used=self.objects.bytes,
             inline=self.objects.bytes, objects=len(self.objects.table), resident=self.objects.bytes,
         )  # fmt: skip
         return self.book.changes(since, store, *self.cluster())

@@ -10,7 +10,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from raynb.base import ids, limits
+from raynb.base import ids
 from raynb.base.config import Config
 from raynb.base.engine import Packed, register
 from raynb.base.interrupts import Allowed, Critical, Deferred
@@ -27,6 +27,7 @@ from raynb.engine.local.controls import Controls
 from raynb.engine.local.everywhere import Everywhere
 from raynb.engine.local.groups import Groups
 from raynb.engine.local.inspection import Inspection
+from raynb.engine.local.neighbours import Neighbours
 from raynb.engine.local.objects.arguments import Arguments
 from raynb.engine.local.objects.reading import Reading
 from raynb.engine.local.objects.spilling import Spilling
@@ -86,12 +87,10 @@ class LocalEngine:
         self._pid = os.getpid()
         register(self)
         self._ids = ids.IdSource(0)
-        limit = config.object_store_memory or limits.default_object_store_memory()
-        self.machine = Machine(config, machine_totals(config), self.nonce)
         undo: list[Callable[[], None]] = []
         try:
             with Deferred():  # a Ctrl-C between making a thing and noting how to undo it would leak it
-                self._construct(config, supervised, limit, undo)
+                self._construct(config, supervised, undo)
             with Allowed():
                 self.supervision.await_first_worker(self._has_worker)
         except BaseException:
@@ -103,10 +102,12 @@ class LocalEngine:
                     trace.swallowed("undoing a failed start", error)
             raise
 
-    def _construct(
-        self, config: Config, supervised: Supervised, limit: int, undo: list[Callable[[], None]]
-    ) -> None:
+    def _construct(self, config: Config, supervised: Supervised, undo: list[Callable[[], None]]) -> None:
         """Makes all parts and starts them; notes in ``undo`` how each is taken back."""
+        self.neighbours = Neighbours(config, self.nonce)
+        undo.append(self.neighbours.leave)
+        limit = self.neighbours.store_limit
+        self.machine = Machine(config, machine_totals(config, self.neighbours.memory_left, limit), self.nonce)
         self.loop = Loop(self.machine)
         undo.append(self.loop.close)
         self.ref_log: deque[Any] = self.loop.ref_log
@@ -115,6 +116,7 @@ class LocalEngine:
         undo.append(self.disk.close)
         self.ledger = Ledger.create()
         undo.append(self.ledger.close)
+        self.neighbours.attach(self.loop, self.ledger)
         self.slots = Slots()
         self.board = Board.create()
         undo.append(self.board.close)
@@ -213,6 +215,7 @@ class LocalEngine:
     def _on_tick(self, now: float) -> None:
         self.monitor.tick(now)
         self.hangs.tick(now)
+        self.neighbours.tick(now)
 
     def _has_worker(self) -> bool:
         # a list, not a generator: Ctrl-C inside a generator is printed and lost
@@ -312,6 +315,7 @@ class LocalEngine:
         self.alive = False
         self.supervision.ended = True
         errors: list[Exception] = []
+        self.neighbours.on_stop = lambda who: None
 
         def step(action: Callable[[], Any]) -> None:
             try:
@@ -326,6 +330,7 @@ class LocalEngine:
         step(lambda: self.supervision.let_idle_workers_leave(timeout, self.effects.stop))
         step(self.loop.users.stop)
         step(self.loop.stop)
+        step(self.neighbours.leave)
         step(lambda: self.supervised.stop(timeout))
         step(self.spilling.stop)
         for closed in (self.store, self.ledger, self.board, self.unsent, self.disk):
@@ -344,6 +349,7 @@ class LocalEngine:
             connection.channel.close()
         self.loop.close()
         self.supervised.abandon()
+        self.neighbours.after_fork_in_child()
         self.store.after_fork_in_child()
 
 

@@ -14,14 +14,24 @@ if TYPE_CHECKING:
     from raynb.engine.local.engine import LocalEngine
 
 
-def machine_totals(config: Config) -> dict[str, int]:
-    """Returns what the runtime may use: asked for, or found (ten-thousandths)."""
+#: Share of the memory that tasks may ask for with ``memory=``, as in Ray.
+MEMORY_SHARE = 0.7
+
+
+def machine_totals(config: Config, available: int, store: int) -> dict[str, int]:
+    """Returns what the runtime may use: asked for, or found (ten-thousandths).
+
+    Args:
+        config: the runtime's.
+        available: bytes of memory that are left for it.
+        store: bytes of its object store.
+    """
     total: dict[str, float] = dict(config.resources)
     total["CPU"] = config.num_cpus if config.num_cpus is not None else limits.cpu_count()
     if config.num_gpus:
         total["GPU"] = config.num_gpus
-    total["memory"] = int(config.memory if config.memory is not None else limits.memory_available() * 0.7)
-    total["object_store_memory"] = config.object_store_memory or limits.default_object_store_memory()
+    total["memory"] = int(config.memory if config.memory is not None else available * MEMORY_SHARE)
+    total["object_store_memory"] = store
     total["node:127.0.0.1"] = 1.0
     total["node:__internal_head__"] = 1.0
     return {name: round(value * RESOURCE_UNIT) for name, value in total.items() if value}
@@ -38,6 +48,7 @@ class Scaling:
         """Gives tasks ``cpus`` slots from now on: what runs goes on, and nothing is lost."""
         engine = self.engine
         engine.check_alive()
+        engine.neighbours.scaled(cpus)
         with engine.loop.lock:
             engine.loop.apply(e.CpusChanged(time.monotonic(), cpus * RESOURCE_UNIT))
         engine.loop.flush()

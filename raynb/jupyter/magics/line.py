@@ -207,6 +207,7 @@ class LineMagics(Magics):
         %raynb stop, %raynb restart
         %raynb dashboard [TAB]  the live views, as a widget
         %raynb tasks|actors|objects|workers|nodes
+        %raynb kernels          every runtime of yours on this machine; kernels stop NAME stops that of a notebook
         %raynb logs [CELL] [--grep TEXT]; --cell N: shows again what cell N has shown, or would have
         %raynb timeline [CELL]  what a cell's time went into (default: the last with tasks), as a picture
         %raynb timeline FILE    the same of all tasks, as a Chrome/Perfetto trace
@@ -417,7 +418,7 @@ COMMANDS: dict[str, Callable[[LineMagics, str], Any]] = {
     "status": LineMagics._status, "start": LineMagics._start, "stop": LineMagics._stop,
     "restart": LineMagics._restart, "dashboard": LineMagics._dashboard, "tasks": LineMagics._tasks,
     "actors": LineMagics._actors, "objects": LineMagics._objects, "workers": _workers,
-    "nodes": _nodes, "scale": _scale,
+    "nodes": _nodes, "scale": _scale, "kernels": lambda magics, rest: reporting.kernels(rest),
     "logs": LineMagics._logs, "timeline": LineMagics._timeline, "config": _show_config,
     "error": _show_error, "stack": inspecting.stack, "debug": inspecting.debug,
     "profile": inspecting.profile, "stale": lineage.show_stale, "graph": lineage.show_graph,

@@ -53,6 +53,19 @@ def _replay(notebook: Notebook, engine: DriverEngine, text: str) -> None:
         print(f"{row.name} failed: {short_error(row.error, row.error_type)}", file=sys.stderr)
 
 
+def kernels(rest: str) -> None:
+    """Prints the runtimes of this user on this machine, or asks that of another notebook to stop."""
+    from raynb.jupyter.views import kernels
+
+    command, _, name = rest.partition(" ")
+    if command not in ("", "stop") or bool(command) != bool(name.strip()):
+        raise UsageError(f"%raynb kernels shows all; %raynb kernels stop NAME stops one. Got {rest!r}.")
+    try:
+        print(kernels.stop(kernels.named(name.strip()).key) if command else text_tables.kernels())
+    except ValueError as error:
+        raise UsageError(f"%raynb kernels: {error}") from None
+
+
 def timeline(notebook: Notebook, engine: DriverEngine, rest: str) -> Any:
     """Returns the picture of a cell's time, or writes a trace of all tasks."""
     if rest and cell_number(rest) is None:

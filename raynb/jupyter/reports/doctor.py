@@ -24,6 +24,7 @@ from raynb.base import limits
 from raynb.base.process import trace
 from raynb.base.text import printable
 from raynb.jupyter.formatting import format_bytes, short_error
+from raynb.jupyter.views import kernels
 
 if TYPE_CHECKING:
     from raynb.jupyter.notebook import Notebook
@@ -93,6 +94,7 @@ def examine(notebook: Notebook | None = None, root: str = "/") -> Report:
     if notebook is not None:
         findings.append(front_end(notebook.shell))
         findings.append(runtime(notebook))
+        findings.append(others())
         findings += nodes(notebook)
     return Report(findings + survived())
 
@@ -305,6 +307,22 @@ def _node(what: str, about: dict[str, Any], names: tuple[str, ...]) -> Finding:
         told = f"{found}; other versions: {', '.join(differ)}"
         return Finding(what, NOTE, told, "Use the same image as the kernel.")
     return Finding(what, GOOD, found)
+
+
+def others() -> Finding:
+    """Looks at this user's other runtimes here, which take slots and memory too."""
+    try:
+        rows = kernels.found()
+    except ValueError as error:
+        return Finding("other runtimes", NOTE, str(error))
+    cpus = sum(row.base for row in rows)
+    found = kernels.others_line() or "none of yours on this machine"
+    if len(rows) > 1 and cpus > limits.cpu_count() and any(row.share != "fair" for row in rows):
+        return Finding(
+            "other runtimes", NOTE, f"{found}; {cpus:g} CPU slots in all on {limits.cpu_count()} cores",
+            "Stop what is not needed (%raynb kernels stop NAME), or set Raynb.share = 'fair' in all of them.",
+        )  # fmt: skip
+    return Finding("other runtimes", GOOD, found)
 
 
 def runtime(notebook: Notebook) -> Finding:

@@ -10,6 +10,7 @@ from raynb.base.text import printable
 from raynb.jupyter.formatting import PLACE_WORDS, STATE_WORDS, format_bytes, format_seconds, short_error, short_task
 from raynb.jupyter.output.folding import prefix_of
 from raynb.jupyter.output.registry import cell_name
+from raynb.jupyter.views.kernels import found, is_own, slots, title
 from raynb.jupyter.views.view_model import Labels, actor_label, held_by
 
 #: Rows that a table shows at most; it says how many there are.
@@ -131,6 +132,23 @@ def nodes(picture: Snapshot) -> str:
             for row in picture.nodes
         ),
         "There is one machine, this one; nodes are those of a Ray cluster (%raynb start --address ...).",
+    )  # fmt: skip
+
+
+def kernels() -> str:
+    """Returns the runtimes of this user on this machine.
+
+    Raises:
+        ValueError: as `raynb.jupyter.views.kernels.found`.
+    """
+    return table(
+        ("notebook", "process", "CPUs busy", "tasks", "memory", "store", "on disk", "share"),
+        (
+            (f"{title(row)}{' (this one)' if is_own(row) else ''}", str(row.pid), slots(row), f"{row.unfinished:,}",
+             format_bytes(row.memory), f"{format_bytes(row.store_used)} of {format_bytes(row.store)}", size(row.spilled), row.share)
+            for row in found()
+        ),
+        "No runtime of yours is running on this machine.",
     )  # fmt: skip
 
 

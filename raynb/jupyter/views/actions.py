@@ -35,7 +35,7 @@ from raynb.base.rows import (
 )
 from raynb.exceptions import RayError
 from raynb.jupyter.formatting import counted, format_bytes, short_error
-from raynb.jupyter.views import messages, series
+from raynb.jupyter.views import kernels, messages, series
 from raynb.jupyter.views.runtime_actions import WITHOUT_RUNTIME, scale
 from raynb.jupyter.views.stacks import profile_of, stack_of
 from raynb.jupyter.views.view_model import Labels, from_key, runtime_name
@@ -314,6 +314,7 @@ def status_lines(engine: DriverEngine | None) -> list[tuple[str, str]]:
         ("store", where),
         ("workers", f"{counted(len(workers), 'process', 'processes')}, {memory}"),
         *(("node", node_line(row)) for row in picture.nodes),
+        *([("others", others)] if (others := kernels.others_line()) else []),
     ]
 
 
@@ -371,7 +372,7 @@ def answer(engine: DriverEngine | None, request: dict[str, Any], labels: Labels 
         return reply | {"text": "Nothing was done: the runtime was restarted while you looked; look again."}
     try:
         if alone is not None:
-            return reply | {"ok": True, "text": ""} | alone(engine)
+            return reply | {"ok": True, "text": ""} | alone(request)
         assert act is not None
         assert engine is not None
         return reply | {"ok": True, "text": ""} | act(engine, request | {"labels": labels})

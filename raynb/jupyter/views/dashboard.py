@@ -64,7 +64,7 @@ class Dashboard(anywidget.AnyWidget):
     Thread contract: make it on the main thread; requests of the browser are answered on any.
     """
 
-    TABS = ("overview", "tasks", "actors", "objects", "workers", "nodes", "timeline", "history", "cells")
+    TABS = ("overview", "tasks", "actors", "objects", "workers", "nodes", "timeline", "history", "cells", "kernels")
 
     tab = traitlets.Unicode("overview").tag(sync=True)
     #: Whether the views fill the height of the box that they are put into (a sidecar, a layout).

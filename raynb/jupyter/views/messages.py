@@ -254,8 +254,6 @@ class GraphReply(ReplyMessage):
 
 
 class StackReply(ReplyMessage):
-    """The stacks of what runs, as text."""
-
     stack: str
 
 
@@ -276,16 +274,34 @@ class ProfileReply(ReplyMessage):
     root: FlameNode
 
 
-class SummaryReply(ReplyMessage):
-    """A runtime in a few figures, for a list of several kernels. ``running``: whether there is one."""
+class KernelInfo(TypedDict):
+    """A runtime of this user on this machine. ``kernel``: Jupyter's id. ``cpus`` are the slots that it may use now,
+    ``base`` those of its own; ``started`` is seconds since the epoch."""
 
-    running: bool
+    key: str
+    name: str
+    kernel: str
+    own: bool
+    pid: int
     cpus: float
+    base: float
     busy: float
     unfinished: int
     memory: int
     store: int
+    store_used: int
     spilled: int
+    share: str
+    started: float
+
+
+class KernelsReply(ReplyMessage):
+    """Every runtime of this user on this machine, and what the machine has."""
+
+    kernels: list[KernelInfo]
+    cores: int
+    memory_total: int
+    memory_available: int
 
 
 class DisplaysReply(ReplyMessage):
@@ -384,14 +400,17 @@ class ProfileFor(_Target):
 
 
 class Runtime(TypedDict):
-    """Start the runtime, stop it, or both; or a few figures about it."""
+    """Start the runtime, stop it, or both; or which runtimes there are on this machine."""
 
-    do: Literal["start", "stop", "restart", "summary"]
+    do: Literal["start", "stop", "restart", "kernels"]
+
+
+class StopKernel(TypedDict):
+    do: Literal["stop_kernel"]
+    key: str
 
 
 class Scale(TypedDict):
-    """Have so many CPU slots from now on."""
-
     do: Literal["scale"]
     cpus: int
 
@@ -412,7 +431,7 @@ class Outputs(TypedDict):
 
 Request = (
     CancelTask | CancelGroup | CancelCell | CancelAll | KillActor | Free | Detail | History
-    | Graph | Displays | Outputs | Stack | ProfileFor | Runtime | Scale
+    | Graph | Displays | Outputs | Stack | ProfileFor | Runtime | StopKernel | Scale
 )
 
 #: What the script writes out, in this order.
@@ -420,9 +439,9 @@ EXPORTED = (
     Task, Actor, Obj, Worker, Node, Store, Columns, Gone,
     PictureMessage, StatusMessage, BeatMessage, ReplyMessage, StoryLine, DetailReply, HistoryReply, GraphReply,
     StackReply,
-    FlameNode, ProfileReply, SummaryReply, Live, DisplaysReply, CellOutputs, OutputsReply,
+    FlameNode, ProfileReply, KernelInfo, KernelsReply, Live, DisplaysReply, CellOutputs, OutputsReply,
     Hello, Configure, CancelTask, CancelGroup, CancelCell, CancelAll, KillActor, Free, Detail, History, Graph, Displays,
-    Outputs,     Stack, ProfileFor, Runtime, Scale,
+    Outputs, Stack, ProfileFor, Runtime, StopKernel, Scale,
 )  # fmt: skip
 UNIONS: dict[str, object] = {
     "TaskState": TaskState, "StatusState": StatusState, "KernelMessage": KernelMessage, "Request": Request,

@@ -6,9 +6,9 @@ from collections.abc import Callable
 from typing import Any
 
 from raynb.base.interfaces import DriverEngine
-from raynb.base.rows import TASK_ENDED
 from raynb.jupyter import notebook as notebooks
 from raynb.jupyter.formatting import counted
+from raynb.jupyter.views import kernels
 
 #: Slots that a person may ask for; each is a process.
 MAX_CPUS = 1024
@@ -60,26 +60,9 @@ def _notebook() -> notebooks.Notebook:
     return notebook
 
 
-def summary(engine: DriverEngine | None) -> dict[str, Any]:
-    """Returns the fields of a `messages.SummaryReply`; also without a runtime."""
-    found: dict[str, Any] = {
-        "running": False, "cpus": 0, "busy": 0, "unfinished": 0, "memory": 0, "store": 0, "spilled": 0
-    }  # fmt: skip
-    if engine is None or engine.failure or not engine.alive:
-        return found
-    picture = engine.changes(1 << 60)
-    cpus = picture.total.get("CPU", 0.0)
-    states = [item for group in picture.groups.values() for item in group.items()]
-    return found | {
-        "running": True, "cpus": cpus, "busy": max(0.0, cpus - picture.available.get("CPU", 0.0)),
-        "unfinished": sum(count for state, count in states if state not in TASK_ENDED),
-        "memory": sum(row.rss for row in picture.workers if not row.exit), "store": picture.store.used,
-        "spilled": picture.store.spilled,
-    }  # fmt: skip
-
-
-#: Requests that need no runtime: name → what to do, with the engine that runs, if one does.
-WITHOUT_RUNTIME: dict[str, Callable[[DriverEngine | None], dict[str, Any]]] = {
-    "start": lambda engine: {"text": start()}, "stop": lambda engine: {"text": stop()},
-    "restart": lambda engine: {"text": restart()}, "summary": summary,
+#: Requests that need no runtime: name → what to do with the request.
+WITHOUT_RUNTIME: dict[str, Callable[[dict[str, Any]], dict[str, Any]]] = {
+    "start": lambda request: {"text": start()}, "stop": lambda request: {"text": stop()},
+    "restart": lambda request: {"text": restart()}, "kernels": lambda request: kernels.listed(),
+    "stop_kernel": lambda request: {"text": kernels.stop(str(request["key"]))},
 }  # fmt: skip
