@@ -301,6 +301,10 @@ class Records(Protocol):
         """Returns a picture of these ids only; ids that are not known (any more) have no row. Costs
         microseconds per id, however many tasks there are."""
 
+    def kinds(self, objects: Sequence[int]) -> dict[int, str]:
+        """Returns id → the name of its value's type, without unpickling it; those that are not made, not at hand, or
+        cannot be told are left out."""
+
     def is_unasked(self, ref: ObjectRef[Any]) -> bool:
         """Waits for the end of a task; returns whether it failed and nobody has asked for its result."""
 

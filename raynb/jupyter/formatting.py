@@ -157,6 +157,7 @@ def describe(
     redefined: Callable[[str], str] | None = None,
     class_key: str = "",
     stale: str = "",
+    kind: str = "",
 ) -> str:
     """Returns the state of a ref.
 
@@ -168,8 +169,9 @@ def describe(
         redefined: key of a definition → the name that means something else by now, or ``""``.
         class_key: key of the class, when it is a call of an actor.
         stale: why the result is no longer true; empty: it is, or nobody knows.
+        kind: the name of the value's type; empty: nobody knows.
     """
-    text = _ref_state(task, stored, now, wall)
+    text = _ref_state(task, stored, now, wall, kind)
     name = redefined(class_key or task.function) if redefined is not None and task is not None else ""
     if stale and not (name and stale.startswith(f"`{name}` was redefined")):
         return f"{text}; stale: {stale}"
@@ -180,8 +182,9 @@ def describe(
     return f"{text}; {since}{what} {name} was redefined since, this is the old code's"
 
 
-def _ref_state(task: TaskRow | None, stored: ObjectRow | None, now: float, wall: float) -> str:
-    size = f", {format_bytes(stored.size)}" if stored is not None and stored.size else ""
+def _ref_state(task: TaskRow | None, stored: ObjectRow | None, now: float, wall: float, kind: str) -> str:
+    size = f", {kind}" if kind else ""
+    size += f", {format_bytes(stored.size)}" if stored is not None and stored.size else ""
     if stored is not None and stored.where == SPILLED:
         size += ", on disk"
     if task is None:

@@ -138,7 +138,9 @@ def the_picture_shows_what_ran(engine: Any) -> None:
     def seen() -> int:
         return 1
 
-    api.get(api.remote(name="to_be_seen")(seen).remote(), timeout=ANSWER_SECONDS)
+    ref = api.remote(name="to_be_seen")(seen).remote()
+    api.get(ref, timeout=ANSWER_SECONDS)
+    assert engine.kinds([ref._id, -1]) in ({ref._id: "int"}, {})  # {}: it cannot be told there
     picture = engine.snapshot()
     rows = [row for row in picture.tasks if row.name == "to_be_seen"]
     assert [row.state for row in rows] == [FINISHED], rows

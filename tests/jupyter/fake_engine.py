@@ -52,6 +52,9 @@ class FakeEngine:
             objects=[row for row in picture.objects if row.id in objects],
         )
 
+    def kinds(self, objects: Any) -> dict[int, str]:
+        return {}
+
     def cancel(self, ref: Any, force: bool, recursive: bool) -> None:
         self.asked.append(("cancel", ref._id, force, recursive))
 

@@ -383,6 +383,9 @@ class ClusterEngine(News, Control, Adapter):
     ) -> Snapshot:
         return self.book.picture_of(tasks, actors, objects)
 
+    def kinds(self, objects: Sequence[int]) -> dict[int, str]:
+        return {}  # the values are in Ray's store
+
     def awaited(self, task: int) -> list[int]:
         return []  # Ray doesn't tell
 

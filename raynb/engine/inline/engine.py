@@ -77,6 +77,7 @@ class InlineEngine:
         self.book = RowStore(config.finished_tasks_kept)
         self.objects = Objects(self, self.book)
         self.unasked = UnaskedFailures(self._report_failure)
+        self.kinds = self.objects.kinds
         self.ref_log, self.new_ref = self.objects.log, logged_in(self.objects.log)
         self.refs = OwnRefs(self)
         self.tasks = Tasks(self)

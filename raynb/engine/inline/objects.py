@@ -15,6 +15,7 @@ from raynb.base.ref import ObjectRef, taken_from
 from raynb.base.rows import MEMORY, PENDING, ObjectRow
 from raynb.engine.row_store import RowStore
 from raynb.serde import errors, pickling
+from raynb.serde.kinds import kind_of
 
 if TYPE_CHECKING:
     from raynb.engine.inline.engine import InlineEngine
@@ -52,6 +53,12 @@ class Objects:
 
     Thread contract: any thread.
     """
+
+    def kinds(self, objects: Sequence[int]) -> dict[int, str]:
+        """Returns id → the name of its value's type."""
+        made = {one: self.table[one].value for one in objects if one in self.table}
+        told = {one: kind_of(value[1]) for one, value in made.items() if value is not None and value[0] == "ok"}
+        return {one: kind for one, kind in told.items() if kind}
 
     def __init__(self, engine: InlineEngine, book: RowStore) -> None:
         self.engine = engine

@@ -170,6 +170,7 @@ class LocalEngine:
         self.get, self.wait = self.waiting.get, self.waiting.wait
         self.future, self.awaitable = self.waiting.future, self.waiting.awaitable
         self.is_unasked = self.waiting.is_unasked
+        self.kinds = self.reading.kinds
         streams = self.streams
         self.next_item, self.next_item_async = streams.next_item, streams.next_item_async
         self.item_is_ready, self.stream_finished = streams.item_is_ready, streams.stream_finished

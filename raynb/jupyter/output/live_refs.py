@@ -52,6 +52,7 @@ class _Line:
     task: TaskRow | None = None
     stored: ObjectRow | None = None
     actor: ActorRow | None = None
+    kind: str = ""  # the name of the value's type
     last: str = ""
 
     def look(self, engine: DriverEngine, why: Callable[[int], str]) -> tuple[str, str, bool]:
@@ -66,6 +67,8 @@ class _Line:
             picture = engine.rows(tasks=(ids.task_of(self.object_id),), objects=(self.object_id,))
             self.task = picture.tasks[0] if picture.tasks else self.task
             self.stored = picture.objects[0] if picture.objects else None
+            if self.task is None or self.task.state == FINISHED:
+                self.kind = engine.kinds((self.object_id,)).get(self.object_id, "")
             if self.task is not None and self.task.actor:
                 picture.actors = engine.rows(actors=(self.task.actor,)).actors
         self.actor = picture.actors[0] if picture.actors else self.actor
@@ -79,7 +82,7 @@ class _Line:
             return text, state, state != DEAD
         # A constructor and a method call are both the class's code.
         class_key = self.actor.definition if self.actor is not None else ""
-        text = describe(self.task, self.stored, picture.now, picture.wall, redefined, class_key, stale)
+        text = describe(self.task, self.stored, picture.now, picture.wall, redefined, class_key, stale, self.kind)
         state = self.task.state if self.task is not None else FINISHED
         return text, state, state not in TASK_ENDED
 

@@ -54,9 +54,11 @@ class Summary:
         changes = any(row.state not in TASK_ENDED for row in picture.tasks)
         when = f" at {clock(time.time())}" if changes else ""
         self.head = f"{self.kind} of {_refs(self.total)}{when}: {_counts(refs, tasks, stored)}"
+        kinds = engine.kinds([ref._id for ref in refs[:ITEMS_SHOWN]])
         for place, ref in named[:ITEMS_SHOWN]:
             task = tasks.get(ids.task_of(ref._id))
-            words = describe(task, stored.get(ref._id), picture.now, picture.wall, redefined)
+            words = describe(task, stored.get(ref._id), picture.now, picture.wall, redefined,
+                             kind=kinds.get(ref._id, ""))  # fmt: skip
             self.lines.append((f"[{place!r:.40}]", task.state if task else "FINISHED", words))
 
     @property

@@ -145,7 +145,8 @@ def kernels() -> str:
         ("notebook", "process", "CPUs busy", "tasks", "memory", "store", "on disk", "share"),
         (
             (f"{title(row)}{' (this one)' if is_own(row) else ''}", str(row.pid), slots(row), f"{row.unfinished:,}",
-             format_bytes(row.memory), f"{format_bytes(row.store_used)} of {format_bytes(row.store)}", size(row.spilled), row.share)
+             format_bytes(row.memory), f"{format_bytes(row.store_used)} of {format_bytes(row.store)}",
+             size(row.spilled), row.share)
             for row in found()
         ),
         "No runtime of yours is running on this machine.",

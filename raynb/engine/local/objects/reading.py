@@ -5,6 +5,7 @@ from __future__ import annotations
 import pickle
 import time
 from collections import deque
+from collections.abc import Sequence
 from types import MethodType
 from typing import Any
 
@@ -14,6 +15,7 @@ from raynb.engine.local.objects.watching import watch
 from raynb.engine.loop.loop import Loop
 from raynb.exceptions import GetTimeoutError, ObjectLostError, RaySystemError, RuntimeGoneError
 from raynb.serde import pickling, values
+from raynb.serde.kinds import kind_of
 from raynb.store import Store
 
 _now = time.monotonic
@@ -141,6 +143,31 @@ class Reading:
         for value in found:
             if type(value) is Stored:
                 value.read(self._store)
+        return found
+
+    def kinds(self, wanted: Sequence[int]) -> dict[int, str]:
+        """Returns id → the name of its value's type; what is on disk is not read for it."""
+        streams: dict[int, Any] = {}
+        table = self._machine.objects.table
+        with self._loop.lock:
+            for identity in wanted:
+                obj = table.get(identity)
+                value: Any = obj.value if obj is not None and not obj.error else None
+                if type(value) is bytes:
+                    streams[identity] = value
+                elif obj is not None and type(value) is tuple and value[0] == "shm":
+                    obj.views += 1
+                    streams[identity] = Stored(value, View(self._loop.view_log, identity))
+        found = {}
+        for identity, stream in streams.items():
+            if type(stream) is Stored:
+                stream.read(self._store)
+            try:
+                told = kind_of((stream.parts() if type(stream) is Stored else pickling.unpack_in_band(stream))[0])
+            except ObjectLostError:  # it was freed just now
+                continue
+            if told:
+                found[identity] = told
         return found
 
     def read(self, value: Any, identity: int) -> tuple[Any, Any]:
