@@ -13,7 +13,7 @@ import pickle
 from typing import Any, ClassVar
 
 #: Longer streams are only looked at where they begin.
-MOST_BYTES = 1 << 16
+MAX_STREAM_BYTES = 1 << 16
 
 #: What the first steps of a stream make, where that is the whole value's type.
 _BEGINNINGS = {b"]": "list", b"}": "dict", b"\x8f": "set", b"X": "str", b"\x8d": "str", b"B": "bytes", b"\x8e": "bytes",
@@ -86,14 +86,20 @@ class _Function:
         return _class(self.kind)()
 
 
-class _Reader(pickle._Unpickler):  # type: ignore[name-defined,misc]  # the only one whose steps can be changed
+_Steps: Any = pickle._Unpickler  # in Python: the only one whose steps can be changed
+
+
+class _Reader(_Steps):  # type: ignore[misc]
+    stack: list[Any]
+    append: Any
+
     def _new(self) -> None:
         arguments = self.stack.pop()
         kind = self.stack.pop()
         known = isinstance(kind, type) and issubclass(kind, _Made)
         self.append(kind(*arguments) if known else _class("")())
 
-    dispatch: ClassVar[dict[int, Any]] = {**pickle._Unpickler.dispatch, pickle.NEWOBJ[0]: _new}  # type: ignore[attr-defined]
+    dispatch: ClassVar[dict[int, Any]] = {**_Steps.dispatch, pickle.NEWOBJ[0]: _new}
 
     def find_class(self, module: str, name: str) -> Any:
         last = name.rpartition(".")[2]
@@ -109,7 +115,7 @@ class _Reader(pickle._Unpickler):  # type: ignore[name-defined,misc]  # the only
 
 def kind_of(stream: bytes | memoryview) -> str:
     """Returns the name of a pickled value's type; empty where it cannot be told."""
-    if len(stream) > MOST_BYTES:
+    if len(stream) > MAX_STREAM_BYTES:
         return _beginning(bytes(stream[:64]))
     try:
         found = _Reader(io.BytesIO(bytes(stream)), buffers=itertools.repeat(b"")).load()

@@ -120,47 +120,6 @@ def test_cancel_works_while_plain_python_computes(lab: Lab) -> None:
     lab.run(3)
 
 
-def test_the_panel_and_the_status_bar_follow_the_active_notebook(lab: Lab) -> None:
-    page = lab.page
-    lab.open("first.ipynb", [SETUP, "held = [gated.remote('first-go')]", "ray.get(held); ray.shutdown()"])
-    lab.command("raynb:open")
-    panel = page.locator("#raynb-panel")
-    status = page.locator("#raynb-status")
-    expect(panel.get_by_text("raynb is not loaded in this notebook")).to_be_visible()
-    expect(status).not_to_contain_text("raynb")
-    lab.run(0)
-    lab.run(1)
-    expect(panel.get_by_label("1 of 2 CPU slots busy")).to_be_visible()
-    expect(status).to_contain_text("raynb 1/2")
-    expect(status).to_contain_text("1 task")
-    lab.open_beside("second.ipynb", ["print('no raynb here')", SETUP])
-    expect(panel.get_by_text("raynb is not loaded in this notebook")).to_be_visible()
-    expect(panel).to_contain_text("second.ipynb")
-    expect(status.get_by_role("button")).to_be_hidden()
-    lab.command("docmanager:open", {"path": "first.ipynb"})
-    expect(panel).to_contain_text("first.ipynb")
-    expect(panel.get_by_label("1 of 2 CPU slots busy")).to_be_visible()
-    lab.command("raynb:tasks")
-    expect(panel.get_by_role("tab", name="Tasks")).to_have_attribute("aria-selected", "true")
-    # All kernels: that of the other notebook too, by the name that it has now; and stopping it.
-    lab.command("docmanager:open", {"path": "second.ipynb"})
-    lab.run(1)
-    page.evaluate("() => window.jupyterapp.shell.currentWidget.context.rename('renamed.ipynb')")
-    lab.command("docmanager:open", {"path": "first.ipynb"})
-    panel.get_by_role("tab", name="All kernels").click()
-    row = panel.get_by_role("row").filter(has_text="renamed.ipynb")
-    expect(row).to_contain_text("0 of 2")
-    expect(panel.get_by_role("row").filter(has_text="first.ipynb this notebook")).to_contain_text("1 of 2")
-    row.get_by_role("button", name="Stop").click()
-    row.get_by_role("button", name="Sure?").click()
-    expect(panel.get_by_text("to stop its runtime")).to_be_visible()
-    expect(row).to_have_count(0)
-    panel.get_by_role("tab", name="Overview").click()
-    make(lab, "first-go")
-    lab.run(2)
-    expect(panel.get_by_text("No runtime is running")).to_be_visible()
-
-
 def test_after_a_reload_in_a_running_cell_all_of_ours_goes_live_again(lab: Lab) -> None:
     waits = "print(ray.get([gated.remote('reload-a'), gated.remote('reload-b')]))"
     lab.open(

@@ -25,6 +25,18 @@ LABELS = Labels(
 )
 
 
+#: What `raynb.jupyter.views.kernels` tells of two notebooks, one of which has borrowed slots.
+KERNELS: dict[str, Any] = {
+    "v": VERSION, "kind": "reply", "do": "kernels", "ok": True, "text": "", "cores": 8, "memory_total": 32 * 10**9,
+    "memory_available": 19 * 10**9, "kernels": [
+        {"key": key, "name": name, "kernel": "", "own": own, "pid": 41, "cpus": cpus, "base": 4, "busy": 2.5,
+         "unfinished": 12, "memory": 10**9, "store": 6 * 10**9, "store_used": 2 * 10**9, "spilled": 0,
+         "share": "fair", "started": 1.0}
+        for key, name, own, cpus in (("a", "train-on-all-of-the-data.ipynb", True, 8), ("b", "rest.ipynb", False, 4))
+    ],
+}  # fmt: skip
+
+
 def small() -> dict[str, Any]:
     return message(pictures.small(), LABELS)
 
@@ -319,9 +331,13 @@ def test_axe_finds_nothing_in_any_view(views: Any, page: Any, theme: str) -> Non
         page.add_script_tag(path=str(AXE))
         for size, picture in zip((0, 12, 10_000), pictures_of((0, 12, 10_000)), strict=True):
             board.push(picture)
-            for tab in TABS:
+            if size == 12:
+                board.push(message(replace(pictures.many(12), nodes=pictures.some_nodes()), LABELS))
+            for tab in (*TABS, *(("nodes", "all kernels") if size == 12 else ())):
                 board.tab(tab)
-                if size == 12 and tab in ("tasks", "actors", "objects", "workers"):
+                if tab == "all kernels":
+                    board.push(KERNELS | {"n": board.wait_sent("kernels")["n"]})
+                if size == 12 and tab in ("tasks", "actors", "objects", "workers", "nodes", "all kernels"):
                     page.locator("[data-at]").first.click()
                     expect(page.locator(".rn-detail")).to_be_visible()
                 found = page.evaluate("""async () => (await axe.run('#view', {resultTypes: ['violations']})).violations

@@ -7,7 +7,7 @@ import pytest
 from raynb.base.rows import KernelRow
 from raynb.core.scheduling import sharing
 from raynb.core.vocabulary import events as e
-from tests.core.test_machine import Clockwork
+from tests.core.clockwork import Clockwork
 
 
 def rows(*facts: tuple[float, float, bool, str]) -> list[KernelRow]:
@@ -59,7 +59,7 @@ def test_what_a_runtime_wants_is_what_could_run_at_once() -> None:
     clock = Clockwork()
     tasks = [clock.submit()[0] for _ in range(5)]
     assert sharing.wanted(clock.machine) == 5
-    clock.tell(e.CpusChanged, 10_000)  # two run and one may: still five that could
+    clock.dispatch(e.CpusChanged, 10_000)  # two run and one may: still five that could
     assert sharing.wanted(clock.machine) == 5
     while running := [task for task in tasks if clock.state(task) == "RUNNING"]:
         clock.finish(clock.machine.tasks.table[running[0]].worker, running[0])

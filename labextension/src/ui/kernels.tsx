@@ -44,9 +44,9 @@ export function Kernels(props: ViewProps) {
     return <Empty title="no runtimes">No runtime of yours is running on this machine.</Empty>;
   }
   const title = (kernel: KernelInfo) => props.document(kernel.kernel) || kernel.name;
-  const name = (kernel: KernelInfo) => (
-    <span class="rn-name" title={title(kernel)}>{title(kernel)}{kernel.own ? <span class="rn-dim"> this notebook</span> : null}</span>
-  );
+  const name = (kernel: KernelInfo) => <span class="rn-name" title={title(kernel)}>{title(kernel)}</span>;
+  const marks = (kernel: KernelInfo) =>
+    [kernel.own ? 'this notebook' : '', borrowed(kernel) ? `${figure(borrowed(kernel))} slots borrowed` : ''].filter(Boolean);
   const stop = async (kernel: KernelInfo) => {
     await act(kernel.own ? { do: 'stop' } : { do: 'stop_kernel', key: kernel.key });
     setAgain(again + 1);
@@ -57,7 +57,7 @@ export function Kernels(props: ViewProps) {
   );
   const store = (kernel: KernelInfo) => `${bytes(kernel.store_used)} of ${bytes(kernel.store)}`;
   const columns: Column<KernelInfo>[] = [
-    { key: 'name', title: 'Notebook', min: 110, grow: 2, priority: 1, value: title, cell: name },
+    { key: 'name', title: 'Notebook', min: 110, grow: 2, priority: 1, value: title, cell: kernel => <>{name(kernel)} <span class="rn-dim">{marks(kernel).join(' · ')}</span></> },
     { key: 'cpus', title: 'CPU slots', min: 92, grow: 0, priority: 1, right: true, value: kernel => kernel.busy, cell: slots },
     { key: 'tasks', title: 'Tasks', min: 62, grow: 0, priority: 3, right: true, value: kernel => kernel.unfinished, cell: kernel => count(kernel.unfinished) },
     { key: 'memory', title: 'Memory', min: 72, grow: 0, priority: 4, right: true, value: kernel => kernel.memory, cell: kernel => bytes(kernel.memory) },
@@ -71,8 +71,8 @@ export function Kernels(props: ViewProps) {
     <div class={props.fill ? 'rn-column' : ''}>
       <div class="rn-machine">
         <div class="rn-note rn-split">
-          <span>{counted(kernels.length, 'runtime')} of yours on {counted(reply.cores, 'core')}</span>
-          <span>memory: {bytes(used)} of {bytes(reply.memory_total)} in use</span>
+          <span>This machine: {counted(reply.cores, 'core')}</span>
+          <span>memory: {bytes(used)} of {bytes(reply.memory_total)}</span>
         </div>
         <Meter parts={[{ class: 'rn-s-RUNNING', value: used, label: 'in use' }]} whole={reply.memory_total}
           label={`${bytes(used)} of ${bytes(reply.memory_total)} of memory in use; the stores may hold ${bytes(offered)} in all`} />
@@ -80,7 +80,7 @@ export function Kernels(props: ViewProps) {
       <Table {...kept(props, 'kernels')} what="runtime" label="Runtimes" columns={columns} rows={kernels} id={kernel => kernel.key}
         lines={kernel => ({
           title: name(kernel), figure: slots(kernel), actions: button(kernel),
-          about: <>{counted(kernel.unfinished, 'task')} · {bytes(kernel.memory)}</>
+          about: [...marks(kernel), counted(kernel.unfinished, 'task'), bytes(kernel.memory)].join(' · ')
         })}
         detail={kernel => (
           <div class="rn-more">

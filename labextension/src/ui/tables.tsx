@@ -231,29 +231,33 @@ export function Nodes(props: ViewProps) {
   const name = (node: Node) => node.host || node.address || shortId(node.node_id);
   const state = (node: Node) => <StateLabel state={node.alive ? 'ALIVE' : 'DEAD'} />;
   const used = (value: number, whole: number) => (whole ? `${bytes(value)} of ${bytes(whole)}` : '');
-  const cpus = (node: Node) => `${+node.cpus_used.toFixed(1)} of ${+node.cpus.toFixed(1)}`;
+  // A dead node has nothing in use: what it had says nothing any more.
+  const cpus = (node: Node) => (node.alive ? `${+node.cpus_used.toFixed(1)} of ${+node.cpus.toFixed(1)}` : '');
+  const memory = (node: Node) => (node.alive ? used(node.memory_used, node.memory) : '');
+  const store = (node: Node) => (node.alive ? used(node.store_used, node.store) : '');
+  const more = (node: Node) => [node.driver ? 'this kernel' : '', memory(node), node.alive ? '' : node.death_cause].filter(Boolean).join(' · ');
   const columns: Column<Node>[] = [
     { key: 'name', title: 'Node', min: 100, grow: 2, priority: 1, value: name, cell: node => <span class="rn-name" title={node.node_id}>{name(node)}{node.driver ? <span class="rn-dim"> this kernel</span> : null}</span> },
     { key: 'state', title: 'State', min: 72, grow: 0, priority: 1, value: node => (node.alive ? 'alive' : 'dead'), cell: state },
-    { key: 'cpus', title: 'CPU slots', min: 76, grow: 0, priority: 2, right: true, value: node => node.cpus_used, cell: cpus },
-    { key: 'gpus', title: 'GPUs', min: 60, grow: 0, priority: 4, right: true, value: node => node.gpus_used, cell: node => (node.gpus ? `${node.gpus_used} of ${node.gpus}` : '') },
-    { key: 'cpu', title: 'CPU', min: 54, grow: 0, priority: 5, right: true, value: node => node.cpu, cell: node => `${Math.round(node.cpu * 100)} %` },
-    { key: 'memory', title: 'Memory', min: 130, grow: 0, priority: 3, right: true, value: node => node.memory_used, cell: node => used(node.memory_used, node.memory) },
-    { key: 'store', title: 'Store', min: 130, grow: 0, priority: 6, right: true, value: node => node.store_used, cell: node => used(node.store_used, node.store) },
+    { key: 'cpus', title: 'CPU slots', min: 76, grow: 0, priority: 2, right: true, value: node => (node.alive ? node.cpus_used : NONE), cell: cpus },
+    { key: 'gpus', title: 'GPUs', min: 60, grow: 0, priority: 4, right: true, value: node => (node.alive ? node.gpus_used : NONE), cell: node => (node.alive && node.gpus ? `${node.gpus_used} of ${node.gpus}` : '') },
+    { key: 'cpu', title: 'CPU', min: 54, grow: 0, priority: 5, right: true, value: node => node.cpu, cell: node => (node.alive ? `${Math.round(node.cpu * 100)} %` : '') },
+    { key: 'memory', title: 'Memory', min: 130, grow: 0, priority: 3, right: true, value: node => node.memory_used, cell: memory },
+    { key: 'store', title: 'Store', min: 130, grow: 0, priority: 6, right: true, value: node => node.store_used, cell: store },
     { key: 'spilled', title: 'On disk', min: 66, grow: 0, priority: 8, right: true, value: node => node.spilled, cell: node => (node.spilled ? bytes(node.spilled) : '') },
-    { key: 'workers', title: 'Workers', min: 60, grow: 0, priority: 7, right: true, value: node => node.workers, cell: node => count(node.workers) }
+    { key: 'workers', title: 'Workers', min: 60, grow: 0, priority: 7, right: true, value: node => node.workers, cell: node => (node.alive ? count(node.workers) : '') }
   ];
   return (
     <Table {...kept(props, 'nodes')} what="node" label="Nodes" columns={columns} rows={rows} id={node => String(node.id)}
       lines={node => ({
-        title: name(node), figure: `${cpus(node)} CPU`,
-        about: <>{state(node)} · {used(node.memory_used, node.memory)}</>
+        title: name(node), figure: node.alive ? `${cpus(node)} CPU` : '',
+        about: <>{state(node)} {more(node) ? `· ${more(node)}` : ''}</>
       })}
       detail={node => (
         <div class="rn-more">
           <Facts items={[
             ['id', <span class="rn-code">{node.node_id}</span>], ['address', node.address], ['head', node.head ? 'yes' : ''],
-            ['memory', used(node.memory_used, node.memory)], ['store', used(node.store_used, node.store)],
+            ['memory', memory(node)], ['store', store(node)],
             ['on disk', node.spilled ? bytes(node.spilled) : ''],
             ['resources', Object.entries(node.resources).map(([what, amount]) => `${what}: ${amount}`).join(', ')],
             ['labels', Object.entries(node.labels).map(([what, value]) => `${what}=${value}`).join(', ')]

@@ -21,7 +21,7 @@ from raynb.engine.loop.loop import Loop
 from raynb.store import Ledger
 
 LOOK_SECONDS = 1.0
-REMEMBERED = 3  # looks over which a want is remembered, so that slots do not come and go between two calls
+WANTS_REMEMBERED = 3  # looks over which a want is remembered, so that slots do not come and go between two calls
 
 
 class Neighbours:
@@ -55,7 +55,7 @@ class Neighbours:
         self._next = 0.0
         self._seen = -1  # the machine's version at the last look
         self._said: KernelRow | None = None
-        self._wants: deque[float] = deque(maxlen=REMEMBERED)
+        self._wants: deque[float] = deque(maxlen=WANTS_REMEMBERED)
         available = limits.memory_available()
         try:
             place = opened()
@@ -131,7 +131,7 @@ class Neighbours:
     def _take(self, slots: int, now: float) -> None:
         if slots != self.row.cpus:
             self.row.cpus = slots
-            self._loop.tell(e.CpusChanged(now, slots * RESOURCE_UNIT))
+            self._loop.dispatch(e.CpusChanged(now, slots * RESOURCE_UNIT))
 
     def leave(self) -> None:
         """Takes the entry back."""
