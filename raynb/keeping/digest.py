@@ -152,6 +152,8 @@ class Walk:
             self.parts("remote", (value._about.function, value._given), depth)
         elif kind.__module__ == "raynb.api.actor" and hasattr(value, "_cls"):
             self.parts("actor class", (value._cls, getattr(value, "_given", None)), depth)
+        elif kind.__name__ == "_lru_cache_wrapper" and kind.__module__ == "functools":
+            self.parts("cached", (value.__wrapped__, dict(value.cache_parameters())), depth)
         elif kind.__module__ == "numpy" and kind.__name__ == "ndarray" and not value.dtype.hasobject:
             self.array(value, depth)
         else:

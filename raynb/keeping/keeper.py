@@ -157,6 +157,14 @@ class Keeper:
                 pending.say(str(error))
 
 
+def put_kept(box: Box, stored: Stored) -> ObjectRef[Any]:
+    """Returns a ready ref of a kept value. On a cluster the value itself is put: other machines have no such folder."""
+    engine = engines.driver()
+    if engine is not None and engine.cluster_info is not None:
+        return api.put(values.read(box.folder, stored))
+    return api.put(box.stub(stored))
+
+
 def replayed(entry: Entry) -> tuple[str, list[tuple[str, str, Any]]]:
     """Returns (the word of the run that made it, what it printed and displayed as (kind, text, bundle))."""
     run, output = pickle.loads(entry.output)

@@ -11,13 +11,14 @@ Thread contract: a `Reader` is used by one thread at a time.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import itertools
 import os
 import sys
 import weakref
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from types import FunctionType, ModuleType
+from types import FunctionType, MemberDescriptorType, ModuleType
 from typing import Any
 
 from raynb.base.ref import ObjectRef
@@ -233,7 +234,10 @@ class _TokenWalk(Walk):
         if self.left < 0:
             self.piece("more")
             return
-        super().value(value, depth)
+        try:
+            super().value(value, depth)
+        except Unsure:  # a part without an identity in other processes has one in this one
+            self.piece("identity", self.reader.identity(value))
 
     def alone(self, value: Any) -> str:
         inner = _TokenWalk(self.reader)
@@ -256,8 +260,12 @@ class _TokenWalk(Walk):
             self.piece("module", self.reader.module(str(own.get("__name__", ""))))
         elif package == "pandas":
             self.pandas(value, kind, depth)
-        elif package == "numpy" and kind.__name__ == "ndarray" and not value.dtype.hasobject:
-            self.array(value, depth)
+        elif package == "numpy" and kind.__name__ == "ndarray":
+            self.objects(value, depth) if value.dtype.hasobject else self.array(value, depth)
+        elif package == "numpy" and attributes_of(value) is None and size_of(value) <= MAX_BYTES:
+            self.reduced(value, kind, depth)  # a number, a generator of random ones: numpy's own code
+        elif kind.__name__ == "_lru_cache_wrapper":
+            self.parts("cached", (value.__wrapped__, dict(value.cache_parameters())), depth)
         elif package == "raynb" and kind.__name__ in ("ActorHandle", "ShownHandle"):
             self.piece("actor", str(value._actor_id.hex()))
         elif self.is_known(value, kind, package):
@@ -293,18 +301,27 @@ class _TokenWalk(Walk):
         part = value[tuple(slice(None, None, max(1, length // each)) for length in value.shape)]
         self.piece("sample", part.tobytes())
 
+    def objects(self, value: Any, depth: int) -> None:
+        """An array of objects."""
+        self.piece("objects", f"{value.dtype!r}{value.shape}")
+        if value.size > MAX_LABELS:
+            self.piece("identity", self.reader.identity(value))
+        self.value(value.ravel()[:MAX_LABELS].tolist(), depth + 1)
+
     def pandas(self, value: Any, kind: type, depth: int) -> None:
         """A frame or series: its blocks and axes, without running any of its methods."""
-        manager = (attributes_of(value) or {}).get("_mgr")
+        own = attributes_of(value) or {}
+        manager = own.get("_mgr")
         if manager is None:
             self.labels(value, depth) if hasattr(kind, "_data") else self.instance(value, kind, depth)
             return
         self.piece("frame", kind.__name__)
+        self.value([own.get("_name"), own.get("_attrs")], depth + 1)
         for axis in manager.axes:
             self.labels(axis, depth)
         for block in manager.blocks:
             values = block.values
-            self.piece("block", repr(block.mgr_locs.as_array.tolist()[:MAX_LABELS]))
+            self.piece("block", f"{block.mgr_locs.as_array.tolist()[:MAX_LABELS]} {values.dtype!r}")
             if type(values).__name__ == "ndarray" and not values.dtype.hasobject:
                 self.array(values, depth)
             elif values.size <= MAX_LABELS:
@@ -329,12 +346,39 @@ class _TokenWalk(Walk):
             self.value(kind, depth + 1)
         else:
             self.named(kind.__module__, kind.__qualname__)
-        if own is None or isinstance(value, (list, tuple, dict, set)):
+        attributes = attributes_of(value)
+        own = _slots_of(value) | (attributes or {})
+        items = _items_of(value)
+        if not own and items is None and attributes is None:
             self.piece("identity", self.reader.identity(value))
             return
         if size_of(value) > MAX_BYTES:
             self.piece("large", self.reader.identity(value))
-        self.value(dict(own), depth + 1)
+        if items is not None:
+            self.value(items, depth + 1)
+        self.value(own, depth + 1)
+
+
+def _slots_of(value: Any) -> dict[str, Any]:
+    """Returns what an object has in ``__slots__``, past its class's own code."""
+    found: dict[str, Any] = {}
+    for base in type(value).__mro__:
+        for name, member in vars(base).items() if "__slots__" in vars(base) else ():
+            if type(member) is MemberDescriptorType:
+                with contextlib.suppress(AttributeError):  # not set
+                    found[f"{base.__name__}.{name}"] = member.__get__(value)
+    return found
+
+
+def _items_of(value: Any) -> Any:
+    """Returns what a container of a class of its own holds, past that class's code; None: it is none."""
+    if isinstance(value, dict):
+        return dict(dict.items(value))
+    plain: Any
+    for plain in (list, tuple, set, frozenset):
+        if isinstance(value, plain):
+            return plain(plain.__iter__(value))
+    return None
 
 
 _PLAIN = frozenset((

@@ -10,7 +10,7 @@ from raynb.api.remote_function import RemoteFunctionWithOptions
 from raynb.base import engine as engines
 from raynb.keeping import origins, session
 from raynb.keeping.digest import digest
-from raynb.keeping.keeper import Pending, replayed, task_id
+from raynb.keeping.keeper import Pending, put_kept, replayed, task_id
 from raynb.keeping.versions import Unsure, python_token
 
 __all__ = ["keep"]
@@ -81,7 +81,7 @@ class KeptFunction(Generic[F]):
             return self._function.remote(*args, **kwargs)
         if key in found:
             run, _ = replayed(found[key])
-            refs = [api.put(keeper.box.stub(stored)) for stored in found[key].values.values()]
+            refs = [put_kept(keeper.box, stored) for stored in found[key].values.values()]
             made = {str(number): ref for number, ref in enumerate(refs)}
             origins.record(made.items(), key, run)
             return refs[0] if count == 1 else refs

@@ -46,6 +46,37 @@ closed = outer(5)
 def kept(x, *, y=1): return x
 def listed(x, y=[]): return x
 pair = (1, 2.0, None)
+
+class Slots:
+    __slots__ = ("a",)
+class Named(dict): pass
+class Listed(list): pass
+import collections, enum
+Point2 = collections.namedtuple("Point2", "x y")
+class Colour(enum.Enum):
+    RED = 1
+slots = Slots(); slots.a = 1
+named = Named(a=1)
+items = Listed([1])
+point = Point2(1, 2)
+@functools.lru_cache
+def cached(x): return helper(x)
+@functools.singledispatch
+def single(x): return 0
+class Lazy:
+    @functools.cached_property
+    def p(self): return helper(1)
+lazy = Lazy()
+import threading
+locked = [threading.Lock(), 1]
+"""
+ARRAYS = """
+import numpy as np, pandas as pd
+series = pd.Series(["a", "b"], index=[1, 2], name="n")
+frame = pd.DataFrame({"x": [1, 2], "y": ["a", "b"]})
+objects = np.array([1, "a", None], dtype=object)
+number = np.float64(1.5)
+random = np.random.default_rng(1)
 """
 
 
@@ -71,6 +102,11 @@ EDITS = [
     ("plain", "plain.__kwdefaults__ = {'y': 1}"),
     ("closed", "closed.__closure__[0].cell_contents = 6"), ("closed", "closed = outer(6)"),
     ("kept", "kept.__kwdefaults__['y'] = 2"), ("listed", "listed.__defaults__[0].append(1)"),
+    ("slots", "slots.a = 2"), ("slots", "del slots.a"), ("named", "named['a'] = 2"), ("named", "named.tag = 1"),
+    ("items", "items[0] = 2"), ("point", "point = Point2(2, 2)"), ("cached", "cached.__wrapped__.__defaults__ = (1,)"),
+    ("cached", "@functools.lru_cache(maxsize=4)\ndef cached(x): return helper(x)"),
+    ("single", "@single.register\ndef _(x: int): return 1"), ("lazy", "lazy.p = 3"), ("Colour", "Colour.RED.tag = 1"),
+    ("locked", "locked[1] = 2"), ("locked", "locked[0] = threading.Lock()"),
     ("pair", "pair = (1, 2, None)"), ("pair", "pair = [1, 2.0, None]"), ("pair", "pair = (True, 2.0, None)"),
 ]  # fmt: skip
 
@@ -89,11 +125,34 @@ def test_every_edit_of_a_definition_is_seen(name: str, change: str) -> None:
 def test_definitions_made_again_are_the_same_and_may_go() -> None:
     space, token = reading()
     names = ("Base", "Model", "Point", "plain", "closed", "kept", "listed")
+    values = ("slots", "named", "items", "point", "cached")
+    again = {name: token(name) for name in values}
     before = {name: token(name) for name in names}
     gone = [weakref.ref(space[name]) for name in names]
     exec("\n\n" + SOURCE, space)
     assert {name: token(name) for name in names} == before
+    assert {name: token(name) for name in values} == again
     assert all(shape_of(space[name]) is not None for name in ("Base", "Model", "Point", "plain", "closed"))
     gc.collect()
     gc.collect()  # a base goes after the class that names it
     assert [name for name, there in zip(names, gone, strict=True) if there() is not None] == []
+
+
+@pytest.mark.parametrize(
+    ("name", "change"),
+    [
+        ("series", "series.name = 'm'"), ("series", "series = series.astype('category')"),
+        ("series", "series.iloc[0] = 'z'"), ("frame", "frame.attrs['unit'] = 'm'"), ("frame", "frame.loc[0, 'x'] = 5"),
+        ("frame", "frame.columns = ['x', 'z']"), ("objects", "objects[1] = 'b'"),
+        ("number", "number = np.float64(2)"), ("random", "random.random()"),
+    ],
+)
+def test_values_of_numpy_and_pandas_count_by_what_they_are(name: str, change: str) -> None:
+    pytest.importorskip("pandas")
+    space, token = reading()
+    exec(ARRAYS, space)
+    before = token(name)
+    exec(ARRAYS, space)
+    assert token(name) == before
+    exec(change, space)
+    assert token(name) != before

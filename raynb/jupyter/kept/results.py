@@ -26,7 +26,7 @@ from raynb.keeping import origins, session
 from raynb.keeping.box import Box, Entry
 from raynb.keeping.digest import digest
 from raynb.keeping.folder import FolderError
-from raynb.keeping.keeper import Keeper, Pending, replayed, task_id
+from raynb.keeping.keeper import Keeper, Pending, put_kept, replayed, task_id
 from raynb.keeping.versions import Unsure
 
 if TYPE_CHECKING:
@@ -153,7 +153,7 @@ class Kept:
         """Returns ready refs of what is kept of a cell, or of the item at a place."""
         entry = plan.found[plan.keys[place]]
         box = self.box()
-        refs = {name: api.put(box.stub(stored)) for name, stored in entry.values.items()}
+        refs = {name: put_kept(box, stored) for name, stored in entry.values.items()}
         run, _ = replayed(entry)
         origins.record(refs.items(), entry.key, run)
         return refs
