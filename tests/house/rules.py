@@ -100,6 +100,7 @@ THIRD_PARTY: dict[str, set[str]] = {
             "raynb.engine.cluster.bridge", "raynb.engine.cluster.cluster_view",
             "raynb.engine.cluster.connection", "raynb.engine.cluster.driver", "raynb.engine.cluster.hub",
             "raynb.engine.cluster.places", "raynb.engine.cluster.rays", "raynb.engine.cluster.refs",
+            "raynb.engine.cluster.rows.sweeping",
             "raynb.engine.cluster.shipping", "raynb.engine.cluster.submission",
             "raynb.engine.cluster.on_worker.runner", "raynb.engine.cluster.on_worker.workers",
             "raynb.engine.cluster.control", "raynb.base.ray_names.hook"},
@@ -120,7 +121,13 @@ WIDE_FOLDERS: dict[str, str] = {
 
 #: "path" or "path::Qualified.name" → why it is longer than the limit.
 TOO_LONG: dict[str, str] = {
-    "raynb/engine/cluster/driver.py::ClusterEngine": "its rows and its submission are still one class, over mixins",
+}
+
+#: Class → why it has several bases. Exceptions have them as Ray's have.
+SEVERAL_BASES: dict[str, str] = {
+    "raynb.base.ray_names.hook.Finder": "importlib's two interfaces",
+    "raynb.engine.cluster.refs.ClusterRef": "it is a ref of Ray's and one of ours, to `isinstance` in either's code",
+    "raynb.util.joblib.backend.RaynbBackend": "joblib's backends are made so",
 }
 
 # -- the public names --------------------------------------------------------------------------

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 from collections.abc import Iterator
 
-from . import source
+from . import rules, source
 
 #: Calls that ask a value what it has or is.
 PROBES = {"getattr", "hasattr", "isinstance", "type", "setattr", "vars", "dir"}
@@ -68,3 +68,28 @@ def test_the_search_finds_each_way_to_ask() -> None:
         assert [text for _, text in probes(ast.parse(code))] == [code.replace('"', "'")]
     assert list(probes(ast.parse("def f():\n    here = slot.peek()\n    isinstance(here, Refs)")))
     assert not list(probes(ast.parse('getattr(shell, "kernel", None)\nhasattr(value, "remote")')))
+
+
+def bases_of(node: ast.ClassDef) -> list[str]:
+    """Returns the names of a class's bases, without their type arguments."""
+    plain = (base.value if isinstance(base, ast.Subscript) else base for base in node.bases)
+    return [last_name(base) for base in plain]
+
+
+def test_no_class_is_cut_into_mixins() -> None:
+    """A class is made of parts that get what they use: with mixins, mypy knows nothing where they meet."""
+    wrong, listed = [], set()
+    for module in source.modules():
+        for node in ast.walk(module.tree()):
+            if not isinstance(node, ast.ClassDef) or module.name.startswith("raynb.exceptions."):
+                continue
+            bases = bases_of(node)
+            key = f"{module.name}.{node.name}"
+            if len(bases) > 1 and "Protocol" not in bases:
+                listed.add(key)
+                if key not in rules.SEVERAL_BASES:
+                    wrong.append(f"{key} has the bases {', '.join(bases)}")
+            if (ast.get_docstring(node) or "").startswith("The part of"):
+                wrong.append(f"{key} is a part of another class")
+    assert not wrong, "\n".join(wrong)
+    assert listed == set(rules.SEVERAL_BASES), "listed, and not needed any more"

@@ -212,10 +212,10 @@ def refs_and_handles_travel_and_are_let_go() -> None:
     assert raynb.get(use.remote(keeper), timeout=WAIT) == [[1, 2]]
     refs = [raynb.put(n) for n in range(20)]
     mine = {ref._id for ref in refs}
-    assert mine <= engine()._natives.keys()
+    assert mine <= engine().refs.natives.keys()
     del refs
     engine().settle()
-    assert not mine & engine()._natives.keys()
+    assert not mine & engine().refs.natives.keys()
 
 
 @check

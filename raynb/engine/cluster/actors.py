@@ -1,11 +1,10 @@
-"""Actors, placement groups and streams of the cluster engine, in driver and worker."""
+"""Actors and streams of the cluster engine, in driver and worker."""
 
 from __future__ import annotations
 
 import asyncio
 import functools
 import pickle
-import threading
 import time
 from collections.abc import Callable
 from typing import Any
@@ -14,55 +13,54 @@ from ray import exceptions as theirs
 
 from raynb.base import ids
 from raynb.base.engine import Packed
-from raynb.base.ref import ObjectRef, OwnRef
+from raynb.base.ref import ObjectRef
 from raynb.base.spec import ActorSpec, TaskOptions
 from raynb.engine.cluster import bridge, rays
 from raynb.engine.cluster.places import RayGroups
+from raynb.engine.cluster.refs import Refs
+from raynb.engine.cluster.side import Shared
+from raynb.engine.cluster.submission import GENERIC_CALL, Submission
 from raynb.engine.ticking import ticking
 from raynb.exceptions import ActorAlreadyExistsError, GetTimeoutError
 
 _now = time.monotonic
 #: Of a method of an actor that plain Ray made: Ray itself checks its arguments.
 _UNKNOWN: dict[str, Any] = {"given": {}, "generator": False, "signature": None}
-#: A method that every actor of ours has.
-GENERIC_CALL = "_raynb_call"
-#: In the place of a return's number: this ref is a weak handle, as `get_actor` returns them.
-WEAK = 2
 LOOK_SECONDS = 0.2  # seconds after which a wait looks up: for Ctrl-C, and to count what is there
 
 
 class Actors:
-    """The part of `Adapter` that makes and finds actors, and reads streams.
+    """Makes and finds actors.
 
-    Thread contract: as `Adapter`.
+    Thread contract: every method from any thread.
     """
 
-    namespace: str
-    check_alive: Any
-    settle: Any
-    own: Any
-    new_ref: type[OwnRef[Any]]
-    submitted: Any
-    static: Any
-    _known: Any
-    _head: Any
-    _remotes: dict[tuple[Any, ...], Any]
-    _lock: threading.RLock
-    _ids: ids.IdSource
-    _natives: dict[int, list[Any]]
-    _streams: dict[int, Any]
-    _plain_actors: dict[str, int]
-    _groups: RayGroups
+    def __init__(self, shared: Shared, refs: Refs, submission: Submission, groups: RayGroups) -> None:
+        self._engine = shared.engine
+        self._side = shared.side
+        self._namespace = shared.namespace
+        self._ids = shared.ids
+        self._lock = shared.lock
+        self._refs = refs
+        self._submission = submission
+        self._groups = groups
+        self._plain_actors: dict[str, int] = {}  # Ray's id of an actor that plain Ray made → ours
 
-    # -- actors --------------------------------------------------------------------------------
     def create_actor(
+        self, spec: ActorSpec, options: TaskOptions, packed: Packed, get_if_exists: bool
+    ) -> tuple[ObjectRef[Any], ActorSpec]:
+        ref, found = self._create(spec, options, packed, get_if_exists)
+        self._side.has_actor(found, self._refs.native_by_id(ref._id))
+        return ref, found
+
+    def _create(
         self, spec: ActorSpec, options: TaskOptions, packed: Packed, get_if_exists: bool
     ) -> tuple[ObjectRef[Any], ActorSpec]:
         from raynb.engine.cluster.on_worker import runner
 
-        self.check_alive()
-        self.settle()
-        spec.namespace = spec.namespace or self.namespace
+        self._engine.check_alive()
+        self._refs.settle()
+        spec.namespace = spec.namespace or self._namespace
         if spec.name and get_if_exists:
             try:
                 return self._actor_shared(spec)
@@ -71,11 +69,13 @@ class Actors:
         with self._lock:
             spec.actor_id = self._ids.next_task()
         which = (spec.class_key, spec.is_async, spec.concurrency_groups)
-        remote = self._remotes.get(which)
+        submission = self._submission
+        remote = submission.remotes.get(which)
         if remote is None:
-            remote = self._remotes[which] = runner.actor_class(self.static(spec.class_key), spec)
-        told, given = self._known(options, lambda options: bridge.actor_options(spec, options, self._groups.known))
-        head, *rest = self._head(told, spec.actor_id, spec.class_key, packed)
+            remote = submission.remotes[which] = runner.actor_class(submission.static(spec.class_key), spec)
+        known = self._groups.known
+        told, given = submission.known(options, lambda options: bridge.actor_options(spec, options, known))
+        head, *rest = submission.head(told, spec.actor_id, spec.class_key, packed)
         try:
             handle = remote.options(**given).remote(head, spec, *rest)
         except (theirs.RayError, ValueError) as error:
@@ -87,12 +87,12 @@ class Actors:
             raise made from made.__cause__
         if spec.name:
             bridge.keep(f"actor:{bridge.actor_key(handle)}", pickle.dumps(spec))
-        self.submitted(spec.actor_id, None, options, spec.actor_id, True)
-        return self.own(ids.object_id(spec.actor_id, 1), handle), spec
+        self._side.submitted(spec.actor_id, None, options, spec.actor_id, True)
+        return self._refs.own(ids.object_id(spec.actor_id, 1), handle), spec
 
     def actor_named(self, name: str, namespace: str) -> tuple[ObjectRef[Any], ActorSpec]:
-        self.check_alive()
-        handle = rays.get_actor(name, namespace=namespace or self.namespace or None)
+        self._engine.check_alive()
+        handle = rays.get_actor(name, namespace=namespace or self._namespace or None)
         return self.adopt_handle(handle, name)
 
     def _actor_shared(self, spec: ActorSpec) -> tuple[ObjectRef[Any], ActorSpec]:
@@ -101,11 +101,11 @@ class Actors:
         ref, found = self.actor_named(spec.name, spec.namespace)
         own = ids.object_id(found.actor_id, 1)
         with self._lock:
-            entry = self._natives.get(own)
+            entry = self._refs.natives.get(own)
             if entry is None:
                 return ref, found
             entry[1] += 1
-        return self.new_ref(own, self), found  # type: ignore[arg-type]
+        return self._refs.new_ref(own, self._engine), found
 
     def adopt_handle(self, handle: Any, name: str = "") -> tuple[ObjectRef[Any], ActorSpec]:
         """Returns our ref and spec for one of Ray's handles, whoever made the actor."""
@@ -121,23 +121,7 @@ class Actors:
             methods = {one: _UNKNOWN for one in dir(handle) if not one.startswith("_raynb") and one.isidentifier()}
             methods |= dict.fromkeys(("__ray_ready__", "__ray_call__", "__ray_terminate__"), _UNKNOWN)
             spec = ActorSpec(number, bridge.class_name(handle), "", name, methods=methods)
-        return self.hold_handle(spec.actor_id, handle, getattr(handle, "_ray_weak_ref", False)), spec
-
-    def hold_handle(self, actor: int, handle: Any, weak: bool) -> ObjectRef[Any]:
-        """Returns a ref of one of Ray's handles. A weak one has a name of its own: it must not hold a strong one."""
-        identity = ids.object_id(actor, WEAK if weak else 1)
-        with self._lock:
-            entry = self._natives.get(identity)
-            if entry is not None:
-                entry[1] += 1
-                return self.new_ref(identity, self)  # type: ignore[arg-type]
-        ref: ObjectRef[Any] = self.own(identity, handle)
-        return ref
-
-    def handle_of(self, actor: int) -> Any:
-        """Returns Ray's handle of an actor, None if this process holds none."""
-        entry = self._natives.get(ids.object_id(actor, 1)) or self._natives.get(ids.object_id(actor, WEAK))
-        return None if entry is None else entry[0]
+        return self._refs.hold_handle(spec.actor_id, handle, getattr(handle, "_ray_weak_ref", False)), spec
 
     def actor_names(self, namespace: str | None) -> list[tuple[str, str]]:
         from ray.util import list_named_actors
@@ -146,24 +130,36 @@ class Actors:
         return sorted(row for row in rows if row[0] != "raynb" and namespace in (None, row[0]))
 
     def kill(self, actor: int, no_restart: bool) -> None:
-        self.check_alive()
-        handle = self.handle_of(actor)
+        self._engine.check_alive()
+        handle = self._refs.handle_of(actor)
         if handle is None:
             raise ValueError("this process holds no handle of that actor any more, so it cannot kill it")
         rays.kill(handle, no_restart=no_restart)
         if no_restart:
             bridge.forget(f"actor:{bridge.actor_key(handle)}")
+            self._side.killed(actor)
 
     def pending_calls(self, actor: int) -> int:
         return 0  # Ray itself counts them, and refuses
 
-    # -- streaming generators ------------------------------------------------------------------
+
+class Streams:
+    """Takes the items of Ray's generators.
+
+    Thread contract: every method from any thread.
+    """
+
+    def __init__(self, shared: Shared, refs: Refs, table: dict[int, Any]) -> None:
+        self._engine = shared.engine
+        self._own = refs.own
+        self._streams = table
+
     def item_is_ready(self, task: int, index: int) -> bool:
         stream = self._streams.get(task)
         return stream is None or bool(rays.wait([stream], timeout=0)[0])
 
     def next_item(self, task: int, index: int, timeout: float | None) -> ObjectRef[Any] | None:
-        self.check_alive()
+        self._engine.check_alive()
         stream = self._streams.get(task)
         if stream is None:
             return None
@@ -175,7 +171,7 @@ class Actors:
             if deadline is not None and _now() >= deadline:
                 raise GetTimeoutError(f"no item was yielded within {timeout} s")
         try:
-            ref: ObjectRef[Any] = self.own(ids.object_id(task, index), next(stream))
+            ref: ObjectRef[Any] = self._own(ids.object_id(task, index), next(stream))
             return ref
         except StopIteration:
             return None
@@ -186,7 +182,7 @@ class Actors:
             return None
         waiting = asyncio.ensure_future(stream.__anext__())
         try:
-            ref: ObjectRef[Any] = self.own(ids.object_id(task, index), await ticking(waiting))
+            ref: ObjectRef[Any] = self._own(ids.object_id(task, index), await ticking(waiting))
             return ref
         except StopAsyncIteration:
             return None

@@ -5,10 +5,8 @@ from __future__ import annotations
 import asyncio
 import concurrent.futures
 import pickle
-import threading
 import time
-from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,14 +16,14 @@ from ray import exceptions as theirs
 from raynb.base import engine as slot
 from raynb.base import ids, unshown
 from raynb.base.config import RESOURCE_UNIT
-from raynb.base.engine import Context, Packed
-from raynb.base.ref import ObjectRef, logged_in
-from raynb.base.spec import TaskOptions
+from raynb.base.engine import Packed
+from raynb.base.ref import ObjectRef
 from raynb.engine.cluster import bridge, rays
-from raynb.engine.cluster.actors import LOOK_SECONDS, Actors
+from raynb.engine.cluster.actors import LOOK_SECONDS, Actors, Streams
 from raynb.engine.cluster.bridge import Broken, Value
 from raynb.engine.cluster.places import RayGroups
 from raynb.engine.cluster.refs import Refs
+from raynb.engine.cluster.side import Shared
 from raynb.engine.cluster.submission import Submission
 from raynb.engine.ticking import ticking
 from raynb.exceptions import ActorDiedError, GetTimeoutError, RuntimeGoneError
@@ -40,86 +38,44 @@ class Missing:
     keys: tuple[int, ...] = ()
 
 
-class Adapter(Refs, Submission, Actors):
-    """Tasks, objects and actors of raynb as those of Ray.
-
-    Our ids are our own; ``_natives`` maps each to Ray's ref (or, for an actor, its handle), kept as
-    long as refs of ours exist in this process. What Ray counts and frees is Ray's part.
+class Objects:
+    """Stores, reads and waits for objects in Ray's store.
 
     Thread contract: every method from any thread.
     """
 
-    capture = 0  # a driver's own code runs in no placement group
-    failure = ""  # why the runtime failed; Ray's own state is Ray's
+    def __init__(self, shared: Shared, refs: Refs) -> None:
+        self._shared = shared
+        self._engine = shared.engine
+        self._side = shared.side
+        self._ids = shared.ids
+        self._lock = shared.lock
+        self._refs = refs
 
-    def __init__(self, nonce: int, process: int, namespace: str) -> None:
-        self.nonce = nonce
-        self.alive = True
-        self.ref_log: deque[Any] = deque()
-        self.new_ref = logged_in(self.ref_log)
-        self.namespace = namespace
-        self.setups = 0
-        self.process = process
-        self._ids = ids.IdSource(process)
-        self._lock = threading.RLock()
-        self.prepare_submission()
-        self._natives: dict[int, list[Any]] = {}  # our id → [native, refs of ours]
-        self._streams: dict[int, Any] = {}
-        self._groups = RayGroups(lambda: self.check_alive())
-        self._plain_actors: dict[str, int] = {}  # Ray's id of an actor that plain Ray made → ours
-
-    # -- what differs between driver and worker --------------------------------------------------
-    def here(self) -> tuple[int, int]:
-        """Returns (task, scope) of the calling code."""
-        raise NotImplementedError
-
-    def so_far(self) -> Any:
-        """Returns what the calling code had printed, if another process has to wait for it: as a `Mark`, or None."""
-        return None
-
-    def submitted(self, task: int, native: Any, options: TaskOptions, actor: int, creates: bool) -> None:
-        """A task was handed to Ray."""
-
-    def seen(self, mark: Any) -> None:
-        """Called before a value is given out: its task's output comes first."""
-
-    def when_seen(self, mark: Any, then: Callable[[], None]) -> None:
-        """The same, without waiting: ``then`` is called when it is time."""
-        then()
-
-    def got(self, refs: Sequence[ObjectRef[Any]]) -> None:
-        """Values were read."""
-
-    def check_alive(self) -> None:
-        if not self.alive:
-            raise RuntimeGoneError(
-                "The raynb runtime of this ref or handle was shut down; its values are gone. "
-                "Run the cells that made them again."
-            )
-
-    # -- objects -------------------------------------------------------------------------------
     def put(self, packed: Packed) -> ObjectRef[Any]:
-        self.check_alive()
-        self.settle()
+        self._engine.check_alive()
+        self._refs.settle()
         with self._lock:
             identity = self._ids.next_put()
         try:
-            native = rays.put(bridge.value_of(packed, self.pairs(packed.contained), self.nonce))
+            native = rays.put(bridge.value_of(packed, self._refs.pairs(packed.contained), self._shared.nonce))
         except theirs.RayError as error:
             made = bridge.translate(error)
             raise made from made.__cause__
-        return self.own(identity, native)
+        ref = self._refs.own(identity, native)
+        self._side.stored(identity, packed)
+        return ref
 
     def put_error(self, value: Any) -> ObjectRef[Any]:
         """Stores an error value: reading it raises."""
         with self._lock:
             identity = self._ids.next_put()
-        return self.own(identity, rays.put(Broken(value)))
+        return self._refs.own(identity, rays.put(Broken(value)))
 
     def get(self, refs: Sequence[ObjectRef[Any]], timeout: float | None) -> list[Any]:
-        self.check_alive()
-        self.settle()
-        natives = [self.native(ref) for ref in refs]
+        self._engine.check_alive()
+        self._refs.settle()
+        natives = [self._refs.native(ref) for ref in refs]
         deadline = None if timeout is None else _now() + timeout
         first = LOOK_SECONDS if timeout is None else min(LOOK_SECONDS, timeout)
         try:
@@ -129,19 +85,19 @@ class Adapter(Refs, Submission, Actors):
         except KeyboardInterrupt:
             raise KeyboardInterrupt from None  # without the frames inside Ray
         except BaseException as error:
-            made = self.told(self.translated(error), refs)
-            self.asked(refs, made)
+            made = self._side.told(self.translated(error), refs)
+            self._side.asked(refs, made)
             raise made from made.__cause__
         if bridge.marks:
             for ref, native in zip(refs, natives, strict=True):
-                self.seen(bridge.taken_mark(ids.task_of(ref._id), native))
-        self.got(refs)
+                self._side.seen(bridge.taken_mark(ids.task_of(ref._id), native))
+        self._side.got(refs)
         return [self._opened(value) if isinstance(value, Value) else value for value in values]
 
     def _opened(self, value: Value) -> Any:
         """Reads what could not be read where Ray unpickled it: raises why, what its task printed being shown."""
-        self.seen(value.mark)
-        return self.unpack(value)
+        self._side.seen(value.mark)
+        return self._refs.unpack(value)
 
     def _get_later(
         self, natives: list[Any], refs: Sequence[ObjectRef[Any]], timeout: float | None, deadline: float | None
@@ -163,14 +119,14 @@ class Adapter(Refs, Submission, Actors):
                 # Read as they come: one that failed is known at once, and not when the last is there.
                 found.update(zip(ready, rays.get(ready), strict=True))
                 missing.left = len(waiting)
-                self.check_alive()
+                self._engine.check_alive()
         except GetTimeoutError:
             raise
         except KeyboardInterrupt:
             raise KeyboardInterrupt from None  # without the frames inside Ray
         except BaseException as error:
-            made = self.told(self.translated(error), refs)
-            self.asked(refs, made)
+            made = self._side.told(self.translated(error), refs)
+            self._side.asked(refs, made)
             raise made from made.__cause__
         finally:
             if over is not None:
@@ -181,8 +137,8 @@ class Adapter(Refs, Submission, Actors):
         """Returns our exception for one of Ray's, its task's output being shown."""
         carried = bridge.failure_in(error)
         if carried is not None:
-            self.seen(carried.mark)
-            with self.holding(carried.natives):
+            self._side.seen(carried.mark)
+            with self._refs.holding(carried.natives):
                 return bridge.translate(error)
         made = bridge.translate(error)
         if isinstance(made, ActorDiedError) and made.actor_id and bridge.is_actor_died(error):
@@ -191,19 +147,12 @@ class Adapter(Refs, Submission, Actors):
                 return errors.load_error(("err", "ActorDiedError", (made.actor_id, "creation", pickle.loads(told))))
         return made
 
-    def told(self, error: BaseException, refs: Sequence[ObjectRef[Any]]) -> BaseException:
-        """Returns an error with what the driver knows of where and for whom it happened: it is about to be raised."""
-        return error
-
-    def asked(self, refs: Sequence[ObjectRef[Any]], error: BaseException | None = None) -> None:
-        """Somebody reads the errors of these refs, or gives them to a task."""
-
     def wait(
         self, refs: Sequence[ObjectRef[Any]], num_returns: int, timeout: float | None, fetch_local: bool
     ) -> tuple[list[ObjectRef[Any]], list[ObjectRef[Any]]]:
-        self.check_alive()
-        self.settle()
-        natives = [self.native(ref) for ref in refs]
+        self._engine.check_alive()
+        self._refs.settle()
+        natives = [self._refs.native(ref) for ref in refs]
         deadline = None if timeout is None else _now() + timeout
         over = None
         missing = Missing(num_returns)
@@ -221,7 +170,7 @@ class Adapter(Refs, Submission, Actors):
                 missing.left = num_returns - len(ready)
                 if missing.left <= 0 or (deadline is not None and _now() >= deadline):
                     break
-                self.check_alive()
+                self._engine.check_alive()
         except KeyboardInterrupt:
             raise KeyboardInterrupt from None
         except theirs.RayError as error:
@@ -239,12 +188,12 @@ class Adapter(Refs, Submission, Actors):
         return [refs[place] for place in places], [ref for place, ref in enumerate(refs) if place not in chosen]
 
     def future(self, ref: ObjectRef[Any]) -> concurrent.futures.Future[Any]:
-        self.check_alive()
+        self._engine.check_alive()
         future: concurrent.futures.Future[Any] = concurrent.futures.Future()
         future.set_running_or_notify_cancel()
         future.raynb_ref = ref  # type: ignore[attr-defined]  # lives until its value is read
 
-        native = self.native(ref)
+        native = self._refs.native(ref)
 
         def arrived(done: concurrent.futures.Future[Any]) -> None:
             error = done.exception()
@@ -254,14 +203,14 @@ class Adapter(Refs, Submission, Actors):
             else:
                 mark = getattr(carrier, "mark", None)
             # This is a thread of Ray's, which must not wait for what comes through Ray.
-            self.when_seen(mark, lambda: unshown.then(lambda: deliver(done), (ref._id,)))
+            self._side.when_seen(mark, lambda: unshown.then(lambda: deliver(done), (ref._id,)))
 
         def deliver(done: concurrent.futures.Future[Any]) -> None:
             try:
-                result = self.unpack(done.result())
+                result = self._refs.unpack(done.result())
             except BaseException as error:
                 known = self.translated(error)
-                self.asked([ref], known)
+                self._side.asked([ref], known)
                 future.set_exception(known)
             else:
                 future.set_result(result)
@@ -276,25 +225,22 @@ class Adapter(Refs, Submission, Actors):
 
         return wait()
 
-    def cancel(self, ref: ObjectRef[Any], force: bool, recursive: bool) -> None:
-        self.check_alive()
-        native = self._streams.get(ids.task_of(ref._id)) or self.native(ref)
-        rays.cancel(native, force=force, recursive=recursive)
-
     def free(self, refs: Sequence[ObjectRef[Any]]) -> None:
         # Ray has no call for it (any more): this process lets go of the value, and keeps the error for it.
         for ref in refs:
-            self.native(ref)
+            self._refs.native(ref)
             text = f"{ref.hex()} was freed on request."
             freed = rays.put(Broken(("err", "ObjectFreedError", (ref.hex(), text))))
             with self._lock:
-                entry = self._natives[ref._id]
+                entry = self._refs.natives[ref._id]
                 entry[0], freed = freed, entry[0]
 
-    # -- placement groups ----------------------------------------------------------------------
-    @property
-    def foreign_groups(self) -> RayGroups:
-        return self._groups
+
+class Groups:
+    """Placement groups by our numbers: Ray keeps them. Thread contract: any thread."""
+
+    def __init__(self, groups: RayGroups) -> None:
+        self._groups = groups
 
     def reserve_group(self, bundles: tuple[Any, ...]) -> int:
         named = [{name: amount / RESOURCE_UNIT for name, amount in bundle} for bundle in bundles]
@@ -309,9 +255,63 @@ class Adapter(Refs, Submission, Actors):
     def groups_table(self) -> dict[int, tuple[str, Any]]:
         return self._groups.table()
 
-    # -- views ---------------------------------------------------------------------------------
-    def context(self) -> Context:
-        return Context(scope=self.here()[1], namespace=self.namespace)
+
+class Adapter:
+    """Tasks, objects and actors of raynb as those of Ray: what the engines of driver and worker have in common.
+
+    An assembly, as `LocalEngine` is: the parts' methods are the engine's own by assignment.
+
+    Thread contract: every method from any thread.
+    """
+
+    failure = ""  # why the runtime failed; Ray's own state is Ray's
+
+    def __init__(self, shared: Shared) -> None:
+        self.shared = shared
+        self.side = shared.side
+        self.nonce = shared.nonce
+        self.namespace = shared.namespace
+        self.alive = True
+        self.refs = Refs(shared)
+        self.foreign_groups = RayGroups(lambda: self.check_alive())
+        self.submission = Submission(shared, self.refs, self.foreign_groups)
+        self._expose_refs()
+        self._expose_objects()
+
+    def _expose_refs(self) -> None:
+        refs = self.refs
+        self.ref_log, self.new_ref = refs.ref_log, refs.new_ref
+        self.settle, self.holding = refs.settle, refs.holding
+        self.native, self.pairs, self.unpack = refs.native, refs.pairs, refs.unpack
+        self.adopt, self.adopt_all = refs.adopt, refs.adopt_all
+        self.reduce_ref, self.ref_bundle = refs.reduce_ref, refs.ref_bundle
+
+    def _expose_objects(self) -> None:
+        shared, refs, submission = self.shared, self.refs, self.submission
+        objects = Objects(shared, refs)
+        self.put, self.put_error, self.free = objects.put, objects.put_error, objects.free
+        self.get, self.wait = objects.get, objects.wait
+        self.future, self.awaitable = objects.future, objects.awaitable
+        streams = Streams(shared, refs, submission.streams)
+        self.next_item, self.next_item_async = streams.next_item, streams.next_item_async
+        self.item_is_ready, self.stream_finished = streams.item_is_ready, streams.stream_finished
+        self.at_stream_end = streams.at_stream_end
+        self.define, self.submit, self.cancel = submission.define, submission.submit, submission.cancel
+        self.native_env = submission.native_env
+        actors = Actors(shared, refs, submission, self.foreign_groups)
+        self.create_actor, self.kill, self.adopt_handle = actors.create_actor, actors.kill, actors.adopt_handle
+        self.actor_named, self.actor_names = actors.actor_named, actors.actor_names
+        self.pending_calls = actors.pending_calls
+        groups = Groups(self.foreign_groups)
+        self.reserve_group, self.return_group = groups.reserve_group, groups.return_group
+        self.group_ready, self.groups_table = groups.group_ready, groups.groups_table
+
+    def check_alive(self) -> None:
+        if not self.alive:
+            raise RuntimeGoneError(
+                "The raynb runtime of this ref or handle was shut down; its values are gone. "
+                "Run the cells that made them again."
+            )
 
     def nodes(self) -> list[dict[str, Any]]:
         """Returns the cluster's nodes, as Ray describes them."""

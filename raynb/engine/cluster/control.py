@@ -14,52 +14,62 @@ from ray import exceptions as theirs
 from raynb.base import ids
 from raynb.base.engine import Packed
 from raynb.base.ref import ObjectRef
-from raynb.base.rows import TASK_ENDED, TaskRow, WorkerRow
+from raynb.base.rows import TASK_ENDED, TaskRow
 from raynb.base.scope import UNNUMBERED
 from raynb.base.spec import TaskOptions
 from raynb.engine.cluster import bridge, rays
+from raynb.engine.cluster.cluster_view import ClusterView
+from raynb.engine.cluster.rows.book import Rows
+from raynb.engine.cluster.side import Shared
+from raynb.engine.cluster.submission import Submission
 from raynb.exceptions import NodeDiedError, RayActorError, WorkerCrashedError
 
 _now = time.monotonic
 
 
-class Control:
-    """The part of `ClusterEngine` that ends tasks, and says whose an error is.
+class Controls:
+    """Ends tasks, and says whose an error is.
 
-    Thread contract: as `ClusterEngine`.
+    Thread contract: any thread.
     """
 
-    nonce: int
-    setups: int
-    config: Any
-    book: Any  # a RowStore that is up to date
-    check_alive: Any
-    native: Any
-    _cluster: Any
-    _open: dict[int, list[Any]]
-    _cancel_deadlines: dict[int, float]
-    _blobs: dict[str, bytes]
-    _streams: dict[int, Any]
-    _workers: dict[str, WorkerRow]
+    def __init__(self, shared: Shared, submission: Submission, rows: Rows, cluster: ClusterView, grace: float) -> None:
+        """``grace``: seconds until a cancelled task that does not notice ends with its worker."""
+        self._shared = shared
+        self._engine = shared.engine
+        self._submission = submission
+        self._streams = submission.streams
+        self._rows = rows
+        self._cluster = cluster
+        self._grace = grace
+        self._cancel_deadlines: dict[int, float] = {}  # cancelled task → when its worker is killed
+        self._blobs: dict[str, bytes] = {}  # definitions: functions for every worker are made of them
+
+    def forget(self) -> None:
+        """The engine is at its end."""
+        self._cancel_deadlines.clear()
+
+    def defined(self, key: str, blob: bytes) -> None:
+        """A function or class is about to be used."""
+        self._blobs[key] = blob
 
     def cancel(self, ref: ObjectRef[Any], force: bool, recursive: bool) -> None:
         """Cancels a task; one that does not notice ends with its worker after `Config.cancel_grace` seconds."""
-        self.check_alive()
+        self._submission.cancel(ref, force, recursive)
         task = ids.task_of(ref._id)
-        rays.cancel(self._streams.get(task) or self.native(ref), force=force, recursive=recursive)
-        if task in self._open:
-            self._cancel_deadlines[task] = _now() + self.config.cancel_grace
+        if task in self._rows.open:
+            self._cancel_deadlines[task] = _now() + self._grace
 
     def told(self, error: BaseException, refs: Sequence[ObjectRef[Any]]) -> BaseException:
         if not isinstance(error, (WorkerCrashedError, NodeDiedError, RayActorError)) or len(refs) != 1:
             return error
-        row: TaskRow | None = self.book.row("tasks", ids.task_of(refs[0]._id))
+        row: TaskRow | None = self._rows.book.row("tasks", ids.task_of(refs[0]._id))
         if row is None:
             return error
         told = [row.name]
         if 0 < row.scope < UNNUMBERED:
             told.append(f"of cell {row.scope}")
-        worker = next((one for one in self._workers.values() if one.id == row.worker), None)
+        worker = next((one for one in self._rows.workers.values() if one.id == row.worker), None)
         if worker is not None:
             told.append(f"on {self._cluster.name_of(worker.node)}")
         text = f"{' '.join(told)}: {error}"
@@ -72,39 +82,39 @@ class Control:
 
     def cancel_task(self, task: int, force: bool = False) -> None:
         """Cancels a task by id (the dashboard's button)."""
-        self.check_alive()
-        entry = self._open.get(task)
+        self._engine.check_alive()
+        entry = self._rows.open.get(task)
         if entry is None:
             raise ValueError("that task is over, or was submitted by another task: cancel that one")
         rays.cancel(self._streams.get(task) or entry[0], force=force, recursive=True)
 
-    def _insist(self) -> None:
+    def insist(self) -> None:
         """Ends the workers of tasks that were cancelled and go on: one that sleeps or is in native code
         does not notice. Ray leaves them alone, and their slots stay taken."""
         for task, until in list(self._cancel_deadlines.items()):
-            entry = self._open.get(task)
+            entry = self._rows.open.get(task)
             if entry is not None and _now() < until:
                 continue
             self._cancel_deadlines.pop(task, None)
-            row: TaskRow | None = self.book.row("tasks", task)
+            row: TaskRow | None = self._rows.book.row("tasks", task)
             if entry is not None and row is not None and not row.actor:
                 with contextlib.suppress(ValueError, theirs.RayError):
                     rays.cancel(self._streams.get(task) or entry[0], force=True, recursive=True)
 
     def cancel_scope(self, scope: int) -> tuple[int, int]:
-        self.check_alive()
-        finished = sum(n for state, n in self.book.scope_counts(scope).items() if state in TASK_ENDED)
-        mine = self.book.rows("tasks", lambda row: row.scope == scope and row.id in self._open)
+        self._engine.check_alive()
+        finished = sum(n for state, n in self._rows.book.scope_counts(scope).items() if state in TASK_ENDED)
+        mine = self._rows.book.rows("tasks", lambda row: row.scope == scope and row.id in self._rows.open)
         for row in mine:
             try:
                 self.cancel_task(row.id)
-                self._cancel_deadlines[row.id] = _now() + self.config.cancel_grace
+                self._cancel_deadlines[row.id] = _now() + self._grace
             except (ValueError, theirs.RayError):
                 continue  # over in this moment
         return len(mine), finished
 
     def scope_counts(self, scope: int) -> dict[str, int]:
-        return self.book.scope_counts(scope)  # type: ignore[no-any-return]
+        return self._rows.book.scope_counts(scope)
 
     def run_on_workers(
         self, options: TaskOptions, packed: Packed, later: bool, now: bool = True, only: int = 0
@@ -113,13 +123,13 @@ class Control:
 
         Ray doesn't let a driver choose workers, so there is nothing to wait for, and nothing that runs now.
         """
-        self.check_alive()
+        self._engine.check_alive()
         if packed.contained or packed.deps:
             raise ValueError("What runs on every worker takes values, no ObjectRefs inside its arguments.")
         if only:
             raise NotImplementedError("On a Ray cluster a function cannot be sent to one worker.")
         if later:
             told = (self._blobs[options.function], packed.data, [bytes(buffer) for buffer in packed.buffers])
-            bridge.keep(f"setup:{self.nonce}:{self.setups + 1}", pickle.dumps(told))
-            self.setups += 1
+            bridge.keep(f"setup:{self._shared.nonce}:{self._shared.setups + 1}", pickle.dumps(told))
+            self._shared.setups += 1
         return []

@@ -8,52 +8,37 @@ import os
 import random
 import secrets
 import sys
-import threading
 import time
-from collections import OrderedDict, deque
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import ray
-from ray import exceptions as theirs
 
 from raynb.base import ids
-from raynb.base.config import RESOURCE_UNIT, Config
-from raynb.base.engine import Packed
-from raynb.base.ref import ObjectRef
+from raynb.base.config import Config
 from raynb.base.rows import (
-    ACTOR_CREATION_TASK,
-    ACTOR_TASK,
-    CANCELLED,
     DEAD,
-    FAILED,
-    FINISHED,
-    MEMORY,
-    NORMAL_TASK,
     PENDING,
-    PENDING_ARGS_AVAIL,
     SHARED,
-    TASK_ENDED,
-    ActorRow,
     ObjectRow,
     Output,
     Snapshot,
     StoreRow,
-    TaskRow,
-    WorkerRow,
 )  # fmt: skip
 from raynb.base.scope import current_scope
-from raynb.base.spec import ActorSpec, TaskOptions
 from raynb.engine.cluster import bridge, connection, rays, refs
 from raynb.engine.cluster.adapter import Adapter
 from raynb.engine.cluster.cluster_view import ClusterView
-from raynb.engine.cluster.control import Control
+from raynb.engine.cluster.control import Controls
 from raynb.engine.cluster.hub import Listener, make_hub
-from raynb.engine.cluster.worker_reports import MAX_RETURNS, News
+from raynb.engine.cluster.rows.book import Rows
+from raynb.engine.cluster.rows.failures import UnheardFailures
+from raynb.engine.cluster.rows.reports import Reports
+from raynb.engine.cluster.rows.sweeping import Sweeper
+from raynb.engine.cluster.side import Shared
 from raynb.engine.driver_code import DriverCode
-from raynb.engine.logs import Logs
 from raynb.engine.named_later import NamedLater
-from raynb.engine.row_store import RowStore
+from raynb.engine.output import TaskOutput
 
 _now = time.monotonic
 MAX_UNREAD = 10_000  # entries that wait to be read, at the most
@@ -62,7 +47,46 @@ QUIET_SECONDS = 2.0  # seconds without news after which a task's ref itself is a
 INLINE_MAX_BYTES = 100 * 1024  # bytes up to which Ray keeps values in memory
 
 
-class ClusterEngine(News, Control, Adapter):
+class DriverSide:
+    """See `Side`: the driver's.
+
+    Its parts are given by `ready`, as they are made of what takes a side.
+    """
+
+    rows: Rows
+    failures: UnheardFailures
+    controls: Controls
+    reports: Reports
+    listener: Listener
+
+    def here(self) -> tuple[int, int]:
+        return 0, current_scope()
+
+    def so_far(self) -> None:
+        return None
+
+    def native_handle(self, object_id: int) -> None:
+        return None
+
+    def ready(self, rows: Rows, failures: UnheardFailures, controls: Controls, reports: Reports) -> None:
+        """Takes over what hears of what happens."""
+        self.rows, self.failures, self.controls, self.reports = rows, failures, controls, reports
+        self.defined, self.told, self.submitted = controls.defined, controls.told, rows.submitted
+        self.stored, self.has_actor, self.got = rows.stored, rows.has_actor, rows.got
+        self.asked, self.dropped = failures.asked, failures.dropped
+
+    def killed(self, actor: int) -> None:
+        with self.rows.lock:
+            self.reports.actor_changed(actor, DEAD, 0, "it was killed by `ray.kill`")
+
+    def seen(self, mark: Any) -> None:
+        self.listener.seen(mark)
+
+    def when_seen(self, mark: Any, then: Callable[[], None]) -> None:
+        self.listener.when_seen(mark, then)
+
+
+class ClusterEngine(Adapter):
     """Runs tasks and actors on a Ray cluster.
 
     The pictures of views are made from what the tasks say of themselves: rows exist for what this
@@ -70,6 +94,10 @@ class ClusterEngine(News, Control, Adapter):
 
     Thread contract: every public method from any thread.
     """
+
+    inspection = None
+    scaling = None
+    capture = 0  # a driver's own code runs in no placement group
 
     def __init__(self, config: Config) -> None:
         self.config = config
@@ -83,30 +111,14 @@ class ClusterEngine(News, Control, Adapter):
         try:
             home = random.randrange(1, 1 << 40)
             ids.homes.add(home)
-            super().__init__(secrets.randbits(32), home, rays.context().namespace)
+            self._side = side = DriverSide()
+            shared = Shared(self, side, secrets.randbits(32), home, rays.context().namespace)
+            super().__init__(shared)
             #: Where it is, for people: what "auto" has found.
             self.address: str = (rays.context().gcs_address if config.address == "auto" else config.address) or ""
-            self.later = NamedLater()
-            self.on_output: list[Callable[[Output], None]] = []
-            self.logs_kept = Logs()
-            code = self.code = DriverCode(self.namespace, self.deliver)
-            self.actor_here, self.own_handle, self.leave_actor = code.actor_here, code.own_handle, code.leave_actor
-            self.emit = code.emit
-            self._book = RowStore(config.finished_tasks_kept)
-            self._unread: deque[tuple[Any, ...]] = deque()
-            self._told: dict[str, int] = {}
-            self._reading = False
             self._pid = os.getpid()
-            self._open: dict[int, list[Any]] = {}  # task → [native, heard of at]
-            self._cancel_deadlines: dict[int, float] = {}  # cancelled task → when its worker is killed
-            self._blobs: dict[str, bytes] = {}
-            self._workers: dict[str, WorkerRow] = {}
-            self._early: OrderedDict[int, list[Any]] = OrderedDict()
-            self._actor_keys: dict[str, int] = {}  # Ray's id of an actor → ours
-            self._rows_lock = threading.RLock()
-            self.listen_for_failures()
+            self._make_parts(side, shared)
             self._session = rays.session()
-            self._cluster = self.cluster_info = ClusterView(self)
             bridge.drivers[self.nonce] = self
             self._start()
         except BaseException:
@@ -119,10 +131,25 @@ class ClusterEngine(News, Control, Adapter):
         # Later than Ray's own exit handler, so before it: while there is still a connection to leave in order.
         atexit.register(self.shutdown, 1.0)
 
-    # -- where the driver's own code runs ------------------------------------------------------
-    names_later = True
-    inspection = None
-    scaling = None
+    def _make_parts(self, side: DriverSide, shared: Shared) -> None:
+        """Makes what only the driver has, and their methods the engine's own."""
+        self.output = TaskOutput()
+        self.on_output, self.logs, deliver = self.output.listeners, self.output.kept.find, self.output.deliver
+        code = DriverCode(self.namespace, deliver)
+        self.context, self.actor_here, self.own_handle = code.context, code.actor_here, code.own_handle
+        self.leave_actor, self.emit = code.leave_actor, code.emit
+        rows = self._rows = Rows(self.refs.natives, self.submission.streams, self.config.finished_tasks_kept)
+        self._cluster = self.cluster_info = ClusterView(self)
+        self._failures = UnheardFailures(rows, self._cluster, deliver)
+        self.is_unasked = self._failures.is_unasked
+        later = self.submission.later = NamedLater()
+        self._reports = Reports(rows, self._failures.task_failed, self._cluster, deliver, later)
+        self.actors_told, self.nodes_told = self._reports.actors_told, self._reports.nodes_told
+        controls = self._controls = Controls(shared, self.submission, rows, self._cluster, self.config.cancel_grace)
+        self.cancel, self.cancel_task, self.cancel_scope = controls.cancel, controls.cancel_task, controls.cancel_scope
+        self.scope_counts, self.run_on_workers = controls.scope_counts, controls.run_on_workers
+        self._sweeper = Sweeper(rows, self._failures.task_failed, later.over)
+        side.ready(rows, self._failures, controls, self._reports)
 
     @property
     def driver(self) -> ClusterEngine:
@@ -145,19 +172,22 @@ class ClusterEngine(News, Control, Adapter):
             connection.connect(self.config, lacks)
             self._session = rays.session()
         else:
-            self.shipped = lacks
-        hub = make_hub(self.nonce, self.shipped)
+            self.submission.shipped = lacks
+        hub = make_hub(self.nonce, self.submission.shipped)
         ready = rays.call(hub, "push", ["", time.time(), False, False, b"", b""])
         connection.await_first(ready, self.config, self._say)
-        self._listener = Listener(hub, self._hub_again, self._take, self._was_told, self._sweep, self._lost)
+        self._listener = Listener(
+            hub, self._hub_again, self._reports.take, self._reports.was_told, self._sweep, self._lost
+        )
+        self._side.listener = self._listener
 
     def _hub_again(self) -> Any:
-        hub = make_hub(self.nonce, self.shipped)
+        hub = make_hub(self.nonce, self.submission.shipped)
         rays.get(rays.call(hub, "push", ["", time.time(), False, False, b"", b""]), timeout=30.0)
         return hub
 
     def _say(self, text: str) -> None:
-        self.deliver(Output("stderr", 0, current_scope(), 0, self._pid, "raynb", 0, text))
+        self.output.deliver(Output("stderr", 0, current_scope(), 0, self._pid, "raynb", 0, text))
         if not self.on_output:  # while it starts nobody listens yet
             sys.stderr.write(text)
 
@@ -167,7 +197,7 @@ class ClusterEngine(News, Control, Adapter):
         if os.getpid() != self._pid or not self._end():
             return
         atexit.unregister(self.shutdown)
-        self.stop_listening()
+        self._failures.stop_listening()
         if self._listener is not None:
             self._listener.stop()
         refs.withdraw(self)
@@ -187,14 +217,15 @@ class ClusterEngine(News, Control, Adapter):
             self._nodes.close()
 
     def _end(self) -> bool:
-        with self._rows_lock:
+        with self._rows.lock:
             alive, self.alive = self.alive, False
         return alive
 
     def _forget(self) -> None:
-        for table in (self._natives, self._open, self._cancel_deadlines, self._streams, self._remotes, self._defined,
-                      self._options, self._methods):  # fmt: skip
-            table.clear()
+        self.refs.natives.clear()
+        self._rows.open.clear()
+        self._controls.forget()
+        self.submission.forget()
 
     def check_alive(self) -> None:
         if self.alive and not (rays.is_connected() and rays.session() is self._session):
@@ -212,154 +243,12 @@ class ClusterEngine(News, Control, Adapter):
             self._say("raynb: the process that brings the output of tasks here was lost and is made again; what "
                       "tasks printed in that moment may be missing, their results are not.\n")  # fmt: skip
 
-    # -- rows ----------------------------------------------------------------------------------
-    def here(self) -> tuple[int, int]:
-        return 0, current_scope()
-
-    def _new_row(self, task: int, name: str, function: str, amounts: Any, scope: int, parent: int, actor: int,
-                 creates: bool, at: float) -> None:  # fmt: skip
-        kind = ACTOR_CREATION_TASK if creates else ACTOR_TASK if actor else NORMAL_TASK
-        resources = {key: amount / RESOURCE_UNIT for key, amount in amounts}
-        self.book.new_task(TaskRow(task, name, kind, PENDING_ARGS_AVAIL, scope=scope, parent=parent, actor=actor,
-                                   submitted=at, resources=resources, function_name=function or name))  # fmt: skip
-
-    def submitted(self, task: int, native: Any, options: TaskOptions, actor: int, creates: bool) -> None:
-        now = _now()
-        if native is not None:
-            self._open[task] = [native, now]
-        self._unread.append((self._was_submitted, task, options, current_scope(), actor, creates, now))
-
-    def _was_submitted(self, task: int, options: TaskOptions, scope: int, actor: int, creates: bool, at: float) -> None:
-        self._new_row(task, options.name, options.function_name, options.resources, scope, 0, actor, creates, at)
-        self._replay(task)
-
-    @property
-    def listener(self) -> Listener:
-        assert self._listener is not None, "it is there from the start to the end"
-        return self._listener
-
-    def seen(self, mark: Any) -> None:
-        self.listener.seen(mark)
-
-    def when_seen(self, mark: Any, then: Callable[[], None]) -> None:
-        self.listener.when_seen(mark, then)
-
-    def got(self, refs: Sequence[ObjectRef[Any]]) -> None:
-        """These values were read: their tasks have ended, whether or not their workers said so yet."""
-        tasks = [ids.task_of(ref._id) for ref in refs]
-        for task in tasks:
-            if task not in self._streams:  # an item of a stream is not its end
-                self._open.pop(task, None)
-        self._unread.append((self._were_read, tasks, _now()))
-
-    def _were_read(self, tasks: list[int], at: float) -> None:
-        for task in tasks:
-            row: TaskRow | None = self._book.row("tasks", task)
-            if row is None or row.state in TASK_ENDED or row.kind == ACTOR_CREATION_TASK or task in self._open:
-                continue
-            row.ended, row.started = at, row.started or at
-            self._book.move_task(row, FINISHED)
-            self._object_rows(row)
-
-    def _object_rows(self, row: TaskRow) -> None:
-        if row.kind == ACTOR_CREATION_TASK:
-            return
-        found = []
-        for index in range(1, MAX_RETURNS):
-            entry = self._natives.get(ids.object_id(row.id, index))
-            if entry is not None:
-                found.append((ids.object_id(row.id, index), entry[1]))
-            elif index > 2:  # of a stream, return 1 is its end
-                break
-        for identity, count in found:
-            size = row.size // len(found)
-            where = SHARED if size > INLINE_MAX_BYTES else MEMORY
-            self.book.put("objects", ObjectRow(identity, size, where, row.id, row.scope,
-                                               count, error=row.state != FINISHED))  # fmt: skip
-
-    def put(self, packed: Packed) -> ObjectRef[Any]:
-        ref = super().put(packed)
-        size = len(packed.data) + sum(buffer.nbytes for buffer in packed.buffers)
-        self._unread.append((self._was_put, ref._id, size, current_scope()))
-        return ref
-
-    def _was_put(self, identity: int, size: int, scope: int) -> None:
-        self._book.put("objects", ObjectRow(identity, size, SHARED if size > INLINE_MAX_BYTES else MEMORY,
-                                            ids.task_of(identity), scope, 1))  # fmt: skip
-
     def _sweep(self) -> None:
-        """Looks at tasks that nothing was heard of for a while: cancelled in the queue, or their worker died."""
-        self.settle()
-        self.unasked.look()
-        self._insist()
-        before = _now() - QUIET_SECONDS
-        if len(self._unread) < MAX_UNREAD and not self._has_silent(before):
-            return
-        with self._rows_lock:
-            self.read_all()
-            silent = [(task, entry[0]) for task, entry in self._open.copy().items() if entry[1] < before]
-            del silent[SWEEP_MAX_TASKS:]
-        if not silent:
-            return
-        try:
-            asked = [native for _, native in silent]
-            ready, _ = rays.wait(asked, num_returns=len(asked), timeout=0, fetch_local=False)
-        except theirs.RayError:
-            return
-        there = set(ready)
-        for task, native in silent:
-            if native in there:
-                self._settle_silent(task, native)
-
-    def _has_silent(self, before: float) -> bool:
-        """Returns whether the task that is open for the longest time was not heard of since."""
-        try:
-            oldest = next(iter(self._open.values()), None)
-        except RuntimeError:  # another thread submits in this moment
-            return False
-        return oldest is not None and oldest[1] < before
-
-    def _settle_silent(self, task: int, native: Any) -> None:
-        kind, text, state = "", "", FINISHED
-        try:
-            rays.get(native, timeout=1.0)
-        except theirs.GetTimeoutError:
-            return
-        except BaseException as raised:
-            error = bridge.translate(raised)
-            kind, text = type(error).__name__, str(error)
-            state = CANCELLED if kind == "TaskCancelledError" else FAILED
-        with self._rows_lock:
-            self._open.pop(task, None)
-            self.later.over(rays.number_of(native))
-            row: TaskRow | None = self.book.row("tasks", task)
-            if row is not None and row.state not in TASK_ENDED:
-                row.ended, row.error_type, row.error = _now(), kind, text
-                self.book.move_task(row, state)
-                self.task_failed(row)
-
-    # -- actors --------------------------------------------------------------------------------
-    def create_actor(
-        self, spec: ActorSpec, options: TaskOptions, packed: Packed, get_if_exists: bool
-    ) -> tuple[ObjectRef[Any], ActorSpec]:
-        ref, found = super().create_actor(spec, options, packed, get_if_exists)
-        with self._rows_lock:
-            self._actor_keys[bridge.actor_key(self.native_by_id(ref._id))] = found.actor_id
-            if self.book.row("actors", found.actor_id) is None:
-                self.book.put("actors", ActorRow(
-                    found.actor_id, found.class_name, found.name, found.namespace, max_restarts=found.max_restarts,
-                    scope=current_scope(), detached=found.lifetime == "detached"))  # fmt: skip
-        return ref, found
-
-    def kill(self, actor: int, no_restart: bool) -> None:
-        super().kill(actor, no_restart)
-        if no_restart:
-            with self._rows_lock:
-                self._actor_changed(actor, DEAD, 0, "it was killed by `ray.kill`")
-
-    def define(self, key: str, blob: bytes, refs: Sequence[ObjectRef[Any]] = ()) -> None:
-        self._blobs[key] = blob
-        super().define(key, blob, refs)
+        """On the listener's thread, now and then."""
+        self.refs.settle()
+        self._failures.look()
+        self._controls.insist()
+        self._sweeper.look()
 
     # -- views ---------------------------------------------------------------------------------
     def snapshot(self) -> Snapshot:
@@ -367,21 +256,21 @@ class ClusterEngine(News, Control, Adapter):
 
     def changes(self, since: int) -> Snapshot:
         self.check_alive()
-        self.listener.looked_at = _now()
+        self._side.listener.looked_at = _now()
         found = self._cluster.resources()
-        objects: list[ObjectRow] = self.book.rows("objects")
+        objects: list[ObjectRow] = self._rows.book.rows("objects")
         used = sum(row.size for row in objects if row.where == SHARED)
         inline = sum(row.size for row in objects if row.where != PENDING) - used
         limit = int(found[0].get("object_store_memory", 0))
         store = StoreRow(limit=limit, used=used, inline=inline, objects=len(objects), resident=used)
-        shot = self.book.changes(since, store, *found)
+        shot = self._rows.book.changes(since, store, *found)
         shot.nodes = self._cluster.nodes(shot.workers)
         return shot
 
     def rows(
         self, tasks: Sequence[int] = (), actors: Sequence[int] = (), objects: Sequence[int] = ()
     ) -> Snapshot:
-        return self.book.picture_of(tasks, actors, objects)
+        return self._rows.book.picture_of(tasks, actors, objects)
 
     def kinds(self, objects: Sequence[int]) -> dict[int, str]:
         return {}  # the values are in Ray's store
@@ -390,10 +279,7 @@ class ClusterEngine(News, Control, Adapter):
         return []  # Ray doesn't tell
 
     def story(self, identity: int) -> list[tuple[float, str]]:
-        return self.book.story(identity)
-
-    def logs(self, task: int | None = None, worker: int | None = None) -> list[Output]:
-        return self.logs_kept.find(task, worker)
+        return self._rows.book.story(identity)
 
 
 __all__ = ["ClusterEngine"]

@@ -2,92 +2,123 @@
 
 from __future__ import annotations
 
-import threading
 from collections import deque
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Protocol
 
 import ray
 
 from raynb.base import engine as slot
-from raynb.base.ref import ObjectRef, OwnRef, foreign, foreign_handles, taken_from
+from raynb.base import ids
+from raynb.base.ref import ObjectRef, foreign, foreign_handles, logged_in, taken_from
+from raynb.base.spec import ActorSpec
 from raynb.engine.cluster import bridge
 from raynb.engine.cluster.bridge import Broken, Value
+from raynb.engine.cluster.side import Shared
 from raynb.exceptions import RuntimeGoneError
 from raynb.serde import errors, pickling
 from raynb.serde.refs import rebuild_ref, record_ref
 
+#: In the place of a return's number: this ref is a weak handle, as `get_actor` returns them.
+WEAK = 2
+
 
 class Refs:
-    """The part of `Adapter` that counts refs and unpickles values.
+    """Counts refs, knows Ray's ref or handle behind each, and unpickles values.
 
-    Thread contract: as `Adapter`.
+    Our ids are our own; ``natives`` maps each to Ray's ref (or, for an actor, its handle), kept as
+    long as refs of ours exist in this process. What Ray counts and frees is Ray's part.
+
+    Thread contract: every method from any thread.
     """
 
-    nonce: int
-    new_ref: type[OwnRef[Any]]
-    ref_log: deque[Any]
-    adopt_handle: Any
-    _ids: Any
-    _lock: threading.RLock
-    _natives: dict[int, list[Any]]
+    def __init__(self, shared: Shared) -> None:
+        self.engine = shared.engine
+        self.nonce = shared.nonce
+        self.ref_log: deque[Any] = deque()
+        self.new_ref = logged_in(self.ref_log)
+        self.natives: dict[int, list[Any]] = {}  # our id → [native, refs of ours]
+        self.lock = shared.lock
+        self._ids = shared.ids
+        self._side = shared.side
 
     def settle(self) -> None:
         """Works off the log of refs that came and went; lets Ray know what is not named any more."""
         log = self.ref_log
         if not log:
             return
-        with self._lock:
+        with self.lock:
             touched = set()
             for change in taken_from(log):
                 identity = change if change >= 0 else ~change
-                entry = self._natives.get(identity)
+                entry = self.natives.get(identity)
                 if entry is not None:
                     entry[1] += 1 if change < 0 else -1
                     touched.add(identity)
-            low = [identity for identity in touched if self._natives[identity][1] <= 0]
-            gone = [self._natives.pop(identity) for identity in low]
+            low = [identity for identity in touched if self.natives[identity][1] <= 0]
+            gone = [self.natives.pop(identity) for identity in low]
         del gone  # outside the lock: Ray's destructors take locks of their own
-        self.dropped(low)
-
-    def dropped(self, identities: Sequence[int]) -> None:
-        """This process names these objects no more."""
+        self._side.dropped(low)
 
     def own(self, identity: int, native: Any) -> ObjectRef[Any]:
         """Takes in a native ref; returns ours."""
-        with self._lock:
-            self._natives[identity] = [native, 1]
+        with self.lock:
+            self.natives[identity] = [native, 1]
         return self.made(identity, native)
 
     def made(self, identity: int, native: Any) -> ObjectRef[Any]:
         """Returns a ref object, which was counted already: one that is Ray's too, if it names an object."""
-        return ClusterRef(identity, self, native) if type(native) is ray.ObjectRef else self.new_ref(identity, self)  # type: ignore[arg-type]
+        if type(native) is ray.ObjectRef:
+            return ClusterRef(identity, self.engine, native)
+        return self.new_ref(identity, self.engine)
 
     def adopt_native(self, native: Any) -> ObjectRef[Any]:
         """Returns our ref for one of plain Ray's."""
-        with self._lock:
+        with self.lock:
             identity = self._ids.next_put()
         return self.own(identity, native)
 
     def native(self, ref: ObjectRef[Any]) -> Any:
         """Returns Ray's ref, or actor handle, behind a ref."""
-        if ref._engine is not self:  # type: ignore[comparison-overlap]
+        if ref._engine is not self.engine:
             ref._engine.check_alive()
             raise RuntimeGoneError(f"{ref!r} belongs to another raynb runtime; get() its value there first.")
-        return self._natives[ref._id][0]
+        return self.natives[ref._id][0]
 
     def native_by_id(self, identity: int) -> Any:
         """Returns Ray's ref, or actor handle, of one of our ids."""
-        return self._natives[identity][0]
+        return self.natives[identity][0]
 
     def pairs(self, refs: Sequence[ObjectRef[Any]]) -> list[tuple[int, Any]]:
         return [(ref._id, self.native(ref)) for ref in refs]
 
+    def handle_of(self, actor: int) -> Any:
+        """Returns Ray's handle of an actor, None if this process holds none."""
+        entry = self.natives.get(ids.object_id(actor, 1)) or self.natives.get(ids.object_id(actor, WEAK))
+        return None if entry is None else entry[0]
+
+    def hold_handle(self, actor: int, handle: Any, weak: bool) -> ObjectRef[Any]:
+        """Returns a ref of one of Ray's handles. A weak one has a name of its own: it must not hold a strong one."""
+        identity = ids.object_id(actor, WEAK if weak else 1)
+        with self.lock:
+            entry = self.natives.get(identity)
+            if entry is not None:
+                entry[1] += 1
+                return self.new_ref(identity, self.engine)
+        return self.own(identity, handle)
+
     def adopt(self, object_id: int, nonce: int) -> ObjectRef[Any]:
-        if object_id not in self._natives:
+        handle = self._side.native_handle(object_id)
+        if handle is not None:
+            with self.holding([(object_id, handle)]):
+                return self._adopt(object_id)
+        return self._adopt(object_id)
+
+    def _adopt(self, object_id: int) -> ObjectRef[Any]:
+        if object_id not in self.natives:
             raise RuntimeGoneError("This ref was pickled in another raynb runtime, which is gone.")
         self.ref_log.append(~object_id)
-        return self.made(object_id, self._natives[object_id][0])
+        return self.made(object_id, self.natives[object_id][0])
 
     def adopt_all(self, object_ids: list[int], nonce: int) -> list[ObjectRef[Any]]:
         return [self.adopt(object_id, nonce) for object_id in object_ids]
@@ -117,30 +148,31 @@ class Refs:
 class _Holding:
     """See `Refs.holding`. The engine is in place meanwhile, whatever thread this is."""
 
-    def __init__(self, engine: Refs, pairs: Sequence[tuple[int, Any]]) -> None:
-        self._engine = engine
+    def __init__(self, refs: Refs, pairs: Sequence[tuple[int, Any]]) -> None:
+        self._refs = refs
         self._pairs = pairs
         self._token: Any = None
 
     def __enter__(self) -> None:
-        engine: Any = self._engine
-        with engine._lock:
+        refs = self._refs
+        with refs.lock:
             for identity, native in self._pairs:
-                engine._natives.setdefault(identity, [native, 0])[1] += 1
-        if self._pairs and slot.peek() is not engine:
-            self._token = slot.enter_isolated(engine)
+                refs.natives.setdefault(identity, [native, 0])[1] += 1
+        if self._pairs and slot.peek() is not refs.engine:
+            self._token = slot.enter_isolated(refs.engine)
 
     def __exit__(self, *exc: object) -> None:
         if self._token is not None:
             slot.leave_isolated(self._token)
-        self._engine.ref_log.extend(identity for identity, _ in self._pairs)
+        self._refs.ref_log.extend(identity for identity, _ in self._pairs)
 
 
 def rebuild_out_of_band(object_id: int, native: Any, nonce: int = 0) -> ObjectRef[Any]:
     """Unpickles a ref that was pickled by hand, or by plain Ray inside a value of its own."""
-    engine: Refs = _in_place() or bridge.opener(nonce)
-    with engine.holding([(object_id, native)]):
-        return engine.adopt(object_id, engine.nonce)
+    found = _in_place()
+    refs: Refs = bridge.opener(nonce) if found is None else found.refs
+    with refs.holding([(object_id, native)]):
+        return refs.adopt(object_id, refs.nonce)
 
 
 class ClusterRef(ray.ObjectRef, ObjectRef[Any]):  # type: ignore[misc]
@@ -184,21 +216,30 @@ def _back(ref: ObjectRef[Any]) -> Any:
     return engine.native(ref)
 
 
-_admitted: list[Refs] = []
+class Admitted(Protocol):
+    """An engine that takes refs and handles of plain Ray's."""
+
+    refs: Refs
+
+    def adopt_handle(self, handle: Any, name: str = "") -> tuple[ObjectRef[Any], ActorSpec]:
+        """Returns our ref and spec for one of Ray's handles, whoever made the actor."""
 
 
-def _in_place() -> Refs | None:
+_admitted: list[Admitted] = []
+
+
+def _in_place() -> Admitted | None:
     """Returns the engine in place here if it is one of a cluster."""
     here: object = slot.peek()
     return next((engine for engine in _admitted if engine is here), None)
 
 
-def _current(nonce: int = 0) -> Refs:
+def _current() -> Admitted:
     return _in_place() or _admitted[-1]
 
 
 def _adopt_native(native: Any) -> ObjectRef[Any]:
-    return _current().adopt_native(native)
+    return _current().refs.adopt_native(native)
 
 
 def _adopt_handle(handle: Any) -> Any:
@@ -206,13 +247,10 @@ def _adopt_handle(handle: Any) -> Any:
 
 
 def _ref_of_handle(handle: Any) -> ObjectRef[Any]:
-    engine = _current()
-    with engine._lock:
-        identity = engine._ids.next_put()
-    return engine.own(identity, handle)
+    return _current().refs.adopt_native(handle)
 
 
-def admit(engine: Refs) -> None:
+def admit(engine: Admitted) -> None:
     """From now on, refs and handles of plain Ray's are taken wherever ours are."""
     _admitted.append(engine)
     foreign[ray.ObjectRef] = _adopt_native
@@ -221,7 +259,7 @@ def admit(engine: Refs) -> None:
     pickling.register_serializer(ray.actor.ActorHandle, _ref_of_handle, _back)
 
 
-def withdraw(engine: Refs) -> None:
+def withdraw(engine: Admitted) -> None:
     """Takes back what `admit` did, with the last engine."""
     if engine in _admitted:
         _admitted.remove(engine)

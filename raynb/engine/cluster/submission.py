@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import marshal
 import pickle
-import threading
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -19,9 +18,10 @@ from raynb.base.engine import Packed
 from raynb.base.ref import ObjectRef, ObjectRefGenerator
 from raynb.base.spec import DYNAMIC, STREAMING, TaskOptions
 from raynb.engine.cluster import bridge, rays, shipping
-from raynb.engine.cluster.actors import GENERIC_CALL
 from raynb.engine.cluster.bridge import Sealed
 from raynb.engine.cluster.places import RayGroups
+from raynb.engine.cluster.refs import Refs
+from raynb.engine.cluster.side import Shared
 from raynb.engine.named_later import NamedLater
 from raynb.exceptions import RuntimeGoneError
 from raynb.serde import pickling
@@ -32,6 +32,7 @@ MAGIC = b"raynb\x001"
 #: Arguments up to this size (bytes) travel inside that string.
 IN_HEAD = 64 * 1024
 #: Methods of every actor of ours, for calls that have no Ray method of their own.
+GENERIC_CALL = "_raynb_call"
 GENERIC_STREAM = "_raynb_stream"
 
 
@@ -74,36 +75,26 @@ def bare_name(method: str) -> str:
 
 
 class Submission:
-    """The part of `Adapter` that submits tasks and calls of actors.
+    """Hands tasks and calls of actors to Ray, and cancels them.
 
-    Thread contract: as `Adapter`.
+    Thread contract: every method from any thread.
     """
 
-    nonce: int
-    namespace: str
-    setups: int
-    check_alive: Any
-    settle: Any
-    here: Any
-    so_far: Any
-    own: Any
-    native: Any
-    process: int
-    later: NamedLater
-    names_later = False  # in a driver: a call's worker need not be told its number
-    handle_of: Any
-    pairs: Any
-    submitted: Any
-    asked: Any
-    _ids: ids.IdSource
-    _lock: threading.RLock
-    _streams: dict[int, Any]
-    _groups: RayGroups
-
-    def prepare_submission(self) -> None:
-        """Sets up what is known of definitions and options: nothing yet."""
+    def __init__(self, shared: Shared, refs: Refs, groups: RayGroups) -> None:
+        self._shared = shared
+        self._side = shared.side
+        self._engine = shared.engine
+        self._nonce = shared.nonce
+        self._ids = shared.ids
+        self._lock = shared.lock
+        self._refs = refs
+        self._groups = groups
+        #: Generator's task → Ray's own generator.
+        self.streams: dict[int, Any] = {}
+        #: In a driver: a call's worker need not be told its number.
+        self.later: NamedLater | None = None
         self._defined: dict[str, tuple[bytes, Any]] = {}  # key → its pickle, or Ray's ref to it
-        self._remotes: dict[tuple[Any, ...], Any] = {}  # definition, kind → Ray's remote function or actor class
+        self.remotes: dict[tuple[Any, ...], Any] = {}  # definition, kind → Ray's remote function or actor class
         #: id() of options → them, their pickle, Ray's options. Of the latest: each `.options()` makes new ones.
         self._options: OrderedDict[int, tuple[TaskOptions, bytes, Any]] = OrderedDict()
         #: The ``runtime_env`` that brings raynb to nodes without it; None where it is installed.
@@ -112,13 +103,19 @@ class Submission:
         self._methods: dict[tuple[int, int], tuple[TaskOptions, bytes, Any, str, str]] = {}
         self._around: set[str] = set()  # surroundings that the cluster has
 
+    def forget(self) -> None:
+        """The engine is at its end."""
+        for table in (self.streams, self.remotes, self._defined, self._options, self._methods):
+            table.clear()
+
     def define(self, key: str, blob: bytes, refs: Sequence[ObjectRef[Any]] = ()) -> None:
+        self._side.defined(key, blob)
         if key not in self._defined:
-            kept = rays.put(Sealed(blob, (), self.pairs(refs), self.nonce)) if refs else None
+            kept = rays.put(Sealed(blob, (), self._refs.pairs(refs), self._nonce)) if refs else None
             self._defined[key] = (b"" if refs else blob, kept)
 
     def static(self, key: str) -> Static:
-        return Static(self.nonce, self.namespace, key, self._defined[key][0])
+        return Static(self._nonce, self._shared.namespace, key, self._defined[key][0])
 
     def native_env(self, value: dict[str, Any] | None) -> tuple[tuple[str, Any], ...]:
         """Returns a task's ``runtime_env`` as it is: what it may say is Ray's to judge. Folders are stored first."""
@@ -129,13 +126,13 @@ class Submission:
             wanted["py_modules"] = [*wanted.get("py_modules", ()), *self.shipped["py_modules"]]
         return tuple(shipping.uploaded(wanted).items())
 
-    def _known(self, options: TaskOptions, made: Callable[[TaskOptions], Any]) -> tuple[bytes, Any]:
+    def known(self, options: TaskOptions, made: Callable[[TaskOptions], Any]) -> tuple[bytes, Any]:
         """Returns options as they travel, and what Ray has to know of them."""
         known = self._options.get(id(options))
         if known is None:
             around = options.surroundings
             if around and around not in self._around:
-                bridge.keep(f"around:{self.nonce}:{around}", self._defined[around][0])
+                bridge.keep(f"around:{self._nonce}:{around}", self._defined[around][0])
                 self._around.add(around)
             slim = replace(options, extra=(), key=0, uid=0)
             known = (options, pickle.dumps(slim, 5), made(options))
@@ -145,9 +142,9 @@ class Submission:
                     self._options.popitem(last=False)
         return known[1], known[2]
 
-    def _head(self, told: bytes, task: int, key: str, packed: Packed) -> list[Any]:
+    def head(self, told: bytes, task: int, key: str, packed: Packed) -> list[Any]:
         """Returns what a call hands to Ray: one string of bytes, and values only if there must be."""
-        parent, scope = self.here()
+        parent, scope = self._side.here()
         definition = self._defined.get(key)
         refs = definition is not None and definition[1] is not None
         plain: bytes | None = None
@@ -156,20 +153,21 @@ class Submission:
             args.append([definition[1]])  # type: ignore[index]  # nested: Ray passes it as a ref
         if packed is not pickling.NO_ARGS:
             if packed.buffers or packed.contained or len(packed.data) > IN_HEAD:
-                args.append(bridge.value_of(packed, self.pairs(packed.contained), self.nonce, task, kind=Sealed))
+                args.append(bridge.value_of(packed, self._refs.pairs(packed.contained), self._nonce, task, kind=Sealed))
             else:
                 plain = bytes(packed.data)
         flags = refs | (len(args) - refs) << 1
-        head = MAGIC + marshal.dumps((told, task, scope, parent, self.setups, self.so_far(), flags, plain))
+        setups, said = self._shared.setups, self._side.so_far()
+        head = MAGIC + marshal.dumps((told, task, scope, parent, setups, said, flags, plain))
         if packed.deps:
-            self.asked(packed.deps)  # it fails for them, and then says why
-        return [head, *args, *map(self.native, packed.deps)] if packed.deps or args else [head]
+            self._side.asked(packed.deps)  # it fails for them, and then says why
+        return [head, *args, *map(self._refs.native, packed.deps)] if packed.deps or args else [head]
 
     def submit(
         self, options: TaskOptions, packed: Packed, actor: int = 0
     ) -> list[ObjectRef[Any]] | ObjectRefGenerator:
-        self.check_alive()
-        self.settle()
+        self._engine.check_alive()
+        self._refs.settle()
         with self._lock:
             task = self._ids.next_task(actor)
         count = options.num_returns
@@ -177,21 +175,21 @@ class Submission:
             if actor:
                 made = self._call_method(options, packed, task, actor)
             else:
-                told, function = self._known(options, self._with_options)
-                made = function.remote(*self._head(told, task, options.function, packed))
+                told, function = self.known(options, self._with_options)
+                made = function.remote(*self.head(told, task, options.function, packed))
         except theirs.RayError as error:
             failed = bridge.translate(error)
             raise failed from failed.__cause__
         if count == STREAMING:
-            self._streams[task] = made
-            ref = self.own(ids.object_id(task, 1), made.completed())
-            self.submitted(task, made.completed(), options, actor, False)
-            return ObjectRefGenerator(ref, self)  # type: ignore[arg-type]
+            self.streams[task] = made
+            ref = self._refs.own(ids.object_id(task, 1), made.completed())
+            self._side.submitted(task, made.completed(), options, actor, False)
+            return ObjectRefGenerator(ref, self._engine)
         natives = made if isinstance(made, list) else [made] if made is not None else []
-        self.submitted(task, natives[0] if natives else None, options, actor, False)
+        self._side.submitted(task, natives[0] if natives else None, options, actor, False)
         if count == 1 or count == DYNAMIC:
-            return [self.own(ids.object_id(task, 1), made)]
-        return [self.own(ids.object_id(task, index), native_ref) for index, native_ref in enumerate(natives, 1)]
+            return [self._refs.own(ids.object_id(task, 1), made)]
+        return [self._refs.own(ids.object_id(task, index), native_ref) for index, native_ref in enumerate(natives, 1)]
 
     def _with_options(self, options: TaskOptions) -> Any:
         return self._function(options).options(**bridge.task_options(options, self._groups.known))
@@ -199,7 +197,7 @@ class Submission:
     def _function(self, options: TaskOptions) -> Any:
         """Returns Ray's remote function for a definition; Ray stores it once, and a worker loads it once."""
         which = (options.function, options.num_returns == STREAMING, options.max_calls)
-        found = self._remotes.get(which)
+        found = self.remotes.get(which)
         if found is None:
             from raynb.engine.cluster.on_worker import runner
 
@@ -208,27 +206,30 @@ class Submission:
             given: dict[str, Any] = {"max_calls": options.max_calls} if options.max_calls else {}
             name = options.function_name or options.name or "task"
             entry = runner.entry(self.static(options.function), which[1], name)
-            found = self._remotes[which] = rays.remote(entry, num_cpus=0, **given)
+            found = self.remotes[which] = rays.remote(entry, num_cpus=0, **given)
         return found
 
     def _call_method(self, options: TaskOptions, packed: Packed, task: int, actor: int) -> Any:
-        handle = self.handle_of(actor)
+        handle = self._refs.handle_of(actor)
         known = self._methods.get((actor, id(options)))
         if known is None or known[0] is not options:
             known = self._method(handle, actor, options)
         _, told, given, name, bare = known
-        if bare and packed is pickling.NO_ARGS and not self.setups:
+        if bare and packed is pickling.NO_ARGS and not self._shared.setups:
             return self._call_bare(handle, bare, given, task)
         if not name:  # an actor that plain Ray made
-            args, named = pickling.unpack_args(packed.data, packed.buffers, [self.native(ref) for ref in packed.deps])
+            deps = [self._refs.native(ref) for ref in packed.deps]
+            args, named = pickling.unpack_args(packed.data, packed.buffers, deps)
             return getattr(handle, options.function).options(**given).remote(*args, **named)
-        return rays.call(handle, name, self._head(told, task, "", packed), given)
+        return rays.call(handle, name, self.head(told, task, "", packed), given)
 
     def _call_bare(self, handle: Any, name: str, given: dict[str, Any], task: int) -> Any:
         """Calls a method and hands Ray no argument, each of which costs as much as the rest of a call of Ray's."""
-        with self.later.lock:
+        later = self.later
+        assert later is not None, "asked for in `_method`"
+        with later.lock:
             made = rays.call(handle, name, (), given)
-            self.later.add(rays.number_of(made), task, self.here()[1])
+            later.add(rays.number_of(made), task, self._side.here()[1])
         return made
 
     def _method(self, handle: Any, actor: int, options: TaskOptions) -> tuple[TaskOptions, bytes, Any, str, str]:
@@ -242,10 +243,17 @@ class Submission:
             # What such a call is told nothing of, its actor knows: whose the actor is, and the options of every call.
             usual = bare_options(*options.function_name.rpartition(".")[::2])
             alike = replace(options, max_retries=0, concurrency_group="", key=0, uid=0) == usual
-            if alike and self.names_later and not rays.is_traced() and ids.process_of(actor) == self.process:
+            ours = self.later is not None and ids.process_of(actor) == self._shared.process
+            if alike and ours and not rays.is_traced():
                 bare = bare_name(options.function)
                 bare = bare if type(handle) is ActorHandle and hasattr(handle, bare) else ""
         if len(self._methods) >= MAX_OPTIONS:
             self._methods.clear()
-        known = self._methods[actor, id(options)] = (options, *self._known(options, bridge.method_options), name, bare)
+        known = self._methods[actor, id(options)] = (options, *self.known(options, bridge.method_options), name, bare)
         return known
+
+    # -- cancelling ----------------------------------------------------------------------------
+    def cancel(self, ref: ObjectRef[Any], force: bool, recursive: bool) -> None:
+        self._engine.check_alive()
+        native = self.streams.get(ids.task_of(ref._id)) or self._refs.native(ref)
+        rays.cancel(native, force=force, recursive=recursive)

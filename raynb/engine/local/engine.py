@@ -33,7 +33,6 @@ from raynb.engine.local.objects.reading import Reading
 from raynb.engine.local.objects.spilling import Spilling
 from raynb.engine.local.objects.streams import StreamReader
 from raynb.engine.local.objects.waiting import Waiting
-from raynb.engine.local.output import TaskOutput
 from raynb.engine.local.processes.hang_watch import HangWatch
 from raynb.engine.local.processes.memory_monitor import MemoryMonitor
 from raynb.engine.local.processes.supervision import Supervision
@@ -44,6 +43,7 @@ from raynb.engine.local.worker_calls import WorkerCalls
 from raynb.engine.loop.effects import Effects
 from raynb.engine.loop.inbox import Inbox
 from raynb.engine.loop.loop import Loop
+from raynb.engine.output import TaskOutput
 from raynb.engine.refs import OwnRefs, gone
 from raynb.exceptions import RaySystemError, RuntimeGoneError
 from raynb.serde import pickling

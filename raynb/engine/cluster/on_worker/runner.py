@@ -22,10 +22,9 @@ from raynb.base.ref import DynamicObjectRefGenerator, ObjectRef
 from raynb.base.rows import CANCELLED, FAILED, FINISHED
 from raynb.base.spec import DYNAMIC, STREAMING, ActorSpec, TaskOptions
 from raynb.engine.cluster import bridge, rays
-from raynb.engine.cluster.actors import GENERIC_CALL
 from raynb.engine.cluster.bridge import Broken, Failure, FailureToRetry, Value
 from raynb.engine.cluster.on_worker.workers import Running, WorkerAdapter, engine_of, running
-from raynb.engine.cluster.submission import GENERIC_STREAM, MAGIC, Call, Static, bare_name, bare_options
+from raynb.engine.cluster.submission import GENERIC_CALL, GENERIC_STREAM, MAGIC, Call, Static, bare_name, bare_options
 from raynb.exceptions import TaskTimeoutError
 from raynb.run import failures, methods, returns
 from raynb.serde import errors, pickling, results
@@ -69,7 +68,7 @@ class Arrived:
 
     Args:
         static: what all calls of this function or class share.
-        head: what `Adapter._head` made.
+        head: what `Submission.head` made.
         rest: Ray's further arguments.
         actor: the actor's id, in an actor.
     """

@@ -19,7 +19,7 @@ import ray
 from raynb.base import engine as slot
 from raynb.base import ids
 from raynb.base.config import RESOURCE_UNIT
-from raynb.base.engine import Context
+from raynb.base.engine import Context, Packed
 from raynb.base.process import main_module, surroundings
 from raynb.base.ref import ObjectRef
 from raynb.base.rows import Snapshot
@@ -28,6 +28,7 @@ from raynb.engine.cluster import bridge, rays, refs
 from raynb.engine.cluster.adapter import Adapter
 from raynb.engine.cluster.bridge import Value
 from raynb.engine.cluster.on_worker.reporter import Reporter
+from raynb.engine.cluster.side import Shared
 from raynb.engine.cluster.submission import Call, Static
 from raynb.run.surroundings import apply as apply_surroundings
 from raynb.serde import functions, pickling
@@ -59,7 +60,7 @@ def engine_of(call: Call) -> WorkerAdapter:
     engine = _engines.get(call.nonce) or engine_by_nonce(call.nonce)
     if slot.peek() is not engine:
         slot.set_current(engine)
-    if call.setups > engine.setups:
+    if call.setups > engine.shared.setups:
         engine.set_up(call.setups)
     return engine
 
@@ -80,12 +81,65 @@ def _owner() -> Running | None:
     return running.get() or _latest
 
 
+class TaskSide:
+    """See `Side`: that of code in a worker."""
+
+    def __init__(self, reporter: Reporter) -> None:
+        self._reporter = reporter
+
+    def here(self) -> tuple[int, int]:
+        now = _owner()
+        return (now.call.task, now.call.scope) if now is not None else (0, 0)
+
+    def so_far(self) -> Any:
+        now = _owner()
+        return None if now is None else self._reporter.so_far(now)
+
+    def native_handle(self, object_id: int) -> Any:
+        now = _owner()
+        if now is not None and now.actor is not None and object_id == ids.object_id(now.actor.actor_id, 1):
+            return rays.context().current_actor
+        return None
+
+    def defined(self, key: str, blob: bytes) -> None: ...
+
+    def submitted(self, task: int, native: Any, options: TaskOptions, actor: int, creates: bool) -> None:
+        parent, scope = self.here()
+        told = (options.name, options.function_name, options.resources)
+        self._reporter.add(("submit", task, told, scope, parent, actor, creates, time.time()))
+
+    def stored(self, identity: int, packed: Packed) -> None: ...
+
+    def has_actor(self, spec: ActorSpec, handle: Any) -> None: ...
+
+    def killed(self, actor: int) -> None: ...
+
+    def seen(self, mark: Any) -> None:
+        self._reporter.after(mark)
+
+    def when_seen(self, mark: Any, then: Callable[[], None]) -> None:
+        self._reporter.after(mark)
+        then()
+
+    def got(self, refs: Sequence[ObjectRef[Any]]) -> None: ...
+
+    def told(self, error: BaseException, refs: Sequence[ObjectRef[Any]]) -> BaseException:
+        return error
+
+    def asked(self, refs: Sequence[ObjectRef[Any]], error: BaseException | None = None) -> None: ...
+
+    def dropped(self, identities: Sequence[int]) -> None: ...
+
+
 class WorkerAdapter(Adapter):
     """The engine of one driver's tasks in this worker."""
 
+    driver = None  # that is another process
+
     def __init__(self, nonce: int, namespace: str) -> None:
-        super().__init__(nonce, random.randrange(1, 1 << 40), namespace)
         self.reporter = Reporter(nonce, _owner)
+        side = TaskSide(self.reporter)
+        super().__init__(Shared(self, side, nonce, random.randrange(1, 1 << 40), namespace))
         #: The actor that this process is, also for code that no call of it runs: a thread, a callback.
         self.hosted: ActorSpec | None = None
         self._restarted: bool | None = None
@@ -140,45 +194,17 @@ class WorkerAdapter(Adapter):
 
     def set_up(self, wanted: int) -> None:
         """Runs what has to run in every worker first."""
-        while self.setups < wanted:
-            self.setups += 1
-            told = bridge.kept(f"setup:{self.nonce}:{self.setups}")
+        shared = self.shared
+        while shared.setups < wanted:
+            shared.setups += 1
+            told = bridge.kept(f"setup:{self.nonce}:{shared.setups}")
             if told is None:
                 continue
             blob, data, buffers = pickle.loads(told)
             given, named = pickling.unpack_args(data, buffers, ())
             functions.load(blob)(*given, **named)
 
-    # -- what differs from the driver ------------------------------------------------------------
-    def here(self) -> tuple[int, int]:
-        now = _owner()
-        return (now.call.task, now.call.scope) if now is not None else (0, 0)
-
-    def submitted(self, task: int, native: Any, options: TaskOptions, actor: int, creates: bool) -> None:
-        parent, scope = self.here()
-        told = (options.name, options.function_name, options.resources)
-        self.reporter.add(("submit", task, told, scope, parent, actor, creates, time.time()))
-
-    def so_far(self) -> Any:
-        now = _owner()
-        return None if now is None else self.reporter.so_far(now)
-
-    def seen(self, mark: Any) -> None:
-        self.reporter.after(mark)
-
-    def when_seen(self, mark: Any, then: Callable[[], None]) -> None:
-        self.reporter.after(mark)
-        then()
-
-    def adopt(self, object_id: int, nonce: int) -> ObjectRef[Any]:
-        now = _owner()
-        if now is not None and now.actor is not None and object_id == ids.object_id(now.actor.actor_id, 1):
-            with self.holding([(object_id, rays.context().current_actor)]):
-                return super().adopt(object_id, nonce)
-        return super().adopt(object_id, nonce)
-
-    driver = None  # that is another process
-
+    # -- where the calling code runs -----------------------------------------------------------
     def leave_actor(self) -> NoReturn:
         """`exit_actor`, as Ray does it."""
         ray.actor.exit_actor()
@@ -195,7 +221,7 @@ class WorkerAdapter(Adapter):
 
     def own_handle(self, actor: int) -> ObjectRef[Any]:
         """Returns the ref behind an actor's handle of itself; it doesn't keep the actor alive."""
-        return self.hold_handle(actor, rays.context().current_actor, weak=True)
+        return self.refs.hold_handle(actor, rays.context().current_actor, weak=True)
 
     def _was_restarted(self) -> bool:
         if self._restarted is None:
@@ -205,7 +231,7 @@ class WorkerAdapter(Adapter):
         return self._restarted
 
     @property
-    def capture(self) -> int:  # type: ignore[override]
+    def capture(self) -> int:
         now = _owner()
         if now is None:
             return 0

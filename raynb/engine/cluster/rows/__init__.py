@@ -1,0 +1,1 @@
+"""What the driver knows of what runs on the cluster, as rows of the views."""

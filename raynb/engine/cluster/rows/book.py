@@ -1,0 +1,167 @@
+"""The rows of the views, of what this driver and the tasks and actors that it started have submitted."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from raynb.base import ids
+from raynb.base.config import RESOURCE_UNIT
+from raynb.base.engine import Packed
+from raynb.base.ref import ObjectRef
+from raynb.base.rows import (
+    ACTOR_CREATION_TASK,
+    ACTOR_TASK,
+    FINISHED,
+    MEMORY,
+    NORMAL_TASK,
+    PENDING_ARGS_AVAIL,
+    SHARED,
+    TASK_ENDED,
+    ActorRow,
+    ObjectRow,
+    TaskRow,
+    WorkerRow,
+)
+from raynb.base.scope import current_scope
+from raynb.base.spec import ActorSpec, TaskOptions
+from raynb.engine.cluster import bridge
+from raynb.engine.row_store import RowStore
+
+_now = time.monotonic
+INLINE_MAX_BYTES = 100 * 1024  # bytes up to which Ray keeps values in memory
+#: Returns of one task that are counted.
+MAX_RETURNS = 10_000
+
+
+class Rows:
+    """Rows, written when somebody looks.
+
+    Args:
+        natives: object id → [Ray's ref, refs of ours], of those that this process names.
+        streams: generator's task → Ray's own generator.
+        kept: so many ended tasks keep their rows.
+
+    Thread contract: any thread.
+    """
+
+    def __init__(self, natives: dict[int, list[Any]], streams: dict[int, Any], kept: int) -> None:
+        self.natives = natives
+        self.lock = threading.RLock()
+        self.workers: dict[str, WorkerRow] = {}  # by reporter
+        self.actor_keys: dict[str, int] = {}  # Ray's id of an actor → ours
+        #: Task → [native, heard of at]. Ended ones are not among them.
+        self.open: dict[int, list[Any]] = {}
+        #: Called with each task that was submitted here: something may have been told of it before.
+        self.on_submitted: Callable[[int], None] = lambda task: None
+        self._streams = streams
+        self._book = RowStore(kept)
+        self._unread: deque[tuple[Any, ...]] = deque()  # what rows are to be written from, in order
+        self._reading = False
+
+    @property
+    def wall(self) -> float:
+        """What makes this process's monotonic times those of the clock."""
+        return self._book.wall
+
+    def note(self, write: Callable[..., None], *given: Any) -> None:
+        """Has ``write`` called with what is given when somebody looks, before what is noted later."""
+        self._unread.append((write, *given))
+
+    def unread(self) -> int:
+        """Returns how much is noted and not written."""
+        return len(self._unread)
+
+    @property
+    def book(self) -> RowStore:
+        """The rows, up to date. They are written when somebody looks: a call costs nothing for them before."""
+        if self._unread:
+            self.read_all()
+        return self._book
+
+    def read_all(self) -> None:
+        """Writes the rows of what came since somebody last looked."""
+        with self.lock:
+            if self._reading:
+                return  # this very thread is at it
+            self._reading = True
+            try:
+                for _ in range(len(self._unread)):
+                    write, *given = self._unread.popleft()
+                    write(*given)
+                for identity in [row.id for row in self._book.rows("objects")]:
+                    if identity not in self.natives:
+                        self._book.drop("objects", identity)
+            finally:
+                self._reading = False
+
+    def new_row(self, task: int, name: str, function: str, amounts: Any, scope: int, parent: int, actor: int,
+                 creates: bool, at: float) -> None:  # fmt: skip
+        kind = ACTOR_CREATION_TASK if creates else ACTOR_TASK if actor else NORMAL_TASK
+        resources = {key: amount / RESOURCE_UNIT for key, amount in amounts}
+        self.book.new_task(TaskRow(task, name, kind, PENDING_ARGS_AVAIL, scope=scope, parent=parent, actor=actor,
+                                   submitted=at, resources=resources, function_name=function or name))  # fmt: skip
+
+    def submitted(self, task: int, native: Any, options: TaskOptions, actor: int, creates: bool) -> None:
+        now = _now()
+        if native is not None:
+            self.open[task] = [native, now]
+        self.note(self._was_submitted, task, options, current_scope(), actor, creates, now)
+
+    def _was_submitted(self, task: int, options: TaskOptions, scope: int, actor: int, creates: bool, at: float) -> None:
+        self.new_row(task, options.name, options.function_name, options.resources, scope, 0, actor, creates, at)
+        self.on_submitted(task)
+
+    def got(self, refs: Sequence[ObjectRef[Any]]) -> None:
+        """These values were read: their tasks have ended, whether or not their workers said so yet."""
+        tasks = [ids.task_of(ref._id) for ref in refs]
+        for task in tasks:
+            if task not in self._streams:  # an item of a stream is not its end
+                self.open.pop(task, None)
+        self.note(self._were_read, tasks, _now())
+
+    def _were_read(self, tasks: list[int], at: float) -> None:
+        for task in tasks:
+            row: TaskRow | None = self._book.row("tasks", task)
+            if row is None or row.state in TASK_ENDED or row.kind == ACTOR_CREATION_TASK or task in self.open:
+                continue
+            row.ended, row.started = at, row.started or at
+            self._book.move_task(row, FINISHED)
+            self.object_rows(row)
+
+    def object_rows(self, row: TaskRow) -> None:
+        if row.kind == ACTOR_CREATION_TASK:
+            return
+        found = []
+        for index in range(1, MAX_RETURNS):
+            entry = self.natives.get(ids.object_id(row.id, index))
+            if entry is not None:
+                found.append((ids.object_id(row.id, index), entry[1]))
+            elif index > 2:  # of a stream, return 1 is its end
+                break
+        for identity, count in found:
+            size = row.size // len(found)
+            where = SHARED if size > INLINE_MAX_BYTES else MEMORY
+            self.book.put("objects", ObjectRow(identity, size, where, row.id, row.scope,
+                                               count, error=row.state != FINISHED))  # fmt: skip
+
+    def stored(self, identity: int, packed: Packed) -> None:
+        """A value was put."""
+        size = len(packed.data) + sum(buffer.nbytes for buffer in packed.buffers)
+        self.note(self._was_put, identity, size, current_scope())
+
+    def _was_put(self, identity: int, size: int, scope: int) -> None:
+        self._book.put("objects", ObjectRow(identity, size, SHARED if size > INLINE_MAX_BYTES else MEMORY,
+                                            ids.task_of(identity), scope, 1))  # fmt: skip
+
+    def has_actor(self, spec: ActorSpec, handle: Any) -> None:
+        """An actor was made, or found by its name."""
+        with self.lock:
+            self.actor_keys[bridge.actor_key(handle)] = spec.actor_id
+            if self.book.row("actors", spec.actor_id) is None:
+                self.book.put("actors", ActorRow(
+                    spec.actor_id, spec.class_name, spec.name, spec.namespace, max_restarts=spec.max_restarts,
+                    scope=current_scope(), detached=spec.lifetime == "detached"))  # fmt: skip

@@ -1,0 +1,117 @@
+"""Failures on the cluster that nobody asks about."""
+
+from __future__ import annotations
+
+import itertools
+import logging
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from raynb.base import ids
+from raynb.base.ref import ObjectRef
+from raynb.base.rows import ACTOR_CREATION_TASK, FAILED, TASK_ENDED, ActorRow, Output, TaskRow
+from raynb.base.scope import UNNUMBERED
+from raynb.core.tasks.unasked import KNOWN
+from raynb.engine import notices
+from raynb.engine.cluster import rays
+from raynb.engine.cluster.bridge import Failure
+from raynb.engine.cluster.cluster_view import ClusterView
+from raynb.engine.cluster.rows.book import MAX_RETURNS, Rows
+from raynb.engine.unasked import UnaskedFailures
+
+_now = time.monotonic
+#: Seconds that a worker's word on the end of a task is waited for at the most.
+REPORT_SECONDS = 2.0
+_RAYS_LOG = "ray._private.worker"
+
+
+class UnheardFailures:
+    """Tells of failures that nobody asks about: in the cell, once.
+
+    Ray tells of some of them by itself, in its log, with the frames of what runs the task: of those that are ours
+    it is silenced.
+
+    What Ray prints of the cluster's workers goes by here too: a page of its own becomes a line in the cell.
+
+    Thread contract: any thread; `task_failed` under the rows' lock.
+    """
+
+    def __init__(self, rows: Rows, cluster: ClusterView, deliver: Callable[[Output], None]) -> None:
+        self._rows = rows
+        self._cluster = cluster
+        self._deliver = deliver
+        self._unasked = UnaskedFailures(self._tell_of_failure)
+        logging.getLogger(_RAYS_LOG).addFilter(_is_not_ours)
+        self._unhear = rays.hear_notices(self._noticed)
+
+    def look(self) -> None:
+        """Tells of what nobody has asked about in time."""
+        self._unasked.look()
+
+    def stop_listening(self) -> None:
+        """Tells of what is still to be told."""
+        self._unasked.look(over=True)
+        logging.getLogger(_RAYS_LOG).removeFilter(_is_not_ours)
+        self._unhear()
+
+    def task_failed(self, row: TaskRow) -> None:
+        """Takes the end of a task. Of what a task submitted, only that one's code can have asked."""
+        if row.state != FAILED or row.parent or row.error_type in KNOWN:
+            return
+        if row.kind == ACTOR_CREATION_TASK:
+            self._unasked.actor_failed(str(row.actor or row.id), row)
+            return
+        indices = range(1, MAX_RETURNS)
+        there = itertools.takewhile(lambda index: ids.object_id(row.id, index) in self._rows.natives, indices)
+        self._unasked.task_failed(row, sum(1 for _ in there))
+
+    def is_unasked(self, ref: ObjectRef[Any]) -> bool:
+        """See `DriverEngine.is_unasked`."""
+        ref._engine.wait([ref], 1, None, False)
+        task, end = ids.task_of(ref._id), _now() + REPORT_SECONDS
+        while (row := self._rows.book.row("tasks", task)) is not None and row.state not in TASK_ENDED and _now() < end:
+            time.sleep(0.01)
+        return self._unasked.has(task)
+
+    def asked(self, refs: Sequence[ObjectRef[Any]], error: BaseException | None = None) -> None:
+        """Somebody reads the errors of these refs, or gives them to a task."""
+        actor = getattr(error, "actor_id", None)
+        number = self._rows.actor_keys.get(actor, 0) if isinstance(actor, str) else 0
+        for ref in refs:
+            self._unasked.asked(ids.task_of(ref._id), str(number) if number else "")
+
+    def dropped(self, identities: Sequence[int]) -> None:
+        """This process names these objects no more."""
+        for identity in identities:
+            self._unasked.freed(ids.task_of(identity))
+
+    def _tell_of_failure(self, text: str, scope: int) -> None:
+        self._deliver(Output("stderr", 0, scope, 0, 0, "raynb", 0, f"raynb: {text}\n"))
+
+    def _noticed(self, text: str) -> str:
+        """Says in a line, in its cell, what Ray says in a page; returns what Ray is to print instead."""
+        died = notices.worker_death(text)
+        if died is None:
+            return notices.notice(text)
+        pid, node_id, why = died
+        rows = self._rows
+        with rows.lock:
+            node = self._cluster.number_of(node_id)
+            worker = next((one for one in rows.workers.values() if (one.pid, one.node) == (pid, node)), None)
+            task: TaskRow | None = rows.book.row("tasks", worker.task) if worker is not None and worker.task else None
+            actor: ActorRow | None = rows.book.row("actors", worker.actor) if worker is not None else None
+        of, scope = "", 0
+        if task is not None:
+            of, scope = f" of {task.name}", task.scope
+        elif actor is not None:
+            of, scope = f" of actor {actor.class_name}", actor.scope
+        if 0 < scope < UNNUMBERED:
+            of += f" (cell {scope})"
+        self._tell_of_failure(f"the worker{of} with pid {pid} on {self._cluster.name_of(node)} died: {why}", scope)
+        return ""
+
+
+def _is_not_ours(record: logging.LogRecord) -> bool:
+    text = record.getMessage()
+    return not (text.startswith("Unhandled error") and f"{Failure.__module__}.{Failure.__name__}" in text)

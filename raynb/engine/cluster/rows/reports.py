@@ -1,0 +1,251 @@
+"""What the cluster's workers tell the driver, written into the rows of the views."""
+
+from __future__ import annotations
+
+import pickle
+import time
+from collections import OrderedDict
+from collections.abc import Callable
+from typing import Any
+
+from raynb.base.rows import (
+    ACTOR,
+    ALIVE,
+    BUSY,
+    CANCELLED,
+    DEAD,
+    FAILED,
+    IDLE,
+    RESTARTING,
+    RUNNING,
+    TASK_ENDED,
+    ActorRow,
+    Output,
+    TaskRow,
+    WorkerRow,
+)
+from raynb.engine.cluster.cluster_view import ClusterView
+from raynb.engine.cluster.rows.book import Rows
+from raynb.engine.named_later import NamedLater
+
+_now = time.monotonic
+#: Seconds of difference from which on two clocks differ, and a batch was not just on its way.
+SKEW_FROM = 0.25
+#: Tasks whose submission was not reported yet, and of which something else was.
+MAX_EARLY = 10_000
+
+
+def death_cause(told: dict[str, Any]) -> str:
+    """Returns why an actor died, of a row of Ray's table of actors, in a sentence."""
+    cause = told.get("DeathCause")
+    text = ""
+    for part in ("actor_died_error_context", "creation_task_failure_context"):
+        context = cause.get(part) if isinstance(cause, dict) else getattr(cause, part, None)
+        if context:
+            for name in ("error_message", "formatted_exception_string"):
+                found = context.get(name) if isinstance(context, dict) else getattr(context, name, "")
+                text = text or str(found or "")
+    return text.strip().split("\n", 1)[0].split(". ", 1)[0] or "Ray ended it"
+
+
+class Reports:
+    """Takes what workers say.
+
+    Thread contract: `take` and `was_told` on the listener's thread; the rest locks the rows.
+    """
+
+    def __init__(self, rows: Rows, failed: Callable[[TaskRow], None], cluster: ClusterView,
+                 deliver: Callable[[Output], None], later: NamedLater) -> None:  # fmt: skip
+        self._rows = rows
+        self._failed = failed
+        self._cluster = cluster
+        self._deliver = deliver
+        self._later = later
+        rows.on_submitted = self._replay
+        self._early: OrderedDict[int, list[Any]] = OrderedDict()
+        self._told: dict[str, int] = {}  # reporter → how many rows of it came
+        self._speaks = ""  # whose batch is being taken
+        self._to_here = 0.0  # what makes its clock's times this process's monotonic ones
+
+    def was_told(self, worker: str, behind: float, soon: bool, told: bytes) -> None:
+        """Takes a batch of what became of tasks, to be read when somebody looks, or at once."""
+        self._rows.note(self._read, worker, behind, told)
+        if soon:
+            self._rows.read_all()
+
+    def _read(self, worker: str, behind: float, told: bytes) -> None:
+        before, events = pickle.loads(told)
+        if before >= self._told.get(worker, 0):  # else it was sent again, by a worker that had no answer
+            self._told[worker] = before + len(events)
+            self.take(worker, events, behind)
+
+    def take(self, worker: str, events: list[Any], behind: float) -> None:
+        """Writes a batch into the rows.
+
+        Args:
+            worker: the reporter's name.
+            events: (kind, ...) each.
+            behind: seconds that the worker's clock is behind this process's.
+        """
+        if abs(behind) < SKEW_FROM:
+            behind = 0.0  # that is how long the batch was on its way
+        handlers: dict[str, Callable[..., None]] = {
+            "out": self._printed, "start": self._began, "end": self._ended, "actor": self.actor_changed,
+            "submit": self._submitted_there, "hello": self._came, "machine": self._measured,
+        }  # fmt: skip
+        with self._rows.lock:
+            self._speaks, self._to_here = worker, behind - self._rows.wall
+            for kind, *rest in events:
+                handlers[kind](*rest)
+
+    def _came(self, pid: int, node_id: str) -> None:
+        """A worker reports for the first time. Two machines may have the same process ids: it gets a number."""
+        number = len(self._rows.workers) + 1
+        row = WorkerRow(number, pid, IDLE, started=_now(), node=self._cluster.number_of(node_id))
+        self._rows.workers[self._speaks] = row
+        self._rows.book.put("workers", row)
+
+    def _measured(self, node_id: str, cpu: float, memory: int, used: int, rss: int, share: float) -> None:
+        self._cluster.machine(node_id, cpu, memory, used)
+        known = self._rows.workers.get(self._speaks)
+        if known is not None:
+            known.rss, known.cpu = rss, share
+            self._rows.book.put("workers", known)
+            actor: ActorRow | None = self._rows.book.row("actors", known.actor) if known.actor else None
+            if actor is not None:
+                actor.rss = rss
+                self._rows.book.put("actors", actor)
+
+    def _printed(self, kind: str, task: int, texts: list[str], bundle: Any, scope: int, name: str, actor: int,
+                 pid: int) -> None:  # fmt: skip
+        if scope < 0:
+            scope = self._later.find(scope)[1] or self._scope_of_actor(actor)
+        self._deliver(Output(kind, self._number(task), scope, pid, pid, name, actor, "".join(texts), bundle))
+
+    def _number(self, task: int) -> int:
+        return task if task >= 0 else self._later.find(task)[0]
+
+    def _scope_of_actor(self, actor: int) -> int:
+        """Of what a thread says whose call ended long ago: the cell that made the actor."""
+        row: ActorRow | None = self._rows.book.row("actors", actor)
+        return 0 if row is None else row.scope
+
+    def _began(self, task: int, wall: float) -> None:
+        task = self._number(task)
+        row: TaskRow | None = self._rows.book.row("tasks", task)
+        known = self._rows.workers.get(self._speaks)
+        if known is not None:
+            known.state, known.task = BUSY, task
+            self._rows.book.put("workers", known)
+        if row is None:
+            self._keep_early(task, ("start", task, wall))
+            return
+        if row.started and row.state == RUNNING:
+            row.attempt += 1  # again: its worker died, or what it raised is retried
+        self._where(row, known)
+        row.started = wall + self._to_here
+        self._heard(task)
+        if row.state not in TASK_ENDED:
+            self._rows.book.move_task(row, RUNNING)
+
+    def _where(self, row: TaskRow, known: WorkerRow | None) -> None:
+        if known is not None:
+            row.worker, row.pid = known.id, known.pid
+            if row.actor:
+                known.actor = row.actor
+
+    def _heard(self, task: int) -> None:
+        entry = self._rows.open.get(task)
+        if entry is not None:
+            entry[1] = _now()
+
+    def _ended(self, task: int, state: str, times: tuple[float, ...], kind: str, text: str, size: int) -> None:
+        known = self._rows.workers.get(self._speaks)
+        if known is not None:
+            known.state, known.task = ACTOR if known.actor else IDLE, 0
+            known.finished += 1
+            self._rows.book.put("workers", known)
+        number, task = task, self._number(task)
+        self._later.over(number)
+        self._rows.open.pop(task, None)
+        row: TaskRow | None = self._rows.book.row("tasks", task)
+        if row is None:
+            self._keep_early(task, ("end", task, state, times, kind, text, size))
+        if row is None or row.state in (FAILED, CANCELLED):
+            return
+        self._where(row, known)
+        row.started, row.fetched, row.ran, row.ended = (at + self._to_here for at in times)
+        row.error_type, row.error, row.size = kind, text, size
+        self._rows.book.move_task(row, state)
+        self._rows.object_rows(row)
+        self._failed(row)
+
+    def actor_changed(self, actor: int, state: str, pid: int, cause: str) -> None:
+        row: ActorRow | None = self._rows.book.row("actors", actor)
+        if row is not None and row.state != DEAD:
+            if state == ALIVE and row.state in (ALIVE, RESTARTING) and row.pid and row.pid != pid:
+                row.restarts += 1
+            known = self._rows.workers.get(self._speaks) if state == ALIVE else None
+            if known is not None:
+                known.actor, known.state = actor, ACTOR
+                row.worker = known.id
+                self._rows.book.put("workers", known)
+            row.state, row.pid, row.death_cause = state, pid or row.pid, cause
+            self._rows.book.put("actors", row)
+            if state == DEAD:
+                for worker in self._rows.workers.values():
+                    if worker.actor == actor and not worker.exit:
+                        self._worker_gone(worker, "its actor died")
+
+    def _worker_gone(self, worker: WorkerRow, why: str) -> None:
+        worker.exit, worker.task = why, 0
+        self._rows.book.put("workers", worker)
+
+    def actors_told(self, found: dict[str, dict[str, Any]]) -> None:
+        """Takes Ray's own table of actors: those that died without a word of ours."""
+        with self._rows.lock:
+            for key, told in found.items():
+                row: ActorRow | None = self._rows.book.row("actors", self._rows.actor_keys.get(key, 0))
+                state = told.get("State", "")
+                if row is None or row.state == DEAD or state in ("", row.state):
+                    continue
+                if state == DEAD:
+                    self._speaks = ""
+                    self.actor_changed(row.id, DEAD, 0, death_cause(told))
+                elif state == RESTARTING:
+                    row.state = RESTARTING
+                    self._rows.book.put("actors", row)
+
+    def nodes_told(self, dead: set[int]) -> None:
+        """Takes which nodes are dead: so are their workers."""
+        with self._rows.lock:
+            for worker in self._rows.workers.values():
+                if worker.node in dead and not worker.exit:
+                    self._worker_gone(worker, "its node died")
+
+    def _keep_early(self, task: int, event: tuple[Any, ...]) -> None:
+        """A worker reports what another one submitted, whose own report is still on its way."""
+        if not task:
+            return  # a call that ended long ago
+        self._early.setdefault(task, []).append((self._speaks, self._to_here, event))
+        if len(self._early) > MAX_EARLY:
+            self._early.popitem(last=False)
+
+    def _submitted_there(self, task: int, told: Any, scope: int, parent: int, actor: int, creates: bool,
+                         wall: float) -> None:  # fmt: skip
+        name, function, amounts = told
+        if scope < 0:
+            scope = self._later.find(scope)[1]
+        parent = self._number(parent)
+        self._rows.new_row(task, name, function, amounts, scope, parent, actor, creates, wall + self._to_here)
+        self._replay(task)
+
+    def _replay(self, task: int) -> None:
+        """Takes what was told of a task before its submission was."""
+        if task not in self._early:
+            return
+        before = self._speaks, self._to_here
+        for speaks, to_here, (kind, *rest) in self._early.pop(task, ()):
+            self._speaks, self._to_here = speaks, to_here
+            (self._began if kind == "start" else self._ended)(*rest)
+        self._speaks, self._to_here = before

@@ -1,0 +1,79 @@
+"""Looks at tasks that nothing is heard of."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+from ray import exceptions as theirs
+
+from raynb.base.rows import CANCELLED, FAILED, FINISHED, TASK_ENDED, TaskRow
+from raynb.engine.cluster import bridge, rays
+from raynb.engine.cluster.rows.book import Rows
+
+_now = time.monotonic
+MAX_UNREAD = 10_000  # entries that wait to be read, at the most
+SWEEP_MAX_TASKS = 1000  # tasks that one look goes through
+QUIET_SECONDS = 2.0  # seconds without news after which a task's ref itself is asked
+
+
+class Sweeper:
+    """Settles tasks whose workers say nothing any more: cancelled in the queue, or their worker died.
+
+    Thread contract: `look` on the listener's thread.
+    """
+
+    def __init__(self, rows: Rows, failed: Callable[[TaskRow], None], over: Callable[[int], None]) -> None:
+        """``over`` is called with the number of a call that has ended (see `NamedLater`)."""
+        self._rows = rows
+        self._failed = failed
+        self._over = over
+
+    def look(self) -> None:
+        """Asks Ray about tasks that nothing was heard of for a while."""
+        before = _now() - QUIET_SECONDS
+        if self._rows.unread() < MAX_UNREAD and not self._has_silent(before):
+            return
+        with self._rows.lock:
+            self._rows.read_all()
+            silent = [(task, entry[0]) for task, entry in self._rows.open.copy().items() if entry[1] < before]
+            del silent[SWEEP_MAX_TASKS:]
+        if not silent:
+            return
+        try:
+            asked = [native for _, native in silent]
+            ready, _ = rays.wait(asked, num_returns=len(asked), timeout=0, fetch_local=False)
+        except theirs.RayError:
+            return
+        there = set(ready)
+        for task, native in silent:
+            if native in there:
+                self._settle_silent(task, native)
+
+    def _has_silent(self, before: float) -> bool:
+        """Returns whether the task that is open for the longest time was not heard of since."""
+        try:
+            oldest = next(iter(self._rows.open.values()), None)
+        except RuntimeError:  # another thread submits in this moment
+            return False
+        return oldest is not None and oldest[1] < before
+
+    def _settle_silent(self, task: int, native: Any) -> None:
+        kind, text, state = "", "", FINISHED
+        try:
+            rays.get(native, timeout=1.0)
+        except theirs.GetTimeoutError:
+            return
+        except BaseException as raised:
+            error = bridge.translate(raised)
+            kind, text = type(error).__name__, str(error)
+            state = CANCELLED if kind == "TaskCancelledError" else FAILED
+        with self._rows.lock:
+            self._rows.open.pop(task, None)
+            self._over(rays.number_of(native))
+            row: TaskRow | None = self._rows.book.row("tasks", task)
+            if row is not None and row.state not in TASK_ENDED:
+                row.ended, row.error_type, row.error = _now(), kind, text
+                self._rows.book.move_task(row, state)
+                self._failed(row)
