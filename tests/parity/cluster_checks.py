@@ -307,8 +307,8 @@ def reports_of_machines_whose_clock_is_wrong_and_that_come_too_early_are_put_rig
     wrong = time.time() - 1000.0
     ended = ("end", task, FINISHED, (wrong, wrong, wrong + 1, wrong + 1), "", "", 5)
     known = ("submit", task, ("early", "early", ()), 41, 0, 0, False, time.time())
-    engine()._take("far-1", [("hello", 7, node), ended], 1000.0)
-    engine()._take("near-1", [("hello", 7, node), known, ("start", other, time.time())], 0.001)
+    engine()._reports.take("far-1", [("hello", 7, node), ended], 1000.0)
+    engine()._reports.take("near-1", [("hello", 7, node), known, ("start", other, time.time())], 0.001)
     row = next(row for row in engine().snapshot().tasks if row.id == task)
     assert (row.state, row.pid, row.size) == (FINISHED, 7, 5)
     assert abs(row.started - time.monotonic()) < WAIT
@@ -326,9 +326,9 @@ def a_call_writes_no_rows_until_somebody_looks() -> None:
     counter = raynb.remote(num_cpus=0)(Counter).remote()
     with In(92):
         assert raynb.get([counter.up.remote(n) for n in range(50)], timeout=WAIT) == list(range(50))
-    unread, written = engine()._unread, engine()._book._scopes.get(92)
+    unread, written = engine()._rows._unread, engine()._rows._book._scopes.get(92)
     assert unread or written is not None
-    assert not engine()._open.keys() & {row.id for row in engine()._book.rows("tasks") if row.scope == 92}
+    assert not engine()._rows.open.keys() & {row.id for row in engine()._rows._book.rows("tasks") if row.scope == 92}
     assert engine().scope_counts(92) == {FINISHED: 50}
     until(lambda: all(row.pid for row in engine().snapshot().tasks if row.scope == 92), "the workers' word")
     until(lambda: any(row.rss > 1 << 20 for row in engine().snapshot().actors), "the memory of an actor's process")

@@ -67,7 +67,7 @@ def test_slots_don_t_grow_with_restarts(raynb_runtime: Any) -> None:
     for _ in range(12):
         with pytest.raises(WorkerCrashedError):
             raynb.get(die.remote(), timeout=30)
-    assert engine.slots._next < 8
+    assert engine.pages.slots._next < 8
     assert leaks.until(lambda: engine.store.total() == 0)
     assert engine.store.stats().arenas <= 2
 
@@ -86,16 +86,16 @@ def test_a_row_used_again_tells_of_its_new_worker_only(raynb_runtime: Any, tmp_p
         ref = hold.remote(name)
         (pid,) = gate.wait_for(name)
         (row,) = [peer.row for peer in engine.effects.peers.values() if peer.pid == pid]
-        assert engine.board.interrupts(row) == 0
-        assert ids.task_of(ref._id) == engine.board.running(row)
+        assert engine.pages.board.interrupts(row) == 0
+        assert ids.task_of(ref._id) == engine.pages.board.running(row)
         rows.append(row)
         raynb.cancel(ref)
         with pytest.raises(TaskCancelledError):
             raynb.get(ref, timeout=30)
-        assert engine.board.interrupts(row) == 1
+        assert engine.pages.board.interrupts(row) == 1
         faults.kill(pid)
         assert leaks.until(lambda pid=pid: pid not in [peer.pid for peer in engine.effects.peers.values()])  # type: ignore[misc]
-        assert engine.board.running(row) == 0
+        assert engine.pages.board.running(row) == 0
     assert max(rows) < 6
 
 

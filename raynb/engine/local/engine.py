@@ -41,13 +41,14 @@ from raynb.engine.local.totals import Scaling, machine_totals
 from raynb.engine.local.views import Views
 from raynb.engine.local.worker_calls import WorkerCalls
 from raynb.engine.loop.effects import Effects
-from raynb.engine.loop.inbox import Inbox
+from raynb.engine.loop.inbox import Inbox, Listeners
 from raynb.engine.loop.loop import Loop
+from raynb.engine.loop.worker_pages import WorkerPages
 from raynb.engine.output import TaskOutput
 from raynb.engine.refs import OwnRefs, gone
 from raynb.exceptions import RaySystemError, RuntimeGoneError
 from raynb.serde import pickling
-from raynb.store import Board, DiskTier, Ledger, Slots, Store, UnsentRows
+from raynb.store import DiskTier, Store
 
 _now = time.monotonic
 NO_THREAD = (
@@ -114,44 +115,46 @@ class LocalEngine:
         self.new_ref = logged_in(self.ref_log)
         self.disk = DiskTier(config.spill_directory)
         undo.append(self.disk.close)
-        self.ledger = Ledger.create()
-        undo.append(self.ledger.close)
-        self.neighbours.attach(self.loop, self.ledger)
-        self.slots = Slots()
-        self.board = Board.create()
-        undo.append(self.board.close)
-        self.unsent = UnsentRows()
-        undo.append(self.unsent.close)
-        self.store = Store(0, limit, self.ledger, self.disk)
+        self.pages = WorkerPages.create(undo)
+        self.neighbours.attach(self.loop, self.pages.ledger)
+        self.store = Store(0, limit, self.pages.ledger, self.disk)
         undo.append(self.store.close)
         self.output = TaskOutput()
         self.refs = OwnRefs(self)
-        self.spilling = Spilling(self)
+        self.spilling = Spilling(
+            self, self.loop, self.store, self.refs, self._ids, config.inline_limit, self.output.warn,
+            lambda: self.inspection.let_go(),
+        )  # fmt: skip
         self.arguments = Arguments(self.refs, self.put, config.inline_limit)
         self.reading = Reading(self.loop, self.store)
         self.waiting = Waiting(self, self.loop, self.refs, self.reading)
         self.streams = StreamReader(self, self.loop)
-        self.views = Views(self.loop, self.store, self.ledger, time.time() - _now())
+        self.views = Views(self.loop, self.store, self.pages.ledger, time.time() - _now())
         self.actors = Actors(self, self.loop, self._ids, self.arguments, config.namespace or "")
         self.groups = Groups(self.loop, self._ids)
         self.controls = Controls(self, self.loop, self.refs)
         self.code = DriverCode(config.namespace or "", self.output.deliver)
         self._expose()
-        self.everywhere = Everywhere(self)
-        self.inspection = Inspection(self)
-        self.scaling = Scaling(self)
-        self.effects = Effects(self)
-        self.inbox = Inbox(self)
+        self.effects = Effects(self.loop, self.store, self.pages, self.definitions, self.output)
+        self.everywhere = Everywhere(
+            self.loop, self.effects, self.arguments, self._ids, self.reading.read, self.check_alive)  # fmt: skip
+        self.effects.on_worker_started = self.everywhere.worker_started
+        self.inspection = Inspection(self.loop, self.effects, self.check_alive)
+        self.scaling = Scaling(self.loop, self.check_alive, self.neighbours.scaled)
+        peers = self.effects.peers
+        self.monitor = MemoryMonitor(self.loop, self.store, peers, config)
+        self.hangs = HangWatch(self.loop, peers, self.effects.control, config.hang_warning)
         self.worker_calls = WorkerCalls(self.loop, self.effects, self.spilling.ask, self._callable_by_workers())
+        self.inbox = Inbox(self.loop, self.effects, self.store, self.pages, self.definitions, Listeners(
+            self.everywhere, self.inspection, self.worker_calls.answer, self.output.deliver, self.hangs.answered,
+            self.monitor.system_killed, lambda: self.supervision.lost()))  # fmt: skip
         self.supervision = Supervision(
             supervised, self.loop, config, self.nonce, self.store, self.disk,
-            lambda: list(self.effects.peers), self.inbox.worker_died,
+            lambda: list(peers), self.inbox.worker_died,
         )  # fmt: skip
-        self.monitor = MemoryMonitor(self)
-        self.hangs = HangWatch(self)
+        self.effects.processes = self.supervision
         self._connect_loop()
-        undo.append(lambda: self.supervised.stop(1.0))
-        undo.append(self.loop.remove_all)
+        undo += [lambda: self.supervised.stop(1.0), self.loop.remove_all]
         self.supervision.start()
         undo.append(self.loop.users.stop)
         try:
@@ -334,7 +337,7 @@ class LocalEngine:
         step(self.neighbours.leave)
         step(lambda: self.supervised.stop(timeout))
         step(self.spilling.stop)
-        for closed in (self.store, self.ledger, self.board, self.unsent, self.disk):
+        for closed in (self.store, self.pages, self.disk):
             step(closed.close)
         self.definitions.clear()
         if errors:

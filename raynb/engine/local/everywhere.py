@@ -8,19 +8,21 @@ from __future__ import annotations
 
 import concurrent.futures
 import functools
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from raynb.base import ids
 from raynb.base.engine import Packed
 from raynb.base.scope import current_scope
 from raynb.base.spec import TaskOptions
+from raynb.engine.local.objects.arguments import Arguments
 from raynb.engine.loop.connections import WorkerConnection
+from raynb.engine.loop.effects import Effects
+from raynb.engine.loop.loop import Loop
 from raynb.exceptions import WorkerCrashedError
 from raynb.serde import values as loading
 from raynb.wire import messages as w
-
-if TYPE_CHECKING:
-    from raynb.engine.local.engine import LocalEngine
 
 
 @dataclass(slots=True)
@@ -37,8 +39,16 @@ class Setup:
 class Everywhere:
     """Thread contract: under the engine's lock, but for `run`."""
 
-    def __init__(self, engine: LocalEngine) -> None:
-        self.engine = engine
+    def __init__(
+        self, loop: Loop, effects: Effects, arguments: Arguments, numbers: ids.IdSource, read: loading.Read,
+        check_alive: Callable[[], None],
+    ) -> None:  # fmt: skip
+        self._loop = loop
+        self._effects = effects
+        self._arguments = arguments
+        self._ids = numbers
+        self._read = read
+        self._check_alive = check_alive
         self.later: list[Setup] = []
         self.pending: dict[int, tuple[int, Setup, concurrent.futures.Future[Any] | None]] = {}
 
@@ -54,25 +64,24 @@ class Everywhere:
             now: run it on the workers that are there.
             only: run it on this worker alone (0: on all).
         """
-        engine = self.engine
-        engine.check_alive()
-        args, deps, contained, hold = engine.arguments.place(packed)
+        self._check_alive()
+        args, deps, contained, hold = self._arguments.place(packed)
         if contained:
             raise ValueError("What runs on every worker takes values, no ObjectRefs inside its arguments.")
         setup = Setup(options, args, deps, current_scope(), hold)
         futures = []
-        with engine.loop.lock:
+        with self._loop.lock:
             if later:
                 self.later.append(setup)
-            for worker, peer in list(engine.effects.peers.items()) if now else ():
-                known = engine.machine.pool.table.get(worker)
+            for worker, peer in list(self._effects.peers.items()) if now else ():
+                known = self._loop.machine.pool.table.get(worker)
                 if known is None or known.actor or (only and worker != only):
                     continue
                 future: concurrent.futures.Future[Any] = concurrent.futures.Future()
                 future.set_running_or_notify_cancel()
                 self._send(peer, setup, future)
                 futures.append(future)
-        engine.loop.flush()
+        self._loop.flush()
         return futures
 
     def worker_started(self, peer: WorkerConnection) -> None:
@@ -81,9 +90,9 @@ class Everywhere:
             self._send(peer, setup, None)
 
     def _send(self, peer: WorkerConnection, setup: Setup, future: concurrent.futures.Future[Any] | None) -> None:
-        number = self.engine._ids.next_task()
+        number = self._ids.next_task()
         self.pending[number] = (peer.worker, setup, future)
-        self.engine.effects.run_setup(peer, number, setup.options, setup.args, setup.deps, setup.scope)
+        self._effects.run_setup(peer, number, setup.options, setup.args, setup.deps, setup.scope)
 
     def done(self, message: w.Done) -> bool:
         """Takes the end of a run that is one of these; returns whether it was."""
@@ -93,12 +102,12 @@ class Everywhere:
         future = found[2]
         if future is not None:
             value = message.values[0][0]
-            self.engine.loop.users.put(lambda: self._deliver(future, value))
+            self._loop.users.put(lambda: self._deliver(future, value))
         return True
 
     def _deliver(self, future: concurrent.futures.Future[Any], value: Any) -> None:
         try:
-            result = loading.load(value, 0, self.engine.reading.read)
+            result = loading.load(value, 0, self._read)
         except BaseException as error:
             future.set_exception(error)
             return
@@ -124,4 +133,4 @@ class Everywhere:
                 del self.pending[number]
                 if future is not None:
                     error = WorkerCrashedError(f"Worker {worker} ended while it was being set up: {reason}.")
-                    self.engine.loop.users.put(functools.partial(future.set_exception, error))
+                    self._loop.users.put(functools.partial(future.set_exception, error))

@@ -8,26 +8,27 @@ import itertools
 import pickle
 import time
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from raynb.base.interfaces import Wait
 from raynb.base.process.shelter import sheltered
 from raynb.base.rows import Breakpoint
 from raynb.core.vocabulary import events as e
 from raynb.engine.loop.connections import WorkerConnection
+from raynb.engine.loop.effects import Effects
+from raynb.engine.loop.loop import Loop
 from raynb.engine.loop.waiters import Waiter
 from raynb.exceptions import WorkerCrashedError
 from raynb.wire import messages as w
-
-if TYPE_CHECKING:
-    from raynb.engine.local.engine import LocalEngine
 
 
 class Inspection:
     """Thread contract: `ask` and `over` from any thread; the rest under the engine's lock."""
 
-    def __init__(self, engine: LocalEngine) -> None:
-        self.engine = engine
+    def __init__(self, loop: Loop, effects: Effects, check_alive: Callable[[], None]) -> None:
+        self._loop = loop
+        self._effects = effects
+        self._check_alive = check_alive
         #: Called with each task that stops at a breakpoint, outside the lock; none: nobody can debug here.
         self.on_pause: list[Callable[[Breakpoint], None]] = []
         self.breakpoints: dict[tuple[int, int], Breakpoint] = {}  # (worker, session) → where it waits
@@ -38,27 +39,26 @@ class Inspection:
     @sheltered
     def ask(self, worker: int, what: str, *arguments: Any) -> concurrent.futures.Future[Any]:
         """Asks a worker's control thread (see `raynb.worker.inspection.desk`); returns a future of the answer."""
-        engine = self.engine
-        engine.check_alive()
+        self._check_alive()
         future: concurrent.futures.Future[Any] = concurrent.futures.Future()
         future.set_running_or_notify_cancel()
-        with engine.loop.lock:
+        with self._loop.lock:
             number = next(self._numbers)
-            if worker in engine.effects.peers:
+            if worker in self._effects.peers:
                 self._open[number] = (worker, future)
-                engine.effects.control(worker, w.Inspect(number, what, pickle.dumps(arguments)))
+                self._effects.control(worker, w.Inspect(number, what, pickle.dumps(arguments)))
             else:
                 future.set_exception(WorkerCrashedError(f"Worker {worker} is gone."))
-        engine.loop.flush()
+        self._loop.flush()
         return future
 
     def workers(self) -> list[int]:
-        return list(self.engine.effects.peers)
+        return list(self._effects.peers)
 
     def interrupt_wait(self, wait: Wait, aside: Callable[[], object]) -> None:
         """Does nothing once the wait is over."""
         if isinstance(wait, Waiter):
-            self.engine.loop.waiters.interrupt(wait, aside)
+            self._loop.waiters.interrupt(wait, aside)
 
     def answered(self, m: w.Inspected) -> None:
         _, future = self._open.pop(m.request, (0, None))
@@ -78,30 +78,29 @@ class Inspection:
         point = Breakpoint(peer.worker, m.session, m.task, m.scope, m.name, m.file, m.line, m.function, time.time())
         if not self.on_pause:
             number = next(self._numbers)
-            self.engine.effects.control(
+            self._effects.control(
                 peer.worker, w.Inspect(number, "debug", pickle.dumps((m.session, "nobody", None)))
             )
             return
         self.breakpoints[peer.worker, m.session] = point
-        self.engine.loop.apply(e.TaskPaused(now, m.task))
+        self._loop.apply(e.TaskPaused(now, m.task))
         for listener in self.on_pause:
-            self.engine.loop.callbacks.append(functools.partial(listener, point))
+            self._loop.callbacks.append(functools.partial(listener, point))
 
     @sheltered
     def over(self, point: Breakpoint) -> None:
         """The task at a breakpoint goes on."""
-        engine = self.engine
-        with engine.loop.lock:
+        with self._loop.lock:
             if self.breakpoints.pop((point.worker, point.session), None) is not None:
-                engine.loop.apply(e.TaskResumed(engine.now(), point.task))
-        engine.loop.flush()
-        engine.loop.run_callbacks()
+                self._loop.apply(e.TaskResumed(time.monotonic(), point.task))
+        self._loop.flush()
+        self._loop.run_callbacks()
 
     def let_go(self) -> None:
         """The store lacks room: the frames of failures, which hold arguments, go."""
         if self.may_keep:
-            for worker in self.engine.effects.peers:
-                self.engine.effects.control(worker, w.Inspect(0, "forget", pickle.dumps((None,))))
+            for worker in self._effects.peers:
+                self._effects.control(worker, w.Inspect(0, "forget", pickle.dumps((None,))))
 
     def worker_died(self, worker: int, why: str) -> None:
         for number in [number for number, (whose, _) in self._open.items() if whose == worker]:
@@ -109,4 +108,4 @@ class Inspection:
             future.set_exception(WorkerCrashedError(f"The worker ended: {why}."))
         for key in [key for key in self.breakpoints if key[0] == worker]:
             point = self.breakpoints.pop(key)
-            self.engine.loop.apply(e.TaskResumed(self.engine.now(), point.task))
+            self._loop.apply(e.TaskResumed(time.monotonic(), point.task))

@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING
+from collections.abc import Callable
 
 from raynb.base import limits
 from raynb.base.config import RESOURCE_UNIT, Config
 from raynb.base.process.shelter import sheltered
 from raynb.core.vocabulary import events as e
-
-if TYPE_CHECKING:
-    from raynb.engine.local.engine import LocalEngine
-
+from raynb.engine.loop.loop import Loop
 
 #: Share of the memory that tasks may ask for with ``memory=``, as in Ray.
 MEMORY_SHARE = 0.7
@@ -40,16 +37,19 @@ def machine_totals(config: Config, available: int, store: int) -> dict[str, int]
 class Scaling:
     """Thread contract: any thread."""
 
-    def __init__(self, engine: LocalEngine) -> None:
-        self.engine = engine
+    def __init__(self, loop: Loop, check_alive: Callable[[], None], scaled: Callable[[int], None]) -> None:
+        """``scaled`` is called with the number first: runtimes beside this one are to know."""
+        self._loop = loop
+        self._check_alive = check_alive
+        self._scaled = scaled
 
     @sheltered
     def scale(self, cpus: int) -> None:
         """Gives tasks ``cpus`` slots from now on: what runs goes on, and nothing is lost."""
-        engine = self.engine
-        engine.check_alive()
-        engine.neighbours.scaled(cpus)
-        with engine.loop.lock:
-            engine.loop.apply(e.CpusChanged(time.monotonic(), cpus * RESOURCE_UNIT))
-        engine.loop.flush()
-        engine.loop.run_callbacks()
+        loop = self._loop
+        self._check_alive()
+        self._scaled(cpus)
+        with loop.lock:
+            loop.apply(e.CpusChanged(time.monotonic(), cpus * RESOURCE_UNIT))
+        loop.flush()
+        loop.run_callbacks()

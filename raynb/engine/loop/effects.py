@@ -8,32 +8,68 @@ from __future__ import annotations
 import functools
 import os
 import pickle
+import time
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 from raynb.base.rows import RUNNING
 from raynb.base.spec import ActorSpec, TaskOptions
 from raynb.core.vocabulary import commands as c
 from raynb.core.vocabulary import events as e
 from raynb.engine.loop.connections import Connection, WorkerConnection, with_fds
+from raynb.engine.loop.loop import Loop
+from raynb.engine.loop.worker_pages import WorkerPages
 from raynb.exceptions import RaySystemError
-from raynb.store import UnknownArena
+from raynb.store import Store, UnknownArena
 from raynb.wire import messages as w
+from raynb.wire.channel import Channel
 from raynb.wire.codec import code_of
-
-if TYPE_CHECKING:
-    from raynb.engine.local.engine import LocalEngine
 
 _RUN = code_of(w.Run)
 BIG_BYTES = 1 << 20  # freed ranges of this size (bytes) are sent at once, not with the next message
 
 
-class Effects:
-    """Thread contract: under the engine's lock."""
+class Processes(Protocol):
+    """Starts and ends the processes of workers: the supervisor, as far as the effects need it."""
 
-    def __init__(self, engine: LocalEngine) -> None:
-        self.engine = engine
-        self.loop = engine.loop
+    connection: Connection  # to who ends them
+
+    def spawn(self, worker: int, settings: dict[str, Any], fds: tuple[int, ...]) -> tuple[Channel, Channel, Any]:
+        """Returns a new worker's data and control channel, and what is to be sent so that it starts."""
+
+
+class Says(Protocol):
+    """Tells the user."""
+
+    def warn(self, text: str, scope: int = 0) -> None: ...
+
+    def report_failure(self, command: c.TellOfFailure) -> None: ...
+
+
+class Effects:
+    """Carries out commands.
+
+    Args:
+        pages: the memory that every worker shares with the driver.
+        definitions: key → (pickle, refs) of functions and classes.
+        output: where warnings go.
+
+    Thread contract: under the engine's lock.
+    """
+
+    processes: Processes
+
+    def __init__(
+        self, loop: Loop, store: Store, pages: WorkerPages, definitions: dict[str, tuple[bytes, Any]], output: Says
+    ) -> None:
+        self.loop = loop
+        self._machine = loop.machine
+        self._store = store
+        self._pages = pages
+        self._definitions = definitions
+        self._output = output
+        #: Called with each worker whose channels are there.
+        self.on_worker_started: Callable[[WorkerConnection], None] = lambda peer: None
         self.peers: dict[int, WorkerConnection] = {}
         self.options: dict[int, TaskOptions] = {}
         self._uids: dict[Any, int] = {}
@@ -48,8 +84,8 @@ class Effects:
             c.StartWorker: self.start,
             c.StopWorker: self.stop,
             c.KillWorker: self.kill,
-            c.Warn: lambda cmd: engine.output.warn(cmd.text, cmd.scope),
-            c.TellOfFailure: engine.output.report_failure,
+            c.Warn: lambda cmd: output.warn(cmd.text, cmd.scope),
+            c.TellOfFailure: output.report_failure,
         }
 
     def __call__(self, commands: list[Any]) -> None:
@@ -75,7 +111,7 @@ class Effects:
     def interrupt(self, command: c.Interrupt) -> None:
         peer = self.peers.get(command.worker)
         if peer is not None:
-            self.engine.board.interrupt(peer.row)  # before the message: see `Board`
+            self._pages.board.interrupt(peer.row)  # before the message: see `Board`
             self.send(peer.control, w.Interrupt(command.task))
 
     def intern(self, options: TaskOptions) -> int:
@@ -104,10 +140,10 @@ class Effects:
         actor = spec.actor
         if spec.creates_actor:
             actor = spec.task_id
-            self._send_actor(peer, connection, self.engine.machine.actors.table[actor].spec)
+            self._send_actor(peer, connection, self._machine.actors.table[actor].spec)
         values: tuple[Any, ...] = ()
         if spec.deps:
-            table = self.engine.machine.objects.table
+            table = self._machine.objects.table
             values = tuple(table[dep].value for dep in spec.deps)
             for value in values:
                 if type(value) is tuple and value[0] == "shm":
@@ -124,7 +160,7 @@ class Effects:
 
     def _gpus(self, command: c.Run) -> tuple[int, ...]:
         """Those of the actor that is created."""
-        gpus: tuple[int, ...] = self.engine.machine.pool.table[command.worker].gpus
+        gpus: tuple[int, ...] = self._machine.pool.table[command.worker].gpus
         return gpus
 
     def _send_options(self, peer: WorkerConnection, connection: Connection, uid: int, options: TaskOptions) -> None:
@@ -135,7 +171,7 @@ class Effects:
 
     def _send_definition(self, peer: WorkerConnection, connection: Connection, key: str) -> None:
         peer.functions.add(key)
-        self.send(connection, w.Definition(key, self.engine.definitions[key][0]))
+        self.send(connection, w.Definition(key, self._definitions[key][0]))
 
     def run_setup(self, peer: WorkerConnection, number: int, options: TaskOptions, args: Any, deps: tuple[int, ...],
                   scope: int) -> None:  # fmt: skip
@@ -146,7 +182,7 @@ class Effects:
             self._send_options(peer, connection, uid, options)
         if options.function not in peer.functions:
             self._send_definition(peer, connection, options.function)
-        table = self.engine.machine.objects.table
+        table = self._machine.objects.table
         values = tuple(table[dep].value for dep in deps)
         for value in values:
             if type(value) is tuple and value[0] == "shm":
@@ -166,7 +202,7 @@ class Effects:
         if known in peer.arenas:
             return
         try:
-            fd = self.engine.store.fd_of(arena)
+            fd = self._store.fd_of(arena)
         except UnknownArena:
             return  # its objects are gone; the worker's read says so
         peer.arenas.add(known)
@@ -185,9 +221,9 @@ class Effects:
         if command.error is not None:
             values = (command.error,) * len(command.ids)
         elif not command.is_wait:
-            table = self.engine.machine.objects.table
+            table = self._machine.objects.table
             values = tuple(
-                table[i].value if i in table else ("err", "ObjectLostError", (self.engine.machine.hex_object(i),))
+                table[i].value if i in table else ("err", "ObjectLostError", (self._machine.hex_object(i),))
                 for i in command.ids
             )
             for value in values:
@@ -197,19 +233,18 @@ class Effects:
 
     def adopt(self, worker: int, row: int) -> None:
         """Takes over what a dead worker's arena holds; what takes long comes after the lock."""
-        engine = self.engine
         later = self.loop.callbacks
         kept = [
-            obj.value for obj in engine.machine.objects.table.values()
+            obj.value for obj in self._machine.objects.table.values()
             if type(obj.value) is tuple and obj.value[0] in ("shm", "file")
         ]  # fmt: skip
         closed = functools.partial(later.append, functools.partial(self._arena_closed, worker, row))
-        later.append(engine.store.adopt(worker, kept, row, closed))
+        later.append(self._store.adopt(worker, kept, row, closed))
 
     def _arena_closed(self, arena: int, row: int) -> None:
         """Nothing is left of a dead worker: its slot is free, and others may close its arena."""
         with self.loop.lock:
-            self.engine.slots.give(row)
+            self._pages.slots.give(row)
             self._forget(arena)
         self.loop.flush()
 
@@ -224,7 +259,7 @@ class Effects:
     def free(self, command: c.Free) -> None:
         value = command.value
         if value[0] == "file" or value[1] not in self.peers:
-            if value[0] == "shm" and value[1] == self.engine.store.slot:
+            if value[0] == "shm" and value[1] == self._store.slot:
                 self._free_here(value)
             else:  # removing a file, or giving pages back, takes its time: not under the lock
                 self.loop.callbacks.append(functools.partial(self._free_here, value))
@@ -235,38 +270,35 @@ class Effects:
 
     def _free_here(self, value: Any) -> None:
         try:
-            self.engine.store.free(value)
+            self._store.free(value)
         except (UnknownArena, ValueError):
             pass  # went with the process that made it
         except OSError as error:
-            self.engine.output.warn(f"a spilled object's file could not be removed: {error}")
+            self._output.warn(f"a spilled object's file could not be removed: {error}")
 
     # -- processes -----------------------------------------------------------------------------
     def start(self, command: c.StartWorker) -> None:
-        engine = self.engine
+        pages = self._pages
         row = 0
         try:
-            row = engine.slots.take()
-            engine.board.clear(row)
-            engine.unsent.clear(row)
+            row = pages.slots.take()
+            pages.clear(row)
             settings = {"env": command.env, "row": row}
-            data, control, request = engine.supervised.spawn(
-                command.worker, settings, (engine.ledger.fd, engine.board.fd, engine.unsent.fd)
-            )
+            data, control, request = self.processes.spawn(command.worker, settings, pages.fds())
         except (RaySystemError, ValueError, OSError) as error:
             if row:
-                engine.slots.give(row)
+                pages.slots.give(row)
             reason = str(error)  # `error` itself is gone when the callback runs
-            engine.loop.callbacks.append(
-                lambda: engine.loop.dispatch(e.WorkerDied(engine.now(), command.worker, reason))
+            self.loop.callbacks.append(
+                lambda: self.loop.dispatch(e.WorkerDied(time.monotonic(), command.worker, reason))
             )
             return
         peer = WorkerConnection(command.worker, data, control, row)
         self.peers[command.worker] = peer
         self.loop.add(peer.data)
         self.loop.add(peer.control)
-        self.send(engine.supervision.connection, request)
-        engine.everywhere.worker_started(peer)
+        self.send(self.processes.connection, request)
+        self.on_worker_started(peer)
 
     def stop(self, command: c.StopWorker) -> None:
         peer = self.peers.get(command.worker)
@@ -274,5 +306,9 @@ class Effects:
             self.send(peer.data, w.Stop())
 
     def kill(self, command: c.KillWorker) -> None:
-        if command.worker in self.peers:
-            self.send(self.engine.supervision.connection, w.Kill(command.worker, 9))
+        self.kill_worker(command.worker)
+
+    def kill_worker(self, worker: int) -> None:
+        """Ends a worker's process at once."""
+        if worker in self.peers:
+            self.send(self.processes.connection, w.Kill(worker, 9))

@@ -8,20 +8,21 @@ import pickle
 import signal
 import time
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass
+from typing import Any, Protocol
 
 from raynb.base.rows import Output
 from raynb.base.spec import TaskSpec
 from raynb.core.vocabulary import events as e
 from raynb.engine.loop.connections import Connection, WorkerConnection
+from raynb.engine.loop.effects import Effects
+from raynb.engine.loop.loop import Loop
 from raynb.engine.loop.waiters import WORKER_CHANGED_KEY
+from raynb.engine.loop.worker_pages import WorkerPages
 from raynb.serde import pickling
+from raynb.store import Store
 from raynb.wire import messages as w
 from raynb.wire.codec import BadFrame, decode_all
-
-if TYPE_CHECKING:
-    from raynb.engine.local.engine import LocalEngine
-
 
 NOTHING = -1  # what a worker's board says that has run no task yet
 
@@ -38,12 +39,60 @@ def _unpickled(blob: bytes) -> Any:
 _CARRIERS = frozenset((w.Call, w.Output, w.Options))
 
 
-class Inbox:
-    """Thread contract: under the engine's lock."""
+class Setups(Protocol):
+    """Runs in workers that are no tasks: see `Everywhere`."""
 
-    def __init__(self, engine: LocalEngine) -> None:
-        self.engine = engine
-        self.loop = engine.loop
+    @property
+    def pending(self) -> Any:
+        """True if there are some."""
+
+    def done(self, message: w.Done) -> bool: ...
+
+    def handed_back(self, peer: WorkerConnection, tasks: tuple[int, ...]) -> tuple[int, ...]: ...
+
+    def worker_died(self, worker: int, reason: str) -> None: ...
+
+
+class Inspects(Protocol):
+    """Questions to workers, and their breakpoints: see `Inspection`."""
+
+    def answered(self, m: w.Inspected) -> None: ...
+
+    def paused(self, peer: WorkerConnection, m: w.Paused, now: float) -> None: ...
+
+    def worker_died(self, worker: int, why: str) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Listeners:
+    """Who takes what is no event of the machine's."""
+
+    setups: Setups
+    inspection: Inspects
+    call: Callable[[WorkerConnection, w.Call], None]  # a worker calls a method of the engine
+    output: Callable[[Output], None]  # a task has printed
+    answered: Callable[[int, int], None]  # (worker, frames that it has sent): it is there
+    system_killed: Callable[[int], str]  # worker → why the system has killed it; empty: it has not
+    supervisor_lost: Callable[[], None]
+
+
+class Inbox:
+    """Takes messages.
+
+    Thread contract: under the engine's lock.
+    """
+
+    def __init__(
+        self, loop: Loop, effects: Effects, store: Store, pages: WorkerPages,
+        definitions: dict[str, tuple[bytes, Any]], listeners: Listeners,
+    ) -> None:  # fmt: skip
+        self.loop = loop
+        self._effects = effects
+        self._store = store
+        self._pages = pages
+        self._definitions = definitions
+        self._listeners = listeners
+        self._setups = listeners.setups
         self._handlers: dict[type, Callable[[WorkerConnection, Any, float], None]] = {
             w.Yield: self.yielded,
             w.Put: self.put,
@@ -63,8 +112,8 @@ class Inbox:
             w.Ready: self.ready,
             w.Leaving: self.leaving,
             w.ActorExits: self.actor_exits,
-            w.Inspected: lambda p, m, now: self.engine.inspection.answered(m),
-            w.Paused: lambda p, m, now: self.engine.inspection.paused(p, m, now),
+            w.Inspected: lambda p, m, now: listeners.inspection.answered(m),
+            w.Paused: lambda p, m, now: listeners.inspection.paused(p, m, now),
         }
         #: What comes by the hundred goes to the machine by the hundred.
         self._many: dict[type, Callable[[WorkerConnection, list[Any], float], None]] = {
@@ -113,17 +162,17 @@ class Inbox:
 
     # -- tasks ---------------------------------------------------------------------------------
     def done(self, peer: WorkerConnection, ends: list[w.Done], now: float) -> None:
-        everywhere = self.engine.everywhere
-        if everywhere.pending:
-            ends = [end for end in ends if not everywhere.done(end)]
+        setups = self._setups
+        if setups.pending:
+            ends = [end for end in ends if not setups.done(end)]
         if ends:
             self.apply(e.TasksFinished(now, peer.worker, ends))
 
     def withdrawn(self, peer: WorkerConnection, m: w.Withdrawn, now: float) -> None:
         if not m.tasks:
-            self.engine.hangs.answered(peer.worker, m.frames)
+            self._listeners.answered(peer.worker, m.frames)
             return
-        tasks = self.engine.everywhere.handed_back(peer, m.tasks)
+        tasks = self._setups.handed_back(peer, m.tasks)
         if tasks:
             self.apply(e.Withdrawn(now, peer.worker, tasks))
 
@@ -146,13 +195,13 @@ class Inbox:
 
     def ask(self, peer: WorkerConnection, m: w.Ask, now: float) -> None:
         self.loop.asked = now
-        handed_back = self.engine.everywhere.handed_back(peer, m.handed_back)
+        handed_back = self._setups.handed_back(peer, m.handed_back)
         number = self._number(m.request, m.control)
         self.apply(e.Requested(now, peer.worker, number, m.task, m.ids, m.needed, m.is_wait, handed_back))
 
     def next_item(self, peer: WorkerConnection, m: w.NextItem, now: float) -> None:
         self.loop.asked = now
-        handed_back = self.engine.everywhere.handed_back(peer, m.handed_back)
+        handed_back = self._setups.handed_back(peer, m.handed_back)
         if handed_back:
             self.apply(e.Withdrawn(now, peer.worker, handed_back))
         number = self._number(m.request, m.control)
@@ -165,23 +214,23 @@ class Inbox:
     def options(self, peer: WorkerConnection, m: w.Options, now: float) -> None:
         options: Any = m.blob  # see `prepare`
         options.key = options.uid = 0  # numbers of the worker's own
-        peer.options[m.key] = self.engine.effects.options.get(self.engine.effects.intern(options), options)
+        peer.options[m.key] = self._effects.options.get(self._effects.intern(options), options)
 
     def definition(self, peer: WorkerConnection, m: w.Definition) -> None:
         peer.functions.add(m.key)
-        self.engine.definitions.setdefault(m.key, (m.blob, ()))
+        self._definitions.setdefault(m.key, (m.blob, ()))
 
     def arena(self, peer: WorkerConnection, m: w.Arena, now: float) -> None:
-        self.engine.store.attach(m.arena, peer.data.channel.fds.popleft())
+        self._store.attach(m.arena, peer.data.channel.fds.popleft())
 
     def call(self, peer: WorkerConnection, m: w.Call, now: float) -> None:
         self.loop.asked = now
-        self.engine.worker_calls.answer(peer, m)
+        self._listeners.call(peer, m)
 
     def output(self, peer: WorkerConnection, m: w.Output, now: float) -> None:
         bundle: Any = m.bundle or None  # see `prepare`
         piece = Output(m.kind, m.task, m.scope, peer.worker, peer.pid, m.name, m.actor, m.text, bundle)
-        self.engine.output.deliver(piece)
+        self._listeners.output(piece)
 
     # -- processes -----------------------------------------------------------------------------
     def ready(self, peer: WorkerConnection, m: w.Ready, now: float) -> None:
@@ -198,34 +247,34 @@ class Inbox:
     def supervisor(self, m: Any, now: float) -> None:
         if type(m) is w.Exited:
             killed = os.WIFSIGNALED(m.status) and os.WTERMSIG(m.status) == signal.SIGKILL
-            memory = self.engine.monitor.system_killed(m.worker) if killed else ""
+            memory = self._listeners.system_killed(m.worker) if killed else ""
             self.worker_died(m.worker, now, memory or _how_it_ended(m.status), bool(memory))
         elif type(m) is w.SpawnFailed:
             self.worker_died(m.worker, now, m.reason)
 
     def worker_died(self, worker: int, now: float, reason: str, oom: bool = False) -> None:
         """Its last words are read first; then the machine knows, and its arena is taken over."""
-        engine = self.engine
-        peer = engine.effects.peers.get(worker)
+        peers = self._effects.peers
+        peer = peers.get(worker)
         if peer is None or peer.ended:
             return
         peer.ended = True
         self.loop.drain_connection(peer.data, now)
         self._last_words(peer, now)
-        del engine.effects.peers[worker]
+        del peers[worker]
         self.loop.remove(peer.data)
         self.loop.remove(peer.control)
-        current = engine.board.running(peer.row) or NOTHING
-        engine.board.clear(peer.row)
+        current = self._pages.board.running(peer.row) or NOTHING
+        self._pages.board.clear(peer.row)
         self.apply(e.WorkerDied(now, worker, peer.leaving or reason, oom, current=current))
-        engine.everywhere.worker_died(worker, peer.leaving or reason)
-        engine.inspection.worker_died(worker, peer.leaving or reason)
-        engine.effects.adopt(worker, peer.row)
+        self._setups.worker_died(worker, peer.leaving or reason)
+        self._listeners.inspection.worker_died(worker, peer.leaving or reason)
+        self._effects.adopt(worker, peer.row)
         self.loop.waiters.ready(WORKER_CHANGED_KEY)  # whoever waits for the first one looks again
 
     def _last_words(self, peer: WorkerConnection, now: float) -> None:
         """Takes in what a dead worker had written down and could not send any more."""
-        notes = self.engine.unsent.read(peer.row, peer.data.channel.came)
+        notes = self._pages.unsent.read(peer.row, peer.data.channel.came)
         try:
             messages = decode_all(notes)
         except BadFrame:  # somebody has written there who should not have
@@ -240,10 +289,10 @@ class Inbox:
             self.loop.drain_connection(connection, time.monotonic())
         self.loop.remove(connection)
         if peer is None:
-            self.engine.supervision.lost()
-        elif not peer.ended and peer.worker in self.engine.effects.peers:
+            self._listeners.supervisor_lost()
+        elif not peer.ended and peer.worker in self._effects.peers:
             # Either it is dying, or it sent nonsense: make sure that it is gone.
-            self.engine.effects.send(self.engine.supervision.connection, w.Kill(peer.worker, 9))
+            self._effects.kill_worker(peer.worker)
 
 
 def _how_it_ended(status: int) -> str:

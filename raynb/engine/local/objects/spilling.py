@@ -1,4 +1,4 @@
-"""Room in the store: puts wait for it, and objects nobody reads go to disk to make it."""
+"""Spilling in the store: puts wait for it, and objects nobody reads go to disk to make it."""
 
 from __future__ import annotations
 
@@ -8,21 +8,20 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from raynb.base.engine import Packed
+from raynb.base import ids
+from raynb.base.engine import Engine, Packed
 from raynb.base.process import strikes, trace
 from raynb.base.ref import ObjectRef
 from raynb.base.scope import current_scope
 from raynb.core.objects import spilling
 from raynb.core.vocabulary import events as e
+from raynb.engine.loop.loop import Loop
+from raynb.engine.refs import OwnRefs
 from raynb.exceptions import ObjectStoreAndDiskFullError, OutOfDiskError, RayError, RaySystemError
 from raynb.serde import pickling
-from raynb.store import NoRoom, UnknownArena
-
-if TYPE_CHECKING:
-    from raynb.engine.local.engine import LocalEngine
-
+from raynb.store import NoRoom, Store, UnknownArena
 
 RETRY_SECONDS = 0.05  # where memory was too short even for an answer
 COLLECT_SECONDS = 1.0  # the garbage collector is not run more often than this
@@ -48,10 +47,29 @@ def names_of_refs(namespace: Mapping[str, Any]) -> dict[int, list[str]]:
 
 
 class Spilling:
-    """Thread contract: `place` and `make` from any thread, `ask` under the engine's lock."""
+    """Stores the driver's values, and frees bytes by spilling.
 
-    def __init__(self, engine: LocalEngine) -> None:
-        self.engine = engine
+    Args:
+        engine: whose refs it makes.
+        warn: prints a warning.
+        let_go: has workers drop what they keep for a post-mortem. Under the lock.
+
+    Thread contract: `place` and `make` from any thread, `ask` under the engine's lock.
+    """
+
+    def __init__(
+        self, engine: Engine, loop: Loop, store: Store, refs: OwnRefs, numbers: ids.IdSource, inline_limit: int,
+        warn: Callable[[str], None], let_go: Callable[[], None],
+    ) -> None:  # fmt: skip
+        self._engine = engine
+        self._loop = loop
+        self._machine = loop.machine
+        self._store = store
+        self._refs = refs
+        self._ids = numbers
+        self._inline_limit = inline_limit
+        self._warn = warn
+        self._let_go = let_go
         self._asked: queue.SimpleQueue[Any] = queue.SimpleQueue()
         self._thread: threading.Thread | None = None
         self._making = threading.Lock()
@@ -59,18 +77,17 @@ class Spilling:
 
     def put(self, packed: Packed) -> ObjectRef[Any]:
         """Stores a value of the driver's; returns its ref. Raises as `place` does."""
-        engine = self.engine
-        loop = engine.loop
-        contained = engine.refs.ids_of(packed.contained) if packed.contained else ()
+        loop = self._loop
+        contained = self._refs.ids_of(packed.contained) if packed.contained else ()
         value, size = self.place(packed)
         now = time.monotonic()
         with loop.lock:
             dropped = bool(loop.ref_log or loop.view_log)
             if dropped:
                 loop.drain_logs(now)
-            object_id = engine._ids.next_put()
+            object_id = self._ids.next_put()
             loop.apply(e.ObjectStored(now, object_id, value, size, contained, 0, current_scope()))
-            ref: ObjectRef[Any] = engine.new_ref(object_id, engine)
+            ref: ObjectRef[Any] = self._engine.new_ref(object_id, self._engine)
         if dropped:
             loop.flush()
             loop.run_callbacks()
@@ -82,18 +99,17 @@ class Spilling:
         Raises:
             ObjectStoreAndDiskFullError: neither the store nor the disk can take it.
         """
-        engine = self.engine
         size = pickling.nbytes(packed)
-        if size <= engine.config.inline_limit:
+        if size <= self._inline_limit:
             data = pickling.in_band(packed)
             return data, len(data)
-        loop = engine.loop
+        loop = self._loop
         if loop.ref_log or loop.view_log:
             with loop.lock:  # what was dropped gives its room back first
                 loop.drain_logs(time.monotonic())
             loop.flush()
             loop.run_callbacks()
-        store = engine.store
+        store = self._store
         if size <= store.limit:
             for _ in range(3):
                 try:
@@ -110,64 +126,61 @@ class Spilling:
 
     def full(self, size: int, why: str) -> str:
         """Returns what an error about a full store says; ``why`` is what the disk said."""
-        engine = self.engine
         named = names_of_refs(vars(sys.modules["__main__"]))
-        with engine.loop.lock:
+        with self._loop.lock:
             return spilling.full(
-                engine.machine, size, engine.store.total(), engine.store.limit, why, named
+                self._machine, size, self._store.total(), self._store.limit, why, named
             )
 
     def make(self, size: int) -> bool:
         """Spills objects until ``size`` bytes are free; returns whether that worked."""
-        engine = self.engine
         with self._making:
-            with engine.loop.lock:
-                engine.loop.drain_logs(time.monotonic())
-            engine.loop.run_callbacks()  # what was just dropped may be enough
-            with engine.loop.lock:
+            with self._loop.lock:
+                self._loop.drain_logs(time.monotonic())
+            self._loop.run_callbacks()  # what was just dropped may be enough
+            with self._loop.lock:
                 chosen, lacking = self._choose(size)
                 if lacking > 0:
-                    engine.inspection.let_go()
+                    self._let_go()
             if lacking > 0 and self._collect():
-                with engine.loop.lock:
-                    engine.loop.drain_logs(time.monotonic())
+                with self._loop.lock:
+                    self._loop.drain_logs(time.monotonic())
                     chosen, lacking = self._choose(size)
-            engine.loop.flush()
+            self._loop.flush()
             for identity, value in chosen:
                 self._spill(identity, value)
         return self._wait_for_room(size)
 
     def _choose(self, size: int) -> tuple[list[tuple[int, Any]], int]:
         """Returns (what goes to disk, bytes that are lacking all the same). Under the lock."""
-        store = self.engine.store
+        store = self._store
         need = store.total() + size - store.limit
-        chosen = spilling.candidates(self.engine.machine, need) if need > 0 else []
+        chosen = spilling.candidates(self._machine, need) if need > 0 else []
         return [(o.id, o.value) for o in chosen], need - sum(o.size for o in chosen)
 
     def _collect(self) -> bool:
         """Before anything is refused for want of room: views that only cycles hold go, as in Ray."""
         now = time.monotonic()
-        if now - self._collected < COLLECT_SECONDS or not self.engine.store.live_views():
+        if now - self._collected < COLLECT_SECONDS or not self._store.live_views():
             return False
         self._collected = now
         gc.collect()
         return True
 
     def _spill(self, identity: int, value: Any) -> None:
-        engine = self.engine
         try:
-            where = engine.store.spill(value)
+            where = self._store.spill(value)
         except UnknownArena:
             return
         except OutOfDiskError as error:
-            engine.output.warn(f"spilling to disk failed: {error}")
+            self._warn(f"spilling to disk failed: {error}")
             return
-        engine.loop.dispatch(e.ObjectMoved(time.monotonic(), identity, where))
+        self._loop.dispatch(e.ObjectMoved(time.monotonic(), identity, where))
 
     def _wait_for_room(self, size: int) -> bool:
         """Workers free their ranges a moment after they are told."""
-        store = self.engine.store
-        objects = self.engine.machine.objects
+        store = self._store
+        objects = self._machine.objects
         deadline = time.monotonic() + 0.5
         pause = threading.Event()
         while store.total() + size > store.limit:
@@ -204,7 +217,7 @@ class Spilling:
                 pass  # there was not even enough to tell of it
             while not self._answered(answer, made):
                 time.sleep(RETRY_SECONDS)
-                if self.engine.loop.health.failure is not None:
+                if self._loop.health.failure is not None:
                     return
 
     def _attempt(self, size: int) -> bool:
@@ -216,12 +229,12 @@ class Spilling:
             # A disk with a fault, or no memory left (OpenSSL calls that a ValueError). What is done in changes
             # ends the runtime by itself; here the worker learns that there is no room.
             trace.swallowed("making room for a worker", error)
-            self.engine.output.warn(f"spilling to disk failed: {type(error).__name__}: {error}")
+            self._warn(f"spilling to disk failed: {type(error).__name__}: {error}")
         return False
 
     def _answered(self, answer: Callable[[bool], None], made: bool) -> bool:
         """Answers a worker; returns False if memory was too short for that: it waits, so it must have an answer."""
-        loop = self.engine.loop
+        loop = self._loop
         try:
             with loop.lock:
                 answer(made)

@@ -10,24 +10,38 @@ there is found out, in either direction, even when none follows it.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Mapping
+from typing import Any
 
 from raynb.core.vocabulary import events as e
 from raynb.core.vocabulary.records import Worker
+from raynb.engine.loop.connections import WorkerConnection
+from raynb.engine.loop.loop import Loop
 from raynb.wire import messages as w
-
-if TYPE_CHECKING:
-    from raynb.engine.local.engine import LocalEngine
 
 ASK_TIMES = 3  # a question that is not answered is asked so often: it, or the answer, may be lost itself
 MIN_LOOKS = 5  # a question is open over so many looks, or the driver itself was held up
 
 
 class HangWatch:
-    """Thread contract: `tick` in the I/O thread, `answered` under the engine's lock."""
+    """Asks, and counts the answers.
 
-    def __init__(self, engine: LocalEngine) -> None:
-        self.engine = engine
+    Args:
+        peers: the workers that are connected.
+        control: sends a worker a message on its control channel. Under the lock.
+        limit: seconds without an answer after which the machine learns of it; 0: nobody is asked.
+
+    Thread contract: `tick` in the I/O thread, `answered` under the engine's lock.
+    """
+
+    def __init__(
+        self, loop: Loop, peers: Mapping[int, WorkerConnection], control: Callable[[int, Any], None], limit: float
+    ) -> None:
+        self._loop = loop
+        self._machine = loop.machine
+        self._peers = peers
+        self._control = control
+        self._limit = limit
         self._open: dict[int, tuple[float, int]] = {}  # worker → when it was asked, looks since
         self._asked: dict[int, int] = {}  # how often
         self._claims: dict[int, tuple[int, int]] = {}  # worker → frames it has sent, looks since
@@ -43,7 +57,7 @@ class HangWatch:
 
     def tick(self, now: float) -> None:
         """Looks at the open questions; asks again when the last round is over."""
-        limit = self.engine.config.hang_warning
+        limit = self._limit
         if not limit:
             return
         if self._open:
@@ -55,24 +69,23 @@ class HangWatch:
             self._ask(now)
 
     def _ask(self, now: float) -> None:
-        engine = self.engine
-        with engine.loop.lock:
-            peers = engine.effects.peers
+        peers = self._peers
+        with self._loop.lock:
             for gone in [worker for worker in self._open if worker not in peers]:
                 self.answered(gone)
-            for worker in engine.machine.pool.table.values():
+            for worker in self._machine.pool.table.values():
                 if worker.pid and worker.id in peers and self._may_ask(worker):
                     self._open.setdefault(worker.id, (now, 0))
                     self._asked[worker.id] = self._asked.get(worker.id, 0) + 1
-                    engine.effects.control(worker.id, w.Withdraw((), peers[worker.id].data.channel.out))
-        engine.loop.flush()
+                    self._control(worker.id, w.Withdraw((), peers[worker.id].data.channel.out))
+        self._loop.flush()
 
     def _compare(self) -> None:
         """A worker whose frames are neither here nor on their way can't be understood: it is dropped."""
-        loop = self.engine.loop
+        loop = self._loop
         with loop.lock:
             for worker, (frames, looks) in list(self._claims.items()):
-                peer = self.engine.effects.peers.get(worker)
+                peer = self._peers.get(worker)
                 channel = peer.data.channel if peer is not None else None
                 if peer is None or channel is None or channel.closed or channel.came >= frames:
                     del self._claims[worker]
@@ -90,22 +103,21 @@ class HangWatch:
 
     def _works(self, worker: Worker) -> bool:
         if worker.actor:
-            actor = self.engine.machine.actors.table.get(worker.actor)
+            actor = self._machine.actors.table.get(worker.actor)
             return bool(actor is not None and actor.inflight)
         return bool(worker.queue)
 
     def _look(self, now: float, limit: float) -> None:
-        engine = self.engine
         silent = []
-        with engine.loop.lock:
+        with self._loop.lock:
             for worker, (asked, looks) in list(self._open.items()):
                 self._open[worker] = (asked, looks + 1)
                 if worker not in self._told and looks >= MIN_LOOKS and now - asked > limit:
                     self._told.add(worker)
-                    peer = engine.effects.peers.get(worker)
+                    peer = self._peers.get(worker)
                     silent.append(e.WorkerSilent(now, worker, now - asked, bool(peer and stopped(peer.pid))))
         for event in silent:
-            engine.loop.dispatch(event)
+            self._loop.dispatch(event)
 
 
 def stopped(pid: int) -> bool:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
 
 from raynb.base import limits
+from raynb.base.config import Config
 from raynb.core.vocabulary import events as e
-
-if TYPE_CHECKING:
-    from raynb.engine.local.engine import LocalEngine
+from raynb.engine.loop.connections import WorkerConnection
+from raynb.engine.loop.loop import Loop
+from raynb.store import Store
 
 _PAGE = os.sysconf("SC_PAGE_SIZE")
 _TICKS = os.sysconf("SC_CLK_TCK")
@@ -35,8 +36,13 @@ def sample(pid: int) -> tuple[int, float]:
 class MemoryMonitor:
     """Thread contract: `tick` in the I/O thread."""
 
-    def __init__(self, engine: LocalEngine) -> None:
-        self.engine = engine
+    def __init__(self, loop: Loop, store: Store, peers: Mapping[int, WorkerConnection], config: Config) -> None:
+        self._loop = loop
+        self._machine = loop.machine
+        self._store = store
+        self._peers = peers
+        self._interval = config.memory_monitor_interval
+        self._threshold = config.memory_usage_threshold
         self._next = 0.0
         self._cpu: dict[int, float] = {}
         self._last = 0.0
@@ -48,7 +54,7 @@ class MemoryMonitor:
         if limits.oom_kills() <= self._oom_kills:
             return ""
         self._oom_kills += 1
-        found = self.engine.machine.pool.table.get(worker)
+        found = self._machine.pool.table.get(worker)
         had = f"it had {found.rss >> 20} MiB at the last look; " if found is not None and found.rss else ""
         return (
             f"the system killed it because memory ran out ({had}{limits.memory_total() >> 20} MiB is the limit "
@@ -58,16 +64,14 @@ class MemoryMonitor:
     def tick(self, now: float) -> None:
         if now < self._next:
             return
-        engine = self.engine
-        engine.store.cool_down(now)
-        interval = engine.config.memory_monitor_interval
-        busy = bool(engine.machine.tasks.table)
-        self._next = now + (interval if busy else interval * IDLE_FACTOR)
+        self._store.cool_down(now)
+        busy = bool(self._machine.tasks.table)
+        self._next = now + (self._interval if busy else self._interval * IDLE_FACTOR)
         rss: dict[int, int] = {}
         cpu: dict[int, float] = {}
         seconds = max(1e-6, now - self._last)
         used: dict[int, float] = {}
-        for worker, peer in list(engine.effects.peers.items()):
+        for worker, peer in list(self._peers.items()):
             if peer.pid:
                 rss[worker], used[worker] = sample(peer.pid)
                 cpu[worker] = max(0.0, used[worker] - self._cpu.get(worker, used[worker])) / seconds
@@ -78,5 +82,5 @@ class MemoryMonitor:
         if busy:
             total = limits.memory_total()
             available = limits.memory_available()
-            pressed = available < total * (1 - engine.config.memory_usage_threshold)
-        engine.loop.dispatch(e.MemoryMeasured(now, rss, cpu, pressed, total - available, total))
+            pressed = available < total * (1 - self._threshold)
+        self._loop.dispatch(e.MemoryMeasured(now, rss, cpu, pressed, total - available, total))

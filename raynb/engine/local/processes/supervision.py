@@ -20,6 +20,7 @@ from raynb.engine.loop.loop import Loop
 from raynb.engine.loop.waiters import WORKER_CHANGED_KEY, Waiter
 from raynb.exceptions import RaySystemError
 from raynb.store import DiskTier, Store
+from raynb.wire.channel import Channel
 
 _now = time.monotonic
 
@@ -61,6 +62,10 @@ class Supervision:
         self._workers = workers
         self._lose_worker = lose_worker
         self._deaths = SupervisorDeaths(config.worker_start_attempts)
+
+    def spawn(self, worker: int, settings: dict[str, Any], fds: tuple[int, ...]) -> tuple[Channel, Channel, Any]:
+        """See `Processes`: the supervisor that there is now starts it."""
+        return self.process.spawn(worker, settings, fds)
 
     # -- starting ------------------------------------------------------------------------------
     def start(self) -> None:
