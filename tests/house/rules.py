@@ -34,7 +34,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "internal": {"api"},
     "runtime_env": {"api"},
     "jupyter": {"base", "api", "keeping", "lineage"},
-    "testing": {"base", "core", "engine", "api"},
+    "testing": {"base", "core", "engine", "api", "serde", "store", "wire"},
 }
 
 #: (module, part it also imports) → why.

@@ -18,24 +18,15 @@ from raynb.core.vocabulary import commands as c
 from raynb.core.vocabulary import events as e
 from raynb.engine.loop.connections import Connection, WorkerConnection, with_fds
 from raynb.engine.loop.loop import Loop
+from raynb.engine.loop.seams import Processes, Storage
 from raynb.engine.loop.worker_pages import WorkerPages
 from raynb.exceptions import RaySystemError
-from raynb.store import Store, UnknownArena
+from raynb.store import UnknownArena
 from raynb.wire import messages as w
-from raynb.wire.channel import Channel
 from raynb.wire.codec import code_of
 
 _RUN = code_of(w.Run)
 BIG_BYTES = 1 << 20  # freed ranges of this size (bytes) are sent at once, not with the next message
-
-
-class Processes(Protocol):
-    """Starts and ends the processes of workers: the supervisor, as far as the effects need it."""
-
-    connection: Connection  # to who ends them
-
-    def spawn(self, worker: int, settings: dict[str, Any], fds: tuple[int, ...]) -> tuple[Channel, Channel, Any]:
-        """Returns a new worker's data and control channel, and what is to be sent so that it starts."""
 
 
 class Says(Protocol):
@@ -60,7 +51,7 @@ class Effects:
     processes: Processes
 
     def __init__(
-        self, loop: Loop, store: Store, pages: WorkerPages, definitions: dict[str, tuple[bytes, Any]], output: Says
+        self, loop: Loop, store: Storage, pages: WorkerPages, definitions: dict[str, tuple[bytes, Any]], output: Says
     ) -> None:
         self.loop = loop
         self._machine = loop.machine

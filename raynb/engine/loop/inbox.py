@@ -17,10 +17,10 @@ from raynb.core.vocabulary import events as e
 from raynb.engine.loop.connections import Connection, WorkerConnection
 from raynb.engine.loop.effects import Effects
 from raynb.engine.loop.loop import Loop
+from raynb.engine.loop.seams import Storage
 from raynb.engine.loop.waiters import WORKER_CHANGED_KEY
 from raynb.engine.loop.worker_pages import WorkerPages
 from raynb.serde import pickling
-from raynb.store import Store
 from raynb.wire import messages as w
 from raynb.wire.codec import BadFrame, decode_all
 
@@ -83,7 +83,7 @@ class Inbox:
     """
 
     def __init__(
-        self, loop: Loop, effects: Effects, store: Store, pages: WorkerPages,
+        self, loop: Loop, effects: Effects, store: Storage, pages: WorkerPages,
         definitions: dict[str, tuple[bytes, Any]], listeners: Listeners,
     ) -> None:  # fmt: skip
         self.loop = loop

@@ -18,10 +18,11 @@ from raynb.base.scope import current_scope
 from raynb.core.objects import spilling
 from raynb.core.vocabulary import events as e
 from raynb.engine.loop.loop import Loop
+from raynb.engine.loop.seams import Storage
 from raynb.engine.refs import OwnRefs
 from raynb.exceptions import ObjectStoreAndDiskFullError, OutOfDiskError, RayError, RaySystemError
 from raynb.serde import pickling
-from raynb.store import NoRoom, Store, UnknownArena
+from raynb.store import NoRoom, UnknownArena
 
 RETRY_SECONDS = 0.05  # where memory was too short even for an answer
 COLLECT_SECONDS = 1.0  # the garbage collector is not run more often than this
@@ -58,7 +59,7 @@ class Spilling:
     """
 
     def __init__(
-        self, engine: Engine, loop: Loop, store: Store, refs: OwnRefs, numbers: ids.IdSource, inline_limit: int,
+        self, engine: Engine, loop: Loop, store: Storage, refs: OwnRefs, numbers: ids.IdSource, inline_limit: int,
         warn: Callable[[str], None], let_go: Callable[[], None],
     ) -> None:  # fmt: skip
         self._engine = engine
