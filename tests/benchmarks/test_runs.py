@@ -17,6 +17,8 @@ from benchmarks.many import main as many
 from benchmarks.notebook.idioms import IDIOMS
 from benchmarks.ray_perf.runner import ALIAS, wanted
 from benchmarks.session import ROOT, HostError, Session, environment
+from benchmarks.workloads import idioms, problems
+from benchmarks.workloads.measured import prepared
 
 linux = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="the figures are read from /proc")
 
@@ -182,3 +184,17 @@ def test_cells_of_each_idiom_are_python() -> None:
         code = defined + f"x = {idiom.call('first')}\n{idiom.get.format(x='x')}"
         compile(code, idiom.label, "exec")
         compile(idiom.call("beat", "path, 8"), idiom.label, "eval")
+
+
+def test_the_workloads_on_raynb_give_what_the_serial_ones_give(tmp_path: Path) -> None:
+    serial, raynb = idioms.engine("serial"), idioms.engine("raynb")
+    raynb.start(2)
+    try:
+        for workload, method in idioms.METHODS.items():
+            if workload == "grid search":
+                continue  # the import of scikit-learn takes longer than all the others; a notebook has the same search
+            with prepared(workload, "tiny", tmp_path) as data:
+                digests = [problems.digest(workload, getattr(one, method)(data)) for one in (serial, raynb)]
+            assert problems.equal(*digests), workload
+    finally:
+        raynb.stop()
