@@ -100,8 +100,20 @@ if _ray_hook.asked_for():
 
 
 def load_ipython_extension(ipython: Any) -> None:
-    """Called by ``%load_ext raynb``."""
-    from raynb.jupyter.extension import load_ipython_extension as load
+    """Called by ``%load_ext raynb``.
+
+    Raises:
+        ImportError: a package that only the notebook needs is missing.
+    """
+    try:
+        from raynb.jupyter.extension import load_ipython_extension as load
+    except ModuleNotFoundError as missing:
+        if (missing.name or "").partition(".")[0] == "raynb":
+            raise
+        raise ImportError(
+            f"%load_ext raynb needs the package {missing.name}, which is not installed: raynb was installed without "
+            "its dependencies. Install them: pip install raynb"
+        ) from missing
 
     load(ipython)
 

@@ -99,3 +99,35 @@ def test_windows_gets_one_clear_sentence(monkeypatch: pytest.MonkeyPatch) -> Non
     with pytest.raises(RaySystemError, match="WSL"):
         raynb.init()
     assert not raynb.is_initialized()
+
+
+#: A script that finds nothing installed beside raynb but cloudpickle.
+ALONE = """
+import sys
+NEEDED = {"raynb", "cloudpickle"}
+class Nothing:
+    def find_spec(self, name, path=None, target=None):
+        top = name.partition(".")[0]
+        if top not in NEEDED | sys.stdlib_module_names:
+            raise ModuleNotFoundError(f"No module named {top!r}", name=top)
+sys.meta_path.insert(0, Nothing())
+import raynb as ray
+import raynb.util.queue, raynb.util.state, raynb.util.multiprocessing
+ray.init(num_cpus=1)
+@ray.remote
+class Counter:
+    def add(self, n):
+        return n + 1
+assert ray.get(Counter.remote().add.remote(ray.put(1))) == 2
+ray.shutdown()
+try:
+    ray.load_ipython_extension(None)
+except ImportError as error:
+    print(error)
+"""
+
+
+def test_a_script_needs_nothing_but_cloudpickle() -> None:
+    done = subprocess.run([sys.executable, "-c", ALONE], capture_output=True, text=True, timeout=100, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "pip install raynb" in done.stdout
