@@ -13,9 +13,11 @@ from __future__ import annotations
 
 import _signal  # type: ignore[import-not-found]  # signal.signal wraps the result in an enum: 2 µs; this is 0.1 µs
 import _thread
+import gc
 import signal
 import threading
 import time
+import weakref
 from collections.abc import Callable, Sized
 from types import CodeType, FrameType
 from typing import Any, TypeVar
@@ -33,7 +35,11 @@ _pending = False
 _outer: Any = signal.default_int_handler  # the only handler that is ever replaced
 
 
-_destructors: set[CodeType] = set()
+#: Functions whose exceptions Python prints and loses: destructors, and what weak collections do when an item dies.
+_destructors: set[CodeType | None] = {
+    getattr(vars(collection()).get("_remove"), "__code__", None)
+    for collection in (weakref.WeakSet, weakref.WeakKeyDictionary, weakref.WeakValueDictionary)
+}
 RETRY_SECONDS = 0.001
 
 
@@ -41,10 +47,21 @@ def _handler(signum: int, frame: FrameType | None) -> None:
     global _pending
     if _depth:
         _pending = True
-    elif frame is not None and frame.f_code in _destructors:
+    elif _is_lost(frame):
         _thread.start_new_thread(_send_again, ())
     else:
         _outer(signum, frame)
+
+
+def _is_lost(frame: FrameType | None) -> bool:
+    """Returns whether Python would print and lose an exception raised here: under a destructor, or a callback of the
+    garbage collector (ipykernel 6 has one)."""
+    lost = _destructors.union(getattr(callback, "__code__", None) for callback in gc.callbacks)
+    while frame is not None:
+        if frame.f_code in lost:
+            return True
+        frame = frame.f_back
+    return False
 
 
 def _send_again() -> None:

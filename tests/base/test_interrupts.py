@@ -1,0 +1,63 @@
+"""A Ctrl-C where Python would print and lose its exception comes a moment later instead."""
+
+from __future__ import annotations
+
+import gc
+import signal
+import threading
+import weakref
+from collections.abc import Iterator
+
+import pytest
+
+from raynb.base import interrupts
+
+
+@pytest.fixture(autouse=True)
+def own_handler() -> Iterator[None]:
+    with interrupts.Critical():
+        pass  # the handler is put in the place of Python's at the first critical section
+    yield
+    interrupts.restore()
+
+
+def wait_for_the_interrupt() -> None:
+    while True:
+        threading.Event().wait(0.01)
+
+
+def test_in_a_callback_of_the_garbage_collector() -> None:
+    sent = []
+
+    def callback(phase: str, info: dict[str, int]) -> None:
+        if phase == "start" and not sent:
+            sent.append(1)
+            signal.raise_signal(signal.SIGINT)
+
+    gc.callbacks.append(callback)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            gc.collect()
+            wait_for_the_interrupt()
+    finally:
+        gc.callbacks.remove(callback)
+    assert sent
+
+
+def test_in_what_a_weak_collection_does_when_an_item_dies() -> None:
+    class Item:
+        pass
+
+    class Interrupted(set):  # type: ignore[type-arg]
+        def discard(self, item: object) -> None:
+            signal.raise_signal(signal.SIGINT)  # a function called from the callback
+            super().discard(item)
+
+    collection: weakref.WeakSet[Item] = weakref.WeakSet()
+    collection.data = Interrupted()  # type: ignore[attr-defined]
+    item = Item()
+    collection.add(item)
+    with pytest.raises(KeyboardInterrupt):
+        del item
+        wait_for_the_interrupt()
+    assert not collection.data  # type: ignore[attr-defined]
