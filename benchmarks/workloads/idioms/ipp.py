@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
 from itertools import product
+from multiprocessing.pool import ThreadPool
 from typing import Any
 
 import numpy as np
@@ -12,7 +12,8 @@ from benchmarks.workloads import problems as p
 
 
 def _calls(urls: list[str]) -> list[int]:
-    return asyncio.run(p.fetch_all(urls))
+    with ThreadPool(p.AT_ONCE) as threads:  # an event loop runs in the engine already
+        return threads.map(p.fetch, urls, chunksize=1)
 
 
 def _local_gradient(weights: Any, names: list[str]) -> list[Any]:
