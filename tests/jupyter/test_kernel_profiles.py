@@ -75,7 +75,7 @@ def test_the_shares_of_a_flame_graph_are_those_of_the_task(notebook: KernelSessi
     total = sum(map(sum, runs))
     for number, name in enumerate(("spins", "sorts", "sleeps")):
         share = sum(part[number] for part in runs) / total
-        assert abs(shown[name] - share) < 0.05, (name, share, shown)
+        assert abs(shown[name] - share) < 0.1, (name, share, shown)
     text = plain(run)
     assert " % in " in text
     assert "called from In[" in text
