@@ -21,6 +21,8 @@ END_SECONDS = 10.0  # processes that not even SIGKILL ends (they wait for a disk
 STOPPED_SECONDS = 3.0  # the watcher lets a supervisor work for so long after the kernel's death
 LATE_SECONDS = 2.0  # and waits so long for the kernel's death after the supervisor's
 PAUSE_SECONDS = 0.005
+EXEC_LOOKS = 10  # a process in the middle of an exec gets so many looks, a pause apart
+PROC = "/proc"
 
 
 def _relations() -> dict[int, list[int]]:
@@ -70,20 +72,37 @@ def children_of(pid: int) -> list[int]:
 def marked(marker: str) -> list[int]:
     """Returns the pids whose environment carries this runtime's marker (Linux)."""
     wanted = f"{MARKER}={marker}".encode()
-    found = []
     try:
-        names = os.listdir("/proc")
+        names = [name for name in os.listdir(PROC) if name.isdigit()]
     except OSError:
         return []
-    for name in names:
-        if name.isdigit():
+    found: list[int] = []
+    for look in range(EXEC_LOOKS):
+        if look:
+            time.sleep(PAUSE_SECONDS)
+        bare = []
+        for name in names:
             try:
-                with open(f"/proc/{name}/environ", "rb") as file:
-                    if wanted in file.read().split(b"\0"):
-                        found.append(int(name))
+                with open(f"{PROC}/{name}/environ", "rb") as file:
+                    environment = file.read()
+                if wanted in environment.split(b"\0"):
+                    found.append(int(name))
+                elif not environment and _in_exec(name):
+                    bare.append(name)
             except OSError:
                 continue
+        names = bare
+        if not names:
+            break
     return found
+
+
+def _in_exec(name: str) -> bool:
+    """Returns whether a process without an environment is about to have one: in the middle of an exec it has a
+    program, but neither arguments nor environment. Zombies and threads of the kernel have no program."""
+    os.readlink(f"{PROC}/{name}/exe")
+    with open(f"{PROC}/{name}/cmdline", "rb") as file:
+        return not file.read()
 
 
 def kill(pid: int, number: int = signal.SIGKILL) -> None:

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from raynb.testing import leaks
+from raynb.worker import burial
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 
@@ -60,3 +61,32 @@ def test_nothing_is_left(end: str, tmp_path: Path) -> None:
         assert leaks.until(lambda: not os.listdir(spill), 30)
     finally:
         leaks.kill_all(leaks.marked(marker).values())
+
+
+def test_a_process_in_the_middle_of_an_exec_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    ours = f"A=1\0{burial.MARKER}=m\0".encode()
+    files = {  # of each process: environment, arguments, has it a program?
+        "10": (ours, b"x\0", True), "11": (b"", b"", True), "12": (b"", b"", False), "13": (b"", b"x\0", True),
+        "14": (f"{burial.MARKER}=other\0".encode(), b"x\0", True), "self": (ours, b"", True),
+    }  # fmt: skip
+    for name, (environment, arguments, program) in files.items():
+        folder = tmp_path / name
+        folder.mkdir()
+        (folder / "environ").write_bytes(environment)
+        (folder / "cmdline").write_bytes(arguments)
+        if program:
+            (folder / "exe").symlink_to(sys.executable)
+    paused: list[float] = []
+
+    def pause(seconds: float) -> None:
+        paused.append(seconds)
+        if len(paused) == 3:  # the exec is over
+            (tmp_path / "11" / "environ").write_bytes(ours)
+
+    monkeypatch.setattr(burial, "PROC", str(tmp_path))
+    monkeypatch.setattr(burial.time, "sleep", pause)
+    assert sorted(burial.marked("m")) == [10, 11]
+    assert len(paused) == 3
+    (tmp_path / "11" / "environ").write_bytes(b"")
+    assert burial.marked("m") == [10]  # it never has one: not looked at for ever
+    assert len(paused) == 3 + burial.EXEC_LOOKS - 1
