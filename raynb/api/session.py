@@ -105,7 +105,7 @@ def end_engine(engine: DriverEngine, timeout: float) -> None:
                 console.close()
 
 
-class Slot:
+class RuntimeSlot:
     """The global runtime's place.
 
     Thread contract: any thread.
@@ -212,7 +212,7 @@ class Slot:
             return self.engine if self.state == RUNNING else None
 
 
-_slot = Slot()
+_slot = RuntimeSlot()
 _forked = False  # this process was forked while it had a runtime
 
 
@@ -241,7 +241,7 @@ def _after_fork() -> None:
     _forked = _forked or _slot.state != EMPTY or any(engine.alive for engine in list(_engines))
     for engine in list(_engines):
         engine.after_fork_in_child()
-    _slot = Slot()
+    _slot = RuntimeSlot()
     slot._lock = threading.Lock()
     slot.forget_isolated()
     slot.set_current(None)
@@ -270,6 +270,6 @@ def install_starter() -> None:
     slot.set_starter(_auto_init)
 
 
-def global_slot() -> Slot:
+def global_slot() -> RuntimeSlot:
     """Returns the slot of the global runtime."""
     return _slot

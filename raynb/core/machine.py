@@ -19,7 +19,7 @@ from raynb.core.objects.streams import Streams
 from raynb.core.objects.table import Objects
 from raynb.core.scheduling.groups import Groups
 from raynb.core.scheduling.memory import MemoryPolicy
-from raynb.core.scheduling.pool import Pool
+from raynb.core.scheduling.pool import WorkerPool
 from raynb.core.scheduling.resources import Amounts, Resources, to_floats
 from raynb.core.scheduling.scaling import scale, workers_for
 from raynb.core.scheduling.scheduler import Scheduler
@@ -64,7 +64,7 @@ class Machine:
         self.streams = Streams(self)
         self.requests = Requests(self)
         self.scheduler = Scheduler(self, config.prefetch_seconds)
-        self.pool = Pool(self, config.max_workers or 4096)
+        self.pool = WorkerPool(self, config.max_workers or 4096)
         self.pool.keep = workers_for(total.get(CPU, 0))
         self.actors = Actors(self)
         self.calls = Calls(self)

@@ -22,7 +22,7 @@ from typing import Any
 
 from raynb.keeping import values
 from raynb.keeping.folder import FolderError, Lease, home_of
-from raynb.keeping.policy import Held, to_evict
+from raynb.keeping.policy import KeptEntry, to_evict
 from raynb.keeping.values import Stored, Stub
 from raynb.store.directory import file_system_of
 
@@ -42,7 +42,7 @@ create index if not exists file_key on file (key);
 """
 
 
-class Full(Exception):
+class BoxFull(Exception):
     """The limit is reached and nothing may go; the text says so."""
 
 
@@ -144,7 +144,7 @@ class Box:
         """Keeps results whose values are written; returns how many were kept.
 
         Raises:
-            Full: the limit is reached, and what is there is in use.
+            BoxFull: the limit is reached, and what is there is in use.
             OSError: the disk failed or is full.
         """
         with self._change() as db:
@@ -300,9 +300,11 @@ class Box:
         living = self._lease.living()
         leased = {key for key, kernel in db.execute("select key, kernel from lease") if kernel in living}
         rows = db.execute("select key, size, used from entry where key != ?", (entry.key,)).fetchall()
-        going = to_evict([Held(key, size, used, key in leased) for key, size, used in rows], needed, limit)
+        going = to_evict([KeptEntry(key, size, used, key in leased) for key, size, used in rows], needed, limit)
         if going is None:
-            raise Full(f"it has {needed:,} bytes, the limit Raynb.keep_limit is {limit:,}, and what is kept is in use")
+            raise BoxFull(
+                f"it has {needed:,} bytes, the limit Raynb.keep_limit is {limit:,}, and what is kept is in use"
+            )
         for key in going:
             self._remove(db, key)
 

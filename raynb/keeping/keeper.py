@@ -26,7 +26,7 @@ from raynb.base.ref import ObjectRef
 from raynb.base.rows import Output
 from raynb.exceptions import OutOfDiskError, RuntimeGoneError
 from raynb.keeping import values
-from raynb.keeping.box import Box, Entry, Full
+from raynb.keeping.box import Box, BoxFull, Entry
 from raynb.keeping.folder import FolderError
 from raynb.keeping.values import Stored
 from raynb.keeping.versions import Unsure
@@ -38,7 +38,7 @@ _log = logging.getLogger("raynb.keeping")
 
 
 @dataclass(slots=True)
-class Pending:
+class PendingKeep:
     """A result that is to be kept when its task has ended well.
 
     Attributes:
@@ -69,13 +69,13 @@ class Keeper:
 
     def __init__(self, box: Box) -> None:
         self.box = box
-        self._ready: deque[Pending] = deque()
+        self._ready: deque[PendingKeep] = deque()
         self._waiting = 0  # whose task has not ended
         self._busy = 0
         self._change = threading.Condition()
         self._thread: threading.Thread | None = None
 
-    def when_done(self, status: ObjectRef[Any], pending: Sequence[Pending], whole: bool) -> None:
+    def when_done(self, status: ObjectRef[Any], pending: Sequence[PendingKeep], whole: bool) -> None:
         """Keeps results when the task that ``status`` stands for has ended.
 
         Args:
@@ -131,7 +131,7 @@ class Keeper:
                     self._busy = 0
                     self._change.notify_all()
 
-    def _keep(self, batch: list[Pending]) -> None:
+    def _keep(self, batch: list[PendingKeep]) -> None:
         engine = engines.driver()
         if engine is None:
             raise RuntimeGoneError("The runtime was shut down before its results were kept.")
@@ -152,7 +152,7 @@ class Keeper:
             )  # fmt: skip
             try:
                 self.box.add([entry])
-            except (Full, OSError) as error:
+            except (BoxFull, OSError) as error:
                 self.box.discard(found)
                 pending.say(str(error))
 

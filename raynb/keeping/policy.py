@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 
 @dataclass(slots=True, frozen=True)
-class Held:
+class KeptEntry:
     """One kept result as the limit sees it.
 
     Attributes:
@@ -23,7 +23,7 @@ class Held:
     leased: bool
 
 
-def to_evict(held: Iterable[Held], needed: int, limit: int) -> list[str] | None:
+def to_evict(held: Iterable[KeptEntry], needed: int, limit: int) -> list[str] | None:
     """Returns the keys that go so that ``needed`` more bytes fit, the least recently used first; None: they can't."""
     known = sorted(held, key=lambda entry: (entry.used, entry.key))
     excess = sum(entry.size for entry in known) + needed - limit

@@ -33,7 +33,7 @@ ALWAYS_COMPARED = 64 << 20
 
 @dataclass(slots=True, frozen=True)
 class Stored:
-    """One kept value.
+    """One kept value, as the box's rows hold it (pickled by this name: it must not change).
 
     Attributes:
         data: the value itself, if it is small; else empty.

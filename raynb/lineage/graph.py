@@ -2,7 +2,8 @@
 
 A *run* is one execution: of a ``%%remote`` cell, of ``%remote``, or all calls of one function in one cell. It has
 read names, each with the token that the name stood for (`raynb.lineage.tokens`), and of each name that held refs
-the runs that had made them. `Lineage.observe` says what names stand for now. From that follows whether a run is stale:
+the runs that had made them. `NotebookLineage.observe` says what names stand for now. From that follows whether a run
+is stale:
 
 - a name that it read stands for something else now, unless the run itself, or one made of it, has bound the name since
   (``total = total + x`` doesn't make itself stale);
@@ -92,7 +93,7 @@ class Reason:
     via: tuple[tuple[str, int], ...] = ()
 
 
-class Lineage:
+class NotebookLineage:
     """The runs of one notebook."""
 
     def __init__(self) -> None:

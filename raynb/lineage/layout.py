@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
-from raynb.lineage.graph import Lineage, Run
+from raynb.lineage.graph import NotebookLineage, Run
 from raynb.lineage.tokens import MODULE
 
 #: A cell without tasks of its own, from which others took names.
@@ -20,7 +20,7 @@ MAX_NODES = 300
 
 
 @dataclass(slots=True)
-class Node:
+class CellNode:
     """One cell. ``state`` is that of its runs, or `PLAIN`; ``why``: in words; ``cell_id``: the front end's,
     where it has one; ``column`` and ``row``: its place."""
 
@@ -37,12 +37,12 @@ class Node:
 class Graph:
     """Nodes by scope, and edges (from, to) → the names that went that way."""
 
-    nodes: dict[int, Node] = field(default_factory=dict)
+    nodes: dict[int, CellNode] = field(default_factory=dict)
     edges: dict[tuple[int, int], list[str]] = field(default_factory=dict)
 
 
 def graph_of(
-    lineage: Lineage, shown: Iterable[Run], state: Callable[[Run], tuple[str, str]], line: Callable[[int], str]
+    lineage: NotebookLineage, shown: Iterable[Run], state: Callable[[Run], tuple[str, str]], line: Callable[[int], str]
 ) -> Graph:
     """Returns the graph of the runs that are shown, and of what these took from.
 
@@ -53,7 +53,7 @@ def graph_of(
     found = Graph()
     runs = _with_sources(lineage, shown)[-MAX_NODES:]
     for run in runs:
-        node = found.nodes.setdefault(run.scope, Node(run.scope, line(run.scope) or run.line))
+        node = found.nodes.setdefault(run.scope, CellNode(run.scope, line(run.scope) or run.line))
         new, why = state(run)
         if _WORSE.index(new) >= _WORSE.index(node.state):
             node.state, node.why = new, why
@@ -65,7 +65,7 @@ def graph_of(
                 taken = [run.came_from.get(name, 0)]
             for scope in taken:
                 if scope and scope != run.scope:
-                    found.nodes.setdefault(scope, Node(scope, line(scope)))
+                    found.nodes.setdefault(scope, CellNode(scope, line(scope)))
                     names = found.edges.setdefault((scope, run.scope), [])
                     if name not in names:
                         names.append(name)
@@ -76,7 +76,7 @@ def graph_of(
 _WORSE = (PLAIN, "fresh", "stale", "running", "failed")
 
 
-def _with_sources(lineage: Lineage, shown: Iterable[Run]) -> list[Run]:
+def _with_sources(lineage: NotebookLineage, shown: Iterable[Run]) -> list[Run]:
     wanted: dict[int, Run] = {}
     waiting = list(shown)
     while waiting:
@@ -99,11 +99,11 @@ def _place(found: Graph, order: dict[int, int]) -> None:
         below = [found.nodes[target].row for source, target in forward if source == scope]
         if below and not any(target == scope for _, target in forward):
             found.nodes[scope].row = min(below) - 1
-    rows: dict[int, list[Node]] = {}
+    rows: dict[int, list[CellNode]] = {}
     for scope in scopes:
         rows.setdefault(found.nodes[scope].row, []).append(found.nodes[scope])
     for row in sorted(rows):
-        def middle(node: Node) -> float:
+        def middle(node: CellNode) -> float:
             above = [found.nodes[source].column for source, target in forward if target == node.scope]
             return sum(above) / len(above) if above else float(node.column)
 

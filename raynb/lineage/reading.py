@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from raynb.base.ref import ObjectRef
-from raynb.lineage.graph import Lineage, Run
+from raynb.lineage.graph import NotebookLineage, Run
 from raynb.lineage.tokens import REF, Reader, kind_of, refs_of
 
 #: Refs of one list that are looked at.
@@ -24,7 +24,7 @@ class Taken:
 
 
 def take(
-    reader: Reader, lineage: Lineage, names: Iterable[str], run_of: Callable[[ObjectRef[Any]], Run | None]
+    reader: Reader, lineage: NotebookLineage, names: Iterable[str], run_of: Callable[[ObjectRef[Any]], Run | None]
 ) -> Taken:
     """Returns what the names stand for now, with all that the functions among them read.
 

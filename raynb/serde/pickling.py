@@ -23,7 +23,7 @@ from raynb.base.engine import Packed
 from raynb.base.process import headroom, shelter
 from raynb.base.ref import ObjectRef, foreign, is_ref, ours
 from raynb.serde import arrays, culprits, frames, notebook_objects, tables
-from raynb.serde.refs import Refs, collecting
+from raynb.serde.refs import PickledRefs, collecting
 
 _SCALARS = frozenset((int, float, bool, str, bytes, type(None), complex))
 _PLAIN = ord("P")  # begins a stream without buffers
@@ -152,7 +152,7 @@ class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]
         self.array_type = arrays.array_type()
         self.arrays = arrays.Arrays(buffers)
         self.reduce_array = self.arrays.reduce
-        self.refs = Refs(buffers)
+        self.refs = PickledRefs(buffers)
         self.reduce_ref = self.refs.reduce
 
     def reducer_override(self, obj: Any) -> Any:

@@ -1,4 +1,4 @@
-"""Refs inside values: taken down while a value is pickled, made again by whoever reads it.
+"""Refs inside values: collected while a value is pickled, rebuilt by the process that reads it.
 
 The engine must know what a value names, so the refs are collected on the way. A value with many of
 them (a list of ten thousand) has one table of their ids, as `raynb.serde.arrays` has of arrays: in
@@ -58,7 +58,7 @@ def rebuild_refs(table: Any) -> Iterator[ObjectRef[Any]]:
             gc.enable()
 
 
-class Refs:
+class PickledRefs:
     """The refs of one value that is being pickled.
 
     Thread contract: one thread.

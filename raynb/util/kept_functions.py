@@ -10,7 +10,7 @@ from raynb.api.remote_function import RemoteFunctionWithOptions
 from raynb.base import engine as engines
 from raynb.keeping import origins, session
 from raynb.keeping.digest import digest
-from raynb.keeping.keeper import Pending, put_kept, replayed, task_id
+from raynb.keeping.keeper import PendingKeep, put_kept, replayed, task_id
 from raynb.keeping.versions import Unsure, python_token
 
 __all__ = ["keep"]
@@ -90,7 +90,7 @@ class KeptFunction(Generic[F]):
         run = origins.new_run()
         origins.record(made.items(), key, run)
         name = self._about.name
-        pending = Pending(key, run, name, f"{name}(…)", made, task_id(made["0"]), False, self._say)
+        pending = PendingKeep(key, run, name, f"{name}(…)", made, task_id(made["0"]), False, self._say)
         keeper.when_done(made["0"], [pending], whole=False)
         return returned
 

@@ -16,12 +16,12 @@ from raynb.run import methods
 from raynb.serde import pickling
 from raynb.wire import messages as w
 from raynb.worker import state, user_code
-from raynb.worker.concurrency import Loop, MainLoop, Threads
+from raynb.worker.concurrency import EventLoopThread, MainLoop, Threads
 from raynb.worker.link import FLUSH_SECONDS
-from raynb.worker.state import Running
+from raynb.worker.state import RunningTask
 
 if TYPE_CHECKING:
-    from raynb.worker.executor import Executor
+    from raynb.worker.executor import TaskExecutor
 
 _now = time.monotonic
 
@@ -32,15 +32,15 @@ class ActorHost:
     Thread contract: `dispatch` under the link's read lock; `cancel` in the control thread.
     """
 
-    def __init__(self, executor: Executor, spec: ActorSpec, cls: Any, attempt: int) -> None:
+    def __init__(self, executor: TaskExecutor, spec: ActorSpec, cls: Any, attempt: int) -> None:
         self.executor = executor
         self.spec = spec
         self.cls = cls
         self.instance: Any = None
         self.attempt = attempt
         self.concurrent = spec.is_async or spec.max_concurrency > 1 or bool(spec.concurrency_groups)
-        self.running: dict[int, Running] = {}
-        self._groups: dict[str, Threads | Loop] = {}
+        self.running: dict[int, RunningTask] = {}
+        self._groups: dict[str, Threads | EventLoopThread] = {}
         self._name = spec.class_name
         self._lock = threading.Lock()
 
@@ -48,14 +48,14 @@ class ActorHost:
     def create(self, args: Any, kwargs: dict[str, Any]) -> None:
         if self.concurrent:
             groups = {"": self.spec.max_concurrency, **dict(self.spec.concurrency_groups)}
-            kind = Threads if not self.spec.is_async else Loop if len(groups) > 1 else MainLoop
+            kind = Threads if not self.spec.is_async else EventLoopThread if len(groups) > 1 else MainLoop
             for name, count in groups.items():
                 self._groups[name] = kind(self, name, count)
         self.executor.host = self  # handles to itself, made in the constructor, find it
         try:
             if self.spec.is_async:  # the constructor too runs on the loop's thread
                 group = self._groups[""]
-                assert isinstance(group, Loop)
+                assert isinstance(group, EventLoopThread)
                 self.instance = group.call(self.cls, args, kwargs)
             else:
                 self.instance = user_code.call(self.cls, args, kwargs)
@@ -90,11 +90,11 @@ class ActorHost:
     def dispatch(self, run: w.Run) -> None:
         """Starts a call in its concurrency group's threads or loop."""
         options = self.executor.worker.options[run.options]
-        running = Running(run, options)
+        running = RunningTask(run, options)
         self.running[run.task] = running
         self._group(options).start(run, running)
 
-    def _group(self, options: TaskOptions) -> Threads | Loop:
+    def _group(self, options: TaskOptions) -> Threads | EventLoopThread:
         return self._groups.get(options.concurrency_group) or self._groups[""]
 
     def is_brief(self, run: w.Run) -> bool:
@@ -117,7 +117,7 @@ class ActorHost:
         group = self._groups.get("")
         return group if isinstance(group, MainLoop) else None
 
-    def run_in_thread(self, run: w.Run, running: Running) -> None:
+    def run_in_thread(self, run: w.Run, running: RunningTask) -> None:
         state.running.set(running)
         started = fetched = _now()
         flags = 0
@@ -140,7 +140,7 @@ class ActorHost:
         self._end(run, running, packed, flags, error, started, fetched, ran)
 
     @user_code.calls_user_code
-    async def run_async(self, run: w.Run, running: Running) -> None:
+    async def run_async(self, run: w.Run, running: RunningTask) -> None:
         state.running.set(running)
         started = fetched = _now()
         flags = 0
@@ -175,14 +175,14 @@ class ActorHost:
             raised.with_traceback(None)
         self._end(run, running, packed, flags, error, started, fetched, ran)
 
-    def answer_cancelled(self, run: w.Run, running: Running) -> None:
+    def answer_cancelled(self, run: w.Run, running: RunningTask) -> None:
         """The call was cancelled before it began; it gets its answer all the same."""
         now = _now()
         running.interrupted = True
         self._end(run, running, *self.executor.failure(running, KeyboardInterrupt()), now, now, now)
 
     @user_code.calls_user_code
-    async def _stream_async(self, running: Running, items: Any, dynamic: bool) -> Any:
+    async def _stream_async(self, running: RunningTask, items: Any, dynamic: bool) -> Any:
         returns = self.executor.returns
         worker = self.executor.worker
         limit = running.options.backpressure
@@ -214,7 +214,7 @@ class ActorHost:
             return (), {}
         return self.executor.arguments(run)
 
-    def _end(self, run: w.Run, running: Running, *outcome: Any) -> None:
+    def _end(self, run: w.Run, running: RunningTask, *outcome: Any) -> None:
         self.running.pop(run.task, None)
         with self._lock:
             self.executor.finish(run, running, *outcome)

@@ -15,7 +15,7 @@ from raynb.exceptions import AsyncioActorExit
 from raynb.wire import messages as w
 from raynb.wire.channel import Closed
 from raynb.worker import user_code
-from raynb.worker.state import Running
+from raynb.worker.state import RunningTask
 
 if TYPE_CHECKING:
     from raynb.worker.actor_host import ActorHost
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 MAX_THREADS = 1000
 #: A call as it waits for its turn.
-Call = tuple[w.Run, Running]
+Call = tuple[w.Run, RunningTask]
 
 
 class Threads:
@@ -52,7 +52,7 @@ class Threads:
         self._stuck = False  # one that was to be over in a moment is not
         self._closed = False
 
-    def start(self, run: w.Run, running: Running) -> None:
+    def start(self, run: w.Run, running: RunningTask) -> None:
         self._calls.append((run, running))
         # A thread that ends a brief call looks for the next one after it has left the count.
         if not self._brief or self._stuck or not self._host.is_brief(run):
@@ -135,7 +135,7 @@ class Threads:
         except IndexError:  # another thread has taken it
             return True
 
-    def cancel(self, running: Running) -> None:
+    def cancel(self, running: RunningTask) -> None:
         """Nothing reaches a thread; the call sees that it was interrupted when it begins."""
 
     def close(self) -> None:
@@ -154,7 +154,7 @@ def _handle(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
         loop.default_exception_handler(context)
 
 
-class Loop:
+class EventLoopThread:
     """An event loop in a thread of its own.
 
     Thread contract: `start`, `cancel` from any thread; what begins with an underscore in the loop's.
@@ -183,10 +183,10 @@ class Loop:
         """Runs a function on the loop's thread, in the caller's context, and waits for it."""
         return asyncio.run_coroutine_threadsafe(_called(function, args, kwargs), self.loop).result()
 
-    def start(self, run: w.Run, running: Running) -> None:
+    def start(self, run: w.Run, running: RunningTask) -> None:
         self.loop.call_soon_threadsafe(self._start, run, running)
 
-    def _start(self, run: w.Run, running: Running) -> None:
+    def _start(self, run: w.Run, running: RunningTask) -> None:
         if running.interrupted:
             self._host.answer_cancelled(run, running)
         elif self._free:
@@ -194,24 +194,24 @@ class Loop:
         else:
             self._waiting.append((run, running))
 
-    def _begin(self, run: w.Run, running: Running) -> None:
+    def _begin(self, run: w.Run, running: RunningTask) -> None:
         self._free -= 1
         context = contextvars.Context()
         task = context.run(self.loop.create_task, self._host.run_async(run, running))
         running.future = task
         task.add_done_callback(functools.partial(self._ended, run, running))
 
-    def _ended(self, run: w.Run, running: Running, task: asyncio.Task[Any]) -> None:
+    def _ended(self, run: w.Run, running: RunningTask, task: asyncio.Task[Any]) -> None:
         self._free += 1
         if task.cancelled() and self._host.knows(run.task):  # before its first step: nobody has answered
             self._host.answer_cancelled(run, running)
         while self._waiting and self._free:
             self._start(*self._waiting.popleft())
 
-    def cancel(self, running: Running) -> None:
+    def cancel(self, running: RunningTask) -> None:
         self.loop.call_soon_threadsafe(self._cancel, running)
 
-    def _cancel(self, running: Running) -> None:
+    def _cancel(self, running: RunningTask) -> None:
         if running.future is not None:
             running.future.cancel()
             return
@@ -230,11 +230,11 @@ async def _called(function: Any, args: Any, kwargs: dict[str, Any]) -> Any:
     return user_code.call(function, args, kwargs)
 
 
-class MainLoop(Loop):
+class MainLoop(EventLoopThread):
     """The event loop of an actor with no other groups: in the worker's main thread, which reads its channel
     from there, so that a call costs no switch of threads.
 
-    Thread contract: as `Loop`; `serve` in the main thread.
+    Thread contract: as `EventLoopThread`; `serve` in the main thread.
     """
 
     def __init__(self, host: ActorHost, name: str, count: int) -> None:
@@ -250,7 +250,7 @@ class MainLoop(Loop):
     def call(self, function: Any, args: Any, kwargs: dict[str, Any]) -> Any:
         return self.loop.run_until_complete(_called(function, args, kwargs))
 
-    def start(self, run: w.Run, running: Running) -> None:
+    def start(self, run: w.Run, running: RunningTask) -> None:
         if threading.get_ident() == self._worker.main_ident:
             self._start(run, running)
         else:

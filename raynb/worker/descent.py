@@ -24,12 +24,12 @@ _installed = False
 has_children = False
 
 
-def owner() -> state.Running | None:
+def owner() -> state.RunningTask | None:
     """Returns the task that the calling code's output belongs to."""
     found = state.running.get()
     if found is not None:
         return found
-    work: state.Running | None = getattr(_local, "work", None)
+    work: state.RunningTask | None = getattr(_local, "work", None)
     if work is not None:
         return work
     if threading.get_ident() == threading.main_thread().ident:
@@ -53,7 +53,7 @@ class _Owned:
 
     __slots__ = ("function", "task")
 
-    def __init__(self, task: state.Running, function: Callable[..., Any]) -> None:
+    def __init__(self, task: state.RunningTask, function: Callable[..., Any]) -> None:
         self.task = task
         self.function = function
 

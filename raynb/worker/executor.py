@@ -20,7 +20,7 @@ from raynb.worker.actor_host import ActorHost
 from raynb.worker.concurrency import MainLoop
 from raynb.worker.engine import forks
 from raynb.worker.returns import NONE_RESULT, Returns
-from raynb.worker.state import Running
+from raynb.worker.state import RunningTask
 
 if TYPE_CHECKING:
     from raynb.worker.main import WorkerProcess
@@ -61,14 +61,14 @@ def being_made(raised: BaseException) -> Any:
     return None
 
 
-class Executor:
+class TaskExecutor:
     """Thread contract: `execute` in the main thread (sync tasks and actors) or in the threads and
     loops of the actor host; the rest from any thread."""
 
     def __init__(self, worker: WorkerProcess) -> None:
         self.worker = worker
         self.host: ActorHost | None = None
-        self.creation: Running | None = None  # the call of the constructor
+        self.creation: RunningTask | None = None  # the call of the constructor
         self.exit_status = 0
         self.calls: dict[str, int] = {}  # function → calls, for max_calls
         self.took: dict[int, float] = {}  # options → seconds that the last task of these ran
@@ -123,7 +123,7 @@ class Executor:
             self.host.instance = None
             gc.collect()
 
-    def display_name(self, running: Running) -> str:
+    def display_name(self, running: RunningTask) -> str:
         if running.actor and running.actor == running.task and self.worker.actor is not None:
             return self.worker.actor.class_name  # of the constructor, and of what the process does at its end
         host = self.host
@@ -133,7 +133,7 @@ class Executor:
     def execute(self, run: w.Run) -> None:
         worker = self.worker
         options = worker.options[run.options]
-        running = Running(run, options)
+        running = RunningTask(run, options)
         started = fetched = _now()
         token = state.running.set(running)
         state.main_running = running
@@ -218,7 +218,7 @@ class Executor:
         """Lets go of the frames, which hold the arguments."""
         raised.with_traceback(None)  # not set by name: a frozen dataclass refuses that
 
-    def finish(self, run: w.Run, running: Running, packed: Any, flags: int, error: tuple[str, str],
+    def finish(self, run: w.Run, running: RunningTask, packed: Any, flags: int, error: tuple[str, str],
                started: float, fetched: float, ran: float) -> None:  # fmt: skip
         """Posts the task's output, then its result, then what it no longer holds."""
         worker = self.worker
@@ -290,7 +290,7 @@ class Executor:
         self.creation = running
 
     # -- failures ------------------------------------------------------------------------------
-    def failure(self, running: Running, raised: BaseException) -> tuple[Any, int, tuple[str, str]]:
+    def failure(self, running: RunningTask, raised: BaseException) -> tuple[Any, int, tuple[str, str]]:
         """Returns (results, flags, (type, text)) of a task that raised."""
         worker = self.worker
         flags = w.FAILED
@@ -309,7 +309,7 @@ class Executor:
             flags |= w.RETRYABLE
         return ((value, 0, tuple(ref._id for ref in contained)),), flags, described
 
-    def _whose(self, running: Running, raised: BaseException) -> str:
+    def _whose(self, running: RunningTask, raised: BaseException) -> str:
         """Returns what tells the actor of a failed call from others of its class, for people."""
         if not running.actor:
             return ""
@@ -321,7 +321,7 @@ class Executor:
         shown = shown if len(shown) <= REPR_MAX_CHARACTERS else f"{shown[: REPR_MAX_CHARACTERS - 1]}…"
         return f"actor_id={ids.to_hex(running.actor, self.worker.nonce, ids.ACTOR_HEX)}, repr={shown}"
 
-    def _leaving(self, running: Running, raised: BaseException) -> tuple[Any, int, tuple[str, str]]:
+    def _leaving(self, running: RunningTask, raised: BaseException) -> tuple[Any, int, tuple[str, str]]:
         """``exit_actor`` and ``sys.exit``: the process ends, and the driver learns why."""
         worker = self.worker
         code = raised.code if isinstance(raised, SystemExit) else 0

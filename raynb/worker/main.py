@@ -25,7 +25,7 @@ from raynb.worker import questions, state
 from raynb.worker.engine import forks
 from raynb.worker.engine.borrowed_refs import BorrowedRefs
 from raynb.worker.engine.engine import WorkerEngine
-from raynb.worker.executor import Executor, end_threads_silently
+from raynb.worker.executor import TaskExecutor, end_threads_silently
 from raynb.worker.inspection.desk import Desk
 from raynb.worker.link import FLUSH_SECONDS, Link
 from raynb.worker.output import Capture
@@ -75,7 +75,7 @@ class WorkerProcess:
         self.link.data.sock.setblocking(True)
         self.engine = WorkerEngine(self)
         self.capture = Capture(self)
-        self.executor = Executor(self)
+        self.executor = TaskExecutor(self)
         self.inspection = Desk(self)
         self.actor: ActorSpec | None = None
         self.stopping = False
@@ -197,7 +197,7 @@ class WorkerProcess:
             if len(self.cancelled_ahead) > 10_000:  # ended tasks whose cancel came late
                 self.cancelled_ahead.clear()
 
-    def heed(self, running: state.Running) -> None:
+    def heed(self, running: state.RunningTask) -> None:
         """Before a task begins: an interrupt that the driver has sent by now still stops it."""
         sent = self.board.interrupts(self.row)
         if self.heeded < sent:

@@ -31,7 +31,7 @@ READ_BYTES = 65536
 STREAMS = (("stdout", 1), ("stderr", 2))
 
 
-class Stream(io.TextIOBase):
+class WorkerStream(io.TextIOBase):
     """`sys.stdout` or `sys.stderr` of a worker.
 
     Thread contract: `write` from any thread.
@@ -75,7 +75,7 @@ class Stream(io.TextIOBase):
 class _Bytes(io.RawIOBase):
     """`sys.stdout.buffer`."""
 
-    def __init__(self, stream: Stream) -> None:
+    def __init__(self, stream: WorkerStream) -> None:
         self._stream = stream
 
     def writable(self) -> bool:
@@ -101,9 +101,9 @@ class Capture:
     def __init__(self, worker: WorkerProcess) -> None:
         self._worker = worker
         self._lock = threading.RLock()  # a signal handler in the main thread may print
-        self._parts: list[tuple[str, state.Running | None, list[str]]] = []
+        self._parts: list[tuple[str, state.RunningTask | None, list[str]]] = []
         self._size = 0
-        self._pipes: dict[int, tuple[str, state.Running | None]] = {}  # of ended tasks: with the task
+        self._pipes: dict[int, tuple[str, state.RunningTask | None]] = {}  # of ended tasks: with the task
         self._poll: Any = select.poll()
         self._polling = Critical()  # poll objects refuse two threads at once
         #: This is a child that a task has forked: it writes to the descriptors, and its parent reads them.
@@ -113,7 +113,7 @@ class Capture:
         """Replaces the streams and the descriptors of this process."""
         for kind, fd in STREAMS:
             self._open_pipe(kind, fd)
-            stream = Stream(self, kind, fd)
+            stream = WorkerStream(self, kind, fd)
             setattr(sys, kind, stream)
             setattr(sys, f"__{kind}__", stream)
         descent.install()
@@ -136,7 +136,7 @@ class Capture:
         self._poll.register(read, select.POLLIN)
         self._worker.link.watch(read, self.drain)
 
-    def _leave_pipes(self, owner: state.Running) -> None:
+    def _leave_pipes(self, owner: state.RunningTask) -> None:
         """Opens new pipes where a task ends that has started processes: what is still to come through the
         old ones belongs to it. Those that nobody holds any more are closed with the next look."""
         descent.has_children = False
@@ -157,7 +157,7 @@ class Capture:
     def pending(self) -> bool:
         return self._size > 0
 
-    def add(self, kind: str, text: str, owner: state.Running | None = None) -> None:
+    def add(self, kind: str, text: str, owner: state.RunningTask | None = None) -> None:
         if not text:
             return
         if owner is None:
@@ -188,7 +188,7 @@ class Capture:
             self._post(kind, owner, "", pickle.dumps(bundle, 5))
         self._worker.link.nudge()
 
-    def drain(self, owner: state.Running | None = None) -> None:
+    def drain(self, owner: state.RunningTask | None = None) -> None:
         """Takes in what lies in the pipes; it belongs to ``owner``, or to the task that runs."""
         with self._polling:
             for fd, _ in self._poll.poll(0):
@@ -217,7 +217,7 @@ class Capture:
             for kind, owner, texts in parts:
                 self._post(kind, owner, "".join(texts), b"")
 
-    def end_of_task(self, owner: state.Running) -> None:
+    def end_of_task(self, owner: state.RunningTask) -> None:
         """Before a result is posted: everything the task wrote goes first."""
         self.drain(owner)
         if descent.has_children:
@@ -228,12 +228,12 @@ class Capture:
             self._post(END_OF_TASK, owner, owner.unended, b"")
             owner.unended = ""
 
-    def _post(self, kind: str, owner: state.Running | None, text: str, bundle: bytes) -> None:
+    def _post(self, kind: str, owner: state.RunningTask | None, text: str, bundle: bytes) -> None:
         if owner is None:
             message = w.Output(kind, 0, 0, "", 0, text, bundle)
         else:
             message = w.Output(kind, owner.task, owner.scope, self._name(owner), owner.actor, text, bundle)
         self._worker.link.post(message)
 
-    def _name(self, owner: state.Running) -> str:
+    def _name(self, owner: state.RunningTask) -> str:
         return self._worker.executor.display_name(owner)

@@ -13,7 +13,7 @@ from raynb.serde import errors, pickling, values
 from raynb.serde.results import pack_result
 from raynb.wire import messages as w
 from raynb.worker import user_code
-from raynb.worker.state import Running
+from raynb.worker.state import RunningTask
 
 if TYPE_CHECKING:
     from raynb.worker.main import WorkerProcess
@@ -30,9 +30,9 @@ class Returns:
 
     def __init__(self, worker: WorkerProcess) -> None:
         self.worker = worker
-        self.streams: dict[int, Running] = {}  # those whose reader holds them back
+        self.streams: dict[int, RunningTask] = {}  # those whose reader holds them back
 
-    def of(self, running: Running, result: Any) -> tuple[Stored, ...]:
+    def of(self, running: RunningTask, result: Any) -> tuple[Stored, ...]:
         """Stores what the task returned; one entry a return object."""
         count = running.options.num_returns
         if count == 1 and type(result) is not GeneratorType:
@@ -55,7 +55,7 @@ class Returns:
                 running.event.set()
 
     @user_code.calls_user_code
-    def _generator(self, running: Running, result: Any, dynamic: bool) -> tuple[Stored, ...]:
+    def _generator(self, running: RunningTask, result: Any, dynamic: bool) -> tuple[Stored, ...]:
         if running.options.backpressure > 0:
             running.event = threading.Event()
             self.streams[running.task] = running
@@ -70,7 +70,7 @@ class Returns:
         return NONE_RESULT
 
     @user_code.calls_user_code
-    def _stream(self, running: Running, items: Any) -> None:
+    def _stream(self, running: RunningTask, items: Any) -> None:
         """Sends the items of a generator as they come."""
         worker = self.worker
         link = worker.link
@@ -95,7 +95,7 @@ class Returns:
                 worker.signals.checkpoint()
 
     @user_code.calls_user_code
-    def _dynamic(self, running: Running, items: Any) -> list[ObjectRef[Any]]:
+    def _dynamic(self, running: RunningTask, items: Any) -> list[ObjectRef[Any]]:
         """Stores all items as objects of their own."""
         engine = self.worker.engine
         return returns.dynamic(
@@ -106,6 +106,6 @@ class Returns:
         )
 
 
-def _stored_error(running: Running, raised: Exception) -> Stored:
+def _stored_error(running: RunningTask, raised: Exception) -> Stored:
     value, _, contained = errors.task_error(raised, running.name, "")
     return value, 0, tuple(ref._id for ref in contained)

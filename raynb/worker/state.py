@@ -10,7 +10,7 @@ from raynb.base.spec import TaskOptions
 from raynb.wire.messages import Run
 
 
-class Running:
+class RunningTask:
     """One task while it runs here."""
 
     __slots__ = ("actor", "attempt", "consumed", "event", "future", "holds", "interrupted", "late", "leaves", "name",
@@ -43,11 +43,11 @@ class Running:
 
 
 #: Threads and coroutines that a task starts with their context copied belong to it too.
-running: contextvars.ContextVar[Running | None] = contextvars.ContextVar("raynb_running", default=None)
+running: contextvars.ContextVar[RunningTask | None] = contextvars.ContextVar("raynb_running", default=None)
 #: What runs in the main thread: the answer for threads without a context of their own.
-main_running: Running | None = None
+main_running: RunningTask | None = None
 
 
-def current() -> Running | None:
+def current() -> RunningTask | None:
     found = running.get()
     return found if found is not None else main_running

@@ -13,7 +13,7 @@ from raynb.base import engine as engines
 from raynb.base.rows import FINISHED, RUNNING, ObjectRow, Snapshot, TaskRow, WorkerRow
 from raynb.jupyter.views import feed as feeds
 from raynb.jupyter.views.channel import Conversation, take_any_subshell
-from raynb.jupyter.views.coalescing import Leases, Named, Pace, Pending
+from raynb.jupyter.views.coalescing import FeedPace, Leases, NameChanges, PendingChanges
 from raynb.jupyter.views.feed import Feed
 
 from . import pictures
@@ -30,7 +30,7 @@ def change(version: int, *tasks: TaskRow, **more: Any) -> Snapshot:
 
 
 def test_of_a_row_that_changed_twice_the_last_state_is_sent_once() -> None:
-    pending = Pending()
+    pending = PendingChanges()
     pending.add(change(2, TaskRow(1, "f", state=RUNNING)))
     pending.add(change(3, TaskRow(1, "f", state=FINISHED), TaskRow(2, "f")))
     told = pending.take()
@@ -41,7 +41,7 @@ def test_of_a_row_that_changed_twice_the_last_state_is_sent_once() -> None:
 
 
 def test_what_went_and_came_back_is_not_gone() -> None:
-    pending = Pending()
+    pending = PendingChanges()
     pending.told(change(1, TaskRow(1, "f"), objects=[ObjectRow(7)]))
     pending.add(change(2, TaskRow(1, "f"), gone={"objects": [7]}))
     pending.add(change(3, gone={"tasks": [1]}, objects=[ObjectRow(7)]))
@@ -53,7 +53,7 @@ def test_what_went_and_came_back_is_not_gone() -> None:
 
 
 def test_what_came_and_went_between_two_messages_is_not_mentioned() -> None:
-    pending = Pending()
+    pending = PendingChanges()
     pending.add(change(2, objects=[ObjectRow(7)]))
     pending.add(change(3, gone={"objects": [7, 8]}, objects=[ObjectRow(9)]))
     told = pending.take()
@@ -68,7 +68,7 @@ def test_what_came_and_went_between_two_messages_is_not_mentioned() -> None:
 
 
 def test_a_full_picture_replaces_what_waited() -> None:
-    pending = Pending()
+    pending = PendingChanges()
     pending.add(change(2, TaskRow(1, "f")))
     pending.add(replace(change(9, TaskRow(5, "g")), since=-1))
     told = pending.take()
@@ -78,7 +78,7 @@ def test_a_full_picture_replaces_what_waited() -> None:
 
 
 def test_a_burst_travels_in_pieces_live_tasks_first_then_the_newest() -> None:
-    pending = Pending(rows_a_message=4)
+    pending = PendingChanges(rows_a_message=4)
     rows = [TaskRow(i, "f", state=FINISHED) for i in range(10)]
     rows[2] = TaskRow(2, "f", state=RUNNING)
     pending.add(change(2, *rows))
@@ -94,7 +94,7 @@ def test_a_burst_travels_in_pieces_live_tasks_first_then_the_newest() -> None:
 
 def test_what_runs_is_told_whole_whatever_else_waits() -> None:
     """A flood of 2 ms tasks: each message names exactly the tasks that run, with a row for each."""
-    pending = Pending(rows_a_message=4)
+    pending = PendingChanges(rows_a_message=4)
     runs = {1: TaskRow(1, "slow", state=RUNNING)}
     pending.add(change(2, *runs.values(), running=list(runs.values())))
     seen: dict[int, str] = {}
@@ -119,7 +119,7 @@ def test_what_runs_is_told_whole_whatever_else_waits() -> None:
 
 
 def test_workers_that_are_as_they_were_are_not_sent_again() -> None:
-    pending = Pending()
+    pending = PendingChanges()
     pending.add(change(2, workers=[WorkerRow(1, rss=5), WorkerRow(2, rss=5)]))
     assert pending.take() is not None
     pending.add(change(3, workers=[WorkerRow(1, rss=5), WorkerRow(2, rss=6)]))
@@ -131,7 +131,7 @@ def test_workers_that_are_as_they_were_are_not_sent_again() -> None:
 
 
 def test_counts_alone_are_news() -> None:
-    pending = Pending()
+    pending = PendingChanges()
     pending.add(change(2, groups={"f": {FINISHED: 1}}))
     assert pending.take() is not None
     pending.add(change(3, groups={"f": {FINISHED: 1}}))
@@ -141,7 +141,7 @@ def test_counts_alone_are_news() -> None:
 
 
 def test_objects_whose_names_changed_are_sent_again() -> None:
-    named = Named(interval=1.0)
+    named = NameChanges(interval=1.0)
     named.record(replace(change(1, objects=[ObjectRow(1), ObjectRow(2)]), since=-1))
     names: dict[int, list[str]] = {1: ["xs"]}
     look = lambda identity: names.get(identity, [])
@@ -163,17 +163,17 @@ def test_objects_whose_names_changed_are_sent_again() -> None:
     ("spent", "rest"), [(0.0, 0.2), (0.003, 0.2), (0.006, 0.394), (0.03, 1.97), (1.0, 4.0)]
 )
 def test_a_dear_pull_is_followed_by_a_longer_rest(spent: float, rest: float) -> None:
-    assert Pace().rest(spent) == pytest.approx(rest)
+    assert FeedPace().rest(spent) == pytest.approx(rest)
 
 
 def test_never_more_than_the_share_up_to_the_ceiling() -> None:
-    pace = Pace()
+    pace = FeedPace()
     for spent in (0.0001, 0.002, 0.01, 0.039):
         assert spent / (spent + pace.rest(spent)) <= pace.share + 1e-9
 
 
 def test_a_beat_is_due_after_silence() -> None:
-    pace = Pace(beat=5.0)
+    pace = FeedPace(beat=5.0)
     assert pace.beat_due(0.0)
     pace.sent(10.0)
     assert not pace.beat_due(14.9)
@@ -221,7 +221,7 @@ def engine() -> FakeEngine:
 
 @pytest.fixture
 def feed(engine: FakeEngine) -> Any:
-    feed = Feed(peek=lambda: engine, pace=Pace(interval=0.01))
+    feed = Feed(peek=lambda: engine, pace=FeedPace(interval=0.01))
     yield feed
     feed.close()
     assert not feed.running
@@ -248,7 +248,7 @@ def test_the_full_picture_first_then_changes(feed: Feed, engine: FakeEngine) -> 
 def test_after_a_flood_the_whole_picture_comes_once(engine: FakeEngine, monkeypatch: pytest.MonkeyPatch) -> None:
     """The engine tells a reader that fell behind only the latest rows: a catch-up has ``since`` −1."""
     monkeypatch.setattr(feeds, "CALM", 0.05)
-    feed = Feed(peek=lambda: engine, pace=Pace(interval=0.01))
+    feed = Feed(peek=lambda: engine, pace=FeedPace(interval=0.01))
     ear = Ear()
     try:
         feed.watch(ear)
@@ -296,7 +296,7 @@ def test_a_reloaded_page_has_the_full_picture_again(feed: Feed) -> None:
 
 def test_the_end_of_the_runtime_is_told_once_and_a_new_one_is_followed(engine: FakeEngine) -> None:
     slot: list[FakeEngine | None] = [engine]
-    feed = Feed(peek=lambda: slot[0], pace=Pace(interval=0.01))
+    feed = Feed(peek=lambda: slot[0], pace=FeedPace(interval=0.01))
     try:
         ear = Ear()
         feed.watch(ear)
@@ -316,7 +316,7 @@ def test_the_end_of_the_runtime_is_told_once_and_a_new_one_is_followed(engine: F
 
 
 def test_a_runtime_that_failed_says_why(engine: FakeEngine) -> None:
-    feed = Feed(peek=lambda: engine, pace=Pace(interval=0.01))
+    feed = Feed(peek=lambda: engine, pace=FeedPace(interval=0.01))
     try:
         ear = Ear()
         feed.watch(ear)

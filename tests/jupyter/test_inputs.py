@@ -15,7 +15,7 @@ from raynb.base.scope import current_scope
 from raynb.base.sizes import size_of
 from raynb.jupyter.cells.inputs import Captured, gather
 from raynb.jupyter.formatting import format_bytes
-from raynb.jupyter.on_worker.runner import ModuleName, Nested, Slot, filled
+from raynb.jupyter.on_worker.runner import ModuleName, Nested, RefPlaceholder, filled
 from raynb.jupyter.reports.serialisation_log import SerialisationLog
 from raynb.jupyter.views import labels
 
@@ -44,7 +44,7 @@ def test_each_kind_of_name(refs: list[ObjectRef[Any]]) -> None:
     }
     inputs = gather(["x", "a", "pair", "np", "get_ipython", "unknown", "plain"], namespace, 10**6)
     assert inputs.names["x"] == 3
-    assert inputs.names["a"] == Slot(0)
+    assert inputs.names["a"] == RefPlaceholder(0)
     assert inputs.names["np"] == ModuleName("numpy", 0.0)
     assert inputs.names["plain"] is namespace["plain"]
     assert set(inputs.names) == {"x", "a", "pair", "np", "plain"}
@@ -71,7 +71,7 @@ def test_large_values_are_stored_once_and_a_dry_run_stores_nothing(refs: list[Ob
     assert inputs.captured == [Captured("big", "shared", 1_600_000, "ndarray")]
     assert len(stored) == 1
     assert stored[0] is big
-    assert inputs.names["big"] == Slot(0)
+    assert inputs.names["big"] == RefPlaceholder(0)
     dry = gather(["big"], {"big": big}, 1_000_000)
     assert dry.names["big"] is big
     assert dry.captured == inputs.captured

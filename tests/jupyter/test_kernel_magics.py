@@ -7,7 +7,7 @@ from typing import Any, cast
 
 import pytest
 
-from raynb.jupyter.cells.submission import Submitted
+from raynb.jupyter.cells.submission import SubmittedCell
 from raynb.jupyter.cells.watching import Watch
 from tests.jupyter.kernel_session import KernelSession
 
@@ -172,7 +172,7 @@ def test_once_is_only_for_workers_that_are(notebook: KernelSession) -> None:
 
 
 def test_everywhere_ends_where_there_is_no_worker() -> None:
-    watch = Watch(cast("Any", None), 0, Submitted([], {}))
+    watch = Watch(cast("Any", None), 0, SubmittedCell([], {}))
     watch.begin(quiet=True)
     assert watch.finished.is_set()
 

@@ -21,7 +21,7 @@ from raynb.jupyter.on_worker.runner import (
     CellPayload,
     ModuleName,
     Nested,
-    Slot,
+    RefPlaceholder,
     compile_cell,
     filled,
     imported,
@@ -59,9 +59,9 @@ def test_outputs_the_value_and_the_status_come_back() -> None:
 
 def test_refs_arrive_as_values_wherever_they_sit() -> None:
     names = {
-        "a": Slot(0),
-        "pair": Nested("tuple", [Slot(1), "x"]),
-        "d": Nested("dict", ["k", Nested("list", [Slot(0)])]),
+        "a": RefPlaceholder(0),
+        "pair": Nested("tuple", [RefPlaceholder(1), "x"]),
+        "d": Nested("dict", ["k", Nested("list", [RefPlaceholder(0)])]),
     }
     assert values(run_cell(payload("r = (a, pair, d)", names), 10, 20)) == [(10, (20, "x"), {"k": [10]}), None]
     assert filled(7, ()) == 7
@@ -114,7 +114,7 @@ def test_futures_hold_for_the_last_expression_too() -> None:
 
 def test_each_item_has_a_namespace_of_its_own() -> None:
     job = payload("seen = seen + [x]\ny = x * k", {"k": 10, "seen": []}, target="x")
-    assert values(run_items(job, [1, Slot(0)], 5)) == [[1], 10, [5], 50, None]
+    assert values(run_items(job, [1, RefPlaceholder(0)], 5)) == [[1], 10, [5], 50, None]
 
 
 def test_loop_targets_unpack() -> None:

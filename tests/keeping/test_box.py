@@ -18,9 +18,9 @@ from hypothesis import strategies as st
 
 from raynb.exceptions import ObjectLostError
 from raynb.keeping import values
-from raynb.keeping.box import Box, Entry, Full
+from raynb.keeping.box import Box, BoxFull, Entry
 from raynb.keeping.folder import FolderError
-from raynb.keeping.policy import Held, to_evict
+from raynb.keeping.policy import KeptEntry, to_evict
 
 ROOT = str(Path(__file__).resolve().parents[2])
 
@@ -155,7 +155,7 @@ def test_a_full_disk_and_the_limit_keep_nothing_and_lose_nothing(tmp_path: Path,
     box = Box(str(tmp_path / "kept"), lambda: 250_000, said.append)
     keep(box, "a")
     keep(box, "b")
-    with pytest.raises(Full, match="keep_limit"):  # this kernel's refs may name both
+    with pytest.raises(BoxFull, match="keep_limit"):  # this kernel's refs may name both
         keep(box, "c")
     box.close()
     box = Box(str(tmp_path / "kept"), lambda: 250_000, said.append)
@@ -194,7 +194,7 @@ FACTS = st.lists(st.tuples(st.integers(0, 50), st.integers(0, 9), st.booleans())
 def test_the_least_recently_used_go_and_no_more_than_must(
     facts: list[tuple[int, int, bool]], needed: int, limit: int
 ) -> None:
-    held = [Held(str(number), size, float(used), leased) for number, (size, used, leased) in enumerate(facts)]
+    held = [KeptEntry(str(number), size, float(used), leased) for number, (size, used, leased) in enumerate(facts)]
     going = to_evict(held, needed, limit)
     free = sum(entry.size for entry in held if not entry.leased)
     total = sum(entry.size for entry in held)

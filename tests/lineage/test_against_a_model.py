@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from raynb.base.ref import UncountedRef
-from raynb.lineage.graph import CELL, Lineage, Run, sentence
+from raynb.lineage.graph import CELL, NotebookLineage, Run, sentence
 from raynb.lineage.reading import take
 from raynb.lineage.tokens import Reader, kind_of
 
@@ -97,7 +97,7 @@ class Notebook:
     def __init__(self) -> None:
         self.space: dict[str, Any] = {"__name__": "__main__"}
         self.model = Model(self.space)
-        self.lineage = Lineage()
+        self.lineage = NotebookLineage()
         self.reader = Reader(self.space, lambda ref: f"ref {ref._id}")
         self.cells: list[tuple[tuple[str, ...], tuple[str, ...]]] = []
         self.runs: dict[int, Run] = {}

@@ -29,7 +29,7 @@ ONE_CPU = ((CPU, 10_000),)
 STUCK_FACTOR = 3.0  # prefetched tasks behind a task that runs this many windows are taken back
 
 
-class Pool:
+class WorkerPool:
     def __init__(self, machine: Machine, most: int) -> None:
         self.m = machine
         self.table: dict[int, Worker] = {}

@@ -13,7 +13,7 @@ from raynb.base.scope import current_scope
 from raynb.base.spec import ActorSpec, TaskOptions
 from raynb.engine.inline.event_loop import DrivenLoop
 from raynb.engine.inline.objects import Objects, owned
-from raynb.engine.inline.records import Host, LeaveActor, running
+from raynb.engine.inline.records import InlineActor, LeaveActor, running
 from raynb.engine.row_store import RowStore
 from raynb.exceptions import ActorAlreadyExistsError, AsyncioActorExit
 
@@ -32,8 +32,8 @@ class Actors:
         self._objects = objects
         self._book = book
         self._namespace = namespace
-        self._names: dict[tuple[str, str], Host] = {}
-        self.handles: dict[int, Host] = {}  # object that stands for the handles → actor
+        self._names: dict[tuple[str, str], InlineActor] = {}
+        self.handles: dict[int, InlineActor] = {}  # object that stands for the handles → actor
         self.loops: list[DrivenLoop] = []  # of the async ones
 
     def create_actor(
@@ -56,7 +56,7 @@ class Actors:
         outer = running.get()
         scope = outer.scope if outer is not None else current_scope()
         spec.actor_id = self._engine.next_id()
-        host = Host(spec, options, owned(packed), scope)
+        host = InlineActor(spec, options, owned(packed), scope)
         identity = ids.object_id(spec.actor_id, 1)
         self.handles[identity] = host
         if host.loop is not None:
@@ -72,7 +72,7 @@ class Actors:
         self._engine.tasks.lives.start(row, host)
         return ref, spec
 
-    def _handle(self, host: Host) -> ObjectRef[Any]:
+    def _handle(self, host: InlineActor) -> ObjectRef[Any]:
         identity = ids.object_id(host.spec.actor_id, 1)
         self._objects.log.append(~identity)
         return self._engine.new_ref(identity, self._engine)
@@ -96,10 +96,10 @@ class Actors:
     def actor_names(self, namespace: str | None) -> list[tuple[str, str]]:
         return sorted(key for key in self._names if namespace is None or key[0] == namespace)
 
-    def forget_name(self, host: Host) -> None:
+    def forget_name(self, host: InlineActor) -> None:
         self._names.pop((host.spec.namespace, host.spec.name), None)
 
-    def died(self, host: Host, why: str) -> Any:
+    def died(self, host: InlineActor, why: str) -> Any:
         """Returns the error value of an actor's death."""
         spec = host.spec
         actor = self._engine.spell(spec.actor_id, ids.ACTOR_HEX)

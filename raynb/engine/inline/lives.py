@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from raynb.base import ids
 from raynb.base.rows import ACTOR_CREATION_TASK, ALIVE, CANCELLED, DEAD, FAILED, FINISHED, TaskRow
-from raynb.engine.inline.records import Host, Running, running
+from raynb.engine.inline.records import InlineActor, InlineTask, running
 from raynb.run import environment
 from raynb.serde import errors
 
@@ -31,9 +31,9 @@ class ActorLives:
         self.engine = engine
         self._tasks = tasks
 
-    def start(self, row: TaskRow, host: Host) -> None:
+    def start(self, row: TaskRow, host: InlineActor) -> None:
         """Runs the constructor. What it raises is what calls will raise."""
-        now = Running(row, host.options, host.row.scope, host)
+        now = InlineTask(row, host.options, host.row.scope, host)
         row.started = row.fetched = _now()
         token = running.set(now)
         book = self.engine.book
@@ -70,12 +70,12 @@ class ActorLives:
             running.reset(token)
         book.put("actors", host.row)
 
-    def _construct(self, host: Host) -> Any:
+    def _construct(self, host: InlineActor) -> Any:
         cls = self.engine.function(host.spec.class_key)
         args, kwargs = self.engine.arguments(host.packed)
         return cls(*args, **kwargs)
 
-    def end(self, host: Host, value: Any, restart: bool) -> None:
+    def end(self, host: InlineActor, value: Any, restart: bool) -> None:
         """The actor is over; with ``restart`` it begins anew if it has restarts left."""
         if host.dead is not None:
             return

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 MAX_TRACED_ERRORS = 16
 
 
-class Obj:
+class InlineObject:
     """One object. ``value`` is ``("ok", stream, buffers)`` or an error value as `serde.errors` makes it."""
 
     __slots__ = ("callbacks", "contained", "id", "loop", "refs", "scope", "size", "traceback", "value")
@@ -63,13 +63,13 @@ class Objects:
     def __init__(self, engine: InlineEngine, book: RowStore) -> None:
         self.engine = engine
         self.book = book
-        self.table: dict[int, Obj] = {}
+        self.table: dict[int, InlineObject] = {}
         self.log: deque[Any] = deque()
         self.bytes = 0
         self.on_free: Callable[[int], None] = lambda identity: None
         self._lock = threading.RLock()
         self._touched: set[int] = set()
-        self._traced: deque[Obj] = deque()
+        self._traced: deque[InlineObject] = deque()
         self._called_from: deque[FrameType] = deque(maxlen=MAX_TRACED_ERRORS)  # the users' outermost frames of errors
 
     def new(self, identity: int, scope: int) -> ObjectRef[Any]:
@@ -80,7 +80,7 @@ class Objects:
     def reserve(self, identity: int, scope: int) -> None:
         """Makes a pending object, its first ref being counted already."""
         with self._lock:
-            self.table[identity] = Obj(identity, scope)
+            self.table[identity] = InlineObject(identity, scope)
             self._touched.add(identity)
 
     def keep(self, identity: int, packed: Packed) -> None:
@@ -111,7 +111,7 @@ class Objects:
         for callback in callbacks:
             callback()
 
-    def load(self, obj: Obj) -> Any:
+    def load(self, obj: InlineObject) -> Any:
         """Returns the value; raises its error, with the traceback of the user's code behind it."""
         if obj.value[0] == "ok":
             return pickling.unpack(obj.value[1], obj.value[2])
@@ -119,7 +119,7 @@ class Objects:
         self.engine.unasked.asked(ids.task_of(obj.id), actor)
         raise errors.load_error(obj.value).with_traceback(obj.traceback)
 
-    def find(self, ref: ObjectRef[Any]) -> Obj:
+    def find(self, ref: ObjectRef[Any]) -> InlineObject:
         if ref._engine is not self.engine:
             self.engine.refs.refuse(ref)
         return self.table[ref._id]
@@ -161,9 +161,9 @@ class Objects:
         if not log:
             self.engine.unasked.look()
         while log:
-            gone: list[Obj] = []
+            gone: list[InlineObject] = []
             with self._lock:
-                low: list[Obj] = []
+                low: list[InlineObject] = []
                 for change in taken_from(log):
                     obj = self.table.get(change if change >= 0 else ~change)
                     if obj is None:

@@ -21,10 +21,10 @@ class LeaveActor(BaseException):
     """`exit_actor`: the actor ends after this call."""
 
 
-class Running:
+class InlineTask:
     """One task while it runs."""
 
-    def __init__(self, row: TaskRow, options: TaskOptions, scope: int, host: Host | None) -> None:
+    def __init__(self, row: TaskRow, options: TaskOptions, scope: int, host: InlineActor | None) -> None:
         self.row = row
         self.options = options
         self.scope = scope
@@ -36,10 +36,10 @@ class Running:
 
 
 #: The task that the calling code belongs to; threads that copy their context belong to it too.
-running: contextvars.ContextVar[Running | None] = contextvars.ContextVar("raynb_inline_running", default=None)
+running: contextvars.ContextVar[InlineTask | None] = contextvars.ContextVar("raynb_inline_running", default=None)
 
 
-class Stream:
+class InlineStream:
     """The items of a generator: made ahead as far as its backpressure allows, without it all at once."""
 
     def __init__(self, limit: int) -> None:
@@ -56,7 +56,7 @@ class Stream:
         return self.limit > 0 and self.made - self.taken >= self.limit
 
 
-class Host:
+class InlineActor:
     """An actor: its instance and, if it is async, its event loop.
 
     Thread contract: calls of a sync actor run one at a time (``turn``).

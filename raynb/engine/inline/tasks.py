@@ -19,7 +19,7 @@ from raynb.base.rows import CANCELLED, FAILED, FINISHED, RUNNING, TASK_ENDED, Ta
 from raynb.base.spec import DYNAMIC, STREAMING, TaskOptions
 from raynb.engine.inline.event_loop import DrivenLoop
 from raynb.engine.inline.lives import ActorLives
-from raynb.engine.inline.records import Host, LeaveActor, Running, Stream, running, users_part
+from raynb.engine.inline.records import InlineActor, InlineStream, InlineTask, LeaveActor, running, users_part
 from raynb.exceptions import AsyncioActorExit
 from raynb.run import environment, failures, methods, returns
 from raynb.serde import errors, pickling, results
@@ -38,16 +38,16 @@ class Tasks:
 
     def __init__(self, engine: InlineEngine) -> None:
         self.engine = engine
-        self.streams: dict[int, Stream] = {}
-        self.open: dict[int, Running] = {}  # calls of async actors that are not done
+        self.streams: dict[int, InlineStream] = {}
+        self.open: dict[int, InlineTask] = {}  # calls of async actors that are not done
         self.lives = ActorLives(engine, self)
 
     # -- one task ------------------------------------------------------------------------------
-    def run(self, row: TaskRow, options: TaskOptions, packed: Packed, host: Host | None, scope: int) -> None:
+    def run(self, row: TaskRow, options: TaskOptions, packed: Packed, host: InlineActor | None, scope: int) -> None:
         """Runs a task, again if its retries allow. Its objects are there (or pending) afterwards."""
-        now = Running(row, options, scope, host)
+        now = InlineTask(row, options, scope, host)
         if options.num_returns == STREAMING:
-            self.streams[row.id] = Stream(options.backpressure)
+            self.streams[row.id] = InlineStream(options.backpressure)
         if host is not None and host.dead is not None:
             self.fail_all(now, FAILED, host.dead, ("ActorDiedError", "the actor is dead"), (), None)
             return
@@ -62,14 +62,14 @@ class Tasks:
                 now.attempt += 1
                 row.attempt += 1
 
-    def _function(self, now: Running) -> Callable[..., Any]:
+    def _function(self, now: InlineTask) -> Callable[..., Any]:
         host = now.host
         if host is None:
             function: Callable[..., Any] = self.engine.function(now.options.function)
             return function
         return methods.bound(host.instance, now.options.function, self.engine.actors.leave_actor)
 
-    def _attempt(self, now: Running, packed: Packed) -> bool:
+    def _attempt(self, now: InlineTask, packed: Packed) -> bool:
         """Runs a task once; returns False if it has to run again."""
         token = running.set(now)
         try:
@@ -87,7 +87,7 @@ class Tasks:
             running.reset(token)
         return True
 
-    def _keep(self, now: Running, result: Any) -> None:
+    def _keep(self, now: InlineTask, result: Any) -> None:
         """Stores what a task returned."""
         objects, count, task = self.engine.objects, now.options.num_returns, now.row.id
         if count == STREAMING:
@@ -116,13 +116,13 @@ class Tasks:
     def _put(self, item: Any) -> ObjectRef[Any]:
         return self.engine.put(results.pack_result(item))
 
-    def _put_error(self, now: Running, raised: Exception) -> ObjectRef[Any]:
+    def _put_error(self, now: InlineTask, raised: Exception) -> ObjectRef[Any]:
         value, _, contained = errors.task_error(raised, now.options.name, "")
         ref = self.engine.put(pickling.pack(None))
         self.engine.objects.fail(ref._id, value, contained, None)
         return ref
 
-    def ended(self, now: Running, state: str) -> None:
+    def ended(self, now: InlineTask, state: str) -> None:
         """Writes down a task's end; the first state it ended in counts."""
         if now.row.state in TASK_ENDED:
             return
@@ -132,7 +132,7 @@ class Tasks:
         self.engine.book.move_task(now.row, state)
 
     # -- failures ------------------------------------------------------------------------------
-    def _raised(self, now: Running, raised: BaseException) -> bool:
+    def _raised(self, now: InlineTask, raised: BaseException) -> bool:
         """Takes what a task raised; returns False if the task is to run again.
 
         Raises:
@@ -162,7 +162,7 @@ class Tasks:
         self.fail_all(now, FAILED, value, described, contained, traceback)
         return True
 
-    def _left(self, now: Running, raised: BaseException) -> None:
+    def _left(self, now: InlineTask, raised: BaseException) -> None:
         """The task asked its process to end: the actor is over, or the worker would have been."""
         if now.host is None:
             value: Any
@@ -174,7 +174,7 @@ class Tasks:
         self.fail_all(now, FAILED, value, ("ActorDiedError", said), (), None)
         self.lives.end(now.host, value, restart=isinstance(raised, SystemExit))
 
-    def fail_all(self, now: Running, state: str, value: Any, described: tuple[str, str], contained: Any,
+    def fail_all(self, now: InlineTask, state: str, value: Any, described: tuple[str, str], contained: Any,
                   traceback: TracebackType | None) -> None:  # fmt: skip
         """The task is over with an error: all its objects are that error."""
         now.row.error_type, now.row.error = described
@@ -195,7 +195,7 @@ class Tasks:
         self.ended(now, state)
 
     # -- streams -------------------------------------------------------------------------------
-    def add_item(self, now: Running, stream: Stream, item: Any) -> None:
+    def add_item(self, now: InlineTask, stream: InlineStream, item: Any) -> None:
         packed = results.pack_result(item)
         stream.made += 1
         identity = ids.object_id(now.row.id, stream.made)
@@ -203,7 +203,7 @@ class Tasks:
         self.engine.objects.keep(identity, packed)
         now.row.size += pickling.nbytes(packed)
 
-    def advance(self, now: Running, stream: Stream) -> None:
+    def advance(self, now: InlineTask, stream: InlineStream) -> None:
         """Makes items until the generator ends or has enough of them waiting."""
         token = running.set(now)
         try:
@@ -221,7 +221,7 @@ class Tasks:
         finally:
             running.reset(token)
 
-    def finish_stream(self, now: Running, stream: Stream) -> None:
+    def finish_stream(self, now: InlineTask, stream: InlineStream) -> None:
         stream.ended = True
         self.engine.objects.keep(ids.object_id(now.row.id, 1), pickling.pack(None))
         self.ended(now, FINISHED)
@@ -251,7 +251,7 @@ class Tasks:
             self.cancel(now)
 
     # -- async actors --------------------------------------------------------------------------
-    def _run_on_loop(self, now: Running, packed: Packed, host: Host, loop: DrivenLoop) -> None:
+    def _run_on_loop(self, now: InlineTask, packed: Packed, host: InlineActor, loop: DrivenLoop) -> None:
         host.pending += 1
         for index in range(1, max(now.options.num_returns, 1) + 1):
             obj = self.engine.objects.table.get(ids.object_id(now.row.id, index))
@@ -265,7 +265,7 @@ class Tasks:
         now.job = loop.start(self._on_loop(now, packed, host, stream), context)
         loop.drive(lambda: now.row.state in TASK_ENDED, None, patient=False)
 
-    async def _on_loop(self, now: Running, packed: Packed, host: Host, stream: Stream | None) -> None:
+    async def _on_loop(self, now: InlineTask, packed: Packed, host: InlineActor, stream: InlineStream | None) -> None:
         """A call of an async actor, from its place in the line to its result."""
         if host.limit is None:
             host.limit = asyncio.Semaphore(host.spec.max_concurrency)
@@ -284,7 +284,7 @@ class Tasks:
             host.pending -= 1
             host.loop.interrupt()
 
-    async def _call_on_loop(self, now: Running, packed: Packed, stream: Stream | None) -> None:
+    async def _call_on_loop(self, now: InlineTask, packed: Packed, stream: InlineStream | None) -> None:
         args, kwargs = self.engine.arguments(packed)
         result = self._function(now)(*args, **kwargs)
         if inspect.isasyncgen(result):
@@ -306,7 +306,7 @@ class Tasks:
         now.row.ran = _now()
         self._keep(now, result)
 
-    def cancel(self, now: Running) -> None:
+    def cancel(self, now: InlineTask) -> None:
         """Cancels a call that waits in an async actor (nothing else can be unfinished)."""
         now.cancelled = True
         if now.job is not None and now.host is not None and now.host.loop is not None:
@@ -314,7 +314,7 @@ class Tasks:
             now.host.loop.drive(lambda: now.row.state in TASK_ENDED, None, patient=False)
 
 
-def wake_readers(stream: Stream) -> None:
+def wake_readers(stream: InlineStream) -> None:
     """Has whoever waits for an item look again."""
     if stream.loop is not None:
         stream.loop.interrupt()

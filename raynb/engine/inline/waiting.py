@@ -12,7 +12,7 @@ from typing import Any
 from raynb.base.engine import Engine
 from raynb.base.ref import ObjectRef
 from raynb.engine.inline.event_loop import DrivenLoop
-from raynb.engine.inline.objects import Obj, Objects
+from raynb.engine.inline.objects import InlineObject, Objects
 from raynb.exceptions import ActorDeadlockError, GetTimeoutError
 
 _now = time.monotonic
@@ -37,12 +37,12 @@ class Waiting:
         self._objects = objects
         self._loops = loops
 
-    def drive(self, obj: Obj, deadline: float | None) -> None:
+    def drive(self, obj: InlineObject, deadline: float | None) -> None:
         """Lets the async actors go on until an object is there or the time is up."""
         if obj.value is None:
             self._drive_any([obj], 1, deadline)
 
-    def _drive_any(self, found: list[Obj], needed: int, deadline: float | None) -> None:
+    def _drive_any(self, found: list[InlineObject], needed: int, deadline: float | None) -> None:
         """Lets the async actors go on until ``needed`` of the objects are there or the time is up."""
 
         def enough() -> bool:
@@ -127,7 +127,7 @@ class Waiting:
 class _Future(concurrent.futures.Future[Any]):
     """A future whose waiting reader does the work."""
 
-    def __init__(self, waiting: Waiting, obj: Obj) -> None:
+    def __init__(self, waiting: Waiting, obj: InlineObject) -> None:
         super().__init__()
         self._waiting = waiting
         self._obj = obj

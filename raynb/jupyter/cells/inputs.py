@@ -15,7 +15,7 @@ from typing import Any
 
 from raynb.base.ref import ObjectRef, is_ref
 from raynb.base.sizes import size_of
-from raynb.jupyter.on_worker.runner import CONTAINERS, ModuleName, Nested, Slot, holds_refs
+from raynb.jupyter.on_worker.runner import CONTAINERS, ModuleName, Nested, RefPlaceholder, holds_refs
 
 #: Names of the notebook itself; a cell that mentions one gets the worker's own or none.
 NOTEBOOK_NAMES = frozenset(
@@ -64,13 +64,13 @@ class Inputs:
     anchor: Any = None
     _slots: dict[ObjectRef[Any], int] = field(default_factory=dict)
 
-    def slot(self, ref: ObjectRef[Any]) -> Slot:
+    def slot(self, ref: ObjectRef[Any]) -> RefPlaceholder:
         """Returns the place of a ref among the arguments; the same ref has one place."""
         index = self._slots.get(ref)
         if index is None:
             index = self._slots[ref] = len(self.refs)
             self.refs.append(ref)
-        return Slot(index)
+        return RefPlaceholder(index)
 
     def replaced(self, value: Any, depth: int = 0) -> Any:
         """Returns the value with the refs in it replaced by slots; itself if there are none."""

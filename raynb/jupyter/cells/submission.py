@@ -27,7 +27,7 @@ from raynb.jupyter.output.registry import UNNUMBERED
 
 
 @dataclass(slots=True)
-class Reading:
+class ParsedCell:
     """A cell that has been read: its code, its name, and its text as typed."""
 
     code: CellCode
@@ -36,7 +36,7 @@ class Reading:
     flags: int = 0  # of the notebook's ``from __future__`` imports
 
 
-def read_cell(notebook: Notebook, magic: str, cell: str) -> Reading:
+def read_cell(notebook: Notebook, magic: str, cell: str) -> ParsedCell:
     """Reads a cell's text; line numbers count from the magic's own line, as the notebook does.
 
     Raises:
@@ -57,7 +57,7 @@ def read_cell(notebook: Notebook, magic: str, cell: str) -> Reading:
     except SyntaxError as error:
         error.filename = filename
         raise error from None
-    return Reading(code, filename, text, flags)
+    return ParsedCell(code, filename, text, flags)
 
 
 def _whole_text(notebook: Notebook, magic: str, cell: str) -> tuple[str, int]:
@@ -78,7 +78,7 @@ def _whole_text(notebook: Notebook, magic: str, cell: str) -> tuple[str, int]:
 
 
 def job_for(
-    reading: Reading, outputs: Sequence[str], title: str, show: bool, value: bool, target: str = ""
+    reading: ParsedCell, outputs: Sequence[str], title: str, show: bool, value: bool, target: str = ""
 ) -> CellJob:
     """Returns the cell as it is sent to workers."""
     code = reading.code
@@ -173,7 +173,7 @@ def dry_run(notebook: Notebook, code: CellCode, outputs: Sequence[str], namespac
 
 
 @dataclass(slots=True)
-class Submitted:
+class SubmittedCell:
     """Tasks of one cell.
 
     Attributes:
@@ -192,7 +192,7 @@ class Submitted:
     returns: list[list[Any]] = field(default_factory=list)
 
 
-def submit_cell(function: Any, job: CellJob, inputs: Inputs, options: dict[str, Any]) -> Submitted:
+def submit_cell(function: Any, job: CellJob, inputs: Inputs, options: dict[str, Any]) -> SubmittedCell:
     """Submits a cell as one task.
 
     Args:
@@ -207,7 +207,7 @@ def submit_cell(function: Any, job: CellJob, inputs: Inputs, options: dict[str, 
     refs = refs if isinstance(refs, list) else [refs]
     returns = refs[:-1]
     outputs = dict(zip(job.outputs, returns, strict=False))
-    return Submitted(refs[-1:], outputs, returns[-1] if job.value else None, [1], [returns])
+    return SubmittedCell(refs[-1:], outputs, returns[-1] if job.value else None, [1], [returns])
 
 
 def submit_expression(function: Any, job: CellJob, inputs: Inputs, name: str) -> Any:
@@ -218,13 +218,13 @@ def submit_expression(function: Any, job: CellJob, inputs: Inputs, name: str) ->
 
 def submit_items(
     function: Any, job: CellJob, inputs: Inputs, options: dict[str, Any], items: Sequence[Any], chunk: int
-) -> Submitted:
+) -> SubmittedCell:
     """Submits a cell once per item, ``chunk`` items a task (``--each``)."""
     width = len(job.outputs) + job.value
     payload: Any = CellPayload(job, inputs.names, inputs.kept, inputs.anchor)
     shared = len(inputs.refs)
     columns: list[list[Any]] = [[] for _ in range(width)]
-    done = Submitted([], {}, None)
+    done = SubmittedCell([], {}, None)
     if len(items) > 4 * chunk:  # pickled once, not once a task
         payload = _blaming(lambda: api.put(payload), inputs)
     configured: dict[int, Any] = {}

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from raynb import api
 from raynb.base.ref import ObjectRef
 from raynb.exceptions import RuntimeGoneError, TaskCancelledError
-from raynb.jupyter.cells.submission import Submitted
+from raynb.jupyter.cells.submission import SubmittedCell
 from raynb.jupyter.on_worker.results import VALUE, CellEnd, LoopEnd
 from raynb.jupyter.progress.bar import Bar, Count, line_bundle
 
@@ -47,7 +47,7 @@ class Watch:
     Thread contract: callbacks of futures come on any thread; counts change under a lock.
     """
 
-    def __init__(self, notebook: Notebook, scope: int, done: Submitted, stop_on_error: bool = False,
+    def __init__(self, notebook: Notebook, scope: int, done: SubmittedCell, stop_on_error: bool = False,
                  strict: bool = False) -> None:  # fmt: skip
         self.notebook = notebook
         self.strict = strict

@@ -9,7 +9,7 @@ import html
 from typing import Any
 
 from raynb.jupyter.formatting import format_seconds
-from raynb.jupyter.inspection.profiles import Node, Profile
+from raynb.jupyter.inspection.profiles import FrameNode, Profile
 
 WIDTH, ROW = 1000, 18  # units of the picture
 SMALLEST = 0.001  # share of the time of a box that is drawn
@@ -98,7 +98,7 @@ def page(profile: Profile) -> str:
     )
 
 
-def _draw(boxes: list[str], root: Node, node: Node, x: float, depth: int) -> int:
+def _draw(boxes: list[str], root: FrameNode, node: FrameNode, x: float, depth: int) -> int:
     """Draws a box and what is below it; returns the depth that was reached."""
     share = node.wall / root.wall
     left, width = x * WIDTH, share * WIDTH

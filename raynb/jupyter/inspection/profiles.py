@@ -23,19 +23,19 @@ MAX_DEPTH = 60
 
 
 @dataclass(slots=True)
-class Node:
+class FrameNode:
     """A frame of the flame graph and what it called. Times are seconds, summed over threads and tasks."""
 
     label: str
     kind: str  # "user", "library" or "other"
     wall: float = 0.0
     cpu: float = 0.0
-    children: dict[str, Node] = field(default_factory=dict)
+    children: dict[str, FrameNode] = field(default_factory=dict)
 
-    def child(self, label: str, kind: str) -> Node:
+    def child(self, label: str, kind: str) -> FrameNode:
         found = self.children.get(label)
         if found is None:
-            found = self.children[label] = Node(label, kind)
+            found = self.children[label] = FrameNode(label, kind)
         return found
 
 
@@ -72,9 +72,9 @@ class Profile:
         """Seconds of all samples in which the tasks' code ran."""
         return sum(self.stacks.values())
 
-    def tree(self) -> Node:
+    def tree(self) -> FrameNode:
         """Returns the flame graph: the threads if there are several, and what ran in them."""
-        root = Node(self.title, "other")
+        root = FrameNode(self.title, "other")
         threads = {thread for thread, _ in self.stacks}
         for (thread, places), wall in self.stacks.items():
             cpu = self.cpu[thread, places]

@@ -17,7 +17,7 @@ from raynb.base.process import surroundings
 from raynb.base.ref import ObjectRef
 from raynb.base.rows import END_OF_TASK, Output
 from raynb.exceptions import RayError
-from raynb.jupyter.cells.submission import Reading, Submitted, has_failed
+from raynb.jupyter.cells.submission import ParsedCell, SubmittedCell, has_failed
 from raynb.jupyter.kept import keys
 from raynb.jupyter.kept.formatting import kept_from, where
 from raynb.jupyter.on_worker.results import VALUE
@@ -26,7 +26,7 @@ from raynb.keeping import origins, session
 from raynb.keeping.box import Box, Entry
 from raynb.keeping.digest import digest
 from raynb.keeping.folder import FolderError
-from raynb.keeping.keeper import Keeper, Pending, put_kept, replayed, task_id
+from raynb.keeping.keeper import Keeper, PendingKeep, put_kept, replayed, task_id
 from raynb.keeping.versions import Unsure
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ FLUSH_SECONDS = 5.0
 
 
 @dataclass(slots=True)
-class Plan:
+class KeepPlan:
     """What is known of a cell's kept results before it is submitted.
 
     Attributes:
@@ -122,9 +122,9 @@ class Kept:
 
     # -- before a cell -------------------------------------------------------------------------
     def plan(
-        self, reading: Reading, job: CellJob, options: dict[str, Any], namespace: Mapping[str, Any],
+        self, reading: ParsedCell, job: CellJob, options: dict[str, Any], namespace: Mapping[str, Any],
         reads: Sequence[str], skip: Sequence[str], items: Sequence[Any] | None, fresh: bool,
-    ) -> Plan | None:  # fmt: skip
+    ) -> KeepPlan | None:  # fmt: skip
         """Returns the cell's keys and what is kept of them; None: nothing can be kept, which is said.
 
         Args:
@@ -146,10 +146,11 @@ class Kept:
             self._not_kept(job.title, str(error))
             return None
         line = next((text.strip() for text in reading.code.source.splitlines() if text.strip()), "")
-        return Plan(wanted, found, job.title, line[:200], [*job.outputs, *([VALUE] if job.value else [])], job.value)
+        outputs = [*job.outputs, *([VALUE] if job.value else [])]
+        return KeepPlan(wanted, found, job.title, line[:200], outputs, job.value)
 
     # -- what is kept --------------------------------------------------------------------------
-    def take(self, plan: Plan, place: int) -> dict[str, ObjectRef[Any]]:
+    def take(self, plan: KeepPlan, place: int) -> dict[str, ObjectRef[Any]]:
         """Returns ready refs of what is kept of a cell, or of the item at a place."""
         entry = plan.found[plan.keys[place]]
         box = self.box()
@@ -158,7 +159,7 @@ class Kept:
         origins.record(refs.items(), entry.key, run)
         return refs
 
-    def merged(self, plan: Plan, done: Submitted, places: Sequence[int], many: bool) -> Submitted:
+    def merged(self, plan: KeepPlan, done: SubmittedCell, places: Sequence[int], many: bool) -> SubmittedCell:
         """Returns a cell's tasks and outputs with those that are kept in their places; the rest will be kept.
 
         Args:
@@ -183,9 +184,9 @@ class Kept:
             column = [taken[at][name] if at in taken else columns[name][made[at]] for at in everywhere]
             merged[name] = column if many else column[0]
         value = merged.pop(plan.names[-1]) if plan.names and plan.has_value else None
-        return Submitted(done.status, merged, value, done.items, done.returns)
+        return SubmittedCell(done.status, merged, value, done.items, done.returns)
 
-    def show(self, plan: Plan) -> None:
+    def show(self, plan: KeepPlan) -> None:
         """Shows what kept cells and items printed and displayed, and since when they are kept."""
         notebook, scope = self.notebook, self.notebook.scope
         entries = [plan.found[key] for key in dict.fromkeys(plan.keys) if key in plan.found]
@@ -203,7 +204,7 @@ class Kept:
         notebook.router.show_rich(scope, "display", bundle)
 
     # -- after it ------------------------------------------------------------------------------
-    def later(self, plan: Plan, done: Submitted, places: Sequence[int], many: bool) -> None:
+    def later(self, plan: KeepPlan, done: SubmittedCell, places: Sequence[int], many: bool) -> None:
         """Keeps what was submitted, when its tasks have ended.
 
         Args:
@@ -221,7 +222,7 @@ class Kept:
                 refs = {name: column[number] if many else column for name, column in columns.items()}
                 origins.record(refs.items(), key, run)
                 say = lambda why: self._not_kept(title, why)  # noqa: E731
-                pending.append(Pending(key, run, title, plan.line, refs, task_id(status), count == 1, say))
+                pending.append(PendingKeep(key, run, title, plan.line, refs, task_id(status), count == 1, say))
             first += count
             keeper.when_done(status, pending, whole=not many)
 
@@ -240,7 +241,7 @@ class Kept:
         return self.box().entries(), time.time()
 
 
-def _read(reading: Reading, job: CellJob, namespace: Mapping[str, Any]) -> dict[str, Any]:
+def _read(reading: ParsedCell, job: CellJob, namespace: Mapping[str, Any]) -> dict[str, Any]:
     """Returns what the cell reads of the notebook; a failed ref that it binds itself is none of it."""
     names = dict.fromkeys([*reading.code.free, *sorted(job.unsure)])
     return {

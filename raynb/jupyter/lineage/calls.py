@@ -34,7 +34,7 @@ _TASKS = ("%%remote", "%%on", "%%everywhere", "%%actor")
 _WORD = re.compile(r"[^\W\d]\w*")
 
 
-class Calls:
+class NotebookCalls:
     """The calls of a notebook's cells.
 
     Args:

@@ -7,7 +7,7 @@ import html
 from raynb.base.text import printable
 from raynb.jupyter.lineage.record import FAILED_RUN, FRESH, RUNNING, STALE, Record, cell_id
 from raynb.jupyter.output.registry import cell_name
-from raynb.lineage.layout import PLAIN, Graph, Node, graph_of
+from raynb.lineage.layout import PLAIN, CellNode, Graph, graph_of
 
 _WIDTH, _HEIGHT, _ACROSS, _DOWN, _EDGE = 196, 44, 24, 52, 12
 _CHARS = 27
@@ -99,11 +99,11 @@ def svg(found: Graph) -> str:
     return "".join([head, *parts, "</svg>"])
 
 
-def _corner(node: Node) -> tuple[float, float]:
+def _corner(node: CellNode) -> tuple[float, float]:
     return _ACROSS + node.column * (_WIDTH + _ACROSS), _EDGE + node.row * (_HEIGHT + _DOWN)
 
 
-def _box(node: Node) -> str:
+def _box(node: CellNode) -> str:
     x, y = _corner(node)
     colour, dash = _COLOURS[node.state], _DASHES.get(node.state)
     stroke = f'stroke="{colour}" stroke-width="1.6"' + (f' stroke-dasharray="{dash}"' if dash else "")
@@ -121,7 +121,7 @@ def _box(node: Node) -> str:
     )
 
 
-def _edge(source: Node, target: Node, names: list[str], place: int, of: int) -> str:
+def _edge(source: CellNode, target: CellNode, names: list[str], place: int, of: int) -> str:
     """Returns one edge; it arrives at its own place of so many that arrive at the target."""
     (x1, y1), (x2, y2) = _corner(source), _corner(target)
     x1, x2 = x1 + _WIDTH / 2, x2 + _WIDTH * (place + 1) / (of + 1)

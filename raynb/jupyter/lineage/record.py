@@ -19,12 +19,12 @@ from raynb.base.process import stale, trace
 from raynb.base.ref import ObjectRef
 from raynb.base.rows import CANCELLED, FAILED, TASK_ENDED
 from raynb.jupyter.cells.inputs import NOTEBOOK_NAMES
-from raynb.jupyter.lineage.calls import Calls
+from raynb.jupyter.lineage.calls import NotebookCalls
 from raynb.jupyter.output.registry import Cell, cell_name
 from raynb.keeping import origins
 from raynb.keeping.versions import Unsure
 from raynb.lineage.births import Births
-from raynb.lineage.graph import CELL, Lineage, Run, sentence
+from raynb.lineage.graph import CELL, NotebookLineage, Run, sentence
 from raynb.lineage.reading import Taken, take
 from raynb.lineage.tokens import Reader, kind_of, refs_of
 
@@ -58,7 +58,7 @@ class Record:
 
     def __init__(self, notebook: Notebook) -> None:
         self.notebook = notebook
-        self.lineage = Lineage()
+        self.lineage = NotebookLineage()
         self.space: dict[str, Any] = notebook.shell.user_ns
         self.reader = Reader(self.space, _ref_token)
         #: Called when what is stale has changed, on the thread that runs cells.
@@ -67,7 +67,7 @@ class Record:
         self._lock = threading.RLock()
         self._nonce = 0  # of the runtime whose runs these are
         self._births = Births(self.space)
-        self._calls = Calls(self)
+        self._calls = NotebookCalls(self)
         self._told: set[tuple[int, str]] = set()
         self._kept_at = 0
         self._published: Any = None  # the lineage's verdicts when they were told
@@ -103,7 +103,7 @@ class Record:
         with self._lock:
             self._nonce = nonce
             self.lineage.ended([run.number for run in self.lineage.runs.values() if self._holds_refs(run)])
-            self._calls = Calls(self)
+            self._calls = NotebookCalls(self)
             self._told.clear()
             self._verdicts = {}
             self._changes += 1

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(slots=True)
-class Plan:
+class RerunPlan:
     """Which runs are submitted again, in order; ``after``: number → those of them that it takes from.
 
     Attributes:
@@ -35,7 +35,7 @@ class Plan:
     left: list[tuple[Run, str]] = field(default_factory=list)
 
 
-def plan_for(record: Record, names: Sequence[str], start: int | None) -> Plan:
+def plan_for(record: Record, names: Sequence[str], start: int | None) -> RerunPlan:
     """Returns what is to be submitted again.
 
     Args:
@@ -54,7 +54,7 @@ def plan_for(record: Record, names: Sequence[str], start: int | None) -> Plan:
         wanted = _from(record, shown, start)
     else:
         wanted = stale
-    found = Plan()
+    found = RerunPlan()
     chosen = []
     for run in shown:
         if run.number in wanted and run.kind == CELL and run.recipe is not None and run.recipe.cell is not None:
@@ -114,7 +114,7 @@ def _ordered(runs: Sequence[Run], after: dict[int, set[int]]) -> list[Run]:
     return done
 
 
-def format_plan(plan: Plan, submitted: bool) -> str:
+def format_plan(plan: RerunPlan, submitted: bool) -> str:
     """Returns the plan as text."""
     lines = []
     if plan.runs:
@@ -130,7 +130,7 @@ def format_plan(plan: Plan, submitted: bool) -> str:
     return "\n".join(lines) or "Nothing is stale."
 
 
-def run_again(notebook: Notebook, plan: Plan, submit: Callable[[str, str], None]) -> None:
+def run_again(notebook: Notebook, plan: RerunPlan, submit: Callable[[str, str], None]) -> None:
     """Submits the cells of a plan, and waits for them.
 
     Args:
@@ -184,7 +184,7 @@ def _in_its_cell(notebook: Notebook, run: Run) -> Iterator[Cell]:
         yield cell
 
 
-def _tell(record: Record, plan: Plan, refused: set[int]) -> None:
+def _tell(record: Record, plan: RerunPlan, refused: set[int]) -> None:
     """Says which cells failed."""
     scopes = {run.scope for run in plan.runs}
     failed = [run for run in record.shown() if run.scope in scopes and record.state(run) == FAILED_RUN]

@@ -15,7 +15,7 @@ from raynb import api
 from raynb.api.everywhere import run_on_workers
 from raynb.base import engine as engines
 from raynb.exceptions import GetTimeoutError
-from raynb.jupyter.cells.submission import Submitted, choose_outputs, job_for, read_cell, submit_cell, take_inputs
+from raynb.jupyter.cells.submission import SubmittedCell, choose_outputs, job_for, read_cell, submit_cell, take_inputs
 from raynb.jupyter.cells.watching import Watch, bind_values, forget_unbound, wait_for
 from raynb.jupyter.magics.arguments import (
     ACTOR_OPTIONS,
@@ -207,7 +207,7 @@ class ActorMagics(Magics):
                 raise UsageError(f"%%on: there is no worker {worker}; running workers: {listed}.")
         function, payload = remote_function(run_everywhere), CellPayload(job, inputs.names, anchor=inputs.anchor)
         futures = run_on_workers(function, payload, later=later and not wait, only=worker)
-        done = Submitted([Started(future) for future in futures], {}, None, [1] * len(futures))
+        done = SubmittedCell([WatchedStart(future) for future in futures], {}, None, [1] * len(futures))
         watch = Watch(self.notebook, self.notebook.scope, done)
         if not wait:
             watch.in_background(progress=False)
@@ -217,7 +217,7 @@ class ActorMagics(Magics):
             run_on_workers(function, payload, later=True, now=False)
 
 
-class Started:
+class WatchedStart:
     """Something that runs already, in the clothes of a ref that can be watched."""
 
     def __init__(self, future: Any) -> None:

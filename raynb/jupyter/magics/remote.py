@@ -23,8 +23,8 @@ from raynb.base.ids import task_of
 from raynb.base.ref import ObjectRef
 from raynb.jupyter.cells.analysis import CellCode, analyse, target_names
 from raynb.jupyter.cells.submission import (
-    Reading,
-    Submitted,
+    ParsedCell,
+    SubmittedCell,
     choose_outputs,
     dry_run,
     item_names,
@@ -148,7 +148,7 @@ class RemoteMagics(Magics):
         if args.keep or self.notebook.config.keep:
             plan = keep.plan(reading, job, options, namespace, args.reads or (), loop_names, items, args.fresh)
         places = plan.missing() if plan is not None else list(range(1 if items is None else len(items)))
-        done, before = Submitted([], {}), {}
+        done, before = SubmittedCell([], {}), {}
         if places:
             inputs = take_inputs(self.notebook, reading.code, outputs, namespace, loop_names)
             before = {name: namespace[name] for name in [*inputs.kept, *job.unsure.intersection(inputs.names)]}
@@ -168,7 +168,7 @@ class RemoteMagics(Magics):
         self.notebook.lineage.bound(run, done.outputs)
         self._follow(done, args, items is not None, before, run)
 
-    def _record(self, kind: str, reading: Reading, done: Submitted, iterable: str, recipe: Recipe | None,
+    def _record(self, kind: str, reading: ParsedCell, done: SubmittedCell, iterable: str, recipe: Recipe | None,
                 given: Sequence[str]) -> Any:  # fmt: skip
         """Notes what was submitted of what; returns its run.
 
@@ -231,12 +231,12 @@ class RemoteMagics(Magics):
             raise UsageError(f"--chunk takes a positive integer or auto, got {text}.")
         return value
 
-    def _bind(self, done: Submitted, code: CellCode) -> None:
+    def _bind(self, done: SubmittedCell, code: CellCode) -> None:
         self.shell.push(done.outputs)
         if done.value is not None and code.has_value:
             self.notebook.keep_as_last(done.value)
 
-    def _follow(self, done: Submitted, args: Any, many: bool, before: dict[str, Any], run: Any) -> None:
+    def _follow(self, done: SubmittedCell, args: Any, many: bool, before: dict[str, Any], run: Any) -> None:
         """Waits, or leaves a watch that shows progress and failures in this cell.
 
         Args:
@@ -267,7 +267,9 @@ class RemoteMagics(Magics):
                 profiles.show(watch.scope)
         self._finish(watch, done, args, many, before, run)
 
-    def _finish(self, watch: Watch, done: Submitted, args: Any, many: bool, before: dict[str, Any], run: Any) -> None:
+    def _finish(
+        self, watch: Watch, done: SubmittedCell, args: Any, many: bool, before: dict[str, Any], run: Any
+    ) -> None:
         """After a wait: binds values, and forgets the names that were not bound."""
         if not many:
             forget_unbound(self.notebook, watch, done.outputs, before)
@@ -304,7 +306,7 @@ class RemoteMagics(Magics):
         inputs = take_inputs(self.notebook, reading.code, (), namespace, ())
         job = job_for(reading, (), title, False, True)
         ref = submit_expression(remote_function(run_expression), job, inputs, _call_name(line) or title)
-        self._record(LINE, reading, Submitted([ref], {}), "", None, ())
+        self._record(LINE, reading, SubmittedCell([ref], {}), "", None, ())
         self.notebook.owe(ref)
         return ref
 

@@ -39,7 +39,7 @@ _MAX_COMPILED = 128
 
 
 @dataclass(slots=True, frozen=True)
-class Slot:
+class RefPlaceholder:
     """Stands for the ``index``-th ref among the task's arguments."""
 
     index: int
@@ -184,9 +184,9 @@ def run_everywhere(payload: CellPayload) -> str:
 
 # -- the namespace -------------------------------------------------------------------------------
 def filled(value: Any, arrived: tuple[Any, ...]) -> Any:
-    """Returns the value with its `Slot`s and `ModuleName`s replaced by what they stand for."""
+    """Returns the value with its `RefPlaceholder`s and `ModuleName`s replaced by what they stand for."""
     kind = type(value)
-    if kind is Slot:
+    if kind is RefPlaceholder:
         return arrived[value.index]
     if kind is ModuleName:
         return imported(value)

@@ -18,7 +18,7 @@ KINDS = ("tasks", "actors", "objects", "workers")
 ROWS_A_MESSAGE = 400
 
 
-class Pending:
+class PendingChanges:
     """Changes that were pulled and not yet sent; of a row that changed twice, the last state.
 
     Thread contract: used by the feed's thread only.
@@ -153,7 +153,7 @@ class Pending:
 
 
 @dataclass(slots=True)
-class Pace:
+class FeedPace:
     """How long the feed rests between two pulls.
 
     At most one pull every ``interval`` seconds, and never more than ``share`` of one core: a pull
@@ -179,7 +179,7 @@ class Pace:
         return now - self._last_sent >= self.beat
 
 
-class Named:
+class NameChanges:
     """Notices when the notebook's names of objects change, which the engine cannot see.
 
     Thread contract: used by the feed's thread only.

@@ -17,7 +17,7 @@ from raynb.base.interfaces import DriverEngine
 from raynb.base.rows import Snapshot
 from raynb.exceptions import RuntimeGoneError
 from raynb.jupyter.views import messages, view_model
-from raynb.jupyter.views.coalescing import Leases, Named, Pace, Pending, Send
+from raynb.jupyter.views.coalescing import FeedPace, Leases, NameChanges, PendingChanges, Send
 from raynb.jupyter.views.view_model import Labels
 
 #: The most rows of a kind when a reader that fell behind gets the whole picture again.
@@ -62,12 +62,12 @@ class Feed:
         self,
         peek: Callable[[], DriverEngine | None] = engines.driver,
         labels: Labels | None = None,
-        pace: Pace | None = None,
+        pace: FeedPace | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.labels = labels or Labels()
         self._peek = peek
-        self._pace = pace or Pace()
+        self._pace = pace or FeedPace()
         self._clock = clock
         self._changed = threading.Condition()
         self._watchers: list[Watcher] = []
@@ -175,8 +175,8 @@ class Feed:
     def _follow(self) -> str:
         """Follows the engine as long as it lives and somebody watches; returns why it failed, if it did."""
         engine = self._engine()
-        pending = Pending()
-        named = Named()
+        pending = PendingChanges()
+        named = NameChanges()
         since: int | None = None
         with self._changed:
             for watcher in self._watchers:
@@ -203,7 +203,8 @@ class Feed:
         return self._closed or fresh or not self._watchers or self._engine() is not engine
 
     def _pull(
-        self, engine: DriverEngine, pending: Pending, named: Named, since: int | None, watchers: list[Watcher]
+        self, engine: DriverEngine, pending: PendingChanges, named: NameChanges, since: int | None,
+        watchers: list[Watcher],
     ) -> int:
         """Pulls once and sends what there is to send; returns the version reached."""
         full: messages.PictureMessage | None = None

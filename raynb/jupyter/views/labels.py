@@ -28,7 +28,7 @@ _LAST = frozenset(("_", "__", "___"))
 
 
 @dataclass(slots=True)
-class Held:
+class HeldObject:
     """One object, as the notebook knows it.
 
     Attributes:
@@ -42,7 +42,7 @@ class Held:
     refs: set[int] = field(default_factory=set)
 
 
-Found = dict[int, Held]
+Found = dict[int, HeldObject]
 
 
 def held_in(namespace: Mapping[str, Any]) -> Found:
@@ -93,7 +93,7 @@ def _note(name: str, ref: ObjectRef[Any], found: Found, name_it: bool) -> None:
         return
     held = found.get(ref._id)
     if held is None:
-        held = found[ref._id] = Held()
+        held = found[ref._id] = HeldObject()
     held.refs.add(id(ref))
     names = held.names if name_it else held.holders
     if name not in names:

@@ -13,7 +13,7 @@ from raynb.jupyter import notebook as notebooks
 from raynb.jupyter.inspection import stack_text
 from raynb.jupyter.inspection.collecting import of_targets
 from raynb.jupyter.inspection.flame import SMALLEST
-from raynb.jupyter.inspection.profiles import Node
+from raynb.jupyter.inspection.profiles import FrameNode
 from raynb.jupyter.inspection.targets import Target, inspection_of
 from raynb.jupyter.output.tracebacks import Renderer
 from raynb.jupyter.views.view_model import from_key
@@ -64,7 +64,7 @@ def profile_of(engine: DriverEngine, request: dict[str, Any]) -> dict[str, Any]:
     return {"text": profile.verdict(), "summary": profile.text(), "root": _flame(root, root.wall or 1.0)}
 
 
-def _flame(node: Node, whole: float) -> dict[str, Any]:
+def _flame(node: FrameNode, whole: float) -> dict[str, Any]:
     """Returns a node as `messages.FlameNode`, the longest calls first, without those too small to be seen."""
     children = sorted(node.children.values(), key=lambda child: -child.wall)
     return {

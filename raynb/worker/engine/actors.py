@@ -10,7 +10,7 @@ from raynb.base.engine import Engine, Packed
 from raynb.base.ref import ObjectRef, UncountedRef
 from raynb.base.spec import ActorSpec, TaskOptions
 from raynb.worker import state
-from raynb.worker.engine.requests import Requests
+from raynb.worker.engine.requests import OpenRequests
 
 if TYPE_CHECKING:
     from raynb.worker.main import WorkerProcess
@@ -22,7 +22,7 @@ Arguments = Callable[[Packed], tuple[Any, tuple[int, ...], tuple[int, ...], Any]
 class Actors:
     """The driver's actors. Thread contract: every method from any thread."""
 
-    def __init__(self, engine: Engine, worker: WorkerProcess, requests: Requests, arguments: Arguments) -> None:
+    def __init__(self, engine: Engine, worker: WorkerProcess, requests: OpenRequests, arguments: Arguments) -> None:
         self._engine = engine
         self._worker = worker
         self._requests = requests

@@ -11,7 +11,7 @@ from typing import Any
 IDLE_SECONDS = 1.0  # a thread without work stays this long
 
 
-class Callbacks:
+class CallbackThreads:
     """Runs each call on a thread of its own; threads are used again while they are there.
 
     A callback may wait for another future of this process, so a call never waits for the end of one before.

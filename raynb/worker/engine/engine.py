@@ -24,7 +24,7 @@ from raynb.worker import state
 from raynb.worker.engine import forks
 from raynb.worker.engine.actors import Actors
 from raynb.worker.engine.groups import Groups
-from raynb.worker.engine.requests import Requests
+from raynb.worker.engine.requests import OpenRequests
 from raynb.worker.engine.storing import BATCH_SECONDS, Storing
 from raynb.worker.engine.waiting import Waiting
 
@@ -50,7 +50,7 @@ class WorkerEngine:
         self.alive = True
         self.ref_log = worker.borrowed.log
         self.new_ref = logged_in(self.ref_log)
-        self.requests = Requests(worker)
+        self.requests = OpenRequests(worker)
         machine = OneMachine(self.nonce, self.cluster)
         self.nodes, self.node_id, self.native_env = machine.nodes, machine.node_id, machine.native_env
         self.restarted = False

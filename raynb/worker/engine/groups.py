@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
-from raynb.worker.engine.requests import Requests
+from raynb.worker.engine.requests import OpenRequests
 
 
 class Groups:
     """The driver's groups. Thread contract: any thread."""
 
-    def __init__(self, requests: Requests) -> None:
+    def __init__(self, requests: OpenRequests) -> None:
         self._requests = requests
 
     def reserve_group(self, bundles: tuple[Any, ...]) -> int:

@@ -32,7 +32,7 @@ class _Waiting:
         self.event = threading.Event() if callback is None else None
 
 
-class Requests:
+class OpenRequests:
     """Thread contract: every method from any thread of the worker."""
 
     def __init__(self, worker: WorkerProcess) -> None:

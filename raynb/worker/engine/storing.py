@@ -18,7 +18,7 @@ from raynb.serde.errors import load_error
 from raynb.store import NoRoom
 from raynb.wire import messages as w
 from raynb.worker import state
-from raynb.worker.engine.requests import Make, Requests
+from raynb.worker.engine.requests import Make, OpenRequests
 
 if TYPE_CHECKING:
     from raynb.worker.main import WorkerProcess
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 BATCH_SECONDS = 0.0003  # seconds after a frame in which the next message waits for company
 
 
-class Gone(Exception):
+class ObjectGone(Exception):
     """The bytes of an object are not where the driver said."""
 
     def __init__(self, object_id: int, value: Any, why: str) -> None:
@@ -41,7 +41,7 @@ class Storing:
     Thread contract: every method from any thread.
     """
 
-    def __init__(self, engine: Engine, worker: WorkerProcess, requests: Requests, numbers: ids.IdSource) -> None:
+    def __init__(self, engine: Engine, worker: WorkerProcess, requests: OpenRequests, numbers: ids.IdSource) -> None:
         self._engine = engine
         self._worker = worker
         self._requests = requests
@@ -65,7 +65,7 @@ class Storing:
         while True:
             try:
                 return self.read_once(value, object_id)
-            except Gone as gone:
+            except ObjectGone as gone:
                 left = None if deadline is None else max(deadline - time.monotonic(), 0)
                 answer = self._requests.wait(self.ask_again(gone), left)
             if answer is None:
@@ -81,7 +81,7 @@ class Storing:
             if value is not None and value[0] in ("exc", "err"):
                 raise load_error(value)
 
-    def ask_again(self, gone: Gone) -> Make:
+    def ask_again(self, gone: ObjectGone) -> Make:
         """Tells that an object's bytes are gone; returns the request for its value."""
         running = state.current()
         task = running.task if running else 0
@@ -90,10 +90,10 @@ class Storing:
         return lambda number, control, handed: w.Ask(number, task, (gone.object_id,), 1, False, handed, control)
 
     def read_once(self, value: Any, object_id: int) -> tuple[Any, Any]:
-        """Reads a location without a copy; the pin is a hold on the object. Raises `Gone`, also for None: what
+        """Reads a location without a copy; the pin is a hold on the object. Raises `ObjectGone`, also for None: what
         was lost after its reader was queued, and is being made again."""
         if value is None:
-            raise Gone(object_id, None, "lost before its reader was sent")
+            raise ObjectGone(object_id, None, "lost before its reader was sent")
         log = self._ref_log
         log.append(~object_id)
         try:
@@ -101,7 +101,7 @@ class Storing:
         except BaseException as error:
             log.append(object_id)
             if isinstance(error, ObjectLostError):
-                raise Gone(object_id, value, str(error)) from error
+                raise ObjectGone(object_id, value, str(error)) from error
             raise
 
     def place(self, packed: Packed) -> tuple[Any, int, tuple[int, ...]]:

@@ -16,9 +16,9 @@ from raynb.serde import values
 from raynb.wire import messages as w
 from raynb.worker import state
 from raynb.worker.engine.borrowed_refs import BorrowedRefs
-from raynb.worker.engine.callbacks import Callbacks
-from raynb.worker.engine.requests import Make, Requests
-from raynb.worker.engine.storing import Gone, Storing
+from raynb.worker.engine.callbacks import CallbackThreads
+from raynb.worker.engine.requests import Make, OpenRequests
+from raynb.worker.engine.storing import ObjectGone, Storing
 
 
 class Waiting:
@@ -27,12 +27,12 @@ class Waiting:
     Thread contract: every method from any thread.
     """
 
-    def __init__(self, engine: Engine, requests: Requests, storing: Storing, borrowed: BorrowedRefs) -> None:
+    def __init__(self, engine: Engine, requests: OpenRequests, storing: Storing, borrowed: BorrowedRefs) -> None:
         self._engine = engine
         self._requests = requests
         self._read, self._read_once, self._ask_again = storing.read, storing.read_once, storing.ask_again
         self._returned = borrowed.returned
-        self._callbacks = Callbacks()
+        self._callbacks = CallbackThreads()
         self._known_ready: set[int] = set()  # objects that were ready at the last `wait`
 
     def _ask(self, ids_: tuple[int, ...], needed: int, is_wait: bool) -> Make:
@@ -111,7 +111,7 @@ class Waiting:
         def answered(answer: Any) -> None:
             try:
                 item = self._load(wanted, answer, self._read_once)[0]
-            except Gone as gone:
+            except ObjectGone as gone:
                 self._requests.later(self._ask_again(gone), functools.partial(self._callbacks.run, answered))
                 return
             except BaseException as error:
@@ -138,7 +138,7 @@ class Waiting:
                 try:
                     item = self._load(wanted, answer, self._read_once)[0]
                     break
-                except Gone as gone:  # waited for here, without holding up the loop
+                except ObjectGone as gone:  # waited for here, without holding up the loop
                     make = self._ask_again(gone)
                 finally:
                     self._returned(answer.lent)

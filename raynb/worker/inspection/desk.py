@@ -106,7 +106,7 @@ class Desk:
     def _post_mortem(self, request: int, task: int, sources: Any) -> Any:
         return self.debugging.post_mortem(request, task, sources)
 
-    def keep(self, running: state.Running, raised: BaseException, most: int) -> None:
+    def keep(self, running: state.RunningTask, raised: BaseException, most: int) -> None:
         """Keeps the frames of a failed task for `%debug`."""
         self.debugging.failed.keep(running.scope, running.task, raised, most)
 

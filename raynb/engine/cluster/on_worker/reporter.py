@@ -79,7 +79,7 @@ class Reporter:
 
     Args:
         nonce: of the driver.
-        owner: returns the `Running` of the calling code, or None.
+        owner: returns the `Running` task of the calling code, or None.
     """
 
     is_forked = False  # as `worker.output.Capture` has it

@@ -32,7 +32,7 @@ from raynb.engine.cluster.side import Shared
 from raynb.engine.cluster.submission import Call, Static
 from raynb.run.surroundings import apply as apply_surroundings
 from raynb.serde import functions, pickling
-from raynb.worker.output import Stream
+from raynb.worker.output import WorkerStream
 from raynb.worker.questions import refuse_questions
 
 
@@ -145,7 +145,7 @@ class WorkerAdapter(Adapter):
         self._restarted: bool | None = None
         self._functions: dict[str, Any] = {}
         for kind, fd in (("stdout", 1), ("stderr", 2)):
-            setattr(sys, kind, Stream(self.reporter, kind, fd))  # type: ignore[arg-type]
+            setattr(sys, kind, WorkerStream(self.reporter, kind, fd))  # type: ignore[arg-type]
 
     # -- running -------------------------------------------------------------------------------
     def begin(self, now: Running) -> None:
