@@ -17,7 +17,7 @@ Thread contract: one thread at a time.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -131,12 +131,6 @@ class NotebookLineage:
         while len(self.runs) > MAX_RUNS:
             self._forget(next(iter(self.runs)))
         return run
-
-    def add_tasks(self, run: Run, tasks: Iterable[int]) -> None:
-        """Says that more tasks belong to a run."""
-        more = [task for task in tasks if self._run_of_task.get(task) != run.number]
-        run.tasks += tuple(more)
-        self._run_of_task.update(dict.fromkeys(more, run.number))
 
     def bound(self, run: Run, tokens: Mapping[str, str]) -> None:
         """Says that a run has bound names, and what they stand for since."""
@@ -269,14 +263,6 @@ class NotebookLineage:
             made = self.runs.get(number)
             waiting += [one for numbers in made.upstream.values() for one in numbers] if made is not None else []
         return False
-
-    def downstream(self, numbers: Collection[int]) -> set[int]:
-        """Returns these runs and all that took something, directly or not, from them."""
-        found = set(numbers)
-        for run in self.runs.values():
-            if any(number in found for taken in run.upstream.values() for number in taken):
-                found.add(run.number)
-        return found
 
     # -- forgetting ----------------------------------------------------------------------------
     def keep(self, alive: Collection[int]) -> None:

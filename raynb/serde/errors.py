@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import itertools
 import linecache
+import logging
 import os
 import traceback
 from types import GetSetDescriptorType, MemberDescriptorType, TracebackType
 from typing import Any
 
 import raynb.exceptions as x
-from raynb.base.process import package
+from raynb.base.process import package, trace
 from raynb.base.spec import Value
 from raynb.serde import pickling
 
@@ -299,8 +300,8 @@ def task_error(
     chain = ""
     try:
         chain = _chain(error, set())
-    except Exception:
-        chain = ""
+    except Exception as broken:
+        trace.swallowed(f"reading what the error of {name} was caused by", broken, logging.DEBUG)
     head = f"ray::{name}() (pid={pid}, ip=127.0.0.1{', ' if whose else ''}{whose})"
     wrapped = x.RayTaskError(name, "", cause, pid=pid, frames=frames, task_id=task_id)
     wrapped.__dict__["parts"] = (chain, head, last)
@@ -313,8 +314,8 @@ def task_error(
             if attempt is not None:
                 pickling.unpack(packed.data, packed.buffers)
             break
-        except Exception:
-            continue
+        except Exception as unpicklable:  # the next attempt says less of the error, the last one its text alone
+            trace.swallowed(f"pickling the {type(inner).__name__} of {name}", unpicklable, logging.DEBUG)
     assert packed is not None
     shown = last if isinstance(error, x.RayTaskError) else _shown_traceback(chain, frames, last)
     return ("exc", pickling.in_band(packed)), (type(inner).__name__, shown), list(packed.contained)
@@ -333,7 +334,8 @@ def _shown_traceback(chain: str, frames: tuple[tuple[str, int, str, str], ...], 
 def _without_state(error: BaseException) -> BaseException | None:
     try:
         return rebuild_exception(type(error), tuple(repr(a) for a in error.args), {})
-    except Exception:
+    except Exception as broken:
+        trace.swallowed(f"making a {type(error).__name__} without its state", broken, logging.DEBUG)
         return None
 
 

@@ -166,11 +166,6 @@ class Store:
             self._pins.cancel(serial)
             raise
 
-    def copy_out(self, location: Location) -> tuple[bytes, list[bytes]]:
-        """Returns private copies of the stream and the buffers; pins nothing. Raises: as `read`."""
-        data, buffers = self.read(location)
-        return bytes(data), [bytes(buffer) for buffer in buffers]
-
     def _mapping(self, location: Location) -> Mapping:
         _, arena, offset, size, _ = location
         if arena == self.slot:

@@ -240,7 +240,7 @@ class SimulatedWorkers(SimulatedDriver):
             worker.known = set(worker.sent.pop(worker.running.spec.task_id))
         elif worker.running is None:
             if worker.stopping:
-                self.die(worker, "it was asked to leave", 0)
+                self.die(worker, "it was asked to leave")
             else:
                 self.release(worker)
         elif not worker.waiting:
@@ -349,7 +349,8 @@ class SimulatedWorkers(SimulatedDriver):
         if back:
             self.dispatch(e.Released, worker.number, back)
 
-    def die(self, worker: SimulatedWorker, reason: str, code: int | None = None) -> None:
-        self.dispatch_pending()  # its last words
+    def die(self, worker: SimulatedWorker, reason: str) -> None:
+        """Ends a worker: what it had sent is dispatched first, then its death."""
+        self.dispatch_pending()
         del self.workers[worker.number]
-        self.dispatch(e.WorkerDied, worker.number, reason, exited=code)
+        self.dispatch(e.WorkerDied, worker.number, reason)

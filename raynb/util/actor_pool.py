@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import logging
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, TypeVar
 
 from raynb import api as ray
 from raynb import exceptions
+
+logger = logging.getLogger(__name__)
 
 V = TypeVar("V")
 
@@ -160,5 +163,5 @@ class ActorPool:
         while self.has_next():
             try:
                 self.get_next_unordered(timeout=0, ignore_if_timedout=True)
-            except Exception:  # of a call whose result nobody wants any more (as in Ray)
-                continue
+            except Exception as error:  # of a call whose result nobody wants any more (as in Ray)
+                logger.debug("A call that map() dropped had failed: %s", error)

@@ -257,11 +257,6 @@ class Link:
         for channel in (self.data, self.control):
             channel.sock.close()
 
-    def close_pipes(self) -> None:
-        """Closes what only this process knows of (a worker that ends just ends)."""
-        for fd in (self._main_read, self._main_write, self._wake_read, self._wake_write):
-            os.close(fd)
-
     # -- the control thread --------------------------------------------------------------------
     def watch(self, fd: int, reader: Callable[[], None]) -> None:
         """Has the control thread call ``reader`` when ``fd`` is readable."""

@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 
 from raynb.store import Ledger, Store
+from tests.store.copies import copied
 
 MB = 1 << 20
 
@@ -134,7 +135,7 @@ def test_zero_copy_from_a_child(driver: Store, start: Callable[..., Worker], led
     assert (array == (5 * MB) % 256).all()
     second = worker.write(77, driver)
     worker.close()
-    assert driver.copy_out(second) == (b"stream", [bytes([77]) * 77])
+    assert copied(driver, second) == (b"stream", [bytes([77]) * 77])
     assert (array == (5 * MB) % 256).all()
 
 
@@ -155,7 +156,7 @@ def test_the_dead_are_read_and_adopted(driver: Store, start: Callable[..., Worke
     kept = worker.write(MB, driver)
     gone = worker.write(2 * MB + 1, driver)
     worker.kill()
-    assert driver.copy_out(kept)[1] == [bytes(MB)]
+    assert copied(driver, kept)[1] == [bytes(MB)]
     driver.adopt(1, [kept])()
     assert driver.total() == ledger.get(1) == kept[3]
     assert os.fstat(driver.fd_of(1)).st_blocks * 512 <= kept[3] + 8192
@@ -178,7 +179,7 @@ def test_killed_in_the_middle_of_writing(driver: Store, start: Callable[..., Wor
     assert ledger.get(1) > 8 * MB, "taken, and never reported"
     driver.adopt(1, [kept])()
     assert driver.total() == kept[3]
-    assert driver.copy_out(kept)[1] == [bytes([1000 % 256]) * 1000]
+    assert copied(driver, kept)[1] == [bytes([1000 % 256]) * 1000]
     location = driver.write(b"works", [bytes(60 * MB)])
     driver.free(location)
 

@@ -19,6 +19,7 @@ from raynb.store import Ledger, NoRoom, Store
 from raynb.store.arena import Arena
 from raynb.store.backing import Backing
 from raynb.store.memory import Mapping
+from tests.store.copies import copied
 
 MB = 1 << 20
 
@@ -63,7 +64,7 @@ def test_round_trips(store: Store, data: bytes, buffers: list[Any]) -> None:
     assert back[3:] == here[3:]
     store.free(there)
     assert equal(store, back, data, buffers)
-    assert store.copy_out(back) == (data, [bytes(memoryview(b)) for b in buffers])
+    assert copied(store, back) == (data, [bytes(memoryview(b)) for b in buffers])
     direct = store.write_file(data, buffers)
     assert equal(store, direct, data, buffers)
     store.free(direct)

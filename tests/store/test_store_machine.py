@@ -17,6 +17,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from raynb.exceptions import ObjectLostError
 from raynb.store import DiskTier, GuestDiskTier, Ledger, NoRoom, Store
 from raynb.store.backing import FileBacking, MemfdBacking
+from tests.store.copies import copied
 
 MB = 1 << 20
 SIZES = st.one_of(st.integers(0, 300), st.integers(0, 70_000), st.integers(0, MB + 100))
@@ -235,7 +236,7 @@ class StoreMachine(RuleBasedStateMachine):
         if hasattr(self, "objects") and self.objects:
             location, parts = self.objects[self.stamp % len(self.objects)]
             self.lend(location, self.stores[0])
-            stream, buffers = self.stores[0].copy_out(location)
+            stream, buffers = copied(self.stores[0], location)
             assert [stream, *buffers] == parts
         for array, expected, _, _, _ in getattr(self, "views", ())[-2:]:
             assert bytes(array) == expected

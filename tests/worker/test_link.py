@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import socket
 from collections.abc import Iterator
 from types import SimpleNamespace
@@ -22,7 +23,8 @@ def ends() -> Iterator[tuple[Link, socket.socket]]:
     yield link, far
     for end in (data, far, control, other):
         end.close()
-    link.close_pipes()
+    for fd in (link._main_read, link._main_write, link._wake_read, link._wake_write):
+        os.close(fd)
 
 
 @pytest.mark.parametrize("eager", [True, False])

@@ -8,17 +8,15 @@ from raynb.base.spec import CPU, GPU
 Amounts = tuple[tuple[str, int], ...]
 
 
-def to_units(resources: dict[str, float]) -> Amounts:
-    """Returns resources in ten-thousandths, sorted by name, zeros left out."""
-    return tuple(sorted((k, round(v * RESOURCE_UNIT)) for k, v in resources.items() if v))
-
-
 def to_floats(amounts: dict[str, int] | Amounts) -> dict[str, float]:
+    """Returns amounts, given in ten-thousandths, as the numbers that users write."""
     items = amounts.items() if isinstance(amounts, dict) else amounts
     return {k: v / RESOURCE_UNIT for k, v in items}
 
 
 class Resources:
+    """Total and available resources of the machine, in ten-thousandths. Tasks acquire and release amounts of them."""
+
     def __init__(self, total: dict[str, int]) -> None:
         self.total = dict(total)
         self.available = dict(total)

@@ -100,7 +100,6 @@ class WorkerDied:
     worker: int
     reason: str
     oom: bool = False
-    exited: int | None = None  # exit code, when it left by itself
     current: int = 0  # the task that it ran last, as it said itself; 0: not known, -1: none
 
 

@@ -71,7 +71,7 @@ class WorkerConnection:
     Thread contract: under the engine's lock.
     """
 
-    __slots__ = ("actor_sent", "arenas", "control", "data", "ended", "functions", "leaving", "options", "pid",
+    __slots__ = ("arenas", "control", "data", "ended", "functions", "leaving", "options", "pid",
                  "row", "sent_options", "worker")  # fmt: skip
 
     def __init__(self, worker: int, data: Channel, control: Channel, row: int) -> None:
@@ -86,7 +86,6 @@ class WorkerConnection:
         self.arenas: set[tuple[bool, int]] = set()  # (on control, arena) whose descriptor it has
         self.leaving = ""
         self.ended = False
-        self.actor_sent = False
 
     def close(self) -> None:
         self.data.close()

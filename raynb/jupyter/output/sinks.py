@@ -149,7 +149,6 @@ class TerminalSink:
 
     def __init__(self, shell: Any) -> None:
         self.shell = shell
-        self._folds: dict[str, str] = {}
         self._lock = threading.Lock()
 
     def text(self, cell: Cell | None, stream: str, text: str) -> None:
