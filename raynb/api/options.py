@@ -355,6 +355,7 @@ def returns(value: Any, generator: bool) -> int:
 
 
 def retry_on(value: Any) -> bool | bytes:
+    """Returns `retry_exceptions` as it travels: a bool, or the pickled tuple of classes."""
     if value is None or isinstance(value, bool):
         return bool(value)
     import cloudpickle

@@ -112,6 +112,7 @@ def enter_isolated(engine: Engine) -> contextvars.Token[Engine | None]:
 
 
 def leave_isolated(token: contextvars.Token[Engine | None]) -> None:
+    """Ends what `enter_isolated` began."""
     _isolated.reset(token)
 
 
@@ -123,6 +124,7 @@ def forget_isolated() -> None:
 
 
 def set_current(engine: Engine | None) -> None:
+    """Puts an engine into the slot of this process (None: empties it), and calls `on_change`."""
     global _current
     with _lock:
         _current = engine

@@ -49,6 +49,8 @@ LOST = "lost"
 
 @dataclass(slots=True)
 class TaskRow:
+    """A task as views show it. Times are the driver's monotonic seconds (0: not yet), sizes bytes."""
+
     id: int
     name: str
     kind: str = NORMAL_TASK
@@ -77,6 +79,8 @@ class TaskRow:
 
 @dataclass(slots=True)
 class ActorRow:
+    """An actor as views show it. ``rss``: bytes of its worker; ``pending``: calls that have not ended."""
+
     id: int
     class_name: str
     name: str = ""
@@ -96,6 +100,8 @@ class ActorRow:
 
 @dataclass(slots=True)
 class ObjectRow:
+    """An object as views show it, with who keeps it. ``size`` in bytes."""
+
     id: int
     size: int = 0
     where: str = PENDING
@@ -111,6 +117,8 @@ class ObjectRow:
 
 @dataclass(slots=True)
 class WorkerRow:
+    """A worker process as views show it. ``rss`` in bytes, ``started`` in monotonic seconds."""
+
     id: int
     pid: int = 0
     state: str = STARTING
@@ -175,6 +183,8 @@ class KernelRow:
 
 @dataclass(slots=True)
 class StoreRow:
+    """The object store as views show it, all in bytes unless a field says otherwise."""
+
     limit: int = 0
     used: int = 0  # allocated in arenas
     spilled: int = 0

@@ -51,6 +51,11 @@ def plain(task: Task) -> Ended:
 
 
 class History:
+    """Records every transition with a version number, and the tasks that have finished.
+
+    Invariant: `version` counts the ids in the ring's order, so "what changed since version v" is a walk from the end.
+    """
+
     def __init__(self, kept: int) -> None:
         self.version = 0
         #: The events in order: a time (float), then what happened, then to whom (ids), each id one version; the

@@ -38,6 +38,7 @@ CATCH_UP = 250
 
 
 def task_row(m: Machine, task: Task) -> TaskRow:
+    """Returns the views' row of a task."""
     return _task_row(m, plain(task), task.spec.options)
 
 
@@ -55,6 +56,7 @@ def _task_row(m: Machine, task: Ended, options: TaskOptions) -> TaskRow:
 
 
 def actor_row(m: Machine, actor: Actor) -> ActorRow:
+    """Returns the views' row of an actor."""
     spec = actor.spec
     worker = m.pool.table.get(actor.worker)
     return ActorRow(
@@ -75,6 +77,7 @@ def _why_dead(cause: Value | None) -> str:
 
 
 def object_row(m: Machine, obj: Obj) -> ObjectRow:
+    """Returns the views' row of an object."""
     value = obj.value
     if obj.state == O_PENDING:
         where = PENDING
@@ -93,6 +96,7 @@ def object_row(m: Machine, obj: Obj) -> ObjectRow:
 
 
 def worker_row(m: Machine, worker: Worker) -> WorkerRow:
+    """Returns the views' row of a worker."""
     task = worker.queue[0].spec.task_id if worker.queue else 0
     return WorkerRow(
         worker.id, worker.pid, worker.state, task, worker.actor, worker.rss, worker.cpu, worker.started,
@@ -101,6 +105,7 @@ def worker_row(m: Machine, worker: Worker) -> WorkerRow:
 
 
 def store_row(m: Machine, limit: int) -> StoreRow:
+    """Returns the views' row of the object store."""
     objects = m.objects
     return StoreRow(
         limit=limit, used=objects.shared_bytes, spilled=objects.spilled_bytes, inline=objects.inline_bytes,

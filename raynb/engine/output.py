@@ -39,7 +39,7 @@ class TaskOutput:
             self._warned.add(text)
             self._say(f"raynb: {printable(text)}\n", scope)
 
-    def report_failure(self, command: c.TellOfFailure) -> None:
+    def report_failure(self, command: c.ReportFailure) -> None:
         """Prints a failure that nobody has asked about, in the cell that submitted the task."""
         if os.environ.get("RAY_IGNORE_UNHANDLED_ERRORS") != "1":
             self._say(f"raynb: {command.text}\n", command.scope)

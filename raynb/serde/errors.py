@@ -92,6 +92,7 @@ def reduce_exception(error: BaseException) -> tuple[Any, ...] | None:
 
 
 def rebuild_exception(cls: Any, args: tuple[Any, ...], state: dict[str, Any]) -> BaseException:
+    """Makes an exception from its class, arguments and attributes, without calling its ``__init__``."""
     try:
         error = cls.__new__(cls, *args)
     except Exception:

@@ -42,4 +42,5 @@ def load(value: Value, object_id: int, read: Read) -> Any:
 
 
 def size_of(packed: Packed) -> int:
+    """Returns the bytes of a pickled value, its buffers included."""
     return pickling.nbytes(packed)

@@ -96,10 +96,14 @@ class Withdraw(NamedTuple):
 
 
 class Interrupt(NamedTuple):
+    """Interrupts a running task, or drops it if it has not begun."""
+
     task: int
 
 
 class Allow(NamedTuple):
+    """Lets a generator go on: its reader has consumed so many items."""
+
     task: int
     consumed: int
 
@@ -111,7 +115,7 @@ class Free(NamedTuple):
 
 
 class Stop(NamedTuple):
-    pass
+    """Asks the worker to finish its tasks and exit."""
 
 
 class Inspect(NamedTuple):
@@ -124,10 +128,14 @@ class Inspect(NamedTuple):
 
 # -- worker to driver --------------------------------------------------------------------------
 class Ready(NamedTuple):
+    """The worker is up and takes tasks."""
+
     pid: int
 
 
 class Yield(NamedTuple):
+    """One item of a generator."""
+
     task: int
     index: int  # type: ignore[assignment]  # hides tuple.index, which nobody needs
     value: Any
@@ -136,6 +144,8 @@ class Yield(NamedTuple):
 
 
 class Submit(NamedTuple):
+    """A nested call: a task or a call of an actor."""
+
     task: int
     options: int
     args: Any
@@ -148,6 +158,8 @@ class Submit(NamedTuple):
 
 
 class Put(NamedTuple):
+    """A nested `put`; the value travels or lies in the store."""
+
     id: int
     value: Any
     size: int
@@ -164,6 +176,8 @@ class Lost(NamedTuple):
 
 
 class Ask(NamedTuple):
+    """A `get` or `wait` that blocks a task; answered by `Reply`."""
+
     request: int
     task: int
     ids: tuple[int, ...]
@@ -174,6 +188,8 @@ class Ask(NamedTuple):
 
 
 class NextItem(NamedTuple):
+    """Waits for the next item of a stream; answered by `Reply`."""
+
     request: int
     running: int
     task: int
@@ -183,10 +199,14 @@ class NextItem(NamedTuple):
 
 
 class DropRequest(NamedTuple):
+    """Withdraws an `Ask` or `NextItem` (timeout, interrupt)."""
+
     request: int
 
 
 class DropStream(NamedTuple):
+    """The worker has released a generator."""
+
     task: int
     index: int  # type: ignore[assignment]  # hides tuple.index, which nobody needs
 
@@ -205,6 +225,8 @@ class Withdrawn(NamedTuple):
 
 
 class Cancel(NamedTuple):
+    """A task of this worker cancels another."""
+
     task: int
     force: bool
     recursive: bool
@@ -219,6 +241,8 @@ class Call(NamedTuple):
 
 
 class Output(NamedTuple):
+    """A piece of what a task printed or displayed."""
+
     kind: str
     task: int
     scope: int
@@ -267,21 +291,29 @@ class Spawn(NamedTuple):
 
 
 class Kill(NamedTuple):
+    """Asks the supervisor to send a signal to a worker."""
+
     worker: int
     signal: int
 
 
 class Spawned(NamedTuple):
+    """A worker was forked."""
+
     worker: int
     pid: int
 
 
 class Exited(NamedTuple):
+    """A worker has ended; ``status`` is its wait status."""
+
     worker: int
     status: int
 
 
 class SpawnFailed(NamedTuple):
+    """A worker could not be forked."""
+
     worker: int
     reason: str
 

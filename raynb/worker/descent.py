@@ -97,6 +97,7 @@ def _follow_processes() -> None:
 
 
 def record_child() -> None:
+    """Records that this process has started another one."""
     global has_children
     has_children = True
 

@@ -49,5 +49,6 @@ main_running: RunningTask | None = None
 
 
 def current() -> RunningTask | None:
+    """Returns the task that the calling code belongs to, or None."""
     found = running.get()
     return found if found is not None else main_running

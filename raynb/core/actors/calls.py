@@ -27,6 +27,14 @@ INFLIGHT = 1000  # calls sent to a sync actor ahead of its answers
 
 
 class Calls:
+    """Sends the calls of actors to the actors' workers.
+
+    Rules: the calls of one caller run in the order of their submission; a call whose arguments are not ready holds
+    back its caller's later calls (a concurrent actor's calls may overtake it). Calls are sent ahead of their answers,
+    as many as the actor's `most` allows. When an actor restarts, calls that may be retried are sent again, the others
+    fail.
+    """
+
     def __init__(self, machine: Machine) -> None:
         self.m = machine
         self.stirred: set[int] = set()  # actors some of whose calls ended while others wait to be sent

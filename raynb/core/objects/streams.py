@@ -22,6 +22,8 @@ FIRST = 2  # return index of the first item; return 1 ends with the task
 
 @dataclass(slots=True, eq=False)
 class Stream:
+    """One generator's items: which have come, which its reader has taken, who waits for the next."""
+
     task: int
     scope: int
     next: int = FIRST  # index of the item to come
@@ -34,6 +36,13 @@ class Stream:
 
 
 class Streams:
+    """The table of streams: stores items as they are yielded, answers readers, lets producers go on.
+
+    Rules: items are indexed from 2 (`FIRST`) in the order of the yields; items
+    of an attempt that is over are ignored. A dropped stream stores no more items; its task is cancelled if it had
+    yielded by then (else it was called for what else it does).
+    """
+
     def __init__(self, machine: Machine) -> None:
         self.m = machine
         self.table: dict[int, Stream] = {}

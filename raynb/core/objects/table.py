@@ -33,6 +33,11 @@ def is_stored(value: Value | None) -> bool:
 
 
 class Objects:
+    """The table of objects: counts who can name each, releases what nobody can, and rebuilds what was lost.
+
+    Invariant: an object stays in the table while one of its counts (refs, lends, args, containers, views) is not zero.
+    """
+
     def __init__(self, machine: Machine) -> None:
         self.m = machine
         self.table: dict[int, Obj] = {}

@@ -17,6 +17,12 @@ MB = 1 << 20
 
 
 class MemoryPolicy:
+    """Chooses the worker to kill when memory runs out.
+
+    Rules: a task over its own `memory=` is stopped first; when the machine is short, Ray's policy picks one (retriable
+    tasks first, the latest of them), one worker at a time.
+    """
+
     def __init__(self, machine: Machine) -> None:
         self.m = machine
 

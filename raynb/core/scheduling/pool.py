@@ -30,6 +30,12 @@ STUCK_FACTOR = 3.0  # prefetched tasks behind a task that runs this many windows
 
 
 class WorkerPool:
+    """The table of workers: starts them when tasks need them, leases idle ones, stops those not needed.
+
+    Rules: there are never more than ``most`` workers; about one idle worker a CPU (`keep`) is not stopped.
+    Invariant: a worker in `idle` has an empty queue, and belongs to no actor.
+    """
+
     def __init__(self, machine: Machine, most: int) -> None:
         self.m = machine
         self.table: dict[int, Worker] = {}

@@ -28,6 +28,8 @@ UNKNOWN_SECONDS = 1e9  # estimated seconds of a function that has not run yet
 
 @dataclass(slots=True, eq=False)
 class Shape:
+    """Tasks that any worker of one kind can run: the same resources and environment. They share a queue and workers."""
+
     key: int
     need: Amounts
     env: tuple[tuple[str, Any], ...]
@@ -40,6 +42,13 @@ class Shape:
 
 
 class Scheduler:
+    """Assigns queued tasks to workers.
+
+    Rules: urgent tasks (what a blocked worker waits for) go first, then shapes in turn. A worker keeps a shape's
+    resources from task to task; it is sent more tasks ahead while the estimated seconds of its queue are below
+    ``prefetch_seconds``.
+    """
+
     def __init__(self, machine: Machine, prefetch_seconds: float) -> None:
         self.m = machine
         self.prefetch_seconds = prefetch_seconds

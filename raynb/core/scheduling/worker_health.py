@@ -55,6 +55,12 @@ class SupervisorDeaths:
 
 
 class WorkerHealth:
+    """Pauses and gives up starts of workers that fail, an environment at a time; warns of workers that do not answer.
+
+    Rule: after a failed start the next one waits (`PAUSES`, seconds); then the tasks queued for the environment fail
+    with the reason, unless workers that are there can run them.
+    """
+
     def __init__(self, machine: Machine) -> None:
         self.m = machine
         self.failures: dict[Any, int] = {}  # environment → starts that failed, one after the other

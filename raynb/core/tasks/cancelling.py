@@ -14,6 +14,12 @@ if TYPE_CHECKING:
 
 
 class Cancelling:
+    """Cancels tasks, and ends those that exceed their timeout.
+
+    Rules: a task that waits ends at once; a running one is interrupted, and its worker is killed when `cancel_grace`
+    (seconds) is over. Time at a breakpoint does not count towards a timeout.
+    """
+
     def __init__(self, machine: Machine) -> None:
         self.m = machine
         #: Task at a breakpoint → when it stopped there.

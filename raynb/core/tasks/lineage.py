@@ -14,6 +14,11 @@ if TYPE_CHECKING:
 
 
 class Lineage:
+    """Keeps finished tasks that may have to run again, because a lost object came from them.
+
+    A kept task still counts as a user of its arguments, so they can be read again.
+    """
+
     def __init__(self, machine: Machine) -> None:
         self.m = machine
         self.table: dict[int, Task] = {}

@@ -15,6 +15,12 @@ if TYPE_CHECKING:
 
 
 class Requests:
+    """The table of `get` and `wait` calls of workers that are not answered yet.
+
+    Rules: while a request blocks its task, the task's CPU is released, and what it waits for is urgent. A request is
+    answered once, and dropped with its worker.
+    """
+
     def __init__(self, machine: Machine) -> None:
         self.m = machine
         self.table: dict[int, Request] = {}

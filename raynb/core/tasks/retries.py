@@ -17,6 +17,12 @@ BACKOFF_MAX_SECONDS = 10.0
 
 
 class Retries:
+    """Decides whether a failed task runs again, and when.
+
+    Rules: deaths of a worker before it began with a task don't count (up to a limit); other crashes and errors that
+    may be retried use up ``max_retries``; repeated crashes wait ever longer (`BACKOFF_MAX_SECONDS`).
+    """
+
     def __init__(self, machine: Machine) -> None:
         self.m = machine
 

@@ -59,6 +59,11 @@ def of_argument(task: Task, value: Value | None) -> Value:
 
 
 class Tasks:
+    """The table of unfinished tasks: enters them, queues them when their arguments are ready, ends them.
+
+    Invariant: a task is in the table until its objects have a value or an error; it ends exactly once.
+    """
+
     def __init__(self, machine: Machine) -> None:
         self.m = machine
         self.table: dict[int, Task] = {}  # unfinished

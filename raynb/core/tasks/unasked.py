@@ -105,7 +105,7 @@ class Unasked:
         spec, (kind, text) = task.spec, task.error
         words = self._tally.words(spec.scope, spec.options.name, kind, text, spec.creates_actor)
         if words:
-            self.m.out.append(c.TellOfFailure(words, spec.scope, spec.task_id))
+            self.m.out.append(c.ReportFailure(words, spec.scope, spec.task_id))
 
 
 class Tally:

@@ -10,6 +10,8 @@ from raynb.core.vocabulary.records import Task
 
 @dataclass(slots=True)
 class StartWorker:
+    """Start a worker process with this environment."""
+
     worker: int
     env: tuple[tuple[str, object], ...] = ()
 
@@ -23,6 +25,8 @@ class StopWorker:
 
 @dataclass(slots=True)
 class KillWorker:
+    """Kill a worker process (SIGKILL); its death comes back as `WorkerDied`."""
+
     worker: int
 
 
@@ -97,7 +101,7 @@ class Warn:
 
 
 @dataclass(slots=True)
-class TellOfFailure:
+class ReportFailure:
     """Tell the user of a task's failure that nobody has asked about."""
 
     text: str
@@ -114,5 +118,5 @@ class WatchDeadline:
 
 Command = (
     StartWorker | StopWorker | KillWorker | Run | Withdraw | Interrupt | Reply | Ready | Free
-    | AllowItems | Warn | TellOfFailure | WatchDeadline
+    | AllowItems | Warn | ReportFailure | WatchDeadline
 )  # fmt: skip

@@ -81,6 +81,8 @@ class ItemConsumed:
 
 @dataclass(slots=True)
 class StreamDropped:
+    """The reader of a stream has released its generator after item ``index``."""
+
     now: float
     task: int
     index: int
@@ -89,6 +91,8 @@ class StreamDropped:
 
 @dataclass(slots=True)
 class WorkerReady:
+    """A worker process is up and can be sent tasks."""
+
     now: float
     worker: int
     pid: int
@@ -96,6 +100,8 @@ class WorkerReady:
 
 @dataclass(slots=True)
 class WorkerDied:
+    """A worker process has ended; all that it had sent was applied before."""
+
     now: float
     worker: int
     reason: str
@@ -172,6 +178,8 @@ class ViewsDied:
 
 @dataclass(slots=True)
 class CancelAsked:
+    """A task is to be cancelled; ``why`` becomes the text of its error."""
+
     now: float
     task: int
     force: bool
@@ -189,12 +197,16 @@ class TaskPaused:
 
 @dataclass(slots=True)
 class TaskResumed:
+    """The task has left its breakpoint."""
+
     now: float
     task: int
 
 
 @dataclass(slots=True)
 class ScopeCancelAsked:
+    """All unfinished tasks of a cell are to be cancelled."""
+
     now: float
     scope: int
 
@@ -209,6 +221,8 @@ class ExitAsked:
 
 @dataclass(slots=True)
 class KillAsked:
+    """An actor is to be killed (`raynb.kill`)."""
+
     now: float
     actor: int
     no_restart: bool
@@ -216,6 +230,8 @@ class KillAsked:
 
 @dataclass(slots=True)
 class FreeAsked:
+    """Values of objects are to be released though refs to them are alive."""
+
     now: float
     ids: tuple[int, ...]
 
@@ -253,6 +269,8 @@ class MemoryMeasured:
 
 @dataclass(slots=True)
 class Ticked:
+    """Time has passed: timers that are due fire."""
+
     now: float
 
 
@@ -267,12 +285,16 @@ class BundleReserved:
 
 @dataclass(slots=True)
 class BundleReturned:
+    """A placement group was removed: its resources are given back."""
+
     now: float
     group: int
 
 
 @dataclass(slots=True)
 class ShutdownAsked:
+    """The runtime ends: failures are reported no more."""
+
     now: float
 
 

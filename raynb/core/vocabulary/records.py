@@ -14,6 +14,8 @@ MAX_SPARED_DEATHS = 3  # deaths of workers before they began with a task that do
 
 @dataclass(slots=True, eq=False)
 class Task:
+    """One unfinished task (or one kept for lineage). Times are monotonic seconds, sizes bytes."""
+
     spec: TaskSpec
     group: dict[str, int]  # counts by state of all tasks of its name
     state: str = PENDING_ARGS_AVAIL
@@ -66,6 +68,8 @@ class Obj:
 
 @dataclass(slots=True, eq=False)
 class Worker:
+    """One worker process: its state, the tasks it was sent, what it uses (``rss`` bytes, ``cpu`` share of a core)."""
+
     id: int
     env: tuple[tuple[str, object], ...] = ()
     state: str = STARTING
@@ -90,6 +94,8 @@ class Worker:
 
 @dataclass(slots=True, eq=False)
 class Actor:
+    """One actor: its worker, its queued and sent calls, why it died."""
+
     spec: ActorSpec
     creation: Task
     state: str = PENDING_CREATION

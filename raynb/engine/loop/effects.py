@@ -34,7 +34,7 @@ class Says(Protocol):
 
     def warn(self, text: str, scope: int = 0) -> None: ...
 
-    def report_failure(self, command: c.TellOfFailure) -> None: ...
+    def report_failure(self, command: c.ReportFailure) -> None: ...
 
 
 class Effects:
@@ -76,7 +76,7 @@ class Effects:
             c.StopWorker: self.stop,
             c.KillWorker: self.kill,
             c.Warn: lambda cmd: output.warn(cmd.text, cmd.scope),
-            c.TellOfFailure: output.report_failure,
+            c.ReportFailure: output.report_failure,
         }
 
     def __call__(self, commands: list[Any]) -> None:
