@@ -85,6 +85,7 @@ def figures(root: Path) -> dict[str, str]:
         folders[folder] = folders.get(folder, 0) + (path.name != "__init__.py")
     widest = sorted(folders.items(), key=lambda item: -item[1])[:3]
     result = {
+        "modules; lines": f"{len(found)}; {sum(text.count(chr(10)) for _, text, _ in found.values()):,}",
         "modules in the three widest folders": ", ".join(f"`{name}` {count}" for name, count in widest),
         "folders of more than 15 modules": str(sum(count > 15 for count in folders.values())),
     }

@@ -129,6 +129,18 @@ class Waiters:
         finally:
             over()
 
+    def wait_or_unwatch(self, waiter: Waiter, deadline: float | None) -> bool:
+        """Waits as `wait` does, and may move to another thread; removes the waiter unless it is done at the end."""
+        waiter.may_move = True
+        try:
+            done = self.wait(waiter, deadline)
+        except BaseException:
+            self.unwatch(waiter)
+            raise
+        if not done:
+            self.unwatch(waiter)
+        return done
+
     def interrupt(self, waiter: Waiter, aside: Callable[[], object]) -> None:
         """Has the thread that waits call ``aside``, and then go on to wait; that time does not count.
 

@@ -58,14 +58,7 @@ class StreamReader:
             waiter = Waiter(1)
             if self._take_item(task, index, waiter):
                 return
-            waiter.may_move = True
-            try:
-                there = self._loop.waiters.wait(waiter, deadline)
-            except BaseException:
-                self._loop.waiters.unwatch(waiter)
-                raise
-            if not there:
-                self._loop.waiters.unwatch(waiter)
+            if not self._loop.waiters.wait_or_unwatch(waiter, deadline):
                 raise GetTimeoutError(f"no item was yielded within {timeout} s")
 
     def _take_item(self, task: int, index: int, waiter: Waiter) -> bool:

@@ -95,19 +95,11 @@ class Waiting:
     def _await(self, wanted: list[int], timeout: float | None, deadline: float | None) -> list[int]:
         """Waits for all, or for the first error; returns what is to be read."""
         waiter = watch(self._loop, wanted, len(wanted), True)
-        if not waiter.done:
-            waiter.may_move = True
-            try:
-                there = self._loop.waiters.wait(waiter, deadline)
-            except BaseException:
-                self._loop.waiters.unwatch(waiter)
-                raise
-            if not there:
-                self._loop.waiters.unwatch(waiter)
-                raise GetTimeoutError(
-                    f"Get timed out: some object(s) not ready. {waiter.left} of {len(wanted)} are missing "
-                    f"after {timeout} s."
-                )
+        if not waiter.done and not self._loop.waiters.wait_or_unwatch(waiter, deadline):
+            raise GetTimeoutError(
+                f"Get timed out: some object(s) not ready. {waiter.left} of {len(wanted)} are missing "
+                f"after {timeout} s."
+            )
         if waiter.failed:
             self._loop.waiters.unwatch(waiter)
             wanted = self._failed(wanted)
