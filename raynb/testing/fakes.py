@@ -263,7 +263,7 @@ class Said:
     def warn(self, text: str, scope: int = 0) -> None:
         self.warnings.append(text)
 
-    def report_failure(self, command: c.TellOfFailure) -> None:
+    def report_failure(self, command: c.ReportFailure) -> None:
         self.warnings.append(command.text)
 
 

@@ -3,6 +3,10 @@
 An actor's id is the id of its creation task, and the object of that task stands for its handles:
 whoever holds a handle holds a ref to that object, so handles in variables, arguments, closures and
 results are counted by the same rules as any other ref.
+
+Rules: an actor owns one worker from its creation on; a worker's death restarts the actor while restarts are left,
+else its calls fail with the cause. The last handle's release ends the actor after its submitted calls.
+Invariant: a name in `names` belongs to an actor that is not dead.
 """
 
 from __future__ import annotations
@@ -45,13 +49,6 @@ PAUSED_FROM = 3  # deaths within the window from which on an actor is not restar
 
 
 class Actors:
-    """The table of actors: creates, restarts and ends them, and holds their names.
-
-    Rules: an actor owns one worker from its creation on; a worker's death restarts the actor while restarts are left,
-    else its calls fail with the cause. The last handle's release ends the actor after its submitted calls.
-    Invariant: a name in `names` belongs to an actor that is not dead.
-    """
-
     def __init__(self, machine: Machine) -> None:
         self.m = machine
         self.table: dict[int, Actor] = {}

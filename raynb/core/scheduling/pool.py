@@ -1,4 +1,8 @@
-"""The worker processes: who is idle, busy, blocked, an actor's; when to start and stop them."""
+"""The worker processes: who is idle, busy, blocked, an actor's; when to start and stop them.
+
+Rules: there are never more than ``most`` workers; about one idle worker a CPU (`keep`) is not stopped.
+Invariant: a worker in `idle` has an empty queue, and belongs to no actor.
+"""
 
 from __future__ import annotations
 
@@ -30,11 +34,7 @@ STUCK_FACTOR = 3.0  # prefetched tasks behind a task that runs this many windows
 
 
 class WorkerPool:
-    """The table of workers: starts them when tasks need them, leases idle ones, stops those not needed.
-
-    Rules: there are never more than ``most`` workers; about one idle worker a CPU (`keep`) is not stopped.
-    Invariant: a worker in `idle` has an empty queue, and belongs to no actor.
-    """
+    """The table of workers: starts them when tasks need them, leases idle ones, stops those not needed."""
 
     def __init__(self, machine: Machine, most: int) -> None:
         self.m = machine
