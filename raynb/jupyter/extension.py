@@ -114,6 +114,7 @@ def _add_views(notebook: Notebook) -> None:
     from raynb.jupyter.output.transcripts import remember
     from raynb.jupyter.progress.waits import Waits
     from raynb.jupyter.reports.serialisation_log import SerialisationLog
+    from raynb.jupyter.views.feed import shared
     from raynb.jupyter.views.panel import attach_views
 
     notebook.surroundings = Surroundings(notebook)
@@ -157,4 +158,6 @@ def _add_views(notebook: Notebook) -> None:
     notebook.extras.append(lines.uninstall)
     label = lambda scope: cell_name(scope) if 0 < scope < UNNUMBERED else ""  # noqa: E731
     notebook.extras.append(attach_views(notebook.shell, label, notebook.show_progress, notebook.lineage.why,
-                                        lambda: markup(notebook.lineage), notebook.lineage.changes))  # fmt: skip
+                                        lambda: markup(notebook.lineage), notebook.lineage.changes,
+                                        lambda task: notebook.items.get(task, "")))  # fmt: skip
+    notebook.on_names.append(lambda: shared().retell())

@@ -76,6 +76,7 @@ class Notebook:
         self.again: list[Any] | None = None  # what `%raynb rerun` has submitted so far, while it submits
         self._progress = "kernel"
         self.items: dict[int, str] = {}  # task of a loop → what its items are called
+        self.on_names: list[Callable[[], None]] = []  # called when items have got their names
         self._owed: list[Any] = []  # refs of ``%remote`` in a cell that nobody watches
         self.extras: list[Callable[[], None]] = []  # undone on detach, last first
 
@@ -280,6 +281,8 @@ class Notebook:
         self.items.update(zip(tasks, names, strict=True))
         while len(self.items) > MAX_ITEMS:
             del self.items[next(iter(self.items))]
+        for tell in self.on_names:
+            tell()
 
     def with_items(self, picture: Snapshot) -> Snapshot:
         """Names tasks of loops by their items: ``In[5] x=3``."""

@@ -59,9 +59,9 @@ def test_changes_are_laid_over_the_picture(views: Any, page: Any) -> None:
     expect(row).to_contain_text("running")
     change = pictures.small(version=2, since=1)
     slow = replace(change.tasks[1], state=FINISHED, ended=11.7)
-    board.push(
-        message(replace(change, tasks=[slow], groups={"add": {FINISHED: 1}, "slow": {FINISHED: 1}}), LABELS)
-    )
+    named = replace(LABELS, title=lambda task: "slow depth=7")
+    board.push(message(replace(change, tasks=[slow], groups={"add": {FINISHED: 1}, "slow": {FINISHED: 1}}), named))
+    expect(row).to_contain_text("slow depth=7")
     expect(row).to_contain_text("finished")
     expect(row).to_contain_text("2.0 s")
     expect(page.get_by_role("treegrid", name="Tasks").get_by_role("row").filter(has_text="add")).to_be_visible()

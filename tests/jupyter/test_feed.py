@@ -292,6 +292,8 @@ def test_a_reloaded_page_has_the_full_picture_again(feed: Feed) -> None:
     ear.wait("full")
     feed.again(watcher)
     ear.wait("full", 2)
+    feed.retell()  # as when items of a loop have got their names
+    ear.wait("full", 3)
 
 
 def test_the_end_of_the_runtime_is_told_once_and_a_new_one_is_followed(engine: FakeEngine) -> None:

@@ -38,8 +38,10 @@ def test_every_row_is_as_long_as_its_columns() -> None:
 
 
 def test_rows_say_what_the_snapshot_says() -> None:
-    sent = message(pictures.small(), Labels(cell=lambda scope: f"In[{scope}]"))
+    labels = Labels(cell=lambda scope: f"In[{scope}]", title=lambda task: {2: "slow depth=7"}.get(task, ""))
+    sent = message(pictures.small(), labels)
     done, slow = as_dicts(sent, "tasks")
+    assert (done["title"], slow["title"]) == ("", "slow depth=7")
     assert (done["name"], done["state"], done["worker"], done["size"]) == ("add", FINISHED, 1, 8)
     assert (slow["state"], slow["ended"]) == (RUNNING, 0)
     assert sent["cells"] == {"2": "In[2]", "3": "In[3]"}

@@ -133,7 +133,7 @@ function drawTask(paint: Paint, scene: Scene, task: Task, top: number): void {
     if (span.phase === 'run' && wide > 30) {
       const left = Math.max(from, x(scene.view.from));
       context.fillStyle = text;
-      context.fillText(fit(context, task.name, Math.min(wide, x(scene.view.to) - left) - 8), left + 4, top + 5 + high / 2);
+      context.fillText(fit(context, task.title || task.name, Math.min(wide, x(scene.view.to) - left) - 8), left + 4, top + 5 + high / 2);
     }
     if (span.phase === 'run' && (task.state === 'FAILED' || task.state === 'CANCELLED')) {
       context.fillStyle = paint.failed;

@@ -35,6 +35,7 @@ export interface Task {
   inputs: number;
   after: string;
   peak: number;
+  title: string;
 }
 
 export interface Actor {

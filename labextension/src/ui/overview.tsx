@@ -158,7 +158,7 @@ function Running({ picture, now, act, show }: ViewProps) {
           {shown.map(task => (
             <li key={task.id}>
               <span class="rn-lines">
-                <span class="rn-name" title={task.name}>{task.name}</span>
+                <span class="rn-name" title={task.title || task.name}>{task.title || task.name}</span>
                 <span class="rn-dim rn-name">{[picture.paused.has(task.id) ? 'at a breakpoint' : '', picture.cell(task.scope), `worker ${task.worker}`].filter(Boolean).join(' · ')}</span>
               </span>
               <span class="rn-num">{seconds(duration(task, now) ?? 0)}</span>

@@ -340,7 +340,7 @@ export function chosen(tasks: Iterable<Task>, filter: Filter, words: (state: Tas
       continue;
     }
     if (wanted.length) {
-      const hay = `${task.name} ${task.id} ${task.state} ${words(task.state)} ${task.error_type} ${task.error} worker ${task.worker}`
+      const hay = `${task.title || task.name} ${task.id} ${task.state} ${words(task.state)} ${task.error_type} ${task.error} worker ${task.worker}`
         .toLowerCase();
       if (!wanted.every(word => hay.includes(word))) {
         continue;

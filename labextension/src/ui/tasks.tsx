@@ -44,7 +44,7 @@ export function Tasks(props: Omit<Props, 'filter' | 'setFilter'>) {
             props.redraw();
           }}
           lines={task => ({
-            title: <span title={task.id}>{task.name}</span>,
+            title: <span title={task.id}>{task.title || task.name}</span>,
             figure: time(task, now),
             about: <><StateLabel state={stateOf(task, picture.paused)} /> {about(task, picture)}</>,
             actions: <Cancel task={task} act={act} />
@@ -88,8 +88,8 @@ function columnsOf(props: ViewProps): Column<Task>[] {
   const { picture, now, act } = props;
   const parent = (task: Task) => picture.tasks.get(task.parent)?.name ?? '';
   return [
-    { key: 'name', title: 'Function', min: 96, grow: 2, priority: 1, value: task => task.name,
-      cell: task => <span class="rn-name" title={`${task.name}  ${task.id}`}>{task.name}</span> },
+    { key: 'name', title: 'Function', min: 96, grow: 2, priority: 1, value: task => task.title || task.name,
+      cell: task => <span class="rn-name" title={`${task.title || task.name}  ${task.id}`}>{task.title || task.name}</span> },
     { key: 'state', title: 'State', min: 136, grow: 0, priority: 1, value: task => stateWords(stateOf(task, picture.paused)),
       cell: task => <StateLabel state={stateOf(task, picture.paused)} /> },
     { key: 'duration', title: 'Duration', min: 68, grow: 0, priority: 2, right: true,
@@ -206,7 +206,7 @@ export function TaskDetail(props: ViewProps & { task: Task }) {
       <button type="button" class="rn-link rn-underlined" title={id} onClick={() => {
         props.remembered.open.tasks = id;
         props.show('tasks', {});
-      }}>{other ? other.name : 'task'} <span class="rn-code">{shortId(id)}</span></button>
+      }}>{other ? other.title || other.name : 'task'} <span class="rn-code">{shortId(id)}</span></button>
     );
   };
   return (

@@ -160,9 +160,9 @@ export function Timeline(props: ViewProps) {
       <Legend numbers={numbers} groups={Object.keys(picture.groups)} />
       {undrawn > 0 ? <div class="rn-note">{count(picture.tasks.size)} of {counted(picture.submitted, 'task')} are known here; the older ones were forgotten, or their news is on the way.</div> : null}
       {task ? (
-        <section class="rn-chosen" aria-label={`Task ${task.name}`}>
+        <section class="rn-chosen" aria-label={`Task ${task.title || task.name}`}>
           <div class="rn-split">
-            <b class="rn-name">{task.name}</b>
+            <b class="rn-name">{task.title || task.name}</b>
             <button type="button" class="rn-button rn-small" aria-label="Close the task" onClick={() => choose('')}>✕</button>
           </div>
           <TaskDetail {...props} task={task} />
@@ -195,7 +195,7 @@ function Tip(props: ViewProps & { hover: Hover; canvas: number }) {
   const left = Math.max(0, Math.min(x + 10, props.canvas - TIP_WIDTH));
   return (
     <div class="rn-tip" role="tooltip" style={{ top: `${y + 16}px`, left: `${left}px`, width: `${Math.min(TIP_WIDTH, props.canvas)}px` }}>
-      <b class="rn-name">{task.name}</b>
+      <b class="rn-name">{task.title || task.name}</b>
       <div class="rn-dim">{[props.picture.cell(task.scope), `on worker ${task.worker}`, stateWords(task.state)].filter(Boolean).join(' · ')}</div>
       {spans(task, props.now).filter(span => PHASES.includes(span.phase)).map(span => (
         <div key={span.phase} class="rn-split">

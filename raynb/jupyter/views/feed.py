@@ -95,6 +95,13 @@ class Feed:
             watcher.told = ""
         self.wake()
 
+    def retell(self) -> None:
+        """Sends the full picture once more to everybody: names have changed that rows were sent with."""
+        with self._changed:
+            for watcher in self._watchers:
+                watcher.fresh = True
+        self.wake()
+
     def renew(self, watcher: Watcher) -> None:
         """Says that the watcher is still there; from now on it must say so once a minute."""
         with self._changed:

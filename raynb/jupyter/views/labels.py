@@ -150,7 +150,7 @@ class NotebookNames:
 
 def notebook_labels(
     shell: Any, cell: Callable[[int], str], stale: Callable[[int], str] = lambda task: "",
-    graph: Callable[[], str] = str, graphed: Callable[[], int] = int,
+    graph: Callable[[], str] = str, graphed: Callable[[], int] = int, title: Callable[[int], str] = lambda task: "",
 ) -> Labels:  # fmt: skip
     """Returns the labels of a shell.
 
@@ -158,7 +158,7 @@ def notebook_labels(
         shell: the IPython shell.
         cell: scope → ``"In [n]"`` or ``""``.
         stale: task → why what it has made is no longer true.
-        graph, graphed: as in `Labels`.
+        graph, graphed, title: as in `Labels`.
     """
     names = NotebookNames(lambda: shell.user_ns)
     name_of = getattr(getattr(shell, "compile", None), "format_code_name", None)
@@ -167,5 +167,5 @@ def notebook_labels(
         named = name_of(filename) if name_of is not None else None
         return f"{named[0]} {named[1]}" if named is not None else ""
 
-    return Labels(cell=cell, names=names, holders=names.holders, stale=stale, graph=graph,
+    return Labels(cell=cell, names=names, holders=names.holders, stale=stale, title=title, graph=graph,
                   graphed=graphed, place=place, refresh=names.refresh)  # fmt: skip

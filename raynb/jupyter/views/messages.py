@@ -46,6 +46,7 @@ class Task(NamedTuple):
     inputs: int
     after: str
     peak: int
+    title: str  # what a task of a loop is called: "In[6] depth=7"
 
 
 class Actor(NamedTuple):

@@ -81,6 +81,7 @@ def open_panel(
 def attach_views(
     shell: Any, cell: Callable[[int], str], configure: Callable[[str], None] | None = None,
     stale: Callable[[int], str] = lambda task: "", graph: Callable[[], str] = str, graphed: Callable[[], int] = int,
+    title: Callable[[int], str] = lambda task: "",
 ) -> Callable[[], None]:  # fmt: skip
     """Connects a shell with the views: labels for the feed, and the panel's comm.
 
@@ -91,12 +92,12 @@ def attach_views(
         cell: scope → ``"In[5]"``, or ``""`` when unknown.
         configure: takes what a person has set in the front end.
         stale: task → why what it has made is no longer true.
-        graph, graphed: as in `Labels`.
+        graph, graphed, title: as in `Labels`.
 
     Returns:
         What undoes it, for when the extension is unloaded.
     """
-    feed = shared(notebook_labels(shell, cell, stale, graph, graphed))
+    feed = shared(notebook_labels(shell, cell, stale, graph, graphed, title))
     panel = open_panel(shell, feed, configure)
 
     stop_recording = series.record()

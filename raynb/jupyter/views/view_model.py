@@ -73,6 +73,7 @@ class Labels:
         holders: what else holds an object there and is no name of it (``"_"``, a traceback), and how
             many different `ObjectRef`s the names and these are.
         stale: why what a task has made is no longer true; ``""``: it is.
+        title: what a task of a loop is called, such as ``"In[6] depth=7"``; ``""``: as its function.
         graph: the graph of cells, as markup.
         graphed: counts its changes; 0: there is none.
         place: the cell's name of a file, such as ``"Cell In[5]"``; ``""`` when it is no cell.
@@ -83,6 +84,7 @@ class Labels:
     names: Callable[[int], list[str]] = _no_names
     holders: Callable[[int], tuple[list[str], int]] = _no_holders
     stale: Callable[[int], str] = _true
+    title: Callable[[int], str] = _true
     graph: Callable[[], str] = str
     graphed: Callable[[], int] = int
     place: Callable[[str], str] = _no_place
@@ -135,13 +137,14 @@ def held_by(
     return held
 
 
-def _task(row: TaskRow) -> messages.Task:
+def _task(row: TaskRow, labels: Labels) -> messages.Task:
     state = cast("messages.TaskState", row.state)
     return messages.Task(
         f"{row.id:x}", row.name, row.kind, state, row.worker, row.pid, row.attempt, row.scope,
         key(row.actor), key(row.parent), round(row.submitted, 6), round(row.started, 6),
         round(row.fetched, 6), round(row.ran, 6), round(row.ended, 6), row.error_type,
         short_error(row.error, row.error_type), row.size, row.inputs, key(row.after), row.peak,
+        labels.title(row.id),
     )  # fmt: skip
 
 
@@ -249,7 +252,7 @@ def message(
         "now": round(snapshot.now, 3),
         "wall": round(snapshot.wall, 3),
         "columns": COLUMNS,
-        "tasks": [_task(row) for row in tasks],
+        "tasks": [_task(row, labels) for row in tasks],
         "actors": [_actor(row) for row in snapshot.actors],
         "objects": [_object(row, labels, workers) for row in objects],
         "workers": [_worker(row) for row in snapshot.workers],
