@@ -114,7 +114,6 @@ def _add_views(notebook: Notebook) -> None:
     from raynb.jupyter.output.transcripts import remember
     from raynb.jupyter.progress.waits import Waits
     from raynb.jupyter.reports.serialisation_log import SerialisationLog
-    from raynb.jupyter.views.feed import shared
     from raynb.jupyter.views.panel import attach_views
 
     notebook.surroundings = Surroundings(notebook)
@@ -159,5 +158,4 @@ def _add_views(notebook: Notebook) -> None:
     label = lambda scope: cell_name(scope) if 0 < scope < UNNUMBERED else ""  # noqa: E731
     notebook.extras.append(attach_views(notebook.shell, label, notebook.show_progress, notebook.lineage.why,
                                         lambda: markup(notebook.lineage), notebook.lineage.changes,
-                                        lambda task: notebook.items.get(task, "")))  # fmt: skip
-    notebook.on_names.append(lambda: shared().retell())
+                                        lambda task: notebook.items.get(task, ""), notebook.on_names))  # fmt: skip

@@ -1,6 +1,7 @@
 """A profile as a flame graph: one piece of HTML with its picture, its style and its few lines of script.
 
-Without the script (a notebook that is not trusted) it is a picture, whose boxes name themselves.
+Without the script (a notebook that is not trusted) it is a picture, whose boxes name themselves, as wide as it was
+drawn. The script draws it as wide as the cell, so that text keeps its size in a narrow one.
 """
 
 from __future__ import annotations
@@ -16,7 +17,9 @@ SMALLEST = 0.001  # share of the time of a box that is drawn
 
 _STYLE = """\
 .raynb-flame{font:12px/1.5 system-ui,sans-serif;color:var(--jp-content-font-color1,CanvasText);color-scheme:light dark}
-.raynb-flame svg{display:block;width:100%;margin:4px 0}
+.raynb-flame .chart{overflow-x:auto}
+.raynb-flame svg{display:block;width:100%%;min-width:%dpx;margin:4px 0}
+.raynb-flame g:focus-visible rect{stroke:currentColor;stroke-width:2}
 .raynb-flame g{cursor:pointer}
 .raynb-flame rect{stroke:var(--jp-layout-color0,Canvas);stroke-width:.6}
 .raynb-flame text{font-size:11px;fill:#1b1b1b;pointer-events:none}
@@ -29,8 +32,11 @@ _SCRIPT = """\
 (() => {
   const box = document.currentScript.closest('.raynb-flame');
   const all = [...box.querySelectorAll('g[data-x]')], out = box.querySelector('output');
-  const W = %(width)d;
-  const place = (from, width) => all.forEach(g => {
+  const svg = box.querySelector('svg'), high = svg.viewBox.baseVal.height;
+  let W = %(width)d, shown = [0, 1];
+  const place = (from, width) => { shown = [from, width]; draw(); };
+  const draw = () => all.forEach(g => {
+    const [from, width] = shown;
     const x = +g.dataset.x, w = +g.dataset.w, l = (x - from) / width * W, r = (x + w - from) / width * W;
     const away = r <= 0.01 || l >= W - 0.01;
     g.classList.toggle('away', away);
@@ -40,6 +46,13 @@ _SCRIPT = """\
     t.setAttribute('x', a + 3); t.textContent = n < 3 ? '' : g.dataset.n.length <= n ? g.dataset.n
       : g.dataset.n.slice(0, n - 1) + '…';
   });
+  const fit = () => {
+    const wide = Math.round(svg.getBoundingClientRect().width);
+    if (!wide || wide === W) return;
+    W = wide; svg.setAttribute('viewBox', `0 0 ${W} ${high}`); draw();
+  };
+  svg.style.minWidth = '0';
+  new ResizeObserver(fit).observe(svg);
   const zoom = g => place(+g.dataset.x, +g.dataset.w);
   all.forEach(g => {
     g.addEventListener('click', () => zoom(g));
@@ -89,10 +102,11 @@ def page(profile: Profile) -> str:
     head = html.escape(f"{profile.title}: {profile.verdict()}")
     below = html.escape(profile.text().rpartition("\n")[2])
     return (
-        f'<div class="raynb-flame"><style>{_STYLE}</style><div><b>{head}</b></div>'
+        f'<div class="raynb-flame"><style>{_STYLE % WIDTH}</style><div><b>{head}</b></div>'
         '<div><input type="search" placeholder="Search" aria-label="Search the flame graph"> '
         '<button type="button">Reset zoom</button> <output></output></div>'
-        f'<svg viewBox="0 0 {WIDTH} {height}" role="img" aria-label="{head}">{"".join(boxes)}</svg>'
+        f'<div class="chart"><svg viewBox="0 0 {WIDTH} {height}" role="group" aria-label="{head}">'
+        f"{''.join(boxes)}</svg></div>"
         f"<div>{below} Orange: your code. Blue: libraries. Width: time.</div>"
         f"<script>{_SCRIPT % {'width': WIDTH}}</script></div>"
     )
@@ -107,10 +121,11 @@ def _draw(boxes: list[str], root: FrameNode, node: FrameNode, x: float, depth: i
     wall, cpu = format_seconds(node.wall), format_seconds(node.cpu)
     title = f"{node.label}: {100 * share:.1f} %, {wall}, of which {cpu} on a CPU"
     boxes.append(
-        f'<g class="{node.kind}" tabindex="0" data-x="{x:.6f}" data-w="{share:.6f}" data-n="{html.escape(node.label)}">'
+        f'<g class="{node.kind}" tabindex="0" data-x="{x:.6f}" data-w="{share:.6f}" data-n="{html.escape(node.label)}" '
+        f'role="button" aria-label="{html.escape(title)}">'
         f"<title>{html.escape(title)}</title>"
         f'<rect x="{left:.2f}" y="{depth * ROW}" width="{width:.2f}" height="{ROW - 1}" rx="1"/>'
-        f'<text x="{left + 3:.2f}" y="{depth * ROW + 12.5}">{html.escape(label)}</text></g>'
+        f'<text x="{left + 3:.2f}" y="{depth * ROW + 12.5}" aria-hidden="true">{html.escape(label)}</text></g>'
     )
     deepest = depth
     for child in sorted(node.children.values(), key=lambda child: -child.wall):

@@ -81,7 +81,7 @@ def open_panel(
 def attach_views(
     shell: Any, cell: Callable[[int], str], configure: Callable[[str], None] | None = None,
     stale: Callable[[int], str] = lambda task: "", graph: Callable[[], str] = str, graphed: Callable[[], int] = int,
-    title: Callable[[int], str] = lambda task: "",
+    title: Callable[[int], str] = lambda task: "", on_names: list[Callable[[], None]] | None = None,
 ) -> Callable[[], None]:  # fmt: skip
     """Connects a shell with the views: labels for the feed, and the panel's comm.
 
@@ -93,6 +93,7 @@ def attach_views(
         configure: takes what a person has set in the front end.
         stale: task → why what it has made is no longer true.
         graph, graphed, title: as in `Labels`.
+        on_names: what is called when titles have changed.
 
     Returns:
         What undoes it, for when the extension is unloaded.
@@ -101,9 +102,13 @@ def attach_views(
     panel = open_panel(shell, feed, configure)
 
     stop_recording = series.record()
+    if on_names is not None:
+        on_names.append(feed.retell)
 
     def undo() -> None:
         stop_recording()
+        if on_names is not None:
+            on_names.remove(feed.retell)
         feed.labels = Labels()
         if panel is not None:
             panel.close()
