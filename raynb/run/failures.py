@@ -22,6 +22,12 @@ def left(name: str, raised: BaseException) -> tuple[tuple[str, str, tuple[str, .
     return ("err", "WorkerCrashedError", (text,)), ("WorkerCrashedError", why)
 
 
+def timed_out(name: str, seconds: float | None) -> tuple[tuple[str, str, tuple[str, ...]], tuple[str, str]]:
+    """Returns (error value, (type, text)) of a task whose ``timeout=`` ran out."""
+    text = f"{name} did not finish within its timeout of {seconds} s."
+    return ("err", "TaskTimeoutError", (text,)), ("TaskTimeoutError", text)
+
+
 def cancelled(task: str) -> tuple[tuple[str, str, tuple[str, ...]], tuple[str, str]]:
     """Returns (error value, (type, text)) of a cancelled task.
 

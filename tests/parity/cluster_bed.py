@@ -12,187 +12,37 @@ import os
 import subprocess
 import sys
 import tempfile
-import textwrap
 import threading
 import time
 import traceback
-from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
+import cluster_bed_kernels  # noqa: F401  its checks come first
+import cluster_bed_scripts  # noqa: F401  and then these
 import ray as real_ray
+from cluster_bed_tools import (
+    CHECKS,
+    MB,
+    WAIT,
+    Skipped,
+    bed,
+    beds,
+    check,
+    ended,
+    failing,
+    heard,
+    node_on,
+    raised,
+    script,
+    until,
+)
 
 import raynb
 from raynb.base.rows import DEAD, FAILED, FINISHED
+from raynb.engine.cluster import hub, rays
 from raynb.engine.cluster.local_nodes import LocalNodes
-
-CHECKS: dict[str, Callable[[], None]] = {}
-WAIT = 120.0
-MB = 1 << 20
-heard: list[str] = []
-bed: LocalNodes = None  # type: ignore[assignment]
-
-
-def check(function: Callable[[], None]) -> Callable[[], None]:
-    CHECKS[function.__name__] = function
-    return function
-
-
-def until(condition: Callable[[], Any], what: str) -> Any:
-    end = time.monotonic() + WAIT
-    while time.monotonic() < end:
-        found = condition()
-        if found:
-            return found
-        time.sleep(0.05)
-    raise AssertionError(f"waited {WAIT:g} s for {what}")
-
-
-def script(body: str, *arguments: str) -> subprocess.Popen[str]:
-    """Starts a program that is connected to the cluster; what it prints can be read."""
-    head = f"import sys, os, time\nimport raynb as ray\nray.init({bed.address!r}, namespace='bed')\n"
-    text = head + textwrap.dedent(body)
-    return subprocess.Popen([sys.executable, "-c", text, *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-                            stdin=subprocess.PIPE, text=True)  # fmt: skip
-
-
-def ended(program: subprocess.Popen[str]) -> tuple[str, str]:
-    out, err = program.communicate(timeout=WAIT)
-    assert program.returncode == 0, f"{program.returncode}: {out}{err}"
-    return out, err
-
-
-def raised(call: Callable[[], Any]) -> Exception:
-    """Returns what the call raises; it must raise."""
-    try:
-        call()
-    except Exception as error:
-        return error
-    raise AssertionError("it did not raise")
-
-
-def failing(actor: Any) -> Exception | None:
-    """Returns the error of a call, or None if it was answered."""
-    try:
-        raynb.get(actor.ping.remote(), timeout=WAIT)
-    except raynb.exceptions.RayActorError as error:
-        return error
-    return None
-
-
-def node_on(side: str) -> Any:
-    """Returns the row of the node that has this resource."""
-    return next(row for row in raynb.runtime().engine.snapshot().nodes if side in row.resources)
-
-
-# -- in programs of their own ------------------------------------------------------------------
-@check
-def a_script_shows_what_tasks_print_and_ends_without_shutdown() -> None:
-    out, err = ended(script("""
-        @ray.remote
-        def say(n):
-            print("line", n)
-            return n
-        assert ray.get([say.remote(n) for n in range(3)]) == [0, 1, 2]
-        refs = [say.remote(9)]
-    """))  # fmt: skip
-    assert sorted(line.split(") ")[1] for line in out.splitlines() if "say pid=" in line)[:3] == [
-        "line 0", "line 1", "line 2"
-    ], out  # fmt: skip
-    assert "Started a local Ray instance" not in err, err
-    assert "Connecting to existing Ray cluster" not in err, err
-    assert "Traceback" not in err, err
-
-
-@check
-def a_script_goes_on_after_ray_itself_was_shut_down() -> None:
-    out, err = ended(script("""
-        import ray as real
-        ref = ray.put(1)
-        actor = ray.remote(type("A", (), {"m": lambda self: 1})).remote()
-        real.shutdown()
-        for call in (lambda: ray.get(ref), lambda: actor.m.remote(), lambda: ray.put(2), lambda: ray.kill(actor)):
-            try:
-                call()
-            except ray.exceptions.RuntimeGoneError:
-                print("gone")
-        assert not real.is_initialized()
-        ray.shutdown()
-        del ref, actor
-        assert not real.is_initialized()
-    """))  # fmt: skip
-    assert out.split() == ["gone"] * 4, out + err
-
-
-@check
-def a_detached_actor_restarts_after_its_creator_has_left() -> None:
-    ended(script("""
-        class Keeper:
-            def pid(self):
-                return os.getpid()
-            def die(self):
-                os._exit(1)
-        keeper = ray.remote(num_cpus=0)(Keeper).options(name="keeper", lifetime="detached", max_restarts=2).remote()
-        ray.get(keeper.pid.remote())
-    """))  # fmt: skip
-    out, _ = ended(script("""
-        keeper = ray.get_actor("keeper")
-        before = ray.get(keeper.pid.remote())
-        keeper.die.remote()
-        while True:
-            try:
-                after = ray.get(keeper.pid.remote(), timeout=60)
-                if after != before:
-                    break
-            except ray.exceptions.RayActorError:
-                time.sleep(0.1)
-        print("restarted")
-        ray.kill(keeper)
-    """))  # fmt: skip
-    assert "restarted" in out
-
-
-@check
-def what_belongs_to_a_driver_that_is_killed_ends_and_what_is_detached_stays() -> None:
-    program = script("""
-        class Mine:
-            def ready(self):
-                return os.getpid()
-        mine = ray.remote(num_cpus=0)(Mine).options(name="mine").remote()
-        kept = ray.remote(num_cpus=0)(Mine).options(name="kept", lifetime="detached").remote()
-        ray.get([mine.ready.remote(), kept.ready.remote()])
-        print("ready", flush=True)
-        time.sleep(600)
-    """)
-    assert program.stdout is not None
-    assert program.stdout.readline() == "ready\n"
-    program.kill()
-    program.communicate()
-    raynb.init(bed.address, namespace="bed")
-
-    def gone() -> bool:
-        try:
-            raynb.get_actor("mine")
-        except ValueError:
-            return True
-        return False
-
-    until(gone, "the actor of the killed driver to end")
-    kept = raynb.get_actor("kept")
-    assert raynb.get(kept.ready.remote(), timeout=WAIT)
-    raynb.kill(kept)
-
-
-@check
-def a_cluster_without_raynb_is_refused_in_words_if_it_may_not_be_sent() -> None:
-    raynb.shutdown()
-    error = raised(lambda: raynb.init(bed.address, ship_package=False))
-    assert isinstance(error, raynb.exceptions.RaySystemError)
-    assert str(error).count("has no raynb") == 3, error
-    assert "pip install" in str(error)
-    error = raised(lambda: raynb.get(raynb.remote(lambda: 1).remote()))
-    assert isinstance(error, raynb.exceptions.RuntimeGoneError), "the embedded engine started without a word"
-    assert bed.address in str(error)
 
 
 # -- one driver, with its nodes ----------------------------------------------------------------
@@ -267,6 +117,24 @@ def a_large_array_goes_from_node_to_node() -> None:
 
 
 @check
+def a_gigabyte_goes_from_node_to_node() -> None:
+    import numpy
+
+    @raynb.remote(num_cpus=0, resources={"right": 1})
+    def make(n: int) -> Any:
+        return numpy.arange(n, dtype=numpy.int64)
+
+    @raynb.remote(num_cpus=0, resources={"node:__internal_head__": 0.001})
+    def look(array: Any) -> tuple[int, int, int]:
+        return array.nbytes, int(array[-1]), int(array[:: 1 << 20].sum())
+
+    count = 1 << 27
+    ref = make.remote(count)
+    wanted = (1 << 30, count - 1, int(numpy.arange(0, count, 1 << 20).sum()))
+    assert raynb.get(look.remote(ref), timeout=2 * WAIT) == wanted
+
+
+@check
 def two_drivers_at_once_do_not_meet() -> None:
     program = script("""
         @ray.remote
@@ -316,8 +184,34 @@ def the_hub_is_made_again_when_it_is_lost() -> None:
     until(lambda: any("afterwards" in text for text in heard), "the output of a task after it")
 
 
+def _move_hub(node_id: str) -> None:
+    """Ends the hub, and has it made again on another node than the driver's."""
+    engine, before = raynb.runtime().engine, rays.context
+    there = SimpleNamespace(get_node_id=lambda: node_id)
+    lost = engine.listener.hub
+    hub.rays = SimpleNamespace(**{**vars(rays), "context": lambda: there})  # type: ignore[assignment]
+    try:
+        real_ray.kill(lost)
+        until(lambda: engine.listener.hub is not lost, "another hub")
+    finally:
+        hub.rays = rays
+    assert rays.context is before
+    heard.clear()
+
+
 @check
 def a_node_that_dies_takes_what_is_on_it_and_nothing_else() -> None:
+    _move_hub(node_on("right").node_id)
+
+    class Slow:
+        def say(self, n: int) -> int:
+            time.sleep(0.02)
+            print("slow", n)
+            return n
+
+    slow = raynb.remote(num_cpus=0, resources={"left": 1})(Slow).remote()
+    queued = [slow.say.remote(n) for n in range(300)]  # some run, most wait, while the hub dies with its node
+
     @raynb.remote(num_cpus=0, resources={"right": 1}, max_retries=0)
     def wait_there(path: str) -> None:
         open(path, "w").close()
@@ -344,6 +238,9 @@ def a_node_that_dies_takes_what_is_on_it_and_nothing_else() -> None:
     assert len(str(error)) < 600, str(error)
     assert "There" in str(error), str(error)
     assert raynb.get([anywhere.remote(n) for n in range(8)], timeout=WAIT) == list(range(8))
+    assert raynb.get(queued, timeout=WAIT) == list(range(300))
+    until(lambda: any("was lost and is made again" in text for text in heard), "the word of the hub")
+    until(lambda: any("slow 299" in text for text in heard), "the output of the last call")
     engine = raynb.runtime().engine
     until(lambda: [row.alive for row in engine.snapshot().nodes].count(False) == 1, "the node's row")
     until(lambda: [row.state for row in engine.snapshot().actors if row.class_name == "There"] == [DEAD], "the actor's")
@@ -419,15 +316,15 @@ def a_driver_ends_when_the_head_does() -> None:
 
 
 def main() -> None:
-    global bed
     wanted = {name: run for name, run in CHECKS.items() if not sys.argv[1:] or name in sys.argv[1:]}
     paths = os.environ.pop("PYTHONPATH", "")  # the nodes have no raynb
-    bed = LocalNodes(
-        [{"num_cpus": 2},
+    made = LocalNodes(
+        [{"num_cpus": 2, "object_store_memory": 1300 * MB},
          {"num_cpus": 2, "resources": {"left": 4}, "labels": {"side": "left"}, "object_store_memory": 100 * MB},
-         {"num_cpus": 2, "resources": {"right": 4}, "labels": {"side": "right"}}],
+         {"num_cpus": 2, "resources": {"right": 4}, "labels": {"side": "right"}, "object_store_memory": 1300 * MB}],
         {"RAY_gcs_rpc_server_reconnect_timeout_s": "5"},
     )  # fmt: skip
+    beds.append(made)
     os.environ |= {"PYTHONPATH": paths, "RAY_AUTH_MODE": "disabled", "RAY_gcs_rpc_server_reconnect_timeout_s": "5"}
     try:
         for name, run in wanted.items():
@@ -435,13 +332,15 @@ def main() -> None:
             began = time.monotonic()
             try:
                 run()
+            except Skipped as reason:
+                row["skipped"] = str(reason)
             except BaseException:
                 row["error"] = traceback.format_exc()
             row["seconds"] = round(time.monotonic() - began, 1)
             print("##", json.dumps(row), flush=True)
         raynb.shutdown()
     finally:
-        bed.close()
+        made.close()
 
 
 if __name__ == "__main__":

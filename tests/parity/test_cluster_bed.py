@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import contextlib
 import faulthandler
 import json
 import os
@@ -21,33 +22,63 @@ from test_parity import ROOT, ray_python  # noqa: E402
 
 NAMES = [
     node.name
-    for node in ast.parse((HERE / "cluster_bed.py").read_text()).body
+    for file in ("cluster_bed_kernels.py", "cluster_bed_scripts.py", "cluster_bed.py")
+    for node in ast.parse((HERE / file).read_text()).body
     if isinstance(node, ast.FunctionDef) and any(ast.unparse(one) == "check" for one in node.decorator_list)
 ]
-#: Seconds for all of them together.
-MOST = 1200
+#: Seconds for all checks of one program together.
+MOST = 1500
 
 
-@pytest.fixture(scope="session")
-def bed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
-    """Check → its traceback, empty if it passed."""
+#: What the notebooks need beside Ray.
+NEEDS = ("nbval", "ipykernel", "sklearn", "matplotlib", "pandas", "ipywidgets", "joblib")
+NOTEBOOKS = sorted(path.stem for path in (ROOT / "notebooks").glob("*.ipynb"))
+
+
+def rows_of(program: str, folder: Path, needs: tuple[str, ...] = ()) -> dict[str, dict[str, str]]:
+    """Runs one of the programs in the Python that has Ray; returns name → its row: `error` is empty if it passed."""
     interpreter = ray_python()
     if interpreter is None:
         pytest.skip("no Ray here: RAYNB_PARITY_PYTHON names a Python that has it")
+    look = f"import importlib.util as u; print(*[m for m in {needs!r} if u.find_spec(m) is None])"
+    missing = subprocess.run([interpreter, "-c", look], capture_output=True, text=True, check=True).stdout.strip()
+    if missing:
+        pytest.skip(f"{interpreter} lacks {missing}")
     faulthandler.cancel_dump_traceback_later()
-    log = tmp_path_factory.mktemp("bed") / "log"
-    with log.open("w") as sink:
-        command = [interpreter, str(HERE / "cluster_bed.py")]
+    log = folder / "log"
+    with log.open("w") as sink, contextlib.suppress(subprocess.TimeoutExpired):  # what ended is judged all the same
         environ = {**os.environ, "PYTHONPATH": str(ROOT)}
-        subprocess.run(command, env=environ, stdout=sink, stderr=subprocess.STDOUT, timeout=MOST, check=False)
+        subprocess.run([interpreter, str(HERE / program)], env=environ, stdout=sink, stderr=subprocess.STDOUT,
+                       timeout=MOST, check=False)  # fmt: skip
     lines = log.read_text(errors="replace").splitlines()
     rows = [json.loads(line[3:]) for line in lines if line.startswith("## ")]
     assert rows, "\n".join(lines[-40:])
-    return {row["name"]: row["error"] for row in rows}
+    return {row["name"]: row for row in rows}
+
+
+@pytest.fixture(scope="session")
+def bed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, str]]:
+    return rows_of("cluster_bed.py", tmp_path_factory.mktemp("bed"))
+
+
+@pytest.fixture(scope="session")
+def notebooks(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, str]]:
+    return rows_of("cluster_notebooks.py", tmp_path_factory.mktemp("notebooks"), NEEDS)
 
 
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.timeout(MOST + 60)
-def test_on_three_nodes(name: str, bed: dict[str, str]) -> None:
+def test_on_three_nodes(name: str, bed: dict[str, dict[str, str]]) -> None:
     assert name in bed, f"it never ended; the last to end was {list(bed)[-1]}"
-    assert not bed[name], bed[name]
+    assert not bed[name]["error"], bed[name]["error"]
+    if "skipped" in bed[name]:
+        pytest.skip(bed[name]["skipped"])
+
+
+@pytest.mark.parametrize("name", NOTEBOOKS)
+@pytest.mark.timeout(MOST + 60)
+def test_a_notebook_shows_on_three_nodes_what_it_was_saved_with(
+    name: str, notebooks: dict[str, dict[str, str]]
+) -> None:
+    assert name in notebooks, f"it never ended; the last to end was {list(notebooks)[-1]}"
+    assert not notebooks[name]["error"], notebooks[name]["error"]

@@ -7,11 +7,9 @@ import inspect
 import marshal
 import os
 import pickle
-import signal
 import sys
-import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import ray
@@ -23,39 +21,14 @@ from raynb.base.rows import CANCELLED, FAILED, FINISHED
 from raynb.base.spec import DYNAMIC, STREAMING, ActorSpec, TaskOptions
 from raynb.engine.cluster import bridge, rays
 from raynb.engine.cluster.bridge import Broken, Failure, FailureToRetry, Value
+from raynb.engine.cluster.on_worker import timeouts
 from raynb.engine.cluster.on_worker.workers import Running, WorkerAdapter, engine_of, running
 from raynb.engine.cluster.submission import GENERIC_CALL, GENERIC_STREAM, MAGIC, Call, Static, bare_name, bare_options
-from raynb.exceptions import TaskTimeoutError
 from raynb.run import failures, methods, returns
 from raynb.serde import errors, pickling, results
 
 #: What must reach Ray as it is: its own ways to end a task or a process.
 PASS = (KeyboardInterrupt, SystemExit, theirs.AsyncioActorExit, theirs.TaskCancelledError)
-
-
-_UNLIMITED = contextlib.nullcontext()
-
-
-def limited(seconds: float | None) -> contextlib.AbstractContextManager[None]:
-    """Raises `TaskTimeoutError` in the block after so many seconds (only in a main thread)."""
-    if not seconds or threading.current_thread() is not threading.main_thread():
-        return _UNLIMITED
-    return _alarmed(seconds)
-
-
-@contextlib.contextmanager
-def _alarmed(seconds: float) -> Iterator[None]:
-
-    def ring(signum: int, frame: Any) -> None:
-        raise TaskTimeoutError(f"the task did not finish within its timeout of {seconds} s")
-
-    before = signal.signal(signal.SIGALRM, ring)
-    signal.setitimer(signal.ITIMER_REAL, seconds)
-    try:
-        yield
-    finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        signal.signal(signal.SIGALRM, before)
 
 
 #: Options as they travelled → what they are; a function's calls all have the same.
@@ -172,6 +145,11 @@ class Task:
     def _failure(self, raised: BaseException) -> Failure:
         self._finish()
         options = self.call.options
+        if isinstance(raised, timeouts.TimedOut):  # no error of the user's code, and not tried again
+            late, described = failures.timed_out(options.name, options.timeout)
+            self.ran = time.time()
+            self._end(FAILED, *described)
+            return Failure(late, described, [], self.engine.reporter.mark(self.now))
         value, described, contained = errors.task_error(raised, options.name, "")
         self.ran = time.time()
         again = options.retry_exceptions and returns.retryable(options.retry_exceptions, raised)
@@ -258,7 +236,7 @@ def entry(static: Static, streams: bool, name: str) -> Callable[..., Any]:
 def run_task(static: Static, head: bytes, rest: Sequence[Any]) -> Any:
     """A raynb task, as Ray runs it."""
     arrived = Arrived(static, head, rest)
-    with Task(arrived) as task, limited(arrived.call.options.timeout):
+    with Task(arrived) as task, timeouts.limited(arrived.call.options.timeout):
         function = task.engine.function(static, arrived.definition)
         given, named = task.arguments()
         return task.results(function(*given, **named))
@@ -268,7 +246,7 @@ def stream_task(static: Static, head: bytes, rest: Sequence[Any]) -> Any:
     """A raynb generator, as Ray runs it."""
     arrived = Arrived(static, head, rest)
     options = arrived.call.options
-    with Task(arrived) as task, limited(options.timeout):
+    with Task(arrived) as task, timeouts.limited(options.timeout):
         function = task.engine.function(static, arrived.definition)
         given, named = task.arguments()
         for item in returns.items_of(function(*given, **named), options.name, "streaming"):
@@ -325,7 +303,7 @@ class Host:
     def _raynb_stream(self, head: bytes, *rest: Any) -> Any:
         arrived = _arrived(self, head, rest)
         options = arrived.call.options
-        with Task(arrived, self.spec) as task, limited(options.timeout):
+        with Task(arrived, self.spec) as task, timeouts.limited(options.timeout):
             given, named = task.arguments()
             result = _method(self, options.function)(*given, **named)
             for item in returns.items_of(result, options.name, "streaming"):
@@ -344,7 +322,7 @@ def _arrived(host: Host, head: bytes, rest: Sequence[Any]) -> Arrived:
 def _run(host: Host, arrived: Arrived) -> Any:
     """A call of a sync actor, as Ray runs it."""
     options = arrived.call.options
-    with Task(arrived, host.spec) as task, limited(options.timeout):
+    with Task(arrived, host.spec) as task, timeouts.limited(options.timeout):
         given, named = task.arguments()
         return task.results(_method(host, options.function)(*given, **named))
 
@@ -356,7 +334,7 @@ async def _run_async(host: Host, arrived: Arrived) -> Any:
         given, named = task.arguments()
         result = _method(host, options.function)(*given, **named)
         if inspect.isawaitable(result):
-            result = await _in_time(result, options.timeout)
+            result = await timeouts.in_time(result, options.timeout)
         return task.results(result)
 
 
@@ -378,17 +356,6 @@ class AsyncHost(Host):
             else:
                 for item in returns.items_of(result, options.name, "streaming"):
                     yield task.value(item)
-
-
-async def _in_time(result: Any, seconds: float | None) -> Any:
-    import asyncio
-
-    if not seconds:
-        return await result
-    try:
-        return await asyncio.wait_for(result, seconds)
-    except asyncio.TimeoutError:
-        raise TaskTimeoutError(f"the task did not finish within its timeout of {seconds} s") from None
 
 
 def _ours(args: tuple[Any, ...]) -> bool:

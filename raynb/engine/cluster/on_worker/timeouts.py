@@ -1,0 +1,51 @@
+"""``timeout=`` of tasks and calls, inside a worker of Ray's."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import signal
+import threading
+from collections.abc import Iterator
+from typing import Any
+
+from raynb.exceptions import TaskTimeoutError
+
+
+class TimedOut(TaskTimeoutError):
+    """The time of a task ran out here: an error of raynb's, and none that its code raised."""
+
+
+_UNLIMITED = contextlib.nullcontext()
+
+
+def limited(seconds: float | None) -> contextlib.AbstractContextManager[None]:
+    """Raises `TaskTimeoutError` in the block after so many seconds (only in a main thread)."""
+    if not seconds or threading.current_thread() is not threading.main_thread():
+        return _UNLIMITED
+    return _alarmed(seconds)
+
+
+@contextlib.contextmanager
+def _alarmed(seconds: float) -> Iterator[None]:
+
+    def ring(signum: int, frame: Any) -> None:
+        raise TimedOut(f"the task did not finish within its timeout of {seconds} s")
+
+    before = signal.signal(signal.SIGALRM, ring)
+    signal.setitimer(signal.ITIMER_REAL, seconds)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+
+
+async def in_time(result: Any, seconds: float | None) -> Any:
+    """Returns what an awaitable yields, within so many seconds."""
+    if not seconds:
+        return await result
+    try:
+        return await asyncio.wait_for(result, seconds)
+    except asyncio.TimeoutError:
+        raise TimedOut(f"the task did not finish within its timeout of {seconds} s") from None

@@ -1,0 +1,131 @@
+"""Checks of notebooks' kernels on the cluster of `cluster_bed.py`: real kernels, restarted and two at once."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.util
+import os
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+from cluster_bed_tools import WAIT, Skipped, bed, check, until
+
+START = """
+%load_ext raynb
+import os, time
+import raynb as ray
+print("nodes", len(ray.nodes()))
+"""
+WORK = """
+@ray.remote(num_cpus=0, max_retries=5)
+def beat(path):
+    while True:
+        with open(path, "a") as file:
+            file.write(".")
+        time.sleep(0.05)
+
+class Mine:
+    def say(self, text):
+        print(text)
+        return os.getpid()
+
+name = {name!r}
+beating = beat.remote({path!r})
+mine = ray.remote(num_cpus=0)(Mine).options(name=name).remote()
+kept = ray.remote(num_cpus=0)(Mine).options(name="kept-" + name, lifetime="detached").remote()
+print(len(ray.get([actor.say.remote("from " + name) for actor in (mine, kept)])))
+"""
+FIND = """
+kept = ray.get_actor("kept-{name}")
+ray.get(kept.say.remote("still there"))
+while True:
+    try:
+        ray.get_actor("{name}")
+    except ValueError:
+        break
+    time.sleep(0.1)
+print("mine ended")
+ray.kill(kept)
+"""
+
+
+class Kernel:
+    """One notebook's kernel, and what its cells show."""
+
+    def __init__(self, folder: str) -> None:
+        from jupyter_client.manager import KernelManager
+
+        self.manager = KernelManager(kernel_cmd=[sys.executable, "-m", "ipykernel_launcher", "-f", "{connection_file}"])
+        self.manager.start_kernel(env={**os.environ, "IPYTHONDIR": folder})
+        self.client: Any = self.manager.blocking_client()
+        self.client.start_channels()
+        self.client.wait_for_ready(timeout=WAIT)
+
+    def run(self, code: str) -> str:
+        shown: list[str] = []
+
+        def hook(message: Any) -> None:
+            if message["msg_type"] == "stream":
+                shown.append(message["content"]["text"])
+
+        reply = self.client.execute_interactive(code, timeout=2 * WAIT, output_hook=hook)
+        assert reply["content"]["status"] == "ok", (reply["content"], shown)
+        return "".join(shown)
+
+    def restart(self) -> None:
+        self.manager.restart_kernel(now=True)
+        self.client.wait_for_ready(timeout=WAIT)
+
+    def end(self) -> None:
+        self.client.stop_channels()
+        self.manager.shutdown_kernel(now=True)
+
+
+def _size(path: str) -> int:
+    return os.path.getsize(path) if os.path.exists(path) else 0
+
+
+@check
+def two_notebooks_share_a_cluster_and_one_of_them_restarts() -> None:
+    for module in ("ipykernel", "jupyter_client"):
+        if importlib.util.find_spec(module) is None:
+            raise Skipped(f"{module} is not in the Python that has Ray")
+    folder = tempfile.mkdtemp()
+    profile = Path(folder, "profile_default")
+    profile.mkdir()
+    settings = f"c.Raynb.address = {bed.address!r}\nc.Raynb.namespace = 'kernels'\n"
+    (profile / "ipython_kernel_config.py").write_text(settings)
+    paths = {name: str(Path(folder, f"beats-{name}")) for name in ("one", "two")}
+    with contextlib.ExitStack() as after:
+        kernels = {}
+        for name in paths:
+            kernels[name] = Kernel(folder)
+            after.callback(kernels[name].end)
+        for name, kernel in kernels.items():
+            assert "nodes 3" in kernel.run(START)
+            shown = kernel.run(WORK.format(name=name, path=paths[name]))
+            assert shown.count(f"from {name}") == 2, shown
+        for path in paths.values():
+            until(lambda path=path: _size(path), "the task to run")
+        kernels["one"].restart()
+        began = time.monotonic()
+        kernels["one"].run(START)
+        shown = kernels["one"].run(FIND.format(name="one"))
+        assert "still there" in shown
+        assert "mine ended" in shown
+        print(f"a restarted kernel's actor had ended {time.monotonic() - began:.1f} s after the restart", flush=True)
+
+        def over() -> bool:
+            before = _size(paths["one"])
+            kernels["two"].run("time.sleep(1)")
+            return _size(paths["one"]) == before
+
+        until(over, "the task of the kernel that was restarted to end")
+        before = _size(paths["two"])
+        until(lambda: _size(paths["two"]) > before, "the other notebook's task to go on")
+        shown = kernels["two"].run("_ = ray.get(mine.say.remote('two goes on')); ray.kill(kept)")
+        assert shown.count("two goes on") == 1, shown
+        assert "one" not in shown, shown

@@ -1,0 +1,116 @@
+"""Checks of programs that connect to the cluster of `cluster_bed.py`, each a process of its own."""
+
+from __future__ import annotations
+
+from cluster_bed_tools import WAIT, bed, check, ended, raised, script, until
+
+import raynb
+
+
+@check
+def a_script_shows_what_tasks_print_and_ends_without_shutdown() -> None:
+    out, err = ended(script("""
+        @ray.remote
+        def say(n):
+            print("line", n)
+            return n
+        assert ray.get([say.remote(n) for n in range(3)]) == [0, 1, 2]
+        refs = [say.remote(9)]
+    """))  # fmt: skip
+    assert sorted(line.split(") ")[1] for line in out.splitlines() if "say pid=" in line)[:3] == [
+        "line 0", "line 1", "line 2"
+    ], out  # fmt: skip
+    assert "Started a local Ray instance" not in err, err
+    assert "Connecting to existing Ray cluster" not in err, err
+    assert "Traceback" not in err, err
+
+
+@check
+def a_script_goes_on_after_ray_itself_was_shut_down() -> None:
+    out, err = ended(script("""
+        import ray as real
+        ref = ray.put(1)
+        actor = ray.remote(type("A", (), {"m": lambda self: 1})).remote()
+        real.shutdown()
+        for call in (lambda: ray.get(ref), lambda: actor.m.remote(), lambda: ray.put(2), lambda: ray.kill(actor)):
+            try:
+                call()
+            except ray.exceptions.RuntimeGoneError:
+                print("gone")
+        assert not real.is_initialized()
+        ray.shutdown()
+        del ref, actor
+        assert not real.is_initialized()
+    """))  # fmt: skip
+    assert out.split() == ["gone"] * 4, out + err
+
+
+@check
+def a_detached_actor_restarts_after_its_creator_has_left() -> None:
+    ended(script("""
+        class Keeper:
+            def pid(self):
+                return os.getpid()
+            def die(self):
+                os._exit(1)
+        keeper = ray.remote(num_cpus=0)(Keeper).options(name="keeper", lifetime="detached", max_restarts=2).remote()
+        ray.get(keeper.pid.remote())
+    """))  # fmt: skip
+    out, _ = ended(script("""
+        keeper = ray.get_actor("keeper")
+        before = ray.get(keeper.pid.remote())
+        keeper.die.remote()
+        while True:
+            try:
+                after = ray.get(keeper.pid.remote(), timeout=60)
+                if after != before:
+                    break
+            except ray.exceptions.RayActorError:
+                time.sleep(0.1)
+        print("restarted")
+        ray.kill(keeper)
+    """))  # fmt: skip
+    assert "restarted" in out
+
+
+@check
+def what_belongs_to_a_driver_that_is_killed_ends_and_what_is_detached_stays() -> None:
+    program = script("""
+        class Mine:
+            def ready(self):
+                return os.getpid()
+        mine = ray.remote(num_cpus=0)(Mine).options(name="mine").remote()
+        kept = ray.remote(num_cpus=0)(Mine).options(name="kept", lifetime="detached").remote()
+        ray.get([mine.ready.remote(), kept.ready.remote()])
+        print("ready", flush=True)
+        time.sleep(600)
+    """)
+    assert program.stdout is not None
+    assert program.stdout.readline() == "ready\n"
+    program.kill()
+    program.communicate()
+    raynb.init(bed.address, namespace="bed")
+
+    def gone() -> bool:
+        try:
+            raynb.get_actor("mine")
+        except ValueError:
+            return True
+        return False
+
+    until(gone, "the actor of the killed driver to end")
+    kept = raynb.get_actor("kept")
+    assert raynb.get(kept.ready.remote(), timeout=WAIT)
+    raynb.kill(kept)
+
+
+@check
+def a_cluster_without_raynb_is_refused_in_words_if_it_may_not_be_sent() -> None:
+    raynb.shutdown()
+    error = raised(lambda: raynb.init(bed.address, ship_package=False))
+    assert isinstance(error, raynb.exceptions.RaySystemError)
+    assert str(error).count("has no raynb") == 3, error
+    assert "pip install" in str(error)
+    error = raised(lambda: raynb.get(raynb.remote(lambda: 1).remote()))
+    assert isinstance(error, raynb.exceptions.RuntimeGoneError), "the embedded engine started without a word"
+    assert bed.address in str(error)

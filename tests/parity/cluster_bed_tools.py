@@ -1,0 +1,85 @@
+"""What the checks of `cluster_bed.py` are written with."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import textwrap
+import time
+from collections.abc import Callable
+from typing import Any
+
+import raynb
+from raynb.engine.cluster.local_nodes import LocalNodes
+
+CHECKS: dict[str, Callable[[], None]] = {}
+WAIT = 120.0
+MB = 1 << 20
+heard: list[str] = []
+beds: list[LocalNodes] = []
+
+
+class Skipped(Exception):
+    """What a check needs is not here; the text says what."""
+
+
+class _Bed:
+    """The nodes, once they are started."""
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(beds[0], name)
+
+
+bed: Any = _Bed()
+
+
+def check(function: Callable[[], None]) -> Callable[[], None]:
+    CHECKS[function.__name__] = function
+    return function
+
+
+def until(condition: Callable[[], Any], what: str) -> Any:
+    end = time.monotonic() + WAIT
+    while time.monotonic() < end:
+        found = condition()
+        if found:
+            return found
+        time.sleep(0.05)
+    raise AssertionError(f"waited {WAIT:g} s for {what}")
+
+
+def script(body: str, *arguments: str) -> subprocess.Popen[str]:
+    """Starts a program that is connected to the cluster; what it prints can be read."""
+    head = f"import sys, os, time\nimport raynb as ray\nray.init({bed.address!r}, namespace='bed')\n"
+    text = head + textwrap.dedent(body)
+    return subprocess.Popen([sys.executable, "-c", text, *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                            stdin=subprocess.PIPE, text=True)  # fmt: skip
+
+
+def ended(program: subprocess.Popen[str]) -> tuple[str, str]:
+    out, err = program.communicate(timeout=WAIT)
+    assert program.returncode == 0, f"{program.returncode}: {out}{err}"
+    return out, err
+
+
+def raised(call: Callable[[], Any]) -> Exception:
+    """Returns what the call raises; it must raise."""
+    try:
+        call()
+    except Exception as error:
+        return error
+    raise AssertionError("it did not raise")
+
+
+def failing(actor: Any) -> Exception | None:
+    """Returns the error of a call, or None if it was answered."""
+    try:
+        raynb.get(actor.ping.remote(), timeout=WAIT)
+    except raynb.exceptions.RayActorError as error:
+        return error
+    return None
+
+
+def node_on(side: str) -> Any:
+    """Returns the row of the node that has this resource."""
+    return next(row for row in raynb.runtime().engine.snapshot().nodes if side in row.resources)
