@@ -24,6 +24,9 @@ from typing import Any
 
 #: Seconds that one node may take to start; with many starting at once on a busy machine it takes long.
 START_TIMEOUT_SECONDS = 120.0
+#: Ray itself gives a node 30 seconds: on a busy machine it is tried again.
+START_ATTEMPTS = 3
+TOO_SLOW = "timed out during startup"
 STOP_SECONDS = 5.0
 #: Bytes of object store of a node that names none.
 STORE_BYTES = 200 << 20
@@ -97,6 +100,14 @@ class _Program:
         self.address = ""
 
     def start(self, node: dict[str, Any]) -> dict[str, Any]:
+        for _ in range(START_ATTEMPTS):
+            found = self._start(node)
+            if TOO_SLOW not in found.get("error", ""):
+                break
+            _end(self.nodes.pop(), signal.SIGKILL)
+        return found
+
+    def _start(self, node: dict[str, Any]) -> dict[str, Any]:
         head = not self.nodes
         if head:
             self.address = f"127.0.0.1:{_free_port()}"
