@@ -188,11 +188,11 @@ def _move_hub(node_id: str) -> None:
     """Ends the hub, and has it made again on another node than the driver's."""
     engine, before = raynb.runtime().engine, rays.context
     there = SimpleNamespace(get_node_id=lambda: node_id)
-    lost = engine.listener.hub
+    lost = engine._listener.hub
     hub.rays = SimpleNamespace(**{**vars(rays), "context": lambda: there})  # type: ignore[assignment]
     try:
         real_ray.kill(lost)
-        until(lambda: engine.listener.hub is not lost, "another hub")
+        until(lambda: engine._listener.hub is not lost, "another hub")
     finally:
         hub.rays = rays
     assert rays.context is before

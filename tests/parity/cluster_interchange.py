@@ -6,9 +6,11 @@ import asyncio
 from typing import Any
 
 import ray as real_ray
-from cluster_tools import WAIT, check
+from cluster_tools import WAIT, check, raised
 
 import raynb
+from raynb.base.ref import foreign
+from raynb.engine.cluster.bridge import translate
 
 
 async def _awaited(*refs: Any) -> list[Any]:
@@ -83,3 +85,25 @@ def refs_of_plain_ray_are_taken_everywhere_and_ours_by_plain_ray() -> None:
     (inside,) = real_ray.get(native_task.remote([mine]), timeout=WAIT)
     assert raynb.get(inside, timeout=WAIT) == [1, 2, 3]
     assert asyncio.run(_awaited(native, mine)) == [{"made": "natively"}, [1, 2, 3]]
+
+
+@check
+def what_ray_raises_around_a_cancelled_task_is_its_cancellation() -> None:
+    @real_ray.remote(max_retries=0)
+    def fails() -> None:
+        raise TypeError("somewhere in Ray's own code")
+
+    ref = foreign[real_ray.ObjectRef](fails.remote())
+    error = raised(lambda: raynb.get(ref, timeout=WAIT))
+    assert isinstance(error, TypeError), repr(error)
+    assert isinstance(error, raynb.exceptions.RayTaskError), repr(error)
+    raynb.cancel(ref)  # it is over: this only says who has ended it
+    assert isinstance(raised(lambda: raynb.get(ref, timeout=WAIT)), raynb.exceptions.TaskCancelledError)
+
+    class Bare(TypeError, real_ray.exceptions.RayTaskError):
+        def __init__(self) -> None:
+            self.cause = TypeError("bare")
+
+    made = translate(Bare())
+    assert isinstance(made, raynb.exceptions.RayTaskError), repr(made)
+    assert isinstance(made, TypeError), repr(made)

@@ -26,6 +26,10 @@ from raynb.serde.errors import dual
 APART = 2048
 
 
+#: An attribute of errors that were raised in a task outside of what raynb runs there.
+OUTSIDE = "__raynb_outside__"
+
+
 class Value:
     """What lies in Ray's object store for one object of ours.
 
@@ -252,10 +256,15 @@ def translate(error: BaseException) -> BaseException:
     if not isinstance(error, theirs.RayError):
         return error
     if isinstance(error, theirs.RayTaskError):
-        cause = error.cause
+        cause = getattr(error, "cause", None)
         if isinstance(cause, theirs.RayError):
             return translate(cause)
-        return dual(ours.RayTaskError(error.function_name, error.traceback_str, cause, pid=error.pid or 0, ip=error.ip))
+        # One that Ray made to be of the cause's class, too, may lack what Ray's own constructor sets.
+        about = {name: getattr(error, name, None) for name in ("function_name", "traceback_str", "pid", "ip")}
+        name, frames = about["function_name"] or "", about["traceback_str"] or f"{type(cause).__name__}: {cause}"
+        made = dual(ours.RayTaskError(name, frames, cause, pid=about["pid"] or 0, ip=about["ip"]))
+        made.__dict__[OUTSIDE] = True
+        return made
     for cls in type(error).__mro__:
         mine = getattr(ours, cls.__name__, None)
         if mine is not None:
@@ -301,6 +310,12 @@ def actor_death(text: str) -> str:
     why = next((line for line in lines if line.startswith("The actor is dead because")), lines[0])
     because = (why.partition("because ")[2] or why).split(". ", 1)[0].rstrip(".")
     return f"The actor {who} ({where}) died: {because}."[:DEATH_CHARS]
+
+
+def is_from_outside(error: BaseException) -> bool:
+    """Returns whether this was raised in a task, and not by code that raynb ran there: by Ray itself, or in a task of
+    plain Ray."""
+    return OUTSIDE in error.__dict__
 
 
 def is_actor_died(error: BaseException) -> bool:

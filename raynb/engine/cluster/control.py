@@ -6,6 +6,7 @@ import concurrent.futures
 import contextlib
 import pickle
 import time
+from collections import OrderedDict
 from collections.abc import Sequence
 from typing import Any
 
@@ -22,9 +23,10 @@ from raynb.engine.cluster.cluster_view import ClusterView
 from raynb.engine.cluster.rows.book import Rows
 from raynb.engine.cluster.side import Shared
 from raynb.engine.cluster.submission import Submission
-from raynb.exceptions import NodeDiedError, RayActorError, WorkerCrashedError
+from raynb.exceptions import NodeDiedError, RayActorError, TaskCancelledError, WorkerCrashedError
 
 _now = time.monotonic
+MAX_CANCELLED = 10_000  # cancelled tasks that are remembered
 
 
 class Controls:
@@ -43,6 +45,7 @@ class Controls:
         self._cluster = cluster
         self._grace = grace
         self._cancel_deadlines: dict[int, float] = {}  # cancelled task → when its worker is killed
+        self._cancelled: OrderedDict[int, None] = OrderedDict()  # of the latest
         self._blobs: dict[str, bytes] = {}  # definitions: functions for every worker are made of them
 
     def forget(self) -> None:
@@ -55,12 +58,21 @@ class Controls:
 
     def cancel(self, ref: ObjectRef[Any], force: bool, recursive: bool) -> None:
         """Cancels a task; one that does not notice ends with its worker after `Config.cancel_grace` seconds."""
-        self._submission.cancel(ref, force, recursive)
         task = ids.task_of(ref._id)
+        self._note_cancelled(task)
+        self._submission.cancel(ref, force, recursive)
         if task in self._rows.open:
             self._cancel_deadlines[task] = _now() + self._grace
 
+    def _note_cancelled(self, task: int) -> None:
+        self._cancelled[task] = None
+        if len(self._cancelled) > MAX_CANCELLED:
+            self._cancelled.popitem(last=False)
+
     def told(self, error: BaseException, refs: Sequence[ObjectRef[Any]]) -> BaseException:
+        if len(refs) == 1 and bridge.is_from_outside(error) and ids.task_of(refs[0]._id) in self._cancelled:
+            # The cancellation met Ray's own code around the task's, whose error then says anything.
+            return TaskCancelledError(refs[0].hex())
         if not isinstance(error, (WorkerCrashedError, NodeDiedError, RayActorError)) or len(refs) != 1:
             return error
         row: TaskRow | None = self._rows.book.row("tasks", ids.task_of(refs[0]._id))
@@ -86,6 +98,7 @@ class Controls:
         entry = self._rows.open.get(task)
         if entry is None:
             raise ValueError("that task is over, or was submitted by another task: cancel that one")
+        self._note_cancelled(task)
         rays.cancel(self._streams.get(task) or entry[0], force=force, recursive=True)
 
     def insist(self) -> None:
