@@ -45,6 +45,11 @@ failures_kept = 0
 #: Names the running task more exactly, in its output's prefixes and its errors. A worker puts its own here.
 name_task: Callable[[str], object] = str
 
+#: Shows a stack, of (file, line, function), for people. The notebook puts its own here, which names cells.
+show_stack: Callable[[list[tuple[str, int, str]]], list[str]] = lambda frames: [
+    f'    File "{file}", line {line}, in {function}' for file, line, function in frames
+]
+
 #: Told when values took long to serialise and store: (the values, when it began, seconds). Called on
 #: the thread that submits; must neither block nor raise.
 on_serialised: Callable[[tuple[Any, ...], float, float], None] | None = None

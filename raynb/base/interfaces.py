@@ -277,6 +277,10 @@ class Inspection(Protocol):
     def ask(self, worker: int, what: str, *arguments: Any) -> concurrent.futures.Future[Any]:
         """Asks a worker's control thread (see `raynb.worker.inspection.desk`); returns a future of the answer."""
 
+    def dump(self, worker: int) -> list[Any]:
+        """Returns the stacks of a worker that does not answer `ask`, written by a signal handler, which needs no
+        lock of Python's; empty where that is not possible, or the process is stopped."""
+
     def over(self, point: Breakpoint) -> None:
         """The task at a breakpoint goes on."""
 

@@ -18,6 +18,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from raynb.base.interrupts import Critical
+from raynb.run.inspection import dumps
 from raynb.wire import messages as w
 from raynb.wire.channel import Channel, Closed
 from raynb.wire.codec import BadFrame, encode_one
@@ -281,6 +282,7 @@ class Link:
     def _serve(self) -> None:
         quiet = 0
         collected = False
+        dumps.offer()
         try:
             while not self.closing:
                 # asleep is set before the last look at the outbox, and `nudge` looks at it after

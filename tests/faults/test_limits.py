@@ -131,6 +131,7 @@ def test_e46_stopped_and_hung_workers_are_told_and_busy_ones_are_not(ray: Any, g
     assert f"kill -CONT {pid}" in about_stopped
     (about_hung,) = [text for text in said if "that runs hung" in text]
     assert "has not answered" in about_hung
+    assert f'test_limits.py", line {hung._function.__code__.co_firstlineno + 2}, in hung' in about_hung
     assert len(said) == 2
     for ref in refs:
         ray.cancel(ref, force=True)

@@ -142,4 +142,5 @@ class WorkerHealth:
         remedy = "cancel(ref, force=True) or the option timeout= ends it."
         if worker.actor:
             remedy = "raynb.kill(handle) ends it."
-        m.out.append(c.Warn(f"{text} {remedy}", scope))
+        where = "\n".join((" It is here:", *event.stack)) if event.stack else ""
+        m.out.append(c.Warn(f"{text} {remedy}{where}", scope))

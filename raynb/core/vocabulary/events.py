@@ -117,6 +117,7 @@ class WorkerSilent:
     worker: int
     seconds: float
     stopped: bool  # the system says that it is stopped
+    stack: tuple[str, ...] = ()  # lines that show where the task is, as far as that is known
 
 
 @dataclass(slots=True)

@@ -14,12 +14,17 @@ from raynb.base.interfaces import Wait
 from raynb.base.process.shelter import sheltered
 from raynb.base.rows import Breakpoint
 from raynb.core.vocabulary import events as e
+from raynb.engine.local.processes.hang_watch import stopped
 from raynb.engine.loop.connections import WorkerConnection
 from raynb.engine.loop.effects import Effects
 from raynb.engine.loop.loop import Loop
 from raynb.engine.loop.waiters import Waiter
 from raynb.exceptions import WorkerCrashedError
+from raynb.run.inspection import dumps
 from raynb.wire import messages as w
+
+
+DUMP_SECONDS = 2.0  # that a worker's signal handler may take
 
 
 class Inspection:
@@ -54,6 +59,15 @@ class Inspection:
 
     def workers(self) -> list[int]:
         return list(self._effects.peers)
+
+    def dump(self, worker: int) -> list[Any]:
+        with self.engine.loop.lock:
+            peer = self.engine.effects.peers.get(worker)
+        if peer is None or stopped(peer.pid):
+            return []
+        dump = dumps.Dump(peer.pid)
+        dump.wait(DUMP_SECONDS)
+        return dump.stacks()
 
     def interrupt_wait(self, wait: Wait, aside: Callable[[], object]) -> None:
         """Does nothing once the wait is over."""

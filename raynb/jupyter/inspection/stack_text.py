@@ -5,9 +5,10 @@ from __future__ import annotations
 import concurrent.futures
 import itertools
 import linecache
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
+from raynb.base import engine as engines
 from raynb.base import ids
 from raynb.base.interfaces import DriverEngine
 from raynb.base.text import printable
@@ -19,7 +20,7 @@ from raynb.jupyter.output.tracebacks import Renderer
 from raynb.run.inspection.stacks import capture_kernel
 
 #: Seconds that a worker may take; one whose native code holds Python's lock never answers.
-ANSWER_SECONDS = 2.0
+ANSWER_SECONDS = 1.0
 _STATES = {"native": "computes in native code (C)", "sleeping": "waits in native code (a lock, sleep or I/O)"}
 
 
@@ -32,15 +33,36 @@ def of_targets(renderer: Renderer, engine: DriverEngine, targets: list[Target]) 
         try:
             stacks = future.result(ANSWER_SECONDS)
         except concurrent.futures.TimeoutError:
-            parts.append(
-                f"Worker {target.worker} (pid {target.pid}) does not answer: native code holds Python's lock there, "
-                f"or the process is stopped. `py-spy dump --native --pid {target.pid}` shows where."
-            )
+            parts.append(_silent(renderer, target, inspection.dump(target.worker)))
         except RayError as error:
             parts.append(str(error))
         else:
             parts.append("\n".join(_worker(renderer, engine, target, stacks)))
     return "\n\n".join(parts)
+
+
+def _silent(renderer: Renderer, target: Target, stacks: list[Any]) -> str:
+    """Returns what is known of a worker that does not answer."""
+    who = f"Worker {target.worker} (pid {target.pid}) does not answer: "
+    if not stacks:
+        return (f"{who}native code holds Python's lock there, or the process is stopped. "
+                f"`py-spy dump --native --pid {target.pid}` shows where.")  # fmt: skip
+    lines = [line for stack in stacks if _users(stack.frames)
+             for line in _thread(renderer, None, f"worker {target.worker}, pid {target.pid}", stack)]  # fmt: skip
+    return "\n".join([f"{who}native code holds Python's lock there. It was called here:", *lines])
+
+
+def name_cells_in_warnings(shell: Any) -> Callable[[], None]:
+    """Lets the stacks in the engine's own warnings name cells; returns what undoes it."""
+    renderer = Renderer(shell)
+    renderer.coloured = False
+    before = engines.show_stack
+
+    def undo() -> None:
+        engines.show_stack = before
+
+    engines.show_stack = lambda frames: list(_frames(renderer, frames))
+    return undo
 
 
 def of_kernel(renderer: Renderer) -> str:

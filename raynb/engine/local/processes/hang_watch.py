@@ -13,13 +13,18 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from raynb.base import engine as slot
+from raynb.base.process import package
 from raynb.core.vocabulary import events as e
 from raynb.core.vocabulary.records import Worker
 from raynb.engine.loop.connections import WorkerConnection
 from raynb.engine.loop.loop import Loop
+from raynb.run.inspection import dumps
+from raynb.run.inspection.stacks import Stack
 from raynb.wire import messages as w
 
 ASK_TIMES = 3  # a question that is not answered is asked so often: it, or the answer, may be lost itself
+MOST_FRAMES = 8  # of the stack in a warning, the innermost ones
 MIN_LOOKS = 5  # a question is open over so many looks, or the driver itself was held up
 
 
@@ -46,11 +51,13 @@ class HangWatch:
         self._asked: dict[int, int] = {}  # how often
         self._claims: dict[int, tuple[int, int]] = {}  # worker → frames it has sent, looks since
         self._told: set[int] = set()
+        self._dumps: dict[int, dumps.Dump] = {}  # worker that does not answer → its stacks, by a signal
         self._next = 0.0
 
     def answered(self, worker: int, frames: int = 0) -> None:
         self._open.pop(worker, None)
         self._asked.pop(worker, None)
+        self._dumps.pop(worker, None)
         if frames:
             self._claims[worker] = (frames, 0)
         self._told.discard(worker)
@@ -113,11 +120,16 @@ class HangWatch:
             for worker, (asked, looks) in list(self._open.items()):
                 self._open[worker] = (asked, looks + 1)
                 if worker not in self._told and looks >= MIN_LOOKS and now - asked > limit:
-                    self._told.add(worker)
                     peer = self._peers.get(worker)
-                    silent.append(e.WorkerSilent(now, worker, now - asked, bool(peer and stopped(peer.pid))))
-        for event in silent:
-            self._loop.dispatch(event)
+                    silent.append((worker, now - asked, peer.pid if peer is not None else 0))
+        for worker, seconds, pid in silent:
+            dump = self._dumps.get(worker)
+            if dump is None:  # its stack is there at the next look
+                self._dumps[worker] = dumps.Dump(0 if stopped(pid) else pid)
+                continue
+            del self._dumps[worker]
+            self._told.add(worker)
+            self._loop.dispatch(e.WorkerSilent(now, worker, seconds, stopped(pid), _users_part(dump.stacks())))
 
 
 def stopped(pid: int) -> bool:
@@ -127,3 +139,10 @@ def stopped(pid: int) -> bool:
             return file.read().rpartition(b")")[2].split()[0] in (b"T", b"t")
     except (OSError, IndexError):
         return False
+
+
+def _users_part(stacks: list[Stack]) -> tuple[str, ...]:
+    """Returns, as lines, what the thread that runs tasks does: the innermost frames of those that are not raynb's."""
+    frames = stacks[0].frames if stacks else []
+    kept = [place for place in frames if not place[0].startswith((package.FOLDER, "<frozen", "<string>"))]
+    return tuple(slot.show_stack(kept[-MOST_FRAMES:]))

@@ -1,0 +1,140 @@
+"""The stacks of a process whose native code holds Python's lock: a signal handler writes them, without the lock.
+
+A worker's control thread registers `faulthandler` for a real-time signal, with a file in memory. Whoever looks sends
+the signal to that very thread and reads the file through ``/proc``: no right to trace the process is needed, nothing
+in it stops, and no system call of the task's is interrupted.
+
+Thread contract: any thread.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import faulthandler
+import logging
+import os
+import re
+import signal
+import threading
+import time
+
+from raynb.base.process import trace
+from raynb.run.inspection.stacks import NATIVE, Stack
+
+#: None where the system has no real-time signals: no worker can be asked in this way.
+SIGNAL: int | None = signal.SIGRTMIN + 7 if hasattr(signal, "SIGRTMIN") and hasattr(os, "memfd_create") else None
+FILE = "raynb-stacks"
+STILL_SECONDS = 0.01  # an answer that did not grow for so long is complete
+_HEAD = 16  # bytes before the answers: the thread that takes the signal
+_FRAME = re.compile(rb'^  File "(.*)", line (\d+|\?\?\?) in (.*)$')
+
+
+def offer() -> None:
+    """Lets others ask this process from now on; the calling thread takes the signal."""
+    if SIGNAL is None:
+        return
+    try:
+        file = os.memfd_create(FILE, os.MFD_CLOEXEC)
+        os.write(file, b"%*d" % (_HEAD, threading.get_native_id()))
+        faulthandler.register(SIGNAL, file=file, all_threads=True)
+    except (OSError, RuntimeError) as error:  # descriptors are short
+        trace.swallowed("the offer of stacks by a signal", error, logging.DEBUG)
+
+
+class Dump:
+    """One question to a process.
+
+    Args:
+        pid: the process. Nothing is sent to one that would die of the signal.
+    """
+
+    def __init__(self, pid: int) -> None:
+        self._path = _file_of(pid) if SIGNAL is not None and _catches(pid, SIGNAL) else ""
+        self._from = self._size()
+        if self._path and not _send(pid, self._path):
+            self._path = ""
+
+    def _size(self) -> int:
+        try:
+            return os.stat(self._path).st_size if self._path else 0
+        except OSError:
+            return 0
+
+    def size(self) -> int:
+        """Returns how many bytes have been answered by now."""
+        return self._size() - self._from
+
+    def wait(self, seconds: float) -> None:
+        """Waits until the answer grows no more, at most so long."""
+        end = time.monotonic() + seconds if self._path else 0.0
+        before = 0
+        while time.monotonic() < end:
+            time.sleep(STILL_SECONDS)
+            now = self.size()
+            if now and now == before:
+                return
+            before = now
+
+    def stacks(self) -> list[Stack]:
+        """Returns what was answered: the threads' stacks, the main one first; empty if nothing was."""
+        try:
+            with open(self._path, "rb") as file:
+                file.seek(self._from)
+                text = file.read()
+        except OSError:
+            return []
+        return parse(text)
+
+
+def parse(text: bytes) -> list[Stack]:
+    """Returns the stacks that faulthandler wrote, the main thread's first."""
+    found: list[Stack] = []
+    for line in text.splitlines():
+        frame = _FRAME.match(line)
+        if frame is None:
+            if line.startswith((b"Thread 0x", b"Current thread 0x")):
+                found.append(Stack("", False, [], NATIVE))
+        elif found:
+            file, number, function = (_text(part) for part in frame.groups())
+            found[-1].frames.insert(0, (file, int(number) if number.isdecimal() else 0, function))
+    for number, stack in enumerate(reversed(found)):  # the newest thread comes first
+        stack.main = not number
+        stack.thread = "MainThread" if stack.main else f"thread {number}"
+    return found[::-1]
+
+
+def _text(part: bytes) -> str:
+    """Undoes faulthandler's escapes of what is not ASCII."""
+    return re.sub(rb"\\x[0-9a-f]{2}|\\u[0-9a-f]{4}|\\U[0-9a-f]{8}",
+                  lambda m: m[0].decode("unicode_escape").encode("utf-8", "surrogatepass"),
+                  part).decode("utf-8", "replace")  # fmt: skip
+
+
+def _send(pid: int, path: str) -> bool:
+    """Sends the signal to the thread that takes it; returns whether it could."""
+    try:
+        with open(path, "rb") as file:
+            thread = int(file.read(_HEAD))
+        return bool(ctypes.CDLL(None).tgkill(pid, thread, SIGNAL) == 0)
+    except (OSError, ValueError, AttributeError):  # it has ended; a C library without the call
+        return False
+
+
+def _catches(pid: int, number: int) -> bool:
+    try:
+        with open(f"/proc/{pid}/status") as file:
+            caught = next((line.split()[1] for line in file if line.startswith("SigCgt:")), "0")
+    except OSError:
+        return False
+    return bool(int(caught, 16) >> (number - 1) & 1)
+
+
+def _file_of(pid: int) -> str:
+    folder = f"/proc/{pid}/fd"
+    try:
+        for name in os.listdir(folder):
+            if os.readlink(f"{folder}/{name}").startswith(f"/memfd:{FILE}"):
+                return f"{folder}/{name}"
+    except OSError:  # it has ended, or a descriptor was closed meanwhile
+        pass
+    return ""
