@@ -9,7 +9,7 @@ from __future__ import annotations
 import builtins
 import os
 import sys
-from types import FrameType, ModuleType
+from types import FrameType, ModuleType, TracebackType
 from typing import TYPE_CHECKING, Any
 
 from raynb.base.process.late_imports import when_imported
@@ -57,6 +57,8 @@ def _replace_getpass(module: ModuleType) -> None:
 
 def _replace_set_trace(module: ModuleType) -> None:
     module.set_trace = _set_trace  # type: ignore[attr-defined]
+    if hasattr(module, "post_mortem"):
+        module.post_mortem = _post_mortem
 
 
 @user_code.calls_user_code
@@ -111,6 +113,16 @@ def _set_trace(*args: Any, **kwargs: Any) -> Any:
 
 
 @user_code.calls_user_code
-def _stop(frame: FrameType) -> None:
-    if _worker is None or not _worker.inspection.debugging.stop(frame):
+def _post_mortem(t: TracebackType | BaseException | None = None, *args: Any, **kwargs: Any) -> Any:
+    """``pdb.post_mortem``, and that of ipdb: of a traceback, an exception, or the one that is being handled."""
+    handled = t if t is not None else sys.exc_info()[2]
+    failed = handled.__traceback__ if isinstance(handled, BaseException) else handled
+    if failed is None:
+        raise ValueError("A valid traceback must be passed if no exception is being handled")
+    return _stop(sys._getframe(1), failed)
+
+
+@user_code.calls_user_code
+def _stop(frame: FrameType, failed: TracebackType | None = None) -> None:
+    if _worker is None or not _worker.inspection.debugging.stop(frame, failed):
         raise RuntimeError(f"breakpoint() cannot stop here: nobody can answer its prompt. {_DEBUG}")

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 #: Seconds that a worker may take to find the frames.
 ANSWER_SECONDS = 10.0
+MOST_NESTED = 100  # tasks of a failure that went through their callers
 
 
 class PostMortems:
@@ -98,16 +99,17 @@ class PostMortems:
         inspection = engine.inspection if engine is not None else None
         if engine is None or inspection is None:
             return False
-        chain = [error]
-        while isinstance(chain[-1].cause, RayTaskError):
-            chain.append(chain[-1].cause)
         workers = {row.pid: row.id for row in engine.snapshot().workers if not row.exit}
+        chain: list[tuple[int, int]] = []  # (task, worker), the nested ones last
+        at: tuple[str, int] | None = (error.task_id, error.pid)
+        while at is not None and at[0] and len(chain) < MOST_NESTED:
+            task, worker = ids.from_hex(at[0])[1], workers.get(at[1])
+            if worker is None:
+                break
+            chain.append((task, worker))
+            at = inspection.ask(worker, "origin", task).result(ANSWER_SECONDS)
         sources = sources_of(self.notebook.shell)
-        for failed in reversed(chain):
-            worker = workers.get(failed.pid)
-            if worker is None or not failed.task_id:
-                continue
-            task = ids.from_hex(failed.task_id)[1]
+        for task, worker in reversed(chain):
             session = inspection.ask(worker, "post_mortem", task, sources).result(ANSWER_SECONDS)
             if session is not None:
                 self._talk(inspection, worker, session)

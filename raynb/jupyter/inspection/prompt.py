@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 PROMPT = "(Pdb) "
 SOURCE_MAX_CHARACTERS = 2_000_000  # characters of cells that are sent along
 NOTICE_AFTER_SECONDS = 1.0  # seconds after which a task that waits for a prompt is told of
+LOOK_SECONDS = 0.5  # between two looks whether the task has ended, while a command runs
 _QUITS = ("q", "quit", "exit", "q!")
 
 #: What is done with a command at the prompt: returns (what was printed, the next prompt or None).
@@ -258,5 +259,13 @@ class Breakpoints:
         return future
 
     def _ask(self, point: Breakpoint, command: str, payload: Any) -> Answer:
-        answer: Answer = self._command(point, command, payload).result()
-        return answer
+        asked = self._command(point, command, payload)
+        while True:
+            try:
+                answer: Answer = asked.result(LOOK_SECONDS)
+                return answer
+            except concurrent.futures.TimeoutError:
+                engine = engines.driver()
+                rows = engine.rows(tasks=[point.task]).tasks if engine is not None else []
+                if all(row.ended for row in rows) and not asked.done():
+                    return "", None  # it ended without coming back to a line

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import ctypes
+import dis
+import inspect
 import itertools
 import linecache
 import pdb
@@ -15,7 +17,7 @@ import queue
 import sys
 import threading
 import traceback
-from types import FrameType
+from types import FrameType, TracebackType
 from typing import TYPE_CHECKING, Any
 
 from raynb.wire import messages as w
@@ -26,6 +28,8 @@ if TYPE_CHECKING:
     from raynb.worker.inspection.desk import Desk
 
 PROMPT = "(Pdb) "
+SUSPENDS = inspect.CO_GENERATOR | inspect.CO_COROUTINE | inspect.CO_ASYNC_GENERATOR
+_YIELDS = ("YIELD_VALUE", "YIELD_FROM", "SEND", "RESUME")
 
 
 class Quit(KeyboardInterrupt):
@@ -102,6 +106,7 @@ class Debugger(pdb.Pdb):
         self.prompt = PROMPT
         self.session = session
         self.bottom: FrameType | None = None
+        self.raised: FrameType | None = None  # an exception passed through it, and no line ran since
 
     def stop_at(self, frame: FrameType) -> None:
         """Stops at the frame's next line."""
@@ -116,13 +121,25 @@ class Debugger(pdb.Pdb):
             outer = outer.f_back
 
     def stop_here(self, frame: FrameType) -> bool:
-        return not is_ours(frame) and super().stop_here(frame)
+        return not self.session.closed and not is_ours(frame) and super().stop_here(frame)
+
+    def break_here(self, frame: FrameType) -> bool:
+        return not self.session.closed and super().break_here(frame)
 
     def dispatch_return(self, frame: FrameType, arg: Any) -> Any:
         found = super().dispatch_return(frame, arg)
-        if frame is self.bottom:  # what called it is ours
+        # What called it is ours. A generator or coroutine that is only suspended goes on at its next line.
+        if frame is self.bottom and not (self.stopframe is frame and frame is not self.raised and _is_suspended(frame)):
             self.go_on()
         return found
+
+    def dispatch_exception(self, frame: FrameType, arg: Any) -> Any:
+        self.raised = frame
+        return super().dispatch_exception(frame, arg)
+
+    def dispatch_line(self, frame: FrameType) -> Any:
+        self.raised = None
+        return super().dispatch_line(frame)
 
     def get_stack(self, f: FrameType | None, t: Any) -> Any:
         stack, at = super().get_stack(f, t)
@@ -172,6 +189,11 @@ class Debugger(pdb.Pdb):
 class PostMortem(Debugger):
     """pdb in the frames of a task that has failed: every way to go on ends it."""
 
+    def get_stack(self, f: FrameType | None, t: Any) -> Any:
+        stack, at = super().get_stack(f, t)
+        kept = list(itertools.dropwhile(lambda entry: is_ours(entry[0]), reversed(stack)))[::-1] or stack
+        return kept, min(at, len(kept) - 1)
+
     def do_quit(self, arg: str) -> Any:
         return True
 
@@ -220,8 +242,12 @@ class Debugging:
 
     # -- a breakpoint --------------------------------------------------------------------------
     @user_code.calls_user_code
-    def stop(self, frame: FrameType) -> bool:
+    def stop(self, frame: FrameType, failed: TracebackType | None = None) -> bool:
         """Stops the calling task at ``frame``; returns False when nobody can debug it.
+
+        Args:
+            frame: of the user's code.
+            failed: frames to examine instead (``pdb.post_mortem``).
 
         Raises:
             KeyboardInterrupt: the task was cancelled at the prompt.
@@ -248,8 +274,10 @@ class Debugging:
             if command == "open":
                 learn(payload)
                 self._of_thread[threading.get_ident()] = session
-                Debugger(session).stop_at(frame)
-                return True
+                if failed is None:
+                    Debugger(session).stop_at(frame)
+                    return True
+                _examine(session, failed)
             if command == "release":
                 self._released.add(running.task)
             if command == "quit":
@@ -284,14 +312,24 @@ class Debugging:
         learn(sources)
         try:
             session.next()
-            debugger = PostMortem(session)
-            debugger.reset()
-            debugger.interaction(None, error.__traceback__)
+            _examine(session, error.__traceback__)
         except Quit:
             pass
         except BaseException as broken:  # of pdb's own, in a thread of nobody's
             session.write("".join(traceback.format_exception_only(type(broken), broken)))
         session.close()
+
+
+def _examine(session: Session, failed: TracebackType | None) -> None:
+    debugger = PostMortem(session)
+    debugger.reset()
+    debugger.interaction(None, failed)
+
+
+def _is_suspended(frame: FrameType) -> bool:
+    """Returns whether a frame that returns is a generator's or coroutine's that yields."""
+    code = frame.f_code
+    return bool(code.co_flags & SUSPENDS) and dis.opname[code.co_code[frame.f_lasti]] in _YIELDS
 
 
 _cells: dict[str, str] = {}  # file name of a cell → ``In[5]``

@@ -36,7 +36,7 @@ class Desk:
         self._sampler: Sampler | None = None
         self._handlers: dict[str, Callable[..., Any]] = {
             "stack": self._stack, "profile": self._profile, "profiled": self._profiled,
-            "debug": self._debug, "post_mortem": self._post_mortem, "forget": self._forget,
+            "debug": self._debug, "post_mortem": self._post_mortem, "origin": self._origin, "forget": self._forget,
         }  # fmt: skip
 
     @property
@@ -105,6 +105,9 @@ class Desk:
 
     def _post_mortem(self, request: int, task: int, sources: Any) -> Any:
         return self.debugging.post_mortem(request, task, sources)
+
+    def _origin(self, request: int, task: int) -> tuple[str, int] | None:
+        return self.debugging.failed.origin(task)
 
     def keep(self, running: state.RunningTask, raised: BaseException, most: int) -> None:
         """Keeps the frames of a failed task for `%debug`."""

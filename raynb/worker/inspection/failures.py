@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from types import FrameType, TracebackType
 
 from raynb.base.process import package
+from raynb.exceptions import RayTaskError
 
 CELLS = 2  # of which failures are kept
 
@@ -16,6 +17,7 @@ class _Failure:
     scope: int
     task: int
     error: BaseException
+    origin: tuple[str, int] | None  # (task in hex, pid) of the nested task whose error this is
 
 
 class Failures:
@@ -31,8 +33,9 @@ class Failures:
     def keep(self, scope: int, task: int, error: BaseException, most: int) -> None:
         """Keeps the frames of an error; ``most`` of each cell."""
         copy = Holder(error)
+        origin = (error.task_id, error.pid) if isinstance(error, RayTaskError) else None
         with self._lock:
-            self._kept.append(_Failure(scope, task, copy))
+            self._kept.append(_Failure(scope, task, copy, origin))
             of_cell = [kept for kept in self._kept if kept.scope == scope]
             if len(of_cell) > most:
                 self._kept.remove(of_cell[(most + 1) // 2])
@@ -43,6 +46,11 @@ class Failures:
         """Returns the last failure of a task, or None."""
         with self._lock:
             return next((kept.error for kept in reversed(self._kept) if kept.task == task), None)
+
+    def origin(self, task: int) -> tuple[str, int] | None:
+        """Returns the nested task (in hex) whose error made this one fail, and its process; None: its own code did."""
+        with self._lock:
+            return next((kept.origin for kept in reversed(self._kept) if kept.task == task), None)
 
     def forget(self, scope: int | None) -> None:
         """Lets the frames of a cell go (None: of all)."""
