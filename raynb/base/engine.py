@@ -45,10 +45,13 @@ failures_kept = 0
 #: Names the running task more exactly, in its output's prefixes and its errors. A worker puts its own here.
 name_task: Callable[[str], object] = str
 
+
+def _plain_stack(frames: list[tuple[str, int, str]]) -> list[str]:
+    return [f'    File "{file}", line {line}, in {function}' for file, line, function in frames]
+
+
 #: Shows a stack, of (file, line, function), for people. The notebook puts its own here, which names cells.
-show_stack: Callable[[list[tuple[str, int, str]]], list[str]] = lambda frames: [
-    f'    File "{file}", line {line}, in {function}' for file, line, function in frames
-]
+show_stack: Callable[[list[tuple[str, int, str]]], list[str]] = _plain_stack
 
 #: Told when values took long to serialise and store: (the values, when it began, seconds). Called on
 #: the thread that submits; must neither block nor raise.

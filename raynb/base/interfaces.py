@@ -269,6 +269,7 @@ class Inspection(Protocol):
 
     on_pause: list[Callable[[Breakpoint], None]]  # called outside the lock; none: nobody can debug here
     may_keep: bool  # workers keep the frames of failures
+    patience: float  # seconds after which a worker that does not answer is taken to be unable to
     breakpoints: dict[tuple[int, int], Breakpoint]  # (worker, session) → where a task waits
 
     def workers(self) -> list[int]:

@@ -303,7 +303,7 @@ class TaskExecutor:
             raised, running.name, ids.to_hex(running.task, worker.nonce, ids.TASK_HEX), self._whose(running, raised)
         )
         if slot.failures_kept and raised.__traceback__ is not None:
-            worker.inspection.keep(running, raised, slot.failures_kept)
+            worker.inspection.keep(running.task, running.scope, raised, slot.failures_kept)
         running.holds = contained
         if returns.retryable(running.options.retry_exceptions, raised):
             flags |= w.RETRYABLE

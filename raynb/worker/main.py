@@ -26,7 +26,7 @@ from raynb.worker.engine import forks
 from raynb.worker.engine.borrowed_refs import BorrowedRefs
 from raynb.worker.engine.engine import WorkerEngine
 from raynb.worker.executor import TaskExecutor, end_threads_silently
-from raynb.worker.inspection.desk import Desk
+from raynb.worker.inspection.desk import WorkerDesk
 from raynb.worker.link import FLUSH_SECONDS, Link
 from raynb.worker.output import Capture
 from raynb.worker.signals import Signals
@@ -76,7 +76,7 @@ class WorkerProcess:
         self.engine = WorkerEngine(self)
         self.capture = Capture(self)
         self.executor = TaskExecutor(self)
-        self.inspection = Desk(self)
+        self.inspection = WorkerDesk(self)
         self.actor: ActorSpec | None = None
         self.stopping = False
         self.forked = False  # this is a child that a task forked
@@ -144,7 +144,7 @@ class WorkerProcess:
         elif kind is w.Forget:
             self.store.detach(message.arena)
         elif kind is w.Inspect:
-            self.inspection.asked(message)
+            self.inspection.asked(message.request, message.what, message.blob)
 
     def _take(self, wanted: set[int] | None) -> tuple[w.Run, ...]:
         """Takes unstarted tasks out of the line; the main thread can no longer start them."""
@@ -295,7 +295,7 @@ def main(
     slot.set_current(worker.engine)
     slot.name_task = worker.engine.name_task
     worker.capture.install()
-    questions.install(worker)
+    questions.install(worker.inspection)
     end_threads_silently()
     children.install()
     try:

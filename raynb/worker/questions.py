@@ -16,7 +16,7 @@ from raynb.base.process.late_imports import when_imported
 from raynb.worker import user_code
 
 if TYPE_CHECKING:
-    from raynb.worker.main import WorkerProcess
+    from raynb.worker.inspection.desk import Desk
 
 _DEBUG = (
     "To stop in it, load the extension in a notebook (`%load_ext raynb`), or run tasks in the kernel itself, "
@@ -29,13 +29,13 @@ _NO_KEYBOARD = (
 _ask = builtins.input
 _debug = sys.breakpointhook
 _stdin = sys.stdin
-_worker: WorkerProcess | None = None
+_desk: Desk | None = None
 
 
-def install(worker: WorkerProcess) -> None:
+def install(desk: Desk) -> None:
     """Replaces `input`, the hook of `breakpoint` and the ``set_trace`` of debuggers in this process."""
-    global _worker
-    _worker = worker
+    global _desk
+    _desk = desk
     refuse_questions()
     sys.breakpointhook = _breakpoint
     for name in ("pdb", "ipdb", "IPython.core.debugger"):
@@ -58,7 +58,7 @@ def _replace_getpass(module: ModuleType) -> None:
 def _replace_set_trace(module: ModuleType) -> None:
     module.set_trace = _set_trace  # type: ignore[attr-defined]
     if hasattr(module, "post_mortem"):
-        module.post_mortem = _post_mortem
+        setattr(module, "post_mortem", _post_mortem)  # noqa: B010  not every debugger's module has it
 
 
 @user_code.calls_user_code
@@ -73,7 +73,7 @@ def _input(prompt: object = "", /) -> str:
     if sys.stdin is not _stdin and type(sys.stdin).__module__ != "raynb.worker.inspection.debugger":
         return _ask(prompt)
     asks = sys._getframe(1).f_globals.get("__name__")
-    session = _worker.inspection.debugging.here() if _worker is not None and asks in ("cmd", "code", "pdb") else None
+    session = _desk.debugging.here() if _desk is not None and asks in ("cmd", "code", "pdb") else None
     if session is not None:
         line = session.ask(str(prompt)).rstrip("\n")
         if asks == "code" and line.strip() in ("exit", "exit()", "quit", "quit()"):
@@ -101,7 +101,8 @@ def _breakpoint(*args: Any, **kwargs: Any) -> Any:
     Raises:
         RuntimeError: nobody can debug here.
     """
-    if os.environ.get("PYTHONBREAKPOINT"):
+    named = os.environ.get("PYTHONBREAKPOINT", "")
+    if named and not named.startswith("ray."):  # Ray names its own in every worker
         return _debug(*args, **kwargs)
     return _stop(sys._getframe(1))
 
@@ -124,5 +125,5 @@ def _post_mortem(t: TracebackType | BaseException | None = None, *args: Any, **k
 
 @user_code.calls_user_code
 def _stop(frame: FrameType, failed: TracebackType | None = None) -> None:
-    if _worker is None or not _worker.inspection.debugging.stop(frame, failed):
+    if _desk is None or not _desk.debugging.stop(frame, failed):
         raise RuntimeError(f"breakpoint() cannot stop here: nobody can answer its prompt. {_DEBUG}")

@@ -34,6 +34,10 @@ def sleeps(gate):
     while not os.path.exists(gate):
         time.sleep(0.05)
 
+@ray.remote(max_retries=0)
+def holds_the_lock():
+    return sum(range(10**15))
+
 @ray.remote
 def nests(gate):
     return ray.get(sleeps.remote(gate))
@@ -46,6 +50,34 @@ class Async:
         import asyncio
         while not os.path.exists(gate):
             await asyncio.sleep(0.05)
+
+@ray.remote
+def passes_on(x):
+    return ray.get(fails.remote(x))
+
+@ray.remote
+class Stepped:
+    async def go(self):
+        import asyncio
+        breakpoint()
+        before = 1
+        await asyncio.sleep(0.01)
+        return before + 1
+
+@ray.remote(num_returns="streaming")
+def items():
+    for i in range(3):
+        if i == 1:
+            import pdb; pdb.set_trace()
+        yield i
+
+@ray.remote
+def examines(x):
+    try:
+        return 1 / x
+    except ZeroDivisionError:
+        import pdb; pdb.post_mortem()
+        return "after"
 
 @ray.remote
 class Account:
@@ -98,7 +130,7 @@ def answer(session: KernelSession, run: Run, lines: list[str], timeout: float = 
 def test_a_breakpoint_opens_pdb_in_the_cell_that_waits(notebook: KernelSession, wait: str) -> None:
     notebook.run("ref = stops.remote(21)")
     run = notebook.send(f"print('value', {wait.format('ref', 'ref')})")
-    prompts = answer(notebook, run, ["p a", "until 8", "!b = 1000", "l", "w", "c"])
+    prompts = answer(notebook, run, ["p a", "!a = 0", "until 8", "!a = 5", "!b = 1000", "l", "w", "c"])
     assert run.status == "ok", run.error
     assert set(prompts) == {"(Pdb) "}
     shown = text_of(run)
@@ -118,6 +150,17 @@ def test_several_stop_one_after_the_other_and_set_trace_stops_too(notebook: Kern
     run = notebook.send("%%remote --get\nq = 3\nimport pdb; pdb.set_trace()\nz = q + 1")
     answer(notebook, run, ["p q", "!q = 6", "interact", "q + 100", "exit()", "c"])
     assert notebook.run("z").shown == ["7"]
+
+
+def test_a_step_goes_over_awaits_and_yields(notebook: KernelSession) -> None:
+    notebook.run("stepped = Stepped.remote()")
+    run = notebook.send("print('value', ray.get(stepped.go.remote()))")
+    answer(notebook, run, ["n", "n", "!before = 10", "c"])
+    assert "value 11" in text_of(run)
+    run = notebook.send("print([ray.get(ref) for ref in items.remote()])")
+    answer(notebook, run, ["n", "n", "n", "p i * 111", "c"])
+    assert "222" in text_of(run)
+    assert "[0, 1, 2]" in text_of(run)
 
 
 def test_leaving_the_prompt(notebook: KernelSession) -> None:
@@ -172,6 +215,14 @@ def test_debug_enters_the_frame_that_failed(notebook: KernelSession) -> None:
     answer(notebook, run, ["p balance + amount", "q"])
     assert "13\n" in text_of(run)
     assert notebook.run("ray.get(account.ping.remote())").shown == ["'pong'"]
+    notebook.run("ray.get(passes_on.remote(8))", ok=False)
+    run = notebook.send("%debug")  # of a nested task, in the frame that raised
+    answer(notebook, run, ["p secret", "q"])
+    assert "49\n" in text_of(run)
+    run = notebook.send("print(ray.get(examines.remote(0)))")
+    answer(notebook, run, ["p x + 6000", "c"])
+    assert "6000" in text_of(run)
+    assert "after" in text_of(run)
     notebook.run("1 / 0", ok=False)
     run = notebook.send("%debug")  # of the notebook's own errors, IPython's
     assert answer(notebook, run, ["q"])[0].startswith("ipdb>")
@@ -205,6 +256,14 @@ def test_stacks_of_what_runs(notebook: KernelSession) -> None:
     shown = text_of(notebook.run(f"print(answer(engine, {{'do': 'stack', 'task': {key}}}))"))
     assert "time.sleep(0.05)" in shown or "os.path.exists(gate)" in shown
     assert "'ok': True" in text_of(notebook.run("print(answer(engine, {'do': 'stack', 'kernel': True}))"))
+    notebook.run(
+        "held = holds_the_lock.remote()\n"
+        "while ray.util.state.get_task(held).state != 'RUNNING': time.sleep(0.05)"
+    )
+    shown = text_of(notebook.run("%raynb stack held"))
+    assert "does not answer: native code holds Python's lock there" in shown
+    assert re.search(r"Cell In\[\d+\], line \d+, in holds_the_lock\n +return sum\(range\(10\*\*15\)\)", shown), shown
+    notebook.run("ray.cancel(held, force=True)")
     assert "no variable with a ref" in text_of(notebook.run("%raynb stack nothing_of_this_name", ok=False))
     notebook.run("open(gate, 'w').close()\nray.get([call, outer])")
 

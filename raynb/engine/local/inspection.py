@@ -23,7 +23,6 @@ from raynb.exceptions import WorkerCrashedError
 from raynb.run.inspection import dumps
 from raynb.wire import messages as w
 
-
 DUMP_SECONDS = 2.0  # that a worker's signal handler may take
 
 
@@ -38,6 +37,7 @@ class Inspection:
         self.on_pause: list[Callable[[Breakpoint], None]] = []
         self.breakpoints: dict[tuple[int, int], Breakpoint] = {}  # (worker, session) → where it waits
         self.may_keep = False  # workers keep the frames of failures
+        self.patience = 1.0
         self._numbers = itertools.count(1)
         self._open: dict[int, tuple[int, concurrent.futures.Future[Any]]] = {}  # request → (worker, its future)
 
@@ -61,8 +61,8 @@ class Inspection:
         return list(self._effects.peers)
 
     def dump(self, worker: int) -> list[Any]:
-        with self.engine.loop.lock:
-            peer = self.engine.effects.peers.get(worker)
+        with self._loop.lock:
+            peer = self._effects.peers.get(worker)
         if peer is None or stopped(peer.pid):
             return []
         dump = dumps.Dump(peer.pid)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import sys
+import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from raynb.api.everywhere import run_on_workers
 from raynb.base import engine as engines
 from raynb.base import ids
-from raynb.base.interfaces import Inspection
+from raynb.base.interfaces import DriverEngine, Inspection
 from raynb.exceptions import RayTaskError, RuntimeGoneError
 from raynb.jupyter.inspection.prompt import Answer, converse, sources_of
 from raynb.jupyter.on_worker.failures import keep_failures
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 
 #: Seconds that a worker may take to find the frames.
 ANSWER_SECONDS = 10.0
+HEARD_SECONDS = 3.0
 MOST_NESTED = 100  # tasks of a failure that went through their callers
 
 
@@ -99,11 +101,10 @@ class PostMortems:
         inspection = engine.inspection if engine is not None else None
         if engine is None or inspection is None:
             return False
-        workers = {row.pid: row.id for row in engine.snapshot().workers if not row.exit}
         chain: list[tuple[int, int]] = []  # (task, worker), the nested ones last
         at: tuple[str, int] | None = (error.task_id, error.pid)
         while at is not None and at[0] and len(chain) < MOST_NESTED:
-            task, worker = ids.from_hex(at[0])[1], workers.get(at[1])
+            task, worker = ids.from_hex(at[0])[1], _worker_of(engine, at[1])
             if worker is None:
                 break
             chain.append((task, worker))
@@ -129,3 +130,13 @@ class PostMortems:
         if converse(self.notebook.shell, lambda: ask("open", None), lambda prompt, line: ask("line", line)):
             inspection.ask(worker, "debug", session, "quit", None)
             print("\nLeft.")
+
+
+def _worker_of(engine: DriverEngine, pid: int) -> int | None:
+    """Returns the worker that is a process; a cluster's first word of it may still be on its way."""
+    end = time.monotonic() + (HEARD_SECONDS if engine.cluster_info is not None else 0.0)
+    while True:
+        found = next((row.id for row in engine.snapshot().workers if row.pid == pid and not row.exit), None)
+        if found is not None or time.monotonic() >= end:
+            return found
+        time.sleep(0.05)

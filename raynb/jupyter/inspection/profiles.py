@@ -190,7 +190,9 @@ class MemoryProfile:
         lines: Counter[tuple[str, str]] = Counter()
         for size, _, frames in self.sites:
             users = [(file, line) for file, line in frames if is_users(file)]
-            file, line = users[-1] if users else frames[-1]
+            if not users:
+                continue  # the profile's own, or Python's
+            file, line = users[-1]
             lines[self.name_of(file, line), linecache.getline(file, line).strip()] += size
         rows = [f"  {format_bytes(size):>10}  {where}  {printable(what)[:70]}"
                 for (where, what), size in lines.most_common(MAX_LINES)]  # fmt: skip

@@ -5,6 +5,7 @@ from __future__ import annotations
 import concurrent.futures
 import itertools
 import linecache
+import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -19,8 +20,6 @@ from raynb.jupyter.output.frames import Frame, folded, is_users, library_of
 from raynb.jupyter.output.tracebacks import Renderer
 from raynb.run.inspection.stacks import capture_kernel
 
-#: Seconds that a worker may take; one whose native code holds Python's lock never answers.
-ANSWER_SECONDS = 1.0
 _STATES = {"native": "computes in native code (C)", "sleeping": "waits in native code (a lock, sleep or I/O)"}
 
 
@@ -28,10 +27,11 @@ def of_targets(renderer: Renderer, engine: DriverEngine, targets: list[Target]) 
     """Returns the stacks of what runs on some workers, asked all at once."""
     inspection = inspection_of(engine, "%raynb stack")
     asked = [(target, inspection.ask(target.worker, "stack")) for target in targets]
+    end = time.monotonic() + inspection.patience
     parts = []
     for target, future in asked:
         try:
-            stacks = future.result(ANSWER_SECONDS)
+            stacks = future.result(max(0.0, end - time.monotonic()))
         except concurrent.futures.TimeoutError:
             parts.append(_silent(renderer, target, inspection.dump(target.worker)))
         except RayError as error:

@@ -95,8 +95,8 @@ def parse(text: bytes) -> list[Stack]:
             if line.startswith((b"Thread 0x", b"Current thread 0x")):
                 found.append(Stack("", False, [], NATIVE))
         elif found:
-            file, number, function = (_text(part) for part in frame.groups())
-            found[-1].frames.insert(0, (file, int(number) if number.isdecimal() else 0, function))
+            file, at, function = (_text(part) for part in frame.groups())
+            found[-1].frames.insert(0, (file, int(at) if at.isdecimal() else 0, function))
     for number, stack in enumerate(reversed(found)):  # the newest thread comes first
         stack.main = not number
         stack.thread = "MainThread" if stack.main else f"thread {number}"

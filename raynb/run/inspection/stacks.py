@@ -8,6 +8,7 @@ says that the thread computes is in native code.
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 import sys
 import threading
@@ -183,10 +184,14 @@ def _await_chain(coroutine: Any) -> tuple[list[FrameType], Any]:
     at = coroutine
     while at is not None and len(frames) < MAX_FRAMES:
         frame = getattr(at, "cr_frame", None) or getattr(at, "gi_frame", None) or getattr(at, "ag_frame", None)
-        if frame is None:
+        if type(frame) is FrameType:  # coroutines that Cython compiled have none
+            frames.append(frame)
+        inner = getattr(at, "cr_await", None) or getattr(at, "gi_yieldfrom", None) or getattr(at, "ag_await", None)
+        if type(at).__name__ == "coroutine_wrapper":  # what `__await__` of a coroutine returns
+            inner = next((found for found in gc.get_referents(at) if hasattr(found, "cr_frame")), None)
+        if frame is None and inner is None:
             break
-        frames.append(frame)
-        at = getattr(at, "cr_await", None) or getattr(at, "gi_yieldfrom", None) or getattr(at, "ag_await", None)
+        at = inner
     return frames, at
 
 

@@ -20,8 +20,7 @@ import traceback
 from types import FrameType, TracebackType
 from typing import TYPE_CHECKING, Any
 
-from raynb.wire import messages as w
-from raynb.worker import state, user_code
+from raynb.worker import user_code
 from raynb.worker.inspection.failures import Failures, is_ours
 
 if TYPE_CHECKING:
@@ -29,6 +28,7 @@ if TYPE_CHECKING:
 
 PROMPT = "(Pdb) "
 SUSPENDS = inspect.CO_GENERATOR | inspect.CO_COROUTINE | inspect.CO_ASYNC_GENERATOR
+_LOOKS = 2 if sys.version_info < (3, 11) else 1
 _YIELDS = ("YIELD_VALUE", "YIELD_FROM", "SEND", "RESUME")
 
 
@@ -49,6 +49,7 @@ class Session:
         self._text: list[str] = []
         self._request = 0  # to be answered
         self.closed = False
+        self._start_clock = desk.stop_clock()
 
     def put(self, request: int, command: str, payload: Any) -> None:
         self._commands.put((request, command, payload))
@@ -69,6 +70,7 @@ class Session:
         """The task goes on."""
         if not self.closed:
             self.closed = True
+            self._start_clock()
             self.reply(None)
             self._desk.debugging.ended(self)
 
@@ -147,6 +149,8 @@ class Debugger(pdb.Pdb):
         return (stack[ours:], at - ours) if ours <= at else (stack, at)
 
     def default(self, line: str) -> None:
+        if self.curframe is not None:
+            _ = self.curframe.f_locals  # read anew, else Python 3.11 does not write them back a second time
         super().default(line)
         if sys.version_info < (3, 13) and self.curframe is not None:
             # Before, an assignment to a local lasts only until the next command that reads the frame's locals.
@@ -252,8 +256,8 @@ class Debugging:
         Raises:
             KeyboardInterrupt: the task was cancelled at the prompt.
         """
-        running = state.current()
-        if running is None or self._desk.worker.forked:
+        running = self._desk.running()
+        if running is None:
             return False
         if running.task in self._released:
             return True
@@ -261,14 +265,7 @@ class Debugging:
         if before is not None:
             before.close()  # a breakpoint that is stepped into
         session = self._new()
-        code = frame.f_code
-        link = self._desk.worker.link
-        waiting = self._desk.worker.hand_back_all()
-        if waiting:
-            link.post(w.Withdrawn(waiting))
-        link.post(w.Paused(session.number, running.task, running.scope, running.name, code.co_filename,
-                           frame.f_lineno or 0, code.co_name))  # fmt: skip
-        link.flush()
+        self._desk.announce(session.number, running, frame)
         try:
             command, payload = session.next()
             if command == "open":
@@ -329,7 +326,8 @@ def _examine(session: Session, failed: TracebackType | None) -> None:
 def _is_suspended(frame: FrameType) -> bool:
     """Returns whether a frame that returns is a generator's or coroutine's that yields."""
     code = frame.f_code
-    return bool(code.co_flags & SUSPENDS) and dis.opname[code.co_code[frame.f_lasti]] in _YIELDS
+    at = (frame.f_lasti, frame.f_lasti + 2)  # Python 3.10 stands before the one that it comes back to
+    return bool(code.co_flags & SUSPENDS) and any(dis.opname[code.co_code[i]] in _YIELDS for i in at[: _LOOKS])
 
 
 _cells: dict[str, str] = {}  # file name of a cell → ``In[5]``

@@ -1,6 +1,6 @@
 """Answers the driver's questions about what runs here: stacks, profiles, debugging.
 
-The control thread asks; nothing here stops a task for an answer. What takes long (a debugger's command)
+A thread of ours asks; nothing here stops a task for an answer. What takes long (a debugger's command)
 is answered by the thread that does it.
 """
 
@@ -11,7 +11,7 @@ import threading
 import time
 from collections.abc import Callable
 from types import FrameType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from raynb.run.inspection import stacks
 from raynb.run.inspection.sampler import Sampler
@@ -24,14 +24,30 @@ if TYPE_CHECKING:
 
 LATER = object()  # somebody else answers
 
-_OURS = ("raynb-control",)  # threads that nobody asks about
+_OURS = ("raynb-control", "raynb-reporter", "raynb-ear")  # threads that nobody asks about
+
+
+def nothing() -> None:
+    """Does nothing."""
+
+
+class Debuggable(Protocol):
+    """A running task, as a debugger sees it."""
+
+    task: int
+    scope: int
+    name: str
+    interrupted: bool
+    future: Any  # its asyncio task, in async actors
 
 
 class Desk:
-    """Thread contract: `asked` in the control thread, `answer` from any thread."""
+    """What this process answers; who carries the words is a subclass's.
 
-    def __init__(self, worker: WorkerProcess) -> None:
-        self.worker = worker
+    Thread contract: `asked` in one thread of ours, `answer` and `announce` from any.
+    """
+
+    def __init__(self) -> None:
         self._debugging: Debugging | None = None
         self._sampler: Sampler | None = None
         self._handlers: dict[str, Callable[..., Any]] = {
@@ -48,28 +64,98 @@ class Desk:
             self._debugging = Debugging(self)
         return self._debugging
 
-    def asked(self, message: w.Inspect) -> None:
+    def asked(self, request: int, what: str, arguments: bytes) -> None:
         """Answers a question of the driver's."""
         try:
-            result = self._handlers[message.what](message.request, *pickle.loads(message.blob))
+            result = self._handlers[what](request, *pickle.loads(arguments))
         except Exception as error:
-            self.answer(message.request, False, error)
+            self.answer(request, False, error)
         else:
             if result is not LATER:
-                self.answer(message.request, True, result)
+                self.answer(request, True, result)
 
+    # -- what differs --------------------------------------------------------------------------
     def answer(self, request: int, ok: bool, result: Any) -> None:
-        link = self.worker.link
-        link.post(w.Inspected(request, ok, pickle.dumps(result)))
-        link.flush()
+        """Sends an answer."""
+        raise NotImplementedError
+
+    def announce(self, session: int, task: Debuggable, frame: FrameType) -> None:
+        """Tells the driver that a task waits at a breakpoint."""
+        raise NotImplementedError
+
+    def running(self) -> Debuggable | None:
+        """Returns the task that the calling code belongs to, if it can be debugged."""
+        raise NotImplementedError
+
+    def stop_clock(self) -> Callable[[], None]:
+        """The task of the calling thread is at a prompt: its timeout stands still until the returned function is
+        called. (Here the driver sees to that.)"""
+        return nothing
+
+    def owner(self, frames: list[FrameType], main: bool) -> stacks.Owner:
+        """Returns which task a thread or coroutine belongs to, and what it waits for."""
+        raise NotImplementedError
 
     # -- stacks --------------------------------------------------------------------------------
     def _stack(self, request: int) -> Any:
         ours = frozenset(t.ident or 0 for t in threading.enumerate() if t.name in _OURS)
         return stacks.capture(self.owner, ours)
 
+    # -- profiles ------------------------------------------------------------------------------
+    def _profile(self, request: int) -> None:
+        if self._sampler is not None:
+            raise ValueError("A profile of this worker is being taken already.")
+        self._sampler = Sampler()
+        self._sampler.start()
+
+    def _profiled(self, request: int) -> Any:
+        sampler, self._sampler = self._sampler, None
+        return sampler.stop() if sampler is not None else {"seconds": 0.0, "samples": 0, "stacks": []}
+
+    # -- debugging -----------------------------------------------------------------------------
+    def _debug(self, request: int, session: int, command: str, payload: Any) -> Any:
+        return self.debugging.command(request, session, command, payload)
+
+    def _post_mortem(self, request: int, task: int, sources: Any) -> Any:
+        return self.debugging.post_mortem(request, task, sources)
+
+    def keep(self, task: int, scope: int, raised: BaseException, most: int) -> None:
+        """Keeps the frames of a failed task for `%debug`."""
+        self.debugging.failed.keep(scope, task, raised, most)
+
+    def _origin(self, request: int, task: int) -> tuple[str, int] | None:
+        return self.debugging.failed.origin(task)
+
+    def _forget(self, request: int, scope: int | None) -> None:
+        if self._debugging is not None:
+            self._debugging.failed.forget(scope)
+
+
+class WorkerDesk(Desk):
+    """The desk of a worker of this machine's engine: its control thread asks."""
+
+    def __init__(self, worker: WorkerProcess) -> None:
+        super().__init__()
+        self.worker = worker
+
+    def answer(self, request: int, ok: bool, result: Any) -> None:
+        link = self.worker.link
+        link.post(w.Inspected(request, ok, pickle.dumps(result)))
+        link.flush()
+
+    def announce(self, session: int, task: Debuggable, frame: FrameType) -> None:
+        link, code = self.worker.link, frame.f_code
+        waiting = self.worker.hand_back_all()
+        if waiting:
+            link.post(w.Withdrawn(waiting))
+        link.post(w.Paused(session, task.task, task.scope, task.name, code.co_filename, frame.f_lineno or 0,
+                           code.co_name))  # fmt: skip
+        link.flush()
+
+    def running(self) -> Debuggable | None:
+        return None if self.worker.forked else state.current()
+
     def owner(self, frames: list[FrameType], main: bool) -> stacks.Owner:
-        """Returns which task a thread or coroutine belongs to, and what it waits for."""
         found = stacks.Owner()
         running = state.main_running if main else None
         for frame in frames:
@@ -87,32 +173,3 @@ class Desk:
         if running is not None:
             found.task, found.task_name = running.task, running.name
         return found
-
-    # -- profiles ------------------------------------------------------------------------------
-    def _profile(self, request: int) -> None:
-        if self._sampler is not None:
-            raise ValueError(f"A profile of worker {self.worker.number} is being taken already.")
-        self._sampler = Sampler()
-        self._sampler.start()
-
-    def _profiled(self, request: int) -> Any:
-        sampler, self._sampler = self._sampler, None
-        return sampler.stop() if sampler is not None else {"seconds": 0.0, "samples": 0, "stacks": []}
-
-    # -- debugging -----------------------------------------------------------------------------
-    def _debug(self, request: int, session: int, command: str, payload: Any) -> Any:
-        return self.debugging.command(request, session, command, payload)
-
-    def _post_mortem(self, request: int, task: int, sources: Any) -> Any:
-        return self.debugging.post_mortem(request, task, sources)
-
-    def _origin(self, request: int, task: int) -> tuple[str, int] | None:
-        return self.debugging.failed.origin(task)
-
-    def keep(self, running: state.RunningTask, raised: BaseException, most: int) -> None:
-        """Keeps the frames of a failed task for `%debug`."""
-        self.debugging.failed.keep(running.scope, running.task, raised, most)
-
-    def _forget(self, request: int, scope: int | None) -> None:
-        if self._debugging is not None:
-            self._debugging.failed.forget(scope)
