@@ -104,7 +104,6 @@ def _add_views(notebook: Notebook) -> None:
     from raynb.jupyter.inspection.collecting import Profiles
     from raynb.jupyter.inspection.post_mortem import PostMortems
     from raynb.jupyter.inspection.prompt import Breakpoints
-    from raynb.jupyter.inspection.stack_text import name_cells_in_warnings
     from raynb.jupyter.kept.results import Kept
     from raynb.jupyter.lineage.drawing import markup
     from raynb.jupyter.lineage.record import Record
@@ -135,8 +134,6 @@ def _add_views(notebook: Notebook) -> None:
     notebook.breakpoints = Breakpoints(notebook)
     notebook.breakpoints.install()
     notebook.extras.append(notebook.breakpoints.uninstall)
-
-    notebook.extras.append(name_cells_in_warnings(notebook.shell))
 
     notebook.profiles = Profiles(notebook)
     notebook.router.on_profile = notebook.profiles.received

@@ -20,6 +20,7 @@ from raynb.base.interfaces import DriverEngine, Inspection
 from raynb.base.rows import Breakpoint
 from raynb.base.text import printable
 from raynb.exceptions import RayError, RuntimeGoneError
+from raynb.jupyter.inspection.stack_text import name_cells_in_warnings
 from raynb.jupyter.output.tracebacks import Renderer
 
 if TYPE_CHECKING:
@@ -99,10 +100,12 @@ class Breakpoints:
         self._busy = False
 
     def install(self) -> None:
+        self._unname = name_cells_in_warnings(self.notebook.shell)
         engines.on_change.append(self.engine_changed)
         self.engine_changed(engines.driver())
 
     def uninstall(self) -> None:
+        self._unname()
         if self.engine_changed in engines.on_change:
             engines.on_change.remove(self.engine_changed)
         engine = engines.driver()
