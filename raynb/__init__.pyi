@@ -21,6 +21,7 @@ from raynb.actor import NumReturns, Remote, RemoteStream, TypedActorClass, _AnyH
 from raynb.actor import TypedActor as TypedActor
 from raynb.actor import method as method
 from raynb.api.context import RuntimeContext
+from raynb.base.ids import HexId
 from raynb.base.ray_names.id_classes import (
     ActorClassID as ActorClassID,
 )
@@ -129,7 +130,7 @@ class ObjectRefGenerator(Generic[T_co]):
     def __anext__(self) -> Awaitable[ObjectRef[T_co]]: ...
     def completed(self) -> ObjectRef[Any]: ...
     def is_finished(self) -> bool: ...
-    def task_id(self) -> int: ...
+    def task_id(self) -> HexId: ...
 
 class RemoteFunction(Remote[F_co]):
     """A function whose calls run on workers."""
@@ -269,6 +270,7 @@ class _InitArguments(TypedDict, total=False):
     memory_usage_threshold: float
     memory_monitor_interval: float
     hang_warning: float
+    share: Literal["off", "fair"]
     finished_tasks_kept: int
     validate: bool
     # Accepted for Ray's sake.

@@ -241,9 +241,9 @@ class ObjectRefGenerator:
         # A slot of that name: what is in it is called at the end, and on the embedded engine that is C.
         self.__del__ = engine.at_stream_end(self._position)
 
-    @property
-    def task_id(self) -> int:
-        return self._position[0]
+    def task_id(self) -> ids.HexId:
+        """Returns the id of the task that yields."""
+        return self._ref.task_id()
 
     def __iter__(self) -> ObjectRefGenerator:
         return self
@@ -253,7 +253,7 @@ class ObjectRefGenerator:
 
     def _next_sync(self, timeout_s: float | None = None) -> ObjectRef[Any]:
         try:
-            ref = self._engine.next_item(self.task_id, self._position[1], timeout_s)
+            ref = self._engine.next_item(self._position[0], self._position[1], timeout_s)
         finally:
             if unshown.pending:
                 unshown.show((self._ref._id,))

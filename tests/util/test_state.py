@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -54,6 +55,18 @@ def test_a_tasks_ref_finds_it(raynb_runtime: Any) -> None:
     found = state.get_task(ref)
     assert found is not None
     assert found.name == "shown"
+
+
+def test_a_generator_finds_its_task(raynb_runtime: Any) -> None:
+    @raynb.remote
+    def counts() -> Iterator[int]:
+        yield 1
+
+    generator = counts.remote()
+    [ref] = generator
+    found = state.get_task(generator)
+    assert found is not None
+    assert (found.name, found.task_id) == ("counts", ref.task_id().hex())
 
 
 def test_details_are_empty_unless_asked_for(raynb_runtime: Any) -> None:
