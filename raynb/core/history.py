@@ -1,4 +1,4 @@
-"""What happened to whom: one bounded ring serves the stories, the views' changes and the errors.
+"""Keeps what happened to each id: one bounded ring serves the stories, the views' changes and the errors.
 
 Every transition takes the next version number. `changed_since` says which ids to look at again,
 so views travel as changes; a reader that fell behind the ring gets the whole picture.
@@ -40,7 +40,7 @@ Ended = tuple[int, str, int, int, int, int, bool, int, float, float, float, floa
 
 
 def plain(task: Task) -> Ended:
-    """Returns what views want to know of a task, besides its options."""
+    """Returns what views show of a task besides its options."""
     spec = task.spec
     kind, text = task.error
     return (
@@ -76,7 +76,7 @@ class History:
         self.groups: dict[str, dict[str, int]] = {}
 
     def add(self, now: float, mark: Mark, identity: int) -> None:
-        """Enters an event. ``mark``: one of the constants above, or another that is used once."""
+        """Records an event. ``mark``: one of the constants above, or another that is used once."""
         self.version = version = self.version + 1
         ring = self.ring
         if mark is not self._mark:
@@ -92,7 +92,7 @@ class History:
         ring.append(identity)
 
     def record(self, now: float, kind: str, identity: int, what: str) -> None:
-        """Enters an event that is none of the frequent ones."""
+        """Records a rare event."""
         self.add(now, (kind, what), identity)
 
     def group(self, name: str) -> dict[str, int]:
@@ -103,7 +103,7 @@ class History:
         return found
 
     def keep(self, task: Task) -> None:
-        """Keeps a finished task for the views; the oldest makes room."""
+        """Keeps a finished task for the views, and evicts the oldest ones over the limit."""
         finished = self.finished
         finished.append(plain(task))
         self.options.append(task.spec.options)
@@ -123,7 +123,7 @@ class History:
             self.add(now, DROPPED, oldest)
 
     def runs_again(self, task_id: int) -> None:
-        """A task that has ended runs once more, for an object that was lost: its later end counts."""
+        """Removes a finished task that runs again for a lost object: its later end counts."""
         if task_id in self.places():
             self._superseded[task_id] = self._superseded.get(task_id, 0) + 1
 

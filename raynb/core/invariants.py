@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 
 class InvariantBroken(AssertionError):
-    """Names every rule that does not hold."""
+    """Raised by `check`; names every rule that does not hold."""
 
 
 def check(m: Machine) -> None:

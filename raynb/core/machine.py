@@ -1,4 +1,4 @@
-"""The machine: every event goes in here, every command comes out.
+"""The machine: `Machine.handle` takes each event and returns the commands that follow from it.
 
 Thread contract: none of its own; `engine/loop/loop.py`, under its lock, is the only caller.
 """
@@ -37,7 +37,7 @@ TICK_SECONDS = 0.05  # seconds between ticks while something may need one
 
 
 class ImpossibleState(RuntimeError):
-    """A transition that no table allows: a bug of ours. The message holds the story of the id."""
+    """A transition that no table allows: a bug of raynb. The message holds the story of the id."""
 
 
 class Machine:
@@ -105,7 +105,7 @@ class Machine:
         self._handlers.update(self.cancelling.handlers())
 
     def handle(self, event: Any) -> list[c.Command]:
-        """Takes one fact, returns the orders that follow from it."""
+        """Applies one event to the tables and returns the commands that follow from it."""
         self.now = event.now
         self._handlers[type(event)](event)
         if self.calls.stirred:
@@ -156,6 +156,7 @@ class Machine:
 
     # -- time ----------------------------------------------------------------------------------
     def timer(self, at: float, what: str, identity: int) -> None:
+        """Sets a timer: at ``at`` seconds, `Ticked` fires ``what`` for the id."""
         self._timer_count += 1
         heapq.heappush(self.timers, (at, self._timer_count, what, identity))
 
@@ -182,7 +183,7 @@ class Machine:
                 self.cancelling.timer(what, identity)
 
     def next_tick(self) -> float | None:
-        """Returns when `Ticked` is due next; None: not before something happens."""
+        """Returns when the next timer is due (monotonic seconds); None without timers."""
         due = self.timers[0][0] if self.timers else None
         if self.pool.crowded():
             soon = self.now + TICK_SECONDS
@@ -191,15 +192,19 @@ class Machine:
 
     # -- texts ---------------------------------------------------------------------------------
     def hex_task(self, task: int) -> str:
+        """Returns a task id in Ray's hexadecimal form."""
         return ids.to_hex(task, self.nonce, ids.TASK_HEX)
 
     def hex_object(self, identity: int) -> str:
+        """Returns an object id in Ray's hexadecimal form."""
         return ids.to_hex(identity, self.nonce, ids.OBJECT_HEX)
 
     def hex_actor(self, actor: int) -> str:
+        """Returns an actor id in Ray's hexadecimal form."""
         return ids.to_hex(actor, self.nonce, ids.ACTOR_HEX)
 
     def describe_error(self, value: Any) -> tuple[str, str]:
+        """Returns (class name, text) of an error value, for the views; the text is cut at 2,000 characters."""
         if value[0] == "err" and value[1] != "through":
             if value[1] == "argument":
                 return self.describe_error(value[2][1])
@@ -207,9 +212,11 @@ class Machine:
         return "RayTaskError", "An argument of this task is an error; the task that made it says which."
 
     def lost_value(self, obj: Obj, why: str) -> Value:
+        """Returns the `ObjectLostError` of an object, with the reason."""
         return ("err", "ObjectLostError", (self.hex_object(obj.id), why))
 
     def warn_infeasible(self, task: Task, need: Amounts) -> None:
+        """Warns that a task asks for more than the whole machine has."""
         lacking = {k: v for k, v in to_floats(need).items() if v > to_floats(self.resources.total).get(k, 0)}
         self.out.append(c.Warn(
             f"{task.spec.options.name} asks for {to_floats(need)}, but this machine has only "
@@ -218,6 +225,7 @@ class Machine:
 
     # -- checks --------------------------------------------------------------------------------
     def impossible(self, kind: str, identity: int, old: str, new: str) -> None:
+        """Raises `ImpossibleState` with the story of the id."""
         story = "\n".join(f"  {now:.6f} {what}" for now, what in self.story(identity))
         raise ImpossibleState(f"{kind} {identity}: {old} -> {new} is in no table. Its story:\n{story}")
 

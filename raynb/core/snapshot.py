@@ -1,4 +1,4 @@
-"""The picture that views see: rows made from the tables, whole or only what changed."""
+"""The rows that views show, made from the machine's tables: all of them, or only those that changed."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def actor_row(m: Machine, actor: Actor) -> ActorRow:
 
 
 def _why_dead(cause: Value | None) -> str:
-    """Returns the words of the error value that a dead actor's calls get."""
+    """Returns the text of the error value that a dead actor's calls get."""
     if type(cause) is not tuple:
         return ""
     _, why, *more = cause[2]

@@ -1,4 +1,11 @@
-"""Calls to actors: in each caller's order, sent ahead of their answers, retried with the actor."""
+"""Calls to actors: in each caller's order, sent ahead of their answers, retried with the actor.
+
+Theory of operation. A call is a task (states: docs/states.md) in one of its actor's queues, one queue per caller:
+
+    queues[caller] ──► inflight (sent) ──► answered
+          ▲               │
+          └── restart ◄───┘  if retries are left
+"""
 
 from __future__ import annotations
 
@@ -41,7 +48,7 @@ class Calls:
 
     # -- sending -------------------------------------------------------------------------------
     def submitted(self, task: Task) -> None:
-        """A method call was submitted."""
+        """Enters a submitted call in its caller's queue, and sends what may be sent."""
         m = self.m
         actor = self.m.actors.table.get(task.spec.actor)
         if actor is None:
@@ -81,11 +88,12 @@ class Calls:
         return spec.is_async or spec.out_of_order or spec.max_concurrency > 1 or bool(spec.concurrency_groups)
 
     def _open(self, actor: Actor) -> bool:
-        """Returns whether calls can be sent: it is alive, and its process not about to be killed."""
+        """Returns whether calls can be sent: the actor is alive, and its process is not being killed."""
         worker = self.m.pool.table.get(actor.worker)
         return actor.state == ALIVE and not actor.leaving and worker is not None and worker.kill_reason is None
 
     def arguments_ready(self, task: Task) -> None:
+        """Makes a call ready to send; fails it if the actor is dead or an argument is an error."""
         actor = self.m.actors.table[task.spec.actor]
         if actor.state == DEAD or actor.leaving:  # a call that may overtake is in no queue while it waits
             self.m.tasks.fail(task, self.dead_value(actor))
@@ -99,7 +107,7 @@ class Calls:
         self.send_more(task.spec.actor)
 
     def enqueue(self, task: Task) -> None:
-        """A call to be sent again (retry, or handed back): before the ones not sent yet."""
+        """Queues a call again (a retry, or one handed back), before those that were not sent yet."""
         actor = self.m.actors.table[task.spec.actor]
         actor.inflight.pop(task.spec.task_id, None)
         if actor.leaving:
@@ -158,7 +166,7 @@ class Calls:
 
     # -- answers -------------------------------------------------------------------------------
     def answered(self, worker: Worker, task: Task) -> None:
-        """The worker answered a call (or the creation)."""
+        """Applies a worker's answer to a call, or to the actor's creation."""
         worker.finished += 1
         actor = self.m.actors.table.get(task.spec.actor)
         if actor is not None:
@@ -169,7 +177,7 @@ class Calls:
             actor.running -= 1
 
     def advance(self, actor_id: int) -> None:
-        """Calls have left the process: the next ones there begin."""
+        """Marks the next calls at the worker as running: calls before them have left the process."""
         actor = self.m.actors.table.get(actor_id)
         if actor is None:
             return
@@ -189,7 +197,7 @@ class Calls:
             self.send_more(stirred.pop())
 
     def ended(self, task: Task) -> None:
-        """A call has its value or error."""
+        """Releases a call's place at the actor: it has its value or its error."""
         actor = self.m.actors.table.get(task.spec.actor)
         if actor is None:
             return
@@ -204,7 +212,7 @@ class Calls:
             self.m.actors.finish_ending(actor)
 
     def handed_back(self, task: Task) -> None:
-        """The worker dropped a cancelled call unstarted."""
+        """Ends a cancelled call that the worker dropped before it began."""
         actor = self.m.actors.table.get(task.spec.actor)
         if actor is not None:
             self._left(actor, task)
@@ -215,6 +223,7 @@ class Calls:
                 self.m.retries.requeue(task)
 
     def drop_queued(self, task: Task) -> None:
+        """Removes a cancelled call from its actor's queues; it was never sent."""
         actor = self.m.actors.table.get(task.spec.actor)
         if actor is None:
             return
@@ -234,18 +243,21 @@ class Calls:
 
     # -- when the actor restarts or dies ----------------------------------------------------------
     def unavailable(self, actor: Actor) -> Value:
+        """Returns the error of calls that may not be sent again while the actor restarts."""
         return ("err", "ActorUnavailableError", (self.m.hex_actor(actor.spec.actor_id),
                 f"{actor.spec.class_name} is restarting"))  # fmt: skip
 
     def dead_value(self, actor: Actor) -> Value:
+        """Returns the error that calls to a dead actor get: the cause of its death."""
         return actor.cause or ("err", "ActorDiedError", (self.m.hex_actor(actor.spec.actor_id), "gone"))
 
     def any_retriable(self, actor: Actor) -> bool:
-        """Returns whether a call waits that a restarted actor would run."""
+        """Returns whether a queued or sent call may run on a restarted actor."""
         waiting = [*actor.inflight.values(), *(t for queue in actor.queues.values() for t in queue)]
         return any(task.retries and not task.cancelled for task in waiting)
 
     def retry(self, actor: Actor, task: Task) -> None:
+        """Queues a sent call again after its worker's death if retries are left, else fails it."""
         m = self.m
         if task.cancelled:
             m.tasks.end_cancelled(task)
@@ -263,6 +275,7 @@ class Calls:
         self._fail(waiting, cause)
 
     def fail_all(self, actor: Actor, cause: Value) -> None:
+        """Fails every queued and sent call of a dead actor with the cause of its death."""
         waiting = list(actor.inflight.values())
         for queue in actor.queues.values():
             waiting.extend(queue)

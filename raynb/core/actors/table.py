@@ -1,8 +1,12 @@
-"""Actors: placement, ordered calls, restarts, names, the end with the last handle.
+"""Actors: placement, restarts, names, the end with the last handle.
 
-An actor's id is the id of its creation task, and the object of that task stands for its handles:
-whoever holds a handle holds a ref to that object, so handles in variables, arguments, closures and
-results are counted by the same rules as any other ref.
+Theory of operation. Each actor is an `Actor` in one state of `ACTORS` (all transitions: docs/states.md):
+
+    DEPENDENCIES_UNREADY ──► PENDING_CREATION ──► ALIVE ◄──► RESTARTING ──► DEAD
+
+An actor's id is the id of its creation task, and the object of that task stands for its handles: a handle holds a
+ref to that object, so handles in variables, arguments, closures and results are counted as any other ref.
+`Calls` (calls.py) queues and sends the actor's method calls; this table places, restarts and ends it.
 
 Rules: an actor owns one worker from its creation on; a worker's death restarts the actor while restarts are left,
 else its calls fail with the cause. The last handle's release ends the actor after its submitted calls.
@@ -48,13 +52,24 @@ ORDERLY_SECONDS = 30.0
 PAUSED_FROM = 3  # deaths within the window from which on an actor is not restarted at once
 
 
+def _had_not_begun(m: Machine, actor: Actor, worker: Worker, event: WorkerDied) -> bool:
+    """Returns whether the process died before it called the constructor; such a death uses up no restart."""
+    creation = actor.creation
+    elsewhere = event.current not in (0, creation.spec.task_id)
+    spared = elsewhere and creation.spec.task_id in m.tasks.table and creation.spared < MAX_SPARED_DEATHS
+    return spared and worker.kill_reason is None and not actor.killed and not actor.ending
+
+
 class Actors:
+    """The table of actors: places, restarts and ends them, and resolves their names."""
+
     def __init__(self, machine: Machine) -> None:
         self.m = machine
         self.table: dict[int, Actor] = {}
         self.names: dict[tuple[str, str], int] = {}
 
     def move(self, actor: Actor, state: str) -> None:
+        """Moves the actor to a state that `ACTORS` allows, and records it."""
         if state not in ACTORS[actor.state]:
             self.m.impossible("actor", actor.spec.actor_id, actor.state, state)
         actor.state = state
@@ -62,6 +77,7 @@ class Actors:
 
     # -- creation ------------------------------------------------------------------------------
     def submitted(self, spec: ActorSpec, creation: TaskSpec) -> None:
+        """Enters a new actor with its creation task."""
         m = self.m
         task = m.tasks.submitted(creation)
         actor = Actor(spec, task)
@@ -80,7 +96,7 @@ class Actors:
         m.tasks.enqueue(task)
 
     def placed(self, task: Task, worker: Worker) -> None:
-        """The creation task has a worker: it is the actor's process from now on."""
+        """Binds the actor to the worker that its creation task was assigned to."""
         m = self.m
         actor = self.table[task.spec.task_id]
         if actor.state == DEPENDENCIES_UNREADY:
@@ -98,7 +114,7 @@ class Actors:
         m.out.append(c.Run(worker.id, task, m.tasks.lend_arguments(task, worker.id)))
 
     def created(self, task: Task, flags: int) -> None:
-        """The constructor returned."""
+        """Makes the actor alive: its constructor returned."""
         actor = self.table.get(task.spec.task_id)
         if actor is None or actor.state == DEAD or flags & ends.FAILED:
             return
@@ -107,7 +123,7 @@ class Actors:
             self.exiting(actor.spec.actor_id)
 
     def creation_failed(self, task: Task, value: Value) -> None:
-        """The constructor raised, or an argument of it was an error: the actor is dead."""
+        """Ends the actor: its constructor raised, or one of its arguments was an error."""
         actor = self.table[task.spec.task_id]
         if actor.state == DEAD:
             return
@@ -121,7 +137,7 @@ class Actors:
                                           spec.name, actor.pid, why))  # fmt: skip
 
     def worker_died(self, worker: Worker, event: WorkerDied) -> None:
-        """The actor's process died: restart it, or fail everything that waits for it."""
+        """Restarts the actor whose process died, or fails everything that waits for it."""
         m = self.m
         actor = self.table[worker.actor]
         m.resources.give(actor.spec.held)
@@ -129,7 +145,7 @@ class Actors:
         if actor.state == DEAD:
             self.m.calls.fail_all(actor, self.m.calls.dead_value(actor))
             return
-        if self._had_not_begun(actor, worker, event):
+        if _had_not_begun(m, actor, worker, event):
             actor.worker = 0
             actor.creation.spared += 1
             m.retries.requeue(actor.creation, front=True)
@@ -153,15 +169,8 @@ class Actors:
             return
         self._restart(actor, event.reason)
 
-    def _had_not_begun(self, actor: Actor, worker: Worker, event: WorkerDied) -> bool:
-        """Returns whether the process died before it came to the constructor: the actor has nothing to do with it."""
-        creation = actor.creation
-        elsewhere = event.current not in (0, creation.spec.task_id)
-        spared = elsewhere and creation.spec.task_id in self.m.tasks.table and creation.spared < MAX_SPARED_DEATHS
-        return spared and worker.kill_reason is None and not actor.killed and not actor.ending
-
     def creator_died(self, worker: Worker) -> None:
-        """The process that made them is gone: so are its actors, but for detached ones (Ray's fate sharing)."""
+        """Ends the actors that a dead process created, except detached ones (Ray's fate sharing)."""
         if worker.retiring and not worker.actor:
             return  # an idle worker that was asked to leave: its actors may be in use
         for actor in list(self.table.values()):
@@ -198,7 +207,7 @@ class Actors:
         m.scheduler.enqueue(creation)
 
     def _pause(self, actor: Actor, reason: str) -> None:
-        """An actor whose calls end its process again and again comes back less and less often, and the user is told."""
+        """Delays the next restart, longer after each death; warns of endless restarts with ``max_restarts=-1``."""
         m = self.m
         deaths = len(actor.deaths)
         if deaths < PAUSED_FROM:
@@ -231,12 +240,13 @@ class Actors:
             m.objects.check(obj)
 
     def give_name_back(self, actor: Actor) -> None:
+        """Releases the actor's name, once."""
         if actor.spec.name and not actor.unnamed:
             actor.unnamed = True
             self.names.pop((actor.spec.namespace, actor.spec.name), None)
 
     def kill(self, actor_id: int, no_restart: bool, why: str = "it was killed by `ray.kill`") -> None:
-        """``kill``: the process is killed at once; without ``no_restart`` it may come back."""
+        """Kills the actor's process at once (`raynb.kill`); without ``no_restart`` the actor may be restarted."""
         actor = self.table.get(actor_id)
         if actor is None:
             return
@@ -256,7 +266,7 @@ class Actors:
             self.m.out.append(c.KillWorker(worker.id))
 
     def exiting(self, actor_id: int) -> None:
-        """``exit_actor``: no restart. Concurrent calls that run end first; behind a call of a sync actor none runs."""
+        """Ends the actor after ``exit_actor``: a concurrent actor's sent calls end first, a sync actor's don't run."""
         actor = self.table.get(actor_id)
         if actor is None or actor.state == DEAD:
             return
@@ -268,7 +278,7 @@ class Actors:
             self._die(actor, self._cause(actor, EXITED))
 
     def exit_asked(self, worker: Worker | None) -> None:
-        """``exit_actor`` was called by a concurrent actor, or outside of any call: calls that were sent end first."""
+        """Ends a concurrent actor after the calls already sent: it called ``exit_actor``, in a call or outside."""
         actor = self.table.get(worker.actor) if worker is not None else None
         if actor is not None and actor.state == ALIVE:
             self._leave(actor)
@@ -287,7 +297,7 @@ class Actors:
             self._watch_leaving(actor)
 
     def left(self, actor: Actor) -> None:
-        """An actor that leaves has answered its last call."""
+        """Ends a leaving actor that has answered its last call."""
         if actor.state != DEAD:
             assert actor.cause is not None
             self._die(actor, actor.cause)
@@ -296,8 +306,7 @@ class Actors:
         self.m.timer(self.m.now + ABANDONED_SECONDS, "abandoned", actor.spec.actor_id)
 
     def abandoned(self, actor_id: int) -> None:
-        """An actor that leaves has no handle any more. If nobody can ask for its last calls either, they
-        hold its process no longer: one of them may run for ever."""
+        """Ends a leaving actor without handles whose last calls nobody can ask for: one of them may run for ever."""
         actor = self.table.get(actor_id)
         if actor is None or actor.state == DEAD or not actor.ending:
             return
@@ -307,7 +316,7 @@ class Actors:
             self.kill(actor_id, True, f"{EXITED}, and its last calls did not end")
 
     def unreferenced(self, actor_id: int) -> None:
-        """The last handle is gone: end after the calls already submitted."""
+        """Ends the actor after the calls already submitted: its last handle was released."""
         actor = self.table.get(actor_id)
         if actor is None:
             return
@@ -321,6 +330,7 @@ class Actors:
             self._watch_leaving(actor)
 
     def finish_ending(self, actor: Actor) -> None:
+        """Ends an actor without handles and calls; keeps it if a call passed the handle on."""
         obj = self.m.objects.table.get(object_id(actor.spec.actor_id, 1))
         if obj is not None and (obj.refs or obj.lends or obj.args or obj.containers):
             actor.ending = False  # a call that was still running passed the handle on
@@ -333,7 +343,7 @@ class Actors:
         self._die(actor, self._cause(actor, "all handles to it are gone"))
 
     def _forget(self, actor: Actor) -> None:
-        """Nobody can ask for it any more."""
+        """Removes a dead actor from the table: nobody can name it any more."""
         actor_id = actor.spec.actor_id
         obj = self.m.objects.table.get(object_id(actor_id, 1))
         if obj is not None and not actor.pending:
@@ -341,10 +351,12 @@ class Actors:
             self.m.objects.free(obj)
 
     def named(self, name: str, namespace: str) -> Actor | None:
+        """Returns the living actor of a name in a namespace, or None."""
         actor_id = self.names.get((namespace, name))
         return None if actor_id is None else self.table[actor_id]
 
     def check_ending(self, actor_id: int) -> None:
+        """Ends the actor if it was waiting for its last call to end."""
         actor = self.table.get(actor_id)
         if actor is not None and actor.ending and not actor.pending and actor.state != DEAD:
             self.finish_ending(actor)

@@ -72,7 +72,7 @@ def _mb(n: int) -> str:
 
 
 def holders(m: Machine, names: Mapping[int, Sequence[str]], most: int = 5) -> str:
-    """Says who holds the most bytes."""
+    """Returns a text that names the largest holders of bytes."""
     largest = heapq.nlargest(most, filter(is_shared, m.objects.table.values()), key=lambda o: o.size)
     lines = []
     for obj in largest:

@@ -1,4 +1,10 @@
-"""Streaming generators: items by index, errors as one last item, backpressure, early drop."""
+"""Streaming generators: items by index, errors as one last item, backpressure, early drop.
+
+Theory of operation. A stream is open while its task may yield, ended after the task's last item or error, dropped
+when its generator object was released. Each item is an object of the task: `next` counts items that came, `taken`
+items that the reader took. Their difference bounds how far the producer runs ahead (backpressure); a reader that is
+ahead of the producer waits in `waiting`.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +28,7 @@ FIRST = 2  # return index of the first item; return 1 ends with the task
 
 @dataclass(slots=True, eq=False)
 class Stream:
-    """One generator's items: which have come, which its reader has taken, who waits for the next."""
+    """One generator's items: how many have come, how many its reader took, and the requests that wait for the next."""
 
     task: int
     scope: int
@@ -48,9 +54,11 @@ class Streams:
         self.table: dict[int, Stream] = {}
 
     def open(self, task: Task) -> None:
+        """Enters the stream of a submitted generator task."""
         self.table[task.spec.task_id] = Stream(task.spec.task_id, task.spec.scope)
 
     def yielded(self, event: ItemYielded) -> None:
+        """Stores a yielded item, answers who waits for it, and ignores items of an attempt that is over."""
         stream = self.table.get(event.task)
         task = self.m.tasks.table.get(event.task)
         stale = task is None or task.worker != event.worker
@@ -91,6 +99,7 @@ class Streams:
                     self.m.pool.unblock(worker, running)
 
     def ended(self, task: Task, error: Value | None) -> None:
+        """Closes the stream of a task that has ended; an error becomes its last item."""
         stream = self.table.get(task.spec.task_id)
         if stream is None or stream.ended:
             self._fail_lost(task)
@@ -105,7 +114,7 @@ class Streams:
             del self.table[stream.task]
 
     def _fail_lost(self, task: Task) -> None:
-        """Items that were lost and did not come again before the end never will."""
+        """Fails the lost items that the repeated attempt did not yield again."""
         objects = self.m.objects
         for index in range(FIRST, FIRST + max(task.total, 0)):
             obj = objects.table.get(object_id(task.spec.task_id, index))
@@ -114,7 +123,7 @@ class Streams:
 
     # -- readers -------------------------------------------------------------------------------
     def asked(self, event: NextItemAsked) -> None:
-        """A worker wants an item: answer now, or when it comes."""
+        """Answers a worker's request for an item, now or when the item comes."""
         stream = self.table.get(event.task)
         if stream is None:
             self.m.out.append(c.Reply(event.worker, event.request, (), False))
@@ -135,12 +144,13 @@ class Streams:
         return False
 
     def consumed(self, event: ItemConsumed) -> None:
+        """Applies that a worker's reader took an item."""
         stream = self.table.get(event.task)
         if stream is not None and event.index < stream.next:
             self.take(stream, event.index, event.caller)
 
     def take(self, stream: Stream, index: int, caller: int) -> None:
-        """The reader has item ``index``: it holds it now, and the producer may go on."""
+        """Gives item ``index`` to the reader: the reader holds its ref, and the producer may yield more."""
         obj = self.m.objects.table.get(object_id(stream.task, index))
         if obj is not None:
             if caller:
@@ -155,7 +165,7 @@ class Streams:
             self.m.out.append(c.AllowItems(task.worker, stream.task, stream.taken - FIRST))
 
     def drop(self, task_id: int, index: int, dropped: float) -> None:
-        """The generator object is gone: items not taken are freed, the task is let go."""
+        """Closes a stream whose generator object was released: frees the items not taken, and releases the task."""
         stream = self.table.get(task_id)
         if stream is None:
             return
@@ -174,7 +184,7 @@ class Streams:
             self.m.timer(self.m.now + UNREAD_SECONDS, "unread", task_id)
 
     def unread(self, task_id: int) -> None:
-        """A dropped generator's task is cancelled, unless somebody waits for its end (`completed`)."""
+        """Cancels the task of a dropped generator, unless something waits for its end (`completed`)."""
         stream = self.table.get(task_id)
         end = self.m.objects.table.get(object_id(task_id, 1))
         held = end is not None and (end.refs or end.lends or end.args or end.containers)
@@ -182,6 +192,7 @@ class Streams:
             self.m.cancelling.cancel(task_id, False, True)
 
     def worker_gone(self, worker: int) -> None:
+        """Drops the requests of a worker that died."""
         for stream in self.table.values():
             if stream.waiting:
                 stream.waiting = [w for w in stream.waiting if w[0] != worker]

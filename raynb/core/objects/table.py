@@ -1,10 +1,15 @@
-"""Objects: who can name them, what they contain, when they are freed, how they come back.
+"""Objects: which can be named, what they contain, when they are freed, how lost ones are made again.
 
-An object is freed exactly when nobody can name it: no ref in the driver, no lend to a worker, no
-unfinished task that takes it, no stored object that contains it, no zero-copy view. A lend is one
-message to a worker that named the object; the worker gives all it got back in one count when it
-holds nothing any more, so a message in flight keeps the object alive (the race every distributed
-count has is closed by counting messages instead of holders).
+Theory of operation. Each object is an `Obj` in one state of `OBJECT` (all transitions: docs/states.md):
+
+    pending ──► ready (spilled, restored) ──► freed
+        ▲         │
+        └─ lost ◄─┘
+
+An object is freed exactly when nothing can name it: no ref in the driver, no lend to a worker, no unfinished task
+that takes it, no stored object that contains it, no zero-copy view. A lend is one message to a worker that named the
+object. The worker returns all its lends of an object in one count when it holds no ref any more; a message in flight
+therefore keeps the object alive. Counting messages instead of holders closes the race of distributed counts.
 """
 
 from __future__ import annotations
@@ -49,7 +54,7 @@ class Objects:
         return self.table[object_id]
 
     def new(self, object_id: int, caller: int, scope: int) -> Obj:
-        """Enters an object that will be made; its maker holds it already."""
+        """Enters an object that will be made; the submitter holds its first ref."""
         obj = Obj(object_id)
         obj.scope = scope
         if caller:
@@ -60,6 +65,7 @@ class Objects:
         return obj
 
     def move(self, obj: Obj, state: str, what: str = "") -> None:
+        """Moves the object to a state that `OBJECT` allows, and records it."""
         if state not in OBJECT[obj.state]:
             self.m.impossible("object", obj.id, obj.state, state)
         obj.state = state
@@ -67,7 +73,7 @@ class Objects:
 
     # -- values --------------------------------------------------------------------------------
     def set_value(self, obj: Obj, value: Value, size: int, contained: tuple[int, ...]) -> None:
-        """The object has its value: wake everybody who waits; free it if nobody can ask."""
+        """Sets the object's value, wakes everybody who waits, and frees it if nobody can name it."""
         if obj.state == O_PENDING or obj.state == O_LOST:
             obj.state = O_READY  # both tables allow it; this is the hot path
             m = self.m
@@ -113,7 +119,7 @@ class Objects:
                 self.spilled_bytes += sign * size
 
     def relocate(self, object_id: int, value: Value) -> None:
-        """The bytes lie somewhere else now."""
+        """Sets where the object's bytes lie now (spilled or restored)."""
         obj = self.table.get(object_id)
         if obj is None or obj.state != O_READY or obj.lends or obj.views or not is_stored(obj.value):
             # freed meanwhile, or somebody began to read it where it was: it stays there
@@ -145,6 +151,7 @@ class Objects:
         self.free(obj)
 
     def free(self, obj: Obj) -> None:
+        """Frees the object: releases its bytes and what it contains, and removes it from the table."""
         identity = obj.id
         if obj.error:
             self.m.tasks.unasked.freed(obj)
@@ -178,7 +185,7 @@ class Objects:
                 self.check(obj)
 
     def lend(self, object_id: int, worker: int) -> None:
-        """A message to the worker names the object."""
+        """Counts one message to the worker that names the object."""
         obj = self.table[object_id]
         lends = obj.lends
         if lends is None:
@@ -188,6 +195,7 @@ class Objects:
         self.m.workers_lent.setdefault(worker, set()).add(object_id)
 
     def released(self, worker: int, ids: tuple[tuple[int, int], ...]) -> None:
+        """Subtracts the lends that a worker gave back; those of a dead worker are written off already."""
         for object_id, count in ids:
             obj = self.table.get(object_id)
             if obj is None or not obj.lends or worker not in obj.lends:
@@ -211,6 +219,7 @@ class Objects:
                 self.check(obj)
 
     def refs_changed(self, changes: list[int]) -> None:
+        """Applies the driver's log of refs: an id is one ref less, ``~id`` one more, in order."""
         table = self.table
         for change in changes:
             if change >= 0:
@@ -226,6 +235,7 @@ class Objects:
                     obj.refs += 1
 
     def views_died(self, ids: list[int]) -> None:
+        """Subtracts zero-copy views that ended, and frees objects that nobody can name."""
         for object_id in ids:
             obj = self.table.get(object_id)
             if obj is not None:
@@ -255,7 +265,7 @@ class Objects:
             self.set_value(obj, self.m.lost_value(obj, why), 0, ())
 
     def free_now(self, ids: tuple[int, ...]) -> None:
-        """``free``: the value goes although refs exist; asking for it is an error."""
+        """Releases the value on request (``free``) although refs exist; reading it raises afterwards."""
         for object_id in ids:
             obj = self.table.get(object_id)
             if obj is not None and obj.state == O_READY and not obj.actor:

@@ -21,7 +21,10 @@ def group_names(group: int, index: int, name: str) -> tuple[str, str]:
 
 
 class Groups:
-    """One machine, so a bundle is placed when the resources of all bundles are free at once."""
+    """Reserves and releases placement groups.
+
+    On one machine a group is placed when all bundles' resources are free at once.
+    """
 
     def __init__(self, machine: Machine) -> None:
         self.m = machine
@@ -29,10 +32,12 @@ class Groups:
         self.waiting: dict[int, tuple[Amounts, ...]] = {}
 
     def reserve(self, event: BundleReserved) -> None:
+        """Enters a placement group and places it if its resources are free."""
         self.waiting[event.group] = event.bundles
         self.try_waiting()
 
     def try_waiting(self) -> None:
+        """Places the waiting groups whose resources are free now."""
         resources = self.m.resources
         for group, bundles in list(self.waiting.items()):
             need: dict[str, int] = {}
@@ -58,7 +63,7 @@ class Groups:
         return own
 
     def _evict(self, group: int) -> None:
-        """Actors and tasks in the group end with it."""
+        """Ends the actors and tasks that run in a removed group."""
         m = self.m
         ending = f"_{group}"
 
@@ -78,6 +83,7 @@ class Groups:
                 m.cancelling.kill_worker(task.worker, "WorkerCrashedError", "its placement group was removed")
 
     def give_back(self, group: int) -> None:
+        """Removes a placement group: ends what runs in it and releases its resources."""
         if self.waiting.pop(group, None) is not None:
             return
         bundles = self.placed.pop(group, None)

@@ -1,4 +1,4 @@
-"""Who is stopped when memory runs out: the task that outgrew its `memory=`, else Ray's policy."""
+"""Which worker is killed when memory runs out: that of the task that outgrew its `memory=`, else Ray's policy."""
 
 from __future__ import annotations
 
@@ -27,6 +27,7 @@ class MemoryPolicy:
         self.m = machine
 
     def measured(self, event: MemoryMeasured) -> None:
+        """Enters the workers' memory (bytes) and CPU shares, and kills one worker if the machine is short."""
         pool = self.m.pool.table
         for worker_id, rss in event.rss.items():
             worker = pool.get(worker_id)
@@ -55,7 +56,7 @@ class MemoryPolicy:
         return 0, ""
 
     def _relieve(self, event: MemoryMeasured) -> None:
-        """Ray's policy: the newest retriable task first; else the newest; never the kernel."""
+        """Kills one worker by Ray's policy: the newest retriable task first, else the newest; never the kernel."""
         if any(w.kill_reason and w.kill_reason[0] == "OutOfMemoryError" for w in self.m.pool.table.values()):
             return  # one at a time: memory comes back when it is gone
         running = [

@@ -1,6 +1,15 @@
-"""The worker processes: who is idle, busy, blocked, an actor's; when to start and stop them.
+"""The worker processes: which are idle, busy, blocked or an actor's; when to start and stop them.
 
-Rules: there are never more than ``most`` workers; about one idle worker a CPU (`keep`) is not stopped.
+Theory of operation. Each worker is a `Worker` in one state of `WORKER` (all transitions: docs/states.md):
+
+    STARTING ──► IDLE ◄──► BUSY ◄──► BLOCKED        any state ──► DEAD
+                  └──────────┴─────► ACTOR
+
+A shape (see scheduler.py) leases an idle worker and sends it tasks. The first task of the worker's queue runs, the
+others wait there. A task that waits in `get` blocks its worker and releases its CPUs. A death splits the queue: the
+running task has crashed, the others are queued again.
+
+Rules: there are never more than ``most`` workers; about one idle worker per CPU (`keep`) is not stopped.
 Invariant: a worker in `idle` has an empty queue, and belongs to no actor.
 """
 
@@ -33,6 +42,12 @@ ONE_CPU = ((CPU, 10_000),)
 STUCK_FACTOR = 3.0  # prefetched tasks behind a task that runs this many windows are taken back
 
 
+def _held(m: Machine, worker: Worker) -> Any:
+    if worker.actor:
+        return m.actors.table[worker.actor].spec.held
+    return worker.queue[0].took if worker.queue else ()
+
+
 class WorkerPool:
     """The table of workers: starts them when tasks need them, leases idle ones, stops those not needed."""
 
@@ -48,6 +63,7 @@ class WorkerPool:
         self._replacing = False
 
     def move(self, worker: Worker, state: str) -> None:
+        """Moves the worker to a state that `WORKER` allows, and records it."""
         if state not in WORKER[worker.state]:
             self.m.impossible("worker", worker.id, worker.state, state)
         worker.state = state
@@ -55,6 +71,7 @@ class WorkerPool:
 
     # -- starting ------------------------------------------------------------------------------
     def start(self, env: Any = ()) -> Worker:
+        """Enters a new worker of an environment and orders its process."""
         worker = Worker(self.next_id, env)
         self.next_id += 1
         worker.started = self.m.now
@@ -65,14 +82,13 @@ class WorkerPool:
         return worker
 
     def taken(self) -> None:
-        """An actor has taken a worker for itself: soon there will be another one for tasks."""
+        """Sets the timer that replaces a worker which an actor has taken."""
         if not self._replacing:
             self._replacing = True
             self.m.timer(self.m.now + REPLACE_SECONDS, "replace", 0)
 
     def replace(self) -> None:
-        """Starts what is missing of the workers that are kept, as far as there are CPUs for them, and unless
-        starting them fails at the moment."""
+        """Starts the kept workers that are missing, within the CPUs, unless starts fail at the moment."""
         self._replacing = False
         if self.m.stopping or self.m.worker_health.failures:
             return
@@ -81,7 +97,7 @@ class WorkerPool:
             self.start()
 
     def want(self, env: Any, count: int) -> None:
-        """``count`` tasks could run now if there were workers for them."""
+        """Starts workers for ``count`` tasks that could run now."""
         if not self.m.worker_health.may_start(env):
             return
         at_once = max(4, self.keep)
@@ -93,13 +109,14 @@ class WorkerPool:
             self._retire_other(env)
 
     def _retire_other(self, env: Any) -> None:
-        """Full: an idle worker of another environment makes room."""
+        """Retires an idle worker of another environment: the pool is full."""
         for other, workers in self.idle.items():
             if other != env and workers:
                 self.retire(workers.pop(0))
                 return
 
     def ready(self, worker_id: int, pid: int) -> None:
+        """Makes a started worker idle, and assigns it tasks."""
         worker = self.table.get(worker_id)
         if worker is None:
             return
@@ -123,25 +140,28 @@ class WorkerPool:
             self.idle.setdefault(worker.env, []).append(worker)
 
     def take_idle(self, env: Any) -> Worker | None:
+        """Removes and returns an idle worker of the environment, or None."""
         workers = self.idle.get(env)
         return workers.pop() if workers else None
 
     def busy(self, worker: Worker, key: int) -> None:
+        """Leases the worker to a shape."""
         worker.key = key
         self.move(worker, BUSY)
 
     def retire(self, worker: Worker) -> None:
+        """Asks the worker to leave after what it was sent."""
         worker.retiring = True
         self.m.out.append(c.StopWorker(worker.id))
 
     def overdue(self, worker_id: int) -> None:
-        """A worker that was asked to leave has had its time."""
+        """Kills a worker that did not leave in time."""
         if worker_id in self.table:
             self.m.out.append(c.KillWorker(worker_id))
 
     # -- tasks at workers ----------------------------------------------------------------------
     def task_done(self, worker: Worker, task: Task) -> None:
-        """The worker finished the task: the next in its line starts, or it is free."""
+        """Removes a finished task from its worker's line, and releases what the task held."""
         m = self.m
         queue = worker.queue
         if queue and queue[0] is task:
@@ -153,7 +173,7 @@ class WorkerPool:
         m.scheduler.left(worker, task)
 
     def give_back(self, task: Task) -> None:
-        """The task no longer runs: its resources are free."""
+        """Releases the resources of a task that no longer runs."""
         if task.took:
             resources = self.m.resources
             resources.give(task.took)
@@ -163,7 +183,7 @@ class WorkerPool:
             task.took = ()
 
     def refill(self, worker_id: int) -> None:
-        """After a task: start the next one in line, prefetch more, or make the worker idle."""
+        """Starts the worker's next task, prefetches more, or makes the worker idle."""
         worker = self.table.get(worker_id)
         if worker is None or worker.actor or worker.state == STARTING:
             return
@@ -189,7 +209,7 @@ class WorkerPool:
         m.scheduler.pump()
 
     def handed_back(self, worker_id: int, tasks: tuple[int, ...]) -> None:
-        """Unstarted tasks came back: to the front of the queue, in their order."""
+        """Queues unstarted tasks that came back at the front, in their order."""
         worker = self.table.get(worker_id)
         if worker is None:
             return
@@ -212,6 +232,7 @@ class WorkerPool:
 
     # -- blocking ------------------------------------------------------------------------------
     def block(self, worker_id: int, task_id: int) -> None:
+        """Marks a worker's task as blocked in `get` or `wait`, and releases its CPUs."""
         worker = self.table[worker_id]
         worker.blocked += 1
         count = worker.blocked_tasks.get(task_id, 0)
@@ -219,10 +240,11 @@ class WorkerPool:
         if worker.blocked == 1:
             if worker.state == BUSY:
                 self.move(worker, BLOCKED)
-            self.m.resources.give(cpu_part(self._held(worker)))
+            self.m.resources.give(cpu_part(_held(self.m, worker)))
         self.m.scheduler.pump()
 
     def unblock(self, worker_id: int, task_id: int) -> None:
+        """Ends one wait of a worker's task; with the last one it acquires its CPUs again."""
         worker = self.table.get(worker_id)
         if worker is None:
             return
@@ -233,20 +255,16 @@ class WorkerPool:
         else:
             worker.blocked_tasks.pop(task_id, None)
         if not worker.blocked:
-            self.m.resources.take(cpu_part(self._held(worker)))
+            self.m.resources.take(cpu_part(_held(self.m, worker)))
             if worker.state == BLOCKED:
                 self.move(worker, BUSY)
             if not worker.actor:
                 self.refill(worker_id)
                 self.m.scheduler.follow(worker)
 
-    def _held(self, worker: Worker) -> Any:
-        if worker.actor:
-            return self.m.actors.table[worker.actor].spec.held
-        return worker.queue[0].took if worker.queue else ()
-
     # -- death ---------------------------------------------------------------------------------
     def died(self, event: WorkerDied) -> None:
+        """Removes a dead worker: retries or fails its tasks, restarts its actor, writes off its lends."""
         worker = self.table.pop(event.worker, None)
         if worker is None:
             return
@@ -258,7 +276,7 @@ class WorkerPool:
         if idle and worker in idle:
             idle.remove(worker)
         if worker.blocked:  # what it gave back meanwhile is taken again, so that its end balances
-            m.resources.take(cpu_part(self._held(worker)))
+            m.resources.take(cpu_part(_held(self.m, worker)))
             worker.blocked = 0
         m.requests.worker_gone(worker.id)
         m.streams.worker_gone(worker.id)
@@ -281,7 +299,7 @@ class WorkerPool:
         m.scheduler.pump()
 
     def _orphans(self, worker: Worker, tasks: list[Task], event: WorkerDied) -> None:
-        """What the dead worker had: the task that it ran has crashed; the others are innocent."""
+        """Crashes the task that ran on the dead worker, and queues those behind it again."""
         m = self.m
         names = [task.spec.task_id for task in tasks]
         # Tasks before the current one had ended, but their results, which may be made again, had not
@@ -304,8 +322,8 @@ class WorkerPool:
             else:
                 m.retries.requeue(task, front=True)
 
-    # -- time ----------------------------------------------------------------------------------
     def tick(self) -> None:
+        """Retires idle workers over `keep`, and has tasks that wait behind a long one handed back."""
         m = self.m
         now = m.now
         total = sum(1 for w in self.table.values() if not w.actor)
@@ -326,7 +344,7 @@ class WorkerPool:
                 m.out.append(c.Withdraw(worker.id, tuple(t.spec.task_id for t in list(worker.queue)[1:])))
 
     def crowded(self) -> bool:
-        """Returns whether a tick soon could change something."""
+        """Returns whether a tick may change something."""
         return any(len(w.queue) > 1 and not w.actor for w in self.table.values()) or (any(
             len(ws) > 0 for ws in self.idle.values()
         ) and sum(1 for w in self.table.values() if not w.actor) > self.keep)

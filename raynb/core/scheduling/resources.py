@@ -40,10 +40,12 @@ class Resources:
         return chosen
 
     def give_gpus(self, need: Amounts, numbers: tuple[int, ...]) -> None:
+        """Releases GPUs by their numbers."""
         for number in numbers:
             self.gpus[number] += min(gpu_amount(need), RESOURCE_UNIT)
 
     def fits(self, need: Amounts) -> bool:
+        """Returns whether this need is free now."""
         available = self.available
         for name, amount in need:
             if available.get(name, 0) < amount:
@@ -51,22 +53,24 @@ class Resources:
         return not self.gpus or self._fits_gpus(gpu_amount(need))
 
     def _fits_gpus(self, amount: int) -> bool:
-        """Halves left over of two GPUs are no whole one, and no three quarters of one."""
+        """Returns whether single GPUs have enough left: halves of two GPUs make no whole one."""
         if amount < RESOURCE_UNIT:
             return not amount or max(self.gpus) >= amount
         return self.gpus.count(RESOURCE_UNIT) >= amount // RESOURCE_UNIT
 
     def feasible(self, need: Amounts) -> bool:
-        """Returns whether the whole machine would be enough."""
+        """Returns whether the whole machine would be enough for the need."""
         return all(self.total.get(name, 0) >= amount for name, amount in need)
 
     def take(self, need: Amounts) -> None:
+        """Acquires a need."""
         # May go below zero: a task that comes back from a blocking get runs on at once.
         available = self.available
         for name, amount in need:
             available[name] = available.get(name, 0) - amount
 
     def give(self, need: Amounts) -> None:
+        """Releases a need."""
         available = self.available
         for name, amount in need:
             available[name] = available.get(name, 0) + amount
@@ -78,11 +82,13 @@ class Resources:
         return min((self.available.get(n, 0) // a for n, a in need), default=1 << 30)
 
     def add(self, extra: dict[str, int]) -> None:
+        """Adds resources to the machine's total (a placement group's own names)."""
         for name, amount in extra.items():
             self.total[name] = self.total.get(name, 0) + amount
             self.available[name] = self.available.get(name, 0) + amount
 
     def remove(self, extra: dict[str, int]) -> None:
+        """Removes resources from the machine's total."""
         for name, amount in extra.items():
             self.total[name] -= amount
             self.available[name] -= amount

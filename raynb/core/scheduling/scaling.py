@@ -18,8 +18,7 @@ def workers_for(cpus: int) -> int:
 
 
 def scale(m: Machine, event: e.CpusChanged) -> None:
-    """Gives tasks more slots or fewer. Of fewer, the tasks that run go on; workers that are left over leave when
-    they are idle."""
+    """Changes how many slots tasks have. Running tasks go on; workers over the new number leave when they are idle."""
     m.resources.add({CPU: event.cpus - m.resources.total.get(CPU, 0)})
     m.pool.keep = workers_for(event.cpus)
     m.pool.replace()

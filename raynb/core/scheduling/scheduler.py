@@ -1,10 +1,9 @@
-"""Which queued task goes to which worker, and when.
+"""Assigns queued tasks to workers.
 
-Tasks of one shape (resources, environment) share a queue. A worker that holds a shape's
-resources keeps them from task to task; behind its running task it may have others waiting
-(prefetched), as much as `prefetch_seconds` of measured work, so that it never starves while
-the driver is busy. What a blocked worker waits for goes first: a hundred nested tasks then
-need a few workers, not a hundred.
+Theory of operation. Tasks of one shape (resources, environment) share a queue. A worker leased by a shape takes its
+tasks, one after the other. Behind the running task the scheduler sends it others (prefetched), as much as
+`prefetch_seconds` of measured work, so that the worker never starves while the driver is busy. Tasks that a
+blocked worker waits for go first: a hundred nested tasks then need a few workers, not a hundred.
 """
 
 from __future__ import annotations
@@ -44,8 +43,8 @@ class Shape:
 class Scheduler:
     """Assigns queued tasks to workers.
 
-    Rules: urgent tasks (what a blocked worker waits for) go first, then shapes in turn. A worker keeps a shape's
-    resources from task to task; it is sent more tasks ahead while the estimated seconds of its queue are below
+    Rules: urgent tasks (what a blocked worker waits for) go first, then shapes in turn. A worker stays leased
+    by a shape from task to task; it is sent more tasks ahead while the estimated seconds of its queue are below
     ``prefetch_seconds``.
     """
 
@@ -64,6 +63,7 @@ class Scheduler:
         self.parked: dict[int, Task] = {}  # tasks that crashed their workers, until they are tried again
 
     def shape_of(self, options: TaskOptions) -> Shape:
+        """Returns the shape (resources, environment) of a task's options, and makes it if it is new."""
         if not options.key:
             signature = (options.resources, options.runtime_env, options.max_calls > 0, options.bundle)
             key = self._by_signature.get(signature)
@@ -79,7 +79,7 @@ class Scheduler:
 
     # -- queueing ------------------------------------------------------------------------------
     def enqueue(self, task: Task, front: bool = False) -> None:
-        """The task's arguments are there: place it now or queue it."""
+        """Places a task whose arguments are ready, or queues it."""
         if task.not_before > self.m.now:  # after a crash: beside the queue, so that nobody waits behind it
             self.parked[task.spec.task_id] = task
             self.m.timer(task.not_before, "queue", task.spec.task_id)
@@ -105,12 +105,13 @@ class Scheduler:
             self._want(shape)
 
     def unpark(self, task_id: int) -> None:
-        """The pause after a crash is over."""
+        """Queues a task whose pause after a crash is over."""
         task = self.parked.pop(task_id, None)
         if task is not None and task.state == PENDING_NODE_ASSIGNMENT:  # not cancelled meanwhile
             self.enqueue(task)
 
     def make_urgent(self, object_ids: list[int]) -> None:
+        """Puts the queued tasks that make these objects before all others: a blocked worker waits for them."""
         for object_id in object_ids:
             task = self.m.tasks.of_object(object_id)
             if task is not None and task.state == PENDING_NODE_ASSIGNMENT and not task.spec.actor \
@@ -118,7 +119,7 @@ class Scheduler:
                 self.urgent.append(task)
 
     def pump(self) -> None:
-        """Places whatever can be placed now."""
+        """Places every queued task that can be placed now."""
         urgent = self.urgent
         while urgent:
             task = urgent[0]
@@ -164,7 +165,7 @@ class Scheduler:
         return True
 
     def _want(self, shape: Shape, most: int | None = None) -> None:
-        """There is work that no idle worker can take: start workers if resources allow."""
+        """Starts workers for queued tasks that no idle worker can take, if resources allow; warns if they never do."""
         m = self.m
         slots = m.resources.slots(shape.need)
         if slots <= 0:
@@ -181,13 +182,14 @@ class Scheduler:
         self.load[worker.id] = 0.0
 
     def end_lease(self, worker: Worker) -> None:
+        """Ends the worker's lease by a shape."""
         if worker.key:
             self.shapes[worker.key].leased.remove(worker)
             worker.key = 0
             self.load.pop(worker.id, None)
 
     def send(self, worker: Worker, task: Task) -> None:
-        """Sends a task to a worker: it runs at once, or waits behind the ones there."""
+        """Sends a task to a worker, where it runs at once or waits behind others."""
         m = self.m
         task.worker = worker.id
         options = task.spec.options
@@ -203,7 +205,7 @@ class Scheduler:
         m.out.append(c.Run(worker.id, task, m.tasks.lend_arguments(task, worker.id)))
 
     def start(self, task: Task) -> None:
-        """The task is its worker's first now: it takes the resources."""
+        """Starts the worker's first task: it acquires its resources."""
         m = self.m
         options = task.spec.options
         task.started = m.now
@@ -216,7 +218,7 @@ class Scheduler:
             m.timer(m.now + options.timeout, "timeout", task.spec.task_id)
 
     def left(self, worker: Worker, task: Task) -> None:
-        """The task is no longer at the worker (done, or handed back)."""
+        """Removes a task (done, or handed back) from the worker's estimated load."""
         cost = self.cost.pop(task.spec.task_id, 0.0)
         load = self.load
         if worker.key:
@@ -227,13 +229,15 @@ class Scheduler:
                 load[worker.id] = 0.0
 
     def blocks(self, function: str) -> None:
-        """A task of the function waits for others: what is behind it would only come back."""
+        """Marks a function whose task waited for others: tasks behind it would only be handed back."""
         self.blocking.add(function)
         self.estimates[function] = UNKNOWN_SECONDS
 
     def follow(self, worker: Worker) -> None:
-        """A worker's task has what it waited for, and most end soon after: the next one goes along
-        with the answer, so that the end of one and the first request of the next are one message."""
+        """Sends the next task with the answer that unblocks a worker:
+
+        most such tasks end soon, and one message does.
+        """
         shape = self.shapes.get(worker.key)
         if shape is None or not shape.queue or not shape.prefetch or self.urgent or worker.retiring \
                 or len(worker.queue) != 1:  # fmt: skip
@@ -249,6 +253,7 @@ class Scheduler:
         self.send(worker, task)
 
     def measured(self, function: str, seconds: float) -> None:
+        """Updates the estimate of a function's run time in seconds."""
         if function in self.blocking:
             return
         old = self.estimates.get(function)
@@ -258,7 +263,7 @@ class Scheduler:
             self.estimates[function] = seconds if seconds > 4 * old else old + 0.2 * (seconds - old)
 
     def fill(self, worker: Worker, shape: Shape) -> None:
-        """Prefetches for a worker from its shape's queue."""
+        """Prefetches tasks for a worker from its shape's queue."""
         if not shape.prefetch or worker.retiring or worker.blocked:
             return
         queue = shape.queue

@@ -1,4 +1,4 @@
-"""What one runtime may use, beside the others of the same user on the same machine."""
+"""What one runtime may use when other runtimes of the same user share the machine."""
 
 from __future__ import annotations
 

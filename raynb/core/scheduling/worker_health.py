@@ -1,4 +1,4 @@
-"""Workers that cannot be started, and workers that don't answer."""
+"""Workers that cannot be started, and workers that do not answer."""
 
 from __future__ import annotations
 
@@ -42,10 +42,9 @@ class SupervisorDeaths:
         return len(self._recent) > self._most
 
     def story(self, words: str) -> str:
-        """Returns what the user is told when the runtime is given up.
+        """Returns the error text of a runtime that is given up.
 
-        Args:
-            words: what the supervisor wrote before it died; empty: nothing.
+        Args: words: what the supervisor wrote before it died; may be empty.
         """
         return (
             f"The process that starts raynb's workers died {len(self._recent)} times within {self.WINDOW:.0f} s, so "
@@ -69,16 +68,18 @@ class WorkerHealth:
         self.gave_up = ""  # why there never was one
 
     def started(self, worker: Worker) -> None:
+        """Clears the failures of the worker's environment: one of its workers is up."""
         self.up = True
         if self.failures:
             self.failures.pop(worker.env, None)
             self.paused.pop(worker.env, None)
 
     def may_start(self, env: Any) -> bool:
+        """Returns whether a worker of the environment may be started now, or must wait for a pause to end."""
         return not self.paused or self.m.now >= self.paused.get(env, 0.0)
 
     def start_failed(self, worker: Worker, event: WorkerDied) -> None:
-        """Workers that die before they are ready must not be started for ever."""
+        """Counts a worker that died before it was ready: pauses further starts, or gives the environment up."""
         m = self.m
         env = worker.env
         if m.now < self.paused.get(env, 0.0):
@@ -106,21 +107,21 @@ class WorkerHealth:
         self.m.timer(self.paused[env], "start", 0)
 
     def again(self) -> None:
-        """A pause is over."""
+        """Ends a pause, and starts workers again."""
         m = self.m
         if not self.up and not self.gave_up and not m.pool.table:
             m.pool.start()
         m.scheduler.pump()
 
     def _fail_queued(self, env: Any, value: Value) -> None:
-        """Nothing can run any more: everything that waits for such a worker gets the reason."""
+        """Fails everything that waits for a worker of an environment that was given up."""
         for task in list(self.m.tasks.table.values()):
             spec = task.spec
             if task.state == PENDING_NODE_ASSIGNMENT and not spec.actor and spec.options.runtime_env == env:
                 self.m.tasks.fail(task, value)
 
     def silent(self, event: WorkerSilent) -> None:
-        """A worker with work has not answered for a while: say so, with what can be done."""
+        """Warns that a worker with work has not answered for a while, with what the user can do."""
         m = self.m
         worker = m.pool.table.get(event.worker)
         if worker is None:

@@ -28,7 +28,7 @@ class Cancelling:
         self._overdue: dict[int, float] = {}  # task at a breakpoint → seconds that are left of its timeout
 
     def handlers(self) -> dict[type, Callable[[Any], None]]:
-        """Returns what is done with the events that are only about this."""
+        """Returns the handlers of the events that only concern cancelling."""
         return {
             e.ScopeCancelAsked: self._scope_cancel_asked,
             e.TaskPaused: lambda ev: self.pause(ev.task),
@@ -40,12 +40,12 @@ class Cancelling:
 
     # -- breakpoints ---------------------------------------------------------------------------
     def pause(self, task_id: int) -> None:
-        """The task waits at a breakpoint: its timeout stands still."""
+        """Stops the timeout of a task that waits at a breakpoint."""
         if task_id in self.m.tasks.table:
             self.paused.setdefault(task_id, self.m.now)
 
     def resume(self, task_id: int) -> None:
-        """The task goes on, with as much of its timeout as it had left."""
+        """Runs the timeout of a task that left its breakpoint, with the seconds it had left."""
         since = self.paused.pop(task_id, None)
         left = self._overdue.pop(task_id, None)
         if left is not None:
@@ -58,7 +58,7 @@ class Cancelling:
         return task is not None and task.spec.options.timeout is not None
 
     def _stands_still(self, task_id: int) -> bool:
-        """Returns whether a timeout that is up is not due yet: the task was, or is, at a breakpoint."""
+        """Returns whether a timer came too early, because the task is or was at a breakpoint."""
         lent = self._lent.pop(task_id, 0.0)
         since = self.paused.get(task_id)
         if since is not None:
@@ -105,14 +105,14 @@ class Cancelling:
         return count, ended
 
     def kill_worker(self, worker_id: int, kind: str, text: str) -> None:
-        """Kills a worker for the sake of its running task."""
+        """Kills a worker in order to end its running task."""
         worker = self.m.pool.table.get(worker_id)
         if worker is not None and worker.kill_reason is None:
             worker.kill_reason = (kind, text)
             self.m.out.append(c.KillWorker(worker_id))
 
     def timer(self, what: str, task_id: int) -> None:
-        """The time of a task is up: its own, or the grace after an interrupt."""
+        """Applies a timer of a task: its timeout, or the grace after an interrupt."""
         task = self.m.tasks.table.get(task_id)
         if task is None or task.state != RUNNING:
             self._lent.pop(task_id, None)

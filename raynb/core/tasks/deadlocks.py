@@ -61,7 +61,9 @@ def _node(m: Machine, task: Task) -> Node:
 
 
 def _search(m: Machine, start: Node, wanted: Sequence[int], seen: set[Node]) -> list[Node] | None:
-    """Follows what is waited for: who makes it, what that one waits for, and so on.
+    """Follows what each one waits for, depth first, with a stack of its own:
+
+    chains may be deeper than Python's recursion limit.
 
     A stack of its own: a chain of tasks may be longer than Python's.
     """

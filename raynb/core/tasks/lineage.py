@@ -1,4 +1,4 @@
-"""Finished tasks that could make lost objects again, and what keeps their arguments meanwhile."""
+"""Keeps finished tasks that can make lost objects again, and the arguments they need."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class Lineage:
         self.table: dict[int, Task] = {}
 
     def keep(self, task: Task, stored: bool) -> None:
-        """A task has finished; ``stored``: a value of it lies where it can be lost."""
+        """Keeps a finished task if it can be run again. ``stored``: a value of it lies where it can be lost."""
         spec = task.spec
         if spec.creates_actor or (
             stored and spec.options.max_retries and not spec.actor and self._named(task)
@@ -32,19 +32,19 @@ class Lineage:
             self.table[spec.task_id] = task
 
     def _named(self, task: Task) -> bool:
-        """Returns whether one of the task's objects can still be asked for."""
+        """Returns whether one of the task's objects can still be named."""
         table = self.m.objects.table
         last = task.spec.returns + max(task.total, 0)  # of a stream that has ended, its last item
         return any(object_id(task.spec.task_id, i) in table for i in range(1, last + 1))
 
     def release_creation(self, creation: Task) -> None:
-        """The actor will not be made again: its constructor's arguments may go."""
+        """Releases the arguments of a constructor that will not be called again."""
         if creation.spec.task_id in self.table:
             del self.table[creation.spec.task_id]
             self.m.tasks.unpin(creation)
 
     def forget(self, task_id: int) -> None:
-        """One object of the task is freed: when it was the last, so is its lineage."""
+        """Forgets a freed object of a task; with the last one the task's lineage is released."""
         task = self.table.get(task_id)
         if task is None or task_id in self.m.tasks.table or task.spec.creates_actor:
             return
@@ -53,7 +53,7 @@ class Lineage:
             self.m.tasks.unpin(task)
 
     def reconstruct(self, obj: Obj) -> bool:
-        """Runs the task of a lost object again; False when its lineage or retries are used up."""
+        """Runs the task of a lost object again; returns False when its lineage or retries are used up."""
         task_id = task_of(obj.id)
         if task_id in self.m.tasks.table:
             return True  # it is running again for another of its objects

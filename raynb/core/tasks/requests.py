@@ -1,4 +1,4 @@
-"""Workers that wait: `get` and `wait` calls of tasks, and the CPUs they give back meanwhile."""
+"""The `get` and `wait` calls of tasks, and the CPUs that waiting tasks release meanwhile."""
 
 from __future__ import annotations
 
@@ -28,6 +28,7 @@ class Requests:
         self._next = 0
 
     def asked(self, event: Requested) -> None:
+        """Enters a worker's request, answers it if it is satisfied, else blocks the worker's task."""
         m = self.m
         if event.worker not in m.pool.table:
             return
@@ -82,7 +83,7 @@ class Requests:
         m.pool.block(event.worker, event.task)
 
     def _refuse(self, event: Requested, names: list[str]) -> None:
-        """The `get` would never end: it raises instead, and the ring is named."""
+        """Answers a `get` that would never end with an error that names the ring of waits."""
         m = self.m
         if event.handed_back:
             m.pool.handed_back(event.worker, event.handed_back)
@@ -92,11 +93,12 @@ class Requests:
         m.out.append(c.Reply(event.worker, event.request, event.ids, False, (), ("err", "ActorDeadlockError", (text,))))
 
     def _first_error(self, ids: tuple[int, ...]) -> tuple[int, ...]:
-        """As in Ray, a `get` ends with the first error; among those that are there, the first in the list."""
+        """Returns the first error among the ready ids, in the list's order: as in Ray, it is what a `get` raises."""
         table = self.m.objects.table
         return next((i,) for i in ids if i in table and table[i].error and table[i].state == O_READY)
 
     def object_ready(self, numbers: list[int], error: bool) -> None:
+        """Counts a ready object in the requests that wait for it, and answers those that are satisfied."""
         for number in numbers:
             request = self.table.get(number)
             if request is None:
@@ -135,6 +137,7 @@ class Requests:
         self.by_worker.get(request.worker, {}).pop(request.request, None)
 
     def dropped(self, worker: int, number: int) -> None:
+        """Ends a request that the worker stopped waiting for, and unblocks its task."""
         identity = self.by_worker.get(worker, {}).get(number)
         if identity is not None:
             request = self.table[identity]
@@ -142,5 +145,6 @@ class Requests:
             self.m.pool.unblock(worker, request.task)
 
     def worker_gone(self, worker: int) -> None:
+        """Drops the requests of a worker that died."""
         for identity in self.by_worker.pop(worker, {}).values():
             del self.table[identity]

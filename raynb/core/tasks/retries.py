@@ -27,13 +27,13 @@ class Retries:
         self.m = machine
 
     def revive(self, creation: Task) -> None:
-        """An actor's creation task runs again for a restart."""
+        """Queues an actor's creation task again, for a restart."""
         creation.spec.attempt += 1
         self.m.tasks.table[creation.spec.task_id] = creation
         self.m.tasks.move(creation, PENDING_NODE_ASSIGNMENT)
 
     def again(self, task: Task, why: str) -> None:
-        """One more attempt of a task that failed."""
+        """Queues a failed task for one more attempt."""
         if task.retries > 0:
             task.retries -= 1
         task.spec.attempt += 1
@@ -61,7 +61,7 @@ class Retries:
             self.m.scheduler.enqueue(task, front)
 
     def crashed(self, task: Task, worker: Worker, event: WorkerDied) -> None:
-        """Its worker died under it: retry it, or fail it with what happened."""
+        """Retries a task whose worker died under it, or fails it with the cause."""
         m = self.m
         name = task.spec.options.name
         if task.cancelled and (worker.kill_reason is None or worker.kill_reason[0] == "TaskCancelledError"):

@@ -1,4 +1,15 @@
-"""Tasks: from submission to a value, an error or a cancellation, however their workers died."""
+"""Tasks: from submission to a value, an error or a cancellation, however their workers died.
+
+Theory of operation. Each unfinished task is a `Task` in one state of `TASK` (all transitions: docs/states.md):
+
+    PENDING_ARGS_AVAIL ──► PENDING_NODE_ASSIGNMENT ──► SUBMITTED_TO_WORKER ──► RUNNING ──► FINISHED
+     waits for arguments    queued by its shape  ▲      in a worker's line        │         FAILED
+                                                 └────── handed back, retried ────┘         CANCELLED
+
+A task counts the arguments that are not ready; with the last one the scheduler (or the actor's queue) gets it. The
+table pins its arguments until it ends. An end sets the task's objects, which wakes the tasks that wait for them. A
+finished task leaves the table; `Lineage` may keep it, to run it again when one of its objects is lost.
+"""
 
 from __future__ import annotations
 
@@ -32,7 +43,7 @@ def _error_size(value: Value) -> int:
 
 
 def _enter(sets: dict[int, set[int]], key: int, member: int) -> None:
-    """Adds to one of many sets; makes it if there is none yet."""
+    """Adds a member to the set of a key, and makes the set if there is none."""
     found = sets.get(key)
     if found is None:
         sets[key] = {member}
@@ -73,9 +84,11 @@ class Tasks:
         self.unasked = Unasked(machine)
 
     def of_object(self, identity: int) -> Task | None:
+        """Returns the unfinished task that makes an object, or None."""
         return self.table.get(task_of(identity))
 
     def move(self, task: Task, state: str) -> None:
+        """Moves the task to a state that `TASK` allows; updates the counts by state, and records it."""
         old = task.state
         if state not in TASK[old]:
             self.m.impossible("task", task.spec.task_id, old, state)
@@ -88,6 +101,7 @@ class Tasks:
 
     # -- submission ----------------------------------------------------------------------------
     def submitted(self, spec: TaskSpec) -> Task:
+        """Enters a submitted task with its objects; it waits for its arguments."""
         m = self.m
         options = spec.options
         history = m.history
@@ -139,7 +153,7 @@ class Tasks:
                     obj.waiters.append(task.spec.task_id)
 
     def enqueue(self, task: Task) -> None:
-        """Queues the task if its arguments are there; fails it if one of them is an error."""
+        """Queues the task if its arguments are ready; fails it if one of them is an error."""
         if task.waiting:
             return
         for dep in task.spec.deps:
@@ -155,6 +169,7 @@ class Tasks:
             self.m.scheduler.enqueue(task)
 
     def argument_ready(self, obj: Obj, waiters: list[int]) -> None:
+        """Counts a ready argument in the tasks that wait for it, and queues those that have all."""
         for task_id in waiters:
             task = self.table.get(task_id)
             if task is None:
@@ -171,7 +186,7 @@ class Tasks:
                     self.enqueue(task)
 
     def lend_arguments(self, task: Task, worker: int) -> tuple[int, ...]:
-        """The message that sends the task names these objects to the worker."""
+        """Lends the task's arguments to the worker: the message that sends the task names them."""
         spec = task.spec
         if not spec.deps and not spec.contained:
             return ()
@@ -190,6 +205,7 @@ class Tasks:
 
     # -- the end -------------------------------------------------------------------------------
     def finished(self, event: TasksFinished) -> None:
+        """Applies the ends of tasks that a worker reports, in their order."""
         m = self.m
         worker_id = event.worker
         worker = m.pool.table.get(worker_id)
@@ -224,7 +240,7 @@ class Tasks:
             m.calls.advance(worker.actor)
 
     def _ended_with(self, task: Task, done: Done, worker: Worker) -> None:
-        """A task failed, was cancelled, or takes its worker along."""
+        """Ends a task that failed, was cancelled, or ended its worker too."""
         flags = done.flags
         if flags & ends.EXITS and not worker.actor:
             worker.retiring = True
@@ -270,7 +286,7 @@ class Tasks:
         self._end(task)
 
     def _stale(self, done: Done) -> None:
-        """A result nobody waits for (the task was failed meanwhile): only its bytes matter."""
+        """Frees the bytes of a result that nobody waits for: the task had failed meanwhile."""
         for index, (value, _, _) in enumerate(done.values, 1):
             if is_stored(value):
                 self.m.out.append(c.Free(value, object_id(done.task, index)))
@@ -329,6 +345,7 @@ class Tasks:
             m.actors.check_ending(task_id)
 
     def unpin(self, task: Task) -> None:
+        """Releases the task's counts on its arguments and on the objects inside them."""
         objects = self.m.objects
         if task.spec.deps:
             objects.unpin(task.spec.deps, "args")
@@ -338,7 +355,9 @@ class Tasks:
 
     # -- cancelled ends ---------------------------------------------------------------------------
     def cancelled_value(self, task: Task) -> Value:
+        """Returns the `TaskCancelledError` of a task."""
         return ("err", "TaskCancelledError", (self.m.hex_task(task.spec.task_id),))
 
     def end_cancelled(self, task: Task) -> None:
+        """Ends the task as cancelled."""
         self.fail(task, self.cancelled_value(task), CANCELLED)

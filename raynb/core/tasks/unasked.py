@@ -1,4 +1,4 @@
-"""Failures that nobody asks about: what would be lost in silence is told once.
+"""Failures that nobody asks about are reported once, so that none is lost in silence.
 
 A failure counts as asked about when the driver or a worker reads it, or when a task that takes it fails
 for it. Otherwise it is told when the last ref to it goes; an actor whose constructor failed, a
@@ -32,7 +32,7 @@ MAX_KINDS = 1_000
 
 
 class Unasked:
-    """Thread contract: as the machine."""
+    """Keeps failures until somebody asks about them, and reports those that nobody can ask about any more."""
 
     def __init__(self, machine: Machine) -> None:
         self.m = machine
@@ -42,7 +42,7 @@ class Unasked:
         self._tally = Tally()
 
     def task_failed(self, task: Task, value: Value) -> None:
-        """A task ends with an error; called before its objects have it."""
+        """Enters the failure of a task; called before the task's objects have the error."""
         spec = task.spec
         if not isinstance(value, tuple) or (value[0] == "err" and value[1] in KNOWN):
             return
@@ -59,21 +59,21 @@ class Unasked:
             self._tell(task)
 
     def taken(self, obj: Obj, task: Task) -> None:
-        """A task fails for an argument: whoever asks about the one learns of the other."""
+        """Marks the failure as asked about: a task that takes it as an argument fails for it."""
         entry = self.failed.get(task_of(obj.id))
         if entry is not None and not task.error[0]:
             task.error = entry[0].error
         self.asked(obj)
 
     def asked(self, obj: Obj) -> None:
-        """Somebody reads an error."""
+        """Marks a failure as asked about: somebody reads the error."""
         self.failed.pop(task_of(obj.id), None)
         value = obj.value
         if self.actors and isinstance(value, tuple) and value[0] == "err" and value[1] == "ActorDiedError":
             self._forget_actor(self._by_hex.get(value[2][0], 0))
 
     def freed(self, obj: Obj) -> None:
-        """An error goes that nobody can name any more."""
+        """Reports a failure that nobody asked about, when its last object is freed."""
         identity = task_of(obj.id)
         entry = self.failed.get(identity)
         if entry is None:
@@ -86,14 +86,14 @@ class Unasked:
         self._tell(task)
 
     def timer(self, actor: int) -> None:
-        """Nobody has heard of the end of the actor meanwhile."""
+        """Reports the failure of an actor's constructor that nobody asked about in time."""
         task = self.actors.get(actor)
         if task is not None:
             self._forget_actor(actor)
             self._tell(task)
 
     def stopping(self) -> None:
-        """The runtime ends: what waits to be told is told now."""
+        """Reports what is left at shutdown."""
         for actor in list(self.actors):
             self.timer(actor)
 
@@ -109,8 +109,7 @@ class Unasked:
 
 
 class Tally:
-    """Says what is told of failures: of the first few of a kind in a cell, then of the tenth, the hundredth, and
-    so on."""
+    """Limits the reports of one kind of failure per cell: the first few, then the tenth, the hundredth, and so on."""
 
     def __init__(self) -> None:
         self._times: dict[tuple[int, str, str], int] = {}  # (scope, name, kind) → failures told or counted

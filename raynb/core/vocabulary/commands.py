@@ -1,4 +1,4 @@
-"""What is to be done: orders from `Machine.handle`, carried out by the engine in this order."""
+"""The commands that `Machine.handle` returns; the engine carries them out in this order."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class StartWorker:
 
 @dataclass(slots=True)
 class StopWorker:
-    """Ask it to leave: it finishes what it was sent first; ``atexit`` runs."""
+    """Ask a worker to leave: it finishes what it was sent first; ``atexit`` runs."""
 
     worker: int
 
@@ -32,7 +32,7 @@ class KillWorker:
 
 @dataclass(slots=True)
 class Run:
-    """Send the task. ``values`` of its deps are read from the objects now."""
+    """Send the task to its worker. The values of its deps are read from the objects when the message is made."""
 
     worker: int
     task: Task
@@ -41,7 +41,7 @@ class Run:
 
 @dataclass(slots=True)
 class Withdraw:
-    """Have unstarted tasks given back."""
+    """Ask a worker to hand unstarted tasks back."""
 
     worker: int
     tasks: tuple[int, ...]
@@ -77,7 +77,7 @@ class Ready:
 
 @dataclass(slots=True)
 class Free:
-    """Give the bytes back."""
+    """Release an object's bytes."""
 
     value: Value
     id: int

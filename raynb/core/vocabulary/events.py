@@ -1,4 +1,4 @@
-"""What happened: facts for `Machine.handle`. Times are the driver's monotonic seconds."""
+"""The events that `Machine.handle` takes: what has happened. Times are the driver's monotonic seconds."""
 
 from __future__ import annotations
 
