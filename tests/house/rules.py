@@ -95,6 +95,7 @@ THIRD_PARTY: dict[str, set[str]] = {
     "dask": {"util"},
     "polars": {"util"},
     "tqdm": {"util", "jupyter"},
+    "memray": {"raynb.run.inspection.memory"},  # if it is installed: the extra `profile`
     "loguru": {"raynb.serde.notebook_objects"},  # imported where a logger of it arrives
     "ray": {"raynb.engine.cluster", "raynb.engine.cluster.actors", "raynb.engine.cluster.adapter",
             "raynb.engine.cluster.bridge", "raynb.engine.cluster.cluster_view",

@@ -86,19 +86,30 @@ def test_the_shares_of_a_flame_graph_are_those_of_the_task(notebook: KernelSessi
     assert {"spins", "sorts", "sleeps", "measured"} <= names
 
 
+#: Runs until the gate is there, and allocates time and again.
+BUSY = """\
+gate = os.path.join(os.environ['TMPDIR'], 'profile-gate')
+@ray.remote
+def busy():
+    while not os.path.exists(gate):
+        kept = [bytes(1000) for _ in range(4000)]
+ref = busy.remote()
+while ray.util.state.get_task(ref).state != 'RUNNING': time.sleep(0.02)
+"""
+
+
 def test_what_runs_already_is_profiled(notebook: KernelSession) -> None:
-    notebook.run(
-        "gate = os.path.join(os.environ['TMPDIR'], 'profile-gate')\n@ray.remote\ndef busy():\n"
-        "    while not os.path.exists(gate): sum(range(500))\nref = busy.remote()\n"
-        "while ray.util.state.get_task(ref).state != 'RUNNING': time.sleep(0.02)"
-    )
+    notebook.run(BUSY)
     run = notebook.run("%raynb profile ref --seconds 1")
     assert flame_graph(run)["busy"] > 0.9
+    text = notebook.run("%raynb profile ref --memory --seconds 1").text
+    assert "allocated by Python" in text
+    assert "kept = [bytes(1000)" in text.splitlines()[1]
     notebook.run("open(gate, 'w').close(); ray.get(ref)")
 
 
 def test_memory_is_named_by_the_line_that_allocated_it(notebook: KernelSession) -> None:
     run = notebook.run("%%remote --wait --profile-memory\nkept = [bytes(1000) for _ in range(40_000)]\nn = len(kept)")
-    text = "".join(content.get("text", "") for _, content in run.outputs)
-    assert "allocated by Python" in text
-    assert "kept = [bytes(1000)" in text
+    first, second = run.text.splitlines()[:2]
+    assert "allocated by Python" in first
+    assert "kept = [bytes(1000)" in second

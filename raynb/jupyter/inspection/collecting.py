@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -88,21 +89,35 @@ def of_targets(notebook: Notebook, engine: DriverEngine, targets: list[Any], sec
     Raises:
         ValueError: a profile is being taken of one of them already.
     """
-    import time
-
-    ask = inspection_of(engine, "%raynb profile").ask
     profile = Profile("Profile", Profiles(notebook).name)
+    for part in _parts(engine, targets, seconds, "profile", "profiled"):
+        profile.add(part)
+    return profile
+
+
+def memory_of_targets(notebook: Notebook, engine: DriverEngine, targets: list[Any], seconds: float) -> MemoryProfile:
+    """Watches for some seconds what is allocated on some workers. An interrupt ends it early, with what there is.
+
+    Raises:
+        ValueError: the memory of one of them is being watched already.
+    """
+    profile = MemoryProfile("Memory", Profiles(notebook).name, parts="workers")
+    for part in _parts(engine, targets, seconds, "watch_memory", "memory_watched"):
+        profile.add(part)
+    return profile
+
+
+def _parts(engine: DriverEngine, targets: list[Any], seconds: float, begin: str, end: str) -> list[dict[str, Any]]:
+    ask = inspection_of(engine, "%raynb profile").ask
     begun = []
     try:
         for target in targets:
-            ask(target.worker, "profile").result(10)
+            ask(target.worker, begin).result(10)
             begun.append(target)
         try:
             time.sleep(seconds)
         except KeyboardInterrupt:
             print("Interrupted: this is the profile so far.")
     finally:
-        parts = [ask(target.worker, "profiled") for target in begun]
-        for part in parts:
-            profile.add(part.result(10))
-    return profile
+        parts = [part.result(10) for part in [ask(target.worker, end) for target in begun]]
+    return parts

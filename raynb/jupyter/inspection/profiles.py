@@ -15,10 +15,17 @@ from raynb.jupyter.output.frames import is_ours, is_users, library_of
 
 #: (file, line, function).
 Place = tuple[str, int, str]
+#: (bytes, allocations, (file, line) of each frame, innermost last) of what allocated memory.
+Site = tuple[int, int, list[tuple[str, int]]]
 #: File name and line → how a person calls it.
 NameOf = Callable[[str, int], str]
 
 MAX_LINES = 12  # of the summary
+MEMRAY = (
+    "By tracemalloc, which does not see what most libraries in C allocate; memray does: "
+    "`%pip install 'raynb[profile]'`."
+)
+NOT_FILES = ("<string>", "<--each>")  # names of code that has no source
 MAX_DEPTH = 60
 
 
@@ -156,44 +163,68 @@ class Profile:
 
 def _users_part(places: Iterable[Place]) -> tuple[Place, ...]:
     """Returns a stack from the user's first frame on, without raynb's; empty if the user's code isn't in it."""
-    kept = [place for place in places if not is_ours(place[0]) and place[0] not in ("<string>", "<--each>")]
+    kept = [place for place in places if not is_ours(place[0]) and place[0] not in NOT_FILES]
     first = next((number for number, place in enumerate(kept) if is_users(place[0])), None)
     return tuple(kept[first:]) if first is not None else ()
 
 
 @dataclass(slots=True)
 class MemoryProfile:
-    """Where Python's memory was allocated at the peaks of tasks (tracemalloc).
+    """Where memory was allocated at the peaks of tasks, or of workers.
 
     Args:
         title: what was profiled.
         name_of: names places.
+        parts: of what the peaks are.
     """
 
     title: str
     name_of: NameOf
+    parts: str = "tasks"
     peaks: list[int] = field(default_factory=list)
-    sites: list[tuple[int, int, list[tuple[str, int]]]] = field(default_factory=list)  # of the largest peak
+    sites: list[Site] = field(default_factory=list)  # of the largest peak
+    mapped: list[Site] = field(default_factory=list)
+    tool: str = ""  # that found them
+    reasons: dict[str, None] = field(default_factory=dict)  # why a part has less than it could
 
     def add(self, part: dict[str, Any]) -> None:
-        """Takes the peak of one task."""
+        """Takes the peak of one task or worker."""
+        if part["why"]:
+            self.reasons[part["why"]] = None
+        if part["memory"] is None:
+            return
         if not self.peaks or part["memory"] > max(self.peaks):
-            self.sites = part["sites"]
+            self.sites, self.mapped, self.tool = part["sites"], part["mapped"], part["tool"]
         self.peaks.append(part["memory"])
 
     def text(self) -> str:
-        """Returns the peak, and the lines that had allocated most of it."""
+        """Returns the peak, and the lines that had allocated most of it: the user's first."""
+        reasons = [printable(reason) for reason in self.reasons]
         if not self.peaks:
-            return f"{self.title}: no task has sent what it allocated."
+            return "\n".join([f"{self.title}: no task has sent what it allocated.", *reasons])
         most = max(self.peaks)
-        of = f"the largest of {len(self.peaks):,} tasks" if len(self.peaks) > 1 else "at its peak"
-        lines: Counter[tuple[str, str]] = Counter()
-        for size, _, frames in self.sites:
-            users = [(file, line) for file, line in frames if is_users(file)]
-            if not users:
-                continue  # the profile's own, or Python's
-            file, line = users[-1]
-            lines[self.name_of(file, line), linecache.getline(file, line).strip()] += size
+        of = f"the largest of {len(self.peaks):,} {self.parts}" if len(self.peaks) > 1 else "at its peak"
+        users, libraries = self._lines(self.sites)
         rows = [f"  {format_bytes(size):>10}  {where}  {printable(what)[:70]}"
-                for (where, what), size in lines.most_common(MAX_LINES)]  # fmt: skip
-        return "\n".join([f"{self.title}: {format_bytes(most)} allocated by Python, {of}.", *rows])
+                for (where, what), size in users.most_common(MAX_LINES)]  # fmt: skip
+        rows += [f"  {format_bytes(size):>10}  {library}, not called from a line of yours"
+                 for library, size in libraries.most_common(MAX_LINES) if size * 100 >= most]  # fmt: skip
+        rows += [f"  {format_bytes(size):>10}  {where}: mapped besides (a file, or a library's reserve), not all in use"
+                 for (where, _), size in self._lines(self.mapped)[0].items()]  # fmt: skip
+        by = "by Python and all libraries" if self.tool == "memray" else "by Python"
+        hint = [] if self.tool == "memray" or reasons else [MEMRAY]
+        return "\n".join([f"{self.title}: {format_bytes(most)} allocated {by}, {of}.", *rows, *reasons, *hint])
+
+    def _lines(self, sites: list[Site]) -> tuple[Counter[tuple[str, str]], Counter[str]]:
+        """Returns the bytes of the user's lines (where, source), and of libraries that none of those has called."""
+        users: Counter[tuple[str, str]] = Counter()
+        libraries: Counter[str] = Counter()
+        for size, _, frames in sites:
+            kept = [(file, line) for file, line in frames if not is_ours(file) and file not in NOT_FILES]
+            own = [place for place in kept if is_users(place[0])]
+            if own:
+                file, line = own[-1]
+                users[self.name_of(file, line), linecache.getline(file, line).strip()] += size
+            elif kept and len(kept) == len(frames):  # else raynb's own
+                libraries[library_of(kept[-1][0])] += size
+        return users, libraries

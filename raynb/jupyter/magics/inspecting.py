@@ -8,7 +8,7 @@ from IPython.core.error import UsageError
 from IPython.core.magic_arguments import argument, magic_arguments
 
 from raynb.jupyter.inspection import stack_text
-from raynb.jupyter.inspection.collecting import of_targets, saved
+from raynb.jupyter.inspection.collecting import memory_of_targets, of_targets, saved
 from raynb.jupyter.inspection.flame import FlameGraph
 from raynb.jupyter.inspection.targets import find, inspection_of
 from raynb.jupyter.magics.arguments import parse
@@ -40,6 +40,7 @@ def stack(magics: LineMagics, rest: str) -> None:
 @argument("--all", action="store_true", help="Every task that runs (the default).")
 @argument("--seconds", type=float, default=5.0, metavar="S", help="How long to look (default 5).")
 @argument("--save", metavar="FILE", help="Write it for speedscope (JSON), too.")
+@argument("--memory", action="store_true", help="Show where memory is allocated instead, at its peak (slow).")
 def profile(magics: LineMagics, rest: str) -> None:
     """Sample what runs already, and show where its time goes."""
     from IPython.display import display
@@ -47,10 +48,15 @@ def profile(magics: LineMagics, rest: str) -> None:
     args = parse(profile, rest)
     if args.seconds <= 0:
         raise UsageError(f"%raynb profile: --seconds must be positive, got {args.seconds:g}.")
+    if args.memory and args.save:
+        raise UsageError("%raynb profile: --save works without --memory only.")
     engine = magics._engine()
     inspection_of(engine, "%raynb profile")
     targets = find(engine, " ".join(args.target), magics.shell.user_ns, args.cell)
     try:
+        if args.memory:
+            print(memory_of_targets(magics.notebook, engine, targets, args.seconds).text())
+            return
         found = of_targets(magics.notebook, engine, targets, args.seconds)
     except ValueError as error:
         raise UsageError(f"%raynb profile: {error}") from None

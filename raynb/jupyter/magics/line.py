@@ -213,7 +213,7 @@ class LineMagics(Magics):
         %raynb timeline FILE    the same of all tasks, as a Chrome/Perfetto trace
         %raynb report [FILE]    everything that the views show, as one HTML file
         %raynb stack [TASK|ACTOR|WORKER|--cell N|kernel]  what runs there now
-        %raynb profile [TASK|ACTOR|--cell N|--all] [--seconds S] [--save FILE]  a flame graph of what runs
+        %raynb profile [TASK|ACTOR|--cell N|--all] [--seconds S] [--memory]  a flame graph of what runs
         %raynb debug [TASK]     the prompt of a task that waits at a breakpoint
         %raynb error [--full]   the error that was shown last; with the frames of libraries
         %raynb scale N          N CPU slots from now on, while everything goes on

@@ -14,6 +14,7 @@ from types import FrameType
 from typing import TYPE_CHECKING, Any, Protocol
 
 from raynb.run.inspection import stacks
+from raynb.run.inspection.memory import MemoryWatch
 from raynb.run.inspection.sampler import Sampler
 from raynb.wire import messages as w
 from raynb.worker import state
@@ -50,8 +51,10 @@ class Desk:
     def __init__(self) -> None:
         self._debugging: Debugging | None = None
         self._sampler: Sampler | None = None
+        self._memory: MemoryWatch | None = None
         self._handlers: dict[str, Callable[..., Any]] = {
             "stack": self._stack, "profile": self._profile, "profiled": self._profiled,
+            "watch_memory": self._watch_memory, "memory_watched": self._memory_watched,
             "debug": self._debug, "post_mortem": self._post_mortem, "origin": self._origin, "forget": self._forget,
         }  # fmt: skip
 
@@ -111,6 +114,15 @@ class Desk:
     def _profiled(self, request: int) -> Any:
         sampler, self._sampler = self._sampler, None
         return sampler.stop() if sampler is not None else {"seconds": 0.0, "samples": 0, "stacks": []}
+
+    def _watch_memory(self, request: int) -> None:
+        watch = MemoryWatch()
+        watch.start()
+        self._memory = watch
+
+    def _memory_watched(self, request: int) -> Any:
+        watch, self._memory = self._memory, None
+        return watch.stop() if watch is not None else {"memory": None, "why": "Nothing watched this worker."}
 
     # -- debugging -----------------------------------------------------------------------------
     def _debug(self, request: int, session: int, command: str, payload: Any) -> Any:
