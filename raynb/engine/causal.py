@@ -1,4 +1,4 @@
-"""The order in which reports of many workers are taken: what caused something comes first."""
+"""The order in which reports of many workers are applied: a cause comes before what it caused."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class CausalOrder:
         self._behind: dict[str, set[str]] = {}  # reporter → those whose next piece waits for it
 
     def has(self, mark: Mark | None) -> bool:
-        """Returns whether what a mark names was taken."""
+        """Returns whether the events that a mark names were applied."""
         return mark is None or self._taken.get(mark[0], 0) >= mark[1]
 
     def add(self, reporter: str, first: int, events: list[Any], about: Any, now: float) -> None:
@@ -55,12 +55,12 @@ class CausalOrder:
         self._go_on([reporter], now)
 
     def look(self, now: float) -> None:
-        """Goes on with what has waited too long."""
+        """Applies events that have waited too long for others."""
         overdue = [name for name, batches in self._waiting.items() if batches[0][3] + self._patience <= now]
         self._go_on(overdue, now)
 
     def give_up(self) -> None:
-        """Goes on with everything that waits: what it waits for was lost."""
+        """Applies all waiting events: what they wait for was lost."""
         self._go_on(list(self._waiting), float("inf"))
 
     def _go_on(self, names: list[str], now: float) -> None:
@@ -71,7 +71,7 @@ class CausalOrder:
                 left.extend(self._behind.pop(name, ()))
 
     def _advance(self, name: str, now: float) -> bool:
-        """Takes what may be taken of one reporter; returns whether that was anything."""
+        """Applies the events of one reporter that may be applied; returns whether there were any."""
         batches, moved = self._waiting.get(name), False
         while batches:
             first, events, about, came = batches[0]
@@ -89,7 +89,7 @@ class CausalOrder:
         return moved
 
     def _until(self, name: str, events: list[Any]) -> int:
-        """Returns how many of the events may be taken now."""
+        """Returns how many of the events may be applied now."""
         for place, event in enumerate(events):
             if event[0] == AFTER and event[1] != name and not self.has((event[1], event[2])):
                 self._behind.setdefault(event[1], set()).add(name)

@@ -1,4 +1,4 @@
-"""Where code outside of tasks runs: in no worker, no task and no actor."""
+"""The context of code outside of tasks: no worker, no task and no actor."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from raynb.base.spec import ActorSpec
 
 
 class DriverCode:
-    """Answers the questions of `Where` for the driver's own code.
+    """Implements `Where` for the driver's own code.
 
     Thread contract: any thread.
     """
@@ -24,16 +24,21 @@ class DriverCode:
         self._pid = os.getpid()
 
     def context(self) -> Context:
+        """Returns the running cell and the namespace."""
         return Context(scope=current_scope(), namespace=self._namespace)
 
     def actor_here(self) -> ActorSpec | None:
+        """Returns None: the driver's own code runs in no actor."""
         return None
 
     def own_handle(self, actor: int) -> NoReturn:
+        """Raises `TypeError`: the driver's own code runs in no actor."""
         raise TypeError("the driver's own code runs in no actor")
 
     def leave_actor(self) -> NoReturn:
+        """Raises `TypeError`: the driver's own code runs in no actor."""
         raise TypeError("the driver's own code runs in no actor")
 
     def emit(self, kind: str, text: str = "", bundle: dict[str, Any] | None = None) -> None:
+        """Delivers text or a display to the running cell."""
         self._deliver(Output(kind, 0, current_scope(), 0, self._pid, "", text=text, bundle=bundle))

@@ -1,4 +1,4 @@
-"""Everything tasks printed, kept for `%raynb logs` and the dashboard, within bounds."""
+"""Keeps what tasks printed, for `%raynb logs` and the dashboard, within bounds."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ KEEP = 64 << 20  # characters
 
 
 class Logs:
-    """Thread contract: any thread."""
+    """The latest output of tasks. Thread contract: any thread."""
 
     def __init__(self, keep: int = KEEP) -> None:
         self._keep = keep
@@ -21,6 +21,7 @@ class Logs:
         self._lock = threading.Lock()
 
     def add(self, output: Output) -> None:
+        """Appends what a task printed; evicts the oldest entries over the limit."""
         if output.kind in (END_OF_TASK, PROFILE):
             return
         with self._lock:

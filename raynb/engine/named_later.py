@@ -1,4 +1,4 @@
-"""Calls that went out without their number, and what names them on the way back."""
+"""Calls that were sent without their number, and the number that their worker uses instead."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class NamedLater:
         return len(self._open) + len(self._over)
 
     def add(self, number: int, task: int, scope: int) -> None:
-        """Takes in a call: the number that its worker uses, and what it is here."""
+        """Enters a call under the number that its worker uses."""
         self._open[number] = (task, scope)
 
     def find(self, number: int) -> tuple[int, int]:
@@ -40,7 +40,7 @@ class NamedLater:
         return found or (0, 0)
 
     def over(self, number: int) -> None:
-        """The call has ended."""
+        """Forgets a call that has ended."""
         found = self._open.pop(number, None)
         if found is not None:
             self._over[number] = found

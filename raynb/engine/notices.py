@@ -1,4 +1,4 @@
-"""What a cluster says in a page, in a sentence."""
+"""Shortens Ray's notices about its cluster from a page to a sentence."""
 
 from __future__ import annotations
 

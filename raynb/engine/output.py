@@ -1,4 +1,4 @@
-"""What tasks print, and what the engine itself has to say, on its way to the listeners of the driver."""
+"""Delivers what tasks print, and the engine's own messages, to the driver's listeners."""
 
 from __future__ import annotations
 

@@ -61,9 +61,11 @@ class OwnRefs:
         return tuple(map(_id_of, refs))
 
     def adopt(self, object_id: int, nonce: int) -> ObjectRef[Any]:
+        """Returns a new, counted ref to an object whose id was read in a value of runtime ``nonce``."""
         return self.adopt_all([object_id], nonce)[0]
 
     def adopt_all(self, object_ids: list[int], nonce: int) -> list[ObjectRef[Any]]:
+        """Returns new, counted refs to objects whose ids were read in a value of runtime ``nonce``."""
         if nonce != self._nonce:
             raise RuntimeGoneError("This ref or handle was pickled in another raynb runtime, which is gone.")
         engine = self._engine
@@ -73,9 +75,11 @@ class OwnRefs:
         return [engine.new_ref(object_id, engine) for object_id in object_ids]
 
     def reduce_ref(self, ref: ObjectRef[Any]) -> tuple[Any, ...]:
+        """Returns what the ref's `__reduce__` returns; a ref pickled out of band is pinned for good."""
         if not record_ref(ref):
             self._log.append(~ref._id)  # out of band: nobody can know how long it is needed
         return rebuild_ref, (ref._id, self._nonce)
 
     def ref_bundle(self, ref: ObjectRef[Any]) -> dict[str, str]:
+        """Returns how a ref is displayed: MIME type → text."""
         return {"text/plain": repr(ref)}

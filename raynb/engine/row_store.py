@@ -1,4 +1,4 @@
-"""The picture that views see, for engines without a machine: rows, kept with the version they changed at."""
+"""The views' rows of engines without a machine, each with the version it changed at."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class RowStore:
 
     # -- writing -------------------------------------------------------------------------------
     def put(self, kind: str, row: Any) -> None:
-        """Takes in a row, new or changed."""
+        """Enters a row, new or changed."""
         with self._lock:
             self.version += 1
             table = self._rows[kind]
@@ -57,14 +57,14 @@ class RowStore:
                 self._gone.append((self.version, kind, identity))
 
     def new_task(self, row: TaskRow) -> None:
-        """Takes in a task that was just submitted."""
+        """Enters a task that was just submitted."""
         with self._lock:
             self._count(row, 1)
             self._note(row.id, row.state)
             self.put("tasks", row)
 
     def move_task(self, row: TaskRow, state: str) -> None:
-        """Moves a task to another state; the oldest ended ones are forgotten."""
+        """Moves a task to another state, and evicts the oldest ended tasks over the limit."""
         with self._lock:
             if row.state == state:
                 self.put("tasks", row)
@@ -104,6 +104,7 @@ class RowStore:
         return found[1] if found is not None else None
 
     def rows(self, kind: str, which: Callable[[Any], bool] = lambda row: True) -> list[Any]:
+        """Returns the rows of a kind that ``which`` accepts."""
         with self._lock:
             return [row for _, row in self._rows[kind].values() if which(row)]
 
@@ -117,9 +118,11 @@ class RowStore:
         return shot
 
     def story(self, identity: int) -> list[tuple[float, str]]:
+        """Returns (time, what happened) of an id, oldest first."""
         return list(self._stories.get(identity, ()))
 
     def scope_counts(self, scope: int) -> dict[str, int]:
+        """Returns state → number of the cell's tasks."""
         with self._lock:
             return {state: n for state, n in self._scopes.get(scope, {}).items() if n}
 

@@ -1,4 +1,4 @@
-"""Awaiting in a notebook."""
+"""Makes an `await` in a notebook interruptible."""
 
 from __future__ import annotations
 

@@ -17,7 +17,7 @@ _now = time.monotonic
 
 
 def wanted() -> bool:
-    """Returns whether such failures are told at all."""
+    """Returns whether such failures are reported at all."""
     return os.environ.get("RAY_IGNORE_UNHANDLED_ERRORS") != "1"
 
 
@@ -39,7 +39,7 @@ class UnaskedFailures:
         self._asked: dict[int, None] = {}  # tasks whose error was read before it was known here
 
     def task_failed(self, row: TaskRow, objects: int) -> None:
-        """A task has ended with an error; ``objects`` of its returns can still be asked for."""
+        """Enters a failed task; ``objects`` of its returns can still be named."""
         with self._lock:
             if row.id in self._asked:
                 return
@@ -49,12 +49,12 @@ class UnaskedFailures:
             self._say(row, False)
 
     def actor_failed(self, actor: str, row: TaskRow) -> None:
-        """The constructor of an actor has failed; a call of it may tell so anyhow."""
+        """Enters an actor whose constructor failed; a later call of it may raise that error anyway."""
         with self._lock:
             self._actors[actor] = row, _now() + GRACE_SECONDS
 
     def asked(self, task: int, actor: str = "") -> None:
-        """Somebody reads a task's error.
+        """Marks a task's failure as asked about.
 
         Args:
             actor: whose death the error tells of.
@@ -68,7 +68,7 @@ class UnaskedFailures:
                 self._actors.pop(actor, None)
 
     def freed(self, task: int) -> None:
-        """A return of a task goes, which nobody can name any more."""
+        """Reports a failure that nobody asked about, when the last of its objects is released."""
         if not self._tasks:
             return
         with self._lock:
@@ -82,7 +82,7 @@ class UnaskedFailures:
         self._say(row, False)
 
     def look(self, over: bool = False) -> None:
-        """Tells of actors of which nobody has learned meanwhile; ``over``: the runtime ends."""
+        """Reports failed actors that nobody asked about in time; ``over``: the runtime ends."""
         if not self._actors:
             return
         with self._lock:

@@ -46,6 +46,7 @@ class ActorHost:
 
     @user_code.calls_user_code  # its `__repr__`
     def create(self, args: Any, kwargs: dict[str, Any]) -> None:
+        """Calls the constructor, on an event loop if the actor is async."""
         if self.concurrent:
             groups = {"": self.spec.max_concurrency, **dict(self.spec.concurrency_groups)}
             kind = Threads if not self.spec.is_async else EventLoopThread if len(groups) > 1 else MainLoop
@@ -69,6 +70,7 @@ class ActorHost:
                 self._name = self.spec.class_name
 
     def display_name(self) -> str:
+        """Returns the actor's name as output and processes show it."""
         return self._name
 
     def method(self, name: str) -> Any:
@@ -81,9 +83,11 @@ class ActorHost:
         raise LeaveWorker
 
     def knows(self, task: int) -> bool:
+        """Returns whether the call runs here."""
         return task in self.running
 
     def busy(self) -> bool:
+        """Returns whether a call runs."""
         return bool(self.running)
 
     # -- concurrent actors ---------------------------------------------------------------------
@@ -118,6 +122,7 @@ class ActorHost:
         return group if isinstance(group, MainLoop) else None
 
     def run_in_thread(self, run: w.Run, running: RunningTask) -> None:
+        """Runs a call in the calling thread and sends its result."""
         state.running.set(running)
         started = fetched = _now()
         flags = 0
@@ -141,6 +146,7 @@ class ActorHost:
 
     @user_code.calls_user_code
     async def run_async(self, run: w.Run, running: RunningTask) -> None:
+        """Runs an async call on the running event loop and sends its result."""
         state.running.set(running)
         started = fetched = _now()
         flags = 0
@@ -251,6 +257,7 @@ class ActorHost:
             traceback.print_exc()
 
     def close(self) -> None:
+        """Ends the concurrency groups."""
         for group in self._groups.values():
             group.close()
 

@@ -53,6 +53,7 @@ class Threads:
         self._closed = False
 
     def start(self, run: w.Run, running: RunningTask) -> None:
+        """Enqueues a call, and wakes a thread for it unless one that is about to be free takes it."""
         self._calls.append((run, running))
         # A thread that ends a brief call looks for the next one after it has left the count.
         if not self._brief or self._stuck or not self._host.is_brief(run):
@@ -184,6 +185,7 @@ class EventLoopThread:
         return asyncio.run_coroutine_threadsafe(_called(function, args, kwargs), self.loop).result()
 
     def start(self, run: w.Run, running: RunningTask) -> None:
+        """Starts a call on the loop's thread."""
         self.loop.call_soon_threadsafe(self._start, run, running)
 
     def _start(self, run: w.Run, running: RunningTask) -> None:
@@ -209,6 +211,7 @@ class EventLoopThread:
             self._start(*self._waiting.popleft())
 
     def cancel(self, running: RunningTask) -> None:
+        """Cancels a call on the loop's thread."""
         self.loop.call_soon_threadsafe(self._cancel, running)
 
     def _cancel(self, running: RunningTask) -> None:
@@ -222,6 +225,7 @@ class EventLoopThread:
                 return
 
     def close(self) -> None:
+        """Stops the loop and waits for its thread, 1 second at most."""
         self.loop.call_soon_threadsafe(self.loop.stop)
         self._thread.join(1.0)
 
@@ -248,9 +252,11 @@ class MainLoop(EventLoopThread):
         asyncio.set_event_loop(self.loop)
 
     def call(self, function: Any, args: Any, kwargs: dict[str, Any]) -> Any:
+        """Runs a function (the constructor) on the loop until it has returned."""
         return self.loop.run_until_complete(_called(function, args, kwargs))
 
     def start(self, run: w.Run, running: RunningTask) -> None:
+        """Starts a call on the loop, from whichever thread."""
         if threading.get_ident() == self._worker.main_ident:
             self._start(run, running)
         else:
@@ -292,7 +298,7 @@ class MainLoop(EventLoopThread):
 
 
 class _Selector(selectors.DefaultSelector):
-    """Asks before it sleeps."""
+    """A selector that runs what is due before it sleeps."""
 
     def __init__(self, before_sleep: Callable[[], bool]) -> None:
         super().__init__()
@@ -300,6 +306,7 @@ class _Selector(selectors.DefaultSelector):
 
     @user_code.waits_idle
     def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
+        """Runs what is due before the loop sleeps; then does not sleep if there is work."""
         if (timeout is None or timeout > 0) and self._before_sleep():
             timeout = 0
         return super().select(timeout)

@@ -92,12 +92,15 @@ class TaskExecutor:
         return self.host.main_loop if self.host is not None else None
 
     def knows(self, task: int) -> bool:
+        """Returns whether the actor here runs the call."""
         return self.host is not None and self.host.knows(task)
 
     def busy(self) -> bool:
+        """Returns whether a concurrent call runs."""
         return self.host is not None and self.host.busy()
 
     def cancel_async(self, task: int) -> bool:
+        """Cancels a concurrent call; returns whether it runs here."""
         return self.host is not None and self.host.cancel(task)
 
     def is_brief(self, run: w.Run) -> bool:
@@ -109,6 +112,7 @@ class TaskExecutor:
         return self.host is not None and self.host.pressed()
 
     def close(self) -> None:
+        """Ends the actor's threads and loops."""
         if self.host is not None:
             self.host.close()
 
@@ -124,6 +128,7 @@ class TaskExecutor:
             gc.collect()
 
     def display_name(self, running: RunningTask) -> str:
+        """Returns the name that output of the task is shown under."""
         if running.actor and running.actor == running.task and self.worker.actor is not None:
             return self.worker.actor.class_name  # of the constructor, and of what the process does at its end
         host = self.host
@@ -131,6 +136,7 @@ class TaskExecutor:
 
     # -- one task, in the main thread ----------------------------------------------------------
     def execute(self, run: w.Run) -> None:
+        """Runs a task or a sync call: reads its arguments, calls it, sends its result."""
         worker = self.worker
         options = worker.options[run.options]
         running = RunningTask(run, options)

@@ -270,6 +270,7 @@ class Link:
         self._poll.unregister(fd)
 
     def start(self) -> None:
+        """Starts the control thread."""
         threading.Thread(target=self._serve, name="raynb-control", daemon=True).start()
 
     def _collect(self) -> None:

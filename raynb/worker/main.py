@@ -91,6 +91,7 @@ class WorkerProcess:
 
     # -- messages ------------------------------------------------------------------------------
     def on_message(self, message: Any) -> None:
+        """Handles a message of the data channel."""
         kind = type(message)
         if kind is w.Run:
             if message.lent:
@@ -119,6 +120,7 @@ class WorkerProcess:
             self.stopping = True
 
     def on_control(self, message: Any) -> None:
+        """Handles a message of the control channel, on the control thread."""
         kind = type(message)
         if kind is w.Reply or kind is w.Answer:
             self.engine.requests.replied(message)
@@ -210,6 +212,7 @@ class WorkerProcess:
 
     # -- work ----------------------------------------------------------------------------------
     def has_unsent_releases(self) -> bool:
+        """Returns whether released refs or output wait to be sent."""
         return bool(self.borrowed.log) or self.capture.pending()
 
     def tick(self) -> None:
@@ -220,6 +223,7 @@ class WorkerProcess:
             self.link.post(w.Release(gone))
 
     def function(self, key: str) -> Any:
+        """Returns the function or class of a definition, unpickled once."""
         found = self.functions.get(key)
         if found is None:
             found = self.functions[key] = functions.load(self.blobs[key])

@@ -48,18 +48,23 @@ class WorkerStream(io.TextIOBase):
 
     @property
     def name(self) -> str:
+        """Returns the stream's name, as Python's own streams have one."""
         return f"<{self._kind}>"
 
     def writable(self) -> bool:
+        """Returns True."""
         return True
 
     def isatty(self) -> bool:
+        """Returns False: no terminal shows it."""
         return False
 
     def fileno(self) -> int:
+        """Returns the descriptor that C code writes to."""
         return self._fd
 
     def write(self, text: str) -> int:
+        """Captures text for the task that wrote it; a forked child writes to the descriptor instead."""
         if not isinstance(text, str):
             raise TypeError(f"write() argument must be str, not {type(text).__name__}")
         if self._capture.is_forked:
@@ -69,7 +74,7 @@ class WorkerStream(io.TextIOBase):
         return len(text)
 
     def flush(self) -> None:
-        pass
+        """Does nothing: output is sent in order by itself."""
 
 
 class _Bytes(io.RawIOBase):
@@ -79,9 +84,11 @@ class _Bytes(io.RawIOBase):
         self._stream = stream
 
     def writable(self) -> bool:
+        """Returns True."""
         return True
 
     def write(self, data: Any) -> int:
+        """Decodes bytes and writes them to the text stream."""
         raw = bytes(data)
         self._stream.write(raw.decode("utf-8", "backslashreplace"))
         return len(raw)
@@ -155,9 +162,11 @@ class Capture:
         os.close(fd)
 
     def pending(self) -> bool:
+        """Returns whether output waits to be sent."""
         return self._size > 0
 
     def add(self, kind: str, text: str, owner: state.RunningTask | None = None) -> None:
+        """Appends text of a task (default: the calling one) to what is sent next."""
         if not text:
             return
         if owner is None:

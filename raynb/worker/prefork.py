@@ -33,6 +33,7 @@ class Prefork:
         return pid in self._waiting
 
     def missing(self) -> bool:
+        """Returns whether a process should be forked ahead now."""
         return len(self._waiting) < SPARE_PROCESSES and not self._refused
 
     def add(self, become: Callable[[socket.socket], NoReturn]) -> None:

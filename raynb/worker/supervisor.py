@@ -113,6 +113,7 @@ class Supervisor:
             pass
 
     def handle(self, message: Any) -> None:
+        """Carries out a message of the driver."""
         if type(message) is w.Spawn:
             self.spawn(message)
         elif type(message) is w.Kill:
@@ -122,6 +123,7 @@ class Supervisor:
 
     # -- forking -------------------------------------------------------------------------------
     def spawn(self, message: w.Spawn) -> None:
+        """Forks a worker, or gives the work to one forked ahead; answers if forking fails."""
         fds = [self.channel.fds.popleft() for _ in range(SHARED_DESCRIPTORS)]  # data, control, ledger, board, unsent
         pid = self.prefork.give(pickle.dumps((message.worker, message.settings), 5), fds)
         try:

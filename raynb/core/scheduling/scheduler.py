@@ -234,9 +234,8 @@ class Scheduler:
         self.estimates[function] = UNKNOWN_SECONDS
 
     def follow(self, worker: Worker) -> None:
-        """Sends the next task with the answer that unblocks a worker:
+        """Sends the next task with the answer that unblocks a worker: most such tasks end soon, and one message does.
 
-        most such tasks end soon, and one message does.
         """
         shape = self.shapes.get(worker.key)
         if shape is None or not shape.queue or not shape.prefetch or self.urgent or worker.retiring \

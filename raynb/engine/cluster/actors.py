@@ -49,6 +49,7 @@ class Actors:
     def create_actor(
         self, spec: ActorSpec, options: TaskOptions, packed: Packed, get_if_exists: bool
     ) -> tuple[ObjectRef[Any], ActorSpec]:
+        """Creates an actor, or finds the named one (``get_if_exists``); returns its handle's ref and its spec."""
         ref, found = self._create(spec, options, packed, get_if_exists)
         self._side.has_actor(found, self._refs.native_by_id(ref._id))
         return ref, found
@@ -91,6 +92,7 @@ class Actors:
         return self._refs.own(ids.object_id(spec.actor_id, 1), handle), spec
 
     def actor_named(self, name: str, namespace: str) -> tuple[ObjectRef[Any], ActorSpec]:
+        """Returns the handle's ref and the spec of a live named actor; raises `ValueError` if there is none."""
         self._engine.check_alive()
         handle = rays.get_actor(name, namespace=namespace or self._namespace or None)
         return self.adopt_handle(handle, name)
@@ -124,12 +126,14 @@ class Actors:
         return self._refs.hold_handle(spec.actor_id, handle, getattr(handle, "_ray_weak_ref", False)), spec
 
     def actor_names(self, namespace: str | None) -> list[tuple[str, str]]:
+        """Returns (namespace, name) of the live named actors; None: of every namespace."""
         from ray.util import list_named_actors
 
         rows = [(row["namespace"], row["name"]) for row in list_named_actors(all_namespaces=True)]
         return sorted(row for row in rows if row[0] != "raynb" and namespace in (None, row[0]))
 
     def kill(self, actor: int, no_restart: bool) -> None:
+        """Kills an actor's process at once; unless ``no_restart``, its restarts may bring it back."""
         self._engine.check_alive()
         handle = self._refs.handle_of(actor)
         if handle is None:
@@ -140,6 +144,7 @@ class Actors:
             self._side.killed(actor)
 
     def pending_calls(self, actor: int) -> int:
+        """Returns 0: Ray itself counts the calls, and refuses too many."""
         return 0  # Ray itself counts them, and refuses
 
 
@@ -155,10 +160,14 @@ class Streams:
         self._streams = table
 
     def item_is_ready(self, task: int, index: int) -> bool:
+        """Returns whether `next_item` would return at once."""
         stream = self._streams.get(task)
         return stream is None or bool(rays.wait([stream], timeout=0)[0])
 
     def next_item(self, task: int, index: int, timeout: float | None) -> ObjectRef[Any] | None:
+        """Waits for item ``index`` (seconds; None: for ever); returns its ref, or None when the stream ended before it.
+
+        """
         self._engine.check_alive()
         stream = self._streams.get(task)
         if stream is None:
@@ -177,6 +186,7 @@ class Streams:
             return None
 
     async def next_item_async(self, task: int, index: int) -> ObjectRef[Any] | None:
+        """Waits for item ``index`` without blocking the event loop; returns None when the stream ended before it."""
         stream = self._streams.get(task)
         if stream is None:
             return None
@@ -188,8 +198,10 @@ class Streams:
             return None
 
     def stream_finished(self, task: int, index: int) -> bool:
+        """Returns whether the stream has ended before item ``index``."""
         stream = self._streams.get(task)
         return stream is None or bool(stream.is_finished())
 
     def at_stream_end(self, position: list[int]) -> Callable[[], object]:
+        """Returns the function that releases the stream when its generator object is released."""
         return functools.partial(self._streams.pop, position[0], None)

@@ -32,7 +32,7 @@ from raynb.serde import errors
 _now = time.monotonic
 @dataclass(slots=True)
 class Missing:
-    """Told to whoever watches waits: how many objects are still to come."""
+    """What listeners of waits get: how many objects are not ready yet."""
 
     left: int
     keys: tuple[int, ...] = ()
@@ -53,6 +53,7 @@ class Objects:
         self._refs = refs
 
     def put(self, packed: Packed) -> ObjectRef[Any]:
+        """Stores a packed value; returns its ref."""
         self._engine.check_alive()
         self._refs.settle()
         with self._lock:
@@ -73,6 +74,7 @@ class Objects:
         return self._refs.own(identity, rays.put(Broken(value)))
 
     def get(self, refs: Sequence[ObjectRef[Any]], timeout: float | None) -> list[Any]:
+        """Waits for the values (seconds; None: for ever) and returns them; raises the first error."""
         self._engine.check_alive()
         self._refs.settle()
         natives = [self._refs.native(ref) for ref in refs]
@@ -95,14 +97,16 @@ class Objects:
         return [self._opened(value) if isinstance(value, Value) else value for value in values]
 
     def _opened(self, value: Value) -> Any:
-        """Reads what could not be read where Ray unpickled it: raises why, what its task printed being shown."""
+        """Unpickles a value that could not be unpickled where Ray read it; its error is raised after its task's output.
+
+        """
         self._side.seen(value.mark)
         return self._refs.unpack(value)
 
     def _get_later(
         self, natives: list[Any], refs: Sequence[ObjectRef[Any]], timeout: float | None, deadline: float | None
     ) -> list[Any]:
-        """Waits in steps, so that Ctrl-C comes through and a progress bar has something to count."""
+        """Waits in steps, so that a Ctrl-C ends the wait and a progress bar can count."""
         waiting = list(dict.fromkeys(natives))
         found: dict[Any, Any] = {}
         missing = Missing(len(waiting), tuple(ref._id for ref in refs))
@@ -134,7 +138,7 @@ class Objects:
         return [found[native] for native in natives]
 
     def translated(self, error: BaseException) -> BaseException:
-        """Returns our exception for one of Ray's, its task's output being shown."""
+        """Returns raynb's exception for one of Ray's, after its task's output was shown."""
         carried = bridge.failure_in(error)
         if carried is not None:
             self._side.seen(carried.mark)
@@ -150,6 +154,7 @@ class Objects:
     def wait(
         self, refs: Sequence[ObjectRef[Any]], num_returns: int, timeout: float | None, fetch_local: bool
     ) -> tuple[list[ObjectRef[Any]], list[ObjectRef[Any]]]:
+        """Waits until ``num_returns`` objects are ready or ``timeout`` seconds are over; returns (ready, not ready)."""
         self._engine.check_alive()
         self._refs.settle()
         natives = [self._refs.native(ref) for ref in refs]
@@ -188,6 +193,7 @@ class Objects:
         return [refs[place] for place in places], [ref for place, ref in enumerate(refs) if place not in chosen]
 
     def future(self, ref: ObjectRef[Any]) -> concurrent.futures.Future[Any]:
+        """Returns a future of the object's value."""
         self._engine.check_alive()
         future: concurrent.futures.Future[Any] = concurrent.futures.Future()
         future.set_running_or_notify_cancel()
@@ -220,12 +226,14 @@ class Objects:
         return future
 
     def awaitable(self, ref: ObjectRef[Any]) -> Any:
+        """Returns a coroutine that waits for the object's value without blocking the event loop."""
         async def wait() -> Any:
             return await ticking(asyncio.wrap_future(self.future(ref)))
 
         return wait()
 
     def free(self, refs: Sequence[ObjectRef[Any]]) -> None:
+        """Drops this process's value of each object, and keeps an `ObjectFreedError` in its place."""
         # Ray has no call for it (any more): this process lets go of the value, and keeps the error for it.
         for ref in refs:
             self._refs.native(ref)
@@ -243,16 +251,20 @@ class Groups:
         self._groups = groups
 
     def reserve_group(self, bundles: tuple[Any, ...]) -> int:
+        """Asks for a placement group of bundles; returns its number at once."""
         named = [{name: amount / RESOURCE_UNIT for name, amount in bundle} for bundle in bundles]
         return self._groups.place(named)
 
     def group_ready(self, group: int, timeout: float | None) -> bool:
+        """Returns whether the group is placed, after at most ``timeout`` seconds."""
         return self._groups.ready(group, timeout)
 
     def return_group(self, group: int) -> None:
+        """Removes a placement group and releases its resources."""
         self._groups.remove(group)
 
     def groups_table(self) -> dict[int, tuple[str, Any]]:
+        """Returns number → (state, bundles) of the placement groups."""
         return self._groups.table()
 
 
@@ -307,6 +319,7 @@ class Adapter:
         self.group_ready, self.groups_table = groups.group_ready, groups.groups_table
 
     def check_alive(self) -> None:
+        """Raises `RuntimeGoneError` if the runtime was shut down, or its failure if it has failed."""
         if not self.alive:
             raise RuntimeGoneError(
                 "The raynb runtime of this ref or handle was shut down; its values are gone. "
@@ -322,6 +335,7 @@ class Adapter:
         return rays.context().get_node_id()  # type: ignore[no-any-return]
 
     def cluster(self) -> tuple[dict[str, float], dict[str, float]]:
+        """Returns (total, available) resources."""
         return dict(ray.cluster_resources()), {k: v for k, v in ray.available_resources().items() if v > 0}
 
 

@@ -109,7 +109,7 @@ def load_value(data: Any, buffers: Any, natives: Any, nonce: int, task: int, mar
 
 
 def taken_mark(task: int, native: Any) -> Any:
-    """Returns, and forgets, what must be seen before a value that was read here is given out."""
+    """Returns and clears the mark of reports that must be applied before the value read here is returned."""
     found = marks.pop(task, None)
     if found is None and marks and type(native) is ray.ObjectRef:
         found = marks.pop(rays.number_of(native), None)
@@ -131,7 +131,7 @@ class Failure(Exception):
 
 
 class FailureToRetry(Failure):
-    """The same, and the task's ``retry_exceptions`` cover it."""
+    """A `Failure` that the task's ``retry_exceptions`` cover."""
 
 
 # -- options -----------------------------------------------------------------------------------
@@ -313,17 +313,18 @@ def actor_death(text: str) -> str:
 
 
 def is_from_outside(error: BaseException) -> bool:
-    """Returns whether this was raised in a task, and not by code that raynb ran there: by Ray itself, or in a task of
-    plain Ray."""
+    """Returns whether the error was raised in a task by Ray's own code or a task of plain Ray, not by raynb's."""
     return OUTSIDE in error.__dict__
 
 
 def is_actor_died(error: BaseException) -> bool:
+    """Returns whether the error is Ray's `ActorDiedError`."""
     return isinstance(error, theirs.ActorDiedError)
 
 
 def value_of(packed: Packed, natives: Any, nonce: int = 0, task: int = 0, mark: Any = None,
              kind: type[Value] = Value) -> Value:  # fmt: skip
+    """Returns a packed value as what is put into Ray's object store, with Ray's refs of the refs inside it."""
     buffers = [bytes(b) if type(b) is Gathered else b for b in packed.buffers]
     return kind(packed.data, buffers, natives, nonce, task, mark)
 
@@ -333,13 +334,14 @@ SPACE = b"raynb"
 
 
 def keep(key: str, value: bytes) -> None:
-    """Stores a few bytes with the cluster."""
+    """Stores a few bytes under a key in Ray's key-value store."""
     from ray.experimental import internal_kv
 
     internal_kv._internal_kv_put(key.encode(), value, namespace=SPACE)
 
 
 def kept(key: str) -> bytes | None:
+    """Returns the bytes that `keep` stored under a key in Ray's key-value store; None: there are none."""
     from ray.experimental import internal_kv
 
     found: bytes | None = internal_kv._internal_kv_get(key.encode(), namespace=SPACE)
@@ -347,6 +349,7 @@ def kept(key: str) -> bytes | None:
 
 
 def forget(key: str) -> None:
+    """Removes a key from Ray's key-value store."""
     from ray.experimental import internal_kv
 
     internal_kv._internal_kv_del(key.encode(), namespace=SPACE)

@@ -22,12 +22,14 @@ _ROLES = ("CPU", "GPU", "memory", "object_store_memory")
 class _Driver(Protocol):
     alive: bool
 
-    def actors_told(self, found: dict[str, dict[str, Any]]) -> None: ...
-    def nodes_told(self, dead: set[int]) -> None: ...
+    def actors_told(self, found: dict[str, dict[str, Any]]) -> None:
+        """Applies the rows of actors that Ray reports as dead, by their ids."""
+    def nodes_told(self, dead: set[int]) -> None:
+        """Applies the numbers of nodes that have died."""
 
 
 class ClusterView:
-    """The latest answers.
+    """Keeps the latest answers of the cluster.
 
     Thread contract: any thread.
     """
@@ -42,6 +44,7 @@ class ClusterView:
         self._here = ""
 
     def resources(self) -> tuple[dict[str, float], dict[str, float]]:
+        """Returns (total, available) resources as of the last look; starts a new look."""
         self._look()
         return self._resources
 
@@ -53,7 +56,7 @@ class ClusterView:
         return row.id
 
     def name_of(self, number: int) -> str:
-        """Returns how people call a node."""
+        """Returns the name that messages use for a node."""
         row = next((row for row in self._nodes.values() if row.id == number), None)
         if row is None:
             return "a node that is not known"
@@ -65,7 +68,7 @@ class ClusterView:
         return shipping.ask_nodes(modules)
 
     def machine(self, node_id: str, cpu: float, memory: int, used: int) -> None:
-        """Takes what a worker has read of its machine."""
+        """Applies the figures that a worker has read of its machine."""
         self._machines[node_id] = (cpu, memory, used)
 
     def nodes(self, workers: list[WorkerRow]) -> list[NodeRow]:

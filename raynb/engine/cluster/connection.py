@@ -114,7 +114,7 @@ def _explained(address: str, error: Exception) -> Exception:
 
 
 def _refusal(address: str) -> str:
-    """Returns what the head itself says to a connection, if it refuses it: `ray.init` only says that it failed."""
+    """Returns the head's own answer to a connection it refuses: `ray.init` only says that it failed."""
     if "://" in address or ":" not in address:
         return ""
     try:
@@ -127,12 +127,12 @@ def _refusal(address: str) -> str:
 
 
 def _of_interest(record: logging.LogRecord) -> bool:
-    """In a notebook the runtime starts on a thread of its own; that Ray sets no SIGTERM handler then is right."""
+    """Returns whether a warning of Ray's is worth showing: in a notebook it rightly sets no SIGTERM handler."""
     return "SIGTERM handler" not in record.getMessage()
 
 
 def _knock(address: str) -> None:
-    """Sees whether somebody listens there: Ray itself takes minutes to find out."""
+    """Checks whether the address accepts connections: Ray itself takes minutes to find out."""
     host, _, port = address.removeprefix("ray://").partition("/")[0].rpartition(":")
     if not host or not port.isdigit():
         return
@@ -173,7 +173,7 @@ def await_first(ref: Any, config: Config, say: Callable[[str], None]) -> None:
 
 
 def lack() -> str:
-    """Returns what the cluster has, for somebody who waits for it."""
+    """Returns a text with the cluster's resources, for a message about a wait."""
     with contextlib.suppress(Exception):
         alive = [node for node in ray.nodes() if node["Alive"]]
         free, total = ray.available_resources(), ray.cluster_resources()

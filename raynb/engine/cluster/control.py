@@ -30,7 +30,7 @@ MAX_CANCELLED = 10_000  # cancelled tasks that are remembered
 
 
 class Controls:
-    """Ends tasks, and says whose an error is.
+    """Cancels tasks, and adds to errors what the driver knows.
 
     Thread contract: any thread.
     """
@@ -49,11 +49,11 @@ class Controls:
         self._blobs: dict[str, bytes] = {}  # definitions: functions for every worker are made of them
 
     def forget(self) -> None:
-        """The engine is at its end."""
+        """Releases what the parts hold, at the end of the engine."""
         self._cancel_deadlines.clear()
 
     def defined(self, key: str, blob: bytes) -> None:
-        """A function or class is about to be used."""
+        """Keeps a definition, for setups that every worker runs."""
         self._blobs[key] = blob
 
     def cancel(self, ref: ObjectRef[Any], force: bool, recursive: bool) -> None:
@@ -70,6 +70,7 @@ class Controls:
             self._cancelled.popitem(last=False)
 
     def told(self, error: BaseException, refs: Sequence[ObjectRef[Any]]) -> BaseException:
+        """Returns the error to raise for these refs: raynb's own for a cancellation, with what is known of a crash."""
         if len(refs) == 1 and bridge.is_from_outside(error) and ids.task_of(refs[0]._id) in self._cancelled:
             # The cancellation met Ray's own code around the task's, whose error then says anything.
             return TaskCancelledError(refs[0].hex())
@@ -115,6 +116,7 @@ class Controls:
                     rays.cancel(self._streams.get(task) or entry[0], force=True, recursive=True)
 
     def cancel_scope(self, scope: int) -> tuple[int, int]:
+        """Cancels the unfinished tasks of a cell; returns (cancelled, already ended)."""
         self._engine.check_alive()
         finished = sum(n for state, n in self._rows.book.scope_counts(scope).items() if state in TASK_ENDED)
         mine = self._rows.book.rows("tasks", lambda row: row.scope == scope and row.id in self._rows.open)
@@ -127,6 +129,7 @@ class Controls:
         return len(mine), finished
 
     def scope_counts(self, scope: int) -> dict[str, int]:
+        """Returns state → number of the cell's tasks."""
         return self._rows.book.scope_counts(scope)
 
     def run_on_workers(

@@ -48,7 +48,7 @@ INLINE_MAX_BYTES = 100 * 1024  # bytes up to which Ray keeps values in memory
 
 
 class DriverSide:
-    """See `Side`: the driver's.
+    """The driver's `Side`. `ready` gives it its parts, which are made of objects that need a side themselves.
 
     Its parts are given by `ready`, as they are made of what takes a side.
     """
@@ -60,29 +60,33 @@ class DriverSide:
     listener: Listener
 
     def here(self) -> tuple[int, int]:
+        """Returns (task, cell) of the calling code: no task, and the running cell."""
         return 0, current_scope()
 
     def so_far(self) -> None:
-        return None
+        """Returns None: the driver's own output needs no order to results."""
 
     def native_handle(self, object_id: int) -> None:
-        return None
+        """Returns None: the driver's own code runs in no actor."""
 
     def ready(self, rows: Rows, failures: UnheardFailures, controls: Controls, reports: Reports) -> None:
-        """Takes over what hears of what happens."""
+        """Sets the parts that get what happens."""
         self.rows, self.failures, self.controls, self.reports = rows, failures, controls, reports
         self.defined, self.told, self.submitted = controls.defined, controls.told, rows.submitted
         self.stored, self.has_actor, self.got = rows.stored, rows.has_actor, rows.got
         self.asked, self.dropped = failures.asked, failures.dropped
 
     def killed(self, actor: int) -> None:
+        """Marks the actor's row as dead."""
         with self.rows.lock:
             self.reports.actor_changed(actor, DEAD, 0, "it was killed by `ray.kill`")
 
     def seen(self, mark: Any) -> None:
+        """Waits until the reports before ``mark`` are applied, so that a task's output comes before its result."""
         self.listener.seen(mark)
 
     def when_seen(self, mark: Any, then: Callable[[], None]) -> None:
+        """Calls ``then`` when the reports before ``mark`` are applied."""
         self.listener.when_seen(mark, then)
 
 
@@ -153,18 +157,20 @@ class ClusterEngine(Adapter):
 
     @property
     def driver(self) -> ClusterEngine:
+        """Returns the engine itself: it is the driver's."""
         return self
 
     @property
     def job_env(self) -> dict[str, Any]:
+        """Returns the ``runtime_env`` that tasks submitted here inherit."""
         return self.config.runtime_env or {}
 
     def check_invariants(self) -> None:
-        """There is no machine of ours, whose state could be impossible."""
+        """Does nothing: a cluster has no machine of raynb's."""
 
     # -- starting ------------------------------------------------------------------------------
     def _start(self) -> None:
-        """Starts the way back, on nodes that can run raynb."""
+        """Starts the hub, on nodes that can run raynb."""
         lacks = connection.ship(self.config)
         if lacks is not None and self._connected:
             # Once more, with raynb for all that this job runs: plain Ray's tasks of it read our values, too.
@@ -228,11 +234,13 @@ class ClusterEngine(Adapter):
         self.submission.forget()
 
     def check_alive(self) -> None:
+        """Raises `RuntimeGoneError` if the runtime was shut down, or Ray is not connected any more."""
         if self.alive and not (rays.is_connected() and rays.session() is self._session):
             self.alive = False  # somebody called ray.shutdown(), or Ray itself ended
         super().check_alive()
 
     def after_fork_in_child(self) -> None:
+        """Marks the engine as gone in a forked child: the runtime belongs to the parent."""
         self.alive = False
 
     def _lost(self, over: bool, error: BaseException) -> None:
@@ -244,7 +252,7 @@ class ClusterEngine(Adapter):
                       "tasks printed in that moment may be missing, their results are not.\n")  # fmt: skip
 
     def _sweep(self) -> None:
-        """On the listener's thread, now and then."""
+        """Looks after silent tasks and unasked failures, on the listener's thread."""
         self.refs.settle()
         self._failures.look()
         self._controls.insist()
@@ -252,9 +260,11 @@ class ClusterEngine(Adapter):
 
     # -- views ---------------------------------------------------------------------------------
     def snapshot(self) -> Snapshot:
+        """Returns the rows of everything (`changes` since the beginning)."""
         return self.changes(-1)
 
     def changes(self, since: int) -> Snapshot:
+        """Returns the rows that changed after version ``since``; all of them if that is too old."""
         self.check_alive()
         self._side.listener.looked_at = _now()
         found = self._cluster.resources()
@@ -270,15 +280,19 @@ class ClusterEngine(Adapter):
     def rows(
         self, tasks: Sequence[int] = (), actors: Sequence[int] = (), objects: Sequence[int] = ()
     ) -> Snapshot:
+        """Returns the rows of these ids only."""
         return self._rows.book.picture_of(tasks, actors, objects)
 
     def kinds(self, objects: Sequence[int]) -> dict[int, str]:
+        """Returns nothing: the values are in Ray's store."""
         return {}  # the values are in Ray's store
 
     def awaited(self, task: int) -> list[int]:
+        """Returns nothing: Ray does not report it."""
         return []  # Ray doesn't tell
 
     def story(self, identity: int) -> list[tuple[float, str]]:
+        """Returns (time, what happened) of an id, oldest first."""
         return self._rows.book.story(identity)
 
 

@@ -1,4 +1,4 @@
-"""The way back: an actor that collects what workers report, and the driver's thread that takes it.
+"""An actor that collects what workers report, and the driver's thread that applies it.
 
 Workers push batches of events: output, and what became of tasks. A worker counts its events; a result names how
 many must have been taken before it (`bridge.Value.mark`), so a task's output is always shown before its result, and
@@ -30,11 +30,14 @@ LIVELY, CALM = 0.1, 1.0
 
 
 def name_of(nonce: int) -> str:
+    """Returns the name of a runtime's hub actor."""
     return f"raynb-hub-{nonce:08x}"
 
 
 class Hub:
-    """The actor. Thread contract: its methods run on one event loop.
+    """The actor that collects reports.
+
+    Batches stay pickled: only the driver unpickles them. Thread contract: one event loop.
 
     Batches stay pickled here: only the driver reads them.
     """
@@ -127,6 +130,7 @@ class Listener:
 
     @property
     def hub(self) -> Any:
+        """Returns the handle of the hub actor."""
         return self._hub
 
     def _serve(self) -> None:
@@ -169,7 +173,7 @@ class Listener:
         return True
 
     def _give_up(self, stopping: bool) -> None:
-        """Lets everybody go on who waits for output that may never come."""
+        """Wakes everybody who waits for output that may never come."""
         self._order.give_up()
         with self._changed:
             self._stopping = self._stopping or stopping
@@ -190,7 +194,7 @@ class Listener:
             self._release()
 
     def _release(self) -> None:
-        """Lets those go on who waited for what is there now."""
+        """Wakes those who waited for reports that are applied now."""
         with self._changed:
             self._changed.notify_all()
             ready = [one for one in self._later if self._order.has(one[0])]
@@ -199,7 +203,7 @@ class Listener:
             then()
 
     def seen(self, mark: Mark | None) -> None:
-        """Waits until what ``mark`` names was taken (at most `OUTPUT_WAIT_SECONDS`)."""
+        """Waits until the reports that ``mark`` names are applied (at most `OUTPUT_WAIT_SECONDS`)."""
         has = self._order.has
         if has(mark) or threading.current_thread() is self._thread:
             return
@@ -208,7 +212,7 @@ class Listener:
             self._changed.wait_for(lambda: self._stopping or has(mark) or self._losses > losses, OUTPUT_WAIT_SECONDS)
 
     def when_seen(self, mark: Mark | None, then: Callable[[], None]) -> None:
-        """Calls ``then`` once that was taken, on the listener's thread; at once if it was."""
+        """Calls ``then`` on the listener's thread once those reports are applied; at once if they are."""
         with self._changed:
             wait = not (self._stopping or self._order.has(mark))
             if wait:
@@ -217,6 +221,6 @@ class Listener:
             then()
 
     def stop(self) -> None:
-        """Takes what has arrived, then ends."""
+        """Applies what has arrived, then ends the thread."""
         self._stopping = True
         self._thread.join(TICK_SECONDS + 2.0)

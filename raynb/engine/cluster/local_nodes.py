@@ -100,6 +100,7 @@ class _Program:
         self.address = ""
 
     def start(self, node: dict[str, Any]) -> dict[str, Any]:
+        """Starts a node, again if it was too slow; returns what `LocalNodes` reads."""
         for _ in range(START_ATTEMPTS):
             found = self._start(node)
             if TOO_SLOW not in found.get("error", ""):
@@ -141,10 +142,12 @@ class _Program:
         return {"address": self.address, "group": process.pid}
 
     def kill(self, number: int) -> dict[str, Any]:
+        """Kills every process of a node."""
         _end(self.nodes[number], signal.SIGKILL)
         return {"killed": number}
 
     def close(self) -> None:
+        """Ends all nodes and waits for their end."""
         # The head last: the others report to it while they stop.
         threads = [threading.Thread(target=_end, args=(node, signal.SIGTERM)) for node in self.nodes[1:]]
         for thread in threads:

@@ -68,10 +68,12 @@ class RayGroups:
         return placement_group_table(self.known[number])  # type: ignore[no-any-return]
 
     def ready(self, group: int, timeout: float | None) -> bool:
+        """Returns whether Ray has placed the group, after at most ``timeout`` seconds."""
         self.check_alive()
         return bool(self.known[group].wait(timeout or 0.01))
 
     def remove(self, group: int) -> None:
+        """Removes the group from the cluster."""
         from ray.util.placement_group import remove_placement_group
 
         self.check_alive()

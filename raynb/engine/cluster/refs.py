@@ -1,4 +1,4 @@
-"""Refs of ours and what is Ray's behind them."""
+"""Raynb's refs, and Ray's refs and handles behind them."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class Refs:
         self._side = shared.side
 
     def settle(self) -> None:
-        """Works off the log of refs that came and went; lets Ray know what is not named any more."""
+        """Applies the log of refs that came and went, and releases Ray's refs that nothing names any more."""
         log = self.ref_log
         if not log:
             return
@@ -61,7 +61,7 @@ class Refs:
         self._side.dropped(low)
 
     def own(self, identity: int, native: Any) -> ObjectRef[Any]:
-        """Takes in a native ref; returns ours."""
+        """Enters one of Ray's refs; returns raynb's ref for it."""
         with self.lock:
             self.natives[identity] = [native, 1]
         return self.made(identity, native)
@@ -90,6 +90,7 @@ class Refs:
         return self.natives[identity][0]
 
     def pairs(self, refs: Sequence[ObjectRef[Any]]) -> list[tuple[int, Any]]:
+        """Returns (object id, Ray's ref) of each ref."""
         return [(ref._id, self.native(ref)) for ref in refs]
 
     def handle_of(self, actor: int) -> Any:
@@ -108,6 +109,7 @@ class Refs:
         return self.own(identity, handle)
 
     def adopt(self, object_id: int, nonce: int) -> ObjectRef[Any]:
+        """Returns a new, counted ref to an object whose id was read in a value of runtime ``nonce``."""
         handle = self._side.native_handle(object_id)
         if handle is not None:
             with self.holding([(object_id, handle)]):
@@ -121,14 +123,17 @@ class Refs:
         return self.made(object_id, self.natives[object_id][0])
 
     def adopt_all(self, object_ids: list[int], nonce: int) -> list[ObjectRef[Any]]:
+        """Returns new, counted refs to objects whose ids were read in a value of runtime ``nonce``."""
         return [self.adopt(object_id, nonce) for object_id in object_ids]
 
     def reduce_ref(self, ref: ObjectRef[Any]) -> tuple[Any, ...]:
+        """Returns what the ref's `__reduce__` returns; out of band Ray's own ref goes along, and Ray pins it."""
         if record_ref(ref):
             return rebuild_ref, (ref._id, self.nonce)
         return rebuild_out_of_band, (ref._id, self.native(ref), self.nonce)  # Ray pins it, or says that it won't
 
     def ref_bundle(self, ref: ObjectRef[Any]) -> dict[str, str]:
+        """Returns how a ref is displayed: MIME type → text."""
         return {"text/plain": repr(ref)}
 
     def unpack(self, value: Any) -> Any:
@@ -141,12 +146,12 @@ class Refs:
             return pickling.unpack(value.data, value.buffers)
 
     def holding(self, pairs: Sequence[tuple[int, Any]]) -> Any:
-        """Knows these refs for the length of a ``with`` block, in which something that names them is unpickled."""
+        """Resolves these refs for the length of a ``with`` block that unpickles something that names them."""
         return _Holding(self, pairs)
 
 
 class _Holding:
-    """See `Refs.holding`. The engine is in place meanwhile, whatever thread this is."""
+    """The context manager of `Refs.holding`; the engine is in place meanwhile, on any thread."""
 
     def __init__(self, refs: Refs, pairs: Sequence[tuple[int, Any]]) -> None:
         self._refs = refs
@@ -217,7 +222,7 @@ def _back(ref: ObjectRef[Any]) -> Any:
 
 
 class Admitted(Protocol):
-    """An engine that takes refs and handles of plain Ray's."""
+    """An engine that accepts refs and handles of plain Ray."""
 
     refs: Refs
 

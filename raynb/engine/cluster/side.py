@@ -1,4 +1,4 @@
-"""What the parts of a cluster engine share, and what is another thing in the driver than in a task."""
+"""What the parts of a cluster engine share, and what differs between the driver and a task."""
 
 from __future__ import annotations
 
@@ -22,43 +22,43 @@ class Side(Protocol):
         """Returns (task, scope) of the calling code."""
 
     def so_far(self) -> Any:
-        """Returns what the calling code had printed, if another process has to wait for it: as a `Mark`, or None."""
+        """Returns the `Mark` of what the calling code has printed, if another process has to wait for it, else None."""
 
     def native_handle(self, object_id: int) -> Any:
         """Returns Ray's handle of the actor that the calling code is, if the id is its handle's; else None."""
 
     def defined(self, key: str, blob: bytes) -> None:
-        """A function or class is about to be used."""
+        """Called before a function or class is used."""
 
     def submitted(self, task: int, native: Any, options: TaskOptions, actor: int, creates: bool) -> None:
-        """A task was handed to Ray."""
+        """Called after a task was submitted to Ray."""
 
     def stored(self, identity: int, packed: Packed) -> None:
-        """A value was put."""
+        """Called after a put."""
 
     def has_actor(self, spec: ActorSpec, handle: Any) -> None:
-        """An actor was made, or found by its name."""
+        """Called after an actor was made, or found by its name."""
 
     def killed(self, actor: int) -> None:
-        """An actor was ended for good."""
+        """Called after an actor was killed for good."""
 
     def seen(self, mark: Any) -> None:
-        """Called before a value is given out: its task's output comes first."""
+        """Called before a value is returned: waits for its task's output."""
 
     def when_seen(self, mark: Any, then: Callable[[], None]) -> None:
-        """The same, without waiting: ``then`` is called when it is time."""
+        """As `seen`, without waiting: calls ``then`` when the output is there."""
 
     def got(self, refs: Sequence[ObjectRef[Any]]) -> None:
-        """Values were read."""
+        """Called after values were read."""
 
     def told(self, error: BaseException, refs: Sequence[ObjectRef[Any]]) -> BaseException:
-        """Returns an error with what the driver knows of where and for whom it happened: it is about to be raised."""
+        """Returns an error that is about to be raised, with what the driver knows of its place and cause."""
 
     def asked(self, refs: Sequence[ObjectRef[Any]], error: BaseException | None = None) -> None:
-        """Somebody reads the errors of these refs, or gives them to a task."""
+        """Called when errors of these refs are read, or given to a task."""
 
     def dropped(self, identities: Sequence[int]) -> None:
-        """This process names these objects no more."""
+        """Called when this process names these objects no more."""
 
 
 class Shared:

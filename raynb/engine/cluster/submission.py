@@ -1,4 +1,4 @@
-"""How calls are handed to Ray: definitions once, options once, and of each call one string of bytes."""
+"""Submits calls to Ray: definitions once, options once, and one string of bytes per call."""
 
 from __future__ import annotations
 
@@ -104,21 +104,23 @@ class Submission:
         self._around: set[str] = set()  # surroundings that the cluster has
 
     def forget(self) -> None:
-        """The engine is at its end."""
+        """Releases the definitions, at the end of the engine."""
         for table in (self.streams, self.remotes, self._defined, self._options, self._methods):
             table.clear()
 
     def define(self, key: str, blob: bytes, refs: Sequence[ObjectRef[Any]] = ()) -> None:
+        """Stores a definition under the hash of its bytes, with the refs inside it; once per key."""
         self._side.defined(key, blob)
         if key not in self._defined:
             kept = rays.put(Sealed(blob, (), self._refs.pairs(refs), self._nonce)) if refs else None
             self._defined[key] = (b"" if refs else blob, kept)
 
     def static(self, key: str) -> Static:
+        """Returns the part of a call that is the same for every call of a definition."""
         return Static(self._nonce, self._shared.namespace, key, self._defined[key][0])
 
     def native_env(self, value: dict[str, Any] | None) -> tuple[tuple[str, Any], ...]:
-        """Returns a task's ``runtime_env`` as it is: what it may say is Ray's to judge. Folders are stored first."""
+        """Returns a task's ``runtime_env`` unchanged, for Ray to judge; its local folders are stored first."""
         if not value and self.shipped is None:
             return ()
         wanted = dict(value or {})
@@ -166,6 +168,7 @@ class Submission:
     def submit(
         self, options: TaskOptions, packed: Packed, actor: int = 0
     ) -> list[ObjectRef[Any]] | ObjectRefGenerator:
+        """Submits a task or an actor's method call; returns its refs, or a generator of them, at once."""
         self._engine.check_alive()
         self._refs.settle()
         with self._lock:
@@ -254,6 +257,7 @@ class Submission:
 
     # -- cancelling ----------------------------------------------------------------------------
     def cancel(self, ref: ObjectRef[Any], force: bool, recursive: bool) -> None:
+        """Cancels the task that makes an object; ``force`` kills its worker, ``recursive`` cancels its children too."""
         self._engine.check_alive()
         native = self.streams.get(ids.task_of(ref._id)) or self._refs.native(ref)
         rays.cancel(native, force=force, recursive=recursive)

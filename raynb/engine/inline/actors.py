@@ -39,6 +39,7 @@ class Actors:
     def create_actor(
         self, spec: ActorSpec, options: TaskOptions, packed: Packed, get_if_exists: bool
     ) -> tuple[ObjectRef[Any], ActorSpec]:
+        """Creates an actor, or finds the named one (``get_if_exists``); returns its handle's ref and its spec."""
         self._engine.check_alive()
         self._objects.drain_log()
         self._engine.refs.ids_of(packed.deps)
@@ -78,6 +79,7 @@ class Actors:
         return self._engine.new_ref(identity, self._engine)
 
     def actor_named(self, name: str, namespace: str) -> tuple[ObjectRef[Any], ActorSpec]:
+        """Returns the handle's ref and the spec of a live named actor; raises `ValueError` if there is none."""
         self._engine.check_alive()
         self._objects.drain_log()
         host = self._names.get((namespace or self._namespace, name))
@@ -94,9 +96,11 @@ class Actors:
         return UncountedRef(ids.object_id(actor, 1), self._engine)
 
     def actor_names(self, namespace: str | None) -> list[tuple[str, str]]:
+        """Returns (namespace, name) of the live named actors; None: of every namespace."""
         return sorted(key for key in self._names if namespace is None or key[0] == namespace)
 
     def forget_name(self, host: InlineActor) -> None:
+        """Releases the actor's name."""
         self._names.pop((host.spec.namespace, host.spec.name), None)
 
     def died(self, host: InlineActor, why: str) -> Any:
@@ -106,13 +110,14 @@ class Actors:
         return ("err", "ActorDiedError", (actor, "died", spec.class_name, spec.name, os.getpid(), why))
 
     def kill(self, actor: int, no_restart: bool) -> None:
+        """Kills an actor's process at once; unless ``no_restart``, its restarts may bring it back."""
         self._engine.check_alive()
         host = self.handles.get(ids.object_id(actor, 1))
         if host is not None:
             self._engine.tasks.lives.end(host, self.died(host, "it was killed by `ray.kill`"), restart=not no_restart)
 
     def freed(self, identity: int) -> None:
-        """Nobody names an object any more; if it stood for handles, its actor ends."""
+        """Ends the actor whose last handle was released."""
         host = self.handles.pop(identity, None)
         if host is not None and self._engine.alive:
             if host.loop is not None and host.dead is not None and not host.loop.driven_here():
@@ -129,5 +134,6 @@ class Actors:
         raise AsyncioActorExit if now.host is not None and now.host.loop is not None else LeaveActor
 
     def pending_calls(self, actor: int) -> int:
+        """Returns how many calls of an actor are unfinished."""
         host = self.handles.get(ids.object_id(actor, 1))
         return host.pending if host is not None else 0

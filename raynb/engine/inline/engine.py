@@ -38,7 +38,7 @@ from raynb.base.spec import STREAMING, ActorSpec, TaskOptions
 from raynb.engine.inline.actors import Actors
 from raynb.engine.inline.groups import Groups
 from raynb.engine.inline.objects import Objects, owned
-from raynb.engine.inline.records import running
+from raynb.engine.inline.records import InlineTask, running
 from raynb.engine.inline.streams import StreamReader
 from raynb.engine.inline.tasks import Tasks
 from raynb.engine.inline.waiting import Waiting
@@ -50,6 +50,27 @@ from raynb.serde import functions, pickling
 
 _now = time.monotonic
 SELF = 1  # the number of the one "worker"
+
+
+def _context_of(now: InlineTask, namespace: str) -> Context:
+    host = now.host
+    held = host.spec.held if host is not None else now.options.resources
+    return Context(
+        worker=SELF, task=now.row.id, actor=host.spec.actor_id if host is not None else 0, scope=now.scope,
+        attempt=now.attempt, name=now.row.name, resources={k: v / RESOURCE_UNIT for k, v in held},
+        restarted=host is not None and host.restarts > 0, cancelled=now.cancelled,
+        function_name=now.row.function_name,
+        namespace=(host.spec.namespace if host is not None else "") or namespace,
+    )  # fmt: skip
+
+
+def _without(total: dict[str, float], taken: list[tuple[tuple[str, int], ...]]) -> dict[str, float]:
+    free = dict(total)
+    for amounts in taken:
+        for name, amount in amounts:
+            if name in free:
+                free[name] -= amount / RESOURCE_UNIT
+    return {name: amount for name, amount in free.items() if amount > 0}
 
 
 class InlineEngine:
@@ -134,21 +155,26 @@ class InlineEngine:
             loop.close()
 
     def check_alive(self) -> None:
+        """Raises `RuntimeGoneError` if the runtime was shut down."""
         if not self.alive:
             raise gone(self._pid)
 
     def after_fork_in_child(self) -> None:
+        """Marks the engine as gone in a forked child: the runtime belongs to the parent."""
         self.alive = False
 
     def spell(self, number: int, width: int) -> str:
+        """Returns an id in Ray's hexadecimal form, ``width`` digits long."""
         return ids.to_hex(number, self.nonce, width)
 
     def next_id(self, actor: int = 0) -> int:
+        """Returns a new task id."""
         with self._lock:
             return self._ids.next_task(actor)
 
     # -- tasks ---------------------------------------------------------------------------------
     def define(self, key: str, blob: bytes, refs: Sequence[ObjectRef[Any]] = ()) -> None:
+        """Stores a definition under the hash of its bytes, with the refs inside it; once per key."""
         if key not in self._definitions:
             self.refs.ids_of(refs)
             self._definitions[key] = (blob, refs, [])
@@ -168,6 +194,7 @@ class InlineEngine:
     def submit(
         self, options: TaskOptions, packed: Packed, actor: int = 0
     ) -> list[ObjectRef[Any]] | ObjectRefGenerator:
+        """Submits a task or an actor's method call; returns its refs, or a generator of them, at once."""
         self.check_alive()
         self.objects.drain_log()
         host = self.actors.handles[ids.object_id(actor, 1)] if actor else None
@@ -193,6 +220,7 @@ class InlineEngine:
         return refs
 
     def new_row(self, task: int, options: TaskOptions, kind: str, actor: int, scope: int) -> TaskRow:
+        """Returns the views' row of a task that begins."""
         outer = running.get()
         resources = {name: amount / RESOURCE_UNIT for name, amount in options.resources}
         return TaskRow(
@@ -204,14 +232,14 @@ class InlineEngine:
     def run_on_workers(
         self, options: TaskOptions, packed: Packed, later: bool, now: bool = True, only: int = 0
     ) -> list[concurrent.futures.Future[Any]]:
-        """Runs it here, once: this process is the only worker there will be."""
+        """Runs the call here, once: this process is the only worker."""
         if not now or only not in (0, SELF):
             return []
         ref = self.submit(options, packed)[0]  # type: ignore[index]
         return [self.future(ref)]
 
-    # -- objects -------------------------------------------------------------------------------
     def put(self, packed: Packed) -> ObjectRef[Any]:
+        """Stores a packed value; returns its ref."""
         self.check_alive()
         self.objects.drain_log()
         self.refs.ids_of(packed.contained)
@@ -223,6 +251,7 @@ class InlineEngine:
         return ref
 
     def cancel(self, ref: ObjectRef[Any], force: bool, recursive: bool) -> None:
+        """Cancels the task that makes an object; only calls of async actors can be unfinished."""
         self.check_alive()
         self.objects.find(ref)
         self.cancel_task(ids.task_of(ref._id), force)
@@ -234,6 +263,7 @@ class InlineEngine:
             self.tasks.cancel(now)
 
     def cancel_scope(self, scope: int) -> tuple[int, int]:
+        """Cancels the unfinished tasks of a cell; returns (cancelled, already ended)."""
         mine = [now for now in list(self.tasks.open.values()) if now.scope == scope]
         finished = sum(n for state, n in self.book.scope_counts(scope).items() if state in TASK_ENDED)
         for now in mine:
@@ -241,10 +271,12 @@ class InlineEngine:
         return len(mine), finished
 
     def free(self, refs: Sequence[ObjectRef[Any]]) -> None:
+        """Releases values although refs to them exist; reading one raises `ObjectFreedError` then."""
         self.check_alive()
         self.free_ids(self.refs.ids_of(refs))
 
     def free_ids(self, wanted: tuple[int, ...]) -> None:
+        """Releases the values of these object ids; reading one raises `ObjectFreedError` then."""
         for identity in wanted:
             spelled = self.spell(identity, ids.OBJECT_HEX)
             self.objects.free(identity, ("err", "ObjectFreedError", (spelled, f"{spelled} was freed on request.")))
@@ -252,41 +284,38 @@ class InlineEngine:
     # -- where the calling code runs -----------------------------------------------------------
     @property
     def driver(self) -> InlineEngine:
+        """Returns the engine itself: it is the driver's."""
         return self
 
     def actor_here(self) -> ActorSpec | None:
+        """Returns the spec of the actor that the calling code runs in; None outside of actors."""
         now = running.get()
         return now.host.spec if now is not None and now.host is not None else None
 
     @property
     def capture(self) -> int:
+        """Returns the placement group that submissions of the calling code run in too; 0: none."""
         now = running.get()
         if now is None:
             return 0
         return now.host.spec.capture if now.host is not None else now.options.capture
 
     def context(self) -> Context:
+        """Returns ids, name and resources of the running task."""
         now = running.get()
         if now is None:
             return Context(scope=current_scope(), namespace=self.config.namespace or "")
-        host = now.host
-        held = host.spec.held if host is not None else now.options.resources
-        return Context(
-            worker=SELF, task=now.row.id, actor=host.spec.actor_id if host is not None else 0, scope=now.scope,
-            attempt=now.attempt, name=now.row.name, resources={k: v / RESOURCE_UNIT for k, v in held},
-            restarted=host is not None and host.restarts > 0, cancelled=now.cancelled,
-            function_name=now.row.function_name,
-            namespace=(host.spec.namespace if host is not None else "") or self.config.namespace or "",
-        )  # fmt: skip
+        return _context_of(now, self.config.namespace or "")
 
-    # -- views ---------------------------------------------------------------------------------
     def check_invariants(self) -> None:
-        """There is no machine, whose state could be impossible."""
+        """Does nothing: there is no machine here."""
 
     def snapshot(self) -> Snapshot:
+        """Returns the rows of everything (`changes` since the beginning)."""
         return self.changes(-1)
 
     def changes(self, since: int) -> Snapshot:
+        """Returns the rows that changed after version ``since``; all of them if that is too old."""
         self.objects.drain_log()
         self.objects.refresh_rows()
         busy = list(self.tasks.open.values())
@@ -302,6 +331,7 @@ class InlineEngine:
     def rows(
         self, tasks: Sequence[int] = (), actors: Sequence[int] = (), objects: Sequence[int] = ()
     ) -> Snapshot:
+        """Returns the rows of these ids only."""
         self.objects.drain_log()
         self.objects.refresh_rows()
         return self.book.picture_of(tasks, actors, objects)
@@ -311,16 +341,13 @@ class InlineEngine:
         return []
 
     def cluster(self) -> tuple[dict[str, float], dict[str, float]]:
+        """Returns (total, available) resources."""
         taken = [one.options.resources for one in list(self.tasks.open.values())]
         taken += [host.spec.held for host in list(self.actors.handles.values()) if host.row.state != DEAD]
-        free = dict(self._total)
-        for amounts in taken:
-            for name, amount in amounts:
-                if name in free:
-                    free[name] -= amount / RESOURCE_UNIT
-        return dict(self._total), {name: amount for name, amount in free.items() if amount > 0}
+        return dict(self._total), _without(self._total, taken)
 
     def is_unasked(self, ref: ObjectRef[Any]) -> bool:
+        """Waits for the task's end; returns whether its failure is one that nobody has asked about."""
         self.wait([ref], 1, None, False)
         return self.unasked.has(ids.task_of(ref._id))
 
@@ -330,11 +357,12 @@ class InlineEngine:
             listener(output)
 
     def scope_counts(self, scope: int) -> dict[str, int]:
+        """Returns state → number of the cell's tasks."""
         self.objects.drain_log()
         return self.book.scope_counts(scope)
 
     def logs(self, task: int | None = None, worker: int | None = None) -> list[Output]:
-        """Returns nothing: what tasks print is printed, and nobody keeps it."""
+        """Returns nothing: tasks print directly, and nothing is kept."""
         return []
 
     def emit(self, kind: str, text: str = "", bundle: dict[str, Any] | None = None) -> None:

@@ -24,6 +24,7 @@ class _Selector(selectors.DefaultSelector):
         self.owner = owner
 
     def select(self, timeout: float | None = None) -> Any:
+        """Stops the loop instead of sleeping when nothing but a caller could wake it."""
         # One registered file is the loop's own pipe; more mean that something waits for the network.
         if timeout is None and not self.owner.patient and len(self.get_map()) <= 1:
             self.owner.idle = True
@@ -52,7 +53,10 @@ def _outside_running_loop() -> Iterator[None]:
 
 
 class DrivenLoop:
-    """Thread contract: any thread drives it, one at a time; the others wait their turn."""
+    """An event loop that runs only while a thread drives it.
+
+    Thread contract: any thread, one at a time; others wait.
+    """
 
     def __init__(self) -> None:
         self.patient = False
@@ -121,7 +125,7 @@ class DrivenLoop:
             self.loop.close()
 
     def _finish(self, tasks: set[asyncio.Task[Any]]) -> None:
-        """Runs tasks to their end; one that won't end is left where it stands."""
+        """Runs tasks to their end; abandons one that does not end."""
         self.idle = False
         while not self.idle and not all(task.done() for task in tasks):
             self.loop.run_forever()

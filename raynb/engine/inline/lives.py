@@ -76,7 +76,7 @@ class ActorLives:
         return cls(*args, **kwargs)
 
     def end(self, host: InlineActor, value: Any, restart: bool) -> None:
-        """The actor is over; with ``restart`` it begins anew if it has restarts left."""
+        """Ends an actor; with ``restart`` it is made again if it has restarts left."""
         if host.dead is not None:
             return
         for now in [one for one in self._tasks.open.values() if one.host is host and one.job is not None]:

@@ -42,7 +42,7 @@ class InlineObject:
 
 
 def owned(packed: Packed) -> Packed:
-    """Returns arguments that don't change when the caller's arrays do."""
+    """Returns the arguments with copies of buffers that the caller may change later."""
     if not packed.buffers:
         return packed
     return Packed(packed.data, [bytes(b) for b in packed.buffers], packed.deps, packed.contained)
@@ -84,7 +84,7 @@ class Objects:
             self._touched.add(identity)
 
     def keep(self, identity: int, packed: Packed) -> None:
-        """Stores a value; nothing happens if nobody wants it any more."""
+        """Stores a value; does nothing if its object was released."""
         # Copied: the caller's arrays may change, and what is read from here must not.
         buffers = tuple(bytes(buffer) for buffer in packed.buffers)
         self._end(identity, ("ok", packed.data, buffers), packed.contained, pickling.nbytes(packed), None)
@@ -120,12 +120,13 @@ class Objects:
         raise errors.load_error(obj.value).with_traceback(obj.traceback)
 
     def find(self, ref: ObjectRef[Any]) -> InlineObject:
+        """Returns the object of a ref; raises if the ref is of another runtime."""
         if ref._engine is not self.engine:
             self.engine.refs.refuse(ref)
         return self.table[ref._id]
 
     def free(self, identity: int, value: Any) -> None:
-        """Replaces a value by the error that says it was freed."""
+        """Replaces a value by the error of a freed object."""
         with self._lock:
             obj = self.table.get(identity)
             if obj is not None and obj.value is not None:
@@ -134,13 +135,13 @@ class Objects:
                 self._touched.add(identity)
 
     def clear(self) -> None:
-        """Lets go of everything."""
+        """Releases all objects."""
         self.table.clear()
         self._traced.clear()
         self._called_from.clear()
 
     def _forget_callers(self) -> None:
-        """Frames of an error keep those that called them: what ours named (a ref of the failed task) is let go."""
+        """Clears raynb's own frames in an error's traceback: they would keep a ref of the failed task."""
         for _ in range(len(self._called_from)):
             first = self._called_from.popleft()
             frame = first.f_back
@@ -154,7 +155,7 @@ class Objects:
                 frame = frame.f_back
 
     def drain_log(self) -> None:
-        """Works off the log of refs that came and went; what nobody names is let go."""
+        """Applies the log of refs that came and went, and releases what nothing names any more."""
         if self._called_from:
             self._forget_callers()
         log = self.log

@@ -53,6 +53,7 @@ class InlineStream:
         self.loop: DrivenLoop | None = None
 
     def full(self) -> bool:
+        """Returns whether backpressure stops the producer: as many unread items as allowed are there."""
         return self.limit > 0 and self.made - self.taken >= self.limit
 
 

@@ -1,4 +1,4 @@
-"""Reading the items of `InlineEngine`'s generators: whoever takes an item has it made."""
+"""Reads the items of `InlineEngine`'s generators: taking an item makes it."""
 
 from __future__ import annotations
 
@@ -27,6 +27,9 @@ class StreamReader:
         self._tasks = tasks
 
     def next_item(self, task: int, index: int, timeout: float | None) -> ObjectRef[Any] | None:
+        """Waits for item ``index`` (seconds; None: for ever); returns its ref, or None when the stream ended before it.
+
+        """
         self._engine.check_alive()
         deadline = None if timeout is None else _now() + timeout
         if not self.item_is_ready(task, index):
@@ -40,6 +43,7 @@ class StreamReader:
         return stream.items.pop(index, None) if stream is not None else None
 
     async def next_item_async(self, task: int, index: int) -> ObjectRef[Any] | None:
+        """Waits for item ``index`` without blocking the event loop; returns None when the stream ended before it."""
         while not self.item_is_ready(task, index):
             stream = self._tasks.streams[task]
             if stream.loop is not None and not stream.loop.driven_here():
@@ -48,7 +52,7 @@ class StreamReader:
         return self.next_item(task, index, 0)
 
     def item_is_ready(self, task: int, index: int) -> bool:
-        """Returns whether taking the next item would not wait (here: after making it, if that needs no loop)."""
+        """Returns whether `next_item` would return at once; makes the item if that needs no loop."""
         self._engine.check_alive()
         stream = self._tasks.streams.get(task)
         if stream is None:
@@ -57,9 +61,11 @@ class StreamReader:
         return stream.ended or index <= stream.made
 
     def stream_finished(self, task: int, index: int) -> bool:
+        """Returns whether the stream has ended before item ``index``."""
         self._engine.check_alive()
         stream = self._tasks.streams.get(task)
         return stream is None or (stream.ended and index > stream.made)
 
     def at_stream_end(self, position: list[int]) -> Callable[[], object]:
+        """Returns the function that releases the stream when its generator object is released."""
         return functools.partial(self._tasks.drop_stream, position[0])

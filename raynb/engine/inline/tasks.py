@@ -123,7 +123,7 @@ class Tasks:
         return ref
 
     def ended(self, now: InlineTask, state: str) -> None:
-        """Writes down a task's end; the first state it ended in counts."""
+        """Enters a task's end; the first state it ended in counts."""
         if now.row.state in TASK_ENDED:
             return
         self.open.pop(now.row.id, None)
@@ -163,7 +163,7 @@ class Tasks:
         return True
 
     def _left(self, now: InlineTask, raised: BaseException) -> None:
-        """The task asked its process to end: the actor is over, or the worker would have been."""
+        """Ends the actor whose task asked its process to end; on workers the process would end."""
         if now.host is None:
             value: Any
             value, described = failures.left(now.options.name, raised)
@@ -176,7 +176,7 @@ class Tasks:
 
     def fail_all(self, now: InlineTask, state: str, value: Any, described: tuple[str, str], contained: Any,
                   traceback: TracebackType | None) -> None:  # fmt: skip
-        """The task is over with an error: all its objects are that error."""
+        """Ends a task with an error, which becomes the value of all its objects."""
         now.row.error_type, now.row.error = described
         count = now.options.num_returns
         stream = self.streams.get(now.row.id)
@@ -196,6 +196,7 @@ class Tasks:
 
     # -- streams -------------------------------------------------------------------------------
     def add_item(self, now: InlineTask, stream: InlineStream, item: Any) -> None:
+        """Stores the item that a generator yielded."""
         packed = results.pack_result(item)
         stream.made += 1
         identity = ids.object_id(now.row.id, stream.made)
@@ -222,12 +223,13 @@ class Tasks:
             running.reset(token)
 
     def finish_stream(self, now: InlineTask, stream: InlineStream) -> None:
+        """Ends a generator's task and its stream."""
         stream.ended = True
         self.engine.objects.keep(ids.object_id(now.row.id, 1), pickling.pack(None))
         self.ended(now, FINISHED)
 
     def pull(self, task: int, index: int) -> None:
-        """The reader wants item ``index``: everything before it is taken."""
+        """Applies that the reader wants item ``index``: it has taken everything before."""
         stream, now = self.streams[task], self.open.get(task)
         stream.taken = max(stream.taken, index - 1)
         if now is None or stream.ended:
@@ -238,7 +240,7 @@ class Tasks:
             self.advance(now, stream)
 
     def drop_stream(self, task: int) -> None:
-        """The reader is gone: the generator is closed where it stands."""
+        """Closes the generator of a reader that was released."""
         stream, now = self.streams.pop(task, None), self.open.get(task)
         if stream is None:
             return
@@ -266,7 +268,7 @@ class Tasks:
         loop.drive(lambda: now.row.state in TASK_ENDED, None, patient=False)
 
     async def _on_loop(self, now: InlineTask, packed: Packed, host: InlineActor, stream: InlineStream | None) -> None:
-        """A call of an async actor, from its place in the line to its result."""
+        """Runs a call of an async actor: waits for its turn, calls, stores the result."""
         if host.limit is None:
             host.limit = asyncio.Semaphore(host.spec.max_concurrency)
         over = False
@@ -315,6 +317,6 @@ class Tasks:
 
 
 def wake_readers(stream: InlineStream) -> None:
-    """Has whoever waits for an item look again."""
+    """Wakes the readers that wait for an item."""
     if stream.loop is not None:
         stream.loop.interrupt()

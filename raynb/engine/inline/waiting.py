@@ -1,4 +1,4 @@
-"""`get`, `wait`, futures and `await` of `InlineEngine`: whoever waits does the work."""
+"""`get`, `wait`, futures and `await` of `InlineEngine`: the waiting thread does the work."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def _wake(future: asyncio.Future[None]) -> None:
 
 
 class Waiting:
-    """Waits by letting the async actors go on.
+    """Waits by driving the event loops of async actors.
 
     Thread contract: every method from any thread.
     """
@@ -38,12 +38,12 @@ class Waiting:
         self._loops = loops
 
     def drive(self, obj: InlineObject, deadline: float | None) -> None:
-        """Lets the async actors go on until an object is there or the time is up."""
+        """Drives the async actors until an object is ready or the time is up."""
         if obj.value is None:
             self._drive_any([obj], 1, deadline)
 
     def _drive_any(self, found: list[InlineObject], needed: int, deadline: float | None) -> None:
-        """Lets the async actors go on until ``needed`` of the objects are there or the time is up."""
+        """Drives the async actors until ``needed`` of the objects are ready or the time is up."""
 
         def enough() -> bool:
             return sum(1 for obj in found if obj.value is not None) >= needed
@@ -61,6 +61,7 @@ class Waiting:
                 loop.drive(enough, left if len(loops) == 1 else min(SLICE_SECONDS, left or SLICE_SECONDS), True)
 
     def get(self, refs: Sequence[ObjectRef[Any]], timeout: float | None) -> list[Any]:
+        """Waits for the values (seconds; None: for ever) and returns them; raises the first error."""
         self._engine.check_alive()
         deadline = None if timeout is None else _now() + timeout
         self._objects.drain_log()
@@ -77,6 +78,7 @@ class Waiting:
     def wait(
         self, refs: Sequence[ObjectRef[Any]], num_returns: int, timeout: float | None, fetch_local: bool
     ) -> tuple[list[ObjectRef[Any]], list[ObjectRef[Any]]]:
+        """Waits until ``num_returns`` objects are ready or ``timeout`` seconds are over; returns (ready, not ready)."""
         self._engine.check_alive()
         deadline = None if timeout is None else _now() + timeout
         self._objects.drain_log()
@@ -87,7 +89,7 @@ class Waiting:
         return ready, [ref for ref in refs if ref._id not in chosen]
 
     def future(self, ref: ObjectRef[Any]) -> concurrent.futures.Future[Any]:
-        """Returns a future; asking it for its result lets the work go on."""
+        """Returns a future; reading its result drives the work."""
         self._engine.check_alive()
         obj = self._objects.find(ref)
         future = _Future(self, obj)
@@ -108,6 +110,7 @@ class Waiting:
         return future
 
     def awaitable(self, ref: ObjectRef[Any]) -> Any:
+        """Returns a coroutine that waits for the object's value without blocking the event loop."""
         async def ticking() -> Any:
             obj = self._objects.find(ref)
             if obj.value is None and any(loop.driven_here() for loop in self._loops):
@@ -133,9 +136,11 @@ class _Future(concurrent.futures.Future[Any]):
         self._obj = obj
 
     def result(self, timeout: float | None = None) -> Any:
+        """Runs what is needed for the value, then returns it or raises its error."""
         self._waiting.drive(self._obj, None if timeout is None else _now() + timeout)
         return super().result(timeout if timeout is None else 0)
 
     def exception(self, timeout: float | None = None) -> BaseException | None:
+        """Runs what is needed for the value, then returns its error or None."""
         self._waiting.drive(self._obj, None if timeout is None else _now() + timeout)
         return super().exception(timeout if timeout is None else 0)

@@ -1,4 +1,4 @@
-"""Making and finding actors, for the driver's own code and for workers that ask."""
+"""Creates and finds actors, for the driver's own code and for workers that ask."""
 
 from __future__ import annotations
 
@@ -43,6 +43,7 @@ class Actors:
     def create_actor(
         self, spec: ActorSpec, options: TaskOptions, packed: Packed, get_if_exists: bool
     ) -> tuple[ObjectRef[Any], ActorSpec]:
+        """Creates an actor, or finds the named one (``get_if_exists``); returns its handle's ref and its spec."""
         headroom.check()
         self._engine.check_alive()
         args, deps, contained, hold = self._arguments.place(packed)
@@ -103,6 +104,7 @@ class Actors:
 
     @sheltered
     def actor_named(self, name: str, namespace: str) -> tuple[ObjectRef[Any], ActorSpec]:
+        """Returns the handle's ref and the spec of a live named actor; raises `ValueError` if there is none."""
         self._engine.check_alive()
         with self._loop.lock:
             spec = self.actor_named_for(name, namespace)
@@ -116,9 +118,11 @@ class Actors:
         return actor.spec
 
     def actor_names(self, namespace: str | None) -> list[tuple[str, str]]:
+        """Returns (namespace, name) of the live named actors; None: of every namespace."""
         return sorted(key for key in self._machine.actors.names if namespace is None or key[0] == namespace)
 
     @sheltered
     def kill(self, actor: int, no_restart: bool) -> None:
+        """Kills an actor's process at once; unless ``no_restart``, its restarts may bring it back."""
         self._engine.check_alive()
         self._loop.dispatch(e.KillAsked(_now(), actor, no_restart))

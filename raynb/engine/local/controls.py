@@ -1,4 +1,4 @@
-"""What a person, or the program, does to tasks and objects that there are: cancel and free."""
+"""Cancels tasks and frees objects on request."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _now = time.monotonic
 
 
 class Controls:
-    """Thread contract: every method from any thread."""
+    """Cancels tasks and frees objects. Thread contract: every method from any thread."""
 
     def __init__(self, engine: Engine, loop: Loop, refs: OwnRefs) -> None:
         self._engine = engine
@@ -27,17 +27,20 @@ class Controls:
 
     @sheltered
     def cancel(self, ref: ObjectRef[Any], force: bool, recursive: bool) -> None:
+        """Cancels the task that makes an object; ``force`` kills its worker, ``recursive`` cancels its children too."""
         self._engine.check_alive()
         self._refs.check(ref)
         self._loop.dispatch(e.CancelAsked(_now(), ids.task_of(ref._id), force, recursive))
 
     @sheltered
     def cancel_task(self, task: int, force: bool = False) -> None:
+        """Cancels a task by its id; ``force`` kills its worker."""
         self._engine.check_alive()
         self._loop.dispatch(e.CancelAsked(_now(), task, force, True))
 
     @sheltered
     def cancel_scope(self, scope: int) -> tuple[int, int]:
+        """Cancels the unfinished tasks of a cell; returns (cancelled, already ended)."""
         self._engine.check_alive()
         tasks = self._loop.machine.tasks
         with self._loop.lock:
@@ -50,6 +53,7 @@ class Controls:
         return count, finished
 
     def free(self, refs: Sequence[ObjectRef[Any]]) -> None:
+        """Releases values although refs to them exist; reading one raises `ObjectFreedError` then."""
         self._engine.check_alive()
         self.free_ids(self._refs.ids_of(refs))
 

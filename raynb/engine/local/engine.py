@@ -58,13 +58,10 @@ NO_THREAD = (
 
 
 class LocalEngine:
-    """Runs tasks and actors on workers of this machine.
+    """Runs tasks and actors on workers of this machine. Thread contract: every public method from any thread.
 
-    An assembly: `_construct` makes the parts and gives each what it uses; `_expose` makes the parts' methods
-    those of the engine, so there is no call in between (the rows "get of an int", "wait", "put" and
-    "actor calls" of the benchmarks). What is written out below submits and cancels.
-
-    Thread contract: every public method from any thread.
+    `_construct` makes the parts and gives each what it uses; `_expose` makes the parts' methods the engine's own,
+    without a call in between (benchmark rows "get of an int", "wait", "put" and "actor calls").
     """
 
     address = ""
@@ -227,17 +224,19 @@ class LocalEngine:
 
     @property
     def supervised(self) -> Supervised:
-        """The supervisor process that there is now."""
+        """Returns the current supervisor process."""
         return self.supervision.process
 
     # -- tasks ---------------------------------------------------------------------------------
     def check_alive(self) -> None:
+        """Raises `RuntimeGoneError` if the runtime was shut down, or its failure if it has failed."""
         if not self.alive:
             raise gone(self._pid)
         if self.loop.health.failure is not None:
             raise self.loop.health.error()
 
     def define(self, key: str, blob: bytes, refs: Sequence[ObjectRef[Any]] = ()) -> None:
+        """Stores a definition under the hash of its bytes, with the refs inside it; once per key."""
         if key not in self.definitions:
             self.refs.ids_of(refs)
             self.definitions[key] = (blob, refs)
@@ -245,6 +244,7 @@ class LocalEngine:
     def submit(
         self, options: TaskOptions, packed: Packed, actor: int = 0
     ) -> list[ObjectRef[Any]] | ObjectRefGenerator:
+        """Submits a task or an actor's method call; returns its refs, or a generator of them, at once."""
         if not self.alive or self.loop.health.failure is not None:
             self.check_alive()
         hold: Any = None
@@ -272,6 +272,7 @@ class LocalEngine:
         return refs
 
     def put(self, packed: Packed) -> ObjectRef[Any]:
+        """Stores a packed value; returns its ref."""
         if not self.alive or self.loop.health.failure is not None:
             self.check_alive()
         ref: ObjectRef[Any]
@@ -279,8 +280,8 @@ class LocalEngine:
             headroom.check()
             ref = shelter.run(self.spilling.put, packed)
             return ref
-        # Only noted, as a submission is: an exception may fall in anywhere. The machine is told of several at once;
-        # to tell it of each, "put of an int" takes twice as long.
+        # Enqueued as a submission is: an exception between two steps does no harm. The machine applies several at
+        # once; applied one by one, "put of an int" takes twice as long.
         contained = self.refs.ids_of(packed.contained) if packed.contained else ()
         data = pickling.in_band(packed)
         now = _now()
@@ -294,21 +295,22 @@ class LocalEngine:
     def run_on_workers(
         self, options: TaskOptions, packed: Packed, later: bool, now: bool = True, only: int = 0
     ) -> list[concurrent.futures.Future[Any]]:
+        """Runs a call on every worker (``only``: on one), and with ``later`` first thing on new ones."""
         return shelter.run(self.everywhere.run, options, packed, later, now, only)
 
-    # -- where the driver's own code runs ------------------------------------------------------
     @property
     def driver(self) -> LocalEngine:
+        """Returns the engine itself: it is the driver's."""
         return self
 
-    # -- its end -------------------------------------------------------------------------------
     @property
     def failure(self) -> str:
+        """Returns why the runtime failed; "" while it works."""
         found = self.loop.health.failure
         return str(found) if found is not None and self.alive else ""
 
     def _broken(self) -> None:
-        """The loop has failed: workers must not run on, nor views show what is no more. On the I/O thread."""
+        """Ends the workers of a runtime whose loop has failed, and says so. Runs on the I/O thread."""
         self.output.warn(str(self.loop.health.failure))
         self.supervised.stop(0.5)
 
@@ -344,7 +346,7 @@ class LocalEngine:
             raise RaySystemError("shutdown was not clean: " + "; ".join(map(str, errors))) from errors[0]
 
     def after_fork_in_child(self) -> None:
-        """The child of a fork must not touch what is the parent's."""
+        """Releases in a forked child all that belongs to the parent, without touching the parent's."""
         self.alive = False
         self.loop.health.failure = RuntimeGoneError("This process is a fork: it has no raynb runtime of its own.")
         self.loop.submission_queue.clear()

@@ -85,7 +85,7 @@ class Everywhere:
         return futures
 
     def worker_started(self, peer: WorkerConnection) -> None:
-        """A new worker's channels are there: what is for every worker goes before its first task."""
+        """Sends a new worker the setups that every worker runs, before its first task."""
         for setup in self.later:
             self._send(peer, setup, None)
 
@@ -95,7 +95,7 @@ class Everywhere:
         self._effects.run_setup(peer, number, setup.options, setup.args, setup.deps, setup.scope)
 
     def done(self, message: w.Done) -> bool:
-        """Takes the end of a run that is one of these; returns whether it was."""
+        """Applies the end of a setup; returns whether it was one."""
         found = self.pending.pop(message.task, None)
         if found is None:
             return False
@@ -117,7 +117,7 @@ class Everywhere:
             future.set_result(result)
 
     def handed_back(self, peer: WorkerConnection, tasks: tuple[int, ...]) -> tuple[int, ...]:
-        """A worker that blocks gave tasks back; ours go to it again. Returns the rest."""
+        """Sends a worker its handed-back setups again; returns the tasks."""
         if not self.pending:
             return tasks
         for number in tasks:
@@ -128,6 +128,7 @@ class Everywhere:
         return tasks
 
     def worker_died(self, worker: int, reason: str) -> None:
+        """Fails the futures of what ran on a worker that died."""
         for number, (where, _, future) in list(self.pending.items()):
             if where == worker:
                 del self.pending[number]

@@ -24,6 +24,7 @@ class Groups:
 
     @sheltered
     def reserve_group(self, bundles: tuple[Any, ...]) -> int:
+        """Asks for a placement group of bundles; returns its number at once."""
         with self._locked():
             number: int = self._ids.next_task()
             self._loop.apply(e.BundleReserved(_now(), number, bundles))
@@ -31,6 +32,7 @@ class Groups:
 
     @sheltered
     def group_ready(self, group: int, timeout: float | None) -> bool:
+        """Returns whether the group is placed, after at most ``timeout`` seconds."""
         waiter = Waiter(1)
         with self._locked():
             if group in self._loop.machine.groups.placed:
@@ -45,6 +47,7 @@ class Groups:
 
     @sheltered
     def return_group(self, group: int) -> None:
+        """Removes a placement group and releases its resources."""
         with self._locked():
             self._loop.apply(e.BundleReturned(_now(), group))
         if self._loop.lock.owner == 0:
@@ -52,6 +55,7 @@ class Groups:
 
     @sheltered
     def groups_table(self) -> dict[int, tuple[str, Any]]:
+        """Returns number → (state, bundles) of the placement groups."""
         with self._locked():
             groups = self._loop.machine.groups
             table = {g: ("CREATED", b) for g, b in groups.placed.items()}

@@ -1,4 +1,4 @@
-"""Asks workers what their tasks do, and knows which tasks wait at a breakpoint."""
+"""Asks workers what their tasks do, and keeps the tasks that wait at breakpoints."""
 
 from __future__ import annotations
 
@@ -27,7 +27,10 @@ DUMP_SECONDS = 2.0  # that a worker's signal handler may take
 
 
 class Inspection:
-    """Thread contract: `ask` and `over` from any thread; the rest under the engine's lock."""
+    """Sends questions to workers and matches their answers.
+
+    Thread contract: `ask` and `over` any thread; else the lock.
+    """
 
     def __init__(self, loop: Loop, effects: Effects, check_alive: Callable[[], None]) -> None:
         self._loop = loop
@@ -58,9 +61,11 @@ class Inspection:
         return future
 
     def workers(self) -> list[int]:
+        """Returns the numbers of the connected workers."""
         return list(self._effects.peers)
 
     def dump(self, worker: int) -> list[Any]:
+        """Returns the stacks of a worker that cannot answer, read from its dump file; [] if it has none."""
         with self._loop.lock:
             peer = self._effects.peers.get(worker)
         if peer is None or stopped(peer.pid):
@@ -75,6 +80,7 @@ class Inspection:
             self._loop.waiters.interrupt(wait, aside)
 
     def answered(self, m: w.Inspected) -> None:
+        """Sets the future of a question to the worker's answer."""
         _, future = self._open.pop(m.request, (0, None))
         if future is None:
             return
@@ -89,6 +95,7 @@ class Inspection:
             future.set_exception(result)
 
     def paused(self, peer: WorkerConnection, m: w.Paused, now: float) -> None:
+        """Announces a task that waits at a breakpoint; with no notebook to announce it to, the task goes on."""
         point = Breakpoint(peer.worker, m.session, m.task, m.scope, m.name, m.file, m.line, m.function, time.time())
         if not self.on_pause:
             number = next(self._numbers)
@@ -103,7 +110,7 @@ class Inspection:
 
     @sheltered
     def over(self, point: Breakpoint) -> None:
-        """The task at a breakpoint goes on."""
+        """Removes a breakpoint whose task goes on."""
         with self._loop.lock:
             if self.breakpoints.pop((point.worker, point.session), None) is not None:
                 self._loop.apply(e.TaskResumed(time.monotonic(), point.task))
@@ -111,12 +118,13 @@ class Inspection:
         self._loop.run_callbacks()
 
     def let_go(self) -> None:
-        """The store lacks room: the frames of failures, which hold arguments, go."""
+        """Has workers release the frames of failed tasks, whose arguments take room in the store."""
         if self.may_keep:
             for worker in self._effects.peers:
                 self._effects.control(worker, w.Inspect(0, "forget", pickle.dumps((None,))))
 
     def worker_died(self, worker: int, why: str) -> None:
+        """Fails the questions to a worker that died, and removes its breakpoints."""
         for number in [number for number, (whose, _) in self._open.items() if whose == worker]:
             _, future = self._open.pop(number)
             future.set_exception(WorkerCrashedError(f"The worker ended: {why}."))

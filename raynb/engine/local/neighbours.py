@@ -1,4 +1,4 @@
-"""The other runtimes of this user on this machine: what this one says to them, and takes from them."""
+"""Publishes this runtime to the user's other runtimes on this machine, and shares the slots with them."""
 
 from __future__ import annotations
 
@@ -73,17 +73,17 @@ class Neighbours:
         self.memory_left = available
 
     def attach(self, loop: Loop, ledger: Ledger) -> None:
-        """Takes what the entry tells of; from then on `tick` works."""
+        """Sets what the entry is read from; from then on `tick` works."""
         self._loop = loop
         self._ledger = ledger
 
     def scaled(self, cpus: int) -> None:
-        """Takes the slots that a person has asked for."""
+        """Publishes the slots that the user has asked for."""
         self.row.base, self.row.cpus, self.row.chosen = cpus, cpus, True
         self._seen = -1
 
     def tick(self, now: float) -> None:
-        """Says what has changed, does what is asked, and takes or gives back slots; about once a second."""
+        """Publishes changes, applies requests of others, and acquires or releases slots, about once a second."""
         folder = self._folder
         if folder is None or now < self._next:
             return
@@ -134,7 +134,7 @@ class Neighbours:
             self._loop.dispatch(e.CpusChanged(now, slots * RESOURCE_UNIT))
 
     def leave(self) -> None:
-        """Takes the entry back."""
+        """Removes the entry."""
         folder, self._folder = self._folder, None
         if folder is not None:
             try:
@@ -143,6 +143,7 @@ class Neighbours:
                 trace.swallowed("leaving the other runtimes of this user", error)
 
     def after_fork_in_child(self) -> None:
+        """Forgets the folder in a forked child: it belongs to the parent."""
         folder, self._folder = self._folder, None
         if folder is not None:
             folder.forget()

@@ -1,4 +1,4 @@
-"""What the machine has for a runtime, and how many slots it has of that."""
+"""The resources of the machine that a runtime may use, and its number of slots."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def machine_totals(config: Config, available: int, store: int) -> dict[str, int]
 
 
 class Scaling:
-    """Thread contract: any thread."""
+    """Changes the number of slots. Thread contract: any thread."""
 
     def __init__(self, loop: Loop, check_alive: Callable[[], None], scaled: Callable[[int], None]) -> None:
         """``scaled`` is called with the number first: runtimes beside this one are to know."""

@@ -1,4 +1,4 @@
-"""What the machine's tables look like from outside: pictures, counts and stories."""
+"""Reads the machine's tables for views: rows, counts and stories."""
 
 from __future__ import annotations
 
@@ -33,10 +33,12 @@ class Views:
             self._loop.drain_logs(now)
 
     def snapshot(self) -> Snapshot:
+        """Returns the rows of everything (`changes` since the beginning)."""
         return self.changes(-1)
 
     @sheltered
     def changes(self, since: int) -> Snapshot:
+        """Returns the rows that changed after version ``since``; all of them if that is too old."""
         now = _now()
         with self._loop.lock:
             self._drain_ref_log(now)
@@ -50,6 +52,7 @@ class Views:
     def rows(
         self, tasks: Sequence[int] = (), actors: Sequence[int] = (), objects: Sequence[int] = ()
     ) -> Snapshot:
+        """Returns the rows of these ids only."""
         now = _now()
         with self._loop.lock:
             self._drain_ref_log(now)
@@ -57,27 +60,32 @@ class Views:
 
     @sheltered
     def awaited(self, task: int) -> list[int]:
+        """Returns the ids of the objects that a task still waits for."""
         with self._loop.lock:
             return snapshot.awaited(self._machine, task)
 
     def cluster(self) -> tuple[dict[str, float], dict[str, float]]:
+        """Returns (total, available) resources."""
         shot = self.changes(1 << 60)
         return shot.total, {k: v for k, v in shot.available.items() if v > 0}
 
     @sheltered
     def story(self, identity: int) -> list[tuple[float, str]]:
+        """Returns (time, what happened) of an id, oldest first."""
         with self._loop.lock:
             story: list[tuple[float, str]] = self._machine.story(identity)
         return story
 
     @sheltered
     def pending_calls(self, actor: int) -> int:
+        """Returns how many calls of an actor are unfinished."""
         with self._loop.lock:
             found = self._machine.actors.table.get(actor)
             return found.pending if found is not None else 0
 
     @sheltered
     def scope_counts(self, scope: int) -> dict[str, int]:
+        """Returns state → number of the cell's tasks."""
         tasks = self._machine.tasks
         with self._loop.lock:
             counts = dict(tasks.scopes.get(scope, {}))
@@ -87,5 +95,6 @@ class Views:
         return counts
 
     def check_invariants(self) -> None:
+        """Raises `InvariantBroken` if a rule of the machine does not hold."""
         with self._loop.lock:
             invariants.check(self._machine)

@@ -1,4 +1,4 @@
-"""What workers ask of the driver by name (`wire.messages.Call`)."""
+"""Answers what workers ask of the driver by name (`wire.messages.Call`)."""
 
 from __future__ import annotations
 
@@ -45,13 +45,13 @@ class WorkerCalls:
         self._methods = {name: shelter.unsheltered(method) for name, method in methods.items()} | {"pin": self.pin}
 
     def pin(self, identity: int) -> None:
-        """A worker pickled a ref out of band: its object stays for good."""
+        """Pins the object of a ref that a worker pickled out of band: it stays for good."""
         obj = self._loop.machine.objects.table.get(identity)
         if obj is not None:
             obj.refs += 1
 
     def answer(self, peer: WorkerConnection, message: w.Call) -> None:
-        """Answers a worker's `Call`; what takes long is done by whoever leaves the lock."""
+        """Answers a worker's `Call`; long work is done by the thread that leaves the lock."""
         if message.method == "make_room":
             (size,) = _arguments_of(message)
             self._make_room(size, lambda ok: self._send(peer, message, True, ok))

@@ -1,4 +1,4 @@
-"""Runs what users want to be called back for, on threads of its own.
+"""Runs users' callbacks, on threads of its own.
 
 One thread runs the callbacks in their order. A callback may block, even for another future: the
 I/O thread looks every `LOOK_SECONDS`, and starts one more thread when callbacks wait and none has
@@ -30,12 +30,13 @@ class Callbacks:
         self._seen = -1  # `_taken` at the last look, if callbacks waited then
 
     def start(self) -> None:
+        """Starts one more thread that runs callbacks."""
         thread = threading.Thread(target=self._serve, name="raynb-callbacks", daemon=True)
         thread.start()
         self._threads.append(thread)
 
     def look(self) -> None:
-        """Starts one more thread if the others are held up by what they run."""
+        """Starts one more thread if callbacks wait and the running ones block."""
         if self._queue.empty():
             self._seen = -1
         elif self._seen != self._taken:
@@ -63,7 +64,7 @@ class Callbacks:
             del callback  # and what it holds, before the next one comes
 
     def stop(self) -> None:
-        """Ends the threads when they have run what waits; one that a callback blocks is left to itself."""
+        """Ends the threads after the queued callbacks; a thread that a callback blocks is abandoned."""
         for _ in self._threads:
             self._queue.put(None)
         me = threading.get_ident()

@@ -1,4 +1,4 @@
-"""A worker as the driver's loop sees it: its two channels and what it already knows."""
+"""A worker as the driver's loop sees it: its two channels, and what it was sent already."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class Connection:
         self.writing = False  # waits for the socket to take more
 
     def flush(self) -> bool:
-        """Sends what waits, in order; returns whether all of it is out. Raises `Closed`."""
+        """Sends the queued messages, in order; returns whether all were sent. Raises `Closed`."""
         outbox = self.outbox
         channel = self.channel
         batch: list[Any] = []
@@ -88,5 +88,6 @@ class WorkerConnection:
         self.ended = False
 
     def close(self) -> None:
+        """Closes both channels."""
         self.data.close()
         self.control.close()

@@ -30,11 +30,13 @@ BIG_BYTES = 1 << 20  # freed ranges of this size (bytes) are sent at once, not w
 
 
 class Says(Protocol):
-    """Tells the user."""
+    """Shows the engine's own messages to the user."""
 
-    def warn(self, text: str, scope: int = 0) -> None: ...
+    def warn(self, text: str, scope: int = 0) -> None:
+        """Shows a warning of the engine in a cell; scope 0: in no particular one."""
 
-    def report_failure(self, command: c.ReportFailure) -> None: ...
+    def report_failure(self, command: c.ReportFailure) -> None:
+        """Shows a failure that nobody has asked about."""
 
 
 class Effects:
@@ -85,21 +87,25 @@ class Effects:
             handlers[type(command)](command)
 
     def ready(self, command: c.Ready) -> None:
+        """Wakes the threads that wait for the object."""
         self.loop.waiters.ready(command.id, command.failed)
 
     # -- sending -------------------------------------------------------------------------------
     def send(self, connection: Connection, message: Any) -> None:
+        """Appends a message to the connection's outbox; the next flush sends it."""
         connection.outbox.append(message)
         if not connection.dirty:
             connection.dirty = True
             self.loop.dirty.append(connection)
 
     def control(self, worker: int, message: Any) -> None:
+        """Sends a message on the worker's control channel, if the worker is connected."""
         peer = self.peers.get(worker)
         if peer is not None:
             self.send(peer.control, message)
 
     def interrupt(self, command: c.Interrupt) -> None:
+        """Has a worker cancel its task: on the shared board, and by a message."""
         peer = self.peers.get(command.worker)
         if peer is not None:
             self._pages.board.interrupt(peer.row)  # before the message: see `Board`
@@ -117,6 +123,7 @@ class Effects:
         return uid
 
     def run(self, command: c.Run) -> None:
+        """Sends a task to its worker, with the definition and options that the worker lacks."""
         task = command.task
         spec = task.spec
         options = spec.options
@@ -150,7 +157,7 @@ class Effects:
             self.loop.hungry = True
 
     def _gpus(self, command: c.Run) -> tuple[int, ...]:
-        """Those of the actor that is created."""
+        """Returns the GPUs of the actor that the task creates."""
         gpus: tuple[int, ...] = self._machine.pool.table[command.worker].gpus
         return gpus
 
@@ -166,7 +173,7 @@ class Effects:
 
     def run_setup(self, peer: WorkerConnection, number: int, options: TaskOptions, args: Any, deps: tuple[int, ...],
                   scope: int) -> None:  # fmt: skip
-        """Sends a worker something to run that is no task (see `Everywhere`)."""
+        """Sends a worker a setup, which is no task (see `Everywhere`)."""
         connection = peer.data
         uid = options.uid or self.intern(options)
         if uid not in peer.sent_options:
@@ -186,7 +193,7 @@ class Effects:
         self.send(connection, w.Actor(pickle.dumps(spec, 5)))
 
     def send_arena(self, peer: WorkerConnection, connection: Connection, arena: int) -> None:
-        """Makes sure the worker can read an arena: its descriptor goes before the message."""
+        """Sends a worker the descriptor of an arena it cannot read yet, before the message that names it."""
         if arena == peer.worker:
             return
         known = (connection is peer.control, arena)
@@ -200,6 +207,7 @@ class Effects:
         self.send(connection, with_fds(w.Arena(arena), os.dup(fd)))
 
     def reply(self, command: c.Reply) -> None:
+        """Answers a worker's request with the values of the ready objects."""
         peer = self.peers.get(command.worker)
         if peer is None:
             return
@@ -223,7 +231,7 @@ class Effects:
         self.send(connection, w.Reply(number, command.ids, values, command.lent))
 
     def adopt(self, worker: int, row: int) -> None:
-        """Takes over what a dead worker's arena holds; what takes long comes after the lock."""
+        """Takes over the objects in a dead worker's arena; slow work follows after the lock."""
         later = self.loop.callbacks
         kept = [
             obj.value for obj in self._machine.objects.table.values()
@@ -233,7 +241,7 @@ class Effects:
         later.append(self._store.adopt(worker, kept, row, closed))
 
     def _arena_closed(self, arena: int, row: int) -> None:
-        """Nothing is left of a dead worker: its slot is free, and others may close its arena."""
+        """Releases a dead worker's slot: nothing is left in its arena, and others may close it."""
         with self.loop.lock:
             self._pages.slots.give(row)
             self._forget(arena)
@@ -248,6 +256,7 @@ class Effects:
                     self.send(connection, w.Forget(arena))
 
     def free(self, command: c.Free) -> None:
+        """Releases an object's bytes: here, at the worker that owns the arena, or on disk."""
         value = command.value
         if value[0] == "file" or value[1] not in self.peers:
             if value[0] == "shm" and value[1] == self._store.slot:
@@ -269,6 +278,7 @@ class Effects:
 
     # -- processes -----------------------------------------------------------------------------
     def start(self, command: c.StartWorker) -> None:
+        """Asks the supervisor for a worker process."""
         pages = self._pages
         row = 0
         try:
@@ -292,11 +302,13 @@ class Effects:
         self.on_worker_started(peer)
 
     def stop(self, command: c.StopWorker) -> None:
+        """Asks a worker to leave after what it was sent."""
         peer = self.peers.get(command.worker)
         if peer is not None:
             self.send(peer.data, w.Stop())
 
     def kill(self, command: c.KillWorker) -> None:
+        """Has the supervisor kill a worker process."""
         self.kill_worker(command.worker)
 
     def kill_worker(self, worker: int) -> None:

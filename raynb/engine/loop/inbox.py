@@ -1,4 +1,4 @@
-"""What workers and the supervisor say, as events for the machine."""
+"""Turns messages of workers and of the supervisor into events for the machine."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ NOTHING = -1  # what a worker's board says that has run no task yet
 
 
 def _unpickled(blob: bytes) -> Any:
-    """Unpickles what a worker's own code has pickled. Raises `BadFrame`: then it makes no sense."""
+    """Unpickles what raynb's code in a worker has pickled. Raises `BadFrame` if it cannot be read."""
     try:
         return pickle.loads(blob)
     except Exception as error:
@@ -40,32 +40,38 @@ _CARRIERS = frozenset((w.Call, w.Output, w.Options))
 
 
 class Setups(Protocol):
-    """Runs in workers that are no tasks: see `Everywhere`."""
+    """The code that runs in every worker and is no task: see `Everywhere`."""
 
     @property
     def pending(self) -> Any:
-        """True if there are some."""
+        """Whether setups are on their way."""
 
-    def done(self, message: w.Done) -> bool: ...
+    def done(self, message: w.Done) -> bool:
+        """Returns whether the end belongs to code that runs on every worker, and is applied."""
 
-    def handed_back(self, peer: WorkerConnection, tasks: tuple[int, ...]) -> tuple[int, ...]: ...
+    def handed_back(self, peer: WorkerConnection, tasks: tuple[int, ...]) -> tuple[int, ...]:
+        """Removes what is no task of the machine from tasks that were handed back; returns the others."""
 
-    def worker_died(self, worker: int, reason: str) -> None: ...
+    def worker_died(self, worker: int, reason: str) -> None:
+        """Fails what was to run on a worker that died."""
 
 
 class Inspects(Protocol):
     """Questions to workers, and their breakpoints: see `Inspection`."""
 
-    def answered(self, m: w.Inspected) -> None: ...
+    def answered(self, m: w.Inspected) -> None:
+        """Applies a worker's answer to a question."""
 
-    def paused(self, peer: WorkerConnection, m: w.Paused, now: float) -> None: ...
+    def paused(self, peer: WorkerConnection, m: w.Paused, now: float) -> None:
+        """Applies that a task waits at a breakpoint."""
 
-    def worker_died(self, worker: int, why: str) -> None: ...
+    def worker_died(self, worker: int, why: str) -> None:
+        """Fails the questions to a worker that died."""
 
 
 @dataclass(frozen=True, slots=True)
 class Listeners:
-    """Who takes what is no event of the machine's."""
+    """Receivers of messages that are no events of the machine."""
 
     setups: Setups
     inspection: Inspects
@@ -77,7 +83,7 @@ class Listeners:
 
 
 class Inbox:
-    """Takes messages.
+    """Applies the messages of workers.
 
     Thread contract: under the engine's lock.
     """
@@ -122,6 +128,7 @@ class Inbox:
         }
 
     def apply(self, event: Any) -> None:
+        """Applies an event to the machine."""
         self.loop.apply(event)
 
     @staticmethod
@@ -162,6 +169,7 @@ class Inbox:
 
     # -- tasks ---------------------------------------------------------------------------------
     def done(self, peer: WorkerConnection, ends: list[w.Done], now: float) -> None:
+        """Applies the ends of tasks."""
         setups = self._setups
         if setups.pending:
             ends = [end for end in ends if not setups.done(end)]
@@ -169,6 +177,7 @@ class Inbox:
             self.apply(e.TasksFinished(now, peer.worker, ends))
 
     def withdrawn(self, peer: WorkerConnection, m: w.Withdrawn, now: float) -> None:
+        """Applies that a worker handed unstarted tasks back; without any it answers the hang watch."""
         if not m.tasks:
             self._listeners.answered(peer.worker, m.frames)
             return
@@ -177,9 +186,11 @@ class Inbox:
             self.apply(e.Withdrawn(now, peer.worker, tasks))
 
     def yielded(self, peer: WorkerConnection, m: w.Yield, now: float) -> None:
+        """Applies a generator's next item."""
         self.apply(e.ItemYielded(now, peer.worker, m.task, m.index, m.value, m.size, m.contained))
 
     def submit(self, peer: WorkerConnection, calls: list[w.Submit], now: float) -> None:
+        """Applies a worker's submissions, in their order."""
         options = peer.options
         worker = peer.worker
         self.apply(e.Submitted(now, [
@@ -188,18 +199,21 @@ class Inbox:
         ]))  # fmt: skip
 
     def put(self, peer: WorkerConnection, m: w.Put, now: float) -> None:
+        """Applies a worker's put."""
         self.apply(e.ObjectStored(now, m.id, m.value, m.size, m.contained, peer.worker, m.scope))
 
     def _number(self, request: int, control: bool) -> int:
         return request | w.ON_CONTROL if control else request
 
     def ask(self, peer: WorkerConnection, m: w.Ask, now: float) -> None:
+        """Applies a worker's `get` or `wait`."""
         self.loop.asked = now
         handed_back = self._setups.handed_back(peer, m.handed_back)
         number = self._number(m.request, m.control)
         self.apply(e.Requested(now, peer.worker, number, m.task, m.ids, m.needed, m.is_wait, handed_back))
 
     def next_item(self, peer: WorkerConnection, m: w.NextItem, now: float) -> None:
+        """Applies a worker's request for an item of a stream."""
         self.loop.asked = now
         handed_back = self._setups.handed_back(peer, m.handed_back)
         if handed_back:
@@ -208,43 +222,53 @@ class Inbox:
         self.apply(e.NextItemAsked(now, peer.worker, number, m.running, m.task, m.index))
 
     def drop_request(self, peer: WorkerConnection, m: w.DropRequest, now: float) -> None:
+        """Applies that a worker stopped waiting for a request."""
         for number in (m.request, m.request | w.ON_CONTROL):
             self.apply(e.RequestDropped(now, peer.worker, number))
 
     def options(self, peer: WorkerConnection, m: w.Options, now: float) -> None:
+        """Stores the task options that a worker's submissions refer to by key."""
         options: Any = m.blob  # see `prepare`
         options.key = options.uid = 0  # numbers of the worker's own
         peer.options[m.key] = self._effects.options.get(self._effects.intern(options), options)
 
     def definition(self, peer: WorkerConnection, m: w.Definition) -> None:
+        """Stores a definition that a worker's submissions refer to by key."""
         peer.functions.add(m.key)
         self._definitions.setdefault(m.key, (m.blob, ()))
 
     def arena(self, peer: WorkerConnection, m: w.Arena, now: float) -> None:
+        """Maps the arena whose descriptor a worker has sent."""
         self._store.attach(m.arena, peer.data.channel.fds.popleft())
 
     def call(self, peer: WorkerConnection, m: w.Call, now: float) -> None:
+        """Carries out a call by name of a worker."""
         self.loop.asked = now
         self._listeners.call(peer, m)
 
     def output(self, peer: WorkerConnection, m: w.Output, now: float) -> None:
+        """Delivers what a task printed or displayed."""
         bundle: Any = m.bundle or None  # see `prepare`
         piece = Output(m.kind, m.task, m.scope, peer.worker, peer.pid, m.name, m.actor, m.text, bundle)
         self._listeners.output(piece)
 
     # -- processes -----------------------------------------------------------------------------
     def ready(self, peer: WorkerConnection, m: w.Ready, now: float) -> None:
+        """Applies that a worker process is up."""
         peer.pid = m.pid
         self.apply(e.WorkerReady(now, peer.worker, m.pid))
         self.loop.waiters.ready(WORKER_CHANGED_KEY)
 
     def leaving(self, peer: WorkerConnection, m: w.Leaving, now: float) -> None:
+        """Stores why a worker is going to end."""
         peer.leaving = m.reason
 
     def actor_exits(self, peer: WorkerConnection, m: w.ActorExits, now: float) -> None:
+        """Applies that a worker's actor called ``exit_actor``."""
         self.apply(e.ExitAsked(now, peer.worker))
 
     def supervisor(self, m: Any, now: float) -> None:
+        """Applies a message of the supervisor: a worker ended, or could not be started."""
         if type(m) is w.Exited:
             killed = os.WIFSIGNALED(m.status) and os.WTERMSIG(m.status) == signal.SIGKILL
             memory = self._listeners.system_killed(m.worker) if killed else ""
@@ -253,7 +277,9 @@ class Inbox:
             self.worker_died(m.worker, now, m.reason)
 
     def worker_died(self, worker: int, now: float, reason: str, oom: bool = False) -> None:
-        """Its last words are read first; then the machine knows, and its arena is taken over."""
+        """Applies a worker's death: reads what it had sent, then the machine gets `WorkerDied`, then its arena is taken
+        over.
+        """
         peers = self._effects.peers
         peer = peers.get(worker)
         if peer is None or peer.ended:
@@ -273,17 +299,17 @@ class Inbox:
         self.loop.waiters.ready(WORKER_CHANGED_KEY)  # whoever waits for the first one looks again
 
     def _last_words(self, peer: WorkerConnection, now: float) -> None:
-        """Takes in what a dead worker had written down and could not send any more."""
+        """Applies what a dead worker had written to its shared row and could not send."""
         notes = self._pages.unsent.read(peer.row, peer.data.channel.came)
         try:
             messages = decode_all(notes)
-        except BadFrame:  # somebody has written there who should not have
+        except BadFrame:  # the user's code has overwritten the row
             return
         self(peer.data, messages, now)
 
     def connection_lost(self, connection: Connection) -> None:
-        """A socket ended. A worker's death is reported by the supervisor, with its reason; the end of
-        the supervisor's own socket is the end of all workers."""
+        """Removes a connection whose socket ended. The supervisor reports the worker's death, with its reason; the end
+        of the supervisor's own socket is the end of all workers."""
         peer = connection.peer
         if peer is not None:  # it may be writing that failed: what it has sent is read all the same
             self.loop.drain_connection(connection, time.monotonic())

@@ -23,7 +23,7 @@ TICK_SECONDS = 0.05
 
 
 class IoThread:
-    """Thread contract: `asleep` and `wake` for any thread; `start` and `stop` once each."""
+    """The engine's background thread. Thread contract: `asleep`, `wake` any thread; `start`, `stop` once each."""
 
     def __init__(self, loop: Loop) -> None:
         self._loop = loop
@@ -41,10 +41,11 @@ class IoThread:
         self._thread = threading.Thread(target=self._serve, name="raynb-io", daemon=True)
 
     def start(self) -> None:
+        """Starts the thread."""
         self._thread.start()
 
     def step_aside(self) -> None:
-        """Leaves the sockets to a thread that waits and reads them from now on."""
+        """Leaves the sockets to a thread that waits in `get` and reads them from now on."""
         if self._serving:
             self.wake()
 
@@ -134,12 +135,13 @@ class IoThread:
         self._loop.users.look()
 
     def stop(self) -> None:
-        """Ends the thread; returns when it has ended, unless it is the one that asks."""
+        """Ends the thread and waits for its end, unless the thread itself calls it."""
         self.stopping = True
         self.wake()
         if self._thread.is_alive() and self._thread.ident != threading.get_ident():
             self._thread.join()
 
     def close(self) -> None:
+        """Closes the thread's poller and pipe."""
         self.poll.close()
         self.wake.close()

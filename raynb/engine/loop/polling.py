@@ -10,7 +10,7 @@ IN = select.POLLIN
 
 
 class Poller:
-    """epoll where there is one, else poll."""
+    """Waits for sockets, by epoll where the system has it, else poll."""
 
     def __init__(self) -> None:
         if hasattr(select, "epoll"):
@@ -35,12 +35,13 @@ class Poller:
             raise
 
     def close(self) -> None:
+        """Closes the poller, where the system's has a descriptor."""
         if hasattr(self._poll, "close"):
             self._poll.close()
 
 
 class Wake:
-    """A pipe that ends a poll."""
+    """A pipe whose writing end wakes a thread that polls."""
 
     def __init__(self) -> None:
         self.read, self._write = os.pipe()
@@ -54,12 +55,14 @@ class Wake:
             pass
 
     def drain(self) -> None:
+        """Reads what `set` wrote, so that the next wait sleeps again."""
         try:
             os.read(self.read, 4096)
         except BlockingIOError:
             pass
 
     def close(self) -> None:
+        """Closes the pipe."""
         if self.read >= 0:
             os.close(self.read)
             os.close(self._write)

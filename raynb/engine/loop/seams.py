@@ -1,4 +1,4 @@
-"""What the loop's parts need of what is outside of the process: each is a protocol, with a fake in `raynb.testing`."""
+"""The protocols between the loop's parts and the world outside of the process; each has a fake in `raynb.testing`."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ Location = tuple[Any, ...]
 
 
 class Processes(Protocol):
-    """Starts and ends the processes of workers: the supervisor, as far as the effects need it."""
+    """Starts and ends worker processes: the part of the supervisor that the effects use."""
 
     connection: Connection  # to who ends them
 
@@ -27,23 +27,32 @@ class Storage(Protocol):
     slot: int
     limit: int
 
-    def write(self, data: Any, buffers: Sequence[Any] = ()) -> Location: ...
+    def write(self, data: Any, buffers: Sequence[Any] = ()) -> Location:
+        """Stores bytes in shared memory, or on disk when it is full; returns where."""
 
-    def write_file(self, data: Any, buffers: Sequence[Any] = ()) -> Location: ...
+    def write_file(self, data: Any, buffers: Sequence[Any] = ()) -> Location:
+        """Stores bytes in a file; returns where."""
 
-    def spill(self, location: Location) -> Location: ...
+    def spill(self, location: Location) -> Location:
+        """Copies an object from shared memory to a file; returns where."""
 
-    def free(self, location: Location) -> None: ...
+    def free(self, location: Location) -> None:
+        """Releases the bytes."""
 
-    def total(self) -> int: ...
+    def total(self) -> int:
+        """Returns the bytes of all arenas that are taken."""
 
-    def live_views(self) -> int: ...
+    def live_views(self) -> int:
+        """Returns how many zero-copy views of this process are alive."""
 
-    def fd_of(self, arena: int) -> int: ...
+    def fd_of(self, arena: int) -> int:
+        """Returns the descriptor of an arena."""
 
-    def attach(self, arena: int, fd: int) -> None: ...
+    def attach(self, arena: int, fd: int) -> None:
+        """Maps another process's arena."""
 
     def adopt(
         self, arena: int, locations: Sequence[Location], row: int | None = None,
         settled: Callable[[], None] | None = None,
-    ) -> Callable[[], None]: ...  # fmt: skip
+    ) -> Callable[[], None]:  # fmt: skip
+        """Takes over the objects in a dead process's arena; returns what is to be called without the lock."""

@@ -269,8 +269,10 @@ class Waiters:
         return self._lead.acquire(timeout=LEAVE_SECONDS)
 
     def left(self) -> None:
+        """Releases the lead: another waiting thread may read the sockets."""
         self._lead.release()
 
     def close(self) -> None:
+        """Closes the poller and the pipe."""
         self.poll.close()
         self.wake.close()

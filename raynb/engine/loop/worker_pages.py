@@ -29,6 +29,7 @@ class WorkerPages:
         return cls(ledger, board, unsent, Slots())
 
     def close(self) -> None:
+        """Unmaps the pages."""
         for page in (self.ledger, self.board, self.unsent):
             page.close()
 

@@ -31,6 +31,7 @@ class Actors:
     def create_actor(
         self, spec: ActorSpec, options: TaskOptions, packed: Packed, get_if_exists: bool
     ) -> tuple[ObjectRef[Any], ActorSpec]:
+        """Creates an actor, or finds the named one (``get_if_exists``); returns its handle's ref and its spec."""
         running = state.current()
         args, deps, contained, hold = self._arguments(packed)
         where = (running.task, running.scope) if running else (0, 0)
@@ -47,6 +48,7 @@ class Actors:
         return self._engine.new_ref(identity, self._engine)
 
     def actor_named(self, name: str, namespace: str) -> tuple[ObjectRef[Any], ActorSpec]:
+        """Returns the handle's ref and the spec of a live named actor; raises `ValueError` if there is none."""
         spec = self._requests.call("actor_named_for", name, namespace)
         return UncountedRef(ids.object_id(spec.actor_id, 1), self._engine), spec
 
@@ -55,10 +57,13 @@ class Actors:
         return UncountedRef(ids.object_id(actor, 1), self._engine)
 
     def actor_names(self, namespace: str | None) -> list[tuple[str, str]]:
+        """Returns (namespace, name) of the live named actors; None: of every namespace."""
         return self._requests.call("actor_names", namespace)  # type: ignore[no-any-return]
 
     def kill(self, actor: int, no_restart: bool) -> None:
+        """Kills an actor's process at once; unless ``no_restart``, its restarts may bring it back."""
         self._requests.call("kill", actor, no_restart)
 
     def pending_calls(self, actor: int) -> int:
+        """Returns how many calls of an actor are unfinished."""
         return int(self._requests.call("pending_calls", actor))

@@ -98,6 +98,7 @@ class WorkerEngine:
 
     # -- definitions ---------------------------------------------------------------------------
     def define(self, key: str, blob: bytes, refs: Any = ()) -> None:
+        """Stores a definition under the hash of its bytes, with the refs inside it; once per key."""
         if key in self._defined:
             return
         self.worker.blobs.setdefault(key, blob)
@@ -122,6 +123,7 @@ class WorkerEngine:
     def submit(
         self, options: TaskOptions, packed: Packed, actor: int = 0
     ) -> list[ObjectRef[Any]] | ObjectRefGenerator:
+        """Submits a task or an actor's method call; returns its refs, or a generator of them, at once."""
         running = state.current()
         if self.worker.capture.pending():  # what the task has printed stands before what it starts prints
             self.worker.capture.forward()
@@ -157,33 +159,40 @@ class WorkerEngine:
         return w.ARGS_IN_STORE, (*deps, ref._id), (), ref
 
     def cancel(self, ref: ObjectRef[Any], force: bool, recursive: bool) -> None:
+        """Cancels the task that makes an object; ``force`` kills its worker, ``recursive`` cancels its children too."""
         self.worker.link.post(w.Cancel(ids.task_of(ref._id), force, recursive))
         self.worker.link.flush()
 
     def free(self, refs: Sequence[ObjectRef[Any]]) -> None:
+        """Releases values although refs to them exist; reading one raises `ObjectFreedError` then."""
         self.requests.call("free_ids", tuple(ref._id for ref in refs))
 
     # -- refs --------------------------------------------------------------------------------------
     def adopt(self, object_id: int, nonce: int) -> ObjectRef[Any]:
+        """Returns a new, counted ref to an object whose id was read in a value of runtime ``nonce``."""
         return self.adopt_all([object_id], nonce)[0]
 
     def adopt_all(self, object_ids: list[int], nonce: int) -> list[ObjectRef[Any]]:
+        """Returns new, counted refs to objects whose ids were read in a value of runtime ``nonce``."""
         if nonce != self.nonce:
             raise RuntimeGoneError("This ref or handle was pickled in another raynb runtime, which is gone.")
         self.ref_log.extend(map(invert, object_ids))
         return [self.new_ref(object_id, self) for object_id in object_ids]
 
     def reduce_ref(self, ref: ObjectRef[Any]) -> tuple[Any, ...]:
+        """Returns what the ref's `__reduce__` returns; a ref pickled out of band is pinned for good."""
         if not record_ref(ref):
             self.requests.call("pin", ref._id)  # out of band: nobody can know how long it is needed
         return rebuild_ref, (ref._id, self.nonce)
 
     def ref_bundle(self, ref: ObjectRef[Any]) -> dict[str, str]:
+        """Returns how a ref is displayed: MIME type → text."""
         return {"text/plain": repr(ref)}
 
     # -- where the calling code runs ---------------------------------------------------------------
     @property
     def capture(self) -> int:
+        """Returns the placement group that submissions of the calling code run in too; 0: none."""
         if self.worker.actor is not None:
             return self.worker.actor.capture
         running = state.current()
@@ -205,9 +214,11 @@ class WorkerEngine:
         raise AsyncioActorExit if host is not None and host.spec.is_async else LeaveWorker
 
     def actor_here(self) -> ActorSpec | None:
+        """Returns the spec of the actor that the calling code runs in; None outside of actors."""
         return self.worker.actor
 
     def context(self) -> Context:
+        """Returns ids, name and resources of the running task."""
         running = state.current()
         context = Context(self.worker.number, namespace=self.worker.settings["namespace"])
         if running is not None:
@@ -227,12 +238,15 @@ class WorkerEngine:
         return context
 
     def snapshot(self) -> Snapshot:
+        """Returns the rows of everything (`changes` since the beginning)."""
         return self.requests.call("snapshot")  # type: ignore[no-any-return]
 
     def changes(self, since: int) -> Snapshot:
+        """Returns the rows that changed after version ``since``; all of them if that is too old."""
         return self.requests.call("changes", since)  # type: ignore[no-any-return]
 
     def cluster(self) -> tuple[dict[str, float], dict[str, float]]:
+        """Returns (total, available) resources."""
         return self.requests.call("cluster")  # type: ignore[no-any-return]
 
     def name_task(self, name: str) -> None:

@@ -141,6 +141,7 @@ class Storing:
                 self._arena_told = True
 
     def put(self, packed: Packed) -> ObjectRef[Any]:
+        """Stores a packed value; returns its ref."""
         return self.put_stored(*self.place(packed))
 
     def put_stored(self, value: Any, size: int, contained: tuple[int, ...]) -> ObjectRef[Any]:

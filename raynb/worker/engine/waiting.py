@@ -41,6 +41,7 @@ class Waiting:
         return lambda number, control, handed: w.Ask(number, task, ids_, needed, is_wait, handed, control)
 
     def get(self, refs: Sequence[ObjectRef[Any]], timeout: float | None) -> list[Any]:
+        """Waits for the values (seconds; None: for ever) and returns them; raises the first error."""
         if not refs:
             return []
         wanted = tuple(ref._id for ref in refs)
@@ -74,6 +75,7 @@ class Waiting:
     def wait(
         self, refs: Sequence[ObjectRef[Any]], num_returns: int, timeout: float | None, fetch_local: bool
     ) -> tuple[list[ObjectRef[Any]], list[ObjectRef[Any]]]:
+        """Waits until ``num_returns`` objects are ready or ``timeout`` seconds are over; returns (ready, not ready)."""
         ready = self._first_known(refs, num_returns)
         if len(ready) < num_returns:
             wanted = tuple(ref._id for ref in refs)
@@ -104,6 +106,7 @@ class Waiting:
         return ready
 
     def future(self, ref: ObjectRef[Any]) -> concurrent.futures.Future[Any]:
+        """Returns a future of the object's value."""
         future: concurrent.futures.Future[Any] = concurrent.futures.Future()
         future.set_running_or_notify_cancel()
         wanted = (ref._id,)
@@ -130,6 +133,7 @@ class Waiting:
         return future
 
     def awaitable(self, ref: ObjectRef[Any]) -> Any:
+        """Returns a coroutine that waits for the object's value without blocking the event loop."""
         async def wait() -> Any:
             wanted = (ref._id,)
             make = self._ask(wanted, 1, False)
@@ -169,6 +173,9 @@ class Waiting:
         return lambda number, control, handed: w.NextItem(number, mine, task, index, handed, control)
 
     def next_item(self, task: int, index: int, timeout: float | None) -> ObjectRef[Any] | None:
+        """Waits for item ``index`` (seconds; None: for ever); returns its ref, or None when the stream ended before it.
+
+        """
         answer = self._requests.wait(self._ask_item(task, index), timeout)
         if answer is None:
             raise GetTimeoutError(f"no item within {timeout} s")
@@ -182,16 +189,20 @@ class Waiting:
         return ref
 
     async def next_item_async(self, task: int, index: int) -> ObjectRef[Any] | None:
+        """Waits for item ``index`` without blocking the event loop; returns None when the stream ended before it."""
         return self._item(await self._answer(self._ask_item(task, index)))
 
     def stream_finished(self, task: int, index: int) -> bool:
+        """Returns whether the stream has ended before item ``index``."""
         return bool(self._requests.call("stream_is_finished", task, index))
 
     def at_stream_end(self, position: list[int]) -> Callable[[], object]:
+        """Returns the function that releases the stream when its generator object is released."""
         return functools.partial(self._drop_stream, position)
 
     def _drop_stream(self, position: list[int]) -> None:
         self._requests.post(w.DropStream(*position))
 
     def item_is_ready(self, task: int, index: int) -> bool:
+        """Returns whether `next_item` would return at once."""
         return bool(self._requests.call("item_is_ready", task, index))

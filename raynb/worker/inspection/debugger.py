@@ -52,6 +52,7 @@ class Session:
         self._start_clock = desk.stop_clock()
 
     def put(self, request: int, command: str, payload: Any) -> None:
+        """Enqueues a command of the user's for the thread that waits at the prompt."""
         self._commands.put((request, command, payload))
 
     def next(self) -> tuple[str, Any]:
@@ -93,6 +94,7 @@ class Session:
         return "continue\n"
 
     def write(self, text: str) -> int:
+        """Appends what pdb prints to the next answer."""
         self._text.append(text)
         return len(text)
 
@@ -123,12 +125,15 @@ class Debugger(pdb.Pdb):
             outer = outer.f_back
 
     def stop_here(self, frame: FrameType) -> bool:
+        """Returns whether to stop in a frame: not in raynb's own."""
         return not self.session.closed and not is_ours(frame) and super().stop_here(frame)
 
     def break_here(self, frame: FrameType) -> bool:
+        """Returns whether a breakpoint stops here: not after the session is closed."""
         return not self.session.closed and super().break_here(frame)
 
     def dispatch_return(self, frame: FrameType, arg: Any) -> Any:
+        """Ends the session's tracing when the outermost frame of the user's returns."""
         found = super().dispatch_return(frame, arg)
         # What called it is ours. A generator or coroutine that is only suspended goes on at its next line.
         if frame is self.bottom and not (self.stopframe is frame and frame is not self.raised and _is_suspended(frame)):
@@ -136,19 +141,23 @@ class Debugger(pdb.Pdb):
         return found
 
     def dispatch_exception(self, frame: FrameType, arg: Any) -> Any:
+        """Remembers the frame that an exception passes through."""
         self.raised = frame
         return super().dispatch_exception(frame, arg)
 
     def dispatch_line(self, frame: FrameType) -> Any:
+        """Forgets the exception's frame: the user's code goes on."""
         self.raised = None
         return super().dispatch_line(frame)
 
     def get_stack(self, f: FrameType | None, t: Any) -> Any:
+        """Returns the stack without raynb's own frames."""
         stack, at = super().get_stack(f, t)
         ours = max((number for number, (frame, _) in enumerate(stack) if is_ours(frame)), default=-1) + 1
         return (stack[ours:], at - ours) if ours <= at else (stack, at)
 
     def default(self, line: str) -> None:
+        """Runs a statement in the frame; assignments to locals last on every Python."""
         if self.curframe is not None:
             _ = self.curframe.f_locals  # read anew, else Python 3.11 does not write them back a second time
         super().default(line)
@@ -157,6 +166,7 @@ class Debugger(pdb.Pdb):
             ctypes.pythonapi.PyFrame_LocalsToFast(ctypes.py_object(self.curframe), ctypes.c_int(0))
 
     def format_stack_entry(self, frame_lineno: tuple[FrameType, int], lprefix: str = ": ") -> str:
+        """Returns a line of the stack, with the cell's name in place of its temporary file's."""
         file = self.canonic(frame_lineno[0].f_code.co_filename)
         text = super().format_stack_entry(frame_lineno, lprefix)
         cell = _cells.get(file) or _cells.get(frame_lineno[0].f_code.co_filename)
@@ -172,6 +182,7 @@ class Debugger(pdb.Pdb):
         self.cmdloop()  # pdb's own would take a cancel for the end of a command
 
     def do_continue(self, arg: str) -> Any:
+        """Lets the task go on, and closes the session if no breakpoint is left."""
         super().do_continue(arg)
         if not self.breaks:
             self.session.close()
@@ -180,11 +191,13 @@ class Debugger(pdb.Pdb):
     do_c = do_cont = do_continue
 
     def do_quit(self, arg: str) -> Any:
+        """Ends the task, as `Quit`."""
         raise Quit
 
     do_q = do_exit = do_EOF = do_quit
 
     def do_run(self, arg: str) -> Any:
+        """Refuses: a task cannot be started again from its debugger."""
         self.error("A task cannot be started again from here.")
 
     do_restart = do_run
@@ -194,11 +207,13 @@ class PostMortem(Debugger):
     """pdb in the frames of a task that has failed: every way to go on ends it."""
 
     def get_stack(self, f: FrameType | None, t: Any) -> Any:
+        """Returns the stack without raynb's own frames at its inner end."""
         stack, at = super().get_stack(f, t)
         kept = list(itertools.dropwhile(lambda entry: is_ours(entry[0]), reversed(stack)))[::-1] or stack
         return kept, min(at, len(kept) - 1)
 
     def do_quit(self, arg: str) -> Any:
+        """Ends the session."""
         return True
 
     do_q = do_exit = do_EOF = do_quit
@@ -231,6 +246,7 @@ class Debugging:
         return LATER
 
     def ended(self, session: Session) -> None:
+        """Removes a session that has ended."""
         self._sessions.pop(session.number, None)
         for thread in [thread for thread, found in self._of_thread.items() if found is session]:
             self._of_thread.pop(thread, None)

@@ -151,11 +151,13 @@ class WorkerDesk(Desk):
         self.worker = worker
 
     def answer(self, request: int, ok: bool, result: Any) -> None:
+        """Sends the answer to a question."""
         link = self.worker.link
         link.post(w.Inspected(request, ok, pickle.dumps(result)))
         link.flush()
 
     def announce(self, session: int, task: Debuggable, frame: FrameType) -> None:
+        """Hands unstarted tasks back, and reports that a task waits at a breakpoint."""
         link, code = self.worker.link, frame.f_code
         waiting = self.worker.hand_back_all()
         if waiting:
@@ -165,9 +167,11 @@ class WorkerDesk(Desk):
         link.flush()
 
     def running(self) -> Debuggable | None:
+        """Returns the running task; None in a forked child."""
         return None if self.worker.forked else state.current()
 
     def owner(self, frames: list[FrameType], main: bool) -> stacks.Owner:
+        """Returns which task or call the frames of a thread belong to."""
         found = stacks.Owner()
         running = state.main_running if main else None
         for frame in frames:

@@ -32,7 +32,7 @@ MACHINE_SECONDS = 2.0
 
 
 class _Machine:
-    """What the machine of this worker, and the worker, are doing. Thread contract: one thread."""
+    """Reads memory and CPU use of this process and its machine. Thread contract: one thread."""
 
     def __init__(self, node_id: str) -> None:
         self._node_id = node_id
@@ -65,7 +65,7 @@ class _Machine:
 
 
 def _all(events: deque[Any]) -> list[Any]:
-    """Takes everything out of a deque that others append to."""
+    """Removes and returns everything in a deque that other threads append to."""
     return [events.popleft() for _ in range(len(events))]
 
 
@@ -124,6 +124,7 @@ class Reporter:
         self._wake()
 
     def ended(self, event: tuple[Any, ...]) -> None:
+        """Queues the end of a task, and wakes the sender."""
         self._fresh.pop(event[1], None)
         self._rows.append(event)
         if event[2] != FINISHED:
@@ -157,6 +158,7 @@ class Reporter:
             self._changed.notify()
 
     def display(self, kind: str, bundle: dict[str, Any]) -> None:
+        """Queues a display of the running task, after the output before it."""
         owner = self._owner()
         if owner is None:
             return
@@ -172,7 +174,7 @@ class Reporter:
         return owner.call.scope, owner.call.options.name, owner.call.actor, os.getpid()
 
     def after(self, mark: Mark | None) -> None:
-        """What is said here from now on comes after what another reporter had said."""
+        """Orders all later reports of this worker after another reporter's mark."""
         if mark is None or mark[0] == self.name or self._known.get(mark[0], 0) >= mark[1]:
             return
         with self._changed:
@@ -182,7 +184,7 @@ class Reporter:
         self._wake()
 
     def mark(self, owner: Any) -> Mark | None:
-        """Returns what must be seen before a result of this task; None if neither it, nor what it read, printed."""
+        """Returns the mark to apply before a result of this task; None if neither it nor what it read printed."""
         if not owner.printed and owner.heard == self.heard:
             return None
         with self._changed:
@@ -191,7 +193,7 @@ class Reporter:
             return self.name, self._said + len(self._events)
 
     def so_far(self, owner: Any) -> Mark | None:
-        """Returns what comes before the output of a call that this task makes; None if it printed nothing."""
+        """Returns the mark of output that precedes a nested call's; None if this task printed nothing."""
         if not owner.printed and owner.heard == self.heard:
             return None
         with self._changed:

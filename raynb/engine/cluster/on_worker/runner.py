@@ -66,7 +66,7 @@ class Arrived:
 
 
 class Bare(Arrived):
-    """A call without arguments, of which nothing came at all: Ray's id of the task is its name.
+    """A call without arguments: nothing of raynb's is sent, and Ray's id of the task identifies it.
 
     Args:
         method: the name of the user's method.
@@ -234,7 +234,7 @@ def entry(static: Static, streams: bool, name: str) -> Callable[..., Any]:
 
 
 def run_task(static: Static, head: bytes, rest: Sequence[Any]) -> Any:
-    """A raynb task, as Ray runs it."""
+    """Runs a raynb task; Ray calls it."""
     arrived = Arrived(static, head, rest)
     with Task(arrived) as task, timeouts.limited(arrived.call.options.timeout):
         function = task.engine.function(static, arrived.definition)
@@ -243,7 +243,7 @@ def run_task(static: Static, head: bytes, rest: Sequence[Any]) -> Any:
 
 
 def stream_task(static: Static, head: bytes, rest: Sequence[Any]) -> Any:
-    """A raynb generator, as Ray runs it."""
+    """Runs a raynb generator; Ray calls it."""
     arrived = Arrived(static, head, rest)
     options = arrived.call.options
     with Task(arrived) as task, timeouts.limited(options.timeout):
@@ -289,7 +289,7 @@ class Host:
             raise
 
     def __ray_shutdown__(self) -> None:
-        """Ray calls it before the process of an actor ends in order."""
+        """Runs exit handlers; Ray calls it before an actor's process ends in order."""
         try:
             ending = getattr(self.instance, "__ray_shutdown__", None)
             if ending is not None:
@@ -320,7 +320,7 @@ def _arrived(host: Host, head: bytes, rest: Sequence[Any]) -> Arrived:
 
 
 def _run(host: Host, arrived: Arrived) -> Any:
-    """A call of a sync actor, as Ray runs it."""
+    """Runs a call of a sync actor; Ray calls it."""
     options = arrived.call.options
     with Task(arrived, host.spec) as task, timeouts.limited(options.timeout):
         given, named = task.arguments()
@@ -328,7 +328,7 @@ def _run(host: Host, arrived: Arrived) -> Any:
 
 
 async def _run_async(host: Host, arrived: Arrived) -> Any:
-    """A call of an async actor, as Ray runs it."""
+    """Runs a call of an async actor; Ray calls it."""
     options = arrived.call.options
     with Task(arrived, host.spec) as task:
         given, named = task.arguments()
@@ -359,7 +359,7 @@ class AsyncHost(Host):
 
 
 def _ours(args: tuple[Any, ...]) -> bool:
-    """Returns whether raynb calls, and not plain Ray."""
+    """Returns whether raynb made the call, and not plain Ray."""
     return bool(args) and type(args[0]) is bytes and args[0].startswith(MAGIC)
 
 

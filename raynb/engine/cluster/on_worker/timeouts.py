@@ -13,7 +13,7 @@ from raynb.exceptions import TaskTimeoutError
 
 
 class TimedOut(TaskTimeoutError):
-    """The time of a task ran out here: an error of raynb's, and none that its code raised."""
+    """Raised when a task's time is up: raynb's own error, not one of the user's code."""
 
 
 _UNLIMITED = contextlib.nullcontext()

@@ -37,7 +37,7 @@ from raynb.worker.questions import refuse_questions
 
 
 class Running:
-    """One task while it runs here."""
+    """The task that runs here, with its call and its actor."""
 
     __slots__ = ("actor", "call", "heard", "printed")
 
@@ -82,53 +82,67 @@ def _owner() -> Running | None:
 
 
 class TaskSide:
-    """See `Side`: that of code in a worker."""
+    """The `Side` of code in a worker."""
 
     def __init__(self, reporter: Reporter) -> None:
         self._reporter = reporter
 
     def here(self) -> tuple[int, int]:
+        """Returns (task, cell) of the calling code."""
         now = _owner()
         return (now.call.task, now.call.scope) if now is not None else (0, 0)
 
     def so_far(self) -> Any:
+        """Returns the mark of all that the running task has reported so far."""
         now = _owner()
         return None if now is None else self._reporter.so_far(now)
 
     def native_handle(self, object_id: int) -> Any:
+        """Returns Ray's handle of the actor that runs here if the object stands for it, else None."""
         now = _owner()
         if now is not None and now.actor is not None and object_id == ids.object_id(now.actor.actor_id, 1):
             return rays.context().current_actor
         return None
 
-    def defined(self, key: str, blob: bytes) -> None: ...
+    def defined(self, key: str, blob: bytes) -> None:
+        """Does nothing: only the driver counts definitions."""
 
     def submitted(self, task: int, native: Any, options: TaskOptions, actor: int, creates: bool) -> None:
+        """Reports a submission of a nested task to the driver."""
         parent, scope = self.here()
         told = (options.name, options.function_name, options.resources)
         self._reporter.add(("submit", task, told, scope, parent, actor, creates, time.time()))
 
-    def stored(self, identity: int, packed: Packed) -> None: ...
+    def stored(self, identity: int, packed: Packed) -> None:
+        """Does nothing: the driver shows no objects of tasks."""
 
-    def has_actor(self, spec: ActorSpec, handle: Any) -> None: ...
+    def has_actor(self, spec: ActorSpec, handle: Any) -> None:
+        """Does nothing: the driver's rows come from reports."""
 
-    def killed(self, actor: int) -> None: ...
+    def killed(self, actor: int) -> None:
+        """Does nothing: the driver learns of it from Ray."""
 
     def seen(self, mark: Any) -> None:
+        """Has later reports of this worker ordered after ``mark``."""
         self._reporter.after(mark)
 
     def when_seen(self, mark: Any, then: Callable[[], None]) -> None:
+        """Has later reports ordered after ``mark``, and calls ``then`` at once."""
         self._reporter.after(mark)
         then()
 
-    def got(self, refs: Sequence[ObjectRef[Any]]) -> None: ...
+    def got(self, refs: Sequence[ObjectRef[Any]]) -> None:
+        """Does nothing: only the driver keeps what was read."""
 
     def told(self, error: BaseException, refs: Sequence[ObjectRef[Any]]) -> BaseException:
+        """Returns the error as it is."""
         return error
 
-    def asked(self, refs: Sequence[ObjectRef[Any]], error: BaseException | None = None) -> None: ...
+    def asked(self, refs: Sequence[ObjectRef[Any]], error: BaseException | None = None) -> None:
+        """Does nothing: only the driver reports failures that nobody asks about."""
 
-    def dropped(self, identities: Sequence[int]) -> None: ...
+    def dropped(self, identities: Sequence[int]) -> None:
+        """Does nothing: only the driver keeps rows of objects."""
 
 
 class WorkerAdapter(Adapter):
@@ -149,6 +163,7 @@ class WorkerAdapter(Adapter):
 
     # -- running -------------------------------------------------------------------------------
     def begin(self, now: Running) -> None:
+        """Prepares the process for a task: the notebook's surroundings, and the task as the latest one."""
         global _latest
         _latest = now
         options = now.call.options
@@ -164,6 +179,7 @@ class WorkerAdapter(Adapter):
         reporter.began(now.call.task)
 
     def end(self, now: Running) -> None:
+        """Releases refs after a task."""
         global _latest
         self.settle()
         if _latest is now:
@@ -186,6 +202,7 @@ class WorkerAdapter(Adapter):
         return found
 
     def arguments(self, args: Value | None, deps: Sequence[Any]) -> tuple[Any, dict[str, Any]]:
+        """Returns (args, kwargs) of a call, with the values of its deps in place."""
         values = [self.unpack(dep) for dep in deps]
         if args is None:
             return (), {}
@@ -193,7 +210,7 @@ class WorkerAdapter(Adapter):
             return pickling.unpack_args(args.data, args.buffers, values)
 
     def set_up(self, wanted: int) -> None:
-        """Runs what has to run in every worker first."""
+        """Runs the setups that every worker runs before its first task."""
         shared = self.shared
         while shared.setups < wanted:
             shared.setups += 1
@@ -206,16 +223,17 @@ class WorkerAdapter(Adapter):
 
     # -- where the calling code runs -----------------------------------------------------------
     def leave_actor(self) -> NoReturn:
-        """`exit_actor`, as Ray does it."""
+        """Ends the actor after this call (`exit_actor`), by Ray's own way."""
         ray.actor.exit_actor()
         raise AssertionError("Ray's exit_actor returned")
 
     @property
     def job_env(self) -> dict[str, Any]:
-        """What `get_runtime_context` shows; children inherit it by Ray's own doing."""
+        """Returns the ``runtime_env`` that `get_runtime_context` shows; Ray itself passes it to children."""
         return dict(rays.context().runtime_env or {})
 
     def actor_here(self) -> ActorSpec | None:
+        """Returns the spec of the actor that the calling code runs in; None outside of actors."""
         now = _owner()
         return now.actor if now is not None else self.hosted
 
@@ -232,12 +250,14 @@ class WorkerAdapter(Adapter):
 
     @property
     def capture(self) -> int:
+        """Returns the placement group that submissions of the calling code run in too; 0: none."""
         now = _owner()
         if now is None:
             return 0
         return now.actor.capture if now.actor is not None else now.call.options.capture
 
     def context(self) -> Context:
+        """Returns ids, name and resources of the running task."""
         now = _owner()
         if now is None:
             if self.hosted is None:
@@ -261,6 +281,7 @@ class WorkerAdapter(Adapter):
         )  # fmt: skip
 
     def snapshot(self) -> Snapshot:
+        """Returns the rows of everything (`changes` since the beginning)."""
         return self.changes(-1)
 
     def changes(self, since: int) -> Snapshot:

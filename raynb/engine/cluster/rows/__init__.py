@@ -1,1 +1,1 @@
-"""What the driver knows of what runs on the cluster, as rows of the views."""
+"""The rows of the views on a cluster: made from workers' reports and Ray's own tables."""

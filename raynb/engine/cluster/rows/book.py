@@ -1,4 +1,4 @@
-"""The rows of the views, of what this driver and the tasks and actors that it started have submitted."""
+"""The views' rows of what this driver, and the tasks and actors it started, have submitted."""
 
 from __future__ import annotations
 
@@ -64,20 +64,20 @@ class Rows:
 
     @property
     def wall(self) -> float:
-        """What makes this process's monotonic times those of the clock."""
+        """Returns the seconds to add to this process's monotonic times to get wall-clock times."""
         return self._book.wall
 
     def note(self, write: Callable[..., None], *given: Any) -> None:
-        """Has ``write`` called with what is given when somebody looks, before what is noted later."""
+        """Queues a call of ``write`` that is made when somebody looks, in the order of the notes."""
         self._unread.append((write, *given))
 
     def unread(self) -> int:
-        """Returns how much is noted and not written."""
+        """Returns how many notes are not written yet."""
         return len(self._unread)
 
     @property
     def book(self) -> RowStore:
-        """The rows, up to date. They are written when somebody looks: a call costs nothing for them before."""
+        """Returns the rows after writing the queued notes: until somebody looks, a call costs nothing for them."""
         if self._unread:
             self.read_all()
         return self._book
@@ -100,12 +100,14 @@ class Rows:
 
     def new_row(self, task: int, name: str, function: str, amounts: Any, scope: int, parent: int, actor: int,
                  creates: bool, at: float) -> None:  # fmt: skip
+        """Enters the row of a submitted task."""
         kind = ACTOR_CREATION_TASK if creates else ACTOR_TASK if actor else NORMAL_TASK
         resources = {key: amount / RESOURCE_UNIT for key, amount in amounts}
         self.book.new_task(TaskRow(task, name, kind, PENDING_ARGS_AVAIL, scope=scope, parent=parent, actor=actor,
                                    submitted=at, resources=resources, function_name=function or name))  # fmt: skip
 
     def submitted(self, task: int, native: Any, options: TaskOptions, actor: int, creates: bool) -> None:
+        """Keeps Ray's ref of a submitted task, and queues the entry of its row."""
         now = _now()
         if native is not None:
             self.open[task] = [native, now]
@@ -116,7 +118,7 @@ class Rows:
         self.on_submitted(task)
 
     def got(self, refs: Sequence[ObjectRef[Any]]) -> None:
-        """These values were read: their tasks have ended, whether or not their workers said so yet."""
+        """Marks the tasks of values that were read as ended, whether or not their workers have reported it."""
         tasks = [ids.task_of(ref._id) for ref in refs]
         for task in tasks:
             if task not in self._streams:  # an item of a stream is not its end
@@ -133,6 +135,7 @@ class Rows:
             self.object_rows(row)
 
     def object_rows(self, row: TaskRow) -> None:
+        """Enters rows of a finished task's objects."""
         if row.kind == ACTOR_CREATION_TASK:
             return
         found = []
@@ -149,7 +152,7 @@ class Rows:
                                                count, error=row.state != FINISHED))  # fmt: skip
 
     def stored(self, identity: int, packed: Packed) -> None:
-        """A value was put."""
+        """Enters the row of a put."""
         size = len(packed.data) + sum(buffer.nbytes for buffer in packed.buffers)
         self.note(self._was_put, identity, size, current_scope())
 
@@ -158,7 +161,7 @@ class Rows:
                                             ids.task_of(identity), scope, 1))  # fmt: skip
 
     def has_actor(self, spec: ActorSpec, handle: Any) -> None:
-        """An actor was made, or found by its name."""
+        """Enters the row of an actor that was made or found by its name."""
         with self.lock:
             self.actor_keys[bridge.actor_key(handle)] = spec.actor_id
             if self.book.row("actors", spec.actor_id) is None:

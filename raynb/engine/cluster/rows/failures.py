@@ -46,17 +46,17 @@ class UnheardFailures:
         self._unhear = rays.hear_notices(self._noticed)
 
     def look(self) -> None:
-        """Tells of what nobody has asked about in time."""
+        """Reports the failures that nobody has asked about in time."""
         self._unasked.look()
 
     def stop_listening(self) -> None:
-        """Tells of what is still to be told."""
+        """Reports the failures that are left, and ends."""
         self._unasked.look(over=True)
         logging.getLogger(_RAYS_LOG).removeFilter(_is_not_ours)
         self._unhear()
 
     def task_failed(self, row: TaskRow) -> None:
-        """Takes the end of a task. Of what a task submitted, only that one's code can have asked."""
+        """Enters a failed task. Failures of nested tasks are left to the code that submitted them."""
         if row.state != FAILED or row.parent or row.error_type in KNOWN:
             return
         if row.kind == ACTOR_CREATION_TASK:
@@ -75,14 +75,14 @@ class UnheardFailures:
         return self._unasked.has(task)
 
     def asked(self, refs: Sequence[ObjectRef[Any]], error: BaseException | None = None) -> None:
-        """Somebody reads the errors of these refs, or gives them to a task."""
+        """Marks failures as asked about: their errors are read, or given to a task."""
         actor = getattr(error, "actor_id", None)
         number = self._rows.actor_keys.get(actor, 0) if isinstance(actor, str) else 0
         for ref in refs:
             self._unasked.asked(ids.task_of(ref._id), str(number) if number else "")
 
     def dropped(self, identities: Sequence[int]) -> None:
-        """This process names these objects no more."""
+        """Reports failures whose objects this process names no more."""
         for identity in identities:
             self._unasked.freed(ids.task_of(identity))
 
@@ -90,7 +90,7 @@ class UnheardFailures:
         self._deliver(Output("stderr", 0, scope, 0, 0, "raynb", 0, f"raynb: {text}\n"))
 
     def _noticed(self, text: str) -> str:
-        """Says in a line, in its cell, what Ray says in a page; returns what Ray is to print instead."""
+        """Shows a notice of Ray's as one line in its cell; returns what Ray is to print instead."""
         died = notices.worker_death(text)
         if died is None:
             return notices.notice(text)

@@ -1,4 +1,4 @@
-"""What the cluster's workers tell the driver, written into the rows of the views."""
+"""Applies what the cluster's workers report to the rows of the views."""
 
 from __future__ import annotations
 
@@ -99,7 +99,9 @@ class Reports:
                 handlers[kind](*rest)
 
     def _came(self, pid: int, node_id: str) -> None:
-        """A worker reports for the first time. Two machines may have the same process ids: it gets a number."""
+        """Enters a worker that reports for the first time under a number: two machines may have the same process ids.
+
+        """
         number = len(self._rows.workers) + 1
         row = WorkerRow(number, pid, IDLE, started=_now(), node=self._cluster.number_of(node_id))
         self._rows.workers[self._speaks] = row
@@ -181,6 +183,7 @@ class Reports:
         self._failed(row)
 
     def actor_changed(self, actor: int, state: str, pid: int, cause: str) -> None:
+        """Moves an actor's row to a state, with its process and its cause of death."""
         row: ActorRow | None = self._rows.book.row("actors", actor)
         if row is not None and row.state != DEAD:
             if state == ALIVE and row.state in (ALIVE, RESTARTING) and row.pid and row.pid != pid:
@@ -202,7 +205,7 @@ class Reports:
         self._rows.book.put("workers", worker)
 
     def actors_told(self, found: dict[str, dict[str, Any]]) -> None:
-        """Takes Ray's own table of actors: those that died without a word of ours."""
+        """Applies Ray's table of actors: some died without a report."""
         with self._rows.lock:
             for key, told in found.items():
                 row: ActorRow | None = self._rows.book.row("actors", self._rows.actor_keys.get(key, 0))
@@ -217,14 +220,14 @@ class Reports:
                     self._rows.book.put("actors", row)
 
     def nodes_told(self, dead: set[int]) -> None:
-        """Takes which nodes are dead: so are their workers."""
+        """Applies which nodes are dead, and with them their workers."""
         with self._rows.lock:
             for worker in self._rows.workers.values():
                 if worker.node in dead and not worker.exit:
                     self._worker_gone(worker, "its node died")
 
     def _keep_early(self, task: int, event: tuple[Any, ...]) -> None:
-        """A worker reports what another one submitted, whose own report is still on its way."""
+        """Keeps a report about a task whose submission another worker has not reported yet."""
         if not task:
             return  # a call that ended long ago
         self._early.setdefault(task, []).append((self._speaks, self._to_here, event))
@@ -241,7 +244,7 @@ class Reports:
         self._replay(task)
 
     def _replay(self, task: int) -> None:
-        """Takes what was told of a task before its submission was."""
+        """Applies the reports that came before the task's submission."""
         if task not in self._early:
             return
         before = self._speaks, self._to_here

@@ -1,4 +1,4 @@
-"""Looks at tasks that nothing is heard of."""
+"""Finds the ends of tasks that no worker reports any more."""
 
 from __future__ import annotations
 
@@ -19,7 +19,9 @@ QUIET_SECONDS = 2.0  # seconds without news after which a task's ref itself is a
 
 
 class Sweeper:
-    """Settles tasks whose workers say nothing any more: cancelled in the queue, or their worker died.
+    """Ends the rows of silent tasks:
+
+    cancelled in Ray's queue, or their worker died.
 
     Thread contract: `look` on the listener's thread.
     """
@@ -31,7 +33,7 @@ class Sweeper:
         self._over = over
 
     def look(self) -> None:
-        """Asks Ray about tasks that nothing was heard of for a while."""
+        """Asks Ray about tasks without a report for a while."""
         before = _now() - QUIET_SECONDS
         if self._rows.unread() < MAX_UNREAD and not self._has_silent(before):
             return
@@ -52,7 +54,7 @@ class Sweeper:
                 self._settle_silent(task, native)
 
     def _has_silent(self, before: float) -> bool:
-        """Returns whether the task that is open for the longest time was not heard of since."""
+        """Returns whether the oldest open task is without a report since the last look."""
         try:
             oldest = next(iter(self._rows.open.values()), None)
         except RuntimeError:  # another thread submits in this moment

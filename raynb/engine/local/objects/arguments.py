@@ -1,4 +1,4 @@
-"""Where the arguments of a call go: into the message, or into the store."""
+"""Places a call's arguments: small ones in the message, large ones in the store."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from raynb.wire.messages import ARGS_IN_STORE
 
 
 class Arguments:
-    """Thread contract: any thread."""
+    """Places arguments. Thread contract: any thread."""
 
     def __init__(self, refs: OwnRefs, put: Callable[[Packed], ObjectRef[Any]], inline_limit: int) -> None:
         self._refs = refs

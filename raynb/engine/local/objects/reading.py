@@ -1,4 +1,4 @@
-"""Reading values in the driver."""
+"""Reads values in the driver."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class View:
         self.__del__ = MethodType(log.append, identity)
 
     def keep(self) -> None:
-        """Does nothing: whoever is to call this when the last array has gone keeps the view until then."""
+        """Does nothing; a reference to this method keeps the view alive until its last array is released."""
 
 
 class Stored:
@@ -55,7 +55,7 @@ class Stored:
         self.view = None
 
     def parts(self) -> tuple[Any, Any]:
-        """Returns (stream, buffers), once."""
+        """Returns (stream, buffers); call it once."""
         error, self._error = self._error, None
         if error is not None:
             raise error
@@ -177,7 +177,7 @@ class Reading:
         return stored.parts()
 
     def _again(self, wanted: list[int], value: Any, why: str, deadline: float | None) -> None:
-        """An object's bytes are gone: has it made again, and waits."""
+        """Has a lost object made again, and waits for it."""
         loop = self._loop
         loop.dispatch(e.ObjectLost(_now(), wanted[0], why, value))
         waiter = watch(loop, wanted, len(wanted))

@@ -1,4 +1,4 @@
-"""Spilling in the store: puts wait for it, and objects nobody reads go to disk to make it."""
+"""Spills objects to disk when the store is full; puts wait for the room."""
 
 from __future__ import annotations
 
@@ -30,8 +30,7 @@ NAMES_MAX_ITEMS = 1_000  # containers longer than this are not looked into for n
 
 
 def names_of_refs(namespace: Mapping[str, Any]) -> dict[int, list[str]]:
-    """Returns object id → what a notebook or script calls it: its variables, items of lists and dicts
-    in them, and ``Out[5]``."""
+    """Returns object id → the notebook's or script's names for it: variables, items in them, and ``Out[5]``."""
     found: dict[int, list[str]] = {}
     for name, value in dict(namespace).items():
         if name.startswith("_"):  # IPython's other names of Out[5]
@@ -126,7 +125,7 @@ class Spilling:
             raise ObjectStoreAndDiskFullError(self.full(size, str(error))) from error
 
     def full(self, size: int, why: str) -> str:
-        """Returns what an error about a full store says; ``why`` is what the disk said."""
+        """Returns the error text of a full store; ``why``: the disk's error."""
         named = names_of_refs(vars(sys.modules["__main__"]))
         with self._loop.lock:
             return spilling.full(
@@ -153,14 +152,14 @@ class Spilling:
         return self._wait_for_room(size)
 
     def _choose(self, size: int) -> tuple[list[tuple[int, Any]], int]:
-        """Returns (what goes to disk, bytes that are lacking all the same). Under the lock."""
+        """Returns (objects to spill, bytes still missing after that). Under the lock."""
         store = self._store
         need = store.total() + size - store.limit
         chosen = spilling.candidates(self._machine, need) if need > 0 else []
         return [(o.id, o.value) for o in chosen], need - sum(o.size for o in chosen)
 
     def _collect(self) -> bool:
-        """Before anything is refused for want of room: views that only cycles hold go, as in Ray."""
+        """Runs the garbage collector before a put is refused: views in cycles are released, as in Ray."""
         now = time.monotonic()
         if now - self._collected < COLLECT_SECONDS or not self._store.live_views():
             return False
@@ -179,7 +178,7 @@ class Spilling:
         self._loop.dispatch(e.ObjectMoved(time.monotonic(), identity, where))
 
     def _wait_for_room(self, size: int) -> bool:
-        """Workers free their ranges a moment after they are told."""
+        """Waits a moment for workers to free their ranges."""
         store = self._store
         objects = self._machine.objects
         deadline = time.monotonic() + 0.5
@@ -247,6 +246,7 @@ class Spilling:
         return True
 
     def stop(self) -> None:
+        """Ends the spilling thread and waits for it, 5 seconds at most."""
         if self._thread is not None:
             self._asked.put(None)
             self._thread.join(5.0)

@@ -48,6 +48,9 @@ class StreamReader:
         return None, stream.ended
 
     def next_item(self, task: int, index: int, timeout: float | None) -> ObjectRef[Any] | None:
+        """Waits for item ``index`` (seconds; None: for ever); returns its ref, or None when the stream ended before it.
+
+        """
         shelter.run(self._await_item, task, index, timeout, None if timeout is None else _now() + timeout)
         item: ObjectRef[Any] | None = self._loop.items.pop((task, index))
         return item
@@ -79,6 +82,7 @@ class StreamReader:
         return known
 
     async def next_item_async(self, task: int, index: int) -> ObjectRef[Any] | None:
+        """Waits for item ``index`` without blocking the event loop; returns None when the stream ended before it."""
         import asyncio
 
         own = asyncio.get_running_loop()
@@ -93,6 +97,7 @@ class StreamReader:
 
     @sheltered
     def stream_finished(self, task: int, index: int) -> bool:
+        """Returns whether the stream has ended before item ``index``."""
         self._engine.check_alive()
         with self._loop.lock:
             stream = self._machine.streams.table.get(task)
@@ -100,7 +105,7 @@ class StreamReader:
 
     @sheltered
     def item_is_ready(self, task: int, index: int) -> bool:
-        """Returns whether taking the next item would not wait."""
+        """Returns whether `next_item` would return at once."""
         self._engine.check_alive()
         with self._loop.lock:
             stream = self._machine.streams.table.get(task)

@@ -106,7 +106,7 @@ class Waiting:
         return wanted
 
     def _failed(self, wanted: list[int]) -> list[int]:
-        """Returns the first that is an error: as in Ray, `get` doesn't wait for the others then."""
+        """Returns the first ready error: as in Ray, `get` does not wait for the others then."""
         table = self._machine.objects.table
         with self._loop.lock:
             for identity in wanted:
@@ -169,12 +169,14 @@ class Waiting:
         return ready
 
     def is_unasked(self, ref: ObjectRef[Any]) -> bool:
+        """Waits for the task's end; returns whether its failure is one that nobody has asked about."""
         self.wait([ref], 1, None, False)
         with self._loop.lock:
             self._loop.drain_logs(_now())
             return task_of(ref._id) in self._machine.tasks.unasked.failed
 
     def future(self, ref: ObjectRef[Any]) -> concurrent.futures.Future[Any]:
+        """Returns a future of the object's value."""
         self._engine.check_alive()
         self._refs.check(ref)
         future: concurrent.futures.Future[Any] = concurrent.futures.Future()

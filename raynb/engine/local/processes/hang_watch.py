@@ -1,4 +1,4 @@
-"""Asks workers that have work whether they are there, and tells the machine of those that aren't.
+"""Asks workers that have work whether they answer, and reports to the machine those that do not.
 
 The question is an empty `Withdraw` on the control channel: a thread of its own answers it, so a
 worker that computes does answer, and one that is stopped, or whose native code holds Python's
@@ -55,6 +55,7 @@ class HangWatch:
         self._next = 0.0
 
     def answered(self, worker: int, frames: int = 0) -> None:
+        """Applies a worker's answer: it is there, and it has received so many frames."""
         self._open.pop(worker, None)
         self._asked.pop(worker, None)
         self._dumps.pop(worker, None)
@@ -63,7 +64,7 @@ class HangWatch:
         self._told.discard(worker)
 
     def tick(self, now: float) -> None:
-        """Looks at the open questions; asks again when the last round is over."""
+        """Checks the open questions, and asks again when the last round is over."""
         limit = self._limit
         if not limit:
             return
@@ -88,7 +89,7 @@ class HangWatch:
         self._loop.flush()
 
     def _compare(self) -> None:
-        """A worker whose frames are neither here nor on their way can't be understood: it is dropped."""
+        """Ends a worker that has lost frames: they are neither here nor on their way."""
         loop = self._loop
         with loop.lock:
             for worker, (frames, looks) in list(self._claims.items()):

@@ -34,7 +34,7 @@ def sample(pid: int) -> tuple[int, float]:
 
 
 class MemoryMonitor:
-    """Thread contract: `tick` in the I/O thread."""
+    """Samples the memory of workers and machine. Thread contract: `tick` in the I/O thread."""
 
     def __init__(self, loop: Loop, store: Store, peers: Mapping[int, WorkerConnection], config: Config) -> None:
         self._loop = loop
@@ -62,6 +62,7 @@ class MemoryMonitor:
         )
 
     def tick(self, now: float) -> None:
+        """Samples memory and CPU if the interval is over, and gives the machine the figures."""
         if now < self._next:
             return
         self._store.cool_down(now)

@@ -1,4 +1,4 @@
-"""The supervisor process of an engine: configured, replaced when it dies, and its first worker waited for."""
+"""Keeps the supervisor process of an engine: configures it, replaces it when it dies, awaits its first worker."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ class Supervision:
         self._deaths = SupervisorDeaths(config.worker_start_attempts)
 
     def spawn(self, worker: int, settings: dict[str, Any], fds: tuple[int, ...]) -> tuple[Channel, Channel, Any]:
-        """See `Processes`: the supervisor that there is now starts it."""
+        """Has the current supervisor start a worker process (`Processes`)."""
         return self.process.spawn(worker, settings, fds)
 
     # -- starting ------------------------------------------------------------------------------
@@ -143,13 +143,13 @@ class Supervision:
 
     # -- when it dies --------------------------------------------------------------------------
     def lost(self) -> None:
-        """The supervisor died, and all workers with it: the I/O thread starts another. Under the lock."""
+        """Has the I/O thread replace a supervisor that died, and all workers with it. Under the lock."""
         if not self.ended:
             self._loop.io.chores.append(self._replace)
             self._loop.io.wake()
 
     def _replace(self) -> None:
-        """Starts another supervisor, outside the lock: ending the old one and starting one take their time."""
+        """Starts another supervisor, outside the lock, because ending the old one takes time."""
         loop = self._loop
         if self.ended or loop.health.broken:
             return

@@ -1,4 +1,4 @@
-"""Starting and stopping the supervisor, and asking it for workers."""
+"""Starts and stops the supervisor, and asks it for workers."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _BOOT = (
 
 
 def _scratch() -> int:
-    """Returns a descriptor of a nameless file, for what a dying supervisor says."""
+    """Returns a descriptor of a nameless file, for the stderr of the supervisor."""
     try:
         return os.memfd_create("raynb-stderr")
     except (AttributeError, OSError):
@@ -79,7 +79,7 @@ class Supervised:
         self.channel = Channel(mine, blocking=True)
 
     def configure(self, settings: dict[str, Any]) -> None:
-        """Tells it what the workers are to know; before anything else is sent."""
+        """Sends the settings of workers to the supervisor, before any other message."""
         blob = pickle.dumps(settings, 5)
         self._socket.sendall(len(blob).to_bytes(4, "little") + blob)
         self._socket.setblocking(False)
@@ -109,7 +109,7 @@ class Supervised:
         return Channel(made[0], blocking=False), Channel(made[1], blocking=False), request
 
     def last_words(self) -> str:
-        """Returns what it wrote to stderr, the last lines."""
+        """Returns the last lines of the supervisor's stderr."""
         try:
             size = os.lseek(self.stderr, 0, os.SEEK_END)
             os.lseek(self.stderr, max(0, size - 4000), os.SEEK_SET)
@@ -118,7 +118,9 @@ class Supervised:
             return ""
 
     def stop(self, timeout: float) -> None:
-        """Closes the lifeline: it kills every worker and goes. Waits for it (seconds), then does the same."""
+        """Closes the lifeline, so that the supervisor kills every worker and ends; kills what is left after the timeout
+        (s).
+        """
         if self.stderr < 0:
             return
         self.channel.close()
@@ -133,7 +135,7 @@ class Supervised:
         self.stderr = -1
 
     def abandon(self) -> None:
-        """In a forked child: lets go without a word."""
+        """Releases the supervisor in a forked child, without a message."""
         if self.stderr < 0:  # stopped before the fork; the number may be another file's by now
             return
         self.channel.close()
