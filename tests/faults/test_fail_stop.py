@@ -43,7 +43,7 @@ def test_an_exception_in_a_change_ends_the_runtime_for_all_who_wait(where: str, 
             thread.start()
 
         def fault(_: Any) -> Any:
-            raise ZeroDivisionError("a bug of ours")
+            raise (MemoryError if where == "effects" else ZeroDivisionError)("a bug of ours")
 
         if where == "machine":
             loop.machine.handle = fault
