@@ -12,6 +12,8 @@ from traitlets import Bool, CaselessStrEnum, Dict, Float, Integer, List, Unicode
 from traitlets.config import Configurable
 from traitlets.traitlets import TraitError
 
+from raynb.keeping.place import is_url
+
 #: Traits that are arguments of ``raynb.init``.
 START_TRAITS = (
     "address", "cluster", "nodes", "local_mode", "num_cpus", "num_gpus", "resources", "memory", "object_store_memory",
@@ -117,8 +119,9 @@ class Raynb(Configurable):
         "restart too, with the same code and inputs is ready at once.",
     ).tag(config=True)
     keep_directory = Unicode(
-        "", help="Where kept results are; empty: the folder .raynb beside the notebook. Reading them runs pickles: "
-        "a folder of another user, or one that others may enter, is refused.",
+        "", help="Where kept results are; empty: the folder .raynb beside the notebook. A URL that fsspec knows "
+        "(s3://…, gs://…, file://…; raynb[fsspec]): a place that several machines share. Reading them runs pickles: "
+        "a folder of another user, or one that others may enter, is refused; who can write at a URL can run code here.",
     ).tag(config=True)
     keep_limit = Integer(
         20_000_000_000, help="Bytes of kept results; beyond, the least recently used go."
@@ -138,13 +141,17 @@ class Raynb(Configurable):
         return proposal["value"]
 
     @validate("keep_directory")
-    def _on_this_machine(self, proposal: Any) -> Any:
-        if "://" in proposal["value"]:
-            raise TraitError(
-                f"Raynb.keep_directory is a folder that this machine has, got {proposal['value']!r}; "
-                "addresses of cloud stores are not supported."
-            )
-        return proposal["value"]
+    def _is_usable(self, proposal: Any) -> Any:
+        url = proposal["value"]
+        if is_url(url):
+            import importlib.util
+
+            if importlib.util.find_spec("fsspec") is None:
+                raise TraitError(
+                    f"Raynb.keep_directory = {url!r} needs fsspec, which is not installed here: "
+                    'pip install "raynb[fsspec]".'
+                )
+        return url
 
     @observe(*START_TRAITS)
     def _needs_restart(self, change: Any) -> None:

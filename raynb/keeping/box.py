@@ -38,6 +38,7 @@ create table if not exists file (name text primary key, key text);
 create table if not exists lease (key text, kernel text, primary key (key, kernel));
 create table if not exists doomed (name text, kernel text);
 create table if not exists content (path text primary key, version text, digest text);
+create table if not exists unsent (key text primary key);
 create index if not exists file_key on file (key);
 """
 
@@ -89,7 +90,7 @@ class Box:
     """
 
     def __init__(self, folder: str, limit: Callable[[], int], say: Callable[[str], None]) -> None:
-        self.folder = os.path.abspath(folder)
+        self.folder = self.where = os.path.abspath(folder)  # the latter as a user names it
         self.limit = limit
         self.say = say
         self._home = home_of(self.folder)
@@ -182,10 +183,14 @@ class Box:
         The files of those that refs of a living kernel may still read go when that kernel ends.
         """
         chosen = [entry for entry in self.entries() if wanted(entry)]
-        with self._change() as db:
-            for entry in chosen:
-                self._remove(db, entry.key)
+        self.remove(chosen)
         return len(chosen), sum(entry.size for entry in chosen)
+
+    def remove(self, entries: Sequence[Entry]) -> None:
+        """Removes results, as `forget` does."""
+        with self._change() as db:
+            for entry in entries:
+                self._remove(db, entry.key)
 
     def discard(self, stored: Sequence[Stored]) -> None:
         """Removes the files of values that were written and will not be kept."""

@@ -11,7 +11,7 @@ from __future__ import annotations
 import hmac
 import os
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -105,8 +105,11 @@ def write(folder: str, value: Any) -> Stored:
         raise Unsure("it is another value when it is read back")
     if pickling.nbytes(packed) <= INLINE_MAX_BYTES:
         return Stored(pickling.in_band(packed))
-    tier = tier_of(folder)
-    _, path, size, segments = tier.write(packed.data, packed.buffers)
+    return _written(folder, packed.data, packed.buffers)
+
+
+def _written(folder: str, data: Any, buffers: Sequence[Any]) -> Stored:
+    _, path, size, segments = tier_of(folder).write(data, buffers)
     return Stored(b"", os.path.basename(path), size, tuple(segments), version_of(os.stat(path)))
 
 
@@ -177,17 +180,37 @@ def read(folder: str, stored: Stored) -> Any:
         tier = tier_of(folder)
     except FolderError as error:
         raise ObjectLostError("", why=f"A kept result cannot be read: {error}") from error
-    path = os.path.join(tier.path, stored.name)
     if stored.size > ALWAYS_COMPARED:
-        tier.trust(path, stored.version)
+        tier.trust(os.path.join(tier.path, stored.name), stored.version)
     try:
-        mapping = tier.map(("file", path, stored.size, stored.segments))
+        found = block(folder, stored)
     except ObjectLostError as error:
         raise ObjectLostError(
             "", why=f"A kept result is damaged or gone, run its cell again to have it made anew: {error}"
         ) from error
-    block = mapping.writable_view().toreadonly()[HEADER : HEADER + stored.size]
-    return pickling.unpack(*split(block, stored.segments))
+    return pickling.unpack(*split(found, stored.segments))
+
+
+def block(folder: str, stored: Stored) -> memoryview:
+    """Returns the bytes of a value that is in a file, mapped.
+
+    Raises:
+        ObjectLostError: the file is gone, or isn't what was written.
+        FolderError: the folder can't be used.
+    """
+    tier = tier_of(folder)
+    mapping = tier.map(("file", os.path.join(tier.path, stored.name), stored.size, stored.segments))
+    return mapping.writable_view().toreadonly()[HEADER : HEADER + stored.size]
+
+
+def write_block(folder: str, found: memoryview, segments: Sequence[int]) -> Stored:
+    """Writes what `block` returned, on this machine or another one.
+
+    Raises:
+        OutOfDiskError: no room.
+        FolderError: the folder can't be used.
+    """
+    return _written(folder, *split(found, segments))
 
 
 class Stub:

@@ -94,6 +94,7 @@ THIRD_PARTY: dict[str, set[str]] = {
     "joblib": {"util"},
     "dask": {"util"},
     "polars": {"util"},
+    "fsspec": {"keeping"},
     "tqdm": {"util", "jupyter"},
     "memray": {"raynb.run.inspection.memory"},  # if it is installed: the extra `profile`
     "loguru": {"raynb.serde.notebook_objects"},  # imported where a logger of it arrives

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 
 from raynb.jupyter.formatting import format_bytes, format_seconds
 from raynb.keeping.box import Entry
+from raynb.keeping.place import is_url
 from raynb.keeping.session import FOLDER
 
 _AGE = re.compile(r"(\d+(?:\.\d+)?)\s*([smhdw])")
@@ -16,13 +17,15 @@ _UNITS = {"s": 1.0, "m": 60.0, "h": 3_600.0, "d": 86_400.0, "w": 604_800.0}
 
 
 def where(configured: str, session: str, first_folder: str) -> str:
-    """Returns the folder of kept results.
+    """Returns the folder of kept results, or the URL of their place.
 
     Args:
         configured: ``Raynb.keep_directory``.
         session: the notebook's path as Jupyter gives it to the kernel; empty: unknown.
         first_folder: where the kernel was when the extension was loaded.
     """
+    if is_url(configured):
+        return configured
     if configured:
         return os.path.abspath(os.path.expanduser(configured))
     beside = os.path.dirname(session)

@@ -27,6 +27,8 @@ from raynb.keeping.box import Box, Entry
 from raynb.keeping.digest import digest
 from raynb.keeping.folder import FolderError
 from raynb.keeping.keeper import Keeper, PendingKeep, put_kept, replayed, task_id
+from raynb.keeping.place import is_url
+from raynb.keeping.shared import open_box
 from raynb.keeping.versions import Unsure
 
 if TYPE_CHECKING:
@@ -81,10 +83,10 @@ class Kept:
             UsageError: it can't be used; the text says why and what to do.
         """
         path = where(self.notebook.config.keep_directory, os.environ.get("JPY_SESSION_NAME", ""), self._folder)
-        if self._box is None or self._box.folder != path:
+        if self._box is None or self._box.where != path:
             self.close()
             try:
-                self._box = Box(path, lambda: self.notebook.config.keep_limit, self._tell)
+                self._box = open_box(path, lambda: self.notebook.config.keep_limit, self._tell)
             except (FolderError, OSError) as error:
                 raise UsageError(f"--keep: {error}") from None
             self._keeper = Keeper(self._box)
@@ -101,7 +103,7 @@ class Kept:
     def exists(self) -> bool:
         """Returns whether something was ever kept beside this notebook."""
         path = where(self.notebook.config.keep_directory, os.environ.get("JPY_SESSION_NAME", ""), self._folder)
-        return self._box is not None or os.path.isdir(path)
+        return self._box is not None or is_url(path) or os.path.isdir(path)
 
     def flush(self, seconds: float = FLUSH_SECONDS) -> bool:
         """Waits until what has ended is written; returns whether it is."""
