@@ -8,7 +8,7 @@ import pytest
 
 from raynb.base import ends
 from raynb.base.ids import object_id
-from raynb.base.spec import CPU, ActorSpec, TaskOptions, TaskSpec
+from raynb.base.spec import CPU, STREAMING, ActorSpec, TaskOptions, TaskSpec
 from raynb.core import snapshot
 from raynb.core.actors.table import ABANDONED_SECONDS, ORDERLY_SECONDS
 from raynb.core.machine import ImpossibleState
@@ -114,6 +114,35 @@ def test_a_blocked_worker_gives_its_cpu_and_its_line_back(clock: Clockwork) -> N
     assert runs(clock.dispatch(e.WorkerReady, started[0].worker, 9)) == [(started[0].worker, child)]
     replies = clock.finish(started[0].worker, child)
     assert [o.ids for o in replies if isinstance(o, c.Reply)] == [(object_id(child, 1),)]
+
+
+def test_a_thread_that_waits_longer_than_its_task_holds_no_cpu_back(clock: Clockwork) -> None:
+    parent, orders = clock.submit()
+    worker = runs(orders)[0][0]
+    child, late = 1 << 40, 2 << 40
+    [(other, _)] = runs(clock.dispatch(e.Submitted, [TaskSpec(child, plain(), caller=worker, parent=parent)]))
+    clock.dispatch(e.Requested, worker, 1, parent, (object_id(child, 1),), 1, False)
+    clock.finish(worker, parent)  # the invariants count the CPUs after each event
+    following, orders = clock.submit()
+    assert runs(orders) == [(worker, following)]
+    clock.dispatch(e.Submitted, [TaskSpec(late, plain(), caller=worker, parent=parent)])
+    clock.dispatch(e.Requested, worker, 2, parent, (object_id(late, 1),), 1, False)  # its CPU is `following`'s by now
+    assert clock.machine.resources.available["CPU"] == 0
+    assert runs(clock.finish(other, child)) == [(other, late)]
+    clock.finish(other, late)
+    assert clock.machine.pool.table[worker].state == "BUSY"
+
+
+def test_a_read_of_a_stream_that_is_given_up_blocks_no_longer(clock: Clockwork) -> None:
+    reader, orders = clock.submit()
+    worker = runs(orders)[0][0]
+    stream = 1 << 40
+    options = TaskOptions(name="g", function="g", num_returns=STREAMING)
+    clock.dispatch(e.Submitted, [TaskSpec(stream, options, caller=worker, parent=reader, returns=1)])
+    clock.dispatch(e.NextItemAsked, worker, 1, reader, stream, 2)
+    assert clock.machine.pool.table[worker].state == "BLOCKED"
+    clock.dispatch(e.RequestDropped, worker, 1)
+    assert clock.machine.pool.table[worker].state == "BUSY"
 
 
 def test_cancelling_a_queued_task_is_immediate(clock: Clockwork) -> None:

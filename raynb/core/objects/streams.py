@@ -38,7 +38,7 @@ class Stream:
     ended: bool = False
     dropped: bool = False
     watched: bool = False
-    waiting: list[tuple[int, int, int, int]] = field(default_factory=list)  # worker, request, running, index
+    waiting: list[tuple[int, int, int]] = field(default_factory=list)  # worker, request, index
 
 
 class Streams:
@@ -92,11 +92,11 @@ class Streams:
             self.m.out.append(c.Ready(object_id(stream.task, 0)))
         if stream.waiting:
             waiting, stream.waiting = stream.waiting, []
-            for worker, request, running, index in waiting:
+            for worker, request, index in waiting:
                 if not self._answer(stream, worker, request, index):
-                    stream.waiting.append((worker, request, running, index))
+                    stream.waiting.append((worker, request, index))
                 else:
-                    self.m.pool.unblock(worker, running)
+                    self.m.pool.unblock(worker, request)
 
     def ended(self, task: Task, error: Value | None) -> None:
         """Closes the stream of a task that has ended; an error becomes its last item."""
@@ -128,9 +128,18 @@ class Streams:
         if stream is None:
             self.m.out.append(c.Reply(event.worker, event.request, (), False))
         elif not self._answer(stream, event.worker, event.request, event.index):
-            stream.waiting.append((event.worker, event.request, event.running, event.index))
+            stream.waiting.append((event.worker, event.request, event.index))
             self.m.scheduler.make_urgent([object_id(event.task, 1)])
-            self.m.pool.block(event.worker, event.running)
+            self.m.pool.block(event.worker, event.request, event.running)
+
+    def request_dropped(self, worker: int, request: int) -> None:
+        """Ends a read that the worker stopped waiting for (timeout, interrupt), and unblocks its task."""
+        for stream in self.table.values():
+            left = [one for one in stream.waiting if one[:2] != (worker, request)]
+            if len(left) < len(stream.waiting):
+                stream.waiting = left
+                self.m.pool.unblock(worker, request)
+                return
 
     def _answer(self, stream: Stream, worker: int, request: int, index: int) -> bool:
         if index < stream.next:

@@ -165,6 +165,9 @@ class WorkerPool:
         m = self.m
         queue = worker.queue
         if queue and queue[0] is task:
+            if worker.blocked:  # a thread of it waits on: what the task gave back is taken, so that its end balances
+                worker.blocked.clear()
+                _acquire_again(self, worker)
             queue.popleft()
         elif task in queue:
             queue.remove(task)
@@ -231,33 +234,27 @@ class WorkerPool:
             self.m.retries.requeue(task, front=True)
 
     # -- blocking ------------------------------------------------------------------------------
-    def block(self, worker_id: int, task_id: int) -> None:
-        """Marks a worker's task as blocked in `get` or `wait`, and releases its CPUs."""
+    def block(self, worker_id: int, request: int, task_id: int) -> None:
+        """Marks a worker's task (0: not known) as blocked in `get` or `wait`, and releases its CPUs. A thread that its
+        task has left behind blocks nothing: the CPUs are another task's by now."""
         worker = self.table[worker_id]
-        worker.blocked += 1
-        count = worker.blocked_tasks.get(task_id, 0)
-        worker.blocked_tasks[task_id] = count + 1
-        if worker.blocked == 1:
+        if task_id and not worker.actor and all(task.spec.task_id != task_id for task in worker.queue):
+            return
+        worker.blocked.add(request)
+        if len(worker.blocked) == 1:
             if worker.state == BUSY:
                 self.move(worker, BLOCKED)
             self.m.resources.give(cpu_part(_held(self.m, worker)))
         self.m.scheduler.pump()
 
-    def unblock(self, worker_id: int, task_id: int) -> None:
+    def unblock(self, worker_id: int, request: int) -> None:
         """Ends one wait of a worker's task; with the last one it acquires its CPUs again."""
         worker = self.table.get(worker_id)
-        if worker is None:
+        if worker is None or request not in worker.blocked:
             return
-        worker.blocked -= 1
-        left = worker.blocked_tasks.get(task_id, 0) - 1
-        if left > 0:
-            worker.blocked_tasks[task_id] = left
-        else:
-            worker.blocked_tasks.pop(task_id, None)
+        worker.blocked.discard(request)
         if not worker.blocked:
-            self.m.resources.take(cpu_part(_held(self.m, worker)))
-            if worker.state == BLOCKED:
-                self.move(worker, BUSY)
+            _acquire_again(self, worker)
             if not worker.actor:
                 self.refill(worker_id)
                 self.m.scheduler.follow(worker)
@@ -277,7 +274,7 @@ class WorkerPool:
             idle.remove(worker)
         if worker.blocked:  # what it gave back meanwhile is taken again, so that its end balances
             m.resources.take(cpu_part(_held(self.m, worker)))
-            worker.blocked = 0
+            worker.blocked.clear()
         m.requests.worker_gone(worker.id)
         m.streams.worker_gone(worker.id)
         self.move(worker, DEAD)
@@ -348,3 +345,10 @@ class WorkerPool:
         return any(len(w.queue) > 1 and not w.actor for w in self.table.values()) or (any(
             len(ws) > 0 for ws in self.idle.values()
         ) and sum(1 for w in self.table.values() if not w.actor) > self.keep)
+
+
+def _acquire_again(pool: WorkerPool, worker: Worker) -> None:
+    """Takes what a blocked worker's task gave back."""
+    pool.m.resources.take(cpu_part(_held(pool.m, worker)))
+    if worker.state == BLOCKED:
+        pool.move(worker, BUSY)

@@ -80,7 +80,7 @@ class Requests:
         if function:
             m.scheduler.blocks(function)
         m.scheduler.make_urgent(urgent)
-        m.pool.block(event.worker, event.task)
+        m.pool.block(event.worker, event.request, event.task)
 
     def _refuse(self, event: Requested, names: list[str]) -> None:
         """Answers a `get` that would never end with an error that names the ring of waits."""
@@ -109,7 +109,7 @@ class Requests:
                 self._end(request)
                 ids = self._first_error(request.ids) if failed else request.ids
                 self._reply(request.worker, request.request, ids, request.is_wait)
-                self.m.pool.unblock(request.worker, request.task)
+                self.m.pool.unblock(request.worker, request.request)
 
     def _reply(self, worker: int, request: int, ids: tuple[int, ...], is_wait: bool) -> None:
         table = self.m.objects.table
@@ -142,7 +142,9 @@ class Requests:
         if identity is not None:
             request = self.table[identity]
             self._end(request)
-            self.m.pool.unblock(worker, request.task)
+            self.m.pool.unblock(worker, number)
+        else:
+            self.m.streams.request_dropped(worker, number)
 
     def worker_gone(self, worker: int) -> None:
         """Drops the requests of a worker that died."""

@@ -77,8 +77,7 @@ class Worker:
     queue: deque[Task] = field(default_factory=deque)  # what it was sent, in order; the first runs
     key: int = 0  # scheduling key of what it runs
     actor: int = 0
-    blocked: int = 0  # requests that block its current task
-    blocked_tasks: dict[int, int] = field(default_factory=dict)
+    blocked: set[int] = field(default_factory=set)  # its numbers of the requests that block its current task
     started: float = 0.0
     idle_since: float = 0.0
     finished: int = 0
