@@ -152,7 +152,7 @@ class ActorClass:
         return ActorClassWithOptions(self, merged)
 
     def bind(self, *args: Any, **kwargs: Any) -> Any:
-        """Not on the embedded engine: Ray's DAG API."""
+        """Raises `NotImplementedError`: raynb does not have Ray's DAG API."""
         raise NotImplementedError("the DAG API (bind) is not part of raynb; use .remote(...)")
 
     def __getstate__(self) -> dict[str, Any]:
@@ -179,6 +179,7 @@ class Creations(Calls):
         return blueprint.face
 
     def remote(self, *args: Any, **kwargs: Any) -> ActorHandle:
+        """Creates an actor; returns its handle at once."""
         return ActorHandle(*self._blueprint.create(self._given, args, kwargs))
 
     def __reduce__(self) -> Any:
@@ -186,7 +187,7 @@ class Creations(Calls):
 
 
 class ActorClassWithOptions:
-    """What `ActorClass.options` returns."""
+    """An actor class with other options, as `ActorClass.options` returns it."""
 
     def __init__(self, parent: ActorClass, given: dict[str, Any]) -> None:
         self._parent = parent
@@ -202,6 +203,7 @@ class ActorClassWithOptions:
         return self._calls.remote(*args, **kwargs)
 
     def options(self, **given: Any) -> ActorClassWithOptions:
+        """Returns the class with further options."""
         return ActorClassWithOptions(self._parent, {**self._given, **o.check(given, o.ACTOR)})
 
     def __getstate__(self) -> dict[str, Any]:
@@ -288,7 +290,7 @@ class ActorMethod:
 
     @property
     def __signature__(self) -> inspect.Signature:
-        """The method's own, for help and completion."""
+        """The method's own signature, for help and completion."""
         return inspect.signature(self.remote)
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
@@ -318,7 +320,7 @@ class ActorMethod:
         return ActorMethod(self._calls.with_options(given))
 
     def bind(self, *args: Any, **kwargs: Any) -> Any:
-        """Not on the embedded engine: Ray's DAG API."""
+        """Raises `NotImplementedError`: raynb does not have Ray's DAG API."""
         raise NotImplementedError("the DAG API (bind) is not part of raynb; use .remote(...)")
 
     def __reduce__(self) -> Any:

@@ -124,7 +124,7 @@ def _values(refs: Sequence[ObjectRef[Any]], timeout: float | None) -> list[Any]:
 
 
 def _ours_in(refs: Any) -> Any:
-    """Returns refs with those of plain Ray made ours: a single one, or a list."""
+    """Returns a ref, or a list of refs, with those of plain Ray replaced by raynb's."""
     return [ours(ref) for ref in refs] if isinstance(refs, list) else ours(refs)
 
 

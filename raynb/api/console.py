@@ -1,4 +1,4 @@
-"""What tasks print, in a plain script: ``(f pid=123) line``, as Ray writes it.
+"""Prints the output of tasks in a plain script: ``(f pid=123) line``, as Ray writes it.
 
 In a notebook the extension shows it in cells; as soon as anybody else listens to the engine's
 output, the console is silent.
@@ -48,7 +48,7 @@ class Console:
         unshown.add(self)
 
     def receive(self, output: Output) -> None:
-        """Takes one piece of output; the engine's ``on_output``."""
+        """Enqueues a piece of output; a listener of the engine's ``on_output``."""
         if len(self._listeners) > 1 or self._closed:
             return
         self._queue.append(output)
@@ -70,7 +70,7 @@ class Console:
             self._write_now(final=False)
 
     def after(self, action: Callable[[], None], asked: Sequence[int] = ()) -> None:
-        """Runs an action once what has come is written."""
+        """Runs an action after everything received so far is written."""
         with self._starting:
             if self._thread is not None and (self._queue or self._lock.locked()):
                 self._queue.append(action)

@@ -1,4 +1,4 @@
-"""`get_runtime_context`: who and where the calling code is."""
+"""`get_runtime_context`: the ids and settings of the calling code."""
 
 from __future__ import annotations
 
@@ -49,6 +49,7 @@ class RuntimeContext:
         return self._hex(actor, ids.ACTOR_HEX) if actor else None
 
     def get_task_name(self) -> str | None:
+        """Returns the name of the running task; None in the driver."""
         return self._context.name or None
 
     def get_task_function_name(self) -> str | None:
@@ -119,20 +120,24 @@ class RuntimeContext:
         return bool(self._engine.capture)
 
     def get_runtime_env_string(self) -> str:
+        """Returns the ``runtime_env`` as JSON."""
         import json
 
         return json.dumps(self.runtime_env)
 
     @property
     def runtime_env(self) -> dict[str, Any]:
+        """The ``runtime_env`` that tasks submitted here inherit."""
         return self._engine.job_env
 
     @property
     def gcs_address(self) -> str:
+        """Returns "local": there is no cluster address."""
         return "local"
 
     @property
     def worker_pid(self) -> int:
+        """Returns the id of the calling process."""
         return os.getpid()
 
     def get(self) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""How long the kernel was busy serialising: told to whoever asks why a cell took its time.
+"""Measures how long the kernel serialises, for the timing of cells.
 
 Small arguments are not looked at: reading the clock costs as much as pickling them.
 """
@@ -36,7 +36,7 @@ def submit(engine: Engine, options: TaskOptions, packed: Packed, actor: int,
 
 
 def handed(options: TaskOptions, refs: Any) -> Any:
-    """Returns what the caller of ``.remote()`` gets of the refs that a submission returned."""
+    """Returns what ``.remote()`` returns for the refs of a submission: one ref, a list, or None."""
     count = options.num_returns
     if count == 1 or count == -1:
         return refs[0]
@@ -52,7 +52,7 @@ def put(engine: Engine, packed: Packed, value: Any) -> Any:
 
 
 def serialised(values: tuple[Any, ...], began: float) -> None:
-    """Tells that serialising and storing these values has ended, if it took long enough to matter."""
+    """Reports the end of serialising and storing these values, if it took long enough to matter."""
     on_serialised = engines.on_serialised
     if on_serialised is not None:
         took = _now() - began
@@ -61,5 +61,5 @@ def serialised(values: tuple[Any, ...], began: float) -> None:
 
 
 def defined(made: Any, packed: Packed) -> None:
-    """Tells how long pickling a function or class took, with what it names."""
+    """Reports how long pickling a function or class took, with the names it uses."""
     serialised((made,), _now() - packed.took)

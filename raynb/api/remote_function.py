@@ -76,7 +76,7 @@ class RemoteFunction:
         return RemoteFunctionWithOptions(self._about, {**self._given, **o.check(given, o.TASK)})
 
     def bind(self, *args: Any, **kwargs: Any) -> Any:
-        """Not on the embedded engine: Ray's DAG API."""
+        """Raises `NotImplementedError`: raynb does not have Ray's DAG API."""
         raise NotImplementedError("the DAG API (bind) is not part of raynb; use .remote(...)")
 
     def __getstate__(self) -> dict[str, Any]:
@@ -91,7 +91,7 @@ class RemoteFunction:
 
 
 class RemoteFunctionWithOptions:
-    """What `RemoteFunction.options` returns."""
+    """A remote function with other options, as `RemoteFunction.options` returns it."""
 
     def __init__(self, about: Callee, given: dict[str, Any]) -> None:
         o.units(given, 1)
@@ -111,6 +111,7 @@ class RemoteFunctionWithOptions:
         return self._calls.remote(*args, **kwargs)
 
     def options(self, **given: Any) -> RemoteFunctionWithOptions:
+        """Returns the function with further options."""
         return RemoteFunctionWithOptions(self._about, {**self._given, **o.check(given, o.TASK)})
 
     def __getstate__(self) -> dict[str, Any]:

@@ -141,6 +141,7 @@ class Runtime:
     # -- what `init` returns, as Ray's users know it ---------------------------------------------
     @property
     def address_info(self) -> dict[str, Any]:
+        """Returns the addresses in Ray's form; those of a cluster are absent."""
         return {
             "node_ip_address": "127.0.0.1",
             "address": "local",
@@ -154,9 +155,11 @@ class Runtime:
 
     @property
     def dashboard_url(self) -> None:
+        """Returns None: there is no dashboard server."""
         return None
 
     def disconnect(self) -> None:
+        """Shuts the runtime down (Ray's client context)."""
         self.shutdown()
 
     def __repr__(self) -> str:

@@ -75,7 +75,7 @@ def make_engine(config: Config) -> DriverEngine:
 
 
 def _stop_for(engine: DriverEngine, who: str) -> None:
-    """Another program of this user asks the runtime to stop; what waits for it here learns who asked."""
+    """Shuts the runtime down because another program of this user asks for it, and prints who asked."""
 
     def stop() -> None:
         place = global_slot()
@@ -217,7 +217,7 @@ _forked = False  # this process was forked while it had a runtime
 
 
 def _auto_init() -> Engine:
-    """First use starts a runtime, as in Ray; not in a forked child, which has to say so."""
+    """Starts a runtime at the first use, as Ray does; raises in a forked child, which must call `init` itself."""
     if _forked:
         raise RuntimeGoneError(slot.FORKED)
     if os.environ.get("RAY_ENABLE_AUTO_CONNECT") == "0":

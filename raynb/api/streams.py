@@ -1,4 +1,4 @@
-"""Generators: which functions may be called as such, and `wait` on them: ready when their next item is there."""
+"""Checks which functions may be called as generators, and `wait` on generators: ready with their next item."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What there is and what happened: `cluster_resources`, `nodes`, `timeline`."""
+"""What a runtime has and did: `cluster_resources`, `nodes`, `timeline`."""
 
 from __future__ import annotations
 

@@ -86,6 +86,7 @@ class Gathered:
 
     @property
     def parts(self) -> Sequence[memoryview]:
+        """The buffers as flat views of bytes; made now if that was put off."""
         return self._parts() if callable(self._parts) else self._parts
 
     def __len__(self) -> int:

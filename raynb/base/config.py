@@ -57,7 +57,7 @@ class Config:
     isolated: bool = False
 
     def differences(self, other: Config) -> dict[str, tuple[Any, Any]]:
-        """Returns the settings in which ``other`` asks for something else: name → (mine, theirs)."""
+        """Returns the settings that differ from ``other``'s: name → (mine, theirs)."""
         return {
             name: (getattr(self, name), getattr(other, name))
             for name in self.__slots__

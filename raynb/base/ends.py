@@ -1,4 +1,4 @@
-"""How a task ended, as its worker tells it."""
+"""How a task ended, as its worker reports it."""
 
 from __future__ import annotations
 

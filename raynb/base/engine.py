@@ -125,7 +125,7 @@ def leave_isolated(token: contextvars.Token[Engine | None]) -> None:
 
 
 def forget_isolated() -> None:
-    """A forked child has none of its parent's runtimes."""
+    """Clears the isolated runtimes in a forked child: they belong to its parent."""
     global _any_isolated
     _any_isolated = False
     _isolated.set(None)
@@ -141,6 +141,6 @@ def set_current(engine: Engine | None) -> None:
 
 
 def set_starter(starter: Callable[[], Engine] | None) -> None:
-    """Names what `current` calls when no engine runs (the API's auto-init)."""
+    """Sets the function that `current` calls when no engine runs (the API's auto-init)."""
     global _starter
     _starter = starter

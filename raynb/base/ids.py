@@ -32,7 +32,7 @@ homes = {0}
 
 
 class HexId:
-    """An id in Ray's clothes: ``.hex()``, ``.binary()``."""
+    """An id with Ray's methods: ``.hex()``, ``.binary()``, ``.is_nil()``."""
 
     __slots__ = ("_hex",)
 
@@ -40,12 +40,15 @@ class HexId:
         self._hex = text
 
     def hex(self) -> str:
+        """Returns the id as hex digits."""
         return self._hex
 
     def binary(self) -> bytes:
+        """Returns the id as bytes."""
         return bytes.fromhex(self._hex)
 
     def is_nil(self) -> bool:
+        """Returns whether the id names nothing."""
         return not self._hex.strip("f")
 
     def __eq__(self, other: object) -> bool:
@@ -74,6 +77,7 @@ class IdSource:
         return next(self._count) | ACTOR_BIT if actor else next(self._count)
 
     def next_put(self) -> int:
+        """Returns the id of a new put's object."""
         return next(self._count) << INDEX_BITS
 
 

@@ -68,15 +68,14 @@ class Wait(Protocol):
 
     @property
     def keys(self) -> Sequence[int]:
-        """The ids of the objects, as far as they are known."""
+        """Returns the ids of the objects, as far as they are known."""
 
 
 class Submits(Protocol):
-    """Takes tasks, and calls of actors."""
+    """Submits tasks and calls of actors."""
 
     def define(self, key: str, blob: bytes, refs: Sequence[ObjectRef[Any]] = ()) -> None:
-        """Makes a function or class definition known under the hash of its bytes;
-        ``refs`` are those inside it, kept as long as it is known."""
+        """Stores a function's or class's definition under the hash of its bytes, with ``refs``, which are inside it."""
 
     def submit(
         self, options: TaskOptions, packed: Packed, actor: int = 0
@@ -93,7 +92,7 @@ class Submits(Protocol):
 
 
 class Reads(Protocol):
-    """Keeps objects, and waits for them."""
+    """Stores objects, and waits for them."""
 
     #: Makes a ref, of its id and the engine, that was counted already: see `base.ref.logged_in`.
     new_ref: type[OwnRef[Any]]
@@ -117,10 +116,10 @@ class Reads(Protocol):
         """Returns a coroutine that waits for the value without blocking the event loop."""
 
     def free(self, refs: Sequence[ObjectRef[Any]]) -> None:
-        """Drops values although refs exist; reading one is an `ObjectFreedError` then."""
+        """Releases values although refs exist; reading one raises `ObjectFreedError` then."""
 
     def adopt(self, object_id: int, nonce: int) -> ObjectRef[Any]:
-        """`adopt_all` of one."""
+        """Returns a new ref to one object, as `adopt_all` does."""
 
     def adopt_all(self, object_ids: list[int], nonce: int) -> list[ObjectRef[Any]]:
         """Returns new refs to objects of these ids, which were read in a value of runtime ``nonce``."""
@@ -137,7 +136,7 @@ class Reads(Protocol):
         it. `GetTimeoutError` when the time is up."""
 
     async def next_item_async(self, task: int, index: int) -> ObjectRef[Any] | None:
-        """`next_item` without blocking the event loop."""
+        """Waits for an item as `next_item` does, without blocking the event loop."""
 
     def item_is_ready(self, task: int, index: int) -> bool:
         """Returns whether `next_item` would return at once."""
@@ -146,11 +145,13 @@ class Reads(Protocol):
         """Returns whether the stream has ended before item ``index``."""
 
     def at_stream_end(self, position: list[int]) -> Callable[[], object]:
-        """Returns what the end of a generator calls; ``position`` is [its task, the index it would take next]."""
+        """Returns the function that the end of a generator calls; ``position`` is [its task, the next index to take].
+
+        """
 
 
 class Actors(Protocol):
-    """Makes, finds and ends actors."""
+    """Creates, finds and ends actors."""
 
     def create_actor(
         self, spec: ActorSpec, options: TaskOptions, packed: Packed, get_if_exists: bool
@@ -192,7 +193,7 @@ class Groups(Protocol):
 
     @property
     def foreign_groups(self) -> ForeignGroups | None:
-        """Whoever keeps the groups instead of this engine; None: the engine itself."""
+        """The system that keeps the groups instead of this engine; None: the engine itself."""
 
     def reserve_group(self, bundles: tuple[Any, ...]) -> int:
         """Asks for a group of bundles ((name, ten-thousandths), ...); returns its number at once."""
@@ -201,20 +202,20 @@ class Groups(Protocol):
         """Waits until the group is placed (seconds); inside a task it only looks."""
 
     def return_group(self, group: int) -> None:
-        """Gives the group's resources back."""
+        """Removes a group and releases its resources."""
 
     def groups_table(self) -> dict[int, tuple[str, Any]]:
-        """Returns number → (state, bundles) of the groups that there are."""
+        """Returns number → (state, bundles) of the existing groups."""
 
 
 class Observes(Protocol):
-    """Shows what there is."""
+    """Shows tasks, actors, objects, workers and resources."""
 
     def snapshot(self) -> Snapshot:
-        """Returns the whole picture (inside a task of a cluster: its resources only)."""
+        """Returns the rows of everything (inside a task of a cluster: its resources only)."""
 
     def changes(self, since: int) -> Snapshot:
-        """Returns what changed after version ``since`` (the whole picture if that is too old)."""
+        """Returns the rows that changed after version ``since`` (all rows if that is too old)."""
 
     def cluster(self) -> tuple[dict[str, float], dict[str, float]]:
         """Returns (total, available) resources."""
@@ -227,11 +228,11 @@ class Observes(Protocol):
 
 
 class Where(Protocol):
-    """Where the calling code runs, and how it reaches what surrounds it."""
+    """Where the calling code runs, and what it inherits there."""
 
     @property
     def capture(self) -> int:
-        """The placement group that what the calling code submits runs in too; 0: none."""
+        """The placement group that submissions of the calling code run in too; 0: none."""
 
     @property
     def job_env(self) -> dict[str, Any]:
@@ -244,14 +245,14 @@ class Where(Protocol):
         """Returns the actor that the calling code runs in; None outside one."""
 
     def leave_actor(self) -> NoReturn:
-        """Ends the calling actor after this call, by an exception (``exit_actor``)."""
+        """Ends the calling actor after this call, by raising an exception (``exit_actor``)."""
 
     def emit(self, kind: str, text: str = "", bundle: dict[str, Any] | None = None) -> None:
         """Sends a display (or text) to the cell that submitted the running task."""
 
 
 class Engine(Submits, Reads, Actors, Groups, Observes, Where, Protocol):
-    """Runs tasks and actors and keeps objects."""
+    """Runs tasks and actors and stores objects: what the public API needs, in the driver and inside tasks."""
 
     nonce: int
     alive: bool
@@ -261,7 +262,7 @@ class Engine(Submits, Reads, Actors, Groups, Observes, Where, Protocol):
         """The engine itself where the calling process is the driver; None inside a task of another process."""
 
     def check_alive(self) -> None:
-        """Raises `RuntimeGoneError`, which says how it went and what to do, unless the engine runs."""
+        """Raises `RuntimeGoneError`, with the reason and the remedy, unless the engine runs."""
 
 
 class Inspection(Protocol):
@@ -283,7 +284,7 @@ class Inspection(Protocol):
         lock of Python's; empty where that is not possible, or the process is stopped."""
 
     def over(self, point: Breakpoint) -> None:
-        """The task at a breakpoint goes on."""
+        """Removes a breakpoint whose task goes on."""
 
     def interrupt_wait(self, wait: Wait, aside: Callable[[], object]) -> None:
         """Has the thread of a wait (one that `raynb.base.engine.on_wait` was called with) call ``aside``, and
@@ -303,8 +304,10 @@ class Records(Protocol):
     def rows(
         self, tasks: Sequence[int] = (), actors: Sequence[int] = (), objects: Sequence[int] = ()
     ) -> Snapshot:
-        """Returns a picture of these ids only; ids that are not known (any more) have no row. Costs
-        microseconds per id, however many tasks there are."""
+        """Returns the rows of these ids; ids without a row are left out.
+
+        Costs microseconds per id, however many tasks there are.
+        """
 
     def kinds(self, objects: Sequence[int]) -> dict[int, str]:
         """Returns id → the name of its value's type, without unpickling it; those that are not made, not at hand, or
@@ -317,7 +320,7 @@ class Records(Protocol):
         """Returns the ids of the objects that a task still waits for; none once it has all of them."""
 
     def scope_counts(self, scope: int) -> dict[str, int]:
-        """Returns how many tasks of a cell are in each state."""
+        """Returns state → number of a cell's tasks."""
 
     def logs(self, task: int | None = None, worker: int | None = None) -> list[Output]:
         """Returns what a task (or worker, or everybody) printed, in order."""
@@ -330,7 +333,7 @@ class Scaling(Protocol):
     """Changes how many CPU slots a runtime has."""
 
     def scale(self, cpus: int) -> None:
-        """Gives tasks ``cpus`` slots from now on: what runs goes on, and nothing is lost."""
+        """Gives tasks ``cpus`` slots from now on; running tasks go on."""
 
 
 class Controls(Protocol):
@@ -352,7 +355,7 @@ class Controls(Protocol):
         """Stops the runtime (seconds until busy workers are killed). Does nothing the second time."""
 
     def after_fork_in_child(self) -> None:
-        """Cuts a forked child off from what is its parent's."""
+        """Detaches a forked child from what belongs to its parent."""
 
 
 class DriverEngine(Engine, Records, Controls, Protocol):
@@ -363,7 +366,7 @@ class DriverEngine(Engine, Records, Controls, Protocol):
 
     @property
     def failure(self) -> str:
-        """Why the runtime failed and was stopped, with its last events; empty while it works."""
+        """Why the runtime failed and was stopped, with its last events; "" while it works."""
 
     @property
     def address(self) -> str:
@@ -375,7 +378,7 @@ class DriverEngine(Engine, Records, Controls, Protocol):
 
     @property
     def scaling(self) -> Scaling | None:
-        """Changes the number of slots; None where that is not ours to say."""
+        """Changes the number of slots; None where the number is not raynb's to set."""
 
     @property
     def cluster_info(self) -> ClusterInfo | None:

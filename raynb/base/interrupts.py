@@ -81,6 +81,7 @@ def is_default(handler: Any) -> bool:
 
 
 def main_ident() -> int:
+    """Returns the identity of the main thread."""
     return threading.main_thread().ident or 0
 
 
@@ -97,7 +98,7 @@ def after_fork_in_child() -> None:
 
 
 def stand_aside() -> None:
-    """In a worker: signals are `raynb.worker.signals`' business, and no lock here touches them."""
+    """Turns this off in a worker: there `raynb.worker.signals` handles signals, and no lock here touches them."""
     global main_thread
     main_thread = 0
 
@@ -157,6 +158,7 @@ class Critical:
                 _outer(_SIGINT, None)
 
     def locked(self) -> bool:
+        """Returns whether any thread has the lock."""
         return self._lock.locked()
 
 

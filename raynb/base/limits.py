@@ -29,6 +29,7 @@ class Memory:
 
     @property
     def used(self) -> int:
+        """Bytes in use: total less available."""
         return self.total - self.available
 
 

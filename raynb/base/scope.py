@@ -33,4 +33,5 @@ def enter(scope: int) -> contextvars.Token[int | None]:
 
 
 def leave(token: contextvars.Token[int | None]) -> None:
+    """Ends what `enter` began."""
     _scope.reset(token)

@@ -25,7 +25,7 @@ MEMORY = "memory"
 
 
 class FailedReturn:
-    """Among the results of a task, one that failed: its ref raises the error as it is."""
+    """One failed value among the results of a task: its ref raises the error."""
 
     __slots__ = ("error", "name")
 
@@ -68,7 +68,7 @@ class TaskOptions:
 
 @dataclass(slots=True)
 class TaskSpec:
-    """One call."""
+    """One submitted call: a task's options, arguments and place."""
 
     task_id: int
     options: TaskOptions

@@ -1,4 +1,4 @@
-"""Output of tasks that has come and isn't shown yet: whoever learns of a task's end shows it first.
+"""Shows the output of tasks that has arrived before the user's code learns of a task's end.
 
 A worker sends a task's output before its result on the same channel, so when a result is there,
 the output is in a screen's queue. Whatever brings results to the user's code (`get`, `wait`, a
@@ -43,13 +43,15 @@ def remove(screen: Screen) -> None:
 
 
 def mark() -> None:
-    """Output has come."""
+    """Records that output has arrived."""
     global pending
     pending = True
 
 
 def show(asked: Sequence[int] = ()) -> None:
-    """Shows what has come. Call it where the user's code is about to go on, without a lock held.
+    """Shows the output that has arrived.
+
+    Call it where the user's code goes on, without a lock.
 
     Args:
         asked: ids of the objects that the user's code learns of.

@@ -1,4 +1,4 @@
-"""``%load_ext raynb`` and ``%unload_ext raynb``."""
+"""Loads and unloads the extension: ``%load_ext raynb`` and ``%unload_ext raynb``."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ def _load_again(notebook: Notebook) -> Callable[[str], Any]:
 
 
 def _restorer(manager: Any, before: dict[str, dict[str, Any]]) -> Callable[[], None]:
-    """Returns what takes our magics away, and puts back those that they had replaced."""
+    """Returns a function that removes raynb's magics and restores those they replaced."""
     ours = {
         kind: {name: found for name, found in table.items() if before[kind].get(name) is not found}
         for kind, table in manager.magics.items()

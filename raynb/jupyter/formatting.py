@@ -1,4 +1,4 @@
-"""Numbers, ids, errors, refs and handles in words. Pure: rows in, words out. Every room imports it, and it none.
+"""Formats numbers, ids, errors, refs and handles as text.
 
 The words stay true in a saved notebook: nothing "is running", it has been since a time of day.
 """
@@ -33,10 +33,10 @@ GONE = "its runtime is gone; run the cell that made it again"
 
 
 def gone(last: str = "") -> str:
-    """Returns what is said of a ref or a handle whose runtime is gone: also what it was.
+    """Returns the text for a ref or a handle whose runtime is gone.
 
     Args:
-        last: what was said of it last.
+        last: its text before.
     """
     return f"{last} when last seen; {GONE}" if last else GONE
 
@@ -245,7 +245,7 @@ def clock(when: float) -> str:
 
 
 def at(text: str, when: float) -> str:
-    """Returns an actor's words with the time of day at which they were true."""
+    """Returns an actor's text with the time of day at which it was true."""
     return f"{text} (at {clock(when)})"
 
 

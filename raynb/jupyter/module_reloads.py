@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 class Reloads:
-    """Notices at the start of each cell which modules were loaded again.
+    """Detects at the start of each cell which modules were loaded again.
 
     Args:
         notebook: the notebook.
@@ -88,7 +88,7 @@ class Reloads:
 
 
 def load_again(names: list[str]) -> None:
-    """Loads modules again on the worker that this runs on, those that it has."""
+    """Loads those modules again that this worker has."""
     for name in names:
         module = sys.modules.get(name)
         if module is not None:

@@ -94,7 +94,7 @@ class Notebook:
         _loaded = self
 
     def detach(self) -> None:
-        """Takes everything back that `attach` did. The runtime must be stopped by then."""
+        """Removes everything that `attach` added. The runtime must be stopped by then."""
         global _loaded
         for undo in reversed(self.extras):
             undo()
@@ -169,7 +169,7 @@ class Notebook:
         self.router.drain()
 
     def engine_changed(self, engine: DriverEngine | None) -> None:
-        """Takes the output of a runtime that has started; the cards that were shown say what runs now."""
+        """Routes the output of a new runtime, and updates the cards that were shown."""
         if self.cards is not None:
             self.cards.refresh()
         self.items.clear()  # another runtime counts its tasks anew
@@ -194,7 +194,7 @@ class Notebook:
 
     # -- a cell's end --------------------------------------------------------------------------
     def cell_ended(self, cell: Cell, result: Any) -> None:
-        """Shows what is left of a cell's output, and cancels its tasks if it was interrupted."""
+        """Shows the rest of a cell's output, and cancels its tasks if it was interrupted."""
         engine = engines.driver()
         error = getattr(result, "error_in_exec", None)
         if engine is not None and isinstance(error, (KeyboardInterrupt, asyncio.CancelledError)):
@@ -260,7 +260,7 @@ class Notebook:
         return cell.scope if cell is not None else 0
 
     def title(self) -> str:
-        """Returns what the running cell is called: ``In[5]``."""
+        """Returns the running cell's name: ``In[5]``."""
         return cell_name(self.scope)
 
     def shows_bars(self, scope: int) -> bool:
@@ -273,11 +273,11 @@ class Notebook:
         return bool(wanted) and not (cell is not None and cell.batch)
 
     def show_progress(self, wanted: str) -> None:
-        """Takes the front end's setting: ``"on"`` and ``"off"`` go before `Raynb.progress`, ``"kernel"`` doesn't."""
+        """Applies the front end's setting: ``"on"`` and ``"off"`` override `Raynb.progress`, ``"kernel"`` doesn't."""
         self._progress = wanted if wanted in ("on", "off") else "kernel"
 
     def name_items(self, tasks: Iterable[int], names: Iterable[str]) -> None:
-        """Takes what the items of a loop's tasks are called."""
+        """Keeps the names of a loop's tasks."""
         self.items.update(zip(tasks, names, strict=True))
         while len(self.items) > MAX_ITEMS:
             del self.items[next(iter(self.items))]

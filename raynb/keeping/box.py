@@ -74,6 +74,7 @@ class Entry:
     names: tuple[str, ...] = ()
 
     def total(self) -> int:
+        """The bytes of all values and the output."""
         return sum(stored.bytes for stored in self.values.values()) + len(self.output)
 
 

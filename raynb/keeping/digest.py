@@ -49,6 +49,7 @@ RefKey = Callable[[ObjectRef[Any]], str]
 
 
 def no_refs(ref: ObjectRef[Any]) -> str:
+    """Raises `Unsure`: a ref of unknown origin has no digest."""
     raise Unsure("it holds a ref whose origin isn't known")
 
 
@@ -80,11 +81,13 @@ class Walk:
         self.alive: list[Any] = []  # what __reduce_ex__ makes must not die and give its id away
 
     def piece(self, tag: str, data: bytes | str = b"") -> None:
+        """Adds tagged bytes to the digest."""
         raw = data.encode("utf-8", "surrogatepass") if isinstance(data, str) else data
         self.total.update(f"{tag}:{len(raw)};".encode())
         self.total.update(raw)
 
     def value(self, value: Any, depth: int) -> None:
+        """Adds any value, by its type."""
         kind = type(value)
         if kind in _SCALARS:
             self.piece("=" + kind.__name__, marshal.dumps(value, 0) if value is not Ellipsis else b"")
@@ -115,6 +118,7 @@ class Walk:
         return digest(value, self.ref_key)
 
     def sequence(self, items: Any, depth: int) -> None:
+        """Adds a list or tuple, in order."""
         self.piece(type(items).__name__, str(len(items)))
         if all(type(item) in _SCALARS and item is not Ellipsis for item in items):
             self.piece("flat", marshal.dumps(tuple(items), 0))
@@ -123,6 +127,7 @@ class Walk:
             self.value(item, depth + 1)
 
     def other(self, value: Any, kind: type, depth: int) -> None:
+        """Adds a value of no builtin type: refs, arrays, frames, functions, classes, else its pickled parts."""
         if issubclass(kind, ObjectRef):
             self.piece("ref", self.ref_key(value))
         elif kind.__name__ in _HIDING and kind.__module__.startswith("raynb."):
@@ -160,16 +165,19 @@ class Walk:
             self.reduced(value, kind, depth)
 
     def parts(self, tag: str, parts: Iterable[Any], depth: int) -> None:
+        """Adds several values under one tag."""
         self.piece(tag)
         for part in parts:
             self.value(part, depth + 1)
 
     def named(self, module: str, qualname: str) -> None:
+        """Adds an importable function or class by its name and its module's version."""
         self.piece("name", f"{module}:{qualname}")
         if module not in _BUILTIN_MODULES:
             self.piece("of", module_token(module))
 
     def array(self, value: Any, depth: int) -> None:
+        """Adds an array by its type, shape and bytes."""
         order = "F" if value.flags.f_contiguous and not value.flags.c_contiguous else "C"
         self.piece("array", f"{value.dtype.str}{value.dtype.descr!r}{value.shape}{order}")
         flat = value.reshape(-1, order=order).view("u1") if value.size else value.tobytes()
@@ -178,6 +186,7 @@ class Walk:
 
     # -- code ----------------------------------------------------------------------------------
     def function(self, made: FunctionType, depth: int) -> None:
+        """Adds a function by its code, defaults and what it reads."""
         module = made.__module__ or ""
         if _importable(module, made.__qualname__, made):
             self.named(module, made.__qualname__)
@@ -206,6 +215,7 @@ class Walk:
                 self.value(space[name], depth + 1)
 
     def code(self, code: CodeType, depth: int) -> None:
+        """Adds a code object, without its file and line numbers."""
         facts = (code.co_argcount, code.co_posonlyargcount, code.co_kwonlyargcount, code.co_flags,
                  code.co_names, code.co_varnames, code.co_freevars, code.co_cellvars, code.co_name)  # fmt: skip
         self.piece("code", code.co_code)
@@ -218,6 +228,7 @@ class Walk:
                 self.value(const, depth + 1)
 
     def cls(self, made: type, depth: int) -> None:
+        """Adds a class by its attributes, bases and metaclass."""
         if _importable(made.__module__, made.__qualname__, made):
             self.named(made.__module__, made.__qualname__)
             return
@@ -233,6 +244,7 @@ class Walk:
 
     # -- everything else -----------------------------------------------------------------------
     def reduced(self, value: Any, kind: type, depth: int) -> None:
+        """Adds what the value's ``__reduce_ex__`` returns. Raises `Unsure` if it cannot be pickled."""
         reduce = copyreg.dispatch_table.get(kind)
         try:
             found = reduce(value) if reduce is not None else value.__reduce_ex__(4)

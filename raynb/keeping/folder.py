@@ -135,6 +135,7 @@ class Lease:
         return found
 
     def close(self) -> None:
+        """Removes the lease's file and closes its descriptor."""
         fd, self._fd = self._fd, -1
         if fd >= 0:
             with contextlib.suppress(OSError):

@@ -51,6 +51,7 @@ class Stored:
 
     @property
     def bytes(self) -> int:
+        """The bytes that the value takes."""
         return self.size or len(self.data)
 
 

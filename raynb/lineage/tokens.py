@@ -230,6 +230,7 @@ class _TokenWalk(Walk):
         self.left = MAX_PARTS
 
     def value(self, value: Any, depth: int) -> None:
+        """Adds a value to the token, and stops after a bounded number of parts."""
         self.left -= 1
         if self.left < 0:
             self.piece("more")
@@ -240,6 +241,7 @@ class _TokenWalk(Walk):
             self.piece("identity", self.reader.identity(value))
 
     def alone(self, value: Any) -> str:
+        """Returns the token of one value by itself."""
         inner = _TokenWalk(self.reader)
         inner.left = self.left
         inner.value(value, 0)
@@ -248,12 +250,14 @@ class _TokenWalk(Walk):
         return inner.total.hexdigest()
 
     def sequence(self, items: Any, depth: int) -> None:
+        """Adds a sequence; of a very long one only samples."""
         if size_of(items) > MAX_BYTES:
             self.piece("long", f"{type(items).__name__} {len(items)} {self.reader.identity(items)}")
             items = [*items[:SAMPLED], *items[-SAMPLED:]]
         super().sequence(items, depth)
 
     def other(self, value: Any, kind: type, depth: int) -> None:
+        """Adds a value of no builtin type: modules by name, arrays and frames by content or identity."""
         package = kind.__module__.partition(".")[0]
         if issubclass(kind, ModuleType):
             own: dict[str, Any] = _DICT_OF_MODULE.__get__(value)
@@ -281,11 +285,13 @@ class _TokenWalk(Walk):
         return package in sys.stdlib_module_names and size_of(value) <= MAX_BYTES
 
     def named(self, module: str, qualname: str) -> None:
+        """Adds an importable function or class by its name and its module's token."""
         self.piece("name", f"{module}:{qualname}")
         if module not in ("builtins", "__main__"):
             self.piece("of", self.reader.module(module))
 
     def globals_of(self, made: FunctionType, depth: int) -> None:
+        """Adds the globals that a function reads; those of the notebook are followed as names."""
         if made.__globals__ is self.reader.namespace:
             self.names.update(dict.fromkeys(sorted(global_names(made.__code__))))
         else:
@@ -293,6 +299,7 @@ class _TokenWalk(Walk):
 
     # -- what is large, or has code of its own ---------------------------------------------------
     def array(self, value: Any, depth: int) -> None:
+        """Adds an array; of a large one its identity and samples."""
         if value.nbytes <= MAX_BYTES:
             super().array(value, depth)
             return
@@ -330,6 +337,7 @@ class _TokenWalk(Walk):
                 self.piece("column", f"{type(values).__name__} {self.reader.identity(values)}")
 
     def labels(self, axis: Any, depth: int) -> None:
+        """Adds the labels of a frame's axis; of a long one samples."""
         if type(axis).__name__ == "RangeIndex":
             self.piece("range", f"{axis.start} {axis.stop} {axis.step}")
         elif len(axis) <= MAX_LABELS:

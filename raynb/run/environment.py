@@ -1,4 +1,4 @@
-"""What surrounds a worker's tasks: directory, variables, module path, threads of C libraries."""
+"""Sets what surrounds a worker's tasks: directory, variables, module path, threads of C libraries."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _devices = os.environ.get("CUDA_VISIBLE_DEVICES")
 
 
 def enter(settings: dict[str, Any]) -> None:
-    """Takes on the driver's surroundings."""
+    """Applies the driver's surroundings to this process."""
     null = os.open(os.devnull, os.O_RDONLY)
     os.dup2(null, 0)
     os.close(null)
@@ -75,7 +75,7 @@ def temporary(env: Iterable[tuple[str, Any]]) -> Iterator[None]:
 
 
 def set_threads(resources: tuple[tuple[str, int], ...]) -> None:
-    """As Ray: C libraries take the cores that the task asked for, not all of the machine's."""
+    """Limits the threads of C libraries to the cores that the task asked for, as Ray does."""
     cpus = next((a for n, a in resources if n == "CPU" or n.startswith("CPU_group_")), 10_000)
     os.environ["OMP_NUM_THREADS"] = str(max(1, cpus // 10_000))
 
@@ -94,7 +94,7 @@ def devices(gpu_ids: tuple[int, ...]) -> tuple[int | str, ...]:
 
 
 def devices_are(named: str | None) -> None:
-    """Takes over the driver's ``CUDA_VISIBLE_DEVICES``, for the tasks from now on."""
+    """Sets the driver's ``CUDA_VISIBLE_DEVICES`` for the tasks from now on."""
     global _devices
     _devices = named
 

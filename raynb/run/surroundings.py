@@ -30,7 +30,7 @@ _levels: set[str] = set()
 
 
 def start(path: list[str]) -> None:
-    """Says that `sys.path` is what the driver's was when the runtime started."""
+    """Records that `sys.path` is what the driver's was when the runtime started."""
     _path[:] = path
 
 

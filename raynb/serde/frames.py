@@ -20,6 +20,7 @@ class _Whole:
         self._chunk = chunk
 
     def combine_chunks(self) -> Any:
+        """Returns the one chunk."""
         return self._chunk
 
 

@@ -50,6 +50,7 @@ def register_serializer(cls: type, serializer: Callable[[Any], Any], deserialize
 
 
 def deregister_serializer(cls: type) -> None:
+    """Removes a class's serialiser, if it has one."""
     _custom.pop(cls, None)
 
 
@@ -156,6 +157,7 @@ class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]
         self.reduce_ref = self.refs.reduce
 
     def reducer_override(self, obj: Any) -> Any:
+        """Returns how a value is pickled: refs, arrays and registered classes raynb's way, else cloudpickle's."""
         kind = type(obj)
         if kind is self.array_type and kind not in _custom:
             return self.reduce_array(obj)  # none of cloudpickle's business

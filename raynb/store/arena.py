@@ -21,7 +21,7 @@ _FIRST_WINDOW = 1 << 30
 
 
 class NoRoom(Exception):
-    """There is no room for ``size`` bytes now. The caller spills something, waits, or gives up."""
+    """Raised when ``size`` bytes are not free now; the caller spills, waits, or gives up."""
 
     def __init__(self, size: int, why: str = "the object store is full") -> None:
         super().__init__(size, why)

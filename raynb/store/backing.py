@@ -40,6 +40,7 @@ class MemfdBacking:
     """Linux: anonymous memory. The page cache is its only home, so there is nothing to reserve."""
 
     def create(self, size: int) -> int:
+        """Returns a descriptor of anonymous memory, sealed against shrinking."""
         try:
             fd = os.memfd_create("raynb", _MFD_CLOEXEC | _MFD_ALLOW_SEALING | _MFD_NOEXEC_SEAL)
         except OSError as error:
@@ -56,7 +57,7 @@ class MemfdBacking:
         return fd
 
     def reserve(self, fd: int, offset: int, n: int) -> None:
-        pass
+        """Does nothing: there is nothing to reserve."""
 
 
 class FileBacking:
@@ -69,6 +70,7 @@ class FileBacking:
         self._directory = directory
 
     def create(self, size: int) -> int:
+        """Returns a descriptor of an unlinked temporary file of ``size`` bytes."""
         directory = tempfile.mkdtemp(prefix="raynb-arena-", dir=self._directory)  # 0700
         try:
             path = os.path.join(directory, "arena")
@@ -84,6 +86,7 @@ class FileBacking:
         return fd
 
     def reserve(self, fd: int, offset: int, n: int) -> None:
+        """Allocates the file's blocks. Raises `OSError` if the disk is full."""
         allocate = getattr(os, "posix_fallocate", None)
         if allocate is not None:
             allocate(fd, offset, n)

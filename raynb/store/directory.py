@@ -164,7 +164,7 @@ def trusted_users() -> tuple[int, ...]:
 
 
 def _refuse_ways_in(place: str) -> None:
-    """Whoever can write in a directory above could put another one in the place of ours."""
+    """Raises if another user could replace the directory from one above it."""
     users = trusted_users()
     path = place
     while True:

@@ -44,7 +44,7 @@ _MAX_VECTORS = 512  # pieces written in one call; IOV_MAX is 1024 on every syste
 
 
 def version_of(facts: os.stat_result) -> tuple[int, ...]:
-    """Returns what is another after each change of a file: nobody can set the time of change."""
+    """Returns a value that differs after each change of a file: nobody can set the time of change."""
     return (facts.st_dev, facts.st_ino, facts.st_size, facts.st_mtime_ns, facts.st_ctime_ns)
 
 
@@ -57,9 +57,11 @@ class Files:
         return room.f_bavail * room.f_frsize
 
     def write(self, fd: int, vectors: Sequence[memoryview | bytes]) -> int:
+        """Writes buffers at the descriptor's position; returns the bytes written."""
         return os.writev(fd, vectors)
 
     def read(self, fd: int, view: memoryview, offset: int) -> int:
+        """Reads into ``view`` from an offset; returns the bytes read."""
         return os.preadv(fd, [view], offset)
 
 
@@ -388,6 +390,7 @@ class DiskTier(GuestDiskTier):
         self._home.close()
 
     def after_fork_in_child(self) -> None:
+        """Closes the descriptors in a forked child; the directory stays the parent's."""
         super().after_fork_in_child()
         super().close()
         self._home.forget()

@@ -16,12 +16,12 @@ from raynb.store.pages.ledger import Ledger
 
 
 class UnknownArena(LookupError):
-    """A location is in an arena whose descriptor this process wasn't given."""
+    """Raised for a location in an arena whose descriptor this process was not given."""
 
 
 @dataclass(slots=True)
 class _Dead:
-    """What is left of a dead process."""
+    """The objects that a dead process left in its arena."""
 
     row: int  # its slot in the ledger
     objects: dict[int, int]  # offset → bytes
@@ -54,6 +54,7 @@ class ForeignArenas:
         return arena in self._windows
 
     def attach(self, arena: int, fd: int) -> None:
+        """Makes an arena readable by its descriptor, which is taken over; a second one is closed."""
         with self.lock:
             if arena == self._slot or arena in self._windows:
                 os.close(fd)
@@ -61,6 +62,7 @@ class ForeignArenas:
                 self._windows[arena] = Window(fd)
 
     def detach(self, arena: int) -> None:
+        """Closes an arena; its views stay valid."""
         with self.lock:
             window = self._windows.pop(arena, None)
             self._adopted.pop(arena, None)
@@ -68,6 +70,7 @@ class ForeignArenas:
                 window.close()
 
     def fd_of(self, arena: int) -> int:
+        """Returns the descriptor of an arena. Raises `UnknownArena`."""
         window = self._windows.get(arena)
         if window is None:
             raise self._unknown(arena)

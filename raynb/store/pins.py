@@ -64,7 +64,7 @@ class Pins:
 
 
 class _End:
-    """Calls a function in C when it dies. No exception can keep it from that, as it can `_released`."""
+    """Calls a C function when it is released; no exception can prevent that, as it can with `_released`."""
 
     __slots__ = ("__del__",)
 

@@ -142,6 +142,7 @@ class _Enabled:
         DaskMethodsMixin.persist = persist_method
 
     def undo(self) -> None:
+        """Restores what `enable_dask_on_ray` replaced."""
         import dask
         from dask.base import DaskMethodsMixin
 

@@ -200,39 +200,48 @@ class _QueueActor:
         self.items: asyncio.Queue[Any] = asyncio.Queue(maxsize)
 
     def qsize(self) -> int:
+        """Returns how many items there are."""
         return self.items.qsize()
 
     def empty(self) -> bool:
+        """Returns whether there are no items."""
         return self.items.empty()
 
     def full(self) -> bool:
+        """Returns whether there are as many items as may be."""
         return self.items.full()
 
     async def put(self, item: Any, timeout: float | None = None) -> None:
+        """Adds an item, when there is room; raises `Full` after ``timeout`` seconds."""
         try:
             await asyncio.wait_for(self.items.put(item), timeout)
         except asyncio.TimeoutError:
             raise Full from None
 
     async def get(self, timeout: float | None = None) -> Any:
+        """Removes and returns an item, when there is one; raises `Empty` after ``timeout`` seconds."""
         try:
             return await asyncio.wait_for(self.items.get(), timeout)
         except asyncio.TimeoutError:
             raise Empty from None
 
     def put_nowait(self, item: Any) -> None:
+        """Adds an item, or raises."""
         self.items.put_nowait(item)
 
     def get_nowait(self) -> Any:
+        """Removes and returns an item, or raises."""
         return self.items.get_nowait()
 
     def put_nowait_batch(self, items: list[Any]) -> None:
+        """Adds all items, or raises `Full` and adds none."""
         if 0 < self.maxsize < self.items.qsize() + len(items):
             raise Full(f"Cannot add {len(items)} items to {self.qsize()} of at most {self.maxsize}.")
         for item in items:
             self.items.put_nowait(item)
 
     def get_nowait_batch(self, count: int) -> list[Any]:
+        """Removes and returns ``count`` items, or raises `Empty` and removes none."""
         if count > self.items.qsize():
             raise Empty(f"Cannot get {count} items of {self.qsize()}.")
         return [self.items.get_nowait() for _ in range(count)]

@@ -25,7 +25,7 @@ _FLAGS = getattr(socket, "MSG_CMSG_CLOEXEC", 0) | socket.MSG_DONTWAIT
 
 
 class Closed(Exception):
-    """The peer is gone."""
+    """Raised when the peer has closed its end."""
 
 
 def pair() -> tuple[socket.socket, socket.socket]:
@@ -161,13 +161,13 @@ class Channel:
         return b"", []
 
     def _look(self) -> None:
-        """After a receive that found no memory: if it came before the read, there is still something to read."""
+        """Has the next `receive` read again after one that found no memory."""
         if not self.readable():
             raise Closed("what it sent was lost, for want of memory")
 
     @property
     def came(self) -> int:
-        """How many frames were received."""
+        """The number of frames received."""
         return self._decoder.frames
 
     def readable(self) -> bool:

@@ -64,7 +64,7 @@ _loads = marshal.loads
 
 
 class BadFrame(Exception):
-    """The peer sent something that is no frame of ours."""
+    """Raised when the peer has sent something that is no frame of raynb's."""
 
 
 def code_of(kind: type) -> int:
@@ -143,7 +143,7 @@ def _check(kind: type, item: Any, typed: tuple[tuple[int, Any, bool], ...]) -> N
 
 
 class Decoder:
-    """Takes bytes as they come, gives whole messages.
+    """Turns bytes, as they come, into whole messages.
 
     Thread contract: one thread at a time.
     """

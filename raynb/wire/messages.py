@@ -31,13 +31,13 @@ class Definition(NamedTuple):
 
 
 class Arena(NamedTuple):
-    """The descriptor of an arena rides with this message."""
+    """Announces an arena; its descriptor rides with this message."""
 
     arena: int
 
 
 class Forget(NamedTuple):
-    """The arena of a dead worker holds nothing any more; its descriptor may be closed."""
+    """Has the worker close the descriptor of a dead worker's empty arena."""
 
     arena: int
 
@@ -50,7 +50,7 @@ ON_CONTROL = 1 << 62
 
 # -- driver to worker --------------------------------------------------------------------------
 class Run(NamedTuple):
-    """``args`` is `ARGS_IN_STORE` when the arguments themselves are the last of ``deps``."""
+    """Runs a task. ``args`` is `ARGS_IN_STORE` when the arguments themselves are the last of ``deps``."""
 
     task: int
     options: int
@@ -65,7 +65,7 @@ class Run(NamedTuple):
 
 
 class Actor(NamedTuple):
-    """The actor that the next `Run` creates here (pickled `ActorSpec`)."""
+    """Names the actor that the next `Run` creates here (pickled `ActorSpec`)."""
 
     blob: bytes
 
@@ -109,7 +109,7 @@ class Allow(NamedTuple):
 
 
 class Free(NamedTuple):
-    """Ranges of the worker's own arena that may be used again."""
+    """Lets the worker reuse ranges of its own arena."""
 
     values: tuple[Any, ...]
 
@@ -119,7 +119,7 @@ class Stop(NamedTuple):
 
 
 class Inspect(NamedTuple):
-    """Asks the control thread for something about what runs: see `raynb.worker.inspection`."""
+    """Asks the control thread about running tasks: see `raynb.worker.inspection`."""
 
     request: int
     what: str
@@ -128,13 +128,13 @@ class Inspect(NamedTuple):
 
 # -- worker to driver --------------------------------------------------------------------------
 class Ready(NamedTuple):
-    """The worker is up and takes tasks."""
+    """Reports that the worker is up and takes tasks."""
 
     pid: int
 
 
 class Yield(NamedTuple):
-    """One item of a generator."""
+    """Sends one item of a generator."""
 
     task: int
     index: int  # type: ignore[assignment]  # hides tuple.index, which nobody needs
@@ -144,7 +144,7 @@ class Yield(NamedTuple):
 
 
 class Submit(NamedTuple):
-    """A nested call: a task or a call of an actor."""
+    """Submits a nested task, or a call of an actor."""
 
     task: int
     options: int
@@ -158,7 +158,7 @@ class Submit(NamedTuple):
 
 
 class Put(NamedTuple):
-    """A nested `put`; the value travels or lies in the store."""
+    """Announces a nested `put`; the value travels or lies in the store."""
 
     id: int
     value: Any
@@ -168,7 +168,7 @@ class Put(NamedTuple):
 
 
 class Lost(NamedTuple):
-    """The bytes of an object are not where the driver said (``value``), and why."""
+    """Reports that the bytes of an object are not where the driver said (``value``), and why."""
 
     id: int
     value: Any
@@ -176,7 +176,7 @@ class Lost(NamedTuple):
 
 
 class Ask(NamedTuple):
-    """A `get` or `wait` that blocks a task; answered by `Reply`."""
+    """Sends a `get` or `wait` that blocks a task; answered by `Reply`."""
 
     request: int
     task: int
@@ -205,27 +205,27 @@ class DropRequest(NamedTuple):
 
 
 class DropStream(NamedTuple):
-    """The worker has released a generator."""
+    """Reports that the worker has released a generator."""
 
     task: int
     index: int  # type: ignore[assignment]  # hides tuple.index, which nobody needs
 
 
 class Release(NamedTuple):
-    """(object id, how many messages named it) of what the worker holds no more."""
+    """Returns lends: (object id, how many messages named it) of what the worker holds no more."""
 
     ids: tuple[tuple[int, int], ...]
 
 
 class Withdrawn(NamedTuple):
-    """Answers `Withdraw`; that for none of them on the control channel, see ``frames``."""
+    """Answers `Withdraw` with the unstarted tasks; with none on the control channel, see ``frames``."""
 
     tasks: tuple[int, ...]
     frames: int = 0  # so many have gone out on the data channel: the driver must have them
 
 
 class Cancel(NamedTuple):
-    """A task of this worker cancels another."""
+    """Cancels another task on behalf of one of this worker's."""
 
     task: int
     force: bool
@@ -233,7 +233,7 @@ class Cancel(NamedTuple):
 
 
 class Call(NamedTuple):
-    """A rare request by name; arguments pickled."""
+    """Calls a method of the driver's engine by name; arguments pickled."""
 
     request: int
     method: str
@@ -241,7 +241,7 @@ class Call(NamedTuple):
 
 
 class Output(NamedTuple):
-    """A piece of what a task printed or displayed."""
+    """Sends a piece of what a task printed or displayed."""
 
     kind: str
     task: int
@@ -253,7 +253,7 @@ class Output(NamedTuple):
 
 
 class Leaving(NamedTuple):
-    """The worker ends by itself, and why."""
+    """Reports that the worker ends by itself, and why."""
 
     reason: str
 
@@ -267,7 +267,7 @@ class Inspected(NamedTuple):
 
 
 class Paused(NamedTuple):
-    """A task waits at a breakpoint for somebody who debugs it."""
+    """Reports that a task waits at a breakpoint."""
 
     session: int
     task: int
@@ -279,12 +279,12 @@ class Paused(NamedTuple):
 
 
 class ActorExits(NamedTuple):
-    """`exit_actor` was called: the calls that were sent are still answered, no others are taken."""
+    """Reports `exit_actor`: calls that were sent are still answered, later ones are refused."""
 
 
 # -- driver and supervisor ---------------------------------------------------------------------
 class Spawn(NamedTuple):
-    """Fork a worker; its two sockets ride with this message."""
+    """Forks a worker; its two sockets ride with this message."""
 
     worker: int
     settings: bytes  # pickled dict
@@ -298,21 +298,21 @@ class Kill(NamedTuple):
 
 
 class Spawned(NamedTuple):
-    """A worker was forked."""
+    """Reports that a worker was forked."""
 
     worker: int
     pid: int
 
 
 class Exited(NamedTuple):
-    """A worker has ended; ``status`` is its wait status."""
+    """Reports that a worker has ended; ``status`` is its wait status."""
 
     worker: int
     status: int
 
 
 class SpawnFailed(NamedTuple):
-    """A worker could not be forked."""
+    """Reports that a worker could not be forked."""
 
     worker: int
     reason: str

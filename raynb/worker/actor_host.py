@@ -1,4 +1,4 @@
-"""An actor in its process: sync in the main thread, threaded, or on event loops."""
+"""An actor in its process: its methods run in the main thread (sync), in threads, or on event loops."""
 
 from __future__ import annotations
 
@@ -102,7 +102,7 @@ class ActorHost:
         return self._groups.get(options.concurrency_group) or self._groups[""]
 
     def is_brief(self, run: w.Run) -> bool:
-        """Returns whether a call will be over in a moment, as the last one of its method was."""
+        """Returns whether a call will end in a moment, as the last one of its method did."""
         return self.executor.is_brief(run)
 
     def pressed(self) -> bool:
@@ -110,14 +110,14 @@ class ActorHost:
         return any(isinstance(group, Threads) and group.waiting() for group in self._groups.values())
 
     def relieve(self) -> None:
-        """Sees to it that no call waits for a thread that does not come."""
+        """Starts a thread for calls that wait behind one that was expected to be brief."""
         for group in self._groups.values():
             if isinstance(group, Threads):
                 group.relieve()
 
     @property
     def main_loop(self) -> MainLoop | None:
-        """The event loop that the worker's main thread is to run; None: it has something else to do."""
+        """The event loop that the worker's main thread runs; None: the main thread runs no loop."""
         group = self._groups.get("")
         return group if isinstance(group, MainLoop) else None
 
@@ -182,7 +182,7 @@ class ActorHost:
         self._end(run, running, packed, flags, error, started, fetched, ran)
 
     def answer_cancelled(self, run: w.Run, running: RunningTask) -> None:
-        """The call was cancelled before it began; it gets its answer all the same."""
+        """Answers a call that was cancelled before it began."""
         now = _now()
         running.interrupted = True
         self._end(run, running, *self.executor.failure(running, KeyboardInterrupt()), now, now, now)
@@ -233,7 +233,7 @@ class ActorHost:
             worker.link.wake_main()
 
     def cancel(self, task: int) -> bool:
-        """Cancels a call of a concurrent actor; False when it is none of ours."""
+        """Cancels a call of a concurrent actor; returns False if it does not run here."""
         running = self.running.get(task)
         if running is None or not self.concurrent:
             return False
@@ -242,7 +242,7 @@ class ActorHost:
         return True
 
     def broken(self, error: BaseException) -> None:
-        """The bookkeeping of a call was stopped half way, by an exception that was sent to its thread."""
+        """Ends the process: an exception sent to a thread interrupted the bookkeeping of a call."""
         self.executor.worker.link.broken(error)
 
     def shut_down(self) -> None:

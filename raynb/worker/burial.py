@@ -197,7 +197,7 @@ def _wait_for(fds: tuple[int, ...], seconds: float | None) -> list[int]:
 
 
 def is_abandoned(folder: str) -> bool:
-    """Returns whether nobody holds the lock that the kernel has on its spill folder as long as it lives."""
+    """Returns whether the kernel's lock on its spill folder is free: the kernel no longer lives."""
     try:
         fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
     except OSError:
@@ -212,7 +212,7 @@ def is_abandoned(folder: str) -> bool:
 
 
 def remove_folder(folder: str) -> None:
-    """Removes the spill folder; what still writes there has been killed."""
+    """Removes the spill folder; the processes that wrote there have been killed."""
     for _ in range(3):
         shutil.rmtree(folder, ignore_errors=True)
         if not os.path.lexists(folder):

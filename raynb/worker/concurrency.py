@@ -1,4 +1,4 @@
-"""Where the calls of concurrent actors run: in threads, or on event loops. One of them a concurrency group."""
+"""Runs the calls of concurrent actors, in threads or on event loops; one object per concurrency group."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ class Threads:
         return bool(self._calls) and not self._stuck and bool(self._parked or self._started < self._most)
 
     def relieve(self) -> None:
-        """To be called every few milliseconds while `waiting`: if no call has begun since, a thread is missing."""
+        """Starts a thread if no call has begun since the last look. Call it every few milliseconds while `waiting`."""
         if self._calls and self._taken == self._seen:
             self._stuck = True
             self._wake()
@@ -137,10 +137,10 @@ class Threads:
             return True
 
     def cancel(self, running: RunningTask) -> None:
-        """Nothing reaches a thread; the call sees that it was interrupted when it begins."""
+        """Does nothing: a thread cannot be interrupted; a call that has not begun sees the cancel."""
 
     def close(self) -> None:
-        """Lets the threads that wait go; what runs is left to the end of the process."""
+        """Ends the threads that wait; running calls are left until the process ends."""
         with self._lock:  # a thread that parks after this would wait for ever
             self._closed = True
             self._calls.clear()
@@ -150,7 +150,7 @@ class Threads:
 
 
 def _handle(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
-    """Shows what a task in the background raised; `exit_actor` there is no error."""
+    """Prints the error of a background asyncio task; `exit_actor` in one is no error."""
     if not isinstance(context.get("exception"), AsyncioActorExit):
         loop.default_exception_handler(context)
 
@@ -289,12 +289,12 @@ class MainLoop(EventLoopThread):
             raise failures[0]
 
     def _before_sleep(self) -> bool:
-        """Sends what waits; looks for a moment whether more comes. Returns whether it has."""
+        """Sends queued messages and spins for a moment; returns whether messages came."""
         self._worker.send_rest()
         return bool(self._worker.link.spin())
 
     def close(self) -> None:
-        """Nothing: who runs the loop is who closes."""
+        """Does nothing: the thread that runs the loop closes it."""
 
 
 class _Selector(selectors.DefaultSelector):

@@ -1,4 +1,4 @@
-"""What a task starts and leaves behind belongs to it: threads, work in pools of threads, child processes.
+"""A task owns what it starts and leaves behind: threads, work in pools of threads, child processes.
 
 Python's threads don't inherit the context of whoever starts them, and a child process has nothing but
 the descriptors. So starting a thread takes down the task that did it, and starting a process leaves
@@ -39,7 +39,7 @@ def owner() -> state.RunningTask | None:
 
 
 def install() -> None:
-    """Has threads and processes that are started from now on belong to their tasks."""
+    """Makes threads and processes that are started from now on belong to their tasks."""
     global _installed
     if _installed:
         return
@@ -49,7 +49,7 @@ def install() -> None:
 
 
 class _Owned:
-    """A function that runs as a task's, wherever it is called."""
+    """A function that runs as a given task's, wherever it is called."""
 
     __slots__ = ("function", "task")
 

@@ -40,7 +40,7 @@ class LeaveWorker(SystemExit):
 
 
 def end_threads_silently() -> None:
-    """A thread of the user's that calls `exit_actor` ends as one that raises `SystemExit` does."""
+    """Makes threads of the user's that call `exit_actor` end silently, as `SystemExit` does."""
     show = threading.excepthook
 
     def hook(args: Any) -> None:
@@ -51,7 +51,7 @@ def end_threads_silently() -> None:
 
 
 def being_made(raised: BaseException) -> Any:
-    """Returns the instance whose constructor raised, however much of it there is; None: nothing is known of it."""
+    """Returns the instance whose constructor raised, as far as it was made; None: it is not known."""
     step = raised.__traceback__
     while step is not None:
         code = step.tb_frame.f_code
@@ -79,7 +79,7 @@ class TaskExecutor:
 
     # -- intake --------------------------------------------------------------------------------
     def accept(self, run: w.Run) -> None:
-        """A task has come: it goes to the main thread's line, or to the actor's threads or loops."""
+        """Enqueues a received task for the main thread, or starts it in the actor's threads or loops."""
         host = self.host
         if host is not None and host.concurrent:
             host.dispatch(run)
@@ -88,7 +88,7 @@ class TaskExecutor:
 
     @property
     def main_loop(self) -> MainLoop | None:
-        """The event loop that the main thread is to run, of an asyncio actor."""
+        """The event loop that the main thread runs for an asyncio actor, or None."""
         return self.host.main_loop if self.host is not None else None
 
     def knows(self, task: int) -> bool:
@@ -104,7 +104,7 @@ class TaskExecutor:
         return self.host is not None and self.host.cancel(task)
 
     def is_brief(self, run: w.Run) -> bool:
-        """Returns whether a task will be over in a moment, as the last one of its kind here was."""
+        """Returns whether a task will end in a moment, as the last one of its kind here did."""
         return self.took.get(run.options, BRIEF_SECONDS) < BRIEF_SECONDS
 
     def pressed(self) -> bool:
@@ -122,7 +122,7 @@ class TaskExecutor:
             self.host.shut_down()
 
     def drop_actor(self) -> None:
-        """Lets the actor's instance go, so that its ``__del__`` runs."""
+        """Releases the actor's instance, so that its ``__del__`` runs."""
         if self.host is not None:
             self.host.instance = None
             gc.collect()
@@ -196,7 +196,7 @@ class TaskExecutor:
             state.running.reset(token)
 
     def _surround(self, options: Any, run: w.Run) -> None:
-        """Sets what a task of these options finds around it: threads of C libraries, GPUs."""
+        """Sets the threads of C libraries and the GPUs for a task of these options."""
         self._options = options
         if run.actor and run.actor != run.task:
             return
@@ -209,7 +209,7 @@ class TaskExecutor:
             self._show_gpus(run.gpus)
 
     def _enter_main(self, made: Any) -> None:
-        """Makes the notebook's names that a function or class uses those of ``__main__``."""
+        """Makes the notebook's namespace that a function or class uses that of ``__main__``."""
         self._function = made
         namespace = main_module.namespace_of(made)
         if namespace is not None:
@@ -221,12 +221,12 @@ class TaskExecutor:
 
     @staticmethod
     def _cut(raised: BaseException) -> None:
-        """Lets go of the frames, which hold the arguments."""
+        """Clears the error's frames, which hold the arguments."""
         raised.with_traceback(None)  # not set by name: a frozen dataclass refuses that
 
     def finish(self, run: w.Run, running: RunningTask, packed: Any, flags: int, error: tuple[str, str],
                started: float, fetched: float, ran: float) -> None:  # fmt: skip
-        """Posts the task's output, then its result, then what it no longer holds."""
+        """Posts the task's output, then its result, then the refs that it released."""
         worker = self.worker
         if worker.forked:
             forks.leave()
@@ -316,7 +316,7 @@ class TaskExecutor:
         return ((value, 0, tuple(ref._id for ref in contained)),), flags, described
 
     def _whose(self, running: RunningTask, raised: BaseException) -> str:
-        """Returns what tells the actor of a failed call from others of its class, for people."""
+        """Returns the name that distinguishes the actor of a failed call from others of its class."""
         if not running.actor:
             return ""
         instance = self.host.instance if self.host is not None else being_made(raised)
@@ -328,7 +328,7 @@ class TaskExecutor:
         return f"actor_id={ids.to_hex(running.actor, self.worker.nonce, ids.ACTOR_HEX)}, repr={shown}"
 
     def _leaving(self, running: RunningTask, raised: BaseException) -> tuple[Any, int, tuple[str, str]]:
-        """``exit_actor`` and ``sys.exit``: the process ends, and the driver learns why."""
+        """Reports why the process ends after ``exit_actor`` or ``sys.exit``."""
         worker = self.worker
         code = raised.code if isinstance(raised, SystemExit) else 0
         if running.actor and code == 0:

@@ -101,8 +101,10 @@ class Link:
         self.last_flush = time.monotonic()
 
     def record_unsent(self) -> bool:
-        """Writes down what is queued where the driver finds it if this process dies before it is sent.
-        Returns False when it could not, so that it must be sent now."""
+        """Writes queued messages to shared memory, for the driver to read if this process dies.
+
+        False: send them now.
+        """
         if self._unsent is None:
             return False
         outbox = self.outbox
@@ -131,7 +133,7 @@ class Link:
             signals.checkpoint()
 
     def nudge(self) -> None:
-        """Makes sure that the control thread looks soon (there is something unsent)."""
+        """Wakes the control thread soon: messages are queued."""
         if self.asleep:
             self.asleep = False
             try:
@@ -140,7 +142,7 @@ class Link:
                 pass
 
     def answer(self) -> None:
-        """Says, in the control thread, that the worker is there, and how much it has sent."""
+        """Answers the hang watch in the control thread: the worker is there, and has sent so many frames."""
         self.flush()
         self.control.send([w.Withdrawn((), self.data.out)])
 
@@ -179,14 +181,14 @@ class Link:
         return self.data.fd, self._main_read
 
     def heard(self) -> None:
-        """The main thread has seen that `wake_main` was called."""
+        """Resets `wake_main`: the main thread has seen it."""
         try:
             os.read(self._main_read, 4096)
         except BlockingIOError:
             pass
 
     def read(self) -> bool:
-        """Takes in what has come on the data channel; returns whether there was anything. Never waits."""
+        """Receives and handles what has come on the data channel; returns whether there was anything. Never waits."""
         with self._read:
             return bool(self._receive())
 
@@ -209,7 +211,7 @@ class Link:
             self.broken(error)
 
     def broken(self, error: BaseException) -> NoReturn:
-        """Something of ours was stopped half way by an exception: says so, and ends the process."""
+        """Ends the process with a message: an exception interrupted raynb's own bookkeeping."""
         at = error.__traceback__
         while at is not None and at.tb_next is not None:
             at = at.tb_next
@@ -250,7 +252,7 @@ class Link:
             pass
 
     def after_fork_in_child(self) -> None:
-        """In a child that a task forked: the channels are its parent's."""
+        """Closes the channels in a forked child: they belong to its parent."""
         self.outbox = deque()
         self._send, self._read = Critical(), Critical()
         self._unsent = None
@@ -265,7 +267,7 @@ class Link:
         self._poll.register(fd, select.POLLIN)
 
     def forget(self, fd: int) -> None:
-        """Undoes `watch`."""
+        """Stops watching a descriptor."""
         del self._pipes[fd]
         self._poll.unregister(fd)
 

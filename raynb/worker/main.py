@@ -84,7 +84,7 @@ class WorkerProcess:
         self.main_ident = threading.get_ident()
 
     def after_fork_in_child(self) -> None:
-        """A child that a task forks has none of the threads, and nothing of what is its parent's."""
+        """Detaches a forked child: it has none of the threads, and owns nothing of its parent's."""
         if not self.forked:  # else it is a child of the child
             self.forked = self.signals.forked = True
             forks.sever(self)
@@ -149,7 +149,7 @@ class WorkerProcess:
             self.inspection.asked(message.request, message.what, message.blob)
 
     def _take(self, wanted: set[int] | None) -> tuple[w.Run, ...]:
-        """Takes unstarted tasks out of the line; the main thread can no longer start them."""
+        """Removes unstarted tasks from the line, so that the main thread cannot start them."""
         taken = []
         for run in list(self.queue):
             if wanted is None or run.task in wanted:
@@ -161,14 +161,14 @@ class WorkerProcess:
         return tuple(taken)
 
     def give_back(self, runs: tuple[w.Run, ...]) -> None:
-        """Tells the driver that these will not be run here."""
+        """Hands tasks back to the driver, which will not be run here."""
         for run in runs:
             self.borrowed.returned(run.lent)
         self.link.post(w.Withdrawn(tuple(run.task for run in runs)))
         self.link.flush()
 
     def hand_back_all(self) -> tuple[int, ...]:
-        """For a worker that blocks: its unstarted tasks, to be sent with the request."""
+        """Removes and returns the unstarted tasks of a worker that blocks, to be sent with its request."""
         if self.actor is not None or not self.queue:
             return ()
         runs = self._take(None)
@@ -200,7 +200,7 @@ class WorkerProcess:
                 self.cancelled_ahead.clear()
 
     def heed(self, running: state.RunningTask) -> None:
-        """Before a task begins: an interrupt that the driver has sent by now still stops it."""
+        """Applies interrupts that the driver has sent by now, before a task begins."""
         sent = self.board.interrupts(self.row)
         if self.heeded < sent:
             with self._heard:  # they are on their way
@@ -216,7 +216,7 @@ class WorkerProcess:
         return bool(self.borrowed.log) or self.capture.pending()
 
     def tick(self) -> None:
-        """In the control thread, now and then: output and counts that wait."""
+        """Sends waiting output and counts; the control thread calls it now and then."""
         self.capture.forward()
         gone = self.borrowed.drain_log()
         if gone:
@@ -234,13 +234,13 @@ class WorkerProcess:
         return self.stopping and not self.executor.busy()
 
     def send_rest(self) -> None:
-        """Sends what waits, before the main thread sleeps."""
+        """Sends queued messages before the main thread sleeps."""
         if self.link.outbox or self.borrowed.log:
             self.tick()
             self.link.flush()
 
     def next_is_brief(self) -> bool:
-        """Returns whether another task waits that will be over in a moment: results can wait for its."""
+        """Returns whether the next task in the line will end in a moment, so that results can wait for its."""
         try:
             return self.executor.is_brief(self.queue[0])
         except IndexError:
@@ -327,7 +327,7 @@ def main(
 
 
 def leave(worker: WorkerProcess) -> None:
-    """The orderly end, in Ray's order: ``__ray_shutdown__``, atexit handlers, ``__del__``; then output is forwarded."""
+    """Ends the process in Ray's order: ``__ray_shutdown__``, atexit handlers, ``__del__``; then sends the output."""
     import atexit
 
     try:

@@ -1,4 +1,4 @@
-"""Everything a task prints, on its way to the cell that submitted it.
+"""Captures everything a task prints, and sends it to the cell that submitted the task.
 
 Python's `sys.stdout` and `sys.stderr` are replaced: what is written there is taken down with the
 task that wrote it. Descriptors 1 and 2 are pipes, for C code and subprocesses: what comes through
@@ -78,7 +78,7 @@ class WorkerStream(io.TextIOBase):
 
 
 class _Bytes(io.RawIOBase):
-    """`sys.stdout.buffer`."""
+    """The binary layer of a stream (`sys.stdout.buffer`)."""
 
     def __init__(self, stream: WorkerStream) -> None:
         self._stream = stream
@@ -130,7 +130,7 @@ class Capture:
         self.is_forked = True
 
     def _open_pipe(self, kind: str, fd: int) -> None:
-        """Makes ``fd`` the writing end of a new pipe, and watches the other."""
+        """Makes ``fd`` the writing end of a new pipe, and watches the reading end."""
         read, write = os.pipe()
         os.dup2(write, fd)
         os.close(write)
@@ -198,7 +198,7 @@ class Capture:
         self._worker.link.nudge()
 
     def drain(self, owner: state.RunningTask | None = None) -> None:
-        """Takes in what lies in the pipes; it belongs to ``owner``, or to the task that runs."""
+        """Reads the pipes; their text belongs to ``owner``, or to the running task."""
         with self._polling:
             for fd, _ in self._poll.poll(0):
                 kind, left_by = self._pipes[fd]
@@ -227,7 +227,7 @@ class Capture:
                 self._post(kind, owner, "".join(texts), b"")
 
     def end_of_task(self, owner: state.RunningTask) -> None:
-        """Before a result is posted: everything the task wrote goes first."""
+        """Posts everything the task wrote, before its result is posted."""
         self.drain(owner)
         if descent.has_children:
             self._leave_pipes(owner)

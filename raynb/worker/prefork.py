@@ -1,4 +1,4 @@
-"""Worker processes forked ahead, so that one that is wanted is there in a millisecond.
+"""Forks worker processes ahead, so that a worker that is needed starts in a millisecond.
 
 A fork copies the page tables and the child then settles in: several milliseconds that a task which
 waits for another one, or a new actor, would have to wait. The supervisor forks a few spares while
@@ -70,13 +70,13 @@ class Prefork:
         return 0
 
     def gone(self, pid: int) -> None:
-        """The process has ended."""
+        """Removes a process that has ended."""
         end = self._waiting.pop(pid, None)
         if end is not None:
             end.close()
 
     def let_go(self) -> None:
-        """In a child: these are its parent's."""
+        """Closes the parent's sockets in a forked child."""
         for end in self._waiting.values():
             end.close()
         self._waiting.clear()

@@ -1,4 +1,4 @@
-"""What asks a person something in a task: breakpoints open a prompt in the notebook; `input` cannot be answered.
+"""Handles code of a task that asks the user: `breakpoint` opens a prompt in the notebook; `input` is refused.
 
 A worker has no keyboard. Without this, `input` is an ``EOFError`` without a word, and `breakpoint` a
 ``BdbQuit``.

@@ -1,4 +1,4 @@
-"""What a task returned or yields, stored and sent."""
+"""Stores and sends what a task returns or yields."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class Returns:
         self.streams: dict[int, RunningTask] = {}  # those whose reader holds them back
 
     def of(self, running: RunningTask, result: Any) -> tuple[Stored, ...]:
-        """Stores what the task returned; one entry a return object."""
+        """Stores what the task returned; returns one entry for each return object."""
         count = running.options.num_returns
         if count == 1 and type(result) is not GeneratorType:
             return (self.store(result),)
@@ -47,7 +47,7 @@ class Returns:
 
     # -- generators ----------------------------------------------------------------------------
     def allow(self, task: int, consumed: int) -> None:
-        """The reader of a stream took so many items."""
+        """Applies that the reader of a stream took so many items."""
         running = self.streams.get(task)
         if running is not None:
             running.consumed = consumed
@@ -96,7 +96,7 @@ class Returns:
 
     @user_code.calls_user_code
     def _dynamic(self, running: RunningTask, items: Any) -> list[ObjectRef[Any]]:
-        """Stores all items as objects of their own."""
+        """Stores all items of a dynamic generator as objects of their own."""
         engine = self.worker.engine
         return returns.dynamic(
             items,

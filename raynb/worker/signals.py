@@ -45,7 +45,7 @@ class Signals:
         self._sigint_changed = False
 
     def install(self) -> None:
-        """Takes over SIGINT and SIGURG, and whatever handlers will be set from now on."""
+        """Replaces the handlers of SIGINT and SIGURG, and those that will be set from now on."""
         self._set(CANCEL, self._hook)
         self._set(signal.SIGINT, self._hook)
         signal.signal = self.set  # type: ignore[assignment]
@@ -53,7 +53,7 @@ class Signals:
 
     # -- what the user sees --------------------------------------------------------------------
     def set(self, signalnum: Any, handler: Any, /) -> Any:
-        """`signal.signal`."""
+        """Replaces `signal.signal`."""
         number = int(signalnum)
         if not callable(handler) or handler in (signal.SIG_DFL, signal.SIG_IGN) or number == CANCEL:
             return self._seen(number, self._set(signalnum, handler))
@@ -72,7 +72,7 @@ class Signals:
         return before if old == self._hook else old
 
     def get(self, signalnum: Any, /) -> Any:
-        """`signal.getsignal`."""
+        """Replaces `signal.getsignal`."""
         return self._seen(int(signalnum), self._get(signalnum))
 
     def _seen(self, number: int, handler: Any) -> Any:
@@ -80,7 +80,7 @@ class Signals:
 
     # -- cancelling ----------------------------------------------------------------------------
     def cancel(self, task: int) -> None:
-        """Interrupts a task that the main thread runs, as soon as its own code runs."""
+        """Interrupts the main thread's task as soon as its own code runs."""
         self._since = time.monotonic()
         self.target = task
         signal.pthread_kill(self._main, CANCEL)
@@ -91,7 +91,7 @@ class Signals:
         return bool(self.target or self.held)
 
     def again(self) -> None:
-        """Sends what is held once more."""
+        """Sends the held signal once more."""
         current = state.main_running
         if self.target and (current is None or current.task != self.target):
             self.target = 0  # it was over before
@@ -152,7 +152,7 @@ class Signals:
             handler(signal.SIGINT, frame)
 
     def checkpoint(self) -> None:
-        """Delivers what is held; to be called by waits of ours for the user, where nothing is half done."""
+        """Delivers held signals. Waits of raynb's call it for the user, where no state is half changed."""
         if self.target:
             current = state.main_running
             if current is not None and current.task == self.target and threading.get_ident() == self._main:
@@ -168,7 +168,7 @@ class Signals:
         link.nudge()
 
     def _call_idle(self, number: int, frame: FrameType | None) -> None:
-        """No task runs: nobody is there to catch what a handler raises."""
+        """Calls a handler while no task runs: what it raises is printed."""
         handler = self._handlers[number]
         if handler is signal.default_int_handler:
             return  # meant for a task that is over

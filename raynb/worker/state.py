@@ -1,4 +1,4 @@
-"""The task that the calling code belongs to, in this worker."""
+"""The running task that the calling code belongs to, in this worker."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from raynb.wire.messages import Run
 
 
 class RunningTask:
-    """One task while it runs here."""
+    """One task that runs here."""
 
     __slots__ = ("actor", "attempt", "consumed", "event", "future", "holds", "interrupted", "late", "leaves", "name",
                  "options", "scope", "task", "unended")  # fmt: skip

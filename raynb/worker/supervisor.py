@@ -35,7 +35,7 @@ KILL_GRACE_SECONDS = 0.3  # seconds between TERM and KILL when the kernel is gon
 
 
 def prctl(option: int, value: Any) -> None:
-    """Linux's prctl; elsewhere nothing."""
+    """Calls Linux's prctl; does nothing elsewhere."""
     if sys.platform != "linux":
         return
     try:
@@ -45,14 +45,15 @@ def prctl(option: int, value: Any) -> None:
 
 
 def volunteer() -> None:
-    """When memory runs out before we notice, the system is to kill workers, never the kernel (Ray does
-    the same: ``RAY_worker_oom_score_adjustment``)."""
+    """Makes the system kill this worker before the kernel when memory runs out (``RAY_worker_oom_score_adjustment``).
+
+    """
     with contextlib.suppress(OSError), open("/proc/self/oom_score_adj", "w") as file:
         file.write("1000")
 
 
 class Supervisor:
-    """Forks workers on request, tells of their ends, and ends with the kernel."""
+    """Forks workers on request, reports their ends, and ends with the kernel."""
 
     def __init__(self, sock: socket.socket, kernel: int, settings: dict[str, Any]) -> None:
         self.channel = Channel(sock, blocking=False)
@@ -148,7 +149,7 @@ class Supervisor:
             )
 
     def _become_spare(self, end: socket.socket) -> NoReturn:
-        """In the child: settles in, then sleeps until it is wanted."""
+        """Runs in the child that was forked ahead: prepares, then sleeps until it is needed."""
 
         def ask() -> tuple[int, bytes, list[int]]:
             warm_up()
@@ -159,7 +160,7 @@ class Supervisor:
         self._become_worker(ask)
 
     def _become_worker(self, ask: Callable[[], tuple[int, bytes, list[int]]]) -> NoReturn:
-        """In the child: lets go of all that is the supervisor's, then works."""
+        """Runs in the child: closes all that is the supervisor's, then works."""
         status = 1
         try:
             parent = self.settings["supervisor"]
@@ -193,7 +194,7 @@ class Supervisor:
 
     # -- burying -------------------------------------------------------------------------------
     def reap(self) -> None:
-        """Tells the kernel of every worker that ended; kills what a dead worker left running."""
+        """Reports every worker that ended to the driver; kills what a dead worker left running."""
         died = False
         while True:
             try:
@@ -213,7 +214,7 @@ class Supervisor:
             self._kill_orphans()
 
     def _kill_orphans(self) -> None:
-        """Children here that are no workers were a dead worker's: they go with it, as in Ray."""
+        """Kills children that are no workers: a dead worker started them (as in Ray)."""
         known = {*self.workers, self.watcher}
         orphans = [
             pid for pid in burial.children_of(os.getpid()) if pid not in known and pid not in self.prefork
@@ -257,7 +258,7 @@ class Supervisor:
 
 
 def main(fd: int, kernel: int) -> None:
-    """Entry of the supervisor process. The settings come as the first bytes on the socket."""
+    """Runs the supervisor process. The settings come as the first bytes on the socket."""
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
     prctl(PR_SET_CHILD_SUBREAPER, 1)

@@ -37,7 +37,7 @@ _idle: set[CodeType] = set()
 
 
 def calls_user_code(function: F) -> F:
-    """Marks a function of ours above whose frames the user's code runs."""
+    """Marks a function of raynb's that calls the user's code."""
     _callers.add(function.__code__)
     return function
 

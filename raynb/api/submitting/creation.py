@@ -106,7 +106,7 @@ class Blueprint:
         return engine.create_actor(spec, options, packed, bool(given.get("get_if_exists")))
 
     def _check_order(self, given: dict[str, Any]) -> None:
-        """Calls of such an actor overtake each other, whoever asks for their order."""
+        """Refuses a guaranteed order of calls for actors whose calls overtake each other."""
         if self.is_async:
             kind = "async actors"
         elif (given.get("max_concurrency") or 1) > 1 or given.get("concurrency_groups"):

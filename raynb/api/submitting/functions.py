@@ -37,15 +37,17 @@ class Callee:
 
     @property
     def face(self) -> Any:
+        """The function that `.remote` is shown as, with the user's signature and docstring."""
         if self._face is None:
             self._face = face(FunctionCalls.remote, self.function)
         return self._face
 
     def check_generator(self, given: dict[str, Any]) -> None:
+        """Refuses ``num_returns="streaming"`` for a function that does not yield."""
         streams.check_generator(given.get("num_returns"), self.function, self.name)
 
     def prepare(self, engine: Engine, given: dict[str, Any], mark: surroundings.Mark) -> TaskOptions:
-        """Makes the function and the surroundings known to the engine; returns the call's options there."""
+        """Sends the function and the surroundings to the engine if they are new; returns the call's options there."""
         self.definition = definitions.current(engine, self.function, self.name, self.definition, mark)
         env = o.env_for(engine, given.get("runtime_env"))
         return o.task_options(self.name, self.definition.key, given, self.generator, env, mark.key)
@@ -80,6 +82,7 @@ class FunctionCalls(Calls):
         return self._about.face
 
     def remote(self, *args: Any, **kwargs: Any) -> Any:
+        """Submits a call; returns its ref, a list of refs, None, or a generator."""
         engine = current()
         about = self._about
         look = surroundings.look

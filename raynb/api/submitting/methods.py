@@ -42,6 +42,7 @@ class MethodCalls(Calls):
         return signature.face
 
     def remote(self, *args: Any, **kwargs: Any) -> Any:
+        """Submits a call of the method; returns its ref, a list of refs, None, or a generator."""
         bare = self._bare
         if bare is not None and not args and not kwargs:
             refs: Any = self._ref._engine.submit(bare, pickling.NO_ARGS, self._spec.actor_id)
@@ -63,6 +64,7 @@ class MethodCalls(Calls):
         return measured.submit(engine, options, packed, spec.actor_id, args, kwargs)
 
     def with_options(self, given: dict[str, Any]) -> MethodCalls:
+        """Returns calls of the method with further options."""
         return MethodCalls(self._ref, self._spec, self.name, self._about, {**self._given, **o.check(given, o.METHOD)})
 
     def _make_options(self) -> TaskOptions:

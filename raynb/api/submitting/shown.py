@@ -57,7 +57,7 @@ def face(remote: Any, of: Any, signature: inspect.Signature | None = None, name:
 
 
 class HasCalls(Protocol):
-    """Whose `remote` is shown."""
+    """A class whose `remote` is shown with the user's signature."""
 
     def _bind(self) -> Any:
         """Returns `Calls.bound()`."""

@@ -1,1 +1,1 @@
-"""What a process has around the code that it runs, and how that is kept like the kernel's."""
+"""The process around the user's code, and how a worker's is kept like the kernel's."""

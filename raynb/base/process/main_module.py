@@ -1,4 +1,4 @@
-"""``__main__`` in a process that runs the notebook's code: the namespace of what runs now.
+"""Makes ``__main__`` the notebook's namespace in a process that runs its code.
 
 In a kernel ``__main__`` is where cells define things, and Python looks there: `pickle` for classes and
 functions, `typing` for annotations, `multiprocessing` in its children, `unittest`, `doctest`, `timeit`.

@@ -47,7 +47,7 @@ def place() -> str:
 
 
 def program() -> tuple[str, str]:
-    """Returns what this process runs, for people (a notebook's or script's path), and Jupyter's id of the kernel."""
+    """Returns the notebook's or script's path, and Jupyter's id of the kernel."""
     kernel = next((Path(one).stem[7:] for one in sys.argv if Path(one).name.startswith("kernel-")), "")
     notebook = os.environ.get("JPY_SESSION_NAME", "") if kernel else ""
     script = sys.argv[0] if sys.argv and sys.argv[0] not in ("", "-c", "-m") else ""
@@ -89,14 +89,14 @@ class Registry:
         self.key = key
 
     def publish(self, row: KernelRow) -> None:
-        """Says what the own runtime is and does."""
+        """Writes the own runtime's entry."""
         part = self._file(self.key, _ROW + _PART)
         with open(part, "w", encoding="utf-8") as file:
             json.dump(dataclasses.asdict(row), file)
         os.replace(part, self._file(self.key, _ROW))
 
     def asked_to_stop(self) -> str:
-        """Returns who has asked the own runtime to stop, once; empty: nobody."""
+        """Returns, once, who has asked the own runtime to stop; "": nobody."""
         path = self._file(self.key, _STOP)
         try:
             with open(path, encoding="utf-8") as file:
@@ -107,7 +107,7 @@ class Registry:
         return who or "somebody"
 
     def leave(self) -> None:
-        """Takes the own entry back; the second time, nothing happens."""
+        """Removes the own entry; does nothing the second time."""
         if self._fd >= 0:
             self._remove(self.key)
             self.forget()
@@ -121,8 +121,7 @@ class Registry:
     # -- the others ----------------------------------------------------------------------------
     @contextlib.contextmanager
     def turn(self) -> Iterator[None]:
-        """Keeps other starts out, so that two that begin at once do not both take what is left. One that lasts
-        too long is not waited for."""
+        """Excludes other starts, so that two at once do not both take what is left; waits only so long."""
         fd = os.open(self.path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         deadline = time.monotonic() + _TURN_SECONDS
         try:
@@ -139,7 +138,7 @@ class Registry:
             os.close(fd)
 
     def rows(self) -> list[KernelRow]:
-        """Returns what the runtimes that live last said, oldest first, the own one too; sweeps those that died."""
+        """Returns the entries of the living runtimes, oldest first, the own one too; removes those of dead ones."""
         found = []
         for name in os.listdir(self.path):
             key, dot, kind = name.partition(".")

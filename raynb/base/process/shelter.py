@@ -177,7 +177,7 @@ def unsheltered(method: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def enlist() -> None:
-    """Says that the calling thread is ours and runs no user code."""
+    """Marks the calling thread as raynb's own: it runs no user code."""
     _ours.add(_get_ident())
 
 
@@ -230,7 +230,7 @@ def _start() -> None:
 
 
 def _serve() -> None:
-    """Takes jobs. A thread that takes one sees to it that another one waits for the next."""
+    """Runs jobs; a thread that takes one first makes sure that another waits for the next."""
     global _idle
     enlist()
     with _lock:
@@ -263,7 +263,7 @@ def _serve() -> None:
 
 
 def after_fork_in_child() -> None:
-    """The parent's threads are not here."""
+    """Clears the threads: a forked child has none of its parent's."""
     global _jobs, _come, _lock, _idle
     _jobs, _come, _lock, _idle = deque(), _thread.allocate_lock(), threading.Lock(), 0
     _come.acquire()

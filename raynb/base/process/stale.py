@@ -1,4 +1,4 @@
-"""Results that are no longer true: whoever waits for one is told, once.
+"""Warns once of results that are no longer true.
 
 The notebook fills `known`; whatever brings results to the user's code looks at it, which costs one comparison
 while nothing is stale.
@@ -25,7 +25,7 @@ say: Callable[[str], None] | None = None
 
 
 def warn(refs: Iterable[Any]) -> None:
-    """Says of the refs that are stale why, each sentence once."""
+    """Warns of the stale ones among the refs, with the reason, each sentence once."""
     texts: dict[str, None] = {}
     for ref in refs:
         text = known.get((ref._engine.nonce, task_of(ref._id)))

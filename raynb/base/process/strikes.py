@@ -1,4 +1,4 @@
-"""Learns of asynchronous exceptions before the first one can strike.
+"""Detects asynchronous exceptions before the first one can be raised.
 
 ``PyThreadState_SetAsyncExc`` raises an exception between any two steps of the thread that it names. Python
 code has to look that function up first, nearly always as an attribute of `ctypes.pythonapi`. The lookup
@@ -47,7 +47,7 @@ def safe(function: F) -> F:
 
 
 class _Watched(ctypes.PyDLL):
-    """The class of `ctypes.pythonapi`."""
+    """The class of `ctypes.pythonapi` while the watch is in place."""
 
     def __getitem__(self, name: Any) -> Any:
         if name == NAME and not known[0]:

@@ -1,4 +1,4 @@
-"""What went wrong and was survived: the logger ``raynb``, and a ring of the last such errors.
+"""Keeps errors that were survived: the logger ``raynb``, and a ring of the last ones.
 
 Code that must go on after an error calls `swallowed`, so that no error disappears: it goes to the
 logger (level WARNING where something of the user's raised, DEBUG where a peer was just gone) and to

@@ -139,5 +139,5 @@ def uninstall() -> None:
 
 
 def asked_for() -> bool:
-    """Returns whether whoever started this process wants the hook for as long as it lives."""
+    """Returns whether the environment asks for the hook as long as this process lives."""
     return os.environ.get(VARIABLE, "0") not in ("", "0") and not _own_variable

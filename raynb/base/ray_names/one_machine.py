@@ -1,4 +1,4 @@
-"""What engines without a cluster answer about the machine: there is one, and the API knows its settings."""
+"""The node, and its id, of engines that run on one machine."""
 
 from __future__ import annotations
 
@@ -27,9 +27,11 @@ class OneMachine:
         """Returns None: the API itself checks a task's ``runtime_env``."""
 
     def node_id(self) -> str:
+        """Returns the node's id."""
         return ids.to_hex(0, self._nonce, ids.NODE_HEX)
 
     def nodes(self) -> list[dict[str, Any]]:
+        """Returns the one node, in the form of ``ray.nodes()``."""
         return [{
             "NodeID": self.node_id(),
             "Alive": True,

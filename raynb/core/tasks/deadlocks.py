@@ -61,11 +61,8 @@ def _node(m: Machine, task: Task) -> Node:
 
 
 def _search(m: Machine, start: Node, wanted: Sequence[int], seen: set[Node]) -> list[Node] | None:
-    """Follows what each one waits for, depth first, with a stack of its own:
-
-    chains may be deeper than Python's recursion limit.
-
-    A stack of its own: a chain of tasks may be longer than Python's.
+    """Follows what each one waits for, depth first, with a stack of its own: chains may be longer than
+    Python's recursion limit.
     """
     came_from: dict[Node, Node | None] = {}
     stack: list[tuple[Node | None, int]] = [(None, identity) for identity in wanted]

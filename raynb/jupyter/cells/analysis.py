@@ -101,7 +101,7 @@ def analyse(source: str, transform: Callable[[str], str] | None = None, flags: i
 
 @contextlib.contextmanager
 def _deep_recursion() -> Iterator[None]:
-    """Lets the walk go as deep as Python's compiler does: an expression of 900 terms is 900 levels."""
+    """Raises Python's recursion limit for the walk: an expression of 900 terms is 900 levels deep."""
     before = sys.getrecursionlimit()
     sys.setrecursionlimit(max(before, _DEEP))
     try:
@@ -154,6 +154,7 @@ class _Flow:
 
     # -- names -------------------------------------------------------------------------------
     def read(self, name: str) -> None:
+        """Records that a name is read: free, if it is not surely bound before."""
         if self.local is not None and name in self.local:
             return
         if name not in self.bound:
@@ -165,6 +166,7 @@ class _Flow:
                 self.read(used)
 
     def bind(self, name: str, output: bool = True) -> None:
+        """Records that a name is bound here."""
         if self.local is not None:
             self.local.add(name)
             return
@@ -174,6 +176,7 @@ class _Flow:
             self.outputs.setdefault(name)
 
     def unbind(self, name: str) -> None:
+        """Records that a name is deleted here."""
         if self.local is not None:
             self.local.discard(name)
             return
@@ -209,12 +212,12 @@ class _Flow:
         return after
 
     def meet(self, *ends: _State) -> None:
-        """Goes on where paths come together: what holds is what holds at the end of each."""
+        """Joins paths: a name stays bound if each path has bound it."""
         self.bound = set.intersection(*(bound for bound, _ in ends))
         self.gone = set.intersection(*(gone for _, gone in ends))
 
     def perhaps(self, body: Iterable[ast.AST]) -> None:
-        """Walks what may be skipped."""
+        """Walks statements that may be skipped."""
         self.meet(self.branch(body), (self.bound, self.gone))
 
     def assign(self, node: ast.Assign) -> None:
@@ -237,6 +240,7 @@ class _Flow:
             self.expression(node.target)
 
     def target(self, target: ast.AST, output: bool = True) -> None:
+        """Binds the names of an assignment's target, and reads what its subscripts and attributes use."""
         if isinstance(target, ast.Name):
             self.bind(target.id, output)
         elif isinstance(target, (ast.Tuple, ast.List)):
@@ -337,7 +341,7 @@ class _Flow:
         self.defer(node.name, methods)
 
     def defer(self, name: str, names: Names) -> None:
-        """Keeps what a function or class uses until somebody mentions it."""
+        """Keeps the names that a function or class uses until somebody mentions it."""
         if self.local is not None:
             self.methods.reads.extend(names.reads)
             self.methods.writes.extend(names.writes)
@@ -356,6 +360,7 @@ class _Flow:
             self.expression(node)
 
     def expression(self, node: ast.AST) -> None:
+        """Walks an expression: names are read, walruses bind."""
         if isinstance(node, ast.Name):
             if isinstance(node.ctx, ast.Load):
                 self.read(node.id)
@@ -408,6 +413,7 @@ class _Flow:
             self.expanded_text(text)
 
     def code_text(self, text: str) -> bool:
+        """Reads a magic's text as Python; returns False if it is none."""
         while found := _OPTION.match(text):  # ``%timeit -n 3 f(x)``
             text = text[found.end() :]
         try:

@@ -1,4 +1,4 @@
-"""What a cell takes with it: the captured names, and how each travels.
+"""Gathers the inputs of a cell: the captured names, and how each travels.
 
 Refs become dependencies of the task and arrive as values; modules travel as names; large values go
 through the object store once; the rest is pickled with the task. Nothing is submitted here, so a
@@ -134,7 +134,7 @@ def keep(
     inputs: Inputs, names: Iterable[str], namespace: Mapping[str, Any], shared_from: int,
     put: Callable[[Any], ObjectRef[Any]] | None,
 ) -> None:  # fmt: skip
-    """Takes old values along that the cell may leave as they are; nothing waits for refs among them."""
+    """Sends old values along that the cell may leave as they are; no task waits for refs among them."""
     for name in names:
         value = namespace[name]
         size = 0 if isinstance(value, ObjectRef) else size_of(value)

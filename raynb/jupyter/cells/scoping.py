@@ -99,6 +99,7 @@ class _Walk:
         self.augmented: list[str] = []
 
     def over(self, nodes: Iterable[ast.AST]) -> _Walk:
+        """Walks nodes in order; returns itself."""
         stack = list(nodes)[::-1]
         while stack:
             node = stack.pop()

@@ -1,4 +1,4 @@
-"""From a cell's text to tasks: read it, gather its inputs, submit it, bind its outputs.
+"""Submits cells: parses the text, gathers inputs, submits tasks, binds outputs.
 
 What ``%%remote``, ``%%on`` and ``%%everywhere`` have in common.
 """
@@ -260,7 +260,7 @@ def _submit(function: Any, arguments: tuple[Any, ...], inputs: Inputs) -> Any:
 
 
 def _blaming(submit: Any, inputs: Inputs) -> Any:
-    """Submits, and names the captured value that cannot be pickled."""
+    """Submits; an error names the captured value that cannot be pickled."""
     try:
         return submit()
     except TypeError as error:

@@ -1,4 +1,4 @@
-"""What the notebook has around its cells follows to its tasks: looked at when a cell submits.
+"""Sends the notebook's surroundings (path, environment, options) to its tasks.
 
 `Surroundings.look` runs before every submission, so it compares as little as it can. `sys.path`,
 warning filters and the root logger's handlers are compared by the identity of what is in them;
@@ -129,7 +129,7 @@ class Surroundings:
         )
 
     def _look_closely(self) -> None:
-        """Takes what has changed; a cell's first look makes a new mark in any case."""
+        """Packs the parts that have changed; a cell's first look makes a new mark in any case."""
         fresh, self._fresh = self._fresh, False
         path, filters, handlers = list(sys.path), list(warnings.filters), list(logging.root.handlers)
         if path != self._path or not self._values:
@@ -209,7 +209,7 @@ class Surroundings:
         self._fresh = self._changed = True
 
     def _count_calls(self, name: str) -> None:
-        """Notes when `os.environ` or the folder is changed; both go through a function of `os`."""
+        """Wraps a function of `os`, to count changes of `os.environ` or the folder."""
         original = getattr(os, name, None)
         if original is None:
             return

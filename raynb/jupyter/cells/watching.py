@@ -1,4 +1,4 @@
-"""Following the tasks of one cell to their end: progress, the first failure, stopping the rest."""
+"""Follows the tasks of one cell to their end: progress, the first failure, cancelling the rest."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ class Watch:
         self._quiet = False  # failures are raised by the caller instead
 
     def begin(self, quiet: bool) -> None:
-        """Starts following; ``quiet``: whoever waits raises the first failure."""
+        """Starts following; ``quiet``: the waiting caller raises the first failure."""
         self._quiet = quiet
         if not self.tasks.status:  # ``%%everywhere`` while only actors have workers
             self.finished.set()
@@ -163,7 +163,7 @@ class Watch:
             self.finished.set()
 
     def _tick(self) -> None:
-        """Moves the bar on while nothing ends."""
+        """Redraws the bar while no task ends."""
         while not self.finished.wait(TICK_SECONDS):
             if time.monotonic() - self._shown_at > TICK_SECONDS:
                 self._show(True)
@@ -250,7 +250,7 @@ def wait_for_all(notebook: Notebook, scope: int, watches: Sequence[Watch], begin
 
 
 def _together(watches: Sequence[Watch]) -> Count:
-    """Returns how far all of them have come."""
+    """Returns the sum of the watches' counts."""
     counts = [watch.count for watch in watches]
     if len(counts) == 1:
         return counts[0]

@@ -38,13 +38,13 @@ class Profiles:
         return renderer.place(file, line).removeprefix("Cell ").removeprefix("File ").replace(", line", " line")
 
     def expect(self, scope: int, title: str, memory: bool, save: str) -> None:
-        """A cell's tasks are going to send their profiles."""
+        """Enters a cell whose tasks will send their profiles."""
         made = MemoryProfile(title, self.name) if memory else Profile(title, self.name)
         with self._lock:
             self._open[scope] = (made, save)
 
     def received(self, output: Output) -> None:
-        """A task has sent its profile."""
+        """Keeps the profile that a task has sent."""
         with self._lock:
             found = self._open.get(output.scope)
             if found is not None and output.bundle is not None:
@@ -60,7 +60,7 @@ class Profiles:
         threading.Thread(target=wait, name="raynb-profile", daemon=True).start()
 
     def show(self, scope: int) -> None:
-        """Shows what a cell's tasks have sent, and saves it where the cell said."""
+        """Shows a cell's profiles, and saves them where the cell said."""
         with self._lock:
             profile, save = self._open.pop(scope, (None, ""))
         if profile is None:
@@ -75,7 +75,7 @@ class Profiles:
 
 
 def saved(profile: Profile, file: str) -> str:
-    """Writes speedscope's JSON; returns what to say of it."""
+    """Writes speedscope's JSON; returns the text that says where."""
     try:
         Path(file).expanduser().write_text(profile.speedscope())
     except OSError as error:

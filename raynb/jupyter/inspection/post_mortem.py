@@ -37,6 +37,7 @@ class PostMortems:
         self._debug: Callable[[str], Any] | None = None
 
     def install(self) -> None:
+        """Replaces ``%debug``, and listens for cells and runtimes."""
         shell = self.notebook.shell
         found: Any = shell.find_line_magic("debug")
         # Newer IPythons leave a stand-in that looks the name up again, and would find ours.
@@ -46,6 +47,7 @@ class PostMortems:
         self.notebook.config.observe(self._changed, "post_mortem")
 
     def uninstall(self) -> None:
+        """Restores IPython's ``%debug``, and stops listening."""
         shell = self.notebook.shell
         if self._debug is not None:
             shell.magics_manager.magics["line"]["debug"] = self._debug
@@ -68,7 +70,7 @@ class PostMortems:
                 self.forget(None)
 
     def _cell_begins(self, info: Any) -> None:
-        """A cell that runs again lets the failures of its last run go."""
+        """Releases the frames of a cell's last run when the cell runs again."""
         identity = getattr(info, "cell_id", None)
         cell: Cell | None = self.notebook.cells.running()
         if identity is None or cell is None:
@@ -80,7 +82,7 @@ class PostMortems:
 
     @staticmethod
     def forget(scope: int | None) -> None:
-        """Lets failed frames go on every worker that has some."""
+        """Releases failed frames on every worker that has some."""
         engine = engines.driver()
         inspection = engine.inspection if engine is not None and engine.alive else None
         if inspection is not None and inspection.may_keep:
@@ -96,7 +98,7 @@ class PostMortems:
         return None
 
     def _enter(self, error: RayTaskError) -> bool:
-        """Returns False when there is no worker to ask: IPython's own debugger has what there is."""
+        """Opens the failed frames; returns False when no worker has them, so that IPython's own debugger is used."""
         engine = engines.driver()
         inspection = engine.inspection if engine is not None else None
         if engine is None or inspection is None:

@@ -40,6 +40,7 @@ class FrameNode:
     children: dict[str, FrameNode] = field(default_factory=dict)
 
     def child(self, label: str, kind: str) -> FrameNode:
+        """Returns the node of a called frame, and makes it if it is new."""
         found = self.children.get(label)
         if found is None:
             found = self.children[label] = FrameNode(label, kind)
@@ -188,7 +189,7 @@ class MemoryProfile:
     reasons: dict[str, None] = field(default_factory=dict)  # why a part has less than it could
 
     def add(self, part: dict[str, Any]) -> None:
-        """Takes the peak of one task or worker."""
+        """Merges the peak of one task."""
         if part["why"]:
             self.reasons[part["why"]] = None
         if part["memory"] is None:

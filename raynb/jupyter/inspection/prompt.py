@@ -100,11 +100,13 @@ class Breakpoints:
         self._busy = False
 
     def install(self) -> None:
+        """Starts listening to runtimes."""
         self._unname = name_cells_in_warnings(self.notebook.shell)
         engines.on_change.append(self.engine_changed)
         self.engine_changed(engines.driver())
 
     def uninstall(self) -> None:
+        """Stops listening."""
         self._unname()
         if self.engine_changed in engines.on_change:
             engines.on_change.remove(self.engine_changed)
@@ -114,6 +116,7 @@ class Breakpoints:
             inspection.on_pause.remove(self.paused)
 
     def engine_changed(self, engine: DriverEngine | None) -> None:
+        """Listens to the breakpoints of a new runtime."""
         self._pending.clear()
         inspection = engine.inspection if engine is not None else None
         if inspection is not None and self.paused not in inspection.on_pause:
@@ -121,7 +124,7 @@ class Breakpoints:
 
     # -- a task stops --------------------------------------------------------------------------
     def paused(self, point: Breakpoint) -> None:
-        """The engine's ``on_pause``. Never blocks."""
+        """Enqueues a task that waits at a breakpoint (the engine's ``on_pause``). Never blocks."""
         cell = self.notebook.router.cell(point.scope)
         running = self.notebook.cells.running()
         if (running or cell) is not None and (running or cell).batch:  # type: ignore[union-attr]
@@ -131,7 +134,7 @@ class Breakpoints:
         self.look()
 
     def _pass_by(self, point: Breakpoint) -> None:
-        """Nobody can answer a prompt: the task goes on."""
+        """Lets a task go on whose prompt nobody can answer."""
         if point.scope not in self._passed:
             self._passed.add(point.scope)
             self.notebook.router.show_text(

@@ -42,7 +42,7 @@ def of_targets(renderer: Renderer, engine: DriverEngine, targets: list[Target]) 
 
 
 def _silent(renderer: Renderer, target: Target, stacks: list[Any]) -> str:
-    """Returns what is known of a worker that does not answer."""
+    """Returns the text about a worker that does not answer."""
     who = f"Worker {target.worker} (pid {target.pid}) does not answer: "
     if not stacks:
         return (f"{who}native code holds Python's lock there, or the process is stopped. "
@@ -53,7 +53,7 @@ def _silent(renderer: Renderer, target: Target, stacks: list[Any]) -> str:
 
 
 def name_cells_in_warnings(shell: Any) -> Callable[[], None]:
-    """Lets the stacks in the engine's own warnings name cells; returns what undoes it."""
+    """Makes the engine's own warnings name cells in their stacks; returns a function that undoes it."""
     renderer = Renderer(shell)
     renderer.coloured = False
     before = engines.show_stack
@@ -111,7 +111,7 @@ def _thread(renderer: Renderer, engine: DriverEngine | None, where: str, stack: 
 
 
 def _frames(renderer: Renderer, frames: list[Any]) -> Iterator[str]:
-    """The frames, innermost last; a run of libraries' or ours is one line."""
+    """Returns the lines of frames, innermost last; consecutive frames of libraries are one line."""
     kept = [Frame(file, line, function, linecache.getline(file, line).strip()) for file, line, function in frames]
     for ours, run in itertools.groupby(kept, lambda f: not _is_users(f.filename)):
         group = list(run)
@@ -127,7 +127,7 @@ def _frames(renderer: Renderer, frames: list[Any]) -> Iterator[str]:
 
 
 def _objects(engine: DriverEngine | None, wanted: tuple[int, ...]) -> str:
-    """Names the objects that a wait lacks by the tasks that make them, with their states."""
+    """Returns the objects a wait lacks, by the tasks that make them, with their states."""
     tasks = [ids.task_of(identity) for identity in wanted]
     rows = {row.id: row for row in engine.rows(tasks=tasks[:1000]).tasks} if engine is not None else {}
     open_ones = [rows[task] for task in tasks if task in rows and not rows[task].ended]

@@ -1,4 +1,4 @@
-"""What a command is about: a task, an actor, a worker, a cell, or whatever runs."""
+"""Resolves what a command is about: a task, an actor, a worker, a cell, or whatever runs."""
 
 from __future__ import annotations
 
@@ -100,7 +100,7 @@ def _of_worker(worker: int, workers: dict[int, WorkerRow], none: str) -> list[Ta
 
 
 def inspection_of(engine: DriverEngine, what: str) -> Inspection:
-    """Returns what asks the workers.
+    """Returns the engine's `Inspection`. Raises: UsageError: this engine has none.
 
     Raises:
         UsageError: this engine cannot.

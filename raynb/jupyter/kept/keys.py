@@ -1,4 +1,4 @@
-"""The key of a cell: a digest of all that its result depends on.
+"""Computes the key of a cell: a digest of all that its result depends on.
 
 Code (comments and blank lines don't count), outputs, options, Python, the packages that the cell imports, the
 files that ``--reads`` names, and each name that it reads: values by their content, functions and classes

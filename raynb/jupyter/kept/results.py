@@ -1,4 +1,4 @@
-"""``--keep`` in a notebook: looks a cell up before it is submitted, shows what was kept, keeps what is new."""
+"""``--keep``: looks a cell's results up before submission, shows what was kept, keeps new results."""
 
 from __future__ import annotations
 
@@ -110,13 +110,14 @@ class Kept:
         return self._keeper is None or self._keeper.flush(seconds)
 
     def uninstall(self) -> None:
-        """Undoes what loading the extension did."""
+        """Stops keeping, when the extension is unloaded."""
         atexit.unregister(self.close)
         if session.provider == self.keeper:
             session.provider = None
         self.close()
 
     def close(self) -> None:
+        """Writes what has ended, and closes the folder."""
         self.flush()
         if self._box is not None:
             self._box.close()
@@ -244,7 +245,7 @@ class Kept:
 
 
 def _read(reading: ParsedCell, job: CellJob, namespace: Mapping[str, Any]) -> dict[str, Any]:
-    """Returns what the cell reads of the notebook; a failed ref that it binds itself is none of it."""
+    """Returns the values of the notebook that the cell reads, without a failed ref that it binds itself."""
     names = dict.fromkeys([*reading.code.free, *sorted(job.unsure)])
     return {
         name: namespace[name] for name in names

@@ -47,7 +47,7 @@ class NotebookCalls:
         self._unread: list[tuple[Run, str]] = []  # runs, and the source of their cells
 
     def used(self, key: str, made: Any) -> None:
-        """Notes that a definition is used for the first time in a cell."""
+        """Records that a definition is used for the first time in a cell."""
         record = self.record
         name = str(getattr(made, "__name__", ""))
         held = record.space.get(name)
@@ -106,7 +106,7 @@ class NotebookCalls:
         self._unread.append((run, cell.source))
 
     def read_sources(self) -> bool:
-        """Finds out which words of the cells' sources are names that they read; returns whether there were any."""
+        """Finds the words of the cells' sources that are names they read; returns whether there were any."""
         shell, found = self.record.notebook.shell, bool(self._unread)
         while self._unread:
             run, source = self._unread.pop()

@@ -96,7 +96,7 @@ class Record:
             stale.known.clear()
 
     def _engine_changed(self, engine: DriverEngine | None) -> None:
-        """A runtime's results end with it. What they were made of stays known, so that they can be made again."""
+        """Clears the refs of a runtime that ended; the record of how they were made stays."""
         nonce = engine.nonce if engine is not None else 0
         if nonce == self._nonce:
             return
@@ -118,7 +118,7 @@ class Record:
     def submitted(
         self, kind: str, source: str, names: Iterable[str], outputs: Sequence[str], tasks: Iterable[int], recipe: Any,
     ) -> Run | None:  # fmt: skip
-        """Notes that a cell was submitted; called before its outputs are bound.
+        """Records that a cell was submitted; called before its outputs are bound.
 
         Args:
             kind: `CELL` or `LINE`.
@@ -155,14 +155,14 @@ class Record:
         return self.lineage.record(run, taken.kinds)
 
     def bound(self, run: Run | None, names: Iterable[str]) -> None:
-        """Notes that the notebook has the outputs of a run under their names now."""
+        """Records that the notebook has a run's outputs under their names now."""
         if run is None:
             return
         with self._lock:
             self.lineage.bound(run, {name: self.reader.token(name)[0] for name in names if name in self.space})
 
     def left(self, run: Run | None, name: str) -> None:
-        """Notes that a name has its earlier value again, because the run did not bind it."""
+        """Records that a name has its earlier value again, because the run did not bind it."""
         if run is not None:
             with self._lock:
                 self.lineage.left(run, name)
@@ -180,7 +180,7 @@ class Record:
                 self.lineage.swapped(name, old, new, new if gotten else old)
 
     def cell_ended(self, cell: Cell, result: Any) -> None:
-        """Looks at what the cell has changed, and at the calls that it has made."""
+        """Records what the cell has changed, and the calls that it has made."""
         if cell.is_callback:
             return
         changed = False
@@ -196,7 +196,7 @@ class Record:
         self._tell(changed)
 
     def refresh(self) -> None:
-        """Looks at what the running cell has changed so far."""
+        """Records what the running cell has changed so far."""
         with self._lock:
             scope = self.notebook.scope
             self.reader.next_look()
@@ -205,7 +205,7 @@ class Record:
         self._tell(changed)
 
     def _tell(self, changed: bool) -> None:
-        """Without the lock: who is told may be asking."""
+        """Calls the listeners, without the lock: they may ask the record."""
         for function in list(self.on_change) if changed else ():
             function()
 
@@ -218,7 +218,7 @@ class Record:
         self.lineage.observe(found, scope)
 
     def _used(self, key: str, made: Any) -> None:
-        """`definitions.on_use`: a definition is used for the first time in a cell."""
+        """Records that a definition is used for the first time in a cell (`definitions.on_use`)."""
         if str(getattr(made, "__module__", "")).startswith("raynb."):
             return
         with self._lock:
@@ -300,7 +300,7 @@ class Record:
         self._told = {told for told in self._told if told[0] in self.lineage.runs}
 
     def _publish(self) -> bool:
-        """Has waits say what is stale; returns whether that has changed."""
+        """Publishes which results are stale, for waits; returns whether that has changed."""
         reasons = self.lineage.verdicts()
         if reasons is self._published:
             return False
@@ -321,7 +321,7 @@ class Record:
         return True
 
     def _say(self, text: str) -> None:
-        """`stale.say`: somebody waits for a stale result."""
+        """Warns that a stale result is waited for (`stale.say`)."""
         with self._lock:
             told = [(number, why) for number, why in self._verdicts.items() if text.endswith(f"stale: {why}.")]
             self._told.update(told)
@@ -355,7 +355,7 @@ def first_line(source: str) -> str:
 
 
 def _ref_token(ref: ObjectRef[Any]) -> str:
-    """What stands for a ref: the run that is kept of it, or the object itself."""
+    """Returns the token of a ref: the run that is kept of it, or the object itself."""
     try:
         return origins.of(ref)
     except Unsure:

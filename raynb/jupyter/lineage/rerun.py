@@ -173,7 +173,7 @@ def run_again(notebook: Notebook, plan: RerunPlan, submit: Callable[[str, str], 
 
 @contextlib.contextmanager
 def _in_its_cell(notebook: Notebook, run: Run) -> Iterator[Cell]:
-    """Makes what runs inside part of the run's own cell; where nobody watches, such output would be lost."""
+    """Runs code as part of the run's own cell; where nobody watches, its output would be lost."""
     running = notebook.cells.running()
     if running is not None and running.batch:
         yield running
@@ -185,7 +185,7 @@ def _in_its_cell(notebook: Notebook, run: Run) -> Iterator[Cell]:
 
 
 def _tell(record: Record, plan: RerunPlan, refused: set[int]) -> None:
-    """Says which cells failed."""
+    """Prints which cells failed."""
     scopes = {run.scope for run in plan.runs}
     failed = [run for run in record.shown() if run.scope in scopes and record.state(run) == FAILED_RUN]
     count = len({run.scope for run in failed} | {run.scope for run in plan.runs if run.number in refused})

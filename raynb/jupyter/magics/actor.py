@@ -1,4 +1,4 @@
-"""``%%actor``, ``%%on`` and ``%%everywhere``: cells that make, mend and prepare processes."""
+"""``%%actor``, ``%%on`` and ``%%everywhere``: cells that create and change actors, and prepare workers."""
 
 from __future__ import annotations
 
@@ -218,25 +218,28 @@ class ActorMagics(Magics):
 
 
 class WatchedStart:
-    """Something that runs already, in the clothes of a ref that can be watched."""
+    """A future in the form of a ref, for `Watch`."""
 
     def __init__(self, future: Any) -> None:
         self._future = future
 
     def future(self) -> Any:
+        """Returns the future."""
         return self._future
 
 
 class _ActorCall:
-    """An actor's ``__ray_call__`` in the clothes of a remote function that runs cells."""
+    """An actor's ``__ray_call__`` in the form of a remote function that runs cells."""
 
     def __init__(self, call: Any) -> None:
         self.call = call
 
     def options(self, **options: Any) -> _ActorCall:
+        """Returns the call with options."""
         return _ActorCall(self.call.options(**options))
 
     def remote(self, *arguments: Any) -> Any:
+        """Submits the call."""
         return self.call.remote(run_on_actor, *arguments)
 
 

@@ -1,4 +1,4 @@
-"""TAB for the magics: their options, ``%raynb``'s commands, and refs and handles where those go."""
+"""Completes the magics: their options, ``%raynb``'s commands, and refs and handles."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ def magic_parsers(shell: Any) -> dict[str, Any]:
 
 
 def complete_options(notebook: Notebook) -> Callable[[], None]:
-    """Adds the completions to the shell; returns what takes them away."""
+    """Adds the completions to the shell; returns a function that removes them."""
     from IPython.core.completer import SimpleCompletion, context_matcher
 
     completer = notebook.shell.Completer

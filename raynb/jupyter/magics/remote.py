@@ -170,7 +170,7 @@ class RemoteMagics(Magics):
 
     def _record(self, kind: str, reading: ParsedCell, done: SubmittedCell, iterable: str, recipe: Recipe | None,
                 given: Sequence[str]) -> Any:  # fmt: skip
-        """Notes what was submitted of what; returns its run.
+        """Records what was submitted; returns its run.
 
         Args:
             given: names that a loop gives the cell.
@@ -312,7 +312,7 @@ class RemoteMagics(Magics):
 
 
 def _nothing() -> None:
-    """Nothing is left to do."""
+    """Does nothing."""
 
 
 def _flat(value: Any) -> list[Any]:

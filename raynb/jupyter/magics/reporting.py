@@ -1,4 +1,4 @@
-"""What `%raynb` shows of the past: logs, timelines, a report. Each takes the engine and the rest of the line."""
+"""What `%raynb` shows of the past: logs, timelines, a report."""
 
 from __future__ import annotations
 

@@ -31,7 +31,7 @@ _making = False
 
 
 def emit(kind: str, bundle: dict[str, Any]) -> None:
-    """Hands a rich output to the worker's engine."""
+    """Sends a rich output by the worker's engine."""
     from raynb.base.engine import current
 
     if not _in_a_kernel():
@@ -173,7 +173,7 @@ def _in_a_kernel() -> bool:
 
 
 def _display(*objects: Any, **options: Any) -> Any:
-    """IPython's ``display`` (a name every notebook has without importing it)."""
+    """Replaces IPython's ``display``, a name that every notebook has without importing it."""
     worker_shell()
     from IPython.display import display
 
@@ -181,7 +181,7 @@ def _display(*objects: Any, **options: Any) -> Any:
 
 
 def _hook(module: ModuleType) -> None:
-    """Makes IPython believe that a shell exists, and makes it when somebody asks."""
+    """Makes IPython report a shell, which is made when somebody asks for it."""
     global _hooked
     _hooked = True
     shell_class: Any = module.InteractiveShell

@@ -14,25 +14,25 @@ from raynb.run.inspection.sampler import Sampler
 
 
 def profiled_cell(payload: CellPayload, *arrived: Any) -> Any:
-    """`run_cell`, with a profile that is sent to the cell."""
+    """Runs a cell as `run_cell` does, and sends its profile."""
     with _profiled():
         return run_cell(payload, *arrived)
 
 
 def profiled_items(payload: CellPayload, items: list[Any], *arrived: Any) -> Any:
-    """`run_items`, with a profile that is sent to the cell."""
+    """Runs items as `run_items` does, and sends their profile."""
     with _profiled():
         return run_items(payload, items, *arrived)
 
 
 def memory_profiled_cell(payload: CellPayload, *arrived: Any) -> Any:
-    """`run_cell`, with where the memory at its peak was allocated."""
+    """Runs a cell as `run_cell` does, and sends where its peak memory was allocated."""
     with _memory_profiled():
         return run_cell(payload, *arrived)
 
 
 def memory_profiled_items(payload: CellPayload, items: list[Any], *arrived: Any) -> Any:
-    """`run_items`, with where the memory at its peak was allocated."""
+    """Runs items as `run_items` does, and sends where their peak memory was allocated."""
     with _memory_profiled():
         return run_items(payload, items, *arrived)
 
@@ -53,6 +53,7 @@ def _profiled() -> Iterator[None]:
 
 @contextlib.contextmanager
 def _memory_profiled() -> Iterator[None]:
+    """Traces Python's allocations; a thread keeps the snapshot at the peak."""
     watch = MemoryWatch()
     try:
         watch.start()

@@ -1,4 +1,4 @@
-"""Outputs of a cell on their way back, each with a fate of its own.
+"""Packs the outputs of a cell, each of which can fail by itself.
 
 One output that cannot be pickled, or that the cell never bound, must fail its own ref and leave
 the others alone: the executor stores the returns of a task one by one.
@@ -175,7 +175,7 @@ class _Output:
 
 
 class _End:
-    """Is pickled after an output's value: that one can travel."""
+    """A marker pickled after an output's value: it proves that the value can travel."""
 
     def __init__(self, output: _Output) -> None:
         self.output = output

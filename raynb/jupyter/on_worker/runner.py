@@ -203,6 +203,7 @@ class Nested:
     items: list[Any]
 
     def rebuild(self, arrived: tuple[Any, ...]) -> Any:
+        """Returns the container with the values of its refs in place."""
         values = [filled(item, arrived) for item in self.items]
         if self.kind == "dict":
             return dict(zip(values[::2], values[1::2], strict=True))

@@ -1,4 +1,4 @@
-"""Lines that a task draws over and over (``tqdm``), nested ones too: as a terminal would show them.
+"""Draws lines that a task rewrites (``tqdm``, nested ones too) as a terminal would show them.
 
 A pure state machine, one a stream of a task: text in, changed lines out. It knows what progress bars
 use of a terminal: carriage return, line feed, cursor up and down, erase in line.
@@ -47,11 +47,11 @@ class Bars:
 
     @property
     def active(self) -> bool:
-        """Something is being drawn."""
+        """Whether something is being drawn."""
         return bool(self.rows)
 
     def takes(self, line: str) -> bool:
-        """Returns whether a line belongs to what is drawn: not a plain one on a fresh row."""
+        """Returns whether a line belongs to the drawing: not a plain one on a fresh row."""
         return self.active and (draws(line) or not self._on_fresh_row())
 
     def _on_fresh_row(self) -> bool:

@@ -1,4 +1,4 @@
-"""What raynb's displays that change say now, for pages that have missed their changes.
+"""The last state of raynb's changing displays, for pages that have missed updates.
 
 A page that was reloaded gets no updates of the outputs that it loaded from the file: nothing in a saved notebook
 says under which id a display was shown. So ours carry it (`LIVE`), and the page asks for what they say by now.
@@ -21,7 +21,7 @@ MAX_DISPLAYS = 2_000
 
 
 def live(display_id: str, goes_on: bool, text: str, gone: str = "", **looks: Any) -> dict[str, Any]:
-    """Returns what the extension draws of a display.
+    """Returns the mark that the extension draws a display from.
 
     Args:
         display_id: the id under which it is updated.
@@ -45,7 +45,7 @@ class Displays:
         self._lock = threading.Lock()
 
     def record(self, bundle: dict[str, Any]) -> None:
-        """Takes what is being shown; nothing that isn't marked."""
+        """Keeps a marked display that is being shown; ignores others."""
         data = bundle.get("data") or {}
         mark = data.get(LIVE) or data.get(CARD_TYPE)
         if mark is None:

@@ -60,12 +60,13 @@ def prefix_of(output: Output) -> str:
 
 
 def dim(text: str) -> str:
+    """Returns text in a terminal's dim style."""
     return f"\x1b[2m{text}\x1b[0m "
 
 
 @dataclass(slots=True)
 class _Voice:
-    """One stream of one task: its unfinished line, and the progress lines it is drawing."""
+    """One stream of one task: its unfinished line, and the progress lines it draws."""
 
     prefix: str
     stream: str
@@ -179,7 +180,7 @@ class CellOutput:
         voice.partial = (tail if "\n" in text else voice.partial + tail)[-1:]
 
     def _rest(self, voice: _Voice, partial: str, actions: list[Action]) -> None:
-        """Takes what follows the last line end."""
+        """Keeps what follows the last line end."""
         if self._many and len(partial) <= PARTIAL_MAX_CHARACTERS:
             voice.partial = partial
         else:

@@ -1,4 +1,4 @@
-"""Whose a frame of a traceback is: the user's, a library's, Python's own, or ours and the notebook's."""
+"""Classifies a traceback's frames: the user's, a library's, Python's own, or raynb's and the notebook's."""
 
 from __future__ import annotations
 

@@ -75,7 +75,7 @@ class _Line:
         return self.words(picture, why(ids.task_of(self.object_id)))
 
     def words(self, picture: Snapshot, stale: str = "") -> tuple[str, str, bool]:
-        """Returns (words, state, whether they will change)."""
+        """Returns (text, state, whether they will change)."""
         if self.actor_id:
             text = describe_actor(self.actor, self.class_name, redefined)
             state = self.actor.state if self.actor is not None else DEAD
@@ -121,7 +121,7 @@ class LiveLines:
         self._stopped = False
 
     def install(self) -> None:
-        """Takes over how refs and handles are displayed in this shell."""
+        """Replaces how refs and handles are displayed in this shell."""
         formatter = self.notebook.shell.display_formatter.ipython_display_formatter
         for kind in _KINDS:
             formatter.for_type(kind, self.show)
@@ -130,6 +130,7 @@ class LiveLines:
         self.notebook.lineage.on_change.append(self.look_again)
 
     def uninstall(self) -> None:
+        """Restores the display of refs and handles, and stops updating."""
         formatter = self.notebook.shell.display_formatter.ipython_display_formatter
         for kind in _KINDS:
             formatter.type_printers.pop(kind, None)
@@ -223,7 +224,7 @@ class LiveLines:
         return goes_on
 
     def _unpin(self, cell: Any, result: Any) -> None:
-        """Lets ``Out[n]`` and ``_n`` name what was shown without keeping it alive."""
+        """Makes ``Out[n]`` and ``_n`` name what was shown without keeping it alive."""
         namespace = self.notebook.shell.user_ns
         number = getattr(result, "execution_count", None)
         outputs = namespace.get("Out")

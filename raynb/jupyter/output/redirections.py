@@ -47,7 +47,7 @@ class Redirections:
         return self.cells.is_redirected()
 
     def asked(self, objects: Iterable[int]) -> None:
-        """The main thread waits for these objects, or has learned of them."""
+        """Records that the main thread waits for these objects, or has learned of them."""
         if not self.look():
             return
         tasks = {ids.task_of(one) for one in objects} - self._asked

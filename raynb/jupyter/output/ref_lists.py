@@ -63,15 +63,18 @@ class Summary:
 
     @property
     def more(self) -> int:
+        """Returns how many refs have no line."""
         return self.total - len(self.lines)
 
     def text(self) -> str:
+        """Returns the summary as text."""
         lines = [self.head, *(f"  {place} {words}" for place, _, words in self.lines)]
         if self.lines and self.more:
             lines.append(f"  … {self.more:,} more")
         return "\n".join(lines)
 
     def html(self) -> str:
+        """Returns the summary as HTML."""
         rows = "".join(
             f"<div>{dot(state)} <code>{html.escape(place)}</code> {html.escape(words)}</div>"
             for place, state, words in self.lines
@@ -113,7 +116,7 @@ def _plain(old: Callable[..., None] | None) -> Callable[[Any, Any, bool], None]:
 
 
 def install(shell: Any) -> Callable[[], None]:
-    """Shows lists, tuples and dicts of refs this way in a shell; returns what undoes it."""
+    """Shows lists, tuples and dicts of refs as summaries in a shell; returns a function that undoes it."""
     formatters = shell.display_formatter.formatters
     plain, markup = formatters["text/plain"], formatters["text/html"]
     before = {kind: plain.type_printers.get(kind) for kind in _KINDS}

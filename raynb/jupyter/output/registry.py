@@ -1,4 +1,4 @@
-"""Which cell is which: a cell's scope number, its prompt number, and where its output goes.
+"""The cells that ran: each one's scope number, its prompt number, and where its output goes.
 
 A cell's scope is its execution count, so ``In[5]`` is scope 5. Cells that are run without a
 history (a front end's own requests) have no number of their own; theirs start at 2**32.
@@ -48,6 +48,7 @@ class Cell:
 
     @property
     def name(self) -> str:
+        """The cell's name, such as ``In[5]``."""
         return cell_name(self.scope)
 
 
@@ -104,12 +105,12 @@ class Cells:
 
     # -- hooks of IPython ----------------------------------------------------------------------
     def begin(self, info: Any) -> None:
-        """IPython's ``pre_run_cell``."""
+        """Enters a cell that begins (IPython's ``pre_run_cell``)."""
         stored = bool(getattr(info, "store_history", True))
         self._enter(self._number(stored), self._parent(), getattr(info, "raw_cell", "") or "")
 
     def end(self, result: Any) -> None:
-        """IPython's ``post_run_cell``."""
+        """Ends the running cell (IPython's ``post_run_cell``)."""
         cell = self._leave()
         if cell is None:
             return
@@ -138,7 +139,7 @@ class Cells:
             self._push(Cell(next(self._unnumbered), parent, began=time.monotonic(), is_callback=True))
 
     def callback_ends(self) -> None:
-        """IPython's ``post_execute``: also after a message of a widget was handled."""
+        """Ends a callback (IPython's ``post_execute``), also after a message of a widget."""
         if self._in_main() and self._stack and self._stack[-1].is_callback:
             self._forget_callbacks()
             scopes.set_running(self._stack[-1].scope if self._stack else 0)

@@ -85,6 +85,7 @@ class Router:
         self.on_profile: Callable[[Output], None] = lambda output: None
 
     def start(self) -> None:
+        """Starts the delivering thread."""
         self._stopped = False
         unshown.add(self)
         self._undo = watch_widgets(self.cells)
@@ -104,7 +105,7 @@ class Router:
         self.drain()
 
     def receive(self, output: Output) -> None:
-        """Takes one piece of output; the engine's ``on_output``."""
+        """Enqueues a piece of output; a listener of the engine's ``on_output``."""
         if output.kind == PROFILE:
             self.on_profile(output)
             return
@@ -236,7 +237,7 @@ class Router:
             action()
 
     def _show(self, outputs: list[Output], awaited: bool) -> None:
-        """Under the lock."""
+        """Shows outputs in their cells. Under the lock."""
         groups: dict[int, list[Output]] = {}
         for output in outputs:
             if not self._goes_elsewhere(output, awaited):

@@ -20,10 +20,14 @@ RichBundle = dict[str, Any]
 class Sink(Protocol):
     """Shows output in a cell. Thread contract: any thread, one call at a time."""
 
-    def text(self, cell: Cell | None, stream: str, text: str) -> None: ...
-    def rich(self, cell: Cell | None, kind: str, bundle: RichBundle) -> None: ...
-    def line(self, cell: Cell | None, key: str, text: str, update: bool, final: bool) -> None: ...
-    def error(self, cell: Cell | None, name: str, value: str, traceback: list[str]) -> None: ...
+    def text(self, cell: Cell | None, stream: str, text: str) -> None:
+        """Writes text to a stream of the cell."""
+    def rich(self, cell: Cell | None, kind: str, bundle: RichBundle) -> None:
+        """Shows, updates or clears a rich output."""
+    def line(self, cell: Cell | None, key: str, text: str, update: bool, final: bool) -> None:
+        """Shows a line under ``key``, or updates it."""
+    def error(self, cell: Cell | None, name: str, value: str, traceback: list[str]) -> None:
+        """Shows an error with its traceback."""
 
 
 class KernelSink:
@@ -57,7 +61,7 @@ class KernelSink:
         )
 
     def _flush(self) -> None:
-        """Sends what the kernel itself printed before, which must not come after."""
+        """Flushes what the kernel itself printed before, so that the order holds."""
         for at, stream in enumerate((sys.stdout, sys.stderr)):
             if isinstance(stream, self._own):  # else a cell has redirected it
                 self._streams[at] = stream
@@ -65,6 +69,7 @@ class KernelSink:
                 self._streams[at].flush()
 
     def text(self, cell: Cell | None, stream: str, text: str) -> None:
+        """Writes text to a stream of the cell."""
         if not self._write(cell, stream, text):
             self._send(cell, "stream", {"name": stream, "text": text})
 
@@ -87,6 +92,7 @@ class KernelSink:
         return True
 
     def rich(self, cell: Cell | None, kind: str, bundle: RichBundle) -> None:
+        """Sends, updates or clears a display."""
         if kind == "clear":
             self._send(cell, "clear_output", {"wait": bool(bundle.get("wait", False))})
             return
@@ -102,6 +108,7 @@ class KernelSink:
         self._send(cell, message, json_clean(content))
 
     def line(self, cell: Cell | None, key: str, text: str, update: bool, final: bool) -> None:
+        """Sends a line as a display, or updates it."""
         scope = cell.scope if cell is not None else 0
         name = f"raynb-{id(self):x}-{scope}-{key}"
         data = {"text/plain": text, **displays.live(name, not final, text)}
@@ -109,6 +116,7 @@ class KernelSink:
         self.rich(cell, kind, {"data": data, "transient": {"display_id": name}})
 
     def error(self, cell: Cell | None, name: str, value: str, traceback: list[str]) -> None:
+        """Sends an error with its traceback."""
         self._send(cell, "error", {"ename": name, "evalue": value, "traceback": traceback})
 
 
@@ -152,6 +160,7 @@ class TerminalSink:
         self._lock = threading.Lock()
 
     def text(self, cell: Cell | None, stream: str, text: str) -> None:
+        """Writes text to the terminal's stream."""
         # Looked up at each call: while a prompt is shown, IPython puts a stream there that prints above it.
         out = sys.stderr if stream == "stderr" else sys.stdout
         try:
@@ -162,6 +171,7 @@ class TerminalSink:
         out.flush()
 
     def rich(self, cell: Cell | None, kind: str, bundle: RichBundle) -> None:
+        """Prints the plain text of a rich output; displays it if the cell runs in the main thread."""
         if kind == "clear":
             return
         running = (
@@ -178,10 +188,12 @@ class TerminalSink:
             self.text(cell, "stdout", f"{plain}\n")
 
     def line(self, cell: Cell | None, key: str, text: str, update: bool, final: bool) -> None:
+        """Prints a line when it is new or final."""
         if final or not update:
             self.text(cell, "stdout", f"{text}\n")
 
     def error(self, cell: Cell | None, name: str, value: str, traceback: list[str]) -> None:
+        """Prints the traceback."""
         self.text(cell, "stderr", "\n".join(traceback) + "\n")
 
 

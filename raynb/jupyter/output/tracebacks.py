@@ -148,7 +148,7 @@ class Renderer:
         return lines
 
     def _members(self, group: Any) -> Iterator[str]:
-        """The errors of a group, each once, with its own frames."""
+        """Returns the errors of a group, each once, with its own frames."""
         for number, member in enumerate(group.exceptions, 1):
             yield f"  +---------------- {number} ----------------"
             for block in [*self._local(member), *self.remote(member)]:
@@ -164,6 +164,7 @@ class Renderer:
 
     @staticmethod
     def type_name(error: BaseException) -> str:
+        """Returns the name of an error's class; of a `RayTaskError`, its cause's."""
         cause = error.cause if isinstance(error, RayTaskError) else None
         return type(cause).__name__ if cause is not None else type(error).__name__
 
@@ -177,7 +178,7 @@ class Renderer:
         yield from self._frames(shown)
 
     def _frames(self, frames: list[Frame]) -> Iterator[str]:
-        """Frames in order; each run of those of libraries is one line."""
+        """Returns the lines of frames in order; consecutive frames of libraries are one line."""
         first = next((at for at, frame in enumerate(frames) if not library_of(frame.filename)), 0)
         if not self.full:
             frames = frames[first:]  # what runs the user's code (asyncio, threads) has no part in it
@@ -296,9 +297,11 @@ class Renderer:
             yield line
 
     def red(self, text: str) -> str:
+        """Returns text in red, where colours are on."""
         return f"\x1b[31m{text}\x1b[39m" if self.coloured else text
 
     def green(self, text: str) -> str:
+        """Returns text in green, where colours are on."""
         return f"\x1b[32m{text}\x1b[39m" if self.coloured else text
 
 

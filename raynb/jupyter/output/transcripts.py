@@ -1,4 +1,4 @@
-"""What each cell has shown so far, for pages that were not there when it was sent.
+"""Keeps what each cell has shown, for pages that were not open when it was sent.
 
 Jupyter sends output to the pages that are open and remembers nothing: what a cell shows while its notebook is
 closed is lost, and a page that is opened later gets no more of a cell that another one has started. So
@@ -57,6 +57,7 @@ class Shown:
         return len(more) - before
 
     def as_saved(self) -> dict[str, Any]:
+        """Returns the output as a notebook file has it."""
         if not self.pieces:
             return self.output
         self.pieces[:] = ["".join(self.pieces)]
@@ -108,7 +109,7 @@ class Transcripts:
         self._lock = threading.RLock()  # a destructor may print inside
 
     def install(self) -> Callable[[], None]:
-        """Begins to listen; returns what ends that."""
+        """Begins to listen; returns a function that ends it."""
         session = self.shell.kernel.session
         send = session.send
 
@@ -291,7 +292,7 @@ current: Transcripts | None = None
 
 
 def remember(shell: Any) -> Callable[[], None]:
-    """Remembers what the cells of a kernel show; returns what ends that. Nothing where there is no kernel."""
+    """Keeps what the cells of a kernel show; returns a function that ends it. Does nothing without a kernel."""
     global current
     if getattr(shell, "kernel", None) is None:
         return lambda: None

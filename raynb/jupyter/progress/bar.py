@@ -31,10 +31,11 @@ class Count:
 
     @property
     def ended(self) -> int:
+        """How many have ended: done, failed and cancelled."""
         return self.done + self.failed + self.cancelled
 
     def gone(self, now: float) -> str:
-        """Returns what is said of it once nobody can tell how it went on."""
+        """Returns the text once the runtime is gone and the end is unknown."""
         return f"{self.text(now, 'last seen')}; its kernel is gone"
 
     def share(self) -> float:

@@ -1,4 +1,4 @@
-"""Waiting for a condition that nobody announces, with Ctrl-C working meanwhile."""
+"""Waits for a condition that has no event, and lets Ctrl-C interrupt it."""
 
 from __future__ import annotations
 

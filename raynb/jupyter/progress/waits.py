@@ -36,7 +36,7 @@ _WAITING_IN = ("concurrent/futures/_base.py", "/threading.py", "/selectors.py", 
 
 
 def _nothing() -> None:
-    """The end of a wait that isn't watched."""
+    """Does nothing: the end of a wait without a bar."""
 
 
 class Waits:
@@ -90,7 +90,7 @@ class Waits:
             self._thread.join(timeout=2.0)
 
     def begin(self, waiter: Any) -> Callable[[], None]:
-        """The engine's ``on_wait``: a thread begins to wait; returns what to call at the end."""
+        """Enters a wait (the engine's ``on_wait``); returns the function to call at its end."""
         if threading.get_ident() != self._main:
             return _nothing
         self.current = self._latest = (waiter, waiter.left, time.monotonic())

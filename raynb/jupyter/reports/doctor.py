@@ -1,4 +1,4 @@
-"""``%raynb doctor``: looks at the environment as raynb sees it, and says what to mend.
+"""``%raynb doctor``: checks the environment and says what to mend.
 
 Each check is a small function that returns a `Finding`; none changes anything.
 """
@@ -50,6 +50,7 @@ class Report:
 
     @property
     def healthy(self) -> bool:
+        """Returns whether nothing must be mended."""
         return all(finding.verdict != BAD for finding in self.findings)
 
     def __repr__(self) -> str:
@@ -100,6 +101,7 @@ def examine(notebook: Notebook | None = None, root: str = "/") -> Report:
 
 
 def python_version(version: tuple[int, ...] = tuple(sys.version_info[:3])) -> Finding:
+    """Checks Python's version."""
     text = ".".join(map(str, version))
     if version >= (3, 10):
         return Finding("Python", GOOD, f"{text} at {sys.executable}")
@@ -107,6 +109,7 @@ def python_version(version: tuple[int, ...] = tuple(sys.version_info[:3])) -> Fi
 
 
 def system(name: str = platform.system()) -> Finding:
+    """Checks the operating system."""
     found = f"{name} {platform.release()}"
     if name == "Linux":
         return Finding("system", GOOD, found)
@@ -118,6 +121,7 @@ def system(name: str = platform.system()) -> Finding:
 
 
 def cores(root: str = "/") -> Finding:
+    """Checks the usable CPU cores, and the container's limit."""
     allowed, machine = limits.cpu_count(root), os.cpu_count() or 1
     found = f"{allowed} usable" + (
         f" of the machine's {machine} (the container's limit)" if allowed < machine else ""
@@ -130,6 +134,7 @@ def cores(root: str = "/") -> Finding:
 
 
 def memory(root: str = "/") -> Finding:
+    """Checks the free memory."""
     seen = limits.memory(root)
     found = f"{format_bytes(seen.available)} free of {format_bytes(seen.total)}"
     if seen.available < 512 * 1024 * 1024:
@@ -143,7 +148,7 @@ def memory(root: str = "/") -> Finding:
 
 
 def shared_memory(root: str = "/") -> Finding:
-    """raynb's store needs no /dev/shm; other libraries in tasks may."""
+    """Checks /dev/shm: raynb's store does not need it, other libraries in tasks may."""
     if hasattr(os, "memfd_create"):
         found = "anonymous (memfd); /dev/shm is not used"
     else:
@@ -162,6 +167,7 @@ def shared_memory(root: str = "/") -> Finding:
 
 
 def spill_disk(directory: str = "") -> Finding:
+    """Checks the disk that spilled objects go to."""
     path = directory or tempfile.gettempdir()
     if not os.path.isdir(path):
         return Finding(
@@ -184,6 +190,7 @@ def spill_disk(directory: str = "") -> Finding:
 
 
 def descriptors() -> Finding:
+    """Checks the limit of open files."""
     import resource
 
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
@@ -201,6 +208,7 @@ def descriptors() -> Finding:
 def versions(
     names: tuple[str, ...] = ("IPython", "ipykernel", "cloudpickle", "ipywidgets", "anywidget"),
 ) -> Finding:
+    """Lists the versions of packages; says which are missing."""
     have, lack = [], []
     for name in names:
         try:
@@ -221,6 +229,7 @@ def versions(
 
 
 def front_end(shell: Any) -> Finding:
+    """Checks that the front end can show live views."""
     if getattr(shell, "kernel", None) is None:
         return Finding("front end", GOOD, "a terminal: text only, no live views")
     get_parent: Callable[[], dict[str, Any]] = getattr(shell, "get_parent", dict)
@@ -261,7 +270,7 @@ def survived(most: int = 5) -> list[Finding]:
 
 
 def nodes(notebook: Notebook) -> list[Finding]:
-    """Looks at every node of a Ray cluster: versions, packages that the notebook uses, disk and shared memory."""
+    """Checks every node of a Ray cluster: versions, packages that the notebook uses, disk and shared memory."""
     engine = engines.driver()
     cluster = engine.cluster_info if engine is not None else None
     if cluster is None:
@@ -310,7 +319,7 @@ def _node(what: str, about: dict[str, Any], names: tuple[str, ...]) -> Finding:
 
 
 def others() -> Finding:
-    """Looks at this user's other runtimes here, which take slots and memory too."""
+    """Lists this user's other runtimes here, which take slots and memory too."""
     try:
         rows = kernels.found()
     except ValueError as error:
@@ -326,7 +335,7 @@ def others() -> Finding:
 
 
 def runtime(notebook: Notebook) -> Finding:
-    """Runs one task and looks at what comes back."""
+    """Runs one task and checks its result."""
     checks: Callable[[], int] = os.getpid
     try:
         notebook.started()

@@ -1,4 +1,4 @@
-"""What the kernel itself spent on each cell: serialising values for tasks, by the notebook's names.
+"""Records how long the kernel serialised values for each cell, by the notebook's names.
 
 Thread contract: `record` on any thread that submits; `of` from any thread.
 """
@@ -55,7 +55,7 @@ class SerialisationLog:
             engines.on_serialised = None
 
     def record(self, values: tuple[Any, ...], began: float, took: float) -> None:
-        """The engine's ``on_serialised``."""
+        """Records one serialisation (the engine's ``on_serialised``)."""
         name, size = largest(values, sys._getframe(1), self._namespace)
         with self._lock:
             entries = self._cells.setdefault(current_scope(), [])

@@ -61,6 +61,7 @@ def tasks(picture: Snapshot, name: str = "") -> str:
 
 
 def actors(picture: Snapshot) -> str:
+    """Returns the actors as a table."""
     return table(
         ("actor", "name", "state", "pending", "restarts", "pid", "memory", "why it ended"),
         (
@@ -101,6 +102,7 @@ def objects(picture: Snapshot, labels: Labels) -> str:
 
 
 def workers(picture: Snapshot) -> str:
+    """Returns the workers as a table."""
     names = {row.id: row.name for row in picture.tasks}
     hosts = {row.id: row.host or row.address for row in picture.nodes}
     head = ("worker", "pid", "state", "task", "memory", "cpu", "tasks done", "why it ended")

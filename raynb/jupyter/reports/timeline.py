@@ -105,6 +105,7 @@ def lanes(found: Cut) -> list[Lane]:
 
 
 def stroke(span: Span, name: str, failed: bool, function: str) -> Stroke:
+    """Returns a phase of a task as a stroke of its lane."""
     words = f"{name}: {PHASES[span.phase]} {format_seconds(span.end - span.begin)}"
     return Stroke(span.phase, span.begin, span.end, words, failed and span.phase == RUN, function)
 

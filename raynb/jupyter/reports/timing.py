@@ -1,4 +1,4 @@
-"""What a cell's time went into: rows in, seconds and one plain sentence out. Pure."""
+"""Computes what a cell's time went into: rows in, seconds and one plain sentence out. Pure."""
 
 from __future__ import annotations
 
@@ -97,6 +97,7 @@ class Cut:
 
     @property
     def wall(self) -> float:
+        """The seconds from the cell's first submission to its last end."""
         return max(self.end - self.begin, 1e-9)
 
     @property
@@ -106,6 +107,7 @@ class Cut:
 
     @property
     def workers(self) -> list[int]:
+        """The workers that ran tasks of the cell."""
         return sorted({task.worker for task in self.tasks if task.worker and task.started})
 
     @property

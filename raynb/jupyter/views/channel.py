@@ -1,4 +1,4 @@
-"""One front end's side of a conversation: what it says in, view messages out.
+"""Handles one front end: its requests in, view messages out.
 
 Shared by the dashboard widget and the lab panel; they differ only in how bytes travel.
 """

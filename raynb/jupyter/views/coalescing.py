@@ -1,4 +1,4 @@
-"""What the feed decides, without threads and clocks: merging changes, and how long to rest.
+"""Decides what the feed sends: merges changes, and paces pulls. No threads and no clock.
 
 Time is given, so the tests use a virtual clock.
 """
@@ -39,7 +39,7 @@ class PendingChanges:
         self._running: Set[int] = frozenset()  # ids that were named as running last
 
     def add(self, change: Snapshot) -> None:
-        """Takes in what ``engine.changes`` returned. A full picture replaces what waited."""
+        """Merges what ``engine.changes`` returned; a full picture replaces what waits."""
         if change.since < 0:
             self._full = True
             for sent in self._sent.values():
@@ -67,7 +67,7 @@ class PendingChanges:
         self._latest = change
 
     def told(self, picture: Snapshot) -> None:
-        """Notes what a view heard beside these messages: a full picture of its own."""
+        """Records a full picture that a view got beside these messages."""
         for kind, heard in self._heard.items():
             heard.update(row.id for row in getattr(picture, kind))
 
@@ -127,7 +127,7 @@ class PendingChanges:
 
     @property
     def waiting(self) -> int:
-        """How many rows (and ids that are gone) wait."""
+        """Returns how many rows (and ids that are gone) wait."""
         return sum(len(self._rows[kind]) + len(self._gone[kind]) for kind in KINDS)
 
     def _take_all(self, kind: str) -> list[Any]:
@@ -172,6 +172,7 @@ class FeedPace:
         return max(self.interval, min(self.ceiling, spent / self.share - spent))
 
     def sent(self, now: float) -> None:
+        """Records that something was sent at ``now`` (seconds)."""
         self._last_sent = now
 
     def beat_due(self, now: float) -> bool:
@@ -193,7 +194,7 @@ class NameChanges:
         self._next = 0.0
 
     def record(self, change: Snapshot) -> None:
-        """Takes in which objects exist."""
+        """Records which objects exist."""
         if change.since < 0:
             self._objects.clear()
             self._names.clear()
@@ -228,9 +229,11 @@ class Leases:
     _until: dict[Any, float] = field(default_factory=dict)
 
     def renew(self, watcher: Any, now: float) -> None:
+        """Extends a watcher's lease from ``now`` (seconds) on."""
         self._until[watcher] = now + self.seconds
 
     def drop(self, watcher: Any) -> None:
+        """Removes a watcher's lease."""
         self._until.pop(watcher, None)
 
     def expired(self, now: float) -> list[Any]:

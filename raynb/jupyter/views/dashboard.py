@@ -34,7 +34,7 @@ _STYLE = (
 
 
 class NotBuiltError(RuntimeError):
-    """The JavaScript of the dashboard is not there: this is a source tree that was not built."""
+    """Raised when the dashboard's JavaScript is missing: the source tree was not built."""
 
 
 def bundle(name: str) -> str:

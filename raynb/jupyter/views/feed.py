@@ -1,4 +1,4 @@
-"""Moves the picture of the runtime to whoever watches it.
+"""Sends the rows of the runtime to the views that watch it.
 
 One thread pulls ``engine.changes`` at most five times a second, and exists only while somebody
 watches and a runtime runs. It is not the kernel's main thread, so the views stay live while a
@@ -103,7 +103,7 @@ class Feed:
         self.wake()
 
     def renew(self, watcher: Watcher) -> None:
-        """Says that the watcher is still there; from now on it must say so once a minute."""
+        """Renews the watcher's lease; from then on it must be renewed once a minute."""
         with self._changed:
             self._leases.renew(watcher, self._clock())
         if self._thread is None:
@@ -118,11 +118,12 @@ class Feed:
             self._changed.notify_all()
 
     def has(self, watcher: Watcher) -> bool:
-        """Whether the watcher is still being sent to."""
+        """Returns whether the watcher is still sent to."""
         return watcher in self._watchers
 
     @property
     def watchers(self) -> int:
+        """How many views watch."""
         return len(self._watchers)
 
     @property
@@ -132,7 +133,7 @@ class Feed:
 
     # -- lifecycle -----------------------------------------------------------------------------
     def wake(self) -> None:
-        """Looks at once; starts the thread if there is something to watch."""
+        """Pulls at once; starts the thread if there is something to watch."""
         if not self._engine():
             self._tell_stopped()
             return
@@ -205,7 +206,7 @@ class Feed:
                 self._changed.wait_for(lambda: self._must_look(engine), timeout=rest)
 
     def _must_look(self, engine: DriverEngine) -> bool:
-        """Whether the rest ends early: the end has come, or somebody waits for the full picture."""
+        """Returns whether the rest ends early: the feed closes, or a watcher waits for the full picture."""
         fresh = any(watcher.fresh for watcher in self._watchers)
         return self._closed or fresh or not self._watchers or self._engine() is not engine
 

@@ -136,6 +136,7 @@ class NotebookNames:
         self._found: Found = {}
 
     def refresh(self) -> None:
+        """Looks the names up again."""
         self._found = held_in(self._namespace())
 
     def __call__(self, object_id: int) -> list[str]:

@@ -1,4 +1,4 @@
-"""The kernel's end of the JupyterLab panel: one comm, opened when the extension is loaded.
+"""The kernel's side of the JupyterLab panel: one comm, opened when the extension is loaded.
 
 The front end may come first or last. If it is there, it hears the comm open; if it comes later
 (a page reload, an extension loaded from the configuration before any page exists), it finds the
@@ -45,7 +45,7 @@ class LabPanel:
         comm.on_close(lambda message: self.conversation.close())
 
     def _request(self, request: Any) -> None:
-        """Takes a message on the control thread, which also takes interrupts: what may last goes elsewhere."""
+        """Handles a message on the control thread, which also handles interrupts: slow work goes elsewhere."""
         if isinstance(request, dict) and request.get("do") in QUICK:
             self.conversation.receive(request)
             return

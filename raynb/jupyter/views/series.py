@@ -69,6 +69,7 @@ class Series:
         self._unmerged: list[list[Point]] = [[] for _ in sizes]
 
     def add(self, point: Point) -> None:
+        """Adds a point, and merges full groups of points into coarser ones."""
         for level, kept in enumerate(self._levels):
             kept.append(point)
             waiting = self._unmerged[level]
@@ -124,10 +125,12 @@ class Recorder:
         self._done = (0.0, 0)
 
     def install(self) -> None:
+        """Starts recording the runtimes."""
         engines.on_change.append(self._engine_changed)
         self._engine_changed(self._peek())
 
     def uninstall(self) -> None:
+        """Stops recording."""
         if self._engine_changed in engines.on_change:
             engines.on_change.remove(self._engine_changed)
         with self._changed:
@@ -138,6 +141,7 @@ class Recorder:
             thread.join(2.0)
 
     def points(self) -> list[Point]:
+        """Returns the points of the current runtime, oldest first."""
         with self._changed:
             return self._series.points()
 

@@ -1,4 +1,4 @@
-"""Snapshot → JSON for the views. Pure: no engine, no clock, no Jupyter.
+"""Converts snapshots to JSON for the views. Pure: no engine, no clock, no Jupyter.
 
 One message has the same shape whether it is the full picture or what changed since an earlier version:
 the receiver replaces everything, or lays the rows over those it has. `messages` says what is in it.
@@ -96,7 +96,7 @@ class Labels:
 
 
 def key(identity: int) -> str:
-    """Spells an id for the views; ``""`` for none."""
+    """Returns an id as the views write it; ``""`` for none."""
     return f"{identity:x}" if identity else ""
 
 
@@ -115,7 +115,7 @@ def from_key(text: str) -> int:
 def held_by(
     row: ObjectRow, names: list[str], workers: dict[int, str], others: tuple[list[str], int] = ([], 0)
 ) -> list[str]:
-    """Says in plain words who keeps an object alive.
+    """Returns in plain words who keeps an object alive.
 
     Args:
         row: the object.

@@ -30,7 +30,7 @@ _FRAME = re.compile(rb'^  File "(.*)", line (\d+|\?\?\?) in (.*)$')
 
 
 def offer() -> None:
-    """Lets others ask this process from now on; the calling thread takes the signal."""
+    """Lets other processes ask this one from now on; the calling thread handles the signal."""
     if SIGNAL is None:
         return
     try:
@@ -61,7 +61,7 @@ class Dump:
             return 0
 
     def size(self) -> int:
-        """Returns how many bytes have been answered by now."""
+        """Returns how many bytes of the answer have been written by now."""
         return self._size() - self._from
 
     def wait(self, seconds: float) -> None:

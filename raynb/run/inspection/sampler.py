@@ -39,6 +39,7 @@ class Sampler:
         self._cpu: dict[int, float] = {}
 
     def start(self) -> None:
+        """Starts sampling."""
         self._switch = sys.getswitchinterval()
         self._began = time.monotonic()
         self._thread.start()

@@ -1,4 +1,4 @@
-"""What each worker does at this moment, and how often it was told to stop something, without a message.
+"""The task that each worker runs, and how many interrupts it was sent, in shared memory.
 
 Two numbers a worker in shared memory: the task that it runs (the worker writes it), and how many
 interrupts the driver has sent it (the driver writes it). A worker looks at the second one after it
@@ -31,7 +31,7 @@ class Board(Page):
         self._numbers.release()
 
     def begin(self, row: int, task: int) -> None:
-        """The worker begins with a task."""
+        """Sets the task that the worker begins."""
         self._numbers[2 * row] = task
 
     def running(self, row: int) -> int:
@@ -39,7 +39,7 @@ class Board(Page):
         return self._numbers[2 * row]
 
     def interrupt(self, row: int) -> None:
-        """One more interrupt goes to the worker."""
+        """Counts one more interrupt of the worker."""
         self._numbers[2 * row + 1] += 1
 
     def interrupts(self, row: int) -> int:
@@ -47,5 +47,5 @@ class Board(Page):
         return self._numbers[2 * row + 1]
 
     def clear(self, row: int) -> None:
-        """The worker is gone, or a new one is to have the row."""
+        """Clears the row of a worker that is gone, for the next one."""
         self._numbers[2 * row] = self._numbers[2 * row + 1] = 0

@@ -1,4 +1,4 @@
-"""How much memory all processes have taken together, without a message.
+"""The memory that each process has allocated, in shared memory.
 
 A tiny shared memory holds two numbers for each process: bytes it has allocated, and bytes of pages
 that it keeps. Each process writes only its own slot (the driver also those of dead workers), and
@@ -19,8 +19,7 @@ _FLAGS = SLOTS // _BLOCK
 
 
 class Slots:
-    """Which slots of the book are taken. Workers come and go without end, so slots are used again: the
-    lowest free one first, which keeps the sums short.
+    """Assigns rows of the ledger.
 
     Thread contract: none; under the engine's lock.
     """
@@ -45,12 +44,12 @@ class Slots:
         return self._next - 1
 
     def give(self, slot: int) -> None:
-        """Takes a slot back. Its process is dead, nothing of it is left, and its numbers are zero."""
+        """Releases a slot: its process is dead, nothing of it is left, and its numbers are zero."""
         heapq.heappush(self._free, slot)
 
 
 class Ledger(Page):
-    """The shared account book; `create` it in the driver, `attach` elsewhere.
+    """The shared counts of allocated memory; `create` it in the driver, `attach` elsewhere.
 
     Thread contract: one writer a slot (the store's lock sees to that); anybody reads.
     """

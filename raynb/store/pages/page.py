@@ -12,7 +12,7 @@ P = TypeVar("P", bound="Page")
 
 
 class Page:
-    """`create` it in the driver, `attach` elsewhere."""
+    """A page of numbers in shared memory; `create` it in the driver, `attach` elsewhere."""
 
     __slots__ = ("fd",)
 
@@ -29,12 +29,12 @@ class Page:
         raise NotImplementedError
 
     def _release(self) -> None:
-        """Lets go of these views."""
+        """Releases these views."""
         raise NotImplementedError
 
     @classmethod
     def create(cls: type[P], backing: backings.Backing | None = None) -> P:
-        """Makes an empty one."""
+        """Creates an empty page."""
         return cls((backing or backings.choose()).create(cls.SIZE))
 
     @classmethod

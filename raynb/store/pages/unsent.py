@@ -1,4 +1,4 @@
-"""What a worker has to say and has not sent yet, where the driver finds it if the worker dies.
+"""Messages that a worker has not sent yet, in shared memory, where the driver reads them if the worker dies.
 
 Sending a message a call costs the worker a system call, and the driver a frame to take apart. So
 results of short calls wait a moment for company. But a result that was not sent must not be lost
@@ -42,7 +42,7 @@ class UnsentRows:
         self.fd = self._backing.create(self.SIZE)
 
     def clear(self, row: int) -> None:
-        """A new worker is to have the row.
+        """Clears the row for a new worker. Raises: OSError: there is no room for it.
 
         Raises:
             OSError: there is no room for it.
@@ -57,6 +57,7 @@ class UnsentRows:
         return data[_HEAD.size : _HEAD.size + used] if frame == came else b""
 
     def close(self) -> None:
+        """Closes the descriptor."""
         os.close(self.fd)
 
 
@@ -92,5 +93,5 @@ class Unsent:
         return True
 
     def clear_sent(self) -> None:
-        """Everything noted has been sent."""
+        """Clears the row: everything in it has been sent."""
         self._numbers[1] = self._used = 0

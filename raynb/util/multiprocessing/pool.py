@@ -25,6 +25,7 @@ class _PoolWorker:
         """Answers once the worker is there."""
 
     def run(self, func: Callable[..., Any], batch: list[tuple[Any, Any]]) -> Any:
+        """Calls the function for each (args, kwargs) of a batch; returns (failed, result or error) of each."""
         results: list[tuple[bool, Any]] = []
         for args, kwargs in batch:
             try:

@@ -184,6 +184,7 @@ class Source:
 
     @classmethod
     def now(cls) -> Source:
+        """Returns a new picture of the running runtime."""
         context = ray.get_runtime_context()
         return cls(engine().snapshot(), context.get_job_id(), context.get_node_id(), "127.0.0.1")
 

@@ -1,4 +1,4 @@
-"""Actors as the code in a worker makes and finds them: the driver keeps them, workers ask it."""
+"""Actors for code in a worker: each method asks the driver."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What this worker holds of the driver's objects: refs and views, counted, given back in one go."""
+"""Counts what this worker holds of the driver's objects (refs and views), and returns it in one message."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ class BorrowedRefs:
         self._lock = threading.Lock()
 
     def after_fork_in_child(self) -> None:
-        """What a forked child drops is of no concern to anybody."""
+        """Clears the counts: refs that a forked child drops do not count."""
         self._lock = threading.Lock()
 
     def lent(self, ids: tuple[int, ...]) -> None:
-        """A message named these; they count as held until `returned`."""
+        """Counts objects that a message named; they are held until `returned`."""
         with self._lock:
             held = self.held
             for identity in ids:
@@ -43,16 +43,16 @@ class BorrowedRefs:
                     entry[1] += 1
 
     def own(self, identity: int) -> None:
-        """A ref to an object made here comes into being; the driver has counted it already."""
+        """Counts a ref to an object made here; the driver has counted it already."""
         with self._lock:
             self.held[identity] = [1, 1]
 
     def returned(self, ids: tuple[int, ...]) -> None:
-        """What `lent` held for the length of a task or a get."""
+        """Releases what `lent` held for the length of a task or a get."""
         self.log.extend(ids)
 
     def drain_log(self) -> tuple[tuple[int, int], ...]:
-        """Works off the log; returns what is held no more, as (id, received)."""
+        """Applies the log; returns what is held no more, as (id, received)."""
         log = self.log
         if not log:
             return ()

@@ -89,7 +89,7 @@ class WorkerEngine:
             raise RuntimeGoneError(forks.FORKED)
 
     def after_fork_in_child(self) -> None:
-        """Another thread may have held the locks at the moment of the fork."""
+        """Makes new locks: another thread may have held them at the fork."""
         self.alive = False
         self._lock = threading.Lock()
         self.requests.after_fork_in_child()

@@ -1,4 +1,4 @@
-"""A child that a task has forked (`os.fork`, `multiprocessing`): it has no runtime, and no result to give.
+"""Cuts a child that a task has forked (`os.fork`, `multiprocessing`) off from the worker.
 
 The child is a copy of the worker: with the sockets, on which it must not write; with the arena, in which it
 would overwrite the worker's objects; and with the rest of the task before it, whose value is the worker's to
@@ -26,14 +26,14 @@ FORKED = (
 
 
 class Severed:
-    """In place of the worker's link: whatever is to be sent is refused."""
+    """Stands in for the worker's link in a forked child: it refuses to send."""
 
     def __getattr__(self, name: str) -> Any:
         raise RuntimeGoneError(FORKED)
 
 
 def sever(worker: WorkerProcess) -> None:
-    """Takes a child's hands off what is the worker's."""
+    """Detaches a forked child from everything that belongs to the worker."""
     worker.link.after_fork_in_child()
     worker.link = Severed()  # type: ignore[assignment]
     worker.store.after_fork_in_child()
@@ -47,7 +47,7 @@ def _refuse() -> Engine:
 
 
 def leave() -> NoReturn:
-    """Ends the child where the task's function has returned, or raised: the traceback goes to the task's output."""
+    """Ends a forked child when the task's function has returned or raised; a traceback goes to the task's output."""
     status = 0
     error = sys.exc_info()[1]
     if error is not None:

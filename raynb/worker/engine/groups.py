@@ -1,4 +1,4 @@
-"""Placement groups as tasks and actors use them: the driver keeps the groups, workers ask it."""
+"""Placement groups for tasks and actors: each method asks the driver."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a worker asks the driver, and how it waits for the answers."""
+"""Sends a worker's requests to the driver, and waits for the answers."""
 
 from __future__ import annotations
 
@@ -42,12 +42,12 @@ class OpenRequests:
         self._last = 0
 
     def after_fork_in_child(self) -> None:
-        """Nobody answers a forked child."""
+        """Clears the requests: a forked child gets no answers."""
         self._lock = threading.Lock()
         self._open.clear()
 
     def replied(self, message: Any) -> None:
-        """An answer came (in the main or the control thread)."""
+        """Delivers an answer (in the main or the control thread)."""
         if message.lent:
             self.worker.borrowed.lent(message.lent)
         with self._lock:
@@ -76,7 +76,7 @@ class OpenRequests:
         return threading.get_ident() == self.worker.main_ident and not (host is not None and host.concurrent)
 
     def post(self, message: Any) -> None:
-        """Sends something that has no answer, with the next frame."""
+        """Queues a message without an answer for the next frame."""
         self.worker.link.post(message)
 
     def later(self, make: Make, callback: Callable[[Any], None]) -> None:
@@ -128,14 +128,14 @@ class OpenRequests:
             self.worker.link.broken(error)  # nobody would have those tasks
 
     def _wait_beside(self, waiting: _Waiting, left: float | None) -> None:
-        """Waits while the control thread reads. The main thread looks for signals now and then."""
+        """Waits while the control thread reads; the main thread checks for signals now and then."""
         assert waiting.event is not None
         if threading.get_ident() == self.worker.main_ident:
             left = LOOK_SECONDS if left is None else min(left, LOOK_SECONDS)
         waiting.event.wait(left)
 
     def _drop(self, number: int) -> bool:
-        """Nobody waits for an answer any more; returns False if it has come."""
+        """Withdraws a request; returns False if its answer has come."""
         with self._lock:
             waits = self._open.pop(number, None) is not None
         if waits:

@@ -1,4 +1,4 @@
-"""Where a worker puts what it makes, and how it reads what it is given."""
+"""Stores what a worker makes, and reads what it is given."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ BATCH_SECONDS = 0.0003  # seconds after a frame in which the next message waits 
 
 
 class ObjectGone(Exception):
-    """The bytes of an object are not where the driver said."""
+    """Raised when the bytes of an object are not where the driver said."""
 
     def __init__(self, object_id: int, value: Any, why: str) -> None:
         super().__init__(why)
@@ -51,7 +51,7 @@ class Storing:
         self._arena_told = False
 
     def after_fork_in_child(self) -> None:
-        """Another thread may have held the lock at the moment of the fork."""
+        """Makes a new lock: another thread may have held it at the fork."""
         self._lock = threading.Lock()
 
     def read(self, value: Any, object_id: int, deadline: float | None = None) -> tuple[Any, Any]:
@@ -82,7 +82,7 @@ class Storing:
                 raise load_error(value)
 
     def ask_again(self, gone: ObjectGone) -> Make:
-        """Tells that an object's bytes are gone; returns the request for its value."""
+        """Reports that an object's bytes are gone; returns the request for its value."""
         running = state.current()
         task = running.task if running else 0
         if gone.value is not None:
@@ -105,7 +105,7 @@ class Storing:
             raise
 
     def place(self, packed: Packed) -> tuple[Any, int, tuple[int, ...]]:
-        """Puts a packed value where it belongs; returns (value, bytes, contained ids)."""
+        """Places a packed value in the message, the store or a file; returns (value, bytes, contained ids)."""
         contained = tuple(ref._id for ref in packed.contained) if packed.contained else ()
         size = pickling.nbytes(packed)
         if size <= self._worker.settings["inline_limit"]:
@@ -145,7 +145,7 @@ class Storing:
         return self.put_stored(*self.place(packed))
 
     def put_stored(self, value: Any, size: int, contained: tuple[int, ...]) -> ObjectRef[Any]:
-        """Makes an object of what has its place already, or of an error."""
+        """Makes an object of a placed value, or of an error; returns its ref."""
         running = state.current()
         with self._lock:
             object_id = self._ids.next_put()

@@ -156,7 +156,7 @@ class Waiting:
         return wait()
 
     async def _answer(self, make: Make) -> Any:
-        """Asks, and returns the answer with what it lends."""
+        """Sends a request, and returns the answer with the objects that it lends."""
         future: concurrent.futures.Future[Any] = concurrent.futures.Future()
         future.set_running_or_notify_cancel()  # who cancels the waiting must not keep the answer from coming
         self._requests.later(make, future.set_result)

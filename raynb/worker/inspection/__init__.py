@@ -1,1 +1,1 @@
-"""What a worker answers about its running tasks, and its debugger."""
+"""Answers questions about a worker's running tasks, and debugs them."""

@@ -33,7 +33,7 @@ _YIELDS = ("YIELD_VALUE", "YIELD_FROM", "SEND", "RESUME")
 
 
 class Quit(KeyboardInterrupt):
-    """``q`` at a prompt: the task ends as cancelled."""
+    """Raised by ``q`` at a prompt: the task ends as cancelled."""
 
 
 class Session:
@@ -56,19 +56,19 @@ class Session:
         self._commands.put((request, command, payload))
 
     def next(self) -> tuple[str, Any]:
-        """Waits for a command. A cancel ends the wait."""
+        """Waits for a command of the user's; a cancel ends the wait."""
         self._request, command, payload = user_code.call(self._commands.get)
         return command, payload
 
     def reply(self, prompt: str | None) -> None:
-        """Answers the last command: what was printed, and the prompt (None: the task has gone on)."""
+        """Answers the last command with what was printed and the next prompt (None: the task goes on)."""
         if self._request:
             text, self._text = "".join(self._text), []
             request, self._request = self._request, 0
             self._desk.answer(request, True, (text, prompt))
 
     def close(self) -> None:
-        """The task goes on."""
+        """Ends the session: the task goes on."""
         if not self.closed:
             self.closed = True
             self._start_clock()
@@ -99,7 +99,7 @@ class Session:
         return len(text)
 
     def flush(self) -> None:
-        """Nothing: what was written goes with the next prompt."""
+        """Does nothing: text is sent with the next prompt."""
 
 
 class Debugger(pdb.Pdb):
@@ -173,7 +173,7 @@ class Debugger(pdb.Pdb):
         return text.replace(file, cell, 1) if cell else text
 
     def go_on(self) -> None:
-        """The task runs on by itself."""
+        """Stops tracing: the task runs on by itself."""
         self.clear_all_breaks()
         sys.settrace(None)
         self.session.close()
@@ -236,7 +236,7 @@ class Debugging:
         self.failed = Failures()
 
     def command(self, request: int, number: int, command: str, payload: Any) -> Any:
-        """A command for a session; its thread answers."""
+        """Enqueues a command for a session; the session's thread answers."""
         from raynb.worker.inspection.desk import LATER
 
         session = self._sessions.get(number)
@@ -350,7 +350,7 @@ _cells: dict[str, str] = {}  # file name of a cell → ``In[5]``
 
 
 def learn(sources: dict[str, tuple[str, str]]) -> None:
-    """Lets this process know the names and the source of the notebook's cells."""
+    """Adds the names and the source of the notebook's cells, for pdb's listings."""
     for file, (name, text) in (sources or {}).items():
         _cells[file] = name
         linecache.cache.setdefault(file, (len(text), None, text.splitlines(keepends=True), file))

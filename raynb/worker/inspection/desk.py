@@ -1,4 +1,4 @@
-"""Answers the driver's questions about what runs here: stacks, profiles, debugging.
+"""Answers the driver's questions about running tasks: stacks, profiles, debugging.
 
 A thread of ours asks; nothing here stops a task for an answer. What takes long (a debugger's command)
 is answered by the thread that does it.
@@ -68,7 +68,7 @@ class Desk:
         return self._debugging
 
     def asked(self, request: int, what: str, arguments: bytes) -> None:
-        """Answers a question of the driver's."""
+        """Answers a question of the driver."""
         try:
             result = self._handlers[what](request, *pickle.loads(arguments))
         except Exception as error:
@@ -83,7 +83,7 @@ class Desk:
         raise NotImplementedError
 
     def announce(self, session: int, task: Debuggable, frame: FrameType) -> None:
-        """Tells the driver that a task waits at a breakpoint."""
+        """Reports to the driver that a task waits at a breakpoint."""
         raise NotImplementedError
 
     def running(self) -> Debuggable | None:
@@ -91,8 +91,9 @@ class Desk:
         raise NotImplementedError
 
     def stop_clock(self) -> Callable[[], None]:
-        """The task of the calling thread is at a prompt: its timeout stands still until the returned function is
-        called. (Here the driver sees to that.)"""
+        """Stops the timeout of the calling thread's task until the returned function is called (the driver does it
+        here).
+        """
         return nothing
 
     def owner(self, frames: list[FrameType], main: bool) -> stacks.Owner:

@@ -53,13 +53,13 @@ class Failures:
             return next((kept.origin for kept in reversed(self._kept) if kept.task == task), None)
 
     def forget(self, scope: int | None) -> None:
-        """Lets the frames of a cell go (None: of all)."""
+        """Releases the kept frames of a cell (None: of all)."""
         with self._lock:
             self._kept = [] if scope is None else [kept for kept in self._kept if kept.scope != scope]
 
 
 class Holder(Exception):
-    """Holds the frames of an error whose own are let go."""
+    """Keeps the frames of an error after the error's own references to them were cleared."""
 
     def __init__(self, error: BaseException) -> None:
         super().__init__()
@@ -67,7 +67,7 @@ class Holder(Exception):
 
 
 def is_ours(frame: FrameType) -> bool:
-    """Returns whether a frame is raynb's, into which nobody wants to step."""
+    """Returns whether a frame is raynb's, which users do not step into."""
     return frame.f_code.co_filename.startswith(package.FOLDER)
 
 

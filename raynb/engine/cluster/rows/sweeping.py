@@ -19,9 +19,7 @@ QUIET_SECONDS = 2.0  # seconds without news after which a task's ref itself is a
 
 
 class Sweeper:
-    """Ends the rows of silent tasks:
-
-    cancelled in Ray's queue, or their worker died.
+    """Ends the rows of silent tasks: cancelled in Ray's queue, or their worker died.
 
     Thread contract: `look` on the listener's thread.
     """
