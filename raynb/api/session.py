@@ -19,7 +19,8 @@ import weakref
 from collections.abc import Callable
 from typing import Any
 
-from raynb.api.console import Console
+from raynb.api.terminal import breakpoints
+from raynb.api.terminal.console import Console
 from raynb.base import engine as slot
 from raynb.base import interrupts
 from raynb.base.config import Config
@@ -68,6 +69,7 @@ def make_engine(config: Config) -> DriverEngine:
         local = launch(config)
         local.neighbours.on_stop = lambda who: _stop_for(local, who)
         engine = local
+    breakpoints.attach(engine)
     if config.log_to_driver:
         _consoles[engine] = Console(engine)
     _engines.add(engine)
@@ -100,6 +102,7 @@ def end_engine(engine: DriverEngine, timeout: float) -> None:
         try:
             engine.shutdown(timeout)
         finally:
+            breakpoints.detach(engine)
             console = _consoles.pop(engine, None)
             if console is not None:
                 console.close()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from raynb.api.console import _line
+from raynb.api.terminal.console import _line
 from raynb.base.rows import Output
 from raynb.base.text import printable
 from raynb.jupyter.formatting import bundle_of

@@ -122,8 +122,9 @@ class Waiters:
                 began = time.monotonic()
                 over()
                 aside()
-                over = on_wait(waiter)
-                waiter.done = waiter.left <= 0
+                with self._loop.lock:  # else an object that becomes ready now may be missed
+                    waiter.done = waiter.left <= 0
+                over = on_wait(waiter)  # after it, so that it may interrupt again
                 if deadline is not None:
                     deadline += time.monotonic() - began
         finally:

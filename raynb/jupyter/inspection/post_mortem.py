@@ -8,11 +8,12 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from raynb.api.everywhere import run_on_workers
+from raynb.api.terminal.breakpoints import Answer, converse
 from raynb.base import engine as engines
 from raynb.base import ids
 from raynb.base.interfaces import DriverEngine, Inspection
 from raynb.exceptions import RayTaskError, RuntimeGoneError
-from raynb.jupyter.inspection.prompt import Answer, converse, sources_of
+from raynb.jupyter.inspection.prompt import reader, sources_of
 from raynb.jupyter.on_worker.failures import keep_failures
 from raynb.jupyter.output.registry import Cell
 
@@ -129,7 +130,7 @@ class PostMortems:
             return answer
 
         print(f"On worker {worker}. h: help, q: leave.")
-        if converse(self.notebook.shell, lambda: ask("open", None), lambda prompt, line: ask("line", line)):
+        if converse(reader(self.notebook.shell), lambda: ask("open", None), lambda prompt, line: ask("line", line)):
             inspection.ask(worker, "debug", session, "quit", None)
             print("\nLeft.")
 

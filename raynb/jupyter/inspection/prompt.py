@@ -6,15 +6,14 @@ if none does, the submitting cell says who waits where, and ``%raynb debug`` ope
 
 from __future__ import annotations
 
-import concurrent.futures
 import linecache
-import sys
 import threading
 import time
 from collections import deque
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+from raynb.api.terminal.breakpoints import NOTICE_AFTER_SECONDS, PROMPT, QUITS, Answer, ask, command, converse
 from raynb.base import engine as engines
 from raynb.base.interfaces import DriverEngine, Inspection
 from raynb.base.rows import Breakpoint
@@ -26,14 +25,7 @@ from raynb.jupyter.output.tracebacks import Renderer
 if TYPE_CHECKING:
     from raynb.jupyter.notebook import Notebook
 
-PROMPT = "(Pdb) "
 SOURCE_MAX_CHARACTERS = 2_000_000  # characters of cells that are sent along
-NOTICE_AFTER_SECONDS = 1.0  # seconds after which a task that waits for a prompt is told of
-LOOK_SECONDS = 0.5  # between two looks whether the task has ended, while a command runs
-_QUITS = ("q", "quit", "exit", "q!")
-
-#: What is done with a command at the prompt: returns (what was printed, the next prompt or None).
-Answer = tuple[str, "str | None"]
 
 
 def sources_of(shell: Any) -> dict[str, tuple[str, str]]:
@@ -51,39 +43,10 @@ def sources_of(shell: Any) -> dict[str, tuple[str, str]]:
     return found
 
 
-def converse(shell: Any, first: Callable[[], Answer], say: Callable[[str, str], Answer | None]) -> str:
-    """Reads commands until the debugger has no more prompts.
-
-    Args:
-        shell: the InteractiveShell.
-        first: opens the debugger.
-        say: (prompt, line) → what it answers; None: leave.
-
-    Returns:
-        ``""``, or ``"interrupted"`` when the kernel was interrupted.
-    """
-    try:
-        text, prompt = first()
-        while True:
-            sys.stdout.write(text)
-            sys.stdout.flush()
-            if prompt is None:
-                return ""
-            try:
-                line = _read(shell, prompt)
-            except EOFError:
-                line = "q"
-            answer = say(prompt, line)
-            if answer is None:
-                return ""
-            text, prompt = answer
-    except KeyboardInterrupt:
-        return "interrupted"
-
-
-def _read(shell: Any, prompt: str) -> str:
+def reader(shell: Any) -> Callable[[str], str]:
+    """Returns what asks the person at the notebook for a line."""
     kernel = getattr(shell, "kernel", None)
-    return str(kernel.raw_input(prompt)) if kernel is not None else input(prompt)
+    return input if kernel is None else lambda prompt: str(kernel.raw_input(prompt))
 
 
 class Breakpoints:
@@ -227,13 +190,13 @@ class Breakpoints:
             return self._ask(point, "open", sources_of(self.notebook.shell))
 
         def say(prompt: str, line: str) -> Answer | None:
-            if prompt == PROMPT and line.strip() in _QUITS:
+            if prompt == PROMPT and line.strip() in (*QUITS, "q!"):
                 self._quit(engine, inspection, point, line.strip() == "q!")
                 return None
             return self._ask(point, "line", line)
 
         try:
-            if converse(self.notebook.shell, first, say) == "interrupted":
+            if converse(reader(self.notebook.shell), first, say) == "interrupted":
                 self._command(point, "release")
                 print("\nThe task goes on, and stops at no more breakpoints.")
         except RayError as error:
@@ -255,23 +218,15 @@ class Breakpoints:
             inspection.over(p)
 
     @staticmethod
-    def _command(point: Breakpoint, command: str, payload: Any = None) -> concurrent.futures.Future[Any]:
-        engine = engines.driver()
-        if engine is None or engine.inspection is None:
-            raise RuntimeGoneError("The runtime of the task at the breakpoint was shut down.")
-        future = engine.inspection.ask(point.worker, "debug", point.session, command, payload)
-        if command != "line" and command != "open":
-            engine.inspection.over(point)
-        return future
+    def _command(point: Breakpoint, what: str, payload: Any = None) -> None:
+        command(_engine(), point, what, payload)
 
-    def _ask(self, point: Breakpoint, command: str, payload: Any) -> Answer:
-        asked = self._command(point, command, payload)
-        while True:
-            try:
-                answer: Answer = asked.result(LOOK_SECONDS)
-                return answer
-            except concurrent.futures.TimeoutError:
-                engine = engines.driver()
-                rows = engine.rows(tasks=[point.task]).tasks if engine is not None else []
-                if all(row.ended for row in rows) and not asked.done():
-                    return "", None  # it ended without coming back to a line
+    def _ask(self, point: Breakpoint, what: str, payload: Any) -> Answer:
+        return ask(_engine(), point, what, payload)
+
+
+def _engine() -> DriverEngine:
+    engine = engines.driver()
+    if engine is None or engine.inspection is None:
+        raise RuntimeGoneError("The runtime of the task at the breakpoint was shut down.")
+    return engine
