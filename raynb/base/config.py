@@ -18,7 +18,7 @@ ENV_FAILED = "runtime_env: "
 
 @dataclass(slots=True)
 class Config:
-    """Settings of one runtime.
+    """Settings of one runtime, after defaults.
 
     Sizes are bytes, times are seconds. ``None`` means "look at the machine" for counts and sizes.
     """
@@ -27,34 +27,34 @@ class Config:
     cluster: str | None = None  # "local": a throw-away Ray cluster on this machine, which ends with the runtime
     nodes: int = 3  # of that cluster
     local_mode: bool = False  # everything in this process, for debugging
-    num_cpus: float | None = None
-    num_gpus: float | None = None
-    resources: dict[str, float] = field(default_factory=dict)
-    memory: int | None = None
-    object_store_memory: int | None = None
+    num_cpus: float | None = None  # CPU slots; None: the cores that this process may use
+    num_gpus: float | None = None  # GPU slots; None: the visible GPUs
+    resources: dict[str, float] = field(default_factory=dict)  # custom resources: name → amount
+    memory: int | None = None  # bytes that tasks may ask for with ``memory=``
+    object_store_memory: int | None = None  # bytes of the object store
     share: str = "off"  # "fair": idle slots of this user's runtimes that say so too are used by the busy ones
-    spill_directory: str | None = None
-    namespace: str | None = None
-    log_to_driver: bool = True
-    runtime_env: dict[str, Any] | None = None
-    inline_limit: int = INLINE_LIMIT
-    max_workers: int | None = None
-    prefetch_seconds: float = 0.02
-    connect_timeout: float = 300.0  # for a Ray cluster to start its first worker: new nodes fetch images
+    spill_directory: str | None = None  # None: the temporary folder
+    namespace: str | None = None  # of named actors
+    log_to_driver: bool = True  # show what tasks print
+    runtime_env: dict[str, Any] | None = None  # of all tasks and actors
+    inline_limit: int = INLINE_LIMIT  # bytes; larger values go through the object store
+    max_workers: int | None = None  # processes, actors' included
+    prefetch_seconds: float = 0.02  # seconds of estimated work that a worker is sent ahead
+    connect_timeout: float = 300.0  # seconds for a Ray cluster to start its first worker: new nodes fetch images
     ship_package: bool = True  # send raynb to nodes of a Ray cluster that lack it
-    worker_start_timeout: float = 30.0
-    worker_start_attempts: int = 3
+    worker_start_timeout: float = 30.0  # seconds for the first worker to be ready
+    worker_start_attempts: int = 3  # deaths of the supervisor within a minute that the runtime survives
     retry_pause: float = 1.0  # seconds before a task that raised is tried again, but for the first time
-    cancel_grace: float = 2.0
-    shutdown_timeout: float = 2.0
-    actor_death_window: float = 60.0
-    actor_death_limit: int = 5
-    memory_usage_threshold: float = 0.95
-    memory_monitor_interval: float = 0.25
-    hang_warning: float = 10.0
-    finished_tasks_kept: int = 10_000
-    validate: bool = False
-    isolated: bool = False
+    cancel_grace: float = 2.0  # seconds from the interrupt of a cancelled task to the kill of its worker
+    shutdown_timeout: float = 2.0  # seconds for busy workers to end
+    actor_death_window: float = 60.0  # seconds in which an actor's deaths are counted
+    actor_death_limit: int = 5  # deaths in its constructor within that window until an actor is given up
+    memory_usage_threshold: float = 0.95  # share of the memory (0..1) above which tasks are killed
+    memory_monitor_interval: float = 0.25  # seconds between two samples of the memory
+    hang_warning: float = 10.0  # seconds without an answer after which a worker is warned of
+    finished_tasks_kept: int = 10_000  # tasks; the views forget older ones
+    validate: bool = False  # check the machine's invariants after each event
+    isolated: bool = False  # a `Runtime` of its own, beside the global one
 
     def differences(self, other: Config) -> dict[str, tuple[Any, Any]]:
         """Returns the settings that differ from ``other``'s: name → (mine, theirs)."""

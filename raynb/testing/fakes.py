@@ -65,12 +65,15 @@ class _Socket:
         self._lit = False
 
     def setblocking(self, blocking: bool) -> None:
+        """Accepts only a non-blocking socket: a test that blocked would wait for itself."""
         assert not blocking, "a test that blocks would wait for itself"
 
     def gettimeout(self) -> float:
+        """Returns 0.0: the socket never blocks."""
         return 0.0
 
     def fileno(self) -> int:
+        """Returns a descriptor that a poller can watch."""
         return self._read
 
     def light(self, on: bool) -> None:
@@ -82,6 +85,7 @@ class _Socket:
         self._lit = on
 
     def send(self, data: Any) -> int:
+        """Takes as many bytes as `FakeChannel.takes` allows."""
         if self.broken:
             raise BrokenPipeError("the peer is gone")
         size = len(data) if self.takes is None else min(self.takes, len(data))
@@ -91,6 +95,7 @@ class _Socket:
         return size
 
     def recvmsg(self, size: int, ancillary: int, flags: int) -> tuple[bytes, list[Any], int, None]:
+        """Returns the next bytes that have arrived."""
         if not self.arrived:
             raise BlockingIOError
         data = self.arrived[0]
@@ -103,6 +108,7 @@ class _Socket:
         return data, [], 0, None
 
     def close(self) -> None:
+        """Closes the descriptors."""
         os.close(self._read)
         os.close(self._write)
 
@@ -162,6 +168,7 @@ class FakeChannel(Channel):
         self._held = []
 
     def release(self) -> None:
+        """Lets the held bytes arrive."""
         held, self._held = self._held or [], None
         for data in held:
             self.arrive_bytes(data)
@@ -191,6 +198,7 @@ class FakeStore:
         return size
 
     def write(self, data: Any, buffers: Sequence[Any] = ()) -> Location:
+        """Records an object in memory. Raises `NoRoom` over the limit."""
         size = self._place(data, buffers)
         if self.total() + size > self.limit:
             raise NoRoom(size)
@@ -199,6 +207,7 @@ class FakeStore:
         return location
 
     def write_file(self, data: Any, buffers: Sequence[Any] = ()) -> Location:
+        """Records an object in a file."""
         return self._file(self._place(data, buffers))
 
     def _file(self, size: int) -> Location:
@@ -210,30 +219,37 @@ class FakeStore:
         return location
 
     def spill(self, location: Location) -> Location:
+        """Records a copy of an object in a file."""
         return self._file(self.objects[location])
 
     def free(self, location: Location) -> None:
+        """Forgets an object; raises if it is not there."""
         (self.objects if location[0] == "shm" else self.files).pop(location)
 
     def total(self) -> int:
+        """Returns the bytes of the objects in memory."""
         return sum(self.objects.values())
 
     def live_views(self) -> int:
+        """Returns 0: no test reads in place."""
         return 0
 
     def fd_of(self, arena: int) -> int:
+        """Returns the descriptor of an attached arena. Raises `UnknownArena`."""
         try:
             return self.arenas[arena]
         except KeyError:
             raise UnknownArena(arena) from None
 
     def attach(self, arena: int, fd: int) -> None:
+        """Records an arena."""
         self.arenas[arena] = fd
 
     def adopt(
         self, arena: int, locations: Sequence[Location], row: int | None = None,
         settled: Callable[[], None] | None = None,
     ) -> Callable[[], None]:  # fmt: skip
+        """Records that a dead worker's arena was taken over."""
         self.adopted.append(arena)
         if settled is not None:
             settled()
@@ -249,6 +265,7 @@ class FakeSupervisor:
         self.refuses = ""  # why no process can be started; empty: they can
 
     def spawn(self, worker: int, settings: dict[str, Any], fds: tuple[int, ...]) -> tuple[Channel, Channel, Any]:
+        """Returns fake channels of a new worker, or raises what `refuses` says."""
         if self.refuses:
             raise RaySystemError(self.refuses)
         return FakeChannel(f"worker {worker}"), FakeChannel(f"worker {worker}, control"), w.Spawn(worker, b"")
@@ -261,9 +278,11 @@ class Said:
         self.warnings: list[str] = []
 
     def warn(self, text: str, scope: int = 0) -> None:
+        """Records a warning."""
         self.warnings.append(text)
 
     def report_failure(self, command: c.ReportFailure) -> None:
+        """Records a report."""
         self.warnings.append(command.text)
 
 
@@ -271,20 +290,26 @@ class _NoSetups:
     pending = False
 
     def done(self, message: w.Done) -> bool:
+        """Returns False: there are no setups."""
         return False
 
     def handed_back(self, peer: WorkerConnection, tasks: tuple[int, ...]) -> tuple[int, ...]:
+        """Returns the tasks: there are no setups among them."""
         return tasks
 
-    def worker_died(self, worker: int, reason: str) -> None: ...
+    def worker_died(self, worker: int, reason: str) -> None:
+        """Does nothing."""
 
 
 class _NoInspection:
-    def answered(self, m: w.Inspected) -> None: ...
+    def answered(self, m: w.Inspected) -> None:
+        """Does nothing."""
 
-    def paused(self, peer: WorkerConnection, m: w.Paused, now: float) -> None: ...
+    def paused(self, peer: WorkerConnection, m: w.Paused, now: float) -> None:
+        """Does nothing."""
 
-    def worker_died(self, worker: int, why: str) -> None: ...
+    def worker_died(self, worker: int, why: str) -> None:
+        """Does nothing."""
 
 
 @dataclass(slots=True)

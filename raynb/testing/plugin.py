@@ -36,6 +36,7 @@ _left_by: pytest.StashKey[str] = pytest.StashKey()
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    """Registers the marker, and marks the processes that tests start."""
     config.addinivalue_line("markers", MARKER_TEXT)
     # Processes that tests start inherit the mark, so that orphans are found too. Each xdist worker
     # is a process of its own and marks its own.
@@ -52,6 +53,7 @@ def _global_engine() -> Any:
 
 @pytest.hookimpl(wrapper=True, trylast=True)
 def pytest_runtest_teardown(item: pytest.Item) -> Iterator[None]:
+    """Records which test left the global runtime running."""
     yield
     stash = item.session.stash
     if _global_engine() is None:

@@ -125,6 +125,7 @@ class SimulatedDriver:
         self.dispatch(e.ObjectStored, identity, value, size, contained, caller.number if caller else 0)
 
     def make_actor(self) -> None:
+        """Creates an actor with random restarts and resources."""
         task_id = self.ids.next_task()
         restarts = self.random.choice((0, 1, -1))
         gpu = self.random.choice(self.shares) if self.shares else ()
@@ -144,6 +145,7 @@ class SimulatedDriver:
         self.dispatch(e.ActorSubmitted, spec, creation)
 
     def call_actor(self) -> None:
+        """Calls a method of an actor whose handle is held."""
         held = [actor for actor in self.actors if self.refs[object_id(actor, 1)]]
         if not held:
             return
@@ -155,27 +157,32 @@ class SimulatedDriver:
         self.submit_later(TaskSpec(task_id, options, b"", deps, actor=actor))
 
     def drop(self) -> None:
+        """Releases one of the held refs."""
         identity = self.random.choice(self.some(None, 3) or (0,))
         if identity:
             self.refs[identity] -= 1
             self.dispatch(e.RefsChanged, [identity])
 
     def copy(self) -> None:
+        """Copies one of the held refs."""
         for identity in self.some(None, 1):
             self.refs[identity] += 1
             self.dispatch(e.RefsChanged, [~identity])
 
     def cancel(self) -> None:
+        """Cancels a random unfinished task."""
         tasks = sorted(self.machine.tasks.table)
         if tasks:
             flags = self.random.random() < 0.2, self.random.random() < 0.5
             self.dispatch(e.CancelAsked, self.random.choice(tasks), *flags)
 
     def kill_actor(self) -> None:
+        """Kills a random actor."""
         if self.actors:
             self.dispatch(e.KillAsked, self.random.choice(self.actors), self.random.random() < 0.5)
 
     def free(self) -> None:
+        """Frees a random object."""
         self.dispatch(e.FreeAsked, self.some(None, 1))
 
     def lose(self) -> None:
@@ -320,6 +327,7 @@ class SimulatedWorkers(SimulatedDriver):
         cancelled: bool = False,
         exits: bool = False,
     ) -> None:
+        """Ends a worker's task, with a value or an error."""
         spec = task.spec
         if failed:
             values: tuple[Any, ...] = ((("exc", b"error", "E"), 5, ()),)
