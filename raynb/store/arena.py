@@ -6,6 +6,7 @@ import os
 from collections.abc import Sequence
 
 from raynb.base.buffers import Gathered
+from raynb.base.process.limits import remedy
 from raynb.store import backing as backings
 from raynb.store.allocator import Allocator, Range
 from raynb.store.layout import Part
@@ -23,10 +24,12 @@ _FIRST_WINDOW = 1 << 30
 class NoRoom(Exception):
     """Raised when ``size`` bytes are not free now; the caller spills, waits, or gives up."""
 
-    def __init__(self, size: int, why: str = "the object store is full") -> None:
+    def __init__(self, size: int, why: str = "the object store is full", refused: OSError | None = None) -> None:
         super().__init__(size, why)
         self.size = size
         self.why = why
+        #: What the system refused, as a sentence; empty: the store itself is full.
+        self.refused = "" if refused is None else f" Shared memory cannot be had: {remedy(refused)}"
 
     def __str__(self) -> str:
         return f"no room for {self.size} bytes: {self.why}"
@@ -81,7 +84,7 @@ class Arena:
                 self._backing.reserve(self.fd, start, length)
         except OSError as error:
             self.allocator.free(offset, n, cold)
-            raise NoRoom(n, str(error)) from None
+            raise NoRoom(n, str(error), error) from None
         return found
 
     def fill(self, cold: Sequence[Range], parts: Sequence[Part]) -> None:
@@ -117,7 +120,7 @@ class Arena:
                         self._populates = False
                         break
             except OSError as error:
-                raise NoRoom(n, str(error)) from None
+                raise NoRoom(n, str(error), error) from None
 
     def view(self, offset: int, n: int) -> memoryview:
         """Returns a writable view of a range, for reading a file straight into it."""

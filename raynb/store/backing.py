@@ -7,7 +7,6 @@ what happens when there is no room, and in how pages are given back.
 
 from __future__ import annotations
 
-import contextlib
 import ctypes
 import errno
 import fcntl
@@ -22,6 +21,8 @@ from raynb.store.memory import PAGE
 _MFD_CLOEXEC = 0x1
 _MFD_ALLOW_SEALING = 0x2
 _MFD_NOEXEC_SEAL = 0x8  # Linux 6.3; without it the kernel log gets a warning, or it is refused
+#: By a seccomp filter or an old kernel.
+_REFUSED = (errno.ENOSYS, errno.EPERM, errno.EACCES, errno.EINVAL)
 _F_PUNCHHOLE = 99  # macOS
 _PUNCH_HOLE_KEEP_SIZE = 0x3  # Linux: FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE
 
@@ -97,11 +98,19 @@ class FileBacking:
 
 
 def choose() -> Backing:
-    """Returns the best backing that works in this process."""
+    """Returns the best backing that works in this process.
+
+    Raises:
+        OSError: a limit of this process is reached, at which files would fail, too.
+    """
     if hasattr(os, "memfd_create") and hasattr(fcntl, "F_ADD_SEALS"):
         backing = MemfdBacking()
-        with contextlib.suppress(OSError):  # refused by a seccomp filter or an old kernel
+        try:
             os.close(backing.create(PAGE))
+        except OSError as error:
+            if error.errno not in _REFUSED:
+                raise
+        else:
             return backing
     return FileBacking()
 

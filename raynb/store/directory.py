@@ -37,8 +37,9 @@ class SpillDirectory:
         Raises:
             OutOfDiskError: it can't be made, or others could tamper with it there.
         """
-        place = parent or default_parent()
+        place = parent or "the temporary folder"
         try:
+            place = parent or default_parent()
             _make(place)
             _refuse_foreign(place)
             place = os.path.realpath(place)
@@ -61,7 +62,8 @@ class SpillDirectory:
         except OSError as error:
             raise OutOfDiskError(
                 f"Cannot make a directory for spilled objects in {place}: {error}. "
-                "Name one that you can write to in raynb.init(object_spilling_directory=...)."
+                "Name one that you can write to in raynb.init(object_spilling_directory=...), or in the environment "
+                "variable TMPDIR."
             ) from error
 
     def close(self) -> None:

@@ -61,7 +61,7 @@ class Mapping:
         address = _mmap(None, size, protection, _MAP_SHARED, fd, offset)
         if address in (None, _MAP_FAILED):
             code = ctypes.get_errno()
-            raise OSError(code, f"cannot map {size} bytes of shared memory: {os.strerror(code)}")
+            raise OSError(code, f"cannot map {size} bytes of shared memory: {os.strerror(code)} (see `ulimit -v`)")
         # A slot of that name: what is in it is called, which is C, so no exception can come between.
         self.__del__ = functools.partial(_munmap, address, size)
         self.address: int = address

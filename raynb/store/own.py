@@ -70,7 +70,7 @@ class OwnArena:
         taken: list[tuple[int, list[Range]]] = []
         try:
             with self.lock:  # holds Ctrl-C back until the range is noted in `taken`
-                arena = self._made()
+                arena = self._made(size)
                 taken.append(self._take(arena, size))
             offset, cold = taken[0]
             fill(arena, offset, cold)
@@ -133,11 +133,14 @@ class OwnArena:
         if self._closed:
             raise RuntimeGoneError("This object store is closed; call raynb.init() again.")
 
-    def _made(self) -> Arena:
+    def _made(self, size: int) -> Arena:
         arena = self._arena
         if arena is None:
             self.refuse_closed()
-            arena = self._arena = Arena(_SPACE * self._limit, self._backing or backings.choose())
+            try:
+                arena = self._arena = Arena(_SPACE * self._limit, self._backing or backings.choose())
+            except OSError as error:
+                raise NoRoom(size, str(error), error) from None
         return arena
 
     def _take(self, arena: Arena, size: int) -> tuple[int, list[Range]]:

@@ -1,7 +1,10 @@
-"""A12, E45: workers that cannot be started. It ends, and the reason is told."""
+"""A12, E45: workers that cannot be started, and a system that refuses what a start or a `put` needs. It ends, and the
+reason is told."""
 
 from __future__ import annotations
 
+import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -171,3 +174,113 @@ print("done")
         tmp_path,
     )
     assert out == "done\n"
+
+
+def test_a_start_that_the_system_refuses_names_the_limit_and_leaves_nothing(tmp_path: Path) -> None:
+    out = run(
+        """
+import errno, resource, tempfile
+from raynb.exceptions import RayError
+def refused(*_, **__):
+    raise OSError(errno.EPERM, "Operation not permitted")
+def told(*words):
+    before = len(os.listdir("/dev/fd"))
+    try:
+        ray.init(num_cpus=1)
+    except RayError as error:
+        assert all(word in str(error) for word in words), error
+    else:
+        raise AssertionError(f"it started where {words} was expected")
+    assert not ray.is_initialized()
+    assert len(os.listdir("/dev/fd")) == before, words
+def limited(kind, soft, *words):
+    old = resource.getrlimit(kind)
+    resource.setrlimit(kind, (soft, old[1]))
+    try:
+        told(*words)
+    finally:
+        resource.setrlimit(kind, old)
+used = len(os.listdir("/dev/fd"))
+limited(resource.RLIMIT_NOFILE, used + 1, "ulimit -n")  # nothing can be begun
+limited(resource.RLIMIT_NOFILE, used + 6, "ulimit -n")  # half of it
+limited(resource.RLIMIT_NOFILE, used + 14, "ulimit -n")  # all but the first worker
+limited(resource.RLIMIT_FSIZE, 1 << 20, "ulimit -f", "1,048,576 bytes")
+here = tempfile.gettempdir()
+tempfile.tempdir = "/proc/none"
+told("/proc/none", "TMPDIR", "object_spilling_directory")
+if hasattr(os, "memfd_create"):
+    real, os.memfd_create = os.memfd_create, refused
+    told("/proc/none", "TMPDIR")
+    os.memfd_create = real
+tempfile.tempdir = here
+ray.init(num_cpus=1)
+assert ray.get(ray.remote(lambda: 5).remote()) == 5
+ray.shutdown()
+print("told")
+""",
+        tmp_path,
+    )
+    assert out == "told\n"
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A disk of 3 MB."""
+    path = tmp_path / "small"
+    path.mkdir()
+    command = ["mount", "-t", "tmpfs", "-o", "size=3m,mode=700", "tmpfs", path]
+    made = subprocess.run(command, capture_output=True, text=True)
+    if made.returncode:
+        pytest.skip(f"no file system can be mounted here: {made.stderr.strip()}")
+    yield path
+    subprocess.run(["umount", path], check=True)
+
+
+def test_a_full_or_read_only_temporary_folder_where_memory_without_a_name_is_refused(
+    small_disk: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "tmp").mkdir()
+    out = run(
+        f"small = {str(small_disk)!r}"
+         """
+import errno, subprocess, tempfile
+from raynb.exceptions import ObjectStoreFullError, OutOfDiskError, RaySystemError
+def refused(*_, **__):
+    raise OSError(errno.EPERM, "Operation not permitted")
+real, os.memfd_create = getattr(os, "memfd_create", refused), refused
+tempfile.tempdir = small
+def told(kind, *words):
+    try:
+        ray.init(num_cpus=1, object_spilling_directory=small)
+    except kind as error:
+        assert all(word in str(error) for word in words), error
+    else:
+        raise AssertionError(f"it started where {words} was expected")
+    assert [name for name in os.listdir(small) if not name.startswith("raynb-runtimes-")] in ([], ["fill"])
+with open(f"{small}/fill", "wb", buffering=0) as file:
+    try:
+        while True:
+            file.write(bytes(4096))
+    except OSError as error:
+        assert error.errno == errno.ENOSPC
+told((RaySystemError, OutOfDiskError), "No space left", "TMPDIR")  # not a SIGBUS
+os.unlink(f"{small}/fill")
+ray.init(num_cpus=1, object_spilling_directory=small)
+refs = []
+try:
+    while len(refs) < 20:
+        refs.append(ray.put(bytes([len(refs)]) * 300_000))
+except ObjectStoreFullError as error:
+    assert all(word in str(error) for word in ("object_spilling_directory", "Shared memory", "TMPDIR")), error
+assert len(refs) < 20
+assert [ray.get(ref) for ref in refs] == [bytes([number]) * 300_000 for number in range(len(refs))]
+del refs
+ray.shutdown()
+os.memfd_create = real
+subprocess.run(["mount", "-o", "remount,ro", small], check=True)
+told(OutOfDiskError, "Read-only file system", "TMPDIR", "object_spilling_directory")
+print("told")
+""",
+        tmp_path / "tmp",
+    )
+    assert out == "told\n"

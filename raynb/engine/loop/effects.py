@@ -19,6 +19,7 @@ from raynb.core.vocabulary import events as e
 from raynb.engine.loop.connections import Connection, WorkerConnection, with_fds
 from raynb.engine.loop.loop import Loop
 from raynb.engine.loop.seams import Processes, Storage
+from raynb.engine.loop.waiters import WORKER_CHANGED_KEY
 from raynb.engine.loop.worker_pages import WorkerPages
 from raynb.exceptions import RaySystemError
 from raynb.store import UnknownArena
@@ -290,9 +291,7 @@ class Effects:
             if row:
                 pages.slots.give(row)
             reason = str(error)  # `error` itself is gone when the callback runs
-            self.loop.callbacks.append(
-                lambda: self.loop.dispatch(e.WorkerDied(time.monotonic(), command.worker, reason))
-            )
+            self.loop.callbacks.append(lambda: self._not_started(command.worker, reason))
             return
         peer = WorkerConnection(command.worker, data, control, row)
         self.peers[command.worker] = peer
@@ -300,6 +299,11 @@ class Effects:
         self.loop.add(peer.control)
         self.send(self.processes.connection, request)
         self.on_worker_started(peer)
+
+    def _not_started(self, worker: int, reason: str) -> None:
+        self.loop.dispatch(e.WorkerDied(time.monotonic(), worker, reason))
+        with self.loop.lock:
+            self.loop.waiters.ready(WORKER_CHANGED_KEY)  # a start of the runtime, which may have been given up
 
     def stop(self, command: c.StopWorker) -> None:
         """Asks a worker to leave after what it was sent."""

@@ -71,7 +71,11 @@ class Loop:
         self._receive = Critical()
         self._send = Critical()
         self.waiters = Waiters(self)
-        self.io = IoThread(self)
+        try:
+            self.io = IoThread(self)
+        except BaseException:
+            self.waiters.close()
+            raise
         self.pollers = (self.waiters.poll, self.io.poll)
 
     # -- the machine ---------------------------------------------------------------------------

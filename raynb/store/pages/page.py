@@ -34,8 +34,19 @@ class Page:
 
     @classmethod
     def create(cls: type[P], backing: backings.Backing | None = None) -> P:
-        """Creates an empty page."""
-        return cls((backing or backings.choose()).create(cls.SIZE))
+        """Creates an empty page.
+
+        Raises:
+            OSError: there is no room for it. Touching it can't fail later.
+        """
+        backing = backing or backings.choose()
+        fd = backing.create(cls.SIZE)
+        try:
+            backing.reserve(fd, 0, cls.SIZE)
+        except BaseException:
+            os.close(fd)
+            raise
+        return cls(fd)
 
     @classmethod
     def attach(cls: type[P], fd: int) -> P:

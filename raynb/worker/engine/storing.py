@@ -118,11 +118,12 @@ class Storing:
 
     def _write(self, packed: Packed, size: int) -> Any:
         headroom.check()  # what was written and not reported would lie there for ever
-        store = self._worker.store
+        store, refused = self._worker.store, ""
         for attempt in range(3):
             try:
                 return store.write(packed.data, packed.buffers)
-            except NoRoom:
+            except NoRoom as no_room:
+                refused = no_room.refused
                 if size > store.limit or (attempt and not self._requests.call("make_room", size)):
                     break
                 if not attempt:
@@ -130,7 +131,8 @@ class Storing:
         try:
             return store.write_file(packed.data, packed.buffers)
         except OutOfDiskError as error:
-            raise ObjectStoreAndDiskFullError(self._requests.call("store_full", size, str(error))) from error
+            why = f"{error}{refused}"
+            raise ObjectStoreAndDiskFullError(self._requests.call("store_full", size, why)) from error
 
     def _tell_arena(self) -> None:
         with self._lock:

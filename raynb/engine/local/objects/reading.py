@@ -109,8 +109,9 @@ class Reading:
                     headroom.check()  # it may be the caller's stack that is full
                 if shelter.exposed() and not isinstance(error, (ImportError, AttributeError, pickle.UnpicklingError)):
                     raise  # most likely it fell in from outside: a timeout by a signal, say
+                done = "read" if isinstance(error, OSError) else "unpickled"
                 raise RaySystemError(
-                    f"System error: the value of {self._machine.hex_object(identity)} cannot be unpickled here: "
+                    f"System error: the value of {self._machine.hex_object(identity)} cannot be {done} here: "
                     f"{type(error).__name__}: {error}"
                 ) from error
             if type(item) is values.Failed:

@@ -109,20 +109,21 @@ class Spilling:
                 loop.drain_logs(time.monotonic())
             loop.flush()
             loop.run_callbacks()
-        store = self._store
+        store, refused = self._store, ""
         if size <= store.limit:
             for _ in range(3):
                 try:
                     location = store.write(packed.data, packed.buffers)
                     return location, location[-2]
-                except NoRoom:
+                except NoRoom as no_room:
+                    refused = no_room.refused
                     if not self.make(size):
                         break
         try:
             location = store.write_file(packed.data, packed.buffers)
             return location, location[-2]
         except OutOfDiskError as error:
-            raise ObjectStoreAndDiskFullError(self.full(size, str(error))) from error
+            raise ObjectStoreAndDiskFullError(self.full(size, f"{error}{refused}")) from error
 
     def full(self, size: int, why: str) -> str:
         """Returns the error text of a full store; ``why``: the disk's error."""

@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING
 
 from raynb.base.config import Config
 from raynb.base.interrupts import Deferred
+from raynb.base.process.limits import remedy
 from raynb.engine.local.processes.supervisor_process import Supervised
+from raynb.exceptions import RayError, RaySystemError
 
 if TYPE_CHECKING:
     from raynb.engine.local.engine import LocalEngine
@@ -18,6 +20,10 @@ def launch(config: Config) -> LocalEngine:
 
     The supervisor's interpreter comes up while this one imports the engine: a third of the time to the
     first result.
+
+    Raises:
+        RaySystemError: the system refused memory, files or a process; the text says what to do.
+        OutOfDiskError: there is no folder to spill to.
     """
     supervised = None
     try:
@@ -26,7 +32,9 @@ def launch(config: Config) -> LocalEngine:
         from raynb.engine.local.engine import LocalEngine
 
         return LocalEngine(config, supervised)
-    except BaseException:
+    except BaseException as error:
         if supervised is not None:
             supervised.stop(1.0)
+        if isinstance(error, OSError) and not isinstance(error, RayError):
+            raise RaySystemError(f"the runtime cannot be started: {remedy(error)}") from error
         raise

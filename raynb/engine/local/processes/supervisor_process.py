@@ -11,6 +11,7 @@ import sys
 from typing import Any
 
 from raynb.base.process import package
+from raynb.base.process.limits import remedy
 from raynb.engine.loop.connections import with_fds
 from raynb.exceptions import RaySystemError
 from raynb.wire import messages as w
@@ -51,13 +52,14 @@ class Supervised:
 
     def __init__(self, marker: str) -> None:
         mine, theirs = pair()
-        # Above the standard streams, which the child replaces: in a daemon these numbers may be free.
-        theirs_fd = fcntl.fcntl(theirs.fileno(), fcntl.F_DUPFD_CLOEXEC, 3)
+        theirs_fd = self.stderr = -1
         self.marker = marker
-        self.stderr = _scratch()
         environment = {**os.environ, burial.MARKER: marker}
         environment.setdefault("PYTHONUNBUFFERED", "1")
         try:
+            # Above the standard streams, which the child replaces: in a daemon these numbers may be free.
+            theirs_fd = fcntl.fcntl(theirs.fileno(), fcntl.F_DUPFD_CLOEXEC, 3)
+            self.stderr = _scratch()
             with _not_debugged():
                 self.process = subprocess.Popen(
                     [sys.executable, "-c", _BOOT, str(theirs_fd), str(os.getpid()), package.PARENT],
@@ -70,11 +72,13 @@ class Supervised:
                 )
         except OSError as error:
             mine.close()
-            os.close(self.stderr)
-            raise RaySystemError(f"cannot start the supervisor process: {error}") from error
+            if self.stderr >= 0:
+                os.close(self.stderr)
+            raise RaySystemError(f"cannot start the supervisor process: {remedy(error)}") from error
         finally:
             theirs.close()
-            os.close(theirs_fd)
+            if theirs_fd >= 0:
+                os.close(theirs_fd)
         self._socket = mine
         self.channel = Channel(mine, blocking=True)
 
