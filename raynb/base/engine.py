@@ -57,7 +57,7 @@ show_stack: Callable[[list[tuple[str, int, str]]], list[str]] = _plain_stack
 #: the thread that submits; must neither block nor raise.
 on_serialised: Callable[[tuple[Any, ...], float, float], None] | None = None
 
-#: Seconds of serialising from which on somebody is told.
+#: Seconds of serialising from which on it is reported.
 SERIALISED_FROM = 0.001
 
 

@@ -310,8 +310,8 @@ class Records(Protocol):
         """
 
     def kinds(self, objects: Sequence[int]) -> dict[int, str]:
-        """Returns id → the name of its value's type, without unpickling it; those that are not made, not at hand, or
-        cannot be told are left out."""
+        """Returns id → the name of its value's type, without unpickling it; those that are not made, not here, or of
+        no known type are left out."""
 
     def is_unasked(self, ref: ObjectRef[Any]) -> bool:
         """Waits for the end of a task; returns whether it failed and nobody has asked for its result."""

@@ -24,7 +24,7 @@ from typing import Any, TypeVar
 
 F = TypeVar("F", bound=Callable[..., Any])
 
-#: Set by whoever does not want to wait any longer for a runtime that another thread starts.
+#: Set by a thread that stops waiting for a runtime which another thread starts.
 given_up = threading.Event()
 
 _SIGINT = int(signal.SIGINT)
@@ -110,7 +110,7 @@ class Critical:
     `KeyboardInterrupt` that arrives inside is raised on leaving.
 
     Args:
-        backlog: what was left for whoever enters next.
+        backlog: queued work for the next thread that acquires the lock.
         work_off: works it off. So nobody is inside who doesn't know of it.
     """
 

@@ -12,7 +12,7 @@ MAX_OVER = 10_000
 class NamedLater:
     """The driver's table of calls that their worker knows by another number only.
 
-    A call without arguments hands its worker nothing at all. Whoever runs it makes a negative number of the id that the
+    A call without arguments sends its worker nothing. The worker makes a negative number of the id that the
     cluster gave the task, and so does the driver, after it submitted the call.
 
     Thread contract: any thread. Who submits holds `lock` from before the call goes out until it is `add`\\ ed, so that

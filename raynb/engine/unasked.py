@@ -22,7 +22,7 @@ def wanted() -> bool:
 
 
 class UnaskedFailures:
-    """Failures that nobody has asked about, and that are told once nobody can.
+    """Keeps failures that nobody has asked about, and reports them once nobody can.
 
     Args:
         tell: shows a text in the cell of a scope.
@@ -57,7 +57,7 @@ class UnaskedFailures:
         """Marks a task's failure as asked about.
 
         Args:
-            actor: whose death the error tells of.
+            actor: the dead actor that the error names.
         """
         with self._lock:
             if self._tasks.pop(task, None) is None:

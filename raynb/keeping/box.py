@@ -1,8 +1,8 @@
 """A folder of kept results: look up, add, list, forget. The index is SQLite, the large values are files.
 
-A value's file is whole and in place before its row is committed, and a row is gone before its files are: whoever
-is killed in between leaves a file that nobody names, which a later start removes. Rows are signed, so a
-damaged index is a miss, never a wrong value.
+A value's file is whole and in place before its row is committed, and a row is gone before its files are: a process
+that is killed in between leaves a file that nobody names, which a later start removes. Rows are signed, so a damaged
+index is a miss, never a wrong value.
 
 Thread contract: every method of `Box` may be called from any thread. Several processes may have one folder open.
 """

@@ -6,7 +6,7 @@ plain containers item by item, functions by their code and what it names, everyt
 own ``__reduce_ex__`` says. Two values with one digest are equal for every program that runs on them;
 two equal values may have different digests, which costs a hit and nothing else.
 
-What cannot be told apart raises `Unsure`: a generator, a lock, an actor's handle, an object that
+What cannot be distinguished raises `Unsure`: a generator, a lock, an actor's handle, an object that
 pickle refuses.
 """
 

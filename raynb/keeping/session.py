@@ -44,5 +44,5 @@ def keeper() -> Keeper:
 
 
 def say(text: str) -> None:
-    """Tells a script's user something, once."""
+    """Prints a message to a script's user, once."""
     print(text, file=sys.stderr)

@@ -215,7 +215,7 @@ def write_block(folder: str, found: memoryview, segments: Sequence[int]) -> Stor
 
 
 class Stub:
-    """Goes into the object store in place of a kept value; whoever unpickles it has the value.
+    """Stands for a kept value in the object store; unpickling it gives the value.
 
     Args:
         folder: of the kept results.

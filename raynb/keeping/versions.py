@@ -26,7 +26,7 @@ _MAX_FILES = 5_000
 
 
 class Unsure(Exception):
-    """A key can't be told: so nothing is looked up and nothing is kept. The text says why."""
+    """Raised when no key can be computed: nothing is looked up, and nothing is kept. The text says why."""
 
 
 def python_token() -> str:

@@ -27,7 +27,7 @@ class Loose(Exception):
 
 
 def shape_of(made: Any) -> tuple[Any, ...] | None:
-    """Returns the shape of a function or class; None: only reading it tells what it is."""
+    """Returns the shape of a function or class; None: its code must be read."""
     try:
         return tuple(_class(made, made, 0) if type(made) is type else _function(made, made, 0))
     except Loose:

@@ -116,7 +116,7 @@ class _Reader(_Steps):  # type: ignore[misc]
 
 
 def kind_of(stream: bytes | memoryview) -> str:
-    """Returns the name of a pickled value's type; empty where it cannot be told."""
+    """Returns the name of a pickled value's type; empty where it is not known."""
     if len(stream) > MAX_STREAM_BYTES:
         return _beginning(bytes(stream[:64]))
     try:

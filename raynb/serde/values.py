@@ -17,7 +17,7 @@ Read = Callable[[Any, int], tuple[Any, Any]]
 
 
 class Failed:
-    """A loaded value that is an error; whoever asks raises it."""
+    """A loaded value that is an error; `get` raises it."""
 
     __slots__ = ("error",)
 

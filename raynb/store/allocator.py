@@ -21,7 +21,7 @@ Range = tuple[int, int]  # (offset, bytes)
 
 
 class Allocator:
-    """Hands out ranges of ``[0, size)``, each aligned to 64 bytes.
+    """Allocates ranges of ``[0, size)``, each aligned to 64 bytes.
 
     Thread contract: none; the arena's owner holds its lock.
 

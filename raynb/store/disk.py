@@ -78,7 +78,7 @@ class DiskStats:
 
 @dataclass(slots=True, frozen=True)
 class Home:
-    """A runtime's directory, as its workers are told of it."""
+    """A runtime's directory, as its workers get it."""
 
     path: str
     device: int

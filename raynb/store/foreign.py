@@ -34,7 +34,7 @@ class _Dead:
 class ForeignArenas:
     """What a process holds of the arenas that others write to.
 
-    An arena outlives its process: whoever holds the descriptor can read on. When a process is dead,
+    An arena outlives its process: a process that holds the descriptor can read on. When a process is dead,
     the driver *adopts* its arena: only then does anybody but the owner free ranges in it.
 
     Thread contract: as `Store`'s, whose lock it shares.

@@ -204,7 +204,7 @@ class Store:
     def cool_down(self, now: float, idle: float = 10.0) -> bool:
         """Gives unused pages back, a slice a call, once nothing was written or freed for a while.
 
-        Whoever has a clock calls it now and then, so that an idle notebook doesn't keep memory. A call
+        The memory monitor calls it now and then, so that an idle notebook doesn't keep memory. A call
         that has nothing to do costs less than a microsecond.
 
         Args:

@@ -48,7 +48,7 @@ def refs_are_resolved_at_the_top_only(_: Any) -> None:
 
 
 def errors_arrive_as_their_class(_: Any) -> None:
-    """A task that raises fails whoever gets it, and whoever depends on it."""
+    """The error of a task is raised by `get` of its ref, and of the tasks that depend on it."""
 
     def fail() -> None:
         raise LookupError("not there")

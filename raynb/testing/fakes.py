@@ -272,7 +272,7 @@ class FakeSupervisor:
 
 
 class Said:
-    """What the user was told."""
+    """Records what the engine shows to the user."""
 
     def __init__(self) -> None:
         self.warnings: list[str] = []
@@ -360,7 +360,7 @@ class FakeDriver:
         self.lost_supervisor += 1
 
     def dispatch(self, event: type, *fields: Any) -> None:
-        """Tells the machine of an event that happens now, and sends what follows."""
+        """Applies an event that happens now to the machine, and sends what follows."""
         self.loop.dispatch(event(self.clock(), *fields))
 
     def receive(self) -> None:

@@ -102,7 +102,7 @@ class Simulation(SimulatedWorkers):
         self._dispatch(make, *facts, **named)
 
     def dispatch_pending(self) -> None:
-        """Tells of the submissions and of the ends of tasks that go together."""
+        """Applies the submissions and the ends of tasks that go together."""
         pending, self.pending = self.pending, []
         if pending:
             self._dispatch(e.Submitted, pending)

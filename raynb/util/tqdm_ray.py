@@ -1,4 +1,4 @@
-"""`tqdm` for tasks: one line a bar in the output of whoever submitted them (``tqdm_ray``).
+"""`tqdm` for tasks: one line per bar in the output of the cell or task that submitted them (``tqdm_ray``).
 
 A bar in a task prints nothing but carriage returns and short lines, at most a few times a
 second; the runtime carries them to the submitting cell like all output.

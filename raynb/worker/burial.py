@@ -1,4 +1,4 @@
-"""Ends processes for certain: by descent, by the marker in their environment, and whoever still lives.
+"""Ends processes for certain: by descent, and by the marker in their environment.
 
 The supervisor buries what is below it. If it is killed or stopped, the driver does so (`end`); if the
 kernel is gone at the same time, the watcher does: a fork of the supervisor that waits for nothing else.

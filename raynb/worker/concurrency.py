@@ -32,7 +32,7 @@ class Threads:
     A thread that takes a call wakes another one if more calls wait, and no further one before that one
     has come: calls that block have company after one switch of threads. Calls of methods that were over
     in a moment the last time are done one after the other by a thread that is awake: waking another one
-    takes longer. Should one of them block all the same, `relieve` finds out.
+    takes longer. If one of them blocks all the same, `relieve` starts a thread.
 
     Thread contract: every method from any thread.
     """

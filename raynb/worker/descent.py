@@ -1,6 +1,6 @@
 """A task owns what it starts and leaves behind: threads, work in pools of threads, child processes.
 
-Python's threads don't inherit the context of whoever starts them, and a child process has nothing but
+Python's threads don't inherit the context of the thread that starts them, and a child process has nothing but
 the descriptors. So starting a thread takes down the task that did it, and starting a process leaves
 word that the task's pipes may outlive it. Only output asks for this; it costs nothing until something is started.
 """

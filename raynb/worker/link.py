@@ -226,8 +226,8 @@ class Link:
             os._exit(1)
 
     def catch_up(self, frames: int) -> None:
-        """Reads until so many frames have come on the data channel. Never waits: they were sent before
-        the caller was told of them. If they are not there, the process ends."""
+        """Reads until so many frames have come on the data channel. Never waits: they were sent before the caller got
+        their number. If they are not there, the process ends."""
         came = 0
         with self._read:
             while self.data.came < frames:

@@ -230,7 +230,7 @@ class WorkerProcess:
         return found
 
     def is_over(self) -> bool:
-        """Returns whether the worker was told to stop, and nothing runs any more."""
+        """Returns whether the worker was asked to stop, and nothing runs any more."""
         return self.stopping and not self.executor.busy()
 
     def send_rest(self) -> None:

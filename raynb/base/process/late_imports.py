@@ -35,7 +35,7 @@ def _is_loaded(name: str) -> bool:
 
 
 class _Finder(importlib.abc.MetaPathFinder):
-    """Finds the modules that are waited for as the others would, and is told when they are loaded."""
+    """Finds the modules that are waited for, and calls what waits once they are loaded."""
 
     def find_spec(
         self, name: str, path: Sequence[str] | None, target: ModuleType | None = None

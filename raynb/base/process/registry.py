@@ -7,7 +7,7 @@
     KEY.stop    somebody asks it to stop; the text is who
 
 The folder is this user's alone (0700). One that others may enter, or that belongs to somebody else, is not used.
-Whoever finds a runtime whose lock is free removes its files. Process ids would not do: they are used again, and
+A runtime that finds another one's lock free removes its files. Process ids would not do: they are used again, and
 differ between containers that share a disk.
 """
 

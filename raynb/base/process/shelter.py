@@ -51,7 +51,7 @@ _idle = 0
 
 
 class Abandoned(BaseException):
-    """Ends a step that waits, because whoever asked for it was interrupted. Never leaves this module."""
+    """Ends a waiting step whose caller was interrupted. Never leaves this module."""
 
 
 class Moved(BaseException):

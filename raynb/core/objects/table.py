@@ -245,7 +245,7 @@ class Objects:
 
     # -- loss ----------------------------------------------------------------------------------
     def lost(self, object_id: int, why: str, where: Value | None = None) -> None:
-        """The bytes are gone: make them again from the lineage, or fail whoever asks.
+        """Makes lost bytes again from the lineage, or fails those who wait for them.
 
         Several readers may find out one after the other; ``where`` they looked says whether the object lies
         there still, or was made again since then, so that one loss costs one retry.

@@ -20,7 +20,7 @@ class Resources:
     def __init__(self, total: dict[str, int]) -> None:
         self.total = dict(total)
         self.available = dict(total)
-        # What is left of each GPU, so that tasks are told by number which ones are theirs.
+        # What is left of each GPU, so that tasks get their GPUs by number.
         self.gpus = [RESOURCE_UNIT] * (total.get(GPU, 0) // RESOURCE_UNIT)
 
     def take_gpus(self, need: Amounts) -> tuple[int, ...]:

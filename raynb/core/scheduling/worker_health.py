@@ -44,7 +44,8 @@ class SupervisorDeaths:
     def story(self, words: str) -> str:
         """Returns the error text of a runtime that is given up.
 
-        Args: words: what the supervisor wrote before it died; may be empty.
+        Args:
+            words: what the supervisor wrote before it died; may be empty.
         """
         return (
             f"The process that starts raynb's workers died {len(self._recent)} times within {self.WINDOW:.0f} s, so "

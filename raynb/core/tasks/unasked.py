@@ -1,7 +1,7 @@
 """Failures that nobody asks about are reported once, so that none is lost in silence.
 
 A failure counts as asked about when the driver or a worker reads it, or when a task that takes it fails
-for it. Otherwise it is told when the last ref to it goes; an actor whose constructor failed, a
+for it. Otherwise it is reported when its last ref is released; an actor whose constructor failed, a
 moment after, because the next call may tell of it anyhow.
 """
 
@@ -21,10 +21,10 @@ if TYPE_CHECKING:
 #: Seconds that a caller of an actor whose constructor failed has to learn of it by itself.
 GRACE_SECONDS = 1.0
 
-#: Names of errors that somebody caused on purpose, or that another failure tells of.
+#: Names of errors that somebody caused on purpose, or that another failure reports.
 KNOWN = frozenset({"TaskCancelledError", "ActorDiedError", "ObjectFreedError", "RuntimeGoneError", "argument"})
 
-#: Failures of a kind that are told one by one.
+#: Failures of a kind that are reported one by one.
 EACH = 5
 
 #: How many kinds of failures are counted.
@@ -115,7 +115,7 @@ class Tally:
         self._times: dict[tuple[int, str, str], int] = {}  # (scope, name, kind) → failures told or counted
 
     def words(self, scope: int, name: str, kind: str, text: str, creates_actor: bool) -> str:
-        """Counts a failure; returns what is told of it, or nothing.
+        """Counts a failure; returns the text of its report, or "".
 
         Args:
             scope: the cell.

@@ -239,7 +239,7 @@ class FreeAsked:
 
 @dataclass(slots=True)
 class ObjectLost:
-    """The bytes are gone (a spill file was damaged). ``value``: where whoever found out looked for them."""
+    """The bytes are gone (a spill file was damaged). ``value``: the place where the reader looked for them."""
 
     now: float
     id: int

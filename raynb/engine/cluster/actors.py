@@ -110,7 +110,7 @@ class Actors:
         return self._refs.new_ref(own, self._engine), found
 
     def adopt_handle(self, handle: Any, name: str = "") -> tuple[ObjectRef[Any], ActorSpec]:
-        """Returns our ref and spec for one of Ray's handles, whoever made the actor."""
+        """Returns our ref and spec for one of Ray's handles, of any process's actor."""
         told = bridge.kept(f"actor:{bridge.actor_key(handle)}") if hasattr(handle, GENERIC_CALL) else None
         if told is not None:
             spec: ActorSpec = pickle.loads(told)

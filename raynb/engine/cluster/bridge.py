@@ -33,7 +33,7 @@ OUTSIDE = "__raynb_outside__"
 class Value:
     """What lies in Ray's object store for one object of ours.
 
-    Whoever reads it, raynb or plain Ray, gets the object that was stored. ``natives`` are Ray's refs and handles that
+    A reader, raynb or plain Ray, gets the object that was stored. ``natives`` are Ray's refs and handles that
     the pickle names, as (our id, native): Ray sees and counts them. ``mark`` says how much of the output of ``task``
     must be shown before it is.
     """

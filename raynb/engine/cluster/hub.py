@@ -55,7 +55,7 @@ class Hub:
             worker: the reporter's name.
             sent: the time there.
             urgent: somebody waits for it.
-            failed: what is told is to be read soon.
+            failed: the batch reports a failure and is read soon.
             said: (how many events before, events), pickled: output; empty if there is none.
             told: the same of what became of tasks.
         """

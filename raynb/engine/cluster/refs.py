@@ -227,7 +227,7 @@ class Admitted(Protocol):
     refs: Refs
 
     def adopt_handle(self, handle: Any, name: str = "") -> tuple[ObjectRef[Any], ActorSpec]:
-        """Returns our ref and spec for one of Ray's handles, whoever made the actor."""
+        """Returns our ref and spec for one of Ray's handles, of any process's actor."""
 
 
 _admitted: list[Admitted] = []

@@ -243,7 +243,7 @@ class Submission:
             name = GENERIC_STREAM if options.num_returns == STREAMING else options.function
             if not hasattr(handle, name) or name.startswith("__ray_"):
                 name = GENERIC_CALL
-            # What such a call is told nothing of, its actor knows: whose the actor is, and the options of every call.
+            # The actor keeps what such a call does not carry: its runtime, and the options of every call.
             usual = bare_options(*options.function_name.rpartition(".")[::2])
             alike = replace(options, max_retries=0, concurrency_group="", key=0, uid=0) == usual
             ours = self.later is not None and ids.process_of(actor) == self._shared.process

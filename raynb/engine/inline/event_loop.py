@@ -1,6 +1,6 @@
-"""An event loop that is driven only while somebody has reason to: for async actors of `InlineEngine`.
+"""An event loop that runs only while a thread drives it: for async actors of `InlineEngine`.
 
-It runs in the thread of whoever submits a call or waits for one, also inside a running loop (a
+It runs in the thread that submits a call or waits for one, also inside a running loop (a
 notebook's cells run in one). A call that awaits what only a later call can bring stays pending
 until then, so programs in which async actors wait for each other work without threads.
 """

@@ -136,7 +136,7 @@ class Tasks:
         """Takes what a task raised; returns False if the task is to run again.
 
         Raises:
-            KeyboardInterrupt, BdbQuit: whoever sits at the keyboard stops the cell with it.
+            KeyboardInterrupt, BdbQuit: the user stops the cell.
         """
         if now.row.state in TASK_ENDED:  # its actor died under it
             return True

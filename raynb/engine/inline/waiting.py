@@ -114,7 +114,7 @@ class Waiting:
         async def ticking() -> Any:
             obj = self._objects.find(ref)
             if obj.value is None and any(loop.driven_here() for loop in self._loops):
-                # Inside an async actor: whoever waits for that one drives us both.
+                # Inside an async actor: the thread that waits for that actor drives both.
                 loop = asyncio.get_running_loop()
                 there = loop.create_future()
                 obj.callbacks.append(functools.partial(loop.call_soon_threadsafe, _wake, there))

@@ -1,9 +1,9 @@
 """Fail-stop: a runtime into whose change an exception fell is never used again.
 
-Whoever changes the machine, reads or writes sets a mark before and resets it after, each by a single
-store. An exception that leaves a change ends the runtime where it is caught. One that could not be
-caught (it fell between two lines, or the handler of the error failed too) is found by the next thread that
-enters: the mark is still set. The I/O thread enters at least every `TICK_SECONDS`.
+A thread that changes the machine, reads or writes sets a mark before and resets it after, each by a single store. An
+exception that leaves a change ends the runtime where it is caught. One that could not be caught (it fell between two
+lines, or the handler of the error failed too) is found by the next thread that enters: the mark is still set. The I/O
+thread enters at least every `TICK_SECONDS`.
 """
 
 from __future__ import annotations

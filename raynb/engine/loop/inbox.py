@@ -296,7 +296,7 @@ class Inbox:
         self._setups.worker_died(worker, peer.leaving or reason)
         self._listeners.inspection.worker_died(worker, peer.leaving or reason)
         self._effects.adopt(worker, peer.row)
-        self.loop.waiters.ready(WORKER_CHANGED_KEY)  # whoever waits for the first one looks again
+        self.loop.waiters.ready(WORKER_CHANGED_KEY)  # a thread that waits for the first worker looks again
 
     def _last_words(self, peer: WorkerConnection, now: float) -> None:
         """Applies what a dead worker had written to its shared row and could not send."""

@@ -35,8 +35,8 @@ from raynb.wire.codec import BadFrame
 class Loop:
     """Applies events to the machine, carries out its commands, and moves messages between it and the sockets.
 
-    Other threads append to queues without a lock (`submission_queue`, `ref_log`, `view_log`, `drop_log`); whoever
-    acquires `lock` next drains them, so the machine sees a submission before anything that could refer to it.
+    Other threads append to queues without a lock (`submission_queue`, `ref_log`, `view_log`, `drop_log`); the next
+    thread that acquires `lock` drains them, so the machine sees a submission before anything that could refer to it.
 
     Thread contract: `lock` guards the machine and everything the effects touch; it is never held
     while user code runs or a thread waits.

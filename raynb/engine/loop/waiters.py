@@ -145,7 +145,7 @@ class Waiters:
     def interrupt(self, waiter: Waiter, aside: Callable[[], object]) -> None:
         """Has the thread that waits call ``aside``, and then go on to wait; that time does not count.
 
-        Only for a waiter that `raynb.base.engine.on_wait` was told of. Does nothing once it is done.
+        Only for a waiter that `raynb.base.engine.on_wait` was called with. Does nothing once it is done.
         """
         with self._loop.lock:
             if waiter.done:

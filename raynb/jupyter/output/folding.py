@@ -101,7 +101,7 @@ class CellOutput:
 
         Args:
             outputs: what came since the last call.
-            many: the cell has more than one task, whoever printed so far.
+            many: the cell has more than one task, whether or not they have printed.
         """
         actions: list[Action] = []
         for output in outputs:

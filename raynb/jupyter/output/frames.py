@@ -18,7 +18,7 @@ _NOTEBOOK = ("IPython", "ipykernel", "traitlets", "tornado")
 
 @dataclass(slots=True, frozen=True)
 class Frame:
-    """One frame, as a traceback tells of it."""
+    """One frame of a traceback."""
 
     filename: str
     line: int

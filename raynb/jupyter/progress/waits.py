@@ -1,6 +1,6 @@
 """A bar for every wait of a cell: ``get``, ``wait``, ``await``, loops of them, executors.
 
-The engine tells when the main thread really waits (`raynb.base.engine.on_wait`); noting that costs
+The engine reports when the main thread really waits (`raynb.base.engine.on_wait`); noting that costs
 under a microsecond. While a cell runs, a thread of ours looks four times a second whether the cell
 is waiting, and for how long, and draws what its tasks have come to.
 """

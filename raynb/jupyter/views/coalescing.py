@@ -86,7 +86,7 @@ class PendingChanges:
         if not self._full and not self.waiting and scalars == self._scalars:
             return None
         self._scalars = scalars
-        # What runs is told whole each time, whatever else has to wait: a task in that list has a row.
+        # Running tasks are sent whole each time, whatever else has to wait: a task in that list has a row.
         running = {row.id: row for row in latest.running}
         for identity, row in running.items():
             self._gone["tasks"].pop(identity, None)

@@ -250,7 +250,7 @@ class Feed:
         return since
 
     def _catch_up(self, change: Snapshot, watchers: list[Watcher]) -> None:
-        """Under a flood the engine tells only the latest rows; when it is over, all are sent once."""
+        """Sends all rows once after a flood, during which the engine returned only the latest."""
         now = self._clock()
         if change.since < 0:
             self._flooded = now

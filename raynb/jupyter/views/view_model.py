@@ -270,7 +270,7 @@ def message(
 
 
 def runtime_name(engine: DriverEngine) -> str:
-    """Returns what tells one start of the runtime from another."""
+    """Returns a name that differs for each start of the runtime."""
     return f"{engine.nonce:x}"
 
 

@@ -1,8 +1,8 @@
 """The stacks of a process whose native code holds Python's lock: a signal handler writes them, without the lock.
 
-A worker's control thread registers `faulthandler` for a real-time signal, with a file in memory. Whoever looks sends
-the signal to that very thread and reads the file through ``/proc``: no right to trace the process is needed, nothing
-in it stops, and no system call of the task's is interrupted.
+A worker's control thread registers `faulthandler` for a real-time signal, with a file in memory. The asking process
+sends the signal to that very thread and reads the file through ``/proc``: no right to trace the process is needed,
+nothing in it stops, and no system call of the task's is interrupted.
 
 Thread contract: any thread.
 """

@@ -51,7 +51,7 @@ class Slots:
 class Ledger(Page):
     """The shared counts of allocated memory; `create` it in the driver, `attach` elsewhere.
 
-    Thread contract: one writer a slot (the store's lock sees to that); anybody reads.
+    Thread contract: one writer per slot (ensured by the store's lock); anybody reads.
     """
 
     __slots__ = ("_flags", "_numbers")

@@ -282,7 +282,7 @@ class Host:
                 self.instance = cls(*given, **named)
                 reporter.add(("actor", spec.actor_id, "ALIVE", os.getpid(), ""))
         except Failure as failure:
-            # Ray tells others only the text: whoever calls wants the error.
+            # Ray sends callers only the text: raynb sends the error itself.
             bridge.keep(f"init:{actor}", pickle.dumps(failure.value))
             reporter.add(("actor", spec.actor_id, "DEAD", os.getpid(), failure.described[1]))
             reporter.flush()

@@ -174,7 +174,7 @@ class WorkerAdapter(Adapter):
         reporter = self.reporter
         reporter.after(now.call.said)
         now.heard = reporter.heard
-        while bridge.marks:  # of its arguments: whoever made them printed something
+        while bridge.marks:  # of its arguments: the tasks that made them have printed something
             reporter.after(bridge.marks.popitem()[1])
         reporter.began(now.call.task)
 

@@ -27,7 +27,7 @@ _RAYS_LOG = "ray._private.worker"
 
 
 class UnheardFailures:
-    """Tells of failures that nobody asks about: in the cell, once.
+    """Reports failures that nobody asks about, once, in the cell.
 
     Ray tells of some of them by itself, in its log, with the frames of what runs the task: of those that are ours
     it is silenced.

@@ -216,7 +216,7 @@ class Waiting:
         return True
 
     def awaitable(self, ref: ObjectRef[Any]) -> Any:
-        """Returns a coroutine. The value is unpickled by whoever awaits it, on no thread of ours."""
+        """Returns a coroutine. The awaiting thread unpickles the value, none of raynb's."""
         import asyncio
 
         from raynb.engine.ticking import ticking

@@ -1,4 +1,4 @@
-"""Waiters for objects of the machine, and futures of event loops that are told across threads."""
+"""Waiters for objects of the machine, and futures of event loops that other threads complete."""
 
 from __future__ import annotations
 
