@@ -7,8 +7,10 @@ A worker has no keyboard. Without this, `input` is an ``EOFError`` without a wor
 from __future__ import annotations
 
 import builtins
+import functools
 import os
 import sys
+from collections.abc import Callable
 from types import FrameType, ModuleType, TracebackType
 from typing import TYPE_CHECKING, Any
 
@@ -57,8 +59,9 @@ def _replace_getpass(module: ModuleType) -> None:
 
 def _replace_set_trace(module: ModuleType) -> None:
     module.set_trace = _set_trace  # type: ignore[attr-defined]
-    if hasattr(module, "post_mortem"):
-        setattr(module, "post_mortem", _post_mortem)  # noqa: B010  not every debugger's module has it
+    for name, ours in (("post_mortem", _post_mortem), ("runcall", _runcall), ("runeval", _runeval), ("run", _run)):
+        if hasattr(module, name):  # not every debugger's module has them all
+            setattr(module, name, ours)
 
 
 @user_code.calls_user_code
@@ -80,7 +83,10 @@ def _input(prompt: object = "", /) -> str:
             raise EOFError  # leaves `interact`; SystemExit would end the worker
         return line
     if asks == "cmd":  # a debugger, which would take an EOFError for "quit"
-        raise RuntimeError(f"This debugger cannot ask for commands on a worker; breakpoint() can. {_DEBUG}")
+        raise RuntimeError(
+            "This debugger's own prompt cannot ask for commands on a worker. breakpoint(), pdb.set_trace(), "
+            "pdb.runcall() and pdb.post_mortem() can."
+        )
     raise EOFError(_NO_KEYBOARD.format("input"))
 
 
@@ -124,6 +130,37 @@ def _post_mortem(t: TracebackType | BaseException | None = None, *args: Any, **k
 
 
 @user_code.calls_user_code
-def _stop(frame: FrameType, failed: TracebackType | None = None) -> None:
-    if _desk is None or not _desk.debugging.stop(frame, failed):
+def _runcall(func: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
+    """``pdb.runcall``: stops at the first line of a function, and returns what it returns."""
+    return _traced(sys._getframe(1), functools.partial(func, *args, **kwargs))
+
+
+@user_code.calls_user_code
+def _runeval(expression: Any, globals: Any = None, locals: Any = None) -> Any:
+    """``pdb.runeval``: stops at an expression, and returns its value."""
+    return _evaluated(sys._getframe(1), eval, expression, globals, locals)
+
+
+@user_code.calls_user_code
+def _run(statement: Any, globals: Any = None, locals: Any = None) -> None:
+    """``pdb.run``: stops at the first line of a statement."""
+    _evaluated(sys._getframe(1), exec, statement, globals, locals)
+
+
+def _evaluated(frame: FrameType, evaluate: Callable[..., Any], source: Any, globals: Any, locals: Any) -> Any:
+    space = sys.modules["__main__"].__dict__ if globals is None else globals  # as pdb chooses
+    code = compile(source, "<string>", evaluate.__name__) if isinstance(source, str) else source
+    return _traced(frame, functools.partial(evaluate, code, space, space if locals is None else locals))
+
+
+@user_code.calls_user_code
+def _traced(frame: FrameType, call: Callable[[], Any]) -> Any:
+    returned: list[Any] = []
+    _stop(frame, call=lambda trace: returned.append(trace(call)))
+    return returned[0] if returned else call()  # the person lets the task run on
+
+
+@user_code.calls_user_code
+def _stop(frame: FrameType, failed: TracebackType | None = None, call: Any = None) -> None:
+    if _desk is None or not _desk.debugging.stop(frame, failed, call):
         raise RuntimeError(f"breakpoint() cannot stop here: nobody can answer its prompt. {_DEBUG}")

@@ -80,6 +80,21 @@ def examines(x):
         return "after"
 
 @ray.remote
+def called():
+    import pdb
+    def inner(x):
+        y = x * 10
+        return y
+    return pdb.runcall(inner, 1) + 5 + pdb.runeval("a * 2", {"a": 5})
+
+@ray.remote
+def crunches(gate):
+    import numpy as np
+    data = np.random.default_rng(0).random(2_000_000)
+    open(gate + "-ready", "w").close()
+    while not os.path.exists(gate): np.sort(data)
+
+@ray.remote
 class Account:
     def withdraw(self, amount):
         balance = 10
@@ -150,6 +165,11 @@ def test_several_stop_one_after_the_other_and_set_trace_stops_too(notebook: Kern
     run = notebook.send("%%remote --get\nq = 3\nimport pdb; pdb.set_trace()\nz = q + 1")
     answer(notebook, run, ["p q", "!q = 6", "interact", "q + 100", "exit()", "c"])
     assert notebook.run("z").shown == ["7"]
+    run = notebook.send("ray.get(called.remote())")
+    answer(notebook, run, ["n", "p y + 1000", "c", "p a + 2000", "c"])
+    assert "1010" in text_of(run)
+    assert "2005" in text_of(run)
+    assert run.shown == ["25"]
 
 
 def test_a_step_goes_over_awaits_and_yields(notebook: KernelSession) -> None:
@@ -264,8 +284,11 @@ def test_stacks_of_what_runs(notebook: KernelSession) -> None:
     assert "does not answer: native code holds Python's lock there" in shown
     assert re.search(r"Cell In\[\d+\], line \d+, in holds_the_lock\n +return sum\(range\(10\*\*15\)\)", shown), shown
     notebook.run("ray.cancel(held, force=True)")
+    notebook.run("sorting = crunches.remote(gate)\nwhile not os.path.exists(gate + '-ready'): time.sleep(0.05)")
+    shown = text_of(notebook.run("%raynb stack sorting"))
+    assert re.search(r"Cell In\[\d+\], line \d+, in crunches\n +while not os.path.exists", shown), shown
     assert "no variable with a ref" in text_of(notebook.run("%raynb stack nothing_of_this_name", ok=False))
-    notebook.run("open(gate, 'w').close()\nray.get([call, outer])")
+    notebook.run("open(gate, 'w').close()\nray.get([call, outer, sorting])")
 
 
 def test_failed_frames_give_way_when_the_store_lacks_room(tmp_path: Path) -> None:

@@ -17,6 +17,7 @@ import queue
 import sys
 import threading
 import traceback
+from collections.abc import Callable
 from types import FrameType, TracebackType
 from typing import TYPE_CHECKING, Any
 
@@ -123,6 +124,15 @@ class Debugger(pdb.Pdb):
             if is_ours(outer):
                 del outer.f_trace
             outer = outer.f_back
+
+    def trace(self, call: Callable[[], Any]) -> Any:
+        """Stops at the first line of the user's that ``call`` runs; returns what it returns."""
+        self.reset()
+        try:
+            sys.settrace(self.trace_dispatch)
+            return call()
+        finally:
+            self.go_on()
 
     def stop_here(self, frame: FrameType) -> bool:
         """Returns whether to stop in a frame: not in raynb's own."""
@@ -262,12 +272,15 @@ class Debugging:
 
     # -- a breakpoint --------------------------------------------------------------------------
     @user_code.calls_user_code
-    def stop(self, frame: FrameType, failed: TracebackType | None = None) -> bool:
+    def stop(
+        self, frame: FrameType, failed: TracebackType | None = None, call: Callable[[Any], Any] | None = None
+    ) -> bool:
         """Stops the calling task at ``frame``; returns False when nobody can debug it.
 
         Args:
             frame: of the user's code.
             failed: frames to examine instead (``pdb.post_mortem``).
+            call: called with `Debugger.trace`, to stop in what that calls instead (``pdb.runcall``).
 
         Raises:
             KeyboardInterrupt: the task was cancelled at the prompt.
@@ -287,6 +300,9 @@ class Debugging:
             if command == "open":
                 learn(payload)
                 self._of_thread[threading.get_ident()] = session
+                if call is not None:
+                    call(Debugger(session).trace)
+                    return True
                 if failed is None:
                     Debugger(session).stop_at(frame)
                     return True
