@@ -39,6 +39,10 @@ class NamedLater:
                 found = self._open.get(number)
         return found or (0, 0)
 
+    def number_of(self, task: int) -> int:
+        """Returns our number of a task that its worker may know by another one."""
+        return task if task >= 0 else self.find(task)[0]
+
     def over(self, number: int) -> None:
         """Forgets a call that has ended."""
         found = self._open.pop(number, None)

@@ -12,6 +12,7 @@ def test_a_call_is_known_while_it_runs_and_for_a_while_afterwards() -> None:
     for number in range(-1, -MAX_OVER - 3, -1):
         table.add(number, -number, 7)
         assert table.find(number) == (-number, 7)
+        assert table.number_of(number) == table.number_of(-number) == -number
         table.over(number)
     assert len(table) == MAX_OVER
     assert (table.find(-1), table.find(-3)) == ((0, 0), (3, 7))

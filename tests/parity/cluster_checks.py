@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+import cluster_inspection  # noqa: F401
 import cluster_interchange  # noqa: F401  more checks on the same cluster
 import cluster_output  # noqa: F401
 import cluster_surroundings  # noqa: F401  its checks run with those below

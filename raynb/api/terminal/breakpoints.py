@@ -165,8 +165,8 @@ class Terminal:
             self._busy = False
 
     def _debug(self, point: Breakpoint) -> None:
-        engine = self._engine
-        if engine.inspection is None or (point.worker, point.session) not in engine.inspection.breakpoints:
+        engine, inspection = self._engine, self._engine.inspection
+        if inspection is None or (point.worker, point.session) not in inspection.breakpoints:
             return
         unshown.show()
         more = f" {len(self._pending)} more wait at breakpoints." if self._pending else ""
@@ -175,8 +175,7 @@ class Terminal:
 
         def say(prompt: str, line: str) -> Answer | None:
             if prompt == PROMPT and line.strip() in QUITS:
-                engine.cancel_task(point.task)
-                command(engine, point, "quit")
+                inspection.quit(point)
                 return None
             return ask(engine, point, "line", line)
 
@@ -187,7 +186,7 @@ class Terminal:
         except RayError as error:
             print(str(error))
         finally:
-            engine.inspection.over(point)
+            inspection.over(point)
 
 
 def _is_terminal() -> bool:

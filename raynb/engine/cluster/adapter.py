@@ -6,8 +6,8 @@ import asyncio
 import concurrent.futures
 import pickle
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import ray
@@ -30,12 +30,24 @@ from raynb.exceptions import ActorDiedError, GetTimeoutError, RuntimeGoneError
 from raynb.serde import errors
 
 _now = time.monotonic
+
+
 @dataclass(slots=True)
 class Missing:
     """What listeners of waits get: how many objects are not ready yet."""
 
     left: int
     keys: tuple[int, ...] = ()
+    since: float = field(default_factory=time.monotonic)
+    aside: Callable[[], object] | None = None  # is to be called by the thread that waits
+
+    def step_aside(self) -> float:
+        """Calls what is to be called meanwhile; returns the seconds that it took, which don't count."""
+        if self.aside is None:
+            return 0.0
+        began, aside, self.aside = _now(), self.aside, None
+        aside()
+        return _now() - began
 
 
 class Objects:
@@ -123,6 +135,8 @@ class Objects:
                 # Read as they come: one that failed is known at once, and not when the last is there.
                 found.update(zip(ready, rays.get(ready), strict=True))
                 missing.left = len(waiting)
+                aside = missing.step_aside()
+                deadline = None if deadline is None else deadline + aside
                 self._engine.check_alive()
         except GetTimeoutError:
             raise
@@ -160,9 +174,8 @@ class Objects:
         natives = [self._refs.native(ref) for ref in refs]
         deadline = None if timeout is None else _now() + timeout
         over = None
-        missing = Missing(num_returns)
+        missing = Missing(num_returns, tuple(ref._id for ref in refs))
         if slot.on_wait is not None and timeout != 0:
-            missing.keys = tuple(ref._id for ref in refs)
             over = slot.on_wait(missing)
         try:
             while True:
@@ -175,6 +188,8 @@ class Objects:
                 missing.left = num_returns - len(ready)
                 if missing.left <= 0 or (deadline is not None and _now() >= deadline):
                     break
+                aside = missing.step_aside()
+                deadline = None if deadline is None else deadline + aside
                 self._engine.check_alive()
         except KeyboardInterrupt:
             raise KeyboardInterrupt from None

@@ -31,6 +31,7 @@ from raynb.engine.cluster.adapter import Adapter
 from raynb.engine.cluster.cluster_view import ClusterView
 from raynb.engine.cluster.control import Controls
 from raynb.engine.cluster.hub import Listener, make_hub
+from raynb.engine.cluster.inspection.asking import ClusterInspection
 from raynb.engine.cluster.rows.book import Rows
 from raynb.engine.cluster.rows.failures import UnheardFailures
 from raynb.engine.cluster.rows.reports import Reports
@@ -57,6 +58,7 @@ class DriverSide:
     failures: UnheardFailures
     controls: Controls
     reports: Reports
+    inspection: ClusterInspection
     listener: Listener
 
     def here(self) -> tuple[int, int]:
@@ -66,12 +68,18 @@ class DriverSide:
     def so_far(self) -> None:
         """Returns None: the driver's own output needs no order to results."""
 
+    def debuggable(self) -> bool:
+        """Returns whether somebody answers prompts: the notebook listens."""
+        return bool(self.inspection.on_pause)
+
     def native_handle(self, object_id: int) -> None:
         """Returns None: the driver's own code runs in no actor."""
 
-    def ready(self, rows: Rows, failures: UnheardFailures, controls: Controls, reports: Reports) -> None:
+    def ready(self, rows: Rows, failures: UnheardFailures, controls: Controls, reports: Reports,
+              inspection: ClusterInspection) -> None:  # fmt: skip
         """Sets the parts that get what happens."""
         self.rows, self.failures, self.controls, self.reports = rows, failures, controls, reports
+        self.inspection = inspection
         self.defined, self.told, self.submitted = controls.defined, controls.told, rows.submitted
         self.stored, self.has_actor, self.got = rows.stored, rows.has_actor, rows.got
         self.asked, self.dropped = failures.asked, failures.dropped
@@ -99,7 +107,6 @@ class ClusterEngine(Adapter):
     Thread contract: every public method from any thread.
     """
 
-    inspection = None
     scaling = None
     capture = 0  # a driver's own code runs in no placement group
 
@@ -147,13 +154,14 @@ class ClusterEngine(Adapter):
         self._failures = UnheardFailures(rows, self._cluster, deliver)
         self.is_unasked = self._failures.is_unasked
         later = self.submission.later = NamedLater()
-        self._reports = Reports(rows, self._failures.task_failed, self._cluster, deliver, later)
+        self.inspection = ClusterInspection(rows, later.number_of, lambda: side.listener.hub, self.check_alive)
+        self._reports = Reports(rows, self._failures.task_failed, self._cluster, deliver, later, self.inspection)
         self.actors_told, self.nodes_told = self._reports.actors_told, self._reports.nodes_told
         controls = self._controls = Controls(shared, self.submission, rows, self._cluster, self.config.cancel_grace)
         self.cancel, self.cancel_task, self.cancel_scope = controls.cancel, controls.cancel_task, controls.cancel_scope
         self.scope_counts, self.run_on_workers = controls.scope_counts, controls.run_on_workers
         self._sweeper = Sweeper(rows, self._failures.task_failed, later.over)
-        side.ready(rows, self._failures, controls, self._reports)
+        side.ready(rows, self._failures, controls, self._reports, self.inspection)
 
     @property
     def driver(self) -> ClusterEngine:

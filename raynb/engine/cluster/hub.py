@@ -9,6 +9,7 @@ node. If it is lost all the same, the driver makes it again, and workers send ag
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import pickle
 import threading
 import time
@@ -24,6 +25,7 @@ from raynb.engine.cluster import rays
 NAMESPACE = "raynb"
 OUTPUT_WAIT_SECONDS = 5.0  # seconds that a result waits for its output at the most
 TICK_SECONDS = 0.5  # seconds between two looks at what nothing was heard of
+QUESTIONS_KEPT = 100  # to a worker that does not listen, at the most
 GATHER = 0.1  # seconds in which reports nobody waits for are gathered
 #: Seconds that workers gather reports: while a view is open, and when nobody looks.
 LIVELY, CALM = 0.1, 1.0
@@ -47,6 +49,21 @@ class Hub:
         self.there = asyncio.Event()
         self.urgent = asyncio.Event()
         self.pause = CALM
+        self.questions: dict[str, deque[bytes]] = {}  # reporter → what it is asked
+        self.asked = asyncio.Condition()
+
+    async def tell(self, worker: str, question: bytes) -> None:
+        """Takes a question of the driver's for a worker."""
+        async with self.asked:
+            self.questions.setdefault(worker, deque(maxlen=QUESTIONS_KEPT)).append(question)
+            self.asked.notify_all()
+
+    async def hear(self, worker: str, patience: float) -> list[bytes]:
+        """Returns what a worker is asked; waits for it (seconds)."""
+        async with self.asked:
+            with contextlib.suppress(asyncio.TimeoutError):
+                await asyncio.wait_for(self.asked.wait_for(lambda: bool(self.questions.get(worker))), patience)
+            return list(self.questions.pop(worker, ()))
 
     async def push(self, worker: str, sent: float, urgent: bool, failed: bool, said: bytes, told: bytes) -> float:
         """Takes a batch; returns for how many seconds the worker gathers the next one.
@@ -87,7 +104,7 @@ def make_hub(nonce: int, env: dict[str, Any] | None = None) -> Any:
     from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
     where = NodeAffinitySchedulingStrategy(rays.context().get_node_id(), soft=True)
-    cls = rays.remote(Hub, num_cpus=0, max_concurrency=1000, max_restarts=-1)
+    cls = rays.remote(Hub, num_cpus=0, max_concurrency=10_000, max_restarts=-1)
     return cls.options(
         name=name_of(nonce), namespace=NAMESPACE, scheduling_strategy=where, get_if_exists=True, runtime_env=env or None
     ).remote()

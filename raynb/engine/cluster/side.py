@@ -24,6 +24,9 @@ class Side(Protocol):
     def so_far(self) -> Any:
         """Returns the `Mark` of what the calling code has printed, if another process has to wait for it, else None."""
 
+    def debuggable(self) -> bool:
+        """Returns whether somebody answers the prompt of a breakpoint."""
+
     def native_handle(self, object_id: int) -> Any:
         """Returns Ray's handle of the actor that the calling code is, if the id is its handle's; else None."""
 

@@ -60,6 +60,7 @@ class Call:
     setups: int = 0  # how many functions have to run in a worker before its next task
     said: Any = None  # what the caller had printed before, as a `Mark`
     actor: int = 0
+    debuggable: bool = False  # somebody answers the prompt of a breakpoint
 
 
 @lru_cache(maxsize=MAX_OPTIONS)
@@ -158,7 +159,7 @@ class Submission:
                 args.append(bridge.value_of(packed, self._refs.pairs(packed.contained), self._nonce, task, kind=Sealed))
             else:
                 plain = bytes(packed.data)
-        flags = refs | (len(args) - refs) << 1
+        flags = refs | (len(args) - refs) << 1 | self._side.debuggable() << 2
         setups, said = self._shared.setups, self._side.so_far()
         head = MAGIC + marshal.dumps((told, task, scope, parent, setups, said, flags, plain))
         if packed.deps:

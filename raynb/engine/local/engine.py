@@ -136,7 +136,7 @@ class LocalEngine:
         self.everywhere = Everywhere(
             self.loop, self.effects, self.arguments, self._ids, self.reading.read, self.check_alive)  # fmt: skip
         self.effects.on_worker_started = self.everywhere.worker_started
-        self.inspection = Inspection(self.loop, self.effects, self.check_alive)
+        self.inspection = Inspection(self.loop, self.effects, self.check_alive, self.controls.cancel_task)
         self.scaling = Scaling(self.loop, self.check_alive, self.neighbours.scaled)
         peers = self.effects.peers
         self.monitor = MemoryMonitor(self.loop, self.store, peers, config)

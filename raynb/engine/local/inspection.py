@@ -32,10 +32,13 @@ class Inspection:
     Thread contract: `ask` and `over` any thread; else the lock.
     """
 
-    def __init__(self, loop: Loop, effects: Effects, check_alive: Callable[[], None]) -> None:
+    def __init__(
+        self, loop: Loop, effects: Effects, check_alive: Callable[[], None], cancel_task: Callable[[int], object]
+    ) -> None:
         self._loop = loop
         self._effects = effects
         self._check_alive = check_alive
+        self._cancel_task = cancel_task
         #: Called with each task that stops at a breakpoint, outside the lock; none: nobody can debug here.
         self.on_pause: list[Callable[[Breakpoint], None]] = []
         self.breakpoints: dict[tuple[int, int], Breakpoint] = {}  # (worker, session) → where it waits
@@ -107,6 +110,11 @@ class Inspection:
         self._loop.apply(e.TaskPaused(now, m.task))
         for listener in self.on_pause:
             self._loop.callbacks.append(functools.partial(listener, point))
+
+    def quit(self, point: Breakpoint) -> None:
+        self._cancel_task(point.task)
+        self.ask(point.worker, "debug", point.session, "quit", None)
+        self.over(point)
 
     @sheltered
     def over(self, point: Breakpoint) -> None:

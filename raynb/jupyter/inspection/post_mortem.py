@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import concurrent.futures
 import sys
 import time
 from collections.abc import Callable
@@ -12,7 +13,7 @@ from raynb.api.terminal.breakpoints import Answer, converse
 from raynb.base import engine as engines
 from raynb.base import ids
 from raynb.base.interfaces import DriverEngine, Inspection
-from raynb.exceptions import RayTaskError, RuntimeGoneError
+from raynb.exceptions import RayError, RayTaskError, RuntimeGoneError
 from raynb.jupyter.inspection.prompt import reader, sources_of
 from raynb.jupyter.on_worker.failures import keep_failures
 from raynb.jupyter.output.registry import Cell
@@ -66,7 +67,7 @@ class PostMortems:
             try:
                 run_on_workers(api.remote(keep_failures), change["new"], engine=engine)
             except (RuntimeGoneError, NotImplementedError):
-                return  # a runtime that ends has no failures to keep; a cluster keeps none
+                return  # a runtime that ends has no failures to keep
             if not change["new"]:
                 self.forget(None)
 
@@ -104,6 +105,21 @@ class PostMortems:
         inspection = engine.inspection if engine is not None else None
         if engine is None or inspection is None:
             return False
+        try:
+            found = self._session(engine, inspection, error)
+        except (concurrent.futures.TimeoutError, RayError):
+            found = None  # it has just ended, or, on a cluster, was idle for so long that it hears no questions
+        if found is not None:
+            self._talk(inspection, *found)
+            return True
+        print(
+            "The frames of this failure are not kept any more on a worker: it has ended, the cell ran again, or "
+            "Raynb.post_mortem is 0. Run the cell again and then %debug; here are the notebook's own frames."
+        )
+        return False
+
+    def _session(self, engine: DriverEngine, inspection: Inspection, error: RayTaskError) -> tuple[int, int] | None:
+        """Returns (worker, session) of the innermost frames of a failure that are kept."""
         chain: list[tuple[int, int]] = []  # (task, worker), the nested ones last
         at: tuple[str, int] | None = (error.task_id, error.pid)
         while at is not None and at[0] and len(chain) < MOST_NESTED:
@@ -116,13 +132,8 @@ class PostMortems:
         for task, worker in reversed(chain):
             session = inspection.ask(worker, "post_mortem", task, sources).result(ANSWER_SECONDS)
             if session is not None:
-                self._talk(inspection, worker, session)
-                return True
-        print(
-            "The frames of this failure are not kept any more on a worker: it has ended, the cell ran again, or "
-            "Raynb.post_mortem is 0. Run the cell again and then %debug; here are the notebook's own frames."
-        )
-        return False
+                return worker, session
+        return None
 
     def _talk(self, inspection: Inspection, worker: int, session: int) -> None:
         def ask(command: str, payload: Any) -> Answer:

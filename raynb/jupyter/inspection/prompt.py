@@ -207,15 +207,13 @@ class Breakpoints:
     def _quit(self, engine: DriverEngine, inspection: Inspection, point: Breakpoint, whole_cell: bool) -> None:
         points = [point]
         if whole_cell:
-            engine.cancel_scope(point.scope)
             points += [p for p in self._pending if p.scope == point.scope]
-        else:
-            engine.cancel_task(point.task)
         for p in points:
             if p in self._pending:
                 self._pending.remove(p)
-            self._command(p, "quit")
-            inspection.over(p)
+            inspection.quit(p)
+        if whole_cell:
+            engine.cancel_scope(point.scope)
 
     @staticmethod
     def _command(point: Breakpoint, what: str, payload: Any = None) -> None:

@@ -110,4 +110,4 @@ def inspection_of(engine: DriverEngine, what: str) -> Inspection:
     if engine.config.local_mode:
         raise UsageError(f"{what}: tasks run in the kernel itself (local_mode); use `%debug`, `breakpoint()` and "
                          "`%prun` as for any code, and `%raynb stack kernel`.")  # fmt: skip
-    raise UsageError(f"{what} works on this machine's engine only; on a Ray cluster, use Ray's dashboard.")
+    raise UsageError(f"{what}: this engine's workers cannot be asked.")

@@ -99,6 +99,8 @@ class Reporter:
         self._known: dict[str, int] = {}  # other reporter → how much of it comes before what is said here next
         #: How often something was learnt of another reporter; `Running.heard` has what it was when a task began.
         self.heard = 0
+        #: Called when a task runs for longer than a report is gathered.
+        self.on_long: Callable[[], None] = lambda: None
         self._urgent = False
         self._printed = False
         self._asleep = True
@@ -117,6 +119,14 @@ class Reporter:
         self._rows.append(event)
         self._failed = self._failed or event[0] == "actor"
         self._wake()
+
+    def tell(self, event: tuple[Any, ...]) -> None:
+        """Adds an event that somebody waits for."""
+        with self._changed:
+            self._rows.append(event)
+            self._failed = self._urgent = True
+            self._asleep = False
+            self._changed.notify()
 
     def began(self, task: int) -> None:
         """A task begins; reported on its own only if it runs for longer than a batch is gathered."""
@@ -243,6 +253,7 @@ class Reporter:
                 began = self._fresh.pop(task, None)
                 if began is not None:
                     self._rows.append(("start", task, began))
+                    self.on_long()
             if time.monotonic() >= self._machine_due:
                 self._machine_due = time.monotonic() + MACHINE_SECONDS
                 self._rows.append(("machine", *self._machine.read(), *self._machine.own()))

@@ -16,6 +16,7 @@ import ray
 from ray import exceptions as theirs
 
 from raynb.base import engine as slot
+from raynb.base import ids
 from raynb.base.ref import DynamicObjectRefGenerator, ObjectRef
 from raynb.base.rows import CANCELLED, FAILED, FINISHED
 from raynb.base.spec import DYNAMIC, STREAMING, ActorSpec, TaskOptions
@@ -55,11 +56,12 @@ class Arrived:
             if len(_options) > MAX_OPTIONS:
                 _options.clear()
             options = _options[told] = pickle.loads(told)
-        self.call = Call(static.nonce, task, scope, parent, options, static.namespace, setups, said, actor)
+        self.call = Call(static.nonce, task, scope, parent, options, static.namespace, setups, said, actor,
+                         bool(flags & 4))  # fmt: skip
         place = flags & 1
         self.definition = rest[0] if place else None
         self.args: Value | None = None
-        if flags >> 1:
+        if flags & 2:
             self.args = rest[place]
             place += 1
         self.deps = rest[place:]
@@ -150,7 +152,12 @@ class Task:
             self.ran = time.time()
             self._end(FAILED, *described)
             return Failure(late, described, [], self.engine.reporter.mark(self.now))
-        value, described, contained = errors.task_error(raised, options.name, "")
+        task_id = ""
+        if slot.failures_kept and raised.__traceback__ is not None:
+            number = abs(self.call.task)  # of a call that went out without its number it is negative
+            task_id = ids.to_hex(number, self.call.nonce, ids.TASK_HEX)
+            self.engine.desk.keep(number, self.call.scope, raised, slot.failures_kept)
+        value, described, contained = errors.task_error(raised, options.name, task_id)
         self.ran = time.time()
         again = options.retry_exceptions and returns.retryable(options.retry_exceptions, raised)
         self._end(FAILED, *described)

@@ -27,13 +27,14 @@ from raynb.base.spec import ActorSpec, TaskOptions
 from raynb.engine.cluster import bridge, rays, refs
 from raynb.engine.cluster.adapter import Adapter
 from raynb.engine.cluster.bridge import Value
+from raynb.engine.cluster.inspection.answering import ClusterDesk
 from raynb.engine.cluster.on_worker.reporter import Reporter
 from raynb.engine.cluster.side import Shared
 from raynb.engine.cluster.submission import Call, Static
 from raynb.run.surroundings import apply as apply_surroundings
 from raynb.serde import functions, pickling
+from raynb.worker import questions
 from raynb.worker.output import WorkerStream
-from raynb.worker.questions import refuse_questions
 
 
 class Running:
@@ -62,6 +63,8 @@ def engine_of(call: Call) -> WorkerAdapter:
         slot.set_current(engine)
     if call.setups > engine.shared.setups:
         engine.set_up(call.setups)
+    if call.debuggable:
+        engine.open_prompts()
     return engine
 
 
@@ -71,7 +74,7 @@ def engine_by_nonce(nonce: int) -> WorkerAdapter:
     with _lock:
         engine = _engines.get(nonce)
         if engine is None:
-            refuse_questions()
+            questions.refuse_questions()
             engine = _engines[nonce] = WorkerAdapter(nonce, rays.context().namespace)
             refs.admit(engine)
     return engine
@@ -86,6 +89,7 @@ class TaskSide:
 
     def __init__(self, reporter: Reporter) -> None:
         self._reporter = reporter
+        self.prompts = False  # somebody answers the prompt of a breakpoint
 
     def here(self) -> tuple[int, int]:
         """Returns (task, cell) of the calling code."""
@@ -96,6 +100,9 @@ class TaskSide:
         """Returns the mark of all that the running task has reported so far."""
         now = _owner()
         return None if now is None else self._reporter.so_far(now)
+
+    def debuggable(self) -> bool:
+        return self.prompts
 
     def native_handle(self, object_id: int) -> Any:
         """Returns Ray's handle of the actor that runs here if the object stands for it, else None."""
@@ -152,14 +159,25 @@ class WorkerAdapter(Adapter):
 
     def __init__(self, nonce: int, namespace: str) -> None:
         self.reporter = Reporter(nonce, _owner)
-        side = TaskSide(self.reporter)
+        self._side = side = TaskSide(self.reporter)
         super().__init__(Shared(self, side, nonce, random.randrange(1, 1 << 40), namespace))
         #: The actor that this process is, also for code that no call of it runs: a thread, a callback.
         self.hosted: ActorSpec | None = None
+        self.desk = ClusterDesk(nonce, self.reporter, _owner, self._is_busy)
+        self.reporter.on_long = self.desk.listen
         self._restarted: bool | None = None
         self._functions: dict[str, Any] = {}
         for kind, fd in (("stdout", 1), ("stderr", 2)):
             setattr(sys, kind, WorkerStream(self.reporter, kind, fd))  # type: ignore[arg-type]
+
+    def _is_busy(self) -> bool:
+        return self.hosted is not None or _latest is not None
+
+    def open_prompts(self) -> None:
+        """Breakpoints of what runs here stop: somebody answers their prompts."""
+        if not self._side.prompts:
+            self._side.prompts = True
+            questions.install(self.desk)
 
     # -- running -------------------------------------------------------------------------------
     def begin(self, now: Running) -> None:

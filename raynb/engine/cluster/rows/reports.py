@@ -25,6 +25,7 @@ from raynb.base.rows import (
     WorkerRow,
 )
 from raynb.engine.cluster.cluster_view import ClusterView
+from raynb.engine.cluster.inspection.asking import ClusterInspection
 from raynb.engine.cluster.rows.book import Rows
 from raynb.engine.named_later import NamedLater
 
@@ -55,12 +56,14 @@ class Reports:
     """
 
     def __init__(self, rows: Rows, failed: Callable[[TaskRow], None], cluster: ClusterView,
-                 deliver: Callable[[Output], None], later: NamedLater) -> None:  # fmt: skip
+                 deliver: Callable[[Output], None], later: NamedLater,
+                 inspection: ClusterInspection) -> None:  # fmt: skip
         self._rows = rows
         self._failed = failed
         self._cluster = cluster
         self._deliver = deliver
         self._later = later
+        self._inspection = inspection
         rows.on_submitted = self._replay
         self._early: OrderedDict[int, list[Any]] = OrderedDict()
         self._told: dict[str, int] = {}  # reporter → how many rows of it came
@@ -92,6 +95,7 @@ class Reports:
         handlers: dict[str, Callable[..., None]] = {
             "out": self._printed, "start": self._began, "end": self._ended, "actor": self.actor_changed,
             "submit": self._submitted_there, "hello": self._came, "machine": self._measured,
+            "answer": self._inspection.answered, "paused": self._paused,
         }  # fmt: skip
         with self._rows.lock:
             self._speaks, self._to_here = worker, behind - self._rows.wall
@@ -106,6 +110,12 @@ class Reports:
         row = WorkerRow(number, pid, IDLE, started=_now(), node=self._cluster.number_of(node_id))
         self._rows.workers[self._speaks] = row
         self._rows.book.put("workers", row)
+
+    def _paused(self, session: int, task: int, scope: int, *about: Any) -> None:
+        known = self._rows.workers.get(self._speaks)
+        if known is not None:
+            scope = scope if scope >= 0 else self._later.find(scope)[1]
+            self._inspection.paused(known.id, session, self._later.number_of(task), scope, *about)
 
     def _measured(self, node_id: str, cpu: float, memory: int, used: int, rss: int, share: float) -> None:
         self._cluster.machine(node_id, cpu, memory, used)
@@ -122,10 +132,7 @@ class Reports:
                  pid: int) -> None:  # fmt: skip
         if scope < 0:
             scope = self._later.find(scope)[1] or self._scope_of_actor(actor)
-        self._deliver(Output(kind, self._number(task), scope, pid, pid, name, actor, "".join(texts), bundle))
-
-    def _number(self, task: int) -> int:
-        return task if task >= 0 else self._later.find(task)[0]
+        self._deliver(Output(kind, self._later.number_of(task), scope, pid, pid, name, actor, "".join(texts), bundle))
 
     def _scope_of_actor(self, actor: int) -> int:
         """Of what a thread says whose call ended long ago: the cell that made the actor."""
@@ -133,7 +140,7 @@ class Reports:
         return 0 if row is None else row.scope
 
     def _began(self, task: int, wall: float) -> None:
-        task = self._number(task)
+        task = self._later.number_of(task)
         row: TaskRow | None = self._rows.book.row("tasks", task)
         known = self._rows.workers.get(self._speaks)
         if known is not None:
@@ -167,7 +174,7 @@ class Reports:
             known.state, known.task = ACTOR if known.actor else IDLE, 0
             known.finished += 1
             self._rows.book.put("workers", known)
-        number, task = task, self._number(task)
+        number, task = task, self._later.number_of(task)
         self._later.over(number)
         self._rows.open.pop(task, None)
         row: TaskRow | None = self._rows.book.row("tasks", task)
@@ -202,6 +209,7 @@ class Reports:
 
     def _worker_gone(self, worker: WorkerRow, why: str) -> None:
         worker.exit, worker.task = why, 0
+        self._inspection.worker_gone(worker.id, why)
         self._rows.book.put("workers", worker)
 
     def actors_told(self, found: dict[str, dict[str, Any]]) -> None:
@@ -239,7 +247,7 @@ class Reports:
         name, function, amounts = told
         if scope < 0:
             scope = self._later.find(scope)[1]
-        parent = self._number(parent)
+        parent = self._later.number_of(parent)
         self._rows.new_row(task, name, function, amounts, scope, parent, actor, creates, wall + self._to_here)
         self._replay(task)
 

@@ -1,0 +1,144 @@
+"""A worker's side: hears the driver's questions while something runs here, and answers them.
+
+An open question to the hub keeps Ray from ending an idle worker. So a worker listens while a task of ours runs
+for longer than a report is gathered, while it is an actor, and while it keeps the frames of a failure.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import pickle
+import signal
+import threading
+import time
+from collections.abc import Callable
+from types import FrameType
+from typing import TYPE_CHECKING, Any
+
+from raynb.engine.cluster import hub, rays
+from raynb.run.inspection import stacks
+from raynb.worker.inspection.desk import Debuggable, Desk, nothing
+
+if TYPE_CHECKING:
+    from raynb.engine.cluster.on_worker.reporter import Reporter
+
+#: Seconds that a question to the hub stays open.
+PATIENCE = 10.0
+#: Seconds for which a worker listens because it keeps frames.
+KEEPS_SECONDS = 900.0
+
+
+class Paused:
+    """A task that runs here, as the debugger sees it."""
+
+    def __init__(self, running: Any) -> None:
+        self.task: int = running.call.task
+        self.scope: int = running.call.scope
+        self.name: str = running.call.options.name
+        self.interrupted = False
+        self.future: Any = None
+        if running.actor is not None and running.actor.is_async:
+            import asyncio
+
+            with contextlib.suppress(RuntimeError):
+                self.future = asyncio.current_task()
+
+
+class ClusterDesk(Desk):
+    """The desk of a worker of Ray's.
+
+    Args:
+        nonce: of the driver.
+        reporter: carries the answers.
+        owner_now: returns the `Running` of the calling code, or None.
+        busy: returns whether the worker is to listen because of what runs.
+    """
+
+    def __init__(self, nonce: int, reporter: Reporter, owner_now: Callable[[], Any], busy: Callable[[], bool]) -> None:
+        super().__init__()
+        self._nonce = nonce
+        self._reporter = reporter
+        self._owner_now, self._busy = owner_now, busy
+        self._lock = threading.Lock()
+        self._listens = False
+        self._keeps_until = 0.0
+
+    def answer(self, request: int, ok: bool, result: Any) -> None:
+        self._reporter.tell(("answer", request, ok, pickle.dumps(result)))
+
+    def announce(self, session: int, task: Debuggable, frame: FrameType) -> None:
+        code = frame.f_code
+        self.listen()
+        self._reporter.tell(("paused", session, task.task, task.scope, task.name, code.co_filename,
+                             frame.f_lineno or 0, code.co_name))  # fmt: skip
+
+    def running(self) -> Debuggable | None:
+        now = self._owner_now()
+        return Paused(now) if now is not None else None
+
+    def stop_clock(self) -> Callable[[], None]:
+        if threading.current_thread() is not threading.main_thread():
+            return nothing
+        left, again = signal.setitimer(signal.ITIMER_REAL, 0)
+
+        def start() -> None:
+            if left:
+                signal.setitimer(signal.ITIMER_REAL, left, again)
+
+        return start
+
+    def owner(self, frames: list[FrameType], main: bool) -> stacks.Owner:
+        found = stacks.Owner()
+        now = None
+        for frame in frames:
+            name = frame.f_globals.get("__name__", "")
+            if not name.startswith("raynb.engine.cluster."):
+                continue
+            local = frame.f_locals
+            if now is None and "task" in local and hasattr(local["task"], "now"):
+                now = local["task"].now
+            missing = local.get("missing")
+            if missing is not None:
+                found.waits_for, found.waited = tuple(missing.keys), time.monotonic() - missing.since
+        if now is not None:
+            found.task, found.task_name = now.call.task, now.call.options.name
+        return found
+
+    def keep(self, task: int, scope: int, raised: BaseException, most: int) -> None:
+        super().keep(task, scope, raised, most)
+        self._keeps_until = time.monotonic() + KEEPS_SECONDS
+        self.listen()
+
+    # -- hearing -------------------------------------------------------------------------------
+    def listen(self) -> None:
+        """Hears questions from now on, as long as there is a reason to."""
+        with self._lock:
+            if not self._listens:
+                self._listens = True
+                threading.Thread(target=self._serve, name="raynb-ear", daemon=True).start()
+
+    def _goes_on(self) -> bool:
+        """Returns whether there is a reason to listen; else nobody listens any more."""
+        with self._lock:
+            self._listens = self._busy() or time.monotonic() < self._keeps_until
+            return self._listens
+
+    def _serve(self) -> None:
+        failed = 0
+        while self._goes_on() and failed < 3:
+            try:
+                actor = rays.get_actor(hub.name_of(self._nonce), namespace=hub.NAMESPACE)
+                # `get` would give this worker's CPU back meanwhile.
+                heard = rays.call(actor, "hear", [self._reporter.name, PATIENCE]).future().result(3 * PATIENCE)
+                failed = 0
+            except Exception:  # the hub is lost, or the driver is gone
+                failed += 1
+                time.sleep(0.5)
+                continue
+            for question in heard:
+                self.asked(*pickle.loads(question))
+        with self._lock:
+            self._listens = False
+
+
+__all__ = ["ClusterDesk"]
