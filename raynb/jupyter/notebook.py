@@ -78,6 +78,7 @@ class Notebook:
         self.items: dict[int, str] = {}  # task of a loop → what its items are called
         self.on_names: list[Callable[[], None]] = []  # called when items have got their names
         self._owed: list[Any] = []  # refs of ``%remote`` in a cell that nobody watches
+        self._followed: list[threading.Event] = []  # set when a task of the running cell has shown its end
         self.extras: list[Callable[[], None]] = []  # undone on detach, last first
 
     # -- loading -------------------------------------------------------------------------------
@@ -218,6 +219,13 @@ class Notebook:
             text = f"Interrupted: {_tasks(cancelled)} of this cell cancelled, {finished:,} had finished.\n"
         self.router.show_text(cell.scope, "stderr", text)
 
+    def follow(self, shown: threading.Event) -> None:
+        """Takes what is set when tasks in the background have shown their end: where nobody watches, the cell that
+        submitted them waits for it, because what comes after a cell is not saved."""
+        cell = self.cells.running()
+        if cell is not None and cell.batch:
+            self._followed.append(shown)
+
     def owe(self, ref: Any) -> None:
         """Takes the ref of a ``%remote``: where nobody watches, the cell ends with it, and fails as it does unless
         somebody asks."""
@@ -240,13 +248,17 @@ class Notebook:
                 return
 
     def _await_tasks(self, engine: DriverEngine, scope: int, seconds: float) -> None:
-        """Waits until the tasks of a cell have ended, so that their output isn't lost."""
+        """Waits until the tasks of a cell have ended and shown it, so that their output isn't lost."""
         import time
 
         from raynb.jupyter.progress.waiting import until
 
+        deadline = time.monotonic() + seconds
         if unfinished(engine.scope_counts(scope)):
-            until(lambda: not unfinished(engine.scope_counts(scope)), time.monotonic() + seconds)
+            until(lambda: not unfinished(engine.scope_counts(scope)), deadline)
+        followed, self._followed = self._followed, []
+        for shown in followed:
+            shown.wait(max(0.0, deadline - time.monotonic()))
 
     # -- for magics ----------------------------------------------------------------------------
     def _scope(self) -> int:

@@ -118,14 +118,23 @@ FAILING = {
 }
 
 
+#: Failures are shown by a thread, which may be late: the cell waits for it.
+LATE = """
+%config Raynb.batch_errors = False
+import time
+from raynb.jupyter.cells.watching import Watch
+ended = Watch._ended
+Watch._ended = lambda *facts: (time.sleep(0.3), ended(*facts))"""
+
+
 @pytest.mark.parametrize(("program", "what", "fails"), [
     ("nbconvert", "cell", True), ("nbconvert", "cell", False), ("nbclient", "item", True), ("nbclient", "actor", True),
 ])  # fmt: skip
 def test_where_nobody_watches_a_cell_fails_as_its_tasks_do(
     tmp_path: Path, program: str, what: str, fails: bool
 ) -> None:
-    setting = "" if fails else "\n%config Raynb.batch_errors = False"
-    sources = [f"%load_ext raynb{setting}", "%%remote\nfine = 1\nprint('fine')", FAILING[what], "after = 1"]
+    load = "%load_ext raynb" + ("" if fails else LATE)
+    sources = [load, "%%remote\nfine = 1\nprint('fine')", FAILING[what], "after = 1"]
     path = tmp_path / "book.ipynb"
     nbformat.write(new_notebook(cells=[new_code_cell(source) for source in sources]), path)
     if program == "nbconvert":

@@ -80,6 +80,7 @@ class Watch:
         """Follows without waiting: shows the bar (of loops) and the first failure in the cell."""
         if progress and self.notebook.shows_bars(self.scope):
             self._display_id = f"raynb-each-{id(self):x}"
+        self.notebook.follow(self.finished)
         self.begin(quiet=False)
         if self._display_id:
             self._show(False)
