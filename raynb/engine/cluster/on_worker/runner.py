@@ -9,6 +9,7 @@ import os
 import pickle
 import sys
 import time
+import weakref
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -77,7 +78,7 @@ class Bare(Arrived):
     __slots__ = ("host",)
 
     def __init__(self, method: str) -> None:
-        host = self.host = hosts[-1]
+        host = self.host = the_host[0]()
         static, spec, number = host._raynb_static, host.spec, rays.number_here()
         options = bare_options(spec.class_name, method)
         self.call = Call(static.nonce, number, number, 0, options, static.namespace, actor=spec.actor_id)
@@ -261,8 +262,8 @@ def stream_task(static: Static, head: bytes, rest: Sequence[Any]) -> Any:
 
 
 # -- actors ------------------------------------------------------------------------------------
-#: The actor that this process is, once it is one.
-hosts: list[Host] = []
+#: Returns the actor that this process is, once it is one. Ray alone holds it: the user's ``__del__`` runs with its end.
+the_host: list[Callable[[], Any]] = []
 
 
 class Host:
@@ -276,7 +277,7 @@ class Host:
     def __init__(self, head: bytes, spec: ActorSpec, *rest: Any) -> None:
         self.spec = spec
         self.instance: Any = None
-        hosts.append(self)
+        the_host[:] = [weakref.ref(self)]
         actor = rays.context().get_actor_id()
         arrived = Arrived(self._raynb_static, head, rest, spec.actor_id)
         engine = engine_of(arrived.call)
