@@ -153,7 +153,19 @@ declare module '@jupyterlab/notebook' {
       readonly rendermime: { addFactory(factory: IRenderMime.IRendererFactory, rank?: number): void };
     };
   }
-  export interface CodeCellModel {
+  export interface INotebookTracker {
+    readonly currentWidget: NotebookPanel | null;
+    readonly currentChanged: ISignal<INotebookTracker, NotebookPanel | null>;
+    readonly activeCellChanged: ISignal<INotebookTracker, any>;
+    readonly widgetAdded: ISignal<INotebookTracker, NotebookPanel>;
+    forEach(visit: (panel: NotebookPanel) => void): void;
+    find(wanted: (panel: NotebookPanel) => boolean): NotebookPanel | undefined;
+  }
+  export const INotebookTracker: any;
+}
+
+declare module '@jupyterlab/cells' {
+  export interface ICodeCellModel {
     readonly id: string;
     readonly type: string;
     trusted: boolean;
@@ -167,15 +179,6 @@ declare module '@jupyterlab/notebook' {
       toJSON(): Record<string, unknown>[];
     };
   }
-  export interface INotebookTracker {
-    readonly currentWidget: NotebookPanel | null;
-    readonly currentChanged: ISignal<INotebookTracker, NotebookPanel | null>;
-    readonly activeCellChanged: ISignal<INotebookTracker, any>;
-    readonly widgetAdded: ISignal<INotebookTracker, NotebookPanel>;
-    forEach(visit: (panel: NotebookPanel) => void): void;
-    find(wanted: (panel: NotebookPanel) => boolean): NotebookPanel | undefined;
-  }
-  export const INotebookTracker: any;
 }
 
 declare module '@jupyterlab/console' {

@@ -119,8 +119,6 @@ class RayActorError(RayError):
     Attributes:
         actor_id: its id in hex, if known.
         error_msg: the whole message.
-        actor_init_failed: whether its constructor raised.
-        preempted: whether its node was taken away; never on one machine.
     """
 
     BASE_ERROR_MSG = "The actor experienced an error before finishing this task."

@@ -5,7 +5,8 @@
  */
 
 import type { Kernel } from '@jupyterlab/services';
-import type { CodeCellModel, INotebookTracker, NotebookPanel } from '@jupyterlab/notebook';
+import type { ICodeCellModel } from '@jupyterlab/cells';
+import type { INotebookTracker, NotebookPanel } from '@jupyterlab/notebook';
 import type { Widget } from '@lumino/widgets';
 import type { CellOutputs, OutputsReply } from '../ui/messages';
 import { Sessions } from './sessions';
@@ -151,9 +152,9 @@ class CatchUp {
   }
 
   /** Makes a cell show what its run has shown; outputs that are right already are left alone. */
-  private write(model: CodeCellModel, one: Known): void {
+  private write(model: ICodeCellModel, one: Known): void {
     const { outputs } = model;
-    const wanted = one.outputs.map(({ updated, ...output }) => output);
+    const wanted = one.outputs.map(({ updated, ...output }) => output as { output_type: string });
     model.trusted = true; // all of it is the kernel's own, as when the cell is run
     if (outputs.length > wanted.length) {
       outputs.clear(false);
@@ -171,9 +172,9 @@ class CatchUp {
     one.written = outputs.toJSON().map(plain).join('\n');
   }
 
-  private model(id: string): CodeCellModel | undefined {
+  private model(id: string): ICodeCellModel | undefined {
     const found = this.panel.content.widgets.find(cell => cell.model.id === id)?.model;
-    return found?.type === 'code' ? found as CodeCellModel : undefined;
+    return found?.type === 'code' ? found as ICodeCellModel : undefined;
   }
 }
 
