@@ -60,7 +60,7 @@ class Requests:
                 return
         self._next = number = self._next + 1
         request = Request(number, event.worker, event.request, event.task, event.ids, needed,
-                          event.is_wait, True)  # fmt: skip
+                          event.is_wait)  # fmt: skip
         self.table[number] = request
         self.by_worker.setdefault(event.worker, {})[event.request] = number
         urgent = []

@@ -126,4 +126,3 @@ class Request:
     ids: tuple[int, ...]
     needed: int  # how many more must become ready
     is_wait: bool
-    blocks: bool
