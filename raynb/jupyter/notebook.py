@@ -209,6 +209,7 @@ class Notebook:
         self.router.drain()
 
     def _interrupted(self, engine: DriverEngine, cell: Cell) -> None:
+        self._followed.clear()
         if not engine.scope_counts(cell.scope):
             return
         if self.config.interrupt == "leave":
