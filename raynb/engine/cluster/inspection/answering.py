@@ -7,6 +7,7 @@ for longer than a report is gathered, while it is an actor, and while it keeps t
 from __future__ import annotations
 
 import contextlib
+import logging
 import pickle
 import signal
 import threading
@@ -15,6 +16,7 @@ from collections.abc import Callable
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
+from raynb.base.process import trace
 from raynb.engine.cluster import hub, rays
 from raynb.run.inspection import stacks
 from raynb.worker.inspection.desk import Debuggable, Desk, nothing
@@ -131,7 +133,8 @@ class ClusterDesk(Desk):
                 # `get` would give this worker's CPU back meanwhile.
                 heard = rays.call(actor, "hear", [self._reporter.name, PATIENCE]).future().result(3 * PATIENCE)
                 failed = 0
-            except Exception:  # the hub is lost, or the driver is gone
+            except Exception as error:  # the hub is lost, or the driver is gone
+                trace.swallowed("listening for questions about tasks", error, logging.DEBUG)
                 failed += 1
                 time.sleep(0.5)
                 continue
