@@ -13,11 +13,13 @@ from __future__ import annotations
 
 import _signal  # type: ignore[import-not-found]
 import _thread
+import contextlib
 import contextvars
 import functools
 import signal
 import sys
 import threading
+import time
 from collections import deque
 from collections.abc import Callable
 from typing import Any, TypeVar
@@ -31,6 +33,8 @@ T = TypeVar("T")
 LOOK_SECONDS = 0.05  # a caller, and a step that waits, look this often whether the other has gone
 MANY_LOOKS = 20  # a step that no thread has begun by then gets a thread of its own
 IDLE_SECONDS = 0.1  # a thread that has nothing to do leaves after this
+READY_SECONDS = 0.5  # the first lookup waits no longer than this for a thread of ours
+STAY_SECONDS = 1.0  # the one that stays while threads may be struck looks this often whether they still may
 
 _getsignal = _signal.getsignal
 _get_ident = threading.get_ident
@@ -47,7 +51,7 @@ _jobs: deque[Job] = deque()
 _come = _thread.allocate_lock()  # locked, unless there may be a job that no thread has looked for
 _come.acquire()
 _lock = threading.Lock()
-_idle = 0
+_idle = _serving = 0
 
 
 class Abandoned(BaseException):
@@ -136,14 +140,14 @@ def aside(step: Callable[..., T], *args: Any) -> T:
     _jobs.append(job)
     try:
         _wake_thread()
-        if not _idle:
+        if not _idle and not _stays():
             _thread.start_new_thread(_start, ())  # one call into C: an exception comes before or after it
         looks = 0
         while not job.done.acquire(True, LOOK_SECONDS):
-            # CPython gives a new thread the number of its maker at first, so what was meant for the caller may
-            # have struck the thread that was to do this. Or it ended for want of memory.
+            # CPython 3.11 gives a new thread the number of its maker at first: what was meant for the caller would
+            # strike that thread, and be lost. So callers make threads only where none of ours is left.
             looks += 1
-            if not job.begun and (not _idle or looks > MANY_LOOKS):
+            if not job.begun and looks > (MANY_LOOKS if _idle or _stays() else 0):
                 _thread.start_new_thread(_start, ())
                 looks = 0
     except BaseException:
@@ -204,13 +208,18 @@ def _wake_thread() -> None:
         pass
 
 
+def _stays() -> bool:
+    """Returns whether a thread of ours is there to stay: before it takes a job it leaves another in its place."""
+    return _known[0] and _serving > 0
+
+
 def _take() -> Job | None:
     """Returns the next job; None when there was none for `IDLE_SECONDS`."""
     while True:
         try:
             job = _jobs.popleft()
         except IndexError:
-            if not _come.acquire(True, IDLE_SECONDS):
+            if not _come.acquire(True, STAY_SECONDS if _known[0] else IDLE_SECONDS):
                 return None
             continue
         if _jobs:
@@ -219,6 +228,7 @@ def _take() -> Job | None:
 
 
 def _start_thread() -> None:
+    """Raises RuntimeError where no further thread can be made."""
     threading.Thread(target=_serve, name="raynb-shelter", daemon=True).start()
 
 
@@ -231,17 +241,19 @@ def _start() -> None:
 
 def _serve() -> None:
     """Runs jobs; a thread that takes one first makes sure that another waits for the next."""
-    global _idle
+    global _idle, _serving
     enlist()
     with _lock:
         _idle += 1
+        _serving += 1
     try:
         while True:
             job = _take()
             if job is None:
                 with _lock:
-                    if not _jobs:
+                    if not _jobs and not (_stays() and _idle == 1):
                         _idle -= 1
+                        _serving -= 1
                         return
                 continue
             with _lock:
@@ -256,19 +268,31 @@ def _serve() -> None:
             del job
             with _lock:
                 if _idle > 1:
+                    _serving -= 1
                     return
                 _idle += 1
     finally:
         discharge()
 
 
+def _be_ready() -> None:
+    """Returns when a thread of ours waits for jobs; while threads may be struck, one always does."""
+    if not _serving:
+        with contextlib.suppress(RuntimeError):  # no thread can be made: callers look for one later
+            _start_thread()
+            end = time.monotonic() + READY_SECONDS
+            while not _serving and time.monotonic() < end:
+                time.sleep(strikes.LOOK_SECONDS)
+
+
 def after_fork_in_child() -> None:
     """Clears the threads: a forked child has none of its parent's."""
-    global _jobs, _come, _lock, _idle
-    _jobs, _come, _lock, _idle = deque(), _thread.allocate_lock(), threading.Lock(), 0
+    global _jobs, _come, _lock, _idle, _serving
+    _jobs, _come, _lock, _idle, _serving = deque(), _thread.allocate_lock(), threading.Lock(), 0, 0
     _come.acquire()
     _ours.clear()
     _running.clear()
 
 
+strikes.prepare.append(_be_ready)
 strikes.watch()

@@ -38,6 +38,8 @@ threads_of_ours: set[int] = set()
 waiters: weakref.WeakSet[Any] = weakref.WeakSet()
 F = TypeVar("F", bound=Callable[..., Any])
 _safe: set[CodeType] = set()  # waits in which nothing is half done
+#: Called by the first lookup, before any step moves to another thread.
+prepare: list[Callable[[], object]] = []
 
 
 def safe(function: F) -> F:
@@ -51,6 +53,8 @@ class _Watched(ctypes.PyDLL):
 
     def __getitem__(self, name: Any) -> Any:
         if name == NAME and not known[0]:
+            for step in prepare:
+                step()
             known[0] = True
             _clear()
         return super().__getitem__(name)
