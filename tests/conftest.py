@@ -9,6 +9,7 @@ import sys
 import tempfile
 
 import cloudpickle
+import hypothesis
 import pytest
 
 # Installed, the plugin comes through its entry point; from a bare checkout it is named here.
@@ -18,6 +19,14 @@ pytest_plugins = () if "raynb.testing.plugin" in sys.modules else ("raynb.testin
 # A run in a shell's background is handed on that Ctrl-C is ignored; what is tested here is that it isn't.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+# One and the same examples in every run, however slow the machine is; storms look for new ones.
+hypothesis.settings.register_profile(
+    "raynb", deadline=None, derandomize=not os.environ.get("RAYNB_STORM_SECONDS"), database=None,
+    suppress_health_check=[hypothesis.HealthCheck.too_slow],
+)  # fmt: skip
+hypothesis.settings.load_profile("raynb")
 
 
 def pytest_configure(config: pytest.Config) -> None:

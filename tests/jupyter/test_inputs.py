@@ -225,4 +225,4 @@ def test_a_value_that_cannot_say_its_size_leaves_a_trace() -> None:
             raise ValueError("half-made")
 
     assert size_of(Half()) >= 0
-    assert trace.ring[-1].where == "asking a Half for its size"
+    assert "asking a Half for its size" in [survived.where for survived in list(trace.ring)]

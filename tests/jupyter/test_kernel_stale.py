@@ -173,6 +173,7 @@ def test_an_interrupt_stops_a_rerun_whole(session: KernelSession, tmp_path: Path
     session.run("seconds = 600")
     run = session.send("%raynb rerun")
     session.until(lambda: all((tmp_path / name).read_text() == "xx" for name in ("one", "two")))
+    session.until(lambda: any("0/3" in text for text in run.shown))  # it waits: all three are submitted
     session.manager.interrupt_kernel()
     session.until(lambda: run.reply is not None and run.idle)
     assert "3 of 3 cells that were submitted again are cancelled" in run.text
