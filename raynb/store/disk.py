@@ -36,7 +36,7 @@ from raynb.store.layout import place, views_of
 from raynb.store.memory import Mapping
 
 HEADER = 64  # bytes in front of the object; keeps its segments aligned
-_MAGIC = b"raynb\x00\x02\n"
+_MAGIC = b"raynb\x00\x03\n"
 _FORMAT = struct.Struct("=8sQI32s")  # magic, size, segments, checksum
 _OLD_SECONDS = 0.05  # a change less than this before a look may be followed by another one of the same time
 _CHUNK = 16 << 20  # bytes written in one call
@@ -182,7 +182,7 @@ class GuestDiskTier:
         try:
             written = self._read_header(fd, location)
             done = 0
-            found = self._sum(path, size)
+            found = checksum.Running(self._sum(path, size))
             while done < size:
                 n = self._files.read(fd, target[done : done + checksum.CHUNK_BYTES], HEADER + done)
                 if n <= 0:
