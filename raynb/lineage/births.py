@@ -39,12 +39,14 @@ class Births:
         """Returns the names that the running cell has bound so far."""
         return {name for name, value in list(self._space.items()) if self._ids.get(name) != id(value)}
 
-    def of(self, name: str, scope: int) -> int:
+    def of(self, name: str, scope: int, value: Any = None) -> int:
         """Returns the cell in which a name was bound last; 0: nobody knows.
 
         Args:
             scope: the running cell.
+            value: what the name was, if it is another thing now.
         """
         if name not in self._space:
             return 0
-        return self._scopes.get(name, 0) if self._ids.get(name) == id(self._space[name]) else scope
+        held = self._space[name] if value is None else value
+        return self._scopes.get(name, 0) if self._ids.get(name) == id(held) else scope

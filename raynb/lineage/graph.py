@@ -21,7 +21,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from raynb.lineage.tokens import CLASS, FUNCTION, MISSING, MODULE, REF
+from raynb.lineage.tokens import CLASS, FUNCTION, MISSING, MODULE, REF, VARIABLE
 
 #: How many runs are remembered, whatever lives of them.
 MAX_RUNS = 2_000
@@ -297,7 +297,7 @@ def sentence(reason: Reason, cell: Any) -> str:
         cell: scope → what the cell is called.
     """
     place = f" in {cell(reason.scope)}" if reason.scope else ""
-    name = f"`{reason.name}`"
+    name = f"`{reason.name.rpartition(' ')[2]}`"
     if reason.kind in (FUNCTION, CLASS):
         text = f"{name} was redefined{place}"
     elif reason.kind == GONE:
@@ -306,6 +306,8 @@ def sentence(reason: Reason, cell: Any) -> str:
         text = f"{name} was made anew{place}"
     elif reason.kind == MODULE:
         text = f"the module {name} has changed{place or ' since'}"
+    elif reason.kind == VARIABLE:
+        text = f"the environment variable {name} has changed{place or ' since'}"
     else:
         text = f"{name} was given another value{place}"
     if not reason.via:

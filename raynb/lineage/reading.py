@@ -8,7 +8,7 @@ from typing import Any
 
 from raynb.base.ref import ObjectRef
 from raynb.lineage.graph import NotebookLineage, Run
-from raynb.lineage.tokens import REF, Reader, kind_of, refs_of
+from raynb.lineage.tokens import ABSENT, REF, Reader, kind_in, kind_of, refs_of
 
 #: Refs of one list that are looked at.
 MAX_REFS = 64
@@ -34,9 +34,10 @@ def take(
     found = Taken(reader.read(names))
     space = reader.namespace
     for name in found.reads:
-        if name not in space:
+        value = reader.before.get(name, space.get(name, ABSENT))
+        if value is ABSENT:
+            found.kinds[name] = kind_in({}, name)
             continue
-        value = space[name]
         kind = found.kinds[name] = kind_of(value)
         if kind == REF:
             makers = [run_of(ref) for ref in refs_of(value, MAX_REFS)]

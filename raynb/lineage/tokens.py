@@ -12,19 +12,20 @@ Thread contract: a `Reader` is used by one thread at a time.
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import itertools
 import os
 import sys
 import weakref
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from types import FunctionType, MemberDescriptorType, ModuleType
+from types import CodeType, FunctionType, MemberDescriptorType, ModuleType
 from typing import Any
 
 from raynb.base.ref import ObjectRef
 from raynb.base.sizes import attributes_of, size_of
 from raynb.keeping.digest import Walk, global_names
-from raynb.keeping.versions import Unsure, is_installed
+from raynb.keeping.mentions import all_code, environment_of, imports_of
+from raynb.keeping.versions import Unsure
+from raynb.lineage.modules import Modules
 from raynb.lineage.shapes import same, shape_of
 
 #: Bytes up to which a value counts by its content; beyond, by its identity and a sample.
@@ -36,13 +37,15 @@ SAMPLED = 8
 #: Labels of a frame's axis that are looked at.
 MAX_LABELS = 1_000
 
-#: Files of one module that are looked at.
-MAX_FILES = 50
-
-#: What a name that is not there stands for.
+#: What a name that is not there stands for, and what stands in `Reader.before` for a name that was not there.
 MISSING = ""
+ABSENT = object()
 
-FUNCTION, CLASS, REF, MODULE, VALUE = "function", "class", "ref", "module", "value"
+FUNCTION, CLASS, REF, MODULE, VALUE, VARIABLE = "function", "class", "ref", "module", "value", "variable"
+
+#: Begin what code names beside the notebook's names, and is tracked as those are: modules that it imports when it runs,
+#: and environment variables.
+IMPORTS, ENVIRONMENT = "import ", "environment "
 
 _SHORT = frozenset((int, float, bool, complex, type(None)))
 _DICT_OF_MODULE: Any = vars(ModuleType)["__dict__"]
@@ -63,8 +66,9 @@ class Reader:
         self._definitions = weakref.WeakKeyDictionary()
         self._identities: dict[int, tuple[weakref.ref[Any], int]] = {}
         self._numbers = itertools.count(1)
-        self._modules: dict[str, str] = {}
-        self._files: dict[str, tuple[Any, str]] = {}
+        self.modules = Modules()
+        #: Name → what it was, or `ABSENT`, where that is what counts: the cell has bound it since.
+        self.before: dict[str, Any] = {}
 
     def read(self, names: Iterable[str]) -> dict[str, str]:
         """Returns name → token of these names, and of all that the functions and classes among them read."""
@@ -80,10 +84,23 @@ class Reader:
     def token(self, name: str) -> tuple[str, Iterable[str]]:
         """Returns (the token of one name, the names that its functions read)."""
         try:
-            value = self.namespace[name]
+            value = self.before[name] if name in self.before else self.namespace[name]
         except KeyError:
+            if name.startswith(IMPORTS):
+                return f"module {self.modules.token(name[len(IMPORTS) :])}", ()
+            if name.startswith(ENVIRONMENT):
+                return f"variable {os.environ.get(name[len(ENVIRONMENT) :])!r}", ()
             return MISSING, ()
-        return self.of(value)
+        return self.of(value) if value is not ABSENT else (MISSING, ())
+
+    def mentioned(self, code: CodeType) -> list[str]:
+        """Returns the modules that somebody may edit and that code imports, and the environment variables that it
+        names, as names to be tracked."""
+        found = []
+        for part in all_code(code):
+            found += [IMPORTS + name for name in imports_of(part) if self.modules.is_edited(name)]
+            found += [ENVIRONMENT + name for name in environment_of(part)]
+        return found
 
     def of(self, value: Any) -> tuple[str, Iterable[str]]:
         """Returns (the token of a value, the names that functions in it read)."""
@@ -139,49 +156,12 @@ class Reader:
         if known is not None and known[0] is gone:
             del self._identities[key]
 
-    # -- modules -------------------------------------------------------------------------------
-    def next_look(self) -> None:
-        """Has the files of modules be looked at again: a cell begins, or has ended."""
-        self._modules.clear()
 
-    def module(self, name: str) -> str:
-        """Returns what stands for a module: its name; of one that somebody may edit, the bytes of its files, too."""
-        known = self._modules.get(name)
-        if known is None:
-            known = self._modules[name] = " ".join([name, *(self._file(path) for path in _files_of(name))])
-        return known
-
-    def _file(self, path: str) -> str:
-        try:
-            facts = os.stat(path)
-            version = (facts.st_mtime_ns, facts.st_size, facts.st_ino)
-            known = self._files.get(path)
-            if known is None or known[0] != version:
-                with open(path, "rb") as file:
-                    known = version, hashlib.sha1(file.read(), usedforsecurity=False).hexdigest()
-                self._files[path] = known
-        except OSError:
-            return "none"
-        return known[1]
-
-
-def _files_of(name: str) -> list[str]:
-    """Returns the files of a module and of those that it uses, as far as somebody may edit them."""
-    found: dict[str, None] = {}
-    waiting, seen = [name], {name}
-    while waiting and len(found) < MAX_FILES:
-        own: dict[str, Any] = getattr(sys.modules.get(waiting.pop()), "__dict__", {})
-        file = own.get("__file__")
-        if not isinstance(file, str) or is_installed(os.path.realpath(file)) or own.get("__package__") == "raynb":
-            continue
-        found[file] = None
-        for value in list(own.values()):
-            kind = type(value)
-            other = value.__name__ if kind is ModuleType else value.__module__ if kind in (FunctionType, type) else ""
-            if other and other not in seen:
-                seen.add(other)
-                waiting.append(other)
-    return sorted(found)
+def kind_in(namespace: Mapping[str, Any], name: str) -> str:
+    """Returns `kind_of` what a name stands for, or that it is a module or a variable of the environment."""
+    if name in namespace or " " not in name:
+        return kind_of(namespace.get(name))
+    return MODULE if name.startswith(IMPORTS) else VARIABLE
 
 
 def kind_of(value: Any) -> str:
@@ -261,7 +241,7 @@ class _TokenWalk(Walk):
         package = kind.__module__.partition(".")[0]
         if issubclass(kind, ModuleType):
             own: dict[str, Any] = _DICT_OF_MODULE.__get__(value)
-            self.piece("module", self.reader.module(str(own.get("__name__", ""))))
+            self.piece("module", self.reader.modules.token(str(own.get("__name__", ""))))
         elif package == "pandas":
             self.pandas(value, kind, depth)
         elif package == "numpy" and kind.__name__ == "ndarray":
@@ -288,7 +268,16 @@ class _TokenWalk(Walk):
         """Adds an importable function or class by its name and its module's token."""
         self.piece("name", f"{module}:{qualname}")
         if module not in ("builtins", "__main__"):
-            self.piece("of", self.reader.module(module))
+            self.piece("of", self.reader.modules.token(module))
+
+    def imported(self, name: str) -> None:
+        """Has a module be tracked that code imports when it runs."""
+        if self.reader.modules.is_edited(name):
+            self.names[IMPORTS + name] = None
+
+    def environment(self, name: str) -> None:
+        """Has an environment variable be tracked that code names."""
+        self.names[ENVIRONMENT + name] = None
 
     def globals_of(self, made: FunctionType, depth: int) -> None:
         """Adds the globals that a function reads; those of the notebook are followed as names."""

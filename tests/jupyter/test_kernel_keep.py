@@ -80,7 +80,8 @@ def test_a_cell_is_ready_after_a_restart_and_runs_again_when_anything_it_depends
     assert runs(tmp_path) == 1
     changes = (
         "scale = 11", "def inner(x):\n    return x.sum() + 1", "data = np.arange(1001.0)",
-        "data = np.arange(1001)", "scale = 11.0",
+        "data = np.arange(1001)", "scale = 11.0", "%%everywhere\nPREPARED = 1", "np.set_printoptions(precision=3)",
+        "def helper(x):\n    return inner(x) * int(os.environ.get('FACTOR', 1))", "os.environ['FACTOR'] = '2'",
     )  # fmt: skip
     for number, change in enumerate(changes):
         second.run(change)
@@ -152,3 +153,5 @@ def test_files_that_a_cell_reads_and_refs_that_are_not_kept(start: Start, tmp_pa
         "        return Never, (), {'a': random.random()}\nmade = Never()"
     )
     session.until(lambda: "is not kept" in run.text)
+    run = session.run(cell + "\nopen('in.txt', 'a').write('c')")
+    session.until(lambda: "in.txt has changed meanwhile" in run.text)

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import gc
+import os
 import weakref
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from raynb.lineage.graph import Reason, sentence
 from raynb.lineage.shapes import shape_of
-from raynb.lineage.tokens import Reader
+from raynb.lineage.tokens import ABSENT, Reader, kind_in
 
 SOURCE = """
 from dataclasses import dataclass, field
@@ -156,3 +159,41 @@ def test_values_of_numpy_and_pandas_count_by_what_they_are(name: str, change: st
     assert token(name) == before
     exec(change, space)
     assert token(name) != before
+
+
+def test_modules_and_variables_that_code_names_are_tracked_as_names(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "tracked_module.py").write_text("VALUE = 1\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.setenv("TRACKED", "1")
+    space: dict[str, Any] = {"__name__": "__main__", "os": os}
+    exec("def reads():\n    import json, cloudpickle, tracked_module\n    return os.environ['TRACKED']", space)
+    reader = Reader(space, lambda ref: "a ref")
+    before = reader.read(["reads"])
+    assert set(before) == {"reads", "os", "import tracked_module", "environment TRACKED"}
+    assert reader.read(["reads"]) == before
+    (tmp_path / "tracked_module.py").write_text("VALUE = 22\n")
+    monkeypatch.delenv("TRACKED")
+    reader.modules.next_look()
+    after = reader.read(["reads"])
+    assert {name for name in before if before[name] != after[name]} == {"import tracked_module", "environment TRACKED"}
+    assert set(reader.mentioned(space["reads"].__code__)) == {"import tracked_module", "environment TRACKED"}
+    reasons = [Reason(name, kind_in(space, name), 3) for name in sorted(reader.mentioned(space["reads"].__code__))]
+    assert [sentence(reason, lambda scope: f"In[{scope}]") for reason in reasons] == [
+        "the environment variable `TRACKED` has changed in In[3]",
+        "the module `tracked_module` has changed in In[3]",
+    ]
+
+
+def test_a_name_may_stand_for_what_it_was_before_the_cell_bound_it() -> None:
+    space, token = reading()
+    reader = Reader(space, lambda ref: "a ref")
+    old = reader.token("pair")
+    reader.before = {"pair": space["pair"], "plain": ABSENT}
+    space["pair"] = (3,)
+    assert reader.token("pair") == old
+    assert reader.token("plain") == ("", ())
+    reader.before = {}
+    assert reader.token("pair") == ("tuple (3,)", ())
+    assert reader.token("plain")[0] == token("plain")

@@ -19,6 +19,7 @@ import re
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from types import CodeType
 from typing import Any
 
 from raynb.jupyter.cells.changes import Change, changes
@@ -49,6 +50,7 @@ class CellCode:
         quiet: it ends with ``;``, so the value isn't shown.
         star_imports: modules it imports everything from.
         changes: where it changes objects that it has not bound itself.
+        compiled: its code object.
     """
 
     source: str
@@ -62,6 +64,7 @@ class CellCode:
     quiet: bool = False
     star_imports: tuple[str, ...] = ()
     changes: tuple[Change, ...] = ()
+    compiled: CodeType | None = None
 
 
 def analyse(source: str, transform: Callable[[str], str] | None = None, flags: int = 0) -> CellCode:
@@ -76,8 +79,7 @@ def analyse(source: str, transform: Callable[[str], str] | None = None, flags: i
         SyntaxError: the cell isn't Python.
     """
     tree = ast.parse(source)
-    flags |= ast.PyCF_ALLOW_TOP_LEVEL_AWAIT
-    code = compile(tree, "<cell>", "exec", flags=flags, dont_inherit=True)
+    code = compile(tree, "<cell>", "exec", flags=flags | ast.PyCF_ALLOW_TOP_LEVEL_AWAIT, dont_inherit=True)
     flow = _Flow(transform)
     with _deep_recursion():
         flow.run(tree.body)
@@ -96,6 +98,7 @@ def analyse(source: str, transform: Callable[[str], str] | None = None, flags: i
         quiet=has_value and ends_with_semicolon(source, tree.body[-1]),
         star_imports=tuple(flow.stars),
         changes=tuple(change for change in changes(tree.body) if change.name in flow.free),
+        compiled=code,
     )
 
 

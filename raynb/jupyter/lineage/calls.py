@@ -101,7 +101,7 @@ class NotebookCalls:
         taken.reads.update(used.reads)
         taken.kinds.update(used.kinds)
         taken.upstream.update(used.upstream)
-        run = record.add(cell, CALLS, f"{name}(…)", direct, outputs, [row.id for row in rows], taken, None)
+        run = record.add(cell, CALLS, f"{name}(…)", direct, outputs, [row.id for row in rows], taken)
         record.lineage.bound(run, {word: record.reader.token(word)[0] for word in outputs})
         self._unread.append((run, cell.source))
 

@@ -11,6 +11,8 @@ from raynb.lineage.layout import PLAIN, CellNode, Graph, graph_of
 
 _WIDTH, _HEIGHT, _ACROSS, _DOWN, _EDGE = 196, 44, 24, 52, 12
 _CHARS = 27
+#: To which part of its size a picture shrinks; a narrower place scrolls, because nobody can read what is smaller.
+_LEAST = 0.85
 
 #: State → colour of its frame; on light and dark pages alike.
 _COLOURS = {FRESH: "#2f9a6c", STALE: "#c77f14", FAILED_RUN: "#d2413a", RUNNING: "#1f78d1", PLAIN: "#8a94a0"}
@@ -73,7 +75,7 @@ class Picture:
         )
         return (
             '<div class="raynb-graph" style="font:13px/1.6 system-ui,sans-serif">'
-            f'{svg(self.found)}<div style="opacity:.8">{keys}</div></div>'
+            f'<div style="overflow-x:auto">{svg(self.found)}</div><div style="opacity:.8">{keys}</div></div>'
         )
 
 
@@ -85,7 +87,8 @@ def svg(found: Graph) -> str:
     stale = sum(node.state == STALE for node in found.nodes.values())
     head = (
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" role="img" '
-        f'style="width:100%;max-width:{width}px;height:auto;font:11px system-ui,sans-serif" fill="currentColor">'
+        f'style="width:100%;min-width:{width * _LEAST:.0f}px;max-width:{width}px;height:auto;'
+        'font:11px system-ui,sans-serif" fill="currentColor">'
         f"<title>{len(found.nodes)} cells and what they took from each other; {stale} stale</title>"
     )
     parts: list[str] = []

@@ -5,10 +5,11 @@ What people see of it is in `raynb.jupyter.lineage.formatting` and `drawing`; ru
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from raynb.api import definitions
@@ -18,15 +19,18 @@ from raynb.base.interfaces import DriverEngine
 from raynb.base.process import stale, trace
 from raynb.base.ref import ObjectRef
 from raynb.base.rows import CANCELLED, FAILED, TASK_ENDED
+from raynb.jupyter.cells.analysis import CellCode
 from raynb.jupyter.cells.inputs import NOTEBOOK_NAMES
 from raynb.jupyter.lineage.calls import NotebookCalls
+from raynb.jupyter.lineage.later import Later
+from raynb.jupyter.lineage.notices import StaleNotices
 from raynb.jupyter.output.registry import Cell, cell_name
 from raynb.keeping import origins
 from raynb.keeping.versions import Unsure
 from raynb.lineage.births import Births
 from raynb.lineage.graph import CELL, NotebookLineage, Run, sentence
 from raynb.lineage.reading import Taken, take
-from raynb.lineage.tokens import Reader, kind_of, refs_of
+from raynb.lineage.tokens import ABSENT, Reader, kind_in, refs_of
 
 if TYPE_CHECKING:
     from raynb.jupyter.notebook import Notebook
@@ -53,7 +57,8 @@ class Record:
     """The runs of a notebook.
 
     Thread contract: `submitted`, `bound`, `swapped` and `cell_ended` are called by the thread that runs cells; the
-    questions from any thread.
+    questions from any thread. What a whole ``%%remote`` cell took is read when the kernel is idle (`later.py`), or
+    before the first question.
     """
 
     def __init__(self, notebook: Notebook) -> None:
@@ -65,19 +70,21 @@ class Record:
         self.on_change: list[Callable[[], None]] = []
         self.running_again: Run | None = None  # which is submitted again now
         self._lock = threading.RLock()
+        #: What is still to be recorded.
+        self.later = Later(self._lock)
         self._nonce = 0  # of the runtime whose runs these are
         self._births = Births(self.space)
         self._calls = NotebookCalls(self)
-        self._told: set[tuple[int, str]] = set()
+        self._notices = StaleNotices(self)
         self._kept_at = 0
-        self._published: Any = None  # the lineage's verdicts when they were told
-        self._verdicts: dict[int, str] = {}
         self._changes = 0
+        self._news = False  # what is stale has changed, and the listeners do not know it yet
 
     # -- loading -------------------------------------------------------------------------------
     def install(self) -> None:
         """Starts listening."""
         self.notebook.cells.on_end.append(self.cell_ended)
+        self.notebook.shell.events.register("pre_run_cell", self._catch_up)
         definitions.on_use = self._used
         engines.on_change.append(self._engine_changed)
         self._engine_changed(engines.driver())
@@ -85,12 +92,15 @@ class Record:
 
     def uninstall(self) -> None:
         """Stops listening."""
+        with contextlib.suppress(ValueError):  # somebody cleared the shell's events
+            self.notebook.shell.events.unregister("pre_run_cell", self._catch_up)
         if self.cell_ended in self.notebook.cells.on_end:
             self.notebook.cells.on_end.remove(self.cell_ended)
         if self._engine_changed in engines.on_change:
             engines.on_change.remove(self._engine_changed)
         if definitions.on_use == self._used:
             definitions.on_use = None
+        self.later.catch_up()
         if stale.say == self._say:
             stale.say = None
             stale.known.clear()
@@ -100,14 +110,13 @@ class Record:
         nonce = engine.nonce if engine is not None else 0
         if nonce == self._nonce:
             return
+        self.later.catch_up()
         with self._lock:
             self._nonce = nonce
             self.lineage.ended([run.number for run in self.lineage.runs.values() if self._holds_refs(run)])
             self._calls = NotebookCalls(self)
-            self._told.clear()
-            self._verdicts = {}
+            self._notices.clear()
             self._changes += 1
-            stale.known.clear()
 
     def _holds_refs(self, run: Run) -> bool:
         """Returns whether names stand for refs that a run has made; if they stand for the values, those stay."""
@@ -116,56 +125,76 @@ class Record:
 
     # -- facts ---------------------------------------------------------------------------------
     def submitted(
-        self, kind: str, source: str, names: Iterable[str], outputs: Sequence[str], tasks: Iterable[int], recipe: Any,
-    ) -> Run | None:  # fmt: skip
+        self, kind: str, code: CellCode, names: Iterable[str], outputs: Sequence[str], tasks: Iterable[int],
+        recipe: Any,
+    ) -> Run:  # fmt: skip
         """Records that a cell was submitted; called before its outputs are bound.
 
         Args:
             kind: `CELL` or `LINE`.
-            source: its code.
+            code: what is known of its code.
             names: that it reads.
             outputs: names that it will bind.
             tasks: ids of its tasks, and of stored values among its outputs.
             recipe: what it takes to submit it again.
         """
-        with self._lock:
-            try:
-                direct = tuple(name for name in dict.fromkeys(names) if name not in NOTEBOOK_NAMES)
-                taken = take(self.reader, self.lineage, direct, self.run_of)
-                cell = self.notebook.cells.running()
-                return self.add(cell, kind, source, direct, outputs, tasks, taken, recipe)
-            except Exception as error:  # the record must never fail a cell
-                trace.swallowed("a cell could not be recorded", error)
-                return None
+        cell, again, direct = self.notebook.cells.running(), self.running_again, tuple(names)
+        run = Run(0, cell.scope if cell is not None else 0, kind, "", "", outputs=tuple(outputs),
+                  tasks=tuple(dict.fromkeys(tasks)), recipe=recipe)  # fmt: skip
+        before = {name: self.space.get(name, ABSENT) for name in outputs}
+        at = replace(cell) if cell is not None else None  # as it is now: it forgets its text when it ends
+        self.later.add(lambda: self._record(run, at, again, code, direct, before))
+        if cell is None or again is not None or not cell.source.startswith("%%remote"):
+            self.later.catch_up()  # what comes after it in the cell may change what it has read
+        return run
 
-    def add(self, cell: Cell | None, kind: str, source: str, direct: tuple[str, ...], outputs: Sequence[str],
-            tasks: Iterable[int], taken: Taken, recipe: Any) -> Run:  # fmt: skip
-        """Adds a run that took what was read."""
-        scope = cell.scope if cell is not None else 0
-        came_from = {name: self._births.of(name, scope) for name in taken.reads}
-        again = self.running_again
-        self._changes += 1
-        identity = _identity(cell, kind, source)
+    def _record(self, run: Run, cell: Cell | None, again: Run | None, code: CellCode, names: Sequence[str],
+                before: Mapping[str, Any]) -> None:  # fmt: skip
+        """Reads what a run took.
+
+        Args:
+            again: the run that it is a repetition of.
+            before: its outputs → what these names were.
+        """
+        direct = [name for name in dict.fromkeys(names) if name not in NOTEBOOK_NAMES]
+        if code.compiled is not None:
+            direct += self.reader.mentioned(code.compiled)
+        self.reader.before = dict(before)
+        try:
+            taken = take(self.reader, self.lineage, direct, self.run_of)
+            run.came_from = {name: self._births.of(name, run.scope, before.get(name)) for name in taken.reads}
+        finally:
+            self.reader.before = {}
+        run.direct, run.reads, run.upstream = tuple(direct), taken.reads, taken.upstream
+        run.line, run.cell = first_line(code.source), _identity(cell, run.kind, code.source)
         if again is not None:
-            identity, recipe = again.cell, again.recipe
+            run.cell, run.recipe = again.cell, again.recipe
+        self._changes += 1
+        self.lineage.record(run, taken.kinds)
+
+    def add(self, cell: Cell, kind: str, source: str, direct: tuple[str, ...], outputs: Sequence[str],
+            tasks: Iterable[int], taken: Taken) -> Run:  # fmt: skip
+        """Adds a run that took what was read."""
+        came_from = {name: self._births.of(name, cell.scope) for name in taken.reads}
+        self._changes += 1
         run = Run(
-            0, scope, kind, identity, first_line(source), direct, taken.reads, came_from,
-            taken.upstream, tuple(outputs), tuple(dict.fromkeys(tasks)), recipe,
+            0, cell.scope, kind, _identity(cell, kind, source), first_line(source), direct, taken.reads, came_from,
+            taken.upstream, tuple(outputs), tuple(dict.fromkeys(tasks)),
         )  # fmt: skip
         return self.lineage.record(run, taken.kinds)
 
-    def bound(self, run: Run | None, names: Iterable[str]) -> None:
+    def bound(self, run: Run, values: Mapping[str, Any]) -> None:
         """Records that the notebook has a run's outputs under their names now."""
-        if run is None:
-            return
-        with self._lock:
-            self.lineage.bound(run, {name: self.reader.token(name)[0] for name in names if name in self.space})
+        held = dict(values)
+        self.later.add(lambda: self.lineage.bound(run, {name: self.reader.of(held[name])[0] for name in held}))
+        if run.number:  # the run itself is recorded already
+            self.later.catch_up()
 
-    def left(self, run: Run | None, name: str) -> None:
+    def left(self, run: Run, name: str) -> None:
         """Records that a name has its earlier value again, because the run did not bind it."""
-        if run is not None:
-            with self._lock:
-                self.lineage.left(run, name)
+        self.later.catch_up()
+        with self._lock:
+            self.lineage.left(run, name)
 
     def swapped(self, before: Mapping[str, Any], gotten: bool) -> None:
         """Notes that names stand for the values of the refs that they were, or the other way round.
@@ -174,6 +203,7 @@ class Record:
             before: name → what it was.
             gotten: they stand for values now.
         """
+        self.later.catch_up()
         with self._lock:
             for name, held in before.items():
                 old, new = self.reader.of(held)[0], self.reader.token(name)[0]
@@ -183,23 +213,32 @@ class Record:
         """Records what the cell has changed, and the calls that it has made."""
         if cell.is_callback:
             return
-        changed = False
-        with self._lock:
-            try:
-                self.reader.next_look()
-                self._calls.cell_ended(cell)
-                self._observe(cell.scope, self._births.record(cell.scope))
-                self._forget()
-                changed = self._publish()
-            except Exception as error:  # the record must never fail a cell
-                trace.swallowed("the end of a cell could not be recorded", error)
-        self._tell(changed)
+        at = replace(cell)
+        self.later.add(lambda: self._ended(at))
+        # A cell that ran inside another one, or that nobody watches after its end, is recorded at once.
+        if cell.batch or self.notebook.cells.running() is not None or not self.later.when_idle(self._catch_up):
+            self._catch_up()
+
+    def _ended(self, cell: Cell) -> None:
+        self.reader.modules.next_look()
+        self._calls.cell_ended(cell)
+        self._observe(cell.scope, self._births.record(cell.scope))
+        self._forget()
+        self._news = self._publish() or self._news
+
+    def _catch_up(self, info: Any = None) -> None:
+        """Records what is left to be recorded, and tells the listeners; on the thread that runs cells."""
+        self.later.catch_up()
+        if self._news:
+            self._news = False
+            self._tell(True)
 
     def refresh(self) -> None:
         """Records what the running cell has changed so far."""
+        self.later.catch_up()
         with self._lock:
             scope = self.notebook.scope
-            self.reader.next_look()
+            self.reader.modules.next_look()
             self._observe(scope, self._births.so_far())
             changed = self._publish()
         self._tell(changed)
@@ -213,14 +252,15 @@ class Record:
         found = {}
         for name in list(self.lineage.now):
             value = self.space.get(name)
-            if name in changed or not issubclass(type(value), _FIXED):
-                found[name] = self.reader.token(name)[0], kind_of(value)
+            if name in changed or not issubclass(type(value), _FIXED) or " " in name:
+                found[name] = self.reader.token(name)[0], kind_in(self.space, name)
         self.lineage.observe(found, scope)
 
     def _used(self, key: str, made: Any) -> None:
         """Records that a definition is used for the first time in a cell (`definitions.on_use`)."""
         if str(getattr(made, "__module__", "")).startswith("raynb."):
             return
+        self.later.catch_up()
         with self._lock:
             try:
                 self._calls.used(key, made)
@@ -234,6 +274,7 @@ class Record:
     # -- questions -----------------------------------------------------------------------------
     def why(self, task: int) -> str:
         """Returns why what a task has made is stale, as a sentence without its full stop; empty: it is not."""
+        self.later.catch_up()
         with self._lock:
             run = self.lineage.run_of(task)
             return self.why_run(run) if run is not None else ""
@@ -248,6 +289,7 @@ class Record:
 
     def shown(self) -> list[Run]:
         """Returns the runs that people see: of each cell the latest whose results somebody can still name."""
+        self.later.catch_up()
         with self._lock:
             self._calls.read_sources()
             latest = {run.number for run in self.lineage.latest().values()}
@@ -297,34 +339,17 @@ class Record:
         ]  # fmt: skip
         self.lineage.keep(alive)
         self._kept_at = len(self.lineage.runs)
-        self._told = {told for told in self._told if told[0] in self.lineage.runs}
+        self._notices.forget()
 
     def _publish(self) -> bool:
-        """Publishes which results are stale, for waits; returns whether that has changed."""
-        reasons = self.lineage.verdicts()
-        if reasons is self._published:
-            return False
-        texts = {number: self.why_run(self.lineage.runs[number]) for number, why in reasons.items() if why is not None}
-        verdicts = {number: text for number, text in texts.items() if text}
-        self._published = self.lineage.verdicts()
-        if verdicts == self._verdicts:
-            return False
-        self._verdicts = verdicts
-        self._changes += 1
-        stale.known.clear()
-        for number, text in verdicts.items():
-            run = self.lineage.runs[number]
-            if (number, text) not in self._told:
-                names = ", ".join(f"`{name}`" for name in run.outputs) or "The value"
-                said = f"{names} of {cell_name(run.scope)} {'are' if len(run.outputs) > 1 else 'is'} stale: {text}."
-                stale.known.update({(self._nonce, task): said for task in run.tasks[:MAX_TASKS]})
-        return True
+        changed = self._notices.publish(self._nonce)
+        self._changes += changed
+        return changed
 
     def _say(self, text: str) -> None:
         """Warns that a stale result is waited for (`stale.say`)."""
         with self._lock:
-            told = [(number, why) for number, why in self._verdicts.items() if text.endswith(f"stale: {why}.")]
-            self._told.update(told)
+            self._notices.said(text)
         self.notebook.router.show_text(self.notebook.scope, "stderr", f"{text}\n")
 
 

@@ -180,7 +180,7 @@ class RemoteMagics(Magics):
         names = [*inside, *(analyse(iterable.strip()).free if iterable else ())]
         made = [*done.status, *_flat(done.outputs), *_flat(done.value)]
         tasks = [task_of(ref._id) for ref in made if isinstance(ref, ObjectRef)]
-        return self.notebook.lineage.submitted(kind, code.source, names, tuple(done.outputs), tasks, recipe)
+        return self.notebook.lineage.submitted(kind, code, names, tuple(done.outputs), tasks, recipe)
 
     @staticmethod
     def _check(args: Any, target: str) -> None:
@@ -259,6 +259,7 @@ class RemoteMagics(Magics):
                 profiles.show_when_over(watch.scope, watch)
             watch.in_background(progress=many and status is not None)
             return
+        self.notebook.lineage.later.catch_up()  # while it waits, others may change what it has read
         try:
             if status is not None:
                 wait_for(self.notebook, watch)
