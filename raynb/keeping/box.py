@@ -21,7 +21,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from raynb.keeping import values
-from raynb.keeping.folder import FolderError, Lease, home_of
+from raynb.keeping.folder import FolderError, Lease, alone, home_of
 from raynb.keeping.policy import KeptEntry, to_evict
 from raynb.keeping.values import Stored, Stub
 from raynb.store.directory import file_system_of
@@ -43,8 +43,17 @@ create index if not exists file_key on file (key);
 """
 
 
+def _is_damage(error: Exception) -> bool:
+    """Returns whether SQLite says that the index is damaged; its other errors are of subclasses."""
+    return type(error) is sqlite3.DatabaseError
+
+
 class BoxFull(Exception):
     """The limit is reached and nothing may go; the text says so."""
+
+
+class IndexDamaged(OSError):
+    """The index was damaged and is put aside; there is a new, empty one by now."""
 
 
 @dataclass(slots=True)
@@ -97,20 +106,42 @@ class Box:
         self._home = home_of(self.folder)
         self._lease = Lease(self.folder)
         self._lock = threading.RLock()
+        self._closed = False
+        self._inode = 0  # of the index
         self._after_commit: list[Stored] = []  # whose files go when no row names them any more
         self._index = os.path.join(self.folder, "index.sqlite")
-        self._db = self._open()
-        self._sweep()
+        try:
+            self._db = self._open()
+            try:
+                self._sweep()
+            except IndexDamaged:
+                self._sweep()
+            except BaseException:
+                self._db.close()
+                raise
+        except BaseException:
+            self._lease.close()
+            raise
 
     def close(self) -> None:
-        """Gives the folder up; what this kernel's refs named may be removed from now on."""
+        """Gives the folder up; what this kernel's refs named may be removed from now on. Later calls are refused."""
         with self._lock:
+            if self._closed:
+                return
             with contextlib.suppress(sqlite3.Error, OSError), self._change() as db:
                 self._end_leases(db, self._lease.living() - {self._lease.name})
+            self._closed = True
             with contextlib.suppress(sqlite3.Error):
                 self._db.close()
             self._lease.close()
             values.let_go(self.folder)
+
+    def is_there(self) -> bool:
+        """Returns whether the folder's index is the one that was opened: people remove folders."""
+        try:
+            return os.stat(self._index).st_ino == self._inode
+        except OSError:
+            return False
 
     # -- using ---------------------------------------------------------------------------------
     def lookup(self, keys: Sequence[str]) -> dict[str, Entry]:
@@ -118,6 +149,12 @@ class Box:
 
         What is returned stays on disk as long as this box is open. What is damaged is removed, and said.
         """
+        try:
+            return self._lookup(keys)
+        except IndexDamaged:  # which is said
+            return {}
+
+    def _lookup(self, keys: Sequence[str]) -> dict[str, Entry]:
         found: dict[str, Entry] = {}
         damaged: list[tuple[str, str, str]] = []
         with self._change() as db:
@@ -208,25 +245,28 @@ class Box:
             return self._anew(error)
 
     def _connect(self) -> sqlite3.Connection:
-        before = os.umask(0o177)
-        try:
+        # SQLite gives the files that it makes beside an index the index's own mode.
+        os.close(os.open(self._index, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
+        # One process at a time: of two that turn a new index to WAL at once, SQLite refuses one without waiting.
+        with alone(self.folder):
             db = sqlite3.connect(self._index, timeout=_BUSY_SECONDS, check_same_thread=False, isolation_level=None)
             try:
                 networked = file_system_of(self.folder) in _NETWORKED
                 db.execute(f"pragma journal_mode = {'delete' if networked else 'wal'}")
                 db.execute("pragma synchronous = normal")
                 db.executescript(_TABLES)
+                self._inode = os.stat(self._index).st_ino
             except BaseException:
                 db.close()
                 raise
-        finally:
-            os.umask(before)
         return db
 
     def _anew(self, error: Exception) -> sqlite3.Connection:
         """Puts a damaged index aside and begins an empty one."""
-        if isinstance(error, sqlite3.OperationalError):  # locked, no room, no permission: it is not damaged
-            raise FolderError(f"The index of kept results {self._index} cannot be used: {error}.") from error
+        if not _is_damage(error):  # locked, no room, no permission
+            raise FolderError(
+                f"The index of kept results {self._index} cannot be used: {error}. If that stays so, remove it."
+            ) from error
         self.say(f"The index of kept results {self._index} is damaged ({error}); nothing that was kept is used.")
         for suffix in ("", "-wal", "-shm"):
             with contextlib.suppress(OSError):
@@ -237,6 +277,8 @@ class Box:
     def _change(self) -> Iterator[sqlite3.Connection]:
         """One transaction; a damaged index is put aside, and it runs on the new, empty one next time."""
         with self._lock:
+            if self._closed:
+                raise OSError(f"the folder {self.folder} is closed")
             try:
                 self._db.execute("begin immediate")
                 try:
@@ -247,15 +289,15 @@ class Box:
                     raise
                 self._db.execute("commit")
                 self.discard(self._after_commit)
-            except sqlite3.OperationalError as error:
+            except sqlite3.Error as error:
                 with contextlib.suppress(sqlite3.Error):
                     self._db.execute("rollback")
-                raise OSError(f"the index {self._index}: {error}") from error
-            except sqlite3.DatabaseError as error:
+                if not _is_damage(error):
+                    raise OSError(f"the index {self._index}: {error}") from error
                 with contextlib.suppress(sqlite3.Error):
                     self._db.close()
                 self._db = self._anew(error)
-                raise OSError(f"the index {self._index} was damaged: {error}") from error
+                raise IndexDamaged(f"the index {self._index} was damaged: {error}") from error
             finally:
                 self._after_commit = []
 

@@ -16,6 +16,7 @@ import copyreg
 import hashlib
 import inspect
 import marshal
+import os
 import sys
 from collections.abc import Callable, Iterable
 from types import (
@@ -31,16 +32,19 @@ from typing import Any
 from cloudpickle import cloudpickle
 
 from raynb.base.ref import ObjectRef
-from raynb.keeping.versions import Unsure, module_token
+from raynb.keeping.mentions import environment_of, imports_of
+from raynb.keeping.versions import Unsure, import_token, module_token
+from raynb.store import checksum
 
 _SCALARS = frozenset((type(None), bool, int, float, complex, str, bytes, type(Ellipsis)))
 _SEQUENCES = (list, tuple)
-#: Members of a class that say nothing of what it does, or differ in each process.
+#: Members of a class that say nothing of what it does, differ in each process, or are looked at by themselves.
 _NOT_MEMBERS = frozenset((
     "__dict__", "__weakref__", "__module__", "__doc__", "__qualname__", "__firstlineno__",
     "__static_attributes__", "_abc_impl", "__abstractmethods__", "__annotate_func__", "__annotations_cache__",
 ))  # fmt: skip
 _MAX_DEPTH = 200
+_LARGE = 8 << 20  # bytes of an array from which on its sum may be another function's
 _BUILTIN_MODULES = frozenset(("builtins", "__builtin__"))
 #: Types whose pickle hides state that lives elsewhere.
 _HIDING = frozenset(("ActorHandle", "ShownHandle", "ObjectRefGenerator", "DynamicObjectRefGenerator"))
@@ -182,7 +186,11 @@ class Walk:
         self.piece("array", f"{value.dtype.str}{value.dtype.descr!r}{value.shape}{order}")
         flat = value.reshape(-1, order=order).view("u1") if value.size else value.tobytes()
         view = memoryview(flat)
-        self.total.update(view if view.contiguous else view.tobytes())
+        view = view if view.contiguous else memoryview(view.tobytes())
+        if len(view) < _LARGE:
+            self.total.update(view)
+        else:  # by several threads
+            self.piece("sum", checksum.of(view, checksum.start(b"digest", "", len(view))))
 
     # -- code ----------------------------------------------------------------------------------
     def function(self, made: FunctionType, depth: int) -> None:
@@ -221,11 +229,23 @@ class Walk:
         self.piece("code", code.co_code)
         self.piece("table", getattr(code, "co_exceptiontable", b""))
         self.piece("facts", repr(facts))
+        for name in imports_of(code):
+            self.imported(name)
+        for name in environment_of(code):
+            self.environment(name)
         for const in code.co_consts:
             if isinstance(const, CodeType):
                 self.code(const, depth + 1)
             else:
                 self.value(const, depth + 1)
+
+    def imported(self, name: str) -> None:
+        """Adds a module that code imports when it runs."""
+        self.piece("import", import_token(name))
+
+    def environment(self, name: str) -> None:
+        """Adds an environment variable that code names."""
+        self.piece("environment", f"{name}={os.environ.get(name)!r}")
 
     def cls(self, made: type, depth: int) -> None:
         """Adds a class by its attributes, bases and metaclass."""
@@ -233,6 +253,8 @@ class Walk:
             self.named(made.__module__, made.__qualname__)
             return
         self.piece("class", made.__qualname__)
+        doc = vars(made).get("__doc__")
+        self.piece("doc", doc if isinstance(doc, str) and " at 0x" not in doc else "")  # a dataclass may show addresses
         self.value(type(made), depth + 1)
         for base in made.__bases__:
             self.value(base, depth + 1)

@@ -12,6 +12,7 @@ import fcntl
 import os
 import secrets
 import stat
+from collections.abc import Iterator
 
 from raynb.store.disk import Home
 
@@ -100,6 +101,17 @@ def _make_secret(path: str) -> None:
             os.unlink(part)
 
 
+@contextlib.contextmanager
+def alone(path: str) -> Iterator[None]:
+    """Runs the ``with`` body while no other process, and no other thread, is inside one of the same folder."""
+    fd = os.open(os.path.join(path, "lock"), os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(fd)
+
+
 class Lease:
     """Shows other kernels that this one lives: a locked file, whose lock the system drops with the process.
 
@@ -109,9 +121,16 @@ class Lease:
     def __init__(self, path: str) -> None:
         self.folder = os.path.join(path, "kernels")
         make(self.folder)
-        self.name = secrets.token_hex(8)
-        self._fd = os.open(os.path.join(self.folder, self.name), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        fcntl.flock(self._fd, fcntl.LOCK_EX)
+        self.name, self._fd = "", -1
+        while not self._locked():  # another kernel looked between the file's creation and its lock
+            self.close()
+            self.name = secrets.token_hex(8)
+            self._fd = os.open(os.path.join(self.folder, self.name), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            fcntl.flock(self._fd, fcntl.LOCK_EX)
+
+    def _locked(self) -> bool:
+        """Returns whether the file is locked and still there."""
+        return self._fd >= 0 and os.fstat(self._fd).st_nlink > 0
 
     def living(self) -> set[str]:
         """Returns the names of the kernels that use the folder now; forgets the others."""

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import contextlib
 import contextvars
+import itertools
 import logging
 import pickle
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -24,12 +25,12 @@ from raynb.base.ids import task_of
 from raynb.base.interfaces import DriverEngine
 from raynb.base.ref import ObjectRef
 from raynb.base.rows import Output
-from raynb.exceptions import OutOfDiskError, RuntimeGoneError
+from raynb.exceptions import OutOfDiskError, RayError, RuntimeGoneError
 from raynb.keeping import values
 from raynb.keeping.box import Box, BoxFull, Entry
 from raynb.keeping.folder import FolderError
 from raynb.keeping.values import Stored
-from raynb.keeping.versions import Unsure
+from raynb.keeping.versions import Unsure, changed_since
 
 #: Results that one task writes at most.
 BATCH = 64
@@ -49,6 +50,7 @@ class PendingKeep:
         task: whose times and output are kept; 0: none.
         output: whether what the task printed is kept with it.
         say: told in words why it is not kept.
+        files: whose bytes are in the key, see `raynb.keeping.versions.watching`.
     """
 
     key: str
@@ -59,6 +61,7 @@ class PendingKeep:
     task: int
     output: bool
     say: Callable[[str], None] = field(repr=False)
+    files: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
 
 
 class Keeper:
@@ -70,7 +73,8 @@ class Keeper:
     def __init__(self, box: Box) -> None:
         self.box = box
         self._ready: deque[PendingKeep] = deque()
-        self._waiting = 0  # whose task has not ended
+        self._waiting: dict[int, ObjectRef[Any]] = {}  # number → the status of tasks that have not ended, or just now
+        self._numbers = itertools.count()
         self._busy = 0
         self._change = threading.Condition()
         self._thread: threading.Thread | None = None
@@ -82,8 +86,9 @@ class Keeper:
             whole: the results are of the task as a whole: if its status is anything but None, it left something out.
         """
         context = contextvars.copy_context()  # an isolated runtime is the calling context's
+        number = next(self._numbers)
         with self._change:
-            self._waiting += 1
+            self._waiting[number] = status
 
         def ended(future: Any) -> None:
             good = not future.cancelled() and future.exception() is None
@@ -91,7 +96,7 @@ class Keeper:
                 pending[0].say("it did not bind all its names, so the same cell may end another way")
                 good = False
             with self._change:
-                self._waiting -= 1
+                del self._waiting[number]
                 if good:
                     self._ready.extend(pending)
                     if self._thread is None:
@@ -105,8 +110,25 @@ class Keeper:
 
     def flush(self, seconds: float) -> bool:
         """Waits until what has ended is written; returns whether it is."""
+        deadline = time.monotonic() + seconds
+        ended = self._ended()
         with self._change:
-            return self._change.wait_for(lambda: not self._ready and not self._busy, seconds)
+            return self._change.wait_for(
+                lambda: not (self._ready or self._busy or ended & self._waiting.keys()), deadline - time.monotonic()
+            )
+
+    def _ended(self) -> set[int]:
+        """Returns the numbers of those that wait though their task has ended: its callback runs any moment."""
+        engine = engines.driver()
+        with self._change:
+            waiting = {status: number for number, status in self._waiting.items() if status._engine is engine}
+        if engine is None or not waiting:
+            return set()
+        try:
+            ready, _ = engine.wait(list(waiting), len(waiting), 0.0, False)
+        except RayError:  # the runtime is going
+            return set()
+        return {waiting[status] for status in ready}
 
     # -- inside --------------------------------------------------------------------------------
     def _serve(self) -> None:
@@ -143,6 +165,10 @@ class Keeper:
             if isinstance(found, str):
                 if found:
                     pending.say(found)
+                continue
+            if path := changed_since(pending.files):
+                self.box.discard(found)
+                pending.say(f"{path} has changed meanwhile, so the result may be of either state of it")
                 continue
             row = rows.get(pending.task)
             entry = Entry(

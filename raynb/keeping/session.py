@@ -1,4 +1,5 @@
-"""Where this process keeps results: beside the notebook, or in ``.raynb`` of the first folder of a script.
+"""Where this process keeps results: the notebook's place, else the one that the environment names, else ``.raynb`` in
+the first folder of a script.
 
 Thread contract: any thread.
 """
@@ -12,35 +13,56 @@ import threading
 from collections.abc import Callable
 
 from raynb.base.process import surroundings
-from raynb.keeping.box import Box
+from raynb.keeping.folder import FolderError
 from raynb.keeping.keeper import Keeper
+from raynb.keeping.place import is_url
+from raynb.keeping.shared import open_box
 
 #: Bytes that a script keeps; a notebook has ``Raynb.keep_limit``.
 LIMIT = 20_000_000_000
 FOLDER = ".raynb"
 
+#: Environment variable that names a folder, or a URL that fsspec knows.
+DIRECTORY = "RAYNB_KEEP_DIRECTORY"
+
 #: Set by the notebook: returns its box and keeper.
 provider: Callable[[], Keeper] | None = None
 
 _first_folder = surroundings.folder()
-_own: Keeper | None = None
+_own: dict[str, Keeper] = {}
 _lock = threading.Lock()
 
 
-def keeper() -> Keeper:
-    """Returns the keeper of this process.
+def keeper(directory: str | os.PathLike[str] | None = None) -> Keeper:
+    """Returns the keeper of a folder or URL.
+
+    Args:
+        directory: None: the notebook's, else what the environment names, else the script's own.
 
     Raises:
-        FolderError: the folder can't be used.
+        FolderError: it can't be used.
     """
-    global _own
-    if provider is not None:
+    if directory is None and provider is not None:
         return provider()
+    named = os.fspath(directory) if directory is not None else os.environ.get(DIRECTORY, "")
+    path = place_of(named) or os.path.join(_first_folder, FOLDER)
     with _lock:
-        if _own is None:
-            _own = Keeper(Box(os.path.join(_first_folder, FOLDER), lambda: LIMIT, say))
-            atexit.register(_own.flush, 5.0)
-        return _own
+        found = _own.get(path)
+        if found is None or not found.box.is_there():
+            if found is not None:
+                found.box.close()
+            try:
+                found = Keeper(open_box(path, lambda: LIMIT, say))
+            except OSError as error:
+                raise FolderError(f"{path} cannot be used for kept results: {error}.") from error
+            _own[path] = found
+            atexit.register(found.flush, 5.0)
+        return found
+
+
+def place_of(named: str) -> str:
+    """Returns a folder's whole path, or a URL as it is; empty stays empty."""
+    return named if not named or is_url(named) else os.path.abspath(os.path.expanduser(named))
 
 
 def say(text: str) -> None:

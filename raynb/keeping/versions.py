@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import ast
 import contextlib
+import contextvars
 import functools
 import hashlib
 import importlib.util
@@ -18,7 +19,7 @@ import os
 import platform
 import sys
 import sysconfig
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 
 _STDLIB = os.path.realpath(sysconfig.get_path("stdlib")) + os.sep
 _LIBRARIES = tuple({os.path.realpath(sysconfig.get_path(name)) + os.sep for name in ("purelib", "platlib")})
@@ -27,6 +28,48 @@ _MAX_FILES = 5_000
 
 class Unsure(Exception):
     """Raised when no key can be computed: nothing is looked up, and nothing is kept. The text says why."""
+
+
+class NoModule(Unsure):
+    """Raised for a module that cannot be found."""
+
+
+#: The files whose bytes have gone into tokens, with what the system said of each before they were read.
+_watched: contextvars.ContextVar[dict[str, tuple[int, ...]] | None] = contextvars.ContextVar("watched", default=None)
+
+
+@contextlib.contextmanager
+def watching() -> Iterator[dict[str, tuple[int, ...]]]:
+    """Collects the files whose bytes go into tokens in the ``with`` body, for `changed_since`."""
+    found: dict[str, tuple[int, ...]] = {}
+    token = _watched.set(found)
+    try:
+        yield found
+    finally:
+        _watched.reset(token)
+
+
+def watch(path: str, facts: os.stat_result) -> None:
+    """Adds a file that is about to be read to what is collected."""
+    found = _watched.get()
+    if found is not None:
+        found.setdefault(os.path.abspath(path), _version(facts))
+
+
+def changed_since(files: Mapping[str, tuple[int, ...]]) -> str:
+    """Returns a file that is another one than it was when it was read; empty: none is."""
+    for path, version in files.items():
+        try:
+            if _version(os.stat(path)) == version:
+                continue
+        except OSError:
+            pass
+        return path
+    return ""
+
+
+def _version(facts: os.stat_result) -> tuple[int, ...]:
+    return facts.st_size, facts.st_mtime_ns, facts.st_ctime_ns, facts.st_ino
 
 
 def python_token() -> str:
@@ -47,8 +90,20 @@ def module_token(name: str) -> str:
         raise Unsure("it names the notebook's own module")
     places = _places(name if name in sys.modules else top)
     if all(is_installed(place) for place in places):
-        return f"{name}=={_release(top, tuple(places))}"
+        return f"{name}=={_release(top, tuple(places), _installations())}"
     return f"{name}@{_bytes_of(name)}"
+
+
+def import_token(name: str) -> str:
+    """Returns `module_token` of a module that code may import, or that there is no such module.
+
+    Raises:
+        Unsure: the module exists in this process only.
+    """
+    try:
+        return module_token(name)
+    except NoModule:  # code may look whether it is installed
+        return f"{name} is not there"
 
 
 def _places(name: str) -> list[str]:
@@ -60,7 +115,7 @@ def _places(name: str) -> list[str]:
         except (ImportError, ValueError):
             spec = None
     if spec is None:
-        raise Unsure(f"the module {name} cannot be found")
+        raise NoModule(f"the module {name} cannot be found")
     found = [spec.origin] if spec.origin not in (None, "namespace") else list(spec.submodule_search_locations or ())
     if not found or not os.path.exists(str(found[0])):
         raise Unsure(f"the module {name} has no file")
@@ -74,19 +129,28 @@ def is_installed(place: str) -> bool:
     )
 
 
-@functools.cache
-def _distributions() -> dict[str, list[str]]:
+def _installations() -> tuple[int, ...]:
+    """Returns what is another after packages were installed, also while this process runs (``%pip install``)."""
+    found = []
+    for place in _LIBRARIES:
+        with contextlib.suppress(OSError):
+            found.append(os.stat(place).st_mtime_ns)
+    return tuple(found)
+
+
+@functools.lru_cache(maxsize=2)
+def _distributions(installations: tuple[int, ...]) -> dict[str, list[str]]:
     from importlib import metadata
 
     return dict(metadata.packages_distributions())
 
 
-@functools.cache
-def _release(top: str, places: tuple[str, ...]) -> str:
+@functools.lru_cache(maxsize=4_096)
+def _release(top: str, places: tuple[str, ...], installations: tuple[int, ...]) -> str:
     """Returns the version of an installed package; without one, its file's size and time."""
     from importlib import metadata
 
-    found = sorted(_distributions().get(top, ()))
+    found = sorted(_distributions(installations).get(top, ()))
     if not found:  # before 3.11 only distributions with a list of their packages are found
         with contextlib.suppress(metadata.PackageNotFoundError):
             return f"{top} {metadata.version(top)}"
@@ -103,6 +167,7 @@ def _bytes_of(name: str) -> str:
     """Returns the hash of a local module's files, and of those of the local modules that it imports."""
     total = hashlib.sha256()
     for path in sorted(_local_files(name)):
+        watch(path, os.stat(path))
         with open(path, "rb") as file:
             total.update(f"{os.path.basename(path)}\0".encode() + hashlib.sha256(file.read()).digest())
     return total.hexdigest()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from typing import Any, Generic, TypeVar
 
 from raynb import api
@@ -11,23 +12,28 @@ from raynb.base import engine as engines
 from raynb.keeping import origins, session
 from raynb.keeping.digest import digest
 from raynb.keeping.keeper import PendingKeep, put_kept, replayed, task_id
-from raynb.keeping.versions import Unsure, python_token
+from raynb.keeping.versions import Unsure, python_token, watching
 
 __all__ = ["keep"]
 
 F = TypeVar("F")
 
 
-def keep(function: F, *, fresh: bool = False) -> KeptFunction[F]:
+def keep(
+    function: F, *, fresh: bool = False, directory: str | os.PathLike[str] | None = None
+) -> KeptFunction[F]:
     """Returns a remote function whose results are kept on disk.
 
     A call with the same code and arguments, in this process or a later one, gives a ready ref at once. Values count
     by their content, refs by the call that made them, if that one is kept. What cannot be identified is not
-    kept, which is said once. Results are in ``.raynb`` beside the notebook, or in a script's first folder.
+    kept, which is said once.
 
     Args:
         function: made by ``@raynb.remote``.
         fresh: run every call whatever is kept, and keep the new results.
+        directory: the folder of the results, or a URL that fsspec knows (``s3://bucket/kept``; extra
+            ``raynb[fsspec]``). None: the notebook's (``Raynb.keep_directory``), in a script the environment
+            variable ``RAYNB_KEEP_DIRECTORY``, else ``.raynb`` in the folder in which it was started.
 
     Raises:
         TypeError: it isn't a remote function, or one that yields.
@@ -41,7 +47,7 @@ def keep(function: F, *, fresh: bool = False) -> KeptFunction[F]:
         >>> ray.get(keep(square).remote(7))
         49
     """
-    return KeptFunction(function, fresh)
+    return KeptFunction(function, fresh, directory)
 
 
 class KeptFunction(Generic[F]):
@@ -50,7 +56,9 @@ class KeptFunction(Generic[F]):
     Thread contract: any thread.
     """
 
-    def __init__(self, function: F, fresh: bool = False) -> None:
+    def __init__(
+        self, function: F, fresh: bool = False, directory: str | os.PathLike[str] | None = None
+    ) -> None:
         if not isinstance(function, (api.RemoteFunction, RemoteFunctionWithOptions)):
             raise TypeError(f"keep() takes a function made by @raynb.remote, got a {type(function).__name__}.")
         given, about = function._given, function._about
@@ -60,11 +68,12 @@ class KeptFunction(Generic[F]):
         self._about = about
         self._given = given
         self._fresh = fresh
+        self._directory = directory
         self._said: set[str] = set()
 
     def options(self, **given: Any) -> KeptFunction[F]:
         """Returns it with other options, as `RemoteFunction.options`."""
-        return KeptFunction(self._function.options(**given), self._fresh)
+        return KeptFunction(self._function.options(**given), self._fresh, self._directory)
 
     def remote(self, *args: Any, **kwargs: Any) -> Any:
         """Submits a call, or returns ready refs of what is kept of it."""
@@ -72,9 +81,10 @@ class KeptFunction(Generic[F]):
         count = self._given.get("num_returns", 1) or 0
         if engine.context().task or not count:
             return self._function.remote(*args, **kwargs)
-        keeper = session.keeper()
+        keeper = session.keeper(self._directory)
         try:
-            key = self._key(args, kwargs)
+            with watching() as files:
+                key = self._key(args, kwargs)
             found = {} if self._fresh else keeper.box.lookup([key])
         except (Unsure, OSError) as why:
             self._say(str(why))
@@ -90,7 +100,7 @@ class KeptFunction(Generic[F]):
         run = origins.new_run()
         origins.record(made.items(), key, run)
         name = self._about.name
-        pending = PendingKeep(key, run, name, f"{name}(…)", made, task_id(made["0"]), False, self._say)
+        pending = PendingKeep(key, run, name, f"{name}(…)", made, task_id(made["0"]), False, self._say, files)
         keeper.when_done(made["0"], [pending], whole=False)
         return returned
 

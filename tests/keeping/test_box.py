@@ -39,6 +39,14 @@ def read(box: Box, entry: Entry) -> dict[str, Any]:
     return {name: pickle.loads(pickle.dumps(box.stub(stored))) for name, stored in entry.values.items()}
 
 
+def change(path: Path, data: bytes) -> None:
+    """Writes a file, until the system says so: its clock of changes may stand still for milliseconds."""
+    before = os.stat(path).st_ctime_ns
+    path.write_bytes(data)
+    while os.stat(path).st_ctime_ns == before:
+        path.write_bytes(data)
+
+
 @pytest.fixture
 def said() -> list[str]:
     return []
@@ -75,19 +83,21 @@ def test_one_flipped_bit_anywhere_is_a_miss_and_said(tmp_path: Path) -> None:
         keep(box, "a")
         keep(box, "b")
         box.close()
-        files = sorted(path for path in folder.rglob("*") if path.is_file() and path.name != "secret")
+        files = sorted(path for path in folder.rglob("*") if path.is_file() and path.name not in ("secret", "lock"))
         path = files[turn % len(files)]
         data = bytearray(path.read_bytes())
-        if not data:
-            continue
         place = chance.randrange(len(data))
         data[place] ^= 1 << chance.randrange(8)
-        path.write_bytes(data)
+        change(path, bytes(data))
         try:
             again = Box(str(folder), lambda: 10**9, said.append)
-            found = again.lookup(["a", "b"])
         except (OSError, FolderError):
             continue  # an index that cannot be used is no wrong value either
+        try:
+            found = again.lookup(["a", "b"])
+        except OSError:
+            again.close()
+            continue
         for key, entry in found.items():
             assert read(again, entry) == value_of(key), path
         if path.parent.name == "values":
@@ -130,7 +140,7 @@ while True:
 def test_two_kernels_that_are_killed_while_they_write_leave_only_whole_results(tmp_path: Path) -> None:
     chance = random.Random(11)
     folder = str(tmp_path / "kept")
-    for _ in range(4):
+    for _ in range(3):
         command = [sys.executable, "-c", WRITER.format(root=ROOT, folder=folder, name="a")]
         writers = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(2)]
         for writer in writers:
@@ -185,6 +195,48 @@ def test_folders_that_others_could_tamper_with_are_refused(tmp_path: Path) -> No
     (tmp_path / "link").symlink_to(tmp_path)
     with pytest.raises(FolderError, match="links"):
         Box(str(tmp_path / "link"), lambda: 1, print)
+
+
+def test_a_kernel_that_goes_while_it_keeps_takes_nothing_with_it(box: Box, said: list[str]) -> None:
+    keep(box, "a")
+    stored = {name: values.write(box.folder, value) for name, value in value_of("b").items()}
+    box.close()
+    box.close()
+    with pytest.raises(OSError, match="closed"):  # as the thread that still writes finds it
+        box.add([Entry("b", "In[1]", "code", stored)])
+    with pytest.raises(OSError, match="closed"):
+        box.lookup(["a"])
+    again = Box(box.folder, lambda: 10**9, said.append)
+    assert read(again, again.lookup(["a"])["a"]) == value_of("a")
+    assert oct(os.stat(os.path.join(box.folder, "index.sqlite-wal")).st_mode)[-3:] == "600"
+    again.close()
+    assert said == []
+
+
+OPENER = """
+import sys
+sys.path.insert(0, {root!r})
+from raynb.keeping.box import Box
+for line in sys.stdin:
+    Box(line.strip(), lambda: 10**9, print).close()
+    print("opened", flush=True)
+"""
+
+
+def test_kernels_that_open_a_new_folder_at_once_all_get_it(tmp_path: Path) -> None:
+    command = [sys.executable, "-c", OPENER.format(root=ROOT)]
+    pipe = subprocess.PIPE
+    openers = [subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=pipe, text=True) for _ in range(2)]
+    for number in range(12):
+        for opener in openers:
+            assert opener.stdin is not None
+            opener.stdin.write(f"{tmp_path}/kept{number}\n")
+            opener.stdin.flush()
+        for opener in openers:
+            assert opener.stdout is not None
+            assert opener.stdout.readline() == "opened\n", opener.communicate()
+    for opener in openers:
+        assert opener.communicate() == ("", "")
 
 
 FACTS = st.lists(st.tuples(st.integers(0, 50), st.integers(0, 9), st.booleans()))

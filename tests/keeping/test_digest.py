@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import copy
+import importlib
+import os
 import subprocess
 import sys
 import threading
@@ -14,7 +16,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from raynb.keeping.digest import digest
-from raynb.keeping.versions import Unsure, module_token
+from raynb.keeping.mentions import all_code, imports_of
+from raynb.keeping.versions import Unsure, changed_since, module_token, watching
 
 SCALARS = st.none() | st.booleans() | st.integers() | st.floats() | st.text() | st.binary() | st.just(...)
 VALUES: Any = st.recursive(
@@ -107,3 +110,65 @@ def test_a_module_that_somebody_edits_counts_by_its_files_and_those_it_imports(
     assert module_token("numpy").startswith("numpy==numpy ")
     with pytest.raises(Unsure):
         module_token("no_such_module_anywhere")
+
+
+IMPORTING = """
+def reads():
+    import keeping_c
+    return keeping_c.VALUE
+class Task:
+    def run(self):
+        from keeping_c import VALUE as value
+        return [value for _ in "x"]
+"""
+
+
+def test_code_counts_with_the_modules_that_it_imports_when_it_runs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "keeping_c.py").write_text("VALUE = 1\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    space: dict[str, Any] = {"__name__": "__main__"}
+    exec(IMPORTING, space)
+    with watching() as files:
+        before = [digest(space[name]) for name in ("reads", "Task")]
+    assert [Path(path).name for path in files] == ["keeping_c.py"]
+    assert changed_since(files) == ""
+    (tmp_path / "keeping_c.py").write_text("VALUE = 22\n")
+    assert changed_since(files) == str(tmp_path / "keeping_c.py")
+    after = [digest(space[name]) for name in ("reads", "Task")]
+    assert all(one != other for one, other in zip(before, after, strict=True))
+    (tmp_path / "keeping_c.py").unlink()
+    importlib.invalidate_caches()
+    assert digest(space["reads"]) not in (before[0], after[0])  # whether there is one counts, too
+
+
+def test_imports_are_found_wherever_they_are_in_code() -> None:
+    names = " ".join(f"name{number} = {number};" for number in range(300))  # more than one byte holds
+    code = compile(f"{names}\nimport a.b as c\ndef f():\n    from d import e\n    import g, h", "", "exec")
+    assert [list(imports_of(part)) for part in all_code(code)] == [["a.b"], ["d", "g", "h"]]
+
+
+def test_environment_variables_that_code_names_count(monkeypatch: pytest.MonkeyPatch) -> None:
+    space: dict[str, Any] = {"__name__": "__main__", "os": os}
+    exec("def read(): return [os.environ.get(name) for name in ('KEEPING_A', 'KEEPING_B')]\n"
+         "def passes(): return other('KEEPING_A')\ndef other(name): return 1", space)  # fmt: skip
+    monkeypatch.setenv("KEEPING_A", "1")
+    seen = {digest(space["read"])}
+    passed = {digest(space["passes"])}
+    for name, value in (("KEEPING_A", "2"), ("KEEPING_B", "1"), ("KEEPING_C", "1")):
+        monkeypatch.setenv(name, value)
+        seen.add(digest(space["read"]))
+        passed.add(digest(space["passes"]))
+    assert (len(seen), len(passed)) == (3, 2)
+
+
+def test_the_text_of_a_class_counts_and_a_large_array() -> None:
+    one, other = [type("C", (), {"__module__": "__main__", "__doc__": doc}) for doc in ("a", "b")]
+    assert digest(one) != digest(other)
+    numpy = pytest.importorskip("numpy")
+    array = numpy.zeros(3_000_000)
+    before = digest(array)
+    assert digest(array.copy()) == before
+    array[2_999_999] = 1
+    assert digest(array) != before

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -76,3 +77,34 @@ def test_a_call_is_kept_by_its_code_arguments_and_the_calls_that_made_its_refs(
         keep(stream)
     with pytest.raises(TypeError, match=r"@raynb\.remote"):
         keep(len)
+
+
+def test_a_script_names_the_place_of_its_results(
+    raynb_runtime: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    runs = tmp_path / "runs"
+
+    @ray.remote
+    def counted(x: int) -> int:
+        with open(runs, "a") as file:
+            file.write("x")
+        return x
+
+    monkeypatch.setattr(session, "provider", None)
+    monkeypatch.setattr(session, "_own", {})
+    monkeypatch.setenv(session.DIRECTORY, str(tmp_path / "named"))
+    places = {None: tmp_path / "named", tmp_path / "given": tmp_path / "given"}
+    for number, (given, place) in enumerate(places.items(), 1):
+        for _ in range(2):
+            assert ray.get(keep(counted, directory=given).remote(3)) == 3
+            assert session.keeper(given).flush(60)
+        assert len(runs.read_text()) == number
+        assert (place / "index.sqlite").exists()
+    shutil.rmtree(tmp_path / "given")  # as people clean up
+    assert ray.get(keep(counted, directory=tmp_path / "given").options(num_cpus=1).remote(3)) == 3
+    assert session.keeper(tmp_path / "given").flush(60)
+    assert len(runs.read_text()) == 3
+    assert (tmp_path / "given" / "index.sqlite").exists()
+    for made in session._own.values():
+        made.box.close()
+    assert capsys.readouterr().err == ""

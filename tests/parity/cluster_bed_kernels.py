@@ -52,6 +52,21 @@ ray.kill(kept)
 """
 
 
+KEEPS = """
+%config Raynb.keep_directory = {place!r}
+def helper(x):
+    return x + {add}
+"""
+KEPT = """\
+%%remote --keep --wait
+print("made")
+raw = [helper(x) for x in range(3)]
+open({ran!r}, "a").write("x")
+"""
+SUM = "%%remote --wait\ntotal = sum(raw)"
+FLUSH = "from raynb.jupyter import notebook as nb\nprint(nb.loaded().kept.flush(60))"
+
+
 class Kernel:
     """One notebook's kernel, and what its cells show."""
 
@@ -129,3 +144,43 @@ def two_notebooks_share_a_cluster_and_one_of_them_restarts() -> None:
         shown = kernels["two"].run("_ = ray.get(mine.say.remote('two goes on')); ray.kill(kept)")
         assert shown.count("two goes on") == 1, shown
         assert "one" not in shown, shown
+
+
+@check
+def a_notebook_keeps_results_and_makes_stale_ones_anew() -> None:
+    for module in ("ipykernel", "jupyter_client"):
+        if importlib.util.find_spec(module) is None:
+            raise Skipped(f"{module} is not in the Python that has Ray")
+    folder = tempfile.mkdtemp()
+    profile = Path(folder, "profile_default")
+    profile.mkdir()
+    (profile / "ipython_kernel_config.py").write_text(f"c.Raynb.address = {bed.address!r}\n")
+    place, ran = str(Path(folder, "kept")), str(Path(folder, "ran"))
+    kernel = Kernel(folder)
+    try:
+        kernel.run(START)
+        for _ in range(2):
+            kernel.run(KEEPS.format(place=place, add=1))
+            assert "made\n" in kernel.run(KEPT.format(ran=ran))
+            assert kernel.run(FLUSH) == "True\n"
+            assert kernel.run("print(ray.get(raw))") == "[1, 2, 3]\n"
+            assert _size(ran) == 1
+        kernel.run(SUM)
+        assert kernel.run("%raynb stale") == "Nothing is stale.\n"
+        kernel.run(KEEPS.format(place=place, add=2))
+        found = kernel.run("%raynb stale")
+        assert found.count("`helper` was redefined") == 2, found
+        assert "Submitted 2 cells again" in kernel.run("%raynb rerun")
+        assert kernel.run("print(ray.get([raw, total]))") == "[[2, 3, 4], 9]\n"
+        assert _size(ran) == 2
+        assert kernel.run("%raynb stale") == "Nothing is stale.\n"
+        assert "← raw of In" in kernel.run("print(get_ipython().run_line_magic('raynb', 'graph'))")
+        assert kernel.run(FLUSH) == "True\n"
+        kernel.restart()
+        kernel.run(START)
+        kernel.run(KEEPS.format(place=place, add=2))
+        assert "made\n" in kernel.run(KEPT.format(ran=ran))
+        assert kernel.run(SUM + "\nprint(total)") == "9\n"
+        assert _size(ran) == 2
+    finally:
+        kernel.end()

@@ -128,6 +128,19 @@ def rc_options(touched: set[str]) -> dict[str, Any] | None:
     return {name: dict.__getitem__(now, name) for name in sorted(touched)}
 
 
+#: numpy's print options as they come.
+_NUMPY = {"edgeitems": 3, "threshold": 1000, "floatmode": "maxprec", "precision": 8, "suppress": False,
+          "linewidth": 75, "nanstr": "nan", "infstr": "inf", "sign": "-", "formatter": None,
+          "legacy": False}  # fmt: skip
+
+
+def display_options() -> dict[str, Any]:
+    """Returns the print options and ``rcParams`` that are not as they come: name → value."""
+    numpy = numpy_options() or {}
+    found = {f"numpy.{name}": value for name, value in numpy.items() if _NUMPY.get(name, value) != value}
+    return {**found, **(pandas_options(set()) or {}), **(rc_options(set()) or {})}
+
+
 def figures_raw(shell: Any) -> tuple[Any, ...]:
     """Returns the printers of figures, for comparison."""
     figure = getattr(sys.modules.get("matplotlib.figure"), "Figure", None)

@@ -9,8 +9,7 @@ from collections.abc import Sequence
 
 from raynb.jupyter.formatting import format_bytes, format_seconds
 from raynb.keeping.box import Entry
-from raynb.keeping.place import is_url
-from raynb.keeping.session import FOLDER
+from raynb.keeping.session import FOLDER, place_of
 
 _AGE = re.compile(r"(\d+(?:\.\d+)?)\s*([smhdw])")
 _UNITS = {"s": 1.0, "m": 60.0, "h": 3_600.0, "d": 86_400.0, "w": 604_800.0}
@@ -20,14 +19,12 @@ def where(configured: str, session: str, first_folder: str) -> str:
     """Returns the folder of kept results, or the URL of their place.
 
     Args:
-        configured: ``Raynb.keep_directory``.
+        configured: ``Raynb.keep_directory``, else what the environment names.
         session: the notebook's path as Jupyter gives it to the kernel; empty: unknown.
         first_folder: where the kernel was when the extension was loaded.
     """
-    if is_url(configured):
-        return configured
     if configured:
-        return os.path.abspath(os.path.expanduser(configured))
+        return place_of(configured)
     beside = os.path.dirname(session)
     if session and os.path.isabs(session) and os.path.isdir(beside):
         return os.path.join(beside, FOLDER)

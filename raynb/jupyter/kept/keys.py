@@ -12,6 +12,7 @@ import builtins
 import glob
 import hashlib
 import os
+import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
@@ -21,18 +22,22 @@ from raynb.base.ref import ObjectRef
 from raynb.jupyter.cells.analysis import CellCode
 from raynb.jupyter.cells.inputs import NOTEBOOK_NAMES
 from raynb.jupyter.on_worker.runner import CellJob
-from raynb.keeping.digest import digest
-from raynb.keeping.versions import Unsure, imported_names, module_token, python_token
+from raynb.keeping.digest import digest, no_refs
+from raynb.keeping.mentions import all_code, environment_of, imports_of
+from raynb.keeping.versions import Unsure, import_token, python_token, watch
 
 #: Changes whenever what is kept, or what goes into a key, changes its meaning.
-FORMAT = "1"
+FORMAT = "2"
+
+#: A file that was changed longer ago than this has another time after its next change, on every system.
+_SETTLED_SECONDS = 2.0
 
 Content = Callable[[str, str, Callable[[], str]], str]
 
 
 def key_of_cell(
     job: CellJob, code: CellCode, options: Mapping[str, Any], namespace: Mapping[str, Any],
-    skip: Iterable[str], files: Sequence[str], ref_key: Callable[[ObjectRef[Any]], str],
+    skip: Iterable[str], files: Sequence[str], ref_key: Callable[[ObjectRef[Any]], str], around: Sequence[str] = (),
 ) -> str:  # fmt: skip
     """Returns the key of a cell.
 
@@ -44,15 +49,15 @@ def key_of_cell(
         skip: names that the cell is given otherwise (a loop's target).
         files: what stands for each file that it reads, see `file_tokens`.
         ref_key: what stands for a ref.
+        around: what else holds where it runs.
 
     Raises:
         Unsure: an input has no identity; the text names it.
     """
+    given = digest({option: value for option, value in options.items() if option != "name"})
     facts = [FORMAT, python_token(), ast.dump(ast.parse(job.source)), repr(job.outputs), repr(sorted(job.unsure)),
-             f"{job.show} {job.value} {job.flags} {job.target}",
-             digest({option: value for option, value in options.items() if option != "name"}), *files]  # fmt: skip
-    facts += [module_token(name) for name in imported_names(job.source)]
-    facts += [module_token(name) for name in code.star_imports if not name.startswith(".")]
+             f"{job.show} {job.value} {job.flags} {job.target}", given, *files, *around]  # fmt: skip
+    facts += _mentioned(job.source, job.flags)
     skipped = NOTEBOOK_NAMES.union(skip)
     known = vars(builtins)
     wanted = dict.fromkeys([*code.free, *sorted(job.unsure)])
@@ -64,6 +69,23 @@ def key_of_cell(
         elif name in code.needed and name not in known and name not in ("display", "get_ipython"):
             raise Unsure(f"it reads `{name}`, which the notebook does not have")
     return hashlib.sha256("\0".join(facts).encode("utf-8", "surrogatepass")).hexdigest()
+
+
+def key_of_code(source: str, flags: int, names: Mapping[str, Any]) -> str:
+    """Returns what stands for code and the values that it takes along. Raises `Unsure`."""
+    facts = [ast.dump(ast.parse(source)), *_mentioned(source, flags)]
+    facts += [f"{name}={_of(name, value, no_refs)}" for name, value in names.items()]
+    return hashlib.sha256("\0".join(facts).encode("utf-8", "surrogatepass")).hexdigest()
+
+
+def _mentioned(source: str, flags: int) -> list[str]:
+    """Returns the modules that code imports, with their versions, and the environment variables that it names."""
+    found: list[str] = []
+    flags |= ast.PyCF_ALLOW_TOP_LEVEL_AWAIT
+    for code in all_code(compile(source, "<cell>", "exec", flags=flags, dont_inherit=True)):
+        found += [import_token(name) for name in imports_of(code)]
+        found += [f"{name}={os.environ.get(name)!r}" for name in environment_of(code)]
+    return found
 
 
 def _of(name: str, value: Any, ref_key: Callable[[ObjectRef[Any]], str]) -> str:
@@ -106,7 +128,8 @@ def _files(path: str) -> list[str]:
 
 
 def _token(path: str, content: Content) -> str:
-    facts = os.stat(path)
+    looked, facts = time.time(), os.stat(path)
+    watch(path, facts)
     version = f"{facts.st_size} {facts.st_mtime_ns} {facts.st_ctime_ns} {facts.st_ino}"
 
     def compute() -> str:
@@ -116,4 +139,6 @@ def _token(path: str, content: Content) -> str:
                 total.update(block)
         return total.hexdigest()
 
+    if looked - facts.st_ctime < _SETTLED_SECONDS:  # a further change may have the same time
+        return compute()
     return content(os.path.abspath(path), version, compute)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import atexit
 import html
 import os
+import secrets
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -13,10 +14,12 @@ from typing import TYPE_CHECKING, Any
 from IPython.core.error import UsageError
 
 from raynb import api
+from raynb.base import engine as engines
 from raynb.base.process import surroundings
 from raynb.base.ref import ObjectRef
 from raynb.base.rows import END_OF_TASK, Output
 from raynb.exceptions import RayError
+from raynb.jupyter.cells.kernel_state import display_options
 from raynb.jupyter.cells.submission import ParsedCell, SubmittedCell, has_failed
 from raynb.jupyter.kept import keys
 from raynb.jupyter.kept.formatting import kept_from, where
@@ -29,7 +32,7 @@ from raynb.keeping.folder import FolderError
 from raynb.keeping.keeper import Keeper, PendingKeep, put_kept, replayed, task_id
 from raynb.keeping.place import is_url
 from raynb.keeping.shared import open_box
-from raynb.keeping.versions import Unsure
+from raynb.keeping.versions import Unsure, watching
 
 if TYPE_CHECKING:
     from raynb.jupyter.notebook import Notebook
@@ -47,6 +50,7 @@ class KeepPlan:
         found: those that are kept already.
         title, line: what people see of the cell.
         names: of its outputs, the value's last.
+        files: whose bytes are in the keys, see `raynb.keeping.versions.watching`.
     """
 
     keys: list[str]
@@ -55,6 +59,7 @@ class KeepPlan:
     line: str
     names: list[str] = field(default_factory=list)
     has_value: bool = False
+    files: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
 
     def missing(self) -> list[int]:
         """Returns the places of the items that must run."""
@@ -72,6 +77,7 @@ class Kept:
         self._box: Box | None = None
         self._keeper: Keeper | None = None
         self._said: set[str] = set()
+        self._prepared: list[tuple[Any, str]] = []  # (the runtime, what stands for a cell that its workers have run)
         self._folder = surroundings.folder()
         session.provider = self.keeper
 
@@ -82,8 +88,8 @@ class Kept:
         Raises:
             UsageError: it can't be used; the text says why and what to do.
         """
-        path = where(self.notebook.config.keep_directory, os.environ.get("JPY_SESSION_NAME", ""), self._folder)
-        if self._box is None or self._box.where != path:
+        path = self._path()
+        if self._box is None or self._box.where != path or not self._box.is_there():
             self.close()
             try:
                 self._box = open_box(path, lambda: self.notebook.config.keep_limit, self._tell)
@@ -94,6 +100,10 @@ class Kept:
             atexit.register(self.close)  # before the runtime's own end, which was registered earlier
         return self._box
 
+    def _path(self) -> str:
+        configured = self.notebook.config.keep_directory or os.environ.get(session.DIRECTORY, "")
+        return where(configured, os.environ.get("JPY_SESSION_NAME", ""), self._folder)
+
     def keeper(self) -> Keeper:
         """Returns what writes into `box`."""
         self.box()
@@ -102,7 +112,7 @@ class Kept:
 
     def exists(self) -> bool:
         """Returns whether something was ever kept beside this notebook."""
-        path = where(self.notebook.config.keep_directory, os.environ.get("JPY_SESSION_NAME", ""), self._folder)
+        path = self._path()
         return self._box is not None or is_url(path) or os.path.isdir(path)
 
     def flush(self, seconds: float = FLUSH_SECONDS) -> bool:
@@ -137,10 +147,13 @@ class Kept:
             UsageError: the folder or a file of ``--reads`` can't be used.
         """
         box = self.box()
+        around = self._around()
         try:
-            files = keys.file_tokens(reads, box.content) if reads else []
-            cell = keys.key_of_cell(job, reading.code, options, _read(reading, job, namespace), skip, files, ref_key)
-            wanted = [cell] if items is None else [keys.key_of_item(cell, item, ref_key) for item in items]
+            with watching() as sources:
+                files = keys.file_tokens(reads, box.content) if reads else []
+                read = _read(reading, job, namespace)
+                cell = keys.key_of_cell(job, reading.code, options, read, skip, files, ref_key, around)
+                wanted = [cell] if items is None else [keys.key_of_item(cell, item, ref_key) for item in items]
             found = {} if fresh else box.lookup(list(dict.fromkeys(wanted)))
         except Unsure as why:
             self._not_kept(job.title, str(why))
@@ -150,7 +163,33 @@ class Kept:
             return None
         line = next((text.strip() for text in reading.code.source.splitlines() if text.strip()), "")
         outputs = [*job.outputs, *([VALUE] if job.value else [])]
-        return KeepPlan(wanted, found, job.title, line[:200], outputs, job.value)
+        return KeepPlan(wanted, found, job.title, line[:200], outputs, job.value, sources)
+
+    def prepares(self, source: str, flags: int, names: Mapping[str, Any]) -> None:
+        """Records a cell of ``%%everywhere``: what it leaves on the workers may go into results of later cells.
+
+        Args:
+            flags: of the compiler.
+            names: what it takes along.
+        """
+        try:
+            token = keys.key_of_code(source, flags, names)
+        except Unsure:
+            token = secrets.token_hex(16)  # nobody can tell whether another kernel prepares its workers so, too
+        self._prepared.append((engines.driver(), token))
+
+    def _around(self) -> list[str]:
+        """Returns what else a result depends on: prepared workers, and options that follow to them."""
+        engine = engines.driver()
+        self._prepared = [(prepared, token) for prepared, token in self._prepared if prepared is engine]
+        found = [token for _, token in self._prepared]
+        if "display" in self.notebook.config.follow:
+            for name, value in sorted(display_options().items()):
+                try:
+                    found.append(f"{name}={digest(value)}")
+                except Unsure:
+                    found.append(f"{name}={value!r}")
+        return found
 
     # -- what is kept --------------------------------------------------------------------------
     def take(self, plan: KeepPlan, place: int) -> dict[str, ObjectRef[Any]]:
@@ -225,7 +264,8 @@ class Kept:
                 refs = {name: column[number] if many else column for name, column in columns.items()}
                 origins.record(refs.items(), key, run)
                 say = lambda why: self._not_kept(title, why)  # noqa: E731
-                pending.append(PendingKeep(key, run, title, plan.line, refs, task_id(status), count == 1, say))
+                task, alone = task_id(status), count == 1
+                pending.append(PendingKeep(key, run, title, plan.line, refs, task, alone, say, plan.files))
             first += count
             keeper.when_done(status, pending, whole=not many)
 

@@ -205,6 +205,9 @@ class ActorMagics(Magics):
             if worker not in known:
                 listed = ", ".join(map(str, known)) or "none"
                 raise UsageError(f"%%on: there is no worker {worker}; running workers: {listed}.")
+        if not worker:
+            taken = {name: self.shell.user_ns.get(name) for name in inputs.names}
+            self.notebook.kept.prepares(job.source, job.flags, taken)
         function, payload = remote_function(run_everywhere), CellPayload(job, inputs.names, anchor=inputs.anchor)
         futures = run_on_workers(function, payload, later=later and not wait, only=worker)
         done = SubmittedCell([WatchedStart(future) for future in futures], {}, None, [1] * len(futures))
