@@ -243,8 +243,10 @@ class Feed:
         for watcher in watchers:
             if watcher.fresh and full is not None:
                 watcher.fresh = False
+                watcher.told = ""
                 self._send(watcher, full)
             elif (news := change_message or beat) is not None:
+                watcher.told = ""
                 self._send(watcher, news)
         assert since is not None, "a watcher is fresh when the feed starts"
         return since
@@ -261,21 +263,22 @@ class Feed:
 
     def _send(self, watcher: Watcher, message: messages.KernelMessage) -> None:
         try:
-            watcher.told = ""
             watcher.send(message)
         except Exception:  # a closed comm or socket: this watcher has gone, the others have not
             log.debug("A view could not be reached", exc_info=True)
             self.unwatch(watcher)
 
     def _tell_stopped(self, why: str = "") -> None:
+        status = why or "stopped"
         with self._changed:
-            watchers = [w for w in self._watchers if w.told != (why or "stopped")]
+            # Marked before it is sent: whoever ended the runtime and the feed's thread may both be here.
+            watchers = [watcher for watcher in self._watchers if watcher.told != status]
             for watcher in watchers:
+                watcher.told = status
                 watcher.fresh = True  # a later runtime starts with its full picture
         state: messages.StatusState = "failed" if why else "stopped"
         for watcher in watchers:
             self._send(watcher, view_model.no_runtime(state, why))
-            watcher.told = why or "stopped"
 
 
 _shared: Feed | None = None
