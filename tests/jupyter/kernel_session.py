@@ -76,7 +76,7 @@ class KernelSession:
         self.manager.start_kernel(env=environ, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         self.client = self.manager.blocking_client()
         self.client.start_channels()
-        self.client.wait_for_ready(timeout=60)
+        self.client.wait_for_ready(timeout=120)
         self.runs: dict[str, Run] = {}
 
     @classmethod
@@ -124,7 +124,7 @@ class KernelSession:
         self.until(lambda: run.reply is not None)
         return run.reply or {}
 
-    def until(self, condition: Callable[[], bool], timeout: float = 30, what: str = "") -> None:
+    def until(self, condition: Callable[[], bool], timeout: float = 60, what: str = "") -> None:
         """Receives messages until the condition holds."""
         deadline = time.monotonic() + timeout
         while not condition():

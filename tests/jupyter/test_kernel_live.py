@@ -84,7 +84,8 @@ def test_a_handle_of_an_actor_cell_says_so_too(notebook: KernelSession) -> None:
     assert "the class Tally was redefined since, this actor has the old code" in notebook.run("tally").shown[0]
     notebook.run(ACTOR.format(flags="", value=2))
     assert "redefined" not in notebook.run("tally").shown[0]
-    assert "Tally is dead" in notebook.run("first").shown[0]
+    replaced = notebook.run("first")
+    notebook.until(lambda: "Tally is dead" in replaced.shown[0])
     notebook.run("%kill tally")
 
 
