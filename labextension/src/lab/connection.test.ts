@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { test } from 'node:test';
+import { mock, test } from 'node:test';
 import { Connection, State } from './connection';
 import { Sessions } from './sessions';
 
@@ -113,6 +113,28 @@ test('a broken connection is told, and mended when it is back', async () => {
   kernel.connectionStatusChanged.emit('connected');
   await settled();
   assert.deepEqual(states, ['open', 'disconnected', 'open']);
+});
+
+test('a kernel that is silent is asked by both channels; a late answer by the first counts', () => {
+  mock.timers.enable({ apis: ['setTimeout'] });
+  const { kernel, connection, states } = connected();
+  const comm = new FakeComm('c');
+  kernel.targets.get('raynb')!(comm);
+  connection.send({ do: 'hello' });
+  mock.timers.tick(4000);
+  mock.timers.reset();
+  const [byControl, byShell] = [kernel.sent[1], comm.sent[0]] as { n: number }[];
+  const answer = (asked: { n: number }) => comm.onMsg({ content: { data: { kind: 'reply', n: asked.n } } });
+  answer(byShell);
+  assert.deepEqual(states, ['open', 'open']); // which says hello again
+  connection.send({ do: 'hello' });
+  assert.deepEqual(comm.sent[1], { do: 'hello' });
+  answer(byControl);
+  connection.send({ do: 'ping' });
+  assert.deepEqual(kernel.sent[2], { do: 'ping' });
+  answer(byShell);
+  assert.deepEqual(states, ['open', 'open']);
+  connection.dispose();
 });
 
 test('who leaves says bye, listens no more, and does not close the comm for others', async () => {

@@ -17,8 +17,11 @@ export interface Listener {
   state(state: State): void;
 }
 
-/** After so long without a word from the kernel its control channel is taken for deaf. */
+/** After so long without a word from the kernel it is asked by both channels. */
 const DEAF_MS = 4000;
+/** The numbers of these questions; those of others are positive. */
+const BY_CONTROL = -1;
+const BY_SHELL = -2;
 
 export class Connection {
   /** Kernels other than ipykernel may have no control channel that takes comm messages. */
@@ -113,9 +116,7 @@ export class Connection {
     this.heard = false;
     comm.onMsg = message => {
       if (this.comm === comm && !this.gone) {
-        this.heard = true;
-        clearTimeout(this.deaf);
-        this.listener.message(message.content.data as unknown as KernelMessage);
+        this.hear(message.content.data as unknown as KernelMessage);
       }
     };
     comm.onClose = () => {
@@ -127,10 +128,29 @@ export class Connection {
     this.listener.state('open');
   }
 
+  private hear(message: KernelMessage): void {
+    const answered = message.kind === 'reply' ? message.n : 0;
+    if (answered === BY_SHELL) {
+      if (!this.heard) {
+        this.control = false; // unless its answer is only late
+        this.listener.state('open');
+      }
+      return;
+    }
+    this.heard = true;
+    clearTimeout(this.deaf);
+    if (answered === BY_CONTROL) {
+      this.control = true;
+    } else {
+      this.listener.message(message);
+    }
+  }
+
+  /** The kernel may have no control channel for comms, or only be busy: its answers say which of them works. */
   private fellSilent(): void {
-    if (this.open && !this.gone && !this.heard) {
-      this.control = false;
-      this.listener.state('open');
+    if (this.comm && this.open && !this.gone && !this.heard) {
+      sendToComm(this.kernel, this.comm.commId, { do: 'displays', ids: [], n: BY_CONTROL });
+      this.comm.send({ do: 'displays', ids: [], n: BY_SHELL });
     }
   }
 
