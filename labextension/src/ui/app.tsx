@@ -124,6 +124,8 @@ export function App(props: { board: Dashboard; subscribe: (update: () => void) =
   // The other kernels' runtimes can be seen without one of this kernel, as long as the kernel answers.
   const blank = outside.title !== '' && !outside.stale && (tab !== 'kernels' || session.outside.title !== '' || picture.life === 'waiting');
   const View = VIEWS[tab];
+  // Another kernel's view is another one: what this one keeps would be shown, and asked for, in its place.
+  const key = `${session.number} ${tab}`;
   const empty: Partial<Record<Tab, boolean>> = { nodes: picture.nodes.length === 0, cells: picture.graph === 0 };
   const tabs = TABS.filter(name => !empty[name] || tab === name);
 
@@ -145,7 +147,7 @@ export function App(props: { board: Dashboard; subscribe: (update: () => void) =
               <button type="button" class="rn-button" onClick={() => void act({ do: 'restart' })}>Restart the runtime</button>
             ) : null}
           </div>
-        ) : width ? <View key={tab} {...view} /> : null}
+        ) : width ? <View key={key} {...view} /> : null}
       </div>
       <div class="rn-live" role="status" aria-live="polite">
         {toast ? <Answer toast={toast} board={board} close={() => setToast(null)} /> : null}

@@ -77,7 +77,7 @@ export function Kernels(props: ViewProps) {
         <Meter parts={[{ class: 'rn-s-RUNNING', value: used, label: 'in use' }]} whole={reply.memory_total}
           label={`${bytes(used)} of ${bytes(reply.memory_total)} of memory in use; the stores may hold ${bytes(offered)} in all`} />
       </div>
-      <Table {...kept(props, 'kernels')} what="runtime" label="Runtimes" columns={columns} rows={kernels} id={kernel => kernel.key}
+      <Table {...kept(props, 'kernels')} what="runtime" order="oldest first" label="Runtimes" columns={columns} rows={kernels} id={kernel => kernel.key}
         lines={kernel => ({
           title: name(kernel), figure: slots(kernel), actions: button(kernel),
           about: [...marks(kernel), counted(kernel.unfinished, 'task'), bytes(kernel.memory)].join(' · ')

@@ -34,7 +34,11 @@ export const clock = () => performance.now() / 1000;
 const PING_MS = 20000;
 const HIDDEN_MS = 30000;
 
+let sessions = 0;
+
 export class Session {
+  /** Tells sessions apart. */
+  readonly number = ++sessions;
   readonly picture = new Picture();
   readonly requests: Requests;
   readonly remembered: Remembered = { filter: NO_FILTER, open: {}, sort: {}, stack: '' };

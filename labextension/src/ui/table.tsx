@@ -40,6 +40,8 @@ export interface TableProps<R> {
   all?: number;
   open: string;
   onOpen: (id: string) => void;
+  /** The order that the rows come in: "newest first". */
+  order: string;
   sort: Sort | undefined;
   onSort: (sort: Sort | undefined) => void;
 }
@@ -126,7 +128,7 @@ function Tools<R>(props: TableProps<R> & {
                 const column = sortable.find(one => one.key === (event.target as HTMLSelectElement).value);
                 props.onSort(column && nextSort(column, undefined, rows[0]));
               }}>
-                <option value="">{'newest first'}</option>
+                <option value="">{props.order}</option>
                 {sortable.map(column => <option key={column.key} value={column.key}>{column.title.toLowerCase()}</option>)}
               </select>
               {sort ? (

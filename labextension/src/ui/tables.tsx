@@ -77,7 +77,7 @@ export function Actors(props: ViewProps) {
     ) }
   ];
   return (
-    <Table {...kept(props, 'actors')} what="actor" label="Actors" columns={columns} rows={rows} id={actor => actor.id}
+    <Table {...kept(props, 'actors')} what="actor" order="oldest first" label="Actors" columns={columns} rows={rows} id={actor => actor.id}
       lines={actor => ({
         title: name(actor), figure: actor.rss ? bytes(actor.rss) : '',
         about: <><StateLabel state={actor.state} /> {actor.state === 'DEAD' ? '' : `· ${count(actor.pending)} pending`}</>,
@@ -143,7 +143,7 @@ export function Objects(props: ViewProps) {
         <span class="rn-dim">{bytes(sum)} in {count(rows.length)}</span>
       </div>
       {rows.length ? (
-        <Table {...kept(props, 'objects')} what="object" label="Objects" columns={columns} rows={rows} all={picture.objects.size} id={object => object.id}
+        <Table {...kept(props, 'objects')} what="object" order="largest first" label="Objects" columns={columns} rows={rows} all={picture.objects.size} id={object => object.id}
           lines={object => ({
             title: name(object), figure: size(object), actions: free(object),
             about: <>{where(object)} · {maker(object)}{holders(object) ? ` · held by ${holders(object)}` : ''}</>
@@ -202,7 +202,7 @@ export function Workers(props: ViewProps) {
     ...(picture.nodes.length ? [{ key: 'node', title: 'Node', min: 80, grow: 1, priority: 5, value: node, cell: node }] : [])
   ];
   return (
-    <Table {...kept(props, 'workers')} what="worker" label="Workers" columns={columns} rows={rows} id={worker => String(worker.id)}
+    <Table {...kept(props, 'workers')} what="worker" order="by number" label="Workers" columns={columns} rows={rows} id={worker => String(worker.id)}
       lines={worker => ({
         title: `worker ${worker.id}`, figure: worker.exit ? '' : bytes(worker.rss),
         about: <>{state(worker)} {worker.exit ? does(worker) : doing(worker, picture) ? `· ${doing(worker, picture)}` : ''}</>,
@@ -248,7 +248,7 @@ export function Nodes(props: ViewProps) {
     { key: 'workers', title: 'Workers', min: 60, grow: 0, priority: 7, right: true, value: node => node.workers, cell: node => (node.alive ? count(node.workers) : '') }
   ];
   return (
-    <Table {...kept(props, 'nodes')} what="node" label="Nodes" columns={columns} rows={rows} id={node => String(node.id)}
+    <Table {...kept(props, 'nodes')} what="node" order="as they joined" label="Nodes" columns={columns} rows={rows} id={node => String(node.id)}
       lines={node => ({
         title: name(node), figure: node.alive ? `${cpus(node)} CPU` : '',
         about: <>{state(node)} {more(node) ? `· ${more(node)}` : ''}</>

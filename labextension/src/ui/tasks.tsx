@@ -32,7 +32,7 @@ export function Tasks(props: Omit<Props, 'filter' | 'setFilter'>) {
       <Groups {...full} />
       <Filters {...full} />
       {rows.length ? (
-        <Table what="task" label="Tasks" columns={columns} rows={rows} all={picture.submitted} id={task => task.id}
+        <Table what="task" order="newest first" label="Tasks" columns={columns} rows={rows} all={picture.submitted} id={task => task.id}
           width={props.width} fill={props.fill} open={remembered.open.tasks ?? ''}
           onOpen={id => { remembered.open.tasks = id; props.redraw(); }}
           sort={remembered.sort.tasks} onSort={sort => {
@@ -181,6 +181,7 @@ function Filters({ picture, filter, setFilter, act }: Props) {
 }
 
 const CHILDREN_SHOWN = 12;
+const ASK_MS = 2000;
 
 /** A closer look, in place: the whole error, what was printed, why it waits, what happened when. */
 export function TaskDetail(props: ViewProps & { task: Task }) {
@@ -188,12 +189,26 @@ export function TaskDetail(props: ViewProps & { task: Task }) {
   const [detail, setDetail] = useState<DetailReply | null>(null);
   useEffect(() => {
     let gone = false;
-    void ask<DetailReply>({ do: 'detail', task: task.id }).then(reply => {
-      if (!gone) {
-        setDetail(reply);
+    let asking = false;
+    const look = () => {
+      if (asking) {
+        return; // the kernel is busy
       }
-    });
-    return () => { gone = true; };
+      asking = true;
+      void ask<DetailReply>({ do: 'detail', task: task.id }).then(reply => {
+        asking = false;
+        if (!gone) {
+          setDetail(reply);
+        }
+      });
+    };
+    look();
+    // What it prints, and why it waits, changes until it has ended.
+    const timer = ended(task.state) ? undefined : setInterval(look, ASK_MS);
+    return () => {
+      gone = true;
+      clearInterval(timer);
+    };
   }, [task.id, task.state]);
   const phases: [string, number, number][] = [
     ['waited', task.submitted, task.started], ['fetched inputs', task.started, task.fetched],

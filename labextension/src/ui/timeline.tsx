@@ -165,7 +165,7 @@ export function Timeline(props: ViewProps) {
             <b class="rn-name">{task.title || task.name}</b>
             <button type="button" class="rn-button rn-small" aria-label="Close the task" onClick={() => choose('')}>✕</button>
           </div>
-          <TaskDetail {...props} task={task} />
+          <TaskDetail key={task.id} {...props} task={task} />
         </section>
       ) : null}
     </div>
