@@ -14,10 +14,10 @@ from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 from raynb.jupyter.views import dashboard
 
-from .lab import Lab, Server, temporary_folder
+from .lab import HEAR, PATIENCE_MS, Lab, Server, temporary_folder
 
 # Expectations wait for what they expect; a busy machine gets more patience than the usual 5 s.
-expect.set_options(timeout=20_000)
+expect.set_options(timeout=PATIENCE_MS)
 
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
 FLAGS = [
@@ -44,6 +44,14 @@ START = """async source => {
     const widget = await import(url);
     window.leave = widget.default.render({model: window.model, el: document.getElementById('view')});
 }"""
+
+
+#: Returns once all observers of sizes, which report with a frame of the browser's, have reported: one that is made now
+#: reports after them. (It needs no clock, which tests may have stopped.)
+MEASURED = """() => new Promise(done => {
+    const watch = new ResizeObserver(() => { watch.disconnect(); done(); });
+    watch.observe(document.body);
+})"""
 
 
 def find_chromium() -> str:
@@ -79,6 +87,7 @@ def browser() -> Iterator[Browser]:
 def page(browser: Browser) -> Iterator[Page]:
     """A page; an error in its JavaScript fails the test."""
     context = browser.new_context(viewport={"width": 1000, "height": 760})
+    context.set_default_timeout(PATIENCE_MS)
     page = context.new_page()
     errors: list[str] = []
     page.on("pageerror", lambda error: errors.append(str(error)))
@@ -109,6 +118,7 @@ class Views:
         }  # fmt: skip
         page.set_content(PAGE % parts)
         page.evaluate("([tab, fill]) => { window.tab = tab; window.fill = fill }", [tab, fill])
+        page.evaluate(f"() => {{ {HEAR} }}")
         page.evaluate(START, dashboard.bundle("widget.js"))
 
     def push(self, message: dict[str, Any]) -> None:
@@ -125,7 +135,15 @@ class Views:
         return self.sent(do)[0]
 
     def tab(self, name: str) -> None:
-        self.page.get_by_role("tab", name=name.capitalize()).click()
+        """Opens a view; returns when it has taken its place, measured itself and drawn what depends on that."""
+        tab = self.page.get_by_role("tab", name=name.capitalize())
+        tab.click()
+        expect(tab).to_have_attribute("aria-selected", "true")
+        self.settle()
+
+    def settle(self) -> None:
+        """Waits until observers of sizes have reported, and what that leads to is drawn."""
+        self.page.evaluate(MEASURED)
 
 
 @pytest.fixture
@@ -147,6 +165,8 @@ def running(app: str) -> Iterator[Server]:
 
 def opened(browser: Browser, server: Server) -> Iterator[Lab]:
     context = browser.new_context(viewport={"width": 1400, "height": 860})
+    context.set_default_timeout(PATIENCE_MS)
+    context.add_init_script(HEAR)
     found = Lab(context.new_page(), server)
     yield found
     found.end()

@@ -13,11 +13,14 @@ from pathlib import Path
 from typing import Any
 
 import nbformat
-from playwright.sync_api import Page
+from playwright.sync_api import ElementHandle, Locator, Page
 
 import raynb
 
 ROOT = Path(raynb.__file__).resolve().parent
+
+#: The Python of another environment, whose JupyterLab and Notebook the tests are to run on.
+OTHER = os.path.abspath(os.environ["RAYNB_LAB"]) if os.environ.get("RAYNB_LAB") else ""
 
 #: Runs in the page: the notebook that is shown now.
 CURRENT = """
@@ -25,12 +28,61 @@ CURRENT = """
     const panel = app.shell.currentWidget;
 """
 
+#: Runs in the page: whether `cell` is running (JupyterLab before 4.3 has only the prompt for it).
+RUNNING = "cell.model.executionState === 'running' || !!cell.promptNode?.textContent.includes('*')"
+
+#: Milliseconds that an expectation or a step of a page may take: a busy machine gets much patience.
+PATIENCE_MS = 60_000
+
+#: Runs in a page: keeps the text of every message of the views, which take them away after some seconds.
+HEAR = """
+    window.said = [];
+    new MutationObserver(() => {
+        for (const toast of document.querySelectorAll('.rn-toast')) {
+            const text = toast.firstChild?.textContent ?? '';
+            if (window.said[window.said.length - 1] !== text) {
+                window.said.push(text);
+            }
+        }
+    }).observe(document, { subtree: true, childList: true, characterData: true });
+"""
+
+
+def wait_said(page: Page, text: str) -> None:
+    """Waits until the views have said something that contains ``text``, though it may be gone again."""
+    page.wait_for_function("text => window.said.some(one => one.includes(text))", arg=text)
+
+
+def click_sure(button: Locator) -> None:
+    """Clicks a button that asks once more, and says yes."""
+    node = button.element_handle()
+    node.click()
+    say_sure(node)
+
+
+def say_sure(node: ElementHandle) -> None:
+    """Says yes to a button that asks once more. (The question goes away after some seconds, so the answer is given
+    in the page, and the test doesn't have to be quick for it.)"""
+    node.evaluate(
+        """async node => {
+            while (node.textContent !== 'Sure?') {
+                if (!node.isConnected) {
+                    throw new Error('the button is gone');
+                }
+                node.click();
+                await new Promise(resolve => setTimeout(resolve, 20));
+            }
+            node.click();
+        }"""
+    )
+
 
 class Server:
     """One server of JupyterLab (or Notebook 7: ``app="notebook"``) with folders of its own, on a port
     of its own choice.
 
-    The prebuilt extension is found where ``pip install`` has put it, or in the source tree.
+    The prebuilt extension is found where ``pip install`` has put it, or in the source tree. ``RAYNB_LAB`` names the
+    Python of another environment whose JupyterLab, Notebook and ipykernel are to be used.
     """
 
     def __init__(self, folder: Path, app: str = "jupyterlab") -> None:
@@ -51,24 +103,35 @@ class Server:
             (self.folder / place).mkdir(exist_ok=True)
             env[name] = str(self.folder / place)
         # No question about news in the way of the views, and no request to anywhere.
-        quiet = self.folder / "settings" / "@jupyterlab" / "apputils-extension"
-        quiet.mkdir(parents=True, exist_ok=True)
-        (quiet / "notification.jupyterlab-settings").write_text(
-            '{"fetchNews": "false", "checkForUpdates": false}'
-        )
+        self.set("@jupyterlab/apputils-extension", "notification", {"fetchNews": "false", "checkForUpdates": False})
         built = ROOT / "labextension"
+        if OTHER and not (built / "package.json").exists():
+            built = Path(sys.prefix) / "share" / "jupyter" / "labextensions" / "raynb"
         if (built / "package.json").exists():
             there = self.folder / "data" / "labextensions" / "raynb"
             shutil.copytree(built, there)
             env["JUPYTER_PATH"] = str(self.folder / "data")
         # Kernels start in the notebook's folder and import the same raynb as the test.
         env["PYTHONPATH"] = os.pathsep.join([str(ROOT.parent), *env.get("PYTHONPATH", "").split(os.pathsep)])
+        if OTHER:
+            # The other environment has raynb of this one, and nothing else of it.
+            (self.folder / "lib").mkdir()
+            (self.folder / "lib" / "raynb").symlink_to(ROOT)
+            env["PYTHONPATH"] = str(self.folder / "lib")
+            # JupyterLab before 4.4 attaches only the cells that are in sight, and tests name cells by their place.
+            self.set("@jupyterlab/notebook-extension", "tracker", {"windowingMode": "defer"})
         return env
+
+    def set(self, plugin: str, name: str, values: dict[str, Any]) -> None:
+        """Writes settings of an extension's plugin, as a person chooses them in JupyterLab's editor."""
+        place = self.folder / "settings" / plugin
+        place.mkdir(parents=True, exist_ok=True)
+        (place / f"{name}.jupyterlab-settings").write_text(json.dumps(values))
 
     def start(self) -> None:
         name = "LabApp" if self.app == "jupyterlab" else "JupyterNotebookApp"
         command = [
-            sys.executable, "-m", self.app, "--no-browser", "--allow-root", "--ip=127.0.0.1", "--port=0",
+            OTHER or sys.executable, "-m", self.app, "--no-browser", "--allow-root", "--ip=127.0.0.1", "--port=0",
             "--ServerApp.port_retries=0", "--IdentityProvider.token=", "--ServerApp.disable_check_xsrf=True",
             f"--{name}.expose_app_in_browser=True", f"--ServerApp.root_dir={self.work}",
         ]  # fmt: skip
@@ -77,7 +140,7 @@ class Server:
             self.process = subprocess.Popen(
                 command, env=self.environ(), cwd=self.work, stdout=log, stderr=subprocess.STDOUT
             )
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + 180
         while not self.url:
             if self.process.poll() is not None or time.monotonic() > deadline:
                 self.stop()
@@ -95,7 +158,7 @@ class Server:
             return
         self.process.terminate()
         try:
-            self.process.wait(20)
+            self.process.wait(60)
         except subprocess.TimeoutExpired:
             self.process.kill()
             self.process.wait()
@@ -134,16 +197,28 @@ class Lab:
             "path => window.jupyterapp.commands.execute('docmanager:open', {path, factory: 'Notebook'})",
             name,
         )
+        self.wait_current(name)
+        self.ready()
+
+    def bring(self, name: str) -> None:
+        """Brings a notebook that is open to the front; returns when it is the current one."""
+        self.command("docmanager:open", {"path": name})
+        self.wait_current(name)
+
+    def wait_current(self, name: str) -> None:
+        """Waits until a notebook is the one that commands are about, which is some time after it was opened."""
         self.page.wait_for_function(
             "name => window.jupyterapp.shell.currentWidget?.context?.path === name", arg=name
         )
-        self.ready()
+
+    def save(self) -> None:
+        """Saves the current notebook."""
+        self.page.evaluate(f"() => {{ {CURRENT} return panel.context.save() }}")
 
     def ready(self) -> None:
         self.page.wait_for_function(
             "() => window.jupyterapp?.shell?.currentWidget?.sessionContext"
-            "?.session?.kernel?.status === 'idle'",
-            timeout=60_000,
+            "?.session?.kernel?.status === 'idle'"
         )
 
     def reload(self) -> None:
@@ -153,20 +228,25 @@ class Lab:
 
     def wait_shown(self) -> None:
         self.page.wait_for_function(
-            "() => window.jupyterapp?.shell?.currentWidget?.context?.isReady === true", timeout=60_000
+            "() => window.jupyterapp?.shell?.currentWidget?.context?.isReady === true"
         )
+
+    def wait_restored(self) -> None:
+        """Waits until JupyterLab has brought back the layout that was saved."""
+        self.page.wait_for_function("async () => !!window.jupyterapp && (await window.jupyterapp.restored, true)")
 
     def wait_file(self, name: str) -> None:
         """Waits until a task has made a file."""
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + PATIENCE_MS / 1000
         while not (self.server.work / name).exists():
             assert time.monotonic() < deadline, f"{name} was not made"
             time.sleep(0.01)
 
     def start(self, cell: int) -> None:
-        """Runs a cell; doesn't wait for it."""
+        """Runs a cell; doesn't wait for it. What it showed before is gone at once, so that nobody takes it for new."""
         self.page.evaluate(
             f"index => {{ {CURRENT} panel.content.activeCellIndex = index;"
+            " panel.content.widgets[index].model.clearExecution();"
             " void app.commands.execute('notebook:run-cell'); }",
             cell,
         )
@@ -194,17 +274,34 @@ class Lab:
     def wait_ended(self, cell: int) -> None:
         self.page.wait_for_function(
             f"index => {{ {CURRENT} const cell = panel.content.widgets[index];"
-            " return cell.model.executionCount > 0 && cell.model.executionState !== 'running'"
-            " && !cell.promptNode?.textContent.includes('*'); }",
+            f" return cell.model.executionCount > 0 && !({RUNNING}) }}",
             arg=cell,
-            timeout=60_000,
         )
 
     def is_running(self, cell: int) -> bool:
         """Whether the cell is running. (The kernel's status doesn't tell: it says idle after each
         message that a subshell handled.)"""
-        state = f"index => {{ {CURRENT} return panel.content.widgets[index].model.executionState }}"
-        return bool(self.page.evaluate(state, cell) == "running")
+        return bool(
+            self.page.evaluate(
+                f"index => {{ {CURRENT} const cell = panel.content.widgets[index]; return {RUNNING} }}", cell
+            )
+        )
+
+    def wait_text(self, cell: int, text: str) -> None:
+        """Waits until the cell has printed exactly this."""
+        self.page.wait_for_function(
+            f"([index, text]) => {{ {CURRENT} return panel.content.widgets[index].model.outputs.toJSON()"
+            ".filter(one => one.output_type === 'stream').map(one => one.text).join('') === text }",
+            arg=[cell, text],
+        )
+
+    def wait_output(self, cell: int, text: str) -> None:
+        """Waits until the outputs of the cell, as they would be saved, contain the text."""
+        self.page.wait_for_function(
+            f"([index, text]) => {{ {CURRENT} return JSON.stringify("
+            "panel.content.widgets[index].model.outputs.toJSON()).includes(text) }",
+            arg=[cell, text],
+        )
 
     def outputs(self, cell: int) -> list[dict[str, Any]]:
         found = self.page.evaluate(

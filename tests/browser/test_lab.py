@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 from playwright.sync_api import expect
 
-from .lab import CURRENT, Lab
+from .lab import CURRENT, Lab, click_sure, wait_said
 
-pytestmark = pytest.mark.timeout(180)
+pytestmark = pytest.mark.timeout(300)
 
 SETUP = """\
 import os, time
@@ -96,7 +96,7 @@ def test_cancel_works_while_a_cell_is_busy(lab: Lab) -> None:
     lab.start(2)
     board = lab.output(1)
     board.get_by_title("Cancel this task of gated").click()
-    expect(board.get_by_text("Cancelling gated.")).to_be_visible()
+    wait_said(lab.page, "Cancelling gated.")
     lab.wait_ended(2)
     assert lab.text(2) == "cancelled\n"
     lab.run(3)
@@ -130,7 +130,7 @@ def test_after_a_reload_in_a_running_cell_all_of_ours_goes_live_again(lab: Lab) 
         lab.run(cell)
     lab.start(3)
     expect(lab.output(3)).to_contain_text("0/2")
-    lab.command("docmanager:save")
+    lab.save()
     lab.reload()
     lab.command("raynb:open")
     panel = lab.page.locator("#raynb-panel")
@@ -144,8 +144,7 @@ def test_after_a_reload_in_a_running_cell_all_of_ours_goes_live_again(lab: Lab) 
     expect(lab.output(3)).to_contain_text("1/2")
     make(lab, "reload-b")
     expect(lab.output(3)).to_contain_text("took")
-    saved = str(lab.outputs(3))
-    assert "2/2" in saved, saved
+    lab.wait_output(3, "2/2")
     # What nobody can tell any more says what it was.
     lab.run(4)
     expect(lab.output(4)).to_contain_text("running since")
@@ -153,7 +152,7 @@ def test_after_a_reload_in_a_running_cell_all_of_ours_goes_live_again(lab: Lab) 
     expect(lab.output(4)).to_contain_text("its runtime is gone")
     expect(lab.output(4)).to_contain_text("running since")
     expect(lab.output(0)).to_contain_text("its kernel is gone")
-    assert "its runtime is gone" in str(lab.outputs(4))
+    lab.wait_output(4, "its runtime is gone")  # also what is saved
 
 
 def test_after_a_kernel_restart_the_panel_says_so_and_starts_again(lab: Lab) -> None:
@@ -205,10 +204,9 @@ def test_the_palette_asks_before_it_cancels_every_task(lab: Lab) -> None:
     expect(panel.get_by_label("2 of 2 CPU slots busy")).to_be_visible()
     lab.page.evaluate(ask)
     answer.get_by_role("button", name="Cancel Tasks").click()
-    expect(panel.get_by_text("Cancelling 2 tasks.")).to_be_visible()
+    wait_said(lab.page, "Cancelling 2 tasks.")
     expect(panel.get_by_label("0 of 2 CPU slots busy")).to_be_visible()
-    enabled = "() => window.jupyterapp.commands.isEnabled('raynb:cancel-all')"
-    assert lab.page.evaluate(enabled) is False
+    lab.page.wait_for_function("() => !window.jupyterapp.commands.isEnabled('raynb:cancel-all')")
     make(lab, "done-palette")
     lab.wait_ended(1)
     lab.run(2)
@@ -222,7 +220,7 @@ def test_dashboard_and_cancel_in_notebook_7(notebook7: Lab) -> None:
     board = notebook7.output(1)
     expect(board.get_by_label("1 of 2 CPU slots busy")).to_be_visible()
     board.get_by_title("Cancel this task of gated").click()
-    expect(board.get_by_text("Cancelling gated.")).to_be_visible()
+    wait_said(notebook7.page, "Cancelling gated.")
     notebook7.wait_ended(2)
     assert notebook7.text(2) == "cancelled\n"
     notebook7.run(3)
@@ -276,8 +274,7 @@ def test_the_panel_looks_inside_scales_stops_and_starts(lab: Lab) -> None:
     panel.get_by_role("tab", name="Overview").click()
     make(lab, "done-inside", "a-inside", "b-inside", "inside-go")
     lab.wait_ended(2)
-    panel.get_by_role("button", name="Stop", exact=True).click()
-    panel.get_by_role("button", name="Sure?").click()
+    click_sure(panel.get_by_role("button", name="Stop", exact=True))
     expect(panel.get_by_text("No runtime is running")).to_be_visible()
     panel.get_by_role("button", name="Start the runtime").click()
     expect(panel.get_by_label("0 of 2 CPU slots busy")).to_be_visible()
@@ -312,17 +309,18 @@ def test_card_tabs_and_saved_dashboards(lab: Lab) -> None:
     tab = page.locator("[id^='raynb-view-']")
     expect(tab.get_by_role("tab", name="Timeline")).to_have_attribute("aria-selected", "true")
     expect(tab.get_by_role("img", name="Timeline of")).to_be_visible()
-    lab.command("docmanager:open", {"path": "card.ipynb"})
+    lab.bring("card.ipynb")
     board = lab.output(1)
     expect(board.get_by_role("tab", name="Tasks")).to_have_attribute("aria-selected", "true")
     expect(board.get_by_role("row").filter(has_text="quick")).to_have_count(3)
-    lab.command("docmanager:save")
+    lab.save()
     lab.wait_saved_layout("raynb-views:card.ipynb:timeline")
     lab.restart_kernel()
     page.reload()
+    lab.wait_restored()
+    lab.bring("card.ipynb")
     lab.ready()
     expect(tab).to_have_count(1)  # it came back with the layout
-    lab.command("docmanager:open", {"path": "card.ipynb"})
     expect(lab.output(1).locator(".rn-saved")).to_contain_text("CPUs")
     expect(lab.output(1)).not_to_contain_text("model not found")
 
@@ -353,8 +351,8 @@ def test_the_graph_of_cells_stale_marks_and_a_rerun(lab: Lab, tmp_path: Any) -> 
     lab.page.screenshot(path=str(tmp_path / "graph.png"))
     assert (tmp_path / "graph.png").stat().st_size > 10_000
     lab.run(7)
-    expect(lab.output(3)).to_contain_text("9")
-    expect(lab.output(3)).not_to_contain_text("6")
+    lab.wait_output(3, '"text/plain":"9"')
+    assert all(output.get("data", {}).get("text/plain") != "6" for output in lab.outputs(3))
     expect(lab.output(2)).to_have_text("loading\n")
     expect(box).to_contain_text("fresh")
     expect(lab.output(4)).to_contain_text("; stale:")  # that ref is still the one of before
@@ -386,7 +384,7 @@ for gate in ('go-NAME', 'last-NAME'):
     expect(lab.output(4)).to_contain_text("begin")
     # What a person has taken away does not come back by itself.
     lab.page.evaluate(f"() => {{ {CURRENT} panel.content.widgets[2].model.clearExecution() }}")
-    lab.command("docmanager:save")
+    lab.save()
     page = lab.page.context.new_page()
     lab.page.close()
     make(lab, "go-a", "go-b", "go-busy")
@@ -398,11 +396,10 @@ for gate in ('go-NAME', 'last-NAME'):
     whole = [f"first {x}\nfirst figure\ngo-{x} {x}\ngo-{x} figure\nlast-{x} {x}\nlast-{x} figure\n" for x in "ab"]
     expect(lab.output(1)).to_contain_text("go-a figure")
     assert lab.shown(1) == whole[0].partition("last")[0]
-    expect(lab.output(4)).to_contain_text("end")
-    assert lab.text(4) == "begin\nend\n"
+    lab.wait_text(4, "begin\nend\n")
     lab.command("raynb:open")
     panel = page.locator("#raynb-panel")
-    expect(panel.get_by_role("status")).to_contain_text("1 cell may not show all")
+    expect(panel.get_by_role("status").filter(has_text="1 cell may not show all")).to_be_visible()
     page.screenshot(path=str(tmp_path / "catch_up.png"))
     assert lab.shown(2) == ""
     panel.get_by_role("button", name="Catch up").click()
@@ -411,7 +408,7 @@ for gate in ('go-NAME', 'last-NAME'):
     # What goes on to come goes on to be shown, once, also after the page was loaded again.
     make(lab, "last-a")
     expect(lab.output(1)).to_contain_text("last-a figure")
-    lab.command("docmanager:save")
+    lab.save()
     lab.reload()
     make(lab, "last-b")
     expect(lab.output(2)).to_contain_text("last-b figure")

@@ -11,7 +11,7 @@ from playwright.sync_api import expect
 from .lab import Lab
 from .test_lab import DASHBOARD, SETUP
 
-pytestmark = pytest.mark.timeout(180)
+pytestmark = pytest.mark.timeout(300)
 
 SPEAKS = """@ray.remote
 def speaks(name):
@@ -56,7 +56,7 @@ def see_it(lab: Lab, name: str) -> None:
     expect(first).to_contain_text("late words")
     expect(first).to_contain_text("finished in")
     expect(actor).to_contain_text("Counter alive, 0 calls pending")
-    assert lab.text(1) == "begun\nlate words\n"
+    lab.wait_text(1, "begun\nlate words\n")
     lab.run(4)
     lab.run(5)
     expect(lab.output(5)).to_contain_text("the function speaks was redefined since")

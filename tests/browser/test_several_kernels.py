@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import pytest
 from playwright.sync_api import expect
 
-from .lab import Lab
+from .lab import Lab, click_sure, wait_said
 from .test_lab import SETUP, make
+
+pytestmark = pytest.mark.timeout(300)
 
 
 def test_the_panel_and_the_status_bar_follow_the_active_notebook(lab: Lab) -> None:
@@ -25,23 +28,28 @@ def test_the_panel_and_the_status_bar_follow_the_active_notebook(lab: Lab) -> No
     expect(panel.get_by_text("raynb is not loaded in this notebook")).to_be_visible()
     expect(panel).to_contain_text("second.ipynb")
     expect(status.get_by_role("button")).to_be_hidden()
-    lab.command("docmanager:open", {"path": "first.ipynb"})
+    lab.bring("first.ipynb")
     expect(panel).to_contain_text("first.ipynb")
     expect(panel.get_by_label("1 of 2 CPU slots busy")).to_be_visible()
     lab.command("raynb:tasks")
     expect(panel.get_by_role("tab", name="Tasks")).to_have_attribute("aria-selected", "true")
     # All kernels: that of the other notebook too, by the name that it has now; and stopping it.
-    lab.command("docmanager:open", {"path": "second.ipynb"})
+    lab.bring("second.ipynb")
     lab.run(1)
     page.evaluate("() => window.jupyterapp.shell.currentWidget.context.rename('renamed.ipynb')")
-    lab.command("docmanager:open", {"path": "first.ipynb"})
+    lab.bring("first.ipynb")
     panel.get_by_role("tab", name="All kernels").click()
     row = panel.get_by_role("row").filter(has_text="renamed.ipynb")
     expect(row).to_contain_text("0 of 2")
-    expect(panel.get_by_role("row").filter(has_text="this notebook")).to_contain_text("1 of 2")
-    row.get_by_role("button", name="Stop").click()
-    row.get_by_role("button", name="Sure?").click()
-    expect(panel.get_by_text("to stop its runtime")).to_be_visible()
+    own = panel.get_by_role("row").filter(has_text="this notebook")
+    expect(own).to_contain_text("1 of 2")
+    # Another notebook's view is asked of that notebook's kernel, also where the tab stays the same.
+    lab.bring("renamed.ipynb")
+    expect(own).to_contain_text("renamed.ipynb")
+    lab.bring("first.ipynb")
+    expect(own).to_contain_text("first.ipynb")
+    click_sure(row.get_by_role("button", name="Stop"))
+    wait_said(page, "to stop its runtime")
     expect(row).to_have_count(0)
     panel.get_by_role("tab", name="Overview").click()
     make(lab, "first-go")

@@ -19,6 +19,8 @@ from raynb.jupyter.views.messages import VERSION
 from raynb.jupyter.views.view_model import Labels, message, no_runtime
 from tests.jupyter import pictures
 
+from .lab import click_sure, say_sure, wait_said
+
 AXE = Path(__file__).parents[2] / "labextension" / "node_modules" / "axe-core" / "axe.min.js"
 TABS = ("overview", "tasks", "actors", "objects", "workers", "timeline", "history")
 
@@ -76,7 +78,7 @@ def test_cancel_sends_the_request_and_shows_the_answer(views: Any, page: Any) ->
     request = board.wait_sent("cancel_task")
     assert request["task"] == "2"
     board.push({"v": VERSION, "kind": "reply", "n": request["n"], "ok": True, "text": "Cancelling slow."})
-    expect(page.get_by_role("status").filter(has_text="Cancelling slow.")).to_be_visible()
+    wait_said(page, "Cancelling slow.")
 
 
 def test_a_kernel_that_does_not_answer_is_said_to_be_busy(views: Any, page: Any) -> None:
@@ -87,7 +89,7 @@ def test_a_kernel_that_does_not_answer_is_said_to_be_busy(views: Any, page: Any)
     assert request["name"] == "slow"
     expect(page.get_by_text("The kernel is busy")).to_be_visible()
     board.push({"v": VERSION, "kind": "reply", "n": request["n"], "ok": False, "text": "slow has already ended."})
-    expect(page.get_by_text("slow has already ended.")).to_be_visible()
+    wait_said(page, "slow has already ended.")
     expect(page.get_by_text("The kernel is busy")).to_be_hidden()
 
 
@@ -128,6 +130,19 @@ def test_error_and_output_in_place(views: Any, page: Any) -> None:
     })  # fmt: skip
     expect(page.get_by_text("In[4], line 2")).to_be_visible()
     expect(page.get_by_text("before the fall")).to_be_visible()
+
+
+def test_the_output_of_a_task_that_runs_is_followed(views: Any, page: Any) -> None:
+    page.clock.install()
+    board = views(tab="tasks")
+    board.push(small())
+    page.get_by_role("row").filter(has_text="slow").click()
+    reply = {"v": VERSION, "kind": "reply", "ok": True, "text": "", "task": "2", "cut": 0, "error": "", "story": []}
+    for number, log in enumerate(("one\n", "one\ntwo\n")):
+        page.wait_for_function("n => window.sent.filter(m => m.do === 'detail').length > n", arg=number)
+        board.push(reply | {"n": board.sent("detail")[number]["n"], "log": log})
+        expect(page.locator(".rn-detail pre")).to_have_text(log)
+        page.clock.run_for(2_100)
 
 
 def flame(label: str, wall: float, *children: dict[str, Any], kind: str = "user") -> dict[str, Any]:
@@ -193,9 +208,10 @@ def test_the_runtimes_buttons(views: Any, page: Any) -> None:
     page.get_by_role("button", name="One CPU slot more").click()
     assert board.wait_sent("scale")["cpus"] == 3
     slots = page.get_by_label("CPU slots").first
-    slots.get_by_role("button", name="Stop").click()
+    stop = slots.get_by_role("button", name="Stop").element_handle()
+    stop.click()
     assert board.sent("stop") == []
-    slots.get_by_role("button", name="Sure?").click()
+    say_sure(stop)
     board.wait_sent("stop")
     board.push(no_runtime())
     page.get_by_role("button", name="Start the runtime").click()
@@ -226,9 +242,10 @@ def test_killing_asks_once_more(views: Any, page: Any) -> None:
     board.push(message(pictures.many(10), LABELS))
     row = page.get_by_role("row").filter(has_text="Counter")
     expect(row).to_contain_text("alive")
-    row.get_by_role("button", name="Kill").click()
+    kill = row.get_by_role("button", name="Kill").element_handle()
+    kill.click()
     assert board.sent("kill_actor") == []
-    row.get_by_role("button", name="Sure?").click()
+    say_sure(kill)
     assert board.wait_sent("kill_actor")["actor"] == f"{900:x}"
     expect(page.get_by_role("row").filter(has_text="Loader").get_by_role("button")).to_have_count(0)
 
@@ -242,8 +259,7 @@ def test_objects_by_their_names_with_their_holders(views: Any, page: Any) -> Non
     page.get_by_label("Filter objects").fill("actor hits")
     expect(page.get_by_role("row").filter(has_text="actor hits").first).to_be_visible()
     page.get_by_label("Filter objects").fill("xs")
-    row.get_by_role("button", name="Free").click()
-    row.get_by_role("button", name="Sure?").click()
+    click_sure(row.get_by_role("button", name="Free"))
     assert board.wait_sent("free")["object"] == f"{(1 << 32) | 1:x}"
 
 
@@ -261,8 +277,9 @@ def test_the_timeline_zooms_and_tells(views: Any, page: Any) -> None:
     board.push(message(pictures.many(400), LABELS))
     canvas = page.get_by_role("img", name="Timeline of 5 workers")
     expect(canvas).to_be_visible()
-    painted = "c => new Set(c.getContext('2d').getImageData(0, 0, c.width, c.height).data).size"
-    assert canvas.evaluate(painted) > 8
+    # It is painted some time after it is there.
+    painted = "c => new Set(c.getContext('2d').getImageData(0, 0, c.width, c.height).data).size > 8"
+    page.wait_for_function(painted, arg=canvas.element_handle())
     everything = page.get_by_role("button", name="Everything")
     expect(everything).to_have_attribute("aria-pressed", "true")
     before = canvas.evaluate("c => c.toDataURL()")
@@ -366,6 +383,7 @@ def test_nothing_sticks_out_and_states_keep_their_words(views: Any, page: Any, w
     board.push(message(pictures.many(200), LABELS))
     for tab in TABS:
         board.tab(tab)
+        board.settle()  # what has measured itself is drawn anew, and may measure itself once more
         wide = "() => document.getElementById('view').scrollWidth"
         assert page.evaluate(wide) <= width, tab
         if tab == "tasks":
