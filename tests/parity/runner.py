@@ -30,6 +30,8 @@ if str(HERE) not in sys.path:
 
 from parity_programs import Program, catalogue  # noqa: E402
 
+#: A busy machine takes so much longer, and Ray starts a process for each actor and many tasks.
+SLOWNESS = 3
 #: Seconds after which a program that swallows its alarm ends the whole process.
 LAST_RESORT = 20.0
 
@@ -55,8 +57,6 @@ class Host:
         # raynb on a cluster of its own in this process: Ray starts it, raynb finds it.
         self.cluster = importlib.import_module("ray") if engine == "raynb-cluster" else None
         self.settings: dict[str, Any] | None = None
-        #: Ray starts a process for each actor and many tasks, which takes seconds on a busy machine.
-        self.slowness = 1 if engine in ("raynb", "raynb-inline") else 3
 
     def prepare(self, program: Program) -> None:
         if program.init is None or self.settings != program.init or not self.ray.is_initialized():
@@ -84,12 +84,12 @@ def run_one(host: Host, program: Program) -> dict[str, Any]:
     signal.signal(signal.SIGALRM, _on_alarm)
     try:
         host.prepare(program)
-        limit = program.timeout * host.slowness
+        limit = program.timeout * SLOWNESS
         faulthandler.dump_traceback_later(limit + LAST_RESORT, exit=True)
         signal.setitimer(signal.ITIMER_REAL, limit)
         row["value"] = json.loads(json.dumps(program.body(host.ray)))
     except ProgramTimeout:
-        row["error"] = f"no answer within {program.timeout * host.slowness} s\n{traceback.format_exc(limit=-6)}"
+        row["error"] = f"no answer within {program.timeout * SLOWNESS} s\n{traceback.format_exc(limit=-6)}"
     except Exception:
         row["error"] = traceback.format_exc(limit=-8)
     finally:

@@ -11,7 +11,7 @@ import uuid
 from collections.abc import Callable
 from typing import Any
 
-PATIENCE = 20.0  # seconds until a wait for a condition is given up
+PATIENCE = 60.0  # seconds until a wait for a condition is given up: only a busy machine takes long
 
 
 def sub(ray: Any, name: str) -> Any:

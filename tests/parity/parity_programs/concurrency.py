@@ -99,6 +99,8 @@ def an_async_actor_has_a_limit_of_a_thousand(ray: Any) -> Any:
 
 @program
 def async_max_concurrency(ray: Any) -> Any:
+    gate, running = Gate(), Tally()
+
     @ray.remote(max_concurrency=3)
     class Count:
         def __init__(self) -> None:
@@ -107,12 +109,18 @@ def async_max_concurrency(ray: Any) -> Any:
         async def work(self) -> int:
             self.now += 1
             self.most = max(self.most, self.now)
-            await asyncio.sleep(0.02)
+            running.add()
+            while not gate.is_open():  # noqa: ASYNC110  another process opens it
+                await asyncio.sleep(0.01)
             self.now -= 1
             return self.most
 
     count = Count.remote()
-    return max(ray.get([count.work.remote() for _ in range(12)]))
+    refs = [count.work.remote() for _ in range(6)]
+    until(lambda: running.count() >= 3)
+    ray.wait(refs, timeout=0.2)  # a fourth one would begin meanwhile
+    gate.open()
+    return max(ray.get(refs))
 
 
 @program

@@ -260,14 +260,14 @@ def names_and_namespaces_together(ray: Any) -> Any:
     def find(name: str, namespace: Any = None) -> str:
         return str(ray.get(ray.get_actor(name, namespace=namespace).where.remote()))
 
-    here = Named.options(name="twin").remote()
-    there = Named.options(name="twin", namespace="other", lifetime="detached").remote()
+    here = Named.options(name="both").remote()
+    there = Named.options(name="both", namespace="other", lifetime="detached").remote()
     found = [
         ray.get(here.where.remote()),
         ray.get(there.where.remote()),
-        ray.get(find.remote("twin")),
-        ray.get(find.remote("twin", "other")),
-        family(error(ray.get, find.remote("twin", "nowhere")), ValueError),
+        ray.get(find.remote("both")),
+        ray.get(find.remote("both", "other")),
+        family(error(ray.get, find.remote("both", "nowhere")), ValueError),
         kind(ray.get_actor, ""),
         kind(ray.get_actor, 5),
         kind(Named.options(name="").remote),

@@ -8,7 +8,7 @@ import sys
 from typing import Any
 
 from parity_programs import differs, program
-from parity_programs._tools import PATIENCE, Tally, error, family, kind, says, until
+from parity_programs._tools import PATIENCE, Tally, error, family, first_error, kind, says, until
 
 
 @program
@@ -325,6 +325,7 @@ def a_dead_actor_as_an_argument(ray: Any) -> Any:
     mortal = Mortal.remote()
     ray.get(mortal.value.remote())
     ray.kill(mortal)
+    first_error(lambda: ray.get(mortal.value.remote()))  # on Ray, the kill arrives a moment after it was asked for
     return ray.get(use.remote(mortal))
 
 

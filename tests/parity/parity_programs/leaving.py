@@ -34,7 +34,7 @@ def exit_from_a_background_asyncio_task(ray: Any) -> Any:
             self.task = asyncio.ensure_future(later())
             return "on its way"
 
-    all_of_them = _cpus(ray)
+    all_of_them = ray.cluster_resources()["CPU"]
     actor = Worker.remote()
     pid = ray.get(actor.pid.remote())
     said = ray.get(actor.leave_soon.remote())
@@ -200,7 +200,7 @@ def a_coroutine_left_running_holds_nobody(ray: Any) -> Any:
             async def leave(self) -> None:
                 ray.actor.exit_actor()
 
-        all_of_them = _cpus(ray)
+        all_of_them = ray.cluster_resources()["CPU"]
         actor = Worker.remote()
         pid = ray.get(actor.start.remote())
         if how == "exit":

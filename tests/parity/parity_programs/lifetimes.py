@@ -132,7 +132,7 @@ def a_detached_actor_needs_no_handle(ray: Any) -> Any:
 @differs("Ray: weak too, so a cell that is run again and takes the actor into the same variable ends it",
          expected=[True, True])  # fmt: skip
 def get_if_exists_keeps_the_actor(ray: Any) -> Any:
-    made = counter(ray).options(name="shared", get_if_exists=True)
+    made = counter(ray).options(name="of a cell", get_if_exists=True)
     actor = made.remote()
     pid = ray.get(actor.pid.remote())
     actor = made.remote()
