@@ -25,7 +25,7 @@ from raynb.base.rows import FINISHED
 from raynb.exceptions import GetTimeoutError, RayTaskError, RuntimeGoneError, TaskCancelledError
 from raynb.testing.leaks import until
 
-ANSWER_SECONDS = 30.0  # seconds after which an answer counts as missing
+ANSWER_SECONDS = 60.0  # seconds after which an answer counts as missing
 
 
 class Broken(AssertionError):

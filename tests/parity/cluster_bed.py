@@ -245,7 +245,7 @@ def a_node_that_dies_takes_what_is_on_it_and_nothing_else() -> None:
     until(lambda: [row.alive for row in engine.snapshot().nodes].count(False) == 1, "the node's row")
     until(lambda: [row.state for row in engine.snapshot().actors if row.class_name == "There"] == [DEAD], "the actor's")
     until(lambda: [row.state for row in engine.snapshot().tasks if row.name == "wait_there"] == [FAILED], "the task's")
-    assert any(row.exit for row in engine.snapshot().workers)
+    until(lambda: any(row.exit for row in engine.snapshot().workers), "the end of its workers")
 
 
 @check

@@ -335,7 +335,7 @@ def a_call_writes_no_rows_until_somebody_looks() -> None:
     assert engine().scope_counts(92) == {FINISHED: 50}
     until(lambda: all(row.pid for row in engine().snapshot().tasks if row.scope == 92), "the workers' word")
     until(lambda: any(row.rss > 1 << 20 for row in engine().snapshot().actors), "the memory of an actor's process")
-    assert any(row.rss > 1 << 20 for row in engine().snapshot().workers)
+    until(lambda: any(row.rss > 1 << 20 for row in engine().snapshot().workers), "the memory of a worker")
 
 
 @check

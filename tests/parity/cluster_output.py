@@ -257,7 +257,7 @@ def a_worker_that_dies_is_told_of_in_a_line_in_its_cell() -> None:
     shown, go = io.StringIO(), os.path.join(tempfile.mkdtemp(), "go")
     with contextlib.redirect_stdout(shown), In(151):
         ref = dies.remote(go)
-        until(lambda: [row.state for row in engine().snapshot().tasks if row.name == "dies"] == [RUNNING], "dies")
+        until(lambda: [row.state for row in engine().snapshot().tasks if row.scope == 151] == [RUNNING], "dies")
         open(go, "w").close()
         assert isinstance(raised(lambda: raynb.get(ref, timeout=WAIT)), raynb.exceptions.WorkerCrashedError)
         until(lambda: "worker of dies (cell 151)" in printed(151, "stderr"), "the notice")

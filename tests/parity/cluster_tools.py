@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 import time
 import traceback
@@ -20,7 +21,8 @@ from raynb.testing.engines import CHECKS as PROMISES
 from raynb.testing.engines import check_engine
 
 CHECKS: dict[str, Callable[[], None]] = {}
-WAIT = 30.0
+#: Seconds; only a busy machine takes long: Ray starts a process for each actor and many tasks.
+WAIT = 120.0
 heard: list[Output] = []
 
 
@@ -79,6 +81,8 @@ def main() -> None:
     # The checks of their own come last: they end the connection.
     checks = {f"promise_{one.__name__}": promise(one.__name__) for one in PROMISES} | CHECKS
     checks = {name: run for name, run in checks.items() if not sys.argv[1:] or name in sys.argv[1:]}
+    # Ray waits so long (ms) for word of an actor's death before it says that the actor is unavailable.
+    os.environ |= {"RAY_timeout_ms_task_wait_for_death_info": "30000"}
     quiet: dict[str, Any] = {"include_dashboard": False, "configure_logging": False, "log_to_driver": False}
     real_ray.init(num_cpus=4, namespace="checks", **quiet)
     try:

@@ -6,11 +6,13 @@ They run where Ray is: in the Python that RAYNB_PARITY_PYTHON names, or in this 
 from __future__ import annotations
 
 import ast
+import contextlib
 import faulthandler
 import json
 import os
 import subprocess
 import sys
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -21,8 +23,9 @@ pytest.importorskip("fcntl")
 HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE))
 
+import runner  # noqa: E402
 from parity_programs import DEFAULT_INIT, catalogue  # noqa: E402
-from test_parity import RECORDED, ROOT, ray_python, rows_of, shared_folder  # noqa: E402, F401
+from test_parity import RACES, RECORDED, ROOT, changed, ray_python, rows_of, shared_folder  # noqa: E402, F401
 
 from raynb.testing.engines import CHECKS as PROMISES  # noqa: E402
 
@@ -33,6 +36,8 @@ OWN = [
     for node in ast.parse((HERE / file).read_text()).body
     if isinstance(node, ast.FunctionDef) and any(ast.unparse(one) == "check" for one in node.decorator_list)
 ]
+#: Seconds for all checks together; a busy machine needs several times what a quiet one does.
+MOST = 1200
 #: What differs through the adapter, with the reason; docs/ray-compatibility.md says it to users.
 ON_CLUSTER = {
     "habits.what_depends_on_a_crash": "what depends on a crashed task raises the crash's own class there, and not "
@@ -67,7 +72,8 @@ def checked(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     with log.open("w") as sink:
         command = [interpreter, str(HERE / "cluster_checks.py")]
         environ = {**os.environ, "PYTHONPATH": str(ROOT)}
-        subprocess.run(command, env=environ, stdout=sink, stderr=subprocess.STDOUT, timeout=600, check=False)
+        with contextlib.suppress(subprocess.TimeoutExpired):  # what ended is judged all the same
+            subprocess.run(command, env=environ, stdout=sink, stderr=subprocess.STDOUT, timeout=MOST, check=False)
     lines = log.read_text(errors="replace").splitlines()
     rows = [json.loads(line[3:]) for line in lines if line.startswith("## ")]
     assert rows, "\n".join(lines[-40:])
@@ -75,7 +81,7 @@ def checked(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
 
 
 @pytest.mark.parametrize("name", [f"promise_{one.__name__}" for one in PROMISES] + OWN)
-@pytest.mark.timeout(900)
+@pytest.mark.timeout(MOST + 60)
 def test_on_a_cluster(name: str, checked: dict[str, str]) -> None:
     assert name in checked, f"it never ended; the last to end was {list(checked)[-1]}"
     assert not checked[name], checked[name]
@@ -83,7 +89,14 @@ def test_on_a_cluster(name: str, checked: dict[str, str]) -> None:
 
 @pytest.fixture(scope="session")
 def on_cluster(shared_folder: Path) -> dict[str, dict[str, Any]]:  # noqa: F811
-    return rows_of("raynb-cluster", python(), shared_folder, KEYS)
+    rows = rows_of("raynb-cluster", python(), shared_folder, KEYS)
+    environ = {**os.environ, "PYTHONPATH": str(ROOT)}
+    for _ in range(RACES):  # of Ray itself, as in test_parity: it kills, cancels and tells of deaths when it does
+        doubtful = changed({key: rows[key] for key in KEYS})
+        if doubtful:
+            warnings.warn(f"not what was recorded, so run again alone: {doubtful}", stacklevel=1)
+            rows |= runner.run_all(python(), "raynb-cluster", environ, sorted(doubtful))[1]
+    return rows
 
 
 @pytest.mark.parametrize("key", KEYS)
