@@ -77,6 +77,45 @@ def a_detached_actor_restarts_after_its_creator_has_left() -> None:
 def what_belongs_to_a_driver_that_is_killed_ends_and_what_is_detached_stays() -> None:
     program = script("""
         class Mine:
+@check
+def what_a_shared_actor_prints_goes_to_the_driver_that_calls() -> None:
+    first = script("""
+        @ray.remote
+        def nested():
+            print("nested")
+        class Speaker:
+            def say(self, text):
+                print("said", text)
+                if text == "second":
+                    ray.get(nested.remote())
+                return text
+        speaker = ray.remote(num_cpus=0)(Speaker).options(name="speaker", lifetime="detached").remote()
+        ray.get(speaker.say.remote("first"))
+        print("ready", flush=True)
+        sys.stdin.readline()
+        ray.get(speaker.say.remote("first again"))
+    """)
+    assert first.stdout is not None
+    assert first.stdin is not None
+    lines = [first.stdout.readline(), first.stdout.readline()]
+    assert "ready\n" in lines, lines
+    out, err = ended(script("""
+        speaker = ray.get_actor("speaker")
+        for text in ("second", "third"):
+            print("got", ray.get(speaker.say.remote(text)))
+    """))
+    assert [line.split(") ")[-1] for line in out.splitlines()] == [
+        "said second", "nested", "got second", "said third", "got third"
+    ], out + err  # fmt: skip
+    first.stdin.write("\n")
+    first.stdin.flush()
+    rest, err = ended(first)
+    assert [line.split(") ")[-1] for line in rest.splitlines()] == ["said first again"], rest + err
+    raynb.init(bed.address, namespace="bed")
+    raynb.kill(raynb.get_actor("speaker"))
+    raynb.shutdown()
+
+
             def ready(self):
                 return os.getpid()
         mine = ray.remote(num_cpus=0)(Mine).options(name="mine").remote()

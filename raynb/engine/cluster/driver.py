@@ -65,6 +65,10 @@ class DriverSide:
         """Returns (task, cell) of the calling code: no task, and the running cell."""
         return 0, current_scope()
 
+    def reports_to(self) -> int:
+        """Returns 0: to this driver."""
+        return 0
+
     def so_far(self) -> None:
         """Returns None: the driver's own output needs no order to results."""
 
@@ -191,7 +195,7 @@ class ClusterEngine(Adapter):
         ready = rays.call(hub, "push", ["", time.time(), False, False, b"", b""])
         connection.await_first(ready, self.config, self._say)
         self._listener = Listener(
-            hub, self._hub_again, self._reports.take, self._reports.was_told, self._sweep, self._lost
+            hub, self.nonce, self._hub_again, self._reports.take, self._reports.was_told, self._sweep, self._lost
         )
         self._side.listener = self._listener
 

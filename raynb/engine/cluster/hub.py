@@ -99,6 +99,16 @@ class Hub:
         return time.time(), found
 
 
+def reporter_name(nonce: int, process: str) -> str:
+    """Returns the name of what reports of a process to one driver."""
+    return f"{nonce:08x}-{process}"
+
+
+def told_to(mark: Mark | None, nonce: int) -> bool:
+    """Returns whether the reports that a mark names come to this driver: those of another one's are its own affair."""
+    return mark is not None and mark[0].startswith(reporter_name(nonce, ""))
+
+
 def make_hub(nonce: int, env: dict[str, Any] | None = None) -> Any:
     """Starts the hub beside the driver, where it lives as long as the driver can."""
     from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
@@ -115,6 +125,7 @@ class Listener:
 
     Args:
         hub: handle of the hub.
+        nonce: of the driver.
         again: makes the hub again; returns its handle.
         take: called with (worker, events, seconds that its clock is behind) of what each one said, in order.
         told: called with (worker, seconds, whether it is to be read soon, pickle) of what became of tasks.
@@ -124,10 +135,11 @@ class Listener:
     Thread contract: `seen` from any thread; the callbacks run on the listener's own.
     """
 
-    def __init__(self, hub: Any, again: Callable[[], Any], take: Callable[[str, list[Any], Any], None],
+    def __init__(self, hub: Any, nonce: int, again: Callable[[], Any], take: Callable[[str, list[Any], Any], None],
                  told: Callable[[str, float, bool, bytes], None], tick: Callable[[], None],
                  lost: Callable[[bool, BaseException], None]) -> None:  # fmt: skip
         self._hub = hub
+        self._nonce = nonce
         self._again = again
         self._told = told
         self._tick = tick
@@ -222,7 +234,7 @@ class Listener:
     def seen(self, mark: Mark | None) -> None:
         """Waits until the reports that ``mark`` names are applied (at most `OUTPUT_WAIT_SECONDS`)."""
         has = self._order.has
-        if has(mark) or threading.current_thread() is self._thread:
+        if has(mark) or threading.current_thread() is self._thread or not told_to(mark, self._nonce):
             return
         with self._changed:
             losses = self._losses
@@ -231,7 +243,7 @@ class Listener:
     def when_seen(self, mark: Mark | None, then: Callable[[], None]) -> None:
         """Calls ``then`` on the listener's thread once those reports are applied; at once if they are."""
         with self._changed:
-            wait = not (self._stopping or self._order.has(mark))
+            wait = not (self._stopping or self._order.has(mark)) and told_to(mark, self._nonce)
             if wait:
                 self._later.append((mark, then))
         if not wait:

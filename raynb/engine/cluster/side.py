@@ -21,6 +21,9 @@ class Side(Protocol):
     def here(self) -> tuple[int, int]:
         """Returns (task, scope) of the calling code."""
 
+    def reports_to(self) -> int:
+        """Returns the nonce of the driver that the calling code reports to; 0: the one of this engine."""
+
     def so_far(self) -> Any:
         """Returns the `Mark` of what the calling code has printed, if another process has to wait for it, else None."""
 

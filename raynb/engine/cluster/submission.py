@@ -31,6 +31,10 @@ MAX_OPTIONS = 1000
 MAGIC = b"raynb\x001"
 #: Arguments up to this size (bytes) travel inside that string.
 IN_HEAD = 64 * 1024
+#: The bit of a call's flags that says that somebody answers the prompts of breakpoints.
+DEBUGGABLE = 4
+#: Actors of which is known what their processes were prepared with; others get calls that say it.
+MAX_PREPARED = 10_000
 #: Methods of every actor of ours, for calls that have no Ray method of their own.
 GENERIC_CALL = "_raynb_call"
 GENERIC_STREAM = "_raynb_stream"
@@ -61,6 +65,7 @@ class Call:
     said: Any = None  # what the caller had printed before, as a `Mark`
     actor: int = 0
     debuggable: bool = False  # somebody answers the prompt of a breakpoint
+    to: int = 0  # nonce of the driver that is told of it; 0: the one above, which made the function or the actor
 
 
 @lru_cache(maxsize=MAX_OPTIONS)
@@ -159,9 +164,10 @@ class Submission:
                 args.append(bridge.value_of(packed, self._refs.pairs(packed.contained), self._nonce, task, kind=Sealed))
             else:
                 plain = bytes(packed.data)
-        flags = refs | (len(args) - refs) << 1 | self._side.debuggable() << 2
+        flags = refs | (len(args) - refs) << 1 | self._side.debuggable() * DEBUGGABLE
         setups, said = self._shared.setups, self._side.so_far()
-        head = MAGIC + marshal.dumps((told, task, scope, parent, setups, said, flags, plain))
+        to = self._side.reports_to() or self._nonce
+        head = MAGIC + marshal.dumps((told, task, scope, parent, setups, said, flags, plain, to))
         if packed.deps:
             self._side.asked(packed.deps)  # it fails for them, and then says why
         return [head, *args, *map(self._refs.native, packed.deps)] if packed.deps or args else [head]

@@ -79,15 +79,11 @@ class Reporter:
 
     Args:
         nonce: of the driver.
-        owner: returns the `Running` task of the calling code, or None.
     """
 
-    is_forked = False  # as `worker.output.Capture` has it
-
-    def __init__(self, nonce: int, owner: Callable[[], Any]) -> None:
-        self.name = f"{os.getpid()}-{random.randrange(1 << 32):08x}"
+    def __init__(self, nonce: int) -> None:
+        self.name = hub.reporter_name(nonce, f"{os.getpid()}-{random.randrange(1 << 32):08x}")
         self._nonce = nonce
-        self._owner = owner
         self._changed = threading.Condition(threading.RLock())  # a signal handler may print
         self._events: deque[Any] = deque()  # what was printed, and what comes before it
         #: What became of tasks. The driver reads it when somebody looks, so it is a pickle of its own.
@@ -107,15 +103,13 @@ class Reporter:
         self._pause = hub.LIVELY
         self._machine = _Machine(rays.context().get_node_id())
         self._machine_due = 0.0
+        self._over = False
         self._hub: Any = None
         threading.Thread(target=self._serve, name="raynb-reporter", daemon=True).start()
 
     # -- what is said --------------------------------------------------------------------------
-    def add(self, event: Any, text: str = "") -> None:
-        """Adds an event; or, as `worker.output.Stream` calls it, (kind, text) of what was printed."""
-        if isinstance(event, str):
-            self._print(event, text)
-            return
+    def add(self, event: Any) -> None:
+        """Adds an event to what became of tasks."""
         self._rows.append(event)
         self._failed = self._failed or event[0] == "actor"
         self._wake()
@@ -147,13 +141,8 @@ class Reporter:
                 self._asleep = False
                 self._changed.notify()
 
-    def _print(self, kind: str, text: str) -> None:
-        owner = self._owner()
-        if owner is None:
-            stream = sys.__stdout__ if kind == "stdout" else sys.__stderr__
-            if stream is not None:
-                stream.write(text)
-            return
+    def print(self, owner: Any, kind: str, text: str) -> None:
+        """Queues what a task printed."""
         if not text:
             return
         owner.printed = True
@@ -167,11 +156,8 @@ class Reporter:
             self._asleep = False
             self._changed.notify()
 
-    def display(self, kind: str, bundle: dict[str, Any]) -> None:
-        """Queues a display of the running task, after the output before it."""
-        owner = self._owner()
-        if owner is None:
-            return
+    def display(self, owner: Any, kind: str, bundle: dict[str, Any]) -> None:
+        """Queues a display of a task, after the output before it."""
         owner.printed = True
         with self._changed:
             self._events.append(("out", kind, owner.call.task, [], bundle, *self._who(owner)))
@@ -186,6 +172,8 @@ class Reporter:
     def after(self, mark: Mark | None) -> None:
         """Orders all later reports of this worker after another reporter's mark."""
         if mark is None or mark[0] == self.name or self._known.get(mark[0], 0) >= mark[1]:
+            return
+        if not hub.told_to(mark, self._nonce):
             return
         with self._changed:
             self._known[mark[0]] = mark[1]
@@ -218,13 +206,20 @@ class Reporter:
             self._changed.notify_all()
             self._changed.wait_for(lambda: self._asleep, 2.0)
 
+    def close(self) -> None:
+        """Pushes what there is, then ends the thread."""
+        with self._changed:
+            self._over = self._urgent = True
+            self._asleep = False
+            self._changed.notify_all()
+
     def _serve(self) -> None:
-        while True:
+        while not (self._over and not self._events and not self._rows):
             with self._changed:
                 slept = False
                 while True:
                     self._asleep = True  # before the look: who adds looks at it afterwards
-                    if self._events or self._rows or self._fresh:
+                    if self._events or self._rows or self._fresh or self._over:
                         break
                     self._changed.notify_all()
                     # While a view is open, the machine's figures go there also when no task ends here.

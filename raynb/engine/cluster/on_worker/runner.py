@@ -25,7 +25,16 @@ from raynb.engine.cluster import bridge, rays
 from raynb.engine.cluster.bridge import Broken, Failure, FailureToRetry, Value
 from raynb.engine.cluster.on_worker import timeouts
 from raynb.engine.cluster.on_worker.workers import Running, WorkerAdapter, engine_of, running
-from raynb.engine.cluster.submission import GENERIC_CALL, GENERIC_STREAM, MAGIC, Call, Static, bare_name, bare_options
+from raynb.engine.cluster.submission import (
+    DEBUGGABLE,
+    GENERIC_CALL,
+    GENERIC_STREAM,
+    MAGIC,
+    Call,
+    Static,
+    bare_name,
+    bare_options,
+)
 from raynb.run import failures, methods, returns
 from raynb.serde import errors, pickling, results
 
@@ -51,14 +60,14 @@ class Arrived:
     __slots__ = ("args", "call", "definition", "deps", "plain")
 
     def __init__(self, static: Static, head: bytes, rest: Sequence[Any], actor: int = 0) -> None:
-        told, task, scope, parent, setups, said, flags, self.plain = marshal.loads(head[len(MAGIC):])
+        told, task, scope, parent, setups, said, flags, self.plain, to = marshal.loads(head[len(MAGIC):])
         options = _options.get(told)
         if options is None:
             if len(_options) > MAX_OPTIONS:
                 _options.clear()
             options = _options[told] = pickle.loads(told)
         self.call = Call(static.nonce, task, scope, parent, options, static.namespace, setups, said, actor,
-                         bool(flags & 4))  # fmt: skip
+                         bool(flags & DEBUGGABLE), to)  # fmt: skip
         place = flags & 1
         self.definition = rest[0] if place else None
         self.args: Value | None = None
@@ -97,7 +106,7 @@ class Task:
         self.arrived = arrived
         self.call = call = arrived.call
         self.engine: WorkerAdapter = engine_of(call)
-        self.now = Running(call, spec)
+        self.now = Running(call, spec, self.engine.reporter_for(call.to))
         self.size = 0
         self.started = self.fetched = self.ran = time.time()
         self._token: Any = None
@@ -119,7 +128,7 @@ class Task:
                 cancelled = isinstance(raised, (KeyboardInterrupt, theirs.TaskCancelledError))
                 self._end(CANCELLED if cancelled else FAILED, type(raised).__name__, str(raised))
                 if isinstance(raised, SystemExit):
-                    self.engine.reporter.flush()
+                    self.now.reporter.flush()
                     if self.now.actor is not None and self.now.actor.is_async:
                         _leave_loop(raised.code)
             elif not isinstance(raised, Failure):
@@ -131,7 +140,7 @@ class Task:
 
     def _end(self, state: str, kind: str, text: str) -> None:
         times = (self.started, self.fetched, self.ran, time.time())
-        self.engine.reporter.ended(("end", self.call.task, state, times, kind, text, self.size))
+        self.now.reporter.ended(("end", self.call.task, state, times, kind, text, self.size))
 
     def _finish(self) -> None:
         if self.now.actor is None:
@@ -143,7 +152,7 @@ class Task:
         self._finish()
         value, described = failures.left(self.call.options.name, raised)
         self._end(FAILED, *described)
-        return Failure(value, described, [], self.engine.reporter.mark(self.now))
+        return Failure(value, described, [], self.now.reporter.mark(self.now))
 
     def _failure(self, raised: BaseException) -> Failure:
         self._finish()
@@ -152,7 +161,7 @@ class Task:
             late, described = failures.timed_out(options.name, options.timeout)
             self.ran = time.time()
             self._end(FAILED, *described)
-            return Failure(late, described, [], self.engine.reporter.mark(self.now))
+            return Failure(late, described, [], self.now.reporter.mark(self.now))
         task_id = ""
         if slot.failures_kept and raised.__traceback__ is not None:
             number = abs(self.call.task)  # of a call that went out without its number it is negative
@@ -163,7 +172,7 @@ class Task:
         again = options.retry_exceptions and returns.retryable(options.retry_exceptions, raised)
         self._end(FAILED, *described)
         made = FailureToRetry if again else Failure
-        return made(value, described, self.engine.pairs(contained), self.engine.reporter.mark(self.now))
+        return made(value, described, self.engine.pairs(contained), self.now.reporter.mark(self.now))
 
     # -- arguments and results -------------------------------------------------------------------
     def arguments(self) -> tuple[Any, dict[str, Any]]:
@@ -179,7 +188,7 @@ class Task:
 
     def value(self, result: Any) -> Any:
         """Returns a result as it lies in Ray's store: plain values as they are."""
-        mark = self.engine.reporter.mark(self.now)
+        mark = self.now.reporter.mark(self.now)
         if mark is None and pickling.is_plain(result):
             self.size += sys.getsizeof(result)
             return result
@@ -212,7 +221,7 @@ class Task:
     def _broken(self, raised: Exception) -> Value:
         value, _, contained = errors.task_error(raised, self.call.options.name, "")
         return Broken(value, (), self.engine.pairs(contained), self.call.nonce, self.call.task,
-                      self.engine.reporter.mark(self.now))  # fmt: skip
+                      self.now.reporter.mark(self.now))  # fmt: skip
 
 
 def _leave_loop(code: Any) -> None:

@@ -11,6 +11,7 @@ import sys
 import threading
 import time
 import warnings
+from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from typing import Any, NoReturn
 
@@ -40,11 +41,12 @@ from raynb.worker.output import WorkerStream
 class Running:
     """The task that runs here, with its call and its actor."""
 
-    __slots__ = ("actor", "call", "heard", "printed")
+    __slots__ = ("actor", "call", "heard", "printed", "reporter")
 
-    def __init__(self, call: Call, actor: ActorSpec | None) -> None:
+    def __init__(self, call: Call, actor: ActorSpec | None, reporter: Reporter) -> None:
         self.call = call
         self.actor = actor
+        self.reporter = reporter  # to the driver that called
         self.printed = False
         self.heard = 0  # `Reporter.heard` when it began
 
@@ -84,6 +86,27 @@ def _owner() -> Running | None:
     return running.get() or _latest
 
 
+class Printed:
+    """What code in this worker prints: it goes to the driver that called it, and to Ray's own log if none did."""
+
+    is_forked = False  # as `worker.output.Capture` has it
+
+    def add(self, kind: str, text: str) -> None:
+        """Takes text of one of the streams, as `worker.output.WorkerStream` calls it."""
+        now = _owner()
+        if now is not None:
+            now.reporter.print(now, kind, text)
+            return
+        stream = sys.__stdout__ if kind == "stdout" else sys.__stderr__
+        if stream is not None:
+            stream.write(text)
+
+
+_printed = Printed()
+#: Other drivers that are told of what they call in an actor, at the most: the one not heard of for longest is let go.
+MAX_OTHERS = 16
+
+
 class TaskSide:
     """The `Side` of code in a worker."""
 
@@ -96,10 +119,19 @@ class TaskSide:
         now = _owner()
         return (now.call.task, now.call.scope) if now is not None else (0, 0)
 
+    def reports_to(self) -> int:
+        """Returns the nonce of the driver that called, if that is another one than made this function or actor."""
+        now = _owner()
+        return 0 if now is None else now.call.to
+
+    def _here(self) -> Reporter:
+        now = _owner()
+        return self._reporter if now is None else now.reporter
+
     def so_far(self) -> Any:
         """Returns the mark of all that the running task has reported so far."""
         now = _owner()
-        return None if now is None else self._reporter.so_far(now)
+        return None if now is None else now.reporter.so_far(now)
 
     def debuggable(self) -> bool:
         return self.prompts
@@ -118,7 +150,7 @@ class TaskSide:
         """Reports a submission of a nested task to the driver."""
         parent, scope = self.here()
         told = (options.name, options.function_name, options.resources)
-        self._reporter.add(("submit", task, told, scope, parent, actor, creates, time.time()))
+        self._here().add(("submit", task, told, scope, parent, actor, creates, time.time()))
 
     def stored(self, identity: int, packed: Packed) -> None:
         """Does nothing: the driver shows no objects of tasks."""
@@ -131,11 +163,11 @@ class TaskSide:
 
     def seen(self, mark: Any) -> None:
         """Has later reports of this worker ordered after ``mark``."""
-        self._reporter.after(mark)
+        self._here().after(mark)
 
     def when_seen(self, mark: Any, then: Callable[[], None]) -> None:
         """Has later reports ordered after ``mark``, and calls ``then`` at once."""
-        self._reporter.after(mark)
+        self._here().after(mark)
         then()
 
     def got(self, refs: Sequence[ObjectRef[Any]]) -> None:
@@ -158,7 +190,8 @@ class WorkerAdapter(Adapter):
     driver = None  # that is another process
 
     def __init__(self, nonce: int, namespace: str) -> None:
-        self.reporter = Reporter(nonce, _owner)
+        self.reporter = Reporter(nonce)
+        self._others: OrderedDict[int, Reporter] = OrderedDict()  # nonce of another driver → what reports to it
         self._side = side = TaskSide(self.reporter)
         super().__init__(Shared(self, side, nonce, random.randrange(1, 1 << 40), namespace))
         #: The actor that this process is, also for code that no call of it runs: a thread, a callback.
@@ -168,7 +201,7 @@ class WorkerAdapter(Adapter):
         self._restarted: bool | None = None
         self._functions: dict[str, Any] = {}
         for kind, fd in (("stdout", 1), ("stderr", 2)):
-            setattr(sys, kind, WorkerStream(self.reporter, kind, fd))  # type: ignore[arg-type]
+            setattr(sys, kind, WorkerStream(_printed, kind, fd))  # type: ignore[arg-type]
 
     def _is_busy(self) -> bool:
         return self.hosted is not None or _latest is not None
@@ -178,6 +211,17 @@ class WorkerAdapter(Adapter):
         if not self._side.prompts:
             self._side.prompts = True
             questions.install(self.desk)
+
+    def reporter_for(self, to: int) -> Reporter:
+        """Returns what reports to a driver (0: the engine's own), which may be another one than made this actor."""
+        if not to or to == self.nonce:
+            return self.reporter
+        with _lock:
+            found = self._others.pop(to, None) or Reporter(to)
+            self._others[to] = found
+            if len(self._others) > MAX_OTHERS:
+                self._others.popitem(last=False)[1].close()
+        return found
 
     # -- running -------------------------------------------------------------------------------
     def begin(self, now: Running) -> None:
@@ -189,7 +233,7 @@ class WorkerAdapter(Adapter):
             blob = bridge.kept(f"around:{self.nonce}:{options.surroundings}")
             if blob is not None:
                 apply_surroundings(options.surroundings, blob, dict(options.runtime_env))
-        reporter = self.reporter
+        reporter = now.reporter
         reporter.after(now.call.said)
         now.heard = reporter.heard
         while bridge.marks:  # of its arguments: the tasks that made them have printed something
@@ -310,10 +354,11 @@ class WorkerAdapter(Adapter):
 
     def emit(self, kind: str, text: str = "", bundle: dict[str, Any] | None = None) -> None:
         """Sends a display (or text) to the cell that submitted the running task."""
+        now = _owner()
         if bundle is None:
-            self.reporter.add(kind, text)
-        else:
-            self.reporter.display(kind, bundle)
+            _printed.add(kind, text)
+        elif now is not None:
+            now.reporter.display(now, kind, bundle)
 
 
 __all__ = ["Running", "WorkerAdapter", "engine_of", "running"]
