@@ -246,6 +246,49 @@ def calls_without_arguments_keep_their_cells() -> None:
     assert (found["inside"].scope, found["Bare.fail"].error_type) == (142, "LookupError")
 
 
+class Marked:
+    def look(self) -> str:
+        return os.environ.get("RAYNB_PREPARED", "")
+
+
+@check
+def calls_without_arguments_find_what_was_sent_to_every_worker() -> None:
+    from raynb.api.everywhere import run_on_workers
+
+    def mark(text: str) -> None:
+        os.environ["RAYNB_PREPARED"] = text
+
+    later = engine().submission.later
+    run_on_workers(raynb.remote(mark), "first")
+    actor = raynb.remote(num_cpus=0)(Marked).remote()
+    before = len(later)
+    assert raynb.get([actor.look.remote() for _ in range(3)], timeout=WAIT) == ["first"] * 3
+    assert len(later) == before + 3, "they carried something"
+    run_on_workers(raynb.remote(mark), "second")  # after the actor was made: its calls have to say so
+    assert raynb.get([actor.look.remote() for _ in range(3)], timeout=WAIT) == ["second"] * 3
+    assert len(later) == before + 3
+
+
+@check
+def a_task_is_found_by_its_ref_at_once() -> None:
+    from raynb.util import state
+
+    @raynb.remote(num_cpus=0)
+    def waits(path: str) -> None:
+        while not os.path.exists(path):
+            time.sleep(0.01)
+
+    go = os.path.join(tempfile.mkdtemp(), "go")
+    ref = waits.remote(go)
+    found = state.get_task(ref)
+    assert found is not None
+    assert found.name == "waits"
+    until(lambda: state.get_task(ref).state == "RUNNING", "waits to run")  # type: ignore[union-attr]
+    open(go, "w").close()
+    raynb.get(ref, timeout=WAIT)
+    assert state.get_task(ref).state == "FINISHED"  # type: ignore[union-attr]
+
+
 @check
 def a_worker_that_dies_is_told_of_in_a_line_in_its_cell() -> None:
     @raynb.remote(max_retries=0)

@@ -77,6 +77,7 @@ class Actors:
         known = self._groups.known
         told, given = submission.known(options, lambda options: bridge.actor_options(spec, options, known))
         head, *rest = submission.head(told, spec.actor_id, spec.class_key, packed)
+        submission.prepared(spec.actor_id, head)
         try:
             handle = remote.options(**given).remote(head, spec, *rest)
         except (theirs.RayError, ValueError) as error:

@@ -108,10 +108,12 @@ class Submission:
         #: (actor, id() of options) → options, their pickle, Ray's options and method, and its method for bare calls.
         self._methods: dict[tuple[int, int], tuple[TaskOptions, bytes, Any, str, str]] = {}
         self._around: set[str] = set()  # surroundings that the cluster has
+        #: Actor of ours → what its process was prepared with at its creation. A call that carries nothing finds that.
+        self._prepared: OrderedDict[int, int] = OrderedDict()
 
     def forget(self) -> None:
         """Releases the definitions, at the end of the engine."""
-        for table in (self.streams, self.remotes, self._defined, self._options, self._methods):
+        for table in (self.streams, self.remotes, self._defined, self._options, self._methods, self._prepared):
             table.clear()
 
     def define(self, key: str, blob: bytes, refs: Sequence[ObjectRef[Any]] = ()) -> None:
@@ -225,13 +227,24 @@ class Submission:
         if known is None or known[0] is not options:
             known = self._method(handle, actor, options)
         _, told, given, name, bare = known
-        if bare and packed is pickling.NO_ARGS and not self._shared.setups:
+        if bare and packed is pickling.NO_ARGS and self._prepared.get(actor) == self._preparation():
             return self._call_bare(handle, bare, given, task)
         if not name:  # an actor that plain Ray made
             deps = [self._refs.native(ref) for ref in packed.deps]
             args, named = pickling.unpack_args(packed.data, packed.buffers, deps)
             return getattr(handle, options.function).options(**given).remote(*args, **named)
         return rays.call(handle, name, self.head(told, task, "", packed), given)
+
+    def _preparation(self) -> int:
+        """Returns a number of all that a call does to its worker before it runs: how many setups, and prompts."""
+        return self._shared.setups << 1 | self._side.debuggable()
+
+    def prepared(self, actor: int, head: bytes) -> None:
+        """Notes what a new actor's process is prepared with, after its ``head`` was made."""
+        _, _, _, _, setups, _, flags, _, _ = marshal.loads(head[len(MAGIC):])
+        self._prepared[actor] = setups << 1 | bool(flags & DEBUGGABLE)
+        if len(self._prepared) > MAX_PREPARED:
+            self._prepared.popitem(last=False)
 
     def _call_bare(self, handle: Any, name: str, given: dict[str, Any], task: int) -> Any:
         """Calls a method and hands Ray no argument, each of which costs as much as the rest of a call of Ray's."""
