@@ -48,6 +48,8 @@ from raynb.engine.cluster.local_nodes import LocalNodes
 # -- one driver, with its nodes ----------------------------------------------------------------
 @check
 def nodes_are_in_the_views() -> None:
+    from raynb.util import state
+
     raynb.init(bed.address, namespace="bed")
     raynb.runtime().engine.on_output.append(lambda output: heard.append(output.text))
     until(lambda: len(raynb.runtime().engine.snapshot().nodes) == 3, "three nodes")
@@ -60,7 +62,9 @@ def nodes_are_in_the_views() -> None:
     def where() -> str:
         return raynb.get_runtime_context().get_node_id()
 
-    assert raynb.get(where.remote(), timeout=WAIT) == node_on("left").node_id
+    ref = where.remote()
+    left = node_on("left").node_id
+    assert raynb.get(ref, timeout=WAIT) == left
     engine = raynb.runtime().engine
 
     def placed() -> bool:
@@ -70,6 +74,11 @@ def nodes_are_in_the_views() -> None:
         return task.state == FINISHED and task.worker in workers and workers[task.worker].node == node_on("left").id
 
     until(placed, "the row of the task")
+    listed = {row.node_id: row for row in state.list_nodes()}
+    assert len(listed) == 3
+    assert (listed[left].is_head_node, listed[left].resources_total["left"]) == (False, 4)
+    assert state.get_task(ref).node_id == left
+    assert left in {row.node_id for row in state.list_workers()}
     until(lambda: node_on("left").memory_used, "the memory of the node")
 
 

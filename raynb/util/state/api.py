@@ -2,7 +2,7 @@
 
 The rows have Ray's field names; they can be read as attributes, as a mapping, or turned into a
 dict with `StateRow.asdict`. Everything comes from one snapshot of the running engine, so the
-answers of one call fit together. There is one node and one job.
+answers of one call fit together. There is one job; there is one node, but for a Ray cluster's.
 """
 
 from __future__ import annotations
@@ -126,7 +126,7 @@ list_tasks = _lister("list_tasks", rows.tasks, TaskState, "tasks, the newest las
 list_actors = _lister("list_actors", rows.actors, ActorState, "actors")
 list_objects = _lister("list_objects", rows.objects, ObjectState, "objects, one row an object")
 list_workers = _lister("list_workers", rows.workers, WorkerState, "worker processes")
-list_nodes = _lister("list_nodes", rows.nodes, NodeState, "the one node")
+list_nodes = _lister("list_nodes", rows.nodes, NodeState, "the node, or those of a cluster")
 list_jobs = _lister("list_jobs", rows.jobs, JobState, "the one job")
 list_placement_groups = _lister(
     "list_placement_groups", rows.placement_groups, PlacementGroupState, "placement groups"
@@ -142,7 +142,9 @@ def _one(found: list[Row]) -> Row | None:
 
 def get_task(id: Any, address: str | None = None, timeout: int = 30, _explain: bool = False) -> TaskState | None:
     """Returns a task by its id (hex) or one of its refs; None if it isn't known."""
-    name = id.task_id() if hasattr(id, "task_id") else id
+    ref = getattr(id, "_ref", id)  # a generator has one
+    # raynb's own name of the task, which is in the rows: on a cluster a ref's `task_id` is Ray's.
+    name = ray.ObjectRef.task_id(ref) if isinstance(ref, ray.ObjectRef) else id
     wanted = name if isinstance(name, str) else name.hex()
     return _one(list_tasks(filters=[("task_id", "=", wanted)], detail=True))
 

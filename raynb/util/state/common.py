@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import os
 import socket
 import sys
@@ -131,7 +132,7 @@ class WorkerState(StateRow):
 
 @dataclass
 class NodeState(StateRow):
-    """The machine."""
+    """The machine, or a node of a cluster."""
 
     node_id: str
     node_ip: str
@@ -188,6 +189,17 @@ class Source:
         context = ray.get_runtime_context()
         return cls(engine().snapshot(), context.get_job_id(), context.get_node_id(), "127.0.0.1")
 
+    @functools.cached_property
+    def _places(self) -> dict[int, tuple[str | None, str]]:
+        nodes = {row.id: (row.node_id, row.address) for row in self.snapshot.nodes}
+        return {row.id: nodes.get(row.node, (None, "")) for row in self.snapshot.workers}
+
+    def place(self, worker: int) -> tuple[str | None, str]:
+        """Returns (node id, address) of where a worker is; (None, "") if it is not known."""
+        if not self.snapshot.nodes:  # one machine
+            return self.node_id, self.ip
+        return self._places.get(worker, (None, ""))
+
     def ms(self, moment: float) -> int | None:
         """Returns a time of the snapshot's clock as a Unix timestamp in milliseconds."""
         return int((self.snapshot.wall + moment) * 1000) if moment else None
@@ -212,7 +224,7 @@ def tasks(source: Source) -> Iterator[TaskState]:
             type=row.kind,
             func_or_class_name=row.function_name or row.name,
             parent_task_id=source.spell(row.parent, "task"),
-            node_id=source.node_id if row.started else None,
+            node_id=source.place(row.worker)[0] if row.started else None,
             worker_id=source.spell(row.worker, "worker") if row.worker else None,
             worker_pid=row.pid or None,
             error_type=row.error_type or None,
@@ -244,7 +256,7 @@ def actors(source: Source) -> Iterator[ActorState]:
             state=row.state,
             job_id=source.job_id,
             name=row.name,
-            node_id=source.node_id if row.worker else None,
+            node_id=source.place(row.worker)[0] if row.worker else None,
             pid=row.pid,
             ray_namespace=row.namespace,
             death_cause={"error_message": row.death_cause} if row.death_cause else None,
@@ -284,13 +296,14 @@ def _held(row: Any) -> str:
 def workers(source: Source) -> Iterator[WorkerState]:
     """Yields the worker processes of a snapshot."""
     for row in source.snapshot.workers:
+        node_id, ip = source.place(row.id)
         yield WorkerState(
             worker_id=source.spell(row.id, "worker"),
             is_alive=not row.exit,
             worker_type="WORKER",
             exit_type="SYSTEM_ERROR" if row.exit else None,
-            node_id=source.node_id,
-            ip=source.ip,
+            node_id=node_id or "",
+            ip=ip,
             pid=row.pid,
             exit_detail=row.exit or None,
             start_time_ms=source.ms(row.started),
@@ -298,7 +311,20 @@ def workers(source: Source) -> Iterator[WorkerState]:
 
 
 def nodes(source: Source) -> Iterator[NodeState]:
-    """Yields the machine."""
+    """Yields the machine, or the nodes of a cluster."""
+    for row in source.snapshot.nodes:
+        has = {"CPU": row.cpus, "GPU": row.gpus, "memory": row.memory, "object_store_memory": row.store}
+        yield NodeState(
+            node_id=row.node_id,
+            node_ip=row.address,
+            is_head_node=row.head,
+            state="ALIVE" if row.alive else "DEAD",
+            node_name=row.host,
+            resources_total={name: float(amount) for name, amount in has.items() if amount} | row.resources,
+            labels=dict(row.labels),
+        )
+    if source.snapshot.nodes:
+        return
     yield NodeState(
         node_id=source.node_id,
         node_ip=source.ip,
