@@ -267,6 +267,7 @@ class ClusterEngine(Adapter):
         """Looks after silent tasks and unasked failures, on the listener's thread."""
         self.refs.settle()
         self._failures.look()
+        rays.show_held()
         self._controls.insist()
         self._sweeper.look()
 

@@ -6,7 +6,10 @@ that runs after Ray's, must get an error then and not another cluster: so Ray's 
 
 from __future__ import annotations
 
+import contextlib
 import functools
+import sys
+import threading
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -30,7 +33,7 @@ get_actor: Callable[..., Any] = bare(ray.get_actor)
 context: Callable[..., Any] = bare(ray.get_runtime_context)
 gpu_ids: Callable[..., Any] = bare(ray.get_gpu_ids)
 is_connected: Callable[[], bool] = ray.is_initialized
-
+_printing = threading.Lock()  # of what Ray gathers to print
 
 
 def remote(target: Any, **options: Any) -> Any:
@@ -69,14 +72,33 @@ def hear_notices(say: Callable[[str], str]) -> Callable[[], None]:
             if not lines:
                 return
             data = {**data, "lines": lines}
-        before(data, *args, **kwargs)
+        with _printing:
+            before(data, *args, **kwargs)
 
     def undo() -> None:
         if module.print_to_stdstream is shown:
             module.print_to_stdstream = before
 
     module.print_to_stdstream = shown
+    shell = getattr(sys.modules.get("IPython"), "get_ipython", lambda: None)()
+    if shell is not None:
+        for held in (module.stdout_deduplicator, module.stderr_deduplicator):
+            with contextlib.suppress(ValueError):  # it is not registered
+                shell.events.unregister("post_execute", held.flush)
     return undo
+
+
+def show_held() -> None:
+    """Prints what workers have printed and Ray holds back for seconds, because it looks like a line of another one.
+
+    At the end of a cell Ray would throw it away.
+    """
+    module = ray._private.worker
+    with _printing:
+        batches = [(batch, sys.stdout) for batch in module.stdout_deduplicator.flush()]
+        batches += [(batch, sys.stderr) for batch in module.stderr_deduplicator.flush()]
+    for batch, sink in batches:
+        module.print_worker_logs(batch, sink)
 
 
 def is_traced() -> bool:
@@ -102,5 +124,7 @@ def session() -> Any:
     return getattr(worker, "node", None) or getattr(worker, "worker_id", None)
 
 
-__all__ = ["bare", "call", "cancel", "context", "get", "get_actor", "gpu_ids", "hear_notices", "is_connected",
-           "is_traced", "kill", "number_here", "number_of", "put", "remote", "session", "wait"]  # fmt: skip
+__all__ = [
+    "bare", "call", "cancel", "context", "get", "get_actor", "gpu_ids", "hear_notices", "is_connected", "is_traced",
+    "kill", "number_here", "number_of", "put", "remote", "session", "show_held", "wait",
+]  # fmt: skip

@@ -52,6 +52,7 @@ class UnheardFailures:
     def stop_listening(self) -> None:
         """Reports the failures that are left, and ends."""
         self._unasked.look(over=True)
+        rays.show_held()
         logging.getLogger(_RAYS_LOG).removeFilter(_is_not_ours)
         self._unhear()
 
