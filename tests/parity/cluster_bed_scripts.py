@@ -31,8 +31,12 @@ def a_script_goes_on_after_ray_itself_was_shut_down() -> None:
         import ray as real
         ref = ray.put(1)
         actor = ray.remote(type("A", (), {"m": lambda self: 1})).remote()
+        group = ray.util.placement_group([{"CPU": 1}])
         real.shutdown()
-        for call in (lambda: ray.get(ref), lambda: actor.m.remote(), lambda: ray.put(2), lambda: ray.kill(actor)):
+        for call in (lambda: ray.get(ref), lambda: actor.m.remote(), lambda: ray.put(2), lambda: ray.kill(actor),
+                     ray.nodes, ray.cluster_resources, lambda: ray.util.list_named_actors(all_namespaces=True),
+                     lambda: ray.util.placement_group([{"CPU": 1}]), lambda: group.wait(1),
+                     lambda: ray.util.placement_group_table(group), lambda: ray.get_actor("x")):
             try:
                 call()
             except ray.exceptions.RuntimeGoneError:
@@ -42,7 +46,7 @@ def a_script_goes_on_after_ray_itself_was_shut_down() -> None:
         del ref, actor
         assert not real.is_initialized()
     """))  # fmt: skip
-    assert out.split() == ["gone"] * 4, out + err
+    assert out.split() == ["gone"] * 11, out + err
 
 
 @check
@@ -73,10 +77,6 @@ def a_detached_actor_restarts_after_its_creator_has_left() -> None:
     assert "restarted" in out
 
 
-@check
-def what_belongs_to_a_driver_that_is_killed_ends_and_what_is_detached_stays() -> None:
-    program = script("""
-        class Mine:
 @check
 def what_a_shared_actor_prints_goes_to_the_driver_that_calls() -> None:
     first = script("""
@@ -116,6 +116,10 @@ def what_a_shared_actor_prints_goes_to_the_driver_that_calls() -> None:
     raynb.shutdown()
 
 
+@check
+def what_belongs_to_a_driver_that_is_killed_ends_and_what_is_detached_stays() -> None:
+    program = script("""
+        class Mine:
             def ready(self):
                 return os.getpid()
         mine = ray.remote(num_cpus=0)(Mine).options(name="mine").remote()

@@ -130,7 +130,8 @@ class Actors:
         """Returns (namespace, name) of the live named actors; None: of every namespace."""
         from ray.util import list_named_actors
 
-        rows = [(row["namespace"], row["name"]) for row in list_named_actors(all_namespaces=True)]
+        self._engine.check_alive()
+        rows = [(row["namespace"], row["name"]) for row in rays.bare(list_named_actors)(all_namespaces=True)]
         return sorted(row for row in rows if row[0] != "raynb" and namespace in (None, row[0]))
 
     def kill(self, actor: int, no_restart: bool) -> None:

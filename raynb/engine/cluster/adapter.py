@@ -343,14 +343,17 @@ class Adapter:
 
     def nodes(self) -> list[dict[str, Any]]:
         """Returns the cluster's nodes, as Ray describes them."""
+        self.check_alive()
         return ray.nodes()  # type: ignore[no-any-return]
 
     def node_id(self) -> str:
         """Returns Ray's id of the node that the calling code runs on."""
+        self.check_alive()
         return rays.context().get_node_id()  # type: ignore[no-any-return]
 
     def cluster(self) -> tuple[dict[str, float], dict[str, float]]:
         """Returns (total, available) resources."""
+        self.check_alive()
         return dict(ray.cluster_resources()), {k: v for k, v in ray.available_resources().items() if v > 0}
 
 
