@@ -7,6 +7,7 @@ import os
 import shutil
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -14,6 +15,12 @@ VENV = ROOT / ".venv"
 REPORTS = ROOT / ".reports"
 BUILT = ("raynb/labextension", "raynb/jupyter/static")
 QUICKSTART = ROOT / "notebooks" / "quickstart.ipynb"
+
+#: Registries that do not answer for a moment: pip and npm ask again, and what still fails is run again after pauses.
+for _name, _value in (("PIP_RETRIES", "8"), ("PIP_TIMEOUT", "30"), ("npm_config_fetch_retries", "5")):
+    os.environ.setdefault(_name, _value)
+PAUSES = (10.0, 40.0)  # seconds
+FETCH_SECONDS = 1200  # that one of these commands may take before it counts as hung
 
 
 class Problem(Exception):
@@ -25,13 +32,33 @@ def say(text: str) -> None:
 
 
 def run(command: list[str | os.PathLike[str]], **kwargs: object) -> int:
-    """Runs a command in the checkout and returns its exit code."""
-    return subprocess.run(list(map(str, command)), cwd=ROOT, check=False, **kwargs).returncode  # type: ignore[call-overload, no-any-return]
+    """Runs a command, in the checkout unless ``cwd`` says where, and returns its exit code."""
+    where = {"cwd": ROOT, **kwargs}
+    return subprocess.run(list(map(str, command)), check=False, **where).returncode  # type: ignore[call-overload, no-any-return]
 
 
 def must(command: list[str | os.PathLike[str]], **kwargs: object) -> None:
     if run(command, **kwargs):
         raise Problem(f"this failed: {' '.join(map(str, command))}")
+
+
+def fetch(command: list[str | os.PathLike[str]], **kwargs: object) -> bool:
+    """Runs a command that needs the network, again after a pause if it fails; returns whether it worked."""
+    for pause in (*PAUSES, None):
+        try:
+            if not run(command, timeout=FETCH_SECONDS, **kwargs):
+                return True
+        except subprocess.TimeoutExpired:
+            say(f"still running after {FETCH_SECONDS} s, so it was ended")
+        if pause is not None:
+            say(f"this failed, and is tried again in {pause:.0f} s: {' '.join(map(str, command))}")
+            time.sleep(pause)
+    return False
+
+
+def must_fetch(command: list[str | os.PathLike[str]], **kwargs: object) -> None:
+    if not fetch(command, **kwargs):
+        raise Problem(f"this failed {len(PAUSES) + 1} times: {' '.join(map(str, command))}")
 
 
 # -- what has to be there ----------------------------------------------------------------------
@@ -44,8 +71,9 @@ def apt_install(*packages: str) -> bool:
     say(f"installing {', '.join(packages)} with apt-get")
     environ = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
     quiet = {"env": environ, "stdout": subprocess.DEVNULL}
-    run(["apt-get", "update", "-q"], **quiet)
-    return run(["apt-get", "install", "-y", "-q", "--no-install-recommends", *packages], **quiet) == 0
+    patient = ("-o", "Acquire::Retries=5")
+    run(["apt-get", "update", "-q", *patient], **quiet)
+    return run(["apt-get", "install", "-y", "-q", *patient, "--no-install-recommends", *packages], **quiet) == 0
 
 
 def check_python() -> None:
@@ -133,7 +161,7 @@ def environment(extras: str) -> Path:
         for built in BUILT:  # the build makes only what is not there
             shutil.rmtree(ROOT / built, ignore_errors=True)
         # pip does not look into a folder for changes: without --force an old build would stay.
-        must([*pip, "--force-reinstall", "--no-deps", "."])
-        must([*pip, f".[{extras}]"])
+        must_fetch([*pip, "--force-reinstall", "--no-deps", "."])
+        must_fetch([*pip, f".[{extras}]"])
         stamp.write_text(f"{extras} {digest}")
     return python

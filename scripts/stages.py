@@ -48,11 +48,13 @@ class Outcome:
 
     def add_junit(self, path: Path) -> None:
         """Adds the numbers of a JUnit file; a missing or empty one is an error."""
-        if not path.exists():
+        try:
+            suites = ElementTree.parse(path).iter("testsuite")
+        except (OSError, ElementTree.ParseError):
             self.errors += 1
             self.notes.append("no report was written")
             return
-        for suite in ElementTree.parse(path).iter("testsuite"):
+        for suite in suites:
             tests, bad, err, skipped = (
                 int(suite.get(k, 0)) for k in ("tests", "failures", "errors", "skipped")
             )
@@ -76,7 +78,10 @@ def call(
         return int(process.wait(PATIENCE))
     except (subprocess.TimeoutExpired, KeyboardInterrupt):
         process.terminate()
-        process.wait(30)
+        try:
+            process.wait(30)
+        except subprocess.TimeoutExpired:
+            process.kill()
         raise
 
 
@@ -116,7 +121,7 @@ def parity(outcome: Outcome, python: Path, parallel: str) -> None:
         here.say("installing Ray beside, for the parity programs")
         recorded = json.loads((here.ROOT / "tests" / "parity" / "recorded.json").read_text(encoding="utf-8"))
         packages = [f"ray[default]=={recorded['ray']}", "cloudpickle", "numpy", "joblib", "tqdm"]
-        if call([ray, "-m", "pip", "install", "-q", "--disable-pip-version-check", *packages]):
+        if not here.fetch([ray, "-m", "pip", "install", "-q", "--disable-pip-version-check", *packages]):
             # Ray has no build for this Python or system: the recording made with it stands in.
             outcome.notes.append("Ray could not be installed: compared with its recorded results")
             ray = Path()
@@ -134,8 +139,11 @@ def notebooks(outcome: Outcome, python: Path, parallel: str) -> None:
 def node_modules(outcome: Outcome, folder: Path) -> bool:
     """Installs what a package.json asks for, once; returns whether it is there."""
     here.check_node()
-    if (folder / "node_modules").exists() or not call(["npm", "ci", "--no-audit", "--no-fund"], cwd=folder):
+    if (folder / "node_modules").exists():
         return True
+    if here.fetch(["npm", "ci", "--no-audit", "--no-fund"], cwd=folder):
+        return True
+    shutil.rmtree(folder / "node_modules", ignore_errors=True)  # half of it would be taken for the whole
     outcome.errors += 1
     outcome.notes.append(f"npm ci failed in {folder.name}")
     return False
@@ -178,7 +186,9 @@ def browser(outcome: Outcome, python: Path, parallel: str) -> None:
 
 def versions_stage(outcome: Outcome, python: Path, parallel: str) -> None:
     """Other interpreters, and the lowest versions of the dependencies."""
-    made, pythons = versions.environments(python).result()
+    made, pythons, problems = versions.environments(python).result()
+    outcome.errors += len(problems)
+    outcome.notes += [f"{version}: {problem}" for version, problem in problems.items()]
 
     def run(interpreter: Path, tests: list[str], name: str) -> None:
         part = Outcome(f"versions-{name}")
@@ -233,7 +243,7 @@ def chosen(only: str) -> list[str]:
 def run_all(python: Path, names: list[str], parallel: str) -> int:
     """Runs the stages; prints one summary; returns the exit code."""
     shutil.rmtree(here.REPORTS, ignore_errors=True)
-    here.REPORTS.mkdir()
+    here.REPORTS.mkdir(exist_ok=True)
     outcomes = []
     for name in names:
         outcome, started = Outcome(name), time.monotonic()
@@ -245,6 +255,9 @@ def run_all(python: Path, names: list[str], parallel: str) -> int:
         except subprocess.TimeoutExpired:
             outcome.errors += 1
             outcome.notes.append(f"still running after {PATIENCE} s, so it was ended")
+        except here.Problem as problem:  # of the network, say; the other stages go on
+            outcome.errors += 1
+            outcome.notes.append(str(problem))
         if outcome.good and not outcome.passed:
             outcome.errors += 1
             outcome.notes.append("ran no test at all")

@@ -48,7 +48,7 @@ def interpreters() -> dict[str, Path]:
             asked = [path, "-c", "import ensurepip, sys; print('%d.%d' % sys.version_info[:2])"]
             try:
                 done = subprocess.run(asked, capture_output=True, text=True, timeout=60, check=False)
-            except OSError:
+            except (OSError, subprocess.TimeoutExpired):
                 continue
             if done.stdout.strip() == version:  # a pyenv shim may stand for another version
                 found[version] = Path(path)
@@ -57,10 +57,11 @@ def interpreters() -> dict[str, Path]:
 
 
 class Made(NamedTuple):
-    """The wheel, and version → the Python of an environment with it."""
+    """The wheel, version → the Python of an environment with it, and version → why there is none."""
 
     wheel: Path
     pythons: dict[str, Path]
+    problems: dict[str, str]
 
 
 @functools.cache
@@ -77,8 +78,13 @@ def environments(python: Path) -> Future[Made]:
 
 
 def _make(python: Path) -> Made:
-    made = wheel(python)
-    return Made(made, {version: _environment(version, path, made) for version, path in interpreters().items()})
+    made = Made(wheel(python), {}, {})
+    for version, path in interpreters().items():
+        try:
+            made.pythons[version] = _environment(version, path, made.wheel)
+        except here.Problem as problem:  # the others are tested all the same
+            made.problems[version] = str(problem)
+    return made
 
 
 def _environment(version: str, interpreter: Path, made: Path) -> Path:
@@ -86,9 +92,13 @@ def _environment(version: str, interpreter: Path, made: Path) -> Path:
     own = here.ROOT / f".venv-{version}" / "bin" / "python"
     if not own.exists():
         here.say(f"making the environment .venv-{version}")
-        here.must([*POLITELY, interpreter, "-m", "venv", own.parents[1]])
+        try:
+            here.must([*POLITELY, interpreter, "-m", "venv", own.parents[1]])
+        except here.Problem:
+            shutil.rmtree(own.parents[1], ignore_errors=True)  # half of one would be taken for a whole one
+            raise
     pip: list[str | os.PathLike[str]] = [own, "-m", "pip", "install", "-q", "--disable-pip-version-check"]
-    here.must([*POLITELY, *pip, f"{made}[test-python]"])
+    here.must_fetch([*POLITELY, *pip, f"{made}[test-python]"])
     here.must([*POLITELY, *pip, "--force-reinstall", "--no-deps", made])
     return own
 
@@ -98,7 +108,7 @@ def wheel(python: Path) -> Path:
     folder = here.REPORTS / "wheel"
     shutil.rmtree(folder, ignore_errors=True)
     pip: list[str | os.PathLike[str]] = [python, "-m", "pip", "wheel", "-q", "--disable-pip-version-check"]
-    here.must([*POLITELY, *pip, "--no-deps", "-w", folder, "."])
+    here.must_fetch([*POLITELY, *pip, "--no-deps", "-w", folder, "."])
     made = next(folder.glob("raynb-*.whl"))
     here.must([python, "-m", "check_wheel_contents", made])  # nothing twice, nothing that is no package
     here.must([python, "-m", "twine", "check", "--strict", made])
@@ -118,11 +128,12 @@ def on_lowest(python: Path, made: Path, run: Run) -> None:
     own = here.make_venv(folder)
     uv = python.parent / "uv"
     pins = here.REPORTS / "lowest.txt"
-    here.must([uv, "pip", "compile", "-q", "--resolution", "lowest-direct", "--extra", "lab", "--extra", "notebooks",
-               "--python", own, "pyproject.toml", "-o", pins], stdout=subprocess.DEVNULL)  # fmt: skip
+    here.must_fetch([uv, "pip", "compile", "-q", "--resolution", "lowest-direct", "--extra", "lab",
+                     "--extra", "notebooks", "--python", own, "pyproject.toml", "-o", pins],
+                    stdout=subprocess.DEVNULL)  # fmt: skip
     # The tools of the tests themselves may be new.
     text = pins.read_text(encoding="utf-8")
     pinned = [line.split()[0] for line in text.splitlines() if re.match(r"[A-Za-z0-9]", line)]
-    here.must([uv, "pip", "install", "-q", "--python", own, *pinned, f"{made}[test-python]"])
+    here.must_fetch([uv, "pip", "install", "-q", "--python", own, *pinned, f"{made}[test-python]"])
     here.must([uv, "pip", "install", "-q", "--python", own, "--reinstall", "--no-deps", made])
     run(own, ON_LOWEST, "lowest")
