@@ -10,6 +10,7 @@ import pytest
 from . import source
 
 
+@pytest.mark.timeout(600)  # mypy reads everything anew
 @pytest.mark.parametrize(
     "command",
     [["ruff", "check", "--no-cache", "."], ["mypy", "--cache-dir=/dev/null", "raynb"]],

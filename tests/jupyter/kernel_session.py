@@ -15,6 +15,26 @@ from jupyter_client import KernelManager
 
 ROOT = str(Path(__file__).resolve().parents[2])
 
+#: Settings under which no test depends on how fast the machine is: a wait shows no bar unless a test asks for one,
+#: and the end of a cell that nobody watches waits for what its tasks still have to show.
+UNHURRIED = "c.Raynb.progress_delay = 600\nc.Raynb.drain_seconds = 60\n"
+
+#: The length of a Unix socket's path, less that of what ZeroMQ and the port's number add.
+MAX_SOCKET_PATH = 95
+
+
+def write_settings(folder: Path) -> None:
+    """Writes `UNHURRIED` into the profile of kernels whose ``IPYTHONDIR`` is ``folder``."""
+    profile = folder / "profile_default"
+    profile.mkdir(parents=True, exist_ok=True)
+    (profile / "ipython_kernel_config.py").write_text(UNHURRIED, encoding="utf-8")
+
+
+def transport(connection_file: Path) -> str:
+    """Returns how to reach a kernel: by Unix sockets, because the free ports that jupyter_client finds may be
+    another kernel's when this one binds them."""
+    return "ipc" if len(str(connection_file)) < MAX_SOCKET_PATH else "tcp"
+
 
 @dataclass
 class Run:
@@ -42,6 +62,11 @@ class Run:
                 key = (content.get("transient") or {}).get("display_id") or str(number)
                 found[key] = content["data"].get("text/plain", "")
         return list(found.values())
+
+    @property
+    def bars(self) -> list[str]:
+        """The bars of its waits."""
+        return [text for text in self.shown if text[:2] in ("[#", "[.")]
 
     @property
     def mimetypes(self) -> set[str]:
@@ -72,7 +97,9 @@ class KernelSession:
             "JUPYTER_RUNTIME_DIR": str(folder / "jupyter"), "PYTHONWARNINGS": "default",
         }  # fmt: skip
         (folder / "jupyter").mkdir(exist_ok=True)
-        self.manager = KernelManager(connection_file=str(folder / "jupyter" / "kernel.json"))
+        write_settings(folder / "ipython")
+        connection = folder / "jupyter" / "kernel.json"
+        self.manager = KernelManager(connection_file=str(connection), transport=transport(connection))
         self.manager.start_kernel(env=environ, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         self.client = self.manager.blocking_client()
         self.client.start_channels()

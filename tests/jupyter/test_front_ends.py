@@ -11,9 +11,12 @@ import nbformat
 import pytest
 from nbformat.v4 import new_code_cell, new_notebook
 
-from tests.jupyter.kernel_session import ROOT
+from tests.jupyter.kernel_session import ROOT, write_settings
 
-pytestmark = pytest.mark.timeout(200)
+pytestmark = pytest.mark.timeout(400)
+
+#: Seconds that a front end has for all of its cells, on a machine that may be slow.
+PATIENCE = 300
 
 CELLS = """%load_ext raynb
 import raynb as ray
@@ -27,6 +30,7 @@ ref
 
 
 def environ(folder: Path) -> dict[str, str]:
+    write_settings(folder / "ipython")
     return {
         **os.environ,
         "PYTHONPATH": ROOT,
@@ -41,7 +45,7 @@ def environ(folder: Path) -> dict[str, str]:
 def test_a_terminal_shows_text(program: str, tmp_path: Path) -> None:
     command = [sys.executable, "-m", program, "--simple-prompt"]
     done = subprocess.run(
-        command, input=CELLS, env=environ(tmp_path), cwd=tmp_path, capture_output=True, text=True, timeout=150
+        command, input=CELLS, env=environ(tmp_path), cwd=tmp_path, capture_output=True, text=True, timeout=PATIENCE
     )
     text = done.stdout + done.stderr
     assert "this machine, embedded" in text
@@ -72,7 +76,7 @@ q
 def test_a_terminal_answers_breakpoints_and_enters_failed_frames(program: str, tmp_path: Path) -> None:
     command = [sys.executable, "-m", program, "--simple-prompt"]
     done = subprocess.run(
-        command, input=DEBUGGED, env=environ(tmp_path), cwd=tmp_path, capture_output=True, text=True, timeout=150
+        command, input=DEBUGGED, env=environ(tmp_path), cwd=tmp_path, capture_output=True, text=True, timeout=PATIENCE
     )
     text = done.stdout + done.stderr
     assert "is at a breakpoint, Cell In[3], line 1" in text
@@ -95,7 +99,7 @@ def test_nbconvert_keeps_late_output_errors_and_refs(tmp_path: Path) -> None:
     path = tmp_path / "book.ipynb"
     nbformat.write(book, path)
     command = [sys.executable, "-m", "nbconvert", "--execute", "--to", "notebook", "--inplace", str(path)]
-    done = subprocess.run(command, env=environ(tmp_path), capture_output=True, text=True, timeout=150)
+    done = subprocess.run(command, env=environ(tmp_path), capture_output=True, text=True, timeout=PATIENCE)
     assert done.returncode == 0, done.stderr
     cells = nbformat.read(path, as_version=4).cells
     assert [output.get("text") for output in cells[1].outputs if output.output_type == "stream"] == [
@@ -141,7 +145,7 @@ def test_where_nobody_watches_a_cell_fails_as_its_tasks_do(
         command = [sys.executable, "-m", "nbconvert", "--execute", "--to", "notebook", "--inplace", str(path)]
     else:
         command = [sys.executable, "-c", "from nbclient.cli import main; main()", str(path)]  # `jupyter execute`
-    done = subprocess.run(command, env=environ(tmp_path), capture_output=True, text=True, timeout=150)
+    done = subprocess.run(command, env=environ(tmp_path), capture_output=True, text=True, timeout=PATIENCE)
     if fails:
         assert done.returncode != 0
         assert "of the cell" in done.stderr

@@ -243,12 +243,14 @@ def test_refs_can_be_awaited_gathered_and_taken_as_they_come(notebook: KernelSes
 
 
 def test_a_wait_of_an_executor_shows_a_bar(notebook: KernelSession) -> None:
+    notebook.run("%config Raynb.progress_delay = 0.1")
     run = notebook.run(
         "def nap(n):\n    time.sleep(0.5)\n    return n\n"
         "with ray.util.Executor() as executor:\n    found = list(executor.map(nap, range(6)))\nfound"
     )
     assert "[0, 1, 2, 3, 4, 5]" in run.shown
     assert any("6/6" in text for text in run.shown), run.shown
+    notebook.run("%config Raynb.progress_delay = 600")
 
 
 def test_starting_again_says_what_differs(notebook: KernelSession) -> None:

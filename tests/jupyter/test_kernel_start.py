@@ -19,16 +19,30 @@ def fresh(tmp_path: Path) -> Iterator[KernelSession]:
     session.close()
 
 
+#: The runtime does not start before the gate is open.
+HELD = """
+import threading
+from raynb import api
+gate, init = threading.Event(), api.init
+def held(*args, **options):
+    gate.wait(60)
+    return init(*args, **options)
+api.init = held"""
+
+
 def test_loading_shows_one_card_and_the_runtime_starts_behind_it(fresh: KernelSession) -> None:
+    fresh.run(HELD)
     run = fresh.run("%load_ext raynb\nimport raynb as ray\nif not ray.is_initialized():\n    ray.init(num_cpus=1)")
     assert len(run.shown) == 1
     card = run.shown[0]
     assert [word for word in ("version", "engine", "workers", "store", "%raynb dashboard") if word not in card] == []
     assert "starting" in card, "the cell did not wait for the runtime"
     assert "text/html" in run.mimetypes
+    fresh.run("gate.set()")
+    fresh.until(lambda: "running" in run.shown[0])
     first = fresh.run("import raynb as ray\n@ray.remote\ndef one():\n    return 1\nray.get(one.remote())")
     assert first.shown == ["1"]
-    assert "own" in fresh.run("print('own', ray.is_initialized())").text
+    assert fresh.run("print('own', ray.is_initialized())").text == "own True\n"
     # Tab and Shift-Tab.
     fresh.run('@ray.remote\nclass Counter:\n    def add(self, number, *, twice=False):\n        """Adds a number."""')
     fresh.run("counter = Counter.remote()")

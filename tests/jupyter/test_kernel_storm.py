@@ -7,7 +7,11 @@ import random
 import time
 from pathlib import Path
 
+import pytest
+
 from .kernel_session import KernelSession
+
+pytestmark = pytest.mark.timeout(400)
 
 SECONDS = float(os.environ.get("RAYNB_STORM_SECONDS", "2"))
 

@@ -50,12 +50,13 @@ def test_what_cannot_come_back_is_told_where_somebody_watches(notebook: KernelSe
     notebook.until(lambda: "`gen` cannot come back: cannot pickle 'generator' object." in run.text)
     assert "Could not serialize the result.gen" in notebook.run(f"%%remote --get\n{STUCK}", ok=False).error
     run = notebook.run(f"%%remote --get\n{STUCK}\ntotal = sum(gen)\nif total > 3:\n    nowhere = 1")
-    assert "`gen` cannot come back" in run.text
-    assert "did not bind `nowhere`: it has no value." in run.text
+    notebook.until(lambda: "`gen` cannot come back" in run.text)
+    notebook.until(lambda: "did not bind `nowhere`: it has no value." in run.text)
     assert notebook.run("print(total, type(gen).__name__, 'nowhere' in globals())").text == "3 ObjectRef False\n"
     run = notebook.run("%%remote --each n in range(6) --wait\nout = n if n < 2 else (i for i in range(n))")
-    assert run.text.count("`out` cannot come back") == 1
+    notebook.until(lambda: "`out` cannot come back" in run.text)
     assert notebook.run("print(ray.get(out[:2]))").text == "[0, 1]\n"
+    assert run.text.count("`out` cannot come back") == 1
 
 
 def test_items_of_a_loop_have_names_in_tables_and_timelines(notebook: KernelSession) -> None:
