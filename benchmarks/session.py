@@ -17,6 +17,10 @@ from benchmarks import procs
 ROOT = Path(__file__).resolve().parent.parent
 
 
+#: What an engine's processes get to end after its shutdown, before they count as left behind.
+LEAVE_SECONDS = 20.0
+
+
 class HostError(Exception):
     """The measuring process died, hung, or answered with an error."""
 
@@ -31,6 +35,40 @@ def environment(mark: str) -> dict[str, str]:
         "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",  # only keeps Ray from printing a warning
         "RAY_USAGE_STATS_ENABLED": "0",
     }
+
+
+class Answers:
+    """The answers of a measured process: a line of JSON each, read from a descriptor, which is closed at the end.
+
+    Thread contract: one thread.
+    """
+
+    def __init__(self, descriptor: int) -> None:
+        self._descriptor = descriptor
+        self._buffer = b""  # what came behind the last line
+
+    def read(self, timeout: float) -> dict[str, Any]:
+        """Returns the next answer.
+
+        Raises:
+            HostError: none came within ``timeout`` seconds, or the process has ended.
+        """
+        deadline = time.monotonic() + timeout
+        while b"\n" not in self._buffer:
+            left = deadline - time.monotonic()
+            if left <= 0 or not select.select([self._descriptor], [], [], left)[0]:
+                raise HostError(f"no answer in {timeout:.0f} s")
+            data = os.read(self._descriptor, 1 << 16)
+            if not data:
+                raise HostError("its process ended (see the log)")
+            self._buffer += data
+        line, _, self._buffer = self._buffer.partition(b"\n")
+        answer: dict[str, Any] = json.loads(line)
+        return answer
+
+    def close(self) -> None:
+        """Closes the descriptor."""
+        os.close(self._descriptor)
 
 
 class Session:
@@ -50,8 +88,7 @@ class Session:
             env=environment(self.mark), cwd=ROOT, text=True,
         )  # fmt: skip
         os.close(theirs)
-        self._answers = mine
-        self._buffer = b""
+        self._answers = Answers(mine)
         self._read(60)
         self._born = time.perf_counter() - spawned
         self.bare_memory = procs.pss([self._process.pid])
@@ -109,8 +146,8 @@ class Session:
         finally:
             assert self._process.stdin is not None
             self._process.stdin.close()
-            os.close(self._answers)
-        deadline = time.perf_counter() + 5
+            self._answers.close()
+        deadline = time.perf_counter() + LEAVE_SECONDS
         while procs.marked(self.mark) and time.perf_counter() < deadline:
             time.sleep(0.1)
         return len(procs.end_marked(self.mark))
@@ -121,18 +158,10 @@ class Session:
         self._process.stdin.flush()
 
     def _read(self, timeout: float) -> dict[str, Any]:
-        deadline = time.monotonic() + timeout
-        while b"\n" not in self._buffer:
-            left = deadline - time.monotonic()
-            if left <= 0 or not select.select([self._answers], [], [], left)[0]:
-                raise HostError(f"{self.engine}: no answer in {timeout:.0f} s")
-            data = os.read(self._answers, 1 << 16)
-            if not data:
-                raise HostError(f"{self.engine}: its process ended (see the log)")
-            self._buffer += data
-        line, _, self._buffer = self._buffer.partition(b"\n")
-        answer: dict[str, Any] = json.loads(line)
-        return answer
+        try:
+            return self._answers.read(timeout)
+        except HostError as error:
+            raise HostError(f"{self.engine}: {error}") from None
 
 
 def import_seconds(interpreter: str, package: str) -> float:

@@ -11,21 +11,25 @@ import argparse
 import inspect
 import json
 import os
-import select
 import subprocess
 import sys
 import threading
-import time
 import uuid
 from pathlib import Path
 from typing import Any
 
 from benchmarks import procs
-from benchmarks.session import ROOT, environment
+from benchmarks.session import ROOT, Answers, HostError, environment
 from benchmarks.workloads import idioms, problems
 from benchmarks.workloads.picture import draw
 
 RESULTS = Path(__file__).resolve().parent.parent / "results"
+
+#: Seconds that a measurement may take at each size, unless ``--patience`` says otherwise.
+PATIENCE = {"tiny": 60.0, "quick": 60.0, "full": 600.0}
+
+#: Seconds that an engine may take to start, warm up, and make the data, and that its process may take to end.
+START_SECONDS, END_SECONDS = 180.0, 30.0
 
 
 class Watch:
@@ -72,32 +76,42 @@ def measure(name: str, workload: str, scale: str, workers: int, python: str, pat
     environ = environment(mark) | {f"{name}_NUM_THREADS": "1" for name in ("OMP", "OPENBLAS", "MKL")}
     RESULTS.mkdir(exist_ok=True)
     log_path = RESULTS / "workloads.log"
-    with open(log_path, "ab") as log, os.fdopen(mine, encoding="utf-8") as answers:
+    answers = Answers(mine)
+    with open(log_path, "ab") as log:
+        log.write(f"-- {name}: {workload}, {scale}\n".encode())
+        log.flush()
         process = subprocess.Popen(command, stdout=log, stderr=log, pass_fds=[theirs], env=environ, cwd=ROOT)
         os.close(theirs)
         try:
-            until = time.monotonic() + patience
-            if not _line(answers, until):
-                return {"error": f"ended before it began, see {log_path.name}"}
-            watch = Watch(mark)
-            text = _line(answers, until)
-            processor, memory = watch.stop()
-            if not text:
-                return {"error": f"no result in {patience:.0f} s, or ended; see {log_path.name}"}
-            process.wait(60)
-            return {**json.loads(text), "processor": processor, "memory": memory}
+            figures = answered(answers, mark, patience)
+            if "error" not in figures:
+                process.wait(END_SECONDS)
+            return figures
         except subprocess.TimeoutExpired:
-            return {**json.loads(text), "processor": processor, "memory": memory, "note": "did not end by itself"}
+            return {**figures, "note": f"did not end by itself in {END_SECONDS:.0f} s"}
         finally:
             process.kill()
             process.wait()
+            answers.close()
             procs.end_marked(mark)
 
 
-def _line(answers: Any, until: float) -> str:
-    """Returns the next line, or "" if there is none in time."""
-    ready, _, _ = select.select([answers], [], [], max(0.0, until - time.monotonic()))
-    return answers.readline().strip() if ready else ""
+def answered(answers: Answers, mark: str, patience: float) -> dict[str, Any]:
+    """Returns the figures of a process that measures, or an ``error`` of a few words."""
+    try:
+        begun = answers.read(START_SECONDS)
+        if "error" in begun:
+            return begun
+    except HostError as error:
+        return {"error": f"did not start: {error}"}
+    watch = Watch(mark)
+    try:
+        answer = answers.read(patience)
+    except HostError as error:
+        return {"error": str(error).replace("no answer", "no result")}
+    finally:
+        processor, memory = watch.stop()
+    return answer if "error" in answer else {**answer, "processor": processor, "memory": memory}
 
 
 def lines_of(name: str, workload: str) -> int:
@@ -116,22 +130,22 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
     """Measures everything that is asked for."""
     found: dict[str, Any] = {"machine": procs.machine(), "workers": options.workers, "scale": options.scale,
                              "load": {}, "rows": {}, "lines": {}}  # fmt: skip
+    there = [name for name in options.engines if installed(options.python, idioms.ENGINES[name][2])]
+    patience = options.patience or PATIENCE[options.scale]
+    options.json.parent.mkdir(exist_ok=True)
     for workload in options.workloads:
         rows = found["rows"][workload] = {}
         found["load"][workload] = os.getloadavg()[0]
         found["lines"][workload] = {}
-        for name in options.engines:
-            if not installed(options.python, idioms.ENGINES[name][2]):
-                continue
-            rows[name] = row = measure(
-                name, workload, options.scale, options.workers, options.python, options.patience
-            )
+        for name in there:
+            rows[name] = row = measure(name, workload, options.scale, options.workers, options.python, patience)
             found["lines"][workload][name] = lines_of(name, workload)
             base = rows.get("serial", {})
             if "digest" in row and "digest" in base:
                 row["equal"] = problems.equal(row["digest"], base["digest"])
                 row["efficiency"] = base["seconds"] / (options.workers * row["seconds"])
             print(f"{workload:20} {name:16} {shown(row, found['lines'][workload][name])}", flush=True)
+        options.json.write_text(json.dumps(found, indent=1), encoding="utf-8")
     return found
 
 
@@ -153,9 +167,9 @@ def table(found: dict[str, Any]) -> str:
     for workload, rows in found["rows"].items():
         cells = []
         for name in names:
-            row = rows.get(name, {"error": ""})
-            if "seconds" not in row:
-                cells.append("–")
+            row = rows.get(name, {"error": "–"})
+            if "error" in row:
+                cells.append(row["error"])
                 continue
             cells.append(
                 f"{row['seconds']:.2f} s · {row.get('efficiency', 0):.2f}<br>CPU {row['processor']:.1f} s · "
@@ -174,13 +188,13 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--scale", default="full", choices=["tiny", "quick", "full"])
     parser.add_argument("--workers", type=int, default=len(os.sched_getaffinity(0)))
     parser.add_argument("--python", default=sys.executable, help="an interpreter with the peers")
-    parser.add_argument("--patience", type=float, default=600, help="seconds that one measurement may take")
+    usual = ", ".join(f"{seconds:.0f} at {size}" for size, seconds in PATIENCE.items())
+    about = f"seconds that one measurement may take, beside the engine's start (default: {usual})"
+    parser.add_argument("--patience", type=float, help=about)
     parser.add_argument("--json", type=Path, default=RESULTS / "workloads.json")
     parser.add_argument("--picture", type=Path, help="where to write the bars as SVG")
     options = parser.parse_args(argv)
     found = run(options)
-    options.json.parent.mkdir(exist_ok=True)
-    options.json.write_text(json.dumps(found, indent=1), encoding="utf-8")
     print(table(found))
     if options.picture:
         options.picture.write_text(draw(found), encoding="utf-8")

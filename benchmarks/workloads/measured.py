@@ -72,11 +72,11 @@ def run(name: str, workload: str, scale: str, workers: int, say: Any) -> None:
             with prepared(workload, "tiny", Path(small)) as data:
                 method(data)
             with prepared(workload, scale, Path(large)) as data:
-                say("begin")
+                say({"began": True})
                 began = time.perf_counter()
                 value = method(data)
                 seconds = time.perf_counter() - began
-                say(json.dumps({"seconds": seconds, "digest": problems.digest(workload, value)}))
+                say({"seconds": seconds, "digest": problems.digest(workload, value)})
                 del value
         finally:
             engine.stop()
@@ -86,7 +86,12 @@ def main() -> None:
     """Runs what the command line names; answers on the descriptor that it names last."""
     name, workload, scale, workers, descriptor = sys.argv[1:]
     with os.fdopen(int(descriptor), "w", encoding="utf-8") as answers:
-        run(name, workload, scale, int(workers), lambda text: print(text, file=answers, flush=True))
+        say = lambda answer: print(json.dumps(answer), file=answers, flush=True)  # noqa: E731
+        try:
+            run(name, workload, scale, int(workers), say)
+        except BaseException as error:  # the traceback is in the log; the table has a line of it
+            say({"error": f"{type(error).__name__}: {str(error).splitlines()[0][:100] if str(error) else ''}"})
+            raise
 
 
 if __name__ == "__main__":

@@ -16,9 +16,12 @@ from benchmarks.engines import ENGINES, adapter
 from benchmarks.many import main as many
 from benchmarks.notebook.idioms import IDIOMS
 from benchmarks.ray_perf.runner import ALIAS, wanted
-from benchmarks.session import ROOT, HostError, Session, environment
+from benchmarks.session import ROOT, Answers, HostError, Session, environment
+from benchmarks.workloads import __main__ as workloads
 from benchmarks.workloads import idioms, problems
 from benchmarks.workloads.measured import prepared
+
+pytestmark = pytest.mark.timeout(400)  # processes that import pandas, on a machine that may be slow
 
 linux = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="the figures are read from /proc")
 
@@ -70,7 +73,7 @@ def test_many_with_few(tmp_path: Path) -> None:
         [sys.executable, "-m", "benchmarks.many", "--tasks", "200", "--refs", "50", "--returns", "20",
          "--actors", "2", "--workers", "1", "--parts", "queued", "arguments", "returns", "gets", "actors",
          "--json", str(target)],
-        env=environment("many-test"), cwd=ROOT, check=True, capture_output=True, timeout=100,
+        env=environment("many-test"), cwd=ROOT, check=True, capture_output=True, timeout=300,
     )  # fmt: skip
     rows = dict(json.loads(target.read_text())["rows"])
     assert not [what for what in rows if what.startswith("PROBLEM")]
@@ -146,7 +149,7 @@ def test_a_script_of_rays_package_runs_under_the_alias(tmp_path: Path) -> None:
     try:
         done = subprocess.run(
             [sys.executable, "-m", "benchmarks.ray_perf.script", str(go), str(answer), "0"],
-            env=env, cwd=ROOT, pass_fds=[go, answer], capture_output=True, text=True, timeout=100,
+            env=env, cwd=ROOT, pass_fds=[go, answer], capture_output=True, text=True, timeout=300,
         )  # fmt: skip
     finally:
         os.close(go)
@@ -198,3 +201,38 @@ def test_the_workloads_on_raynb_give_what_the_serial_ones_give(tmp_path: Path) -
             assert problems.equal(*digests), workload
     finally:
         raynb.stop()
+
+
+def test_answers_that_come_together_are_read_one_by_one() -> None:
+    mine, theirs = os.pipe()
+    answers = Answers(mine)
+    try:
+        os.write(theirs, b'{"first": 1}\n{"second": 2}\n{"third"')
+        assert answers.read(60) == {"first": 1}
+        assert answers.read(60) == {"second": 2}
+        with pytest.raises(HostError, match="no answer in 0 s"):
+            answers.read(0)
+        os.write(theirs, b": 3}\n")
+        assert answers.read(60) == {"third": 3}
+    finally:
+        os.close(theirs)
+        with pytest.raises(HostError, match="its process ended"):
+            answers.read(60)
+        answers.close()
+
+
+@linux
+def test_a_workload_without_a_result_says_why(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(workloads, "RESULTS", tmp_path)
+    mine, theirs = os.pipe()
+    answers = Answers(mine)
+    os.write(theirs, b'{"began": true}\n')
+    assert workloads.answered(answers, "nobody", 0) == {"error": "no result in 0 s"}
+    os.close(theirs)
+    assert workloads.answered(answers, "nobody", 60) == {"error": "did not start: its process ended (see the log)"}
+    answers.close()
+    found = workloads.measure("no such engine", "matrix product", "tiny", 1, sys.executable, 60)
+    assert found == {"error": "KeyError: 'no such engine'"}
+    row = workloads.measure("serial", "100,000 small tasks", "tiny", 1, sys.executable, 60)
+    assert row["seconds"] > 0
+    assert row["digest"]
