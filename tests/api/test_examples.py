@@ -49,6 +49,7 @@ def test_every_public_name_has_an_example() -> None:
     assert lacking == set(WITHOUT)
 
 
+@pytest.mark.timeout(600)
 def test_the_examples_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(session, "_first_folder", str(tmp_path))  # what `keep` keeps is not beside the tests
     runner = doctest.DocTestRunner(optionflags=doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE)

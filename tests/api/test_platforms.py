@@ -59,7 +59,7 @@ counter = Counter.remote()
 assert ray.get(total.remote(ray.put(array))) == array.sum()
 assert ray.get([counter.add.remote() for _ in range(50)]) == list(range(1, 51))
 assert ray.get([nested.remote(n) for n in (10, 200_000)]) == [10.0, 200_000.0]
-print(engine.supervised.process.pid, *(p.pid for p in engine.effects.peers.values()), flush=True)
+print(engine.supervised.process.pid, *(p.pid for p in list(engine.effects.peers.values())), flush=True)
 sys.stdin.read()
 ray.shutdown()
 """
@@ -86,7 +86,7 @@ def test_without_memfd_pidfd_epoll_and_prctl(crippled: dict[str, str], tmp_path:
         if end == "SIGKILL":
             process.send_signal(signal.SIGKILL)
         process.stdin.close()
-        process.wait(20)
+        process.wait(60)
     assert process.returncode == (-signal.SIGKILL if end == "SIGKILL" else 0)
     assert leaks.until(lambda: not set(pids) & set(leaks.all_processes()))
     left = {entry.name for entry in tmp_path.iterdir()} - {"sitecustomize.py", "program.py", "__pycache__"}

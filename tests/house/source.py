@@ -88,8 +88,11 @@ def tracked() -> tuple[Path, ...]:
 
 
 def text_of(path: Path) -> str | None:
-    """Returns a file's text, or None when it is not text."""
-    data = path.read_bytes()
+    """Returns a file's text, or None when it is not text, or was another test's and is gone."""
+    try:
+        data = path.read_bytes()
+    except FileNotFoundError:
+        return None
     if b"\0" in data[:8192]:
         return None
     try:

@@ -219,7 +219,7 @@ class Simulation(RuleBasedStateMachine):
         """Waits until nothing is under way: no task, no message, no count that must still come back."""
         if not leaks.until(self.agrees, 0.3, 0.002):  # unless only the collector can
             gc.collect()
-        assert leaks.until(self.agrees, 15, 0.002), self.disagreement()
+        assert leaks.until(self.agrees, 60, 0.002), self.disagreement()
 
     # -- what is always true -------------------------------------------------------------------
     def agrees(self) -> bool:

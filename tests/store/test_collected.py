@@ -126,6 +126,7 @@ def interpreters() -> list[str]:
     return [sys.executable, *filter(None, others.split(os.pathsep))]
 
 
+@pytest.mark.timeout(400)
 @pytest.mark.parametrize("python", interpreters())
 def test_an_exception_at_any_line_can_be_kept_in_a_cycle_and_collected(python: str, tmp_path: Path) -> None:
     here = Path(raynb.__file__).parent

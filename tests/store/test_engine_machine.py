@@ -17,6 +17,7 @@ import signal
 from typing import Any
 
 import numpy as np
+import pytest
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import rule
@@ -312,4 +313,4 @@ EngineMachine.TestCase.settings = settings(
     phases=[Phase.generate],  # finding a smaller example would run the engine for many minutes
     suppress_health_check=list(HealthCheck),
 )
-TestEngineMachine = EngineMachine.TestCase
+TestEngineMachine = pytest.mark.timeout(600)(EngineMachine.TestCase)

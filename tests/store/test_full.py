@@ -74,7 +74,7 @@ def test_a_task_is_told_the_same(engine: Any) -> None:
         return np.zeros(3 * MB // 2)
 
     with pytest.raises(ObjectStoreFullError) as caught:
-        raynb.get(make.remote(), timeout=30)
+        raynb.get(make.remote(), timeout=60)
     assert isinstance(caught.value, OutOfDiskError)
     assert "held by" in str(caught.value)
     assert "actor Keeper (pid" in str(caught.value)

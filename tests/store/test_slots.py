@@ -66,10 +66,10 @@ def test_slots_don_t_grow_with_restarts(raynb_runtime: Any) -> None:
 
     for _ in range(12):
         with pytest.raises(WorkerCrashedError):
-            raynb.get(die.remote(), timeout=30)
+            raynb.get(die.remote(), timeout=60)
+        # What it left is given back by another thread, and only then its slot.
+        assert leaks.until(lambda: engine.store.total() == 0 and not engine.store.stats().arenas)
     assert engine.pages.slots._next < 8
-    assert leaks.until(lambda: engine.store.total() == 0)
-    assert engine.store.stats().arenas <= 2
 
 
 @pytest.mark.raynb(num_cpus=1)
@@ -81,20 +81,24 @@ def test_a_row_used_again_tells_of_its_new_worker_only(raynb_runtime: Any, tmp_p
     def hold(name: str) -> None:
         gate.pass_through(name)
 
+    def peers() -> list[Any]:
+        with engine.loop.lock:  # another thread adds and removes them
+            return list(engine.effects.peers.values())
+
     rows = []
     for name in "abc":
         ref = hold.remote(name)
         (pid,) = gate.wait_for(name)
-        (row,) = [peer.row for peer in engine.effects.peers.values() if peer.pid == pid]
+        (row,) = [peer.row for peer in peers() if peer.pid == pid]
         assert engine.pages.board.interrupts(row) == 0
         assert ids.task_of(ref._id) == engine.pages.board.running(row)
         rows.append(row)
         raynb.cancel(ref)
         with pytest.raises(TaskCancelledError):
-            raynb.get(ref, timeout=30)
+            raynb.get(ref, timeout=60)
         assert engine.pages.board.interrupts(row) == 1
         faults.kill(pid)
-        assert leaks.until(lambda pid=pid: pid not in [peer.pid for peer in engine.effects.peers.values()])  # type: ignore[misc]
+        assert leaks.until(lambda pid=pid: pid not in [peer.pid for peer in peers()])  # type: ignore[misc]
         assert engine.pages.board.running(row) == 0
     assert max(rows) < 6
 
@@ -117,8 +121,7 @@ def test_readers_let_go_of_the_arenas_of_the_dead(raynb_runtime: Any) -> None:
     reader = raynb.remote(num_cpus=0)(Reader).remote()
 
     def arenas(pid: int) -> int:
-        links = [os.path.join(f"/proc/{pid}/fd", n) for n in os.listdir(f"/proc/{pid}/fd")]
-        return sum("raynb" in os.readlink(link) for link in links if os.path.islink(link))
+        return sum("raynb" in what for what in leaks.descriptors(pid).values())
 
     for n in range(5):  # without letting go, it would have one more each time
         made = make.remote(n)

@@ -140,7 +140,7 @@ def test_the_limit_is_everybodys(make_store: Callable[..., Store]) -> None:
 
 
 def test_threads_never_pass_the_limit_and_lose_nothing(make_store: Callable[..., Store]) -> None:
-    store = make_store(limit=4 * MB)
+    store = make_store(limit=2 * MB)  # too little for all eight at once
     highest, refused, wrong = [0], [0], [0]
 
     def churn(number: int) -> None:
@@ -151,7 +151,8 @@ def test_threads_never_pass_the_limit_and_lose_nothing(make_store: Callable[...,
             except NoRoom:
                 refused[0] += 1
                 continue
-            highest[0] = max(highest[0], store.total())
+            with store._lock:  # between its own two steps a thread may have reserved what it is about to give back
+                highest[0] = max(highest[0], store.total())
             wrong[0] += not equal(store, location, b"s", [body])
             store.free(location)
 
@@ -161,7 +162,7 @@ def test_threads_never_pass_the_limit_and_lose_nothing(make_store: Callable[...,
     for thread in threads:
         thread.join()
     assert wrong == [0]
-    assert highest[0] <= 4 * MB
+    assert highest[0] <= 2 * MB
     assert store.total() == 0
     assert store.stats().objects == 0
 

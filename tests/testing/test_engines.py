@@ -13,6 +13,7 @@ from raynb.testing import leaks
 from raynb.testing.engines import CHECKS, Broken, check_engine
 
 
+@pytest.mark.timeout(400)
 def test_the_embedded_engine_keeps_every_promise() -> None:
     before = leaks.Held.now()
     made: list[Any] = []
@@ -37,6 +38,7 @@ def test_the_engine_in_one_process_keeps_every_promise_but_running_beside() -> N
     leaks.check(before)
 
 
+@pytest.mark.timeout(400)
 @pytest.mark.raynb(num_cpus=2)
 def test_the_engine_inside_a_task_keeps_every_promise_but_the_drivers(raynb_runtime: Any) -> None:
     @raynb.remote(num_cpus=0)
@@ -47,7 +49,7 @@ def test_the_engine_inside_a_task_keeps_every_promise_but_the_drivers(raynb_runt
         check_engine(slot.current, without=DRIVERS, end=lambda engine: None)
         return slot.current().__class__.__name__
 
-    assert raynb.get(check.remote(), timeout=120) == "WorkerEngine"
+    assert raynb.get(check.remote(), timeout=300) == "WorkerEngine"
 
 
 def test_an_engine_that_loses_values_is_named() -> None:

@@ -70,7 +70,7 @@ def test_a_gate_holds_until_it_is_opened(tmp_path: Path) -> None:
     gate.wait_for("door")
     assert not passed.is_set()
     gate.open("door")
-    assert passed.wait(10)
+    assert passed.wait(60)
     thread.join()
     with pytest.raises(TimeoutError, match="1 of 2 came to 'door'"):
         gate.wait_for("door", 2, timeout=0)
@@ -89,6 +89,6 @@ def test_kill_waits_until_they_are_gone() -> None:
     before = leaks.Held.now()
     with subprocess.Popen([sys.executable, "-c", "import signal; signal.pause()"]) as process:
         faults.kill(process.pid)
-        assert process.wait(5) == -signal.SIGKILL
+        assert process.wait(60) == -signal.SIGKILL
     faults.kill(process.pid)  # gone already: nothing to do
     leaks.check(before)

@@ -26,16 +26,16 @@ def hold(gate: Path, started: Path | None = None) -> str:
 
 def test_results_and_errors(raynb_runtime: Any) -> None:
     with Executor() as pool:
-        assert pool.submit(pow, 2, 5).result(timeout=20) == 32
+        assert pool.submit(pow, 2, 5).result(timeout=60) == 32
         failed = pool.submit(int, "x")
-        assert isinstance(failed.exception(timeout=20), ValueError)
+        assert isinstance(failed.exception(timeout=60), ValueError)
         assert pool.submit(os.getpid).result() != os.getpid()
 
 
 def test_refs_arrive_as_values(raynb_runtime: Any) -> None:
     with Executor() as pool:
         first = pool.submit(pow, 3, 2)
-        assert pool.submit(pow, first.ref, 2).result(timeout=20) == 81
+        assert pool.submit(pow, first.ref, 2).result(timeout=60) == 81
 
 
 def test_map_keeps_order_with_and_without_chunks(raynb_runtime: Any) -> None:
@@ -49,7 +49,7 @@ def test_map_keeps_order_with_and_without_chunks(raynb_runtime: Any) -> None:
 def test_as_completed_of_the_standard_library(raynb_runtime: Any) -> None:
     with Executor(num_cpus=0.5) as pool:
         futures = [pool.submit(abs, -i) for i in range(10)]
-        assert {f.result() for f in concurrent.futures.as_completed(futures, timeout=20)} == set(range(10))
+        assert {f.result() for f in concurrent.futures.as_completed(futures, timeout=60)} == set(range(10))
 
 
 def test_no_more_than_max_workers_at_once(raynb_runtime: Any, tmp_path: Path) -> None:
@@ -59,7 +59,7 @@ def test_no_more_than_max_workers_at_once(raynb_runtime: Any, tmp_path: Path) ->
         raynb.wait([futures[0].ref], timeout=0.2)
         assert futures[1].ref is None
         gate.touch()
-        assert [future.result(timeout=20) for future in futures] == ["through", "through"]
+        assert [future.result(timeout=60) for future in futures] == ["through", "through"]
 
 
 def test_a_running_task_can_be_cancelled(raynb_runtime: Any, tmp_path: Path) -> None:
@@ -70,9 +70,9 @@ def test_a_running_task_can_be_cancelled(raynb_runtime: Any, tmp_path: Path) -> 
         with pytest.raises(concurrent.futures.CancelledError):
             future.result()
         with pytest.raises(raynb.exceptions.TaskCancelledError):
-            raynb.get(future.ref, timeout=20)
+            raynb.get(future.ref, timeout=60)
         done = pool.submit(abs, -1)
-        assert done.result(timeout=20) == 1
+        assert done.result(timeout=60) == 1
         assert not done.cancel()
 
 
@@ -82,7 +82,7 @@ def test_a_waiting_future_is_passed_over_when_cancelled(raynb_runtime: Any, tmp_
         first, second, third = (pool.submit(hold, gate) for _ in range(3))
         assert second.cancel()
         gate.touch()
-        assert first.result(timeout=20) == third.result(timeout=20) == "through"
+        assert first.result(timeout=60) == third.result(timeout=60) == "through"
 
 
 def test_after_shutdown_nothing_is_taken(raynb_runtime: Any, tmp_path: Path) -> None:
@@ -98,8 +98,8 @@ def test_after_shutdown_nothing_is_taken(raynb_runtime: Any, tmp_path: Path) -> 
 
 def test_an_argument_that_cannot_travel_fails_its_future(raynb_runtime: Any) -> None:
     with Executor(max_workers=1) as pool:
-        assert isinstance(pool.submit(str, threading.Lock()).exception(timeout=20), TypeError)
-        assert pool.submit(abs, -2).result(timeout=20) == 2
+        assert isinstance(pool.submit(str, threading.Lock()).exception(timeout=60), TypeError)
+        assert pool.submit(abs, -2).result(timeout=60) == 2
 
 
 def test_joblib_runs_on_workers_and_shares_large_arguments(raynb_runtime: Any) -> None:

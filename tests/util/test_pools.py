@@ -84,16 +84,16 @@ def test_a_timeout_of_next_loses_nothing(raynb_runtime: Any, tmp_path: Any) -> N
         with pytest.raises(multiprocessing.TimeoutError):
             results.next(timeout=0.05)
         gate.touch()
-        assert results.next(timeout=20) == 7
+        assert results.next(timeout=60) == 7
 
 
 def test_callbacks_are_called_once_with_everything(raynb_runtime: Any) -> None:
     good: list[Any] = []
     bad: list[BaseException] = []
     with Pool(2) as pool:
-        pool.map_async(str, range(5), callback=good.append, error_callback=bad.append).wait(20)
+        pool.map_async(str, range(5), callback=good.append, error_callback=bad.append).wait(60)
         failing = pool.map_async(int, ["1", "x"], callback=good.append, error_callback=bad.append)
-        failing.wait(20)
+        failing.wait(60)
         assert not failing.successful()
     assert good == [["0", "1", "2", "3", "4"]]
     assert [type(error) for error in bad] == [ValueError]
@@ -142,9 +142,9 @@ def test_a_put_that_waits_goes_through_when_there_is_room(raynb_runtime: Any) ->
         q.put("second")
 
     putting = second.remote(queue)
-    assert queue.get(timeout=20) == "first"
+    assert queue.get(timeout=60) == "first"
     raynb.get(putting)
-    assert queue.get(timeout=20) == "second"
+    assert queue.get(timeout=60) == "second"
 
 
 def test_a_queue_that_was_shut_down_says_so(raynb_runtime: Any) -> None:

@@ -142,7 +142,7 @@ def test_a_timeline_in_a_file(raynb_runtime: Any, tmp_path: Path) -> None:
 
 def test_a_placement_group_from_birth_to_removal(raynb_runtime: Any) -> None:
     group = util.placement_group([{"CPU": 1, "widget": 1}], name="mine")
-    assert group.wait(20)
+    assert group.wait(60)
     assert raynb.get(group.ready()) == group
     assert util.get_placement_group("mine") == group
     assert raynb.available_resources()["widget"] == 1
