@@ -180,7 +180,7 @@ def kill(*pids: int) -> None:
     """Sends SIGKILL to each process and waits until all are gone.
 
     Raises:
-        AssertionError: one is still there after ten seconds.
+        AssertionError: one is still there after a minute.
     """
     for pid in pids:
         try:
@@ -220,7 +220,7 @@ class Gate:
         with open(self._path(name, f"{os.getpid()}-{threading.get_ident()}.here"), "w"):
             pass
 
-    def pass_through(self, name: str, timeout: float = 60.0) -> None:
+    def pass_through(self, name: str, timeout: float = 100.0) -> None:
         """Says that the caller is here, and waits until the gate is opened."""
         self.arrive(name)
         if not leaks.until(lambda: os.path.exists(self._path(name, "open")), timeout):
@@ -234,7 +234,7 @@ class Gate:
             if entry.startswith(f"{name}.") and entry.endswith(".here")
         ]
 
-    def wait_for(self, name: str, count: int = 1, timeout: float = 30.0) -> list[int]:
+    def wait_for(self, name: str, count: int = 1, timeout: float = 60.0) -> list[int]:
         """Waits until ``count`` callers have come to the point; returns their pids."""
         if not leaks.until(lambda: len(self.arrivals(name)) >= count, timeout):
             raise TimeoutError(f"{len(self.arrivals(name))} of {count} came to {name!r} within {timeout} s")

@@ -248,7 +248,7 @@ class Held:
         return news
 
 
-def until(condition: Callable[[], object], timeout: float = 10.0, interval: float = 0.01) -> bool:
+def until(condition: Callable[[], object], timeout: float = 60.0, interval: float = 0.01) -> bool:
     """Waits for a condition; returns whether it came true within ``timeout`` seconds."""
     deadline = time.monotonic() + timeout
     pause = threading.Event()
@@ -259,7 +259,7 @@ def until(condition: Callable[[], object], timeout: float = 10.0, interval: floa
     return True
 
 
-def left(before: Held, timeout: float = 5.0) -> list[str]:
+def left(before: Held, timeout: float = 30.0) -> list[str]:
     """Returns what is still there beyond ``before``, after waiting up to ``timeout`` s for it to go."""
     news: list[str] = []
 
@@ -272,7 +272,7 @@ def left(before: Held, timeout: float = 5.0) -> list[str]:
     return news
 
 
-def check(before: Held, timeout: float = 5.0, what: str = "the code under test") -> None:
+def check(before: Held, timeout: float = 30.0, what: str = "the code under test") -> None:
     """Fails when something beyond ``before`` is still held ``timeout`` seconds from now.
 
     Raises:

@@ -28,8 +28,11 @@ from raynb.testing import leaks
 
 MARKER_TEXT = (
     "raynb(*, leaks=True, **options): options of the runtime that the fixture raynb_runtime starts "
-    "(as raynb.init takes them); leaks=False leaves out the check for what the test left behind."
+    "(as raynb.init takes them); leaks=False leaves out the check for what the test left behind, "
+    "a number is for how many seconds the check waits for the last things to go (default 30)."
 )
+
+PATIENCE_SECONDS = 30.0  # that the check waits for what a test used to go, on a machine that is busy
 
 #: The test after which a global runtime was first seen running; empty: there is none.
 _left_by: pytest.StashKey[str] = pytest.StashKey()
@@ -78,8 +81,8 @@ def raynb_runtime(request: pytest.FixtureRequest) -> Iterator[Any]:
     with Runtime(**options) as runtime:
         yield runtime
         _check_state(runtime.engine)
-    if look:
-        leaks.check(before, what=f"the runtime of {request.node.nodeid}")
+    if look is not False:
+        leaks.check(before, PATIENCE_SECONDS if look is True else look, f"the runtime of {request.node.nodeid}")
 
 
 def _refuse_leftover(request: pytest.FixtureRequest) -> None:

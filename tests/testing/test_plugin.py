@@ -69,8 +69,9 @@ def test_what_a_test_leaves_fails_it_by_name(tmp_path: Path) -> None:
     code, out = run(
         tmp_path,
         """
-import threading
+import pytest, threading
 stop = threading.Event()
+@pytest.mark.raynb(leaks=0.1)
 def test_leaky(raynb_runtime):
     threading.Thread(target=stop.wait, name="forgotten").start()
 def test_end(): stop.set()
