@@ -60,7 +60,7 @@ class Machine:
         self.tasks = Tasks(self)
         self.retries = Retries(self)
         self.cancelling = Cancelling(self)
-        self.lineage = Lineage(self)
+        self.lineage = Lineage(self.tasks, self.objects, self.history)
         self.streams = Streams(self)
         self.requests = Requests(self)
         self.scheduler = Scheduler(self, config.prefetch_seconds)
@@ -69,7 +69,7 @@ class Machine:
         self.actors = Actors(self)
         self.calls = Calls(self)
         self.groups = Groups(self)
-        self.memory = MemoryPolicy(self)
+        self.memory = MemoryPolicy(self.pool, self.actors, self.cancelling, self.history)
         self.worker_health = WorkerHealth(self)
         self.stopping = False
         self._handlers: dict[type, Callable[[Any], None]] = {

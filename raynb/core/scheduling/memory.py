@@ -6,12 +6,14 @@ from typing import TYPE_CHECKING
 
 from raynb.base.rows import RUNNING
 from raynb.base.spec import MEMORY
-from raynb.core.vocabulary import commands as c
 from raynb.core.vocabulary.events import MemoryMeasured
 from raynb.core.vocabulary.records import Task, Worker
 
 if TYPE_CHECKING:
-    from raynb.core.machine import Machine
+    from raynb.core.actors.table import Actors
+    from raynb.core.history import History
+    from raynb.core.scheduling.pool import WorkerPool
+    from raynb.core.tasks.cancelling import Cancelling
 
 MB = 1 << 20
 
@@ -23,23 +25,25 @@ class MemoryPolicy:
     tasks first, the latest of them), one worker at a time.
     """
 
-    def __init__(self, machine: Machine) -> None:
-        self.m = machine
+    def __init__(self, pool: WorkerPool, actors: Actors, cancelling: Cancelling, history: History) -> None:
+        self._workers = pool.table
+        self._actors = actors.table
+        self._cancelling = cancelling
+        self._history = history
 
     def measured(self, event: MemoryMeasured) -> None:
         """Enters the workers' memory (bytes) and CPU shares, and kills one worker if the machine is short."""
-        pool = self.m.pool.table
         for worker_id, rss in event.rss.items():
-            worker = pool.get(worker_id)
+            worker = self._workers.get(worker_id)
             if worker is not None:
                 worker.rss = rss
                 worker.cpu = event.cpu.get(worker_id, 0.0)
                 if worker.queue and not worker.actor:
                     worker.queue[0].peak = max(worker.queue[0].peak, rss)
-        for worker in list(pool.values()):
+        for worker in list(self._workers.values()):
             limit, name = self._limit(worker)
             if limit and worker.rss > limit and worker.kill_reason is None:
-                self._stop(worker, (
+                self._stop(worker, event.now, (
                     f"{name} was stopped: its worker (pid {worker.pid}) used {worker.rss // MB} MiB, "
                     f"more than its memory={limit // MB} MiB."))  # fmt: skip
         if event.pressed:
@@ -47,7 +51,7 @@ class MemoryPolicy:
 
     def _limit(self, worker: Worker) -> tuple[int, str]:
         if worker.actor:
-            actor = self.m.actors.table[worker.actor]
+            actor = self._actors[worker.actor]
             held = dict(actor.spec.held).get(MEMORY, 0) // 10_000
             return held, actor.spec.class_name
         if worker.queue:
@@ -57,18 +61,18 @@ class MemoryPolicy:
 
     def _relieve(self, event: MemoryMeasured) -> None:
         """Kills one worker by Ray's policy: the newest retriable task first, else the newest; never the kernel."""
-        if any(w.kill_reason and w.kill_reason[0] == "OutOfMemoryError" for w in self.m.pool.table.values()):
+        if any(w.kill_reason and w.kill_reason[0] == "OutOfMemoryError" for w in self._workers.values()):
             return  # one at a time: memory comes back when it is gone
         running = [
-            (w, w.queue[0]) for w in self.m.pool.table.values()
+            (w, w.queue[0]) for w in self._workers.values()
             if w.queue and w.queue[0].state == RUNNING and w.kill_reason is None
         ]  # fmt: skip
         if not running:
             return
         worker, task = max(running, key=lambda pair: (pair[1].retries != 0, self._age(pair[1]), pair[0].rss))
-        top = sorted(self.m.pool.table.values(), key=lambda w: -w.rss)[:5]
+        top = sorted(self._workers.values(), key=lambda w: -w.rss)[:5]
         who = ", ".join(f"pid {w.pid}: {w.rss // MB} MiB" for w in top)
-        self._stop(worker, (
+        self._stop(worker, event.now, (
             f"{task.spec.options.name} was stopped because the machine ran out of memory "
             f"({event.used // MB} of {event.limit // MB} MiB used). Its worker (pid {worker.pid}) used "
             f"{worker.rss // MB} MiB; the largest workers: {who}. Use fewer workers at a time "
@@ -77,7 +81,6 @@ class MemoryPolicy:
     def _age(self, task: Task) -> float:
         return task.started
 
-    def _stop(self, worker: Worker, text: str) -> None:
-        worker.kill_reason = ("OutOfMemoryError", text)
-        self.m.history.record(self.m.now, "worker", worker.id, "stopped: out of memory")
-        self.m.out.append(c.KillWorker(worker.id))
+    def _stop(self, worker: Worker, now: float, text: str) -> None:
+        self._history.record(now, "worker", worker.id, "stopped: out of memory")
+        self._cancelling.kill_worker(worker.id, "OutOfMemoryError", text)

@@ -10,7 +10,9 @@ from raynb.core.vocabulary.records import Obj, Task
 from raynb.core.vocabulary.transitions import O_PENDING, O_READY
 
 if TYPE_CHECKING:
-    from raynb.core.machine import Machine
+    from raynb.core.history import History
+    from raynb.core.objects.table import Objects
+    from raynb.core.tasks.table import Tasks
 
 
 class Lineage:
@@ -19,8 +21,10 @@ class Lineage:
     A kept task still counts as a user of its arguments, so they can be read again.
     """
 
-    def __init__(self, machine: Machine) -> None:
-        self.m = machine
+    def __init__(self, tasks: Tasks, objects: Objects, history: History) -> None:
+        self._tasks = tasks
+        self._objects = objects
+        self._history = history
         self.table: dict[int, Task] = {}
 
     def keep(self, task: Task, stored: bool) -> None:
@@ -33,7 +37,7 @@ class Lineage:
 
     def _named(self, task: Task) -> bool:
         """Returns whether one of the task's objects can still be named."""
-        table = self.m.objects.table
+        table = self._objects.table
         last = task.spec.returns + max(task.total, 0)  # of a stream that has ended, its last item
         return any(object_id(task.spec.task_id, i) in table for i in range(1, last + 1))
 
@@ -41,41 +45,41 @@ class Lineage:
         """Releases the arguments of a constructor that will not be called again."""
         if creation.spec.task_id in self.table:
             del self.table[creation.spec.task_id]
-            self.m.tasks.unpin(creation)
+            self._tasks.unpin(creation)
 
     def forget(self, task_id: int) -> None:
         """Forgets a freed object of a task; with the last one the task's lineage is released."""
         task = self.table.get(task_id)
-        if task is None or task_id in self.m.tasks.table or task.spec.creates_actor:
+        if task is None or task_id in self._tasks.table or task.spec.creates_actor:
             return
         if not self._named(task):
             del self.table[task_id]
-            self.m.tasks.unpin(task)
+            self._tasks.unpin(task)
 
     def reconstruct(self, obj: Obj) -> bool:
         """Runs the task of a lost object again; returns False when its lineage or retries are used up."""
         task_id = task_of(obj.id)
-        if task_id in self.m.tasks.table:
+        if task_id in self._tasks.table:
             return True  # it is running again for another of its objects
         task = self.table.pop(task_id, None)
         if task is None or not task.retries:
             if task is not None:
-                self.m.tasks.unpin(task)
+                self._tasks.unpin(task)
             return False
         if task.retries > 0:
             task.retries -= 1
         task.spec.attempt += 1
-        self.m.history.runs_again(task_id)
-        self.m.tasks.table[task_id] = task
-        try_again = [d for d in task.spec.deps if self.m.objects.table[d].state != O_READY]
+        self._history.runs_again(task_id)
+        self._tasks.table[task_id] = task
+        try_again = [d for d in task.spec.deps if self._objects.table[d].state != O_READY]
         task.worker = 0
         task.waiting = 0
-        self.m.tasks.move(task, PENDING_ARGS_AVAIL)
+        self._tasks.move(task, PENDING_ARGS_AVAIL)
         if index_of(obj.id) <= task.spec.returns:  # an item of a stream stays lost until it comes again
-            self.m.objects.move(obj, O_PENDING)
+            self._objects.move(obj, O_PENDING)
         for dep in try_again:
-            lost = self.m.objects.table[dep]
+            lost = self._objects.table[dep]
             task.waiting += 1
             lost.waiters = [*(lost.waiters or ()), task_id]
-        self.m.tasks.enqueue(task)
+        self._tasks.enqueue(task)
         return True
