@@ -5,15 +5,13 @@ from __future__ import annotations
 import subprocess
 import sys
 import textwrap
-import time
-from collections.abc import Callable
 from typing import Any
+
+from cluster_shared import CHECKS, WAIT, check, raised, until  # noqa: F401  the checks have them from here
 
 import raynb
 from raynb.engine.cluster.local_nodes import LocalNodes
 
-CHECKS: dict[str, Callable[[], None]] = {}
-WAIT = 120.0
 MB = 1 << 20
 heard: list[str] = []
 beds: list[LocalNodes] = []
@@ -33,21 +31,6 @@ class _Bed:
 bed: Any = _Bed()
 
 
-def check(function: Callable[[], None]) -> Callable[[], None]:
-    CHECKS[function.__name__] = function
-    return function
-
-
-def until(condition: Callable[[], Any], what: str) -> Any:
-    end = time.monotonic() + WAIT
-    while time.monotonic() < end:
-        found = condition()
-        if found:
-            return found
-        time.sleep(0.05)
-    raise AssertionError(f"waited {WAIT:g} s for {what}")
-
-
 def script(body: str, *arguments: str) -> subprocess.Popen[str]:
     """Starts a program that is connected to the cluster; what it prints can be read."""
     head = f"import sys, os, time\nimport raynb as ray\nray.init({bed.address!r}, namespace='bed')\n"
@@ -60,15 +43,6 @@ def ended(program: subprocess.Popen[str]) -> tuple[str, str]:
     out, err = program.communicate(timeout=WAIT)
     assert program.returncode == 0, f"{program.returncode}: {out}{err}"
     return out, err
-
-
-def raised(call: Callable[[], Any]) -> Exception:
-    """Returns what the call raises; it must raise."""
-    try:
-        call()
-    except Exception as error:
-        return error
-    raise AssertionError("it did not raise")
 
 
 def failing(actor: Any) -> Exception | None:

@@ -5,12 +5,12 @@ from __future__ import annotations
 import json
 import os
 import sys
-import time
 import traceback
 from collections.abc import Callable
 from typing import Any
 
 import ray as real_ray
+from cluster_shared import CHECKS, WAIT, check, raised, until  # noqa: F401  the checks have them from here
 
 import raynb
 from raynb.api.session import make_engine
@@ -20,25 +20,7 @@ from raynb.base.rows import Output
 from raynb.testing.engines import CHECKS as PROMISES
 from raynb.testing.engines import check_engine
 
-CHECKS: dict[str, Callable[[], None]] = {}
-#: Seconds; only a busy machine takes long: Ray starts a process for each actor and many tasks.
-WAIT = 120.0
 heard: list[Output] = []
-
-
-def check(function: Callable[[], None]) -> Callable[[], None]:
-    CHECKS[function.__name__] = function
-    return function
-
-
-def until(condition: Callable[[], Any], what: str) -> Any:
-    end = time.monotonic() + WAIT
-    while time.monotonic() < end:
-        found = condition()
-        if found:
-            return found
-        time.sleep(0.02)
-    raise AssertionError(f"waited {WAIT} s for {what}")
 
 
 def printed(scope: int, kind: str = "stdout") -> str:
@@ -47,15 +29,6 @@ def printed(scope: int, kind: str = "stdout") -> str:
 
 def engine() -> Any:
     return raynb.runtime().engine
-
-
-def raised(call: Callable[[], Any]) -> BaseException:
-    """Returns what the call raises; it must raise."""
-    try:
-        call()
-    except Exception as error:
-        return error
-    raise AssertionError("it did not raise")
 
 
 class In:
