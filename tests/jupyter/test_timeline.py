@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import sys
 from html.parser import HTMLParser
@@ -38,6 +39,7 @@ from raynb.jupyter.reports.timing import (
     cut,
     latest_scope,
     spans,
+    strips,
     verdict,
 )
 from raynb.jupyter.views.view_model import Labels
@@ -228,3 +230,26 @@ def test_sums_name_every_phase() -> None:
     found = made([task(1, 1, 2, 3, 5, 6)], [Serialised("a", 1, 0.0, 1.0)])
     assert found.sums == {SERIALISE: 1.0, QUEUE: 1, FETCH: 1, RUN: 2, STORE: 1}
     assert (found.work, found.wall) == (5.0, 6.0)
+
+
+CASES = json.loads((Path(__file__).parents[2] / "labextension/src/ui/lanes.cases.json").read_text(encoding="utf-8"))
+#: What a task of a case has unless it says otherwise, as in `lanes.test.ts`.
+USUAL = {"worker": 1, "submitted": 1, "started": 2, "fetched": 3, "ran": 6, "ended": 7}
+
+
+def of_case(change: dict[str, Any]) -> TaskRow:
+    given = USUAL | change
+    row = TaskRow(1, given.pop("id", "x"))
+    for name, value in given.items():
+        setattr(row, name, value)
+    return row
+
+
+def test_tasks_lie_as_in_the_live_timeline() -> None:
+    for case in CASES["spans"]:
+        found = spans(of_case(case["task"]), 10)
+        assert " ".join(f"{one.phase} {one.begin:g}-{one.end:g}" for one in found) == case["spans"], case["what"]
+    for case in CASES["strips"]:
+        found = strips(map(of_case, case["tasks"]))
+        named = [f"{one.worker}/{one.part} {','.join(row.name for row in one.tasks)}" for one in found]
+        assert named == case["strips"], case["what"]

@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import cases from './lanes.cases.json';
 import { criticalPath, extent, firstAfter, headline, pathWords, spans, strips, taskAt, ticks, zoom } from './lanes';
 import { Task } from './picture';
 
@@ -7,28 +8,17 @@ const task = (change: Partial<Task>): Task =>
   ({ id: 'x', name: 'f', worker: 1, submitted: 1, started: 2, fetched: 3, ran: 6, ended: 7, after: '', ...change }) as Task;
 const told = (t: Task, now = 10) => spans(t, now).map(s => `${s.phase} ${s.from}-${s.to}`).join(' ');
 
-test('an ended task has four phases', () => {
-  assert.equal(told(task({})), 'queue 1-2 fetch 2-3 run 3-6 store 6-7');
-});
+// The timeline of a saved notebook lays its tasks out the same way: tests/jupyter/test_timeline.py reads these, too.
+for (const one of cases.spans) {
+  test(one.what, () => assert.equal(told(task(one.task)), one.spans));
+}
 
-test('what has not ended reaches to now', () => {
-  assert.equal(told(task({ ran: 0, ended: 0 })), 'queue 1-2 fetch 2-3 run 3-10');
-  assert.equal(told(task({ fetched: 0, ran: 0, ended: 0 })), 'queue 1-2 fetch 2-2 run 2-10');
-  assert.equal(told(task({ started: 0, fetched: 0, ran: 0, ended: 0 })), 'queue 1-10');
-  assert.equal(told(task({ started: 0, fetched: 0, ran: 0, ended: 5 })), 'queue 1-5');
-});
-
-test('a task that died while it ran has run until its end', () => {
-  assert.equal(told(task({ ran: 0 })), 'queue 1-2 fetch 2-3 run 3-7');
-});
-
-test('one strip a worker, in order; what overlaps has one of its own; tasks that never started have none', () => {
-  const found = strips([
-    task({ id: 'b', worker: 2 }), task({ id: 'a', worker: 1, started: 7, ended: 9 }), task({ id: 'c', worker: 1 }),
-    task({ id: 'd', started: 0 }), task({ id: 'e', worker: 2, started: 4, ended: 8 }), task({ id: 'f', worker: 2, started: 7.5, ended: 0 })
-  ]);
-  assert.deepEqual(found.map(s => [s.worker, s.part, s.tasks.map(t => t.id).join()]), [[1, 0, 'c,a'], [2, 0, 'b,f'], [2, 1, 'e']]);
-});
+for (const one of cases.strips) {
+  test(one.what, () => {
+    const found = strips(one.tasks.map(task)).map(s => `${s.worker}/${s.part} ${s.tasks.map(t => t.id).join()}`);
+    assert.deepEqual(found, one.strips);
+  });
+}
 
 test('a task is found by its time without looking at all', () => {
   const own = Array.from({ length: 1000 }, (_, i) => task({ id: String(i), started: i, fetched: i, ran: i + 0.5, ended: i + 0.5 }));

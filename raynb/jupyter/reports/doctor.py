@@ -27,6 +27,8 @@ from raynb.jupyter.formatting import format_bytes, short_error
 from raynb.jupyter.views import kernels
 
 if TYPE_CHECKING:
+    from IPython.core.interactiveshell import InteractiveShell
+
     from raynb.jupyter.notebook import Notebook
 
 GOOD, NOTE, BAD = "ok", "note", "mend"
@@ -228,7 +230,7 @@ def versions(
     return Finding("packages", GOOD, found)
 
 
-def front_end(shell: Any) -> Finding:
+def front_end(shell: InteractiveShell) -> Finding:
     """Checks that the front end can show live views."""
     if getattr(shell, "kernel", None) is None:
         return Finding("front end", GOOD, "a terminal: text only, no live views")

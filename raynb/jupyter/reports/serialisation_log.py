@@ -101,7 +101,7 @@ def largest(
     return name or name_of(value, [*places, namespace]) or _value_in_words(value), size
 
 
-def name_of(value: Any, places: Iterable[Mapping[str, Any]]) -> str:
+def name_of(value: object, places: Iterable[Mapping[str, Any]]) -> str:
     """Returns the first variable that is the value; empty when there is none."""
     for place in places:
         for name, found in list(place.items()):

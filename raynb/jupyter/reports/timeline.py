@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 from raynb.base.rows import FAILED
 from raynb.jupyter.formatting import format_seconds, short_task
-from raynb.jupyter.reports.timing import FETCH, PHASES, QUEUE, RUN, SERIALISE, STORE, WORK, Cut, Span, verdict
+from raynb.jupyter.reports.timing import FETCH, PHASES, QUEUE, RUN, SERIALISE, STORE, WORK, Cut, Span, strips, verdict
 
 #: With more tasks than this, lanes are workers.
 TASK_LANES = 40
@@ -94,13 +94,12 @@ def lanes(found: Cut) -> list[Lane]:
             strokes = [stroke(span, f"{name}{on}", failed, task.name) for span in found.spans(task)]
             drawn.append((name, strokes))
         return drawn
-    by_worker: dict[int, list[Stroke]] = {worker: [] for worker in found.workers}
-    for task in found.tasks:
-        if task.worker in by_worker:
-            for span in found.spans(task):
-                if span.phase != QUEUE:
-                    by_worker[task.worker].append(stroke(span, task.name, task.state == FAILED, task.name))
-    drawn += [(f"worker {worker}", strokes) for worker, strokes in by_worker.items()]
+    for strip in strips(found.tasks):
+        strokes = [
+            stroke(span, task.name, task.state == FAILED, task.name)
+            for task in strip.tasks for span in found.spans(task) if span.phase != QUEUE
+        ]  # fmt: skip
+        drawn.append((f"worker {strip.worker}", strokes))
     return drawn
 
 

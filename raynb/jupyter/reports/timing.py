@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 from raynb.base.rows import FAILED, FINISHED, ObjectRow, Snapshot, TaskRow
@@ -22,6 +22,9 @@ WORK = (SERIALISE, FETCH, RUN, STORE)
 
 #: Mean seconds of a task under which grouping is worth a word, and from how many tasks on.
 TINY_TASK_SECONDS, MANY_TASKS = 0.002, 50
+
+#: Strips of one worker; what overlaps even more is laid over the last one.
+MAX_PARTS = 6
 
 
 @dataclass(slots=True)
@@ -51,6 +54,32 @@ def spans(task: TaskRow, now: float) -> list[Span]:
     add(RUN, fetched, task.ran or end)
     add(STORE, task.ran, end)
     return found
+
+
+@dataclass(slots=True)
+class Strip:
+    """Tasks of one worker that don't overlap, in order. ``part``: 0 for a worker's first strip."""
+
+    worker: int
+    part: int
+    tasks: list[TaskRow]
+
+
+def strips(tasks: Iterable[TaskRow]) -> list[Strip]:
+    """Returns the strips in the order of the workers' ids; a worker that runs several tasks at once has several.
+
+    The live timeline has the same (`labextension/src/ui/lanes.ts`): `lanes.cases.json` there is tested on both.
+    """
+    found: dict[int, list[Strip]] = {}
+    for task in sorted((one for one in tasks if one.worker and one.started), key=lambda one: one.started):
+        own = found.setdefault(task.worker, [])
+        strip = next((one for one in own if 0 < one.tasks[-1].ended <= task.started), None)
+        if strip is None:
+            if len(own) < MAX_PARTS:
+                own.append(Strip(task.worker, len(own), []))
+            strip = own[-1]
+        strip.tasks.append(task)
+    return [strip for worker in sorted(found) for strip in found[worker]]
 
 
 @dataclass(slots=True)
