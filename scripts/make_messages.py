@@ -21,6 +21,8 @@ HEAD = """\
  */
 """
 
+SHORT_FIELDS, WIDTH = 2, 120  # what is no longer is written on one line
+
 PLAIN = {str: "string", int: "number", float: "number", bool: "boolean", type(None): "null", object: "unknown"}
 
 
@@ -59,12 +61,15 @@ def interface(kind: Any) -> str:
     if own and not own.startswith(f"{kind.__name__}("):
         text = " ".join(own.split())
         lines.append(f"/** {text} */")
-    lines.append(f"export interface {kind.__name__} {{")
     optional = getattr(kind, "__optional_keys__", frozenset())
-    for name, inside in typing.get_type_hints(kind).items():
-        lines.append(f"  {name}{'?' if name in optional else ''}: {spelled(inside)};")
-    lines.append("}")
-    return "\n".join(lines)
+    fields = [
+        f"{name}{'?' if name in optional else ''}: {spelled(inside)}"
+        for name, inside in typing.get_type_hints(kind).items()
+    ]
+    short = f"export interface {kind.__name__} {{ {'; '.join(fields)} }}"
+    if len(fields) <= SHORT_FIELDS and len(short) <= WIDTH:
+        return "\n".join([*lines, short])
+    return "\n".join([*lines, f"export interface {kind.__name__} {{", *(f"  {field};" for field in fields), "}"])
 
 
 def whole() -> str:

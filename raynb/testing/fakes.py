@@ -134,6 +134,7 @@ class FakeChannel(Channel):
 
     @property
     def takes(self) -> int | None:
+        """How many bytes the socket accepts before it blocks; None: all."""
         return self._fake.takes
 
     @takes.setter

@@ -13,6 +13,7 @@ export type KernelMessage = PictureMessage | StatusMessage | BeatMessage | Reply
 
 export type Request = CancelTask | CancelGroup | CancelCell | CancelAll | KillActor | Free | Detail | History | Graph | Displays | Outputs | Stack | ProfileFor | Runtime | StopKernel | Scale;
 
+/** A task. ``after``: the task whose result it waited for last; ``peak``: the most bytes of its worker. */
 export interface Task {
   id: string;
   name: string;
@@ -38,6 +39,7 @@ export interface Task {
   title: string;
 }
 
+/** An actor. ``rss`` is its worker's memory in bytes. */
 export interface Actor {
   id: string;
   class_name: string;
@@ -55,6 +57,7 @@ export interface Actor {
   detached: boolean;
 }
 
+/** An object. ``held`` says what keeps it, the notebook's ``names`` first. */
 export interface Obj {
   id: string;
   size: number;
@@ -67,6 +70,7 @@ export interface Obj {
   stale: string;
 }
 
+/** A worker process. ``cpu`` is its share of one core; ``exit`` says how it ended, empty while it lives. */
 export interface Worker {
   id: number;
   pid: number;
@@ -106,6 +110,7 @@ export interface Node {
   death_cause: string;
 }
 
+/** The object store, in bytes; ``objects`` counts them, ``inline`` is what the kernel keeps in its own memory. */
 export interface Store {
   limit: number;
   used: number;
@@ -168,10 +173,7 @@ export interface StatusMessage {
 }
 
 /** Nothing has changed; the kernel lives. */
-export interface BeatMessage {
-  v: number;
-  kind: 'beat';
-}
+export interface BeatMessage { v: number; kind: 'beat' }
 
 /** The answer to request number ``n``; some have more fields (see the requests). */
 export interface ReplyMessage {
@@ -183,10 +185,8 @@ export interface ReplyMessage {
   text: string;
 }
 
-export interface StoryLine {
-  when: number;
-  what: string;
-}
+/** One thing that has happened to a task. */
+export interface StoryLine { when: number; what: string }
 
 /** A closer look at a task: why it waits, its whole error, the end of its output, what happened when. */
 export interface DetailReply {
@@ -236,6 +236,7 @@ export interface GraphReply {
   markup: string;
 }
 
+/** The stacks of a process, as text. */
 export interface StackReply {
   v: number;
   kind: 'reply';
@@ -350,15 +351,10 @@ export interface OutputsReply {
 }
 
 /** Send me the picture ("hello"); I still look ("ping"); I don't any more ("bye"). */
-export interface Hello {
-  do: 'hello' | 'ping' | 'bye';
-}
+export interface Hello { do: 'hello' | 'ping' | 'bye' }
 
 /** What a person has set in the front end; ``"kernel"`` leaves it to the kernel's settings. */
-export interface Configure {
-  do: 'configure';
-  progress: 'kernel' | 'on' | 'off';
-}
+export interface Configure { do: 'configure'; progress: 'kernel' | 'on' | 'off' }
 
 /** ``force`` kills the worker instead of interrupting it. */
 export interface CancelTask {
@@ -367,55 +363,37 @@ export interface CancelTask {
   task: string;
 }
 
-export interface CancelGroup {
-  do: 'cancel_group';
-  name: string;
-}
+/** Cancel every unfinished task of this function. */
+export interface CancelGroup { do: 'cancel_group'; name: string }
 
-export interface CancelCell {
-  do: 'cancel_cell';
-  scope: number;
-}
+/** Cancel every unfinished task of this cell. */
+export interface CancelCell { do: 'cancel_cell'; scope: number }
 
-export interface CancelAll {
-  do: 'cancel_all';
-}
+/** Cancel every unfinished task. */
+export interface CancelAll { do: 'cancel_all' }
 
-export interface KillActor {
-  do: 'kill_actor' | 'restart_actor';
-  actor: string;
-}
+/** End this actor, or its process only, so that it restarts. */
+export interface KillActor { do: 'kill_actor' | 'restart_actor'; actor: string }
 
-export interface Free {
-  do: 'free';
-  object: string;
-}
+/** Free this object, whoever still names it. */
+export interface Free { do: 'free'; object: string }
 
-export interface Detail {
-  do: 'detail';
-  task: string;
-}
+/** Look closer at this task (`DetailReply`). */
+export interface Detail { do: 'detail'; task: string }
 
-export interface History {
-  do: 'history';
-}
+/** What was the load so far (`HistoryReply`)? */
+export interface History { do: 'history' }
 
-export interface Graph {
-  do: 'graph';
-}
+/** Draw which cell took what from which (`GraphReply`). */
+export interface Graph { do: 'graph' }
 
 /** What do these displays say now? Their ids are in their marks (`Live`). */
-export interface Displays {
-  do: 'displays';
-  ids: string[];
-}
+export interface Displays { do: 'displays'; ids: string[] }
 
 /** What have cells shown? ``seen``: id of a cell → [``request``, ``version``], as it is known here. */
-export interface Outputs {
-  do: 'outputs';
-  seen: Record<string, unknown[]>;
-}
+export interface Outputs { do: 'outputs'; seen: Record<string, unknown[]> }
 
+/** What is executed right now (`StackReply`)? */
 export interface Stack {
   task?: string;
   actor?: string;
@@ -435,16 +413,10 @@ export interface ProfileFor {
 }
 
 /** Start the runtime, stop it, or both; or which runtimes there are on this machine. */
-export interface Runtime {
-  do: 'start' | 'stop' | 'restart' | 'kernels';
-}
+export interface Runtime { do: 'start' | 'stop' | 'restart' | 'kernels' }
 
-export interface StopKernel {
-  do: 'stop_kernel';
-  key: string;
-}
+/** Stop another runtime of this user, by its `KernelInfo.key`. */
+export interface StopKernel { do: 'stop_kernel'; key: string }
 
-export interface Scale {
-  do: 'scale';
-  cpus: number;
-}
+/** Let the runtime use so many slots. */
+export interface Scale { do: 'scale'; cpus: number }

@@ -77,6 +77,7 @@ class Job:
         self.error: BaseException | None = None
 
     def run(self) -> None:
+        """Runs the step, keeps its result or error, and lets the caller go on."""
         self.begun = True
         _running[_get_ident()] = self
         try:
@@ -186,6 +187,7 @@ def enlist() -> None:
 
 
 def discharge() -> None:
+    """Unmarks the calling thread, which ends."""
     _ours.discard(_get_ident())
 
 

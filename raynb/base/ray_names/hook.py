@@ -82,11 +82,13 @@ class Finder(Loader, MetaPathFinder):
         return ModuleSpec(name, self, is_package=True)
 
     def create_module(self, spec: ModuleSpec) -> ModuleType:
+        """Returns the stand-in for a module of Ray's, or a module that says why raynb has none."""
         if spec.name == "ray.data":
             return StandIn(spec.name)
         return refused(spec.name) or StandIn(spec.name)
 
     def exec_module(self, module: ModuleType) -> None:
+        """Joins a stand-in to raynb's module of the same place."""
         if not isinstance(module, StandIn):
             return
         ours = importlib.import_module(f"raynb{module.__name__[3:]}")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pickle
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import ray
@@ -16,6 +16,7 @@ from raynb.base.buffers import Gathered
 from raynb.base.config import RESOURCE_UNIT
 from raynb.base.engine import Packed
 from raynb.base.spec import DYNAMIC, STREAMING, ActorSpec, TaskOptions
+from raynb.engine.causal import Mark
 from raynb.engine.cluster import rays
 from raynb.engine.notices import DEATH_CHARS
 from raynb.serde import errors, pickling
@@ -41,7 +42,7 @@ class Value:
     __slots__ = ("buffers", "data", "mark", "natives", "nonce", "task")
 
     def __init__(self, data: Any, buffers: Sequence[Any] = (), natives: Any = (), nonce: int = 0, task: int = 0,
-                 mark: Any = None) -> None:  # fmt: skip
+                 mark: Mark | None = None) -> None:  # fmt: skip
         self.data = data
         self.buffers = buffers
         self.natives = natives
@@ -77,7 +78,7 @@ class Broken(Value):
 
 
 #: Task → what must be seen before a value of it that was read here is given out. Of the latest: a reader takes it.
-marks: OrderedDict[int, Any] = OrderedDict()
+marks: OrderedDict[int, Mark] = OrderedDict()
 MAX_MARKS = 10_000
 #: nonce → the engine of a driver, in the driver's process.
 drivers: dict[int, Any] = {}
@@ -93,7 +94,7 @@ def opener(nonce: int) -> Any:
     return engine_by_nonce(nonce)
 
 
-def load_value(data: Any, buffers: Any, natives: Any, nonce: int, task: int, mark: Any) -> Any:
+def load_value(data: Any, buffers: Any, natives: Any, nonce: int, task: int, mark: Mark | None) -> Any:
     """Returns the object that a `Value` stands for; what cannot be unpickled stays a `Value`, whose reader raises."""
     if mark is not None:
         marks[task] = mark
@@ -108,7 +109,7 @@ def load_value(data: Any, buffers: Any, natives: Any, nonce: int, task: int, mar
         return Value(data, buffers, natives, nonce, task, mark)
 
 
-def taken_mark(task: int, native: Any) -> Any:
+def taken_mark(task: int, native: Any) -> Mark | None:
     """Returns and clears the mark of reports that must be applied before the value read here is returned."""
     found = marks.pop(task, None)
     if found is None and marks and type(native) is ray.ObjectRef:
@@ -119,7 +120,7 @@ def taken_mark(task: int, native: Any) -> Any:
 class Failure(Exception):
     """What a task raised, on its way through Ray: an error value as `serde.errors` makes it."""
 
-    def __init__(self, value: Any, described: tuple[str, str], natives: Any = (), mark: Any = None) -> None:
+    def __init__(self, value: Any, described: tuple[str, str], natives: Any = (), mark: Mark | None = None) -> None:
         super().__init__(value, described, natives, mark)
         self.value = value
         self.described = described
@@ -272,22 +273,23 @@ def translate(error: BaseException) -> BaseException:
     return ours.RaySystemError(str(error))
 
 
-def _made(mine: Any, error: Any) -> BaseException:
+def _made(mine: type[BaseException], error: Any) -> BaseException:
+    make: Callable[..., BaseException] = mine
     if issubclass(mine, ours.TaskCancelledError):
         task = error.task_id.hex() if error.task_id is not None else None
-        return mine(task, error.error_message)  # type: ignore[no-any-return]
+        return make(task, error.error_message)
     if issubclass(mine, ours.ActorUnavailableError):
         why = str(error).partition(" is unavailable: ")[2].partition(". The task may or may not")[0]
-        return mine(why or short(error), bytes.fromhex(error.actor_id) if error.actor_id else None)  # type: ignore[no-any-return]
+        return make(why or short(error), bytes.fromhex(error.actor_id) if error.actor_id else None)
     if issubclass(mine, ours.RayActorError):
-        return mine(actor_id=error.actor_id, error_msg=actor_death(str(error)))  # type: ignore[no-any-return]
+        return make(actor_id=error.actor_id, error_msg=actor_death(str(error)))
     if issubclass(mine, (ours.WorkerCrashedError, ours.NodeDiedError)):
-        return mine(short(error))  # type: ignore[no-any-return]
+        return make(short(error))
     if issubclass(mine, ours.ObjectLostError):
-        return mine(error.object_ref_hex, call_site=error.call_site, why=str(error))  # type: ignore[no-any-return]
+        return make(error.object_ref_hex, call_site=error.call_site, why=str(error))
     if issubclass(mine, ours.RaySystemError):
-        return mine(getattr(error, "client_exc", error))  # type: ignore[no-any-return]
-    return mine(str(error))  # type: ignore[no-any-return]
+        return make(getattr(error, "client_exc", error))
+    return make(str(error))
 
 
 def short(error: BaseException) -> str:
@@ -322,7 +324,7 @@ def is_actor_died(error: BaseException) -> bool:
     return isinstance(error, theirs.ActorDiedError)
 
 
-def value_of(packed: Packed, natives: Any, nonce: int = 0, task: int = 0, mark: Any = None,
+def value_of(packed: Packed, natives: Any, nonce: int = 0, task: int = 0, mark: Mark | None = None,
              kind: type[Value] = Value) -> Value:  # fmt: skip
     """Returns a packed value as what is put into Ray's object store, with Ray's refs of the refs inside it."""
     buffers = [bytes(b) if type(b) is Gathered else b for b in packed.buffers]
@@ -363,8 +365,7 @@ def class_name(handle: Any) -> str:
 
 def actor_key(handle: Any) -> str:
     """Returns Ray's id of an actor, as hex digits."""
-    found = handle._actor_id
-    return found.hex()  # type: ignore[no-any-return]
+    return str(handle._actor_id.hex())
 
 
 __all__ = ["Broken", "Failure", "FailureToRetry", "Value", "ray", "task_options", "translate"]

@@ -26,6 +26,7 @@ from raynb.base.rows import (
     StoreRow,
 )  # fmt: skip
 from raynb.base.scope import current_scope
+from raynb.engine.causal import Mark
 from raynb.engine.cluster import bridge, connection, rays, refs
 from raynb.engine.cluster.adapter import Adapter
 from raynb.engine.cluster.cluster_view import ClusterView
@@ -93,11 +94,11 @@ class DriverSide:
         with self.rows.lock:
             self.reports.actor_changed(actor, DEAD, 0, "it was killed by `ray.kill`")
 
-    def seen(self, mark: Any) -> None:
+    def seen(self, mark: Mark | None) -> None:
         """Waits until the reports before ``mark`` are applied, so that a task's output comes before its result."""
         self.listener.seen(mark)
 
-    def when_seen(self, mark: Any, then: Callable[[], None]) -> None:
+    def when_seen(self, mark: Mark | None, then: Callable[[], None]) -> None:
         """Calls ``then`` when the reports before ``mark`` are applied."""
         self.listener.when_seen(mark, then)
 

@@ -10,6 +10,7 @@ from raynb.base import ids
 from raynb.base.engine import Engine, Packed
 from raynb.base.ref import ObjectRef
 from raynb.base.spec import ActorSpec, TaskOptions
+from raynb.engine.causal import Mark
 
 
 class Side(Protocol):
@@ -48,10 +49,10 @@ class Side(Protocol):
     def killed(self, actor: int) -> None:
         """Called after an actor was killed for good."""
 
-    def seen(self, mark: Any) -> None:
+    def seen(self, mark: Mark | None) -> None:
         """Called before a value is returned: waits for its task's output."""
 
-    def when_seen(self, mark: Any, then: Callable[[], None]) -> None:
+    def when_seen(self, mark: Mark | None, then: Callable[[], None]) -> None:
         """As `seen`, without waiting: calls ``then`` when the output is there."""
 
     def got(self, refs: Sequence[ObjectRef[Any]]) -> None:

@@ -112,6 +112,7 @@ class Inspection:
             self._loop.callbacks.append(functools.partial(listener, point))
 
     def quit(self, point: Breakpoint) -> None:
+        """Cancels a task that waits at a breakpoint."""
         self._cancel_task(point.task)
         self.ask(point.worker, "debug", point.session, "quit", None)
         self.over(point)

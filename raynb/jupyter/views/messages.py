@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from typing import Literal, NamedTuple, TypedDict
 
+from raynb.jupyter.views import requests
 from raynb.jupyter.views.output_messages import CellOutputs, Live
 
 #: Version of the messages; a view that knows another one says so instead of guessing.
@@ -25,6 +26,7 @@ TaskState = Literal[
 
 # -- rows ------------------------------------------------------------------------------------------
 class Task(NamedTuple):
+    """A task. ``after``: the task whose result it waited for last; ``peak``: the most bytes of its worker."""
     id: str
     name: str
     kind: str
@@ -50,6 +52,7 @@ class Task(NamedTuple):
 
 
 class Actor(NamedTuple):
+    """An actor. ``rss`` is its worker's memory in bytes."""
     id: str
     class_name: str
     name: str
@@ -67,6 +70,7 @@ class Actor(NamedTuple):
 
 
 class Obj(NamedTuple):
+    """An object. ``held`` says what keeps it, the notebook's ``names`` first."""
     id: str
     size: int
     where: str
@@ -79,6 +83,7 @@ class Obj(NamedTuple):
 
 
 class Worker(NamedTuple):
+    """A worker process. ``cpu`` is its share of one core; ``exit`` says how it ended, empty while it lives."""
     id: int
     pid: int
     state: str
@@ -119,6 +124,7 @@ class Node(NamedTuple):
 
 
 class Store(TypedDict):
+    """The object store, in bytes; ``objects`` counts them, ``inline`` is what the kernel keeps in its own memory."""
     limit: int
     used: int
     spilled: int
@@ -213,6 +219,7 @@ KernelMessage = PictureMessage | StatusMessage | BeatMessage | ReplyMessage
 
 
 class StoryLine(NamedTuple):
+    """One thing that has happened to a task."""
     when: float
     what: str
 
@@ -255,6 +262,7 @@ class GraphReply(ReplyMessage):
 
 
 class StackReply(ReplyMessage):
+    """The stacks of a process, as text."""
     stack: str
 
 
@@ -318,132 +326,14 @@ class OutputsReply(ReplyMessage):
     more: bool
 
 
-# -- from the views --------------------------------------------------------------------------------
-class Hello(TypedDict):
-    """Send me the picture ("hello"); I still look ("ping"); I don't any more ("bye")."""
-
-    do: Literal["hello", "ping", "bye"]
-
-
-class _Forced(TypedDict, total=False):
-    force: bool
-
-
-class Configure(TypedDict):
-    """What a person has set in the front end; ``"kernel"`` leaves it to the kernel's settings."""
-
-    do: Literal["configure"]
-    progress: Literal["kernel", "on", "off"]
-
-
-class CancelTask(_Forced):
-    """``force`` kills the worker instead of interrupting it."""
-
-    do: Literal["cancel_task"]
-    task: str
-
-
-class CancelGroup(TypedDict):
-    do: Literal["cancel_group"]
-    name: str
-
-
-class CancelCell(TypedDict):
-    do: Literal["cancel_cell"]
-    scope: int
-
-
-class CancelAll(TypedDict):
-    do: Literal["cancel_all"]
-
-
-class KillActor(TypedDict):
-    do: Literal["kill_actor", "restart_actor"]
-    actor: str
-
-
-class Free(TypedDict):
-    do: Literal["free"]
-    object: str
-
-
-class Detail(TypedDict):
-    do: Literal["detail"]
-    task: str
-
-
-class History(TypedDict):
-    do: Literal["history"]
-
-
-class Graph(TypedDict):
-    do: Literal["graph"]
-
-
-class _Target(TypedDict, total=False):
-    """One of these: what is meant."""
-
-    task: str
-    actor: str
-    worker: int
-    kernel: bool
-
-
-class Stack(_Target):
-    do: Literal["stack"]
-
-
-class ProfileFor(_Target):
-    """Sample what runs for some seconds."""
-
-    do: Literal["profile"]
-    seconds: float
-
-
-class Runtime(TypedDict):
-    """Start the runtime, stop it, or both; or which runtimes there are on this machine."""
-
-    do: Literal["start", "stop", "restart", "kernels"]
-
-
-class StopKernel(TypedDict):
-    do: Literal["stop_kernel"]
-    key: str
-
-
-class Scale(TypedDict):
-    do: Literal["scale"]
-    cpus: int
-
-
-class Displays(TypedDict):
-    """What do these displays say now? Their ids are in their marks (`Live`)."""
-
-    do: Literal["displays"]
-    ids: list[str]
-
-
-class Outputs(TypedDict):
-    """What have cells shown? ``seen``: id of a cell → [``request``, ``version``], as it is known here."""
-
-    do: Literal["outputs"]
-    seen: dict[str, list[object]]
-
-
-Request = (
-    CancelTask | CancelGroup | CancelCell | CancelAll | KillActor | Free | Detail | History
-    | Graph | Displays | Outputs | Stack | ProfileFor | Runtime | StopKernel | Scale
-)
-
 #: What the script writes out, in this order.
 EXPORTED = (
     Task, Actor, Obj, Worker, Node, Store, Columns, Gone,
     PictureMessage, StatusMessage, BeatMessage, ReplyMessage, StoryLine, DetailReply, HistoryReply, GraphReply,
     StackReply,
     FlameNode, ProfileReply, KernelInfo, KernelsReply, Live, DisplaysReply, CellOutputs, OutputsReply,
-    Hello, Configure, CancelTask, CancelGroup, CancelCell, CancelAll, KillActor, Free, Detail, History, Graph, Displays,
-    Outputs, Stack, ProfileFor, Runtime, StopKernel, Scale,
+    *requests.EXPORTED,
 )  # fmt: skip
 UNIONS: dict[str, object] = {
-    "TaskState": TaskState, "StatusState": StatusState, "KernelMessage": KernelMessage, "Request": Request,
+    "TaskState": TaskState, "StatusState": StatusState, "KernelMessage": KernelMessage, "Request": requests.Request,
 }  # fmt: skip

@@ -66,19 +66,23 @@ class ClusterDesk(Desk):
         self._keeps_until = 0.0
 
     def answer(self, request: int, ok: bool, result: Any) -> None:
+        """Sends an answer to the driver, with the next report."""
         self._reporter.tell(("answer", request, ok, pickle.dumps(result)))
 
     def announce(self, session: int, task: Debuggable, frame: FrameType) -> None:
+        """Reports a task that has stopped at a breakpoint, and listens for what to do there."""
         code = frame.f_code
         self.listen()
         self._reporter.tell(("paused", session, task.task, task.scope, task.name, code.co_filename,
                              frame.f_lineno or 0, code.co_name))  # fmt: skip
 
     def running(self) -> Debuggable | None:
+        """Returns the task that runs the calling code; None outside of tasks."""
         now = self._owner_now()
         return Paused(now) if now is not None else None
 
     def stop_clock(self) -> Callable[[], None]:
+        """Stops the timer of a task's `timeout`; returns what starts it again with the time that was left."""
         if threading.current_thread() is not threading.main_thread():
             return nothing
         left, again = signal.setitimer(signal.ITIMER_REAL, 0)
@@ -90,6 +94,7 @@ class ClusterDesk(Desk):
         return start
 
     def owner(self, frames: list[FrameType], main: bool) -> stacks.Owner:
+        """Returns which task a stack belongs to, and the objects that it waits for."""
         found = stacks.Owner()
         now = None
         for frame in frames:
@@ -107,6 +112,7 @@ class ClusterDesk(Desk):
         return found
 
     def keep(self, task: int, scope: int, raised: BaseException, most: int) -> None:
+        """Keeps the frames of a failed task for a post-mortem, and listens for `KEEPS_SECONDS`."""
         super().keep(task, scope, raised, most)
         self._keeps_until = time.monotonic() + KEEPS_SECONDS
         self.listen()

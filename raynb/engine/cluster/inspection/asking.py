@@ -48,6 +48,7 @@ class ClusterInspection:
         self._open: dict[int, tuple[int, concurrent.futures.Future[Any]]] = {}  # request → (worker, its future)
 
     def ask(self, worker: int, what: str, *arguments: Any) -> concurrent.futures.Future[Any]:
+        """Asks a worker through the hub; returns a future of the answer."""
         self._check_alive()
         future: concurrent.futures.Future[Any] = concurrent.futures.Future()
         future.set_running_or_notify_cancel()
@@ -66,6 +67,7 @@ class ClusterInspection:
         return future
 
     def workers(self) -> list[int]:
+        """Returns the numbers of the workers that have reported and have not ended."""
         with self._rows.lock:
             return [row.id for row in self._rows.workers.values() if not row.exit]
 
@@ -75,21 +77,26 @@ class ClusterInspection:
             return next((name for name, row in self._rows.workers.items() if row.id == worker and not row.exit), None)
 
     def dump(self, worker: int) -> list[Any]:
-        return []  # a signal can only be sent on the worker's own machine
+        """Returns no stacks: the signal that writes them can only be sent on the worker's own machine."""
+        return []
 
     def interrupt_wait(self, wait: Wait, aside: Callable[[], object]) -> None:
+        """Has a thread that waits call ``aside`` and then wait on."""
         if isinstance(wait, Missing):
             wait.aside = aside
 
     def quit(self, point: Breakpoint) -> None:
+        """Has the worker end a task that waits at a breakpoint."""
         self.ask(point.worker, "debug", point.session, "quit", None)
         self.over(point)
 
     def over(self, point: Breakpoint) -> None:
+        """Removes a breakpoint whose task goes on."""
         self.breakpoints.pop((point.worker, point.session), None)
 
     # -- what workers say ----------------------------------------------------------------------
     def answered(self, request: int, ok: bool, blob: bytes) -> None:
+        """Sets the future of a question to the worker's answer."""
         _, future = self._open.pop(request, (0, None))
         if future is None:
             return
@@ -109,6 +116,7 @@ class ClusterInspection:
 
     def paused(self, worker: int, session: int, task: int, scope: int, name: str, file: str, line: int,
                function: str) -> None:  # fmt: skip
+        """Announces a task that waits at a breakpoint; with no notebook to announce it to, the task goes on."""
         point = Breakpoint(worker, session, task, scope, name, file, line, function, time.time())
         if not self.on_pause:
             with contextlib.suppress(RuntimeGoneError):  # it ends with its driver
@@ -120,6 +128,7 @@ class ClusterInspection:
             threading.Thread(target=functools.partial(listener, point), name="raynb-breakpoint", daemon=True).start()
 
     def worker_gone(self, worker: int, why: str) -> None:
+        """Fails the questions to a worker that ended, and removes its breakpoints."""
         for number in [number for number, (whose, _) in list(self._open.items()) if whose == worker]:
             _, future = self._open.pop(number, (0, None))
             if future is not None:

@@ -25,6 +25,7 @@ from raynb.base.process import main_module, surroundings
 from raynb.base.ref import ObjectRef
 from raynb.base.rows import Snapshot
 from raynb.base.spec import ActorSpec, TaskOptions
+from raynb.engine.causal import Mark
 from raynb.engine.cluster import bridge, rays, refs
 from raynb.engine.cluster.adapter import Adapter
 from raynb.engine.cluster.bridge import Value
@@ -134,6 +135,7 @@ class TaskSide:
         return None if now is None else now.reporter.so_far(now)
 
     def debuggable(self) -> bool:
+        """Returns whether somebody can answer at a breakpoint of a task that is submitted here."""
         return self.prompts
 
     def native_handle(self, object_id: int) -> Any:
@@ -161,11 +163,11 @@ class TaskSide:
     def killed(self, actor: int) -> None:
         """Does nothing: the driver learns of it from Ray."""
 
-    def seen(self, mark: Any) -> None:
+    def seen(self, mark: Mark | None) -> None:
         """Has later reports of this worker ordered after ``mark``."""
         self._here().after(mark)
 
-    def when_seen(self, mark: Any, then: Callable[[], None]) -> None:
+    def when_seen(self, mark: Mark | None, then: Callable[[], None]) -> None:
         """Has later reports ordered after ``mark``, and calls ``then`` at once."""
         self._here().after(mark)
         then()
