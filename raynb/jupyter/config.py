@@ -6,13 +6,16 @@ are bytes, times are seconds. What a running runtime cannot change any more says
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from traitlets import Bool, CaselessStrEnum, Dict, Float, Integer, List, Unicode, observe, validate
 from traitlets.config import Configurable
 from traitlets.traitlets import TraitError
 
 from raynb.keeping.place import is_url
+
+if TYPE_CHECKING:
+    from IPython.core.interactiveshell import InteractiveShell
 
 #: Traits that are arguments of ``raynb.init``.
 START_TRAITS = (
@@ -181,7 +184,7 @@ class Raynb(Configurable):
         return [(name, repr(getattr(self, name)), trait.help) for name, trait in own.items()]
 
 
-def forget_bad_settings(shell: Any) -> None:
+def forget_bad_settings(shell: InteractiveShell) -> None:
     """Drops settings of a profile, or left by a refused ``%config``, that `Raynb` would refuse; says so."""
     section = shell.config.get("Raynb")
     for name in list(section or ()):

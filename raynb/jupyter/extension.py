@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from raynb.jupyter import notebook as notebooks
 from raynb.jupyter.notebook import Notebook
 from raynb.jupyter.reports.card import LiveCards
 
+if TYPE_CHECKING:
+    from IPython.core.interactiveshell import InteractiveShell
 
-def load_ipython_extension(shell: Any) -> None:
+
+def load_ipython_extension(shell: InteractiveShell) -> None:
     """Loads the extension: settings, magics, output routing; the runtime starts behind it.
 
     Loading it again shows the card and changes nothing.
@@ -34,7 +37,7 @@ def load_ipython_extension(shell: Any) -> None:
     show_card(notebook)
 
 
-def unload_ipython_extension(shell: Any) -> None:
+def unload_ipython_extension(shell: InteractiveShell) -> None:
     """Shuts the runtime down in order and removes everything that loading added."""
     notebook = notebooks.loaded()
     if notebook is None:

@@ -72,14 +72,14 @@ class Reloads:
         self._times = dict(times)
         return found
 
-    def _cell_begins(self, info: Any) -> None:
+    def _cell_begins(self, info: object) -> None:
         names = self.changed()
         engine = engines.driver()
         if names and engine is not None:
             with contextlib.suppress(RuntimeGoneError, NotImplementedError):
                 run_on_workers(api.remote(load_again), names, engine=engine)
 
-    def _cell_ended(self, cell: Any, result: Any) -> None:
+    def _cell_ended(self, cell: object, result: object) -> None:
         # ``%autoreload`` works at a cell's start too, and may have come later: ours goes last.
         callbacks = self.notebook.shell.events.callbacks["pre_run_cell"]
         if self._cell_begins in callbacks and callbacks[-1] != self._cell_begins:

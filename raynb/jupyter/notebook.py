@@ -12,7 +12,7 @@ import contextlib
 import threading
 import weakref
 from collections.abc import Callable, Iterable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from raynb import api
 from raynb.api import session
@@ -29,6 +29,9 @@ from raynb.jupyter.output import tracebacks
 from raynb.jupyter.output.registry import Cell, Cells, cell_name
 from raynb.jupyter.output.router import Router
 from raynb.jupyter.output.sinks import sink_for
+
+if TYPE_CHECKING:
+    from IPython.core.interactiveshell import InteractiveShell
 
 #: Tasks of loops whose items are remembered by name.
 MAX_ITEMS = 20_000
@@ -51,7 +54,7 @@ class Notebook:
     and callbacks of futures may come from any thread and don't block.
     """
 
-    def __init__(self, shell: Any) -> None:
+    def __init__(self, shell: InteractiveShell) -> None:
         self.shell = shell
         forget_bad_settings(shell)
         self.config = Raynb(parent=shell)
@@ -308,7 +311,7 @@ class Notebook:
         cell = self.cells.running()
         return bool(self.config.batch_errors) and cell is not None and cell.batch
 
-    def keep_as_last(self, value: Any) -> None:
+    def keep_as_last(self, value: object) -> None:
         """Makes a value ``_``, as a displayed value becomes it, but not ``Out[n]``: showing pins nothing."""
         hook = self.shell.displayhook
         namespace = self.shell.user_ns

@@ -349,7 +349,7 @@ class Adapter:
     def node_id(self) -> str:
         """Returns Ray's id of the node that the calling code runs on."""
         self.check_alive()
-        return rays.context().get_node_id()  # type: ignore[no-any-return]
+        return str(rays.context().get_node_id())
 
     def cluster(self) -> tuple[dict[str, float], dict[str, float]]:
         """Returns (total, available) resources."""

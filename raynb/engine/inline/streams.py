@@ -39,8 +39,8 @@ class StreamReader:
             stream.loop.drive(lambda: self.item_is_ready(task, index), left, True)
             if not self.item_is_ready(task, index):
                 raise GetTimeoutError(f"no item was yielded within {timeout} s")
-        stream = self._tasks.streams.get(task)  # type: ignore[assignment]
-        return stream.items.pop(index, None) if stream is not None else None
+        after = self._tasks.streams.get(task)
+        return after.items.pop(index, None) if after is not None else None
 
     async def next_item_async(self, task: int, index: int) -> ObjectRef[Any] | None:
         """Waits for item ``index`` without blocking the event loop; returns None when the stream ended before it."""

@@ -67,8 +67,10 @@ class Actors:
         self._loop.run_callbacks()
         return ref, there
 
-    def create_actor_for(self, caller: int, where: tuple[int, int], spec: ActorSpec, options: TaskOptions, args: Any,
-                         deps: Any, contained: Any, get_if_exists: bool) -> tuple[int, ActorSpec]:  # fmt: skip
+    def create_actor_for(
+        self, caller: int, where: tuple[int, int], spec: ActorSpec, options: TaskOptions, args: Any,
+        deps: tuple[int, ...], contained: tuple[int, ...], get_if_exists: bool,
+    ) -> tuple[int, ActorSpec]:  # fmt: skip
         """Makes an actor for code in worker ``caller``, in the task and scope ``where``; returns its id and spec.
         The answer is counted as a message that names the actor's handle."""
         options.key = options.uid = 0
@@ -93,7 +95,7 @@ class Actors:
         return there.spec
 
     def _submit(self, caller: int, where: tuple[int, int], spec: ActorSpec, options: TaskOptions, args: Any,
-                deps: Any, contained: Any) -> int:  # fmt: skip
+                deps: tuple[int, ...], contained: tuple[int, ...]) -> int:  # fmt: skip
         """Submits the task that runs the constructor; returns the actor's id. Under the lock."""
         actor_id = self._ids.next_task()
         spec.actor_id = actor_id

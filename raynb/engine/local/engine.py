@@ -247,7 +247,7 @@ class LocalEngine:
         """Submits a task or an actor's method call; returns its refs, or a generator of them, at once."""
         if not self.alive or self.loop.health.failure is not None:
             self.check_alive()
-        hold: Any = None
+        hold: object = None
         deps: tuple[int, ...]
         contained: tuple[int, ...]
         if packed is pickling.NO_ARGS:

@@ -33,7 +33,7 @@ class Setup:
     args: Any
     deps: tuple[int, ...]
     scope: int
-    hold: Any = field(default=None, repr=False)
+    hold: object = field(default=None, repr=False)
 
 
 class Everywhere:

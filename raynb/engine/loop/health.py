@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable
-from typing import Any, NoReturn
+from typing import NoReturn
 
 from raynb.base.process import trace
 from raynb.core.machine import Machine
@@ -40,7 +40,7 @@ class Health:
             "The raynb runtime has failed and was stopped. Tasks and objects are lost. Go on with `%raynb restart`, "
             "or with raynb.shutdown() and raynb.init()."
         )
-        self.changing: Any = None  # the event that is applied
+        self.changing: object = None  # the event that is applied
         self.reading = False
         self.sending = False
 
@@ -51,14 +51,14 @@ class Health:
         own.__cause__ = failure.__cause__
         return own
 
-    def end(self, error: BaseException, during: Any) -> NoReturn:
+    def end(self, error: BaseException, during: object) -> NoReturn:
         """Calls `break_down`, then raises the failure (or the error itself if it is no `Exception`)."""
         self.break_down(error, during)
         if isinstance(error, Exception):
             raise self.error() from error
         raise error
 
-    def break_down(self, error: BaseException, during: Any) -> None:
+    def break_down(self, error: BaseException, during: object) -> None:
         """Ends the runtime because an exception interrupted a change; every waiting thread raises why. Any thread."""
         if self.broken:
             return
@@ -72,7 +72,7 @@ class Health:
         finally:
             self._wake_all()
 
-    def _described(self, error: BaseException, during: Any) -> RaySystemError:
+    def _described(self, error: BaseException, during: object) -> RaySystemError:
         what = during if isinstance(during, str) else f"applying {type(during).__name__}"
         failure = RaySystemError(
             f"The raynb runtime has failed and was stopped: {type(error).__name__}: {error} (while {what}). Tasks and "
@@ -98,7 +98,7 @@ class Health:
                 lines.append(f"  {now:.6f} {what} {item:#x}")
         return "\n".join(lines[-STORY_EVENTS:]) or "  (none)"
 
-    def refuse(self, during: Any) -> None:
+    def refuse(self, during: object) -> None:
         """Ends the runtime if a change was left half made; raises its failure."""
         if not self.broken:
             self.break_down(RuntimeError("an exception fell into it and left it half done"), during)

@@ -15,7 +15,6 @@ import textwrap
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from types import CodeType, FunctionType, ModuleType
-from typing import Any
 
 from raynb.jupyter.cells.scoping import bound_names, function_names
 
@@ -171,7 +170,7 @@ def _short(node: ast.AST) -> str:
     return text if len(text) <= 40 else text[:39] + "…"
 
 
-def is_lost(change: Change, value: Any) -> bool:
+def is_lost(change: Change, value: object) -> bool:
     """Returns whether a change concerns a value of this kind: ``add`` changes a set, but no frame."""
     if change.text == f"{change.name} = …":  # through ``global``
         return True

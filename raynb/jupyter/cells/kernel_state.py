@@ -10,7 +10,10 @@ import logging
 import os
 import sys
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from IPython.core.interactiveshell import InteractiveShell
 
 #: rcParams that belong to the kernel's own process: where it draws, not how.
 NOT_STYLE = ("backend", "interactive", "toolbar", "webagg.", "tk.", "macosx.", "savefig.directory", "datapath",
@@ -141,7 +144,7 @@ def display_options() -> dict[str, Any]:
     return {**found, **(pandas_options(set()) or {}), **(rc_options(set()) or {})}
 
 
-def figures_raw(shell: Any) -> tuple[Any, ...]:
+def figures_raw(shell: InteractiveShell) -> tuple[Any, ...]:
     """Returns the printers of figures, for comparison."""
     figure = getattr(sys.modules.get("matplotlib.figure"), "Figure", None)
     if figure is None:
@@ -150,7 +153,7 @@ def figures_raw(shell: Any) -> tuple[Any, ...]:
     return tuple([formatters[mime].type_printers.get(figure) for mime in _FIGURES])
 
 
-def figure_printers(shell: Any) -> dict[str, Any] | None:
+def figure_printers(shell: InteractiveShell) -> dict[str, Any] | None:
     """Returns how the notebook shows figures: mimetype → printer; None: as nobody has said."""
     found = zip(_FIGURES, figures_raw(shell), strict=False)
     return {mime: printer for mime, printer in found if printer is not None} or None

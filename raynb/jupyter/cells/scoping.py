@@ -7,12 +7,15 @@ the module's, nested functions see the function around them, class bodies are se
 from __future__ import annotations
 
 import ast
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 _FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef)
 _COMPREHENSIONS = (ast.ListComp, ast.SetComp, ast.GeneratorExp, ast.DictComp)
+
+Function = ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda
+Comprehension = ast.ListComp | ast.SetComp | ast.GeneratorExp | ast.DictComp
 
 
 @dataclass(slots=True)
@@ -28,9 +31,9 @@ def type_parameters(node: ast.AST) -> list[str]:
     return [part.name for part in getattr(node, "type_params", ())]
 
 
-def signature_parts(node: ast.AST) -> list[ast.AST]:
+def signature_parts(node: Function) -> list[ast.AST]:
     """Returns what is evaluated when the function is defined: defaults and annotations."""
-    arguments: ast.arguments = node.args  # type: ignore[attr-defined]
+    arguments = node.args
     generic = set(type_parameters(node))
     parts: list[ast.AST] = [d for d in [*arguments.defaults, *arguments.kw_defaults] if d is not None]
     annotations = [argument.annotation for argument in _parameters(arguments)]
@@ -45,20 +48,22 @@ def _parameters(arguments: ast.arguments) -> list[ast.arg]:
     return [*arguments.posonlyargs, *arguments.args, *arguments.kwonlyargs, *extra]
 
 
-def bound_names(node: ast.AST) -> frozenset[str]:
+def _body(node: Function) -> Sequence[ast.AST]:
+    return [node.body] if isinstance(node, ast.Lambda) else node.body
+
+
+def bound_names(node: Function) -> frozenset[str]:
     """Returns the names that are local to a function or lambda."""
-    body = node.body if isinstance(node.body, list) else [node.body]  # type: ignore[attr-defined]
-    walk = _Walk().over(body)
-    local = {argument.arg for argument in _parameters(node.args)}  # type: ignore[attr-defined]
+    walk = _Walk().over(_body(node))
+    local = {argument.arg for argument in _parameters(node.args)}
     return frozenset((local | walk.bound) - walk.declared - walk.outer)
 
 
-def function_names(node: ast.AST) -> Names:
+def function_names(node: Function) -> Names:
     """Returns the module's names that calling the function may use."""
-    body = node.body if isinstance(node.body, list) else [node.body]  # type: ignore[attr-defined]
-    local = {argument.arg for argument in _parameters(node.args)}  # type: ignore[attr-defined]
+    local = {argument.arg for argument in _parameters(node.args)}
     local.update(type_parameters(node))
-    return _resolve(body, local)
+    return _resolve(_body(node), local)
 
 
 def _resolve(body: Iterable[ast.AST], local: set[str]) -> Names:
@@ -103,10 +108,10 @@ class _Walk:
         stack = list(nodes)[::-1]
         while stack:
             node = stack.pop()
-            kind = type(node)
-            if kind is ast.Name:
-                self._name(node)  # type: ignore[arg-type]
+            if type(node) is ast.Name:
+                self._name(node)
                 continue
+            kind = type(node)
             if kind is ast.Constant:
                 continue
             see = _SEEN.get(kind)
@@ -132,7 +137,7 @@ class _Walk:
         if context is not ast.Load:
             self.bound.add(node.id)
 
-    def _function(self, node: Any) -> None:
+    def _function(self, node: Function) -> None:
         if not isinstance(node, ast.Lambda):
             self.bound.add(node.name)
         inner = function_names(node)
@@ -148,33 +153,33 @@ class _Walk:
         self.writes.extend(inner.writes)
         self.reads.extend(name for name in inner.reads if name not in generic)
 
-    def _comprehension(self, node: ast.AST) -> None:
+    def _comprehension(self, node: Comprehension) -> None:
         reads, walrus = comprehension_names(node)
         self.reads.extend(reads)
         self.walrus.extend(walrus)
         self.bound.update(walrus)
 
-    def _import(self, node: Any) -> None:
+    def _import(self, node: ast.Import | ast.ImportFrom) -> None:
         self.bound.update(alias.asname or alias.name.split(".")[0] for alias in node.names)
 
-    def _named(self, node: Any) -> None:
+    def _named(self, node: ast.ExceptHandler | ast.MatchAs | ast.MatchStar) -> None:
         if node.name:
             self.bound.add(node.name)
 
-    def _rest(self, node: Any) -> None:
+    def _rest(self, node: ast.MatchMapping) -> None:
         if node.rest:
             self.bound.add(node.rest)
 
-    def _walrus(self, node: Any) -> None:
+    def _walrus(self, node: ast.NamedExpr) -> None:
         self.walrus.append(node.target.id)
 
-    def _global(self, node: Any) -> None:
+    def _global(self, node: ast.Global) -> None:
         self.declared.update(node.names)
 
-    def _nonlocal(self, node: Any) -> None:
+    def _nonlocal(self, node: ast.Nonlocal) -> None:
         self.outer.update(node.names)
 
-    def _augmented(self, node: Any) -> None:
+    def _augmented(self, node: ast.AugAssign) -> None:
         if isinstance(node.target, ast.Name):
             self.augmented.append(node.target.id)
 
@@ -189,15 +194,15 @@ _SEEN: dict[type, Callable[[_Walk, Any], None]] = {
 }  # fmt: skip
 
 
-def _function_parts(node: Any) -> list[ast.AST]:
+def _function_parts(node: ast.FunctionDef | ast.AsyncFunctionDef) -> list[ast.AST]:
     return [*node.decorator_list, *signature_parts(node)]
 
 
-def _class_parts(node: Any) -> list[ast.AST]:
+def _class_parts(node: ast.ClassDef) -> list[ast.AST]:
     return [*node.decorator_list, *node.bases, *(word.value for word in node.keywords)]
 
 
-def _first_iterable(node: Any) -> list[ast.AST]:
+def _first_iterable(node: Comprehension) -> list[ast.AST]:
     return [node.generators[0].iter]
 
 
@@ -209,12 +214,11 @@ _OWN_PARTS: dict[type, Callable[[Any], list[ast.AST]]] = {
 }  # fmt: skip
 
 
-def comprehension_names(node: ast.AST) -> tuple[list[str], list[str]]:
+def comprehension_names(node: Comprehension) -> tuple[list[str], list[str]]:
     """Returns (names read from around, names that walruses bind around) of a comprehension."""
-    generators: list[ast.comprehension] = node.generators  # type: ignore[attr-defined]
+    generators = node.generators
     targets = {n for g in generators for n in _stored(g.target)}
-    values = [node.key, node.value] if isinstance(node, ast.DictComp) else [node.elt]  # type: ignore[attr-defined]
-    inner: list[ast.AST] = list(values)
+    inner: list[ast.AST] = [node.key, node.value] if isinstance(node, ast.DictComp) else [node.elt]
     for number, generator in enumerate(generators):
         inner.extend(generator.ifs)
         inner.append(generator.target)
@@ -235,7 +239,7 @@ def _stored(target: ast.AST) -> Iterator[str]:
             yield part.id
 
 
-def _reads_first(node: ast.AST, name: str) -> bool:
+def _reads_first(node: Comprehension, name: str) -> bool:
     """Returns whether a name that a walrus binds might be read before: by position in the text."""
     places = [
         (part.lineno, part.col_offset, isinstance(part.ctx, ast.Load))
@@ -243,7 +247,7 @@ def _reads_first(node: ast.AST, name: str) -> bool:
         if isinstance(part, ast.Name) and part.id == name
     ]
     # A filter runs before the element, although it is written after it.
-    tests = [t for g in node.generators for t in g.ifs]  # type: ignore[attr-defined]
+    tests = [t for g in node.generators for t in g.ifs]
     in_test = any(
         isinstance(part, ast.NamedExpr) and part.target.id == name for t in tests for part in ast.walk(t)
     )

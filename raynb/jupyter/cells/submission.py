@@ -133,7 +133,7 @@ def take_inputs(
     return inputs
 
 
-def has_failed(value: Any) -> bool:
+def has_failed(value: object) -> bool:
     """Returns whether a value is the ref of a task that has failed."""
     engine = engines.driver()
     if engine is None or not isinstance(value, ObjectRef):

@@ -202,10 +202,10 @@ class Surroundings:
                        if name in self._packed and _GROUP.get(name, name) in wanted})  # fmt: skip
 
     # -- counting ------------------------------------------------------------------------------
-    def _cell_begins(self, info: Any) -> None:
+    def _cell_begins(self, info: object) -> None:
         self._fresh = True
 
-    def _follow_others(self, change: Any) -> None:
+    def _follow_others(self, change: object) -> None:
         self._fresh = self._changed = True
 
     def _count_calls(self, name: str) -> None:

@@ -71,7 +71,7 @@ class PostMortems:
             if not change["new"]:
                 self.forget(None)
 
-    def _cell_begins(self, info: Any) -> None:
+    def _cell_begins(self, info: object) -> None:
         """Releases the frames of a cell's last run when the cell runs again."""
         identity = getattr(info, "cell_id", None)
         cell: Cell | None = self.notebook.cells.running()
@@ -136,7 +136,7 @@ class PostMortems:
         return None
 
     def _talk(self, inspection: Inspection, worker: int, session: int) -> None:
-        def ask(command: str, payload: Any) -> Answer:
+        def ask(command: str, payload: object) -> Answer:
             answer: Answer = inspection.ask(worker, "debug", session, command, payload).result()
             return answer
 

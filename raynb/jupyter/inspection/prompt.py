@@ -11,7 +11,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from raynb.api.terminal.breakpoints import NOTICE_AFTER_SECONDS, PROMPT, QUITS, Answer, ask, command, converse
 from raynb.base import engine as engines
@@ -23,12 +23,14 @@ from raynb.jupyter.inspection.stack_text import name_cells_in_warnings
 from raynb.jupyter.output.tracebacks import Renderer
 
 if TYPE_CHECKING:
+    from IPython.core.interactiveshell import InteractiveShell
+
     from raynb.jupyter.notebook import Notebook
 
 SOURCE_MAX_CHARACTERS = 2_000_000  # characters of cells that are sent along
 
 
-def sources_of(shell: Any) -> dict[str, tuple[str, str]]:
+def sources_of(shell: InteractiveShell) -> dict[str, tuple[str, str]]:
     """Returns (``In[5]``, text) of the notebook's cells by the file names that the kernel gave them."""
     found: dict[str, tuple[str, str]] = {}
     name_of = getattr(shell.compile, "format_code_name", lambda name: None)
@@ -43,7 +45,7 @@ def sources_of(shell: Any) -> dict[str, tuple[str, str]]:
     return found
 
 
-def reader(shell: Any) -> Callable[[str], str]:
+def reader(shell: InteractiveShell) -> Callable[[str], str]:
     """Returns what asks the person at the notebook for a line."""
     kernel = getattr(shell, "kernel", None)
     return input if kernel is None else lambda prompt: str(kernel.raw_input(prompt))
@@ -88,9 +90,8 @@ class Breakpoints:
     # -- a task stops --------------------------------------------------------------------------
     def paused(self, point: Breakpoint) -> None:
         """Enqueues a task that waits at a breakpoint (the engine's ``on_pause``). Never blocks."""
-        cell = self.notebook.router.cell(point.scope)
-        running = self.notebook.cells.running()
-        if (running or cell) is not None and (running or cell).batch:  # type: ignore[union-attr]
+        cell = self.notebook.cells.running() or self.notebook.router.cell(point.scope)
+        if cell is not None and cell.batch:
             self._pass_by(point)
             return
         self._pending.append(point)
@@ -216,10 +217,10 @@ class Breakpoints:
             engine.cancel_scope(point.scope)
 
     @staticmethod
-    def _command(point: Breakpoint, what: str, payload: Any = None) -> None:
+    def _command(point: Breakpoint, what: str, payload: object = None) -> None:
         command(_engine(), point, what, payload)
 
-    def _ask(self, point: Breakpoint, what: str, payload: Any) -> Answer:
+    def _ask(self, point: Breakpoint, what: str, payload: object) -> Answer:
         return ask(_engine(), point, what, payload)
 
 

@@ -7,7 +7,7 @@ import itertools
 import linecache
 import time
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from raynb.base import engine as engines
 from raynb.base import ids
@@ -19,6 +19,9 @@ from raynb.jupyter.inspection.targets import Target, inspection_of
 from raynb.jupyter.output.frames import Frame, folded, is_users, library_of
 from raynb.jupyter.output.tracebacks import Renderer
 from raynb.run.inspection.stacks import capture_kernel
+
+if TYPE_CHECKING:
+    from IPython.core.interactiveshell import InteractiveShell
 
 _STATES = {"native": "computes in native code (C)", "sleeping": "waits in native code (a lock, sleep or I/O)"}
 
@@ -52,7 +55,7 @@ def _silent(renderer: Renderer, target: Target, stacks: list[Any]) -> str:
     return "\n".join([f"{who}native code holds Python's lock there. It was called here:", *lines])
 
 
-def name_cells_in_warnings(shell: Any) -> Callable[[], None]:
+def name_cells_in_warnings(shell: InteractiveShell) -> Callable[[], None]:
     """Makes the engine's own warnings name cells in their stacks; returns a function that undoes it."""
     renderer = Renderer(shell)
     renderer.coloured = False

@@ -88,14 +88,14 @@ def _mentioned(source: str, flags: int) -> list[str]:
     return found
 
 
-def _of(name: str, value: Any, ref_key: Callable[[ObjectRef[Any]], str]) -> str:
+def _of(name: str, value: object, ref_key: Callable[[ObjectRef[Any]], str]) -> str:
     try:
         return digest(value, ref_key)
     except Unsure as why:
         raise Unsure(f"`{name}` ({type(value).__name__}): {why}") from None
 
 
-def key_of_item(cell: str, item: Any, ref_key: Callable[[ObjectRef[Any]], str]) -> str:
+def key_of_item(cell: str, item: object, ref_key: Callable[[ObjectRef[Any]], str]) -> str:
     """Returns the key of one item of a loop. Raises `Unsure`."""
     return hashlib.sha256(f"{cell}\0{_of('item', item, ref_key)}".encode()).hexdigest()
 

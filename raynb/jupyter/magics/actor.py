@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 import contextlib
 import re
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from IPython.core.error import UsageError
 from IPython.core.magic import Magics, cell_magic, magics_class, needs_local_scope, no_var_expand
@@ -29,6 +29,9 @@ from raynb.jupyter.magics.remote import remote_function
 from raynb.jupyter.notebook import Notebook
 from raynb.jupyter.on_worker.runner import CellPayload, run_everywhere, run_on_actor
 
+if TYPE_CHECKING:
+    from IPython.core.interactiveshell import InteractiveShell
+
 _ARGUMENTS = re.compile(r"(?:^|\s)--(?:\s|$)")
 
 
@@ -36,7 +39,7 @@ _ARGUMENTS = re.compile(r"(?:^|\s)--(?:\s|$)")
 class ActorMagics(Magics):
     """Cells about actors and workers."""
 
-    def __init__(self, shell: Any, notebook: Notebook) -> None:
+    def __init__(self, shell: InteractiveShell, notebook: Notebook) -> None:
         super().__init__(shell)
         self.notebook = notebook
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ast
 import re
+from argparse import Namespace
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -52,7 +53,7 @@ _CHECKS: dict[str, Callable[[Any], bool]] = {
 }
 
 
-def _is_exception(value: Any) -> bool:
+def _is_exception(value: object) -> bool:
     return isinstance(value, type) and issubclass(value, BaseException)
 
 
@@ -122,13 +123,14 @@ def without_comment(line: str) -> str:
     return line
 
 
-def parse(function: Any, line: str) -> Any:
+def parse(function: Any, line: str) -> Namespace:
     """Parses a magic's line with the parser of its ``magic_arguments``; a comment at its end is none of it.
 
     Raises:
         UsageError: names the option and says what is right.
     """
-    return function.parser.parse_args(split_line(without_comment(line)))
+    parsed: Namespace = function.parser.parse_args(split_line(without_comment(line)))
+    return parsed
 
 
 def take_each(line: str) -> tuple[str, str, str]:
@@ -187,7 +189,7 @@ def evaluate(text: str, what: str, namespace: Mapping[str, Any]) -> Any:
 
 
 def option_values(
-    args: Any, options: tuple[tuple[str, str, str, str], ...], namespace: Mapping[str, Any]
+    args: Namespace, options: tuple[tuple[str, str, str, str], ...], namespace: Mapping[str, Any]
 ) -> dict[str, Any]:
     """Returns the options that were given, as arguments for Ray's ``.options()``.
 

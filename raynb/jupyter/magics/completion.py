@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from raynb.base.ref import ObjectRef
 from raynb.jupyter.notebook import Notebook
+
+if TYPE_CHECKING:
+    from IPython.core.interactiveshell import InteractiveShell
 
 _LINE = re.compile(r"^\s*(%%?)(\w+)\s+(.*)$", re.DOTALL)
 _TAKES_REFS = frozenset({"get", "wait", "cancel"})
@@ -48,7 +51,7 @@ def suggestions(
     return []
 
 
-def _is_ref(name: str, value: Any) -> bool:
+def _is_ref(name: str, value: object) -> bool:
     if name.startswith("_"):
         return False
     if isinstance(value, ObjectRef):
@@ -60,7 +63,7 @@ def _starting(word: str, names: Iterable[str]) -> list[str]:
     return sorted(name for name in names if name.startswith(word))
 
 
-def magic_parsers(shell: Any) -> dict[str, Any]:
+def magic_parsers(shell: InteractiveShell) -> dict[str, Any]:
     """Returns ``%name`` and ``%%name`` → argument parser, of the magics that have one."""
     found = {}
     for kind, prefix in (("line", "%"), ("cell", "%%")):

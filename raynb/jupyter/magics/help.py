@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import inspect
 import re
-from typing import Any
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from IPython.core.interactiveshell import InteractiveShell
 
 _CELL = re.compile(r"(?:In\s*\[\s*)?(\d+)\s*\]?", re.IGNORECASE)
 
@@ -15,7 +18,7 @@ def cell_number(text: str) -> int | None:
     return int(found[1]) if found else None
 
 
-def every_magic(shell: Any, owners: tuple[type, ...], commands: str) -> str:
+def every_magic(shell: InteractiveShell, owners: tuple[type, ...], commands: str) -> str:
     """Returns every magic of ours with one line each, and the commands of `%raynb`.
 
     Args:
@@ -34,7 +37,7 @@ def every_magic(shell: Any, owners: tuple[type, ...], commands: str) -> str:
     return f"{listed}\n\n{rest}\n\n%%remote? and the like show every option."
 
 
-def _summary(found: Any) -> str:
+def _summary(found: object) -> str:
     """Returns the first sentence of a magic's documentation, without the usage that IPython writes before it."""
     text = inspect.cleandoc(found.__doc__ or "")
     paragraphs = [part for part in text.split("\n\n") if part.strip() and not part.lstrip().startswith(("::", "%"))]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from IPython.core.error import UsageError
 from IPython.core.magic import Magics, line_magic, magics_class, no_var_expand
@@ -26,6 +26,9 @@ from raynb.jupyter.output.registry import cell_name
 from raynb.jupyter.reports import text_tables
 from raynb.jupyter.views import actions
 
+if TYPE_CHECKING:
+    from IPython.core.interactiveshell import InteractiveShell
+
 #: Failed parts of a list that ``%get`` names.
 MAX_SHOWN = 10
 
@@ -36,7 +39,7 @@ _NO_RUNTIME = "No raynb runtime is running; start one with `%raynb start`."
 class LineMagics(Magics):
     """Values, waiting, cancelling, and the runtime."""
 
-    def __init__(self, shell: Any, notebook: Notebook) -> None:
+    def __init__(self, shell: InteractiveShell, notebook: Notebook) -> None:
         super().__init__(shell)
         self.notebook = notebook
 
@@ -324,11 +327,11 @@ class LineMagics(Magics):
         print(every_magic(self.shell, ours, LineMagics.raynb.__doc__ or ""))
 
 
-def _holds(value: Any) -> bool:
+def _holds(value: object) -> bool:
     return type(value) in (list, tuple, dict) and holds_refs(value)
 
 
-def _flat(value: Any) -> list[ObjectRef[Any]]:
+def _flat(value: object) -> list[ObjectRef[Any]]:
     """Returns the refs in a value, in order."""
     inputs = Inputs()
     inputs.replaced(value)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import ast
 import functools
+from argparse import Namespace
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from IPython.core.error import UsageError
 from IPython.core.magic import (
@@ -57,6 +58,9 @@ from raynb.jupyter.on_worker.results import VALUE
 from raynb.jupyter.on_worker.runner import run_cell, run_expression, run_items
 from raynb.lineage.graph import CELL, LINE
 
+if TYPE_CHECKING:
+    from IPython.core.interactiveshell import InteractiveShell
+
 _remote_functions: dict[Any, Any] = {}
 
 
@@ -72,7 +76,7 @@ def remote_function(function: Any) -> Any:
 class RemoteMagics(Magics):
     """``%%remote`` and ``%remote``."""
 
-    def __init__(self, shell: Any, notebook: Notebook) -> None:
+    def __init__(self, shell: InteractiveShell, notebook: Notebook) -> None:
         super().__init__(shell)
         self.notebook = notebook
 
@@ -183,7 +187,7 @@ class RemoteMagics(Magics):
         return self.notebook.lineage.submitted(kind, code, names, tuple(done.outputs), tasks, recipe)
 
     @staticmethod
-    def _check(args: Any, target: str) -> None:
+    def _check(args: Namespace, target: str) -> None:
         if args.each is not None:
             raise UsageError("--each takes `NAME in ITERABLE`, for example `--each x in xs`.")
         for name, given in (("--chunk", args.chunk is not None), ("--stop-on-error", args.stop_on_error)):
@@ -194,7 +198,7 @@ class RemoteMagics(Magics):
         if args.save is not None and not args.profile:
             raise UsageError("--save works with --profile only.")
 
-    def _check_keep(self, args: Any) -> None:
+    def _check_keep(self, args: Namespace) -> None:
         if not (args.keep or self.notebook.config.keep):
             for name, given in (("--fresh", args.fresh), ("--reads", args.reads)):
                 if given:
@@ -236,7 +240,7 @@ class RemoteMagics(Magics):
         if done.value is not None and code.has_value:
             self.notebook.keep_as_last(done.value)
 
-    def _follow(self, done: SubmittedCell, args: Any, many: bool, before: dict[str, Any], run: Any) -> None:
+    def _follow(self, done: SubmittedCell, args: Namespace, many: bool, before: dict[str, Any], run: Any) -> None:
         """Waits, or leaves a watch that shows progress and failures in this cell.
 
         Args:
@@ -269,7 +273,7 @@ class RemoteMagics(Magics):
         self._finish(watch, done, args, many, before, run)
 
     def _finish(
-        self, watch: Watch, done: SubmittedCell, args: Any, many: bool, before: dict[str, Any], run: Any
+        self, watch: Watch, done: SubmittedCell, args: Namespace, many: bool, before: dict[str, Any], run: Any
     ) -> None:
         """After a wait: binds values, and forgets the names that were not bound."""
         if not many:
@@ -316,19 +320,19 @@ def _nothing() -> None:
     """Does nothing."""
 
 
-def _flat(value: Any) -> list[Any]:
+def _flat(value: object) -> list[Any]:
     """Returns what is in the lists and dicts of outputs."""
     if isinstance(value, dict):
         value = list(value.values())
     return [part for item in value for part in _flat(item)] if isinstance(value, list) else [value]
 
 
-def _cell_runner(args: Any) -> Any:
+def _cell_runner(args: Namespace) -> Any:
     """Returns what runs a cell on the worker."""
     return profiled_cell if args.profile else memory_profiled_cell if args.profile_memory else run_cell
 
 
-def _items_runner(args: Any) -> Any:
+def _items_runner(args: Namespace) -> Any:
     """Returns what runs a cell for some items on the worker."""
     return profiled_items if args.profile else memory_profiled_items if args.profile_memory else run_items
 

@@ -39,7 +39,7 @@ def emit(kind: str, bundle: dict[str, Any]) -> None:
     current().emit(kind, bundle=bundle)
 
 
-def show_value(value: Any) -> None:
+def show_value(value: object) -> None:
     """Displays the value of a cell's last expression as IPython would."""
     if type(value) in _PLAIN:
         emit("display", {"data": {"text/plain": repr(value)}, "metadata": {}})

@@ -21,7 +21,7 @@ VALUE = "_"
 _SURE = frozenset({int, float, complex, bool, str, bytes, type(None)})
 
 
-def packed_output(name: str, value: Any, title: str) -> Any:
+def packed_output(name: str, value: object, title: str) -> Any:
     """Returns the value, or a stand-in that becomes it on arrival and knows its name meanwhile.
 
     Args:
@@ -64,7 +64,7 @@ def outputs_of(names: Iterable[str], namespace: Mapping[str, Any], before: Mappi
     return found, CellEnd(tuple(left), tuple(missing))
 
 
-def _old_value(name: str, value: Any, title: str) -> Any:
+def _old_value(name: str, value: object, title: str) -> Any:
     if isinstance(value, ObjectRef):
         try:
             value = api.get(value)
@@ -164,7 +164,7 @@ class _Output:
 
     __slots__ = ("__dict__", "_pickled")
 
-    def __init__(self, name: str, value: Any) -> None:
+    def __init__(self, name: str, value: object) -> None:
         self.__dict__[name] = value
         self._pickled: bool | None = None  # while it is not known
 

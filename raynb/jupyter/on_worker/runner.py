@@ -150,7 +150,7 @@ def run_items(payload: CellPayload, items: list[Any], *arrived: Any) -> Any:
     return (*returned, LoopStatus(failed, returned, width))
 
 
-def item_label(title: str, target: str, item: Any) -> str:
+def item_label(title: str, target: str, item: object) -> str:
     """Returns what an item of a loop is called in messages: ``In[6] depth=7``."""
     plain = type(item) in _SHORT or (type(item) is tuple and all(type(part) in _SHORT for part in item))
     shown = repr(item) if plain else f"<{type(item).__name__}>"

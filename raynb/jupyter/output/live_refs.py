@@ -223,7 +223,7 @@ class LiveLines:
             self.notebook.router.show_rich(line.scope, "update_display", line.bundle(text, state, goes_on))
         return goes_on
 
-    def _unpin(self, cell: Any, result: Any) -> None:
+    def _unpin(self, cell: object, result: Any) -> None:
         """Makes ``Out[n]`` and ``_n`` name what was shown without keeping it alive."""
         namespace = self.notebook.shell.user_ns
         number = getattr(result, "execution_count", None)

@@ -9,7 +9,7 @@ import html
 import time
 from collections import Counter
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from raynb.api.definitions import redefined
 from raynb.base import engine as engines
@@ -17,6 +17,9 @@ from raynb.base import ids
 from raynb.base.ref import ObjectRef, is_ref
 from raynb.base.rows import TASK_ENDED, TASK_STATES, ObjectRow, TaskRow
 from raynb.jupyter.formatting import GONE, STATE_WORDS, clock, describe, dot
+
+if TYPE_CHECKING:
+    from IPython.core.interactiveshell import InteractiveShell
 
 #: Items that are shown, and items that are looked at for the counts.
 ITEMS_SHOWN, ITEMS_COUNTED = 5, 10_000
@@ -99,12 +102,12 @@ def _counts(refs: list[ObjectRef[Any]], tasks: dict[int, TaskRow], stored: dict[
     return ", ".join(f"{states[state]:,} {STATE_WORDS.get(state, state)}" for state in order if states[state])
 
 
-def _html(value: Any) -> str | None:
+def _html(value: object) -> str | None:
     return Summary(value).html() if holds_only_refs(value) else None
 
 
 def _plain(old: Callable[..., None] | None) -> Callable[[Any, Any, bool], None]:
-    def printer(value: Any, printed: Any, cycle: bool) -> None:
+    def printer(value: object, printed: Any, cycle: bool) -> None:
         if not cycle and holds_only_refs(value):
             printed.text(Summary(value).text())
         elif old is not None:
@@ -115,7 +118,7 @@ def _plain(old: Callable[..., None] | None) -> Callable[[Any, Any, bool], None]:
     return printer
 
 
-def install(shell: Any) -> Callable[[], None]:
+def install(shell: InteractiveShell) -> Callable[[], None]:
     """Shows lists, tuples and dicts of refs as summaries in a shell; returns a function that undoes it."""
     formatters = shell.display_formatter.formatters
     plain, markup = formatters["text/plain"], formatters["text/html"]

@@ -13,9 +13,13 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from typing import Any
+from types import FrameType
+from typing import TYPE_CHECKING, Any
 
 from raynb.base import scope as scopes
+
+if TYPE_CHECKING:
+    from IPython.core.interactiveshell import InteractiveShell
 
 #: First scope of cells without a prompt number.
 UNNUMBERED = 1 << 32
@@ -69,7 +73,7 @@ class Cells:
     called from any thread.
     """
 
-    def __init__(self, shell: Any) -> None:
+    def __init__(self, shell: InteractiveShell) -> None:
         self.shell = shell
         self._known: dict[int, Cell] = {}
         self._stack: list[Cell] = []
@@ -104,12 +108,12 @@ class Cells:
         scopes.set_running(0)
 
     # -- hooks of IPython ----------------------------------------------------------------------
-    def begin(self, info: Any) -> None:
+    def begin(self, info: object) -> None:
         """Enters a cell that begins (IPython's ``pre_run_cell``)."""
         stored = bool(getattr(info, "store_history", True))
         self._enter(self._number(stored), self._parent(), getattr(info, "raw_cell", "") or "")
 
-    def end(self, result: Any) -> None:
+    def end(self, result: object) -> None:
         """Ends the running cell (IPython's ``post_run_cell``)."""
         cell = self._leave()
         if cell is None:
@@ -257,11 +261,11 @@ class Cells:
         return get_parent() if get_parent is not None else None
 
     def _loading_inside_a_cell(self) -> bool:
-        frame = sys._getframe()
+        frame: FrameType | None = sys._getframe()
         while frame is not None:
             if frame.f_code.co_name == "run_cell_async":
                 return True
-            frame = frame.f_back  # type: ignore[assignment]
+            frame = frame.f_back
         return False
 
     @staticmethod

@@ -310,8 +310,7 @@ class Router:
 
 def _tasks_of(scope: int) -> int:
     """Returns how many tasks a cell has submitted."""
-    engine = engines.peek()
+    engine = engines.driver()
     if engine is None or not scope:
         return 0
-    counts: dict[str, int] = engine.scope_counts(scope)  # type: ignore[attr-defined]
-    return sum(counts.values())
+    return sum(engine.scope_counts(scope).values())

@@ -7,12 +7,15 @@ from __future__ import annotations
 
 import sys
 import threading
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from raynb.base.rows import END_OF_TASK, Output
 from raynb.base.text import clean
 from raynb.jupyter.output import displays
 from raynb.jupyter.output.registry import Cell
+
+if TYPE_CHECKING:
+    from IPython.core.interactiveshell import InteractiveShell
 
 RichBundle = dict[str, Any]
 
@@ -37,7 +40,7 @@ class KernelSink:
         shell: an ipykernel shell.
     """
 
-    def __init__(self, shell: Any) -> None:
+    def __init__(self, shell: InteractiveShell) -> None:
         from ipykernel.iostream import OutStream
 
         self.shell = shell
@@ -127,7 +130,7 @@ class PlainSink:
         shell: the InteractiveShell.
     """
 
-    def __init__(self, shell: Any) -> None:
+    def __init__(self, shell: InteractiveShell) -> None:
         self.shell = shell
 
     def put(self, output: Output) -> None:
@@ -155,7 +158,7 @@ class TerminalSink:
         shell: the InteractiveShell.
     """
 
-    def __init__(self, shell: Any) -> None:
+    def __init__(self, shell: InteractiveShell) -> None:
         self.shell = shell
         self._lock = threading.Lock()
 
@@ -208,6 +211,6 @@ def _cleaned(value: Any) -> Any:
     return value
 
 
-def sink_for(shell: Any) -> Sink:
+def sink_for(shell: InteractiveShell) -> Sink:
     """Returns the sink that fits the shell."""
     return KernelSink(shell) if getattr(shell, "kernel", None) is not None else TerminalSink(shell)

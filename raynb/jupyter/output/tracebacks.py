@@ -16,13 +16,16 @@ import re
 import sys
 import traceback
 from collections.abc import Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from IPython.core.error import UsageError
 
 from raynb.base.process import package
 from raynb.exceptions import RayError, RayTaskError
 from raynb.jupyter.output.frames import Frame, folded, is_ours, is_stdlib, library_of
+
+if TYPE_CHECKING:
+    from IPython.core.interactiveshell import InteractiveShell
 
 _FILE = re.compile(r'^\s*File "(?P<file>[^"]+)", line (?P<line>\d+), in (?P<name>.+)$')
 _TASK = re.compile(
@@ -40,7 +43,7 @@ _CONTEXT = 2  # lines shown before and after the one that failed
 _BAR = "-" * 75
 
 
-def install(shell: Any) -> None:
+def install(shell: InteractiveShell) -> None:
     """Makes the shell show raynb's errors, and interrupts of its waits, this way."""
     RayError._render_traceback_ = lambda self: last.shown(Renderer(shell), self)  # type: ignore[attr-defined]
     show = shell.showtraceback
@@ -67,7 +70,7 @@ def install(shell: Any) -> None:
     shell.showtraceback = showtraceback
 
 
-def uninstall(shell: Any) -> None:
+def uninstall(shell: InteractiveShell) -> None:
     """Undoes `install`."""
     if "_render_traceback_" in RayError.__dict__:
         del RayError._render_traceback_  # type: ignore[attr-defined]
@@ -75,7 +78,7 @@ def uninstall(shell: Any) -> None:
         del shell.showtraceback
 
 
-def _comes_through_us(error: Any) -> bool:
+def _comes_through_us(error: BaseException | None) -> bool:
     """Returns whether an error that isn't raynb's has frames of raynb's, or holds errors of tasks."""
     if error is None or isinstance(error, (RayError, SyntaxError, UsageError)):
         return False
@@ -117,7 +120,7 @@ class Renderer:
         full: show frames of libraries too.
     """
 
-    def __init__(self, shell: Any, full: bool = False) -> None:
+    def __init__(self, shell: InteractiveShell, full: bool = False) -> None:
         self.shell = shell
         self.full = full
         self._hinted = False  # how to see folded frames was said

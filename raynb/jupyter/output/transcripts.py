@@ -16,7 +16,10 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from IPython.core.interactiveshell import InteractiveShell
 
 #: Bytes that are remembered of one cell, and of all; of more, a cell is forgotten, and the oldest cells are.
 CELL_BYTES = 8_000_000
@@ -100,7 +103,7 @@ class Transcripts:
         shell: an ipykernel shell.
     """
 
-    def __init__(self, shell: Any) -> None:
+    def __init__(self, shell: InteractiveShell) -> None:
         self.shell = shell
         self._cells: dict[str, Transcript] = {}  # id of a cell → its latest run
         self._cell_of: dict[str, str] = {}  # request → id of the cell
@@ -291,7 +294,7 @@ def _size_of(output: Mapping[str, Any]) -> int:
 current: Transcripts | None = None
 
 
-def remember(shell: Any) -> Callable[[], None]:
+def remember(shell: InteractiveShell) -> Callable[[], None]:
     """Keeps what the cells of a kernel show; returns a function that ends it. Does nothing without a kernel."""
     global current
     if getattr(shell, "kernel", None) is None:

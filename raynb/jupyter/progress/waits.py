@@ -110,7 +110,7 @@ class Waits:
         self.notebook.router.drain()
         self._old_start()
 
-    def _cell_begins(self, info: Any) -> None:
+    def _cell_begins(self, info: object) -> None:
         self._latest = None
         self._begun = self._asked = 0
         self._runs.set()

@@ -228,11 +228,11 @@ class Leases:
     seconds: float = 60.0
     _until: dict[Any, float] = field(default_factory=dict)
 
-    def renew(self, watcher: Any, now: float) -> None:
+    def renew(self, watcher: object, now: float) -> None:
         """Extends a watcher's lease from ``now`` (seconds) on."""
         self._until[watcher] = now + self.seconds
 
-    def drop(self, watcher: Any) -> None:
+    def drop(self, watcher: object) -> None:
         """Removes a watcher's lease."""
         self._until.pop(watcher, None)
 

@@ -8,12 +8,15 @@ import re
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from raynb.base.ref import ObjectRef, is_ref
 from raynb.base.sizes import attributes_of
 from raynb.jupyter.output.shown import ShownRef
 from raynb.jupyter.views.view_model import Labels
+
+if TYPE_CHECKING:
+    from IPython.core.interactiveshell import InteractiveShell
 
 #: Containers longer than this are not looked into: a look must stay cheap.
 MAX_ITEMS = 1_000
@@ -150,7 +153,7 @@ class NotebookNames:
 
 
 def notebook_labels(
-    shell: Any, cell: Callable[[int], str], stale: Callable[[int], str] = lambda task: "",
+    shell: InteractiveShell, cell: Callable[[int], str], stale: Callable[[int], str] = lambda task: "",
     graph: Callable[[], str] = str, graphed: Callable[[], int] = int, title: Callable[[int], str] = lambda task: "",
 ) -> Labels:  # fmt: skip
     """Returns the labels of a shell.

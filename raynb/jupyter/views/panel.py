@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from raynb.base import engine as engines
 from raynb.base.interfaces import DriverEngine
@@ -18,6 +18,9 @@ from raynb.jupyter.views.channel import QUICK, Conversation, listen_on_control, 
 from raynb.jupyter.views.feed import Feed, shared
 from raynb.jupyter.views.labels import notebook_labels
 from raynb.jupyter.views.view_model import Labels
+
+if TYPE_CHECKING:
+    from IPython.core.interactiveshell import InteractiveShell
 
 TARGET = "raynb"
 
@@ -44,7 +47,7 @@ class LabPanel:
         comm.on_msg(lambda message: self.conversation.receive(message["content"]["data"]))
         comm.on_close(lambda message: self.conversation.close())
 
-    def _request(self, request: Any) -> None:
+    def _request(self, request: object) -> None:
         """Handles a message on the control thread, which also handles interrupts: slow work goes elsewhere."""
         if isinstance(request, dict) and request.get("do") in QUICK:
             self.conversation.receive(request)
@@ -61,7 +64,7 @@ class LabPanel:
 
 
 def open_panel(
-    shell: Any, feed: Feed | None = None, configure: Callable[[str], None] | None = None
+    shell: InteractiveShell, feed: Feed | None = None, configure: Callable[[str], None] | None = None
 ) -> LabPanel | None:
     """Opens the panel's comm; returns None where there is no kernel (a plain terminal).
 
@@ -79,7 +82,7 @@ def open_panel(
 
 
 def attach_views(
-    shell: Any, cell: Callable[[int], str], configure: Callable[[str], None] | None = None,
+    shell: InteractiveShell, cell: Callable[[int], str], configure: Callable[[str], None] | None = None,
     stale: Callable[[int], str] = lambda task: "", graph: Callable[[], str] = str, graphed: Callable[[], int] = int,
     title: Callable[[int], str] = lambda task: "", on_names: list[Callable[[], None]] | None = None,
 ) -> Callable[[], None]:  # fmt: skip

@@ -29,7 +29,7 @@ def limited(seconds: float | None) -> contextlib.AbstractContextManager[None]:
 @contextlib.contextmanager
 def _alarmed(seconds: float) -> Iterator[None]:
 
-    def ring(signum: int, frame: Any) -> None:
+    def ring(signum: int, frame: object) -> None:
         raise TimedOut(f"the task did not finish within its timeout of {seconds} s")
 
     before = signal.signal(signal.SIGALRM, ring)
