@@ -69,20 +69,16 @@ def with_options(options: tuple[tuple[str, str, str, str], ...]) -> Callable[[An
     return declare
 
 
-def split_line(line: str) -> list[str]:
-    """Splits a magic's line at spaces, but not inside quotes or brackets; drops outer quotes.
-
-    Raises:
-        UsageError: a quote or bracket is not closed.
-    """
-    tokens: list[str] = []
-    word, closing, quote, started = "", [], "", False
-    escaped = False
-    for char in line:
+def _outside(text: str) -> tuple[list[bool], str]:
+    """Returns for each character whether it stands outside of quotes and brackets, and what is left to be closed."""
+    found = []
+    closing: list[str] = []
+    quote, escaped = "", False
+    for char in text:
+        found.append(not quote and not closing)
         if escaped:
-            word, escaped = word + char, False
-            continue
-        if quote:
+            escaped = False
+        elif quote:
             escaped = char == "\\"
             quote = "" if char == quote else quote
         elif char in "'\"":
@@ -91,17 +87,30 @@ def split_line(line: str) -> list[str]:
             closing.append(_OPENING[char])
         elif closing and char == closing[-1]:
             closing.pop()
-        elif char.isspace() and not closing:
-            if started:
-                tokens.append(_unquoted(word))
-            word, started = "", False
-            continue
-        word, started = word + char, True
-    if quote or closing:
-        raise UsageError(f"`{line.strip()}` lacks a closing {quote or closing[-1]}.")
-    if started:
-        tokens.append(_unquoted(word))
-    return tokens
+    return found, quote or (closing[-1] if closing else "")
+
+
+def _words(text: str) -> list[str]:
+    """Splits at spaces outside of quotes and brackets, keeping the quotes."""
+    words = [""]
+    for char, apart in zip(text, _outside(text)[0], strict=True):
+        if apart and char.isspace():
+            words.append("")
+        else:
+            words[-1] += char
+    return [word for word in words if word]
+
+
+def split_line(line: str) -> list[str]:
+    """Splits a magic's line at spaces, but not inside quotes or brackets; drops outer quotes.
+
+    Raises:
+        UsageError: a quote or bracket is not closed.
+    """
+    lacks = _outside(line)[1]
+    if lacks:
+        raise UsageError(f"`{line.strip()}` lacks a closing {lacks}.")
+    return [_unquoted(word) for word in _words(line)]
 
 
 def _unquoted(word: str) -> str:
@@ -221,7 +230,7 @@ def call_arguments(text: str, namespace: Mapping[str, Any]) -> tuple[tuple[Any, 
     text = text.strip()
     if not text:
         return (), {}
-    attempts = [text, ", ".join(_raw_words(text))]
+    attempts = [text, ", ".join(_words(text))]
     for attempt in attempts:
         try:
             ast.parse(f"_({attempt})", mode="eval")
@@ -230,24 +239,3 @@ def call_arguments(text: str, namespace: Mapping[str, Any]) -> tuple[tuple[Any, 
         spread = evaluate(f"(lambda *a, **k: (a, k))({attempt})", "constructor arguments", namespace)
         return spread[0], spread[1]
     raise UsageError(f"constructor arguments `{text}` are not Python expressions.")
-
-
-def _raw_words(text: str) -> list[str]:
-    """Splits at spaces outside quotes and brackets, keeping the quotes."""
-    words, word, closing, quote = [], "", [], ""
-    for char in text:
-        if quote:
-            quote = "" if char == quote else quote
-        elif char in "'\"":
-            quote = char
-        elif char in _OPENING:
-            closing.append(_OPENING[char])
-        elif closing and char == closing[-1]:
-            closing.pop()
-        elif char.isspace() and not closing:
-            if word:
-                words.append(word)
-            word = ""
-            continue
-        word += char
-    return [*words, word] if word else words
