@@ -16,12 +16,10 @@ import threading
 import time
 from typing import Any
 
-import raynb as ray
-from raynb.base import engine
-from raynb.core import invariants
+from storm_jobs import BIG, SMALL_STORE, check_runtime, jobs
 
-BIG = bytes(200_000)
-SMALL_STORE = 8_000_000
+import raynb as ray
+
 FAIL = "has failed and was stopped"
 
 
@@ -37,19 +35,7 @@ class Storm:
         self.strikes = 0
         self.spill = spill
         self.kept: list[tuple[Any, int]] = []
-        self.echo = ray.remote(lambda x: x)
-
-        @ray.remote
-        class Actor:
-            def say(self, x: Any) -> Any:
-                return x
-
-        @ray.remote(num_returns="streaming")
-        def count(n: int) -> Any:
-            yield from range(n)
-
-        self.actor = Actor.remote()
-        self.count = count
+        self.echo, self.actor, self.count = jobs()
         ray.get([self.echo.remote(0), self.actor.say.remote(0)])
 
     def work(self) -> None:
@@ -181,10 +167,7 @@ def check(storm: Storm) -> None:
     for ref, number in storm.kept:
         assert ray.get(ref, timeout=60) == bytes([number]) * 1_000_000
         del ref
-    runtime: Any = engine.current()
-    with runtime.loop.lock:
-        runtime.loop.drain_logs(time.monotonic())
-        invariants.check(runtime.machine)
+    runtime = check_runtime()
     del storm.actor
     storm.kept.clear()
     end = time.monotonic() + 30

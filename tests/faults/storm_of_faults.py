@@ -18,9 +18,10 @@ import time
 from collections import Counter
 from typing import Any
 
+from storm_jobs import BIG, SMALL_STORE, check_runtime, jobs
+
 import raynb as ray
 from raynb.base import engine
-from raynb.core import invariants
 from raynb.exceptions import (
     ObjectLostError,
     RayActorError,
@@ -29,27 +30,12 @@ from raynb.exceptions import (
     WorkerCrashedError,
 )  # fmt: skip
 
-BIG = bytes(200_000)
-SMALL_STORE = 8_000_000
-
 
 class Jobs:
     """What is done in a storm, each time anew; whatever comes back is right."""
 
     def __init__(self) -> None:
-        self.echo = ray.remote(lambda x: x)
-
-        @ray.remote(max_restarts=-1, max_task_retries=-1)
-        class Actor:
-            def say(self, x: Any) -> Any:
-                return x
-
-        @ray.remote(num_returns="streaming")
-        def count(n: int) -> Any:
-            yield from range(n)
-
-        self.actor = Actor.remote()
-        self.count = count
+        self.echo, self.actor, self.count = jobs(max_restarts=-1, max_task_retries=-1)
         self.kept: list[tuple[Any, int]] = []
         stored = ray.put(BIG)
         for _ in range(10):  # every worker's memory is mapped
@@ -71,12 +57,6 @@ class Jobs:
         assert ray.get(ref, timeout=60) == bytes([number]) * 1_000_000
         if len(self.kept) > 20:
             del self.kept[random.randrange(len(self.kept))]
-
-    def check(self) -> None:
-        runtime: Any = engine.current()
-        with runtime.loop.lock:
-            runtime.loop.drain_logs(time.monotonic())
-            invariants.check(runtime.machine)
 
 
 class Storm:
@@ -119,7 +99,7 @@ class Storm:
         self.over()
         assert jobs is not None
         assert ray.get([jobs.echo.remote(i) for i in range(100)], timeout=60) == list(range(100))
-        jobs.check()
+        check_runtime()
         del jobs
         gc.collect()
         ray.shutdown()
