@@ -29,6 +29,8 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from raynb.base.process import shelter
+
 #: Name of the environment variable that marks the processes of one test run.
 MARKER = "RAYNB_LEAK_MARK"
 
@@ -229,7 +231,7 @@ class Held:
             processes.update(marked(value))
         # The process that asks (`ps`, where there is no /proc) has ended by now.
         return cls(
-            threads={thread.ident or 0: thread.name for thread in threading.enumerate()},
+            threads={t.ident or 0: t.name for t in threading.enumerate() if not shelter.stays(t)},
             descriptors=descriptors(),
             processes=processes,
             names=own_temporaries() | {str(SHM / name) for name in shared_names()},

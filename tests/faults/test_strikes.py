@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import ctypes
+import gc
 import sys
 import threading
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
+import raynb
 from raynb.base.process import shelter, strikes
 from raynb.engine.local.objects import reading
 from raynb.testing.faults import Gate
@@ -19,12 +22,24 @@ class Struck(Exception):
     pass
 
 
+@pytest.fixture
+def no_collection() -> Iterator[None]:
+    """What other tests have left is not collected in the middle of this one."""
+    gc.collect()
+    gc.disable()
+    yield
+    gc.enable()
+
+
 def test_a_thread_that_waits_has_moved_when_a_strike_is_looked_up(
     ray: Any, gate: Gate, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The first asynchronous exception of a process finds the waiting thread outside every change of state."""
     monkeypatch.setattr(strikes, "known", [False])
     monkeypatch.setattr(shelter, "_known", strikes.known)
+    monkeypatch.setattr(strikes, "CLEAR_SECONDS", 60.0)  # however busy the machine is
+    monkeypatch.setattr(shelter, "READY_SECONDS", 60.0)
+    monkeypatch.setattr(shelter, "MANY_LOOKS", 1_000)
     vars(ctypes.pythonapi).pop(strikes.NAME, None)
 
     @ray.remote
@@ -95,7 +110,7 @@ def test_an_item_whose_reader_was_interrupted_comes_again(ray: Any, monkeypatch:
     assert any(struck)
 
 
-def test_the_ends_of_refs_views_and_generators_run_no_python(ray: Any) -> None:
+def test_the_ends_of_refs_views_and_generators_run_no_python(ray: Any, no_collection: None) -> None:
     """So nothing that is raised at that moment can make them lost."""
 
     @ray.remote(num_returns="streaming")
@@ -118,9 +133,7 @@ def test_the_ends_of_refs_views_and_generators_run_no_python(ray: Any) -> None:
     assert ray.get(count.remote(1).completed(), timeout=60) is None
 
 
-
-
-def test_a_raising_profile_function_breaks_nothing(ray: Any) -> None:
+def test_a_raising_profile_function_breaks_nothing(ray: Any, no_collection: None) -> None:
     """As the hook of pdb does, when somebody quits it in the middle of a call."""
     echo = ray.remote(lambda x: x)
     ray.get(echo.remote(0))
@@ -144,3 +157,40 @@ def test_a_raising_profile_function_breaks_nothing(ray: Any) -> None:
             sys.setprofile(before)
     assert struck
     assert ray.get([echo.remote(i) for i in range(20)], timeout=60) == list(range(20))
+
+
+@pytest.mark.skipif(not hasattr(sys, "monitoring"), reason="Python before 3.12")
+def test_a_debugger_that_watches_by_sys_monitoring_is_one() -> None:
+    monitoring: Any = sys.monitoring  # type: ignore[attr-defined]
+    monitoring.use_tool_id(monitoring.DEBUGGER_ID, "debugger")
+    try:
+        assert shelter.exposed()
+    finally:
+        monitoring.free_tool_id(monitoring.DEBUGGER_ID)
+
+
+def test_no_memory_for_a_step_is_its_callers_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Full(dict[int, Any]):
+        def __setitem__(self, key: int, value: Any) -> None:
+            raise MemoryError
+
+    def no_thread() -> None:
+        raise MemoryError
+
+    assert shelter.aside(lambda: 5) == 5  # from here on a thread waits for jobs
+    with monkeypatch.context() as patch:
+        patch.setattr(shelter, "_start_thread", no_thread)
+        assert shelter.aside(lambda: 6) == 6
+    with monkeypatch.context() as patch:
+        patch.setattr(shelter, "_running", Full())
+        with pytest.raises(MemoryError):
+            shelter.aside(lambda: 7)
+    assert shelter.aside(lambda: 8) == 8
+
+
+def test_where_threads_may_be_struck_a_runtime_has_a_thread_for_steps(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The function may have been looked up before raynb was imported, or before a fork."""
+    monkeypatch.setattr(strikes, "known", [True])
+    monkeypatch.setattr(shelter, "_known", strikes.known)
+    with raynb.Runtime(num_cpus=1):
+        assert any(map(shelter.stays, threading.enumerate()))

@@ -25,7 +25,7 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 
 from raynb.base import interrupts
-from raynb.base.process import headroom, strikes
+from raynb.base.process import headroom, strikes, trace
 
 F = TypeVar("F", bound=Callable[..., Any])
 T = TypeVar("T")
@@ -35,10 +35,15 @@ MANY_LOOKS = 20  # a step that no thread has begun by then gets a thread of its 
 IDLE_SECONDS = 0.1  # a thread that has nothing to do leaves after this
 READY_SECONDS = 0.5  # the first lookup waits no longer than this for a thread of ours
 STAY_SECONDS = 1.0  # the one that stays while threads may be struck looks this often whether they still may
+NAME = "raynb-shelter"
 
 _getsignal = _signal.getsignal
 _get_ident = threading.get_ident
 _gettrace, _getprofile = sys.gettrace, sys.getprofile
+#: Since Python 3.12 a debugger may ask to be called by way of this, in every thread.
+_monitoring: Any = getattr(sys, "monitoring", None)
+_get_tool = (lambda tool: None) if _monitoring is None else _monitoring.get_tool
+_DEBUGGER = 0  # its number as a tool
 _SIGNALS = [n for n in range(1, 32) if n < signal.NSIG and n not in (9, 19)]
 _calm: list[Any] = []  # handlers as they were when none of them was the user's
 _HARMLESS = ("_sighandler_noop",)  # asyncio's: the signal is told by a descriptor
@@ -77,17 +82,18 @@ class Job:
         self.error: BaseException | None = None
 
     def run(self) -> None:
-        """Runs the step, keeps its result or error, and lets the caller go on."""
-        self.begun = True
-        _running[_get_ident()] = self
+        """Runs the step. Whatever happens, also where there is no memory, the caller waits no longer."""
+        me = 0
         try:
-            if self.abandoned:  # the caller was struck, or no thread was found, before it began
-                return
-            self.result = self.context.run(self.step)
+            self.begun = True
+            me = _get_ident()
+            _running[me] = self
+            if not self.abandoned:  # else the caller was struck, or no thread was found, before it began
+                self.result = self.context.run(self.step)
         except BaseException as error:
             self.error = error
         finally:
-            del _running[_get_ident()]
+            _running.pop(me, None)
             self.step = _nothing
             if self.abandoned:
                 self.result = self.error = None
@@ -104,8 +110,8 @@ def exposed() -> bool:
     me = _get_ident()
     if me in _ours:
         return False
-    if _known[0] or _gettrace() is not None or _getprofile() is not None:  # quitting pdb raises from its hook
-        return True
+    if _known[0] or _gettrace() is not None or _getprofile() is not None or _get_tool(_DEBUGGER) is not None:
+        return True  # quitting pdb raises from its hook
     if me != interrupts.main_thread:
         return False
     now = list(map(_getsignal, _SIGNALS))
@@ -206,7 +212,7 @@ def _wake_thread() -> None:
     """Wakes a thread that waits for jobs."""
     try:
         _come.release()
-    except RuntimeError:  # one was woken already and has not come yet
+    except (RuntimeError, MemoryError):  # one was woken already and has not come yet; no memory to say so
         pass
 
 
@@ -231,7 +237,7 @@ def _take() -> Job | None:
 
 def _start_thread() -> None:
     """Raises RuntimeError where no further thread can be made."""
-    threading.Thread(target=_serve, name="raynb-shelter", daemon=True).start()
+    threading.Thread(target=_serve, name=NAME, daemon=True).start()
 
 
 def _start() -> None:
@@ -245,6 +251,8 @@ def _serve() -> None:
     """Runs jobs; a thread that takes one first makes sure that another waits for the next."""
     global _idle, _serving
     enlist()
+    job: Job | None = None
+    waits = 1  # this thread is one of `_idle`
     with _lock:
         _idle += 1
         _serving += 1
@@ -260,24 +268,39 @@ def _serve() -> None:
                 continue
             with _lock:
                 _idle -= 1
+                waits = 0
                 alone = not _idle
             if alone and not sys.is_finalizing():
                 try:
                     _start_thread()
-                except RuntimeError:  # no thread can be made: this one comes back
+                except (RuntimeError, MemoryError):  # no thread can be made: this one comes back
                     pass
             job.run()
-            del job
+            job = None
             with _lock:
                 if _idle > 1:
                     _serving -= 1
                     return
                 _idle += 1
+                waits = 1
+    except BaseException as error:  # no memory: nobody may count on this thread, nor wait for its job
+        with _lock:
+            _idle -= waits
+            _serving -= 1
+        if job is not None and job.done.locked():
+            job.error = error
+            job.done.release()
+        trace.swallowed("a thread that runs steps of raynb's", error)
     finally:
         discharge()
 
 
-def _be_ready() -> None:
+def stays(thread: threading.Thread) -> bool:
+    """Returns whether a thread is ours and there for good: threads of this process may be struck."""
+    return _known[0] and thread.name == NAME
+
+
+def be_ready() -> None:
     """Returns when a thread of ours waits for jobs; while threads may be struck, one always does."""
     if not _serving:
         with contextlib.suppress(RuntimeError):  # no thread can be made: callers look for one later
@@ -296,5 +319,5 @@ def after_fork_in_child() -> None:
     _running.clear()
 
 
-strikes.prepare.append(_be_ready)
+strikes.prepare.append(be_ready)
 strikes.watch()

@@ -33,6 +33,7 @@ _GUARDED = (
 
 #: Whether somebody may strike. A look costs one index.
 known = [NAME in vars(ctypes.pythonapi)]
+_cleared = known[:]
 threads_of_ours: set[int] = set()
 #: Those who wait in a user's thread; ``wake_all()`` has them go on elsewhere.
 waiters: weakref.WeakSet[Any] = weakref.WeakSet()
@@ -52,11 +53,12 @@ class _Watched(ctypes.PyDLL):
     """The class of `ctypes.pythonapi` while the watch is in place."""
 
     def __getitem__(self, name: Any) -> Any:
-        if name == NAME and not known[0]:
+        if name == NAME and not (known[0] and _cleared[0]):  # of two that look it up at once, both wait
             for step in prepare:
                 step()
             known[0] = True
             _clear()
+            _cleared[0] = True
         return super().__getitem__(name)
 
 
