@@ -116,6 +116,8 @@ def get(object_refs: Any, *, timeout: float | None = None, _use_object_store: bo
 def _values(refs: Sequence[ObjectRef[Any]], timeout: float | None) -> list[Any]:
     if stale.known:
         stale.warn(refs)
+    if timeout is not None and timeout != timeout:
+        raise ValueError("The 'timeout' argument must be a number of seconds, not NaN.")
     try:
         return refs[0]._engine.get(refs, timeout)
     finally:
@@ -209,7 +211,7 @@ def wait(
             raise TypeError(
                 f"wait() expected a list of ray.ObjectRef or ObjectRefGenerator, got list containing {type(ref)}"
             )
-    if timeout is not None and timeout < 0:
+    if timeout is not None and not timeout >= 0:
         raise ValueError(f"The 'timeout' argument must be nonnegative. Received {timeout}")
     if not refs:
         return [], []

@@ -5,6 +5,7 @@ Names, defaults and error texts are Ray's (``ray/_common/ray_option_utils``).
 
 from __future__ import annotations
 
+import math
 import os
 import pickle
 from collections.abc import Callable
@@ -38,6 +39,8 @@ def _number(name: str) -> Callable[[Any], str | None]:
             return f"The type of keyword '{name}' must be int or float, but received type {type(value)}."
         if value < 0:
             return f"The quantity of resource {name} cannot be negative"
+        if value != value or (value == math.inf and name != "timeout"):
+            return f"{name}={value} is no amount: give a finite number."
         return None
 
     return check

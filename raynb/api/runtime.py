@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import math
 import os
 from typing import Any
 
@@ -45,8 +46,10 @@ def _config(given: dict[str, Any], address: str | None = None) -> Config:
             )
     for name in ("num_cpus", "num_gpus", "object_store_memory", "memory"):
         value = wanted.get(name)
-        if value is not None and (isinstance(value, bool) or not isinstance(value, (int, float)) or value < 0):
-            raise ValueError(f"init({name}={value!r}): it must be a number that is not negative")
+        if value is not None and (
+            isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value < math.inf
+        ):
+            raise ValueError(f"init({name}={value!r}): it must be a finite number that is not negative")
     place = wanted.get("spill_directory")
     if not isinstance(place, (str, os.PathLike, type(None))):
         raise TypeError(f"init(object_spilling_directory={place!r}): it must be the path of a directory")

@@ -34,6 +34,7 @@ UNSENT_MS = 3  # and while there is something to send
 COOLING_MS = 1000  # how often it looks while the store keeps pages that nobody uses
 SPIN_SECONDS = 0.0001 if (os.cpu_count() or 1) > 1 else 0.0
 FLUSH_SECONDS = 0.0005  # results of short tasks wait this long for company
+MAX_WAIT_MS = 86_400_000.0  # poll takes no more than 24 days
 
 
 class Link:
@@ -169,9 +170,11 @@ class Link:
 
     @user_code.waits_idle
     def wait_data(self, timeout: float | None, eager: bool = False) -> None:
-        """Waits for something to read (seconds), if ``eager`` for a moment without sleeping. Interruptible."""
+        """Waits for something to read (seconds, a day at most), if ``eager`` for a moment without sleeping.
+        Interruptible."""
         found = self.spin() if eager else []
-        for fd, _ in found or self._poll_data.poll(None if timeout is None else max(0.0, timeout * 1000)):
+        wait = None if timeout is None else min(max(0.0, timeout * 1000), MAX_WAIT_MS)
+        for fd, _ in found or self._poll_data.poll(wait):
             if fd == self._main_read:  # left unread, it would end every wait from now on
                 self.heard()
 

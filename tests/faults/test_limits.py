@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import ctypes
+import math
 import os
+import select
 import signal
+import threading
+import time
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from raynb.engine.loop.polling import Poller, Wake
 from raynb.exceptions import GetTimeoutError, OutOfMemoryError, TaskCancelledError, WorkerCrashedError
 from raynb.testing import leaks
 from raynb.testing.faults import Counter, Gate
@@ -26,9 +31,10 @@ def test_e41_a_task_that_outgrows_its_memory_is_stopped_and_told(ray: Any) -> No
         held = []
         while True:
             held.append(bytearray(os.urandom(4096) * 2560))  # 10 MB that are really there
+            time.sleep(0.005)  # not faster than a busy machine looks
 
     with pytest.raises(OutOfMemoryError, match="hog.*MiB"):
-        ray.get(hog.remote(), timeout=30)
+        ray.get(hog.remote(), timeout=60)
 
 
 @pytest.mark.raynb(num_cpus=2)
@@ -39,6 +45,7 @@ def test_e42_a_task_that_always_outgrows_its_memory_is_given_up(ray: Any, counte
         held = []
         while True:
             held.append(bytearray(os.urandom(4096) * 2560))
+            time.sleep(0.005)
 
     with pytest.raises(OutOfMemoryError):
         ray.get(hog.remote(), timeout=60)
@@ -69,13 +76,13 @@ actors, told = [], ""
 try:
     for _ in range(200):
         actor = A.remote()
-        ray.get(actor.m.remote(), timeout=20)
+        ray.get(actor.m.remote(), timeout=60)
         actors.append(actor)
 except (RayError, OSError) as error:
     told = str(error)
 assert told, len(actors)
 assert "descriptor" in told or "Too many open files" in told or "ulimit" in told, told
-assert ray.get(actors[0].m.remote(), timeout=20) == 1
+assert ray.get(actors[0].m.remote(), timeout=60) == 1
 ray.shutdown()
 print("told")
 """,
@@ -88,15 +95,19 @@ print("told")
 def test_e46_a_stopped_worker_can_be_given_up_by_a_timeout(ray: Any, gate: Gate) -> None:
     from raynb.exceptions import TaskTimeoutError
 
+    @ray.remote
+    def warm_up() -> None: ...
+
     @ray.remote(max_retries=0, timeout=2)
     def stopped() -> None:
         gate.arrive("in")
         os.kill(os.getpid(), signal.SIGSTOP)
 
+    ray.get(warm_up.remote())  # the worker that is to arrive in time is there
     ref = stopped.remote()
     (pid,) = gate.wait_for("in")
     with pytest.raises(TaskTimeoutError):
-        ray.get(ref, timeout=30)
+        ray.get(ref, timeout=60)
     assert leaks.until(lambda: pid not in leaks.all_processes())
 
 
@@ -124,9 +135,9 @@ def test_e46_stopped_and_hung_workers_are_told_and_busy_ones_are_not(ray: Any, g
     refs = [stopped.remote(), hung.remote()]
     working = busy.remote()
     (pid,) = gate.wait_for("in")
-    assert leaks.until(lambda: len(said) >= 2, 20)
+    assert leaks.until(lambda: len(said) >= 2)
     gate.arrive("over")
-    ray.get(working, timeout=20)
+    ray.get(working, timeout=60)
     (about_stopped,) = [text for text in said if "that runs stopped" in text]
     assert f"kill -CONT {pid}" in about_stopped
     (about_hung,) = [text for text in said if "that runs hung" in text]
@@ -136,7 +147,7 @@ def test_e46_stopped_and_hung_workers_are_told_and_busy_ones_are_not(ray: Any, g
     for ref in refs:
         ray.cancel(ref, force=True)
         with pytest.raises((WorkerCrashedError, TaskCancelledError)):
-            ray.get(ref, timeout=20)
+            ray.get(ref, timeout=60)
 
 
 def busy_until(gate: Gate) -> int:
@@ -157,7 +168,7 @@ def test_a_timeout_of_a_task_ends_it_and_frees_its_cpu(ray: Any) -> None:
             sum(range(1000))
 
     with pytest.raises(TaskTimeoutError, match="forever.*timeout"):
-        ray.get(forever.remote(), timeout=30)
+        ray.get(forever.remote(), timeout=60)
     assert leaks.until(lambda: ray.available_resources().get("CPU") == 1)
 
 
@@ -183,7 +194,7 @@ def test_the_system_kills_workers_before_the_kernel(ray: Any) -> None:
     def score() -> int:
         return int(Path("/proc/self/oom_score_adj").read_text())
 
-    assert ray.get(score.remote(), timeout=20) == 1000
+    assert ray.get(score.remote(), timeout=60) == 1000
     assert int(Path("/proc/self/oom_score_adj").read_text()) < 1000
 
 
@@ -202,6 +213,43 @@ def test_options_made_anew_for_each_call_are_kept_once(ray: Any) -> None:
         found = [ray.get(same.options(name=f"n{i % 3}").remote(i)) for i in range(30)]
         return found, len(engine._options)
 
-    found, kept = ray.get(many.remote(), timeout=30)
+    found, kept = ray.get(many.remote(), timeout=60)
     assert found == list(range(30))
     assert kept == 3
+
+
+YEARS = (1e9, 1e10, 10**30, math.inf)  # seconds
+
+
+@pytest.mark.raynb(num_cpus=2)
+def test_a_timeout_of_years_is_one_and_nan_is_refused(ray: Any) -> None:
+    """Systems take 24 days at most: a task with more ended the runtime."""
+    poller, wake = Poller(), Wake()
+    poller.register(wake.read, select.POLLIN)
+    wake()
+    assert [len(poller.wait(seconds)) for seconds in YEARS] == [1] * len(YEARS)
+    poller.close()
+    wake.close()
+
+    @ray.remote
+    def one() -> int:
+        return 1
+
+    @ray.remote
+    def nested(seconds: float) -> list[int]:
+        got: list[int] = []
+        thread = threading.Thread(target=lambda: got.append(ray.get(one.remote(), timeout=seconds)))
+        thread.start()
+        thread.join()
+        return [*got, ray.get(one.remote(), timeout=seconds), len(ray.wait([one.remote()], timeout=seconds)[0])]
+
+    for seconds in YEARS:
+        assert ray.get(one.options(timeout=seconds).remote(), timeout=seconds) == 1
+    assert ray.get([nested.remote(seconds) for seconds in YEARS], timeout=60) == [[1, 1, 1]] * len(YEARS)
+    ref = one.remote()
+    for call in (
+        lambda: ray.get(ref, timeout=math.nan), lambda: ray.wait([ref], timeout=math.nan),
+        lambda: one.options(timeout=math.nan), lambda: one.options(num_cpus=math.inf),
+    ):  # fmt: skip
+        with pytest.raises(ValueError, match="nan|NaN|inf"):
+            call()

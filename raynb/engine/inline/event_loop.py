@@ -89,7 +89,7 @@ class DrivenLoop:
         until nothing is left that could go on by itself."""
         if self.driven_here() or done() or self.loop.is_closed():
             return
-        if not self._turn.acquire(timeout=-1 if timeout is None else timeout):
+        if not self._turn.acquire(timeout=-1 if timeout is None else min(timeout, threading.TIMEOUT_MAX)):
             return
         try:
             self._driver = threading.get_ident()

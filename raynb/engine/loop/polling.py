@@ -7,6 +7,8 @@ import select
 from typing import Any
 
 IN = select.POLLIN
+#: The system counts a wait in whole milliseconds, of which there are 24 days; who waits longer looks again.
+MAX_SECONDS = 86_400.0
 
 
 class Poller:
@@ -24,11 +26,11 @@ class Poller:
         self.unregister = self._poll.unregister
 
     def wait(self, timeout: float | None) -> list[tuple[int, int]]:
-        """Returns what has come; nothing once the poller is closed."""
+        """Returns what has come within so many seconds (`MAX_SECONDS` at most); nothing once the poller is closed."""
         try:
             if timeout is None:
                 return self._poll.poll()  # type: ignore[no-any-return]
-            return self._poll.poll(timeout * self._scale)  # type: ignore[no-any-return]
+            return self._poll.poll(min(timeout, MAX_SECONDS) * self._scale)  # type: ignore[no-any-return]
         except ValueError:
             if self._poll.closed:
                 return []

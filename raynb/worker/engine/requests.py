@@ -130,9 +130,8 @@ class OpenRequests:
     def _wait_beside(self, waiting: _Waiting, left: float | None) -> None:
         """Waits while the control thread reads; the main thread checks for signals now and then."""
         assert waiting.event is not None
-        if threading.get_ident() == self.worker.main_ident:
-            left = LOOK_SECONDS if left is None else min(left, LOOK_SECONDS)
-        waiting.event.wait(left)
+        most = LOOK_SECONDS if threading.get_ident() == self.worker.main_ident else threading.TIMEOUT_MAX
+        waiting.event.wait(most if left is None else min(left, most))
 
     def _drop(self, number: int) -> bool:
         """Withdraws a request; returns False if its answer has come."""
