@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import select
 import signal
@@ -11,10 +12,12 @@ from typing import Any
 import pytest
 
 from raynb.base.ids import IdSource, object_id
+from raynb.base.process import shelter
 from raynb.base.ref import ObjectRef, OwnRef
 from raynb.base.spec import CPU, TaskOptions, TaskSpec
 from raynb.core.vocabulary import events as e
 from raynb.engine.local.objects.spilling import Spilling
+from raynb.engine.loop import pace
 from raynb.engine.loop.waiters import Waiter
 from raynb.exceptions import ObjectStoreAndDiskFullError
 from raynb.serde import pickling
@@ -128,6 +131,36 @@ def test_the_end_of_the_supervisors_channel_is_told_once(driver: FakeDriver) -> 
     driver.supervisor.channel.end()
     driver.receive()
     assert driver.lost_supervisor == 1
+
+
+def test_one_task_after_the_other_is_sent_at_once_and_a_loop_of_them_in_company(
+    driver: FakeDriver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(shelter, "exposed", lambda: False)  # whatever handlers pytest has put in place
+    worker, loop = driver.start_worker(), driver.loop
+    now = 1e9
+
+    def was_sent(led: bool, later: float) -> bool:
+        """Submits as a thread does whose last task was waited for, or was not; returns whether this one was sent."""
+        nonlocal now
+        now += later
+        loop.waiters.last_led = now - later / 2 if led else 0.0
+        spec = TaskSpec(NUMBERS.next_task(), OPTIONS, pickling.EMPTY_IN_BAND, (), (), 0, 0, 0, 0, False, 0, 1)
+        loop.submission_queue.append(spec)
+        loop.pace.submitted(now)
+        at_once = worker.sent(w.Run)
+        loop.flush()
+        for message in at_once or worker.sent(w.Run):
+            driver.finish(worker, message.task)
+        driver.receive()
+        assert state(driver, spec.task_id) == "FINISHED"
+        return bool(at_once)
+
+    moment = pace.TAKE_SECONDS / 8
+    assert was_sent(led=False, later=1.0)  # the first
+    assert not was_sent(led=False, later=moment)
+    assert [was_sent(led=True, later=moment) for _ in range(3)] == [True] * 3
+    assert not was_sent(led=False, later=moment)
 
 
 # -- effects -----------------------------------------------------------------------------------
@@ -271,6 +304,7 @@ def test_a_frame_of_a_worker_that_never_came_ends_it(driver: FakeDriver) -> None
 
 
 def test_fakes_leave_no_descriptor_behind() -> None:
+    gc.collect()  # of tests before this one
     before = len(os.listdir("/proc/self/fd"))
     driver = FakeDriver()
     driver.start_worker()

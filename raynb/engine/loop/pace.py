@@ -36,15 +36,26 @@ class Pace:
         self.submissions = 0
         self._drained_at = 0.0  # when a loop of submissions or puts last drained the queue (monotonic seconds)
         self._drained = 0  # submissions by then
+        self._submitted_at = 0.0  # the last submission (monotonic seconds)
 
     def submitted(self, now: float) -> None:
         """Call after a submission: sends it at once if the last frame is a while ago, else with others."""
         self.submissions = count = self.submissions + 1
         loop = self._loop
-        if now - self._drained_at > TAKE_SECONDS and self._may_enter():
+        # The one before was waited for, so this one will be, too, most likely.
+        one_by_one = loop.waiters.last_led > self._submitted_at
+        self._submitted_at = now
+        if (one_by_one or now - self._drained_at > TAKE_SECONDS) and self._may_enter():
             self._drained_at = now
             alone = count - self._drained <= 1
             self._drained = count
+            if one_by_one:
+                # Its worker begins while the caller goes on to `get`. Refs that went are left for there.
+                with loop.lock:
+                    pass  # drains the queue
+                loop.flush()
+                loop.run_callbacks()
+                return
             waited = now - loop.last_flush
             loop.drain_all()
             if waited > FILL_SECONDS or (loop.hungry and waited > FLUSH_SECONDS):
