@@ -289,6 +289,7 @@ def main(
     """Runs a worker in a freshly forked process; returns its exit status."""
     interrupts.after_fork_in_child()
     interrupts.stand_aside()
+    interrupts.share_collector()
     environment.enter(settings)
     surroundings.start(settings["sys_path"])
     main_module.find_class = functions.notebook_class

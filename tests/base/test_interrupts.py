@@ -61,3 +61,34 @@ def test_in_what_a_weak_collection_does_when_an_item_dies() -> None:
         del item
         wait_for_the_interrupt()
     assert not collection.data  # type: ignore[attr-defined]
+
+
+def test_the_collector_pauses_in_critical_sections_and_stays_as_the_user_sets_it() -> None:
+    """A destructor that waits for whoever waits for raynb would wait for ever there."""
+    interrupts.share_collector()
+    one, other = interrupts.Critical(), interrupts.Critical()
+    really = interrupts._gc_isenabled
+    try:
+        with one:
+            assert not really()
+            with other:
+                assert gc.isenabled()
+            assert not really()
+            gc.disable()
+            assert not gc.isenabled()
+        assert not gc.isenabled()
+        assert not really()
+        with one:
+            gc.enable()
+            assert gc.isenabled()
+            assert not really()
+        assert really()
+        with one:
+            interrupts.resume_collector()  # as a runtime does that breaks down, and a fork
+            assert really()
+        with one:
+            assert not really()
+        assert really()
+    finally:
+        interrupts.resume_collector()
+        gc.enable()

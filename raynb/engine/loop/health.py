@@ -12,6 +12,7 @@ import itertools
 from collections.abc import Callable
 from typing import NoReturn
 
+from raynb.base import interrupts
 from raynb.base.process import trace
 from raynb.core.machine import Machine
 from raynb.exceptions import RaySystemError
@@ -70,6 +71,7 @@ class Health:
         except (MemoryError, RecursionError):
             pass  # the bare one says what matters
         finally:
+            interrupts.resume_collector()
             self._wake_all()
 
     def _described(self, error: BaseException, during: object) -> RaySystemError:

@@ -8,6 +8,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from raynb.base import interrupts
 from raynb.base.process import shelter
 from raynb.core.vocabulary import events as e
 from raynb.engine.loop.pace import MAX_REFS_PER_DRAIN
@@ -42,7 +43,10 @@ class IoThread:
 
     def start(self) -> None:
         """Starts the thread."""
+        interrupts.share_collector()
         self._thread.start()
+        if shelter.must_move():  # threads may be struck already, and callers are not to make any: see `aside`
+            shelter.be_ready()
 
     def step_aside(self) -> None:
         """Leaves the sockets to a thread that waits in `get` and reads them from now on."""

@@ -232,10 +232,18 @@ class Waiters:
         try:
             if not waiter.done and self._lead.locked():
                 left = most if deadline is None else min(most, max(0.0, deadline - time.monotonic()))
-                waiter.event.wait(left)
+                told = waiter.event.wait(left)
                 waiter.event.clear()
+                if not told and hasattr(select, "epoll"):  # which, unlike poll, several threads may call at once
+                    self._read_instead()
         finally:
             self._followers.remove(waiter)
+
+    def _read_instead(self) -> None:
+        """Reads what the thread that leads has left unread for so long: a destructor of the user's, which the garbage
+        collector calls in that thread, may wait for a lock that the calling thread has."""
+        if events := self.poll.wait(0):
+            self._loop.receive(events)
 
     def _promote(self) -> None:
         """Wakes one follower, which takes the lead that is free now."""
