@@ -30,9 +30,9 @@ def check_healthy(ray: Any) -> None:
         def say(self, word: str) -> str:
             return word
 
-    assert ray.get(add.remote(20, ray.put(22)), timeout=20) == 42
+    assert ray.get(add.remote(20, ray.put(22)), timeout=60) == 42
     echo = ray.remote(num_cpus=0)(Echo).remote()
-    assert ray.get(echo.say.remote("well"), timeout=20) == "well"
+    assert ray.get(echo.say.remote("well"), timeout=60) == "well"
 
 
 @pytest.fixture

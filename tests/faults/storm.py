@@ -120,10 +120,12 @@ class Interrupts(Storm):
         shooting = threading.Thread(target=shoot)
         shooting.start()
         self.until_struck(KeyboardInterrupt)
-        while shooting.is_alive():  # the last ones may come late
+        quiet = False
+        while not quiet:  # the last ones may come late, also between two lines
             try:
                 shooting.join()
                 time.sleep(0.1)
+                quiet = True
             except KeyboardInterrupt:
                 self.strikes += 1
 

@@ -73,9 +73,13 @@ class Storm:
     def strike(self) -> None: ...
     def over(self) -> None: ...
 
+    def is_over(self) -> bool:
+        """Returns whether nothing strikes any more, and what has struck was found out."""
+        return time.monotonic() >= self.end
+
     def run(self) -> None:
         jobs: Jobs | None = self.start()
-        while time.monotonic() < self.end:
+        while not self.is_over():
             try:
                 self.strike()
                 try:
@@ -163,10 +167,17 @@ class Deaths(Storm):
             if current is None:
                 continue
             try:
-                os.kill(current.supervised.process.pid, random.choice((signal.SIGKILL, signal.SIGTERM, signal.SIGSEGV)))
+                victim = current.supervised.process
+                os.kill(victim.pid, random.choice((signal.SIGKILL, signal.SIGTERM, signal.SIGSEGV)))
+                victim.wait()
                 self.came["killed"] += 1
             except (ProcessLookupError, AttributeError):
                 pass
+
+    def is_over(self) -> bool:
+        """See `Storm.is_over`; the last one that was killed has been replaced, or its runtime."""
+        current: Any = engine.current()
+        return not self.killer.is_alive() and not current.failure and current.supervised.process.poll() is None
 
     def start(self) -> Jobs:
         while True:

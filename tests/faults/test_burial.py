@@ -57,8 +57,8 @@ def test_nothing_is_left(end: str, tmp_path: Path) -> None:
     expected = -signal.SIGKILL if "kernel killed" in end or end == "both killed" else 0
     assert kernel.returncode == expected, kernel.stderr
     try:
-        assert leaks.until(lambda: not leaks.marked(marker), 30), list(leaks.marked(marker).values())
-        assert leaks.until(lambda: not os.listdir(spill), 30)
+        assert leaks.until(lambda: not leaks.marked(marker)), list(leaks.marked(marker).values())
+        assert leaks.until(lambda: not os.listdir(spill))
     finally:
         leaks.kill_all(leaks.marked(marker).values())
 

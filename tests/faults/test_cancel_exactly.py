@@ -51,8 +51,8 @@ def test_a_task_behind_another_at_its_worker(ray: Any, tmp_path: Path) -> None:
         ray.cancel(queued)
         bar.open()
         with pytest.raises(TaskCancelledError):
-            ray.get(queued, timeout=20)
-        ray.get(held, timeout=20)
+            ray.get(queued, timeout=60)
+        ray.get(held, timeout=60)
         assert not (folder / "ran").exists()
 
 
@@ -93,27 +93,27 @@ def cancel_behind(ray: Any, actor: Any, folder: Path, holders: int) -> None:
     ray.cancel(queued)
     bar.open()
     with pytest.raises(TaskCancelledError):
-        ray.get(queued, timeout=20)
-    ray.get(held, timeout=20)
+        ray.get(queued, timeout=60)
+    ray.get(held, timeout=60)
 
 
 @pytest.mark.raynb(num_cpus=1)
 @pytest.mark.parametrize("cls", [Sync, Async])
 def test_a_call_behind_another_at_its_actor(ray: Any, tmp_path: Path, cls: type) -> None:
     actor: Any = ray.remote(num_cpus=0)(cls).remote()
-    ray.get(actor.count.remote(), timeout=20)
+    ray.get(actor.count.remote(), timeout=60)
     for round_ in range(ROUNDS):
         cancel_behind(ray, actor, tmp_path / str(round_), holders=1)
-    assert ray.get(actor.count.remote(), timeout=20) == 0
+    assert ray.get(actor.count.remote(), timeout=60) == 0
 
 
 @pytest.mark.raynb(num_cpus=1)
 def test_a_call_that_waits_for_a_thread_of_its_actor(ray: Any, tmp_path: Path) -> None:
     actor: Any = ray.remote(num_cpus=0, max_concurrency=2)(Sync).remote()
-    ray.get(actor.count.remote(), timeout=20)
+    ray.get(actor.count.remote(), timeout=60)
     for round_ in range(ROUNDS // 3):
         cancel_behind(ray, actor, tmp_path / str(round_), holders=2)
-    assert ray.get(actor.count.remote(), timeout=20) == 0
+    assert ray.get(actor.count.remote(), timeout=60) == 0
 
 
 @pytest.mark.raynb(num_cpus=2)
@@ -130,7 +130,7 @@ def test_cancelling_at_any_moment_ends_in_one_of_two_ways(ray: Any, tmp_path: Pa
     canceller.start()
     for path, ref in zip(paths, refs, strict=True):
         try:
-            assert ray.get(ref, timeout=30) == path
+            assert ray.get(ref, timeout=60) == path
             assert os.path.exists(path)
         except TaskCancelledError:
             pass

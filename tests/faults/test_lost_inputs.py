@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from raynb.exceptions import GetTimeoutError, ObjectLostError
+from raynb.testing import leaks
 from raynb.testing.faults import Counter, Gate
 
 MB = 1 << 20
@@ -25,6 +26,9 @@ def expected(add: int = 0) -> np.ndarray:
 
 def lose(ray: Any) -> list[Any]:
     """Fills the store, so that what nobody reads goes to disk, and removes it there; returns what fills it."""
+    objects = ray.runtime().engine.machine.objects.table
+    # What a task has read counts as read until its worker has said otherwise, which may be after the task's result.
+    assert leaks.until(lambda: not any(one.lends for one in list(objects.values())))
     fill = [ray.put(bytes(10 * MB)) for _ in range(4)]
     folder = ray.runtime().engine.disk.path
     names = os.listdir(folder)

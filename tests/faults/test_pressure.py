@@ -118,7 +118,7 @@ def test_a_lost_argument_is_the_tasks_error(ray: Any, engine: Any) -> None:
     task, lost = first(ray), 0
     for i, ref in enumerate(refs):
         try:
-            assert ray.get(task.remote(ref), timeout=20) == array(i)[0]
+            assert ray.get(task.remote(ref), timeout=60) == array(i)[0]
         except (ObjectLostError, RayTaskError):
             lost += 1
     assert lost == len(files) > 0
@@ -148,7 +148,7 @@ def test_killed_in_the_middle_of_writing_a_result(ray: Any, engine: Any) -> None
         return np.ones(ONE, "u1")
 
     with pytest.raises(WorkerCrashedError):
-        ray.get(die.remote(), timeout=20)
+        ray.get(die.remote(), timeout=60)
     check_empty(engine)
     large = make(ray).remote(1, LIMIT - MB)
     assert np.array_equal(ray.get(large), array(1, LIMIT - MB))

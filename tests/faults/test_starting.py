@@ -29,10 +29,10 @@ def test_a12_an_environment_that_cannot_be_set_up(ray: Any, counter: Counter) ->
 
     broken = f.options(runtime_env={"worker_process_setup_hook": hook})
     with pytest.raises(RuntimeEnvSetupError, match="the hook is broken"):
-        ray.get(broken.remote(), timeout=30)
+        ray.get(broken.remote(), timeout=60)
     tries = counter.value
     assert 1 <= tries <= 8
-    assert ray.get([f.remote() for _ in range(4)], timeout=20) == [1] * 4
+    assert ray.get([f.remote() for _ in range(4)], timeout=60) == [1] * 4
     assert counter.value == tries  # nobody goes on trying
 
 
@@ -48,7 +48,7 @@ def test_a12_an_actor_whose_environment_cannot_be_set_up(ray: Any) -> None:
 
     actor = A.options(runtime_env={"worker_process_setup_hook": hook}).remote()
     with pytest.raises(Exception, match="the hook is broken"):
-        ray.get(actor.m.remote(), timeout=30)
+        ray.get(actor.m.remote(), timeout=60)
 
 
 @pytest.mark.raynb(num_cpus=2)
@@ -66,9 +66,9 @@ def test_a12_workers_that_crash_while_they_start(ray: Any, counter: Counter, act
     refs = [broken.remote() for _ in range(3)]
     for ref in refs:
         with pytest.raises(RaySystemError, match="cannot be started.*(code 3|SIGSEGV)"):
-            ray.get(ref, timeout=30)
+            ray.get(ref, timeout=60)
     assert counter.value <= 24
-    assert ray.get(f.remote(), timeout=20) == 1
+    assert ray.get(f.remote(), timeout=60) == 1
 
 
 #: Lets the process and its children have only so many processes and threads. The superuser knows no
@@ -118,16 +118,16 @@ actors, told = [], ""
 try:
     for _ in range(100):
         actor = A.remote()
-        ray.get(actor.m.remote(), timeout=30)
+        ray.get(actor.m.remote(), timeout=60)
         actors.append(actor)
 except RayError as error:
     told = str(error)
 assert told, len(actors)
 assert "ulimit -u" in told, told
-assert ray.get(actors[0].m.remote(), timeout=20) == 1
+assert ray.get(actors[0].m.remote(), timeout=60) == 1
 del actors[1:]
 actor = None
-assert ray.get([f.remote(n) for n in range(20)], timeout=30) == list(range(20))
+assert ray.get([f.remote(n) for n in range(20)], timeout=60) == list(range(20))
 ray.shutdown()
 print("told")
 """,

@@ -72,7 +72,7 @@ def test_d34_when_everything_is_pinned_there_is_progress_or_a_clear_error(ray: A
     def fill() -> str:
         try:
             while len(views) < 20:
-                views.append(ray.get(ray.put(np.full(MB // 2, len(views))), timeout=30))  # 4 MB, held
+                views.append(ray.get(ray.put(np.full(MB // 2, len(views))), timeout=60))  # 4 MB, held
         except ObjectStoreFullError as error:
             return str(error)
         return "there was room for all of it, with object_store_memory and the disk"
@@ -99,9 +99,9 @@ def test_d35_a_full_disk_is_told_and_what_was_accepted_stays_readable(
             accepted.append(ray.put(block(len(accepted))))
     assert len(accepted) >= 2
     for number, ref in enumerate(accepted):
-        assert ray.get(ref, timeout=20) == block(number)
+        assert ray.get(ref, timeout=60) == block(number)
     monkeypatch.undo()
-    assert ray.get(ray.put(block(77)), timeout=20) == block(77)
+    assert ray.get(ray.put(block(77)), timeout=60) == block(77)
 
 
 class HalfWritten(Files):
@@ -130,7 +130,7 @@ def test_d36_a_spill_that_is_written_by_halves_or_breaks_loses_nothing(ray: Any)
     assert files.broken >= 2
     assert len(accepted) >= 16
     for number, ref in accepted.items():
-        assert ray.get(ref, timeout=30) == block(number), number
+        assert ray.get(ref, timeout=60) == block(number), number
     stored = [o.value[1] for o in engine.machine.objects.table.values() if o.value[0] == "file"]
     assert sorted(stored) == sorted(f for f in leaks.files_under(engine.disk.path) if os.path.isfile(f))
 
@@ -144,7 +144,7 @@ class Slow(Files):
 
     def write(self, fd: int, vectors: Sequence[memoryview | bytes]) -> int:
         self.entered.set()
-        assert self.go_on.wait(30)
+        assert self.go_on.wait(60)
         return super().write(fd, vectors)
 
 
@@ -157,20 +157,20 @@ def test_d36_while_the_disk_hangs_everything_else_goes_on(ray: Any) -> None:
     putting = threading.Thread(target=lambda: late.append(engine.put(pickling.pack(block(3, 8 * MB)))))
     putting.start()
     try:
-        assert slow.entered.wait(20)
+        assert slow.entered.wait(60)
 
         @ray.remote
         def first(value: bytes) -> bytes:
             return value[:32]
 
         for number, ref in enumerate(refs):  # also the one that is just being written
-            assert ray.get(ref, timeout=20) == block(number)
-            assert ray.get(first.remote(ref), timeout=20) == block(number)[:32]
+            assert ray.get(ref, timeout=60) == block(number)
+            assert ray.get(first.remote(ref), timeout=60) == block(number)[:32]
         assert not late
     finally:
         slow.go_on.set()
-        putting.join(30)
-    assert [ray.get(ref, timeout=20) for ref in [*refs, *late]] == [*map(block, range(3)), block(3, 8 * MB)]
+        putting.join(60)
+    assert [ray.get(ref, timeout=60) for ref in [*refs, *late]] == [*map(block, range(3)), block(3, 8 * MB)]
     refs.clear()
     late.clear()
     del ref
@@ -223,7 +223,7 @@ def test_d37_a_damaged_spill_file_is_never_read_as_if_it_were_whole(ray: Any, da
     lost = right = 0
     for number, ref in enumerate(refs):
         try:
-            right += ray.get(ref, timeout=20) == block(number)
+            right += ray.get(ref, timeout=60) == block(number)
         except ObjectLostError:
             lost += 1
     assert lost + right == len(refs)
@@ -265,7 +265,7 @@ def test_d39_nothing_is_left_after_a_cancel(ray: Any, gate: Any) -> None:
     gate.wait_for("made")
     ray.cancel(ref)
     with pytest.raises(RayError):
-        ray.get(ref, timeout=20)
+        ray.get(ref, timeout=60)
     del ref
     gc.collect()
     assert leaks.until(lambda: used(ray) == (0, 0)), used(ray)
@@ -298,13 +298,13 @@ def test_objects_of_a_dead_worker_stay(ray: Any) -> None:
         return os.getpid(), block(5)
 
     ref = make.remote()
-    pid, data = ray.get(ref, timeout=20)
+    pid, data = ray.get(ref, timeout=60)
     faults.kill(pid)
     assert data == block(5)
-    assert ray.get(ref, timeout=20)[1] == block(5)
+    assert ray.get(ref, timeout=60)[1] == block(5)
 
     @ray.remote
     def same(value: tuple[int, bytes]) -> bool:
         return value[1] == block(5)
 
-    assert ray.get(same.remote(ref), timeout=20)
+    assert ray.get(same.remote(ref), timeout=60)

@@ -47,13 +47,14 @@ def settle() -> None:
 
 def test_a_dropped_ref_of_a_failed_task_is_told_once(told: list[str]) -> None:
     fails.remote("first")
-    leaks.until(lambda: told == ["raynb: fails failed, and nobody has asked for its result: ValueError: first\n"], 30)
+    said = "raynb: fails failed, and nobody has asked for its result: ValueError: first\n"
+    assert leaks.until(lambda: told == [said]), told
 
 
 def test_a_terminal_finds_nothing_to_obey_in_what_is_told(told: list[str]) -> None:
     fails.options(name="na\x1b]0;title\x07me").remote("te\x9b31mxt")
     said = "raynb: na\\x1b]0;title\\x07me failed, and nobody has asked for its result: ValueError: te\\x9b31mxt\n"
-    leaks.until(lambda: told == [said], 30)
+    assert leaks.until(lambda: told == [said]), told
 
 
 def test_what_somebody_catches_is_not_told(told: list[str]) -> None:
@@ -82,7 +83,7 @@ def test_what_somebody_catches_is_not_told(told: list[str]) -> None:
     ray.cancel(fails.options(resources={"nothing": 1}).remote())
     settle()
     fails.options(name="last").remote()
-    leaks.until(lambda: bool(told), 30)
+    assert leaks.until(lambda: bool(told)), told
     assert [line.split()[1] for line in told] == ["last"]
 
 
@@ -90,7 +91,8 @@ def test_of_a_chain_the_last_is_told_with_the_first_ones_reason(told: list[str])
     ref = ray.remote(lambda x: x).options(name="second").remote(fails.remote("deep"))
     ray.wait([ref])
     del ref
-    leaks.until(lambda: told == ["raynb: second failed, and nobody has asked for its result: ValueError: deep\n"], 30)
+    said = "raynb: second failed, and nobody has asked for its result: ValueError: deep\n"
+    assert leaks.until(lambda: told == [said]), told
 
 
 def test_an_actor_whose_constructor_fails_is_told_unless_a_call_tells_of_it(told: list[str]) -> None:
@@ -98,14 +100,14 @@ def test_an_actor_whose_constructor_fails_is_told_unless_a_call_tells_of_it(told
     with pytest.raises(ray.exceptions.RayActorError):
         ray.get(known.method.remote())
     silent = Broken.options(name="silent").remote()
-    leaks.until(lambda: told == ["raynb: the actor Broken could not be made: KeyError: 'constructor'\n"], 30)
+    assert leaks.until(lambda: told == ["raynb: the actor Broken could not be made: KeyError: 'constructor'\n"]), told
     del silent, known
 
 
 def test_of_many_failures_a_few_are_told(told: list[str]) -> None:
     ray.wait([fails.remote() for _ in range(100)], num_returns=100)
     settle()
-    leaks.until(lambda: any("failed 100 times" in line for line in told), 30)
+    assert leaks.until(lambda: any("failed 100 times" in line for line in told)), told
     assert len(told) == 7
 
 

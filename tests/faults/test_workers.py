@@ -33,7 +33,7 @@ def test_a1_to_a4_death_while_running_without_retries(ray: Any, action: str) -> 
         faults.strike(action)
 
     with pytest.raises(WorkerCrashedError, match=DEATHS[action]):
-        ray.get(die.remote(), timeout=20)
+        ray.get(die.remote(), timeout=60)
 
 
 @pytest.mark.parametrize("action", faults.DEADLY)
@@ -45,7 +45,7 @@ def test_death_while_reading_arguments_or_writing_the_result(ray: Any, phase: st
 
     ref = f.remote(Bomb("unpickle", action)) if phase == "arguments" else f.remote()
     with pytest.raises(WorkerCrashedError):
-        ray.get(ref, timeout=20)
+        ray.get(ref, timeout=60)
 
 
 @pytest.mark.parametrize("retries", [0, 1, 3])
@@ -56,7 +56,7 @@ def test_a5_a_task_is_tried_once_more_than_its_retries(ray: Any, counter: Counte
         faults.strike("sigkill")
 
     with pytest.raises(WorkerCrashedError):
-        ray.get(die.remote(), timeout=30)
+        ray.get(die.remote(), timeout=60)
     assert counter.value == retries + 1
 
 
@@ -67,7 +67,7 @@ def test_a_retry_that_succeeds_is_a_success(ray: Any, counter: Counter) -> None:
             faults.strike("os._exit(3)")
         return counter.value
 
-    assert ray.get(die_twice.remote(), timeout=30) == 3
+    assert ray.get(die_twice.remote(), timeout=60) == 3
 
 
 def test_a6_death_of_an_idle_worker_is_not_seen(ray: Any) -> None:
@@ -75,9 +75,9 @@ def test_a6_death_of_an_idle_worker_is_not_seen(ray: Any) -> None:
     def pid() -> int:
         return os.getpid()
 
-    first = {ray.get(pid.remote(), timeout=20) for _ in range(4)}
+    first = {ray.get(pid.remote(), timeout=60) for _ in range(4)}
     faults.kill(*first)
-    assert not first & {ray.get(pid.remote(), timeout=20) for _ in range(4)}
+    assert not first & {ray.get(pid.remote(), timeout=60) for _ in range(4)}
 
 
 def test_a7_a_result_is_whole_or_not_there(ray: Any, gate: Gate, counter: Counter) -> None:
@@ -107,7 +107,7 @@ def test_a8_death_while_putting_leaves_the_store_usable(ray: Any, gate: Gate) ->
     ref = put_for_ever.remote()
     faults.kill(*gate.wait_for("putting"))
     with pytest.raises(WorkerCrashedError):
-        ray.get(ref, timeout=20)
+        ray.get(ref, timeout=60)
     del ref
     data = bytes(range(256)) * 40_000
     assert ray.get(ray.put(data)) == data
@@ -125,9 +125,9 @@ def test_a9_bystanders_of_a_crash_are_right(ray: Any) -> None:
     before = [square.remote(n) for n in range(10)]
     crasher = die.remote()
     after = [square.remote(n) for n in range(10, 19)]
-    assert ray.get(before + after, timeout=30) == [n * n for n in range(19)]
+    assert ray.get(before + after, timeout=60) == [n * n for n in range(19)]
     with pytest.raises(WorkerCrashedError):
-        ray.get(crasher, timeout=20)
+        ray.get(crasher, timeout=60)
 
 
 def test_tasks_prefetched_behind_a_crash_lose_no_attempt(ray: Any, counter: Counter) -> None:
@@ -150,7 +150,7 @@ def test_tasks_prefetched_behind_a_crash_lose_no_attempt(ray: Any, counter: Coun
     assert ray.get(refs, timeout=60) == list(range(200))
     for ref in crashers:
         with pytest.raises(WorkerCrashedError):
-            ray.get(ref, timeout=20)
+            ray.get(ref, timeout=60)
 
 
 def test_a10_endless_retries_go_on_and_can_be_cancelled(ray: Any, counter: Counter) -> None:
@@ -162,14 +162,14 @@ def test_a10_endless_retries_go_on_and_can_be_cancelled(ray: Any, counter: Count
     said: list[str] = []
     ray.runtime().engine.on_output.append(lambda output: said.append(output.text))
     ref = loop.remote()
-    assert leaks.until(lambda: counter.value >= 6, 30)
+    assert leaks.until(lambda: counter.value >= 6)
     assert leaks.until(lambda: sum("loop has crashed its worker" in text for text in said) >= 2)
     assert "code 3" in said[0]
     ray.cancel(ref)
     from raynb.exceptions import TaskCancelledError
 
     with pytest.raises(TaskCancelledError):
-        ray.get(ref, timeout=20)
+        ray.get(ref, timeout=60)
 
 
 @pytest.mark.parametrize("retries", [0, 2])
@@ -185,10 +185,10 @@ def test_a11_a_generator_that_dies_gives_what_it_had_and_then_the_error(
 
     items = stream.remote()
     refs = list(items)
-    assert [ray.get(ref, timeout=20) for ref in refs[:yields]] == list(range(yields))
+    assert [ray.get(ref, timeout=60) for ref in refs[:yields]] == list(range(yields))
     assert len(refs) == yields + 1
     with pytest.raises(WorkerCrashedError):
-        ray.get(refs[yields], timeout=20)
+        ray.get(refs[yields], timeout=60)
     assert list(items) == []
     assert counter.value == retries + 1
 
@@ -202,7 +202,7 @@ def test_a11_a_generator_that_dies_twice_yields_each_item_once(ray: Any, counter
                 faults.strike("segfault")
             yield number
 
-    assert [ray.get(ref, timeout=20) for ref in stream.remote()] == list(range(100))
+    assert [ray.get(ref, timeout=60) for ref in stream.remote()] == list(range(100))
     assert counter.value == 3
 
 
@@ -214,10 +214,10 @@ def test_a11_a_generator_method_of_an_actor_that_dies(ray: Any) -> None:
             faults.strike("sigkill")
 
     refs = list(Source.remote().stream.options(num_returns="streaming").remote(100))
-    assert ray.get(refs[:100], timeout=20) == list(range(100))
+    assert ray.get(refs[:100], timeout=60) == list(range(100))
     assert len(refs) == 101
     with pytest.raises(ActorDiedError):
-        ray.get(refs[100], timeout=20)
+        ray.get(refs[100], timeout=60)
 
 
 def test_a13_all_workers_killed_at_once(ray: Any, gate: Gate) -> None:
@@ -231,7 +231,7 @@ def test_a13_all_workers_killed_at_once(ray: Any, gate: Gate) -> None:
     faults.kill(*pids)
     gate.open("hold0")
     gate.open("hold1")
-    assert ray.get(refs, timeout=30) == [0, 1]
+    assert ray.get(refs, timeout=60) == [0, 1]
 
 
 def test_a14_the_supervisor_killed_is_survived_or_said_at_once(raynb_runtime: Any) -> None:
@@ -242,10 +242,10 @@ def test_a14_the_supervisor_killed_is_survived_or_said_at_once(raynb_runtime: An
     def f() -> int:
         return 1
 
-    assert ray.get(f.remote(), timeout=20) == 1
+    assert ray.get(f.remote(), timeout=60) == 1
     faults.kill(*faults.supervisor_pids())
     try:
-        answer: Any = ray.get(f.remote(), timeout=20)
+        answer: Any = ray.get(f.remote(), timeout=60)
     except RayError as error:
         answer = str(error)
     assert answer == 1 or re.search("supervisor|runtime", answer), answer
@@ -257,5 +257,5 @@ def test_an_exception_is_not_a_crash(ray: Any) -> None:
         faults.strike("raise")
 
     with pytest.raises(RayTaskError) as caught:
-        ray.get(fail.remote(), timeout=20)
+        ray.get(fail.remote(), timeout=60)
     assert isinstance(caught.value, faults.Boom)

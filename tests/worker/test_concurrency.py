@@ -43,7 +43,7 @@ def made() -> Iterator[tuple[Host, Threads]]:
 
 def test_calls_that_block_run_beside_each_other(made: tuple[Host, Threads]) -> None:
     host, group = made
-    together = threading.Barrier(8, timeout=20)
+    together = threading.Barrier(8, timeout=60)
     for _ in range(16):  # twice as many as may run at once
         group.start(together.wait, None)  # type: ignore[arg-type]
     assert leaks.until(lambda: host.done == 16)
@@ -53,7 +53,7 @@ def test_calls_that_block_run_beside_each_other(made: tuple[Host, Threads]) -> N
 def test_calls_that_block_although_they_were_brief_get_company(made: tuple[Host, Threads]) -> None:
     host, group = made
     host.brief = True
-    together = threading.Barrier(8, timeout=20)
+    together = threading.Barrier(8, timeout=60)
     for _ in range(16):
         group.start(together.wait, None)  # type: ignore[arg-type]
 
@@ -70,7 +70,7 @@ def test_brief_calls_are_done_by_the_thread_that_is_awake(made: tuple[Host, Thre
     host, group = made
     host.brief = True
     held = threading.Event()
-    group.start(lambda: held.wait(20), None)  # type: ignore[arg-type,return-value]
+    group.start(lambda: held.wait(60), None)  # type: ignore[arg-type,return-value]
     assert leaks.until(lambda: group._brief == 1)
     for _ in range(50):
         group.start(lambda: None, None)  # type: ignore[arg-type]
@@ -119,7 +119,7 @@ def test_nobody_looks_after_calls_that_no_further_thread_can_take(made: tuple[Ho
     host, group = made
     held = threading.Event()
     for _ in range(20):
-        group.start(lambda: held.wait(20), None)  # type: ignore[arg-type,return-value]
+        group.start(lambda: held.wait(60), None)  # type: ignore[arg-type,return-value]
     assert leaks.until(lambda: group._taken == 8)
     assert not group.waiting()
     held.set()

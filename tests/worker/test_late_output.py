@@ -62,7 +62,7 @@ def test_what_is_late_belongs_to_its_task(raynb_runtime: Any, tmp_path: Path, ki
 
     ray.get(ray.remote(start).remote(kind, gate))
     ref = other.remote()
-    leaks.until(lambda: any("late" in output.text for output in list(outputs)), 30)
+    leaks.until(lambda: any("late" in output.text for output in list(outputs)))
     Path(heard).touch()
     ray.get(ref)
     said = {name: "".join(o.text for o in outputs if o.name == name) for name in ("start", "other")}
