@@ -238,7 +238,7 @@ class _TokenWalk(Walk):
 
     def other(self, value: Any, kind: type, depth: int) -> None:
         """Adds a value of no builtin type: modules by name, arrays and frames by content or identity."""
-        package = kind.__module__.partition(".")[0]
+        package = module_of(kind).partition(".")[0]
         if issubclass(kind, ModuleType):
             own: dict[str, Any] = _DICT_OF_MODULE.__get__(value)
             self.piece("module", self.reader.modules.token(str(own.get("__name__", ""))))
@@ -339,10 +339,10 @@ class _TokenWalk(Walk):
     def instance(self, value: Any, kind: type, depth: int) -> None:
         """An object of a class of others or of the notebook: its class and its attributes."""
         own = attributes_of(value)
-        if kind.__module__ == "__main__":
+        if module_of(kind) == "__main__":
             self.value(kind, depth + 1)
         else:
-            self.named(kind.__module__, kind.__qualname__)
+            self.named(module_of(kind), kind.__qualname__)
         attributes = attributes_of(value)
         own = _slots_of(value) | (attributes or {})
         items = _items_of(value)
@@ -354,6 +354,12 @@ class _TokenWalk(Walk):
         if items is not None:
             self.value(items, depth + 1)
         self.value(own, depth + 1)
+
+
+def module_of(kind: type) -> str:
+    """Returns the name of a type's module; types of Cython may have something else there."""
+    found: Any = kind.__module__
+    return found if type(found) is str else "builtins"
 
 
 def _slots_of(value: Any) -> dict[str, Any]:
