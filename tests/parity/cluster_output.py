@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import contextvars
 import io
+import logging
 import os
 import sys
 import tempfile
@@ -252,6 +253,32 @@ class Marked:
 
 
 @check
+def a_cancelled_call_of_an_async_actor_writes_nothing() -> None:
+    class Waits:
+        async def stay(self, path: str) -> None:
+            open(path, "w").close()  # noqa: ASYNC230
+            await asyncio.sleep(1000)
+
+        async def log(self) -> str:
+            return self.logged
+
+        def __init__(self) -> None:
+            self.logged = ""
+            logger = logging.getLogger("asyncio")
+            handler = logging.Handler()
+            handler.emit = lambda record: setattr(self, "logged", record.getMessage())  # type: ignore[method-assign]
+            logger.addHandler(handler)
+
+    began = os.path.join(tempfile.mkdtemp(), "began")
+    waits = raynb.remote(num_cpus=0)(Waits).remote()
+    ref = waits.stay.remote(began)
+    until(lambda: os.path.exists(began), "the call to run")
+    raynb.cancel(ref)
+    assert isinstance(raised(lambda: raynb.get(ref, timeout=WAIT)), raynb.exceptions.TaskCancelledError)
+    assert raynb.get(waits.log.remote(), timeout=WAIT) == ""
+
+
+@check
 def calls_without_arguments_find_what_was_sent_to_every_worker() -> None:
     from raynb.api.everywhere import run_on_workers
 
@@ -287,6 +314,10 @@ def a_task_is_found_by_its_ref_at_once() -> None:
     open(go, "w").close()
     raynb.get(ref, timeout=WAIT)
     assert state.get_task(ref).state == "FINISHED"  # type: ignore[union-attr]
+    assert len(state.get_objects(ref)) == 1
+    actor = raynb.remote(num_cpus=0)(Marked).options(name="answers").remote()
+    raynb.get(actor.look.remote(), timeout=WAIT)
+    assert [row.state for row in state.list_actors(filters=[("name", "=", "answers")])] == ["ALIVE"]
 
 
 @check

@@ -179,9 +179,10 @@ def get_placement_group(
     return _one(list_placement_groups(filters=[("placement_group_id", "=", id)], detail=True))
 
 
-def get_objects(id: str, address: str | None = None, timeout: int = 30, _explain: bool = False) -> list[ObjectState]:
-    """Returns what is known of an object by its id (hex)."""
-    return list_objects(filters=[("object_id", "=", id)], detail=True)
+def get_objects(id: Any, address: str | None = None, timeout: int = 30, _explain: bool = False) -> list[ObjectState]:
+    """Returns what is known of an object by its id (hex) or its ref."""
+    name = ray.ObjectRef.hex(id) if isinstance(id, ray.ObjectRef) else id  # raynb's name, as in `get_task`
+    return list_objects(filters=[("object_id", "=", name)], detail=True)
 
 
 _ESCAPES = re.compile(r"\x1b\[[0-9;?]*[ -/]*[@-~]")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import inspect
 import marshal
@@ -124,8 +125,8 @@ class Task:
                 self._end(FINISHED, "", "")  # nobody wants the rest
             elif isinstance(raised, SystemExit) and self.now.actor is None:
                 raise self._left(raised) from None
-            elif isinstance(raised, PASS):
-                cancelled = isinstance(raised, (KeyboardInterrupt, theirs.TaskCancelledError))
+            elif isinstance(raised, PASS) or _is_cancelled(raised):
+                cancelled = isinstance(raised, (KeyboardInterrupt, theirs.TaskCancelledError, asyncio.CancelledError))
                 self._end(CANCELLED if cancelled else FAILED, type(raised).__name__, str(raised))
                 if isinstance(raised, SystemExit):
                     self.now.reporter.flush()
@@ -222,6 +223,18 @@ class Task:
         value, _, contained = errors.task_error(raised, self.call.options.name, "")
         return Broken(value, (), self.engine.pairs(contained), self.call.nonce, self.call.task,
                       self.now.reporter.mark(self.now))  # fmt: skip
+
+
+def _is_cancelled(raised: BaseException) -> bool:
+    """Returns whether this is Ray's cancel of an async call: anything else in its place nobody retrieves, which asyncio
+    tells in a page."""
+    if not isinstance(raised, asyncio.CancelledError):
+        return False
+    try:
+        task = asyncio.current_task()
+    except RuntimeError:  # no event loop runs here
+        return False
+    return task is not None and (sys.version_info < (3, 11) or task.cancelling() > 0)
 
 
 def _leave_loop(code: Any) -> None:

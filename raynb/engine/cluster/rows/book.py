@@ -15,10 +15,12 @@ from raynb.base.ref import ObjectRef
 from raynb.base.rows import (
     ACTOR_CREATION_TASK,
     ACTOR_TASK,
+    ALIVE,
     FINISHED,
     MEMORY,
     NORMAL_TASK,
     PENDING_ARGS_AVAIL,
+    PENDING_CREATION,
     SHARED,
     TASK_ENDED,
     ActorRow,
@@ -132,6 +134,10 @@ class Rows:
                 continue
             row.ended, row.started = at, row.started or at
             self._book.move_task(row, FINISHED)
+            actor: ActorRow | None = self._book.row("actors", row.actor) if row.actor else None
+            if actor is not None and actor.state == PENDING_CREATION:  # it has answered
+                actor.state = ALIVE
+                self._book.put("actors", actor)
             self.object_rows(row)
 
     def object_rows(self, row: TaskRow) -> None:
