@@ -17,8 +17,9 @@ from pathlib import Path
 
 from raynb.engine.cluster.local_nodes import LocalNodes
 
-#: Notebook → what of it a cluster refuses. docs/ray-compatibility.md says it to users.
+#: Notebook → what of it is different on a cluster. docs/ray-compatibility.md says it to users.
 DIFFERENT = {
+    "interrupt_and_rerun": "(100, False, ",  # with three nodes' slots, all tasks may have ended when it is interrupted
     "big_data_by_ref": "is a cluster that has its size: leave object_store_memory out",
 }
 ROOT = Path(__file__).resolve().parents[2]

@@ -31,7 +31,7 @@ MOST = 1500
 
 
 #: What the notebooks need beside Ray.
-NEEDS = ("nbval", "ipykernel", "sklearn", "matplotlib", "pandas", "ipywidgets", "joblib")
+NEEDS = ("nbval", "ipykernel", "sklearn", "matplotlib", "pandas", "ipywidgets", "joblib", "tqdm")
 NOTEBOOKS = sorted(path.stem for path in (ROOT / "notebooks").glob("*.ipynb"))
 
 
