@@ -118,6 +118,19 @@ def test_joblib_runs_on_workers_and_shares_large_arguments(raynb_runtime: Any) -
     assert os.getpid() not in {row[2] for row in rows}
 
 
+def test_joblib_inside_a_task_finds_the_backend_by_its_name(raynb_runtime: Any) -> None:
+    joblib = pytest.importorskip("joblib")
+    from raynb.util.joblib import register_ray
+
+    register_ray()
+
+    def below(n: int) -> int:
+        return sum(joblib.Parallel(n_jobs=2, backend="ray")(joblib.delayed(abs)(-i) for i in range(n)))
+
+    with joblib.parallel_config("ray", n_jobs=2):
+        assert joblib.Parallel()(joblib.delayed(below)(n) for n in range(4)) == [0, 0, 1, 3]
+
+
 def test_joblib_raises_what_the_function_raised(raynb_runtime: Any) -> None:
     joblib = pytest.importorskip("joblib")
     from raynb.util.joblib import register_ray

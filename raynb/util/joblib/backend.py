@@ -131,9 +131,12 @@ def _post(
 
 
 def _run_batch(items: list[tuple[Any, tuple[Any, ...], dict[str, Any]]]) -> Any:
-    """Runs a batch on a worker."""
+    """Runs a batch on a worker, where code that names the backend finds it too."""
     from joblib import parallel_config
 
+    from raynb.util.joblib import register_ray
+
+    register_ray()
     with parallel_config("sequential"):
         return private([
             func(*map(_value, args), **{name: _value(value) for name, value in kwargs.items()})
