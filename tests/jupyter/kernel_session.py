@@ -125,7 +125,7 @@ class KernelSession:
         run = self.runs[number] = Run(number)
         return run
 
-    def run(self, code: str, timeout: float = 60, *, watched: bool = True, ok: bool = True) -> Run:
+    def run(self, code: str, timeout: float = 120, *, watched: bool = True, ok: bool = True) -> Run:
         """Runs a cell to its end; ``ok``: one that fails fails the test."""
         run = self.send(code, watched=watched)
         self.until(lambda: run.reply is not None and run.idle, timeout, f"the cell never ended: {code[:200]}")
@@ -151,7 +151,7 @@ class KernelSession:
         self.until(lambda: run.reply is not None)
         return run.reply or {}
 
-    def until(self, condition: Callable[[], bool], timeout: float = 60, what: str = "") -> None:
+    def until(self, condition: Callable[[], bool], timeout: float = 120, what: str = "") -> None:
         """Receives messages until the condition holds."""
         deadline = time.monotonic() + timeout
         while not condition():

@@ -15,6 +15,7 @@ pytestmark = pytest.mark.timeout(300)
 @pytest.fixture(scope="module")
 def notebook(tmp_path_factory: pytest.TempPathFactory) -> Iterator[KernelSession]:
     session = KernelSession.with_raynb(tmp_path_factory.mktemp("kernel"), "os, sys, time")
+    session.run("%config Raynb.progress = False")  # a slow machine would show bars
     yield session
     session.close()
 
@@ -53,9 +54,12 @@ def test_late_output_goes_to_its_own_cell_while_another_runs(notebook: KernelSes
     assert later.text == "second cell\n"
 
 
-def test_two_tasks_of_a_cell_say_who_they_are(notebook: KernelSession) -> None:
+def test_two_tasks_of_a_cell_say_who_they_are(notebook: KernelSession, tmp_path: Path) -> None:
+    gate = str(tmp_path / "gate")  # one that prints before the other is submitted is alone in the cell
     run = notebook.run(
-        "@ray.remote\ndef hello(n):\n    print('hello', n)\nray.get([hello.remote(n) for n in range(2)]);"
+        f"@ray.remote\ndef hello(n):\n    while not os.path.exists({gate!r}):\n        time.sleep(0.01)\n"
+        "    print('hello', n)\n"
+        f"refs = [hello.remote(n) for n in range(2)]\nopen({gate!r}, 'w').close()\nray.get(refs);"
     )
     notebook.until(lambda: run.text.count("\n") == 2)
     lines = run.text.replace("\x1b[2m", "<").replace("\x1b[0m", ">").splitlines()
@@ -96,7 +100,7 @@ def test_a_failing_task_shows_the_cell_the_line_and_its_source(notebook: KernelS
 def test_a_failing_cell_shows_its_error_without_failing_later_cells(notebook: KernelSession) -> None:
     run = notebook.run("%%remote\nprint('before')\na = 1\nb = a / 0")
     notebook.until(lambda: bool(run.error))
-    assert run.outputs[0][1].get("text") == "before\n"
+    assert run.printed("stdout") == "before\n"
     assert "----> 4 b = a / 0" in run.error
     again = notebook.run("ray.get(b)", ok=False)
     assert again.reply is not None
@@ -173,22 +177,26 @@ def test_showing_a_ref_pins_nothing(notebook: KernelSession) -> None:
 
 
 def test_progress_of_a_loop(notebook: KernelSession) -> None:
+    notebook.run("%config Raynb.progress = True")
     run = notebook.run("%%remote --each n in range(6)\ntime.sleep(0.05)\ny = n * n")
     notebook.until(lambda: any("6/6" in text for text in run.shown))
     assert notebook.run("%get y\ny").shown == ["[0, 1, 4, 9, 16, 25]"]
 
 
 def test_the_first_failure_of_a_loop_shows_and_stops_the_rest(notebook: KernelSession) -> None:
-    run = notebook.run("%%remote --each n in range(40) --stop-on-error\ntime.sleep(0.05)\ny = 1 / (n - 1)")
-    notebook.until(lambda: any("40/40" in text for text in run.shown))
+    notebook.run("%config Raynb.progress = True")
+    cell = "%%remote --each n in range(40) --stop-on-error\nwhile n > 1: time.sleep(0.01)\ny = 1 / (n - 1)"
+    run = notebook.run(cell)
+    notebook.until(lambda: any("40/40" in text for text in run.shown) and bool(run.error))
     assert run.error.count("ZeroDivisionError: division by zero") == 1
     assert any("cancelled" in text for text in run.shown)
 
 
 def test_an_items_own_error_comes_through_chunks(notebook: KernelSession) -> None:
+    notebook.run("%config Raynb.progress = True")
     cell = "%%remote --each n in range(6) --chunk 3 {flags}\ntime.sleep(0.01)\ny = n if n != 4 else [] + n"
     run = notebook.run(cell.format(flags=""))
-    notebook.until(lambda: any("6/6" in text and "1 failed" in text for text in run.shown))
+    notebook.until(lambda: any("6/6" in text and "1 failed" in text for text in run.shown) and bool(run.error))
     assert run.error.count('TypeError: can only concatenate list (not "int") to list') == 1
     assert "----> 3 y = n if n != 4 else [] + n" in run.error
     assert notebook.run("ray.get([y[3], y[5]])").shown == ["[3, 5]"]
@@ -201,9 +209,10 @@ def test_an_items_own_error_comes_through_chunks(notebook: KernelSession) -> Non
     assert waited.reply is not None
     assert waited.reply["ename"] == "RayTaskError(TypeError)"
     stopped = notebook.run(
-        "%%remote --each n in range(400) --chunk 4 --stop-on-error\ntime.sleep(0.01)\ny = [][n] if n == 1 else n"
+        "%%remote --each n in range(400) --chunk 4 --stop-on-error\nwhile n > 3: time.sleep(0.01)\n"
+        "y = [][n] if n == 1 else n"
     )
-    notebook.until(lambda: any("400/400" in text for text in stopped.shown))
+    notebook.until(lambda: any("400/400" in text for text in stopped.shown) and bool(stopped.error))
     assert "IndexError" in stopped.error
     assert any("cancelled" in text for text in stopped.shown)
 

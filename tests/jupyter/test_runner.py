@@ -200,7 +200,7 @@ print(pickle.loads(pickle.dumps(run_cell(CellPayload(job, {"name": "hello"}))[1:
 print(said[0][1]["data"]["text/plain"], sorted(said[1][1]["data"]), said[2][1]["data"]["text/plain"])
 """
     env = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, env=env, timeout=60)
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, env=env, timeout=110)
     assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines()[-2] == "(1, [['hello 2'], 1])"
     assert done.stdout.splitlines()[-1] == "{'a': 1} ['text/html', 'text/plain'] [['hello 2'], 1]"

@@ -26,6 +26,8 @@ def speak():
     print("trouble", file=sys.stderr)
     print("no end of line", end="")
 
+from raynb.api.terminal import console
+console.IDLE_SECONDS = 100  # a line whose two halves come far apart is one all the same
 ray.get(speak.remote())
 shown = ray.remote(Shown).remote(1.5)
 ray.get(shown.speak.remote())
@@ -34,7 +36,7 @@ ray.shutdown()
 print("after the shutdown")
 """
     with script(code, tmp_path) as process:
-        out, err = process.communicate(timeout=60)
+        out, err = process.communicate(timeout=110)
     assert process.returncode == 0, err
     lines = re.sub(r"pid=\d+", "pid=N", out).splitlines()
     # Whose line comes first is open between processes, not within one.

@@ -65,7 +65,7 @@ def test_f52_a_driver_killed_twenty_times_leaves_nothing(tmp_path: Path) -> None
             if number >= 10:
                 assert say(process) == "ready"
             else:
-                leaks.until(lambda count=number: len(leaks.descendants(process.pid)) > count // 3, 20)
+                leaks.until(lambda count=number: len(leaks.descendants(process.pid)) > count // 3, 60)
             process.send_signal(signal.SIGKILL)
     run("ray.init(num_cpus=1)", tmp_path)
 
@@ -126,9 +126,9 @@ for thread in threads: thread.start()
 loop = current().loop
 while len(loop.waiters.watchers.get(ref._id, ())) < 5: os.sched_yield()
 ray.shutdown()
-for thread in threads: thread.join(20)
+for thread in threads: thread.join(90)
 assert said == [RuntimeGoneError] * 4, said
-assert isinstance(future.exception(timeout=20), RuntimeGoneError)
+assert isinstance(future.exception(timeout=90), RuntimeGoneError)
 print("fine")
 """,
         tmp_path,
@@ -361,10 +361,10 @@ def use(number):
             def who(self):
                 return number
         actor = ray.remote(num_cpus=0)(Named).options(name="one").remote()
-        barrier.wait(30)
-        mine = ray.get(ray.get_actor("one").who.remote(), timeout=30)
-        results[number] = ray.get(whose.remote(), timeout=30), mine
-        barrier.wait(30)
+        barrier.wait(90)
+        mine = ray.get(ray.get_actor("one").who.remote(), timeout=90)
+        results[number] = ray.get(whose.remote(), timeout=90), mine
+        barrier.wait(90)
 barrier = threading.Barrier(3)
 threads = [threading.Thread(target=use, args=(n,)) for n in range(3)]
 for thread in threads: thread.start()
@@ -416,7 +416,7 @@ os._exit(0)
 
 
 ORDERLY = """
-ray.init(num_cpus=2)
+ray.init(num_cpus=2, shutdown_timeout=60)
 
 @ray.remote
 class Store:

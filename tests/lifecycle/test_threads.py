@@ -85,7 +85,7 @@ def prints(x):
     print("line", x)
     return x
 
-assert ray.get([prints.remote(i) for i in range(20)], timeout=50) == list(range(20))
+assert ray.get([prints.remote(i) for i in range(20)], timeout=90) == list(range(20))
 
 @ray.remote
 def large(i):                                     # a worker asks for room, which takes a thread
@@ -93,7 +93,7 @@ def large(i):                                     # a worker asks for room, whic
 
 refs = [large.remote(i) for i in range(8)]
 for i, ref in enumerate(refs):
-    assert ray.get(ref, timeout=50) == bytes([i]) * 3_000_000
+    assert ray.get(ref, timeout=90) == bytes([i]) * 3_000_000
 done = []
 f.remote(1).future().add_done_callback(lambda future: done.append(future.result()))
 while not done:

@@ -100,7 +100,7 @@ class Console:
 
     def _serve(self) -> None:
         while True:
-            more = self._news.wait(IDLE_SECONDS)
+            more = self._news.wait(IDLE_SECONDS) or bool(self._queue)  # what has just come may go on
             self._news.clear()
             self._write_now(final=not more)
             with self._starting:

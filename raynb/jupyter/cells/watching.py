@@ -185,11 +185,13 @@ class Watch:
 
     def _show(self, update: bool) -> None:
         self._shown_at = time.monotonic()
+        self.notebook.router.show_latest(self.scope, "update_display" if update else "display", self._line)
+
+    def _line(self) -> dict[str, Any]:
         count = self.count
         now = time.monotonic()
         gone = "" if count.ended >= count.total else count.gone(now)
-        bundle = line_bundle(count.text(now), count.share(), self._display_id, bool(count.failed), gone)
-        self.notebook.router.show_rich(self.scope, "update_display" if update else "display", bundle)
+        return line_bundle(count.text(now), count.share(), self._display_id, bool(count.failed), gone)
 
 
 def _error_of(future: Any) -> BaseException | None:

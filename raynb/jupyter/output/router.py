@@ -157,6 +157,10 @@ class Router:
         """Shows a rich output of raynb's own in a cell."""
         self.post(lambda: self.sink.rich(self.cell(scope), kind, bundle))
 
+    def show_latest(self, scope: int, kind: str, make: Callable[[], dict[str, Any]]) -> None:
+        """Shows what ``make`` returns at that moment, so that the last of several threads shows the last state."""
+        self.post(lambda: self.sink.rich(self.cell(scope), kind, make()))
+
     def replay(self, scope: int, of: int, outputs: list[Output]) -> None:
         """Shows in a cell what another one has shown, or would have if somebody had watched.
 
