@@ -283,6 +283,9 @@ class Inspection(Protocol):
         """Returns the stacks of a worker that does not answer `ask`, written by a signal handler, which needs no
         lock of Python's; empty where that is not possible, or the process is stopped."""
 
+    def waits(self, point: Breakpoint) -> bool:
+        """Returns whether a task still waits at a breakpoint, and is not being cancelled."""
+
     def quit(self, point: Breakpoint) -> None:
         """Cancels the task at a breakpoint."""
 

@@ -31,7 +31,11 @@ try:
     ray.get(f.remote(8))
 except ray.exceptions.TaskCancelledError:
     print("cancelled")
+refs = [f.remote(n) for n in range(3)]
+ends = [type(ref.future().exception()).__name__ for ref in refs]
+print("all", ends)
 print("then", ray.get(f.remote(9)))
+print("later", f.remote(10).future().result(timeout=60))
 """
 
 
@@ -53,9 +57,15 @@ def test_a_breakpoint_of_a_script_opens_at_its_terminal(tmp_path: Path) -> None:
         child.sendline("q")
         child.expect("cancelled\r\n")
         child.expect(r"\(Pdb\) ")
+        child.sendline("q!")  # of all tasks, at the prompt of the first
+        child.expect(r"all \['TaskCancelledError', 'TaskCancelledError', 'TaskCancelledError'\]\r\n")
+        child.expect(r"\(Pdb\) ")
         child.sendintr()
         child.expect("The task goes on, and stops at no more breakpoints.\r\n")
         child.expect("then 54\r\n")
+        child.expect(r"\(Pdb\) ")  # where the main thread waits for a future, too
+        child.sendline("c")
+        child.expect("later 60\r\n")
         child.expect(pexpect.EOF)
     finally:
         child.close(force=True)

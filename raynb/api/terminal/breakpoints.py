@@ -16,7 +16,7 @@ from typing import Any
 from raynb.base import engine as engines
 from raynb.base import unshown
 from raynb.base.interfaces import DriverEngine, Wait
-from raynb.base.rows import Breakpoint
+from raynb.base.rows import ACTOR_CREATION_TASK, Breakpoint
 from raynb.base.text import printable
 from raynb.exceptions import RayError
 
@@ -90,7 +90,7 @@ class Terminal:
     def __init__(self, engine: DriverEngine) -> None:
         self._engine = engine
         self._pending: deque[Breakpoint] = deque()
-        self._passed: set[str] = set()  # places that were told of
+        self._passed: dict[str, Breakpoint] = {}  # places that were told of
         self._busy = False
         self._wait: Wait | None = None  # the main thread's
         self._lock = threading.Lock()  # guards `_wait` and `_pending`
@@ -122,8 +122,7 @@ class Terminal:
     def _pass_by(self, point: Breakpoint) -> None:
         """Nobody can answer a prompt: the task goes on."""
         place = _place(point)
-        if place not in self._passed:
-            self._passed.add(place)
+        if self._passed.setdefault(place, point) is point:  # several threads may come here at once
             _say(f"breakpoint() in {printable(point.name)} at {place} was passed: this program has no terminal that "
                  "could ask for commands. In a notebook, `%load_ext raynb` opens it in the cell.")  # fmt: skip
         command(self._engine, point, "release")
@@ -166,16 +165,21 @@ class Terminal:
 
     def _debug(self, point: Breakpoint) -> None:
         engine, inspection = self._engine, self._engine.inspection
-        if inspection is None or (point.worker, point.session) not in inspection.breakpoints:
+        if inspection is None:
+            return
+        if not inspection.waits(point):
+            inspection.over(point)  # its task is being cancelled
             return
         unshown.show()
         more = f" {len(self._pending)} more wait at breakpoints." if self._pending else ""
         print(f"{printable(point.name)} (worker {point.worker}) is at a breakpoint, {_place(point)}.{more} "
-              "c: go on, q: cancel the task, h: help.", flush=True)  # fmt: skip
+              "c: go on, q: cancel the task, q!: all tasks, h: help.", flush=True)  # fmt: skip
 
         def say(prompt: str, line: str) -> Answer | None:
-            if prompt == PROMPT and line.strip() in QUITS:
+            if prompt == PROMPT and line.strip() in (*QUITS, "q!"):
                 inspection.quit(point)
+                if line.strip() == "q!":
+                    _cancel_all(engine)
                 return None
             return ask(engine, point, "line", line)
 
@@ -187,6 +191,13 @@ class Terminal:
             print(str(error))
         finally:
             inspection.over(point)
+
+
+def _cancel_all(engine: DriverEngine) -> None:
+    """A script has no cells: cancels all that it has submitted."""
+    for row in engine.snapshot().tasks:
+        if not row.ended and not row.parent and row.kind != ACTOR_CREATION_TASK:
+            engine.cancel_task(row.id)
 
 
 def _is_terminal() -> bool:

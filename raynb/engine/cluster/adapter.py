@@ -25,6 +25,7 @@ from raynb.engine.cluster.places import RayGroups
 from raynb.engine.cluster.refs import Refs
 from raynb.engine.cluster.side import Shared
 from raynb.engine.cluster.submission import Submission
+from raynb.engine.ref_future import RefFuture
 from raynb.engine.ticking import ticking
 from raynb.exceptions import ActorDiedError, GetTimeoutError, RuntimeGoneError
 from raynb.serde import errors
@@ -210,10 +211,7 @@ class Objects:
     def future(self, ref: ObjectRef[Any]) -> concurrent.futures.Future[Any]:
         """Returns a future of the object's value."""
         self._engine.check_alive()
-        future: concurrent.futures.Future[Any] = concurrent.futures.Future()
-        future.set_running_or_notify_cancel()
-        future.raynb_ref = ref  # type: ignore[attr-defined]  # lives until its value is read
-
+        future = RefFuture(ref)
         native = self._refs.native(ref)
 
         def arrived(done: concurrent.futures.Future[Any]) -> None:
@@ -235,7 +233,7 @@ class Objects:
                 future.set_exception(known)
             else:
                 future.set_result(result)
-            future.__dict__.pop("raynb_ref", None)
+            future.taken_ref()
 
         native.future().add_done_callback(arrived)
         return future

@@ -19,6 +19,7 @@ from raynb.engine.loop.connections import WorkerConnection
 from raynb.engine.loop.effects import Effects
 from raynb.engine.loop.loop import Loop
 from raynb.engine.loop.waiters import Waiter
+from raynb.engine.ref_future import FutureWait
 from raynb.exceptions import WorkerCrashedError
 from raynb.run.inspection import dumps
 from raynb.wire import messages as w
@@ -81,6 +82,8 @@ class Inspection:
         """Does nothing once the wait is over."""
         if isinstance(wait, Waiter):
             self._loop.waiters.interrupt(wait, aside)
+        elif isinstance(wait, FutureWait):
+            wait.interrupt(aside)
 
     def answered(self, m: w.Inspected) -> None:
         """Sets the future of a question to the worker's answer."""
@@ -110,6 +113,12 @@ class Inspection:
         self._loop.apply(e.TaskPaused(now, m.task))
         for listener in self.on_pause:
             self._loop.callbacks.append(functools.partial(listener, point))
+
+    @sheltered
+    def waits(self, point: Breakpoint) -> bool:
+        with self._loop.lock:
+            task = self._loop.machine.tasks.table.get(point.task)
+            return (point.worker, point.session) in self.breakpoints and task is not None and not task.cancelled
 
     def quit(self, point: Breakpoint) -> None:
         """Cancels a task that waits at a breakpoint."""

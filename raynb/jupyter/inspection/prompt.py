@@ -61,7 +61,7 @@ class Breakpoints:
         self.notebook = notebook
         self._pending: deque[Breakpoint] = deque()
         self._told: set[tuple[int, int]] = set()
-        self._passed: set[int] = set()  # cells that were told that nobody can answer
+        self._passed: dict[int, Breakpoint] = {}  # cells that were told that nobody can answer
         self._busy = False
 
     def install(self) -> None:
@@ -99,8 +99,7 @@ class Breakpoints:
 
     def _pass_by(self, point: Breakpoint) -> None:
         """Lets a task go on whose prompt nobody can answer."""
-        if point.scope not in self._passed:
-            self._passed.add(point.scope)
+        if self._passed.setdefault(point.scope, point) is point:  # several threads may come here at once
             self.notebook.router.show_text(
                 point.scope, "stderr",
                 f"raynb: breakpoint() in {printable(point.name)} at {self._place(point)} was passed: "
@@ -119,11 +118,13 @@ class Breakpoints:
             return
         engine = engines.driver()
         waits = self.notebook.waits
+        running = self.notebook.cells.running()
+        if running is not None and running.batch:  # its front end cannot ask for commands
+            return
         waiting = waits.current if waits is not None else None
         if waiting is not None and engine is not None and engine.inspection is not None:
             engine.inspection.interrupt_wait(waiting[0], self.serve)
             return
-        running = self.notebook.cells.running()
         if running is not None and waits is not None and waits.in_event_loop():
             kernel = getattr(self.notebook.shell, "kernel", None)
             if kernel is not None and getattr(kernel, "io_loop", None) is not None:
@@ -146,7 +147,9 @@ class Breakpoints:
     # -- the prompt ----------------------------------------------------------------------------
     def waiting(self) -> list[Breakpoint]:
         """Returns the tasks that wait for a prompt."""
-        return list(self._pending)
+        engine = engines.driver()
+        inspection = engine.inspection if engine is not None else None
+        return [point for point in list(self._pending) if inspection is not None and inspection.waits(point)]
 
     def serve(self, task: int | None = None) -> bool:
         """Opens the prompts of the tasks that wait, one after the other; returns whether there was one.
@@ -180,7 +183,8 @@ class Breakpoints:
         if engine is None or engine.inspection is None:
             return
         inspection = engine.inspection
-        if (point.worker, point.session) not in inspection.breakpoints:
+        if not inspection.waits(point):
+            inspection.over(point)  # its task is being cancelled
             return
         self.notebook.router.drain()
         more = f" {len(self._pending)} more wait at breakpoints." if self._pending else ""

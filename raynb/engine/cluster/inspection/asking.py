@@ -17,6 +17,7 @@ from raynb.base.rows import Breakpoint
 from raynb.engine.cluster import rays
 from raynb.engine.cluster.adapter import Missing
 from raynb.engine.cluster.rows.book import Rows
+from raynb.engine.ref_future import FutureWait
 from raynb.exceptions import RayError, RuntimeGoneError, WorkerCrashedError
 from raynb.run.inspection.stacks import Stack
 
@@ -84,6 +85,11 @@ class ClusterInspection:
         """Has a thread that waits call ``aside`` and then wait on."""
         if isinstance(wait, Missing):
             wait.aside = aside
+        elif isinstance(wait, FutureWait):
+            wait.interrupt(aside)
+
+    def waits(self, point: Breakpoint) -> bool:
+        return (point.worker, point.session) in self.breakpoints
 
     def quit(self, point: Breakpoint) -> None:
         """Has the worker end a task that waits at a breakpoint."""

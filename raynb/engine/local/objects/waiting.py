@@ -20,6 +20,7 @@ from raynb.engine.local.objects.reading import Reading
 from raynb.engine.local.objects.watching import tell_loop, watch
 from raynb.engine.loop.loop import Loop
 from raynb.engine.loop.waiters import Waiter
+from raynb.engine.ref_future import RefFuture
 from raynb.engine.refs import LOOP_MAX_REFS, OwnRefs
 from raynb.exceptions import GetTimeoutError
 
@@ -179,15 +180,13 @@ class Waiting:
         """Returns a future of the object's value."""
         self._engine.check_alive()
         self._refs.check(ref)
-        future: concurrent.futures.Future[Any] = concurrent.futures.Future()
-        future.set_running_or_notify_cancel()
-        future.raynb_ref = ref  # type: ignore[attr-defined]  # lives until its value is read
+        future = RefFuture(ref)
 
         def deliver() -> None:
-            held = future.__dict__.pop("raynb_ref", None)
+            held = future.taken_ref()  # noqa: F841  # it lives until its value is read
             try:
                 self._engine.check_alive()
-                result = self._reading.read_values([held._id], None)[0]
+                result = self._reading.read_values([future.key], None)[0]
             except BaseException as error:
                 future.set_exception(error)
             else:
