@@ -74,7 +74,8 @@ class TaskRow:
     function: str = ""  # key of its definition; of an actor's call, the method's name
     inputs: int = 0  # refs among its arguments
     after: int = 0  # the task whose result was the last input that it waited for; 0: it waited for none
-    peak: int = 0  # largest resident memory of its worker that was sampled while it ran, bytes
+    peak: int = 0  # largest resident memory of its worker that was sampled while it ran, bytes; 0: it was too short
+    added: int = 0  # of the peak, what its worker did not have before it ran
 
 
 @dataclass(slots=True)

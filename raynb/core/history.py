@@ -34,9 +34,11 @@ TIME_EVERY_EVENTS = 4096
 MAX_CHANGES = 20_000
 
 #: What is kept of an ended task: id, state, worker, attempt, scope, actor, does it create one, parent, the
-#: five times, type and text of its error, size of its results, inputs, after, peak. Plain values only: the
-#: garbage collector lets go of such tuples, while rows of tables would be looked through again and again.
-Ended = tuple[int, str, int, int, int, int, bool, int, float, float, float, float, float, str, str, int, int, int, int]
+#: five times, type and text of its error, size of its results, inputs, after, peak and memory before. Plain values
+#: only: the garbage collector lets go of such tuples, while rows of tables would be looked through again and again.
+Ended = tuple[
+    int, str, int, int, int, int, bool, int, float, float, float, float, float, str, str, int, int, int, int, int
+]
 
 
 def plain(task: Task) -> Ended:
@@ -46,7 +48,7 @@ def plain(task: Task) -> Ended:
     return (
         spec.task_id, task.state, task.worker, spec.attempt, spec.scope, spec.actor, spec.creates_actor, spec.parent,
         task.submitted, task.started, task.fetched, task.ran, task.ended, kind, text, task.size,
-        len(spec.deps), task.after, task.peak,
+        len(spec.deps), task.after, task.peak, task.before,
     )  # fmt: skip
 
 

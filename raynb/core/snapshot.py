@@ -44,14 +44,14 @@ def task_row(m: Machine, task: Task) -> TaskRow:
 
 def _task_row(m: Machine, task: Ended, options: TaskOptions) -> TaskRow:
     (identity, state, number, attempt, scope, actor, creates, parent, submitted, started, fetched, ran, ended,
-     error, text, size, inputs, after, peak) = task  # fmt: skip
+     error, text, size, inputs, after, peak, before) = task  # fmt: skip
     worker = m.pool.table.get(number)
     kind = ACTOR_CREATION_TASK if creates else ACTOR_TASK if actor else NORMAL_TASK
     return TaskRow(
         identity, options.name, kind, state, number, worker.pid if worker else 0, attempt, scope,
         actor or (identity if creates else 0), parent, submitted, started, fetched, ran, ended,
         error, text, size, to_floats(options.resources), options.function_name or options.name,
-        options.function, inputs, after, peak,
+        options.function, inputs, after, peak, max(0, peak - before) if before >= 0 else 0,
     )  # fmt: skip
 
 

@@ -47,6 +47,11 @@ _DOTS = {
 }  # fmt: skip
 
 
+def memory_added(peak: int, added: int) -> str:
+    """Returns the memory that a task added at its peak, as ``+1.5 MB``; nothing if it was too short to be sampled."""
+    return f"+{format_bytes(added)}" if peak else ""
+
+
 def format_bytes(size: int) -> str:
     """Returns a size for people, in powers of 1000: ``1.5 MB``."""
     amount = float(size)

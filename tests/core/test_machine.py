@@ -406,12 +406,22 @@ def test_a_task_knows_the_input_that_it_waited_for_last_and_its_peak_memory(cloc
     third, _ = clock.submit(deps=both)
     clock.finish(runs(orders)[0][0], first)
     clock.finish(runs(more)[0][0], second)
-    clock.dispatch(e.MemoryMeasured, {1: 500, 2: 500})
-    clock.dispatch(e.MemoryMeasured, {1: 300, 2: 300})
+    clock.dispatch(e.MemoryMeasured, {1: 500, 2: 500}, fresh=90)
+    clock.dispatch(e.MemoryMeasured, {1: 300, 2: 300}, fresh=90)
     row = snapshot.rows(clock.machine, clock.now, 0.0, [third], [], []).tasks[0]
-    assert (row.after, row.inputs, row.peak) == (second, 2, 500)
+    assert (row.after, row.inputs, row.peak, row.added) == (second, 2, 500, 410)  # of a worker that has done nothing
     assert [one.id for one in snapshot.running(clock.machine)] == [third]
     clock.finish(row.worker, third)
     row = snapshot.rows(clock.machine, clock.now, 0.0, [third], [], []).tasks[0]
-    assert (row.state, row.after, row.peak) == ("FINISHED", second, 500)
+    assert (row.state, row.after, row.peak, row.added) == ("FINISHED", second, 500, 410)
     assert snapshot.running(clock.machine) == []
+    added = []
+    for before, samples in ((120, (150, 700)), (700, (200, 300))):  # it has just given back what one before had
+        clock.dispatch(e.MemoryMeasured, {1: before, 2: before})
+        fourth, orders = clock.submit()
+        for rss in samples:
+            clock.dispatch(e.MemoryMeasured, {1: rss, 2: rss})
+        row = snapshot.rows(clock.machine, clock.now, 0.0, [fourth], [], []).tasks[0]
+        added.append(row.added)
+        clock.finish(row.worker, fourth)
+    assert added == [580, 100]

@@ -85,6 +85,10 @@ def stacks_and_profiles_of_running_tasks() -> None:
         assert profile["seconds"] >= 0.2
         found = {place[2] for _, places, *_ in profile["stacks"] for place in places}
         assert "sleeps" in found or not profile["samples"], found
+        asked(below.worker, "watch_memory")
+        memory = asked(below.worker, "memory_watched")
+        assert memory["memory"] >= 0
+        assert memory["tool"] in ("memray", "tracemalloc")
     finally:
         open(gate, "w").close()
     raynb.get(refs, timeout=WAIT)

@@ -36,6 +36,7 @@ export interface Task {
   inputs: number;
   after: string;
   peak: number;
+  added: number;
   title: string;
 }
 

@@ -83,6 +83,7 @@ function Cancel(props: { task: Task; act: ViewProps['act'] }) {
 }
 
 const NONE = Number.NaN;
+const MEMORY = 'What its worker had more at most than before, sampled four times a second';
 
 function columnsOf(props: ViewProps): Column<Task>[] {
   const { picture, now, act } = props;
@@ -101,7 +102,8 @@ function columnsOf(props: ViewProps): Column<Task>[] {
     { key: 'attempt', title: 'Attempt', min: 58, grow: 0, priority: 9, right: true,
       value: task => (task.started ? task.attempt + 1 : NONE), cell: task => (task.started ? task.attempt + 1 : '') },
     { key: 'size', title: 'Result', min: 66, grow: 0, priority: 8, right: true, value: task => task.size || NONE, cell: task => (task.size ? bytes(task.size) : '') },
-    { key: 'peak', title: 'Peak memory', min: 88, grow: 0, priority: 10, right: true, value: task => task.peak || NONE, cell: task => (task.peak ? bytes(task.peak) : '') },
+    { key: 'peak', title: 'Peak memory', min: 88, grow: 0, priority: 10, right: true, value: task => (task.peak ? task.added : NONE),
+      cell: task => (task.peak ? <span title={MEMORY}>+{bytes(task.added)}</span> : '') },
     { key: 'inputs', title: 'Inputs', min: 52, grow: 0, priority: 11, right: true, optional: true, value: task => task.inputs, cell: task => task.inputs || '' },
     { key: 'parent', title: 'Parent', min: 80, grow: 1, priority: 12, optional: true, value: parent, cell: task => <span class="rn-name">{parent(task)}</span> },
     { key: 'id', title: 'Id', min: 90, grow: 0, priority: 13, optional: true, value: task => task.id, cell: task => <span class="rn-code" title={task.id}>{shortId(task.id)}</span> },
@@ -229,7 +231,7 @@ export function TaskDetail(props: ViewProps & { task: Task }) {
       <Facts items={[
         ['id', <span class="rn-code">{task.id}</span>],
         ['process', task.pid || ''],
-        ['peak memory', task.peak ? bytes(task.peak) : ''],
+        ['memory at its peak', task.peak ? `+${bytes(task.added)}, ${bytes(task.peak)} of its worker` : ''],
         ...phases.filter(([, from, to]) => from && to >= from).map(([what, from, to]): [string, string] => [what, seconds(to - from)]),
         ['submitted', !ended(task.state) && task.submitted ? `${seconds(Math.max(0, now - task.submitted))} ago` : ''],
         ['waited for', task.after ? link(task.after) : ''],

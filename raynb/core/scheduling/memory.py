@@ -36,10 +36,9 @@ class MemoryPolicy:
         for worker_id, rss in event.rss.items():
             worker = self._workers.get(worker_id)
             if worker is not None:
+                self._enter(worker, rss, event.fresh)
                 worker.rss = rss
                 worker.cpu = event.cpu.get(worker_id, 0.0)
-                if worker.queue and not worker.actor:
-                    worker.queue[0].peak = max(worker.queue[0].peak, rss)
         for worker in list(self._workers.values()):
             limit, name = self._limit(worker)
             if limit and worker.rss > limit and worker.kill_reason is None:
@@ -48,6 +47,19 @@ class MemoryPolicy:
                     f"more than its memory={limit // MB} MiB."))  # fmt: skip
         if event.pressed:
             self._relieve(event)
+
+    @staticmethod
+    def _enter(worker: Worker, rss: int, fresh: int) -> None:
+        """Enters a sample in the record of the task that runs there.
+
+        What the worker had before the task is the last sample, or the first one of the task if that is less: the task
+        before it may have had more.
+        """
+        if worker.queue and not worker.actor:
+            task = worker.queue[0]
+            if task.before < 0:
+                task.before = min(worker.rss or fresh or rss, rss)
+            task.peak = max(task.peak, rss)
 
     def _limit(self, worker: Worker) -> tuple[int, str]:
         if worker.actor:

@@ -258,7 +258,8 @@ class ObjectMoved:
 
 @dataclass(slots=True)
 class MemoryMeasured:
-    """Resident bytes and CPU share of each worker; ``pressed``: the machine's reserve is reached."""
+    """Resident bytes and CPU share of each worker; ``pressed``: the machine's reserve is reached; ``fresh``: bytes of a
+    worker that has done nothing yet."""
 
     now: float
     rss: dict[int, int] = field(default_factory=dict)
@@ -266,6 +267,7 @@ class MemoryMeasured:
     pressed: bool = False
     used: int = 0
     limit: int = 0
+    fresh: int = 0
 
 
 @dataclass(slots=True)

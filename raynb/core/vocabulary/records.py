@@ -41,6 +41,7 @@ class Task:
     not_before: float = 0.0
     after: int = 0  # the task whose result was the last input that it waited for
     peak: int = 0  # largest sampled memory of its worker while it ran
+    before: int = -1  # memory of its worker before it ran; -1: not sampled yet
 
 
 @dataclass(slots=True, eq=False)

@@ -139,7 +139,8 @@ class LocalEngine:
         self.inspection = Inspection(self.loop, self.effects, self.check_alive, self.controls.cancel_task)
         self.scaling = Scaling(self.loop, self.check_alive, self.neighbours.scaled)
         peers = self.effects.peers
-        self.monitor = MemoryMonitor(self.loop, self.store, peers, config)
+        self.monitor = MemoryMonitor(
+            self.loop, self.store, peers, config, lambda: self.supervised.process.pid)  # fmt: skip
         self.hangs = HangWatch(self.loop, peers, self.effects.control, config.hang_warning)
         self.worker_calls = WorkerCalls(self.loop, self.effects, self.spilling.ask, self._callable_by_workers())
         self.inbox = Inbox(self.loop, self.effects, self.store, self.pages, self.definitions, Listeners(

@@ -16,7 +16,15 @@ from typing import TYPE_CHECKING, Any
 
 from raynb.base.interfaces import DriverEngine
 from raynb.base.rows import Snapshot, TaskRow
-from raynb.jupyter.formatting import PLACE_WORDS, STATE_WORDS, counted, format_bytes, format_seconds, short_error
+from raynb.jupyter.formatting import (
+    PLACE_WORDS,
+    STATE_WORDS,
+    counted,
+    format_bytes,
+    format_seconds,
+    memory_added,
+    short_error,
+)
 from raynb.jupyter.output.registry import cell_name
 from raynb.jupyter.reports.timeline import Timeline
 from raynb.jupyter.reports.timing import cut
@@ -74,11 +82,11 @@ def _tables(picture: Snapshot, labels: Labels) -> str:
     names = {row.id: row.name for row in picture.tasks}
     actors = {row.worker: actor_label(row) for row in picture.actors if row.worker}
     tasks = _table(
-        "Tasks", ("task", "state", "time", "start", "cell", "worker", "attempt", "peak memory", "error"),
+        "Tasks", ("task", "state", "time", "start", "cell", "worker", "attempt", "memory added", "error"),
         (
             (row.name, STATE_WORDS[row.state], _took(row, picture.now), _day(picture, row.started),
              cell_name(row.scope) if row.scope else "", str(row.worker or ""), str(row.attempt + 1),
-             format_bytes(row.peak) if row.peak else "", short_error(row.error, row.error_type))
+             memory_added(row.peak, row.added), short_error(row.error, row.error_type))
             for row in sorted(picture.tasks, key=lambda row: -row.submitted)
         ), "no tasks yet",
     )  # fmt: skip

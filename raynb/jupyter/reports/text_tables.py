@@ -7,7 +7,15 @@ from collections.abc import Iterable, Sequence
 from raynb.base import ids
 from raynb.base.rows import TASK_ENDED, ObjectRow, Output, Snapshot, TaskRow
 from raynb.base.text import printable
-from raynb.jupyter.formatting import PLACE_WORDS, STATE_WORDS, format_bytes, format_seconds, short_error, short_task
+from raynb.jupyter.formatting import (
+    PLACE_WORDS,
+    STATE_WORDS,
+    format_bytes,
+    format_seconds,
+    memory_added,
+    short_error,
+    short_task,
+)
 from raynb.jupyter.output.folding import prefix_of
 from raynb.jupyter.output.registry import cell_name
 from raynb.jupyter.views.kernels import found, is_own, slots, title
@@ -50,10 +58,11 @@ def tasks(picture: Snapshot, name: str = "") -> str:
     rows = [row for row in picture.tasks if not name or row.name == name or row.name.startswith(f"{name} ")]
     rows.sort(key=lambda row: (row.state in TASK_ENDED, -row.id))
     return table(
-        ("task", "state", "time", "attempt", "cell", "worker", "error"),
+        ("task", "state", "time", "attempt", "cell", "worker", "memory", "error"),
         (
             (f"{row.name}#{short_task(row.id)}", STATE_WORDS[row.state], took(row, picture.now), str(row.attempt + 1),
-             cell_name(row.scope), str(row.worker or ""), short_error(row.error, row.error_type)[:60])
+             cell_name(row.scope), str(row.worker or ""),
+             memory_added(row.peak, row.added), short_error(row.error, row.error_type)[:60])
             for row in rows
         ),
         "There are no tasks yet." if not name else f"There are no tasks of {name!r}.",

@@ -48,6 +48,7 @@ class Task(NamedTuple):
     inputs: int
     after: str
     peak: int
+    added: int  # of the peak, what its worker did not have before
     title: str  # what a task of a loop is called: "In[6] depth=7"
 
 

@@ -121,12 +121,22 @@ class Reports:
         self._cluster.machine(node_id, cpu, memory, used)
         known = self._rows.workers.get(self._speaks)
         if known is not None:
+            self._task_measured(known, rss)
             known.rss, known.cpu = rss, share
             self._rows.book.put("workers", known)
             actor: ActorRow | None = self._rows.book.row("actors", known.actor) if known.actor else None
             if actor is not None:
                 actor.rss = rss
                 self._rows.book.put("actors", actor)
+
+    def _task_measured(self, known: WorkerRow, rss: int) -> None:
+        """Enters what the running task's worker has now; before the task it had what the last sample says."""
+        row: TaskRow | None = self._rows.book.row("tasks", known.task) if known.task and not known.actor else None
+        if row is not None and row.state == RUNNING:
+            before = row.peak - row.added if row.peak else min(known.rss or rss, rss)
+            row.peak = max(row.peak, rss)
+            row.added = row.peak - before
+            self._rows.book.put("tasks", row)
 
     def _printed(self, kind: str, task: int, texts: list[str], bundle: Any, scope: int, name: str, actor: int,
                  pid: int) -> None:  # fmt: skip

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from raynb.base import limits
 from raynb.base.config import Config
@@ -36,14 +36,16 @@ def sample(pid: int) -> tuple[int, float]:
 class MemoryMonitor:
     """Samples the memory of workers and machine. Thread contract: `tick` in the I/O thread."""
 
-    def __init__(self, loop: Loop, store: Store, peers: Mapping[int, WorkerConnection], config: Config) -> None:
+    def __init__(
+        self, loop: Loop, store: Store, peers: Mapping[int, WorkerConnection], config: Config, forks: Callable[[], int]
+    ) -> None:
         self._loop = loop
         self._machine = loop.machine
         self._store = store
         self._peers = peers
+        self._forks = forks  # returns the process id of the supervisor, which workers are forked from
         self._interval = config.memory_monitor_interval
         self._threshold = config.memory_usage_threshold
-        self._next = 0.0
         self._cpu: dict[int, float] = {}
         self._last = 0.0
         self._oom_kills = limits.oom_kills()
@@ -63,11 +65,10 @@ class MemoryMonitor:
 
     def tick(self, now: float) -> None:
         """Samples memory and CPU if the interval is over, and gives the machine the figures."""
-        if now < self._next:
+        busy = bool(self._machine.tasks.table)
+        if now < self._last + (self._interval if busy else self._interval * IDLE_FACTOR):
             return
         self._store.cool_down(now)
-        busy = bool(self._machine.tasks.table)
-        self._next = now + (self._interval if busy else self._interval * IDLE_FACTOR)
         rss: dict[int, int] = {}
         cpu: dict[int, float] = {}
         seconds = max(1e-6, now - self._last)
@@ -84,4 +85,5 @@ class MemoryMonitor:
             total = limits.memory_total()
             available = limits.memory_available()
             pressed = available < total * (1 - self._threshold)
-        self._loop.dispatch(e.MemoryMeasured(now, rss, cpu, pressed, total - available, total))
+        self._loop.dispatch(e.MemoryMeasured(now, rss, cpu, pressed, total - available, total,
+                                             sample(self._forks())[0]))  # fmt: skip
