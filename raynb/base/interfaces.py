@@ -272,6 +272,7 @@ class Inspection(Protocol):
     may_keep: bool  # workers keep the frames of failures
     patience: float  # seconds after which a worker that does not answer is taken to be unable to
     breakpoints: dict[tuple[int, int], Breakpoint]  # (worker, session) → where a task waits
+    sockets: str  # the folder, of this user alone, for sockets of debugpy; "": no editor can attach
 
     def workers(self) -> list[int]:
         """Returns the workers that can be asked."""

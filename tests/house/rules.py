@@ -97,6 +97,8 @@ THIRD_PARTY: dict[str, set[str]] = {
     "fsspec": {"keeping"},
     "tqdm": {"util", "jupyter"},
     "memray": {"raynb.run.inspection.memory"},  # if it is installed: the extra `profile`
+    "debugpy": {"raynb.worker.inspection.dap"},  # if it is installed: the extra `debug`
+    "pydevd": {"raynb.worker.inspection.dap"},  # comes with it
     "loguru": {"raynb.serde.notebook_objects"},  # imported where a logger of it arrives
     "ray": {"raynb.engine.cluster", "raynb.engine.cluster.actors", "raynb.engine.cluster.adapter",
             "raynb.engine.cluster.bridge", "raynb.engine.cluster.cluster_view",

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.jupyter.dap_client import DapClient
 from tests.jupyter.kernel_session import KernelSession, Run
 
 pytestmark = pytest.mark.timeout(300)
@@ -117,7 +118,17 @@ def text_of(run: Run) -> str:
     return re.sub("\x1b\\[\\d+m", "", text)
 
 
-def answer(session: KernelSession, run: Run, lines: list[str], timeout: float = 90) -> list[str]:
+def stack(session: KernelSession, target: str, *wanted: str) -> str:
+    """Looks at a stack until all that is wanted is in it (what has begun may not have come there yet)."""
+    deadline = time.monotonic() + 120
+    while True:
+        shown = text_of(session.run(f"%raynb stack {target}", ok=False))
+        if all(re.search(one, shown) for one in wanted):
+            return shown
+        assert time.monotonic() < deadline, (wanted, shown)
+
+
+def answer(session: KernelSession, run: Run, lines: list[str], timeout: float = 120) -> list[str]:
     """Types the lines at the prompts of a running cell; returns the prompts. ``^C`` interrupts the kernel."""
     prompts: list[str] = []
     left = list(lines)
@@ -141,7 +152,7 @@ def answer(session: KernelSession, run: Run, lines: list[str], timeout: float = 
     return prompts
 
 
-@pytest.mark.parametrize("wait", ["ray.get({})", "await {}", "ray.wait([{}]) and ray.get({})"])
+@pytest.mark.parametrize("wait", ["ray.get({})", "await {}", "ray.wait([{}]) and ray.get({})", "{}.future().result()"])
 def test_a_breakpoint_opens_pdb_in_the_cell_that_waits(notebook: KernelSession, wait: str) -> None:
     notebook.run("ref = stops.remote(21)")
     run = notebook.send(f"print('value', {wait.format('ref', 'ref')})")
@@ -169,7 +180,7 @@ def test_several_stop_one_after_the_other_and_set_trace_stops_too(notebook: Kern
     answer(notebook, run, ["n", "p y + 1000", "c", "p a + 2000", "c"])
     assert "1010" in text_of(run)
     assert "2005" in text_of(run)
-    assert run.shown == ["25"]
+    assert run.shown[-1:] == ["25"]  # a slow machine shows a bar, too
 
 
 def test_a_step_goes_over_awaits_and_yields(notebook: KernelSession) -> None:
@@ -191,7 +202,7 @@ def test_leaving_the_prompt(notebook: KernelSession) -> None:
     answer(notebook, run, ["q!"])
     assert run.status == "ok", run.error
     states = "[type(e).__name__ for e in (r.future().exception() for r in refs)]"
-    assert notebook.run(states).shown == [str(["TaskCancelledError"] * 3)]
+    assert notebook.run(states).shown[-1:] == [str(["TaskCancelledError"] * 3)]
     run = notebook.send("print('value', ray.get(stops.remote(5)))")
     answer(notebook, run, ["^C"])
     assert run.status == "ok", run.error
@@ -202,11 +213,13 @@ def test_leaving_the_prompt(notebook: KernelSession) -> None:
 def test_a_breakpoint_that_no_cell_waits_for(notebook: KernelSession) -> None:
     submitted = notebook.run("ref = stops.remote(7)")
     notebook.until(lambda: "`%raynb debug` opens it" in text_of(submitted), 60)
-    assert notebook.run("print(ray.get(ray.remote(lambda: 'another').remote()))", ok=False) is not None
+    # Others run on; the prompt would open in a cell that waits long, were it not that nobody can answer there.
+    other = notebook.run("print(ray.get(ray.remote(lambda: time.sleep(0.6) or 'another').remote()))", watched=False)
+    assert text_of(other) == "another\n"
     run = notebook.send("%raynb debug ref")
     answer(notebook, run, ["p a", "c"])
     assert "14" in text_of(run)
-    assert notebook.run("ray.get(ref)").shown == ["15"]
+    assert notebook.run("ray.get(ref)").shown[-1:] == ["15"]
     assert "No task waits" in text_of(notebook.run("%raynb debug"))
 
 
@@ -217,8 +230,16 @@ def test_where_nobody_can_answer_the_task_goes_on(notebook: KernelSession) -> No
 
 
 def test_no_timeout_runs_at_a_breakpoint(notebook: KernelSession) -> None:
-    run = notebook.send("print('value', ray.get(stops.options(timeout=1).remote(2), timeout=1.5))")
-    answer(notebook, run, ["!import time; time.sleep(3)", "c"])
+    for seconds in (1, 5, 25):  # a machine may be too slow to come to the breakpoint, or from it, in less
+        cell = f"ref = stops.options(timeout={seconds}).remote(2)\nprint('value', ray.get(ref, timeout={seconds}))"
+        run = notebook.send(cell)
+        try:
+            answer(notebook, run, [f"!import time; time.sleep({2 * seconds})", "c"])
+        except AssertionError:
+            assert run.status == "error", run
+        if run.status == "ok":
+            break
+        notebook.run("ray.cancel(ref, force=True)", ok=False)
     assert run.status == "ok", run.error
     assert "value 5" in text_of(run)
 
@@ -234,7 +255,7 @@ def test_debug_enters_the_frame_that_failed(notebook: KernelSession) -> None:
     run = notebook.send("%debug")
     answer(notebook, run, ["p balance + amount", "q"])
     assert "13\n" in text_of(run)
-    assert notebook.run("ray.get(account.ping.remote())").shown == ["'pong'"]
+    assert notebook.run("ray.get(account.ping.remote())").shown[-1:] == ["'pong'"]
     notebook.run("ray.get(passes_on.remote(8))", ok=False)
     run = notebook.send("%debug")  # of a nested task, in the frame that raised
     answer(notebook, run, ["p secret", "q"])
@@ -251,44 +272,92 @@ def test_debug_enters_the_frame_that_failed(notebook: KernelSession) -> None:
 def test_stacks_of_what_runs(notebook: KernelSession) -> None:
     notebook.run(
         "gate = os.path.join(os.environ['TMPDIR'], 'gate')\nactor = Async.remote()\n"
-        "call, outer = actor.go.remote(gate), nests.remote(gate)\n"
-        "while not any(t.name == 'sleeps' and t.state == 'RUNNING' for t in\n"
-        "              __import__('raynb').base.engine.current().snapshot().tasks): time.sleep(0.05)"
+        "call, outer = actor.go.remote(gate), nests.remote(gate)"
     )
-    shown = text_of(notebook.run("%raynb stack outer"))
+    shown = stack(notebook, "outer", r"waits for sleeps \(RUNNING, worker", r"return ray\.get\(sleeps\.remote")
     assert "nests" in shown
-    assert "waits for sleeps (RUNNING, worker" in shown
-    assert "return ray.get(sleeps.remote(gate))" in shown
     assert "executor" not in shown
-    shown = text_of(notebook.run("%raynb stack sleeps"))
-    assert "time.sleep(0.05)" in shown or "os.path.exists(gate)" in shown
-    assert "Cell In[" in shown
-    shown = text_of(notebook.run("%raynb stack call"))
+    sleeping = r"time\.sleep\(0\.05\)|os\.path\.exists\(gate\)"
+    assert "Cell In[" in stack(notebook, "sleeps", sleeping)
+    shown = stack(notebook, "call", r"await asyncio\.sleep\(0\.05\)|os\.path\.exists\(gate\)")
     assert "Async.go" in shown
     assert "coroutine" in shown
-    assert "await asyncio.sleep(0.05)" in shown or "os.path.exists(gate)" in shown
-    shown = text_of(notebook.run("%raynb stack"))
+    shown = stack(notebook, "")
     assert "Async.go" in shown
     assert "nests" in shown
     notebook.run("from raynb.jupyter.views.actions import answer")
     notebook.run("from raynb.base.engine import current\nengine = current()")
     key = "hex(next(t.id for t in engine.snapshot().tasks if t.name == 'sleeps' and t.state == 'RUNNING'))"
     shown = text_of(notebook.run(f"print(answer(engine, {{'do': 'stack', 'task': {key}}}))"))
-    assert "time.sleep(0.05)" in shown or "os.path.exists(gate)" in shown
+    assert re.search(sleeping, shown), shown
     assert "'ok': True" in text_of(notebook.run("print(answer(engine, {'do': 'stack', 'kernel': True}))"))
-    notebook.run(
-        "held = holds_the_lock.remote()\n"
-        "while ray.util.state.get_task(held).state != 'RUNNING': time.sleep(0.05)"
-    )
-    shown = text_of(notebook.run("%raynb stack held"))
-    assert "does not answer: native code holds Python's lock there" in shown
+    notebook.run("held = holds_the_lock.remote()")
+    shown = stack(notebook, "held", "does not answer: native code holds Python's lock there")
     assert re.search(r"Cell In\[\d+\], line \d+, in holds_the_lock\n +return sum\(range\(10\*\*15\)\)", shown), shown
     notebook.run("ray.cancel(held, force=True)")
     notebook.run("sorting = crunches.remote(gate)\nwhile not os.path.exists(gate + '-ready'): time.sleep(0.05)")
-    shown = text_of(notebook.run("%raynb stack sorting"))
-    assert re.search(r"Cell In\[\d+\], line \d+, in crunches\n +while not os.path.exists", shown), shown
+    stack(notebook, "sorting", r"Cell In\[\d+\], line \d+, in crunches\n +while not os.path.exists")
     assert "no variable with a ref" in text_of(notebook.run("%raynb stack nothing_of_this_name", ok=False))
     notebook.run("open(gate, 'w').close()\nray.get([call, outer, sorting])")
+
+
+EDITED = """\
+import os, time
+
+def step(n):
+    return n + 1
+
+def work(gate):
+    n = 41
+    open(gate + "-works", "w").close()
+    while not os.path.exists(gate):
+        n = step(n)
+        time.sleep(0.01)
+    return n > 41
+"""
+
+
+def test_an_editor_debugs_a_task_at_a_socket_of_this_user(notebook: KernelSession, tmp_path: Path) -> None:
+    file, gate = tmp_path / "edited_in_an_editor.py", str(tmp_path / "gate")
+    file.write_text(EDITED)
+    notebook.run(
+        f"import sys\nsys.path.insert(0, {str(tmp_path)!r})\nimport edited_in_an_editor\n"
+        f"working = ray.remote(edited_in_an_editor.work).remote({gate!r})\n"
+        f"while not os.path.exists({gate + '-works'!r}): time.sleep(0.02)"
+    )
+    assert "takes the task" in text_of(notebook.run("%raynb debug --dap", ok=False))
+    shown = text_of(notebook.run("%raynb debug --dap working"))
+    found = re.search(r"^Worker \d+ \(process \d+\): (/.*)$", shown, re.MULTILINE)
+    assert found, shown
+    endpoint = Path(found[1])
+    assert endpoint.is_socket()
+    assert endpoint.stat().st_mode & 0o077 == 0
+    assert endpoint.parent.stat().st_mode & 0o077 == 0
+    line = EDITED.splitlines().index("        n = step(n)") + 1
+    for _ in range(2):  # an editor comes back, too
+        with DapClient(found[1]) as editor:
+            editor.ask("initialize", adapterID="debugpy", pathFormat="path", linesStartAt1=True, columnsStartAt1=True)
+            attached = editor.send("attach", justMyCode=True)
+            editor.event("initialized")
+            answer = editor.ask("setBreakpoints", source={"path": str(file)}, breakpoints=[{"line": line}])
+            assert answer["breakpoints"][0]["verified"], answer
+            editor.ask("configurationDone")
+            editor.answer(attached)
+            stopped = editor.event("stopped")
+            assert stopped["reason"] == "breakpoint"
+            frames = editor.ask("stackTrace", threadId=stopped["threadId"])["stackFrames"]
+            assert (frames[0]["name"], frames[0]["line"]) == ("work", line)
+            scope = editor.ask("scopes", frameId=frames[0]["id"])["scopes"][0]
+            variables = editor.ask("variables", variablesReference=scope["variablesReference"])["variables"]
+            assert int(next(one["value"] for one in variables if one["name"] == "n")) >= 41
+            assert editor.ask("evaluate", frameId=frames[0]["id"], expression="gate")["result"] == repr(gate)
+            assert notebook.run("print(ray.get(ray.remote(lambda: 6 * 7).remote()))").text == "42\n"  # others run on
+            editor.ask("setBreakpoints", source={"path": str(file)}, breakpoints=[])
+            editor.ask("continue", threadId=stopped["threadId"])
+            editor.ask("disconnect", restart=False, terminateDebuggee=False)
+    Path(gate).touch()
+    assert notebook.run("print(ray.get(working))").text == "True\n"
+    assert "does not run now" in text_of(notebook.run("%raynb debug --dap working", ok=False))
 
 
 def test_failed_frames_give_way_when_the_store_lacks_room(tmp_path: Path) -> None:

@@ -36,7 +36,6 @@ export interface Task {
   inputs: number;
   after: string;
   peak: number;
-  added: number;
   title: string;
 }
 

@@ -136,11 +136,10 @@ class LocalEngine:
         self.everywhere = Everywhere(
             self.loop, self.effects, self.arguments, self._ids, self.reading.read, self.check_alive)  # fmt: skip
         self.effects.on_worker_started = self.everywhere.worker_started
-        self.inspection = Inspection(self.loop, self.effects, self.check_alive, self.controls.cancel_task)
+        self.inspection = Inspection(self.loop, self.effects, self.check_alive, self.controls, self.disk.path)
         self.scaling = Scaling(self.loop, self.check_alive, self.neighbours.scaled)
         peers = self.effects.peers
-        self.monitor = MemoryMonitor(
-            self.loop, self.store, peers, config, lambda: self.supervised.process.pid)  # fmt: skip
+        self.monitor = MemoryMonitor(self.loop, self.store, peers, config, lambda: self.supervised.process.pid)
         self.hangs = HangWatch(self.loop, peers, self.effects.control, config.hang_warning)
         self.worker_calls = WorkerCalls(self.loop, self.effects, self.spilling.ask, self._callable_by_workers())
         self.inbox = Inbox(self.loop, self.effects, self.store, self.pages, self.definitions, Listeners(

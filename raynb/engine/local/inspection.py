@@ -14,6 +14,7 @@ from raynb.base.interfaces import Wait
 from raynb.base.process.shelter import sheltered
 from raynb.base.rows import Breakpoint
 from raynb.core.vocabulary import events as e
+from raynb.engine.local.controls import Controls
 from raynb.engine.local.processes.hang_watch import stopped
 from raynb.engine.loop.connections import WorkerConnection
 from raynb.engine.loop.effects import Effects
@@ -34,17 +35,18 @@ class Inspection:
     """
 
     def __init__(
-        self, loop: Loop, effects: Effects, check_alive: Callable[[], None], cancel_task: Callable[[int], object]
+        self, loop: Loop, effects: Effects, check_alive: Callable[[], None], controls: Controls, sockets: str
     ) -> None:
         self._loop = loop
         self._effects = effects
         self._check_alive = check_alive
-        self._cancel_task = cancel_task
+        self._cancel_task = controls.cancel_task
         #: Called with each task that stops at a breakpoint, outside the lock; none: nobody can debug here.
         self.on_pause: list[Callable[[Breakpoint], None]] = []
         self.breakpoints: dict[tuple[int, int], Breakpoint] = {}  # (worker, session) → where it waits
         self.may_keep = False  # workers keep the frames of failures
         self.patience = 1.0
+        self.sockets = sockets
         self._numbers = itertools.count(1)
         self._open: dict[int, tuple[int, concurrent.futures.Future[Any]]] = {}  # request → (worker, its future)
 
@@ -116,6 +118,7 @@ class Inspection:
 
     @sheltered
     def waits(self, point: Breakpoint) -> bool:
+        """Returns whether a task still waits at a breakpoint, and is not being cancelled."""
         with self._loop.lock:
             task = self._loop.machine.tasks.table.get(point.task)
             return (point.worker, point.session) in self.breakpoints and task is not None and not task.cancelled

@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Any
 from IPython.core.error import UsageError
 from IPython.core.magic_arguments import argument, magic_arguments
 
-from raynb.jupyter.inspection import stack_text
+from raynb.jupyter.inspection import attaching, stack_text
 from raynb.jupyter.inspection.collecting import memory_of_targets, of_targets, saved
 from raynb.jupyter.inspection.flame import FlameGraph
+from raynb.jupyter.inspection.prompt import sources_of
 from raynb.jupyter.inspection.targets import find, inspection_of
 from raynb.jupyter.magics.arguments import parse
 from raynb.jupyter.output.tracebacks import Renderer
@@ -67,11 +68,22 @@ def profile(magics: LineMagics, rest: str) -> None:
 
 @magic_arguments("%raynb debug")
 @argument("target", nargs="*", metavar="TASK", help="A ref or a name (default: all that wait, in order).")
+@argument("--dap", action="store_true", help="Have debugpy listen in the worker of a running task, for an editor.")
 def debug(magics: LineMagics, rest: str) -> None:
-    """Open the prompt of a task that waits at a breakpoint."""
-    target = " ".join(parse(debug, rest).target)
+    """Open the prompt of a task that waits at a breakpoint, or let an editor debug a running one."""
+    args = parse(debug, rest)
+    target = " ".join(args.target)
     engine = magics._engine()
-    inspection_of(engine, "%raynb debug")
+    inspection = inspection_of(engine, "%raynb debug")
+    if args.dap:
+        if not target:
+            raise UsageError("%raynb debug --dap takes the task that an editor is to debug.")
+        if not inspection.sockets:
+            raise UsageError("%raynb debug --dap: workers of a cluster run on other machines, where no socket of this "
+                             "one leads to. `breakpoint()` and `%raynb debug` work there.")  # fmt: skip
+        found = find(engine, target, magics.shell.user_ns)
+        print(attaching.open_sockets(inspection, sources_of(magics.shell), found))
+        return
     breakpoints = magics.notebook.breakpoints
     waiting = breakpoints.waiting()
     if not waiting:

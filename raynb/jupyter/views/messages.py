@@ -47,8 +47,7 @@ class Task(NamedTuple):
     size: int
     inputs: int
     after: str
-    peak: int
-    added: int  # of the peak, what its worker did not have before
+    peak: int  # memory that its worker had more at most than before
     title: str  # what a task of a loop is called: "In[6] depth=7"
 
 

@@ -143,7 +143,7 @@ def _task(row: TaskRow, labels: Labels) -> messages.Task:
         f"{row.id:x}", row.name, row.kind, state, row.worker, row.pid, row.attempt, row.scope,
         key(row.actor), key(row.parent), round(row.submitted, 6), round(row.started, 6),
         round(row.fetched, 6), round(row.ran, 6), round(row.ended, 6), row.error_type,
-        short_error(row.error, row.error_type), row.size, row.inputs, key(row.after), row.peak, row.added,
+        short_error(row.error, row.error_type), row.size, row.inputs, key(row.after), row.added,
         labels.title(row.id),
     )  # fmt: skip
 

@@ -56,6 +56,7 @@ class Desk:
             "stack": self._stack, "profile": self._profile, "profiled": self._profiled,
             "watch_memory": self._watch_memory, "memory_watched": self._memory_watched,
             "debug": self._debug, "post_mortem": self._post_mortem, "origin": self._origin, "forget": self._forget,
+            "dap": self._dap,
         }  # fmt: skip
 
     @property
@@ -131,6 +132,22 @@ class Desk:
 
     def _post_mortem(self, request: int, task: int, sources: Any) -> Any:
         return self.debugging.post_mortem(request, task, sources)
+
+    def _dap(self, request: int, path: str, sources: dict[str, tuple[str, str]]) -> object:
+        """Imports debugpy, which takes long: in a thread of its own, so that questions and cancels are heard."""
+
+        def serve() -> None:
+            from raynb.worker.inspection import dap
+            from raynb.worker.inspection.debugger import learn
+
+            try:
+                learn(sources)
+                self.answer(request, True, dap.serve(path))
+            except Exception as error:
+                self.answer(request, False, error)
+
+        threading.Thread(target=serve, name="raynb-dap", daemon=True).start()
+        return LATER
 
     def keep(self, task: int, scope: int, raised: BaseException, most: int) -> None:
         """Keeps the frames of a failed task for `%debug`."""

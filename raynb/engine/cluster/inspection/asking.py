@@ -44,6 +44,7 @@ class ClusterInspection:
         self.on_pause: list[Callable[[Breakpoint], None]] = []
         self.breakpoints: dict[tuple[int, int], Breakpoint] = {}
         self.may_keep = False
+        self.sockets = ""  # they would be on the workers' machines
         self.patience = 5.0  # a worker whose task has just begun listens a moment later
         self._numbers = itertools.count(1)
         self._open: dict[int, tuple[int, concurrent.futures.Future[Any]]] = {}  # request → (worker, its future)
@@ -89,6 +90,7 @@ class ClusterInspection:
             wait.interrupt(aside)
 
     def waits(self, point: Breakpoint) -> bool:
+        """Returns whether a task still waits at a breakpoint."""
         return (point.worker, point.session) in self.breakpoints
 
     def quit(self, point: Breakpoint) -> None:
