@@ -55,11 +55,12 @@ def picture_of(tasks: int) -> Any:
 
 
 def draw(board: Views) -> None:
-    """Lets frames come, which they do only now; what is drawn measures itself, and is drawn again as it fits."""
-    for _ in range(2):
-        board.page.clock.run_for(100)
+    """Lets frames come, which they do only now (100 ms of them: bars of what runs grow with the time); what is drawn
+    measures itself, and is drawn again as it fits."""
+    for milliseconds in (34, 33):
+        board.page.clock.run_for(milliseconds)
         board.settle()
-    board.page.clock.run_for(100)
+    board.page.clock.run_for(33)
 
 
 @pytest.mark.parametrize("width", [250, 400, 1200])
