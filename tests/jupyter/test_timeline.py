@@ -115,6 +115,12 @@ def test_shares_are_of_the_workers_time_and_add_up() -> None:
     assert said[1] == f"The 2 workers' time: {whole}."
 
 
+def test_results_that_the_kernel_hears_of_together_were_not_stored_all_the_time() -> None:
+    """The worker was at its next tasks by then."""
+    rows = [task(n, 1, n, n, n + 0.5, 5) for n in range(1, 5)]
+    assert verdict(made(rows))[1].startswith("The worker's time: 50 % running, 50 % storing results, 0 % idle")
+
+
 def test_a_function_has_the_colour_of_the_live_timeline() -> None:
     live = (Path(__file__).parents[2] / "labextension" / "src" / "ui" / "colours.ts").read_text()
     assert re.findall(r"fill: '(#\w+)'", live) == list(FUNCTION_COLOURS)

@@ -2,7 +2,7 @@
 
 import { functionColour } from './colours';
 import { seconds } from './format';
-import { Strip, View, firstAfter, spans, ticks } from './lanes';
+import { Strip, View, firstAfter, freed, spans, ticks } from './lanes';
 import { Task } from './picture';
 
 export const LANE = 24;
@@ -101,7 +101,7 @@ function drawStrip(paint: Paint, scene: Scene, strip: Strip, top: number, places
     if (scene.wanted.has(task.id)) {
       places.set(task.id, top);
     }
-    const right = x(task.ended || now);
+    const right = x(freed(task) || now);
     if (right < drawnTo + 0.5) {
       continue;
     }

@@ -20,6 +20,14 @@ for (const one of cases.strips) {
   });
 }
 
+test('small tasks that the kernel hears of together share a strip, and their worker is not storing meanwhile', () => {
+  const own = Array.from({ length: 4 }, (_, i) => task({ id: String(i), started: i + 1, fetched: i + 1, ran: i + 1.5, ended: 5 }));
+  const rows = strips(own);
+  assert.equal(rows.length, 1);
+  assert.equal(headline(rows, { from: 1, to: 5 }, 9, 1), '1 worker in 4.0 s: 50 % running, 50 % storing results, 0 % idle');
+  assert.equal(taskAt(rows[0], 3.2, 0.01, 9)!.id, '2');
+});
+
 test('a task is found by its time without looking at all', () => {
   const own = Array.from({ length: 1000 }, (_, i) => task({ id: String(i), started: i, fetched: i, ran: i + 0.5, ended: i + 0.5 }));
   const strip = { worker: 1, part: 0, tasks: own };
@@ -35,6 +43,7 @@ test('the extent is that of what ran', () => {
   const view = extent([task({}), task({ submitted: 4, started: 5, ended: 0 })], 11)!;
   assert.equal(view.start, 1);
   assert.ok(view.from < 1 && view.to > 11);
+  assert.equal(extent([task({}), task({ submitted: 4, started: 5, ended: 0 })], 11, true)!.start, 2);
 });
 
 test('zooming keeps the point under the pointer', () => {
@@ -52,15 +61,16 @@ test('the headline adds up to all the time of the workers', () => {
   assert.equal(sentence, '2 workers in 10 s: 45 % running (train 25 %, load 20 %), 5 % fetching inputs, 5 % storing results, 45 % idle');
   const shares = [...sentence.replace(/\(.*\)/, '').matchAll(/(\d+) %/g)].map(found => Number(found[1]));
   assert.equal(shares.reduce((a, b) => a + b), 100);
+  assert.match(headline(rows, { from: 0, to: 10 }, 10, 0, true), /45 % idle or not known here$/);
   assert.equal(headline(rows, { from: 20, to: 30 }, 10, 0), 'Nothing ran in this stretch');
 });
 
 test('the critical path goes over what each task waited for: its last input, or its worker', () => {
   const tasks = [
-    task({ id: 'load', name: 'load', worker: 1, submitted: 0.1, started: 0.2, ended: 3 }),
-    task({ id: 'other', name: 'other', worker: 2, submitted: 0.1, started: 0.2, ended: 5 }),
-    task({ id: 'train', name: 'train', worker: 2, submitted: 0.1, started: 5, ended: 8, after: 'load' }),
-    task({ id: 'score', name: 'score', worker: 1, submitted: 0.1, started: 8, ended: 9, after: 'train' })
+    task({ id: 'load', name: 'load', worker: 1, submitted: 0.1, started: 0.2, ran: 3, ended: 3 }),
+    task({ id: 'other', name: 'other', worker: 2, submitted: 0.1, started: 0.2, ran: 5, ended: 5 }),
+    task({ id: 'train', name: 'train', worker: 2, submitted: 0.1, started: 5, ran: 8, ended: 8, after: 'load' }),
+    task({ id: 'score', name: 'score', worker: 1, submitted: 0.1, started: 8, ran: 9, ended: 9, after: 'train' })
   ];
   const rows = strips(tasks);
   const path = criticalPath(rows, new Map(tasks.map(one => [one.id, one])));

@@ -35,6 +35,12 @@ export function spans(task: Task, now: number): Span[] {
   return out;
 }
 
+/**
+ * When a task's worker could go on to the next one; 0: not yet. Of many small tasks the kernel hears together, later:
+ * until it does, their results count as being stored (`ended`), though the worker has been at the next ones.
+ */
+export const freed = (task: Task) => task.ran || task.ended;
+
 /** The strips, in the order of the workers' ids. */
 export function strips(tasks: Iterable<Task>): Strip[] {
   const started = [...tasks].filter(task => task.worker && task.started);
@@ -47,7 +53,7 @@ export function strips(tasks: Iterable<Task>): Strip[] {
     }
     let strip = own.find(one => {
       const last = one.tasks[one.tasks.length - 1];
-      return last.ended !== 0 && last.ended <= task.started;
+      return freed(last) !== 0 && freed(last) <= task.started;
     });
     if (!strip && own.length < MOST_PARTS) {
       own.push((strip = { worker: task.worker, part: own.length, tasks: [] }));
@@ -57,13 +63,17 @@ export function strips(tasks: Iterable<Task>): Strip[] {
   return [...found.keys()].sort((a, b) => a - b).flatMap(worker => found.get(worker)!);
 }
 
-/** The time in which anything happened, with a small margin; null when nothing did. */
-export function extent(tasks: Iterable<Task>, now: number): (View & { start: number }) | null {
+/**
+ * The time in which anything happened, with a small margin; null when nothing did.
+ *
+ * @param part - whether some tasks are not among these: what is before the first that ran is not known then.
+ */
+export function extent(tasks: Iterable<Task>, now: number, part = false): (View & { start: number }) | null {
   let from = Infinity;
   let to = -Infinity;
   for (const task of tasks) {
     if (task.started) {
-      from = Math.min(from, task.submitted || task.started);
+      from = Math.min(from, (!part && task.submitted) || task.started);
       to = Math.max(to, task.ended || now);
     }
   }
@@ -92,15 +102,16 @@ export function firstAfter(tasks: readonly Task[], time: number, now: number): n
 /** The task of a strip at a time, give or take `slack` seconds. */
 export function taskAt(strip: Strip, time: number, slack: number, now: number): Task | null {
   const first = firstAfter(strip.tasks, time - slack, now);
-  let best: Task | null = null;
+  let near: Task | null = null;
+  let under: Task | null = null;
   for (let i = first; i < strip.tasks.length && strip.tasks[i].started <= time + slack; i++) {
     const task = strip.tasks[i];
     if (task.started <= time && (task.ended || now) >= time) {
-      return task;
+      under = task; // of several, the one that is drawn last
     }
-    best = best ?? task;
+    near = near ?? task;
   }
-  return best;
+  return under ?? near;
 }
 
 /** Zooms by `factor` (under 1: closer) around `at`, to at least 100 µs. */
@@ -113,8 +124,10 @@ export function zoom(view: View, factor: number, at: number): View {
 /**
  * What the strips' time in view went into, in shares of all of it, so that they add up to 100 %:
  * "4 workers, 12 s: 64 % running (train 40 %, load 24 %), 5 % fetching inputs, 1 % storing results, 30 % idle".
+ *
+ * @param part - whether some tasks are not among these.
  */
-export function headline(rows: readonly Strip[], view: View, now: number, start: number): string {
+export function headline(rows: readonly Strip[], view: View, now: number, start: number, part = false): string {
   const from = Math.max(view.from, start);
   const to = Math.min(view.to, now);
   const wall = Math.max(to - from, 0);
@@ -129,7 +142,8 @@ export function headline(rows: readonly Strip[], view: View, now: number, start:
     for (let i = firstAfter(strip.tasks, from, now); i < strip.tasks.length && strip.tasks[i].started < to; i++) {
       // The same as `spans` says, without making them: this runs over ten thousand tasks.
       const task = strip.tasks[i];
-      const end = task.ended || now;
+      const next = strip.tasks[i + 1]?.started ?? Infinity;
+      const end = Math.max(freed(task) || now, Math.min(task.ended || now, next));
       const fetched = task.fetched || task.started;
       const ran = inside(fetched, task.ran || end);
       sums.fetch += inside(task.started, fetched);
@@ -147,7 +161,7 @@ export function headline(rows: readonly Strip[], view: View, now: number, start:
   const workers = new Set(rows.map(strip => strip.worker)).size;
   return [
     `${counted(workers, 'worker')} in ${seconds(wall)}: ${run} % running${names.length > 1 ? ` (${names.join(', ')})` : ''}`,
-    fetch ? `${fetch} % fetching inputs` : '', store ? `${store} % storing results` : '', `${idle} % idle`
+    fetch ? `${fetch} % fetching inputs` : '', store ? `${store} % storing results` : '', `${idle} % idle${part ? ' or not known here' : ''}`
   ].filter(Boolean).join(', ');
 }
 

@@ -34,11 +34,12 @@ export function Timeline(props: ViewProps) {
   const numbers = useMemo(() => functionNumbers(picture.groups), [Object.keys(picture.groups).length]);
   const rows = all ? found : found.slice(0, FEW_LANES);
   const gutter = props.width < 420 ? 34 : 96;
-  const whole = useMemo(() => extent(picture.tasks.values(), now), [picture.turns.tasks, Math.floor(now * 4)]);
+  const undrawn = picture.submitted - picture.tasks.size;
+  const whole = useMemo(() => extent(picture.tasks.values(), now, undrawn > 0), [picture.turns.tasks, Math.floor(now * 4)]);
   const view = own ?? whole;
   const chosen = props.remembered.open.timeline ?? '';
   const start = whole?.start ?? 0;
-  const sentence = useMemo(() => (view ? headline(rows, view, now, start) : ''), [rows, view?.from, view?.to, Math.floor(now)]);
+  const sentence = useMemo(() => (view ? headline(rows, view, now, start, undrawn > 0) : ''), [rows, view?.from, view?.to, Math.floor(now), undrawn > 0]);
 
   useEffect(() => {
     const node = canvas.current?.parentElement;
@@ -111,7 +112,6 @@ export function Timeline(props: ViewProps) {
     props.redraw();
   };
   const task = picture.tasks.get(chosen);
-  const undrawn = picture.submitted - picture.tasks.size;
   return (
     <div class={`rn-timeline ${props.fill ? 'rn-column' : ''}`}>
       <div class="rn-filters">

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 
 from raynb.base.rows import FAILED, FINISHED, ObjectRow, Snapshot, TaskRow
 from raynb.base.text import printable
@@ -100,6 +101,7 @@ class Cut:
     now: float
     numbers: dict[str, int] = field(default_factory=dict)  # function → its colour's number
     sums: dict[str, float] = field(default_factory=dict)
+    nexts: dict[int, float] = field(default_factory=dict)  # task → when its worker began the next one
     begin: float = 0.0
     end: float = 0.0
 
@@ -107,6 +109,9 @@ class Cut:
         self.sums = dict.fromkeys(PHASES, 0.0)
         self.sums[SERIALISE] = sum(note.took for note in self.serialised)
         self.begin = min([t.submitted for t in self.tasks] + [n.began for n in self.serialised])
+        for before, after in pairwise(sorted(self.tasks, key=lambda task: (task.worker, task.started))):
+            if before.worker == after.worker and 0 < before.ran <= after.started:
+                self.nexts[before.id] = after.started
         self.end = max([t.ended or self.now for t in self.tasks] + [n.began + n.took for n in self.serialised])
         for task in self.tasks:
             for span in self.spans(task):
@@ -114,10 +119,11 @@ class Cut:
 
     def spans(self, task: TaskRow) -> list[Span]:
         """Returns the phases of one of the tasks. While the kernel serialises it takes no results: that
-        is not the storing's time."""
+        is not the storing's time. Nor is what comes after the worker has begun its next task."""
         found = spans(task, self.now)
         if found and found[-1].phase == STORE:
             last = found[-1]
+            last.end = max(last.begin, min(last.end, self.nexts.get(task.id, last.end)))
             last.end -= sum(
                 max(0.0, min(last.end, note.began + note.took) - max(last.begin, note.began))
                 for note in self.serialised
