@@ -93,6 +93,17 @@ def test_a_burst_travels_in_pieces_live_tasks_first_then_the_newest() -> None:
     assert seen == set(range(10))
 
 
+def test_behind_thousands_that_wait_what_has_ended_is_told_too() -> None:
+    """Else the timeline of a flood stays empty until its last task was submitted to the views."""
+    pending = PendingChanges(rows_a_message=10)
+    pending.add(change(2, *(TaskRow(i, "f") for i in range(1000))))
+    pending.add(change(3, *(TaskRow(i, "f", state=FINISHED) for i in range(20))))
+    told = pending.take()
+    assert told is not None
+    assert [row.state for row in told.tasks].count(FINISHED) == 5
+    assert len(told.tasks) == 10
+
+
 def test_what_runs_is_told_whole_whatever_else_waits() -> None:
     """A flood of 2 ms tasks: each message names exactly the tasks that run, with a row for each."""
     pending = PendingChanges(rows_a_message=4)

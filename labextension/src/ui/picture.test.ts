@@ -102,6 +102,18 @@ test("the kernel's clock goes on between messages", () => {
   assert.equal(picture.now(9), 14);
 });
 
+test('in a flood the clock stands still between messages: what took 2 ms is not shown as running for seconds', () => {
+  const picture = running();
+  const many = Array.from({ length: 100 }, (_, i) => row(String(i + 10), 'f', 'FINISHED'));
+  picture.apply(message({ now: 11, tasks: many, running: ['1'] }), 6);
+  assert.equal(picture.now(9), 11);
+  picture.apply(message({ now: 12, tasks: many.slice(0, 3), running: ['1'] }), 10);
+  assert.equal(picture.now(12), 14);
+  picture.apply(message({ now: 13, tasks: many, running: ['1'] }), 13);
+  picture.apply({ v: VERSION, kind: 'beat' }, 18);
+  assert.equal(picture.now(18), 18);
+});
+
 test('rates spread what ended between two points over the seconds between', () => {
   assert.deepEqual(rates([[0, 0], [2, 10]], 4, 4), [5, 5, 0, 0]);
   assert.deepEqual(rates([[0.5, 0], [1, 3]], 2, 2), [3, 0]);

@@ -17,6 +17,9 @@ export const ended = (state: string) => state === 'FINISHED' || state === 'FAILE
 /** Ended tasks kept here; the engine forgets on its own, this only bounds what it doesn't tell. */
 const KEEP = 20000;
 
+/** Changed tasks in one message from which on news is on its way all the time. */
+const FLOOD = 100;
+
 /** Seconds of the throughput's history. */
 const MEMORY = 120;
 
@@ -62,6 +65,7 @@ export class Picture {
   heard = 0;
   private kernelNow = 0;
   private heardClock = 0;
+  private flooded = false;
 
   /** Takes in one message. Returns false for one that is no view message of this version. */
   apply(message: KernelMessage, at: number): boolean {
@@ -92,6 +96,7 @@ export class Picture {
         this.lay(message);
         break;
       case 'beat':
+        this.flooded = false;
         break;
       default:
         return false;
@@ -109,9 +114,12 @@ export class Picture {
     this.turn++;
   }
 
-  /** The kernel's clock now. */
+  /**
+   * The kernel's clock now. In a flood it stands still between two messages: what ran when the last one was written
+   * has ended since, as the next one says.
+   */
   now(at: number): number {
-    return this.kernelNow + Math.max(0, at - this.heardClock);
+    return this.kernelNow + (this.flooded ? 0 : Math.max(0, at - this.heardClock));
   }
 
   /** What a scope is called: "In[3]". */
@@ -145,6 +153,7 @@ export class Picture {
     this.wall = message.wall;
     this.kernelNow = message.now;
     this.heardClock = this.heard;
+    this.flooded = message.kind === 'change' && message.tasks.length >= FLOOD;
     this.rows<Task>(message, 'tasks', task => this.putTask(task));
     this.rows<Actor>(message, 'actors', actor => this.actors.set(actor.id, actor));
     this.rows<Obj>(message, 'objects', object => this.objects.set(object.id, object));

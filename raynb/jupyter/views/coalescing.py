@@ -74,7 +74,7 @@ class PendingChanges:
     def take(self) -> Snapshot | None:
         """Returns the next message's content, or None when nothing has changed.
 
-        Unfinished tasks go first, then the newest of the finished; the rest waits.
+        Unfinished tasks go first, then what has changed last; the rest waits.
         """
         latest = self._latest
         if latest is None:
@@ -140,8 +140,9 @@ class PendingChanges:
         if len(rows) <= self.rows_a_message:
             return self._take_all(kind)
         if kind == "tasks":
+            # Half at most: behind thousands that wait, nothing of what has run would come.
             live = (i for i, row in rows.items() if row.state not in TASK_ENDED)
-            first = list(islice(live, self.rows_a_message))
+            first = list(islice(live, self.rows_a_message // 2))
         else:
             first = []
         chosen = dict.fromkeys(first)
