@@ -189,8 +189,8 @@ function Tabs(props: { tabs: readonly Tab[]; tab: Tab; show: (tab: Tab) => void;
       <div class="rn-tabs" role="tablist" aria-label="Views of raynb" onKeyDown={keys}>
         {tabs.map(name => (
           <button key={name} type="button" role="tab" data-tab={name} aria-selected={tab === name}
-            tabIndex={tab === name ? 0 : -1} onClick={() => props.show(name)}>
-            {tabTitle(name)}
+            tabIndex={tab === name ? 0 : -1} onClick={() => props.show(name)} aria-label={tabTitle(name)}>
+            {name === 'kernels' ? <><span class="rn-roomy">All </span>kernels</> : tabTitle(name)}
           </button>
         ))}
       </div>

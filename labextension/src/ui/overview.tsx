@@ -4,7 +4,7 @@ import { ComponentChildren } from 'preact';
 import { bytes, count, counted, rate, seconds } from './format';
 import { Do, Empty, Meter, StackedBar, StateDot, Sure } from './parts';
 import { Picture, duration, rates, slots } from './picture';
-import { ViewProps } from './view';
+import { ViewProps, workerWords } from './view';
 import { STATES, stateWords } from './words';
 
 const BINS = 60;
@@ -147,7 +147,7 @@ function StoreCard({ picture }: { picture: Picture }) {
   );
 }
 
-function Running({ picture, now, act, show }: ViewProps) {
+function Running({ picture, now, width, act, show }: ViewProps) {
   const rows = [...picture.running].flatMap(id => picture.tasks.get(id) ?? []);
   rows.sort((a, b) => a.started - b.started);
   const shown = rows.slice(0, RUNNING_SHOWN);
@@ -159,7 +159,7 @@ function Running({ picture, now, act, show }: ViewProps) {
             <li key={task.id}>
               <span class="rn-lines">
                 <span class="rn-name" title={task.title || task.name}>{task.title || task.name}</span>
-                <span class="rn-dim rn-name">{[picture.paused.has(task.id) ? 'at a breakpoint' : '', picture.cell(task.scope), `worker ${task.worker}`].filter(Boolean).join(' · ')}</span>
+                <span class="rn-dim rn-name">{[picture.paused.has(task.id) ? 'at a breakpoint' : '', picture.cell(task.scope), workerWords(task.worker, width)].filter(Boolean).join(' · ')}</span>
               </span>
               <span class="rn-num">{seconds(duration(task, now) ?? 0)}</span>
               <Do label="Cancel" title={`Cancel this task of ${task.name}`} onClick={() => act({ do: 'cancel_task', task: task.id })} />

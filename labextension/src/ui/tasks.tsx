@@ -7,7 +7,7 @@ import { DetailReply } from './messages';
 import { Do, Empty, Facts, Hint, StackedBar, StateLabel } from './parts';
 import { Counts, Filter, NO_FILTER, Picture, Task, chosen, duration, ended } from './picture';
 import { Column, Table } from './table';
-import { ViewProps } from './view';
+import { ViewProps, workerWords } from './view';
 import { STATES, stateOf, stateWords } from './words';
 
 type Props = ViewProps & { filter: Filter; setFilter: (filter: Filter) => void };
@@ -46,7 +46,7 @@ export function Tasks(props: Omit<Props, 'filter' | 'setFilter'>) {
           lines={task => ({
             title: <span title={task.id}>{task.title || task.name}</span>,
             figure: time(task, now),
-            about: <><StateLabel state={stateOf(task, picture.paused)} /> {about(task, picture)}</>,
+            about: <><StateLabel state={stateOf(task, picture.paused)} /> {about(task, picture, props.width)}</>,
             actions: <Cancel task={task} act={act} />
           })}
           detail={task => <TaskDetail {...props} task={task} />} />
@@ -70,8 +70,8 @@ const time = (task: Task, now: number) => {
   return value === null ? '' : seconds(value);
 };
 
-function about(task: Task, picture: Picture): string {
-  const where = [picture.cell(task.scope), task.worker ? `worker ${task.worker}` : '', task.error_type];
+function about(task: Task, picture: Picture, width: number): string {
+  const where = [picture.cell(task.scope), task.worker ? workerWords(task.worker, width) : '', task.error_type];
   return where.filter(Boolean).map(one => `· ${one}`).join(' ');
 }
 

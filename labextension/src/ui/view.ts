@@ -13,6 +13,9 @@ export const isTab = (name: string): name is Tab => (TABS as readonly string[]).
 /** What a view's tab is called. */
 export const tabTitle = (tab: Tab): string => (tab === 'kernels' ? 'All kernels' : tab[0].toUpperCase() + tab.slice(1));
 
+/** "worker 2"; where there is hardly room, as the timeline's lanes have it: "w2". */
+export const workerWords = (worker: number, width: number): string => (width < 300 ? `w${worker}` : `worker ${worker}`);
+
 export interface ViewProps {
   picture: Picture;
   now: number;
