@@ -10,6 +10,7 @@ object store and are freed when their last reader has them. ``persist`` leaves i
 
 from __future__ import annotations
 
+import pickle
 from collections.abc import Hashable, Iterator, Mapping
 from typing import Any
 
@@ -22,7 +23,14 @@ PUT_BYTES = 100_000
 
 @ray.remote
 def _run(node: Any, names: tuple[Hashable, ...], *values: Any) -> Any:
-    return node(dict(zip(names, values, strict=True)))
+    result = node(dict(zip(names, values, strict=True)))
+    if type(result).__module__.partition(".")[0] != "partd":
+        return result
+    # A shuffle on disk: the store that made the folder empties it when it goes, which may be after other tasks have
+    # written there. What is unpickled does not; so the first one goes before anybody has the other.
+    travels = pickle.dumps(result)
+    del result
+    return pickle.loads(travels)
 
 
 def ray_dask_get(dsk: Mapping[Any, Any], keys: Any, **kwargs: Any) -> Any:
@@ -124,11 +132,14 @@ def _nested(keys: Any, values: Mapping[Any, Any]) -> Any:
 class _Enabled:
     """What `enable_dask_on_ray` returns: in force at once; as a ``with`` statement it ends with the block."""
 
-    def __init__(self) -> None:
+    def __init__(self, shuffle: str | None) -> None:
         import dask
         from dask.base import DaskMethodsMixin
 
-        self._config = dask.config.set(scheduler=ray_dask_get)
+        settings: dict[str, Any] = {"scheduler": ray_dask_get}
+        if shuffle is not None:
+            settings["dataframe.shuffle.method"] = shuffle  # bags look there, too
+        self._config = dask.config.set(settings)
         self._persist, self._method = dask.persist, DaskMethodsMixin.persist
         persist, method = self._persist, self._method
 
@@ -166,7 +177,7 @@ def enable_dask_on_ray(shuffle: str | None = "tasks", use_shuffle_optimization: 
     ``persist`` then leaves its results in the object store, as refs.
 
     Args:
-        shuffle: accepted for Ray's sake; Dask's own shuffle by tasks is used.
+        shuffle: how Dask shuffles frames and bags: ``"tasks"``, ``"disk"``, or None for Dask's own choice.
         use_shuffle_optimization: accepted for Ray's sake.
 
     Example:
@@ -178,7 +189,7 @@ def enable_dask_on_ray(shuffle: str | None = "tasks", use_shuffle_optimization: 
     """
     global _enabled
     if _enabled is None:
-        _enabled = _Enabled()
+        _enabled = _Enabled(shuffle)
     return _enabled
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pickle
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,7 +17,9 @@ dask = pytest.importorskip("dask", reason="Dask is in the environment of the lib
 import dask.array as da  # noqa: E402
 import dask.bag as db  # noqa: E402
 import dask.dataframe as dd  # noqa: E402
+import partd  # noqa: E402
 
+from raynb.util import dask as on_ray  # noqa: E402
 from raynb.util.dask import disable_dask_on_ray, enable_dask_on_ray, ray_dask_get  # noqa: E402
 
 pytestmark = pytest.mark.raynb(num_cpus=2)
@@ -36,6 +40,23 @@ def test_collections_compute_what_dask_computes(raynb_runtime: Any, frame: pd.Da
         assert len(parts.merge(parts.groupby("k").v.max().reset_index(), on="k").compute()) == 1000
         assert db.from_sequence(range(30), npartitions=4).map(lambda n: n * 2).sum().compute() == 870
         assert dask.compute([dask.delayed(sum)([1, 2]), {"a": dask.delayed(max)(3, 4)}]) == ([3, {"a": 4}],)
+
+
+def test_shuffles_lose_no_group(raynb_runtime: Any, tmp_path: Path) -> None:
+    bag = db.from_sequence(list(range(5)) * 3, npartitions=3)
+    groups = bag.groupby(lambda n: "odd" if n % 2 else "even", shuffle="disk")
+    expected = [("even", [0, 2, 4] * 3), ("odd", [1, 3] * 3)]
+    assert sorted(groups.compute(scheduler=ray_dask_get)) == expected
+    assert dask.config.get("dataframe.shuffle.method", None) is None
+    with enable_dask_on_ray():
+        assert dask.config.get("dataframe.shuffle.method") == "tasks"
+        assert sorted(bag.groupby(lambda n: "odd" if n % 2 else "even").compute()) == expected
+    # The store that a task has made is gone before others write: its end empties the folder.
+    store = on_ray._run._function(lambda _: partd.File(dir=tmp_path), ())
+    written = pickle.loads(pickle.dumps(store))
+    written.append({"a": b"1"})
+    del store
+    assert written.get("a") == b"1"
 
 
 def test_errors_are_the_tasks_own(raynb_runtime: Any) -> None:
