@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextvars
+import select
 import threading
 from pathlib import Path
 from typing import Any
@@ -176,7 +177,10 @@ def test_who_waits_reads_where_the_one_who_leads_is_held_up(
     leading.start()
     try:
         assert leads.wait(60)
+        waiters = engine().loop.waiters
+        waiters.wake()  # is meant for the one who leads, who would go on to sleep if it were read here
         assert ray.get(echo.remote(3), timeout=60) == 3
+        assert (waiters.wake.read, select.EPOLLIN) in waiters.poll.wait(0)
     finally:
         go_on.set()
         gate.open("held")

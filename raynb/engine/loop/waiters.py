@@ -241,8 +241,10 @@ class Waiters:
 
     def _read_instead(self) -> None:
         """Reads what the thread that leads has left unread for so long: a destructor of the user's, which the garbage
-        collector calls in that thread, may wait for a lock that the calling thread has."""
-        if events := self.poll.wait(0):
+        collector calls in that thread, may wait for a lock that the calling thread has. What wakes the one that leads
+        is left to it: drained here just before it is up, it would go on to sleep."""
+        events = [event for event in self.poll.wait(0) if event[0] in self._loop.connections]
+        if events:
             self._loop.receive(events)
 
     def _promote(self) -> None:
