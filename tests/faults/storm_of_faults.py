@@ -168,9 +168,11 @@ class Deaths(Storm):
                 continue
             try:
                 victim = current.supervised.process
-                os.kill(victim.pid, random.choice((signal.SIGKILL, signal.SIGTERM, signal.SIGSEGV)))
-                victim.wait()
-                self.came["killed"] += 1
+                number = random.choice((signal.SIGKILL, signal.SIGTERM, signal.SIGSEGV))
+                os.kill(victim.pid, number)
+                if number != signal.SIGTERM:  # which a supervisor ignores, once it has begun
+                    victim.wait()
+                    self.came["killed"] += 1
             except (ProcessLookupError, AttributeError):
                 pass
 

@@ -22,6 +22,7 @@ if "RAYNB_STORM_SECONDS" in os.environ:
 
 
 @pytest.mark.parametrize("kind", KINDS + FAULTS)
+@pytest.mark.timeout(float(SECONDS) + 180)  # the script itself ends before, with the stacks of its threads
 def test_a_storm_is_survived(kind: str) -> None:
     script = Path(__file__).parent / ("storm_of_faults.py" if kind in FAULTS else "storm.py")
     run = subprocess.run(
