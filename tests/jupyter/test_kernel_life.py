@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -218,7 +219,8 @@ def test_stopping_starting_reloading_and_unloading(notebook: KernelSession) -> N
 def test_a_wait_shows_a_bar_that_counts(notebook: KernelSession, bars: None, tmp_path: Path, cell: str) -> None:
     gate = tmp_path / "gate"
     notebook.run(f"gate = {str(gate)!r}")
-    check_bar(notebook, notebook.send(cell), gate, "6/6")
+    one_by_one = cell.startswith(("for ref", "futures"))  # only those that are not there yet are waited for
+    check_bar(notebook, notebook.send(cell), gate, r"([1-6])/\1 " if one_by_one else "6/6")
 
 
 def check_bar(notebook: KernelSession, run: Run, gate: Path, counted: str) -> None:
@@ -228,7 +230,7 @@ def check_bar(notebook: KernelSession, run: Run, gate: Path, counted: str) -> No
     notebook.until(lambda: run.reply is not None and run.idle)
     assert run.status == "ok", run.error
     assert len(run.bars) == 1, run.shown
-    assert counted in run.bars[0]
+    assert re.search(counted, run.bars[0])
     assert "took" in run.bars[0]
 
 
