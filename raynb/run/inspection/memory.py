@@ -106,11 +106,13 @@ class _Memray:
             with self._reader(self._path) as reader:
                 found = sorted(reader.get_high_watermark_allocation_records(merge_threads=True),
                                key=lambda record: -record.size)  # fmt: skip
+                peak: int = reader.metadata.peak_memory
                 reserves = [r for r in found if r.allocator == self._mmap and r.size >= RESERVE_BYTES * r.n_allocations]
                 # The peak is that of both together; such a mapping mostly stays for good.
                 used = [record for record in found if record not in reserves]
-                peak = reader.metadata.peak_memory - sum(record.size for record in reserves)
-                return max(peak, 0), [_site(r) for r in used[:MAX_SITES]], [_site(r) for r in reserves]
+                peak -= sum(record.size for record in reserves)
+                sites = [_site(r) for r in used[:MAX_SITES]], [_site(r) for r in reserves]
+            return max(peak, 0), *sites
         finally:
             self._undo.close()
 
