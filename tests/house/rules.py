@@ -129,7 +129,6 @@ TOO_LONG: dict[str, str] = {
 
 #: Class → why it has several bases. Exceptions have them as Ray's have.
 SEVERAL_BASES: dict[str, str] = {
-    "raynb.base.ray_names.hook.Finder": "importlib's two interfaces",
     "raynb.engine.cluster.refs.ClusterRef": "it is a ref of Ray's and one of ours, to `isinstance` in either's code",
     "raynb.util.joblib.backend.RaynbBackend": "joblib's backends are made so",
 }

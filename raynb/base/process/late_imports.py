@@ -6,12 +6,14 @@ importing them for that alone would cost each worker hundreds of milliseconds.
 
 from __future__ import annotations
 
-import importlib.abc
 import importlib.machinery
 import sys
 from collections.abc import Callable, Sequence
 from types import ModuleType
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
+
+if TYPE_CHECKING:
+    from importlib.abc import Loader
 
 #: Module → what for → what is called.
 _waiting: dict[str, dict[str, Callable[[ModuleType], None]]] = {}
@@ -34,7 +36,7 @@ def _is_loaded(name: str) -> bool:
     return module is not None and not getattr(spec, "_initializing", False)
 
 
-class _Finder(importlib.abc.MetaPathFinder):
+class _Finder:
     """Finds the modules that are waited for, and calls what waits once they are loaded."""
 
     def find_spec(
@@ -49,12 +51,12 @@ class _Finder(importlib.abc.MetaPathFinder):
             spec = finder.find_spec(name, path, target)
             if spec is not None:
                 if spec.loader is not None:
-                    spec.loader = _Loader(spec.loader)
+                    spec.loader = cast("Loader", _Loader(spec.loader))
                 return spec
         return None
 
 
-class _Loader(importlib.abc.Loader):
+class _Loader:
     def __init__(self, loader: Any) -> None:
         self.loader = loader
 

@@ -23,7 +23,6 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
-from pathlib import Path
 
 from raynb.base.rows import KernelRow
 
@@ -48,7 +47,8 @@ def place() -> str:
 
 def program() -> tuple[str, str]:
     """Returns the notebook's or script's path, and Jupyter's id of the kernel."""
-    kernel = next((Path(one).stem[7:] for one in sys.argv if Path(one).name.startswith("kernel-")), "")
+    names = (os.path.splitext(os.path.basename(one))[0] for one in sys.argv)
+    kernel = next((name[7:] for name in names if name.startswith("kernel-")), "")
     notebook = os.environ.get("JPY_SESSION_NAME", "") if kernel else ""
     script = sys.argv[0] if sys.argv and sys.argv[0] not in ("", "-c", "-m") else ""
     return notebook or ("" if kernel else script) or f"process {os.getpid()}", kernel

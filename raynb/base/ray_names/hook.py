@@ -14,12 +14,14 @@ import importlib.util
 import os
 import sys
 from collections.abc import Sequence
-from importlib.abc import Loader, MetaPathFinder
 from importlib.machinery import ModuleSpec
 from types import ModuleType
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
 from raynb.base.ray_names.refused import REFUSED, refused
+
+if TYPE_CHECKING:
+    from importlib.abc import Loader
 
 #: The Ray whose API raynb follows, what ``ray.__version__`` says.
 RAY_VERSION = "2.60.0"
@@ -64,22 +66,25 @@ class StandIn(ModuleType):
         return importlib.import_module, (self.__name__,)
 
 
-class Finder(Loader, MetaPathFinder):
-    """Finds ``ray`` and what is below it."""
+class Finder:
+    """Finds ``ray`` and what is below it.
+
+    A meta path finder and a loader by its methods; their base classes import 60 modules.
+    """
 
     def find_spec(self, name: str, path: Sequence[str] | None = None, target: Any = None) -> ModuleSpec | None:
         """Returns the spec of a stand-in, or None for any other name or a module that raynb lacks."""
         if name != "ray" and not name.startswith("ray."):
             return None
         if name.count(".") and name != "ray.data" and name.split(".")[1] in REFUSED:
-            return ModuleSpec(name, self, is_package=True)
+            return ModuleSpec(name, cast("Loader", self), is_package=True)
         ours = f"raynb{name[3:]}"
         try:
             if ours not in sys.modules and importlib.util.find_spec(ours) is None:
                 return None
         except ModuleNotFoundError:
             return None
-        return ModuleSpec(name, self, is_package=True)
+        return ModuleSpec(name, cast("Loader", self), is_package=True)
 
     def create_module(self, spec: ModuleSpec) -> ModuleType:
         """Returns the stand-in for a module of Ray's, or a module that says why raynb has none."""

@@ -7,7 +7,6 @@ says that the thread computes is in native code.
 
 from __future__ import annotations
 
-import asyncio
 import gc
 import os
 import sys
@@ -162,6 +161,7 @@ def _loop_of(frames: list[FrameType]) -> Any:
 
 
 def _coroutines(loop: Any, find_owner: FindOwner) -> Iterator[Coroutine]:
+    asyncio = sys.modules["asyncio"]  # it runs the loop; a driver that has none need not import it
     for _ in range(5):  # a task that is made or ends meanwhile changes the set that is read
         try:
             tasks = asyncio.all_tasks(loop)
@@ -200,7 +200,8 @@ def _shown(awaited: Any) -> str:
     if awaited is None:
         return ""
     kind = type(awaited)
-    if isinstance(awaited, asyncio.Task):
+    asyncio = sys.modules.get("asyncio")
+    if asyncio is not None and isinstance(awaited, asyncio.Task):
         return f"the asyncio task {awaited.get_name()}"
     return {"FutureIter": "a future", "_asyncio.FutureIter": "a future"}.get(kind.__name__, f"{kind.__name__}")
 
