@@ -169,8 +169,8 @@ class Calls:
         """Applies a worker's answer to a call, or to the actor's creation."""
         worker.finished += 1
         actor = self.m.actors.table.get(task.spec.actor)
-        if actor is not None:
-            self._left(actor, task)
+        if actor is not None and actor.inflight.pop(task.spec.task_id, None) is not None and task.state == RUNNING:
+            actor.running -= 1
 
     def _left(self, actor: Actor, task: Task) -> None:
         if actor.inflight.pop(task.spec.task_id, None) is not None and task.state == RUNNING:

@@ -31,7 +31,9 @@ class IoThread:
         self.poll = Poller()
         self.wake = Wake()
         self.poll.register(self.wake.read, IN)
-        self.asleep = False  # it waits for the sockets, and has seen nothing that is to be sent
+        #: Not 0: it waits for the sockets, for that many times now, and has seen nothing that is to be sent.
+        self.asleep = 0
+        self._sleeps = 0
         self.stopping = False
         #: Slow work for this thread alone, never run under a lock. Append, then `wake`.
         self.chores: deque[Callable[[], None]] = deque()
@@ -106,9 +108,10 @@ class IoThread:
         waiters = loop.waiters
         self._serving = True
         # `Pace` looks at `asleep` after it has queued; we look at the queues after setting it
-        self.asleep = True
+        self._sleeps += 1
+        self.asleep = self._sleeps
         events = [] if self._unsent() or waiters.leading else self.poll.wait(self._timeout(now))
-        self.asleep = False
+        self.asleep = 0
         self._serving = False
         if events:
             loop.receive(events)

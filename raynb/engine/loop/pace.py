@@ -67,7 +67,8 @@ class Pace:
                     loop.receive(events)
                 loop.run_callbacks()
                 return
-        self._wake_io()
+        if loop.io.asleep:
+            self._wake_io()
 
     def put(self, now: float) -> None:
         """Call after a put: no thread waits for the machine to see it, so several are drained at once."""
@@ -82,9 +83,10 @@ class Pace:
 
     def _wake_io(self) -> None:
         io = self._loop.io
-        if io.asleep:
+        if asleep := io.asleep:
             io.wake()
-            io.asleep = False
+            if io.asleep == asleep:  # it has not slept again meanwhile; no thread gets between this and the next step
+                io.asleep = 0
 
     def _may_enter(self) -> bool:
         """Returns whether the calling thread may change the machine here: nothing can interrupt it, there is
