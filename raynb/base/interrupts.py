@@ -78,6 +78,9 @@ def _isenabled() -> bool:
 
 def share_collector() -> None:
     """Lets the user turn the collector on and off while a thread is in a critical section."""
+    global _wanted
+    if _gc_isenabled():  # perhaps by a function that was got before it was replaced
+        _wanted = True
     gc.enable, gc.disable, gc.isenabled = _enable, _disable, _isenabled
 
 
@@ -212,11 +215,11 @@ class Critical:
         self.owner = 0
         if _held:  # it is not after `resume_collector`
             _held -= 1
+        self.release_raw()  # first: after a call of C an exception may come
         if _paused and not _held:
             _paused = False
             if _wanted:
                 _gc_enable()
-        self.release_raw()
         if me == main_thread:
             _depth -= 1
             if _pending and not _depth:
@@ -281,10 +284,13 @@ def _stand_in() -> None:
 
 
 def restore() -> None:
-    """Puts the replaced handler back (main thread only; elsewhere nothing happens)."""
+    """Puts the replaced handler back (main thread only; elsewhere nothing happens), and the collector's functions."""
+    global _wanted
     if _get_ident() == main_thread:
         if _getsignal(_SIGINT) is _handler:
             _signal.signal(_SIGINT, _outer)
         signal.default_int_handler = _outer
     if gc.disable is _disable:
+        if not _paused:
+            _wanted = True  # nobody tells us from now on; what is off stays off, and is not paused
         gc.enable, gc.disable, gc.isenabled = _gc_enable, _gc_disable, _gc_isenabled

@@ -63,6 +63,19 @@ def test_in_what_a_weak_collection_does_when_an_item_dies() -> None:
     assert not collection.data  # type: ignore[attr-defined]
 
 
+def test_the_collector_can_be_turned_on_again_after_the_runtime_in_which_it_was_turned_off() -> None:
+    interrupts.share_collector()
+    try:
+        gc.disable()
+        interrupts.restore()
+        gc.enable()
+        with interrupts.Critical():  # others than the runtime have such locks
+            assert not interrupts._gc_isenabled()
+        assert gc.isenabled()
+    finally:
+        gc.enable()
+
+
 def test_the_collector_pauses_in_critical_sections_and_stays_as_the_user_sets_it() -> None:
     """A destructor that waits for whoever waits for raynb would wait for ever there."""
     interrupts.share_collector()
