@@ -246,7 +246,9 @@ class Box:
 
     def _connect(self) -> sqlite3.Connection:
         # SQLite gives the files that it makes beside an index the index's own mode.
-        os.close(os.open(self._index, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
+        # One that is there is not opened here: its close would drop the locks of this process's other connections.
+        with contextlib.suppress(FileExistsError):
+            os.close(os.open(self._index, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
         # One process at a time: of two that turn a new index to WAL at once, SQLite refuses one without waiting.
         with alone(self.folder):
             db = sqlite3.connect(self._index, timeout=_BUSY_SECONDS, check_same_thread=False, isolation_level=None)
@@ -296,7 +298,10 @@ class Box:
                     raise OSError(f"the index {self._index}: {error}") from error
                 with contextlib.suppress(sqlite3.Error):
                     self._db.close()
-                self._db = self._anew(error)
+                try:
+                    self._db = self._anew(error)
+                except (sqlite3.Error, FolderError) as again:
+                    raise OSError(f"the index {self._index} is damaged, and no new one can be made: {again}") from error
                 raise IndexDamaged(f"the index {self._index} was damaged: {error}") from error
             finally:
                 self._after_commit = []
