@@ -106,7 +106,7 @@ class KeptFunction(Generic[F]):
 
     def _key(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> str:
         options = {name: value for name, value in self._given.items() if name != "name"}
-        facts = ["call", python_token(), digest(self._about.function, origins.of), digest(options)]
+        facts = ["call 2", python_token(), digest(self._about.function, origins.of), digest(options)]
         for name, value in [*enumerate(args), *sorted(kwargs.items())]:
             try:
                 facts.append(f"{name}={digest(value, origins.of)}")
