@@ -31,6 +31,7 @@ def environment_of(code: CodeType) -> list[str]:
     reads the environment all that could be one."""
     reads = not _READERS.isdisjoint(code.co_names)
     texts = dict.fromkeys(_texts(code.co_consts))
+    texts.pop("_", None)  # the shell's word for the command that it has started, and everybody's separator
     return sorted(text for text in texts if text in os.environ or (reads and text.isidentifier()))
 
 

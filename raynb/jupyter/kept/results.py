@@ -15,7 +15,7 @@ from IPython.core.error import UsageError
 
 from raynb import api
 from raynb.base import engine as engines
-from raynb.base.process import surroundings
+from raynb.base.process import surroundings, trace
 from raynb.base.ref import ObjectRef
 from raynb.base.rows import END_OF_TASK, Output
 from raynb.exceptions import RayError
@@ -39,6 +39,8 @@ if TYPE_CHECKING:
 
 #: Seconds that a shutdown waits for results that are being written.
 FLUSH_SECONDS = 5.0
+#: An array from this size on is digested only where something is kept.
+LARGE_BYTES = 64 << 20
 
 
 @dataclass(slots=True)
@@ -77,7 +79,8 @@ class Kept:
         self._box: Box | None = None
         self._keeper: Keeper | None = None
         self._said: set[str] = set()
-        self._prepared: list[tuple[Any, str]] = []  # (the runtime, what stands for a cell that its workers have run)
+        #: (the runtime's nonce, what stands for a cell that its workers have run)
+        self._prepared: list[tuple[int, str]] = []
         self._folder = surroundings.folder()
         session.provider = self.keeper
 
@@ -172,16 +175,23 @@ class Kept:
             flags: of the compiler.
             names: what it takes along.
         """
-        try:
-            token = keys.key_of_code(source, flags, names)
-        except Unsure:
-            token = secrets.token_hex(16)  # nobody can tell whether another kernel prepares its workers so, too
-        self._prepared.append((engines.driver(), token))
+        token = secrets.token_hex(16)  # nobody can tell whether another kernel prepares its workers so, too
+        large = any(getattr(value, "nbytes", 0) > LARGE_BYTES for value in names.values())
+        if not large or self.exists() or self.notebook.config.keep:
+            try:
+                token = keys.key_of_code(source, flags, names)
+            except Unsure:
+                pass
+            except Exception as error:  # a value that another thread changes: the cell itself runs on
+                trace.swallowed("identifying a cell of %%everywhere", error)
+        engine = engines.driver()
+        self._prepared.append((0 if engine is None else engine.nonce, token))
 
     def _around(self) -> list[str]:
         """Returns what else a result depends on: prepared workers, and options that follow to them."""
         engine = engines.driver()
-        self._prepared = [(prepared, token) for prepared, token in self._prepared if prepared is engine]
+        nonce = 0 if engine is None else engine.nonce
+        self._prepared = [(prepared, token) for prepared, token in self._prepared if prepared == nonce]
         found = [token for _, token in self._prepared]
         if "display" in self.notebook.config.follow:
             for name, value in sorted(display_options().items()):
