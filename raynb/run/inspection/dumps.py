@@ -60,6 +60,11 @@ class Dump:
         except OSError:
             return 0
 
+    @property
+    def asked(self) -> bool:
+        """Returns whether the process was asked."""
+        return bool(self._path)
+
     def size(self) -> int:
         """Returns how many bytes of the answer have been written by now."""
         return self._size() - self._from

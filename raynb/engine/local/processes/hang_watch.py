@@ -26,6 +26,7 @@ from raynb.wire import messages as w
 ASK_TIMES = 3  # a question that is not answered is asked so often: it, or the answer, may be lost itself
 MOST_FRAMES = 8  # of the stack in a warning, the innermost ones
 MIN_LOOKS = 5  # a question is open over so many looks, or the driver itself was held up
+MAX_DUMP_LOOKS = 40  # then the worker is told of without its stack, or with the part that there is
 
 
 class HangWatch:
@@ -51,7 +52,8 @@ class HangWatch:
         self._asked: dict[int, int] = {}  # how often
         self._claims: dict[int, tuple[int, int]] = {}  # worker → frames it has sent, looks since
         self._told: set[int] = set()
-        self._dumps: dict[int, dumps.Dump] = {}  # worker that does not answer → its stacks, by a signal
+        #: Worker that does not answer → its stacks, by a signal; their bytes at the last look; looks since then.
+        self._dumps: dict[int, tuple[dumps.Dump, int, int]] = {}
         self._next = 0.0
 
     def answered(self, worker: int, frames: int = 0) -> None:
@@ -124,9 +126,14 @@ class HangWatch:
                     peer = self._peers.get(worker)
                     silent.append((worker, now - asked, peer.pid if peer is not None else 0))
         for worker, seconds, pid in silent:
-            dump = self._dumps.get(worker)
-            if dump is None:  # its stack is there at the next look
-                self._dumps[worker] = dumps.Dump(0 if stopped(pid) else pid)
+            asked_for = self._dumps.get(worker)
+            if asked_for is None:  # its stack is there at one of the next looks
+                self._dumps[worker] = dumps.Dump(0 if stopped(pid) else pid), 0, 0
+                continue
+            dump, before, looks = asked_for
+            size = dump.size()
+            if dump.asked and looks < MAX_DUMP_LOOKS and (not size or size != before):  # it is being written
+                self._dumps[worker] = dump, size, looks + 1
                 continue
             del self._dumps[worker]
             self._told.add(worker)
