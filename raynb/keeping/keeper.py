@@ -106,7 +106,12 @@ class Keeper:
                         self._thread.start()
                 self._change.notify_all()
 
-        status.future().add_done_callback(ended)
+        try:
+            status.future().add_done_callback(ended)
+        except BaseException:
+            with self._change:
+                self._waiting.pop(number, None)
+            raise
 
     def flush(self, seconds: float) -> bool:
         """Waits until what has ended is written; returns whether it is."""

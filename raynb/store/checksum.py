@@ -124,6 +124,8 @@ class Beside:
         self._sum()
         for thread in self._threads:
             thread.join()
+        if b"" in self._digests:
+            raise MemoryError("a thread that sums blocks of a file found no memory")
         for digest in self._digests:
             self._total.update(digest)
         return self._total.digest()

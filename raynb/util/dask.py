@@ -24,7 +24,7 @@ PUT_BYTES = 100_000
 @ray.remote
 def _run(node: Any, names: tuple[Hashable, ...], *values: Any) -> Any:
     result = node(dict(zip(names, values, strict=True)))
-    if type(result).__module__.partition(".")[0] != "partd":
+    if str(type(result).__module__).partition(".")[0] != "partd":
         return result
     # A shuffle on disk: the store that made the folder empties it when it goes, which may be after other tasks have
     # written there. What is unpickled does not; so the first one goes before anybody has the other.

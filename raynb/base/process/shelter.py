@@ -243,7 +243,7 @@ def _start_thread() -> None:
 def _start() -> None:
     try:
         _start_thread()
-    except RuntimeError:  # no further thread can be made: this one does it, and somebody waits for that
+    except (RuntimeError, MemoryError):  # no further thread can be made: this one does it, and somebody waits for that
         _serve()
 
 

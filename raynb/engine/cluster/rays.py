@@ -16,6 +16,8 @@ from typing import Any
 import ray
 from ray.actor import ActorMethod
 
+from raynb.base.process import trace
+
 
 def bare(function: Any) -> Any:
     """Returns one of Ray's functions without the wrapper that connects by itself."""
@@ -98,7 +100,10 @@ def show_held() -> None:
         batches = [(batch, sys.stdout) for batch in module.stdout_deduplicator.flush()]
         batches += [(batch, sys.stderr) for batch in module.stderr_deduplicator.flush()]
     for batch, sink in batches:
-        module.print_worker_logs(batch, sink)
+        try:
+            module.print_worker_logs(batch, sink)
+        except (OSError, ValueError) as error:  # nobody reads any more, or it is closed
+            trace.swallowed("printing what Ray held back", error)
 
 
 def is_traced() -> bool:

@@ -56,6 +56,7 @@ def _listen(path: str) -> None:
     try:
         listening.bind(path)  # the folder is this user's alone, so nobody comes in before the next line
         os.chmod(path, 0o600)
+        listening.listen(1)  # pydevd does it again, but only after the answer that it is there
         with _in_place_of_port(pydevd, listening):
             pydevd.settrace(
                 host="127.0.0.1", port=0, suspend=False, wait_for_ready_to_run=False, block_until_connected=False,
@@ -64,6 +65,8 @@ def _listen(path: str) -> None:
             )  # fmt: skip
     except BaseException:
         listening.close()
+        with contextlib.suppress(OSError):  # else the next try finds the name in use
+            os.unlink(path)
         raise
 
 
