@@ -95,7 +95,10 @@ def test_of_a_chain_the_last_is_told_with_the_first_ones_reason(told: list[str])
     assert leaks.until(lambda: told == [said]), told
 
 
-def test_an_actor_whose_constructor_fails_is_told_unless_a_call_tells_of_it(told: list[str]) -> None:
+def test_an_actor_whose_constructor_fails_is_told_unless_a_call_tells_of_it(
+    told: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("raynb.core.tasks.unasked.GRACE_SECONDS", 5.0)  # in which the call below is made
     known = Broken.remote()
     with pytest.raises(ray.exceptions.RayActorError):
         ray.get(known.method.remote())

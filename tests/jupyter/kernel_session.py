@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import queue
 import subprocess
+import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -19,21 +20,12 @@ ROOT = str(Path(__file__).resolve().parents[2])
 #: and the end of a cell that nobody watches waits for what its tasks still have to show.
 UNHURRIED = "c.Raynb.progress_delay = 600\nc.Raynb.drain_seconds = 60\n"
 
-#: The length of a Unix socket's path, less that of what ZeroMQ and the port's number add.
-MAX_SOCKET_PATH = 95
-
 
 def write_settings(folder: Path) -> None:
     """Writes `UNHURRIED` into the profile of kernels whose ``IPYTHONDIR`` is ``folder``."""
     profile = folder / "profile_default"
     profile.mkdir(parents=True, exist_ok=True)
     (profile / "ipython_kernel_config.py").write_text(UNHURRIED, encoding="utf-8")
-
-
-def transport(connection_file: Path) -> str:
-    """Returns how to reach a kernel: by Unix sockets, because the free ports that jupyter_client finds may be
-    another kernel's when this one binds them."""
-    return "ipc" if len(str(connection_file)) < MAX_SOCKET_PATH else "tcp"
 
 
 @dataclass
@@ -98,8 +90,11 @@ class KernelSession:
         }  # fmt: skip
         (folder / "jupyter").mkdir(exist_ok=True)
         write_settings(folder / "ipython")
-        connection = folder / "jupyter" / "kernel.json"
-        self.manager = KernelManager(connection_file=str(connection), transport=transport(connection))
+        # By Unix sockets: the free ports that jupyter_client finds may be another kernel's when this one binds them.
+        # Their names are limited to a hundred letters, and the folders of tests may have as many.
+        self._sockets = tempfile.TemporaryDirectory(prefix="tests-kernel-", dir="/tmp")
+        connection = Path(self._sockets.name) / "kernel.json"
+        self.manager = KernelManager(connection_file=str(connection), transport="ipc")
         self.manager.start_kernel(env=environ, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         self.client = self.manager.blocking_client()
         self.client.start_channels()
@@ -118,6 +113,7 @@ class KernelSession:
         self.client.stop_channels()
         self.manager.shutdown_kernel(now=False)
         self.manager.cleanup_resources()
+        self._sockets.cleanup()
 
     def send(self, code: str, *, watched: bool = True) -> Run:
         """Sends a cell; ``watched``: a person could answer questions, as in JupyterLab."""

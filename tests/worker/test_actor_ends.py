@@ -71,7 +71,7 @@ def test_leaving_in_the_background_prints_nothing(raynb_runtime: Any) -> None:
     raynb_runtime.engine.on_output.append(lambda output: told.append(output.text) if type(output) is Output else None)
     for call in (Leaves.remote().in_background, InThread.remote().leave):
         pid = ray.get(call.remote())
-        leaks.until(lambda pid=pid: not os.path.exists(f"/proc/{pid}"))  # type: ignore[misc]
+        assert leaks.until(lambda pid=pid: not os.path.exists(f"/proc/{pid}"))  # type: ignore[misc]
     assert not [text for text in told if "Exit" in text or "Traceback" in text]
 
 
