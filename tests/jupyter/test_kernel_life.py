@@ -310,7 +310,9 @@ def test_a_cell_on_one_worker(notebook: KernelSession) -> None:
     notebook.run("%raynb restart")
     notebook.run("ray.get(nap.remote(0))")
     rows = [line.split() for line in notebook.run("%raynb workers").text.splitlines()]
-    number, pid = next(row[:2] for row in rows if row[0].isdigit() and "EXITED" not in row)
+    # Another one may still be starting: its process has no number yet.
+    ready = [row[:2] for row in rows if row[0].isdigit() and row[1] != "0" and "EXITED" not in row]
+    number, pid = ready[0]
     run = notebook.run(f"%%on {number}\nimport os\nprint('on it')\nos.getpid()")
     assert "on it" in run.text
     assert run.shown == [pid]
