@@ -99,7 +99,7 @@ def on_cluster(shared_folder: Path) -> dict[str, dict[str, Any]]:  # noqa: F811
 
 
 @pytest.mark.parametrize("key", KEYS)
-@pytest.mark.timeout(1800)
+@pytest.mark.timeout(3600)
 def test_a_program_returns_on_the_cluster_what_ray_returns(key: str, on_cluster: dict[str, dict[str, Any]]) -> None:
     row = on_cluster[key]
     assert "error" not in row, row["error"]

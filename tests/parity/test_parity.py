@@ -83,7 +83,7 @@ def expected(program: Program) -> Any:
 
 
 @pytest.mark.parametrize("key", PROGRAMS)
-@pytest.mark.timeout(900)
+@pytest.mark.timeout(1800)
 def test_raynb_returns_what_ray_returned(key: str, on_raynb: dict[str, dict[str, Any]]) -> None:
     row = on_raynb[key]
     assert "error" not in row, row["error"]
