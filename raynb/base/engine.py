@@ -38,6 +38,8 @@ on_wait: Callable[[Wait], Callable[[], None]] | None = None
 
 #: Called in a worker when a task, no actor's call, has ended, before its result is sent. Must not raise.
 at_end_of_task: list[Callable[[], None]] = []
+#: Called in the caller's thread before the process's runtime is shut down.
+before_stop: list[Callable[[], object]] = []
 
 #: How many failures of a cell a worker keeps with their frames, for a post-mortem.
 failures_kept = 0

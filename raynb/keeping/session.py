@@ -7,11 +7,13 @@ Thread contract: any thread.
 from __future__ import annotations
 
 import atexit
+import functools
 import os
 import sys
 import threading
 from collections.abc import Callable
 
+from raynb.base import engine as engines
 from raynb.base.process import surroundings
 from raynb.keeping.folder import FolderError
 from raynb.keeping.keeper import Keeper
@@ -21,6 +23,8 @@ from raynb.keeping.shared import open_box
 #: Bytes that a script keeps; a notebook has ``Raynb.keep_limit``.
 LIMIT = 20_000_000_000
 FOLDER = ".raynb"
+
+FLUSH_SECONDS = 5.0  # a shutdown waits so long for results that are being written
 
 #: Environment variable that names a folder, or a URL that fsspec knows.
 DIRECTORY = "RAYNB_KEEP_DIRECTORY"
@@ -56,8 +60,15 @@ def keeper(directory: str | os.PathLike[str] | None = None) -> Keeper:
             except OSError as error:
                 raise FolderError(f"{path} cannot be used for kept results: {error}.") from error
             _own[path] = found
-            atexit.register(found.flush, 5.0)
+            atexit.register(found.flush, FLUSH_SECONDS)
+            engines.before_stop.append(functools.partial(_finish, found))
         return found
+
+
+def _finish(keeper: Keeper) -> None:
+    """Waits for results that are being written: after the runtime's end they could not be read any more."""
+    if not keeper.flush(FLUSH_SECONDS):
+        say(f"raynb: some results were not kept: they were not written {FLUSH_SECONDS:.0f} s after the shutdown began.")
 
 
 def place_of(named: str) -> str:

@@ -108,3 +108,17 @@ def test_a_script_names_the_place_of_its_results(
     for made in session._own.values():
         made.box.close()
     assert capsys.readouterr().err == ""
+
+
+def test_a_result_that_is_there_at_the_shutdown_is_kept(tmp_path: Path) -> None:
+    def ready() -> bool:
+        ray.init(num_cpus=1, log_to_driver=False)
+        try:
+            ref = keep(ray.remote(lambda n: bytes(n)), directory=tmp_path / "kept").remote(3_000_000)
+            there = bool(ray.wait([ref], timeout=0)[0])
+            assert ray.get(ref, timeout=60) == bytes(3_000_000)
+            return there
+        finally:
+            ray.shutdown()
+
+    assert [ready(), ready()] == [False, True]
