@@ -179,11 +179,13 @@ class RuntimeSlot:
 
     def stop(self, timeout: float, only: DriverEngine | None = None) -> None:
         """Shuts the runtime down; returns at once when there is none, or when it is another than ``only``."""
-        if self.engine is not None and (only is None or only is self.engine):
-            for step in list(slot.before_stop):
-                step()
-        shelter.run(self._stop_here, timeout, only)
-        interrupts.restore()
+        try:
+            if self.engine is not None and (only is None or only is self.engine):
+                for step in list(slot.before_stop):
+                    step()
+        finally:  # also where Ctrl-C ended the wait for them
+            shelter.run(self._stop_here, timeout, only)
+            interrupts.restore()
 
     def _stop_here(self, timeout: float, only: DriverEngine | None = None) -> None:
         with interrupts.Deferred():  # half a shutdown would leave processes
