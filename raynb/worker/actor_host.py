@@ -142,6 +142,8 @@ class ActorHost:
             ran = _now()
             packed, flags, error = executor.failure(running, raised)
             raised.with_traceback(None)
+        # Whoever hears of the end may let the actor go: its `__del__` must not wait for this thread's last steps.
+        function = result = None
         self._end(run, running, packed, flags, error, started, fetched, ran)
 
     @user_code.calls_user_code
@@ -179,6 +181,7 @@ class ActorHost:
             ran = _now()
             packed, flags, error = executor.failure(running, raised)
             raised.with_traceback(None)
+        function = result = None
         self._end(run, running, packed, flags, error, started, fetched, ran)
 
     def answer_cancelled(self, run: w.Run, running: RunningTask) -> None:
@@ -221,9 +224,9 @@ class ActorHost:
         return self.executor.arguments(run)
 
     def _end(self, run: w.Run, running: RunningTask, *outcome: Any) -> None:
-        self.running.pop(run.task, None)
         with self._lock:
             self.executor.finish(run, running, *outcome)
+        self.running.pop(run.task, None)  # not before its result is on its way: the process may end at once
         worker = self.executor.worker
         if len(self.running) and _now() - worker.link.last_flush < FLUSH_SECONDS and worker.link.record_unsent():
             worker.link.nudge()

@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 import threading
+import weakref
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 import raynb as ray
 from raynb.base.rows import Output
+from raynb.serde import pickling
 from raynb.testing import leaks
+from raynb.worker.actor_host import ActorHost
 
 
 class Plain:
@@ -87,3 +92,43 @@ def test_what_is_taken_out_of_a_list_makes_no_wait_slower(raynb_runtime: Any) ->
     assert waiting == refs[10:]
     with pytest.raises(ValueError, match="unique"):
         ray.wait([refs[0], *refs])
+
+
+@pytest.mark.parametrize("asynchronous", [False, True])
+def test_an_ended_call_holds_no_instance_and_runs_until_its_result_is_on_its_way(asynchronous: bool) -> None:
+    """Else the process could end without the instance's ``__del__``, or without the result of its last call."""
+    seen: list[Any] = []
+
+    class Itself:
+        def call(self) -> Any:
+            return self
+
+        async def acall(self) -> Any:
+            return self
+
+    class Executor:
+        worker: Any = SimpleNamespace(
+            heed=lambda running: None, stopping=False, link=SimpleNamespace(flush=lambda: None, last_flush=0.0)
+        )
+        returns: Any = SimpleNamespace(of=lambda running, result: ())
+
+        def finish(self, *_: Any) -> None:
+            host.instance = None
+            gc.collect()
+            seen.append((instance(), host.busy()))
+
+    spec: Any = SimpleNamespace(is_async=asynchronous, max_concurrency=3, concurrency_groups=(), class_name="Itself")
+    executor: Any = Executor()
+    host = ActorHost(executor, spec, Itself, 0)
+    host.instance = Itself()
+    instance = weakref.ref(host.instance)
+    options = SimpleNamespace(function="acall" if asynchronous else "call", num_returns=1)
+    run: Any = SimpleNamespace(task=1, args=pickling.EMPTY_IN_BAND)
+    running: Any = SimpleNamespace(interrupted=False, options=options)
+    host.running[run.task] = running
+    if asynchronous:
+        asyncio.run(host.run_async(run, running))
+    else:
+        host.run_in_thread(run, running)
+    assert seen == [(None, True)]
+    assert not host.busy()
