@@ -125,6 +125,7 @@ class TaskExecutor:
         """Releases the actor's instance, so that its ``__del__`` runs."""
         if self.host is not None:
             self.host.instance = None
+            self.worker.inspection.let_go()  # the frames of failed calls hold the instance, too
             gc.collect()
 
     def display_name(self, running: RunningTask) -> str:

@@ -7,12 +7,14 @@ import gc
 import os
 import threading
 import weakref
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 import raynb as ray
+from raynb.base import engine as slot
 from raynb.base.rows import Output
 from raynb.serde import pickling
 from raynb.testing import leaks
@@ -69,6 +71,32 @@ def test_an_actors_end_names_it_and_a_failed_constructor_its_instance(raynb_runt
     broken = Shard.remote(7)
     with pytest.raises(ray.exceptions.ActorDiedError, match=r"actor_id=\w+, repr=Shard\(7\)\)"):
         ray.get(broken.leave.remote())
+
+
+def test_frames_kept_for_a_post_mortem_do_not_keep_an_actor_from_being_deleted(
+    raynb_runtime: Any, tmp_path: Path
+) -> None:
+    @ray.remote
+    class Failing:
+        def __init__(self) -> None:
+            slot.failures_kept = 3  # as in a notebook's workers
+
+        def fail(self) -> None:
+            raise ValueError("seen")
+
+        def pid(self) -> int:
+            return os.getpid()
+
+        def __del__(self) -> None:
+            (tmp_path / "deleted").touch()
+
+    actor = Failing.remote()
+    with pytest.raises(ValueError, match="seen"):
+        ray.get(actor.fail.remote())
+    pid = ray.get(actor.pid.remote())
+    del actor
+    assert leaks.until(lambda: not os.path.exists(f"/proc/{pid}"))
+    assert (tmp_path / "deleted").exists()
 
 
 def test_leaving_in_the_background_prints_nothing(raynb_runtime: Any) -> None:

@@ -156,9 +156,13 @@ class Desk:
     def _origin(self, request: int, task: int) -> tuple[str, int] | None:
         return self.debugging.failed.origin(task)
 
-    def _forget(self, request: int, scope: int | None) -> None:
+    def let_go(self, scope: int | None = None) -> None:
+        """Releases the kept frames of a cell's failed tasks (None: of all)."""
         if self._debugging is not None:
             self._debugging.failed.forget(scope)
+
+    def _forget(self, request: int, scope: int | None) -> None:
+        self.let_go(scope)
 
 
 class WorkerDesk(Desk):
