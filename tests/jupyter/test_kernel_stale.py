@@ -179,6 +179,13 @@ def test_an_interrupt_stops_a_rerun_whole(session: KernelSession, tmp_path: Path
     assert "3 of 3 cells that were submitted again are cancelled" in run.text
     states = session.run("ray.wait([one, two, three], num_returns=3)\n%raynb tasks").text
     assert states.count("cancelled") >= 3
+    # Also a cell whose submission is not noted yet.
+    session.run(
+        "from raynb.jupyter.lineage.record import Record\nsubmitted = Record.submitted\n"
+        "def interrupted(*given):\n    Record.submitted = submitted\n    raise KeyboardInterrupt\n"
+        "Record.submitted = interrupted"
+    )
+    assert "1 of 1 cells that were submitted again are cancelled" in session.run("%raynb rerun two", ok=False).text
     session.run("%config Raynb.progress_delay = 600")
 
 

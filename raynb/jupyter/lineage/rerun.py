@@ -13,8 +13,13 @@ from typing import TYPE_CHECKING
 
 from IPython.core.error import UsageError
 
+from raynb.base import engine as engines
+from raynb.base import interrupts
+from raynb.base.rows import TASK_ENDED
+from raynb.exceptions import RayError
 from raynb.jupyter.cells.watching import Again, wait_for_all
 from raynb.jupyter.lineage.record import FAILED_RUN, Record
+from raynb.jupyter.notebook import unfinished
 from raynb.jupyter.output.registry import Cell, cell_name
 from raynb.lineage.graph import CELL, Run
 
@@ -141,6 +146,7 @@ def run_again(notebook: Notebook, plan: RerunPlan, submit: Callable[[str, str], 
     """
     failed: set[int] = set()
     watches: list[Again] = []
+    begun = _Begun()
     try:
         for run in plan.runs:
             if plan.after[run.number] & failed:
@@ -149,6 +155,7 @@ def run_again(notebook: Notebook, plan: RerunPlan, submit: Callable[[str, str], 
                 continue
             with _in_its_cell(notebook, run) as cell:
                 notebook.again, notebook.lineage.running_again = watches, run
+                begun = _Begun(cell.scope, _open_tasks(cell.scope), len(watches))
                 try:
                     submit(run.recipe.line, run.recipe.body)
                 except Exception as error:  # of the cell's own: a name is gone, a value cannot travel
@@ -156,19 +163,62 @@ def run_again(notebook: Notebook, plan: RerunPlan, submit: Callable[[str, str], 
                     notebook.show_failure(cell.scope, error)
                 finally:
                     notebook.again = notebook.lineage.running_again = None
+        begun = _Begun()
         wait_for_all(notebook, notebook.scope, [again.watch for again in watches])
     except KeyboardInterrupt:
         if notebook.config.interrupt != "leave":
-            left = sum(not again.watch.finished.is_set() for again in watches)
-            for again in watches:
-                again.watch.cancel()
-            text = f"Interrupted: {left:,} of {len(watches):,} cells that were submitted again are cancelled.\n"
+            with interrupts.Deferred():  # a second one stops nothing half way
+                left, count = _cancel(watches, begun)
+            text = f"Interrupted: {left:,} of {count:,} cells that were submitted again are cancelled.\n"
             notebook.router.show_text(notebook.scope, "stderr", text)
         raise
     for again in watches:
         if again.watch.first_error is None:
             again.finish()
     _tell(notebook.lineage, plan, failed)
+
+
+@dataclass(slots=True, frozen=True)
+class _Begun:
+    """A cell whose submission has begun: until its watch is there, only their scope says which tasks are its.
+
+    Attributes:
+        scope: of the cell; 0: none.
+        before: its unfinished tasks of earlier submissions.
+        watches: how many cells had been submitted before it.
+    """
+
+    scope: int = 0
+    before: frozenset[int] = frozenset()
+    watches: int = 0
+
+
+def _open_tasks(scope: int) -> frozenset[int]:
+    """Returns the unfinished tasks of a cell."""
+    engine = engines.driver()
+    if engine is None or not unfinished(engine.scope_counts(scope)):
+        return frozenset()
+    rows = engine.snapshot().tasks
+    return frozenset(row.id for row in rows if row.scope == scope and row.state not in TASK_ENDED)
+
+
+def _cancel(watches: Sequence[Again], begun: _Begun) -> tuple[int, int]:
+    """Cancels cells that were submitted again, and the one whose submission was interrupted.
+
+    Returns:
+        (how many had not ended, how many had been submitted).
+    """
+    left = sum(not again.watch.finished.is_set() for again in watches)
+    for again in watches:
+        again.watch.cancel()
+    engine = engines.driver()
+    if engine is None or not begun.scope or len(watches) > begun.watches:
+        return left, len(watches)
+    tasks = _open_tasks(begun.scope) - begun.before
+    for task in tasks:
+        with contextlib.suppress(ValueError, RayError):  # over in this moment
+            engine.cancel_task(task)
+    return left + bool(tasks), len(watches) + bool(tasks)
 
 
 @contextlib.contextmanager
@@ -191,5 +241,3 @@ def _tell(record: Record, plan: RerunPlan, refused: set[int]) -> None:
     count = len({run.scope for run in failed} | {run.scope for run in plan.runs if run.number in refused})
     if count:
         print(f"{count:,} of {len(plan.runs):,} failed; the errors are in their cells.")
-
-
