@@ -117,7 +117,7 @@ class Runtime:
         if session.global_slot().engine is engine:
             shutdown()
         else:
-            session.end_engine(engine, engine.config.shutdown_timeout if timeout is None else timeout)
+            session.end_isolated(engine, engine.config.shutdown_timeout if timeout is None else timeout)
 
     def __enter__(self) -> Runtime:
         self.start()

@@ -15,6 +15,7 @@ import logging
 import os
 import sys
 import threading
+import time
 import weakref
 from collections.abc import Callable
 from typing import Any
@@ -49,6 +50,7 @@ _consoles: weakref.WeakKeyDictionary[DriverEngine, Console] = weakref.WeakKeyDic
 def make_engine(config: Config) -> DriverEngine:
     """Returns a started engine: the embedded one, the one without workers, or a Ray cluster's."""
     engine: DriverEngine
+    start = slot.Start(time.time_ns(), dict(os.environ))
     if config.address or config.cluster:
         from raynb.engine.cluster import ClusterEngine
 
@@ -69,6 +71,7 @@ def make_engine(config: Config) -> DriverEngine:
         local = launch(config)
         local.neighbours.on_stop = lambda who: _stop_for(local, who)
         engine = local
+    slot.starts[engine] = start
     breakpoints.attach(engine)
     if config.log_to_driver:
         _consoles[engine] = Console(engine)
@@ -106,6 +109,20 @@ def end_engine(engine: DriverEngine, timeout: float) -> None:
             console = _consoles.pop(engine, None)
             if console is not None:
                 console.close()
+
+
+def end_isolated(engine: DriverEngine, timeout: float) -> None:
+    """Shuts the engine of an isolated runtime down."""
+    try:
+        run_before_stop()
+    finally:
+        end_engine(engine, timeout)
+
+
+def run_before_stop() -> None:
+    """Takes the steps that come before a runtime's end."""
+    for step in list(slot.before_stop):
+        step()
 
 
 class RuntimeSlot:
@@ -181,8 +198,7 @@ class RuntimeSlot:
         """Shuts the runtime down; returns at once when there is none, or when it is another than ``only``."""
         try:
             if self.engine is not None and (only is None or only is self.engine):
-                for step in list(slot.before_stop):
-                    step()
+                run_before_stop()
         finally:  # also where Ctrl-C ended the wait for them
             shelter.run(self._stop_here, timeout, only)
             interrupts.restore()

@@ -5,7 +5,8 @@ from __future__ import annotations
 import contextvars
 import threading
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from raynb.base.interfaces import Context, DriverEngine, Engine, Packed, Wait
@@ -28,6 +29,22 @@ _starter: Callable[[], Engine] | None = None
 #: Engines that count refs by themselves, by nonce: a ref that is read belongs to the runtime that it was pickled in.
 _by_nonce: weakref.WeakValueDictionary[int, Engine] = weakref.WeakValueDictionary()
 
+
+@dataclass(slots=True, frozen=True)
+class Start:
+    """How a runtime of this process was started.
+
+    Attributes:
+        at: ns since the epoch; none of its workers is older.
+        environment: that its workers were started with.
+    """
+
+    at: int
+    environment: Mapping[str, str]
+
+
+starts: weakref.WeakKeyDictionary[Engine, Start] = weakref.WeakKeyDictionary()
+
 #: Called with the new driver's engine (or None) after each change of the slot, on the thread that made it.
 #: Views use it to wake up; a callback must neither block nor raise.
 on_change: list[Callable[[DriverEngine | None], None]] = []
@@ -38,7 +55,7 @@ on_wait: Callable[[Wait], Callable[[], None]] | None = None
 
 #: Called in a worker when a task, no actor's call, has ended, before its result is sent. Must not raise.
 at_end_of_task: list[Callable[[], None]] = []
-#: Called in the caller's thread before the process's runtime is shut down.
+#: Called in the caller's thread before a runtime is shut down.
 before_stop: list[Callable[[], object]] = []
 
 #: How many failures of a cell a worker keeps with their frames, for a post-mortem.

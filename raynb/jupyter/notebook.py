@@ -166,8 +166,6 @@ class Notebook:
         if self.starting is not None:
             self.starting.join()
             self.starting = None
-        if self.kept is not None and engines.peek() is not None:
-            self.kept.flush()
         api.shutdown()
         self.actors.clear()
         self.router.drain()

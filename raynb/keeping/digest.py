@@ -16,7 +16,6 @@ import copyreg
 import hashlib
 import inspect
 import marshal
-import os
 import sys
 from collections.abc import Callable, Iterable
 from types import (
@@ -32,8 +31,8 @@ from typing import Any
 from cloudpickle import cloudpickle
 
 from raynb.base.ref import ObjectRef
-from raynb.keeping.mentions import environment_of, imports_of
-from raynb.keeping.versions import Unsure, import_token, module_token
+from raynb.keeping.mentions import environment_of, global_names, imports_of, reads_environment, variables_in
+from raynb.keeping.versions import Unsure, import_token, module_token, name_of, variable_token
 from raynb.store import checksum
 
 _SCALARS = frozenset((type(None), bool, int, float, complex, str, bytes, type(Ellipsis)))
@@ -72,6 +71,10 @@ def digest(value: Any, ref_key: RefKey = no_refs) -> str:
         walk.value(value, 0)
     except RecursionError:
         raise Unsure("it is nested too deeply") from None
+    except (Unsure, OSError):
+        raise
+    except Exception as error:  # of the value's own code, or another thread changes it
+        raise Unsure(f"it cannot be looked through ({type(error).__name__}: {error})") from error
     return walk.total.hexdigest()
 
 
@@ -137,7 +140,7 @@ class Walk:
         elif kind.__name__ in _HIDING and kind.__module__.startswith("raynb."):
             raise Unsure(f"it holds an {kind.__name__}, whose state nobody can see")
         elif issubclass(kind, ModuleType):
-            self.piece("module", module_token(getattr(value, "__name__", "")))
+            self.piece("module", module_token(name_of(value)))
         elif kind is FunctionType:
             self.function(value, depth)
         elif issubclass(kind, type):
@@ -206,21 +209,30 @@ class Walk:
         """Feeds a function without the globals that it reads."""
         self.piece("function", made.__name__)
         self.code(made.__code__, depth)
-        attributes = {name: item for name, item in vars(made).items() if name != "__wrapped__"}
-        self.parts("with", (made.__defaults__, made.__kwdefaults__, made.__annotations__, attributes), depth)
+        self.parts("with", (made.__defaults__, made.__kwdefaults__, made.__annotations__, dict(vars(made))), depth)
+        held = [*(made.__defaults__ or ()), *(made.__kwdefaults__ or {}).values()]
         for cell in made.__closure__ or ():
             try:
+                held.append(cell.cell_contents)
                 self.value(cell.cell_contents, depth + 1)
             except ValueError:
                 self.piece("empty cell")
+        self.variables(made, held)
 
     def globals_of(self, made: FunctionType, depth: int) -> None:
         """Feeds the globals that a function reads."""
         space = made.__globals__
-        for name in sorted(global_names(made.__code__)):
-            if name in space:
-                self.piece("global", name)
-                self.value(space[name], depth + 1)
+        names = [name for name in sorted(global_names(made.__code__)) if name in space]
+        for name in names:
+            self.piece("global", name)
+            self.value(space[name], depth + 1)
+        self.variables(made, [space[name] for name in names])
+
+    def variables(self, made: FunctionType, held: Iterable[Any]) -> None:
+        """Adds the environment variables that what a function holds may name, if it reads the environment."""
+        if reads_environment(made.__code__):
+            for name in sorted({name for value in held for name in variables_in(value)}):
+                self.environment(name)
 
     def code(self, code: CodeType, depth: int) -> None:
         """Adds a code object, without its file and line numbers."""
@@ -245,7 +257,7 @@ class Walk:
 
     def environment(self, name: str) -> None:
         """Adds an environment variable that code names."""
-        self.piece("environment", f"{name}={os.environ.get(name)!r}")
+        self.piece("environment", variable_token(name))
 
     def cls(self, made: type, depth: int) -> None:
         """Adds a class by its attributes, bases and metaclass."""
@@ -258,7 +270,7 @@ class Walk:
         self.value(type(made), depth + 1)
         for base in made.__bases__:
             self.value(base, depth + 1)
-        for name, member in sorted(vars(made).items()):
+        for name, member in list(vars(made).items()):  # their order counts: code may go through ``vars(made)``
             if name in _NOT_MEMBERS or inspect.isgetsetdescriptor(member) or inspect.ismemberdescriptor(member):
                 continue
             self.piece("member", name)
@@ -289,11 +301,8 @@ def _importable(module: str, qualname: str, made: Any) -> bool:
     if module in ("__main__", "") or "<" in qualname:
         return False
     found: Any = sys.modules.get(module)
+    if any(f"{module}.".startswith(f"{name}.") for name in cloudpickle.list_registry_pickle_by_value()):
+        return False  # it travels as this process has it, whatever is in its file
     for part in qualname.split("."):
         found = getattr(found, part, None)
     return found is made
-
-
-def global_names(code: CodeType) -> set[str]:
-    """Returns the names that code, and the code in it, reads from its module."""
-    return set(cloudpickle._extract_code_globals(code))

@@ -22,7 +22,7 @@ from raynb import api
 from raynb.base import engine as engines
 from raynb.base import scope as scopes
 from raynb.base.ids import task_of
-from raynb.base.interfaces import DriverEngine
+from raynb.base.interfaces import DriverEngine, Engine
 from raynb.base.ref import ObjectRef
 from raynb.base.rows import Output
 from raynb.exceptions import OutOfDiskError, RayError, RuntimeGoneError
@@ -72,10 +72,10 @@ class Keeper:
 
     def __init__(self, box: Box) -> None:
         self.box = box
-        self._ready: deque[PendingKeep] = deque()
+        self._ready: deque[tuple[contextvars.Context, Engine, PendingKeep]] = deque()
         self._waiting: dict[int, ObjectRef[Any]] = {}  # number → the status of tasks that have not ended, or just now
         self._numbers = itertools.count()
-        self._busy = 0
+        self._busy = False
         self._change = threading.Condition()
         self._thread: threading.Thread | None = None
 
@@ -86,7 +86,7 @@ class Keeper:
             whole: the results are of the task as a whole: if its status is anything but None, it left something out.
         """
         context = contextvars.copy_context()  # an isolated runtime is the calling context's
-        number = next(self._numbers)
+        engine, number = status._engine, next(self._numbers)
         with self._change:
             self._waiting[number] = status
 
@@ -98,11 +98,9 @@ class Keeper:
             with self._change:
                 del self._waiting[number]
                 if good:
-                    self._ready.extend(pending)
+                    self._ready.extend((context, engine, one) for one in pending)
                     if self._thread is None:
-                        self._thread = threading.Thread(
-                            target=context.run, args=(self._serve,), name="raynb-keep", daemon=True
-                        )
+                        self._thread = threading.Thread(target=self._serve, name="raynb-keep", daemon=True)
                         self._thread.start()
                 self._change.notify_all()
 
@@ -124,30 +122,41 @@ class Keeper:
 
     def _ended(self) -> set[int]:
         """Returns the numbers of those that wait though their task has ended: its callback runs any moment."""
-        engine = engines.driver()
         with self._change:
-            waiting = {status: number for number, status in self._waiting.items() if status._engine is engine}
-        if engine is None or not waiting:
-            return set()
-        try:
-            ready, _ = engine.wait(list(waiting), len(waiting), 0.0, False)
-        except RayError:  # the runtime is going
-            return set()
-        return {waiting[status] for status in ready}
+            waiting = {status: number for number, status in self._waiting.items()}
+        found: set[int] = set()
+        for engine in {status._engine for status in waiting if status._engine.alive}:
+            mine = [status for status in waiting if status._engine is engine]
+            try:
+                ready, _ = engine.wait(mine, len(mine), 0.0, False)
+            except RayError:  # the runtime is going
+                continue
+            found.update(waiting[status] for status in ready)
+        return found
 
     # -- inside --------------------------------------------------------------------------------
+    def _next(self) -> tuple[contextvars.Context, list[PendingKeep]] | None:
+        """Takes what is written together: results of one runtime; None: nothing is left. Call under the lock."""
+        if not self._ready:
+            return None
+        context, engine, _ = self._ready[0]
+        batch: list[PendingKeep] = []
+        while self._ready and self._ready[0][1] is engine and len(batch) < BATCH:
+            batch.append(self._ready.popleft()[2])
+        return context, batch
+
     def _serve(self) -> None:
-        scopes.enter(0)  # what is submitted here belongs to no cell
         while True:
             with self._change:
-                batch = [self._ready.popleft() for _ in range(min(BATCH, len(self._ready)))]
-                self._busy = len(batch)
-                if not batch:
+                found = self._next()
+                self._busy = found is not None
+                if found is None:
                     self._thread = None
                     self._change.notify_all()
                     return
+            context, batch = found
             try:
-                self._keep(batch)
+                context.run(self._keep, batch)
             except RuntimeGoneError:  # shut down meanwhile: those results are gone, too
                 pass
             except Exception as error:
@@ -155,10 +164,11 @@ class Keeper:
                 batch[0].say(f"{type(error).__name__}: {error}")
             finally:
                 with self._change:
-                    self._busy = 0
+                    self._busy = False
                     self._change.notify_all()
 
     def _keep(self, batch: list[PendingKeep]) -> None:
+        scopes.enter(0)  # what is submitted here belongs to no cell
         engine = engines.driver()
         if engine is None:
             raise RuntimeGoneError("The runtime was shut down before its results were kept.")

@@ -1,4 +1,4 @@
-"""What code names beside its globals: modules that it imports, and environment variables. Pure.
+"""What code names: globals, modules that it imports, and environment variables. Pure.
 
 Thread contract: any thread.
 """
@@ -13,23 +13,70 @@ from types import CodeType
 from typing import Any
 
 _IMPORT = dis.opmap["IMPORT_NAME"]
+_IMPORTERS = frozenset(("import_module", "__import__"))
+_GLOBALS = frozenset(
+    dis.opmap[name] for name in ("LOAD_GLOBAL", "STORE_GLOBAL", "DELETE_GLOBAL", "LOAD_FROM_DICT_OR_GLOBALS")
+    if name in dis.opmap
+)  # fmt: skip
+_LOAD_NAME, _STORE_NAME = dis.opmap["LOAD_NAME"], dis.opmap["STORE_NAME"]
 _READERS = frozenset(("environ", "environb", "getenv", "getenvb"))
 _MAX_NAME = 200
+_MAX_VARIABLES = 100
 
 
 @functools.lru_cache(maxsize=4_096)
 def imports_of(code: CodeType) -> tuple[str, ...]:
-    """Returns the modules that a code object imports itself, not the code objects in it."""
-    if _IMPORT not in code.co_code[::2]:
-        return ()
-    found = [str(one.argval) for one in dis.get_instructions(code) if one.opcode == _IMPORT and one.argval]
+    """Returns the modules that a code object imports itself, not the code objects in it.
+
+    Where it calls `importlib.import_module`, texts in it that could name one are among them.
+    """
+    found: list[str] = []
+    if _IMPORT in code.co_code[::2]:
+        found += [str(one.argval) for one in dis.get_instructions(code) if one.opcode == _IMPORT and one.argval]
+    if not _IMPORTERS.isdisjoint(code.co_names):
+        texts = (text for text in _texts(code.co_consts) if text != "__main__")
+        found += [text for text in texts if all(part.isidentifier() for part in text.split("."))]
     return tuple(dict.fromkeys(found))
+
+
+@functools.lru_cache(maxsize=4_096)
+def global_names(code: CodeType) -> frozenset[str]:
+    """Returns the names that a function's code, and the code in it, reads or binds in its module.
+
+    The body of a class inside a function looks a name up in the class first; those that it has not bound before count.
+    """
+    found: set[str] = set()
+    own = {"__name__"}
+    for one in dis.get_instructions(code):
+        if one.opcode in _GLOBALS or (one.opcode == _LOAD_NAME and one.argval not in own):
+            found.add(one.argval)
+        elif one.opcode == _STORE_NAME:
+            own.add(one.argval)
+    for const in code.co_consts:
+        if isinstance(const, CodeType):
+            found |= global_names(const)
+    return frozenset(found)
+
+
+def reads_environment(code: CodeType) -> bool:
+    """Returns whether a code object, or one in it, reads environment variables."""
+    return any(not _READERS.isdisjoint(part.co_names) for part in all_code(code))
+
+
+def variables_in(value: object) -> list[str]:
+    """Returns the texts that a value is, or holds, and that could name environment variables."""
+    texts: list[object] = [value]
+    if isinstance(value, dict):
+        texts = [*value, *value.values()]
+    elif isinstance(value, (list, tuple, set, frozenset)):
+        texts = [*value]
+    return sorted({text for text in texts if type(text) is str and text.isidentifier()})[:_MAX_VARIABLES]
 
 
 def environment_of(code: CodeType) -> list[str]:
     """Returns texts in a code object that name environment variables: those that there are, and where the code
     reads the environment all that could be one."""
-    reads = not _READERS.isdisjoint(code.co_names)
+    reads = reads_environment(code)
     texts = dict.fromkeys(_texts(code.co_consts))
     texts.pop("_", None)  # the shell's word for the command that it has started, and everybody's separator
     return sorted(text for text in texts if text in os.environ or (reads and text.isidentifier()))

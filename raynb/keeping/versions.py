@@ -20,10 +20,18 @@ import platform
 import sys
 import sysconfig
 from collections.abc import Iterable, Iterator, Mapping
+from types import ModuleType
+from typing import Any, NamedTuple
+
+from raynb.base.ray_names.hook import StandIn, installed
+from raynb.keeping import releases
+from raynb.keeping.releases import LIBRARIES
 
 _STDLIB = os.path.realpath(sysconfig.get_path("stdlib")) + os.sep
-_LIBRARIES = tuple({os.path.realpath(sysconfig.get_path(name)) + os.sep for name in ("purelib", "platlib")})
 _MAX_FILES = 5_000
+_MAX_TEXT = 200
+_DICT_OF_MODULE: Any = vars(ModuleType)["__dict__"]
+_READERS = frozenset(("environ", "environb", "getenv", "getenvb"))
 
 
 class Unsure(Exception):
@@ -34,14 +42,22 @@ class NoModule(Unsure):
     """Raised for a module that cannot be found."""
 
 
-#: The files whose bytes have gone into tokens, with what the system said of each before they were read.
-_watched: contextvars.ContextVar[dict[str, tuple[int, ...]] | None] = contextvars.ContextVar("watched", default=None)
+class Watched(dict[str, tuple[int, ...]]):
+    """The files whose bytes have gone into tokens, with what the system said of each before they were read; and the
+    names of environment variables that have."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.variables: set[str] = set()
+
+
+_watched: contextvars.ContextVar[Watched | None] = contextvars.ContextVar("watched", default=None)
 
 
 @contextlib.contextmanager
-def watching() -> Iterator[dict[str, tuple[int, ...]]]:
-    """Collects the files whose bytes go into tokens in the ``with`` body, for `changed_since`."""
-    found: dict[str, tuple[int, ...]] = {}
+def watching() -> Iterator[Watched]:
+    """Collects what goes into tokens in the ``with`` body, for `changed_since` and `raynb.keeping.generations`."""
+    found = Watched()
     token = _watched.set(found)
     try:
         yield found
@@ -54,6 +70,14 @@ def watch(path: str, facts: os.stat_result) -> None:
     found = _watched.get()
     if found is not None:
         found.setdefault(os.path.abspath(path), _version(facts))
+
+
+def variable_token(name: str) -> str:
+    """Returns an environment variable's name with its value."""
+    found = _watched.get()
+    if found is not None:
+        found.variables.add(name)
+    return f"{name}={os.environ.get(name)!r}"
 
 
 def changed_since(files: Mapping[str, tuple[int, ...]]) -> str:
@@ -88,10 +112,29 @@ def module_token(name: str) -> str:
         return name
     if top == "__main__":
         raise Unsure("it names the notebook's own module")
+    if top == "ray" and installed():
+        name, top = f"raynb{name[3:]}", "raynb"
+    if top == "raynb":  # a result is not another one because raynb's own files have moved
+        return f"{name}=={sys.modules['raynb'].__version__}"
     places = _places(name if name in sys.modules else top)
     if all(is_installed(place) for place in places):
-        return f"{name}=={_release(top, tuple(places), _installations())}"
+        return f"{name}=={_release(top, places)}"
     return f"{name}@{_bytes_of(name)}"
+
+
+def name_of(module: ModuleType) -> str:
+    """Returns the name that a module is imported by; of what stands for raynb under Ray's name, raynb's.
+
+    Raises:
+        Unsure: it was made in this process, and is imported from nowhere.
+    """
+    if isinstance(module, StandIn):
+        module = module._raynb
+    own: dict[str, Any] = _DICT_OF_MODULE.__get__(module)
+    name = str(own.get("__name__", ""))
+    if type(module) is ModuleType and own.get("__spec__") is None and "__file__" not in own:
+        raise Unsure(f"the module {name} exists in this process only")
+    return name
 
 
 def import_token(name: str) -> str:
@@ -124,58 +167,52 @@ def _places(name: str) -> list[str]:
 
 def is_installed(place: str) -> bool:
     """Returns whether a file or folder is of Python itself or of an installed package, which nobody edits."""
-    return place.startswith(_LIBRARIES) or f"{os.sep}site-packages{os.sep}" in place or (
+    return place.startswith(LIBRARIES) or f"{os.sep}site-packages{os.sep}" in place or (
         place.startswith(_STDLIB) or f"{os.sep}dist-packages{os.sep}" in place
     )
 
 
-def _installations() -> tuple[int, ...]:
-    """Returns what is another after packages were installed, also while this process runs (``%pip install``)."""
-    found = []
-    for place in _LIBRARIES:
-        with contextlib.suppress(OSError):
-            found.append(os.stat(place).st_mtime_ns)
-    return tuple(found)
-
-
-@functools.lru_cache(maxsize=2)
-def _distributions(installations: tuple[int, ...]) -> dict[str, list[str]]:
-    from importlib import metadata
-
-    return dict(metadata.packages_distributions())
-
-
-@functools.lru_cache(maxsize=4_096)
-def _release(top: str, places: tuple[str, ...], installations: tuple[int, ...]) -> str:
+def _release(top: str, places: list[str]) -> str:
     """Returns the version of an installed package; without one, its file's size and time."""
-    from importlib import metadata
-
-    found = sorted(_distributions(installations).get(top, ()))
-    if not found:  # before 3.11 only distributions with a list of their packages are found
-        with contextlib.suppress(metadata.PackageNotFoundError):
-            return f"{top} {metadata.version(top)}"
-    if found:
-        return ",".join(f"{name} {metadata.version(name)}" for name in found)
-    version = getattr(sys.modules.get(top), "__version__", None)
-    if isinstance(version, str):
+    with contextlib.suppress(Unsure):
+        places = _places(top)  # a package's, not those of a module inside it
+    version, files = releases.find(top, tuple(places))
+    for path in files:
+        watch(path, os.stat(path))
+    if version:
         return version
+    named = getattr(sys.modules.get(top), "__version__", None)
+    if isinstance(named, str):
+        return named
     facts = os.stat(places[0])
     return f"{facts.st_size}/{facts.st_mtime_ns}"
 
 
 def _bytes_of(name: str) -> str:
-    """Returns the hash of a local module's files, and of those of the local modules that it imports."""
+    """Returns the hash of a local module's files, of those of the local modules that it imports, and of the environment
+    variables that these name."""
     total = hashlib.sha256()
-    for path in sorted(_local_files(name)):
+    files = sorted(_local_files(name))
+    for path in files:
         watch(path, os.stat(path))
         with open(path, "rb") as file:
             total.update(f"{os.path.basename(path)}\0".encode() + hashlib.sha256(file.read()).digest())
+    for variable in _variables_of([_source_of(path) for path in files if path.endswith(".py")]):
+        total.update(f"{variable_token(variable)}\0".encode("utf-8", "surrogatepass"))
     return total.hexdigest()
+
+
+def _variables_of(sources: list[_Source]) -> list[str]:
+    """Returns the environment variables that files name, if any of them reads the environment."""
+    if not any(source.reads for source in sources):
+        return []
+    named = {text for source in sources for text in source.texts if text in os.environ}
+    return sorted(named.union(*(filter(str.isidentifier, source.texts) for source in sources if source.reads)))
 
 
 def _local_files(name: str) -> set[str]:
     found: set[str] = set()
-    waiting, asked = [name.partition(".")[0]], set()
+    waiting, asked = [name.partition(".")[0]], {"raynb"}
     while waiting:
         top = waiting.pop()
         if top in asked or top in sys.stdlib_module_names:
@@ -192,7 +229,7 @@ def _local_files(name: str) -> set[str]:
             if len(found) > _MAX_FILES:
                 raise Unsure(f"the module {name} comes with more than {_MAX_FILES:,} files")
             if path.endswith(".py"):
-                waiting.extend(_imports_of_file(path))
+                waiting.extend(_source_of(path).imports)
     return found
 
 
@@ -202,31 +239,60 @@ def _files_of(places: Iterable[str]) -> Iterator[str]:
         if not os.path.isdir(folder):
             yield place
             continue
-        for base, folders, names in os.walk(folder):
-            folders[:] = sorted(name for name in folders if not name.startswith((".", "__pycache__")))
-            yield from (os.path.join(base, name) for name in sorted(names) if name.endswith((".py", ".so", ".pyd")))
+        for base, names in folders_in(folder):
+            yield from (os.path.join(base, name) for name in names if name.endswith((".py", ".so", ".pyd")))
 
 
-def _imports_of_file(path: str) -> list[str]:
+def folders_in(folder: str, hidden: bool = False) -> Iterator[tuple[str, list[str]]]:
+    """Yields (folder, names of its files) of a folder and all in it, in order; linked folders are followed, once each.
+
+    Args:
+        hidden: also those whose names begin with a dot, and caches of Python.
+    """
+    seen = set()
+    for base, folders, names in os.walk(folder, followlinks=True):
+        facts = os.stat(base)
+        if (facts.st_dev, facts.st_ino) in seen:
+            folders.clear()
+            continue
+        seen.add((facts.st_dev, facts.st_ino))
+        folders[:] = sorted(name for name in folders if hidden or not name.startswith((".", "__pycache__")))
+        yield base, sorted(names)
+
+
+class _Source(NamedTuple):
+    """What the source of a module names: top-level packages that it imports, short texts; and whether it reads the
+    environment."""
+
+    imports: tuple[str, ...] = ()
+    texts: frozenset[str] = frozenset()
+    reads: bool = False
+
+
+def _source_of(path: str) -> _Source:
     facts = os.stat(path)
-    return list(_imports_of_version(path, facts.st_mtime_ns, facts.st_size))
+    return _source_of_version(path, facts.st_mtime_ns, facts.st_size)
 
 
 @functools.lru_cache(maxsize=4_096)
-def _imports_of_version(path: str, changed: int, size: int) -> tuple[str, ...]:
+def _source_of_version(path: str, changed: int, size: int) -> _Source:
     try:
         with open(path, "rb") as file:
-            return tuple(imported_names(file.read()))
+            tree = ast.parse(file.read())
     except (SyntaxError, ValueError):
-        return ()
-
-
-def imported_names(source: str | bytes) -> list[str]:
-    """Returns the top-level packages that Python source imports anywhere in it, without relative imports."""
-    found: dict[str, None] = {}
-    for node in ast.walk(ast.parse(source)):
+        return _Source()
+    imports: dict[str, None] = {}
+    texts, reads = set(), False
+    for node in ast.walk(tree):
         if isinstance(node, ast.Import):
-            found.update((alias.name.partition(".")[0], None) for alias in node.names)
-        elif isinstance(node, ast.ImportFrom) and not node.level and node.module:
-            found[node.module.partition(".")[0]] = None
-    return list(found)
+            imports.update((alias.name.partition(".")[0], None) for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            reads = reads or not _READERS.isdisjoint(alias.name for alias in node.names)
+            if not node.level and node.module:
+                imports[node.module.partition(".")[0]] = None
+        elif isinstance(node, ast.Constant) and isinstance(node.value, str):
+            if 0 < len(node.value) < _MAX_TEXT and "\0" not in node.value:
+                texts.add(node.value)
+        elif isinstance(node, ast.Attribute):
+            reads = reads or node.attr in _READERS
+    return _Source(tuple(imports), frozenset(texts - {"_"}), reads)

@@ -22,8 +22,8 @@ from typing import Any
 
 from raynb.base.ref import ObjectRef
 from raynb.base.sizes import attributes_of, size_of
-from raynb.keeping.digest import Walk, global_names
-from raynb.keeping.mentions import all_code, environment_of, imports_of
+from raynb.keeping.digest import Walk
+from raynb.keeping.mentions import all_code, environment_of, global_names, imports_of
 from raynb.keeping.versions import Unsure
 from raynb.lineage.modules import Modules
 from raynb.lineage.shapes import same, shape_of

@@ -9,8 +9,10 @@ from typing import Any, Generic, TypeVar
 from raynb import api
 from raynb.api.remote_function import RemoteFunctionWithOptions
 from raynb.base import engine as engines
+from raynb.base.process import surroundings
 from raynb.keeping import origins, session
 from raynb.keeping.digest import digest
+from raynb.keeping.generations import options_for
 from raynb.keeping.keeper import PendingKeep, put_kept, replayed, task_id
 from raynb.keeping.versions import Unsure, python_token, watching
 
@@ -85,6 +87,7 @@ class KeptFunction(Generic[F]):
         try:
             with watching() as files:
                 key = self._key(args, kwargs)
+            options = options_for(engine, files, self._given, surroundings.look is not None)
             found = {} if self._fresh else keeper.box.lookup([key])
         except (Unsure, OSError) as why:
             self._say(str(why))
@@ -95,7 +98,10 @@ class KeptFunction(Generic[F]):
             made = {str(number): ref for number, ref in enumerate(refs)}
             origins.record(made.items(), key, run)
             return refs[0] if count == 1 else refs
-        returned = self._function.remote(*args, **kwargs)
+        function, around = self._function, options.get("runtime_env")
+        if around is not self._given.get("runtime_env"):  # older workers may have loaded what its modules were
+            function = function.options(runtime_env=around)
+        returned = function.remote(*args, **kwargs)
         made = {str(number): ref for number, ref in enumerate([returned] if count == 1 else returned)}
         run = origins.new_run()
         origins.record(made.items(), key, run)

@@ -122,6 +122,18 @@ def test_a_loop_goes_on_where_it_died_on_another_machine_and_failures_are_not_ke
     assert second.run("print(ray.get(square))").text == "[0, 1, 4, 9, 16, 25]\n"
 
 
+#: Results are written only once a shutdown has begun.
+GATE = """\
+import threading
+from raynb.base import engine as engines
+from raynb.jupyter import notebook as nb
+gate, keeper = threading.Event(), nb.loaded().kept.keeper()
+write = keeper._keep
+keeper._keep = lambda batch: (gate.wait(60), write(batch))
+engines.before_stop.insert(0, gate.set)
+"""
+
+
 def test_files_that_a_cell_reads_and_refs_that_are_not_kept(start: Start, tmp_path: Path) -> None:
     (tmp_path / "in.txt").write_text("a")
     cell = f"%%remote --wait --keep --reads in.txt --get\n{MARK}\ntext = open('in.txt').read()"
@@ -148,6 +160,26 @@ def test_files_that_a_cell_reads_and_refs_that_are_not_kept(start: Start, tmp_pa
     session.run(chain)
     assert runs(tmp_path) == 4
     assert session.run("print(ray.get(total))").text == "7\n"
+    # What has ended is there after a shutdown.
+    session.run(GATE)
+    last = f"%%remote --wait --keep\n{MARK}\nlast = 1"
+    session.run(last)
+    session.run("ray.shutdown()")
+    assert any("kept from" in line for line in session.run(last).shown)
+    assert runs(tmp_path) == 5
+    # Workers have loaded what the modules were before.
+    (tmp_path / "kept_helper.py").write_text("RATE = 1\n")
+    (tmp_path / "kept_module.py").write_text("from kept_helper import RATE\ndef value():\n    return RATE\n")
+    session.run(f"import sys\nsys.path.insert(0, {str(tmp_path)!r})")
+    session.run("%%everywhere\nimport kept_module")
+    module = f"%%remote --wait --keep --get\n{MARK}\nimport kept_module\nrate = kept_module.value()"
+    for rate in (1, 2):
+        (tmp_path / "kept_helper.py").write_text(f"RATE = {rate}\n")
+        for _ in range(2):
+            session.run(module)
+            assert session.run("print(rate)").text == f"{rate}\n"
+            flush(session)
+        assert runs(tmp_path) == 5 + rate
     run = session.run(
         "%%remote --wait --keep\nclass Never:\n    def __reduce__(self):\n        import random\n"
         "        return Never, (), {'a': random.random()}\nmade = Never()"

@@ -9,15 +9,19 @@ import subprocess
 import sys
 import threading
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
+import cloudpickle
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import raynb
+from raynb.base.ray_names import hook
 from raynb.keeping.digest import digest
 from raynb.keeping.mentions import all_code, imports_of
-from raynb.keeping.versions import Unsure, changed_since, module_token, watching
+from raynb.keeping.versions import Unsure, changed_since, import_token, module_token, watching
 
 SCALARS = st.none() | st.booleans() | st.integers() | st.floats() | st.text() | st.binary() | st.just(...)
 VALUES: Any = st.recursive(
@@ -113,6 +117,9 @@ def test_a_module_that_somebody_edits_counts_by_its_files_and_those_it_imports(
 
 
 IMPORTING = """
+import importlib
+def by_name():
+    return importlib.import_module("keeping_c").VALUE
 def reads():
     import keeping_c
     return keeping_c.VALUE
@@ -131,12 +138,12 @@ def test_code_counts_with_the_modules_that_it_imports_when_it_runs(
     space: dict[str, Any] = {"__name__": "__main__"}
     exec(IMPORTING, space)
     with watching() as files:
-        before = [digest(space[name]) for name in ("reads", "Task")]
+        before = [digest(space[name]) for name in ("reads", "Task", "by_name")]
     assert [Path(path).name for path in files] == ["keeping_c.py"]
     assert changed_since(files) == ""
     (tmp_path / "keeping_c.py").write_text("VALUE = 22\n")
     assert changed_since(files) == str(tmp_path / "keeping_c.py")
-    after = [digest(space[name]) for name in ("reads", "Task")]
+    after = [digest(space[name]) for name in ("reads", "Task", "by_name")]
     assert all(one != other for one, other in zip(before, after, strict=True))
     (tmp_path / "keeping_c.py").unlink()
     importlib.invalidate_caches()
@@ -161,6 +168,98 @@ def test_environment_variables_that_code_names_count(monkeypatch: pytest.MonkeyP
         seen.add(digest(space["read"]))
         passed.add(digest(space["passes"]))
     assert (len(seen), len(passed)) == (3, 2)
+
+
+NAMING = [
+    "NAME = 'KEEPING_E'\ndef f(): return os.environ[NAME]",
+    "NAMES = ['KEEPING_E']\ndef f(): return [os.getenv(name) for name in NAMES]",
+    "def f(name='KEEPING_E'): return os.environ[name]",
+    "def of(name):\n    return lambda: os.environ[name]\nf = of('KEEPING_E')",
+]
+
+
+@pytest.mark.parametrize("source", NAMING)
+def test_environment_variables_count_that_values_name(source: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    function = made(source, "f", os=os)
+    monkeypatch.delenv("KEEPING_E", raising=False)
+    before = digest(function)
+    monkeypatch.setenv("KEEPING_E", "1")
+    assert digest(function) != before
+
+
+def made(source: str, name: str, **space: Any) -> Any:
+    space["__name__"] = "__main__"
+    exec(source, space)
+    return space[name]
+
+
+WRAPPED = """
+def wraps(f):
+    def g(x): return g.__wrapped__(x)
+    g.__wrapped__ = f
+    return g
+@wraps
+def f(x): return x + {}
+"""
+INSIDE = """
+RATE = {}
+def f():
+    class Model:
+        size = 1
+        rate = RATE * size
+    return Model.rate
+"""
+MEMBERS = ["class f:\n    a = 1\n    b = 2", "class f:\n    b = 2\n    a = 1"]
+
+
+PAIRS = [[WRAPPED.format(1), WRAPPED.format(2)], [INSIDE.format(1), INSIDE.format(2)], MEMBERS]
+
+
+@pytest.mark.parametrize("pair", PAIRS)
+def test_code_counts_by_all_that_it_can_reach(pair: list[str]) -> None:
+    one, other, again = (digest(made(source, "f")) for source in [*pair, "\n\n" + pair[0]])
+    assert one != other
+    assert one == again
+
+
+def test_modules_count_by_what_they_are(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "keeping_d").mkdir()
+    (tmp_path / "linked").mkdir()
+    (tmp_path / "keeping_d" / "__init__.py").write_text("import os\ndef f(): return os.environ.get('KEEPING_D')\n")
+    (tmp_path / "linked" / "inner.py").write_text("VALUE = 1\n")
+    (tmp_path / "keeping_d" / "part").symlink_to(tmp_path / "linked", target_is_directory=True)
+    (tmp_path / "linked" / "round").symlink_to(tmp_path / "keeping_d", target_is_directory=True)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.delenv("KEEPING_D", raising=False)
+    module = importlib.import_module("keeping_d")
+    seen = [digest(module.f)]
+    monkeypatch.setenv("KEEPING_D", "1")
+    seen.append(digest(module.f))
+    (tmp_path / "linked" / "inner.py").write_text("VALUE = 22\n")
+    seen.append(digest(module.f))
+    cloudpickle.register_pickle_by_value(module)  # it travels as this process has it
+    try:
+        module.f.__defaults__ = ()
+        module.f.__kwdefaults__ = {"x": 1}
+        seen.append(digest(module.f))
+    finally:
+        cloudpickle.unregister_pickle_by_value(module)
+    assert len(set(seen)) == 4
+    with pytest.raises(Unsure, match="exists in this process only"):
+        digest(ModuleType("math"))
+
+
+def test_raynb_counts_by_its_version_also_under_rays_name() -> None:
+    ours = module_token("raynb.util.queue")
+    assert ours == f"raynb.util.queue=={raynb.__version__}"
+    if "ray" in sys.modules:
+        pytest.skip("the real Ray is loaded")
+    ray = hook.install()
+    try:
+        assert digest(ray) == digest(raynb)
+        assert import_token("ray.util.queue") == ours
+    finally:
+        hook.uninstall()
 
 
 def test_the_text_of_a_class_counts_and_a_large_array() -> None:

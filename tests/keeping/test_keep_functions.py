@@ -110,15 +110,19 @@ def test_a_script_names_the_place_of_its_results(
     assert capsys.readouterr().err == ""
 
 
-def test_a_result_that_is_there_at_the_shutdown_is_kept(tmp_path: Path) -> None:
-    def ready() -> bool:
-        ray.init(num_cpus=1, log_to_driver=False)
-        try:
-            ref = keep(ray.remote(lambda n: bytes(n)), directory=tmp_path / "kept").remote(3_000_000)
-            there = bool(ray.wait([ref], timeout=0)[0])
-            assert ray.get(ref, timeout=60) == bytes(3_000_000)
-            return there
-        finally:
-            ray.shutdown()
+def test_a_result_that_is_there_at_the_end_of_a_runtime_is_kept(tmp_path: Path) -> None:
+    def ready(size: int) -> bool:
+        ref = keep(ray.remote(lambda n: bytes(n)), directory=tmp_path / "kept").remote(size)
+        there = bool(ray.wait([ref], timeout=0)[0])
+        assert ray.get(ref, timeout=60) == bytes(size)
+        return there
 
-    assert [ready(), ready()] == [False, True]
+    with ray.Runtime(num_cpus=1):
+        assert not ready(3_000_000)
+    ray.init(num_cpus=1, log_to_driver=False)
+    try:
+        assert [ready(3_000_000), ready(3_000_001)] == [True, False]
+    finally:
+        ray.shutdown()
+    with ray.Runtime(num_cpus=1):
+        assert ready(3_000_001)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import importlib
 import os
 import weakref
 from collections.abc import Callable
@@ -164,7 +165,10 @@ def test_values_of_numpy_and_pandas_count_by_what_they_are(name: str, change: st
 def test_modules_and_variables_that_code_names_are_tracked_as_names(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    (tmp_path / "tracked_module.py").write_text("VALUE = 1\n")
+    (tmp_path / "tracked_module.py").write_text("import tracked_package.inner\nVALUE = 1\n")
+    (tmp_path / "tracked_package").mkdir()
+    (tmp_path / "tracked_package" / "inner.py").write_text("from .constants import RATE\n")
+    (tmp_path / "tracked_package" / "constants.py").write_text("RATE = 1\n")
     monkeypatch.syspath_prepend(str(tmp_path))
     monkeypatch.setenv("TRACKED", "1")
     space: dict[str, Any] = {"__name__": "__main__", "os": os}
@@ -173,7 +177,7 @@ def test_modules_and_variables_that_code_names_are_tracked_as_names(
     before = reader.read(["reads"])
     assert set(before) == {"reads", "os", "import tracked_module", "environment TRACKED"}
     assert reader.read(["reads"]) == before
-    (tmp_path / "tracked_module.py").write_text("VALUE = 22\n")
+    (tmp_path / "tracked_package" / "constants.py").write_text("RATE = 22\n")
     monkeypatch.delenv("TRACKED")
     reader.modules.next_look()
     after = reader.read(["reads"])
@@ -184,6 +188,20 @@ def test_modules_and_variables_that_code_names_are_tracked_as_names(
         "the environment variable `TRACKED` has changed in In[3]",
         "the module `tracked_module` has changed in In[3]",
     ]
+
+
+def test_a_loaded_module_counts_with_those_of_which_it_has_only_taken_values(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "loaded_settings.py").write_text("RATE = 1\n")
+    (tmp_path / "loaded_module.py").write_text("from loaded_settings import RATE\ndef f(): return RATE\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    space: dict[str, Any] = {"__name__": "__main__", "module": importlib.import_module("loaded_module")}
+    reader = Reader(space, lambda ref: "a ref")
+    before = reader.token("module")[0]
+    (tmp_path / "loaded_settings.py").write_text("RATE = 22\n")
+    reader.modules.next_look()
+    assert reader.token("module")[0] != before
 
 
 def test_a_name_may_stand_for_what_it_was_before_the_cell_bound_it() -> None:

@@ -12,6 +12,7 @@ import builtins
 import glob
 import hashlib
 import os
+import stat
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
@@ -23,8 +24,8 @@ from raynb.jupyter.cells.analysis import CellCode
 from raynb.jupyter.cells.inputs import NOTEBOOK_NAMES
 from raynb.jupyter.on_worker.runner import CellJob
 from raynb.keeping.digest import digest, no_refs
-from raynb.keeping.mentions import all_code, environment_of, imports_of
-from raynb.keeping.versions import Unsure, import_token, python_token, watch
+from raynb.keeping.mentions import all_code, environment_of, imports_of, reads_environment, variables_in
+from raynb.keeping.versions import Unsure, folders_in, import_token, python_token, variable_token, watch
 
 #: Changes whenever what is kept, or what goes into a key, changes its meaning.
 FORMAT = "2"
@@ -58,6 +59,7 @@ def key_of_cell(
     facts = [FORMAT, python_token(), ast.dump(ast.parse(job.source)), repr(job.outputs), repr(sorted(job.unsure)),
              f"{job.show} {job.value} {job.flags} {job.target}", given, *files, *around]  # fmt: skip
     facts += _mentioned(job.source, job.flags)
+    reads = code.compiled is not None and reads_environment(code.compiled)
     skipped = NOTEBOOK_NAMES.union(skip)
     known = vars(builtins)
     wanted = dict.fromkeys([*code.free, *sorted(job.unsure)])
@@ -66,6 +68,7 @@ def key_of_cell(
             continue
         if name in namespace:
             facts.append(f"{name}={_of(name, namespace[name], ref_key)}")
+            facts += [variable_token(one) for one in variables_in(namespace[name]) if reads]
         elif name in code.needed and name not in known and name not in ("display", "get_ipython"):
             raise Unsure(f"it reads `{name}`, which the notebook does not have")
     return hashlib.sha256("\0".join(facts).encode("utf-8", "surrogatepass")).hexdigest()
@@ -84,7 +87,7 @@ def _mentioned(source: str, flags: int) -> list[str]:
     flags |= ast.PyCF_ALLOW_TOP_LEVEL_AWAIT
     for code in all_code(compile(source, "<cell>", "exec", flags=flags, dont_inherit=True)):
         found += [import_token(name) for name in imports_of(code)]
-        found += [f"{name}={os.environ.get(name)!r}" for name in environment_of(code)]
+        found += [variable_token(name) for name in environment_of(code)]
     return found
 
 
@@ -109,6 +112,7 @@ def file_tokens(paths: Sequence[str], content: Content) -> list[str]:
 
     Raises:
         UsageError: there is no such file.
+        Unsure: one is a pipe, a device or the like.
     """
     found: list[str] = []
     for path in paths:
@@ -124,11 +128,13 @@ def file_tokens(paths: Sequence[str], content: Content) -> list[str]:
 def _files(path: str) -> list[str]:
     if not os.path.isdir(path):
         return [path]
-    return sorted(os.path.join(base, name) for base, _, names in os.walk(path) for name in names)
+    return sorted(os.path.join(base, name) for base, names in folders_in(path, hidden=True) for name in names)
 
 
 def _token(path: str, content: Content) -> str:
     looked, facts = time.time(), os.stat(path)
+    if not stat.S_ISREG(facts.st_mode):
+        raise Unsure(f"{path} is no plain file")
     watch(path, facts)
     version = f"{facts.st_size} {facts.st_mtime_ns} {facts.st_ctime_ns} {facts.st_ino}"
 

@@ -29,6 +29,7 @@ from raynb.keeping import origins, session
 from raynb.keeping.box import Box, Entry
 from raynb.keeping.digest import digest
 from raynb.keeping.folder import FolderError
+from raynb.keeping.generations import options_for
 from raynb.keeping.keeper import Keeper, PendingKeep, put_kept, replayed, task_id
 from raynb.keeping.place import is_url
 from raynb.keeping.shared import open_box
@@ -53,6 +54,7 @@ class KeepPlan:
         title, line: what people see of the cell.
         names: of its outputs, the value's last.
         files: whose bytes are in the keys, see `raynb.keeping.versions.watching`.
+        options: with which its tasks run.
     """
 
     keys: list[str]
@@ -62,6 +64,7 @@ class KeepPlan:
     names: list[str] = field(default_factory=list)
     has_value: bool = False
     files: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
+    options: dict[str, Any] = field(default_factory=dict)
 
     def missing(self) -> list[int]:
         """Returns the places of the items that must run."""
@@ -83,6 +86,7 @@ class Kept:
         self._prepared: list[tuple[int, str]] = []
         self._folder = surroundings.folder()
         session.provider = self.keeper
+        engines.before_stop.append(self._finish)
 
     # -- the folder ----------------------------------------------------------------------------
     def box(self) -> Box:
@@ -122,11 +126,18 @@ class Kept:
         """Waits until what has ended is written; returns whether it is."""
         return self._keeper is None or self._keeper.flush(seconds)
 
+    def _finish(self) -> None:
+        """Waits for what is being written: after the runtime's end it could not be read any more."""
+        if not self.flush():
+            self._tell(f"Some results are not kept: they were not written within {FLUSH_SECONDS:.0f} s.")
+
     def uninstall(self) -> None:
         """Stops keeping, when the extension is unloaded."""
         atexit.unregister(self.close)
         if session.provider == self.keeper:
             session.provider = None
+        if self._finish in engines.before_stop:
+            engines.before_stop.remove(self._finish)
         self.close()
 
     def close(self) -> None:
@@ -157,6 +168,8 @@ class Kept:
                 read = _read(reading, job, namespace)
                 cell = keys.key_of_cell(job, reading.code, options, read, skip, files, ref_key, around)
                 wanted = [cell] if items is None else [keys.key_of_item(cell, item, ref_key) for item in items]
+            follows = "env" in self.notebook.config.follow
+            running = options_for(engines.current(), sources, options, follows)
             found = {} if fresh else box.lookup(list(dict.fromkeys(wanted)))
         except Unsure as why:
             self._not_kept(job.title, str(why))
@@ -166,7 +179,7 @@ class Kept:
             return None
         line = next((text.strip() for text in reading.code.source.splitlines() if text.strip()), "")
         outputs = [*job.outputs, *([VALUE] if job.value else [])]
-        return KeepPlan(wanted, found, job.title, line[:200], outputs, job.value, sources)
+        return KeepPlan(wanted, found, job.title, line[:200], outputs, job.value, sources, running)
 
     def prepares(self, source: str, flags: int, names: Mapping[str, Any]) -> None:
         """Records a cell of ``%%everywhere``: what it leaves on the workers may go into results of later cells.

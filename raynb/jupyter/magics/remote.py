@@ -151,6 +151,7 @@ class RemoteMagics(Magics):
         keep, plan = self.notebook.kept, None
         if args.keep or self.notebook.config.keep:
             plan = keep.plan(reading, job, options, namespace, args.reads or (), loop_names, items, args.fresh)
+        options = plan.options if plan is not None else options
         places = plan.missing() if plan is not None else list(range(1 if items is None else len(items)))
         done, before = SubmittedCell([], {}), {}
         if places:
@@ -165,9 +166,7 @@ class RemoteMagics(Magics):
                 self.notebook.name_items([task_of(ref._id) for ref in done.status], names)
         if plan is not None:
             done = keep.merged(plan, done, places, items is not None)
-        at = self.notebook.cells.running()
-        recipe = Recipe(line, cell, at, at.source if at is not None else "")
-        run = self._record(CELL, reading, done, iterable, recipe, loop_names)
+        run = self._record(CELL, reading, done, iterable, self._recipe(line, cell), loop_names)
         self._bind(done, reading.code)
         self.notebook.lineage.bound(run, done.outputs)
         self._follow(done, args, items is not None, before, run)
@@ -185,6 +184,10 @@ class RemoteMagics(Magics):
         made = [*done.status, *_flat(done.outputs), *_flat(done.value)]
         tasks = [task_of(ref._id) for ref in made if isinstance(ref, ObjectRef)]
         return self.notebook.lineage.submitted(kind, code, names, tuple(done.outputs), tasks, recipe)
+
+    def _recipe(self, line: str, cell: str) -> Recipe:
+        at = self.notebook.cells.running()
+        return Recipe(line, cell, at, at.source if at is not None else "")
 
     @staticmethod
     def _check(args: Namespace, target: str) -> None:
