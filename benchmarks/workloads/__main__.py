@@ -8,6 +8,7 @@ efficiency: serial time / (CPUs * time).
 from __future__ import annotations
 
 import argparse
+import contextlib
 import inspect
 import json
 import os
@@ -16,7 +17,7 @@ import sys
 import threading
 import uuid
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from benchmarks import procs
 from benchmarks.session import ROOT, Answers, HostError, environment
@@ -80,10 +81,13 @@ def measure(name: str, workload: str, scale: str, workers: int, python: str, pat
     with open(log_path, "ab") as log:
         log.write(f"-- {name}: {workload}, {scale}\n".encode())
         log.flush()
-        process = subprocess.Popen(command, stdout=log, stderr=log, pass_fds=[theirs], env=environ, cwd=ROOT)
+        process = subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=log, stderr=log, pass_fds=[theirs], env=environ, cwd=ROOT
+        )
         os.close(theirs)
+        assert process.stdin is not None
         try:
-            figures = answered(answers, mark, patience)
+            figures = answered(answers, process.stdin, mark, patience)
             if "error" not in figures:
                 process.wait(END_SECONDS)
             return figures
@@ -92,12 +96,20 @@ def measure(name: str, workload: str, scale: str, workers: int, python: str, pat
         finally:
             process.kill()
             process.wait()
+            process.stdin.close()
             answers.close()
             procs.end_marked(mark)
 
 
-def answered(answers: Answers, mark: str, patience: float) -> dict[str, Any]:
-    """Returns the figures of a process that measures, or an ``error`` of a few words."""
+def answered(answers: Answers, goes_on: IO[bytes], mark: str, patience: float) -> dict[str, Any]:
+    """Returns the figures of a process that measures, or an ``error`` of a few words.
+
+    Args:
+        answers: what the process says.
+        goes_on: what it reads: a line lets it start its clock, another one end its engine.
+        mark: the mark of its processes.
+        patience: seconds that the measurement may take.
+    """
     try:
         begun = answers.read(START_SECONDS)
         if "error" in begun:
@@ -106,12 +118,20 @@ def answered(answers: Answers, mark: str, patience: float) -> dict[str, Any]:
         return {"error": f"did not start: {error}"}
     watch = Watch(mark)
     try:
+        _let_go_on(goes_on)
         answer = answers.read(patience)
     except HostError as error:
         return {"error": str(error).replace("no answer", "no result")}
     finally:
         processor, memory = watch.stop()
+        _let_go_on(goes_on)
     return answer if "error" in answer else {**answer, "processor": processor, "memory": memory}
+
+
+def _let_go_on(process: IO[bytes]) -> None:
+    with contextlib.suppress(BrokenPipeError):  # it has ended, as its answer will say
+        process.write(b"\n")
+        process.flush()
 
 
 def lines_of(name: str, workload: str) -> int:

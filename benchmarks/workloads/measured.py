@@ -1,7 +1,7 @@
 """The process that runs one workload on one engine: ``python -m benchmarks.workloads.measured ENGINE WORKLOAD SCALE``.
 
-It writes a line when the clock starts and a line of JSON when it has stopped; between them the parent looks at
-memory and processor time. One method warms the engine up with the workload's smallest size.
+It writes a line of JSON before the clock starts and one when it has stopped, and goes on when the parent, which looks
+at memory and processor time then, has answered on its input. The workload's smallest size warms the engine up.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ def prepared(workload: str, scale: str, folder: Path) -> Iterator[problems.Data]
 
 
 def run(name: str, workload: str, scale: str, workers: int, say: Any) -> None:
-    """Runs the workload once for warmth and once by the clock."""
+    """Runs the workload once for warmth and once by the clock; ``say`` returns when the parent has answered."""
     engine = idioms.engine(name)
     method = getattr(engine, idioms.METHODS[workload])
     with tempfile.TemporaryDirectory() as small, tempfile.TemporaryDirectory() as large:
@@ -86,11 +86,18 @@ def main() -> None:
     """Runs what the command line names; answers on the descriptor that it names last."""
     name, workload, scale, workers, descriptor = sys.argv[1:]
     with os.fdopen(int(descriptor), "w", encoding="utf-8") as answers:
-        say = lambda answer: print(json.dumps(answer), file=answers, flush=True)  # noqa: E731
+
+        def write(answer: dict[str, Any]) -> None:
+            print(json.dumps(answer), file=answers, flush=True)
+
+        def say(answer: dict[str, Any]) -> None:
+            write(answer)
+            sys.stdin.readline()
+
         try:
             run(name, workload, scale, int(workers), say)
         except BaseException as error:  # the traceback is in the log; the table has a line of it
-            say({"error": f"{type(error).__name__}: {str(error).splitlines()[0][:100] if str(error) else ''}"})
+            write({"error": f"{type(error).__name__}: {str(error).splitlines()[0][:100] if str(error) else ''}"})
             raise
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import subprocess
@@ -227,12 +228,15 @@ def test_a_workload_without_a_result_says_why(tmp_path: Path, monkeypatch: pytes
     mine, theirs = os.pipe()
     answers = Answers(mine)
     os.write(theirs, b'{"began": true}\n')
-    assert workloads.answered(answers, "nobody", 0) == {"error": "no result in 0 s"}
+    goes_on = io.BytesIO()
+    assert workloads.answered(answers, goes_on, "nobody", 0) == {"error": "no result in 0 s"}
     os.close(theirs)
-    assert workloads.answered(answers, "nobody", 60) == {"error": "did not start: its process ended (see the log)"}
+    ended = {"error": "did not start: its process ended (see the log)"}
+    assert workloads.answered(answers, goes_on, "nobody", 60) == ended
     answers.close()
     found = workloads.measure("no such engine", "matrix product", "tiny", 1, sys.executable, 60)
     assert found == {"error": "KeyError: 'no such engine'"}
     row = workloads.measure("serial", "100,000 small tasks", "tiny", 1, sys.executable, 60)
     assert row["seconds"] > 0
+    assert row["processor"] > 0  # however short it was: its processes wait until they were looked at
     assert row["digest"]
