@@ -45,6 +45,22 @@ def test_the_commands_of_the_readme_exist() -> None:
     assert "exec make test\n" in ran
 
 
+def test_the_readme_that_pypi_shows_has_no_picture_and_no_link_that_leads_nowhere() -> None:
+    tomllib = pytest.importorskip("tomllib")  # from Python 3.11 on
+    project = tomllib.loads((source.ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    hook = project["tool"]["hatch"]["metadata"]["hooks"]["fancy-pypi-readme"]
+    assert hook["fragments"] == [{"path": "README.md"}]
+    shown = (source.ROOT / "README.md").read_text(encoding="utf-8")
+    assert LINK.search(shown)
+    for rule in hook["substitutions"]:
+        shown = re.sub(rule["pattern"], rule["replacement"], shown)
+    assert not LINK.search(shown)
+    assert "![" not in shown
+    assert "\n- docs/troubleshooting.md: by error text" in shown
+    # No sentence announces what has been left out.
+    assert not re.search(r":\n\n(?!```|- |\|)", shown)
+
+
 TEST_ID = re.compile(r"`(tests/[\w/]+\.py)::(\w+)`")
 
 
