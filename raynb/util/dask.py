@@ -16,16 +16,17 @@ from typing import Any
 
 from raynb import api as ray
 from raynb.base.sizes import size_of
+from raynb.util._private import private
 
 #: Values in a graph of at least so many bytes are put once instead of travelling with each task.
 PUT_BYTES = 100_000
 
 
 @ray.remote
-def _run(node: Any, names: tuple[Hashable, ...], *values: Any) -> Any:
+def _run(node: Any, names: tuple[Hashable, ...], own: bool, *values: Any) -> Any:
     result = node(dict(zip(names, values, strict=True)))
     if str(type(result).__module__).partition(".")[0] != "partd":
-        return result
+        return private(result) if own else result
     # A shuffle on disk: the store that made the folder empties it when it goes, which may be after other tasks have
     # written there. What is unpickled does not; so the first one goes before anybody has the other.
     travels = pickle.dumps(result)
@@ -43,13 +44,14 @@ def ray_dask_get(dsk: Mapping[Any, Any], keys: Any, **kwargs: Any) -> Any:
             task, as ``dask.annotate(ray_remote_args=...)`` gives them to some. Others are Dask's own and ignored.
 
     Returns:
-        The results, nested as the keys are.
+        The results, nested as the keys are. They are the caller's own and may be written to.
 
     Raises:
         Exception: what a task raised, as its own type.
     """
-    refs = _submit(dsk, list(_flat(keys)), kwargs.get("ray_remote_args") or {})
-    if kwargs.get("ray_persist"):
+    persist = bool(kwargs.get("ray_persist"))
+    refs = _submit(dsk, list(_flat(keys)), kwargs.get("ray_remote_args") or {}, persist)
+    if persist:
         kept = {key: value if isinstance(value, ray.ObjectRef) else ray.put(value) for key, value in refs.items()}
         return _nested(keys, kept)
     waited = {key: value for key, value in refs.items() if isinstance(value, ray.ObjectRef)}
@@ -62,7 +64,7 @@ def ray_dask_get_sync(dsk: Mapping[Any, Any], keys: Any, **kwargs: Any) -> Any:
     return ray_dask_get(dsk, keys, **kwargs)
 
 
-def _submit(dsk: Mapping[Any, Any], wanted: list[Any], options: dict[str, Any]) -> dict[Any, Any]:
+def _submit(dsk: Mapping[Any, Any], wanted: list[Any], options: dict[str, Any], persist: bool) -> dict[Any, Any]:
     """Submits what the wanted keys need, in order; returns key → ref or plain value of the wanted ones."""
     from dask import order
     from dask._task_spec import Alias, DataNode, convert_legacy_graph, cull
@@ -77,25 +79,40 @@ def _submit(dsk: Mapping[Any, Any], wanted: list[Any], options: dict[str, Any]) 
             readers[key] = readers.get(key, 0) + 1
     keep = set(wanted)
     made: dict[Any, Any] = {}
+    given_values: dict[Any, Any] = {}
+    own = set() if persist else {_behind(graph, key) for key in wanted}
     place = order.order(graph)
     for key in sorted(graph, key=place.__getitem__):
         node = graph[key]
         names = tuple(node.dependencies)
         if isinstance(node, Alias):
             made[key] = made[node.target]
+            if node.target in given_values:
+                given_values[key] = given_values[node.target]
         elif isinstance(node, DataNode):
-            value = node.value
+            value = given_values[key] = node.value
             large = not isinstance(value, ray.ObjectRef) and size_of(value) >= PUT_BYTES
             made[key] = ray.put(value) if large else value
         else:
             given = {**options, **annotated.get(key, {})}
             task = _run.options(name=_name(key), **given)
-            made[key] = task.remote(node, names, *(made[name] for name in names))
+            made[key] = task.remote(node, names, key in own, *(made[name] for name in names))
         for name in names:
             readers[name] -= 1
             if not readers[name] and name not in keep:
                 del made[name]  # its readers hold it from here on
-    return {key: made[key] for key in wanted}
+    if persist:
+        return {key: made[key] for key in wanted}
+    return {key: given_values[key] if key in given_values else made[key] for key in wanted}
+
+
+def _behind(graph: Mapping[Any, Any], key: Any) -> Any:
+    """Returns the key that a key is another name of."""
+    from dask._task_spec import Alias
+
+    while isinstance(node := graph.get(key), Alias):
+        key = node.target
+    return key
 
 
 def _annotations(dsk: Mapping[Any, Any]) -> dict[Any, dict[str, Any]]:

@@ -42,6 +42,19 @@ def test_collections_compute_what_dask_computes(raynb_runtime: Any, frame: pd.Da
         assert dask.compute([dask.delayed(sum)([1, 2]), {"a": dask.delayed(max)(3, 4)}]) == ([3, {"a": 4}],)
 
 
+def test_results_may_be_written_to_as_with_dasks_own_schedulers(raynb_runtime: Any, frame: pd.DataFrame) -> None:
+    given = np.arange(30_000.0)
+    array, same, part = dask.compute(
+        da.arange(6, chunks=6), dask.delayed(given), dd.from_pandas(frame, npartitions=1).map_partitions(len, meta=int),
+        scheduler=ray_dask_get,
+    )  # fmt: skip
+    array[0] = same[0] = 7
+    assert (array[0], given[0], list(part)) == (7, 7, [1000])
+    computed = dd.from_pandas(frame, npartitions=1).map_partitions(pd.DataFrame.copy).compute(scheduler=ray_dask_get)
+    computed.iloc[0, 1] = 7.0
+    assert computed.v[0] == 7.0
+
+
 def test_shuffles_lose_no_group(raynb_runtime: Any, tmp_path: Path) -> None:
     bag = db.from_sequence(list(range(5)) * 3, npartitions=3)
     groups = bag.groupby(lambda n: "odd" if n % 2 else "even", shuffle="disk")
@@ -52,7 +65,7 @@ def test_shuffles_lose_no_group(raynb_runtime: Any, tmp_path: Path) -> None:
         assert dask.config.get("dataframe.shuffle.method") == "tasks"
         assert sorted(bag.groupby(lambda n: "odd" if n % 2 else "even").compute()) == expected
     # The store that a task has made is gone before others write: its end empties the folder.
-    store = on_ray._run._function(lambda _: partd.File(dir=tmp_path), ())
+    store = on_ray._run._function(lambda _: partd.File(dir=tmp_path), (), False)
     written = pickle.loads(pickle.dumps(store))
     written.append({"a": b"1"})
     del store
