@@ -52,8 +52,13 @@ TINY: dict[str, dict[str, int]] = {
 }
 SCALES = {"tiny": TINY, "quick": QUICK, "full": FULL}
 NAMES = tuple(FULL)
-#: How many calls are under way at once, in the I/O-bound workload.
+#: How many calls are under way at once, in the I/O-bound workload: in all processes of an engine together.
 AT_ONCE = 32
+
+
+def at_once(workers: int) -> int:
+    """Returns how many of the calls each of several processes has under way at once."""
+    return max(1, AT_ONCE // workers)
 
 
 def make(workload: str, scale: str, folder: Path) -> Data:
@@ -205,9 +210,9 @@ async def fetch_async(url: str) -> int:
     return int(answer.rpartition(b"\r\n\r\n")[2])
 
 
-async def fetch_all(urls: list[str]) -> list[int]:
-    """Calls for every URL, `AT_ONCE` at a time."""
-    gate = asyncio.Semaphore(AT_ONCE)
+async def fetch_all(urls: list[str], at_once: int) -> list[int]:
+    """Calls for every URL, ``at_once`` at a time."""
+    gate = asyncio.Semaphore(at_once)
 
     async def one(url: str) -> int:
         async with gate:

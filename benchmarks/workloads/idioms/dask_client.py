@@ -47,7 +47,8 @@ class Dask:
         from sklearn.svm import SVC
 
         with joblib.parallel_backend("dask"):
-            return GridSearchCV(SVC(), d.grid, cv=3, n_jobs=-1).fit(d.X, d.y).cv_results_["mean_test_score"]
+            search = GridSearchCV(SVC(), d.grid, cv=3, refit=False, n_jobs=-1)
+            return search.fit(d.X, d.y).cv_results_["mean_test_score"]
 
     def frames(self, d: p.Data) -> Any:
         import dask.dataframe as dd
@@ -97,5 +98,5 @@ class Dask:
 
     def calls(self, d: p.Data) -> Any:
         parts = [d.urls[at :: self.workers] for at in range(self.workers)]
-        found = self.client.gather(self.client.map(p.fetch_all, parts))
+        found = self.client.gather(self.client.map(p.fetch_all, parts, at_once=p.at_once(self.workers)))
         return [found[at % self.workers][at // self.workers] for at in range(len(d.urls))]

@@ -11,8 +11,8 @@ import numpy as np
 from benchmarks.workloads import problems as p
 
 
-def _calls(urls: list[str]) -> list[int]:
-    with ThreadPool(p.AT_ONCE) as threads:  # an event loop runs in the engine already
+def _calls(urls: list[str], at_once: int) -> list[int]:
+    with ThreadPool(at_once) as threads:  # an event loop runs in the engine already
         return threads.map(p.fetch, urls, chunksize=1)
 
 
@@ -100,5 +100,5 @@ class Ipyparallel:
 
     def calls(self, d: p.Data) -> Any:
         parts = [d.urls[at :: self.workers] for at in range(self.workers)]
-        found = list(self.view.map_sync(_calls, parts))
+        found = list(self.view.map_sync(_calls, parts, [p.at_once(self.workers)] * self.workers))
         return [found[at % self.workers][at // self.workers] for at in range(len(d.urls))]

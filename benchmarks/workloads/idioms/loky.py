@@ -26,7 +26,8 @@ class Joblib:
         from sklearn.model_selection import GridSearchCV
         from sklearn.svm import SVC
 
-        return GridSearchCV(SVC(), d.grid, cv=3, n_jobs=self.workers).fit(d.X, d.y).cv_results_["mean_test_score"]
+        search = GridSearchCV(SVC(), d.grid, cv=3, refit=False, n_jobs=self.workers)
+        return search.fit(d.X, d.y).cv_results_["mean_test_score"]
 
     def frames(self, d: p.Data) -> Any:
         import pandas as pd

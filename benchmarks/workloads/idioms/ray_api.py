@@ -37,7 +37,8 @@ class Raynb:
         from sklearn.svm import SVC
 
         with joblib.parallel_backend("ray", n_jobs=self.workers):
-            return GridSearchCV(SVC(), d.grid, cv=3).fit(d.X, d.y).cv_results_["mean_test_score"]
+            search = GridSearchCV(SVC(), d.grid, cv=3, refit=False)
+            return search.fit(d.X, d.y).cv_results_["mean_test_score"]
 
     def frames(self, d: p.Data) -> Any:
         from raynb.util import frames
