@@ -24,8 +24,8 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 
-#: Seconds that the tests of one library may take: the table says how many ran until then.
-LONGEST = 240
+#: Seconds that the tests of one library may take unless ``--longest`` says otherwise: the table says how many ran.
+LONGEST = 600.0
 
 
 @dataclass
@@ -38,6 +38,8 @@ class Suite:
     program: str = ""
     before: str = ""
     """Python that a plugin of pytest runs first, in the process of the tests."""
+    options: tuple[str, ...] = ()
+    """More options of pytest."""
 
 
 #: Dask's own tests, with raynb's scheduler where they take their default.
@@ -46,6 +48,13 @@ import dask, raynb
 from raynb.util.dask import ray_dask_get
 raynb.init(num_cpus=2, log_to_driver=False)
 dask.config.set(scheduler=ray_dask_get)
+"""
+#: The tests of `joblib.Parallel` that have a backend as a parameter, with raynb's in the place of loky.
+JOBLIB_OWN = """
+import joblib.parallel, raynb, raynb.util.joblib
+raynb.init(num_cpus=4, log_to_driver=False)
+raynb.util.joblib.register_ray()
+joblib.parallel.BACKENDS["loky"] = joblib.parallel.BACKENDS["ray"]
 """
 JOBLIB = """
 import joblib, operator
@@ -154,6 +163,8 @@ SUITES = [
         "dask/tests/test_delayed.py", "dask/tests/test_graph_manipulation.py", "dask/bag/tests/test_bag.py",
         "dask/tests/test_local.py", "dask/tests/test_threaded.py",
     ], before=DASK),
+    Suite("joblib", "its own tests of `Parallel` with loky as a parameter, raynb's backend in loky's place",
+          ["joblib/test/test_parallel.py"], before=JOBLIB_OWN, options=("-k", "loky")),
     Suite("joblib", "`Parallel` with lists, both kinds of generators, nesting and an error", program=JOBLIB),
     Suite("scikit-learn", "`GridSearchCV`, `RandomForestClassifier`, `cross_val_score`: equal to the serial run",
           program=SKLEARN),
@@ -164,7 +175,7 @@ SUITES = [
 ]  # fmt: skip
 
 
-def command_of(suite: Suite, folder: Path, environ: dict[str, str]) -> list[str]:
+def command_of(suite: Suite, folder: Path, environ: dict[str, str], longest: float) -> list[str]:
     """Writes what a suite needs into a folder, and returns the command that runs it."""
     if suite.program:
         (folder / "program.py").write_text(suite.program, encoding="utf-8")
@@ -177,24 +188,24 @@ def command_of(suite: Suite, folder: Path, environ: dict[str, str]) -> list[str]
     environ["PYTHONPATH"] += os.pathsep + str(folder)
     return [
         sys.executable, "-m", "raynb.as_ray", "-m", "pytest", "-q", "-p", "raynb_before", "-p", "no:cacheprovider",
-        "-p", "no:randomly", "--timeout", "120", f"--session-timeout={LONGEST}", "-W", "ignore", "--tb", "short",
-        "--rootdir", str(packages), *[str(packages / test) for test in suite.tests],
+        "-p", "no:randomly", "--timeout", "120", f"--session-timeout={longest}", "-W", "ignore", "--tb", "short",
+        "--rootdir", str(packages), *suite.options, *[str(packages / test) for test in suite.tests],
     ]  # fmt: skip
 
 
-def run(suite: Suite, log: Path | None) -> tuple[str, float]:
+def run(suite: Suite, log: Path | None, longest: float) -> tuple[str, float]:
     """Returns (what the last line says, seconds)."""
     environ = {**os.environ, "PYTHONPATH": str(ROOT), "MODIN_ENGINE": "ray", "MODIN_CPUS": "2", "RAYNB_AS_RAY": "1"}
     with tempfile.TemporaryDirectory() as place:
         began = time.monotonic()
         try:
             done = subprocess.run(
-                command_of(suite, Path(place), environ), cwd=place, env=environ, capture_output=True, text=True,
-                timeout=LONGEST + 180, check=False,
+                command_of(suite, Path(place), environ, longest), cwd=place, env=environ, capture_output=True,
+                text=True, timeout=longest + 180, check=False,
             )  # fmt: skip
             output = done.stdout + done.stderr
         except subprocess.TimeoutExpired as late:
-            output = f"{(late.stdout or b'').decode()[-3000:]}\nended after {LONGEST + 180} s"
+            output = f"{(late.stdout or b'').decode()[-3000:]}\nended after {longest + 180:.0f} s"
         took = time.monotonic() - began
     if log is not None:
         log.mkdir(exist_ok=True)
@@ -208,6 +219,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     names = ", ".join(dict.fromkeys(suite.library for suite in SUITES))
     parser.add_argument("libraries", nargs="*", metavar="NAME", help=f"which (default: all): {names}")
+    parser.add_argument("--longest", type=float, default=LONGEST, help="seconds for a library's tests (%(default)s)")
     parser.add_argument("--logs", type=Path, help="a folder for the whole output")
     options = parser.parse_args()
     failed = False
@@ -219,7 +231,7 @@ def main() -> int:
         except importlib.metadata.PackageNotFoundError:
             print(f"{suite.library} is not installed here; left out", file=sys.stderr)
             continue
-        result, took = run(suite, options.logs)
+        result, took = run(suite, options.logs, options.longest)
         failed = failed or "passed" not in result or "failed" in result
         print(f"| {suite.library} {version} | {suite.said} | {result} | {took:.0f} s |", flush=True)
     return int(failed)

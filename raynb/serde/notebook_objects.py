@@ -208,6 +208,16 @@ def _make_loguru(options: Any) -> Any:
     return type(logger)(logger._core, *options)
 
 
+def reduce_proxy(proxy: Any) -> Any:
+    """A proxy of a `multiprocessing.Manager` travels with its manager's key: workers are no children of this process,
+    which would have the key already."""
+    key = getattr(proxy, "_authkey", None)
+    if key is None:  # another class of that module
+        return None
+    build, (make, token, serializer, named) = proxy.__reduce__()
+    return build, (make, token, serializer, {**named, "authkey": bytes(key)})
+
+
 def reduce_exit(made: Any) -> Any:
     """Returns how IPython's ``exit`` and ``quit`` travel, which hold the kernel: as Python's own."""
     return (_python_exit, ()) if type(made).__name__.endswith("ExitAutocall") else None

@@ -93,6 +93,7 @@ _BY_MODULE: dict[str, Callable[[Any], Any]] = {
     "numpy.dtypes": arrays.reduce_dtype,
     tables.MODULE: tables.reduce,
     "loguru._logger": notebook_objects.reduce_loguru,
+    "multiprocessing.managers": notebook_objects.reduce_proxy,
     **dict.fromkeys(("typing", "typing_extensions"), notebook_objects.reduce_typing),
     **dict.fromkeys(frames.MODULES, frames.reduce),
     "IPython.core.autocall": notebook_objects.reduce_exit,

@@ -79,8 +79,8 @@ def _submit(dsk: Mapping[Any, Any], wanted: list[Any], options: dict[str, Any], 
             readers[key] = readers.get(key, 0) + 1
     keep = set(wanted)
     made: dict[Any, Any] = {}
-    given_values: dict[Any, Any] = {}
-    own = set() if persist else {_behind(graph, key) for key in wanted}
+    given_values: dict[Hashable, object] = {}
+    own: set[Hashable] = set() if persist else {_behind(graph, key) for key in wanted}
     place = order.order(graph)
     for key in sorted(graph, key=place.__getitem__):
         node = graph[key]
@@ -106,7 +106,7 @@ def _submit(dsk: Mapping[Any, Any], wanted: list[Any], options: dict[str, Any], 
     return {key: given_values[key] if key in given_values else made[key] for key in wanted}
 
 
-def _behind(graph: Mapping[Any, Any], key: Any) -> Any:
+def _behind(graph: Mapping[Hashable, object], key: Hashable) -> Hashable:
     """Returns the key that a key is another name of."""
     from dask._task_spec import Alias
 

@@ -7,6 +7,7 @@ import contextvars
 import functools
 import os
 import threading
+import uuid
 import weakref
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
@@ -45,6 +46,9 @@ class Executor(concurrent.futures.Executor):
     Args:
         max_workers: tasks that this executor has unfinished at most; None: any number. Further
             submissions wait in the executor.
+        initializer: called in each worker process before the executor's first task there. If it raises, the tasks of
+            that worker fail with ``BrokenExecutor``.
+        initargs: its arguments.
         **options: options of the tasks (``num_cpus=``, ``max_retries=``, ...).
 
     Raises:
@@ -56,10 +60,20 @@ class Executor(concurrent.futures.Executor):
         [1, 2]
     """
 
-    def __init__(self, max_workers: int | None = None, **options: Any) -> None:
+    def __init__(
+        self,
+        max_workers: int | None = None,
+        *,
+        initializer: Callable[..., object] | None = None,
+        initargs: tuple[object, ...] = (),
+        **options: Any,
+    ) -> None:
         if max_workers is not None and max_workers < 1:
             raise ValueError("max_workers must be greater than 0")
-        self._call = ray.remote(**options)(_call) if options else ray.remote(_call)
+        if initializer is not None and not callable(initializer):
+            raise TypeError("initializer must be a callable")
+        call: Callable[..., object] = _call if initializer is None else _prepared(initializer, initargs)
+        self._call = ray.remote(**options)(call) if options else ray.remote(call)
         # The name of concurrent.futures, which Dask reads of its pools; read at use, so that making one starts nothing.
         self._max_workers = max_workers or os.cpu_count() or 1
         self._lock = threading.Lock()
@@ -178,6 +192,36 @@ class Executor(concurrent.futures.Executor):
 
 def _call(fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
     return private(fn(*args, **kwargs))
+
+
+def _prepared(initializer: Callable[..., object], initargs: tuple[object, ...]) -> Callable[..., object]:
+    """Returns a `_call` that first runs an executor's initializer, once in each worker process."""
+    key = uuid.uuid4().hex
+
+    def call(fn: Callable[..., object], /, *args: object, **kwargs: object) -> object:
+        _prepare(key, initializer, initargs)
+        return _call(fn, *args, **kwargs)
+
+    return call
+
+
+#: In a worker: the key of each executor whose initializer ran here → what that raised, or None.
+_prepared_here: dict[str, BaseException | None] = {}
+
+
+def _prepare(key: str, initializer: Callable[..., object], initargs: tuple[object, ...]) -> None:
+    if key not in _prepared_here:
+        try:
+            initializer(*initargs)
+        except Exception as error:
+            _prepared_here[key] = error
+        else:
+            _prepared_here[key] = None
+    failed = _prepared_here[key]
+    if failed is not None:
+        raise concurrent.futures.BrokenExecutor(
+            f"the initializer of the executor raised {type(failed).__name__}: {failed}"
+        ) from failed
 
 
 def _call_chunk(fn: Callable[..., T], chunk: list[tuple[Any, ...]]) -> list[T]:

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import concurrent.futures
+import multiprocessing
 import os
 import threading
+import warnings
+import weakref
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +15,7 @@ import pytest
 
 import raynb
 from raynb.util import Executor
+from raynb.util.multiprocessing import Pool
 
 pytestmark = pytest.mark.raynb(num_cpus=2)
 
@@ -102,6 +106,39 @@ def test_an_argument_that_cannot_travel_fails_its_future(raynb_runtime: Any) -> 
         assert pool.submit(abs, -2).result(timeout=60) == 2
 
 
+def test_an_initializer_runs_once_in_each_worker_before_its_tasks(raynb_runtime: Any, tmp_path: Path) -> None:
+    def prepare(folder: Path, name: str) -> None:
+        folder.joinpath(str(os.getpid())).open("a").write(name)
+
+    def seen(folder: Path) -> str:
+        return folder.joinpath(str(os.getpid())).read_text()
+
+    with Executor(initializer=prepare, initargs=(tmp_path, "one.")) as pool:
+        assert set(pool.map(seen, [tmp_path] * 6)) == {"one."}
+    with pytest.raises(TypeError, match="callable"):
+        Executor(initializer=3)  # type: ignore[arg-type]
+    with Executor(initializer=int, initargs=("x",)) as pool:
+        failed = pool.submit(abs, -1).exception(timeout=60)
+    assert isinstance(failed, concurrent.futures.BrokenExecutor)
+    assert "ValueError: invalid literal" in str(failed)
+
+
+def test_proxies_of_a_manager_reach_it_from_the_workers(raynb_runtime: Any) -> None:
+    def count(seen: Any, number: int) -> None:
+        seen.append(number)
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # of forking with threads, from 3.12 on
+        manager = multiprocessing.get_context("fork").Manager()
+    with manager:
+        seen = manager.list()
+        with Executor() as executor, Pool(2) as pool:
+            list(executor.map(count, [seen] * 3, range(3)))
+            pool.starmap(count, [(seen, number) for number in range(3, 6)])
+            raynb.get(raynb.remote(count).remote(seen, 6))
+        assert sorted(seen) == list(range(7))
+
+
 def test_joblib_runs_on_workers_and_shares_large_arguments(raynb_runtime: Any) -> None:
     joblib = pytest.importorskip("joblib")
     from raynb.util.joblib import register_ray
@@ -118,6 +155,27 @@ def test_joblib_runs_on_workers_and_shares_large_arguments(raynb_runtime: Any) -
     assert os.getpid() not in {row[2] for row in rows}
 
 
+def test_joblib_keeps_no_large_argument_longer_than_the_batches_that_use_it(raynb_runtime: Any) -> None:
+    joblib = pytest.importorskip("joblib")
+    np = pytest.importorskip("numpy")
+    from raynb.util.joblib import register_ray
+
+    register_ray()
+    alive: list[Any] = []
+
+    def inputs() -> Any:
+        for number in range(30):
+            large = np.full(100_000, number)
+            alive.append(weakref.ref(large))
+            yield joblib.delayed(np.max)(large)
+            del large
+            most.append(sum(one() is not None for one in alive))
+
+    most: list[int] = []
+    assert joblib.Parallel(n_jobs=2, backend="ray", batch_size=1)(inputs()) == list(range(30))
+    assert max(most) < 15  # those of the batches under way; before, all 30
+
+
 def test_joblib_inside_a_task_finds_the_backend_by_its_name(raynb_runtime: Any) -> None:
     joblib = pytest.importorskip("joblib")
     from raynb.util.joblib import register_ray
@@ -131,6 +189,53 @@ def test_joblib_inside_a_task_finds_the_backend_by_its_name(raynb_runtime: Any) 
         assert joblib.Parallel()(joblib.delayed(below)(n) for n in range(4)) == [0, 0, 1, 3]
 
 
+def test_a_parallel_inside_a_joblib_task_runs_in_threads_as_with_joblibs_own_backends(raynb_runtime: Any) -> None:
+    joblib = pytest.importorskip("joblib")
+    from joblib.parallel import get_active_backend
+
+    from raynb.util.joblib import register_ray
+
+    register_ray()
+
+    def active() -> tuple[str, int]:
+        backend = get_active_backend()[0]
+        return type(backend).__name__, backend.nesting_level
+
+    def inner() -> tuple[Any, ...]:
+        meet = threading.Barrier(2, timeout=60)  # passed only if both run at once
+        joblib.Parallel(n_jobs=2)(joblib.delayed(meet.wait)() for _ in range(2))
+        return (*active(), *joblib.Parallel(n_jobs=2)(joblib.delayed(active)() for _ in range(2)))
+
+    with joblib.parallel_config("ray"):
+        assert joblib.Parallel()._effective_n_jobs() == joblib.effective_n_jobs() == 2  # all CPUs, without n_jobs=
+        for found in joblib.Parallel()(joblib.delayed(inner)() for _ in range(2)):
+            assert found == ("ThreadingBackend", 1, ("SequentialBackend", 2), ("SequentialBackend", 2))
+
+
+def test_joblib_in_a_daemonic_fork_runs_one_after_the_other_and_says_so(raynb_runtime: Any) -> None:
+    joblib = pytest.importorskip("joblib")
+    from raynb.util.joblib import register_ray
+
+    register_ray()
+
+    def inside(answers: Any) -> None:
+        with pytest.warns(UserWarning, match="setting n_jobs=1"):
+            answers.send(joblib.Parallel(n_jobs=2, backend="ray")(joblib.delayed(abs)(-i) for i in range(3)))
+
+    context = multiprocessing.get_context("fork")
+    answers, theirs = context.Pipe(duplex=False)
+    child = context.Process(target=inside, args=(theirs,), daemon=True)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # of forking with threads, from 3.12 on
+        child.start()
+    theirs.close()
+    assert answers.recv() == [0, 1, 2]
+    child.join(60)
+    assert child.exitcode == 0
+    child.close()
+    answers.close()
+
+
 def test_joblib_raises_what_the_function_raised(raynb_runtime: Any) -> None:
     joblib = pytest.importorskip("joblib")
     from raynb.util.joblib import register_ray
@@ -142,21 +247,3 @@ def test_joblib_raises_what_the_function_raised(raynb_runtime: Any) -> None:
 
     with joblib.parallel_config("raynb", n_jobs=-1), pytest.raises(ZeroDivisionError):
         joblib.Parallel()(joblib.delayed(fail)(i) for i in range(4))
-
-
-def test_a_grid_search_finds_the_same_as_alone(raynb_runtime: Any) -> None:
-    pytest.importorskip("sklearn")
-    import joblib
-    from sklearn.datasets import load_iris
-    from sklearn.linear_model import RidgeClassifier
-    from sklearn.model_selection import GridSearchCV
-
-    from raynb.util.joblib import register_ray
-
-    register_ray()
-    x, y = load_iris(return_X_y=True)
-    search = GridSearchCV(RidgeClassifier(), {"alpha": [0.01, 1.0, 100.0]}, cv=3)
-    alone = search.fit(x, y).cv_results_["mean_test_score"].tolist()
-    with joblib.parallel_config("ray"):
-        together = search.fit(x, y).cv_results_["mean_test_score"].tolist()
-    assert together == alone

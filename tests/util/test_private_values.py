@@ -41,13 +41,19 @@ def test_values_of_drop_ins_are_writable_and_shared_with_nobody(raynb_runtime: A
 
 def test_scikit_learn_runs_on_the_backend(raynb_runtime: Any) -> None:
     cluster = pytest.importorskip("sklearn.cluster")
+    from sklearn import linear_model
+    from sklearn import model_selection as selection
+
     joblib = pytest.importorskip("joblib")
     from raynb.util.joblib import register_ray
 
     register_ray()
     points = np.random.default_rng(1).normal(size=(600, 3))
     alone = cluster.DBSCAN(eps=0.4, n_jobs=1).fit(points)
-    with joblib.parallel_backend("ray", n_jobs=2):
+    search = selection.GridSearchCV(linear_model.RidgeClassifier(), {"alpha": [0.01, 1.0, 100.0]}, cv=3)
+    scores = search.fit(points, alone.labels_ > 0).cv_results_["mean_test_score"].tolist()
+    with joblib.parallel_config("ray"):
         together = cluster.DBSCAN(eps=0.4, n_jobs=2).fit(points)
+        assert search.fit(points, alone.labels_ > 0).cv_results_["mean_test_score"].tolist() == scores
         cluster.KMeans(3, n_init=2, random_state=1).fit(points)
     assert (alone.labels_ == together.labels_).all()

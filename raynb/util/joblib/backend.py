@@ -8,10 +8,13 @@ from __future__ import annotations
 
 import concurrent.futures
 import contextvars
+import multiprocessing
+import threading
+import warnings
 from collections.abc import Callable
 from typing import Any
 
-from joblib._parallel_backends import AutoBatchingMixin, ParallelBackendBase, SequentialBackend
+from joblib._parallel_backends import AutoBatchingMixin, ParallelBackendBase
 
 from raynb import api as ray
 from raynb.base.ref import is_ref
@@ -20,6 +23,17 @@ from raynb.util._private import private
 
 #: Arguments from this size on (bytes) are shared through the store.
 SHARED_SIZE = 100_000
+
+
+class _Shared:
+    """A large argument in the object store, as long as unfinished batches use it."""
+
+    __slots__ = ("ref", "users", "value")
+
+    def __init__(self, value: object, ref: ray.ObjectRef[object]) -> None:
+        self.value = value  # kept alive: its id names it
+        self.ref = ref
+        self.users = 1
 
 
 class RaynbBackend(AutoBatchingMixin, ParallelBackendBase):  # type: ignore[misc]
@@ -34,11 +48,14 @@ class RaynbBackend(AutoBatchingMixin, ParallelBackendBase):  # type: ignore[misc
     supports_return_generator = True
     supports_timeout = True
     supports_inner_max_num_threads = False
+    #: Without ``n_jobs``, all CPUs: who names the backend wants it used.
+    default_n_jobs = -1
 
     def __init__(self, *args: Any, ray_remote_args: dict[str, Any] | None = None, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._options = ray_remote_args or {}
-        self._shared: dict[int, tuple[Any, Any]] = {}  # id → (the object, kept alive; its ref)
+        self._lock = threading.Lock()
+        self._shared: dict[int, _Shared] = {}  # id of the object →
         self._refs: set[Any] = set()
         self._thread: concurrent.futures.ThreadPoolExecutor | None = None
 
@@ -53,15 +70,23 @@ class RaynbBackend(AutoBatchingMixin, ParallelBackendBase):  # type: ignore[misc
     ) -> int:
         """Called by joblib before a run; returns how many batches run at once."""
         self.parallel = parallel
-        options = ray_remote_args if ray_remote_args is not None else self._options
-        self._run = ray.remote(**options)(_run_batch) if options else ray.remote(_run_batch)
+        if ray_remote_args is not None:
+            self._options = ray_remote_args  # also after an abort, which configures again
+        self._run = ray.remote(**self._options)(_run_batch) if self._options else ray.remote(_run_batch)
         return self.effective_n_jobs(n_jobs)
 
     def effective_n_jobs(self, n_jobs: int | None) -> int:
-        """Returns how many batches run at once; -1: as many as there are CPUs."""
+        """Returns how many batches run at once; None and -1: as many as there are CPUs."""
         if n_jobs == 0:
             raise ValueError("n_jobs == 0 in Parallel has no meaning")
         if n_jobs is None:
+            n_jobs = self.default_n_jobs
+        if n_jobs != 1 and multiprocessing.current_process().daemon and not ray.is_initialized():
+            warnings.warn(
+                "raynb-backed parallel loops cannot be called in a daemonic process, which has no runtime and may "
+                "not start processes; setting n_jobs=1",
+                stacklevel=3,
+            )
             return 1
         if n_jobs > 0:
             return n_jobs
@@ -71,11 +96,17 @@ class RaynbBackend(AutoBatchingMixin, ParallelBackendBase):  # type: ignore[misc
 
     def submit(self, func: Any, callback: Callable[[Any], None] | None = None) -> Any:
         """Starts a batch; joblib's ``callback`` gets its finished future."""
+        used: dict[int, _Shared] = {}
         items = [
-            (f, tuple(map(self._share, args)), {name: self._share(value) for name, value in kwargs.items()})
+            (
+                f,
+                tuple(self._share(value, used) for value in args),
+                {name: self._share(value, used) for name, value in kwargs.items()},
+            )
             for f, args, kwargs in func.items
         ]
-        ref = self._run.remote(items)
+        # What joblib wants a Parallel inside the batch to use: threads, or nothing parallel from the second level on.
+        ref = self._run.remote(items, func._backend, func._n_jobs)
         self._refs.add(ref)
         future = ref.future()
         if callback is not None:
@@ -84,18 +115,37 @@ class RaynbBackend(AutoBatchingMixin, ParallelBackendBase):  # type: ignore[misc
                 self._thread = concurrent.futures.ThreadPoolExecutor(1, "raynb-joblib")
             thread, context = self._thread, contextvars.copy_context()
             future.add_done_callback(lambda done: _post(thread, context, callback, done))
-        future.add_done_callback(lambda _: self._refs.discard(ref))
+        future.add_done_callback(lambda _: self._ended(ref, used))
         return future
 
     apply_async = submit
 
-    def _share(self, value: Any) -> Any:
+    def _share(self, value: object, used: dict[int, _Shared]) -> object:
+        """Returns what travels in a value's place; a shared one is added to those that its batch uses."""
         if is_ref(value) or size_of(value) < SHARED_SIZE:
             return value if is_ref(value) else private(value)
-        known = self._shared.get(id(value))
-        if known is None:
-            known = self._shared[id(value)] = (value, ray.put(private(value)))
-        return known[1]
+        key = id(value)
+        if key not in used:
+            with self._lock:
+                shared = self._shared.get(key)
+                if shared is not None:
+                    shared.users += 1
+            if shared is None:
+                shared = _Shared(value, ray.put(private(value)))
+                with self._lock:
+                    self._shared[key] = shared
+            used[key] = shared
+        return used[key].ref
+
+    def _ended(self, ref: ray.ObjectRef[object], used: dict[int, _Shared]) -> None:
+        """Drops what no unfinished batch uses: where each item has large arguments of its own, all would stay else."""
+        self._refs.discard(ref)
+        with self._lock:
+            for key, shared in used.items():
+                shared.users -= 1
+                if not shared.users and self._shared.get(key) is shared:
+                    del self._shared[key]
+        used.clear()  # the last of them go here, where no lock is held
 
     def retrieve_result_callback(self, out: Any) -> Any:
         """Returns a finished future's value, or raises its error."""
@@ -111,14 +161,11 @@ class RaynbBackend(AutoBatchingMixin, ParallelBackendBase):  # type: ignore[misc
 
     def terminate(self) -> None:
         """Called by joblib at the end of a run."""
-        self._shared.clear()
+        with self._lock:
+            self._shared.clear()
         if self._thread is not None:
             self._thread.shutdown(wait=False)
             self._thread = None
-
-    def get_nested_backend(self) -> tuple[Any, int | None]:
-        """A Parallel inside a task runs in that task, one after the other."""
-        return SequentialBackend(nesting_level=(self.nesting_level or 0) + 1), None
 
 
 def _post(
@@ -130,19 +177,21 @@ def _post(
         pass
 
 
-def _run_batch(items: list[tuple[Any, tuple[Any, ...], dict[str, Any]]]) -> Any:
+def _run_batch(
+    items: list[tuple[Any, tuple[object, ...], dict[str, object]]], inner: object, inner_jobs: int | None
+) -> object:
     """Runs a batch on a worker, where code that names the backend finds it too."""
     from joblib import parallel_config
 
     from raynb.util.joblib import register_ray
 
     register_ray()
-    with parallel_config("sequential"):
+    with parallel_config(inner, n_jobs=inner_jobs):
         return private([
             func(*map(_value, args), **{name: _value(value) for name, value in kwargs.items()})
             for func, args, kwargs in items
         ])
 
 
-def _value(value: Any) -> Any:
+def _value(value: object) -> object:
     return ray.get(value) if isinstance(value, ray.ObjectRef) else value
