@@ -159,25 +159,6 @@ def test_a_raising_profile_function_breaks_nothing(ray: Any, no_collection: None
     assert ray.get([echo.remote(i) for i in range(20)], timeout=60) == list(range(20))
 
 
-@pytest.mark.skipif(not hasattr(sys, "monitoring"), reason="Python before 3.12")
-def test_a_debugger_that_watches_by_sys_monitoring_is_one() -> None:
-    monitoring: Any = sys.monitoring  # type: ignore[attr-defined]
-    seen: list[bool] = []  # in a thread of its own: pytest's alarm exposes the main thread anyway
-
-    def look() -> None:
-        thread = threading.Thread(target=lambda: seen.append(shelter.exposed()))
-        thread.start()
-        thread.join()
-
-    look()
-    monitoring.use_tool_id(monitoring.DEBUGGER_ID, "debugger")
-    try:
-        look()
-    finally:
-        monitoring.free_tool_id(monitoring.DEBUGGER_ID)
-    assert seen == [False, True]
-
-
 def test_no_memory_for_a_step_is_its_callers_error(monkeypatch: pytest.MonkeyPatch) -> None:
     class Full(dict[int, Any]):
         def __setitem__(self, key: int, value: Any) -> None:

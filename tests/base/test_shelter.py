@@ -1,0 +1,35 @@
+"""When steps move to threads that nobody knows of, because an exception may fall into the calling one."""
+
+from __future__ import annotations
+
+import sys
+import threading
+from typing import Any
+
+import pytest
+
+from raynb.base.process import shelter
+
+
+@pytest.mark.skipif(not hasattr(sys, "monitoring"), reason="Python before 3.12")
+def test_a_debugger_that_watches_by_sys_monitoring_is_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    monitoring: Any = sys.monitoring  # type: ignore[attr-defined]
+    monkeypatch.setattr(shelter, "_known", [False])  # another test of this process may have looked the function up
+    seen: list[bool] = []
+
+    def look() -> None:
+        def exposed() -> None:
+            sys.settrace(None)  # of a measurement of coverage
+            seen.append(shelter.exposed())
+
+        thread = threading.Thread(target=exposed)  # pytest's alarm exposes the main thread anyway
+        thread.start()
+        thread.join()
+
+    look()
+    monitoring.use_tool_id(monitoring.DEBUGGER_ID, "debugger")
+    try:
+        look()
+    finally:
+        monitoring.free_tool_id(monitoring.DEBUGGER_ID)
+    assert seen == [False, True]
