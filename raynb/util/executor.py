@@ -14,12 +14,13 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Any, TypeVar
 
 from raynb import api as ray
+from raynb.base.process.futures import ListenedFuture
 from raynb.util._private import private
 
 T = TypeVar("T")
 
 
-class Future(concurrent.futures.Future[T]):
+class Future(ListenedFuture[T]):
     """A future of one task. `cancel` also interrupts a running task.
 
     Attributes:

@@ -19,6 +19,7 @@ def environ(folder: Path) -> dict[str, str]:
 
 
 SCRIPT = """\
+import concurrent.futures
 import raynb as ray
 def stops(n):
     m = n * 6
@@ -32,10 +33,13 @@ try:
 except ray.exceptions.TaskCancelledError:
     print("cancelled")
 refs = [f.remote(n) for n in range(3)]
-ends = [type(ref.future().exception()).__name__ for ref in refs]
+futures = concurrent.futures.wait([ref.future() for ref in refs]).done
+ends = [type(future.exception()).__name__ for future in futures]
 print("all", ends)
 print("then", ray.get(f.remote(9)))
 print("later", f.remote(10).future().result(timeout=60))
+with ray.util.Executor() as pool:
+    print("mapped", *pool.map(stops, [11]))
 """
 
 
@@ -45,7 +49,7 @@ def test_a_breakpoint_of_a_script_opens_at_its_terminal(tmp_path: Path) -> None:
     child = pexpect.spawn(sys.executable, [str(script)], env=environ(tmp_path), cwd=tmp_path, encoding="utf-8",
                           timeout=150)  # fmt: skip
     try:
-        child.expect(r"stops \(worker \d+\) is at a breakpoint, .*script\.py:[45]\.")
+        child.expect(r"stops \(worker \d+\) is at a breakpoint, .*script\.py:[56]\.")
         child.expect(r"\(Pdb\) ")
         child.sendline("p m + 1000")
         child.expect(r"1042\r\n\(Pdb\) ")
@@ -66,6 +70,9 @@ def test_a_breakpoint_of_a_script_opens_at_its_terminal(tmp_path: Path) -> None:
         child.expect(r"\(Pdb\) ")  # where the main thread waits for a future, too
         child.sendline("c")
         child.expect("later 60\r\n")
+        child.expect(r"\(Pdb\) ")  # and for one of an executor
+        child.sendline("c")
+        child.expect("mapped 66\r\n")
         child.expect(pexpect.EOF)
     finally:
         child.close(force=True)

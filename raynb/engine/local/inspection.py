@@ -11,6 +11,7 @@ from collections.abc import Callable
 from typing import Any
 
 from raynb.base.interfaces import Wait
+from raynb.base.process.futures import FutureWait
 from raynb.base.process.shelter import sheltered
 from raynb.base.rows import Breakpoint
 from raynb.core.vocabulary import events as e
@@ -20,7 +21,6 @@ from raynb.engine.loop.connections import WorkerConnection
 from raynb.engine.loop.effects import Effects
 from raynb.engine.loop.loop import Loop
 from raynb.engine.loop.waiters import Waiter
-from raynb.engine.ref_future import FutureWait
 from raynb.exceptions import WorkerCrashedError
 from raynb.run.inspection import dumps
 from raynb.wire import messages as w
@@ -133,7 +133,8 @@ class Inspection:
     def over(self, point: Breakpoint) -> None:
         """Removes a breakpoint whose task goes on."""
         with self._loop.lock:
-            if self.breakpoints.pop((point.worker, point.session), None) is not None:
+            there = self.breakpoints.pop((point.worker, point.session), None) is not None
+            if there and all(other.task != point.task for other in self.breakpoints.values()):  # in another thread
                 self._loop.apply(e.TaskResumed(time.monotonic(), point.task))
         self._loop.flush()
         self._loop.run_callbacks()

@@ -134,10 +134,13 @@ class Breakpoints:
             key = (point.worker, point.session)
             if key not in self._told and (running is None or time.time() - point.since > NOTICE_AFTER_SECONDS):
                 self._told.add(key)
+                how = "`%raynb debug` opens it"
+                if running is not None:  # it does something else, and no magic can run before its end
+                    how = ("its prompt opens as soon as the running cell waits for tasks (get, wait, await, result); "
+                           f"after that cell {how}")  # fmt: skip
                 self.notebook.router.show_text(
                     point.scope, "stderr",
-                    f"raynb: {printable(point.name)} waits at a breakpoint, {self._place(point)}; "
-                    "`%raynb debug` opens it.\n",
+                    f"raynb: {printable(point.name)} waits at a breakpoint, {self._place(point)}; {how}.\n",
                 )  # fmt: skip
 
     def _serve_in_loop(self) -> None:

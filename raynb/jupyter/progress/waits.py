@@ -93,9 +93,11 @@ class Waits:
         """Enters a wait (the engine's ``on_wait``); returns the function to call at its end."""
         if threading.get_ident() != self._main:
             return _nothing
-        self.current = self._latest = (waiter, waiter.left, time.monotonic())
-        self._begun += 1
-        self._asked += waiter.left
+        self.current = (waiter, waiter.left, time.monotonic())
+        if waiter.left:  # else it is not known for how many, as of `concurrent.futures.wait`: the cell's tasks count
+            self._latest = self.current
+            self._begun += 1
+            self._asked += waiter.left
         router = self.notebook.router
         if self.notebook.cells.is_redirected():
             router.redirections.asked(waiter.keys)
@@ -173,7 +175,7 @@ class Waits:
 
     def _look(self, cell: Cell) -> Count | None:
         """Returns how far the cell's wait is, or None when it doesn't wait for tasks."""
-        waiting = self.current
+        waiting = self.current if self.current is not None and self.current[1] else None
         if waiting is not None and self._begun == 1:
             return self._count_of_wait(waiting)
         count = self._count_of(cell)

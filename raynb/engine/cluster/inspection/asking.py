@@ -13,11 +13,11 @@ from collections.abc import Callable
 from typing import Any
 
 from raynb.base.interfaces import Wait
+from raynb.base.process.futures import FutureWait
 from raynb.base.rows import Breakpoint
 from raynb.engine.cluster import rays
 from raynb.engine.cluster.adapter import Missing
 from raynb.engine.cluster.rows.book import Rows
-from raynb.engine.ref_future import FutureWait
 from raynb.exceptions import RayError, RuntimeGoneError, WorkerCrashedError
 from raynb.run.inspection.stacks import Stack
 

@@ -1,0 +1,140 @@
+"""Futures of tasks: where the main thread waits for some, it waits for tasks, as in `get`.
+
+Listeners of waits (`raynb.base.engine.on_wait`: bars, prompts of breakpoints) learn of these waits, too.
+"""
+
+from __future__ import annotations
+
+import concurrent.futures
+import threading
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING, TypeVar
+
+from raynb.base import engine as slot
+
+if TYPE_CHECKING:
+    from concurrent.futures._base import _Waiter
+
+T = TypeVar("T")
+
+
+class FutureWait:
+    """A wait for futures, as `raynb.base.engine.on_wait` is called with it.
+
+    Args:
+        condition: is notified when the wait may be over.
+        is_over: returns whether it is; called while the condition is held.
+        left: how many objects are missing; 0: not known.
+        keys: their ids, as far as they are known.
+    """
+
+    def __init__(
+        self, condition: threading.Condition, is_over: Callable[[], bool], left: int, keys: tuple[int, ...]
+    ) -> None:
+        self._condition = condition
+        self._is_over = is_over
+        self.left = left
+        self.keys = keys
+        self._aside: Callable[[], object] | None = None
+
+    def interrupt(self, aside: Callable[[], object]) -> None:
+        """Has the thread that waits call ``aside``, and then go on to wait; that time does not count."""
+        with self._condition:
+            self._aside = aside
+            self._condition.notify_all()
+
+    def wait(self, timeout: float | None) -> float | None:
+        """Waits until it is over or ``timeout`` seconds have passed; returns what is left of them."""
+        if slot.on_wait is None:
+            return timeout
+        deadline = None if timeout is None else time.monotonic() + timeout
+        over = slot.on_wait(self)
+        try:
+            while True:
+                with self._condition:
+                    left = None if deadline is None else max(0.0, deadline - time.monotonic())
+                    self._condition.wait_for(lambda: self._aside is not None or self._is_over(), left)
+                    aside, self._aside = self._aside, None
+                if aside is None:
+                    return None if deadline is None else max(0.0, deadline - time.monotonic())
+                began = time.monotonic()
+                over()
+                aside()
+                if slot.on_wait is not None:
+                    over = slot.on_wait(self)  # after it, so that it may interrupt again
+                if deadline is not None:
+                    deadline += time.monotonic() - began
+        finally:
+            over()
+
+
+class _Event(threading.Event):
+    """The event of a wait for several futures (`concurrent.futures.wait`, `as_completed`): listeners learn of it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._changed = threading.Condition()
+        self._happened = False
+
+    def is_set(self) -> bool:
+        """Returns whether the waiting thread is to look."""
+        return self._happened
+
+    def set(self) -> None:
+        """Wakes the waiting thread."""
+        with self._changed:
+            self._happened = True
+            self._changed.notify_all()
+
+    def clear(self) -> None:
+        """Begins another wait."""
+        with self._changed:
+            self._happened = False
+
+    def wait(self, timeout: float | None = None) -> bool:
+        """Waits until it is set; returns False if ``timeout`` seconds are over before."""
+        if not self._happened:
+            timeout = FutureWait(self._changed, self.is_set, 0, ()).wait(timeout)
+        with self._changed:
+            return self._changed.wait_for(self.is_set, timeout)
+
+
+class _Waiters(list["_Waiter"]):
+    """Those who wait for several futures at once. The standard library appends them under the futures' locks, so
+    nothing of the event that is replaced can have happened."""
+
+    def append(self, waiter: _Waiter) -> None:
+        """Adds one that waits."""
+        if type(waiter.event) is threading.Event:
+            waiter.event = _Event()
+        super().append(waiter)
+
+
+class ListenedFuture(concurrent.futures.Future[T]):
+    """A future whose waits are listened to.
+
+    Thread contract: as `concurrent.futures.Future`.
+
+    Args:
+        keys: the ids of the objects that are waited for, if they are known.
+    """
+
+    def __init__(self, keys: tuple[int, ...] = ()) -> None:
+        super().__init__()
+        self._keys = keys
+        self._waiters = _Waiters()
+
+    def result(self, timeout: float | None = None) -> T:
+        """Returns the value; raises what the task raised, or `TimeoutError` after ``timeout`` seconds."""
+        return super().result(self._waited(timeout))
+
+    def exception(self, timeout: float | None = None) -> BaseException | None:
+        """Returns what the task raised; raises `TimeoutError` after ``timeout`` seconds."""
+        return super().exception(self._waited(timeout))
+
+    def _waited(self, timeout: float | None) -> float | None:
+        """Waits until it is done; returns what is left of the timeout."""
+        if self.done():
+            return timeout
+        return FutureWait(self._condition, self.done, len(self._keys), self._keys).wait(timeout)
