@@ -42,6 +42,7 @@ def install(desk: Desk) -> None:
     sys.breakpointhook = _breakpoint
     for name in ("pdb", "ipdb", "IPython.core.debugger"):
         when_imported(name, "breakpoints", _replace_set_trace)
+    when_imported("debugpy._vendored.force_pydevd", "breakpoints", _put_hook_back)
 
 
 def refuse_questions() -> None:
@@ -64,6 +65,19 @@ def _replace_set_trace(module: ModuleType) -> None:
             setattr(module, name, ours)
 
 
+def _put_hook_back(module: ModuleType) -> None:
+    """debugpy's hook passes every breakpoint as long as no editor is attached."""
+    sys.breakpointhook = _breakpoint
+
+
+def _stops_in_editor(frame: FrameType) -> bool:
+    if "pydevd" not in sys.modules:
+        return False
+    from raynb.worker.inspection import dap
+
+    return dap.stop(frame)
+
+
 @user_code.calls_user_code
 def _input(prompt: object = "", /) -> str:
     """`input`, where only a debugger's user can answer.
@@ -73,12 +87,12 @@ def _input(prompt: object = "", /) -> str:
             `sys.stdin`.
         RuntimeError: a debugger asks that is not ours.
     """
-    if sys.stdin is not _stdin and type(sys.stdin).__module__ != "raynb.worker.inspection.debugger":
+    if sys.stdin is not _stdin and type(sys.stdin).__module__ != "raynb.worker.inspection.session":
         return _ask(prompt)
     asks = sys._getframe(1).f_globals.get("__name__")
     session = _desk.debugging.here() if _desk is not None and asks in ("cmd", "code", "pdb") else None
     if session is not None:
-        line = session.ask(str(prompt)).rstrip("\n")
+        line = session.ask(str(prompt), inside=asks != "cmd").rstrip("\n")
         if asks == "code" and line.strip() in ("exit", "exit()", "quit", "quit()"):
             raise EOFError  # leaves `interact`; SystemExit would end the worker
         return line
@@ -122,9 +136,9 @@ def _set_trace(*args: Any, **kwargs: Any) -> Any:
 @user_code.calls_user_code
 def _post_mortem(t: TracebackType | BaseException | None = None, *args: Any, **kwargs: Any) -> Any:
     """``pdb.post_mortem``, and that of ipdb: of a traceback, an exception, or the one that is being handled."""
-    handled = t if t is not None else sys.exc_info()[2]
-    failed = handled.__traceback__ if isinstance(handled, BaseException) else handled
-    if failed is None:
+    handled = sys.exc_info()[1]
+    failed = handled if t is None or (handled is not None and t is handled.__traceback__) else t
+    if failed is None or (isinstance(failed, BaseException) and failed.__traceback__ is None):
         raise ValueError("A valid traceback must be passed if no exception is being handled")
     return _stop(sys._getframe(1), failed)
 
@@ -161,6 +175,11 @@ def _traced(frame: FrameType, call: Callable[[], Any]) -> Any:
 
 
 @user_code.calls_user_code
-def _stop(frame: FrameType, failed: TracebackType | None = None, call: Any = None) -> None:
+def _stop(frame: FrameType, failed: BaseException | TracebackType | None = None, call: Any = None) -> None:
+    if failed is None and call is None and _stops_in_editor(frame):
+        return
     if _desk is None or not _desk.debugging.stop(frame, failed, call):
-        raise RuntimeError(f"breakpoint() cannot stop here: nobody can answer its prompt. {_DEBUG}")
+        why = f"nobody can answer its prompt. {_DEBUG}"
+        if _desk is not None and _desk.running() is None:
+            why = "this thread or process belongs to no task that runs, so no cell could show its prompt."
+        raise RuntimeError(f"breakpoint() cannot stop here: {why}")

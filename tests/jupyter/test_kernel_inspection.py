@@ -16,7 +16,7 @@ from tests.jupyter.kernel_session import KernelSession, Run
 pytestmark = pytest.mark.timeout(300)
 
 TASKS = """\
-import time, threading
+import concurrent.futures, time, threading
 
 @ray.remote
 def stops(x):
@@ -29,6 +29,17 @@ def stops(x):
 def fails(x):
     secret = x + 41
     return 1 / 0
+
+def parsed(text):
+    where = text * 2
+    return int(where)
+
+@ray.remote(max_retries=0)
+def chained(text):
+    try:
+        return parsed(text)
+    except ValueError as error:
+        raise KeyError(text) from error
 
 @ray.remote
 def sleeps(gate):
@@ -152,7 +163,13 @@ def answer(session: KernelSession, run: Run, lines: list[str], timeout: float = 
     return prompts
 
 
-@pytest.mark.parametrize("wait", ["ray.get({})", "await {}", "ray.wait([{}]) and ray.get({})", "{}.future().result()"])
+WAITS = [
+    "ray.get({})", "await {}", "ray.wait([{}]) and ray.get({})",
+    "next(concurrent.futures.as_completed([{}.future()])).result()",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("wait", WAITS)
 def test_a_breakpoint_opens_pdb_in_the_cell_that_waits(notebook: KernelSession, wait: str) -> None:
     notebook.run("ref = stops.remote(21)")
     run = notebook.send(f"print('value', {wait.format('ref', 'ref')})")
@@ -260,6 +277,11 @@ def test_debug_enters_the_frame_that_failed(notebook: KernelSession) -> None:
     run = notebook.send("%debug")  # of a nested task, in the frame that raised
     answer(notebook, run, ["p secret", "q"])
     assert "49\n" in text_of(run)
+    notebook.run("ray.get(chained.remote('ab'))", ok=False)
+    run = notebook.send("%debug")
+    answer(notebook, run, ["exceptions 0", "p where + '!'", "exceptions 1", "p text + '?'", "q"])
+    assert "'abab!'" in text_of(run)
+    assert "'ab?'" in text_of(run)
     run = notebook.send("print(ray.get(examines.remote(0)))")
     answer(notebook, run, ["p x + 6000", "c"])
     assert "6000" in text_of(run)
@@ -314,7 +336,29 @@ def work(gate):
         n = step(n)
         time.sleep(0.01)
     return n > 41
+
+def talks():
+    before = 1
+    breakpoint()
+    return before + 1
+
+class Edited:
+    def work(self, gate):
+        return work(gate)
+    def talk(self):
+        return talks()
 """
+
+
+def attach(editor: DapClient, file: Path, line: int) -> None:
+    """Does what an editor does that has one breakpoint."""
+    editor.ask("initialize", adapterID="debugpy", pathFormat="path", linesStartAt1=True, columnsStartAt1=True)
+    attached = editor.send("attach", justMyCode=True)
+    editor.event("initialized")
+    answer = editor.ask("setBreakpoints", source={"path": str(file)}, breakpoints=[{"line": line}])
+    assert answer["breakpoints"][0]["verified"], answer
+    editor.ask("configurationDone")
+    editor.answer(attached)
 
 
 def test_an_editor_debugs_a_task_at_a_socket_of_this_user(notebook: KernelSession, tmp_path: Path) -> None:
@@ -322,7 +366,7 @@ def test_an_editor_debugs_a_task_at_a_socket_of_this_user(notebook: KernelSessio
     file.write_text(EDITED)
     notebook.run(
         f"import sys\nsys.path.insert(0, {str(tmp_path)!r})\nimport edited_in_an_editor\n"
-        f"working = ray.remote(edited_in_an_editor.work).remote({gate!r})\n"
+        f"edited = ray.remote(edited_in_an_editor.Edited).remote()\nworking = edited.work.remote({gate!r})\n"
         f"while not os.path.exists({gate + '-works'!r}): time.sleep(0.02)"
     )
     assert "takes the task" in text_of(notebook.run("%raynb debug --dap", ok=False))
@@ -336,13 +380,7 @@ def test_an_editor_debugs_a_task_at_a_socket_of_this_user(notebook: KernelSessio
     line = EDITED.splitlines().index("        n = step(n)") + 1
     for _ in range(2):  # an editor comes back, too
         with DapClient(found[1]) as editor:
-            editor.ask("initialize", adapterID="debugpy", pathFormat="path", linesStartAt1=True, columnsStartAt1=True)
-            attached = editor.send("attach", justMyCode=True)
-            editor.event("initialized")
-            answer = editor.ask("setBreakpoints", source={"path": str(file)}, breakpoints=[{"line": line}])
-            assert answer["breakpoints"][0]["verified"], answer
-            editor.ask("configurationDone")
-            editor.answer(attached)
+            attach(editor, file, line)
             stopped = editor.event("stopped")
             assert stopped["reason"] == "breakpoint"
             frames = editor.ask("stackTrace", threadId=stopped["threadId"])["stackFrames"]
@@ -358,6 +396,18 @@ def test_an_editor_debugs_a_task_at_a_socket_of_this_user(notebook: KernelSessio
     Path(gate).touch()
     assert notebook.run("print(ray.get(working))").text == "True\n"
     assert "does not run now" in text_of(notebook.run("%raynb debug --dap working", ok=False))
+    # `breakpoint()` there stops in the editor while one is attached, else in the notebook.
+    for _ in range(2):
+        run = notebook.send("print(ray.get(edited.talk.remote()))")
+        answer(notebook, run, ["p before + 70", "c"])
+        assert "71\n2\n" in text_of(run)
+        with DapClient(found[1]) as editor:  # it ends without a word, as when a tunnel breaks: the task goes on
+            attach(editor, file, line)
+            notebook.run("talking = edited.talk.remote()")
+            stopped = editor.event("stopped")
+            frames = editor.ask("stackTrace", threadId=stopped["threadId"])["stackFrames"]
+            assert frames[0]["name"] == "talks"
+        assert notebook.run("print(ray.get(talking))").text == "2\n"
 
 
 def test_failed_frames_give_way_when_the_store_lacks_room(tmp_path: Path) -> None:

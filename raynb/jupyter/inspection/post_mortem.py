@@ -13,7 +13,7 @@ from raynb.api.terminal.breakpoints import Answer, converse
 from raynb.base import engine as engines
 from raynb.base import ids
 from raynb.base.interfaces import DriverEngine, Inspection
-from raynb.exceptions import RayError, RayTaskError, RuntimeGoneError
+from raynb.exceptions import ActorDiedError, RayError, RayTaskError, RuntimeGoneError
 from raynb.jupyter.inspection.prompt import reader, sources_of
 from raynb.jupyter.on_worker.failures import keep_failures
 from raynb.jupyter.output.registry import Cell
@@ -95,6 +95,8 @@ class PostMortems:
     def debug(self, line: str) -> Any:
         """IPython's ``%debug``; after an error of a task, in the frame of the worker that failed."""
         error = getattr(sys, "last_value", None)
+        if isinstance(error, ActorDiedError) and error.__cause__ is not None:  # what its constructor raised
+            error = error.__cause__
         if line.strip() or not isinstance(error, RayTaskError) or not self._enter(error):
             return self._debug(line) if self._debug is not None else None
         return None
@@ -113,8 +115,9 @@ class PostMortems:
             self._talk(inspection, *found)
             return True
         print(
-            "The frames of this failure are not kept any more on a worker: it has ended, the cell ran again, or "
-            "Raynb.post_mortem is 0. Run the cell again and then %debug; here are the notebook's own frames."
+            "The frames of this failure are not kept any more on a worker: it has ended (an actor's does when its "
+            "constructor fails), the cell ran again, or Raynb.post_mortem is 0. Run the cell again and then %debug, or "
+            "put breakpoint() there; here are the notebook's own frames."
         )
         return False
 

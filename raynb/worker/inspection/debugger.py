@@ -6,14 +6,12 @@ answered with what pdb printed and with its next prompt, or, when the task has g
 
 from __future__ import annotations
 
-import asyncio
 import ctypes
 import dis
 import inspect
 import itertools
 import linecache
 import pdb
-import queue
 import sys
 import threading
 import traceback
@@ -22,85 +20,16 @@ from types import FrameType, TracebackType
 from typing import TYPE_CHECKING, Any
 
 from raynb.worker import user_code
-from raynb.worker.inspection.failures import Failures, is_ours
+from raynb.worker.inspection.failures import Chain, Failures, Link, chain_of, is_ours
+from raynb.worker.inspection.session import PROMPT, Quit, Session
 
 if TYPE_CHECKING:
-    from raynb.worker.inspection.desk import Desk
+    from raynb.worker.inspection.desk import Debuggable, Desk
 
-PROMPT = "(Pdb) "
+SHOWN_MAX_CHARACTERS = 80  # of an exception in the list of a chain, as in pdb
 SUSPENDS = inspect.CO_GENERATOR | inspect.CO_COROUTINE | inspect.CO_ASYNC_GENERATOR
 _LOOKS = 2 if sys.version_info < (3, 11) else 1
 _YIELDS = ("YIELD_VALUE", "YIELD_FROM", "SEND", "RESUME")
-
-
-class Quit(KeyboardInterrupt):
-    """Raised by ``q`` at a prompt: the task ends as cancelled."""
-
-
-class Session:
-    """One stop of a task, or one post-mortem: pdb's stdin and stdout.
-
-    Thread contract: `put` in the control thread; the rest in the thread that is debugged.
-    """
-
-    def __init__(self, desk: Desk, number: int) -> None:
-        self._desk = desk
-        self.number = number
-        self._commands: queue.SimpleQueue[tuple[int, str, Any]] = queue.SimpleQueue()
-        self._text: list[str] = []
-        self._request = 0  # to be answered
-        self.closed = False
-        self._start_clock = desk.stop_clock()
-
-    def put(self, request: int, command: str, payload: Any) -> None:
-        """Enqueues a command of the user's for the thread that waits at the prompt."""
-        self._commands.put((request, command, payload))
-
-    def next(self) -> tuple[str, Any]:
-        """Waits for a command of the user's; a cancel ends the wait."""
-        self._request, command, payload = user_code.call(self._commands.get)
-        return command, payload
-
-    def reply(self, prompt: str | None) -> None:
-        """Answers the last command with what was printed and the next prompt (None: the task goes on)."""
-        if self._request:
-            text, self._text = "".join(self._text), []
-            request, self._request = self._request, 0
-            self._desk.answer(request, True, (text, prompt))
-
-    def close(self) -> None:
-        """Ends the session: the task goes on."""
-        if not self.closed:
-            self.closed = True
-            self._start_clock()
-            self.reply(None)
-            self._desk.debugging.ended(self)
-
-    # -- pdb's stdin and stdout ----------------------------------------------------------------
-    @user_code.calls_user_code
-    def readline(self) -> str:
-        """Shows what was written, whose last piece is the prompt; waits for a line."""
-        prompt = self._text.pop() if self._text else PROMPT
-        return self.ask(prompt)
-
-    @user_code.calls_user_code
-    def ask(self, prompt: str) -> str:
-        """Shows a prompt; returns the line that was typed."""
-        self.reply(prompt)
-        command, payload = self.next()
-        if command == "line":
-            return f"{payload}\n"
-        if command == "quit":
-            raise Quit
-        return "continue\n"
-
-    def write(self, text: str) -> int:
-        """Appends what pdb prints to the next answer."""
-        self._text.append(text)
-        return len(text)
-
-    def flush(self) -> None:
-        """Does nothing: text is sent with the next prompt."""
 
 
 class Debugger(pdb.Pdb):
@@ -189,10 +118,19 @@ class Debugger(pdb.Pdb):
         self.session.close()
 
     def _cmdloop(self) -> None:
-        self.cmdloop()  # pdb's own would take a cancel for the end of a command
+        self.session.prompting += 1
+        try:
+            self.cmdloop()  # pdb's own would take a cancel for the end of a command
+        except BaseException:
+            self.session.close()
+            raise
+        finally:
+            self.session.prompting -= 1
 
     def do_continue(self, arg: str) -> Any:
         """Lets the task go on, and closes the session if no breakpoint is left."""
+        if self.session.is_left():
+            self.clear_all_breaks()
         super().do_continue(arg)
         if not self.breaks:
             self.session.close()
@@ -201,8 +139,8 @@ class Debugger(pdb.Pdb):
     do_c = do_cont = do_continue
 
     def do_quit(self, arg: str) -> Any:
-        """Ends the task, as `Quit`."""
-        raise Quit
+        """Ends the task, as cancelled."""
+        self.session.quit()
 
     do_q = do_exit = do_EOF = do_quit
 
@@ -215,6 +153,42 @@ class Debugger(pdb.Pdb):
 
 class PostMortem(Debugger):
     """pdb in the frames of a task that has failed: every way to go on ends it."""
+
+    def __init__(self, session: Session, chain: Chain) -> None:
+        super().__init__(session)
+        self.chain = chain
+        self.at = len(chain) - 1  # the exception whose frames are examined
+
+    def examine(self) -> None:
+        """Reads commands until the person leaves."""
+        self.reset()
+        if self.at:
+            self.message(f"{len(self.chain)} chained exceptions: `exceptions` lists them, `exceptions N` enters one.")
+        self.interaction(None, self.chain[self.at].frames)
+
+    def setup(self, f: FrameType | None, tb: TracebackType | None) -> None:
+        """Enters the frames of a traceback; ``$_exception`` is its exception (Python 3.12)."""
+        super().setup(f, tb)
+        error = self.chain[self.at].error
+        if error is not None and hasattr(self, "set_convenience_variable"):
+            self.set_convenience_variable(self.curframe, "_exception", error)
+
+    def do_exceptions(self, arg: str) -> None:
+        """exceptions [number]
+
+        List the exceptions that led to this one, the oldest first, or enter the frames of one.
+        """
+        if not arg:
+            for number, (error, frames) in enumerate(self.chain):
+                self.message(f"{'>' if number == self.at else ' '} {number if frames else '-':>3} {_shown(error)}")
+        elif not arg.isdecimal() or int(arg) >= len(self.chain):
+            self.error(f"No exception with that number: 0 to {len(self.chain) - 1}.")
+        elif self.chain[int(arg)].frames is None:
+            self.error("This exception does not have a traceback, cannot jump to it")
+        else:
+            self.at = int(arg)
+            self.setup(None, self.chain[self.at].frames)
+            self.print_stack_entry(self.stack[self.curindex])
 
     def get_stack(self, f: FrameType | None, t: Any) -> Any:
         """Returns the stack without raynb's own frames at its inner end."""
@@ -261,8 +235,12 @@ class Debugging:
         for thread in [thread for thread, found in self._of_thread.items() if found is session]:
             self._of_thread.pop(thread, None)
 
-    def _new(self) -> Session:
-        session = Session(self._desk, next(self._numbers))
+    def release(self, running: Debuggable) -> None:
+        """Lets a task pass all further breakpoints."""
+        self._released.add(running.task)
+
+    def _new(self, running: Debuggable | None) -> Session:
+        session = Session(self._desk, next(self._numbers), running)
         self._sessions[session.number] = session
         return session
 
@@ -273,27 +251,34 @@ class Debugging:
     # -- a breakpoint --------------------------------------------------------------------------
     @user_code.calls_user_code
     def stop(
-        self, frame: FrameType, failed: TracebackType | None = None, call: Callable[[Any], Any] | None = None
+        self,
+        frame: FrameType,
+        failed: BaseException | TracebackType | None = None,
+        call: Callable[[Any], Any] | None = None,
     ) -> bool:
         """Stops the calling task at ``frame``; returns False when nobody can debug it.
 
         Args:
             frame: of the user's code.
-            failed: frames to examine instead (``pdb.post_mortem``).
+            failed: an exception or traceback whose frames to examine instead (``pdb.post_mortem``).
             call: called with `Debugger.trace`, to stop in what that calls instead (``pdb.runcall``).
 
         Raises:
             KeyboardInterrupt: the task was cancelled at the prompt.
         """
+        before = self.here()
+        if before is not None and before.prompting:
+            # Python traces nothing inside a trace function, so it could not stop here; nor can two prompts be open.
+            before.write("A breakpoint inside a command is passed; `debug CALL` steps into a call.\n")
+            return True
         running = self._desk.running()
         if running is None:
             return False
         if running.task in self._released:
             return True
-        before = self.here()
         if before is not None:
             before.close()  # a breakpoint that is stepped into
-        session = self._new()
+        session = self._new(running)
         self._desk.announce(session.number, running, frame)
         try:
             command, payload = session.next()
@@ -306,16 +291,13 @@ class Debugging:
                 if failed is None:
                     Debugger(session).stop_at(frame)
                     return True
-                _examine(session, failed)
+                PostMortem(session, _chain(failed)).examine()
             if command == "release":
-                self._released.add(running.task)
+                self.release(running)
             if command == "quit":
-                raise Quit
+                session.quit()
         except Quit:
             session.close()
-            running.interrupted = True
-            if running.future is not None:
-                raise asyncio.CancelledError from None
             raise KeyboardInterrupt from None
         except BaseException:
             session.close()
@@ -330,18 +312,18 @@ class Debugging:
         found = self.failed.find(task)
         if found is None:
             return None
-        session = self._new()
+        session = self._new(None)
         threading.Thread(
             target=self._examine, args=(session, found, sources), name="raynb-post-mortem", daemon=True
         ).start()
         return session.number
 
-    def _examine(self, session: Session, error: BaseException, sources: dict[str, tuple[str, str]]) -> None:
+    def _examine(self, session: Session, chain: Chain, sources: dict[str, tuple[str, str]]) -> None:
         self._of_thread[threading.get_ident()] = session
         learn(sources)
         try:
             session.next()
-            _examine(session, error.__traceback__)
+            PostMortem(session, chain).examine()
         except Quit:
             pass
         except BaseException as broken:  # of pdb's own, in a thread of nobody's
@@ -349,10 +331,19 @@ class Debugging:
         session.close()
 
 
-def _examine(session: Session, failed: TracebackType | None) -> None:
-    debugger = PostMortem(session)
-    debugger.reset()
-    debugger.interaction(None, failed)
+def _chain(failed: BaseException | TracebackType) -> Chain:
+    return chain_of(failed) if isinstance(failed, BaseException) else (Link(None, failed),)
+
+
+def _shown(error: BaseException | None) -> str:
+    """Returns the line of an exception in a list."""
+    if error is None:
+        return "the traceback that was given"
+    try:
+        text = repr(error)
+    except Exception as broken:
+        text = f"<{type(error).__name__}; {type(broken).__name__} in its __repr__>"
+    return text if len(text) <= SHOWN_MAX_CHARACTERS else f"{text[: SHOWN_MAX_CHARACTERS - 3]}..."
 
 
 def _is_suspended(frame: FrameType) -> bool:

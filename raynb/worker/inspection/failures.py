@@ -5,18 +5,31 @@ from __future__ import annotations
 import threading
 from dataclasses import dataclass
 from types import FrameType, TracebackType
+from typing import NamedTuple
 
 from raynb.base.process import package
 from raynb.exceptions import RayTaskError
 
 CELLS = 2  # of which failures are kept
+CHAIN_MAX = 100  # exceptions of a chain whose frames are kept
+
+
+class Link(NamedTuple):
+    """An exception of a chain (None: only its traceback is known), and the frames that it passed through."""
+
+    error: BaseException | None
+    frames: TracebackType | None
+
+
+#: An exception after those that it was raised from or in the handling of, the oldest first, as pdb numbers them.
+Chain = tuple[Link, ...]
 
 
 @dataclass(slots=True)
 class _Failure:
     scope: int
     task: int
-    error: BaseException
+    chain: Chain
     origin: tuple[str, int] | None  # (task in hex, pid) of the nested task whose error this is
 
 
@@ -32,20 +45,20 @@ class Failures:
 
     def keep(self, scope: int, task: int, error: BaseException, most: int) -> None:
         """Keeps the frames of an error; ``most`` of each cell."""
-        copy = Holder(error)
+        chain = chain_of(error)  # now: the executor clears the error's own references to its frames
         origin = (error.task_id, error.pid) if isinstance(error, RayTaskError) else None
         with self._lock:
-            self._kept.append(_Failure(scope, task, copy, origin))
+            self._kept.append(_Failure(scope, task, chain, origin))
             of_cell = [kept for kept in self._kept if kept.scope == scope]
             if len(of_cell) > most:
                 self._kept.remove(of_cell[(most + 1) // 2])
             cells = list(dict.fromkeys(kept.scope for kept in self._kept))
             self._kept = [kept for kept in self._kept if kept.scope in cells[-CELLS:]]
 
-    def find(self, task: int) -> BaseException | None:
+    def find(self, task: int) -> Chain | None:
         """Returns the last failure of a task, or None."""
         with self._lock:
-            return next((kept.error for kept in reversed(self._kept) if kept.task == task), None)
+            return next((kept.chain for kept in reversed(self._kept) if kept.task == task), None)
 
     def origin(self, task: int) -> tuple[str, int] | None:
         """Returns the nested task (in hex) whose error made this one fail, and its process; None: its own code did."""
@@ -58,12 +71,17 @@ class Failures:
             self._kept = [] if scope is None else [kept for kept in self._kept if kept.scope != scope]
 
 
-class Holder(Exception):
-    """Keeps the frames of an error after the error's own references to them were cleared."""
-
-    def __init__(self, error: BaseException) -> None:
-        super().__init__()
-        self.__traceback__ = users_part(error.__traceback__)
+def chain_of(error: BaseException) -> Chain:
+    """Returns an exception and its causes, by Python's rule: ``__cause__``, else ``__context__`` unless suppressed."""
+    found: list[Link] = []
+    seen: set[int] = set()
+    at: BaseException | None = error
+    while at is not None and id(at) not in seen and len(found) < CHAIN_MAX:
+        seen.add(id(at))
+        found.append(Link(at, users_part(at.__traceback__)))
+        cause = at.__cause__
+        at = cause if cause is not None or at.__suppress_context__ else at.__context__
+    return tuple(reversed(found))
 
 
 def is_ours(frame: FrameType) -> bool:

@@ -1,0 +1,123 @@
+"""A prompt in the notebook as a debugger's stdin and stdout in a worker."""
+
+from __future__ import annotations
+
+import asyncio
+import queue
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from raynb.worker import user_code
+
+if TYPE_CHECKING:
+    from raynb.worker.inspection.desk import Debuggable, Desk
+
+PROMPT = "(Pdb) "
+
+
+class Quit(KeyboardInterrupt):
+    """Raised by ``q`` at a prompt: the task ends as cancelled."""
+
+
+class Session:
+    """One stop of a task, or one post-mortem: pdb's stdin and stdout.
+
+    Thread contract: `put` in the control thread; the rest in the thread that is debugged.
+    """
+
+    def __init__(self, desk: Desk, number: int, running: Debuggable | None) -> None:
+        self._desk = desk
+        self.number = number
+        self.running = running  # None: a post-mortem
+        self.prompting = 0  # debuggers that read commands now
+        self._left = ""  # how the person left the prompt, which has no more questions: "quit", "release"
+        self._commands: queue.SimpleQueue[tuple[int, str, Any]] = queue.SimpleQueue()
+        self._text: list[str] = []
+        self._request = 0  # to be answered
+        self.closed = False
+        self._start_clock = desk.stop_clock()
+
+    def put(self, request: int, command: str, payload: Any) -> None:
+        """Enqueues a command of the user's for the thread that waits at the prompt."""
+        self._commands.put((request, command, payload))
+
+    def next(self) -> tuple[str, Any]:
+        """Waits for a command of the user's; a cancel ends the wait."""
+        self._request, command, payload = user_code.call(self._commands.get)
+        return command, payload
+
+    def reply(self, prompt: str | None) -> None:
+        """Answers the last command with what was printed and the next prompt (None: the task goes on)."""
+        if self._request:
+            text, self._text = "".join(self._text), []
+            request, self._request = self._request, 0
+            self._desk.answer(request, True, (text, prompt))
+
+    def close(self) -> None:
+        """Ends the session: the task goes on."""
+        if not self.closed:
+            self.closed = True
+            self._start_clock()
+            self.reply(None)
+            self._desk.debugging.ended(self)
+
+    # -- pdb's stdin and stdout ----------------------------------------------------------------
+    @user_code.calls_user_code
+    def readline(self) -> str:
+        """Shows what was written, whose last piece is the prompt; waits for a line."""
+        prompt = self._text.pop() if self._text else PROMPT
+        return self.ask(prompt)
+
+    @user_code.calls_user_code
+    def ask(self, prompt: str, inside: bool = False) -> str:
+        """Shows a prompt; returns the line that was typed.
+
+        Args:
+            prompt: the text before the cursor.
+            inside: a command asks (``interact``), which is to be left before the debugger is.
+
+        Raises:
+            Quit, CancelledError: the task is to end.
+            EOFError: the command is to be left.
+        """
+        if not self.is_left():
+            self.reply(prompt)
+            command, payload = self.next()
+            if command == "line":
+                return f"{payload}\n"
+            self._left = command
+            if self.running is not None and command == "release":
+                self._desk.debugging.release(self.running)
+        if inside:
+            raise EOFError
+        if self._left == "quit":
+            self.quit()
+        return "continue\n"
+
+    def quit(self) -> NoReturn:
+        """Ends the debugged task, as cancelled; of a post-mortem, the session.
+
+        Raises:
+            CancelledError: in a coroutine, where a KeyboardInterrupt would end the event loop.
+            Quit: elsewhere.
+        """
+        if self.running is not None:
+            self.running.interrupted = True
+            if self.running.future is not None:
+                raise asyncio.CancelledError
+        raise Quit
+
+    def is_left(self) -> bool:
+        """Returns whether nobody answers any more: the person has left, or the task was cancelled."""
+        if self.running is not None and self.running.interrupted:
+            self._left = "quit"
+        elif self.closed and not self._left:
+            self._left = "release"
+        return bool(self._left)
+
+    def write(self, text: str) -> int:
+        """Appends what pdb prints to the next answer."""
+        self._text.append(text)
+        return len(text)
+
+    def flush(self) -> None:
+        """Does nothing: text is sent with the next prompt."""
