@@ -11,6 +11,7 @@ from cluster_tools import WAIT, check, raised
 import raynb
 from raynb.base.ref import foreign
 from raynb.engine.cluster.bridge import translate
+from raynb.engine.cluster.submission import MARK
 
 
 async def _awaited(*refs: Any) -> list[Any]:
@@ -26,6 +27,10 @@ def refs_and_actors_are_the_same_to_raynb_and_to_plain_ray() -> None:
         def read(self, box: list[Any]) -> Any:
             return real_ray.get(box[0])
 
+        def _raynb_call(self, head: bytes) -> None:
+            """An actor of another version of raynb has such a method, and is to this one an actor of plain Ray."""
+            raise AssertionError(head)
+
     class Ours:
         def __init__(self) -> None:
             self.total = 0
@@ -40,6 +45,10 @@ def refs_and_actors_are_the_same_to_raynb_and_to_plain_ray() -> None:
     assert raynb.get(found.add.remote(raynb.put(4), b=3), timeout=WAIT) == 7
     assert raynb.get(ours.add.remote(2), timeout=WAIT) == 2
     assert real_ray.get(real_ray.get_actor("ours").add.remote(5), timeout=WAIT) == 7
+    older = real_ray.get_actor("ours").add.remote(MARK + b"1\xe9\x02")  # as another version calls
+    error = raised(lambda: raynb.get(foreign[real_ray.ObjectRef](older), timeout=WAIT))
+    assert isinstance(error, raynb.exceptions.RaySystemError), repr(error)
+    assert "another version of raynb" in str(error), str(error)
 
     @raynb.remote
     def use(handle: Any) -> Any:

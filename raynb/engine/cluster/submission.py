@@ -23,20 +23,23 @@ from raynb.engine.cluster.places import RayGroups
 from raynb.engine.cluster.refs import Refs
 from raynb.engine.cluster.side import Shared
 from raynb.engine.named_later import NamedLater
-from raynb.exceptions import RuntimeGoneError
+from raynb.exceptions import RaySystemError, RuntimeGoneError
 from raynb.serde import pickling
 
 MAX_OPTIONS = 1000
 #: Begins what a call of ours hands to Ray: a method of an actor of ours may be called by plain Ray too.
-MAGIC = b"raynb\x001"
+MARK = b"raynb\x00"
+#: The same with the format of what follows: a call in another one, of another version of raynb, is refused.
+MAGIC = MARK + b"2"
 #: Arguments up to this size (bytes) travel inside that string.
 IN_HEAD = 64 * 1024
 #: The bit of a call's flags that says that somebody answers the prompts of breakpoints.
 DEBUGGABLE = 4
 #: Actors of which is known what their processes were prepared with; others get calls that say it.
 MAX_PREPARED = 10_000
-#: Methods of every actor of ours, for calls that have no Ray method of their own.
-GENERIC_CALL = "_raynb_call"
+#: Methods of every actor of ours, for calls that have no Ray method of their own. The first has the format in its name:
+#: an actor of another version of raynb is to us one of plain Ray, which its own methods are made for.
+GENERIC_CALL = "_raynb_call_2"
 GENERIC_STREAM = "_raynb_stream"
 
 
@@ -78,6 +81,20 @@ def bare_options(class_name: str, method: str) -> TaskOptions:
 def bare_name(method: str) -> str:
     """Returns the name of Ray's method for calls of a method without arguments. No attribute can be called so."""
     return f"{method}()"
+
+
+def opened(head: bytes) -> Any:
+    """Returns what `Submission.head` wrote.
+
+    Raises:
+        RaySystemError: it is of another version of raynb.
+    """
+    if not head.startswith(MAGIC):
+        raise RaySystemError(
+            "the call comes from another version of raynb than its worker runs: install the same version on every node "
+            "and in the notebook, and make the actor anew"
+        )
+    return marshal.loads(head[len(MAGIC):])
 
 
 class Submission:
@@ -241,7 +258,7 @@ class Submission:
 
     def prepared(self, actor: int, head: bytes) -> None:
         """Notes what a new actor's process is prepared with, after its ``head`` was made."""
-        _, _, _, _, setups, _, flags, _, _ = marshal.loads(head[len(MAGIC):])
+        _, _, _, _, setups, _, flags, _, _ = opened(head)
         self._prepared[actor] = setups << 1 | bool(flags & DEBUGGABLE)
         if len(self._prepared) > MAX_PREPARED:
             self._prepared.popitem(last=False)

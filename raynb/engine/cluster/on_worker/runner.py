@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import inspect
-import marshal
 import os
 import pickle
 import sys
@@ -30,11 +29,12 @@ from raynb.engine.cluster.submission import (
     DEBUGGABLE,
     GENERIC_CALL,
     GENERIC_STREAM,
-    MAGIC,
+    MARK,
     Call,
     Static,
     bare_name,
     bare_options,
+    opened,
 )
 from raynb.run import failures, methods, returns
 from raynb.serde import errors, pickling, results
@@ -61,7 +61,7 @@ class Arrived:
     __slots__ = ("args", "call", "definition", "deps", "plain")
 
     def __init__(self, static: Static, head: bytes, rest: Sequence[Any], actor: int = 0) -> None:
-        told, task, scope, parent, setups, said, flags, self.plain, to = marshal.loads(head[len(MAGIC):])
+        told, task, scope, parent, setups, said, flags, self.plain, to = opened(head)
         options = _options.get(told)
         if options is None:
             if len(_options) > MAX_OPTIONS:
@@ -327,7 +327,7 @@ class Host:
         finally:
             self._reporter.flush()
 
-    def _raynb_call(self, head: bytes, *rest: Any) -> Any:
+    def _raynb_call_2(self, head: bytes, *rest: Any) -> Any:
         return _run(self, _arrived(self, head, rest))
 
     def _raynb_stream(self, head: bytes, *rest: Any) -> Any:
@@ -371,7 +371,7 @@ async def _run_async(host: Host, arrived: Arrived) -> Any:
 class AsyncHost(Host):
     """A raynb actor with async methods: all of them run on Ray's event loops."""
 
-    async def _raynb_call(self, head: bytes, *rest: Any) -> Any:
+    async def _raynb_call_2(self, head: bytes, *rest: Any) -> Any:
         return await _run_async(self, _arrived(self, head, rest))
 
     async def _raynb_stream(self, head: bytes, *rest: Any) -> Any:
@@ -390,7 +390,7 @@ class AsyncHost(Host):
 
 def _ours(args: tuple[Any, ...]) -> bool:
     """Returns whether raynb made the call, and not plain Ray."""
-    return bool(args) and type(args[0]) is bytes and args[0].startswith(MAGIC)
+    return bool(args) and type(args[0]) is bytes and args[0].startswith(MARK)
 
 
 def _sync_method(name: str) -> Any:
