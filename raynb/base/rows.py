@@ -114,6 +114,7 @@ class ObjectRow:
     containers: int = 0  # stored objects that contain it
     views: int = 0  # zero-copy views alive in the driver
     error: bool = False
+    hex: str = ""  # its refs' own id, where that is another one than raynb's
 
 
 @dataclass(slots=True)

@@ -118,6 +118,11 @@ def number_of(native: Any) -> int:
     return ~int.from_bytes(native.task_id().binary()[:8], "little")
 
 
+def hex_of(native: Any) -> str:
+    """Returns the id that our ref of one of Ray's shows: Ray's; "" through Ray Client, where it is raynb's own."""
+    return str(native.hex()) if type(native) is ray.ObjectRef else ""
+
+
 def number_here() -> int:
     """Returns the same of the task that runs here."""
     return ~int.from_bytes(ray._private.worker.global_worker.core_worker.get_current_task_id().binary()[:8], "little")
@@ -130,6 +135,6 @@ def session() -> Any:
 
 
 __all__ = [
-    "bare", "call", "cancel", "context", "get", "get_actor", "gpu_ids", "hear_notices", "is_connected", "is_traced",
-    "kill", "number_here", "number_of", "put", "remote", "session", "show_held", "wait",
+    "bare", "call", "cancel", "context", "get", "get_actor", "gpu_ids", "hear_notices", "hex_of", "is_connected",
+    "is_traced", "kill", "number_here", "number_of", "put", "remote", "session", "show_held", "wait",
 ]  # fmt: skip

@@ -181,7 +181,7 @@ def get_placement_group(
 
 def get_objects(id: Any, address: str | None = None, timeout: int = 30, _explain: bool = False) -> list[ObjectState]:
     """Returns what is known of an object by its id (hex) or its ref."""
-    name = ray.ObjectRef.hex(id) if isinstance(id, ray.ObjectRef) else id  # raynb's name, as in `get_task`
+    name = id.hex() if isinstance(id, ray.ObjectRef) else id
     return list_objects(filters=[("object_id", "=", name)], detail=True)
 
 

@@ -271,7 +271,7 @@ def objects(source: Source) -> Iterator[ObjectState]:
     status = {row.id: row.state for row in source.snapshot.tasks}
     for row in source.snapshot.objects:
         yield ObjectState(
-            object_id=source.spell(row.id, "object"),
+            object_id=row.hex or source.spell(row.id, "object"),
             object_size=row.size,
             task_status=status.get(row.task, "FINISHED"),
             reference_type=_held(row),

@@ -30,7 +30,7 @@ from raynb.base.rows import (
 )
 from raynb.base.scope import current_scope
 from raynb.base.spec import ActorSpec, TaskOptions
-from raynb.engine.cluster import bridge
+from raynb.engine.cluster import bridge, rays
 from raynb.engine.row_store import RowStore
 
 _now = time.monotonic
@@ -148,14 +148,14 @@ class Rows:
         for index in range(1, MAX_RETURNS):
             entry = self.natives.get(ids.object_id(row.id, index))
             if entry is not None:
-                found.append((ids.object_id(row.id, index), entry[1]))
+                found.append((ids.object_id(row.id, index), *entry))
             elif index > 2:  # of a stream, return 1 is its end
                 break
-        for identity, count in found:
+        for identity, native, count in found:
             size = row.size // len(found)
             where = SHARED if size > INLINE_MAX_BYTES else MEMORY
-            self.book.put("objects", ObjectRow(identity, size, where, row.id, row.scope,
-                                               count, error=row.state != FINISHED))  # fmt: skip
+            self.book.put("objects", ObjectRow(identity, size, where, row.id, row.scope, count,
+                                               error=row.state != FINISHED, hex=rays.hex_of(native)))  # fmt: skip
 
     def stored(self, identity: int, packed: Packed) -> None:
         """Enters the row of a put."""
@@ -163,8 +163,10 @@ class Rows:
         self.note(self._was_put, identity, size, current_scope())
 
     def _was_put(self, identity: int, size: int, scope: int) -> None:
-        self._book.put("objects", ObjectRow(identity, size, SHARED if size > INLINE_MAX_BYTES else MEMORY,
-                                            ids.task_of(identity), scope, 1))  # fmt: skip
+        entry = self.natives.get(identity)
+        where = SHARED if size > INLINE_MAX_BYTES else MEMORY
+        self._book.put("objects", ObjectRow(identity, size, where, ids.task_of(identity), scope, 1,
+                                            hex="" if entry is None else rays.hex_of(entry[0])))  # fmt: skip
 
     def has_actor(self, spec: ActorSpec, handle: Any) -> None:
         """Enters the row of an actor that was made or found by its name."""
