@@ -12,6 +12,7 @@ import sys
 import tempfile
 import threading
 import time
+from types import SimpleNamespace
 from typing import Any
 
 import ray as real_ray
@@ -19,6 +20,8 @@ from cluster_tools import WAIT, In, check, engine, heard, printed, raised, until
 
 import raynb
 from raynb.base.rows import FAILED, FINISHED, RUNNING
+from raynb.engine.cluster import hub, rays
+from raynb.engine.cluster.on_worker import reporter
 
 
 @check
@@ -314,7 +317,9 @@ def a_task_is_found_by_its_ref_at_once() -> None:
     open(go, "w").close()
     raynb.get(ref, timeout=WAIT)
     assert state.get_task(ref).state == "FINISHED"  # type: ignore[union-attr]
-    assert len(state.get_objects(ref)) == 1
+    assert [row.object_id for row in state.get_objects(ref)] == [ref.hex()]
+    put = raynb.put("listed")
+    assert {ref.hex(), put.hex()} <= {row.object_id for row in state.list_objects(limit=10_000)}
     actor = raynb.remote(num_cpus=0)(Marked).options(name="answers").remote()
     raynb.get(actor.look.remote(), timeout=WAIT)
     assert [row.state for row in state.list_actors(filters=[("name", "=", "answers")])] == ["ALIVE"]
@@ -339,3 +344,27 @@ def a_worker_that_dies_is_told_of_in_a_line_in_its_cell() -> None:
     assert any("worker of dies (cell 151)" in line for line in lines), lines  # Ray has several words for why
     assert max(map(len, lines)) < 300, lines
     assert "To troubleshoot" not in shown.getvalue(), shown.getvalue()
+
+
+@check
+def a_worker_whose_driver_has_ended_asks_for_its_hub_once_a_batch() -> None:
+    asked: list[str] = []
+
+    def nobody(name: str, namespace: str) -> None:
+        asked.append(name)
+        raise ValueError(name)
+
+    patience = reporter.FLUSH_TIMEOUT_SECONDS
+    reporter.rays = SimpleNamespace(**{**vars(rays), "get_actor": nobody})  # type: ignore[assignment]
+    reporter.FLUSH_TIMEOUT_SECONDS = 0.5
+    try:
+        left = reporter.Reporter(1)
+        until(lambda: left._alone, "the end of its patience")
+        assert len(asked) > 1
+        reporter.FLUSH_TIMEOUT_SECONDS = 1e9
+        until(lambda: left._pause == hub.CALM, "it to be silent")
+        left.add(("end", 0, FINISHED, (0.0, 0.0, 0.0, 0.0), "", "", 0))
+        left.close()
+        until(lambda: not any(one.name == "raynb-reporter" for one in threading.enumerate()), "its thread's end")
+    finally:
+        reporter.rays, reporter.FLUSH_TIMEOUT_SECONDS = rays, patience

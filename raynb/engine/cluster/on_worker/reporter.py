@@ -105,6 +105,7 @@ class Reporter:
         self._machine_due = 0.0
         self._over = False
         self._hub: Any = None
+        self._alone = False  # no hub answered for as long as one may be away: its driver has ended
         threading.Thread(target=self._serve, name="raynb-reporter", daemon=True).start()
 
     # -- what is said --------------------------------------------------------------------------
@@ -264,8 +265,11 @@ class Reporter:
             return [urgent, failed, said, told, events]
 
     def _deliver(self, urgent: bool, failed: bool, said: bytes, told: bytes, events: list[Any]) -> None:
-        """Pushes until the hub has answered: it may be lost, and be made again elsewhere."""
-        end = time.monotonic() + FLUSH_TIMEOUT_SECONDS
+        """Pushes until the hub has answered: it may be lost, and be made again elsewhere.
+
+        Once none has answered for `FLUSH_TIMEOUT_SECONDS`, a batch asks once, and nothing is sent unasked any more.
+        """
+        end = time.monotonic() + (0.0 if self._alone else FLUSH_TIMEOUT_SECONDS)
         while True:
             try:
                 if self._hub is None:
@@ -273,12 +277,15 @@ class Reporter:
                 pushed = rays.call(self._hub, "push", [self.name, time.time(), urgent, failed, said, told])
                 # `get` would warn in an actor that is async.
                 self._pause = pushed.future().result(FLUSH_TIMEOUT_SECONDS)
+                self._alone = False
                 return
             except Exception:  # lost with its node, or the driver is gone with it
                 self._hub = None
-                if not rays.is_connected() or time.monotonic() > end:
+                if not rays.is_connected() or time.monotonic() >= end:
                     break
                 time.sleep(0.25)
+        self._alone = True
+        self._pause = hub.CALM  # with the other one, the machine's figures would ask for the hub for ever
         for event in events:  # nobody is there to read it: Ray's own log has it then
             if event[0] == "out" and event[3]:
                 with contextlib.suppress(OSError, ValueError, AttributeError):
