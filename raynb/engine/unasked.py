@@ -91,6 +91,10 @@ class UnaskedFailures:
         for row in rows:
             self._say(row, True)
 
+    def are_open(self) -> bool:
+        """Returns whether any task has failed and nobody has asked."""
+        return bool(self._tasks)
+
     def has(self, task: int) -> bool:
         """Returns whether a task has failed and nobody has asked."""
         return task in self._tasks

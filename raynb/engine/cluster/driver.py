@@ -248,8 +248,9 @@ class ClusterEngine(Adapter):
 
     def check_alive(self) -> None:
         """Raises `RuntimeGoneError` if the runtime was shut down, or Ray is not connected any more."""
-        if self.alive and not (rays.is_connected() and rays.session() is self._session):
-            self.alive = False  # somebody called ray.shutdown(), or Ray itself ended
+        if self.alive and rays.is_connected() and rays.session() is self._session:
+            return
+        self.alive = False  # somebody called ray.shutdown(), or Ray itself ended
         super().check_alive()
 
     def after_fork_in_child(self) -> None:

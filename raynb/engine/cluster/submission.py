@@ -197,8 +197,7 @@ class Submission:
         """Submits a task or an actor's method call; returns its refs, or a generator of them, at once."""
         self._engine.check_alive()
         self._refs.settle()
-        with self._lock:
-            task = self._ids.next_task(actor)
+        task = self._ids.next_task(actor)
         count = options.num_returns
         try:
             if actor:

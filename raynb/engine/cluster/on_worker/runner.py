@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import inspect
 import os
 import pickle
@@ -136,8 +135,10 @@ class Task:
                 raise self._failure(raised) from None
         finally:
             self.engine.end(self.now)
-            with contextlib.suppress(ValueError):  # an async generator is closed in another context
+            try:
                 running.reset(self._token)
+            except ValueError:  # an async generator is closed in another context
+                pass
 
     def _end(self, state: str, kind: str, text: str) -> None:
         times = (self.started, self.fetched, self.ran, time.time())

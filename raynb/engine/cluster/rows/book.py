@@ -70,7 +70,10 @@ class Rows:
         return self._book.wall
 
     def note(self, write: Callable[..., None], *given: Any) -> None:
-        """Queues a call of ``write`` that is made when somebody looks, in the order of the notes."""
+        """Queues a call of ``write`` that is made when somebody looks, in the order of the notes.
+
+        A function and no bound method: of the many that wait, each would be one object more for the garbage collector.
+        """
         self._unread.append((write, *given))
 
     def unread(self) -> int:
@@ -113,7 +116,7 @@ class Rows:
         now = _now()
         if native is not None:
             self.open[task] = [native, now]
-        self.note(self._was_submitted, task, options, current_scope(), actor, creates, now)
+        self.note(Rows._was_submitted, self, task, options, current_scope(), actor, creates, now)
 
     def _was_submitted(self, task: int, options: TaskOptions, scope: int, actor: int, creates: bool, at: float) -> None:
         self.new_row(task, options.name, options.function_name, options.resources, scope, 0, actor, creates, at)
@@ -125,7 +128,7 @@ class Rows:
         for task in tasks:
             if task not in self._streams:  # an item of a stream is not its end
                 self.open.pop(task, None)
-        self.note(self._were_read, tasks, _now())
+        self.note(Rows._were_read, self, tasks, _now())
 
     def _were_read(self, tasks: list[int], at: float) -> None:
         for task in tasks:
@@ -160,7 +163,7 @@ class Rows:
     def stored(self, identity: int, packed: Packed) -> None:
         """Enters the row of a put."""
         size = len(packed.data) + sum(buffer.nbytes for buffer in packed.buffers)
-        self.note(self._was_put, identity, size, current_scope())
+        self.note(Rows._was_put, self, identity, size, current_scope())
 
     def _was_put(self, identity: int, size: int, scope: int) -> None:
         entry = self.natives.get(identity)

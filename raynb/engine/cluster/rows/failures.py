@@ -84,8 +84,9 @@ class UnheardFailures:
 
     def dropped(self, identities: Sequence[int]) -> None:
         """Reports failures whose objects this process names no more."""
-        for identity in identities:
-            self._unasked.freed(ids.task_of(identity))
+        if self._unasked.are_open():
+            for identity in identities:
+                self._unasked.freed(ids.task_of(identity))
 
     def _tell_of_failure(self, text: str, scope: int) -> None:
         self._deliver(Output("stderr", 0, scope, 0, 0, "raynb", 0, f"raynb: {text}\n"))
