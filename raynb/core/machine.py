@@ -9,7 +9,7 @@ import heapq
 from collections.abc import Callable
 from typing import Any
 
-from raynb.base import ids
+from raynb.base import ends, ids
 from raynb.base.config import Config
 from raynb.base.spec import CPU, TaskSpec, Value
 from raynb.core.actors.calls import Calls
@@ -213,7 +213,7 @@ class Machine:
 
     def lost_value(self, obj: Obj, why: str) -> Value:
         """Returns the `ObjectLostError` of an object, with the reason."""
-        return ("err", "ObjectLostError", (self.hex_object(obj.id), why))
+        return ends.object_lost(self.hex_object(obj.id), why)
 
     def warn_infeasible(self, task: Task, need: Amounts) -> None:
         """Warns that a task asks for more than the whole machine has."""

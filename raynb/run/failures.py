@@ -2,12 +2,23 @@
 
 from __future__ import annotations
 
+from raynb.base import ends
+from raynb.base.spec import Location
+
 
 def why_left(raised: BaseException) -> str:
     """Returns why a process ends that was asked to end: ``sys.exit`` or ``exit_actor``."""
     if type(raised) is SystemExit:
         return f"it called sys.exit({0 if raised.code is None else raised.code!r})"
     return "exit_actor() was called"
+
+
+def is_crash(raised: BaseException) -> bool:
+    """Returns whether a call that asked its actor's process to end counts as a crash: restarts and retries follow.
+
+    ``exit_actor`` and ``sys.exit(0)`` are a wish to end; any other code of ``sys.exit`` is a crash, as in Ray.
+    """
+    return isinstance(raised, SystemExit) and raised.code != 0
 
 
 def left(name: str, raised: BaseException) -> tuple[tuple[str, str, tuple[str, ...]], tuple[str, str]]:
@@ -28,10 +39,10 @@ def timed_out(name: str, seconds: float | None) -> tuple[tuple[str, str, tuple[s
     return ("err", "TaskTimeoutError", (text,)), ("TaskTimeoutError", text)
 
 
-def cancelled(task: str) -> tuple[tuple[str, str, tuple[str, ...]], tuple[str, str]]:
+def cancelled(task: str) -> tuple[Location, tuple[str, str]]:
     """Returns (error value, (type, text)) of a cancelled task.
 
     Args:
         task: the task's id in hex.
     """
-    return ("err", "TaskCancelledError", (task,)), ("TaskCancelledError", "cancelled")
+    return ends.cancelled(task), ("TaskCancelledError", "cancelled")

@@ -8,8 +8,8 @@ import threading
 import time
 from typing import TYPE_CHECKING, Any
 
+from raynb.base import ends, ids
 from raynb.base import engine as slot
-from raynb.base import ids
 from raynb.base.process import main_module
 from raynb.exceptions import AsyncioActorExit
 from raynb.run import environment, failures, returns, surroundings
@@ -331,19 +331,18 @@ class TaskExecutor:
     def _leaving(self, running: RunningTask, raised: BaseException) -> tuple[Any, int, tuple[str, str]]:
         """Reports why the process ends after ``exit_actor`` or ``sys.exit``."""
         worker = self.worker
-        code = raised.code if isinstance(raised, SystemExit) else 0
-        if running.actor and code == 0:
+        if running.actor and not failures.is_crash(raised):
             flags = w.FAILED | w.EXITS
             why = failures.why_left(raised)
             actor, spec = ids.to_hex(running.actor, worker.nonce, ids.ACTOR_HEX), worker.actor
             named = (spec.class_name, spec.name) if spec is not None else (running.name, "")
-            value = ("err", "ActorDiedError", (actor, "died", *named, os.getpid(), why))
+            value = ends.actor_died(actor, *named, os.getpid(), why)
             return ((value, 0, ()),), flags, ("ActorDiedError", why)
         if isinstance(raised, SystemExit) and not running.actor:
             error, described = failures.left(running.name, raised)
             worker.stopping = True
             return ((error, 0, ()),), w.FAILED | w.EXITS, described
-        # A crash, as Ray has it: restarts and retries follow.
+        code = raised.code if isinstance(raised, SystemExit) else 0
         worker.link.post(w.Leaving(f"the task called sys.exit({code!r})"))
         worker.capture.end_of_task(running)
         worker.link.flush()

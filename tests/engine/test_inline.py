@@ -9,6 +9,7 @@ import sys
 import threading
 import traceback
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -224,6 +225,86 @@ def test_actors_end_in_every_way(inline: Any) -> None:
     del again, actor
     inline.snapshot()
     assert {row.state for row in inline.snapshot().actors} == {DEAD}
+
+
+def test_a_crash_of_an_actor_means_what_it_means_on_workers(tmp_path: Path) -> None:
+    tally = tmp_path / "tally"
+
+    class Leaver:
+        def __init__(self) -> None:
+            self.calls = 0
+
+        def leave(self, code: Any, times: int) -> str:
+            self.calls += 1
+            with tally.open("a") as file:
+                file.write(str(self.calls))
+            if len(tally.read_text()) <= times:
+                sys.exit(code)
+            return "stayed"
+
+    def outcome(code: Any, times: int, **options: int) -> tuple[str, str]:
+        tally.write_text("")
+        actor = raynb.remote(**options)(Leaver).remote()
+        try:
+            found = raynb.get(actor.leave.remote(code, times))
+        except x.RayActorError as error:
+            found = type(error).__name__
+        return found, tally.read_text()
+
+    assert outcome(1, 1, max_restarts=0) == ("ActorDiedError", "1")
+    assert outcome(0, 1, max_restarts=2, max_task_retries=2) == ("ActorDiedError", "1")  # a wish to end, no crash
+    assert outcome(1, 2, max_restarts=2, max_task_retries=2) == ("stayed", "111")
+    assert outcome(1, 9, max_restarts=1, max_task_retries=1) == ("ActorDiedError", "11")
+    assert outcome(1, 1, max_restarts=1) == ("ActorUnavailableError", "1")
+
+
+def test_calls_of_an_async_actor_that_crashes_run_again_if_they_may() -> None:
+    class Crashing:
+        async def hold(self) -> str:
+            if not raynb.get_runtime_context().was_current_actor_reconstructed:
+                await asyncio.Event().wait()
+            return "again"
+
+        async def crash(self) -> None:
+            sys.exit(1)
+
+        @raynb.method(retry_exceptions=True, max_task_retries=3)
+        async def stubborn(self) -> None:
+            try:
+                await asyncio.Event().wait()
+            except asyncio.CancelledError:
+                raise ValueError("stubborn") from None
+
+    actor = raynb.remote(max_restarts=1)(Crashing).remote()
+    kept, lost = actor.hold.options(max_task_retries=1).remote(), actor.hold.remote()
+    actor.crash.remote()
+    assert raynb.get(kept) == "again"
+    with pytest.raises(x.ActorUnavailableError):
+        raynb.get(lost)
+    stubborn = actor.stubborn.remote()
+    raynb.cancel(stubborn)
+    with pytest.raises(x.TaskCancelledError):  # the cancel takes its further attempts
+        raynb.get(stubborn)
+    actor.crash.remote()  # for the second time: no restart is left
+    with pytest.raises(x.ActorDiedError):
+        raynb.get(actor.hold.remote())
+
+
+def test_a_generator_is_tried_again_before_its_first_item_and_stopped_by_an_interrupt(tmp_path: Path) -> None:
+    tally = tmp_path / "tally"
+
+    def items(error: Any) -> Iterator[int]:
+        first = not tally.exists()
+        tally.touch()
+        if first:
+            raise error
+        yield 1
+
+    remote = raynb.remote(items).options(num_returns="streaming", max_retries=1, retry_exceptions=[OSError])
+    assert [raynb.get(ref) for ref in remote.remote(OSError("again"))] == [1]
+    tally.unlink()
+    with pytest.raises(KeyboardInterrupt):
+        remote.remote(KeyboardInterrupt())
 
 
 def test_the_picture_travels_as_changes(inline: Any) -> None:

@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections import deque
 from typing import TYPE_CHECKING
 
+from raynb.base import ends
 from raynb.base.ids import object_id
 from raynb.base.rows import (
     ALIVE,
@@ -23,6 +24,7 @@ from raynb.base.rows import (
     SUBMITTED_TO_WORKER,
 )  # fmt: skip
 from raynb.base.spec import Value
+from raynb.core.actors import restarts
 from raynb.core.tasks.table import of_argument
 from raynb.core.vocabulary import commands as c
 from raynb.core.vocabulary.records import Actor, Task, Worker
@@ -52,7 +54,7 @@ class Calls:
         m = self.m
         actor = self.m.actors.table.get(task.spec.actor)
         if actor is None:
-            m.tasks.fail(task, ("err", "ActorDiedError", (m.hex_actor(task.spec.actor), "gone")))
+            m.tasks.fail(task, ends.actor_gone(m.hex_actor(task.spec.actor)))
             return
         actor.pending += 1
         if actor.state == DEAD or actor.leaving:
@@ -244,12 +246,11 @@ class Calls:
     # -- when the actor restarts or dies ----------------------------------------------------------
     def unavailable(self, actor: Actor) -> Value:
         """Returns the error of calls that may not be sent again while the actor restarts."""
-        return ("err", "ActorUnavailableError", (self.m.hex_actor(actor.spec.actor_id),
-                f"{actor.spec.class_name} is restarting"))  # fmt: skip
+        return ends.actor_unavailable(self.m.hex_actor(actor.spec.actor_id), actor.spec.class_name)
 
     def dead_value(self, actor: Actor) -> Value:
         """Returns the error that calls to a dead actor get: the cause of its death."""
-        return actor.cause or ("err", "ActorDiedError", (self.m.hex_actor(actor.spec.actor_id), "gone"))
+        return actor.cause or ends.actor_gone(self.m.hex_actor(actor.spec.actor_id))
 
     def any_retriable(self, actor: Actor) -> bool:
         """Returns whether a queued or sent call may run on a restarted actor."""
@@ -259,14 +260,15 @@ class Calls:
     def retry(self, actor: Actor, task: Task) -> None:
         """Queues a sent call again after its worker's death if retries are left, else fails it."""
         m = self.m
-        if task.cancelled:
+        fate = restarts.fate_of_call(task.retries, task.cancelled)
+        if fate == restarts.CANCEL:
             m.tasks.end_cancelled(task)
-        elif task.state == SUBMITTED_TO_WORKER and task.retries:
-            m.retries.requeue(task)
-        elif task.retries:
-            m.retries.again(task, "its actor died")
-        else:
+        elif fate == restarts.UNAVAILABLE:
             m.tasks.fail(task, self.unavailable(actor))
+        elif task.state == SUBMITTED_TO_WORKER:  # it had not begun: that is no attempt
+            m.retries.requeue(task)
+        else:
+            m.retries.again(task, "its actor died")
 
     def fail_queued(self, actor: Actor, cause: Value) -> None:
         """Fails the calls that were not sent yet."""

@@ -31,7 +31,9 @@ from raynb.base.rows import (
     RUNNING,
 )  # fmt: skip
 from raynb.base.spec import ActorSpec, TaskSpec, Value
+from raynb.core.actors import restarts
 from raynb.core.actors.calls import INFLIGHT
+from raynb.core.actors.names import ActorNames
 from raynb.core.tasks.retries import BACKOFF_FIRST, BACKOFF_MAX_SECONDS
 from raynb.core.vocabulary import commands as c
 from raynb.core.vocabulary.events import WorkerDied
@@ -66,7 +68,7 @@ class Actors:
     def __init__(self, machine: Machine) -> None:
         self.m = machine
         self.table: dict[int, Actor] = {}
-        self.names: dict[tuple[str, str], int] = {}
+        self.names = ActorNames()
 
     def move(self, actor: Actor, state: str) -> None:
         """Moves the actor to a state that `ACTORS` allows, and records it."""
@@ -86,8 +88,7 @@ class Actors:
         self.table[spec.actor_id] = actor
         obj = m.objects.table[object_id(spec.actor_id, 1)]
         obj.actor = spec.actor_id
-        if spec.name:
-            self.names[spec.namespace, spec.name] = spec.actor_id
+        self.names.claim(spec)
         if spec.lifetime == "detached":
             obj.containers += 1  # the runtime itself holds it
         if task.waiting:
@@ -127,14 +128,12 @@ class Actors:
         actor = self.table[task.spec.task_id]
         if actor.state == DEAD:
             return
-        cause = ("err", "ActorDiedError", (self.m.hex_actor(actor.spec.actor_id), "creation", value))
-        self._die(actor, cause)
+        self._die(actor, ends.actor_not_made(self.m.hex_actor(actor.spec.actor_id), value))
 
     # -- the end -------------------------------------------------------------------------------
     def _cause(self, actor: Actor, why: str) -> Value:
         spec = actor.spec
-        return ("err", "ActorDiedError", (self.m.hex_actor(spec.actor_id), "died", spec.class_name,
-                                          spec.name, actor.pid, why))  # fmt: skip
+        return ends.actor_died(self.m.hex_actor(spec.actor_id), spec.class_name, spec.name, actor.pid, why)
 
     def worker_died(self, worker: Worker, event: WorkerDied) -> None:
         """Restarts the actor whose process died, or fails everything that waits for it."""
@@ -155,10 +154,9 @@ class Actors:
             actor.deaths.popleft()
         kill_reason = worker.kill_reason
         why = kill_reason[1] if kill_reason and kill_reason[1] else event.reason
-        limit = actor.spec.max_restarts
         creating = actor.creation.spec.task_id in m.tasks.table
         looping = creating and len(actor.deaths) >= m.death_limit
-        used_up = limit >= 0 and actor.restarts >= limit
+        used_up = not restarts.are_left(actor.spec.max_restarts, actor.restarts)
         if actor.killed or looping or used_up or (actor.ending and not self.m.calls.any_retriable(actor)):
             if looping:
                 why = f"it died {len(actor.deaths)} times within {m.death_window:.0f} s: {why}"
@@ -223,7 +221,7 @@ class Actors:
         actor.cause = cause
         self.move(actor, DEAD)
         m.history.record(m.now, "actor", actor.spec.actor_id, f"dead: {cause[1:]!r:.300}")
-        self.give_name_back(actor)
+        self.names.release(actor.spec)
         creation = actor.creation
         if creation.spec.task_id in m.tasks.table:
             m.tasks.fail(creation, cause, FAILED)
@@ -238,12 +236,6 @@ class Actors:
             if actor.spec.lifetime == "detached":
                 obj.containers -= 1
             m.objects.check(obj)
-
-    def give_name_back(self, actor: Actor) -> None:
-        """Releases the actor's name, once."""
-        if actor.spec.name and not actor.unnamed:
-            actor.unnamed = True
-            self.names.pop((actor.spec.namespace, actor.spec.name), None)
 
     def kill(self, actor_id: int, no_restart: bool, why: str = "it was killed by `ray.kill`") -> None:
         """Kills the actor's process at once (`raynb.kill`); without ``no_restart`` the actor may be restarted."""
@@ -289,7 +281,7 @@ class Actors:
         actor.killed = actor.leaving = True
         actor.cause = self._cause(actor, EXITED)
         self.m.history.record(self.m.now, "actor", actor.spec.actor_id, "leaving")
-        self.give_name_back(actor)
+        self.names.release(actor.spec)
         self.m.calls.fail_queued(actor, actor.cause)
         if not actor.inflight:
             self.left(actor)
@@ -350,10 +342,9 @@ class Actors:
             obj.actor = 0
             self.m.objects.free(obj)
 
-    def named(self, name: str, namespace: str) -> Actor | None:
-        """Returns the living actor of a name in a namespace, or None."""
-        actor_id = self.names.get((namespace, name))
-        return None if actor_id is None else self.table[actor_id]
+    def named(self, name: str, namespace: str) -> Actor:
+        """Returns the living actor of a name in a namespace; raises `ValueError` if there is none."""
+        return self.table[self.names.find(name, namespace)]
 
     def check_ending(self, actor_id: int) -> None:
         """Ends the actor if it was waiting for its last call to end."""

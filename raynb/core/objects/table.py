@@ -16,6 +16,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from raynb.base import ends
 from raynb.base.ids import task_of
 from raynb.base.spec import Value
 from raynb.core.history import FREED, READY
@@ -271,4 +272,4 @@ class Objects:
             if obj is not None and obj.state == O_READY and not obj.actor:
                 contained, obj.contained = obj.contained, ()
                 self.unpin(contained, "containers")
-                self.set_value(obj, ("err", "ObjectFreedError", (self.m.hex_object(object_id),)), 0, ())
+                self.set_value(obj, ends.object_freed(self.m.hex_object(object_id)), 0, ())

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from raynb.base.ids import index_of, object_id, task_of
 from raynb.base.rows import PENDING_ARGS_AVAIL
+from raynb.core.tasks.retries import less_one
 from raynb.core.vocabulary.records import Obj, Task
 from raynb.core.vocabulary.transitions import O_PENDING, O_READY
 
@@ -66,8 +67,7 @@ class Lineage:
             if task is not None:
                 self._tasks.unpin(task)
             return False
-        if task.retries > 0:
-            task.retries -= 1
+        task.retries = less_one(task.retries)
         task.spec.attempt += 1
         self._history.runs_again(task_id)
         self._tasks.table[task_id] = task

@@ -15,6 +15,27 @@ if TYPE_CHECKING:
 BACKOFF_FIRST = 0.05  # seconds before the retry after a second crash, doubled each time
 BACKOFF_MAX_SECONDS = 10.0
 
+#: What follows when an attempt has raised.
+FAIL, AGAIN, CANCEL = "fail", "again", "cancel"
+
+
+def after_error(retries: int, retryable: bool, cancelled: bool) -> str:
+    """Returns `FAIL`, `AGAIN` or `CANCEL` for a task that raised something else than its cancellation.
+
+    Args:
+        retries: how many are left; -1: without end.
+        retryable: its ``retry_exceptions`` covers what it raised.
+        cancelled: somebody has cancelled it. That takes its further attempts, so the error is not its end.
+    """
+    if not (retryable and retries):
+        return FAIL
+    return CANCEL if cancelled else AGAIN
+
+
+def less_one(retries: int) -> int:
+    """Returns how many retries are left after one more attempt; -1 (without end) stays."""
+    return retries - 1 if retries > 0 else retries
+
 
 class Retries:
     """Decides whether a failed task runs again, and when.
@@ -34,8 +55,7 @@ class Retries:
 
     def again(self, task: Task, why: str) -> None:
         """Queues a failed task for one more attempt."""
-        if task.retries > 0:
-            task.retries -= 1
+        task.retries = less_one(task.retries)
         task.spec.attempt += 1
         self.m.history.record(self.m.now, "task", task.spec.task_id, f"retry {task.spec.attempt}: {why[:200]}")
         self.requeue(task)

@@ -28,6 +28,7 @@ from raynb.base.rows import (
 from raynb.base.spec import STREAMING, TaskSpec, Value
 from raynb.core.history import MOVED, SUBMITTED
 from raynb.core.objects.table import is_stored
+from raynb.core.tasks import retries
 from raynb.core.tasks.unasked import Unasked
 from raynb.core.vocabulary import commands as c
 from raynb.core.vocabulary.events import TasksFinished
@@ -248,12 +249,13 @@ class Tasks:
             self._succeeded(task, done.values)
             return
         cancelled = flags & ends.CANCELLED
-        if flags & ends.RETRYABLE and task.retries:
-            if task.cancelled:  # the cancel takes its further attempts, so this error is not its end
-                self._stale(done)
-                self.end_cancelled(task)
-            else:
-                self.m.retries.after_exception(task, done.error[1].rstrip().rpartition("\n")[2])
+        then = retries.after_error(task.retries, bool(flags & ends.RETRYABLE), task.cancelled)
+        if then == retries.CANCEL:
+            self._stale(done)
+            self.end_cancelled(task)
+            return
+        if then == retries.AGAIN:
+            self.m.retries.after_exception(task, done.error[1].rstrip().rpartition("\n")[2])
             return
         value, _, contained = done.values[0]
         if task.cancelled and cancelled:
@@ -356,7 +358,7 @@ class Tasks:
     # -- cancelled ends ---------------------------------------------------------------------------
     def cancelled_value(self, task: Task) -> Value:
         """Returns the `TaskCancelledError` of a task."""
-        return ("err", "TaskCancelledError", (self.m.hex_task(task.spec.task_id),))
+        return ends.cancelled(self.m.hex_task(task.spec.task_id))
 
     def end_cancelled(self, task: Task) -> None:
         """Ends the task as cancelled."""

@@ -111,7 +111,6 @@ class Actor:
     cause: Value | None = None  # the error value that its calls get once dead
     killed: bool = False
     leaving: bool = False  # exit_actor was called: ends when the calls that were sent have ended
-    unnamed: bool = False  # its name was given back
     ending: bool = False  # no handle is left: ends after the calls already submitted
     most: int = 0  # calls sent ahead of their answers
 

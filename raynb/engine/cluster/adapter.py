@@ -13,8 +13,8 @@ from typing import Any
 import ray
 from ray import exceptions as theirs
 
+from raynb.base import ends, ids, unshown
 from raynb.base import engine as slot
-from raynb.base import ids, unshown
 from raynb.base.config import RESOURCE_UNIT
 from raynb.base.engine import Packed
 from raynb.base.ref import ObjectRef
@@ -163,7 +163,7 @@ class Objects:
         if isinstance(made, ActorDiedError) and made.actor_id and bridge.is_actor_died(error):
             told = bridge.kept(f"init:{made.actor_id}")
             if told is not None:  # its constructor raised, and left what
-                return errors.load_error(("err", "ActorDiedError", (made.actor_id, "creation", pickle.loads(told))))
+                return errors.load_error(ends.actor_not_made(made.actor_id, pickle.loads(told)))
         return made
 
     def wait(
@@ -251,7 +251,7 @@ class Objects:
         for ref in refs:
             self._refs.native(ref)
             text = f"{ref.hex()} was freed on request."
-            freed = rays.put(Broken(("err", "ObjectFreedError", (ref.hex(), text))))
+            freed = rays.put(Broken(ends.object_freed(ref.hex(), text)))
             with self._lock:
                 entry = self._refs.natives[ref._id]
                 entry[0], freed = freed, entry[0]

@@ -5,17 +5,18 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from raynb.base import ids
+from raynb.base import ends, ids
 from raynb.base.engine import Packed
 from raynb.base.ref import ObjectRef, UncountedRef
 from raynb.base.rows import ACTOR_CREATION_TASK
 from raynb.base.scope import current_scope
-from raynb.base.spec import ActorSpec, TaskOptions
+from raynb.base.spec import ActorSpec, Location, TaskOptions
+from raynb.core.actors.names import ActorNames
 from raynb.engine.inline.event_loop import DrivenLoop
 from raynb.engine.inline.objects import Objects, owned
 from raynb.engine.inline.records import InlineActor, LeaveActor, running
 from raynb.engine.row_store import RowStore
-from raynb.exceptions import ActorAlreadyExistsError, AsyncioActorExit
+from raynb.exceptions import AsyncioActorExit
 
 if TYPE_CHECKING:
     from raynb.engine.inline.engine import InlineEngine
@@ -32,7 +33,7 @@ class Actors:
         self._objects = objects
         self._book = book
         self._namespace = namespace
-        self._names: dict[tuple[str, str], InlineActor] = {}
+        self.names = ActorNames()
         self.handles: dict[int, InlineActor] = {}  # object that stands for the handles → actor
         self.loops: list[DrivenLoop] = []  # of the async ones
 
@@ -45,15 +46,10 @@ class Actors:
         self._engine.refs.ids_of(packed.deps)
         self._engine.refs.ids_of(packed.contained)
         spec.namespace = spec.namespace or self._namespace
-        if spec.name:
-            there = self._names.get((spec.namespace, spec.name))
-            if there is not None:
-                if not get_if_exists:
-                    raise ActorAlreadyExistsError(
-                        f"The name {spec.name} (namespace={spec.namespace or None}) is already taken. "
-                        "Please use a different name or get the existing actor using "
-                        f"raynb.get_actor('{spec.name}', namespace='{spec.namespace}').")  # fmt: skip
-                return self._handle(there), there.spec
+        holder = self.names.holder(spec, get_if_exists)
+        there = self.handles.get(ids.object_id(holder, 1)) if holder else None
+        if there is not None:
+            return self._handle(there), there.spec
         outer = running.get()
         scope = outer.scope if outer is not None else current_scope()
         spec.actor_id = self._engine.next_id()
@@ -65,8 +61,7 @@ class Actors:
         ref = self._objects.new(identity, scope)
         if spec.lifetime == "detached":
             self._objects.log.append(~identity)  # lives until it is killed
-        if spec.name:
-            self._names[spec.namespace, spec.name] = host
+        self.names.claim(spec)
         row = self._engine.new_row(spec.actor_id, options, ACTOR_CREATION_TASK, spec.actor_id, scope)
         self._book.new_task(row)
         self._book.put("actors", host.row)
@@ -82,14 +77,8 @@ class Actors:
         """Returns the handle's ref and the spec of a live named actor; raises `ValueError` if there is none."""
         self._engine.check_alive()
         self._objects.drain_log()
-        host = self._names.get((namespace or self._namespace, name))
-        if host is None:
-            raise ValueError(
-                f"Failed to look up actor with name '{name}'. This could because 1. You are trying to look up a "
-                "named actor you didn't create. 2. The named actor died. 3. You did not use a namespace matching "
-                "the namespace of the actor."
-            )
-        return UncountedRef(ids.object_id(host.spec.actor_id, 1), self._engine), host.spec
+        identity = ids.object_id(self.names.find(name, namespace or self._namespace), 1)
+        return UncountedRef(identity, self._engine), self.handles[identity].spec
 
     def own_handle(self, actor: int) -> ObjectRef[Any]:
         """Returns the ref behind an actor's handle of itself; it doesn't keep the actor alive."""
@@ -97,17 +86,16 @@ class Actors:
 
     def actor_names(self, namespace: str | None) -> list[tuple[str, str]]:
         """Returns (namespace, name) of the live named actors; None: of every namespace."""
-        return sorted(key for key in self._names if namespace is None or key[0] == namespace)
+        return self.names.listed(namespace)
 
-    def forget_name(self, host: InlineActor) -> None:
-        """Releases the actor's name."""
-        self._names.pop((host.spec.namespace, host.spec.name), None)
-
-    def died(self, host: InlineActor, why: str) -> Any:
+    def died(self, host: InlineActor, why: str) -> Location:
         """Returns the error value of an actor's death."""
         spec = host.spec
-        actor = self._engine.spell(spec.actor_id, ids.ACTOR_HEX)
-        return ("err", "ActorDiedError", (actor, "died", spec.class_name, spec.name, os.getpid(), why))
+        return ends.actor_died(self.spell(host), spec.class_name, spec.name, os.getpid(), why)
+
+    def spell(self, host: InlineActor) -> str:
+        """Returns the actor's id in Ray's hexadecimal form."""
+        return self._engine.spell(host.spec.actor_id, ids.ACTOR_HEX)
 
     def kill(self, actor: int, no_restart: bool) -> None:
         """Kills an actor's process at once; unless ``no_restart``, its restarts may bring it back."""
@@ -118,13 +106,15 @@ class Actors:
 
     def freed(self, identity: int) -> None:
         """Ends the actor whose last handle was released."""
-        host = self.handles.pop(identity, None)
+        host = self.handles.get(identity)
+        if host is not None:
+            self.names.release(host.spec)  # a name always leads to a handle
+            del self.handles[identity]
         if host is not None and self._engine.alive:
             if host.loop is not None and host.dead is not None and not host.loop.driven_here():
                 host.loop.close()
                 self.loops.remove(host.loop)
-            actor = self._engine.spell(host.spec.actor_id, ids.ACTOR_HEX)
-            self._engine.tasks.lives.end(host, ("err", "ActorDiedError", (actor, "gone")), restart=False)
+            self._engine.tasks.lives.end(host, ends.actor_gone(self.spell(host)), restart=False)
 
     def leave_actor(self) -> NoReturn:
         """`exit_actor`: the actor ends after this call, even if the exception is caught."""

@@ -15,7 +15,7 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from raynb.base import ids, limits, unshown
+from raynb.base import ends, ids, limits, unshown
 from raynb.base.config import RESOURCE_UNIT, Config
 from raynb.base.engine import Context, Packed, register
 from raynb.base.ray_names.one_machine import OneMachine
@@ -279,7 +279,7 @@ class InlineEngine:
         """Releases the values of these object ids; reading one raises `ObjectFreedError` then."""
         for identity in wanted:
             spelled = self.spell(identity, ids.OBJECT_HEX)
-            self.objects.free(identity, ("err", "ObjectFreedError", (spelled, f"{spelled} was freed on request.")))
+            self.objects.free(identity, ends.object_freed(spelled, f"{spelled} was freed on request."))
 
     # -- where the calling code runs -----------------------------------------------------------
     @property

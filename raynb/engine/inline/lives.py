@@ -8,8 +8,10 @@ import os
 import time
 from typing import TYPE_CHECKING, Any
 
-from raynb.base import ids
+from raynb.base import ends
 from raynb.base.rows import ACTOR_CREATION_TASK, ALIVE, CANCELLED, DEAD, FAILED, FINISHED, TaskRow
+from raynb.base.spec import Location
+from raynb.core.actors import restarts
 from raynb.engine.inline.records import InlineActor, InlineTask, running
 from raynb.run import environment
 from raynb.serde import errors
@@ -44,7 +46,7 @@ class ActorLives:
                 async def on_loop() -> None:
                     made.append(self._construct(host))
 
-                if host.loop is None:
+                if host.loop is None or host.loop.driven_here():  # a call of it asked for the restart
                     made.append(self._construct(host))
                 else:
                     job = host.loop.start(on_loop(), contextvars.copy_context())
@@ -63,8 +65,8 @@ class ActorLives:
             value, described, _ = errors.task_error(raised, host.options.name, "")
             row.error_type, row.error = described
             self._tasks.ended(now, FAILED)
-            actor = self.engine.spell(host.spec.actor_id, ids.ACTOR_HEX)
-            self.end(host, ("err", "ActorDiedError", (actor, "creation", value)), restart=False)
+            actor = self.engine.actors.spell(host)
+            self.end(host, ends.actor_not_made(actor, value), restart=False)
             self.engine.unasked.actor_failed(actor, row)
         finally:
             running.reset(token)
@@ -75,28 +77,56 @@ class ActorLives:
         args, kwargs = self.engine.arguments(host.packed)
         return cls(*args, **kwargs)
 
-    def end(self, host: InlineActor, value: Any, restart: bool) -> None:
-        """Ends an actor; with ``restart`` it is made again if it has restarts left."""
+    def end(self, host: InlineActor, value: Location, restart: bool, asking: InlineTask | None = None) -> None:
+        """Ends an actor, whose calls fail with ``value``; with ``restart`` it is made again if it has restarts left.
+
+        Args:
+            asking: the call that asked for it, whose end is its caller's affair.
+        """
         if host.dead is not None:
             return
+        restart = restart and restarts.are_left(host.spec.max_restarts, host.restarts)
         for now in [one for one in self._tasks.open.values() if one.host is host and one.job is not None]:
-            self._tasks.fail_all(now, FAILED, value, ("ActorDiedError", "the actor died"), (), None)
+            if now is asking:
+                continue
+            if not restart:
+                self._tasks.fail_all(now, FAILED, value, ("ActorDiedError", "the actor died"), (), None)
+            elif self.runs_again(now, host):
+                now.again = now.begun
+                if not now.begun:
+                    continue  # it will begin on the new instance
             assert now.job is not None
             now.job.cancel()
-        spec = host.spec
         host.instance = None
-        if restart and (spec.max_restarts < 0 or host.restarts < spec.max_restarts):
-            host.restarts += 1
-            host.row.restarts += 1
-            again = TaskRow(self.engine.next_id(), host.options.name, ACTOR_CREATION_TASK, actor=spec.actor_id,
-                            scope=host.row.scope, worker=1, pid=os.getpid(), submitted=_now())  # fmt: skip
-            self.engine.book.new_task(again)
-            self.start(again, host)
+        if restart:
+            self._restart(host)
             return
         host.dead = value
         host.row.state = DEAD
         host.row.death_cause = " ".join(part for part in value[2][1:] if isinstance(part, str))
         self.engine.book.put("actors", host.row)
-        self.engine.actors.forget_name(host)
+        self.engine.actors.names.release(host.spec)
         if host.loop is not None and not host.loop.driven_here():
             host.loop.close()
+
+    def runs_again(self, now: InlineTask, host: InlineActor) -> bool:
+        """Returns whether a call runs again at its actor, which restarts; if not, it has ended."""
+        retries = 0 if self._tasks.has_yielded(now) else now.retries  # what was read of a stream is not made again
+        fate = restarts.fate_of_call(retries, now.cancelled)
+        if fate == restarts.AGAIN:
+            return True
+        if fate == restarts.CANCEL:
+            self._tasks.end_cancelled(now)
+        else:
+            spelled = self.engine.actors.spell(host)
+            value = ends.actor_unavailable(spelled, host.spec.class_name)
+            self._tasks.fail_all(now, FAILED, value, ("ActorUnavailableError", "the actor restarts"), (), None)
+        return False
+
+    def _restart(self, host: InlineActor) -> None:
+        host.restarts += 1
+        host.row.restarts += 1
+        again = TaskRow(self.engine.next_id(), host.options.name, ACTOR_CREATION_TASK, actor=host.spec.actor_id,
+                        scope=host.row.scope, worker=1, pid=os.getpid(), submitted=_now())  # fmt: skip
+        self.engine.book.new_task(again)
+        self.start(again, host)

@@ -14,6 +14,7 @@ from raynb.base.process import package
 from raynb.base.ref import ObjectRef
 from raynb.base.rows import ActorRow, TaskRow
 from raynb.base.spec import ActorSpec, TaskOptions
+from raynb.core.tasks import retries
 from raynb.engine.inline.event_loop import DrivenLoop
 
 
@@ -30,9 +31,19 @@ class InlineTask:
         self.scope = scope
         self.host = host
         self.attempt = 0
+        self.retries = options.max_retries  # left; -1: without end
+        self.again = False  # its actor was restarted under it, and it is to run again there
+        self.begun = False  # of a call of an async actor: the event loop has begun with it
         self.cancelled = False
         self.leaving = False
         self.job: asyncio.Task[Any] | None = None  # in async actors
+
+    def next_attempt(self) -> None:
+        """Counts one more attempt."""
+        self.again = False
+        self.attempt += 1
+        self.row.attempt += 1
+        self.retries = retries.less_one(self.retries)
 
 
 #: The task that the calling code belongs to; threads that copy their context belong to it too.

@@ -17,6 +17,7 @@ from raynb.base.engine import Packed
 from raynb.base.ref import DynamicObjectRefGenerator, ObjectRef
 from raynb.base.rows import CANCELLED, FAILED, FINISHED, RUNNING, TASK_ENDED, TaskRow
 from raynb.base.spec import DYNAMIC, STREAMING, TaskOptions
+from raynb.core.tasks import retries
 from raynb.engine.inline.event_loop import DrivenLoop
 from raynb.engine.inline.lives import ActorLives
 from raynb.engine.inline.records import InlineActor, InlineStream, InlineTask, LeaveActor, running, users_part
@@ -59,8 +60,7 @@ class Tasks:
             return
         with host.turn if host is not None else contextlib.nullcontext():
             while not self._attempt(now, packed):
-                now.attempt += 1
-                row.attempt += 1
+                now.next_attempt()
 
     def _function(self, now: InlineTask) -> Callable[..., Any]:
         host = now.host
@@ -142,37 +142,66 @@ class Tasks:
             return True
         now.row.ran = _now()
         traceback = users_part(raised.__traceback__)
+        if now.again and now.host is not None and isinstance(raised, asyncio.CancelledError):
+            return self._is_lost_with(now.host, now, "the actor died")
         if isinstance(raised, (LeaveActor, AsyncioActorExit, SystemExit)):
-            self._left(now, raised)
-            return True
+            return self._left(now, raised)
         stop = isinstance(raised, (KeyboardInterrupt, bdb.BdbQuit)) and not now.cancelled
         if stop or (now.cancelled and isinstance(raised, (KeyboardInterrupt, asyncio.CancelledError))):
-            cancelled, described = failures.cancelled(self.engine.spell(now.row.id, ids.TASK_HEX))
-            self.fail_all(now, CANCELLED, cancelled, described, (), None)
+            self.end_cancelled(now)
             if stop:
                 raise raised
             return True
-        left = now.options.max_retries - now.attempt
-        streamed = self.streams.get(now.row.id)
-        begun = streamed is not None and streamed.made > 1
-        if (left > 0 or now.options.max_retries < 0) and not begun \
-                and returns.retryable(now.options.retry_exceptions, raised):  # fmt: skip
+        then = self._after_error(now, raised)
+        if then == retries.AGAIN:
             return False
+        if then == retries.CANCEL:
+            self.end_cancelled(now)
+            return True
         value, described, contained = errors.task_error(raised, now.options.name, "")
         self.fail_all(now, FAILED, value, described, contained, traceback)
         return True
 
-    def _left(self, now: InlineTask, raised: BaseException) -> None:
-        """Ends the actor whose task asked its process to end; on workers the process would end."""
-        if now.host is None:
-            value: Any
-            value, described = failures.left(now.options.name, raised)
-            self.fail_all(now, FAILED, value, described, (), None)
-            return
+    def _after_error(self, now: InlineTask, raised: BaseException) -> str:
+        """Returns what follows on an error, as the core decides it; a stream that has begun does not begin again."""
+        retryable = not self.has_yielded(now) and returns.retryable(now.options.retry_exceptions, raised)
+        return retries.after_error(now.retries, retryable, now.cancelled)
+
+    def has_yielded(self, now: InlineTask) -> bool:
+        """Returns whether items of the task's stream are there."""
+        stream = self.streams.get(now.row.id)
+        return stream is not None and stream.made > 1
+
+    def end_cancelled(self, now: InlineTask) -> None:
+        """Ends the task as cancelled."""
+        value, described = failures.cancelled(self.engine.spell(now.row.id, ids.TASK_HEX))
+        self.fail_all(now, CANCELLED, value, described, (), None)
+
+    def _left(self, now: InlineTask, raised: BaseException) -> bool:
+        """Ends the actor whose task asked its process to end, as the process would end on workers.
+
+        Returns:
+            False if the task is to run again: its actor was restarted.
+        """
+        host = now.host
+        if host is None:
+            left, described = failures.left(now.options.name, raised)
+            self.fail_all(now, FAILED, left, described, (), None)
+            return True
         said = failures.why_left(raised)
-        value = self.engine.actors.died(now.host, said)
-        self.fail_all(now, FAILED, value, ("ActorDiedError", said), (), None)
-        self.lives.end(now.host, value, restart=isinstance(raised, SystemExit))
+        over = True
+        try:
+            self.lives.end(host, self.engine.actors.died(host, said), failures.is_crash(raised), asking=now)
+        finally:  # also where the user stops the constructor of the restart
+            over = self._is_lost_with(host, now, said)
+        return over
+
+    def _is_lost_with(self, host: InlineActor, now: InlineTask, why: str) -> bool:
+        """Returns whether a call has ended with its actor's instance; False: it is to run again on the new one."""
+        if host.dead is None:
+            return not self.lives.runs_again(now, host)
+        self.fail_all(now, FAILED, host.dead, ("ActorDiedError", why), (), None)
+        return True
 
     def fail_all(self, now: InlineTask, state: str, value: Any, described: tuple[str, str], contained: Any,
                   traceback: TracebackType | None) -> None:  # fmt: skip
@@ -205,7 +234,7 @@ class Tasks:
         now.row.size += pickling.nbytes(packed)
 
     def advance(self, now: InlineTask, stream: InlineStream) -> None:
-        """Makes items until the generator ends or has enough of them waiting."""
+        """Makes items until the generator ends or has enough of them waiting; what it raises comes out."""
         token = running.set(now)
         try:
             while not stream.ended and not stream.full():
@@ -216,9 +245,6 @@ class Tasks:
                     self.finish_stream(now, stream)
                     return
                 self.add_item(now, stream, item)
-        except BaseException as raised:
-            if not self._raised(now, raised):  # as if it had never begun
-                raise AssertionError("a stream that has begun is not retried") from raised
         finally:
             running.reset(token)
 
@@ -237,7 +263,11 @@ class Tasks:
         if stream.room is not None:
             stream.room.set()
         elif stream.iterator is not None:
-            self.advance(now, stream)
+            try:
+                self.advance(now, stream)
+            except BaseException as raised:
+                over = self._raised(now, raised)
+                assert over, "a stream that has yielded is not made again"
 
     def drop_stream(self, task: int) -> None:
         """Closes the generator of a reader that was released."""
@@ -272,6 +302,7 @@ class Tasks:
         if host.limit is None:
             host.limit = asyncio.Semaphore(host.spec.max_concurrency)
         over = False
+        now.begun = True
         assert host.loop is not None
         try:
             while not over:
@@ -281,7 +312,8 @@ class Tasks:
                     over = True
                 except BaseException as raised:
                     over = self._raised(now, raised)
-                    now.attempt += not over
+                    if not over:
+                        now.next_attempt()
         finally:
             host.pending -= 1
             host.loop.interrupt()

@@ -15,15 +15,8 @@ from raynb.base.spec import ActorSpec, TaskOptions, TaskSpec
 from raynb.core.vocabulary import events as e
 from raynb.engine.local.objects.arguments import Arguments
 from raynb.engine.loop.loop import Loop
-from raynb.exceptions import ActorAlreadyExistsError
 
 _now = time.monotonic
-
-NO_SUCH_ACTOR = (
-    "Failed to look up actor with name '{}'. This could because 1. You are trying to look up a "
-    "named actor you didn't create. 2. The named actor died. 3. You did not use a namespace matching "
-    "the namespace of the actor."
-)
 
 
 class Actors:
@@ -83,16 +76,9 @@ class Actors:
     def _existing(self, spec: ActorSpec, get_if_exists: bool) -> ActorSpec | None:
         """Returns the live actor of the same name; raises unless it may be taken. Under the lock."""
         spec.namespace = spec.namespace or self._namespace
-        there = self._machine.actors.named(spec.name, spec.namespace) if spec.name else None
-        if there is None:
-            return None
-        if not get_if_exists:
-            raise ActorAlreadyExistsError(
-                f"The name {spec.name} (namespace={spec.namespace or None}) is already taken. "
-                "Please use a different name or get the existing actor using "
-                f"raynb.get_actor('{spec.name}', namespace='{spec.namespace}')."
-            )
-        return there.spec
+        actors = self._machine.actors
+        holder = actors.names.holder(spec, get_if_exists)
+        return actors.table[holder].spec if holder else None
 
     def _submit(self, caller: int, where: tuple[int, int], spec: ActorSpec, options: TaskOptions, args: Any,
                 deps: tuple[int, ...], contained: tuple[int, ...]) -> int:  # fmt: skip
@@ -114,14 +100,11 @@ class Actors:
 
     def actor_named_for(self, name: str, namespace: str) -> ActorSpec:
         """Returns the spec of a live named actor. Under the lock."""
-        actor = self._machine.actors.named(name, namespace or self._namespace)
-        if actor is None:
-            raise ValueError(NO_SUCH_ACTOR.format(name))
-        return actor.spec
+        return self._machine.actors.named(name, namespace or self._namespace).spec
 
     def actor_names(self, namespace: str | None) -> list[tuple[str, str]]:
         """Returns (namespace, name) of the live named actors; None: of every namespace."""
-        return sorted(key for key in self._machine.actors.names if namespace is None or key[0] == namespace)
+        return self._machine.actors.names.listed(namespace)
 
     @sheltered
     def kill(self, actor: int, no_restart: bool) -> None:

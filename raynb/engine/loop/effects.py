@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable
 from typing import Any, Protocol
 
+from raynb.base import ends
 from raynb.base.rows import RUNNING
 from raynb.base.spec import ActorSpec, TaskOptions
 from raynb.core.vocabulary import commands as c
@@ -223,7 +224,7 @@ class Effects:
         elif not command.is_wait:
             table = self._machine.objects.table
             values = tuple(
-                table[i].value if i in table else ("err", "ObjectLostError", (self._machine.hex_object(i),))
+                table[i].value if i in table else ends.object_lost(self._machine.hex_object(i))
                 for i in command.ids
             )
             for value in values:

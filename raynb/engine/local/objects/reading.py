@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from types import MethodType
 from typing import Any
 
+from raynb.base import ends
 from raynb.base.process import headroom, shelter
 from raynb.core.vocabulary import events as e
 from raynb.engine.local.objects.watching import watch
@@ -131,7 +132,7 @@ class Reading:
             for identity in wanted:
                 obj = table.get(identity)
                 if obj is None:
-                    found.append(("err", "ObjectLostError", (self._machine.hex_object(identity),)))
+                    found.append(ends.object_lost(self._machine.hex_object(identity)))
                     continue
                 value: Any = obj.value
                 if obj.error:
