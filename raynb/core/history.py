@@ -12,7 +12,7 @@ from itertools import islice
 from raynb.base.rows import TASK_STATES
 from raynb.base.spec import TaskOptions
 from raynb.core.vocabulary.records import Task
-from raynb.core.vocabulary.transitions import O_FREED, O_READY
+from raynb.core.vocabulary.transitions import O_FREED, O_READY, ImpossibleState
 
 #: What happened, and to which kind of thing.
 Mark = tuple[str, str]
@@ -181,3 +181,8 @@ class History:
             elif item == identity and now is not None and text:
                 told.append((now, text))
         return told
+
+    def impossible(self, kind: str, identity: int, old: str, new: str) -> None:
+        """Raises `ImpossibleState` with the story of the id."""
+        story = "\n".join(f"  {now:.6f} {what}" for now, what in self.story(identity))
+        raise ImpossibleState(f"{kind} {identity}: {old} -> {new} is in no table. Its story:\n{story}")

@@ -128,7 +128,7 @@ def _objects(m: Machine, wrong: list[str]) -> None:
         wrong.extend(
             f"object {obj.id} is lent to {worker}, which does not know"
             for worker in obj.lends or ()
-            if obj.id not in m.workers_lent.get(worker, ())
+            if obj.id not in m.objects.lent.get(worker, ())
         )
     for stream in m.streams.table.values():
         for index in range(stream.taken, stream.next):

@@ -5,13 +5,11 @@ Thread contract: none of its own; `engine/loop/loop.py`, under its lock, is the 
 
 from __future__ import annotations
 
-import heapq
 from collections.abc import Callable
 from typing import Any
 
-from raynb.base import ends, ids
 from raynb.base.config import Config
-from raynb.base.spec import CPU, TaskSpec, Value
+from raynb.base.spec import CPU, TaskSpec
 from raynb.core.actors.calls import Calls
 from raynb.core.actors.table import Actors
 from raynb.core.history import History
@@ -20,24 +18,24 @@ from raynb.core.objects.table import Objects
 from raynb.core.scheduling.groups import Groups
 from raynb.core.scheduling.memory import MemoryPolicy
 from raynb.core.scheduling.pool import WorkerPool
-from raynb.core.scheduling.resources import Amounts, Resources, to_floats
+from raynb.core.scheduling.resources import Resources
 from raynb.core.scheduling.scaling import scale, workers_for
 from raynb.core.scheduling.scheduler import Scheduler
 from raynb.core.scheduling.worker_health import WorkerHealth
+from raynb.core.step import Step
 from raynb.core.tasks.cancelling import Cancelling
+from raynb.core.tasks.finishing import Finishing
 from raynb.core.tasks.lineage import Lineage
 from raynb.core.tasks.requests import Requests
 from raynb.core.tasks.retries import Retries
 from raynb.core.tasks.table import Tasks
+from raynb.core.tasks.unasked import Unasked
 from raynb.core.vocabulary import commands as c
 from raynb.core.vocabulary import events as e
-from raynb.core.vocabulary.records import Obj, Task
+from raynb.core.vocabulary.records import Actor, Worker
+from raynb.core.vocabulary.spelling import Spelling
 
 TICK_SECONDS = 0.05  # seconds between ticks while something may need one
-
-
-class ImpossibleState(RuntimeError):
-    """A transition that no table allows: a bug of raynb. The message holds the story of the id."""
 
 
 class Machine:
@@ -45,38 +43,70 @@ class Machine:
 
     def __init__(self, config: Config, total: dict[str, int], nonce: int = 0) -> None:
         self.config = config
-        self.nonce = nonce
-        self.now = 0.0
-        self.out: list[c.Command] = []
-        self.cancel_grace = config.cancel_grace
-        self.death_window = config.actor_death_window
-        self.death_limit = config.actor_death_limit
-        self.workers_lent: dict[int, set[int]] = {}  # worker → objects it may name
-        self.timers: list[tuple[float, int, str, int]] = []
-        self._timer_count = 0
-        self.history = History(config.finished_tasks_kept)
-        self.resources = Resources(total)
-        self.objects = Objects(self)
-        self.tasks = Tasks(self)
-        self.retries = Retries(self)
-        self.cancelling = Cancelling(self)
-        self.lineage = Lineage(self.tasks, self.objects, self.history)
-        self.streams = Streams(self)
-        self.requests = Requests(self)
-        self.scheduler = Scheduler(self, config.prefetch_seconds)
-        self.pool = WorkerPool(self, config.max_workers or 4096)
+        step = self.step = Step()
+        spelling = self.spelling = Spelling(nonce)
+        history = self.history = History(config.finished_tasks_kept)
+        resources = self.resources = Resources(total)
+        workers: dict[int, Worker] = {}
+        actors: dict[int, Actor] = {}
+        # Each policy is made of those before it, which it calls; what calls the other way is connected below.
+        self.objects = objects = Objects(step, history, spelling)
+        unasked = Unasked(objects.table, step, spelling)
+        self.tasks = tasks = Tasks(step, history, spelling, objects, unasked)
+        self.lineage = lineage = Lineage(tasks, objects, history)
+        self.scheduler = scheduler = Scheduler(step, tasks, resources, config.prefetch_seconds)
+        self.retries = retries = Retries(step, history, tasks, scheduler, config.retry_pause)
+        self.calls = calls = Calls(step, spelling, workers, actors, tasks, objects, retries)
+        self.actors = Actors(step, history, spelling, config, actors, workers, resources, tasks, objects, lineage,
+                             scheduler, retries, calls)  # fmt: skip
+        self.worker_health = WorkerHealth(step, history, workers, actors, tasks, scheduler)
+        self.requests = Requests(step, workers, actors, tasks, objects, scheduler)
+        self.pool = WorkerPool(step, history, workers, resources, tasks, objects, scheduler, retries, calls,
+                               self.actors, self.requests, self.worker_health,
+                               config.max_workers or 4096)  # fmt: skip
         self.pool.keep = workers_for(total.get(CPU, 0))
-        self.actors = Actors(self)
-        self.calls = Calls(self)
-        self.groups = Groups(self)
-        self.memory = MemoryPolicy(self.pool, self.actors, self.cancelling, self.history)
-        self.worker_health = WorkerHealth(self)
-        self.stopping = False
-        self._handlers: dict[type, Callable[[Any], None]] = {
+        self.cancelling = Cancelling(step, history, workers, tasks, calls, config.cancel_grace)
+        self.streams = Streams(step, tasks, objects, scheduler, self.pool, self.cancelling)
+        self.groups = Groups(step, resources, tasks, self.actors, scheduler, self.cancelling)
+        self.memory = MemoryPolicy(self.pool, self.actors, self.cancelling, history)
+        self.finishing = Finishing(step, workers, tasks, objects, self.streams, lineage, retries, scheduler, self.pool,
+                                   self.actors, calls)  # fmt: skip
+        self._connect(unasked)
+        self._handlers = self._make_handlers()
+
+    def _connect(self, unasked: Unasked) -> None:
+        """Gives each policy what it calls in policies that are made of it."""
+        tasks, calls, actors, pool, streams = self.tasks, self.calls, self.actors, self.pool, self.streams
+        self.objects.connect(
+            argument_ready=tasks.argument_ready, request_ready=self.requests.object_ready,
+            unreferenced=actors.unreferenced, error_freed=unasked.freed, kept=self.lineage.table,
+            forget=self.lineage.forget, reconstruct=self.lineage.reconstruct,
+        )  # fmt: skip
+        tasks.connect(
+            enqueue=self.scheduler.enqueue, enqueue_call=calls.enqueue, call_ready=calls.arguments_ready,
+            call_ended=calls.ended, open_stream=streams.open, end_stream=streams.ended,
+            creation_failed=actors.creation_failed, creation_ended=actors.check_ending, kept=self.lineage.table,
+        )  # fmt: skip
+        self.scheduler.connect(
+            idle=pool.idle, take_idle=pool.take_idle, lease=pool.busy, want=pool.want, place_actor=actors.placed
+        )
+        self.retries.connect(enqueue_call=calls.enqueue)
+        calls.connect(actor_left=actors.left, finish_ending=actors.finish_ending)
+        actors.connect(move_worker=pool.move, retire=pool.retire, taken=pool.taken)
+        self.worker_health.connect(start=pool.start)
+        self.requests.connect(
+            block=pool.block, unblock=pool.unblock, handed_back=pool.handed_back, refill=pool.refill,
+            stream_request_dropped=streams.request_dropped,
+        )  # fmt: skip
+        pool.connect(stream_reader_gone=streams.worker_gone)
+
+    def _make_handlers(self) -> dict[type, Callable[[Any], None]]:
+        """Returns event → what applies it."""
+        return {
             e.Submitted: self._submitted,
             e.ActorSubmitted: lambda ev: self.actors.submitted(ev.actor, ev.spec),
             e.ObjectStored: self._stored,
-            e.TasksFinished: self.tasks.finished,
+            e.TasksFinished: self.finishing.finished,
             e.ItemYielded: self.streams.yielded,
             e.ItemConsumed: self.streams.consumed,
             e.NextItemAsked: self.streams.asked,
@@ -100,19 +130,21 @@ class Machine:
             e.Ticked: self._ticked,
             e.BundleReserved: self.groups.reserve,
             e.BundleReturned: lambda ev: self.groups.give_back(ev.group),
-            e.Started: self._started, e.ShutdownAsked: self._shutdown, e.CpusChanged: lambda ev: scale(self, ev),
+            e.Started: self._started, e.ShutdownAsked: self._shutdown,
+            e.CpusChanged: lambda ev: scale(ev, self.resources, self.pool, self.scheduler),
+            **self.cancelling.handlers(),
         }
-        self._handlers.update(self.cancelling.handlers())
 
     def handle(self, event: Any) -> list[c.Command]:
         """Applies one event to the tables and returns the commands that follow from it."""
-        self.now = event.now
+        step = self.step
+        step.now = event.now
         self._handlers[type(event)](event)
         if self.calls.stirred:
             self.calls.send_ready()
-        out = self.out
+        out = step.out
         if out:
-            self.out = []
+            step.out = []
         return out
 
     # -- events --------------------------------------------------------------------------------
@@ -131,7 +163,7 @@ class Machine:
     def _stored(self, event: e.ObjectStored) -> None:
         obj = self.objects.new(event.id, event.caller, event.scope)
         if event.caller:
-            self.workers_lent.setdefault(event.caller, set()).add(event.id)
+            self.objects.lent.setdefault(event.caller, set()).add(event.id)
         self.objects.set_value(obj, event.value, event.size, event.contained)
 
     def _cancel(self, event: e.CancelAsked) -> None:
@@ -151,18 +183,13 @@ class Machine:
         self.pool.tick()
 
     def _shutdown(self, event: e.ShutdownAsked) -> None:
-        self.stopping = True
+        self.pool.stopping = True
         self.tasks.unasked.stopping()
 
     # -- time ----------------------------------------------------------------------------------
-    def timer(self, at: float, what: str, identity: int) -> None:
-        """Sets a timer: at ``at`` seconds, `Ticked` fires ``what`` for the id."""
-        self._timer_count += 1
-        heapq.heappush(self.timers, (at, self._timer_count, what, identity))
-
     def _fire_timers(self) -> None:
-        while self.timers and self.timers[0][0] <= self.now:
-            _, _, what, identity = heapq.heappop(self.timers)
+        while (due := self.step.due()) is not None:
+            what, identity = due
             if what == "start":
                 self.worker_health.again()
             elif what == "replace":
@@ -184,50 +211,12 @@ class Machine:
 
     def next_tick(self) -> float | None:
         """Returns when the next timer is due (monotonic seconds); None without timers."""
-        due = self.timers[0][0] if self.timers else None
+        timers = self.step.timers
+        due = timers[0][0] if timers else None
         if self.pool.crowded():
-            soon = self.now + TICK_SECONDS
+            soon = self.step.now + TICK_SECONDS
             due = soon if due is None else min(due, soon)
         return due
-
-    # -- texts ---------------------------------------------------------------------------------
-    def hex_task(self, task: int) -> str:
-        """Returns a task id in Ray's hexadecimal form."""
-        return ids.to_hex(task, self.nonce, ids.TASK_HEX)
-
-    def hex_object(self, identity: int) -> str:
-        """Returns an object id in Ray's hexadecimal form."""
-        return ids.to_hex(identity, self.nonce, ids.OBJECT_HEX)
-
-    def hex_actor(self, actor: int) -> str:
-        """Returns an actor id in Ray's hexadecimal form."""
-        return ids.to_hex(actor, self.nonce, ids.ACTOR_HEX)
-
-    def describe_error(self, value: Any) -> tuple[str, str]:
-        """Returns (class name, text) of an error value, for the views; the text is cut at 2,000 characters."""
-        if value[0] == "err" and value[1] != "through":
-            if value[1] == "argument":
-                return self.describe_error(value[2][1])
-            return value[1], " ".join(str(a) for a in value[2] if isinstance(a, str))[:2000]
-        return "RayTaskError", "An argument of this task is an error; the task that made it says which."
-
-    def lost_value(self, obj: Obj, why: str) -> Value:
-        """Returns the `ObjectLostError` of an object, with the reason."""
-        return ends.object_lost(self.hex_object(obj.id), why)
-
-    def warn_infeasible(self, task: Task, need: Amounts) -> None:
-        """Warns that a task asks for more than the whole machine has."""
-        lacking = {k: v for k, v in to_floats(need).items() if v > to_floats(self.resources.total).get(k, 0)}
-        self.out.append(c.Warn(
-            f"{task.spec.options.name} asks for {to_floats(need)}, but this machine has only "
-            f"{to_floats(self.resources.total)}: it waits until there is more of {', '.join(lacking)} "
-            "(raynb.init(num_cpus=..., resources=...) says how much there is).", task.spec.scope))  # fmt: skip
-
-    # -- checks --------------------------------------------------------------------------------
-    def impossible(self, kind: str, identity: int, old: str, new: str) -> None:
-        """Raises `ImpossibleState` with the story of the id."""
-        story = "\n".join(f"  {now:.6f} {what}" for now, what in self.story(identity))
-        raise ImpossibleState(f"{kind} {identity}: {old} -> {new} is in no table. Its story:\n{story}")
 
     def story(self, identity: int) -> list[tuple[float, str]]:
         """Returns (time, what happened) of a task, object, actor or worker id."""

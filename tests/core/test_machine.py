@@ -11,10 +11,10 @@ from raynb.base.ids import object_id
 from raynb.base.spec import CPU, STREAMING, ActorSpec, TaskOptions, TaskSpec
 from raynb.core import snapshot
 from raynb.core.actors.table import ABANDONED_SECONDS, ORDERLY_SECONDS
-from raynb.core.machine import ImpossibleState
 from raynb.core.scheduling.pool import REPLACE_SECONDS
 from raynb.core.vocabulary import commands as c
 from raynb.core.vocabulary import events as e
+from raynb.core.vocabulary.transitions import ImpossibleState
 from tests.core.clockwork import Clockwork, actor, all_ready, plain, runs
 
 
@@ -158,7 +158,7 @@ def test_a_swallowed_interrupt_is_followed_by_a_kill(clock: Clockwork) -> None:
     task, orders = clock.submit()
     worker = runs(orders)[0][0]
     assert any(isinstance(o, c.Interrupt) for o in clock.dispatch(e.CancelAsked, task, False, True))
-    clock.now += clock.machine.cancel_grace + 0.1
+    clock.now += clock.machine.config.cancel_grace + 0.1
     assert any(isinstance(o, c.KillWorker) and o.worker == worker for o in clock.dispatch(e.Ticked))
     clock.dispatch(e.WorkerDied, worker, "SIGKILL", current=task)
     assert clock.value(task)[1] == "TaskCancelledError"

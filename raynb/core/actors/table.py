@@ -15,9 +15,11 @@ Invariant: a name in `names` belongs to an actor that is not dead.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
 from raynb.base import ends
+from raynb.base.config import Config
 from raynb.base.ids import object_id
 from raynb.base.rows import (
     ACTOR,
@@ -32,17 +34,24 @@ from raynb.base.rows import (
 )  # fmt: skip
 from raynb.base.spec import ActorSpec, TaskSpec, Value
 from raynb.core.actors import restarts
-from raynb.core.actors.calls import INFLIGHT
+from raynb.core.actors.calls import INFLIGHT, Calls
 from raynb.core.actors.names import ActorNames
+from raynb.core.step import Step
 from raynb.core.tasks.retries import BACKOFF_FIRST, BACKOFF_MAX_SECONDS
 from raynb.core.vocabulary import commands as c
 from raynb.core.vocabulary.events import WorkerDied
 from raynb.core.vocabulary.records import MAX_SPARED_DEATHS, Actor, Task, Worker
+from raynb.core.vocabulary.spelling import Spelling
 from raynb.core.vocabulary.transitions import ACTORS
 
 if TYPE_CHECKING:
-    from raynb.core.machine import Machine
-
+    from raynb.core.history import History
+    from raynb.core.objects.table import Objects
+    from raynb.core.scheduling.resources import Resources
+    from raynb.core.scheduling.scheduler import Scheduler
+    from raynb.core.tasks.lineage import Lineage
+    from raynb.core.tasks.retries import Retries
+    from raynb.core.tasks.table import Tasks
 
 EXITED = "exit_actor() was called"
 #: Seconds that the last calls of an actor that leaves have, once nobody can ask for their values.
@@ -54,65 +63,87 @@ ORDERLY_SECONDS = 30.0
 PAUSED_FROM = 3  # deaths within the window from which on an actor is not restarted at once
 
 
-def _had_not_begun(m: Machine, actor: Actor, worker: Worker, event: WorkerDied) -> bool:
+def _had_not_begun(unfinished: Mapping[int, Task], actor: Actor, worker: Worker, event: WorkerDied) -> bool:
     """Returns whether the process died before it called the constructor; such a death uses up no restart."""
     creation = actor.creation
     elsewhere = event.current not in (0, creation.spec.task_id)
-    spared = elsewhere and creation.spec.task_id in m.tasks.table and creation.spared < MAX_SPARED_DEATHS
+    spared = elsewhere and creation.spec.task_id in unfinished and creation.spared < MAX_SPARED_DEATHS
     return spared and worker.kill_reason is None and not actor.killed and not actor.ending
 
 
 class Actors:
     """The table of actors: places, restarts and ends them, and resolves their names."""
 
-    def __init__(self, machine: Machine) -> None:
-        self.m = machine
-        self.table: dict[int, Actor] = {}
+    def __init__(
+        self, step: Step, history: History, spelling: Spelling, config: Config, table: dict[int, Actor],
+        workers: Mapping[int, Worker], resources: Resources, tasks: Tasks, objects: Objects, lineage: Lineage,
+        scheduler: Scheduler, retries: Retries, calls: Calls,
+    ) -> None:  # fmt: skip
+        self._step = step
+        self._history = history
+        self._spelling = spelling
+        self._config = config
+        self._workers = workers
+        self._resources = resources
+        self._tasks = tasks
+        self._objects = objects
+        self._lineage = lineage
+        self._scheduler = scheduler
+        self._retries = retries
+        self._calls = calls
+        self.table = table
         self.names = ActorNames()
+
+    def connect(
+        self, *, move_worker: Callable[[Worker, str], None], retire: Callable[[Worker], None],
+        taken: Callable[[], None],
+    ) -> None:  # fmt: skip
+        """Sets what the pool does with an actor's worker: changes its state, lets it leave, replaces it."""
+        self._move_worker = move_worker
+        self._retire = retire
+        self._worker_taken = taken
 
     def move(self, actor: Actor, state: str) -> None:
         """Moves the actor to a state that `ACTORS` allows, and records it."""
         if state not in ACTORS[actor.state]:
-            self.m.impossible("actor", actor.spec.actor_id, actor.state, state)
+            self._history.impossible("actor", actor.spec.actor_id, actor.state, state)
         actor.state = state
-        self.m.history.record(self.m.now, "actor", actor.spec.actor_id, state)
+        self._history.record(self._step.now, "actor", actor.spec.actor_id, state)
 
     # -- creation ------------------------------------------------------------------------------
     def submitted(self, spec: ActorSpec, creation: TaskSpec) -> None:
         """Enters a new actor with its creation task."""
-        m = self.m
-        task = m.tasks.submitted(creation)
+        task = self._tasks.submitted(creation)
         actor = Actor(spec, task)
         actor.scope = creation.scope
         actor.most = max(INFLIGHT, 2 * spec.max_concurrency)
         self.table[spec.actor_id] = actor
-        obj = m.objects.table[object_id(spec.actor_id, 1)]
+        obj = self._objects.table[object_id(spec.actor_id, 1)]
         obj.actor = spec.actor_id
         self.names.claim(spec)
         if spec.lifetime == "detached":
             obj.containers += 1  # the runtime itself holds it
         if task.waiting:
             actor.state = DEPENDENCIES_UNREADY
-        m.history.record(m.now, "actor", spec.actor_id, actor.state)
-        m.tasks.enqueue(task)
+        self._history.record(self._step.now, "actor", spec.actor_id, actor.state)
+        self._tasks.enqueue(task)
 
     def placed(self, task: Task, worker: Worker) -> None:
         """Binds the actor to the worker that its creation task was assigned to."""
-        m = self.m
         actor = self.table[task.spec.task_id]
         if actor.state == DEPENDENCIES_UNREADY:
             self.move(actor, PENDING_CREATION)
-        m.pool.move(worker, ACTOR)
+        self._move_worker(worker, ACTOR)
         worker.actor = actor.spec.actor_id
-        m.pool.taken()
+        self._worker_taken()
         actor.worker = worker.id
         actor.pid = worker.pid
-        m.resources.take(actor.spec.held)
-        worker.gpus = m.resources.take_gpus(actor.spec.held)
+        self._resources.take(actor.spec.held)
+        worker.gpus = self._resources.take_gpus(actor.spec.held)
         task.worker = worker.id
-        task.started = m.now
-        m.tasks.move(task, RUNNING)
-        m.out.append(c.Run(worker.id, task, m.tasks.lend_arguments(task, worker.id)))
+        task.started = self._step.now
+        self._tasks.move(task, RUNNING)
+        self._step.out.append(c.Run(worker.id, task, self._tasks.lend_arguments(task, worker.id)))
 
     def created(self, task: Task, flags: int) -> None:
         """Makes the actor alive: its constructor returned."""
@@ -128,38 +159,37 @@ class Actors:
         actor = self.table[task.spec.task_id]
         if actor.state == DEAD:
             return
-        self._die(actor, ends.actor_not_made(self.m.hex_actor(actor.spec.actor_id), value))
+        self._die(actor, ends.actor_not_made(self._spelling.actor(actor.spec.actor_id), value))
 
     # -- the end -------------------------------------------------------------------------------
     def _cause(self, actor: Actor, why: str) -> Value:
         spec = actor.spec
-        return ends.actor_died(self.m.hex_actor(spec.actor_id), spec.class_name, spec.name, actor.pid, why)
+        return ends.actor_died(self._spelling.actor(spec.actor_id), spec.class_name, spec.name, actor.pid, why)
 
     def worker_died(self, worker: Worker, event: WorkerDied) -> None:
         """Restarts the actor whose process died, or fails everything that waits for it."""
-        m = self.m
         actor = self.table[worker.actor]
-        m.resources.give(actor.spec.held)
-        m.resources.give_gpus(actor.spec.held, worker.gpus)
+        self._resources.give(actor.spec.held)
+        self._resources.give_gpus(actor.spec.held, worker.gpus)
         if actor.state == DEAD:
-            self.m.calls.fail_all(actor, self.m.calls.dead_value(actor))
+            self._calls.fail_all(actor, self._calls.dead_value(actor))
             return
-        if _had_not_begun(m, actor, worker, event):
+        if _had_not_begun(self._tasks.table, actor, worker, event):
             actor.worker = 0
             actor.creation.spared += 1
-            m.retries.requeue(actor.creation, front=True)
+            self._retries.requeue(actor.creation, front=True)
             return
-        actor.deaths.append(m.now)
-        while actor.deaths and m.now - actor.deaths[0] > m.death_window:
+        actor.deaths.append(self._step.now)
+        while actor.deaths and self._step.now - actor.deaths[0] > self._config.actor_death_window:
             actor.deaths.popleft()
         kill_reason = worker.kill_reason
         why = kill_reason[1] if kill_reason and kill_reason[1] else event.reason
-        creating = actor.creation.spec.task_id in m.tasks.table
-        looping = creating and len(actor.deaths) >= m.death_limit
+        creating = actor.creation.spec.task_id in self._tasks.table
+        looping = creating and len(actor.deaths) >= self._config.actor_death_limit
         used_up = not restarts.are_left(actor.spec.max_restarts, actor.restarts)
-        if actor.killed or looping or used_up or (actor.ending and not self.m.calls.any_retriable(actor)):
+        if actor.killed or looping or used_up or (actor.ending and not self._calls.any_retriable(actor)):
             if looping:
-                why = f"it died {len(actor.deaths)} times within {m.death_window:.0f} s: {why}"
+                why = f"it died {len(actor.deaths)} times within {self._config.actor_death_window:.0f} s: {why}"
             cause = self._cause(actor, why)
             if kill_reason is not None and kill_reason[0] == "OutOfMemoryError":
                 cause = ("err", "OutOfMemoryError", (kill_reason[1],))
@@ -177,75 +207,63 @@ class Actors:
                 self.kill(actor.spec.actor_id, True, "the process that created it died")
 
     def _restart(self, actor: Actor, reason: str) -> None:
-        m = self.m
         actor.restarts += 1
         actor.worker = 0
         self.move(actor, RESTARTING)
-        m.history.record(m.now, "actor", actor.spec.actor_id, f"restart {actor.restarts}: {reason}")
-        inflight = list(actor.inflight.values())
-        actor.inflight.clear()
-        actor.running = 0
-        # First those that wait: a call that is retried for the last time joins them with none left.
-        for queue in list(actor.queues.values()):
-            for task in list(queue):
-                if not task.retries and task.state == PENDING_NODE_ASSIGNMENT:
-                    queue.remove(task)
-                    m.tasks.fail(task, self.m.calls.unavailable(actor))
-        for task in inflight:
-            self.m.calls.retry(actor, task)
+        self._history.record(self._step.now, "actor", actor.spec.actor_id, f"restart {actor.restarts}: {reason}")
+        self._calls.actor_restarts(actor)
         creation = actor.creation
-        if creation.spec.task_id in m.tasks.table:  # it died in the constructor
+        if creation.spec.task_id in self._tasks.table:  # it died in the constructor
             creation.spec.attempt += 1
             creation.deaths += 1
-            creation.not_before = m.now + min(5.0, 0.02 * 2 ** min(creation.deaths, 8))
-            m.tasks.move(creation, PENDING_NODE_ASSIGNMENT)
+            creation.not_before = self._step.now + min(5.0, 0.02 * 2 ** min(creation.deaths, 8))
+            self._tasks.move(creation, PENDING_NODE_ASSIGNMENT)
         else:
-            m.retries.revive(creation)
+            self._retries.revive(creation)
             self._pause(actor, reason)
-        m.scheduler.enqueue(creation)
+        self._scheduler.enqueue(creation)
 
     def _pause(self, actor: Actor, reason: str) -> None:
         """Delays the next restart, longer after each death; warns of endless restarts with ``max_restarts=-1``."""
-        m = self.m
         deaths = len(actor.deaths)
         if deaths < PAUSED_FROM:
             return
-        actor.creation.not_before = m.now + min(BACKOFF_MAX_SECONDS, BACKOFF_FIRST * 2 ** (deaths - PAUSED_FROM))
+        seconds = min(BACKOFF_MAX_SECONDS, BACKOFF_FIRST * 2 ** (deaths - PAUSED_FROM))
+        actor.creation.not_before = self._step.now + seconds
         if actor.spec.max_restarts < 0 and (deaths == PAUSED_FROM or actor.restarts % 10 == 0):
-            m.out.append(c.Warn(
+            self._step.out.append(c.Warn(
                 f"{actor.spec.class_name} has died {actor.restarts} times ({reason}); it is restarted, less and less "
                 "often, because of max_restarts=-1.", actor.scope))  # fmt: skip
 
     def _die(self, actor: Actor, cause: Value) -> None:
-        m = self.m
         actor.cause = cause
         self.move(actor, DEAD)
-        m.history.record(m.now, "actor", actor.spec.actor_id, f"dead: {cause[1:]!r:.300}")
+        self._history.record(self._step.now, "actor", actor.spec.actor_id, f"dead: {cause[1:]!r:.300}")
         self.names.release(actor.spec)
         creation = actor.creation
-        if creation.spec.task_id in m.tasks.table:
-            m.tasks.fail(creation, cause, FAILED)
-        m.lineage.release_creation(creation)  # a restart's constructor may have been running: both
-        worker = m.pool.table.get(actor.worker)
+        if creation.spec.task_id in self._tasks.table:
+            self._tasks.fail(creation, cause, FAILED)
+        self._lineage.release_creation(creation)  # a restart's constructor may have been running: both
+        worker = self._workers.get(actor.worker)
         if worker is not None and not worker.retiring:
-            m.pool.retire(worker)
-            m.timer(m.now + ORDERLY_SECONDS, "orderly", worker.id)
-        self.m.calls.fail_all(actor, cause)
-        obj = m.objects.table.get(object_id(actor.spec.actor_id, 1))
+            self._retire(worker)
+            self._step.timer(self._step.now + ORDERLY_SECONDS, "orderly", worker.id)
+        self._calls.fail_all(actor, cause)
+        obj = self._objects.table.get(object_id(actor.spec.actor_id, 1))
         if obj is not None:
             if actor.spec.lifetime == "detached":
                 obj.containers -= 1
-            m.objects.check(obj)
+            self._objects.check(obj)
 
     def kill(self, actor_id: int, no_restart: bool, why: str = "it was killed by `ray.kill`") -> None:
         """Kills the actor's process at once (`raynb.kill`); without ``no_restart`` the actor may be restarted."""
         actor = self.table.get(actor_id)
         if actor is None:
             return
-        worker = self.m.pool.table.get(actor.worker)
+        worker = self._workers.get(actor.worker)
         if actor.state == DEAD:
             if worker is not None and worker.actor == actor_id:  # it is on its orderly way out
-                self.m.out.append(c.KillWorker(worker.id))
+                self._step.out.append(c.KillWorker(worker.id))
             return
         actor.killed = no_restart
         if no_restart:
@@ -255,7 +273,7 @@ class Actors:
             self._die(actor, cause)
         if worker is not None:
             worker.kill_reason = ("ActorDiedError", why)
-            self.m.out.append(c.KillWorker(worker.id))
+            self._step.out.append(c.KillWorker(worker.id))
 
     def exiting(self, actor_id: int) -> None:
         """Ends the actor after ``exit_actor``: a concurrent actor's sent calls end first, a sync actor's don't run."""
@@ -280,9 +298,9 @@ class Actors:
             return
         actor.killed = actor.leaving = True
         actor.cause = self._cause(actor, EXITED)
-        self.m.history.record(self.m.now, "actor", actor.spec.actor_id, "leaving")
+        self._history.record(self._step.now, "actor", actor.spec.actor_id, "leaving")
         self.names.release(actor.spec)
-        self.m.calls.fail_queued(actor, actor.cause)
+        self._calls.fail_queued(actor, actor.cause)
         if not actor.inflight:
             self.left(actor)
         elif actor.ending:
@@ -295,14 +313,14 @@ class Actors:
             self._die(actor, actor.cause)
 
     def _watch_leaving(self, actor: Actor) -> None:
-        self.m.timer(self.m.now + ABANDONED_SECONDS, "abandoned", actor.spec.actor_id)
+        self._step.timer(self._step.now + ABANDONED_SECONDS, "abandoned", actor.spec.actor_id)
 
     def abandoned(self, actor_id: int) -> None:
         """Ends a leaving actor without handles whose last calls nobody can ask for: one of them may run for ever."""
         actor = self.table.get(actor_id)
         if actor is None or actor.state == DEAD or not actor.ending:
             return
-        if self.m.calls.wanted(actor):
+        if self._calls.wanted(actor):
             self._watch_leaving(actor)
         else:
             self.kill(actor_id, True, f"{EXITED}, and its last calls did not end")
@@ -323,24 +341,24 @@ class Actors:
 
     def finish_ending(self, actor: Actor) -> None:
         """Ends an actor without handles and calls; keeps it if a call passed the handle on."""
-        obj = self.m.objects.table.get(object_id(actor.spec.actor_id, 1))
+        obj = self._objects.table.get(object_id(actor.spec.actor_id, 1))
         if obj is not None and (obj.refs or obj.lends or obj.args or obj.containers):
             actor.ending = False  # a call that was still running passed the handle on
             return
         if actor.state == DEAD:
             self._forget(actor)
             return
-        if actor.creation.spec.task_id in self.m.tasks.table:
+        if actor.creation.spec.task_id in self._tasks.table:
             return  # the constructor still runs; creation's end looks again
         self._die(actor, self._cause(actor, "all handles to it are gone"))
 
     def _forget(self, actor: Actor) -> None:
         """Removes a dead actor from the table: nobody can name it any more."""
         actor_id = actor.spec.actor_id
-        obj = self.m.objects.table.get(object_id(actor_id, 1))
+        obj = self._objects.table.get(object_id(actor_id, 1))
         if obj is not None and not actor.pending:
             obj.actor = 0
-            self.m.objects.free(obj)
+            self._objects.free(obj)
 
     def named(self, name: str, namespace: str) -> Actor:
         """Returns the living actor of a name in a namespace; raises `ValueError` if there is none."""

@@ -88,7 +88,7 @@ def holders(m: Machine, names: Mapping[int, Sequence[str]], most: int = 5) -> st
             why.append(f"{obj.args} pending tasks")
         if obj.containers:
             why.append(f"{obj.containers} other objects")
-        lines.append(f"  {_mb(obj.size)} {m.hex_object(obj.id)} held by {', '.join(why) or 'nobody'}")
+        lines.append(f"  {_mb(obj.size)} {m.spelling.object(obj.id)} held by {', '.join(why) or 'nobody'}")
     return "\n".join(lines) or "  (none)"
 
 

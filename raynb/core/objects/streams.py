@@ -14,13 +14,18 @@ from typing import TYPE_CHECKING
 from raynb.base.ids import object_id
 from raynb.base.spec import Value
 from raynb.core.objects.table import is_stored
+from raynb.core.step import Step
 from raynb.core.vocabulary import commands as c
 from raynb.core.vocabulary.events import ItemConsumed, ItemYielded, NextItemAsked
 from raynb.core.vocabulary.records import Task
 from raynb.core.vocabulary.transitions import O_LOST, O_PENDING
 
 if TYPE_CHECKING:
-    from raynb.core.machine import Machine
+    from raynb.core.objects.table import Objects
+    from raynb.core.scheduling.pool import WorkerPool
+    from raynb.core.scheduling.scheduler import Scheduler
+    from raynb.core.tasks.cancelling import Cancelling
+    from raynb.core.tasks.table import Tasks
 
 UNREAD_SECONDS = 0.05  # after a generator was dropped, until its own ref has been taken back for sure
 FIRST = 2  # return index of the first item; return 1 ends with the task
@@ -49,8 +54,15 @@ class Streams:
     yielded by then (else it was called for what else it does).
     """
 
-    def __init__(self, machine: Machine) -> None:
-        self.m = machine
+    def __init__(
+        self, step: Step, tasks: Tasks, objects: Objects, scheduler: Scheduler, pool: WorkerPool, cancelling: Cancelling
+    ) -> None:  # fmt: skip
+        self._step = step
+        self._tasks = tasks
+        self._objects = objects
+        self._scheduler = scheduler
+        self._pool = pool
+        self._cancelling = cancelling
         self.table: dict[int, Stream] = {}
 
     def open(self, task: Task) -> None:
@@ -60,16 +72,16 @@ class Streams:
     def yielded(self, event: ItemYielded) -> None:
         """Stores a yielded item, answers who waits for it, and ignores items of an attempt that is over."""
         stream = self.table.get(event.task)
-        task = self.m.tasks.table.get(event.task)
+        task = self._tasks.table.get(event.task)
         stale = task is None or task.worker != event.worker
-        again = self.m.objects.table.get(object_id(event.task, event.index))
+        again = self._objects.table.get(object_id(event.task, event.index))
         if again is not None and again.state == O_LOST and not stale:
-            self.m.objects.set_value(again, event.value, event.size, event.contained)
+            self._objects.set_value(again, event.value, event.size, event.contained)
             return
         if task is None or stream is None or stream.dropped or stale or event.index < stream.next:
             # dropped early, or yielded again by a retry: the first one counts
             if is_stored(event.value):
-                self.m.out.append(c.Free(event.value, object_id(event.task, event.index)))
+                self._step.out.append(c.Free(event.value, object_id(event.task, event.index)))
             return
         task.yielded += 1
         task.size += event.size
@@ -77,26 +89,26 @@ class Streams:
 
     def _add(self, stream: Stream, index: int, value: Value, size: int, contained: tuple[int, ...]) -> None:
         identity = object_id(stream.task, index)
-        obj = self.m.objects.new(identity, 0, stream.scope)
+        obj = self._objects.new(identity, 0, stream.scope)
         obj.refs = 0
         obj.containers = 1  # the stream holds it until its reader takes it
         if index == FIRST:
-            stream.began = self.m.now
+            stream.began = self._step.now
         stream.next = index + 1
-        self.m.objects.set_value(obj, value, size, contained)
+        self._objects.set_value(obj, value, size, contained)
         self._wake(stream)
 
     def _wake(self, stream: Stream) -> None:
         if stream.watched:
             stream.watched = False
-            self.m.out.append(c.Ready(object_id(stream.task, 0)))
+            self._step.out.append(c.Ready(object_id(stream.task, 0)))
         if stream.waiting:
             waiting, stream.waiting = stream.waiting, []
             for worker, request, index in waiting:
                 if not self._answer(stream, worker, request, index):
                     stream.waiting.append((worker, request, index))
                 else:
-                    self.m.pool.unblock(worker, request)
+                    self._pool.unblock(worker, request)
 
     def ended(self, task: Task, error: Value | None) -> None:
         """Closes the stream of a task that has ended; an error becomes its last item."""
@@ -115,22 +127,22 @@ class Streams:
 
     def _fail_lost(self, task: Task) -> None:
         """Fails the lost items that the repeated attempt did not yield again."""
-        objects = self.m.objects
+        objects = self._objects
         for index in range(FIRST, FIRST + max(task.total, 0)):
             obj = objects.table.get(object_id(task.spec.task_id, index))
             if obj is not None and obj.state in (O_LOST, O_PENDING):
-                objects.set_value(obj, self.m.lost_value(obj, "its generator ended without it"), 0, ())
+                objects.set_value(obj, objects.lost_value(obj, "its generator ended without it"), 0, ())
 
     # -- readers -------------------------------------------------------------------------------
     def asked(self, event: NextItemAsked) -> None:
         """Answers a worker's request for an item, now or when the item comes."""
         stream = self.table.get(event.task)
         if stream is None:
-            self.m.out.append(c.Reply(event.worker, event.request, (), False))
+            self._step.out.append(c.Reply(event.worker, event.request, (), False))
         elif not self._answer(stream, event.worker, event.request, event.index):
             stream.waiting.append((event.worker, event.request, event.index))
-            self.m.scheduler.make_urgent([object_id(event.task, 1)])
-            self.m.pool.block(event.worker, event.request, event.running)
+            self._scheduler.make_urgent([object_id(event.task, 1)])
+            self._pool.block(event.worker, event.request, event.running)
 
     def request_dropped(self, worker: int, request: int) -> None:
         """Ends a read that the worker stopped waiting for (timeout, interrupt), and unblocks its task."""
@@ -138,17 +150,17 @@ class Streams:
             left = [one for one in stream.waiting if one[:2] != (worker, request)]
             if len(left) < len(stream.waiting):
                 stream.waiting = left
-                self.m.pool.unblock(worker, request)
+                self._pool.unblock(worker, request)
                 return
 
     def _answer(self, stream: Stream, worker: int, request: int, index: int) -> bool:
         if index < stream.next:
             self.take(stream, index, worker)
-            self.m.out.append(c.Reply(worker, request, (object_id(stream.task, index),), True,
+            self._step.out.append(c.Reply(worker, request, (object_id(stream.task, index),), True,
                                       (object_id(stream.task, index),)))  # fmt: skip
             return True
         if stream.ended:
-            self.m.out.append(c.Reply(worker, request, (), True))
+            self._step.out.append(c.Reply(worker, request, (), True))
             return True
         return False
 
@@ -160,18 +172,18 @@ class Streams:
 
     def take(self, stream: Stream, index: int, caller: int) -> None:
         """Gives item ``index`` to the reader: the reader holds its ref, and the producer may yield more."""
-        obj = self.m.objects.table.get(object_id(stream.task, index))
+        obj = self._objects.table.get(object_id(stream.task, index))
         if obj is not None:
             if caller:
-                self.m.objects.lend(obj.id, caller)
+                self._objects.lend(obj.id, caller)
             else:
                 obj.refs += 1
             if index >= stream.taken:
                 obj.containers -= 1
         stream.taken = max(stream.taken, index + 1)
-        task = self.m.tasks.table.get(stream.task)
+        task = self._tasks.table.get(stream.task)
         if task is not None and task.worker and task.spec.options.backpressure > 0:
-            self.m.out.append(c.AllowItems(task.worker, stream.task, stream.taken - FIRST))
+            self._step.out.append(c.AllowItems(task.worker, stream.task, stream.taken - FIRST))
 
     def drop(self, task_id: int, index: int, dropped: float) -> None:
         """Closes a stream whose generator object was released: frees the items not taken, and releases the task."""
@@ -180,25 +192,25 @@ class Streams:
             return
         stream.dropped = True
         for i in range(max(stream.taken, index), stream.next):
-            obj = self.m.objects.table.get(object_id(task_id, i))
+            obj = self._objects.table.get(object_id(task_id, i))
             if obj is not None:
                 obj.containers -= 1
-                self.m.objects.check(obj)
-        task = self.m.tasks.table.get(task_id)
+                self._objects.check(obj)
+        task = self._tasks.table.get(task_id)
         if stream.ended:
             del self.table[task_id]
         elif task is not None and task.worker and task.spec.options.backpressure > 0:
-            self.m.out.append(c.AllowItems(task.worker, task_id, 1 << 40))
+            self._step.out.append(c.AllowItems(task.worker, task_id, 1 << 40))
         if not stream.ended and stream.next > FIRST and stream.began <= dropped:
-            self.m.timer(self.m.now + UNREAD_SECONDS, "unread", task_id)
+            self._step.timer(self._step.now + UNREAD_SECONDS, "unread", task_id)
 
     def unread(self, task_id: int) -> None:
         """Cancels the task of a dropped generator, unless something waits for its end (`completed`)."""
         stream = self.table.get(task_id)
-        end = self.m.objects.table.get(object_id(task_id, 1))
+        end = self._objects.table.get(object_id(task_id, 1))
         held = end is not None and (end.refs or end.lends or end.args or end.containers)
         if stream is not None and not stream.ended and not held:
-            self.m.cancelling.cancel(task_id, False, True)
+            self._cancelling.cancel(task_id, False, True)
 
     def worker_gone(self, worker: int) -> None:
         """Drops the requests of a worker that died."""

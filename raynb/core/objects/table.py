@@ -14,18 +14,17 @@ therefore keeps the object alive. Counting messages instead of holders closes th
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Mapping
 
 from raynb.base import ends
 from raynb.base.ids import task_of
 from raynb.base.spec import Value
-from raynb.core.history import FREED, READY
+from raynb.core.history import FREED, READY, History
+from raynb.core.step import Step
 from raynb.core.vocabulary import commands as c
-from raynb.core.vocabulary.records import Obj
+from raynb.core.vocabulary.records import Obj, Task
+from raynb.core.vocabulary.spelling import Spelling
 from raynb.core.vocabulary.transitions import O_FREED, O_LOST, O_PENDING, O_READY, OBJECT
-
-if TYPE_CHECKING:
-    from raynb.core.machine import Machine
 
 
 def is_error(value: Value | None) -> bool:
@@ -44,12 +43,39 @@ class Objects:
     Invariant: an object stays in the table while one of its counts (refs, lends, args, containers, views) is not zero.
     """
 
-    def __init__(self, machine: Machine) -> None:
-        self.m = machine
+    def __init__(self, step: Step, history: History, spelling: Spelling) -> None:
+        self._step = step
+        self._history = history
+        self._spelling = spelling
         self.table: dict[int, Obj] = {}
+        self.lent: dict[int, set[int]] = {}  # worker → objects it may name
         self.inline_bytes = 0
         self.shared_bytes = 0
         self.spilled_bytes = 0
+
+    def connect(
+        self, *, argument_ready: Callable[[Obj, list[int]], None], request_ready: Callable[[list[int], bool], None],
+        unreferenced: Callable[[int], None], error_freed: Callable[[Obj], None], kept: Mapping[int, Task],
+        forget: Callable[[int], None], reconstruct: Callable[[Obj], bool],
+    ) -> None:  # fmt: skip
+        """Sets what is called when an object changes, in policies that are made after this one.
+
+        Args:
+            argument_ready: tasks wait for the object.
+            request_ready: requests of workers wait for it.
+            unreferenced: no handle of the actor is left.
+            error_freed: the object was an error.
+            kept: the tasks that are kept to make lost objects again.
+            forget: an object of such a task is gone.
+            reconstruct: makes a lost object again; returns False if it cannot be made.
+        """
+        self._argument_ready = argument_ready
+        self._request_ready = request_ready
+        self._unreferenced = unreferenced
+        self._error_freed = error_freed
+        self._kept = kept
+        self._forget = forget
+        self._reconstruct = reconstruct
 
     def __getitem__(self, object_id: int) -> Obj:
         return self.table[object_id]
@@ -68,23 +94,22 @@ class Objects:
     def move(self, obj: Obj, state: str, what: str = "") -> None:
         """Moves the object to a state that `OBJECT` allows, and records it."""
         if state not in OBJECT[obj.state]:
-            self.m.impossible("object", obj.id, obj.state, state)
+            self._history.impossible("object", obj.id, obj.state, state)
         obj.state = state
-        self.m.history.record(self.m.now, "object", obj.id, what or state)
+        self._history.record(self._step.now, "object", obj.id, what or state)
 
     # -- values --------------------------------------------------------------------------------
     def set_value(self, obj: Obj, value: Value, size: int, contained: tuple[int, ...]) -> None:
         """Sets the object's value, wakes everybody who waits, and frees it if nobody can name it."""
         if obj.state == O_PENDING or obj.state == O_LOST:
             obj.state = O_READY  # both tables allow it; this is the hot path
-            m = self.m
-            m.history.add(m.now, READY, obj.id)
+            self._history.add(self._step.now, READY, obj.id)
         else:  # made again while a copy was still there
             self._give_back(obj)
             self.move(obj, O_READY, "replaced")
         obj.value = value
         obj.size = size
-        obj.used = self.m.now
+        obj.used = self._step.now
         if type(value) is bytes:
             self.inline_bytes += size
             obj.error = False
@@ -100,13 +125,13 @@ class Objects:
         waiters = obj.waiters
         if waiters is not None:
             obj.waiters = None
-            self.m.tasks.argument_ready(obj, waiters)
+            self._argument_ready(obj, waiters)
         if obj.requests is not None:
             requests, obj.requests = obj.requests, None
-            self.m.requests.object_ready(requests, obj.error)
+            self._request_ready(requests, obj.error)
         if obj.watched:
             obj.watched = False
-            self.m.out.append(c.Ready(obj.id, obj.error))
+            self._step.out.append(c.Ready(obj.id, obj.error))
         if not obj.refs and obj.state == O_READY:  # a waiter that failed may have freed it already
             self.check(obj)
 
@@ -124,7 +149,7 @@ class Objects:
         obj = self.table.get(object_id)
         if obj is None or obj.state != O_READY or obj.lends or obj.views or not is_stored(obj.value):
             # freed meanwhile, or somebody began to read it where it was: it stays there
-            self.m.out.append(c.Free(value, object_id))
+            self._step.out.append(c.Free(value, object_id))
             return
         self._give_back(obj)
         obj.value = value
@@ -136,7 +161,7 @@ class Objects:
         if value is not None:
             self._account(value, obj.size, -1)
             if is_stored(value):
-                self.m.out.append(c.Free(value, obj.id))
+                self._step.out.append(c.Free(value, obj.id))
         obj.value = None
 
     # -- counting ------------------------------------------------------------------------------
@@ -145,7 +170,7 @@ class Objects:
         if obj.refs or obj.lends or obj.args or obj.containers or obj.views:
             return
         if obj.actor:
-            self.m.actors.unreferenced(obj.actor)
+            self._unreferenced(obj.actor)
             return
         if obj.state == O_PENDING:
             return  # its task still runs; set_value looks again
@@ -155,7 +180,7 @@ class Objects:
         """Frees the object: releases its bytes and what it contains, and removes it from the table."""
         identity = obj.id
         if obj.error:
-            self.m.tasks.unasked.freed(obj)
+            self._error_freed(obj)
         if type(obj.value) is bytes:
             self.inline_bytes -= obj.size
             obj.value = None
@@ -163,16 +188,15 @@ class Objects:
             self._give_back(obj)
         if obj.state == O_READY:  # the table allows it; this is the hot path
             obj.state = O_FREED
-            self.m.history.add(self.m.now, FREED, identity)
+            self._history.add(self._step.now, FREED, identity)
         else:
             self.move(obj, O_FREED)
         del self.table[identity]
         if obj.contained:
             contained, obj.contained = obj.contained, ()
             self.unpin(contained, "containers")
-        lineage = self.m.lineage
-        if lineage.table:
-            lineage.forget(task_of(identity))
+        if self._kept:
+            self._forget(task_of(identity))
 
     def unpin(self, ids: tuple[int, ...], what: str) -> None:
         """Takes one count of a kind (``"containers"`` or ``"args"``) off each object."""
@@ -193,7 +217,7 @@ class Objects:
             obj.lends = {worker: 1}
         else:
             lends[worker] = lends.get(worker, 0) + 1
-        self.m.workers_lent.setdefault(worker, set()).add(object_id)
+        self.lent.setdefault(worker, set()).add(object_id)
 
     def released(self, worker: int, ids: tuple[tuple[int, int], ...]) -> None:
         """Subtracts the lends that a worker gave back; those of a dead worker are written off already."""
@@ -206,7 +230,7 @@ class Objects:
                 obj.lends[worker] = left
                 continue
             del obj.lends[worker]
-            lent = self.m.workers_lent.get(worker)
+            lent = self.lent.get(worker)
             if lent is not None:
                 lent.discard(object_id)
             if not obj.refs:
@@ -214,7 +238,7 @@ class Objects:
 
     def worker_gone(self, worker: int) -> None:
         """Writes off everything lent to a worker that died."""
-        for object_id in self.m.workers_lent.pop(worker, ()):
+        for object_id in self.lent.pop(worker, ()):
             obj = self.table.get(object_id)
             if obj is not None and obj.lends and obj.lends.pop(worker, 0):
                 self.check(obj)
@@ -245,6 +269,10 @@ class Objects:
                     self.check(obj)
 
     # -- loss ----------------------------------------------------------------------------------
+    def lost_value(self, obj: Obj, why: str) -> Value:
+        """Returns the `ObjectLostError` of an object, with the reason."""
+        return ends.object_lost(self._spelling.object(obj.id), why)
+
     def lost(self, object_id: int, why: str, where: Value | None = None) -> None:
         """Makes lost bytes again from the lineage, or fails those who wait for them.
 
@@ -259,11 +287,11 @@ class Objects:
             return
         self._account(value, obj.size, -1)
         if type(value) is tuple and value[0] == "file":
-            self.m.out.append(c.Free(value, object_id))  # a damaged file takes up room until it is removed
+            self._step.out.append(c.Free(value, object_id))  # a damaged file takes up room until it is removed
         obj.value = None
         self.move(obj, O_LOST, f"lost: {why}")
-        if not self.m.lineage.reconstruct(obj):
-            self.set_value(obj, self.m.lost_value(obj, why), 0, ())
+        if not self._reconstruct(obj):
+            self.set_value(obj, self.lost_value(obj, why), 0, ())
 
     def free_now(self, ids: tuple[int, ...]) -> None:
         """Releases the value on request (``free``) although refs exist; reading it raises afterwards."""
@@ -272,4 +300,4 @@ class Objects:
             if obj is not None and obj.state == O_READY and not obj.actor:
                 contained, obj.contained = obj.contained, ()
                 self.unpin(contained, "containers")
-                self.set_value(obj, ends.object_freed(self.m.hex_object(object_id)), 0, ())
+                self.set_value(obj, ends.object_freed(self._spelling.object(object_id)), 0, ())

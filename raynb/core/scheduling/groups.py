@@ -5,12 +5,16 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from raynb.base.rows import PENDING_ARGS_AVAIL, PENDING_NODE_ASSIGNMENT
-from raynb.core.scheduling.resources import Amounts
+from raynb.core.scheduling.resources import Amounts, Resources
+from raynb.core.step import Step
 from raynb.core.vocabulary import commands as c
 from raynb.core.vocabulary.events import BundleReserved
 
 if TYPE_CHECKING:
-    from raynb.core.machine import Machine
+    from raynb.core.actors.table import Actors
+    from raynb.core.scheduling.scheduler import Scheduler
+    from raynb.core.tasks.cancelling import Cancelling
+    from raynb.core.tasks.table import Tasks
 
 MARKER = 10_000 * 1000  # as Ray: 1000 of "bundle", so that tasks of no resources have a place too
 
@@ -26,8 +30,16 @@ class Groups:
     On one machine a group is placed when all bundles' resources are free at once.
     """
 
-    def __init__(self, machine: Machine) -> None:
-        self.m = machine
+    def __init__(
+        self, step: Step, resources: Resources, tasks: Tasks, actors: Actors, scheduler: Scheduler,
+        cancelling: Cancelling,
+    ) -> None:  # fmt: skip
+        self._step = step
+        self._resources = resources
+        self._tasks = tasks
+        self._actors = actors
+        self._scheduler = scheduler
+        self._cancelling = cancelling
         self.placed: dict[int, tuple[Amounts, ...]] = {}
         self.waiting: dict[int, tuple[Amounts, ...]] = {}
 
@@ -38,7 +50,7 @@ class Groups:
 
     def try_waiting(self) -> None:
         """Places the waiting groups whose resources are free now."""
-        resources = self.m.resources
+        resources = self._resources
         for group, bundles in list(self.waiting.items()):
             need: dict[str, int] = {}
             for bundle in bundles:
@@ -51,8 +63,8 @@ class Groups:
             del self.waiting[group]
             self.placed[group] = bundles
             resources.add(self._own(group, bundles))
-            self.m.out.append(c.Ready(-group))
-            self.m.scheduler.pump()
+            self._step.out.append(c.Ready(-group))
+            self._scheduler.pump()
 
     def _own(self, group: int, bundles: tuple[Amounts, ...]) -> dict[str, int]:
         own: dict[str, int] = {}
@@ -64,23 +76,22 @@ class Groups:
 
     def _evict(self, group: int) -> None:
         """Ends the actors and tasks that run in a removed group."""
-        m = self.m
         ending = f"_{group}"
 
         def inside(need: Amounts) -> bool:
             return any("_group_" in name and name.endswith(ending) for name, _ in need)
 
-        for actor_id, actor in list(m.actors.table.items()):
+        for actor_id, actor in list(self._actors.table.items()):
             if inside(actor.spec.placement):
-                m.actors.kill(actor_id, True)
-        for task in list(m.tasks.table.values()):
+                self._actors.kill(actor_id, True)
+        for task in list(self._tasks.table.values()):
             if not inside(task.spec.options.resources) or task.spec.creates_actor:
                 continue
             if task.state in (PENDING_ARGS_AVAIL, PENDING_NODE_ASSIGNMENT):
-                m.tasks.fail(task, ("err", "TaskPlacementGroupRemoved", ()))
+                self._tasks.fail(task, ("err", "TaskPlacementGroupRemoved", ()))
             elif task.worker:
                 task.retries = 0
-                m.cancelling.kill_worker(task.worker, "WorkerCrashedError", "its placement group was removed")
+                self._cancelling.kill_worker(task.worker, "WorkerCrashedError", "its placement group was removed")
 
     def give_back(self, group: int) -> None:
         """Removes a placement group: ends what runs in it and releases its resources."""
@@ -90,8 +101,8 @@ class Groups:
         if bundles is None:
             return
         self._evict(group)
-        self.m.resources.remove(self._own(group, bundles))
+        self._resources.remove(self._own(group, bundles))
         for bundle in bundles:
-            self.m.resources.give(bundle)
+            self._resources.give(bundle)
         self.try_waiting()
-        self.m.scheduler.pump()
+        self._scheduler.pump()

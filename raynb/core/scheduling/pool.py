@@ -15,6 +15,7 @@ Invariant: a worker in `idle` has an empty queue, and belongs to no actor.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from raynb.base.rows import (
@@ -28,13 +29,24 @@ from raynb.base.rows import (
 from raynb.base.spec import CPU
 from raynb.core.scheduling.resources import cpu_part
 from raynb.core.scheduling.scheduler import UNKNOWN_SECONDS
+from raynb.core.step import Step
+from raynb.core.tasks.retries import crashed_at
 from raynb.core.vocabulary import commands as c
 from raynb.core.vocabulary.events import WorkerDied
-from raynb.core.vocabulary.records import MAX_SPARED_DEATHS, Task, Worker
+from raynb.core.vocabulary.records import Actor, Task, Worker
 from raynb.core.vocabulary.transitions import WORKER
 
 if TYPE_CHECKING:
-    from raynb.core.machine import Machine
+    from raynb.core.actors.calls import Calls
+    from raynb.core.actors.table import Actors
+    from raynb.core.history import History
+    from raynb.core.objects.table import Objects
+    from raynb.core.scheduling.resources import Resources
+    from raynb.core.scheduling.scheduler import Scheduler
+    from raynb.core.scheduling.worker_health import WorkerHealth
+    from raynb.core.tasks.requests import Requests
+    from raynb.core.tasks.retries import Retries
+    from raynb.core.tasks.table import Tasks
 
 REPLACE_SECONDS = 0.1  # so long after an actor took a worker, when the actor has started, the pool is filled up
 IDLE_SECONDS = 1.0  # a worker beyond the CPUs is kept this long, as in Ray
@@ -42,63 +54,81 @@ ONE_CPU = ((CPU, 10_000),)
 STUCK_FACTOR = 3.0  # prefetched tasks behind a task that runs this many windows are taken back
 
 
-def _held(m: Machine, worker: Worker) -> Any:
+def _held(actors: Mapping[int, Actor], worker: Worker) -> Any:
     if worker.actor:
-        return m.actors.table[worker.actor].spec.held
+        return actors[worker.actor].spec.held
     return worker.queue[0].took if worker.queue else ()
 
 
 class WorkerPool:
     """The table of workers: starts them when tasks need them, leases idle ones, stops those not needed."""
 
-    def __init__(self, machine: Machine, most: int) -> None:
-        self.m = machine
-        self.table: dict[int, Worker] = {}
+    def __init__(
+        self, step: Step, history: History, table: dict[int, Worker], resources: Resources, tasks: Tasks,
+        objects: Objects, scheduler: Scheduler, retries: Retries, calls: Calls, actors: Actors, requests: Requests,
+        health: WorkerHealth, most: int,
+    ) -> None:  # fmt: skip
+        self._step = step
+        self._history = history
+        self._resources = resources
+        self._tasks = tasks
+        self._objects = objects
+        self._scheduler = scheduler
+        self._retries = retries
+        self._calls = calls
+        self._actors = actors
+        self._requests = requests
+        self._health = health
+        self.table = table
         self.idle: dict[Any, list[Worker]] = {}
         self.starting: dict[Any, int] = {}
         self.most = most
         self.next_id = 1
         self.keep = 0  # idle workers worth keeping: one a CPU
-        self.gone: list[tuple[int, int]] = []  # (version, worker)
         self._replacing = False
+        self.stopping = False  # the runtime ends: no worker is replaced
+
+    def connect(self, *, stream_reader_gone: Callable[[int], None]) -> None:
+        """Sets what drops the waits of a dead worker for items of streams."""
+        self._stream_reader_gone = stream_reader_gone
 
     def move(self, worker: Worker, state: str) -> None:
         """Moves the worker to a state that `WORKER` allows, and records it."""
         if state not in WORKER[worker.state]:
-            self.m.impossible("worker", worker.id, worker.state, state)
+            self._history.impossible("worker", worker.id, worker.state, state)
         worker.state = state
-        self.m.history.record(self.m.now, "worker", worker.id, state)
+        self._history.record(self._step.now, "worker", worker.id, state)
 
     # -- starting ------------------------------------------------------------------------------
     def start(self, env: Any = ()) -> Worker:
         """Enters a new worker of an environment and orders its process."""
         worker = Worker(self.next_id, env)
         self.next_id += 1
-        worker.started = self.m.now
+        worker.started = self._step.now
         self.table[worker.id] = worker
         self.starting[env] = self.starting.get(env, 0) + 1
-        self.m.history.record(self.m.now, "worker", worker.id, STARTING)
-        self.m.out.append(c.StartWorker(worker.id, env))
+        self._history.record(self._step.now, "worker", worker.id, STARTING)
+        self._step.out.append(c.StartWorker(worker.id, env))
         return worker
 
     def taken(self) -> None:
         """Sets the timer that replaces a worker which an actor has taken."""
         if not self._replacing:
             self._replacing = True
-            self.m.timer(self.m.now + REPLACE_SECONDS, "replace", 0)
+            self._step.timer(self._step.now + REPLACE_SECONDS, "replace", 0)
 
     def replace(self) -> None:
         """Starts the kept workers that are missing, within the CPUs, unless starts fail at the moment."""
         self._replacing = False
-        if self.m.stopping or self.m.worker_health.failures:
+        if self.stopping or self._health.failures:
             return
         there = sum(1 for worker in self.table.values() if not worker.actor and not worker.retiring)
-        for _ in range(min(self.keep - there, self.m.resources.slots(ONE_CPU), self.most - len(self.table))):
+        for _ in range(min(self.keep - there, self._resources.slots(ONE_CPU), self.most - len(self.table))):
             self.start()
 
     def want(self, env: Any, count: int) -> None:
         """Starts workers for ``count`` tasks that could run now."""
-        if not self.m.worker_health.may_start(env):
+        if not self._health.may_start(env):
             return
         at_once = max(4, self.keep)
         missing = min(count, at_once) - self.starting.get(env, 0)
@@ -121,10 +151,10 @@ class WorkerPool:
         if worker is None:
             return
         worker.pid = pid
-        self.m.worker_health.started(worker)
+        self._health.started(worker)
         self._not_starting(worker)
         self._to_idle(worker)
-        self.m.scheduler.pump()
+        self._scheduler.pump()
 
     def _not_starting(self, worker: Worker) -> None:
         left = self.starting.get(worker.env, 0) - 1
@@ -135,7 +165,7 @@ class WorkerPool:
 
     def _to_idle(self, worker: Worker) -> None:
         self.move(worker, IDLE)
-        worker.idle_since = self.m.now
+        worker.idle_since = self._step.now
         if not worker.retiring:
             self.idle.setdefault(worker.env, []).append(worker)
 
@@ -152,17 +182,16 @@ class WorkerPool:
     def retire(self, worker: Worker) -> None:
         """Asks the worker to leave after what it was sent."""
         worker.retiring = True
-        self.m.out.append(c.StopWorker(worker.id))
+        self._step.out.append(c.StopWorker(worker.id))
 
     def overdue(self, worker_id: int) -> None:
         """Kills a worker that did not leave in time."""
         if worker_id in self.table:
-            self.m.out.append(c.KillWorker(worker_id))
+            self._step.out.append(c.KillWorker(worker_id))
 
     # -- tasks at workers ----------------------------------------------------------------------
     def task_done(self, worker: Worker, task: Task) -> None:
         """Removes a finished task from its worker's line, and releases what the task held."""
-        m = self.m
         queue = worker.queue
         if queue and queue[0] is task:
             if worker.blocked:  # a thread of it waits on: what the task gave back is taken, so that its end balances
@@ -173,12 +202,12 @@ class WorkerPool:
             queue.remove(task)
         worker.finished += 1
         self.give_back(task)
-        m.scheduler.left(worker, task)
+        self._scheduler.left(worker, task)
 
     def give_back(self, task: Task) -> None:
         """Releases the resources of a task that no longer runs."""
         if task.took:
-            resources = self.m.resources
+            resources = self._resources
             resources.give(task.took)
             if task.gpus:
                 resources.give_gpus(task.took, task.gpus)
@@ -190,26 +219,26 @@ class WorkerPool:
         worker = self.table.get(worker_id)
         if worker is None or worker.actor or worker.state == STARTING:
             return
-        m = self.m
+        scheduler = self._scheduler
         if worker.blocked:
-            m.scheduler.pump()
+            scheduler.pump()
             return
         queue = worker.queue
-        shape = m.scheduler.shapes.get(worker.key)
-        if not queue and shape is not None and shape.queue and not m.scheduler.urgent \
-                and not worker.retiring and m.resources.fits(shape.need):  # fmt: skip
-            m.scheduler.fill(worker, shape)
+        shape = scheduler.shapes.get(worker.key)
+        if not queue and shape is not None and shape.queue and not scheduler.urgent \
+                and not worker.retiring and self._resources.fits(shape.need):  # fmt: skip
+            scheduler.fill(worker, shape)
         if queue:
             head = queue[0]
             if head.state != RUNNING:
-                m.scheduler.start(head)
-            if shape is not None and shape.queue and m.scheduler.load[worker.id] < 0.5 * m.scheduler.prefetch_seconds:
-                m.scheduler.fill(worker, shape)
+                scheduler.start(head)
+            if shape is not None and shape.queue and scheduler.load[worker.id] < 0.5 * scheduler.prefetch_seconds:
+                scheduler.fill(worker, shape)
             return
-        m.scheduler.end_lease(worker)
+        scheduler.end_lease(worker)
         if worker.state != IDLE:
             self._to_idle(worker)
-        m.scheduler.pump()
+        scheduler.pump()
 
     def handed_back(self, worker_id: int, tasks: tuple[int, ...]) -> None:
         """Queues unstarted tasks that came back at the front, in their order."""
@@ -219,19 +248,19 @@ class WorkerPool:
         worker.withdrawing = False
         back = []
         for task_id in tasks:
-            task = self.m.tasks.table.get(task_id)
+            task = self._tasks.table.get(task_id)
             if task is None or task.worker != worker_id:
                 continue
             if worker.actor:
-                self.m.calls.handed_back(task)
+                self._calls.handed_back(task)
                 continue
             if task in worker.queue:
                 worker.queue.remove(task)
             self.give_back(task)
-            self.m.scheduler.left(worker, task)
+            self._scheduler.left(worker, task)
             back.append(task)
         for task in reversed(back):
-            self.m.retries.requeue(task, front=True)
+            self._retries.requeue(task, front=True)
 
     # -- blocking ------------------------------------------------------------------------------
     def block(self, worker_id: int, request: int, task_id: int) -> None:
@@ -244,8 +273,8 @@ class WorkerPool:
         if len(worker.blocked) == 1:
             if worker.state == BUSY:
                 self.move(worker, BLOCKED)
-            self.m.resources.give(cpu_part(_held(self.m, worker)))
-        self.m.scheduler.pump()
+            self._resources.give(cpu_part(_held(self._actors.table, worker)))
+        self._scheduler.pump()
 
     def unblock(self, worker_id: int, request: int) -> None:
         """Ends one wait of a worker's task; with the last one it acquires its CPUs again."""
@@ -257,7 +286,7 @@ class WorkerPool:
             _acquire_again(self, worker)
             if not worker.actor:
                 self.refill(worker_id)
-                self.m.scheduler.follow(worker)
+                self._scheduler.follow(worker)
 
     # -- death ---------------------------------------------------------------------------------
     def died(self, event: WorkerDied) -> None:
@@ -265,64 +294,50 @@ class WorkerPool:
         worker = self.table.pop(event.worker, None)
         if worker is None:
             return
-        m = self.m
-        started = worker.state != STARTING
-        if not started:
+        if not (started := worker.state != STARTING):
             self._not_starting(worker)
         idle = self.idle.get(worker.env)
         if idle and worker in idle:
             idle.remove(worker)
         if worker.blocked:  # what it gave back meanwhile is taken again, so that its end balances
-            m.resources.take(cpu_part(_held(self.m, worker)))
+            self._resources.take(cpu_part(_held(self._actors.table, worker)))
             worker.blocked.clear()
-        m.requests.worker_gone(worker.id)
-        m.streams.worker_gone(worker.id)
+        self._requests.worker_gone(worker.id)
+        self._stream_reader_gone(worker.id)
         self.move(worker, DEAD)
         worker.exit = event.reason
-        self.gone.append((m.history.version, worker.id))
         tasks = list(worker.queue)
         worker.queue.clear()
-        m.scheduler.end_lease(worker)
+        self._scheduler.end_lease(worker)
         for task in reversed(tasks):
-            m.scheduler.cost.pop(task.spec.task_id, None)
+            self._scheduler.cost.pop(task.spec.task_id, None)
         if worker.actor:
-            m.actors.worker_died(worker, event)
+            self._actors.worker_died(worker, event)
         else:
             self._orphans(worker, tasks, event)
-        m.actors.creator_died(worker)
-        m.objects.worker_gone(worker.id)
+        self._actors.creator_died(worker)
+        self._objects.worker_gone(worker.id)
         if not started and not worker.retiring:
-            m.worker_health.start_failed(worker, event)
-        m.scheduler.pump()
+            self._health.start_failed(worker, event)
+        self._scheduler.pump()
 
     def _orphans(self, worker: Worker, tasks: list[Task], event: WorkerDied) -> None:
         """Crashes the task that ran on the dead worker, and queues those behind it again."""
-        m = self.m
-        names = [task.spec.task_id for task in tasks]
-        # Tasks before the current one had ended, but their results, which may be made again, had not
-        # been sent. A worker that says it ran something else had not begun with any of these.
-        if event.current in names:
-            at = names.index(event.current)
-        else:
-            at = 0
-            if event.current and tasks and tasks[0].spared < MAX_SPARED_DEATHS:
-                tasks[0].spared += 1
-                at = -1
+        at = crashed_at(tasks, event.current)
         for position, task in reversed(list(enumerate(tasks))):
             self.give_back(task)
             if position == at and task.state != RUNNING:
-                m.tasks.move(task, RUNNING)
+                self._tasks.move(task, RUNNING)
             if position == at:
-                m.retries.crashed(task, worker, event)
+                self._retries.crashed(task, worker, event)
             elif task.cancelled:
-                m.tasks.end_cancelled(task)
+                self._tasks.end_cancelled(task)
             else:
-                m.retries.requeue(task, front=True)
+                self._retries.requeue(task, front=True)
 
     def tick(self) -> None:
         """Retires idle workers over `keep`, and has tasks that wait behind a long one handed back."""
-        m = self.m
-        now = m.now
+        now = self._step.now
         total = sum(1 for w in self.table.values() if not w.actor)
         for workers in self.idle.values():
             for worker in list(workers):
@@ -332,13 +347,13 @@ class WorkerPool:
                     workers.remove(worker)
                     self.retire(worker)
                     total -= 1
-        window = m.scheduler.prefetch_seconds * STUCK_FACTOR
+        window = self._scheduler.prefetch_seconds * STUCK_FACTOR
         for worker in self.table.values():
             if len(worker.queue) > 1 and not worker.withdrawing and not worker.actor \
                     and now - worker.queue[0].started > window:  # fmt: skip
                 worker.withdrawing = True
-                m.scheduler.load[worker.id] = UNKNOWN_SECONDS  # nothing more behind this one
-                m.out.append(c.Withdraw(worker.id, tuple(t.spec.task_id for t in list(worker.queue)[1:])))
+                self._scheduler.load[worker.id] = UNKNOWN_SECONDS  # nothing more behind this one
+                self._step.out.append(c.Withdraw(worker.id, tuple(t.spec.task_id for t in list(worker.queue)[1:])))
 
     def crowded(self) -> bool:
         """Returns whether a tick may change something."""
@@ -349,6 +364,6 @@ class WorkerPool:
 
 def _acquire_again(pool: WorkerPool, worker: Worker) -> None:
     """Takes what a blocked worker's task gave back."""
-    pool.m.resources.take(cpu_part(_held(pool.m, worker)))
+    pool._resources.take(cpu_part(_held(pool._actors.table, worker)))
     if worker.state == BLOCKED:
         pool.move(worker, BUSY)

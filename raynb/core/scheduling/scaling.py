@@ -9,7 +9,9 @@ from raynb.base.spec import CPU
 from raynb.core.vocabulary import events as e
 
 if TYPE_CHECKING:
-    from raynb.core.machine import Machine
+    from raynb.core.scheduling.pool import WorkerPool
+    from raynb.core.scheduling.resources import Resources
+    from raynb.core.scheduling.scheduler import Scheduler
 
 
 def workers_for(cpus: int) -> int:
@@ -17,9 +19,9 @@ def workers_for(cpus: int) -> int:
     return max(1, cpus // RESOURCE_UNIT)
 
 
-def scale(m: Machine, event: e.CpusChanged) -> None:
+def scale(event: e.CpusChanged, resources: Resources, pool: WorkerPool, scheduler: Scheduler) -> None:
     """Changes how many slots tasks have. Running tasks go on; workers over the new number leave when they are idle."""
-    m.resources.add({CPU: event.cpus - m.resources.total.get(CPU, 0)})
-    m.pool.keep = workers_for(event.cpus)
-    m.pool.replace()
-    m.scheduler.pump()
+    resources.add({CPU: event.cpus - resources.total.get(CPU, 0)})
+    pool.keep = workers_for(event.cpus)
+    pool.replace()
+    scheduler.pump()

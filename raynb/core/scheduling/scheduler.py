@@ -9,17 +9,19 @@ blocked worker waits for go first: a hundred nested tasks then need a few worker
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from raynb.base.rows import PENDING_NODE_ASSIGNMENT, RUNNING, SUBMITTED_TO_WORKER
 from raynb.base.spec import TaskOptions
-from raynb.core.scheduling.resources import Amounts, gpu_amount
+from raynb.core.scheduling.resources import Amounts, Resources, gpu_amount, to_floats
+from raynb.core.step import Step
 from raynb.core.vocabulary import commands as c
 from raynb.core.vocabulary.records import Task, Worker
 
 if TYPE_CHECKING:
-    from raynb.core.machine import Machine
+    from raynb.core.tasks.table import Tasks
 
 PREFETCH_MAX_TASKS = 500  # tasks a worker may have waiting, however short they are
 UNKNOWN_SECONDS = 1e9  # estimated seconds of a function that has not run yet
@@ -48,8 +50,10 @@ class Scheduler:
     ``prefetch_seconds``.
     """
 
-    def __init__(self, machine: Machine, prefetch_seconds: float) -> None:
-        self.m = machine
+    def __init__(self, step: Step, tasks: Tasks, resources: Resources, prefetch_seconds: float) -> None:
+        self._step = step
+        self._tasks = tasks
+        self._resources = resources
         self.prefetch_seconds = prefetch_seconds
         self.shapes: dict[int, Shape] = {}
         self._by_signature: dict[tuple[Any, ...], int] = {}
@@ -61,6 +65,26 @@ class Scheduler:
         self.waiting: dict[int, None] = {}  # keys of shapes with a queue, round robin
         self.urgent: deque[Task] = deque()
         self.parked: dict[int, Task] = {}  # tasks that crashed their workers, until they are tried again
+
+    def connect(
+        self, *, idle: Mapping[Any, list[Worker]], take_idle: Callable[[Any], Worker | None],
+        lease: Callable[[Worker, int], None], want: Callable[[Any, int], None],
+        place_actor: Callable[[Task, Worker], None],
+    ) -> None:  # fmt: skip
+        """Sets what is called in policies that are made after this one.
+
+        Args:
+            idle: environment → idle workers.
+            take_idle: removes and returns one of them.
+            lease: makes a worker busy with a shape (its key).
+            want: so many workers of an environment could run something now.
+            place_actor: binds an actor to the worker that its creation task was assigned to.
+        """
+        self._idle = idle
+        self._take_idle = take_idle
+        self._lease_worker = lease
+        self._want_workers = want
+        self._place_actor = place_actor
 
     def shape_of(self, options: TaskOptions) -> Shape:
         """Returns the shape (resources, environment) of a task's options, and makes it if it is new."""
@@ -80,14 +104,14 @@ class Scheduler:
     # -- queueing ------------------------------------------------------------------------------
     def enqueue(self, task: Task, front: bool = False) -> None:
         """Places a task whose arguments are ready, or queues it."""
-        if task.not_before > self.m.now:  # after a crash: beside the queue, so that nobody waits behind it
+        if task.not_before > self._step.now:  # after a crash: beside the queue, so that nobody waits behind it
             self.parked[task.spec.task_id] = task
-            self.m.timer(task.not_before, "queue", task.spec.task_id)
+            self._step.timer(task.not_before, "queue", task.spec.task_id)
             return
         options = task.spec.options
         shape = self.shapes[options.key] if options.key else self.shape_of(options)
         queue = shape.queue
-        if not queue and not self.urgent and self.m.pool.idle.get(shape.env) and self._place(shape, task):
+        if not queue and not self.urgent and self._idle.get(shape.env) and self._place(shape, task):
             return
         if front:
             queue.appendleft(task)
@@ -101,7 +125,7 @@ class Scheduler:
                 self.fill(worker, shape)
             else:
                 shape.full = min(self.load[w.id] for w in shape.leased) >= self.prefetch_seconds
-        if (queue and self.m.resources.fits(shape.need)) or not shape.leased:
+        if (queue and self._resources.fits(shape.need)) or not shape.leased:
             self._want(shape)
 
     def unpark(self, task_id: int) -> None:
@@ -113,9 +137,9 @@ class Scheduler:
     def make_urgent(self, object_ids: list[int]) -> None:
         """Puts the queued tasks that make these objects before all others: a blocked worker waits for them."""
         for object_id in object_ids:
-            task = self.m.tasks.of_object(object_id)
+            task = self._tasks.of_object(object_id)
             if task is not None and task.state == PENDING_NODE_ASSIGNMENT and not task.spec.actor \
-                    and task.not_before <= self.m.now:  # fmt: skip
+                    and task.not_before <= self._step.now:  # fmt: skip
                 self.urgent.append(task)
 
     def pump(self) -> None:
@@ -152,13 +176,13 @@ class Scheduler:
             self.waiting.pop(shape.key, None)
 
     def _place(self, shape: Shape, task: Task) -> bool:
-        if not self.m.resources.fits(shape.need):
+        if not self._resources.fits(shape.need):
             return False
-        worker = self.m.pool.take_idle(shape.env)
+        worker = self._take_idle(shape.env)
         if worker is None:
             return False
         if task.spec.creates_actor:
-            self.m.actors.placed(task, worker)
+            self._place_actor(task, worker)
         else:
             self._lease(worker, shape)
             self.send(worker, task)
@@ -166,18 +190,26 @@ class Scheduler:
 
     def _want(self, shape: Shape, most: int | None = None) -> None:
         """Starts workers for queued tasks that no idle worker can take, if resources allow; warns if they never do."""
-        m = self.m
-        slots = m.resources.slots(shape.need)
+        slots = self._resources.slots(shape.need)
         if slots <= 0:
-            if not shape.warned and not m.resources.feasible(shape.need):
+            if not shape.warned and not self._resources.feasible(shape.need):
                 shape.warned = True
-                m.warn_infeasible(shape.queue[0] if shape.queue else self.urgent[0], shape.need)
+                self._warn_infeasible(shape.queue[0] if shape.queue else self.urgent[0], shape.need)
             return
-        m.pool.want(shape.env, min(slots, most if most is not None else len(shape.queue)))
+        self._want_workers(shape.env, min(slots, most if most is not None else len(shape.queue)))
+
+    def _warn_infeasible(self, task: Task, need: Amounts) -> None:
+        """Warns that a task asks for more than the whole machine has."""
+        there = to_floats(self._resources.total)
+        lacking = {k: v for k, v in to_floats(need).items() if v > there.get(k, 0)}
+        self._step.out.append(c.Warn(
+            f"{task.spec.options.name} asks for {to_floats(need)}, but this machine has only "
+            f"{there}: it waits until there is more of {', '.join(lacking)} "
+            "(raynb.init(num_cpus=..., resources=...) says how much there is).", task.spec.scope))  # fmt: skip
 
     # -- leases --------------------------------------------------------------------------------
     def _lease(self, worker: Worker, shape: Shape) -> None:
-        self.m.pool.busy(worker, shape.key)
+        self._lease_worker(worker, shape.key)
         shape.leased.append(worker)
         self.load[worker.id] = 0.0
 
@@ -190,7 +222,6 @@ class Scheduler:
 
     def send(self, worker: Worker, task: Task) -> None:
         """Sends a task to a worker, where it runs at once or waits behind others."""
-        m = self.m
         task.worker = worker.id
         options = task.spec.options
         cost = self.estimates.get(options.function, UNKNOWN_SECONDS)
@@ -198,24 +229,23 @@ class Scheduler:
         self.load[worker.id] += cost
         queue = worker.queue
         if queue:
-            m.tasks.move(task, SUBMITTED_TO_WORKER)
+            self._tasks.move(task, SUBMITTED_TO_WORKER)
         else:
             self.start(task)
         queue.append(task)
-        m.out.append(c.Run(worker.id, task, m.tasks.lend_arguments(task, worker.id)))
+        self._step.out.append(c.Run(worker.id, task, self._tasks.lend_arguments(task, worker.id)))
 
     def start(self, task: Task) -> None:
         """Starts the worker's first task: it acquires its resources."""
-        m = self.m
         options = task.spec.options
-        task.started = m.now
+        task.started = self._step.now
         task.took = need = options.resources
-        m.resources.take(need)
-        if m.resources.gpus:
-            task.gpus = m.resources.take_gpus(need)
-        m.tasks.move(task, RUNNING)
+        self._resources.take(need)
+        if self._resources.gpus:
+            task.gpus = self._resources.take_gpus(need)
+        self._tasks.move(task, RUNNING)
         if options.timeout is not None:
-            m.timer(m.now + options.timeout, "timeout", task.spec.task_id)
+            self._step.timer(self._step.now + options.timeout, "timeout", task.spec.task_id)
 
     def left(self, worker: Worker, task: Task) -> None:
         """Removes a task (done, or handed back) from the worker's estimated load."""
@@ -242,7 +272,7 @@ class Scheduler:
                 or len(worker.queue) != 1:  # fmt: skip
             return
         task = shape.queue[0]
-        if task.state != PENDING_NODE_ASSIGNMENT or task.not_before > self.m.now or task.spec.creates_actor \
+        if task.state != PENDING_NODE_ASSIGNMENT or task.not_before > self._step.now or task.spec.creates_actor \
                 or worker.queue[0].spec.options.function in self.restless:  # fmt: skip
             return
         shape.queue.popleft()

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from raynb.base.config import ENV_FAILED
 from raynb.base.rows import BUSY, IDLE, PENDING_NODE_ASSIGNMENT
 from raynb.base.spec import Value
+from raynb.core.step import Step
 from raynb.core.vocabulary import commands as c
 from raynb.core.vocabulary.events import WorkerDied, WorkerSilent
-from raynb.core.vocabulary.records import Worker
+from raynb.core.vocabulary.records import Actor, Worker
 
 if TYPE_CHECKING:
-    from raynb.core.machine import Machine
+    from raynb.core.history import History
+    from raynb.core.scheduling.scheduler import Scheduler
+    from raynb.core.tasks.table import Tasks
 
 PAUSES = (0.2, 0.5)  # seconds between the rounds of tries; after the last one it is given up
 WORKING_PAUSE = 5.0  # the same, while other workers do the work
@@ -61,12 +65,24 @@ class WorkerHealth:
     with the reason, unless workers that are there can run them.
     """
 
-    def __init__(self, machine: Machine) -> None:
-        self.m = machine
+    def __init__(
+        self, step: Step, history: History, workers: Mapping[int, Worker], actors: Mapping[int, Actor],
+        tasks: Tasks, scheduler: Scheduler,
+    ) -> None:  # fmt: skip
+        self._step = step
+        self._history = history
+        self._workers = workers
+        self._actors = actors
+        self._tasks = tasks
+        self._scheduler = scheduler
         self.failures: dict[Any, int] = {}  # environment → starts that failed, one after the other
         self.paused: dict[Any, float] = {}  # environment → no worker is started before
         self.up = False  # there has been a worker
         self.gave_up = ""  # why there never was one
+
+    def connect(self, *, start: Callable[[], object]) -> None:
+        """Sets what starts a worker."""
+        self._start = start
 
     def started(self, worker: Worker) -> None:
         """Clears the failures of the worker's environment: one of its workers is up."""
@@ -77,13 +93,12 @@ class WorkerHealth:
 
     def may_start(self, env: Any) -> bool:
         """Returns whether a worker of the environment may be started now, or must wait for a pause to end."""
-        return not self.paused or self.m.now >= self.paused.get(env, 0.0)
+        return not self.paused or self._step.now >= self.paused.get(env, 0.0)
 
     def start_failed(self, worker: Worker, event: WorkerDied) -> None:
         """Counts a worker that died before it was ready: pauses further starts, or gives the environment up."""
-        m = self.m
         env = worker.env
-        if m.now < self.paused.get(env, 0.0):
+        if self._step.now < self.paused.get(env, 0.0):
             return  # several were started at once: it is the same failure
         failures = self.failures[env] = self.failures.get(env, 0) + 1
         if failures <= len(PAUSES):
@@ -94,43 +109,41 @@ class WorkerHealth:
             self._fail_queued(env, ("err", "RuntimeEnvSetupError", (event.reason.removeprefix(ENV_FAILED),)))
             return
         text = f"Workers cannot be started: {event.reason}"
-        if any(w.state in (IDLE, BUSY) and not w.actor and w.env == env for w in m.pool.table.values()):
+        if any(w.state in (IDLE, BUSY) and not w.actor and w.env == env for w in self._workers.values()):
             # Those there are do the work, one task after the other. Perhaps there is room for more later.
             self._pause(env, WORKING_PAUSE)
-            m.out.append(c.Warn(f"{text}. The work goes on with the workers that there are."))
+            self._step.out.append(c.Warn(f"{text}. The work goes on with the workers that there are."))
             return
         if not self.up:
             self.gave_up = text
         self._fail_queued(env, ("err", "RaySystemError", (text,)))
 
     def _pause(self, env: Any, seconds: float) -> None:
-        self.paused[env] = self.m.now + seconds
-        self.m.timer(self.paused[env], "start", 0)
+        self.paused[env] = self._step.now + seconds
+        self._step.timer(self.paused[env], "start", 0)
 
     def again(self) -> None:
         """Ends a pause, and starts workers again."""
-        m = self.m
-        if not self.up and not self.gave_up and not m.pool.table:
-            m.pool.start()
-        m.scheduler.pump()
+        if not self.up and not self.gave_up and not self._workers:
+            self._start()
+        self._scheduler.pump()
 
     def _fail_queued(self, env: Any, value: Value) -> None:
         """Fails everything that waits for a worker of an environment that was given up."""
-        for task in list(self.m.tasks.table.values()):
+        for task in list(self._tasks.table.values()):
             spec = task.spec
             if task.state == PENDING_NODE_ASSIGNMENT and not spec.actor and spec.options.runtime_env == env:
-                self.m.tasks.fail(task, value)
+                self._tasks.fail(task, value)
 
     def silent(self, event: WorkerSilent) -> None:
         """Warns that a worker with work has not answered for a while, with what the user can do."""
-        m = self.m
-        worker = m.pool.table.get(event.worker)
+        worker = self._workers.get(event.worker)
         if worker is None:
             return
-        m.history.record(m.now, "worker", worker.id, "does not answer")
+        self._history.record(self._step.now, "worker", worker.id, "does not answer")
         scope = 0
         if worker.actor:
-            name = f"actor {m.actors.table[worker.actor].spec.class_name}"
+            name = f"actor {self._actors[worker.actor].spec.class_name}"
         elif worker.queue:
             name, scope = worker.queue[0].spec.options.name, worker.queue[0].spec.scope
         else:
@@ -145,4 +158,4 @@ class WorkerHealth:
         if worker.actor:
             remedy = "raynb.kill(handle) ends it."
         where = "\n".join((" It is here:", *event.stack)) if event.stack else ""
-        m.out.append(c.Warn(f"{text} {remedy}{where}", scope))
+        self._step.out.append(c.Warn(f"{text} {remedy}{where}", scope))

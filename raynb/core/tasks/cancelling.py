@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from raynb.base.rows import PENDING_ARGS_AVAIL, PENDING_NODE_ASSIGNMENT, RUNNING, SUBMITTED_TO_WORKER, TASK_ENDED
+from raynb.core.step import Step
 from raynb.core.vocabulary import commands as c
 from raynb.core.vocabulary import events as e
+from raynb.core.vocabulary.records import Worker
 
 if TYPE_CHECKING:
-    from raynb.core.machine import Machine
+    from raynb.core.actors.calls import Calls
+    from raynb.core.history import History
+    from raynb.core.tasks.table import Tasks
 
 
 class Cancelling:
@@ -20,8 +24,15 @@ class Cancelling:
     (seconds) is over. Time at a breakpoint does not count towards a timeout.
     """
 
-    def __init__(self, machine: Machine) -> None:
-        self.m = machine
+    def __init__(
+        self, step: Step, history: History, workers: Mapping[int, Worker], tasks: Tasks, calls: Calls, grace: float
+    ) -> None:  # fmt: skip
+        self._step = step
+        self._history = history
+        self._workers = workers
+        self._tasks = tasks
+        self._calls = calls
+        self._grace = grace  # seconds between an interrupt and the end of the worker
         #: Task at a breakpoint → when it stopped there.
         self.paused: dict[int, float] = {}
         self._lent: dict[int, float] = {}  # task → seconds at breakpoints that its timeout has not got back yet
@@ -41,20 +52,20 @@ class Cancelling:
     # -- breakpoints ---------------------------------------------------------------------------
     def pause(self, task_id: int) -> None:
         """Stops the timeout of a task that waits at a breakpoint."""
-        if task_id in self.m.tasks.table:
-            self.paused.setdefault(task_id, self.m.now)
+        if task_id in self._tasks.table:
+            self.paused.setdefault(task_id, self._step.now)
 
     def resume(self, task_id: int) -> None:
         """Runs the timeout of a task that left its breakpoint, with the seconds it had left."""
         since = self.paused.pop(task_id, None)
         left = self._overdue.pop(task_id, None)
         if left is not None:
-            self.m.timer(self.m.now + left, "timeout", task_id)
+            self._step.timer(self._step.now + left, "timeout", task_id)
         elif since is not None and self._has_timeout(task_id):
-            self._lent[task_id] = self._lent.get(task_id, 0.0) + self.m.now - since
+            self._lent[task_id] = self._lent.get(task_id, 0.0) + self._step.now - since
 
     def _has_timeout(self, task_id: int) -> bool:
-        task = self.m.tasks.table.get(task_id)
+        task = self._tasks.table.get(task_id)
         return task is not None and task.spec.options.timeout is not None
 
     def _stands_still(self, task_id: int) -> bool:
@@ -62,58 +73,57 @@ class Cancelling:
         lent = self._lent.pop(task_id, 0.0)
         since = self.paused.get(task_id)
         if since is not None:
-            self._overdue[task_id] = self.m.now - since + lent
+            self._overdue[task_id] = self._step.now - since + lent
         elif lent:
-            self.m.timer(self.m.now + lent, "timeout", task_id)
+            self._step.timer(self._step.now + lent, "timeout", task_id)
         return since is not None or lent > 0
 
     # -- cancelling ----------------------------------------------------------------------------
     def cancel(self, task_id: int, force: bool, recursive: bool) -> bool:
         """Cancels one task; returns whether it was unfinished."""
-        task = self.m.tasks.table.get(task_id)
+        task = self._tasks.table.get(task_id)
         if recursive:
-            for child in list(self.m.tasks.children.get(task_id, ())):
+            for child in list(self._tasks.children.get(task_id, ())):
                 self.cancel(child, force, True)
         if task is None or task.state in TASK_ENDED or task.spec.creates_actor:
             return False
-        m = self.m
-        m.history.record(m.now, "task", task_id, "cancel asked")
+        self._history.record(self._step.now, "task", task_id, "cancel asked")
         task.cancelled = True
         if task.state in (PENDING_ARGS_AVAIL, PENDING_NODE_ASSIGNMENT):
             if task.spec.actor:
-                m.calls.drop_queued(task)
-            m.tasks.end_cancelled(task)
+                self._calls.drop_queued(task)
+            self._tasks.end_cancelled(task)
         elif task.spec.actor:
-            m.out.append(c.Interrupt(task.worker, task_id))
-            m.calls.cancel_sent(task)
+            self._step.out.append(c.Interrupt(task.worker, task_id))
+            self._calls.cancel_sent(task)
         elif force and task.state == RUNNING:
             self.kill_worker(task.worker, "TaskCancelledError", "")
         else:
-            m.out.append(c.Interrupt(task.worker, task_id))
+            self._step.out.append(c.Interrupt(task.worker, task_id))
             if task.state == RUNNING or task.state == SUBMITTED_TO_WORKER:
-                m.timer(m.now + m.cancel_grace, "grace", task_id)
+                self._step.timer(self._step.now + self._grace, "grace", task_id)
         return True
 
     def cancel_scope(self, scope: int) -> tuple[int, int]:
         """Cancels the unfinished tasks of a cell; returns (cancelled, already ended)."""
-        ended = sum(self.m.tasks.scopes.get(scope, {}).values())
+        ended = sum(self._tasks.scopes.get(scope, {}).values())
         count = 0
-        for task_id in sorted(self.m.tasks.open_in.get(scope, ()), reverse=True):
-            task = self.m.tasks.table.get(task_id)
+        for task_id in sorted(self._tasks.open_in.get(scope, ()), reverse=True):
+            task = self._tasks.table.get(task_id)
             if task is not None and not task.spec.parent:
                 count += self.cancel(task_id, False, True)
         return count, ended
 
     def kill_worker(self, worker_id: int, kind: str, text: str) -> None:
         """Kills a worker in order to end its running task."""
-        worker = self.m.pool.table.get(worker_id)
+        worker = self._workers.get(worker_id)
         if worker is not None and worker.kill_reason is None:
             worker.kill_reason = (kind, text)
-            self.m.out.append(c.KillWorker(worker_id))
+            self._step.out.append(c.KillWorker(worker_id))
 
     def timer(self, what: str, task_id: int) -> None:
         """Applies a timer of a task: its timeout, or the grace after an interrupt."""
-        task = self.m.tasks.table.get(task_id)
+        task = self._tasks.table.get(task_id)
         if task is None or task.state != RUNNING:
             self._lent.pop(task_id, None)
             return

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
-from raynb.core.tasks import deadlocks
+from raynb.core.step import Step
+from raynb.core.tasks.deadlocks import Deadlocks
 from raynb.core.vocabulary import commands as c
 from raynb.core.vocabulary.events import Requested
-from raynb.core.vocabulary.records import Request
+from raynb.core.vocabulary.records import Actor, Request, Worker
 from raynb.core.vocabulary.transitions import O_PENDING, O_READY
 
 if TYPE_CHECKING:
-    from raynb.core.machine import Machine
+    from raynb.core.objects.table import Objects
+    from raynb.core.scheduling.scheduler import Scheduler
+    from raynb.core.tasks.table import Tasks
 
 
 class Requests:
@@ -21,22 +25,48 @@ class Requests:
     answered once, and dropped with its worker.
     """
 
-    def __init__(self, machine: Machine) -> None:
-        self.m = machine
+    def __init__(
+        self, step: Step, workers: Mapping[int, Worker], actors: Mapping[int, Actor], tasks: Tasks, objects: Objects,
+        scheduler: Scheduler,
+    ) -> None:  # fmt: skip
+        self._step = step
+        self._workers = workers
+        self._tasks = tasks
+        self._objects = objects
+        self._scheduler = scheduler
         self.table: dict[int, Request] = {}
         self.by_worker: dict[int, dict[int, int]] = {}
+        self._deadlocks = Deadlocks(workers, actors, tasks, objects, self.table, self.by_worker)
         self._next = 0
+
+    def connect(
+        self, *, block: Callable[[int, int, int], None], unblock: Callable[[int, int], None],
+        handed_back: Callable[[int, tuple[int, ...]], None], refill: Callable[[int], None],
+        stream_request_dropped: Callable[[int, int], None],
+    ) -> None:  # fmt: skip
+        """Sets what is called in policies that are made after this one.
+
+        Args:
+            block, unblock: a worker's task waits with a request, and goes on.
+            handed_back: a worker gives back tasks that it has not begun.
+            refill: a worker may get more.
+            stream_request_dropped: a worker stopped waiting for an item.
+        """
+        self._block = block
+        self._unblock = unblock
+        self._handed_back = handed_back
+        self._refill = refill
+        self._stream_request_dropped = stream_request_dropped
 
     def asked(self, event: Requested) -> None:
         """Enters a worker's request, answers it if it is satisfied, else blocks the worker's task."""
-        m = self.m
-        if event.worker not in m.pool.table:
+        if event.worker not in self._workers:
             return
         pending = []
         seen = set()
         failed = False
         for object_id in event.ids:
-            obj = m.objects.table.get(object_id)
+            obj = self._objects.table.get(object_id)
             if obj is None:
                 continue
             if obj.state == O_READY:
@@ -50,11 +80,11 @@ class Requests:
             self._reply(event.worker, event.request, self._first_error(event.ids) if failed else event.ids,
                         event.is_wait)  # fmt: skip
             if event.handed_back:
-                m.pool.handed_back(event.worker, event.handed_back)
-                m.pool.refill(event.worker)
+                self._handed_back(event.worker, event.handed_back)
+                self._refill(event.worker)
             return
         if not event.is_wait:
-            names = deadlocks.ring(m, event.worker, event.task, [obj.id for obj in pending])
+            names = self._deadlocks.ring(event.worker, event.task, [obj.id for obj in pending])
             if names is not None:
                 self._refuse(event, names)
                 return
@@ -71,30 +101,30 @@ class Requests:
                 obj.requests.append(number)
             if obj.state == O_PENDING:
                 urgent.append(obj.id)
-        task = m.tasks.table.get(event.task)
+        task = self._tasks.table.get(event.task)
         function = task.spec.options.function if task is not None and not task.spec.actor else ""
         if event.handed_back:
-            if m.pool.table[event.worker].follower in event.handed_back:
-                m.scheduler.restless.add(function)
-            m.pool.handed_back(event.worker, event.handed_back)
+            if self._workers[event.worker].follower in event.handed_back:
+                self._scheduler.restless.add(function)
+            self._handed_back(event.worker, event.handed_back)
         if function:
-            m.scheduler.blocks(function)
-        m.scheduler.make_urgent(urgent)
-        m.pool.block(event.worker, event.request, event.task)
+            self._scheduler.blocks(function)
+        self._scheduler.make_urgent(urgent)
+        self._block(event.worker, event.request, event.task)
 
     def _refuse(self, event: Requested, names: list[str]) -> None:
         """Answers a `get` that would never end with an error that names the ring of waits."""
-        m = self.m
         if event.handed_back:
-            m.pool.handed_back(event.worker, event.handed_back)
+            self._handed_back(event.worker, event.handed_back)
         who = f"{names[0]} waits for itself" if len(names) == 2 else "a cycle: " + " waits for ".join(names)
         text = (f"Deadlock: {who}. An actor runs one call at a time; make one of them async or give it "
                 "max_concurrency.")  # fmt: skip
-        m.out.append(c.Reply(event.worker, event.request, event.ids, False, (), ("err", "ActorDeadlockError", (text,))))
+        error = ("err", "ActorDeadlockError", (text,))
+        self._step.out.append(c.Reply(event.worker, event.request, event.ids, False, (), error))
 
     def _first_error(self, ids: tuple[int, ...]) -> tuple[int, ...]:
         """Returns the first error among the ready ids, in the list's order: as in Ray, it is what a `get` raises."""
-        table = self.m.objects.table
+        table = self._objects.table
         return next((i,) for i in ids if i in table and table[i].error and table[i].state == O_READY)
 
     def object_ready(self, numbers: list[int], error: bool) -> None:
@@ -109,10 +139,10 @@ class Requests:
                 self._end(request)
                 ids = self._first_error(request.ids) if failed else request.ids
                 self._reply(request.worker, request.request, ids, request.is_wait)
-                self.m.pool.unblock(request.worker, request.request)
+                self._unblock(request.worker, request.request)
 
     def _reply(self, worker: int, request: int, ids: tuple[int, ...], is_wait: bool) -> None:
-        table = self.m.objects.table
+        table = self._objects.table
         lent: list[int] = []
         if is_wait:
             ready = tuple(i for i in ids if i not in table or table[i].state == O_READY)
@@ -122,15 +152,15 @@ class Requests:
                 obj = table.get(object_id)
                 if obj is None:
                     continue
-                obj.used = self.m.now
+                obj.used = self._step.now
                 if obj.error:
-                    self.m.tasks.unasked.asked(obj)
+                    self._tasks.unasked.asked(obj)
                 if type(obj.value) is tuple:  # the worker will hold views of it
                     lent.append(object_id)
                 lent.extend(obj.contained)
             for object_id in lent:
-                self.m.objects.lend(object_id, worker)
-        self.m.out.append(c.Reply(worker, request, ready, is_wait, tuple(lent)))
+                self._objects.lend(object_id, worker)
+        self._step.out.append(c.Reply(worker, request, ready, is_wait, tuple(lent)))
 
     def _end(self, request: Request) -> None:
         del self.table[request.id]
@@ -142,9 +172,9 @@ class Requests:
         if identity is not None:
             request = self.table[identity]
             self._end(request)
-            self.m.pool.unblock(worker, number)
+            self._unblock(worker, number)
         else:
-            self.m.streams.request_dropped(worker, number)
+            self._stream_request_dropped(worker, number)
 
     def worker_gone(self, worker: int) -> None:
         """Drops the requests of a worker that died."""

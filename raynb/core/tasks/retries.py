@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from raynb.base.rows import PENDING_NODE_ASSIGNMENT
+from raynb.core.step import Step
 from raynb.core.vocabulary import commands as c
 from raynb.core.vocabulary.events import WorkerDied
-from raynb.core.vocabulary.records import Task, Worker
+from raynb.core.vocabulary.records import MAX_SPARED_DEATHS, Task, Worker
 
 if TYPE_CHECKING:
-    from raynb.core.machine import Machine
+    from raynb.core.history import History
+    from raynb.core.scheduling.scheduler import Scheduler
+    from raynb.core.tasks.table import Tasks
 
 BACKOFF_FIRST = 0.05  # seconds before the retry after a second crash, doubled each time
 BACKOFF_MAX_SECONDS = 10.0
@@ -37,6 +41,24 @@ def less_one(retries: int) -> int:
     return retries - 1 if retries > 0 else retries
 
 
+def crashed_at(tasks: Sequence[Task], current: int) -> int:
+    """Returns which of the tasks that a dead worker was sent has crashed (its place); -1: none had begun.
+
+    Those before it had ended, but their results, which may be made again, had not been sent. A worker that says it
+    ran something else had not begun with any of these; that is believed a few times a task.
+
+    Args:
+        current: the task that it ran, by its own account; 0: unknown.
+    """
+    for place, task in enumerate(tasks):
+        if task.spec.task_id == current:
+            return place
+    if current and tasks and tasks[0].spared < MAX_SPARED_DEATHS:
+        tasks[0].spared += 1
+        return -1
+    return 0
+
+
 class Retries:
     """Decides whether a failed task runs again, and when.
 
@@ -44,20 +66,28 @@ class Retries:
     may be retried use up ``max_retries``; repeated crashes wait ever longer (`BACKOFF_MAX_SECONDS`).
     """
 
-    def __init__(self, machine: Machine) -> None:
-        self.m = machine
+    def __init__(self, step: Step, history: History, tasks: Tasks, scheduler: Scheduler, pause: float) -> None:
+        self._step = step
+        self._history = history
+        self._tasks = tasks
+        self._scheduler = scheduler
+        self._pause = pause  # seconds before the second retry after an exception, and each further one
+
+    def connect(self, *, enqueue_call: Callable[[Task], None]) -> None:
+        """Sets what queues an actor's call again."""
+        self._enqueue_call = enqueue_call
 
     def revive(self, creation: Task) -> None:
         """Queues an actor's creation task again, for a restart."""
         creation.spec.attempt += 1
-        self.m.tasks.table[creation.spec.task_id] = creation
-        self.m.tasks.move(creation, PENDING_NODE_ASSIGNMENT)
+        self._tasks.table[creation.spec.task_id] = creation
+        self._tasks.move(creation, PENDING_NODE_ASSIGNMENT)
 
     def again(self, task: Task, why: str) -> None:
         """Queues a failed task for one more attempt."""
         task.retries = less_one(task.retries)
         task.spec.attempt += 1
-        self.m.history.record(self.m.now, "task", task.spec.task_id, f"retry {task.spec.attempt}: {why[:200]}")
+        self._history.record(self._step.now, "task", task.spec.task_id, f"retry {task.spec.attempt}: {why[:200]}")
         self.requeue(task)
 
     def after_exception(self, task: Task, why: str) -> None:
@@ -65,27 +95,26 @@ class Retries:
         outlast a hiccup of something outside (Ray pauses for a second, too)."""
         task.raised += 1
         if task.raised > 1:
-            task.not_before = self.m.now + self.m.config.retry_pause
+            task.not_before = self._step.now + self._pause
         self.again(task, why)
 
     def requeue(self, task: Task, front: bool = False) -> None:
         """Queues a task again: a retry, or one that was handed back unstarted."""
         if task.cancelled:
-            self.m.tasks.end_cancelled(task)
+            self._tasks.end_cancelled(task)
             return
         task.worker = 0
-        self.m.tasks.move(task, PENDING_NODE_ASSIGNMENT)
+        self._tasks.move(task, PENDING_NODE_ASSIGNMENT)
         if task.spec.actor:
-            self.m.calls.enqueue(task)
+            self._enqueue_call(task)
         else:
-            self.m.scheduler.enqueue(task, front)
+            self._scheduler.enqueue(task, front)
 
     def crashed(self, task: Task, worker: Worker, event: WorkerDied) -> None:
         """Retries a task whose worker died under it, or fails it with the cause."""
-        m = self.m
         name = task.spec.options.name
         if task.cancelled and (worker.kill_reason is None or worker.kill_reason[0] == "TaskCancelledError"):
-            m.tasks.end_cancelled(task)
+            self._tasks.end_cancelled(task)
             return
         kind, text = worker.kill_reason or ("OutOfMemoryError" if event.oom else "WorkerCrashedError", "")
         if kind == "TaskTimeoutError" or not task.retries:
@@ -93,13 +122,13 @@ class Retries:
                 f"The worker (pid {worker.pid}) running {name} died unexpectedly: {event.reason}. "
                 f"It was attempt {task.spec.attempt + 1}."
             )
-            m.tasks.fail(task, ("err", kind, (text,)))
+            self._tasks.fail(task, ("err", kind, (text,)))
             return
         task.deaths += 1
         if task.deaths > 1:
-            task.not_before = m.now + min(BACKOFF_MAX_SECONDS, BACKOFF_FIRST * 2 ** (task.deaths - 2))
+            task.not_before = self._step.now + min(BACKOFF_MAX_SECONDS, BACKOFF_FIRST * 2 ** (task.deaths - 2))
             if task.spec.options.max_retries < 0 and (task.deaths == 3 or task.deaths % 5 == 0):
-                m.out.append(c.Warn(
+                self._step.out.append(c.Warn(
                     f"{name} has crashed its worker {task.deaths} times ({event.reason}); it is tried again, "
                     "less and less often, because of max_retries=-1.", task.spec.scope))  # fmt: skip
         self.again(task, event.reason)

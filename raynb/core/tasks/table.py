@@ -13,30 +13,34 @@ finished task leaves the table; `Lineage` may keep it, to run it again when one 
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Mapping
+from typing import Any
 
 from raynb.base import ends
-from raynb.base.ends import Done
 from raynb.base.ids import INDEX_BITS, object_id, task_of
 from raynb.base.rows import (
     CANCELLED,
     FAILED,
-    FINISHED,
     PENDING_ARGS_AVAIL,
     PENDING_NODE_ASSIGNMENT,
 )  # fmt: skip
 from raynb.base.spec import STREAMING, TaskSpec, Value
-from raynb.core.history import MOVED, SUBMITTED
-from raynb.core.objects.table import is_stored
-from raynb.core.tasks import retries
+from raynb.core.history import MOVED, SUBMITTED, History
+from raynb.core.objects.table import Objects
+from raynb.core.step import Step
 from raynb.core.tasks.unasked import Unasked
-from raynb.core.vocabulary import commands as c
-from raynb.core.vocabulary.events import TasksFinished
-from raynb.core.vocabulary.records import Obj, Task, Worker
+from raynb.core.vocabulary.records import Obj, Task
+from raynb.core.vocabulary.spelling import Spelling
 from raynb.core.vocabulary.transitions import O_READY, TASK
 
-if TYPE_CHECKING:
-    from raynb.core.machine import Machine
+
+def describe_error(value: Any) -> tuple[str, str]:
+    """Returns (class name, text) of an error value, for the views; the text is cut at 2,000 characters."""
+    if value[0] == "err" and value[1] != "through":
+        if value[1] == "argument":
+            return describe_error(value[2][1])
+        return value[1], " ".join(str(a) for a in value[2] if isinstance(a, str))[:2000]
+    return "RayTaskError", "An argument of this task is an error; the task that made it says which."
 
 
 def _error_size(value: Value) -> int:
@@ -76,13 +80,46 @@ class Tasks:
     Invariant: a task is in the table until its objects have a value or an error; it ends exactly once.
     """
 
-    def __init__(self, machine: Machine) -> None:
-        self.m = machine
+    def __init__(
+        self, step: Step, history: History, spelling: Spelling, objects: Objects, unasked: Unasked
+    ) -> None:  # fmt: skip
+        self._step = step
+        self._history = history
+        self._spelling = spelling
+        self._objects = objects
+        self.unasked = unasked
         self.table: dict[int, Task] = {}  # unfinished
         self.children: dict[int, set[int]] = {}  # parent → unfinished children
         self.scopes: dict[int, dict[str, int]] = {}  # cell → ended tasks by state
         self.open_in: dict[int, set[int]] = {}  # cell → unfinished tasks
-        self.unasked = Unasked(machine)
+
+    def connect(
+        self, *, enqueue: Callable[[Task], None], enqueue_call: Callable[[Task], None],
+        call_ready: Callable[[Task], None], call_ended: Callable[[Task], None],
+        open_stream: Callable[[Task], None], end_stream: Callable[[Task, Value | None], None],
+        creation_failed: Callable[[Task, Value], None], creation_ended: Callable[[int], None],
+        kept: Mapping[int, Task],
+    ) -> None:  # fmt: skip
+        """Sets what is called in policies that are made after this one.
+
+        Args:
+            enqueue, enqueue_call: a task, or an actor's call, waits for a worker.
+            call_ready: the arguments of a call are there.
+            call_ended: a call has its value or its error.
+            open_stream, end_stream: of a generator task, with its error.
+            creation_failed: an actor is not made, with the error.
+            creation_ended: the task that makes an actor has ended, well or not.
+            kept: finished tasks whose arguments stay pinned, to make lost objects again.
+        """
+        self._enqueue = enqueue
+        self._enqueue_call = enqueue_call
+        self._call_ready = call_ready
+        self._call_ended = call_ended
+        self._open_stream = open_stream
+        self._end_stream = end_stream
+        self._creation_failed = creation_failed
+        self._creation_ended = creation_ended
+        self._kept = kept
 
     def of_object(self, identity: int) -> Task | None:
         """Returns the unfinished task that makes an object, or None."""
@@ -92,37 +129,35 @@ class Tasks:
         """Moves the task to a state that `TASK` allows; updates the counts by state, and records it."""
         old = task.state
         if state not in TASK[old]:
-            self.m.impossible("task", task.spec.task_id, old, state)
+            self._history.impossible("task", task.spec.task_id, old, state)
         task.state = state
         group = task.group
         group[old] -= 1
         group[state] += 1
-        m = self.m
-        m.history.add(m.now, MOVED[state], task.spec.task_id)
+        self._history.add(self._step.now, MOVED[state], task.spec.task_id)
 
     # -- submission ----------------------------------------------------------------------------
     def submitted(self, spec: TaskSpec) -> Task:
         """Enters a submitted task with its objects; it waits for its arguments."""
-        m = self.m
         options = spec.options
-        history = m.history
+        history = self._history
         group = history.groups.get(options.name)
         if group is None:
             group = history.group(options.name)
         task = Task(spec, group)
-        task.submitted = m.now
+        task.submitted = self._step.now
         task.retries = options.max_retries
         task_id = spec.task_id
         self.table[task_id] = task
         group[PENDING_ARGS_AVAIL] += 1
-        history.add(m.now, SUBMITTED, task_id)
+        history.add(self._step.now, SUBMITTED, task_id)
         scope = spec.scope
         caller = spec.caller
         if spec.parent:
             _enter(self.children, spec.parent, task_id)
         if scope:
             _enter(self.open_in, scope, task_id)
-        objects = m.objects
+        objects = self._objects
         identity = task_id << INDEX_BITS
         for _ in range(spec.returns):
             identity += 1
@@ -130,11 +165,11 @@ class Tasks:
             obj.scope = scope
             if caller:
                 obj.lends = {caller: 1}
-                _enter(m.workers_lent, caller, identity)
+                _enter(self._objects.lent, caller, identity)
             else:
                 obj.refs = 1
         if options.num_returns == STREAMING:
-            m.streams.open(task)
+            self._open_stream(task)
         for inner in spec.contained:
             objects.table[inner].args += 1
         if spec.deps:
@@ -142,7 +177,7 @@ class Tasks:
         return task
 
     def _await_arguments(self, task: Task) -> None:
-        table = self.m.objects.table
+        table = self._objects.table
         for dep in task.spec.deps:
             obj = table[dep]
             obj.args += 1
@@ -158,16 +193,16 @@ class Tasks:
         if task.waiting:
             return
         for dep in task.spec.deps:
-            obj = self.m.objects.table[dep]
+            obj = self._objects.table[dep]
             if obj.error:
                 self.unasked.taken(obj, task)
                 self.fail(task, of_argument(task, obj.value))
                 return
         self.move(task, PENDING_NODE_ASSIGNMENT)
         if task.spec.actor:
-            self.m.calls.enqueue(task)
+            self._enqueue_call(task)
         else:
-            self.m.scheduler.enqueue(task)
+            self._enqueue(task)
 
     def argument_ready(self, obj: Obj, waiters: list[int]) -> None:
         """Counts a ready argument in the tasks that wait for it, and queues those that have all."""
@@ -182,7 +217,7 @@ class Tasks:
             elif not task.waiting and task.state == PENDING_ARGS_AVAIL:
                 task.after = task_of(obj.id)
                 if task.spec.actor:
-                    self.m.calls.arguments_ready(task)
+                    self._call_ready(task)
                 else:
                     self.enqueue(task)
 
@@ -191,11 +226,11 @@ class Tasks:
         spec = task.spec
         if not spec.deps and not spec.contained:
             return ()
-        objects = self.m.objects
+        objects = self._objects
         lent: list[int] = []
         for dep in spec.deps:
             obj = objects.table[dep]
-            obj.used = self.m.now
+            obj.used = self._step.now
             if type(obj.value) is tuple:
                 lent.append(dep)
             lent.extend(obj.contained)
@@ -205,120 +240,31 @@ class Tasks:
         return tuple(lent)
 
     # -- the end -------------------------------------------------------------------------------
-    def finished(self, event: TasksFinished) -> None:
-        """Applies the ends of tasks that a worker reports, in their order."""
-        m = self.m
-        worker_id = event.worker
-        worker = m.pool.table.get(worker_id)
-        table = self.table
-        for done in event.ends:
-            task_id, values, flags, _, started, fetched, ran = done
-            task = table.get(task_id)
-            if task is None or worker is None or task.worker != worker_id:
-                self._stale(done)
-                continue
-            if ran:
-                task.started, task.fetched, task.ran = started, fetched, ran
-                if not task.spec.actor:
-                    m.scheduler.measured(task.spec.options.function, ran - started)
-            actor = worker.actor
-            if actor:
-                m.calls.answered(worker, task)
-            else:
-                m.pool.task_done(worker, task)
-            if not flags:
-                self._succeeded(task, values)
-            else:
-                self._ended_with(task, done, worker)
-            if not actor:
-                m.pool.refill(worker_id)
-            elif task_id == actor:
-                m.actors.created(task, flags)
-                m.calls.send_more(actor)
-            elif flags & ends.EXITS:
-                m.actors.exiting(actor)
-        if worker is not None and worker.actor:
-            m.calls.advance(worker.actor)
-
-    def _ended_with(self, task: Task, done: Done, worker: Worker) -> None:
-        """Ends a task that failed, was cancelled, or ended its worker too."""
-        flags = done.flags
-        if flags & ends.EXITS and not worker.actor:
-            worker.retiring = True
-        if not flags & ends.FAILED:
-            self._succeeded(task, done.values)
-            return
-        cancelled = flags & ends.CANCELLED
-        then = retries.after_error(task.retries, bool(flags & ends.RETRYABLE), task.cancelled)
-        if then == retries.CANCEL:
-            self._stale(done)
-            self.end_cancelled(task)
-            return
-        if then == retries.AGAIN:
-            self.m.retries.after_exception(task, done.error[1].rstrip().rpartition("\n")[2])
-            return
-        value, _, contained = done.values[0]
-        if task.cancelled and cancelled:
-            value = self.cancelled_value(task)
-        task.error = done.error
-        self.fail(task, value, CANCELLED if cancelled else FAILED, contained)
-
-    def _succeeded(self, task: Task, values: Any) -> None:
-        objects = self.m.objects
-        spec = task.spec
-        stored = False
-        size = 0
-        self.move(task, FINISHED)
-        identity = spec.task_id << INDEX_BITS
-        for value, nbytes, contained in values:
-            identity += 1
-            obj = objects.table.get(identity)
-            size += nbytes
-            kept = type(value) is tuple and is_stored(value)
-            if obj is not None:
-                objects.set_value(obj, value, nbytes, contained)
-                stored = stored or kept
-            elif kept:
-                self.m.out.append(c.Free(value, identity))
-        task.size += size
-        if spec.options.num_returns == STREAMING:
-            self.m.streams.ended(task, None)
-        if stored or spec.creates_actor:
-            self.m.lineage.keep(task, stored)
-        self._end(task)
-
-    def _stale(self, done: Done) -> None:
-        """Frees the bytes of a result that nobody waits for: the task had failed meanwhile."""
-        for index, (value, _, _) in enumerate(done.values, 1):
-            if is_stored(value):
-                self.m.out.append(c.Free(value, object_id(done.task, index)))
-
     def fail(self, task: Task, value: Value | None, state: str = FAILED,
              contained: tuple[int, ...] = ()) -> None:  # fmt: skip
         """Ends the task: all its returns get the error."""
         assert value is not None
-        m = self.m
         if not task.error[0] and type(value) is tuple:
-            task.error = m.describe_error(value)
+            task.error = describe_error(value)
         self.move(task, state)
         if state == FAILED:
             self.unasked.task_failed(task, value)
         task_id = task.spec.task_id
         if task.spec.options.num_returns == STREAMING:
-            m.streams.ended(task, value)
+            self._end_stream(task, value)
         for index in range(1, task.spec.returns + 1):
-            obj = m.objects.table.get(object_id(task_id, index))
+            obj = self._objects.table.get(object_id(task_id, index))
             if obj is not None and obj.state != O_READY:
-                m.objects.set_value(obj, value, _error_size(value), contained)
-        self._end(task)
+                self._objects.set_value(obj, value, _error_size(value), contained)
+        self.end(task)
         if task.spec.creates_actor:
-            m.actors.creation_failed(task, value)
+            self._creation_failed(task, value)
 
-    def _end(self, task: Task) -> None:
-        m = self.m
+    def end(self, task: Task) -> None:
+        """Removes an ended task from the table, and releases what it held."""
         spec = task.spec
         task_id = spec.task_id
-        task.ended = m.now
+        task.ended = self._step.now
         del self.table[task_id]
         if spec.scope:
             open_ones = self.open_in.get(spec.scope)
@@ -334,21 +280,21 @@ class Tasks:
                 siblings.discard(task_id)
                 if not siblings:
                     del self.children[spec.parent]
-        if task_id in m.lineage.table:
+        if task_id in self._kept:
             pass  # its arguments stay pinned: they are needed to make its objects again
         elif spec.deps or spec.contained:
             self.unpin(task)
         else:
             spec.args = b""
-        m.history.keep(task)
+        self._history.keep(task)
         if spec.actor:
-            m.calls.ended(task)
+            self._call_ended(task)
         elif spec.creates_actor:
-            m.actors.check_ending(task_id)
+            self._creation_ended(task_id)
 
     def unpin(self, task: Task) -> None:
         """Releases the task's counts on its arguments and on the objects inside them."""
-        objects = self.m.objects
+        objects = self._objects
         if task.spec.deps:
             objects.unpin(task.spec.deps, "args")
         if task.spec.contained:
@@ -358,7 +304,7 @@ class Tasks:
     # -- cancelled ends ---------------------------------------------------------------------------
     def cancelled_value(self, task: Task) -> Value:
         """Returns the `TaskCancelledError` of a task."""
-        return ends.cancelled(self.m.hex_task(task.spec.task_id))
+        return ends.cancelled(self._spelling.task(task.spec.task_id))
 
     def end_cancelled(self, task: Task) -> None:
         """Ends the task as cancelled."""

@@ -7,16 +7,15 @@ moment after, because the next call may tell of it anyhow.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
 
 from raynb.base.ids import object_id, task_of
 from raynb.base.spec import Value
 from raynb.base.text import printable
+from raynb.core.step import Step
 from raynb.core.vocabulary import commands as c
 from raynb.core.vocabulary.records import Obj, Task
-
-if TYPE_CHECKING:
-    from raynb.core.machine import Machine
+from raynb.core.vocabulary.spelling import Spelling
 
 #: Seconds that a caller of an actor whose constructor failed has to learn of it by itself.
 GRACE_SECONDS = 1.0
@@ -34,8 +33,10 @@ MAX_KINDS = 1_000
 class Unasked:
     """Keeps failures until somebody asks about them, and reports those that nobody can ask about any more."""
 
-    def __init__(self, machine: Machine) -> None:
-        self.m = machine
+    def __init__(self, objects: Mapping[int, Obj], step: Step, spelling: Spelling) -> None:
+        self._objects = objects
+        self._step = step
+        self._spelling = spelling
         self.failed: dict[int, tuple[Task, int]] = {}  # task → itself, and how many of its objects exist
         self.actors: dict[int, Task] = {}  # dead actors whose constructor's failure is to be told
         self._by_hex: dict[str, int] = {}
@@ -48,10 +49,10 @@ class Unasked:
             return
         if spec.creates_actor:
             self.actors[spec.task_id] = task
-            self._by_hex[self.m.hex_actor(spec.task_id)] = spec.task_id
-            self.m.timer(self.m.now + GRACE_SECONDS, "unasked", spec.task_id)
+            self._by_hex[self._spelling.actor(spec.task_id)] = spec.task_id
+            self._step.timer(self._step.now + GRACE_SECONDS, "unasked", spec.task_id)
             return
-        table = self.m.objects.table
+        table = self._objects
         count = sum(object_id(spec.task_id, index) in table for index in range(1, spec.returns + 1))
         if count:
             self.failed[spec.task_id] = task, count
@@ -99,13 +100,13 @@ class Unasked:
 
     def _forget_actor(self, actor: int) -> None:
         if self.actors.pop(actor, None) is not None:
-            del self._by_hex[self.m.hex_actor(actor)]
+            del self._by_hex[self._spelling.actor(actor)]
 
     def _tell(self, task: Task) -> None:
         spec, (kind, text) = task.spec, task.error
         words = self._tally.words(spec.scope, spec.options.name, kind, text, spec.creates_actor)
         if words:
-            self.m.out.append(c.ReportFailure(words, spec.scope, spec.task_id))
+            self._step.out.append(c.ReportFailure(words, spec.scope, spec.task_id))
 
 
 class Tally:

@@ -114,6 +114,12 @@ class Actor:
     ending: bool = False  # no handle is left: ends after the calls already submitted
     most: int = 0  # calls sent ahead of their answers
 
+    @property
+    def unordered(self) -> bool:
+        """Returns whether ready calls overtake others (threaded, async, or asked for)."""
+        spec = self.spec
+        return spec.is_async or spec.out_of_order or spec.max_concurrency > 1 or bool(spec.concurrency_groups)
+
 
 @dataclass(slots=True, eq=False)
 class Request:

@@ -25,6 +25,11 @@ from raynb.base.rows import (
     SUBMITTED_TO_WORKER,
 )
 
+
+class ImpossibleState(RuntimeError):
+    """A transition that no table allows: a bug of raynb. The message holds the story of the id."""
+
+
 #: A task: waits for its arguments, is queued, is sent to a worker (perhaps behind others), runs.
 TASK: dict[str, frozenset[str]] = {
     # straight to a worker: an actor's call whose arguments are there

@@ -224,7 +224,7 @@ class Effects:
         elif not command.is_wait:
             table = self._machine.objects.table
             values = tuple(
-                table[i].value if i in table else ends.object_lost(self._machine.hex_object(i))
+                table[i].value if i in table else ends.object_lost(self._machine.spelling.object(i))
                 for i in command.ids
             )
             for value in values:

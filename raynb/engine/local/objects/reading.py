@@ -112,7 +112,7 @@ class Reading:
                     raise  # most likely it fell in from outside: a timeout by a signal, say
                 done = "read" if isinstance(error, OSError) else "unpickled"
                 raise RaySystemError(
-                    f"System error: the value of {self._machine.hex_object(identity)} cannot be {done} here: "
+                    f"System error: the value of {self._machine.spelling.object(identity)} cannot be {done} here: "
                     f"{type(error).__name__}: {error}"
                 ) from error
             if type(item) is values.Failed:
@@ -132,7 +132,7 @@ class Reading:
             for identity in wanted:
                 obj = table.get(identity)
                 if obj is None:
-                    found.append(ends.object_lost(self._machine.hex_object(identity)))
+                    found.append(ends.object_lost(self._machine.spelling.object(identity)))
                     continue
                 value: Any = obj.value
                 if obj.error:
