@@ -159,7 +159,10 @@ def put(value: Any, *, _owner: Any = None, _tensor_transport: Any = None) -> Obj
         path = pickling._culprit(value, "the put value")
         raise TypeError(f"Could not serialize {path} (of type {type(value).__qualname__}): {error}") from error
     engine = current()
-    return measured.put(engine, packed, value) if measured.matters(packed) else engine.put(packed)
+    ref = engine.put(packed)
+    if packed.began:
+        measured.stored((value,), packed.began)
+    return ref
 
 
 def _are_distinct(refs: Sequence[Any], ids: list[int]) -> bool:

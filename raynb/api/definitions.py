@@ -45,6 +45,7 @@ class Definition:
     Attributes:
         key: the hash of its bytes.
         mark: the surroundings in which it was last looked at; each cell of a notebook has its own.
+        seconds: of pickling.
         used: what its code names in the notebook: (namespace, name, what stood there).
         watched: the same where it is looked at before each call, else nothing.
     """
@@ -52,6 +53,7 @@ class Definition:
     key: str
     packed: Packed
     mark: Mark
+    seconds: float
     used: _Used = ()
     watched: _Used = ()
 
@@ -85,12 +87,12 @@ def current(engine: Engine, made: Any, name: str, before: Definition | None, mar
     """
     found = before
     if found is None or names_another(engine, found.packed) or _may_differ(made, found, mark):
-        key, packed = functions.definition(made, name)
+        key, packed, seconds = functions.definition(made, name)
         if before is None or key != before.key:
             record(key, made)
-            measured.defined(made, packed)
+            measured.stored((made,), packed.began)
         used = tuple(_used(made, {}))
-        found = Definition(key, packed, mark, used, used if len(packed.data) <= SMALL_BYTES else ())
+        found = Definition(key, packed, mark, seconds, used, used if len(packed.data) <= SMALL_BYTES else ())
     engine.define(found.key, found.packed.data, found.packed.contained)
     if mark.key:
         engine.define(mark.key, mark.blob)
@@ -117,7 +119,7 @@ def _may_differ(made: Any, before: Definition, mark: Mark) -> bool:
         return False
     if before.mark is mark:
         return surroundings.look is not None and is_stale(before)
-    if before.packed.took <= CHEAP_SECONDS:
+    if before.seconds <= CHEAP_SECONDS:
         return True
     return any(space.get(word, _MISSING) is not value for space, word, value in before.used)
 

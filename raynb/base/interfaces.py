@@ -39,7 +39,7 @@ class Packed:
     buffers: Sequence[Any] = ()  # objects with the buffer protocol, contiguous, or `Gathered`
     deps: Sequence[ObjectRef[Any]] = ()  # refs at the top level of arguments
     contained: Sequence[ObjectRef[Any]] = ()  # refs deeper inside
-    took: float = 0.0  # seconds of pickling; 0 for what is pickled faster than a clock is read
+    began: float = 0.0  # when pickling began, monotonic seconds; 0: it is done faster than a clock is read
 
 
 @dataclass(slots=True)

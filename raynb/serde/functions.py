@@ -13,8 +13,8 @@ from raynb.base.process import headroom
 from raynb.serde import pickling
 
 
-def definition(function: Any, name: str) -> tuple[str, Packed]:
-    """Returns (key, packed) of a function or class.
+def definition(function: Any, name: str) -> tuple[str, Packed, float]:
+    """Returns (key, packed, seconds that pickling took) of a function or class.
 
     Raises:
         TypeError: it, or something its closure or globals name, cannot be pickled.
@@ -37,8 +37,9 @@ def definition(function: Any, name: str) -> tuple[str, Packed]:
             f"Could not serialize {path}{needed}: {error}. It cannot travel to a worker: make it where it is used, "
             "or pass what it is made from as an argument."
         ) from error
-    packed = Packed(pickling.in_band(Packed(data, buffers)), (), (), refs, time.monotonic() - began)
-    return hashlib.sha1(packed.data, usedforsecurity=False).hexdigest(), packed
+    packed = Packed(pickling.in_band(Packed(data, buffers)), (), (), refs, began)
+    seconds = time.monotonic() - began
+    return hashlib.sha1(packed.data, usedforsecurity=False).hexdigest(), packed, seconds
 
 
 def load(blob: bytes) -> Any:

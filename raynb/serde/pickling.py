@@ -37,6 +37,9 @@ SOURCE_MAX_CHARACTERS = 200_000
 EMPTY = pickle.dumps(((), {}, ()), 5)
 
 _now = time.monotonic
+
+#: Bytes of a stream from which on storing it is timed, however quickly it was pickled.
+LARGE_BYTES = 50_000
 _dumps = pickle.dumps
 _loads = pickle.loads
 
@@ -251,12 +254,13 @@ def _dump(value: Any) -> tuple[bytes, list[Any], list[ObjectRef[Any]]]:
 def pack(value: Any) -> Packed:
     """Pickles a value for `put` or a result."""
     if _plain(value):
-        return Packed(_dumps(value, 5))
+        quick = _dumps(value, 5)
+        return Packed(quick) if len(quick) < LARGE_BYTES else Packed(quick, began=_now())
     if type(value) is bytearray:
         value = _Bytes(value)
     began = _now()
     data, buffers, refs = _dump(value)
-    return Packed(data, buffers, (), refs, _now() - began)
+    return Packed(data, buffers, (), refs, began)
 
 
 class _Bytes:
@@ -303,7 +307,8 @@ def pack_args(args: tuple[Any, ...], kwargs: dict[str, Any], owner: str) -> Pack
         kwargs = {k: None if is_ref(v) else v for k, v in kwargs.items()}
     whole = (args, kwargs, tuple(places))
     if plain:
-        return Packed(_dumps(whole, 5), (), deps)
+        quick = _dumps(whole, 5)
+        return Packed(quick, (), deps) if len(quick) < LARGE_BYTES else Packed(quick, (), deps, began=_now())
     began = _now()
     try:
         data, buffers, refs = _dump(whole)
@@ -316,7 +321,7 @@ def pack_args(args: tuple[Any, ...], kwargs: dict[str, Any], owner: str) -> Pack
             headroom.check()  # it may be the caller's stack that is full
             raise TypeError(f"Could not serialize the arguments for {owner}: nested too deeply to be pickled") from None
         raise _blame(args, kwargs, owner, str(error)) from error
-    return Packed(data, buffers, deps, refs, _now() - began)
+    return Packed(data, buffers, deps, refs, began)
 
 
 def _blame(args: tuple[Any, ...], kwargs: dict[str, Any], owner: str, why: str) -> TypeError:

@@ -9,7 +9,7 @@ from typing import Any
 from raynb.api import definitions, measured, streams
 from raynb.api import options as o
 from raynb.api.checks.signature import Signature
-from raynb.api.submitting.shown import Calls, face
+from raynb.api.submitting.shown import Calls, face, handed
 from raynb.base.engine import Engine, current
 from raynb.base.process import surroundings
 from raynb.base.spec import TaskOptions
@@ -99,10 +99,12 @@ class FunctionCalls(Calls):
         refs: Any
         if args or kwargs:
             packed = pickling.pack_args(args, kwargs, about.name)
-            refs = measured.submit(engine, options, packed, 0, args, kwargs)
+            refs = engine.submit(options, packed)
+            if packed.began:
+                measured.stored((*args, *kwargs.values()), packed.began)
         else:
             refs = engine.submit(options, pickling.NO_ARGS)
-            refs = refs[0] if options.num_returns == 1 else measured.handed(options, refs)
+        refs = refs[0] if options.num_returns == 1 else handed(options, refs)
         if look is not None:
             surroundings.submitted_at = _now()
         return refs

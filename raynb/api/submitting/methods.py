@@ -6,7 +6,7 @@ from typing import Any
 
 from raynb.api import measured, streams
 from raynb.api import options as o
-from raynb.api.submitting.shown import Calls, face
+from raynb.api.submitting.shown import Calls, face, handed
 from raynb.base.engine import Engine
 from raynb.base.ref import ObjectRef
 from raynb.base.spec import ActorSpec, TaskOptions
@@ -59,9 +59,12 @@ class MethodCalls(Calls):
         if not args and not kwargs:
             if options.num_returns == 1 and spec.max_pending_calls <= 0:
                 self._bare = options
-            return measured.handed(options, engine.submit(options, pickling.NO_ARGS, spec.actor_id))
+            return handed(options, engine.submit(options, pickling.NO_ARGS, spec.actor_id))
         packed = pickling.pack_args(args, kwargs, options.name)
-        return measured.submit(engine, options, packed, spec.actor_id, args, kwargs)
+        given = engine.submit(options, packed, spec.actor_id)
+        if packed.began:
+            measured.stored((*args, *kwargs.values()), packed.began)
+        return handed(options, given)
 
     def with_options(self, given: dict[str, Any]) -> MethodCalls:
         """Returns calls of the method with further options."""

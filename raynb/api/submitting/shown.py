@@ -9,6 +9,8 @@ from collections.abc import Callable
 from types import FunctionType, MethodType
 from typing import Any, Generic, Protocol, TypeVar, overload
 
+from raynb.base.spec import TaskOptions
+
 F = TypeVar("F", bound=Callable[..., Any])
 
 
@@ -89,3 +91,11 @@ def without(state: dict[str, Any], *more: str) -> dict[str, Any]:
     """Returns the state of an object to be pickled, without what `shown` made."""
     left_out = {"remote", *more}
     return {name: value for name, value in state.items() if name not in left_out}
+
+
+def handed(options: TaskOptions, refs: Any) -> Any:
+    """Returns what ``.remote()`` returns for the refs of a submission: one ref, a list, or None."""
+    count = options.num_returns
+    if count == 1 or count == -1:
+        return refs[0]
+    return refs if count else None
