@@ -258,7 +258,8 @@ def test_a_crash_of_an_actor_means_what_it_means_on_workers(tmp_path: Path) -> N
     assert outcome(1, 1, max_restarts=1) == ("ActorUnavailableError", "1")
 
 
-def test_calls_of_an_async_actor_that_crashes_run_again_if_they_may() -> None:
+@pytest.mark.parametrize("killed", [False, True])
+def test_calls_of_an_async_actor_that_restarts_run_again_if_they_may(killed: bool) -> None:
     class Crashing:
         async def hold(self) -> str:
             if not raynb.get_runtime_context().was_current_actor_reconstructed:
@@ -275,9 +276,15 @@ def test_calls_of_an_async_actor_that_crashes_run_again_if_they_may() -> None:
             except asyncio.CancelledError:
                 raise ValueError("stubborn") from None
 
+    def end(actor: Any) -> None:
+        if killed:
+            raynb.kill(actor, no_restart=False)
+        else:
+            actor.crash.remote()
+
     actor = raynb.remote(max_restarts=1)(Crashing).remote()
     kept, lost = actor.hold.options(max_task_retries=1).remote(), actor.hold.remote()
-    actor.crash.remote()
+    end(actor)
     assert raynb.get(kept) == "again"
     with pytest.raises(x.ActorUnavailableError):
         raynb.get(lost)
@@ -285,7 +292,7 @@ def test_calls_of_an_async_actor_that_crashes_run_again_if_they_may() -> None:
     raynb.cancel(stubborn)
     with pytest.raises(x.TaskCancelledError):  # the cancel takes its further attempts
         raynb.get(stubborn)
-    actor.crash.remote()  # for the second time: no restart is left
+    end(actor)  # for the second time: no restart is left
     with pytest.raises(x.ActorDiedError):
         raynb.get(actor.hold.remote())
 

@@ -2,24 +2,20 @@
 
 from __future__ import annotations
 
-import os
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import Any
 
 from raynb.base import ends, ids
 from raynb.base.engine import Packed
 from raynb.base.ref import ObjectRef, UncountedRef
 from raynb.base.rows import ACTOR_CREATION_TASK
 from raynb.base.scope import current_scope
-from raynb.base.spec import ActorSpec, Location, TaskOptions
+from raynb.base.spec import ActorSpec, TaskOptions
 from raynb.core.actors.names import ActorNames
 from raynb.engine.inline.event_loop import DrivenLoop
+from raynb.engine.inline.lives import ActorLives
 from raynb.engine.inline.objects import Objects, owned
-from raynb.engine.inline.records import InlineActor, LeaveActor, running
-from raynb.engine.row_store import RowStore
-from raynb.exceptions import AsyncioActorExit
-
-if TYPE_CHECKING:
-    from raynb.engine.inline.engine import InlineEngine
+from raynb.engine.inline.records import InlineActor, running
+from raynb.engine.inline.runtime import Runtime
 
 
 class Actors:
@@ -28,12 +24,15 @@ class Actors:
     Thread contract: any thread.
     """
 
-    def __init__(self, engine: InlineEngine, objects: Objects, book: RowStore, namespace: str) -> None:
-        self._engine = engine
+    def __init__(
+        self, runtime: Runtime, objects: Objects, names: ActorNames, lives: ActorLives, namespace: str
+    ) -> None:  # fmt: skip
+        self._engine = runtime
         self._objects = objects
-        self._book = book
+        self._book = runtime.book
+        self._names = names
+        self._lives = lives
         self._namespace = namespace
-        self.names = ActorNames()
         self.handles: dict[int, InlineActor] = {}  # object that stands for the handles → actor
         self.loops: list[DrivenLoop] = []  # of the async ones
 
@@ -46,7 +45,7 @@ class Actors:
         self._engine.refs.ids_of(packed.deps)
         self._engine.refs.ids_of(packed.contained)
         spec.namespace = spec.namespace or self._namespace
-        holder = self.names.holder(spec, get_if_exists)
+        holder = self._names.holder(spec, get_if_exists)
         there = self.handles.get(ids.object_id(holder, 1)) if holder else None
         if there is not None:
             return self._handle(there), there.spec
@@ -61,11 +60,11 @@ class Actors:
         ref = self._objects.new(identity, scope)
         if spec.lifetime == "detached":
             self._objects.log.append(~identity)  # lives until it is killed
-        self.names.claim(spec)
+        self._names.claim(spec)
         row = self._engine.new_row(spec.actor_id, options, ACTOR_CREATION_TASK, spec.actor_id, scope)
         self._book.new_task(row)
         self._book.put("actors", host.row)
-        self._engine.tasks.lives.start(row, host)
+        self._lives.start(row, host)
         return ref, spec
 
     def _handle(self, host: InlineActor) -> ObjectRef[Any]:
@@ -77,7 +76,7 @@ class Actors:
         """Returns the handle's ref and the spec of a live named actor; raises `ValueError` if there is none."""
         self._engine.check_alive()
         self._objects.drain_log()
-        identity = ids.object_id(self.names.find(name, namespace or self._namespace), 1)
+        identity = ids.object_id(self._names.find(name, namespace or self._namespace), 1)
         return UncountedRef(identity, self._engine), self.handles[identity].spec
 
     def own_handle(self, actor: int) -> ObjectRef[Any]:
@@ -86,42 +85,26 @@ class Actors:
 
     def actor_names(self, namespace: str | None) -> list[tuple[str, str]]:
         """Returns (namespace, name) of the live named actors; None: of every namespace."""
-        return self.names.listed(namespace)
-
-    def died(self, host: InlineActor, why: str) -> Location:
-        """Returns the error value of an actor's death."""
-        spec = host.spec
-        return ends.actor_died(self.spell(host), spec.class_name, spec.name, os.getpid(), why)
-
-    def spell(self, host: InlineActor) -> str:
-        """Returns the actor's id in Ray's hexadecimal form."""
-        return self._engine.spell(host.spec.actor_id, ids.ACTOR_HEX)
+        return self._names.listed(namespace)
 
     def kill(self, actor: int, no_restart: bool) -> None:
         """Kills an actor's process at once; unless ``no_restart``, its restarts may bring it back."""
         self._engine.check_alive()
         host = self.handles.get(ids.object_id(actor, 1))
         if host is not None:
-            self._engine.tasks.lives.end(host, self.died(host, "it was killed by `ray.kill`"), restart=not no_restart)
+            self._lives.end(host, self._lives.died(host, "it was killed by `ray.kill`"), restart=not no_restart)
 
     def freed(self, identity: int) -> None:
         """Ends the actor whose last handle was released."""
         host = self.handles.get(identity)
         if host is not None:
-            self.names.release(host.spec)  # a name always leads to a handle
+            self._names.release(host.spec)  # a name always leads to a handle
             del self.handles[identity]
         if host is not None and self._engine.alive:
             if host.loop is not None and host.dead is not None and not host.loop.driven_here():
                 host.loop.close()
                 self.loops.remove(host.loop)
-            self._engine.tasks.lives.end(host, ends.actor_gone(self.spell(host)), restart=False)
-
-    def leave_actor(self) -> NoReturn:
-        """`exit_actor`: the actor ends after this call, even if the exception is caught."""
-        now = running.get()
-        assert now is not None
-        now.leaving = True
-        raise AsyncioActorExit if now.host is not None and now.host.loop is not None else LeaveActor
+            self._lives.end(host, ends.actor_gone(self._lives.spell(host)), restart=False)
 
     def pending_calls(self, actor: int) -> int:
         """Returns how many calls of an actor are unfinished."""

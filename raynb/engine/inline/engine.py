@@ -35,10 +35,13 @@ from raynb.base.rows import (
 )  # fmt: skip
 from raynb.base.scope import current_scope
 from raynb.base.spec import STREAMING, ActorSpec, TaskOptions
+from raynb.core.actors.names import ActorNames
 from raynb.engine.inline.actors import Actors
+from raynb.engine.inline.ending import Endings
 from raynb.engine.inline.groups import Groups
+from raynb.engine.inline.lives import ActorLives
 from raynb.engine.inline.objects import Objects, owned
-from raynb.engine.inline.records import InlineTask, running
+from raynb.engine.inline.records import InlineTask, leave_actor, running
 from raynb.engine.inline.streams import StreamReader
 from raynb.engine.inline.tasks import Tasks
 from raynb.engine.inline.waiting import Waiting
@@ -96,14 +99,15 @@ class InlineEngine:
         self.job_env = config.runtime_env or {}
         self.on_output: list[Callable[[Output], None]] = []
         self.book = RowStore(config.finished_tasks_kept)
-        self.objects = Objects(self, self.book)
         self.unasked = UnaskedFailures(self._report_failure)
+        self.objects = Objects(self)
         self.kinds = self.objects.kinds
         self.ref_log, self.new_ref = self.objects.log, logged_in(self.objects.log)
         self.refs = OwnRefs(self)
-        self.tasks = Tasks(self)
-        self.actors = Actors(self, self.objects, self.book, config.namespace or "")
-        self.objects.on_free = self.actors.freed
+        endings, names = Endings(self, self.objects), ActorNames()
+        self.tasks = Tasks(self, self.objects, endings, ActorLives(self, endings, names))
+        self.actors = Actors(self, self.objects, names, self.tasks.lives, config.namespace or "")
+        self.objects.on_free, self.objects.handles = self.actors.freed, self.actors.handles
         self.waiting = Waiting(self, self.objects, self.actors.loops)
         self.streams = StreamReader(self, self.tasks)
         self._definitions: dict[str, tuple[bytes, Any, list[Any]]] = {}
@@ -135,7 +139,7 @@ class InlineEngine:
         self.group_ready, self.groups_table = groups.group_ready, groups.groups_table
         self.create_actor, self.kill = actors.create_actor, actors.kill
         self.actor_named, self.actor_names = actors.actor_named, actors.actor_names
-        self.pending_calls, self.leave_actor = actors.pending_calls, actors.leave_actor
+        self.pending_calls, self.leave_actor = actors.pending_calls, leave_actor
         self.own_handle, self.story = actors.own_handle, self.book.story
 
     # -- its life ------------------------------------------------------------------------------
@@ -146,7 +150,7 @@ class InlineEngine:
         self.objects.drain_log()
         self.unasked.look(over=True)
         for host in list(self.actors.handles.values()):
-            self.tasks.lives.end(host, self.actors.died(host, "the runtime was shut down"), restart=False)
+            self.tasks.lives.end(host, self.tasks.lives.died(host, "the runtime was shut down"), restart=False)
         self.alive = False
         self.objects.clear()
         self._definitions.clear()
@@ -328,9 +332,7 @@ class InlineEngine:
         )  # fmt: skip
         return self.book.changes(since, store, *self.cluster())
 
-    def rows(
-        self, tasks: Sequence[int] = (), actors: Sequence[int] = (), objects: Sequence[int] = ()
-    ) -> Snapshot:
+    def rows(self, tasks: Sequence[int] = (), actors: Sequence[int] = (), objects: Sequence[int] = ()) -> Snapshot:
         """Returns the rows of these ids only."""
         self.objects.drain_log()
         self.objects.refresh_rows()

@@ -4,21 +4,18 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Container, Sequence
 from types import FrameType, TracebackType
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from raynb.base import ids
 from raynb.base.engine import Packed
 from raynb.base.process import package
 from raynb.base.ref import ObjectRef, taken_from
 from raynb.base.rows import MEMORY, PENDING, ObjectRow
-from raynb.engine.row_store import RowStore
+from raynb.engine.inline.runtime import Runtime
 from raynb.serde import errors, pickling
 from raynb.serde.kinds import kind_of
-
-if TYPE_CHECKING:
-    from raynb.engine.inline.engine import InlineEngine
 
 #: How many errors keep their traceback for a debugger: its frames hold everything below them.
 MAX_TRACED_ERRORS = 16
@@ -60,13 +57,14 @@ class Objects:
         told = {one: kind_of(value[1]) for one, value in made.items() if value is not None and value[0] == "ok"}
         return {one: kind for one, kind in told.items() if kind}
 
-    def __init__(self, engine: InlineEngine, book: RowStore) -> None:
+    def __init__(self, engine: Runtime) -> None:
         self.engine = engine
-        self.book = book
+        self.book = engine.book
         self.table: dict[int, InlineObject] = {}
         self.log: deque[Any] = deque()
         self.bytes = 0
         self.on_free: Callable[[int], None] = lambda identity: None
+        self.handles: Container[int] = ()  # objects that stand for actors' handles: views don't show them
         self._lock = threading.RLock()
         self._touched: set[int] = set()
         self._traced: deque[InlineObject] = deque()
@@ -191,7 +189,7 @@ class Objects:
                 obj = self.table.get(identity)
                 if obj is None:
                     self.book.drop("objects", identity)
-                elif identity not in self.engine.actors.handles:
+                elif identity not in self.handles:
                     self.book.put("objects", ObjectRow(
                         identity, obj.size, PENDING if obj.value is None else MEMORY, ids.task_of(identity),
                         obj.scope, obj.refs, error=obj.value is not None and obj.value[0] != "ok"))  # fmt: skip

@@ -7,7 +7,7 @@ import contextvars
 import os
 import threading
 from types import TracebackType
-from typing import Any
+from typing import Any, NoReturn
 
 from raynb.base.engine import Packed
 from raynb.base.process import package
@@ -16,6 +16,7 @@ from raynb.base.rows import ActorRow, TaskRow
 from raynb.base.spec import ActorSpec, TaskOptions
 from raynb.core.tasks import retries
 from raynb.engine.inline.event_loop import DrivenLoop
+from raynb.exceptions import AsyncioActorExit
 
 
 class LeaveActor(BaseException):
@@ -44,6 +45,14 @@ class InlineTask:
         self.attempt += 1
         self.row.attempt += 1
         self.retries = retries.less_one(self.retries)
+
+
+def leave_actor() -> NoReturn:
+    """`exit_actor`: the actor ends after this call, even if the exception is caught."""
+    now = running.get()
+    assert now is not None
+    now.leaving = True
+    raise AsyncioActorExit if now.host is not None and now.host.loop is not None else LeaveActor
 
 
 #: The task that the calling code belongs to; threads that copy their context belong to it too.

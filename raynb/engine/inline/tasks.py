@@ -9,24 +9,31 @@ import contextvars
 import inspect
 import time
 from collections.abc import Callable
-from types import TracebackType
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from raynb.base import ids
 from raynb.base.engine import Packed
 from raynb.base.ref import DynamicObjectRefGenerator, ObjectRef
-from raynb.base.rows import CANCELLED, FAILED, FINISHED, RUNNING, TASK_ENDED, TaskRow
+from raynb.base.rows import FAILED, FINISHED, RUNNING, TASK_ENDED, TaskRow
 from raynb.base.spec import DYNAMIC, STREAMING, TaskOptions
 from raynb.core.tasks import retries
+from raynb.engine.inline.ending import Endings
 from raynb.engine.inline.event_loop import DrivenLoop
 from raynb.engine.inline.lives import ActorLives
-from raynb.engine.inline.records import InlineActor, InlineStream, InlineTask, LeaveActor, running, users_part
+from raynb.engine.inline.objects import Objects
+from raynb.engine.inline.records import (
+    InlineActor,
+    InlineStream,
+    InlineTask,
+    LeaveActor,
+    leave_actor,
+    running,
+    users_part,
+)
+from raynb.engine.inline.runtime import Runtime
 from raynb.exceptions import AsyncioActorExit
 from raynb.run import environment, failures, methods, returns
 from raynb.serde import errors, pickling, results
-
-if TYPE_CHECKING:
-    from raynb.engine.inline.engine import InlineEngine
 
 _now = time.monotonic
 
@@ -37,11 +44,13 @@ class Tasks:
     Thread contract: any thread; each runs its own submissions.
     """
 
-    def __init__(self, engine: InlineEngine) -> None:
-        self.engine = engine
-        self.streams: dict[int, InlineStream] = {}
-        self.open: dict[int, InlineTask] = {}  # calls of async actors that are not done
-        self.lives = ActorLives(engine, self)
+    def __init__(self, runtime: Runtime, objects: Objects, endings: Endings, lives: ActorLives) -> None:
+        self._runtime = runtime
+        self._objects = objects
+        self._endings = endings
+        self.lives = lives
+        self.open = endings.open
+        self.streams = endings.streams
 
     # -- one task ------------------------------------------------------------------------------
     def run(self, row: TaskRow, options: TaskOptions, packed: Packed, host: InlineActor | None, scope: int) -> None:
@@ -50,11 +59,11 @@ class Tasks:
         if options.num_returns == STREAMING:
             self.streams[row.id] = InlineStream(options.backpressure)
         if host is not None and host.dead is not None:
-            self.fail_all(now, FAILED, host.dead, ("ActorDiedError", "the actor is dead"), (), None)
+            self._endings.fail_all(now, FAILED, host.dead, ("ActorDiedError", "the actor is dead"), (), None)
             return
         self.open[row.id] = now
         row.started = row.fetched = _now()
-        self.engine.book.move_task(row, RUNNING)
+        self._runtime.book.move_task(row, RUNNING)
         if host is not None and host.loop is not None:
             self._run_on_loop(now, packed, host, host.loop)
             return
@@ -65,16 +74,16 @@ class Tasks:
     def _function(self, now: InlineTask) -> Callable[..., Any]:
         host = now.host
         if host is None:
-            function: Callable[..., Any] = self.engine.function(now.options.function)
+            function: Callable[..., Any] = self._runtime.function(now.options.function)
             return function
-        return methods.bound(host.instance, now.options.function, self.engine.actors.leave_actor)
+        return methods.bound(host.instance, now.options.function, leave_actor)
 
     def _attempt(self, now: InlineTask, packed: Packed) -> bool:
         """Runs a task once; returns False if it has to run again."""
         token = running.set(now)
         try:
             with environment.temporary(now.options.runtime_env):
-                args, kwargs = self.engine.arguments(packed)
+                args, kwargs = self._runtime.arguments(packed)
                 now.row.fetched = _now()
                 result = self._function(now)(*args, **kwargs)
                 if now.leaving:  # even if what `exit_actor` raised was caught
@@ -89,7 +98,7 @@ class Tasks:
 
     def _keep(self, now: InlineTask, result: Any) -> None:
         """Stores what a task returned."""
-        objects, count, task = self.engine.objects, now.options.num_returns, now.row.id
+        objects, count, task = self._objects, now.options.num_returns, now.row.id
         if count == STREAMING:
             stream = self.streams.get(task)
             if stream is not None:
@@ -111,25 +120,16 @@ class Tasks:
             else:
                 objects.keep(identity, one)
                 now.row.size += pickling.nbytes(one)
-        self.ended(now, FINISHED)
+        self._endings.ended(now, FINISHED)
 
     def _put(self, item: Any) -> ObjectRef[Any]:
-        return self.engine.put(results.pack_result(item))
+        return self._runtime.put(results.pack_result(item))
 
     def _put_error(self, now: InlineTask, raised: Exception) -> ObjectRef[Any]:
         value, _, contained = errors.task_error(raised, now.options.name, "")
-        ref = self.engine.put(pickling.pack(None))
-        self.engine.objects.fail(ref._id, value, contained, None)
+        ref = self._runtime.put(pickling.pack(None))
+        self._objects.fail(ref._id, value, contained, None)
         return ref
-
-    def ended(self, now: InlineTask, state: str) -> None:
-        """Enters a task's end; the first state it ended in counts."""
-        if now.row.state in TASK_ENDED:
-            return
-        self.open.pop(now.row.id, None)
-        now.row.ended = _now()
-        now.row.ran = now.row.ran or now.row.ended
-        self.engine.book.move_task(now.row, state)
 
     # -- failures ------------------------------------------------------------------------------
     def _raised(self, now: InlineTask, raised: BaseException) -> bool:
@@ -148,7 +148,7 @@ class Tasks:
             return self._left(now, raised)
         stop = isinstance(raised, (KeyboardInterrupt, bdb.BdbQuit)) and not now.cancelled
         if stop or (now.cancelled and isinstance(raised, (KeyboardInterrupt, asyncio.CancelledError))):
-            self.end_cancelled(now)
+            self._endings.end_cancelled(now)
             if stop:
                 raise raised
             return True
@@ -156,26 +156,16 @@ class Tasks:
         if then == retries.AGAIN:
             return False
         if then == retries.CANCEL:
-            self.end_cancelled(now)
+            self._endings.end_cancelled(now)
             return True
         value, described, contained = errors.task_error(raised, now.options.name, "")
-        self.fail_all(now, FAILED, value, described, contained, traceback)
+        self._endings.fail_all(now, FAILED, value, described, contained, traceback)
         return True
 
     def _after_error(self, now: InlineTask, raised: BaseException) -> str:
         """Returns what follows on an error, as the core decides it; a stream that has begun does not begin again."""
-        retryable = not self.has_yielded(now) and returns.retryable(now.options.retry_exceptions, raised)
+        retryable = not self._endings.has_yielded(now) and returns.retryable(now.options.retry_exceptions, raised)
         return retries.after_error(now.retries, retryable, now.cancelled)
-
-    def has_yielded(self, now: InlineTask) -> bool:
-        """Returns whether items of the task's stream are there."""
-        stream = self.streams.get(now.row.id)
-        return stream is not None and stream.made > 1
-
-    def end_cancelled(self, now: InlineTask) -> None:
-        """Ends the task as cancelled."""
-        value, described = failures.cancelled(self.engine.spell(now.row.id, ids.TASK_HEX))
-        self.fail_all(now, CANCELLED, value, described, (), None)
 
     def _left(self, now: InlineTask, raised: BaseException) -> bool:
         """Ends the actor whose task asked its process to end, as the process would end on workers.
@@ -186,12 +176,12 @@ class Tasks:
         host = now.host
         if host is None:
             left, described = failures.left(now.options.name, raised)
-            self.fail_all(now, FAILED, left, described, (), None)
+            self._endings.fail_all(now, FAILED, left, described, (), None)
             return True
         said = failures.why_left(raised)
         over = True
         try:
-            self.lives.end(host, self.engine.actors.died(host, said), failures.is_crash(raised), asking=now)
+            self.lives.end(host, self.lives.died(host, said), failures.is_crash(raised), asking=now)
         finally:  # also where the user stops the constructor of the restart
             over = self._is_lost_with(host, now, said)
         return over
@@ -200,28 +190,8 @@ class Tasks:
         """Returns whether a call has ended with its actor's instance; False: it is to run again on the new one."""
         if host.dead is None:
             return not self.lives.runs_again(now, host)
-        self.fail_all(now, FAILED, host.dead, ("ActorDiedError", why), (), None)
+        self._endings.fail_all(now, FAILED, host.dead, ("ActorDiedError", why), (), None)
         return True
-
-    def fail_all(self, now: InlineTask, state: str, value: Any, described: tuple[str, str], contained: Any,
-                  traceback: TracebackType | None) -> None:  # fmt: skip
-        """Ends a task with an error, which becomes the value of all its objects."""
-        now.row.error_type, now.row.error = described
-        count = now.options.num_returns
-        stream = self.streams.get(now.row.id)
-        if stream is not None:
-            if not stream.ended:
-                stream.made += 1
-                identity = ids.object_id(now.row.id, stream.made)
-                stream.items[stream.made] = self.engine.objects.new(identity, now.scope)
-                self.engine.objects.fail(identity, value, contained, traceback)
-            stream.ended = True
-        returns = [ids.object_id(now.row.id, index) for index in range(1, (count if count > 0 else 1) + 1)]
-        for identity in returns:
-            self.engine.objects.fail(identity, value, contained, traceback)
-        if state == FAILED and described[0] != "ActorDiedError":
-            self.engine.unasked.task_failed(now.row, sum(one in self.engine.objects.table for one in returns))
-        self.ended(now, state)
 
     # -- streams -------------------------------------------------------------------------------
     def add_item(self, now: InlineTask, stream: InlineStream, item: Any) -> None:
@@ -229,8 +199,8 @@ class Tasks:
         packed = results.pack_result(item)
         stream.made += 1
         identity = ids.object_id(now.row.id, stream.made)
-        stream.items[stream.made] = self.engine.objects.new(identity, now.scope)
-        self.engine.objects.keep(identity, packed)
+        stream.items[stream.made] = self._objects.new(identity, now.scope)
+        self._objects.keep(identity, packed)
         now.row.size += pickling.nbytes(packed)
 
     def advance(self, now: InlineTask, stream: InlineStream) -> None:
@@ -251,8 +221,8 @@ class Tasks:
     def finish_stream(self, now: InlineTask, stream: InlineStream) -> None:
         """Ends a generator's task and its stream."""
         stream.ended = True
-        self.engine.objects.keep(ids.object_id(now.row.id, 1), pickling.pack(None))
-        self.ended(now, FINISHED)
+        self._objects.keep(ids.object_id(now.row.id, 1), pickling.pack(None))
+        self._endings.ended(now, FINISHED)
 
     def pull(self, task: int, index: int) -> None:
         """Applies that the reader wants item ``index``: it has taken everything before."""
@@ -278,7 +248,7 @@ class Tasks:
         if now is not None and now.job is None:
             with contextlib.suppress(Exception):
                 stream.iterator.close()
-            self.ended(now, FINISHED)
+            self._endings.ended(now, FINISHED)
         elif now is not None:
             self.cancel(now)
 
@@ -286,7 +256,7 @@ class Tasks:
     def _run_on_loop(self, now: InlineTask, packed: Packed, host: InlineActor, loop: DrivenLoop) -> None:
         host.pending += 1
         for index in range(1, max(now.options.num_returns, 1) + 1):
-            obj = self.engine.objects.table.get(ids.object_id(now.row.id, index))
+            obj = self._objects.table.get(ids.object_id(now.row.id, index))
             if obj is not None:
                 obj.loop = loop
         stream = self.streams.get(now.row.id)
@@ -308,6 +278,9 @@ class Tasks:
             while not over:
                 try:
                     async with host.limit:
+                        # It restarts, and the constructor's turn comes; the loop runs only while it is driven.
+                        while host.instance is None and host.dead is None:  # noqa: ASYNC110
+                            await asyncio.sleep(0)
                         await self._call_on_loop(now, packed, stream)
                     over = True
                 except BaseException as raised:
@@ -319,7 +292,7 @@ class Tasks:
             host.loop.interrupt()
 
     async def _call_on_loop(self, now: InlineTask, packed: Packed, stream: InlineStream | None) -> None:
-        args, kwargs = self.engine.arguments(packed)
+        args, kwargs = self._runtime.arguments(packed)
         result = self._function(now)(*args, **kwargs)
         if inspect.isasyncgen(result):
             if stream is None:
