@@ -16,7 +16,7 @@ Invariant: a worker in `idle` has an empty queue, and belongs to no actor.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from raynb.base.rows import (
     BLOCKED,
@@ -27,13 +27,13 @@ from raynb.base.rows import (
     STARTING,
 )  # fmt: skip
 from raynb.base.spec import CPU
-from raynb.core.scheduling.resources import cpu_part
+from raynb.core.scheduling.resources import Amounts, cpu_part
 from raynb.core.scheduling.scheduler import UNKNOWN_SECONDS
 from raynb.core.step import Step
 from raynb.core.tasks.retries import crashed_at
 from raynb.core.vocabulary import commands as c
 from raynb.core.vocabulary.events import WorkerDied
-from raynb.core.vocabulary.records import Actor, Task, Worker
+from raynb.core.vocabulary.records import Actor, Env, Task, Worker
 from raynb.core.vocabulary.transitions import WORKER
 
 if TYPE_CHECKING:
@@ -54,7 +54,7 @@ ONE_CPU = ((CPU, 10_000),)
 STUCK_FACTOR = 3.0  # prefetched tasks behind a task that runs this many windows are taken back
 
 
-def _held(actors: Mapping[int, Actor], worker: Worker) -> Any:
+def _held(actors: Mapping[int, Actor], worker: Worker) -> Amounts:
     if worker.actor:
         return actors[worker.actor].spec.held
     return worker.queue[0].took if worker.queue else ()
@@ -80,8 +80,8 @@ class WorkerPool:
         self._requests = requests
         self._health = health
         self.table = table
-        self.idle: dict[Any, list[Worker]] = {}
-        self.starting: dict[Any, int] = {}
+        self.idle: dict[Env, list[Worker]] = {}
+        self.starting: dict[Env, int] = {}
         self.most = most
         self.next_id = 1
         self.keep = 0  # idle workers worth keeping: one a CPU
@@ -100,7 +100,7 @@ class WorkerPool:
         self._history.record(self._step.now, "worker", worker.id, state)
 
     # -- starting ------------------------------------------------------------------------------
-    def start(self, env: Any = ()) -> Worker:
+    def start(self, env: Env = ()) -> Worker:
         """Enters a new worker of an environment and orders its process."""
         worker = Worker(self.next_id, env)
         self.next_id += 1
@@ -126,7 +126,7 @@ class WorkerPool:
         for _ in range(min(self.keep - there, self._resources.slots(ONE_CPU), self.most - len(self.table))):
             self.start()
 
-    def want(self, env: Any, count: int) -> None:
+    def want(self, env: Env, count: int) -> None:
         """Starts workers for ``count`` tasks that could run now."""
         if not self._health.may_start(env):
             return
@@ -138,7 +138,7 @@ class WorkerPool:
         if missing > 0:
             self._retire_other(env)
 
-    def _retire_other(self, env: Any) -> None:
+    def _retire_other(self, env: Env) -> None:
         """Retires an idle worker of another environment: the pool is full."""
         for other, workers in self.idle.items():
             if other != env and workers:
@@ -169,7 +169,7 @@ class WorkerPool:
         if not worker.retiring:
             self.idle.setdefault(worker.env, []).append(worker)
 
-    def take_idle(self, env: Any) -> Worker | None:
+    def take_idle(self, env: Env) -> Worker | None:
         """Removes and returns an idle worker of the environment, or None."""
         workers = self.idle.get(env)
         return workers.pop() if workers else None

@@ -11,14 +11,14 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from raynb.base.rows import PENDING_NODE_ASSIGNMENT, RUNNING, SUBMITTED_TO_WORKER
 from raynb.base.spec import TaskOptions
 from raynb.core.scheduling.resources import Amounts, Resources, gpu_amount, to_floats
 from raynb.core.step import Step
 from raynb.core.vocabulary import commands as c
-from raynb.core.vocabulary.records import Task, Worker
+from raynb.core.vocabulary.records import Env, Task, Worker
 
 if TYPE_CHECKING:
     from raynb.core.tasks.table import Tasks
@@ -33,7 +33,7 @@ class Shape:
 
     key: int
     need: Amounts
-    env: tuple[tuple[str, Any], ...]
+    env: Env
     prefetch: bool
     queue: deque[Task] = field(default_factory=deque)
     leased: list[Worker] = field(default_factory=list)
@@ -56,7 +56,7 @@ class Scheduler:
         self._resources = resources
         self.prefetch_seconds = prefetch_seconds
         self.shapes: dict[int, Shape] = {}
-        self._by_signature: dict[tuple[Any, ...], int] = {}
+        self._by_signature: dict[tuple[object, ...], int] = {}
         self.estimates: dict[str, float] = {}
         self.blocking: set[str] = set()  # functions that wait for others: no line may form behind them
         self.restless: set[str] = set()  # of these, those that wait again after their first answer
@@ -67,8 +67,8 @@ class Scheduler:
         self.parked: dict[int, Task] = {}  # tasks that crashed their workers, until they are tried again
 
     def connect(
-        self, *, idle: Mapping[Any, list[Worker]], take_idle: Callable[[Any], Worker | None],
-        lease: Callable[[Worker, int], None], want: Callable[[Any, int], None],
+        self, *, idle: Mapping[Env, list[Worker]], take_idle: Callable[[Env], Worker | None],
+        lease: Callable[[Worker, int], None], want: Callable[[Env, int], None],
         place_actor: Callable[[Task, Worker], None],
     ) -> None:  # fmt: skip
         """Sets what is called in policies that are made after this one.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from raynb.base.config import ENV_FAILED
 from raynb.base.rows import BUSY, IDLE, PENDING_NODE_ASSIGNMENT
@@ -12,7 +12,7 @@ from raynb.base.spec import Value
 from raynb.core.step import Step
 from raynb.core.vocabulary import commands as c
 from raynb.core.vocabulary.events import WorkerDied, WorkerSilent
-from raynb.core.vocabulary.records import Actor, Worker
+from raynb.core.vocabulary.records import Actor, Env, Worker
 
 if TYPE_CHECKING:
     from raynb.core.history import History
@@ -75,8 +75,8 @@ class WorkerHealth:
         self._actors = actors
         self._tasks = tasks
         self._scheduler = scheduler
-        self.failures: dict[Any, int] = {}  # environment → starts that failed, one after the other
-        self.paused: dict[Any, float] = {}  # environment → no worker is started before
+        self.failures: dict[Env, int] = {}  # environment → starts that failed, one after the other
+        self.paused: dict[Env, float] = {}  # environment → no worker is started before
         self.up = False  # there has been a worker
         self.gave_up = ""  # why there never was one
 
@@ -91,7 +91,7 @@ class WorkerHealth:
             self.failures.pop(worker.env, None)
             self.paused.pop(worker.env, None)
 
-    def may_start(self, env: Any) -> bool:
+    def may_start(self, env: Env) -> bool:
         """Returns whether a worker of the environment may be started now, or must wait for a pause to end."""
         return not self.paused or self._step.now >= self.paused.get(env, 0.0)
 
@@ -118,7 +118,7 @@ class WorkerHealth:
             self.gave_up = text
         self._fail_queued(env, ("err", "RaySystemError", (text,)))
 
-    def _pause(self, env: Any, seconds: float) -> None:
+    def _pause(self, env: Env, seconds: float) -> None:
         self.paused[env] = self._step.now + seconds
         self._step.timer(self.paused[env], "start", 0)
 
@@ -128,7 +128,7 @@ class WorkerHealth:
             self._start()
         self._scheduler.pump()
 
-    def _fail_queued(self, env: Any, value: Value) -> None:
+    def _fail_queued(self, env: Env, value: Value) -> None:
         """Fails everything that waits for a worker of an environment that was given up."""
         for task in list(self._tasks.table.values()):
             spec = task.spec

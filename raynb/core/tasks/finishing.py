@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from raynb.base import ends
 from raynb.base.ends import Done
 from raynb.base.ids import INDEX_BITS, object_id
 from raynb.base.rows import CANCELLED, FAILED, FINISHED
-from raynb.base.spec import STREAMING
+from raynb.base.spec import STREAMING, Value
 from raynb.core.objects.table import is_stored
 from raynb.core.step import Step
 from raynb.core.tasks import retries
@@ -109,7 +109,7 @@ class Finishing:
         task.error = done.error
         self._tasks.fail(task, value, CANCELLED if cancelled else FAILED, contained)
 
-    def _succeeded(self, task: Task, values: Any) -> None:
+    def _succeeded(self, task: Task, values: tuple[tuple[Value, int, tuple[int, ...]], ...]) -> None:
         objects = self._objects
         spec = task.spec
         stored = False

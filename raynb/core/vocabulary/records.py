@@ -9,6 +9,9 @@ from raynb.base.rows import PENDING_ARGS_AVAIL, PENDING_CREATION, STARTING
 from raynb.base.spec import ActorSpec, TaskSpec, Value
 from raynb.core.vocabulary.transitions import O_PENDING
 
+#: The `runtime_env` of a worker's process: (name, value) of each setting.
+Env = tuple[tuple[str, object], ...]
+
 MAX_SPARED_DEATHS = 3  # deaths of workers before they began with a task that don't count against it
 
 
@@ -72,7 +75,7 @@ class Worker:
     """One worker process: its state, the tasks it was sent, what it uses (``rss`` bytes, ``cpu`` share of a core)."""
 
     id: int
-    env: tuple[tuple[str, object], ...] = ()
+    env: Env = ()
     state: str = STARTING
     pid: int = 0
     queue: deque[Task] = field(default_factory=deque)  # what it was sent, in order; the first runs
