@@ -8,8 +8,10 @@ from __future__ import annotations
 import ast
 import contextlib
 import faulthandler
+import inspect
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -55,6 +57,21 @@ KEYS = [
 ]  # fmt: skip
 
 
+#: What Ray does when it does: it kills, cancels, ends processes and tells of deaths.
+AT_RAYS_TIME = re.compile(r"kill|cancel|exit|SystemExit|max_restarts|max_retries|max_task_retries")
+ENDS = ("actor_ends", "cancel", "leaving", "lifetimes", "retries")
+
+
+def reruns(key: str) -> int:
+    """Returns how often a program may run again whose result isn't the recorded one.
+
+    A program in which Ray ends nothing has no race of Ray's: it runs again once, in case the machine was too busy for
+    its time limits, so that a race of raynb's own is not taken for one of Ray's.
+    """
+    program = catalogue()[key]
+    return RACES if program.area in ENDS or AT_RAYS_TIME.search(inspect.getsource(program.body)) else 1
+
+
 def python() -> str:
     found = ray_python()
     if found is None:
@@ -87,13 +104,14 @@ def test_on_a_cluster(name: str, checked: dict[str, str]) -> None:
 
 
 @pytest.fixture(scope="session")
-def on_cluster(shared_folder: Path) -> dict[str, dict[str, Any]]:  # noqa: F811
+def on_cluster(shared_folder: Path, pytestconfig: pytest.Config) -> dict[str, dict[str, Any]]:  # noqa: F811
     rows = rows_of("raynb-cluster", python(), shared_folder, KEYS)
     environ = {**os.environ, "PYTHONPATH": str(ROOT)}
-    for _ in range(RACES):  # of Ray itself, as in test_parity: it kills, cancels and tells of deaths when it does
-        doubtful = changed({key: rows[key] for key in KEYS})
+    for time in range(RACES):
+        doubtful = {key: was for key, was in changed({key: rows[key] for key in KEYS}).items() if reruns(key) > time}
         if doubtful:
-            print(f"not what was recorded, so run again alone: {doubtful}", file=sys.stderr)
+            with pytestconfig.pluginmanager.getplugin("capturemanager").global_and_fixture_disabled():
+                print(f"not what was recorded, so run again alone: {doubtful}", file=sys.stderr)
             rows |= runner.run_all(python(), "raynb-cluster", environ, sorted(doubtful))[1]
     return rows
 
