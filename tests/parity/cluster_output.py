@@ -368,3 +368,22 @@ def a_worker_whose_driver_has_ended_asks_for_its_hub_once_a_batch() -> None:
         until(lambda: not any(one.name == "raynb-reporter" for one in threading.enumerate()), "its thread's end")
     finally:
         reporter.rays, reporter.FLUSH_TIMEOUT_SECONDS = rays, patience
+
+
+@check
+def a_notice_is_printed_where_two_runtimes_hear_it() -> None:
+    module = real_ray._private.worker
+    lines: list[str] = []
+    before = module.print_to_stdstream
+    module.print_to_stdstream = lambda data, *rest, **given: lines.extend(data["lines"])
+    try:
+        undo = [rays.hear_notices(str), rays.hear_notices(str)]
+        notice = {"pid": "raylet", "lines": ["told"]}
+        printer = threading.Thread(target=lambda: module.print_to_stdstream(notice), daemon=True)
+        printer.start()
+        printer.join(WAIT)
+        assert "told" in lines, lines
+        undo[1]()
+        undo[0]()
+    finally:
+        module.print_to_stdstream = before

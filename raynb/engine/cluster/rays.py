@@ -34,7 +34,7 @@ cancel: Callable[..., Any] = bare(ray.cancel)
 get_actor: Callable[..., Any] = bare(ray.get_actor)
 context: Callable[..., Any] = bare(ray.get_runtime_context)
 gpu_ids: Callable[..., Any] = bare(ray.get_gpu_ids)
-_printing = threading.Lock()  # of what Ray gathers to print
+_printing = threading.RLock()  # of what Ray gathers to print; of two runtimes, one hears through the other
 
 
 def is_connected() -> bool:
