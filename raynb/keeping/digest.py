@@ -13,6 +13,7 @@ pickle refuses.
 from __future__ import annotations
 
 import copyreg
+import functools
 import hashlib
 import inspect
 import marshal
@@ -26,12 +27,19 @@ from types import (
     MethodType,
     ModuleType,
 )
-from typing import Any
+from typing import Any, TypeVar
 
 from cloudpickle import cloudpickle
 
 from raynb.base.ref import ObjectRef
-from raynb.keeping.mentions import environment_of, global_names, imports_of, reads_environment, variables_in
+from raynb.keeping.mentions import (
+    environment_of,
+    global_names,
+    imports_of,
+    line_constant,
+    reads_environment,
+    variables_in,
+)
 from raynb.keeping.versions import Unsure, import_token, module_token, name_of, variable_token
 from raynb.store import checksum
 
@@ -40,7 +48,8 @@ _SEQUENCES = (list, tuple)
 #: Members of a class that say nothing of what it does, differ in each process, or are looked at by themselves.
 _NOT_MEMBERS = frozenset((
     "__dict__", "__weakref__", "__module__", "__doc__", "__qualname__", "__firstlineno__",
-    "__static_attributes__", "_abc_impl", "__abstractmethods__", "__annotate_func__", "__annotations_cache__",
+    "__static_attributes__", "__slotnames__", "_abc_impl", "__abstractmethods__", "__annotate_func__",
+    "__annotations_cache__",
 ))  # fmt: skip
 _MAX_DEPTH = 200
 _LARGE = 8 << 20  # bytes of an array from which on its sum may be another function's
@@ -164,6 +173,12 @@ class Walk:
             self.parts("remote", (value._about.function, value._given), depth)
         elif kind.__module__ == "raynb.api.actor" and hasattr(value, "_cls"):
             self.parts("actor class", (value._cls, getattr(value, "_given", None)), depth)
+        elif kind is functools.partial:
+            self.parts("partial", (value.func, value.args, value.keywords, vars(value)), depth)
+        elif kind is functools.cached_property:  # before 3.12 it has a lock
+            self.parts("cached property", (value.func, value.attrname), depth)
+        elif kind is TypeVar:
+            self.parts("type variable", (value.__name__, value.__bound__, value.__constraints__), depth)
         elif kind.__name__ == "_lru_cache_wrapper" and kind.__module__ == "functools":
             self.parts("cached", (value.__wrapped__, dict(value.cache_parameters())), depth)
         elif kind.__module__ == "numpy" and kind.__name__ == "ndarray" and not value.dtype.hasobject:
@@ -245,8 +260,11 @@ class Walk:
             self.imported(name)
         for name in environment_of(code):
             self.environment(name)
-        for const in code.co_consts:
-            if isinstance(const, CodeType):
+        line = line_constant(code)
+        for place, const in enumerate(code.co_consts):
+            if place == line:
+                self.piece("line")
+            elif isinstance(const, CodeType):
                 self.code(const, depth + 1)
             else:
                 self.value(const, depth + 1)
@@ -285,8 +303,17 @@ class Walk:
         except Exception as error:
             raise Unsure(f"a {kind.__name__} cannot be pickled ({error})") from error
         if isinstance(found, str):
-            self.named(str(getattr(value, "__module__", None) or kind.__module__), found)
+            module = str(getattr(value, "__module__", None) or kind.__module__)
+            if module != "__main__" and not _importable(module, found, value):
+                raise Unsure(f"a {kind.__name__} is not found under its name, {module}.{found}")
+            self.named(module, found)
             return
+        if isinstance(value, BaseException) and found[2:] == ({},):  # the dict is made by whoever looks for it
+            found = found[:2]
+        self.rebuilt(found, depth)
+
+    def rebuilt(self, found: tuple[Any, ...], depth: int) -> None:
+        """Adds what ``__reduce_ex__`` returned."""
         self.piece("made", str(len(found)))
         for number, part in enumerate(found):
             if number == 3 and part is not None:

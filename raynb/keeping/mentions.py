@@ -66,9 +66,9 @@ def reads_environment(code: CodeType) -> bool:
 def variables_in(value: object) -> list[str]:
     """Returns the texts that a value is, or holds, and that could name environment variables."""
     texts: list[object] = [value]
-    if isinstance(value, dict):
+    if type(value) is dict:  # of no class of somebody's: no code of a value is run
         texts = [*value, *value.values()]
-    elif isinstance(value, (list, tuple, set, frozenset)):
+    elif type(value) is list or type(value) is tuple or type(value) is set or type(value) is frozenset:
         texts = [*value]
     return sorted({text for text in texts if type(text) is str and text.isidentifier()})[:_MAX_VARIABLES]
 
@@ -80,6 +80,16 @@ def environment_of(code: CodeType) -> list[str]:
     texts = dict.fromkeys(_texts(code.co_consts))
     texts.pop("_", None)  # the shell's word for the command that it has started, and everybody's separator
     return sorted(text for text in texts if text in os.environ or (reads and text.isidentifier()))
+
+
+@functools.lru_cache(maxsize=4_096)
+def line_constant(code: CodeType) -> int:
+    """Returns the place of the constant that says in which line a class begins (Python 3.13); -1: there is none."""
+    if "__firstlineno__" not in code.co_names:
+        return -1
+    loaded = [one.arg for one in dis.get_instructions(code) if one.opname.startswith("LOAD_CONST")]
+    found = [place for place, const in enumerate(code.co_consts) if type(const) is int and const == code.co_firstlineno]
+    return found[0] if found and loaded.count(found[0]) == 1 else -1  # loaded elsewhere, it says more
 
 
 def all_code(code: CodeType) -> Iterator[CodeType]:

@@ -26,7 +26,7 @@ class Modules:
 
     def __init__(self) -> None:
         self._tokens: dict[str, str] = {}
-        self._files: dict[str, tuple[Any, str]] = {}
+        self._files: dict[str, tuple[tuple[int, ...], str]] = {}
         self._edited: dict[str, bool] = {}  # top-level module → whether somebody may edit it
 
     def next_look(self) -> None:
@@ -140,7 +140,7 @@ def _is_installed(top: str) -> bool:
 
 def _places(top: str) -> list[str]:
     """Returns the file of a top-level module, without loading it; none if it has none."""
-    own: dict[str, Any] = getattr(sys.modules.get(top), "__dict__", {})
+    own: dict[str, object] = getattr(sys.modules.get(top), "__dict__", {})
     file = own.get("__file__")
     if top not in sys.modules:
         spec = _spec_of(top)

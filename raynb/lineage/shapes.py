@@ -90,6 +90,7 @@ def _class(made: type, owner: Any, depth: int) -> Iterator[Any]:
     for base in made.__bases__:
         yield from _parts(base, owner, depth + 1)
     own = dict(_NAMESPACE.__get__(made))
+    own.pop("__slotnames__", None)  # pickle leaves it there
     fields = own.pop("__dataclass_fields__", None)
     yield own.pop("__dataclass_params__", None)
     yield from (part for item in (fields or {}).items() for part in item)

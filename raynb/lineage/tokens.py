@@ -11,13 +11,12 @@ Thread contract: a `Reader` is used by one thread at a time.
 
 from __future__ import annotations
 
-import contextlib
 import itertools
 import os
 import sys
 import weakref
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from types import CodeType, FunctionType, MemberDescriptorType, ModuleType
+from types import CodeType, FunctionType, ModuleType
 from typing import Any
 
 from raynb.base.ref import ObjectRef
@@ -25,6 +24,7 @@ from raynb.base.sizes import attributes_of, size_of
 from raynb.keeping.digest import Walk
 from raynb.keeping.mentions import all_code, environment_of, global_names, imports_of
 from raynb.keeping.versions import Unsure
+from raynb.lineage.insides import hides, is_a, items_of, module_of, rebuilt_by, slots_of
 from raynb.lineage.modules import Modules
 from raynb.lineage.shapes import same, shape_of
 
@@ -64,7 +64,7 @@ class Reader:
         self.ref_token = ref_token
         self._definitions: weakref.WeakKeyDictionary[Any, tuple[tuple[Any, ...], str, tuple[str, ...]]]
         self._definitions = weakref.WeakKeyDictionary()
-        self._identities: dict[int, tuple[weakref.ref[Any], int]] = {}
+        self._identities: dict[int, tuple[weakref.ref[object], int]] = {}
         self._numbers = itertools.count(1)
         self.modules = Modules()
         #: Name → what it was, or `ABSENT`, where that is what counts: the cell has bound it since.
@@ -137,7 +137,7 @@ class Reader:
         return token, names
 
     # -- identities ----------------------------------------------------------------------------
-    def identity(self, value: Any) -> str:
+    def identity(self, value: object) -> str:
         """Returns a number that no other object of this process has or will have, where that can be done."""
         key = id(value)
         known = self._identities.get(key)
@@ -151,7 +151,7 @@ class Reader:
         self._identities[key] = there, number
         return str(number)
 
-    def _drop(self, key: int, gone: weakref.ref[Any]) -> None:
+    def _drop(self, key: int, gone: weakref.ref[object]) -> None:
         known = self._identities.get(key)
         if known is not None and known[0] is gone:
             del self._identities[key]
@@ -164,7 +164,7 @@ def kind_in(namespace: Mapping[str, Any], name: str) -> str:
     return MODULE if name.startswith(IMPORTS) else VARIABLE
 
 
-def kind_of(value: Any) -> str:
+def kind_of(value: object) -> str:
     """Returns what people call a value: a function, a class, a ref, a module or a value."""
     kind = type(value)
     if issubclass(kind, ObjectRef) or (kind in (list, tuple, dict) and next(_refs_in(value), None) is not None):
@@ -208,22 +208,23 @@ class _TokenWalk(Walk):
         self.reader = reader
         self.names: dict[str, None] = {}
         self.left = MAX_PARTS
+        self.inside = 0  # what is made only to look into a value has another identity each time
 
     def value(self, value: Any, depth: int) -> None:
         """Adds a value to the token, and stops after a bounded number of parts."""
         self.left -= 1
+        if self.left >= 0:
+            try:
+                super().value(value, depth)
+            except Unsure:  # a part without an identity in other processes has one in this one
+                self.piece("identity", self.reader.identity(value))
         if self.left < 0:
-            self.piece("more")
-            return
-        try:
-            super().value(value, depth)
-        except Unsure:  # a part without an identity in other processes has one in this one
-            self.piece("identity", self.reader.identity(value))
+            self.piece("more", "" if self.inside else self.reader.identity(value))
 
     def alone(self, value: Any) -> str:
         """Returns the token of one value by itself."""
         inner = _TokenWalk(self.reader)
-        inner.left = self.left
+        inner.left, inner.inside = self.left, self.inside
         inner.value(value, 0)
         self.left = inner.left
         self.names.update(inner.names)
@@ -240,12 +241,11 @@ class _TokenWalk(Walk):
         """Adds a value of no builtin type: modules by name, arrays and frames by content or identity."""
         package = module_of(kind).partition(".")[0]
         if issubclass(kind, ModuleType):
-            own: dict[str, Any] = _DICT_OF_MODULE.__get__(value)
-            self.piece("module", self.reader.modules.token(str(own.get("__name__", ""))))
-        elif package == "pandas":
+            self.module(value, kind, depth)
+        elif package == "pandas" or is_a(kind, "pandas", ("DataFrame", "Series", "Index")):
             self.pandas(value, kind, depth)
-        elif package == "numpy" and kind.__name__ == "ndarray":
-            self.objects(value, depth) if value.dtype.hasobject else self.array(value, depth)
+        elif is_a(kind, "numpy", ("ndarray",)):
+            self.arrays(value, kind, depth)
         elif package == "numpy" and attributes_of(value) is None and size_of(value) <= MAX_BYTES:
             self.reduced(value, kind, depth)  # a number, a generator of random ones: numpy's own code
         elif kind.__name__ == "_lru_cache_wrapper":
@@ -258,7 +258,7 @@ class _TokenWalk(Walk):
             self.instance(value, kind, depth)
 
     @staticmethod
-    def is_known(value: Any, kind: type, package: str) -> bool:
+    def is_known(value: object, kind: type, package: str) -> bool:
         """Returns whether Keep's walk of a value runs no code of the user's, and does not take long."""
         if issubclass(kind, (ObjectRef, type)) or package == "raynb" or kind.__name__ in _PLAIN:
             return True
@@ -286,13 +286,35 @@ class _TokenWalk(Walk):
         else:
             super().globals_of(made, depth)
 
+    def rebuilt(self, found: tuple[Any, ...], depth: int) -> None:
+        """Adds what ``__reduce_ex__`` returned."""
+        self.inside += 1
+        super().rebuilt(found, depth)
+        self.inside -= 1
+
     # -- what is large, or has code of its own ---------------------------------------------------
-    def array(self, value: Any, depth: int) -> None:
-        """Adds an array; of a large one its identity and samples."""
+    def arrays(self, value: Any, kind: type, depth: int) -> None:
+        """Adds an array of numpy, or of a class made of it."""
+        plain = value
+        if kind is not sys.modules["numpy"].ndarray:
+            plain = sys.modules["numpy"].ndarray.view(value, sys.modules["numpy"].ndarray)
+            self.kind(kind, depth)
+            self.value(attributes_of(value), depth + 1)
+        if plain.dtype.hasobject:
+            self.objects(plain, depth)
+        else:
+            self.array(plain, depth, value)
+
+    def array(self, value: Any, depth: int, whole: Any = None) -> None:
+        """Adds an array; of a large one its identity and samples.
+
+        Args:
+            whole: what has the identity.
+        """
         if value.nbytes <= MAX_BYTES:
             super().array(value, depth)
             return
-        self.piece("large", f"{value.dtype.str}{value.shape} {self.reader.identity(value)}")
+        self.piece("large", f"{value.dtype.str}{value.shape} {self.reader.identity(value if whole is None else whole)}")
         each = max(2, round(64 ** (1 / value.ndim)))
         part = value[tuple(slice(None, None, max(1, length // each)) for length in value.shape)]
         self.piece("sample", part.tobytes())
@@ -304,15 +326,30 @@ class _TokenWalk(Walk):
             self.piece("identity", self.reader.identity(value))
         self.value(value.ravel()[:MAX_LABELS].tolist(), depth + 1)
 
+    def module(self, value: Any, kind: type, depth: int) -> None:
+        """Adds a module; one that was made in this process counts by what it holds."""
+        own: dict[str, object] = _DICT_OF_MODULE.__get__(value)
+        name = str(own.get("__name__", ""))
+        self.piece("module", self.reader.modules.token(name))
+        if kind is ModuleType and own.get("__spec__") is None and "__file__" not in own and name != "__main__":
+            self.value({name: held for name, held in own.items() if not name.startswith("__")}, depth + 1)
+
     def pandas(self, value: Any, kind: type, depth: int) -> None:
         """A frame or series: its blocks and axes, without running any of its methods."""
         own = attributes_of(value) or {}
         manager = own.get("_mgr")
         if manager is None:
-            self.labels(value, depth) if hasattr(kind, "_data") else self.instance(value, kind, depth)
+            if is_a(kind, "pandas", ("Index",)):
+                self.labels(value, depth)
+            elif size_of(value) <= MAX_BYTES:  # a time, a list of categories: pandas' own code
+                self.reduced(value, kind, depth)
+            else:
+                self.instance(value, kind, depth)
             return
-        self.piece("frame", kind.__name__)
-        self.value([own.get("_name"), own.get("_attrs")], depth + 1)
+        self.piece("frame")
+        self.kind(kind, depth)
+        flags = (attributes_of(own.get("_flags")) or {}).get("_allows_duplicate_labels")
+        self.value([own.get("_name"), own.get("_attrs"), flags], depth + 1)
         for axis in manager.axes:
             self.labels(axis, depth)
         for block in manager.blocks:
@@ -321,67 +358,51 @@ class _TokenWalk(Walk):
             if type(values).__name__ == "ndarray" and not values.dtype.hasobject:
                 self.array(values, depth)
             elif values.size <= MAX_LABELS:
-                self.value(values.tolist(), depth + 1)
+                self.listed(values, depth)
             else:
                 self.piece("column", f"{type(values).__name__} {self.reader.identity(values)}")
 
     def labels(self, axis: Any, depth: int) -> None:
-        """Adds the labels of a frame's axis; of a long one samples."""
+        """Adds the labels of a frame's axis; of a long one its identity."""
+        self.piece("labels", f"{type(axis).__name__} {axis.dtype!r}")
+        self.value(list(axis.names), depth + 1)
         if type(axis).__name__ == "RangeIndex":
             self.piece("range", f"{axis.start} {axis.stop} {axis.step}")
         elif len(axis) <= MAX_LABELS:
-            self.piece("labels", type(axis).__name__)
-            self.value(axis.tolist(), depth + 1)
-            self.value(list(axis.names), depth + 1)
+            self.listed(axis, depth)
         else:
-            self.piece("labels", f"{len(axis)} {self.reader.identity(axis)}")
+            self.piece("long", f"{len(axis)} {self.reader.identity(axis)}")
+
+    def listed(self, values: Any, depth: int) -> None:
+        """Adds an array or index of pandas by its items; times and periods by their numbers."""
+        numbers = getattr(values, "asi8", None)
+        if numbers is not None:
+            self.array(numbers, depth)
+        else:
+            self.inside += 1
+            self.value(values.tolist(), depth + 1)
+            self.inside -= 1
 
     def instance(self, value: Any, kind: type, depth: int) -> None:
-        """An object of a class of others or of the notebook: its class and its attributes."""
-        own = attributes_of(value)
+        """An object of a class of others or of the notebook: its class, its attributes, and what it has of Python's own
+        classes."""
+        self.kind(kind, depth)
+        own = slots_of(value) | (attributes_of(value) or {})
+        items, found = items_of(value), rebuilt_by(value, kind)
+        if size_of(value) > MAX_BYTES or (items is None and found is None and hides(kind)):
+            self.piece("identity", self.reader.identity(value))
+        if items is not None:
+            self.value(items, depth + 1)
+        elif found is not None:
+            self.rebuilt(found, depth)
+        self.value(own, depth + 1)
+
+    def kind(self, kind: type, depth: int) -> None:
+        """Adds a class: one of the notebook by its code, others by their names and modules."""
         if module_of(kind) == "__main__":
             self.value(kind, depth + 1)
         else:
             self.named(module_of(kind), kind.__qualname__)
-        attributes = attributes_of(value)
-        own = _slots_of(value) | (attributes or {})
-        items = _items_of(value)
-        if not own and items is None and attributes is None:
-            self.piece("identity", self.reader.identity(value))
-            return
-        if size_of(value) > MAX_BYTES:
-            self.piece("large", self.reader.identity(value))
-        if items is not None:
-            self.value(items, depth + 1)
-        self.value(own, depth + 1)
-
-
-def module_of(kind: type) -> str:
-    """Returns the name of a type's module; types of Cython may have something else there."""
-    found: Any = kind.__module__
-    return found if type(found) is str else "builtins"
-
-
-def _slots_of(value: Any) -> dict[str, Any]:
-    """Returns what an object has in ``__slots__``, past its class's own code."""
-    found: dict[str, Any] = {}
-    for base in type(value).__mro__:
-        for name, member in vars(base).items() if "__slots__" in vars(base) else ():
-            if type(member) is MemberDescriptorType:
-                with contextlib.suppress(AttributeError):  # not set
-                    found[f"{base.__name__}.{name}"] = member.__get__(value)
-    return found
-
-
-def _items_of(value: Any) -> Any:
-    """Returns what a container of a class of its own holds, past that class's code; None: it is none."""
-    if isinstance(value, dict):
-        return dict(dict.items(value))
-    plain: Any
-    for plain in (list, tuple, set, frozenset):
-        if isinstance(value, plain):
-            return plain(plain.__iter__(value))
-    return None
 
 
 _PLAIN = frozenset((
