@@ -11,7 +11,7 @@ object store and are freed when their last reader has them. ``persist`` leaves i
 from __future__ import annotations
 
 import pickle
-from collections.abc import Hashable, Iterator, Mapping
+from collections.abc import Hashable, Iterable, Iterator, Mapping
 from typing import Any
 
 from raynb import api as ray
@@ -24,6 +24,7 @@ PUT_BYTES = 100_000
 
 @ray.remote
 def _run(node: Any, names: tuple[Hashable, ...], own: bool, *values: Any) -> Any:
+    _resolve(node)
     result = node(dict(zip(names, values, strict=True)))
     if str(type(result).__module__).partition(".")[0] != "partd":
         return private(result) if own else result
@@ -32,6 +33,24 @@ def _run(node: Any, names: tuple[Hashable, ...], own: bool, *values: Any) -> Any
     travels = pickle.dumps(result)
     del result
     return pickle.loads(travels)
+
+
+def _resolve(part: object) -> None:
+    """Puts values in the place of refs inside a node: Dask fuses persisted results into the nodes that read them."""
+    from dask._task_spec import DataNode, Task
+
+    inner: Iterable[object] = ()
+    if isinstance(part, DataNode):
+        if isinstance(part.value, ray.ObjectRef):
+            part.value = ray.get(part.value)
+    elif isinstance(part, Task):
+        inner = (*part.args, *part.kwargs.values())
+    elif isinstance(part, dict):
+        inner = part.values()
+    elif isinstance(part, (list, tuple)):
+        inner = part
+    for one in inner:
+        _resolve(one)
 
 
 def ray_dask_get(dsk: Mapping[Any, Any], keys: Any, **kwargs: Any) -> Any:

@@ -80,6 +80,8 @@ def test_persisted_results_stay_refs_in_the_store(raynb_runtime: Any, frame: pd.
         nodes = [getattr(node, "value", node) for node in dict(kept.__dask_graph__()).values()]
         assert sum(isinstance(node, raynb.ObjectRef) for node in nodes) == 4
         assert kept.v.sum().compute() == frame.v.sum()
+        ones = da.ones(10, chunks=5).persist()  # the nodes that read an array's blocks are fused with them
+        assert ((ones + 1).sum() + ones.sum()).compute() == 30
     disable_dask_on_ray()
     assert dask.config.get("scheduler", None) is not ray_dask_get
 
