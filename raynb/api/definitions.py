@@ -48,6 +48,7 @@ class Definition:
         seconds: of pickling.
         used: what its code names in the notebook: (namespace, name, what stood there).
         watched: the same where it is looked at before each call, else nothing.
+        loads: how often modules had been loaded again by then.
     """
 
     key: str
@@ -56,6 +57,7 @@ class Definition:
     seconds: float
     used: _Used = ()
     watched: _Used = ()
+    loads: int = 0
 
 
 #: Seconds of pickling up to which a definition of the notebook is pickled anew in each cell.
@@ -63,6 +65,8 @@ CHEAP_SECONDS = 0.002
 #: Bytes of a definition up to which it is pickled anew between two calls of one cell.
 SMALL_BYTES = 1_000_000
 _MISSING = object()
+#: How often modules were loaded again.
+_loads = 0
 
 #: Told which definition is used, at its first use in each cell: (key, function or class). Must not raise.
 on_use: Callable[[str, Any], None] | None = None
@@ -92,7 +96,8 @@ def current(engine: Engine, made: Any, name: str, before: Definition | None, mar
             record(key, made)
             measured.stored((made,), packed.began)
         used = tuple(_used(made, {}))
-        found = Definition(key, packed, mark, seconds, used, used if len(packed.data) <= SMALL_BYTES else ())
+        watched = used if len(packed.data) <= SMALL_BYTES else ()
+        found = Definition(key, packed, mark, seconds, used, watched, _loads)
     engine.define(found.key, found.packed.data, found.packed.contained)
     if mark.key:
         engine.define(mark.key, mark.blob)
@@ -114,12 +119,22 @@ def is_stale(found: Definition | None) -> bool:
     return False
 
 
+def modules_were_loaded_again() -> None:
+    """Has what the notebook defines pickled anew at its next use.
+
+    ``%autoreload`` gives functions and classes new insides; the names that a definition uses then mean the same
+    objects as before, and what it holds of them is old.
+    """
+    global _loads
+    _loads += 1
+
+
 def _may_differ(made: Any, before: Definition, mark: Mark) -> bool:
     if getattr(made, "__module__", None) != "__main__":
         return False
     if before.mark is mark:
         return surroundings.look is not None and is_stale(before)
-    if before.seconds <= CHEAP_SECONDS:
+    if before.seconds <= CHEAP_SECONDS or before.loads != _loads:
         return True
     return any(space.get(word, _MISSING) is not value for space, word, value in before.used)
 

@@ -11,6 +11,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from raynb import api
+from raynb.api import definitions
 from raynb.api.everywhere import run_on_workers
 from raynb.base import engine as engines
 from raynb.exceptions import RuntimeGoneError
@@ -74,6 +75,8 @@ class Reloads:
 
     def _cell_begins(self, info: object) -> None:
         names = self.changed()
+        if names:
+            definitions.modules_were_loaded_again()
         engine = engines.driver()
         if names and engine is not None:
             with contextlib.suppress(RuntimeGoneError, NotImplementedError):

@@ -6,12 +6,15 @@ import sys
 from collections.abc import Iterator
 from types import ModuleType
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 
 from raynb.api import definitions
 from raynb.api.actor import ActorClass
 from raynb.api.remote_function import RemoteFunction
+from raynb.base.process.surroundings import Mark
+from raynb.serde import functions
 
 NAME = "a_module_of_a_user"
 
@@ -47,6 +50,24 @@ def test_a_function_that_was_redefined(module: ModuleType) -> None:
     assert definitions.redefined("test-f") == "", "what `remote` was given counts"
     del module.f
     assert definitions.redefined("test-f") == "", "a name that is gone means nothing else"
+
+
+def test_what_uses_a_module_that_was_loaded_again_in_place_is_pickled_anew(
+    module: ModuleType, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also if it is looked through by the names it uses: they mean the objects that they meant, with new insides."""
+    monkeypatch.setattr(definitions, "CHEAP_SECONDS", -1.0)
+    space = {"helper": run(module, "def helper():\n    return 1\n")["helper"], "__name__": "__main__"}
+    exec("def f():\n    return helper()\n", space)
+    engine: Any = Mock()
+    first = definitions.current(engine, space["f"], "f", None, Mark("", b""))
+    assert definitions.current(engine, space["f"], "f", first, Mark("", b"")) is first
+    old = space["helper"]
+    old.__code__ = run(module, "def helper():\n    return 2\n")["helper"].__code__  # as %autoreload does it
+    definitions.modules_were_loaded_again()
+    second = definitions.current(engine, space["f"], "f", first, Mark("", b""))
+    assert second.key != first.key
+    assert functions.load(second.packed.data)() == 2
 
 
 C = """class C:
