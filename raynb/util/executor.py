@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import concurrent.futures
 import contextvars
+import dataclasses
 import functools
 import os
 import threading
@@ -71,9 +72,8 @@ class Executor(concurrent.futures.Executor):
     ) -> None:
         if max_workers is not None and max_workers < 1:
             raise ValueError("max_workers must be greater than 0")
-        if initializer is not None and not callable(initializer):
-            raise TypeError("initializer must be a callable")
-        call: Callable[..., object] = _call if initializer is None else _prepared(initializer, initargs)
+        setup = Setup.of(initializer, initargs)
+        call: Callable[..., object] = _call if setup is None else _prepared(setup)
         self._call = ray.remote(**options)(call) if options else ray.remote(call)
         # The name of concurrent.futures, which Dask reads of its pools; read at use, so that making one starts nothing.
         self._max_workers = max_workers or os.cpu_count() or 1
@@ -195,34 +195,59 @@ def _call(fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
     return private(fn(*args, **kwargs))
 
 
-def _prepared(initializer: Callable[..., object], initargs: tuple[object, ...]) -> Callable[..., object]:
+def _prepared(setup: Setup) -> Callable[..., object]:
     """Returns a `_call` that first runs an executor's initializer, once in each worker process."""
-    key = uuid.uuid4().hex
 
     def call(fn: Callable[..., object], /, *args: object, **kwargs: object) -> object:
-        _prepare(key, initializer, initargs)
+        setup.run()
         return _call(fn, *args, **kwargs)
 
     return call
 
 
-#: In a worker: the key of each executor whose initializer ran here → what that raised, or None.
-_prepared_here: dict[str, BaseException | None] = {}
+#: In a worker: the key of each initializer that ran here → what it raised, or None.
+_set_up: dict[str, BaseException | None] = {}
 
 
-def _prepare(key: str, initializer: Callable[..., object], initargs: tuple[object, ...]) -> None:
-    if key not in _prepared_here:
-        try:
-            initializer(*initargs)
-        except Exception as error:
-            _prepared_here[key] = error
-        else:
-            _prepared_here[key] = None
-    failed = _prepared_here[key]
-    if failed is not None:
-        raise concurrent.futures.BrokenExecutor(
-            f"the initializer of the executor raised {type(failed).__name__}: {failed}"
-        ) from failed
+@dataclasses.dataclass(frozen=True, slots=True)
+class Setup:
+    """An initializer that runs once in each worker process."""
+
+    key: str
+    initializer: Callable[..., object]
+    initargs: tuple[object, ...]
+
+    @classmethod
+    def of(cls, initializer: Callable[..., object] | None, initargs: tuple[object, ...]) -> Setup | None:
+        """Returns the setup of an initializer, if there is one.
+
+        Raises:
+            TypeError: it can't be called.
+        """
+        if initializer is None:
+            return None
+        if not callable(initializer):
+            raise TypeError("initializer must be a callable")
+        return cls(uuid.uuid4().hex, initializer, tuple(initargs))
+
+    def run(self) -> None:
+        """Calls the initializer if it has not been called in this process.
+
+        Raises:
+            BrokenExecutor: it raised, now or before.
+        """
+        if self.key not in _set_up:
+            try:
+                self.initializer(*self.initargs)
+            except Exception as error:
+                _set_up[self.key] = error
+            else:
+                _set_up[self.key] = None
+        failed = _set_up[self.key]
+        if failed is not None:
+            raise concurrent.futures.BrokenExecutor(
+                f"the initializer raised {type(failed).__name__}: {failed}"
+            ) from failed
 
 
 def _call_chunk(fn: Callable[..., T], chunk: list[tuple[Any, ...]]) -> list[T]:

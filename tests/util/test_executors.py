@@ -113,8 +113,20 @@ def test_an_initializer_runs_once_in_each_worker_before_its_tasks(raynb_runtime:
     def seen(folder: Path) -> str:
         return folder.joinpath(str(os.getpid())).read_text()
 
-    with Executor(initializer=prepare, initargs=(tmp_path, "one.")) as pool:
-        assert set(pool.map(seen, [tmp_path] * 6)) == {"one."}
+    folders = [tmp_path / name for name in "abc"]
+    for folder in folders:
+        folder.mkdir()
+    with Executor(initializer=prepare, initargs=(folders[0], "one.")) as pool:
+        assert set(pool.map(seen, [folders[0]] * 6)) == {"one."}
+    joblib = pytest.importorskip("joblib")
+    from raynb.util.joblib import register_ray
+
+    register_ray()
+    with joblib.parallel_config("ray", initializer=prepare, initargs=(folders[1], "two.")):
+        assert set(joblib.Parallel(batch_size=1)(joblib.delayed(seen)(folders[1]) for _ in range(6))) == {"two."}
+    setup = {"initializer": prepare, "initargs": (folders[2], "three.")}
+    with joblib.Parallel(2, backend="ray", batch_size=1, **setup) as parallel:
+        assert set(parallel(joblib.delayed(seen)(folders[2]) for _ in range(6))) == {"three."}
     with pytest.raises(TypeError, match="callable"):
         Executor(initializer=3)  # type: ignore[arg-type]
     with Executor(initializer=int, initargs=("x",)) as pool:

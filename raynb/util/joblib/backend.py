@@ -20,6 +20,7 @@ from raynb import api as ray
 from raynb.base.ref import is_ref
 from raynb.base.sizes import size_of
 from raynb.util._private import private
+from raynb.util.executor import Setup
 
 #: Arguments from this size on (bytes) are shared through the store.
 SHARED_SIZE = 100_000
@@ -41,6 +42,8 @@ class RaynbBackend(AutoBatchingMixin, ParallelBackendBase):  # type: ignore[misc
 
     Args:
         ray_remote_args: options of the tasks (``num_cpus=`` ...).
+        initializer: called in each worker process before the first batch there.
+        initargs: its arguments.
         **kwargs: passed to joblib's base class.
     """
 
@@ -51,9 +54,17 @@ class RaynbBackend(AutoBatchingMixin, ParallelBackendBase):  # type: ignore[misc
     #: Without ``n_jobs``, all CPUs: who names the backend wants it used.
     default_n_jobs = -1
 
-    def __init__(self, *args: Any, ray_remote_args: dict[str, Any] | None = None, **kwargs: Any) -> None:
+    def __init__(
+        self,
+        *args: object,
+        ray_remote_args: dict[str, Any] | None = None,
+        initializer: Callable[..., object] | None = None,
+        initargs: tuple[object, ...] = (),
+        **kwargs: object,
+    ) -> None:
         super().__init__(*args, **kwargs)
         self._options = ray_remote_args or {}
+        self._setup = Setup.of(initializer, initargs)
         self._lock = threading.Lock()
         self._shared: dict[int, _Shared] = {}  # id of the object →
         self._refs: set[Any] = set()
@@ -66,12 +77,16 @@ class RaynbBackend(AutoBatchingMixin, ParallelBackendBase):  # type: ignore[misc
         prefer: str | None = None,
         require: str | None = None,
         ray_remote_args: dict[str, Any] | None = None,
-        **_unused: Any,
+        initializer: Callable[..., object] | None = None,
+        initargs: tuple[object, ...] = (),
+        **_unused: object,
     ) -> int:
         """Called by joblib before a run; returns how many batches run at once."""
         self.parallel = parallel
         if ray_remote_args is not None:
             self._options = ray_remote_args  # also after an abort, which configures again
+        if initializer is not None:
+            self._setup = Setup.of(initializer, initargs)
         self._run = ray.remote(**self._options)(_run_batch) if self._options else ray.remote(_run_batch)
         return self.effective_n_jobs(n_jobs)
 
@@ -106,7 +121,7 @@ class RaynbBackend(AutoBatchingMixin, ParallelBackendBase):  # type: ignore[misc
             for f, args, kwargs in func.items
         ]
         # What joblib wants a Parallel inside the batch to use: threads, or nothing parallel from the second level on.
-        ref = self._run.remote(items, func._backend, func._n_jobs)
+        ref = self._run.remote(items, func._backend, func._n_jobs, self._setup)
         self._refs.add(ref)
         future = ref.future()
         if callback is not None:
@@ -161,6 +176,7 @@ class RaynbBackend(AutoBatchingMixin, ParallelBackendBase):  # type: ignore[misc
 
     def terminate(self) -> None:
         """Called by joblib at the end of a run."""
+        self.reset_batch_stats()
         with self._lock:
             self._shared.clear()
         if self._thread is not None:
@@ -178,7 +194,10 @@ def _post(
 
 
 def _run_batch(
-    items: list[tuple[Any, tuple[object, ...], dict[str, object]]], inner: object, inner_jobs: int | None
+    items: list[tuple[Any, tuple[object, ...], dict[str, object]]],
+    inner: object,
+    inner_jobs: int | None,
+    setup: Setup | None,
 ) -> object:
     """Runs a batch on a worker, where code that names the backend finds it too."""
     from joblib import parallel_config
@@ -186,6 +205,8 @@ def _run_batch(
     from raynb.util.joblib import register_ray
 
     register_ray()
+    if setup is not None:
+        setup.run()
     with parallel_config(inner, n_jobs=inner_jobs):
         return private([
             func(*map(_value, args), **{name: _value(value) for name, value in kwargs.items()})
