@@ -20,7 +20,7 @@ from raynb.exceptions import RuntimeGoneError
 from raynb.jupyter.output.shown import uncounted
 from raynb.jupyter.reports import doctor, text_tables
 from raynb.jupyter.views import actions, kernels
-from raynb.jupyter.views.labels import NotebookNames, held_in
+from raynb.jupyter.views.labels import LOOKS, NotebookNames, held_in
 from raynb.jupyter.views.view_model import Labels, held_by
 
 from . import pictures
@@ -193,6 +193,33 @@ def test_names_of_the_notebook(engine: FakeEngine) -> None:
     names.refresh()
     assert names(7)[0] == "x"
     assert names.holders(8) == (["_"], 1)
+
+
+def test_names_in_long_containers(engine: FakeEngine) -> None:
+    refs: list[Any] = [OwnRef(i, engine) for i in range(1, 3001)]  # type: ignore[arg-type]
+    shown = uncounted(refs[0])
+    space: dict[str, Any] = {
+        "x": refs[4], "rs": refs, "d": dict(zip(range(3000), refs[:3000], strict=True)), "ns": [shown] * 2000,
+        "vast": [refs[0]] * 100_000,
+    }  # fmt: skip
+    names = NotebookNames(lambda: space)
+    names.refresh()
+    assert names(5) == ["x", "rs[4]", "d[4]"]
+    assert names.holders(5) == ([], 1)
+    assert names(1) == ["rs[0]", "d[0]"]
+    refs[4] = OwnRef(4711, engine)  # type: ignore[arg-type]  # as long as before: seen some looks later
+    for _ in range(LOOKS + 1):
+        names.refresh()
+    assert (names(4711), names(5)) == (["rs[4]"], ["x", "d[4]"])
+    refs.pop()
+    names.refresh()
+    assert names(3000) == ["d[2999]"]
+    counts = {id(ref): sys.getrefcount(ref) for ref in refs[:2]}
+    names.refresh()
+    assert counts == {id(ref): sys.getrefcount(ref) for ref in refs[:2]}
+    space.clear()
+    names.refresh()
+    assert names(5) == []
 
 
 def test_what_was_only_shown_holds_nothing(engine: FakeEngine) -> None:

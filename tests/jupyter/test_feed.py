@@ -168,6 +168,15 @@ def test_objects_whose_names_changed_are_sent_again() -> None:
     assert named.renamed(look, now=3.0) == []
 
 
+def test_names_of_many_objects_are_looked_at_in_turn() -> None:
+    named = NameChanges(interval=1.0, most=2)
+    named.record(replace(change(1, objects=[ObjectRow(i) for i in range(1, 6)]), since=-1))
+    look = lambda identity: ["xs"]
+    assert [[row.id for row in named.renamed(look, now=t)] for t in (0.0, 1.0, 2.0, 3.0)] == [[1, 2], [3, 4], [5], []]
+    named.record(change(2, objects=[ObjectRow(6)]))
+    assert [row.id for second in range(4, 9) for row in named.renamed(look, now=float(second))] == [6]
+
+
 # -- pace (virtual time) -----------------------------------------------------------------------
 
 

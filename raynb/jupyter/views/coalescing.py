@@ -193,6 +193,7 @@ class NameChanges:
         self._objects: dict[int, Any] = {}
         self._names: dict[int, list[str]] = {}
         self._next = 0.0
+        self._turn: list[int] = []  # ids that this round has still to look at
 
     def record(self, change: Snapshot) -> None:
         """Records which objects exist."""
@@ -206,12 +207,18 @@ class NameChanges:
             self._objects[row.id] = row
 
     def renamed(self, names: Callable[[int], list[str]], now: float) -> list[Any]:
-        """Returns the rows of objects whose names differ from the last look (once a second)."""
+        """Returns the rows of objects whose names differ from the last look (once a second, so many in turn)."""
         if now < self._next:
             return []
         self._next = now + self._interval
+        if not self._turn:
+            self._turn = list(reversed(self._objects))
+        looked, self._turn = self._turn[-self._most :], self._turn[: -self._most]
         changed = []
-        for identity, row in islice(self._objects.items(), self._most):
+        for identity in reversed(looked):
+            row = self._objects.get(identity)
+            if row is None:
+                continue
             found = names(identity)
             if found != self._names.get(identity, []):
                 self._names[identity] = found

@@ -18,8 +18,12 @@ from raynb.jupyter.views.view_model import Labels
 if TYPE_CHECKING:
     from IPython.core.interactiveshell import InteractiveShell
 
-#: Containers longer than this are not looked into: a look must stay cheap.
-MAX_ITEMS = 1_000
+#: Longer containers are read less often, and in a way that costs less, ``MAX_READ`` items of all of them: a look must
+#: stay cheap.
+MAX_ITEMS, MAX_READ = 1_000, 100_000
+
+#: A long container that is the same object, and as long as before, is read again after so many looks.
+LOOKS = 10
 
 #: Frames of the last error that are looked into, and errors behind it.
 FRAMES, ERRORS = 50, 5
@@ -45,11 +49,30 @@ class HeldObject:
     refs: set[int] = field(default_factory=set)
 
 
+@dataclass(slots=True)
+class LongContainer:
+    """The refs of a long list, tuple or dict, as dicts of plain values, which the garbage collector doesn't look at.
+
+    Attributes:
+        mark: which container this is; nothing here keeps it, or a ref, alive.
+        places: object id → index, or how the key is written; of an object that is there twice, the last.
+        refs: object id → which ref that is.
+        age: the looks since it was read.
+    """
+
+    mark: tuple[int, int]
+    places: dict[int, int | str] = field(default_factory=dict)
+    refs: dict[int, int] = field(default_factory=dict)
+    age: int = 0
+
+
 Found = dict[int, HeldObject]
+#: Name of a container → what it has.
+Long = dict[str, LongContainer]
 
 
 def held_in(namespace: Mapping[str, Any]) -> Found:
-    """Returns object id → who holds it, for the refs that a notebook's namespace holds."""
+    """Returns object id → who holds it, for the refs that a notebook's namespace holds (`long_in` has the others)."""
     found: Found = {}
     # A copy made in one step: the main thread goes on assigning while this thread looks.
     for name, value in dict(namespace).items():
@@ -89,6 +112,58 @@ def _collect(name: str, value: Any, found: Found, name_it: bool = True) -> None:
         if is_ref(item):
             part = f".{index}" if attribute else f"[{index!r:.40}]"
             _note(name + part, item, found, name_it)
+
+
+def long_in(namespace: Mapping[str, Any], before: Long) -> Long:
+    """Returns what the long containers of a notebook's namespace have.
+
+    Args:
+        namespace: the notebook's.
+        before: what the last look found, which holds for most of them.
+    """
+    found: Long = {}
+    outputs = namespace.get("Out")
+    named = [(name, value) for name, value in dict(namespace).items() if name not in _HIDDEN | _LAST]
+    if isinstance(outputs, dict):
+        named += [(f"Out[{number}]", value) for number, value in dict(outputs).items()]
+    room = MAX_READ
+    for name, value in named:
+        if type(value) not in (list, tuple, dict) or not MAX_ITEMS < len(value) <= room or _ALIAS.fullmatch(name):
+            continue
+        if not _has_refs(value):
+            continue
+        room -= len(value)
+        known = before.get(name)
+        if known is not None and known.mark == (id(value), len(value)) and known.age < LOOKS:
+            known.age += 1
+            found[name] = known
+        else:
+            found[name] = _read(value)
+    return found
+
+
+def _has_refs(container: list[object] | tuple[object, ...] | dict[object, object]) -> bool:
+    """Returns whether the first or the last item is a ref; long containers of other things are not read."""
+    try:
+        if isinstance(container, dict):
+            return is_ref(next(iter(container.values()))) or is_ref(next(reversed(container.values())))
+        return is_ref(container[0]) or is_ref(container[-1])
+    except (IndexError, RuntimeError, StopIteration):  # it changes at this moment; a later look finds it
+        return False
+
+
+def _read(container: Any) -> LongContainer:
+    one = LongContainer((id(container), len(container)))
+    written = type(container) is dict
+    try:
+        pairs = list(container.items()) if written else enumerate(list(container))
+    except RuntimeError:  # it changed size meanwhile; a later look finds it
+        return one
+    for place, item in pairs:
+        if is_ref(item) and type(item) is not ShownRef:
+            one.places[item._id] = f"{place!r:.40}" if written else place
+            one.refs[item._id] = id(item)
+    return one
 
 
 def _note(name: str, ref: ObjectRef[Any], found: Found, name_it: bool) -> None:
@@ -137,19 +212,24 @@ class NotebookNames:
     def __init__(self, namespace: Callable[[], Mapping[str, Any]]) -> None:
         self._namespace = namespace
         self._found: Found = {}
+        self._long: Long = {}
 
     def refresh(self) -> None:
         """Looks the names up again."""
-        self._found = held_in(self._namespace())
+        namespace = self._namespace()
+        self._found, self._long = held_in(namespace), long_in(namespace, self._long)
 
     def __call__(self, object_id: int) -> list[str]:
         held = self._found.get(object_id)
-        return held.names if held is not None else []
+        names = held.names if held is not None else []
+        long = self._long.items()
+        return names + [f"{name}[{one.places[object_id]}]" for name, one in long if object_id in one.places]
 
     def holders(self, object_id: int) -> tuple[list[str], int]:
         """Returns (what else holds it, how many different refs these and the names are)."""
         held = self._found.get(object_id)
-        return (held.holders, len(held.refs)) if held is not None else ([], 0)
+        others, refs = (held.holders, held.refs) if held is not None else ([], frozenset[int]())
+        return others, len({*refs, *(one.refs[object_id] for one in self._long.values() if object_id in one.refs)})
 
 
 def notebook_labels(
