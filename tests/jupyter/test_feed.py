@@ -193,6 +193,15 @@ def test_never_more_than_the_share_up_to_the_ceiling() -> None:
         assert spent / (spent + pace.rest(spent)) <= pace.share + 1e-9
 
 
+def test_what_the_ceiling_lets_pass_is_paid_by_the_rests_after_it() -> None:
+    pace = FeedPace()
+    pulls = [0.15, *[0.01] * 9]
+    rests = [pace.rest(spent) for spent in pulls]
+    assert rests[:2] == [4.0, 4.0]
+    assert rests[-1] == pytest.approx(0.01 / 0.015 - 0.01)  # paid
+    assert sum(pulls) / (sum(pulls) + sum(rests)) <= pace.share + 1e-9
+
+
 def test_a_beat_is_due_after_silence() -> None:
     pace = FeedPace(beat=5.0)
     assert pace.beat_due(0.0)

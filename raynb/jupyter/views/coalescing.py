@@ -159,7 +159,7 @@ class FeedPace:
 
     At most one pull every ``interval`` seconds, and never more than ``share`` of one core: a pull
     that was dear is followed by a longer rest, up to ``ceiling`` seconds, so that the picture
-    still moves.
+    still moves. What that doesn't pay for, such as a whole picture of 10,000 tasks, the rests after it do.
     """
 
     interval: float = 0.2
@@ -167,10 +167,14 @@ class FeedPace:
     ceiling: float = 4.0
     beat: float = 5.0
     _last_sent: float = field(default=float("-inf"))
+    _owed: float = 0.0
 
     def rest(self, spent: float) -> float:
         """Returns the seconds to rest after a pull that took ``spent`` seconds of work."""
-        return max(self.interval, min(self.ceiling, spent / self.share - spent))
+        owed = self._owed + spent
+        rest = max(self.interval, min(self.ceiling, owed / self.share - spent))
+        self._owed = max(0.0, owed - (rest + spent) * self.share)
+        return rest
 
     def sent(self, now: float) -> None:
         """Records that something was sent at ``now`` (seconds)."""
