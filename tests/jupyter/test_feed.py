@@ -431,8 +431,14 @@ def test_hello_ping_bye(feed: Feed, engine: FakeEngine) -> None:
     assert feed.watchers == 1
     talk.receive({"do": "bye"})
     assert feed.watchers == 0
-    talk.receive({"do": "ping"})  # another page on the same comm still looks
+    talk.receive({"do": "ping", "page": "a"})  # another page on the same comm still looks
     ear.wait("full", 2)
+    talk.receive({"do": "ping", "page": "b"})
+    talk.receive({"do": "bye", "page": "a"})
+    talk.receive({"do": "bye", "page": "a"})
+    assert feed.watchers == 1
+    talk.receive({"do": "bye", "page": "b"})
+    assert feed.watchers == 0
     talk.close()
 
 

@@ -90,7 +90,6 @@ export class Connection {
 
   dispose(): void {
     clearTimeout(this.deaf);
-    this.send({ do: 'bye' });
     this.gone = true;
     this.kernel.statusChanged.disconnect(this.statusChanged, this);
     this.kernel.connectionStatusChanged.disconnect(this.connectionChanged, this);

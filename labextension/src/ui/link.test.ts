@@ -2,7 +2,8 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { bytes, counted, rate, seconds, shortId } from './format';
 import { Link, Requests } from './link';
-import { ReplyMessage, VERSION } from './messages';
+import { KernelMessage, ReplyMessage, VERSION } from './messages';
+import { Session } from './session';
 
 type Sent = Parameters<Link['send']>[0] & { n: number };
 
@@ -60,4 +61,25 @@ test('numbers are written as people read them', () => {
   assert.deepEqual([counted(1, 'task'), counted(1234, 'task'), counted(2, 'process', 'processes')],
     ['1 task', '1,234 tasks', '2 processes']);
   assert.deepEqual([shortId('1f'), shortId('0123456789abcdef')], ['1f', '…89abcdef']);
+});
+
+test('who shares a comm takes only its own answers; ids of one runtime open nothing in the next', async () => {
+  const sent: { n: number }[] = [];
+  const link = { send: (message: unknown) => sent.push(message as { n: number }) };
+  const [one, other] = [new Session(link), new Session(link)];
+  const first = one.requests.ask({ do: 'history' });
+  const second = other.requests.ask({ do: 'graph' });
+  for (const session of [one, other]) {
+    session.receive(reply(sent[1].n, 'graph'));
+    session.receive(reply(sent[0].n, 'history'));
+  }
+  assert.deepEqual([(await first).text, (await second).text], ['history', 'graph']);
+  const none = { tasks: [], actors: [], objects: [], workers: [], nodes: [], running: [], paused: [], columns: {}, groups: {}, gone: {} };
+  const filled = (runtime: string) => ({ v: VERSION, kind: 'full', runtime, ...none }) as unknown as KernelMessage;
+  one.receive(filled('a'));
+  Object.assign(one.remembered, { open: { tasks: '1' }, filter: { text: 'f', state: '', cell: '3', group: '' } });
+  one.receive(filled('a'));
+  assert.equal(one.remembered.open.tasks, '1');
+  one.receive(filled('b'));
+  assert.deepEqual([one.remembered.open, one.remembered.filter], [{}, { text: 'f', state: '', cell: '', group: '' }]);
 });

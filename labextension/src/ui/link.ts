@@ -18,11 +18,13 @@ export type Reply = Pick<ReplyMessage, 'ok' | 'text'> & Partial<ReplyMessage>;
 interface Waiting { resolve: (reply: Reply) => void; late: ReturnType<typeof setTimeout> | undefined }
 
 export class Requests {
-  private next = 1;
   private waiting = new Map<number, Waiting>();
 
-  /** `runtime` names the runtime that the person who asks sees: ids mean nothing in another one. */
-  constructor(private link: Link, private lateAfter = 1500, private runtime = () => '') {}
+  /**
+   * @param runtime - names the runtime that the person who asks sees: ids mean nothing in another one.
+   * @param next - the first number.
+   */
+  constructor(private link: Link, private lateAfter = 1500, private runtime = () => '', private next = 1) {}
 
   /** Sends a request; `late` is called once if no answer came in time (it may still come). */
   ask<R extends Reply = Reply>(request: Request, late?: () => void): Promise<R> {

@@ -350,8 +350,8 @@ export interface OutputsReply {
   more: boolean;
 }
 
-/** Send me the picture ("hello"); I still look ("ping"); I don't any more ("bye"). */
-export interface Hello { do: 'hello' | 'ping' | 'bye' }
+/** Send me the picture ("hello"); I still look ("ping"); I don't any more ("bye"). ``page`` tells apart those who share a comm: windows of one notebook, and consoles of its kernel. */
+export interface Hello { do: 'hello' | 'ping' | 'bye'; page: string }
 
 /** What a person has set in the front end; ``"kernel"`` leaves it to the kernel's settings. */
 export interface Configure { do: 'configure'; progress: 'kernel' | 'on' | 'off' }

@@ -29,6 +29,11 @@ export interface Remembered {
   stack: string;
 }
 
+const pageId = () => Math.random().toString(16).slice(2);
+
+/** Whoever shares a comm (windows, consoles, the page before it was loaded again) hears all answers: no two count from the same number. */
+const firstNumber = () => 1 + Math.floor(Math.random() * 2 ** 30) * 2 ** 20;
+
 export const clock = () => performance.now() / 1000;
 
 const PING_MS = 20000;
@@ -39,6 +44,8 @@ let sessions = 0;
 export class Session {
   /** Tells sessions apart. */
   readonly number = ++sessions;
+  /** Tells the kernel who of those that share the comm (windows, consoles) looks, and who has left. */
+  readonly page = pageId();
   readonly picture = new Picture();
   readonly requests: Requests;
   readonly remembered: Remembered = { filter: NO_FILTER, open: {}, sort: {}, stack: '' };
@@ -51,7 +58,7 @@ export class Session {
   private hidden: ReturnType<typeof setTimeout> | undefined;
 
   constructor(readonly link: Link) {
-    this.requests = new Requests(link, undefined, () => this.picture.runtime);
+    this.requests = new Requests(link, undefined, () => this.picture.runtime, firstNumber());
   }
 
   /** Calls `listener` after each change; returns what ends that. */
@@ -81,7 +88,7 @@ export class Session {
   }
 
   say(what: 'hello' | 'ping' | 'bye'): void {
-    this.link.send({ do: what });
+    this.link.send({ do: what, page: this.page });
   }
 
   /** Asks for the whole picture again, if somebody looks: a comm has just opened. */
@@ -98,9 +105,16 @@ export class Session {
       return;
     }
     const wasAlive = this.picture.life === 'running';
+    const before = this.picture.runtime;
     this.picture.apply(message, clock());
     if (wasAlive && this.picture.life !== 'running') {
       this.requests.abandon('The runtime was stopped.');
+    }
+    if (before && before !== this.picture.runtime) {
+      // Ids and scopes mean others now: no row opens by itself, and no filter asks for the cell of another run.
+      this.remembered.open = {};
+      this.remembered.stack = '';
+      this.remembered.filter = { ...this.remembered.filter, cell: '' };
     }
     this.changed();
   }

@@ -118,14 +118,16 @@ class Conversation:
         self._lease = lease
         self._configure = configure
         self._watcher: Watcher | None = None
+        self._pages: set[str] = set()  # that look; one that vanished without a word is let go with the lease
+        self._greeting = threading.Lock()
 
     def receive(self, request: Any) -> None:
         """Handles one message of the front end; a wrong one is answered, never raised."""
         do = request.get("do") if isinstance(request, dict) else None
         if do in ("hello", "ping"):
-            self._greet(again=do == "hello")
+            self._greet(str(request.get("page", "")), again=do == "hello")
         elif do == "bye":
-            self.close()
+            self._leave(str(request.get("page", "")))
         elif do == "configure":
             if self._configure is not None:
                 self._configure(str(request.get("progress", "kernel")))
@@ -139,17 +141,30 @@ class Conversation:
     def _answer(self, request: dict[str, Any]) -> None:
         self._send(actions.answer(self._engine(), request, self._feed.labels))
 
-    def _greet(self, again: bool) -> None:
-        watcher = self._watcher
-        if watcher is None:
-            watcher = self._watcher = self._feed.watch(self._send)
-        elif again or not self._feed.has(watcher):
-            self._feed.again(watcher)
-        if self._lease:
-            self._feed.renew(watcher)
+    def _greet(self, page: str, again: bool) -> None:
+        with self._greeting:
+            watcher = self._watcher
+            if watcher is None:
+                watcher = self._watcher = self._feed.watch(self._send)
+            elif again or not self._feed.has(watcher):
+                self._feed.again(watcher)
+            self._pages.add(page)
+            if self._lease:
+                self._feed.renew(watcher)
+
+    def _leave(self, page: str) -> None:
+        with self._greeting:
+            self._pages.discard(page)
+            if not (self._pages and self._lease):
+                self._stop()
 
     def close(self) -> None:
         """Stops sending."""
+        with self._greeting:
+            self._stop()
+
+    def _stop(self) -> None:
+        self._pages.clear()
         watcher, self._watcher = self._watcher, None
         if watcher is not None:
             self._feed.unwatch(watcher)

@@ -6,9 +6,13 @@ from typing import Literal, TypedDict
 
 
 class Hello(TypedDict):
-    """Send me the picture ("hello"); I still look ("ping"); I don't any more ("bye")."""
+    """Send me the picture ("hello"); I still look ("ping"); I don't any more ("bye").
+
+    ``page`` tells apart those who share a comm: windows of one notebook, and consoles of its kernel.
+    """
 
     do: Literal["hello", "ping", "bye"]
+    page: str
 
 
 class _Forced(TypedDict, total=False):
