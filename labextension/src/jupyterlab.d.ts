@@ -40,6 +40,7 @@ declare module '@lumino/widgets' {
     readonly isAttached: boolean;
     readonly disposed: ISignal<this, void>;
     addClass(name: string): void;
+    activate(): void;
     dispose(): void;
     protected onAfterAttach(message: Message): void;
     protected onBeforeDetach(message: Message): void;
@@ -195,6 +196,7 @@ declare module '@jupyterlab/console' {
     readonly currentChanged: ISignal<IConsoleTracker, ConsolePanel | null>;
     readonly widgetAdded: ISignal<IConsoleTracker, ConsolePanel>;
     forEach(visit: (panel: ConsolePanel) => void): void;
+    find(wanted: (panel: ConsolePanel) => boolean): ConsolePanel | undefined;
   }
   export const IConsoleTracker: any;
 }
@@ -248,6 +250,8 @@ declare module '@jupyterlab/application' {
     }): Promise<any>;
   }
   export const ILayoutRestorer: any;
+  export interface ILabShell { readonly currentWidget: Widget | null }
+  export const ILabShell: any;
   export interface JupyterFrontEnd {
     readonly commands: CommandRegistry;
     readonly serviceManager: {

@@ -223,6 +223,12 @@ def test_dashboard_and_cancel_in_notebook_7(notebook7: Lab) -> None:
     wait_said(notebook7.page, "Cancelling gated.")
     notebook7.wait_ended(2)
     assert notebook7.text(2) == "cancelled\n"
+    notebook7.command("raynb:open-view", {"tab": "tasks"})  # its main area has room for the notebook only
+    panel = notebook7.page.locator("#raynb-panel")
+    row = panel.get_by_role("row").filter(has_text="gated").filter(has_text="cancelled")
+    expect(row).to_be_visible()
+    notebook7.command("raynb:tasks")  # which doesn't close what is open
+    expect(row).to_be_visible()
     notebook7.run(3)
 
 

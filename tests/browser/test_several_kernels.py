@@ -36,8 +36,11 @@ def test_the_panel_and_the_status_bar_follow_the_active_notebook(lab: Lab) -> No
     # All kernels: that of the other notebook too, by the name that it has now; and stopping it.
     lab.bring("second.ipynb")
     lab.run(1)
+    lab.command("raynb:open-view", {"tab": "tasks"})
+    lab.bring("second.ipynb")
     page.evaluate("() => window.jupyterapp.shell.currentWidget.context.rename('renamed.ipynb')")
     lab.bring("first.ipynb")
+    lab.wait_saved_layout("raynb-views:renamed.ipynb:tasks")  # the tab comes back with the renamed notebook
     panel.get_by_role("tab", name="All kernels").click()
     row = panel.get_by_role("row").filter(has_text="renamed.ipynb")
     expect(row).to_contain_text("0 of 2")

@@ -1,19 +1,21 @@
 /** A box of the graph was chosen: shows its cell in whichever open notebook has it. */
 
 import type { JupyterFrontEnd } from '@jupyterlab/application';
-import { INotebookTracker } from '@jupyterlab/notebook';
+import type { INotebookTracker, NotebookPanel } from '@jupyterlab/notebook';
 import { GO_TO_CELL } from '../ui/cells';
 
 export function followCells(app: JupyterFrontEnd, notebooks: INotebookTracker): void {
   document.addEventListener(GO_TO_CELL, event => {
     const wanted = (event as CustomEvent<string>).detail;
-    notebooks.forEach(({ id, content }) => {
-      const place = content.widgets.findIndex(cell => cell.model.id === wanted);
-      if (place >= 0) {
-        app.shell.activateById(id);
-        content.activeCellIndex = place;
-        void content.scrollToItem(place);
-      }
-    });
+    const placeIn = (panel: NotebookPanel) => panel.content.widgets.findIndex(cell => cell.model.id === wanted);
+    // A copy of a notebook has the same ids: the active one comes first.
+    const { currentWidget } = notebooks;
+    const panel = currentWidget && placeIn(currentWidget) >= 0 ? currentWidget : notebooks.find(one => placeIn(one) >= 0);
+    if (panel) {
+      const place = placeIn(panel);
+      app.shell.activateById(panel.id);
+      panel.content.activeCellIndex = place;
+      void panel.content.scrollToItem(place);
+    }
   });
 }

@@ -18,8 +18,8 @@ export interface Parts {
   panel: Home;
   session: () => Session;
   interrupt: () => Promise<void> | undefined;
-  /** Opens a view as a tab of the main area, beside the document. */
-  openView: (tab: Tab, path: string) => void;
+  /** Opens a view as a tab of the main area, beside the document; null where that has room for the document only (Notebook 7). */
+  openView: ((tab: Tab, path: string) => void) | null;
 }
 
 export const COMMANDS = {
@@ -32,7 +32,11 @@ export function addCommands(parts: Parts, palette: ICommandPalette | null, launc
   let rank = 0;
   const conditional: string[] = [];
   const inPalette = (command: string, args?: object) => palette?.addItem({ command, category: CATEGORY, rank: rank++, ...(args ? { args: args as never } : {}) });
-  const open = () => app.shell.activateById(panel.id);
+  const open = () => panel.reveal(app.shell);
+  const showInPanel = (tab: Tab) => {
+    panel.board.show(tab);
+    open();
+  };
   const alive = () => parts.session().picture.life === 'running';
   const busy = () => alive() && unfinished(parts.session().picture.states) > 0;
 
@@ -41,19 +45,22 @@ export function addCommands(parts: Parts, palette: ICommandPalette | null, launc
   for (const tab of TABS.filter(name => name !== 'nodes')) {
     app.commands.addCommand(`raynb:${tab}`, {
       label: `Show ${tabTitle(tab)} in the Panel`,
-      execute: () => {
-        panel.board.show(tab);
-        open();
-      }
+      execute: () => showInPanel(tab)
     });
     inPalette(`raynb:${tab}`);
   }
   app.commands.addCommand(COMMANDS.view, {
     label: args => (isTab(String(args.tab ?? '')) && args.tab !== 'overview' ? `Open ${tabTitle(args.tab as Tab)} in a Tab` : 'Open the raynb Dashboard in a Tab'),
     icon,
+    isVisible: () => parts.openView !== null,
     execute: args => {
-      const tab = String(args.tab ?? 'overview');
-      parts.openView(isTab(tab) ? tab : 'overview', String(args.path ?? ''));
+      const wanted = String(args.tab ?? '');
+      const tab = isTab(wanted) ? wanted : 'overview';
+      if (parts.openView) {
+        parts.openView(tab, String(args.path ?? ''));
+      } else {
+        showInPanel(tab);
+      }
     }
   });
   for (const tab of ['overview', 'tasks', 'timeline'] as const) {

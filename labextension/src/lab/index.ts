@@ -1,6 +1,6 @@
 /** The JupyterLab extension: side panel, tabs, status bar item, outputs, commands, settings. */
 
-import { ILayoutRestorer, JupyterFrontEnd, JupyterFrontEndPlugin } from '@jupyterlab/application';
+import { ILabShell, ILayoutRestorer, JupyterFrontEnd, JupyterFrontEndPlugin } from '@jupyterlab/application';
 import { ICommandPalette } from '@jupyterlab/apputils';
 import { IConsoleTracker } from '@jupyterlab/console';
 import { ILauncher } from '@jupyterlab/launcher';
@@ -26,17 +26,18 @@ const plugin: JupyterFrontEndPlugin<void> = {
   description: "Shows the tasks, actors and objects of the active notebook's raynb runtime.",
   autoStart: true,
   requires: [INotebookTracker],
-  optional: [IConsoleTracker, ICommandPalette, IStatusBar, ILayoutRestorer, ISettingRegistry, ILauncher],
+  optional: [IConsoleTracker, ICommandPalette, IStatusBar, ILayoutRestorer, ISettingRegistry, ILauncher, ILabShell],
   activate: (
     app: JupyterFrontEnd, notebooks: INotebookTracker, consoles: IConsoleTracker | null, palette: ICommandPalette | null,
-    statusBar: IStatusBar | null, restorer: ILayoutRestorer | null, registry: ISettingRegistry | null, launcher: ILauncher | null
+    statusBar: IStatusBar | null, restorer: ILayoutRestorer | null, registry: ISettingRegistry | null, launcher: ILauncher | null,
+    labShell: ILabShell | null
   ) => {
     const sessions = new Sessions(() => app.serviceManager.sessions.running());
     const panel = new Home(blank('nothing'));
     panel.id = 'raynb-panel';
     panel.addClass('rn-panel');
     panel.title.caption = 'raynb: tasks, actors and objects of the active notebook';
-    const status = new Status(() => app.shell.activateById(panel.id));
+    const status = new Status(() => panel.reveal(app.shell));
 
     let commandsChanged: () => void = () => undefined;
     let shown: Session | undefined;
@@ -51,12 +52,12 @@ const plugin: JupyterFrontEndPlugin<void> = {
       }
       commandsChanged();
     });
-    const panes = new Panes(app, notebooks, sessions, active);
+    const panes = new Panes(app, notebooks, consoles, sessions, active);
     commandsChanged = addCommands(
       {
         app, panel, session: () => active.session,
         interrupt: () => active.current?.sessionContext.session?.kernel?.interrupt(),
-        openView: (tab, path) => panes.open(tab, path)
+        openView: labShell ? (tab, path) => panes.open(tab, path) : null
       },
       palette, launcher
     );

@@ -60,14 +60,20 @@ class DashboardOutput extends Widget implements IRenderMime.IRenderer {
     }
   }
 
-  /** Looks at the document's kernel, once there is one. */
+  /** Looks at the document's kernel, once there is one, and at the next when it was changed. */
   private attach(): void {
     const kernel = this.home.sessionContext.session?.kernel;
-    if (kernel && !this.board) {
-      this.session = this.sessions.of(kernel);
-      this.board = new Dashboard(this.session, { tab: this.tab });
-      this.unsubscribe = this.session.subscribe(() => this.choose());
-      this.board.mount(this.live);
+    const session = kernel ? this.sessions.of(kernel) : this.session;
+    if (session && session !== this.session) {
+      this.unsubscribe?.();
+      this.unsubscribe = session.subscribe(() => this.choose());
+      this.session = session;
+      if (this.board) {
+        this.board.use(session);
+      } else {
+        this.board = new Dashboard(session, { tab: this.tab });
+        this.board.mount(this.live);
+      }
     }
     this.choose();
   }

@@ -1,5 +1,6 @@
 /** The homes of the views in JupyterLab: the side panel, and tabs of the main area. */
 
+import type { JupyterFrontEnd } from '@jupyterlab/application';
 import { Widget } from '@lumino/widgets';
 import { Dashboard, Options } from '../ui/dashboard';
 import { counted } from '../ui/format';
@@ -44,6 +45,15 @@ export class Home extends Widget {
       this.heading.textContent = text;
     }
     this.board.use(session);
+  }
+
+  /** Opens the side bar at it; where it is open already, it only takes the focus (Notebook 7 would close it). */
+  reveal(shell: JupyterFrontEnd['shell']): void {
+    if (this.isVisible) {
+      this.activate();
+    } else {
+      shell.activateById(this.id);
+    }
   }
 
   /** Offers to put output into so many cells; 0: there is nothing to offer. */

@@ -2,13 +2,16 @@
 
 import type { ILayoutRestorer, JupyterFrontEnd } from '@jupyterlab/application';
 import { MainAreaWidget, WidgetTracker } from '@jupyterlab/apputils';
-import type { INotebookTracker } from '@jupyterlab/notebook';
+import type { IConsoleTracker } from '@jupyterlab/console';
+import type { INotebookTracker, NotebookPanel } from '@jupyterlab/notebook';
 import { Tab } from '../ui/view';
-import { ActiveFollower, DocumentFollower } from './follower';
+import { ActiveFollower, Document, DocumentFollower } from './follower';
 import { Home } from './panel';
 import { Sessions, blank } from './sessions';
 
 type Pane = MainAreaWidget<Home>;
+
+const pathOf = (document: Document): string => (document as NotebookPanel).context?.path ?? document.sessionContext.path;
 
 export class Panes {
   private tracker = new WidgetTracker<Pane>({ namespace: 'raynb-views' });
@@ -16,7 +19,8 @@ export class Panes {
   private count = 0;
 
   constructor(
-    private app: JupyterFrontEnd, private notebooks: INotebookTracker, private sessions: Sessions, private active: ActiveFollower
+    private app: JupyterFrontEnd, private notebooks: INotebookTracker, private consoles: IConsoleTracker | null,
+    private sessions: Sessions, private active: ActiveFollower
   ) {}
 
   restore(restorer: ILayoutRestorer, command: string): void {
@@ -27,10 +31,15 @@ export class Panes {
     });
   }
 
-  /** Opens a view of a notebook's kernel (default: the active one's), or shows the one that is open. */
+  private document(path: string): Document | null {
+    const wanted = (one: Document) => pathOf(one) === path;
+    return this.notebooks.find(wanted) ?? this.consoles?.find(wanted) ?? null;
+  }
+
+  /** Opens a view of a document's kernel (default: the active one's), or shows the one that is open. */
   open(tab: Tab, path: string): void {
     const followed = this.active.current;
-    const own = path || this.notebooks.find(panel => panel === followed)?.context.path || '';
+    const own = path || (followed && !followed.isDisposed ? pathOf(followed) : '');
     const there = this.tracker.find(pane => this.places.get(pane)?.path === own && this.places.get(pane)?.tab === tab);
     if (there) {
       this.app.shell.activateById(there.id);
@@ -39,26 +48,39 @@ export class Panes {
     const home = new Home(blank('nothing'), { tab });
     const pane: Pane = new MainAreaWidget({ content: home });
     pane.id = `raynb-view-${++this.count}`;
-    pane.title.label = `raynb ${tab}`;
     pane.title.icon = home.title.icon;
     pane.title.closable = true;
     const place = { tab, path: own };
     this.places.set(pane, place);
+    const describe = () => {
+      pane.title.label = `raynb ${place.tab}`;
+      pane.title.caption = `raynb ${place.tab} of ${place.path || 'no notebook'}`;
+    };
     home.board.onTab = to => {
       place.tab = to;
-      pane.title.label = `raynb ${to}`;
+      describe();
       void this.tracker.save(pane);
     };
-    const follower = new DocumentFollower(this.sessions, (session, title) => home.use(session, title));
+    const follower = new DocumentFollower(this.sessions, (session, title) => {
+      home.use(session, title);
+      const named = follower.current && pathOf(follower.current);
+      if (named && named !== place.path) { // it was renamed: the layout comes back with the new name
+        place.path = named;
+        void this.tracker.save(pane);
+      }
+      describe();
+    });
     const find = () => {
       if (!follower.current) {
-        follower.follow(this.notebooks.find(panel => panel.context.path === own) ?? null);
+        follower.follow(this.document(place.path));
       }
     };
     find();
     this.notebooks.widgetAdded.connect(find);
+    this.consoles?.widgetAdded.connect(find);
     pane.disposed.connect(() => {
       this.notebooks.widgetAdded.disconnect(find);
+      this.consoles?.widgetAdded.disconnect(find);
       follower.dispose();
     });
     void this.tracker.add(pane);
