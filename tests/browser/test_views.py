@@ -15,8 +15,11 @@ from playwright.sync_api import expect
 
 from raynb.base.rows import FAILED, FINISHED, Snapshot, TaskRow
 from raynb.jupyter.inspection.flame import page as flame_page
+from raynb.jupyter.lineage.drawing import Picture
+from raynb.jupyter.lineage.record import FRESH, STALE
 from raynb.jupyter.views.messages import VERSION
 from raynb.jupyter.views.view_model import Labels, message, no_runtime
+from raynb.lineage.layout import CellNode, Graph
 from tests.jupyter import pictures
 
 from .lab import click_sure, say_sure, wait_said
@@ -38,6 +41,21 @@ KERNELS: dict[str, Any] = {
          "share": "fair", "started": 1.0}
         for key, name, own, cpus in (("a", "train-on-all-of-the-data.ipynb", True, 8), ("b", "rest.ipynb", False, 4))
     ],
+}  # fmt: skip
+
+
+#: What views ask the kernel for, as the test answers it: request → (the view, answer).
+ANSWERS: dict[str, tuple[str, dict[str, Any]]] = {
+    "kernels": ("all kernels", KERNELS),
+    "history": ("history", KERNELS | {
+        "do": "history", "wall": 1.0, "memory_limit": 10**9, "times": [1.0, 2.0, 3.0],
+        **{name: [0.5, 1.0, 0.0] for name in ("cpu", "workers_cpu", "busy", "rate")},
+        **{name: [10**6, 10**8, 10**7] for name in ("memory", "workers_memory", "store", "spilled")},
+    }),
+    "graph": ("cells", KERNELS | {"do": "graph", "markup": Picture(Graph(
+        {1: CellNode(1, "raw = load()", FRESH, cell_id="a"), 2: CellNode(2, "sum(raw)", STALE, "why", "b", row=1)},
+        {(1, 2): ["raw"]},
+    ))._repr_html_()}),
 }  # fmt: skip
 
 
@@ -364,11 +382,16 @@ def test_axe_finds_nothing_in_any_view(views: Any, page: Any, theme: str) -> Non
         for size, picture in zip((0, 12, 10_000), pictures_of((0, 12, 10_000)), strict=True):
             board.push(picture)
             if size == 12:
-                board.push(message(replace(pictures.many(12), nodes=pictures.some_nodes()), LABELS))
-            for tab in (*TABS, *(("nodes", "all kernels") if size == 12 else ())):
+                board.push(message(replace(pictures.many(12), nodes=pictures.some_nodes()), LABELS) | {"graph": 1})
+            for tab in (*TABS, *(("nodes", "cells", "all kernels") if size == 12 else ())):
+                asked = {do: len(board.sent(do)) for do, (view, _) in ANSWERS.items() if view == tab and size == 12}
                 board.tab(tab)
-                if tab == "all kernels":
-                    board.push(KERNELS | {"n": board.wait_sent("kernels")["n"]})
+                for do, count in asked.items():
+                    page.wait_for_function(
+                        "([name, n]) => window.sent.filter(m => m.do === name).length > n", arg=[do, count]
+                    )
+                    board.push(ANSWERS[do][1] | {"n": board.sent(do)[-1]["n"]})
+                    expect(page.locator(".rn-chart, .rn-cells svg, [data-at]").first).to_be_visible()
                 if size == 12 and tab in ("tasks", "actors", "objects", "workers", "nodes", "all kernels"):
                     page.locator("[data-at]").first.click()
                     expect(page.locator(".rn-detail")).to_be_visible()

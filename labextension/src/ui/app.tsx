@@ -24,7 +24,11 @@ const VIEWS: Record<Tab, ComponentType<ViewProps>> = {
   kernels: Kernels
 };
 
-interface Toast { text: string; bad: boolean; interrupt?: boolean }
+/** `from`: whose answer it is; another kernel's view doesn't show it, nor interrupts that kernel. */
+interface Toast { text: string; bad: boolean; from: Session; interrupt?: boolean }
+
+/** Views in which nothing takes the focus: it is theirs, so that keys can scroll them. */
+const SCROLLS: Tab[] = ['history'];
 
 /** Silence (seconds) after which the picture is called stale; the kernel speaks every five. */
 const SILENCE = 12;
@@ -95,11 +99,11 @@ export function App(props: { board: Dashboard; subscribe: (update: () => void) =
   const outside = banner(session, silence);
   const act = async (request: Request): Promise<Reply> => {
     const reply = await session.requests.ask(request, () =>
-      setToast({ text: 'The kernel is busy and has not taken the request yet.', bad: true, interrupt: true })
+      setToast({ text: 'The kernel is busy and has not taken the request yet.', bad: true, from: session, interrupt: true })
     );
     // A runtime that was stopped on purpose abandons what was asked of it, this included.
     const meant = request.do === 'stop' || request.do === 'restart';
-    setToast({ text: reply.text, bad: !reply.ok && !(meant && picture.life !== 'running') });
+    setToast({ text: reply.text, bad: !reply.ok && !(meant && picture.life !== 'running'), from: session });
     return reply;
   };
   const show = (to: Tab, filter?: Partial<Filter>) => {
@@ -136,7 +140,7 @@ export function App(props: { board: Dashboard; subscribe: (update: () => void) =
         <div class="rn-banner" role="status"><b>{outside.title}.</b> <Hint text={outside.hint} /></div>
       ) : null}
       <div class={`rn-view ${outside.stale ? 'rn-stale' : ''}`} role={board.single ? 'region' : 'tabpanel'} id={board.id('view')}
-        aria-label={tabTitle(tab)} tabIndex={-1}>
+        aria-label={tabTitle(tab)} tabIndex={SCROLLS.includes(tab) ? 0 : -1}>
         {blank ? (
           <div class={`rn-empty rn-whole ${outside.title === 'Connecting' ? 'rn-late' : ''}`} role="status">
             <div class="rn-empty-title">{outside.title}</div>
@@ -150,15 +154,15 @@ export function App(props: { board: Dashboard; subscribe: (update: () => void) =
         ) : width ? <View key={key} {...view} /> : null}
       </div>
       <div class="rn-live" role="status" aria-live="polite">
-        {toast ? <Answer toast={toast} board={board} close={() => setToast(null)} /> : null}
+        {toast?.from === session ? <Answer toast={toast} close={() => setToast(null)} /> : null}
       </div>
     </div>
   );
 }
 
-function Answer(props: { toast: Toast; board: Dashboard; close: () => void }) {
+function Answer(props: { toast: Toast; close: () => void }) {
   const { toast, close } = props;
-  const { interrupt } = props.board.session.link;
+  const { interrupt } = toast.from.link;
   return (
     <div class={`rn-toast ${toast.bad ? 'rn-bad' : ''}`}>
       <span>{toast.text}</span>

@@ -2,7 +2,7 @@
 
 import { useEffect, useRef, useState } from 'preact/hooks';
 import { GraphReply } from './messages';
-import { Empty } from './parts';
+import { Empty, Looking } from './parts';
 import { ViewProps } from './view';
 
 const ASK_MS = 3000;
@@ -17,8 +17,8 @@ export function Cells(props: ViewProps) {
   useEffect(() => {
     let gone = false;
     const look = () => void ask<GraphReply>({ do: 'graph' }).then(found => {
-      if (!gone && found.ok) {
-        setMarkup(found.markup);
+      if (!gone) {
+        setMarkup(before => (found.ok ? found.markup : before ?? ''));
       }
     });
     look();
@@ -29,6 +29,7 @@ export function Cells(props: ViewProps) {
     };
   }, [picture.graph]);
   useEffect(() => {
+    root.current?.querySelector('svg')?.setAttribute('role', 'group'); // a picture has no buttons
     root.current?.querySelectorAll('[data-cell]').forEach(box => {
       box.setAttribute('tabindex', '0');
       box.setAttribute('role', 'button');
@@ -40,6 +41,9 @@ export function Cells(props: ViewProps) {
       box.dispatchEvent(new CustomEvent(GO_TO_CELL, { bubbles: true, detail: box.getAttribute('data-cell') }));
     }
   };
+  if (markup === null) {
+    return <Looking />;
+  }
   if (!markup) {
     return <Empty title="no cells yet">Cells that submit tasks are here, with what each took from the others.</Empty>;
   }

@@ -3,7 +3,7 @@
 import { useEffect, useState } from 'preact/hooks';
 import { bytes, clock, rate, seconds } from './format';
 import { HistoryReply } from './messages';
-import { Empty } from './parts';
+import { Empty, Looking } from './parts';
 import { ViewProps } from './view';
 
 const ASK_MS = 5000;
@@ -13,11 +13,13 @@ const HIGH = 64;
 export function History(props: ViewProps) {
   const { ask, picture } = props;
   const [reply, setReply] = useState<HistoryReply | null>(null);
+  const [answered, setAnswered] = useState(false);
   useEffect(() => {
     let gone = false;
     const look = () => void ask<HistoryReply>({ do: 'history' }).then(found => {
-      if (!gone && found.ok) {
-        setReply(found);
+      if (!gone) {
+        setAnswered(true);
+        setReply(before => (found.ok ? found : before));
       }
     });
     look();
@@ -27,6 +29,9 @@ export function History(props: ViewProps) {
       clearInterval(timer);
     };
   }, []);
+  if (!answered) {
+    return <Looking />;
+  }
   if (!reply || reply.times.length < 2) {
     return <Empty title="no history yet">A point is taken every second; older ones are kept at a lower resolution.</Empty>;
   }
@@ -66,7 +71,7 @@ function Chart(props: {
   return (
     <section class="rn-card" aria-label={props.title}>
       <header>
-        <h3>{props.title}</h3>
+        <h2>{props.title}</h2>
         <div class="rn-value">{latest(lines[0][2])}</div>
       </header>
       <svg class="rn-chart" viewBox={`0 0 ${WIDE} ${HIGH}`} preserveAspectRatio="none" role="img" aria-label={`${props.title}: ${label}`}>

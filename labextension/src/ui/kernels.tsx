@@ -3,7 +3,7 @@
 import { useEffect, useState } from 'preact/hooks';
 import { bytes, count, counted, seconds } from './format';
 import { KernelInfo, KernelsReply } from './messages';
-import { Empty, Facts, Meter, Sure } from './parts';
+import { Empty, Facts, Looking, Meter, Sure } from './parts';
 import { Column, Table } from './table';
 import { kept } from './tables';
 import { ViewProps } from './view';
@@ -37,7 +37,7 @@ export function Kernels(props: ViewProps) {
     };
   }, [again]);
   if (!reply) {
-    return <Empty title={why ? 'not known' : 'looking…'}>{why}</Empty>;
+    return why ? <Empty title="not known">{why}</Empty> : <Looking />;
   }
   const { kernels } = reply;
   if (!kernels.length) {
@@ -57,7 +57,7 @@ export function Kernels(props: ViewProps) {
   );
   const store = (kernel: KernelInfo) => `${bytes(kernel.store_used)} of ${bytes(kernel.store)}`;
   const columns: Column<KernelInfo>[] = [
-    { key: 'name', title: 'Notebook', min: 110, grow: 2, priority: 1, value: title, cell: kernel => <>{name(kernel)} <span class="rn-dim">{marks(kernel).join(' · ')}</span></> },
+    { key: 'name', title: 'Notebook', min: 110, grow: 2, priority: 1, value: title, cell: kernel => <span class="rn-name" title={title(kernel)}><span class="rn-dim">{marks(kernel).map(mark => `${mark} · `)}</span>{title(kernel)}</span> },
     { key: 'cpus', title: 'CPU slots', min: 92, grow: 0, priority: 1, right: true, value: kernel => kernel.busy, cell: slots },
     { key: 'tasks', title: 'Tasks', min: 62, grow: 0, priority: 3, right: true, value: kernel => kernel.unfinished, cell: kernel => count(kernel.unfinished) },
     { key: 'memory', title: 'Memory', min: 72, grow: 0, priority: 4, right: true, value: kernel => kernel.memory, cell: kernel => bytes(kernel.memory) },

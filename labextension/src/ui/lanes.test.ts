@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import cases from './lanes.cases.json';
-import { criticalPath, extent, firstAfter, headline, pathWords, spans, strips, taskAt, ticks, zoom } from './lanes';
+import { busiest, criticalPath, extent, firstAfter, headline, pathWords, spans, strips, taskAt, ticks, zoom } from './lanes';
 import { Task } from './picture';
 
 const task = (change: Partial<Task>): Task =>
@@ -63,6 +63,14 @@ test('the headline adds up to all the time of the workers', () => {
   assert.equal(shares.reduce((a, b) => a + b), 100);
   assert.match(headline(rows, { from: 0, to: 10 }, 10, 0, true), /45 % idle or not known here$/);
   assert.equal(headline(rows, { from: 20, to: 30 }, 10, 0), 'Nothing ran in this stretch');
+});
+
+test('the functions that took most time come first', () => {
+  const rows = strips([
+    task({ id: 'a', name: 'small' }), task({ id: 'b', name: 'running', worker: 2, started: 1, ran: 0, ended: 0 }), task({ id: 'c', name: 'small', worker: 3 })
+  ]);
+  assert.deepEqual(busiest(rows, 10), ['running', 'small']);
+  assert.deepEqual(busiest(rows, 5), ['small', 'running']);
 });
 
 test('the critical path goes over what each task waited for: its last input, or its worker', () => {

@@ -176,6 +176,17 @@ function rounded(shares: number[]): number[] {
   return out;
 }
 
+/** The functions of the strips, those whose tasks took most time first. */
+export function busiest(rows: readonly Strip[], now: number): string[] {
+  const times = new Map<string, number>();
+  for (const { tasks } of rows) {
+    for (const task of tasks) {
+      times.set(task.name, (times.get(task.name) ?? 0) + (freed(task) || now) - task.started);
+    }
+  }
+  return [...times.keys()].sort((a, b) => times.get(b)! - times.get(a)!);
+}
+
 const LONGEST_PATH = 500;
 
 /**

@@ -29,7 +29,7 @@ function Card(props: { title: string; value?: string; unit?: string; wide?: bool
   return (
     <section class={`rn-card ${props.wide ? 'rn-wide' : ''}`} aria-label={props.title}>
       <header>
-        <h3>{props.title}</h3>
+        <h2>{props.title}</h2>
         {props.value !== undefined ? (
           <div class="rn-value">{props.value}<small>{props.unit}</small></div>
         ) : null}

@@ -54,6 +54,11 @@ export function Empty(props: { title: string; children?: ComponentChildren }) {
   );
 }
 
+/** What a view that has asked the kernel shows until the answer is there; said only when it lasts. */
+export function Looking() {
+  return <div class="rn-late"><Empty title="looking…" /></div>;
+}
+
 const SURE_MS = 4000;
 
 /** A button that asks once more before it does what cannot be undone. */

@@ -39,6 +39,15 @@ test('a full picture replaces, a change is laid over', () => {
   assert.equal(picture.workers.size, 0);
 });
 
+test('a full picture of the same runtime keeps the throughput of the minute before it', () => {
+  const picture = running();
+  picture.apply(message({ now: 11, groups: { f: { FINISHED: 7 } } }), 6);
+  picture.apply(message({ kind: 'full', now: 12, groups: { f: { FINISHED: 9 } } }), 7);
+  assert.deepEqual(picture.history, [[10, 0], [11, 7], [12, 9]]);
+  picture.apply(message({ kind: 'full', runtime: 'other', now: 3 }), 8);
+  assert.deepEqual(picture.history, [[3, 0]]);
+});
+
 test('what is shown as running is what the kernel names, though rows are left out', () => {
   const picture = running();
   picture.apply(message({ tasks: [row('3', 'f', 'RUNNING')], running: ['3'], groups: { f: { FINISHED: 2, RUNNING: 1 } } }), 6);

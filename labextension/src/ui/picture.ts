@@ -85,10 +85,15 @@ export class Picture {
         this.why = message.why;
         this.clear();
         break;
-      case 'full':
+      case 'full': {
+        const { history } = this;
         this.clear();
+        if (message.runtime === this.runtime) {
+          this.history = history; // a whole picture after a flood says nothing of the minute before it
+        }
         this.lay(message);
         break;
+      }
       case 'change':
         if (this.life !== 'running') {
           return true; // a full picture is on its way

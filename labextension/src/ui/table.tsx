@@ -53,6 +53,8 @@ const COMPACT = 460;
 /** Height of a table in a notebook's cell; in a panel it takes the room there is. */
 const CELL_HEIGHT = 420;
 const EDGE = 30; // padding and scroll bar
+/** What a table in a panel keeps of its height, however little room there is. */
+const LEAST = 120;
 
 export function Table<R>(props: TableProps<R>): JSX.Element {
   const [chosen, setChosen] = useState<Record<string, boolean>>({});
@@ -65,10 +67,11 @@ export function Table<R>(props: TableProps<R>): JSX.Element {
     () => (by?.value && sort ? sorted(props.rows, by.value, sort.down) : props.rows),
     [props.rows, sort?.by, sort?.down]
   );
+  const least = Math.min(LEAST, rows.length * (compact ? TWO_LINES : ROW) + (compact ? 0 : HEAD) + 2);
   return (
     <div class={`rn-tablebox ${props.fill ? 'rn-fills' : ''}`}>
       <Tools {...props} rows={rows} chosen={chosen} setChosen={setChosen} compact={compact} />
-      <div class="rn-table" role="treegrid" aria-label={props.label} aria-rowcount={rows.length + (compact ? 0 : 1)}>
+      <div class="rn-table" style={props.fill ? { minHeight: `${least}px` } : {}} role="treegrid" aria-label={props.label} aria-rowcount={rows.length + (compact ? 0 : 1)}>
         <Body {...props} rows={rows} columns={columns} compact={compact} />
       </div>
     </div>

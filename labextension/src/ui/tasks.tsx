@@ -93,7 +93,7 @@ function columnsOf(props: ViewProps): Column<Task>[] {
       cell: task => <span class="rn-name" title={`${task.title || task.name}  ${task.id}`}>{task.title || task.name}</span> },
     { key: 'state', title: 'State', min: 136, grow: 0, priority: 1, value: task => stateWords(stateOf(task, picture.paused)),
       cell: task => <StateLabel state={stateOf(task, picture.paused)} /> },
-    { key: 'duration', title: 'Duration', min: 68, grow: 0, priority: 2, right: true,
+    { key: 'duration', title: 'Duration', min: 84, grow: 0, priority: 2, right: true,
       value: task => duration(task, now) ?? NONE, cell: task => time(task, now) },
     { key: 'cell', title: 'Cell', min: 56, grow: 0, priority: 4, value: task => picture.cell(task.scope), cell: task => picture.cell(task.scope) },
     { key: 'worker', title: 'Worker', min: 56, grow: 0, priority: 5, right: true, value: task => task.worker || NONE, cell: task => task.worker || '' },

@@ -4,7 +4,7 @@ import { useEffect, useMemo, useRef, useState } from 'preact/hooks';
 import { AXIS, LANE, draw } from './canvas';
 import { functionColour } from './colours';
 import { count, counted, seconds } from './format';
-import { PHASES, Phase, View, criticalPath, extent, headline, pathWords, spans, strips, taskAt, zoom } from './lanes';
+import { PHASES, Phase, View, busiest, criticalPath, extent, headline, pathWords, spans, strips, taskAt, zoom } from './lanes';
 import { Empty } from './parts';
 import { Task, functionNumbers } from './picture';
 import { TaskDetail } from './tasks';
@@ -30,6 +30,7 @@ export function Timeline(props: ViewProps) {
   const drag = useRef<{ x: number; view: View; moved: boolean } | null>(null);
   const found = useMemo(() => strips(picture.tasks.values()), [picture.turns.tasks]);
   const path = useMemo(() => criticalPath(found, picture.tasks), [found]);
+  const functions = useMemo(() => busiest(found, now), [found]);
   const wanted = useMemo(() => new Set(path.map(task => task.id)), [path]);
   const numbers = useMemo(() => functionNumbers(picture.groups), [Object.keys(picture.groups).length]);
   const rows = all ? found : found.slice(0, FEW_LANES);
@@ -157,7 +158,7 @@ export function Timeline(props: ViewProps) {
           {all ? `only the first ${FEW_LANES} lanes` : `${counted(found.length - rows.length, 'more lane')} not shown: show all`}
         </button>
       ) : null}
-      <Legend numbers={numbers} groups={Object.keys(picture.groups)} />
+      <Legend numbers={numbers} functions={functions} />
       {undrawn > 0 ? <div class="rn-note">{count(picture.tasks.size)} of {counted(picture.submitted, 'task')} are known here; the older ones were forgotten, or their news is on the way.</div> : null}
       {task ? (
         <section class="rn-chosen" aria-label={`Task ${task.title || task.name}`}>
@@ -172,14 +173,14 @@ export function Timeline(props: ViewProps) {
   );
 }
 
-function Legend(props: { numbers: ReadonlyMap<string, number>; groups: string[] }) {
-  const shown = props.groups.slice(0, LEGEND_SHOWN);
+function Legend(props: { numbers: ReadonlyMap<string, number>; functions: string[] }) {
+  const shown = props.functions.slice(0, LEGEND_SHOWN);
   return (
     <div class="rn-legend rn-note">
       {shown.map(name => (
         <span key={name}><span class="rn-dot" aria-hidden="true" style={{ background: functionColour(props.numbers, name).fill }} />{name}</span>
       ))}
-      {props.groups.length > shown.length ? <span>and {counted(props.groups.length - shown.length, 'more function')}</span> : null}
+      {props.functions.length > shown.length ? <span>and {counted(props.functions.length - shown.length, 'more function')}</span> : null}
       <span><span class="rn-key rn-key-pale" aria-hidden="true" />fetching or storing</span>
       <span><span class="rn-key rn-key-failed" aria-hidden="true" />failed or cancelled</span>
       <span><span class="rn-key rn-key-path" aria-hidden="true" />critical path</span>
