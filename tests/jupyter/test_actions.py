@@ -15,11 +15,12 @@ import pytest
 from raynb.base.ids import object_id
 from raynb.base.process.registry import Registry
 from raynb.base.ref import OwnRef
-from raynb.base.rows import ALIVE, DEAD, ActorRow, KernelRow, ObjectRow, Output
+from raynb.base.rows import ALIVE, DEAD, ActorRow, KernelRow, ObjectRow, Output, Snapshot
 from raynb.exceptions import RuntimeGoneError
 from raynb.jupyter.output.shown import uncounted
 from raynb.jupyter.reports import doctor, text_tables
 from raynb.jupyter.views import actions, kernels
+from raynb.jupyter.views.coalescing import NameChanges
 from raynb.jupyter.views.labels import LOOKS, NotebookNames, held_in
 from raynb.jupyter.views.view_model import Labels, held_by
 
@@ -220,6 +221,15 @@ def test_names_in_long_containers(engine: FakeEngine) -> None:
     space.clear()
     names.refresh()
     assert names(5) == []
+
+
+def test_names_of_many_objects_are_looked_at_in_turn() -> None:
+    named = NameChanges(interval=1.0, most=2)
+    named.record(Snapshot(1, 1.0, 0.0, objects=[ObjectRow(i) for i in range(1, 6)]))
+    look = lambda identity: ["xs"]
+    assert [[row.id for row in named.renamed(look, now=t)] for t in (0.0, 1.0, 2.0, 3.0)] == [[1, 2], [3, 4], [5], []]
+    named.record(Snapshot(2, 2.0, 0.0, since=1, objects=[ObjectRow(6)]))
+    assert [row.id for second in range(4, 9) for row in named.renamed(look, now=float(second))] == [6]
 
 
 def test_what_was_only_shown_holds_nothing(engine: FakeEngine) -> None:

@@ -168,15 +168,6 @@ def test_objects_whose_names_changed_are_sent_again() -> None:
     assert named.renamed(look, now=3.0) == []
 
 
-def test_names_of_many_objects_are_looked_at_in_turn() -> None:
-    named = NameChanges(interval=1.0, most=2)
-    named.record(replace(change(1, objects=[ObjectRow(i) for i in range(1, 6)]), since=-1))
-    look = lambda identity: ["xs"]
-    assert [[row.id for row in named.renamed(look, now=t)] for t in (0.0, 1.0, 2.0, 3.0)] == [[1, 2], [3, 4], [5], []]
-    named.record(change(2, objects=[ObjectRow(6)]))
-    assert [row.id for second in range(4, 9) for row in named.renamed(look, now=float(second))] == [6]
-
-
 # -- pace (virtual time) -----------------------------------------------------------------------
 
 
@@ -194,8 +185,7 @@ def test_never_more_than_the_share_up_to_the_ceiling() -> None:
 
 
 def test_what_the_ceiling_lets_pass_is_paid_by_the_rests_after_it() -> None:
-    pace = FeedPace()
-    pulls = [0.15, *[0.01] * 9]
+    pace, pulls = FeedPace(), [0.15, *[0.01] * 9]
     rests = [pace.rest(spent) for spent in pulls]
     assert rests[:2] == [4.0, 4.0]
     assert rests[-1] == pytest.approx(0.01 / 0.015 - 0.01)  # paid
@@ -433,12 +423,9 @@ def test_hello_ping_bye(feed: Feed, engine: FakeEngine) -> None:
     assert feed.watchers == 0
     talk.receive({"do": "ping", "page": "a"})  # another page on the same comm still looks
     ear.wait("full", 2)
-    talk.receive({"do": "ping", "page": "b"})
-    talk.receive({"do": "bye", "page": "a"})
-    talk.receive({"do": "bye", "page": "a"})
-    assert feed.watchers == 1
-    talk.receive({"do": "bye", "page": "b"})
-    assert feed.watchers == 0
+    for do, page, left in (("ping", "b", 1), ("bye", "a", 1), ("bye", "a", 1), ("bye", "b", 0)):
+        talk.receive({"do": do, "page": page})
+        assert feed.watchers == left
     talk.close()
 
 
