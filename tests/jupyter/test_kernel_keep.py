@@ -127,6 +127,8 @@ GATE = """\
 import threading
 from raynb.base import engine as engines
 from raynb.jupyter import notebook as nb
+from raynb.jupyter.kept import results
+results.FLUSH_SECONDS = 120.0
 gate, keeper = threading.Event(), nb.loaded().kept.keeper()
 write = keeper._keep
 keeper._keep = lambda batch: (gate.wait(60), write(batch))
@@ -173,13 +175,13 @@ def test_files_that_a_cell_reads_and_refs_that_are_not_kept(start: Start, tmp_pa
     session.run(f"import sys\nsys.path.insert(0, {str(tmp_path)!r})")
     session.run("%%everywhere\nimport kept_module")
     module = f"%%remote --wait --keep --get\n{MARK}\nimport kept_module\nrate = kept_module.value()"
-    for rate in (1, 2):
+    for number, rate in enumerate((1, 22)):
         (tmp_path / "kept_helper.py").write_text(f"RATE = {rate}\n")
         for _ in range(2):
             session.run(module)
             assert session.run("print(rate)").text == f"{rate}\n"
             flush(session)
-        assert runs(tmp_path) == 5 + rate
+        assert runs(tmp_path) == 6 + number
     run = session.run(
         "%%remote --wait --keep\nclass Never:\n    def __reduce__(self):\n        import random\n"
         "        return Never, (), {'a': random.random()}\nmade = Never()"

@@ -110,19 +110,28 @@ def test_a_script_names_the_place_of_its_results(
     assert capsys.readouterr().err == ""
 
 
-def test_a_result_that_is_there_at_the_end_of_a_runtime_is_kept(tmp_path: Path) -> None:
-    def ready(size: int) -> bool:
-        ref = keep(ray.remote(lambda n: bytes(n)), directory=tmp_path / "kept").remote(size)
-        there = bool(ray.wait([ref], timeout=0)[0])
-        assert ray.get(ref, timeout=60) == bytes(size)
-        return there
+def test_a_result_that_is_there_at_the_end_of_a_runtime_is_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(session, "FLUSH_SECONDS", 120.0)
+    log = tmp_path / "log"
+
+    def make(size: int) -> bytes:
+        with open(log, "a") as file:
+            file.write("x")
+        return bytes(size)
+
+    def runs(size: int) -> int:
+        """Returns how many calls have really run by now."""
+        assert ray.get(keep(ray.remote(make), directory=tmp_path / "kept").remote(size)) == bytes(size)
+        return len(log.read_text())
 
     with ray.Runtime(num_cpus=1):
-        assert not ready(3_000_000)
+        assert runs(3_000_000) == 1
     ray.init(num_cpus=1, log_to_driver=False)
     try:
-        assert [ready(3_000_000), ready(3_000_001)] == [True, False]
+        assert [runs(3_000_000), runs(3_000_001)] == [1, 2]
     finally:
         ray.shutdown()
     with ray.Runtime(num_cpus=1):
-        assert ready(3_000_001)
+        assert runs(3_000_001) == 2

@@ -128,7 +128,7 @@ class Kept:
 
     def _finish(self) -> None:
         """Waits for what is being written: after the runtime's end it could not be read any more."""
-        if not self.flush():
+        if not self.flush(FLUSH_SECONDS):
             self._tell(f"Some results are not kept: they were not written within {FLUSH_SECONDS:.0f} s.")
 
     def uninstall(self) -> None:
