@@ -7,6 +7,7 @@ nodes cannot import raynb, as on a cluster where it was never installed: it is s
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import subprocess
@@ -41,8 +42,17 @@ from cluster_bed_tools import (
 
 import raynb
 from raynb.base.rows import DEAD, FAILED, FINISHED
-from raynb.engine.cluster import hub, rays
+from raynb.engine.cluster import hub, local_nodes, rays
 from raynb.engine.cluster.local_nodes import LocalNodes
+
+
+def _log_monitors() -> int:
+    """Returns how many processes of the nodes send what is in Ray's log files to the driver."""
+    found = 0
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        with contextlib.suppress(OSError):  # it has ended
+            found += b"log_monitor.py" in path.read_bytes() and os.getpgid(int(path.parent.name)) in bed.groups
+    return found
 
 
 # -- one driver, with its nodes ----------------------------------------------------------------
@@ -80,6 +90,8 @@ def nodes_are_in_the_views() -> None:
     assert state.get_task(ref).node_id == left
     assert left in {row.node_id for row in state.list_workers()}
     until(lambda: node_on("left").memory_used, "the memory of the node")
+    # All nodes log into one folder here: with two monitors, every line of plain Ray's tasks is shown twice.
+    assert _log_monitors() == (1 if local_nodes._has_option("--include-log-monitor") else 3)
 
 
 @check

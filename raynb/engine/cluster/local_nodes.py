@@ -92,6 +92,14 @@ class LocalNodes:
         self._stdout.close()
 
 
+def _has_option(name: str) -> bool:
+    """Returns whether this Ray's ``ray start`` has an option; older ones refuse what they do not know."""
+    found = importlib.util.find_spec("ray")
+    places = (found.submodule_search_locations if found is not None else None) or ()
+    scripts = [Path(place, "scripts", "scripts.py") for place in places]
+    return any(name in script.read_text(encoding="utf-8") for script in scripts if script.is_file())
+
+
 # -- the program -------------------------------------------------------------------------------
 class _Program:
     def __init__(self) -> None:
@@ -123,6 +131,8 @@ class _Program:
                 command.append(f"--ray-client-server-port={_free_port()}")
         else:
             command.append(f"--address={self.address}")
+            if _has_option("--include-log-monitor"):  # the nodes share a folder: each monitor would tell every line
+                command.append("--include-log-monitor=false")
         if node.get("num_gpus"):
             command.append(f"--num-gpus={node['num_gpus']}")
         if node.get("resources"):
