@@ -9,8 +9,9 @@ call the one before, and may put it back. Steps of ours then run on another thre
 Outside critical sections it does what the default one does. `restore` puts that back.
 
 Nor may the garbage collector call the user's destructors there: one that waits for a lock whose holder waits for
-raynb would wait for ever. So the collector pauses while a thread is inside, and reads nothing through a hundred times
-that is gone a moment later ("1,000 tasks", "1,000 actor calls").
+raynb would wait for ever. So the collector pauses while a thread is inside or waits to enter, and reads nothing through
+a hundred times that is gone a moment later ("1,000 tasks", "1,000 actor calls"). Nothing inside may block: what does,
+as a write to a terminal, holds a `Turn`.
 """
 
 from __future__ import annotations
@@ -49,7 +50,7 @@ RETRY_SECONDS = 0.001
 
 
 _gc_enable, _gc_disable, _gc_isenabled = gc.enable, gc.disable, gc.isenabled
-_held = 0  # critical sections that threads are in
+_held = 0  # critical sections that threads are in, or wait to enter
 _paused = False  # the collector goes on when the last one has left
 _wanted = True  # unless the user has turned it off meanwhile
 
@@ -192,12 +193,14 @@ class Critical:
             if _getsignal(_SIGINT) is _outer:
                 _stand_in()
             _depth += 1
-        self.acquire_raw()
-        self.owner = me
+        # Before the lock is there: while it is awaited, other threads make objects, and Python 3.12 collects after the
+        # next call that any thread returns from, even where the collector has been turned off since.
         _held += 1
-        if _held == 1 and _gc_isenabled():
+        if not _paused and _gc_isenabled():
             _paused = True
             _gc_disable()
+        self.acquire_raw()
+        self.owner = me
         if self._backlog:
             try:
                 self._work_off()
@@ -228,6 +231,41 @@ class Critical:
 
     def locked(self) -> bool:
         """Returns whether any thread has the lock."""
+        return self._lock.locked()
+
+
+class Turn:
+    """A lock for work that may block, or runs the user's code: writing to his streams.
+
+    A Ctrl-C ends the wait for it, no exception leaves it locked, and the garbage collector goes on.
+
+    Thread contract: a mutual-exclusion lock. A thread that has the turn and asks for it again is refused.
+    """
+
+    __slots__ = ("_lock", "_owner")
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._owner = 0
+
+    def take(self, work: Callable[[], object]) -> bool:
+        """Runs ``work`` when it is the calling thread's turn; returns False, at once, where it has the turn already."""
+        if self.is_mine():
+            return False
+        with self._lock:
+            self._owner = _get_ident()
+            try:
+                work()
+            finally:
+                self._owner = 0
+        return True
+
+    def is_mine(self) -> bool:
+        """Returns whether the calling thread has the turn."""
+        return self._owner == _get_ident() and self._lock.locked()
+
+    def is_taken(self) -> bool:
+        """Returns whether any thread has the turn."""
         return self._lock.locked()
 
 

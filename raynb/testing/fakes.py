@@ -68,10 +68,6 @@ class _Socket:
         """Accepts only a non-blocking socket: a test that blocked would wait for itself."""
         assert not blocking, "a test that blocks would wait for itself"
 
-    def gettimeout(self) -> float:
-        """Returns 0.0: the socket never blocks."""
-        return 0.0
-
     def fileno(self) -> int:
         """Returns a descriptor that a poller can watch."""
         return self._read

@@ -61,7 +61,7 @@ class Channel:
 
     # -- sending -------------------------------------------------------------------------------
     def send(self, messages: list[Any], fds: list[int] | None = None) -> None:
-        """Sends one frame; a blocking channel returns when all is written. Descriptors are closed once sent.
+        """Sends one frame, as far as the socket takes it; `flush` sends the rest. Descriptors are closed once sent.
 
         Raises:
             Closed: the peer is gone.
@@ -69,32 +69,9 @@ class Channel:
         data = encode(messages, self.made)
         if self.tap is not None:
             data = self.tap(data)
-        if self.sock.gettimeout() is None:
-            if fds:
-                self._send_blocking(data, fds)
-            else:
-                try:
-                    self.sock.sendall(data)
-                except OSError as error:
-                    raise Closed(str(error)) from None
-            # Counted only now: a frame that an exception kept from being sent has not been made.
-            self.made += 1
-            self.out += 1
-            return
-        self.made += 1
         self.unsent.append((memoryview(data), fds or []))
+        self.made += 1  # only now: a frame that an exception kept from being sent has not been made
         self.flush()
-
-    def _send_blocking(self, data: bytes, fds: list[int]) -> None:
-        try:
-            view = memoryview(data)
-            sent = socket.send_fds(self.sock, [view], fds)
-            self.sock.sendall(view[sent:])
-        except OSError as error:
-            raise Closed(str(error)) from None
-        finally:
-            for fd in fds:
-                os.close(fd)  # the sender dup'ed them for this message
 
     def flush(self) -> bool:
         """Writes what the socket takes; returns whether everything is out."""

@@ -228,7 +228,7 @@ class ActorHost:
             self.executor.finish(run, running, *outcome)
         self.running.pop(run.task, None)  # not before its result is on its way: the process may end at once
         worker = self.executor.worker
-        if len(self.running) and _now() - worker.link.last_flush < FLUSH_SECONDS and worker.link.record_unsent():
+        if len(self.running) and _now() - worker.link.sender.last_flush < FLUSH_SECONDS and worker.link.record_unsent():
             worker.link.nudge()
         else:
             worker.link.flush()

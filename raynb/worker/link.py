@@ -37,6 +37,110 @@ FLUSH_SECONDS = 0.0005  # results of short tasks wait this long for company
 MAX_WAIT_MS = 86_400_000.0  # poll takes no more than 24 days
 
 
+class Sender:
+    """Sends what is queued for the data channel.
+
+    Thread contract: any thread. No thread waits inside the section: while the driver reads nothing, others may enter,
+    and the garbage collector goes on.
+    """
+
+    def __init__(self, data: Channel, unsent: Unsent | None, leave: Callable[[str], NoReturn]) -> None:
+        self.data = data
+        self.outbox: deque[Any] = deque()
+        self.last_flush = 0.0
+        self._leave = leave
+        self._unsent = unsent
+        self._send = Critical()
+        self._sending = False  # what is queued is on its way
+        self._framed = 0  # so many of the first in the outbox are in a frame whose rest has no room yet
+        self._recorded = 0  # so many of the first in the outbox are written down for the driver
+
+    def flush(self) -> None:
+        """Sends everything queued, in order; waits while the driver doesn't read."""
+        while True:
+            with self._send:
+                if self._send_queued():
+                    return
+            self._wait_for_room()
+
+    def _wait_for_room(self) -> None:
+        """Returns when the driver has read something."""
+        room = select.poll()  # one of its own: poll objects refuse two threads at once
+        room.register(self.data.fd, select.POLLOUT)
+        room.poll()
+
+    def _send_queued(self) -> bool:
+        """Sends what is queued as one frame, after the rest of the frame before; returns whether all is out."""
+        if self.data.unsent and not self._send_frame([]):
+            return False
+        batch = list(self.outbox)
+        out = self._send_frame(batch) if batch else True
+        self.last_flush = time.monotonic()
+        return out
+
+    def _send_frame(self, batch: list[object]) -> bool:
+        """Sends a frame, or (no messages) the rest of one; returns whether it is out, to its last byte."""
+        # What is not sent yet stays in the outbox, so that the main thread, which looks there whether
+        # its last result is out, does not go on while another thread is still about to send it.
+        data = self.data
+        if self._sending:
+            self._leave("an exception stopped it while it was sending")
+        self._sending = True
+        try:
+            if batch:
+                data.send(batch)
+                self._framed = len(batch)
+            else:
+                data.flush()
+        except (RecursionError, MemoryError, ValueError):
+            self._sending = bool(data.unsent)  # else it was raised before anything was sent
+            raise
+        out = not data.unsent
+        if out:
+            for _ in range(self._framed):
+                self.outbox.popleft()
+            self._framed = 0
+            if self._recorded and self._unsent is not None:
+                self._recorded = 0
+                self._unsent.clear_sent()
+        self._sending = False
+        return out
+
+    def record_unsent(self) -> bool:
+        """Writes queued messages to shared memory, for the driver to read if this process dies.
+
+        False: send them now.
+        """
+        if self._unsent is None:
+            return False
+        outbox = self.outbox
+        with self._send:
+            if self.data.unsent:  # what comes after has another number
+                return False
+            while self._recorded < len(outbox):
+                if not self._unsent.record(self.data.made, encode_one(outbox[self._recorded])):
+                    return False
+                self._recorded += 1
+        return True
+
+    def send_fd(self, message: Any, fd: int) -> None:
+        """Sends a message with a descriptor, after everything queued."""
+        while True:
+            with self._send:
+                if self._send_queued():
+                    self.data.send([message], [fd])
+                    break
+            self._wait_for_room()
+        self.flush()
+
+    def after_fork_in_child(self) -> None:
+        """Forgets what is queued, in a forked child: it is the parent's."""
+        self.outbox = deque()
+        self.data.unsent.clear()
+        self._send = Critical()
+        self._unsent = None
+
+
 class Link:
     """Thread contract: `post` and `flush` from any thread; `read` as said at each."""
 
@@ -44,12 +148,9 @@ class Link:
         self.data = data
         self.control = control
         self.worker = worker
-        self.outbox: deque[Any] = deque()
-        self._unsent = unsent
-        self._sending = False  # what is queued is on its way
-        self._recorded = 0  # so many of the first in the outbox are written down there
-        self.last_flush = 0.0
-        self._send = Critical()
+        self.sender = sender = Sender(data, unsent, self._leave)
+        self.flush, self.record_unsent, self.send_fd = sender.flush, sender.record_unsent, sender.send_fd
+        self.outbox = sender.outbox
         self._read = Critical()
         self._poll_data = select.poll()
         self._poll_data.register(data.fd, select.POLLIN)
@@ -74,58 +175,10 @@ class Link:
         """Queues a message; it goes with the next flush."""
         self.outbox.append(message)
 
-    def flush(self) -> None:
-        """Sends everything queued, in order, as one frame."""
-        with self._send:
-            self._send_queued()
-
-    def _send_queued(self) -> None:
-        # What is not sent yet stays in the outbox, so that the main thread, which looks there whether
-        # its last result is out, does not go on while another thread is still about to send it.
-        outbox = self.outbox
-        batch = list(outbox)
-        if batch:
-            if self._sending:
-                self._leave("an exception stopped it while it was sending")
-            self._sending = True
-            try:
-                self.data.send(batch)
-            except (RecursionError, MemoryError, ValueError):  # raised before anything was sent
-                self._sending = False
-                raise
-            for _ in batch:
-                outbox.popleft()
-            self._sending = False
-            if self._recorded and self._unsent is not None:
-                self._recorded = 0
-                self._unsent.clear_sent()
-        self.last_flush = time.monotonic()
-
-    def record_unsent(self) -> bool:
-        """Writes queued messages to shared memory, for the driver to read if this process dies.
-
-        False: send them now.
-        """
-        if self._unsent is None:
-            return False
-        outbox = self.outbox
-        with self._send:
-            while self._recorded < len(outbox):
-                if not self._unsent.record(self.data.made, encode_one(outbox[self._recorded])):
-                    return False
-                self._recorded += 1
-        return True
-
-    def send_fd(self, message: Any, fd: int) -> None:
-        """Sends a message with a descriptor, after everything queued."""
-        with self._send:
-            self._send_queued()
-            self.data.send([message], [fd])
-
     def maybe_flush(self, seconds: float) -> None:
         """Sends now if the last frame is that long ago; else soon, with others. A signal that is held is
         delivered: a loop of submissions is hardly ever outside of our code."""
-        if time.monotonic() - self.last_flush > seconds:
+        if time.monotonic() - self.sender.last_flush > seconds:
             self.flush()
         else:
             self.nudge()
@@ -256,9 +309,9 @@ class Link:
 
     def after_fork_in_child(self) -> None:
         """Closes the channels in a forked child: they belong to its parent."""
-        self.outbox = deque()
-        self._send, self._read = Critical(), Critical()
-        self._unsent = None
+        self.sender.after_fork_in_child()
+        self.outbox = self.sender.outbox
+        self._read = Critical()
         self.closing = True
         for channel in (self.data, self.control):
             channel.sock.close()
@@ -327,7 +380,7 @@ class Link:
                 self.worker.tick()
                 if self.worker.signals.pending:
                     self.worker.signals.again()
-                if self.outbox and time.monotonic() - self.last_flush > FLUSH_SECONDS:
+                if self.outbox and time.monotonic() - self.sender.last_flush > FLUSH_SECONDS:
                     self.flush()
         except (Closed, OSError):
             # The driver is gone. The supervisor will kill us; don't wait for it.

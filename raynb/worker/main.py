@@ -72,7 +72,6 @@ class WorkerProcess:
             self,
             Unsent(unsent, self.row),
         )
-        self.link.data.sock.setblocking(True)
         self.engine = WorkerEngine(self)
         self.capture = Capture(self)
         self.executor = TaskExecutor(self)
@@ -98,7 +97,8 @@ class WorkerProcess:
                 self.borrowed.lent(message.lent)
             if message.task in self.cancelled_ahead:
                 self.cancelled_ahead.discard(message.task)
-                self.give_back((message,))
+                self._post_withdrawn((message,))
+                self.link.nudge()  # here, where the channel is read, nothing may wait until the driver reads
             else:
                 self.executor.accept(message)
         elif kind is w.Reply or kind is w.Answer:
@@ -162,10 +162,13 @@ class WorkerProcess:
 
     def give_back(self, runs: tuple[w.Run, ...]) -> None:
         """Hands tasks back to the driver, which will not be run here."""
+        self._post_withdrawn(runs)
+        self.link.flush()
+
+    def _post_withdrawn(self, runs: tuple[w.Run, ...]) -> None:
         for run in runs:
             self.borrowed.returned(run.lent)
         self.link.post(w.Withdrawn(tuple(run.task for run in runs)))
-        self.link.flush()
 
     def hand_back_all(self) -> tuple[int, ...]:
         """Removes and returns the unstarted tasks of a worker that blocks, to be sent with its request."""
@@ -261,7 +264,7 @@ class WorkerProcess:
                 if link.outbox:
                     # A result that waits for company must not be lost when the next task ends the process: either
                     # it may be made again, or it is noted where the driver finds it.
-                    if queue and time.monotonic() - link.last_flush < FLUSH_SECONDS and self.next_is_brief() \
+                    if queue and time.monotonic() - link.sender.last_flush < FLUSH_SECONDS and self.next_is_brief() \
                             and (self.options[run.options].max_retries or link.record_unsent()):  # fmt: skip
                         link.nudge()
                     else:

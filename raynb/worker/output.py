@@ -169,6 +169,13 @@ class Capture:
         """Appends text of a task (default: the calling one) to what is sent next."""
         if not text:
             return
+        if self._append(kind, text, owner):
+            self._send()
+        else:
+            self._worker.link.nudge()
+
+    def _append(self, kind: str, text: str, owner: state.RunningTask | None) -> bool:
+        """Appends text; returns whether there is so much that it has to be sent."""
         if owner is None:
             owner = descent.owner()
         if not text.isascii():
@@ -182,12 +189,11 @@ class Capture:
             else:
                 parts.append((kind, owner, [text]))
             self._size += len(text)
-            full = self._size > HELD_MAX_CHARACTERS
-        if full:
-            self.forward()
-            self._worker.link.flush()
-        else:
-            self._worker.link.nudge()
+            return self._size > HELD_MAX_CHARACTERS
+
+    def _send(self) -> None:
+        self.forward()
+        self._worker.link.flush()
 
     def emit(self, kind: str, bundle: dict[str, Any]) -> None:
         """Sends a display (``"display"``, ``"update_display"``, ``"clear"``), in order with text."""
@@ -199,6 +205,16 @@ class Capture:
 
     def drain(self, owner: state.RunningTask | None = None) -> None:
         """Reads the pipes; their text belongs to ``owner``, or to the running task."""
+        while self._read(owner):
+            self._send()
+        if self._size:
+            self._worker.link.nudge()
+
+    def _read(self, owner: state.RunningTask | None) -> bool:
+        """Reads the pipes until they are empty; returns whether it has left off, because there is so much to send.
+
+        That may take until the driver reads, so it is not done in here.
+        """
         with self._polling:
             for fd, _ in self._poll.poll(0):
                 kind, left_by = self._pipes[fd]
@@ -208,11 +224,13 @@ class Capture:
                         if not data:
                             self._close_pipe(fd)
                             break
-                        self.add(kind, data.decode("utf-8", "backslashreplace"), left_by or owner)
+                        if self._append(kind, data.decode("utf-8", "backslashreplace"), left_by or owner):
+                            return True
                         if len(data) < READ_BYTES:
                             break
                 except BlockingIOError:
                     pass
+        return False
 
     def forward(self, final: bool = False) -> None:
         """Posts what was collected. The caller flushes."""

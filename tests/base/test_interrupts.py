@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import signal
+import sys
 import threading
 import weakref
 from collections.abc import Iterator
@@ -11,6 +12,7 @@ from collections.abc import Iterator
 import pytest
 
 from raynb.base import interrupts
+from raynb.testing.leaks import until
 
 
 @pytest.fixture(autouse=True)
@@ -105,3 +107,63 @@ def test_the_collector_pauses_in_critical_sections_and_stays_as_the_user_sets_it
     finally:
         interrupts.resume_collector()
         gc.enable()
+
+
+def test_the_collector_pauses_while_a_thread_waits_to_enter() -> None:
+    """Python 3.12 would collect just after it has got the lock: others make objects while it waits."""
+    interrupts.share_collector()
+    one = interrupts.Critical()
+    entered = threading.Event()
+
+    def enter() -> None:
+        with one:
+            entered.set()
+
+    one.acquire_raw()
+    thread = threading.Thread(target=enter)
+    try:
+        assert until(interrupts._gc_isenabled)
+        thread.start()
+        assert until(lambda: not interrupts._gc_isenabled())
+        assert not entered.is_set()
+    finally:
+        one.release_raw()
+        thread.join(60)
+    assert entered.is_set()
+    assert until(interrupts._gc_isenabled)
+
+
+def test_while_a_thread_has_its_turn_the_collector_goes_on_and_ctrl_c_ends_a_wait_for_it() -> None:
+    turn = interrupts.Turn()
+    begun, go_on, refused = threading.Event(), threading.Event(), []
+    main = threading.get_ident()
+
+    def block() -> None:
+        refused.append(turn.take(wait_for_the_interrupt))
+        begun.set()
+        go_on.wait(60)
+
+    def press() -> None:
+        frame = None
+        while frame is None:
+            frame = sys._current_frames()[main]
+            while frame is not None and frame.f_code is not interrupts.Turn.take.__code__:
+                frame = frame.f_back
+        signal.pthread_kill(main, signal.SIGINT)
+
+    thread = threading.Thread(target=lambda: turn.take(block))
+    thread.start()
+    try:
+        assert begun.wait(60)
+        assert until(interrupts._gc_isenabled)
+        pressing = threading.Thread(target=press)
+        with pytest.raises(KeyboardInterrupt):
+            pressing.start()
+            turn.take(lambda: None)
+        pressing.join(60)
+    finally:
+        go_on.set()
+        thread.join(60)
+    assert refused == [False]  # the thread that has it
+    assert not turn.is_taken()
+    assert turn.take(lambda: None)

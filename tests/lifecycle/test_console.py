@@ -2,8 +2,19 @@
 
 from __future__ import annotations
 
+import io
 import re
+import signal
+import threading
 from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from raynb.api.terminal.console import Console
+from raynb.base import interrupts
+from raynb.base.rows import Output
+from raynb.testing.leaks import until
 
 from .scripts import run, script
 
@@ -100,3 +111,40 @@ os._exit(0)
         assert process.stderr is not None
         said = process.stderr.read()
     assert said.endswith("done\n"), said
+
+
+def test_ctrl_c_comes_through_where_a_stream_keeps_its_writer_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Slow(io.StringIO):
+        """Nobody reads what is written to it, until somebody presses Ctrl-C."""
+
+        reader = False
+
+        def write(self, text: str) -> int:
+            assert until(interrupts._gc_isenabled)
+            if not self.reader:
+                self.reader = True
+                signal.raise_signal(signal.SIGINT)
+            return super().write(text)
+
+    screen, other, done = Slow(), io.StringIO(), []
+    monkeypatch.setattr("sys.stdout", screen)
+    monkeypatch.setattr("sys.stderr", other)
+    with interrupts.Critical():
+        pass  # our handler is put in the place of Python's
+    console = Console(SimpleNamespace(on_output=[]))
+    console._thread = threading.main_thread()  # none of its own
+    try:
+        console.receive(Output("stdout", 1, 0, 1, 7, "f", text="one\n"))
+        console.receive(Output("stderr", 1, 0, 1, 7, "f", text="two\n"))
+        console.after(lambda: done.append(1))
+        with pytest.raises(KeyboardInterrupt):
+            console._write_now(final=False)  # `show` would have a thread of ours do it: pytest has a handler for alarms
+        assert done == [1]  # somebody waits for that
+        console.receive(Output("stdout", 1, 0, 1, 7, "f", text="three\n"))
+        console.show()
+    finally:
+        console._thread = None
+        console.close()
+        interrupts.restore()
+    assert screen.getvalue() == "(f pid=7) three\n"
+    assert other.getvalue() == "(f pid=7) two\n"

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import os
 import socket
+import threading
 from collections.abc import Iterator
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
+from raynb.base import interrupts
+from raynb.testing.leaks import until
+from raynb.wire import messages as w
 from raynb.wire.channel import Channel, pair
 from raynb.worker.link import Link
 
@@ -42,3 +46,28 @@ def test_data_ends_a_wait_and_is_left_to_be_read(ends: tuple[Link, socket.socket
     far.sendall(b"x")
     link.wait_data(None, eager)
     assert [fd for fd, _ in link._poll_data.poll(0)] == [link.data.fd]
+
+
+def test_while_the_driver_does_not_read_nobody_is_kept_out_and_the_collector_goes_on(
+    ends: tuple[Link, socket.socket],
+) -> None:
+    link, far = ends
+    first, second = w.Output("stdout", 0, 0, "", 0, "x" * 5_000_000, b""), w.Leaving("nothing more")
+    link.post(first)
+    thread = threading.Thread(target=link.flush)
+    thread.start()
+    try:
+        assert until(lambda: link.data.unsent and not link.sender._send.locked())
+        assert until(interrupts._gc_isenabled)
+        link.post(second)
+        assert list(link.outbox) == [first, second]  # what is not out yet
+    finally:
+        reader, came = Channel(far, blocking=False), []
+        while thread.is_alive():
+            came += reader.receive()
+        thread.join()
+    link.flush()
+    while reader.readable():
+        came += reader.receive()
+    assert came == [first, second]
+    assert not link.outbox

@@ -14,8 +14,8 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from raynb.base import unshown
-from raynb.base.interrupts import Critical
-from raynb.base.process import trace
+from raynb.base.interrupts import Allowed, Deferred, Turn
+from raynb.base.process import shelter, trace
 from raynb.base.rows import END_OF_TASK, Output
 from raynb.base.text import clean, printable
 
@@ -39,7 +39,8 @@ class Console:
         self._listeners = engine.on_output
         self._queue: deque[Output | Callable[[], None]] = deque()
         self._parts: dict[tuple[int, str, str], str] = {}  # (process, who, stream) → unfinished line
-        self._lock = Critical()  # who writes
+        self._ready: dict[str, list[str]] = {"stdout": [], "stderr": []}  # whole lines
+        self._turn = Turn()  # who takes from the queue and writes
         self._news = threading.Event()
         self._thread: threading.Thread | None = None
         self._starting = threading.Lock()
@@ -66,13 +67,13 @@ class Console:
 
     def show(self, asked: Sequence[int] = ()) -> None:
         """Writes the whole lines that have come."""
-        if self._queue or self._lock.locked():
-            self._write_now(final=False)
+        if (self._queue or self._turn.is_taken()) and not self._turn.is_mine():
+            shelter.run(self._write_now, False)
 
     def after(self, action: Callable[[], None], asked: Sequence[int] = ()) -> None:
         """Runs an action after everything received so far is written."""
         with self._starting:
-            if self._thread is not None and (self._queue or self._lock.locked()):
+            if self._thread is not None and (self._queue or self._turn.is_taken()):
                 self._queue.append(action)
                 self._news.set()
                 return
@@ -90,13 +91,13 @@ class Console:
         self._write_now(final=True)
 
     def _write_now(self, final: bool) -> None:
-        if self._lock.is_mine():  # a stream of the user's has called us from inside
-            return
         actions: list[Callable[[], None]] = []
-        with self._lock:
-            self._write(final, actions)
-        for action in actions:
-            action()
+        try:
+            # A thread that has the turn was called from inside, by a stream of the user's.
+            self._turn.take(lambda: self._write(final, actions))
+        finally:
+            for action in actions:
+                action()
 
     def _serve(self) -> None:
         while True:
@@ -109,7 +110,27 @@ class Console:
                     return
 
     def _write(self, final: bool, actions: list[Callable[[], None]]) -> None:
-        texts: dict[str, list[str]] = {"stdout": [], "stderr": []}
+        """Writes what has come. A Ctrl-C takes hold where a stream keeps its writer waiting, and nowhere else."""
+        with Deferred():
+            self._take_all(final, actions)
+            for kind, lines in self._ready.items():
+                stream = getattr(sys, kind)
+                if not lines or stream is None:
+                    lines.clear()
+                    continue
+                try:
+                    text = clean("".join(lines))
+                    with Allowed():
+                        lines.clear()
+                        _write_to(stream, text)
+                except (OSError, ValueError):  # closed, or a pipe that nobody reads any more
+                    continue
+                except Exception:  # of a stream of the user's
+                    _log.warning("some output of a task could not be written", exc_info=True)
+
+    def _take_all(self, final: bool, actions: list[Callable[[], None]]) -> None:
+        """Takes everything from the queue: whole lines are ready to be written, the others wait for their rest."""
+        texts = self._ready
         while self._queue:
             item = self._queue.popleft()
             if isinstance(item, Output):
@@ -120,16 +141,6 @@ class Console:
             for (pid, who, kind), part in self._parts.items():
                 texts[kind].append(_line(who, pid, kind, part))
             self._parts.clear()
-        for kind, lines in texts.items():
-            stream = getattr(sys, kind)
-            if not lines or stream is None:
-                continue
-            try:
-                _write_to(stream, clean("".join(lines)))
-            except (OSError, ValueError):  # closed, or a pipe that nobody reads any more
-                continue
-            except Exception:  # of a stream of the user's
-                _log.warning("some output of a task could not be written", exc_info=True)
 
     def _take(self, output: Output, texts: dict[str, list[str]]) -> None:
         kind, text = output.kind, output.text

@@ -22,7 +22,7 @@ from typing import Any
 
 from raynb.base import engine as engines
 from raynb.base import unshown
-from raynb.base.interrupts import Critical
+from raynb.base.interrupts import Deferred, Turn
 from raynb.base.rows import END_OF_TASK, PROFILE, Output
 from raynb.jupyter.output.folding import Action, CellOutput, Line, Rich
 from raynb.jupyter.output.redirections import Redirections, watch_widgets
@@ -42,7 +42,7 @@ _log = logging.getLogger("raynb.output")
 
 
 class _After:
-    """Something to do once the output before it is shown, without the lock."""
+    """Something to do once the output before it is shown, when the turn is over."""
 
     __slots__ = ("action",)
 
@@ -77,7 +77,7 @@ class Router:
         self._earlier: dict[int, int] = {}  # cell → its tasks before it was submitted again
         self._touched: set[int] = set()  # scopes with news since they were settled
         self._news = threading.Event()
-        self._lock = Critical()  # one delivery at a time; also keeps the order
+        self._turn = Turn()  # one delivery at a time; also keeps the order
         self._urgent = threading.Event()  # somebody waits for a delivery
         self._stopped = False
         self._undo: Callable[[], None] = lambda: None
@@ -118,14 +118,14 @@ class Router:
         """Shows what has come: the calling thread has learned of the end of a task of the running cell."""
         if asked and self._learns():
             self.redirections.asked(asked)
-        if self._queue or self._held or self._lock.locked():
+        if self._queue or self._held or self._turn.is_taken():
             self._deliver(awaited=True)
 
     def after(self, action: Callable[[], None], asked: Sequence[int] = ()) -> None:
         """Runs an action once what has come is shown: at once, or on the delivering thread."""
         if asked:
             self.redirections.asked(asked)
-        if self._stopped or not (self._queue or self._lock.locked()):
+        if self._stopped or not (self._queue or self._turn.is_taken()):
             action()
             return
         self._queue.append(_After(action))
@@ -135,7 +135,7 @@ class Router:
     def post(self, action: Callable[[], None]) -> None:
         """Runs something small after the output that came before it, on the delivering thread.
 
-        ``action`` may call the ``show_…`` methods' sink through `Router.sink`; it holds the lock.
+        ``action`` may call the ``show_…`` methods' sink through `Router.sink`; it has the turn.
         """
         self._queue.append(action)
         self._news.set()
@@ -215,10 +215,16 @@ class Router:
         Args:
             awaited: the running cell waits for its tasks, or has waited.
         """
-        if self._lock.is_mine():  # a stream or a formatter of the user's has called us from inside
-            return
         actions: list[Callable[[], None]] = []
-        with self._lock:
+        try:
+            # A thread that has the turn was called from inside, by a stream or a formatter of the user's.
+            self._turn.take(lambda: self._show_all(awaited, actions))
+        finally:
+            for action in actions:
+                action()
+
+    def _show_all(self, awaited: bool, actions: list[Callable[[], None]]) -> None:
+        with Deferred():
             self._news.clear()
             if self._held:
                 held, self._held = self._held, []
@@ -237,11 +243,9 @@ class Router:
                     actions.append(item.action)
                 elif not isinstance(item, Output):
                     self._guarded(item)
-        for action in actions:
-            action()
 
     def _show(self, outputs: list[Output], awaited: bool) -> None:
-        """Shows outputs in their cells. Under the lock."""
+        """Shows outputs in their cells. In the thread's turn."""
         groups: dict[int, list[Output]] = {}
         for output in outputs:
             if not self._goes_elsewhere(output, awaited):
@@ -282,9 +286,10 @@ class Router:
         return True
 
     def _settle(self) -> None:
-        if self._lock.is_mine():
-            return
-        with self._lock:
+        self._turn.take(self._settle_all)
+
+    def _settle_all(self) -> None:
+        with Deferred():
             touched, self._touched = self._touched, set()
             for scope in touched & self._states.keys():
                 self._perform(scope, self._states[scope].settle())
