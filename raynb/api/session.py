@@ -191,8 +191,12 @@ class RuntimeSlot:
         while self.state in (STARTING, STOPPING):
             if self.starter == threading.get_ident():
                 raise RaySystemError("raynb.init() was called from inside its own start")
-            with interrupts.Allowed():
-                self.changed.wait(0.1)
+            self._wait_for_change()
+
+    def _wait_for_change(self) -> None:
+        self.changed.wait(0.1)  # a Ctrl-C in there may come out as a RuntimeError of its lock
+        with interrupts.Allowed():
+            pass
 
     def stop(self, timeout: float, only: DriverEngine | None = None) -> None:
         """Shuts the runtime down; returns at once when there is none, or when it is another than ``only``."""
@@ -230,9 +234,9 @@ class RuntimeSlot:
 
     def wait_started(self) -> DriverEngine | None:
         """Returns the engine, waiting for a start that is under way; None if there is none."""
-        with self.changed:
+        with interrupts.Deferred(), self.changed:
             while self.state == STARTING and self.starter != threading.get_ident():
-                self.changed.wait(0.1)
+                self._wait_for_change()
             return self.engine if self.state == RUNNING else None
 
 

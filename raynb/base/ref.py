@@ -167,7 +167,11 @@ def logged_in(log: deque[Any]) -> type[OwnRef[Any]]:
 def taken_from(log: deque[Any], most: int = sys.maxsize) -> list[int]:
     """Takes what is in a log of refs, the oldest first: ids of refs that went, ``~id`` of those that came."""
     changes = [log.popleft() for _ in range(min(len(log), most))]
-    return [change if type(change) is int else change._id for change in changes]
+    try:
+        return [change if type(change) is int else change._id for change in changes]
+    except AttributeError:  # the making of one was interrupted before it had an id: it stands for nothing
+        return [change if type(change) is int else change._id
+                for change in changes if type(change) is int or hasattr(change, "_id")]  # fmt: skip
 
 
 class UncountedRef(OwnRef[T]):

@@ -39,6 +39,22 @@ def test_a_ref_that_goes_is_noted_once_and_in_order() -> None:
     assert taken_from(other.ref_log) == [3]
 
 
+def test_a_ref_whose_making_was_interrupted_is_passed_over(monkeypatch: pytest.MonkeyPatch) -> None:
+    engine = Engine()
+    first = engine.ref(1)
+
+    def struck(self: Any, object_id: int, engine: Any) -> None:
+        raise TimeoutError  # of a handler of the user's
+
+    with monkeypatch.context() as patch:
+        patch.setattr(engine.new_ref, "__init__", struck)
+        with pytest.raises(TimeoutError):
+            engine.ref(2)
+    engine.ref_log.append(~9)
+    del first
+    assert taken_from(engine.ref_log) == [~9, 1]
+
+
 def test_a_ref_in_a_cycle_is_noted_once() -> None:
     engine = Engine()
     cycle: list[Any] = [engine.ref(5)]

@@ -30,6 +30,29 @@ WORKER_CHANGED_KEY = -1  # watched by who waits for a worker to come or go
 LEAVE_SECONDS = 1.0  # at the end, threads that wait get so long to learn of it
 
 
+class Bell:
+    """Wakes the one thread that waits for it, now or the next time. Each step is one of C: an exception that falls into
+    the wait of a `threading.Event` may come out as a RuntimeError of its lock."""
+
+    __slots__ = ("_lock",)
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._lock.acquire()
+
+    def set(self) -> None:
+        """Wakes it."""
+        try:
+            self._lock.release()
+        except RuntimeError:  # it was woken already
+            pass
+
+    def wait(self, seconds: float) -> bool:
+        """Returns whether it was woken within that time."""
+        return self._lock.acquire(True, seconds)
+
+
+
 class Waiter:
     """A thread or callback that waits for objects: done when ``left`` is zero, or, if ``eager``, when one failed.
 
@@ -44,7 +67,7 @@ class Waiter:
         self.eager = eager
         self.failed = False
         self.done = left <= 0
-        self.event: threading.Event | None = None
+        self.event: Bell | None = None
         self.leads = False
         self.callback = callback
         self.keys: list[int] = []
@@ -227,13 +250,12 @@ class Waiters:
 
     def _follow(self, waiter: Waiter, deadline: float | None, most: float) -> None:
         if waiter.event is None:
-            waiter.event = threading.Event()
+            waiter.event = Bell()
         self._followers.append(waiter)
         try:
             if not waiter.done and self._lead.locked():
                 left = most if deadline is None else min(most, max(0.0, deadline - time.monotonic()))
                 told = waiter.event.wait(left)
-                waiter.event.clear()
                 if not told and hasattr(select, "epoll"):  # which, unlike poll, several threads may call at once
                     self._read_instead()
         finally:

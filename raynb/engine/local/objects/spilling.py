@@ -183,11 +183,10 @@ class Spilling:
         store = self._store
         objects = self._machine.objects
         deadline = time.monotonic() + 0.5
-        pause = threading.Event()
         while store.total() + size > store.limit:
             if objects.shared_bytes + size > store.limit or time.monotonic() > deadline:
                 return False  # what is there is being read: no use to wait for that
-            pause.wait(0.001)
+            time.sleep(0.001)  # a Ctrl-C in `Event.wait` may come out as a RuntimeError
         return True
 
     # -- for workers ---------------------------------------------------------------------------
