@@ -181,21 +181,30 @@ class Waiting:
         self._engine.check_alive()
         self._refs.check(ref)
         future = RefFuture(ref)
+        context = contextvars.copy_context()
 
-        def deliver() -> None:
+        def read() -> None:
             held = future.taken_ref()  # noqa: F841  # it lives until its value is read
             try:
                 self._engine.check_alive()
                 result = self._reading.read_values([future.key], None)[0]
             except BaseException as error:
                 future.set_exception(error)
+                if type(error) is KeyboardInterrupt:
+                    raise  # it is for whoever asks here
             else:
                 future.set_result(result)
 
-        if not shelter.run(self._call_later, ref._id, functools.partial(contextvars.copy_context().run, deliver)):
+        def deliver() -> None:
+            context.run(read)
+
+        if not shelter.run(self._call_later, ref._id, deliver):
             if unshown.pending:
                 unshown.show((ref._id,))
-            deliver()
+            if shelter.exposed():  # what falls in from outside is not the value's error
+                self._loop.users.put(deliver)
+            else:
+                deliver()
         return future
 
     def _call_later(self, identity: int, deliver: Callable[[], None]) -> bool:
