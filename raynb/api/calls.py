@@ -154,7 +154,7 @@ def put(value: Any, *, _owner: Any = None, _tensor_transport: Any = None) -> Obj
         headroom.check()  # it is the caller's stack that is full, not the value that is deep
         raise TypeError(f"Could not serialize the put value of type {type(value)}: nested too deeply") from None
     except Exception as error:
-        if pickling.struck(value):
+        if pickling.struck(value, error):
             raise
         path = pickling._culprit(value, "the put value")
         raise TypeError(f"Could not serialize {path} (of type {type(value).__qualname__}): {error}") from error

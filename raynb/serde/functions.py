@@ -27,7 +27,7 @@ def definition(function: Any, name: str) -> tuple[str, Packed, float]:
     except Exception as error:
         if isinstance(error, RecursionError) or "recursion" in str(error):
             headroom.check()  # it may be the caller's stack that is full
-        if pickling.struck(function):
+        if pickling.struck(function, error):
             raise
         path = pickling._culprit(function, name)
         if path == name:

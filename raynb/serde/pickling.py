@@ -315,7 +315,7 @@ def pack_args(args: tuple[Any, ...], kwargs: dict[str, Any], owner: str) -> Pack
     except MemoryError:
         raise
     except Exception as error:
-        if struck(whole):
+        if struck(whole, error):
             raise
         if isinstance(error, RecursionError) or "recursion" in str(error):
             headroom.check()  # it may be the caller's stack that is full
@@ -346,10 +346,10 @@ def can_pickle(value: Any) -> bool:
     return True
 
 
-def struck(value: Any) -> bool:
+def struck(value: Any, error: Exception) -> bool:
     """Returns whether what was raised while this was pickled fell in from outside: the handler of a signal
     raised it, say. It may strike the attempts that find out, too."""
-    return shelter.exposed() and any(can_pickle(value) for _ in range(3))
+    return shelter.fell_in(error) and any(can_pickle(value) for _ in range(3))
 
 
 def _culprit(value: Any, path: str) -> str:

@@ -12,7 +12,7 @@ from raynb.base.process import shelter
 
 
 @pytest.mark.skipif(not hasattr(sys, "monitoring"), reason="Python before 3.12")
-def test_a_debugger_that_watches_by_sys_monitoring_is_one(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_debugger_or_profiler_that_watches_by_sys_monitoring_is_one(monkeypatch: pytest.MonkeyPatch) -> None:
     monitoring: Any = sys.monitoring  # type: ignore[attr-defined]
     monkeypatch.setattr(shelter, "_known", [False])  # another test of this process may have looked the function up
     seen: list[bool] = []
@@ -27,9 +27,11 @@ def test_a_debugger_that_watches_by_sys_monitoring_is_one(monkeypatch: pytest.Mo
         thread.join()
 
     look()
-    monitoring.use_tool_id(monitoring.DEBUGGER_ID, "debugger")
-    try:
-        look()
-    finally:
-        monitoring.free_tool_id(monitoring.DEBUGGER_ID)
-    assert seen == [False, True]
+    for tool in (monitoring.DEBUGGER_ID, monitoring.PROFILER_ID):
+        monitoring.use_tool_id(tool, "tool")
+        try:
+            look()
+        finally:
+            monitoring.free_tool_id(tool)
+    look()
+    assert seen == [False, True, True, False]

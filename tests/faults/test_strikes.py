@@ -159,6 +159,31 @@ def test_a_raising_profile_function_breaks_nothing(ray: Any, no_collection: None
     assert ray.get([echo.remote(i) for i in range(20)], timeout=60) == list(range(20))
 
 
+def test_what_a_profile_function_raises_while_a_value_is_pickled_is_for_the_user(ray: Any) -> None:
+    ref = ray.put([1])
+    got: list[Any] = []  # in a thread of its own: pytest's alarm exposes the main thread anyway
+
+    def profile(frame: Any, event: str, argument: Any) -> None:
+        if event == "c_call" and getattr(argument, "__name__", "") in ("loads", "dumps"):
+            raise Struck
+
+    def call() -> None:
+        for step in (lambda: ray.get(ref), lambda: ray.put(5)):
+            sys.setprofile(profile)
+            try:
+                got.append(step())
+            except Exception as error:
+                got.append(type(error))
+            finally:
+                sys.setprofile(None)
+        got.append(ray.get(ref))
+
+    thread = threading.Thread(target=call)
+    thread.start()
+    thread.join()
+    assert got == [Struck, Struck, [1]]
+
+
 def test_no_memory_for_a_step_is_its_callers_error(monkeypatch: pytest.MonkeyPatch) -> None:
     class Full(dict[int, Any]):
         def __setitem__(self, key: int, value: Any) -> None:

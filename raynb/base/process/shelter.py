@@ -22,6 +22,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable
+from types import FrameType
 from typing import Any, TypeVar
 
 from raynb.base import interrupts
@@ -35,15 +36,16 @@ MANY_LOOKS = 20  # a step that no thread has begun by then gets a thread of its 
 IDLE_SECONDS = 0.1  # a thread that has nothing to do leaves after this
 READY_SECONDS = 0.5  # the first lookup waits no longer than this for a thread of ours
 STAY_SECONDS = 1.0  # the one that stays while threads may be struck looks this often whether they still may
+TRACE_ARGUMENTS = 4  # a trace function has the frame among its first
 NAME = "raynb-shelter"
 
 _getsignal = _signal.getsignal
 _get_ident = threading.get_ident
 _gettrace, _getprofile = sys.gettrace, sys.getprofile
-#: Since Python 3.12 a debugger may ask to be called by way of this, in every thread.
+#: Since Python 3.12 a debugger, or another tool, may ask to be called by way of this, in every thread.
 _monitoring: Any = getattr(sys, "monitoring", None)
 _get_tool = (lambda tool: None) if _monitoring is None else _monitoring.get_tool
-_DEBUGGER = 0  # its number as a tool
+_DEBUGGER, _COVERAGE, _PROFILER = 0, 1, 2  # their numbers as tools
 _SIGNALS = [n for n in range(1, 32) if n < signal.NSIG and n not in (9, 19)]
 _calm: list[Any] = []  # handlers as they were when none of them was the user's
 _HARMLESS = ("_sighandler_noop",)  # asyncio's: the signal is told by a descriptor
@@ -110,8 +112,10 @@ def exposed() -> bool:
     me = _get_ident()
     if me in _ours:
         return False
-    if _known[0] or _gettrace() is not None or _getprofile() is not None or _get_tool(_DEBUGGER) is not None:
+    if _known[0] or _gettrace() is not None or _getprofile() is not None:
         return True  # quitting pdb raises from its hook
+    if _get_tool(_DEBUGGER) is not None or _get_tool(_PROFILER) is not None or _get_tool(_COVERAGE) is not None:
+        return True
     if me != interrupts.main_thread:
         return False
     now = list(map(_getsignal, _SIGNALS))
@@ -122,6 +126,20 @@ def exposed() -> bool:
                 and getattr(handler, "__name__", "") not in _HARMLESS:  # fmt: skip
             return True
     _calm = now
+    return False
+
+
+def fell_in(error: BaseException) -> bool:
+    """Returns whether an exception may have come from outside of the code that it was raised in. A trace or profile
+    function that raises is turned off before anybody can ask for it: it is found by the frame that it was given."""
+    if exposed():
+        return True
+    at = error.__traceback__
+    while at is not None:
+        frame = at.tb_frame
+        if any(type(frame.f_locals.get(name)) is FrameType for name in frame.f_code.co_varnames[:TRACE_ARGUMENTS]):
+            return True
+        at = at.tb_next
     return False
 
 

@@ -108,8 +108,9 @@ class Reading:
             except Exception as error:
                 if isinstance(error, RecursionError):
                     headroom.check()  # it may be the caller's stack that is full
-                if shelter.exposed() and not isinstance(error, (ImportError, AttributeError, pickle.UnpicklingError)):
-                    raise  # most likely it fell in from outside: a timeout by a signal, say
+                if shelter.fell_in(error) \
+                        and not isinstance(error, (ImportError, AttributeError, pickle.UnpicklingError)):  # fmt: skip
+                    raise  # most likely from outside: a timeout by a signal, say
                 done = "read" if isinstance(error, OSError) else "unpickled"
                 raise RaySystemError(
                     f"System error: the value of {self._machine.spelling.object(identity)} cannot be {done} here: "
