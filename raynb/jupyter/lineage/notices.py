@@ -5,13 +5,12 @@ Thread contract: called under the record's lock, but `say`, which takes it.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from typing import Any
 
 from raynb.base.process import stale
 from raynb.jupyter.output.registry import cell_name
-
-if TYPE_CHECKING:
-    from raynb.jupyter.lineage.record import Record
+from raynb.lineage.graph import NotebookLineage, Run
 
 #: Tasks of one run that are published.
 MAX_TASKS = 1_000
@@ -21,11 +20,13 @@ class StaleNotices:
     """What is published.
 
     Args:
-        record: whose runs are stale, or not.
+        lineage: whose runs are stale, or not.
+        why: returns why a run is stale, or "".
     """
 
-    def __init__(self, record: Record) -> None:
-        self.record = record
+    def __init__(self, lineage: NotebookLineage, why: Callable[[Run], str]) -> None:
+        self._lineage = lineage
+        self._why = why
         self._told: set[tuple[int, str]] = set()
         self._published: Any = None  # the lineage's verdicts when they were told
         self._verdicts: dict[int, str] = {}
@@ -38,7 +39,7 @@ class StaleNotices:
 
     def forget(self) -> None:
         """Forgets runs that the record has forgotten."""
-        self._told = {told for told in self._told if told[0] in self.record.lineage.runs}
+        self._told = {told for told in self._told if told[0] in self._lineage.runs}
 
     def publish(self, nonce: int) -> bool:
         """Publishes what is stale now; returns whether that has changed.
@@ -46,11 +47,11 @@ class StaleNotices:
         Args:
             nonce: of the runtime that the runs' tasks are of.
         """
-        lineage = self.record.lineage
+        lineage = self._lineage
         reasons = lineage.verdicts()
         if reasons is self._published:
             return False
-        texts = {number: self.record.why_run(lineage.runs[number]) for number, why in reasons.items() if why}
+        texts = {number: self._why(lineage.runs[number]) for number, why in reasons.items() if why}
         verdicts = {number: text for number, text in texts.items() if text}
         self._published = lineage.verdicts()
         if verdicts == self._verdicts:
