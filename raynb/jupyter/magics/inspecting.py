@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from IPython.core.error import UsageError
 from IPython.core.magic_arguments import argument, magic_arguments
@@ -13,26 +13,25 @@ from raynb.jupyter.inspection.flame import FlameGraph
 from raynb.jupyter.inspection.prompt import sources_of
 from raynb.jupyter.inspection.targets import find, inspection_of
 from raynb.jupyter.magics.arguments import parse
+from raynb.jupyter.magics.reporting import running_engine
+from raynb.jupyter.notebook import Notebook
 from raynb.jupyter.output.tracebacks import Renderer
-
-if TYPE_CHECKING:
-    from raynb.jupyter.magics.line import LineMagics
 
 
 @magic_arguments("%raynb stack")
 @argument("target", nargs="*", metavar="TASK|ACTOR|WORKER", help="A ref, a handle, a name, an id; or kernel.")
 @argument("--cell", type=int, metavar="N", help="The running tasks of cell N.")
-def stack(magics: LineMagics, rest: str) -> None:
+def stack(notebook: Notebook, rest: str) -> None:
     """Show what tasks, actors, workers or the kernel do at this moment."""
     args = parse(stack, rest)
     target = " ".join(args.target)
-    renderer = Renderer(magics.shell)
+    renderer = Renderer(notebook.shell)
     if target == "kernel":
         print(stack_text.of_kernel(renderer))
         return
-    engine = magics._engine()
+    engine = running_engine(notebook)
     inspection_of(engine, "%raynb stack")
-    print(stack_text.of_targets(renderer, engine, find(engine, target, magics.shell.user_ns, args.cell)))
+    print(stack_text.of_targets(renderer, engine, find(engine, target, notebook.shell.user_ns, args.cell)))
 
 
 @magic_arguments("%raynb profile")
@@ -42,7 +41,7 @@ def stack(magics: LineMagics, rest: str) -> None:
 @argument("--seconds", type=float, default=5.0, metavar="S", help="How long to look (default 5).")
 @argument("--save", metavar="FILE", help="Write it for speedscope (JSON), too.")
 @argument("--memory", action="store_true", help="Show where memory is allocated instead, at its peak (slow).")
-def profile(magics: LineMagics, rest: str) -> None:
+def profile(notebook: Notebook, rest: str) -> None:
     """Sample what runs already, and show where its time goes."""
     from IPython.display import display
 
@@ -51,14 +50,14 @@ def profile(magics: LineMagics, rest: str) -> None:
         raise UsageError(f"%raynb profile: --seconds must be positive, got {args.seconds:g}.")
     if args.memory and args.save:
         raise UsageError("%raynb profile: --save works without --memory only.")
-    engine = magics._engine()
+    engine = running_engine(notebook)
     inspection_of(engine, "%raynb profile")
-    targets = find(engine, " ".join(args.target), magics.shell.user_ns, args.cell)
+    targets = find(engine, " ".join(args.target), notebook.shell.user_ns, args.cell)
     try:
         if args.memory:
-            print(memory_of_targets(magics.notebook, engine, targets, args.seconds).text())
+            print(memory_of_targets(notebook, engine, targets, args.seconds).text())
             return
-        found = of_targets(magics.notebook, engine, targets, args.seconds)
+        found = of_targets(notebook, engine, targets, args.seconds)
     except ValueError as error:
         raise UsageError(f"%raynb profile: {error}") from None
     display(FlameGraph(found))
@@ -69,11 +68,11 @@ def profile(magics: LineMagics, rest: str) -> None:
 @magic_arguments("%raynb debug")
 @argument("target", nargs="*", metavar="TASK", help="A ref or a name (default: all that wait, in order).")
 @argument("--dap", action="store_true", help="Have debugpy listen in the worker of a running task, for an editor.")
-def debug(magics: LineMagics, rest: str) -> None:
+def debug(notebook: Notebook, rest: str) -> None:
     """Open the prompt of a task that waits at a breakpoint, or let an editor debug a running one."""
     args = parse(debug, rest)
     target = " ".join(args.target)
-    engine = magics._engine()
+    engine = running_engine(notebook)
     inspection = inspection_of(engine, "%raynb debug")
     if args.dap:
         if not target:
@@ -81,10 +80,10 @@ def debug(magics: LineMagics, rest: str) -> None:
         if not inspection.sockets:
             raise UsageError("%raynb debug --dap: workers of a cluster run on other machines, where no socket of this "
                              "one leads to. `breakpoint()` and `%raynb debug` work there.")  # fmt: skip
-        found = find(engine, target, magics.shell.user_ns)
-        print(attaching.open_sockets(inspection, sources_of(magics.shell), found))
+        found = find(engine, target, notebook.shell.user_ns)
+        print(attaching.open_sockets(inspection, sources_of(notebook.shell), found))
         return
-    breakpoints = magics.notebook.breakpoints
+    breakpoints = notebook.breakpoints
     waiting = breakpoints.waiting()
     if not waiting:
         print("No task waits at a breakpoint.")
@@ -92,7 +91,7 @@ def debug(magics: LineMagics, rest: str) -> None:
     if not target:
         breakpoints.serve()
         return
-    tasks = [t for found in find(engine, target, magics.shell.user_ns) for t in found.tasks]
+    tasks = [t for found in find(engine, target, notebook.shell.user_ns) for t in found.tasks]
     chosen: Any = next((point.task for point in waiting if point.task in tasks), None)
     if chosen is None:
         raise UsageError(f"%raynb debug: {target} does not wait at a breakpoint.")

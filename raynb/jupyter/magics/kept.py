@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from IPython.core.error import UsageError
 from IPython.core.magic_arguments import argument, magic_arguments
 
 from raynb.jupyter.formatting import format_bytes
 from raynb.jupyter.kept.formatting import seconds_of, table
 from raynb.jupyter.magics.arguments import parse
+from raynb.jupyter.notebook import Notebook
 
 
-def show_kept(magics: Any, rest: str) -> None:
+def show_kept(notebook: Notebook, rest: str) -> None:
     """Lists what ``--keep`` has on disk: name, cell, size, age, time saved."""
     if rest:
         raise UsageError(f"%raynb kept takes no arguments, got {rest!r}.")
-    kept = magics.notebook.kept
+    kept = notebook.kept
     print(table(*kept.ages()) if kept.exists() else "Nothing is kept.")
 
 
@@ -24,7 +23,7 @@ def show_kept(magics: Any, rest: str) -> None:
 @argument("names", nargs="*", metavar="NAME", help="Outputs whose cells are forgotten.")
 @argument("--all", action="store_true", help="Everything that is kept.")
 @argument("--older", metavar="AGE", help="What was kept longer ago: 30m, 12h, 7d.")
-def forget(magics: Any, rest: str) -> None:
+def forget(notebook: Notebook, rest: str) -> None:
     """Removes kept results."""
     args = parse(forget, rest)
     if not (args.names or args.all or args.older):
@@ -32,7 +31,7 @@ def forget(magics: Any, rest: str) -> None:
     age = seconds_of(args.older) if args.older else 0.0
     if age is None:
         raise UsageError(f"%raynb forget: --older takes an age such as 30m, 12h or 7d, got {args.older!r}.")
-    kept = magics.notebook.kept
+    kept = notebook.kept
     entries, now = kept.ages() if kept.exists() else ([], 0.0)
     known = {name for entry in entries for name in entry.names}
     for name in args.names:

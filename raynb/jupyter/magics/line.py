@@ -32,8 +32,6 @@ if TYPE_CHECKING:
 #: Failed parts of a list that ``%get`` names.
 MAX_SHOWN = 10
 
-_NO_RUNTIME = "No raynb runtime is running; start one with `%raynb start`."
-
 
 @magics_class
 class LineMagics(Magics):
@@ -192,12 +190,7 @@ class LineMagics(Magics):
             api.kill(handle, no_restart=not args.restart)
 
     def _engine(self) -> DriverEngine:
-        if self.notebook.starting is not None:
-            self.notebook.started()
-        engine = engines.driver()
-        if engine is None:
-            raise UsageError(_NO_RUNTIME)
-        return engine
+        return reporting.running_engine(self.notebook)
 
     # -- %raynb --------------------------------------------------------------------------------
     @no_var_expand
@@ -417,14 +410,21 @@ def _show_error(magics: LineMagics, rest: str) -> None:
     print("\n".join(lines) if lines else "No error of a task has been shown.")
 
 
+def _of_notebook(command: Callable[[Notebook, str], Any]) -> Callable[[LineMagics, str], Any]:
+    """Returns a command of `%raynb` that a function of the notebook carries out."""
+    return lambda magics, rest: command(magics.notebook, rest)
+
+
 COMMANDS: dict[str, Callable[[LineMagics, str], Any]] = {
     "status": LineMagics._status, "start": LineMagics._start, "stop": LineMagics._stop,
     "restart": LineMagics._restart, "dashboard": LineMagics._dashboard, "tasks": LineMagics._tasks,
     "actors": LineMagics._actors, "objects": LineMagics._objects, "workers": _workers,
     "nodes": _nodes, "scale": _scale, "kernels": lambda magics, rest: reporting.kernels(rest),
     "logs": LineMagics._logs, "timeline": LineMagics._timeline, "config": _show_config,
-    "error": _show_error, "stack": inspecting.stack, "debug": inspecting.debug,
-    "profile": inspecting.profile, "stale": lineage.show_stale, "graph": lineage.show_graph,
-    "rerun": lineage.rerun, "kept": kept.show_kept, "forget": kept.forget,
+    "error": _show_error, "stack": _of_notebook(inspecting.stack),
+    "debug": _of_notebook(inspecting.debug), "profile": _of_notebook(inspecting.profile),
+    "stale": _of_notebook(lineage.show_stale), "graph": _of_notebook(lineage.show_graph),
+    "rerun": _of_notebook(lineage.rerun), "kept": _of_notebook(kept.show_kept),
+    "forget": _of_notebook(kept.forget),
     "doctor": LineMagics._doctor, "as-ray": LineMagics._as_ray, "report": LineMagics._report, "help": LineMagics._help,
 }  # fmt: skip

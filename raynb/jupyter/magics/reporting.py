@@ -9,6 +9,7 @@ from typing import Any
 from IPython.core.error import UsageError
 
 from raynb import api
+from raynb.base import engine as engines
 from raynb.base.interfaces import DriverEngine
 from raynb.base.rows import FAILED
 from raynb.jupyter.formatting import short_error
@@ -17,6 +18,20 @@ from raynb.jupyter.notebook import Notebook
 from raynb.jupyter.output.registry import cell_name
 from raynb.jupyter.reports import text_tables
 from raynb.jupyter.views.view_model import Labels
+
+
+def running_engine(notebook: Notebook) -> DriverEngine:
+    """Returns the engine that runs; waits for one that is starting.
+
+    Raises:
+        UsageError: there is none.
+    """
+    if notebook.starting is not None:
+        notebook.started()
+    engine = engines.driver()
+    if engine is None:
+        raise UsageError("No raynb runtime is running; start one with `%raynb start`.")
+    return engine
 
 
 def labels_of(notebook: Notebook) -> Labels:
