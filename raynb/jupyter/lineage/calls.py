@@ -61,6 +61,11 @@ class NotebookCalls:
         self._uses: dict[tuple[int, str], tuple[str, Taken]] = {}  # (cell, definition) → its name, what it takes
         self._unread: list[tuple[Run, str]] = []  # runs, and the source of their cells
 
+    def clear(self) -> None:
+        """Forgets everything: the runtime has ended."""
+        self._uses.clear()
+        self._unread.clear()
+
     def used(self, key: str, made: Any) -> None:
         """Records that a definition is used for the first time in a cell."""
         name = str(getattr(made, "__name__", ""))

@@ -74,14 +74,11 @@ class Record:
         self.later = Later(self._lock)
         self._nonce = 0  # of the runtime whose runs these are
         self._births = Births(self.space)
-        self._calls = self._new_calls()
+        self._calls = NotebookCalls(notebook.shell, self.space, self.lineage, self.reader, self.run_of, self.add)
         self._notices = StaleNotices(self.lineage, self.why_run)
         self._kept_at = 0
         self._changes = 0
         self._news = False  # what is stale has changed, and the listeners do not know it yet
-
-    def _new_calls(self) -> NotebookCalls:
-        return NotebookCalls(self.notebook.shell, self.space, self.lineage, self.reader, self.run_of, self.add)
 
     # -- loading -------------------------------------------------------------------------------
     def install(self) -> None:
@@ -117,7 +114,7 @@ class Record:
         with self._lock:
             self._nonce = nonce
             self.lineage.ended([run.number for run in self.lineage.runs.values() if self._holds_refs(run)])
-            self._calls = self._new_calls()
+            self._calls.clear()
             self._notices.clear()
             self._changes += 1
 
