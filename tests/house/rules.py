@@ -146,6 +146,10 @@ UNTYPED: dict[str, tuple[int, int]] = {
     "util": (350, 2), "wire": (35, 4), "worker": (240, 18),
 }  # fmt: skip
 
+#: How many modules may be in circles of imports, annotations counted; falls like the figures above. What is left are
+#: the worker's parts, which annotate the process that they are parts of, the driver's loop, and refs and engines.
+CIRCLES = 30
+
 # -- the public names --------------------------------------------------------------------------
 
 #: `import raynb` alone may load none of these.

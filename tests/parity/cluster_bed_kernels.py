@@ -118,16 +118,21 @@ def _when_ended(pid: int) -> concurrent.futures.Future[float]:
     return found
 
 
-@check
-def two_notebooks_share_a_cluster_and_one_of_them_restarts() -> None:
+def ipython_folder(more: str = "") -> str:
+    """Returns a new folder for IPython whose kernels are on the bed's cluster; ``more``: further settings."""
     for module in ("ipykernel", "jupyter_client"):
         if importlib.util.find_spec(module) is None:
             raise Skipped(f"{module} is not in the Python that has Ray")
     folder = tempfile.mkdtemp()
     profile = Path(folder, "profile_default")
     profile.mkdir()
-    settings = f"c.Raynb.address = {bed.address!r}\nc.Raynb.namespace = 'kernels'\n"
-    (profile / "ipython_kernel_config.py").write_text(settings)
+    (profile / "ipython_kernel_config.py").write_text(f"c.Raynb.address = {bed.address!r}\n{more}")
+    return folder
+
+
+@check
+def two_notebooks_share_a_cluster_and_one_of_them_restarts() -> None:
+    folder = ipython_folder("c.Raynb.namespace = 'kernels'\n")
     paths = {name: str(Path(folder, f"beats-{name}")) for name in ("one", "two")}
     with contextlib.ExitStack() as after:
         kernels, mine = {}, {}
@@ -166,13 +171,7 @@ def two_notebooks_share_a_cluster_and_one_of_them_restarts() -> None:
 
 @check
 def a_notebook_keeps_results_and_makes_stale_ones_anew() -> None:
-    for module in ("ipykernel", "jupyter_client"):
-        if importlib.util.find_spec(module) is None:
-            raise Skipped(f"{module} is not in the Python that has Ray")
-    folder = tempfile.mkdtemp()
-    profile = Path(folder, "profile_default")
-    profile.mkdir()
-    (profile / "ipython_kernel_config.py").write_text(f"c.Raynb.address = {bed.address!r}\n")
+    folder = ipython_folder()
     place, ran = str(Path(folder, "kept")), str(Path(folder, "ran"))
     kernel = Kernel(folder)
     try:

@@ -100,8 +100,7 @@ class Objects:
         except KeyboardInterrupt:
             raise KeyboardInterrupt from None  # without the frames inside Ray
         except BaseException as error:
-            made = self._side.told(self.translated(error), refs)
-            self._side.asked(refs, made)
+            made = self._failed(error, refs)
             raise made from made.__cause__
         if bridge.marks:
             for ref, native in zip(refs, natives, strict=True):
@@ -144,13 +143,18 @@ class Objects:
         except KeyboardInterrupt:
             raise KeyboardInterrupt from None  # without the frames inside Ray
         except BaseException as error:
-            made = self._side.told(self.translated(error), refs)
-            self._side.asked(refs, made)
+            made = self._failed(error, refs)
             raise made from made.__cause__
         finally:
             if over is not None:
                 over()
         return [found[native] for native in natives]
+
+    def _failed(self, error: BaseException, refs: Sequence[ObjectRef[Any]]) -> BaseException:
+        """Returns raynb's exception for one of Ray's that a read raised; the failure counts as asked about."""
+        made = self._side.told(self.translated(error), refs)
+        self._side.asked(refs, made)
+        return made
 
     def translated(self, error: BaseException) -> BaseException:
         """Returns raynb's exception for one of Ray's, after its task's output was shown."""
