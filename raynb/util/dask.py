@@ -11,6 +11,7 @@ object store and are freed when their last reader has them. ``persist`` leaves i
 from __future__ import annotations
 
 import pickle
+import shutil
 from collections.abc import Hashable, Iterable, Iterator, Mapping
 from typing import Any
 
@@ -32,6 +33,10 @@ def _run(node: Any, names: tuple[Hashable, ...], own: bool, *values: Any) -> Any
     # written there. What is unpickled does not; so the first one goes before anybody has the other.
     travels = pickle.dumps(result)
     del result
+    # partd removes the folder when the process ends that made it, which may be before others read: the caller does it.
+    from partd.file import cleanup_files
+
+    cleanup_files.clear()
     return pickle.loads(travels)
 
 
@@ -69,12 +74,17 @@ def ray_dask_get(dsk: Mapping[Any, Any], keys: Any, **kwargs: Any) -> Any:
         Exception: what a task raised, as its own type.
     """
     persist = bool(kwargs.get("ray_persist"))
-    refs = _submit(dsk, list(_flat(keys)), kwargs.get("ray_remote_args") or {}, persist)
+    stores: list[ray.ObjectRef[object]] = []
+    refs = _submit(dsk, list(_flat(keys)), kwargs.get("ray_remote_args") or {}, persist, stores)
     if persist:
         kept = {key: value if isinstance(value, ray.ObjectRef) else ray.put(value) for key, value in refs.items()}
         return _nested(keys, kept)
     waited = {key: value for key, value in refs.items() if isinstance(value, ray.ObjectRef)}
-    values = dict(zip(waited, ray.get(list(waited.values())), strict=True))
+    try:
+        values = dict(zip(waited, ray.get(list(waited.values())), strict=True))
+    finally:
+        for store in ray.get(ray.wait(stores, num_returns=len(stores), timeout=0)[0]) if stores else ():
+            _remove(store)
     return _nested(keys, {**refs, **values})
 
 
@@ -83,7 +93,10 @@ def ray_dask_get_sync(dsk: Mapping[Any, Any], keys: Any, **kwargs: Any) -> Any:
     return ray_dask_get(dsk, keys, **kwargs)
 
 
-def _submit(dsk: Mapping[Any, Any], wanted: list[Any], options: dict[str, Any], persist: bool) -> dict[Any, Any]:
+def _submit(
+    dsk: Mapping[Any, Any], wanted: list[Any], options: dict[str, Any], persist: bool,
+    stores: list[ray.ObjectRef[object]],
+) -> dict[Any, Any]:  # fmt: skip
     """Submits what the wanted keys need, in order; returns key → ref or plain value of the wanted ones."""
     from dask import order
     from dask._task_spec import Alias, DataNode, convert_legacy_graph, cull
@@ -116,6 +129,8 @@ def _submit(dsk: Mapping[Any, Any], wanted: list[Any], options: dict[str, Any], 
             given = {**options, **annotated.get(key, {})}
             task = _run.options(name=_name(key), **given)
             made[key] = task.remote(node, names, key in own, *(made[name] for name in names))
+            if _name(key) in _STORES:
+                stores.append(made[key])
         for name in names:
             readers[name] -= 1
             if not readers[name] and name not in keep:
@@ -123,6 +138,19 @@ def _submit(dsk: Mapping[Any, Any], wanted: list[Any], options: dict[str, Any], 
     if persist:
         return {key: made[key] for key in wanted}
     return {key: given_values[key] if key in given_values else made[key] for key in wanted}
+
+
+#: What Dask calls the folder that a shuffle on disk writes to, of bags and of frames.
+_STORES = frozenset(("partd", "zpartd"))
+
+
+def _remove(store: object) -> None:
+    """Removes the folder of a shuffle that is over."""
+    while (inner := getattr(store, "partd", None)) is not None:
+        store = inner
+    path = getattr(store, "path", None)
+    if path is not None:
+        shutil.rmtree(path, ignore_errors=True)
 
 
 def _behind(graph: Mapping[Hashable, object], key: Hashable) -> Hashable:

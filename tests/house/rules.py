@@ -93,6 +93,7 @@ THIRD_PARTY: dict[str, set[str]] = {
     "pandas": {"util", "jupyter", "data"},
     "pyarrow": {"data", "util"},
     "joblib": {"util"},
+    "partd": {"raynb.util.dask"},
     "dask": {"util"},
     "polars": {"util"},
     "fsspec": {"keeping"},

@@ -56,13 +56,17 @@ def test_shuffles_lose_no_group(raynb_runtime: Any, tmp_path: Path) -> None:
     bag = db.from_sequence(list(range(5)) * 3, npartitions=3)
     groups = bag.groupby(lambda n: "odd" if n % 2 else "even", shuffle="disk")
     expected = [("even", [0, 2, 4] * 3), ("odd", [1, 3] * 3)]
+    with dask.config.set(temporary_directory=str(tmp_path)):
+        groups = bag.groupby(lambda n: "odd" if n % 2 else "even", shuffle="disk")
     assert sorted(groups.compute(scheduler=ray_dask_get)) == expected
+    assert not list(tmp_path.iterdir())  # the caller has removed the shuffle's folder
     assert dask.config.get("dataframe.shuffle.method", None) is None
     with enable_dask_on_ray():
         assert dask.config.get("dataframe.shuffle.method") == "tasks"
         assert sorted(bag.groupby(lambda n: "odd" if n % 2 else "even").compute()) == expected
     # The store that a task has made is gone before others write: its end empties the folder.
     store = on_ray._run._function(lambda _: partd.File(dir=tmp_path), (), False)
+    assert not partd.file.cleanup_files  # the end of the process that made it removes nothing that others read
     written = pickle.loads(pickle.dumps(store))
     written.append({"a": b"1"})
     del store
