@@ -67,6 +67,23 @@ class Async:
 def passes_on(x):
     return ray.get(fails.remote(x))
 
+@ray.remote(max_retries=0)
+def wraps(x):
+    try:
+        return ray.get(fails.remote(x))
+    except ZeroDivisionError as error:
+        raise KeyError(x) from error
+
+def doubled(x):
+    y = x * 2
+    breakpoint()
+    return y
+
+@ray.remote(max_concurrency=2)
+class Threaded:
+    def go(self, x):
+        return concurrent.futures.ThreadPoolExecutor(1).submit(doubled, x).result()
+
 @ray.remote
 class Stepped:
     async def go(self):
@@ -198,6 +215,11 @@ def test_several_stop_one_after_the_other_and_set_trace_stops_too(notebook: Kern
     assert "1010" in text_of(run)
     assert "2005" in text_of(run)
     assert run.shown[-1:] == ["25"]  # a slow machine shows a bar, too
+    notebook.run("threaded = Threaded.remote()")
+    run = notebook.send("print('value', ray.get(threaded.go.remote(400)))")  # in a thread that a call started
+    answer(notebook, run, ["p y + 3", "c"])
+    assert "803\n" in text_of(run)
+    assert "value 800" in text_of(run)
 
 
 def test_a_step_goes_over_awaits_and_yields(notebook: KernelSession) -> None:
@@ -282,6 +304,11 @@ def test_debug_enters_the_frame_that_failed(notebook: KernelSession) -> None:
     answer(notebook, run, ["exceptions 0", "p where + '!'", "exceptions 1", "p text + '?'", "q"])
     assert "'abab!'" in text_of(run)
     assert "'ab?'" in text_of(run)
+    notebook.run("ray.get(wraps.remote(9))", ok=False)
+    run = notebook.send("%debug")  # whose cause another task raised: in its frames, too
+    answer(notebook, run, ["p x + 300", "exceptions 0", "p secret + 300", "q"])
+    assert "309\n" in text_of(run)
+    assert "350\n" in text_of(run)
     run = notebook.send("print(ray.get(examines.remote(0)))")
     answer(notebook, run, ["p x + 6000", "c"])
     assert "6000" in text_of(run)

@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from raynb.exceptions import RayTaskError
 from raynb.worker import questions
 from raynb.worker.inspection.desk import LATER, Debuggable, Desk
 
@@ -126,6 +127,13 @@ def from_none(text: str) -> None:
         raise KeyError(text) from None
 
 
+def of_another_task(text: str) -> None:
+    try:
+        raise RayTaskError("f", "", None, pid=5, task_id=text) from ZeroDivisionError()
+    except RayTaskError as error:
+        raise KeyError(text) from error
+
+
 class Unprintable(Exception):
     def __repr__(self) -> str:
         raise ZeroDivisionError
@@ -180,6 +188,11 @@ def test_what_counts_as_a_cause(notebook: Notebook) -> None:
     notebook.ask("line", "q")
     assert "chained" not in enter(notebook, from_none)
     assert notebook.say("exceptions") == ">   0 KeyError('ab')\n"
+    notebook.ask("line", "q")
+    assert "2 chained exceptions" in enter(notebook, of_another_task)  # whose own causes are in its process
+    assert notebook.debugging.origin(notebook.session) is None
+    assert "-> raise RayTaskError" in notebook.say("exceptions 0")
+    assert notebook.debugging.origin(notebook.session) == ("ab", 5)
     notebook.ask("line", "q")
     assert "3 chained exceptions" in enter(notebook, in_a_circle)
     assert "2 <Unprintable; ZeroDivisionError in its __repr__>" in notebook.say("exceptions")

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import concurrent.futures
+import re
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
 from raynb.api.everywhere import run_on_workers
@@ -108,11 +109,12 @@ class PostMortems:
         if engine is None or inspection is None:
             return False
         try:
-            found = self._session(engine, inspection, error)
+            found = self._session(engine, inspection, (error.task_id, error.pid))
         except (concurrent.futures.TimeoutError, RayError):
             found = None  # it has just ended, or, on a cluster, was idle for so long that it hears no questions
         if found is not None:
-            self._talk(inspection, *found)
+            while found is not None:
+                found = self._talk(engine, inspection, *found)
             return True
         print(
             "The frames of this failure are not kept any more on a worker: it has ended (an actor's does when its "
@@ -121,10 +123,11 @@ class PostMortems:
         )
         return False
 
-    def _session(self, engine: DriverEngine, inspection: Inspection, error: RayTaskError) -> tuple[int, int] | None:
-        """Returns (worker, session) of the innermost frames of a failure that are kept."""
+    def _session(
+        self, engine: DriverEngine, inspection: Inspection, at: tuple[str, int] | None
+    ) -> tuple[int, int] | None:
+        """Returns (worker, session) of the innermost frames that are kept of a failure, of (task in hex, pid)."""
         chain: list[tuple[int, int]] = []  # (task, worker), the nested ones last
-        at: tuple[str, int] | None = (error.task_id, error.pid)
         while at is not None and at[0] and len(chain) < MOST_NESTED:
             task, worker = ids.from_hex(at[0])[1], _worker_of(engine, at[1])
             if worker is None:
@@ -138,15 +141,41 @@ class PostMortems:
                 return worker, session
         return None
 
-    def _talk(self, inspection: Inspection, worker: int, session: int) -> None:
+    def _talk(
+        self, engine: DriverEngine, inspection: Inspection, worker: int, session: int
+    ) -> tuple[int, int] | None:
+        """Converses with a debugger; returns (worker, session) of another task's failure that the person chose."""
+        chosen: list[tuple[int, int]] = []
+
         def ask(command: str, payload: object) -> Answer:
             answer: Answer = inspection.ask(worker, "debug", session, command, payload).result()
             return answer
 
+        def say(prompt: str, line: str) -> Answer | None:
+            answer = ask("line", line)
+            if answer[1] is not None and re.fullmatch(r"\s*exceptions\s+\d+\s*", line):
+                chosen.extend(self._chosen(engine, inspection, worker, session))
+            return None if chosen else answer
+
         print(f"On worker {worker}. h: help, q: leave.")
-        if converse(reader(self.notebook.shell), lambda: ask("open", None), lambda prompt, line: ask("line", line)):
+        interrupted = converse(reader(self.notebook.shell), lambda: ask("open", None), say)
+        if interrupted or chosen:
             inspection.ask(worker, "debug", session, "quit", None)
+        if interrupted:
             print("\nLeft.")
+        return None if interrupted or not chosen else chosen[0]
+
+    def _chosen(
+        self, engine: DriverEngine, inspection: Inspection, worker: int, session: int
+    ) -> Iterator[tuple[int, int]]:
+        """Returns the frames of a cause that another task raised, if they are kept."""
+        try:
+            origin = inspection.ask(worker, "chosen", session).result(ANSWER_SECONDS)
+            found = self._session(engine, inspection, origin)
+        except (concurrent.futures.TimeoutError, RayError):  # that worker has ended: its caller's frames are shown
+            found = None
+        if found is not None:
+            yield found
 
 
 def _worker_of(engine: DriverEngine, pid: int) -> int | None:

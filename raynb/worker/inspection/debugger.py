@@ -20,7 +20,7 @@ from types import FrameType, TracebackType
 from typing import TYPE_CHECKING, Any
 
 from raynb.worker import user_code
-from raynb.worker.inspection.failures import Chain, Failures, Link, chain_of, is_ours
+from raynb.worker.inspection.failures import Chain, Failures, Link, chain_of, is_ours, origin_of
 from raynb.worker.inspection.session import PROMPT, Quit, Session
 
 if TYPE_CHECKING:
@@ -170,6 +170,7 @@ class PostMortem(Debugger):
         """Enters the frames of a traceback; ``$_exception`` is its exception (Python 3.12)."""
         super().setup(f, tb)
         error = self.chain[self.at].error
+        self.session.origin = origin_of(error)
         if error is not None and hasattr(self, "set_convenience_variable"):
             self.set_convenience_variable(self.curframe, "_exception", error)
 
@@ -228,6 +229,11 @@ class Debugging:
             return "", None
         session.put(request, command, payload)
         return LATER
+
+    def origin(self, number: int) -> tuple[str, int] | None:
+        """Returns the task whose failure is examined in a session, if it is another's, as (task in hex, pid)."""
+        session = self._sessions.get(number)
+        return session.origin if session is not None else None
 
     def ended(self, session: Session) -> None:
         """Removes a session that has ended."""

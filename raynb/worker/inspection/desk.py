@@ -56,7 +56,7 @@ class Desk:
             "stack": self._stack, "profile": self._profile, "profiled": self._profiled,
             "watch_memory": self._watch_memory, "memory_watched": self._memory_watched,
             "debug": self._debug, "post_mortem": self._post_mortem, "origin": self._origin, "forget": self._forget,
-            "dap": self._dap,
+            "dap": self._dap, "chosen": self._chosen,
         }  # fmt: skip
 
     @property
@@ -161,6 +161,9 @@ class Desk:
         if self._debugging is not None:
             self._debugging.failed.forget(scope)
 
+    def _chosen(self, request: int, session: int) -> tuple[str, int] | None:
+        return self.debugging.origin(session)
+
     def _forget(self, request: int, scope: int | None) -> None:
         self.let_go(scope)
 
@@ -189,8 +192,15 @@ class WorkerDesk(Desk):
         link.flush()
 
     def running(self) -> Debuggable | None:
-        """Returns the running task; None in a forked child."""
-        return None if self.worker.forked else state.current()
+        """Returns the running task; None in a forked child.
+
+        A thread that a call of a concurrent actor started without its context counts as the only call that runs.
+        """
+        if self.worker.forked:
+            return None
+        host = self.worker.executor.host
+        calls = list(host.running.values()) if host is not None else []
+        return state.current() or (calls[0] if len(calls) == 1 else None)
 
     def owner(self, frames: list[FrameType], main: bool) -> stacks.Owner:
         """Returns which task or call the frames of a thread belong to."""

@@ -46,7 +46,7 @@ class Failures:
     def keep(self, scope: int, task: int, error: BaseException, most: int) -> None:
         """Keeps the frames of an error; ``most`` of each cell."""
         chain = chain_of(error)  # now: the executor clears the error's own references to its frames
-        origin = (error.task_id, error.pid) if isinstance(error, RayTaskError) else None
+        origin = origin_of(error)
         with self._lock:
             self._kept.append(_Failure(scope, task, chain, origin))
             of_cell = [kept for kept in self._kept if kept.scope == scope]
@@ -79,9 +79,16 @@ def chain_of(error: BaseException) -> Chain:
     while at is not None and id(at) not in seen and len(found) < CHAIN_MAX:
         seen.add(id(at))
         found.append(Link(at, users_part(at.__traceback__)))
+        if isinstance(at, RayTaskError):  # its cause was raised in another process, which has the frames
+            break
         cause = at.__cause__
         at = cause if cause is not None or at.__suppress_context__ else at.__context__
     return tuple(reversed(found))
+
+
+def origin_of(error: BaseException | None) -> tuple[str, int] | None:
+    """Returns (task in hex, pid) of the task whose failure an exception is, which another one got; else None."""
+    return (error.task_id, error.pid) if isinstance(error, RayTaskError) else None
 
 
 def is_ours(frame: FrameType) -> bool:

@@ -28,6 +28,7 @@ class Session:
         self._desk = desk
         self.number = number
         self.running = running  # None: a post-mortem
+        self.origin: tuple[str, int] | None = None  # of the exception that is examined: see `failures.origin_of`
         self.prompting = 0  # debuggers that read commands now
         self._left = ""  # how the person left the prompt, which has no more questions: "quit", "release"
         self._commands: queue.SimpleQueue[tuple[int, str, Any]] = queue.SimpleQueue()
