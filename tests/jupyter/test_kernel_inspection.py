@@ -16,7 +16,7 @@ from tests.jupyter.kernel_session import KernelSession, Run
 pytestmark = pytest.mark.timeout(300)
 
 TASKS = """\
-import concurrent.futures, time, threading
+import asyncio, concurrent.futures, time, threading
 
 @ray.remote
 def stops(x):
@@ -57,9 +57,12 @@ def nests(gate):
 @ray.remote
 class Async:
     async def go(self, gate):
+        started = asyncio.create_task(self.aside(gate))
         return await self.inner(gate)
+    async def aside(self, gate):
+        while not os.path.exists(gate):
+            await asyncio.sleep(0.05)
     async def inner(self, gate):
-        import asyncio
         while not os.path.exists(gate):
             await asyncio.sleep(0.05)
 
@@ -328,7 +331,7 @@ def test_stacks_of_what_runs(notebook: KernelSession) -> None:
     assert "executor" not in shown
     sleeping = r"time\.sleep\(0\.05\)|os\.path\.exists\(gate\)"
     assert "Cell In[" in stack(notebook, "sleeps", sleeping)
-    shown = stack(notebook, "call", r"await asyncio\.sleep\(0\.05\)|os\.path\.exists\(gate\)")
+    shown = stack(notebook, "call", r"await asyncio\.sleep\(0\.05\)|os\.path\.exists\(gate\)", "in inner", "in aside")
     assert "Async.go" in shown
     assert "coroutine" in shown
     shown = stack(notebook, "")

@@ -127,7 +127,8 @@ class Profile:
         lines = self.by_line()
         total = self.wall
         if not lines or not total:
-            return f"{self.title}: no sample fell into the tasks' code; they took {format_seconds(self.seconds)}."
+            return (f"no sample fell into the tasks' code; they took {format_seconds(self.seconds)}. "
+                    "What coroutines wait for is shown by `%raynb stack`.")  # fmt: skip
         wall, where, what = lines[0]
         busy = 100 * sum(self.cpu.values()) / total
         waits = f"; {100 - busy:.0f} % of the time not on a CPU" if busy < 90 else ""

@@ -79,7 +79,9 @@ def _worker(renderer: Renderer, engine: DriverEngine, target: Target, stacks: li
     wanted = set(target.tasks)
     shown = False
     for stack in stacks:
-        coroutines = [c for c in stack.coroutines if (c.task in wanted if wanted else c.task or _users(c.frames))]
+        # A call may wait for asyncio tasks that it started, which are not known to be its own.
+        coroutines = [c for c in stack.coroutines
+                      if c.task in wanted or (not c.task and _users(c.frames)) or (c.task and not wanted)]  # fmt: skip
         if stack.task in wanted or (not wanted and (stack.task or _users(stack.frames))) or coroutines \
                 or (shown and not stack.main and _users(stack.frames)):  # fmt: skip
             shown = True
