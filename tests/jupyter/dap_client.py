@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import socket
+from pathlib import Path
 from types import TracebackType
 from typing import Any
 
@@ -56,6 +57,16 @@ class DapClient:
                 self.events.remove(found)
                 return found.get("body") or {}
             self._read()
+
+    def attach(self, file: Path, line: int) -> None:
+        """Does what an editor does that has one breakpoint."""
+        self.ask("initialize", adapterID="debugpy", pathFormat="path", linesStartAt1=True, columnsStartAt1=True)
+        attached = self.send("attach", justMyCode=True)
+        self.event("initialized")
+        answer = self.ask("setBreakpoints", source={"path": str(file)}, breakpoints=[{"line": line}])
+        assert answer["breakpoints"][0]["verified"], answer
+        self.ask("configurationDone")
+        self.answer(attached)
 
     def _read(self) -> None:
         length = 0

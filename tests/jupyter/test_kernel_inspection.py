@@ -380,17 +380,6 @@ class Edited:
 """
 
 
-def attach(editor: DapClient, file: Path, line: int) -> None:
-    """Does what an editor does that has one breakpoint."""
-    editor.ask("initialize", adapterID="debugpy", pathFormat="path", linesStartAt1=True, columnsStartAt1=True)
-    attached = editor.send("attach", justMyCode=True)
-    editor.event("initialized")
-    answer = editor.ask("setBreakpoints", source={"path": str(file)}, breakpoints=[{"line": line}])
-    assert answer["breakpoints"][0]["verified"], answer
-    editor.ask("configurationDone")
-    editor.answer(attached)
-
-
 def test_an_editor_debugs_a_task_at_a_socket_of_this_user(notebook: KernelSession, tmp_path: Path) -> None:
     file, gate = tmp_path / "edited_in_an_editor.py", str(tmp_path / "gate")
     file.write_text(EDITED)
@@ -410,7 +399,7 @@ def test_an_editor_debugs_a_task_at_a_socket_of_this_user(notebook: KernelSessio
     line = EDITED.splitlines().index("        n = step(n)") + 1
     for _ in range(2):  # an editor comes back, too
         with DapClient(found[1]) as editor:
-            attach(editor, file, line)
+            editor.attach(file, line)
             stopped = editor.event("stopped")
             assert stopped["reason"] == "breakpoint"
             frames = editor.ask("stackTrace", threadId=stopped["threadId"])["stackFrames"]
@@ -432,7 +421,7 @@ def test_an_editor_debugs_a_task_at_a_socket_of_this_user(notebook: KernelSessio
         answer(notebook, run, ["p before + 70", "c"])
         assert "71\n2\n" in text_of(run)
         with DapClient(found[1]) as editor:  # it ends without a word, as when a tunnel breaks: the task goes on
-            attach(editor, file, line)
+            editor.attach(file, line)
             notebook.run("talking = edited.talk.remote()")
             stopped = editor.event("stopped")
             frames = editor.ask("stackTrace", threadId=stopped["threadId"])["stackFrames"]
