@@ -116,6 +116,18 @@ def test_a_blocked_worker_gives_its_cpu_and_its_line_back(clock: Clockwork) -> N
     assert [o.ids for o in replies if isinstance(o, c.Reply)] == [(object_id(child, 1),)]
 
 
+def test_the_worker_whose_task_ends_takes_what_became_ready_and_no_other_is_started(clock: Clockwork) -> None:
+    clock.submit(TaskOptions(name="long", function="long"))
+    task, orders = clock.submit()
+    [(worker, _)] = runs(orders)
+    for _ in range(4):  # new tasks look at the busy workers in turn
+        following, _ = clock.submit(deps=(object_id(task, 1),))
+        orders = clock.finish(worker, task)
+        assert runs(orders) == [(worker, following)]
+        assert not [order for order in orders if isinstance(order, c.StartWorker)]
+        task = following
+
+
 def test_a_thread_that_waits_longer_than_its_task_holds_no_cpu_back(clock: Clockwork) -> None:
     parent, orders = clock.submit()
     worker = runs(orders)[0][0]

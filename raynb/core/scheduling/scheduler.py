@@ -65,6 +65,8 @@ class Scheduler:
         self.waiting: dict[int, None] = {}  # keys of shapes with a queue, round robin
         self.urgent: deque[Task] = deque()
         self.parked: dict[int, Task] = {}  # tasks that crashed their workers, until they are tried again
+        self._holds = False  # tasks end, and their workers are not free yet
+        self._held: dict[int, None] = {}  # keys of shapes to look at then
 
     def connect(
         self, *, idle: Mapping[Env, list[Worker]], take_idle: Callable[[Env], Worker | None],
@@ -126,6 +128,27 @@ class Scheduler:
             else:
                 shape.full = min(self.load[w.id] for w in shape.leased) >= self.prefetch_seconds
         if (queue and self._resources.fits(shape.need)) or not shape.leased:
+            if self._holds:
+                self._held[shape.key] = None
+            else:
+                self._look(shape)
+
+    def hold(self) -> None:
+        """Starts no workers until `release`: a worker whose task ends is about to be free."""
+        self._holds = True
+
+    def release(self) -> None:
+        """Places what was queued since `hold`, or starts workers for it."""
+        self._holds = False
+        while self._held:
+            shape = self.shapes[self._held.popitem()[0]]
+            if shape.queue:
+                self._look(shape)
+
+    def _look(self, shape: Shape) -> None:
+        if self._idle.get(shape.env) and self._resources.fits(shape.need):
+            self.pump()
+        else:
             self._want(shape)
 
     def unpark(self, task_id: int) -> None:

@@ -57,6 +57,8 @@ class Finishing:
         worker_id = event.worker
         worker = self._workers.get(worker_id)
         table = self._tasks.table
+        if worker is not None and not worker.actor:
+            self._scheduler.hold()
         for done in event.ends:
             task_id, values, flags, _, started, fetched, ran = done
             task = table.get(task_id)
@@ -83,8 +85,11 @@ class Finishing:
                 self._calls.send_more(actor)
             elif flags & ends.EXITS:
                 self._actors.exiting(actor)
-        if worker is not None and worker.actor:
-            self._calls.advance(worker.actor)
+        if worker is not None:
+            if worker.actor:
+                self._calls.advance(worker.actor)
+            else:
+                self._scheduler.release()
 
     def _ended_with(self, task: Task, done: Done, worker: Worker) -> None:
         """Ends a task that failed, was cancelled, or ended its worker too."""
