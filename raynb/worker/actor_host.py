@@ -40,6 +40,7 @@ class ActorHost:
         self.attempt = attempt
         self.concurrent = spec.is_async or spec.max_concurrency > 1 or bool(spec.concurrency_groups)
         self.running: dict[int, RunningTask] = {}
+        self._ending = 0  # calls that are over and whose results are not posted yet
         self._groups: dict[str, Threads | EventLoopThread] = {}
         self._name = spec.class_name
         self._lock = threading.Lock()
@@ -88,7 +89,7 @@ class ActorHost:
 
     def busy(self) -> bool:
         """Returns whether a call runs."""
-        return bool(self.running)
+        return bool(self.running or self._ending)
 
     # -- concurrent actors ---------------------------------------------------------------------
     def dispatch(self, run: w.Run) -> None:
@@ -225,8 +226,10 @@ class ActorHost:
 
     def _end(self, run: w.Run, running: RunningTask, *outcome: Any) -> None:
         with self._lock:
+            self._ending += 1  # until the result is on its way: the process may end as soon as nothing runs
+            self.running.pop(run.task, None)  # before that: a retry, which may come at once, has the same number
             self.executor.finish(run, running, *outcome)
-        self.running.pop(run.task, None)  # not before its result is on its way: the process may end at once
+            self._ending -= 1
         worker = self.executor.worker
         if len(self.running) and _now() - worker.link.sender.last_flush < FLUSH_SECONDS and worker.link.record_unsent():
             worker.link.nudge()

@@ -136,7 +136,7 @@ def test_an_ended_call_holds_no_instance_and_runs_until_its_result_is_on_its_way
 
     class Executor:
         worker: Any = SimpleNamespace(
-            heed=lambda running: None, stopping=False, link=SimpleNamespace(flush=lambda: None, last_flush=0.0)
+            heed=lambda running: None, stopping=False, link=SimpleNamespace(flush=lambda: None)
         )
         returns: Any = SimpleNamespace(of=lambda running, result: ())
 
