@@ -67,7 +67,7 @@ class Ring:
     __slots__ = ("_older", "_size", "newest")
 
     def __init__(self) -> None:
-        self.newest: list[float | Mark | int] = []
+        self.newest: deque[float | Mark | int] = deque()
         self._older: deque[tuple[float | Mark | int, ...]] = deque()
         self._size = 0  # entries in them
 
@@ -132,7 +132,13 @@ class History:
 
     def record(self, now: float, kind: str, identity: int, what: str) -> None:
         """Records a rare event."""
+        self._bound()
         self.add(now, (kind, what), identity)
+
+    def _bound(self) -> None:
+        """Puts old entries away also where one event changes very much: the next entry says the time anew."""
+        if len(self._newest) > CHUNK_ENTRIES:
+            self._now = -1.0
 
     def group(self, name: str) -> dict[str, int]:
         """Returns the counts by state of all tasks of a name."""
@@ -143,6 +149,7 @@ class History:
 
     def keep(self, task: Task) -> None:
         """Keeps a finished task for the views, and evicts the oldest ones over the limit."""
+        self._bound()
         finished = self.finished
         finished.append(plain(task))
         self.options.append(task.spec.options)

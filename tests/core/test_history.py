@@ -39,6 +39,16 @@ def test_the_end_of_the_ring_can_be_read_without_its_beginning() -> None:
     assert log.story(7) == []
 
 
+def test_one_event_that_changes_very_much_stays_within_the_ring() -> None:
+    log = History(kept=10)
+    for number in range(history.RING_ENTRIES):
+        log.record(1.0, "task", number, "cancel asked")
+        log.add(1.0, history.FREED, number)
+    assert len(log.ring.newest) <= history.CHUNK_ENTRIES + 10
+    assert len(list(log.ring)) <= history.RING_ENTRIES + history.CHUNK_ENTRIES
+    assert log.changed_since(log.version - 4) == {kind: {number - 1, number} for kind in ("task", "object")}
+
+
 def test_one_finished_task_is_found_without_a_search() -> None:
     """A task that lineage ran again is kept twice: its later end counts, also when the earlier is forgotten."""
     log = History(kept=3)
