@@ -159,7 +159,7 @@ def test_a_raising_profile_function_breaks_nothing(ray: Any, no_collection: None
     assert ray.get([echo.remote(i) for i in range(20)], timeout=60) == list(range(20))
 
 
-def test_what_a_profile_function_raises_while_a_value_is_pickled_is_for_the_user(ray: Any) -> None:
+def test_what_a_profile_function_raises_while_a_value_is_pickled_is_for_the_user(ray: Any, no_collection: None) -> None:
     ref = ray.put([1])
     got: list[Any] = []  # in a thread of its own: pytest's alarm exposes the main thread anyway
 

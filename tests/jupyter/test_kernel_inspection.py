@@ -140,6 +140,7 @@ class Account:
 def notebook(tmp_path_factory: pytest.TempPathFactory) -> Iterator[KernelSession]:
     session = KernelSession.with_raynb(tmp_path_factory.mktemp("kernel"), "os")
     session.run(TASKS)
+    session.run("from raynb.jupyter.inspection import post_mortem\npost_mortem.ANSWER_SECONDS = 100.0")
     yield session
     session.close()
 

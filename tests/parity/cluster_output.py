@@ -356,7 +356,7 @@ def a_worker_whose_driver_has_ended_asks_for_its_hub_once_a_batch() -> None:
 
     patience = reporter.FLUSH_TIMEOUT_SECONDS
     reporter.rays = SimpleNamespace(**{**vars(rays), "get_actor": nobody})  # type: ignore[assignment]
-    reporter.FLUSH_TIMEOUT_SECONDS = 0.5
+    reporter.FLUSH_TIMEOUT_SECONDS = 5.0
     try:
         left = reporter.Reporter(1)
         until(lambda: left._alone, "the end of its patience")

@@ -356,7 +356,7 @@ def _is_suspended(frame: FrameType) -> bool:
     """Returns whether a frame that returns is a generator's or coroutine's that yields."""
     code = frame.f_code
     at = (frame.f_lasti, frame.f_lasti + 2)  # Python 3.10 stands before the one that it comes back to
-    return bool(code.co_flags & SUSPENDS) and any(dis.opname[code.co_code[i]] in _YIELDS for i in at[: _LOOKS])
+    return bool(code.co_flags & SUSPENDS) and any(dis.opname[code.co_code[i]] in _YIELDS for i in at[:_LOOKS])
 
 
 _cells: dict[str, str] = {}  # file name of a cell → ``In[5]``

@@ -58,8 +58,8 @@ class Session:
         if not self.closed:
             self.closed = True
             self._start_clock()
+            self._desk.debugging.ended(self)  # first: after the reply a command must find no session
             self.reply(None)
-            self._desk.debugging.ended(self)
 
     # -- pdb's stdin and stdout ----------------------------------------------------------------
     @user_code.calls_user_code
