@@ -172,9 +172,12 @@ class Waiting:
     def is_unasked(self, ref: ObjectRef[Any]) -> bool:
         """Waits for the task's end; returns whether its failure is one that nobody has asked about."""
         self.wait([ref], 1, None, False)
+        return shelter.run(self._is_unasked, ref._id)
+
+    def _is_unasked(self, identity: int) -> bool:
         with self._loop.lock:
             self._loop.drain_logs(_now())
-            return task_of(ref._id) in self._machine.tasks.unasked.failed
+            return task_of(identity) in self._machine.tasks.unasked.failed
 
     def future(self, ref: ObjectRef[Any]) -> concurrent.futures.Future[Any]:
         """Returns a future of the object's value."""
@@ -195,14 +198,22 @@ class Waiting:
             else:
                 future.set_result(result)
 
+        turns = [read]
+
         def deliver() -> None:
-            context.run(read)
+            try:
+                step = turns.pop()
+            except IndexError:  # another thread was quicker
+                return
+            context.run(step)
 
         if not shelter.run(self._call_later, ref._id, deliver):
             if unshown.pending:
                 unshown.show((ref._id,))
             if shelter.exposed():  # what falls in from outside is not the value's error
                 self._loop.users.put(deliver)
+                if not self._engine.alive:  # nobody may look there any more
+                    deliver()
             else:
                 deliver()
         return future
