@@ -46,10 +46,11 @@ class FutureWait:
 
     def wait(self, timeout: float | None) -> float | None:
         """Waits until it is over or ``timeout`` seconds have passed; returns what is left of them."""
-        if slot.on_wait is None:
+        on_wait = slot.on_wait
+        if on_wait is None:
             return timeout
         deadline = None if timeout is None else time.monotonic() + timeout
-        over = slot.on_wait(self)
+        over = on_wait(self)
         try:
             while True:
                 with self._condition:
@@ -61,8 +62,7 @@ class FutureWait:
                 began = time.monotonic()
                 over()
                 aside()
-                if slot.on_wait is not None:
-                    over = slot.on_wait(self)  # after it, so that it may interrupt again
+                over = on_wait(self)  # after it, so that it may interrupt again
                 if deadline is not None:
                     deadline += time.monotonic() - began
         finally:

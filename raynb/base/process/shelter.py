@@ -137,7 +137,9 @@ def fell_in(error: BaseException) -> bool:
     at = error.__traceback__
     while at is not None:
         frame = at.tb_frame
-        if any(type(frame.f_locals.get(name)) is FrameType for name in frame.f_code.co_varnames[:TRACE_ARGUMENTS]):
+        code = frame.f_code
+        arguments = code.co_varnames[: min(code.co_argcount, TRACE_ARGUMENTS)]
+        if any(type(frame.f_locals.get(name)) is FrameType for name in arguments):
             return True
         at = at.tb_next
     return False

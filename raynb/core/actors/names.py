@@ -35,12 +35,17 @@ class ActorNames:
         """
         actor_id = self._table.get((namespace, name))
         if actor_id is None:
-            raise ValueError(
-                f"Failed to look up actor with name '{name}'. This could because 1. You are trying to look up a "
-                "named actor you didn't create. 2. The named actor died. 3. You did not use a namespace matching "
-                "the namespace of the actor."
-            )
+            raise self.unknown(name)
         return actor_id
+
+    @staticmethod
+    def unknown(name: str) -> ValueError:
+        """Returns the error that no living actor has the name."""
+        return ValueError(
+            f"Failed to look up actor with name '{name}'. This could because 1. You are trying to look up a "
+            "named actor you didn't create. 2. The named actor died. 3. You did not use a namespace matching "
+            "the namespace of the actor."
+        )
 
     def holder(self, spec: ActorSpec, get_if_exists: bool) -> int:
         """Returns the id of the actor that has a new actor's name already; 0: the name is free, or there is none.

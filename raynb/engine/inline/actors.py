@@ -77,7 +77,10 @@ class Actors:
         self._engine.check_alive()
         self._objects.drain_log()
         identity = ids.object_id(self._names.find(name, namespace or self._namespace), 1)
-        return UncountedRef(identity, self._engine), self.handles[identity].spec
+        host = self.handles.get(identity)
+        if host is None:  # another thread has let it go just now
+            raise self._names.unknown(name)
+        return UncountedRef(identity, self._engine), host.spec
 
     def own_handle(self, actor: int) -> ObjectRef[Any]:
         """Returns the ref behind an actor's handle of itself; it doesn't keep the actor alive."""

@@ -52,7 +52,6 @@ class Bell:
         return self._lock.acquire(True, seconds)
 
 
-
 class Waiter:
     """A thread or callback that waits for objects: done when ``left`` is zero, or, if ``eager``, when one failed.
 
