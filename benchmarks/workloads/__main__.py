@@ -96,7 +96,8 @@ def measure(name: str, workload: str, scale: str, workers: int, python: str, pat
         finally:
             process.kill()
             process.wait()
-            process.stdin.close()
+            with contextlib.suppress(BrokenPipeError):  # what a process that died has not read is flushed once more
+                process.stdin.close()
             answers.close()
             procs.end_marked(mark)
 

@@ -8,6 +8,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import IO
 
 import pytest
 
@@ -222,6 +223,14 @@ def test_answers_that_come_together_are_read_one_by_one() -> None:
         answers.close()
 
 
+def unread(answers: Answers, goes_on: IO[bytes], mark: str, patience: float) -> dict[str, str]:
+    with pytest.raises(BrokenPipeError):
+        while True:
+            goes_on.write(b"\n")
+            goes_on.flush()
+    return {"error": "died"}
+
+
 @linux
 def test_a_workload_without_a_result_says_why(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(workloads, "RESULTS", tmp_path)
@@ -236,6 +245,9 @@ def test_a_workload_without_a_result_says_why(tmp_path: Path, monkeypatch: pytes
     answers.close()
     found = workloads.measure("no such engine", "matrix product", "tiny", 1, sys.executable, 60)
     assert found == {"error": "KeyError: 'no such engine'"}
+    with monkeypatch.context() as patched:
+        patched.setattr(workloads, "answered", unread)
+        assert workloads.measure("serial", "matrix product", "tiny", 1, "true", 60) == {"error": "died"}
     row = workloads.measure("serial", "100,000 small tasks", "tiny", 1, sys.executable, 60)
     assert row["seconds"] > 0
     assert row["processor"] > 0  # however short it was: its processes wait until they were looked at
