@@ -120,9 +120,18 @@ def end_isolated(engine: DriverEngine, timeout: float) -> None:
 
 
 def run_before_stop() -> None:
-    """Takes the steps that come before a runtime's end."""
+    """Takes the steps that come before a runtime's end: all of them; the first one's error is raised then."""
+    first: Exception | None = None
     for step in list(slot.before_stop):
-        step()
+        try:
+            step()
+        except Exception as error:
+            if first is None:
+                first = error
+            else:
+                trace.swallowed("another step before the runtime's end failed, too", error)
+    if first is not None:
+        raise first
 
 
 class RuntimeSlot:

@@ -12,6 +12,7 @@ import pytest
 
 import raynb as ray
 from raynb.api import session
+from raynb.base import engine as engines
 from raynb.base.ray_names import hook as ray_hook
 
 IDS = ("ActorClassID", "ActorID", "ClusterID", "FunctionID", "JobID", "NodeID", "PlacementGroupID", "TaskID",
@@ -183,3 +184,25 @@ def test_a_runtime_on_its_way_counts_as_initialized(monkeypatch: pytest.MonkeyPa
     assert inside == [False]  # its own start is nothing that it could wait for
     assert [str(error) for error in told] == ["not today"]
     assert not ray.is_initialized()
+
+
+def test_every_step_before_a_runtimes_end_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+    taken: list[str] = []
+
+    def step(name: str, error: BaseException | None = None) -> Any:
+        def take() -> None:
+            taken.append(name)
+            if error is not None:
+                raise error
+
+        return take
+
+    steps = [step("a", ValueError("first")), step("b", KeyError("second")), step("c")]
+    monkeypatch.setattr(engines, "before_stop", steps)
+    with pytest.raises(ValueError, match="first"):
+        session.run_before_stop()
+    assert taken == ["a", "b", "c"]
+    steps.insert(0, step("d", KeyboardInterrupt()))  # Ctrl-C ends the wait for all of them
+    with pytest.raises(KeyboardInterrupt):
+        session.run_before_stop()
+    assert taken[3:] == ["d"]
