@@ -10,6 +10,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 
 from raynb.base.ids import object_id
@@ -221,6 +222,22 @@ def test_names_in_long_containers(engine: FakeEngine) -> None:
     space.clear()
     names.refresh()
     assert names(5) == []
+
+
+def test_writing_the_keys_of_dicts_runs_no_code_of_the_users(engine: FakeEngine) -> None:
+    class Key:
+        def __repr__(self) -> str:
+            raise ValueError("not written")
+
+    ref = OwnRef(7, engine)  # type: ignore[arg-type]
+    keys = [Key(), "a" * 10**6, 10**5000, ("x", (1, Key())), np.int64(3), None]
+    short = held_in({"d": dict.fromkeys(keys, ref)})[7].names
+    assert short[:4] == ["d[Key]", f"d['{'a' * 39}]", "d[int]", "d[('x', (1, Key))]"]
+    assert short[4:] == [f"d[{np.int64(3)!r}]", "d[None]"]
+    space: dict[str, Any] = {"d": {**dict.fromkeys(range(2000), ref), Key(): ref}}
+    names = NotebookNames(lambda: space)
+    names.refresh()
+    assert names(7) == ["d[Key]"]
 
 
 def test_names_of_many_objects_are_looked_at_in_turn() -> None:

@@ -28,6 +28,13 @@ LOOKS = 10
 #: Frames of the last error that are looked into, and errors behind it.
 FRAMES, ERRORS = 50, 5
 
+#: How far a tuple that is a dict's key is written, and an integer, of which Python refuses to write very long ones.
+MAX_KEYS, MAX_DEPTH, MAX_BITS = 10, 3, 200
+
+#: Dict keys that are written as they are, by type, or by the type's module; of others, only their type is named.
+_PLAIN_KEYS = (int, float, bool, complex, type(None))
+_KNOWN_MODULES = ("numpy", "datetime")
+
 _HIDDEN = frozenset(("In", "Out", "get_ipython", "exit", "quit", "open"))
 #: IPython's aliases of ``Out[5]`` and ``In[5]``, which are not repeated.
 _ALIAS = re.compile(r"_\d+|_i+\d*|_[iod]h|_exit_code|__\w+__")
@@ -110,8 +117,21 @@ def _collect(name: str, value: Any, found: Found, name_it: bool = True) -> None:
         return
     for index, item in items:
         if is_ref(item):
-            part = f".{index}" if attribute else f"[{index!r:.40}]"
+            part = f".{index}" if attribute and type(index) is str else f"[{_written(index)}]"
             _note(name + part, item, found, name_it)
+
+
+def _written(key: object, depth: int = 0) -> str:
+    """Returns how the key of a dict is written, in at most 40 characters; no code of the user's runs for that."""
+    kind = type(key)
+    if type(key) is tuple and depth < MAX_DEPTH:
+        inner = ", ".join(_written(one, depth + 1) for one in key[:MAX_KEYS])
+        return f"({inner}{',' if len(key) == 1 else ''})"[:40]
+    if type(key) is str or type(key) is bytes:
+        return repr(key[:40])[:40]
+    if type(key) is int and key.bit_length() > MAX_BITS:
+        return "int"
+    return repr(key)[:40] if kind in _PLAIN_KEYS or kind.__module__ in _KNOWN_MODULES else kind.__name__[:40]
 
 
 def long_in(namespace: Mapping[str, Any], before: Long) -> Long:
@@ -161,7 +181,7 @@ def _read(container: Any) -> LongContainer:
         return one
     for place, item in pairs:
         if is_ref(item) and type(item) is not ShownRef:
-            one.places[item._id] = f"{place!r:.40}" if written else place
+            one.places[item._id] = _written(place) if written else place
             one.refs[item._id] = id(item)
     return one
 
