@@ -5,6 +5,7 @@ from __future__ import annotations
 import linecache
 import os
 import sys
+import threading
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -21,7 +22,8 @@ from raynb.exceptions import RuntimeGoneError
 from raynb.jupyter.output.shown import uncounted
 from raynb.jupyter.reports import doctor, text_tables
 from raynb.jupyter.views import actions, kernels
-from raynb.jupyter.views.coalescing import NameChanges
+from raynb.jupyter.views.coalescing import FeedPace, NameChanges
+from raynb.jupyter.views.feed import Feed
 from raynb.jupyter.views.labels import LOOKS, NotebookNames, held_in
 from raynb.jupyter.views.view_model import Labels, held_by
 
@@ -247,6 +249,19 @@ def test_names_of_many_objects_are_looked_at_in_turn() -> None:
     assert [[row.id for row in named.renamed(look, now=t)] for t in (0.0, 1.0, 2.0, 3.0)] == [[1, 2], [3, 4], [5], []]
     named.record(Snapshot(2, 2.0, 0.0, since=1, objects=[ObjectRow(6)]))
     assert [row.id for second in range(4, 9) for row in named.renamed(look, now=float(second))] == [6]
+
+
+def test_what_the_feed_owes_has_an_end(engine: FakeEngine) -> None:
+    pace = FeedPace()
+    pace.rest(3600.0)  # such as after a machine that was suspended
+    assert sum(pace.rest(0.0) == 4.0 for _ in range(100)) < 20
+    pace.rest(3600.0)
+    sent = threading.Event()
+    feed = Feed(peek=lambda: engine, pace=pace)
+    feed.watch(lambda message: sent.set())
+    assert sent.wait(60)
+    feed.close(timeout=60)
+    assert pace._owed < 0.9  # it began afresh
 
 
 def test_what_was_only_shown_holds_nothing(engine: FakeEngine) -> None:

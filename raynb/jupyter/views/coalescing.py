@@ -159,21 +159,27 @@ class FeedPace:
 
     At most one pull every ``interval`` seconds, and never more than ``share`` of one core: a pull
     that was dear is followed by a longer rest, up to ``ceiling`` seconds, so that the picture
-    still moves. What that doesn't pay for, such as a whole picture of 10,000 tasks, the rests after it do.
+    still moves. What that doesn't pay for, such as a whole picture of 10,000 tasks, the rests after it do: up to
+    ``most_owed`` seconds of work, and until the feed begins afresh.
     """
 
     interval: float = 0.2
     share: float = 0.015
     ceiling: float = 4.0
     beat: float = 5.0
+    most_owed: float = 1.0
     _last_sent: float = field(default=float("-inf"))
     _owed: float = 0.0
+
+    def begin(self) -> None:
+        """Forgets what is owed: the feed begins, with another runtime or after a time without watchers."""
+        self._owed = 0.0
 
     def rest(self, spent: float) -> float:
         """Returns the seconds to rest after a pull that took ``spent`` seconds of work."""
         owed = self._owed + spent
         rest = max(self.interval, min(self.ceiling, owed / self.share - spent))
-        self._owed = max(0.0, owed - (rest + spent) * self.share)
+        self._owed = min(self.most_owed, max(0.0, owed - (rest + spent) * self.share))
         return rest
 
     def sent(self, now: float) -> None:

@@ -186,6 +186,7 @@ class Feed:
         pending = PendingChanges()
         named = NameChanges()
         since: int | None = None
+        self._pace.begin()
         with self._changed:
             for watcher in self._watchers:
                 watcher.fresh = True
