@@ -10,12 +10,17 @@ object store and are freed when their last reader has them. ``persist`` leaves i
 
 from __future__ import annotations
 
+import atexit
+import logging
 import pickle
 import shutil
+import sys
+import threading
 from collections.abc import Hashable, Iterable, Iterator, Mapping
 from typing import Any
 
 from raynb import api as ray
+from raynb.base.process import trace
 from raynb.base.sizes import size_of
 from raynb.util._private import private
 
@@ -25,19 +30,43 @@ PUT_BYTES = 100_000
 
 @ray.remote
 def _run(node: Any, names: tuple[Hashable, ...], own: bool, *values: Any) -> Any:
+    result, _ = _computed(node, names, values)
+    return private(result) if own and not _is_store(result) else result
+
+
+@ray.remote
+def _run_store(node: Any, names: tuple[Hashable, ...], *values: Any) -> tuple[Any, str | None]:
+    """The same for a task that may make the store of a shuffle on disk; returns the folder made for it, too."""
+    return _computed(node, names, values)
+
+
+def _computed(node: Any, names: tuple[Hashable, ...], values: tuple[Any, ...]) -> tuple[Any, str | None]:
+    """Returns (the result, the folder that partd made for it, which is the caller's to remove)."""
     _resolve(node)
     result = node(dict(zip(names, values, strict=True)))
-    if str(type(result).__module__).partition(".")[0] != "partd":
-        return private(result) if own else result
-    # A shuffle on disk: the store that made the folder empties it when it goes, which may be after other tasks have
-    # written there. What is unpickled does not; so the first one goes before anybody has the other.
+    path = _path(result) if _is_store(result) else None
+    partd = sys.modules.get("partd.file")
+    if path is None or partd is None or path not in partd.cleanup_files:  # the user's own folder stays
+        return result, None
+    # partd removes the folder when the process ends that made it, which may be before others read.
+    partd.cleanup_files.remove(path)
+    # The store that made the folder empties it when it goes, which may be after other tasks have written there. What
+    # is unpickled does not; so the first one goes before anybody has the other.
     travels = pickle.dumps(result)
     del result
-    # partd removes the folder when the process ends that made it, which may be before others read: the caller does it.
-    from partd.file import cleanup_files
+    return pickle.loads(travels), path
 
-    cleanup_files.clear()
-    return pickle.loads(travels)
+
+def _is_store(value: object) -> bool:
+    return str(type(value).__module__).partition(".")[0] == "partd"
+
+
+def _path(store: object) -> str | None:
+    """Returns the folder that a store writes to."""
+    while (inner := getattr(store, "partd", None)) is not None:
+        store = inner
+    path = getattr(store, "path", None)
+    return path if isinstance(path, str) else None
 
 
 def _resolve(part: object) -> None:
@@ -74,17 +103,19 @@ def ray_dask_get(dsk: Mapping[Any, Any], keys: Any, **kwargs: Any) -> Any:
         Exception: what a task raised, as its own type.
     """
     persist = bool(kwargs.get("ray_persist"))
-    stores: list[ray.ObjectRef[object]] = []
-    refs = _submit(dsk, list(_flat(keys)), kwargs.get("ray_remote_args") or {}, persist, stores)
+    folders: list[ray.ObjectRef[str | None]] = []
+    refs = _submit(dsk, list(_flat(keys)), kwargs.get("ray_remote_args") or {}, persist, folders)
     if persist:
         kept = {key: value if isinstance(value, ray.ObjectRef) else ray.put(value) for key, value in refs.items()}
+        if folders:
+            waits = (list(dict.fromkeys(kept.values())), folders)
+            threading.Thread(target=_remove_after, args=waits, name="raynb-dask", daemon=True).start()
         return _nested(keys, kept)
     waited = {key: value for key, value in refs.items() if isinstance(value, ray.ObjectRef)}
     try:
         values = dict(zip(waited, ray.get(list(waited.values())), strict=True))
     finally:
-        for store in ray.get(ray.wait(stores, num_returns=len(stores), timeout=0)[0]) if stores else ():
-            _remove(store)
+        _remove_now(folders)
     return _nested(keys, {**refs, **values})
 
 
@@ -95,7 +126,7 @@ def ray_dask_get_sync(dsk: Mapping[Any, Any], keys: Any, **kwargs: Any) -> Any:
 
 def _submit(
     dsk: Mapping[Any, Any], wanted: list[Any], options: dict[str, Any], persist: bool,
-    stores: list[ray.ObjectRef[object]],
+    folders: list[ray.ObjectRef[str | None]],
 ) -> dict[Any, Any]:  # fmt: skip
     """Submits what the wanted keys need, in order; returns key → ref or plain value of the wanted ones."""
     from dask import order
@@ -112,7 +143,7 @@ def _submit(
     keep = set(wanted)
     made: dict[Any, Any] = {}
     given_values: dict[Hashable, object] = {}
-    own: set[Hashable] = set() if persist else {_behind(graph, key) for key in wanted}
+    results = {_behind(graph, key) for key in wanted}
     place = order.order(graph)
     for key in sorted(graph, key=place.__getitem__):
         node = graph[key]
@@ -127,10 +158,14 @@ def _submit(
             made[key] = ray.put(value) if large else value
         else:
             given = {**options, **annotated.get(key, {})}
-            task = _run.options(name=_name(key), **given)
-            made[key] = task.remote(node, names, key in own, *(made[name] for name in names))
-            if _name(key) in _STORES:
-                stores.append(made[key])
+            values = [made[name] for name in names]
+            if _name(key) in _STORES and key not in results:
+                task = _run_store.options(name=_name(key), **{**given, "num_returns": 2})
+                made[key], folder = task.remote(node, names, *values)
+                folders.append(folder)
+            else:
+                task = _run.options(name=_name(key), **given)
+                made[key] = task.remote(node, names, key in results and not persist, *values)
         for name in names:
             readers[name] -= 1
             if not readers[name] and name not in keep:
@@ -144,12 +179,49 @@ def _submit(
 _STORES = frozenset(("partd", "zpartd"))
 
 
-def _remove(store: object) -> None:
-    """Removes the folder of a shuffle that is over."""
-    while (inner := getattr(store, "partd", None)) is not None:
-        store = inner
-    path = getattr(store, "path", None)
-    if path is not None:
+#: Folders of shuffles whose results, which are kept, are still on their way.
+_open: set[str] = set()
+
+
+def _paths(folders: Iterable[ray.ObjectRef[str | None]]) -> Iterator[str]:
+    """Yields the folders that were made; a store that could not be made has none."""
+    for folder in folders:
+        try:
+            path = ray.get(folder)
+        except Exception as error:
+            trace.swallowed("the store of a shuffle on disk was not made", error, logging.DEBUG)
+        else:
+            if path is not None:
+                yield path
+
+
+def _remove_now(folders: list[ray.ObjectRef[str | None]]) -> None:
+    """Removes the folders of shuffles that are over; what went wrong before is what the caller is told."""
+    try:
+        for path in _paths(ray.wait(folders, num_returns=len(folders), timeout=0)[0]) if folders else ():
+            shutil.rmtree(path, ignore_errors=True)
+    except Exception as error:
+        trace.swallowed("removing the folders of shuffles on disk", error, logging.DEBUG)
+
+
+def _remove_after(kept: list[ray.ObjectRef[object]], folders: list[ray.ObjectRef[str | None]]) -> None:
+    """Removes the folders of shuffles when what is kept is there, or can come no more: a thread's target."""
+    paths: list[str] = []
+    try:
+        for path in _paths(folders):
+            paths.append(path)
+            _open.add(path)
+        ray.wait(kept, num_returns=len(kept))
+    except Exception as error:
+        trace.swallowed("waiting for the end of shuffles on disk", error, logging.DEBUG)
+    for path in paths:
+        shutil.rmtree(path, ignore_errors=True)
+        _open.discard(path)
+
+
+@atexit.register
+def _remove_open() -> None:
+    for path in list(_open):
         shutil.rmtree(path, ignore_errors=True)
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import pickle
+import threading
+import time
 from pathlib import Path
 from typing import Any
 
@@ -64,13 +66,63 @@ def test_shuffles_lose_no_group(raynb_runtime: Any, tmp_path: Path) -> None:
     with enable_dask_on_ray():
         assert dask.config.get("dataframe.shuffle.method") == "tasks"
         assert sorted(bag.groupby(lambda n: "odd" if n % 2 else "even").compute()) == expected
-    # The store that a task has made is gone before others write: its end empties the folder.
-    store = on_ray._run._function(lambda _: partd.File(dir=tmp_path), (), False)
+
+
+def test_the_store_of_a_shuffle_outlives_the_process_that_made_it(tmp_path: Path) -> None:
+    store, made = on_ray._run_store._function(lambda _: partd.File(dir=tmp_path), ())
+    assert made == store.path
     assert not partd.file.cleanup_files  # the end of the process that made it removes nothing that others read
-    written = pickle.loads(pickle.dumps(store))
+    written = pickle.loads(pickle.dumps(store))  # the end of the first store empties the folder; this one's does not
     written.append({"a": b"1"})
     del store
     assert written.get("a") == b"1"
+
+
+def test_a_folder_of_the_users_is_not_removed(raynb_runtime: Any, tmp_path: Path) -> None:
+    data = partd.File(str(tmp_path / "data"))
+    data.append({"a": b"1"})
+    store = dask.delayed(lambda: partd.File(data.path))(dask_key_name="partd")
+    read = dask.delayed(lambda there: there.get("a"))(store)
+    assert read.compute(scheduler=ray_dask_get) == b"1"
+    assert data.get("a") == b"1"
+
+
+def test_the_folder_goes_when_persisted_results_are_there(raynb_runtime: Any, tmp_path: Path) -> None:
+    begun, goes_on = tmp_path / "begun", tmp_path / "goes on"
+    folders = tmp_path / "folders"
+    folders.mkdir()
+
+    def read(there: Any, given: bytes) -> bytes:
+        there.append({"a": given})
+        begun.touch()
+        while not goes_on.exists():
+            time.sleep(0.01)
+        return there.get("a")
+
+    store = dask.delayed(lambda: partd.File(dir=str(folders)))(dask_key_name="partd-0123456789")
+    both = [dask.delayed(read)(store, b"1"), dask.delayed(bytes)(2)]
+    graph = {**both[0].__dask_graph__(), **both[1].__dask_graph__()}
+    kept = ray_dask_get(graph, [one.key for one in both], ray_persist=True)
+    assert raynb.get(kept[1]) == bytes(2)
+    while not begun.exists():
+        time.sleep(0.01)
+    assert len(list(folders.iterdir())) == 1
+    goes_on.touch()
+    assert raynb.get(kept[0]) == b"1"
+    for thread in threading.enumerate():
+        if thread.name == "raynb-dask":
+            thread.join(60)
+    assert not list(folders.iterdir())
+
+
+def test_cleaning_up_does_not_replace_the_error(raynb_runtime: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    def gone(*args: Any, **kwargs: Any) -> Any:
+        raise RuntimeError("the runtime has gone")
+
+    monkeypatch.setattr(on_ray.ray, "wait", gone)
+    store = dask.delayed(lambda: 1 / 0)(dask_key_name="partd")
+    with pytest.raises(ZeroDivisionError):
+        dask.delayed(str)(store).compute(scheduler=ray_dask_get)
 
 
 def test_errors_are_the_tasks_own(raynb_runtime: Any) -> None:
