@@ -228,10 +228,12 @@ class Walk:
         held = [*(made.__defaults__ or ()), *(made.__kwdefaults__ or {}).values()]
         for cell in made.__closure__ or ():
             try:
-                held.append(cell.cell_contents)
-                self.value(cell.cell_contents, depth + 1)
+                content = cell.cell_contents
             except ValueError:
                 self.piece("empty cell")
+                continue
+            held.append(content)
+            self.value(content, depth + 1)
         self.variables(made, held)
 
     def globals_of(self, made: FunctionType, depth: int) -> None:

@@ -105,6 +105,26 @@ def test_what_has_no_identity_is_refused(value: Any) -> None:
         digest(value)
 
 
+class Failing:
+    """Says how it is rebuilt, up to an error."""
+
+    def __reduce_ex__(self, protocol: Any) -> Any:
+        return list, (), None, map(int, ["1", "no number"])
+
+
+def test_an_error_inside_a_value_that_a_function_holds_is_no_empty_cell() -> None:
+    def holding(value: Any) -> Any:
+        return lambda: value
+
+    function = holding(Failing())
+    with pytest.raises(Unsure, match="no number"):
+        digest(function)
+    empty = holding(1)
+    full = digest(empty)
+    del empty.__closure__[0].cell_contents
+    assert digest(empty) != full
+
+
 def test_a_module_that_somebody_edits_counts_by_its_files_and_those_it_imports(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
