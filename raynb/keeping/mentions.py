@@ -79,7 +79,15 @@ def environment_of(code: CodeType) -> list[str]:
     reads = reads_environment(code)
     texts = dict.fromkeys(_texts(code.co_consts))
     texts.pop("_", None)  # the shell's word for the command that it has started, and everybody's separator
-    return sorted(text for text in texts if text in os.environ or (reads and text.isidentifier()))
+    return sorted(text for text in texts if is_set(text) or (reads and text.isidentifier()))
+
+
+def is_set(text: str) -> bool:
+    """Returns whether there is an environment variable of this name."""
+    try:
+        return text in os.environ
+    except ValueError:  # no name: half a character cannot be encoded
+        return False
 
 
 @functools.lru_cache(maxsize=4_096)

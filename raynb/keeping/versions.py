@@ -25,6 +25,7 @@ from typing import Any, NamedTuple
 
 from raynb.base.ray_names.hook import StandIn, installed
 from raynb.keeping import releases
+from raynb.keeping.mentions import is_set
 from raynb.keeping.releases import LIBRARIES
 
 _STDLIB = os.path.realpath(sysconfig.get_path("stdlib")) + os.sep
@@ -206,7 +207,7 @@ def _variables_of(sources: list[_Source]) -> list[str]:
     """Returns the environment variables that files name, if any of them reads the environment."""
     if not any(source.reads for source in sources):
         return []
-    named = {text for source in sources for text in source.texts if text in os.environ}
+    named = {text for source in sources for text in source.texts if is_set(text)}
     return sorted(named.union(*(filter(str.isidentifier, source.texts) for source in sources if source.reads)))
 
 

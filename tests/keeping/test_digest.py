@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 import raynb
 from raynb.base.ray_names import hook
 from raynb.keeping.digest import digest
-from raynb.keeping.mentions import all_code, imports_of
+from raynb.keeping.mentions import all_code, environment_of, imports_of
 from raynb.keeping.versions import Unsure, changed_since, import_token, module_token, watching
 
 SCALARS = st.none() | st.booleans() | st.integers() | st.floats() | st.text() | st.binary() | st.just(...)
@@ -192,6 +192,17 @@ def test_environment_variables_that_code_names_count(monkeypatch: pytest.MonkeyP
         seen.add(digest(space["read"]))
         passed.add(digest(space["passes"]))
     assert (len(seen), len(passed)) == (3, 2)
+
+
+def test_texts_that_cannot_be_encoded_name_no_environment_variable(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = "import os\ndef f(): return os.environ, '\\ud800'\n"
+    (tmp_path / "keeping_half.py").write_text(source)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    code = compile(source, "", "exec")
+    assert [environment_of(part) for part in all_code(code)] == [[], []]
+    assert import_token("keeping_half").startswith("keeping_half@")
 
 
 NAMING = [
