@@ -20,6 +20,7 @@ from typing import Any
 
 from raynb.base import engine as engines
 from raynb.base.interfaces import Engine
+from raynb.keeping.digest import digest
 from raynb.keeping.versions import Unsure, Watched
 
 #: Environment variable of workers that were started after an edit: which number of edit that was.
@@ -70,6 +71,16 @@ def _drop_compiled(path: str) -> None:
 
 _generations: dict[int, _Generation] = {}
 _lock = threading.Lock()
+
+
+def job_facts(engine: Engine) -> list[str]:
+    """Returns what stands for the ``runtime_env`` that every task inherits, as parts of a key; none if there is none.
+
+    Raises:
+        Unsure: something in it has no identity.
+    """
+    env = dict(engine.job_env)
+    return [f"job {digest(env)}"] if env else []
 
 
 def options_for(engine: Engine, key: Watched, options: Mapping[str, Any], follows: bool) -> dict[str, Any]:

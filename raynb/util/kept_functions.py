@@ -12,7 +12,7 @@ from raynb.base import engine as engines
 from raynb.base.process import surroundings
 from raynb.keeping import origins, session
 from raynb.keeping.digest import digest
-from raynb.keeping.generations import options_for
+from raynb.keeping.generations import job_facts, options_for
 from raynb.keeping.keeper import PendingKeep, put_kept, replayed, task_id
 from raynb.keeping.versions import Unsure, python_token, watching
 
@@ -86,7 +86,7 @@ class KeptFunction(Generic[F]):
         keeper = session.keeper(self._directory)
         try:
             with watching() as files:
-                key = self._key(args, kwargs)
+                key = self._key(args, kwargs, job_facts(engine))
             options = options_for(engine, files, self._given, surroundings.look is not None)
             found = {} if self._fresh else keeper.box.lookup([key])
         except (Unsure, OSError) as why:
@@ -110,9 +110,9 @@ class KeptFunction(Generic[F]):
         keeper.when_done(made["0"], [pending], whole=False)
         return returned
 
-    def _key(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> str:
+    def _key(self, args: tuple[Any, ...], kwargs: dict[str, Any], around: list[str]) -> str:
         options = {name: value for name, value in self._given.items() if name != "name"}
-        facts = ["call 2", python_token(), digest(self._about.function, origins.of), digest(options)]
+        facts = ["call 2", python_token(), digest(self._about.function, origins.of), digest(options), *around]
         for name, value in [*enumerate(args), *sorted(kwargs.items())]:
             try:
                 facts.append(f"{name}={digest(value, origins.of)}")

@@ -29,7 +29,7 @@ from raynb.keeping import origins, session
 from raynb.keeping.box import Box, Entry
 from raynb.keeping.digest import digest
 from raynb.keeping.folder import FolderError
-from raynb.keeping.generations import options_for
+from raynb.keeping.generations import job_facts, options_for
 from raynb.keeping.keeper import Keeper, PendingKeep, put_kept, replayed, task_id
 from raynb.keeping.place import is_url
 from raynb.keeping.shared import open_box
@@ -166,6 +166,7 @@ class Kept:
             with watching() as sources:
                 files = keys.file_tokens(reads, box.content) if reads else []
                 read = _read(reading, job, namespace)
+                around += job_facts(engines.current())
                 cell = keys.key_of_cell(job, reading.code, options, read, skip, files, ref_key, around)
                 wanted = [cell] if items is None else [keys.key_of_item(cell, item, ref_key) for item in items]
             follows = "env" in self.notebook.config.follow

@@ -1,0 +1,81 @@
+"""What is around a task goes into its key, or makes it unsure, without a runtime."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+import raynb as ray
+from raynb.base import engine as engines
+from raynb.jupyter.cells.analysis import analyse
+from raynb.jupyter.kept import keys
+from raynb.jupyter.kept.results import Kept
+from raynb.jupyter.on_worker.runner import CellJob
+from raynb.keeping import session
+from raynb.keeping.versions import Unsure
+from raynb.util import kept_functions
+
+
+class Engine:
+    """Has the part of an engine that keys are made with."""
+
+    nonce = 77
+    driver = None
+
+    def __init__(self, **job_env: Any) -> None:
+        self.job_env = job_env
+
+    def context(self) -> Any:
+        return SimpleNamespace(task=None)
+
+
+ENVS: list[dict[str, Any]] = [{}, {"env_vars": {"MODE": "a"}}, {"env_vars": {"MODE": "b"}}]
+
+
+@pytest.fixture
+def notebook(monkeypatch: pytest.MonkeyPatch) -> Any:
+    """What a `Kept` needs of a notebook."""
+    monkeypatch.setattr(session, "provider", None)
+    monkeypatch.setattr(engines, "before_stop", [])
+    return SimpleNamespace(config=SimpleNamespace(follow=["env"]))
+
+
+def kept_call() -> Any:
+    return kept_functions.keep(ray.remote(lambda x: x))
+
+
+def test_what_every_task_inherits_is_in_the_key_of_a_call(monkeypatch: pytest.MonkeyPatch) -> None:
+    def key(env: dict[str, Any]) -> str:
+        found: list[str] = []
+        box = SimpleNamespace(lookup=found.append)
+        monkeypatch.setattr(engines, "current", lambda: Engine(**env))
+        monkeypatch.setattr(kept_functions, "options_for", lambda *_: {})
+        monkeypatch.setattr(session, "provider", lambda: SimpleNamespace(box=box))
+        with pytest.raises(TypeError):  # what the box has found
+            kept_call().remote(1)
+        return str(found[0])
+
+    assert len({key(env) for env in ENVS}) == 3
+    assert key(ENVS[1]) == key(dict(ENVS[1]))
+
+
+def test_what_every_task_inherits_is_in_the_key_of_a_cell(notebook: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    kept = Kept(notebook)
+    monkeypatch.setattr(kept, "box", lambda: None)
+    monkeypatch.setattr(kept, "_not_kept", lambda *_: None)
+    key_of_cell, found = keys.key_of_cell, []
+
+    def stops(*arguments: Any) -> str:
+        found.append(key_of_cell(*arguments))
+        raise Unsure("that is enough")
+
+    monkeypatch.setattr(keys, "key_of_cell", stops)
+    code = analyse("y = 1")
+    job = CellJob("y = 1", "", "y = 1", ("y",))
+    for env in [*ENVS, ENVS[1]]:
+        monkeypatch.setattr(engines, "current", lambda env=env: Engine(**env))
+        assert kept.plan(SimpleNamespace(code=code), job, {}, {}, [], [], None, False) is None  # type: ignore[arg-type]
+    assert len(set(found)) == 3
+    assert found[1] == found[3]
