@@ -31,6 +31,8 @@ DIRECTORY = "RAYNB_KEEP_DIRECTORY"
 
 #: Set by the notebook: returns its box and keeper.
 provider: Callable[[], Keeper] | None = None
+#: Set by the notebook: returns whether workers take its environment over as it is now.
+follows: Callable[[], bool] | None = None
 
 _first_folder = surroundings.folder()
 _own: dict[str, Keeper] = {}

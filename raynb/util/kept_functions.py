@@ -9,7 +9,6 @@ from typing import Any, Generic, TypeVar
 from raynb import api
 from raynb.api.remote_function import RemoteFunctionWithOptions
 from raynb.base import engine as engines
-from raynb.base.process import surroundings
 from raynb.keeping import origins, session
 from raynb.keeping.digest import digest
 from raynb.keeping.generations import job_facts, options_for
@@ -87,7 +86,8 @@ class KeptFunction(Generic[F]):
         try:
             with watching() as files:
                 key = self._key(args, kwargs, job_facts(engine))
-            options = options_for(engine, files, self._given, surroundings.look is not None)
+            follows = session.follows is not None and session.follows()
+            options = options_for(engine, files, self._given, follows)
             found = {} if self._fresh else keeper.box.lookup([key])
         except (Unsure, OSError) as why:
             self._say(str(why))

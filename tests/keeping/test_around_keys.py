@@ -9,6 +9,7 @@ import pytest
 
 import raynb as ray
 from raynb.base import engine as engines
+from raynb.base.process import surroundings
 from raynb.jupyter.cells.analysis import analyse
 from raynb.jupyter.kept import keys
 from raynb.jupyter.kept.results import Kept
@@ -38,6 +39,7 @@ ENVS: list[dict[str, Any]] = [{}, {"env_vars": {"MODE": "a"}}, {"env_vars": {"MO
 def notebook(monkeypatch: pytest.MonkeyPatch) -> Any:
     """What a `Kept` needs of a notebook."""
     monkeypatch.setattr(session, "provider", None)
+    monkeypatch.setattr(session, "follows", None)
     monkeypatch.setattr(engines, "before_stop", [])
     return SimpleNamespace(config=SimpleNamespace(follow=["env"]))
 
@@ -79,3 +81,26 @@ def test_what_every_task_inherits_is_in_the_key_of_a_cell(notebook: Any, monkeyp
         assert kept.plan(SimpleNamespace(code=code), job, {}, {}, [], [], None, False) is None  # type: ignore[arg-type]
     assert len(set(found)) == 3
     assert found[1] == found[3]
+
+
+def test_a_call_follows_the_environment_where_the_notebook_says_so(
+    notebook: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def follows() -> Any:
+        found: list[Any] = []
+        monkeypatch.setattr(kept_functions, "options_for", lambda *given: found.append(given[-1]) or {})
+        with pytest.raises(TypeError):
+            kept_call().remote(1)
+        return found[0]
+
+    monkeypatch.setattr(engines, "current", Engine)
+    keeper = SimpleNamespace(box=SimpleNamespace(lookup=lambda _: None))
+    monkeypatch.setattr(surroundings, "look", lambda _: surroundings.Mark())
+    monkeypatch.setattr(Kept, "keeper", lambda _: keeper)
+    kept = Kept(notebook)
+    assert follows() is True
+    notebook.config.follow = ["path"]
+    assert follows() is False
+    monkeypatch.setattr(kept, "close", lambda: None)
+    kept.uninstall()
+    assert session.follows is None

@@ -85,7 +85,7 @@ class Kept:
         #: (the runtime's nonce, what stands for a cell that its workers have run)
         self._prepared: list[tuple[int, str]] = []
         self._folder = surroundings.folder()
-        session.provider = self.keeper
+        session.provider, session.follows = self.keeper, self._follows
         engines.before_stop.append(self._finish)
 
     # -- the folder ----------------------------------------------------------------------------
@@ -135,7 +135,7 @@ class Kept:
         """Stops keeping, when the extension is unloaded."""
         atexit.unregister(self.close)
         if session.provider == self.keeper:
-            session.provider = None
+            session.provider = session.follows = None
         if self._finish in engines.before_stop:
             engines.before_stop.remove(self._finish)
         self.close()
@@ -169,8 +169,7 @@ class Kept:
                 around += job_facts(engines.current())
                 cell = keys.key_of_cell(job, reading.code, options, read, skip, files, ref_key, around)
                 wanted = [cell] if items is None else [keys.key_of_item(cell, item, ref_key) for item in items]
-            follows = "env" in self.notebook.config.follow
-            running = options_for(engines.current(), sources, options, follows)
+            running = options_for(engines.current(), sources, options, self._follows())
             found = {} if fresh else box.lookup(list(dict.fromkeys(wanted)))
         except Unsure as why:
             self._not_kept(job.title, str(why))
@@ -200,6 +199,10 @@ class Kept:
                 trace.swallowed("identifying a cell of %%everywhere", error)
         engine = engines.driver()
         self._prepared.append((0 if engine is None else engine.nonce, token))
+
+    def _follows(self) -> bool:
+        """Returns whether workers take the environment over as it is now."""
+        return "env" in self.notebook.config.follow
 
     def _around(self) -> list[str]:
         """Returns what else a result depends on: prepared workers, and options that follow to them."""
