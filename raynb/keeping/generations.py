@@ -41,16 +41,20 @@ class _Generation:
         since: no worker of it is older, ns since the epoch.
         number: 0: any worker.
         seen: file → the version that went into a key last.
+        places: top-level module → where it was then.
     """
 
     since: int
     number: int = 0
     seen: dict[str, tuple[int, ...]] = field(default_factory=dict)
+    places: dict[str, tuple[str, ...]] = field(default_factory=dict)
 
-    def look(self, files: Mapping[str, tuple[int, ...]], now: int) -> None:
-        """Begins the next generation if a worker of this one may have loaded another state of these files."""
-        edited = []
-        for path, version in files.items():
+    def look(self, key: Watched, now: int) -> None:
+        """Begins the next generation if a worker of this one may have loaded another state of a key's files, or other
+        files as its modules: those that ``sys.path`` led to before."""
+        edited = [name for name, place in key.places.items() if self.places.get(name, place) != place]
+        self.places.update(key.places)
+        for path, version in key.items():
             if path.endswith(_ENDS):
                 before = self.seen.get(path)
                 if before != version if before else version[_CTIME] > self.since - _MARGIN:

@@ -44,12 +44,13 @@ class NoModule(Unsure):
 
 
 class Watched(dict[str, tuple[int, ...]]):
-    """The files whose bytes have gone into tokens, with what the system said of each before they were read; and the
-    names of environment variables that have."""
+    """The files whose bytes have gone into tokens, with what the system said of each before they were read; the names
+    of environment variables that have; and where each top-level module is that was looked for."""
 
     def __init__(self) -> None:
         super().__init__()
         self.variables: set[str] = set()
+        self.places: dict[str, tuple[str, ...]] = {}
 
 
 _watched: contextvars.ContextVar[Watched | None] = contextvars.ContextVar("watched", default=None)
@@ -163,7 +164,10 @@ def _places(name: str) -> list[str]:
     found = [spec.origin] if spec.origin not in (None, "namespace") else list(spec.submodule_search_locations or ())
     if not found or not os.path.exists(str(found[0])):
         raise Unsure(f"the module {name} has no file")
-    return [os.path.realpath(str(place)) for place in found]
+    places = [os.path.realpath(str(place)) for place in found]
+    if (watched := _watched.get()) is not None and "." not in name:
+        watched.places[name] = tuple(places)
+    return places
 
 
 def is_installed(place: str) -> bool:

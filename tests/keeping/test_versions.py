@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from importlib import metadata
 from pathlib import Path
 from types import SimpleNamespace
@@ -12,7 +13,7 @@ import pytest
 from raynb.base import engine as engines
 from raynb.keeping import generations, releases
 from raynb.keeping.generations import VARIABLE, options_for
-from raynb.keeping.versions import Unsure, Watched, module_token
+from raynb.keeping.versions import Unsure, Watched, module_token, watching
 
 
 def distribution(root: Path, name: str, version: str, *, files: tuple[str, ...] = (), **more: str) -> Path:
@@ -124,6 +125,27 @@ def test_what_was_edited_since_workers_could_load_it_runs_on_others(monkeypatch:
     assert mine == {"runtime_env": {"working_dir": "/x", "env_vars": {"A": "1"}}}
     other: Any = Driver(4)
     assert options_for(other, watched({}), mine, True) == mine
+
+
+def test_a_module_that_is_another_file_than_before_runs_on_other_workers(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(generations, "_generations", {})
+    driver: Any = Driver(7)
+    engines.starts[driver] = engines.Start(time.time_ns() + 60_000_000_000, {})  # both files are older
+    for folder in ("one", "two"):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "keeping_placed.py").write_text(f"PLACE = {folder!r}\n")
+
+    def number(folder: str) -> str:
+        """Returns the number of the workers for a key with the module, where a folder comes first."""
+        with monkeypatch.context() as patch, watching() as key:
+            patch.syspath_prepend(str(tmp_path / folder))
+            assert module_token("keeping_placed").startswith("keeping_placed@")
+        found = options_for(driver, key, {}, True)
+        return str(found.get("runtime_env", {}).get("env_vars", {}).get(VARIABLE, ""))
+
+    assert [number(folder) for folder in ("one", "one", "two", "two", "one")] == ["", "", "1", "1", "2"]
 
 
 def test_a_key_is_unsure_where_workers_are_not_as_this_process(monkeypatch: pytest.MonkeyPatch) -> None:
