@@ -154,9 +154,9 @@ def run_again(notebook: Notebook, plan: RerunPlan, submit: Callable[[str, str], 
                 print(f"{cell_name(run.scope)} is left as it is: what it takes could not be submitted.")
                 continue
             with _in_its_cell(notebook, run) as cell:
-                notebook.again, notebook.lineage.running_again = watches, run
                 begun = _Begun(cell.scope, _open_tasks(cell.scope), len(watches))
                 try:
+                    notebook.again, notebook.lineage.running_again = watches, run
                     submit(run.recipe.line, run.recipe.body)
                 except Exception as error:  # of the cell's own: a name is gone, a value cannot travel
                     failed.add(run.number)
