@@ -30,6 +30,7 @@ from raynb.keeping.releases import LIBRARIES
 
 _STDLIB = os.path.realpath(sysconfig.get_path("stdlib")) + os.sep
 _MAX_FILES = 5_000
+_MAX_ENTRIES = 50_000
 _MAX_TEXT = 200
 _DICT_OF_MODULE: Any = vars(ModuleType)["__dict__"]
 _READERS = frozenset(("environ", "environb", "getenv", "getenvb"))
@@ -253,14 +254,20 @@ def folders_in(folder: str, hidden: bool = False) -> Iterator[tuple[str, list[st
 
     Args:
         hidden: also those whose names begin with a dot, and caches of Python.
+
+    Raises:
+        Unsure: there is too much to look at; with ``hidden``, when somebody has named the folder, there is no limit.
     """
-    seen = set()
+    seen, count = set(), 0
     for base, folders, names in os.walk(folder, followlinks=True):
         facts = os.stat(base)
         if (facts.st_dev, facts.st_ino) in seen:
             folders.clear()
             continue
         seen.add((facts.st_dev, facts.st_ino))
+        count += 1 + len(names)
+        if count > _MAX_ENTRIES and not hidden:
+            raise Unsure(f"the folder {folder} has more than {_MAX_ENTRIES:,} files and folders")
         folders[:] = sorted(name for name in folders if hidden or not name.startswith((".", "__pycache__")))
         yield base, sorted(names)
 

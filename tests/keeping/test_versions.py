@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 
 from raynb.base import engine as engines
-from raynb.keeping import generations, releases
+from raynb.keeping import generations, releases, versions
 from raynb.keeping.generations import VARIABLE, options_for
-from raynb.keeping.versions import Unsure, Watched, module_token, watching
+from raynb.keeping.versions import Unsure, Watched, folders_in, module_token, watching
 
 
 def distribution(root: Path, name: str, version: str, *, files: tuple[str, ...] = (), **more: str) -> Path:
@@ -76,6 +76,19 @@ def test_installed_modules_have_the_versions_that_the_standard_library_finds() -
     for top, name in wanted.items():
         pytest.importorskip(top)
         assert module_token(top) == f"{top}=={metadata.metadata(name)['Name']} {metadata.version(name)}"
+
+
+def test_folders_of_modules_are_looked_through_up_to_a_limit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(versions, "_MAX_ENTRIES", 8)
+    for folder in ("a", "b/c"):
+        (tmp_path / folder).mkdir(parents=True)
+        for number in range(2):
+            (tmp_path / folder / f"{number}.txt").touch()
+    assert len(list(folders_in(str(tmp_path)))) == 4
+    (tmp_path / "b" / "more.txt").touch()
+    with pytest.raises(Unsure, match="more than 8 files and folders"):
+        list(folders_in(str(tmp_path)))
+    assert sum(len(names) for _, names in folders_in(str(tmp_path), hidden=True)) == 5
 
 
 START = 1_700_000_000_000_000_000
