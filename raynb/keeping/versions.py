@@ -293,6 +293,8 @@ def _source_of_version(path: str, changed: int, size: int) -> _Source:
             tree = ast.parse(file.read())
     except (SyntaxError, ValueError):
         return _Source()
+    except (RecursionError, MemoryError):
+        raise Unsure(f"{path} is nested too deeply to find out what it imports") from None
     imports: dict[str, None] = {}
     texts, reads = set(), False
     for node in ast.walk(tree):

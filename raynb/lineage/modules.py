@@ -109,9 +109,9 @@ def _imports_of(file: str, package: str) -> tuple[str, ...]:
     """Returns the modules that a file imports, and the names that it takes from them, which may be modules, too."""
     try:
         facts = os.stat(file)
-    except OSError:
+        return _imports_of_version(file, package, facts.st_mtime_ns, facts.st_size)
+    except (OSError, RecursionError, MemoryError):  # gone; nested too deeply
         return ()
-    return _imports_of_version(file, package, facts.st_mtime_ns, facts.st_size)
 
 
 @functools.lru_cache(maxsize=1_000)

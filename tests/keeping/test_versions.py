@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import time
 from importlib import metadata
 from pathlib import Path
@@ -13,7 +14,8 @@ import pytest
 from raynb.base import engine as engines
 from raynb.keeping import generations, releases, versions
 from raynb.keeping.generations import VARIABLE, options_for
-from raynb.keeping.versions import Unsure, Watched, folders_in, module_token, watching
+from raynb.keeping.versions import Unsure, Watched, folders_in, import_token, module_token, watching
+from raynb.lineage import modules
 
 
 def distribution(root: Path, name: str, version: str, *, files: tuple[str, ...] = (), **more: str) -> Path:
@@ -89,6 +91,22 @@ def test_folders_of_modules_are_looked_through_up_to_a_limit(tmp_path: Path, mon
     with pytest.raises(Unsure, match="more than 8 files and folders"):
         list(folders_in(str(tmp_path)))
     assert sum(len(names) for _, names in folders_in(str(tmp_path), hidden=True)) == 5
+
+
+@pytest.mark.parametrize("error", [MemoryError, RecursionError])
+def test_a_module_that_cannot_be_looked_through_is_unsure(
+    error: type[Exception], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def parse(text: bytes) -> Any:
+        raise error
+
+    for module in (versions, modules):  # which of them it is depends on Python's version
+        monkeypatch.setattr(module, "ast", SimpleNamespace(**{**vars(ast), "parse": parse}))
+    (tmp_path / "keeping_deep.py").write_text("x = 1")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    with pytest.raises(Unsure, match="nested too deeply"):
+        import_token("keeping_deep")
+    assert modules.Modules().token("keeping_deep").startswith("keeping_deep ")
 
 
 START = 1_700_000_000_000_000_000
