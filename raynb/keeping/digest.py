@@ -120,8 +120,8 @@ class Walk:
             self.sequence(value, depth)
         elif kind is dict:
             self.piece("dict", str(len(value)))
-            self.sequence(list(value), depth)
-            self.sequence(list(value.values()), depth)
+            self.sequence(list(value), depth, value)
+            self.sequence(list(value.values()), depth, value)
         elif kind in (set, frozenset):
             self.piece(kind.__name__, "".join(sorted(self.alone(item) for item in value)))
         elif kind is bytearray:
@@ -133,8 +133,16 @@ class Walk:
         """Returns the digest of a value by itself, for what has no order."""
         return digest(value, self.ref_key)
 
-    def sequence(self, items: Any, depth: int) -> None:
-        """Adds a list or tuple, in order."""
+    def copied(self, copy: object, of: object, depth: int) -> None:
+        """Adds a container that was made to look into a value."""
+        self.value(copy, depth)
+
+    def sequence(self, items: Any, depth: int, of: object = None) -> None:
+        """Adds a list or tuple, in order.
+
+        Args:
+            of: the value that they were listed of.
+        """
         self.piece(type(items).__name__, str(len(items)))
         if all(type(item) in _SCALARS and item is not Ellipsis for item in items):
             self.piece("flat", marshal.dumps(tuple(items), 0))
@@ -162,7 +170,7 @@ class Walk:
             self.named(value.__module__ or "builtins", value.__qualname__)
         elif kind is MappingProxyType:
             self.piece("proxy")
-            self.value(dict(value), depth + 1)
+            self.copied(dict(value), value, depth + 1)
         elif kind is property:
             self.parts("property", (value.fget, value.fset, value.fdel), depth)
         elif kind in (staticmethod, classmethod):
@@ -180,7 +188,8 @@ class Walk:
         elif kind is TypeVar:
             self.parts("type variable", (value.__name__, value.__bound__, value.__constraints__), depth)
         elif kind.__name__ == "_lru_cache_wrapper" and kind.__module__ == "functools":
-            self.parts("cached", (value.__wrapped__, dict(value.cache_parameters())), depth)
+            self.parts("cached", (value.__wrapped__,), depth)
+            self.copied(dict(value.cache_parameters()), value, depth + 1)
         elif kind.__module__ == "numpy" and kind.__name__ == "ndarray" and not value.dtype.hasobject:
             self.array(value, depth)
         else:
@@ -224,7 +233,8 @@ class Walk:
         """Feeds a function without the globals that it reads."""
         self.piece("function", made.__name__)
         self.code(made.__code__, depth)
-        self.parts("with", (made.__defaults__, made.__kwdefaults__, made.__annotations__, dict(vars(made))), depth)
+        self.parts("with", (made.__defaults__, made.__kwdefaults__, made.__annotations__), depth)
+        self.copied(dict(vars(made)), made, depth + 1)
         held = [*(made.__defaults__ or ()), *(made.__kwdefaults__ or {}).values()]
         for cell in made.__closure__ or ():
             try:

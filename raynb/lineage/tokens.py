@@ -209,6 +209,8 @@ class _TokenWalk(Walk):
         self.names: dict[str, None] = {}
         self.left = MAX_PARTS
         self.inside = 0  # what is made only to look into a value has another identity each time
+        self.whole: object = None  # the value into which is looked so
+        self.copies: dict[int, object] = {}  # id of a container that was made for this look → what it was made of
 
     def value(self, value: Any, depth: int) -> None:
         """Adds a value to the token, and stops after a bounded number of parts."""
@@ -217,23 +219,34 @@ class _TokenWalk(Walk):
             try:
                 super().value(value, depth)
             except Unsure:  # a part without an identity in other processes has one in this one
-                self.piece("identity", self.reader.identity(value))
+                self.piece("identity", self.identity(value))
         if self.left < 0:
-            self.piece("more", "" if self.inside else self.reader.identity(value))
+            self.piece("more", "" if self.inside else self.identity(value))
+
+    def identity(self, value: object) -> str:
+        """Returns what stands for this very object; for a copy, what stands for what it was made of."""
+        return self.reader.identity(self.copies.get(id(value), value))
+
+    def copied(self, copy: object, of: object, depth: int) -> None:
+        """Adds a container that was made to look into a value: it has another identity at each look."""
+        self.alive.append(copy)
+        self.copies[id(copy)] = of
+        self.value(copy, depth)
 
     def alone(self, value: Any) -> str:
         """Returns the token of one value by itself."""
         inner = _TokenWalk(self.reader)
-        inner.left, inner.inside = self.left, self.inside
+        inner.left, inner.inside, inner.whole = self.left, self.inside, self.whole
         inner.value(value, 0)
         self.left = inner.left
         self.names.update(inner.names)
         return inner.total.hexdigest()
 
-    def sequence(self, items: Any, depth: int) -> None:
+    def sequence(self, items: Any, depth: int, of: object = None) -> None:
         """Adds a sequence; of a very long one only samples."""
         if size_of(items) > MAX_BYTES:
-            self.piece("long", f"{type(items).__name__} {len(items)} {self.reader.identity(items)}")
+            whole = self.whole if self.inside else items if of is None else of
+            self.piece("long", f"{type(items).__name__} {len(items)} {self.identity(whole)}")
             items = [*items[:SAMPLED], *items[-SAMPLED:]]
         super().sequence(items, depth)
 
@@ -249,7 +262,8 @@ class _TokenWalk(Walk):
         elif package == "numpy" and attributes_of(value) is None and size_of(value) <= MAX_BYTES:
             self.reduced(value, kind, depth)  # a number, a generator of random ones: numpy's own code
         elif kind.__name__ == "_lru_cache_wrapper":
-            self.parts("cached", (value.__wrapped__, dict(value.cache_parameters())), depth)
+            self.parts("cached", (value.__wrapped__,), depth)
+            self.copied(dict(value.cache_parameters()), value, depth + 1)
         elif package == "raynb" and kind.__name__ in ("ActorHandle", "ShownHandle"):
             self.piece("actor", str(value._actor_id.hex()))
         elif self.is_known(value, kind, package):
@@ -286,6 +300,15 @@ class _TokenWalk(Walk):
         else:
             super().globals_of(made, depth)
 
+    def looks_into(self, value: object) -> None:
+        """Remembers the value whose identity counts where something large is made only to look into it."""
+        self.whole = self.whole if self.inside else value
+
+    def reduced(self, value: Any, kind: type, depth: int) -> None:
+        """Adds what the value's ``__reduce_ex__`` returns."""
+        self.looks_into(value)
+        super().reduced(value, kind, depth)
+
     def rebuilt(self, found: tuple[Any, ...], depth: int) -> None:
         """Adds what ``__reduce_ex__`` returned."""
         self.inside += 1
@@ -301,7 +324,7 @@ class _TokenWalk(Walk):
             self.kind(kind, depth)
             self.value(attributes_of(value), depth + 1)
         if plain.dtype.hasobject:
-            self.objects(plain, depth)
+            self.objects(plain, depth, value)
         else:
             self.array(plain, depth, value)
 
@@ -319,12 +342,12 @@ class _TokenWalk(Walk):
         part = value[tuple(slice(None, None, max(1, length // each)) for length in value.shape)]
         self.piece("sample", part.tobytes())
 
-    def objects(self, value: Any, depth: int) -> None:
+    def objects(self, value: Any, depth: int, whole: object) -> None:
         """An array of objects."""
         self.piece("objects", f"{value.dtype!r}{value.shape}")
         if value.size > MAX_LABELS:
-            self.piece("identity", self.reader.identity(value))
-        self.value(value.ravel()[:MAX_LABELS].tolist(), depth + 1)
+            self.piece("identity", self.identity(whole))
+        self.copied(value.ravel()[:MAX_LABELS].tolist(), whole, depth + 1)
 
     def module(self, value: Any, kind: type, depth: int) -> None:
         """Adds a module; one that was made in this process counts by what it holds."""
@@ -332,7 +355,7 @@ class _TokenWalk(Walk):
         name = str(own.get("__name__", ""))
         self.piece("module", self.reader.modules.token(name))
         if kind is ModuleType and own.get("__spec__") is None and "__file__" not in own and name != "__main__":
-            self.value({name: held for name, held in own.items() if not name.startswith("__")}, depth + 1)
+            self.copied({name: held for name, held in own.items() if not name.startswith("__")}, value, depth + 1)
 
     def pandas(self, value: Any, kind: type, depth: int) -> None:
         """A frame or series: its blocks and axes, without running any of its methods."""
@@ -349,7 +372,7 @@ class _TokenWalk(Walk):
         self.piece("frame")
         self.kind(kind, depth)
         flags = (attributes_of(own.get("_flags")) or {}).get("_allows_duplicate_labels")
-        self.value([own.get("_name"), own.get("_attrs"), flags], depth + 1)
+        self.copied([own.get("_name"), own.get("_attrs"), flags], value, depth + 1)
         for axis in manager.axes:
             self.labels(axis, depth)
         for block in manager.blocks:
@@ -365,7 +388,7 @@ class _TokenWalk(Walk):
     def labels(self, axis: Any, depth: int) -> None:
         """Adds the labels of a frame's axis; of a long one its identity."""
         self.piece("labels", f"{type(axis).__name__} {axis.dtype!r}")
-        self.value(list(axis.names), depth + 1)
+        self.copied(list(axis.names), axis, depth + 1)
         if type(axis).__name__ == "RangeIndex":
             self.piece("range", f"{axis.start} {axis.stop} {axis.step}")
         elif len(axis) <= MAX_LABELS:
@@ -377,8 +400,9 @@ class _TokenWalk(Walk):
         """Adds an array or index of pandas by its items; times and periods by their numbers."""
         numbers = getattr(values, "asi8", None)
         if numbers is not None:
-            self.array(numbers, depth)
+            self.array(numbers, depth, values)
         else:
+            self.looks_into(values)
             self.inside += 1
             self.value(values.tolist(), depth + 1)
             self.inside -= 1
@@ -391,11 +415,14 @@ class _TokenWalk(Walk):
         items, found = items_of(value), rebuilt_by(value, kind)
         if size_of(value) > MAX_BYTES or (items is None and found is None and hides(kind)):
             self.piece("identity", self.reader.identity(value))
+        if isinstance(value, dict) and isinstance(items, list):  # and a copy in it
+            self.copies[id(items[-1])] = value
         if items is not None:
-            self.value(items, depth + 1)
+            self.copied(items, value, depth + 1)
         elif found is not None:
+            self.looks_into(value)
             self.rebuilt(found, depth)
-        self.value(own, depth + 1)
+        self.copied(own, value, depth + 1)
 
     def kind(self, kind: type, depth: int) -> None:
         """Adds a class: one of the notebook by its code, others by their names and modules."""

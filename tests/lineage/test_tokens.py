@@ -6,7 +6,7 @@ import gc
 import importlib
 import os
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -215,3 +215,73 @@ def test_a_name_may_stand_for_what_it_was_before_the_cell_bound_it() -> None:
     reader.before = {}
     assert reader.token("pair") == ("tuple (3,)", ())
     assert reader.token("plain")[0] == token("plain")
+
+
+LARGE = """
+import collections, types
+class Settings:
+    def __init__(self): self.table = {f"name {n}": "x" * 100 for n in range(1_000)}
+class Table(dict): pass
+class Rows(list): pass
+table = {f"name {n}": "x" * 100 for n in range(1_000)}
+nested = {"tables": [table, {1: table}]}
+settings = Settings()
+settings.__dict__.update({f"more {n}": "x" * 100 for n in range(1_000)})
+own, rows = Table(table), Rows(["x" * 100] * 1_000)
+grouped = collections.defaultdict(list, table)
+queue = collections.deque(["x" * 100] * 1_000)
+def tagged(): pass
+vars(tagged).update(table)
+proxy = types.MappingProxyType(table)
+module = types.ModuleType("made_here")
+vars(module).update(table)
+many = [[n, [n]] for n in range(1_500)] + [tagged, proxy, own, module]
+"""
+LARGE_ARRAYS = """
+import numpy as np, pandas as pd
+texts = [f"{n} {'x' * 100}" for n in range(900)]
+class Kind(np.ndarray): pass
+objects = np.array(texts, dtype=object)
+many = np.array(texts * 2, dtype=object)
+viewed = objects.view(Kind)
+viewed_many = many.view(Kind)
+series = pd.Series(texts, dtype=object)
+index = pd.Index(texts, dtype=object)
+frame = pd.DataFrame({"x": texts}, index=texts)
+"""
+
+
+def looks(source: str, names: Iterable[str]) -> None:
+    """Looks several times, while other objects are made and go."""
+    space: dict[str, Any] = {"__name__": "__main__"}
+    exec(source, space)
+    reader = Reader(space, lambda ref: "a ref")
+    alive: list[Any] = []
+    for name in names:
+        seen = set()
+        for _ in range(4):
+            reader._definitions.clear()
+            seen.add(reader.token(name)[0])
+            alive += [[None] * size for size in (2, 16, 900, 1_000, 1_004)] + [{n: n for n in range(1_000)}]
+        assert (name, len(seen)) == (name, 1)
+
+
+def test_large_values_that_nobody_changes_have_one_token_at_each_look() -> None:
+    names = "table nested settings own rows grouped queue tagged proxy module many"
+    looks(LARGE, names.split())
+
+
+def test_large_values_of_numpy_and_pandas_have_one_token_at_each_look() -> None:
+    pytest.importorskip("pandas")
+    looks(LARGE_ARRAYS, ["objects", "many", "viewed", "viewed_many", "series", "index", "frame"])
+
+
+@pytest.mark.parametrize("name", ["table", "settings", "own", "rows", "grouped", "queue", "tagged", "module"])
+def test_large_values_that_are_others_have_other_tokens(name: str) -> None:
+    space: dict[str, Any] = {"__name__": "__main__"}
+    exec(LARGE, space)
+    reader = Reader(space, lambda ref: "a ref")
+    before, old = reader.token(name)[0], space[name]
+    exec(LARGE, space)
+    assert old is not space[name]
+    assert reader.token(name)[0] != before
