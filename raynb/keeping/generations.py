@@ -34,36 +34,45 @@ _MAX_RUNTIMES = 16
 
 
 @dataclass(slots=True)
-class _Generation:
-    """The workers of one runtime that have loaded no older state of the files in ``seen``.
+class _Generations:
+    """The workers of one runtime, by the edits since which they were started.
 
     Attributes:
-        since: no worker of it is older, ns since the epoch.
-        number: 0: any worker.
+        start: no worker is older, ns since the epoch.
+        since: none of the latest number is older.
+        number: the latest; 0: any worker.
         seen: file → the version that went into a key last.
         places: top-level module → where it was then.
+        numbers: file or top-level module that was edited → the number of the first workers that can't have loaded it
+            as it was before.
     """
 
+    start: int
     since: int
     number: int = 0
     seen: dict[str, tuple[int, ...]] = field(default_factory=dict)
     places: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    numbers: dict[str, int] = field(default_factory=dict)
 
-    def look(self, key: Watched, now: int) -> None:
-        """Begins the next generation if a worker of this one may have loaded another state of a key's files, or other
-        files as its modules: those that ``sys.path`` led to before."""
+    def number_for(self, key: Watched, now: int) -> int:
+        """Returns the number of workers none of which has loaded another state of a key's files, or other files as its
+        modules: those that ``sys.path`` led to before."""
         edited = [name for name, place in key.places.items() if self.places.get(name, place) != place]
         self.places.update(key.places)
         for path, version in key.items():
             if path.endswith(_ENDS):
-                before = self.seen.get(path)
-                if before != version if before else version[_CTIME] > self.since - _MARGIN:
+                before, changed = self.seen.get(path), version[_CTIME]
+                if before != version if before else changed > self.since - _MARGIN:
                     edited.append(path)
+                elif not before and changed > self.start - _MARGIN:  # the latest ones are younger than that
+                    self.numbers[path] = self.number
                 self.seen[path] = version
         if edited:
             self.number, self.since = self.number + 1, now
         for path in edited:
+            self.numbers[path] = self.number
             _drop_compiled(path)
+        return max((self.numbers.get(name, 0) for name in (*key, *key.places)), default=0)
 
 
 def _drop_compiled(path: str) -> None:
@@ -73,7 +82,7 @@ def _drop_compiled(path: str) -> None:
             os.unlink(importlib.util.cache_from_source(path))
 
 
-_generations: dict[int, _Generation] = {}
+_generations: dict[int, _Generations] = {}
 _lock = threading.Lock()
 
 
@@ -108,9 +117,8 @@ def options_for(engine: Engine, key: Watched, options: Mapping[str, Any], follow
         if start.environment.get(name) != os.environ.get(name):
             raise Unsure(f"workers have the environment variable {name} as it was when the runtime was started")
     with _lock:
-        known = _generations.setdefault(engine.nonce, _Generation(start.at))
-        known.look(key, time.time_ns())
-        number = known.number
+        known = _generations.setdefault(engine.nonce, _Generations(start.at, start.at))
+        number = known.number_for(key, time.time_ns())
         while len(_generations) > _MAX_RUNTIMES:
             del _generations[next(iter(_generations))]
     if number:

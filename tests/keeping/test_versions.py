@@ -144,14 +144,17 @@ def test_what_was_edited_since_workers_could_load_it_runs_on_others(monkeypatch:
     assert number(a=-60) == ""
     assert number(a=60) == "1"  # edited
     assert number(a=60, b=-5) == "1"
-    assert number(c=-3) == "1"
+    assert number(c=-3) == number(b=-5) == number() == ""  # nobody has edited it
     assert number(a=-60) == "2"  # edited back
     assert number(d=10**9) == "3"  # nobody knows what it was before
-    assert number(d=10**9) == "3"
+    assert number(d=10**9) == number(a=-60, d=10**9) == "3"
+    assert number(a=-60) == "2"
+    assert number(e=120) == number(e=120) == "3"  # before those workers were started, not before all
+    assert number(e=120, b=-5) == "3"
     data = options_for(driver, watched({"/data.csv": 10**9}), {}, True)
-    assert data == {"runtime_env": {"env_vars": {VARIABLE: "3"}}}
+    assert data == {}
     mine: dict[str, Any] = {"runtime_env": {"working_dir": "/x", "env_vars": {"A": "1"}}}
-    found = options_for(driver, watched({}), mine, True)
+    found = options_for(driver, watched({"/d.py": 10**9}), mine, True)
     assert found == {"runtime_env": {"working_dir": "/x", "env_vars": {"A": "1", VARIABLE: "3"}}}
     assert mine == {"runtime_env": {"working_dir": "/x", "env_vars": {"A": "1"}}}
     other: Any = Driver(4)
