@@ -58,6 +58,8 @@ def _tasks(m: Machine, wrong: list[str]) -> None:
                 continue
             if shape is None or (task not in shape.queue and task not in m.scheduler.urgent):
                 wrong.append(f"task {task_id} is queued but in no queue")
+    if m.scheduler.holds():
+        wrong.append("starts of workers are held back")
     for worker in m.pool.table.values():
         for position, task in enumerate(worker.queue):
             expected = RUNNING if position == 0 else SUBMITTED_TO_WORKER

@@ -123,9 +123,20 @@ def test_the_worker_whose_task_ends_takes_what_became_ready_and_no_other_is_star
     for _ in range(4):  # new tasks look at the busy workers in turn
         following, _ = clock.submit(deps=(object_id(task, 1),))
         orders = clock.finish(worker, task)
-        assert runs(orders) == [(worker, following)]
-        assert not [order for order in orders if isinstance(order, c.StartWorker)]
+        assert (runs(orders), [o for o in orders if isinstance(o, c.StartWorker)]) == ([(worker, following)], [])
         task = following
+
+
+def test_a_worker_that_an_actor_takes_as_its_task_ends_holds_no_start_back() -> None:
+    clock = Clockwork(cpus=1, workers=1)
+    task, _ = clock.submit()
+    number = clock.tasks = clock.tasks + 1
+    creation = TaskSpec(number, TaskOptions(name="A", function="a"), creates_actor=True)
+    clock.dispatch(e.ActorSubmitted, ActorSpec(number, "A", "a", held=((CPU, 10_000),)), creation)
+    assert runs(clock.finish(1, task)) == [(1, number)]
+    clock.finish(1, number)
+    _, orders = clock.submit(TaskOptions(name="g", function="g", resources=()))
+    assert [type(order) for order in orders] == [c.StartWorker]
 
 
 def test_a_thread_that_waits_longer_than_its_task_holds_no_cpu_back(clock: Clockwork) -> None:

@@ -145,6 +145,10 @@ class Scheduler:
             if shape.queue:
                 self._look(shape)
 
+    def holds(self) -> bool:
+        """Returns whether starts of workers are held back; never between two events."""
+        return self._holds or bool(self._held)
+
     def _look(self, shape: Shape) -> None:
         if self._idle.get(shape.env) and self._resources.fits(shape.need):
             self.pump()

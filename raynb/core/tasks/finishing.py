@@ -57,7 +57,8 @@ class Finishing:
         worker_id = event.worker
         worker = self._workers.get(worker_id)
         table = self._tasks.table
-        if worker is not None and not worker.actor:
+        pooled = worker is not None and not worker.actor
+        if pooled:
             self._scheduler.hold()
         for done in event.ends:
             task_id, values, flags, _, started, fetched, ran = done
@@ -85,11 +86,10 @@ class Finishing:
                 self._calls.send_more(actor)
             elif flags & ends.EXITS:
                 self._actors.exiting(actor)
-        if worker is not None:
-            if worker.actor:
-                self._calls.advance(worker.actor)
-            else:
-                self._scheduler.release()
+        if pooled:
+            self._scheduler.release()  # also where an actor has taken the worker meanwhile
+        elif worker is not None:
+            self._calls.advance(worker.actor)
 
     def _ended_with(self, task: Task, done: Done, worker: Worker) -> None:
         """Ends a task that failed, was cancelled, or ended its worker too."""
