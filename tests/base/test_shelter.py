@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import _thread
 import sys
 import threading
 from typing import Any
@@ -35,3 +36,16 @@ def test_a_debugger_or_profiler_that_watches_by_sys_monitoring_is_one(monkeypatc
             monitoring.free_tool_id(tool)
     look()
     assert seen == [False, True, True, False]
+
+
+def test_a_thread_that_had_to_be_made_by_hand_is_listed_no_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    def none_left() -> None:
+        raise RuntimeError("can't start new thread")
+
+    entered: list[threading.Thread] = []
+    over = threading.Event()
+    monkeypatch.setattr(shelter, "_start_thread", none_left)
+    monkeypatch.setattr(shelter, "_serve", lambda: entered.append(threading.current_thread()))
+    _thread.start_new_thread(lambda: (shelter._start(), over.set()), ())
+    assert over.wait(60)
+    assert entered[0] not in threading.enumerate()

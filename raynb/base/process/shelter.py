@@ -265,6 +265,10 @@ def _start() -> None:
         _start_thread()
     except (RuntimeError, MemoryError):  # no further thread can be made: this one does it, and somebody waits for that
         _serve()
+        # A step that asked `threading` for the current thread has entered one there, which would stay listed for ever.
+        listed = vars(threading)
+        with listed["_active_limbo_lock"]:
+            listed["_active"].pop(_get_ident(), None)
 
 
 def _serve() -> None:
