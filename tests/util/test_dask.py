@@ -56,7 +56,6 @@ def test_results_may_be_written_to_as_with_dasks_own_schedulers(raynb_runtime: A
 
 def test_shuffles_lose_no_group(raynb_runtime: Any, tmp_path: Path) -> None:
     bag = db.from_sequence(list(range(5)) * 3, npartitions=3)
-    groups = bag.groupby(lambda n: "odd" if n % 2 else "even", shuffle="disk")
     expected = [("even", [0, 2, 4] * 3), ("odd", [1, 3] * 3)]
     with dask.config.set(temporary_directory=str(tmp_path)):
         groups = bag.groupby(lambda n: "odd" if n % 2 else "even", shuffle="disk")
