@@ -16,9 +16,12 @@ from raynb.core import invariants
 
 SECONDS = os.environ.get("RAYNB_STORM_SECONDS", "2")
 KINDS = ["alarm-spill", "sigint-spill", "async-spill", "life"]
-FAULTS = ["memory", "limit", "supervisor"]
+FAULTS = ["limit", "supervisor"]
 if "RAYNB_STORM_SECONDS" in os.environ:
     KINDS += ["alarm", "sigint", "async", "life-sigint", "life-async"]
+    # Not by default: CPython's own code does not survive every failed allocation (python/cpython#152147, and what it
+    # refers to). The injector of the tests for that killed Python 3.12.1 once in some thousand strikes.
+    FAULTS += ["memory"]
 
 
 @pytest.mark.parametrize("kind", KINDS + FAULTS)
