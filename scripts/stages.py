@@ -21,7 +21,7 @@ from xml.etree import ElementTree
 import environment as here
 import versions
 
-PATIENCE = 40 * 60  # seconds that one command of a stage may take before it counts as hung
+COMMAND_SECONDS = 40 * 60  # seconds that one command of a stage may take before it counts as hung
 
 
 @dataclass
@@ -75,7 +75,7 @@ def call(
         **kwargs,
     )  # type: ignore[call-overload]
     try:
-        return int(process.wait(PATIENCE))
+        return int(process.wait(COMMAND_SECONDS))
     except (subprocess.TimeoutExpired, KeyboardInterrupt):
         process.terminate()
         try:
@@ -159,7 +159,7 @@ def typescript(outcome: Outcome, python: Path, parallel: str) -> None:
             outcome.errors += 1
             outcome.notes.append(f"npm run {check} found errors in the types")
     done = subprocess.run(
-        ["npm", "test"], cwd=folder, capture_output=True, text=True, timeout=PATIENCE, check=False
+        ["npm", "test"], cwd=folder, capture_output=True, text=True, timeout=COMMAND_SECONDS, check=False
     )
     sys.stdout.write(done.stdout)
     sys.stderr.write(done.stderr)
@@ -254,7 +254,7 @@ def run_all(python: Path, names: list[str], parallel: str) -> int:
             STAGES[name](outcome, python, parallel)
         except subprocess.TimeoutExpired:
             outcome.errors += 1
-            outcome.notes.append(f"still running after {PATIENCE} s, so it was ended")
+            outcome.notes.append(f"still running after {COMMAND_SECONDS} s, so it was ended")
         except here.Problem as problem:  # of the network, say; the other stages go on
             outcome.errors += 1
             outcome.notes.append(str(problem))

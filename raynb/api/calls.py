@@ -26,7 +26,7 @@ _engine_of = attrgetter("_engine")
 #: left it comes back as it is; looking through it each time would make the loop quadratic.
 _left_over: tuple[int, int, int, int] = (0, 0, 0, 0)
 #: Lists up to this length are looked through each time.
-_SHORT_LIST = 16
+_SHORT_LIST_ITEMS = 16
 #: The list that the last `wait` was given: its identity, length, first two and last two objects. In a loop that takes
 #: what is ready out of it, it comes back shorter.
 _given: tuple[int, int, tuple[int, ...], tuple[int, ...]] = (0, 0, (), ())
@@ -234,7 +234,7 @@ def wait(
 def _wait_on(
     refs: Sequence[Any], num_returns: int, timeout: float | None, fetch_local: bool
 ) -> tuple[list[Any], list[Any]]:
-    if stale.known and len(refs) <= stale.AT_ONCE:
+    if stale.known and len(refs) <= stale.MAX_REFS_BEFORE_WAIT:
         stale.warn(refs)
     ready, rest = refs[0]._engine.wait(refs, num_returns, timeout, fetch_local)
     if stale.known:
@@ -248,7 +248,7 @@ def _wait_distinct(
     refs: Sequence[Any], num_returns: int, timeout: float | None, fetch_local: bool
 ) -> tuple[list[Any], list[Any]]:
     global _given, _left_over
-    if len(refs) > _SHORT_LIST:
+    if len(refs) > _SHORT_LIST_ITEMS:
         _given = (id(refs), len(refs), (refs[0]._id, refs[1]._id), (refs[-1]._id, refs[-2]._id))
     ready, rest = _wait_on(refs, num_returns, timeout, fetch_local)
     if rest:
@@ -264,7 +264,7 @@ def _is_left_over(refs: Sequence[Any]) -> bool:
         return len(refs) == length and is_ref(refs[0]) and is_ref(refs[-1]) \
             and refs[0]._id == first and refs[-1]._id == last  # fmt: skip
     identity, length, firsts, lasts = _given
-    return id(refs) == identity and _SHORT_LIST < len(refs) < length and is_ref(refs[0]) and is_ref(refs[-1]) \
+    return id(refs) == identity and _SHORT_LIST_ITEMS < len(refs) < length and is_ref(refs[0]) and is_ref(refs[-1]) \
         and refs[0]._id in firsts and refs[-1]._id in lasts  # fmt: skip
 
 

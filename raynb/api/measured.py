@@ -23,5 +23,5 @@ def stored(values: tuple[Any, ...], began: float) -> None:
     on_serialised = engines.on_serialised
     if on_serialised is not None:
         took = _now() - began
-        if took >= engines.SERIALISED_FROM:
+        if took >= engines.SERIALISED_MIN_SECONDS:
             on_serialised(values, began, took)

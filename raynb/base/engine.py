@@ -77,7 +77,7 @@ show_stack: Callable[[list[tuple[str, int, str]]], list[str]] = _plain_stack
 on_serialised: Callable[[tuple[Any, ...], float, float], None] | None = None
 
 #: Seconds of serialising from which on it is reported.
-SERIALISED_FROM = 0.001
+SERIALISED_MIN_SECONDS = 0.001
 
 
 def current() -> Engine:

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 #: Share of the available memory that the object store takes, as in Ray.
 STORE_SHARE = 0.3
 #: The smallest store that is of any use, bytes (Ray's too).
-STORE_MINIMUM = 75 * 1024 * 1024
+STORE_MIN_BYTES = 75 * 1024 * 1024
 #: cgroup v1 writes "no limit" as a huge number of pages.
 _UNLIMITED = 1 << 60
 
@@ -78,7 +78,7 @@ def default_object_store_memory(root: str = "/") -> int:
 
 def store_of(available: int) -> int:
     """Returns the object store's size in bytes where so many are available."""
-    return max(int(available * STORE_SHARE), STORE_MINIMUM)
+    return max(int(available * STORE_SHARE), STORE_MIN_BYTES)
 
 
 def cpu_count(root: str = "/") -> int:

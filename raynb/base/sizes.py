@@ -28,8 +28,8 @@ _KNOWN = {
     "xarray": ("nbytes",),
 }
 _SCALARS = (int, float, complex, bool, type(None), type)
-_SAMPLE = 64  # of a container's items
-_DEPTH = 4
+_SAMPLE_ITEMS = 64  # of a container's items
+_MAX_DEPTH = 4
 
 
 def size_of(value: Any, depth: int = 0) -> int:
@@ -46,9 +46,9 @@ def size_of(value: Any, depth: int = 0) -> int:
     if known is not None:
         return known
     if issubclass(kind, (list, tuple, set, frozenset, dict)):
-        return _container_size(value, depth) if depth < _DEPTH else _own_size(value, kind)
+        return _container_size(value, depth) if depth < _MAX_DEPTH else _own_size(value, kind)
     size = _own_size(value, kind)
-    if depth < _DEPTH and not callable(value):
+    if depth < _MAX_DEPTH and not callable(value):
         attributes = attributes_of(value)
         if attributes:
             size += _container_size(attributes, depth)
@@ -101,11 +101,11 @@ def _container_size(value: Any, depth: int) -> int:
     parts: Any
     if kind is dict:
         parts = dict.values(value)
-    elif kind in (list, tuple) and count > _SAMPLE:
-        parts = kind.__getitem__(value, slice(None, None, count // _SAMPLE))
+    elif kind in (list, tuple) and count > _SAMPLE_ITEMS:
+        parts = kind.__getitem__(value, slice(None, None, count // _SAMPLE_ITEMS))
     else:
         parts = kind.__iter__(value)
-    sample = list(itertools.islice(parts, _SAMPLE))
+    sample = list(itertools.islice(parts, _SAMPLE_ITEMS))
     inside = sum(size_of(part, depth + 1) for part in sample)
     own = sys.getsizeof(value) if type(value) is kind else kind.__sizeof__(value)
     return own + (inside * count // len(sample) if sample else 0)

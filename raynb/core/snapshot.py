@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from raynb.core.machine import Machine
 
 #: Finished and unfinished tasks, and objects, in the picture for a reader that fell behind.
-CATCH_UP = 250
+CATCH_UP_ROWS = 250
 
 
 def task_row(m: Machine, task: Task) -> TaskRow:
@@ -127,13 +127,13 @@ def picture(m: Machine, now: float, wall: float, since: int, limit: int) -> Snap
     shot.paused = list(m.cancelling.paused)
     if changed is None:
         # A reader that fell behind under load must not cost more than one that keeps up.
-        most = CATCH_UP if since >= 0 else max(len(m.history.finished), len(m.tasks.table))
+        most = CATCH_UP_ROWS if since >= 0 else max(len(m.history.finished), len(m.tasks.table))
         latest = list(islice(_latest(m), most))
         shot.tasks = [_task_row(m, *ended) for ended in reversed(latest)]
         shot.tasks += [task_row(m, t) for t in islice(m.tasks.table.values(), most)]
         shot.actors = [actor_row(m, a) for a in m.actors.table.values()]
         objects = m.objects.table.values()
-        shown = islice(reversed(objects), CATCH_UP) if since >= 0 else iter(objects)
+        shown = islice(reversed(objects), CATCH_UP_ROWS) if since >= 0 else iter(objects)
         shot.objects = [object_row(m, o) for o in shown if not o.actor]
         shot.workers = [worker_row(m, w) for w in m.pool.table.values()]
         return shot

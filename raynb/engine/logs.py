@@ -7,13 +7,13 @@ from collections import deque
 
 from raynb.base.rows import END_OF_TASK, PROFILE, Output
 
-KEEP = 64 << 20  # characters
+KEPT_CHARACTERS = 64 << 20  # characters
 
 
 class Logs:
     """The latest output of tasks. Thread contract: any thread."""
 
-    def __init__(self, keep: int = KEEP) -> None:
+    def __init__(self, keep: int = KEPT_CHARACTERS) -> None:
         self._keep = keep
         self._entries: deque[Output] = deque()
         self._size = 0

@@ -52,7 +52,7 @@ _NOT_MEMBERS = frozenset((
     "__annotations_cache__",
 ))  # fmt: skip
 _MAX_DEPTH = 200
-_LARGE = 8 << 20  # bytes of an array from which on its sum may be another function's
+_LARGE_BYTES = 8 << 20  # bytes of an array from which on its sum may be another function's
 _BUILTIN_MODULES = frozenset(("builtins", "__builtin__"))
 #: Types whose pickle hides state that lives elsewhere.
 _HIDING = frozenset(("ActorHandle", "ShownHandle", "ObjectRefGenerator", "DynamicObjectRefGenerator"))
@@ -214,7 +214,7 @@ class Walk:
         flat = value.reshape(-1, order=order).view("u1") if value.size else value.tobytes()
         view = memoryview(flat)
         view = view if view.contiguous else memoryview(view.tobytes())
-        if len(view) < _LARGE:
+        if len(view) < _LARGE_BYTES:
             self.total.update(view)
         else:  # by several threads
             self.piece("sum", checksum.of(view, checksum.start(b"digest", "", len(view))))

@@ -28,7 +28,7 @@ VARIABLE = "RAYNB_KEEP_GENERATION"
 
 #: What a module is loaded from, and what says which release of a package there is.
 _ENDS = (".py", ".so", ".pyd", "METADATA", "PKG-INFO")
-_MARGIN = 1_000_000_000  # ns; the times of file systems are coarser than the clock
+_MARGIN_NS = 1_000_000_000  # ns; the times of file systems are coarser than the clock
 _CTIME = 2  # place in a version, see `raynb.keeping.versions.watch`
 _MAX_RUNTIMES = 16
 
@@ -62,9 +62,9 @@ class _Generations:
         for path, version in key.items():
             if path.endswith(_ENDS):
                 before, changed = self.seen.get(path), version[_CTIME]
-                if before != version if before else changed > self.since - _MARGIN:
+                if before != version if before else changed > self.since - _MARGIN_NS:
                     edited.append(path)
-                elif not before and changed > self.start - _MARGIN:  # the latest ones are younger than that
+                elif not before and changed > self.start - _MARGIN_NS:  # the latest ones are younger than that
                     self.numbers[path] = self.number
                 self.seen[path] = version
         if edited:

@@ -33,7 +33,7 @@ from raynb.keeping.values import Stored
 from raynb.keeping.versions import Unsure, changed_since
 
 #: Results that one task writes at most.
-BATCH = 64
+BATCH_RESULTS = 64
 
 _log = logging.getLogger("raynb.keeping")
 
@@ -141,7 +141,7 @@ class Keeper:
             return None
         context, engine, _ = self._ready[0]
         batch: list[PendingKeep] = []
-        while self._ready and self._ready[0][1] is engine and len(batch) < BATCH:
+        while self._ready and self._ready[0][1] is engine and len(batch) < BATCH_RESULTS:
             batch.append(self._ready.popleft()[2])
         return context, batch
 

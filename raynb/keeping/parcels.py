@@ -17,7 +17,7 @@ _MAGIC = b"raynbk1\n"
 _HEAD = struct.Struct(">8s32sII")  # magic, checksum, bytes of the facts, bytes of the layout
 #: Bytes from which `about` can most often read what an object is.
 HEAD_BYTES = 4_096
-_CHUNK = 16 << 20
+_CHUNK_BYTES = 16 << 20
 
 
 class Damaged(Exception):
@@ -80,6 +80,6 @@ def _checksum(secret: bytes, key: str, pieces: Iterable[bytes | memoryview]) -> 
     total = hashlib.blake2b(key.encode() + b"\0", digest_size=32, key=secret)
     for piece in pieces:
         view = memoryview(piece)
-        for at in range(0, len(view), _CHUNK):
-            total.update(view[at : at + _CHUNK])
+        for at in range(0, len(view), _CHUNK_BYTES):
+            total.update(view[at : at + _CHUNK_BYTES])
     return total.digest()

@@ -27,7 +27,7 @@ _PART = ".part-"
 _PART_SECONDS = 86_400.0  # after which what was written beside is a dead process's
 #: Where an object appears when its last byte is there, and moving would copy it.
 _OBJECT_STORES = frozenset({"s3", "s3a", "gs", "gcs", "az", "abfs", "abfss", "adl", "oss", "oci", "r2"})
-_CHUNK = 16 << 20
+_CHUNK_BYTES = 16 << 20
 _KEY_BYTES = (16, 64)
 
 _log = logging.getLogger("raynb.keeping")
@@ -125,8 +125,8 @@ class Place:
             try:
                 with self._files.open(beside, "wb") as file:
                     for piece in pieces:
-                        for at in range(0, len(piece), _CHUNK):
-                            file.write(bytes(piece[at : at + _CHUNK]))
+                        for at in range(0, len(piece), _CHUNK_BYTES):
+                            file.write(bytes(piece[at : at + _CHUNK_BYTES]))
                 if beside != target:
                     self._files.mv(beside, target)
             except BaseException:

@@ -21,7 +21,7 @@ from raynb.keeping.place import is_url
 from raynb.keeping.shared import open_box
 
 #: Bytes that a script keeps; a notebook has ``Raynb.keep_limit``.
-LIMIT = 20_000_000_000
+LIMIT_BYTES = 20_000_000_000
 FOLDER = ".raynb"
 
 FLUSH_SECONDS = 5.0  # a shutdown waits so long for results that are being written
@@ -58,7 +58,7 @@ def keeper(directory: str | os.PathLike[str] | None = None) -> Keeper:
             if found is not None:
                 found.box.close()
             try:
-                found = Keeper(open_box(path, lambda: LIMIT, say))
+                found = Keeper(open_box(path, lambda: LIMIT_BYTES, say))
             except OSError as error:
                 raise FolderError(f"{path} cannot be used for kept results: {error}.") from error
             _own[path] = found

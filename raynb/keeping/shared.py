@@ -23,9 +23,9 @@ from raynb.keeping.place import Place, is_url, secret
 from raynb.keeping.values import Stored
 
 #: Keys from which one listing of the place is cheaper than asking for each.
-_LIST_FROM = 8
+_LIST_FROM_KEYS = 8
 _COPIES_AT_ONCE = 8
-_TEXT = 200  # characters of a text that people see
+_TEXT_CHARACTERS = 200  # characters of a text that people see
 
 
 def open_box(where: str, limit: Callable[[], int], say: Callable[[str], None]) -> Box:
@@ -126,7 +126,8 @@ class SharedBox(Box):
             layout.append([name, list(stored.segments) if stored.name else None])
             bodies.append(values.block(self.folder, stored) if stored.name else memoryview(stored.data))
         about = {
-            "title": entry.title[:_TEXT], "line": entry.line[:_TEXT], "created": entry.created, "took": entry.took,
+            "title": entry.title[:_TEXT_CHARACTERS], "line": entry.line[:_TEXT_CHARACTERS],
+            "created": entry.created, "took": entry.took,
             "names": list(entry.values), "size": entry.total(),
         }  # fmt: skip
         return [parcels.header(self._key, entry.key, about, layout, bodies), *bodies]
@@ -135,7 +136,7 @@ class SharedBox(Box):
     def _copy(self, keys: list[str]) -> list[str]:
         """Copies results from the place; returns the keys of those that are here now."""
         try:
-            if len(keys) >= _LIST_FROM:
+            if len(keys) >= _LIST_FROM_KEYS:
                 there = self.place.keys()
                 keys = [key for key in keys if key in there]
         except OSError as error:

@@ -20,7 +20,7 @@ from raynb.keeping.digest import digest
 from raynb.keeping.folder import FolderError, home_of
 from raynb.keeping.versions import Unsure
 from raynb.serde import pickling
-from raynb.store.disk import HEADER, GuestDiskTier, version_of
+from raynb.store.disk import HEADER_BYTES, GuestDiskTier, version_of
 from raynb.store.layout import split
 from raynb.store.memory import Borrowed
 
@@ -28,7 +28,7 @@ from raynb.store.memory import Borrowed
 INLINE_MAX_BYTES = 32_768
 #: Bytes up to which a file is compared with its checksum in each process that reads it, even if the system says
 #: that nobody has changed it since it was written.
-ALWAYS_COMPARED = 64 << 20
+ALWAYS_COMPARED_MAX_BYTES = 64 << 20
 
 
 @dataclass(slots=True, frozen=True)
@@ -181,7 +181,7 @@ def read(folder: str, stored: Stored) -> Any:
         tier = tier_of(folder)
     except FolderError as error:
         raise ObjectLostError("", why=f"A kept result cannot be read: {error}") from error
-    if stored.size > ALWAYS_COMPARED:
+    if stored.size > ALWAYS_COMPARED_MAX_BYTES:
         tier.trust(os.path.join(tier.path, stored.name), stored.version)
     try:
         found = block(folder, stored)
@@ -201,7 +201,7 @@ def block(folder: str, stored: Stored) -> memoryview:
     """
     tier = tier_of(folder)
     mapping = tier.map(("file", os.path.join(tier.path, stored.name), stored.size, stored.segments))
-    return mapping.writable_view().toreadonly()[HEADER : HEADER + stored.size]
+    return mapping.writable_view().toreadonly()[HEADER_BYTES : HEADER_BYTES + stored.size]
 
 
 def write_block(folder: str, found: memoryview, segments: Sequence[int]) -> Stored:

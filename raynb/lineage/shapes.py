@@ -16,7 +16,7 @@ _FIXED = frozenset((
     int, float, complex, bool, str, bytes, type(None), CodeType, GetSetDescriptorType, MemberDescriptorType,
 ))  # fmt: skip
 _NAMESPACE: Any = type.__dict__["__dict__"]
-_DEEPEST = 6
+_MAX_DEPTH = 6
 _OWNER = object()
 #: Files of the code of methods that `dataclasses` makes of a class's fields.
 _GENERATED = frozenset(("<string>", dataclasses.__file__, reprlib.__file__))
@@ -45,7 +45,7 @@ def _parts(value: Any, owner: Any, depth: int) -> Iterator[Any]:
         yield _OWNER
     elif kind in _FIXED:
         yield value
-    elif depth > _DEEPEST:
+    elif depth > _MAX_DEPTH:
         raise Loose
     elif kind is FunctionType:
         yield from _function(value, owner, depth + 1)

@@ -33,7 +33,7 @@ MAX_BYTES = 32_768
 #: Parts of a value that are looked at.
 MAX_PARTS = 2_000
 #: Items of a large container that are looked at, at each end.
-SAMPLED = 8
+SAMPLED_ITEMS = 8
 #: Labels of a frame's axis that are looked at.
 MAX_LABELS = 1_000
 
@@ -111,7 +111,7 @@ class Reader:
             return f"{kind.__name__} {value!r}", ()
         if issubclass(kind, ObjectRef):
             return f"ref {self.ref_token(value)}", ()
-        if kind in (list, tuple) and len(value) <= SAMPLED and all(type(item) in _SHORT for item in value):
+        if kind in (list, tuple) and len(value) <= SAMPLED_ITEMS and all(type(item) in _SHORT for item in value):
             return f"{kind.__name__} {value!r}", ()
         walk = _TokenWalk(self)
         try:
@@ -247,7 +247,7 @@ class _TokenWalk(Walk):
         if size_of(items) > MAX_BYTES:
             whole = self.whole if self.inside else items if of is None else of
             self.piece("long", f"{type(items).__name__} {len(items)} {self.identity(whole)}")
-            items = [*items[:SAMPLED], *items[-SAMPLED:]]
+            items = [*items[:SAMPLED_ITEMS], *items[-SAMPLED_ITEMS:]]
         super().sequence(items, depth)
 
     def other(self, value: Any, kind: type, depth: int) -> None:

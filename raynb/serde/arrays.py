@@ -24,11 +24,11 @@ from raynb.base.buffers import Gathered, unit
 
 #: So many arrays of a value go one by one: a table for fewer costs more than it saves.
 TABLE_FROM_ARRAYS = 8
-_SMALL = 1 << 16  # bytes; larger arrays are copied one by one, the large ones without the GIL
+_SMALL_BYTES = 1 << 16  # bytes; larger arrays are copied one by one, the large ones without the GIL
 _MAX_DIMENSIONS = 30  # numpy 1 allows 32; the runs below need one more than their arrays
 
 _type_and_shape = operator.attrgetter("dtype", "shape")
-_ONE_CALL = 256 << 20  # bytes that may be copied in one call, for the length of which Ctrl-C and other threads wait
+_ONE_CALL_BYTES = 256 << 20  # copied in one call at most: Ctrl-C and other threads wait for it
 _MAX_STREAMS = 512
 _streams: dict[tuple[str, tuple[int, ...]], bytes] = {}  # letter and shape → how such an array begins
 _types: dict[int, str] = {}  # id of numpy's own type objects, which live for ever → their letters
@@ -216,7 +216,7 @@ def _table(found: list[Any]) -> tuple[memoryview, Gathered]:
     views = functools.partial(_views, found)
     if alike and len(found) > 1:
         pitch = starts[1] - starts[0]
-        if pitch <= _SMALL and at <= _ONE_CALL and not pitch % dtype.itemsize:
+        if pitch <= _SMALL_BYTES and at <= _ONE_CALL_BYTES and not pitch % dtype.itemsize:
             return table, Gathered(views, starts, functools.partial(_copy_rows, found, dtype, pitch), at)
     return table, Gathered(views(), starts)
 

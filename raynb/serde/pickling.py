@@ -27,11 +27,11 @@ from raynb.serde.refs import PickledRefs, collecting
 
 _SCALARS = frozenset((int, float, bool, str, bytes, type(None), complex))
 _PLAIN = ord("P")  # begins a stream without buffers
-_SHORT = 4096  # bytes of which a copy is cheaper than a view
-_SMALL = 16  # containers up to this many items are looked through for plain scalars
+_SHORT_BYTES = 4096  # bytes of which a copy is cheaper than a view
+_SMALL_ITEMS = 16  # containers up to this many items are looked through for plain scalars
 #: Out-of-band from this size on (bytes). In band, numpy makes arrays that can be written to; as in Ray,
 #: what `get` returns is read-only, however small.
-OUT_OF_BAND = 1
+OUT_OF_BAND_MIN_BYTES = 1
 #: Characters of a cell up to which its source travels with its functions.
 SOURCE_MAX_CHARACTERS = 200_000
 EMPTY = pickle.dumps(((), {}, ()), 5)
@@ -190,12 +190,12 @@ def _plain(value: Any) -> bool:
     if kind in _SCALARS:
         return True
     if kind is list or kind is tuple:
-        if len(value) <= _SMALL:
+        if len(value) <= _SMALL_ITEMS:
             for item in value:  # noqa: SIM110  twice as fast as all(...) for the usual few
                 if type(item) not in _SCALARS:
                     return False
             return True
-    elif kind is dict and len(value) <= _SMALL:
+    elif kind is dict and len(value) <= _SMALL_ITEMS:
         for key, item in value.items():  # noqa: SIM110  as above
             if type(key) not in _SCALARS or type(item) not in _SCALARS:
                 return False
@@ -229,7 +229,7 @@ def _dump(value: Any) -> tuple[bytes, list[Any], list[ObjectRef[Any]]]:
             raw = flat(buffer)
         except BufferError:  # not contiguous: goes in band
             return True
-        if raw.nbytes < OUT_OF_BAND:
+        if raw.nbytes < OUT_OF_BAND_MIN_BYTES:
             return True
         buffers.append(raw.obj.view if type(raw.obj) is _StandIn else raw)
         return False
@@ -397,7 +397,7 @@ EMPTY_IN_BAND = in_band(NO_ARGS)
 
 def load_in_band(data: bytes) -> Any:
     """Returns the value of what `in_band` made."""
-    if len(data) < _SHORT and data[0] == _PLAIN:
+    if len(data) < _SHORT_BYTES and data[0] == _PLAIN:
         return _loads(data[1:])
     return unpack(*unpack_in_band(data))
 

@@ -12,13 +12,13 @@ from raynb.store.allocator import Allocator, Range
 from raynb.store.layout import Part
 from raynb.store.memory import PAGE, Borrowed, Mapping, move, round_up
 
-_BIG = 1 << 20  # from here on: populate cold pages first, and copy without the GIL
+_BIG_BYTES = 1 << 20  # from here on: populate cold pages first, and copy without the GIL
 # A Ctrl-C waits for one of these at most. Copies of less than about 100 MB go through the cache,
 # which halves their speed: the C library bypasses it from some share of the cache's size on.
-_COPY = 256 << 20
-_POPULATE = 32 << 20
-_SMALLEST = 64 << 20
-_FIRST_WINDOW = 1 << 30
+_COPY_BYTES = 256 << 20
+_POPULATE_BYTES = 32 << 20
+_SMALLEST_BYTES = 64 << 20
+_FIRST_WINDOW_BYTES = 1 << 30
 
 
 class NoRoom(Exception):
@@ -52,7 +52,7 @@ class Arena:
         """
         self._backing = backing
         self._populates = True
-        size = max(round_up(size, PAGE), _SMALLEST)
+        size = max(round_up(size, PAGE), _SMALLEST_BYTES)
         while True:
             fd = -1
             try:
@@ -62,9 +62,9 @@ class Arena:
             except OSError:
                 if fd >= 0:
                     os.close(fd)
-                if size <= _SMALLEST:
+                if size <= _SMALLEST_BYTES:
                     raise
-                size = max(round_up(size // 2, PAGE), _SMALLEST)
+                size = max(round_up(size // 2, PAGE), _SMALLEST_BYTES)
         self.fd = fd
         self.allocator = Allocator(size)
         self._view = self.mapping.writable_view()
@@ -101,22 +101,22 @@ class Arena:
                 assert source.copy is not None
                 source.copy(view[offset : offset + n])
                 continue
-            if n < _BIG:
+            if n < _BIG_BYTES:
                 view[offset : offset + n] = source
                 continue
             with Borrowed(source) as address:
-                for done in range(0, n, _COPY):
-                    move(mapping.address + offset + done, address + done, min(_COPY, n - done))
+                for done in range(0, n, _COPY_BYTES):
+                    move(mapping.address + offset + done, address + done, min(_COPY_BYTES, n - done))
 
     def prepare(self, cold: Sequence[Range]) -> None:
         """Makes cold pages exist, so that writing to them is fast and can't fail. Raises `NoRoom`."""
         mapping = self.mapping
         for offset, n in cold:
-            if n < _BIG or not self._populates:
+            if n < _BIG_BYTES or not self._populates:
                 continue
             try:
-                for done in range(0, n, _POPULATE):
-                    if not mapping.populate(offset + done, min(_POPULATE, n - done)):
+                for done in range(0, n, _POPULATE_BYTES):
+                    if not mapping.populate(offset + done, min(_POPULATE_BYTES, n - done)):
                         self._populates = False
                         break
             except OSError as error:
@@ -183,7 +183,7 @@ class Window:
         if mapping is None or mapping.size < end:
             if end > self.size:
                 raise ValueError(f"a location ends at {end}, beyond its arena of {self.size} bytes")
-            size = min(max(1 << (end - 1).bit_length(), _FIRST_WINDOW), self.size)
+            size = min(max(1 << (end - 1).bit_length(), _FIRST_WINDOW_BYTES), self.size)
             mapping = self.mapped = Mapping(self.fd, size, writable=False)
         return mapping
 

@@ -18,8 +18,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from raynb.base.buffers import ALIGN, Gathered
 
 CHUNK_BYTES = 4 << 20  # bytes of a block, summed or written at once: fits the processor's cache; Ctrl-C waits for it
-_BESIDE = 8 << 20  # from here on a second thread is worth its start
-_SEVERAL = 64 << 20  # and from here on more
+_TWO_THREADS_BYTES = 8 << 20  # from here on a second thread is worth its start
+_MORE_THREADS_BYTES = 64 << 20  # and from here on more
 _MAX_THREADS = 4
 _ZEROS = bytes(ALIGN)
 
@@ -104,7 +104,7 @@ class Beside:
 
     def __enter__(self) -> Beside:
         size = len(self._blocks) * CHUNK_BYTES
-        count = 0 if size < _BESIDE else 1 if size < _SEVERAL else min(_MAX_THREADS, _cores())
+        count = 0 if size < _TWO_THREADS_BYTES else 1 if size < _MORE_THREADS_BYTES else min(_MAX_THREADS, _cores())
         for _ in range(count):
             thread = threading.Thread(target=self._sum, name="raynb-checksum", daemon=True)
             try:

@@ -19,7 +19,7 @@ from raynb.exceptions import OutOfDiskError
 
 PREFIX = "raynb-spill-"
 _UNLOCKED = ".raynb-new-"  # for the moment between making a directory and locking it
-_UNLOCKED_AGE = 60.0  # seconds after which such a one is a dead process's
+_UNLOCKED_AGE_SECONDS = 60.0  # seconds after which such a one is a dead process's
 _MEMORY_FILE_SYSTEMS = ("tmpfs", "ramfs")
 
 
@@ -102,7 +102,7 @@ def sweep(parent: str) -> list[str]:
             continue
         try:
             facts = os.fstat(fd)
-            young = time.time() - facts.st_mtime < _UNLOCKED_AGE
+            young = time.time() - facts.st_mtime < _UNLOCKED_AGE_SECONDS
             if facts.st_uid != os.getuid() or (_UNLOCKED in path and young):
                 continue
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -35,11 +35,11 @@ from raynb.store import directory as directories
 from raynb.store.layout import place, views_of
 from raynb.store.memory import Mapping
 
-HEADER = 64  # bytes in front of the object; keeps its segments aligned
+HEADER_BYTES = 64  # bytes in front of the object; keeps its segments aligned
 _MAGIC = b"raynb\x00\x03\n"
 _FORMAT = struct.Struct("=8sQI32s")  # magic, size, segments, checksum
 _OLD_SECONDS = 0.05  # a change less than this before a look may be followed by another one of the same time
-_CHUNK = 16 << 20  # bytes written in one call
+_CHUNK_BYTES = 16 << 20  # bytes written in one call
 _MAX_VECTORS = 512  # pieces written in one call; IOV_MAX is 1024 on every system we know
 
 
@@ -116,7 +116,7 @@ class GuestDiskTier:
         views = views_of(data, buffers)
         segments = tuple(map(len, views))
         _, size = place(segments)
-        self._check_room(size + HEADER)
+        self._check_room(size + HEADER_BYTES)
         name = f"{self.writer}-{next(self._numbers)}"
         part = name + ".part"
         try:
@@ -138,7 +138,7 @@ class GuestDiskTier:
         return ("file", os.path.join(self.path, name), size, segments)
 
     def map(self, location: Location) -> Mapping:
-        """Maps a whole file, read-only; the object starts at `HEADER`. It works on after `remove`.
+        """Maps a whole file, read-only; the object starts at `HEADER_BYTES`. It works on after `remove`.
 
         The mapping shares the file's pages, so an object larger than memory can be read. The other
         side of that: only this user can change the file, but who cuts it in place while it is mapped
@@ -155,12 +155,12 @@ class GuestDiskTier:
             facts = os.fstat(fd)
             version = version_of(facts)
             written = self._read_header(fd, location)
-            mapping = Mapping(fd, HEADER + size, writable=False)
+            mapping = Mapping(fd, HEADER_BYTES + size, writable=False)
         finally:
             os.close(fd)
         if self._verified.get(path) != version:
             view = mapping.writable_view()  # of read-only memory: only looked at
-            self._compare(path, written, checksum.of(view[HEADER:], self._sum(path, size)))
+            self._compare(path, written, checksum.of(view[HEADER_BYTES:], self._sum(path, size)))
             with self._lock:
                 if looked - facts.st_ctime > _OLD_SECONDS and facts.st_ctime_ns % 10**9:  # not in whole seconds
                     self._verified[path] = version
@@ -184,7 +184,7 @@ class GuestDiskTier:
             done = 0
             found = checksum.Running(self._sum(path, size))
             while done < size:
-                n = self._files.read(fd, target[done : done + checksum.CHUNK_BYTES], HEADER + done)
+                n = self._files.read(fd, target[done : done + checksum.CHUNK_BYTES], HEADER_BYTES + done)
                 if n <= 0:
                     raise self._lost(path, f"it ends after {done} of {size} bytes")
                 found.update(target[done : done + n])  # while the processor's cache has it
@@ -284,11 +284,11 @@ class GuestDiskTier:
         fd = os.open(name + ".part", flags, 0o600, dir_fd=folder)
         try:
             with checksum.Beside(pieces, self._sum(name, size)) as beside:
-                self._write_all(fd, [bytes(HEADER), *pieces])
+                self._write_all(fd, [bytes(HEADER_BYTES), *pieces])
                 total = beside.result()
             end = os.fstat(fd).st_size
-            if end != HEADER + size:
-                raise OSError(errno.EIO, f"the file has {end} bytes after {HEADER + size} were written")
+            if end != HEADER_BYTES + size:
+                raise OSError(errno.EIO, f"the file has {end} bytes after {HEADER_BYTES + size} were written")
             os.pwrite(fd, _FORMAT.pack(_MAGIC, size, len(views), total), 0)
         finally:
             os.close(fd)
@@ -300,7 +300,7 @@ class GuestDiskTier:
             batch, length = [pieces[first]], len(pieces[first])
             for piece in pieces[first + 1 : first + _MAX_VECTORS]:
                 length += len(piece)
-                if length > _CHUNK:
+                if length > _CHUNK_BYTES:
                     break
                 batch.append(piece)
             n = self._files.write(fd, batch)
@@ -334,8 +334,8 @@ class GuestDiskTier:
     def _read_header(self, fd: int, location: Location) -> bytes:
         _, path, size, segments = location
         length = os.fstat(fd).st_size
-        if length != HEADER + size:
-            raise self._lost(path, f"it has {length} bytes instead of {HEADER + size}")
+        if length != HEADER_BYTES + size:
+            raise self._lost(path, f"it has {length} bytes instead of {HEADER_BYTES + size}")
         magic, said, count, total = _FORMAT.unpack(os.pread(fd, _FORMAT.size, 0))
         if magic != _MAGIC or said != size or count != len(segments):
             raise self._lost(path, "its header isn't what was written")

@@ -12,7 +12,7 @@ from typing import Any
 from raynb.base.buffers import ALIGN, Gathered, flat
 
 #: A stream up to this size is copied out when read: it is cheaper than a pin.
-COPY_LIMIT = 64 * 1024
+COPY_MAX_BYTES = 64 * 1024
 
 #: Where a part goes, and what it is.
 Part = tuple[int, "memoryview | Gathered"]
@@ -55,6 +55,6 @@ def split(block: memoryview, segments: Sequence[int]) -> Loaded:
     """Returns the stream and the buffers as slices of the object's bytes, without copying,
     except that a small stream becomes ``bytes``, so that holding it doesn't pin the object."""
     n = segments[0]
-    data: bytes | memoryview = bytes(block[:n]) if n <= COPY_LIMIT else block[:n]
+    data: bytes | memoryview = bytes(block[:n]) if n <= COPY_MAX_BYTES else block[:n]
     starts, _ = place(segments)
     return data, [block[at : at + length] for at, length in zip(starts[1:], segments[1:], strict=True)]

@@ -15,10 +15,10 @@ from raynb.store.pages.ledger import Ledger
 
 #: Address space of an arena over the store's limit. It costs nothing, and makes it unlikely that
 #: scattered small objects leave no range for a large one.
-_SPACE = 2
-_BIG = 1 << 20
+_SPACE_FACTOR = 2
+_BIG_BYTES = 1 << 20
 #: Bytes given back at once when idle: it takes about 10 ms, in which nobody can allocate.
-_SLICE = 64 << 20
+_SLICE_BYTES = 64 << 20
 
 Fill = Callable[[Arena, int, Sequence[Range]], None]
 
@@ -87,7 +87,7 @@ class OwnArena:
         """Gives a range back; its pages stay warm. The caller holds the lock."""
         arena = self.written()
         arena.give(offset, size)
-        if size >= _BIG:
+        if size >= _BIG_BYTES:
             self._cool(arena)
         else:
             self._report(arena)
@@ -116,7 +116,7 @@ class OwnArena:
             if self._closed:
                 return False
             spare = arena.allocator.resident - arena.allocator.used
-            given = arena.trim(max(spare - _SLICE, 0))
+            given = arena.trim(max(spare - _SLICE_BYTES, 0))
             self._ledger.set(self._row, arena.allocator.used, arena.allocator.resident)
         # What is left when nothing could be given are the other halves of pages in use.
         return bool(given) and spare - given >= PAGE
@@ -138,7 +138,7 @@ class OwnArena:
         if arena is None:
             self.refuse_closed()
             try:
-                arena = self._arena = Arena(_SPACE * self._limit, self._backing or backings.choose())
+                arena = self._arena = Arena(_SPACE_FACTOR * self._limit, self._backing or backings.choose())
             except OSError as error:
                 raise NoRoom(size, str(error), error) from None
         return arena

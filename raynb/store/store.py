@@ -16,9 +16,9 @@ from raynb.exceptions import OutOfDiskError
 from raynb.store import backing as backings
 from raynb.store.allocator import Range
 from raynb.store.arena import Arena, NoRoom
-from raynb.store.disk import HEADER, DiskStats, DiskTier, GuestDiskTier
+from raynb.store.disk import HEADER_BYTES, DiskStats, DiskTier, GuestDiskTier
 from raynb.store.foreign import ForeignArenas, UnknownArena
-from raynb.store.layout import COPY_LIMIT, Loaded, parts, place, split, views_of
+from raynb.store.layout import COPY_MAX_BYTES, Loaded, parts, place, split, views_of
 from raynb.store.memory import Mapping
 from raynb.store.own import OwnArena
 from raynb.store.pages.ledger import Ledger
@@ -152,10 +152,10 @@ class Store:
         if location[0] == "shm":
             mapping, offset, size = self._mapping(location), location[2], location[3]
         else:
-            mapping, offset, size = self._tier().map(location), HEADER, location[2]
+            mapping, offset, size = self._tier().map(location), HEADER_BYTES, location[2]
         serial = self._pins.serial()
         try:
-            pinned = len(segments) > 1 or segments[0] > COPY_LIMIT
+            pinned = len(segments) > 1 or segments[0] > COPY_MAX_BYTES
             loaded = split(
                 self._pins.view(mapping, offset, size, on_release if pinned else None, serial), segments
             )

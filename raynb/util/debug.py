@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 
-_PERIOD = 60.0  # seconds
+_PERIOD_SECONDS = 60.0  # seconds
 
 _lock = threading.Lock()
 _seen: dict[str, float] = {}
@@ -27,7 +27,7 @@ def log_once(key: str) -> bool:
             return False
         now = time.monotonic()
         last = _seen.get(key)
-        if last is not None and not (_periodic and now - last > _PERIOD):
+        if last is not None and not (_periodic and now - last > _PERIOD_SECONDS):
             return False
         _seen[key] = now
         return True

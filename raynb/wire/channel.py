@@ -18,9 +18,9 @@ from typing import Any
 from raynb.wire.codec import Decoder, encode
 
 CHUNK_BYTES = 65536  # below malloc's mmap threshold, so a receive costs no page faults
-LITTLE = 512  # bytes that are always there for a receive
-_FDS = 8
-_ANCILLARY = socket.CMSG_SPACE(_FDS * array.array("i").itemsize) if hasattr(socket, "CMSG_SPACE") else 0
+RESERVE_BYTES = 512  # bytes that are always there for a receive
+_MAX_DESCRIPTORS = 8
+_ANCILLARY = socket.CMSG_SPACE(_MAX_DESCRIPTORS * array.array("i").itemsize) if hasattr(socket, "CMSG_SPACE") else 0
 _FLAGS = getattr(socket, "MSG_CMSG_CLOEXEC", 0) | socket.MSG_DONTWAIT
 
 
@@ -54,7 +54,7 @@ class Channel:
         self.unsent: deque[tuple[Any, list[int]]] = deque()
         self.closed = False
         self._decoder = Decoder()
-        self._little = bytearray(LITTLE)
+        self._little = bytearray(RESERVE_BYTES)
         self.made = 0  # frames; the next one has this number
         self.out = 0  # frames that the socket has taken, to their last byte
         self.tap: Callable[[bytes], bytes] | None = None  # fault injection: what is sent instead

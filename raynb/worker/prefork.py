@@ -19,7 +19,7 @@ QUIET_MS = 50  # without a request for so long, a spare is forked
 SHARED_DESCRIPTORS = 5  # descriptors that a worker gets
 OURS = ("raynb.base", "raynb.serde", "raynb.store", "raynb.wire", "raynb.worker")
 WARM = ("contextvars", "os", "pickle", "selectors", "signal", "socket", "threading", "time")
-_HEAD = 4  # bytes of the length before a request
+_HEAD_BYTES = 4  # bytes of the length before a request
 
 
 class Prefork:
@@ -62,7 +62,7 @@ class Prefork:
             pid, end = self._waiting.popitem()
             with end:
                 try:
-                    socket.send_fds(end, [len(request).to_bytes(_HEAD, "little")], fds)
+                    socket.send_fds(end, [len(request).to_bytes(_HEAD_BYTES, "little")], fds)
                     end.sendall(request)
                     return pid
                 except OSError:
@@ -107,7 +107,7 @@ def warm_up() -> None:
 def wait_to_be_asked(end: socket.socket) -> tuple[bytes, list[int]]:
     """In a spare: sleeps until it is wanted; returns the request and its descriptors, or exits."""
     with end:
-        head, fds, _, _ = socket.recv_fds(end, _HEAD, SHARED_DESCRIPTORS)
+        head, fds, _, _ = socket.recv_fds(end, _HEAD_BYTES, SHARED_DESCRIPTORS)
         data = bytearray()
         while head and len(data) < int.from_bytes(head, "little"):
             part = end.recv(1 << 16)

@@ -81,17 +81,17 @@ def test_waiting_for_the_next_of_many_looks_at_each_once_for_what_is_stale(monke
             looked[key] += 1
             return super().get(key, default)
 
-    count = 4 * stale.AT_ONCE
+    count = 4 * stale.MAX_REFS_BEFORE_WAIT
     pending = {raynb.put(n) for n in range(count)}
     one = next(iter(pending))
     said: list[str] = []
     known = Known({(one._engine.nonce, task_of(one._id)): "`one` is stale.", (0, 0): "another is stale."})
     monkeypatch.setattr(stale, "known", known)
     monkeypatch.setattr(stale, "say", said.append)
-    while len(pending) > stale.AT_ONCE:
+    while len(pending) > stale.MAX_REFS_BEFORE_WAIT:
         _, left = raynb.wait(list(pending))
         pending = set(left)
-    assert sum(looked.values()) == count - stale.AT_ONCE
+    assert sum(looked.values()) == count - stale.MAX_REFS_BEFORE_WAIT
     raynb.get(list(pending))
     assert said == ["`one` is stale."]
     assert known == {(0, 0): "another is stale."}

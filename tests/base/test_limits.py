@@ -115,7 +115,7 @@ def test_more_used_than_allowed(tree: Path) -> None:
     put(tree, "proc/self/cgroup", "0::/app\n")
     v2(tree, "/app", memory_max=str(GB), memory_current=str(GB + 4096))
     assert limits.memory_available(str(tree)) == 0
-    assert limits.default_object_store_memory(str(tree)) == limits.STORE_MINIMUM
+    assert limits.default_object_store_memory(str(tree)) == limits.STORE_MIN_BYTES
 
 
 @pytest.mark.parametrize(

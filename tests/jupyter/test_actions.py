@@ -24,7 +24,7 @@ from raynb.jupyter.reports import doctor, text_tables
 from raynb.jupyter.views import actions, kernels
 from raynb.jupyter.views.coalescing import FeedPace, NameChanges
 from raynb.jupyter.views.feed import Feed
-from raynb.jupyter.views.labels import LOOKS, NotebookNames, held_in
+from raynb.jupyter.views.labels import MAX_AGE_LOOKS, NotebookNames, held_in
 from raynb.jupyter.views.view_model import Labels, held_by
 
 from . import pictures
@@ -212,7 +212,7 @@ def test_names_in_long_containers(engine: FakeEngine) -> None:
     assert names.holders(5) == ([], 1)
     assert names(1) == ["rs[0]", "d[0]"]
     refs[4] = OwnRef(4711, engine)  # type: ignore[arg-type]  # as long as before: seen some looks later
-    for _ in range(LOOKS + 1):
+    for _ in range(MAX_AGE_LOOKS + 1):
         names.refresh()
     assert (names(4711), names(5)) == (["rs[4]"], ["x", "d[4]"])
     refs.pop()

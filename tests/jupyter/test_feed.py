@@ -267,7 +267,7 @@ def test_the_full_picture_first_then_changes(feed: Feed, engine: FakeEngine) -> 
 
 def test_after_a_flood_the_whole_picture_comes_once(engine: FakeEngine, monkeypatch: pytest.MonkeyPatch) -> None:
     """The engine tells a reader that fell behind only the latest rows: a catch-up has ``since`` −1."""
-    monkeypatch.setattr(feeds, "CALM", 0.05)
+    monkeypatch.setattr(feeds, "CALM_SECONDS", 0.05)
     feed = Feed(peek=lambda: engine, pace=FeedPace(interval=0.01))
     ear = Ear()
     try:

@@ -16,7 +16,7 @@ from tests.jupyter.kernel_session import ROOT, write_settings
 pytestmark = pytest.mark.timeout(400)
 
 #: Seconds that a front end has for all of its cells, on a machine that may be slow.
-PATIENCE = 300
+COMMAND_SECONDS = 300
 
 CELLS = """%load_ext raynb
 import raynb as ray
@@ -45,8 +45,9 @@ def environ(folder: Path) -> dict[str, str]:
 def test_a_terminal_shows_text(program: str, tmp_path: Path) -> None:
     command = [sys.executable, "-m", program, "--simple-prompt"]
     done = subprocess.run(
-        command, input=CELLS, env=environ(tmp_path), cwd=tmp_path, capture_output=True, text=True, timeout=PATIENCE
-    )
+        command, input=CELLS, env=environ(tmp_path), cwd=tmp_path, capture_output=True, text=True,
+        timeout=COMMAND_SECONDS,
+    )  # fmt: skip
     text = done.stdout + done.stderr
     assert "this machine, embedded" in text
     assert "said on a worker" in text
@@ -76,8 +77,9 @@ q
 def test_a_terminal_answers_breakpoints_and_enters_failed_frames(program: str, tmp_path: Path) -> None:
     command = [sys.executable, "-m", program, "--simple-prompt"]
     done = subprocess.run(
-        command, input=DEBUGGED, env=environ(tmp_path), cwd=tmp_path, capture_output=True, text=True, timeout=PATIENCE
-    )
+        command, input=DEBUGGED, env=environ(tmp_path), cwd=tmp_path, capture_output=True, text=True,
+        timeout=COMMAND_SECONDS,
+    )  # fmt: skip
     text = done.stdout + done.stderr
     assert "is at a breakpoint, Cell In[3], line 1" in text
     assert "(Pdb) 42\n" in text
@@ -99,7 +101,7 @@ def test_nbconvert_keeps_late_output_errors_and_refs(tmp_path: Path) -> None:
     path = tmp_path / "book.ipynb"
     nbformat.write(book, path)
     command = [sys.executable, "-m", "nbconvert", "--execute", "--to", "notebook", "--inplace", str(path)]
-    done = subprocess.run(command, env=environ(tmp_path), capture_output=True, text=True, timeout=PATIENCE)
+    done = subprocess.run(command, env=environ(tmp_path), capture_output=True, text=True, timeout=COMMAND_SECONDS)
     assert done.returncode == 0, done.stderr
     cells = nbformat.read(path, as_version=4).cells
     assert [output.get("text") for output in cells[1].outputs if output.output_type == "stream"] == [
@@ -145,7 +147,7 @@ def test_where_nobody_watches_a_cell_fails_as_its_tasks_do(
         command = [sys.executable, "-m", "nbconvert", "--execute", "--to", "notebook", "--inplace", str(path)]
     else:
         command = [sys.executable, "-c", "from nbclient.cli import main; main()", str(path)]  # `jupyter execute`
-    done = subprocess.run(command, env=environ(tmp_path), capture_output=True, text=True, timeout=PATIENCE)
+    done = subprocess.run(command, env=environ(tmp_path), capture_output=True, text=True, timeout=COMMAND_SECONDS)
     if fails:
         assert done.returncode != 0
         assert "of the cell" in done.stderr

@@ -101,7 +101,7 @@ def test_a_page_gets_what_it_has_missed_in_order_and_once() -> None:
 
 def test_memory_is_bounded_and_answers_are_short(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(transcripts, "CELL_BYTES", 1_000)
-    monkeypatch.setattr(transcripts, "MOST_BYTES", 2_000)
+    monkeypatch.setattr(transcripts, "TOTAL_BYTES", 2_000)
     monkeypatch.setattr(transcripts, "ANSWER_BYTES", 500)
     shell = Shell()
     known = Transcripts(shell)

@@ -362,7 +362,7 @@ def a_worker_whose_driver_has_ended_asks_for_its_hub_once_a_batch() -> None:
         until(lambda: left._alone, "the end of its patience")
         assert len(asked) > 1
         reporter.FLUSH_TIMEOUT_SECONDS = 1e9
-        until(lambda: left._pause == hub.CALM, "it to be silent")
+        until(lambda: left._pause == hub.CALM_SECONDS, "it to be silent")
         left.add(("end", 0, FINISHED, (0.0, 0.0, 0.0, 0.0), "", "", 0))
         left.close()
         until(lambda: not any(one.name == "raynb-reporter" for one in threading.enumerate()), "its thread's end")

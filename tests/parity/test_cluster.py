@@ -38,7 +38,7 @@ OWN = [
     if isinstance(node, ast.FunctionDef) and any(ast.unparse(one) == "check" for one in node.decorator_list)
 ]
 #: Seconds for all checks together; a busy machine needs several times what a quiet one does.
-MOST = 1200
+RUN_SECONDS = 1200
 #: What differs through the adapter, with the reason; docs/ray-compatibility.md says it to users.
 ON_CLUSTER = {
     "habits.what_depends_on_a_crash": "what depends on a crashed task raises the crash's own class there, and not "
@@ -89,7 +89,8 @@ def checked(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
         command = [interpreter, str(HERE / "cluster_checks.py")]
         environ = {**os.environ, "PYTHONPATH": str(ROOT)}
         with contextlib.suppress(subprocess.TimeoutExpired):  # what ended is judged all the same
-            subprocess.run(command, env=environ, stdout=sink, stderr=subprocess.STDOUT, timeout=MOST, check=False)
+            subprocess.run(command, env=environ, stdout=sink, stderr=subprocess.STDOUT, timeout=RUN_SECONDS,
+                           check=False)  # fmt: skip
     lines = log.read_text(errors="replace").splitlines()
     rows = [json.loads(line[3:]) for line in lines if line.startswith("## ")]
     assert rows, "\n".join(lines[-40:])
@@ -97,7 +98,7 @@ def checked(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
 
 
 @pytest.mark.parametrize("name", [f"promise_{one.__name__}" for one in PROMISES] + OWN)
-@pytest.mark.timeout(MOST + 60)
+@pytest.mark.timeout(RUN_SECONDS + 60)
 def test_on_a_cluster(name: str, checked: dict[str, str]) -> None:
     assert name in checked, f"it never ended; the last to end was {list(checked)[-1]}"
     assert not checked[name], checked[name]

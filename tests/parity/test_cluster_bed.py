@@ -27,7 +27,7 @@ NAMES = [
     if isinstance(node, ast.FunctionDef) and any(ast.unparse(one) == "check" for one in node.decorator_list)
 ]
 #: Seconds for all checks of one program together.
-MOST = 1500
+RUN_SECONDS = 1500
 
 
 #: What the notebooks need beside Ray.
@@ -49,7 +49,7 @@ def rows_of(program: str, folder: Path, needs: tuple[str, ...] = ()) -> dict[str
     with log.open("w") as sink, contextlib.suppress(subprocess.TimeoutExpired):  # what ended is judged all the same
         environ = {**os.environ, "PYTHONPATH": str(ROOT)}
         subprocess.run([interpreter, str(HERE / program)], env=environ, stdout=sink, stderr=subprocess.STDOUT,
-                       timeout=MOST, check=False)  # fmt: skip
+                       timeout=RUN_SECONDS, check=False)  # fmt: skip
     lines = log.read_text(errors="replace").splitlines()
     rows = [json.loads(line[3:]) for line in lines if line.startswith("## ")]
     assert rows, "\n".join(lines[-40:])
@@ -67,7 +67,7 @@ def notebooks(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, s
 
 
 @pytest.mark.parametrize("name", NAMES)
-@pytest.mark.timeout(MOST + 60)
+@pytest.mark.timeout(RUN_SECONDS + 60)
 def test_on_three_nodes(name: str, bed: dict[str, dict[str, str]]) -> None:
     assert name in bed, f"it never ended; the last to end was {list(bed)[-1]}"
     assert not bed[name]["error"], bed[name]["error"]
@@ -76,7 +76,7 @@ def test_on_three_nodes(name: str, bed: dict[str, dict[str, str]]) -> None:
 
 
 @pytest.mark.parametrize("name", NOTEBOOKS)
-@pytest.mark.timeout(MOST + 60)
+@pytest.mark.timeout(RUN_SECONDS + 60)
 def test_a_notebook_shows_on_three_nodes_what_it_was_saved_with(
     name: str, notebooks: dict[str, dict[str, str]]
 ) -> None:

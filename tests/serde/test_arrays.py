@@ -284,6 +284,6 @@ def test_through_the_store_and_the_disk(way: str, tmp_path: Any) -> None:
 def test_only_what_is_over_soon_is_copied_in_one_call(monkeypatch: pytest.MonkeyPatch) -> None:
     value = [np.full(50, float(i)) for i in range(20)]
     assert pickling.pack(value).buffers[1].copy is not None
-    monkeypatch.setattr(arrays, "_ONE_CALL", 1_000)
+    monkeypatch.setattr(arrays, "_ONE_CALL_BYTES", 1_000)
     assert pickling.pack(value).buffers[1].copy is None
     assert same(ours(value), theirs(value))

@@ -27,10 +27,10 @@ def again(packed: Any) -> Any:
     return pickling.unpack(*pickling.unpack_in_band(pickling.in_band(packed)))
 
 
-FEW, MANY = refs.INLINE_MAX_REFS, refs.PAUSE_GC_FROM_REFS
+FEW_REFS, MANY_REFS = refs.INLINE_MAX_REFS, refs.PAUSE_GC_FROM_REFS
 
 
-@pytest.mark.parametrize("count", [1, FEW, FEW + 1, 100, MANY + FEW + 1])
+@pytest.mark.parametrize("count", [1, FEW_REFS, FEW_REFS + 1, 100, MANY_REFS + FEW_REFS + 1])
 def test_a_list_of_refs_comes_back_in_order(count: int) -> None:
     made = [raynb.put(n) for n in range(count)]
     packed = pickling.pack(made)

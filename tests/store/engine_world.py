@@ -21,7 +21,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant
 import raynb
 from raynb.core import invariants
 from raynb.exceptions import ObjectFreedError, ObjectLostError, RayTaskError
-from raynb.store.disk import HEADER
+from raynb.store.disk import HEADER_BYTES
 from raynb.testing import leaks
 
 cloudpickle.register_pickle_by_value(sys.modules[__name__])
@@ -30,7 +30,7 @@ KB, MB = 1 << 10, 1 << 20
 SIZES = st.sampled_from([1 * KB, 40 * KB, 120 * KB, 300 * KB, 1 * MB, 1 * MB + 8, 2 * MB])
 # What is there depends on timing, so what is drawn must not depend on what is there.
 DICE = st.integers(0, 1 << 32).map(random.Random)
-MOST = 24  # refs held by the driver
+MAX_REFS = 24  # refs held by the driver
 
 Spec = tuple[Any, ...]
 
@@ -247,7 +247,7 @@ class Simulation(RuleBasedStateMachine):
             if sum(stored.values()) != objects.spilled_bytes:
                 return f"{stored} spilled, {objects.spilled_bytes} counted"
             for path, size in files.items():
-                if size not in (size and stored[path] + HEADER, 0):
+                if size not in (size and stored[path] + HEADER_BYTES, 0):
                     return f"{path} has {size} bytes for an object of {stored[path]}"
             extra = set(objects.table) - self.nameable()
             if extra:

@@ -131,7 +131,7 @@ def test_writing_goes_on_while_another_thread_closes(backing: Backing) -> None:
 
 
 def test_a_window_grows_with_what_is_read(arena: Arena, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("raynb.store.arena._FIRST_WINDOW", 1 * MB)
+    monkeypatch.setattr("raynb.store.arena._FIRST_WINDOW_BYTES", 1 * MB)
     window = Window(os.dup(arena.fd))
     first = window.mapping(100)
     assert first.size == 1 * MB

@@ -18,7 +18,7 @@ import pytest
 
 from raynb.exceptions import ObjectLostError, OutOfDiskError
 from raynb.store import DiskTier, GuestDiskTier, Store
-from raynb.store.disk import HEADER, Files
+from raynb.store.disk import HEADER_BYTES, Files
 
 MB = 1 << 20
 
@@ -66,7 +66,7 @@ def disk(tmp_path: Path, files: FaultyFiles) -> Iterator[DiskTier]:
 
 
 def content(disk: GuestDiskTier, location: tuple[object, ...]) -> bytes:
-    return bytes(disk.map(location).writable_view()[HEADER:])
+    return bytes(disk.map(location).writable_view()[HEADER_BYTES:])
 
 
 SHAPES: list[tuple[bytes, list[bytes]]] = [
@@ -86,7 +86,7 @@ def test_what_is_written_is_read(disk: DiskTier, shape: tuple[bytes, list[bytes]
     location = disk.write(data, buffers)
     kind, path, size, segments = location
     assert (kind, segments) == ("file", tuple(map(len, [data, *buffers])))
-    assert os.path.getsize(path) == HEADER + size
+    assert os.path.getsize(path) == HEADER_BYTES + size
     assert stat.S_IMODE(os.stat(path).st_mode) == 0o600
     body = content(disk, location)
     at = 0
@@ -115,7 +115,7 @@ def test_views_of_a_file_after_it_is_removed(disk: DiskTier) -> None:
     mapping = disk.map(location)
     disk.remove(location)
     assert not os.path.exists(location[1])
-    assert bytes(mapping.writable_view()[HEADER : HEADER + 6]) == b"stream"
+    assert bytes(mapping.writable_view()[HEADER_BYTES : HEADER_BYTES + 6]) == b"stream"
     disk.remove(location)
 
 
@@ -238,7 +238,7 @@ def garble(at: int) -> Callable[[str], None]:
 
 def zero_header(path: str) -> None:
     with open(path, "r+b") as file:
-        file.write(bytes(HEADER))
+        file.write(bytes(HEADER_BYTES))
 
 
 def replace_by_symlink(path: str) -> None:
@@ -247,7 +247,7 @@ def replace_by_symlink(path: str) -> None:
 
 
 DAMAGES = [cut, cut_to_nothing, extend, zero_header, os.unlink, garble(0), garble(8), garble(16), garble(20),
-           garble(HEADER), garble(HEADER + 70), garble(HEADER + 64 + 5 * MB)]  # fmt: skip
+           garble(HEADER_BYTES), garble(HEADER_BYTES + 70), garble(HEADER_BYTES + 64 + 5 * MB)]  # fmt: skip
 
 
 @pytest.mark.parametrize("damage", DAMAGES, ids=lambda f: f.__name__)
@@ -311,7 +311,7 @@ def test_a_file_that_is_changed_after_it_was_read(disk: DiskTier, exchange: bool
         os.rename(location[1], location[1] + ".old")
         descriptor = os.open(location[1], os.O_WRONLY | os.O_CREAT, 0o600)
         os.close(descriptor)
-    Path(location[1]).write_bytes(old[:HEADER] + b"b" * 100 + old[HEADER + 100 :])
+    Path(location[1]).write_bytes(old[:HEADER_BYTES] + b"b" * 100 + old[HEADER_BYTES + 100 :])
     os.utime(location[1], ns=(before.st_atime_ns, before.st_mtime_ns))
     for _ in range(2):
         with pytest.raises(ObjectLostError, match="checksum"):

@@ -26,7 +26,7 @@ import raynb
 from raynb.base.rows import DEAD
 from raynb.exceptions import RayError, TaskCancelledError
 from tests.store import engine_world as world
-from tests.store.engine_world import DICE, MB, MOST, SIZES, Keeper, Kept, Simulation, build, same
+from tests.store.engine_world import DICE, MAX_REFS, MB, SIZES, Keeper, Kept, Simulation, build, same
 
 EXAMPLES = int(os.environ.get("RAYNB_STORE_EXAMPLES", "0"))
 
@@ -35,21 +35,21 @@ class EngineMachine(Simulation):
     # -- what happens --------------------------------------------------------------------------
     @rule(size=SIZES, kind=st.sampled_from(["array", "bytes", "parts"]))
     def put(self, size: int, kind: str) -> None:
-        if not (len(self.kept) < MOST):
+        if not (len(self.kept) < MAX_REFS):
             return
         spec = self.fresh(size, kind)
         self.add(raynb.put(build(spec)), spec)
 
     @rule(over=st.sampled_from([0, 8, 1 * MB]), by_task=st.booleans())
     def as_large_as_the_store(self, over: int, by_task: bool) -> None:
-        if not (len(self.kept) < MOST):
+        if not (len(self.kept) < MAX_REFS):
             return
         spec = self.fresh(self.limit // 8 * 8 + over, "array")
         self.add(world.make.remote(spec) if by_task else raynb.put(build(spec)), spec)
 
     @rule(sizes=st.lists(SIZES, min_size=1, max_size=4), kind=st.sampled_from(["array", "parts"]))
     def results(self, sizes: list[int], kind: str) -> None:
-        if not (len(self.kept) < MOST):
+        if not (len(self.kept) < MAX_REFS):
             return
         for size in sizes:
             spec = self.fresh(size, kind)
@@ -58,7 +58,7 @@ class EngineMachine(Simulation):
     @rule(sizes=st.lists(SIZES, min_size=1, max_size=4), take=st.integers(0, 4))
     def stream_items(self, sizes: list[int], take: int) -> None:
         """Some are taken, the rest is dropped with the generator."""
-        if not (len(self.kept) < MOST):
+        if not (len(self.kept) < MAX_REFS):
             return
         specs = [self.fresh(size, "array") for size in sizes]
         items = world.stream.remote(specs)
@@ -68,7 +68,7 @@ class EngineMachine(Simulation):
     @rule(dice=DICE, count=st.integers(1, 3))
     def nest(self, dice: random.Random, count: int) -> None:
         """Refs in a put; the driver may forget its own."""
-        if not (self.kept and len(self.kept) < MOST):
+        if not (self.kept and len(self.kept) < MAX_REFS):
             return
         inside = [self.pick(dice) for _ in range(count)]
         if any(k.spec is None for k in inside):
@@ -80,7 +80,7 @@ class EngineMachine(Simulation):
 
     @rule(sizes=st.lists(SIZES, min_size=1, max_size=3))
     def nested_results(self, sizes: list[int]) -> None:
-        if not (len(self.kept) < MOST):
+        if not (len(self.kept) < MAX_REFS):
             return
         specs = [self.fresh(size, "array") for size in sizes]
         ref = world.make_inside.remote(specs)
@@ -102,7 +102,7 @@ class EngineMachine(Simulation):
             assert raynb.get(world.look_inside.remote([m.spec for m in members], refs), timeout=60)
         for member in members:
             self.read(member)
-            if len(self.kept) < MOST:
+            if len(self.kept) < MAX_REFS:
                 self.kept.append(member)
 
     @rule(dice=DICE, keep=st.sampled_from(["nothing", "whole", "slice", "cycle"]))
@@ -162,14 +162,14 @@ class EngineMachine(Simulation):
 
     @rule(dice=DICE)
     def pass_through(self, dice: random.Random) -> None:
-        if not (self.kept and len(self.kept) < MOST):
+        if not (self.kept and len(self.kept) < MAX_REFS):
             return
         kept = self.pick(dice)
         self.add(world.echo.remote(kept.ref), kept.spec, kept.inner, on=(kept,))
 
     @rule(size=SIZES)
     def pass_by_value(self, size: int) -> None:
-        if not (len(self.kept) < MOST):
+        if not (len(self.kept) < MAX_REFS):
             return
         spec = self.fresh(size, "array")
         assert raynb.get(world.check.remote(spec, build(spec)), timeout=60)
@@ -202,7 +202,7 @@ class EngineMachine(Simulation):
     @rule(dice=DICE, sizes=st.lists(SIZES, min_size=2, max_size=6))
     def kill_under_load(self, dice: random.Random, sizes: list[int]) -> None:
         """A worker is killed at any moment while results are made and passed on."""
-        if not (len(self.kept) < MOST):
+        if not (len(self.kept) < MAX_REFS):
             return
         chains = []
         for size in sizes:
@@ -227,7 +227,7 @@ class EngineMachine(Simulation):
 
     @rule(size=SIZES, force=st.booleans())
     def cancel(self, size: int, force: bool) -> None:
-        if not (len(self.kept) < MOST):
+        if not (len(self.kept) < MAX_REFS):
             return
         refs = [(s, world.make.remote(s)) for s in (self.fresh(size, "array") for _ in range(4))]
         raynb.cancel(refs[-1][1], force=force)

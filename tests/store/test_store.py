@@ -195,7 +195,7 @@ def test_pages_of_all_stay_within_the_limit(make_store: Callable[..., Store], le
 def test_an_idle_store_gives_its_pages_back_in_slices(
     make_store: Callable[..., Store], ledger: Ledger, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("raynb.store.own._SLICE", 4 * MB)
+    monkeypatch.setattr("raynb.store.own._SLICE_BYTES", 4 * MB)
     store = make_store(limit=64 * MB)
     assert not store.cool_down(0.0)
     kept = store.write(b"kept")

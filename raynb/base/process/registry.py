@@ -30,7 +30,7 @@ from raynb.base.rows import KernelRow
 VARIABLE = "RAYNB_RUNTIME_DIR"
 
 _LOCK, _ROW, _STOP, _PART = ".lock", ".json", ".stop", ".part"
-_PART_AGE = 60.0  # seconds after which a half-made file is a dead process's
+_PART_AGE_SECONDS = 60.0  # seconds after which a half-made file is a dead process's
 _TURN_SECONDS = 2.0  # how long a start waits for other starts
 
 
@@ -192,5 +192,5 @@ class Registry:
     def _sweep_part(self, name: str) -> None:
         path = os.path.join(self.path, name)
         with contextlib.suppress(OSError):
-            if time.time() - os.stat(path).st_mtime > _PART_AGE:
+            if time.time() - os.stat(path).st_mtime > _PART_AGE_SECONDS:
                 os.unlink(path)

@@ -18,7 +18,7 @@ known: dict[tuple[int, int], str] = {}
 
 #: Refs of one `wait` that are looked at before it; of more, those that are ready are looked at after it. Else a loop
 #: that waits for the next of many would look at all of them each time.
-AT_ONCE = 64
+MAX_REFS_BEFORE_WAIT = 64
 
 #: Shows a sentence to the user, set by the notebook.
 say: Callable[[str], None] | None = None

@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from raynb.core.tasks.retries import Retries
     from raynb.core.tasks.table import Tasks
 
-INFLIGHT = 1000  # calls sent to a sync actor ahead of its answers
+INFLIGHT_CALLS = 1000  # calls sent to a sync actor ahead of its answers
 
 
 class Calls:

@@ -34,10 +34,10 @@ from raynb.base.rows import (
 )  # fmt: skip
 from raynb.base.spec import ActorSpec, TaskSpec, Value
 from raynb.core.actors import restarts
-from raynb.core.actors.calls import INFLIGHT, Calls
+from raynb.core.actors.calls import INFLIGHT_CALLS, Calls
 from raynb.core.actors.names import ActorNames
 from raynb.core.step import Step
-from raynb.core.tasks.retries import BACKOFF_FIRST, BACKOFF_MAX_SECONDS
+from raynb.core.tasks.retries import BACKOFF_FIRST_SECONDS, BACKOFF_MAX_SECONDS
 from raynb.core.vocabulary import commands as c
 from raynb.core.vocabulary.events import WorkerDied
 from raynb.core.vocabulary.records import MAX_SPARED_DEATHS, Actor, Task, Worker
@@ -60,7 +60,7 @@ ABANDONED_SECONDS = 5.0
 ORDERLY_SECONDS = 30.0
 
 
-PAUSED_FROM = 3  # deaths within the window from which on an actor is not restarted at once
+PAUSED_FROM_DEATHS = 3  # deaths within the window from which on an actor is not restarted at once
 
 
 def _had_not_begun(unfinished: Mapping[int, Task], actor: Actor, worker: Worker, event: WorkerDied) -> bool:
@@ -116,7 +116,7 @@ class Actors:
         task = self._tasks.submitted(creation)
         actor = Actor(spec, task)
         actor.scope = creation.scope
-        actor.most = max(INFLIGHT, 2 * spec.max_concurrency)
+        actor.most = max(INFLIGHT_CALLS, 2 * spec.max_concurrency)
         self.table[spec.actor_id] = actor
         obj = self._objects.table[object_id(spec.actor_id, 1)]
         obj.actor = spec.actor_id
@@ -226,11 +226,11 @@ class Actors:
     def _pause(self, actor: Actor, reason: str) -> None:
         """Delays the next restart, longer after each death; warns of endless restarts with ``max_restarts=-1``."""
         deaths = len(actor.deaths)
-        if deaths < PAUSED_FROM:
+        if deaths < PAUSED_FROM_DEATHS:
             return
-        seconds = min(BACKOFF_MAX_SECONDS, BACKOFF_FIRST * 2 ** (deaths - PAUSED_FROM))
+        seconds = min(BACKOFF_MAX_SECONDS, BACKOFF_FIRST_SECONDS * 2 ** (deaths - PAUSED_FROM_DEATHS))
         actor.creation.not_before = self._step.now + seconds
-        if actor.spec.max_restarts < 0 and (deaths == PAUSED_FROM or actor.restarts % 10 == 0):
+        if actor.spec.max_restarts < 0 and (deaths == PAUSED_FROM_DEATHS or actor.restarts % 10 == 0):
             self._step.out.append(c.Warn(
                 f"{actor.spec.class_name} has died {actor.restarts} times ({reason}); it is restarted, less and less "
                 "often, because of max_restarts=-1.", actor.scope))  # fmt: skip

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from raynb.core.tasks.table import Tasks
 
 UNREAD_SECONDS = 0.05  # after a generator was dropped, until its own ref has been taken back for sure
-FIRST = 2  # return index of the first item; return 1 ends with the task
+FIRST_ITEM = 2  # return index of the first item; return 1 ends with the task
 
 
 @dataclass(slots=True, eq=False)
@@ -37,9 +37,9 @@ class Stream:
 
     task: int
     scope: int
-    next: int = FIRST  # index of the item to come
+    next: int = FIRST_ITEM  # index of the item to come
     began: float = 0.0  # when the first item came
-    taken: int = FIRST  # index of the next item its reader takes
+    taken: int = FIRST_ITEM  # index of the next item its reader takes
     ended: bool = False
     dropped: bool = False
     watched: bool = False
@@ -49,7 +49,7 @@ class Stream:
 class Streams:
     """The table of streams: stores items as they are yielded, answers readers, lets producers go on.
 
-    Rules: items are indexed from 2 (`FIRST`) in the order of the yields; items
+    Rules: items are indexed from 2 (`FIRST_ITEM`) in the order of the yields; items
     of an attempt that is over are ignored. A dropped stream stores no more items; its task is cancelled if it had
     yielded by then (else it was called for what else it does).
     """
@@ -92,7 +92,7 @@ class Streams:
         obj = self._objects.new(identity, 0, stream.scope)
         obj.refs = 0
         obj.containers = 1  # the stream holds it until its reader takes it
-        if index == FIRST:
+        if index == FIRST_ITEM:
             stream.began = self._step.now
         stream.next = index + 1
         self._objects.set_value(obj, value, size, contained)
@@ -119,7 +119,7 @@ class Streams:
         if error is not None and not stream.dropped:
             self._add(stream, stream.next, error, 0, ())
         stream.ended = True
-        task.total = stream.next - FIRST
+        task.total = stream.next - FIRST_ITEM
         self._fail_lost(task)
         self._wake(stream)
         if stream.dropped:
@@ -128,7 +128,7 @@ class Streams:
     def _fail_lost(self, task: Task) -> None:
         """Fails the lost items that the repeated attempt did not yield again."""
         objects = self._objects
-        for index in range(FIRST, FIRST + max(task.total, 0)):
+        for index in range(FIRST_ITEM, FIRST_ITEM + max(task.total, 0)):
             obj = objects.table.get(object_id(task.spec.task_id, index))
             if obj is not None and obj.state in (O_LOST, O_PENDING):
                 objects.set_value(obj, objects.lost_value(obj, "its generator ended without it"), 0, ())
@@ -183,7 +183,7 @@ class Streams:
         stream.taken = max(stream.taken, index + 1)
         task = self._tasks.table.get(stream.task)
         if task is not None and task.worker and task.spec.options.backpressure > 0:
-            self._step.out.append(c.AllowItems(task.worker, stream.task, stream.taken - FIRST))
+            self._step.out.append(c.AllowItems(task.worker, stream.task, stream.taken - FIRST_ITEM))
 
     def drop(self, task_id: int, index: int, dropped: float) -> None:
         """Closes a stream whose generator object was released: frees the items not taken, and releases the task."""
@@ -201,7 +201,7 @@ class Streams:
             del self.table[task_id]
         elif task is not None and task.worker and task.spec.options.backpressure > 0:
             self._step.out.append(c.AllowItems(task.worker, task_id, 1 << 40))
-        if not stream.ended and stream.next > FIRST and stream.began <= dropped:
+        if not stream.ended and stream.next > FIRST_ITEM and stream.began <= dropped:
             self._step.timer(self._step.now + UNREAD_SECONDS, "unread", task_id)
 
     def unread(self, task_id: int) -> None:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from raynb.core.tasks.cancelling import Cancelling
     from raynb.core.tasks.table import Tasks
 
-MARKER = 10_000 * 1000  # as Ray: 1000 of "bundle", so that tasks of no resources have a place too
+MARKER_UNITS = 10_000 * 1000  # as Ray: 1000 of "bundle", so that tasks of no resources have a place too
 
 
 def group_names(group: int, index: int, name: str) -> tuple[str, str]:
@@ -69,7 +69,7 @@ class Groups:
     def _own(self, group: int, bundles: tuple[Amounts, ...]) -> dict[str, int]:
         own: dict[str, int] = {}
         for index, bundle in enumerate(bundles):
-            for name, amount in (*bundle, ("bundle", MARKER)):
+            for name, amount in (*bundle, ("bundle", MARKER_UNITS)):
                 for full in group_names(group, index, name):
                     own[full] = own.get(full, 0) + amount
         return own

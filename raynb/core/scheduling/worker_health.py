@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from raynb.core.scheduling.scheduler import Scheduler
     from raynb.core.tasks.table import Tasks
 
-PAUSES = (0.2, 0.5)  # seconds between the rounds of tries; after the last one it is given up
-WORKING_PAUSE = 5.0  # the same, while other workers do the work
+PAUSE_SECONDS = (0.2, 0.5)  # seconds between the rounds of tries; after the last one it is given up
+WORKING_PAUSE_SECONDS = 5.0  # the same, while other workers do the work
 
 
 class SupervisorDeaths:
@@ -61,7 +61,7 @@ class SupervisorDeaths:
 class WorkerHealth:
     """Pauses and gives up starts of workers that fail, an environment at a time; warns of workers that do not answer.
 
-    Rule: after a failed start the next one waits (`PAUSES`, seconds); then the tasks queued for the environment fail
+    Rule: after a failed start the next one waits (`PAUSE_SECONDS`); then the tasks queued for the environment fail
     with the reason, unless workers that are there can run them.
     """
 
@@ -101,8 +101,8 @@ class WorkerHealth:
         if self._step.now < self.paused.get(env, 0.0):
             return  # several were started at once: it is the same failure
         failures = self.failures[env] = self.failures.get(env, 0) + 1
-        if failures <= len(PAUSES):
-            self._pause(env, PAUSES[failures - 1])
+        if failures <= len(PAUSE_SECONDS):
+            self._pause(env, PAUSE_SECONDS[failures - 1])
             return
         del self.failures[env]
         if event.reason.startswith(ENV_FAILED):
@@ -111,7 +111,7 @@ class WorkerHealth:
         text = f"Workers cannot be started: {event.reason}"
         if any(w.state in (IDLE, BUSY) and not w.actor and w.env == env for w in self._workers.values()):
             # Those there are do the work, one task after the other. Perhaps there is room for more later.
-            self._pause(env, WORKING_PAUSE)
+            self._pause(env, WORKING_PAUSE_SECONDS)
             self._step.out.append(c.Warn(f"{text}. The work goes on with the workers that there are."))
             return
         if not self.up:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from raynb.core.scheduling.scheduler import Scheduler
     from raynb.core.tasks.table import Tasks
 
-BACKOFF_FIRST = 0.05  # seconds before the retry after a second crash, doubled each time
+BACKOFF_FIRST_SECONDS = 0.05  # seconds before the retry after a second crash, doubled each time
 BACKOFF_MAX_SECONDS = 10.0
 
 #: What follows when an attempt has raised.
@@ -126,7 +126,7 @@ class Retries:
             return
         task.deaths += 1
         if task.deaths > 1:
-            task.not_before = self._step.now + min(BACKOFF_MAX_SECONDS, BACKOFF_FIRST * 2 ** (task.deaths - 2))
+            task.not_before = self._step.now + min(BACKOFF_MAX_SECONDS, BACKOFF_FIRST_SECONDS * 2 ** (task.deaths - 2))
             if task.spec.options.max_retries < 0 and (task.deaths == 3 or task.deaths % 5 == 0):
                 self._step.out.append(c.Warn(
                     f"{name} has crashed its worker {task.deaths} times ({event.reason}); it is tried again, "

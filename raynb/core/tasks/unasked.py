@@ -24,7 +24,7 @@ GRACE_SECONDS = 1.0
 KNOWN = frozenset({"TaskCancelledError", "ActorDiedError", "ObjectFreedError", "RuntimeGoneError", "argument"})
 
 #: Failures of a kind that are reported one by one.
-EACH = 5
+FIRST_FAILURES = 5
 
 #: How many kinds of failures are counted.
 MAX_KINDS = 1_000
@@ -129,13 +129,13 @@ class Tally:
         self._times[key] = count
         while len(self._times) > MAX_KINDS:
             del self._times[next(iter(self._times))]
-        if count > EACH and str(count).strip("0") != "1":
+        if count > FIRST_FAILURES and str(count).strip("0") != "1":
             return ""
         last = printable(text.rstrip().rpartition("\n")[2].strip())
         name, kind = printable(name), printable(kind)
         why = last if last.startswith(kind.rpartition(".")[2]) or kind in last else f"{kind}: {last}" if last else kind
         if creates_actor:
             return f"the actor {name.removesuffix('.__init__')} could not be made: {why}"
-        if count <= EACH:
+        if count <= FIRST_FAILURES:
             return f"{name} failed, and nobody has asked for its result: {why}"
         return f"{name} failed {count:,} times, and nobody has asked for the results; last: {why}"

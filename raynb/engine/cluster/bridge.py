@@ -24,7 +24,7 @@ from raynb.serde.arrays import apart
 from raynb.serde.errors import dual
 
 #: Pickles from this size on (bytes) lie in Ray's store as buffers of their own.
-APART = 2048
+APART_MIN_BYTES = 2048
 
 
 #: An attribute of errors that were raised in a task outside of what raynb runs there.
@@ -51,7 +51,7 @@ class Value:
         self.mark = mark
 
     def _parts(self) -> tuple[Any, ...]:
-        data = apart(self.data) if len(self.data) >= APART else bytes(self.data)
+        data = apart(self.data) if len(self.data) >= APART_MIN_BYTES else bytes(self.data)
         buffers = [apart(buffer) for buffer in self.buffers]
         return data, buffers, list(self.natives), self.nonce, self.task, self.mark
 

@@ -15,7 +15,7 @@ import ray
 from raynb.base.rows import NodeRow, WorkerRow
 from raynb.engine.cluster import rays, shipping
 
-FRESH = 1.0  # seconds for which an answer is good
+FRESH_SECONDS = 1.0  # seconds for which an answer is good
 _ROLES = ("CPU", "GPU", "memory", "object_store_memory")
 
 
@@ -84,7 +84,7 @@ class ClusterView:
     # -- asking --------------------------------------------------------------------------------
     def _look(self) -> None:
         first = not self._resources[0]
-        if time.monotonic() - self._asked < FRESH or not self._asking.acquire(blocking=first):
+        if time.monotonic() - self._asked < FRESH_SECONDS or not self._asking.acquire(blocking=first):
             return
         self._asked = time.monotonic()
         if first:

@@ -20,7 +20,7 @@ from raynb.engine.cluster import bridge, rays, shipping
 from raynb.engine.cluster.local_nodes import LocalNodes
 from raynb.exceptions import RaySystemError
 
-KNOCK = 10.0  # seconds that an address has to answer
+KNOCK_SECONDS = 10.0  # seconds that an address has to answer
 LOOK_SECONDS = 0.5  # seconds between two looks while waiting, so that Ctrl-C comes through
 SAID_AFTER, SAID_EVERY = 5.0, 15.0  # seconds after which, and how often, a wait is explained
 TOKENS = (
@@ -137,7 +137,7 @@ def _knock(address: str) -> None:
     if not host or not port.isdigit():
         return
     try:
-        socket.create_connection((host.strip("[]"), int(port)), KNOCK).close()
+        socket.create_connection((host.strip("[]"), int(port)), KNOCK_SECONDS).close()
     except OSError as error:
         raise ConnectionError(f"no Ray cluster answers at {address}: {error}") from error
 

@@ -43,10 +43,6 @@ from raynb.engine.named_later import NamedLater
 from raynb.engine.output import TaskOutput
 
 _now = time.monotonic
-MAX_UNREAD = 10_000  # entries that wait to be read, at the most
-SWEEP_MAX_TASKS = 1000  # tasks that one look goes through
-QUIET_SECONDS = 2.0  # seconds without news after which a task's ref itself is asked
-INLINE_MAX_BYTES = 100 * 1024  # bytes up to which Ray keeps values in memory
 
 
 class DriverSide:

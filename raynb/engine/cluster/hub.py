@@ -26,9 +26,9 @@ NAMESPACE = "raynb"
 OUTPUT_WAIT_SECONDS = 5.0  # seconds that a result waits for its output at the most
 TICK_SECONDS = 0.5  # seconds between two looks at what nothing was heard of
 QUESTIONS_KEPT = 100  # to a worker that does not listen, at the most
-GATHER = 0.1  # seconds in which reports nobody waits for are gathered
+GATHER_SECONDS = 0.1  # seconds in which reports nobody waits for are gathered
 #: Seconds that workers gather reports: while a view is open, and when nobody looks.
-LIVELY, CALM = 0.1, 1.0
+LIVELY_SECONDS, CALM_SECONDS = 0.1, 1.0
 
 
 def name_of(nonce: int) -> str:
@@ -48,7 +48,7 @@ class Hub:
         self.batches: deque[Any] = deque()
         self.there = asyncio.Event()
         self.urgent = asyncio.Event()
-        self.pause = CALM
+        self.pause = CALM_SECONDS
         self.questions: dict[str, deque[bytes]] = {}  # reporter → what it is asked
         self.asked = asyncio.Condition()
 
@@ -85,11 +85,11 @@ class Hub:
 
     async def pull(self, patience: float, looked_at: bool) -> tuple[float, list[Any]]:
         """Returns the time, and the batches that came since the last call; waits for one (seconds)."""
-        self.pause = LIVELY if looked_at else CALM
+        self.pause = LIVELY_SECONDS if looked_at else CALM_SECONDS
         try:
             await asyncio.wait_for(self.there.wait(), patience)
             if not self.urgent.is_set():
-                await asyncio.wait_for(self.urgent.wait(), GATHER)
+                await asyncio.wait_for(self.urgent.wait(), GATHER_SECONDS)
         except asyncio.TimeoutError:
             pass
         self.there.clear()

@@ -32,7 +32,7 @@ MARK = b"raynb\x00"
 #: The same with the format of what follows: a call in another one, of another version of raynb, is refused.
 MAGIC = MARK + b"2"
 #: Arguments up to this size (bytes) travel inside that string.
-IN_HEAD = 64 * 1024
+INLINE_MAX_BYTES = 64 * 1024
 #: The bit of a call's flags that says that somebody answers the prompts of breakpoints.
 DEBUGGABLE = 4
 #: Actors of which is known what their processes were prepared with; others get calls that say it.
@@ -179,7 +179,7 @@ class Submission:
         if refs:
             args.append([definition[1]])  # type: ignore[index]  # nested: Ray passes it as a ref
         if packed is not pickling.NO_ARGS:
-            if packed.buffers or packed.contained or len(packed.data) > IN_HEAD:
+            if packed.buffers or packed.contained or len(packed.data) > INLINE_MAX_BYTES:
                 args.append(bridge.value_of(packed, self._refs.pairs(packed.contained), self._nonce, task, kind=Sealed))
             else:
                 plain = bytes(packed.data)

@@ -13,7 +13,7 @@ from raynb.jupyter.formatting import format_seconds
 from raynb.jupyter.inspection.profiles import FrameNode, Profile
 
 WIDTH, ROW = 1000, 18  # units of the picture
-SMALLEST = 0.001  # share of the time of a box that is drawn
+SMALLEST_SHARE = 0.001  # share of the time of a box that is drawn
 
 _STYLE = """\
 .raynb-flame{font:12px/1.5 system-ui,sans-serif;color:var(--jp-content-font-color1,CanvasText);color-scheme:light dark}
@@ -129,7 +129,7 @@ def _draw(boxes: list[str], root: FrameNode, node: FrameNode, x: float, depth: i
     )
     deepest = depth
     for child in sorted(node.children.values(), key=lambda child: -child.wall):
-        if child.wall / root.wall >= SMALLEST:
+        if child.wall / root.wall >= SMALLEST_SHARE:
             deepest = max(deepest, _draw(boxes, root, child, x, depth + 1))
         x += child.wall / root.wall
     return deepest

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 #: Seconds that a worker may take to find the frames.
 ANSWER_SECONDS = 10.0
 HEARD_SECONDS = 3.0
-MOST_NESTED = 100  # tasks of a failure that went through their callers
+MAX_NESTED = 100  # tasks of a failure that went through their callers
 
 
 class PostMortems:
@@ -128,7 +128,7 @@ class PostMortems:
     ) -> tuple[int, int] | None:
         """Returns (worker, session) of the innermost frames that are kept of a failure, of (task in hex, pid)."""
         chain: list[tuple[int, int]] = []  # (task, worker), the nested ones last
-        while at is not None and at[0] and len(chain) < MOST_NESTED:
+        while at is not None and at[0] and len(chain) < MAX_NESTED:
             task, worker = ids.from_hex(at[0])[1], _worker_of(engine, at[1])
             if worker is None:
                 break

@@ -10,9 +10,9 @@ from raynb.jupyter.output.registry import cell_name
 from raynb.lineage.layout import PLAIN, CellNode, Graph, graph_of
 
 _WIDTH, _HEIGHT, _ACROSS, _DOWN, _EDGE = 196, 44, 24, 52, 12
-_CHARS = 27
+_LABEL_CHARACTERS = 27
 #: To which part of its size a picture shrinks; a narrower place scrolls, because nobody can read what is smaller.
-_LEAST = 0.85
+_MIN_SCALE = 0.85
 
 #: State → colour of its frame; on light and dark pages alike.
 _COLOURS = {FRESH: "#2f9a6c", STALE: "#c77f14", FAILED_RUN: "#d2413a", RUNNING: "#1f78d1", PLAIN: "#8a94a0"}
@@ -87,7 +87,7 @@ def svg(found: Graph) -> str:
     stale = sum(node.state == STALE for node in found.nodes.values())
     head = (
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" role="img" '
-        f'style="width:100%;min-width:{width * _LEAST:.0f}px;max-width:{width}px;height:auto;'
+        f'style="width:100%;min-width:{width * _MIN_SCALE:.0f}px;max-width:{width}px;height:auto;'
         'font:11px system-ui,sans-serif" fill="currentColor">'
         f"<title>{len(found.nodes)} cells and what they took from each other; {stale} stale</title>"
     )
@@ -120,7 +120,7 @@ def _box(node: CellNode) -> str:
         f'<text x="{x + 9}" y="{y + 17}" font-weight="600">{html.escape(cell_name(node.scope))}'
         f'<tspan font-weight="400" opacity=".85">{state}</tspan></text>'
         f'<text x="{x + 9}" y="{y + 34}" font-family="ui-monospace,Menlo,Consolas,monospace">'
-        f"{html.escape(_cut(node.line, _CHARS))}</text></g>"
+        f"{html.escape(_cut(node.line, _LABEL_CHARACTERS))}</text></g>"
     )
 
 

@@ -18,7 +18,7 @@ from raynb.jupyter.output.registry import Cells
 _OUTPUT = "ipywidgets.widgets.widget_output"
 
 #: How deep tasks that submit tasks are followed.
-DEPTH = 50
+MAX_DEPTH = 50
 
 
 class Redirections:
@@ -65,7 +65,7 @@ class Redirections:
             waited: the cell waits, or has waited.
         """
         task = output.task
-        for _ in range(DEPTH):
+        for _ in range(MAX_DEPTH):
             if task in self._asked:
                 return True
             found = _rows([task])

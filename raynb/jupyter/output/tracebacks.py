@@ -39,7 +39,7 @@ try:
     BaseExceptionGroup_: Any = BaseExceptionGroup  # type: ignore[name-defined, unused-ignore]
 except NameError:  # Python 3.10
     BaseExceptionGroup_ = ()
-_CONTEXT = 2  # lines shown before and after the one that failed
+_CONTEXT_LINES = 2  # lines shown before and after the one that failed
 _BAR = "-" * 75
 
 
@@ -259,7 +259,7 @@ class Renderer:
             if source:
                 yield f"{self.red('---->')} {number} {source}"
             return
-        first, last = max(1, number - _CONTEXT), min(len(lines), number + _CONTEXT)
+        first, last = max(1, number - _CONTEXT_LINES), min(len(lines), number + _CONTEXT_LINES)
         for at in range(first, last + 1):
             text = lines[at - 1].rstrip("\n")
             if at == number:

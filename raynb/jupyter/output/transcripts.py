@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 #: Bytes that are remembered of one cell, and of all; of more, a cell is forgotten, and the oldest cells are.
 CELL_BYTES = 8_000_000
-MOST_BYTES = 32_000_000
+TOTAL_BYTES = 32_000_000
 
 #: Bytes of one answer to a page, which asks again for the rest.
 ANSWER_BYTES = 2_000_000
@@ -236,7 +236,7 @@ class Transcripts:
             self._clear(run)
             run.lost = True
         for cell in list(self._cells):
-            if self._size <= MOST_BYTES:
+            if self._size <= TOTAL_BYTES:
                 break
             self._forget(cell)
 

@@ -15,7 +15,7 @@ from raynb.jupyter.output import displays
 if TYPE_CHECKING:
     from raynb.jupyter.notebook import Notebook
 
-_WIDTH = 24  # characters of the text bar
+_BAR_CHARACTERS = 24  # characters of the text bar
 
 
 @dataclass(slots=True)
@@ -85,8 +85,8 @@ def line_bundle(text: str, share: float, display_id: str, failed: bool = False, 
         gone: what it says once its kernel is gone; empty: it is at its end.
     """
     colour = f";accent-color:{RED}" if failed else ""
-    full = int(share * _WIDTH + 0.5)
-    plain = f"[{'#' * full}{'.' * (_WIDTH - full)}] {printable(text)}"
+    full = int(share * _BAR_CHARACTERS + 0.5)
+    plain = f"[{'#' * full}{'.' * (_BAR_CHARACTERS - full)}] {printable(text)}"
     markup = (
         f'<div class="raynb-progress" style="font:13px/1.6 system-ui,sans-serif">'
         f'<progress value="{share:.4f}" max="1" style="width:16em;max-width:45%;vertical-align:middle{colour}" '

@@ -23,10 +23,10 @@ TASK_LANES = 40
 FUNCTION_COLOURS = ("#1f77b4", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#7a5fb5", "#b8a400", "#8c564b")
 _COLOURS = {SERIALISE: "#a2335f", QUEUE: "#9aa5b1"}
 _FAILED = "#d32f2f"
-_PALE = 0.45  # opacity of fetching and storing
+_PALE_OPACITY = 0.45  # opacity of fetching and storing
 LEGEND_SHOWN = 6  # functions
 _WIDTH, _GUTTER, _LANE, _AXIS = 860, 130, 18, 22
-_BAR = 30  # characters of the text's bars
+_BAR_CHARACTERS = 30  # characters of the text's bars
 
 
 @dataclass(slots=True)
@@ -57,7 +57,7 @@ class Timeline:
         for phase in (*WORK, QUEUE):
             seconds = found.sums[phase]
             share = found.share(phase) if phase != QUEUE else 0.0
-            bar = "#" * round(share * _BAR)
+            bar = "#" * round(share * _BAR_CHARACTERS)
             percent = f"{share:4.0%}".replace("%", " %") if phase != QUEUE else " " * 6
             lines.append(f"  {PHASES[phase]:<25} {format_seconds(seconds):>9}  {percent}  {bar}".rstrip())
         return "\n".join(lines)
@@ -122,7 +122,7 @@ def legend(found: Cut) -> list[tuple[str, str]]:
     keys = [(f"color:{colour(found, Stroke(RUN, 0, 0, '', name=name))}", name) for name in names[:LEGEND_SHOWN]]
     if len(names) > LEGEND_SHOWN:
         keys.append(("opacity:0", f"and {len(names) - LEGEND_SHOWN} more functions"))
-    keys.append((f"opacity:{_PALE}", "fetching or storing"))
+    keys.append((f"opacity:{_PALE_OPACITY}", "fetching or storing"))
     if any(task.state == FAILED for task in found.tasks):
         keys.append((f"color:{_FAILED}", "failed"))
     waited = format_seconds(found.sums[QUEUE] / len(found.tasks))
@@ -187,7 +187,7 @@ def picture(found: Cut) -> str:
             x = _GUTTER + (one.begin - found.begin) * scale
             width = max((one.end - one.begin) * scale, 0.6)
             thin = one.phase == QUEUE
-            pale = f' fill-opacity="{_PALE}"' if one.phase in (FETCH, STORE) else ""
+            pale = f' fill-opacity="{_PALE_OPACITY}"' if one.phase in (FETCH, STORE) else ""
             parts.append(
                 f'<rect x="{x:.1f}" y="{top + (8 if thin else 3)}" width="{width:.1f}" height="{2 if thin else 12}" '
                 f'fill="{colour(found, one)}"{pale}><title>{html.escape(one.tip)}</title></rect>'

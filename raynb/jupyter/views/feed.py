@@ -24,7 +24,7 @@ from raynb.jupyter.views.view_model import Labels
 CHANGE_MAX_ROWS = 1_000
 
 #: Seconds after a flood of tasks after which the whole picture is sent.
-CALM = 1.0
+CALM_SECONDS = 1.0
 
 BEAT: messages.BeatMessage = {"v": messages.VERSION, "kind": "beat"}
 
@@ -257,7 +257,7 @@ class Feed:
         now = self._clock()
         if change.since < 0:
             self._flooded = now
-        elif self._flooded and now - self._flooded > CALM:
+        elif self._flooded and now - self._flooded > CALM_SECONDS:
             self._flooded = 0.0
             for watcher in watchers:
                 watcher.fresh = True

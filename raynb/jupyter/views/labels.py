@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 MAX_ITEMS, MAX_READ = 1_000, 100_000
 
 #: A long container that is the same object, and as long as before, is read again after so many looks.
-LOOKS = 10
+MAX_AGE_LOOKS = 10
 
 #: Frames of the last error that are looked into, and errors behind it.
 FRAMES, ERRORS = 50, 5
@@ -154,7 +154,7 @@ def long_in(namespace: Mapping[str, Any], before: Long) -> Long:
             continue
         room -= len(value)
         known = before.get(name)
-        if known is not None and known.mark == (id(value), len(value)) and known.age < LOOKS:
+        if known is not None and known.mark == (id(value), len(value)) and known.age < MAX_AGE_LOOKS:
             known.age += 1
             found[name] = known
         else:

@@ -12,7 +12,7 @@ from raynb.base.rows import RUNNING
 from raynb.jupyter import notebook as notebooks
 from raynb.jupyter.inspection import stack_text
 from raynb.jupyter.inspection.collecting import of_targets
-from raynb.jupyter.inspection.flame import SMALLEST
+from raynb.jupyter.inspection.flame import SMALLEST_SHARE
 from raynb.jupyter.inspection.profiles import FrameNode
 from raynb.jupyter.inspection.targets import Target, inspection_of
 from raynb.jupyter.output.tracebacks import Renderer
@@ -69,7 +69,7 @@ def _flame(node: FrameNode, whole: float) -> dict[str, Any]:
     children = sorted(node.children.values(), key=lambda child: -child.wall)
     return {
         "label": node.label, "kind": node.kind, "wall": round(node.wall, 6), "cpu": round(node.cpu, 6),
-        "children": [_flame(child, whole) for child in children if child.wall / whole >= SMALLEST],
+        "children": [_flame(child, whole) for child in children if child.wall / whole >= SMALLEST_SHARE],
     }  # fmt: skip
 
 

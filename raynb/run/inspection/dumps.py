@@ -25,7 +25,7 @@ from raynb.run.inspection.stacks import NATIVE, Stack
 SIGNAL: int | None = signal.SIGRTMIN + 7 if hasattr(signal, "SIGRTMIN") and hasattr(os, "memfd_create") else None
 FILE = "raynb-stacks"
 STILL_SECONDS = 0.01  # an answer that did not grow for so long is complete
-_HEAD = 16  # bytes before the answers: the thread that takes the signal
+_HEAD_BYTES = 16  # bytes before the answers: the thread that takes the signal
 _FRAME = re.compile(rb'^  File "(.*)", line (\d+|\?\?\?) in (.*)$')
 
 
@@ -35,7 +35,7 @@ def offer() -> None:
         return
     try:
         file = os.memfd_create(FILE, os.MFD_CLOEXEC)
-        os.write(file, b"%*d" % (_HEAD, threading.get_native_id()))
+        os.write(file, b"%*d" % (_HEAD_BYTES, threading.get_native_id()))
         faulthandler.register(SIGNAL, file=file, all_threads=True)
     except (OSError, RuntimeError) as error:  # descriptors are short
         trace.swallowed("the offer of stacks by a signal", error, logging.DEBUG)
@@ -119,7 +119,7 @@ def _send(pid: int, path: str) -> bool:
     """Sends the signal to the thread that takes it; returns whether it could."""
     try:
         with open(path, "rb") as file:
-            thread = int(file.read(_HEAD))
+            thread = int(file.read(_HEAD_BYTES))
         return bool(ctypes.CDLL(None).tgkill(pid, thread, SIGNAL) == 0)
     except (OSError, ValueError, AttributeError):  # it has ended; a C library without the call
         return False

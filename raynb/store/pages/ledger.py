@@ -14,8 +14,8 @@ import heapq
 from raynb.store.pages.page import Page
 
 SLOTS = 65_536
-_BLOCK = 64  # slots a flag stands for
-_FLAGS = SLOTS // _BLOCK
+_BLOCK_SLOTS = 64  # slots a flag stands for
+_FLAGS = SLOTS // _BLOCK_SLOTS
 
 
 class Slots:
@@ -72,7 +72,7 @@ class Ledger(Page):
         if not 0 <= slot < SLOTS:
             raise ValueError(f"slot {slot} is not in 0..{SLOTS - 1}: too many processes in one runtime")
         if n or resident:
-            self._flags[slot // _BLOCK] = 1  # before the numbers, so that nobody overlooks them
+            self._flags[slot // _BLOCK_SLOTS] = 1  # before the numbers, so that nobody overlooks them
         self._numbers[2 * slot] = n
         self._numbers[2 * slot + 1] = resident
 
@@ -97,7 +97,7 @@ class Ledger(Page):
         total = 0
         block = flags.find(1)
         while block >= 0:
-            start = block * 2 * _BLOCK
-            total += sum(self._numbers[start + column : start + 2 * _BLOCK : 2])
+            start = block * 2 * _BLOCK_SLOTS
+            total += sum(self._numbers[start + column : start + 2 * _BLOCK_SLOTS : 2])
             block = flags.find(1, block + 1)
         return total

@@ -23,7 +23,7 @@ from raynb.util._private import private
 from raynb.util.executor import Setup
 
 #: Arguments from this size on (bytes) are shared through the store.
-SHARED_SIZE = 100_000
+SHARED_MIN_BYTES = 100_000
 
 
 class _Shared:
@@ -137,7 +137,7 @@ class RaynbBackend(AutoBatchingMixin, ParallelBackendBase):  # type: ignore[misc
 
     def _share(self, value: object, used: dict[int, _Shared]) -> object:
         """Returns what travels in a value's place; a shared one is added to those that its batch uses."""
-        if is_ref(value) or size_of(value) < SHARED_SIZE:
+        if is_ref(value) or size_of(value) < SHARED_MIN_BYTES:
             return value if is_ref(value) else private(value)
         key = id(value)
         if key not in used:

@@ -10,7 +10,7 @@ from typing import NamedTuple
 from raynb.base.process import package
 from raynb.exceptions import RayTaskError
 
-CELLS = 2  # of which failures are kept
+MAX_CELLS = 2  # of which failures are kept
 CHAIN_MAX = 100  # exceptions of a chain whose frames are kept
 
 
@@ -53,7 +53,7 @@ class Failures:
             if len(of_cell) > most:
                 self._kept.remove(of_cell[(most + 1) // 2])
             cells = list(dict.fromkeys(kept.scope for kept in self._kept))
-            self._kept = [kept for kept in self._kept if kept.scope in cells[-CELLS:]]
+            self._kept = [kept for kept in self._kept if kept.scope in cells[-MAX_CELLS:]]
 
     def find(self, task: int) -> Chain | None:
         """Returns the last failure of a task, or None."""

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from raynb.engine.cluster.on_worker.reporter import Reporter
 
 #: Seconds that a question to the hub stays open.
-PATIENCE = 10.0
+QUESTION_SECONDS = 10.0
 #: Seconds for which a worker listens because it keeps frames.
 KEEPS_SECONDS = 900.0
 
@@ -137,7 +137,8 @@ class ClusterDesk(Desk):
             try:
                 actor = rays.get_actor(hub.name_of(self._nonce), namespace=hub.NAMESPACE)
                 # `get` would give this worker's CPU back meanwhile.
-                heard = rays.call(actor, "hear", [self._reporter.name, PATIENCE]).future().result(3 * PATIENCE)
+                asked = rays.call(actor, "hear", [self._reporter.name, QUESTION_SECONDS])
+                heard = asked.future().result(3 * QUESTION_SECONDS)
                 failed = 0
             except Exception as error:  # the hub is lost, or the driver is gone
                 trace.swallowed("listening for questions about tasks", error, logging.DEBUG)

@@ -24,7 +24,7 @@ PAUSE_SECONDS = 0.05
 #: Seconds for which a batch is offered to a hub that does not answer.
 FLUSH_TIMEOUT_SECONDS = 20.0
 #: Events that make the next push due at once, so that a batch does not grow without bounds.
-FULL = 2000
+FULL_EVENTS = 2000
 
 
 #: Seconds between two looks at the machine.
@@ -100,7 +100,7 @@ class Reporter:
         self._urgent = False
         self._printed = False
         self._asleep = True
-        self._pause = hub.LIVELY
+        self._pause = hub.LIVELY_SECONDS
         self._machine = _Machine(rays.context().get_node_id())
         self._machine_due = 0.0
         self._over = False
@@ -137,7 +137,7 @@ class Reporter:
         self._wake()
 
     def _wake(self) -> None:
-        if self._asleep or len(self._rows) >= FULL:
+        if self._asleep or len(self._rows) >= FULL_EVENTS:
             with self._changed:
                 self._asleep = False
                 self._changed.notify()
@@ -224,13 +224,13 @@ class Reporter:
                         break
                     self._changed.notify_all()
                     # While a view is open, the machine's figures go there also when no task ends here.
-                    if not self._changed.wait(MACHINE_SECONDS if self._pause == hub.LIVELY else None):
+                    if not self._changed.wait(MACHINE_SECONDS if self._pause == hub.LIVELY_SECONDS else None):
                         break
                     slept = True
                 self._asleep = False
                 # The first after a silence goes soon; who is busy all the time reports in larger batches.
                 due = time.monotonic() + (PAUSE_SECONDS if slept else self._pause)
-                while not self._urgent and len(self._rows) < FULL:
+                while not self._urgent and len(self._rows) < FULL_EVENTS:
                     left = min(due - time.monotonic(), PAUSE_SECONDS if self._printed else due)
                     if left <= 0:
                         break
@@ -285,7 +285,7 @@ class Reporter:
                     break
                 time.sleep(0.25)
         self._alone = True
-        self._pause = hub.CALM  # with the other one, the machine's figures would ask for the hub for ever
+        self._pause = hub.CALM_SECONDS  # with the other one, the machine's figures would ask for the hub for ever
         for event in events:  # nobody is there to read it: Ray's own log has it then
             if event[0] == "out" and event[3]:
                 with contextlib.suppress(OSError, ValueError, AttributeError):

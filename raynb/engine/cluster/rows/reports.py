@@ -31,7 +31,7 @@ from raynb.engine.named_later import NamedLater
 
 _now = time.monotonic
 #: Seconds of difference from which on two clocks differ, and a batch was not just on its way.
-SKEW_FROM = 0.25
+SKEW_MIN_SECONDS = 0.25
 #: Tasks whose submission was not reported yet, and of which something else was.
 MAX_EARLY = 10_000
 
@@ -90,7 +90,7 @@ class Reports:
             events: (kind, ...) each.
             behind: seconds that the worker's clock is behind this process's.
         """
-        if abs(behind) < SKEW_FROM:
+        if abs(behind) < SKEW_MIN_SECONDS:
             behind = 0.0  # that is how long the batch was on its way
         handlers: dict[str, Callable[..., None]] = {
             "out": self._printed, "start": self._began, "end": self._ended, "actor": self.actor_changed,

@@ -13,7 +13,7 @@ from raynb.base.engine import Engine
 from raynb.base.process import shelter
 from raynb.base.process.shelter import sheltered
 from raynb.base.ref import ObjectRef
-from raynb.core.objects.streams import FIRST
+from raynb.core.objects.streams import FIRST_ITEM
 from raynb.core.vocabulary import events as e
 from raynb.engine.local.objects.watching import tell_loop
 from raynb.engine.loop.loop import Loop
@@ -101,7 +101,7 @@ class StreamReader:
         self._engine.check_alive()
         with self._loop.lock:
             stream = self._machine.streams.table.get(task)
-            return stream is None or (stream.ended and index >= max(stream.next, FIRST))
+            return stream is None or (stream.ended and index >= max(stream.next, FIRST_ITEM))
 
     @sheltered
     def item_is_ready(self, task: int, index: int) -> bool:

@@ -24,7 +24,7 @@ from raynb.run.inspection.stacks import Stack
 from raynb.wire import messages as w
 
 ASK_TIMES = 3  # a question that is not answered is asked so often: it, or the answer, may be lost itself
-MOST_FRAMES = 8  # of the stack in a warning, the innermost ones
+MAX_FRAMES = 8  # of the stack in a warning, the innermost ones
 MIN_LOOKS = 5  # a question is open over so many looks, or the driver itself was held up
 MAX_DUMP_LOOKS = 40  # then the worker is told of without its stack, or with the part that there is
 
@@ -153,4 +153,4 @@ def _users_part(stacks: list[Stack]) -> tuple[str, ...]:
     """Returns, as lines, what the thread that runs tasks does: the innermost frames of those that are not raynb's."""
     frames = stacks[0].frames if stacks else []
     kept = [place for place in frames if not place[0].startswith((package.FOLDER, "<frozen", "<string>"))]
-    return tuple(slot.show_stack(kept[-MOST_FRAMES:]))
+    return tuple(slot.show_stack(kept[-MAX_FRAMES:]))
