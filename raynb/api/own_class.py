@@ -31,7 +31,7 @@ def _is_actor_class(value: Any) -> bool:
     return hasattr(type(value), "__ray_own_class__")
 
 
-def teach(cls: type) -> None:
+def resolve_own_name(cls: type) -> None:
     """Lets the methods of a class that is about to be decorated name it in ``super``."""
     for member in list(vars(cls).values()):
         if type(member) in (staticmethod, classmethod):
@@ -42,14 +42,14 @@ def teach(cls: type) -> None:
             functions = [member]
         for function in functions:
             if type(function) is FunctionType:
-                code = _taught(function.__code__, cls.__name__)
+                code = _with_own_super(function.__code__, cls.__name__)
                 if code is not function.__code__:
                     function.__globals__.setdefault(_NAME, own_super)
                     function.__code__ = code
 
 
-def _taught(code: CodeType, name: str) -> CodeType:
-    consts = tuple(_taught(const, name) if type(const) is CodeType else const for const in code.co_consts)
+def _with_own_super(code: CodeType, name: str) -> CodeType:
+    consts = tuple(_with_own_super(const, name) if type(const) is CodeType else const for const in code.co_consts)
     if any(new is not old for new, old in zip(consts, code.co_consts, strict=True)):
         code = code.replace(co_consts=consts)
     if "super" in code.co_names and (name in code.co_names or name in code.co_freevars):
@@ -57,4 +57,4 @@ def _taught(code: CodeType, name: str) -> CodeType:
     return code
 
 
-__all__ = ["own_super", "teach"]
+__all__ = ["own_super", "resolve_own_name"]

@@ -166,7 +166,7 @@ class RuntimeSlot:
         try:
             with interrupts.Deferred():  # a Ctrl-C gets through where something is waited for
                 with self.changed:
-                    self._settled()
+                    self._wait_until_settled()
                     if self.state == RUNNING and self.engine is not None:
                         return made(self.engine)
                     self._move(STARTING)
@@ -195,7 +195,7 @@ class RuntimeSlot:
                 slot.set_current(engine)
         return engine
 
-    def _settled(self) -> None:
+    def _wait_until_settled(self) -> None:
         """Waits until nobody starts or stops the runtime. Call under `changed`."""
         while self.state in (STARTING, STOPPING):
             if self.starter == threading.get_ident():
@@ -219,7 +219,7 @@ class RuntimeSlot:
     def _stop_here(self, timeout: float, only: DriverEngine | None = None) -> None:
         with interrupts.Deferred():  # half a shutdown would leave processes
             with self.changed:
-                self._settled()
+                self._wait_until_settled()
                 self.failed = None
                 if self.state == EMPTY or (only is not None and only is not self.engine):
                     return

@@ -60,7 +60,7 @@ class RowStore:
         """Enters a task that was just submitted."""
         with self._lock:
             self._count(row, 1)
-            self._note(row.id, row.state)
+            self._record(row.id, row.state)
             self.put("tasks", row)
 
     def move_task(self, row: TaskRow, state: str) -> None:
@@ -72,7 +72,7 @@ class RowStore:
             self._count(row, -1)
             row.state = state
             self._count(row, 1)
-            self._note(row.id, f"{state} {row.error}".rstrip())
+            self._record(row.id, f"{state} {row.error}".rstrip())
             self.put("tasks", row)
             if state in TASK_ENDED:
                 self._ended.append(row.id)
@@ -94,7 +94,7 @@ class RowStore:
             else:
                 self._running.pop(row.id, None)
 
-    def _note(self, identity: int, what: str) -> None:
+    def _record(self, identity: int, what: str) -> None:
         self._stories.setdefault(identity, []).append((_now(), f"task {what}"))
 
     # -- reading -------------------------------------------------------------------------------

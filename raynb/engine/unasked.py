@@ -25,13 +25,13 @@ class UnaskedFailures:
     """Keeps failures that nobody has asked about, and reports them once nobody can.
 
     Args:
-        tell: shows a text in the cell of a scope.
+        report: shows a text in the cell of a scope.
 
-    Thread contract: any thread; ``tell`` is called without the lock.
+    Thread contract: any thread; ``report`` is called without the lock.
     """
 
-    def __init__(self, tell: Callable[[str, int], None]) -> None:
-        self._tell = tell
+    def __init__(self, report: Callable[[str, int], None]) -> None:
+        self._report = report
         self._lock = threading.Lock()
         self._tally = Tally()
         self._tasks: dict[int, tuple[TaskRow, int]] = {}  # task → its row, and how many of its objects exist
@@ -103,4 +103,4 @@ class UnaskedFailures:
         with self._lock:
             words = self._tally.words(row.scope, row.name, row.error_type, row.error, creates_actor)
         if words and wanted():
-            self._tell(words, row.scope)
+            self._report(words, row.scope)

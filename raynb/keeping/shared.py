@@ -59,7 +59,7 @@ class SharedBox(Box):
     def __init__(self, url: str, limit: Callable[[], int], say: Callable[[str], None]) -> None:
         self.place = Place(url)
         self._key = secret()
-        self._told: set[str] = set()
+        self._said: set[str] = set()
         super().__init__(folder_of(url), limit, say)
         self.where = url
 
@@ -92,7 +92,7 @@ class SharedBox(Box):
                 with contextlib.suppress(KeyError, TypeError, ValueError):  # somebody else's object
                     found.append(_shown(key, about))
         except OSError as error:
-            self._tell(f"Only what is kept on this machine is known: {error}.")
+            self._say_once(f"Only what is kept on this machine is known: {error}.")
         return sorted(found, key=lambda entry: entry.created, reverse=True)
 
     def remove(self, entries: Sequence[Entry]) -> None:
@@ -115,7 +115,7 @@ class SharedBox(Box):
                 except ObjectLostError:  # it went meanwhile
                     pass
                 except OSError as error:
-                    self._tell(f"Results are kept on this machine only: {error}. The next ones will try again.")
+                    self._say_once(f"Results are kept on this machine only: {error}. The next ones will try again.")
                     return
             with self._change() as db:
                 db.execute("delete from unsent where key = ?", (key,))
@@ -140,7 +140,7 @@ class SharedBox(Box):
                 there = self.place.keys()
                 keys = [key for key in keys if key in there]
         except OSError as error:
-            self._tell(f"Only what is kept on this machine is used: {error}.")
+            self._say_once(f"Only what is kept on this machine is used: {error}.")
             return []
         if len(keys) == 1:
             fetched = [self._fetched(keys[0])]
@@ -160,7 +160,7 @@ class SharedBox(Box):
                     copied.append(entry.key)
                 except (BoxFull, OSError) as error:
                     self.discard(list(entry.values.values()))
-                    self._tell(f"The kept result of {entry.title} cannot be used ({error}); it is made anew.")
+                    self._say_once(f"The kept result of {entry.title} cannot be used ({error}); it is made anew.")
         return copied
 
     def _fetched(self, key: str) -> Entry | str | None:
@@ -191,9 +191,9 @@ class SharedBox(Box):
                 os.unlink(part)
         return entry
 
-    def _tell(self, text: str) -> None:
-        if text not in self._told:
-            self._told.add(text)
+    def _say_once(self, text: str) -> None:
+        if text not in self._said:
+            self._said.add(text)
             self.say(text)
 
 

@@ -18,10 +18,10 @@ from raynb.base.process.late_imports import when_imported
 
 def install() -> None:
     """Lets what the code of this process spawns have the notebook's functions and classes."""
-    when_imported("multiprocessing.reduction", "children", _teach)
+    when_imported("multiprocessing.reduction", "children", _patch)
 
 
-def _teach(module: ModuleType) -> None:
+def _patch(module: ModuleType) -> None:
     module.ForkingPickler.reducer_override = _by_value
 
 

@@ -27,7 +27,7 @@ class _Dead:
     objects: dict[int, int]  # offset → bytes
     left: int  # their sum
     resident: int  # bytes of pages not given back yet
-    settled: Callable[[], None] | None
+    emptied: Callable[[], None] | None
     busy: int = 1  # who is giving pages back just now
 
 
@@ -90,7 +90,7 @@ class ForeignArenas:
             return window.mapping(end)
 
     def adopt(
-        self, arena: int, locations: Sequence[Location], row: int, settled: Callable[[], None] | None
+        self, arena: int, locations: Sequence[Location], row: int, emptied: Callable[[], None] | None
     ) -> Callable[[], None]:
         """See `Store.adopt`."""
         kept = sorted((at[2], at[3]) for at in locations if at[0] == "shm" and at[1] == arena)
@@ -106,7 +106,7 @@ class ForeignArenas:
                 end = offset + size
             left = sum(size for _, size in kept)
             garbage = max(0, self._ledger.resident_of(row) - left)
-            self._adopted[arena] = _Dead(row, dict(kept), left, left + garbage, settled)
+            self._adopted[arena] = _Dead(row, dict(kept), left, left + garbage, emptied)
             self._ledger.set(row, left, left + garbage)
         return functools.partial(self._give_back, arena, gaps, garbage)
 
@@ -119,7 +119,7 @@ class ForeignArenas:
             if dead is not None:
                 dead.resident -= garbage
                 dead.busy -= 1
-                self._settle(arena, dead)
+                self._account(arena, dead)
 
     def free(self, arena: int, offset: int, size: int) -> None:
         """Frees a range in an adopted arena; its pages go back to the system."""
@@ -138,7 +138,7 @@ class ForeignArenas:
         with self.lock:
             dead.resident -= size
             dead.busy -= 1
-            self._settle(arena, dead)
+            self._account(arena, dead)
 
     def _punch(self, arena: int, offset: int, n: int) -> None:
         with self.lock:  # a descriptor of our own: the window's may be closed meanwhile
@@ -161,15 +161,15 @@ class ForeignArenas:
         for window in windows.values():
             window.close()
 
-    def _settle(self, arena: int, dead: _Dead) -> None:
+    def _account(self, arena: int, dead: _Dead) -> None:
         self._ledger.set(dead.row, dead.left, dead.resident)
         if not dead.left and not dead.busy and self._adopted.get(arena) is dead:
             del self._adopted[arena]  # nothing will ever be written there again
             window = self._windows.pop(arena, None)
             if window is not None:
                 window.close()
-            if dead.settled is not None:
-                dead.settled()
+            if dead.emptied is not None:
+                dead.emptied()
 
     def _unknown(self, arena: int) -> UnknownArena:
         return UnknownArena(f"arena {arena} is not attached in process {self._slot}")

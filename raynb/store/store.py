@@ -247,7 +247,7 @@ class Store:
         arena: int,
         locations: Sequence[Location],
         row: int | None = None,
-        settled: Callable[[], None] | None = None,
+        emptied: Callable[[], None] | None = None,
     ) -> Callable[[], None]:
         """Takes over what a dead process left (the driver does this, once its last message is read).
 
@@ -257,7 +257,7 @@ class Store:
 
         Args:
             row: the dead process's slot in the ledger; None: the same number as its arena.
-            settled: called once, from any thread and under a lock, so it must only leave a note: the
+            emptied: called once, from any thread and under a lock, so it must only leave a note: the
                 last object is gone and ``row`` may be used again.
 
         Returns:
@@ -267,7 +267,7 @@ class Store:
         Raises:
             UnknownArena: there are objects in an arena whose descriptor never arrived.
         """
-        give_back = self._foreign.adopt(arena, locations, arena if row is None else row, settled)
+        give_back = self._foreign.adopt(arena, locations, arena if row is None else row, emptied)
         disk = self.disk
 
         def finish() -> None:

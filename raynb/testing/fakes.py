@@ -244,12 +244,12 @@ class FakeStore:
 
     def adopt(
         self, arena: int, locations: Sequence[Location], row: int | None = None,
-        settled: Callable[[], None] | None = None,
+        emptied: Callable[[], None] | None = None,
     ) -> Callable[[], None]:  # fmt: skip
         """Records that a dead worker's arena was taken over."""
         self.adopted.append(arena)
-        if settled is not None:
-            settled()
+        if emptied is not None:
+            emptied()
         return lambda: None
 
 

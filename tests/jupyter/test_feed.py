@@ -43,7 +43,7 @@ def test_of_a_row_that_changed_twice_the_last_state_is_sent_once() -> None:
 
 def test_what_went_and_came_back_is_not_gone() -> None:
     pending = PendingChanges()
-    pending.told(change(1, TaskRow(1, "f"), objects=[ObjectRow(7)]))
+    pending.sent_picture(change(1, TaskRow(1, "f"), objects=[ObjectRow(7)]))
     pending.add(change(2, TaskRow(1, "f"), gone={"objects": [7]}))
     pending.add(change(3, gone={"tasks": [1]}, objects=[ObjectRow(7)]))
     told = pending.take()

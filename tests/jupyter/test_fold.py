@@ -37,7 +37,7 @@ def test_several_tasks_speak_in_whole_lines_with_prefixes() -> None:
     cell = CellOutput("5")
     actions = cell.add([said("a1 "), said("b1\n", task=2), said("a2\n"), said("b2", task=2)])
     assert plain(actions) == "a1 \n<f#2> b1\n<f#1> a2\n"
-    assert plain(cell.settle()) == "<f#2> b2"
+    assert plain(cell.flush_lines()) == "<f#2> b2"
     assert plain(cell.add([said("!\n", task=2), said("end\n")])) == "!\n<f#1> end\n"
 
 
@@ -56,10 +56,10 @@ def test_names_in_prefixes() -> None:
 def test_the_rest_is_folded_into_one_line_that_counts() -> None:
     cell = CellOutput("5", limit=3, hint=" (all: %raynb logs)")
     assert plain(cell.add([said("1\n2\n3\n4\n5\n")])) == "1\n2\n3\n"
-    assert cell.settle() == [Line("5-fold", "… and 2 more lines (all: %raynb logs)", False)]
+    assert cell.flush_lines() == [Line("5-fold", "… and 2 more lines (all: %raynb logs)", False)]
     assert cell.add([said("6\n" * 10)]) == []
-    assert cell.settle() == [Line("5-fold", "… and 12 more lines (all: %raynb logs)", True)]
-    assert cell.settle() == []
+    assert cell.flush_lines() == [Line("5-fold", "… and 12 more lines (all: %raynb logs)", True)]
+    assert cell.flush_lines() == []
     assert cell.add([shown()]) == []
     assert cell.hidden == 13
 

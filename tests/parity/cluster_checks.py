@@ -217,7 +217,7 @@ def refs_and_handles_travel_and_are_let_go() -> None:
     mine = {ref._id for ref in refs}
     assert mine <= engine().refs.natives.keys()
     del refs
-    engine().settle()
+    engine().drain_log()
     assert not mine & engine().refs.natives.keys()
 
 
@@ -329,9 +329,10 @@ def a_call_writes_no_rows_until_somebody_looks() -> None:
     counter = raynb.remote(num_cpus=0)(Counter).remote()
     with In(92):
         assert raynb.get([counter.up.remote(n) for n in range(50)], timeout=WAIT) == list(range(50))
-    unread, written = engine()._rows._unread, engine()._rows._book._scopes.get(92)
+    unread, written = engine()._rows._unread, engine()._rows._row_store._scopes.get(92)
     assert unread or written is not None
-    assert not engine()._rows.open.keys() & {row.id for row in engine()._rows._book.rows("tasks") if row.scope == 92}
+    written = engine()._rows._row_store.rows("tasks", lambda row: row.scope == 92)
+    assert not engine()._rows.open.keys() & {row.id for row in written}
     assert engine().scope_counts(92) == {FINISHED: 50}
     until(lambda: all(row.pid for row in engine().snapshot().tasks if row.scope == 92), "the workers' word")
     until(lambda: any(row.rss > 1 << 20 for row in engine().snapshot().actors), "the memory of an actor's process")

@@ -61,7 +61,7 @@ class Blueprint:
         o.units(given, 0)
         if any(base is not object and issubclass(base, type) for base in cls.__mro__):
             raise TypeError("The @ray.remote decorator cannot be applied to metaclasses.")
-        own_class.teach(cls)
+        own_class.resolve_own_name(cls)
         Blueprint._count += 1
         self.cls = cls
         self.name = cls.__name__

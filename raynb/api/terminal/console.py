@@ -41,7 +41,7 @@ class Console:
         self._parts: dict[tuple[int, str, str], str] = {}  # (process, who, stream) → unfinished line
         self._ready: dict[str, list[str]] = {"stdout": [], "stderr": []}  # whole lines
         self._turn = Turn()  # who takes from the queue and writes
-        self._news = threading.Event()
+        self._arrived = threading.Event()
         self._thread: threading.Thread | None = None
         self._starting = threading.Lock()
         self._closed = False
@@ -54,7 +54,7 @@ class Console:
             return
         self._queue.append(output)
         unshown.mark()
-        self._news.set()
+        self._arrived.set()
         with self._starting:
             if self._thread is None:
                 thread = threading.Thread(target=self._serve, name="raynb-console", daemon=True)
@@ -75,7 +75,7 @@ class Console:
         with self._starting:
             if self._thread is not None and (self._queue or self._turn.is_taken()):
                 self._queue.append(action)
-                self._news.set()
+                self._arrived.set()
                 return
         action()
 
@@ -85,7 +85,7 @@ class Console:
         with self._starting:
             self._closed = True
             thread = self._thread
-        self._news.set()
+        self._arrived.set()
         if thread is not None:
             thread.join(timeout=2.0)
         self._write_now(final=True)
@@ -101,8 +101,8 @@ class Console:
 
     def _serve(self) -> None:
         while True:
-            more = self._news.wait(IDLE_SECONDS) or bool(self._queue)  # what has just come may go on
-            self._news.clear()
+            more = self._arrived.wait(IDLE_SECONDS) or bool(self._queue)  # what has just come may go on
+            self._arrived.clear()
             self._write_now(final=not more)
             with self._starting:
                 if self._closed or (not more and not self._queue):

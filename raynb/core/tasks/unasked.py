@@ -57,7 +57,7 @@ class Unasked:
         if count:
             self.failed[spec.task_id] = task, count
         else:
-            self._tell(task)
+            self._report(task)
 
     def taken(self, obj: Obj, task: Task) -> None:
         """Marks the failure as asked about: a task that takes it as an argument fails for it."""
@@ -84,14 +84,14 @@ class Unasked:
             self.failed[identity] = task, count - 1
             return
         del self.failed[identity]
-        self._tell(task)
+        self._report(task)
 
     def timer(self, actor: int) -> None:
         """Reports the failure of an actor's constructor that nobody asked about in time."""
         task = self.actors.get(actor)
         if task is not None:
             self._forget_actor(actor)
-            self._tell(task)
+            self._report(task)
 
     def stopping(self) -> None:
         """Reports what is left at shutdown."""
@@ -102,7 +102,7 @@ class Unasked:
         if self.actors.pop(actor, None) is not None:
             del self._by_hex[self._spelling.actor(actor)]
 
-    def _tell(self, task: Task) -> None:
+    def _report(self, task: Task) -> None:
         spec, (kind, text) = task.spec, task.error
         words = self._tally.words(spec.scope, spec.options.name, kind, text, spec.creates_actor)
         if words:

@@ -60,7 +60,7 @@ class Actors:
         from raynb.engine.cluster.on_worker import runner
 
         self._engine.check_alive()
-        self._refs.settle()
+        self._refs.drain_log()
         spec.namespace = spec.namespace or self._namespace
         if spec.name and get_if_exists:
             try:

@@ -68,7 +68,7 @@ class Objects:
     def put(self, packed: Packed) -> ObjectRef[Any]:
         """Stores a packed value; returns its ref."""
         self._engine.check_alive()
-        self._refs.settle()
+        self._refs.drain_log()
         with self._lock:
             identity = self._ids.next_put()
         try:
@@ -89,7 +89,7 @@ class Objects:
     def get(self, refs: Sequence[ObjectRef[Any]], timeout: float | None) -> list[Any]:
         """Waits for the values (seconds; None: for ever) and returns them; raises the first error."""
         self._engine.check_alive()
-        self._refs.settle()
+        self._refs.drain_log()
         natives = [self._refs.native(ref) for ref in refs]
         deadline = None if timeout is None else _now() + timeout
         first = LOOK_SECONDS if timeout is None else min(LOOK_SECONDS, timeout)
@@ -152,7 +152,7 @@ class Objects:
 
     def _failed(self, error: BaseException, refs: Sequence[ObjectRef[Any]]) -> BaseException:
         """Returns raynb's exception for one of Ray's that a read raised; the failure counts as asked about."""
-        made = self._side.told(self.translated(error), refs)
+        made = self._side.explained(self.translated(error), refs)
         self._side.asked(refs, made)
         return made
 
@@ -175,7 +175,7 @@ class Objects:
     ) -> tuple[list[ObjectRef[Any]], list[ObjectRef[Any]]]:
         """Waits until ``num_returns`` objects are ready or ``timeout`` seconds are over; returns (ready, not ready)."""
         self._engine.check_alive()
-        self._refs.settle()
+        self._refs.drain_log()
         natives = [self._refs.native(ref) for ref in refs]
         deadline = None if timeout is None else _now() + timeout
         over = None
@@ -310,7 +310,7 @@ class Adapter:
     def _expose_refs(self) -> None:
         refs = self.refs
         self.ref_log, self.new_ref = refs.ref_log, refs.new_ref
-        self.settle, self.holding = refs.settle, refs.holding
+        self.drain_log, self.holding = refs.drain_log, refs.holding
         self.native, self.pairs, self.unpack = refs.native, refs.pairs, refs.unpack
         self.adopt, self.adopt_all = refs.adopt, refs.adopt_all
         self.reduce_ref, self.ref_bundle = refs.reduce_ref, refs.ref_bundle

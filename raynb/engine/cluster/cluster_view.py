@@ -22,9 +22,9 @@ _ROLES = ("CPU", "GPU", "memory", "object_store_memory")
 class _Driver(Protocol):
     alive: bool
 
-    def actors_told(self, found: dict[str, dict[str, Any]]) -> None:
+    def apply_actors(self, found: dict[str, dict[str, Any]]) -> None:
         """Applies the rows of actors that Ray reports as dead, by their ids."""
-    def nodes_told(self, dead: set[int]) -> None:
+    def apply_nodes(self, dead: set[int]) -> None:
         """Applies the numbers of nodes that have died."""
 
 
@@ -101,7 +101,7 @@ class ClusterView:
             )  # fmt: skip
             self._ask_nodes()
             with contextlib.suppress(Exception):  # Ray Client has no such table
-                self._driver.actors_told(ray._private.state.actors())
+                self._driver.apply_actors(ray._private.state.actors())
         except Exception:  # between two states of the cluster: the next look asks again
             return
         finally:
@@ -136,7 +136,7 @@ class ClusterView:
             row.store = int(has.get("object_store_memory", 0))
             row.memory = row.memory or int(has.get("memory", 0))
             self._ask_store(row, told)
-        self._driver.nodes_told({row.id for row in self._nodes.values() if row.address and not row.alive})
+        self._driver.apply_nodes({row.id for row in self._nodes.values() if row.address and not row.alive})
 
     @staticmethod
     def _ask_store(row: NodeRow, told: dict[str, Any]) -> None:

@@ -20,7 +20,7 @@ from raynb.base.scope import UNNUMBERED
 from raynb.base.spec import TaskOptions
 from raynb.engine.cluster import bridge, rays
 from raynb.engine.cluster.cluster_view import ClusterView
-from raynb.engine.cluster.rows.book import Rows
+from raynb.engine.cluster.rows.submitted import Rows
 from raynb.engine.cluster.side import Shared
 from raynb.engine.cluster.submission import Submission
 from raynb.exceptions import NodeDiedError, RayActorError, TaskCancelledError, WorkerCrashedError
@@ -59,17 +59,17 @@ class Controls:
     def cancel(self, ref: ObjectRef[Any], force: bool, recursive: bool) -> None:
         """Cancels a task; one that does not notice ends with its worker after `Config.cancel_grace` seconds."""
         task = ids.task_of(ref._id)
-        self._note_cancelled(task)
+        self._record_cancelled(task)
         self._submission.cancel(ref, force, recursive)
         if task in self._rows.open:
             self._cancel_deadlines[task] = _now() + self._grace
 
-    def _note_cancelled(self, task: int) -> None:
+    def _record_cancelled(self, task: int) -> None:
         self._cancelled[task] = None
         if len(self._cancelled) > MAX_CANCELLED:
             self._cancelled.popitem(last=False)
 
-    def told(self, error: BaseException, refs: Sequence[ObjectRef[Any]]) -> BaseException:
+    def explained(self, error: BaseException, refs: Sequence[ObjectRef[Any]]) -> BaseException:
         """Returns the error to raise for these refs: raynb's own for a cancellation, with what is known of a crash."""
         if len(refs) == 1 and bridge.is_from_outside(error) and ids.task_of(refs[0]._id) in self._cancelled:
             # The cancellation met Ray's own code around the task's, whose error then says anything.
@@ -99,7 +99,7 @@ class Controls:
         entry = self._rows.open.get(task)
         if entry is None:
             raise ValueError("that task is over, or was submitted by another task: cancel that one")
-        self._note_cancelled(task)
+        self._record_cancelled(task)
         rays.cancel(self._streams.get(task) or entry[0], force=force, recursive=True)
 
     def insist(self) -> None:

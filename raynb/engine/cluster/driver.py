@@ -33,9 +33,9 @@ from raynb.engine.cluster.cluster_view import ClusterView
 from raynb.engine.cluster.control import Controls
 from raynb.engine.cluster.hub import Listener, make_hub
 from raynb.engine.cluster.inspection.asking import ClusterInspection
-from raynb.engine.cluster.rows.book import Rows
 from raynb.engine.cluster.rows.failures import UnheardFailures
 from raynb.engine.cluster.rows.reports import Reports
+from raynb.engine.cluster.rows.submitted import Rows
 from raynb.engine.cluster.rows.sweeping import Sweeper
 from raynb.engine.cluster.side import Shared
 from raynb.engine.driver_code import DriverCode
@@ -81,7 +81,7 @@ class DriverSide:
         """Sets the parts that get what happens."""
         self.rows, self.failures, self.controls, self.reports = rows, failures, controls, reports
         self.inspection = inspection
-        self.defined, self.told, self.submitted = controls.defined, controls.told, rows.submitted
+        self.defined, self.explained, self.submitted = controls.defined, controls.explained, rows.submitted
         self.stored, self.has_actor, self.got = rows.stored, rows.has_actor, rows.got
         self.asked, self.dropped = failures.asked, failures.dropped
 
@@ -139,7 +139,7 @@ class ClusterEngine(Adapter):
                 ray.shutdown()
             self._end_nodes()
             raise
-        refs.admit(self)
+        refs.register(self)
         # Later than Ray's own exit handler, so before it: while there is still a connection to leave in order.
         atexit.register(self.shutdown, 1.0)
 
@@ -157,7 +157,7 @@ class ClusterEngine(Adapter):
         later = self.submission.later = NamedLater()
         self.inspection = ClusterInspection(rows, later.number_of, lambda: side.listener.hub, self.check_alive)
         self._reports = Reports(rows, self._failures.task_failed, self._cluster, deliver, later, self.inspection)
-        self.actors_told, self.nodes_told = self._reports.actors_told, self._reports.nodes_told
+        self.apply_actors, self.apply_nodes = self._reports.apply_actors, self._reports.apply_nodes
         controls = self._controls = Controls(shared, self.submission, rows, self._cluster, self.config.cancel_grace)
         self.cancel, self.cancel_task, self.cancel_scope = controls.cancel, controls.cancel_task, controls.cancel_scope
         self.scope_counts, self.run_on_workers = controls.scope_counts, controls.run_on_workers
@@ -192,7 +192,7 @@ class ClusterEngine(Adapter):
         ready = rays.call(hub, "push", ["", time.time(), False, False, b"", b""])
         connection.await_first(ready, self.config, self._say)
         self._listener = Listener(
-            hub, self.nonce, self._hub_again, self._reports.take, self._reports.was_told, self._sweep, self._lost
+            hub, self.nonce, self._hub_again, self._reports.take, self._reports.take_rows, self._sweep, self._lost
         )
         self._side.listener = self._listener
 
@@ -263,7 +263,7 @@ class ClusterEngine(Adapter):
 
     def _sweep(self) -> None:
         """Looks after silent tasks and unasked failures, on the listener's thread."""
-        self.refs.settle()
+        self.refs.drain_log()
         self._failures.look()
         rays.show_held()
         self._controls.insist()

@@ -52,20 +52,20 @@ class Hub:
         self.questions: dict[str, deque[bytes]] = {}  # reporter → what it is asked
         self.asked = asyncio.Condition()
 
-    async def tell(self, worker: str, question: bytes) -> None:
+    async def ask(self, worker: str, question: bytes) -> None:
         """Takes a question of the driver's for a worker."""
         async with self.asked:
             self.questions.setdefault(worker, deque(maxlen=QUESTIONS_KEPT)).append(question)
             self.asked.notify_all()
 
-    async def hear(self, worker: str, patience: float) -> list[bytes]:
+    async def listen(self, worker: str, patience: float) -> list[bytes]:
         """Returns what a worker is asked; waits for it (seconds)."""
         async with self.asked:
             with contextlib.suppress(asyncio.TimeoutError):
                 await asyncio.wait_for(self.asked.wait_for(lambda: bool(self.questions.get(worker))), patience)
             return list(self.questions.pop(worker, ()))
 
-    async def push(self, worker: str, sent: float, urgent: bool, failed: bool, said: bytes, told: bytes) -> float:
+    async def push(self, worker: str, sent: float, urgent: bool, failed: bool, output: bytes, ends: bytes) -> float:
         """Takes a batch; returns for how many seconds the worker gathers the next one.
 
         Args:
@@ -73,11 +73,11 @@ class Hub:
             sent: the time there.
             urgent: somebody waits for it.
             failed: the batch reports a failure and is read soon.
-            said: (how many events before, events), pickled: output; empty if there is none.
-            told: the same of what became of tasks.
+            output: (how many events before, events), pickled; empty if nothing was printed.
+            ends: the same of what became of tasks.
         """
-        if said or told:
-            self.batches.append((worker, time.time() - sent, failed, said, told))
+        if output or ends:
+            self.batches.append((worker, time.time() - sent, failed, output, ends))
         self.there.set()
         if urgent:
             self.urgent.set()
@@ -104,7 +104,7 @@ def reporter_name(nonce: int, process: str) -> str:
     return f"{nonce:08x}-{process}"
 
 
-def told_to(mark: Mark | None, nonce: int) -> bool:
+def is_for(mark: Mark | None, nonce: int) -> bool:
     """Returns whether the reports that a mark names come to this driver: those of another one's are its own affair."""
     return mark is not None and mark[0].startswith(reporter_name(nonce, ""))
 
@@ -127,8 +127,8 @@ class Listener:
         hub: handle of the hub.
         nonce: of the driver.
         again: makes the hub again; returns its handle.
-        take: called with (worker, events, seconds that its clock is behind) of what each one said, in order.
-        told: called with (worker, seconds, whether it is to be read soon, pickle) of what became of tasks.
+        take: called with (worker, events, seconds that its clock is behind) of what each one printed, in order.
+        ends: called with (worker, seconds, whether it is to be read soon, pickle) of what became of tasks.
         tick: called at least every `TICK_SECONDS` seconds.
         lost: called with whether the connection is over, and with the error.
 
@@ -136,12 +136,12 @@ class Listener:
     """
 
     def __init__(self, hub: Any, nonce: int, again: Callable[[], Any], take: Callable[[str, list[Any], Any], None],
-                 told: Callable[[str, float, bool, bytes], None], tick: Callable[[], None],
+                 ends: Callable[[str, float, bool, bytes], None], tick: Callable[[], None],
                  lost: Callable[[bool, BaseException], None]) -> None:  # fmt: skip
         self._hub = hub
         self._nonce = nonce
         self._again = again
-        self._told = told
+        self._ends = ends
         self._tick = tick
         self._lost = lost
         self._session = rays.session()
@@ -212,13 +212,13 @@ class Listener:
         for _, then in left:
             then()
 
-    def _batch(self, worker: str, behind: float, failed: bool, said: bytes, told: bytes) -> None:
+    def _batch(self, worker: str, behind: float, failed: bool, output: bytes, ends: bytes) -> None:
         self._behind[worker] = behind = min(behind, self._behind.get(worker, behind))
         self._heard = True
-        if told:
-            self._told(worker, behind + self._hub_behind, failed, told)
-        if said:
-            first, events = pickle.loads(said)
+        if ends:
+            self._ends(worker, behind + self._hub_behind, failed, ends)
+        if output:
+            first, events = pickle.loads(output)
             self._order.add(worker, first, events, behind + self._hub_behind, time.monotonic())
             self._release()
 
@@ -234,7 +234,7 @@ class Listener:
     def seen(self, mark: Mark | None) -> None:
         """Waits until the reports that ``mark`` names are applied (at most `OUTPUT_WAIT_SECONDS`)."""
         has = self._order.has
-        if has(mark) or threading.current_thread() is self._thread or not told_to(mark, self._nonce):
+        if has(mark) or threading.current_thread() is self._thread or not is_for(mark, self._nonce):
             return
         with self._changed:
             losses = self._losses
@@ -243,7 +243,7 @@ class Listener:
     def when_seen(self, mark: Mark | None, then: Callable[[], None]) -> None:
         """Calls ``then`` on the listener's thread once those reports are applied; at once if they are."""
         with self._changed:
-            wait = not (self._stopping or self._order.has(mark)) and told_to(mark, self._nonce)
+            wait = not (self._stopping or self._order.has(mark)) and is_for(mark, self._nonce)
             if wait:
                 self._later.append((mark, then))
         if not wait:

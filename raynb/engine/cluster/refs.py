@@ -42,7 +42,7 @@ class Refs:
         self._ids = shared.ids
         self._side = shared.side
 
-    def settle(self) -> None:
+    def drain_log(self) -> None:
         """Applies the log of refs that came and went, and releases Ray's refs that nothing names any more."""
         log = self.ref_log
         if not log:
@@ -221,7 +221,7 @@ def _back(ref: ObjectRef[Any]) -> Any:
     return engine.native(ref)
 
 
-class Admitted(Protocol):
+class RegisteredEngine(Protocol):
     """An engine that accepts refs and handles of plain Ray."""
 
     refs: Refs
@@ -230,17 +230,17 @@ class Admitted(Protocol):
         """Returns our ref and spec for one of Ray's handles, of any process's actor."""
 
 
-_admitted: list[Admitted] = []
+_registered: list[RegisteredEngine] = []
 
 
-def _in_place() -> Admitted | None:
+def _in_place() -> RegisteredEngine | None:
     """Returns the engine in place here if it is one of a cluster."""
     here: object = slot.peek()
-    return next((engine for engine in _admitted if engine is here), None)
+    return next((engine for engine in _registered if engine is here), None)
 
 
-def _current() -> Admitted:
-    return _in_place() or _admitted[-1]
+def _current() -> RegisteredEngine:
+    return _in_place() or _registered[-1]
 
 
 def _adopt_native(native: Any) -> ObjectRef[Any]:
@@ -255,20 +255,20 @@ def _ref_of_handle(handle: Any) -> ObjectRef[Any]:
     return _current().refs.adopt_native(handle)
 
 
-def admit(engine: Admitted) -> None:
+def register(engine: RegisteredEngine) -> None:
     """From now on, refs and handles of plain Ray's are taken wherever ours are."""
-    _admitted.append(engine)
+    _registered.append(engine)
     foreign[ray.ObjectRef] = _adopt_native
     foreign_handles[ray.actor.ActorHandle] = _adopt_handle
     pickling.register_serializer(ray.ObjectRef, _adopt_native, _back)
     pickling.register_serializer(ray.actor.ActorHandle, _ref_of_handle, _back)
 
 
-def withdraw(engine: Admitted) -> None:
-    """Takes back what `admit` did, with the last engine."""
-    if engine in _admitted:
-        _admitted.remove(engine)
-    if not _admitted:
+def withdraw(engine: RegisteredEngine) -> None:
+    """Takes back what `register` did, with the last engine."""
+    if engine in _registered:
+        _registered.remove(engine)
+    if not _registered:
         foreign.clear()
         foreign_handles.clear()
         for kind in (ray.ObjectRef, ray.actor.ActorHandle):

@@ -58,7 +58,7 @@ class Side(Protocol):
     def got(self, refs: Sequence[ObjectRef[Any]]) -> None:
         """Called after values were read."""
 
-    def told(self, error: BaseException, refs: Sequence[ObjectRef[Any]]) -> BaseException:
+    def explained(self, error: BaseException, refs: Sequence[ObjectRef[Any]]) -> BaseException:
         """Returns an error that is about to be raised, with what the driver knows of its place and cause."""
 
     def asked(self, refs: Sequence[ObjectRef[Any]], error: BaseException | None = None) -> None:

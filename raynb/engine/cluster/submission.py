@@ -196,7 +196,7 @@ class Submission:
     ) -> list[ObjectRef[Any]] | ObjectRefGenerator:
         """Submits a task or an actor's method call; returns its refs, or a generator of them, at once."""
         self._engine.check_alive()
-        self._refs.settle()
+        self._refs.drain_log()
         task = self._ids.next_task(actor)
         count = options.num_returns
         try:

@@ -29,7 +29,7 @@ class Actors:
     ) -> None:  # fmt: skip
         self._engine = runtime
         self._objects = objects
-        self._book = runtime.book
+        self._row_store = runtime.row_store
         self._names = names
         self._lives = lives
         self._namespace = namespace
@@ -62,8 +62,8 @@ class Actors:
             self._objects.log.append(~identity)  # lives until it is killed
         self._names.claim(spec)
         row = self._engine.new_row(spec.actor_id, options, ACTOR_CREATION_TASK, spec.actor_id, scope)
-        self._book.new_task(row)
-        self._book.put("actors", host.row)
+        self._row_store.new_task(row)
+        self._row_store.put("actors", host.row)
         self._lives.start(row, host)
         return ref, spec
 

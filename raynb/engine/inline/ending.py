@@ -40,7 +40,7 @@ class Endings:
         self.open.pop(now.row.id, None)
         now.row.ended = _now()
         now.row.ran = now.row.ran or now.row.ended
-        self._runtime.book.move_task(now.row, state)
+        self._runtime.row_store.move_task(now.row, state)
 
     def end_cancelled(self, now: InlineTask) -> None:
         """Ends the task as cancelled."""

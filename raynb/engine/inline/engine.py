@@ -98,7 +98,7 @@ class InlineEngine:
         self.alive = True
         self.job_env = config.runtime_env or {}
         self.on_output: list[Callable[[Output], None]] = []
-        self.book = RowStore(config.finished_tasks_kept)
+        self.row_store = RowStore(config.finished_tasks_kept)
         self.unasked = UnaskedFailures(self._report_failure)
         self.objects = Objects(self)
         self.kinds = self.objects.kinds
@@ -140,7 +140,7 @@ class InlineEngine:
         self.create_actor, self.kill = actors.create_actor, actors.kill
         self.actor_named, self.actor_names = actors.actor_named, actors.actor_names
         self.pending_calls, self.leave_actor = actors.pending_calls, leave_actor
-        self.own_handle, self.story = actors.own_handle, self.book.story
+        self.own_handle, self.story = actors.own_handle, self.row_store.story
 
     # -- its life ------------------------------------------------------------------------------
     def shutdown(self, timeout: float) -> None:
@@ -208,7 +208,7 @@ class InlineEngine:
         scope = outer.scope if outer is not None else current_scope()
         task = self.next_id(actor)
         row = self.new_row(task, options, ACTOR_TASK if actor else NORMAL_TASK, actor, scope)
-        self.book.new_task(row)
+        self.row_store.new_task(row)
         count = options.num_returns
         returns = [ids.object_id(task, index) for index in range(1, (count if count >= 0 else 1) + 1)]
         for identity in returns:
@@ -269,7 +269,7 @@ class InlineEngine:
     def cancel_scope(self, scope: int) -> tuple[int, int]:
         """Cancels the unfinished tasks of a cell; returns (cancelled, already ended)."""
         mine = [now for now in list(self.tasks.open.values()) if now.scope == scope]
-        finished = sum(n for state, n in self.book.scope_counts(scope).items() if state in TASK_ENDED)
+        finished = sum(n for state, n in self.row_store.scope_counts(scope).items() if state in TASK_ENDED)
         for now in mine:
             self.tasks.cancel(now)
         return len(mine), finished
@@ -325,18 +325,18 @@ class InlineEngine:
         busy = list(self.tasks.open.values())
         self._worker.state = BUSY if busy else IDLE
         self._worker.task = busy[-1].row.id if busy else 0
-        self.book.put("workers", self._worker)
+        self.row_store.put("workers", self._worker)
         store = StoreRow(
             limit=self._store_limit, used=self.objects.bytes,
             inline=self.objects.bytes, objects=len(self.objects.table), resident=self.objects.bytes,
         )  # fmt: skip
-        return self.book.changes(since, store, *self.cluster())
+        return self.row_store.changes(since, store, *self.cluster())
 
     def rows(self, tasks: Sequence[int] = (), actors: Sequence[int] = (), objects: Sequence[int] = ()) -> Snapshot:
         """Returns the rows of these ids only."""
         self.objects.drain_log()
         self.objects.refresh_rows()
-        return self.book.picture_of(tasks, actors, objects)
+        return self.row_store.picture_of(tasks, actors, objects)
 
     def awaited(self, task: int) -> list[int]:
         """Returns none: a task runs when it is submitted."""
@@ -361,7 +361,7 @@ class InlineEngine:
     def scope_counts(self, scope: int) -> dict[str, int]:
         """Returns state → number of the cell's tasks."""
         self.objects.drain_log()
-        return self.book.scope_counts(scope)
+        return self.row_store.scope_counts(scope)
 
     def logs(self, task: int | None = None, worker: int | None = None) -> list[Output]:
         """Returns nothing: tasks print directly, and nothing is kept."""

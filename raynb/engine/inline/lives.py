@@ -46,7 +46,7 @@ class ActorLives:
         now = InlineTask(row, host.options, host.row.scope, host)
         row.started = row.fetched = _now()
         token = running.set(now)
-        book = self._runtime.book
+        row_store = self._runtime.row_store
         try:
             with environment.temporary(host.options.runtime_env):
                 async def on_loop() -> None:
@@ -75,7 +75,7 @@ class ActorLives:
             self._runtime.unasked.actor_failed(actor, row)
         finally:
             running.reset(token)
-        book.put("actors", host.row)
+        row_store.put("actors", host.row)
 
     def _construct(self, host: InlineActor) -> None:
         cls = self._runtime.function(host.spec.class_key)
@@ -109,7 +109,7 @@ class ActorLives:
         host.dead = value
         host.row.state = DEAD
         host.row.death_cause = " ".join(part for part in value[2][1:] if isinstance(part, str))
-        self._runtime.book.put("actors", host.row)
+        self._runtime.row_store.put("actors", host.row)
         self._names.release(host.spec)
         if host.loop is not None and not host.loop.driven_here():
             host.loop.close()
@@ -133,5 +133,5 @@ class ActorLives:
         host.row.restarts += 1
         again = TaskRow(self._runtime.next_id(), host.options.name, ACTOR_CREATION_TASK, actor=host.spec.actor_id,
                         scope=host.row.scope, worker=1, pid=os.getpid(), submitted=_now())  # fmt: skip
-        self._runtime.book.new_task(again)
+        self._runtime.row_store.new_task(again)
         self.start(again, host)

@@ -59,7 +59,7 @@ class Objects:
 
     def __init__(self, engine: Runtime) -> None:
         self.engine = engine
-        self.book = engine.book
+        self.row_store = engine.row_store
         self.table: dict[int, InlineObject] = {}
         self.log: deque[Any] = deque()
         self.bytes = 0
@@ -188,8 +188,8 @@ class Objects:
             for identity in touched:
                 obj = self.table.get(identity)
                 if obj is None:
-                    self.book.drop("objects", identity)
+                    self.row_store.drop("objects", identity)
                 elif identity not in self.handles:
-                    self.book.put("objects", ObjectRow(
+                    self.row_store.put("objects", ObjectRow(
                         identity, obj.size, PENDING if obj.value is None else MEMORY, ids.task_of(identity),
                         obj.scope, obj.refs, error=obj.value is not None and obj.value[0] != "ok"))  # fmt: skip

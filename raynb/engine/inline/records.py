@@ -69,7 +69,7 @@ class InlineStream:
         self.taken = 1
         self.ended = False
         self.iterator: Any = None
-        self.room: asyncio.Event | None = None  # for async generators
+        self.space: asyncio.Event | None = None  # for async generators
         self.loop: DrivenLoop | None = None
 
     def full(self) -> bool:

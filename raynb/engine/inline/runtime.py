@@ -19,7 +19,7 @@ class Runtime(Engine, Protocol):
     """
 
     alive: bool
-    book: RowStore
+    row_store: RowStore
     unasked: UnaskedFailures
     refs: OwnRefs
 

@@ -63,7 +63,7 @@ class Tasks:
             return
         self.open[row.id] = now
         row.started = row.fetched = _now()
-        self._runtime.book.move_task(row, RUNNING)
+        self._runtime.row_store.move_task(row, RUNNING)
         if host is not None and host.loop is not None:
             self._run_on_loop(now, packed, host, host.loop)
             return
@@ -230,8 +230,8 @@ class Tasks:
         stream.taken = max(stream.taken, index - 1)
         if now is None or stream.ended:
             return
-        if stream.room is not None:
-            stream.room.set()
+        if stream.space is not None:
+            stream.space.set()
         elif stream.iterator is not None:
             try:
                 self.advance(now, stream)
@@ -297,13 +297,13 @@ class Tasks:
         if inspect.isasyncgen(result):
             if stream is None:
                 raise TypeError(f"{now.options.name} is an async generator; call it with num_returns='streaming'")
-            stream.room = asyncio.Event()
+            stream.space = asyncio.Event()
             async for item in result:
                 self.add_item(now, stream, item)
                 wake_readers(stream)
                 while stream.full():
-                    stream.room.clear()
-                    await stream.room.wait()
+                    stream.space.clear()
+                    await stream.space.wait()
             self.finish_stream(now, stream)
             return
         if inspect.isawaitable(result):

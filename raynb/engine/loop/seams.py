@@ -53,6 +53,6 @@ class Storage(Protocol):
 
     def adopt(
         self, arena: int, locations: Sequence[Location], row: int | None = None,
-        settled: Callable[[], None] | None = None,
+        emptied: Callable[[], None] | None = None,
     ) -> Callable[[], None]:  # fmt: skip
         """Takes over the objects in a dead process's arena; returns what is to be called without the lock."""

@@ -63,7 +63,7 @@ class Watch:
         self._pending = len(done.status)
         self._shown_at = 0.0
         self._display_id = ""
-        self._told: set[str] = set()  # names that cannot come back
+        self._reported: set[str] = set()  # names that cannot come back
         self._quiet = False  # failures are raised by the caller instead
 
     def begin(self, quiet: bool) -> None:
@@ -132,9 +132,9 @@ class Watch:
     def _say_stuck(self, name: str, ref: Any) -> None:
         """Says once in the cell that an output cannot come back."""
         with self._lock:
-            if name in self._told:
+            if name in self._reported:
                 return
-            self._told.add(name)
+            self._reported.add(name)
         ref.future().add_done_callback(
             lambda known: self.notebook.show_stuck(self.scope, name, _error_of(known) or TypeError("it is lost"))
         )

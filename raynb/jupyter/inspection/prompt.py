@@ -60,7 +60,7 @@ class Breakpoints:
     def __init__(self, notebook: Notebook) -> None:
         self.notebook = notebook
         self._pending: deque[Breakpoint] = deque()
-        self._told: set[tuple[int, int]] = set()
+        self._announced: set[tuple[int, int]] = set()
         self._passed: dict[int, Breakpoint] = {}  # cells that were told that nobody can answer
         self._busy = False
 
@@ -132,8 +132,8 @@ class Breakpoints:
                 return
         for point in list(self._pending):
             key = (point.worker, point.session)
-            if key not in self._told and (running is None or time.time() - point.since > NOTICE_AFTER_SECONDS):
-                self._told.add(key)
+            if key not in self._announced and (running is None or time.time() - point.since > NOTICE_AFTER_SECONDS):
+                self._announced.add(key)
                 how = "`%raynb debug` opens it"
                 if running is not None:  # it does something else, and no magic can run before its end
                     how = ("its prompt opens as soon as the running cell waits for tasks (get, wait, await, result); "

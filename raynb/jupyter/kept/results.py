@@ -99,7 +99,7 @@ class Kept:
         if self._box is None or self._box.where != path or not self._box.is_there():
             self.close()
             try:
-                self._box = open_box(path, lambda: self.notebook.config.keep_limit, self._tell)
+                self._box = open_box(path, lambda: self.notebook.config.keep_limit, self._show)
             except (FolderError, OSError) as error:
                 raise UsageError(f"--keep: {error}") from None
             self._keeper = Keeper(self._box)
@@ -129,7 +129,7 @@ class Kept:
     def _finish(self) -> None:
         """Waits for what is being written: after the runtime's end it could not be read any more."""
         if not self.flush(FLUSH_SECONDS):
-            self._tell(f"Some results are not kept: they were not written within {FLUSH_SECONDS:.0f} s.")
+            self._show(f"Some results are not kept: they were not written within {FLUSH_SECONDS:.0f} s.")
 
     def uninstall(self) -> None:
         """Stops keeping, when the extension is unloaded."""
@@ -300,9 +300,9 @@ class Kept:
     def _not_kept(self, title: str, why: str) -> None:
         if (text := f"{title} is not kept: {why}.") not in self._said:
             self._said.add(text)
-            self._tell(text)
+            self._show(text)
 
-    def _tell(self, text: str) -> None:
+    def _show(self, text: str) -> None:
         self.notebook.router.show_text(self.notebook.scope, "stdout", f"{text}\n")
 
     def ages(self) -> tuple[list[Entry], float]:

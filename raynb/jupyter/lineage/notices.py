@@ -27,19 +27,19 @@ class StaleNotices:
     def __init__(self, lineage: NotebookLineage, why: Callable[[Run], str]) -> None:
         self._lineage = lineage
         self._why = why
-        self._told: set[tuple[int, str]] = set()
+        self._shown: set[tuple[int, str]] = set()
         self._published: Any = None  # the lineage's verdicts when they were told
         self._verdicts: dict[int, str] = {}
 
     def clear(self) -> None:
         """Withdraws everything: the runtime has ended."""
-        self._told.clear()
+        self._shown.clear()
         self._verdicts = {}
         stale.known.clear()
 
     def forget(self) -> None:
         """Forgets runs that the record has forgotten."""
-        self._told = {told for told in self._told if told[0] in self._lineage.runs}
+        self._shown = {shown for shown in self._shown if shown[0] in self._lineage.runs}
 
     def publish(self, nonce: int) -> bool:
         """Publishes what is stale now; returns whether that has changed.
@@ -60,7 +60,7 @@ class StaleNotices:
         stale.known.clear()
         for number, text in verdicts.items():
             run = lineage.runs[number]
-            if (number, text) not in self._told:
+            if (number, text) not in self._shown:
                 names = ", ".join(f"`{name}`" for name in run.outputs) or "The value"
                 said = f"{names} of {cell_name(run.scope)} {'are' if len(run.outputs) > 1 else 'is'} stale: {text}."
                 stale.known.update({(nonce, task): said for task in run.tasks[:MAX_TASKS]})
@@ -68,4 +68,4 @@ class StaleNotices:
 
     def said(self, text: str) -> None:
         """Records that a sentence was shown."""
-        self._told.update((number, why) for number, why in self._verdicts.items() if text.endswith(f"stale: {why}."))
+        self._shown.update((number, why) for number, why in self._verdicts.items() if text.endswith(f"stale: {why}."))

@@ -78,7 +78,7 @@ class Record:
         self._notices = StaleNotices(self.lineage, self.why_run)
         self._kept_at = 0
         self._changes = 0
-        self._news = False  # what is stale has changed, and the listeners do not know it yet
+        self._changed = False  # what is stale has changed, and the listeners do not know it yet
 
     # -- loading -------------------------------------------------------------------------------
     def install(self) -> None:
@@ -224,14 +224,14 @@ class Record:
         self._calls.cell_ended(cell)
         self._observe(cell.scope, self._births.record(cell.scope))
         self._forget()
-        self._news = self._publish() or self._news
+        self._changed = self._publish() or self._changed
 
     def _catch_up(self, info: Any = None) -> None:
         """Records what is left to be recorded, and tells the listeners; on the thread that runs cells."""
         self.later.catch_up()
-        if self._news:
-            self._news = False
-            self._tell(True)
+        if self._changed:
+            self._changed = False
+            self._call_listeners(True)
 
     def refresh(self) -> None:
         """Records what the running cell has changed so far."""
@@ -241,9 +241,9 @@ class Record:
             self.reader.modules.next_look()
             self._observe(scope, self._births.so_far())
             changed = self._publish()
-        self._tell(changed)
+        self._call_listeners(changed)
 
-    def _tell(self, changed: bool) -> None:
+    def _call_listeners(self, changed: bool) -> None:
         """Calls the listeners, without the lock: they may ask the record."""
         for function in list(self.on_change) if changed else ():
             function()

@@ -175,7 +175,7 @@ def run_again(notebook: Notebook, plan: RerunPlan, submit: Callable[[str, str], 
     for again in watches:
         if again.watch.first_error is None:
             again.finish()
-    _tell(notebook.lineage, plan, failed)
+    _report(notebook.lineage, plan, failed)
 
 
 @dataclass(slots=True, frozen=True)
@@ -234,7 +234,7 @@ def _in_its_cell(notebook: Notebook, run: Run) -> Iterator[Cell]:
         yield cell
 
 
-def _tell(record: Record, plan: RerunPlan, refused: set[int]) -> None:
+def _report(record: Record, plan: RerunPlan, refused: set[int]) -> None:
     """Prints which cells failed."""
     scopes = {run.scope for run in plan.runs}
     failed = [run for run in record.shown() if run.scope in scopes and record.state(run) == FAILED_RUN]

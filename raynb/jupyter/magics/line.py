@@ -70,7 +70,7 @@ class LineMagics(Magics):
         self.notebook.lineage.swapped({name: value for name, value in found.items() if not failed}, True)
         for name, value in found.items():
             if failed:
-                _tell_failed(name, value, failed)
+                _print_failed(name, value, failed)
         if failed and self.notebook.waits_at_end():  # such a run is not to end with success
             raise next(iter(failed.values()))
 
@@ -359,7 +359,7 @@ def _values(
     return tuple(values), failed
 
 
-def _tell_failed(name: str, value: Any, failed: dict[ObjectRef[Any], Exception]) -> None:
+def _print_failed(name: str, value: Any, failed: dict[ObjectRef[Any], Exception]) -> None:
     """Says which parts of a list, tuple or dict failed."""
     pairs = list(value.items() if isinstance(value, dict) else enumerate(value))
     found = []

@@ -114,20 +114,20 @@ class CellOutput:
             elif output.kind == END_OF_TASK:
                 voice = self._voices.get((output.actor or output.task, output.text))
                 if voice is not None:
-                    self._settle(voice, actions)
+                    self._flush_line(voice, actions)
             else:
                 self._rich(output, actions)
         return actions
 
-    def settle(self) -> list[Action]:
+    def flush_lines(self) -> list[Action]:
         """Shows unfinished lines and the fold as they are; call it when nothing came for a while."""
         actions: list[Action] = []
         for voice in self._voices.values():
-            self._settle(voice, actions)
+            self._flush_line(voice, actions)
         self._fold(actions)
         return actions
 
-    def _settle(self, voice: _Voice, actions: list[Action]) -> None:
+    def _flush_line(self, voice: _Voice, actions: list[Action]) -> None:
         if voice.partial:
             self._show(voice, voice.partial, actions)
             voice.partial = ""

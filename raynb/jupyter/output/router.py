@@ -76,7 +76,7 @@ class Router:
         self._replays = 0
         self._earlier: dict[int, int] = {}  # cell → its tasks before it was submitted again
         self._touched: set[int] = set()  # scopes with news since they were settled
-        self._news = threading.Event()
+        self._arrived = threading.Event()
         self._turn = Turn()  # one delivery at a time; also keeps the order
         self._urgent = threading.Event()  # somebody waits for a delivery
         self._stopped = False
@@ -98,7 +98,7 @@ class Router:
         unshown.remove(self)
         self._undo()
         self._urgent.set()
-        self._news.set()
+        self._arrived.set()
         if self._thread is not None:
             self._thread.join(timeout=2.0)
             self._thread = None
@@ -111,8 +111,8 @@ class Router:
             return
         self._queue.append(output)
         unshown.mark()
-        if not self._news.is_set():
-            self._news.set()
+        if not self._arrived.is_set():
+            self._arrived.set()
 
     def show(self, asked: Sequence[int] = ()) -> None:
         """Shows what has come: the calling thread has learned of the end of a task of the running cell."""
@@ -130,7 +130,7 @@ class Router:
             return
         self._queue.append(_After(action))
         self._urgent.set()
-        self._news.set()
+        self._arrived.set()
 
     def post(self, action: Callable[[], None]) -> None:
         """Runs something small after the output that came before it, on the delivering thread.
@@ -138,12 +138,12 @@ class Router:
         ``action`` may call the ``show_…`` methods' sink through `Router.sink`; it has the turn.
         """
         self._queue.append(action)
-        self._news.set()
+        self._arrived.set()
 
     def drain(self) -> None:
         """Shows everything that has come so far, unfinished lines included."""
         self._deliver(awaited=True)
-        self._settle()
+        self._flush_lines()
 
     def show_error(self, scope: int, name: str, value: str, traceback: list[str]) -> None:
         """Shows an error in a cell, after what its tasks printed before."""
@@ -174,7 +174,7 @@ class Router:
 
         def show() -> None:
             self._perform(scope, state.add(outputs, many=_tasks_of(of) - self._earlier.get(of, 0) > 1))
-            self._perform(scope, state.settle())
+            self._perform(scope, state.flush_lines())
 
         self.post(show)
         self.drain()
@@ -197,12 +197,12 @@ class Router:
     def _serve(self) -> None:
         quiet = 0
         while not self._stopped:
-            if not self._news.wait(INTERVAL_SECONDS if quiet < QUIET_ROUNDS or self._held else None):
+            if not self._arrived.wait(INTERVAL_SECONDS if quiet < QUIET_ROUNDS or self._held else None):
                 quiet += 1
                 if self._held:
                     self._deliver(awaited=self.main_waits)
                 if quiet == QUIET_ROUNDS:
-                    self._settle()
+                    self._flush_lines()
                 continue
             quiet = 0
             self._urgent.wait(INTERVAL_SECONDS)  # let some gather: ``print`` alone writes twice
@@ -225,7 +225,7 @@ class Router:
 
     def _show_all(self, awaited: bool, actions: list[Callable[[], None]]) -> None:
         with Deferred():
-            self._news.clear()
+            self._arrived.clear()
             if self._held:
                 held, self._held = self._held, []
                 self._show(held, awaited)
@@ -285,14 +285,14 @@ class Router:
             return False
         return True
 
-    def _settle(self) -> None:
-        self._turn.take(self._settle_all)
+    def _flush_lines(self) -> None:
+        self._turn.take(self._flush_all_lines)
 
-    def _settle_all(self) -> None:
+    def _flush_all_lines(self) -> None:
         with Deferred():
             touched, self._touched = self._touched, set()
             for scope in touched & self._states.keys():
-                self._perform(scope, self._states[scope].settle())
+                self._perform(scope, self._states[scope].flush_lines())
 
     def _state(self, scope: int) -> CellOutput:
         state = self._states.get(scope)

@@ -153,12 +153,12 @@ class Transcripts:
                     continue
                 if left <= 0:
                     return {"cells": found, "more": True}
-                news = {str(at): one for at, one in enumerate(run.outputs) if one.changed > version}
-                left -= sum(one.size for one in news.values())
+                missed = {str(at): one for at, one in enumerate(run.outputs) if one.changed > version}
+                left -= sum(one.size for one in missed.values())
                 found[cell] = {
                     "request": run.request, "session": run.session, "count": run.count, "whole": run.whole,
                     "running": run.running, "first": run.first, "version": run.version, "length": len(run.outputs),
-                    "outputs": {at: one.as_saved() | {"updated": one.updated} for at, one in news.items()},
+                    "outputs": {at: one.as_saved() | {"updated": one.updated} for at, one in missed.items()},
                 }  # fmt: skip
         return {"cells": found, "more": False}
 
@@ -311,6 +311,6 @@ def remember(shell: InteractiveShell) -> Callable[[], None]:
     return undo
 
 
-def news(seen: Mapping[str, Any]) -> dict[str, Any]:
+def missed(seen: Mapping[str, Any]) -> dict[str, Any]:
     """Returns what pages have missed; see `Transcripts.since`."""
     return current.since(seen) if current is not None else {"cells": {}, "more": False}

@@ -247,13 +247,13 @@ def in_cells(traceback: str, labels: Labels) -> str:
     """Returns a traceback with the notebook's names of its cells instead of their files', and with the
     source lines that only the kernel knows."""
 
-    def told(found: re.Match[str]) -> str:
+    def named(found: re.Match[str]) -> str:
         place = labels.place(found["file"]) or f'File "{found["file"]}"'
         source = linecache.getline(found["file"], int(found["line"])).strip()
         shown = found["source"] or (f"    {source}\n" if source else "")
         return f"  {place}, line {found['line']}{found['rest']}\n{shown}"
 
-    return _FRAME.sub(told, traceback)
+    return _FRAME.sub(named, traceback)
 
 
 def totals(snapshot: Snapshot) -> dict[str, int]:

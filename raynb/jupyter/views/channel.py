@@ -85,7 +85,7 @@ def _shown(request: dict[str, Any]) -> dict[str, Any]:
         found: dict[str, Any] = {"displays": displays.of([one for one in request.get("ids") or () if type(one) is str])}
     else:
         seen = request.get("seen")
-        found = transcripts.news(seen if isinstance(seen, dict) else {})
+        found = transcripts.missed(seen if isinstance(seen, dict) else {})
     head = {"v": messages.VERSION, "kind": "reply", "n": request.get("n"), "do": do, "ok": True, "text": ""}
     return head | found
 

@@ -66,7 +66,7 @@ class PendingChanges:
                 gone.pop(row.id, None)
         self._latest = change
 
-    def told(self, picture: Snapshot) -> None:
+    def sent_picture(self, picture: Snapshot) -> None:
         """Records a full picture that a view got beside these messages."""
         for kind, heard in self._heard.items():
             heard.update(row.id for row in getattr(picture, kind))

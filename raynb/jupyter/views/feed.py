@@ -38,12 +38,12 @@ class Watcher:
     the caller's of `Feed.watch` when no runtime runs.
     """
 
-    __slots__ = ("fresh", "send", "told")
+    __slots__ = ("fresh", "send", "status")
 
     def __init__(self, send: Send) -> None:
         self.send = send
         self.fresh = True
-        self.told = ""  # the last status sent, so that none is sent twice
+        self.status = ""  # the last status sent, so that none is sent twice
 
 
 class Feed:
@@ -92,7 +92,7 @@ class Feed:
             if watcher not in self._watchers:
                 self._watchers.append(watcher)
             watcher.fresh = True
-            watcher.told = ""
+            watcher.status = ""
         self.wake()
 
     def retell(self) -> None:
@@ -135,7 +135,7 @@ class Feed:
     def wake(self) -> None:
         """Pulls at once; starts the thread if there is something to watch."""
         if not self._engine():
-            self._tell_stopped()
+            self._send_stopped()
             return
         with self._changed:
             self._changed.notify_all()
@@ -176,7 +176,7 @@ class Feed:
             with self._changed:
                 self._thread = None
             if why or not self._engine():
-                self._tell_stopped(why)
+                self._send_stopped(why)
             elif self._watchers and not self._closed:
                 self.wake()  # another runtime came while this one went
 
@@ -224,7 +224,7 @@ class Feed:
             self._catch_up(change, watchers)
             since = change.version
             named.record(change)
-            change.objects.extend(named.renamed(self.labels.told, self._clock()))
+            change.objects.extend(named.renamed(self.labels.everything, self._clock()))
             pending.add(change)
         fresh = [watcher for watcher in watchers if watcher.fresh]
         if fresh:
@@ -234,7 +234,7 @@ class Feed:
                 since = snapshot.version
                 named.record(snapshot)
             full = view_model.message(snapshot, self.labels, runtime=runtime)
-            pending.told(snapshot)
+            pending.sent_picture(snapshot)
         told = pending.take()
         change_message = view_model.message(told, self.labels, CHANGE_MAX_ROWS, runtime) if told is not None else None
         now = self._clock()
@@ -244,11 +244,11 @@ class Feed:
         for watcher in watchers:
             if watcher.fresh and full is not None:
                 watcher.fresh = False
-                watcher.told = ""
+                watcher.status = ""
                 self._send(watcher, full)
-            elif (news := change_message or beat) is not None:
-                watcher.told = ""
-                self._send(watcher, news)
+            elif (update := change_message or beat) is not None:
+                watcher.status = ""
+                self._send(watcher, update)
         assert since is not None, "a watcher is fresh when the feed starts"
         return since
 
@@ -269,13 +269,13 @@ class Feed:
             log.debug("A view could not be reached", exc_info=True)
             self.unwatch(watcher)
 
-    def _tell_stopped(self, why: str = "") -> None:
+    def _send_stopped(self, why: str = "") -> None:
         status = why or "stopped"
         with self._changed:
             # Marked before it is sent: whoever ended the runtime and the feed's thread may both be here.
-            watchers = [watcher for watcher in self._watchers if watcher.told != status]
+            watchers = [watcher for watcher in self._watchers if watcher.status != status]
             for watcher in watchers:
-                watcher.told = status
+                watcher.status = status
                 watcher.fresh = True  # a later runtime starts with its full picture
         state: messages.StatusState = "failed" if why else "stopped"
         for watcher in watchers:

@@ -98,7 +98,7 @@ def held_in(namespace: Mapping[str, Any]) -> Found:
 
 def _collect(name: str, value: Any, found: Found, name_it: bool = True) -> None:
     if is_ref(value):
-        _note(name, value, found, name_it)
+        _record(name, value, found, name_it)
         return
     kind = type(value)
     attribute = False
@@ -118,7 +118,7 @@ def _collect(name: str, value: Any, found: Found, name_it: bool = True) -> None:
     for index, item in items:
         if is_ref(item):
             part = f".{index}" if attribute and type(index) is str else f"[{_written(index)}]"
-            _note(name + part, item, found, name_it)
+            _record(name + part, item, found, name_it)
 
 
 def _written(key: object, depth: int = 0) -> str:
@@ -186,7 +186,7 @@ def _read(container: Any) -> LongContainer:
     return one
 
 
-def _note(name: str, ref: ObjectRef[Any], found: Found, name_it: bool) -> None:
+def _record(name: str, ref: ObjectRef[Any], found: Found, name_it: bool) -> None:
     if type(ref) is ShownRef:  # it holds nothing
         return
     held = found.get(ref._id)

@@ -90,7 +90,7 @@ class Labels:
     place: Callable[[str], str] = _no_place
     refresh: Callable[[], None] = _nothing
 
-    def told(self, object_id: int) -> list[str]:
+    def everything(self, object_id: int) -> list[str]:
         """Returns everything that is said of an object; another list means another row."""
         return [*self.names(object_id), *self.holders(object_id)[0], self.stale(task_of(object_id))]
 

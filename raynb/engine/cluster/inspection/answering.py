@@ -67,13 +67,13 @@ class ClusterDesk(Desk):
 
     def answer(self, request: int, ok: bool, result: Any) -> None:
         """Sends an answer to the driver, with the next report."""
-        self._reporter.tell(("answer", request, ok, pickle.dumps(result)))
+        self._reporter.add_urgent(("answer", request, ok, pickle.dumps(result)))
 
     def announce(self, session: int, task: Debuggable, frame: FrameType) -> None:
         """Reports a task that has stopped at a breakpoint, and listens for what to do there."""
         code = frame.f_code
         self.listen()
-        self._reporter.tell(("paused", session, task.task, task.scope, task.name, code.co_filename,
+        self._reporter.add_urgent(("paused", session, task.task, task.scope, task.name, code.co_filename,
                              frame.f_lineno or 0, code.co_name))  # fmt: skip
 
     def running(self) -> Debuggable | None:
@@ -137,7 +137,7 @@ class ClusterDesk(Desk):
             try:
                 actor = rays.get_actor(hub.name_of(self._nonce), namespace=hub.NAMESPACE)
                 # `get` would give this worker's CPU back meanwhile.
-                asked = rays.call(actor, "hear", [self._reporter.name, QUESTION_SECONDS])
+                asked = rays.call(actor, "listen", [self._reporter.name, QUESTION_SECONDS])
                 heard = asked.future().result(3 * QUESTION_SECONDS)
                 failed = 0
             except Exception as error:  # the hub is lost, or the driver is gone

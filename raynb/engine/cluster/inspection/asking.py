@@ -17,7 +17,7 @@ from raynb.base.process.futures import FutureWait
 from raynb.base.rows import Breakpoint
 from raynb.engine.cluster import rays
 from raynb.engine.cluster.adapter import Missing
-from raynb.engine.cluster.rows.book import Rows
+from raynb.engine.cluster.rows.submitted import Rows
 from raynb.exceptions import RayError, RuntimeGoneError, WorkerCrashedError
 from raynb.run.inspection.stacks import Stack
 
@@ -62,7 +62,7 @@ class ClusterInspection:
         self._open[number] = (worker, future)
         question = (number, what, pickle.dumps(arguments))
         try:
-            rays.call(self._hub(), "tell", [name, pickle.dumps(question)])
+            rays.call(self._hub(), "ask", [name, pickle.dumps(question)])
         except Exception as error:
             self._open.pop(number, None)
             future.set_exception(RayError(f"The worker could not be asked: {error}"))

@@ -72,7 +72,7 @@ def _all(events: deque[Any]) -> list[Any]:
 class Reporter:
     """Gathers what a worker has to say, and pushes it to the driver's hub.
 
-    One push is on its way at a time: what is said meanwhile is the next batch. A task that ends within one batch
+    One push is on its way at a time: what is added meanwhile is the next batch. A task that ends within one batch
     is one event in it.
 
     Thread contract: any thread adds; a thread of its own pushes.
@@ -89,10 +89,10 @@ class Reporter:
         #: What became of tasks. The driver reads it when somebody looks, so it is a pickle of its own.
         self._rows: deque[Any] = deque([("hello", os.getpid(), rays.context().get_node_id())])
         self._fresh: dict[int, float] = {}  # task that began and was not reported → when
-        self._said = 0  # events that left the deque
-        self._told = 0  # rows that did
+        self._events_sent = 0  # events that left the deque
+        self._rows_sent = 0  # rows that did
         self._failed = False  # one of them should be read at once
-        self._known: dict[str, int] = {}  # other reporter → how much of it comes before what is said here next
+        self._known: dict[str, int] = {}  # other reporter → how much of it comes before what is printed here next
         #: How often something was learnt of another reporter; `Running.heard` has what it was when a task began.
         self.heard = 0
         #: Called when a task runs for longer than a report is gathered.
@@ -108,14 +108,14 @@ class Reporter:
         self._alone = False  # no hub answered for as long as one may be away: its driver has ended
         threading.Thread(target=self._serve, name="raynb-reporter", daemon=True).start()
 
-    # -- what is said --------------------------------------------------------------------------
+    # -- what is reported ----------------------------------------------------------------------
     def add(self, event: Any) -> None:
         """Adds an event to what became of tasks."""
         self._rows.append(event)
         self._failed = self._failed or event[0] == "actor"
         self._wake()
 
-    def tell(self, event: tuple[Any, ...]) -> None:
+    def add_urgent(self, event: tuple[Any, ...]) -> None:
         """Adds an event that somebody waits for."""
         with self._changed:
             self._rows.append(event)
@@ -174,7 +174,7 @@ class Reporter:
         """Orders all later reports of this worker after another reporter's mark."""
         if mark is None or mark[0] == self.name or self._known.get(mark[0], 0) >= mark[1]:
             return
-        if not hub.told_to(mark, self._nonce):
+        if not hub.is_for(mark, self._nonce):
             return
         with self._changed:
             self._known[mark[0]] = mark[1]
@@ -189,14 +189,14 @@ class Reporter:
         with self._changed:
             self._urgent = True
             self._changed.notify()
-            return self.name, self._said + len(self._events)
+            return self.name, self._events_sent + len(self._events)
 
     def so_far(self, owner: Any) -> Mark | None:
         """Returns the mark of output that precedes a nested call's; None if this task printed nothing."""
         if not owner.printed and owner.heard == self.heard:
             return None
         with self._changed:
-            return self.name, self._said + len(self._events)
+            return self.name, self._events_sent + len(self._events)
 
     # -- the way -------------------------------------------------------------------------------
     def flush(self) -> None:
@@ -258,13 +258,13 @@ class Reporter:
             failed, self._failed = self._failed, False
             if not events and not rows:
                 return None
-            said = pickle.dumps((self._said, events), 5) if events else b""
-            told = pickle.dumps((self._told, rows), 5) if rows else b""
-            self._said += len(events)
-            self._told += len(rows)
-            return [urgent, failed, said, told, events]
+            output = pickle.dumps((self._events_sent, events), 5) if events else b""
+            ends = pickle.dumps((self._rows_sent, rows), 5) if rows else b""
+            self._events_sent += len(events)
+            self._rows_sent += len(rows)
+            return [urgent, failed, output, ends, events]
 
-    def _deliver(self, urgent: bool, failed: bool, said: bytes, told: bytes, events: list[Any]) -> None:
+    def _deliver(self, urgent: bool, failed: bool, output: bytes, ends: bytes, events: list[Any]) -> None:
         """Pushes until the hub has answered: it may be lost, and be made again elsewhere.
 
         Once none has answered for `FLUSH_TIMEOUT_SECONDS`, a batch asks once, and nothing is sent unasked any more.
@@ -274,7 +274,7 @@ class Reporter:
             try:
                 if self._hub is None:
                     self._hub = rays.get_actor(hub.name_of(self._nonce), namespace=hub.NAMESPACE)
-                pushed = rays.call(self._hub, "push", [self.name, time.time(), urgent, failed, said, told])
+                pushed = rays.call(self._hub, "push", [self.name, time.time(), urgent, failed, output, ends])
                 # `get` would warn in an actor that is async.
                 self._pause = pushed.future().result(FLUSH_TIMEOUT_SECONDS)
                 self._alone = False

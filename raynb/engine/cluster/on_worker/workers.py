@@ -79,7 +79,7 @@ def engine_by_nonce(nonce: int) -> WorkerAdapter:
         if engine is None:
             questions.refuse_questions()
             engine = _engines[nonce] = WorkerAdapter(nonce, rays.context().namespace)
-            refs.admit(engine)
+            refs.register(engine)
     return engine
 
 
@@ -175,7 +175,7 @@ class TaskSide:
     def got(self, refs: Sequence[ObjectRef[Any]]) -> None:
         """Does nothing: only the driver keeps what was read."""
 
-    def told(self, error: BaseException, refs: Sequence[ObjectRef[Any]]) -> BaseException:
+    def explained(self, error: BaseException, refs: Sequence[ObjectRef[Any]]) -> BaseException:
         """Returns the error as it is."""
         return error
 
@@ -245,7 +245,7 @@ class WorkerAdapter(Adapter):
     def end(self, now: Running) -> None:
         """Releases refs after a task."""
         global _latest
-        self.settle()
+        self.drain_log()
         if _latest is now:
             _latest = None
 

@@ -17,7 +17,7 @@ from raynb.engine import notices
 from raynb.engine.cluster import rays
 from raynb.engine.cluster.bridge import Failure
 from raynb.engine.cluster.cluster_view import ClusterView
-from raynb.engine.cluster.rows.book import MAX_RETURNS, Rows
+from raynb.engine.cluster.rows.submitted import MAX_RETURNS, Rows
 from raynb.engine.unasked import UnaskedFailures
 
 _now = time.monotonic
@@ -41,7 +41,7 @@ class UnheardFailures:
         self._rows = rows
         self._cluster = cluster
         self._deliver = deliver
-        self._unasked = UnaskedFailures(self._tell_of_failure)
+        self._unasked = UnaskedFailures(self._report_failure)
         logging.getLogger(_RAYS_LOG).addFilter(_is_not_ours)
         self._unhear = rays.hear_notices(self._noticed)
 
@@ -88,7 +88,7 @@ class UnheardFailures:
             for identity in identities:
                 self._unasked.freed(ids.task_of(identity))
 
-    def _tell_of_failure(self, text: str, scope: int) -> None:
+    def _report_failure(self, text: str, scope: int) -> None:
         self._deliver(Output("stderr", 0, scope, 0, 0, "raynb", 0, f"raynb: {text}\n"))
 
     def _noticed(self, text: str) -> str:
@@ -101,8 +101,9 @@ class UnheardFailures:
         with rows.lock:
             node = self._cluster.number_of(node_id)
             worker = next((one for one in rows.workers.values() if (one.pid, one.node) == (pid, node)), None)
-            task: TaskRow | None = rows.book.row("tasks", worker.task) if worker is not None and worker.task else None
-            actor: ActorRow | None = rows.book.row("actors", worker.actor) if worker is not None else None
+            store = rows.row_store
+            task: TaskRow | None = store.row("tasks", worker.task) if worker is not None and worker.task else None
+            actor: ActorRow | None = store.row("actors", worker.actor) if worker is not None else None
         of, scope = "", 0
         if task is not None:
             of, scope = f" of {task.name}", task.scope
@@ -110,7 +111,7 @@ class UnheardFailures:
             of, scope = f" of actor {actor.class_name}", actor.scope
         if 0 < scope < UNNUMBERED:
             of += f" (cell {scope})"
-        self._tell_of_failure(f"the worker{of} with pid {pid} on {self._cluster.name_of(node)} died: {why}", scope)
+        self._report_failure(f"the worker{of} with pid {pid} on {self._cluster.name_of(node)} died: {why}", scope)
         return ""
 
 

@@ -26,7 +26,7 @@ from raynb.base.rows import (
 )
 from raynb.engine.cluster.cluster_view import ClusterView
 from raynb.engine.cluster.inspection.asking import ClusterInspection
-from raynb.engine.cluster.rows.book import Rows
+from raynb.engine.cluster.rows.submitted import Rows
 from raynb.engine.named_later import NamedLater
 
 _now = time.monotonic
@@ -52,7 +52,7 @@ def death_cause(told: dict[str, Any]) -> str:
 class Reports:
     """Takes what workers say.
 
-    Thread contract: `take` and `was_told` on the listener's thread; the rest locks the rows.
+    Thread contract: `take` and `take_rows` on the listener's thread; the rest locks the rows.
     """
 
     def __init__(self, rows: Rows, failed: Callable[[TaskRow], None], cluster: ClusterView,
@@ -66,20 +66,20 @@ class Reports:
         self._inspection = inspection
         rows.on_submitted = self._replay
         self._early: OrderedDict[int, list[Any]] = OrderedDict()
-        self._told: dict[str, int] = {}  # reporter → how many rows of it came
+        self._rows_taken: dict[str, int] = {}  # reporter → how many rows of it came
         self._speaks = ""  # whose batch is being taken
         self._to_here = 0.0  # what makes its clock's times this process's monotonic ones
 
-    def was_told(self, worker: str, behind: float, soon: bool, told: bytes) -> None:
+    def take_rows(self, worker: str, behind: float, soon: bool, told: bytes) -> None:
         """Takes a batch of what became of tasks, to be read when somebody looks, or at once."""
-        self._rows.note(self._read, worker, behind, told)
+        self._rows.enqueue(self._read, worker, behind, told)
         if soon:
             self._rows.read_all()
 
     def _read(self, worker: str, behind: float, told: bytes) -> None:
         before, events = pickle.loads(told)
-        if before >= self._told.get(worker, 0):  # else it was sent again, by a worker that had no answer
-            self._told[worker] = before + len(events)
+        if before >= self._rows_taken.get(worker, 0):  # else it was sent again, by a worker that had no answer
+            self._rows_taken[worker] = before + len(events)
             self.take(worker, events, behind)
 
     def take(self, worker: str, events: list[Any], behind: float) -> None:
@@ -222,7 +222,7 @@ class Reports:
         self._inspection.worker_gone(worker.id, why)
         self._rows.book.put("workers", worker)
 
-    def actors_told(self, found: dict[str, dict[str, Any]]) -> None:
+    def apply_actors(self, found: dict[str, dict[str, Any]]) -> None:
         """Applies Ray's table of actors: some died without a report."""
         with self._rows.lock:
             for key, told in found.items():
@@ -237,7 +237,7 @@ class Reports:
                     row.state = RESTARTING
                     self._rows.book.put("actors", row)
 
-    def nodes_told(self, dead: set[int]) -> None:
+    def apply_nodes(self, dead: set[int]) -> None:
         """Applies which nodes are dead, and with them their workers."""
         with self._rows.lock:
             for worker in self._rows.workers.values():

@@ -10,7 +10,7 @@ from ray import exceptions as theirs
 
 from raynb.base.rows import CANCELLED, FAILED, FINISHED, TASK_ENDED, TaskRow
 from raynb.engine.cluster import bridge, rays
-from raynb.engine.cluster.rows.book import Rows
+from raynb.engine.cluster.rows.submitted import Rows
 
 _now = time.monotonic
 MAX_UNREAD = 10_000  # entries that wait to be read, at the most
@@ -49,7 +49,7 @@ class Sweeper:
         there = set(ready)
         for task, native in silent:
             if native in there:
-                self._settle_silent(task, native)
+                self._end_silent(task, native)
 
     def _has_silent(self, before: float) -> bool:
         """Returns whether the oldest open task is without a report since the last look."""
@@ -59,7 +59,7 @@ class Sweeper:
             return False
         return oldest is not None and oldest[1] < before
 
-    def _settle_silent(self, task: int, native: Any) -> None:
+    def _end_silent(self, task: int, native: Any) -> None:
         kind, text, state = "", "", FINISHED
         try:
             rays.get(native, timeout=1.0)

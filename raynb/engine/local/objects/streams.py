@@ -15,7 +15,7 @@ from raynb.base.process.shelter import sheltered
 from raynb.base.ref import ObjectRef
 from raynb.core.objects.streams import FIRST_ITEM
 from raynb.core.vocabulary import events as e
-from raynb.engine.local.objects.watching import tell_loop
+from raynb.engine.local.objects.watching import wake_loop
 from raynb.engine.loop.loop import Loop
 from raynb.engine.loop.waiters import Waiter
 from raynb.exceptions import GetTimeoutError
@@ -88,7 +88,7 @@ class StreamReader:
         own = asyncio.get_running_loop()
         while True:
             there: asyncio.Future[None] = own.create_future()
-            waiter = Waiter(1, functools.partial(tell_loop, own, there))
+            waiter = Waiter(1, functools.partial(wake_loop, own, there))
             waiter.ours = True
             if shelter.run(self._take_item, task, index, waiter):
                 item: ObjectRef[Any] | None = self._loop.items.pop((task, index))

@@ -17,7 +17,7 @@ from raynb.base.process import headroom, shelter
 from raynb.base.ref import ObjectRef
 from raynb.core.vocabulary.transitions import O_READY
 from raynb.engine.local.objects.reading import Reading
-from raynb.engine.local.objects.watching import tell_loop, watch
+from raynb.engine.local.objects.watching import wake_loop, watch
 from raynb.engine.loop.loop import Loop
 from raynb.engine.loop.waiters import Waiter
 from raynb.engine.ref_future import RefFuture
@@ -245,8 +245,8 @@ class Waiting:
             self._refs.check(ref)
             own = asyncio.get_running_loop()
             there: asyncio.Future[None] = own.create_future()
-            tell = functools.partial(tell_loop, own, there)
-            waiter = shelter.run(functools.partial(watch, self._loop, [ref._id], 1, callback=tell))
+            wake = functools.partial(wake_loop, own, there)
+            waiter = shelter.run(functools.partial(watch, self._loop, [ref._id], 1, callback=wake))
             shelter.run(self._loop.flush)
             if not waiter.done:
                 try:

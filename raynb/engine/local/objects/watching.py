@@ -49,7 +49,7 @@ def watch(
     return waiter
 
 
-def tell_loop(own: asyncio.AbstractEventLoop, there: asyncio.Future[None]) -> None:
+def wake_loop(own: asyncio.AbstractEventLoop, there: asyncio.Future[None]) -> None:
     """Sets the result of another thread's event loop's future; a loop that was closed meanwhile needs no answer."""
     try:
         own.call_soon_threadsafe(_end, there)

@@ -51,7 +51,7 @@ class HangWatch:
         self._open: dict[int, tuple[float, int]] = {}  # worker → when it was asked, looks since
         self._asked: dict[int, int] = {}  # how often
         self._claims: dict[int, tuple[int, int]] = {}  # worker → frames it has sent, looks since
-        self._told: set[int] = set()
+        self._warned: set[int] = set()
         #: Worker that does not answer → its stacks, by a signal; their bytes at the last look; looks since then.
         self._dumps: dict[int, tuple[dumps.Dump, int, int]] = {}
         self._next = 0.0
@@ -63,7 +63,7 @@ class HangWatch:
         self._dumps.pop(worker, None)
         if frames:
             self._claims[worker] = (frames, 0)
-        self._told.discard(worker)
+        self._warned.discard(worker)
 
     def tick(self, now: float) -> None:
         """Checks the open questions, and asks again when the last round is over."""
@@ -122,7 +122,7 @@ class HangWatch:
         with self._loop.lock:
             for worker, (asked, looks) in list(self._open.items()):
                 self._open[worker] = (asked, looks + 1)
-                if worker not in self._told and looks >= MIN_LOOKS and now - asked > limit:
+                if worker not in self._warned and looks >= MIN_LOOKS and now - asked > limit:
                     peer = self._peers.get(worker)
                     silent.append((worker, now - asked, peer.pid if peer is not None else 0))
         for worker, seconds, pid in silent:
@@ -136,7 +136,7 @@ class HangWatch:
                 self._dumps[worker] = dump, size, looks + 1
                 continue
             del self._dumps[worker]
-            self._told.add(worker)
+            self._warned.add(worker)
             self._loop.dispatch(e.WorkerSilent(now, worker, seconds, stopped(pid), _users_part(dump.stacks())))
 
 

@@ -60,32 +60,32 @@ class Rows:
         #: Called with each task that was submitted here: something may have been told of it before.
         self.on_submitted: Callable[[int], None] = lambda task: None
         self._streams = streams
-        self._book = RowStore(kept)
+        self._row_store = RowStore(kept)
         self._unread: deque[tuple[Any, ...]] = deque()  # what rows are to be written from, in order
         self._reading = False
 
     @property
     def wall(self) -> float:
         """Returns the seconds to add to this process's monotonic times to get wall-clock times."""
-        return self._book.wall
+        return self._row_store.wall
 
-    def note(self, write: Callable[..., None], *given: Any) -> None:
-        """Queues a call of ``write`` that is made when somebody looks, in the order of the notes.
+    def enqueue(self, write: Callable[..., None], *given: Any) -> None:
+        """Queues a call of ``write`` that is made when somebody looks, in the order of these calls.
 
         A function and no bound method: of the many that wait, each would be one object more for the garbage collector.
         """
         self._unread.append((write, *given))
 
     def unread(self) -> int:
-        """Returns how many notes are not written yet."""
+        """Returns how many queued calls were not made yet."""
         return len(self._unread)
 
     @property
-    def book(self) -> RowStore:
-        """Returns the rows after writing the queued notes: until somebody looks, a call costs nothing for them."""
+    def row_store(self) -> RowStore:
+        """Returns the rows after the queued calls are made: until somebody looks, a call costs nothing for them."""
         if self._unread:
             self.read_all()
-        return self._book
+        return self._row_store
 
     def read_all(self) -> None:
         """Writes the rows of what came since somebody last looked."""
@@ -97,9 +97,9 @@ class Rows:
                 for _ in range(len(self._unread)):
                     write, *given = self._unread.popleft()
                     write(*given)
-                for identity in [row.id for row in self._book.rows("objects")]:
+                for identity in [row.id for row in self._row_store.rows("objects")]:
                     if identity not in self.natives:
-                        self._book.drop("objects", identity)
+                        self._row_store.drop("objects", identity)
             finally:
                 self._reading = False
 
@@ -108,7 +108,7 @@ class Rows:
         """Enters the row of a submitted task."""
         kind = ACTOR_CREATION_TASK if creates else ACTOR_TASK if actor else NORMAL_TASK
         resources = {key: amount / RESOURCE_UNIT for key, amount in amounts}
-        self.book.new_task(TaskRow(task, name, kind, PENDING_ARGS_AVAIL, scope=scope, parent=parent, actor=actor,
+        self.row_store.new_task(TaskRow(task, name, kind, PENDING_ARGS_AVAIL, scope=scope, parent=parent, actor=actor,
                                    submitted=at, resources=resources, function_name=function or name))  # fmt: skip
 
     def submitted(self, task: int, native: Any, options: TaskOptions, actor: int, creates: bool) -> None:
@@ -116,7 +116,7 @@ class Rows:
         now = _now()
         if native is not None:
             self.open[task] = [native, now]
-        self.note(Rows._was_submitted, self, task, options, current_scope(), actor, creates, now)
+        self.enqueue(Rows._was_submitted, self, task, options, current_scope(), actor, creates, now)
 
     def _was_submitted(self, task: int, options: TaskOptions, scope: int, actor: int, creates: bool, at: float) -> None:
         self.new_row(task, options.name, options.function_name, options.resources, scope, 0, actor, creates, at)
@@ -128,19 +128,19 @@ class Rows:
         for task in tasks:
             if task not in self._streams:  # an item of a stream is not its end
                 self.open.pop(task, None)
-        self.note(Rows._were_read, self, tasks, _now())
+        self.enqueue(Rows._were_read, self, tasks, _now())
 
     def _were_read(self, tasks: list[int], at: float) -> None:
         for task in tasks:
-            row: TaskRow | None = self._book.row("tasks", task)
+            row: TaskRow | None = self._row_store.row("tasks", task)
             if row is None or row.state in TASK_ENDED or row.kind == ACTOR_CREATION_TASK or task in self.open:
                 continue
             row.ended, row.started = at, row.started or at
-            self._book.move_task(row, FINISHED)
-            actor: ActorRow | None = self._book.row("actors", row.actor) if row.actor else None
+            self._row_store.move_task(row, FINISHED)
+            actor: ActorRow | None = self._row_store.row("actors", row.actor) if row.actor else None
             if actor is not None and actor.state == PENDING_CREATION:  # it has answered
                 actor.state = ALIVE
-                self._book.put("actors", actor)
+                self._row_store.put("actors", actor)
             self.object_rows(row)
 
     def object_rows(self, row: TaskRow) -> None:
@@ -157,25 +157,25 @@ class Rows:
         for identity, native, count in found:
             size = row.size // len(found)
             where = SHARED if size > INLINE_MAX_BYTES else MEMORY
-            self.book.put("objects", ObjectRow(identity, size, where, row.id, row.scope, count,
+            self.row_store.put("objects", ObjectRow(identity, size, where, row.id, row.scope, count,
                                                error=row.state != FINISHED, hex=rays.hex_of(native)))  # fmt: skip
 
     def stored(self, identity: int, packed: Packed) -> None:
         """Enters the row of a put."""
         size = len(packed.data) + sum(buffer.nbytes for buffer in packed.buffers)
-        self.note(Rows._was_put, self, identity, size, current_scope())
+        self.enqueue(Rows._was_put, self, identity, size, current_scope())
 
     def _was_put(self, identity: int, size: int, scope: int) -> None:
         entry = self.natives.get(identity)
         where = SHARED if size > INLINE_MAX_BYTES else MEMORY
-        self._book.put("objects", ObjectRow(identity, size, where, ids.task_of(identity), scope, 1,
+        self._row_store.put("objects", ObjectRow(identity, size, where, ids.task_of(identity), scope, 1,
                                             hex="" if entry is None else rays.hex_of(entry[0])))  # fmt: skip
 
     def has_actor(self, spec: ActorSpec, handle: Any) -> None:
         """Enters the row of an actor that was made or found by its name."""
         with self.lock:
             self.actor_keys[bridge.actor_key(handle)] = spec.actor_id
-            if self.book.row("actors", spec.actor_id) is None:
-                self.book.put("actors", ActorRow(
+            if self.row_store.row("actors", spec.actor_id) is None:
+                self.row_store.put("actors", ActorRow(
                     spec.actor_id, spec.class_name, spec.name, spec.namespace, max_restarts=spec.max_restarts,
                     scope=current_scope(), detached=spec.lifetime == "detached"))  # fmt: skip
