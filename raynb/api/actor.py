@@ -11,7 +11,7 @@ from raynb.api import streams
 from raynb.api.checks.signature import with_keywords
 from raynb.api.submitting.creation import Blueprint
 from raynb.api.submitting.methods import MethodCalls
-from raynb.api.submitting.shown import Calls, face, shown, without
+from raynb.api.submitting.shown import ShownCalls, face, shown, without
 from raynb.base import ids
 from raynb.base.engine import current
 from raynb.base.ids import HexId
@@ -162,7 +162,7 @@ class ActorClass:
         return f"ActorClass({self.__name__})"
 
 
-class Creations(Calls):
+class Creations(ShownCalls):
     """Makes actors of one class with one set of options."""
 
     __slots__ = ("_blueprint", "_given")

@@ -60,7 +60,7 @@ def secret() -> bytes:
     return found
 
 
-class Place:
+class SharedPlace:
     """Thread contract: every method may be called from any thread.
 
     Args:

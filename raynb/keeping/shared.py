@@ -19,7 +19,7 @@ from typing import Any
 from raynb.exceptions import ObjectLostError, OutOfDiskError
 from raynb.keeping import parcels, values
 from raynb.keeping.box import Box, BoxFull, Entry
-from raynb.keeping.place import Place, is_url, secret
+from raynb.keeping.place import SharedPlace, is_url, secret
 from raynb.keeping.values import Stored
 
 #: Keys from which one listing of the place is cheaper than asking for each.
@@ -57,7 +57,7 @@ class SharedBox(Box):
     """
 
     def __init__(self, url: str, limit: Callable[[], int], say: Callable[[str], None]) -> None:
-        self.place = Place(url)
+        self.place = SharedPlace(url)
         self._key = secret()
         self._said: set[str] = set()
         super().__init__(folder_of(url), limit, say)

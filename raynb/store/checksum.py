@@ -47,7 +47,7 @@ def start(key: bytes, name: str, size: int) -> hmac.HMAC:
     return hmac.new(key, f"{name}\0{size}\0".encode(), "sha256")
 
 
-class Running:
+class RunningChecksum:
     """A checksum that is computed as the bytes come.
 
     Thread contract: one thread.

@@ -182,7 +182,7 @@ class GuestDiskTier:
         try:
             written = self._read_header(fd, location)
             done = 0
-            found = checksum.Running(self._sum(path, size))
+            found = checksum.RunningChecksum(self._sum(path, size))
             while done < size:
                 n = self._files.read(fd, target[done : done + checksum.CHUNK_BYTES], HEADER_BYTES + done)
                 if n <= 0:

@@ -9,7 +9,7 @@ from typing import Any
 from raynb.api import definitions, measured, streams
 from raynb.api import options as o
 from raynb.api.checks.signature import Signature
-from raynb.api.submitting.shown import Calls, face, handed
+from raynb.api.submitting.shown import ShownCalls, face, handed
 from raynb.base.engine import Engine, current
 from raynb.base.process import surroundings
 from raynb.base.spec import TaskOptions
@@ -61,7 +61,7 @@ class Callee:
         self.definition = self._face = None
 
 
-class FunctionCalls(Calls):
+class FunctionCalls(ShownCalls):
     """Submits calls of one function with one set of options.
 
     Thread contract: any thread; defining the function twice for one engine at once is harmless.

@@ -6,7 +6,7 @@ from typing import Any
 
 from raynb.api import measured, streams
 from raynb.api import options as o
-from raynb.api.submitting.shown import Calls, face, handed
+from raynb.api.submitting.shown import ShownCalls, face, handed
 from raynb.base.engine import Engine
 from raynb.base.ref import ObjectRef
 from raynb.base.spec import ActorSpec, TaskOptions
@@ -14,7 +14,7 @@ from raynb.exceptions import PendingCallsLimitExceeded
 from raynb.serde import pickling
 
 
-class MethodCalls(Calls):
+class MethodCalls(ShownCalls):
     """Submits calls of one method of one actor with one set of options."""
 
     __slots__ = ("_about", "_bare", "_given", "_options", "_ref", "_signature", "_spec", "name")

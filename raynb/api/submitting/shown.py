@@ -15,7 +15,7 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 
 
-class Calls:
+class ShownCalls:
     """Base of what a `.remote` is bound to.
 
     Subclasses have a method ``remote`` and set ``_face``: that method as the user's function, by `face`.
@@ -38,7 +38,7 @@ def face(remote: Any, of: Any, signature: inspect.Signature | None = None, name:
     """Returns a method that does what ``remote`` does, and looks like a function or class of the user.
 
     Args:
-        remote: the method of a `Calls`.
+        remote: the method of a `ShownCalls`.
         of: the user's function or class; None where it isn't known, in a process that was sent a handle.
         signature: what to show; by default that of ``of``.
         name: of the function, if ``of`` has none.
@@ -62,7 +62,7 @@ class HasCalls(Protocol):
     """A class whose `remote` is shown with the user's signature."""
 
     def _bind(self) -> Any:
-        """Returns `Calls.bound()`."""
+        """Returns `ShownCalls.bound()`."""
 
 
 class shown(Generic[F]):

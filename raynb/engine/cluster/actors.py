@@ -29,7 +29,7 @@ _UNKNOWN: dict[str, Any] = {"given": {}, "generator": False, "signature": None}
 LOOK_SECONDS = 0.2  # seconds after which a wait looks up: for Ctrl-C, and to count what is there
 
 
-class Actors:
+class ClusterActors:
     """Makes and finds actors.
 
     Thread contract: every method from any thread.
@@ -150,7 +150,7 @@ class Actors:
         return 0  # Ray itself counts them, and refuses
 
 
-class Streams:
+class ClusterStreams:
     """Takes the items of Ray's generators.
 
     Thread contract: every method from any thread.

@@ -19,7 +19,7 @@ from raynb.base.config import RESOURCE_UNIT
 from raynb.base.engine import Packed
 from raynb.base.ref import ObjectRef
 from raynb.engine.cluster import bridge, rays
-from raynb.engine.cluster.actors import LOOK_SECONDS, Actors, Streams
+from raynb.engine.cluster.actors import LOOK_SECONDS, ClusterActors, ClusterStreams
 from raynb.engine.cluster.bridge import Broken, Value
 from raynb.engine.cluster.places import RayGroups
 from raynb.engine.cluster.refs import Refs
@@ -51,7 +51,7 @@ class Missing:
         return _now() - began
 
 
-class Objects:
+class ClusterObjects:
     """Stores, reads and waits for objects in Ray's store.
 
     Thread contract: every method from any thread.
@@ -261,7 +261,7 @@ class Objects:
                 entry[0], freed = freed, entry[0]
 
 
-class Groups:
+class ClusterGroups:
     """Placement groups by our numbers: Ray keeps them. Thread contract: any thread."""
 
     def __init__(self, groups: RayGroups) -> None:
@@ -317,21 +317,21 @@ class Adapter:
 
     def _expose_objects(self) -> None:
         shared, refs, submission = self.shared, self.refs, self.submission
-        objects = Objects(shared, refs)
+        objects = ClusterObjects(shared, refs)
         self.put, self.put_error, self.free = objects.put, objects.put_error, objects.free
         self.get, self.wait = objects.get, objects.wait
         self.future, self.awaitable = objects.future, objects.awaitable
-        streams = Streams(shared, refs, submission.streams)
+        streams = ClusterStreams(shared, refs, submission.streams)
         self.next_item, self.next_item_async = streams.next_item, streams.next_item_async
         self.item_is_ready, self.stream_finished = streams.item_is_ready, streams.stream_finished
         self.at_stream_end = streams.at_stream_end
         self.define, self.submit, self.cancel = submission.define, submission.submit, submission.cancel
         self.native_env = submission.native_env
-        actors = Actors(shared, refs, submission, self.foreign_groups)
+        actors = ClusterActors(shared, refs, submission, self.foreign_groups)
         self.create_actor, self.kill, self.adopt_handle = actors.create_actor, actors.kill, actors.adopt_handle
         self.actor_named, self.actor_names = actors.actor_named, actors.actor_names
         self.pending_calls = actors.pending_calls
-        groups = Groups(self.foreign_groups)
+        groups = ClusterGroups(self.foreign_groups)
         self.reserve_group, self.return_group = groups.reserve_group, groups.return_group
         self.group_ready, self.groups_table = groups.group_ready, groups.groups_table
 

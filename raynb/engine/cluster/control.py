@@ -29,7 +29,7 @@ _now = time.monotonic
 MAX_CANCELLED = 10_000  # cancelled tasks that are remembered
 
 
-class Controls:
+class ClusterControls:
     """Cancels tasks, and adds to errors what the driver knows.
 
     Thread contract: any thread.

@@ -30,7 +30,7 @@ from raynb.engine.causal import Mark
 from raynb.engine.cluster import bridge, connection, rays, refs
 from raynb.engine.cluster.adapter import Adapter
 from raynb.engine.cluster.cluster_view import ClusterView
-from raynb.engine.cluster.control import Controls
+from raynb.engine.cluster.control import ClusterControls
 from raynb.engine.cluster.hub import Listener, make_hub
 from raynb.engine.cluster.inspection.asking import ClusterInspection
 from raynb.engine.cluster.rows.failures import UnheardFailures
@@ -53,7 +53,7 @@ class DriverSide:
 
     rows: Rows
     failures: UnheardFailures
-    controls: Controls
+    controls: ClusterControls
     reports: Reports
     inspection: ClusterInspection
     listener: Listener
@@ -76,7 +76,7 @@ class DriverSide:
     def native_handle(self, object_id: int) -> None:
         """Returns None: the driver's own code runs in no actor."""
 
-    def ready(self, rows: Rows, failures: UnheardFailures, controls: Controls, reports: Reports,
+    def ready(self, rows: Rows, failures: UnheardFailures, controls: ClusterControls, reports: Reports,
               inspection: ClusterInspection) -> None:  # fmt: skip
         """Sets the parts that get what happens."""
         self.rows, self.failures, self.controls, self.reports = rows, failures, controls, reports
@@ -158,7 +158,8 @@ class ClusterEngine(Adapter):
         self.inspection = ClusterInspection(rows, later.number_of, lambda: side.listener.hub, self.check_alive)
         self._reports = Reports(rows, self._failures.task_failed, self._cluster, deliver, later, self.inspection)
         self.apply_actors, self.apply_nodes = self._reports.apply_actors, self._reports.apply_nodes
-        controls = self._controls = Controls(shared, self.submission, rows, self._cluster, self.config.cancel_grace)
+        grace = self.config.cancel_grace
+        controls = self._controls = ClusterControls(shared, self.submission, rows, self._cluster, grace)
         self.cancel, self.cancel_task, self.cancel_scope = controls.cancel, controls.cancel_task, controls.cancel_scope
         self.scope_counts, self.run_on_workers = controls.scope_counts, controls.run_on_workers
         self._sweeper = Sweeper(rows, self._failures.task_failed, later.over)

@@ -55,7 +55,7 @@ class Static:
 
 
 @dataclass(slots=True)
-class Call:
+class ClusterCall:
     """One call, as the worker sees it."""
 
     nonce: int

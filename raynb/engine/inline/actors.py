@@ -1,4 +1,4 @@
-"""Actors of `InlineEngine`: how they are made, found and called off."""
+"""Actors of `InlineEngine`: makes them, finds them by name, and kills them."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ from raynb.base.spec import ActorSpec, TaskOptions
 from raynb.core.actors.names import ActorNames
 from raynb.engine.inline.event_loop import DrivenLoop
 from raynb.engine.inline.lives import ActorLives
-from raynb.engine.inline.objects import Objects, owned
+from raynb.engine.inline.objects import InlineObjects, owned
 from raynb.engine.inline.records import InlineActor, running
-from raynb.engine.inline.runtime import Runtime
+from raynb.engine.inline.runtime import InlineRuntime
 
 
-class Actors:
+class InlineActors:
     """The actors by handle and by name.
 
     Thread contract: any thread.
     """
 
     def __init__(
-        self, runtime: Runtime, objects: Objects, names: ActorNames, lives: ActorLives, namespace: str
+        self, runtime: InlineRuntime, objects: InlineObjects, names: ActorNames, lives: ActorLives, namespace: str
     ) -> None:  # fmt: skip
         self._engine = runtime
         self._objects = objects

@@ -8,9 +8,9 @@ from typing import Any
 
 from raynb.base import ids
 from raynb.base.rows import CANCELLED, FAILED, TASK_ENDED
-from raynb.engine.inline.objects import Objects
+from raynb.engine.inline.objects import InlineObjects
 from raynb.engine.inline.records import InlineStream, InlineTask
-from raynb.engine.inline.runtime import Runtime
+from raynb.engine.inline.runtime import InlineRuntime
 from raynb.run import failures
 
 _now = time.monotonic
@@ -22,7 +22,7 @@ class Endings:
     Thread contract: any thread.
     """
 
-    def __init__(self, runtime: Runtime, objects: Objects) -> None:
+    def __init__(self, runtime: InlineRuntime, objects: InlineObjects) -> None:
         self._runtime = runtime
         self._objects = objects
         self.streams: dict[int, InlineStream] = {}

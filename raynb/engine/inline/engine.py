@@ -36,15 +36,15 @@ from raynb.base.rows import (
 from raynb.base.scope import current_scope
 from raynb.base.spec import STREAMING, ActorSpec, TaskOptions
 from raynb.core.actors.names import ActorNames
-from raynb.engine.inline.actors import Actors
+from raynb.engine.inline.actors import InlineActors
 from raynb.engine.inline.ending import Endings
-from raynb.engine.inline.groups import Groups
+from raynb.engine.inline.groups import InlineGroups
 from raynb.engine.inline.lives import ActorLives
-from raynb.engine.inline.objects import Objects, owned
+from raynb.engine.inline.objects import InlineObjects, owned
 from raynb.engine.inline.records import InlineTask, leave_actor, running
-from raynb.engine.inline.streams import StreamReader
-from raynb.engine.inline.tasks import Tasks
-from raynb.engine.inline.waiting import Waiting
+from raynb.engine.inline.streams import InlineStreamReader
+from raynb.engine.inline.tasks import InlineTasks
+from raynb.engine.inline.waiting import InlineWaiting
 from raynb.engine.local.totals import machine_totals
 from raynb.engine.refs import OwnRefs, gone
 from raynb.engine.row_store import RowStore
@@ -100,18 +100,18 @@ class InlineEngine:
         self.on_output: list[Callable[[Output], None]] = []
         self.row_store = RowStore(config.finished_tasks_kept)
         self.unasked = UnaskedFailures(self._report_failure)
-        self.objects = Objects(self)
+        self.objects = InlineObjects(self)
         self.kinds = self.objects.kinds
         self.ref_log, self.new_ref = self.objects.log, logged_in(self.objects.log)
         self.refs = OwnRefs(self)
         endings, names = Endings(self, self.objects), ActorNames()
-        self.tasks = Tasks(self, self.objects, endings, ActorLives(self, endings, names))
-        self.actors = Actors(self, self.objects, names, self.tasks.lives, config.namespace or "")
+        self.tasks = InlineTasks(self, self.objects, endings, ActorLives(self, endings, names))
+        self.actors = InlineActors(self, self.objects, names, self.tasks.lives, config.namespace or "")
         self.objects.on_free, self.objects.handles = self.actors.freed, self.actors.handles
-        self.waiting = Waiting(self, self.objects, self.actors.loops)
-        self.streams = StreamReader(self, self.tasks)
+        self.waiting = InlineWaiting(self, self.objects, self.actors.loops)
+        self.streams = InlineStreamReader(self, self.tasks)
         self._definitions: dict[str, tuple[bytes, Any, list[Any]]] = {}
-        self.groups = Groups(self.next_id)
+        self.groups = InlineGroups(self.next_id)
         self._ids = ids.IdSource(0)
         self._lock = threading.RLock()
         self._pid = os.getpid()

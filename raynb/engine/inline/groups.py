@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 
-class Groups:
+class InlineGroups:
     """Keeps the groups' bundles. Thread contract: any thread."""
 
     def __init__(self, new_number: Callable[[], int]) -> None:

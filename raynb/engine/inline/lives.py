@@ -14,7 +14,7 @@ from raynb.core.actors import restarts
 from raynb.core.actors.names import ActorNames
 from raynb.engine.inline.ending import Endings
 from raynb.engine.inline.records import InlineActor, InlineTask, running
-from raynb.engine.inline.runtime import Runtime
+from raynb.engine.inline.runtime import InlineRuntime
 from raynb.run import environment
 from raynb.serde import errors
 
@@ -27,7 +27,7 @@ class ActorLives:
     Thread contract: any thread.
     """
 
-    def __init__(self, runtime: Runtime, endings: Endings, names: ActorNames) -> None:
+    def __init__(self, runtime: InlineRuntime, endings: Endings, names: ActorNames) -> None:
         self._runtime = runtime
         self._endings = endings
         self._names = names

@@ -13,7 +13,7 @@ from raynb.base.engine import Packed
 from raynb.base.process import package
 from raynb.base.ref import ObjectRef, taken_from
 from raynb.base.rows import MEMORY, PENDING, ObjectRow
-from raynb.engine.inline.runtime import Runtime
+from raynb.engine.inline.runtime import InlineRuntime
 from raynb.serde import errors, pickling
 from raynb.serde.kinds import kind_of
 
@@ -45,7 +45,7 @@ def owned(packed: Packed) -> Packed:
     return Packed(packed.data, [bytes(b) for b in packed.buffers], packed.deps, packed.contained)
 
 
-class Objects:
+class InlineObjects:
     """The table of objects.
 
     Thread contract: any thread.
@@ -57,7 +57,7 @@ class Objects:
         told = {one: kind_of(value[1]) for one, value in made.items() if value is not None and value[0] == "ok"}
         return {one: kind for one, kind in told.items() if kind}
 
-    def __init__(self, engine: Runtime) -> None:
+    def __init__(self, engine: InlineRuntime) -> None:
         self.engine = engine
         self.row_store = engine.row_store
         self.table: dict[int, InlineObject] = {}

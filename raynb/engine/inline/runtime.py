@@ -12,7 +12,7 @@ from raynb.engine.row_store import RowStore
 from raynb.engine.unasked import UnaskedFailures
 
 
-class Runtime(Engine, Protocol):
+class InlineRuntime(Engine, Protocol):
     """The engine, as its parts see it: the public interface, and what all of them share.
 
     Thread contract: every method from any thread.

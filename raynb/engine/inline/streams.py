@@ -10,19 +10,19 @@ from typing import Any
 
 from raynb.base.engine import Engine
 from raynb.base.ref import ObjectRef
-from raynb.engine.inline.tasks import Tasks
+from raynb.engine.inline.tasks import InlineTasks
 from raynb.exceptions import GetTimeoutError
 
 _now = time.monotonic
 
 
-class StreamReader:
+class InlineStreamReader:
     """Takes items of streams.
 
     Thread contract: every method from any thread.
     """
 
-    def __init__(self, engine: Engine, tasks: Tasks) -> None:
+    def __init__(self, engine: Engine, tasks: InlineTasks) -> None:
         self._engine = engine
         self._tasks = tasks
 

@@ -20,7 +20,7 @@ from raynb.core.tasks import retries
 from raynb.engine.inline.ending import Endings
 from raynb.engine.inline.event_loop import DrivenLoop
 from raynb.engine.inline.lives import ActorLives
-from raynb.engine.inline.objects import Objects
+from raynb.engine.inline.objects import InlineObjects
 from raynb.engine.inline.records import (
     InlineActor,
     InlineStream,
@@ -30,7 +30,7 @@ from raynb.engine.inline.records import (
     running,
     users_part,
 )
-from raynb.engine.inline.runtime import Runtime
+from raynb.engine.inline.runtime import InlineRuntime
 from raynb.exceptions import AsyncioActorExit
 from raynb.run import environment, failures, methods, returns
 from raynb.serde import errors, pickling, results
@@ -38,13 +38,13 @@ from raynb.serde import errors, pickling, results
 _now = time.monotonic
 
 
-class Tasks:
+class InlineTasks:
     """Runs what is submitted.
 
     Thread contract: any thread; each runs its own submissions.
     """
 
-    def __init__(self, runtime: Runtime, objects: Objects, endings: Endings, lives: ActorLives) -> None:
+    def __init__(self, runtime: InlineRuntime, objects: InlineObjects, endings: Endings, lives: ActorLives) -> None:
         self._runtime = runtime
         self._objects = objects
         self._endings = endings

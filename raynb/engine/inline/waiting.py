@@ -12,7 +12,7 @@ from typing import Any
 from raynb.base.engine import Engine
 from raynb.base.ref import ObjectRef
 from raynb.engine.inline.event_loop import DrivenLoop
-from raynb.engine.inline.objects import InlineObject, Objects
+from raynb.engine.inline.objects import InlineObject, InlineObjects
 from raynb.exceptions import ActorDeadlockError, GetTimeoutError
 
 _now = time.monotonic
@@ -26,13 +26,13 @@ def _wake(future: asyncio.Future[None]) -> None:
         future.set_result(None)
 
 
-class Waiting:
+class InlineWaiting:
     """Waits by driving the event loops of async actors.
 
     Thread contract: every method from any thread.
     """
 
-    def __init__(self, engine: Engine, objects: Objects, loops: list[DrivenLoop]) -> None:
+    def __init__(self, engine: Engine, objects: InlineObjects, loops: list[DrivenLoop]) -> None:
         self._engine = engine
         self._objects = objects
         self._loops = loops
@@ -130,7 +130,7 @@ class Waiting:
 class _Future(concurrent.futures.Future[Any]):
     """A future whose waiting reader does the work."""
 
-    def __init__(self, waiting: Waiting, obj: InlineObject) -> None:
+    def __init__(self, waiting: InlineWaiting, obj: InlineObject) -> None:
         super().__init__()
         self._waiting = waiting
         self._obj = obj

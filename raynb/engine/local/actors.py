@@ -19,7 +19,7 @@ from raynb.engine.loop.loop import Loop
 _now = time.monotonic
 
 
-class Actors:
+class LocalActors:
     """The driver's actors by id and by name.
 
     Thread contract: every method from any thread; those for workers (``..._for``) under the lock.

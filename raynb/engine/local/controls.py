@@ -17,7 +17,7 @@ from raynb.engine.refs import OwnRefs
 _now = time.monotonic
 
 
-class Controls:
+class LocalControls:
     """Cancels tasks and frees objects. Thread contract: every method from any thread."""
 
     def __init__(self, engine: Engine, loop: Loop, refs: OwnRefs) -> None:

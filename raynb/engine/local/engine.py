@@ -22,22 +22,22 @@ from raynb.base.spec import STREAMING, TaskOptions, TaskSpec
 from raynb.core.machine import Machine
 from raynb.core.vocabulary import events as e
 from raynb.engine.driver_code import DriverCode
-from raynb.engine.local.actors import Actors
-from raynb.engine.local.controls import Controls
+from raynb.engine.local.actors import LocalActors
+from raynb.engine.local.controls import LocalControls
 from raynb.engine.local.everywhere import Everywhere
-from raynb.engine.local.groups import Groups
-from raynb.engine.local.inspection import Inspection
+from raynb.engine.local.groups import LocalGroups
+from raynb.engine.local.inspection import LocalInspection
 from raynb.engine.local.neighbours import Neighbours
 from raynb.engine.local.objects.arguments import Arguments
 from raynb.engine.local.objects.reading import Reading
 from raynb.engine.local.objects.spilling import Spilling
 from raynb.engine.local.objects.streams import StreamReader
-from raynb.engine.local.objects.waiting import Waiting
+from raynb.engine.local.objects.waiting import LocalWaiting
 from raynb.engine.local.processes.hang_watch import HangWatch
 from raynb.engine.local.processes.memory_monitor import MemoryMonitor
 from raynb.engine.local.processes.supervision import Supervision
 from raynb.engine.local.processes.supervisor_process import Supervised
-from raynb.engine.local.totals import Scaling, machine_totals
+from raynb.engine.local.totals import LocalScaling, machine_totals
 from raynb.engine.local.views import Views
 from raynb.engine.local.worker_calls import WorkerCalls
 from raynb.engine.loop.effects import Effects
@@ -71,7 +71,7 @@ class LocalEngine:
 
     loop: Loop
     output: TaskOutput
-    inspection: Inspection
+    inspection: LocalInspection
     supervision: Supervision
 
     def __init__(self, config: Config, supervised: Supervised) -> None:
@@ -124,20 +124,20 @@ class LocalEngine:
         )  # fmt: skip
         self.arguments = Arguments(self.refs, self.put, config.inline_limit)
         self.reading = Reading(self.loop, self.store)
-        self.waiting = Waiting(self, self.loop, self.refs, self.reading)
+        self.waiting = LocalWaiting(self, self.loop, self.refs, self.reading)
         self.streams = StreamReader(self, self.loop)
         self.views = Views(self.loop, self.store, self.pages.ledger, time.time() - _now())
-        self.actors = Actors(self, self.loop, self._ids, self.arguments, config.namespace or "")
-        self.groups = Groups(self.loop, self._ids)
-        self.controls = Controls(self, self.loop, self.refs)
+        self.actors = LocalActors(self, self.loop, self._ids, self.arguments, config.namespace or "")
+        self.groups = LocalGroups(self.loop, self._ids)
+        self.controls = LocalControls(self, self.loop, self.refs)
         self.code = DriverCode(config.namespace or "", self.output.deliver)
         self._expose()
         self.effects = Effects(self.loop, self.store, self.pages, self.definitions, self.output)
         self.everywhere = Everywhere(
             self.loop, self.effects, self.arguments, self._ids, self.reading.read, self.check_alive)  # fmt: skip
         self.effects.on_worker_started = self.everywhere.worker_started
-        self.inspection = Inspection(self.loop, self.effects, self.check_alive, self.controls, self.disk.path)
-        self.scaling = Scaling(self.loop, self.check_alive, self.neighbours.scaled)
+        self.inspection = LocalInspection(self.loop, self.effects, self.check_alive, self.controls, self.disk.path)
+        self.scaling = LocalScaling(self.loop, self.check_alive, self.neighbours.scaled)
         peers = self.effects.peers
         self.monitor = MemoryMonitor(self.loop, self.store, peers, config, lambda: self.supervised.process.pid)
         self.hangs = HangWatch(self.loop, peers, self.effects.control, config.hang_warning)

@@ -26,7 +26,7 @@ from raynb.wire import messages as w
 
 
 @dataclass(slots=True)
-class Setup:
+class EverywhereSetup:
     """Something to run everywhere; ``hold`` keeps its arguments stored."""
 
     options: TaskOptions
@@ -49,8 +49,8 @@ class Everywhere:
         self._ids = numbers
         self._read = read
         self._check_alive = check_alive
-        self.later: list[Setup] = []
-        self.pending: dict[int, tuple[int, Setup, concurrent.futures.Future[Any] | None]] = {}
+        self.later: list[EverywhereSetup] = []
+        self.pending: dict[int, tuple[int, EverywhereSetup, concurrent.futures.Future[Any] | None]] = {}
 
     def run(
         self, options: TaskOptions, packed: Packed, later: bool, now: bool = True, only: int = 0
@@ -68,7 +68,7 @@ class Everywhere:
         args, deps, contained, hold = self._arguments.place(packed)
         if contained:
             raise ValueError("What runs on every worker takes values, no ObjectRefs inside its arguments.")
-        setup = Setup(options, args, deps, current_scope(), hold)
+        setup = EverywhereSetup(options, args, deps, current_scope(), hold)
         futures = []
         with self._loop.lock:
             if later:
@@ -89,7 +89,9 @@ class Everywhere:
         for setup in self.later:
             self._send(peer, setup, None)
 
-    def _send(self, peer: WorkerConnection, setup: Setup, future: concurrent.futures.Future[Any] | None) -> None:
+    def _send(
+        self, peer: WorkerConnection, setup: EverywhereSetup, future: concurrent.futures.Future[Any] | None
+    ) -> None:
         number = self._ids.next_task()
         self.pending[number] = (peer.worker, setup, future)
         self._effects.run_setup(peer, number, setup.options, setup.args, setup.deps, setup.scope)

@@ -15,7 +15,7 @@ from raynb.engine.loop.waiters import Waiter
 _now = time.monotonic
 
 
-class Groups:
+class LocalGroups:
     """Thread contract: every method from any thread, also under the lock (what workers ask is answered there)."""
 
     def __init__(self, loop: Loop, numbers: ids.IdSource) -> None:

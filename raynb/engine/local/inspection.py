@@ -15,7 +15,7 @@ from raynb.base.process.futures import FutureWait
 from raynb.base.process.shelter import sheltered
 from raynb.base.rows import Breakpoint
 from raynb.core.vocabulary import events as e
-from raynb.engine.local.controls import Controls
+from raynb.engine.local.controls import LocalControls
 from raynb.engine.local.processes.hang_watch import stopped
 from raynb.engine.loop.connections import WorkerConnection
 from raynb.engine.loop.effects import Effects
@@ -28,14 +28,14 @@ from raynb.wire import messages as w
 DUMP_SECONDS = 2.0  # that a worker's signal handler may take
 
 
-class Inspection:
+class LocalInspection:
     """Sends questions to workers and matches their answers.
 
     Thread contract: `ask` and `over` any thread; else the lock.
     """
 
     def __init__(
-        self, loop: Loop, effects: Effects, check_alive: Callable[[], None], controls: Controls, sockets: str
+        self, loop: Loop, effects: Effects, check_alive: Callable[[], None], controls: LocalControls, sockets: str
     ) -> None:
         self._loop = loop
         self._effects = effects

@@ -34,7 +34,7 @@ def machine_totals(config: Config, available: int, store: int) -> dict[str, int]
     return {name: round(value * RESOURCE_UNIT) for name, value in total.items() if value}
 
 
-class Scaling:
+class LocalScaling:
     """Changes the number of slots. Thread contract: any thread."""
 
     def __init__(self, loop: Loop, check_alive: Callable[[], None], scaled: Callable[[int], None]) -> None:

@@ -20,7 +20,7 @@ from types import FrameType, TracebackType
 from typing import TYPE_CHECKING, Any
 
 from raynb.worker import user_code
-from raynb.worker.inspection.failures import Chain, Failures, Link, chain_of, is_ours, origin_of
+from raynb.worker.inspection.failures import Chain, ChainLink, Failures, chain_of, is_ours, origin_of
 from raynb.worker.inspection.session import PROMPT, Quit, Session
 
 if TYPE_CHECKING:
@@ -338,7 +338,7 @@ class Debugging:
 
 
 def _chain(failed: BaseException | TracebackType) -> Chain:
-    return chain_of(failed) if isinstance(failed, BaseException) else (Link(None, failed),)
+    return chain_of(failed) if isinstance(failed, BaseException) else (ChainLink(None, failed),)
 
 
 def _shown(error: BaseException | None) -> str:

@@ -14,7 +14,7 @@ MAX_CELLS = 2  # of which failures are kept
 CHAIN_MAX = 100  # exceptions of a chain whose frames are kept
 
 
-class Link(NamedTuple):
+class ChainLink(NamedTuple):
     """An exception of a chain (None: only its traceback is known), and the frames that it passed through."""
 
     error: BaseException | None
@@ -22,7 +22,7 @@ class Link(NamedTuple):
 
 
 #: An exception after those that it was raised from or in the handling of, the oldest first, as pdb numbers them.
-Chain = tuple[Link, ...]
+Chain = tuple[ChainLink, ...]
 
 
 @dataclass(slots=True)
@@ -73,12 +73,12 @@ class Failures:
 
 def chain_of(error: BaseException) -> Chain:
     """Returns an exception and its causes, by Python's rule: ``__cause__``, else ``__context__`` unless suppressed."""
-    found: list[Link] = []
+    found: list[ChainLink] = []
     seen: set[int] = set()
     at: BaseException | None = error
     while at is not None and id(at) not in seen and len(found) < CHAIN_MAX:
         seen.add(id(at))
-        found.append(Link(at, users_part(at.__traceback__)))
+        found.append(ChainLink(at, users_part(at.__traceback__)))
         if isinstance(at, RayTaskError):  # its cause was raised in another process, which has the frames
             break
         cause = at.__cause__

@@ -30,7 +30,7 @@ QUESTION_SECONDS = 10.0
 KEEPS_SECONDS = 900.0
 
 
-class Paused:
+class PausedTask:
     """A task that runs here, as the debugger sees it."""
 
     def __init__(self, running: Any) -> None:
@@ -79,7 +79,7 @@ class ClusterDesk(Desk):
     def running(self) -> Debuggable | None:
         """Returns the task that runs the calling code; None outside of tasks."""
         now = self._owner_now()
-        return Paused(now) if now is not None else None
+        return PausedTask(now) if now is not None else None
 
     def stop_clock(self) -> Callable[[], None]:
         """Stops the timer of a task's `timeout`; returns what starts it again with the time that was left."""

@@ -23,13 +23,13 @@ from raynb.base.spec import DYNAMIC, STREAMING, ActorSpec, TaskOptions
 from raynb.engine.cluster import bridge, rays
 from raynb.engine.cluster.bridge import Broken, Failure, FailureToRetry, Value
 from raynb.engine.cluster.on_worker import timeouts
-from raynb.engine.cluster.on_worker.workers import Running, WorkerAdapter, engine_of, running
+from raynb.engine.cluster.on_worker.workers import RunningCall, WorkerAdapter, engine_of, running
 from raynb.engine.cluster.submission import (
     DEBUGGABLE,
     GENERIC_CALL,
     GENERIC_STREAM,
     MARK,
-    Call,
+    ClusterCall,
     Static,
     bare_name,
     bare_options,
@@ -48,7 +48,7 @@ MAX_OPTIONS = 5000
 
 
 class Arrived:
-    """A call as it came: its `Call`, and what of Ray's arguments is which.
+    """A call as it came: its `ClusterCall`, and what of Ray's arguments is which.
 
     Args:
         static: what all calls of this function or class share.
@@ -66,7 +66,7 @@ class Arrived:
             if len(_options) > MAX_OPTIONS:
                 _options.clear()
             options = _options[told] = pickle.loads(told)
-        self.call = Call(static.nonce, task, scope, parent, options, static.namespace, setups, said, actor,
+        self.call = ClusterCall(static.nonce, task, scope, parent, options, static.namespace, setups, said, actor,
                          bool(flags & DEBUGGABLE), to)  # fmt: skip
         place = flags & 1
         self.definition = rest[0] if place else None
@@ -90,12 +90,12 @@ class Bare(Arrived):
         host = self.host = the_host[0]()
         static, spec, number = host._raynb_static, host.spec, rays.number_here()
         options = bare_options(spec.class_name, method)
-        self.call = Call(static.nonce, number, number, 0, options, static.namespace, actor=spec.actor_id)
+        self.call = ClusterCall(static.nonce, number, number, 0, options, static.namespace, actor=spec.actor_id)
         self.plain = self.args = self.definition = None
         self.deps = ()
 
 
-class Task:
+class ClusterTask:
     """One task, or one call of an actor, in this worker.
 
     Used as a context manager around everything that the user's code does; what that raises leaves it
@@ -106,12 +106,12 @@ class Task:
         self.arrived = arrived
         self.call = call = arrived.call
         self.engine: WorkerAdapter = engine_of(call)
-        self.now = Running(call, spec, self.engine.reporter_for(call.to))
+        self.now = RunningCall(call, spec, self.engine.reporter_for(call.to))
         self.size = 0
         self.started = self.fetched = self.ran = time.time()
         self._token: Any = None
 
-    def __enter__(self) -> Task:
+    def __enter__(self) -> ClusterTask:
         self._token = running.set(self.now)
         self.engine.begin(self.now)
         return self
@@ -267,7 +267,7 @@ def entry(static: Static, streams: bool, name: str) -> Callable[..., Any]:
 def run_task(static: Static, head: bytes, rest: Sequence[Any]) -> Any:
     """Runs a raynb task; Ray calls it."""
     arrived = Arrived(static, head, rest)
-    with Task(arrived) as task, timeouts.limited(arrived.call.options.timeout):
+    with ClusterTask(arrived) as task, timeouts.limited(arrived.call.options.timeout):
         function = task.engine.function(static, arrived.definition)
         given, named = task.arguments()
         return task.results(function(*given, **named))
@@ -277,7 +277,7 @@ def stream_task(static: Static, head: bytes, rest: Sequence[Any]) -> Any:
     """Runs a raynb generator; Ray calls it."""
     arrived = Arrived(static, head, rest)
     options = arrived.call.options
-    with Task(arrived) as task, timeouts.limited(options.timeout):
+    with ClusterTask(arrived) as task, timeouts.limited(options.timeout):
         function = task.engine.function(static, arrived.definition)
         given, named = task.arguments()
         for item in returns.items_of(function(*given, **named), options.name, "streaming"):
@@ -307,7 +307,7 @@ class Host:
         engine.hosted = spec
         self._reporter = reporter = engine.reporter
         try:
-            with Task(arrived, spec) as task:
+            with ClusterTask(arrived, spec) as task:
                 cls = task.engine.function(self._raynb_static, arrived.definition)
                 given, named = task.arguments()
                 self.instance = cls(*given, **named)
@@ -334,7 +334,7 @@ class Host:
     def _raynb_stream(self, head: bytes, *rest: Any) -> Any:
         arrived = _arrived(self, head, rest)
         options = arrived.call.options
-        with Task(arrived, self.spec) as task, timeouts.limited(options.timeout):
+        with ClusterTask(arrived, self.spec) as task, timeouts.limited(options.timeout):
             given, named = task.arguments()
             result = _method(self, options.function)(*given, **named)
             for item in returns.items_of(result, options.name, "streaming"):
@@ -353,7 +353,7 @@ def _arrived(host: Host, head: bytes, rest: Sequence[Any]) -> Arrived:
 def _run(host: Host, arrived: Arrived) -> Any:
     """Runs a call of a sync actor; Ray calls it."""
     options = arrived.call.options
-    with Task(arrived, host.spec) as task, timeouts.limited(options.timeout):
+    with ClusterTask(arrived, host.spec) as task, timeouts.limited(options.timeout):
         given, named = task.arguments()
         return task.results(_method(host, options.function)(*given, **named))
 
@@ -361,7 +361,7 @@ def _run(host: Host, arrived: Arrived) -> Any:
 async def _run_async(host: Host, arrived: Arrived) -> Any:
     """Runs a call of an async actor; Ray calls it."""
     options = arrived.call.options
-    with Task(arrived, host.spec) as task:
+    with ClusterTask(arrived, host.spec) as task:
         given, named = task.arguments()
         result = _method(host, options.function)(*given, **named)
         if inspect.isawaitable(result):
@@ -378,7 +378,7 @@ class AsyncHost(Host):
     async def _raynb_stream(self, head: bytes, *rest: Any) -> Any:
         arrived = _arrived(self, head, rest)
         options = arrived.call.options
-        with Task(arrived, self.spec) as task:
+        with ClusterTask(arrived, self.spec) as task:
             given, named = task.arguments()
             result = _method(self, options.function)(*given, **named)
             if inspect.isasyncgen(result):

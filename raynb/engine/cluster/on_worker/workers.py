@@ -32,19 +32,19 @@ from raynb.engine.cluster.bridge import Value
 from raynb.engine.cluster.inspection.answering import ClusterDesk
 from raynb.engine.cluster.on_worker.reporter import Reporter
 from raynb.engine.cluster.side import Shared
-from raynb.engine.cluster.submission import Call, Static
+from raynb.engine.cluster.submission import ClusterCall, Static
 from raynb.run.surroundings import apply as apply_surroundings
 from raynb.serde import functions, pickling
 from raynb.worker import questions
 from raynb.worker.output import WorkerStream
 
 
-class Running:
+class RunningCall:
     """The task that runs here, with its call and its actor."""
 
     __slots__ = ("actor", "call", "heard", "printed", "reporter")
 
-    def __init__(self, call: Call, actor: ActorSpec | None, reporter: Reporter) -> None:
+    def __init__(self, call: ClusterCall, actor: ActorSpec | None, reporter: Reporter) -> None:
         self.call = call
         self.actor = actor
         self.reporter = reporter  # to the driver that called
@@ -53,13 +53,13 @@ class Running:
 
 
 #: Threads and coroutines that copy their context belong to the task that started them.
-running: contextvars.ContextVar[Running | None] = contextvars.ContextVar("raynb_cluster_running", default=None)
-_latest: Running | None = None  # for threads without a context of their own
+running: contextvars.ContextVar[RunningCall | None] = contextvars.ContextVar("raynb_cluster_running", default=None)
+_latest: RunningCall | None = None  # for threads without a context of their own
 _engines: dict[int, WorkerAdapter] = {}
 _lock = threading.Lock()
 
 
-def engine_of(call: Call) -> WorkerAdapter:
+def engine_of(call: ClusterCall) -> WorkerAdapter:
     """Returns this worker's engine for the driver that the call comes from, in place for what runs here."""
     engine = _engines.get(call.nonce) or engine_by_nonce(call.nonce)
     if slot.peek() is not engine:
@@ -83,7 +83,7 @@ def engine_by_nonce(nonce: int) -> WorkerAdapter:
     return engine
 
 
-def _owner() -> Running | None:
+def _owner() -> RunningCall | None:
     return running.get() or _latest
 
 
@@ -226,7 +226,7 @@ class WorkerAdapter(Adapter):
         return found
 
     # -- running -------------------------------------------------------------------------------
-    def begin(self, now: Running) -> None:
+    def begin(self, now: RunningCall) -> None:
         """Prepares the process for a task: the notebook's surroundings, and the task as the latest one."""
         global _latest
         _latest = now
@@ -242,7 +242,7 @@ class WorkerAdapter(Adapter):
             reporter.after(bridge.marks.popitem()[1])
         reporter.began(now.call.task)
 
-    def end(self, now: Running) -> None:
+    def end(self, now: RunningCall) -> None:
         """Releases refs after a task."""
         global _latest
         self.drain_log()
@@ -363,4 +363,4 @@ class WorkerAdapter(Adapter):
             now.reporter.display(now, kind, bundle)
 
 
-__all__ = ["Running", "WorkerAdapter", "engine_of", "running"]
+__all__ = ["RunningCall", "WorkerAdapter", "engine_of", "running"]

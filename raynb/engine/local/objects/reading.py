@@ -35,7 +35,7 @@ class View:
         """Does nothing; a reference to this method keeps the view alive until its last array is released."""
 
 
-class Stored:
+class UnreadValue:
     """A value in the store that was found and is counted, but not unpickled yet."""
 
     __slots__ = ("_error", "_parts", "at", "view")
@@ -94,13 +94,13 @@ class Reading:
                 if type(value) is bytes:  # as `values.load` does; by way of that, "1,000 tasks" takes 2 % longer
                     result.append(None if value == values.NONE else pickling.load_in_band(value))
                     continue
-                if type(value) is Stored:
+                if type(value) is UnreadValue:
                     item = value.load()
                     found[position] = None  # what was made of it holds the view
                 else:
                     item = values.load(value, identity, self.read)
             except ObjectLostError as error:
-                at = value.at if type(value) is Stored else value
+                at = value.at if type(value) is UnreadValue else value
                 shelter.run(self._again, wanted[position:], at, str(error), deadline)
                 return result + self.read_values(wanted[position:], deadline)
             except (RuntimeGoneError, MemoryError):  # the former: it names a ref that was pickled in another runtime
@@ -125,7 +125,7 @@ class Reading:
         return result
 
     def collect(self, wanted: list[int]) -> list[Any]:
-        """Returns the objects' values; those in the store as `Stored`, each of which counts as a view."""
+        """Returns the objects' values; those in the store as `UnreadValue`, each of which counts as a view."""
         table = self._machine.objects.table
         found: list[Any] = []
         now = _now()
@@ -141,10 +141,10 @@ class Reading:
                 if type(value) is tuple and value[0] in ("shm", "file"):
                     obj.views += 1
                     obj.used = now
-                    value = Stored(value, View(self._loop.view_log, identity))
+                    value = UnreadValue(value, View(self._loop.view_log, identity))
                 found.append(value)
         for value in found:
-            if type(value) is Stored:
+            if type(value) is UnreadValue:
                 value.read(self._store)
         return found
 
@@ -160,13 +160,13 @@ class Reading:
                     streams[identity] = value
                 elif obj is not None and type(value) is tuple and value[0] == "shm":
                     obj.views += 1
-                    streams[identity] = Stored(value, View(self._loop.view_log, identity))
+                    streams[identity] = UnreadValue(value, View(self._loop.view_log, identity))
         found = {}
         for identity, stream in streams.items():
-            if type(stream) is Stored:
+            if type(stream) is UnreadValue:
                 stream.read(self._store)
             try:
-                told = kind_of((stream.parts() if type(stream) is Stored else pickling.unpack_in_band(stream))[0])
+                told = kind_of((stream.parts() if type(stream) is UnreadValue else pickling.unpack_in_band(stream))[0])
             except ObjectLostError:  # it was freed just now
                 continue
             if told:
@@ -175,7 +175,7 @@ class Reading:
 
     def read(self, value: Any, identity: int) -> tuple[Any, Any]:
         """Returns (stream, buffers) of a value in the store, which counts as one view until the buffers die."""
-        stored = Stored(value, View(self._loop.view_log, identity))
+        stored = UnreadValue(value, View(self._loop.view_log, identity))
         stored.read(self._store)
         return stored.parts()
 

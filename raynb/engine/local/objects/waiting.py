@@ -31,7 +31,7 @@ _now = time.monotonic
 _id_of = attrgetter("_id")
 
 
-class Waiting:
+class LocalWaiting:
     """Waits for the engine's objects: `get`, `wait`, futures and `await`.
 
     Thread contract: every method from any thread, unless it says "under the lock".
