@@ -64,7 +64,7 @@ def errors_arrive_as_their_class(_: Any) -> None:
         assert isinstance(caught, RayTaskError), f"get gave {caught!r}"
 
 
-def waiting_tells_ready_from_pending(_: Any) -> None:
+def wait_separates_ready_from_pending(_: Any) -> None:
     """`wait` gives as many as were asked for, in the order of the question."""
     ready = [api.put(n) for n in range(4)]
     first, rest = api.wait(ready, num_returns=3, timeout=ANSWER_SECONDS)
@@ -300,7 +300,7 @@ CHECKS: tuple[Callable[[Any], None], ...] = (
     values_come_back,
     refs_are_resolved_at_the_top_only,
     errors_arrive_as_their_class,
-    waiting_tells_ready_from_pending,
+    wait_separates_ready_from_pending,
     unknown_ends_in_time,
     several_returns_are_several_objects,
     actors_keep_state_and_order,

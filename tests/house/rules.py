@@ -135,6 +135,36 @@ SEVERAL_BASES: dict[str, str] = {
     "raynb.util.joblib.backend.RaynbBackend": "joblib's backends are made so",
 }
 
+# -- names -------------------------------------------------------------------------------------
+
+#: How a numeric constant that is a duration, a size or a share ends.
+UNITS = {"SECONDS", "MS", "NS", "BYTES", "SHARE", "FACTOR", "SCALE", "OPACITY"}
+
+#: As a whole name, these stood for different things in different files.
+WORDS_GIVEN_UP = {
+    "AGAIN", "BATCH", "BIG", "CALM", "CHUNK", "DEPTH", "EACH", "FEW", "FULL", "KEEP", "KEPT", "LARGE", "LEAST",
+    "LITTLE", "LOOKS", "MANY", "MOST", "PATIENCE", "PAUSE", "SOON",
+}  # fmt: skip
+
+#: Words of definitions that say no more than "does something": the field has a verb for what it is.
+VERBS_GIVEN_UP = {"tell", "tells", "told", "teach", "reveal", "introduce", "doom", "luck", "cargo", "deeds", "labour",
+                  "intake", "ailing", "rowbook", "renewal", "journal", "news"}  # fmt: skip
+
+#: Modules whose classes are always written with the module (`c.Run`, `w.Run`, `requests.Graph`): a command and the
+#: message that carries it out, a row and the request for it, have one name.
+NAMED_WITH_THEIR_MODULE = {
+    "raynb.core.vocabulary.commands", "raynb.core.vocabulary.events", "raynb.wire.messages",
+    "raynb.jupyter.views.messages", "raynb.jupyter.views.requests",
+}
+
+#: Class name → why several modules have it.
+SAME_NAMES: dict[str, str] = {
+    "Actors": "the part of the engine's interface, a worker's part that implements it, and core's table",
+    "Groups": "the part of the engine's interface, a worker's part that implements it, and core's table",
+    "Broken": "a public error of `check_engine`; on a cluster a class that is pickled by this name",
+    "Counter": "a public tool of tests, and a public name of `ray.util.metrics`",
+}
+
 # -- what the type checker does not see --------------------------------------------------------
 
 #: Part → how often it may name `Any`, and how many `type: ignore` it may have. The figures only fall: when you have

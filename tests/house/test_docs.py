@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -59,6 +60,27 @@ def test_the_readme_that_pypi_shows_has_no_picture_and_no_link_that_leads_nowher
     assert "\n- docs/troubleshooting.md: by error text" in shown
     # No sentence announces what has been left out.
     assert not re.search(r":\n\n(?!```|- |\|)", shown)
+
+
+#: A file or a folder (`engine/loop/`, `pool.py`), and a module or what is in one (`raynb.testing.fakes`).
+FILE = re.compile(r"`((?:[\w.-]+/)*[\w-]+\.(?:pyi?|tsx?|mjs|css|md)|(?:[\w-]+/)+)(?:::\w+)?`")
+MODULE = re.compile(r"`(raynb(?:\.\w+)+)`")
+
+
+@pytest.mark.parametrize("document", ["architecture.md", "contributing.md", "design.md", "performance.md", "faults.md"])
+def test_files_and_modules_that_the_documents_name_exist(document: str) -> None:
+    text = (source.ROOT / "docs" / document).read_text(encoding="utf-8")
+    files = {"/" + str(path.relative_to(source.ROOT)) for path in source.tracked()}
+    folders = {f"{folder}/" for file in files for folder in map(str, Path(file).parents)}
+    named = set(FILE.findall(text))
+    missing = {name for name in named if not any(there.endswith("/" + name) for there in files | folders)}
+    texts = {module.name: module.path.read_text(encoding="utf-8") for module in source.modules()}
+    for name in MODULE.findall(text):
+        module, _, last = name.rpartition(".")
+        if name not in texts and not re.search(rf"\b{last}\b", texts.get(module, "")):
+            missing.add(name)
+    assert named
+    assert not missing, sorted(missing)
 
 
 TEST_ID = re.compile(r"`(tests/[\w/]+\.py)::(\w+)`")

@@ -48,7 +48,7 @@ class Storing:
         self._ids = numbers
         self._ref_log = worker.borrowed.log
         self._lock = threading.Lock()
-        self._arena_told = False
+        self._arena_sent = False
 
     def after_fork_in_child(self) -> None:
         """Makes a new lock: another thread may have held it at the fork."""
@@ -112,8 +112,8 @@ class Storing:
             data = pickling.in_band(packed)
             return data, len(data), contained
         location = self._write(packed, size)
-        if location[0] == "shm" and not self._arena_told:
-            self._tell_arena()
+        if location[0] == "shm" and not self._arena_sent:
+            self._send_arena()
         return location, location[-2], contained  # as it lies there, with what aligns it
 
     def _write(self, packed: Packed, size: int) -> Any:
@@ -134,13 +134,13 @@ class Storing:
             why = f"{error}{refused}"
             raise ObjectStoreAndDiskFullError(self._requests.call("store_full", size, why)) from error
 
-    def _tell_arena(self) -> None:
+    def _send_arena(self) -> None:
         with self._lock:
-            if not self._arena_told:
+            if not self._arena_sent:
                 fd = self._worker.store.fd
                 assert fd is not None
                 self._worker.link.send_fd(w.Arena(self._worker.number), os.dup(fd))
-                self._arena_told = True
+                self._arena_sent = True
 
     def put(self, packed: Packed) -> ObjectRef[Any]:
         """Stores a packed value; returns its ref."""
