@@ -15,7 +15,7 @@ from raynb.engine.loop.pace import MAX_REFS_PER_DRAIN
 from raynb.engine.loop.polling import IN, Poller, Wake
 
 if TYPE_CHECKING:
-    from raynb.engine.loop.loop import Loop
+    from raynb.engine.loop.shared import SharedLoop
 
 BUSY_SECONDS = 0.005  # it looks this often while a thread submits in a loop
 BUSY_SUBMISSIONS = 8  # so many since its last look make it one
@@ -26,7 +26,7 @@ TICK_SECONDS = 0.05
 class IoThread:
     """The engine's background thread. Thread contract: `asleep`, `wake` any thread; `start`, `stop` once each."""
 
-    def __init__(self, loop: Loop) -> None:
+    def __init__(self, loop: SharedLoop) -> None:
         self._loop = loop
         self.poll = Poller()
         self.wake = Wake()

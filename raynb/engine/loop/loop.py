@@ -12,7 +12,7 @@ import sys
 import time
 from collections import deque
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from raynb.base.interrupts import Critical
 from raynb.base.process import trace
@@ -27,9 +27,12 @@ from raynb.engine.loop.health import Health
 from raynb.engine.loop.io_thread import IoThread
 from raynb.engine.loop.pace import MAX_REFS_PER_DRAIN, Pace
 from raynb.engine.loop.polling import IN
-from raynb.engine.loop.waiters import Waiter, Waiters
+from raynb.engine.loop.waiters import Waiters
 from raynb.wire.channel import Closed
 from raynb.wire.codec import BadFrame
+
+if TYPE_CHECKING:
+    from raynb.engine.loop.shared import CallsBack
 
 
 class Loop:
@@ -274,7 +277,7 @@ class Loop:
                 return
             self._take(connection, messages, now)
 
-    def call_back(self, waiter: Waiter) -> None:
+    def call_back(self, waiter: CallsBack) -> None:
         """Schedules a waiter's callback: our own run in `run_callbacks`, a user's on a thread for user callbacks."""
         if waiter.callback is not None:
             put = self.callbacks.append if waiter.ours and not self.health.broken else self.users.put

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from raynb.base.process import headroom, shelter
 
 if TYPE_CHECKING:
-    from raynb.engine.loop.loop import Loop
+    from raynb.engine.loop.shared import SharedLoop
 
 _get_ident = threading.get_ident
 
@@ -31,7 +31,7 @@ class Pace:
     Thread contract: from any thread, without a lock; two threads may drain a little too often.
     """
 
-    def __init__(self, loop: Loop) -> None:
+    def __init__(self, loop: SharedLoop) -> None:
         self._loop = loop
         self.submissions = 0
         self._drained_at = 0.0  # when a loop of submissions or puts last drained the queue (monotonic seconds)

@@ -18,7 +18,7 @@ from raynb.base.process import shelter, strikes
 from raynb.engine.loop.polling import Poller, Wake
 
 if TYPE_CHECKING:
-    from raynb.engine.loop.loop import Loop
+    from raynb.engine.loop.shared import SharedLoop
 
 _get_ident = threading.get_ident
 
@@ -77,7 +77,7 @@ class Waiter:
 class Waiters:
     """Thread contract: `watch` and `ready` under the engine's lock; `wait` from any thread, without it."""
 
-    def __init__(self, loop: Loop) -> None:
+    def __init__(self, loop: SharedLoop) -> None:
         self._loop = loop
         self.watchers: dict[int, tuple[Waiter, ...]] = {}
         self.poll = Poller()
