@@ -102,7 +102,7 @@ def process_of(task_id: int) -> int:
 
 
 def to_hex(number: int, nonce: int, width: int) -> str:
-    """Spells an id in Ray's width; ``nonce`` (32 bits) tells runtimes apart."""
+    """Spells an id in Ray's width; ``nonce`` (32 bits) is the runtime's."""
     return f"{nonce & 0xFFFFFFFF:08x}{number:0{width - 8}x}"[-width:]
 
 

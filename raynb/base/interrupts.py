@@ -1,7 +1,7 @@
 """Keeps a `KeyboardInterrupt` out of sections that must not be left half done.
 
 Python runs signal handlers between any two bytecodes of the main thread. A Ctrl-C that landed
-inside a state change would leave it half made, so the handler only takes a note while the main
+inside a state change would leave it half made, so the handler only records it while the main
 thread is in a critical section, and the section raises when it ends.
 
 The handler replaces Python's default one and never another: whoever sets one of his own keeps it, may

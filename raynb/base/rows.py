@@ -136,7 +136,7 @@ class WorkerRow:
 
 @dataclass(slots=True)
 class NodeRow:
-    """A machine of a Ray cluster. What Ray does not tell is 0."""
+    """A machine of a Ray cluster. Figures that Ray does not report are 0."""
 
     id: int  # small number, given in the order in which nodes were seen
     node_id: str = ""  # Ray's id, in hex

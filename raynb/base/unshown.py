@@ -63,7 +63,7 @@ def show(asked: Sequence[int] = ()) -> None:
 
 
 def then(action: Callable[[], None], asked: Sequence[int] = ()) -> None:
-    """Runs an action that tells the user's code of a result, once the output before it is shown.
+    """Runs an action that hands a result to the user's code, once the output before it is shown.
 
     Never waits, so it may be called on the thread that receives.
     """

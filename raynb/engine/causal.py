@@ -15,9 +15,9 @@ AFTER = "after"
 class CausalOrder:
     """Puts the events of several reporters in an order that respects what each had seen of the others.
 
-    Each reporter numbers its own events. Where one learns of another (it is called by it, or reads its result), it
-    adds an `AFTER` event, and what it says next waits until the other's events are there. A reporter only names what
-    was said before, so nothing waits in a circle; what was lost on the way is waited for ``patience`` seconds.
+    Each reporter numbers its own events. A reporter that
+    is called by another one, or reads its result, adds an `AFTER` event; its later events wait until the other's are
+    there. It names only events that exist, so nothing waits in a circle; lost ones are waited for ``patience`` seconds.
 
     Thread contract: one thread adds; `has` from any thread.
 

@@ -93,7 +93,7 @@ class Box:
     Args:
         folder: its path; made if it isn't there.
         limit: returns the bytes that may be kept.
-        say: told in words of what is damaged.
+        say: shows the user a sentence about what is damaged.
 
     Raises:
         FolderError: it can't be used.

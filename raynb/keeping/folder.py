@@ -51,7 +51,7 @@ def make(path: str) -> None:
 def home_of(path: str) -> Home:
     """Returns the folder of the values' files, with the secret of their checksums.
 
-    Git is told to leave all of it out: the secret and the values of a person are in no repository.
+    A ``.gitignore`` leaves all of it out: the secret and a person's values are in no repository.
 
     Raises:
         FolderError: as `make`.

@@ -1,8 +1,8 @@
 """Whether workers may have loaded an older state of a module than the one that is in a key, and workers that have not.
 
 A worker loads a module once. Where somebody has edited it since, a result of that worker would be kept under the new
-state's key, and found again, wrongly, after a restart. So what is kept then runs on new workers, which a
-variable in their environment tells from the older ones; what such a task submits runs on those, too.
+state's key, and found again, wrongly, after a restart. So what is kept then runs on new workers, which have a
+variable in their environment that older ones lack; what such a task submits runs on those, too.
 
 Thread contract: any thread.
 """

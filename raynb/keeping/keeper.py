@@ -49,7 +49,7 @@ class PendingKeep:
         refs: output name → ref.
         task: whose times and output are kept; 0: none.
         output: whether what the task printed is kept with it.
-        say: told in words why it is not kept.
+        say: shows the user a sentence: why it is not kept.
         files: whose bytes are in the key, see `raynb.keeping.versions.watching`.
     """
 

@@ -28,7 +28,7 @@ def new_run() -> str:
 
 
 def record(refs: Iterable[tuple[str, ObjectRef[Any]]], key: str, run: str) -> None:
-    """Notes that these outputs, by name, are of one run."""
+    """Records that these outputs, by name, are of one run."""
     for name, ref in refs:
         _known[ref._engine.nonce, ref._id] = f"{key}/{run}/{name}"
     while len(_known) > MAX_OBJECTS:

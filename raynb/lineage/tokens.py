@@ -2,7 +2,7 @@
 
 Tokens are made of the same walk as the keys of kept results (`raynb.keeping.digest`), with three differences. A
 function of the notebook counts by its own code; the names that it reads are names to be looked up by themselves, so
-that a change deep inside is told by its own name. No code of a value is run, and no more than
+that a change deep inside has the name of what changed. No code of a value is run, and no more than
 `MAX_BYTES` of it are read: what is larger counts by its identity and a sample. And nothing is unsure: what
 has no identity in another process has one in this one. So tokens mean nothing outside the process.
 

@@ -284,7 +284,7 @@ def task_error(
         error: what it raised.
         name: of the task.
         task_id: its id in hex, or "".
-        whose: of an actor's call, what tells the actor from others (``actor_id=…, repr=…``).
+        whose: of an actor's call, the actor's id and repr (``actor_id=…, repr=…``).
     """
     frames = user_frames(error.__traceback__)
     pid = os.getpid()

@@ -257,7 +257,7 @@ class Store:
 
         Args:
             row: the dead process's slot in the ledger; None: the same number as its arena.
-            emptied: called once, from any thread and under a lock, so it must only leave a note: the
+            emptied: called once, from any thread and under a lock, so it must only append to something: the
                 last object is gone and ``row`` may be used again.
 
         Returns:

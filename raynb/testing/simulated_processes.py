@@ -105,7 +105,7 @@ class SimulatedDriver:
         self.submit_later(spec, at_once=caller is not None)
 
     def submit_later(self, spec: TaskSpec, at_once: bool = False) -> None:
-        """A submission: the machine may be told of several together, but before anything else happens."""
+        """Queues a submission: several may reach the machine as one event, but before any other event."""
         if at_once:
             self.dispatch(e.Submitted, [spec])
             return
@@ -192,7 +192,7 @@ class SimulatedDriver:
             self.lose_object(self.random.choice(lost))
 
     def lose_object(self, obj: Obj) -> None:
-        """Its reader tells where it looked, or one that looked there before it was moved or made again does."""
+        """Reports an object as lost: by the place where it is, or by one where it was before."""
         if self.random.random() < 0.2:
             self.dispatch(e.ObjectLost, obj.id, "the disk is broken", ("file", "/spill/before", 1000, (1000,)))
             return

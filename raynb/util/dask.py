@@ -196,7 +196,7 @@ def _paths(folders: Iterable[ray.ObjectRef[str | None]]) -> Iterator[str]:
 
 
 def _remove_now(folders: list[ray.ObjectRef[str | None]]) -> None:
-    """Removes the folders of shuffles that are over; what went wrong before is what the caller is told."""
+    """Removes the folders of shuffles that are over; the caller raises what went wrong before."""
     try:
         for path in _paths(ray.wait(folders, num_returns=len(folders), timeout=0)[0]) if folders else ():
             shutil.rmtree(path, ignore_errors=True)

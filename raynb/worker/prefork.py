@@ -2,7 +2,7 @@
 
 A fork copies the page tables and the child then settles in: several milliseconds that a task which
 waits for another one, or a new actor, would have to wait. The supervisor forks a few spares while
-it has nothing else to do; each sleeps on a socket until it learns whom it is to be.
+it has nothing else to do; each sleeps on a socket until a request makes it a worker.
 """
 
 from __future__ import annotations

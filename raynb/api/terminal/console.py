@@ -32,7 +32,7 @@ class Console:
     """Writes an engine's output to ``sys.stdout`` and ``sys.stderr``, a whole line at a time.
 
     Thread contract: any thread. `receive` never blocks; a thread of its own writes, and lives only
-    while there is something to write. Who learns of a task's end writes what has come itself (`show`).
+    while there is something to write. A thread that reads a task's end first writes what has arrived (`show`).
     """
 
     def __init__(self, engine: Any) -> None:

@@ -1,6 +1,6 @@
 """Futures of tasks: where the main thread waits for some, it waits for tasks, as in `get`.
 
-Listeners of waits (`raynb.base.engine.on_wait`: bars, prompts of breakpoints) learn of these waits, too.
+Listeners of waits (`raynb.base.engine.on_wait`: bars, prompts of breakpoints) are called for these waits, too.
 """
 
 from __future__ import annotations
@@ -70,7 +70,7 @@ class FutureWait:
 
 
 class _Event(threading.Event):
-    """The event of a wait for several futures (`concurrent.futures.wait`, `as_completed`): listeners learn of it."""
+    """The event of a wait for several futures (`concurrent.futures.wait`, `as_completed`); it calls the listeners."""
 
     def __init__(self) -> None:
         super().__init__()

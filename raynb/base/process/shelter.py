@@ -223,7 +223,7 @@ def must_move() -> bool:
 
 
 def abandoned() -> Callable[[], bool] | None:
-    """Returns how a step that waits learns that nobody waits for it; None where that can't happen."""
+    """Returns a function by which a waiting step asks whether its caller has left; None where callers cannot leave."""
     job = _running.get(_get_ident())
     return None if job is None else lambda: job.abandoned
 

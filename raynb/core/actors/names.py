@@ -1,4 +1,4 @@
-"""Names of actors: which living actor has a name in a namespace, and what a caller is told else."""
+"""Names of actors: which living actor has a name in a namespace, and the errors where none or another one has it."""
 
 from __future__ import annotations
 

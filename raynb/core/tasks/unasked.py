@@ -2,7 +2,7 @@
 
 A failure counts as asked about when the driver or a worker reads it, or when a task that takes it fails
 for it. Otherwise it is reported when its last ref is released; an actor whose constructor failed, a
-moment after, because the next call may tell of it anyhow.
+moment after, because the next call may raise it anyway.
 """
 
 from __future__ import annotations

@@ -94,7 +94,7 @@ class AllowItems:
 
 @dataclass(slots=True)
 class Warn:
-    """Tell the user once."""
+    """Show the user a warning, in the cell of ``scope``."""
 
     text: str
     scope: int = 0
@@ -102,7 +102,7 @@ class Warn:
 
 @dataclass(slots=True)
 class ReportFailure:
-    """Tell the user of a task's failure that nobody has asked about."""
+    """Show the user a task's failure that nobody has asked about."""
 
     text: str
     scope: int

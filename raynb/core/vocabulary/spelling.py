@@ -6,7 +6,7 @@ from raynb.base import ids
 
 
 class Spelling:
-    """Spells the ids of one runtime; ``nonce`` tells them from other runtimes' ids."""
+    """Spells the ids of one runtime; ``nonce`` is the runtime's, and part of each."""
 
     def __init__(self, nonce: int) -> None:
         self._nonce = nonce

@@ -105,7 +105,7 @@ def reporter_name(nonce: int, process: str) -> str:
 
 
 def is_for(mark: Mark | None, nonce: int) -> bool:
-    """Returns whether the reports that a mark names come to this driver: those of another one's are its own affair."""
+    """Returns whether the reports that a mark names are sent to this driver, and not to another one."""
     return mark is not None and mark[0].startswith(reporter_name(nonce, ""))
 
 

@@ -118,7 +118,7 @@ def is_traced() -> bool:
 
 
 def number_of(native: Any) -> int:
-    """Returns the negative number that the worker of a task has for it, if it was not told another one."""
+    """Returns the negative number that a worker gives to a task that was sent without a number."""
     return ~int.from_bytes(native.task_id().binary()[:8], "little")
 
 

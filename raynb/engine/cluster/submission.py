@@ -256,7 +256,7 @@ class Submission:
         return self._shared.setups << 1 | self._side.debuggable()
 
     def prepared(self, actor: int, head: bytes) -> None:
-        """Notes what a new actor's process is prepared with, after its ``head`` was made."""
+        """Records which setups a new actor's process runs, after its ``head`` was made."""
         _, _, _, _, setups, _, flags, _, _ = opened(head)
         self._prepared[actor] = setups << 1 | bool(flags & DEBUGGABLE)
         if len(self._prepared) > MAX_PREPARED:

@@ -86,7 +86,7 @@ class ActorLives:
         """Ends an actor, whose calls fail with ``value``; with ``restart`` it is made again if it has restarts left.
 
         Args:
-            asking: the call that asked for it, whose end is its caller's affair.
+            asking: the call that asked for it; the caller of `end` ends that one.
         """
         if host.dead is not None:
             return

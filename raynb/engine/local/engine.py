@@ -101,7 +101,7 @@ class LocalEngine:
             raise
 
     def _construct(self, config: Config, supervised: Supervised, undo: list[Callable[[], None]]) -> None:
-        """Makes all parts and starts them; notes in ``undo`` how each is taken back."""
+        """Makes all parts and starts them; appends to ``undo`` what undoes each step."""
         self.neighbours = Neighbours(config, self.nonce)
         undo.append(self.neighbours.leave)
         limit = self.neighbours.store_limit

@@ -19,7 +19,7 @@ class WorkerPages:
 
     @classmethod
     def create(cls, undo: list[Callable[[], None]]) -> WorkerPages:
-        """Makes the pages; notes in ``undo`` how each is taken back."""
+        """Makes the pages; appends to ``undo`` what undoes each step."""
         ledger = Ledger.create()
         undo.append(ledger.close)
         board = Board.create()

@@ -53,7 +53,7 @@ class Inputs:
         names: name → what travels in its place.
         refs: the refs that travel as arguments of their own, in the order of their slots.
         kept: name → old value (in a list, refs as they are) of what the cell may end without binding.
-        captured: what to tell a person, in the order of the cell.
+        captured: sentences for the user, in the order of the cell.
         anchor: brings the namespace that the notebook's functions see, if any of them may be among the names.
     """
 

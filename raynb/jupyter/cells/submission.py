@@ -64,7 +64,7 @@ def _whole_text(notebook: Notebook, magic: str, cell: str) -> tuple[str, int]:
     """Returns (the notebook cell as typed, lines above the body, or above a line magic's expression).
 
     With the cell's own text the kernel's name for it is the same as for the cell itself, so that
-    both ends of a traceback speak of one cell.
+    both ends of a traceback name the same cell.
     """
     running = notebook.cells.running()
     typed = running.source if running is not None else ""

@@ -197,7 +197,7 @@ class Record:
             self.lineage.left(run, name)
 
     def swapped(self, before: Mapping[str, Any], gotten: bool) -> None:
-        """Notes that names stand for the values of the refs that they were, or the other way round.
+        """Records that names are bound to the values of their refs now, or to the refs again.
 
         Args:
             before: name → what it was.
@@ -227,7 +227,7 @@ class Record:
         self._changed = self._publish() or self._changed
 
     def _catch_up(self, info: Any = None) -> None:
-        """Records what is left to be recorded, and tells the listeners; on the thread that runs cells."""
+        """Records what is left to be recorded, and calls the listeners; on the thread that runs cells."""
         self.later.catch_up()
         if self._changed:
             self._changed = False

@@ -202,7 +202,7 @@ class CellOutput:
         self._append(Text(voice.stream, text), actions)
 
     def _end_line(self, actions: list[Action]) -> None:
-        """Ends another task's unfinished line before somebody else speaks."""
+        """Ends a task's unfinished line before another task's text is shown."""
         if self._last is not None and self._last.open:
             self._append(Text(self._last.stream, "\n"), actions)
             self._last.open = False

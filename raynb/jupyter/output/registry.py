@@ -149,7 +149,7 @@ class Cells:
             scopes.set_running(self._stack[-1].scope if self._stack else 0)
 
     def _forget_callbacks(self) -> None:
-        """Ends callbacks; one that raised was never told to be over."""
+        """Ends callbacks: the end of one that raised was never reported."""
         while self._stack and self._stack[-1].is_callback:
             self._stack.pop().ended = True
 

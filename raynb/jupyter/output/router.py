@@ -2,7 +2,7 @@
 
 The engine calls `Router.receive` on the thread that receives; it only appends to a queue. One
 thread of ours shows what has gathered, twenty times a second while something comes, and sleeps
-otherwise. A thread that learns of a task's end shows what has come itself (`Router.show`), before its
+otherwise. A thread that reads a task's end first shows what has arrived (`Router.show`), before its
 code goes on. At a cell's end `Router.drain` shows the rest at once, while it still counts as the
 cell's own output.
 

@@ -45,7 +45,7 @@ SLOW = ("profile", "start", "stop", "restart")
 def listen_on_control(kernel: Any, comm: Any, receive: Callable[[Any], None]) -> Callable[[], None] | None:
     """Takes the messages to ``comm`` on the kernel's control channel, which a running cell doesn't keep.
 
-    Unlike subshells, a page can use that channel before the kernel has told what it supports, which a page
+    Unlike subshells, a page can use that channel before the kernel has answered what it supports, which a page
     that is reloaded waits for as long as a cell runs; and older kernels and JupyterLabs have it too.
 
     Args:

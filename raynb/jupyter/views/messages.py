@@ -98,7 +98,7 @@ class Worker(NamedTuple):
 
 
 class Node(NamedTuple):
-    """A machine of a Ray cluster. What Ray doesn't tell is 0."""
+    """A machine of a Ray cluster. Figures that Ray does not report are 0."""
 
     id: int
     node_id: str

@@ -8,7 +8,7 @@ from typing import Literal, TypedDict
 class Hello(TypedDict):
     """Send me the picture ("hello"); I still look ("ping"); I don't any more ("bye").
 
-    ``page`` tells apart those who share a comm: windows of one notebook, and consoles of its kernel.
+    ``page`` names one of those who share a comm: windows of one notebook, and consoles of its kernel.
     """
 
     do: Literal["hello", "ping", "bye"]

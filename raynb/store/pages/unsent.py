@@ -1,14 +1,14 @@
 """Messages that a worker has not sent yet, in shared memory, where the driver reads them if the worker dies.
 
 Sending a message a call costs the worker a system call, and the driver a frame to take apart. So
-results of short calls wait a moment for company. But a result that was not sent must not be lost
+results of short calls wait a moment, and are sent together. But a result that was not sent must not be lost
 when the next call ends the process: it may not be run again. A worker therefore writes down here
 what it holds back, which costs a copy of a few bytes, and crosses it out when it has been sent.
 
-A row is two numbers, then the notes: the number of the frame in which they are to be sent, and how
-many bytes of notes there are. Each number is written by one instruction, the second one last; so
+A row is two numbers, then the messages: the number of the frame in which they are to be sent, and how
+many bytes of messages there are. Each number is written by one instruction, the second one last; so
 whatever moment a process dies in, what counts is whole. Who has received that frame already looks
-no further: the process died after it had sent it, and before it could cross out the notes.
+no further: the process died after it had sent it, and before it could cross out the messages.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ class UnsentRows:
         os.pwrite(self.fd, bytes(_HEAD.size), row * ROW_BYTES)
 
     def read(self, row: int, came: int) -> bytes:
-        """Returns the notes of a dead worker, of which ``came`` frames have been received."""
+        """Returns the unsent messages of a dead worker, of which ``came`` frames have been received."""
         data = os.pread(self.fd, ROW_BYTES, row * ROW_BYTES)
         frame, used = _HEAD.unpack_from(data)
         return data[_HEAD.size : _HEAD.size + used] if frame == came else b""

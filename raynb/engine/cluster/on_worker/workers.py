@@ -161,7 +161,7 @@ class TaskSide:
         """Does nothing: the driver's rows come from reports."""
 
     def killed(self, actor: int) -> None:
-        """Does nothing: the driver learns of it from Ray."""
+        """Does nothing: the driver reads it in Ray's table of actors."""
 
     def seen(self, mark: Mark | None) -> None:
         """Has later reports of this worker ordered after ``mark``."""

@@ -29,8 +29,8 @@ _RAYS_LOG = "ray._private.worker"
 class UnheardFailures:
     """Reports failures that nobody asks about, once, in the cell.
 
-    Ray tells of some of them by itself, in its log, with the frames of what runs the task: of those that are ours
-    it is silenced.
+    Ray logs some of them itself, with the frames of the code that runs the task; for raynb's tasks that log is
+    silenced.
 
     What Ray prints of the cluster's workers goes by here too: a page of its own becomes a line in the cell.
 

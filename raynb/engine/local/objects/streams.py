@@ -65,7 +65,7 @@ class StreamReader:
                 raise GetTimeoutError(f"no item was yielded within {timeout} s")
 
     def _take_item(self, task: int, index: int, waiter: Waiter) -> bool:
-        """Puts an item, or None at the end, into `Loop.items`; if it has not come yet, has the waiter told of it."""
+        """Puts an item, or None at the end, into `Loop.items`; if it is not there yet, registers the waiter for it."""
         loop = self._loop
         key = task, index
         with loop.lock:
@@ -112,7 +112,7 @@ class StreamReader:
             return stream is None or stream.ended or index < stream.next
 
     def at_stream_end(self, position: list[int]) -> Callable[[], object]:
-        """Returns a function in C that notes the position and the time: see `ObjectRefGenerator`."""
+        """Returns a function in C that logs the position and the time: see `ObjectRefGenerator`."""
         times = itertools.starmap(_now, itertools.repeat(()))
         once = itertools.islice(zip(itertools.repeat(position), times), 1)
         return functools.partial(self._loop.drop_log.extend, once)

@@ -35,7 +35,7 @@ class HangWatch:
     Args:
         peers: the workers that are connected.
         control: sends a worker a message on its control channel. Under the lock.
-        limit: seconds without an answer after which the machine learns of it; 0: nobody is asked.
+        limit: seconds without an answer after which a `WorkerSilent` is dispatched; 0: nobody is asked.
 
     Thread contract: `tick` in the I/O thread, `answered` under the engine's lock.
     """

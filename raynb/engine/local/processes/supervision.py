@@ -33,7 +33,7 @@ class Supervision:
         loop: of the engine.
         config: the runtime's.
         nonce: the runtime's.
-        store, disk: of which workers learn the limit and the folders.
+        store, disk: their limit and folders are among the settings of each worker.
         workers: returns the worker numbers that are connected. Under the lock.
         lose_worker: what is done for each worker of a supervisor that has died: (worker, now, reason).
 
