@@ -1,4 +1,4 @@
-"""What a runtime has and did: `cluster_resources`, `nodes`, `timeline`."""
+"""Returns what a runtime has and did: `cluster_resources`, `nodes`, `timeline`."""
 
 from __future__ import annotations
 

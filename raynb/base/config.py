@@ -1,4 +1,4 @@
-"""What `init` was asked for, after defaults: one value object a runtime."""
+"""`Config`: the settings of one runtime, as `init` was called, with defaults filled in."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How a task ended, as its worker reports it; and raynb's own error values, which take the place of a result.
+"""Flags by which a worker reports a task's end, and raynb's own error values, which take the place of a result.
 
 An error value names an exception of `raynb.exceptions` with its arguments; `raynb.serde.errors.load_error` makes the
 exception. Ids in it are in Ray's hexadecimal form.

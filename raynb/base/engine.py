@@ -32,7 +32,7 @@ _by_nonce: weakref.WeakValueDictionary[int, Engine] = weakref.WeakValueDictionar
 
 @dataclass(slots=True, frozen=True)
 class Start:
-    """How a runtime of this process was started.
+    """The start of a runtime of this process.
 
     Attributes:
         at: ns since the epoch; none of its workers is older.

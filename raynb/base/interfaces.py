@@ -44,7 +44,7 @@ class Packed:
 
 @dataclass(slots=True)
 class Context:
-    """Where the calling code runs: the driver's own code has zeros."""
+    """The place where the calling code runs: the driver's own code has zeros."""
 
     worker: int = 0
     task: int = 0
@@ -228,7 +228,7 @@ class Observes(Protocol):
 
 
 class Where(Protocol):
-    """Where the calling code runs, and what it inherits there."""
+    """Describes where the calling code runs, and what it inherits there."""
 
     @property
     def capture(self) -> int:
@@ -306,7 +306,7 @@ class ClusterInfo(Protocol):
 
 
 class Records(Protocol):
-    """What the driver knows of single tasks, actors and objects. Works after a failure, too."""
+    """Looks up single tasks, actors and objects in the driver. Works after a failure, too."""
 
     def rows(
         self, tasks: Sequence[int] = (), actors: Sequence[int] = (), objects: Sequence[int] = ()
@@ -344,7 +344,7 @@ class Scaling(Protocol):
 
 
 class Controls(Protocol):
-    """What a person at the notebook does to a runtime."""
+    """Cancels tasks and frees objects for a person at the notebook."""
 
     def cancel_task(self, task: int, force: bool = False) -> None:
         """Cancels a task by id (the dashboard's button)."""
@@ -366,7 +366,7 @@ class Controls(Protocol):
 
 
 class DriverEngine(Engine, Records, Controls, Protocol):
-    """What the kernel's side has beyond `Engine`: the surface that `raynb.jupyter` builds on."""
+    """The engine of the kernel's process: what `raynb.jupyter` uses beyond `Engine`."""
 
     on_output: list[Callable[[Output], None]]  # called on the receiving thread; must not block
     config: Config
@@ -377,7 +377,7 @@ class DriverEngine(Engine, Records, Controls, Protocol):
 
     @property
     def address(self) -> str:
-        """Where the cluster is, for people (what "auto" has found); empty on this machine."""
+        """Returns the cluster's address, for people (what "auto" has found); empty on this machine."""
 
     @property
     def inspection(self) -> Inspection | None:

@@ -327,7 +327,7 @@ class ObjectRefGenerator:
 
 
 class DynamicObjectRefGenerator:
-    """What ``get`` returns for a ``num_returns="dynamic"`` task: an iterable of refs (Ray's term).
+    """The refs of a ``num_returns="dynamic"`` task, as ``get`` returns them: an iterable (Ray's term).
 
     Example:
         >>> @ray.remote(num_returns="dynamic")

@@ -1,4 +1,4 @@
-"""Which notebook cell is submitting: an int carried by every task, 0 outside cells.
+"""The number of the notebook cell that submits: an int carried by every task, 0 outside cells.
 
 The jupyter extension sets it before a cell runs. Threads that a cell starts inherit it through
 `contextvars` only if they copy the context; for the others the main thread's value counts, as

@@ -1,4 +1,4 @@
-"""What is to be run: options, tasks, actors.
+"""Specs of what is to be run: options, tasks, actors.
 
 On the hot path everything that all calls of one remote function share sits in one
 `TaskOptions`, made once; a `TaskSpec` holds only what differs from call to call.

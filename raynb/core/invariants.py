@@ -1,4 +1,4 @@
-"""What must be true between any two events. Run after every test that has a machine."""
+"""Checks what must be true between any two events. Run after every test that has a machine."""
 
 from __future__ import annotations
 

@@ -106,4 +106,4 @@ class ObjectReconstructionFailedMaxAttemptsExceededError(ObjectReconstructionFai
 
 
 class ObjectReconstructionFailedLineageEvictedError(ObjectReconstructionFailedError):
-    """How it was made is no longer known."""
+    """The task that made it is no longer kept, so it cannot run again."""

@@ -141,12 +141,12 @@ class RayActorError(RayError):
 
     @property
     def actor_init_failed(self) -> bool:
-        """Whether the actor's constructor raised."""
+        """Returns whether the actor's constructor raised."""
         return self._actor_init_failed
 
     @property
     def preempted(self) -> bool:
-        """Whether the actor's node was preempted (never on one machine)."""
+        """Returns whether the actor's node was preempted (never on one machine)."""
         return self._preempted
 
 

@@ -1,4 +1,4 @@
-"""Whether workers may have loaded an older state of a module than the one that is in a key, and workers that have not.
+"""Finds out whether workers may have loaded an older state of a module than the key names, and asks for new ones.
 
 A worker loads a module once. Where somebody has edited it since, a result of that worker would be kept under the new
 state's key, and found again, wrongly, after a restart. So what is kept then runs on new workers, which have a

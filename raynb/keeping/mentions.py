@@ -1,4 +1,4 @@
-"""What code names: globals, modules that it imports, and environment variables. Pure.
+"""Reads the names in code: globals, modules that it imports, and environment variables. Pure.
 
 Thread contract: any thread.
 """

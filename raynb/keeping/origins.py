@@ -1,4 +1,4 @@
-"""Which run of what made an object: so a ref stands in a key without its data being read.
+"""Remembers which run made an object, so that a ref stands in a key without its data being read.
 
 The name of a run is the key of the code and inputs, and a random word given to that one run. A run that is taken
 from disk keeps its word; one that is made anew (``--fresh``, or because nothing was kept) gets another,

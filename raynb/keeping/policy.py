@@ -1,4 +1,4 @@
-"""Which kept results go when the limit is reached. Pure."""
+"""Chooses the kept results to remove when the limit is reached. Pure."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which release an installed module is of, without reading what every distribution says of itself.
+"""Finds the release of an installed module, without reading the metadata of every distribution.
 
 `importlib.metadata.packages_distributions` parses the metadata and the file list of all that is installed: 150 ms where
 there are 150 distributions. Here the file lists are searched as bytes, and only of those that have the module the names

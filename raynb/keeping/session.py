@@ -1,5 +1,5 @@
-"""Where this process keeps results: the notebook's place, else the one that the environment names, else ``.raynb`` in
-the first folder of a script.
+"""The place where this process keeps results: the notebook's, else the one that the environment names, else ``.raynb``
+in the first folder of a script.
 
 Thread contract: any thread.
 """

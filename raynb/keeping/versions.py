@@ -1,4 +1,4 @@
-"""Which version of a module code runs with: a release, or the hash of its files.
+"""Finds the version of a module that code runs with: a release, or the hash of its files.
 
 Modules of Python itself count by Python's version, installed ones by their distribution's, and those
 that somebody may be editing (a file of the project, an editable install) by their bytes, together with

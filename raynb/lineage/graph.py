@@ -69,7 +69,7 @@ class Run:
 
 @dataclass(slots=True)
 class Seen:
-    """What a name stands for now, what kind of thing that is, and in which cell it came to be so."""
+    """A name as it was seen last: its token, its kind, and the cell that changed it."""
 
     token: str
     kind: str

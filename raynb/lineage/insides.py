@@ -1,4 +1,4 @@
-"""What objects hold, found without their classes' own code: only that of Python, numpy and pandas is run.
+"""Finds what objects hold, without their classes' own code: only that of Python, numpy and pandas is run.
 
 Thread contract: any thread.
 """

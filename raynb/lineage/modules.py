@@ -1,4 +1,4 @@
-"""What stands for modules: their names, and of those that somebody may edit the bytes of their files.
+"""Makes tokens of modules: of their names, and of the bytes of their files if somebody may edit them.
 
 Thread contract: one thread at a time.
 """

@@ -1,4 +1,4 @@
-"""What a piece of code takes from a notebook: tokens of the names that it reads, and the runs that made the refs."""
+"""Finds what code takes from a notebook: tokens of the names that it reads, and the runs that made the refs."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ MAX_REFS = 64
 
 @dataclass(slots=True)
 class Taken:
-    """What was read: name → token, name → kind, name → numbers of runs."""
+    """The names that were read: name → token, name → kind, name → numbers of runs."""
 
     reads: dict[str, str] = field(default_factory=dict)
     kinds: dict[str, str] = field(default_factory=dict)

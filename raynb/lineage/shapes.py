@@ -1,4 +1,4 @@
-"""Whether a function or class is still what it was when it was read, without reading it again.
+"""Compares a function or class with what it was when it was read, without reading it again.
 
 A *shape* is made of the objects that a definition consists of. As long as they are the very same, and none of them can
 be changed inside, so is its token. A shape doesn't hold its own definition, so that a dropped one can go.

@@ -1,4 +1,4 @@
-"""What a notebook's names stand for, as short tokens: two equal tokens, and nothing has changed for who reads them.
+"""Makes short tokens of what a notebook's names stand for: while the token is equal, nothing has changed for a reader.
 
 Tokens are made of the same walk as the keys of kept results (`raynb.keeping.digest`), with three differences. A
 function of the notebook counts by its own code; the names that it reads are names to be looked up by themselves, so

@@ -1,4 +1,4 @@
-"""What type a pickled value has, without unpickling it: nothing is imported, and no code of the value's runs.
+"""Reads the type of a pickled value, without unpickling it: nothing is imported, and no code of the value's runs.
 
 The stream is read with made-up classes in place of those that it names. What a function makes is not known, but for
 the few that stand for a type; then there is no answer, rather than a wrong one.

@@ -1,4 +1,4 @@
-"""How objects travel that Python and cloudpickle send by name only, although a notebook made them.
+"""Pickles objects that Python and cloudpickle send by name only, although a notebook made them.
 
 ``__main__`` of a worker has no such name. They are made anew instead: a cache empty, a context variable
 without the value of a context, a logger with its class and name.

@@ -1,4 +1,4 @@
-"""What a task returned, made ready to travel."""
+"""Packs what a task returned."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which range of an arena an object gets. Pure: numbers in, numbers out.
+"""Chooses the range of an arena that an object gets. Pure: numbers in, numbers out.
 
 Best fit with eager coalescing. A page that was touched once is *warm* until it is trimmed; writing
 to warm pages is about ten times as fast as to *cold* ones, which the kernel has to find and clear

@@ -1,4 +1,4 @@
-"""Where an arena's pages live: anonymous memory, or where that doesn't exist, an unlinked file.
+"""The memory behind an arena: anonymous memory, or where that doesn't exist, an unlinked file.
 
 Both are descriptors of a sparse file that has no name, so nothing is left behind however the
 process ends, another user can't open it, and the size of /dev/shm doesn't matter. They differ in

@@ -67,7 +67,7 @@ class Files:
 
 @dataclass(slots=True)
 class DiskStats:
-    """What this process did with the disk. Sizes are bytes."""
+    """Counts of what this process read and wrote on disk. Sizes are bytes."""
 
     files: int = 0
     bytes: int = 0  # in those files

@@ -32,7 +32,7 @@ class _Dead:
 
 
 class ForeignArenas:
-    """What a process holds of the arenas that others write to.
+    """The arenas that other processes write to, as this one has mapped them.
 
     An arena outlives its process: a process that holds the descriptor can read on. When a process is dead,
     the driver *adopts* its arena: only then does anybody but the owner free ranges in it.

@@ -1,4 +1,4 @@
-"""How an object's segments lie behind each other: the pickle stream, then its buffers.
+"""The layout of an object's segments behind each other: the pickle stream, then its buffers.
 
 The same in an arena and in a file: each segment starts at a multiple of 64, and the size of the
 whole is one too.

@@ -43,7 +43,7 @@ class StoreStats:
 
 
 class Store:
-    """What a process holds of the object store.
+    """The object store, as one process sees it.
 
     Thread contract: every method may be called from any thread; `detach`, `close` and
     `after_fork_in_child` not while another thread reads the same arena. A location belongs to the

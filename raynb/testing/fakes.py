@@ -130,7 +130,7 @@ class FakeChannel(Channel):
 
     @property
     def takes(self) -> int | None:
-        """How many bytes the socket accepts before it blocks; None: all."""
+        """Returns how many bytes the socket accepts before it blocks; None: all."""
         return self._fake.takes
 
     @takes.setter
@@ -161,7 +161,7 @@ class FakeChannel(Channel):
         self.arrive_bytes(b"")
 
     def hold(self) -> None:
-        """What arrives from now on comes with `release`."""
+        """Holds back what arrives from now on, until `release`."""
         self._held = []
 
     def release(self) -> None:

@@ -27,7 +27,7 @@ from raynb.testing import leaks
 
 
 class Boom(ValueError):
-    """What a bomb raises when its action is ``"raise"``."""
+    """The error of a bomb whose action is ``"raise"``."""
 
 
 def _raise() -> NoReturn:

@@ -215,7 +215,7 @@ def own_temporaries() -> frozenset[str]:
 
 @dataclass(slots=True)
 class Held:
-    """What this process holds at one moment. Make one with `Held.now`."""
+    """The threads, descriptors, processes and files of this process at one moment. Make one with `Held.now`."""
 
     threads: dict[int, str] = field(default_factory=dict)  # ident → name
     descriptors: dict[int, str] = field(default_factory=dict)

@@ -1,4 +1,4 @@
-"""What happens in a simulated world: the driver submits and drops; workers work, wait, fail and die."""
+"""Plays the driver, which submits and drops, and workers, which work, wait, fail and die."""
 
 from __future__ import annotations
 
@@ -298,7 +298,7 @@ class SimulatedWorkers(SimulatedDriver):
             self.ask(worker, task, known, self.random.random() < 0.4)
 
     def ask(self, worker: SimulatedWorker, task: Task, known: list[int], is_wait: bool) -> None:
-        """What stands behind the task goes back with the request."""
+        """Asks for objects as a blocked task; the tasks behind it go back with the request."""
         worker.requests += 1
         worker.waiting = worker.requests
         back: tuple[int, ...] = ()

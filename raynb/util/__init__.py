@@ -1,4 +1,4 @@
-"""What Ray users find in ``ray.util``, written on the public API.
+"""The names of ``ray.util``, written on the public API.
 
 Names are loaded when they are first used, so that ``import raynb`` stays light.
 """

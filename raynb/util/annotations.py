@@ -10,7 +10,7 @@ from typing import Any
 
 
 class AnnotationType(Enum):
-    """What a name is marked as."""
+    """The marks that a name can have."""
 
     PUBLIC_API = "PublicAPI"
     DEVELOPER_API = "DeveloperAPI"

@@ -266,7 +266,7 @@ def _nested(keys: Any, values: Mapping[Any, Any]) -> Any:
 
 
 class _Enabled:
-    """What `enable_dask_on_ray` returns: in force at once; as a ``with`` statement it ends with the block."""
+    """The result of `enable_dask_on_ray`: in force at once; as a ``with`` statement it ends with the block."""
 
     def __init__(self, shuffle: str | None) -> None:
         import dask

@@ -100,7 +100,7 @@ def map_batches(
 
 
 class GroupBy:
-    """What `groupby` returns: groups of a pandas frame, to be applied in parallel."""
+    """The result of `groupby`: groups of a pandas frame, to be applied in parallel."""
 
     def __init__(
         self, frame: Any, by: Any, blocks: int | None, num_cpus: float | None, options: dict[str, Any]

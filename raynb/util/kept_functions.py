@@ -52,7 +52,7 @@ def keep(
 
 
 class KeptFunction(Generic[F]):
-    """What `keep` returns; call it with ``.remote(...)``.
+    """A remote function whose results are kept, as `keep` makes it; call it with ``.remote(...)``.
 
     Thread contract: any thread.
     """

@@ -21,7 +21,7 @@ Labels = tuple[tuple[str, str], ...]
 
 
 class Metric:
-    """What the three kinds share.
+    """Base of the three kinds of metrics.
 
     Thread contract: may be recorded from any thread.
 

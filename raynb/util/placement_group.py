@@ -60,7 +60,7 @@ class PlacementGroup:
 
     @property
     def is_empty(self) -> bool:
-        """Whether it stands for no group."""
+        """Returns whether it stands for no group."""
         return self.number == 0
 
     def ready(self) -> Any:
@@ -93,7 +93,7 @@ class PlacementGroup:
 
     @property
     def bundle_count(self) -> int:
-        """How many bundles there are."""
+        """Returns how many bundles there are."""
         return len(self.bundle_specs)
 
     def __eq__(self, other: object) -> bool:

@@ -1,4 +1,4 @@
-"""Where in a worker the user's code runs: only there may a signal raise an exception.
+"""Marks where in a worker the user's code runs: only there may a signal raise an exception.
 
 Python runs signal handlers between any two bytecodes of the main thread. An exception raised there (the
 ``KeyboardInterrupt`` of a cancel, the error of a user's SIGALRM handler) would leave the worker's own

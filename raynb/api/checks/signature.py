@@ -75,7 +75,7 @@ class Signature:
 
     @property
     def takes_nothing(self) -> bool:
-        """Whether a call without arguments can be made."""
+        """Returns whether a call without arguments can be made."""
         return self._least == 0
 
     @property

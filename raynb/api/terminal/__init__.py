@@ -1,1 +1,1 @@
-"""What a plain script shows at its terminal: the output of tasks, and the prompts of those at a breakpoint."""
+"""Shows the output of tasks, and the prompts of those at a breakpoint, at the terminal of a plain script."""

@@ -1,4 +1,4 @@
-"""What to do when the system refuses memory, files or folders. Pure but for a look at this process's limits."""
+"""Advice for where the system refuses memory, files or folders. Pure but for a look at this process's limits."""
 
 from __future__ import annotations
 

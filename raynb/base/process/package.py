@@ -1,4 +1,4 @@
-"""Where this package lies: frames of its files are not the user's."""
+"""The folder of this package: frames of its files are not the user's."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where the runtimes of one user on one machine find each other: a folder with a file for each.
+"""The registry in which the runtimes of one user on one machine find each other: a folder with a file for each.
 
 ::
 

@@ -10,7 +10,7 @@ from raynb.base import ids
 
 
 class OneMachine:
-    """Where code of a runtime on one machine runs.
+    """Answers where code of a runtime on one machine runs.
 
     Args:
         nonce: the runtime's.

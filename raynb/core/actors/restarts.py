@@ -1,4 +1,4 @@
-"""Whether an actor whose process ended is made again, and what becomes of the calls that were in it.
+"""Decides whether an actor whose process ended is restarted, and what becomes of the calls that were in it.
 
 Pure decisions: the machine applies them when a worker dies, `InlineEngine` when an actor there asks to end.
 """

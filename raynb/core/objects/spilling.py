@@ -1,4 +1,4 @@
-"""Which objects go to disk when the store is full: the least recently used that nobody reads."""
+"""Chooses the objects that go to disk when the store is full: the least recently used that nobody reads."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which worker is killed when memory runs out: that of the task that outgrew its `memory=`, else Ray's policy."""
+"""Chooses the worker to kill when memory runs out: of the task that outgrew its `memory=`, else by Ray's policy."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the machine has and what is taken, in whole ten-thousandths so that fractions add up."""
+"""Counts the machine's resources and what is taken of them, in whole ten-thousandths so that fractions add up."""
 
 from __future__ import annotations
 

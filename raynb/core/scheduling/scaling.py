@@ -1,4 +1,4 @@
-"""How many CPU slots there are, and how many workers are kept for them."""
+"""Changes the number of CPU slots, and of the workers that are kept for them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What one runtime may use when other runtimes of the same user share the machine."""
+"""Computes the slots that one runtime may use when other runtimes of the same user share the machine."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""What passes through the machine: events, commands, rows, transition tables."""
+"""The machine's vocabulary: events, commands, rows, transition tables."""

@@ -1,4 +1,4 @@
-"""Which state may follow which; the machine raises `ImpossibleState` on any other transition.
+"""The transition tables: which state may follow which. The machine raises `ImpossibleState` on any other transition.
 
 The diagrams in docs/states.md are generated from these tables.
 """

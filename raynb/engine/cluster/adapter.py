@@ -35,7 +35,7 @@ _now = time.monotonic
 
 @dataclass(slots=True)
 class Missing:
-    """What listeners of waits get: how many objects are not ready yet."""
+    """A wait, as listeners see it: how many objects are not ready yet."""
 
     left: int
     keys: tuple[int, ...] = ()

@@ -1,4 +1,4 @@
-"""What passes between raynb and Ray: values, options, errors."""
+"""Converts values, options and errors between raynb and Ray."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ OUTSIDE = "__raynb_outside__"
 
 
 class Value:
-    """What lies in Ray's object store for one object of ours.
+    """The value in Ray's object store that stands for one object of ours.
 
     A reader, raynb or plain Ray, gets the object that was stored. ``natives`` are Ray's refs and handles that
     the pickle names, as (our id, native): Ray sees and counts them. ``mark`` says how much of the output of ``task``
@@ -118,7 +118,7 @@ def taken_mark(task: int, native: Any) -> Mark | None:
 
 
 class Failure(Exception):
-    """What a task raised, on its way through Ray: an error value as `serde.errors` makes it."""
+    """A task's exception on its way through Ray: an error value as `serde.errors` makes it."""
 
     def __init__(self, value: Any, described: tuple[str, str], natives: Any = (), mark: Mark | None = None) -> None:
         super().__init__(value, described, natives, mark)

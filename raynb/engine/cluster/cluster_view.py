@@ -1,4 +1,4 @@
-"""What the views see of the cluster itself: its nodes, what is taken of them, which actors have died.
+"""Asks the cluster for what the views show of it: its nodes, what is taken of them, which actors have died.
 
 Asked of Ray only while somebody looks, on a thread of its own, so that no look waits for a slow node.
 """

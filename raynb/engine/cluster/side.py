@@ -1,4 +1,4 @@
-"""What the parts of a cluster engine share, and what differs between the driver and a task."""
+"""`Shared`, which all parts of a cluster engine use, and `Side`, which differs between the driver and a task."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ class Side(Protocol):
 
 
 class Shared:
-    """What all parts of one engine use.
+    """The objects that all parts of one engine use.
 
     Args:
         engine: the engine itself: refs name it.

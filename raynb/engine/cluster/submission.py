@@ -45,8 +45,8 @@ GENERIC_STREAM = "_raynb_stream"
 
 @dataclass(slots=True)
 class Static:
-    """What all calls of one function or class share. It lies in Ray's own table of functions, which keeps it as
-    long as the job, or a detached actor of it, lives."""
+    """The part that all calls of one function or class share. It lies in Ray's own table of functions, which keeps it
+    as long as the job, or a detached actor of it, lives."""
 
     nonce: int
     namespace: str

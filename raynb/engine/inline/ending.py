@@ -1,4 +1,4 @@
-"""How tasks of `InlineEngine` end, and which of them have not."""
+"""Ends the tasks of `InlineEngine`, and keeps those that have not ended."""
 
 from __future__ import annotations
 

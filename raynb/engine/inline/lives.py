@@ -1,4 +1,4 @@
-"""How actors of `InlineEngine` begin and end."""
+"""Runs constructors of `InlineEngine`'s actors, restarts actors and ends them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What `InlineEngine` keeps of a task that runs, of a stream, of an actor; and what surrounds a call."""
+"""Records of `InlineEngine`: a running task, a stream, an actor; and the context of a call."""
 
 from __future__ import annotations
 

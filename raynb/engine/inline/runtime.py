@@ -1,4 +1,4 @@
-"""What the parts of `InlineEngine` use of the engine that they are made for."""
+"""The protocol by which the parts of `InlineEngine` use the engine that they are made for."""
 
 from __future__ import annotations
 

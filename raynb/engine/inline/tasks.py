@@ -1,4 +1,4 @@
-"""How `InlineEngine` runs tasks, streams and actors: at once, in the thread that submits them."""
+"""Runs the tasks, streams and actors of `InlineEngine`: at once, in the thread that submits them."""
 
 from __future__ import annotations
 

@@ -44,7 +44,7 @@ class Setups(Protocol):
 
     @property
     def pending(self) -> Any:
-        """Whether setups are on their way."""
+        """Returns whether setups are on their way."""
 
     def done(self, message: w.Done) -> bool:
         """Returns whether the end belongs to code that runs on every worker, and is applied."""

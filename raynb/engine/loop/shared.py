@@ -1,4 +1,4 @@
-"""What the parts of the loop (`Pace`, `IoThread`, `Waiters`) use of the loop, and of each other through it."""
+"""Protocols by which the parts of the loop (`Pace`, `IoThread`, `Waiters`) use it, and each other through it."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from raynb.engine.loop.polling import Poller, Wake
 
 
 class CallsBack(Protocol):
-    """What is called when a wait is over: `Waiter`."""
+    """Has a callback for the end of a wait: `Waiter`."""
 
     callback: Callable[[], None] | None
     ours: bool  # it only wakes somebody, and needs no thread of its own
 
 
 class Leads(Protocol):
-    """Whether a thread of the user's reads the sockets: `Waiters`."""
+    """Knows whether a thread of the user's reads the sockets: `Waiters`."""
 
     leading: bool
     last_led: float  # monotonic seconds
@@ -71,7 +71,7 @@ class SharedLoop(Protocol):
 
     @property
     def waiters(self) -> Leads:
-        """Who waits, and who of them reads."""
+        """The threads that wait, one of which reads the sockets."""
 
     @property
     def io(self) -> Sleeps:
@@ -79,7 +79,7 @@ class SharedLoop(Protocol):
 
     @property
     def pace(self) -> CountsSubmissions:
-        """When submissions are drained and sent."""
+        """The count of submissions."""
 
     def dispatch(self, event: Any, max_refs: int = ...) -> None:
         """Applies an event to the machine, and sends what it ordered."""

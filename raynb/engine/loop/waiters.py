@@ -1,4 +1,4 @@
-"""Which threads wait for which objects, and which of them reads the sockets.
+"""Keeps the threads that wait for objects, one of which reads the sockets.
 
 A thread that waits in `get` reads the sockets itself: one thread switch less for each answer. Of
 several, one leads (reads); the others sleep until their objects are ready or the lead is free.

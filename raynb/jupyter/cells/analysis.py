@@ -35,7 +35,7 @@ _OPTION = re.compile(r"\s*--?[A-Za-z][\w-]*\s*(\d+\s+)?")
 
 @dataclass(slots=True)
 class CellCode:
-    """What is known of a cell before it runs.
+    """A cell as it is known before it runs.
 
     Attributes:
         source: Python source, transformed.

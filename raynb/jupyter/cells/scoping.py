@@ -1,4 +1,4 @@
-"""Which of the module's names a function, lambda or comprehension uses, nested ones included.
+"""Finds the module's names that a function, lambda or comprehension uses, nested ones included.
 
 Python's scope rules on the syntax tree: parameters and assigned names are local, ``global`` makes
 the module's, nested functions see the function around them, class bodies are seen by nobody.

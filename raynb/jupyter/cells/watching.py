@@ -35,7 +35,7 @@ class Again:
 
 
 class Watch:
-    """What has become of a cell's tasks.
+    """Follows a cell's tasks to their end.
 
     Args:
         notebook: where to show it.

@@ -75,7 +75,7 @@ _SCRIPT = """\
 
 
 class FlameGraph:
-    """What a cell shows of a profile."""
+    """A profile as a cell shows it."""
 
     def __init__(self, profile: Profile) -> None:
         self.profile = profile

@@ -49,7 +49,7 @@ class FrameNode:
 
 @dataclass(slots=True)
 class Profile:
-    """What tasks spent their time on.
+    """The time of tasks, by the functions that spent it.
 
     Args:
         title: what was profiled.
@@ -172,7 +172,7 @@ def _users_part(places: Iterable[Place]) -> tuple[Place, ...]:
 
 @dataclass(slots=True)
 class MemoryProfile:
-    """Where memory was allocated at the peaks of tasks, or of workers.
+    """The places that had allocated the memory at the peaks of tasks, or of workers.
 
     Args:
         title: what was profiled.

@@ -46,7 +46,7 @@ LARGE_BYTES = 64 << 20
 
 @dataclass(slots=True)
 class KeepPlan:
-    """What is known of a cell's kept results before it is submitted.
+    """A cell's kept results, as they are known before it is submitted.
 
     Attributes:
         keys: of the cell, or of each item.

@@ -1,1 +1,1 @@
-"""What each cell of the notebook was made of: the record, its words and pictures, and running again what is stale."""
+"""Records what each cell of the notebook was made of, shows it as text and picture, and runs again what is stale."""

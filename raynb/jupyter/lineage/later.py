@@ -1,4 +1,4 @@
-"""What the record of a cell costs is spent when the kernel has nothing else to do.
+"""Postpones the work of recording a cell until the kernel has nothing else to do.
 
 A whole ``%%remote`` cell changes nothing between its submission and the start of the next cell, except the names that
 it binds. So its inputs are read once the reply is sent: in the next turn of the kernel's event loop, or before whatever

@@ -17,7 +17,7 @@ MAX_TASKS = 1_000
 
 
 class StaleNotices:
-    """What is published.
+    """Keeps which results are published as stale.
 
     Args:
         lineage: whose runs are stale, or not.

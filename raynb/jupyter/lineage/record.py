@@ -45,7 +45,7 @@ _FIXED = (int, float, bool, complex, str, bytes, type(None), ObjectRef)
 
 @dataclass(slots=True, frozen=True)
 class Recipe:
-    """What it takes to submit a ``%%remote`` cell again: its line, its body, the cell that it was in, and its text."""
+    """A ``%%remote`` cell that can be submitted again: its line, its body, the cell that it was in, and its text."""
 
     line: str
     body: str

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 @dataclass(slots=True)
 class RerunPlan:
-    """Which runs are submitted again, in order; ``after``: number → those of them that it takes from.
+    """The runs that are submitted again, in order; ``after``: number → those of them that it takes from.
 
     Attributes:
         left: stale runs that cannot be submitted again, and why.

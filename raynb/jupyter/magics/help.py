@@ -1,4 +1,4 @@
-"""What `%raynb help` lists, and how cells are named in commands."""
+"""Lists the commands for `%raynb help`, and reads names of cells in commands."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What `%raynb` shows of the past: logs, timelines, a report."""
+"""Shows the past for `%raynb`: logs, timelines, a report."""
 
 from __future__ import annotations
 

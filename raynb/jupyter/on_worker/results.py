@@ -80,7 +80,7 @@ def unbound(name: str, title: str) -> Any:
 
 @dataclass(slots=True)
 class CellEnd:
-    """What became of a cell's names.
+    """The values and errors of a cell's names, at its end.
 
     Attributes:
         kept: those that it did not bind, and that keep their values.
@@ -114,7 +114,7 @@ class Status:
 
 @dataclass(slots=True)
 class LoopEnd:
-    """What became of the items of one task of a loop.
+    """The values and errors of the items of one task of a loop.
 
     Attributes:
         failed: how many raised. place: which return has the first one's error.

@@ -84,7 +84,7 @@ class CellJob:
 
 @dataclass(slots=True)
 class CellPayload:
-    """What all tasks of one ``%%remote`` share.
+    """The part of a ``%%remote`` cell that all its tasks share.
 
     Attributes:
         job: the cell.

@@ -47,7 +47,7 @@ class Bars:
 
     @property
     def active(self) -> bool:
-        """Whether something is being drawn."""
+        """Returns whether a bar is being drawn."""
         return bool(self.rows)
 
     def takes(self, line: str) -> bool:

@@ -1,4 +1,4 @@
-"""What a cell shows of what its tasks print: order, prefixes, progress lines, and the fold.
+"""Turns what a cell's tasks print into what the cell shows: order, prefixes, progress lines, and the fold.
 
 A pure state machine, one a cell: outputs in, `Action` s out. No clock, no thread, no Jupyter. Every
 line is kept by the engine's log anyway; this decides only what a cell shows, and a line that is
@@ -77,7 +77,7 @@ class _Voice:
 
 @dataclass(slots=True)
 class CellOutput:
-    """What one cell shows.
+    """The output of one cell, as it is shown.
 
     Args:
         name: unique name of the cell, used in keys of lines.

@@ -1,6 +1,5 @@
-"""Where the running cell has put its output (``%%capture``, ``redirect_stdout``, ``with Output():``), and whose goes
-there: that of tasks that are awaited inside or submitted inside, of what these submit, and of an actor that they
-call."""
+"""Finds where the running cell has put its output (``%%capture``, ``redirect_stdout``, ``with Output():``). The output
+of tasks that are awaited or submitted inside goes there, of what these submit, and of an actor that they call."""
 
 from __future__ import annotations
 

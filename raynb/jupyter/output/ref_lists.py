@@ -34,7 +34,7 @@ def holds_only_refs(value: Any) -> bool:
 
 
 class Summary:
-    """What is said of a list, tuple or dict of refs.
+    """A list, tuple or dict of refs, summed up.
 
     Args:
         value: it; `holds_only_refs` of it is true.

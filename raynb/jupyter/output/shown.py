@@ -1,4 +1,4 @@
-"""What ``Out[n]`` keeps of a ref or a handle that was shown: the same name, uncounted."""
+"""Replaces a ref or a handle that was shown by one that ``Out[n]`` may keep: the same name, uncounted."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where a cell's output goes: a Jupyter kernel's front end, or a terminal.
+"""Writes a cell's output to a Jupyter kernel's front end, or to a terminal.
 
 Both take the same calls, so the router doesn't know which it has.
 """

@@ -1,4 +1,4 @@
-"""How errors of tasks look in a notebook: the user's frames, with cell, line and source.
+"""Shows errors of tasks in a notebook: the user's frames, with cell, line and source.
 
 Frames of libraries are one line a run of them; `Last` keeps them all. IPython asks an exception for
 ``_render_traceback_`` (but not a `SyntaxError`); `install` gives raynb's exceptions one, and lends one to

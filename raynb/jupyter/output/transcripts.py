@@ -97,7 +97,7 @@ class Transcript:
 
 
 class Transcripts:
-    """What the cells of one kernel have shown.
+    """Remembers the outputs of the cells of one kernel.
 
     Args:
         shell: an ipykernel shell.

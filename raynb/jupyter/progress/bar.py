@@ -20,7 +20,7 @@ _BAR_CHARACTERS = 24  # characters of the text bar
 
 @dataclass(slots=True)
 class Count:
-    """How far a set of tasks has come. Times are `time.monotonic` seconds."""
+    """Counts of a set of tasks by state. Times are `time.monotonic` seconds."""
 
     total: int
     began: float
@@ -31,7 +31,7 @@ class Count:
 
     @property
     def ended(self) -> int:
-        """How many have ended: done, failed and cancelled."""
+        """Returns how many have ended: done, failed and cancelled."""
         return self.done + self.failed + self.cancelled
 
     def gone(self, now: float) -> str:

@@ -36,7 +36,7 @@ GOOD, NOTE, BAD = "ok", "note", "mend"
 
 @dataclass(slots=True)
 class Finding:
-    """What a check found: ``verdict`` is ``"ok"``, ``"note"`` or ``"mend"``; ``remedy`` says what to do."""
+    """A check's finding: ``verdict`` is ``"ok"``, ``"note"`` or ``"mend"``; ``remedy`` says what to do."""
 
     what: str
     verdict: str

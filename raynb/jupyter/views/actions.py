@@ -1,4 +1,4 @@
-"""What a person can do to the runtime, as plain functions.
+"""Actions of a person on the runtime, as plain functions.
 
 Magics, the dashboard's buttons and the lab panel all call these; none knows Jupyter. Each
 returns one sentence that says what was done. `answer` is the one door for the browser.
@@ -45,7 +45,7 @@ LOG_CHARS = 20_000
 
 
 class ActionError(ValueError):
-    """What was asked for cannot be done; the message says why and what can."""
+    """An action cannot be done; the message says why, and what can be done."""
 
 
 def counted_ref(engine: DriverEngine, object_id: int) -> ObjectRef[Any]:

@@ -155,7 +155,7 @@ class PendingChanges:
 
 @dataclass(slots=True)
 class FeedPace:
-    """How long the feed rests between two pulls.
+    """Computes how long the feed rests between two pulls.
 
     At most one pull every ``interval`` seconds, and never more than ``share`` of one core: a pull
     that was dear is followed by a longer rest, up to ``ceiling`` seconds, so that the picture

@@ -123,12 +123,12 @@ class Feed:
 
     @property
     def watchers(self) -> int:
-        """How many views watch."""
+        """Returns how many views watch."""
         return len(self._watchers)
 
     @property
     def running(self) -> bool:
-        """Whether the thread exists."""
+        """Returns whether the thread exists."""
         return self._thread is not None
 
     # -- lifecycle -----------------------------------------------------------------------------

@@ -1,4 +1,4 @@
-"""What the views' buttons do with the runtime as a whole: start, stop, restart, more slots or fewer."""
+"""Starts, stops, restarts and scales the runtime for the views' buttons."""
 
 from __future__ import annotations
 

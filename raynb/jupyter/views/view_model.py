@@ -65,7 +65,7 @@ def _nothing() -> None:
 
 @dataclass(slots=True)
 class Labels:
-    """What only the notebook knows.
+    """The notebook's names for what the engine knows by number.
 
     Args:
         cell: the label of a scope, such as ``"In [3]"``; ``""`` when unknown.

@@ -62,7 +62,7 @@ class Stack:
 
 @dataclass(slots=True)
 class Owner:
-    """What is known of a thread or coroutine beyond its frames."""
+    """A thread or coroutine beyond its frames: its task, and what it waits for."""
 
     task: int = 0
     task_name: str = ""

@@ -1,4 +1,4 @@
-"""What a `Pool` gives back: results to wait for, and iterators over results.
+"""Results of a `Pool`: those to wait for, and iterators over results.
 
 A pool's worker returns a batch as a list of ``(failed, value)`` pairs, so that one bad item
 doesn't take the others with it and an error keeps the class that the user's function raised.

@@ -43,7 +43,7 @@ class Debuggable(Protocol):
 
 
 class Desk:
-    """What this process answers; who carries the words is a subclass's.
+    """Answers questions in this process; a subclass sends the answers.
 
     Thread contract: `asked` in one thread of ours, `answer` and `announce` from any.
     """

@@ -1,1 +1,1 @@
-"""What runs inside Ray's workers: raynb's tasks and actors, the engine of their nested calls, their reports."""
+"""Runs raynb's tasks and actors inside Ray's workers, with the engine of their nested calls, and reports on them."""

@@ -1,4 +1,4 @@
-"""What a worker reports to the driver: gathered, and pushed to the hub in batches."""
+"""Gathers a worker's reports to the driver, and pushes them to the hub in batches."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What Ray's workers run: raynb's tasks and actors, each inside one of Ray's."""
+"""Runs raynb's tasks and actors in Ray's workers, each inside one of Ray's."""
 
 from __future__ import annotations
 
