@@ -16,7 +16,7 @@ from raynb.base.process import stale
 from raynb.exceptions import RuntimeGoneError
 
 if TYPE_CHECKING:
-    from raynb.base.engine import Engine
+    from raynb.base.interfaces import Engine
 
 T = TypeVar("T")
 

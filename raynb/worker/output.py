@@ -15,16 +15,14 @@ import pickle
 import select
 import sys
 import threading
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from typing import Any, Protocol
 
 from raynb.base.interrupts import Critical
 from raynb.base.rows import END_OF_TASK
 from raynb.base.text import clean
 from raynb.wire import messages as w
 from raynb.worker import descent, state
-
-if TYPE_CHECKING:
-    from raynb.worker.main import WorkerProcess
 
 HELD_MAX_CHARACTERS = 1 << 18  # characters kept back at the most
 READ_BYTES = 65536
@@ -99,13 +97,51 @@ def _write_all(fd: int, data: bytes) -> None:
         data = data[os.write(fd, data) :]
 
 
+class Sends(Protocol):
+    """The way of output to the driver: `Link`."""
+
+    def post(self, message: Any) -> None:
+        """Enqueues a message."""
+
+    def flush(self) -> None:
+        """Sends what is enqueued."""
+
+    def nudge(self) -> None:
+        """Has what is enqueued sent soon."""
+
+    def watch(self, fd: int, reader: Callable[[], None]) -> None:
+        """Has the control thread call ``reader`` when ``fd`` is readable."""
+
+    def forget(self, fd: int) -> None:
+        """Stops watching a descriptor."""
+
+
+class NamesTasks(Protocol):
+    """Knows the names under which output is shown: `TaskExecutor`."""
+
+    def display_name(self, running: state.RunningTask) -> str:
+        """Returns the name of a task, or of its actor."""
+
+
+class Printing(Protocol):
+    """The process whose output is captured: `WorkerProcess`."""
+
+    @property
+    def link(self) -> Sends:
+        """The way to the driver."""
+
+    @property
+    def executor(self) -> NamesTasks:
+        """The names of tasks."""
+
+
 class Capture:
     """Collects output by (kind, task) and posts it as messages.
 
     Thread contract: any thread may add and forward.
     """
 
-    def __init__(self, worker: WorkerProcess) -> None:
+    def __init__(self, worker: Printing) -> None:
         self._worker = worker
         self._lock = threading.RLock()  # a signal handler in the main thread may print
         self._parts: list[tuple[str, state.RunningTask | None, list[str]]] = []

@@ -12,13 +12,26 @@ import os
 import sys
 from collections.abc import Callable
 from types import FrameType, ModuleType, TracebackType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from raynb.base.process.late_imports import when_imported
 from raynb.worker import user_code
 
 if TYPE_CHECKING:
-    from raynb.worker.inspection.desk import Desk
+    from raynb.worker.inspection.debugger import Debugging
+    from raynb.worker.inspection.session import Debuggable
+
+
+class Stops(Protocol):
+    """The process's debugger, and the task that it would stop: `Desk`."""
+
+    @property
+    def debugging(self) -> Debugging:
+        """The process's sessions."""
+
+    def running(self) -> Debuggable | None:
+        """Returns the task that the calling code belongs to, if it can be debugged."""
+
 
 _DEBUG = (
     "To stop in it, load the extension in a notebook (`%load_ext raynb`), or run tasks in the kernel itself, "
@@ -31,10 +44,10 @@ _NO_KEYBOARD = (
 _ask = builtins.input
 _debug = sys.breakpointhook
 _stdin = sys.stdin
-_desk: Desk | None = None
+_desk: Stops | None = None
 
 
-def install(desk: Desk) -> None:
+def install(desk: Stops) -> None:
     """Replaces `input`, the hook of `breakpoint` and the ``set_trace`` of debuggers in this process."""
     global _desk
     _desk = desk

@@ -15,7 +15,8 @@ import pytest
 
 from raynb.exceptions import RayTaskError
 from raynb.worker import questions
-from raynb.worker.inspection.desk import LATER, Debuggable, Desk
+from raynb.worker.inspection.desk import LATER, Desk
+from raynb.worker.inspection.session import Debuggable
 
 SECONDS = 120
 

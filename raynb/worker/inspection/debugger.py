@@ -17,14 +17,11 @@ import threading
 import traceback
 from collections.abc import Callable
 from types import FrameType, TracebackType
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from raynb.worker import user_code
 from raynb.worker.inspection.failures import Chain, ChainLink, Failures, chain_of, is_ours, origin_of
-from raynb.worker.inspection.session import PROMPT, Quit, Session
-
-if TYPE_CHECKING:
-    from raynb.worker.inspection.desk import Debuggable, Desk
+from raynb.worker.inspection.session import PROMPT, Answers, Debuggable, Quit, Session
 
 SHOWN_MAX_CHARACTERS = 80  # of an exception in the list of a chain, as in pdb
 SUSPENDS = inspect.CO_GENERATOR | inspect.CO_COROUTINE | inspect.CO_ASYNC_GENERATOR
@@ -212,7 +209,7 @@ class Debugging:
     Thread contract: `command` and `post_mortem` in the control thread; `stop` in the task's.
     """
 
-    def __init__(self, desk: Desk) -> None:
+    def __init__(self, desk: Answers) -> None:
         self._desk = desk
         self._numbers = itertools.count(1)
         self._sessions: dict[int, Session] = {}

@@ -11,7 +11,7 @@ import threading
 import time
 from collections.abc import Callable
 from types import FrameType
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 from raynb.run.inspection import stacks
 from raynb.run.inspection.memory import MemoryWatch
@@ -21,6 +21,7 @@ from raynb.worker import state
 
 if TYPE_CHECKING:
     from raynb.worker.inspection.debugger import Debugging
+    from raynb.worker.inspection.session import Debuggable
     from raynb.worker.main import WorkerProcess
 
 LATER = object()  # somebody else answers
@@ -30,16 +31,6 @@ _OURS = ("raynb-control", "raynb-reporter", "raynb-ear")  # threads that nobody 
 
 def nothing() -> None:
     """Does nothing."""
-
-
-class Debuggable(Protocol):
-    """A running task, as a debugger sees it."""
-
-    task: int
-    scope: int
-    name: str
-    interrupted: bool
-    future: Any  # its asyncio task, in async actors
 
 
 class Desk:

@@ -4,14 +4,53 @@ from __future__ import annotations
 
 import asyncio
 import queue
-from typing import TYPE_CHECKING, Any, NoReturn
+from collections.abc import Callable
+from types import FrameType
+from typing import Any, NoReturn, Protocol
 
 from raynb.worker import user_code
 
-if TYPE_CHECKING:
-    from raynb.worker.inspection.desk import Debuggable, Desk
-
 PROMPT = "(Pdb) "
+
+
+class Debuggable(Protocol):
+    """A running task, as a debugger sees it."""
+
+    task: int
+    scope: int
+    name: str
+    interrupted: bool
+    future: Any  # its asyncio task, in async actors
+
+
+class Sessions(Protocol):
+    """Keeps the sessions of a process: `Debugging`."""
+
+    def ended(self, session: Session) -> None:
+        """Removes a session that has ended."""
+
+    def release(self, running: Debuggable) -> None:
+        """Lets a task pass all further breakpoints."""
+
+
+class Answers(Protocol):
+    """The way from a debugger to the driver: `Desk`."""
+
+    @property
+    def debugging(self) -> Sessions:
+        """The process's sessions."""
+
+    def answer(self, request: int, ok: bool, result: Any) -> None:
+        """Sends an answer."""
+
+    def announce(self, session: int, task: Debuggable, frame: FrameType) -> None:
+        """Reports that a task waits at a breakpoint."""
+
+    def running(self) -> Debuggable | None:
+        """Returns the task that the calling code belongs to, if it can be debugged."""
+
+    def stop_clock(self) -> Callable[[], None]:
+        """Stops the timeout of the calling thread's task until the returned function is called."""
 
 
 class Quit(KeyboardInterrupt):
@@ -24,7 +63,7 @@ class Session:
     Thread contract: `put` in the control thread; the rest in the thread that is debugged.
     """
 
-    def __init__(self, desk: Desk, number: int, running: Debuggable | None) -> None:
+    def __init__(self, desk: Answers, number: int, running: Debuggable | None) -> None:
         self._desk = desk
         self.number = number
         self.running = running  # None: a post-mortem

@@ -19,10 +19,11 @@ from typing import TYPE_CHECKING, Any
 from raynb.base.process import trace
 from raynb.engine.cluster import hub, rays
 from raynb.run.inspection import stacks
-from raynb.worker.inspection.desk import Debuggable, Desk, nothing
+from raynb.worker.inspection.desk import Desk, nothing
 
 if TYPE_CHECKING:
     from raynb.engine.cluster.on_worker.reporter import Reporter
+    from raynb.worker.inspection.session import Debuggable
 
 #: Seconds that a question to the hub stays open.
 QUESTION_SECONDS = 10.0
