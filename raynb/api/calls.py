@@ -294,7 +294,7 @@ def cancel(ray_waitable: Any, *, force: bool = False, recursive: bool = True) ->
         ray_waitable = ray_waitable.completed()
     if not isinstance(ray_waitable, ObjectRef):
         raise TypeError(f"ray.cancel() only supported for object refs. For actor handles, got: {type(ray_waitable)}.")
-    engine: Any = ray_waitable._engine
+    engine = ray_waitable._engine
     if force and task_of(ray_waitable._id) & ACTOR_BIT:
         raise ValueError("force=True is not supported for actor tasks.")
     engine.cancel(ray_waitable, force, recursive)

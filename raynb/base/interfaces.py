@@ -37,8 +37,8 @@ class Packed:
 
     data: bytes
     buffers: Sequence[Any] = ()  # objects with the buffer protocol, contiguous, or `Gathered`
-    deps: Sequence[ObjectRef[Any]] = ()  # refs at the top level of arguments
-    contained: Sequence[ObjectRef[Any]] = ()  # refs deeper inside
+    deps: Sequence[ObjectRef[object]] = ()  # refs at the top level of arguments
+    contained: Sequence[ObjectRef[object]] = ()  # refs deeper inside
     began: float = 0.0  # when pickling began, monotonic seconds; 0: it is done faster than a clock is read
 
 
@@ -74,15 +74,15 @@ class Wait(Protocol):
 class Submits(Protocol):
     """Submits tasks and calls of actors."""
 
-    def define(self, key: str, blob: bytes, refs: Sequence[ObjectRef[Any]] = ()) -> None:
+    def define(self, key: str, blob: bytes, refs: Sequence[ObjectRef[object]] = ()) -> None:
         """Stores a function's or class's definition under the hash of its bytes, with ``refs``, which are inside it."""
 
     def submit(
         self, options: TaskOptions, packed: Packed, actor: int = 0
-    ) -> list[ObjectRef[Any]] | ObjectRefGenerator:
+    ) -> list[ObjectRef[object]] | ObjectRefGenerator:
         """Submits a task, or an actor's method call; returns at once with its refs."""
 
-    def cancel(self, ref: ObjectRef[Any], force: bool, recursive: bool) -> None:
+    def cancel(self, ref: ObjectRef[object], force: bool, recursive: bool) -> None:
         """Cancels the task that makes an object: one that waits at once, one that runs by an exception in it
         (``force``: by killing its worker). ``recursive``: also the tasks that it has submitted."""
 
@@ -98,44 +98,44 @@ class Reads(Protocol):
     new_ref: type[OwnRef[Any]]
     ref_log: deque[Any]  # dropped refs, or their ids; ``~id`` of refs that were added by unpickling
 
-    def put(self, packed: Packed) -> ObjectRef[Any]:
+    def put(self, packed: Packed) -> ObjectRef[object]:
         """Stores a value. Waits for room; `ObjectStoreFullError` when it can never fit."""
 
-    def get(self, refs: Sequence[ObjectRef[Any]], timeout: float | None) -> list[Any]:
+    def get(self, refs: Sequence[ObjectRef[object]], timeout: float | None) -> list[Any]:
         """Waits for the values (seconds; None: for ever). Raises the first error."""
 
     def wait(
-        self, refs: Sequence[ObjectRef[Any]], num_returns: int, timeout: float | None, fetch_local: bool
-    ) -> tuple[list[ObjectRef[Any]], list[ObjectRef[Any]]]:
+        self, refs: Sequence[ObjectRef[object]], num_returns: int, timeout: float | None, fetch_local: bool
+    ) -> tuple[list[ObjectRef[object]], list[ObjectRef[object]]]:
         """Waits until ``num_returns`` are ready or the time is up; returns (ready, not ready)."""
 
-    def future(self, ref: ObjectRef[Any]) -> concurrent.futures.Future[Any]:
+    def future(self, ref: ObjectRef[object]) -> concurrent.futures.Future[Any]:
         """Returns a future of the value; its callbacks may call the API."""
 
-    def awaitable(self, ref: ObjectRef[Any]) -> Awaitable[Any]:
+    def awaitable(self, ref: ObjectRef[object]) -> Awaitable[Any]:
         """Returns a coroutine that waits for the value without blocking the event loop."""
 
-    def free(self, refs: Sequence[ObjectRef[Any]]) -> None:
+    def free(self, refs: Sequence[ObjectRef[object]]) -> None:
         """Releases values although refs exist; reading one raises `ObjectFreedError` then."""
 
-    def adopt(self, object_id: int, nonce: int) -> ObjectRef[Any]:
+    def adopt(self, object_id: int, nonce: int) -> ObjectRef[object]:
         """Returns a new ref to one object, as `adopt_all` does."""
 
-    def adopt_all(self, object_ids: list[int], nonce: int) -> list[ObjectRef[Any]]:
+    def adopt_all(self, object_ids: list[int], nonce: int) -> list[ObjectRef[object]]:
         """Returns new refs to objects of these ids, which were read in a value of runtime ``nonce``."""
 
-    def reduce_ref(self, ref: ObjectRef[Any]) -> tuple[Any, ...]:
+    def reduce_ref(self, ref: ObjectRef[object]) -> tuple[Any, ...]:
         """Returns what `__reduce__` of a ref returns, having counted the pickle."""
 
-    def ref_bundle(self, ref: ObjectRef[Any]) -> dict[str, str]:
+    def ref_bundle(self, ref: ObjectRef[object]) -> dict[str, str]:
         """Returns how a ref is displayed: MIME type → text."""
 
     # -- streaming generators ------------------------------------------------------------------
-    def next_item(self, task: int, index: int, timeout: float | None) -> ObjectRef[Any] | None:
+    def next_item(self, task: int, index: int, timeout: float | None) -> ObjectRef[object] | None:
         """Waits for item ``index`` (seconds; None: for ever); returns None when the stream has ended before
         it. `GetTimeoutError` when the time is up."""
 
-    async def next_item_async(self, task: int, index: int) -> ObjectRef[Any] | None:
+    async def next_item_async(self, task: int, index: int) -> ObjectRef[object] | None:
         """Waits for an item as `next_item` does, without blocking the event loop."""
 
     def item_is_ready(self, task: int, index: int) -> bool:
@@ -155,14 +155,14 @@ class Actors(Protocol):
 
     def create_actor(
         self, spec: ActorSpec, options: TaskOptions, packed: Packed, get_if_exists: bool
-    ) -> tuple[ObjectRef[Any], ActorSpec]:
+    ) -> tuple[ObjectRef[object], ActorSpec]:
         """Creates an actor (or finds the named one); returns the ref that stands for the handle, and
         its spec. `ValueError` when the name is taken."""
 
-    def actor_named(self, name: str, namespace: str) -> tuple[ObjectRef[Any], ActorSpec]:
+    def actor_named(self, name: str, namespace: str) -> tuple[ObjectRef[object], ActorSpec]:
         """Returns the ref and the spec of a live named actor ("": the runtime's namespace). `ValueError`: none."""
 
-    def own_handle(self, actor: int) -> ObjectRef[Any]:
+    def own_handle(self, actor: int) -> ObjectRef[object]:
         """Returns the ref behind an actor's handle of itself; it doesn't keep the actor alive. Only in that actor."""
 
     def actor_names(self, namespace: str | None) -> list[tuple[str, str]]:
@@ -320,7 +320,7 @@ class Records(Protocol):
         """Returns id → the name of its value's type, without unpickling it; those that are not made, not here, or of
         no known type are left out."""
 
-    def is_unasked(self, ref: ObjectRef[Any]) -> bool:
+    def is_unasked(self, ref: ObjectRef[object]) -> bool:
         """Waits for the end of a task; returns whether it failed and nobody has asked for its result."""
 
     def awaited(self, task: int) -> list[int]:

@@ -18,10 +18,10 @@ from raynb.exceptions import RuntimeGoneError
 if TYPE_CHECKING:
     from raynb.base.interfaces import Engine
 
-T = TypeVar("T")
+T_co = TypeVar("T_co", covariant=True)
 
 
-class ObjectRef(Generic[T]):
+class ObjectRef(Generic[T_co]):
     """A reference to a remote value (Ray's term).
 
     Equal and hashed by id. While one exists anywhere, the value stays. Pickling a ref inside
@@ -100,7 +100,7 @@ class ObjectRef(Generic[T]):
     def __reduce__(self) -> tuple[Any, ...]:
         return self._engine.reduce_ref(self)
 
-    def future(self) -> concurrent.futures.Future[T]:
+    def future(self) -> concurrent.futures.Future[T_co]:
         """Returns a `concurrent.futures.Future` that ends with the value or its error."""
         return self._engine.future(self)
 
@@ -114,7 +114,7 @@ class ObjectRef(Generic[T]):
         """Calls back with the value, or with its error, when it is there (Ray's internal name, used by libraries)."""
         self.future().add_done_callback(lambda done: callback(done.exception() or done.result()))
 
-    def __await__(self) -> Generator[Any, None, T]:
+    def __await__(self) -> Generator[Any, None, T_co]:
         if stale.known:
             stale.warn((self,))
         try:
@@ -130,7 +130,7 @@ class ObjectRef(Generic[T]):
         return True
 
 
-class OwnRef(ObjectRef[T]):
+class OwnRef(ObjectRef[T_co]):
     """The refs that engines make. Users see them as `ObjectRef`, which a Ray cluster's engine implements with a
     class of its own: there a ref is one of Ray's at the same time."""
 
@@ -174,7 +174,7 @@ def taken_from(log: deque[Any], most: int = sys.maxsize) -> list[int]:
                 for change in changes if type(change) is int or hasattr(change, "_id")]  # fmt: skip
 
 
-class UncountedRef(OwnRef[T]):
+class UncountedRef(OwnRef[T_co]):
     """The name of an object that keeps nothing alive, here and wherever it is sent.
 
     It stands for the handles of `get_actor`, which are weak, as in Ray.
@@ -238,7 +238,7 @@ class ObjectRefGenerator:
 
     __class_getitem__: Any = classmethod(GenericAlias)  # for annotations
 
-    def __init__(self, ref: ObjectRef[Any], engine: Engine) -> None:
+    def __init__(self, ref: ObjectRef[object], engine: Engine) -> None:
         self._ref = ref  # return 1: ends when the task ends
         self._engine = engine
         self._position = [ids.task_of(ref._id), 2]  # returns 2.. are the items
@@ -252,10 +252,10 @@ class ObjectRefGenerator:
     def __iter__(self) -> ObjectRefGenerator:
         return self
 
-    def __next__(self) -> ObjectRef[Any]:
+    def __next__(self) -> ObjectRef[object]:
         return self._next_sync()
 
-    def _next_sync(self, timeout_s: float | None = None) -> ObjectRef[Any]:
+    def _next_sync(self, timeout_s: float | None = None) -> ObjectRef[object]:
         try:
             ref = self._engine.next_item(self._position[0], self._position[1], timeout_s)
         finally:
@@ -269,7 +269,7 @@ class ObjectRefGenerator:
     def __aiter__(self) -> ObjectRefGenerator:
         return self
 
-    async def __anext__(self) -> ObjectRef[Any]:
+    async def __anext__(self) -> ObjectRef[object]:
         try:
             ref = await self._engine.next_item_async(*self._position)
         finally:
@@ -280,7 +280,7 @@ class ObjectRefGenerator:
         self._position[1] += 1
         return ref
 
-    def completed(self) -> ObjectRef[Any]:
+    def completed(self) -> ObjectRef[object]:
         """Returns a ref that is ready when the task has ended."""
         return self._ref
 
@@ -339,7 +339,7 @@ class DynamicObjectRefGenerator:
 
     __slots__ = ("_refs",)
 
-    def __init__(self, refs: list[ObjectRef[Any]]) -> None:
+    def __init__(self, refs: list[ObjectRef[object]]) -> None:
         self._refs = refs
 
     def __iter__(self) -> Any:

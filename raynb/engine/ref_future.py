@@ -14,13 +14,13 @@ class RefFuture(ListenedFuture[Any]):
     Thread contract: as `concurrent.futures.Future`.
     """
 
-    def __init__(self, ref: ObjectRef[Any]) -> None:
+    def __init__(self, ref: ObjectRef[object]) -> None:
         super().__init__((ref._id,))
         self.key = ref._id
-        self.raynb_ref: ObjectRef[Any] | None = ref  # lives until its value is read
+        self.raynb_ref: ObjectRef[object] | None = ref  # lives until its value is read
         self.set_running_or_notify_cancel()
 
-    def taken_ref(self) -> ObjectRef[Any] | None:
+    def taken_ref(self) -> ObjectRef[object] | None:
         """Returns the ref, which the future has no longer."""
         ref, self.raynb_ref = self.raynb_ref, None
         return ref

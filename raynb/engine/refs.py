@@ -38,17 +38,17 @@ class OwnRefs:
         self._log = engine.ref_log
         self._nonce = engine.nonce
 
-    def check(self, ref: ObjectRef[Any]) -> None:
+    def check(self, ref: ObjectRef[object]) -> None:
         """Raises `RuntimeGoneError` for a ref of another engine."""
         if ref._engine is not self._engine:
             self.refuse(ref)
 
-    def refuse(self, ref: ObjectRef[Any]) -> None:
+    def refuse(self, ref: ObjectRef[object]) -> None:
         """Raises `RuntimeGoneError` for a ref of another engine."""
         ref._engine.check_alive()
         raise RuntimeGoneError(f"{ref!r} belongs to another raynb runtime; get() its value there first.")
 
-    def ids_of(self, refs: Sequence[ObjectRef[Any]]) -> tuple[int, ...]:
+    def ids_of(self, refs: Sequence[ObjectRef[object]]) -> tuple[int, ...]:
         """Returns the ids of refs on their way into a message or the machine.
 
         Raises:
@@ -60,11 +60,11 @@ class OwnRefs:
                     self.refuse(ref)
         return tuple(map(_id_of, refs))
 
-    def adopt(self, object_id: int, nonce: int) -> ObjectRef[Any]:
+    def adopt(self, object_id: int, nonce: int) -> ObjectRef[object]:
         """Returns a new, counted ref to an object whose id was read in a value of runtime ``nonce``."""
         return self.adopt_all([object_id], nonce)[0]
 
-    def adopt_all(self, object_ids: list[int], nonce: int) -> list[ObjectRef[Any]]:
+    def adopt_all(self, object_ids: list[int], nonce: int) -> list[ObjectRef[object]]:
         """Returns new, counted refs to objects whose ids were read in a value of runtime ``nonce``."""
         if nonce != self._nonce:
             raise RuntimeGoneError("This ref or handle was pickled in another raynb runtime, which is gone.")
@@ -74,12 +74,12 @@ class OwnRefs:
         self._log.extend(map(invert, object_ids))
         return [engine.new_ref(object_id, engine) for object_id in object_ids]
 
-    def reduce_ref(self, ref: ObjectRef[Any]) -> tuple[Any, ...]:
+    def reduce_ref(self, ref: ObjectRef[object]) -> tuple[Any, ...]:
         """Returns what the ref's `__reduce__` returns; a ref pickled out of band is pinned for good."""
         if not record_ref(ref):
             self._log.append(~ref._id)  # out of band: nobody can know how long it is needed
         return rebuild_ref, (ref._id, self._nonce)
 
-    def ref_bundle(self, ref: ObjectRef[Any]) -> dict[str, str]:
+    def ref_bundle(self, ref: ObjectRef[object]) -> dict[str, str]:
         """Returns how a ref is displayed: MIME type → text."""
         return {"text/plain": repr(ref)}

@@ -57,10 +57,10 @@ _BUILTIN_MODULES = frozenset(("builtins", "__builtin__"))
 #: Types whose pickle hides state that lives elsewhere.
 _HIDING = frozenset(("ActorHandle", "ShownHandle", "ObjectRefGenerator", "DynamicObjectRefGenerator"))
 
-RefKey = Callable[[ObjectRef[Any]], str]
+RefKey = Callable[[ObjectRef[object]], str]
 
 
-def no_refs(ref: ObjectRef[Any]) -> str:
+def no_refs(ref: ObjectRef[object]) -> str:
     """Raises `Unsure`: a ref of unknown origin has no digest."""
     raise Unsure("it holds a ref whose origin isn't known")
 

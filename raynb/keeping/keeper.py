@@ -57,7 +57,7 @@ class PendingKeep:
     run: str
     title: str
     line: str
-    refs: dict[str, ObjectRef[Any]]
+    refs: dict[str, ObjectRef[object]]
     task: int
     output: bool
     say: Callable[[str], None] = field(repr=False)
@@ -73,13 +73,13 @@ class Keeper:
     def __init__(self, box: Box) -> None:
         self.box = box
         self._ready: deque[tuple[contextvars.Context, Engine, PendingKeep]] = deque()
-        self._waiting: dict[int, ObjectRef[Any]] = {}  # number → the status of tasks that have not ended, or just now
+        self._waiting: dict[int, ObjectRef[object]] = {}  # number → status of tasks that have not ended, or just now
         self._numbers = itertools.count()
         self._busy = False
         self._change = threading.Condition()
         self._thread: threading.Thread | None = None
 
-    def when_done(self, status: ObjectRef[Any], pending: Sequence[PendingKeep], whole: bool) -> None:
+    def when_done(self, status: ObjectRef[object], pending: Sequence[PendingKeep], whole: bool) -> None:
         """Keeps results when the task that ``status`` stands for has ended.
 
         Args:
@@ -198,7 +198,7 @@ class Keeper:
                 pending.say(str(error))
 
 
-def put_kept(box: Box, stored: Stored) -> ObjectRef[Any]:
+def put_kept(box: Box, stored: Stored) -> ObjectRef[object]:
     """Returns a ready ref of a kept value. On a cluster the value itself is put: other machines have no such folder."""
     engine = engines.driver()
     if engine is not None and engine.cluster_info is not None:
@@ -222,7 +222,7 @@ def _printed(engine: DriverEngine, tasks: list[int]) -> dict[int, list[tuple[str
     return found
 
 
-def _write_all(engine: DriverEngine, folder: str, wanted: list[list[ObjectRef[Any]]]) -> list[list[Stored] | str]:
+def _write_all(engine: DriverEngine, folder: str, wanted: list[list[ObjectRef[object]]]) -> list[list[Stored] | str]:
     if engine.cluster_info is not None:
         return write_batch(folder, wanted)  # another machine's worker may not have this folder
     function = _remote_write()
@@ -239,7 +239,7 @@ def _remote_write() -> Any:
     return _made[0]
 
 
-def write_batch(folder: str, wanted: list[list[ObjectRef[Any]]]) -> list[list[Stored] | str]:
+def write_batch(folder: str, wanted: list[list[ObjectRef[object]]]) -> list[list[Stored] | str]:
     """Writes results; returns for each its values, or why it is not kept ("" if it failed)."""
     found: list[list[Stored] | str] = []
     for refs in wanted:
@@ -262,6 +262,6 @@ def write_batch(folder: str, wanted: list[list[ObjectRef[Any]]]) -> list[list[St
     return found
 
 
-def task_id(ref: ObjectRef[Any]) -> int:
+def task_id(ref: ObjectRef[object]) -> int:
     """Returns the task that makes a ref's object."""
     return task_of(ref._id)

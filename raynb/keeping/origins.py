@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Iterable
-from typing import Any
 
 from raynb.base.ref import ObjectRef
 from raynb.keeping.versions import Unsure
@@ -27,7 +26,7 @@ def new_run() -> str:
     return secrets.token_hex(8)
 
 
-def record(refs: Iterable[tuple[str, ObjectRef[Any]]], key: str, run: str) -> None:
+def record(refs: Iterable[tuple[str, ObjectRef[object]]], key: str, run: str) -> None:
     """Records that these outputs, by name, are of one run."""
     for name, ref in refs:
         _known[ref._engine.nonce, ref._id] = f"{key}/{run}/{name}"
@@ -35,7 +34,7 @@ def record(refs: Iterable[tuple[str, ObjectRef[Any]]], key: str, run: str) -> No
         _known.pop(next(iter(_known)), None)
 
 
-def of(ref: ObjectRef[Any]) -> str:
+def of(ref: ObjectRef[object]) -> str:
     """Returns the name of the run and output that a ref is.
 
     Raises:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from typing import Any
 
 from raynb.base.ref import ObjectRef
 from raynb.lineage.graph import NotebookLineage, Run
@@ -24,7 +23,7 @@ class Taken:
 
 
 def take(
-    reader: Reader, lineage: NotebookLineage, names: Iterable[str], run_of: Callable[[ObjectRef[Any]], Run | None]
+    reader: Reader, lineage: NotebookLineage, names: Iterable[str], run_of: Callable[[ObjectRef[object]], Run | None]
 ) -> Taken:
     """Returns what the names stand for now, with all that the functions among them read.
 

@@ -59,7 +59,7 @@ class Reader:
         ref_token: what stands for a ref.
     """
 
-    def __init__(self, namespace: Mapping[str, Any], ref_token: Callable[[ObjectRef[Any]], str]) -> None:
+    def __init__(self, namespace: Mapping[str, Any], ref_token: Callable[[ObjectRef[object]], str]) -> None:
         self.namespace = namespace
         self.ref_token = ref_token
         self._definitions: weakref.WeakKeyDictionary[Any, tuple[tuple[Any, ...], str, tuple[str, ...]]]
@@ -176,7 +176,7 @@ def kind_of(value: object) -> str:
     return MODULE if issubclass(kind, ModuleType) else VALUE
 
 
-def refs_of(value: Any, most: int = 1_000) -> list[ObjectRef[Any]]:
+def refs_of(value: Any, most: int = 1_000) -> list[ObjectRef[object]]:
     """Returns the refs that a value is, or holds as a list, tuple or dict."""
     if issubclass(type(value), ObjectRef):
         return [value]

@@ -221,7 +221,7 @@ def _array_stream(value: Any, buffers: list[Any], out_of_band: Callable[[Any], b
     return arrays.pickle_array(value, buffers)
 
 
-def _dump(value: Any) -> tuple[bytes, list[Any], list[ObjectRef[Any]]]:
+def _dump(value: Any) -> tuple[bytes, list[Any], list[ObjectRef[object]]]:
     buffers: list[Any] = []
 
     def out_of_band(buffer: pickle.PickleBuffer) -> bool:
@@ -235,7 +235,7 @@ def _dump(value: Any) -> tuple[bytes, list[Any], list[ObjectRef[Any]]]:
         return False
 
     outer = collecting.refs
-    refs: list[ObjectRef[Any]] = []
+    refs: list[ObjectRef[object]] = []
     collecting.refs = refs
     try:
         data = _array_stream(value, buffers, out_of_band)
@@ -285,7 +285,7 @@ def pack_args(args: tuple[Any, ...], kwargs: dict[str, Any], owner: str) -> Pack
         return NO_ARGS
     if foreign:  # plain Ray's refs are refs here, too
         args, kwargs = tuple(map(ours, args)), {key: ours(value) for key, value in kwargs.items()}
-    deps: list[ObjectRef[Any]] = []
+    deps: list[ObjectRef[object]] = []
     places: list[int | str] = []
     plain = True
     for position, value in enumerate(args):

@@ -25,13 +25,13 @@ PAUSE_GC_FROM_REFS = 500
 
 class _Collecting(threading.local):
     def __init__(self) -> None:
-        self.refs: list[ObjectRef[Any]] | None = None
+        self.refs: list[ObjectRef[object]] | None = None
 
 
 collecting = _Collecting()
 
 
-def record_ref(ref: ObjectRef[Any]) -> bool:
+def record_ref(ref: ObjectRef[object]) -> bool:
     """Takes down a ref that is being pickled; False when nobody is collecting (out of band)."""
     refs = collecting.refs
     if refs is None:
@@ -40,12 +40,12 @@ def record_ref(ref: ObjectRef[Any]) -> bool:
     return True
 
 
-def rebuild_ref(object_id: int, nonce: int) -> ObjectRef[Any]:
+def rebuild_ref(object_id: int, nonce: int) -> ObjectRef[object]:
     """Unpickles a ref in whatever process reads it."""
     return owner_of(nonce).adopt(object_id, nonce)
 
 
-def rebuild_refs(table: Any) -> Iterator[ObjectRef[Any]]:
+def rebuild_refs(table: Any) -> Iterator[ObjectRef[object]]:
     """Gives the refs of a table, in the order in which the stream asks for them."""
     nonce, ids = marshal.loads(table)
     held = len(ids) > PAUSE_GC_FROM_REFS and gc.isenabled()
@@ -76,7 +76,7 @@ class PickledRefs:
         self._reduction = (next, (self._place,))  # always the same, so that pickle writes references to it
         self._skipped = 0
 
-    def reduce(self, ref: ObjectRef[Any]) -> tuple[Any, ...]:
+    def reduce(self, ref: ObjectRef[object]) -> tuple[Any, ...]:
         """Has the ref's engine count it; returns what stands for it in the stream."""
         reduced = ref.__reduce__()
         if reduced[0] is not rebuild_ref:

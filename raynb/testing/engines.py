@@ -132,7 +132,7 @@ def tasks_can_nest(_: Any) -> None:
     assert api.get([api.remote(outer).remote(3) for _ in range(4)], timeout=ANSWER_SECONDS) == [6] * 4
 
 
-def the_picture_shows_what_ran(engine: Any) -> None:
+def the_picture_shows_what_ran(engine: slot.DriverEngine) -> None:
     """`snapshot` names the task, its state, and the resources."""
 
     def seen() -> int:
@@ -233,7 +233,7 @@ def actors_are_found_by_name(_: Any) -> None:
     assert until(is_gone, ANSWER_SECONDS), "a dead actor is found by its name"
 
 
-def groups_are_placed_and_given_back(engine: Any) -> None:
+def groups_are_placed_and_given_back(engine: slot.DriverEngine) -> None:
     """A placement group becomes ready, is in the table, and is not once it was given back."""
     group = engine.reserve_group(((("CPU", RESOURCE_UNIT),),))
     assert until(lambda: engine.group_ready(group, 0), ANSWER_SECONDS), "the group was not placed"
@@ -242,7 +242,7 @@ def groups_are_placed_and_given_back(engine: Any) -> None:
     assert until(lambda: group not in engine.groups_table(), ANSWER_SECONDS), "the group is still there"
 
 
-def code_knows_where_it_runs(engine: Any) -> None:
+def code_knows_where_it_runs(engine: slot.DriverEngine) -> None:
     """A task knows its ids, its name and its node, which is one of `nodes`."""
 
     def where() -> tuple[Any, ...]:
@@ -272,7 +272,7 @@ def every_worker_runs_what_was_sent_to_all(_: Any) -> None:
     assert api.get([api.remote(look).remote() for _ in range(4)], timeout=ANSWER_SECONDS) == ["left"] * 4
 
 
-def what_tasks_print_arrives(engine: Any) -> None:
+def what_tasks_print_arrives(engine: slot.DriverEngine) -> None:
     """The driver's listeners get what a task prints, with the task's name, and the log keeps it."""
     heard: list[Any] = []
     engine.on_output.append(heard.append)
@@ -285,7 +285,7 @@ def what_tasks_print_arrives(engine: Any) -> None:
     assert "a word\n" in "".join(piece.text for piece in engine.logs())
 
 
-def after_shutdown_everything_is_refused(engine: Any) -> None:
+def after_shutdown_everything_is_refused(engine: slot.DriverEngine) -> None:
     """Refs of a runtime that is gone raise `RuntimeGoneError` at once."""
     ref = api.put(1)
     engine.shutdown(2.0)

@@ -20,11 +20,14 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from raynb.testing import leaks
+
+if TYPE_CHECKING:
+    from raynb.base.engine import DriverEngine
 
 MARKER_TEXT = (
     "raynb(*, leaks=True, **options): options of the runtime that the fixture raynb_runtime starts "
@@ -101,7 +104,7 @@ def _refuse_leftover(request: pytest.FixtureRequest) -> None:
     )
 
 
-def _check_state(engine: Any) -> None:
+def _check_state(engine: DriverEngine) -> None:
     """Everything that must be true between two events is looked at once more."""
     if engine.alive:
         engine.check_invariants()

@@ -14,6 +14,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from raynb.base import unshown
+from raynb.base.engine import DriverEngine
 from raynb.base.interrupts import Allowed, Deferred, Turn
 from raynb.base.process import shelter, trace
 from raynb.base.rows import END_OF_TASK, Output
@@ -35,7 +36,7 @@ class Console:
     while there is something to write. A thread that reads a task's end first writes what has arrived (`show`).
     """
 
-    def __init__(self, engine: Any) -> None:
+    def __init__(self, engine: DriverEngine) -> None:
         self._listeners = engine.on_output
         self._queue: deque[Output | Callable[[], None]] = deque()
         self._parts: dict[tuple[int, str, str], str] = {}  # (process, who, stream) → unfinished line

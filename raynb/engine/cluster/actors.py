@@ -48,7 +48,7 @@ class ClusterActors:
 
     def create_actor(
         self, spec: ActorSpec, options: TaskOptions, packed: Packed, get_if_exists: bool
-    ) -> tuple[ObjectRef[Any], ActorSpec]:
+    ) -> tuple[ObjectRef[object], ActorSpec]:
         """Creates an actor, or finds the named one (``get_if_exists``); returns its handle's ref and its spec."""
         ref, found = self._create(spec, options, packed, get_if_exists)
         self._side.has_actor(found, self._refs.native_by_id(ref._id))
@@ -56,7 +56,7 @@ class ClusterActors:
 
     def _create(
         self, spec: ActorSpec, options: TaskOptions, packed: Packed, get_if_exists: bool
-    ) -> tuple[ObjectRef[Any], ActorSpec]:
+    ) -> tuple[ObjectRef[object], ActorSpec]:
         from raynb.engine.cluster.on_worker import runner
 
         self._engine.check_alive()
@@ -92,13 +92,13 @@ class ClusterActors:
         self._side.submitted(spec.actor_id, None, options, spec.actor_id, True)
         return self._refs.own(ids.object_id(spec.actor_id, 1), handle), spec
 
-    def actor_named(self, name: str, namespace: str) -> tuple[ObjectRef[Any], ActorSpec]:
+    def actor_named(self, name: str, namespace: str) -> tuple[ObjectRef[object], ActorSpec]:
         """Returns the handle's ref and the spec of a live named actor; raises `ValueError` if there is none."""
         self._engine.check_alive()
         handle = rays.get_actor(name, namespace=namespace or self._namespace or None)
         return self.adopt_handle(handle, name)
 
-    def _actor_shared(self, spec: ActorSpec) -> tuple[ObjectRef[Any], ActorSpec]:
+    def _actor_shared(self, spec: ActorSpec) -> tuple[ObjectRef[object], ActorSpec]:
         """Returns an actor that exists. If this process made it, its new handle keeps it too: a cell that is run again
         would end it otherwise."""
         ref, found = self.actor_named(spec.name, spec.namespace)
@@ -110,7 +110,7 @@ class ClusterActors:
             entry[1] += 1
         return self._refs.new_ref(own, self._engine), found
 
-    def adopt_handle(self, handle: Any, name: str = "") -> tuple[ObjectRef[Any], ActorSpec]:
+    def adopt_handle(self, handle: Any, name: str = "") -> tuple[ObjectRef[object], ActorSpec]:
         """Returns our ref and spec for one of Ray's handles, of any process's actor."""
         told = bridge.kept(f"actor:{bridge.actor_key(handle)}") if hasattr(handle, GENERIC_CALL) else None
         if told is not None:
@@ -166,7 +166,7 @@ class ClusterStreams:
         stream = self._streams.get(task)
         return stream is None or bool(rays.wait([stream], timeout=0)[0])
 
-    def next_item(self, task: int, index: int, timeout: float | None) -> ObjectRef[Any] | None:
+    def next_item(self, task: int, index: int, timeout: float | None) -> ObjectRef[object] | None:
         """Waits for item ``index`` (seconds; None: for ever); returns its ref, or None when the stream ended before it.
 
         """
@@ -182,19 +182,19 @@ class ClusterStreams:
             if deadline is not None and _now() >= deadline:
                 raise GetTimeoutError(f"no item was yielded within {timeout} s")
         try:
-            ref: ObjectRef[Any] = self._own(ids.object_id(task, index), next(stream))
+            ref: ObjectRef[object] = self._own(ids.object_id(task, index), next(stream))
             return ref
         except StopIteration:
             return None
 
-    async def next_item_async(self, task: int, index: int) -> ObjectRef[Any] | None:
+    async def next_item_async(self, task: int, index: int) -> ObjectRef[object] | None:
         """Waits for item ``index`` without blocking the event loop; returns None when the stream ended before it."""
         stream = self._streams.get(task)
         if stream is None:
             return None
         waiting = asyncio.ensure_future(stream.__anext__())
         try:
-            ref: ObjectRef[Any] = self._own(ids.object_id(task, index), await ticking(waiting))
+            ref: ObjectRef[object] = self._own(ids.object_id(task, index), await ticking(waiting))
             return ref
         except StopAsyncIteration:
             return None

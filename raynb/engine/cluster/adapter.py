@@ -65,7 +65,7 @@ class ClusterObjects:
         self._lock = shared.lock
         self._refs = refs
 
-    def put(self, packed: Packed) -> ObjectRef[Any]:
+    def put(self, packed: Packed) -> ObjectRef[object]:
         """Stores a packed value; returns its ref."""
         self._engine.check_alive()
         self._refs.drain_log()
@@ -80,13 +80,13 @@ class ClusterObjects:
         self._side.stored(identity, packed)
         return ref
 
-    def put_error(self, value: Any) -> ObjectRef[Any]:
+    def put_error(self, value: Any) -> ObjectRef[object]:
         """Stores an error value: reading it raises."""
         with self._lock:
             identity = self._ids.next_put()
         return self._refs.own(identity, rays.put(Broken(value)))
 
-    def get(self, refs: Sequence[ObjectRef[Any]], timeout: float | None) -> list[Any]:
+    def get(self, refs: Sequence[ObjectRef[object]], timeout: float | None) -> list[Any]:
         """Waits for the values (seconds; None: for ever) and returns them; raises the first error."""
         self._engine.check_alive()
         self._refs.drain_log()
@@ -116,7 +116,7 @@ class ClusterObjects:
         return self._refs.unpack(value)
 
     def _get_later(
-        self, natives: list[Any], refs: Sequence[ObjectRef[Any]], timeout: float | None, deadline: float | None
+        self, natives: list[Any], refs: Sequence[ObjectRef[object]], timeout: float | None, deadline: float | None
     ) -> list[Any]:
         """Waits in steps, so that a Ctrl-C ends the wait and a progress bar can count."""
         waiting = list(dict.fromkeys(natives))
@@ -150,7 +150,7 @@ class ClusterObjects:
                 over()
         return [found[native] for native in natives]
 
-    def _failed(self, error: BaseException, refs: Sequence[ObjectRef[Any]]) -> BaseException:
+    def _failed(self, error: BaseException, refs: Sequence[ObjectRef[object]]) -> BaseException:
         """Returns raynb's exception for one of Ray's that a read raised; the failure counts as asked about."""
         made = self._side.explained(self.translated(error), refs)
         self._side.asked(refs, made)
@@ -171,8 +171,8 @@ class ClusterObjects:
         return made
 
     def wait(
-        self, refs: Sequence[ObjectRef[Any]], num_returns: int, timeout: float | None, fetch_local: bool
-    ) -> tuple[list[ObjectRef[Any]], list[ObjectRef[Any]]]:
+        self, refs: Sequence[ObjectRef[object]], num_returns: int, timeout: float | None, fetch_local: bool
+    ) -> tuple[list[ObjectRef[object]], list[ObjectRef[object]]]:
         """Waits until ``num_returns`` objects are ready or ``timeout`` seconds are over; returns (ready, not ready)."""
         self._engine.check_alive()
         self._refs.drain_log()
@@ -212,7 +212,7 @@ class ClusterObjects:
         chosen = set(places)
         return [refs[place] for place in places], [ref for place, ref in enumerate(refs) if place not in chosen]
 
-    def future(self, ref: ObjectRef[Any]) -> concurrent.futures.Future[Any]:
+    def future(self, ref: ObjectRef[object]) -> concurrent.futures.Future[Any]:
         """Returns a future of the object's value."""
         self._engine.check_alive()
         future = RefFuture(ref)
@@ -242,14 +242,14 @@ class ClusterObjects:
         native.future().add_done_callback(arrived)
         return future
 
-    def awaitable(self, ref: ObjectRef[Any]) -> Any:
+    def awaitable(self, ref: ObjectRef[object]) -> Any:
         """Returns a coroutine that waits for the object's value without blocking the event loop."""
         async def wait() -> Any:
             return await ticking(asyncio.wrap_future(self.future(ref)))
 
         return wait()
 
-    def free(self, refs: Sequence[ObjectRef[Any]]) -> None:
+    def free(self, refs: Sequence[ObjectRef[object]]) -> None:
         """Drops this process's value of each object, and keeps an `ObjectFreedError` in its place."""
         # Ray has no call for it (any more): this process lets go of the value, and keeps the error for it.
         for ref in refs:

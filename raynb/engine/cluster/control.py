@@ -56,7 +56,7 @@ class ClusterControls:
         """Keeps a definition, for setups that every worker runs."""
         self._blobs[key] = blob
 
-    def cancel(self, ref: ObjectRef[Any], force: bool, recursive: bool) -> None:
+    def cancel(self, ref: ObjectRef[object], force: bool, recursive: bool) -> None:
         """Cancels a task; one that does not notice ends with its worker after `Config.cancel_grace` seconds."""
         task = ids.task_of(ref._id)
         self._record_cancelled(task)
@@ -69,7 +69,7 @@ class ClusterControls:
         if len(self._cancelled) > MAX_CANCELLED:
             self._cancelled.popitem(last=False)
 
-    def explained(self, error: BaseException, refs: Sequence[ObjectRef[Any]]) -> BaseException:
+    def explained(self, error: BaseException, refs: Sequence[ObjectRef[object]]) -> BaseException:
         """Returns the error to raise for these refs: raynb's own for a cancellation, with what is known of a crash."""
         if len(refs) == 1 and bridge.is_from_outside(error) and ids.task_of(refs[0]._id) in self._cancelled:
             # The cancellation met Ray's own code around the task's, whose error then says anything.

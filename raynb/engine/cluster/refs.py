@@ -60,25 +60,25 @@ class Refs:
         del gone  # outside the lock: Ray's destructors take locks of their own
         self._side.dropped(low)
 
-    def own(self, identity: int, native: Any) -> ObjectRef[Any]:
+    def own(self, identity: int, native: Any) -> ObjectRef[object]:
         """Enters one of Ray's refs; returns raynb's ref for it."""
         with self.lock:
             self.natives[identity] = [native, 1]
         return self.made(identity, native)
 
-    def made(self, identity: int, native: Any) -> ObjectRef[Any]:
+    def made(self, identity: int, native: Any) -> ObjectRef[object]:
         """Returns a ref object, which was counted already: one that is Ray's too, if it names an object."""
         if type(native) is ray.ObjectRef:
             return ClusterRef(identity, self.engine, native)
         return self.new_ref(identity, self.engine)
 
-    def adopt_native(self, native: Any) -> ObjectRef[Any]:
+    def adopt_native(self, native: Any) -> ObjectRef[object]:
         """Returns our ref for one of plain Ray's."""
         with self.lock:
             identity = self._ids.next_put()
         return self.own(identity, native)
 
-    def native(self, ref: ObjectRef[Any]) -> Any:
+    def native(self, ref: ObjectRef[object]) -> Any:
         """Returns Ray's ref, or actor handle, behind a ref."""
         if ref._engine is not self.engine:
             ref._engine.check_alive()
@@ -89,7 +89,7 @@ class Refs:
         """Returns Ray's ref, or actor handle, of one of our ids."""
         return self.natives[identity][0]
 
-    def pairs(self, refs: Sequence[ObjectRef[Any]]) -> list[tuple[int, Any]]:
+    def pairs(self, refs: Sequence[ObjectRef[object]]) -> list[tuple[int, Any]]:
         """Returns (object id, Ray's ref) of each ref."""
         return [(ref._id, self.native(ref)) for ref in refs]
 
@@ -98,7 +98,7 @@ class Refs:
         entry = self.natives.get(ids.object_id(actor, 1)) or self.natives.get(ids.object_id(actor, WEAK))
         return None if entry is None else entry[0]
 
-    def hold_handle(self, actor: int, handle: Any, weak: bool) -> ObjectRef[Any]:
+    def hold_handle(self, actor: int, handle: Any, weak: bool) -> ObjectRef[object]:
         """Returns a ref of one of Ray's handles. A weak one has a name of its own: it must not hold a strong one."""
         identity = ids.object_id(actor, WEAK if weak else 1)
         with self.lock:
@@ -108,7 +108,7 @@ class Refs:
                 return self.new_ref(identity, self.engine)
         return self.own(identity, handle)
 
-    def adopt(self, object_id: int, nonce: int) -> ObjectRef[Any]:
+    def adopt(self, object_id: int, nonce: int) -> ObjectRef[object]:
         """Returns a new, counted ref to an object whose id was read in a value of runtime ``nonce``."""
         handle = self._side.native_handle(object_id)
         if handle is not None:
@@ -116,23 +116,23 @@ class Refs:
                 return self._adopt(object_id)
         return self._adopt(object_id)
 
-    def _adopt(self, object_id: int) -> ObjectRef[Any]:
+    def _adopt(self, object_id: int) -> ObjectRef[object]:
         if object_id not in self.natives:
             raise RuntimeGoneError("This ref was pickled in another raynb runtime, which is gone.")
         self.ref_log.append(~object_id)
         return self.made(object_id, self.natives[object_id][0])
 
-    def adopt_all(self, object_ids: list[int], nonce: int) -> list[ObjectRef[Any]]:
+    def adopt_all(self, object_ids: list[int], nonce: int) -> list[ObjectRef[object]]:
         """Returns new, counted refs to objects whose ids were read in a value of runtime ``nonce``."""
         return [self.adopt(object_id, nonce) for object_id in object_ids]
 
-    def reduce_ref(self, ref: ObjectRef[Any]) -> tuple[Any, ...]:
+    def reduce_ref(self, ref: ObjectRef[object]) -> tuple[Any, ...]:
         """Returns what the ref's `__reduce__` returns; out of band Ray's own ref goes along, and Ray pins it."""
         if record_ref(ref):
             return rebuild_ref, (ref._id, self.nonce)
         return rebuild_out_of_band, (ref._id, self.native(ref), self.nonce)  # Ray pins it, or says that it won't
 
-    def ref_bundle(self, ref: ObjectRef[Any]) -> dict[str, str]:
+    def ref_bundle(self, ref: ObjectRef[object]) -> dict[str, str]:
         """Returns how a ref is displayed: MIME type → text."""
         return {"text/plain": repr(ref)}
 
@@ -172,7 +172,7 @@ class _Holding:
         self._refs.ref_log.extend(identity for identity, _ in self._pairs)
 
 
-def rebuild_out_of_band(object_id: int, native: Any, nonce: int = 0) -> ObjectRef[Any]:
+def rebuild_out_of_band(object_id: int, native: Any, nonce: int = 0) -> ObjectRef[object]:
     """Unpickles a ref that was pickled by hand, or by plain Ray inside a value of its own."""
     found = _in_place()
     refs: Refs = bridge.opener(nonce) if found is None else found.refs
@@ -180,7 +180,7 @@ def rebuild_out_of_band(object_id: int, native: Any, nonce: int = 0) -> ObjectRe
         return refs.adopt(object_id, refs.nonce)
 
 
-class ClusterRef(ray.ObjectRef, ObjectRef[Any]):  # type: ignore[misc]
+class ClusterRef(ray.ObjectRef, ObjectRef[object]):  # type: ignore[misc]
     """A ref of raynb's that is one of Ray's at the same time, for ``ray.get``, plain tasks and Ray's libraries.
 
     Its id is Ray's. Equal to Ray's own ref of the same object.
@@ -188,7 +188,7 @@ class ClusterRef(ray.ObjectRef, ObjectRef[Any]):  # type: ignore[misc]
 
     __slots__ = ("_engine", "_id")
 
-    def __init__(self, identity: int, engine: Any, native: Any) -> None:
+    def __init__(self, identity: int, engine: slot.Engine, native: Any) -> None:
         super().__init__(native.binary())
         self._id = identity
         self._engine = engine
@@ -215,7 +215,7 @@ class ClusterRef(ray.ObjectRef, ObjectRef[Any]):  # type: ignore[misc]
 ClusterRef.__name__ = ClusterRef.__qualname__ = "ObjectRef"
 
 
-def _back(ref: ObjectRef[Any]) -> Any:
+def _back(ref: ObjectRef[object]) -> Any:
     """Unpickles what was a ref or handle of plain Ray's in a value of ours."""
     engine: Any = ref._engine
     return engine.native(ref)
@@ -226,7 +226,7 @@ class RegisteredEngine(Protocol):
 
     refs: Refs
 
-    def adopt_handle(self, handle: Any, name: str = "") -> tuple[ObjectRef[Any], ActorSpec]:
+    def adopt_handle(self, handle: Any, name: str = "") -> tuple[ObjectRef[object], ActorSpec]:
         """Returns our ref and spec for one of Ray's handles, of any process's actor."""
 
 
@@ -243,7 +243,7 @@ def _current() -> RegisteredEngine:
     return _in_place() or _registered[-1]
 
 
-def _adopt_native(native: Any) -> ObjectRef[Any]:
+def _adopt_native(native: Any) -> ObjectRef[object]:
     return _current().refs.adopt_native(native)
 
 
@@ -251,7 +251,7 @@ def _adopt_handle(handle: Any) -> Any:
     return _current().adopt_handle(handle)
 
 
-def _ref_of_handle(handle: Any) -> ObjectRef[Any]:
+def _ref_of_handle(handle: Any) -> ObjectRef[object]:
     return _current().refs.adopt_native(handle)
 
 

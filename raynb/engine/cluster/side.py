@@ -55,13 +55,13 @@ class Side(Protocol):
     def when_seen(self, mark: Mark | None, then: Callable[[], None]) -> None:
         """As `seen`, without waiting: calls ``then`` when the output is there."""
 
-    def got(self, refs: Sequence[ObjectRef[Any]]) -> None:
+    def got(self, refs: Sequence[ObjectRef[object]]) -> None:
         """Called after values were read."""
 
-    def explained(self, error: BaseException, refs: Sequence[ObjectRef[Any]]) -> BaseException:
+    def explained(self, error: BaseException, refs: Sequence[ObjectRef[object]]) -> BaseException:
         """Returns an error that is about to be raised, with what the driver knows of its place and cause."""
 
-    def asked(self, refs: Sequence[ObjectRef[Any]], error: BaseException | None = None) -> None:
+    def asked(self, refs: Sequence[ObjectRef[object]], error: BaseException | None = None) -> None:
         """Called when errors of these refs are read, or given to a task."""
 
     def dropped(self, identities: Sequence[int]) -> None:

@@ -133,7 +133,7 @@ class Submission:
         for table in (self.streams, self.remotes, self._defined, self._options, self._methods, self._prepared):
             table.clear()
 
-    def define(self, key: str, blob: bytes, refs: Sequence[ObjectRef[Any]] = ()) -> None:
+    def define(self, key: str, blob: bytes, refs: Sequence[ObjectRef[object]] = ()) -> None:
         """Stores a definition under the hash of its bytes, with the refs inside it; once per key."""
         self._side.defined(key, blob)
         if key not in self._defined:
@@ -193,7 +193,7 @@ class Submission:
 
     def submit(
         self, options: TaskOptions, packed: Packed, actor: int = 0
-    ) -> list[ObjectRef[Any]] | ObjectRefGenerator:
+    ) -> list[ObjectRef[object]] | ObjectRefGenerator:
         """Submits a task or an actor's method call; returns its refs, or a generator of them, at once."""
         self._engine.check_alive()
         self._refs.drain_log()
@@ -292,7 +292,7 @@ class Submission:
         return known
 
     # -- cancelling ----------------------------------------------------------------------------
-    def cancel(self, ref: ObjectRef[Any], force: bool, recursive: bool) -> None:
+    def cancel(self, ref: ObjectRef[object], force: bool, recursive: bool) -> None:
         """Cancels the task that makes an object; ``force`` kills its worker, ``recursive`` cancels its children too."""
         self._engine.check_alive()
         native = self.streams.get(ids.task_of(ref._id)) or self._refs.native(ref)

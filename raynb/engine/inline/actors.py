@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from raynb.base import ends, ids
 from raynb.base.engine import Packed
 from raynb.base.ref import ObjectRef, UncountedRef
@@ -38,7 +36,7 @@ class InlineActors:
 
     def create_actor(
         self, spec: ActorSpec, options: TaskOptions, packed: Packed, get_if_exists: bool
-    ) -> tuple[ObjectRef[Any], ActorSpec]:
+    ) -> tuple[ObjectRef[object], ActorSpec]:
         """Creates an actor, or finds the named one (``get_if_exists``); returns its handle's ref and its spec."""
         self._engine.check_alive()
         self._objects.drain_log()
@@ -67,12 +65,12 @@ class InlineActors:
         self._lives.start(row, host)
         return ref, spec
 
-    def _handle(self, host: InlineActor) -> ObjectRef[Any]:
+    def _handle(self, host: InlineActor) -> ObjectRef[object]:
         identity = ids.object_id(host.spec.actor_id, 1)
         self._objects.log.append(~identity)
         return self._engine.new_ref(identity, self._engine)
 
-    def actor_named(self, name: str, namespace: str) -> tuple[ObjectRef[Any], ActorSpec]:
+    def actor_named(self, name: str, namespace: str) -> tuple[ObjectRef[object], ActorSpec]:
         """Returns the handle's ref and the spec of a live named actor; raises `ValueError` if there is none."""
         self._engine.check_alive()
         self._objects.drain_log()
@@ -82,7 +80,7 @@ class InlineActors:
             raise self._names.unknown(name)
         return UncountedRef(identity, self._engine), host.spec
 
-    def own_handle(self, actor: int) -> ObjectRef[Any]:
+    def own_handle(self, actor: int) -> ObjectRef[object]:
         """Returns the ref behind an actor's handle of itself; it doesn't keep the actor alive."""
         return UncountedRef(ids.object_id(actor, 1), self._engine)
 

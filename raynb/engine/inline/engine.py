@@ -177,7 +177,7 @@ class InlineEngine:
             return self._ids.next_task(actor)
 
     # -- tasks ---------------------------------------------------------------------------------
-    def define(self, key: str, blob: bytes, refs: Sequence[ObjectRef[Any]] = ()) -> None:
+    def define(self, key: str, blob: bytes, refs: Sequence[ObjectRef[object]] = ()) -> None:
         """Stores a definition under the hash of its bytes, with the refs inside it; once per key."""
         if key not in self._definitions:
             self.refs.ids_of(refs)
@@ -197,7 +197,7 @@ class InlineEngine:
 
     def submit(
         self, options: TaskOptions, packed: Packed, actor: int = 0
-    ) -> list[ObjectRef[Any]] | ObjectRefGenerator:
+    ) -> list[ObjectRef[object]] | ObjectRefGenerator:
         """Submits a task or an actor's method call; returns its refs, or a generator of them, at once."""
         self.check_alive()
         self.objects.drain_log()
@@ -218,7 +218,7 @@ class InlineEngine:
         except BaseException:
             self.ref_log.extend(returns)
             raise
-        refs: list[ObjectRef[Any]] = [self.new_ref(identity, self) for identity in returns]
+        refs: list[ObjectRef[object]] = [self.new_ref(identity, self) for identity in returns]
         if count == STREAMING:
             return ObjectRefGenerator(refs[0], self)
         return refs
@@ -242,7 +242,7 @@ class InlineEngine:
         ref = self.submit(options, packed)[0]  # type: ignore[index]
         return [self.future(ref)]
 
-    def put(self, packed: Packed) -> ObjectRef[Any]:
+    def put(self, packed: Packed) -> ObjectRef[object]:
         """Stores a packed value; returns its ref."""
         self.check_alive()
         self.objects.drain_log()
@@ -254,7 +254,7 @@ class InlineEngine:
         self.objects.keep(identity, packed)
         return ref
 
-    def cancel(self, ref: ObjectRef[Any], force: bool, recursive: bool) -> None:
+    def cancel(self, ref: ObjectRef[object], force: bool, recursive: bool) -> None:
         """Cancels the task that makes an object; only calls of async actors can be unfinished."""
         self.check_alive()
         self.objects.find(ref)
@@ -274,7 +274,7 @@ class InlineEngine:
             self.tasks.cancel(now)
         return len(mine), finished
 
-    def free(self, refs: Sequence[ObjectRef[Any]]) -> None:
+    def free(self, refs: Sequence[ObjectRef[object]]) -> None:
         """Releases values although refs to them exist; reading one raises `ObjectFreedError` then."""
         self.check_alive()
         self.free_ids(self.refs.ids_of(refs))
@@ -348,7 +348,7 @@ class InlineEngine:
         taken += [host.spec.held for host in list(self.actors.handles.values()) if host.row.state != DEAD]
         return dict(self._total), _without(self._total, taken)
 
-    def is_unasked(self, ref: ObjectRef[Any]) -> bool:
+    def is_unasked(self, ref: ObjectRef[object]) -> bool:
         """Waits for the task's end; returns whether its failure is one that nobody has asked about."""
         self.wait([ref], 1, None, False)
         return self.unasked.has(ids.task_of(ref._id))

@@ -32,7 +32,7 @@ class InlineObject:
         self.refs = 1
         self.value: Any = None  # None: still to come
         self.size = 0
-        self.contained: Sequence[ObjectRef[Any]] = ()
+        self.contained: Sequence[ObjectRef[object]] = ()
         self.traceback: TracebackType | None = None  # of an error: debuggers go to the user's frame
         self.loop: Any = None  # the event loop that has to run for it to come
         self.callbacks: list[Callable[[], object]] = []
@@ -70,7 +70,7 @@ class InlineObjects:
         self._traced: deque[InlineObject] = deque()
         self._called_from: deque[FrameType] = deque(maxlen=MAX_TRACED_ERRORS)  # the users' outermost frames of errors
 
-    def new(self, identity: int, scope: int) -> ObjectRef[Any]:
+    def new(self, identity: int, scope: int) -> ObjectRef[object]:
         """Makes a pending object; returns its first ref."""
         self.reserve(identity, scope)
         return self.engine.new_ref(identity, self.engine)
@@ -117,7 +117,7 @@ class InlineObjects:
         self.engine.unasked.asked(ids.task_of(obj.id), actor)
         raise errors.load_error(obj.value).with_traceback(obj.traceback)
 
-    def find(self, ref: ObjectRef[Any]) -> InlineObject:
+    def find(self, ref: ObjectRef[object]) -> InlineObject:
         """Returns the object of a ref; raises if the ref is of another runtime."""
         if ref._engine is not self.engine:
             self.engine.refs.refuse(ref)

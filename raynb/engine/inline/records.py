@@ -64,7 +64,7 @@ class InlineStream:
 
     def __init__(self, limit: int) -> None:
         self.limit = limit
-        self.items: dict[int, ObjectRef[Any]] = {}
+        self.items: dict[int, ObjectRef[object]] = {}
         self.made = 1  # index of the latest item; the first is 2
         self.taken = 1
         self.ended = False

@@ -6,7 +6,6 @@ import asyncio
 import functools
 import time
 from collections.abc import Callable
-from typing import Any
 
 from raynb.base.engine import Engine
 from raynb.base.ref import ObjectRef
@@ -26,7 +25,7 @@ class InlineStreamReader:
         self._engine = engine
         self._tasks = tasks
 
-    def next_item(self, task: int, index: int, timeout: float | None) -> ObjectRef[Any] | None:
+    def next_item(self, task: int, index: int, timeout: float | None) -> ObjectRef[object] | None:
         """Waits for item ``index`` (seconds; None: for ever); returns its ref, or None when the stream ended before it.
 
         """
@@ -42,7 +41,7 @@ class InlineStreamReader:
         after = self._tasks.streams.get(task)
         return after.items.pop(index, None) if after is not None else None
 
-    async def next_item_async(self, task: int, index: int) -> ObjectRef[Any] | None:
+    async def next_item_async(self, task: int, index: int) -> ObjectRef[object] | None:
         """Waits for item ``index`` without blocking the event loop; returns None when the stream ended before it."""
         while not self.item_is_ready(task, index):
             stream = self._tasks.streams[task]

@@ -122,10 +122,10 @@ class InlineTasks:
                 now.row.size += pickling.nbytes(one)
         self._endings.ended(now, FINISHED)
 
-    def _put(self, item: Any) -> ObjectRef[Any]:
+    def _put(self, item: Any) -> ObjectRef[object]:
         return self._runtime.put(results.pack_result(item))
 
-    def _put_error(self, now: InlineTask, raised: Exception) -> ObjectRef[Any]:
+    def _put_error(self, now: InlineTask, raised: Exception) -> ObjectRef[object]:
         value, _, contained = errors.task_error(raised, now.options.name, "")
         ref = self._runtime.put(pickling.pack(None))
         self._objects.fail(ref._id, value, contained, None)

@@ -60,7 +60,7 @@ class InlineWaiting:
                 left = None if deadline is None else max(deadline - _now(), 0)
                 loop.drive(enough, left if len(loops) == 1 else min(SLICE_SECONDS, left or SLICE_SECONDS), True)
 
-    def get(self, refs: Sequence[ObjectRef[Any]], timeout: float | None) -> list[Any]:
+    def get(self, refs: Sequence[ObjectRef[object]], timeout: float | None) -> list[Any]:
         """Waits for the values (seconds; None: for ever) and returns them; raises the first error."""
         self._engine.check_alive()
         deadline = None if timeout is None else _now() + timeout
@@ -76,8 +76,8 @@ class InlineWaiting:
         return [self._objects.load(obj) for obj in found]
 
     def wait(
-        self, refs: Sequence[ObjectRef[Any]], num_returns: int, timeout: float | None, fetch_local: bool
-    ) -> tuple[list[ObjectRef[Any]], list[ObjectRef[Any]]]:
+        self, refs: Sequence[ObjectRef[object]], num_returns: int, timeout: float | None, fetch_local: bool
+    ) -> tuple[list[ObjectRef[object]], list[ObjectRef[object]]]:
         """Waits until ``num_returns`` objects are ready or ``timeout`` seconds are over; returns (ready, not ready)."""
         self._engine.check_alive()
         deadline = None if timeout is None else _now() + timeout
@@ -88,7 +88,7 @@ class InlineWaiting:
         chosen = {ref._id for ref in ready}
         return ready, [ref for ref in refs if ref._id not in chosen]
 
-    def future(self, ref: ObjectRef[Any]) -> concurrent.futures.Future[Any]:
+    def future(self, ref: ObjectRef[object]) -> concurrent.futures.Future[Any]:
         """Returns a future; reading its result drives the work."""
         self._engine.check_alive()
         obj = self._objects.find(ref)
@@ -109,7 +109,7 @@ class InlineWaiting:
             deliver()
         return future
 
-    def awaitable(self, ref: ObjectRef[Any]) -> Any:
+    def awaitable(self, ref: ObjectRef[object]) -> Any:
         """Returns a coroutine that waits for the object's value without blocking the event loop."""
         async def ticking() -> Any:
             obj = self._objects.find(ref)

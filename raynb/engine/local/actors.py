@@ -35,7 +35,7 @@ class LocalActors:
 
     def create_actor(
         self, spec: ActorSpec, options: TaskOptions, packed: Packed, get_if_exists: bool
-    ) -> tuple[ObjectRef[Any], ActorSpec]:
+    ) -> tuple[ObjectRef[object], ActorSpec]:
         """Creates an actor, or finds the named one (``get_if_exists``); returns its handle's ref and its spec."""
         headroom.check()
         self._engine.check_alive()
@@ -45,7 +45,7 @@ class LocalActors:
         del hold
         return made
 
-    def _create_here(self, spec: ActorSpec, *given: Any) -> tuple[ObjectRef[Any], ActorSpec]:
+    def _create_here(self, spec: ActorSpec, *given: Any) -> tuple[ObjectRef[object], ActorSpec]:
         with self._loop.lock:
             self._loop.drain_logs(_now())
             there = self._existing(spec, get_if_exists=given[-1])
@@ -55,7 +55,7 @@ class LocalActors:
             else:
                 there = spec
                 identity = ids.object_id(self._submit(0, (0, current_scope()), spec, *given[:-1]), 1)
-            ref: ObjectRef[Any] = self._engine.new_ref(identity, self._engine)
+            ref: ObjectRef[object] = self._engine.new_ref(identity, self._engine)
         self._loop.flush()
         self._loop.run_callbacks()
         return ref, there
@@ -91,7 +91,7 @@ class LocalActors:
         return actor_id
 
     @sheltered
-    def actor_named(self, name: str, namespace: str) -> tuple[ObjectRef[Any], ActorSpec]:
+    def actor_named(self, name: str, namespace: str) -> tuple[ObjectRef[object], ActorSpec]:
         """Returns the handle's ref and the spec of a live named actor; raises `ValueError` if there is none."""
         self._engine.check_alive()
         with self._loop.lock:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from typing import Any
 
 from raynb.base import ids
 from raynb.base.engine import Engine
@@ -26,7 +25,7 @@ class LocalControls:
         self._refs = refs
 
     @sheltered
-    def cancel(self, ref: ObjectRef[Any], force: bool, recursive: bool) -> None:
+    def cancel(self, ref: ObjectRef[object], force: bool, recursive: bool) -> None:
         """Cancels the task that makes an object; ``force`` kills its worker, ``recursive`` cancels its children too."""
         self._engine.check_alive()
         self._refs.check(ref)
@@ -52,7 +51,7 @@ class LocalControls:
         self._loop.run_callbacks()
         return count, finished
 
-    def free(self, refs: Sequence[ObjectRef[Any]]) -> None:
+    def free(self, refs: Sequence[ObjectRef[object]]) -> None:
         """Releases values although refs to them exist; reading one raises `ObjectFreedError` then."""
         self._engine.check_alive()
         self.free_ids(self._refs.ids_of(refs))

@@ -235,7 +235,7 @@ class LocalEngine:
         if self.loop.health.failure is not None:
             raise self.loop.health.error()
 
-    def define(self, key: str, blob: bytes, refs: Sequence[ObjectRef[Any]] = ()) -> None:
+    def define(self, key: str, blob: bytes, refs: Sequence[ObjectRef[object]] = ()) -> None:
         """Stores a definition under the hash of its bytes, with the refs inside it; once per key."""
         if key not in self.definitions:
             self.refs.ids_of(refs)
@@ -243,7 +243,7 @@ class LocalEngine:
 
     def submit(
         self, options: TaskOptions, packed: Packed, actor: int = 0
-    ) -> list[ObjectRef[Any]] | ObjectRefGenerator:
+    ) -> list[ObjectRef[object]] | ObjectRefGenerator:
         """Submits a task or an actor's method call; returns its refs, or a generator of them, at once."""
         if not self.alive or self.loop.health.failure is not None:
             self.check_alive()
@@ -259,7 +259,7 @@ class LocalEngine:
         loop = self.loop
         task_id = self._ids.next_task(actor)
         base = task_id << 32  # ids.INDEX_BITS
-        refs: list[ObjectRef[Any]] = (
+        refs: list[ObjectRef[object]] = (
             [self.new_ref(base | 1, self)] if returns == 1 else
             [self.new_ref(base | i, self) for i in range(1, returns + 1)]
         )  # fmt: skip
@@ -271,11 +271,11 @@ class LocalEngine:
             return ObjectRefGenerator(refs[0], self)
         return refs
 
-    def put(self, packed: Packed) -> ObjectRef[Any]:
+    def put(self, packed: Packed) -> ObjectRef[object]:
         """Stores a packed value; returns its ref."""
         if not self.alive or self.loop.health.failure is not None:
             self.check_alive()
-        ref: ObjectRef[Any]
+        ref: ObjectRef[object]
         if packed.buffers or len(packed.data) > self.config.inline_limit:
             headroom.check()
             ref = shelter.run(self.spilling.put, packed)

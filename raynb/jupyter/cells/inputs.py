@@ -58,13 +58,13 @@ class Inputs:
     """
 
     names: dict[str, Any] = field(default_factory=dict)
-    refs: list[ObjectRef[Any]] = field(default_factory=list)
+    refs: list[ObjectRef[object]] = field(default_factory=list)
     kept: dict[str, list[Any]] = field(default_factory=dict)
     captured: list[Captured] = field(default_factory=list)
     anchor: Any = None
-    _slots: dict[ObjectRef[Any], int] = field(default_factory=dict)
+    _slots: dict[ObjectRef[object], int] = field(default_factory=dict)
 
-    def slot(self, ref: ObjectRef[Any]) -> RefPlaceholder:
+    def slot(self, ref: ObjectRef[object]) -> RefPlaceholder:
         """Returns the place of a ref among the arguments; the same ref has one place."""
         index = self._slots.get(ref)
         if index is None:
@@ -89,7 +89,7 @@ def gather(
     free: Iterable[str],
     namespace: Mapping[str, Any],
     shared_from: int,
-    put: Callable[[Any], ObjectRef[Any]] | None = None,
+    put: Callable[[Any], ObjectRef[object]] | None = None,
     skip: Iterable[str] = (),
 ) -> Inputs:
     """Looks up a cell's free names in the notebook.
@@ -132,7 +132,7 @@ def gather(
 
 def keep(
     inputs: Inputs, names: Iterable[str], namespace: Mapping[str, Any], shared_from: int,
-    put: Callable[[Any], ObjectRef[Any]] | None,
+    put: Callable[[Any], ObjectRef[object]] | None,
 ) -> None:  # fmt: skip
     """Sends old values along that the cell may leave as they are; no task waits for refs among them."""
     for name in names:

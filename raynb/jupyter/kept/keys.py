@@ -38,7 +38,7 @@ Content = Callable[[str, str, Callable[[], str]], str]
 
 def key_of_cell(
     job: CellJob, code: CellCode, options: Mapping[str, Any], namespace: Mapping[str, Any],
-    skip: Iterable[str], files: Sequence[str], ref_key: Callable[[ObjectRef[Any]], str], around: Sequence[str] = (),
+    skip: Iterable[str], files: Sequence[str], ref_key: Callable[[ObjectRef[object]], str], around: Sequence[str] = (),
 ) -> str:  # fmt: skip
     """Returns the key of a cell.
 
@@ -91,14 +91,14 @@ def _mentioned(source: str, flags: int) -> list[str]:
     return found
 
 
-def _of(name: str, value: object, ref_key: Callable[[ObjectRef[Any]], str]) -> str:
+def _of(name: str, value: object, ref_key: Callable[[ObjectRef[object]], str]) -> str:
     try:
         return digest(value, ref_key)
     except Unsure as why:
         raise Unsure(f"`{name}` ({type(value).__name__}): {why}") from None
 
 
-def key_of_item(cell: str, item: object, ref_key: Callable[[ObjectRef[Any]], str]) -> str:
+def key_of_item(cell: str, item: object, ref_key: Callable[[ObjectRef[object]], str]) -> str:
     """Returns the key of one item of a loop. Raises `Unsure`."""
     return hashlib.sha256(f"{cell}\0{_of('item', item, ref_key)}".encode()).hexdigest()
 

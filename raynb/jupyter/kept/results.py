@@ -219,7 +219,7 @@ class Kept:
         return found
 
     # -- what is kept --------------------------------------------------------------------------
-    def take(self, plan: KeepPlan, place: int) -> dict[str, ObjectRef[Any]]:
+    def take(self, plan: KeepPlan, place: int) -> dict[str, ObjectRef[object]]:
         """Returns ready refs of what is kept of a cell, or of the item at a place."""
         entry = plan.found[plan.keys[place]]
         box = self.box()
@@ -320,7 +320,7 @@ def _read(reading: ParsedCell, job: CellJob, namespace: Mapping[str, Any]) -> di
     }  # fmt: skip
 
 
-def ref_key(ref: ObjectRef[Any]) -> str:
+def ref_key(ref: ObjectRef[object]) -> str:
     """Returns what stands for a ref in a key: the run that made it, else the content, if it is there already.
 
     Raises:

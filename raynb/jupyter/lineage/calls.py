@@ -50,7 +50,7 @@ class NotebookCalls:
 
     def __init__(
         self, shell: InteractiveShell, space: dict[str, Any], lineage: NotebookLineage, reader: Reader,
-        run_of: Callable[[ObjectRef[Any]], Run | None], add: Callable[..., Run],
+        run_of: Callable[[ObjectRef[object]], Run | None], add: Callable[..., Run],
     ) -> None:  # fmt: skip
         self._shell = shell
         self._space = space

@@ -308,7 +308,7 @@ class Record:
         return STALE if self.why_run(run) else FRESH
 
     # -- inside --------------------------------------------------------------------------------
-    def run_of(self, ref: ObjectRef[Any]) -> Run | None:
+    def run_of(self, ref: ObjectRef[object]) -> Run | None:
         """Returns the run that made a ref."""
         return self.lineage.run_of(task_of(ref._id)) if ref._engine.nonce == self._nonce else None
 
@@ -379,7 +379,7 @@ def first_line(source: str) -> str:
     return ""
 
 
-def _ref_token(ref: ObjectRef[Any]) -> str:
+def _ref_token(ref: ObjectRef[object]) -> str:
     """Returns the token of a ref: the run that is kept of it, or the object itself."""
     try:
         return origins.of(ref)

@@ -95,14 +95,14 @@ class LineMagics(Magics):
         except KeyError:
             raise UsageError(f"{magic}: {name!r} is not defined.") from None
 
-    def _refs_of(self, names: list[str], magic: str) -> list[ObjectRef[Any]]:
+    def _refs_of(self, names: list[str], magic: str) -> list[ObjectRef[object]]:
         if not names:
-            found: dict[ObjectRef[Any], None] = {}
+            found: dict[ObjectRef[object], None] = {}
             for name, value in list(self.shell.user_ns.items()):
                 if not name.startswith("_") and (is_ref(value) or _holds(value)):
                     found.update(dict.fromkeys(_flat(value)))
             return list(found)
-        refs: dict[ObjectRef[Any], None] = {}
+        refs: dict[ObjectRef[object], None] = {}
         for name in names:
             value = self._variable(name, magic)
             inside = _flat(value)
@@ -324,7 +324,7 @@ def _holds(value: object) -> bool:
     return type(value) in (list, tuple, dict) and holds_refs(value)
 
 
-def _flat(value: object) -> list[ObjectRef[Any]]:
+def _flat(value: object) -> list[ObjectRef[object]]:
     """Returns the refs in a value, in order."""
     inputs = Inputs()
     inputs.replaced(value)
@@ -332,8 +332,8 @@ def _flat(value: object) -> list[ObjectRef[Any]]:
 
 
 def _values(
-    refs: list[ObjectRef[Any]], timeout: float | None, alone: bool
-) -> tuple[tuple[Any, ...], dict[ObjectRef[Any], Exception]]:
+    refs: list[ObjectRef[object]], timeout: float | None, alone: bool
+) -> tuple[tuple[Any, ...], dict[ObjectRef[object], Exception]]:
     """Returns the values, of what failed the ref itself, and what failed.
 
     Raises:
@@ -347,7 +347,7 @@ def _values(
         if alone:
             raise
     values: list[Any] = []
-    failed: dict[ObjectRef[Any], Exception] = {}
+    failed: dict[ObjectRef[object], Exception] = {}
     for ref in refs:
         try:
             values.append(api.get(ref, timeout=timeout))
@@ -359,7 +359,7 @@ def _values(
     return tuple(values), failed
 
 
-def _print_failed(name: str, value: Any, failed: dict[ObjectRef[Any], Exception]) -> None:
+def _print_failed(name: str, value: Any, failed: dict[ObjectRef[object], Exception]) -> None:
     """Says which parts of a list, tuple or dict failed."""
     pairs = list(value.items() if isinstance(value, dict) else enumerate(value))
     found = []

@@ -144,7 +144,7 @@ class LiveLines:
             self._thread.join(timeout=2.0)
         self.refresh()
 
-    def show(self, value: ObjectRef[Any] | ActorHandle) -> None:
+    def show(self, value: ObjectRef[object] | ActorHandle) -> None:
         """Displays a ref or a handle, and follows it while it can change."""
         notebook = self.notebook
         notebook.router.drain()
@@ -164,7 +164,7 @@ class LiveLines:
             else:
                 self._ended.append(line)
 
-    def _line(self, value: ObjectRef[Any] | ActorHandle) -> _Line:
+    def _line(self, value: ObjectRef[object] | ActorHandle) -> _Line:
         name = f"raynb-ref-{id(self):x}-{time.monotonic_ns():x}"
         scope = self.notebook.scope
         if isinstance(value, ObjectRef):

@@ -82,7 +82,7 @@ class Redirections:
 
 
 def _rows(tasks: Sequence[int]) -> list[TaskRow]:
-    engine: Any = engines.peek()
+    engine = engines.driver()
     return list(engine.rows(tasks=tasks).tasks) if engine is not None else []
 
 

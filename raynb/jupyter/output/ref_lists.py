@@ -46,7 +46,7 @@ class Summary:
         self.total = len(named)
         self.lines: list[tuple[str, str, str]] = []  # (place, state, words) of the first few
         engine = engines.driver()
-        refs: list[ObjectRef[Any]] = [ref for _, ref in named[:ITEMS_COUNTED]]
+        refs: list[ObjectRef[object]] = [ref for _, ref in named[:ITEMS_COUNTED]]
         if engine is None or any(ref._engine.nonce != engine.nonce for ref in refs[:ITEMS_SHOWN]):
             self.head = f"{self.kind} of {_refs(self.total)}: {GONE}"
             return
@@ -93,7 +93,7 @@ def _refs(count: int) -> str:
     return f"{count:,} ref" if count == 1 else f"{count:,} refs"
 
 
-def _counts(refs: list[ObjectRef[Any]], tasks: dict[int, TaskRow], stored: dict[int, ObjectRow]) -> str:
+def _counts(refs: list[ObjectRef[object]], tasks: dict[int, TaskRow], stored: dict[int, ObjectRow]) -> str:
     states: Counter[str] = Counter()
     for ref in refs:
         task = tasks.get(ids.task_of(ref._id))

@@ -21,7 +21,7 @@ class ShownHandle(ActorHandle):
     """A handle that doesn't keep its actor alive. Calls work as long as somebody else holds one."""
 
 
-def uncounted(value: ObjectRef[Any] | ActorHandle) -> ShownRef | ShownHandle:
+def uncounted(value: ObjectRef[object] | ActorHandle) -> ShownRef | ShownHandle:
     """Returns what ``Out[n]`` keeps of a value that was shown."""
     if isinstance(value, ObjectRef):
         return ShownRef(value._id, value._engine)

@@ -48,7 +48,7 @@ class ActionError(ValueError):
     """An action cannot be done; the message says why, and what can be done."""
 
 
-def counted_ref(engine: DriverEngine, object_id: int) -> ObjectRef[Any]:
+def counted_ref(engine: DriverEngine, object_id: int) -> ObjectRef[object]:
     """Returns a ref to an object by its id, counted as if it had been unpickled here."""
     engine.ref_log.append(~object_id)
     return engine.new_ref(object_id, engine)

@@ -186,7 +186,7 @@ def _read(container: Any) -> LongContainer:
     return one
 
 
-def _record(name: str, ref: ObjectRef[Any], found: Found, name_it: bool) -> None:
+def _record(name: str, ref: ObjectRef[object], found: Found, name_it: bool) -> None:
     if type(ref) is ShownRef:  # it holds nothing
         return
     held = found.get(ref._id)

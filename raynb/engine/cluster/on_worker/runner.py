@@ -212,12 +212,12 @@ class ClusterTask:
         values = returns.each(result, self.call.options, self.value, self._broken)
         return values[0] if count == 1 else values if count else None
 
-    def _put(self, item: Any) -> ObjectRef[Any]:
-        ref: ObjectRef[Any] = self.engine.put(results.pack_result(item))
+    def _put(self, item: Any) -> ObjectRef[object]:
+        ref: ObjectRef[object] = self.engine.put(results.pack_result(item))
         return ref
 
-    def _put_error(self, raised: Exception) -> ObjectRef[Any]:
-        ref: ObjectRef[Any] = self.engine.put_error(errors.task_error(raised, self.call.options.name, "")[0])
+    def _put_error(self, raised: Exception) -> ObjectRef[object]:
+        ref: ObjectRef[object] = self.engine.put_error(errors.task_error(raised, self.call.options.name, "")[0])
         return ref
 
     def _broken(self, raised: Exception) -> Value:

@@ -172,14 +172,14 @@ class TaskSide:
         self._here().after(mark)
         then()
 
-    def got(self, refs: Sequence[ObjectRef[Any]]) -> None:
+    def got(self, refs: Sequence[ObjectRef[object]]) -> None:
         """Does nothing: only the driver keeps what was read."""
 
-    def explained(self, error: BaseException, refs: Sequence[ObjectRef[Any]]) -> BaseException:
+    def explained(self, error: BaseException, refs: Sequence[ObjectRef[object]]) -> BaseException:
         """Returns the error as it is."""
         return error
 
-    def asked(self, refs: Sequence[ObjectRef[Any]], error: BaseException | None = None) -> None:
+    def asked(self, refs: Sequence[ObjectRef[object]], error: BaseException | None = None) -> None:
         """Does nothing: only the driver reports failures that nobody asks about."""
 
     def dropped(self, identities: Sequence[int]) -> None:
@@ -301,7 +301,7 @@ class WorkerAdapter(Adapter):
         now = _owner()
         return now.actor if now is not None else self.hosted
 
-    def own_handle(self, actor: int) -> ObjectRef[Any]:
+    def own_handle(self, actor: int) -> ObjectRef[object]:
         """Returns the ref behind an actor's handle of itself; it doesn't keep the actor alive."""
         return self.refs.hold_handle(actor, rays.context().current_actor, weak=True)
 

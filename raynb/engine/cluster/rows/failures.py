@@ -6,7 +6,6 @@ import itertools
 import logging
 import time
 from collections.abc import Callable, Sequence
-from typing import Any
 
 from raynb.base import ids
 from raynb.base.ref import ObjectRef
@@ -67,7 +66,7 @@ class UnheardFailures:
         there = itertools.takewhile(lambda index: ids.object_id(row.id, index) in self._rows.natives, indices)
         self._unasked.task_failed(row, sum(1 for _ in there))
 
-    def is_unasked(self, ref: ObjectRef[Any]) -> bool:
+    def is_unasked(self, ref: ObjectRef[object]) -> bool:
         """See `DriverEngine.is_unasked`."""
         ref._engine.wait([ref], 1, None, False)
         task, end = ids.task_of(ref._id), _now() + REPORT_SECONDS
@@ -75,7 +74,7 @@ class UnheardFailures:
             time.sleep(0.01)
         return self._unasked.has(task)
 
-    def asked(self, refs: Sequence[ObjectRef[Any]], error: BaseException | None = None) -> None:
+    def asked(self, refs: Sequence[ObjectRef[object]], error: BaseException | None = None) -> None:
         """Marks failures as asked about: their errors are read, or given to a task."""
         actor = getattr(error, "actor_id", None)
         number = self._rows.actor_keys.get(actor, 0) if isinstance(actor, str) else 0

@@ -122,7 +122,7 @@ class Rows:
         self.new_row(task, options.name, options.function_name, options.resources, scope, 0, actor, creates, at)
         self.on_submitted(task)
 
-    def got(self, refs: Sequence[ObjectRef[Any]]) -> None:
+    def got(self, refs: Sequence[ObjectRef[object]]) -> None:
         """Marks the tasks of values that were read as ended, whether or not their workers have reported it."""
         tasks = [ids.task_of(ref._id) for ref in refs]
         for task in tasks:

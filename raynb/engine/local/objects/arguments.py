@@ -15,7 +15,7 @@ from raynb.wire.messages import ARGS_IN_STORE
 class Arguments:
     """Places arguments. Thread contract: any thread."""
 
-    def __init__(self, refs: OwnRefs, put: Callable[[Packed], ObjectRef[Any]], inline_limit: int) -> None:
+    def __init__(self, refs: OwnRefs, put: Callable[[Packed], ObjectRef[object]], inline_limit: int) -> None:
         self._refs = refs
         self._put = put
         self._inline_limit = inline_limit

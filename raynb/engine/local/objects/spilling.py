@@ -75,7 +75,7 @@ class Spilling:
         self._making = threading.Lock()
         self._collected = 0.0
 
-    def put(self, packed: Packed) -> ObjectRef[Any]:
+    def put(self, packed: Packed) -> ObjectRef[object]:
         """Stores a value of the driver's; returns its ref. Raises as `place` does."""
         loop = self._loop
         contained = self._refs.ids_of(packed.contained) if packed.contained else ()
@@ -87,7 +87,7 @@ class Spilling:
                 loop.drain_logs(now)
             object_id = self._ids.next_put()
             loop.apply(e.ObjectStored(now, object_id, value, size, contained, 0, current_scope()))
-            ref: ObjectRef[Any] = self._engine.new_ref(object_id, self._engine)
+            ref: ObjectRef[object] = self._engine.new_ref(object_id, self._engine)
         if dropped:
             loop.flush()
             loop.run_callbacks()

@@ -6,7 +6,7 @@ import functools
 import itertools
 import time
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from raynb.base import ids
 from raynb.base.engine import Engine
@@ -37,7 +37,7 @@ class StreamReader:
         self._loop = loop
         self._machine = loop.machine
 
-    def _item(self, task: int, index: int) -> tuple[ObjectRef[Any] | None, bool]:
+    def _item(self, task: int, index: int) -> tuple[ObjectRef[object] | None, bool]:
         """Returns (ref, known): not known means that the item is still to come. Under the lock."""
         stream = self._machine.streams.table.get(task)
         if stream is None:
@@ -47,12 +47,12 @@ class StreamReader:
             return self._engine.new_ref(ids.object_id(task, index), self._engine), True
         return None, stream.ended
 
-    def next_item(self, task: int, index: int, timeout: float | None) -> ObjectRef[Any] | None:
+    def next_item(self, task: int, index: int, timeout: float | None) -> ObjectRef[object] | None:
         """Waits for item ``index`` (seconds; None: for ever); returns its ref, or None when the stream ended before it.
 
         """
         shelter.run(self._await_item, task, index, timeout, None if timeout is None else _now() + timeout)
-        item: ObjectRef[Any] | None = self._loop.items.pop((task, index))
+        item: ObjectRef[object] | None = self._loop.items.pop((task, index))
         return item
 
     def _await_item(self, task: int, index: int, timeout: float | None, deadline: float | None) -> None:
@@ -81,7 +81,7 @@ class StreamReader:
         loop.flush()
         return known
 
-    async def next_item_async(self, task: int, index: int) -> ObjectRef[Any] | None:
+    async def next_item_async(self, task: int, index: int) -> ObjectRef[object] | None:
         """Waits for item ``index`` without blocking the event loop; returns None when the stream ended before it."""
         import asyncio
 
@@ -91,7 +91,7 @@ class StreamReader:
             waiter = Waiter(1, functools.partial(wake_loop, own, there))
             waiter.ours = True
             if shelter.run(self._take_item, task, index, waiter):
-                item: ObjectRef[Any] | None = self._loop.items.pop((task, index))
+                item: ObjectRef[object] | None = self._loop.items.pop((task, index))
                 return item
             await there
 

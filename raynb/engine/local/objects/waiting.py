@@ -44,7 +44,7 @@ class LocalWaiting:
         self._refs = refs
         self._reading = reading
 
-    def get(self, refs: Sequence[ObjectRef[Any]], timeout: float | None) -> list[Any]:
+    def get(self, refs: Sequence[ObjectRef[object]], timeout: float | None) -> list[Any]:
         """See `Engine.get`."""
         engine = self._engine
         if not engine.alive or self._loop.health.failure is not None:
@@ -117,8 +117,8 @@ class LocalWaiting:
         return wanted
 
     def wait(
-        self, refs: Sequence[ObjectRef[Any]], num_returns: int, timeout: float | None, fetch_local: bool
-    ) -> tuple[list[ObjectRef[Any]], list[ObjectRef[Any]]]:
+        self, refs: Sequence[ObjectRef[object]], num_returns: int, timeout: float | None, fetch_local: bool
+    ) -> tuple[list[ObjectRef[object]], list[ObjectRef[object]]]:
         """See `Engine.wait`. Called again and again on a shrinking list, so it looks no further than
         the first that are ready."""
         self._engine.check_alive()
@@ -135,7 +135,7 @@ class LocalWaiting:
             del rest[at]
         return [refs[at] for at in ready], rest
 
-    def _await_some(self, refs: Sequence[ObjectRef[Any]], num_returns: int, deadline: float | None) -> list[int]:
+    def _await_some(self, refs: Sequence[ObjectRef[object]], num_returns: int, deadline: float | None) -> list[int]:
         """Waits until so many are ready, or the time is up; returns their places."""
         loop = self._loop
         with loop.lock:
@@ -157,7 +157,7 @@ class LocalWaiting:
                 ready = self._first_ready(refs, num_returns)
         return ready
 
-    def _first_ready(self, refs: Sequence[ObjectRef[Any]], most: int) -> list[int]:
+    def _first_ready(self, refs: Sequence[ObjectRef[object]], most: int) -> list[int]:
         """Returns the places of the first ``most`` that are ready. Under the lock."""
         table = self._machine.objects.table
         ready: list[int] = []
@@ -169,7 +169,7 @@ class LocalWaiting:
                     break
         return ready
 
-    def is_unasked(self, ref: ObjectRef[Any]) -> bool:
+    def is_unasked(self, ref: ObjectRef[object]) -> bool:
         """Waits for the task's end; returns whether its failure is one that nobody has asked about."""
         self.wait([ref], 1, None, False)
         return shelter.run(self._is_unasked, ref._id)
@@ -179,7 +179,7 @@ class LocalWaiting:
             self._loop.drain_logs(_now())
             return task_of(identity) in self._machine.tasks.unasked.failed
 
-    def future(self, ref: ObjectRef[Any]) -> concurrent.futures.Future[Any]:
+    def future(self, ref: ObjectRef[object]) -> concurrent.futures.Future[Any]:
         """Returns a future of the object's value."""
         self._engine.check_alive()
         self._refs.check(ref)
@@ -234,7 +234,7 @@ class LocalWaiting:
         loop.flush()
         return True
 
-    def awaitable(self, ref: ObjectRef[Any]) -> Any:
+    def awaitable(self, ref: ObjectRef[object]) -> Any:
         """Returns a coroutine. The awaiting thread unpickles the value, none of raynb's."""
         import asyncio
 
