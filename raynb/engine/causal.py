@@ -38,7 +38,7 @@ class CausalOrder:
         """Returns whether the events that a mark names were applied."""
         return mark is None or self._taken.get(mark[0], 0) >= mark[1]
 
-    def add(self, reporter: str, first: int, events: list[Any], about: Any, now: float) -> None:
+    def add(self, reporter: str, first: int, events: list[Any], about: object, now: float) -> None:
         """Takes a batch, or as much of it as may be taken already.
 
         Args:

@@ -195,7 +195,7 @@ class Notebook:
                 engine.on_output.remove(self.router.receive)
 
     # -- a cell's end --------------------------------------------------------------------------
-    def cell_ended(self, cell: Cell, result: Any) -> None:
+    def cell_ended(self, cell: Cell, result: object) -> None:
         """Shows the rest of a cell's output, and cancels its tasks if it was interrupted."""
         engine = engines.driver()
         error = getattr(result, "error_in_exec", None)
@@ -228,7 +228,7 @@ class Notebook:
         if cell is not None and cell.batch:
             self._followed.append(shown)
 
-    def owe(self, ref: Any) -> None:
+    def owe(self, ref: object) -> None:
         """Takes the ref of a ``%remote``: where nobody watches, the cell ends with it, and fails as it does unless
         somebody asks."""
         if self.waits_at_end():

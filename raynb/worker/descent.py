@@ -53,11 +53,11 @@ class _Owned:
 
     __slots__ = ("function", "task")
 
-    def __init__(self, task: state.RunningTask, function: Callable[..., Any]) -> None:
+    def __init__(self, task: state.RunningTask, function: Callable[..., object]) -> None:
         self.task = task
         self.function = function
 
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+    def __call__(self, *args: object, **kwargs: object) -> Any:
         before = getattr(_local, "work", None)
         _local.work = self.task
         try:

@@ -100,7 +100,7 @@ def _write_all(fd: int, data: bytes) -> None:
 class Sends(Protocol):
     """The way of output to the driver: `Link`."""
 
-    def post(self, message: Any) -> None:
+    def post(self, message: object) -> None:
         """Enqueues a message."""
 
     def flush(self) -> None:

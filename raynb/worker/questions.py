@@ -118,7 +118,7 @@ def _input(prompt: object = "", /) -> str:
 
 
 @user_code.calls_user_code
-def _getpass(prompt: str = "Password: ", stream: object = None, **_: Any) -> str:
+def _getpass(prompt: str = "Password: ", stream: object = None, **_: object) -> str:
     """`getpass.getpass`, which nobody can answer.
 
     Raises:
@@ -128,7 +128,7 @@ def _getpass(prompt: str = "Password: ", stream: object = None, **_: Any) -> str
 
 
 @user_code.calls_user_code
-def _breakpoint(*args: Any, **kwargs: Any) -> Any:
+def _breakpoint(*args: object, **kwargs: object) -> Any:
     """`breakpoint`; a debugger that is named by ``PYTHONBREAKPOINT`` is called.
 
     Raises:
@@ -141,13 +141,13 @@ def _breakpoint(*args: Any, **kwargs: Any) -> Any:
 
 
 @user_code.calls_user_code
-def _set_trace(*args: Any, **kwargs: Any) -> Any:
+def _set_trace(*args: object, **kwargs: object) -> Any:
     """``pdb.set_trace``, and that of ipdb and IPython."""
     return _stop(sys._getframe(1))
 
 
 @user_code.calls_user_code
-def _post_mortem(t: TracebackType | BaseException | None = None, *args: Any, **kwargs: Any) -> Any:
+def _post_mortem(t: TracebackType | BaseException | None = None, *args: object, **kwargs: object) -> Any:
     """``pdb.post_mortem``, and that of ipdb: of a traceback, an exception, or the one that is being handled."""
     handled = sys.exc_info()[1]
     failed = handled if t is None or (handled is not None and t is handled.__traceback__) else t
@@ -157,19 +157,19 @@ def _post_mortem(t: TracebackType | BaseException | None = None, *args: Any, **k
 
 
 @user_code.calls_user_code
-def _runcall(func: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
+def _runcall(func: Callable[..., object], /, *args: object, **kwargs: object) -> Any:
     """``pdb.runcall``: stops at the first line of a function, and returns what it returns."""
     return _traced(sys._getframe(1), functools.partial(func, *args, **kwargs))
 
 
 @user_code.calls_user_code
-def _runeval(expression: Any, globals: Any = None, locals: Any = None) -> Any:
+def _runeval(expression: object, globals: object = None, locals: object = None) -> Any:
     """``pdb.runeval``: stops at an expression, and returns its value."""
     return _evaluated(sys._getframe(1), eval, expression, globals, locals)
 
 
 @user_code.calls_user_code
-def _run(statement: Any, globals: Any = None, locals: Any = None) -> None:
+def _run(statement: object, globals: object = None, locals: object = None) -> None:
     """``pdb.run``: stops at the first line of a statement."""
     _evaluated(sys._getframe(1), exec, statement, globals, locals)
 
@@ -181,7 +181,7 @@ def _evaluated(frame: FrameType, evaluate: Callable[..., Any], source: Any, glob
 
 
 @user_code.calls_user_code
-def _traced(frame: FrameType, call: Callable[[], Any]) -> Any:
+def _traced(frame: FrameType, call: Callable[[], object]) -> Any:
     returned: list[Any] = []
     _stop(frame, call=lambda trace: returned.append(trace(call)))
     return returned[0] if returned else call()  # the person lets the task run on

@@ -75,7 +75,7 @@ class Signals:
         """Replaces `signal.getsignal`."""
         return self._seen(int(signalnum), self._get(signalnum))
 
-    def _seen(self, number: int, handler: Any) -> Any:
+    def _seen(self, number: int, handler: object) -> Any:
         return self._handlers.get(number, signal.SIG_DFL) if handler == self._hook else handler
 
     # -- cancelling ----------------------------------------------------------------------------

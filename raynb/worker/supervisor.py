@@ -34,7 +34,7 @@ PR_SET_CHILD_SUBREAPER = 36
 KILL_GRACE_SECONDS = 0.3  # seconds between TERM and KILL when the kernel is gone
 
 
-def prctl(option: int, value: Any) -> None:
+def prctl(option: int, value: object) -> None:
     """Calls Linux's prctl; does nothing elsewhere."""
     if sys.platform != "linux":
         return
@@ -113,7 +113,7 @@ class Supervisor:
         except BlockingIOError:
             pass
 
-    def handle(self, message: Any) -> None:
+    def handle(self, message: object) -> None:
         """Carries out a message of the driver."""
         if type(message) is w.Spawn:
             self.spawn(message)

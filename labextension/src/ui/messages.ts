@@ -85,7 +85,7 @@ export interface Worker {
   node: number;
 }
 
-/** A machine of a Ray cluster. What Ray doesn't tell is 0. */
+/** A machine of a Ray cluster. Figures that Ray does not report are 0. */
 export interface Node {
   id: number;
   node_id: string;
@@ -350,7 +350,7 @@ export interface OutputsReply {
   more: boolean;
 }
 
-/** Send me the picture ("hello"); I still look ("ping"); I don't any more ("bye"). ``page`` tells apart those who share a comm: windows of one notebook, and consoles of its kernel. */
+/** Send me the picture ("hello"); I still look ("ping"); I don't any more ("bye"). ``page`` names one of those who share a comm: windows of one notebook, and consoles of its kernel. */
 export interface Hello { do: 'hello' | 'ping' | 'bye'; page: string }
 
 /** What a person has set in the front end; ``"kernel"`` leaves it to the kernel's settings. */

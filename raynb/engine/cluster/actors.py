@@ -110,7 +110,7 @@ class ClusterActors:
             entry[1] += 1
         return self._refs.new_ref(own, self._engine), found
 
-    def adopt_handle(self, handle: Any, name: str = "") -> tuple[ObjectRef[object], ActorSpec]:
+    def adopt_handle(self, handle: object, name: str = "") -> tuple[ObjectRef[object], ActorSpec]:
         """Returns our ref and spec for one of Ray's handles, of any process's actor."""
         told = bridge.kept(f"actor:{bridge.actor_key(handle)}") if hasattr(handle, GENERIC_CALL) else None
         if told is not None:

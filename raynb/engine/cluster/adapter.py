@@ -80,7 +80,7 @@ class ClusterObjects:
         self._side.stored(identity, packed)
         return ref
 
-    def put_error(self, value: Any) -> ObjectRef[object]:
+    def put_error(self, value: object) -> ObjectRef[object]:
         """Stores an error value: reading it raises."""
         with self._lock:
             identity = self._ids.next_put()

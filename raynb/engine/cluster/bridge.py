@@ -109,7 +109,7 @@ def load_value(data: Any, buffers: Any, natives: Any, nonce: int, task: int, mar
         return Value(data, buffers, natives, nonce, task, mark)
 
 
-def taken_mark(task: int, native: Any) -> Mark | None:
+def taken_mark(task: int, native: object) -> Mark | None:
     """Returns and clears the mark of reports that must be applied before the value read here is returned."""
     found = marks.pop(task, None)
     if found is None and marks and type(native) is ray.ObjectRef:
@@ -324,7 +324,7 @@ def is_actor_died(error: BaseException) -> bool:
     return isinstance(error, theirs.ActorDiedError)
 
 
-def value_of(packed: Packed, natives: Any, nonce: int = 0, task: int = 0, mark: Mark | None = None,
+def value_of(packed: Packed, natives: object, nonce: int = 0, task: int = 0, mark: Mark | None = None,
              kind: type[Value] = Value) -> Value:  # fmt: skip
     """Returns a packed value as what is put into Ray's object store, with Ray's refs of the refs inside it."""
     buffers = [bytes(b) if type(b) is Gathered else b for b in packed.buffers]
@@ -357,7 +357,7 @@ def forget(key: str) -> None:
     internal_kv._internal_kv_del(key.encode(), namespace=SPACE)
 
 
-def class_name(handle: Any) -> str:
+def class_name(handle: object) -> str:
     """Returns the class's name of an actor that plain Ray made."""
     described = getattr(handle, "_ray_actor_creation_function_descriptor", None)
     return str(getattr(described, "class_name", "") or "Actor").rpartition(".")[2]

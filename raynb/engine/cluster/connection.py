@@ -142,7 +142,7 @@ def _knock(address: str) -> None:
         raise ConnectionError(f"no Ray cluster answers at {address}: {error}") from error
 
 
-def await_first(ref: Any, config: Config, say: Callable[[str], None]) -> None:
+def await_first(ref: object, config: Config, say: Callable[[str], None]) -> None:
     """Waits until the first thing that runs on the cluster is there (`Config.connect_timeout` seconds).
 
     Says after a few seconds what is waited for; a Ctrl-C ends the wait.

@@ -76,7 +76,7 @@ class ClusterControls:
             return TaskCancelledError(refs[0].hex())
         if not isinstance(error, (WorkerCrashedError, NodeDiedError, RayActorError)) or len(refs) != 1:
             return error
-        row: TaskRow | None = self._rows.book.row("tasks", ids.task_of(refs[0]._id))
+        row: TaskRow | None = self._rows.row_store.row("tasks", ids.task_of(refs[0]._id))
         if row is None:
             return error
         told = [row.name]
@@ -110,7 +110,7 @@ class ClusterControls:
             if entry is not None and _now() < until:
                 continue
             self._cancel_deadlines.pop(task, None)
-            row: TaskRow | None = self._rows.book.row("tasks", task)
+            row: TaskRow | None = self._rows.row_store.row("tasks", task)
             if entry is not None and row is not None and not row.actor:
                 with contextlib.suppress(ValueError, theirs.RayError):
                     rays.cancel(self._streams.get(task) or entry[0], force=True, recursive=True)
@@ -118,8 +118,8 @@ class ClusterControls:
     def cancel_scope(self, scope: int) -> tuple[int, int]:
         """Cancels the unfinished tasks of a cell; returns (cancelled, already ended)."""
         self._engine.check_alive()
-        finished = sum(n for state, n in self._rows.book.scope_counts(scope).items() if state in TASK_ENDED)
-        mine = self._rows.book.rows("tasks", lambda row: row.scope == scope and row.id in self._rows.open)
+        finished = sum(n for state, n in self._rows.row_store.scope_counts(scope).items() if state in TASK_ENDED)
+        mine = self._rows.row_store.rows("tasks", lambda row: row.scope == scope and row.id in self._rows.open)
         for row in mine:
             try:
                 self.cancel_task(row.id)
@@ -130,7 +130,7 @@ class ClusterControls:
 
     def scope_counts(self, scope: int) -> dict[str, int]:
         """Returns state → number of the cell's tasks."""
-        return self._rows.book.scope_counts(scope)
+        return self._rows.row_store.scope_counts(scope)
 
     def run_on_workers(
         self, options: TaskOptions, packed: Packed, later: bool, now: bool = True, only: int = 0

@@ -280,12 +280,12 @@ class ClusterEngine(Adapter):
         self.check_alive()
         self._side.listener.looked_at = _now()
         found = self._cluster.resources()
-        objects: list[ObjectRow] = self._rows.book.rows("objects")
+        objects: list[ObjectRow] = self._rows.row_store.rows("objects")
         used = sum(row.size for row in objects if row.where == SHARED)
         inline = sum(row.size for row in objects if row.where != PENDING) - used
         limit = int(found[0].get("object_store_memory", 0))
         store = StoreRow(limit=limit, used=used, inline=inline, objects=len(objects), resident=used)
-        shot = self._rows.book.changes(since, store, *found)
+        shot = self._rows.row_store.changes(since, store, *found)
         shot.nodes = self._cluster.nodes(shot.workers)
         return shot
 
@@ -293,7 +293,7 @@ class ClusterEngine(Adapter):
         self, tasks: Sequence[int] = (), actors: Sequence[int] = (), objects: Sequence[int] = ()
     ) -> Snapshot:
         """Returns the rows of these ids only."""
-        return self._rows.book.picture_of(tasks, actors, objects)
+        return self._rows.row_store.picture_of(tasks, actors, objects)
 
     def kinds(self, objects: Sequence[int]) -> dict[int, str]:
         """Returns nothing: the values are in Ray's store."""
@@ -305,7 +305,7 @@ class ClusterEngine(Adapter):
 
     def story(self, identity: int) -> list[tuple[float, str]]:
         """Returns (time, what happened) of an id, oldest first."""
-        return self._rows.book.story(identity)
+        return self._rows.row_store.story(identity)
 
 
 __all__ = ["ClusterEngine"]

@@ -37,7 +37,7 @@ class RayGroups:
         self.check_alive = check_alive
         self.known = KnownGroups()
 
-    def place(self, bundles: list[dict[str, float]], **given: Any) -> int:
+    def place(self, bundles: list[dict[str, float]], **given: object) -> int:
         """Asks Ray for a placement group, with every option as it is; returns our number for it."""
         from ray.util.placement_group import placement_group
 

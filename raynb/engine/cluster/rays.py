@@ -42,14 +42,14 @@ def is_connected() -> bool:
     return bool(ray._private.worker.global_worker.connected or ray.is_initialized())
 
 
-def remote(target: Any, **options: Any) -> Any:
+def remote(target: object, **options: object) -> Any:
     """Returns Ray's remote function or actor class for a function or class, which never connects by itself."""
     made = ray.remote(**options)(target) if options else ray.remote(target)
     made._remote = functools.partial(bare(type(made)._remote), made)
     return made
 
 
-def call(handle: Any, name: str, args: Sequence[Any], options: dict[str, Any] | None = None) -> Any:
+def call(handle: object, name: str, args: Sequence[object], options: dict[str, Any] | None = None) -> Any:
     """Calls a method of an actor's handle; returns what its ``remote`` returns."""
     method = getattr(handle, name)
     if isinstance(method, ActorMethod):

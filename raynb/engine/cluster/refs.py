@@ -60,19 +60,19 @@ class Refs:
         del gone  # outside the lock: Ray's destructors take locks of their own
         self._side.dropped(low)
 
-    def own(self, identity: int, native: Any) -> ObjectRef[object]:
+    def own(self, identity: int, native: object) -> ObjectRef[object]:
         """Enters one of Ray's refs; returns raynb's ref for it."""
         with self.lock:
             self.natives[identity] = [native, 1]
         return self.made(identity, native)
 
-    def made(self, identity: int, native: Any) -> ObjectRef[object]:
+    def made(self, identity: int, native: object) -> ObjectRef[object]:
         """Returns a ref object, which was counted already: one that is Ray's too, if it names an object."""
         if type(native) is ray.ObjectRef:
             return ClusterRef(identity, self.engine, native)
         return self.new_ref(identity, self.engine)
 
-    def adopt_native(self, native: Any) -> ObjectRef[object]:
+    def adopt_native(self, native: object) -> ObjectRef[object]:
         """Returns our ref for one of plain Ray's."""
         with self.lock:
             identity = self._ids.next_put()
@@ -98,7 +98,7 @@ class Refs:
         entry = self.natives.get(ids.object_id(actor, 1)) or self.natives.get(ids.object_id(actor, WEAK))
         return None if entry is None else entry[0]
 
-    def hold_handle(self, actor: int, handle: Any, weak: bool) -> ObjectRef[object]:
+    def hold_handle(self, actor: int, handle: object, weak: bool) -> ObjectRef[object]:
         """Returns a ref of one of Ray's handles. A weak one has a name of its own: it must not hold a strong one."""
         identity = ids.object_id(actor, WEAK if weak else 1)
         with self.lock:
@@ -136,7 +136,7 @@ class Refs:
         """Returns how a ref is displayed: MIME type → text."""
         return {"text/plain": repr(ref)}
 
-    def unpack(self, value: Any) -> Any:
+    def unpack(self, value: object) -> Any:
         """Returns the object that a value of Ray's store holds."""
         if not isinstance(value, Value):
             return value  # made by a program that uses ray itself
@@ -145,7 +145,7 @@ class Refs:
         with self.holding(value.natives):
             return pickling.unpack(value.data, value.buffers)
 
-    def holding(self, pairs: Sequence[tuple[int, Any]]) -> Any:
+    def holding(self, pairs: Sequence[tuple[int, object]]) -> Any:
         """Resolves these refs for the length of a ``with`` block that unpickles something that names them."""
         return _Holding(self, pairs)
 
@@ -153,7 +153,7 @@ class Refs:
 class _Holding:
     """The context manager of `Refs.holding`; the engine is in place meanwhile, on any thread."""
 
-    def __init__(self, refs: Refs, pairs: Sequence[tuple[int, Any]]) -> None:
+    def __init__(self, refs: Refs, pairs: Sequence[tuple[int, object]]) -> None:
         self._refs = refs
         self._pairs = pairs
         self._token: Any = None
@@ -172,7 +172,7 @@ class _Holding:
         self._refs.ref_log.extend(identity for identity, _ in self._pairs)
 
 
-def rebuild_out_of_band(object_id: int, native: Any, nonce: int = 0) -> ObjectRef[object]:
+def rebuild_out_of_band(object_id: int, native: object, nonce: int = 0) -> ObjectRef[object]:
     """Unpickles a ref that was pickled by hand, or by plain Ray inside a value of its own."""
     found = _in_place()
     refs: Refs = bridge.opener(nonce) if found is None else found.refs
@@ -226,7 +226,7 @@ class RegisteredEngine(Protocol):
 
     refs: Refs
 
-    def adopt_handle(self, handle: Any, name: str = "") -> tuple[ObjectRef[object], ActorSpec]:
+    def adopt_handle(self, handle: object, name: str = "") -> tuple[ObjectRef[object], ActorSpec]:
         """Returns our ref and spec for one of Ray's handles, of any process's actor."""
 
 
@@ -243,15 +243,15 @@ def _current() -> RegisteredEngine:
     return _in_place() or _registered[-1]
 
 
-def _adopt_native(native: Any) -> ObjectRef[object]:
+def _adopt_native(native: object) -> ObjectRef[object]:
     return _current().refs.adopt_native(native)
 
 
-def _adopt_handle(handle: Any) -> Any:
+def _adopt_handle(handle: object) -> Any:
     return _current().adopt_handle(handle)
 
 
-def _ref_of_handle(handle: Any) -> ObjectRef[object]:
+def _ref_of_handle(handle: object) -> ObjectRef[object]:
     return _current().refs.adopt_native(handle)
 
 

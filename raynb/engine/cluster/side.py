@@ -37,13 +37,13 @@ class Side(Protocol):
     def defined(self, key: str, blob: bytes) -> None:
         """Called before a function or class is used."""
 
-    def submitted(self, task: int, native: Any, options: TaskOptions, actor: int, creates: bool) -> None:
+    def submitted(self, task: int, native: object, options: TaskOptions, actor: int, creates: bool) -> None:
         """Called after a task was submitted to Ray."""
 
     def stored(self, identity: int, packed: Packed) -> None:
         """Called after a put."""
 
-    def has_actor(self, spec: ActorSpec, handle: Any) -> None:
+    def has_actor(self, spec: ActorSpec, handle: object) -> None:
         """Called after an actor was made, or found by its name."""
 
     def killed(self, actor: int) -> None:

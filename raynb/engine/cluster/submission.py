@@ -153,7 +153,7 @@ class Submission:
             wanted["py_modules"] = [*wanted.get("py_modules", ()), *self.shipped["py_modules"]]
         return tuple(shipping.uploaded(wanted).items())
 
-    def known(self, options: TaskOptions, made: Callable[[TaskOptions], Any]) -> tuple[bytes, Any]:
+    def known(self, options: TaskOptions, made: Callable[[TaskOptions], object]) -> tuple[bytes, Any]:
         """Returns options as they travel, and what Ray has to know of them."""
         known = self._options.get(id(options))
         if known is None:
@@ -262,7 +262,7 @@ class Submission:
         if len(self._prepared) > MAX_PREPARED:
             self._prepared.popitem(last=False)
 
-    def _call_bare(self, handle: Any, name: str, given: dict[str, Any], task: int) -> Any:
+    def _call_bare(self, handle: object, name: str, given: dict[str, Any], task: int) -> Any:
         """Calls a method and hands Ray no argument, each of which costs as much as the rest of a call of Ray's."""
         later = self.later
         assert later is not None, "asked for in `_method`"
@@ -271,7 +271,7 @@ class Submission:
             later.add(rays.number_of(made), task, self._side.here()[1])
         return made
 
-    def _method(self, handle: Any, actor: int, options: TaskOptions) -> tuple[TaskOptions, bytes, Any, str, str]:
+    def _method(self, handle: object, actor: int, options: TaskOptions) -> tuple[TaskOptions, bytes, Any, str, str]:
         """Returns what calls of an actor's method with these options have in common, and keeps it. Ray's method is ""
         for an actor that plain Ray made."""
         name = bare = ""

@@ -13,7 +13,7 @@ class InlineGroups:
         self._new_number = new_number
         self._bundles: dict[int, tuple[Any, ...]] = {}
 
-    def reserve_group(self, bundles: tuple[Any, ...]) -> int:
+    def reserve_group(self, bundles: tuple[object, ...]) -> int:
         """Asks for a placement group of bundles; returns its number at once."""
         number = self._new_number()
         self._bundles[number] = bundles

@@ -87,7 +87,7 @@ class InlineObjects:
         buffers = tuple(bytes(buffer) for buffer in packed.buffers)
         self._end(identity, ("ok", packed.data, buffers), packed.contained, pickling.nbytes(packed), None)
 
-    def fail(self, identity: int, value: Any, contained: Sequence[Any], traceback: TracebackType | None) -> None:
+    def fail(self, identity: int, value: object, contained: Sequence[object], traceback: TracebackType | None) -> None:
         """Stores an error."""
         self._end(identity, value, contained, 0, traceback)
 
@@ -123,7 +123,7 @@ class InlineObjects:
             self.engine.refs.refuse(ref)
         return self.table[ref._id]
 
-    def free(self, identity: int, value: Any) -> None:
+    def free(self, identity: int, value: object) -> None:
         """Replaces a value by the error of a freed object."""
         with self._lock:
             obj = self.table.get(identity)

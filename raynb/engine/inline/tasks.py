@@ -96,7 +96,7 @@ class InlineTasks:
             running.reset(token)
         return True
 
-    def _keep(self, now: InlineTask, result: Any) -> None:
+    def _keep(self, now: InlineTask, result: object) -> None:
         """Stores what a task returned."""
         objects, count, task = self._objects, now.options.num_returns, now.row.id
         if count == STREAMING:
@@ -122,7 +122,7 @@ class InlineTasks:
                 now.row.size += pickling.nbytes(one)
         self._endings.ended(now, FINISHED)
 
-    def _put(self, item: Any) -> ObjectRef[object]:
+    def _put(self, item: object) -> ObjectRef[object]:
         return self._runtime.put(results.pack_result(item))
 
     def _put_error(self, now: InlineTask, raised: Exception) -> ObjectRef[object]:
@@ -194,7 +194,7 @@ class InlineTasks:
         return True
 
     # -- streams -------------------------------------------------------------------------------
-    def add_item(self, now: InlineTask, stream: InlineStream, item: Any) -> None:
+    def add_item(self, now: InlineTask, stream: InlineStream, item: object) -> None:
         """Stores the item that a generator yielded."""
         packed = results.pack_result(item)
         stream.made += 1

@@ -61,7 +61,7 @@ class LocalActors:
         return ref, there
 
     def create_actor_for(
-        self, caller: int, where: tuple[int, int], spec: ActorSpec, options: TaskOptions, args: Any,
+        self, caller: int, where: tuple[int, int], spec: ActorSpec, options: TaskOptions, args: object,
         deps: tuple[int, ...], contained: tuple[int, ...], get_if_exists: bool,
     ) -> tuple[int, ActorSpec]:  # fmt: skip
         """Makes an actor for code in worker ``caller``, in the task and scope ``where``; returns its id and spec.

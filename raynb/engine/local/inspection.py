@@ -51,7 +51,7 @@ class LocalInspection:
         self._open: dict[int, tuple[int, concurrent.futures.Future[Any]]] = {}  # request → (worker, its future)
 
     @sheltered
-    def ask(self, worker: int, what: str, *arguments: Any) -> concurrent.futures.Future[Any]:
+    def ask(self, worker: int, what: str, *arguments: object) -> concurrent.futures.Future[Any]:
         """Asks a worker's control thread (see `raynb.worker.inspection.desk`); returns a future of the answer."""
         self._check_alive()
         future: concurrent.futures.Future[Any] = concurrent.futures.Future()

@@ -36,7 +36,7 @@ class WorkerCalls:
         loop: Loop,
         effects: Effects,
         make_room: Callable[[int, Callable[[bool], None]], None],
-        methods: Mapping[str, Callable[..., Any]],
+        methods: Mapping[str, Callable[..., object]],
     ) -> None:
         self._loop = loop
         self._effects = effects
@@ -74,7 +74,7 @@ class WorkerCalls:
             result, ok = error, False
         self._send(peer, message, ok, result)
 
-    def _send(self, peer: WorkerConnection, message: w.Call, ok: bool, result: Any) -> None:
+    def _send(self, peer: WorkerConnection, message: w.Call, ok: bool, result: object) -> None:
         number = message.request
         connection = peer.control if number & w.ON_CONTROL else peer.data
         blob = pickling.in_band(pickling.pack(result))

@@ -55,12 +55,12 @@ class Connection:
 class _WithFd:
     __slots__ = ("fds", "message")
 
-    def __init__(self, message: Any, fds: list[int]) -> None:
+    def __init__(self, message: object, fds: list[int]) -> None:
         self.message = message
         self.fds = fds
 
 
-def with_fds(message: Any, *fds: int) -> Any:
+def with_fds(message: object, *fds: int) -> Any:
     """Returns something for an outbox: a message and the descriptors that ride with it (and are closed)."""
     return _WithFd(message, list(fds))
 

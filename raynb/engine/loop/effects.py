@@ -93,14 +93,14 @@ class Effects:
         self.loop.waiters.ready(command.id, command.failed)
 
     # -- sending -------------------------------------------------------------------------------
-    def send(self, connection: Connection, message: Any) -> None:
+    def send(self, connection: Connection, message: object) -> None:
         """Appends a message to the connection's outbox; the next flush sends it."""
         connection.outbox.append(message)
         if not connection.dirty:
             connection.dirty = True
             self.loop.dirty.append(connection)
 
-    def control(self, worker: int, message: Any) -> None:
+    def control(self, worker: int, message: object) -> None:
         """Sends a message on the worker's control channel, if the worker is connected."""
         peer = self.peers.get(worker)
         if peer is not None:
@@ -173,7 +173,7 @@ class Effects:
         peer.functions.add(key)
         self.send(connection, w.Definition(key, self._definitions[key][0]))
 
-    def run_setup(self, peer: WorkerConnection, number: int, options: TaskOptions, args: Any, deps: tuple[int, ...],
+    def run_setup(self, peer: WorkerConnection, number: int, options: TaskOptions, args: object, deps: tuple[int, ...],
                   scope: int) -> None:  # fmt: skip
         """Sends a worker a setup, which is no task (see `Everywhere`)."""
         connection = peer.data

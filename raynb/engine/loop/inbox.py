@@ -127,7 +127,7 @@ class Inbox:
             w.Submit: self.submit,
         }
 
-    def apply(self, event: Any) -> None:
+    def apply(self, event: object) -> None:
         """Applies an event to the machine."""
         self.loop.apply(event)
 
@@ -267,7 +267,7 @@ class Inbox:
         """Applies that a worker's actor called ``exit_actor``."""
         self.apply(e.ExitAsked(now, peer.worker))
 
-    def supervisor(self, m: Any, now: float) -> None:
+    def supervisor(self, m: object, now: float) -> None:
         """Applies a message of the supervisor: a worker ended, or could not be started."""
         if type(m) is w.Exited:
             killed = os.WIFSIGNALED(m.status) and os.WTERMSIG(m.status) == signal.SIGKILL

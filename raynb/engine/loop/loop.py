@@ -73,7 +73,7 @@ class Loop:
         self.pace = Pace(self)
         self._receive = Critical()
         self._send = Critical()
-        self.waiters = Waiters(self)
+        self.waiters: Waiters = Waiters(self)
         try:
             self.io = IoThread(self)
         except BaseException:

@@ -27,10 +27,10 @@ class Storage(Protocol):
     slot: int
     limit: int
 
-    def write(self, data: Any, buffers: Sequence[Any] = ()) -> Location:
+    def write(self, data: object, buffers: Sequence[object] = ()) -> Location:
         """Stores bytes in shared memory, or on disk when it is full; returns where."""
 
-    def write_file(self, data: Any, buffers: Sequence[Any] = ()) -> Location:
+    def write_file(self, data: object, buffers: Sequence[object] = ()) -> Location:
         """Stores bytes in a file; returns where."""
 
     def spill(self, location: Location) -> Location:

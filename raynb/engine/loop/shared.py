@@ -81,7 +81,7 @@ class SharedLoop(Protocol):
     def pace(self) -> CountsSubmissions:
         """The count of submissions."""
 
-    def dispatch(self, event: Any, max_refs: int = ...) -> None:
+    def dispatch(self, event: object, max_refs: int = ...) -> None:
         """Applies an event to the machine, and sends what it ordered."""
 
     def flush(self) -> None:

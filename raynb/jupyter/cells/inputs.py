@@ -131,7 +131,7 @@ def gather(
 
 
 def keep(
-    inputs: Inputs, names: Iterable[str], namespace: Mapping[str, Any], shared_from: int,
+    inputs: Inputs, names: Iterable[str], namespace: Mapping[str, object], shared_from: int,
     put: Callable[[Any], ObjectRef[object]] | None,
 ) -> None:  # fmt: skip
     """Sends old values along that the cell may leave as they are; no task waits for refs among them."""

@@ -106,7 +106,7 @@ def choose_outputs(code: CellCode, wanted: Sequence[str]) -> tuple[str, ...]:
 
 
 def take_inputs(
-    notebook: Notebook, code: CellCode, outputs: Iterable[str], namespace: Mapping[str, Any], skip: Iterable[str]
+    notebook: Notebook, code: CellCode, outputs: Iterable[str], namespace: Mapping[str, object], skip: Iterable[str]
 ) -> Inputs:
     """Gathers a cell's inputs; large values are stored once, and very large ones are named.
 
@@ -142,7 +142,7 @@ def has_failed(value: object) -> bool:
     return any(row.id == task and row.state in (FAILED, CANCELLED) for row in engine.snapshot().tasks)
 
 
-def dry_run(notebook: Notebook, code: CellCode, outputs: Sequence[str], namespace: Mapping[str, Any],
+def dry_run(notebook: Notebook, code: CellCode, outputs: Sequence[str], namespace: Mapping[str, object],
             skip: Sequence[str], tasks: str) -> str:  # fmt: skip
     """Returns what would travel, as a table; nothing is submitted."""
     import builtins
@@ -247,7 +247,7 @@ def submit_items(
     return done
 
 
-def item_names(title: str, target: str, items: Sequence[Any], chunk: int) -> Iterator[str]:
+def item_names(title: str, target: str, items: Sequence[object], chunk: int) -> Iterator[str]:
     """Yields what the tasks of a loop are called by their items: ``In[5] x=3``, ``In[5] x=0 … x=9``."""
     for start in range(0, len(items), chunk):
         part = items[start : start + chunk]

@@ -178,7 +178,7 @@ class Surroundings:
         self._take("figures", kernel_state.figure_printers(shell))
 
     # -- taking --------------------------------------------------------------------------------
-    def _take(self, part: str, value: Any) -> None:
+    def _take(self, part: str, value: object) -> None:
         if value is None or value == {}:
             self._changed |= self._values.pop(part, None) is not None
             self._packed.pop(part, None)
@@ -214,7 +214,7 @@ class Surroundings:
         if original is None:
             return
 
-        def counted(*args: Any, **kwargs: Any) -> Any:
+        def counted(*args: object, **kwargs: object) -> Any:
             self._fresh = True
             return original(*args, **kwargs)
 

@@ -15,7 +15,6 @@ import os
 import stat
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any
 
 from IPython.core.error import UsageError
 
@@ -37,7 +36,7 @@ Content = Callable[[str, str, Callable[[], str]], str]
 
 
 def key_of_cell(
-    job: CellJob, code: CellCode, options: Mapping[str, Any], namespace: Mapping[str, Any],
+    job: CellJob, code: CellCode, options: Mapping[str, object], namespace: Mapping[str, object],
     skip: Iterable[str], files: Sequence[str], ref_key: Callable[[ObjectRef[object]], str], around: Sequence[str] = (),
 ) -> str:  # fmt: skip
     """Returns the key of a cell.
@@ -74,7 +73,7 @@ def key_of_cell(
     return hashlib.sha256("\0".join(facts).encode("utf-8", "surrogatepass")).hexdigest()
 
 
-def key_of_code(source: str, flags: int, names: Mapping[str, Any]) -> str:
+def key_of_code(source: str, flags: int, names: Mapping[str, object]) -> str:
     """Returns what stands for code and the values that it takes along. Raises `Unsure`."""
     facts = [ast.dump(ast.parse(source)), *_mentioned(source, flags)]
     facts += [f"{name}={_of(name, value, no_refs)}" for name, value in names.items()]

@@ -149,8 +149,8 @@ class Kept:
 
     # -- before a cell -------------------------------------------------------------------------
     def plan(
-        self, reading: ParsedCell, job: CellJob, options: dict[str, Any], namespace: Mapping[str, Any],
-        reads: Sequence[str], skip: Sequence[str], items: Sequence[Any] | None, fresh: bool,
+        self, reading: ParsedCell, job: CellJob, options: dict[str, Any], namespace: Mapping[str, object],
+        reads: Sequence[str], skip: Sequence[str], items: Sequence[object] | None, fresh: bool,
     ) -> KeepPlan | None:  # fmt: skip
         """Returns the cell's keys and what is kept of them; None: nothing can be kept, which is said.
 
@@ -181,7 +181,7 @@ class Kept:
         outputs = [*job.outputs, *([VALUE] if job.value else [])]
         return KeepPlan(wanted, found, job.title, line[:200], outputs, job.value, sources, running)
 
-    def prepares(self, source: str, flags: int, names: Mapping[str, Any]) -> None:
+    def prepares(self, source: str, flags: int, names: Mapping[str, object]) -> None:
         """Records a cell of ``%%everywhere``: what it leaves on the workers may go into results of later cells.
 
         Args:
@@ -311,7 +311,7 @@ class Kept:
         return self.box().entries(), time.time()
 
 
-def _read(reading: ParsedCell, job: CellJob, namespace: Mapping[str, Any]) -> dict[str, Any]:
+def _read(reading: ParsedCell, job: CellJob, namespace: Mapping[str, object]) -> dict[str, Any]:
     """Returns the values of the notebook that the cell reads, without a failed ref that it binds itself."""
     names = dict.fromkeys([*reading.code.free, *sorted(job.unsure)])
     return {

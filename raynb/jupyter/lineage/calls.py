@@ -66,7 +66,7 @@ class NotebookCalls:
         self._uses.clear()
         self._unread.clear()
 
-    def used(self, key: str, made: Any) -> None:
+    def used(self, key: str, made: object) -> None:
         """Records that a definition is used for the first time in a cell."""
         name = str(getattr(made, "__name__", ""))
         held = self._space.get(name)

@@ -126,7 +126,7 @@ class Record:
     # -- facts ---------------------------------------------------------------------------------
     def submitted(
         self, kind: str, code: CellCode, names: Iterable[str], outputs: Sequence[str], tasks: Iterable[int],
-        recipe: Any,
+        recipe: object,
     ) -> Run:  # fmt: skip
         """Records that a cell was submitted; called before its outputs are bound.
 
@@ -149,7 +149,7 @@ class Record:
         return run
 
     def _record(self, run: Run, cell: Cell | None, again: Run | None, code: CellCode, names: Sequence[str],
-                before: Mapping[str, Any]) -> None:  # fmt: skip
+                before: Mapping[str, object]) -> None:  # fmt: skip
         """Reads what a run took.
 
         Args:
@@ -183,7 +183,7 @@ class Record:
         )  # fmt: skip
         return self.lineage.record(run, taken.kinds)
 
-    def bound(self, run: Run, values: Mapping[str, Any]) -> None:
+    def bound(self, run: Run, values: Mapping[str, object]) -> None:
         """Records that the notebook has a run's outputs under their names now."""
         held = dict(values)
         self.later.add(lambda: self.lineage.bound(run, {name: self.reader.of(held[name])[0] for name in held}))
@@ -196,7 +196,7 @@ class Record:
         with self._lock:
             self.lineage.left(run, name)
 
-    def swapped(self, before: Mapping[str, Any], gotten: bool) -> None:
+    def swapped(self, before: Mapping[str, object], gotten: bool) -> None:
         """Records that names are bound to the values of their refs now, or to the refs again.
 
         Args:
@@ -209,7 +209,7 @@ class Record:
                 old, new = self.reader.of(held)[0], self.reader.token(name)[0]
                 self.lineage.swapped(name, old, new, new if gotten else old)
 
-    def cell_ended(self, cell: Cell, result: Any) -> None:
+    def cell_ended(self, cell: Cell, result: object) -> None:
         """Records what the cell has changed, and the calls that it has made."""
         if cell.is_callback:
             return
@@ -226,7 +226,7 @@ class Record:
         self._forget()
         self._changed = self._publish() or self._changed
 
-    def _catch_up(self, info: Any = None) -> None:
+    def _catch_up(self, info: object = None) -> None:
         """Records what is left to be recorded, and calls the listeners; on the thread that runs cells."""
         self.later.catch_up()
         if self._changed:
@@ -256,7 +256,7 @@ class Record:
                 found[name] = self.reader.token(name)[0], kind_in(self.space, name)
         self.lineage.observe(found, scope)
 
-    def _used(self, key: str, made: Any) -> None:
+    def _used(self, key: str, made: object) -> None:
         """Records that a definition is used for the first time in a cell (`definitions.on_use`)."""
         if str(getattr(made, "__module__", "")).startswith("raynb."):
             return

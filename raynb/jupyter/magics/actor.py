@@ -226,7 +226,7 @@ class ActorMagics(Magics):
 class WatchedStart:
     """A future in the form of a ref, for `Watch`."""
 
-    def __init__(self, future: Any) -> None:
+    def __init__(self, future: object) -> None:
         self._future = future
 
     def future(self) -> Any:

@@ -60,7 +60,7 @@ def _is_exception(value: object) -> bool:
 def with_options(options: tuple[tuple[str, str, str, str], ...]) -> Callable[[Any], Any]:
     """Returns a decorator that declares options for ``magic_arguments``."""
 
-    def declare(function: Any) -> Any:
+    def declare(function: object) -> Any:
         for flag, name, kind, text in reversed(options):
             metavar = flag[2:].split("-")[-1].upper()
             function = argument(flag, dest=name, metavar=metavar, help=f"{text} Takes {kind}.")(function)
@@ -185,7 +185,7 @@ def _as_loop(text: str) -> tuple[str, str] | None:
     return target[1:-1] if isinstance(loop.target, ast.Tuple) else target, ast.unparse(loop.iter)
 
 
-def evaluate(text: str, what: str, namespace: Mapping[str, Any]) -> Any:
+def evaluate(text: str, what: str, namespace: Mapping[str, object]) -> Any:
     """Returns the value of a Python expression of the notebook.
 
     Raises:
@@ -198,7 +198,7 @@ def evaluate(text: str, what: str, namespace: Mapping[str, Any]) -> Any:
 
 
 def option_values(
-    args: Namespace, options: tuple[tuple[str, str, str, str], ...], namespace: Mapping[str, Any]
+    args: Namespace, options: tuple[tuple[str, str, str, str], ...], namespace: Mapping[str, object]
 ) -> dict[str, Any]:
     """Returns the options that were given, as arguments for Ray's ``.options()``.
 
@@ -219,7 +219,7 @@ def option_values(
     return given
 
 
-def call_arguments(text: str, namespace: Mapping[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
+def call_arguments(text: str, namespace: Mapping[str, object]) -> tuple[tuple[Any, ...], dict[str, Any]]:
     """Returns (args, kwargs) of constructor arguments written as in a call: ``3, name="x"``.
 
     Arguments that are separated by spaces alone (``3 name="x"``) work too.

@@ -410,7 +410,7 @@ def _show_error(magics: LineMagics, rest: str) -> None:
     print("\n".join(lines) if lines else "No error of a task has been shown.")
 
 
-def _of_notebook(command: Callable[[Notebook, str], Any]) -> Callable[[LineMagics, str], Any]:
+def _of_notebook(command: Callable[[Notebook, str], object]) -> Callable[[LineMagics, str], Any]:
     """Returns a command of `%raynb` that a function of the notebook carries out."""
     return lambda magics, rest: command(magics.notebook, rest)
 

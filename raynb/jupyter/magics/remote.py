@@ -64,7 +64,7 @@ if TYPE_CHECKING:
 _remote_functions: dict[Any, Any] = {}
 
 
-def remote_function(function: Any) -> Any:
+def remote_function(function: object) -> Any:
     """Returns a function as a remote function, made once."""
     found = _remote_functions.get(function)
     if found is None:
@@ -243,7 +243,7 @@ class RemoteMagics(Magics):
         if done.value is not None and code.has_value:
             self.notebook.keep_as_last(done.value)
 
-    def _follow(self, done: SubmittedCell, args: Namespace, many: bool, before: dict[str, Any], run: Any) -> None:
+    def _follow(self, done: SubmittedCell, args: Namespace, many: bool, before: dict[str, Any], run: object) -> None:
         """Waits, or leaves a watch that shows progress and failures in this cell.
 
         Args:
@@ -276,7 +276,7 @@ class RemoteMagics(Magics):
         self._finish(watch, done, args, many, before, run)
 
     def _finish(
-        self, watch: Watch, done: SubmittedCell, args: Namespace, many: bool, before: dict[str, Any], run: Any
+        self, watch: Watch, done: SubmittedCell, args: Namespace, many: bool, before: dict[str, Any], run: object
     ) -> None:
         """After a wait: binds values, and forgets the names that were not bound."""
         if not many:

@@ -119,8 +119,8 @@ def _make_shell() -> Any:
         """Sends displays to the submitting cell."""
 
         def publish(
-            self, data: Any, metadata: Any = None, source: Any = None, *, transient: Any = None,
-            update: bool = False, **_: Any,
+            self, data: object, metadata: object = None, source: object = None, *, transient: object = None,
+            update: bool = False, **_: object,
         ) -> None:  # fmt: skip
             emit(
                 "update_display" if update else "display",
@@ -135,7 +135,7 @@ def _make_shell() -> Any:
 
         display_pub_class = WorkerPublisher
 
-        def enable_gui(self, gui: Any = None) -> None:
+        def enable_gui(self, gui: object = None) -> None:
             """No event loop runs here."""
 
     config = Config()
@@ -172,7 +172,7 @@ def _in_a_kernel() -> bool:
     return module is not None and not _hooked and _shell is None and bool(module.InteractiveShell.initialized())
 
 
-def _display(*objects: Any, **options: Any) -> Any:
+def _display(*objects: object, **options: object) -> Any:
     """Replaces IPython's ``display``, a name that every notebook has without importing it."""
     worker_shell()
     from IPython.display import display
@@ -186,7 +186,7 @@ def _hook(module: ModuleType) -> None:
     _hooked = True
     shell_class: Any = module.InteractiveShell
 
-    def initialized(cls: Any) -> bool:
+    def initialized(cls: object) -> bool:
         if _making:  # asked by the very modules that are needed to make it
             return False
         worker_shell()

@@ -33,7 +33,7 @@ def text_bars(module: ModuleType) -> None:
     class TextBar(tqdm):  # type: ignore[type-arg, unused-ignore]
         """A bar of text that takes the arguments of a notebook's."""
 
-        def __init__(self, *args: Any, **kwargs: Any) -> None:
+        def __init__(self, *args: object, **kwargs: object) -> None:
             kwargs.pop("display", None)
             super().__init__(*args, **kwargs)
 

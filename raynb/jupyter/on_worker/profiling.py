@@ -13,25 +13,25 @@ from raynb.run.inspection.memory import MemoryWatch
 from raynb.run.inspection.sampler import Sampler
 
 
-def profiled_cell(payload: CellPayload, *arrived: Any) -> Any:
+def profiled_cell(payload: CellPayload, *arrived: object) -> Any:
     """Runs a cell as `run_cell` does, and sends its profile."""
     with _profiled():
         return run_cell(payload, *arrived)
 
 
-def profiled_items(payload: CellPayload, items: list[Any], *arrived: Any) -> Any:
+def profiled_items(payload: CellPayload, items: list[Any], *arrived: object) -> Any:
     """Runs items as `run_items` does, and sends their profile."""
     with _profiled():
         return run_items(payload, items, *arrived)
 
 
-def memory_profiled_cell(payload: CellPayload, *arrived: Any) -> Any:
+def memory_profiled_cell(payload: CellPayload, *arrived: object) -> Any:
     """Runs a cell as `run_cell` does, and sends where its peak memory was allocated."""
     with _memory_profiled():
         return run_cell(payload, *arrived)
 
 
-def memory_profiled_items(payload: CellPayload, items: list[Any], *arrived: Any) -> Any:
+def memory_profiled_items(payload: CellPayload, items: list[Any], *arrived: object) -> Any:
     """Runs items as `run_items` does, and sends where their peak memory was allocated."""
     with _memory_profiled():
         return run_items(payload, items, *arrived)

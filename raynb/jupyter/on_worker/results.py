@@ -36,7 +36,7 @@ def packed_output(name: str, value: object, title: str) -> Any:
     return _Output(name, value)
 
 
-def outputs_of(names: Iterable[str], namespace: Mapping[str, Any], before: Mapping[str, Any],
+def outputs_of(names: Iterable[str], namespace: Mapping[str, object], before: Mapping[str, object],
                kept: Mapping[str, list[Any]], title: str) -> tuple[list[Any], CellEnd]:  # fmt: skip
     """Returns (what comes back for each name, which of the names the cell did not bind).
 
@@ -101,11 +101,11 @@ class Status:
         outputs: what comes back, in the order in which it is pickled.
     """
 
-    def __init__(self, end: CellEnd, outputs: Sequence[Any]) -> None:
+    def __init__(self, end: CellEnd, outputs: Sequence[object]) -> None:
         self.end = end
         self.outputs = outputs
 
-    def __reduce_ex__(self, protocol: Any) -> tuple[Any, ...]:
+    def __reduce_ex__(self, protocol: object) -> tuple[Any, ...]:
         stuck = tuple(name for output in self.outputs if (name := stuck_name(output)))
         if not (self.end.kept or self.end.unbound or stuck):
             return type(None), ()
@@ -137,12 +137,12 @@ class LoopStatus:
         outputs: what comes back, ``width`` returns an item.
     """
 
-    def __init__(self, failed: Sequence[int], outputs: Sequence[Any], width: int) -> None:
+    def __init__(self, failed: Sequence[int], outputs: Sequence[object], width: int) -> None:
         self.failed = failed
         self.outputs = outputs
         self.width = width
 
-    def __reduce_ex__(self, protocol: Any) -> tuple[Any, ...]:
+    def __reduce_ex__(self, protocol: object) -> tuple[Any, ...]:
         stuck: dict[str, int] = {}
         lost: list[int] = []
         for start in range(0, len(self.outputs), self.width):
@@ -168,7 +168,7 @@ class _Output:
         self.__dict__[name] = value
         self._pickled: bool | None = None  # while it is not known
 
-    def __reduce_ex__(self, protocol: Any) -> tuple[Any, ...]:
+    def __reduce_ex__(self, protocol: object) -> tuple[Any, ...]:
         (value,) = self.__dict__.values()
         self._pickled = False
         return _itself, (value, _End(self))
@@ -180,16 +180,16 @@ class _End:
     def __init__(self, output: _Output) -> None:
         self.output = output
 
-    def __reduce_ex__(self, protocol: Any) -> tuple[Any, ...]:
+    def __reduce_ex__(self, protocol: object) -> tuple[Any, ...]:
         self.output._pickled = True
         return type(None), ()
 
 
-def _itself(value: Any, end: None = None) -> Any:
+def _itself(value: object, end: None = None) -> Any:
     return value
 
 
-def stuck_name(output: Any) -> str:
+def stuck_name(output: object) -> str:
     """Returns the name of an output that could not be pickled when that was tried; empty: there is none such."""
     if type(output) is _Output and output._pickled is False:
         (name,) = output.__dict__

@@ -84,7 +84,7 @@ class CellJob:
 
 @dataclass(slots=True)
 class CellPayload:
-    """The part of a ``%%remote`` cell that all its tasks share.
+    """The code, inputs and settings that all tasks of one ``%%remote`` cell share.
 
     Attributes:
         job: the cell.
@@ -99,7 +99,7 @@ class CellPayload:
     anchor: Any = None
 
 
-def run_cell(payload: CellPayload, *arrived: Any) -> Any:
+def run_cell(payload: CellPayload, *arrived: object) -> Any:
     """Runs a cell once; returns ``(output, …[, value], status)``, or None if nothing comes back."""
     namespace = _namespace(payload, arrived)
     results, end = _run_once(payload, namespace)
@@ -115,12 +115,12 @@ def _with_status(end: CellEnd, results: list[Any]) -> Any:
     return (*results, Status(end, results)) if results else None
 
 
-def run_expression(payload: CellPayload, *arrived: Any) -> Any:
+def run_expression(payload: CellPayload, *arrived: object) -> Any:
     """Evaluates an expression (``%remote``); returns its value."""
     return _run_once(payload, _namespace(payload, arrived))[0][0]
 
 
-def run_items(payload: CellPayload, items: list[Any], *arrived: Any) -> Any:
+def run_items(payload: CellPayload, items: list[Any], *arrived: object) -> Any:
     """Runs a cell once per item (``--each``); returns ``(outputs of item 1 …, of item 2 …, status)``.
 
     An item that fails fails its own outputs only, except where nothing comes back or it is alone.
@@ -157,7 +157,7 @@ def item_label(title: str, target: str, item: object) -> str:
     return f"{title} {target}={shown if len(shown) <= ITEM_MAX_CHARACTERS else shown[: ITEM_MAX_CHARACTERS - 1] + '…'}"
 
 
-def run_on_actor(instance: Any, payload: CellPayload, *arrived: Any) -> Any:
+def run_on_actor(instance: object, payload: CellPayload, *arrived: object) -> Any:
     """Runs a cell inside an actor's process with ``self`` bound (``%%on handle``)."""
     namespace = _namespace(payload, arrived)
     namespace["self"] = instance
@@ -202,7 +202,7 @@ class Nested:
     kind: str
     items: list[Any]
 
-    def rebuild(self, arrived: tuple[Any, ...]) -> Any:
+    def rebuild(self, arrived: tuple[object, ...]) -> Any:
         """Returns the container with the values of its refs in place."""
         values = [filled(item, arrived) for item in self.items]
         if self.kind == "dict":
@@ -221,7 +221,7 @@ def holds_refs(value: Any, depth: int = 0) -> bool:
     return False
 
 
-def _namespace(payload: CellPayload, arrived: tuple[Any, ...]) -> dict[str, Any]:
+def _namespace(payload: CellPayload, arrived: tuple[object, ...]) -> dict[str, Any]:
     """Returns the cell's namespace: the globals of the notebook's functions that came with it, as in a kernel.
 
     Where a function reads a ref that the cell gets as its value, the two keep apart.

@@ -20,7 +20,7 @@ CARD_TYPE = "application/vnd.raynb.card+json"
 MAX_DISPLAYS = 2_000
 
 
-def live(display_id: str, goes_on: bool, text: str, gone: str = "", **looks: Any) -> dict[str, Any]:
+def live(display_id: str, goes_on: bool, text: str, gone: str = "", **looks: object) -> dict[str, Any]:
     """Returns the mark that the extension draws a display from.
 
     Args:

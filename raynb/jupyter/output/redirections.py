@@ -94,11 +94,11 @@ def watch_widgets(cells: Cells) -> Callable[[], None]:
         cls: Any = module.Output
         enter, leave = cls.__enter__, cls.__exit__
 
-        def entering(self: Any) -> Any:
+        def entering(self: object) -> Any:
             cells.widgets.append(self)
             return enter(self)
 
-        def leaving(self: Any, *error: Any) -> Any:
+        def leaving(self: object, *error: object) -> Any:
             try:
                 return leave(self, *error)
             finally:

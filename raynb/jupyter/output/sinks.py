@@ -58,7 +58,7 @@ class KernelSink:
         except UnicodeEncodeError:
             self._post(kind, _cleaned(content), parent)
 
-    def _post(self, kind: str, content: dict[str, Any], parent: Any) -> None:
+    def _post(self, kind: str, content: dict[str, Any], parent: object) -> None:
         self.session.send(
             self.kernel.iopub_socket, kind, content, parent=parent, ident=self.kernel._topic(kind)
         )
@@ -200,7 +200,7 @@ class TerminalSink:
         self.text(cell, "stderr", "\n".join(traceback) + "\n")
 
 
-def _cleaned(value: Any) -> Any:
+def _cleaned(value: object) -> Any:
     """Returns JSON whose texts can be encoded."""
     if isinstance(value, str):
         return clean(value)

@@ -136,7 +136,7 @@ class Transcripts:
 
         return undo
 
-    def since(self, seen: Mapping[str, Any]) -> dict[str, Any]:
+    def since(self, seen: Mapping[str, object]) -> dict[str, Any]:
         """Returns what has changed: id of a cell → its run, the number of its outputs, and those that are other now.
 
         Args:
@@ -163,7 +163,7 @@ class Transcripts:
         return {"cells": found, "more": False}
 
     # -- inside --------------------------------------------------------------------------------
-    def _take(self, kind: str, message: Any, content: Any, parent: Any) -> None:
+    def _take(self, kind: str, message: object, content: object, parent: object) -> None:
         if isinstance(message, dict):
             content, parent = message.get("content"), message.get("parent_header")
         if not isinstance(content, dict) or not isinstance(parent, Mapping):
@@ -264,7 +264,7 @@ def _widgets() -> Iterator[Any]:
     return iter(tuple(loaded.cells.widgets) if loaded is not None else ())
 
 
-def _seen(given: Any) -> tuple[str, int]:
+def _seen(given: object) -> tuple[str, int]:
     match given:
         case [str(request), int(version)]:
             return request, version
@@ -278,7 +278,7 @@ def _overwritten(line: str) -> str:
     return shown + ("\r" if line.endswith("\r") else "")
 
 
-def _size_of(output: Mapping[str, Any]) -> int:
+def _size_of(output: Mapping[str, object]) -> int:
     size = 200
     for value in output.values():
         if isinstance(value, str):
@@ -311,6 +311,6 @@ def remember(shell: InteractiveShell) -> Callable[[], None]:
     return undo
 
 
-def missed(seen: Mapping[str, Any]) -> dict[str, Any]:
+def missed(seen: Mapping[str, object]) -> dict[str, Any]:
     """Returns what pages have missed; see `Transcripts.since`."""
     return current.since(seen) if current is not None else {"cells": {}, "more": False}

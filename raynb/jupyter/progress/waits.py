@@ -147,7 +147,7 @@ class Waits:
     def _goes_on(self, cell: Cell) -> bool:
         return not (cell.ended or self._stopped) and self.notebook.cells.running() is cell
 
-    def cell_ends(self, cell: Cell, result: Any) -> None:
+    def cell_ends(self, cell: Cell, result: object) -> None:
         """Leaves the bar, if one is shown, at its last state, while the cell still counts as running."""
         with self._lock:
             bar, self._bar = self._bar, None

@@ -68,7 +68,7 @@ class Card:
         }  # fmt: skip
         return {"text/plain": repr(self), "text/html": self._repr_html_(), CARD_TYPE: data}
 
-    def _repr_mimebundle_(self, **kwargs: Any) -> dict[str, Any]:
+    def _repr_mimebundle_(self, **kwargs: object) -> dict[str, Any]:
         return self.bundle()
 
     def __repr__(self) -> str:

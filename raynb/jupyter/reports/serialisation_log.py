@@ -54,7 +54,7 @@ class SerialisationLog:
         if engines.on_serialised == self.record:
             engines.on_serialised = None
 
-    def record(self, values: tuple[Any, ...], began: float, took: float) -> None:
+    def record(self, values: tuple[object, ...], began: float, took: float) -> None:
         """Records one serialisation (the engine's ``on_serialised``)."""
         name, size = largest(values, sys._getframe(1), self._namespace)
         with self._lock:
@@ -73,7 +73,7 @@ class SerialisationLog:
 
 
 def largest(
-    values: tuple[Any, ...], frame: FrameType | None, namespace: Mapping[str, Any]
+    values: tuple[object, ...], frame: FrameType | None, namespace: Mapping[str, object]
 ) -> tuple[str, int]:
     """Returns (what people call the largest value, its size in bytes, about).
 
@@ -101,7 +101,7 @@ def largest(
     return name or name_of(value, [*places, namespace]) or _value_in_words(value), size
 
 
-def name_of(value: object, places: Iterable[Mapping[str, Any]]) -> str:
+def name_of(value: object, places: Iterable[Mapping[str, object]]) -> str:
     """Returns the first variable that is the value; empty when there is none."""
     for place in places:
         for name, found in list(place.items()):

@@ -17,7 +17,7 @@ from raynb.jupyter.views.coalescing import Send
 from raynb.jupyter.views.feed import Feed, Watcher
 
 
-def take_any_subshell(comm: Any) -> bool:
+def take_any_subshell(comm: object) -> bool:
     """Lets requests on ``comm`` be handled while a cell is busy; returns whether that is possible.
 
     ipykernel 7.4 hands a browser's message to the shell that published last on the comm, which is

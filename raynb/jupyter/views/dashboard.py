@@ -99,7 +99,7 @@ class Dashboard(anywidget.AnyWidget):
     def __repr__(self) -> str:
         return "raynb dashboard\n" + actions.status_text(self._peek())
 
-    def _repr_mimebundle_(self, **kwargs: Any) -> Any:
+    def _repr_mimebundle_(self, **kwargs: object) -> Any:
         shown = super()._repr_mimebundle_(**kwargs)
         data, metadata = shown if isinstance(shown, tuple) else (shown or {}, {})
         engine = self._peek()

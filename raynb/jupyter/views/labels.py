@@ -78,7 +78,7 @@ Found = dict[int, HeldObject]
 Long = dict[str, LongContainer]
 
 
-def held_in(namespace: Mapping[str, Any]) -> Found:
+def held_in(namespace: Mapping[str, object]) -> Found:
     """Returns object id → who holds it, for the refs that a notebook's namespace holds (`long_in` has the others)."""
     found: Found = {}
     # A copy made in one step: the main thread goes on assigning while this thread looks.
@@ -229,7 +229,7 @@ class NotebookNames:
     Thread contract: used by the feed's thread; reads the namespace in one step.
     """
 
-    def __init__(self, namespace: Callable[[], Mapping[str, Any]]) -> None:
+    def __init__(self, namespace: Callable[[], Mapping[str, object]]) -> None:
         self._namespace = namespace
         self._found: Found = {}
         self._long: Long = {}

@@ -51,7 +51,7 @@ class Debugger(pdb.Pdb):
                 del outer.f_trace
             outer = outer.f_back
 
-    def trace(self, call: Callable[[], Any]) -> Any:
+    def trace(self, call: Callable[[], object]) -> Any:
         """Stops at the first line of the user's that ``call`` runs; returns what it returns."""
         self.reset()
         try:
@@ -68,7 +68,7 @@ class Debugger(pdb.Pdb):
         """Returns whether a breakpoint stops here: not after the session is closed."""
         return not self.session.closed and super().break_here(frame)
 
-    def dispatch_return(self, frame: FrameType, arg: Any) -> Any:
+    def dispatch_return(self, frame: FrameType, arg: object) -> Any:
         """Ends the session's tracing when the outermost frame of the user's returns."""
         found = super().dispatch_return(frame, arg)
         # What called it is ours. A generator or coroutine that is only suspended goes on at its next line.
@@ -188,7 +188,7 @@ class PostMortem(Debugger):
             self.setup(None, self.chain[self.at].frames)
             self.print_stack_entry(self.stack[self.curindex])
 
-    def get_stack(self, f: FrameType | None, t: Any) -> Any:
+    def get_stack(self, f: FrameType | None, t: object) -> Any:
         """Returns the stack without raynb's own frames at its inner end."""
         stack, at = super().get_stack(f, t)
         kept = list(itertools.dropwhile(lambda entry: is_ours(entry[0]), reversed(stack)))[::-1] or stack
@@ -217,7 +217,7 @@ class Debugging:
         self._released: set[int] = set()  # tasks that are not to stop again
         self.failed = Failures()
 
-    def command(self, request: int, number: int, command: str, payload: Any) -> Any:
+    def command(self, request: int, number: int, command: str, payload: object) -> Any:
         """Enqueues a command for a session; the session's thread answers."""
         from raynb.worker.inspection.desk import LATER
 
@@ -257,7 +257,7 @@ class Debugging:
         self,
         frame: FrameType,
         failed: BaseException | TracebackType | None = None,
-        call: Callable[[Any], Any] | None = None,
+        call: Callable[[Any], object] | None = None,
     ) -> bool:
         """Stops the calling task at ``frame``; returns False when nobody can debug it.
 

@@ -70,7 +70,7 @@ class Desk:
                 self.answer(request, True, result)
 
     # -- what differs --------------------------------------------------------------------------
-    def answer(self, request: int, ok: bool, result: Any) -> None:
+    def answer(self, request: int, ok: bool, result: object) -> None:
         """Sends an answer."""
         raise NotImplementedError
 
@@ -118,7 +118,7 @@ class Desk:
         return watch.stop() if watch is not None else {"memory": None, "why": "Nothing watched this worker."}
 
     # -- debugging -----------------------------------------------------------------------------
-    def _debug(self, request: int, session: int, command: str, payload: Any) -> Any:
+    def _debug(self, request: int, session: int, command: str, payload: object) -> Any:
         return self.debugging.command(request, session, command, payload)
 
     def _post_mortem(self, request: int, task: int, sources: Any) -> Any:
@@ -166,7 +166,7 @@ class WorkerDesk(Desk):
         super().__init__()
         self.worker = worker
 
-    def answer(self, request: int, ok: bool, result: Any) -> None:
+    def answer(self, request: int, ok: bool, result: object) -> None:
         """Sends the answer to a question."""
         link = self.worker.link
         link.post(w.Inspected(request, ok, pickle.dumps(result)))

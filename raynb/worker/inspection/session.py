@@ -40,7 +40,7 @@ class Answers(Protocol):
     def debugging(self) -> Sessions:
         """The process's sessions."""
 
-    def answer(self, request: int, ok: bool, result: Any) -> None:
+    def answer(self, request: int, ok: bool, result: object) -> None:
         """Sends an answer."""
 
     def announce(self, session: int, task: Debuggable, frame: FrameType) -> None:
@@ -76,7 +76,7 @@ class Session:
         self.closed = False
         self._start_clock = desk.stop_clock()
 
-    def put(self, request: int, command: str, payload: Any) -> None:
+    def put(self, request: int, command: str, payload: object) -> None:
         """Enqueues a command of the user's for the thread that waits at the prompt."""
         self._commands.put((request, command, payload))
 

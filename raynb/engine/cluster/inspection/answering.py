@@ -66,7 +66,7 @@ class ClusterDesk(Desk):
         self._listens = False
         self._keeps_until = 0.0
 
-    def answer(self, request: int, ok: bool, result: Any) -> None:
+    def answer(self, request: int, ok: bool, result: object) -> None:
         """Sends an answer to the driver, with the next report."""
         self._reporter.add_urgent(("answer", request, ok, pickle.dumps(result)))
 

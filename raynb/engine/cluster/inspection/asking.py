@@ -35,7 +35,7 @@ class ClusterInspection:
     """
 
     def __init__(
-        self, rows: Rows, number_of: Callable[[int], int], hub: Callable[[], Any], check_alive: Callable[[], None]
+        self, rows: Rows, number_of: Callable[[int], int], hub: Callable[[], object], check_alive: Callable[[], None]
     ) -> None:
         self._rows = rows
         self._number_of = number_of
@@ -49,7 +49,7 @@ class ClusterInspection:
         self._numbers = itertools.count(1)
         self._open: dict[int, tuple[int, concurrent.futures.Future[Any]]] = {}  # request → (worker, its future)
 
-    def ask(self, worker: int, what: str, *arguments: Any) -> concurrent.futures.Future[Any]:
+    def ask(self, worker: int, what: str, *arguments: object) -> concurrent.futures.Future[Any]:
         """Asks a worker through the hub; returns a future of the answer."""
         self._check_alive()
         future: concurrent.futures.Future[Any] = concurrent.futures.Future()

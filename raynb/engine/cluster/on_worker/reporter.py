@@ -115,7 +115,7 @@ class Reporter:
         self._failed = self._failed or event[0] == "actor"
         self._wake()
 
-    def add_urgent(self, event: tuple[Any, ...]) -> None:
+    def add_urgent(self, event: tuple[object, ...]) -> None:
         """Adds an event that somebody waits for."""
         with self._changed:
             self._rows.append(event)

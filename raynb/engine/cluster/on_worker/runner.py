@@ -116,7 +116,7 @@ class ClusterTask:
         self.engine.begin(self.now)
         return self
 
-    def __exit__(self, kind: Any, raised: BaseException | None, traceback: Any) -> None:
+    def __exit__(self, kind: object, raised: BaseException | None, traceback: object) -> None:
         try:
             if raised is None:
                 self._end(FINISHED, "", "")
@@ -188,7 +188,7 @@ class ClusterTask:
         self.fetched = time.time()
         return found
 
-    def value(self, result: Any) -> Any:
+    def value(self, result: object) -> Any:
         """Returns a result as it lies in Ray's store: plain values as they are."""
         mark = self.now.reporter.mark(self.now)
         if mark is None and pickling.is_plain(result):
@@ -198,7 +198,7 @@ class ClusterTask:
         self.size += len(packed.data) + sum(b.nbytes for b in packed.buffers)
         return bridge.value_of(packed, self.engine.pairs(packed.contained), self.call.nonce, self.call.task, mark)
 
-    def results(self, result: Any) -> Any:
+    def results(self, result: object) -> Any:
         """Returns what Ray is to store: a value, or a list of them for several returns."""
         self._finish()
         self.ran = time.time()
@@ -212,7 +212,7 @@ class ClusterTask:
         values = returns.each(result, self.call.options, self.value, self._broken)
         return values[0] if count == 1 else values if count else None
 
-    def _put(self, item: Any) -> ObjectRef[object]:
+    def _put(self, item: object) -> ObjectRef[object]:
         ref: ObjectRef[object] = self.engine.put(results.pack_result(item))
         return ref
 
@@ -238,7 +238,7 @@ def _is_cancelled(raised: BaseException) -> bool:
     return task is not None and (sys.version_info < (3, 11) or task.cancelling() > 0)
 
 
-def _leave_loop(code: Any) -> None:
+def _leave_loop(code: object) -> None:
     """Ends the process of an async actor as ``sys.exit(code)`` asks. On Ray's event loop a SystemExit ends the loop
     and nothing else: calls would wait for ever."""
     if code is None or code == 0:
@@ -253,10 +253,10 @@ def _leave_loop(code: Any) -> None:
 def entry(static: Static, streams: bool, name: str) -> Callable[..., Any]:
     """Returns the function that Ray stores for one definition of ours. It travels by value, with the definition."""
 
-    def run(head: bytes, *rest: Any) -> Any:
+    def run(head: bytes, *rest: object) -> Any:
         return run_task(static, head, rest)
 
-    def stream(head: bytes, *rest: Any) -> Any:
+    def stream(head: bytes, *rest: object) -> Any:
         yield from stream_task(static, head, rest)
 
     made = stream if streams else run
@@ -328,10 +328,10 @@ class Host:
         finally:
             self._reporter.flush()
 
-    def _raynb_call_2(self, head: bytes, *rest: Any) -> Any:
+    def _raynb_call_2(self, head: bytes, *rest: object) -> Any:
         return _run(self, _arrived(self, head, rest))
 
-    def _raynb_stream(self, head: bytes, *rest: Any) -> Any:
+    def _raynb_stream(self, head: bytes, *rest: object) -> Any:
         arrived = _arrived(self, head, rest)
         options = arrived.call.options
         with ClusterTask(arrived, self.spec) as task, timeouts.limited(options.timeout):
@@ -346,7 +346,7 @@ def _method(host: Host, name: str) -> Callable[..., Any]:
     return methods.bound(host.instance, name, ray.actor.exit_actor)
 
 
-def _arrived(host: Host, head: bytes, rest: Sequence[Any]) -> Arrived:
+def _arrived(host: Host, head: bytes, rest: Sequence[object]) -> Arrived:
     return Arrived(host._raynb_static, head, rest, host.spec.actor_id)
 
 
@@ -372,10 +372,10 @@ async def _run_async(host: Host, arrived: Arrived) -> Any:
 class AsyncHost(Host):
     """A raynb actor with async methods: all of them run on Ray's event loops."""
 
-    async def _raynb_call_2(self, head: bytes, *rest: Any) -> Any:
+    async def _raynb_call_2(self, head: bytes, *rest: object) -> Any:
         return await _run_async(self, _arrived(self, head, rest))
 
-    async def _raynb_stream(self, head: bytes, *rest: Any) -> Any:
+    async def _raynb_stream(self, head: bytes, *rest: object) -> Any:
         arrived = _arrived(self, head, rest)
         options = arrived.call.options
         with ClusterTask(arrived, self.spec) as task:
@@ -389,7 +389,7 @@ class AsyncHost(Host):
                     yield task.value(item)
 
 
-def _ours(args: tuple[Any, ...]) -> bool:
+def _ours(args: tuple[object, ...]) -> bool:
     """Returns whether raynb made the call, and not plain Ray."""
     return bool(args) and type(args[0]) is bytes and args[0].startswith(MARK)
 

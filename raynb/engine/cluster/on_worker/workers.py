@@ -148,7 +148,7 @@ class TaskSide:
     def defined(self, key: str, blob: bytes) -> None:
         """Does nothing: only the driver counts definitions."""
 
-    def submitted(self, task: int, native: Any, options: TaskOptions, actor: int, creates: bool) -> None:
+    def submitted(self, task: int, native: object, options: TaskOptions, actor: int, creates: bool) -> None:
         """Reports a submission of a nested task to the driver."""
         parent, scope = self.here()
         told = (options.name, options.function_name, options.resources)
@@ -157,7 +157,7 @@ class TaskSide:
     def stored(self, identity: int, packed: Packed) -> None:
         """Does nothing: the driver shows no objects of tasks."""
 
-    def has_actor(self, spec: ActorSpec, handle: Any) -> None:
+    def has_actor(self, spec: ActorSpec, handle: object) -> None:
         """Does nothing: the driver's rows come from reports."""
 
     def killed(self, actor: int) -> None:
@@ -265,7 +265,7 @@ class WorkerAdapter(Adapter):
             main_module.enter(namespace)
         return found
 
-    def arguments(self, args: Value | None, deps: Sequence[Any]) -> tuple[Any, dict[str, Any]]:
+    def arguments(self, args: Value | None, deps: Sequence[object]) -> tuple[Any, dict[str, Any]]:
         """Returns (args, kwargs) of a call, with the values of its deps in place."""
         values = [self.unpack(dep) for dep in deps]
         if args is None:

@@ -70,7 +70,8 @@ class UnheardFailures:
         """See `DriverEngine.is_unasked`."""
         ref._engine.wait([ref], 1, None, False)
         task, end = ids.task_of(ref._id), _now() + REPORT_SECONDS
-        while (row := self._rows.book.row("tasks", task)) is not None and row.state not in TASK_ENDED and _now() < end:
+        rows = self._rows
+        while (row := rows.row_store.row("tasks", task)) is not None and row.state not in TASK_ENDED and _now() < end:
             time.sleep(0.01)
         return self._unasked.has(task)
 
@@ -100,9 +101,9 @@ class UnheardFailures:
         with rows.lock:
             node = self._cluster.number_of(node_id)
             worker = next((one for one in rows.workers.values() if (one.pid, one.node) == (pid, node)), None)
-            store = rows.row_store
-            task: TaskRow | None = store.row("tasks", worker.task) if worker is not None and worker.task else None
-            actor: ActorRow | None = store.row("actors", worker.actor) if worker is not None else None
+            running = worker.task if worker is not None else 0
+            task: TaskRow | None = rows.row_store.row("tasks", running) if running else None
+            actor: ActorRow | None = rows.row_store.row("actors", worker.actor) if worker is not None else None
         of, scope = "", 0
         if task is not None:
             of, scope = f" of {task.name}", task.scope

@@ -109,7 +109,7 @@ class Reports:
         number = len(self._rows.workers) + 1
         row = WorkerRow(number, pid, IDLE, started=_now(), node=self._cluster.number_of(node_id))
         self._rows.workers[self._speaks] = row
-        self._rows.book.put("workers", row)
+        self._rows.row_store.put("workers", row)
 
     def _paused(self, session: int, task: int, scope: int, *about: Any) -> None:
         known = self._rows.workers.get(self._speaks)
@@ -123,20 +123,20 @@ class Reports:
         if known is not None:
             self._task_measured(known, rss)
             known.rss, known.cpu = rss, share
-            self._rows.book.put("workers", known)
-            actor: ActorRow | None = self._rows.book.row("actors", known.actor) if known.actor else None
+            self._rows.row_store.put("workers", known)
+            actor: ActorRow | None = self._rows.row_store.row("actors", known.actor) if known.actor else None
             if actor is not None:
                 actor.rss = rss
-                self._rows.book.put("actors", actor)
+                self._rows.row_store.put("actors", actor)
 
     def _task_measured(self, known: WorkerRow, rss: int) -> None:
         """Enters what the running task's worker has now; before the task it had what the last sample says."""
-        row: TaskRow | None = self._rows.book.row("tasks", known.task) if known.task and not known.actor else None
+        row: TaskRow | None = self._rows.row_store.row("tasks", known.task) if known.task and not known.actor else None
         if row is not None and row.state == RUNNING:
             before = row.peak - row.added if row.peak else min(known.rss or rss, rss)
             row.peak = max(row.peak, rss)
             row.added = row.peak - before
-            self._rows.book.put("tasks", row)
+            self._rows.row_store.put("tasks", row)
 
     def _printed(self, kind: str, task: int, texts: list[str], bundle: Any, scope: int, name: str, actor: int,
                  pid: int) -> None:  # fmt: skip
@@ -146,16 +146,16 @@ class Reports:
 
     def _scope_of_actor(self, actor: int) -> int:
         """Of what a thread says whose call ended long ago: the cell that made the actor."""
-        row: ActorRow | None = self._rows.book.row("actors", actor)
+        row: ActorRow | None = self._rows.row_store.row("actors", actor)
         return 0 if row is None else row.scope
 
     def _began(self, task: int, wall: float) -> None:
         task = self._later.number_of(task)
-        row: TaskRow | None = self._rows.book.row("tasks", task)
+        row: TaskRow | None = self._rows.row_store.row("tasks", task)
         known = self._rows.workers.get(self._speaks)
         if known is not None:
             known.state, known.task = BUSY, task
-            self._rows.book.put("workers", known)
+            self._rows.row_store.put("workers", known)
         if row is None:
             self._keep_early(task, ("start", task, wall))
             return
@@ -165,7 +165,7 @@ class Reports:
         row.started = wall + self._to_here
         self._heard(task)
         if row.state not in TASK_ENDED:
-            self._rows.book.move_task(row, RUNNING)
+            self._rows.row_store.move_task(row, RUNNING)
 
     def _where(self, row: TaskRow, known: WorkerRow | None) -> None:
         if known is not None:
@@ -183,11 +183,11 @@ class Reports:
         if known is not None:
             known.state, known.task = ACTOR if known.actor else IDLE, 0
             known.finished += 1
-            self._rows.book.put("workers", known)
+            self._rows.row_store.put("workers", known)
         number, task = task, self._later.number_of(task)
         self._later.over(number)
         self._rows.open.pop(task, None)
-        row: TaskRow | None = self._rows.book.row("tasks", task)
+        row: TaskRow | None = self._rows.row_store.row("tasks", task)
         if row is None:
             self._keep_early(task, ("end", task, state, times, kind, text, size))
         if row is None or row.state in (FAILED, CANCELLED):
@@ -195,13 +195,13 @@ class Reports:
         self._where(row, known)
         row.started, row.fetched, row.ran, row.ended = (at + self._to_here for at in times)
         row.error_type, row.error, row.size = kind, text, size
-        self._rows.book.move_task(row, state)
+        self._rows.row_store.move_task(row, state)
         self._rows.object_rows(row)
         self._failed(row)
 
     def actor_changed(self, actor: int, state: str, pid: int, cause: str) -> None:
         """Moves an actor's row to a state, with its process and its cause of death."""
-        row: ActorRow | None = self._rows.book.row("actors", actor)
+        row: ActorRow | None = self._rows.row_store.row("actors", actor)
         if row is not None and row.state != DEAD:
             if state == ALIVE and row.state in (ALIVE, RESTARTING) and row.pid and row.pid != pid:
                 row.restarts += 1
@@ -209,9 +209,9 @@ class Reports:
             if known is not None:
                 known.actor, known.state = actor, ACTOR
                 row.worker = known.id
-                self._rows.book.put("workers", known)
+                self._rows.row_store.put("workers", known)
             row.state, row.pid, row.death_cause = state, pid or row.pid, cause
-            self._rows.book.put("actors", row)
+            self._rows.row_store.put("actors", row)
             if state == DEAD:
                 for worker in self._rows.workers.values():
                     if worker.actor == actor and not worker.exit:
@@ -220,13 +220,13 @@ class Reports:
     def _worker_gone(self, worker: WorkerRow, why: str) -> None:
         worker.exit, worker.task = why, 0
         self._inspection.worker_gone(worker.id, why)
-        self._rows.book.put("workers", worker)
+        self._rows.row_store.put("workers", worker)
 
     def apply_actors(self, found: dict[str, dict[str, Any]]) -> None:
         """Applies Ray's table of actors: some died without a report."""
         with self._rows.lock:
             for key, told in found.items():
-                row: ActorRow | None = self._rows.book.row("actors", self._rows.actor_keys.get(key, 0))
+                row: ActorRow | None = self._rows.row_store.row("actors", self._rows.actor_keys.get(key, 0))
                 state = told.get("State", "")
                 if row is None or row.state == DEAD or state in ("", row.state):
                     continue
@@ -235,7 +235,7 @@ class Reports:
                     self.actor_changed(row.id, DEAD, 0, death_cause(told))
                 elif state == RESTARTING:
                     row.state = RESTARTING
-                    self._rows.book.put("actors", row)
+                    self._rows.row_store.put("actors", row)
 
     def apply_nodes(self, dead: set[int]) -> None:
         """Applies which nodes are dead, and with them their workers."""
@@ -244,7 +244,7 @@ class Reports:
                 if worker.node in dead and not worker.exit:
                     self._worker_gone(worker, "its node died")
 
-    def _keep_early(self, task: int, event: tuple[Any, ...]) -> None:
+    def _keep_early(self, task: int, event: tuple[object, ...]) -> None:
         """Keeps a report about a task whose submission another worker has not reported yet."""
         if not task:
             return  # a call that ended long ago

@@ -69,7 +69,7 @@ class Rows:
         """Returns the seconds to add to this process's monotonic times to get wall-clock times."""
         return self._row_store.wall
 
-    def enqueue(self, write: Callable[..., None], *given: Any) -> None:
+    def enqueue(self, write: Callable[..., None], *given: object) -> None:
         """Queues a call of ``write`` that is made when somebody looks, in the order of these calls.
 
         A function and no bound method: of the many that wait, each would be one object more for the garbage collector.
@@ -111,7 +111,7 @@ class Rows:
         self.row_store.new_task(TaskRow(task, name, kind, PENDING_ARGS_AVAIL, scope=scope, parent=parent, actor=actor,
                                    submitted=at, resources=resources, function_name=function or name))  # fmt: skip
 
-    def submitted(self, task: int, native: Any, options: TaskOptions, actor: int, creates: bool) -> None:
+    def submitted(self, task: int, native: object, options: TaskOptions, actor: int, creates: bool) -> None:
         """Keeps Ray's ref of a submitted task, and queues the entry of its row."""
         now = _now()
         if native is not None:
@@ -171,7 +171,7 @@ class Rows:
         self._row_store.put("objects", ObjectRow(identity, size, where, ids.task_of(identity), scope, 1,
                                             hex="" if entry is None else rays.hex_of(entry[0])))  # fmt: skip
 
-    def has_actor(self, spec: ActorSpec, handle: Any) -> None:
+    def has_actor(self, spec: ActorSpec, handle: object) -> None:
         """Enters the row of an actor that was made or found by its name."""
         with self.lock:
             self.actor_keys[bridge.actor_key(handle)] = spec.actor_id

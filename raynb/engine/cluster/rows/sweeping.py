@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from typing import Any
 
 from ray import exceptions as theirs
 
@@ -59,7 +58,7 @@ class Sweeper:
             return False
         return oldest is not None and oldest[1] < before
 
-    def _end_silent(self, task: int, native: Any) -> None:
+    def _end_silent(self, task: int, native: object) -> None:
         kind, text, state = "", "", FINISHED
         try:
             rays.get(native, timeout=1.0)
@@ -72,8 +71,8 @@ class Sweeper:
         with self._rows.lock:
             self._rows.open.pop(task, None)
             self._over(rays.number_of(native))
-            row: TaskRow | None = self._rows.book.row("tasks", task)
+            row: TaskRow | None = self._rows.row_store.row("tasks", task)
             if row is not None and row.state not in TASK_ENDED:
                 row.ended, row.error_type, row.error = _now(), kind, text
-                self._rows.book.move_task(row, state)
+                self._rows.row_store.move_task(row, state)
                 self._failed(row)

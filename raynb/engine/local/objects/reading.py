@@ -40,7 +40,7 @@ class UnreadValue:
 
     __slots__ = ("_error", "_parts", "at", "view")
 
-    def __init__(self, at: Any, view: View) -> None:
+    def __init__(self, at: object, view: View) -> None:
         self.at = at
         self.view: View | None = view
         self._parts: Any = None
@@ -173,7 +173,7 @@ class Reading:
                 found[identity] = told
         return found
 
-    def read(self, value: Any, identity: int) -> tuple[Any, Any]:
+    def read(self, value: object, identity: int) -> tuple[Any, Any]:
         """Returns (stream, buffers) of a value in the store, which counts as one view until the buffers die."""
         stored = UnreadValue(value, View(self._loop.view_log, identity))
         stored.read(self._store)

@@ -29,7 +29,7 @@ COLLECT_SECONDS = 1.0  # the garbage collector is not run more often than this
 NAMES_MAX_ITEMS = 1_000  # containers longer than this are not looked into for names
 
 
-def names_of_refs(namespace: Mapping[str, Any]) -> dict[int, list[str]]:
+def names_of_refs(namespace: Mapping[str, object]) -> dict[int, list[str]]:
     """Returns object id → the notebook's or script's names for it: variables, items in them, and ``Out[5]``."""
     found: dict[int, list[str]] = {}
     for name, value in dict(namespace).items():
