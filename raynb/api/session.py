@@ -26,7 +26,7 @@ from raynb.base import engine as slot
 from raynb.base import interrupts
 from raynb.base.config import Config
 from raynb.base.interfaces import DriverEngine, Engine
-from raynb.base.process import shelter, trace
+from raynb.base.process import module_path, shelter, trace
 from raynb.base.rows import Output
 from raynb.exceptions import RaySystemError, RuntimeGoneError
 
@@ -50,7 +50,8 @@ _consoles: weakref.WeakKeyDictionary[DriverEngine, Console] = weakref.WeakKeyDic
 def make_engine(config: Config) -> DriverEngine:
     """Returns a started engine: the embedded one, the one without workers, or a Ray cluster's."""
     engine: DriverEngine
-    start = slot.Start(time.time_ns(), dict(os.environ))
+    path = module_path.now()
+    start = slot.Start(time.time_ns(), dict(os.environ), path, module_path.contents(path))
     if config.address or config.cluster:
         from raynb.engine.cluster import ClusterEngine
 

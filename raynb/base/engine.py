@@ -6,10 +6,11 @@ import contextvars
 import threading
 import weakref
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from raynb.base.interfaces import Context, DriverEngine, Engine, Packed, Wait
+from raynb.base.process import module_path
 from raynb.exceptions import RuntimeGoneError
 
 __all__ = ["Context", "DriverEngine", "Engine", "Packed"]
@@ -37,10 +38,14 @@ class Start:
     Attributes:
         at: ns since the epoch; none of its workers is older.
         environment: that its workers were started with.
+        path: where they look for modules, unless they take another module path over.
+        contents: what lay there.
     """
 
     at: int
     environment: Mapping[str, str]
+    path: module_path.Path = ()
+    contents: module_path.Contents = field(default_factory=dict)
 
 
 starts: weakref.WeakKeyDictionary[Engine, Start] = weakref.WeakKeyDictionary()

@@ -157,7 +157,10 @@ class Walk:
         elif kind.__name__ in _HIDING and kind.__module__.startswith("raynb."):
             raise Unsure(f"it holds an {kind.__name__}, whose state nobody can see")
         elif issubclass(kind, ModuleType):
-            self.piece("module", module_token(name_of(value)))
+            name = name_of(value)
+            if _by_value(name):
+                raise Unsure(f"the module {name} travels as this process has it")
+            self.piece("module", module_token(name))
         elif kind is FunctionType:
             self.function(value, depth)
         elif issubclass(kind, type):
@@ -340,8 +343,13 @@ def _importable(module: str, qualname: str, made: Any) -> bool:
     if module in ("__main__", "") or "<" in qualname:
         return False
     found: Any = sys.modules.get(module)
-    if any(f"{module}.".startswith(f"{name}.") for name in cloudpickle.list_registry_pickle_by_value()):
-        return False  # it travels as this process has it, whatever is in its file
+    if _by_value(module):
+        return False
     for part in qualname.split("."):
         found = getattr(found, part, None)
     return found is made
+
+
+def _by_value(module: str) -> bool:
+    """Returns whether what is in a module travels as this process has it, whatever is in its file."""
+    return any(f"{module}.".startswith(f"{name}.") for name in cloudpickle.list_registry_pickle_by_value())

@@ -11,7 +11,7 @@ import functools
 import os
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 
 from raynb.base import engine as engines
 from raynb.base.process import surroundings
@@ -31,8 +31,8 @@ DIRECTORY = "RAYNB_KEEP_DIRECTORY"
 
 #: Set by the notebook: returns its box and keeper.
 provider: Callable[[], Keeper] | None = None
-#: Set by the notebook: returns whether workers take its environment over as it is now.
-follows: Callable[[], bool] | None = None
+#: Set by the notebook: returns what workers take over as it is now (``Raynb.follow``).
+follows: Callable[[], Collection[str]] | None = None
 
 _first_folder = surroundings.folder()
 _own: dict[str, Keeper] = {}

@@ -14,12 +14,12 @@ import contextlib
 import contextvars
 import functools
 import hashlib
-import importlib.util
 import os
 import platform
 import sys
 import sysconfig
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from importlib.machinery import ModuleSpec
 from types import ModuleType
 from typing import Any, NamedTuple
 
@@ -28,12 +28,13 @@ from raynb.keeping import releases
 from raynb.keeping.mentions import is_set
 from raynb.keeping.releases import LIBRARIES
 
-_STDLIB = os.path.realpath(sysconfig.get_path("stdlib")) + os.sep
+_STDLIB = tuple({os.path.realpath(sysconfig.get_path(name)) + os.sep for name in ("stdlib", "platstdlib")})
 _MAX_FILES = 5_000
 _MAX_ENTRIES = 50_000
 _MAX_TEXT = 200
 _DICT_OF_MODULE: Any = vars(ModuleType)["__dict__"]
 _READERS = frozenset(("environ", "environb", "getenv", "getenvb"))
+_IMPORTERS = frozenset(("import_module", "__import__", "find_spec"))
 
 
 class Unsure(Exception):
@@ -45,13 +46,22 @@ class NoModule(Unsure):
 
 
 class Watched(dict[str, tuple[int, ...]]):
-    """The files whose bytes have gone into tokens, with what the system said of each before they were read; the names
-    of environment variables that have; and where each top-level module is that was looked for."""
+    """The files whose bytes have gone into tokens, with what the system said of each before they were read.
+
+    Attributes:
+        variables: names of environment variables that have.
+        places: top-level module that was looked for → where it is, with all files of one that somebody may edit; empty:
+            nowhere.
+        folders: such a module → when one of its folders was changed last, ns since the epoch.
+        tokens: module → its token.
+    """
 
     def __init__(self) -> None:
         super().__init__()
         self.variables: set[str] = set()
         self.places: dict[str, tuple[str, ...]] = {}
+        self.folders: dict[str, int] = {}
+        self.tokens: dict[str, str] = {}
 
 
 _watched: contextvars.ContextVar[Watched | None] = contextvars.ContextVar("watched", default=None)
@@ -108,10 +118,19 @@ def module_token(name: str) -> str:
     """Returns ``name`` with the version of its code.
 
     Raises:
-        Unsure: the module exists in this process only, or can't be found.
+        Unsure: the module exists in this process only, or can't be found, or workers would find another one.
     """
+    watched = _watched.get()
+    if watched is None:
+        return _token(name)
+    if name not in watched.tokens:
+        watched.tokens[name] = _token(name)
+    return watched.tokens[name]
+
+
+def _token(name: str) -> str:
     top = name.partition(".")[0]
-    if top in sys.stdlib_module_names or top in sys.builtin_module_names:
+    if is_of_python(top):
         return name
     if top == "__main__":
         raise Unsure("it names the notebook's own module")
@@ -123,6 +142,19 @@ def module_token(name: str) -> str:
     if all(is_installed(place) for place in places):
         return f"{name}=={_release(top, places)}"
     return f"{name}@{_bytes_of(name)}"
+
+
+def is_of_python(top: str) -> bool:
+    """Returns whether a top-level module is Python's own, and no file of that name comes before it."""
+    if top in sys.builtin_module_names:
+        return True
+    if top not in sys.stdlib_module_names:
+        return False
+    spec = _spec_of(top)
+    if spec is None or spec.origin in (None, "frozen") or not os.path.exists(str(spec.origin)):
+        return True
+    place = os.path.realpath(str(spec.origin))
+    return place.startswith(_STDLIB) and f"{os.sep}site-packages{os.sep}" not in place
 
 
 def name_of(module: ModuleType) -> str:
@@ -152,23 +184,51 @@ def import_token(name: str) -> str:
         return f"{name} is not there"
 
 
-def _places(name: str) -> list[str]:
-    module = sys.modules.get(name)
-    spec = getattr(module, "__spec__", None) if module is not None else None
-    if spec is None:
+def _spec_of(name: str) -> ModuleSpec | None:
+    """Returns where a process finds a top-level module that has not loaded it; None: nowhere."""
+    for finder in list(sys.meta_path):
+        look = getattr(finder, "find_spec", None)
         try:
-            spec = importlib.util.find_spec(name)
+            spec: ModuleSpec | None = look(name, None) if look is not None else None
         except (ImportError, ValueError):
             spec = None
+        if spec is not None:
+            return spec
+    return None
+
+
+def _places(name: str) -> list[str]:
+    """Returns the file of a module, or its folders if it has none.
+
+    Raises:
+        NoModule: there is none.
+        Unsure: it has no file, or workers would find another one than this process has loaded.
+    """
+    module, watched = sys.modules.get(name), _watched.get()
+    spec = getattr(module, "__spec__", None) if module is not None else None
+    if "." in name:
+        return _places_in(name, spec)
+    there = _spec_of(name)
+    if there is None and spec is None:
+        if watched is not None:
+            watched.places[name] = ()
+        raise NoModule(f"the module {name} cannot be found")
+    places = _places_in(name, spec or there)
+    if there is None or _places_in(name, there) != places:
+        where = "do not find it" if there is None else "would find another one"
+        raise Unsure(f"the module {name} was loaded from {places[0]}, and workers {where}")
+    if watched is not None:
+        watched.places.setdefault(name, tuple(places))
+    return places
+
+
+def _places_in(name: str, spec: ModuleSpec | None) -> list[str]:
     if spec is None:
         raise NoModule(f"the module {name} cannot be found")
     found = [spec.origin] if spec.origin not in (None, "namespace") else list(spec.submodule_search_locations or ())
     if not found or not os.path.exists(str(found[0])):
         raise Unsure(f"the module {name} has no file")
-    places = [os.path.realpath(str(place)) for place in found]
-    if (watched := _watched.get()) is not None and "." not in name:
-        watched.places[name] = tuple(places)
-    return places
+    return [os.path.realpath(str(place)) for place in found]
 
 
 def is_installed(place: str) -> bool:
@@ -179,26 +239,44 @@ def is_installed(place: str) -> bool:
 
 
 def _release(top: str, places: list[str]) -> str:
-    """Returns the version of an installed package; without one, its file's size and time."""
-    with contextlib.suppress(Unsure):
+    """Returns the version of an installed package; of what somebody has put there, its files' sizes and times."""
+    with contextlib.suppress(NoModule):
         places = _places(top)  # a package's, not those of a module inside it
     version, files = releases.find(top, tuple(places))
     for path in files:
         watch(path, os.stat(path))
     if version:
         return version
-    named = getattr(sys.modules.get(top), "__version__", None)
-    if isinstance(named, str):
-        return named
-    facts = os.stat(places[0])
-    return f"{facts.st_size}/{facts.st_mtime_ns}"
+    facts = {path: os.stat(path) for path in _files_of(places)}
+    for path, found in facts.items():
+        watch(path, found)
+    text = repr([(os.path.basename(path), found.st_size, found.st_mtime_ns) for path, found in facts.items()])
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
 
 
 def _bytes_of(name: str) -> str:
-    """Returns the hash of a local module's files, of those of the local modules that it imports, and of the environment
-    variables that these name."""
-    total = hashlib.sha256()
-    files = sorted(_local_files(name))
+    """Returns the hash of a local module's files, of those of the local modules that it imports, of the releases of the
+    packages that these import, and of the environment variables that they name."""
+    files: set[str] = set()
+    packages = _add_modules(files, [name.partition(".")[0]], f"the module {name}")
+    return _hash_of(files, packages)
+
+
+def folder_token(path: str) -> str:
+    """Returns what stands for the code in a folder that workers find modules in before others.
+
+    Raises:
+        Unsure: there is too much of it.
+    """
+    files: set[str] = set()
+    imports = _add_files(files, path, [path], f"the folder {path}", lambda file: not is_installed(file))
+    packages = _add_modules(files, imports, f"the folder {path}")
+    return f"{path}@{_hash_of(files, packages)}"
+
+
+def _hash_of(paths: Iterable[str], packages: Iterable[str]) -> str:
+    total = hashlib.sha256(" ".join(map(module_token, sorted(packages))).encode())
+    files = sorted(paths)
     for path in files:
         watch(path, os.stat(path))
         with open(path, "rb") as file:
@@ -216,32 +294,51 @@ def _variables_of(sources: list[_Source]) -> list[str]:
     return sorted(named.union(*(filter(str.isidentifier, source.texts) for source in sources if source.reads)))
 
 
-def _local_files(name: str) -> set[str]:
-    found: set[str] = set()
-    waiting, asked = [name.partition(".")[0]], {"raynb"}
+def _add_modules(found: set[str], waiting: list[str], whose: str) -> set[str]:
+    """Adds the files of top-level modules that somebody may edit, with those of such modules that they import; returns
+    the installed ones among these."""
+    asked, packages = {"raynb", "__main__"}, set[str]()
     while waiting:
         top = waiting.pop()
-        if top in asked or top in sys.stdlib_module_names:
+        if top in asked or (top == "ray" and installed()) or is_of_python(top):
             continue
         asked.add(top)
         try:
             places = _places(top)
-        except Unsure:  # an import that may never run
+        except NoModule:  # an import that may never run
             continue
         if all(is_installed(place) for place in places):
-            continue
-        for path in _files_of(places):
-            found.add(path)
-            if len(found) > _MAX_FILES:
-                raise Unsure(f"the module {name} comes with more than {_MAX_FILES:,} files")
-            if path.endswith(".py"):
-                waiting.extend(_source_of(path).imports)
-    return found
+            packages.add(top)
+        else:
+            waiting.extend(_add_files(found, top, places, whose))
+    return packages
+
+
+def _add_files(
+    found: set[str], name: str, places: list[str], whose: str, wanted: Callable[[str], bool] | None = None
+) -> list[str]:
+    """Adds the files in the places of a module; returns the top-level modules that they import."""
+    files, imports = list(filter(wanted, _files_of(places))), list[str]()
+    found.update(files)
+    if len(found) > _MAX_FILES:
+        raise Unsure(f"{whose} comes with more than {_MAX_FILES:,} files")
+    for path in files:
+        if path.endswith(".py"):
+            imports += _source_of(path).imports
+    if (watched := _watched.get()) is not None:
+        inside = {os.path.dirname(path) for path in files if path not in places or _is_package(path)}
+        watched.places[name] = (*places, *files)
+        watched.folders[name] = max((os.stat(folder).st_ctime_ns for folder in inside), default=0)
+    return imports
+
+
+def _is_package(path: str) -> bool:
+    return os.path.basename(path).startswith("__init__.")
 
 
 def _files_of(places: Iterable[str]) -> Iterator[str]:
     for place in places:
-        folder = os.path.dirname(place) if os.path.basename(place).startswith("__init__.") else place
+        folder = os.path.dirname(place) if _is_package(place) else place
         if not os.path.isdir(folder):
             yield place
             continue
@@ -282,12 +379,11 @@ class _Source(NamedTuple):
 
 
 def _source_of(path: str) -> _Source:
-    facts = os.stat(path)
-    return _source_of_version(path, facts.st_mtime_ns, facts.st_size)
+    return _source_of_version(path, _version(os.stat(path)))
 
 
 @functools.lru_cache(maxsize=4_096)
-def _source_of_version(path: str, changed: int, size: int) -> _Source:
+def _source_of_version(path: str, version: tuple[int, ...]) -> _Source:
     try:
         with open(path, "rb") as file:
             tree = ast.parse(file.read())
@@ -296,17 +392,23 @@ def _source_of_version(path: str, changed: int, size: int) -> _Source:
     except (RecursionError, MemoryError):
         raise Unsure(f"{path} is nested too deeply to find out what it imports") from None
     imports: dict[str, None] = {}
-    texts, reads = set(), False
+    texts, reads, by_name = set(), False, False
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             imports.update((alias.name.partition(".")[0], None) for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
             reads = reads or not _READERS.isdisjoint(alias.name for alias in node.names)
+            by_name = by_name or not _IMPORTERS.isdisjoint(alias.name for alias in node.names)
             if not node.level and node.module:
                 imports[node.module.partition(".")[0]] = None
         elif isinstance(node, ast.Constant) and isinstance(node.value, str):
             if 0 < len(node.value) < _MAX_TEXT and "\0" not in node.value:
                 texts.add(node.value)
         elif isinstance(node, ast.Attribute):
-            reads = reads or node.attr in _READERS
+            reads, by_name = reads or node.attr in _READERS, by_name or node.attr in _IMPORTERS
+        elif isinstance(node, ast.Name):
+            by_name = by_name or node.id in _IMPORTERS
+    if by_name:  # texts may be names of modules
+        named = (text for text in sorted(texts) if all(part.isidentifier() for part in text.split(".")))
+        imports.update((text.partition(".")[0], None) for text in named if text != "__main__")
     return _Source(tuple(imports), frozenset(texts - {"_"}), reads)

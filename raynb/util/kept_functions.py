@@ -11,7 +11,7 @@ from raynb.api.remote_function import RemoteFunctionWithOptions
 from raynb.base import engine as engines
 from raynb.keeping import origins, session
 from raynb.keeping.digest import digest
-from raynb.keeping.generations import job_facts, options_for
+from raynb.keeping.generations import facts_around, options_for
 from raynb.keeping.keeper import PendingKeep, put_kept, replayed, task_id
 from raynb.keeping.versions import Unsure, python_token, watching
 
@@ -85,8 +85,8 @@ class KeptFunction(Generic[F]):
         keeper = session.keeper(self._directory)
         try:
             with watching() as files:
-                key = self._key(args, kwargs, job_facts(engine))
-            follows = session.follows is not None and session.follows()
+                key = self._key(args, kwargs, facts_around(engine, self._given))
+            follows = session.follows() if session.follows is not None else ()
             options = options_for(engine, files, self._given, follows)
             found = {} if self._fresh else keeper.box.lookup([key])
         except (Unsure, OSError) as why:
@@ -112,7 +112,7 @@ class KeptFunction(Generic[F]):
 
     def _key(self, args: tuple[Any, ...], kwargs: dict[str, Any], around: list[str]) -> str:
         options = {name: value for name, value in self._given.items() if name != "name"}
-        facts = ["call 2", python_token(), digest(self._about.function, origins.of), digest(options), *around]
+        facts = ["call 3", python_token(), digest(self._about.function, origins.of), digest(options), *around]
         for name, value in [*enumerate(args), *sorted(kwargs.items())]:
             try:
                 facts.append(f"{name}={digest(value, origins.of)}")

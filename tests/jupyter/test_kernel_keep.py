@@ -138,6 +138,9 @@ engines.before_stop.insert(0, gate.set)
 
 def test_files_that_a_cell_reads_and_refs_that_are_not_kept(start: Start, tmp_path: Path) -> None:
     (tmp_path / "in.txt").write_text("a")
+    for folder in ("one", "two"):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "kept_twice.py").write_text(f"PLACE = {folder!r}\n")
     cell = f"%%remote --wait --keep --reads in.txt --get\n{MARK}\ntext = open('in.txt').read()"
     session = start()
     session.run(cell)
@@ -148,10 +151,8 @@ def test_files_that_a_cell_reads_and_refs_that_are_not_kept(start: Start, tmp_pa
     session.run(cell)
     assert session.run("print(text)").text == "b\n"
     assert runs(tmp_path) == 2
-    refused = session.run(cell.replace("in.txt", "none.txt"), ok=False)
-    assert "there is no such file" in refused.text + refused.error
-    session.run("%%remote\nraw = [1, 2, 3]")
-    session.run("ray.wait([raw])")
+    assert "there is no such file" in session.run(cell.replace("in.txt", "none.txt"), ok=False).text
+    session.run("%%remote --wait\nraw = [1, 2, 3]")
     chain = f"%%remote --wait --keep\n{MARK}\ntotal = sum(raw)"
     session.run(chain)
     flush(session)
@@ -182,6 +183,12 @@ def test_files_that_a_cell_reads_and_refs_that_are_not_kept(start: Start, tmp_pa
             assert session.run("print(rate)").text == f"{rate}\n"
             flush(session)
         assert runs(tmp_path) == 6 + number
+    # Cells that are not kept have had them load another one of the same name, as old as this one.
+    session.run("ray.shutdown(); sys.path.insert(0, 'one')")
+    session.run("%%remote --wait --each _ in range(9)\nimport kept_twice")
+    session.run("sys.path[0] = 'two'")
+    session.run("%%remote --wait --keep --get\nimport kept_twice\nplace = kept_twice.PLACE")
+    assert session.run("print(place)").text == "two\n"
     run = session.run(
         "%%remote --wait --keep\nclass Never:\n    def __reduce__(self):\n        import random\n"
         "        return Never, (), {'a': random.random()}\nmade = Never()"

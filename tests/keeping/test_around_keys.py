@@ -98,9 +98,9 @@ def test_a_call_follows_the_environment_where_the_notebook_says_so(
     monkeypatch.setattr(surroundings, "look", lambda _: surroundings.Mark())
     monkeypatch.setattr(Kept, "keeper", lambda _: keeper)
     kept = Kept(notebook)
-    assert follows() is True
+    assert follows() == ["env"]
     notebook.config.follow = ["path"]
-    assert follows() is False
+    assert follows() == ["path"]
     monkeypatch.setattr(kept, "close", lambda: None)
     kept.uninstall()
     assert session.follows is None

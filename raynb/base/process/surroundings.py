@@ -8,9 +8,10 @@ with is in force.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from typing import TYPE_CHECKING
+
+from raynb.base.process.module_path import folder as folder
 
 if TYPE_CHECKING:
     from raynb.base.interfaces import Engine
@@ -49,11 +50,3 @@ pending: dict[str, bytes] = {}
 def in_force(engine: Engine) -> Mark:
     """Returns the surroundings that what is submitted now takes along."""
     return mark if look is None else look(engine)
-
-
-def folder() -> str:
-    """Returns the current folder; ``.`` if it was deleted."""
-    try:
-        return os.getcwd()
-    except OSError:
-        return os.curdir

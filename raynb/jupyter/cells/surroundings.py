@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 from raynb.api.surroundings import marked, packed
 from raynb.base.interfaces import Engine
-from raynb.base.process import surroundings
+from raynb.base.process import module_path, surroundings
 from raynb.base.process.surroundings import Mark
 from raynb.jupyter.cells import kernel_state
 
@@ -135,6 +135,7 @@ class Surroundings:
         if path != self._path or not self._values:
             self._path = path
             self._take("path", path)
+            module_path.took()
         if fresh:
             self._look_at_folder_and_env()
         if filters != self._filters or not self._values:
@@ -162,6 +163,7 @@ class Surroundings:
         if folder != self._folder:
             self._folder = folder
             self._take("cwd", folder)
+            module_path.took()
         env = os.environ._data  # type: ignore[attr-defined]
         if env != self._env:
             self._env = dict(env)

@@ -27,7 +27,7 @@ from raynb.keeping.mentions import all_code, environment_of, imports_of, reads_e
 from raynb.keeping.versions import Unsure, folders_in, import_token, python_token, variable_token, watch
 
 #: Changes whenever what is kept, or what goes into a key, changes its meaning.
-FORMAT = "2"
+FORMAT = "3"
 
 #: A file that was changed longer ago than this has another time after its next change, on every system.
 _SETTLED_SECONDS = 2.0

@@ -7,7 +7,7 @@ import html
 import os
 import secrets
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -29,7 +29,7 @@ from raynb.keeping import origins, session
 from raynb.keeping.box import Box, Entry
 from raynb.keeping.digest import digest
 from raynb.keeping.folder import FolderError
-from raynb.keeping.generations import job_facts, options_for
+from raynb.keeping.generations import facts_around, options_for
 from raynb.keeping.keeper import Keeper, PendingKeep, put_kept, replayed, task_id
 from raynb.keeping.place import is_url
 from raynb.keeping.shared import open_box
@@ -166,7 +166,7 @@ class Kept:
             with watching() as sources:
                 files = keys.file_tokens(reads, box.content) if reads else []
                 read = _read(reading, job, namespace)
-                around += job_facts(engines.current())
+                around += facts_around(engines.current(), options)
                 cell = keys.key_of_cell(job, reading.code, options, read, skip, files, ref_key, around)
                 wanted = [cell] if items is None else [keys.key_of_item(cell, item, ref_key) for item in items]
             running = options_for(engines.current(), sources, options, self._follows())
@@ -200,9 +200,10 @@ class Kept:
         engine = engines.driver()
         self._prepared.append((0 if engine is None else engine.nonce, token))
 
-    def _follows(self) -> bool:
-        """Returns whether workers take the environment over as it is now."""
-        return "env" in self.notebook.config.follow
+    def _follows(self) -> Collection[str]:
+        """Returns what workers take over as it is now."""
+        followed: list[str] = self.notebook.config.follow
+        return followed
 
     def _around(self) -> list[str]:
         """Returns what else a result depends on: prepared workers, and options that follow to them."""
