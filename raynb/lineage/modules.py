@@ -15,7 +15,7 @@ from importlib.machinery import ModuleSpec
 from types import FunctionType, ModuleType
 from typing import Any
 
-from raynb.keeping.versions import is_installed
+from raynb.keeping.versions import is_installed, is_of_python
 
 #: Files of one module that are looked at.
 MAX_FILES = 50
@@ -37,10 +37,10 @@ class Modules:
     def is_edited(self, name: str) -> bool:
         """Returns whether somebody may edit a module: it isn't Python's own, nor installed."""
         top = name.partition(".")[0]
-        if top in sys.stdlib_module_names or top in ("__main__", "raynb"):
+        if top in ("__main__", "raynb"):
             return False
         if top not in self._edited:
-            self._edited[top] = not _is_installed(top)
+            self._edited[top] = not is_of_python(top) and not _is_installed(top)
         return self._edited[top]
 
     def token(self, name: str) -> str:
@@ -71,7 +71,7 @@ class Modules:
     def _file(self, path: str) -> str:
         try:
             facts = os.stat(path)
-            version = (facts.st_mtime_ns, facts.st_size, facts.st_ino)
+            version = (facts.st_mtime_ns, facts.st_ctime_ns, facts.st_size, facts.st_ino)
             known = self._files.get(path)
             if known is None or known[0] != version:
                 with open(path, "rb") as file:
@@ -109,13 +109,13 @@ def _imports_of(file: str, package: str) -> tuple[str, ...]:
     """Returns the modules that a file imports, and the names that it takes from them, which may be modules, too."""
     try:
         facts = os.stat(file)
-        return _imports_of_version(file, package, facts.st_mtime_ns, facts.st_size)
+        return _imports_of_version(file, package, (facts.st_mtime_ns, facts.st_ctime_ns, facts.st_size))
     except (OSError, RecursionError, MemoryError):  # gone; nested too deeply
         return ()
 
 
 @functools.lru_cache(maxsize=1_000)
-def _imports_of_version(file: str, package: str, changed: int, size: int) -> tuple[str, ...]:
+def _imports_of_version(file: str, package: str, version: tuple[int, ...]) -> tuple[str, ...]:
     try:
         with open(file, "rb") as source:
             tree = ast.parse(source.read())
