@@ -39,6 +39,7 @@ create table if not exists lease (key text, kernel text, primary key (key, kerne
 create table if not exists doomed (name text, kernel text);
 create table if not exists content (path text primary key, version text, digest text);
 create table if not exists unsent (key text primary key);
+create table if not exists user (key text, notebook text, primary key (key, notebook));
 create index if not exists file_key on file (key);
 """
 
@@ -69,6 +70,7 @@ class Entry:
         created: when it was kept, seconds since the epoch.
         took: seconds that making it took.
         used: when it was made or used last.
+        notebooks: paths of those that have made or used it, as far as they are known.
     """
 
     key: str
@@ -81,6 +83,7 @@ class Entry:
     used: float = 0.0
     size: int = 0
     names: tuple[str, ...] = ()
+    notebooks: frozenset[str] = frozenset()
 
     def total(self) -> int:
         """The bytes of all values and the output."""
@@ -95,9 +98,14 @@ class Box:
         limit: returns the bytes that may be kept.
         say: shows the user a sentence about what is damaged.
 
+    Attributes:
+        notebook: the path of the notebook that uses it; empty: nobody knows.
+
     Raises:
         FolderError: it can't be used.
     """
+
+    notebook = ""
 
     def __init__(self, folder: str, limit: Callable[[], int], say: Callable[[str], None]) -> None:
         self.folder = self.where = os.path.abspath(folder)  # the latter as a user names it
@@ -129,7 +137,7 @@ class Box:
             if self._closed:
                 return
             with contextlib.suppress(sqlite3.Error, OSError), self._change() as db:
-                self._end_leases(db, self._lease.living() - {self._lease.name})
+                self._after_commit += _end_leases(db, self._lease.living() - {self._lease.name})
             self._closed = True
             with contextlib.suppress(sqlite3.Error):
                 self._db.close()
@@ -170,7 +178,7 @@ class Box:
                     continue
                 found[key] = entry
                 db.execute("update entry set used = ? where key = ?", (time.time(), key))
-                db.execute("insert or ignore into lease values (?, ?)", (key, self._lease.name))
+                self._uses(db, key)
         for _, title, why in damaged:
             self.say(f"The kept result of {title} cannot be used ({why}); it is made anew.")
         return found
@@ -200,7 +208,7 @@ class Box:
                 )  # fmt: skip
                 names = [(stored.name, entry.key) for stored in entry.values.values() if stored.name]
                 db.executemany("insert or replace into file values (?, ?)", names)
-                db.execute("insert or ignore into lease values (?, ?)", (entry.key, self._lease.name))
+                self._uses(db, entry.key)
         return len(entries)
 
     def entries(self) -> list[Entry]:
@@ -209,9 +217,12 @@ class Box:
             rows = db.execute(
                 "select key, title, line, names, created, took, used, size from entry order by created desc"
             ).fetchall()
+            users: dict[str, set[str]] = {}
+            for key, notebook in db.execute("select key, notebook from user"):
+                users.setdefault(key, set()).add(notebook)
         return [
             Entry(key, title, line, created=created, took=took, used=used, size=size,
-                  names=tuple(filter(None, names.split(","))))
+                  names=tuple(filter(None, names.split(","))), notebooks=frozenset(users.get(key, ())))
             for key, title, line, names, created, took, used, size in rows
         ]  # fmt: skip
 
@@ -331,6 +342,11 @@ class Box:
             db.execute("insert or replace into content values (?, ?, ?)", (path, version, found))
         return found
 
+    def _uses(self, db: sqlite3.Connection, key: str) -> None:
+        db.execute("insert or ignore into lease values (?, ?)", (key, self._lease.name))
+        if self.notebook:
+            db.execute("insert or ignore into user values (?, ?)", (key, self.notebook))
+
     def _remove(self, db: sqlite3.Connection, key: str) -> None:
         names = [name for (name,) in db.execute("select name from file where key = ?", (key,))]
         if names:
@@ -340,9 +356,8 @@ class Box:
             if users:
                 db.executemany("insert into doomed values (?, ?)", [(name, user) for name in names for user in users])
                 names = []
-        db.execute("delete from file where key = ?", (key,))
-        db.execute("delete from entry where key = ?", (key,))
-        db.execute("delete from lease where key = ?", (key,))
+        for table in ("file", "entry", "lease", "user"):
+            db.execute(f"delete from {table} where key = ?", (key,))
         self._after_commit += [Stored(name=name) for name in names]
 
     def _make_room(self, db: sqlite3.Connection, entry: Entry) -> None:
@@ -364,7 +379,7 @@ class Box:
     def _sweep(self) -> None:
         """Removes what dead processes left: leases, files half written, files that no row names."""
         with self._change() as db:
-            self._end_leases(db, self._lease.living())
+            self._after_commit += _end_leases(db, self._lease.living())
             known = {name for (name,) in db.execute("select name from file union select name from doomed")}
             for name in os.listdir(self._home.path):
                 path = os.path.join(self._home.path, name)
@@ -372,14 +387,15 @@ class Box:
                     if name not in known and time.time() - os.stat(path).st_mtime > STRAY_SECONDS:
                         os.unlink(path)
 
-    def _end_leases(self, db: sqlite3.Connection, living: set[str]) -> None:
-        """Forgets the leases of kernels that are gone, and removes the files that only they could still read."""
-        for (kernel,) in db.execute("select distinct kernel from lease").fetchall():
-            if kernel not in living:
-                db.execute("delete from lease where kernel = ?", (kernel,))
-        before = {name for (name,) in db.execute("select name from doomed")}
-        for (kernel,) in db.execute("select distinct kernel from doomed").fetchall():
-            if kernel not in living:
-                db.execute("delete from doomed where kernel = ?", (kernel,))
-        after = {name for (name,) in db.execute("select name from doomed")}
-        self._after_commit += [Stored(name=name) for name in before - after]
+
+def _end_leases(db: sqlite3.Connection, living: set[str]) -> list[Stored]:
+    """Forgets the leases of kernels that are gone; returns the files that only they could still read."""
+    for (kernel,) in db.execute("select distinct kernel from lease").fetchall():
+        if kernel not in living:
+            db.execute("delete from lease where kernel = ?", (kernel,))
+    before = {name for (name,) in db.execute("select name from doomed")}
+    for (kernel,) in db.execute("select distinct kernel from doomed").fetchall():
+        if kernel not in living:
+            db.execute("delete from doomed where kernel = ?", (kernel,))
+    after = {name for (name,) in db.execute("select name from doomed")}
+    return [Stored(name=name) for name in before - after]

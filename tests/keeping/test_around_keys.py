@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import time
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from IPython.core.error import UsageError
 
 import raynb as ray
 from raynb.base import engine as engines
@@ -13,8 +16,10 @@ from raynb.base.process import surroundings
 from raynb.jupyter.cells.analysis import analyse
 from raynb.jupyter.kept import keys
 from raynb.jupyter.kept.results import Kept
+from raynb.jupyter.magics.kept import forget
 from raynb.jupyter.on_worker.runner import CellJob
-from raynb.keeping import session
+from raynb.keeping import session, values
+from raynb.keeping.box import Box, Entry
 from raynb.keeping.versions import Unsure
 from raynb.util import kept_functions
 
@@ -104,3 +109,35 @@ def test_a_call_follows_the_environment_where_the_notebook_says_so(
     monkeypatch.setattr(kept, "close", lambda: None)
     kept.uninstall()
     assert session.follows is None
+
+
+def test_names_are_forgotten_of_this_notebook_alone(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    paths = [str(tmp_path / name) for name in ("a.ipynb", "b.ipynb", "was.ipynb")]
+    boxes = [Box(str(tmp_path / "kept"), lambda: 10**9, print) for _ in paths]
+    for number, (path, box) in enumerate(zip(paths, boxes, strict=True)):
+        if "was" not in path:  # that one was renamed
+            Path(path).touch()
+        box.notebook = path
+        box.add([Entry(f"{name}{number}", "In[1]", "", {name: values.write(box.folder, 1)}) for name in ("x", path)])
+    boxes[1].add([Entry("y", "In[2]", "", {"y": values.write(boxes[1].folder, 1)})])
+    assert boxes[0].lookup(["y"])  # by now both use it
+
+    def forgotten(line: str, path: str, after: float = 0.0) -> set[str]:
+        before = boxes[0].entries()
+        kept = SimpleNamespace(
+            exists=lambda: True, ages=lambda: (before, time.time() + after), box=lambda: boxes[0], session=lambda: path
+        )
+        forget(SimpleNamespace(kept=kept), line)
+        return {entry.key for entry in before} - {entry.key for entry in boxes[0].entries()}
+
+    with pytest.raises(UsageError, match=r"of this notebook has an output 'y', but of a\.ipynb, b\.ipynb"):
+        forgotten("y", str(tmp_path / "c.ipynb"))
+    with pytest.raises(UsageError, match="no kept result has an output 'z'"):
+        forgotten("z", paths[0])
+    assert forgotten("--older 1h x", paths[0]) == set()
+    assert forgotten("x y", paths[0]) == {"x0", "x2", "y"}
+    assert forgotten("x", "") == {"x1"}
+    assert forgotten("--older 1h", paths[0], 7_200.0) == {f"{path}{number}" for number, path in enumerate(paths)}
+    assert "Forgot 3 kept results" in capsys.readouterr().out
+    for box in boxes:
+        box.close()

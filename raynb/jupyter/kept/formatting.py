@@ -31,6 +31,16 @@ def where(configured: str, session: str, first_folder: str) -> str:
     return os.path.join(first_folder, FOLDER)
 
 
+def is_own(entry: Entry, session: str) -> bool:
+    """Returns whether a notebook has made or used a kept result, as far as anybody knows: those of notebooks that are
+    gone, which may be this one under its former name, count as its own.
+
+    Args:
+        session: the notebook's path as Jupyter gives it to the kernel; empty: unknown.
+    """
+    return not session or session in entry.notebooks or not any(map(os.path.exists, entry.notebooks))
+
+
 def kept_from(entries: Sequence[Entry], hits: int, of: int) -> str:
     """Returns the dim line under what was kept."""
     if not entries:

@@ -102,6 +102,7 @@ class Kept:
                 self._box = open_box(path, lambda: self.notebook.config.keep_limit, self._show)
             except (FolderError, OSError) as error:
                 raise UsageError(f"--keep: {error}") from None
+            self._box.notebook = self.session()
             self._keeper = Keeper(self._box)
             atexit.unregister(self.close)
             atexit.register(self.close)  # before the runtime's own end, which was registered earlier
@@ -109,7 +110,12 @@ class Kept:
 
     def _path(self) -> str:
         configured = self.notebook.config.keep_directory or os.environ.get(session.DIRECTORY, "")
-        return where(configured, os.environ.get("JPY_SESSION_NAME", ""), self._folder)
+        return where(configured, self.session(), self._folder)
+
+    @staticmethod
+    def session() -> str:
+        """Returns the notebook's path as Jupyter gives it to the kernel; empty: unknown."""
+        return os.environ.get("JPY_SESSION_NAME", "")
 
     def keeper(self) -> Keeper:
         """Returns what writes into `box`."""

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
+
 from IPython.core.error import UsageError
 from IPython.core.magic_arguments import argument, magic_arguments
 
 from raynb.jupyter.formatting import format_bytes
-from raynb.jupyter.kept.formatting import seconds_of, table
+from raynb.jupyter.kept.formatting import is_own, seconds_of, table
 from raynb.jupyter.magics.arguments import parse
 from raynb.jupyter.notebook import Notebook
 
@@ -20,9 +22,9 @@ def show_kept(notebook: Notebook, rest: str) -> None:
 
 
 @magic_arguments("%raynb forget")
-@argument("names", nargs="*", metavar="NAME", help="Outputs whose cells are forgotten.")
-@argument("--all", action="store_true", help="Everything that is kept.")
-@argument("--older", metavar="AGE", help="What was kept longer ago: 30m, 12h, 7d.")
+@argument("names", nargs="*", metavar="NAME", help="Outputs whose cells, of this notebook, are forgotten.")
+@argument("--all", action="store_true", help="Everything that is kept in the folder, of other notebooks too.")
+@argument("--older", metavar="AGE", help="What was kept longer ago: 30m, 12h, 7d; without names of all notebooks.")
 def forget(notebook: Notebook, rest: str) -> None:
     """Removes kept results."""
     args = parse(forget, rest)
@@ -33,14 +35,19 @@ def forget(notebook: Notebook, rest: str) -> None:
         raise UsageError(f"%raynb forget: --older takes an age such as 30m, 12h or 7d, got {args.older!r}.")
     kept = notebook.kept
     entries, now = kept.ages() if kept.exists() else ([], 0.0)
-    known = {name for entry in entries for name in entry.names}
+    everything = args.all or not args.names
+    chosen = entries if everything else [entry for entry in entries if is_own(entry, kept.session())]
     for name in args.names:
-        if name not in known:
-            raise UsageError(f"%raynb forget: no kept result has an output {name!r}; `%raynb kept` lists them.")
+        if not any(name in entry.names for entry in chosen):
+            others = {os.path.basename(path) for entry in entries if name in entry.names for path in entry.notebooks}
+            why = f" of this notebook has an output {name!r}, but of {', '.join(sorted(others))}" if others else (
+                f" has an output {name!r}"
+            )
+            raise UsageError(f"%raynb forget: no kept result{why}; `%raynb kept` lists them.")
     wanted = set(args.names)
     keys = {
-        entry.key for entry in entries
-        if (args.all or not wanted or wanted.intersection(entry.names)) and now - entry.created >= age
+        entry.key for entry in chosen
+        if (everything or wanted.intersection(entry.names)) and now - entry.created >= age
     }  # fmt: skip
     count, size = kept.box().forget(lambda entry: entry.key in keys) if keys else (0, 0)
     print(f"Forgot {count:,} kept {'result' if count == 1 else 'results'}, {format_bytes(size)}.")
