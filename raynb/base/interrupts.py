@@ -135,7 +135,7 @@ def destructor(function: F) -> F:
     return function
 
 
-def is_default(handler: Any) -> bool:
+def is_default(handler: object) -> bool:
     """Returns whether a handler of SIGINT is Python's default one, or ours in its place."""
     return handler is _handler or handler is _outer
 

@@ -94,7 +94,7 @@ class ObjectRef(Generic[T_co]):
     def __repr__(self) -> str:
         return f"ObjectRef({self.hex()})"
 
-    def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, str]:
+    def _repr_mimebundle_(self, include: object = None, exclude: object = None) -> dict[str, str]:
         return self._engine.ref_bundle(self)
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -110,7 +110,7 @@ class ObjectRef(Generic[T_co]):
 
         return asyncio.wrap_future(self.future())
 
-    def _on_completed(self, callback: Callable[[Any], Any]) -> None:
+    def _on_completed(self, callback: Callable[[Any], object]) -> None:
         """Calls back with the value, or with its error, when it is there (Ray's internal name, used by libraries)."""
         self.future().add_done_callback(lambda done: callback(done.exception() or done.result()))
 
@@ -206,13 +206,13 @@ foreign: dict[type, Callable[[Any], Any]] = {}
 foreign_handles: dict[type, Callable[[Any], Any]] = {}
 
 
-def ours(value: Any) -> Any:
+def ours(value: object) -> Any:
     """Returns our ref for one of plain Ray's; anything else as it is."""
     made = foreign.get(type(value))
     return value if made is None else made(value)
 
 
-def is_ref(value: Any) -> bool:
+def is_ref(value: object) -> bool:
     """Returns whether a value is a ref, by its type alone.
 
     `isinstance` would go on to ask a proxy or lazy object for its ``__class__``, which runs its code.
@@ -288,11 +288,11 @@ class ObjectRefGenerator:
         """Returns whether the next item is there; False at the end."""
         return not self.is_finished() and self._engine.item_is_ready(*self._position)
 
-    def send(self, value: Any) -> Any:
+    def send(self, value: object) -> Any:
         """Raises, as in Ray: nothing can be sent into a task."""
         raise NotImplementedError("`gen.send` is not supported.")
 
-    def throw(self, value: Any) -> Any:
+    def throw(self, value: object) -> Any:
         """Raises, as in Ray."""
         raise NotImplementedError("`gen.throw` is not supported; ray.cancel(gen) stops the task.")
 
@@ -300,11 +300,11 @@ class ObjectRefGenerator:
         """Raises, as in Ray."""
         raise NotImplementedError("`gen.close` is not supported; ray.cancel(gen) stops the task.")
 
-    async def asend(self, value: Any) -> Any:
+    async def asend(self, value: object) -> Any:
         """Raises, as in Ray."""
         raise NotImplementedError("`gen.asend` is not supported.")
 
-    async def athrow(self, value: Any) -> Any:
+    async def athrow(self, value: object) -> Any:
         """Raises, as in Ray."""
         raise NotImplementedError("`gen.athrow` is not supported; ray.cancel(gen) stops the task.")
 

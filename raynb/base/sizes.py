@@ -55,7 +55,7 @@ def size_of(value: Any, depth: int = 0) -> int:
     return size
 
 
-def _own_size(value: Any, kind: type) -> int:
+def _own_size(value: object, kind: type) -> int:
     """Returns what the nearest builtin class says: ``object``'s answer is wrong for classes with a variable part."""
     for base in kind.__mro__:
         asked = base.__dict__.get("__sizeof__")
@@ -64,7 +64,7 @@ def _own_size(value: Any, kind: type) -> int:
     return 32
 
 
-def _size_by_library(value: Any, kind: type) -> int | None:
+def _size_by_library(value: object, kind: type) -> int | None:
     """Returns what a known library says of a value of its own; None: nobody's, or it doesn't say."""
     for base in kind.__mro__:
         names = _KNOWN.get(str(base.__module__).partition(".")[0])
@@ -85,7 +85,7 @@ def _size_by_library(value: Any, kind: type) -> int | None:
     return None
 
 
-def attributes_of(value: Any) -> dict[str, Any] | None:
+def attributes_of(value: object) -> dict[str, Any] | None:
     """Returns an instance's own attributes, past any ``__getattribute__`` of its class."""
     for base in type(value).__mro__:
         slot = base.__dict__.get("__dict__")

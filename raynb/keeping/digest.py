@@ -65,7 +65,7 @@ def no_refs(ref: ObjectRef[object]) -> str:
     raise Unsure("it holds a ref whose origin isn't known")
 
 
-def digest(value: Any, ref_key: RefKey = no_refs) -> str:
+def digest(value: object, ref_key: RefKey = no_refs) -> str:
     """Returns the digest of a value as hex digits.
 
     Args:
@@ -129,7 +129,7 @@ class Walk:
         else:
             self.other(value, kind, depth)
 
-    def alone(self, value: Any) -> str:
+    def alone(self, value: object) -> str:
         """Returns the digest of a value by itself, for what has no order."""
         return digest(value, self.ref_key)
 
@@ -198,7 +198,7 @@ class Walk:
         else:
             self.reduced(value, kind, depth)
 
-    def parts(self, tag: str, parts: Iterable[Any], depth: int) -> None:
+    def parts(self, tag: str, parts: Iterable[object], depth: int) -> None:
         """Adds several values under one tag."""
         self.piece(tag)
         for part in parts:
@@ -258,7 +258,7 @@ class Walk:
             self.value(space[name], depth + 1)
         self.variables(made, [space[name] for name in names])
 
-    def variables(self, made: FunctionType, held: Iterable[Any]) -> None:
+    def variables(self, made: FunctionType, held: Iterable[object]) -> None:
         """Adds the environment variables that what a function holds may name, if it reads the environment."""
         if reads_environment(made.__code__):
             for name in sorted({name for value in held for name in variables_in(value)}):
@@ -310,7 +310,7 @@ class Walk:
             self.value(member, depth + 1)
 
     # -- everything else -----------------------------------------------------------------------
-    def reduced(self, value: Any, kind: type, depth: int) -> None:
+    def reduced(self, value: object, kind: type, depth: int) -> None:
         """Adds what the value's ``__reduce_ex__`` returns. Raises `Unsure` if it cannot be pickled."""
         reduce = copyreg.dispatch_table.get(kind)
         try:
@@ -338,7 +338,7 @@ class Walk:
             self.value(part, depth + 1)
 
 
-def _importable(module: str, qualname: str, made: Any) -> bool:
+def _importable(module: str, qualname: str, made: object) -> bool:
     """Returns whether another process finds the very same object under its name."""
     if module in ("__main__", "") or "<" in qualname:
         return False

@@ -24,7 +24,7 @@ class Damaged(Exception):
     """It isn't what was written under this key; the text says why."""
 
 
-def header(secret: bytes, key: str, about: dict[str, Any], layout: Any, bodies: Sequence[memoryview]) -> bytes:
+def header(secret: bytes, key: str, about: dict[str, Any], layout: object, bodies: Sequence[memoryview]) -> bytes:
     """Returns what comes before the bodies.
 
     Args:

@@ -88,7 +88,7 @@ def let_go(folder: str) -> None:
         found.close()
 
 
-def write(folder: str, value: Any) -> Stored:
+def write(folder: str, value: object) -> Stored:
     """Writes a value, after a look whether it comes back equal.
 
     Raises:
@@ -109,7 +109,7 @@ def write(folder: str, value: Any) -> Stored:
     return _written(folder, packed.data, packed.buffers)
 
 
-def _written(folder: str, data: Any, buffers: Sequence[Any]) -> Stored:
+def _written(folder: str, data: object, buffers: Sequence[object]) -> Stored:
     _, path, size, segments = tier_of(folder).write(data, buffers)
     return Stored(b"", os.path.basename(path), size, tuple(segments), version_of(os.stat(path)))
 
@@ -127,7 +127,7 @@ def _comes_back(value: Any, packed: Any) -> bool:
         return False
 
 
-def _flat(buffer: Any) -> memoryview:
+def _flat(buffer: object) -> memoryview:
     from raynb.base.buffers import Gathered, flat
 
     if type(buffer) is Gathered:
@@ -228,7 +228,7 @@ class Stub:
         self.folder = folder
         self.stored = stored
 
-    def __reduce_ex__(self, protocol: Any) -> tuple[Callable[..., Any], tuple[Any, ...]]:
+    def __reduce_ex__(self, protocol: object) -> tuple[Callable[..., Any], tuple[Any, ...]]:
         return read, (self.folder, self.stored)
 
 

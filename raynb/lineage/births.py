@@ -6,7 +6,6 @@ Thread contract: one thread at a time.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
 
 class Births:
@@ -16,7 +15,7 @@ class Births:
         space: the notebook's names.
     """
 
-    def __init__(self, space: Mapping[str, Any]) -> None:
+    def __init__(self, space: Mapping[str, object]) -> None:
         self._space = space
         self._ids: dict[str, int] = {}
         self._scopes: dict[str, int] = {}
@@ -39,7 +38,7 @@ class Births:
         """Returns the names that the running cell has bound so far."""
         return {name for name, value in list(self._space.items()) if self._ids.get(name) != id(value)}
 
-    def of(self, name: str, scope: int, value: Any = None) -> int:
+    def of(self, name: str, scope: int, value: object = None) -> int:
         """Returns the cell in which a name was bound last; 0: nobody knows.
 
         Args:

@@ -34,7 +34,7 @@ def shape_of(made: Any) -> tuple[Any, ...] | None:
         return None
 
 
-def same(one: tuple[Any, ...], other: tuple[Any, ...] | None) -> bool:
+def same(one: tuple[object, ...], other: tuple[object, ...] | None) -> bool:
     """Returns whether two shapes are of the same objects; nobody's ``==`` is asked."""
     return other is not None and len(one) == len(other) and all(a is b for a, b in zip(one, other, strict=True))
 
@@ -66,7 +66,7 @@ def _parts(value: Any, owner: Any, depth: int) -> Iterator[Any]:
         raise Loose
 
 
-def _function(made: FunctionType, owner: Any, depth: int) -> Iterator[Any]:
+def _function(made: FunctionType, owner: object, depth: int) -> Iterator[Any]:
     if made.__dict__ or made.__kwdefaults__:
         raise Loose
     yield made.__code__
@@ -82,7 +82,7 @@ def _function(made: FunctionType, owner: Any, depth: int) -> Iterator[Any]:
         yield from _parts(content, owner, depth + 1)
 
 
-def _class(made: type, owner: Any, depth: int) -> Iterator[Any]:
+def _class(made: type, owner: object, depth: int) -> Iterator[Any]:
     if made.__module__ == "builtins":
         return
     if made.__module__ != "__main__":

@@ -59,7 +59,7 @@ class Reader:
         ref_token: what stands for a ref.
     """
 
-    def __init__(self, namespace: Mapping[str, Any], ref_token: Callable[[ObjectRef[object]], str]) -> None:
+    def __init__(self, namespace: Mapping[str, object], ref_token: Callable[[ObjectRef[object]], str]) -> None:
         self.namespace = namespace
         self.ref_token = ref_token
         self._definitions: weakref.WeakKeyDictionary[Any, tuple[tuple[Any, ...], str, tuple[str, ...]]]
@@ -120,7 +120,7 @@ class Reader:
             return f"identity {self.identity(value)}", tuple(walk.names)
         return walk.total.hexdigest()[:32], tuple(walk.names)
 
-    def _of_definition(self, made: Any) -> tuple[str, Iterable[str]]:
+    def _of_definition(self, made: object) -> tuple[str, Iterable[str]]:
         """As `of`, of a function or class: read again only if it may have changed."""
         shape = shape_of(made)
         known = self._definitions.get(made)
@@ -157,7 +157,7 @@ class Reader:
             del self._identities[key]
 
 
-def kind_in(namespace: Mapping[str, Any], name: str) -> str:
+def kind_in(namespace: Mapping[str, object], name: str) -> str:
     """Returns `kind_of` what a name stands for, or that it is a module or a variable of the environment."""
     if name in namespace or " " not in name:
         return kind_of(namespace.get(name))
@@ -212,7 +212,7 @@ class _TokenWalk(Walk):
         self.whole: object = None  # the value into which is looked so
         self.copies: dict[int, object] = {}  # id of a container that was made for this look → what it was made of
 
-    def value(self, value: Any, depth: int) -> None:
+    def value(self, value: object, depth: int) -> None:
         """Adds a value to the token, and stops after a bounded number of parts."""
         self.left -= 1
         if self.left >= 0:
@@ -233,7 +233,7 @@ class _TokenWalk(Walk):
         self.copies[id(copy)] = of
         self.value(copy, depth)
 
-    def alone(self, value: Any) -> str:
+    def alone(self, value: object) -> str:
         """Returns the token of one value by itself."""
         inner = _TokenWalk(self.reader)
         inner.left, inner.inside, inner.whole = self.left, self.inside, self.whole
@@ -304,12 +304,12 @@ class _TokenWalk(Walk):
         """Remembers the value whose identity counts where something large is made only to look into it."""
         self.whole = self.whole if self.inside else value
 
-    def reduced(self, value: Any, kind: type, depth: int) -> None:
+    def reduced(self, value: object, kind: type, depth: int) -> None:
         """Adds what the value's ``__reduce_ex__`` returns."""
         self.looks_into(value)
         super().reduced(value, kind, depth)
 
-    def rebuilt(self, found: tuple[Any, ...], depth: int) -> None:
+    def rebuilt(self, found: tuple[object, ...], depth: int) -> None:
         """Adds what ``__reduce_ex__`` returned."""
         self.inside += 1
         super().rebuilt(found, depth)
@@ -349,7 +349,7 @@ class _TokenWalk(Walk):
             self.piece("identity", self.identity(whole))
         self.copied(value.ravel()[:MAX_LABELS].tolist(), whole, depth + 1)
 
-    def module(self, value: Any, kind: type, depth: int) -> None:
+    def module(self, value: object, kind: type, depth: int) -> None:
         """Adds a module; one that was made in this process counts by what it holds."""
         own: dict[str, object] = _DICT_OF_MODULE.__get__(value)
         name = str(own.get("__name__", ""))
@@ -357,7 +357,7 @@ class _TokenWalk(Walk):
         if kind is ModuleType and own.get("__spec__") is None and "__file__" not in own and name != "__main__":
             self.copied({name: held for name, held in own.items() if not name.startswith("__")}, value, depth + 1)
 
-    def pandas(self, value: Any, kind: type, depth: int) -> None:
+    def pandas(self, value: object, kind: type, depth: int) -> None:
         """A frame or series: its blocks and axes, without running any of its methods."""
         own = attributes_of(value) or {}
         manager = own.get("_mgr")
@@ -407,7 +407,7 @@ class _TokenWalk(Walk):
             self.value(values.tolist(), depth + 1)
             self.inside -= 1
 
-    def instance(self, value: Any, kind: type, depth: int) -> None:
+    def instance(self, value: object, kind: type, depth: int) -> None:
         """An object of a class of others or of the notebook: its class, its attributes, and what it has of Python's own
         classes."""
         self.kind(kind, depth)

@@ -8,7 +8,7 @@ from typing import Any
 from raynb.serde import functions
 
 
-def bound(instance: Any, name: str, leave: Callable[[], None]) -> Callable[..., Any]:
+def bound(instance: object, name: str, leave: Callable[[], None]) -> Callable[..., Any]:
     """Returns the method that a call names.
 
     Args:

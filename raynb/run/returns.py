@@ -13,7 +13,7 @@ from raynb.base.spec import FailedReturn, TaskOptions
 Kept = TypeVar("Kept")
 
 
-def each(result: Any, options: TaskOptions, keep: Callable[[Any], Kept], keep_error: Callable[[Exception], Kept],
+def each(result: object, options: TaskOptions, keep: Callable[[Any], Kept], keep_error: Callable[[Exception], Kept],
          count: int | None = None) -> list[Kept]:  # fmt: skip
     """Keeps every return value of a task; of several, one that cannot be pickled fails alone.
 
@@ -56,7 +56,7 @@ def items_of(result: Any, name: str, num_returns: str) -> Iterator[Any]:
         ) from None
 
 
-def dynamic(items: Iterable[Any], options: TaskOptions, keep: Callable[[Any], Kept],
+def dynamic(items: Iterable[object], options: TaskOptions, keep: Callable[[Any], Kept],
             keep_error: Callable[[Exception], Kept]) -> list[Kept]:  # fmt: skip
     """Keeps all items of a ``num_returns="dynamic"`` task; an error in the middle is the last one, as in Ray.
 

@@ -34,7 +34,7 @@ def start(path: list[str]) -> None:
     _path[:] = path
 
 
-def apply(key: str, blob: bytes, env: Mapping[str, Any]) -> None:
+def apply(key: str, blob: bytes, env: Mapping[str, object]) -> None:
     """Applies surroundings; does nothing if they are in force.
 
     Args:
@@ -67,7 +67,7 @@ def _report(text: str) -> None:
 
 
 # -- what every process has ----------------------------------------------------------------------
-def _apply_path(path: list[str], env: Mapping[str, Any]) -> None:
+def _apply_path(path: list[str], env: Mapping[str, object]) -> None:
     """Takes the driver's path; entries of this process's own stay in front of it, or behind."""
     before, known = set(_path), set(path)
     now = list(sys.path)
@@ -78,7 +78,7 @@ def _apply_path(path: list[str], env: Mapping[str, Any]) -> None:
     _path[:] = path
 
 
-def _apply_folder(folder: str, env: Mapping[str, Any]) -> None:
+def _apply_folder(folder: str, env: Mapping[str, object]) -> None:
     if env.get("working_dir"):
         return
     try:
@@ -104,7 +104,7 @@ def _apply_env(changed: dict[str, str | None], env: Mapping[str, Any]) -> None:
         time.tzset()
 
 
-def _apply_logging(state: dict[str, Any], env: Mapping[str, Any]) -> None:
+def _apply_logging(state: dict[str, Any], env: Mapping[str, object]) -> None:
     root = logging.getLogger()
     root.setLevel(state["root"])
     logging.disable(state["disable"])
@@ -142,7 +142,7 @@ def _same(made: logging.StreamHandler[Any], other: logging.Handler) -> bool:
     return type(other) is logging.StreamHandler and made.stream is other.stream
 
 
-def _apply_warnings(filters: list[tuple[Any, ...]], env: Mapping[str, Any]) -> None:
+def _apply_warnings(filters: list[tuple[Any, ...]], env: Mapping[str, object]) -> None:
     """Takes the driver's filters; one for a category whose module isn't loaded here waits for it."""
     made = []
     for action, message, category, module, line in filters:

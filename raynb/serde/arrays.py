@@ -51,7 +51,7 @@ class Place:
 
     __slots__ = ("_at", "_buffers", "_count", "_made")
 
-    def __init__(self, buffers: list[Any], made: Callable[..., Any], count: int) -> None:
+    def __init__(self, buffers: list[Any], made: Callable[..., object], count: int) -> None:
         self._buffers = buffers
         self._made = made
         self._count = count
@@ -61,7 +61,7 @@ class Place:
         self._at = len(self._buffers)
         return self._made, tuple(pickle.PickleBuffer(bytearray(1)) for _ in range(self._count))
 
-    def fill(self, *buffers: Any) -> None:
+    def fill(self, *buffers: object) -> None:
         """Puts the buffers where they are read from, once all is pickled."""
         self._buffers[self._at : self._at + self._count] = buffers
 
@@ -154,7 +154,7 @@ def reduce_dtype(dtype: Any) -> Any:
     return NotImplemented
 
 
-def viewed(buffer: Any, dtype: str, shape: tuple[int, ...]) -> Any:
+def viewed(buffer: object, dtype: str, shape: tuple[int, ...]) -> Any:
     """Makes an array of its buffer."""
     try:
         return sys.modules["numpy"].ndarray(shape, dtype, buffer)

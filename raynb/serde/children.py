@@ -25,7 +25,7 @@ def _patch(module: ModuleType) -> None:
     module.ForkingPickler.reducer_override = _by_value
 
 
-def _by_value(pickler: Any, obj: Any) -> Any:
+def _by_value(pickler: object, obj: object) -> Any:
     if (type(obj) is FunctionType or isinstance(obj, type)) and obj.__module__ == "__main__" and _spawns():
         return _arrive, (cloudpickle.dumps(obj), obj.__name__)
     return NotImplemented

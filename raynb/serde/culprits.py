@@ -20,7 +20,7 @@ MAX_DEPTH = 8
 _INSIDE = ("__wrapped__", "_function", "_cls", "func")
 
 
-def find(value: Any, path: str, can_pickle: Callable[[Any], bool]) -> str:
+def find(value: object, path: str, can_pickle: Callable[[Any], bool]) -> str:
     """Returns a text that names the innermost part that cannot be pickled; ``path`` if it is the value itself.
 
     Args:
@@ -81,7 +81,7 @@ def _parts_of_class(cls: type) -> Iterator[tuple[str, Any]]:
     yield from ((f"the base {base.__qualname__} of class {cls.__qualname__}", base) for base in cls.__bases__)
 
 
-def _parts_of_object(value: Any, path: str) -> Iterator[tuple[str, Any]]:
+def _parts_of_object(value: object, path: str) -> Iterator[tuple[str, Any]]:
     attributes = attributes_of(value) or {}
     for word in _INSIDE:
         inner = attributes.get(word)

@@ -73,7 +73,7 @@ def _set_state(error: BaseException, state: dict[str, Any]) -> None:
             continue
 
 
-def _put(error: BaseException, **values: Any) -> None:
+def _put(error: BaseException, **values: object) -> None:
     """Sets attributes although the class may refuse it, as a frozen dataclass does."""
     for name, value in values.items():
         BaseException.__setattr__(error, name, value)
@@ -147,7 +147,7 @@ def _dual_class(cause: type) -> type | None:
         return cls
     name = f"RayTaskError({cause.__name__})"
 
-    def __getattr__(self: Any, attribute: str) -> Any:
+    def __getattr__(self: object, attribute: str) -> Any:
         inner = self.__dict__.get("cause")
         if inner is None or attribute.startswith("__"):
             raise AttributeError(attribute)
@@ -195,7 +195,7 @@ def _links(error: BaseException) -> tuple[Any, ...]:
     )
 
 
-def _relink(error: BaseException, links: tuple[Any, ...]) -> BaseException:
+def _relink(error: BaseException, links: tuple[object, ...]) -> BaseException:
     cause, context, suppressed = links
     _put(error, __cause__=cause, __context__=context, __suppress_context__=suppressed)
     return error

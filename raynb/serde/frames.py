@@ -16,7 +16,7 @@ class _Whole:
 
     __slots__ = ("_chunk",)
 
-    def __init__(self, chunk: Any) -> None:
+    def __init__(self, chunk: object) -> None:
         self._chunk = chunk
 
     def combine_chunks(self) -> Any:
@@ -24,7 +24,7 @@ class _Whole:
         return self._chunk
 
 
-def reduce(part: Any) -> Any:
+def reduce(part: object) -> Any:
     """Returns a better reduction than pandas' own, None where there is none."""
     if type(part).__name__ == "Index":
         return _reduce_index(part)
@@ -48,7 +48,7 @@ def made_index(kind: Any, data: Any, name: Any) -> Any:
     return kind._simple_new(data, name)
 
 
-def _reduce_column(column: Any) -> Any:
+def _reduce_column(column: object) -> Any:
     """Returns pandas' own reduction of a column, without the copy that pandas makes of its memory;
     None where that copy does something: it puts chunks together, and leaves out what a slice doesn't show.
     """

@@ -13,7 +13,7 @@ from raynb.base.process import headroom
 from raynb.serde import pickling
 
 
-def definition(function: Any, name: str) -> tuple[str, Packed, float]:
+def definition(function: object, name: str) -> tuple[str, Packed, float]:
     """Returns (key, packed, seconds that pickling took) of a function or class.
 
     Raises:
@@ -53,7 +53,7 @@ def notebook_class(name: str) -> type | None:
     return next((cls for cls in reversed(known) if cls.__module__ == "__main__" and cls.__qualname__ == name), None)
 
 
-def method(instance: Any, name: str) -> Any:
+def method(instance: object, name: str) -> Any:
     """Returns a method of an actor: its class's, even if the instance has an attribute of that name (as Ray)."""
     if name in getattr(instance, "__dict__", ()):
         cls = type(instance)

@@ -38,28 +38,28 @@ class _Made:
 
     kind = ""
 
-    def __new__(cls, *args: Any, **kwargs: Any) -> _Made:
+    def __new__(cls, *args: object, **kwargs: object) -> _Made:
         return object.__new__(cls)
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
+    def __init__(self, *args: object, **kwargs: object) -> None:
         pass
 
-    def __setstate__(self, state: Any) -> None:
+    def __setstate__(self, state: object) -> None:
         pass
 
-    def __setitem__(self, key: Any, value: Any) -> None:
+    def __setitem__(self, key: object, value: object) -> None:
         pass
 
-    def append(self, item: Any) -> None:
+    def append(self, item: object) -> None:
         """Ignores the item."""
 
-    def extend(self, items: Any) -> None:
+    def extend(self, items: object) -> None:
         """Ignores the items."""
 
-    def add(self, item: Any) -> None:
+    def add(self, item: object) -> None:
         """Ignores the item."""
 
-    def __call__(self, *args: Any) -> Any:
+    def __call__(self, *args: object) -> Any:
         return _class("")()
 
     def __hash__(self) -> int:
@@ -77,7 +77,7 @@ class _Function:
         self.name = name
         self.kind = _MAKERS.get((module, name)) or _MAKERS.get((module, "*")) or ""
 
-    def __call__(self, *args: Any) -> Any:
+    def __call__(self, *args: object) -> Any:
         first = args[0] if args else None
         if self.name in _OF_A_CLASS and isinstance(first, type) and issubclass(first, _Made):
             return first()
@@ -110,7 +110,7 @@ class _Reader(_Steps):  # type: ignore[misc]
             return _class(last)
         return _Function(module, last)
 
-    def persistent_load(self, pid: Any) -> Any:
+    def persistent_load(self, pid: object) -> Any:
         """Returns a made-up value in place of a ref."""
         return _class("")()
 

@@ -46,7 +46,7 @@ def _reduce_cache(cached: Any) -> Any:
     return _make_cache, (cached.__wrapped__, cached.cache_parameters(), extra)
 
 
-def _make_cache(function: Any, parameters: dict[str, Any], extra: dict[str, Any]) -> Any:
+def _make_cache(function: object, parameters: dict[str, Any], extra: dict[str, Any]) -> Any:
     made = functools.lru_cache(**parameters)(function)
     vars(made).update(extra)
     return made
@@ -77,7 +77,7 @@ def _reduce_new_type(made: Any) -> Any:
     return _make_new_type, (made.__name__, made.__supertype__, made.__module__, made.__qualname__)
 
 
-def _make_new_type(name: str, of: Any, module: str, qualname: str) -> Any:
+def _make_new_type(name: str, of: object, module: str, qualname: str) -> Any:
     kind: Any = typing.NewType
     made = kind(name, of)
     made.__module__, made.__qualname__ = module, qualname
@@ -122,7 +122,7 @@ def _reduce_alias(made: Any) -> Any:
     return _make_alias, (made.__name__,), made.__value__, None, None, _set_alias
 
 
-def _make_generic_alias(name: str, value: Any, parameters: tuple[Any, ...]) -> Any:
+def _make_generic_alias(name: str, value: object, parameters: tuple[object, ...]) -> Any:
     kind: Any = typing.TypeAliasType  # type: ignore[attr-defined]
     return kind(name, value, type_params=parameters)
 
@@ -135,7 +135,7 @@ def _make_alias(name: str) -> Any:
     return names[name]
 
 
-def _set_alias(made: Any, value: Any) -> None:
+def _set_alias(made: object, value: object) -> None:
     _open_aliases.pop(id(made)).append(value)
 
 
@@ -152,7 +152,7 @@ def _reduce_variable(made: contextvars.ContextVar[Any]) -> Any:
     return _make_variable, (made.name, default)
 
 
-def _make_variable(name: str, default: tuple[Any, ...]) -> contextvars.ContextVar[Any]:
+def _make_variable(name: str, default: tuple[object, ...]) -> contextvars.ContextVar[Any]:
     """Returns this process's variable of that name."""
     found = _variables.get(name)
     if found is None:
@@ -218,7 +218,7 @@ def reduce_proxy(proxy: Any) -> Any:
     return build, (make, token, serializer, {**named, "authkey": bytes(key)})
 
 
-def reduce_exit(made: Any) -> Any:
+def reduce_exit(made: object) -> Any:
     """Returns how IPython's ``exit`` and ``quit`` travel, which hold the kernel: as Python's own."""
     return (_python_exit, ()) if type(made).__name__.endswith("ExitAutocall") else None
 
@@ -227,7 +227,7 @@ def _python_exit() -> Any:
     return getattr(builtins, "exit", sys.exit)
 
 
-def reduce_shell(made: Any) -> Any:
+def reduce_shell(made: object) -> Any:
     """Returns how the notebook's shell travels (in ``get_ipython``): as the one of the worker."""
     return (_shell, ()) if type(made).__name__.endswith("InteractiveShell") else None
 

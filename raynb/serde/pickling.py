@@ -47,7 +47,7 @@ _loads = pickle.loads
 _custom: dict[type, tuple[Callable[[Any], Any], Callable[[Any], Any]]] = {}
 
 
-def register_serializer(cls: type, serializer: Callable[[Any], Any], deserializer: Callable[[Any], Any]) -> None:
+def register_serializer(cls: type, serializer: Callable[[Any], object], deserializer: Callable[[Any], object]) -> None:
     """Names how instances of exactly ``cls`` travel (``ray.util.register_serializer``)."""
     _custom[cls] = (serializer, deserializer)
 
@@ -57,7 +57,7 @@ def deregister_serializer(cls: type) -> None:
     _custom.pop(cls, None)
 
 
-def _call(function: Callable[[Any], Any], state: Any) -> Any:
+def _call(function: Callable[[Any], object], state: object) -> Any:
     return function(state)
 
 
@@ -84,7 +84,7 @@ def _reduce_located_code(code: CodeType) -> tuple[Any, ...]:
 
 
 def _located_code(
-    build: Callable[..., CodeType], args: tuple[Any, ...], filename: str, lines: list[str] | None = None
+    build: Callable[..., CodeType], args: tuple[object, ...], filename: str, lines: list[str] | None = None
 ) -> CodeType:
     if lines is not None and filename not in linecache.cache:
         linecache.cache[filename] = (sum(map(len, lines)), None, lines, filename)
@@ -203,7 +203,7 @@ def _plain(value: Any) -> bool:
     return False
 
 
-def is_plain(value: Any) -> bool:
+def is_plain(value: object) -> bool:
     """Returns whether a value is a scalar, or a small container of scalars, that any pickler treats alike."""
     return _plain(value)
 
@@ -221,7 +221,7 @@ def _array_stream(value: Any, buffers: list[Any], out_of_band: Callable[[Any], b
     return arrays.pickle_array(value, buffers)
 
 
-def _dump(value: Any) -> tuple[bytes, list[Any], list[ObjectRef[object]]]:
+def _dump(value: object) -> tuple[bytes, list[Any], list[ObjectRef[object]]]:
     buffers: list[Any] = []
 
     def out_of_band(buffer: pickle.PickleBuffer) -> bool:
@@ -251,7 +251,7 @@ def _dump(value: Any) -> tuple[bytes, list[Any], list[ObjectRef[object]]]:
     return data, buffers, refs
 
 
-def pack(value: Any) -> Packed:
+def pack(value: object) -> Packed:
     """Pickles a value for `put` or a result."""
     if _plain(value):
         quick = _dumps(value, 5)
@@ -269,7 +269,7 @@ class _Bytes:
     def __init__(self, value: bytearray) -> None:
         self.value = value
 
-    def __reduce_ex__(self, protocol: Any) -> Any:
+    def __reduce_ex__(self, protocol: object) -> Any:
         return bytearray, (pickle.PickleBuffer(self.value),)
 
 
@@ -324,7 +324,7 @@ def pack_args(args: tuple[Any, ...], kwargs: dict[str, Any], owner: str) -> Pack
     return Packed(data, buffers, deps, refs, began)
 
 
-def _blame(args: tuple[Any, ...], kwargs: dict[str, Any], owner: str, why: str) -> TypeError:
+def _blame(args: tuple[object, ...], kwargs: dict[str, Any], owner: str, why: str) -> TypeError:
     """Finds which argument cannot travel and says where it sits."""
     named = [(f"argument {i}", v) for i, v in enumerate(args)]
     named += [(f"argument '{k}'", v) for k, v in kwargs.items()]
@@ -337,7 +337,7 @@ def _blame(args: tuple[Any, ...], kwargs: dict[str, Any], owner: str, why: str) 
     return TypeError(f"Could not serialize the arguments for {owner}: {why}")
 
 
-def can_pickle(value: Any) -> bool:
+def can_pickle(value: object) -> bool:
     """Returns whether the value can be pickled."""
     try:
         _dump(value)
@@ -346,13 +346,13 @@ def can_pickle(value: Any) -> bool:
     return True
 
 
-def struck(value: Any, error: Exception) -> bool:
+def struck(value: object, error: Exception) -> bool:
     """Returns whether what was raised while this was pickled fell in from outside: the handler of a signal
     raised it, say. It may strike the attempts that find out, too."""
     return shelter.fell_in(error) and any(can_pickle(value) for _ in range(3))
 
 
-def _culprit(value: Any, path: str) -> str:
+def _culprit(value: object, path: str) -> str:
     """Returns where in a value the part sits that cannot be pickled."""
     return culprits.find(value, path, can_pickle)
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import pickle
-from typing import Any
 
 from raynb.base import engine as slot
 from raynb.base.engine import Packed
@@ -11,7 +10,7 @@ from raynb.base.spec import FailedReturn
 from raynb.serde import pickling
 
 
-def pack_result(value: Any) -> Packed:
+def pack_result(value: object) -> Packed:
     """Pickles a result.
 
     Raises:

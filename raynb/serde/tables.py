@@ -29,13 +29,13 @@ def is_cut(part: Any) -> bool:
     return total > shown * SLACK_FACTOR + SPARE_BYTES
 
 
-def reduce(part: Any) -> Any:
+def reduce(part: object) -> Any:
     """Returns the reduction of an array, batch or table without what it doesn't show; None: its own is good."""
     shrunk = shrink(part) if hasattr(type(part), "get_total_buffer_size") else part
     return None if shrunk is part else shrunk.__reduce_ex__(5)
 
 
-def shrink(part: Any) -> Any:
+def shrink(part: object) -> Any:
     """Returns an equal array, batch or table of its own memory; the same where there is nothing to gain."""
     arrow: Any = sys.modules["pyarrow"]
     if isinstance(part, arrow.Array):

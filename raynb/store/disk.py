@@ -25,7 +25,6 @@ import threading
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 from raynb.base.buffers import Gathered
 from raynb.base.spec import Location
@@ -107,7 +106,7 @@ class GuestDiskTier:
         self._verified: dict[str, tuple[int, ...]] = {}  # path → what the system said of the file then
         self._fd = -1  # of the directory
 
-    def write(self, data: Any, buffers: Sequence[Any]) -> Location:
+    def write(self, data: object, buffers: Sequence[object]) -> Location:
         """Writes an object; returns ``("file", path, size, segments)``.
 
         Raises:

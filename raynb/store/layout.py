@@ -7,7 +7,6 @@ whole is one too.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 from raynb.base.buffers import ALIGN, Gathered, flat
 
@@ -20,7 +19,7 @@ Part = tuple[int, "memoryview | Gathered"]
 Loaded = tuple["bytes | memoryview", list[memoryview]]
 
 
-def views_of(data: Any, buffers: Sequence[Any]) -> list[memoryview | Gathered]:
+def views_of(data: object, buffers: Sequence[object]) -> list[memoryview | Gathered]:
     """Returns the stream and the buffers as views of bytes, what is gathered as it is.
 
     Raises:

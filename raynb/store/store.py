@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 from raynb.base.interrupts import Critical
 from raynb.base.spec import Location
@@ -78,7 +77,7 @@ class Store:
         self._pins = Pins()
 
     # -- writing -------------------------------------------------------------------------------
-    def write(self, data: Any, buffers: Sequence[Any] = ()) -> Location:
+    def write(self, data: object, buffers: Sequence[object] = ()) -> Location:
         """Copies an object into this process's arena, once.
 
         Args:
@@ -101,7 +100,7 @@ class Store:
 
         return ("shm", self.slot, self._own.place(size, fill), size, segments)
 
-    def write_file(self, data: Any, buffers: Sequence[Any] = ()) -> Location:
+    def write_file(self, data: object, buffers: Sequence[object] = ()) -> Location:
         """Writes an object to disk; returns ``("file", path, size, segments)``.
 
         Raises:

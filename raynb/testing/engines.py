@@ -32,7 +32,7 @@ class Broken(AssertionError):
     """An engine does not keep a promise; the message names the check."""
 
 
-def values_come_back(_: Any) -> None:
+def values_come_back(_: object) -> None:
     """What goes in by `put`, by argument and by result comes out equal."""
     echo = api.remote(lambda x: x)
     for value in (None, 0, "text", b"bytes", [1, {"a": (2, 3)}], bytearray(300_000)):
@@ -40,14 +40,14 @@ def values_come_back(_: Any) -> None:
         assert api.get(echo.remote(value), timeout=ANSWER_SECONDS) == value
 
 
-def refs_are_resolved_at_the_top_only(_: Any) -> None:
+def refs_are_resolved_at_the_top_only(_: object) -> None:
     """A ref that is an argument arrives as its value, one inside a list as a ref."""
     one = api.put(1)
     kinds = api.remote(lambda top, inner: (top, type(inner[0]).__name__))
     assert api.get(kinds.remote(one, [one]), timeout=ANSWER_SECONDS) == (1, "ObjectRef")
 
 
-def errors_arrive_as_their_class(_: Any) -> None:
+def errors_arrive_as_their_class(_: object) -> None:
     """The error of a task is raised by `get` of its ref, and of the tasks that depend on it."""
 
     def fail() -> None:
@@ -64,7 +64,7 @@ def errors_arrive_as_their_class(_: Any) -> None:
         assert isinstance(caught, RayTaskError), f"get gave {caught!r}"
 
 
-def wait_separates_ready_from_pending(_: Any) -> None:
+def wait_separates_ready_from_pending(_: object) -> None:
     """`wait` gives as many as were asked for, in the order of the question."""
     ready = [api.put(n) for n in range(4)]
     first, rest = api.wait(ready, num_returns=3, timeout=ANSWER_SECONDS)
@@ -72,7 +72,7 @@ def wait_separates_ready_from_pending(_: Any) -> None:
     assert rest == ready[3:]
 
 
-def unknown_ends_in_time(_: Any) -> None:
+def unknown_ends_in_time(_: object) -> None:
     """`get` with a timeout raises `GetTimeoutError`, and the task goes on."""
     import threading
 
@@ -99,13 +99,13 @@ def unknown_ends_in_time(_: Any) -> None:
     assert api.get(ref, timeout=ANSWER_SECONDS) == "stayed"
 
 
-def several_returns_are_several_objects(_: Any) -> None:
+def several_returns_are_several_objects(_: object) -> None:
     """``num_returns=2`` gives two refs, each with its own value."""
     left, right = api.remote(num_returns=2)(lambda: ("l", "r")).remote()
     assert api.get([right, left], timeout=ANSWER_SECONDS) == ["r", "l"]
 
 
-def actors_keep_state_and_order(_: Any) -> None:
+def actors_keep_state_and_order(_: object) -> None:
     """Calls of one caller run in the order they were made, on one state."""
 
     class Log:
@@ -122,7 +122,7 @@ def actors_keep_state_and_order(_: Any) -> None:
     api.kill(log)
 
 
-def tasks_can_nest(_: Any) -> None:
+def tasks_can_nest(_: object) -> None:
     """A task may submit tasks and wait for them."""
 
     def outer(n: int) -> int:
@@ -152,7 +152,7 @@ def the_picture_shows_what_ran(engine: slot.DriverEngine) -> None:
     assert not picture.running, picture.running
 
 
-def streams_give_items_as_they_are_yielded(_: Any) -> None:
+def streams_give_items_as_they_are_yielded(_: object) -> None:
     """A generator's items are refs in order; what it raises is its last item's error; one given up ends."""
 
     def count(n: int) -> Any:
@@ -176,7 +176,7 @@ def streams_give_items_as_they_are_yielded(_: Any) -> None:
     assert api.get(api.remote(lambda: 1).remote(), timeout=ANSWER_SECONDS) == 1
 
 
-def what_is_cancelled_raises(_: Any) -> None:
+def what_is_cancelled_raises(_: object) -> None:
     """A call that waits is cancelled, and so is whatever depends on it; the actor goes on."""
     import asyncio
 
@@ -201,7 +201,7 @@ def what_is_cancelled_raises(_: Any) -> None:
     assert api.get(actor.here.remote(), timeout=ANSWER_SECONDS) == "here"
 
 
-def actors_are_found_by_name(_: Any) -> None:
+def actors_are_found_by_name(_: object) -> None:
     """A name finds the actor it was given to, is taken meanwhile, and is free after its end."""
 
     class Named:
@@ -254,7 +254,7 @@ def code_knows_where_it_runs(engine: slot.DriverEngine) -> None:
     assert node in [row["NodeID"] for row in engine.nodes()], node
 
 
-def every_worker_runs_what_was_sent_to_all(_: Any) -> None:
+def every_worker_runs_what_was_sent_to_all(_: object) -> None:
     """What was sent to every worker has run in it before its next task."""
 
     def leave(word: str) -> None:

@@ -137,7 +137,7 @@ class FakeChannel(Channel):
     def takes(self, size: int | None) -> None:
         self._fake.takes = size
 
-    def arrive(self, *messages: Any) -> None:
+    def arrive(self, *messages: object) -> None:
         """One frame of messages comes from the peer."""
         self.arrive_bytes(encode(list(messages), self._number))
         self._number += 1
@@ -150,7 +150,7 @@ class FakeChannel(Channel):
         self._fake.arrived.append(data)
         self._fake.light(True)
 
-    def lose(self, *messages: Any) -> None:
+    def lose(self, *messages: object) -> None:
         """The peer has sent a frame that never comes."""
         encode(list(messages), self._number)
         self._number += 1
@@ -194,7 +194,7 @@ class FakeStore:
         size: int = len(data) + sum(buffer.nbytes for buffer in buffers)
         return size
 
-    def write(self, data: Any, buffers: Sequence[Any] = ()) -> Location:
+    def write(self, data: object, buffers: Sequence[object] = ()) -> Location:
         """Records an object in memory. Raises `NoRoom` over the limit."""
         size = self._place(data, buffers)
         if self.total() + size > self.limit:
@@ -203,7 +203,7 @@ class FakeStore:
         self.objects[location] = size
         return location
 
-    def write_file(self, data: Any, buffers: Sequence[Any] = ()) -> Location:
+    def write_file(self, data: object, buffers: Sequence[object] = ()) -> Location:
         """Records an object in a file."""
         return self._file(self._place(data, buffers))
 
@@ -356,7 +356,7 @@ class FakeDriver:
     def _supervisor_lost(self) -> None:
         self.lost_supervisor += 1
 
-    def dispatch(self, event: type, *fields: Any) -> None:
+    def dispatch(self, event: type, *fields: object) -> None:
         """Applies an event that happens now to the machine, and sends what follows."""
         self.loop.dispatch(event(self.clock(), *fields))
 
@@ -385,7 +385,7 @@ class FakeDriver:
         self.receive()
         return FakeWorker(number, data, control)
 
-    def finish(self, worker: FakeWorker, task: int, value: Any = None) -> None:
+    def finish(self, worker: FakeWorker, task: int, value: object = None) -> None:
         """The worker sends the result of a task."""
         data = pickling.in_band(pickling.pack(value))
         worker.channel.arrive(w.Done(task, ((data, len(data), ()),), 0, ("", ""), 0.0, 0.0, 0.0))

@@ -96,7 +96,7 @@ class Simulation(SimulatedWorkers):
 
     # -- the clock and the machine -------------------------------------------------------------
 
-    def dispatch(self, make: Callable[..., Any], *facts: Any, **named: Any) -> None:
+    def dispatch(self, make: Callable[..., object], *facts: object, **named: object) -> None:
         """Gives the machine an event, after what waits; carries out its orders, checks that all is well."""
         self.dispatch_pending()
         self._dispatch(make, *facts, **named)
@@ -111,7 +111,7 @@ class Simulation(SimulatedWorkers):
             if ends:
                 self._dispatch(e.TasksFinished, worker.number, ends)
 
-    def _dispatch(self, make: Callable[..., Any], *facts: Any, **named: Any) -> None:
+    def _dispatch(self, make: Callable[..., object], *facts: object, **named: object) -> None:
         self.clock += self.random.choice((0.0, 0.0001, 0.003))
         self.done[make.__name__] += 1
         for order in self.machine.handle(make(self.clock, *facts, **named)):
@@ -185,7 +185,7 @@ class Simulation(SimulatedWorkers):
             assert order.value in self.stored, f"{order.value!r} is given back twice (object {order.id})"
             self.stored.remove(order.value)
 
-    def _later(self, make: Callable[..., Any], worker: SimulatedWorker, *facts: Any) -> None:
+    def _later(self, make: Callable[..., object], worker: SimulatedWorker, *facts: object) -> None:
         """An answer given inside an order: it reaches the machine when the orders are done."""
         self._answers.append((make, worker, facts))
 

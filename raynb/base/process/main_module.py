@@ -42,7 +42,7 @@ class Main(ModuleType):
         found = None if find_class is None or name.startswith("__") else find_class(name)
         return object.__getattribute__(self, name) if found is None else found
 
-    def __setattr__(self, name: str, value: Any) -> None:
+    def __setattr__(self, name: str, value: object) -> None:
         self.__dict__[name] = value
 
     def __delattr__(self, name: str) -> None:
@@ -73,7 +73,7 @@ def entered(namespace: dict[str, Any]) -> Iterator[None]:
         sys.modules["__main__"] = before
 
 
-def namespace_of(made: Any) -> dict[str, Any] | None:
+def namespace_of(made: object) -> dict[str, Any] | None:
     """Returns the namespace that a notebook's function, or a class's methods, see; None: it is no notebook's."""
     if getattr(made, "__module__", None) != "__main__":
         return None

@@ -74,7 +74,7 @@ class Job:
 
     __slots__ = ("abandoned", "begun", "context", "done", "error", "result", "step")
 
-    def __init__(self, step: Callable[[], Any]) -> None:
+    def __init__(self, step: Callable[[], object]) -> None:
         self.step = step
         self.context = contextvars.copy_context()
         self.done = _thread.allocate_lock()
@@ -145,7 +145,7 @@ def fell_in(error: BaseException) -> bool:
     return False
 
 
-def run(step: Callable[..., T], *args: Any) -> T:
+def run(step: Callable[..., T], *args: object) -> T:
     """Returns ``step(*args)``, run where nothing of the user's can interrupt it.
 
     Raises:
@@ -161,7 +161,7 @@ def run(step: Callable[..., T], *args: Any) -> T:
 
 
 @strikes.safe
-def aside(step: Callable[..., T], *args: Any) -> T:
+def aside(step: Callable[..., T], *args: object) -> T:
     """Returns ``step(*args)``, run on another thread. For callers that have seen that they are `exposed`."""
     job = Job(functools.partial(step, *args))
     _jobs.append(job)
@@ -193,7 +193,7 @@ def sheltered(method: F) -> F:
     """Decorates a method whose whole body is ours."""
 
     @functools.wraps(method)
-    def call(*args: Any, **kwargs: Any) -> Any:
+    def call(*args: object, **kwargs: object) -> Any:
         if kwargs:
             return run(functools.partial(method, **kwargs), *args)
         return run(method, *args)
@@ -201,7 +201,7 @@ def sheltered(method: F) -> F:
     return call  # type: ignore[return-value]
 
 
-def unsheltered(method: Callable[..., Any]) -> Callable[..., Any]:
+def unsheltered(method: Callable[..., object]) -> Callable[..., Any]:
     """Returns a bound method without its shelter: for callers that run where nothing can interrupt them."""
     inner = getattr(method, "__wrapped__", None)
     return method if inner is None else functools.partial(inner, method.__self__)  # type: ignore[attr-defined]

@@ -52,7 +52,7 @@ class StandIn(ModuleType):
             f"raynb has no {self.__name__}.{name}; docs/ray-compatibility.md lists what raynb has of Ray"
         )
 
-    def __setattr__(self, name: str, value: Any) -> None:
+    def __setattr__(self, name: str, value: object) -> None:
         # What importing a module below puts here must not hide a function of that name: ray.util.placement_group.
         if isinstance(value, StandIn) and not isinstance(getattr(self._raynb, name, value), ModuleType):
             return
@@ -72,7 +72,7 @@ class Finder:
     A meta path finder and a loader by its methods; their base classes import 60 modules.
     """
 
-    def find_spec(self, name: str, path: Sequence[str] | None = None, target: Any = None) -> ModuleSpec | None:
+    def find_spec(self, name: str, path: Sequence[str] | None = None, target: object = None) -> ModuleSpec | None:
         """Returns the spec of a stand-in, or None for any other name or a module that raynb lacks."""
         if name != "ray" and not name.startswith("ray."):
             return None

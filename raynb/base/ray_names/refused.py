@@ -37,7 +37,7 @@ def stand_in(module: str, name: str) -> Any:
     """
     instead = REFUSED[module.split(".")[1]]
 
-    def refuse(cls: type, *args: Any, **kwargs: Any) -> Any:
+    def refuse(cls: type, *args: object, **kwargs: object) -> Any:
         raise NotImplementedError(f"{module}.{name} is not part of raynb. {instead}")
 
     def missing(cls: type, attribute: str) -> Any:

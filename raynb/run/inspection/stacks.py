@@ -160,7 +160,7 @@ def _loop_of(frames: list[FrameType]) -> Any:
     return None
 
 
-def _coroutines(loop: Any, find_owner: FindOwner) -> Iterator[Coroutine]:
+def _coroutines(loop: object, find_owner: FindOwner) -> Iterator[Coroutine]:
     asyncio = sys.modules["asyncio"]  # it runs the loop; a driver that has none need not import it
     for _ in range(5):  # a task that is made or ends meanwhile changes the set that is read
         try:
@@ -178,7 +178,7 @@ def _coroutines(loop: Any, find_owner: FindOwner) -> Iterator[Coroutine]:
         yield Coroutine(task.get_name(), [place_of(f) for f in frames], _shown(last), owner.task, owner.task_name)
 
 
-def _await_chain(coroutine: Any) -> tuple[list[FrameType], Any]:
+def _await_chain(coroutine: object) -> tuple[list[FrameType], Any]:
     """Returns the frames of a coroutine and those that it awaits, and what the last one is suspended on."""
     frames: list[FrameType] = []
     at = coroutine
@@ -195,7 +195,7 @@ def _await_chain(coroutine: Any) -> tuple[list[FrameType], Any]:
     return frames, at
 
 
-def _shown(awaited: Any) -> str:
+def _shown(awaited: object) -> str:
     """Returns in a few words what a coroutine is suspended on, without running the user's code."""
     if awaited is None:
         return ""
