@@ -103,6 +103,9 @@ def figures(root: Path) -> dict[str, str]:
     for part in ("engine", "jupyter", "worker", "core"):
         uses = sum(uses_of_any(tree) for name, (_, _, tree) in found.items() if part_of(name) == part)
         result[f"`Any` in `{part}/`"] = str(uses)
+    lines = sum(text.count("\n") for _, text, _ in found.values())
+    uses = sum(uses_of_any(tree) for _, _, tree in found.values())
+    result["`Any` per 1,000 lines, the whole package"] = f"{1000 * uses / lines:.0f}"
     ignores = [match[0] for _, text, _ in found.values() for match in IGNORE.finditer(text)]
     result["`type: ignore`, all"] = str(len(ignores))
     result["  of them `attr-defined`"] = str(sum("attr-defined" in one for one in ignores))
