@@ -52,6 +52,18 @@ def test_an_errors_traceback_ends_in_the_users_frame() -> None:
     assert (last.name, last.line) == ("divide", "return 1 / by")
 
 
+def test_an_error_in_the_middle_of_a_dynamic_generator_is_its_last_item() -> None:
+    @raynb.remote(num_returns="dynamic", max_retries=0)
+    def count(n: int) -> Iterator[int]:
+        yield from range(n)
+        raise LookupError("no more")
+
+    first, failed = raynb.get(count.remote(1))
+    assert raynb.get(first) == 0
+    with pytest.raises(LookupError, match="no more"):
+        raynb.get(failed)
+
+
 def test_a_debugger_that_is_left_stops_the_cell() -> None:
     import bdb
 

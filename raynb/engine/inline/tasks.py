@@ -127,7 +127,7 @@ class InlineTasks:
 
     def _put_error(self, now: InlineTask, raised: Exception) -> ObjectRef[object]:
         value, _, contained = errors.task_error(raised, now.options.name, "")
-        ref = self._runtime.put(pickling.pack(None))
+        ref = self._objects.new(ids.object_id(self._runtime.next_id(), 1), now.scope)
         self._objects.fail(ref._id, value, contained, None)
         return ref
 
