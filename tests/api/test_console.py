@@ -12,6 +12,8 @@ import pytest
 SCRIPT = """
 import concurrent.futures, contextlib, io, sys
 import raynb as ray
+from raynb.api.terminal import console
+console.IDLE_SECONDS = 100  # a line and its end, which print() writes apart, are one all the same
 ray.init(num_cpus=1)
 @ray.remote
 def f(n):

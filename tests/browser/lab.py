@@ -224,6 +224,7 @@ class Lab:
     def reload(self) -> None:
         """Loads the page again; returns when the notebook is there, whatever its kernel does."""
         self.page.reload()
+        self.wait_restored()  # else what is opened now may be put away again
         self.wait_shown()
 
     def wait_shown(self) -> None:
@@ -332,7 +333,7 @@ class Lab:
         written = self.page.evaluate(
             """async name => {
                 const { workspaces } = window.jupyterapp.serviceManager;
-                for (let tries = 0; tries < 300; tries++) {
+                for (let tries = 0; tries < 1200; tries++) {
                     const { values } = await workspaces.list();
                     if (JSON.stringify(values.map(({ data }) => data['layout-restorer:data'])).includes(name)) {
                         return true;

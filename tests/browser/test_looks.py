@@ -22,6 +22,7 @@ from raynb.jupyter.views.view_model import Labels, message
 from tests.jupyter import pictures
 
 from .conftest import Views
+from .lab import PATIENCE_MS
 
 HERE = Path(__file__).parent / "looks"
 DOCUMENTS = Path(__file__).parents[2] / "docs" / "images"
@@ -41,6 +42,7 @@ def still_page(browser: Browser) -> Iterator[Page]:
     """A page in which time stands still, so that durations and times of day are always the same."""
     size: Any = {"width": 1200, "height": HEIGHT}
     context = browser.new_context(viewport=size, timezone_id="UTC", reduced_motion="reduce")
+    context.set_default_timeout(PATIENCE_MS)
     page = context.new_page()
     page.clock.install(time=1_000_000)
     page.clock.pause_at(2_000_000)

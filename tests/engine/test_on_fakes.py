@@ -309,4 +309,4 @@ def test_fakes_leave_no_descriptor_behind() -> None:
     driver = FakeDriver()
     driver.start_worker()
     driver.close()
-    assert len(os.listdir("/proc/self/fd")) == before
+    assert len(os.listdir("/proc/self/fd")) <= before  # what others have left may be closed meanwhile

@@ -172,7 +172,7 @@ def check(storm: Storm) -> None:
     runtime = check_runtime()
     del storm.actor
     storm.kept.clear()
-    end = time.monotonic() + 30
+    end = time.monotonic() + 60
     while True:
         ray.get(storm.echo.remote(1))
         left = [row for row in runtime.snapshot().objects if row.local_refs or row.views]

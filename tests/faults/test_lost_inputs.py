@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 from collections.abc import Callable
 from typing import Any
@@ -34,7 +35,8 @@ def lose(ray: Any) -> list[Any]:
     names = os.listdir(folder)
     assert names, "nothing was spilled"
     for name in names:
-        os.unlink(os.path.join(folder, name))
+        with contextlib.suppress(FileNotFoundError):  # of an object that was dropped before
+            os.unlink(os.path.join(folder, name))
     return fill
 
 

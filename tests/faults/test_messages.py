@@ -129,7 +129,9 @@ def test_every_task_ends_well_or_says_that_its_worker_crashed(
 
 
 @pytest.mark.parametrize("seed", range(2))
-def test_delay_changes_nothing_but_time(ray: Any, seed: int) -> None:
+def test_delay_changes_nothing_but_time(ray: Any, seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("raynb.core.scheduling.pool.IDLE_SECONDS", 600.0)  # no worker is one too many
+
     @ray.remote(max_retries=0)
     def square(n: int) -> int:
         return n * n

@@ -159,18 +159,10 @@ def test_line_magics(notebook: KernelSession) -> None:
 
 def test_completion_of_options_commands_and_refs(notebook: KernelSession) -> None:
     notebook.run("my_ref = ray.put(1)")
-
-    def completed(text: str) -> list[str]:
-        number = notebook.client.complete(text, len(text))
-        while True:
-            reply = notebook.client.get_shell_msg(timeout=30)
-            if reply["parent_header"].get("msg_id") == number:
-                return list(reply["content"]["matches"])
-
-    assert "--each" in completed("%%remote --ea")
-    assert completed("%raynb da") == ["dashboard"]
-    assert "my_ref" in completed("%get my_")
-    assert "--max-restarts" in completed("%%actor x --max-r")
+    assert "--each" in notebook.completions("%%remote --ea")
+    assert notebook.completions("%raynb da") == ["dashboard"]
+    assert "my_ref" in notebook.completions("%get my_")
+    assert "--max-restarts" in notebook.completions("%%actor x --max-r")
 
 
 def test_loading_again_shows_the_card_and_keeps_the_runtime(notebook: KernelSession) -> None:
@@ -321,7 +313,8 @@ def test_a_cell_on_one_worker(notebook: KernelSession) -> None:
 
 def test_output_comes_before_what_the_cell_shows_next(notebook: KernelSession) -> None:
     run = notebook.run("ray.get(nap.remote(0, 'value'))")
-    assert [kind for kind, _ in run.outputs] == ["stream", "execute_result"]
+    *printed, last = (kind for kind, _ in run.outputs)
+    assert (set(printed), last) == ({"stream"}, "execute_result")  # `print` writes a line and its end apart
 
 
 def test_a_runtime_that_failed_is_told_and_restarted(notebook: KernelSession) -> None:

@@ -138,7 +138,7 @@ def test_rerun_submits_cells_again_in_order_with_their_output_in_their_own_cells
     session.until(lambda: cells[1].shown[-1] == "120")
     kinds = [kind for kind, _ in cells[0].outputs]
     assert "clear_output" in kinds
-    assert cells[0].text.count("loading") == 2
+    session.until(lambda: cells[0].text.count("loading") == 2)
     assert stale(session) == {}
     picture = session.run("%raynb graph")
     assert "text/html" in picture.mimetypes

@@ -114,7 +114,7 @@ def test_a_file_that_is_damaged_after_the_hit_is_an_error_not_a_value(box: Box) 
     path = Path(box.folder, "values", entry.values["large"].name)
     data = bytearray(path.read_bytes())
     data[5_000] ^= 4
-    path.write_bytes(data)
+    change(path, bytes(data))
     with pytest.raises(ObjectLostError, match="run its cell again"):
         read(box, entry)
     path.unlink()

@@ -8,6 +8,7 @@ import queue
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -80,7 +81,8 @@ class Kernel:
         self.folder = folder
         self.mark = leaks.mark(self.environ)
         (folder / "jupyter").mkdir()
-        self.manager = KernelManager(connection_file=str(folder / "jupyter" / "kernel.json"))
+        self._sockets = sockets()
+        self.manager = KernelManager(connection_file=f"{self._sockets.name}/kernel.json", transport="ipc")
         # A test run under nohup would hand on that the signal is ignored.
         hangup = signal.signal(signal.SIGHUP, signal.SIG_DFL)
         try:
@@ -152,6 +154,16 @@ class Kernel:
         self.manager.cleanup_resources()
         self.manager.context.destroy(linger=0)
         leaks.kill_all(leaks.marked(self.mark).values())
+        self._sockets.cleanup()
+
+
+def sockets() -> tempfile.TemporaryDirectory[str]:
+    """Makes a folder for a kernel's sockets, outside the folders that are searched for leftovers.
+
+    The free ports that jupyter_client finds may be another kernel's when this one binds them, so kernels listen at
+    Unix sockets. Their names are limited to a hundred letters, and the folders of tests may have as many.
+    """
+    return tempfile.TemporaryDirectory(prefix="tests-kernel-", dir="/tmp")
 
 
 def converse(
@@ -183,7 +195,7 @@ def kernel(folder: Path, **extra: str) -> Iterator[Kernel]:
 SERVER = """
 import json, os, signal, sys
 from jupyter_client import KernelManager
-manager = KernelManager(connection_file=sys.argv[1])
+manager = KernelManager(connection_file=sys.argv[1], transport="ipc")
 manager.start_kernel()
 print(json.dumps(manager.provisioner.process.pid), flush=True)
 while True: signal.pause()
@@ -195,8 +207,8 @@ def served_kernel(folder: Path) -> Iterator[tuple[subprocess.Popen[str], int, Bl
     """A kernel whose parent is another process: yields (server, kernel's pid, client, mark)."""
     environ = {**os.environ, "TMPDIR": str(folder), "IPYTHONDIR": str(folder / "ipython")}
     value = leaks.mark(environ)
-    connection = folder / "jupyter" / "kernel.json"
-    connection.parent.mkdir()
+    place = sockets()
+    connection = Path(place.name) / "kernel.json"
     server = subprocess.Popen(
         [sys.executable, "-c", SERVER, str(connection)],
         env=environ, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
@@ -216,6 +228,7 @@ def served_kernel(folder: Path) -> Iterator[tuple[subprocess.Popen[str], int, Bl
         server.wait()
         server.stdout.close()  # type: ignore[union-attr]
         leaks.kill_all(leaks.marked(value).values())
+        place.cleanup()
 
 
 def _wait_for_ready(client: BlockingKernelClient, timeout: float) -> None:

@@ -84,6 +84,8 @@ def test_what_is_printed_in_isolation_comes_before_its_end(tmp_path: Path) -> No
 def speak(number):
     print("\\n".join(f"line {number} {i}" for i in range(500)))
 
+from raynb.api.terminal import console
+console.IDLE_SECONDS = 100  # a line and its end, which print() writes apart, are one all the same
 with ray.Runtime(num_cpus=2):
     ray.get([speak.remote(number) for number in range(4)])
 print("end")

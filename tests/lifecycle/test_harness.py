@@ -20,7 +20,7 @@ child = subprocess.Popen([sys.executable, "-c", "import signal; signal.pause()"]
 def test_a_process_that_outlives_its_kernel_is_found_and_ended(tmp_path: Path) -> None:
     with kernel(tmp_path) as one:
         one.run(LEAVE_A_PROCESS)
-        assert len(one.others()) == 1
+        assert leaks.until(lambda: len(one.others()) == 1)  # a process has no environment in the middle of an exec
         pid = one.pid
         send_signal(pid, signal.SIGKILL)
         one.wait_dead(pid)

@@ -416,6 +416,8 @@ os._exit(0)
 
 
 ORDERLY = """
+from raynb.api.terminal import console
+console.IDLE_SECONDS = 100  # a line and its end, which print() writes apart, are one all the same
 ray.init(num_cpus=2, shutdown_timeout=60)
 
 @ray.remote

@@ -52,6 +52,8 @@ class Host:
         self.quiet: dict[str, Any] = {"log_to_driver": False}
         if engine == "raynb-inline":
             self.quiet["local_mode"] = True
+        if engine == "raynb":
+            self.quiet["cancel_grace"] = 60.0  # seconds: a busy machine's task sees its interrupt before it is killed
         if engine == "ray":
             self.quiet |= {"include_dashboard": False, "configure_logging": False}
         # raynb on a cluster of its own in this process: Ray starts it, raynb finds it.
