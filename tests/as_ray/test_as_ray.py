@@ -25,7 +25,7 @@ def run(program: str, folder: Path, *arguments: str, environ: dict[str, str] | N
         [sys.executable, *arguments, str(script)], cwd=folder, env=env, capture_output=True, text=True, timeout=250,
         check=False,
     )  # fmt: skip
-    leaks.check_gone(value, 20.0)
+    leaks.check_gone(value, 60.0)
     assert done.returncode == 0, done.stderr
     return done.stdout
 

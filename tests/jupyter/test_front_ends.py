@@ -104,9 +104,7 @@ def test_nbconvert_keeps_late_output_errors_and_refs(tmp_path: Path) -> None:
     done = subprocess.run(command, env=environ(tmp_path), capture_output=True, text=True, timeout=COMMAND_SECONDS)
     assert done.returncode == 0, done.stderr
     cells = nbformat.read(path, as_version=4).cells
-    assert [output.get("text") for output in cells[1].outputs if output.output_type == "stream"] == [
-        "late words\n"
-    ]
+    assert "".join(output.text for output in cells[1].outputs if output.output_type == "stream") == "late words\n"
     assert cells[1].outputs[-1]["data"]["text/plain"] == "'the value'"
     shown = cells[2].outputs[0]["data"]
     assert "failed after" in shown["text/plain"]
