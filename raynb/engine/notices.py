@@ -1,8 +1,14 @@
-"""Shortens Ray's notices about its cluster from a page to a sentence."""
+"""Shortens Ray's notices about its cluster from a page to a sentence, and brings each to the runtime it concerns."""
 
 from __future__ import annotations
 
+import functools
 import re
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from typing import Any
+
+from raynb.base.process import trace
 
 #: The most characters of a sentence about a death.
 DEATH_CHARS = 400
@@ -28,3 +34,74 @@ def notice(text: str) -> str:
     advice = _ADVICE.search(text)
     kept = text[: advice.start()].rstrip() if advice is not None and advice.start() else text
     return kept if len(kept) <= DEATH_CHARS else f"{kept[:DEATH_CHARS]}…"
+
+
+#: Is called with a notice and with whether to leave it alone unless it is about a worker of its own. Returns what is to
+#: be printed instead, "" for nothing; None: it has left the notice alone.
+Say = Callable[[str, bool], "str | None"]
+
+
+class Hearers:
+    """Has the notices that a function of Ray's prints go through functions of ours first.
+
+    There is one wrapper around Ray's function for all runtimes of the process, and the last of them takes it off.
+
+    Thread contract: any thread. The functions run on Ray's thread, without a lock.
+
+    Args:
+        module: has Ray's function.
+        name: its name there.
+        printing: is held while Ray's function prints.
+    """
+
+    def __init__(self, module: object, name: str, printing: AbstractContextManager[object]) -> None:
+        self._module = module
+        self._name = name
+        self._printing = printing
+        #: Ray's function. It stays known: Ray's thread may be on its way through the wrapper.
+        self._own: Callable[..., object] = getattr(module, name)
+        self._wraps = False
+        self._says: list[Say] = []
+        self._wrapper = self._shown
+
+    def add(self, say: Say) -> Callable[[], None]:
+        """Has notices go through ``say``, before those that were added earlier; returns a function that undoes it."""
+        entry = functools.partial(say)  # one of its own for each call
+        with self._printing:
+            if not self._wraps:
+                self._own, self._wraps = getattr(self._module, self._name), True
+                setattr(self._module, self._name, self._wrapper)
+            self._says.append(entry)
+
+        def undo() -> None:
+            with self._printing:
+                if entry in self._says:
+                    self._says.remove(entry)
+                # Else somebody has put another wrapper around this one, which then only passes on what it gets.
+                if not self._says and getattr(self._module, self._name) is self._wrapper:
+                    setattr(self._module, self._name, self._own)
+                    self._wraps = False
+
+        return undo
+
+    def _shown(self, data: Any, *args: object, **kwargs: object) -> None:
+        if self._says and data.get("pid") == "raylet":
+            lines = [line for line in map(self._told, data.get("lines") or ()) if line]
+            if not lines:
+                return
+            data = {**data, "lines": lines}
+        with self._printing:
+            self._own(data, *args, **kwargs)
+
+    def _told(self, text: str) -> str:
+        """Returns what Ray is to print. The worker that died is known to one runtime; if to none, the latest tells."""
+        says = self._says[::-1]
+        for say, only_known in [*((say, True) for say in says), *((say, False) for say in says)]:
+            try:
+                told = say(text, only_known)
+            except Exception as error:  # Ray's thread, which tells of all the others, must not end
+                trace.swallowed("a notice of Ray's about its cluster", error)
+                continue
+            if told is not None:
+                return told
+        return text

@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import threading
+from types import SimpleNamespace
+from typing import Any
+
+from raynb.base.process import trace
 from raynb.engine import notices
 
 DIED = (
@@ -24,3 +29,109 @@ def test_other_notices_keep_what_they_say_and_lose_their_advice() -> None:
     assert notices.notice(f"{said} To see more information about the Workers killed, use `ray logs`") == said
     assert notices.notice("short") == "short"
     assert len(notices.notice("long " * 500)) < 500
+
+
+class Printing:
+    """Ray's module with the function that prints, and what it has printed."""
+
+    def __init__(self) -> None:
+        self.lines: list[str] = []
+        self.own = lambda data, ignore_prefix=False: self.lines.extend(data["lines"])
+        self.module: Any = SimpleNamespace(show=self.own)
+        self.hearers = notices.Hearers(self.module, "show", threading.RLock())
+
+    def print(self, *lines: str, pid: Any = "raylet") -> list[str]:
+        self.lines.clear()
+        self.module.show({"pid": pid, "lines": list(lines)}, ignore_prefix=False)
+        return self.lines.copy()
+
+
+def of(worker: str, heard: list[str]) -> notices.Say:
+    """Returns what a runtime that has one worker does with a notice: it tells of a death by itself."""
+
+    def say(text: str, only_known: bool) -> str | None:
+        if only_known and worker not in text:
+            return None
+        heard.append(text)
+        return "" if "died" in text else text.upper()
+
+    return say
+
+
+def test_of_two_runtimes_in_a_process_the_one_that_knows_the_worker_hears_of_its_death() -> None:
+    ray, first, second = Printing(), [], []
+    undo = [ray.hearers.add(of("one", first)), ray.hearers.add(of("two", second))]
+    assert ray.print("one died", "two died", "nobody's died", "news") == ["NEWS"]
+    assert (first, second) == (["one died"], ["two died", "nobody's died", "news"])
+    assert ray.print("news", pid=17) == ["news"]
+    undo[1]()
+    assert ray.print("two died", "news") == ["NEWS"]
+    assert first == ["one died", "two died", "news"]
+    undo[0]()
+    assert ray.module.show is ray.own
+
+
+def test_runtimes_that_end_in_any_order_leave_rays_function_as_it_was() -> None:
+    for order in ((0, 1, 2), (2, 1, 0), (1, 2, 0)):
+        ray, heard = Printing(), []
+        undo = [ray.hearers.add(of("x", heard)) for _ in range(3)]
+        for place in order:
+            assert ray.print("news") == ["NEWS"]
+            undo[place]()
+            undo[place]()  # twice is once
+        assert ray.module.show is ray.own, order
+        assert len(heard) == 3
+        for _ in range(3):
+            ray.hearers.add(of("x", heard))()
+        assert ray.module.show is ray.own
+
+
+def test_a_wrapper_that_somebody_else_put_around_stays_and_passes_on() -> None:
+    ray, heard = Printing(), []
+    undo = ray.hearers.add(of("x", heard))
+    inner = ray.module.show
+    ray.module.show = around = lambda data, **given: inner({**data, "lines": [*data["lines"], "more"]}, **given)
+    undo()
+    assert ray.module.show is around
+    assert ray.print("news") == ["news", "more"]
+    undo = ray.hearers.add(of("x", heard))
+    assert ray.print("news") == ["NEWS", "MORE"]
+    undo()
+    assert ray.print("news") == ["news", "more"]
+
+
+def test_an_error_while_a_notice_is_read_leaves_a_trace_and_the_notice() -> None:
+    ray, heard = Printing(), []
+
+    def broken(text: str, only_known: bool) -> str | None:
+        raise LookupError("a row is missing")
+
+    ray.hearers.add(of("one", heard))
+    undo = ray.hearers.add(broken)
+    trace.ring.clear()
+    assert ray.print("one died", "news") == ["NEWS"]
+    assert heard == ["one died", "news"]
+    assert "LookupError: a row is missing" in [kept.error for kept in trace.ring]
+    undo()
+    assert ray.print("news") == ["NEWS"]
+    trace.ring.clear()
+
+
+def test_a_notice_that_is_on_its_way_while_the_last_runtime_ends_is_printed() -> None:
+    ray = Printing()
+    inside, go = threading.Event(), threading.Event()
+
+    def slow(text: str, only_known: bool) -> str | None:
+        inside.set()
+        assert go.wait(60)
+        return text
+
+    undo = ray.hearers.add(slow)
+    printer = threading.Thread(target=ray.print, args=("news",))
+    printer.start()
+    assert inside.wait(60)
+    undo()
+    go.set()
+    printer.join(60)
+    assert ray.lines == ["news"]
+    assert ray.module.show is ray.own

@@ -6,12 +6,14 @@ Asked of Ray only while somebody looks, on a thread of its own, so that no look 
 from __future__ import annotations
 
 import contextlib
+import logging
 import threading
 import time
 from typing import Any, Protocol
 
 import ray
 
+from raynb.base.process import trace
 from raynb.base.rows import NodeRow, WorkerRow
 from raynb.engine.cluster import rays, shipping
 
@@ -89,8 +91,12 @@ class ClusterView:
         self._asked = time.monotonic()
         if first:
             self._ask_all()
-        else:
+            return
+        try:
             threading.Thread(target=self._ask_all, name="raynb-cluster-view", daemon=True).start()
+        except RuntimeError as error:  # the system has no more threads: the next look tries again
+            self._asking.release()
+            trace.swallowed("starting a look at the cluster", error)
 
     def _ask_all(self) -> None:
         try:
@@ -102,8 +108,8 @@ class ClusterView:
             self._ask_nodes()
             with contextlib.suppress(Exception):  # Ray Client has no such table
                 self._driver.apply_actors(ray._private.state.actors())
-        except Exception:  # between two states of the cluster: the next look asks again
-            return
+        except Exception as error:  # between two states of the cluster: the next look asks again
+            trace.swallowed("looking at the cluster", error, logging.DEBUG)
         finally:
             self._asking.release()
 

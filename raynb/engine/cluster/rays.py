@@ -17,6 +17,7 @@ import ray
 from ray.actor import ActorMethod
 
 from raynb.base.process import trace
+from raynb.engine.notices import Hearers, Say
 
 
 def bare(function: Any) -> Any:
@@ -34,7 +35,8 @@ cancel: Callable[..., Any] = bare(ray.cancel)
 get_actor: Callable[..., Any] = bare(ray.get_actor)
 context: Callable[..., Any] = bare(ray.get_runtime_context)
 gpu_ids: Callable[..., Any] = bare(ray.get_gpu_ids)
-_printing = threading.RLock()  # of what Ray gathers to print; of two runtimes, one hears through the other
+_printing = threading.RLock()  # of what Ray gathers to print
+_hearers = Hearers(ray._private.worker, "print_to_stdstream", _printing)
 
 
 def is_connected() -> bool:
@@ -60,32 +62,17 @@ def call(handle: object, name: str, args: Sequence[object], options: dict[str, A
 _call: Callable[..., Any] = bare(ActorMethod._remote)
 
 
-def hear_notices(say: Callable[[str], str]) -> Callable[[], None]:
+def hear_notices(say: Say) -> Callable[[], None]:
     """Has what Ray itself prints about its cluster, a page a notice, go through a function first.
 
     Args:
-        say: called with a notice, on a thread of Ray's; returns what Ray is to print, "" for nothing.
+        say: called with a notice, on a thread of Ray's, see `raynb.engine.notices.Say`.
 
     Returns:
         a function that undoes it.
     """
+    undo = _hearers.add(say)
     module = ray._private.worker
-    before = module.print_to_stdstream
-
-    def shown(data: Any, *args: Any, **kwargs: Any) -> None:
-        if data.get("pid") == "raylet":
-            lines = [line for line in map(say, data.get("lines") or ()) if line]
-            if not lines:
-                return
-            data = {**data, "lines": lines}
-        with _printing:
-            before(data, *args, **kwargs)
-
-    def undo() -> None:
-        if module.print_to_stdstream is shown:
-            module.print_to_stdstream = before
-
-    module.print_to_stdstream = shown
     shell = getattr(sys.modules.get("IPython"), "get_ipython", lambda: None)()
     if shell is not None:
         for held in (module.stdout_deduplicator, module.stderr_deduplicator):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 import logging
 import time
@@ -41,7 +42,9 @@ class UnheardFailures:
         self._cluster = cluster
         self._deliver = deliver
         self._unasked = UnaskedFailures(self._report_failure)
-        logging.getLogger(_RAYS_LOG).addFilter(_is_not_ours)
+        # One of its own: of two runtimes in one process, the first to end would take the other's away.
+        self._filter = functools.partial(_is_not_ours)
+        logging.getLogger(_RAYS_LOG).addFilter(self._filter)
         self._unhear = rays.hear_notices(self._noticed)
 
     def look(self) -> None:
@@ -52,7 +55,7 @@ class UnheardFailures:
         """Reports the failures that are left, and ends."""
         self._unasked.look(over=True)
         rays.show_held()
-        logging.getLogger(_RAYS_LOG).removeFilter(_is_not_ours)
+        logging.getLogger(_RAYS_LOG).removeFilter(self._filter)
         self._unhear()
 
     def task_failed(self, row: TaskRow) -> None:
@@ -91,19 +94,30 @@ class UnheardFailures:
     def _report_failure(self, text: str, scope: int) -> None:
         self._deliver(Output("stderr", 0, scope, 0, 0, "raynb", 0, f"raynb: {text}\n"))
 
-    def _noticed(self, text: str) -> str:
-        """Shows a notice of Ray's as one line in its cell; returns what Ray is to print instead."""
+    def _noticed(self, text: str, only_known: bool) -> str | None:
+        """Shows a notice of Ray's as one line in its cell; returns what Ray is to print instead.
+
+        Args:
+            text: the notice.
+            only_known: leave it alone, and return None, unless a worker has died that this runtime knows.
+        """
         died = notices.worker_death(text)
         if died is None:
-            return notices.notice(text)
+            return None if only_known else notices.notice(text)
         pid, node_id, why = died
         rows = self._rows
         with rows.lock:
+            rows.read_all()  # the worker's first reports may be unread
             node = self._cluster.number_of(node_id)
-            worker = next((one for one in rows.workers.values() if (one.pid, one.node) == (pid, node)), None)
+            known = reversed(rows.workers.values())  # the latest: process ids are used again
+            worker = next((one for one in known if (one.pid, one.node) == (pid, node)), None)
+            if worker is None and only_known:
+                return None
             running = worker.task if worker is not None else 0
             task: TaskRow | None = rows.row_store.row("tasks", running) if running else None
             actor: ActorRow | None = rows.row_store.row("actors", worker.actor) if worker is not None else None
+            if worker is not None:
+                rows.worker_gone(worker, why)
         of, scope = "", 0
         if task is not None:
             of, scope = f" of {task.name}", task.scope

@@ -8,6 +8,7 @@ from collections import OrderedDict
 from collections.abc import Callable
 from typing import Any
 
+from raynb.base.process import trace
 from raynb.base.rows import (
     ACTOR,
     ALIVE,
@@ -64,7 +65,7 @@ class Reports:
         self._deliver = deliver
         self._later = later
         self._inspection = inspection
-        rows.on_submitted = self._replay
+        rows.on_submitted, rows.worker_gone = self._replay, self._worker_gone
         self._early: OrderedDict[int, list[Any]] = OrderedDict()
         self._rows_taken: dict[str, int] = {}  # reporter → how many rows of it came
         self._speaks = ""  # whose batch is being taken
@@ -99,13 +100,14 @@ class Reports:
         }  # fmt: skip
         with self._rows.lock:
             self._speaks, self._to_here = worker, behind - self._rows.wall
-            for kind, *rest in events:
-                handlers[kind](*rest)
+            for event in events:
+                try:
+                    handlers[event[0]](*event[1:])
+                except Exception as error:  # it costs its own row or text, and none of the others'
+                    trace.swallowed("applying a report of a worker", error)
 
     def _came(self, pid: int, node_id: str) -> None:
-        """Enters a worker that reports for the first time under a number: two machines may have the same process ids.
-
-        """
+        """Enters a worker at its first report, under a number: two machines may have the same process ids."""
         number = len(self._rows.workers) + 1
         row = WorkerRow(number, pid, IDLE, started=_now(), node=self._cluster.number_of(node_id))
         self._rows.workers[self._speaks] = row
@@ -138,11 +140,12 @@ class Reports:
             row.added = row.peak - before
             self._rows.row_store.put("tasks", row)
 
-    def _printed(self, kind: str, task: int, texts: list[str], bundle: Any, scope: int, name: str, actor: int,
+    def _printed(self, kind: str, task: int, texts: list[str], bundle: bytes | None, scope: int, name: str, actor: int,
                  pid: int) -> None:  # fmt: skip
         if scope < 0:
             scope = self._later.find(scope)[1] or self._scope_of_actor(actor)
-        self._deliver(Output(kind, self._later.number_of(task), scope, pid, pid, name, actor, "".join(texts), bundle))
+        shown = pickle.loads(bundle) if bundle is not None else None
+        self._deliver(Output(kind, self._later.number_of(task), scope, pid, pid, name, actor, "".join(texts), shown))
 
     def _scope_of_actor(self, actor: int) -> int:
         """Of what a thread says whose call ended long ago: the cell that made the actor."""
@@ -266,7 +269,9 @@ class Reports:
         if task not in self._early:
             return
         before = self._speaks, self._to_here
-        for speaks, to_here, (kind, *rest) in self._early.pop(task, ()):
-            self._speaks, self._to_here = speaks, to_here
-            (self._began if kind == "start" else self._ended)(*rest)
-        self._speaks, self._to_here = before
+        try:
+            for speaks, to_here, (kind, *rest) in self._early.pop(task, ()):
+                self._speaks, self._to_here = speaks, to_here
+                (self._began if kind == "start" else self._ended)(*rest)
+        finally:
+            self._speaks, self._to_here = before

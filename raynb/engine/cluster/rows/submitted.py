@@ -11,6 +11,7 @@ from typing import Any
 from raynb.base import ids
 from raynb.base.config import RESOURCE_UNIT
 from raynb.base.engine import Packed
+from raynb.base.process import trace
 from raynb.base.ref import ObjectRef
 from raynb.base.rows import (
     ACTOR_CREATION_TASK,
@@ -59,6 +60,8 @@ class Rows:
         self.open: dict[int, list[Any]] = {}
         #: Called with each task that was submitted here: something may have been told of it before.
         self.on_submitted: Callable[[int], None] = lambda task: None
+        #: Called, under the lock, with the row of a worker that has ended, and why.
+        self.worker_gone: Callable[[WorkerRow, str], None] = lambda worker, why: None
         self._streams = streams
         self._row_store = RowStore(kept)
         self._unread: deque[tuple[Any, ...]] = deque()  # what rows are to be written from, in order
@@ -96,7 +99,10 @@ class Rows:
             try:
                 for _ in range(len(self._unread)):
                     write, *given = self._unread.popleft()
-                    write(*given)
+                    try:
+                        write(*given)
+                    except Exception as error:  # the others' rows are written, and whoever looks goes on
+                        trace.swallowed("writing a row of the views", error)
                 for identity in [row.id for row in self._row_store.rows("objects")]:
                     if identity not in self.natives:
                         self._row_store.drop("objects", identity)
