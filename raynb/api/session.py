@@ -158,7 +158,7 @@ class RuntimeSlot:
 
     def start(self, config: Config, made: Callable[[DriverEngine], Any] = lambda engine: engine) -> Any:
         """Returns ``made(engine)``, of a new one, or of the one that another thread starts or has started."""
-        if config.address or config.local_mode:  # user code runs there, and the ray package sets signal handlers
+        if config.address or config.cluster or config.local_mode:  # there user code runs, and Ray sets signal handlers
             return self._start_here(config, made)
         return shelter.run(self._start_here, config, made)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import concurrent.futures
+import os
 import pickle
 import time
 from collections.abc import Callable, Sequence
@@ -26,8 +27,9 @@ from raynb.engine.cluster.refs import Refs
 from raynb.engine.cluster.side import Shared
 from raynb.engine.cluster.submission import Submission
 from raynb.engine.ref_future import RefFuture
+from raynb.engine.refs import gone
 from raynb.engine.ticking import ticking
-from raynb.exceptions import ActorDiedError, GetTimeoutError, RuntimeGoneError
+from raynb.exceptions import ActorDiedError, GetTimeoutError
 from raynb.serde import errors
 
 _now = time.monotonic
@@ -232,8 +234,10 @@ class ClusterObjects:
             try:
                 result = self._refs.unpack(done.result())
             except BaseException as error:
-                known = self.translated(error)
-                self._side.asked([ref], known)
+                try:
+                    known = self._failed(error, [ref])
+                except Exception as broken:  # who waits for the future learns that, too
+                    known = broken
                 future.set_exception(known)
             else:
                 future.set_result(result)
@@ -301,6 +305,7 @@ class Adapter:
         self.nonce = shared.nonce
         self.namespace = shared.namespace
         self.alive = True
+        self._pid = os.getpid()
         self.refs = Refs(shared)
         self.foreign_groups = RayGroups(lambda: self.check_alive())
         self.submission = Submission(shared, self.refs, self.foreign_groups)
@@ -338,10 +343,11 @@ class Adapter:
     def check_alive(self) -> None:
         """Raises `RuntimeGoneError` if the runtime was shut down, or its failure if it has failed."""
         if not self.alive:
-            raise RuntimeGoneError(
-                "The raynb runtime of this ref or handle was shut down; its values are gone. "
-                "Run the cells that made them again."
-            )
+            raise gone(self._pid)
+
+    def after_fork_in_child(self) -> None:
+        """Marks the engine as gone in a forked child: the runtime belongs to the parent."""
+        self.alive = False
 
     def nodes(self) -> list[dict[str, Any]]:
         """Returns the cluster's nodes, as Ray describes them."""

@@ -83,7 +83,8 @@ def throw_away(config: Config) -> LocalNodes:
     given = {"num_cpus": int(config.num_cpus or 2), "num_gpus": int(config.num_gpus or 0)}
     if config.object_store_memory:
         given["object_store_memory"] = config.object_store_memory
-    made = LocalNodes([dict(given) for _ in range(config.nodes)])
+    with interrupts.Allowed():  # that takes up to minutes; what has started ends with the error
+        made = LocalNodes([dict(given) for _ in range(config.nodes)])
     config.address = made.address
     os.environ.setdefault("RAY_AUTH_MODE", "disabled")  # its nodes ask for no token
     return made
@@ -142,6 +143,41 @@ def _knock(address: str) -> None:
         raise ConnectionError(f"no Ray cluster answers at {address}: {error}") from error
 
 
+class Waiting:
+    """A wait for the cluster while a runtime starts: says after a few seconds what is waited for, and can be given up.
+
+    Args:
+        say: shows a text to the user.
+
+    Thread contract: one thread.
+    """
+
+    def __init__(self, say: Callable[[str], None]) -> None:
+        self._say = say
+        self._began = time.monotonic()
+        self._say_at = self._began + SAID_AFTER
+
+    def seconds(self) -> float:
+        """Returns for how long it has gone on."""
+        return time.monotonic() - self._began
+
+    def look(self, until: str) -> None:
+        """Is called about every `LOOK_SECONDS`.
+
+        Args:
+            until: what the cluster is waited for to do, in words.
+
+        Raises:
+            RaySystemError: the user waits no longer.
+        """
+        if interrupts.given_up.is_set():
+            raise RaySystemError("the start was interrupted while it waited for the cluster")
+        if time.monotonic() >= self._say_at:
+            self._say_at = time.monotonic() + SAID_EVERY
+            self._say(f"raynb: waiting for the Ray cluster to {until} since {self.seconds():.0f} s: {lack()}. "
+                      "Interrupt the cell to stop waiting.\n")  # fmt: skip
+
+
 def await_first(ref: object, config: Config, say: Callable[[str], None]) -> None:
     """Waits until the first thing that runs on the cluster is there (`Config.connect_timeout` seconds).
 
@@ -150,24 +186,18 @@ def await_first(ref: object, config: Config, say: Callable[[str], None]) -> None
     Raises:
         RaySystemError: it did not come in time, or cannot run; the text says why and what to do.
     """
-    began = time.monotonic()
-    say_at = began + SAID_AFTER
+    waiting = Waiting(say)
     while True:
         try:
-            rays.get(ref, timeout=LOOK_SECONDS)
+            with interrupts.Allowed():
+                rays.get(ref, timeout=LOOK_SECONDS)
             return
         except theirs.GetTimeoutError:
-            now = time.monotonic()
-            if interrupts.given_up.is_set():
-                raise RaySystemError("the start was interrupted while it waited for the cluster") from None
-            if now - began >= config.connect_timeout:
+            if waiting.seconds() >= config.connect_timeout:
                 raise RaySystemError(
                     f"the cluster started no worker within {config.connect_timeout:g} s (connect_timeout): {lack()}"
                 ) from None
-            if now >= say_at:
-                say_at = now + SAID_EVERY
-                say(f"raynb: waiting for the Ray cluster to start a worker since {now - began:.0f} s: {lack()}. "
-                    "Interrupt the cell to stop waiting.\n")  # fmt: skip
+            waiting.look("start a worker")
         except theirs.RayError as error:
             raise bridge.translate(error) from error
 
@@ -185,13 +215,16 @@ def lack() -> str:
     return "the cluster does not say what it has (see `ray status`)"
 
 
-def ship(config: Config) -> dict[str, Any] | None:
+def ship(config: Config, say: Callable[[str], None]) -> dict[str, Any] | None:
     """Looks whether every node has this raynb; returns the ``runtime_env`` that brings it where it lacks.
+
+    Says after a few seconds what is waited for; a Ctrl-C ends the wait.
 
     Raises:
         RaySystemError: nodes lack it, and ``ship_package`` is off.
     """
-    lines = shipping.lacking(shipping.ask_nodes())
+    waiting = Waiting(say)
+    lines = shipping.lacking(shipping.ask_nodes(look=lambda: waiting.look("answer on every node")))
     if not lines:
         return None
     if not config.ship_package:

@@ -31,7 +31,7 @@ from raynb.engine.cluster import bridge, connection, rays, refs
 from raynb.engine.cluster.adapter import Adapter
 from raynb.engine.cluster.cluster_view import ClusterView
 from raynb.engine.cluster.control import ClusterControls
-from raynb.engine.cluster.hub import Listener, make_hub
+from raynb.engine.cluster.hub import Listener, guarded, make_hub
 from raynb.engine.cluster.inspection.asking import ClusterInspection
 from raynb.engine.cluster.rows.failures import UnheardFailures
 from raynb.engine.cluster.rows.reports import Reports
@@ -128,13 +128,15 @@ class ClusterEngine(Adapter):
             super().__init__(shared)
             #: Where it is, for people: what "auto" has found.
             self.address: str = (rays.context().gcs_address if config.address == "auto" else config.address) or ""
-            self._pid = os.getpid()
             self._make_parts(side, shared)
             self._session = rays.session()
             bridge.drivers[self.nonce] = self
             self._start()
         except BaseException:
             bridge.drivers.pop(self.__dict__.get("nonce", 0), None)
+            failures: UnheardFailures | None = self.__dict__.get("_failures")
+            if failures is not None:
+                failures.stop_listening()  # else Ray's notices would go on coming here
             if self._connected:
                 ray.shutdown()
             self._end_nodes()
@@ -181,7 +183,7 @@ class ClusterEngine(Adapter):
     # -- starting ------------------------------------------------------------------------------
     def _start(self) -> None:
         """Starts the hub, on nodes that can run raynb."""
-        lacks = connection.ship(self.config)
+        lacks = connection.ship(self.config, self._say)
         if lacks is not None and self._connected:
             # Once more, with raynb for all that this job runs: plain Ray's tasks of it read our values, too.
             ray.shutdown()
@@ -250,10 +252,6 @@ class ClusterEngine(Adapter):
         self.alive = False  # somebody called ray.shutdown(), or Ray itself ended
         super().check_alive()
 
-    def after_fork_in_child(self) -> None:
-        """Marks the engine as gone in a forked child: the runtime belongs to the parent."""
-        self.alive = False
-
     def _lost(self, over: bool, error: BaseException) -> None:
         if over:
             self.alive = False
@@ -264,11 +262,9 @@ class ClusterEngine(Adapter):
 
     def _sweep(self) -> None:
         """Looks after silent tasks and unasked failures, on the listener's thread."""
-        self.refs.drain_log()
-        self._failures.look()
-        rays.show_held()
-        self._controls.insist()
-        self._sweeper.look()
+        steps = (self.refs.drain_log, self._failures.look, rays.show_held, self._controls.insist, self._sweeper.look)
+        for step in steps:  # an error of one must not keep the others from their turn
+            guarded("looking after the cluster's tasks", step)
 
     # -- views ---------------------------------------------------------------------------------
     def snapshot(self) -> Snapshot:

@@ -19,6 +19,7 @@ from typing import Any
 
 import ray
 
+from raynb.base.process import trace
 from raynb.engine.causal import CausalOrder, Mark
 from raynb.engine.cluster import rays
 
@@ -40,8 +41,6 @@ class Hub:
     """The actor that collects reports.
 
     Batches stay pickled: only the driver unpickles them. Thread contract: one event loop.
-
-    Batches stay pickled here: only the driver reads them.
     """
 
     def __init__(self) -> None:
@@ -120,8 +119,21 @@ def make_hub(nonce: int, env: dict[str, Any] | None = None) -> Any:
     ).remote()
 
 
+def guarded(doing: str, step: Callable[..., object], *given: object) -> None:
+    """Calls a step of a thread that serves all tasks: an error of one step leaves a trace, and the thread goes on.
+
+    Args:
+        doing: what the step does, for the trace.
+        step: is called with ``given``. What it raises may be anything: callbacks of the user's run in some steps.
+    """
+    try:
+        step(*given)
+    except BaseException as error:
+        trace.swallowed(doing, error)
+
+
 class Listener:
-    """The driver's thread that takes what the hub has.
+    """The driver's thread that takes what the hub has. No error of the code that it calls ends it.
 
     Args:
         hub: handle of the hub.
@@ -174,11 +186,11 @@ class Listener:
                 continue
             self._hub_behind = min(self._hub_behind, time.time() - now)
             for batch in batches:
-                self._batch(*batch)
+                guarded("reading what a worker reports", self._batch, *batch)
             if time.monotonic() - ticked >= TICK_SECONDS:
-                self._order.look(time.monotonic())
+                guarded("applying reports that waited for others", self._order.look, time.monotonic())
                 self._release()
-                self._tick()
+                guarded("looking after the cluster's tasks", self._tick)
                 ticked = time.monotonic()
         self._give_up(stopping=True)
 
@@ -186,7 +198,7 @@ class Listener:
         """Makes the hub again after an error; returns False if the whole connection is over."""
         over = not rays.is_connected() or rays.session() is not self._session
         if over:
-            self._lost(True, error)
+            guarded("telling that the connection is over", self._lost, True, error)
             return False
         if not isinstance(error, ray.exceptions.ActorUnavailableError):
             try:
@@ -196,21 +208,21 @@ class Listener:
         else:
             time.sleep(0.1)
         if not self._losses or self._heard:
-            self._lost(False, error)
+            guarded("telling that the hub was lost", self._lost, False, error)
         self._heard = False
         self._give_up(stopping=False)
         return True
 
     def _give_up(self, stopping: bool) -> None:
         """Wakes everybody who waits for output that may never come."""
-        self._order.give_up()
+        guarded("applying reports whose causes were lost", self._order.give_up)
         with self._changed:
             self._stopping = self._stopping or stopping
             left, self._later = self._later, []
             self._losses += 1
             self._changed.notify_all()
         for _, then in left:
-            then()
+            guarded("giving out a value after its task's output", then)
 
     def _batch(self, worker: str, behind: float, failed: bool, output: bytes, ends: bytes) -> None:
         self._behind[worker] = behind = min(behind, self._behind.get(worker, behind))
@@ -229,7 +241,7 @@ class Listener:
             ready = [one for one in self._later if self._order.has(one[0])]
             self._later = [one for one in self._later if one not in ready]
         for _, then in ready:
-            then()
+            guarded("giving out a value after its task's output", then)
 
     def seen(self, mark: Mark | None) -> None:
         """Waits until the reports that ``mark`` names are applied (at most `OUTPUT_WAIT_SECONDS`)."""

@@ -9,16 +9,20 @@ import logging
 import shutil
 import sys
 import tempfile
+import time
+from collections.abc import Callable
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 import ray
 
+from raynb.base import interrupts
 from raynb.engine.cluster import rays
 
 PACKAGE = Path(__file__).resolve().parents[2]
 PROBE_SECONDS = 60.0  # that one node may take to answer
+LOOK_SECONDS = 0.5  # seconds between two looks while waiting, so that Ctrl-C comes through
 _quiet = logging.getLogger("raynb.shipping")
 
 
@@ -72,8 +76,15 @@ def _by_value() -> Any:
 
 
 def ask_nodes(modules: tuple[str, ...] = (), folders: tuple[str, ...] = ("/tmp",), env: dict[str, Any] | None = None,
-              seconds: float = PROBE_SECONDS) -> dict[str, Any]:  # fmt: skip
-    """Runs `examine_node` on every live node; node id → what it found, or the error."""
+              look: Callable[[], None] = lambda: None) -> dict[str, Any]:  # fmt: skip
+    """Runs `examine_node` on every live node (`PROBE_SECONDS` at the most); node id → what it found, or the error.
+
+    Args:
+        modules: their versions are looked for.
+        folders: their free space is.
+        env: Ray's ``runtime_env`` of what runs there.
+        look: called about every half second of the wait; what it raises ends the wait, as Ctrl-C does.
+    """
     from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
     asked = {}
@@ -84,11 +95,16 @@ def ask_nodes(modules: tuple[str, ...] = (), folders: tuple[str, ...] = ("/tmp",
             options = {"runtime_env": env} if env else {}
             asked[node["NodeID"]] = examiner.options(
                 scheduling_strategy=where, name="raynb.examine_node", **options).remote(modules, folders)
-    ready, _ = rays.wait(list(asked.values()), num_returns=len(asked), timeout=seconds) if asked else ([], [])
+    ready: list[Any] = []
+    end = time.monotonic() + PROBE_SECONDS
+    while len(ready) < len(asked) and time.monotonic() < end:
+        with interrupts.Allowed():
+            ready, _ = rays.wait(list(asked.values()), num_returns=len(asked), timeout=LOOK_SECONDS)
+        look()
     there, found = set(ready), {}
     for node_id, ref in asked.items():
         try:
-            found[node_id] = rays.get(ref) if ref in there else TimeoutError(f"no answer within {seconds:g} s")
+            found[node_id] = rays.get(ref) if ref in there else TimeoutError(f"no answer within {PROBE_SECONDS:g} s")
         except Exception as error:
             found[node_id] = error
     return found

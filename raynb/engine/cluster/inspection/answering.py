@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from raynb.base.process import trace
 from raynb.engine.cluster import hub, rays
+from raynb.exceptions import RayError
 from raynb.run.inspection import stacks
 from raynb.worker.inspection.desk import Desk, nothing
 
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
 QUESTION_SECONDS = 10.0
 #: Seconds for which a worker listens because it keeps frames.
 KEEPS_SECONDS = 900.0
+#: Times in a row that the hub is asked in vain.
+ATTEMPTS = 3
 
 
 class PausedTask:
@@ -68,7 +71,11 @@ class ClusterDesk(Desk):
 
     def answer(self, request: int, ok: bool, result: object) -> None:
         """Sends an answer to the driver, with the next report."""
-        self._reporter.add_urgent(("answer", request, ok, pickle.dumps(result)))
+        try:
+            blob = pickle.dumps(result)
+        except Exception as error:  # somebody waits for the answer
+            ok, blob = False, pickle.dumps(RayError(f"The answer cannot be pickled: {error}"))
+        self._reporter.add_urgent(("answer", request, ok, blob))
 
     def announce(self, session: int, task: Debuggable, frame: FrameType) -> None:
         """Reports a task that has stopped at a breakpoint, and listens for what to do there."""
@@ -123,8 +130,8 @@ class ClusterDesk(Desk):
         """Hears questions from now on, as long as there is a reason to."""
         with self._lock:
             if not self._listens:
-                self._listens = True
                 threading.Thread(target=self._serve, name="raynb-ear", daemon=True).start()
+                self._listens = True
 
     def _goes_on(self) -> bool:
         """Returns whether there is a reason to listen; else nobody listens any more."""
@@ -134,7 +141,7 @@ class ClusterDesk(Desk):
 
     def _serve(self) -> None:
         failed = 0
-        while self._goes_on() and failed < 3:
+        while self._goes_on():
             try:
                 actor = rays.get_actor(hub.name_of(self._nonce), namespace=hub.NAMESPACE)
                 # `get` would give this worker's CPU back meanwhile.
@@ -144,12 +151,19 @@ class ClusterDesk(Desk):
             except Exception as error:  # the hub is lost, or the driver is gone
                 trace.swallowed("listening for questions about tasks", error, logging.DEBUG)
                 failed += 1
+                if failed == ATTEMPTS:
+                    break
                 time.sleep(0.5)
                 continue
             for question in heard:
-                self.asked(*pickle.loads(question))
+                hub.guarded("answering a question about tasks", self._answer, question)
+        else:
+            return  # it says by itself that nobody listens any more, before another thread of this kind may begin
         with self._lock:
             self._listens = False
+
+    def _answer(self, question: bytes) -> None:
+        self.asked(*pickle.loads(question))
 
 
 __all__ = ["ClusterDesk"]

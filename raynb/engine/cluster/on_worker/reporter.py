@@ -14,6 +14,7 @@ from collections.abc import Callable
 from typing import Any
 
 from raynb.base import limits
+from raynb.base.process import trace
 from raynb.base.rows import FINISHED
 from raynb.engine.causal import AFTER, Mark
 from raynb.engine.cluster import hub, rays
@@ -67,6 +68,26 @@ class _Machine:
 def _all(events: deque[Any]) -> list[Any]:
     """Removes and returns everything in a deque that other threads append to."""
     return [events.popleft() for _ in range(len(events))]
+
+
+def _pickled(before: int, events: list[Any], instead: list[object]) -> bytes:
+    """Returns a batch as it travels: how many events came before, and the events.
+
+    One that cannot be pickled leaves a trace and takes none of the others with it; ``instead`` is put in its place.
+    """
+    try:
+        return pickle.dumps((before, events), 5)
+    except Exception:
+        kept: list[object] = []
+        for event in events:
+            try:
+                pickle.dumps(event, 5)
+            except Exception as error:
+                trace.swallowed("pickling a report", error)
+                kept += instead
+            else:
+                kept.append(event)
+        return pickle.dumps((before, kept), 5)
 
 
 class Reporter:
@@ -146,6 +167,8 @@ class Reporter:
         """Queues what a task printed."""
         if not text:
             return
+        if type(text) is not str:
+            text = str.__str__(text)  # the driver may lack its class
         owner.printed = True
         with self._changed:
             last = self._events[-1] if self._events else None
@@ -158,10 +181,15 @@ class Reporter:
             self._changed.notify()
 
     def display(self, owner: Any, kind: str, bundle: dict[str, Any]) -> None:
-        """Queues a display of a task, after the output before it."""
+        """Queues a display of a task, after the output before it.
+
+        It is pickled here, so that what cannot be is the error of the code that displays it, and the driver gets it as
+        it is now.
+        """
+        blob = pickle.dumps(bundle, 5)
         owner.printed = True
         with self._changed:
-            self._events.append(("out", kind, owner.call.task, [], bundle, *self._who(owner)))
+            self._events.append(("out", kind, owner.call.task, [], blob, *self._who(owner)))
             self._printed = True
             self._asleep = False
             self._changed.notify()
@@ -249,20 +277,23 @@ class Reporter:
                 began = self._fresh.pop(task, None)
                 if began is not None:
                     self._rows.append(("start", task, began))
-                    self.on_long()
+                    hub.guarded("listening for questions about a task", self.on_long)
             if time.monotonic() >= self._machine_due:
                 self._machine_due = time.monotonic() + MACHINE_SECONDS
-                self._rows.append(("machine", *self._machine.read(), *self._machine.own()))
+                hub.guarded("measuring the machine", self._measure)
             events, rows = _all(self._events), _all(self._rows)
             urgent, self._urgent, self._printed = self._urgent or self._printed, False, False
             failed, self._failed = self._failed, False
             if not events and not rows:
                 return None
-            output = pickle.dumps((self._events_sent, events), 5) if events else b""
-            ends = pickle.dumps((self._rows_sent, rows), 5) if rows else b""
+            output = _pickled(self._events_sent, events, [(AFTER, "", 0)]) if events else b""
+            ends = _pickled(self._rows_sent, rows, []) if rows else b""
             self._events_sent += len(events)
             self._rows_sent += len(rows)
             return [urgent, failed, output, ends, events]
+
+    def _measure(self) -> None:
+        self._rows.append(("machine", *self._machine.read(), *self._machine.own()))
 
     def _deliver(self, urgent: bool, failed: bool, output: bytes, ends: bytes, events: list[Any]) -> None:
         """Pushes until the hub has answered: it may be lost, and be made again elsewhere.
