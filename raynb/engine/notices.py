@@ -86,14 +86,14 @@ class Hearers:
 
     def _shown(self, data: Any, *args: object, **kwargs: object) -> None:
         if self._says and data.get("pid") == "raylet":
-            lines = [line for line in map(self._told, data.get("lines") or ()) if line]
+            lines = [line for line in map(self._heard, data.get("lines") or ()) if line]
             if not lines:
                 return
             data = {**data, "lines": lines}
         with self._printing:
             self._own(data, *args, **kwargs)
 
-    def _told(self, text: str) -> str:
+    def _heard(self, text: str) -> str:
         """Returns what Ray is to print. The worker that died is known to one runtime; if to none, the latest tells."""
         says = self._says[::-1]
         for say, only_known in [*((say, True) for say in says), *((say, False) for say in says)]:

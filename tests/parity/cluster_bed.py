@@ -338,7 +338,8 @@ def a_driver_ends_when_the_head_does() -> None:
 
 def main() -> None:
     wanted = {name: run for name, run in CHECKS.items() if not sys.argv[1:] or name in sys.argv[1:]}
-    paths = os.environ.pop("PYTHONPATH", "")  # the nodes have no raynb
+    paths = os.environ.pop("PYTHONPATH", "")  # the nodes have no raynb: not by the folder of a driver, either
+    os.chdir(tempfile.mkdtemp())
     made = LocalNodes(
         [{"num_cpus": 2, "object_store_memory": 1300 * MB},
          {"num_cpus": 2, "resources": {"left": 4}, "labels": {"side": "left"}, "object_store_memory": 100 * MB},

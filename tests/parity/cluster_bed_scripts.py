@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import signal
+import subprocess
+import sys
+
 from cluster_bed_tools import WAIT, bed, check, ended, raised, script, until
 
 import raynb
@@ -157,3 +161,33 @@ def a_cluster_without_raynb_is_refused_in_words_if_it_may_not_be_sent() -> None:
     error = raised(lambda: raynb.get(raynb.remote(lambda: 1).remote()))
     assert isinstance(error, raynb.exceptions.RuntimeGoneError), "the embedded engine started without a word"
     assert bed.address in str(error)
+
+
+@check
+def a_start_that_waits_says_so_and_ends_with_ctrl_c() -> None:
+    text = f"""
+import ray as real, raynb as ray
+from raynb.engine.cluster import driver, hub, rays
+from raynb.engine.notices import Hearers
+made = driver.make_hub
+def never_placed(nonce, env=None):
+    return rays.remote(hub.Hub, num_cpus=10_000).remote()
+driver.make_hub = never_placed
+try:
+    ray.init({bed.address!r})
+except KeyboardInterrupt:
+    print("interrupted", ray.is_initialized(), real.is_initialized(), rays._hearers._says)
+driver.make_hub = made
+ray.init({bed.address!r})
+print("then", ray.get(ray.remote(lambda: 1).remote()))
+"""
+    program = subprocess.Popen([sys.executable, "-c", text], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    assert program.stderr is not None
+    line = ""
+    while "waiting for the Ray cluster to start a worker" not in line:
+        line = program.stderr.readline()
+        assert line, program.communicate(timeout=WAIT)
+    program.send_signal(signal.SIGINT)
+    out, err = ended(program)
+    told = [line for line in out.splitlines() if "(autoscaler" not in line]  # of Ray's, about what cannot be placed
+    assert told == ["interrupted False False []", "then 1"], out + err

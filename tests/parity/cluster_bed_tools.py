@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import textwrap
+from collections.abc import Sequence
 from typing import Any
 
 from cluster_shared import CHECKS, WAIT, check, raised, until  # noqa: F401  the checks have them from here
@@ -31,12 +33,23 @@ class _Bed:
 bed: Any = _Bed()
 
 
-def script(body: str, *arguments: str) -> subprocess.Popen[str]:
-    """Starts a program that is connected to the cluster; what it prints can be read."""
-    head = f"import sys, os, time\nimport raynb as ray\nray.init({bed.address!r}, namespace='bed')\n"
+def script(
+    body: str, *arguments: str, address: str = "", within: Sequence[str] = (), environ: dict[str, str] | None = None
+) -> subprocess.Popen[str]:
+    """Starts a program that is connected to a cluster, the bed's by default; what it prints can be read.
+
+    Args:
+        body: its text after the connection.
+        arguments: its `sys.argv` from 1 on.
+        address: of the cluster.
+        within: words that its command begins with.
+        environ: of the program, beside this process's.
+    """
+    head = f"import sys, os, time\nimport raynb as ray\nray.init({address or bed.address!r}, namespace='bed')\n"
     text = head + textwrap.dedent(body)
-    return subprocess.Popen([sys.executable, "-c", text, *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-                            stdin=subprocess.PIPE, text=True)  # fmt: skip
+    return subprocess.Popen([*within, sys.executable, "-c", text, *arguments], stdout=subprocess.PIPE,
+                            stderr=subprocess.PIPE, stdin=subprocess.PIPE, text=True,
+                            env={**os.environ, **(environ or {})})  # fmt: skip
 
 
 def ended(program: subprocess.Popen[str]) -> tuple[str, str]:

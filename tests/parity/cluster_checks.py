@@ -15,6 +15,7 @@ from typing import Any
 
 import cluster_inspection  # noqa: F401
 import cluster_interchange  # noqa: F401  more checks on the same cluster
+import cluster_news  # noqa: F401
 import cluster_output  # noqa: F401
 import cluster_surroundings  # noqa: F401  its checks run with those below
 import ray as real_ray

@@ -143,7 +143,7 @@ def _knock(address: str) -> None:
         raise ConnectionError(f"no Ray cluster answers at {address}: {error}") from error
 
 
-class Waiting:
+class StartWait:
     """A wait for the cluster while a runtime starts: says after a few seconds what is waited for, and can be given up.
 
     Args:
@@ -186,7 +186,7 @@ def await_first(ref: object, config: Config, say: Callable[[str], None]) -> None
     Raises:
         RaySystemError: it did not come in time, or cannot run; the text says why and what to do.
     """
-    waiting = Waiting(say)
+    waiting = StartWait(say)
     while True:
         try:
             with interrupts.Allowed():
@@ -223,7 +223,7 @@ def ship(config: Config, say: Callable[[str], None]) -> dict[str, Any] | None:
     Raises:
         RaySystemError: nodes lack it, and ``ship_package`` is off.
     """
-    waiting = Waiting(say)
+    waiting = StartWait(say)
     lines = shipping.lacking(shipping.ask_nodes(look=lambda: waiting.look("answer on every node")))
     if not lines:
         return None

@@ -39,7 +39,8 @@ class LocalNodes:
 
     Args:
         nodes: what each node has; the first is the head. Keys: ``num_cpus``, ``num_gpus``, ``resources``,
-            ``labels``, ``object_store_memory`` (bytes).
+            ``labels``, ``object_store_memory`` (bytes), ``ip`` (127.0.0.1), ``within`` (words that its command begins
+            with, such as ``ip netns exec NAME``).
         environ: environment variables of the nodes, beside this process's.
     """
 
@@ -117,12 +118,13 @@ class _Program:
         return found
 
     def _start(self, node: dict[str, Any]) -> dict[str, Any]:
-        head = not self.nodes
+        head, ip = not self.nodes, node.get("ip", "127.0.0.1")
         if head:
-            self.address = f"127.0.0.1:{_free_port()}"
-        command = [sys.executable, "-m", "ray.scripts.scripts", "start", "--block", "--disable-usage-stats",
-                   "--node-ip-address=127.0.0.1", "--min-worker-port=0", "--max-worker-port=0",
-                   f"--dashboard-agent-listen-port={_free_port()}", f"--num-cpus={node.get('num_cpus', 1)}",
+            self.address = f"{ip}:{_free_port()}"
+        command = [*node.get("within", ()), sys.executable, "-m", "ray.scripts.scripts", "start", "--block",
+                   "--disable-usage-stats", f"--node-ip-address={ip}", "--min-worker-port=0",
+                   "--max-worker-port=0", f"--dashboard-agent-listen-port={_free_port()}",
+                   f"--num-cpus={node.get('num_cpus', 1)}",
                    f"--object-store-memory={node.get('object_store_memory', STORE_BYTES)}"]  # fmt: skip
         if head:
             command += ["--head", f"--port={self.address.rpartition(':')[2]}", f"--temp-dir={self.folder}",

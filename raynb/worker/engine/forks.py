@@ -39,10 +39,11 @@ def sever(worker: WorkerProcess) -> None:
     worker.store.after_fork_in_child()
     worker.engine.after_fork_in_child()
     slot.set_current(None)
-    slot.set_starter(_refuse)
+    slot.set_starter(refuse)
 
 
-def _refuse() -> Engine:
+def refuse() -> Engine:
+    """Raises `RuntimeGoneError`: what a forked child gets in place of a runtime."""
     raise RuntimeGoneError(FORKED)
 
 

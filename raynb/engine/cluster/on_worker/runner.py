@@ -23,7 +23,7 @@ from raynb.base.spec import DYNAMIC, STREAMING, ActorSpec, TaskOptions
 from raynb.engine.cluster import bridge, rays
 from raynb.engine.cluster.bridge import Broken, Failure, FailureToRetry, Value
 from raynb.engine.cluster.on_worker import timeouts
-from raynb.engine.cluster.on_worker.workers import RunningCall, WorkerAdapter, engine_of, running
+from raynb.engine.cluster.on_worker.workers import RunningCall, WorkerAdapter, end_child, engine_of, running
 from raynb.engine.cluster.submission import (
     DEBUGGABLE,
     GENERIC_CALL,
@@ -117,6 +117,7 @@ class ClusterTask:
         return self
 
     def __exit__(self, kind: object, raised: BaseException | None, traceback: object) -> None:
+        end_child()
         try:
             if raised is None:
                 self._end(FINISHED, "", "")
@@ -190,6 +191,7 @@ class ClusterTask:
 
     def value(self, result: object) -> Any:
         """Returns a result as it lies in Ray's store: plain values as they are."""
+        end_child()
         mark = self.now.reporter.mark(self.now)
         if mark is None and pickling.is_plain(result):
             self.size += sys.getsizeof(result)
@@ -200,6 +202,7 @@ class ClusterTask:
 
     def results(self, result: object) -> Any:
         """Returns what Ray is to store: a value, or a list of them for several returns."""
+        end_child()
         self._finish()
         self.ran = time.time()
         count = self.call.options.num_returns

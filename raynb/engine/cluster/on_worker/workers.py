@@ -36,6 +36,7 @@ from raynb.engine.cluster.submission import ClusterCall, Static
 from raynb.run.surroundings import apply as apply_surroundings
 from raynb.serde import functions, pickling
 from raynb.worker import questions
+from raynb.worker.engine import forks
 from raynb.worker.output import WorkerStream
 
 
@@ -77,10 +78,29 @@ def engine_by_nonce(nonce: int) -> WorkerAdapter:
     with _lock:
         engine = _engines.get(nonce)
         if engine is None:
+            if not _engines:
+                os.register_at_fork(after_in_child=_after_fork)
             questions.refuse_questions()
             engine = _engines[nonce] = WorkerAdapter(nonce, rays.context().namespace)
             refs.register(engine)
     return engine
+
+
+def _after_fork() -> None:
+    """Cuts a child that a task has forked off: the runtime, the reports and the result are the worker's."""
+    global _lock
+    _lock = threading.Lock()  # perhaps another thread had it
+    _printed.is_forked = True
+    for engine in _engines.values():
+        engine.after_fork_in_child()
+    slot.set_current(None)
+    slot.set_starter(forks.refuse)
+
+
+def end_child() -> None:
+    """Ends this process if it is a child that the task has forked, and has come to the end of the task's function."""
+    if _printed.is_forked:
+        forks.leave()
 
 
 def _owner() -> RunningCall | None:
@@ -90,7 +110,7 @@ def _owner() -> RunningCall | None:
 class Printed:
     """What code in this worker prints: it goes to the driver that called it, and to Ray's own log if none did."""
 
-    is_forked = False  # as `worker.output.Capture` has it
+    is_forked = False  # as `worker.output.Capture` has it: what a child of the task prints goes to the descriptors
 
     def add(self, kind: str, text: str) -> None:
         """Takes text of one of the streams, as `worker.output.WorkerStream` calls it."""
