@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import concurrent.futures
 import ctypes
+import itertools
 import sys
 from collections import deque
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Sequence
+from operator import invert
 from types import GenericAlias
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
@@ -162,6 +164,23 @@ def logged_in(log: deque[Any]) -> type[OwnRef[Any]]:
     return type("ObjectRef", (OwnRef,), {
         "__slots__": (), "__module__": __name__, "__doc__": ObjectRef.__doc__, "__del__": _new_method(log.append),
     })  # fmt: skip
+
+
+_give_id, _give_engine = (vars(OwnRef)[name].__set__ for name in ("_id", "_engine"))
+
+
+def counted(object_ids: Sequence[int], engine: Engine) -> list[ObjectRef[Any]]:
+    """Returns new refs to objects, and counts them in the engine's log, both or neither.
+
+    A ref whose making was interrupted stands for nothing, and one that goes takes its count back. So the refs are
+    made first, without ids. Counting and naming all of them is one call of C, in which nothing interrupts Python:
+    an exception of a signal between the two would keep the objects for as long as the runtime lives.
+    """
+    refs: list[ObjectRef[Any]] = list(map(object.__new__, itertools.repeat(engine.new_ref, len(object_ids))))
+    deque(map(_give_engine, refs, itertools.repeat(engine)), 0)
+    named = filter(None, map(_give_id, refs, object_ids))  # of nothing: all it gives is None
+    engine.ref_log.extend(itertools.chain(map(invert, object_ids), named))
+    return refs
 
 
 def taken_from(log: deque[Any], most: int = sys.maxsize) -> list[int]:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from operator import attrgetter, invert
+from operator import attrgetter
 from typing import Any
 
 from raynb.base.engine import FORKED, Engine
-from raynb.base.ref import ObjectRef
+from raynb.base.ref import ObjectRef, counted
 from raynb.exceptions import RuntimeGoneError
 from raynb.serde.refs import rebuild_ref, record_ref
 
@@ -71,8 +71,7 @@ class OwnRefs:
         engine = self._engine
         if not engine.alive:
             engine.check_alive()
-        self._log.extend(map(invert, object_ids))
-        return [engine.new_ref(object_id, engine) for object_id in object_ids]
+        return counted(object_ids, engine)
 
     def reduce_ref(self, ref: ObjectRef[object]) -> tuple[Any, ...]:
         """Returns what the ref's `__reduce__` returns; a ref pickled out of band is pinned for good."""

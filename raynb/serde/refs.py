@@ -48,10 +48,11 @@ def rebuild_ref(object_id: int, nonce: int) -> ObjectRef[object]:
 def rebuild_refs(table: Any) -> Iterator[ObjectRef[object]]:
     """Gives the refs of a table, in the order in which the stream asks for them."""
     nonce, ids = marshal.loads(table)
-    held = len(ids) > PAUSE_GC_FROM_REFS and gc.isenabled()
-    if held:
-        gc.disable()
+    held = False
     try:
+        if len(ids) > PAUSE_GC_FROM_REFS and gc.isenabled():
+            held = True  # first: an exception of a signal may follow the other
+            gc.disable()
         return iter(owner_of(nonce).adopt_all(ids, nonce))
     finally:
         if held:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import gc
+import sys
 import weakref
 from collections import deque
+from types import FrameType
 from typing import Any
 
 import pytest
 
-from raynb.base.ref import ObjectRef, OwnRef, UncountedRef, logged_in, taken_from
+from raynb.base.ref import ObjectRef, OwnRef, UncountedRef, counted, logged_in, taken_from
 from raynb.jupyter.output.shown import ShownRef
 
 
@@ -53,6 +55,40 @@ def test_a_ref_whose_making_was_interrupted_is_passed_over(monkeypatch: pytest.M
     engine.ref_log.append(~9)
     del first
     assert taken_from(engine.ref_log) == [~9, 1]
+
+
+def test_refs_are_counted_and_made_or_neither_whatever_step_an_exception_falls_into() -> None:
+    engine = Engine()
+    before, step, steps, refs = sys.gettrace(), 0, 0, []
+
+    def strike(frame: FrameType, event: str, argument: object) -> Any:
+        nonlocal step
+        if frame.f_code is not counted.__code__:
+            return None
+        frame.f_trace_opcodes = True
+        step -= 1
+        if not step:
+            raise TimeoutError  # of a handler of the user's
+        return strike
+
+    while not refs:
+        steps += 1
+        step = steps
+        sys.settrace(strike)
+        try:
+            refs = counted([1, 2, 3], engine)  # type: ignore[arg-type]
+        except TimeoutError:
+            pass
+        finally:
+            sys.settrace(before)
+        if not refs:
+            changes = taken_from(engine.ref_log)
+            assert sorted(~change for change in changes if change < 0) == sorted(one for one in changes if one >= 0)
+    assert steps > 20
+    assert [ref._id for ref in refs] == [1, 2, 3]
+    assert taken_from(engine.ref_log) == [~1, ~2, ~3]
+    del refs
+    assert sorted(taken_from(engine.ref_log)) == [1, 2, 3]
 
 
 def test_a_ref_in_a_cycle_is_noted_once() -> None:

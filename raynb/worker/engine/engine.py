@@ -6,13 +6,12 @@ import itertools
 import pickle
 import threading
 from collections.abc import Sequence
-from operator import invert
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from raynb.base import ids
 from raynb.base.engine import Context, Packed
 from raynb.base.ray_names.one_machine import OneMachine
-from raynb.base.ref import ObjectRef, ObjectRefGenerator, logged_in
+from raynb.base.ref import ObjectRef, ObjectRefGenerator, counted, logged_in
 from raynb.base.rows import Snapshot
 from raynb.base.spec import STREAMING, ActorSpec, TaskOptions
 from raynb.exceptions import RuntimeGoneError
@@ -176,8 +175,7 @@ class WorkerEngine:
         """Returns new, counted refs to objects whose ids were read in a value of runtime ``nonce``."""
         if nonce != self.nonce:
             raise RuntimeGoneError("This ref or handle was pickled in another raynb runtime, which is gone.")
-        self.ref_log.extend(map(invert, object_ids))
-        return [self.new_ref(object_id, self) for object_id in object_ids]
+        return counted(object_ids, self)
 
     def reduce_ref(self, ref: ObjectRef[Any]) -> tuple[Any, ...]:
         """Returns what the ref's `__reduce__` returns; a ref pickled out of band is pinned for good."""
