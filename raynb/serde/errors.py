@@ -20,6 +20,9 @@ _duals: dict[type, type] = {}
 #: What a task says that failed because an argument of it did.
 OF_ARGUMENT = "  At least one of the input arguments for this task could not be computed:"
 
+#: Set in the flags of a type that is no part of a library in C (``Py_TPFLAGS_HEAPTYPE``).
+_MADE_BY_CLASS = 1 << 9
+
 #: The most characters of a traceback that views get.
 TRACEBACK_MAX_CHARACTERS = 8_000
 
@@ -96,10 +99,26 @@ def rebuild_exception(cls: Any, args: tuple[Any, ...], state: dict[str, Any]) ->
     try:
         error = cls.__new__(cls, *args)
     except Exception:
-        error = cls.__new__(cls)
+        error = _bare(cls)
     _put(error, args=args)
     _set_state(error, state)
     return error  # type: ignore[no-any-return]
+
+
+def _bare(cls: Any) -> BaseException:
+    """Makes an exception of its class alone, by the ``__new__`` of the class in C that Python would call.
+
+    Of several bases, ``cls.__new__`` may be another one's (`MemoryError` has its own), which Python refuses.
+    """
+    made: BaseException
+    try:
+        made = cls.__new__(cls)
+    except TypeError:
+        base = cls
+        while base.__flags__ & _MADE_BY_CLASS:
+            base = base.__base__
+        made = base.__new__(cls)
+    return made
 
 
 # -- the dual exception ------------------------------------------------------------------------
@@ -117,7 +136,7 @@ def dual(error: x.RayTaskError) -> x.RayTaskError:
         if isinstance(cause, BaseExceptionGroup_):
             made = cls.__new__(cls, cause.message, cause.exceptions)
         else:
-            made = cls.__new__(cls, *cause.args) if isinstance(cause, OSError) else cls.__new__(cls)
+            made = cls.__new__(cls, *cause.args) if isinstance(cause, OSError) else _bare(cls)
     except Exception:
         try:
             made = rebuild_exception(cls, cause.args, {})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import builtins
 import json
 import pickle
 from collections.abc import Callable
@@ -9,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from raynb.exceptions import RayTaskError
 from raynb.serde import errors, pickling
 
 
@@ -55,6 +57,16 @@ def _of(call: Callable[[], Any]) -> BaseException:
     except BaseException as error:
         return error
     raise AssertionError("nothing was raised")
+
+
+class OwnMemoryError(MemoryError):
+    def __init__(self, code: int, why: str) -> None:
+        super().__init__(code, why)
+        self.code = code
+
+
+class Both(ValueError, MemoryError):
+    pass
 
 
 CASES: list[tuple[BaseException, tuple[str, ...]]] = [
@@ -109,3 +121,18 @@ def test_causes_survive_being_pickled_again() -> None:
 
     again = pickle.loads(pickle.dumps(_arrived(_of(chained))))
     assert isinstance(again.cause.__cause__, KeyError)
+
+
+@pytest.mark.parametrize("kind", [
+    *(kind for kind in vars(builtins).values() if isinstance(kind, type) and issubclass(kind, Exception)),
+    OwnMemoryError, Both, KeyboardInterrupt, SystemExit,
+])  # fmt: skip
+def test_a_task_error_is_one_of_every_class(kind: Any) -> None:
+    if hasattr(kind, "split"):
+        error = kind("why", [ValueError()])
+    else:
+        error = Both() if kind is Both else kind.__new__(kind)
+    value, _, _ = errors.task_error(error, "f", "")
+    read = errors.load_error(value)
+    assert isinstance(read, kind)
+    assert isinstance(read, RayTaskError)
