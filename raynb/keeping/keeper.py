@@ -100,8 +100,9 @@ class Keeper:
                 if good:
                     self._ready.extend((context, engine, one) for one in pending)
                     if self._thread is None:
-                        self._thread = threading.Thread(target=self._serve, name="raynb-keep", daemon=True)
-                        self._thread.start()
+                        thread = threading.Thread(target=self._serve, name="raynb-keep", daemon=True)
+                        thread.start()
+                        self._thread = thread  # only now: where no thread can be made, the next one tries again
                 self._change.notify_all()
 
         try:

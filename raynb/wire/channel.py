@@ -19,6 +19,7 @@ from raynb.wire.codec import Decoder, encode
 
 CHUNK_BYTES = 65536  # below malloc's mmap threshold, so a receive costs no page faults
 RESERVE_BYTES = 512  # bytes that are always there for a receive
+STARVED_SECONDS = 0.01  # a receive that finds no memory takes so long
 _MAX_DESCRIPTORS = 8
 _ANCILLARY = socket.CMSG_SPACE(_MAX_DESCRIPTORS * array.array("i").itemsize) if hasattr(socket, "CMSG_SPACE") else 0
 _FLAGS = getattr(socket, "MSG_CMSG_CLOEXEC", 0) | socket.MSG_DONTWAIT
@@ -53,6 +54,7 @@ class Channel:
         self.fds: deque[int] = deque()  # descriptors that came, in order of their messages
         self.unsent: deque[tuple[Any, list[int]]] = deque()
         self.closed = False
+        self.starved = 0  # receives in a row that found no memory (while it is small, counting takes none)
         self._decoder = Decoder()
         self._little = bytearray(RESERVE_BYTES)
         self.made = 0  # frames; the next one has this number
@@ -113,28 +115,33 @@ class Channel:
         except MemoryError:
             data, ancillary = self._receive_little()
             if not data:
-                return []  # a peer that is gone is so the next time, too
+                self.starved += 1
+                return []
         if ancillary:
             self._take(ancillary)
         if not data:
             raise Closed("end of file")
+        if self.starved:
+            self.starved = 0
         return self._decoder.feed(data)
 
     def _receive_little(self) -> tuple[Any, list[Any]]:
         """Memory is short: reads into what is there already; nothing where even that fails.
 
         Raises:
-            Closed: what had come was read, and is lost.
+            Closed: the peer is gone; or what had come was read, and is lost.
         """
         self._look()
         try:
             size, ancillary, _, _ = self.sock.recvmsg_into([self._little], _ANCILLARY, _FLAGS)
+            if not size:
+                raise Closed("end of file")
             return memoryview(self._little)[:size], ancillary
         except MemoryError:
             self._look()
         except OSError:
             pass
-        time.sleep(0.001)  # whoever waits looks again
+        time.sleep(STARVED_SECONDS)  # whoever waits looks again
         return b"", []
 
     def _look(self) -> None:

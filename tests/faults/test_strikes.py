@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 import raynb
+from raynb.base import engine as slot
 from raynb.base.process import shelter, strikes
 from raynb.engine.local.objects import reading
 from raynb.testing.faults import Gate
@@ -201,6 +202,46 @@ def test_no_memory_for_a_step_is_its_callers_error(monkeypatch: pytest.MonkeyPat
         with pytest.raises(MemoryError):
             shelter.aside(lambda: 7)
     assert shelter.aside(lambda: 8) == 8
+
+
+class Starved:
+    """A socket's end where no memory can be had at all."""
+
+    def __init__(self, end: Any) -> None:
+        self.end, self.fileno, self.close = end, end.fileno, end.close
+        self.send, self.sendmsg = end.send, end.sendmsg
+
+    def recvmsg(self, *given: Any) -> Any:
+        raise MemoryError
+
+    recvmsg_into = recvmsg
+
+
+def test_where_nothing_can_be_read_for_want_of_memory_who_waits_learns_of_it(
+    ray: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    @ray.remote
+    def echo(value: int) -> int:
+        return value
+
+    assert ray.get(echo.remote(1), timeout=60) == 1
+    monkeypatch.setattr("raynb.wire.channel.STARVED_SECONDS", 0.0)
+    monkeypatch.setattr("raynb.engine.loop.loop.MOST_STARVED", 5)
+    loop: Any = slot.current().loop  # type: ignore[attr-defined]
+    starved = [connection for connection in loop.connections.values() if connection.peer is not None]
+    ref = echo.remote(2)
+    try:
+        for connection in starved:
+            connection.channel.sock = Starved(connection.channel.sock)
+        with pytest.raises(MemoryError, match="no memory to read"):
+            ray.get(ref)
+        late = [connection for connection in starved if connection.channel.readable()]
+        with loop.lock, pytest.raises(MemoryError, match="dead worker"):
+            loop.drain_connection(late[0], 0.0)
+    finally:
+        for connection in starved:
+            connection.channel.sock = connection.channel.sock.end
+    assert ray.get(ref, timeout=60) == 2
 
 
 def test_where_threads_may_be_struck_a_runtime_has_a_thread_for_steps(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -54,8 +54,8 @@ for most in range(12):
     limit()
     try:
         ray.init(num_cpus=1)
-    except (RaySystemError, RuntimeError) as error:
-        assert "thread" in str(error), error
+    except RaySystemError as error:
+        assert "thread" in str(error) and "ulimit" in str(error), error
         refused += 1
         unlimit()
         assert not ray.is_initialized()

@@ -129,6 +129,33 @@ def test_descriptors_ride_with_their_message() -> None:
     receiver.close()
 
 
+class Short:
+    """A socket's end where no large piece of memory can be had."""
+
+    def __init__(self, end: Any) -> None:
+        self.end = end
+        self.recvmsg_into, self.close, self.fileno = end.recvmsg_into, end.close, end.fileno
+
+    def recvmsg(self, *given: Any) -> Any:
+        raise MemoryError
+
+
+def test_where_memory_is_short_little_is_read_at_a_time_and_the_end_is_found() -> None:
+    left, right = pair()
+    sender, receiver = Channel(left, blocking=False), Channel(right, blocking=False)
+    receiver.sock = Short(right)  # type: ignore[assignment]
+    message = w.Output("stdout", 0, 0, "", 0, "x" * 3_000, b"")
+    sender.send([message])
+    got: list[object] = []
+    while not got:
+        got += receiver.receive()
+    assert got == [message]
+    sender.close()
+    with pytest.raises(Closed, match="end of file"):
+        receiver.receive()
+    receiver.close()
+
+
 def test_what_the_socket_does_not_take_waits() -> None:
     left, right = pair()
     sender, receiver = Channel(left, blocking=False), Channel(right, blocking=False)

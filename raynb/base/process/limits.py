@@ -9,6 +9,12 @@ _FOLDER = (errno.ENOENT, errno.ENOTDIR, errno.EACCES, errno.EPERM, errno.EROFS)
 _ROOM = (errno.ENOSPC, errno.EDQUOT)
 
 
+NO_THREAD = (
+    "cannot start a thread of the runtime: {}. The limit of threads and processes (`ulimit -u`, or the container's "
+    "pids) or of memory is reached: end other programs or raise it, then start again."
+)
+
+
 def remedy(error: OSError) -> str:
     """Returns an error of the system as a sentence, with what can be done about it."""
     code = error.errno

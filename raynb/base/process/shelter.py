@@ -27,6 +27,8 @@ from typing import Any, TypeVar
 
 from raynb.base import interrupts
 from raynb.base.process import headroom, strikes, trace
+from raynb.base.process.limits import NO_THREAD
+from raynb.exceptions import RaySystemError
 
 F = TypeVar("F", bound=Callable[..., Any])
 T = TypeVar("T")
@@ -168,14 +170,14 @@ def aside(step: Callable[..., T], *args: object) -> T:
     try:
         _wake_thread()
         if not _idle and not _stays():
-            _thread.start_new_thread(_start, ())  # one call into C: an exception comes before or after it
+            _make_thread()
         looks = 0
         while not job.done.acquire(True, LOOK_SECONDS):
             # CPython 3.11 gives a new thread the number of its maker at first: what was meant for the caller would
             # strike that thread, and be lost. So callers make threads only where none of ours is left.
             looks += 1
             if not job.begun and looks > (MANY_LOOKS if _idle or _stays() else 0):
-                _thread.start_new_thread(_start, ())
+                _make_thread()
                 looks = 0
     except BaseException:
         job.abandoned = True
@@ -253,6 +255,15 @@ def _take() -> Job | None:
         if _jobs:
             _wake_thread()
         return job
+
+
+def _make_thread() -> None:
+    try:
+        _thread.start_new_thread(_start, ())  # one call into C: an exception comes before or after it
+    except RuntimeError as error:
+        if "thread" in str(error):  # else it came from outside
+            raise RaySystemError(NO_THREAD.format(error)) from error
+        raise
 
 
 def _start_thread() -> None:

@@ -15,6 +15,7 @@ from raynb.base.config import Config
 from raynb.base.engine import Packed, register
 from raynb.base.interrupts import Allowed, Critical, Deferred
 from raynb.base.process import headroom, shelter, trace
+from raynb.base.process.limits import NO_THREAD
 from raynb.base.ray_names.one_machine import OneMachine
 from raynb.base.ref import ObjectRef, ObjectRefGenerator, logged_in
 from raynb.base.scope import current_scope
@@ -51,10 +52,6 @@ from raynb.serde import pickling
 from raynb.store import DiskTier, Store
 
 _now = time.monotonic
-NO_THREAD = (
-    "cannot start a thread of the runtime: {}. The limit of threads and processes (`ulimit -u`, or the container's "
-    "pids) or of memory is reached: end other programs or raise it, then start again."
-)
 
 
 class LocalEngine:

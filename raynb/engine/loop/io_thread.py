@@ -75,7 +75,8 @@ class IoThread:
         loop = self._loop
         waiters = loop.waiters
         while self.chores:
-            self.chores.popleft()()
+            self.chores[0]()
+            self.chores.popleft()  # only now: where there was no memory for it, it is done the next time
         now = time.monotonic()
         if waiters.leading or now - waiters.last_led < PARK_SECONDS:
             time.sleep(self._pause)

@@ -34,6 +34,12 @@ from raynb.wire.codec import BadFrame
 if TYPE_CHECKING:
     from raynb.engine.loop.shared import CallsBack
 
+MOST_STARVED = 250  # reads in a row that may find no memory: 2.5 s
+NO_MEMORY = (
+    "raynb finds no memory to read what its workers have sent. Free some (del, gc.collect()) and ask again, or restart "
+    "the kernel."
+)
+
 
 class Loop:
     """Applies events to the machine, carries out its commands, and moves messages between it and the sockets.
@@ -73,6 +79,7 @@ class Loop:
         self.pace = Pace(self)
         self._receive = Critical()
         self._send = Critical()
+        self._starved = False  # for want of memory, a peer's messages are not read
         self.waiters: Waiters = Waiters(self)
         try:
             self.io = IoThread(self)
@@ -215,7 +222,11 @@ class Loop:
             self.lost(connection)
 
     def receive(self, events: list[tuple[int, int]]) -> None:
-        """Reads the sockets that are ready, applies the messages, and sends what the machine ordered."""
+        """Reads the sockets that are ready, applies the messages, and sends what the machine ordered.
+
+        Raises:
+            MemoryError: for a while, nothing could be read for want of memory. Nothing is lost.
+        """
         with self._receive:
             if self.health.reading or self.health.broken:
                 self.health.refuse("reading")
@@ -225,6 +236,9 @@ class Loop:
             except BaseException as error:
                 self.health.end(error, "reading")
             self.health.reading = False
+        if self._starved:
+            self._starved = False
+            raise MemoryError(NO_MEMORY)
         self.flush()
         self.run_callbacks()
 
@@ -257,6 +271,9 @@ class Loop:
                         self._drop(connection)
                     elif messages:
                         self._take(connection, messages, now)
+                    elif connection.channel.starved >= MOST_STARVED:
+                        connection.channel.starved = 0
+                        self._starved = True
                 self.drain_logs(now, MAX_REFS_PER_DRAIN)
 
     def _take(self, connection: Connection, messages: list[Any], now: float) -> None:
@@ -272,9 +289,11 @@ class Loop:
     def drain_connection(self, connection: Connection, now: float) -> None:
         """Reads and applies everything that a dead peer had sent. Call under `lock`."""
         while not connection.channel.closed and connection.channel.readable():
-            messages = _read(connection, self.prepare)  # none of them: a piece of a long frame
+            messages = _read(connection, self.prepare)  # none of them: a piece of a long frame, or no memory
             if messages is None:
                 return
+            if connection.channel.starved >= MOST_STARVED:
+                raise MemoryError("nothing could be read any more of what a dead worker had sent")
             self._take(connection, messages, now)
 
     def call_back(self, waiter: CallsBack) -> None:

@@ -179,8 +179,9 @@ class LiveLines:
             self._lines.append(line)
             del self._lines[:-MAX_LIVE_LINES]
             if self._thread is None or not self._thread.is_alive():
-                self._thread = threading.Thread(target=self._serve, name="raynb-refs", daemon=True)
-                self._thread.start()
+                thread = threading.Thread(target=self._serve, name="raynb-refs", daemon=True)
+                thread.start()
+                self._thread = thread  # only now: where no thread can be made, the next one tries again
 
     def _serve(self) -> None:
         while not self._stopped:

@@ -140,8 +140,9 @@ class Feed:
         with self._changed:
             self._changed.notify_all()
             if self._thread is None and self._watchers and not self._closed:
-                self._thread = threading.Thread(target=self._run, name="raynb-feed", daemon=True)
-                self._thread.start()
+                thread = threading.Thread(target=self._run, name="raynb-feed", daemon=True)
+                thread.start()
+                self._thread = thread  # only now: where no thread can be made, the next one tries again
 
     def close(self, timeout: float = 2.0) -> None:
         """Forgets every watcher and ends the thread (waits up to ``timeout`` seconds for it)."""

@@ -148,8 +148,9 @@ class Recorder:
     def _engine_changed(self, engine: DriverEngine | None) -> None:
         with self._changed:
             if engine is not None and self._thread is None and not self._closed:
-                self._thread = threading.Thread(target=self._run, name="raynb-history", daemon=True)
-                self._thread.start()
+                thread = threading.Thread(target=self._run, name="raynb-history", daemon=True)
+                thread.start()
+                self._thread = thread  # only now: where no thread can be made, the next one tries again
             self._changed.notify_all()
 
     def _run(self) -> None:

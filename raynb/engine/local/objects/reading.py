@@ -113,7 +113,7 @@ class Reading:
                     raise  # most likely from outside: a timeout by a signal, say
                 done = "read" if isinstance(error, OSError) else "unpickled"
                 raise RaySystemError(
-                    f"System error: the value of {self._machine.spelling.object(identity)} cannot be {done} here: "
+                    f"The value of {self._machine.spelling.object(identity)} cannot be {done} here: "
                     f"{type(error).__name__}: {error}"
                 ) from error
             if type(item) is values.Failed:
