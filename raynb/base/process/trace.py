@@ -3,11 +3,17 @@
 Code that must go on after an error calls `swallowed`, so that no error disappears: it goes to the
 logger (level WARNING where something of the user's raised, DEBUG where a peer was just gone) and to
 a ring that `%raynb doctor` shows.
+
+Handlers of the logger are the user's. One may wait for a lock that the user's thread has, and that thread for
+us; so no thread of ours calls them, and nobody who may hold a lock of ours: a thread does that has nothing else to do.
 """
 
 from __future__ import annotations
 
+import atexit
 import logging
+import os
+import threading
 import time
 from collections import deque
 from dataclasses import dataclass
@@ -16,6 +22,7 @@ log = logging.getLogger("raynb")
 log.addHandler(logging.NullHandler())
 
 MAX_ERRORS = 50
+END_SECONDS = 1.0  # at the end of the process, what is not logged yet is waited for so long
 
 
 @dataclass(slots=True)
@@ -44,4 +51,57 @@ def swallowed(where: str, error: BaseException, level: int = logging.WARNING) ->
     except Exception as broken:  # the user's own class
         said = f"{type(error).__name__}, whose __str__ raises {type(broken).__name__}"
     ring.append(Swallowed(time.time(), where, said))
-    log.log(level, "%s: %s", where, said, exc_info=error)
+    if level >= log.getEffectiveLevel():
+        _unlogged.append((level, where, said, error))
+        _start()
+
+
+_unlogged: deque[tuple[int, str, str, BaseException]] = deque()
+_lock = threading.RLock()  # a signal handler, or a destructor, may come here, too
+_thread: threading.Thread | None = None
+
+
+def _start() -> None:
+    global _thread
+    with _lock:
+        if _thread is not None:
+            return
+        thread = threading.Thread(target=_serve, name="raynb-log", daemon=True)
+        try:
+            thread.start()
+        except RuntimeError:  # no thread can be made: it is logged with the next one
+            return
+        _thread = thread
+
+
+def _serve() -> None:
+    global _thread
+    while True:
+        with _lock:
+            if not _unlogged:
+                _thread = None
+                return
+        level, where, said, error = _unlogged.popleft()
+        try:
+            log.log(level, "%s: %s", where, said, exc_info=error)
+        except Exception as broken:
+            ring.append(Swallowed(time.time(), "logging an error", f"{type(broken).__name__} of a handler or filter"))
+        del error  # and what its frames hold
+
+
+def _finish() -> None:
+    thread = _thread
+    if thread is not None:
+        thread.join(END_SECONDS)
+
+
+def _after_fork_in_child() -> None:
+    global _lock, _thread
+    _lock = threading.RLock()
+    _thread = None
+    _unlogged.clear()
+
+
+atexit.register(_finish)
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork_in_child)

@@ -1,0 +1,59 @@
+"""Errors that were survived are logged, by a thread that nobody waits for."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Iterator
+
+import pytest
+
+from raynb.base.process import trace
+from raynb.testing.leaks import until
+
+
+class Handler(logging.Handler):
+    """Wants a lock, and raises what it is told to."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.wanted = threading.RLock()
+        self.records: list[tuple[int, str, str]] = []
+        self.error: Exception | None = None
+
+    def handle(self, record: logging.LogRecord) -> bool:
+        if not record.getMessage().startswith("here"):
+            return False  # of another test
+        with self.wanted:
+            self.records.append((record.levelno, record.getMessage(), threading.current_thread().name))
+            if self.error is not None:
+                raise self.error
+        return True
+
+
+@pytest.fixture
+def handler() -> Iterator[Handler]:
+    handler = Handler()
+    trace.log.addHandler(handler)
+    yield handler
+    trace.log.removeHandler(handler)
+
+
+def test_a_handler_that_wants_a_lock_of_who_logs_stops_nobody(handler: Handler) -> None:
+    with handler.wanted:
+        for number in range(3):
+            trace.swallowed(f"here {number}", ValueError("odd"))
+        trace.swallowed("here, which nobody wants to know", ValueError("odd"), logging.DEBUG)
+        assert {"here 0", "here 2"} <= {error.where for error in list(trace.ring)}
+        assert not handler.records
+    assert until(lambda: len(handler.records) == 3)
+    assert handler.records == [(logging.WARNING, f"here {number}: ValueError: odd", "raynb-log") for number in range(3)]
+
+
+def test_a_handler_that_raises_stops_nobody_and_is_told(handler: Handler) -> None:
+    handler.error = ZeroDivisionError("its own")
+    trace.swallowed("here", ValueError("odd"))
+    assert until(lambda: "ZeroDivisionError of a handler or filter" in [kept.error for kept in list(trace.ring)])
+    handler.error = None
+    trace.swallowed("here again", ValueError("odd"))
+    assert until(lambda: len(handler.records) == 2)
