@@ -11,6 +11,7 @@ failure or a Ctrl-C while starting leaves the slot empty and everything that had
 from __future__ import annotations
 
 import atexit
+import contextlib
 import logging
 import os
 import sys
@@ -23,7 +24,7 @@ from typing import Any
 from raynb.api.terminal import breakpoints
 from raynb.api.terminal.console import Console
 from raynb.base import engine as slot
-from raynb.base import interrupts
+from raynb.base import interrupts, unshown
 from raynb.base.config import Config
 from raynb.base.interfaces import DriverEngine, Engine
 from raynb.base.process import module_path, shelter, trace
@@ -45,6 +46,7 @@ _engines: weakref.WeakSet[DriverEngine] = weakref.WeakSet()
 _ended: weakref.WeakSet[DriverEngine] = weakref.WeakSet()
 _ending = threading.RLock()
 _consoles: weakref.WeakKeyDictionary[DriverEngine, Console] = weakref.WeakKeyDictionary()
+_unwritten: list[Console] = []  # whose stream took nothing when their engine ended
 
 
 def make_engine(config: Config) -> DriverEngine:
@@ -109,7 +111,9 @@ def end_engine(engine: DriverEngine, timeout: float) -> None:
             breakpoints.detach(engine)
             console = _consoles.pop(engine, None)
             if console is not None:
-                console.close()
+                _unwritten.append(console)
+                if console.close():
+                    _unwritten.remove(console)
 
 
 def end_isolated(engine: DriverEngine, timeout: float) -> None:
@@ -274,6 +278,9 @@ def _auto_init() -> Engine:
 def _after_fork() -> None:
     global _slot, _forked, _ending
     _ending = threading.RLock()
+    _consoles.clear()
+    _unwritten.clear()
+    unshown.after_fork_in_child()
     interrupts.after_fork_in_child()
     shelter.after_fork_in_child()
     _forked = _forked or _slot.state != EMPTY or any(engine.alive for engine in list(_engines))
@@ -296,6 +303,10 @@ def _at_exit() -> None:
                 end_engine(engine, 1.0)
             except Exception as error:
                 trace.swallowed("the shutdown of an isolated runtime at the end of the process", error, logging.DEBUG)
+    interrupted = getattr(sys, "last_type", None) is KeyboardInterrupt
+    for console in _unwritten:
+        with contextlib.suppress(KeyboardInterrupt):
+            console.finish(interrupted)
 
 
 atexit.register(_at_exit)

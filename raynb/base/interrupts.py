@@ -47,6 +47,7 @@ _destructors: set[CodeType | None] = {
     for collection in (weakref.WeakSet, weakref.WeakKeyDictionary, weakref.WeakValueDictionary)
 }
 RETRY_SECONDS = 0.001
+LOOK_SECONDS = 0.05  # a wait in which Ctrl-C is held back is left so often, to let it through
 
 
 _gc_enable, _gc_disable, _gc_isenabled = gc.enable, gc.disable, gc.isenabled
@@ -248,16 +249,40 @@ class Turn:
         self._lock = threading.Lock()
         self._owner = 0
 
-    def take(self, work: Callable[[], object]) -> bool:
-        """Runs ``work`` when it is the calling thread's turn; returns False, at once, where it has the turn already."""
+    def take(self, work: Callable[[], object], patience: float | None = None) -> bool:
+        """Runs ``work`` when it is the calling thread's turn; returns False, at once, where it has the turn already.
+
+        Args:
+            work: what is done.
+            patience: returns False after so many seconds, too: whoever has the turn may wait for something that the
+                calling thread has. Only for callers into which no exception but a Ctrl-C can fall.
+        """
         if self.is_mine():
             return False
+        if patience is not None:
+            return self._take_within(work, patience)
         with self._lock:
             self._owner = _get_ident()
             try:
                 work()
             finally:
                 self._owner = 0
+        return True
+
+    def _take_within(self, work: Callable[[], object], patience: float) -> bool:
+        end = time.monotonic() + patience
+        with Deferred():  # a Ctrl-C between having the lock and knowing of it would leave it locked
+            while not self._lock.acquire(True, LOOK_SECONDS):
+                if time.monotonic() > end:
+                    return False
+                with Allowed():
+                    pass
+            try:
+                self._owner = _get_ident()
+                work()
+            finally:
+                self._owner = 0
+                self._lock.release()
         return True
 
     def is_mine(self) -> bool:

@@ -42,6 +42,13 @@ def remove(screen: Screen) -> None:
     _screens = tuple(other for other in _screens if other is not screen)
 
 
+def after_fork_in_child() -> None:
+    """Forgets the screens: a forked child has none of their threads, and what has come is its parent's to show."""
+    global pending, _screens
+    pending = False
+    _screens = ()
+
+
 def mark() -> None:
     """Records that output has arrived."""
     global pending

@@ -8,6 +8,7 @@ import sys
 import threading
 import weakref
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
@@ -133,7 +134,8 @@ def test_the_collector_pauses_while_a_thread_waits_to_enter() -> None:
     assert until(interrupts._gc_isenabled)
 
 
-def test_while_a_thread_has_its_turn_the_collector_goes_on_and_ctrl_c_ends_a_wait_for_it() -> None:
+@pytest.mark.parametrize("patience", [None, 60.0])
+def test_while_a_thread_has_its_turn_the_collector_goes_on_and_ctrl_c_ends_a_wait_for_it(patience: Any) -> None:
     turn = interrupts.Turn()
     begun, go_on, refused = threading.Event(), threading.Event(), []
     main = threading.get_ident()
@@ -159,11 +161,15 @@ def test_while_a_thread_has_its_turn_the_collector_goes_on_and_ctrl_c_ends_a_wai
         pressing = threading.Thread(target=press)
         with pytest.raises(KeyboardInterrupt):
             pressing.start()
-            turn.take(lambda: None)
+            turn.take(lambda: None, patience)
         pressing.join(60)
+        assert not turn.take(lambda: None, 0.0)
     finally:
         go_on.set()
         thread.join(60)
     assert refused == [False]  # the thread that has it
     assert not turn.is_taken()
-    assert turn.take(lambda: None)
+    assert turn.take(lambda: None, patience)
+    with pytest.raises(ZeroDivisionError):
+        turn.take(lambda: 1 // 0, patience)
+    assert not turn.is_taken()

@@ -223,3 +223,35 @@ def test_receiving_never_waits_for_showing(cells: Cells) -> None:
     router.stop()
     assert all(released), "receiving waited until showing gave up"
     assert "".join(note[2] for note in notes(router)).count("b\n") == 100
+
+
+def test_a_stream_that_wants_a_lock_of_who_waits_is_not_waited_for_for_ever(
+    cells: Cells, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Locked(Notes):
+        def text(self, cell: Cell | None, stream: str, text: str) -> None:
+            entered.set()
+            with lock:
+                super().text(cell, stream, text)
+
+    lock, entered, told = threading.RLock(), threading.Event(), []
+    monkeypatch.setattr("raynb.jupyter.output.router.PATIENCE_SECONDS", 0.1)
+    run(cells)
+    router = Router(cells, Locked(), lambda: 1000)
+    router.start()
+    try:
+        with lock:
+            router.receive(said("a\n", 1))
+            assert entered.wait(60)
+            router.receive(said("b\n", 1))
+            router.after(lambda: told.append(len(notes(router))))
+            for exposed in (True, False):
+                monkeypatch.setattr("raynb.base.process.shelter.exposed", lambda found=exposed: found)
+                router.show()
+                router.drain()
+            assert not notes(router)
+    finally:
+        router.stop()
+    assert [note[2] for note in notes(router)] == ["a\n", "b\n"]
+    assert told == [2]
+

@@ -5,14 +5,17 @@ from __future__ import annotations
 import io
 import re
 import signal
+import sys
 import threading
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
 from raynb.api.terminal.console import Console
 from raynb.base import interrupts
+from raynb.base.process import trace
 from raynb.base.rows import Output
 from raynb.testing.leaks import until
 
@@ -115,38 +118,152 @@ os._exit(0)
     assert said.endswith("done\n"), said
 
 
-def test_ctrl_c_comes_through_where_a_stream_keeps_its_writer_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
-    class Slow(io.StringIO):
-        """Nobody reads what is written to it, until somebody presses Ctrl-C."""
+class Held(io.StringIO):
+    """A stream that takes nothing before it is released."""
 
-        reader = False
+    def __init__(self) -> None:
+        super().__init__()
+        self.entered, self.released = threading.Event(), threading.Event()
 
-        def write(self, text: str) -> int:
-            assert until(interrupts._gc_isenabled)
-            if not self.reader:
-                self.reader = True
-                signal.raise_signal(signal.SIGINT)
-            return super().write(text)
+    def write(self, text: str) -> int:
+        self.entered.set()
+        assert self.released.wait(60)
+        assert until(interrupts._gc_isenabled)
+        return super().write(text)
 
-    screen, other, done = Slow(), io.StringIO(), []
+
+def held_in(monkeypatch: pytest.MonkeyPatch) -> Held:
+    """Puts one in place. Not a fixture: pytest puts its own streams there after those."""
+    screen = Held()
     monkeypatch.setattr("sys.stdout", screen)
-    monkeypatch.setattr("sys.stderr", other)
-    with interrupts.Critical():
-        pass  # our handler is put in the place of Python's
+    monkeypatch.setattr("sys.stderr", io.StringIO())
+    return screen
+
+
+def said(stream: str, text: str) -> Output:
+    return Output(stream, 1, 0, 1, 7, "f", text=text)
+
+
+def test_ctrl_c_comes_through_where_a_stream_keeps_its_writer_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
+    held = held_in(monkeypatch)
+    other, done, main = sys.stderr, [], threading.get_ident()
     console = Console(SimpleNamespace(on_output=[]))
-    console._thread = threading.main_thread()  # none of its own
+
+    def press() -> None:
+        frame: Any = None
+        while frame is None:
+            frame = sys._current_frames()[main]
+            while frame is not None and frame.f_code is not Console.show.__code__:
+                frame = frame.f_back
+        signal.pthread_kill(main, signal.SIGINT)
+
+    pressing = threading.Thread(target=press)
     try:
-        console.receive(Output("stdout", 1, 0, 1, 7, "f", text="one\n"))
-        console.receive(Output("stderr", 1, 0, 1, 7, "f", text="two\n"))
+        console.receive(said("stdout", "one\n"))
+        assert held.entered.wait(60)
+        console.receive(said("stderr", "two\n"))
         console.after(lambda: done.append(1))
         with pytest.raises(KeyboardInterrupt):
-            console._write_now(final=False)  # `show` would have a thread of ours do it: pytest has a handler for alarms
-        assert done == [1]  # somebody waits for that
-        console.receive(Output("stdout", 1, 0, 1, 7, "f", text="three\n"))
-        console.show()
+            pressing.start()
+            console.show()
     finally:
-        console._thread = None
-        console.close()
-        interrupts.restore()
-    assert screen.getvalue() == "(f pid=7) three\n"
-    assert other.getvalue() == "(f pid=7) two\n"
+        held.released.set()
+        pressing.join(60)
+        assert console.close()
+    assert done == [1]  # somebody waits for that
+    assert held.getvalue() == "(f pid=7) one\n"  # what an interrupt kept from being seen comes later
+    assert other.getvalue() == "(f pid=7) two\n"  # type: ignore[attr-defined]
+
+
+def test_a_stream_that_wants_a_lock_of_who_waits_is_not_waited_for_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
+    held = held_in(monkeypatch)
+    monkeypatch.setattr("raynb.api.terminal.console.PATIENCE_SECONDS", 0.1)
+    console = Console(SimpleNamespace(on_output=[]))
+    before = len(trace.ring)
+    try:
+        for text in ("one\n", "two\n"):
+            console.receive(said("stdout", text))
+            console.show()
+        assert not held.getvalue()
+        assert [kept.error for kept in list(trace.ring)[before:]] == [
+            "TimeoutError: sys.stdout or sys.stderr has taken nothing for 0.1 s"]  # fmt: skip
+    finally:
+        held.released.set()
+        assert console.close()
+    assert held.getvalue() == "(f pid=7) one\n(f pid=7) two\n"
+
+
+def test_a_stream_that_was_closed_or_ends_its_thread_harms_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Leaves(io.StringIO):
+        def write(self, text: str) -> int:
+            raise SystemExit(text)
+
+    console = Console(SimpleNamespace(on_output=[]))
+    closed, last = io.StringIO(), io.StringIO()
+    closed.close()
+    for screen in (closed, Leaves(), last):
+        monkeypatch.setattr("sys.stdout", screen)
+        console.receive(said("stdout", "one\n"))
+        console.show()
+    assert console.close()
+    assert last.getvalue() == "(f pid=7) one\n"
+
+
+def test_what_has_come_in_the_parent_is_not_shown_by_its_child(tmp_path: Path) -> None:
+    code = """
+from types import SimpleNamespace
+from raynb.api.terminal import console
+from raynb.base import unshown
+from raynb.base.rows import Output
+shown = console.Console(SimpleNamespace(on_output=[]))
+shown._turn.take(lambda: None)
+shown._queue.append(Output("stdout", 1, 0, 1, 7, "f", text="once\\n"))
+unshown.mark()
+if not (child := os.fork()):
+    assert not unshown.pending
+    unshown.show()
+    os._exit(0)
+os.waitpid(child, 0)
+assert unshown.pending
+unshown.show()
+"""
+    assert run(code, tmp_path) == "(f pid=7) once\n"
+
+
+NOBODY_READS = """
+from raynb.api import session
+from raynb.api.terminal import console
+from raynb.base import engine
+console.CLOSE_SECONDS = 0.5
+
+@ray.remote
+def speak():
+    for number in range(3000):
+        print(f"line {number} " + "x" * 50)
+
+ray.init(num_cpus=1)
+shown, = session._consoles.values()
+spoken = speak.remote()
+assert leaks.until(lambda: shown._waits_for_reader and engine.driver().snapshot().tasks[0].ended)
+print("nobody reads", file=sys.stderr, flush=True)
+"""
+
+
+def test_a_shutdown_waits_for_no_reader_and_the_end_of_the_program_does(tmp_path: Path) -> None:
+    code = NOBODY_READS + "ray.shutdown(); print('down', file=sys.stderr, flush=True)"
+    with script(code, tmp_path) as process:
+        assert process.stderr is not None
+        assert process.stderr.readline() == "nobody reads\n"
+        assert process.stderr.readline() == "down\n"
+        out, err = process.communicate(timeout=110)
+    assert process.returncode == 0, err
+    lines = re.findall(r"line (\d+) x{50}\n", out)
+    assert lines == list(map(str, range(3000)))
+
+
+def test_ctrl_c_ends_a_program_whose_output_nobody_reads(tmp_path: Path) -> None:
+    with script(NOBODY_READS + "ray.get(spoken)", tmp_path) as process:
+        assert process.stderr is not None
+        assert process.stderr.readline() == "nobody reads\n"
+        process.send_signal(signal.SIGINT)
+        assert process.wait(110) == -signal.SIGINT, process.stderr.read()

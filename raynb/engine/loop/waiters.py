@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 from raynb.base import engine as slot
 from raynb.base.process import shelter, strikes
+from raynb.base.process.bell import Bell
 from raynb.engine.loop.polling import Poller, Wake
 
 if TYPE_CHECKING:
@@ -28,28 +29,6 @@ QUIET_SECONDS = 0.01
 COALESCE_SECONDS = 0.0001
 WORKER_CHANGED_KEY = -1  # watched by who waits for a worker to come or go
 LEAVE_SECONDS = 1.0  # at the end, threads that wait get so long to learn of it
-
-
-class Bell:
-    """Wakes the one thread that waits for it, now or the next time. Each step is one of C: an exception that falls into
-    the wait of a `threading.Event` may come out as a RuntimeError of its lock."""
-
-    __slots__ = ("_lock",)
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._lock.acquire()
-
-    def set(self) -> None:
-        """Wakes it."""
-        try:
-            self._lock.release()
-        except RuntimeError:  # it was woken already
-            pass
-
-    def wait(self, seconds: float) -> bool:
-        """Returns whether it was woken within that time."""
-        return self._lock.acquire(True, seconds)
 
 
 class Waiter:

@@ -3,8 +3,11 @@
 The engine calls `Router.receive` on the thread that receives; it only appends to a queue. One
 thread of ours shows what has gathered, twenty times a second while something comes, and sleeps
 otherwise. A thread that reads a task's end first shows what has arrived (`Router.show`), before its
-code goes on. At a cell's end `Router.drain` shows the rest at once, while it still counts as the
-cell's own output.
+code goes on; one into which an exception of the user's may fall at any step waits until our thread has.
+At a cell's end `Router.drain` shows the rest at once, while it still counts as the cell's own output.
+
+Where another thread shows something, it is waited for only so long: a stream of the user's may want a lock
+that the waiting thread has.
 
 Where the running cell has redirected its output (``%%capture``, ``redirect_stdout``), output of its
 tasks is held back until the cell waits for something: what is awaited inside, or was submitted inside and
@@ -16,13 +19,16 @@ from __future__ import annotations
 import functools
 import logging
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any
 
 from raynb.base import engine as engines
 from raynb.base import unshown
-from raynb.base.interrupts import Deferred, Turn
+from raynb.base.interrupts import Allowed, Deferred, Turn
+from raynb.base.process import shelter
+from raynb.base.process.bell import Bell
 from raynb.base.rows import END_OF_TASK, PROFILE, Output
 from raynb.jupyter.output.folding import Action, CellOutput, Line, Rich
 from raynb.jupyter.output.redirections import Redirections, watch_widgets
@@ -37,6 +43,9 @@ QUIET_ROUNDS = 4
 
 #: Pieces of output that are held back at most while the cell's output is redirected.
 MAX_HELD = 10_000
+
+#: Seconds that a thread waits for another one that shows something.
+PATIENCE_SECONDS = 5.0
 
 _log = logging.getLogger("raynb.output")
 
@@ -76,9 +85,10 @@ class Router:
         self._replays = 0
         self._earlier: dict[int, int] = {}  # cell → its tasks before it was submitted again
         self._touched: set[int] = set()  # scopes with news since they were settled
-        self._arrived = threading.Event()
+        self._arrived = Bell()
         self._turn = Turn()  # one delivery at a time; also keeps the order
-        self._urgent = threading.Event()  # somebody waits for a delivery
+        self._urgent = Bell()  # somebody waits for a delivery
+        self._wanted = False  # what is held back, too
         self._stopped = False
         self._undo: Callable[[], None] = lambda: None
         self._thread: threading.Thread | None = None
@@ -111,15 +121,14 @@ class Router:
             return
         self._queue.append(output)
         unshown.mark()
-        if not self._arrived.is_set():
-            self._arrived.set()
+        self._arrived.set()
 
     def show(self, asked: Sequence[int] = ()) -> None:
         """Shows what has come: the calling thread has learned of the end of a task of the running cell."""
-        if asked and self._learns():
+        if asked and threading.current_thread() is threading.main_thread():
             self.redirections.asked(asked)
-        if self._queue or self._held or self._turn.is_taken():
-            self._deliver(awaited=True)
+        if (self._queue or self._held or self._turn.is_taken()) and not self._shown_elsewhere():
+            self._deliver(awaited=True, patience=PATIENCE_SECONDS)
 
     def after(self, action: Callable[[], None], asked: Sequence[int] = ()) -> None:
         """Runs an action once what has come is shown: at once, or on the delivering thread."""
@@ -142,8 +151,9 @@ class Router:
 
     def drain(self) -> None:
         """Shows everything that has come so far, unfinished lines included."""
-        self._deliver(awaited=True)
-        self._flush_lines()
+        if not self._shown_elsewhere(self._flush_all_lines):
+            self._deliver(awaited=True, patience=PATIENCE_SECONDS)
+            self._flush_lines(PATIENCE_SECONDS)
 
     def show_error(self, scope: int, name: str, value: str, traceback: list[str]) -> None:
         """Shows an error in a cell, after what its tasks printed before."""
@@ -206,19 +216,41 @@ class Router:
                 continue
             quiet = 0
             self._urgent.wait(INTERVAL_SECONDS)  # let some gather: ``print`` alone writes twice
-            self._urgent.clear()
             self._deliver(awaited=self.main_waits)
 
-    def _deliver(self, awaited: bool) -> None:
+    def _shown_elsewhere(self, last: Callable[[], None] | None = None) -> bool:
+        """Waits until the delivering thread has shown what has come, and has called ``last`` in its turn.
+
+        Returns:
+            False, at once, where nothing of the user's can fall into the calling thread, or there is no other one.
+        """
+        thread = self._thread
+        if thread in (None, threading.current_thread()) or self._turn.is_mine() or not shelter.exposed():
+            return False
+        shown = Bell()
+        self._wanted = True
+        if last is not None:
+            self._queue.append(last)
+        self._queue.append(_After(shown.set))
+        self._urgent.set()
+        self._arrived.set()
+        end = time.monotonic() + PATIENCE_SECONDS
+        while not shown.wait(INTERVAL_SECONDS):
+            if self._stopped or time.monotonic() > end:
+                break
+        return True
+
+    def _deliver(self, awaited: bool, patience: float | None = None) -> None:
         """Shows what has come, and does what was to be done after it.
 
         Args:
             awaited: the running cell waits for its tasks, or has waited.
+            patience: seconds that it waits for its turn; None: as long as it takes.
         """
         actions: list[Callable[[], None]] = []
         try:
             # A thread that has the turn was called from inside, by a stream or a formatter of the user's.
-            self._turn.take(lambda: self._show_all(awaited, actions))
+            self._turn.take(lambda: self._show_all(awaited, actions), patience)
         finally:
             for action in actions:
                 action()
@@ -226,35 +258,53 @@ class Router:
     def _show_all(self, awaited: bool, actions: list[Callable[[], None]]) -> None:
         with Deferred():
             self._arrived.clear()
+            awaited = awaited or self._wanted
+            self._wanted = False
             if self._held:
                 held, self._held = self._held, []
                 self._show(held, awaited)
             while self._queue:
                 outputs: list[Output] = []
-                item: Any = None
                 while self._queue:
-                    item = self._queue.popleft()
+                    item = self._queue[0]
                     if not isinstance(item, Output):
                         break
                     outputs.append(item)
-                after = isinstance(item, _After)
-                self._show(outputs, awaited or after)
-                if after:
+                    self._queue.popleft()
+                self._show(outputs, awaited or (bool(self._queue) and isinstance(self._queue[0], _After)))
+                if not self._queue or isinstance(self._queue[0], Output):  # that has come meanwhile
+                    continue
+                item = self._queue.popleft()
+                if isinstance(item, _After):
                     actions.append(item.action)
                 elif not isinstance(item, Output):
-                    self._guarded(item)
+                    _guarded(item)
 
     def _show(self, outputs: list[Output], awaited: bool) -> None:
-        """Shows outputs in their cells. In the thread's turn."""
+        """Shows outputs in their cells. In the thread's turn. What a Ctrl-C keeps from being shown comes later."""
         groups: dict[int, list[Output]] = {}
-        for output in outputs:
-            if not self._goes_elsewhere(output, awaited):
-                groups.setdefault(output.scope, []).append(output)
-        for scope, group in groups.items():
-            state = self._state(scope)
-            self._touched.add(scope)
-            many = not state.shown and _tasks_of(scope) - self._earlier.get(scope, 0) > 1
-            self._perform(scope, state.add(group, many=many))
+        left = deque(outputs)
+        try:
+            while left:
+                if not self._goes_elsewhere(left[0], awaited):
+                    groups.setdefault(left[0].scope, []).append(left[0])
+                left.popleft()
+            for scope in list(groups):
+                self._show_in(scope, groups.pop(scope))
+        except KeyboardInterrupt:  # where a stream or the terminal kept us waiting
+            self._later([*(one for group in groups.values() for one in group), *left])
+            raise
+
+    def _later(self, items: Sequence[Output | Callable[[], None]]) -> None:
+        """Has what was taken from the queue, and not shown, shown by the delivering thread."""
+        self._queue.extendleft(reversed(items))
+        self._arrived.set()
+
+    def _show_in(self, scope: int, group: list[Output]) -> None:
+        state = self._state(scope)
+        self._touched.add(scope)
+        many = not state.shown and _tasks_of(scope) - self._earlier.get(scope, 0) > 1
+        self._perform(scope, state.add(group, many=many))
 
     def _goes_elsewhere(self, output: Output, awaited: bool) -> bool:
         """Returns whether output was written where the running cell has redirected its own, or is held back."""
@@ -271,22 +321,11 @@ class Router:
             return True
         if self.cells.widgets and place is self.cells.widgets[-1]:
             return False  # the front end puts the cell's output there
-        return self._guarded(lambda: self.plain.put(output))
+        with Allowed():
+            return _guarded(lambda: self.plain.put(output))
 
-    def _learns(self) -> bool:
-        return threading.current_thread() is threading.main_thread()
-
-    def _guarded(self, action: Callable[[], None]) -> bool:
-        """Runs what shows something; what it raises is logged and ends nothing. Returns whether it worked."""
-        try:
-            action()
-        except Exception:  # of a stream, a formatter, or a message that cannot be encoded
-            _log.warning("some output of a task could not be shown", exc_info=True)
-            return False
-        return True
-
-    def _flush_lines(self) -> None:
-        self._turn.take(self._flush_all_lines)
+    def _flush_lines(self, patience: float | None = None) -> None:
+        self._turn.take(self._flush_all_lines, patience)
 
     def _flush_all_lines(self) -> None:
         with Deferred():
@@ -305,8 +344,12 @@ class Router:
 
     def _perform(self, scope: int, actions: list[Action]) -> None:
         cell = self.cell(scope)
-        for action in actions:
-            self._guarded(functools.partial(self._act, cell, action))
+        for at, action in enumerate(actions, 1):
+            try:
+                _guarded(functools.partial(self._act, cell, action))
+            except KeyboardInterrupt:
+                self._later([functools.partial(self._act, cell, other) for other in actions[at:]])
+                raise
 
     def _act(self, cell: Cell | None, action: Action) -> None:
         if isinstance(action, Rich):
@@ -323,3 +366,13 @@ def _tasks_of(scope: int) -> int:
     if engine is None or not scope:
         return 0
     return sum(engine.scope_counts(scope).values())
+
+
+def _guarded(action: Callable[[], None]) -> bool:
+    """Runs what shows something; what it raises is logged and ends nothing. Returns whether it worked."""
+    try:
+        action()
+    except Exception:  # of a stream, a formatter, or a message that cannot be encoded
+        _log.warning("some output of a task could not be shown", exc_info=True)
+        return False
+    return True

@@ -9,6 +9,7 @@ import sys
 import threading
 from typing import TYPE_CHECKING, Any, Protocol
 
+from raynb.base.interrupts import Allowed
 from raynb.base.rows import END_OF_TASK, Output
 from raynb.base.text import clean
 from raynb.jupyter.output import displays
@@ -166,12 +167,13 @@ class TerminalSink:
         """Writes text to the terminal's stream."""
         # Looked up at each call: while a prompt is shown, IPython puts a stream there that prints above it.
         out = sys.stderr if stream == "stderr" else sys.stdout
-        try:
-            out.write(clean(text))
-        except UnicodeEncodeError:  # a terminal of another encoding
-            encoding = getattr(out, "encoding", None) or "ascii"
-            out.write(text.encode(encoding, "replace").decode(encoding))
-        out.flush()
+        with Allowed():  # a terminal that was stopped keeps its writer waiting
+            try:
+                out.write(clean(text))
+            except UnicodeEncodeError:  # a terminal of another encoding
+                encoding = getattr(out, "encoding", None) or "ascii"
+                out.write(text.encode(encoding, "replace").decode(encoding))
+            out.flush()
 
     def rich(self, cell: Cell | None, kind: str, bundle: RichBundle) -> None:
         """Prints the plain text of a rich output; displays it if the cell runs in the main thread."""
