@@ -250,8 +250,24 @@ def clock(when: float) -> str:
 
 
 def at(text: str, when: float) -> str:
-    """Returns an actor's text with the time of day at which it was true."""
+    """Returns a text with the time of day at which it was true."""
     return f"{text} (at {clock(when)})"
+
+
+def picture_or_text(picture: str, text: str) -> str:
+    """Returns a picture as HTML, with the text that stands in for it where a page takes SVG and styles out.
+
+    JupyterLab does so in a notebook that is not trusted, GitHub in all: they leave a heap of the SVG's words.
+
+    Args:
+        picture: HTML with the picture and all that belongs to it alone.
+        text: plain text that says the same.
+    """
+    # hidden="" would be taken out, too.
+    return (
+        "<style>.raynb-picture[hidden]{display:block!important}.raynb-text{display:none}</style>"
+        f'<div class="raynb-picture" hidden="hidden">{picture}</div><pre class="raynb-text">{html.escape(text)}</pre>'
+    )
 
 
 def bundle_of(text: str, state: str, code: str, kind: str = "ObjectRef") -> dict[str, Any]:

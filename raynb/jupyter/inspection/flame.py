@@ -1,7 +1,7 @@
 """A profile as a flame graph: one piece of HTML with its picture, its style and its few lines of script.
 
-Without the script (a notebook that is not trusted) it is a picture, whose boxes name themselves, as wide as it was
-drawn. The script draws it as wide as the cell, so that text keeps its size in a narrow one.
+Without the script it is a picture, whose boxes name themselves, as wide as it was drawn. The script draws it as wide as
+the cell, so that text keeps its size in a narrow one. In a notebook that is not trusted the profile is a text.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import html
 from typing import Any
 
-from raynb.jupyter.formatting import format_seconds
+from raynb.jupyter.formatting import format_seconds, picture_or_text
 from raynb.jupyter.inspection.profiles import FrameNode, Profile
 
 WIDTH, ROW = 1000, 18  # units of the picture
@@ -56,7 +56,7 @@ _SCRIPT = """\
   const zoom = g => place(+g.dataset.x, +g.dataset.w);
   all.forEach(g => {
     g.addEventListener('click', () => zoom(g));
-    g.addEventListener('keydown', e => { if (e.key === 'Enter') zoom(g); });
+    g.addEventListener('keydown', e => { if (e.key === 'Enter' || e.key === ' ') { e.preventDefault(); zoom(g); } });
   });
   box.querySelector('button').addEventListener('click', () => zoom(all[0]));
   box.querySelector('input').addEventListener('input', e => {
@@ -100,15 +100,18 @@ def page(profile: Profile) -> str:
     depth = _draw(boxes, root, root, 0.0, 0)
     height = (depth + 1) * ROW
     head = html.escape(f"{profile.title}: {profile.verdict()}")
-    below = html.escape(profile.text().rpartition("\n")[2])
-    return (
-        f'<div class="raynb-flame"><style>{_STYLE % WIDTH}</style><div><b>{head}</b></div>'
+    rest = profile.text().partition("\n")[2].strip("\n")
+    below = html.escape(rest.rpartition("\n")[2])
+    picture = (
         '<div><input type="search" placeholder="Search" aria-label="Search the flame graph"> '
         '<button type="button">Reset zoom</button> <output></output></div>'
         f'<div class="chart"><svg viewBox="0 0 {WIDTH} {height}" role="group" aria-label="{head}">'
         f"{''.join(boxes)}</svg></div>"
         f"<div>{below} Orange: your code. Blue: libraries. Width: time.</div>"
-        f"<script>{_SCRIPT % {'width': WIDTH}}</script></div>"
+    )
+    return (
+        f'<div class="raynb-flame"><style>{_STYLE % WIDTH}</style><div><b>{head}</b></div>'
+        f"{picture_or_text(picture, rest)}<script>{_SCRIPT % {'width': WIDTH}}</script></div>"
     )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import html
 
 from raynb.base.text import printable
+from raynb.jupyter.formatting import picture_or_text
 from raynb.jupyter.lineage.record import FAILED_RUN, FRESH, RUNNING, STALE, Record, cell_id
 from raynb.jupyter.output.registry import cell_name
 from raynb.lineage.layout import PLAIN, CellNode, Graph, graph_of
@@ -73,9 +74,10 @@ class Picture:
             f"{state}</span>"
             for state in (FRESH, STALE, FAILED_RUN, RUNNING, PLAIN)
         )
+        picture = f'<div style="overflow-x:auto">{svg(self.found)}</div><div style="opacity:.8">{keys}</div>'
         return (
             '<div class="raynb-graph" style="font:13px/1.6 system-ui,sans-serif">'
-            f'<div style="overflow-x:auto">{svg(self.found)}</div><div style="opacity:.8">{keys}</div></div>'
+            f"{picture_or_text(picture, repr(self))}</div>"
         )
 
 

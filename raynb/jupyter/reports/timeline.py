@@ -13,7 +13,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from raynb.base.rows import FAILED
-from raynb.jupyter.formatting import format_seconds, short_task
+from raynb.jupyter.formatting import format_seconds, picture_or_text, short_task
 from raynb.jupyter.reports.timing import FETCH, PHASES, QUEUE, RUN, SERIALISE, STORE, WORK, Cut, Span, strips, verdict
 
 #: With more tasks than this, lanes are workers.
@@ -52,8 +52,11 @@ class Timeline:
         self.sentences = verdict(found)
 
     def __repr__(self) -> str:
-        found = self.found
-        lines = [found.head(), *self.sentences, ""]
+        return "\n".join([self.found.head(), *self.sentences, "", self._bars()])
+
+    def _bars(self) -> str:
+        """Returns a line a phase."""
+        found, lines = self.found, []
         for phase in (*WORK, QUEUE):
             seconds = found.sums[phase]
             share = found.share(phase) if phase != QUEUE else 0.0
@@ -69,10 +72,11 @@ class Timeline:
             f'<span style="white-space:nowrap"><span aria-hidden="true" style="{look}">■</span> {what}</span>'
             for look, what in legend(found)
         )
+        drawn = f'{picture(found)}<div style="opacity:.8">{keys}</div>'
         return (
             '<div class="raynb-timeline" style="font:13px/1.6 system-ui,sans-serif;overflow-wrap:anywhere">'
             f"<div>{html.escape(found.head())}</div><div><b>{first}</b> {' '.join(rest)}</div>"
-            f'{picture(found)}<div style="opacity:.8">{keys}</div></div>'
+            f"{picture_or_text(drawn, self._bars())}</div>"
         )
 
 

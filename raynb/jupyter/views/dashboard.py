@@ -7,6 +7,7 @@ show it, the widget's text and HTML forms say the same in plain words.
 from __future__ import annotations
 
 import html
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -129,4 +130,5 @@ def static_html(engine: DriverEngine | None) -> str:
         f'<td style="text-align:left;padding:2px 10px;white-space:pre-wrap">{html.escape(value)}</td></tr>'
         for what, value in lines
     )
-    return f'<table style="{_STYLE}"><caption style="text-align:left">raynb</caption>{rows}</table>'
+    when = time.strftime("%Y-%m-%d %H:%M:%S")
+    return f'<table style="{_STYLE}"><caption style="text-align:left">raynb, {when}</caption>{rows}</table>'
