@@ -5,9 +5,13 @@
  */
 
 import type { CommandRegistry } from '@lumino/commands';
+import type { Kernel } from '@jupyterlab/services';
 import type { IRenderMime } from '@jupyterlab/rendermime-interfaces';
 import { Widget } from '@lumino/widgets';
+import { counted } from '../ui/format';
 import type { Live } from '../ui/messages';
+import { unfinished } from '../ui/picture';
+import type { Session } from '../ui/session';
 import { Bundle, Shown } from './displays';
 import { Document } from './follower';
 import { Sessions } from './sessions';
@@ -25,7 +29,7 @@ abstract class Following<M extends Mark> extends Widget implements IRenderMime.I
   private followed = '';
   private leave: (() => void) | null = null;
 
-  constructor(private type: string, private home: Document, private sessions: Sessions) {
+  constructor(private type: string, private home: Document, protected sessions: Sessions) {
     super();
     this.addClass('rn-root');
     this.addClass('rn-output');
@@ -33,6 +37,9 @@ abstract class Following<M extends Mark> extends Widget implements IRenderMime.I
 
   /** Draws what it says now. */
   protected abstract draw(mark: M): void;
+
+  /** Its document has this kernel now; null: it follows none any more. */
+  protected watch(_: Kernel.IKernelConnection | null): void {}
 
   /** What it says, and what is saved of it, once its kernel is gone. */
   protected abstract ended(mark: M): { mark: M; text: string };
@@ -98,6 +105,7 @@ abstract class Following<M extends Mark> extends Widget implements IRenderMime.I
       this.home.sessionContext.kernelChanged.disconnect(this.attach, this);
     }
     this.followed = '';
+    this.watch(null);
   }
 
   private attach(): void {
@@ -108,6 +116,7 @@ abstract class Following<M extends Mark> extends Widget implements IRenderMime.I
     const kernel = sessionContext.session?.kernel;
     this.leave?.();
     this.leave = kernel ? this.sessions.displays(kernel).follow(this.followed, this) : null;
+    this.watch(kernel ?? null);
     if (!kernel && sessionContext.isReady) {
       this.gone(false);
     }
@@ -163,6 +172,11 @@ type Card = Mark & { rows: Rows; gone: Rows; buttons: { label: string; command: 
 
 /** The card of `%load_ext raynb`, with its buttons. */
 export class CardOutput extends Following<Card> {
+  private now = element('dd');
+  private said = ''; // by the kernel, of a time of day
+  private session: Session | null = null;
+  private ends: (() => void)[] = [];
+
   constructor(home: Document, sessions: Sessions, private commands: CommandRegistry) {
     super(CARD, home, sessions);
   }
@@ -171,9 +185,12 @@ export class CardOutput extends Following<Card> {
     const card = element('section', 'rn-loaded');
     card.setAttribute('aria-label', 'raynb');
     const list = element('dl');
+    this.said = '';
     for (const [what, value] of mark.rows) {
-      list.append(element('dt', '', what), element('dd', '', value));
+      list.append(element('dt', '', what), what === 'now' ? this.now : element('dd', '', value));
+      this.said = what === 'now' ? value : this.said;
     }
+    this.tell();
     const buttons = element('div', 'rn-loaded-buttons');
     for (const { label, command, args } of mark.buttons) {
       // Only ours: a notebook from elsewhere may name any command.
@@ -187,6 +204,27 @@ export class CardOutput extends Following<Card> {
     }
     card.append(list, buttons);
     this.node.replaceChildren(card);
+  }
+
+  protected watch(kernel: Kernel.IKernelConnection | null): void {
+    const session = kernel && this.sessions.of(kernel);
+    if (session !== this.session) {
+      this.ends.forEach(end => end());
+      this.session = session;
+      this.ends = session ? [session.subscribe(() => this.tell()), ...(this.sessions.cardsLook ? [session.look()] : [])] : [];
+      this.tell();
+    }
+  }
+
+  /** Says what runs now, as long as somebody looks. */
+  private tell(): void {
+    const picture = this.session?.watched ? this.session.picture : null;
+    const tasks = picture ? unfinished(picture.states) : 0;
+    const words = tasks ? `${counted(tasks, 'unfinished task')}, ${picture!.running.size} running` : 'nothing is running';
+    const text = picture ? words : this.said;
+    if (this.now.textContent !== text) {
+      this.now.textContent = text;
+    }
   }
 
   protected ended(mark: Card): { mark: Card; text: string } {

@@ -27,6 +27,8 @@ interface Known { session: Session; connection: Connection; displays: Displays; 
 
 export class Sessions {
   private known = new Map<Kernel.IKernelConnection, Known>();
+  /** Whether no status bar looks at the active kernel, so that cards do it themselves (Notebook 7). */
+  cardsLook = false;
   /** Called with each session when its comm opens. */
   onOpen: ((session: Session) => void) | undefined;
 

@@ -87,6 +87,11 @@ export class Session {
     };
   }
 
+  /** Whether the kernel is telling news: the picture is that of now. */
+  get watched(): boolean {
+    return this.lookers > 0 && this.picture.life === 'running' && !this.outside.title;
+  }
+
   say(what: 'hello' | 'ping' | 'bye'): void {
     this.link.send({ do: what, page: this.page });
   }

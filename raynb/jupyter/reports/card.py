@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import html
 import sys
+import time
 from typing import TYPE_CHECKING, Any
 
 from raynb.base import engine as engines
 from raynb.base import limits
 from raynb.base.rows import TASK_ENDED
-from raynb.jupyter.formatting import counted, format_bytes
+from raynb.jupyter.formatting import at, counted, format_bytes
 from raynb.jupyter.output.displays import CARD_TYPE
 from raynb.jupyter.output.displays import shown as displays
 
@@ -179,7 +180,8 @@ def rows(notebook: Notebook) -> list[tuple[str, str]]:
         unfinished = sum(
             count for states in picture.groups.values() for state, count in states.items() if state not in TASK_ENDED
         )
-        shown.append(("now", f"{counted(unfinished, 'unfinished task')}" if unfinished else "nothing is running"))
+        words = counted(unfinished, "unfinished task") if unfinished else "nothing is running"
+        shown.append(("now", at(words, time.time())))  # JupyterLab's extension keeps it up to date
     shown.append(("see", "%raynb dashboard · %%remote? · %raynb help"))
     return shown
 
