@@ -24,6 +24,7 @@ def test_the_panel_and_the_status_bar_follow_the_active_notebook(lab: Lab) -> No
     expect(panel.get_by_label("1 of 2 CPU slots busy")).to_be_visible()
     expect(status).to_contain_text("raynb 1/2")
     expect(status).to_contain_text("1 task")
+    expect(lab.output(0)).to_contain_text("1 unfinished task, 1 running")  # the card
     lab.open_beside("second.ipynb", ["print('no raynb here')", SETUP])
     expect(panel.get_by_text("raynb is not loaded in this notebook")).to_be_visible()
     expect(panel).to_contain_text("second.ipynb")
@@ -33,6 +34,8 @@ def test_the_panel_and_the_status_bar_follow_the_active_notebook(lab: Lab) -> No
     expect(panel.get_by_label("1 of 2 CPU slots busy")).to_be_visible()
     lab.command("raynb:tasks")
     expect(panel.get_by_role("tab", name="Tasks")).to_have_attribute("aria-selected", "true")
+    panel.get_by_role("tab", name="Tasks").press("Escape")  # the way back
+    page.wait_for_function("() => document.activeElement.closest('.jp-Notebook') !== null")
     # All kernels: that of the other notebook too, by the name that it has now; and stopping it.
     lab.bring("second.ipynb")
     lab.run(1)

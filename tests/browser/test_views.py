@@ -212,12 +212,19 @@ def test_a_flame_graph_in_a_narrow_cell_keeps_the_size_of_its_text(page: Any) ->
         label=label, kind="user", wall=wall, cpu=wall, children={one.label: one for one in below}
     )
     tree = node("all", 4.0, node("a_function_with_a_long_name, In[3] line 4", 3.0))
-    profile: Any = SimpleNamespace(title="In[3]", tree=lambda: tree, verdict=str, text=str)
+    text = "In[3]\n\n75.0 %  3.0 s  In[3], line 4  a = 1\n\n9 samples"
+    profile: Any = SimpleNamespace(title="In[3]", tree=lambda: tree, verdict=str, text=lambda: text)
     page.set_content(f'<title>t</title><main id="view" style="width:300px">{flame_page(profile)}</main>')
     expect(page.locator("svg")).to_have_attribute("viewBox", "0 0 300 36")
     expect(page.locator("svg text").nth(1)).to_have_text("a_function_with_a_long_name, In[3] …")
     page.add_script_tag(path=str(AXE))
     assert page.evaluate("async () => (await axe.run('#view')).violations.map(one => one.id)") == []
+    words = page.get_by_text("In[3], line 4  a = 1")
+    expect(words).to_be_hidden()
+    # What JupyterLab takes out of a notebook that is not trusted.
+    page.evaluate("() => document.querySelectorAll('#view :is(style, script, svg)').forEach(node => node.remove())")
+    expect(words).to_be_visible()
+    expect(page.get_by_role("button", name="Reset zoom")).to_be_hidden()
 
 
 def test_the_runtimes_buttons(views: Any, page: Any) -> None:
@@ -238,7 +245,8 @@ def test_the_runtimes_buttons(views: Any, page: Any) -> None:
 
 def test_by_keyboard_alone(views: Any, page: Any) -> None:
     board = views()
-    board.push(message(pictures.many(300), LABELS))
+    picture = pictures.many(300)
+    board.push(message(picture, LABELS))
     page.get_by_role("tab", name="Overview").focus()
     page.keyboard.press("ArrowRight")
     expect(page.get_by_role("tab", name="Tasks")).to_be_focused()
@@ -254,6 +262,16 @@ def test_by_keyboard_alone(views: Any, page: Any) -> None:
     page.keyboard.press("End")
     last = table.locator("[role=row]:focus")
     expect(last).to_have_attribute("aria-rowindex", str(1 + 300 + 4 + 92))
+    page.keyboard.press("Home")
+    # The button that has the focus goes with what it is about: the focus stays in the table.
+    button = page.get_by_title("Cancel this task of Counter.add")
+    button.focus()
+    done = [replace(row, state=FINISHED, ended=picture.now) for row in picture.tasks if row.name == "Counter.add"]
+    running = [row for row in picture.running if row.name != "Counter.add"]
+    later = replace(picture, version=picture.version + 1, since=picture.version, tasks=done, running=running)
+    board.push(message(later, LABELS))
+    expect(button).to_have_count(0)
+    expect(table.locator("[role=row]:focus")).to_have_count(1)
 
 
 def test_killing_asks_once_more(views: Any, page: Any) -> None:

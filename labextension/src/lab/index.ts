@@ -33,6 +33,7 @@ const plugin: JupyterFrontEndPlugin<void> = {
     labShell: ILabShell | null
   ) => {
     const sessions = new Sessions(() => app.serviceManager.sessions.running());
+    sessions.cardsLook = !statusBar;
     const panel = new Home(blank('nothing'));
     panel.id = 'raynb-panel';
     panel.addClass('rn-panel');
@@ -52,6 +53,11 @@ const plugin: JupyterFrontEndPlugin<void> = {
       }
       commandsChanged();
     });
+    panel.onLeave = () => {
+      if (active.current && !active.current.isDisposed) {
+        app.shell.activateById(active.current.id);
+      }
+    };
     const panes = new Panes(app, notebooks, consoles, sessions, active);
     commandsChanged = addCommands(
       {

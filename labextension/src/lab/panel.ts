@@ -15,10 +15,12 @@ export class Home extends Widget {
   private said = document.createElement('span');
   private accept = () => undefined as void;
   private view = document.createElement('div');
+  /** Called on Escape, where no row, menu or field takes it: the way back to the document. */
+  onLeave: (() => void) | undefined;
 
   constructor(session: Session, options: Options = {}) {
     super();
-    this.board = new Dashboard(session, { ...options, fill: true });
+    this.board = new Dashboard(session, { ...options, fill: true, outside: true });
     this.addClass('rn-home');
     this.heading.className = 'rn-home-title';
     this.view.className = 'rn-home-view';
@@ -33,6 +35,11 @@ export class Home extends Widget {
     button.addEventListener('click', () => this.accept());
     this.offer.append(this.said, button);
     this.node.append(this.heading, this.offer, this.view);
+    this.node.addEventListener('keydown', event => {
+      if (event.key === 'Escape' && !event.defaultPrevented && !(event.target as Element).closest('input, select')) {
+        this.onLeave?.();
+      }
+    });
     this.node.setAttribute('role', 'region');
     this.node.setAttribute('aria-label', 'raynb');
     this.title.icon = icon;

@@ -10,7 +10,7 @@ import { Reply } from './link';
 import { Request } from './messages';
 import { Overview } from './overview';
 import { Kernels } from './kernels';
-import { Hint } from './parts';
+import { Hint, useKeptFocus } from './parts';
 import { Filter, NO_FILTER, Picture } from './picture';
 import { Outside, Session, WELL, clock } from './session';
 import { Actors, Nodes, Objects, Workers } from './tables';
@@ -79,6 +79,7 @@ export function App(props: { board: Dashboard; subscribe: (update: () => void) =
   const root = useRef<HTMLDivElement>(null);
   const { session, tab, fill } = board;
   props.subscribe(() => update(0));
+  useKeptFocus(root, () => root.current?.querySelector<HTMLElement>('.rn-view'));
 
   useEffect(() => {
     const watch = new ResizeObserver(entries => setWidth(Math.floor(entries[0].contentRect.width)));
@@ -135,11 +136,11 @@ export function App(props: { board: Dashboard; subscribe: (update: () => void) =
 
   return (
     <div class={`rn-app ${width && width < 420 ? 'rn-narrow' : ''} ${fill ? 'rn-fill' : ''}`} ref={root}>
-      {board.single ? null : <Tabs tabs={tabs} tab={tab} show={show} note={blank ? '' : note(picture)} live={!outside.title} />}
+      <Tabs tabs={tabs} tab={tab} show={show} note={blank ? '' : note(picture)} live={!outside.title} />
       {outside.title && outside.stale ? (
         <div class="rn-banner" role="status"><b>{outside.title}.</b> <Hint text={outside.hint} /></div>
       ) : null}
-      <div class={`rn-view ${outside.stale ? 'rn-stale' : ''}`} role={board.single ? 'region' : 'tabpanel'} id={board.id('view')}
+      <div class={`rn-view ${outside.stale ? 'rn-stale' : ''}`} role="tabpanel" id={board.id('view')}
         aria-label={tabTitle(tab)} tabIndex={SCROLLS.includes(tab) ? 0 : -1}>
         {blank ? (
           <div class={`rn-empty rn-whole ${outside.title === 'Connecting' ? 'rn-late' : ''}`} role="status">

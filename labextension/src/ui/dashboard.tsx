@@ -10,8 +10,8 @@ export interface Options {
   tab?: Tab;
   /** Fills a box of fixed height (a panel, a tab of the main area). */
   fill?: boolean;
-  /** Shows one view only, without tabs. */
-  single?: boolean;
+  /** Lies outside of notebooks, so that the page's shortcuts work in it (its palette, its side bars). */
+  outside?: boolean;
 }
 
 let boards = 0;
@@ -21,7 +21,7 @@ const TICK_MS = 1000;
 export class Dashboard {
   tab: Tab;
   readonly fill: boolean;
-  readonly single: boolean;
+  readonly outside: boolean;
   /** A request left by a command, for the drawn view to take. */
   queued: Request | undefined;
   onTab: ((tab: Tab) => void) | undefined;
@@ -35,7 +35,7 @@ export class Dashboard {
   constructor(public session: Session, options: Options = {}) {
     this.tab = options.tab ?? 'overview';
     this.fill = options.fill ?? false;
-    this.single = options.single ?? false;
+    this.outside = options.outside ?? false;
   }
 
   /** An id for an element of this dashboard; there may be several on one page. */
@@ -47,8 +47,10 @@ export class Dashboard {
   mount(root: HTMLElement): void {
     this.root = root;
     root.classList.add('rn-root');
-    // Keys typed here are not the notebook's shortcuts (a "d d" in the filter deletes no cell).
-    root.dataset.lmSuppressShortcuts = 'true';
+    if (!this.outside) {
+      // Keys typed in a cell's output are not the notebook's shortcuts (a "d d" deletes no cell).
+      root.dataset.lmSuppressShortcuts = 'true';
+    }
     this.enter();
     render(<App board={this} subscribe={update => (this.update = update)} />, root);
     this.tick = setInterval(() => this.draw(), TICK_MS);
@@ -92,10 +94,9 @@ export class Dashboard {
     this.draw();
   }
 
-  /** Puts the focus on the chosen tab, or into the view. */
+  /** Puts the focus on the chosen tab. */
   focus(): void {
-    (this.root?.querySelector<HTMLElement>(`[data-tab="${this.tab}"]`) ??
-      this.root?.querySelector<HTMLElement>('.rn-view'))?.focus();
+    this.root?.querySelector<HTMLElement>(`[data-tab="${this.tab}"]`)?.focus();
   }
 
   draw(): void {

@@ -1,10 +1,20 @@
 /** Small pieces that several views use. */
 
-import { ComponentChildren } from 'preact';
-import { useEffect, useRef, useState } from 'preact/hooks';
+import { ComponentChildren, RefObject } from 'preact';
+import { useEffect, useLayoutEffect, useRef, useState } from 'preact/hooks';
 import { count } from './format';
 import { Counts } from './picture';
 import { STATES, stateWords } from './words';
+
+/** Gives the focus to `there` when what has it in `box` goes with a change: it would fall out of the views. */
+export function useKeptFocus(box: RefObject<HTMLElement>, there: () => HTMLElement | null | undefined): void {
+  const inside = box.current?.contains(document.activeElement) ?? false;
+  useLayoutEffect(() => {
+    if (inside && document.activeElement === document.body) {
+      there()?.focus({ preventScroll: true });
+    }
+  });
+}
 
 export function StateDot(props: { state: string }) {
   return <span class={`rn-dot rn-s-${props.state}`} aria-hidden="true" />;

@@ -9,7 +9,7 @@ import { useEffect, useLayoutEffect, useMemo, useRef, useState } from 'preact/ho
 import { copy, csv, download, json } from './export';
 import { count, counted } from './format';
 import { GAP, Opened, Track, fitting, inSight, rowTop, tracks } from './grid';
-import { Menu } from './parts';
+import { Menu, useKeptFocus } from './parts';
 import { Key, Sort, firstDirection, sorted } from './sorting';
 
 export interface Column<R> extends Track {
@@ -54,7 +54,7 @@ const COMPACT = 460;
 const CELL_HEIGHT = 420;
 const EDGE = 30; // padding and scroll bar
 /** What a table in a panel keeps of its height, however little room there is. */
-const LEAST = 120;
+const LEAST = 200;
 
 export function Table<R>(props: TableProps<R>): JSX.Element {
   const [chosen, setChosen] = useState<Record<string, boolean>>({});
@@ -183,10 +183,12 @@ function Body<R>(props: TableProps<R> & { rows: readonly R[]; columns: Column<R>
     watch.observe(box.current!);
     return () => watch.disconnect();
   }, []);
+  const current = () => box.current?.querySelector<HTMLElement>('[data-at="true"]');
+  useKeptFocus(box, current);
   useLayoutEffect(() => {
     if (moved.current) {
       moved.current = false;
-      box.current?.querySelector<HTMLElement>('[data-at="true"]')?.focus({ preventScroll: true });
+      current()?.focus({ preventScroll: true });
     }
   });
 
