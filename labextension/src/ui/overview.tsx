@@ -3,7 +3,7 @@
 import { ComponentChildren } from 'preact';
 import { bytes, count, counted, rate, seconds } from './format';
 import { Do, Empty, Meter, StackedBar, StateDot, Sure } from './parts';
-import { Picture, duration, rates, slots } from './picture';
+import { Picture, duration, rates, slots, unfinished } from './picture';
 import { ViewProps, workerWords } from './view';
 import { STATES, stateWords } from './words';
 
@@ -151,10 +151,12 @@ function Running({ picture, now, width, act, show }: ViewProps) {
   const rows = [...picture.running].flatMap(id => picture.tasks.get(id) ?? []);
   rows.sort((a, b) => a.started - b.started);
   const shown = rows.slice(0, RUNNING_SHOWN);
+  // Room for what the slots may run next: in a flood of short tasks the cards below stay where they are.
+  const room = Math.min(RUNNING_SHOWN, slots(picture.total, picture.available).whole, unfinished(picture.states));
   return (
     <Card title="Running now" value={count(picture.running.size)} unit={picture.running.size === 1 ? ' task' : ' tasks'} wide>
-      {shown.length === 0 ? <Empty title="nothing is running" /> : (
-        <ul class="rn-now">
+      {shown.length === 0 ? <div class="rn-now" style={{ '--rn-rows': room }}><Empty title="nothing is running" /></div> : (
+        <ul class="rn-now" style={{ '--rn-rows': room }}>
           {shown.map(task => (
             <li key={task.id}>
               <span class="rn-lines">

@@ -125,7 +125,9 @@ function Groups({ picture, filter, setFilter, act, width }: Props) {
   const [all, setAll] = useState(false);
   const names = Object.keys(picture.groups);
   const { groups } = picture;
-  names.sort((a, b) => live(groups[b]) - live(groups[a]) || sum(groups[b]) - sum(groups[a]) || a.localeCompare(b));
+  // Those with unfinished tasks keep the order in which they were first seen: a flood must not move buttons about.
+  const busy = (name: string) => Number(live(groups[name]) > 0);
+  names.sort((a, b) => busy(b) - busy(a) || (busy(a) ? 0 : sum(groups[b]) - sum(groups[a]) || a.localeCompare(b)));
   const shown = all ? names : names.slice(0, width < 420 ? 4 : GROUPS_SHOWN);
   return (
     <section class="rn-groups" aria-label="Tasks by function">
