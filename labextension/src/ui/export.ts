@@ -36,5 +36,15 @@ export function download(name: string, text: string): void {
 
 /** Puts a text on the clipboard. */
 export function copy(text: string): void {
-  void navigator.clipboard?.writeText(text);
+  if (navigator.clipboard) {
+    void navigator.clipboard.writeText(text);
+    return;
+  }
+  // A page that came by plain HTTP has no clipboard; what is selected can be copied.
+  const area = document.createElement('textarea');
+  area.value = text;
+  document.body.append(area);
+  area.select();
+  document.execCommand('copy');
+  area.remove();
 }

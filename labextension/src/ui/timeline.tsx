@@ -139,6 +139,7 @@ export function Timeline(props: ViewProps) {
             }
             drag.current = null;
           }}
+          onPointerCancel={() => (drag.current = null)}
           onPointerLeave={() => setHover(null)}
           onPointerMove={event => {
             if (drag.current && Math.abs(event.clientX - drag.current.x) > 2) {
