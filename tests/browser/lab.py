@@ -18,6 +18,7 @@ from playwright.sync_api import ElementHandle, Locator, Page
 import raynb
 
 ROOT = Path(raynb.__file__).resolve().parent
+AXE = Path(__file__).parents[2] / "labextension" / "node_modules" / "axe-core" / "axe.min.js"
 
 #: The Python of another environment, whose JupyterLab and Notebook the tests are to run on.
 OTHER = os.path.abspath(os.environ["RAYNB_LAB"]) if os.environ.get("RAYNB_LAB") else ""

@@ -5,10 +5,15 @@ Tasks wait for files that the test makes, so nothing depends on how fast the mac
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+from typing import Any
+
 import pytest
 from playwright.sync_api import expect
 
-from .lab import Lab
+from raynb.jupyter.inspection.flame import page as flame_page
+
+from .lab import AXE, Lab
 from .test_lab import DASHBOARD, SETUP
 
 pytestmark = pytest.mark.timeout(300)
@@ -106,3 +111,23 @@ def test_the_dashboard_shows_the_traceback_and_who_holds_what(lab: Lab) -> None:
     expect(rows.filter(has_text="300 KB")).to_contain_text("kept")
     expect(rows.filter(has_text="lost")).to_have_count(1)
     lab.run(4)
+
+
+def test_a_flame_graph_in_a_narrow_cell_keeps_the_size_of_its_text(page: Any) -> None:
+    node = lambda label, wall, *below: SimpleNamespace(
+        label=label, kind="user", wall=wall, cpu=wall, children={one.label: one for one in below}
+    )
+    tree = node("all", 4.0, node("a_function_with_a_long_name, In[3] line 4", 3.0))
+    text = "In[3]\n\n75.0 %  3.0 s  In[3], line 4  a = 1\n\n9 samples"
+    profile: Any = SimpleNamespace(title="In[3]", tree=lambda: tree, verdict=str, text=lambda: text)
+    page.set_content(f'<title>t</title><main id="view" style="width:300px">{flame_page(profile)}</main>')
+    expect(page.locator("svg")).to_have_attribute("viewBox", "0 0 300 36")
+    expect(page.locator("svg text").nth(1)).to_have_text("a_function_with_a_long_name, In[3] …")
+    page.add_script_tag(path=str(AXE))
+    assert page.evaluate("async () => (await axe.run('#view')).violations.map(one => one.id)") == []
+    words = page.get_by_text("In[3], line 4  a = 1")
+    expect(words).to_be_hidden()
+    # What JupyterLab takes out of a notebook that is not trusted.
+    page.evaluate("() => document.querySelectorAll('#view :is(style, script, svg)').forEach(node => node.remove())")
+    expect(words).to_be_visible()
+    expect(page.get_by_role("button", name="Reset zoom")).to_be_hidden()

@@ -6,15 +6,12 @@ Pushed messages are made by the real view model from rows like the engine's.
 from __future__ import annotations
 
 from dataclasses import replace
-from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from playwright.sync_api import expect
 
 from raynb.base.rows import FAILED, FINISHED, Snapshot, TaskRow
-from raynb.jupyter.inspection.flame import page as flame_page
 from raynb.jupyter.lineage.drawing import Picture
 from raynb.jupyter.lineage.record import FRESH, STALE
 from raynb.jupyter.views.messages import VERSION
@@ -22,9 +19,8 @@ from raynb.jupyter.views.view_model import Labels, message, no_runtime
 from raynb.lineage.layout import CellNode, Graph
 from tests.jupyter import pictures
 
-from .lab import click_sure, say_sure, wait_said
+from .lab import AXE, click_sure, say_sure, wait_said
 
-AXE = Path(__file__).parents[2] / "labextension" / "node_modules" / "axe-core" / "axe.min.js"
 TABS = ("overview", "tasks", "actors", "objects", "workers", "timeline", "history")
 
 LABELS = Labels(
@@ -205,26 +201,6 @@ def test_stack_profile_and_breakpoints_of_what_runs(views: Any, page: Any, width
     assert found == []
     graph.get_by_role("button", name="Zoom out").click()
     expect(graph.get_by_title("slow, In[3] line 4")).to_be_visible()
-
-
-def test_a_flame_graph_in_a_narrow_cell_keeps_the_size_of_its_text(page: Any) -> None:
-    node = lambda label, wall, *below: SimpleNamespace(
-        label=label, kind="user", wall=wall, cpu=wall, children={one.label: one for one in below}
-    )
-    tree = node("all", 4.0, node("a_function_with_a_long_name, In[3] line 4", 3.0))
-    text = "In[3]\n\n75.0 %  3.0 s  In[3], line 4  a = 1\n\n9 samples"
-    profile: Any = SimpleNamespace(title="In[3]", tree=lambda: tree, verdict=str, text=lambda: text)
-    page.set_content(f'<title>t</title><main id="view" style="width:300px">{flame_page(profile)}</main>')
-    expect(page.locator("svg")).to_have_attribute("viewBox", "0 0 300 36")
-    expect(page.locator("svg text").nth(1)).to_have_text("a_function_with_a_long_name, In[3] …")
-    page.add_script_tag(path=str(AXE))
-    assert page.evaluate("async () => (await axe.run('#view')).violations.map(one => one.id)") == []
-    words = page.get_by_text("In[3], line 4  a = 1")
-    expect(words).to_be_hidden()
-    # What JupyterLab takes out of a notebook that is not trusted.
-    page.evaluate("() => document.querySelectorAll('#view :is(style, script, svg)').forEach(node => node.remove())")
-    expect(words).to_be_visible()
-    expect(page.get_by_role("button", name="Reset zoom")).to_be_hidden()
 
 
 def test_the_runtimes_buttons(views: Any, page: Any) -> None:
