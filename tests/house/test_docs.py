@@ -83,6 +83,14 @@ def test_files_and_modules_that_the_documents_name_exist(document: str) -> None:
     assert not missing, sorted(missing)
 
 
+def test_the_switches_that_the_guide_names_exist() -> None:
+    guide = (source.ROOT / "docs" / "contributing.md").read_text(encoding="utf-8")
+    code = "\n".join(source.text_of(path) or "" for path in source.tracked() if path.suffix == ".py")
+    named = set(re.findall(r"\bRAYNB_[A-Z_]+", guide))
+    assert named
+    assert not {name for name in named if name not in code}
+
+
 TEST_ID = re.compile(r"`(tests/[\w/]+\.py)::(\w+)`")
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import faulthandler
 import importlib.util
+import inspect
 import json
 import os
 import re
@@ -120,6 +121,29 @@ def test_the_documentation_counts_the_programs() -> None:
     areas = Counter(program.area for program in PROGRAMS.values())
     assert counted == {group: sum(areas[area] for area in group) for group in counted}
     assert {area for group in counted for area in group} == set(areas)
+
+
+#: What a program uses that waits for, or asks for, something beside the calling thread: `local_mode` has nothing there.
+BESIDE = re.compile(
+    r"Gate|until|sleep|timeout=|kill|cancel|alive|Event|Barrier|resources|num_cpus|num_gpus|memory|placement|"
+    r"max_concurrency|os\._exit|getpid|detached|thread|Queue|Pool|subprocess|state|nodes|log|timeline|runtime_env|"
+    r"fork|async|wait"
+)
+#: Areas that are about processes, places and ends.
+APART = ("states", "utilities", "leaving", "lifetimes", "placement", "concurrency", "cancel")
+#: What differs: a Ctrl-C stops the cell, also one that the task itself raises.
+STOPS_THE_CELL = {"errors.a_base_exception"}
+
+
+@pytest.mark.skipif(not os.environ.get("RAYNB_PARITY_ALL"), reason="a longer run: RAYNB_PARITY_ALL=1")
+@pytest.mark.timeout(1800)
+def test_local_mode_returns_what_ray_returned(shared_folder: Path) -> None:
+    only = [
+        key for key, one in PROGRAMS.items()
+        if one.on_ray and not one.reason and one.area not in APART and not BESIDE.search(inspect.getsource(one.body))
+    ]  # fmt: skip
+    assert len(only) > 140
+    assert changed(rows_of("raynb-inline", sys.executable, shared_folder, only)).keys() == STOPS_THE_CELL
 
 
 def test_there_are_enough_programs() -> None:
