@@ -1,4 +1,4 @@
-"""Where modules are looked for: the module paths that tasks have taken along, and what lay there when a runtime began.
+"""Remembers the module paths that tasks have taken along, and what lay there when a runtime began.
 
 A worker keeps the modules that it has loaded. So whoever wants to know which file a worker may have loaded as a module
 asks where the module path has led since the worker was started.
