@@ -214,9 +214,9 @@ class Walk:
         """Adds an array by its type, shape and bytes."""
         order = "F" if value.flags.f_contiguous and not value.flags.c_contiguous else "C"
         self.piece("array", f"{value.dtype.str}{value.dtype.descr!r}{value.shape}{order}")
-        flat = value.reshape(-1, order=order).view("u1") if value.size else value.tobytes()
-        view = memoryview(flat)
-        view = view if view.contiguous else memoryview(view.tobytes())
+        flat = value.reshape(-1, order=order)
+        flat = flat if flat.flags.c_contiguous else flat.copy()  # of every other item, or backwards
+        view = memoryview(flat.view("u1") if value.size else value.tobytes())
         if len(view) < _LARGE_BYTES:
             self.total.update(view)
         else:  # by several threads
@@ -226,7 +226,7 @@ class Walk:
     def function(self, made: FunctionType, depth: int) -> None:
         """Adds a function by its code, defaults and what it reads."""
         module = made.__module__ or ""
-        if _importable(module, made.__qualname__, made):
+        if is_importable(module, made.__qualname__, made):
             self.named(module, made.__qualname__)
             return
         self.own(made, depth)
@@ -294,7 +294,7 @@ class Walk:
 
     def cls(self, made: type, depth: int) -> None:
         """Adds a class by its attributes, bases and metaclass."""
-        if _importable(made.__module__, made.__qualname__, made):
+        if is_importable(made.__module__, made.__qualname__, made):
             self.named(made.__module__, made.__qualname__)
             return
         self.piece("class", made.__qualname__)
@@ -319,7 +319,7 @@ class Walk:
             raise Unsure(f"a {kind.__name__} cannot be pickled ({error})") from error
         if isinstance(found, str):
             module = str(getattr(value, "__module__", None) or kind.__module__)
-            if module != "__main__" and not _importable(module, found, value):
+            if module != "__main__" and not is_importable(module, found, value):
                 raise Unsure(f"a {kind.__name__} is not found under its name, {module}.{found}")
             self.named(module, found)
             return
@@ -338,7 +338,7 @@ class Walk:
             self.value(part, depth + 1)
 
 
-def _importable(module: str, qualname: str, made: object) -> bool:
+def is_importable(module: str, qualname: str, made: object) -> bool:
     """Returns whether another process finds the very same object under its name."""
     if module in ("__main__", "") or "<" in qualname:
         return False

@@ -12,6 +12,8 @@ from collections.abc import Iterator
 from types import CodeType, FunctionType, GetSetDescriptorType, MemberDescriptorType
 from typing import Any
 
+from raynb.keeping.digest import is_importable
+
 _FIXED = frozenset((
     int, float, complex, bool, str, bytes, type(None), CodeType, GetSetDescriptorType, MemberDescriptorType,
 ))  # fmt: skip
@@ -69,6 +71,8 @@ def _parts(value: Any, owner: Any, depth: int) -> Iterator[Any]:
 def _function(made: FunctionType, owner: object, depth: int) -> Iterator[Any]:
     if made.__dict__ or made.__kwdefaults__:
         raise Loose
+    if made.__module__ != "__main__" and is_importable(str(made.__module__), made.__qualname__, made):
+        raise Loose  # the file that it is in may be edited
     yield made.__code__
     yield from _parts(made.__defaults__, owner, depth + 1)
     for name, kind in list(made.__annotations__.items()):

@@ -70,6 +70,9 @@ CHANGES = [
 #: The same of numpy and pandas.
 ARRAYS = [
     ("v = np.arange(6).reshape(2, 3)", "v = np.asfortranarray(v)"),
+    ("v = np.arange(9)[::-2]", "v[1] = 9"),
+    ("v = np.arange(12).reshape(3, 4)[:, ::2]", "v[1, 1] = 9"),
+    ("v = pd.DataFrame({'a': [1, 2]}).iloc[::-1]", "v.loc[0, 'a'] = 3"),
     ("v = np.ma.array([1, 2], mask=[0, 1])", "v[0] = 5"),
     ("class A(np.ndarray): pass\nv = np.zeros(3).view(A)", "v[0] = 1"),
     ("v = pd.Timestamp('2020-01-01')", "v = pd.Timestamp('2021-01-01')"),

@@ -196,12 +196,15 @@ def test_a_loaded_module_counts_with_those_of_which_it_has_only_taken_values(
     (tmp_path / "loaded_settings.py").write_text("RATE = 1\n")
     (tmp_path / "loaded_module.py").write_text("from loaded_settings import RATE\ndef f(): return RATE\n")
     monkeypatch.syspath_prepend(str(tmp_path))
-    space: dict[str, Any] = {"__name__": "__main__", "module": importlib.import_module("loaded_module")}
+    module = importlib.import_module("loaded_module")
+    space: dict[str, Any] = {"__name__": "__main__", "module": module, "function": module.f, "both": [module.f]}
     reader = Reader(space, lambda ref: "a ref")
-    before = reader.token("module")[0]
+    before = [reader.token(name)[0] for name in ("module", "function", "both")]
+    assert [reader.token(name)[0] for name in ("module", "function", "both")] == before
     (tmp_path / "loaded_settings.py").write_text("RATE = 22\n")
     reader.modules.next_look()
-    assert reader.token("module")[0] != before
+    after = [reader.token(name)[0] for name in ("module", "function", "both")]
+    assert all(one != other for one, other in zip(before, after, strict=True))
 
 
 def test_a_name_may_stand_for_what_it_was_before_the_cell_bound_it() -> None:
