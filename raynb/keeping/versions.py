@@ -54,6 +54,7 @@ class Watched(dict[str, tuple[int, ...]]):
             nowhere.
         folders: such a module → when one of its folders was changed last, ns since the epoch.
         tokens: module → its token.
+        found: top-level module → its file, or its folders.
     """
 
     def __init__(self) -> None:
@@ -62,6 +63,7 @@ class Watched(dict[str, tuple[int, ...]]):
         self.places: dict[str, tuple[str, ...]] = {}
         self.folders: dict[str, int] = {}
         self.tokens: dict[str, str] = {}
+        self.found: dict[str, list[str]] = {}
 
 
 _watched: contextvars.ContextVar[Watched | None] = contextvars.ContextVar("watched", default=None)
@@ -208,6 +210,8 @@ def _places(name: str) -> list[str]:
     spec = getattr(module, "__spec__", None) if module is not None else None
     if "." in name:
         return _places_in(name, spec)
+    if watched is not None and name in watched.found:
+        return watched.found[name]
     there = _spec_of(name)
     if there is None and spec is None:
         if watched is not None:
@@ -218,6 +222,7 @@ def _places(name: str) -> list[str]:
         where = "do not find it" if there is None else "would find another one"
         raise Unsure(f"the module {name} was loaded from {places[0]}, and workers {where}")
     if watched is not None:
+        watched.found[name] = places
         watched.places.setdefault(name, tuple(places))
     return places
 

@@ -28,6 +28,8 @@ Contents = dict[str, tuple[tuple[int, int], frozenset[tuple[str, int]]]]
 taken: dict[Path, None] = {}
 lay: Contents = {}
 
+_latest: Contents = {}  # as somebody has looked last
+
 _UNKNOWN = ("", 0)  # in a folder that holds too much to look at
 _SETTLED_NS = 1_000_000_000
 _ENDS = (".py", ".pyc", ".so", ".pyd")
@@ -77,9 +79,12 @@ def moved(before: Contents) -> set[str] | None:
     """Returns the names of modules that may have come, gone or been exchanged in folders; None: nobody knows."""
     found: set[str] = set()
     for folder, (facts, then) in before.items():
-        if facts == (there := _facts(folder)) and facts[1]:
+        there = _facts(folder)
+        if there[1] and there == facts:
             continue
-        now = _inside(folder)[1]
+        if not there[1] or _latest.get(folder, before[folder])[0] != there:
+            _latest[folder] = _inside(folder)
+        now = _latest[folder][1]
         if _UNKNOWN in then | now:
             return None
         changed = then | now if facts[0] != there[0] else then ^ now
