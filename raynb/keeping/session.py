@@ -67,6 +67,12 @@ def keeper(directory: str | os.PathLike[str] | None = None) -> Keeper:
         return found
 
 
+def folder_facts() -> list[str]:
+    """Returns the folder that tasks run in, as a part of a key: its path from the first one; none if it is that."""
+    path = os.path.relpath(surroundings.folder(), _first_folder)
+    return [f"in {path}"] if path != os.curdir else []
+
+
 def _finish(keeper: Keeper) -> None:
     """Waits for results that are being written: after the runtime's end they could not be read any more."""
     if not keeper.flush(FLUSH_SECONDS):

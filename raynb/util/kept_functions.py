@@ -85,7 +85,7 @@ class KeptFunction(Generic[F]):
         keeper = session.keeper(self._directory)
         try:
             with watching() as files:
-                key = self._key(args, kwargs, facts_around(engine, self._given))
+                key = self._key(args, kwargs, facts_around(engine, self._given) + session.folder_facts())
             follows = session.follows() if session.follows is not None else ()
             options = options_for(engine, files, self._given, follows)
             found = {} if self._fresh else keeper.box.lookup([key])

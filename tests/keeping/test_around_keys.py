@@ -53,7 +53,9 @@ def kept_call() -> Any:
     return kept_functions.keep(ray.remote(lambda x: x))
 
 
-def test_what_every_task_inherits_is_in_the_key_of_a_call(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_every_task_inherits_is_in_the_key_of_a_call(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(session, "_first_folder", surroundings.folder())
+
     def key(env: dict[str, Any]) -> str:
         found: list[str] = []
         box = SimpleNamespace(lookup=found.append)
@@ -65,10 +67,16 @@ def test_what_every_task_inherits_is_in_the_key_of_a_call(monkeypatch: pytest.Mo
         return str(found[0])
 
     assert len({key(env) for env in ENVS}) == 3
-    assert key(ENVS[1]) == key(dict(ENVS[1]))
+    assert key(ENVS[1]) == (before := key(dict(ENVS[1])))
+    monkeypatch.chdir(tmp_path)
+    assert key(ENVS[1]) != before
+    monkeypatch.setattr(session, "_first_folder", surroundings.folder())  # as a project that was moved
+    assert key(ENVS[1]) == before
 
 
-def test_what_every_task_inherits_is_in_the_key_of_a_cell(notebook: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_every_task_inherits_is_in_the_key_of_a_cell(
+    notebook: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     kept = Kept(notebook)
     monkeypatch.setattr(kept, "box", lambda: None)
     monkeypatch.setattr(kept, "_not_kept", lambda *_: None)
@@ -81,10 +89,13 @@ def test_what_every_task_inherits_is_in_the_key_of_a_cell(notebook: Any, monkeyp
     monkeypatch.setattr(keys, "key_of_cell", stops)
     code = analyse("y = 1")
     job = CellJob("y = 1", "", "y = 1", ("y",))
-    for env in [*ENVS, ENVS[1]]:
+    monkeypatch.setattr(session, "_first_folder", surroundings.folder())
+    for env in [*ENVS, ENVS[1], {}]:
+        if env is not ENVS[0] and not env:
+            monkeypatch.chdir(tmp_path)
         monkeypatch.setattr(engines, "current", lambda env=env: Engine(**env))
         assert kept.plan(SimpleNamespace(code=code), job, {}, {}, [], [], None, False) is None  # type: ignore[arg-type]
-    assert len(set(found)) == 3
+    assert len(set(found)) == 4
     assert found[1] == found[3]
 
 
