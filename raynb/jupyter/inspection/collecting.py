@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import concurrent.futures
 import threading
 import time
 from pathlib import Path
@@ -10,14 +11,18 @@ from typing import TYPE_CHECKING, Any
 from raynb.base.interfaces import DriverEngine
 from raynb.base.rows import Output
 from raynb.base.text import printable
+from raynb.exceptions import RayError
 from raynb.jupyter.inspection.flame import FlameGraph
 from raynb.jupyter.inspection.profiles import MemoryProfile, Profile
-from raynb.jupyter.inspection.targets import inspection_of
+from raynb.jupyter.inspection.pstats_file import pstats_of
+from raynb.jupyter.inspection.targets import Target, inspection_of
 from raynb.jupyter.output.tracebacks import Renderer
 
 if TYPE_CHECKING:
     from raynb.jupyter.cells.watching import Watch
     from raynb.jupyter.notebook import Notebook
+
+ANSWER_SECONDS = 10.0  # that a worker may take to begin or end a profile
 
 
 class Profiles:
@@ -75,12 +80,15 @@ class Profiles:
 
 
 def saved(profile: Profile, file: str) -> str:
-    """Writes speedscope's JSON; returns the text that says where."""
+    """Writes speedscope's JSON, or pstats by the file's name; returns the text that says where."""
+    path = Path(file).expanduser()
+    as_pstats = path.suffix in (".pstats", ".prof")
     try:
-        Path(file).expanduser().write_text(profile.speedscope())
+        path.write_bytes(pstats_of(profile) if as_pstats else profile.speedscope().encode())
     except OSError as error:
         return f"The profile could not be saved: {error}"
-    return f"Wrote {printable(file)}; https://www.speedscope.app opens it."
+    reader = "`pstats.Stats` reads it" if as_pstats else "https://www.speedscope.app opens it"
+    return f"Wrote {printable(file)}; {reader}."
 
 
 def of_targets(notebook: Notebook, engine: DriverEngine, targets: list[Any], seconds: float) -> Profile:
@@ -108,16 +116,36 @@ def memory_of_targets(notebook: Notebook, engine: DriverEngine, targets: list[An
 
 
 def _parts(engine: DriverEngine, targets: list[Any], seconds: float, begin: str, end: str) -> list[dict[str, Any]]:
+    """Returns what each worker found; of one that has ended or does not answer, ``{"why": text}``."""
     ask = inspection_of(engine, "%raynb profile").ask
-    begun = []
+    asked = [(target, ask(target.worker, begin)) for target in targets]
+    begun, parts = list(targets), []
     try:
-        for target in targets:
-            ask(target.worker, begin).result(10)
-            begun.append(target)
+        for target, answer in asked:
+            try:
+                answer.result(ANSWER_SECONDS)
+            except ValueError:
+                begun.remove(target)  # somebody else's, which is not ours to end
+                raise
+            except (concurrent.futures.TimeoutError, RayError):
+                continue  # it is told below
         try:
             time.sleep(seconds)
         except KeyboardInterrupt:
             print("Interrupted: this is the profile so far.")
-    finally:
-        parts = [part.result(10) for part in [ask(target.worker, end) for target in begun]]
+    finally:  # also those that did not answer: they begin as soon as they hear of it
+        ended = [(target, ask(target.worker, end)) for target in begun]
+    for target, answer in ended:
+        try:
+            parts.append(answer.result(ANSWER_SECONDS))
+        except concurrent.futures.TimeoutError:
+            parts.append(_left_out(target, "it does not answer, as native code holds Python's lock there"))
+        except RayError as error:
+            parts.append(_left_out(target, str(error)))
+    if all("why" in part and len(part) == 1 for part in parts):
+        raise ValueError(" ".join(part["why"] for part in parts))
     return parts
+
+
+def _left_out(target: Target, why: str) -> dict[str, Any]:
+    return {"why": f"Worker {target.worker} is left out: {why.rstrip('.')}."}

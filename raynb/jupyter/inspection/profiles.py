@@ -63,17 +63,23 @@ class Profile:
     parts: int = 0  # tasks, or workers
     stacks: Counter[tuple[str, tuple[Place, ...]]] = field(default_factory=Counter)  # → wall seconds
     cpu: Counter[tuple[str, tuple[Place, ...]]] = field(default_factory=Counter)
+    hits: Counter[tuple[str, tuple[Place, ...]]] = field(default_factory=Counter)  # samples
+    reasons: dict[str, None] = field(default_factory=dict)  # why parts are missing
 
     def add(self, part: dict[str, Any]) -> None:
-        """Merges the profile of one task or worker."""
+        """Merges the profile of one task or worker; ``{"why"}``: one that has none."""
+        if part.get("why"):
+            self.reasons[part["why"]] = None
+            return
         self.parts += 1
         self.seconds += part["seconds"]
         self.samples += part["samples"]
-        for thread, places, _, wall, cpu in part["stacks"]:
+        for thread, places, hits, wall, cpu in part["stacks"]:
             users = _users_part(places)
             if users:
                 self.stacks[thread, users] += wall
                 self.cpu[thread, users] += cpu
+                self.hits[thread, users] += hits
 
     @property
     def wall(self) -> float:
@@ -126,6 +132,8 @@ class Profile:
         """Returns where most of the time went, in a sentence."""
         lines = self.by_line()
         total = self.wall
+        if not self.parts:
+            return "no task has sent its profile: none has begun, or their workers ended with them."
         if not lines or not total:
             return (f"no sample fell into the tasks' code; they took {format_seconds(self.seconds)}. "
                     "What coroutines wait for is shown by `%raynb stack`.")  # fmt: skip
@@ -141,7 +149,9 @@ class Profile:
         rows += [f"{100 * wall / total:5.1f} %  {format_seconds(wall):>8}  {where}  {printable(what)[:70]}"
                  for wall, where, what in self.by_line()[:MAX_LINES]]  # fmt: skip
         parts = f"{self.parts:,} task{'s' if self.parts != 1 else ''}"
-        return "\n".join([*rows, "", f"{self.samples:,} samples of {parts}, {format_seconds(self.seconds)} together."])
+        reasons = "".join(f" {printable(reason)}" for reason in self.reasons)
+        below = f"{self.samples:,} samples of {parts}, {format_seconds(self.seconds)} together.{reasons}"
+        return "\n".join([*rows, "", below])
 
     def speedscope(self) -> str:
         """Returns the profile as speedscope's JSON: one profile a thread, weights in seconds."""
@@ -193,7 +203,7 @@ class MemoryProfile:
         """Merges the peak of one task."""
         if part["why"]:
             self.reasons[part["why"]] = None
-        if part["memory"] is None:
+        if part.get("memory") is None:
             return
         if not self.peaks or part["memory"] > max(self.peaks):
             self.sites, self.mapped, self.tool = part["sites"], part["mapped"], part["tool"]

@@ -39,7 +39,7 @@ def stack(notebook: Notebook, rest: str) -> None:
 @argument("--cell", type=int, metavar="N", help="The running tasks of cell N.")
 @argument("--all", action="store_true", help="Every task that runs (the default).")
 @argument("--seconds", type=float, default=5.0, metavar="S", help="How long to look (default 5).")
-@argument("--save", metavar="FILE", help="Write it for speedscope (JSON), too.")
+@argument("--save", metavar="FILE", help="Write it for speedscope (JSON), or, as FILE.pstats, for pstats.")
 @argument("--memory", action="store_true", help="Show where memory is allocated instead, at its peak (slow).")
 def profile(notebook: Notebook, rest: str) -> None:
     """Sample what runs already, and show where its time goes."""
@@ -78,8 +78,8 @@ def debug(notebook: Notebook, rest: str) -> None:
         if not target:
             raise UsageError("%raynb debug --dap takes the task that an editor is to debug.")
         if not inspection.sockets:
-            raise UsageError("%raynb debug --dap: workers of a cluster run on other machines, where no socket of this "
-                             "one leads to. `breakpoint()` and `%raynb debug` work there.")  # fmt: skip
+            raise UsageError("%raynb debug --dap: workers of a cluster may run on other machines, which no socket of "
+                             "this one leads to. `breakpoint()` and `%raynb debug` work there.")  # fmt: skip
         found = find(engine, target, notebook.shell.user_ns)
         print(attaching.open_sockets(inspection, sources_of(notebook.shell), found))
         return

@@ -96,7 +96,9 @@ class RemoteMagics(Magics):
     @argument("--stop-on-error", action="store_true", help="With --each: the first failure cancels the rest.")
     @argument("--name", metavar="NAME", help="Name of the task in the dashboard and in prefixes.")
     @argument("--profile", action="store_true", help="Show a flame graph of what the tasks spent their time on.")
-    @argument("--save", metavar="FILE", help="With --profile: write it for speedscope (JSON), too.")
+    @argument(
+        "--save", metavar="FILE", help="With --profile: write it for speedscope (JSON), or, as FILE.pstats, for pstats."
+    )
     @argument("--profile-memory", action="store_true", help="Show where the tasks' memory was allocated (slow).")
     @argument(
         "--keep", action="store_true",

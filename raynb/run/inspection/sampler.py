@@ -7,6 +7,7 @@ that rarely lets go of the interpreter's lock would come late, and be taken wher
 
 from __future__ import annotations
 
+import os
 import sys
 import threading
 import time
@@ -19,8 +20,76 @@ SAMPLE_SECONDS = 0.009  # seconds between two samples
 SWITCH_SECONDS = 0.0005
 MAX_FRAMES = 128  # frames of a sample, the innermost ones
 
-#: Innermost last.
+#: (number of the thread, its stack, innermost last).
 _Key = tuple[int, tuple[tuple[CodeType, int], ...]]
+
+
+class _Haste:
+    """Python's switch interval while profiles are taken, of which several may overlap. Thread contract: any thread."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._profiles = 0
+        self._before = 0.0
+
+    def __enter__(self) -> None:
+        with self._lock:
+            if not self._profiles:
+                self._before = sys.getswitchinterval()
+                sys.setswitchinterval(min(self._before, SWITCH_SECONDS))
+            self._profiles += 1
+
+    def __exit__(self, *_: object) -> None:
+        with self._lock:
+            self._profiles -= 1
+            if not self._profiles:
+                sys.setswitchinterval(self._before)
+
+
+_haste = _Haste()
+
+
+class _Thread:
+    """A thread that is sampled. The system gives its identity to another one when it has ended."""
+
+    __slots__ = ("_clock", "_spent", "last", "name", "number")
+
+    def __init__(self, ident: int, number: int) -> None:
+        found = next((thread for thread in threading.enumerate() if thread.ident == ident), None)
+        self.name = found.name if found is not None else f"thread {ident}"
+        self.number = number
+        self.last: _Key | None = None  # its last sample
+        self._clock = _clock_of(ident, found)
+        self._spent = self._read() or 0.0
+
+    def _read(self) -> float | None:
+        try:
+            return time.clock_gettime(self._clock) if self._clock is not None else 0.0
+        except OSError:
+            return None
+
+    def used(self) -> float | None:
+        """Returns the seconds of CPU since the last call (0 where that is not known); None: it has ended."""
+        now = self._read()
+        if now is None:
+            return None
+        before, self._spent = self._spent, now
+        return now - before
+
+
+def _clock_of(ident: int, thread: threading.Thread | None) -> int | None:
+    """Returns the clock of a thread's CPU time; None where there is none.
+
+    `time.pthread_getcpuclockid` reads the thread's memory, which may be gone: it is for threads that Python does not
+    know by their number in the system.
+    """
+    native = os.getpid() if thread is threading.main_thread() else getattr(thread, "native_id", None)
+    if native is not None and sys.platform == "linux":
+        return (~native << 3) | 6  # what the C library makes of it: of a thread, by the scheduler
+    try:
+        return time.pthread_getcpuclockid(ident)
+    except (AttributeError, OSError):  # not on this system; it has just ended
+        return None
 
 
 class Sampler:
@@ -33,14 +102,11 @@ class Sampler:
         self._thread = threading.Thread(target=self._serve, name="raynb-profile", daemon=True)
         self._began = 0.0
         self._samples = 0
-        self._names: dict[int, str] = {}
-        self._last: dict[int, _Key] = {}  # thread → its last sample
-        self._clocks: dict[int, Any] = {}
-        self._cpu: dict[int, float] = {}
+        self._threads: dict[int, _Thread] = {}  # by their identity
+        self._names: list[str] = []  # by their number
 
     def start(self) -> None:
         """Starts sampling."""
-        self._switch = sys.getswitchinterval()
         self._began = time.monotonic()
         self._thread.start()
 
@@ -49,7 +115,7 @@ class Sampler:
         self._stopped.set()
         self._thread.join()
         stacks = [
-            (self._names.get(thread, f"thread {thread}"), tuple(_place(code, line) for code, line in stack), *figures)
+            (self._names[thread], tuple(_place(code, line) for code, line in stack), *figures)
             for (thread, stack), figures in self._found.items()
         ]  # fmt: skip
         return {"seconds": time.monotonic() - self._began, "samples": self._samples, "stacks": stacks}
@@ -57,8 +123,7 @@ class Sampler:
     # -- the thread ----------------------------------------------------------------------------
     def _serve(self) -> None:
         own = threading.get_ident()
-        sys.setswitchinterval(min(self._switch, SWITCH_SECONDS))
-        try:
+        with _haste:
             last = due = time.monotonic()
             self._sample(own, 0.0)
             while not self._stopped.is_set():
@@ -67,42 +132,34 @@ class Sampler:
                 now = time.monotonic()
                 self._sample(own, now - last)
                 last = now
-        finally:
-            sys.setswitchinterval(self._switch)
 
     def _sample(self, own: int, seconds: float) -> None:
         found = self._found
         for ident, frame in sys._current_frames().items():
             if ident == own or (self._only and ident not in self._only):
                 continue
-            if ident not in self._names:
-                self._names[ident] = _name_of(ident)
-            if self._names[ident] == "raynb-control":
+            thread, cpu = self._look_at(ident)
+            if not seconds or thread.name == "raynb-control":
                 continue
-            cpu = self._cpu_of(ident)
-            if not seconds:
-                continue
-            key = (ident, _stack(frame))
-            for part in (self._last.get(ident, key), key):
+            key = (thread.number, _stack(frame))
+            for part in (thread.last or key, key):
                 figures = found.setdefault(part, [0, 0.0, 0.0])
                 figures[1] += seconds / 2
                 figures[2] += min(cpu, seconds) / 2
             found[key][0] += 1
-            self._last[ident] = key
+            thread.last = key
         if seconds:
             self._samples += 1
 
-    def _cpu_of(self, ident: int) -> float:
-        """Returns the seconds of CPU that a thread has used since the last call; 0 where that is not known."""
-        try:
-            clock = self._clocks.get(ident)
-            if clock is None:
-                clock = self._clocks[ident] = time.pthread_getcpuclockid(ident)
-            now = time.clock_gettime(clock)
-        except (AttributeError, OSError):  # not on this system; a thread that has just ended
-            return 0.0
-        before, self._cpu[ident] = self._cpu.get(ident, now), now
-        return now - before
+    def _look_at(self, ident: int) -> tuple[_Thread, float]:
+        """Returns a thread, and the seconds of CPU that it has used since the last sample."""
+        thread = self._threads.get(ident)
+        cpu = thread.used() if thread is not None else None
+        if thread is None or cpu is None:
+            thread, cpu = _Thread(ident, len(self._names)), 0.0
+            self._threads[ident] = thread
+            self._names.append(thread.name)
+        return thread, cpu
 
 
 def _stack(frame: FrameType | None) -> tuple[tuple[CodeType, int], ...]:
@@ -112,10 +169,6 @@ def _stack(frame: FrameType | None) -> tuple[tuple[CodeType, int], ...]:
         frame = frame.f_back
     stack.reverse()
     return tuple(stack)
-
-
-def _name_of(ident: int) -> str:
-    return next((thread.name for thread in threading.enumerate() if thread.ident == ident), f"thread {ident}")
 
 
 def _place(code: CodeType, line: int) -> Place:
