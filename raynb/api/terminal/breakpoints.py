@@ -77,7 +77,8 @@ def ask(engine: DriverEngine, point: Breakpoint, what: str, payload: Any) -> Ans
             answer: Answer = asked.result(LOOK_SECONDS)
             return answer
         except concurrent.futures.TimeoutError:
-            if all(row.ended for row in engine.rows(tasks=[point.task]).tasks) and not asked.done():
+            rows = engine.rows(tasks=[point.task]).tasks  # none: the report of a cluster's task is on its way
+            if rows and all(row.ended for row in rows) and not asked.done():
                 return "", None  # it ended without coming back to a line
 
 
@@ -91,6 +92,7 @@ class Terminal:
         self._engine = engine
         self._pending: deque[Breakpoint] = deque()
         self._passed: dict[str, Breakpoint] = {}  # places that were told of
+        self._let_go: set[int] = set()  # tasks that stop no more, on whichever worker they are tried again
         self._busy = False
         self._wait: Wait | None = None  # the main thread's
         self._lock = threading.Lock()  # guards `_wait` and `_pending`
@@ -102,6 +104,9 @@ class Terminal:
     def paused(self, point: Breakpoint) -> None:
         """The engine's ``on_pause``."""
         if len(self._listeners) > 1:
+            return
+        if point.task in self._let_go:
+            command(self._engine, point, "release")
             return
         if not _is_terminal():
             self._pass_by(point)
@@ -185,6 +190,7 @@ class Terminal:
 
         try:
             if converse(input, lambda: ask(engine, point, "open", {}), say) == "interrupted":
+                self._let_go.add(point.task)
                 command(engine, point, "release")
                 print("\nThe task goes on, and stops at no more breakpoints.")
         except RayError as error:

@@ -61,6 +61,7 @@ class Breakpoints:
         self.notebook = notebook
         self._pending: deque[Breakpoint] = deque()
         self._announced: set[tuple[int, int]] = set()
+        self._let_go: set[int] = set()  # tasks that stop no more, on whichever worker they are tried again
         self._passed: dict[int, Breakpoint] = {}  # cells that were told that nobody can answer
         self._busy = False
 
@@ -81,8 +82,10 @@ class Breakpoints:
             inspection.on_pause.remove(self.paused)
 
     def engine_changed(self, engine: DriverEngine | None) -> None:
-        """Listens to the breakpoints of a new runtime."""
+        """Listens to the breakpoints of a new runtime, whose workers and sessions count from one again."""
         self._pending.clear()
+        self._announced.clear()
+        self._let_go.clear()
         inspection = engine.inspection if engine is not None else None
         if inspection is not None and self.paused not in inspection.on_pause:
             inspection.on_pause.append(self.paused)
@@ -90,6 +93,9 @@ class Breakpoints:
     # -- a task stops --------------------------------------------------------------------------
     def paused(self, point: Breakpoint) -> None:
         """Enqueues a task that waits at a breakpoint (the engine's ``on_pause``). Never blocks."""
+        if point.task in self._let_go:
+            self._command(point, "release")
+            return
         cell = self.notebook.cells.running() or self.notebook.router.cell(point.scope)
         if cell is not None and cell.batch:
             self._pass_by(point)
@@ -205,6 +211,7 @@ class Breakpoints:
 
         try:
             if converse(reader(self.notebook.shell), first, say) == "interrupted":
+                self._let_go.add(point.task)
                 self._command(point, "release")
                 print("\nThe task goes on, and stops at no more breakpoints.")
         except RayError as error:

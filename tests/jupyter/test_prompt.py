@@ -1,0 +1,49 @@
+"""Which breakpoints a cell is told of."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from raynb.base.rows import Breakpoint
+from raynb.jupyter.inspection.prompt import Breakpoints
+
+POINT = Breakpoint(1, 1, 7, 1, "task", "file.py", 3, "task", 0.0)
+
+
+@pytest.fixture
+def shown(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    monkeypatch.setattr(Breakpoints, "_place", lambda self, point: "In[3]")
+    return []
+
+
+@pytest.fixture
+def breakpoints(shown: list[str]) -> Breakpoints:
+    notebook: Any = SimpleNamespace(
+        cells=SimpleNamespace(running=lambda: None), waits=None,
+        router=SimpleNamespace(cell=lambda scope: None, show_text=lambda scope, stream, text: shown.append(text)),
+    )  # fmt: skip
+    return Breakpoints(notebook)
+
+
+def test_a_new_runtime_counts_its_sessions_from_one_again(breakpoints: Breakpoints, shown: list[str]) -> None:
+    for _ in range(2):
+        breakpoints.paused(POINT)
+        breakpoints.look()  # it is told of once
+        breakpoints.engine_changed(None)
+    assert len(shown) == 2
+    assert "waits at a breakpoint, In[3]; `%raynb debug` opens it" in shown[0]
+
+
+def test_a_task_that_was_let_go_stops_on_no_other_worker(
+    breakpoints: Breakpoints, shown: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said: list[tuple[int, str]] = []
+    monkeypatch.setattr(Breakpoints, "_command", lambda self, point, what: said.append((point.worker, what)))
+    breakpoints._let_go.add(POINT.task)
+    breakpoints.paused(replace(POINT, worker=2))  # where it is tried again
+    assert said == [(2, "release")]
+    assert not shown
