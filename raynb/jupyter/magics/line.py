@@ -247,7 +247,8 @@ class LineMagics(Magics):
         args = parse(LineMagics._start, rest)
         config = self.notebook.config
         given = {name: value for name, value in vars(args).items() if value is not None}
-        if given and engines.peek() is not None:
+        starting = self.notebook.starting
+        if given and (engines.peek() is not None or (starting is not None and starting.is_alive())):
             raise UsageError("%raynb start: a runtime is running; run `%raynb stop` first.")
         for name, value in given.items():
             setattr(config, name, value)

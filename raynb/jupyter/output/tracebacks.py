@@ -53,6 +53,7 @@ def install(shell: InteractiveShell) -> None:
         ours = isinstance(error, RayError) or _holds_ours(error)
         if ours and isinstance(error, (SyntaxError, BaseExceptionGroup_)):
             # IPython takes the one for an error in the cell itself, and prints the other with all its frames.
+            shell._get_exc_info(exc_tuple)  # makes it `sys.last_value`, which `%debug` is about
             shell._showtraceback(type(error), error, last.shown(Renderer(shell), error))
             return
         if type(error) is SyntaxError and _has_our_frames(error):  # of a cell that is to run elsewhere
