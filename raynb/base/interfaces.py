@@ -284,6 +284,9 @@ class Inspection(Protocol):
         """Returns the stacks of a worker that does not answer `ask`, written by a signal handler, which needs no
         lock of Python's; empty where that is not possible, or the process is stopped."""
 
+    def silence(self, worker: int) -> Callable[[], str]:
+        """Returns what says, each time that it is called, why a worker does not answer: "" while that isn't certain."""
+
     def waits(self, point: Breakpoint) -> bool:
         """Returns whether a task still waits at a breakpoint, and is not being cancelled."""
 

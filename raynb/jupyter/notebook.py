@@ -71,6 +71,7 @@ class Notebook:
         self.surroundings: Any = None  # what of the kernel follows to the tasks
         self.cards: Any = None  # the cards that were shown
         self.waits: Any = None  # the watch over the main thread's waits
+        self.on_failure: list[Callable[[int, BaseException], None]] = []  # called with what a cell shows later
         self.breakpoints: Any = None  # the tasks that wait for somebody who debugs them
         self.profiles: Any = None  # of the cells that asked for one
         self.serialisation_log: Any = None  # what the kernel spent on each cell
@@ -329,6 +330,8 @@ class Notebook:
             return
         name, value, lines = self.renderer.message(error)
         self.router.show_error(scope, name, value, lines)
+        for function in list(self.on_failure):
+            function(scope, error)
 
 
 def unfinished(counts: dict[str, int]) -> int:

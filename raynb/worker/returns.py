@@ -39,7 +39,7 @@ class Returns:
             return (self.store(result),)
         if count in (STREAMING, DYNAMIC):
             return self._generator(running, result, count == DYNAMIC)
-        return tuple(returns.each(result, running.options, self.store, lambda raised: _stored_error(running, raised)))
+        return tuple(returns.each(result, running.options, self.store, lambda raised: self._error(running, raised)))
 
     def store(self, value: Any) -> Stored:
         """Returns (value, bytes, contained ids): inside the message if small, else in the store."""
@@ -102,10 +102,11 @@ class Returns:
             items,
             running.options,
             lambda item: engine.put(pickling.pack(item)),
-            lambda raised: engine.put_stored(*_stored_error(running, raised)),
+            lambda raised: engine.put_stored(*self._error(running, raised)),
         )
 
-
-def _stored_error(running: RunningTask, raised: Exception) -> Stored:
-    value, _, contained = errors.task_error(raised, running.name, "")
-    return value, 0, tuple(ref._id for ref in contained)
+    def _error(self, running: RunningTask, raised: Exception) -> Stored:
+        """Returns the error of one return of a task that did not fail as a whole; its frames are kept for `%debug`."""
+        failure = self.worker.inspection.keep_part(running.task, running.scope, self.worker.nonce, raised)
+        value, _, contained = errors.task_error(raised, running.name, failure)
+        return value, 0, tuple(ref._id for ref in contained)

@@ -10,6 +10,33 @@ from typing import Any
 
 SECONDS = 120
 
+#: A module that is edited, and debugged, in an editor.
+EDITED = """\
+import os, time
+
+def step(n):
+    return n + 1
+
+def work(gate):
+    n = 41
+    open(gate + "-works", "w").close()
+    while not os.path.exists(gate):
+        n = step(n)
+        time.sleep(0.01)
+    return n > 41
+
+def talks():
+    before = 1
+    breakpoint()
+    return before + 1
+
+class Edited:
+    def work(self, gate):
+        return work(gate)
+    def talk(self):
+        return talks()
+"""
+
 
 class DapClient:
     """Talks to one debugpy. Thread contract: one thread."""

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.jupyter.dap_client import DapClient
+from tests.jupyter.dap_client import EDITED, DapClient
 from tests.jupyter.kernel_session import KernelSession, Run
 
 pytestmark = pytest.mark.timeout(300)
@@ -41,6 +41,11 @@ def chained(text):
     except ValueError as error:
         raise KeyError(text) from error
 
+@ray.remote(max_retries=0)
+def compiles(text):
+    length = len(text)
+    return eval(text)
+
 @ray.remote
 def sleeps(gate):
     while not os.path.exists(gate):
@@ -49,6 +54,12 @@ def sleeps(gate):
 @ray.remote(max_retries=0)
 def holds_the_lock():
     return sum(range(10**15))
+
+@ray.remote(num_returns="streaming", num_cpus=0)
+def yields(gate):
+    while not os.path.exists(gate):
+        time.sleep(0.05)
+    yield
 
 @ray.remote
 def nests(gate):
@@ -313,9 +324,24 @@ def test_debug_enters_the_frame_that_failed(notebook: KernelSession) -> None:
     answer(notebook, run, ["p x + 300", "exceptions 0", "p secret + 300", "q"])
     assert "309\n" in text_of(run)
     assert "350\n" in text_of(run)
+    notebook.run("%%remote parts --each x in [1, 0, 2] --chunk 3 --wait\nhere = x + 70\nparts = 1 / (x % 2)", ok=False)
+    for number, here in ((1, "70"), (2, "72")):  # items that failed in one task
+        notebook.run(f"ray.get(parts[{number}])", ok=False)
+        run = notebook.send("%debug")
+        answer(notebook, run, ["p here", "q"])
+        assert f"{here}\n" in text_of(run)
+    shown = notebook.run("%%remote later\nlocal = 91\nlater = local / 0")  # it fails behind the notebook's back
+    notebook.until(lambda: "ZeroDivisionError" in shown.error)
+    run = notebook.send("%debug")
+    answer(notebook, run, ["p local * 10", "q"])
+    assert "910\n" in text_of(run)
+    notebook.run("ray.get(compiles.remote('1 + + '))", ok=False)  # IPython does not show this one itself
+    run = notebook.send("%debug")
+    answer(notebook, run, ["p length * 1000", "q"])
+    assert "6000\n" in text_of(run)
     run = notebook.send("print(ray.get(examines.remote(0)))")
-    answer(notebook, run, ["p x + 6000", "c"])
-    assert "6000" in text_of(run)
+    answer(notebook, run, ["p x + 8000", "c"])
+    assert "8000" in text_of(run)
     assert "after" in text_of(run)
     notebook.run("1 / 0", ok=False)
     run = notebook.send("%debug")  # of the notebook's own errors, IPython's
@@ -325,7 +351,7 @@ def test_debug_enters_the_frame_that_failed(notebook: KernelSession) -> None:
 def test_stacks_of_what_runs(notebook: KernelSession) -> None:
     notebook.run(
         "gate = os.path.join(os.environ['TMPDIR'], 'gate')\nactor = Async.remote()\n"
-        "call, outer = actor.go.remote(gate), nests.remote(gate)"
+        "call, outer, stream = actor.go.remote(gate), nests.remote(gate), yields.remote(gate)"
     )
     shown = stack(notebook, "outer", r"waits for sleeps \(RUNNING, worker", r"return ray\.get\(sleeps\.remote")
     assert "nests" in shown
@@ -335,6 +361,7 @@ def test_stacks_of_what_runs(notebook: KernelSession) -> None:
     shown = stack(notebook, "call", r"await asyncio\.sleep\(0\.05\)|os\.path\.exists\(gate\)", "in inner", "in aside")
     assert "Async.go" in shown
     assert "coroutine" in shown
+    stack(notebook, "stream", "in yields")
     shown = stack(notebook, "")
     assert "Async.go" in shown
     assert "nests" in shown
@@ -352,33 +379,6 @@ def test_stacks_of_what_runs(notebook: KernelSession) -> None:
     stack(notebook, "sorting", r"Cell In\[\d+\], line \d+, in crunches\n +while not os.path.exists")
     assert "no variable with a ref" in text_of(notebook.run("%raynb stack nothing_of_this_name", ok=False))
     notebook.run("open(gate, 'w').close()\nray.get([call, outer, sorting])")
-
-
-EDITED = """\
-import os, time
-
-def step(n):
-    return n + 1
-
-def work(gate):
-    n = 41
-    open(gate + "-works", "w").close()
-    while not os.path.exists(gate):
-        n = step(n)
-        time.sleep(0.01)
-    return n > 41
-
-def talks():
-    before = 1
-    breakpoint()
-    return before + 1
-
-class Edited:
-    def work(self, gate):
-        return work(gate)
-    def talk(self):
-        return talks()
-"""
 
 
 def test_an_editor_debugs_a_task_at_a_socket_of_this_user(notebook: KernelSession, tmp_path: Path) -> None:
@@ -433,6 +433,8 @@ def test_an_editor_debugs_a_task_at_a_socket_of_this_user(notebook: KernelSessio
 def test_failed_frames_give_way_when_the_store_lacks_room(tmp_path: Path) -> None:
     session = KernelSession(tmp_path)
     try:
+        refused = session.run("%load_ext raynb\n%raynb start --local-mode", ok=False)
+        assert "run `%raynb stop` first" in text_of(refused)  # also while one is still starting
         session.run(
             "%load_ext raynb\n%config Raynb.num_cpus = 1\n%config Raynb.object_store_memory = 100_000_000\n"
             "%raynb restart\nimport raynb as ray, numpy as np, time\nfrom raynb.base.engine import current\n"

@@ -13,7 +13,9 @@ from typing import Any
 
 import pytest
 
+from raynb.base import engine, ids
 from raynb.exceptions import RayTaskError
+from raynb.serde.errors import BaseExceptionGroup_
 from raynb.worker import questions
 from raynb.worker.inspection.desk import LATER, Desk
 from raynb.worker.inspection.session import Debuggable
@@ -135,6 +137,16 @@ def of_another_task(text: str) -> None:
         raise KeyError(text) from error
 
 
+def as_a_group(text: str) -> None:
+    failed: list[Exception] = []
+    for part in (text, text * 2):
+        try:
+            from_another(part)
+        except KeyError as error:
+            failed.append(error)
+    raise BaseExceptionGroup_("both", failed)
+
+
 class Unprintable(Exception):
     def __repr__(self) -> str:
         raise ZeroDivisionError
@@ -156,7 +168,7 @@ def enter(notebook: Notebook, fails: Callable[[str], None]) -> str:
     except Exception as error:
         notebook.keep(7, 1, error, 3)
         error.with_traceback(None)  # as the executor does
-    notebook.session = notebook.debugging.post_mortem(1, 7, {})
+    notebook.session = notebook.debugging.post_mortem(7, {})
     text, prompt = notebook.ask("open")
     assert prompt == "(Pdb) "
     return str(text)
@@ -198,6 +210,43 @@ def test_what_counts_as_a_cause(notebook: Notebook) -> None:
     assert "3 chained exceptions" in enter(notebook, in_a_circle)
     assert "2 <Unprintable; ZeroDivisionError in its __repr__>" in notebook.say("exceptions")
     assert notebook.ask("quit")[1] is None
+
+
+@pytest.mark.skipif(sys.version_info < (3, 11), reason="no groups of exceptions")
+def test_the_members_of_a_group_can_be_entered(notebook: Notebook) -> None:
+    assert "5 chained exceptions" in enter(notebook, as_a_group)
+    shown = [line.split("(")[0].split()[-2:] for line in notebook.say("exceptions").splitlines()]
+    assert shown == [["0", "ValueError"], ["1", "KeyError"], ["2", "ValueError"], ["3", "KeyError"],
+                     ["4", "ExceptionGroup"]]  # fmt: skip
+    for number, text in (("1", "ab"), ("3", "abab")):
+        notebook.say(f"exceptions {number}")
+        assert notebook.say("p text") == f"{text!r}\n"
+    assert notebook.ask("line", "q")[1] is None
+
+
+def error_of(text: str) -> Exception:
+    try:
+        parsed(text)
+    except ValueError as error:
+        return error
+    raise AssertionError
+
+
+def test_one_of_several_failures_of_a_task_is_found(notebook: Notebook, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(engine, "failures_kept", 3)
+    errors = [error_of("ab")] * 2 + [error_of("cd")] * 2  # of two returns each
+    kept = [notebook.keep_part(7, 1, 9, error) for error in errors]
+    assert [name.partition(":")[2] for name in kept] == ["1", "1", "2", "2"]
+    assert ids.from_hex(kept[0].partition(":")[0])[1] == 7
+    assert notebook.keep_part(7, 1, 9, NameError("no code has raised it")) == ""
+    monkeypatch.setattr(engine, "failures_kept", 0)
+    assert notebook.keep_part(7, 1, 9, error_of("ef")) == ""
+    for number, text in ((1, "abab"), (2, "cdcd"), (0, "cdcd")):
+        notebook.session = notebook.debugging.post_mortem(7, {}, number)
+        notebook.ask("open")
+        assert notebook.say("p where") == f"{text!r}\n"
+        assert notebook.ask("line", "q")[1] is None
+    assert notebook.debugging.post_mortem(7, {}, 3) is None
 
 
 @pytest.mark.parametrize("given", [lambda: None, lambda: sys.exc_info()[1], lambda: sys.exc_info()[2]])

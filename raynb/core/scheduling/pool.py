@@ -9,7 +9,8 @@ A shape (see scheduler.py) leases an idle worker and sends it tasks. The first t
 others wait there. A task that waits in `get` blocks its worker and releases its CPUs. A death splits the queue: the
 running task has crashed, the others are queued again.
 
-Rules: there are never more than ``most`` workers; about one idle worker per CPU (`keep`) is not stopped.
+Rules: there are never more than ``most`` workers; about one idle worker per CPU (`keep`) is not stopped, nor are those
+whose task has failed lately, if frames are kept for a post-mortem.
 Invariant: a worker in `idle` has an empty queue, and belongs to no actor.
 """
 
@@ -50,6 +51,7 @@ if TYPE_CHECKING:
 
 REPLACE_SECONDS = 0.1  # so long after an actor took a worker, when the actor has started, the pool is filled up
 IDLE_SECONDS = 1.0  # a worker beyond the CPUs is kept this long, as in Ray
+FRAMES_MOST = 8  # workers that are kept longer for the frames of failures, the latest
 ONE_CPU = ((CPU, 10_000),)
 STUCK_FACTOR = 3.0  # prefetched tasks behind a task that runs this many windows are taken back
 
@@ -85,6 +87,7 @@ class WorkerPool:
         self.most = most
         self.next_id = 1
         self.keep = 0  # idle workers worth keeping: one a CPU
+        self._frames_seconds = 0.0
         self._replacing = False
         self.stopping = False  # the runtime ends: no worker is replaced
 
@@ -183,6 +186,24 @@ class WorkerPool:
         """Asks the worker to leave after what it was sent."""
         worker.retiring = True
         self._step.out.append(c.StopWorker(worker.id))
+
+    def keep_frames(self, seconds: float) -> None:
+        """Keeps workers whose tasks fail from now on for so long, for the frames of the failures (0: no worker)."""
+        self._frames_seconds = seconds
+        for worker in self.table.values():
+            worker.frames_until = 0.0
+
+    def failed_here(self, worker: Worker) -> None:
+        """Keeps the worker of a task that failed for the frames, in the place of the one that is kept for longest."""
+        if not self._frames_seconds:
+            return
+        now = self._step.now
+        kept = worker.frames_until > now
+        worker.frames_until = now + self._frames_seconds
+        if not kept:
+            others = [other for other in self.table.values() if other.frames_until > now]
+            if len(others) > FRAMES_MOST:
+                min(others, key=lambda other: other.frames_until).frames_until = 0.0
 
     def overdue(self, worker_id: int) -> None:
         """Kills a worker that did not leave in time."""
@@ -343,7 +364,7 @@ class WorkerPool:
             for worker in list(workers):
                 if total <= self.keep and not worker.env:
                     break
-                if now - worker.idle_since > IDLE_SECONDS:
+                if now - worker.idle_since > IDLE_SECONDS and worker.frames_until <= now:
                     workers.remove(worker)
                     self.retire(worker)
                     total -= 1
@@ -358,7 +379,7 @@ class WorkerPool:
     def crowded(self) -> bool:
         """Returns whether a tick may change something."""
         return any(len(w.queue) > 1 and not w.actor for w in self.table.values()) or (any(
-            len(ws) > 0 for ws in self.idle.values()
+            w.frames_until <= self._step.now for ws in self.idle.values() for w in ws
         ) and sum(1 for w in self.table.values() if not w.actor) > self.keep)
 
 

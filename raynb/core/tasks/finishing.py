@@ -112,6 +112,8 @@ class Finishing:
         if task.cancelled and cancelled:
             value = self._tasks.cancelled_value(task)
         task.error = done.error
+        if not (cancelled or worker.actor):
+            self._pool.failed_here(worker)
         self._tasks.fail(task, value, CANCELLED if cancelled else FAILED, contained)
 
     def _succeeded(self, task: Task, values: tuple[tuple[Value, int, tuple[int, ...]], ...]) -> None:

@@ -205,6 +205,14 @@ class TaskResumed:
 
 
 @dataclass(slots=True)
+class FramesKept:
+    """From now on workers keep the frames of failures, and are kept for them, for so long (0: no more)."""
+
+    now: float
+    seconds: float
+
+
+@dataclass(slots=True)
 class ScopeCancelAsked:
     """All unfinished tasks of a cell are to be cancelled."""
 

@@ -92,6 +92,7 @@ class Worker:
     retiring: bool = False  # takes no more tasks
     withdrawing: bool = False
     follower: int = 0  # the task sent along with the last answer
+    frames_until: float = 0.0  # so long it is kept for the frames of a failure
     gpus: tuple[int, ...] = ()  # of the actor that lives there
 
 

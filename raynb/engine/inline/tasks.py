@@ -116,7 +116,7 @@ class InlineTasks:
             identity = ids.object_id(task, index)
             if isinstance(one, Exception):
                 value, _, contained = errors.task_error(one, now.options.name, "")
-                objects.fail(identity, value, contained, None)
+                objects.fail(identity, value, contained, users_part(one.__traceback__))
             else:
                 objects.keep(identity, one)
                 now.row.size += pickling.nbytes(one)
@@ -128,7 +128,7 @@ class InlineTasks:
     def _put_error(self, now: InlineTask, raised: Exception) -> ObjectRef[object]:
         value, _, contained = errors.task_error(raised, now.options.name, "")
         ref = self._objects.new(ids.object_id(self._runtime.next_id(), 1), now.scope)
-        self._objects.fail(ref._id, value, contained, None)
+        self._objects.fail(ref._id, value, contained, users_part(raised.__traceback__))
         return ref
 
     # -- failures ------------------------------------------------------------------------------

@@ -23,8 +23,10 @@ from raynb.engine.loop.loop import Loop
 from raynb.engine.loop.waiters import Waiter
 from raynb.exceptions import WorkerCrashedError
 from raynb.run.inspection import dumps
+from raynb.run.inspection.silence import Silence
 from raynb.wire import messages as w
 
+FRAMES_SECONDS = 900.0  # for which an idle worker is kept for the frames of a failure
 DUMP_SECONDS = 2.0  # that a worker's signal handler may take
 
 
@@ -44,11 +46,25 @@ class LocalInspection:
         #: Called with each task that stops at a breakpoint, outside the lock; none: nobody can debug here.
         self.on_pause: list[Callable[[Breakpoint], None]] = []
         self.breakpoints: dict[tuple[int, int], Breakpoint] = {}  # (worker, session) → where it waits
-        self.may_keep = False  # workers keep the frames of failures
+        self._may_keep = False
         self.patience = 1.0
         self.sockets = sockets
         self._numbers = itertools.count(1)
         self._open: dict[int, tuple[int, concurrent.futures.Future[Any]]] = {}  # request → (worker, its future)
+
+    @property
+    def may_keep(self) -> bool:
+        """Whether workers keep the frames of failures."""
+        return self._may_keep
+
+    @may_keep.setter
+    def may_keep(self, may: bool) -> None:
+        self._may_keep = may
+        self._keep_frames(FRAMES_SECONDS if may else 0.0)
+
+    @sheltered
+    def _keep_frames(self, seconds: float) -> None:
+        self._loop.dispatch(e.FramesKept(time.monotonic(), seconds))
 
     @sheltered
     def ask(self, worker: int, what: str, *arguments: object) -> concurrent.futures.Future[Any]:
@@ -79,6 +95,12 @@ class LocalInspection:
         dump = dumps.Dump(peer.pid)
         dump.wait(DUMP_SECONDS)
         return dump.stacks()
+
+    def silence(self, worker: int) -> Callable[[], str]:
+        """Returns what says why a worker does not answer, as soon as that is certain."""
+        with self._loop.lock:
+            peer = self._effects.peers.get(worker)
+        return Silence(peer.pid).why if peer is not None else lambda: ""
 
     def interrupt_wait(self, wait: Wait, aside: Callable[[], object]) -> None:
         """Does nothing once the wait is over."""
@@ -141,7 +163,8 @@ class LocalInspection:
 
     def let_go(self) -> None:
         """Has workers release the frames of failed tasks, whose arguments take room in the store."""
-        if self.may_keep:
+        if self._may_keep:
+            self._loop.apply(e.FramesKept(time.monotonic(), FRAMES_SECONDS))  # no worker is kept for those
             for worker in self._effects.peers:
                 self._effects.control(worker, w.Inspect(0, "forget", pickle.dumps((None,))))
 

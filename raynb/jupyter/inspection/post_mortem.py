@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import concurrent.futures
+import contextlib
 import re
 import sys
 import time
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from raynb.api.everywhere import run_on_workers
 from raynb.api.terminal.breakpoints import Answer, converse
@@ -17,7 +18,7 @@ from raynb.base.interfaces import DriverEngine, Inspection
 from raynb.exceptions import ActorDiedError, RayError, RayTaskError, RuntimeGoneError
 from raynb.jupyter.inspection.prompt import reader, sources_of
 from raynb.jupyter.on_worker.failures import keep_failures
-from raynb.jupyter.output.registry import Cell
+from raynb.jupyter.output.registry import Cell, cell_name
 
 if TYPE_CHECKING:
     from raynb.jupyter.notebook import Notebook
@@ -26,17 +27,31 @@ if TYPE_CHECKING:
 ANSWER_SECONDS = 10.0
 HEARD_SECONDS = 3.0
 MAX_NESTED = 100  # tasks of a failure that went through their callers
+HELP = "h: help, q: leave."
+GONE = (
+    "The frames of this failure are not kept any more on a worker: it has ended (an actor's does when its constructor "
+    "fails), the cell ran again, or more of its tasks failed there than Raynb.post_mortem."
+)
+
+
+class _Shown(NamedTuple):
+    """A failure that a cell shows, and that nothing has raised in the notebook."""
+
+    scope: int
+    failure: str  # see `raynb.worker.inspection.failures.origin_of`
+    pid: int
 
 
 class PostMortems:
     """Keeps failed frames on the workers, and enters them.
 
-    Thread contract: the main thread, but for `engine_changed`.
+    Thread contract: the main thread, but for `_failed`: any.
     """
 
     def __init__(self, notebook: Notebook) -> None:
         self.notebook = notebook
         self._scopes: dict[str, int] = {}  # id of a cell of the document → its last run
+        self._shown: _Shown | None = None  # later than the last error that a cell has raised
         self._debug: Callable[[str], Any] | None = None
 
     def install(self) -> None:
@@ -47,6 +62,8 @@ class PostMortems:
         self._debug = found._resolve() if hasattr(found, "_resolve") else found
         shell.register_magic_function(self.debug, "line", "debug")
         shell.events.register("pre_run_cell", self._cell_begins)
+        self.notebook.cells.on_end.append(self._cell_ended)
+        self.notebook.on_failure.append(self._failed)
         self.notebook.config.observe(self._changed, "post_mortem")
 
     def uninstall(self) -> None:
@@ -58,6 +75,10 @@ class PostMortems:
             shell.events.unregister("pre_run_cell", self._cell_begins)
         except ValueError:  # somebody cleared the shell's events
             pass
+        if self._cell_ended in self.notebook.cells.on_end:
+            self.notebook.cells.on_end.remove(self._cell_ended)
+        if self._failed in self.notebook.on_failure:
+            self.notebook.on_failure.remove(self._failed)
         self.notebook.config.unobserve(self._changed, "post_mortem")
 
     def _changed(self, change: Any) -> None:
@@ -71,6 +92,8 @@ class PostMortems:
                 return  # a runtime that ends has no failures to keep
             if not change["new"]:
                 self.forget(None)
+            if engine.inspection is not None:
+                engine.inspection.may_keep = bool(change["new"])
 
     def _cell_begins(self, info: object) -> None:
         """Releases the frames of a cell's last run when the cell runs again."""
@@ -82,6 +105,19 @@ class PostMortems:
         self._scopes[identity] = cell.scope
         if before is not None:
             self.forget(before)
+            if self._shown is not None and self._shown.scope == before:
+                self._shown = None
+
+    def _cell_ended(self, cell: Cell, result: Any) -> None:
+        """An error that a cell raises is later than those that were shown."""
+        if getattr(result, "error_in_exec", None) is not None or getattr(result, "error_before_exec", None) is not None:
+            self._shown = None
+
+    def _failed(self, scope: int, error: BaseException) -> None:
+        """Remembers a failure that a cell shows of a task that it has not waited for."""
+        raised = _of_constructor(error)
+        if isinstance(raised, RayTaskError) and _can_ask():
+            self._shown = _Shown(scope, raised.task_id, raised.pid)
 
     @staticmethod
     def forget(scope: int | None) -> None:
@@ -95,50 +131,61 @@ class PostMortems:
     # -- %debug --------------------------------------------------------------------------------
     def debug(self, line: str) -> Any:
         """IPython's ``%debug``; after an error of a task, in the frame of the worker that failed."""
-        error = getattr(sys, "last_value", None)
-        if isinstance(error, ActorDiedError) and error.__cause__ is not None:  # what its constructor raised
-            error = error.__cause__
-        if line.strip() or not isinstance(error, RayTaskError) or not self._enter(error):
-            return self._debug(line) if self._debug is not None else None
-        return None
+        shown = self._shown
+        if shown is not None and not line.strip():
+            if not self._enter((shown.failure, shown.pid), f"The failure of {cell_name(shown.scope)}, on"):
+                print(f"{GONE} Run the cell again and then %debug, or put breakpoint() there.")
+            return None
+        error = _of_constructor(getattr(sys, "last_value", None))
+        if isinstance(error, RayTaskError) and not line.strip() and _can_ask():
+            if self._enter((error.task_id, error.pid), "On"):
+                return None
+            print(f"{GONE} Run the cell again and then %debug, or put breakpoint() there; here are the notebook's own "
+                  "frames.")  # fmt: skip
+        return self._debug(line) if self._debug is not None else None
 
-    def _enter(self, error: RayTaskError) -> bool:
-        """Opens the failed frames; returns False when no worker has them, so that IPython's own debugger is used."""
+    def _enter(self, failure: tuple[str, int], where: str) -> bool:
+        """Opens the failed frames; returns False when no worker has them."""
         engine = engines.driver()
         inspection = engine.inspection if engine is not None else None
         if engine is None or inspection is None:
             return False
+        found = self._session(engine, inspection, failure)
+        if found is None:
+            return False
         try:
-            found = self._session(engine, inspection, (error.task_id, error.pid))
-        except (concurrent.futures.TimeoutError, RayError):
-            found = None  # it has just ended, or, on a cluster, was idle for so long that it hears no questions
-        if found is not None:
             while found is not None:
-                found = self._talk(engine, inspection, *found)
-            return True
-        print(
-            "The frames of this failure are not kept any more on a worker: it has ended (an actor's does when its "
-            "constructor fails), the cell ran again, or Raynb.post_mortem is 0. Run the cell again and then %debug, or "
-            "put breakpoint() there; here are the notebook's own frames."
-        )
-        return False
+                print(f"{where} worker {found[0]}. {HELP}")
+                found, where = self._talk(engine, inspection, *found), "On"
+        except RayError as gone:  # the worker has ended meanwhile, or the runtime
+            print(gone)
+        return True
 
     def _session(
         self, engine: DriverEngine, inspection: Inspection, at: tuple[str, int] | None
     ) -> tuple[int, int] | None:
-        """Returns (worker, session) of the innermost frames that are kept of a failure, of (task in hex, pid)."""
-        chain: list[tuple[int, int]] = []  # (task, worker), the nested ones last
+        """Returns (worker, session) of the innermost frames that are kept of a failure, of (failure, pid).
+
+        A worker that has just ended, or, on a cluster, was idle for so long that it hears no questions, is passed over.
+        """
+        chain: list[tuple[int, int, int]] = []  # (task, which of its failures, worker), the nested ones last
         while at is not None and at[0] and len(chain) < MAX_NESTED:
-            task, worker = ids.from_hex(at[0])[1], _worker_of(engine, at[1])
+            task, _, which = at[0].partition(":")
+            worker = _worker_of(engine, at[1])
             if worker is None:
                 break
-            chain.append((task, worker))
-            at = inspection.ask(worker, "origin", task).result(ANSWER_SECONDS)
+            chain.append((ids.from_hex(task)[1], int(which or 0), worker))
+            try:
+                at = inspection.ask(worker, "origin", *chain[-1][:2]).result(ANSWER_SECONDS)
+            except (concurrent.futures.TimeoutError, RayError):
+                chain.pop()
+                break
         sources = sources_of(self.notebook.shell)
-        for task, worker in reversed(chain):
-            session = inspection.ask(worker, "post_mortem", task, sources).result(ANSWER_SECONDS)
-            if session is not None:
-                return worker, session
+        for number, part, worker in reversed(chain):
+            with contextlib.suppress(concurrent.futures.TimeoutError, RayError):
+                session = inspection.ask(worker, "post_mortem", number, sources, part).result(ANSWER_SECONDS)
+                if session is not None:
+                    return worker, session
         return None
 
     def _talk(
@@ -157,7 +204,6 @@ class PostMortems:
                 chosen.extend(self._chosen(engine, inspection, worker, session))
             return None if chosen else answer
 
-        print(f"On worker {worker}. h: help, q: leave.")
         interrupted = converse(reader(self.notebook.shell), lambda: ask("open", None), say)
         if interrupted or chosen:
             inspection.ask(worker, "debug", session, "quit", None)
@@ -169,13 +215,22 @@ class PostMortems:
         self, engine: DriverEngine, inspection: Inspection, worker: int, session: int
     ) -> Iterator[tuple[int, int]]:
         """Returns the frames of a cause that another task raised, if they are kept."""
-        try:
+        origin = None
+        with contextlib.suppress(concurrent.futures.TimeoutError, RayError):
             origin = inspection.ask(worker, "chosen", session).result(ANSWER_SECONDS)
-            found = self._session(engine, inspection, origin)
-        except (concurrent.futures.TimeoutError, RayError):  # that worker has ended: its caller's frames are shown
-            found = None
-        if found is not None:
+        found = self._session(engine, inspection, origin)
+        if found is not None:  # else that worker has ended: its caller's frames are shown
             yield found
+
+
+def _of_constructor(error: BaseException | None) -> BaseException | None:
+    """Returns what an actor's constructor raised, of the error that its calls raise; else the error itself."""
+    return error.__cause__ or error if isinstance(error, ActorDiedError) else error
+
+
+def _can_ask() -> bool:
+    engine = engines.driver()
+    return engine is not None and engine.inspection is not None
 
 
 def _worker_of(engine: DriverEngine, pid: int) -> int | None:

@@ -11,17 +11,20 @@ from typing import TYPE_CHECKING, Any
 
 from raynb.base import engine as engines
 from raynb.base import ids
-from raynb.base.interfaces import DriverEngine
+from raynb.base.interfaces import DriverEngine, Inspection
 from raynb.base.text import printable
 from raynb.exceptions import RayError
 from raynb.jupyter.formatting import format_seconds
 from raynb.jupyter.inspection.targets import Target, inspection_of
 from raynb.jupyter.output.frames import Frame, folded, is_users, library_of
 from raynb.jupyter.output.tracebacks import Renderer
+from raynb.run.inspection.silence import HOLDS_LOCK, STOPPED
 from raynb.run.inspection.stacks import capture_kernel
 
 if TYPE_CHECKING:
     from IPython.core.interactiveshell import InteractiveShell
+
+LOOK_SECONDS = 0.012  # between two looks at a worker that has not answered yet
 
 _STATES = {"native": "computes in native code (C)", "sleeping": "waits in native code (a lock, sleep or I/O)"}
 
@@ -34,25 +37,42 @@ def of_targets(renderer: Renderer, engine: DriverEngine, targets: list[Target]) 
     parts = []
     for target, future in asked:
         try:
-            stacks = future.result(max(0.0, end - time.monotonic()))
-        except concurrent.futures.TimeoutError:
-            parts.append(_silent(renderer, target, inspection.dump(target.worker)))
+            why = _wait(inspection, target, future, end)
+            dumped = inspection.dump(target.worker) if why is not None else []
+            if future.done():
+                parts.append("\n".join(_worker(renderer, engine, target, future.result())))
+            else:
+                parts.append(_silent(renderer, target, why or "", dumped))
         except RayError as error:
             parts.append(str(error))
-        else:
-            parts.append("\n".join(_worker(renderer, engine, target, stacks)))
     return "\n\n".join(parts)
 
 
-def _silent(renderer: Renderer, target: Target, stacks: list[Any]) -> str:
+def _wait(inspection: Inspection, target: Target, answer: concurrent.futures.Future[Any], end: float) -> str | None:
+    """Waits for an answer; returns why there is none ("": it is not known), or None if there is one."""
+    why: Callable[[], str] | None = None
+    while True:
+        left = end - time.monotonic()
+        concurrent.futures.wait([answer], max(0.0, min(left, LOOK_SECONDS)))
+        if answer.done():
+            return None
+        why = why or inspection.silence(target.worker)
+        found = why()
+        if found or left <= 0:
+            return found
+
+
+def _silent(renderer: Renderer, target: Target, why: str, stacks: list[Any]) -> str:
     """Returns the text about a worker that does not answer."""
     who = f"Worker {target.worker} (pid {target.pid}) does not answer: "
+    if why == STOPPED:
+        return f"{who}the process is stopped, by a signal or a debugger. `kill -CONT {target.pid}` lets it go on."
     if not stacks:
-        return (f"{who}native code holds Python's lock there, or the process is stopped. "
+        return (f"{who}{HOLDS_LOCK}, or the process is stopped. "
                 f"`py-spy dump --native --pid {target.pid}` shows where.")  # fmt: skip
     lines = [line for stack in stacks if _users(stack.frames)
              for line in _thread(renderer, None, f"worker {target.worker}, pid {target.pid}", stack)]  # fmt: skip
-    return "\n".join([f"{who}native code holds Python's lock there. It was called here:", *lines])
+    return "\n".join([f"{who}{HOLDS_LOCK}. It was called here:", *lines])
 
 
 def name_cells_in_warnings(shell: InteractiveShell) -> Callable[[], None]:

@@ -9,7 +9,7 @@ from IPython.core.error import UsageError
 
 from raynb.base import ids
 from raynb.base.interfaces import DriverEngine, Inspection
-from raynb.base.ref import is_ref
+from raynb.base.ref import ObjectRefGenerator, is_ref
 from raynb.base.rows import RUNNING, TaskRow, WorkerRow
 
 
@@ -67,6 +67,8 @@ def find(engine: DriverEngine, text: str, namespace: dict[str, Any], cell: int |
 
 def _of_variable(engine: DriverEngine, text: str, value: Any, running: list[TaskRow], workers: dict[int, WorkerRow],
                  actors: list[Any]) -> list[Target]:  # fmt: skip
+    if isinstance(value, ObjectRefGenerator):
+        value = value._ref
     if is_ref(value):
         task = ids.task_of(value._id)
         return _of_tasks([row for row in running if row.id == task], workers, f"The task of {text} does not run now.")

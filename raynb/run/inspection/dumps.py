@@ -115,13 +115,25 @@ def _text(part: bytes) -> str:
                   part).decode("utf-8", "replace")  # fmt: skip
 
 
-def _send(pid: int, path: str) -> bool:
-    """Sends the signal to the thread that takes it; returns whether it could."""
+def answering_thread(pid: int) -> int:
+    """Returns the thread that has called `offer` in a process; 0: none has."""
+    return _thread_in(_file_of(pid))
+
+
+def _thread_in(path: str) -> int:
     try:
         with open(path, "rb") as file:
-            thread = int(file.read(_HEAD_BYTES))
-        return bool(ctypes.CDLL(None).tgkill(pid, thread, SIGNAL) == 0)
-    except (OSError, ValueError, AttributeError):  # it has ended; a C library without the call
+            return int(file.read(_HEAD_BYTES))
+    except (OSError, ValueError):  # it has ended
+        return 0
+
+
+def _send(pid: int, path: str) -> bool:
+    """Sends the signal to the thread that takes it; returns whether it could."""
+    thread = _thread_in(path)
+    try:
+        return bool(thread and ctypes.CDLL(None).tgkill(pid, thread, SIGNAL) == 0)
+    except AttributeError:  # a C library without the call
         return False
 
 

@@ -309,10 +309,10 @@ class Debugging:
         return command != "nobody"
 
     # -- after a failure -----------------------------------------------------------------------
-    def post_mortem(self, request: int, task: int, sources: dict[str, tuple[str, str]]) -> Any:
-        """Opens the frames of a task's last failure; returns the number of a session whose first command is
-        answered with the first prompt, or None if the frames are not kept."""
-        found = self.failed.find(task)
+    def post_mortem(self, task: int, sources: dict[str, tuple[str, str]], failure: int = 0) -> Any:
+        """Opens the frames of a task's failure (0: its last one); returns the number of a session whose first command
+        is answered with the first prompt, or None if the frames are not kept."""
+        found = self.failed.find(task, failure)
         if found is None:
             return None
         session = self._new(None)

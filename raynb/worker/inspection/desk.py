@@ -13,6 +13,8 @@ from collections.abc import Callable
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
+from raynb.base import engine as slot
+from raynb.base import ids
 from raynb.run.inspection import stacks
 from raynb.run.inspection.memory import MemoryWatch
 from raynb.run.inspection.sampler import Sampler
@@ -121,8 +123,8 @@ class Desk:
     def _debug(self, request: int, session: int, command: str, payload: object) -> Any:
         return self.debugging.command(request, session, command, payload)
 
-    def _post_mortem(self, request: int, task: int, sources: Any) -> Any:
-        return self.debugging.post_mortem(request, task, sources)
+    def _post_mortem(self, request: int, task: int, sources: Any, failure: int = 0) -> Any:
+        return self.debugging.post_mortem(task, sources, failure)
 
     def _dap(self, request: int, path: str, sources: dict[str, tuple[str, str]]) -> object:
         """Imports debugpy, which takes long: in a thread of its own, so that questions and cancels are heard."""
@@ -144,8 +146,15 @@ class Desk:
         """Keeps the frames of a failed task for `%debug`."""
         self.debugging.failed.keep(scope, task, raised, most)
 
-    def _origin(self, request: int, task: int) -> tuple[str, int] | None:
-        return self.debugging.failed.origin(task)
+    def keep_part(self, task: int, scope: int, nonce: int, raised: Exception) -> str:
+        """Keeps the frames of one of several failures of a task; returns its name (see `failures.origin_of`), or "" if
+        they are not kept."""
+        most = slot.failures_kept
+        number = self.debugging.failed.keep_part(scope, task, raised, most) if most else 0
+        return f"{ids.to_hex(task, nonce, ids.TASK_HEX)}:{number}" if number else ""
+
+    def _origin(self, request: int, task: int, failure: int = 0) -> tuple[str, int] | None:
+        return self.debugging.failed.origin(task, failure)
 
     def let_go(self, scope: int | None = None) -> None:
         """Releases the kept frames of a cell's failed tasks (None: of all)."""

@@ -122,6 +122,16 @@ class ClusterDesk(Desk):
     def keep(self, task: int, scope: int, raised: BaseException, most: int) -> None:
         """Keeps the frames of a failed task for a post-mortem, and listens for `KEEPS_SECONDS`."""
         super().keep(task, scope, raised, most)
+        self._listen_long()
+
+    def keep_part(self, task: int, scope: int, nonce: int, raised: Exception) -> str:
+        """As `keep`, of one of several failures of a task."""
+        found = super().keep_part(task, scope, nonce, raised)
+        if found:
+            self._listen_long()
+        return found
+
+    def _listen_long(self) -> None:
         self._keeps_until = time.monotonic() + KEEPS_SECONDS
         self.listen()
 

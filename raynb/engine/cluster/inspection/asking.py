@@ -82,6 +82,10 @@ class ClusterInspection:
         """Returns no stacks: the signal that writes them can only be sent on the worker's own machine."""
         return []
 
+    def silence(self, worker: int) -> Callable[[], str]:
+        """Returns what says "": the worker may run on another machine."""
+        return lambda: ""
+
     def interrupt_wait(self, wait: Wait, aside: Callable[[], object]) -> None:
         """Has a thread that waits call ``aside`` and then wait on."""
         if isinstance(wait, Missing):

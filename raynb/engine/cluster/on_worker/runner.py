@@ -208,7 +208,8 @@ class ClusterTask:
         count = self.call.options.num_returns
         if count == DYNAMIC:
             items = returns.items_of(result, self.call.options.name, "dynamic")
-            made = returns.dynamic(items, self.call.options, self._put, self._put_error)
+            made = returns.dynamic(items, self.call.options, self._put,
+                                   lambda raised: self.engine.put_error(self._part(raised)[0]))  # fmt: skip
             return self.value(DynamicObjectRefGenerator(made))
         if count == 1 and not inspect.isgenerator(result):
             return self.value(result)
@@ -219,12 +220,13 @@ class ClusterTask:
         ref: ObjectRef[object] = self.engine.put(results.pack_result(item))
         return ref
 
-    def _put_error(self, raised: Exception) -> ObjectRef[object]:
-        ref: ObjectRef[object] = self.engine.put_error(errors.task_error(raised, self.call.options.name, "")[0])
-        return ref
+    def _part(self, raised: Exception) -> tuple[Any, tuple[str, str], list[Any]]:
+        """Returns the error of one return of a task that did not fail as a whole; its frames are kept for `%debug`."""
+        failure = self.engine.desk.keep_part(abs(self.call.task), self.call.scope, self.call.nonce, raised)
+        return errors.task_error(raised, self.call.options.name, failure)
 
     def _broken(self, raised: Exception) -> Value:
-        value, _, contained = errors.task_error(raised, self.call.options.name, "")
+        value, _, contained = self._part(raised)
         return Broken(value, (), self.engine.pairs(contained), self.call.nonce, self.call.task,
                       self.now.reporter.mark(self.now))  # fmt: skip
 
