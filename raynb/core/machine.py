@@ -130,7 +130,7 @@ class Machine:
             e.Ticked: self._ticked,
             e.BundleReserved: self.groups.reserve,
             e.BundleReturned: lambda ev: self.groups.give_back(ev.group),
-            e.FramesKept: lambda ev: self.pool.keep_frames(ev.seconds),
+            e.FramesKept: lambda ev: self.pool.frames.keep(ev.seconds),
             e.Started: self._started, e.ShutdownAsked: self._shutdown,
             e.CpusChanged: lambda ev: scale(ev, self.resources, self.pool, self.scheduler),
             **self.cancelling.handlers(),

@@ -64,6 +64,30 @@ def test_an_error_in_the_middle_of_a_dynamic_generator_is_its_last_item() -> Non
         raynb.get(failed)
 
 
+def test_errors_that_are_not_a_tasks_own_end_have_their_frames() -> None:
+    @raynb.remote(num_returns="dynamic")
+    def items() -> Any:
+        yield 1
+        raise OSError("no second one")
+
+    @raynb.remote
+    class Broken:
+        def __init__(self) -> None:
+            raise KeyError("not made")
+
+        def call(self) -> None:
+            raise AssertionError
+
+    first, second = raynb.get(items.remote())
+    assert raynb.get(first) == 1
+    broken = Broken.remote()
+    for get, kind, name in ((lambda: raynb.get(second), OSError, "items"),
+                            (lambda: raynb.get(broken.call.remote()), x.ActorDiedError, "__init__")):  # fmt: skip
+        with pytest.raises(kind) as caught:  # type: ignore[var-annotated]
+            get()
+        assert traceback.extract_tb(caught.value.__traceback__)[-1].name == name
+
+
 def test_a_debugger_that_is_left_stops_the_cell() -> None:
     import bdb
 

@@ -28,6 +28,7 @@ from raynb.base.rows import (
     STARTING,
 )  # fmt: skip
 from raynb.base.spec import CPU
+from raynb.core.scheduling.frames import KeptFrames
 from raynb.core.scheduling.resources import Amounts, cpu_part
 from raynb.core.scheduling.scheduler import UNKNOWN_SECONDS
 from raynb.core.step import Step
@@ -51,7 +52,6 @@ if TYPE_CHECKING:
 
 REPLACE_SECONDS = 0.1  # so long after an actor took a worker, when the actor has started, the pool is filled up
 IDLE_SECONDS = 1.0  # a worker beyond the CPUs is kept this long, as in Ray
-FRAMES_MOST = 8  # workers that are kept longer for the frames of failures, the latest
 ONE_CPU = ((CPU, 10_000),)
 STUCK_FACTOR = 3.0  # prefetched tasks behind a task that runs this many windows are taken back
 
@@ -79,15 +79,14 @@ class WorkerPool:
         self._retries = retries
         self._calls = calls
         self._actors = actors
-        self._requests = requests
-        self._health = health
+        self._requests, self._health = requests, health
         self.table = table
         self.idle: dict[Env, list[Worker]] = {}
         self.starting: dict[Env, int] = {}
         self.most = most
         self.next_id = 1
         self.keep = 0  # idle workers worth keeping: one a CPU
-        self._frames_seconds = 0.0
+        self.frames = KeptFrames(step, table)
         self._replacing = False
         self.stopping = False  # the runtime ends: no worker is replaced
 
@@ -186,24 +185,6 @@ class WorkerPool:
         """Asks the worker to leave after what it was sent."""
         worker.retiring = True
         self._step.out.append(c.StopWorker(worker.id))
-
-    def keep_frames(self, seconds: float) -> None:
-        """Keeps workers whose tasks fail from now on for so long, for the frames of the failures (0: no worker)."""
-        self._frames_seconds = seconds
-        for worker in self.table.values():
-            worker.frames_until = 0.0
-
-    def failed_here(self, worker: Worker) -> None:
-        """Keeps the worker of a task that failed for the frames, in the place of the one that is kept for longest."""
-        if not self._frames_seconds:
-            return
-        now = self._step.now
-        kept = worker.frames_until > now
-        worker.frames_until = now + self._frames_seconds
-        if not kept:
-            others = [other for other in self.table.values() if other.frames_until > now]
-            if len(others) > FRAMES_MOST:
-                min(others, key=lambda other: other.frames_until).frames_until = 0.0
 
     def overdue(self, worker_id: int) -> None:
         """Kills a worker that did not leave in time."""
@@ -359,12 +340,12 @@ class WorkerPool:
     def tick(self) -> None:
         """Retires idle workers over `keep`, and has tasks that wait behind a long one handed back."""
         now = self._step.now
-        total = sum(1 for w in self.table.values() if not w.actor)
+        total = sum(not w.actor for w in self.table.values())
         for workers in self.idle.values():
             for worker in list(workers):
                 if total <= self.keep and not worker.env:
                     break
-                if now - worker.idle_since > IDLE_SECONDS and worker.frames_until <= now:
+                if now - worker.idle_since > IDLE_SECONDS and not self.frames.are_on(worker):
                     workers.remove(worker)
                     self.retire(worker)
                     total -= 1
@@ -378,9 +359,9 @@ class WorkerPool:
 
     def crowded(self) -> bool:
         """Returns whether a tick may change something."""
-        return any(len(w.queue) > 1 and not w.actor for w in self.table.values()) or (any(
-            w.frames_until <= self._step.now for ws in self.idle.values() for w in ws
-        ) and sum(1 for w in self.table.values() if not w.actor) > self.keep)
+        return any(len(w.queue) > 1 and not w.actor for w in self.table.values()) or (sum(
+            not w.actor for w in self.table.values()
+        ) > self.keep and any(not self.frames.are_on(w) for ws in self.idle.values() for w in ws))
 
 
 def _acquire_again(pool: WorkerPool, worker: Worker) -> None:

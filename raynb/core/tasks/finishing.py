@@ -113,7 +113,7 @@ class Finishing:
             value = self._tasks.cancelled_value(task)
         task.error = done.error
         if not (cancelled or worker.actor):
-            self._pool.failed_here(worker)
+            self._pool.frames.failed_on(worker)
         self._tasks.fail(task, value, CANCELLED if cancelled else FAILED, contained)
 
     def _succeeded(self, task: Task, values: tuple[tuple[Value, int, tuple[int, ...]], ...]) -> None:

@@ -13,7 +13,7 @@ from raynb.base.spec import Location
 from raynb.core.actors import restarts
 from raynb.core.actors.names import ActorNames
 from raynb.engine.inline.ending import Endings
-from raynb.engine.inline.records import InlineActor, InlineTask, running
+from raynb.engine.inline.records import InlineActor, InlineTask, running, users_part
 from raynb.engine.inline.runtime import InlineRuntime
 from raynb.run import environment
 from raynb.serde import errors
@@ -68,6 +68,7 @@ class ActorLives:
             raise
         except BaseException as raised:
             value, described, _ = errors.task_error(raised, host.options.name, "")
+            host.traceback = users_part(raised.__traceback__)
             row.error_type, row.error = described
             self._endings.ended(now, FAILED)
             actor = self.spell(host)

@@ -89,6 +89,7 @@ class InlineActor:
         self.packed = packed
         self.instance: Any = None
         self.dead: Any = None  # the error value of calls that come too late
+        self.traceback: TracebackType | None = None  # of what its constructor raised: debuggers go there
         self.restarts = 0
         self.pending = 0
         self.turn = threading.RLock()

@@ -59,7 +59,7 @@ class InlineTasks:
         if options.num_returns == STREAMING:
             self.streams[row.id] = InlineStream(options.backpressure)
         if host is not None and host.dead is not None:
-            self._endings.fail_all(now, FAILED, host.dead, ("ActorDiedError", "the actor is dead"), (), None)
+            self._endings.fail_all(now, FAILED, host.dead, ("ActorDiedError", "the actor is dead"), (), host.traceback)
             return
         self.open[row.id] = now
         row.started = row.fetched = _now()

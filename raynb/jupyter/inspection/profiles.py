@@ -25,7 +25,7 @@ MEMRAY = (
     "By tracemalloc, which does not see what most libraries in C allocate; memray does: "
     "`%pip install 'raynb[profile]'`."
 )
-NOT_FILES = ("<string>", "<--each>")  # names of code that has no source
+NOT_FILES = ("<string>", "<--each>", "<unknown>")  # names of code that has no source
 MAX_DEPTH = 60
 
 
