@@ -116,8 +116,20 @@ def test_what_runs_already_is_profiled(notebook: KernelSession) -> None:
     notebook.run("open(gate, 'w').close(); ray.get(ref)")
 
 
+FORKS = """\
+%%remote --get --profile-memory
+kept = [bytes(1000) for _ in range(8_000)]
+child = os.fork()
+if child: os.waitpid(child, 0)
+kept = child > 0
+"""
+
+
 def test_memory_is_named_by_the_line_that_allocated_it(notebook: KernelSession) -> None:
     run = notebook.run("%%remote --wait --profile-memory\nkept = [bytes(1000) for _ in range(8_000)]\nn = len(kept)")
     first, second = run.text.splitlines()[:2]
     assert "allocated by Python" in first
     assert "kept = [bytes(1000)" in second
+    run = notebook.run(FORKS)  # the child has neither
+    assert "allocated by Python" in run.text
+    assert "Traceback" not in run.text

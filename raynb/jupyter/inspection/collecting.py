@@ -147,5 +147,5 @@ def _parts(engine: DriverEngine, targets: list[Any], seconds: float, begin: str,
     return parts
 
 
-def _left_out(target: Target, why: str) -> dict[str, Any]:
+def _left_out(target: Target, why: str) -> dict[str, str]:
     return {"why": f"Worker {target.worker} is left out: {why.rstrip('.')}."}

@@ -108,7 +108,7 @@ class PostMortems:
             if self._shown is not None and self._shown.scope == before:
                 self._shown = None
 
-    def _cell_ended(self, cell: Cell, result: Any) -> None:
+    def _cell_ended(self, cell: Cell, result: object) -> None:
         """An error that a cell raises is later than those that were shown."""
         if getattr(result, "error_in_exec", None) is not None or getattr(result, "error_before_exec", None) is not None:
             self._shown = None

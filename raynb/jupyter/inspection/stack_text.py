@@ -48,7 +48,7 @@ def of_targets(renderer: Renderer, engine: DriverEngine, targets: list[Target]) 
     return "\n\n".join(parts)
 
 
-def _wait(inspection: Inspection, target: Target, answer: concurrent.futures.Future[Any], end: float) -> str | None:
+def _wait(inspection: Inspection, target: Target, answer: concurrent.futures.Future[object], end: float) -> str | None:
     """Waits for an answer; returns why there is none ("": it is not known), or None if there is one."""
     why: Callable[[], str] | None = None
     while True:

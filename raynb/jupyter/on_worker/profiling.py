@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 from collections.abc import Iterator
 from typing import Any
 
@@ -43,12 +44,13 @@ def _send(profile: dict[str, Any]) -> None:
 
 @contextlib.contextmanager
 def _profiled() -> Iterator[None]:
-    sampler = Sampler()
+    sampler, process = Sampler(), os.getpid()
     sampler.start()
     try:
         yield
     finally:
-        _send(sampler.stop())
+        if os.getpid() == process:  # else it is a child that the cell forked, in which nothing samples
+            _send(sampler.stop())
 
 
 @contextlib.contextmanager
@@ -61,7 +63,9 @@ def _memory_profiled() -> Iterator[None]:
         _send({"memory": None, "why": str(error)})
         yield
         return
+    process = os.getpid()
     try:
         yield
     finally:
-        _send(watch.stop())
+        if os.getpid() == process:  # else it is a child that the cell forked: its memory is not watched
+            _send(watch.stop())

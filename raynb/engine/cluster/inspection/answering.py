@@ -41,13 +41,22 @@ class PausedTask:
         self.task: int = running.call.task
         self.scope: int = running.call.scope
         self.name: str = running.call.options.name
-        self.interrupted = False
+        self._running = running
         self.future: Any = None
         if running.actor is not None and running.actor.is_async:
             import asyncio
 
             with contextlib.suppress(RuntimeError):
                 self.future = asyncio.current_task()
+
+    @property
+    def interrupted(self) -> bool:
+        """Whether the person left it at its prompt: it is to end as cancelled."""
+        return bool(self._running.left)
+
+    @interrupted.setter
+    def interrupted(self, yes: bool) -> None:
+        self._running.left = yes
 
 
 class ClusterDesk(Desk):

@@ -125,7 +125,7 @@ class ClusterTask:
                 self._end(FINISHED, "", "")  # nobody wants the rest
             elif isinstance(raised, SystemExit) and self.now.actor is None:
                 raise self._left(raised) from None
-            elif isinstance(raised, PASS) or _is_cancelled(raised):
+            elif isinstance(raised, PASS) or _is_cancelled(raised, self.now.left):
                 cancelled = isinstance(raised, (KeyboardInterrupt, theirs.TaskCancelledError, asyncio.CancelledError))
                 self._end(CANCELLED if cancelled else FAILED, type(raised).__name__, str(raised))
                 if isinstance(raised, SystemExit):
@@ -220,7 +220,7 @@ class ClusterTask:
         ref: ObjectRef[object] = self.engine.put(results.pack_result(item))
         return ref
 
-    def _part(self, raised: Exception) -> tuple[Any, tuple[str, str], list[Any]]:
+    def _part(self, raised: Exception) -> tuple[object, tuple[str, str], list[ObjectRef[object]]]:
         """Returns the error of one return of a task that did not fail as a whole; its frames are kept for `%debug`."""
         failure = self.engine.desk.keep_part(abs(self.call.task), self.call.scope, self.call.nonce, raised)
         return errors.task_error(raised, self.call.options.name, failure)
@@ -231,11 +231,11 @@ class ClusterTask:
                       self.now.reporter.mark(self.now))  # fmt: skip
 
 
-def _is_cancelled(raised: BaseException) -> bool:
-    """Returns whether this is Ray's cancel of an async call: anything else in its place nobody retrieves, which asyncio
-    tells in a page."""
-    if not isinstance(raised, asyncio.CancelledError):
-        return False
+def _is_cancelled(raised: BaseException, left: bool) -> bool:
+    """Returns whether this is Ray's cancel of an async call, or that of its breakpoint's prompt (``left``): anything
+    else in its place nobody retrieves, which asyncio tells in a page."""
+    if left or not isinstance(raised, asyncio.CancelledError):
+        return isinstance(raised, asyncio.CancelledError)
     try:
         task = asyncio.current_task()
     except RuntimeError:  # no event loop runs here

@@ -43,7 +43,7 @@ from raynb.worker.output import WorkerStream
 class RunningCall:
     """The task that runs here, with its call and its actor."""
 
-    __slots__ = ("actor", "call", "heard", "printed", "reporter")
+    __slots__ = ("actor", "call", "heard", "left", "printed", "reporter")
 
     def __init__(self, call: ClusterCall, actor: ActorSpec | None, reporter: Reporter) -> None:
         self.call = call
@@ -51,6 +51,7 @@ class RunningCall:
         self.reporter = reporter  # to the driver that called
         self.printed = False
         self.heard = 0  # `Reporter.heard` when it began
+        self.left = False  # the person at its breakpoint's prompt wants it to end as cancelled
 
 
 #: Threads and coroutines that copy their context belong to the task that started them.
