@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.jupyter.kernel_session import KernelSession
+from tests.jupyter.test_kernel_inspection import answer
 
 pytestmark = pytest.mark.timeout(300)
 
@@ -89,6 +90,14 @@ def test_in_the_kernel_itself_failures_are_told_too(tmp_path: Path) -> None:
         session.run("ray.wait([ray.put(1)])")
         session.until(lambda: any("ValueError: held" in run.text for run in session.runs.values()))
         assert not any("ValueError: caught" in run.text for run in session.runs.values())
+        session.run("@ray.remote\ndef stops(x):\n    a = x + 1\n    breakpoint()\n    return a")
+        run = session.send("print('value', ray.get(stops.remote(40)))")  # debugpy, which ipykernel brings, passes it
+        answer(session, run, ["p a * 100", "c"])
+        assert "4100\n" in run.text
+        assert "value 41\n" in run.text
+        run = session.run("print('value', ray.get(stops.remote(1)))", watched=False)
+        assert "was passed: this front end cannot ask for commands" in run.text
+        assert "value 2\n" in run.text
     finally:
         session.close()
 

@@ -11,6 +11,7 @@ from typing import Any
 
 from ray import exceptions as theirs
 
+from raynb.base import engine as slot
 from raynb.base import ids
 from raynb.base.engine import Packed
 from raynb.base.ref import ObjectRef
@@ -18,7 +19,7 @@ from raynb.base.spec import ActorSpec, TaskOptions
 from raynb.engine.cluster import bridge, rays
 from raynb.engine.cluster.places import RayGroups
 from raynb.engine.cluster.refs import Refs
-from raynb.engine.cluster.side import Shared
+from raynb.engine.cluster.side import Missing, Shared
 from raynb.engine.cluster.submission import GENERIC_CALL, Submission
 from raynb.engine.ticking import ticking
 from raynb.exceptions import ActorAlreadyExistsError, GetTimeoutError
@@ -175,12 +176,20 @@ class ClusterStreams:
         if stream is None:
             return None
         deadline = None if timeout is None else _now() + timeout
-        while True:
-            left = LOOK_SECONDS if deadline is None else max(0, min(LOOK_SECONDS, deadline - _now()))
-            if rays.wait([stream], timeout=left)[0]:
-                break
-            if deadline is not None and _now() >= deadline:
-                raise GetTimeoutError(f"no item was yielded within {timeout} s")
+        missing = Missing(1, (ids.object_id(task, index),))
+        over = slot.on_wait(missing) if slot.on_wait is not None and timeout != 0 else None
+        try:
+            while True:
+                left = LOOK_SECONDS if deadline is None else max(0, min(LOOK_SECONDS, deadline - _now()))
+                if rays.wait([stream], timeout=left)[0]:
+                    break
+                if deadline is not None and _now() >= deadline:
+                    raise GetTimeoutError(f"no item was yielded within {timeout} s")
+                aside = missing.step_aside()
+                deadline = None if deadline is None else deadline + aside
+        finally:
+            if over is not None:
+                over()
         try:
             ref: ObjectRef[object] = self._own(ids.object_id(task, index), next(stream))
             return ref

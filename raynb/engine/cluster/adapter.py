@@ -7,8 +7,7 @@ import concurrent.futures
 import os
 import pickle
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
 from typing import Any
 
 import ray
@@ -24,7 +23,7 @@ from raynb.engine.cluster.actors import LOOK_SECONDS, ClusterActors, ClusterStre
 from raynb.engine.cluster.bridge import Broken, Value
 from raynb.engine.cluster.places import RayGroups
 from raynb.engine.cluster.refs import Refs
-from raynb.engine.cluster.side import Shared
+from raynb.engine.cluster.side import Missing, Shared
 from raynb.engine.cluster.submission import Submission
 from raynb.engine.ref_future import RefFuture
 from raynb.engine.refs import gone
@@ -33,24 +32,6 @@ from raynb.exceptions import ActorDiedError, GetTimeoutError
 from raynb.serde import errors
 
 _now = time.monotonic
-
-
-@dataclass(slots=True)
-class Missing:
-    """A wait, as listeners see it: how many objects are not ready yet."""
-
-    left: int
-    keys: tuple[int, ...] = ()
-    since: float = field(default_factory=time.monotonic)
-    aside: Callable[[], object] | None = None  # is to be called by the thread that waits
-
-    def step_aside(self) -> float:
-        """Calls what is to be called meanwhile; returns the seconds that it took, which don't count."""
-        if self.aside is None:
-            return 0.0
-        began, aside, self.aside = _now(), self.aside, None
-        aside()
-        return _now() - began
 
 
 class ClusterObjects:

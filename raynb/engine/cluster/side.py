@@ -1,9 +1,12 @@
-"""`Shared`, which all parts of a cluster engine use, and `Side`, which differs between the driver and a task."""
+"""`Shared` and `Missing`, which all parts of a cluster engine use, and `Side`, which differs between the driver and a
+task."""
 
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from raynb.base import ids
@@ -11,6 +14,24 @@ from raynb.base.engine import Engine, Packed
 from raynb.base.ref import ObjectRef
 from raynb.base.spec import ActorSpec, TaskOptions
 from raynb.engine.causal import Mark
+
+
+@dataclass(slots=True)
+class Missing:
+    """A wait, as listeners see it: how many objects are not ready yet."""
+
+    left: int
+    keys: tuple[int, ...] = ()
+    since: float = field(default_factory=time.monotonic)
+    aside: Callable[[], object] | None = None  # is to be called by the thread that waits
+
+    def step_aside(self) -> float:
+        """Calls what is to be called meanwhile; returns the seconds that it took, which don't count."""
+        if self.aside is None:
+            return 0.0
+        began, aside, self.aside = time.monotonic(), self.aside, None
+        aside()
+        return time.monotonic() - began
 
 
 class Side(Protocol):

@@ -16,8 +16,8 @@ from raynb.base.interfaces import Wait
 from raynb.base.process.futures import FutureWait
 from raynb.base.rows import Breakpoint
 from raynb.engine.cluster import rays
-from raynb.engine.cluster.adapter import Missing
 from raynb.engine.cluster.rows.submitted import Rows
+from raynb.engine.cluster.side import Missing
 from raynb.exceptions import RayError, RuntimeGoneError, WorkerCrashedError
 from raynb.run.inspection.stacks import Stack
 
