@@ -91,11 +91,11 @@ hangs_here()
 #: What runs → (what begins it, what its stack must show, the aim in ms).
 TASKS = {
     "a task in time.sleep": ("task = sleeps.remote()", "time.sleep", 50),
-    "a loop of Python": ("task = spins.remote()", "in spins", 50),
-    "numpy, which lets go of the lock": ("task = sorts.remote()", "in sorts", 50),
+    "a loop of Python": ("task = spins.remote()", "spins", 50),
+    "numpy, which lets go of the lock": ("task = sorts.remote()", "sorts", 50),
     "a blocked get": ("task = nests.remote()", "waits for inner", 50),
     "an async actor's call": ("task = actor.go.remote()", "coroutine", 50),
-    "native code that holds the lock": ("task = holds.remote()", "in holds", 100),
+    "native code that holds the lock": ("task = holds.remote()", "holds", 100),
 }
 HANGS = {"a kernel that sleeps, from the panel": "time.sleep(0.05)",
          "a kernel that computes, from the panel": "sum(i * i for i in range(10_000))"}  # fmt: skip

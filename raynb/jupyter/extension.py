@@ -105,7 +105,6 @@ def _restorer(manager: Any, before: dict[str, dict[str, Any]]) -> Callable[[], N
 def _add_views(notebook: Notebook) -> None:
     from raynb.jupyter.cells.surroundings import Surroundings
     from raynb.jupyter.inspection.collecting import Profiles
-    from raynb.jupyter.inspection.local_breakpoints import LocalBreakpoints
     from raynb.jupyter.inspection.post_mortem import PostMortems
     from raynb.jupyter.inspection.prompt import Breakpoints
     from raynb.jupyter.kept.results import Kept
@@ -138,9 +137,6 @@ def _add_views(notebook: Notebook) -> None:
     notebook.breakpoints = Breakpoints(notebook)
     notebook.breakpoints.install()
     notebook.extras.append(notebook.breakpoints.uninstall)
-    local_breakpoints = LocalBreakpoints(notebook)
-    local_breakpoints.install()
-    notebook.extras.append(local_breakpoints.uninstall)
 
     notebook.profiles = Profiles(notebook)
     notebook.router.on_profile = notebook.profiles.received

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from raynb.base import ends
-from raynb.core.scheduling.frames import MOST
+from raynb.core.scheduling.frames import MAX_WORKERS
 from raynb.core.vocabulary import commands as c
 from raynb.core.vocabulary import events as e
 from tests.core.clockwork import Clockwork
 
 SECONDS = 900.0
-WORKERS = MOST + 4
+WORKERS = MAX_WORKERS + 4
 
 
 def failed(clock: Clockwork) -> list[int]:

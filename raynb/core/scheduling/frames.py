@@ -7,12 +7,12 @@ from collections.abc import Mapping
 from raynb.core.step import Step
 from raynb.core.vocabulary.records import Worker
 
-MOST = 8  # workers, the latest
+MAX_WORKERS = 8  # workers, the latest
 
 
 class KeptFrames:
-    """Rule: a worker whose task has failed is not retired for so many seconds as were said, and the latest `MOST` of
-    them at the most."""
+    """Rule: a worker whose task has failed is not retired for so many seconds as were said, of all such workers only
+    the latest `MAX_WORKERS`."""
 
     def __init__(self, step: Step, workers: Mapping[int, Worker]) -> None:
         self._step = step
@@ -33,7 +33,7 @@ class KeptFrames:
         worker.frames_until = self._step.now + self._seconds
         if not kept:
             others = [other for other in self._workers.values() if self.are_on(other)]
-            if len(others) > MOST:
+            if len(others) > MAX_WORKERS:
                 min(others, key=lambda other: other.frames_until).frames_until = 0.0
 
     def are_on(self, worker: Worker) -> bool:

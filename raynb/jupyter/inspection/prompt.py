@@ -19,6 +19,7 @@ from raynb.base.interfaces import DriverEngine, Inspection
 from raynb.base.rows import Breakpoint
 from raynb.base.text import printable
 from raynb.exceptions import RayError, RuntimeGoneError
+from raynb.jupyter.inspection.local_breakpoints import LocalBreakpoints
 from raynb.jupyter.inspection.stack_text import name_cells_in_warnings
 from raynb.jupyter.output.tracebacks import Renderer
 
@@ -59,6 +60,7 @@ class Breakpoints:
 
     def __init__(self, notebook: Notebook) -> None:
         self.notebook = notebook
+        self._local = LocalBreakpoints(notebook)
         self._pending: deque[Breakpoint] = deque()
         self._announced: set[tuple[int, int]] = set()
         self._let_go: set[int] = set()  # tasks that stop no more, on whichever worker they are tried again
@@ -68,12 +70,14 @@ class Breakpoints:
     def install(self) -> None:
         """Starts listening to runtimes."""
         self._unname = name_cells_in_warnings(self.notebook.shell)
+        self._local.install()
         engines.on_change.append(self.engine_changed)
         self.engine_changed(engines.driver())
 
     def uninstall(self) -> None:
         """Stops listening."""
         self._unname()
+        self._local.uninstall()
         if self.engine_changed in engines.on_change:
             engines.on_change.remove(self.engine_changed)
         engine = engines.driver()

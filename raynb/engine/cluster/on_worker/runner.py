@@ -207,9 +207,8 @@ class ClusterTask:
         self.ran = time.time()
         count = self.call.options.num_returns
         if count == DYNAMIC:
-            items = returns.items_of(result, self.call.options.name, "dynamic")
-            made = returns.dynamic(items, self.call.options, self._put,
-                                   lambda raised: self.engine.put_error(self._part(raised)[0]))  # fmt: skip
+            items, broken = returns.items_of(result, self.call.options.name, "dynamic"), self._part
+            made = returns.dynamic(items, self.call.options, self._put, lambda e: self.engine.put_error(broken(e)[0]))
             return self.value(DynamicObjectRefGenerator(made))
         if count == 1 and not inspect.isgenerator(result):
             return self.value(result)
@@ -232,8 +231,7 @@ class ClusterTask:
 
 
 def _is_cancelled(raised: BaseException, left: bool) -> bool:
-    """Returns whether this is Ray's cancel of an async call, or that of its breakpoint's prompt (``left``): anything
-    else in its place nobody retrieves, which asyncio tells in a page."""
+    """Returns whether this is a cancel of Ray's, or of a prompt (``left``); anything else, nobody would retrieve."""
     if left or not isinstance(raised, asyncio.CancelledError):
         return isinstance(raised, asyncio.CancelledError)
     try:
