@@ -21,6 +21,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import cluster_bed_kernels  # noqa: F401  its checks come first
+import cluster_bed_network  # noqa: F401
 import cluster_bed_scripts  # noqa: F401  and then these
 import ray as real_ray
 from cluster_bed_tools import (

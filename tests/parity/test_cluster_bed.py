@@ -22,7 +22,7 @@ from test_parity import ROOT, ray_python  # noqa: E402
 
 NAMES = [
     node.name
-    for file in ("cluster_bed_kernels.py", "cluster_bed_scripts.py", "cluster_bed.py")
+    for file in ("cluster_bed_network.py", "cluster_bed_kernels.py", "cluster_bed_scripts.py", "cluster_bed.py")
     for node in ast.parse((HERE / file).read_text()).body
     if isinstance(node, ast.FunctionDef) and any(ast.unparse(one) == "check" for one in node.decorator_list)
 ]
