@@ -14,7 +14,7 @@ from typing import Any
 from raynb.base import engine as slot
 from raynb.base import interrupts
 from raynb.base.config import ENV_FAILED
-from raynb.base.process import main_module, trace
+from raynb.base.process import heap, main_module, trace
 from raynb.base.spec import ActorSpec, TaskOptions
 from raynb.run import environment, surroundings
 from raynb.serde import children, functions, pickling
@@ -254,6 +254,7 @@ class WorkerProcess:
         link = self.link
         queue = self.queue
         execute = self.executor.execute
+        warm = False  # tasks have left free pages in the heap
         while True:
             while queue:
                 try:
@@ -261,6 +262,7 @@ class WorkerProcess:
                 except IndexError:
                     break
                 execute(run)
+                warm = True
                 if link.outbox:
                     # A result that waits for company must not be lost when the next task ends the process: either
                     # it may be made again, or it is noted where the driver finds it.
@@ -282,8 +284,10 @@ class WorkerProcess:
                 link.read()
                 self.executor.host.relieve()  # type: ignore[union-attr]
             else:
-                link.wait_data(0.05 if self.stopping else None, eager=True)
-                link.read()
+                link.wait_data(0.05 if self.stopping else heap.REST_SECONDS if warm else None, eager=True)
+                if not link.read() and warm:
+                    warm = False
+                    heap.give_back()
 
 
 def main(

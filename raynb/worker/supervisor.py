@@ -22,6 +22,7 @@ import time
 from collections.abc import Callable
 from typing import Any, NoReturn
 
+from raynb.base.process import heap
 from raynb.wire import messages as w
 from raynb.wire.channel import Channel, Closed
 from raynb.wire.codec import BadFrame
@@ -275,6 +276,7 @@ def main(fd: int, kernel: int) -> None:
     sys.argv[:] = [""]  # ours are nobody's business; tasks see what an interpreter without a script has
     import raynb.worker.main  # noqa: F401
 
+    heap.keep_pages()
     gc.collect()
     gc.freeze()  # so that collections in the workers don't touch the shared pages
     Supervisor(sock, kernel, settings).run()
