@@ -15,10 +15,16 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Any, TypeVar
 
 from raynb import api as ray
+from raynb.base import ids
 from raynb.base.process.futures import ListenedFuture
+from raynb.base.rows import RUNNING
+from raynb.exceptions import NodeDiedError, OutOfMemoryError, WorkerCrashedError
 from raynb.util._private import private
 
 T = TypeVar("T")
+
+#: Errors of a task whose process died under it.
+DEATHS = (WorkerCrashedError, OutOfMemoryError, NodeDiedError)
 
 
 class Future(ListenedFuture[T]):
@@ -29,6 +35,16 @@ class Future(ListenedFuture[T]):
     """
 
     ref: Any = None
+
+    def running(self) -> bool:
+        """Returns whether the task runs now: it has started on a worker and has not ended."""
+        ref = self.ref
+        if ref is None or self.done():
+            return False
+        engine, task = ref._engine, ids.task_of(ref._id)
+        # A driver looks one task up; a task asks the driver for all rows.
+        seen = engine.snapshot() if engine.driver is None else engine.driver.rows(tasks=(task,))
+        return any(row.id == task and row.state == RUNNING for row in seen.tasks)
 
     def cancel(self) -> bool:
         """Cancels the task, also while it runs; returns False if it has ended already."""
@@ -42,7 +58,9 @@ class Future(ListenedFuture[T]):
 class Executor(concurrent.futures.Executor):
     """Runs functions as remote tasks; a drop-in for ``ProcessPoolExecutor``.
 
-    The workers are the runtime's, so an executor costs nothing, and several share them fairly.
+    The workers are the runtime's, so an executor costs nothing, and several share them fairly. A task whose worker
+    died ends with an error that is both a ``WorkerCrashedError`` and a ``BrokenProcessPool``; the executor itself goes
+    on to work, with another worker.
     Thread contract: may be used from any thread.
 
     Args:
@@ -131,7 +149,7 @@ class Executor(concurrent.futures.Executor):
         if error is None:
             future.set_result(done.result())
         else:
-            future.set_exception(error)
+            future.set_exception(as_broken_pool(error))
 
     def _ended(self) -> None:
         """Gives a finished task's place to the next that waits and was not cancelled."""
@@ -189,6 +207,15 @@ class Executor(concurrent.futures.Executor):
                 future.cancel()
         if wait:
             concurrent.futures.wait(left)
+
+
+def as_broken_pool(error: BaseException) -> BaseException:
+    """Returns the error of a worker that died as one that is a ``BrokenProcessPool``, too; others as they are."""
+    if not isinstance(error, DEATHS):
+        return error
+    from raynb.exceptions.broken_pool import broken_pool  # with it comes multiprocessing
+
+    return broken_pool(error)
 
 
 def _call(fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:

@@ -51,7 +51,8 @@ EXTRA_IMPORTS: dict[tuple[str, str], str] = {
     ("raynb.util.kept_functions", "keeping"): "`keep(f)` is a thin face of it",
     ("raynb.util.kept_functions", "base"): "whether a call is made inside a task, where it is a plain call",
     ("raynb.util.placement_group", "base"): "a group's id is a HexId, as all ids are",
-    ("raynb.util.executor", "base"): "waits for its futures are listened to as those for refs' futures are",
+    ("raynb.util.executor", "base"): "waits for its futures are listened to as those for refs' futures are, and a "
+    "task's row says whether it runs",
     ("raynb.util._engine", "base"): "the type of the engine that it returns",
     ("raynb.util.dask", "base"): "sizes of the values in a graph decide what is put into the store",
     ("raynb.util.check_serialize", "serde"): "inspect_serializability tries the very pickling that tasks use",

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import concurrent.futures
+import inspect
 import multiprocessing
 import os
+import pickle
 import threading
 import warnings
 import weakref
+from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 import raynb
+from raynb.testing.leaks import until
 from raynb.util import Executor
 from raynb.util.multiprocessing import Pool
 
@@ -60,10 +64,35 @@ def test_no_more_than_max_workers_at_once(raynb_runtime: Any, tmp_path: Path) ->
     gate, started = tmp_path / "gate", [tmp_path / "a", tmp_path / "b"]
     with Executor(max_workers=1) as pool:
         futures = [pool.submit(hold, gate, one) for one in started]
-        raynb.wait([futures[0].ref], timeout=0.2)
+        assert until(started[0].exists)
+        assert [future.running() for future in futures] == [True, False]
         assert futures[1].ref is None
         gate.touch()
         assert [future.result(timeout=60) for future in futures] == ["through", "through"]
+    assert not any(future.running() for future in futures)
+
+
+def test_the_error_of_a_dead_worker_is_caught_by_either_name(raynb_runtime: Any) -> None:
+    joblib = pytest.importorskip("joblib")
+    from raynb.util.joblib import register_ray
+
+    register_ray()
+    with Executor(max_retries=0) as pool:
+        died = pool.submit(os._exit, 3).exception(timeout=60)
+        assert pool.submit(abs, -1).result(timeout=60) == 1  # the executor goes on
+        inside = pool.submit(inner_crash).exception(timeout=60)
+    with joblib.parallel_config("ray", n_jobs=2, ray_remote_args={"max_retries": 0}):
+        with pytest.raises(BrokenProcessPool) as caught:
+            joblib.Parallel(batch_size=1)(joblib.delayed(os._exit)(3) for _ in range(2))
+    for error in (died, inside, caught.value, pickle.loads(pickle.dumps(died))):
+        assert isinstance(error, raynb.exceptions.WorkerCrashedError)
+        assert isinstance(error, BrokenProcessPool)
+        assert "died" in str(error)
+
+
+def inner_crash() -> None:
+    with Executor(max_retries=0) as pool:
+        pool.submit(os._exit, 3).result(timeout=60)
 
 
 def test_a_running_task_can_be_cancelled(raynb_runtime: Any, tmp_path: Path) -> None:
@@ -124,9 +153,14 @@ def test_an_initializer_runs_once_in_each_worker_before_its_tasks(raynb_runtime:
     register_ray()
     with joblib.parallel_config("ray", initializer=prepare, initargs=(folders[1], "two.")):
         assert set(joblib.Parallel(batch_size=1)(joblib.delayed(seen)(folders[1]) for _ in range(6))) == {"two."}
-    setup = {"initializer": prepare, "initargs": (folders[2], "three.")}
-    with joblib.Parallel(2, backend="ray", batch_size=1, **setup) as parallel:
-        assert set(parallel(joblib.delayed(seen)(folders[2]) for _ in range(6))) == {"three."}
+    if "backend_kwargs" in inspect.signature(joblib.Parallel.__init__).parameters:  # from 1.5 on
+        setup = {"initializer": prepare, "initargs": (folders[2], "three.")}
+        with joblib.Parallel(2, backend="ray", batch_size=1, **setup) as parallel:
+            assert set(parallel(joblib.delayed(seen)(folders[2]) for _ in range(6))) == {"three."}
+    with pytest.raises(TypeError, match="num_cpus.*ray_remote_args="):
+        joblib.parallel_config("ray", num_cpus=1)
+    with pytest.raises(TypeError, match="num_cpus"):
+        joblib.Parallel(2, backend="ray", num_cpus=1)([joblib.delayed(abs)(-1)])
     with pytest.raises(TypeError, match="callable"):
         Executor(initializer=3)  # type: ignore[arg-type]
     with Executor(initializer=int, initargs=("x",)) as pool:
