@@ -8,22 +8,28 @@ from __future__ import annotations
 
 import concurrent.futures
 import contextvars
+import inspect
 import multiprocessing
 import threading
 import warnings
 from collections.abc import Callable
 from typing import Any
 
+from joblib import Parallel
 from joblib._parallel_backends import AutoBatchingMixin, ParallelBackendBase
 
 from raynb import api as ray
 from raynb.base.ref import is_ref
 from raynb.base.sizes import size_of
 from raynb.util._private import private
-from raynb.util.executor import Setup
+from raynb.util.executor import Setup, as_broken_pool
 
 #: Arguments from this size on (bytes) are shared through the store.
 SHARED_MIN_BYTES = 100_000
+#: Values of these classes are sent as they are, and are small.
+PLAIN = frozenset((int, float, bool, complex, type(None)))
+#: A function, its arguments and its keywords.
+_Item = tuple[Any, tuple[object, ...], dict[str, object]]
 
 
 class _Shared:
@@ -45,12 +51,19 @@ class RaynbBackend(AutoBatchingMixin, ParallelBackendBase):  # type: ignore[misc
         initializer: called in each worker process before the first batch there.
         initargs: its arguments.
         **kwargs: passed to joblib's base class.
+
+    Raises:
+        TypeError: an argument that is none of these.
     """
 
     supports_retrieve_callback = True
     supports_return_generator = True
     supports_timeout = True
     supports_inner_max_num_threads = False
+    #: Seconds that joblib's batches are to take at least and at most. joblib's own, 0.2 and 2, hide what a pool's batch
+    #: costs; one of ours costs less than a millisecond, and a long last batch leaves the other CPUs idle.
+    MIN_IDEAL_BATCH_DURATION = 0.02
+    MAX_IDEAL_BATCH_DURATION = 0.2
     #: Without ``n_jobs``, all CPUs: who names the backend wants it used.
     default_n_jobs = -1
 
@@ -62,6 +75,7 @@ class RaynbBackend(AutoBatchingMixin, ParallelBackendBase):  # type: ignore[misc
         initargs: tuple[object, ...] = (),
         **kwargs: object,
     ) -> None:
+        _refuse(kwargs, frozenset(("nesting_level", "inner_max_num_threads")))
         super().__init__(*args, **kwargs)
         self._options = ray_remote_args or {}
         self._setup = Setup.of(initializer, initargs)
@@ -79,9 +93,10 @@ class RaynbBackend(AutoBatchingMixin, ParallelBackendBase):  # type: ignore[misc
         ray_remote_args: dict[str, Any] | None = None,
         initializer: Callable[..., object] | None = None,
         initargs: tuple[object, ...] = (),
-        **_unused: object,
+        **others: object,
     ) -> int:
         """Called by joblib before a run; returns how many batches run at once."""
+        _refuse(others, _of_parallel())
         self.parallel = parallel
         if ray_remote_args is not None:
             self._options = ray_remote_args  # also after an abort, which configures again
@@ -112,7 +127,7 @@ class RaynbBackend(AutoBatchingMixin, ParallelBackendBase):  # type: ignore[misc
     def submit(self, func: Any, callback: Callable[[Any], None] | None = None) -> Any:
         """Starts a batch; joblib's ``callback`` gets its finished future."""
         used: dict[int, _Shared] = {}
-        items = [
+        items: list[_Item] = [
             (
                 f,
                 tuple(self._share(value, used) for value in args),
@@ -121,7 +136,8 @@ class RaynbBackend(AutoBatchingMixin, ParallelBackendBase):  # type: ignore[misc
             for f, args, kwargs in func.items
         ]
         # What joblib wants a Parallel inside the batch to use: threads, or nothing parallel from the second level on.
-        ref = self._run.remote(items, func._backend, func._n_jobs, self._setup)
+        # The items are pickled as one: a search has twenty arguments an item, and a pickler for each is dear.
+        ref = self._run.remote(private(items), func._backend, func._n_jobs, self._setup)
         self._refs.add(ref)
         future = ref.future()
         if callback is not None:
@@ -137,8 +153,8 @@ class RaynbBackend(AutoBatchingMixin, ParallelBackendBase):  # type: ignore[misc
 
     def _share(self, value: object, used: dict[int, _Shared]) -> object:
         """Returns what travels in a value's place; a shared one is added to those that its batch uses."""
-        if is_ref(value) or size_of(value) < SHARED_MIN_BYTES:
-            return value if is_ref(value) else private(value)
+        if type(value) in PLAIN or is_ref(value):
+            return value
         key = id(value)
         if key not in used:
             with self._lock:
@@ -146,6 +162,8 @@ class RaynbBackend(AutoBatchingMixin, ParallelBackendBase):  # type: ignore[misc
                 if shared is not None:
                     shared.users += 1
             if shared is None:
+                if size_of(value) < SHARED_MIN_BYTES:
+                    return value
                 shared = _Shared(value, ray.put(private(value)))
                 with self._lock:
                     self._shared[key] = shared
@@ -164,6 +182,9 @@ class RaynbBackend(AutoBatchingMixin, ParallelBackendBase):  # type: ignore[misc
 
     def retrieve_result_callback(self, out: Any) -> Any:
         """Returns a finished future's value, or raises its error."""
+        error = out.exception()
+        if error is not None:
+            raise as_broken_pool(error)
         return out.result()
 
     def abort_everything(self, ensure_ready: bool = True) -> None:
@@ -184,6 +205,21 @@ class RaynbBackend(AutoBatchingMixin, ParallelBackendBase):  # type: ignore[misc
             self._thread = None
 
 
+def _of_parallel() -> frozenset[str]:
+    """Returns the names of what joblib itself passes to every backend."""
+    return frozenset((*inspect.signature(Parallel.__init__).parameters, "context"))
+
+
+def _refuse(given: dict[str, object], known: frozenset[str]) -> None:
+    """Raises `TypeError` for an argument of the user's that would do nothing."""
+    unknown = sorted(given.keys() - known)
+    if unknown:
+        raise TypeError(
+            f'the joblib backend "ray" has no argument {unknown[0]!r}; it takes ray_remote_args= (a dict of the '
+            "options of its tasks: num_cpus, max_retries, ...), initializer= and initargs="
+        )
+
+
 def _post(
     thread: concurrent.futures.Executor, context: contextvars.Context, callback: Any, done: Any
 ) -> None:
@@ -194,7 +230,7 @@ def _post(
 
 
 def _run_batch(
-    items: list[tuple[Any, tuple[object, ...], dict[str, object]]],
+    items: list[_Item],
     inner: object,
     inner_jobs: int | None,
     setup: Setup | None,
