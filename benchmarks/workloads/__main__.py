@@ -2,7 +2,9 @@
 
 Each pair of engine and workload has a process of its own. The table has the time, the processor time and the peak
 memory (PSS beyond that at the start, all processes of the engine together), the lines that a user writes, and the
-efficiency: serial time / (CPUs * time).
+efficiency: serial time / (CPUs * time). The ceiling of the efficiency is the machine's: as many serial programs as
+there are CPUs run side by side, and each takes longer than one alone. With several rounds the engines take turns, and
+each row is the engine's median.
 """
 
 from __future__ import annotations
@@ -12,10 +14,12 @@ import contextlib
 import inspect
 import json
 import os
+import statistics
 import subprocess
 import sys
 import threading
 import uuid
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import IO, Any
 
@@ -68,8 +72,14 @@ class Watch:
         return sum(max(times) - times[0] for times in self._times.values()), self._peak - self._first
 
 
-def measure(name: str, workload: str, scale: str, workers: int, python: str, patience: float) -> dict[str, Any]:
-    """Runs one engine on one workload in a fresh process; returns its figures, or an ``error``."""
+def measure(
+    name: str, workload: str, scale: str, workers: int, python: str, patience: float,
+    together: threading.Barrier | None = None,
+) -> dict[str, Any]:  # fmt: skip
+    """Runs one engine on one workload in a fresh process; returns its figures, or an ``error``.
+
+    ``together``: those who start their clocks at the same moment.
+    """
     mark = uuid.uuid4().hex
     mine, theirs = os.pipe()
     command = [python, "-m", "benchmarks.workloads.measured", name, workload, scale, str(workers), str(theirs)]
@@ -87,7 +97,7 @@ def measure(name: str, workload: str, scale: str, workers: int, python: str, pat
         os.close(theirs)
         assert process.stdin is not None
         try:
-            figures = answered(answers, process.stdin, mark, patience)
+            figures = answered(answers, process.stdin, mark, patience, together)
             if "error" not in figures:
                 process.wait(END_SECONDS)
             return figures
@@ -102,7 +112,9 @@ def measure(name: str, workload: str, scale: str, workers: int, python: str, pat
             procs.end_marked(mark)
 
 
-def answered(answers: Answers, goes_on: IO[bytes], mark: str, patience: float) -> dict[str, Any]:
+def answered(
+    answers: Answers, goes_on: IO[bytes], mark: str, patience: float, together: threading.Barrier | None = None
+) -> dict[str, Any]:
     """Returns the figures of a process that measures, or an ``error`` of a few words.
 
     Args:
@@ -110,13 +122,22 @@ def answered(answers: Answers, goes_on: IO[bytes], mark: str, patience: float) -
         goes_on: what it reads: a line lets it start its clock, another one end its engine.
         mark: the mark of its processes.
         patience: seconds that the measurement may take.
+        together: those who start their clocks at the same moment.
     """
     try:
         begun = answers.read(START_SECONDS)
-        if "error" in begun:
-            return begun
     except HostError as error:
-        return {"error": f"did not start: {error}"}
+        begun = {"error": f"did not start: {error}"}
+    if together is not None:
+        try:
+            if "error" in begun:
+                together.abort()
+            else:
+                together.wait(START_SECONDS)
+        except threading.BrokenBarrierError:
+            begun = {"error": "another one did not start"}
+    if "error" in begun:
+        return begun
     watch = Watch(mark)
     try:
         _let_go_on(goes_on)
@@ -135,6 +156,28 @@ def _let_go_on(process: IO[bytes]) -> None:
         process.flush()
 
 
+def ceiling(workload: str, scale: str, workers: int, python: str, patience: float) -> dict[str, Any]:
+    """Runs one serial program for each worker, all at once; returns the mean of their seconds, or an ``error``."""
+    together = threading.Barrier(workers)
+    with ThreadPoolExecutor(workers) as threads:
+        started = [
+            threads.submit(measure, "serial", workload, scale, workers, python, patience, together)
+            for _ in range(workers)
+        ]
+    rows = [one.result() for one in started]
+    failed = next((row for row in rows if "error" in row), None)
+    return failed or {"seconds": statistics.fmean(row["seconds"] for row in rows)}
+
+
+def median(rows: list[dict[str, Any]]) -> dict[str, Any]:
+    """Returns an engine's row of middle time, with the seconds of all its rounds; one without a result if there is."""
+    failed = next((row for row in rows if "error" in row), None)
+    if failed is not None:
+        return failed
+    middle = sorted(rows, key=lambda row: float(row["seconds"]))[len(rows) // 2]
+    return {**middle, "rounds": [row["seconds"] for row in rows]}
+
+
 def lines_of(name: str, workload: str) -> int:
     """Counts the lines that a user of an engine writes, without blank ones, comments and the ``def``."""
     source = inspect.getsource(getattr(type(idioms.engine(name)), idioms.METHODS[workload]))
@@ -150,24 +193,45 @@ def installed(python: str, package: str) -> bool:
 def run(options: argparse.Namespace) -> dict[str, Any]:
     """Measures everything that is asked for."""
     found: dict[str, Any] = {"machine": procs.machine(), "workers": options.workers, "scale": options.scale,
-                             "load": {}, "rows": {}, "lines": {}}  # fmt: skip
+                             "load": {}, "rows": {}, "lines": {}, "ceiling": {}}  # fmt: skip
     there = [name for name in options.engines if installed(options.python, idioms.ENGINES[name][2])]
     patience = options.patience or PATIENCE[options.scale]
     options.json.parent.mkdir(exist_ok=True)
     for workload in options.workloads:
-        rows = found["rows"][workload] = {}
         found["load"][workload] = os.getloadavg()[0]
-        found["lines"][workload] = {}
-        for name in there:
-            rows[name] = row = measure(name, workload, options.scale, options.workers, options.python, patience)
-            found["lines"][workload][name] = lines_of(name, workload)
-            base = rows.get("serial", {})
-            if "digest" in row and "digest" in base:
-                row["equal"] = problems.equal(row["digest"], base["digest"])
-                row["efficiency"] = base["seconds"] / (options.workers * row["seconds"])
+        found["lines"][workload] = {name: lines_of(name, workload) for name in there}
+        rounds: dict[str, list[dict[str, Any]]] = {name: [] for name in there}
+        apart: list[dict[str, Any]] = []
+        about = (options.scale, options.workers, options.python, patience)
+        for _ in range(options.rounds):
+            for name in there:
+                rounds[name].append(measure(name, workload, *about))
+            if "serial" in there and not options.no_ceiling:
+                apart.append(ceiling(workload, *about))
+        rows = found["rows"][workload] = {name: median(taken) for name, taken in rounds.items()}
+        judge(rows, options.workers)
+        if apart:
+            found["ceiling"][workload] = limit(rows["serial"], median(apart))
+            print(f"{workload:20} {'ceiling':16} {found['ceiling'][workload]}", flush=True)
+        for name, row in rows.items():
             print(f"{workload:20} {name:16} {shown(row, found['lines'][workload][name])}", flush=True)
         options.json.write_text(json.dumps(found, indent=1), encoding="utf-8")
     return found
+
+
+def judge(rows: dict[str, dict[str, Any]], workers: int) -> None:
+    """Enters into each row whether its result equals the serial one, and its efficiency."""
+    base = rows.get("serial", {})
+    for row in rows.values():
+        if "digest" in row and "digest" in base:
+            row["equal"] = problems.equal(row["digest"], base["digest"])
+            row["efficiency"] = base["seconds"] / (workers * row["seconds"])
+
+
+def limit(alone: dict[str, Any], apart: dict[str, Any]) -> float | str:
+    """Returns the efficiency of serial programs side by side, or why it is not known."""
+    failed = next((row["error"] for row in (alone, apart) if "error" in row), None)
+    return failed or round(alone["seconds"] / apart["seconds"], 3)
 
 
 def shown(row: dict[str, Any], lines: int) -> str:
@@ -184,9 +248,9 @@ def shown(row: dict[str, Any], lines: int) -> str:
 def table(found: dict[str, Any]) -> str:
     """Returns the figures as a table for the documentation: seconds, then the rest in small cells."""
     names = [name for name in idioms.ENGINES if any(name in rows for rows in found["rows"].values())]
-    out = ["| workload | " + " | ".join(names) + " |", "|---|" + "---|" * len(names)]
+    out = ["| workload | ceiling | " + " | ".join(names) + " |", "|---|---|" + "---|" * len(names)]
     for workload, rows in found["rows"].items():
-        cells = []
+        cells = [str(found["ceiling"].get(workload, "–"))]
         for name in names:
             row = rows.get(name, {"error": "–"})
             if "error" in row:
@@ -208,6 +272,8 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--workloads", nargs="+", default=list(problems.NAMES), choices=problems.NAMES)
     parser.add_argument("--scale", default="full", choices=["tiny", "quick", "full"])
     parser.add_argument("--workers", type=int, default=len(os.sched_getaffinity(0)))
+    parser.add_argument("--rounds", type=int, default=1, help="of all engines in turn; each row is the median")
+    parser.add_argument("--no-ceiling", action="store_true", help="do not run serial programs side by side")
     parser.add_argument("--python", default=sys.executable, help="an interpreter with the peers")
     usual = ", ".join(f"{seconds:.0f} at {size}" for size, seconds in PATIENCE.items())
     about = f"seconds that one measurement may take, beside the engine's start (default: {usual})"

@@ -13,7 +13,8 @@ WIDTH, LEFT, ROW, GAP = 860, 170, 11, 16
 
 
 def draw(found: dict[str, Any]) -> str:
-    """Returns an SVG: bars of the speed-up over the serial run, with a line at the number of CPUs."""
+    """Returns an SVG: bars of the speed-up over the serial run, with a line at the number of CPUs, and in each workload
+    one at what serial programs side by side reach."""
     workers = found["workers"]
     most = max(
         [float(workers)]
@@ -30,6 +31,12 @@ def draw(found: dict[str, Any]) -> str:
         present = [name for name in COLOURS if "efficiency" in rows.get(name, {})]
         middle = y + len(present) * ROW / 2 + 4
         parts.append(f'<text x="{LEFT - 8}" y="{middle:.0f}" text-anchor="end">{escape(workload)}</text>')
+        reached = found.get("ceiling", {}).get(workload)
+        if isinstance(reached, float):
+            x = LEFT + reached * workers * scale
+            parts.append(
+                f'<line x1="{x:.1f}" x2="{x:.1f}" y1="{y - 3}" y2="{y + len(present) * ROW + 1}" stroke="#c92a2a"/>'
+            )
         for name in present:
             faster = rows[name]["efficiency"] * workers
             width = min(faster, most) * scale
@@ -45,7 +52,7 @@ def draw(found: dict[str, Any]) -> str:
     )
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {y}" font-family="sans-serif" font-size="12">'
-        f'<title>Speed over the serial run on {workers} CPUs; dashed: {workers}</title>'
+        f'<title>Speed over the serial run on {workers} CPUs; dashed: {workers}; red: as many serial programs</title>'
         f'<rect width="{WIDTH}" height="{y}" fill="white"/>{"".join(parts)}</svg>\n'
     )
 

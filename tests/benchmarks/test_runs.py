@@ -223,7 +223,7 @@ def test_answers_that_come_together_are_read_one_by_one() -> None:
         answers.close()
 
 
-def unread(answers: Answers, goes_on: IO[bytes], mark: str, patience: float) -> dict[str, str]:
+def unread(answers: Answers, goes_on: IO[bytes], *_about: object) -> dict[str, str]:
     with pytest.raises(BrokenPipeError):
         while True:
             goes_on.write(b"\n")
