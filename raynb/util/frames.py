@@ -41,6 +41,7 @@ def apply(
         What pandas' ``apply`` returns.
 
     Raises:
+        TypeError: a polars frame.
         ValueError: ``axis`` is not 1 for a DataFrame.
 
     Example:
@@ -49,6 +50,7 @@ def apply(
         >>> frames.apply(pd.DataFrame({"a": [1, 2]}), lambda row: row.a * 2).tolist()
         [2, 4]
     """
+    _only_pandas(frame, "apply", "frames.map_batches(frame, lambda batch: batch.map_rows(func))")
     if axis not in (1, "columns") and hasattr(frame, "columns"):
         raise ValueError(f"frames.apply works on rows (axis=1), got axis={axis!r}; use frame.apply for columns.")
     if len(frame) < 2:
@@ -152,7 +154,7 @@ def groupby(
         **options: of pandas' ``groupby``: ``sort``, ``group_keys``, ``dropna``, ``observed``.
 
     Raises:
-        TypeError: ``by`` is not names of columns.
+        TypeError: ``by`` is not names of columns, or a polars frame.
         ValueError: ``as_index=False``, which numbers the groups of each task anew.
 
     Example:
@@ -162,6 +164,7 @@ def groupby(
         >>> list(groupby(frame, "k").apply(lambda group: group["v"].sum()))
         [3, 3]
     """
+    _only_pandas(frame, "groupby", "frame.group_by(...).map_groups(func)")
     names = by if isinstance(by, list) else [by]
     if not all(isinstance(name, str) and name in frame.columns for name in names):
         raise TypeError(f"frames.groupby takes names of columns, got by={by!r}; the frame has {list(frame.columns)}.")
@@ -240,6 +243,12 @@ def _kind(frame: Any) -> str:
         if name in ("pandas", "polars"):
             return name
     raise TypeError(f"raynb.util.frames works on pandas and polars frames, got {type(frame).__qualname__}.")
+
+
+def _only_pandas(frame: Any, name: str, instead: str) -> None:
+    """Raises `TypeError` for a frame that only `map_batches` takes."""
+    if _kind(frame) == "polars":
+        raise TypeError(f"frames.{name} works on pandas frames, got a polars one: use {instead}.")
 
 
 def _task(function: Any, num_cpus: float | None) -> Any:
