@@ -97,7 +97,8 @@ def test_batches_have_the_size_that_was_asked_for(raynb_runtime: Any, table: pd.
 def test_what_takes_pandas_only_says_what_polars_has(raynb_runtime: Any) -> None:
     polars = pytest.importorskip("polars")
     frame = polars.DataFrame({"k": [1, 1, 2], "v": [1, 2, 3]})
-    assert frames.map_batches(frame, lambda batch: batch.with_columns(w=polars.col("v") * 2))["w"].to_list() == [2, 4, 6]
+    doubled = frames.map_batches(frame, lambda batch: batch.with_columns(w=polars.col("v") * 2))
+    assert doubled["w"].to_list() == [2, 4, 6]
     with pytest.raises(TypeError, match=r"map_batches\(frame, lambda batch: batch.map_rows"):
         frames.apply(frame, sum)
     with pytest.raises(TypeError, match="group_by"):
