@@ -11,22 +11,22 @@ from concurrent.futures.process import BrokenProcessPool
 from raynb.exceptions import tasks
 
 
-class WorkerCrashedError(tasks.WorkerCrashedError, BrokenProcessPool):
+class BrokenPoolWorkerCrashedError(tasks.WorkerCrashedError, BrokenProcessPool):
     """The worker process died while it ran the task."""
 
 
-class OutOfMemoryError(tasks.OutOfMemoryError, BrokenProcessPool):
+class BrokenPoolOutOfMemoryError(tasks.OutOfMemoryError, BrokenProcessPool):
     """The memory monitor stopped the task's worker."""
 
 
-class NodeDiedError(tasks.NodeDiedError, BrokenProcessPool):
+class BrokenPoolNodeDiedError(tasks.NodeDiedError, BrokenProcessPool):
     """The node died under the task."""
 
 
 _CLASSES: dict[type[BaseException], type[BaseException]] = {
-    tasks.WorkerCrashedError: WorkerCrashedError,
-    tasks.OutOfMemoryError: OutOfMemoryError,
-    tasks.NodeDiedError: NodeDiedError,
+    tasks.WorkerCrashedError: BrokenPoolWorkerCrashedError,
+    tasks.OutOfMemoryError: BrokenPoolOutOfMemoryError,
+    tasks.NodeDiedError: BrokenPoolNodeDiedError,
 }
 
 
