@@ -203,7 +203,7 @@ declare module '@jupyterlab/console' {
 
 declare module '@jupyterlab/launcher' {
   export interface ILauncher {
-    add(options: { command: string; category?: string; rank?: number; args?: any }): any;
+    add(options: { command: string; category?: string; rank?: number; args?: any; kernelIconUrl?: string }): any;
   }
   export const ILauncher: any;
 }

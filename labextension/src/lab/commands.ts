@@ -7,7 +7,7 @@ import { Request } from '../ui/messages';
 import { unfinished } from '../ui/picture';
 import { Session } from '../ui/session';
 import { TABS, Tab, isTab, tabTitle } from '../ui/view';
-import { icon } from './icon';
+import { icon, iconUrl } from './icon';
 import { Home } from './panel';
 import { openTour } from './tour';
 
@@ -71,7 +71,7 @@ export function addCommands(parts: Parts, palette: ICommandPalette | null, launc
     execute: args => openTour(app, String(args.cwd ?? ''))
   });
   inPalette(COMMANDS.tour);
-  launcher?.add({ command: COMMANDS.tour, category: 'Notebook', rank: 90, args: { isLauncher: true } });
+  launcher?.add({ command: COMMANDS.tour, category: 'Notebook', rank: 90, args: { isLauncher: true }, kernelIconUrl: iconUrl });
 
   app.commands.addCommand(COMMANDS.interrupt, {
     label: 'Interrupt the Running Cell and Cancel Its Tasks', isEnabled: alive, execute: () => parts.interrupt()
