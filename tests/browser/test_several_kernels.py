@@ -35,7 +35,7 @@ def test_the_panel_and_the_status_bar_follow_the_active_notebook(lab: Lab) -> No
     lab.command("raynb:tasks")
     expect(panel.get_by_role("tab", name="Tasks")).to_have_attribute("aria-selected", "true")
     panel.get_by_role("tab", name="Tasks").press("Escape")  # the way back
-    page.wait_for_function("() => document.activeElement.closest('.jp-Notebook') !== null")
+    page.wait_for_function("() => document.activeElement?.closest('.jp-Notebook') != null")
     # All kernels: that of the other notebook too, by the name that it has now; and stopping it.
     lab.bring("second.ipynb")
     lab.run(1)

@@ -111,7 +111,7 @@ def test_an_error_while_a_notice_is_read_leaves_a_trace_and_the_notice() -> None
     trace.ring.clear()
     assert ray.print("one died", "news") == ["NEWS"]
     assert heard == ["one died", "news"]
-    assert "LookupError: a row is missing" in [kept.error for kept in trace.ring]
+    assert "LookupError: a row is missing" in [kept.error for kept in list(trace.ring)]
     undo()
     assert ray.print("news") == ["NEWS"]
     trace.ring.clear()

@@ -169,4 +169,4 @@ def test_nonsense_drops_the_peer_and_nobody_else(ray: Any) -> None:
 
     many.update(dict.fromkeys(many, odd))
     assert ray.get(f.remote(3), timeout=60) == 3  # by a retry
-    assert any("makes no sense" in entry.where for entry in trace.ring)
+    assert any("makes no sense" in entry.where for entry in list(trace.ring))

@@ -217,6 +217,7 @@ class Starved:
     recvmsg_into = recvmsg
 
 
+@pytest.mark.raynb(num_cpus=1)  # no second worker comes meanwhile
 def test_where_nothing_can_be_read_for_want_of_memory_who_waits_learns_of_it(
     ray: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -229,10 +230,10 @@ def test_where_nothing_can_be_read_for_want_of_memory_who_waits_learns_of_it(
     monkeypatch.setattr("raynb.engine.loop.loop.MOST_STARVED", 5)
     loop: Any = slot.current().loop  # type: ignore[attr-defined]
     starved = [connection for connection in loop.connections.values() if connection.peer is not None]
-    ref = echo.remote(2)
     try:
         for connection in starved:
             connection.channel.sock = Starved(connection.channel.sock)
+        ref = echo.remote(2)  # only now: else the answer may have been read before
         with pytest.raises(MemoryError, match="no memory to read"):
             ray.get(ref)
         late = [connection for connection in starved if connection.channel.readable()]

@@ -13,6 +13,7 @@ from raynb.base import scope as scopes
 from raynb.base.rows import Output
 from raynb.jupyter.output.registry import UNNUMBERED, Cell, Cells
 from raynb.jupyter.output.router import Router
+from raynb.testing.leaks import until
 
 
 class Notes:
@@ -250,8 +251,8 @@ def test_a_stream_that_wants_a_lock_of_who_waits_is_not_waited_for_for_ever(
                 router.show()
                 router.drain()
             assert not notes(router)
+        assert until(lambda: told)
     finally:
         router.stop()
     assert [note[2] for note in notes(router)] == ["a\n", "b\n"]
     assert told == [2]
-

@@ -351,7 +351,7 @@ def test_modules_count_whatever_they_are_called_and_however_they_are_imported(pl
     alone.parent.mkdir()
     alone.write_text("__version__ = '1'\n")
     places.leads_to("one", "three/site-packages")
-    places.write("one/keeping_p.py", "import keeping_s\n")
+    places.write("one/keeping_p.py", "import keeping_s as s\n")  # of another size: the clock of files may stand still
     before = [import_token("keeping_s"), import_token("keeping_p")]
     alone.write_text("__version__ = '1'\n\n")
     assert before[0].startswith("keeping_s==")

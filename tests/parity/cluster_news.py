@@ -19,7 +19,7 @@ from raynb.engine.cluster.on_worker import reporter
 
 
 def traced() -> str:
-    return "\n".join(f"{kept.where}: {kept.error}" for kept in trace.ring)
+    return "\n".join(f"{kept.where}: {kept.error}" for kept in list(trace.ring))
 
 
 def said(worker: str, *events: Any) -> tuple[Any, ...]:

@@ -42,8 +42,8 @@ def test_a_thread_is_not_taken_for_one_that_has_ended() -> None:
     found, cpu = sampler._look_at(second.ident or 0)
     assert (one.name, found.name, cpu) == ("first", "second", 0.0)
     assert sampler._names == ["first", "second"]
-    before = time.thread_time()
     here, _ = sampler._look_at(threading.get_ident())
+    before = time.thread_time()
     while time.thread_time() < before + 0.02:
         pass
     assert (here.used() or 0) >= 0.01  # this thread's own clock
