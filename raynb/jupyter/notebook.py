@@ -329,9 +329,9 @@ class Notebook:
         if not isinstance(error, (RayError, Exception)):
             return
         name, value, lines = self.renderer.message(error)
-        self.router.show_error(scope, name, value, lines)
-        for function in list(self.on_failure):
+        for function in list(self.on_failure):  # first: who sees the error may ask for its frames at once
             function(scope, error)
+        self.router.show_error(scope, name, value, lines)
 
 
 def unfinished(counts: dict[str, int]) -> int:
