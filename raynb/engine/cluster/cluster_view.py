@@ -59,7 +59,7 @@ class ClusterView:
 
     def name_of(self, number: int) -> str:
         """Returns the name that messages use for a node."""
-        row = next((row for row in self._nodes.values() if row.id == number), None)
+        row = next((row for row in list(self._nodes.values()) if row.id == number), None)
         if row is None:
             return "a node that is not known"
         host = row.host or row.address
@@ -81,7 +81,7 @@ class ClusterView:
         for row in list(self._nodes.values()):
             row.workers = counts.get(row.id, 0)
             row.cpu, row.memory, row.memory_used = self._machines.get(row.node_id, (0.0, row.memory, row.memory_used))
-        return [row for row in self._nodes.values() if row.address]
+        return [row for row in list(self._nodes.values()) if row.address]
 
     # -- asking --------------------------------------------------------------------------------
     def _look(self) -> None:
@@ -142,7 +142,7 @@ class ClusterView:
             row.store = int(has.get("object_store_memory", 0))
             row.memory = row.memory or int(has.get("memory", 0))
             self._ask_store(row, told)
-        self._driver.apply_nodes({row.id for row in self._nodes.values() if row.address and not row.alive})
+        self._driver.apply_nodes({row.id for row in list(self._nodes.values()) if row.address and not row.alive})
 
     @staticmethod
     def _ask_store(row: NodeRow, told: dict[str, Any]) -> None:

@@ -82,7 +82,7 @@ class ClusterControls:
         told = [row.name]
         if 0 < row.scope < UNNUMBERED:
             told.append(f"of cell {row.scope}")
-        worker = next((one for one in self._rows.workers.values() if one.id == row.worker), None)
+        worker = next((one for one in list(self._rows.workers.values()) if one.id == row.worker), None)
         if worker is not None:
             told.append(f"on {self._cluster.name_of(worker.node)}")
         text = f"{' '.join(told)}: {error}"
