@@ -30,7 +30,7 @@ MAX_OPTIONS = 1000
 #: Begins what a call of ours hands to Ray: a method of an actor of ours may be called by plain Ray too.
 MARK = b"raynb\x00"
 #: The same with the format of what follows: a call in another one, of another version of raynb, is refused.
-MAGIC = MARK + b"2"
+MAGIC = MARK + b"3"
 #: Arguments up to this size (bytes) travel inside that string.
 INLINE_MAX_BYTES = 64 * 1024
 #: The bit of a call's flags that says that somebody answers the prompts of breakpoints.
