@@ -222,14 +222,16 @@ class Link:
                 return []
 
     @user_code.waits_idle
-    def wait_data(self, timeout: float | None, eager: bool = False) -> None:
-        """Waits for something to read (seconds, a day at most), if ``eager`` for a moment without sleeping.
-        Interruptible."""
+    def wait_data(self, timeout: float | None, eager: bool = False) -> bool:
+        """Waits for something to read (seconds, a day at most), if ``eager`` for a moment without sleeping; returns
+        False when the time is up. Interruptible."""
         found = self.spin() if eager else []
         wait = None if timeout is None else min(max(0.0, timeout * 1000), MAX_WAIT_MS)
-        for fd, _ in found or self._poll_data.poll(wait):
+        ready = found or self._poll_data.poll(wait)
+        for fd, _ in ready:
             if fd == self._main_read:  # left unread, it would end every wait from now on
                 self.heard()
+        return bool(ready)
 
     @property
     def main_fds(self) -> tuple[int, int]:

@@ -284,8 +284,9 @@ class WorkerProcess:
                 link.read()
                 self.executor.host.relieve()  # type: ignore[union-attr]
             else:
-                link.wait_data(0.05 if self.stopping else heap.REST_SECONDS if warm else None, eager=True)
-                if not link.read() and warm:
+                woken = link.wait_data(0.05 if self.stopping else heap.REST_SECONDS if warm else None, eager=True)
+                link.read()
+                if warm and not woken:  # by another thread of ours, say, that has read the next task
                     warm = False
                     heap.give_back()
 

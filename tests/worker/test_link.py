@@ -35,7 +35,8 @@ def ends() -> Iterator[tuple[Link, socket.socket]]:
 def test_being_woken_ends_one_wait_only(ends: tuple[Link, socket.socket], eager: bool) -> None:
     link, _ = ends
     link.wake_main()
-    link.wait_data(None, eager)
+    assert link.wait_data(None, eager)  # a worker that is woken is not at rest, although there is nothing to read
+    assert not link.wait_data(0.0, eager)
     # Had it been left in the pipe, an idle worker would go round at full speed from now on.
     assert not link._poll_data.poll(0)
 
@@ -44,7 +45,7 @@ def test_being_woken_ends_one_wait_only(ends: tuple[Link, socket.socket], eager:
 def test_data_ends_a_wait_and_is_left_to_be_read(ends: tuple[Link, socket.socket], eager: bool) -> None:
     link, far = ends
     far.sendall(b"x")
-    link.wait_data(None, eager)
+    assert link.wait_data(None, eager)
     assert [fd for fd, _ in link._poll_data.poll(0)] == [link.data.fd]
 
 
