@@ -19,7 +19,7 @@ class Handler(logging.Handler):
         super().__init__()
         self.wanted = threading.RLock()
         self.records: list[tuple[int, str, str]] = []
-        self.error: Exception | None = None
+        self.error: BaseException | None = None
 
     def handle(self, record: logging.LogRecord) -> bool:
         if not record.getMessage().startswith("here"):
@@ -50,10 +50,12 @@ def test_a_handler_that_wants_a_lock_of_who_logs_stops_nobody(handler: Handler) 
     assert handler.records == [(logging.WARNING, f"here {number}: ValueError: odd", "raynb-log") for number in range(3)]
 
 
-def test_a_handler_that_raises_stops_nobody_and_is_told(handler: Handler) -> None:
-    handler.error = ZeroDivisionError("its own")
+@pytest.mark.parametrize("error", [ZeroDivisionError("its own"), SystemExit(1)])
+def test_a_handler_that_raises_stops_nobody_and_is_told(handler: Handler, error: BaseException) -> None:
+    handler.error = error
     trace.swallowed("here", ValueError("odd"))
-    assert until(lambda: "ZeroDivisionError of a handler or filter" in [kept.error for kept in list(trace.ring)])
+    said = f"{type(error).__name__} of a handler or filter"
+    assert until(lambda: said in [kept.error for kept in list(trace.ring)])
     handler.error = None
     trace.swallowed("here again", ValueError("odd"))
     assert until(lambda: len(handler.records) == 2)

@@ -22,6 +22,7 @@ log = logging.getLogger("raynb")
 log.addHandler(logging.NullHandler())
 
 MAX_ERRORS = 50
+MAX_UNLOGGED = 1_000  # errors that wait for a handler, the latest: each holds the frames that it has passed through
 END_SECONDS = 1.0  # at the end of the process, what is not logged yet is waited for so long
 
 
@@ -56,7 +57,7 @@ def swallowed(where: str, error: BaseException, level: int = logging.WARNING) ->
         _start()
 
 
-_unlogged: deque[tuple[int, str, str, BaseException]] = deque()
+_unlogged: deque[tuple[int, str, str, BaseException]] = deque(maxlen=MAX_UNLOGGED)
 _lock = threading.RLock()  # a signal handler, or a destructor, may come here, too
 _thread: threading.Thread | None = None
 
@@ -81,10 +82,11 @@ def _serve() -> None:
             if not _unlogged:
                 _thread = None
                 return
-        level, where, said, error = _unlogged.popleft()
+            # Under the lock: where an exception fell between the start of a thread and the record of it, there are two.
+            level, where, said, error = _unlogged.popleft()
         try:
             log.log(level, "%s: %s", where, said, exc_info=error)
-        except Exception as broken:
+        except BaseException as broken:  # `SystemExit`, too: a thread that ended by it would be taken to be there
             ring.append(Swallowed(time.time(), "logging an error", f"{type(broken).__name__} of a handler or filter"))
         del error  # and what its frames hold
 
