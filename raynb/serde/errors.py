@@ -302,7 +302,7 @@ def task_error(
     Args:
         error: what it raised.
         name: of the task.
-        task_id: its id in hex, or "".
+        task_id: its id in hex, or "". With ``:N`` behind it, it is the N-th failure of its process.
         whose: of an actor's call, the actor's id and repr (``actor_id=…, repr=…``).
     """
     frames = user_frames(error.__traceback__)
