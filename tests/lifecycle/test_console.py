@@ -196,6 +196,28 @@ def test_a_stream_that_wants_a_lock_of_who_waits_is_not_waited_for_for_ever(monk
     assert held.getvalue() == "(f pid=7) one\n(f pid=7) two\n"
 
 
+def test_an_action_that_asks_for_more_output_does_not_wait_for_its_own_thread(monkeypatch: pytest.MonkeyPatch) -> None:
+    held = held_in(monkeypatch)
+    seen: list[str] = []
+    console = Console(SimpleNamespace(on_output=[]))
+
+    def action() -> None:
+        console.receive(said("stdout", "two\n"))
+        console.show()  # as `get` in a callback of the user's does
+        seen.append(held.getvalue())
+
+    try:
+        console.receive(said("stdout", "one\n"))
+        assert held.entered.wait(60)
+        console.after(action)
+        held.released.set()
+        assert until(lambda: seen)
+    finally:
+        held.released.set()
+        assert console.close()
+    assert seen == ["(f pid=7) one\n(f pid=7) two\n"]
+
+
 def test_a_stream_that_was_closed_or_ends_its_thread_harms_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
     class Leaves(io.StringIO):
         def write(self, text: str) -> int:

@@ -84,6 +84,10 @@ class Console:
         """Returns when the whole lines that have come are written, or the stream gets nowhere."""
         if not (self._queue or self._turn.is_taken()) or self._turn.is_mine():
             return
+        thread = self._thread
+        if thread is not None and thread.ident == threading.get_ident():  # in an action: see `after`
+            self._write_now(False)
+            return
         written = Bell()
         self._queue.append(written.set)
         self._arrived.set()
