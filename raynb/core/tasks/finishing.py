@@ -10,7 +10,7 @@ from raynb.base.ends import Done
 from raynb.base.ids import INDEX_BITS, object_id
 from raynb.base.rows import CANCELLED, FAILED, FINISHED
 from raynb.base.spec import STREAMING, Value
-from raynb.core.objects.table import is_stored
+from raynb.core.objects.table import is_error, is_stored
 from raynb.core.step import Step
 from raynb.core.tasks import retries
 from raynb.core.vocabulary import commands as c
@@ -77,6 +77,8 @@ class Finishing:
                 self._pool.task_done(worker, task)
             if not flags:
                 self._succeeded(task, values)
+                if len(values) > 1 and not actor and any(is_error(value) for value, _, _ in values):
+                    self._pool.frames.failed_on(worker)
             else:
                 self._ended_with(task, done, worker)
             if not actor:
