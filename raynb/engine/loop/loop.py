@@ -236,8 +236,8 @@ class Loop:
             except BaseException as error:
                 self.health.end(error, "reading")
             self.health.reading = False
-        if self._starved:
-            self._starved = False
+            starved, self._starved = self._starved, False  # here: another thread that reads has no reason to raise it
+        if starved:
             raise MemoryError(NO_MEMORY)
         self.flush()
         self.run_callbacks()
