@@ -277,7 +277,11 @@ print("nobody reads", file=sys.stderr, flush=True)
 
 
 def test_a_shutdown_waits_for_no_reader_and_the_end_of_the_program_does(tmp_path: Path) -> None:
-    code = NOBODY_READS + "ray.shutdown(); print('down', file=sys.stderr, flush=True)"
+    code = NOBODY_READS + """
+ray.shutdown()
+console.CLOSE_SECONDS = 60  # a busy machine may take longer from one write to the next
+print('down', file=sys.stderr, flush=True)
+"""
     with script(code, tmp_path) as process:
         assert process.stderr is not None
         assert process.stderr.readline() == "nobody reads\n"
