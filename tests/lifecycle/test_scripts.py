@@ -399,11 +399,12 @@ print("async")
 
 
 def test_starting_without_standard_streams(tmp_path: Path) -> None:
-    """Descriptors 0 to 2 are closed, as in a daemon: sockets may get those numbers."""
+    """Descriptors 0 to 2 are closed, as in a daemon: nothing of the runtime may get those numbers."""
     out = tmp_path / "out"
     code = f"""
 for number in range(3): os.close(number)
 ray.init(num_cpus=1)
+assert [os.readlink(f"/proc/self/fd/{{number}}") for number in range(3)] == [os.devnull] * 3
 result = ray.get(ray.remote(lambda: print("lost") or 5).remote())
 ray.shutdown()
 with open({str(out)!r}, "w") as file: file.write(str(result))

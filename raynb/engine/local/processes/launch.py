@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import secrets
 from typing import TYPE_CHECKING
 
@@ -27,6 +28,7 @@ def launch(config: Config) -> LocalEngine:
     """
     supervised = None
     try:
+        _fill_standard_streams()
         with Deferred():  # a Ctrl-C must not fall between starting it and knowing it
             supervised = Supervised(secrets.token_hex(16))
         from raynb.engine.local.engine import LocalEngine
@@ -38,3 +40,15 @@ def launch(config: Config) -> LocalEngine:
         if isinstance(error, OSError) and not isinstance(error, RayError):
             raise RaySystemError(f"the runtime cannot be started: {remedy(error)}") from error
         raise
+
+
+def _fill_standard_streams() -> None:
+    """Opens the null device where a standard stream is closed, as in a daemon. A socket or a file of the runtime would
+    get its number, and what somebody prints would go there. It stays open: others may use it by then."""
+    for number in range(3):
+        try:
+            os.fstat(number)
+        except OSError:
+            made = os.open(os.devnull, os.O_RDWR)
+            if made != number:  # another thread has taken the number meanwhile
+                os.close(made)
