@@ -53,7 +53,7 @@ def make_engine(config: Config) -> DriverEngine:
     """Returns a started engine: the embedded one, the one without workers, or a Ray cluster's."""
     engine: DriverEngine
     path = module_path.now()
-    start = slot.Start(time.time_ns(), dict(os.environ), path, module_path.contents(path))
+    start = slot.Start(time.time_ns(), dict(os.environ), path, module_path.contents(path), module_path.folder())
     if config.address or config.cluster:
         from raynb.engine.cluster import ClusterEngine
 

@@ -40,12 +40,14 @@ class Start:
         environment: that its workers were started with.
         path: where they look for modules, unless they take another module path over.
         contents: what lay there.
+        folder: that they run in, unless they take another one over; empty: unknown.
     """
 
     at: int
     environment: Mapping[str, str]
     path: module_path.Path = ()
     contents: module_path.Contents = field(default_factory=dict)
+    folder: str = ""
 
 
 starts: weakref.WeakKeyDictionary[Engine, Start] = weakref.WeakKeyDictionary()

@@ -14,7 +14,8 @@ import threading
 from collections.abc import Callable, Collection
 
 from raynb.base import engine as engines
-from raynb.base.process import surroundings
+from raynb.base.interfaces import Engine
+from raynb.base.process import module_path
 from raynb.keeping.folder import FolderError
 from raynb.keeping.keeper import Keeper
 from raynb.keeping.place import is_url
@@ -34,7 +35,7 @@ provider: Callable[[], Keeper] | None = None
 #: Set by the notebook: returns what workers take over as it is now (``Raynb.follow``).
 follows: Callable[[], Collection[str]] | None = None
 
-_first_folder = surroundings.folder()
+_first_folder = module_path.first_folder
 _own: dict[str, Keeper] = {}
 _lock = threading.Lock()
 
@@ -67,9 +68,15 @@ def keeper(directory: str | os.PathLike[str] | None = None) -> Keeper:
         return found
 
 
-def folder_facts() -> list[str]:
-    """Returns the folder that tasks run in, as a part of a key: its path from the first one; none if it is that."""
-    path = os.path.relpath(surroundings.folder(), _first_folder)
+def folder_facts(engine: Engine, follows: Collection[str]) -> list[str]:
+    """Returns the folder that tasks run in, as a part of a key: its path from the first one; none if it is that.
+
+    Args:
+        engine: whose tasks.
+        follows: what they take over as it is now. Without the folder, they run in that of the runtime's start.
+    """
+    start = engines.starts.get(engine) if "cwd" not in follows else None
+    path = os.path.relpath((start.folder if start else "") or module_path.folder(), _first_folder)
     return [f"in {path}"] if path != os.curdir else []
 
 

@@ -83,10 +83,11 @@ class KeptFunction(Generic[F]):
         if engine.context().task or not count:
             return self._function.remote(*args, **kwargs)
         keeper = session.keeper(self._directory)
+        follows = session.follows() if session.follows is not None else ()
         try:
             with watching() as files:
-                key = self._key(args, kwargs, facts_around(engine, self._given) + session.folder_facts())
-            follows = session.follows() if session.follows is not None else ()
+                around = facts_around(engine, self._given) + session.folder_facts(engine, follows)
+                key = self._key(args, kwargs, around)
             options = options_for(engine, files, self._given, follows)
             found = {} if self._fresh else keeper.box.lookup([key])
         except (Unsure, OSError) as why:
@@ -98,9 +99,9 @@ class KeptFunction(Generic[F]):
             made = {str(number): ref for number, ref in enumerate(refs)}
             origins.record(made.items(), key, run)
             return refs[0] if count == 1 else refs
-        function, around = self._function, options.get("runtime_env")
-        if around is not self._given.get("runtime_env"):  # older workers may have loaded what its modules were
-            function = function.options(runtime_env=around)
+        function, env = self._function, options.get("runtime_env")
+        if env is not self._given.get("runtime_env"):  # older workers may have loaded what its modules were
+            function = function.options(runtime_env=env)
         returned = function.remote(*args, **kwargs)
         made = {str(number): ref for number, ref in enumerate([returned] if count == 1 else returned)}
         run = origins.new_run()

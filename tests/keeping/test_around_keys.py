@@ -74,6 +74,17 @@ def test_what_every_task_inherits_is_in_the_key_of_a_call(tmp_path: Path, monkey
     assert key(ENVS[1]) == before
 
 
+def test_tasks_that_do_not_follow_count_by_the_folder_that_they_run_in(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine: Any = Engine()
+    engines.starts[engine] = engines.Start(0, {}, folder=surroundings.folder())
+    monkeypatch.setattr(session, "_first_folder", surroundings.folder())
+    monkeypatch.chdir(tmp_path)
+    assert session.folder_facts(engine, ()) == []
+    assert session.folder_facts(engine, ["path", "cwd"]) != []
+
+
 def test_what_every_task_inherits_is_in_the_key_of_a_cell(
     notebook: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

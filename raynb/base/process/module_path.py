@@ -20,7 +20,7 @@ MAX_PATHS = 64
 MAX_ENTRIES = 10_000
 
 Path = tuple[str, ...]
-#: Folder → (its inode and time of change, the names in it that could be modules, with their inodes).
+#: Folder → (its inode and ctime, which nobody can put back; the names in it that could be modules, with their inodes).
 Contents = dict[str, tuple[tuple[int, int], frozenset[tuple[str, int]]]]
 
 #: The module paths that submissions have taken along since the notebook's extension was loaded, and what lay there
@@ -42,6 +42,10 @@ def folder() -> str:
         return os.getcwd()
     except OSError:
         return os.curdir
+
+
+#: The folder that the process was in when it imported raynb.
+first_folder = folder()
 
 
 def now() -> Path:
@@ -98,8 +102,8 @@ def _facts(folder: str) -> tuple[int, int]:
         facts = os.stat(folder)
     except OSError:
         return 0, 0
-    settled = time.time_ns() - facts.st_mtime_ns > _SETTLED_NS
-    return facts.st_ino, facts.st_mtime_ns if settled else 0
+    settled = time.time_ns() - facts.st_ctime_ns > _SETTLED_NS
+    return facts.st_ino, facts.st_ctime_ns if settled else 0
 
 
 def _inside(folder: str) -> tuple[tuple[int, int], frozenset[tuple[str, int]]]:

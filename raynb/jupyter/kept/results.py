@@ -172,7 +172,8 @@ class Kept:
             with watching() as sources:
                 files = keys.file_tokens(reads, box.content) if reads else []
                 read = _read(reading, job, namespace)
-                around += facts_around(engines.current(), options) + session.folder_facts()
+                around += facts_around(engines.current(), options)
+                around += session.folder_facts(engines.current(), self._follows())
                 cell = keys.key_of_cell(job, reading.code, options, read, skip, files, ref_key, around)
                 wanted = [cell] if items is None else [keys.key_of_item(cell, item, ref_key) for item in items]
             running = options_for(engines.current(), sources, options, self._follows())
