@@ -71,11 +71,11 @@ def test_a_worker_that_ends_or_does_not_answer_is_left_out_and_told() -> None:
 def test_nothing_is_left_to_show() -> None:
     with pytest.raises(ValueError, match="Worker 1 is left out: it does not answer"):
         parts(Workers(w1=[None, None]), 1)
-    workers = Workers(w1=[True, FOUND], w2=[ValueError("A profile of this worker is being taken already.")])
+    taken = ValueError("A profile of this worker is being taken already.")
+    workers = Workers(w1=[True, FOUND], w2=[taken], w3=[taken])
     with pytest.raises(ValueError, match="is being taken already"):
-        parts(workers, 2)
-    assert (2, "profiled") not in workers.asked  # somebody else's
-    assert (1, "profiled") in workers.asked
+        parts(workers, 3)
+    assert [worker for worker, what in workers.asked if what == "profiled"] == [1]  # the others are somebody else's
     assert "no task has sent its profile" in Profile("In[1]", lambda file, line: "").verdict()
 
 

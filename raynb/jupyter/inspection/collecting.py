@@ -119,25 +119,29 @@ def _parts(engine: DriverEngine, targets: list[Any], seconds: float, begin: str,
     """Returns what each worker found; of one that has ended or does not answer, ``{"why": text}``."""
     ask = inspection_of(engine, "%raynb profile").ask
     asked = [(target, ask(target.worker, begin)) for target in targets]
-    begun, parts = list(targets), []
+    begun, parts, refused = list(targets), [], list[ValueError]()
     try:
+        limit = time.monotonic() + ANSWER_SECONDS
         for target, answer in asked:
             try:
-                answer.result(ANSWER_SECONDS)
-            except ValueError:
+                answer.result(max(0.0, limit - time.monotonic()))
+            except ValueError as error:
                 begun.remove(target)  # somebody else's, which is not ours to end
-                raise
+                refused.append(error)
             except (concurrent.futures.TimeoutError, RayError):
                 continue  # it is told below
+        if refused:
+            raise refused[0]
         try:
             time.sleep(seconds)
         except KeyboardInterrupt:
             print("Interrupted: this is the profile so far.")
     finally:  # also those that did not answer: they begin as soon as they hear of it
         ended = [(target, ask(target.worker, end)) for target in begun]
+    limit = time.monotonic() + ANSWER_SECONDS  # for all of them together
     for target, answer in ended:
         try:
-            parts.append(answer.result(ANSWER_SECONDS))
+            parts.append(answer.result(max(0.0, limit - time.monotonic())))
         except concurrent.futures.TimeoutError:
             parts.append(_left_out(target, "it does not answer, as native code holds Python's lock there"))
         except RayError as error:
