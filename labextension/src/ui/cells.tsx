@@ -37,7 +37,7 @@ export function Cells(props: ViewProps) {
       box.setAttribute('tabindex', '0');
       box.setAttribute('role', 'button');
       if (box.getAttribute('data-cell') === focused.current) {
-        box.focus(); // it is a new one in the place of that
+        box.focus({ preventScroll: true }); // it is a new one in the place of that
       }
     });
   }, [markup]);

@@ -41,10 +41,14 @@ export function copy(text: string): void {
     return;
   }
   // A page that came by plain HTTP has no clipboard; what is selected can be copied.
+  const before = document.activeElement;
   const area = document.createElement('textarea');
   area.value = text;
   document.body.append(area);
   area.select();
   document.execCommand('copy');
   area.remove();
+  if (before instanceof HTMLElement) {
+    before.focus({ preventScroll: true }); // the keyboard goes on where it was
+  }
 }
