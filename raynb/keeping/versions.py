@@ -55,6 +55,8 @@ class Watched(dict[str, tuple[int, ...]]):
         folders: such a module → when one of its folders was changed last, ns since the epoch.
         tokens: module → its token.
         found: top-level module → its file, or its folders.
+        python: top-level module → whether it is Python's own.
+        hashes: such a module that somebody may edit → that of its files, and of all that it imports.
     """
 
     def __init__(self) -> None:
@@ -64,6 +66,8 @@ class Watched(dict[str, tuple[int, ...]]):
         self.folders: dict[str, int] = {}
         self.tokens: dict[str, str] = {}
         self.found: dict[str, list[str]] = {}
+        self.python: dict[str, bool] = {}
+        self.hashes: dict[str, str] = {}
 
 
 _watched: contextvars.ContextVar[Watched | None] = contextvars.ContextVar("watched", default=None)
@@ -152,6 +156,15 @@ def is_of_python(top: str) -> bool:
         return True
     if top not in sys.stdlib_module_names:
         return False
+    watched = _watched.get()
+    if watched is None:
+        return _is_found_in_python(top)
+    if top not in watched.python:
+        watched.python[top] = _is_found_in_python(top)
+    return watched.python[top]
+
+
+def _is_found_in_python(top: str) -> bool:
     spec = _spec_of(top)
     if spec is None or spec.origin in (None, "frozen") or not os.path.exists(str(spec.origin)):
         return True
@@ -262,9 +275,14 @@ def _release(top: str, places: list[str]) -> str:
 def _bytes_of(name: str) -> str:
     """Returns the hash of a local module's files, of those of the local modules that it imports, of the releases of the
     packages that these import, and of the environment variables that they name."""
+    top, watched = name.partition(".")[0], _watched.get()
+    if watched is not None and top in watched.hashes:
+        return watched.hashes[top]
     files: set[str] = set()
-    packages = _add_modules(files, [name.partition(".")[0]], f"the module {name}")
-    return _hash_of(files, packages)
+    found = _hash_of(files, _add_modules(files, [top], f"the module {name}"))
+    if watched is not None:
+        watched.hashes[top] = found
+    return found
 
 
 def folder_token(path: str) -> str:
@@ -305,9 +323,11 @@ def _add_modules(found: set[str], waiting: list[str], whose: str) -> set[str]:
     asked, packages = {"raynb", "__main__"}, set[str]()
     while waiting:
         top = waiting.pop()
-        if top in asked or (top == "ray" and installed()) or is_of_python(top):
+        if top in asked:
             continue
         asked.add(top)
+        if (top == "ray" and installed()) or is_of_python(top):
+            continue
         try:
             places = _places(top)
         except NoModule:  # an import that may never run

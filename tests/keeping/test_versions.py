@@ -359,6 +359,25 @@ def test_modules_count_whatever_they_are_called_and_however_they_are_imported(pl
     assert import_token("keeping_p") != before[1]  # a local module that imports it
 
 
+def test_a_key_looks_for_each_module_once(places: Places) -> None:
+    for part in ("__init__", "first", "second"):
+        places.write(f"one/keeping_p/{part}.py", "import csv\nimport json\nimport keeping_q\n")
+    places.write("one/keeping_q.py", "import json\n")
+    importlib.invalidate_caches()
+    looked: list[str] = []
+    look = versions._spec_of
+
+    def counted(name: str) -> Any:
+        looked.append(name)
+        return look(name)
+
+    places.patch.setattr(versions, "_spec_of", counted)
+    with watching():
+        for name in ("keeping_p", "keeping_p.first", "keeping_p.second", "keeping_q"):
+            import_token(name)
+    assert sorted(looked) == ["csv", "json", "keeping_p", "keeping_q"]
+
+
 def test_the_code_in_folders_of_the_runtime_env_counts(places: Places) -> None:
     places.write("two/keeping_p.py", "import keeping_q\n")
     places.write("two/site-packages/installed.py")

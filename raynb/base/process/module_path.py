@@ -113,8 +113,9 @@ def _inside(folder: str) -> tuple[tuple[int, int], frozenset[tuple[str, int]]]:
             for count, entry in enumerate(entries):
                 if count > MAX_ENTRIES:
                     return facts, frozenset((_UNKNOWN,))
-                if entry.name.endswith(_ENDS) or entry.is_symlink() or entry.is_dir(follow_symlinks=False):
-                    found.add((entry.name, entry.inode()))
+                name = entry.name  # data is not asked what it is: a network may have to be, for each file
+                if name.endswith(_ENDS) or ("." not in name and (entry.is_symlink() or entry.is_dir())):
+                    found.add((name, entry.inode()))
     except OSError:  # it isn't there, or is a file
         pass
     return facts, frozenset(found)
