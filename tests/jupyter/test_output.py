@@ -236,7 +236,7 @@ def test_a_stream_that_wants_a_lock_of_who_waits_is_not_waited_for_for_ever(
                 super().text(cell, stream, text)
 
     lock, entered, told = threading.RLock(), threading.Event(), []
-    monkeypatch.setattr("raynb.jupyter.output.router.PATIENCE_SECONDS", 0.1)
+    monkeypatch.setattr("raynb.jupyter.output.patience.PATIENCE_SECONDS", 0.1)
     run(cells)
     router = Router(cells, Locked(), lambda: 1000)
     router.start()

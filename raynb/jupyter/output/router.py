@@ -6,8 +6,8 @@ otherwise. A thread that reads a task's end first shows what has arrived (`Route
 code goes on; one into which an exception of the user's may fall at any step waits until our thread has.
 At a cell's end `Router.drain` shows the rest at once, while it still counts as the cell's own output.
 
-Where another thread shows something, it is waited for only so long: a stream of the user's may want a lock
-that the waiting thread has.
+Where another thread shows something, it is waited for as long as it gets on, and no longer (`Patience`): a stream of
+the user's may want a lock that the waiting thread has.
 
 Where the running cell has redirected its output (``%%capture``, ``redirect_stdout``), output of its
 tasks is held back until the cell waits for something: what is awaited inside, or was submitted inside and
@@ -19,7 +19,6 @@ from __future__ import annotations
 import functools
 import logging
 import threading
-import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -31,6 +30,7 @@ from raynb.base.process import shelter
 from raynb.base.process.bell import Bell
 from raynb.base.rows import END_OF_TASK, PROFILE, Output
 from raynb.jupyter.output.folding import Action, CellOutput, Line, Rich
+from raynb.jupyter.output.patience import Patience
 from raynb.jupyter.output.redirections import Redirections, watch_widgets
 from raynb.jupyter.output.registry import Cell, Cells
 from raynb.jupyter.output.sinks import PlainSink, Sink
@@ -43,9 +43,6 @@ QUIET_ROUNDS = 4
 
 #: Pieces of output that are held back at most while the cell's output is redirected.
 MAX_HELD = 10_000
-
-#: Seconds that a thread waits for another one that shows something.
-PATIENCE_SECONDS = 5.0
 
 _log = logging.getLogger("raynb.output")
 
@@ -89,6 +86,7 @@ class Router:
         self._turn = Turn()  # one delivery at a time; also keeps the order
         self._urgent = Bell()  # somebody waits for a delivery
         self._wanted = False  # what is held back, too
+        self._patience = Patience()
         self._stopped = False
         self._undo: Callable[[], None] = lambda: None
         self._thread: threading.Thread | None = None
@@ -128,7 +126,7 @@ class Router:
         if asked and threading.current_thread() is threading.main_thread():
             self.redirections.asked(asked)
         if (self._queue or self._held or self._turn.is_taken()) and not self._shown_elsewhere():
-            self._deliver(awaited=True, patience=PATIENCE_SECONDS)
+            self._deliver(awaited=True, patient=False)
 
     def after(self, action: Callable[[], None], asked: Sequence[int] = ()) -> None:
         """Runs an action once what has come is shown: at once, or on the delivering thread."""
@@ -152,8 +150,8 @@ class Router:
     def drain(self) -> None:
         """Shows everything that has come so far, unfinished lines included."""
         if not self._shown_elsewhere(self._flush_all_lines):
-            self._deliver(awaited=True, patience=PATIENCE_SECONDS)
-            self._flush_lines(PATIENCE_SECONDS)
+            self._deliver(awaited=True, patient=False)
+            self._take(self._flush_all_lines)
 
     def show_error(self, scope: int, name: str, value: str, traceback: list[str]) -> None:
         """Shows an error in a cell, after what its tasks printed before."""
@@ -212,18 +210,15 @@ class Router:
                 if self._held:
                     self._deliver(awaited=self.main_waits)
                 if quiet == QUIET_ROUNDS:
-                    self._flush_lines()
+                    self._turn.take(self._flush_all_lines)
                 continue
             quiet = 0
             self._urgent.wait(INTERVAL_SECONDS)  # let some gather: ``print`` alone writes twice
             self._deliver(awaited=self.main_waits)
 
     def _shown_elsewhere(self, last: Callable[[], None] | None = None) -> bool:
-        """Waits until the delivering thread has shown what has come, and has called ``last`` in its turn.
-
-        Returns:
-            False, at once, where nothing of the user's can fall into the calling thread, or there is no other one.
-        """
+        """Waits until the delivering thread has shown what has come, and has called ``last`` in its turn; returns
+        False, at once, where nothing of the user's can fall into the calling thread, or there is no other one."""
         thread = self._thread
         if thread in (None, threading.current_thread()) or self._turn.is_mine() or not shelter.exposed():
             return False
@@ -234,23 +229,24 @@ class Router:
         self._queue.append(_After(shown.set))
         self._urgent.set()
         self._arrived.set()
-        end = time.monotonic() + PATIENCE_SECONDS
-        while not shown.wait(INTERVAL_SECONDS):
-            if self._stopped or time.monotonic() > end:
-                break
+        self._patience.wait(shown.wait)
         return True
 
-    def _deliver(self, awaited: bool, patience: float | None = None) -> None:
-        """Shows what has come, and does what was to be done after it.
+    def _take(self, work: Callable[[], None], patient: bool = False) -> None:
+        """Runs ``work`` in the calling thread's turn, unless it has that already, or who has it gets nowhere, for which
+        nobody ``patient`` looks."""
+        if patient:
+            self._turn.take(work)
+        else:
+            self._patience.wait(lambda seconds: self._turn.take(work, seconds) or self._turn.is_mine())
 
-        Args:
-            awaited: the running cell waits for its tasks, or has waited.
-            patience: seconds that it waits for its turn; None: as long as it takes.
-        """
+    def _deliver(self, awaited: bool, patient: bool = True) -> None:
+        """Shows what has come, and does what was to be done after it; ``awaited``: the running cell waits for its
+        tasks, or has waited; ``patient``: the calling thread waits for its turn as long as it takes."""
         actions: list[Callable[[], None]] = []
         try:
             # A thread that has the turn was called from inside, by a stream or a formatter of the user's.
-            self._turn.take(lambda: self._show_all(awaited, actions), patience)
+            self._take(lambda: self._show_all(awaited, actions), patient)
         finally:
             for action in actions:
                 action()
@@ -279,6 +275,8 @@ class Router:
                     actions.append(item.action)
                 elif not isinstance(item, Output):
                     _guarded(item)
+                    self._patience.step()
+            self._patience.all_is_shown()
 
     def _show(self, outputs: list[Output], awaited: bool) -> None:
         """Shows outputs in their cells. In the thread's turn. What a Ctrl-C keeps from being shown comes later."""
@@ -289,6 +287,7 @@ class Router:
                 if not self._goes_elsewhere(left[0], awaited):
                     groups.setdefault(left[0].scope, []).append(left[0])
                 left.popleft()
+                self._patience.step()
             for scope in list(groups):
                 self._show_in(scope, groups.pop(scope))
         except KeyboardInterrupt:  # where a stream or the terminal kept us waiting
@@ -324,9 +323,6 @@ class Router:
         with Allowed():
             return _guarded(lambda: self.plain.put(output))
 
-    def _flush_lines(self, patience: float | None = None) -> None:
-        self._turn.take(self._flush_all_lines, patience)
-
     def _flush_all_lines(self) -> None:
         with Deferred():
             touched, self._touched = self._touched, set()
@@ -347,6 +343,7 @@ class Router:
         for at, action in enumerate(actions, 1):
             try:
                 _guarded(functools.partial(self._act, cell, action))
+                self._patience.step()
             except KeyboardInterrupt:
                 self._later([functools.partial(self._act, cell, other) for other in actions[at:]])
                 raise
