@@ -118,12 +118,19 @@ def facts_around(engine: Engine, options: Mapping[str, object]) -> list[str]:
     """
     job, own = dict(engine.job_env), options.get("runtime_env")
     found = [f"job {digest(job)}"] if job else []
-    for env in (job, dict(own) if isinstance(own, Mapping) else {}):
+    for whose, env in ((engine, job), (None, dict(own) if isinstance(own, Mapping) else {})):
         for place in (env.get("working_dir"), *(env.get("py_modules") or ())):
             folder = place if isinstance(place, str) else os.path.dirname(getattr(place, "__file__", None) or "")
-            if folder and os.path.exists(folder := os.path.abspath(os.path.expanduser(folder))):
+            if folder and os.path.exists(folder := _whole(folder, whose)):
                 found.append(folder_token(folder))
     return found
+
+
+def _whole(path: str, engine: Engine | None) -> str:
+    """Returns a whole path; a part of one begins where the engine was started, or, without one, here."""
+    path = os.path.expanduser(path)
+    start = engines.starts.get(engine) if engine is not None and not os.path.isabs(path) else None
+    return os.path.abspath(os.path.join(start.folder, path) if start is not None else path)
 
 
 def options_for(engine: Engine, key: Watched, options: Mapping[str, Any], follows: Collection[str]) -> dict[str, Any]:

@@ -12,6 +12,7 @@ import pytest
 
 import raynb as ray
 from raynb.api import session
+from raynb.api.runtime import _config
 from raynb.base import engine as engines
 from raynb.base.ray_names import hook as ray_hook
 
@@ -151,6 +152,18 @@ def test_a_runtime_env_is_read_and_changed_with_checks() -> None:
     with pytest.raises(TypeError):
         env.set("env_vars", 3)
     assert env.env_vars() == {"B": "2"}
+
+
+def test_the_folders_of_a_runtime_env_are_those_where_init_was_called(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "code").mkdir()
+    monkeypatch.chdir(tmp_path)
+    given = {"working_dir": "code", "py_modules": ["code"], "env_vars": {"A": "1"}}
+    found = _config({"runtime_env": given}).runtime_env
+    place = str(tmp_path / "code")
+    assert found == {"working_dir": place, "py_modules": [place], "env_vars": {"A": "1"}}
+    assert given["working_dir"] == "code"
 
 
 def test_a_runtime_on_its_way_counts_as_initialized(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -398,6 +398,9 @@ def test_the_code_in_folders_of_the_runtime_env_counts(places: Places) -> None:
     assert len(seen) == 4
     assert facts_around(inherits, {"runtime_env": {"working_dir": "s3://there/code.zip"}})
     assert facts_around(SimpleNamespace(job_env={}), {}) == []
+    places.driver.job_env = {"working_dir": "two"}  # of a cluster: Ray has taken it where the runtime was started
+    engines.starts[places.driver] = engines.Start(START, {}, folder=str(places.folder))
+    assert f"{places.folder / 'two'}@" in facts_around(places.driver, {})[1]
 
 
 def test_a_key_is_unsure_where_workers_are_not_as_this_process(monkeypatch: pytest.MonkeyPatch) -> None:
