@@ -226,6 +226,21 @@ def test_receiving_never_waits_for_showing(cells: Cells) -> None:
     assert "".join(note[2] for note in notes(router)).count("b\n") == 100
 
 
+def test_who_waits_for_what_came_waits_for_nothing_later(cells: Cells) -> None:
+    class Flood(Notes):
+        def text(self, cell: Cell | None, stream: str, text: str) -> None:
+            super().text(cell, stream, text)
+            router.receive(said("more\n", 1))
+
+    run(cells)
+    router = Router(cells, Flood(), lambda: 1_000_000)
+    router.receive(said("first\n", 1))
+    router.drain()
+    assert notes(router) == [(1, "stdout", "first\n")]
+    router.drain()
+    assert notes(router) == [(1, "stdout", "first\n"), (1, "stdout", "more\n")]
+
+
 def test_a_stream_that_wants_a_lock_of_who_waits_is_not_waited_for_for_ever(
     cells: Cells, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from raynb.jupyter.output.patience import IMPATIENCE_SECONDS, PATIENCE_SECONDS, Patience
+from raynb.base.process.bell import Bell
+from raynb.jupyter.output.patience import IMPATIENCE_SECONDS, PATIENCE_SECONDS, SLICE_SECONDS, Patience, in_slices
 
 
 def test_who_gets_on_is_waited_for_and_who_does_not_is_waited_for_once() -> None:
@@ -25,3 +26,22 @@ def test_who_gets_on_is_waited_for_and_who_does_not_is_waited_for_once() -> None
     assert not patience.wait(wait)
     assert patience.wait(wait)
     assert waited[6:] == [PATIENCE_SECONDS, IMPATIENCE_SECONDS, IMPATIENCE_SECONDS]
+
+
+def test_a_wait_is_in_slices_between_which_an_exception_takes_hold() -> None:
+    class Counting(Bell):
+        def wait(self, seconds: float | None) -> bool:
+            slices.append(seconds)
+            return len(slices) == 3
+
+    slices: list[float | None] = []
+    assert in_slices(Counting(), 60, lambda: False)
+    assert slices == [SLICE_SECONDS] * 3
+
+
+def test_a_wait_ends_with_the_bell_and_with_what_it_belongs_to() -> None:
+    bell = Bell()
+    assert in_slices(Bell(), 60, lambda: True)
+    assert not in_slices(bell, 0, lambda: False)
+    bell.set()
+    assert in_slices(bell, 0, lambda: False)

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
+
+from raynb.base.process.bell import Bell
 
 PATIENCE_SECONDS = 5.0  # a thread waits so long for one that gets nowhere, once;
 IMPATIENCE_SECONDS = 0.05  # after that, so long each time, until that one has shown everything
+SLICE_SECONDS = 0.05
 
 
 class Patience:
@@ -39,3 +43,15 @@ class Patience:
                 return False
             steps = self._steps
         return True
+
+
+def in_slices(bell: Bell, seconds: float, is_over: Callable[[], bool]) -> bool:
+    """Waits for a bell, or until it ``is_over``; returns False after so many seconds. In slices, because an exception
+    that another thread raises in this one takes hold only between two of them."""
+    end = time.monotonic() + seconds
+    while not bell.wait(SLICE_SECONDS):
+        if is_over():
+            return True
+        if time.monotonic() >= end:
+            return False
+    return True

@@ -30,7 +30,7 @@ from raynb.base.process import shelter
 from raynb.base.process.bell import Bell
 from raynb.base.rows import END_OF_TASK, PROFILE, Output
 from raynb.jupyter.output.folding import Action, CellOutput, Line, Rich
-from raynb.jupyter.output.patience import Patience
+from raynb.jupyter.output.patience import Patience, in_slices
 from raynb.jupyter.output.redirections import Redirections, watch_widgets
 from raynb.jupyter.output.registry import Cell, Cells
 from raynb.jupyter.output.sinks import PlainSink, Sink
@@ -111,6 +111,7 @@ class Router:
             self._thread.join(timeout=2.0)
             self._thread = None
         self.drain()
+        self.drain()  # what came during the first
 
     def receive(self, output: Output) -> None:
         """Enqueues a piece of output; a listener of the engine's ``on_output``."""
@@ -229,7 +230,7 @@ class Router:
         self._queue.append(_After(shown.set))
         self._urgent.set()
         self._arrived.set()
-        self._patience.wait(shown.wait)
+        self._patience.wait(lambda seconds: in_slices(shown, seconds, lambda: self._stopped))
         return True
 
     def _take(self, work: Callable[[], None], patient: bool = False) -> None:
@@ -259,18 +260,18 @@ class Router:
             if self._held:
                 held, self._held = self._held, []
                 self._show(held, awaited)
-            while self._queue:
+            left = len(self._queue)  # in a flood more comes meanwhile: who waits for these, waits for no others
+            while left:
                 outputs: list[Output] = []
-                while self._queue:
-                    item = self._queue[0]
-                    if not isinstance(item, Output):
-                        break
+                while left and isinstance(item := self._queue[0], Output):
                     outputs.append(item)
                     self._queue.popleft()
+                    left -= 1
                 self._show(outputs, awaited or (bool(self._queue) and isinstance(self._queue[0], _After)))
-                if not self._queue or isinstance(self._queue[0], Output):  # that has come meanwhile
-                    continue
+                if not left:
+                    break
                 item = self._queue.popleft()
+                left -= 1
                 if isinstance(item, _After):
                     actions.append(item.action)
                 elif not isinstance(item, Output):
