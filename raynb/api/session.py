@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import atexit
 import contextlib
+import dataclasses
 import logging
 import os
 import sys
@@ -73,6 +74,7 @@ def make_engine(config: Config) -> DriverEngine:
 
         local = launch(config)
         local.neighbours.on_stop = lambda who: _stop_for(local, who)
+        start = dataclasses.replace(start, folder=local.supervision.folder)  # it may have been left meanwhile
         engine = local
     slot.starts[engine] = start
     breakpoints.attach(engine)

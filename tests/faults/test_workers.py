@@ -5,10 +5,12 @@ from __future__ import annotations
 import hashlib
 import os
 import re
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from raynb.base import engine
 from raynb.exceptions import ActorDiedError, RayTaskError, WorkerCrashedError
 from raynb.testing import faults, leaks
 from raynb.testing.faults import Bomb, Counter, Gate
@@ -249,6 +251,17 @@ def test_a14_the_supervisor_killed_is_survived_or_said_at_once(raynb_runtime: An
     except RayError as error:
         answer = str(error)
     assert answer == 1 or re.search("supervisor|runtime", answer), answer
+
+
+def test_a14_a_later_supervisor_starts_workers_where_the_first_did(
+    raynb_runtime: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    runtime: Any = engine.current()
+    before = runtime.supervision._settings()
+    assert before["cwd"] == engine.starts[runtime].folder == os.getcwd()
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    assert runtime.supervision._settings() == before
 
 
 def test_an_exception_is_not_a_crash(ray: Any) -> None:

@@ -62,6 +62,8 @@ class Supervision:
         self._workers = workers
         self._lose_worker = lose_worker
         self._deaths = SupervisorDeaths(config.worker_start_attempts)
+        #: Where workers look for modules and in which folder they run, also those of a later supervisor.
+        self.path, self.folder = list(sys.path), surroundings.folder()
 
     def spawn(self, worker: int, settings: dict[str, Any], fds: tuple[int, ...]) -> tuple[Channel, Channel, Any]:
         """Has the current supervisor start a worker process (`Processes`)."""
@@ -94,8 +96,8 @@ class Supervision:
             "inline_limit": self._config.inline_limit,
             "spill_directory": self._disk.path,
             "spill_home": self._disk.home,
-            "sys_path": list(sys.path),
-            "cwd": surroundings.folder(),
+            "sys_path": self.path,
+            "cwd": self.folder,
             "namespace": self._config.namespace or "",
         }
 
