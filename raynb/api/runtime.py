@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import functools
 import math
@@ -59,12 +60,13 @@ def _config(given: dict[str, Any], address: str | None = None) -> Config:
         raise TypeError(f"init(namespace={wanted['namespace']!r}): namespace must be None or a string.")
     if wanted.get("namespace") == "":
         raise ValueError('"" is not a valid namespace. Pass None to not specify a namespace.')
-    if wanted.get("runtime_env") and address is None:
+    if wanted.get("runtime_env") and address is None and not wanted.get("cluster"):
         checked = dict(options.runtime_env(wanted["runtime_env"], None))  # what is wrong is said here, not in a task
         # Whole paths: the caller may go to another folder before a task is submitted.
         places = ("working_dir", checked.get("working_dir")), ("py_modules", list(checked.get("py_modules", ())))
         if whole := {name: place for name, place in places if place}:
-            wanted["runtime_env"] = {**wanted["runtime_env"], **whole}
+            wanted["runtime_env"] = copy.copy(wanted["runtime_env"])  # a `RuntimeEnv` remains one
+            wanted["runtime_env"].update(whole)
     if wanted.get("share", "off") not in ("off", "fair"):
         raise ValueError(f"init(share={wanted['share']!r}): it must be 'off' or 'fair'")
     wanted["resources"] = dict(wanted.get("resources") or {})

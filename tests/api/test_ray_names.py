@@ -164,6 +164,10 @@ def test_the_folders_of_a_runtime_env_are_those_where_init_was_called(
     place = str(tmp_path / "code")
     assert found == {"working_dir": place, "py_modules": [place], "env_vars": {"A": "1"}}
     assert given["working_dir"] == "code"
+    rays = _config({"runtime_env": ray.runtime_env.RuntimeEnv(working_dir="code")}).runtime_env
+    assert isinstance(rays, ray.runtime_env.RuntimeEnv)
+    assert rays["working_dir"] == place
+    assert _config({"runtime_env": given, "cluster": "local"}).runtime_env == given  # Ray itself looks for them
 
 
 def test_a_runtime_on_its_way_counts_as_initialized(monkeypatch: pytest.MonkeyPatch) -> None:
