@@ -285,8 +285,8 @@ class WorkerProcess:
                 self.executor.host.relieve()  # type: ignore[union-attr]
             else:
                 woken = link.wait_data(0.05 if self.stopping else heap.REST_SECONDS if warm else None, eager=True)
-                link.read()
-                if warm and not woken:  # by another thread of ours, say, that has read the next task
+                came = link.read()
+                if warm and not woken and not came:  # nor has another thread of ours read the next task
                     warm = False
                     heap.give_back()
 

@@ -59,3 +59,17 @@ def test_a_handler_that_raises_stops_nobody_and_is_told(handler: Handler, error:
     handler.error = None
     trace.swallowed("here again", ValueError("odd"))
     assert until(lambda: len(handler.records) == 2)
+
+
+def test_a_handler_that_takes_nothing_is_not_waited_for_with_all_errors_in_hand(
+    handler: Handler, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert until(lambda: not trace._unlogged)
+    monkeypatch.setattr(trace, "MAX_UNLOGGED", 5)
+    with handler.wanted:
+        for number in range(20):
+            trace.swallowed(f"here {number}", ValueError("odd"))
+        assert len(trace._unlogged) <= 5
+        assert "here 19" in {error.where for error in list(trace.ring)}
+    assert until(lambda: len(handler.records) >= 5)
+    assert handler.records[0][1].startswith("here 0:")

@@ -22,7 +22,7 @@ log = logging.getLogger("raynb")
 log.addHandler(logging.NullHandler())
 
 MAX_ERRORS = 50
-MAX_UNLOGGED = 1_000  # errors that wait for a handler, the latest: each holds the frames that it has passed through
+MAX_UNLOGGED = 1_000  # errors that wait for a handler, the earliest: each holds the frames that it has passed through
 END_SECONDS = 1.0  # at the end of the process, what is not logged yet is waited for so long
 
 
@@ -53,11 +53,14 @@ def swallowed(where: str, error: BaseException, level: int = logging.WARNING) ->
         said = f"{type(error).__name__}, whose __str__ raises {type(broken).__name__}"
     ring.append(Swallowed(time.time(), where, said))
     if level >= log.getEffectiveLevel():
-        _unlogged.append((level, where, said, error))
+        # With more, the oldest would have to go: its frames may be the last that hold an object with a destructor of
+        # the user's, which would run here, perhaps under a lock of ours.
+        if len(_unlogged) < MAX_UNLOGGED:
+            _unlogged.append((level, where, said, error))
         _start()
 
 
-_unlogged: deque[tuple[int, str, str, BaseException]] = deque(maxlen=MAX_UNLOGGED)
+_unlogged: deque[tuple[int, str, str, BaseException]] = deque()
 _lock = threading.RLock()  # a signal handler, or a destructor, may come here, too
 _thread: threading.Thread | None = None
 
