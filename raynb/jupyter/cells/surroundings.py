@@ -59,6 +59,7 @@ class Surroundings:
         self._packed: dict[str, bytes] = {}
         self._complaints: set[str] = set()
         self._fresh = True  # a new cell, or something was counted
+        self._looking = 0  # the thread that looks closely, and has not made a mark yet
         self._path: list[str] = []
         self._filters: list[Any] = []
         self._handlers: list[Any] = []
@@ -113,6 +114,8 @@ class Surroundings:
             or (self._handlers and _formats(self._handlers) != self._formats)
             or _UNCHANGED not in logging.root._cache  # type: ignore[attr-defined]
             or (_now() - surroundings.submitted_at > GAP_SECONDS and self._shows_differently())
+            # Last: another thread has seen what differs, and not made the mark of it yet.
+            or (self._looking and self._looking != threading.get_ident())
         ):
             with self._lock:
                 self._look_closely()
@@ -130,30 +133,32 @@ class Surroundings:
 
     def _look_closely(self) -> None:
         """Packs the parts that have changed; a cell's first look makes a new mark in any case."""
-        fresh, self._fresh = self._fresh, False
+        again, self._looking = bool(self._looking), threading.get_ident()  # an exception stopped the last look half way
+        fresh, self._fresh = self._fresh or again, False
         path, filters, handlers = list(sys.path), list(warnings.filters), list(logging.root.handlers)
-        if path != self._path or not self._values:
+        if again or path != self._path or not self._values:
             self._path = path
             self._take("path", path)
             module_path.took()
         if fresh:
             self._look_at_folder_and_env()
-        if filters != self._filters or not self._values:
+        if again or filters != self._filters or not self._values:
             self._filters = filters
             self._take("warnings", kernel_state.warning_filters(filters))
         formats = _formats(handlers)
         loggers_differ = _UNCHANGED not in logging.root._cache  # type: ignore[attr-defined]
-        if handlers != self._handlers or formats != self._formats or loggers_differ:
+        if again or handlers != self._handlers or formats != self._formats or loggers_differ:
             self._handlers, self._formats = handlers, formats
             logging.root._cache[_UNCHANGED] = True  # type: ignore[attr-defined]
             self._take("logging", kernel_state.logging_levels())
-        if self._shows_differently():
+        if again or self._shows_differently():
             self._look_at_displays()
         if self._changed:
             self._changed = False
             surroundings.mark = self._marked()
         elif fresh:
             surroundings.mark = Mark(surroundings.mark.key, surroundings.mark.blob)
+        self._looking = 0
 
     def _look_at_folder_and_env(self) -> None:
         try:

@@ -1,0 +1,49 @@
+"""The kernel's surroundings, as each submission takes them along."""
+
+from __future__ import annotations
+
+import sys
+import threading
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from raynb.base.process import surroundings as taken
+from raynb.jupyter.cells.surroundings import Surroundings
+
+
+@pytest.fixture
+def watched(monkeypatch: pytest.MonkeyPatch) -> Surroundings:
+    monkeypatch.setattr(taken, "mark", taken.Mark())
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    shell = SimpleNamespace(display_formatter=None)
+    router = SimpleNamespace(redirections=SimpleNamespace(look=lambda: None))
+    config = SimpleNamespace(follow=["path"])
+    made: Any = SimpleNamespace(shell=shell, router=router, config=config)
+    found = Surroundings(made)
+    monkeypatch.setattr(found, "_shows_differently", lambda: False)
+    return found
+
+
+def test_a_thread_that_submits_while_another_looks_takes_what_that_one_has_seen(
+    watched: Surroundings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine: Any = None
+    before = watched.look(engine)
+    sys.path.insert(0, "new")
+    found: list[taken.Mark] = []
+    other = threading.Thread(target=lambda: found.append(watched.look(engine)))
+    take = watched._take
+
+    def held(part: str, value: object) -> None:
+        if part == "path":  # half way: what differs is noted, the mark is the former one
+            other.start()
+            other.join(0.2)  # it waits for this one
+        take(part, value)
+
+    monkeypatch.setattr(watched, "_take", held)
+    mark = watched.look(engine)
+    other.join(60)
+    assert mark.key != before.key
+    assert [one.key for one in found] == [mark.key]
