@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import sys
 import threading
 from types import SimpleNamespace
@@ -17,6 +18,7 @@ from raynb.jupyter.cells.surroundings import Surroundings
 def watched(monkeypatch: pytest.MonkeyPatch) -> Surroundings:
     monkeypatch.setattr(taken, "mark", taken.Mark())
     monkeypatch.setattr(sys, "path", list(sys.path))
+    monkeypatch.setattr(logging.root, "_cache", {})  # where a look leaves a sign
     shell = SimpleNamespace(display_formatter=None)
     router = SimpleNamespace(redirections=SimpleNamespace(look=lambda: None))
     config = SimpleNamespace(follow=["path"])
