@@ -48,6 +48,8 @@ _destructors: set[CodeType | None] = {
 }
 RETRY_SECONDS = 0.001
 LOOK_SECONDS = 0.05  # a wait in which Ctrl-C is held back is left so often, to let it through
+#: Others are begun anew so often: Python does not see a Ctrl-C that came between its last look for one and the wait.
+RESUME_SECONDS = 1.0
 
 
 _gc_enable, _gc_disable, _gc_isenabled = gc.enable, gc.disable, gc.isenabled
@@ -261,12 +263,17 @@ class Turn:
             return False
         if patience is not None:
             return self._take_within(work, patience)
-        with self._lock:
+        got: list[bool] = []
+        try:
+            # An exception finds both or neither: having the lock, and knowing of it, are one call of C.
+            while True not in got:
+                got.extend(map(self._lock.acquire, (True,), (LOOK_SECONDS,)))
             self._owner = _get_ident()
-            try:
-                work()
-            finally:
+            work()
+        finally:
+            if True in got:
                 self._owner = 0
+                self._lock.release()
         return True
 
     def _take_within(self, work: Callable[[], object], patience: float) -> bool:

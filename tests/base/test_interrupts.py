@@ -137,7 +137,7 @@ def test_the_collector_pauses_while_a_thread_waits_to_enter() -> None:
 @pytest.mark.parametrize("patience", [None, 60.0])
 def test_while_a_thread_has_its_turn_the_collector_goes_on_and_ctrl_c_ends_a_wait_for_it(patience: Any) -> None:
     turn = interrupts.Turn()
-    begun, go_on, over, refused = threading.Event(), threading.Event(), threading.Event(), []
+    begun, go_on, refused = threading.Event(), threading.Event(), []
     main = threading.get_ident()
 
     def block() -> None:
@@ -147,12 +147,11 @@ def test_while_a_thread_has_its_turn_the_collector_goes_on_and_ctrl_c_ends_a_wai
 
     def press() -> None:
         frame = None
-        while frame is None and not over.is_set():  # a late Ctrl-C of another test may end the wait before this one
+        while frame is None:  # it may be pressed just before the wait begins
             frame = sys._current_frames()[main]
             while frame is not None and frame.f_code is not interrupts.Turn.take.__code__:
                 frame = frame.f_back
-        if not over.is_set():
-            signal.pthread_kill(main, signal.SIGINT)
+        signal.pthread_kill(main, signal.SIGINT)
 
     thread = threading.Thread(target=lambda: turn.take(block))
     thread.start()
@@ -163,7 +162,6 @@ def test_while_a_thread_has_its_turn_the_collector_goes_on_and_ctrl_c_ends_a_wai
         with pytest.raises(KeyboardInterrupt):
             pressing.start()
             turn.take(lambda: None, patience)
-        over.set()
         pressing.join(60)
         assert not turn.take(lambda: None, 0.0)
     finally:

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, TypeVar
 
 from raynb.base import engine as slot
+from raynb.base.interrupts import RESUME_SECONDS
 
 if TYPE_CHECKING:
     from concurrent.futures._base import _Waiter
@@ -54,8 +55,11 @@ class FutureWait:
         try:
             while True:
                 with self._condition:
-                    left = None if deadline is None else max(0.0, deadline - time.monotonic())
-                    self._condition.wait_for(lambda: self._aside is not None or self._is_over(), left)
+                    while self._aside is None and not self._is_over():
+                        left = RESUME_SECONDS if deadline is None else deadline - time.monotonic()
+                        if left <= 0:
+                            break
+                        self._condition.wait(min(left, RESUME_SECONDS))
                     aside, self._aside = self._aside, None
                 if aside is None:
                     return None if deadline is None else max(0.0, deadline - time.monotonic())

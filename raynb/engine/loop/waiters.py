@@ -14,6 +14,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from raynb.base import engine as slot
+from raynb.base.interrupts import RESUME_SECONDS
 from raynb.base.process import shelter, strikes
 from raynb.base.process.bell import Bell
 from raynb.engine.loop.polling import Poller, Wake
@@ -180,7 +181,7 @@ class Waiters:
                     self._lead.release()
                     self._promote()
             else:
-                self._follow(waiter, deadline, 1.0 if gone is None else shelter.LOOK_SECONDS)
+                self._follow(waiter, deadline, RESUME_SECONDS if gone is None else shelter.LOOK_SECONDS)
         return True
 
     def _be_leader(self, waiter: Waiter, deadline: float | None, gone: Callable[[], bool] | None) -> None:
@@ -203,11 +204,10 @@ class Waiters:
                 return
             if gone is None and waiter.may_move and shelter.must_move():
                 return
-            if gone is not None:
-                if gone():
-                    return
-                left = shelter.LOOK_SECONDS if left is None else min(left, shelter.LOOK_SECONDS)
-            events = poll.wait(left)
+            if gone is not None and gone():
+                return
+            most = RESUME_SECONDS if gone is None else shelter.LOOK_SECONDS
+            events = poll.wait(most if left is None else min(left, most))
             if events:
                 loop.receive(events)
 
