@@ -35,20 +35,17 @@ class Pace:
         self._loop = loop
         self.submissions = 0
         self._drained_at = 0.0  # when a loop of submissions or puts last drained the queue (monotonic seconds)
-        self._drained = 0  # submissions by then
         self._submitted_at = 0.0  # the last submission (monotonic seconds)
 
     def submitted(self, now: float) -> None:
         """Call after a submission: sends it at once if the last frame is a while ago, else with others."""
-        self.submissions = count = self.submissions + 1
+        self.submissions += 1
         loop = self._loop
         # The one before was waited for, so this one will be, too, most likely.
         one_by_one = loop.waiters.last_led > self._submitted_at
         self._submitted_at = now
         if (one_by_one or now - self._drained_at > TAKE_SECONDS) and self._may_enter():
             self._drained_at = now
-            alone = count - self._drained <= 1
-            self._drained = count
             if one_by_one:
                 # Its worker begins while the caller goes on to `get`. Refs that went are left for there.
                 with loop.lock:
@@ -63,6 +60,7 @@ class Pace:
                 # Answers to a loop of submissions are read as it goes on: few at a time, and the tasks they end
                 # were made a moment ago, so they are still in the processor's cache. A task by itself has no
                 # answer yet: looking for one makes "one task at a time" 2 % slower.
+                alone = len(loop.machine.tasks.table) <= 1
                 if not alone and not loop.io.stopping and (events := loop.waiters.poll.wait(0)):
                     loop.receive(events)
                 loop.run_callbacks()
