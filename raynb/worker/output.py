@@ -24,6 +24,8 @@ from raynb.base.text import clean
 from raynb.wire import messages as w
 from raynb.worker import descent, state
 
+_get_ident = threading.get_ident
+
 HELD_MAX_CHARACTERS = 1 << 18  # characters kept back at the most
 READ_BYTES = 65536
 STREAMS = (("stdout", 1), ("stderr", 2))
@@ -149,6 +151,8 @@ class Capture:
         self._pipes: dict[int, tuple[str, state.RunningTask | None]] = {}  # of ended tasks: with the task
         self._poll: Any = select.poll()
         self._polling = Critical()  # poll objects refuse two threads at once
+        self._look: Any = select.poll()  # at the same pipes; the main thread's
+        self._main_ident = threading.get_ident()
         #: This is a child that a task has forked: it writes to the descriptors, and its parent reads them.
         self.is_forked = False
 
@@ -177,6 +181,7 @@ class Capture:
             pass
         self._pipes[read] = kind, None
         self._poll.register(read, select.POLLIN)
+        self._look.register(read, select.POLLIN)
         self._worker.link.watch(read, self.drain)
 
     def _leave_pipes(self, owner: state.RunningTask) -> None:
@@ -194,6 +199,7 @@ class Capture:
     def _close_pipe(self, fd: int) -> None:
         del self._pipes[fd]
         self._poll.unregister(fd)
+        self._look.unregister(fd)
         self._worker.link.forget(fd)
         os.close(fd)
 
@@ -246,6 +252,12 @@ class Capture:
         if self._size:
             self._worker.link.nudge()
 
+    def _all_read(self) -> bool:
+        """Returns whether nothing is in the pipes, nor on its way from them; False, too, in another thread than the
+        main one. A look without the critical section takes 5 % off the worker's part of "1,000 actor calls"."""
+        # In this order: who has read what was in there has the section until it is added.
+        return _get_ident() == self._main_ident and not self._look.poll(0) and not self._polling.locked()
+
     def _read(self, owner: state.RunningTask | None) -> bool:
         """Reads the pipes until they are empty; returns whether it has left off, because there is so much to send.
 
@@ -282,7 +294,8 @@ class Capture:
 
     def end_of_task(self, owner: state.RunningTask) -> None:
         """Posts everything the task wrote, before its result is posted."""
-        self.drain(owner)
+        if not self._all_read():
+            self.drain(owner)
         if descent.has_children:
             self._leave_pipes(owner)
         if self._size:
