@@ -74,6 +74,7 @@ EXTRA_IMPORTS: dict[tuple[str, str], str] = {
 CORE_STDLIB = {
     "__future__", "abc", "bisect", "collections", "contextlib", "copy", "dataclasses", "enum",
     "functools", "heapq", "itertools", "math", "operator", "types", "typing",
+    "pickle",  # the history packs its old entries, plain values, to save memory and the collector's time
 }  # fmt: skip
 
 #: Builtins that are I/O, and so are not called in `core`.
