@@ -56,6 +56,8 @@ def _enter(sets: dict[int, set[int]], key: int, member: int) -> None:
         found.add(member)
 
 
+#: State → state that `TASK` allows after it → what the history calls that.
+_MARKS = {old: {state: MOVED[state] for state in states} for old, states in TASK.items()}
 #: Tasks that an error names at most, of those that it came through.
 MAX_NAMES = 20
 
@@ -128,13 +130,14 @@ class Tasks:
     def move(self, task: Task, state: str) -> None:
         """Moves the task to a state that `TASK` allows; updates the counts by state, and records it."""
         old = task.state
-        if state not in TASK[old]:
+        mark = _MARKS[old].get(state)
+        if mark is None:
             self._history.impossible("task", task.spec.task_id, old, state)
         task.state = state
         group = task.group
         group[old] -= 1
         group[state] += 1
-        self._history.add(self._step.now, MOVED[state], task.spec.task_id)
+        self._history.add(self._step.now, mark, task.spec.task_id)
 
     # -- submission ----------------------------------------------------------------------------
     def submitted(self, spec: TaskSpec) -> Task:
