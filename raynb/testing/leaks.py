@@ -253,15 +253,14 @@ class Held:
 def until(condition: Callable[[], object], timeout: float = 60.0, interval: float = 0.01) -> bool:
     """Waits for a condition; returns whether it came true within ``timeout`` seconds."""
     deadline = time.monotonic() + timeout
-    pause = threading.Event()
     while not condition():
         if time.monotonic() > deadline:
             return False
-        pause.wait(interval)
+        time.sleep(interval)  # a cancel, or a Ctrl-C, in `Event.wait` may come out as a RuntimeError of its lock
     return True
 
 
-def left(before: Held, timeout: float = 30.0) -> list[str]:
+def left(before: Held, timeout: float = 60.0) -> list[str]:
     """Returns what is still there beyond ``before``, after waiting up to ``timeout`` s for it to go."""
     news: list[str] = []
 
@@ -274,7 +273,7 @@ def left(before: Held, timeout: float = 30.0) -> list[str]:
     return news
 
 
-def check(before: Held, timeout: float = 30.0, what: str = "the code under test") -> None:
+def check(before: Held, timeout: float = 60.0, what: str = "the code under test") -> None:
     """Fails when something beyond ``before`` is still held ``timeout`` seconds from now.
 
     Raises:
@@ -285,7 +284,7 @@ def check(before: Held, timeout: float = 30.0, what: str = "the code under test"
         raise AssertionError(f"{what} left {len(news)} thing(s) behind:\n  " + "\n  ".join(news))
 
 
-def check_gone(value: str, timeout: float = 2.0, name: str = MARKER) -> float:
+def check_gone(value: str, timeout: float = 60.0, name: str = MARKER) -> float:
     """Waits until no process with the mark is alive. Returns how long that took, in seconds.
 
     Raises:

@@ -32,10 +32,10 @@ if TYPE_CHECKING:
 MARKER_TEXT = (
     "raynb(*, leaks=True, **options): options of the runtime that the fixture raynb_runtime starts "
     "(as raynb.init takes them); leaks=False leaves out the check for what the test left behind, "
-    "a number is for how many seconds the check waits for the last things to go (default 30)."
+    "a number is for how many seconds the check waits for the last things to go (default 60)."
 )
 
-PATIENCE_SECONDS = 30.0  # that the check waits for what a test used to go, on a machine that is busy
+PATIENCE_SECONDS = 60.0  # that the check waits for what a test used to go, on a machine that is busy
 
 #: The test after which a global runtime was first seen running; empty: there is none.
 _left_by: pytest.StashKey[str] = pytest.StashKey()

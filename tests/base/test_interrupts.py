@@ -6,6 +6,7 @@ import gc
 import signal
 import sys
 import threading
+import time
 import weakref
 from collections.abc import Iterator
 from typing import Any
@@ -26,7 +27,7 @@ def own_handler() -> Iterator[None]:
 
 def wait_for_the_interrupt() -> None:
     while True:
-        threading.Event().wait(0.01)
+        time.sleep(0.01)  # not `Event.wait`: one that falls in there may come out as a RuntimeError of its lock
 
 
 def test_in_a_callback_of_the_garbage_collector() -> None:
@@ -37,9 +38,9 @@ def test_in_a_callback_of_the_garbage_collector() -> None:
             sent.append(1)
             signal.raise_signal(signal.SIGINT)
 
-    gc.callbacks.append(callback)
     try:
         with pytest.raises(KeyboardInterrupt):
+            gc.callbacks.append(callback)  # inside: from here on any allocation may call it
             gc.collect()
             wait_for_the_interrupt()
     finally:
