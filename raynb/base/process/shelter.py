@@ -188,7 +188,8 @@ def aside(step: Callable[..., T], *args: object) -> T:
             raise error
         finally:
             job.error = error = None
-    return job.result  # type: ignore[no-any-return]
+    result, job.result = job.result, None  # the thread that has run it may hold the job for a moment more
+    return result  # type: ignore[no-any-return]
 
 
 def sheltered(method: F) -> F:
