@@ -5,6 +5,10 @@ from __future__ import annotations
 from raynb.base import ends
 from raynb.base.spec import Location
 
+#: What Python's `Event.wait` and its like raise when an interrupt falls between their lock's release and their wait:
+#: they release it once more.
+_OF_LOCKS = ("release unlocked lock", "cannot release un-acquired lock")
+
 
 def why_left(raised: BaseException) -> str:
     """Returns why a process ends that was asked to end: ``sys.exit`` or ``exit_actor``."""
@@ -19,6 +23,13 @@ def is_crash(raised: BaseException) -> bool:
     ``exit_actor`` and ``sys.exit(0)`` are a wish to end; any other code of ``sys.exit`` is a crash, as in Ray.
     """
     return isinstance(raised, SystemExit) and raised.code != 0
+
+
+def is_interrupt(raised: BaseException) -> bool:
+    """Returns whether an interrupt has ended the code that raised this."""
+    return isinstance(raised, KeyboardInterrupt) or (
+        type(raised) is RuntimeError and str(raised) in _OF_LOCKS and isinstance(raised.__context__, KeyboardInterrupt)
+    )
 
 
 def left(name: str, raised: BaseException) -> tuple[tuple[str, str, tuple[str, ...]], tuple[str, str]]:

@@ -303,7 +303,7 @@ class TaskExecutor:
         flags = w.FAILED
         if isinstance(raised, (SystemExit, LeaveWorker, AsyncioActorExit)):
             return self._leaving(running, raised)
-        if isinstance(raised, KeyboardInterrupt) and running.interrupted:
+        if running.interrupted and failures.is_interrupt(raised):
             cancelled, described = failures.cancelled(ids.to_hex(running.task, worker.nonce, ids.TASK_HEX))
             return ((cancelled, 0, ()),), flags | w.CANCELLED, described
         value, described, contained = errors.task_error(

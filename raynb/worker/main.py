@@ -32,7 +32,7 @@ from raynb.worker.output import Capture
 from raynb.worker.signals import Signals
 
 RELIEF_SECONDS = 0.002  # while calls of an actor wait for a thread, it is seen to this often
-HEED_MAX_SECONDS = 1.0  # seconds that the start of a task waits for an interrupt on its way
+HEED_MAX_SECONDS = 5.0  # seconds that the start of a task waits for an interrupt on its way
 
 
 class WorkerProcess:

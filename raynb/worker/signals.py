@@ -56,7 +56,9 @@ class Signals:
         """Replaces `signal.signal`."""
         number = int(signalnum)
         if not callable(handler) or handler in (signal.SIG_DFL, signal.SIG_IGN) or number == CANCEL:
-            return self._seen(number, self._set(signalnum, handler))
+            old = self._set(signalnum, handler)
+            self.held.pop(number, None)  # whose handler is gone
+            return self._seen(number, old)
         before = self._handlers.get(number)
         self._handlers[number] = handler
         try:
@@ -91,12 +93,13 @@ class Signals:
         return bool(self.target or self.held)
 
     def again(self) -> None:
-        """Sends the held signal once more."""
+        """Has the main thread look at what is held once more. A held signal itself is not sent again: it may be handled
+        in this moment, and would be handled twice; or be left to the system by now, which would end the process."""
         current = state.main_running
         if self.target and (current is None or current.task != self.target):
             self.target = 0  # it was over before
-        for number in ((CANCEL,) if self.target else ()) + tuple(self.held):
-            signal.pthread_kill(self._main, number)
+        if self.pending:
+            signal.pthread_kill(self._main, CANCEL)
 
     def task_over(self, plain: bool) -> None:
         """After a task: the next one's cancel is not for the handler that this one has left (``plain``: a
@@ -113,9 +116,16 @@ class Signals:
             if number != CANCEL:
                 self._handlers[number](number, frame)
             return
-        if number == CANCEL:
-            self._cancel_arrived(frame)
+        if number != CANCEL:
+            self._handle(number, frame)
             return
+        self._cancel_arrived(frame)
+        for held in tuple(self.held):
+            if held in self.held:  # else it was handled in the middle of another one
+                self._handle(held, frame)
+
+    def _handle(self, number: int, frame: FrameType | None) -> None:
+        """Calls the user's handler of a signal where that may be, or holds the signal."""
         place = user_code.where(frame)
         if place == user_code.USER:
             self.held.pop(number, None)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import pickle
 import sys
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -79,6 +80,18 @@ def test_why_a_process_was_left() -> None:
     assert failures.why_left(SystemExit(3)) == "it called sys.exit(3)"
     assert failures.why_left(SystemExit()) == "it called sys.exit(0)"
     assert failures.why_left(GeneratorExit()) == "exit_actor() was called"
+
+
+def test_an_interrupt_that_python_makes_an_error_of_a_lock_of_is_one() -> None:
+    lock = threading.Lock()
+    with pytest.raises(RuntimeError) as caught, lock:  # as in `Event.wait`
+        lock.release()
+        raise KeyboardInterrupt
+    assert failures.is_interrupt(caught.value)
+    assert failures.is_interrupt(KeyboardInterrupt())
+    with pytest.raises(RuntimeError) as caught:
+        lock.release()
+    assert not failures.is_interrupt(caught.value)
 
 
 def test_a_temporary_environment_is_taken_back_also_after_an_error(tmp_path: Path, monkeypatch: Any) -> None:
