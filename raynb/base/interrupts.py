@@ -339,6 +339,12 @@ class Allowed:
             _depth = self._before
 
 
+def join(thread: threading.Thread) -> None:
+    """Waits for the end of a thread; a Ctrl-C ends the wait, also one that came just before it."""
+    while thread.is_alive():
+        thread.join(RESUME_SECONDS)
+
+
 def _raise_pending() -> None:
     global _pending
     if _pending and not _depth:

@@ -147,7 +147,7 @@ class Notebook:
         starting = self.starting
         if starting is not None:
             try:
-                starting.join()
+                interrupts.join(starting)
             except KeyboardInterrupt:
                 interrupts.given_up.set()  # a cluster that starts no worker would be waited for in the background
                 starting.join(2.0)
@@ -165,7 +165,7 @@ class Notebook:
     def stop(self) -> None:
         """Shuts the runtime down, in order."""
         if self.starting is not None:
-            self.starting.join()
+            interrupts.join(self.starting)
             self.starting = None
         api.shutdown()
         self.actors.clear()

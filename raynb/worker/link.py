@@ -17,7 +17,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from raynb.base.interrupts import Critical
+from raynb.base.interrupts import RESUME_SECONDS, Critical
 from raynb.run.inspection import dumps
 from raynb.wire import messages as w
 from raynb.wire.channel import Channel, Closed
@@ -64,10 +64,10 @@ class Sender:
             self._wait_for_room()
 
     def _wait_for_room(self) -> None:
-        """Returns when the driver has read something."""
+        """Returns when the driver has read something, or after a moment."""
         room = select.poll()  # one of its own: poll objects refuse two threads at once
         room.register(self.data.fd, select.POLLOUT)
-        room.poll()
+        room.poll(RESUME_SECONDS * 1000)
 
     def _send_queued(self) -> bool:
         """Sends what is queued as one frame, after the rest of the frame before; returns whether all is out."""

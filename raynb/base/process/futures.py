@@ -20,6 +20,15 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 
+def _unheard(wait: object) -> Callable[[], None]:
+    """Stands for `raynb.base.engine.on_wait` where nobody listens: the wait is begun anew often all the same."""
+    return _nothing
+
+
+def _nothing() -> None:
+    """The end of a wait that nobody listens to."""
+
+
 class FutureWait:
     """A wait for futures, as `raynb.base.engine.on_wait` is called with it.
 
@@ -47,11 +56,9 @@ class FutureWait:
 
     def wait(self, timeout: float | None) -> float | None:
         """Waits until it is over or ``timeout`` seconds have passed; returns what is left of them."""
-        on_wait = slot.on_wait
-        if on_wait is None:
-            return timeout
+        begins = slot.on_wait or _unheard
         deadline = None if timeout is None else time.monotonic() + timeout
-        over = on_wait(self)
+        over = begins(self)
         try:
             while True:
                 with self._condition:
@@ -66,7 +73,7 @@ class FutureWait:
                 began = time.monotonic()
                 over()
                 aside()
-                over = on_wait(self)  # after it, so that it may interrupt again
+                over = begins(self)  # after it, so that it may interrupt again
                 if deadline is not None:
                     deadline += time.monotonic() - began
         finally:

@@ -12,8 +12,11 @@ import contextlib
 import contextvars
 import selectors
 import threading
+import time
 from collections.abc import Callable, Iterator
 from typing import Any
+
+from raynb.base.interrupts import RESUME_SECONDS
 
 
 class _Selector(selectors.DefaultSelector):
@@ -30,7 +33,7 @@ class _Selector(selectors.DefaultSelector):
             self.owner.idle = True
             self.owner.loop.stop()
             timeout = 0
-        return super().select(timeout)
+        return super().select(RESUME_SECONDS if timeout is None else timeout)
 
 
 @contextlib.contextmanager
@@ -89,8 +92,12 @@ class DrivenLoop:
         until nothing is left that could go on by itself."""
         if self.driven_here() or done() or self.loop.is_closed():
             return
-        if not self._turn.acquire(timeout=-1 if timeout is None else min(timeout, threading.TIMEOUT_MAX)):
-            return
+        end = None if timeout is None else time.monotonic() + timeout
+        left = RESUME_SECONDS if timeout is None else min(timeout, RESUME_SECONDS)
+        while not self._turn.acquire(timeout=max(0.0, left)):
+            if left <= 0:
+                return
+            left = RESUME_SECONDS if end is None else min(end - time.monotonic(), RESUME_SECONDS)
         try:
             self._driver = threading.get_ident()
             self.patient = patient

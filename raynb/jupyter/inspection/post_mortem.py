@@ -15,6 +15,7 @@ from raynb.api.terminal.breakpoints import Answer, converse
 from raynb.base import engine as engines
 from raynb.base import ids
 from raynb.base.interfaces import DriverEngine, Inspection
+from raynb.base.interrupts import RESUME_SECONDS
 from raynb.exceptions import ActorDiedError, RayError, RayTaskError, RuntimeGoneError
 from raynb.jupyter.inspection.prompt import reader, sources_of
 from raynb.jupyter.on_worker.failures import keep_failures
@@ -195,7 +196,10 @@ class PostMortems:
         chosen: list[tuple[int, int]] = []
 
         def ask(command: str, payload: object) -> Answer:
-            answer: Answer = inspection.ask(worker, "debug", session, command, payload).result()
+            asked = inspection.ask(worker, "debug", session, command, payload)
+            while not asked.done():  # begun anew: a Ctrl-C that came just before a wait is not seen in it
+                concurrent.futures.wait([asked], RESUME_SECONDS)
+            answer: Answer = asked.result()
             return answer
 
         def say(prompt: str, line: str) -> Answer | None:

@@ -8,7 +8,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from raynb.base import engine as engines
-from raynb.base import limits
+from raynb.base import interrupts, limits
 from raynb.base.rows import TASK_ENDED
 from raynb.jupyter.formatting import at, counted, format_bytes
 from raynb.jupyter.output.displays import CARD_TYPE
@@ -110,7 +110,7 @@ class LiveCards:
         if cell is None:
             return
         if cell.batch and notebook.starting is not None:
-            notebook.starting.join()
+            interrupts.join(notebook.starting)
         name = f"raynb-card-{id(self):x}-{cell.scope}"
         bundle = Card(notebook).bundle(name)
         displays.record({"data": bundle})

@@ -18,6 +18,7 @@ from raynb import api as ray
 from raynb import exceptions
 
 Batch = list[tuple[bool, Any]]
+LOOK_SECONDS = 1.0  # a wait is begun anew so often: a Ctrl-C that came just before it is not seen while it lasts
 
 
 def _read(ref: Any) -> Batch:
@@ -94,7 +95,9 @@ class AsyncResult:
         end = None if timeout is None else time.monotonic() + timeout
         if self._refs:
             ray.wait(self._refs, num_returns=len(self._refs), timeout=timeout)
-        self._called.wait(None if end is None else max(0.0, end - time.monotonic()))
+        left = 0.0
+        while left >= 0 and not self._called.wait(left):
+            left = LOOK_SECONDS if end is None else min(LOOK_SECONDS, end - time.monotonic())
 
     def get(self, timeout: float | None = None) -> Any:
         """Returns the results.

@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+from raynb.base.interrupts import RESUME_SECONDS
 from raynb.base.process import headroom
 from raynb.serde import pickling
 from raynb.wire import messages as w
@@ -103,7 +104,7 @@ class OpenRequests:
                 if left is not None and left <= 0:
                     break
                 if here:
-                    link.wait_data(left)
+                    link.wait_data(RESUME_SECONDS if left is None else min(left, RESUME_SECONDS))
                     link.read()
                     if waiting.answer is None:
                         self._hand_back(lambda handed: w.Withdrawn(handed) if handed else None, here)
