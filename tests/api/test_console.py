@@ -14,6 +14,7 @@ import concurrent.futures, contextlib, io, sys
 import raynb as ray
 from raynb.api.terminal import console
 console.IDLE_SECONDS = 100  # a line and its end, which print() writes apart, are one all the same
+console.PATIENCE_SECONDS = 60  # the thread that writes may find no processor for long
 ray.init(num_cpus=1)
 @ray.remote
 def f(n):

@@ -10,6 +10,8 @@ from pathlib import Path
 import pexpect
 import pytest
 
+from raynb.testing import leaks
+
 ROOT = str(Path(__file__).resolve().parents[2])
 pytestmark = pytest.mark.timeout(200)
 
@@ -64,6 +66,8 @@ def test_a_breakpoint_of_a_script_opens_at_its_terminal(tmp_path: Path) -> None:
         child.sendline("q!")  # of all tasks, at the prompt of the first
         child.expect(r"all \['TaskCancelledError', 'TaskCancelledError', 'TaskCancelledError'\]\r\n")
         child.expect(r"\(Pdb\) ")
+        # It reads by now: Python does not see a Ctrl-C that comes between a prompt and the wait for the line.
+        assert leaks.until(lambda: leaks.all_processes()[child.pid].state == "S")
         child.sendintr()
         child.expect("The task goes on, and stops at no more breakpoints.\r\n")
         child.expect("then 54\r\n")

@@ -274,7 +274,9 @@ def test_what_was_done_before_the_call_that_ended_the_process_is_not_lost(
         return found[-1]
 
     monkeypatch.setattr(UnsentRows, "read", watch)
-    for _ in range(5):
+    for round_ in range(50):
+        if round_ >= 5 and any(found):  # on a busy machine all may have been sent just before
+            break
         actor = ray.remote(num_cpus=0)(Plain).remote()
         ray.get([actor.call_or_strike.remote(10_000, action) for _ in range(100)], timeout=60)
         refs = [actor.call_or_strike.remote(1_000, action) for _ in range(1_000)]

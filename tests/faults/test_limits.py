@@ -58,7 +58,7 @@ def test_e43_tasks_nested_fifty_deep_on_two_cpus(ray: Any) -> None:
     def depth(n: int) -> int:
         return 0 if n == 0 else 1 + int(ray.get(depth.remote(n - 1)))
 
-    assert ray.get(depth.remote(50), timeout=60) == 50
+    assert ray.get(depth.remote(50), timeout=110) == 50
 
 
 def test_e44_too_few_descriptors_is_a_clear_error(tmp_path: Path) -> None:

@@ -43,6 +43,7 @@ def speak():
 
 from raynb.api.terminal import console
 console.IDLE_SECONDS = 100  # a line whose two halves come far apart is one all the same
+console.PATIENCE_SECONDS = console.CLOSE_SECONDS = 60  # the thread that writes may find no processor for long
 ray.get(speak.remote())
 shown = ray.remote(Shown).remote(1.5)
 ray.get(shown.speak.remote())
@@ -90,6 +91,7 @@ def speak(number):
 
 from raynb.api.terminal import console
 console.IDLE_SECONDS = 100  # a line and its end, which print() writes apart, are one all the same
+console.PATIENCE_SECONDS = console.CLOSE_SECONDS = 60  # the thread that writes may find no processor for long
 with ray.Runtime(num_cpus=2):
     ray.get([speak.remote(number) for number in range(4)])
 print("end")

@@ -19,7 +19,7 @@ from raynb.testing import leaks
 
 @ray.remote
 def held(gate: str) -> str:
-    leaks.until(lambda: os.path.exists(gate), 60)
+    leaks.until(lambda: os.path.exists(gate), 110)
     return gate
 
 

@@ -55,7 +55,7 @@ def test_nothing_is_left_however_a_script_ends(end: str, code: int, tmp_path: Pa
     run(AT_WORK + end, tmp_path, expect=code)
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(900)
 def test_f52_a_driver_killed_twenty_times_leaves_nothing(tmp_path: Path) -> None:
     for number in range(20):
         # Each time at another moment: from before the start of the runtime to well into the work.

