@@ -56,6 +56,9 @@ def make_engine(config: Config) -> DriverEngine:
     path = module_path.now()
     start = slot.Start(time.time_ns(), dict(os.environ), path, module_path.contents(path), module_path.folder())
     if config.address or config.cluster:
+        from raynb.engine import standard_streams
+
+        standard_streams.fill()  # before Ray is imported
         from raynb.engine.cluster import ClusterEngine
 
         with interrupts.Allowed():  # connecting takes seconds

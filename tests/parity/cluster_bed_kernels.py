@@ -164,6 +164,8 @@ def two_notebooks_share_a_cluster_and_one_of_them_restarts() -> None:
         until(over, "the task of the kernel that was restarted to end")
         before = _size(paths["two"])
         until(lambda: _size(paths["two"]) > before, "the other notebook's task to go on")
+        shown = kernels["two"].run("print(get_ipython().run_line_magic('raynb', 'doctor'))")
+        assert len([line for line in shown.splitlines() if "raynb sent there" in line and "Python" in line]) == 3, shown
         shown = kernels["two"].run("_ = ray.get(mine.say.remote('two goes on')); ray.kill(kept)")
         assert shown.count("two goes on") == 1, shown
         assert "one" not in shown, shown

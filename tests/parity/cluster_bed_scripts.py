@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import subprocess
 import sys
+import tempfile
+from pathlib import Path
 
 from cluster_bed_tools import WAIT, bed, check, ended, raised, script, until
 
 import raynb
+from raynb.engine.cluster.local_nodes import LocalNodes
 
 
 @check
@@ -191,3 +195,68 @@ print("then", ray.get(ray.remote(lambda: 1).remote()))
     out, err = ended(program)
     told = [line for line in out.splitlines() if "(autoscaler" not in line]  # of Ray's, about what cannot be placed
     assert told == ["interrupted False False []", "then 1"], out + err
+
+
+@check
+def nodes_with_another_version_are_named_and_get_this_one() -> None:
+    other = Path(tempfile.mkdtemp())
+    Path(other, "raynb").mkdir()
+    Path(other, "raynb", "__init__.py").write_text("raise ImportError('this is the other version')\n")
+    about = Path(other, "raynb-0.0.1.dist-info")
+    about.mkdir()
+    (about / "METADATA").write_text("Metadata-Version: 2.1\nName: raynb\nVersion: 0.0.1\n")
+    nodes = LocalNodes([{"num_cpus": 2}], {"PYTHONPATH": str(other)})
+    try:
+        refused = script("", address=nodes.address, options="ship_package=False")
+        _, err = refused.communicate(timeout=WAIT)
+        assert refused.returncode, err
+        assert "has raynb 0.0.1" in err, err
+        assert "pip install" in err, err
+        out, err = ended(script("""
+            class Box:
+                def say(self):
+                    print("said by an actor")
+                    return ray.get(ray.remote(lambda: 6).remote()) + 1
+            box = ray.remote(Box).remote()
+            print("got", ray.get(box.say.remote()))
+        """, address=nodes.address))  # fmt: skip
+        assert "said by an actor" in out, out + err
+        assert out.splitlines()[-1] == "got 7", out + err
+        assert "Traceback" not in err, err
+    finally:
+        nodes.close()
+
+
+@check
+def a_program_without_standard_streams_uses_the_cluster_and_starts_one() -> None:
+    for start in (repr(bed.address), "cluster='local', num_cpus=1"):
+        path = Path(tempfile.mkdtemp(), "found")
+        text = f"""
+import os
+for number in range(3):
+    os.close(number)
+import raynb as ray
+ray.init({start})
+streams = [os.readlink(f"/proc/self/fd/{{number}}") for number in range(3)]
+found = ray.get([ray.remote(lambda: print("lost") or n).remote() for n in (5,)])
+ray.shutdown()
+with open({str(path)!r}, "w") as file:
+    file.write(repr((found, streams)))
+"""
+        program = subprocess.Popen([sys.executable, "-c", text])
+        assert program.wait(2 * WAIT) == 0
+        assert path.read_text() == repr(([5], [os.devnull] * 3))
+
+
+@check
+def a_folder_as_the_working_dir_of_a_task_is_sent() -> None:
+    folder = Path(tempfile.mkdtemp())
+    (folder / "data.txt").write_text("there")
+    out, err = ended(script(f"""
+        @ray.remote(num_cpus=0, resources={{"left": 1}}, runtime_env={{"working_dir": {str(folder)!r}}})
+        def read():
+            return open("data.txt").read(), os.getcwd()
+        text, place = ray.get(read.remote())
+        print("read", text, place != {str(folder)!r})
+    """))  # fmt: skip
+    assert out.splitlines()[-1] == "read there True", out + err

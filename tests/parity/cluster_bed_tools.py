@@ -34,7 +34,8 @@ bed: Any = _Bed()
 
 
 def script(
-    body: str, *arguments: str, address: str = "", within: Sequence[str] = (), environ: dict[str, str] | None = None
+    body: str, *arguments: str, address: str = "", within: Sequence[str] = (), environ: dict[str, str] | None = None,
+    options: str = "",
 ) -> subprocess.Popen[str]:
     """Starts a program that is connected to a cluster, the bed's by default; what it prints can be read.
 
@@ -44,8 +45,10 @@ def script(
         address: of the cluster.
         within: words that its command begins with.
         environ: of the program, beside this process's.
+        options: of its `init`, as they are written there.
     """
-    head = f"import sys, os, time\nimport raynb as ray\nray.init({address or bed.address!r}, namespace='bed')\n"
+    where = ", ".join((repr(address or bed.address), *([options] if options else [])))
+    head = f"import sys, os, time\nimport raynb as ray\nray.init({where}, namespace='bed')\n"
     text = head + textwrap.dedent(body)
     return subprocess.Popen([*within, sys.executable, "-c", text, *arguments], stdout=subprocess.PIPE,
                             stderr=subprocess.PIPE, stdin=subprocess.PIPE, text=True,

@@ -24,6 +24,8 @@ from cluster_tools import WAIT, In, check, engine, main, printed, raised, until
 import raynb
 from raynb.base.ids import task_of
 from raynb.base.rows import CANCELLED, DEAD, FAILED, FINISHED
+from raynb.engine.cluster import connection, shipping
+from raynb.exceptions import RaySystemError
 
 
 class TwoPart(Exception):
@@ -164,6 +166,26 @@ def a_get_that_waits_says_how_many_are_missing() -> None:
     finally:
         slot.on_wait = before
     assert seen == [2, 0]
+
+    @raynb.remote
+    def three() -> Any:
+        yield from range(3)
+
+    waits: list[Any] = []
+
+    def waiting(waiter: Any) -> Callable[[], None]:
+        waits.append(waiter)
+        return lambda: None
+
+    stream = three.options(num_returns="streaming").remote()
+    raynb.wait([stream.completed()], timeout=WAIT)
+    slot.on_wait = waiting
+    try:
+        items = list(stream)
+    finally:
+        slot.on_wait = before
+    assert not waits, "items that are there are not waited for"
+    assert raynb.get(items, timeout=WAIT) == [0, 1, 2]
 
 
 @check
@@ -380,6 +402,24 @@ def no_cluster_to_belong_to_is_said_in_a_sentence() -> None:
     assert "ray start --head" in str(error)
     assert "Could not find" in str(error)
     assert not raynb.is_initialized()
+
+
+
+@check
+def what_a_refused_connection_means_is_said() -> None:
+    at = "ray://127.0.0.1:1"
+    for error, kind, said in (
+        (ConnectionError(""), ConnectionError, f"this is Ray {real_ray.__version__}"),
+        (RuntimeError("UNAUTHENTICATED: no token was given"), ConnectionError, "set RAY_AUTH_TOKEN"),
+        (RuntimeError("Version mismatch: the cluster has 2.1"), RaySystemError, "other versions than this kernel"),
+    ):
+        made = connection._explained(at, error)
+        assert type(made) is kind, made
+        assert said in str(made), made
+        assert at in str(made), made
+    about = {"abcdef0123": {"host": "far", "raynb": "0.0.1"}, "fedcba": {"host": "same", "raynb": shipping.version()},
+             "0123": TimeoutError("no answer")}  # fmt: skip
+    assert shipping.lacking(about) == ["node abcdef01 (far) has raynb 0.0.1"]
 
 
 if __name__ == "__main__":

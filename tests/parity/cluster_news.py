@@ -2,20 +2,30 @@
 
 from __future__ import annotations
 
+import concurrent.futures
 import os
 import pickle
 import queue
 import sys
+import threading
 import time
 from types import SimpleNamespace
 from typing import Any
 
-from cluster_tools import WAIT, In, check, engine, printed, until
+import ray as real_ray
+from cluster_tools import WAIT, In, check, engine, heard, printed, until
 
 import raynb
 from raynb.base.process import trace
+from raynb.base.rows import FAILED, FINISHED
 from raynb.engine.cluster import hub, rays
 from raynb.engine.cluster.on_worker import reporter
+from raynb.engine.cluster.rows import sweeping
+from raynb.engine.cluster.rows.reports import Reports
+from raynb.engine.cluster.rows.submitted import Rows
+from raynb.engine.cluster.rows.sweeping import Sweeper
+from raynb.engine.cluster.submission import bare_options
+from raynb.engine.named_later import NamedLater
 
 
 def traced() -> str:
@@ -178,3 +188,83 @@ def a_child_that_was_forked_has_no_runtime_and_no_result_to_give() -> None:
         assert [raynb.get(item, timeout=WAIT) for item in stream.remote(what, [ref])] == ["first", code, "last"]
     assert _child("refused", ref) == 0, "in a child of the driver"
     assert raynb.get(task.remote("return", [ref]), timeout=WAIT) == 0
+
+
+@check
+def a_report_that_finds_no_memory_comes_later_and_whole() -> None:
+    pushed: list[list[Any]] = []
+    errors = [MemoryError("on purpose")] * 3
+
+    def call(asked: str, name: str, given: list[Any]) -> Any:
+        answer: concurrent.futures.Future[float] = concurrent.futures.Future()
+        answer.set_result(hub.CALM_SECONDS)
+        pushed.append(given)
+        return SimpleNamespace(future=lambda: answer)
+
+    def without_memory(before: int, events: list[Any], instead: list[object]) -> bytes:
+        if errors:
+            raise errors.pop()
+        return pickled(before, events, instead)
+
+    pickled = reporter._pickled
+    reporter.rays = SimpleNamespace(**{**vars(rays), "call": call, "get_actor": lambda name, namespace: "a hub"})  # type: ignore[assignment]
+    reporter._pickled = without_memory
+    try:
+        one = reporter.Reporter(1)
+        one.ended(("end", 7, FAILED, (0.0, 0.0, 0.0, 0.0), "", "", 0))
+        one.close()
+        until(lambda: not any(it.name == "raynb-reporter" for it in threading.enumerate()), "its thread's end")
+    finally:
+        reporter.rays, reporter._pickled = rays, pickled
+    batches = [pickle.loads(given[5]) for given in pushed]
+    rows = [row for _, events in batches for row in events if row[0] != "machine"]
+    assert [row[:2] for row in rows] == [("hello", os.getpid()), ("end", 7)], rows
+    assert [before for before, _ in batches] == [sum(len(b) for _, b in batches[:n]) for n in range(len(batches))]
+    assert [given[3] for given in pushed if b"end" in given[5]] == [True], "a failure is to be read at once"
+    assert "gathering reports: MemoryError: on purpose" in traced()
+
+
+@check
+def of_a_silent_task_no_value_is_fetched_and_no_row_is_written_if_its_worker_has_reported() -> None:
+    def make(size: int) -> bytes:
+        if not size:
+            raise ValueError(size)
+        return bytes(size)
+
+    natives = [real_ray.remote(make).remote(size) for size in (1 << 20, 1 << 20, 1, 0)]
+    assert len(real_ray.wait(natives, num_returns=4, timeout=WAIT, fetch_local=False)[0]) == 4
+    assert rays.stored(natives) == set(natives[:2])
+    rows, over, fetched = Rows({}, {}, 100), [], []
+    reports = Reports(rows, lambda row: None, engine()._cluster, heard.append, NamedLater(), engine().inspection)
+    sweeper = Sweeper(rows, lambda row: None, over.append)
+    tasks = [1 << 51 | place for place in range(4)]
+
+    def get(native: Any, **given: Any) -> Any:
+        fetched.append(native)
+        return rays.get(native, **given)
+
+    def look() -> None:
+        for entry in rows.open.values():
+            entry[1] -= sweeping.QUIET_SECONDS
+        sweeper.look()
+
+    for task, native in zip(tasks, natives, strict=True):
+        rows.submitted(task, native, bare_options("Some", "work"), 0, False)
+    sweeping.rays = SimpleNamespace(**{**vars(rays), "get": get})  # type: ignore[assignment]
+    try:
+        look()
+        assert list(rows.open) == tasks[:2]
+        assert [native for native in fetched if native in natives] == natives[2:]
+        states = [rows.row_store.row("tasks", task).state for task in tasks[2:]]
+        assert states == [FINISHED, FAILED]
+        told = ("end", tasks[0], FINISHED, (0.0, 0.0, 0.0, 0.0), "", "", 1 << 20)
+        reports.take_rows("far-2", 0.0, False, pickle.dumps((0, [told])))
+        assert list(rows.open) == tasks[1:2]
+        assert rows.unread() == 2, "a report and its event"
+        look()
+        assert not rows.open, "no report came in time"
+        assert not set(fetched) & set(natives[:2]), "a large value was fetched for nothing"
+        assert [rows.row_store.row("tasks", task).state for task in tasks[:2]] == [FINISHED] * 2
+    finally:
+        sweeping.rays = rays
+    assert over == [rays.number_of(natives[place]) for place in (2, 3, 1)]

@@ -177,16 +177,16 @@ class ClusterStreams:
             return None
         deadline = None if timeout is None else _now() + timeout
         missing = Missing(1, (ids.object_id(task, index),))
-        over = slot.on_wait(missing) if slot.on_wait is not None and timeout != 0 else None
+        over, left = None, 0.0
         try:
-            while True:
-                left = LOOK_SECONDS if deadline is None else max(0, min(LOOK_SECONDS, deadline - _now()))
-                if rays.wait([stream], timeout=left)[0]:
-                    break
+            while not rays.wait([stream], timeout=left)[0]:
                 if deadline is not None and _now() >= deadline:
                     raise GetTimeoutError(f"no item was yielded within {timeout} s")
+                if over is None and slot.on_wait is not None:
+                    over = slot.on_wait(missing)  # it really waits
                 aside = missing.step_aside()
                 deadline = None if deadline is None else deadline + aside
+                left = LOOK_SECONDS if deadline is None else max(0, min(LOOK_SECONDS, deadline - _now()))
         finally:
             if over is not None:
                 over()

@@ -109,6 +109,15 @@ def number_of(native: Any) -> int:
     return ~int.from_bytes(native.task_id().binary()[:8], "little")
 
 
+def stored(natives: Sequence[object]) -> set[object]:
+    """Returns those of this process's own refs whose values lie in the store of a node; none through Ray Client."""
+    from ray.experimental import get_local_object_locations
+
+    asked = [native for native in natives if type(native) is ray.ObjectRef]
+    found = get_local_object_locations(asked) if asked else {}
+    return {native for native, about in found.items() if about["node_ids"] or about.get("did_spill")}
+
+
 def hex_of(native: Any) -> str:
     """Returns the id that our ref of one of Ray's shows: Ray's; "" through Ray Client, where it is raynb's own."""
     return str(native.hex()) if type(native) is ray.ObjectRef else ""
@@ -127,5 +136,5 @@ def session() -> Any:
 
 __all__ = [
     "bare", "call", "cancel", "context", "get", "get_actor", "gpu_ids", "hear_notices", "hex_of", "is_connected",
-    "is_traced", "kill", "number_here", "number_of", "put", "remote", "session", "show_held", "wait",
+    "is_traced", "kill", "number_here", "number_of", "put", "remote", "session", "show_held", "stored", "wait",
 ]  # fmt: skip

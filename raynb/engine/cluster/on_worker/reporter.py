@@ -70,6 +70,11 @@ def _all(events: deque[Any]) -> list[Any]:
     return [events.popleft() for _ in range(len(events))]
 
 
+def _is_failure(row: tuple[object, ...]) -> bool:
+    """Returns whether the driver should read a row at once: a failure, or a change of an actor."""
+    return row[0] == "actor" or (row[0] == "end" and row[2] != FINISHED)
+
+
 def _pickled(before: int, events: list[Any], instead: list[object]) -> bytes:
     """Returns a batch as it travels: how many events came before, and the events.
 
@@ -112,7 +117,7 @@ class Reporter:
         self._fresh: dict[int, float] = {}  # task that began and was not reported → when
         self._events_sent = 0  # events that left the deque
         self._rows_sent = 0  # rows that did
-        self._failed = False  # one of them should be read at once
+        self._failed = False  # one of them should be read at once, whatever it is
         self._known: dict[str, int] = {}  # other reporter → how much of it comes before what is printed here next
         #: How often something was learnt of another reporter; `Running.heard` has what it was when a task began.
         self.heard = 0
@@ -133,7 +138,6 @@ class Reporter:
     def add(self, event: Any) -> None:
         """Adds an event to what became of tasks."""
         self._rows.append(event)
-        self._failed = self._failed or event[0] == "actor"
         self._wake()
 
     def add_urgent(self, event: tuple[object, ...]) -> None:
@@ -153,8 +157,6 @@ class Reporter:
         """Queues the end of a task, and wakes the sender."""
         self._fresh.pop(event[1], None)
         self._rows.append(event)
-        if event[2] != FINISHED:
-            self._failed = True
         self._wake()
 
     def _wake(self) -> None:
@@ -244,31 +246,40 @@ class Reporter:
 
     def _serve(self) -> None:
         while not (self._over and not self._events and not self._rows):
-            with self._changed:
-                slept = False
-                while True:
-                    self._asleep = True  # before the look: who adds looks at it afterwards
-                    if self._events or self._rows or self._fresh or self._over:
-                        break
-                    self._changed.notify_all()
-                    # While a view is open, the machine's figures go there also when no task ends here.
-                    if not self._changed.wait(MACHINE_SECONDS if self._pause == hub.LIVELY_SECONDS else None):
-                        break
-                    slept = True
-                self._asleep = False
-                # The first after a silence goes soon; who is busy all the time reports in larger batches.
-                due = time.monotonic() + (PAUSE_SECONDS if slept else self._pause)
-                while not self._urgent and len(self._rows) < FULL_EVENTS:
-                    left = min(due - time.monotonic(), PAUSE_SECONDS if self._printed else due)
-                    if left <= 0:
-                        break
-                    printed = self._printed
-                    self._changed.wait(left)
-                    if printed:
-                        break
-            batch = self._batch()
+            try:
+                self._await_reports()
+                batch = self._batch()
+            except Exception as error:  # short memory: what there is to report is still there
+                trace.swallowed("gathering reports", error)
+                time.sleep(PAUSE_SECONDS)
+                continue
             if batch is not None:
                 self._deliver(*batch)
+
+    def _await_reports(self) -> None:
+        """Waits until there is something to push, and no longer to be gathered for."""
+        with self._changed:
+            slept = False
+            while True:
+                self._asleep = True  # before the look: who adds looks at it afterwards
+                if self._events or self._rows or self._fresh or self._over:
+                    break
+                self._changed.notify_all()
+                # While a view is open, the machine's figures go there also when no task ends here.
+                if not self._changed.wait(MACHINE_SECONDS if self._pause == hub.LIVELY_SECONDS else None):
+                    break
+                slept = True
+            self._asleep = False
+            # The first after a silence goes soon; who is busy all the time reports in larger batches.
+            due = time.monotonic() + (PAUSE_SECONDS if slept else self._pause)
+            while not self._urgent and len(self._rows) < FULL_EVENTS:
+                left = min(due - time.monotonic(), PAUSE_SECONDS if self._printed else due)
+                if left <= 0:
+                    break
+                printed = self._printed
+                self._changed.wait(left)
+                if printed:
+                    break
 
     def _batch(self) -> list[Any] | None:
         """Returns what `Hub.push` takes, and what was printed; None if there is nothing."""
@@ -283,11 +294,17 @@ class Reporter:
                 hub.guarded("measuring the machine", self._measure)
             events, rows = _all(self._events), _all(self._rows)
             urgent, self._urgent, self._printed = self._urgent or self._printed, False, False
-            failed, self._failed = self._failed, False
+            failed, self._failed = self._failed or any(map(_is_failure, rows)), False
             if not events and not rows:
                 return None
-            output = _pickled(self._events_sent, events, [(AFTER, "", 0)]) if events else b""
-            ends = _pickled(self._rows_sent, rows, []) if rows else b""
+            try:
+                output = _pickled(self._events_sent, events, [(AFTER, "", 0)]) if events else b""
+                ends = _pickled(self._rows_sent, rows, []) if rows else b""
+            except BaseException:
+                self._events.extendleft(reversed(events))
+                self._rows.extendleft(reversed(rows))
+                self._urgent, self._failed = urgent, failed
+                raise
             self._events_sent += len(events)
             self._rows_sent += len(rows)
             return [urgent, failed, output, ends, events]

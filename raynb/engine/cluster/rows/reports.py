@@ -72,10 +72,19 @@ class Reports:
         self._to_here = 0.0  # what makes its clock's times this process's monotonic ones
 
     def take_rows(self, worker: str, behind: float, soon: bool, told: bytes) -> None:
-        """Takes a batch of what became of tasks, to be read when somebody looks, or at once."""
+        """Takes a batch of what became of tasks, to be read when somebody looks, or at once.
+
+        The tasks that have ended are open no more either way: else they would look silent until somebody looks.
+        """
         self._rows.enqueue(self._read, worker, behind, told)
         if soon:
             self._rows.read_all()
+            return
+        _, events = pickle.loads(told)
+        self._rows.unread_events += len(events)
+        for event in events:
+            if event[:1] == ("end",):
+                self._rows.open.pop(self._later.number_of(event[1]), None)
 
     def _read(self, worker: str, behind: float, told: bytes) -> None:
         before, events = pickle.loads(told)

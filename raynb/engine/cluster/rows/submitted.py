@@ -65,6 +65,8 @@ class Rows:
         self._streams = streams
         self._row_store = RowStore(kept)
         self._unread: deque[tuple[Any, ...]] = deque()  # what rows are to be written from, in order
+        #: How many events the reports among it have: one report may have thousands.
+        self.unread_events = 0
         self._reading = False
 
     @property
@@ -80,8 +82,8 @@ class Rows:
         self._unread.append((write, *given))
 
     def unread(self) -> int:
-        """Returns how many queued calls were not made yet."""
-        return len(self._unread)
+        """Returns about how many rows are to be written once somebody looks."""
+        return len(self._unread) + self.unread_events
 
     @property
     def row_store(self) -> RowStore:
@@ -95,7 +97,7 @@ class Rows:
         with self.lock:
             if self._reading:
                 return  # this very thread is at it
-            self._reading = True
+            self._reading, self.unread_events = True, 0
             try:
                 for _ in range(len(self._unread)):
                     write, *given = self._unread.popleft()

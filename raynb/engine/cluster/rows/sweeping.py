@@ -12,7 +12,7 @@ from raynb.engine.cluster import bridge, rays
 from raynb.engine.cluster.rows.submitted import Rows
 
 _now = time.monotonic
-MAX_UNREAD = 10_000  # entries that wait to be read, at the most
+MAX_UNREAD = 10_000  # rows that wait to be written, at the most
 SWEEP_MAX_TASKS = 1000  # tasks that one look goes through
 QUIET_SECONDS = 2.0  # seconds without news after which a task's ref itself is asked
 
@@ -30,38 +30,47 @@ class Sweeper:
         self._over = over
 
     def look(self) -> None:
-        """Asks Ray about tasks without a report for a while."""
-        before = _now() - QUIET_SECONDS
-        if self._rows.unread() < MAX_UNREAD and not self._has_silent(before):
-            return
-        with self._rows.lock:
+        """Asks Ray about tasks without a report for a while; writes rows only if there are too many, or one has ended.
+
+        """
+        if self._rows.unread() >= MAX_UNREAD:
             self._rows.read_all()
-            silent = [(task, entry[0]) for task, entry in self._rows.open.copy().items() if entry[1] < before]
-            del silent[SWEEP_MAX_TASKS:]
+        silent = self._silent(_now() - QUIET_SECONDS)
         if not silent:
             return
         try:
-            asked = [native for _, native in silent]
+            asked = [entry[0] for _, entry in silent]
             ready, _ = rays.wait(asked, num_returns=len(asked), timeout=0, fetch_local=False)
+            stored = rays.stored(ready)
         except theirs.RayError:
             return
         there = set(ready)
-        for task, native in silent:
-            if native in there:
-                self._end_silent(task, native)
+        for task, entry in silent:
+            if entry[0] not in there:
+                continue
+            if entry[0] in stored and len(entry) == 2:
+                # A worker has made it, and its report is on the way: the value would come here for nothing.
+                entry[1] = _now()
+                entry.append(True)
+            else:
+                self._end_silent(task, entry[0], entry[0] in stored)
 
-    def _has_silent(self, before: float) -> bool:
-        """Returns whether the oldest open task is without a report since the last look."""
+    def _silent(self, before: float) -> list[tuple[int, list[object]]]:
+        """Returns the open tasks of which nothing was heard since, with their entries."""
         try:
             oldest = next(iter(self._rows.open.values()), None)
         except RuntimeError:  # another thread submits in this moment
-            return False
-        return oldest is not None and oldest[1] < before
+            return []
+        if oldest is None or oldest[1] >= before:
+            return []
+        silent = [(task, entry) for task, entry in self._rows.open.copy().items() if entry[1] < before]
+        return silent[:SWEEP_MAX_TASKS]
 
-    def _end_silent(self, task: int, native: object) -> None:
+    def _end_silent(self, task: int, native: object, stored: bool) -> None:
         kind, text, state = "", "", FINISHED
         try:
-            rays.get(native, timeout=1.0)
+            if not stored:  # what Ray itself says of a death or a cancellation is here, and small
+                rays.get(native, timeout=1.0)
         except theirs.GetTimeoutError:
             return
         except BaseException as raised:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import secrets
 from typing import TYPE_CHECKING
 
 from raynb.base.config import Config
 from raynb.base.interrupts import Deferred
 from raynb.base.process.limits import remedy
+from raynb.engine import standard_streams
 from raynb.engine.local.processes.supervisor_process import Supervised
 from raynb.exceptions import RayError, RaySystemError
 
@@ -28,7 +28,7 @@ def launch(config: Config) -> LocalEngine:
     """
     supervised = None
     try:
-        _fill_standard_streams()
+        standard_streams.fill()
         with Deferred():  # a Ctrl-C must not fall between starting it and knowing it
             supervised = Supervised(secrets.token_hex(16))
         from raynb.engine.local.engine import LocalEngine
@@ -40,15 +40,3 @@ def launch(config: Config) -> LocalEngine:
         if isinstance(error, OSError) and not isinstance(error, RayError):
             raise RaySystemError(f"the runtime cannot be started: {remedy(error)}") from error
         raise
-
-
-def _fill_standard_streams() -> None:
-    """Opens the null device where a standard stream is closed, as in a daemon. A socket or a file of the runtime would
-    get its number, and what somebody prints would go there. It stays open: others may use it by then."""
-    for number in range(3):
-        try:
-            os.fstat(number)
-        except OSError:
-            made = os.open(os.devnull, os.O_RDWR)
-            if made != number:  # another thread has taken the number meanwhile
-                os.close(made)
