@@ -78,7 +78,7 @@ def find_chromium() -> str:
 @pytest.fixture(scope="session")
 def browser() -> Iterator[Browser]:
     with sync_playwright() as playwright:
-        found = playwright.chromium.launch(executable_path=find_chromium(), args=FLAGS)
+        found = playwright.chromium.launch(executable_path=find_chromium(), args=FLAGS, timeout=2 * PATIENCE_MS)
         yield found
         found.close()
 

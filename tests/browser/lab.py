@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import http.client
 import json
 import os
 import shutil
@@ -9,6 +10,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import urllib.request
 from pathlib import Path
 from typing import Any
 
@@ -32,8 +34,15 @@ CURRENT = """
 #: Runs in the page: whether `cell` is running (JupyterLab before 4.3 has only the prompt for it).
 RUNNING = "cell.model.executionState === 'running' || !!cell.promptNode?.textContent.includes('*')"
 
-#: Milliseconds that an expectation or a step of a page may take: a busy machine gets much patience.
-PATIENCE_MS = 60_000
+#: Milliseconds that an expectation or a step of a page may take: a busy machine gets much patience (a kernel may take more
+#: than a minute to start).
+PATIENCE_MS = 120_000
+
+#: Letters that a folder may have in whose runtime folder kernels listen at sockets: the system limits their names.
+FOLDER_MAX = 45
+
+#: Asks a server of this machine, whatever proxy the environment names.
+_ask = urllib.request.build_opener(urllib.request.ProxyHandler({})).open
 
 #: Runs in a page: keeps the text of every message of the views, which take them away after some seconds.
 HEAR = """
@@ -130,28 +139,54 @@ class Server:
         (place / f"{name}.jupyterlab-settings").write_text(json.dumps(values))
 
     def start(self) -> None:
+        """Starts it; returns when it answers."""
+        command, environ = self._command(), self.environ()
+        sign = self.work / f"{self.folder.name}.txt"
+        sign.touch()
+        deadline = time.monotonic() + 180
+        process = self._launch(command, environ)
+        while not self._answers(process.pid, sign.name):
+            ended = process.poll() is not None
+            said = (self.folder / "server.log").read_text()
+            if time.monotonic() > deadline or (ended and "could not be started because" not in said):
+                self.stop()
+                raise RuntimeError(f"JupyterLab did not start:\n{said}")
+            if ended:  # another process has taken the port that it had found free
+                process = self._launch(command, environ)
+            time.sleep(0.05)
+        sign.unlink()
+
+    def _command(self) -> list[str]:
         name = "LabApp" if self.app == "jupyterlab" else "JupyterNotebookApp"
         command = [
             OTHER or sys.executable, "-m", self.app, "--no-browser", "--allow-root", "--ip=127.0.0.1", "--port=0",
             "--ServerApp.port_retries=0", "--IdentityProvider.token=", "--ServerApp.disable_check_xsrf=True",
             f"--{name}.expose_app_in_browser=True", f"--ServerApp.root_dir={self.work}",
+            "--MappingKernelManager.kernel_info_timeout=300",
         ]  # fmt: skip
-        log = (self.folder / "server.log").open("wb")
-        with log:
-            self.process = subprocess.Popen(
-                command, env=self.environ(), cwd=self.work, stdout=log, stderr=subprocess.STDOUT
-            )
-        deadline = time.monotonic() + 180
-        while not self.url:
-            if self.process.poll() is not None or time.monotonic() > deadline:
-                self.stop()
-                raise RuntimeError(f"JupyterLab did not start:\n{(self.folder / 'server.log').read_text()}")
-            for info in (self.folder / "runtime").glob("jpserver-*.json"):
-                try:
-                    self.url = json.loads(info.read_text())["url"]
-                except (ValueError, KeyError):  # half written
+        if len(str(self.folder)) <= FOLDER_MAX:  # else by ports, which another process may take before the kernel does
+            command.append("--KernelManager.transport=ipc")
+        return command
+
+    def _launch(self, command: list[str], environ: dict[str, str]) -> subprocess.Popen[bytes]:
+        with (self.folder / "server.log").open("wb") as log:
+            self.process = subprocess.Popen(command, env=environ, cwd=self.work, stdout=log, stderr=subprocess.STDOUT)
+        return self.process
+
+    def _answers(self, pid: int, sign: str) -> bool:
+        """Whether it answers by now, and has the file ``sign``: it says where it listens before it does, and whoever
+        has taken the port meanwhile may answer there."""
+        for info in (self.folder / "runtime").glob("jpserver-*.json"):
+            try:
+                told = json.loads(info.read_text())
+                if told["pid"] != pid:
                     continue
-            time.sleep(0.05)
+                with _ask(f"{told['url']}api/contents/{sign}?content=0", timeout=60):
+                    self.url = told["url"]
+                    return True
+            except (ValueError, KeyError, OSError, http.client.HTTPException):  # half written; not there yet
+                continue
+        return False
 
     def stop(self) -> None:
         """Ends the server as Ctrl-C does: it shuts its kernels down first."""
@@ -194,10 +229,7 @@ class Lab:
     def open_beside(self, name: str, cells: list[str]) -> None:
         """Opens another notebook in the same page."""
         self.server.write(name, cells)
-        self.page.evaluate(
-            "path => window.jupyterapp.commands.execute('docmanager:open', {path, factory: 'Notebook'})",
-            name,
-        )
+        self.command("docmanager:open", {"path": name, "factory": "Notebook"})
         self.wait_current(name)
         self.ready()
 

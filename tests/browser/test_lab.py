@@ -12,7 +12,7 @@ from playwright.sync_api import expect
 
 from .lab import CURRENT, Lab, click_sure, wait_said
 
-pytestmark = pytest.mark.timeout(300)
+pytestmark = pytest.mark.timeout(600)  # a step may take `PATIENCE_MS`
 
 SETUP = """\
 import os, time
@@ -250,6 +250,8 @@ def test_an_open_dashboard_goes_on_after_the_extension_is_reloaded(lab: Lab) -> 
 
 
 STOPS = """\
+from raynb.base.engine import current
+current().inspection.patience = 60  # a worker may be slow to tell its stack
 @ray.remote
 def stops():
     x = 41

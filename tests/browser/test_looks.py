@@ -24,6 +24,8 @@ from tests.jupyter import pictures
 from .conftest import Views
 from .lab import PATIENCE_MS
 
+pytestmark = pytest.mark.timeout(600)  # a step may take `PATIENCE_MS`
+
 HERE = Path(__file__).parent / "looks"
 DOCUMENTS = Path(__file__).parents[2] / "docs" / "images"
 ACCEPT = os.environ.get("RAYNB_ACCEPT_LOOKS", "") == "1"

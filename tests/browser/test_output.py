@@ -16,7 +16,7 @@ from raynb.jupyter.inspection.flame import page as flame_page
 from .lab import AXE, Lab
 from .test_lab import DASHBOARD, SETUP
 
-pytestmark = pytest.mark.timeout(300)
+pytestmark = pytest.mark.timeout(600)  # a step may take `PATIENCE_MS`
 
 SPEAKS = """@ray.remote
 def speaks(name):

@@ -8,7 +8,7 @@ from playwright.sync_api import expect
 from .lab import Lab, click_sure, wait_said
 from .test_lab import SETUP, make
 
-pytestmark = pytest.mark.timeout(300)
+pytestmark = pytest.mark.timeout(600)  # a step may take `PATIENCE_MS`
 
 
 def test_the_panel_and_the_status_bar_follow_the_active_notebook(lab: Lab) -> None:

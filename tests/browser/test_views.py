@@ -21,6 +21,8 @@ from tests.jupyter import pictures
 
 from .lab import AXE, click_sure, say_sure, wait_said
 
+pytestmark = pytest.mark.timeout(600)  # a step may take `PATIENCE_MS`
+
 TABS = ("overview", "tasks", "actors", "objects", "workers", "timeline", "history")
 
 LABELS = Labels(
