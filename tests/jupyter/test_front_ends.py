@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import nbformat
@@ -17,6 +19,18 @@ pytestmark = pytest.mark.timeout(400)
 
 #: Seconds that a front end has for all of its cells, on a machine that may be slow.
 COMMAND_SECONDS = 300
+
+#: What makes front ends patient, too, and has them reach their kernels by Unix sockets: another process may take the
+#: ports that they find free before the kernel does. (nbclient's program has no option for that.)
+OPTIONS: dict[str, list[str]] = {
+    "IPython": [],
+    "jupyter_console": ["--transport=ipc", "--f={file}", "--ZMQTerminalInteractiveShell.kernel_timeout=300"],
+    "nbconvert": [
+        "--KernelManager.transport=ipc", "--KernelManager.connection_file={file}",
+        "--ExecutePreprocessor.startup_timeout=300", "--ExecutePreprocessor.iopub_timeout=120",
+    ],
+    "nbclient": ["--startup_timeout=300"],
+}  # fmt: skip
 
 CELLS = """%load_ext raynb
 import raynb as ray
@@ -41,9 +55,20 @@ def environ(folder: Path) -> dict[str, str]:
     }
 
 
+@pytest.fixture
+def file() -> Iterator[str]:
+    """A connection file's name; those of the sockets beside it are limited to a hundred letters."""
+    with tempfile.TemporaryDirectory(prefix="tests-kernel-", dir="/tmp") as folder:
+        yield f"{folder}/kernel.json"
+
+
+def options(program: str, file: str) -> list[str]:
+    return [option.format(file=file) for option in OPTIONS[program]]
+
+
 @pytest.mark.parametrize("program", ["IPython", "jupyter_console"])
-def test_a_terminal_shows_text(program: str, tmp_path: Path) -> None:
-    command = [sys.executable, "-m", program, "--simple-prompt"]
+def test_a_terminal_shows_text(program: str, tmp_path: Path, file: str) -> None:
+    command = [sys.executable, "-m", program, "--simple-prompt", *options(program, file)]
     done = subprocess.run(
         command, input=CELLS, env=environ(tmp_path), cwd=tmp_path, capture_output=True, text=True,
         timeout=COMMAND_SECONDS,
@@ -74,8 +99,8 @@ q
 
 
 @pytest.mark.parametrize("program", ["IPython", "jupyter_console"])
-def test_a_terminal_answers_breakpoints_and_enters_failed_frames(program: str, tmp_path: Path) -> None:
-    command = [sys.executable, "-m", program, "--simple-prompt"]
+def test_a_terminal_answers_breakpoints_and_enters_failed_frames(program: str, tmp_path: Path, file: str) -> None:
+    command = [sys.executable, "-m", program, "--simple-prompt", *options(program, file)]
     done = subprocess.run(
         command, input=DEBUGGED, env=environ(tmp_path), cwd=tmp_path, capture_output=True, text=True,
         timeout=COMMAND_SECONDS,
@@ -88,7 +113,7 @@ def test_a_terminal_answers_breakpoints_and_enters_failed_frames(program: str, t
     assert "(Pdb) 4321\n" in text
 
 
-def test_nbconvert_keeps_late_output_errors_and_refs(tmp_path: Path) -> None:
+def test_nbconvert_keeps_late_output_errors_and_refs(tmp_path: Path, file: str) -> None:
     sources = [
         "%load_ext raynb\nimport raynb as ray, time",
         "%%remote\ntime.sleep(0.5)\nprint('late words')\n'the value'",
@@ -101,6 +126,7 @@ def test_nbconvert_keeps_late_output_errors_and_refs(tmp_path: Path) -> None:
     path = tmp_path / "book.ipynb"
     nbformat.write(book, path)
     command = [sys.executable, "-m", "nbconvert", "--execute", "--to", "notebook", "--inplace", str(path)]
+    command += options("nbconvert", file)
     done = subprocess.run(command, env=environ(tmp_path), capture_output=True, text=True, timeout=COMMAND_SECONDS)
     assert done.returncode == 0, done.stderr
     cells = nbformat.read(path, as_version=4).cells
@@ -135,7 +161,7 @@ Watch._ended = lambda *facts: (time.sleep(0.3), ended(*facts))"""
     ("nbconvert", "cell", True), ("nbconvert", "cell", False), ("nbclient", "item", True), ("nbclient", "actor", True),
 ])  # fmt: skip
 def test_where_nobody_watches_a_cell_fails_as_its_tasks_do(
-    tmp_path: Path, program: str, what: str, fails: bool
+    tmp_path: Path, file: str, program: str, what: str, fails: bool
 ) -> None:
     load = "%load_ext raynb" + ("" if fails else LATE)
     sources = [load, "%%remote\nfine = 1\nprint('fine')", FAILING[what], "after = 1"]
@@ -145,6 +171,7 @@ def test_where_nobody_watches_a_cell_fails_as_its_tasks_do(
         command = [sys.executable, "-m", "nbconvert", "--execute", "--to", "notebook", "--inplace", str(path)]
     else:
         command = [sys.executable, "-c", "from nbclient.cli import main; main()", str(path)]  # `jupyter execute`
+    command += options(program, file)
     done = subprocess.run(command, env=environ(tmp_path), capture_output=True, text=True, timeout=COMMAND_SECONDS)
     if fails:
         assert done.returncode != 0
