@@ -162,7 +162,7 @@ def set_current(engine: Engine | None) -> None:
     global _current
     with _lock:
         _current = engine
-    for callback in on_change:
+    for callback in tuple(on_change):
         callback(engine.driver if engine is not None else None)
 
 

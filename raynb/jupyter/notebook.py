@@ -36,6 +36,9 @@ if TYPE_CHECKING:
 #: Tasks of loops whose items are remembered by name.
 MAX_ITEMS = 20_000
 
+#: The start of a runtime waits so long for what prepares its workers, which takes a few milliseconds.
+PREPARE_SECONDS = 2.0
+
 _loaded: Notebook | None = None
 
 
@@ -180,8 +183,11 @@ class Notebook:
             return
         if self.router.receive not in engine.on_output:
             engine.on_output.append(self.router.receive)
-            # From the first moment on, ``display`` works in every task.
-            threading.Thread(target=self._prepare_workers, args=(engine,), name="raynb-prepare", daemon=True).start()
+            # From the first moment on, ``display`` works in every task: nobody has the runtime before this returns.
+            thread = threading.Thread(target=self._prepare_workers, args=(engine,), name="raynb-prepare", daemon=True)
+            thread.start()
+            if engine.cluster_info is None:  # a cluster is asked by network
+                thread.join(PREPARE_SECONDS)
 
     def _prepare_workers(self, engine: DriverEngine) -> None:
         with contextlib.suppress(RuntimeGoneError, NotImplementedError):
