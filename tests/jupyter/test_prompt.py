@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
@@ -10,6 +11,7 @@ import pytest
 
 from raynb.base.rows import Breakpoint
 from raynb.jupyter.inspection.prompt import Breakpoints
+from raynb.jupyter.progress.waits import Waits
 
 POINT = Breakpoint(1, 1, 7, 1, "task", "file.py", 3, "task", 0.0)
 
@@ -47,3 +49,19 @@ def test_a_task_that_was_let_go_stops_on_no_other_worker(
     breakpoints.paused(replace(POINT, worker=2))  # where it is tried again
     assert said == [(2, "release")]
     assert not shown
+
+
+def test_after_a_cells_end_it_is_looked_once_more_whether_a_task_has_stopped() -> None:
+    looked = threading.Event()
+    ended: Any = SimpleNamespace(
+        cells=SimpleNamespace(running=lambda: None), breakpoints=SimpleNamespace(look=looked.set)
+    )
+    waits = Waits(ended)
+    thread = threading.Thread(target=waits._serve, daemon=True)
+    thread.start()
+    waits._cell_begins(None)  # it was over before the thread has looked
+    assert looked.wait(60)
+    waits._stopped = True
+    waits._cell_begins(None)
+    thread.join(60)
+    assert not thread.is_alive()

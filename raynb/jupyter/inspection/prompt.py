@@ -62,7 +62,7 @@ class Breakpoints:
         self.notebook = notebook
         self._local = LocalBreakpoints(notebook)
         self._pending: deque[Breakpoint] = deque()
-        self._announced: set[tuple[int, int]] = set()
+        self._announced: dict[tuple[int, int], object] = {}  # (worker, session) → who has told of it
         self._let_go: set[int] = set()  # tasks that stop no more, on whichever worker they are tried again
         self._passed: dict[int, Breakpoint] = {}  # cells that were told that nobody can answer
         self._busy = False
@@ -141,9 +141,10 @@ class Breakpoints:
                 kernel.io_loop.add_callback(self._serve_in_loop)
                 return
         for point in list(self._pending):
-            key = (point.worker, point.session)
-            if key not in self._announced and (running is None or time.time() - point.since > NOTICE_AFTER_SECONDS):
-                self._announced.add(key)
+            if running is not None and time.time() - point.since <= NOTICE_AFTER_SECONDS:
+                continue
+            me = object()  # several threads may come here at once
+            if self._announced.setdefault((point.worker, point.session), me) is me:
                 how = "`%raynb debug` opens it"
                 if running is not None:  # it does something else, and no magic can run before its end
                     how = ("its prompt opens as soon as the running cell waits for tasks (get, wait, await, result); "

@@ -125,6 +125,8 @@ class Waits:
             cell = self.notebook.cells.running()
             if cell is not None and not self._stopped:
                 self._watch(cell)
+            if self.notebook.breakpoints is not None and not self._stopped:
+                self.notebook.breakpoints.look()  # a task may have stopped just before the cell's end
 
     def _watch(self, cell: Cell) -> None:
         """Draws the bar of one cell until it has ended."""
