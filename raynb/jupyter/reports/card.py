@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import html
 import sys
+import threading
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -100,6 +101,7 @@ class LiveCards:
     def __init__(self, notebook: Notebook) -> None:
         self._notebook = notebook
         self._shown: dict[int, str] = {}  # cell → display id of its card
+        self._lock = threading.RLock()  # the last of several threads shows the last state
 
     def show(self) -> None:
         """Shows a card in the running cell; where nobody watches, when the runtime has started."""
@@ -123,10 +125,11 @@ class LiveCards:
         """Brings the cards up to date."""
         if not self._shown:
             return
-        card = Card(self._notebook)
-        for scope, name in list(self._shown.items()):
-            shown = {"data": card.bundle(name), "metadata": {}, "transient": {"display_id": name}}
-            self._notebook.router.show_rich(scope, "update_display", shown)
+        with self._lock:
+            card = Card(self._notebook)
+            for scope, name in list(self._shown.items()):
+                shown = {"data": card.bundle(name), "metadata": {}, "transient": {"display_id": name}}
+                self._notebook.router.show_rich(scope, "update_display", shown)
 
 
 def version() -> str:
