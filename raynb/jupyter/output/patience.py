@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 
 from raynb.base.process.bell import Bell
@@ -47,11 +46,13 @@ class Patience:
 
 def in_slices(bell: Bell, seconds: float, is_over: Callable[[], bool]) -> bool:
     """Waits for a bell, or until it ``is_over``; returns False after so many seconds. In slices, because an exception
-    that another thread raises in this one takes hold only between two of them."""
-    end = time.monotonic() + seconds
+    that another thread raises in this one takes hold only between two of them. Slices count, not the clock: while the
+    whole process stands still, nobody could have got on."""
+    left = seconds
     while not bell.wait(SLICE_SECONDS):
+        left -= SLICE_SECONDS
         if is_over():
             return True
-        if time.monotonic() >= end:
+        if left <= 0:
             return False
     return True
