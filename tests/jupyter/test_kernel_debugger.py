@@ -19,7 +19,7 @@ def debug(session: KernelSession, number: int, command: str, **arguments: Any) -
     message = client.session.msg("debug_request", content)
     client.control_channel.send(message)
     while command != "attach":  # answered when the configuration is done
-        reply = client.get_control_msg(timeout=60)
+        reply = client.get_control_msg(timeout=120)
         if reply["parent_header"].get("msg_id") == message["header"]["msg_id"]:
             return reply["content"]  # type: ignore[no-any-return]
     return {}

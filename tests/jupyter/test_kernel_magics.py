@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any, cast
 
 import pytest
@@ -242,14 +244,18 @@ def test_refs_can_be_awaited_gathered_and_taken_as_they_come(notebook: KernelSes
     assert found == ["[0, 1, 2, 3, 4]"]
 
 
-def test_a_wait_of_an_executor_shows_a_bar(notebook: KernelSession) -> None:
+def test_a_wait_of_an_executor_shows_a_bar(notebook: KernelSession, tmp_path: Path) -> None:
+    gate = tmp_path / "gate"
     notebook.run("%config Raynb.progress_delay = 0.1")
-    run = notebook.run(
-        "def nap(n):\n    time.sleep(0.5)\n    return n\n"
-        "with ray.util.Executor() as executor:\n    found = list(executor.map(nap, range(6)))\nfound"
+    run = notebook.send(
+        f"def gated(n):\n    while not os.path.exists({str(gate)!r}):\n        time.sleep(0.01)\n    return n\n"
+        "with ray.util.Executor() as executor:\n    found = list(executor.map(gated, range(6)))\nfound"
     )
-    assert "[0, 1, 2, 3, 4, 5]" in run.shown
-    assert any("6/6" in text for text in run.shown), run.shown
+    notebook.until(lambda: bool(run.bars))
+    gate.touch()
+    notebook.until(lambda: run.reply is not None and run.idle)
+    assert "[0, 1, 2, 3, 4, 5]" in run.shown, run.error
+    assert any(re.search(r"([1-6])/\1 .*took", text) for text in run.bars), run.bars  # of those that it waited for
     notebook.run("%config Raynb.progress_delay = 600")
 
 

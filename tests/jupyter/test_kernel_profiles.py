@@ -44,6 +44,7 @@ def counted():
 def notebook(tmp_path_factory: pytest.TempPathFactory) -> Iterator[KernelSession]:
     session = KernelSession.with_raynb(tmp_path_factory.mktemp("kernel"), "os")
     session.run(WORK)
+    session.run("from raynb.jupyter.inspection import collecting\ncollecting.ANSWER_SECONDS = 100.0")
     yield session
     session.close()
 
