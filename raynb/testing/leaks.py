@@ -293,7 +293,8 @@ def check_gone(value: str, timeout: float = 60.0, name: str = MARKER) -> float:
     started = time.monotonic()
     if not until(lambda: not marked(value, name), timeout, 0.02):
         survivors = marked(value, name)
-        kill_all(survivors.values())
-        listing = "\n  ".join(map(str, survivors.values()))
-        raise AssertionError(f"after {timeout} s, {len(survivors)} process(es) are still alive:\n  {listing}")
+        if survivors:  # else they have ended since the last look
+            kill_all(survivors.values())
+            listing = "\n  ".join(map(str, survivors.values()))
+            raise AssertionError(f"after {timeout} s, {len(survivors)} process(es) are still alive:\n  {listing}")
     return time.monotonic() - started
