@@ -34,8 +34,8 @@ CURRENT = """
 #: Runs in the page: whether `cell` is running (JupyterLab before 4.3 has only the prompt for it).
 RUNNING = "cell.model.executionState === 'running' || !!cell.promptNode?.textContent.includes('*')"
 
-#: Milliseconds that an expectation or a step of a page may take: a busy machine gets much patience (a kernel may take more
-#: than a minute to start).
+#: Milliseconds that an expectation or a step of a page may take: a busy machine gets much patience (a kernel may take
+#: more than a minute to start).
 PATIENCE_MS = 120_000
 
 #: Letters that a folder may have in whose runtime folder kernels listen at sockets: the system limits their names.
