@@ -300,3 +300,20 @@ def test_a_traceback_speaks_of_cells() -> None:
         '  File "/work.py", line 7, in g', "    x()", "ZeroDivisionError: no",
     ]  # fmt: skip
     del linecache.cache["/tmp/k/1.py"]
+
+
+def test_the_doctor_names_what_a_node_of_a_cluster_lacks() -> None:
+    python = ".".join(map(str, sys.version_info[:3]))
+    node = {"host": "far", "python": python, "raynb": "", "modules": {"pytest": "0.1", "nowhere": "1.0"},
+            "disk": {"/tmp": 5_000_000_000}, "shm": 1 << 30}  # fmt: skip
+    names = ("pytest", "nowhere")
+    finding = doctor._node("node 1", node, names)
+    assert (finding.verdict, "raynb sent there" in finding.found) == (doctor.NOTE, True)
+    assert f"other versions: pytest 0.1 (here {pytest.__version__})" in finding.found
+    finding = doctor._node("node 1", {**node, "modules": {"pytest": None}}, names)
+    assert (finding.verdict, finding.found.endswith("without pytest, nowhere")) == (doctor.BAD, True), finding.found
+    finding = doctor._node("node 1", {**node, "python": "2.7.18"}, ())
+    assert (finding.verdict, f"This kernel is Python {python}" in finding.remedy) == (doctor.BAD, True)
+    assert doctor._node("node 1", {**node, "disk": {"/tmp": 5}}, ()).verdict == doctor.NOTE
+    assert "--shm-size" in doctor._node("node 1", {**node, "shm": 64 << 20}, ()).remedy
+    assert doctor._node("node 1", node, ()).verdict == doctor.GOOD

@@ -404,7 +404,6 @@ def no_cluster_to_belong_to_is_said_in_a_sentence() -> None:
     assert not raynb.is_initialized()
 
 
-
 @check
 def what_a_refused_connection_means_is_said() -> None:
     at = "ray://127.0.0.1:1"
