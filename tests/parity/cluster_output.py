@@ -391,3 +391,33 @@ def notices_go_through_one_function_however_many_runtimes_hear_them() -> None:
     finally:
         undo()
     assert module.print_to_stdstream is wrapper, "the engine of these checks hears on"
+
+
+@check
+def what_ray_holds_back_is_shown_before_the_cell_ends() -> None:
+    """Ray holds a line back that looks like one of another process, and would throw it away at the end of a cell."""
+    module, shown = real_ray._private.worker, io.StringIO()
+    registered = [module.stdout_deduplicator.flush, module.stderr_deduplicator.flush]
+    events = SimpleNamespace(register=lambda event, function: registered.append(function),
+                             unregister=lambda event, function: registered.remove(function))  # fmt: skip
+    before, sys.modules["IPython"] = sys.modules.get("IPython"), SimpleNamespace(  # type: ignore[assignment]
+        get_ipython=lambda: SimpleNamespace(events=events)
+    )
+    try:
+        undo = rays.hear_notices(lambda text, only_known: None if only_known else text)
+    finally:
+        del sys.modules["IPython"]
+        if before is not None:
+            sys.modules["IPython"] = before
+    try:
+        (at_the_end,) = registered
+        held = {"pid": 7, "ip": "192.0.2.9", "lines": ["said by trial 2"], "is_err": False, "job": "01"}
+        with rays._printing, contextlib.redirect_stdout(shown):
+            list(module.stdout_deduplicator.deduplicate({**held, "pid": 6, "lines": ["said by trial 1"]}))
+            kept_back = list(module.stdout_deduplicator.deduplicate(held))
+            assert not [line for batch in kept_back for line in batch["lines"]], kept_back
+            at_the_end()
+        assert "said by trial 2" in shown.getvalue(), shown.getvalue()
+    finally:
+        undo()
+    assert not registered

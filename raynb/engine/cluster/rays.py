@@ -74,11 +74,20 @@ def hear_notices(say: Say) -> Callable[[], None]:
     undo = _hearers.add(say)
     module = ray._private.worker
     shell = getattr(sys.modules.get("IPython"), "get_ipython", lambda: None)()
-    if shell is not None:
-        for held in (module.stdout_deduplicator, module.stderr_deduplicator):
-            with contextlib.suppress(ValueError):  # it is not registered
-                shell.events.unregister("post_execute", held.flush)
-    return undo
+    if shell is None:
+        return undo
+    for held in (module.stdout_deduplicator, module.stderr_deduplicator):
+        with contextlib.suppress(ValueError):  # it is not registered
+            shell.events.unregister("post_execute", held.flush)
+    show = functools.partial(show_held)  # one of its own: of two runtimes, the first to end would take the other's away
+    shell.events.register("post_execute", show)  # in time for the cell that is about to end
+
+    def end() -> None:
+        undo()
+        with contextlib.suppress(ValueError):  # somebody cleared the shell's events
+            shell.events.unregister("post_execute", show)
+
+    return end
 
 
 def show_held() -> None:
