@@ -13,7 +13,14 @@ from typing_extensions import ParamSpec, TypeVar, Unpack
 
 from raynb import actor as actor
 from raynb import api as api
+from raynb import cluster_utils as cluster_utils
+from raynb import data as data
 from raynb import exceptions as exceptions
+from raynb import experimental as experimental
+from raynb import internal as internal
+from raynb import runtime_env as runtime_env
+from raynb import types as types
+from raynb import util as util
 from raynb.actor import ActorClass as ActorClass
 from raynb.actor import ActorHandle as ActorHandle
 from raynb.actor import ActorProxy as ActorProxy
@@ -70,13 +77,6 @@ WORKER_MODE: int
 LOCAL_MODE: int
 ObjectID = ObjectRef
 cloudpickle: ModuleType
-util: ModuleType
-internal: ModuleType
-types: ModuleType
-data: ModuleType
-runtime_env: ModuleType
-cluster_utils: ModuleType
-experimental: ModuleType
 logger: Any
 
 class _CommonOptions(TypedDict, total=False):

@@ -12,6 +12,7 @@ from typing_extensions import assert_type
 import raynb as ray
 from raynb import ActorHandle, ObjectRef, ObjectRefGenerator
 from raynb.actor import ActorProxy
+from raynb.util import Executor
 
 
 @ray.remote
@@ -122,6 +123,13 @@ async def main() -> None:
 
 with ray.Runtime(num_cpus=2) as runtime:
     assert_type(runtime, ray.Runtime)
+with Executor(max_workers=2) as pool:
+    assert_type(pool.submit(len, [1]).result(), int)
+    assert_type(list(pool.map(str, [1])), list[str])
+assert_type(list(ray.util.as_completed([square.remote(3)])), list[float])
+assert_type(list(ray.util.map_unordered(square, [1, 2])), list[float])
+assert_type(list(ray.util.map_unordered(square, [1, 2], yield_obj_refs=True)), list[ObjectRef[float]])
+assert_type(ray.util.state.list_tasks()[0].name, str)
 
 # -- wrong: one error on each of these lines --------------------------------------------------
 square.remote("3")  # E: argument
@@ -150,3 +158,7 @@ typed.nothing.remote(1)  # E: no such method
 typed.unmarked.remote()  # E: no mark
 text: str = ray.get(typed.add.remote(1))  # E: result
 total(counter)  # E: a handle of another class
+pool.submit(3)  # E: no function
+number_of: str = pool.submit(len, [1]).result()  # E: result
+ray.util.map_unordered(square, ["x"])  # E: items of another type
+ray.util.Executer()  # E: no such name
