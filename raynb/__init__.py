@@ -45,6 +45,7 @@ from raynb.api import (
 )  # fmt: skip
 from raynb.api.session import install_starter as _install_starter
 from raynb.base.ray_names import hook as _ray_hook
+from raynb.base.ray_names.refused import LEFT_OUT as _LEFT_OUT
 from raynb.base.ray_names.refused import refused as _refused
 
 __version__ = "0.1.0"
@@ -92,7 +93,8 @@ def __getattr__(name: str) -> Any:
     refused = _refused(f"ray.{name}")
     if refused is not None:
         return refused
-    raise AttributeError(f"module 'raynb' has no attribute {name!r}")
+    why = f": {_LEFT_OUT[name]}." if name in _LEFT_OUT else ""
+    raise AttributeError(f"module 'raynb' has no attribute {name!r}{why}")
 
 
 if _ray_hook.asked_for():

@@ -55,7 +55,9 @@ __all__ = [  # noqa: PLE0604
 
 
 def __getattr__(name: str) -> Any:
-    if name in _HOMES:
+    if name in ("pdb", "rpdb"):  # Ray's debugger; here pdb itself opens its prompt in the notebook
+        value = importlib.import_module("pdb")
+    elif name in _HOMES:
         value = getattr(importlib.import_module(f"raynb.util.{_HOMES[name]}"), name)
     elif name in _MODULES:
         return importlib.import_module(f"raynb.util.{name}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import pdb
 import pickle
 import threading
 from pathlib import Path
@@ -38,6 +39,7 @@ def test_ids_are_bytes_of_a_fixed_width(name: str) -> None:
 def test_constants_and_small_names() -> None:
     assert (ray.SCRIPT_MODE, ray.WORKER_MODE, ray.LOCAL_MODE) == (0, 1, 2)
     assert ray.ObjectID is ray.ObjectRef is ray.types.ObjectRef
+    assert ray.util.pdb.set_trace is ray.util.rpdb.set_trace is pdb.set_trace
     assert ray.logger.name == "raynb"
     assert ray.JobID.from_int(1).hex() == "01000000"
     assert ray.JobID.from_int(7).int() == 7

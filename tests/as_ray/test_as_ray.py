@@ -48,6 +48,7 @@ import ray.util.multiprocessing, ray.util.joblib, ray.experimental.internal_kv a
 assert callable(ray.util.placement_group) and ray.util.placement_group is placement_group
 assert Queue is raynb.util.queue.Queue
 assert ray.types.ObjectRef is ray.ObjectRef is ray.ObjectID
+ray._private.worker.blocking_get_inside_async_warned = True
 
 @ray.remote
 def inside():
@@ -62,7 +63,13 @@ class Keeper:
         return ray.__version__
 
 assert ray.get(inside.remote()) == (ray.__version__, 5, "raynb.util.queue")
-assert ray.get(Keeper.remote().version.remote()) == ray.__version__
+keeper = Keeper.remote()
+assert ray.get(keeper.version.remote()) == ray.__version__
+assert ray.worker.get_dashboard_url() is None
+from ray._private.state import actors
+row = actors(keeper._actor_id.hex())
+assert row["Address"]["NodeID"] == ray.get_runtime_context().get_node_id() and row == actors()[row["ActorID"]]
+assert actors("00" * 16) == {}
 assert kv._internal_kv_put("a", b"1") is False
 assert kv._internal_kv_put("ab", "2", namespace="other") is False
 assert kv._internal_kv_get("a") == b"1" and kv._internal_kv_list("a") == [b"a"]
@@ -148,7 +155,9 @@ def test_the_real_ray_and_a_cluster_are_not_mixed_with_it(tmp_path: Path) -> Non
 REFUSED = """
 import raynb
 raynb.as_ray()
-import ray.data, ray.tune, ray.serve, ray.rllib
+# Attributes after a plain import, as in Ray, whatever else has been imported.
+assert raynb.experimental.internal_kv._internal_kv_get and raynb._private.services.get_node_ip_address()
+import ray.data, ray.tune, ray.serve, ray.rllib, ray.air, ray.llm
 from ray.tune import Tuner, schedulers
 from ray.train.torch import TorchTrainer
 import ray
@@ -159,10 +168,11 @@ for use in [*uses, lambda: ray.serve.run(1), lambda: raynb.tune.run(1)]:
         use()
     except NotImplementedError as error:
         print(error)
-try:
-    ray.nonsense
-except AttributeError as error:
-    print(error)
+for name in ("nonsense", "ClientBuilder"):
+    try:
+        getattr(ray, name)
+    except AttributeError as error:
+        print(error)
 try:
     import ray.util.nonsense
 except ModuleNotFoundError as error:
@@ -177,4 +187,5 @@ def test_libraries_that_raynb_lacks_import_and_refuse_on_use(tmp_path: Path) -> 
     ]  # fmt: skip
     assert all("is not part of raynb. " in line and line.endswith(".") for line in lines[:5])
     assert "raynb has no ray.nonsense" in lines[5]
-    assert "ray.util.nonsense" in lines[6]
+    assert "raynb.init('ray://" in lines[6]
+    assert "ray.util.nonsense" in lines[7]

@@ -16,7 +16,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "cluster_utils": set(),
     "data": {"api", "base"},
     "types": {"base"},
-    "_private": {"util"},
+    "_private": {"api", "util"},
     "exceptions": set(),
     "base": set(),
     "core": {"base"},

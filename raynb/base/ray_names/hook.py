@@ -18,7 +18,7 @@ from importlib.machinery import ModuleSpec
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, cast
 
-from raynb.base.ray_names.refused import REFUSED, refused
+from raynb.base.ray_names.refused import LEFT_OUT, REFUSED, refused
 
 if TYPE_CHECKING:
     from importlib.abc import Loader
@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 RAY_VERSION = "2.60.0"
 #: Set for the processes that are started while the hook is in: each installs it when it imports raynb.
 VARIABLE = "RAYNB_AS_RAY"
+#: Attributes of `ray` that stand for private modules, as Ray has kept them for libraries of older days.
+FORMER = {name: f"raynb._private.{name}" for name in ("ray_constants", "state", "worker")}
 
 
 class StandIn(ModuleType):
@@ -39,6 +41,8 @@ class StandIn(ModuleType):
             raise AttributeError(name)
         if name == "__version__" and self.__name__ == "ray":
             return RAY_VERSION
+        if name in FORMER and self.__name__ == "ray":
+            return importlib.import_module(FORMER[name])
         try:
             return getattr(self._raynb, name)
         except AttributeError:
@@ -48,8 +52,9 @@ class StandIn(ModuleType):
                 return importlib.import_module(f"{self.__name__}.{name}")
             except ModuleNotFoundError:
                 pass
+        why = LEFT_OUT.get(name) if self.__name__ == "ray" else None
         raise AttributeError(
-            f"raynb has no {self.__name__}.{name}; docs/ray-compatibility.md lists what raynb has of Ray"
+            f"raynb has no {self.__name__}.{name}: {why or 'docs/ray-compatibility.md lists what raynb has of Ray'}."
         )
 
     def __setattr__(self, name: str, value: object) -> None:

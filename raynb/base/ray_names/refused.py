@@ -17,7 +17,21 @@ REFUSED = {
     "tune": f"Use scikit-learn's searches or Optuna with raynb's joblib backend, or Ray Tune {_CLUSTER}.",
     "workflow": "Use %%remote --keep, which writes results to disk.",
     "data": f"Use refs to pandas, Arrow or polars frames with ray.remote, or Ray Data {_CLUSTER}.",
+    "air": f"Call your framework's training in a %%remote cell, or use Ray Train {_CLUSTER}.",
+    "llm": f"Keep the model loaded in an actor, or use Ray Serve {_CLUSTER}.",
+    "job_submission": "Run the script itself, or submit it to a Ray cluster with `ray job submit`.",
+    "cross_language": "raynb runs Python only.",
 }
+
+_CLIENT = "connect to a Ray cluster with raynb.init('ray://host:10001')"
+_PYTHON = "raynb runs Python only"
+#: Names of Ray that are no attributes here, so that `hasattr` says so → the reason in the error.
+LEFT_OUT = {
+    "client": _CLIENT, "ClientBuilder": _CLIENT, "client_builder": _CLIENT,
+    "Language": _PYTHON, "java_function": _PYTHON, "java_actor_class": _PYTHON, "cpp_function": _PYTHON,
+    "job_config": "give raynb.init() runtime_env= and namespace= themselves",
+    "_raylet": "it is Ray's own core; the public names are in `ray` itself",
+}  # fmt: skip
 
 
 class RefusedModule(ModuleType):
