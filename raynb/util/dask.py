@@ -78,6 +78,8 @@ def _resolve(part: object) -> None:
         if isinstance(part.value, ray.ObjectRef):
             part.value = ray.get(part.value)
     elif isinstance(part, Task):
+        # A ref that the user has given to a delayed function arrives as its value, as that of a remote function.
+        part.args = tuple(ray.get(one) if isinstance(one, ray.ObjectRef) else one for one in part.args)
         inner = (*part.args, *part.kwargs.values())
     elif isinstance(part, dict):
         inner = part.values()
@@ -101,6 +103,12 @@ def ray_dask_get(dsk: Mapping[Any, Any], keys: Any, **kwargs: Any) -> Any:
 
     Raises:
         Exception: what a task raised, as its own type.
+
+    Example:
+        >>> import dask
+        >>> from raynb.util.dask import ray_dask_get
+        >>> dask.delayed(sum)([1, 2]).compute(scheduler=ray_dask_get)
+        3
     """
     persist = bool(kwargs.get("ray_persist"))
     folders: list[ray.ObjectRef[str | None]] = []
@@ -120,7 +128,14 @@ def ray_dask_get(dsk: Mapping[Any, Any], keys: Any, **kwargs: Any) -> Any:
 
 
 def ray_dask_get_sync(dsk: Mapping[Any, Any], keys: Any, **kwargs: Any) -> Any:
-    """The same as `ray_dask_get`: submitting does not block, so there is nothing to thread (Ray's second name)."""
+    """The same as `ray_dask_get`: submitting does not block, so there is nothing to thread (Ray's second name).
+
+    Example:
+        >>> import dask
+        >>> from raynb.util.dask import ray_dask_get_sync
+        >>> dask.delayed(max)([1, 2]).compute(scheduler=ray_dask_get_sync)
+        2
+    """
     return ray_dask_get(dsk, keys, **kwargs)
 
 
@@ -330,7 +345,12 @@ def enable_dask_on_ray(shuffle: str | None = "tasks", use_shuffle_optimization: 
 
 
 def disable_dask_on_ray() -> None:
-    """Gives Dask its own schedulers back."""
+    """Gives Dask its own schedulers back.
+
+    Example:
+        >>> from raynb.util.dask import disable_dask_on_ray
+        >>> disable_dask_on_ray()
+    """
     global _enabled
     if _enabled is not None:
         _enabled.undo()

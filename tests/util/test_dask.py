@@ -155,6 +155,11 @@ def test_intermediate_results_are_freed_and_options_reach_the_tasks(raynb_runtim
     assert cpus().compute(scheduler=ray_dask_get, ray_remote_args={"num_cpus": 2})["CPU"] == 2.0
 
 
+def test_a_ref_given_to_a_delayed_function_arrives_as_its_value(raynb_runtime: Any) -> None:
+    total = dask.delayed(sum)(raynb.put([1, 2, 3]))
+    assert dask.delayed(lambda a, b: a + b)(total, raynb.put(4)).compute(scheduler=ray_dask_get) == 10
+
+
 def test_an_executor_is_a_pool_for_dask(raynb_runtime: Any) -> None:
     with raynb.util.Executor() as pool:
         assert dask.compute(dask.delayed(sum)([1, 2]), scheduler="threads", pool=pool) == (3,)
