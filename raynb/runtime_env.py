@@ -19,6 +19,12 @@ class RuntimeEnv(dict[str, Any]):
 
     Raises:
         TypeError, ValueError: as for the option ``runtime_env=``, naming the field.
+
+    Example:
+        >>> import os
+        >>> env = ray.runtime_env.RuntimeEnv(env_vars={"GREETING": "hello"})
+        >>> ray.get(ray.remote(lambda: os.environ["GREETING"]).options(runtime_env=env).remote())
+        'hello'
     """
 
     def __init__(

@@ -15,6 +15,13 @@ class PlacementGroupSchedulingStrategy:
         placement_group: the group.
         placement_group_bundle_index: which bundle; -1: any.
         placement_group_capture_child_tasks: children run in the group too.
+
+    Example:
+        >>> group = ray.util.placement_group([{"CPU": 1}])
+        >>> Strategy = ray.util.scheduling_strategies.PlacementGroupSchedulingStrategy
+        >>> ray.get(ray.remote(lambda: 1).options(scheduling_strategy=Strategy(group)).remote())
+        1
+        >>> ray.util.remove_placement_group(group)
     """
 
     def __init__(
@@ -42,6 +49,12 @@ class NodeAffinitySchedulingStrategy:
 
     Raises:
         ValueError: it is not a node id.
+
+    Example:
+        >>> here = ray.get_runtime_context().get_node_id()
+        >>> strategy = ray.util.scheduling_strategies.NodeAffinitySchedulingStrategy(here, soft=False)
+        >>> ray.get(ray.remote(lambda: 1).options(scheduling_strategy=strategy).remote())
+        1
     """
 
     def __init__(
@@ -98,6 +111,11 @@ class NodeLabelSchedulingStrategy:
 
     Raises:
         ValueError: a condition is none of these, or there is none.
+
+    Example:
+        >>> from raynb.util.scheduling_strategies import Exists, NodeLabelSchedulingStrategy, NotIn
+        >>> sorted(NodeLabelSchedulingStrategy({"zone": NotIn("a"), "disk": Exists()}).hard)
+        ['disk', 'zone']
     """
 
     def __init__(self, hard: dict[str, Any] | None, *, soft: dict[str, Any] | None = None) -> None:

@@ -23,6 +23,13 @@ class tqdm:
         unit: what the items are called.
         position: accepted for compatibility; bars are lines of their own.
         flush_interval_s: seconds between two lines at least.
+
+    Example:
+        >>> @ray.remote
+        ... def train(epochs):
+        ...     return sum(ray.util.tqdm_ray.tqdm(range(epochs), desc="training"))
+        >>> ray.get(train.remote(4))
+        6
     """
 
     def __init__(
@@ -96,5 +103,10 @@ class tqdm:
 
 
 def safe_print(*args: Any, **kwargs: Any) -> None:
-    """``print``: the runtime already keeps lines and bars apart."""
+    """``print``: the runtime already keeps lines and bars apart.
+
+    Example:
+        >>> ray.util.tqdm_ray.safe_print("loaded")
+        loaded
+    """
     builtins.print(*args, **kwargs)

@@ -14,9 +14,12 @@ import pytest
 
 import raynb
 from raynb.keeping import session
+from raynb.util.state import common
 
 MODULES = (
-    "raynb", "raynb.util", "raynb.util.frames", "raynb.util.metrics", "raynb.util.multiprocessing", "raynb.util.queue",
+    "raynb", "raynb.runtime_env", "raynb.util", "raynb.util.dask", "raynb.util.frames", "raynb.util.joblib",
+    "raynb.util.metrics", "raynb.util.multiprocessing", "raynb.util.queue", "raynb.util.scheduling_strategies",
+    "raynb.util.state", "raynb.util.tqdm_ray",
 )  # fmt: skip
 #: Public names without an example → why.
 WITHOUT = {
@@ -28,6 +31,9 @@ WITHOUT = {
     "AsyncResult": "what Pool's methods return",
     "IMapIterator": "what Pool's methods return",
     "GroupBy": "what groupby returns",
+    "RuntimeEnvConfig": "accepted for Ray's sake",
+    **dict.fromkeys(("In", "NotIn", "Exists", "DoesNotExist"), "see NodeLabelSchedulingStrategy"),
+    **{name: "a row of a list" for name in vars(common) if name.endswith(("State", "StateRow"))},
 }
 
 

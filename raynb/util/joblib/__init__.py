@@ -16,6 +16,14 @@ def register_ray() -> None:
 
     Raises:
         ImportError: joblib is not installed.
+
+    Example:
+        >>> import joblib
+        >>> from raynb.util.joblib import register_ray
+        >>> register_ray()
+        >>> with joblib.parallel_config("ray"):
+        ...     joblib.Parallel()(joblib.delayed(abs)(n) for n in (-1, -2))
+        [1, 2]
     """
     try:
         import joblib

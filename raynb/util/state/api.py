@@ -118,7 +118,9 @@ def _lister(name: str, make: Callable[[rows.Source], Iterator[Row]], kind: type[
         return _choose(make, kind, filters, limit, detail)
 
     lister.__name__ = lister.__qualname__ = name
-    lister.__doc__ = f"Lists {what}.\n\n{inspect.cleandoc(Lister.__doc__ or '').partition(chr(10) * 2)[2]}"
+    rest = inspect.cleandoc(Lister.__doc__ or "").partition("\n\n")[2]
+    example = f"Example:\n    >>> rows = ray.util.state.{name}(limit=10)\n    >>> len(rows) <= 10\n    True"
+    lister.__doc__ = f"Lists {what}.\n\n{rest}\n\n{example}"
     return lister
 
 
@@ -141,7 +143,13 @@ def _one(found: list[Row]) -> Row | None:
 
 
 def get_task(id: Any, address: str | None = None, timeout: int = 30, _explain: bool = False) -> TaskState | None:
-    """Returns a task by its id (hex) or one of its refs; None if it isn't known."""
+    """Returns a task by its id (hex) or one of its refs; None if it isn't known.
+
+    Example:
+        >>> ref = ray.remote(lambda: 1).remote()
+        >>> ray.get(ref), ray.util.state.get_task(ref).type
+        (1, 'NORMAL_TASK')
+    """
     ref = getattr(id, "_ref", id)  # a generator has one
     # raynb's own name of the task, which is in the rows: on a cluster a ref's `task_id` is Ray's.
     name = ray.ObjectRef.task_id(ref) if isinstance(ref, ray.ObjectRef) else id
@@ -150,22 +158,42 @@ def get_task(id: Any, address: str | None = None, timeout: int = 30, _explain: b
 
 
 def get_actor(id: str, address: str | None = None, timeout: int = 30, _explain: bool = False) -> ActorState | None:
-    """Returns an actor by its id (hex); None if it isn't known."""
+    """Returns an actor by its id (hex); None if it isn't known.
+
+    Example:
+        >>> ray.util.state.get_actor("00" * 16) is None
+        True
+    """
     return _one(list_actors(filters=[("actor_id", "=", id)], detail=True))
 
 
 def get_worker(id: str, address: str | None = None, timeout: int = 30, _explain: bool = False) -> WorkerState | None:
-    """Returns a worker by its id (hex); None if it isn't known."""
+    """Returns a worker by its id (hex); None if it isn't known.
+
+    Example:
+        >>> ray.util.state.get_worker("00" * 28) is None
+        True
+    """
     return _one(list_workers(filters=[("worker_id", "=", id)], detail=True))
 
 
 def get_node(id: str, address: str | None = None, timeout: int = 30, _explain: bool = False) -> NodeState | None:
-    """Returns the node if this is its id (hex); otherwise None."""
+    """Returns the node if this is its id (hex); otherwise None.
+
+    Example:
+        >>> ray.util.state.get_node(ray.get_runtime_context().get_node_id()).state
+        'ALIVE'
+    """
     return _one(list_nodes(filters=[("node_id", "=", id)], detail=True))
 
 
 def get_job(id: str, address: str | None = None, timeout: int = 30, _explain: bool = False) -> JobState | None:
-    """Returns the job if this is its id (hex); otherwise None."""
+    """Returns the job if this is its id (hex); otherwise None.
+
+    Example:
+        >>> ray.util.state.get_job(ray.get_runtime_context().get_job_id()).type
+        'DRIVER'
+    """
     return _one(list_jobs(filters=[("job_id", "=", id)], detail=True))
 
 
@@ -175,12 +203,23 @@ def get_placement_group(
     timeout: int = 30,
     _explain: bool = False,
 ) -> PlacementGroupState | None:
-    """Returns a placement group by its id (hex); None if it isn't known."""
+    """Returns a placement group by its id (hex); None if it isn't known.
+
+    Example:
+        >>> ray.util.state.get_placement_group("00" * 18) is None
+        True
+    """
     return _one(list_placement_groups(filters=[("placement_group_id", "=", id)], detail=True))
 
 
 def get_objects(id: Any, address: str | None = None, timeout: int = 30, _explain: bool = False) -> list[ObjectState]:
-    """Returns what is known of an object by its id (hex) or its ref."""
+    """Returns what is known of an object by its id (hex) or its ref.
+
+    Example:
+        >>> ref = ray.put([1, 2])
+        >>> [row.object_id == ref.hex() for row in ray.util.state.get_objects(ref)]
+        [True]
+    """
     name = id.hex() if isinstance(id, ray.ObjectRef) else id
     return list_objects(filters=[("object_id", "=", name)], detail=True)
 
@@ -221,6 +260,12 @@ def get_log(
     Raises:
         ValueError: none of the three was given, or the suffix is another.
         NotImplementedError: ``filename``, ``submission_id`` or ``follow``: there are no log files.
+
+    Example:
+        >>> ref = ray.remote(lambda: print("said on a worker")).remote()
+        >>> ray.get(ref)
+        >>> for line in ray.util.state.get_log(task_id=ref.task_id().hex()):
+        ...     assert line == "said on a worker"
     """
     if filename is not None or submission_id is not None or follow:
         raise NotImplementedError("raynb keeps no log files; ask by task_id=, actor_id= or pid=, without follow=")
@@ -240,7 +285,13 @@ def _summary(groups: dict[str, Any], by: str, **totals: Any) -> dict[str, Any]:
 def summarize_tasks(
     address: str | None = None, timeout: int = 30, raise_on_missing_output: bool = True, _explain: bool = False
 ) -> dict[str, Any]:
-    """Returns how many tasks of each function are in each state, in Ray's shape."""
+    """Returns how many tasks of each function are in each state, in Ray's shape.
+
+    Example:
+        >>> done = ray.get(ray.remote(lambda: 1).remote())
+        >>> ray.util.state.summarize_tasks()["cluster"]["total_tasks"] > 0
+        True
+    """
     groups: dict[str, Any] = {}
     kinds: Tallies[str] = Tallies()
     for task in rows.tasks(rows.Source.now()):
@@ -262,7 +313,12 @@ def summarize_tasks(
 def summarize_actors(
     address: str | None = None, timeout: int = 30, raise_on_missing_output: bool = True, _explain: bool = False
 ) -> dict[str, Any]:
-    """Returns how many actors of each class are in each state, in Ray's shape."""
+    """Returns how many actors of each class are in each state, in Ray's shape.
+
+    Example:
+        >>> "total_actors" in ray.util.state.summarize_actors()["cluster"]
+        True
+    """
     groups: dict[str, Any] = {}
     total = 0
     for actor in rows.actors(rows.Source.now()):
@@ -275,7 +331,13 @@ def summarize_actors(
 def summarize_objects(
     address: str | None = None, timeout: int = 30, raise_on_missing_output: bool = True, _explain: bool = False
 ) -> dict[str, Any]:
-    """Returns number and size (MiB) of the objects by the function that made them."""
+    """Returns number and size (MiB) of the objects by the function that made them.
+
+    Example:
+        >>> ref = ray.put([1, 2])
+        >>> ray.util.state.summarize_objects()["cluster"]["total_objects"] > 0
+        True
+    """
     groups: dict[str, Any] = {}
     total, size = 0, 0
     source = rows.Source.now()
@@ -295,5 +357,11 @@ def summarize_objects(
 
 
 def timeline(filename: str | None = None) -> list[dict[str, Any]] | None:
-    """As ``timeline`` of the top package: the Chrome trace of what ran when."""
+    """As ``timeline`` of the top package: the Chrome trace of what ran when.
+
+    Example:
+        >>> done = ray.get(ray.remote(lambda: 1).remote())
+        >>> len(ray.util.state.timeline()) > 0
+        True
+    """
     return ray.timeline(filename)
