@@ -203,9 +203,12 @@ def comment_of(cls: type, name: str) -> str:
 
 # -- the API -----------------------------------------------------------------------------------
 UTIL = (
-    "actor_pool", "dask", "executor", "frames", "joblib", "multiprocessing.pool", "queue", "placement_group",
-    "scheduling_strategies", "state", "metrics", "tqdm_ray",
+    "actor_pool", "check_serialize", "dask", "debug", "executor", "frames", "helpers", "joblib", "kept_functions",
+    "multiprocessing.pool", "node", "queue", "placement_group", "scheduling_strategies", "serialization", "state",
+    "metrics", "tqdm_ray",
 )  # fmt: skip
+#: What users' own tests take from `raynb.testing`.
+TESTING = ("leaks", "faults")
 
 
 def api_page() -> str:
@@ -216,9 +219,11 @@ def api_page() -> str:
     hidden = {"load_ipython_extension", "unload_ipython_extension"}
     text = ["# API\n\n`import raynb as ray`. Names and defaults are Ray's.\n\n## Functions\n"]
     text += [directive("autofunction", f"raynb.{name}") for name in functions if name not in hidden]
+    text += [directive("autofunction", "raynb.as_ray.as_ray")]
     text += ["## Classes\n", *(directive("autoclass", f"raynb.{name}") for name in classes)]
     text += ["## Exceptions\n", directive("automodule", "raynb.exceptions")]
     text += ["## `raynb.util`\n", *(directive("automodule", f"raynb.util.{name}") for name in UTIL)]
+    text += ["## `raynb.testing`\n", *(directive("automodule", f"raynb.testing.{name}") for name in TESTING)]
     return "\n".join(text)
 
 

@@ -10,6 +10,9 @@ from typing import Any
 
 import pytest
 
+import raynb
+from raynb import exceptions
+
 from . import source
 
 LINK = re.compile(r"\]\((?!https?:|#|mailto:)([^)#\s]+)")
@@ -125,6 +128,19 @@ def test_every_promise_has_a_test_or_a_figure() -> None:
     assert not bare, "\n".join(bare)
 
 
+#: Bases, which nobody sees by themselves.
+BASES = {"RayError", "RayActorError", "AsyncioActorExit"}
+
+
+def test_each_error_that_raynb_raises_is_in_troubleshooting() -> None:
+    code = [m.path.read_text(encoding="utf-8") for m in source.modules() if m.part != "exceptions"]
+    words = {word for text in code for word in re.findall(r"\w+", text)}
+    explained = re.findall(r"`(\w+)", (source.ROOT / "docs" / "troubleshooting.md").read_text(encoding="utf-8"))
+    raised = words & set(exceptions.__all__) - BASES
+    assert len(raised) > 15
+    assert raised <= set(explained), sorted(raised - set(explained))
+
+
 def reference() -> Any:
     sys.path.insert(0, str(source.ROOT / "scripts"))
     try:
@@ -147,6 +163,7 @@ def test_the_reference_describes_every_option_and_setting_and_magic() -> None:
         assert f"## `{title}`" in pages["magics"], title
     assert "--stop-on-error" in pages["magics"]
     assert "raynb.get\n" in pages["api"]
+    assert all(f"raynb.util.{home}\n" in pages["api"] for home in raynb.util._HOMES.values())
 
 
 def test_every_notebook_is_a_tutorial_of_the_site() -> None:

@@ -176,7 +176,11 @@ def test_loading_again_shows_the_card_and_keeps_the_runtime(notebook: KernelSess
 
 def test_stopping_starting_reloading_and_unloading(notebook: KernelSession) -> None:
     notebook.run("old = ray.put(1)")
+    assert "means raynb" in notebook.run("%raynb as-ray").text
+    meant = "import ray as named\nnamed.__name__, ray.get(ray.remote(lambda: __import__('ray').__name__).remote())"
+    assert notebook.run(meant).shown == ["('ray', 'ray')"]
     assert "stopped" in notebook.run("%raynb stop").text
+    assert notebook.run("'ray' in __import__('sys').modules").shown == ["False"]  # it ends with the runtime
     gone = notebook.run("ray.get(old)", ok=False)
     assert "was shut down" in gone.error
     notebook.run("%raynb start")
