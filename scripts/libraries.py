@@ -3,9 +3,9 @@
 
     python scripts/libraries.py [NAME ...]
 
-It needs a Python with the libraries: ``pip install "modin[all]" dask distributed joblib scikit-learn sktime optuna daft
-pytest pytest-timeout`` beside raynb. The tests are those in the installed packages; what a library's tests need is
-documented by the library. A library that is not installed is left out, by name.
+It needs a Python with the libraries (`PACKAGES`) beside raynb; ``make test ONLY=libraries`` makes one. The tests are
+those in the installed packages. A library that is not installed is left out, by name. Failures that
+docs/ray-compatibility.md explains are expected (`Suite.known`); the exit code says how many libraries have more.
 """
 
 from __future__ import annotations
@@ -26,6 +26,12 @@ ROOT = Path(__file__).resolve().parents[1]
 
 #: Seconds that the tests of one library may take unless ``--longest`` says otherwise: the table says how many ran.
 LONGEST = 600.0
+#: The versions that the table in docs/ray-compatibility.md is about, and what their tests need.
+PACKAGES = (
+    "modin==0.37.1", "dask[array,dataframe]==2026.8.0", "distributed==2026.8.0", "joblib==1.6.0",
+    "scikit-learn==1.9.1", "sktime==1.2.0", "optuna==5.0.0", "daft==0.7.26", "cloudpickle", "pytest",
+    "pytest-timeout", "boto3", "s3fs", "requests", "psutil", "matplotlib",  # the latter for Modin's tests
+)  # fmt: skip
 
 
 @dataclass
@@ -40,6 +46,8 @@ class Suite:
     """Python that a plugin of pytest runs first, in the process of the tests."""
     options: tuple[str, ...] = ()
     """More options of pytest."""
+    known: int = 0
+    """How many of its tests fail for reasons that the docs give."""
 
 
 #: Dask's own tests, with raynb's scheduler where they take their default.
@@ -154,6 +162,21 @@ def part(low, high):
 assert sum(ray.get([part.remote(n, n + 10) for n in range(0, 40, 10)])) == sum(range(40))
 print("3 passed")
 """
+#: A process has one runner of Daft's for its life, so this is a program of its own.
+DAFT_ON_RAY = """
+import raynb
+ray = raynb.as_ray()
+import daft
+from daft import col
+daft.set_runner_ray()
+twice = daft.func(lambda value: 2 * value, return_dtype=daft.DataType.int64())
+frame = daft.from_pydict({"n": [1, 2, 3, 4], "even": [False, True, False, True]})
+assert frame.groupby("even").agg(col("n").sum()).sort("even").to_pydict() == {"even": [False, True], "n": [4, 6]}
+assert frame.with_column("twice", twice(col("n"))).into_partitions(2).to_pydict()["twice"] == [2, 4, 6, 8]
+assert frame.join(frame, on="n").count_rows() == 4 and frame.to_ray_dataset().count() == 4
+assert list(frame.to_dask_dataframe().compute().n) == [1, 2, 3, 4]
+print("4 passed")
+"""
 SUITES = [
     Suite("modin", "its own tests of concat, reshape, partitions and executions", [
         "modin/tests/test_partition_api.py", "modin/tests/test_executions_api.py",
@@ -162,9 +185,9 @@ SUITES = [
     Suite("dask", "its own tests of delayed, graph manipulation, bags and schedulers, on `ray_dask_get`", [
         "dask/tests/test_delayed.py", "dask/tests/test_graph_manipulation.py", "dask/bag/tests/test_bag.py",
         "dask/tests/test_local.py", "dask/tests/test_threaded.py",
-    ], before=DASK),
+    ], before=DASK, known=4),
     Suite("joblib", "its own tests of `Parallel` with loky as a parameter, raynb's backend in loky's place",
-          ["joblib/test/test_parallel.py"], before=JOBLIB_OWN, options=("-k", "loky")),
+          ["joblib/test/test_parallel.py"], before=JOBLIB_OWN, options=("-k", "loky"), known=23),
     Suite("joblib", "`Parallel` with lists, both kinds of generators, nesting and an error", program=JOBLIB),
     Suite("scikit-learn", "`GridSearchCV`, `RandomForestClassifier`, `cross_val_score`: equal to the serial run",
           program=SKLEARN),
@@ -172,6 +195,7 @@ SUITES = [
     Suite("optuna", "a study that tasks share through a journal; `n_jobs=2` with tasks in the objective",
           program=OPTUNA),
     Suite("daft", "its quickstart under `as_ray`, and frames in tasks", program=DAFT),
+    Suite("daft", "its Ray runner: groups, a function, a join, to Dask", program=DAFT_ON_RAY),
 ]  # fmt: skip
 
 
@@ -209,20 +233,26 @@ def run(suite: Suite, log: Path | None, longest: float) -> tuple[str, float]:
         took = time.monotonic() - began
     if log is not None:
         log.mkdir(exist_ok=True)
-        (log / f"{suite.library}-{'program' if suite.program else 'tests'}.log").write_text(output, encoding="utf-8")
+        (log / f"{suite.library}-{SUITES.index(suite)}.log").write_text(output, encoding="utf-8")
     summary = re.findall(r"^.*\b\d+ (?:passed|failed|errors?)\b.*$|^ended after .*$", output, re.MULTILINE)
     return (summary[-1].strip("= ") if summary else (output.strip().splitlines() or ["nothing"])[-1][:200]), took
 
 
+def good(suite: Suite, result: str) -> bool:
+    """Returns whether something passed, and no more failed than the docs explain."""
+    counted = {word: int(number) for number, word in re.findall(r"(\d+) (passed|failed|error)", result)}
+    return counted.get("passed", 0) > 0 and counted.get("failed", 0) <= suite.known and "error" not in counted
+
+
 def main() -> int:
-    """Runs what the command line names, or all; returns 1 if something failed."""
+    """Runs what the command line names, or all; returns how many failed."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     names = ", ".join(dict.fromkeys(suite.library for suite in SUITES))
     parser.add_argument("libraries", nargs="*", metavar="NAME", help=f"which (default: all): {names}")
     parser.add_argument("--longest", type=float, default=LONGEST, help="seconds for a library's tests (%(default)s)")
     parser.add_argument("--logs", type=Path, help="a folder for the whole output")
     options = parser.parse_args()
-    failed = False
+    failed = 0
     for suite in SUITES:
         if options.libraries and suite.library not in options.libraries:
             continue
@@ -232,9 +262,9 @@ def main() -> int:
             print(f"{suite.library} is not installed here; left out", file=sys.stderr)
             continue
         result, took = run(suite, options.logs, options.longest)
-        failed = failed or "passed" not in result or "failed" in result
+        failed += not good(suite, result)
         print(f"| {suite.library} {version} | {suite.said} | {result} | {took:.0f} s |", flush=True)
-    return int(failed)
+    return failed
 
 
 if __name__ == "__main__":

@@ -19,6 +19,7 @@ from pathlib import Path
 from xml.etree import ElementTree
 
 import environment as here
+import libraries
 import versions
 
 COMMAND_SECONDS = 40 * 60  # seconds that one command of a stage may take before it counts as hung
@@ -220,6 +221,17 @@ def docs(outcome: Outcome, python: Path, parallel: str) -> None:
         outcome.passed += 1
 
 
+def libraries_stage(outcome: Outcome, python: Path, parallel: str) -> None:
+    """Other libraries' own tests, and programs of their users, on raynb."""
+    own = here.make_venv(here.ROOT / ".venv-libraries")
+    here.must_fetch([own, "-m", "pip", "install", "-q", "--disable-pip-version-check", *libraries.PACKAGES])
+    logs = here.REPORTS / "libraries"
+    failed = call([own, here.ROOT / "scripts" / "libraries.py", "--longest", "300", "--logs", logs])
+    outcome.failed += failed  # as many as the exit code says
+    outcome.passed += max(0, len(list(logs.glob("*.log"))) - failed)
+    outcome.notes.append(f"the output of each is in {logs.relative_to(here.ROOT)}")
+
+
 STAGES: dict[str, Callable[[Outcome, Path, str], None]] = {
     "typescript": typescript,
     "python": python_tests,
@@ -228,12 +240,17 @@ STAGES: dict[str, Callable[[Outcome, Path, str], None]] = {
     "parity": parity,
     "docs": docs,
     "versions": versions_stage,
+    "libraries": libraries_stage,
 }
+
+#: Stage → the variable without which it runs only where it is named: it takes longer than there is.
+BEHIND = {"libraries": "RAYNB_LIBRARIES"}
 
 
 def chosen(only: str) -> list[str]:
-    """Returns the names of the stages to run: those named, or all of them."""
-    names = [name.strip() for name in only.split(",") if name.strip()] or list(STAGES)
+    """Returns the names of the stages to run: those named, or the usual ones."""
+    usual = [name for name in STAGES if name not in BEHIND or os.environ.get(BEHIND[name])]
+    names = [name.strip() for name in only.split(",") if name.strip()] or usual
     unknown = [name for name in names if name not in STAGES]
     if unknown:
         raise here.Problem(f"there is no stage {', '.join(unknown)}; there are {', '.join(STAGES)}")
