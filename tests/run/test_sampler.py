@@ -1,10 +1,11 @@
-"""Which thread a sample is of: the system gives the identity of one that has ended to another."""
+"""What a sample is of: its thread, though the system gives the identity of one that has ended to another; its code."""
 
 from __future__ import annotations
 
 import sys
 import threading
 import time
+from collections.abc import Callable
 
 import pytest
 
@@ -62,3 +63,33 @@ def test_profiles_that_overlap_leave_pythons_switch_interval_as_it_was() -> None
     assert sys.getswitchinterval() == pytest.approx(SWITCH_SECONDS)
     second.stop()
     assert sys.getswitchinterval() == pytest.approx(before)
+
+
+WORK = "def work(until):\n    until()\n"
+
+
+def test_equal_code_of_two_files_is_told_apart_and_threads_of_ours_are_left_out() -> None:
+    ours, theirs = Waiting("raynb-control"), Waiting("theirs")
+    sampler = Sampler()
+
+    def until_sampled() -> None:
+        before = sampler._samples
+        while sampler._samples < before + 2:
+            time.sleep(0.001)
+
+    sampler.start()
+    for file in ("one.py", "two.py"):
+        names: dict[str, Callable[[Callable[[], None]], None]] = {}
+        exec(compile(WORK, file, "exec"), names)  # Python calls these two equal
+        names["work"](until_sampled)
+    found = sampler.stop()
+    ours.end()
+    theirs.end()
+    here = [places for name, places, *_ in found["stacks"] if name == threading.current_thread().name]
+    at_work = [(places, at) for places in here for at, place in enumerate(places[:-1]) if place[2] == "work"]
+    assert {places[at] for places, at in at_work} == {("one.py", 2, "work"), ("two.py", 2, "work")}
+    assert {places[at + 1][2] for places, at in at_work} == {"until_sampled"}  # the outermost frame comes first
+    threads = {name for name, *_ in found["stacks"]}
+    assert "theirs" in threads
+    assert not threads & {"raynb-control", "raynb-profile"}
+    assert sum(samples for name, _, samples, *_ in found["stacks"] if name == "theirs") == found["samples"]

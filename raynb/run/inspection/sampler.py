@@ -20,8 +20,8 @@ SAMPLE_SECONDS = 0.009  # seconds between two samples
 SWITCH_SECONDS = 0.0005
 MAX_FRAMES = 128  # frames of a sample, the innermost ones
 
-#: (number of the thread, its stack, innermost last).
-_Key = tuple[int, tuple[tuple[CodeType, int], ...]]
+#: Threads that run no code of the user's: nothing of them is shown, so neither stacks nor clocks are read.
+OURS = ("raynb-control", "raynb-reporter", "raynb-ear", "raynb-profile")
 
 
 class _Haste:
@@ -49,18 +49,39 @@ class _Haste:
 _haste = _Haste()
 
 
+class _Stack:
+    """A stack that was sampled, and how often: seconds by the clock, and of CPU. It keeps its code, so that no other
+    code gets the same `id`."""
+
+    __slots__ = ("codes", "cpu", "lines", "samples", "thread", "wall")
+
+    def __init__(self, thread: int, codes: list[CodeType], lines: list[int]) -> None:
+        self.thread = thread
+        self.codes = codes  # innermost first
+        self.lines = lines
+        self.samples = 0
+        self.wall = 0.0
+        self.cpu = 0.0
+
+
 class _Thread:
     """A thread that is sampled. The system gives its identity to another one when it has ended."""
 
-    __slots__ = ("_clock", "_spent", "last", "name", "number")
+    __slots__ = ("_clock", "_ours", "_spent", "last", "name", "number")
 
     def __init__(self, ident: int, number: int) -> None:
         found = next((thread for thread in threading.enumerate() if thread.ident == ident), None)
         self.name = found.name if found is not None else f"thread {ident}"
         self.number = number
-        self.last: _Key | None = None  # its last sample
+        self.last: _Stack | None = None  # its last sample
+        self._ours = found if self.name in OURS else None
         self._clock = _clock_of(ident, found)
         self._spent = self._read() or 0.0
+
+    @property
+    def is_ours(self) -> bool:
+        """Whether it is a thread of raynb's that runs no code of the user's, and has not ended."""
+        return self._ours is not None and self._ours.is_alive()
 
     def _read(self) -> float | None:
         try:
@@ -93,12 +114,13 @@ def _clock_of(ident: int, thread: threading.Thread | None) -> int | None:
 
 
 class Sampler:
-    """Thread contract: `start` and `stop` from one thread; only the threads in ``only`` are sampled, if given."""
+    """Thread contract: `start` and `stop` from one thread."""
 
-    def __init__(self, only: frozenset[int] = frozenset()) -> None:
-        self._only = only
-        self._found: dict[_Key, list[float]] = {}  # thread, stack → [samples, seconds, seconds of CPU]
-        self._stopped = threading.Event()
+    def __init__(self) -> None:
+        # By thread, ids of code, lines: plain numbers, for Python hashes code by all that is in it.
+        self._found: dict[tuple[int, ...], _Stack] = {}
+        self._running = threading.Lock()  # held until `stop`
+        self._running.acquire()
         self._thread = threading.Thread(target=self._serve, name="raynb-profile", daemon=True)
         self._began = 0.0
         self._samples = 0
@@ -112,11 +134,17 @@ class Sampler:
 
     def stop(self) -> dict[str, Any]:
         """Ends the profile; returns ``{"seconds", "samples", "stacks": [(thread, places, samples, wall, cpu)]}``."""
-        self._stopped.set()
+        self._running.release()
         self._thread.join()
+        places: dict[tuple[int, int], Place] = {}  # each travels once
+
+        def place(code: CodeType, line: int) -> Place:
+            return places.setdefault((id(code), line), (code.co_filename, line, code.co_name))
+
         stacks = [
-            (self._names[thread], tuple(_place(code, line) for code, line in stack), *figures)
-            for (thread, stack), figures in self._found.items()
+            (self._names[one.thread], tuple(map(place, reversed(one.codes), reversed(one.lines))), one.samples,
+             one.wall, one.cpu)
+            for one in self._found.values()
         ]  # fmt: skip
         return {"seconds": time.monotonic() - self._began, "samples": self._samples, "stacks": stacks}
 
@@ -126,30 +154,44 @@ class Sampler:
         with _haste:
             last = due = time.monotonic()
             self._sample(own, 0.0)
-            while not self._stopped.is_set():
+            over = False
+            while not over:
                 due = max(due + SAMPLE_SECONDS, time.monotonic() - SAMPLE_SECONDS)
-                self._stopped.wait(max(0.001, due - time.monotonic()))
+                over = self._running.acquire(timeout=max(0.001, due - time.monotonic()))
                 now = time.monotonic()
                 self._sample(own, now - last)
                 last = now
 
     def _sample(self, own: int, seconds: float) -> None:
-        found = self._found
+        threads = self._threads
         for ident, frame in sys._current_frames().items():
-            if ident == own or (self._only and ident not in self._only):
+            if ident == own or (ident in threads and threads[ident].is_ours):
                 continue
             thread, cpu = self._look_at(ident)
-            if not seconds or thread.name == "raynb-control":
+            if not seconds or thread.is_ours:
                 continue
-            key = (thread.number, _stack(frame))
-            for part in (thread.last or key, key):
-                figures = found.setdefault(part, [0, 0.0, 0.0])
-                figures[1] += seconds / 2
-                figures[2] += min(cpu, seconds) / 2
-            found[key][0] += 1
-            thread.last = key
+            stack = self._stack(thread.number, frame)
+            for part in (thread.last or stack, stack):
+                part.wall += seconds / 2
+                part.cpu += min(cpu, seconds) / 2
+            stack.samples += 1
+            thread.last = stack
         if seconds:
             self._samples += 1
+
+    def _stack(self, thread: int, frame: FrameType | None) -> _Stack:
+        """Returns the record of the stack that a thread has now."""
+        codes: list[CodeType] = []
+        lines: list[int] = []
+        while frame is not None and len(codes) < MAX_FRAMES:
+            codes.append(frame.f_code)
+            lines.append(frame.f_lineno or 0)
+            frame = frame.f_back
+        key = (thread, *map(id, codes), *lines)
+        found = self._found.get(key)
+        if found is None:
+            found = self._found[key] = _Stack(thread, codes, lines)
+        return found
 
     def _look_at(self, ident: int) -> tuple[_Thread, float]:
         """Returns a thread, and the seconds of CPU that it has used since the last sample."""
@@ -160,16 +202,3 @@ class Sampler:
             self._threads[ident] = thread
             self._names.append(thread.name)
         return thread, cpu
-
-
-def _stack(frame: FrameType | None) -> tuple[tuple[CodeType, int], ...]:
-    stack: list[tuple[CodeType, int]] = []
-    while frame is not None and len(stack) < MAX_FRAMES:
-        stack.append((frame.f_code, frame.f_lineno or 0))
-        frame = frame.f_back
-    stack.reverse()
-    return tuple(stack)
-
-
-def _place(code: CodeType, line: int) -> Place:
-    return code.co_filename, line, code.co_name
