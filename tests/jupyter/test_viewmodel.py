@@ -111,3 +111,28 @@ def test_a_put_was_made_by_no_task() -> None:
     picture = pictures.small()
     picture.objects = [ObjectRow(object_id(5, 0), task=5), ObjectRow(object_id(5, 1), task=5)]
     assert [row["task"] for row in as_dicts(message(picture), "objects")] == ["", "5"]
+
+
+def test_objects_say_their_own_names_and_holders_also_among_many_alike() -> None:
+    rows = [ObjectRow(object_id(i, 1), task=i, local_refs=1) for i in range(1, 7)]
+    rows[1].borrowers = rows[2].borrowers = (4,)
+    rows[3].local_refs = 0
+    named = {rows[4].id: (["xs"], ["_"]), rows[5].id: ([], ["_"])}
+    labels = Labels(
+        names=lambda identity: named.get(identity, ([], []))[0],
+        holders=lambda identity: (named[identity][1], 1) if identity in named else ([], 0),
+    )
+    sent = as_dicts(message(replace(pictures.small(), objects=rows), labels), "objects")
+    in_kernel = "1 ref in the kernel"
+    assert [row["names"] for row in sent] == [[], [], [], [], ["xs"], []]
+    assert [row["held"] for row in sent] == [
+        [in_kernel], [in_kernel, "worker 4"], [in_kernel, "worker 4"], [], ["xs", "_"], ["_"],
+    ]  # fmt: skip
+
+
+def test_times_are_rounded_to_microseconds() -> None:
+    times = (0.0, 12.3456784, 98765.4321096, 9876543.2109876, 5.0)
+    picture = replace(pictures.small(), tasks=[TaskRow(1, "f", submitted=times[0], started=times[1],
+                                                       fetched=times[2], ran=times[3], ended=times[4])])  # fmt: skip
+    (row,) = as_dicts(message(picture), "tasks")
+    assert [row[name] for name in ("submitted", "started", "fetched", "ran", "ended")] == [round(t, 6) for t in times]

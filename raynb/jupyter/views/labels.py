@@ -242,12 +242,16 @@ class NotebookNames:
     def __call__(self, object_id: int) -> list[str]:
         held = self._found.get(object_id)
         names = held.names if held is not None else []
+        if not self._long:
+            return list(names)
         long = self._long.items()
         return names + [f"{name}[{one.places[object_id]}]" for name, one in long if object_id in one.places]
 
     def holders(self, object_id: int) -> tuple[list[str], int]:
         """Returns (what else holds it, how many different refs these and the names are)."""
         held = self._found.get(object_id)
+        if held is None and not self._long:  # as of most in a flood
+            return [], 0
         others, refs = (held.holders, held.refs) if held is not None else ([], frozenset[int]())
         return others, len({*refs, *(one.refs[object_id] for one in self._long.values() if object_id in one.refs)})
 
