@@ -1,7 +1,9 @@
-"""Which breakpoints a cell is told of."""
+"""Which breakpoints a cell is told of, and what %debug says where no frames are left."""
 
 from __future__ import annotations
 
+import re
+import sys
 import threading
 from dataclasses import replace
 from types import SimpleNamespace
@@ -10,6 +12,9 @@ from typing import Any
 import pytest
 
 from raynb.base.rows import Breakpoint
+from raynb.exceptions import ActorDiedError, RayError, RayTaskError
+from raynb.jupyter.inspection import post_mortem
+from raynb.jupyter.inspection.post_mortem import PostMortems
 from raynb.jupyter.inspection.prompt import Breakpoints
 from raynb.jupyter.progress.waits import Waits
 
@@ -65,3 +70,30 @@ def test_after_a_cells_end_it_is_looked_once_more_whether_a_task_has_stopped() -
     waits._cell_begins(None)
     thread.join(60)
     assert not thread.is_alive()
+
+
+@pytest.mark.parametrize(
+    ("constructor", "remedy"),
+    [(False, "Run the cell again and then %debug"), (True, "breakpoint() into the constructor")],
+)
+def test_of_frames_that_are_gone_it_is_said_why_and_what_to_do(
+    constructor: bool, remedy: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(post_mortem, "_can_ask", lambda: True)
+    monkeypatch.setattr(PostMortems, "_enter", lambda self, failure, where: False)  # no worker has them
+    notebook: Any = SimpleNamespace()
+    debugs, own = PostMortems(notebook), list[str]()
+    debugs._debug = own.append
+    failed = RayTaskError("work", "", ZeroDivisionError(), pid=1, task_id="07")
+    error: RayError = failed
+    if constructor:
+        error = ActorDiedError(failed)
+        error.__cause__ = failed
+    monkeypatch.setattr(sys, "last_value", error, raising=False)
+    debugs.debug("")
+    assert re.search(f"{re.escape(remedy)}.*; here are the notebook's own frames", capsys.readouterr().out)
+    assert own == [""]  # IPython's
+    debugs._failed(3, error)  # a cell has shown it
+    debugs.debug("")
+    assert remedy in capsys.readouterr().out
+    assert own == [""]

@@ -30,8 +30,12 @@ HEARD_SECONDS = 3.0
 MAX_NESTED = 100  # tasks of a failure that went through their callers
 HELP = "h: help, q: leave."
 GONE = (
-    "The frames of this failure are not kept any more on a worker: it has ended (an actor's does when its constructor "
-    "fails), the cell ran again, or more of its tasks failed there than Raynb.post_mortem."
+    "The frames of this failure are not kept any more on a worker: it has ended, the cell ran again, or more of its "
+    "tasks failed there than Raynb.post_mortem. Run the cell again and then %debug, or put breakpoint() there"
+)
+NOT_MADE = (
+    "The frames of this failure are gone: an actor's process ends when its constructor fails, as in Ray. Put "
+    "breakpoint() into the constructor and run the cell again"
 )
 
 
@@ -41,6 +45,7 @@ class _Shown(NamedTuple):
     scope: int
     failure: str  # see `raynb.worker.inspection.failures.origin_of`
     pid: int
+    gone: str  # what to say if its frames are not kept
 
 
 class PostMortems:
@@ -118,7 +123,7 @@ class PostMortems:
         """Remembers a failure that a cell shows of a task that it has not waited for."""
         raised = _of_constructor(error)
         if isinstance(raised, RayTaskError) and _can_ask():
-            self._shown = _Shown(scope, raised.task_id, raised.pid)
+            self._shown = _Shown(scope, raised.task_id, raised.pid, _why_gone(error))
 
     @staticmethod
     def forget(scope: int | None) -> None:
@@ -135,14 +140,14 @@ class PostMortems:
         shown = self._shown
         if shown is not None and not line.strip():
             if not self._enter((shown.failure, shown.pid), f"The failure of {cell_name(shown.scope)}, on"):
-                print(f"{GONE} Run the cell again and then %debug, or put breakpoint() there.")
+                print(f"{shown.gone}.")
             return None
-        error = _of_constructor(getattr(sys, "last_value", None))
+        raised = getattr(sys, "last_value", None)
+        error = _of_constructor(raised)
         if isinstance(error, RayTaskError) and not line.strip() and _can_ask():
             if self._enter((error.task_id, error.pid), "On"):
                 return None
-            print(f"{GONE} Run the cell again and then %debug, or put breakpoint() there; here are the notebook's own "
-                  "frames.")  # fmt: skip
+            print(f"{_why_gone(raised)}; here are the notebook's own frames.")
         return self._debug(line) if self._debug is not None else None
 
     def _enter(self, failure: tuple[str, int], where: str) -> bool:
@@ -230,6 +235,11 @@ class PostMortems:
 def _of_constructor(error: BaseException | None) -> BaseException | None:
     """Returns what an actor's constructor raised, of the error that its calls raise; else the error itself."""
     return error.__cause__ or error if isinstance(error, ActorDiedError) else error
+
+
+def _why_gone(error: BaseException | None) -> str:
+    """Returns why the frames of a failure are not kept, and what to do."""
+    return NOT_MADE if isinstance(error, ActorDiedError) else GONE
 
 
 def _can_ask() -> bool:
