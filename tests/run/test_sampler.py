@@ -93,3 +93,19 @@ def test_equal_code_of_two_files_is_told_apart_and_threads_of_ours_are_left_out(
     assert "theirs" in threads
     assert not threads & {"raynb-control", "raynb-profile"}
     assert sum(samples for name, _, samples, *_ in found["stacks"] if name == "theirs") == found["samples"]
+
+
+def test_of_the_frame_below_and_its_callers_nothing_is_sampled() -> None:
+    sampler = Sampler(sys._getframe())
+
+    def above() -> None:
+        before = sampler._samples
+        while sampler._samples < before + 2:
+            time.sleep(0.001)
+
+    sampler.start()
+    above()
+    found = sampler.stop()
+    here = [places for name, places, *_ in found["stacks"] if name == threading.current_thread().name]
+    assert "above" in {places[0][2] for places in here if places}
+    assert not {place[2] for places in here for place in places} & {sys._getframe().f_code.co_name}

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import os
+import sys
 from collections.abc import Iterator
+from types import FrameType
 from typing import Any
 
 from raynb.base import engine as engines
@@ -16,13 +18,13 @@ from raynb.run.inspection.sampler import Sampler
 
 def profiled_cell(payload: CellPayload, *arrived: object) -> Any:
     """Runs a cell as `run_cell` does, and sends its profile."""
-    with _profiled():
+    with _profiled(sys._getframe()):
         return run_cell(payload, *arrived)
 
 
 def profiled_items(payload: CellPayload, items: list[Any], *arrived: object) -> Any:
     """Runs items as `run_items` does, and sends their profile."""
-    with _profiled():
+    with _profiled(sys._getframe()):
         return run_items(payload, items, *arrived)
 
 
@@ -43,8 +45,9 @@ def _send(profile: dict[str, Any]) -> None:
 
 
 @contextlib.contextmanager
-def _profiled() -> Iterator[None]:
-    sampler, process = Sampler(), os.getpid()
+def _profiled(below: FrameType) -> Iterator[None]:
+    """Samples what the caller's frame calls: those below it are raynb's own, a dozen at each sample."""
+    sampler, process = Sampler(below), os.getpid()
     sampler.start()
     try:
         yield

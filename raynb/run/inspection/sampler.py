@@ -114,9 +114,14 @@ def _clock_of(ident: int, thread: threading.Thread | None) -> int | None:
 
 
 class Sampler:
-    """Thread contract: `start` and `stop` from one thread."""
+    """Thread contract: `start` and `stop` from one thread.
 
-    def __init__(self) -> None:
+    Args:
+        below: a frame that stays until `stop`: of it, and of those that it was called from, nothing is wanted.
+    """
+
+    def __init__(self, below: FrameType | None = None) -> None:
+        self._below = below
         # By thread, ids of code, lines: plain numbers, for Python hashes code by all that is in it.
         self._found: dict[tuple[int, ...], _Stack] = {}
         self._running = threading.Lock()  # held until `stop`
@@ -136,6 +141,7 @@ class Sampler:
         """Ends the profile; returns ``{"seconds", "samples", "stacks": [(thread, places, samples, wall, cpu)]}``."""
         self._running.release()
         self._thread.join()
+        self._below = None
         places: dict[tuple[int, int], Place] = {}  # each travels once
 
         def place(code: CodeType, line: int) -> Place:
@@ -183,7 +189,8 @@ class Sampler:
         """Returns the record of the stack that a thread has now."""
         codes: list[CodeType] = []
         lines: list[int] = []
-        while frame is not None and len(codes) < MAX_FRAMES:
+        below = self._below
+        while frame is not None and frame is not below and len(codes) < MAX_FRAMES:
             codes.append(frame.f_code)
             lines.append(frame.f_lineno or 0)
             frame = frame.f_back
