@@ -8,7 +8,6 @@ nodes cannot import raynb, as on a cluster where it was never installed: it is s
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import subprocess
 import sys
@@ -40,6 +39,7 @@ from cluster_bed_tools import (
     script,
     until,
 )
+from cluster_shared import tell
 
 import raynb
 from raynb.base.rows import DEAD, FAILED, FINISHED
@@ -360,7 +360,7 @@ def main() -> None:
             except BaseException:
                 row["error"] = traceback.format_exc()
             row["seconds"] = round(time.monotonic() - began, 1)
-            print("##", json.dumps(row), flush=True)
+            tell(row)
         raynb.shutdown()
     finally:
         made.close()

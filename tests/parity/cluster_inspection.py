@@ -71,13 +71,14 @@ def stacks_and_profiles_of_running_tasks() -> None:
 
         def awaiting() -> Any:
             found = [one for stack in asked(call.worker, "stack") for one in stack.coroutines]
-            return next((one for one in found if one.task == call.id), None)
+            own = (one for one in found if one.task == call.id)
+            return next((one for one in own if any(function == "go" for _, _, function in one.frames)), None)
 
         stack = until(waiting, "the stack of what waits")  # for a moment it has only begun to
         assert [ids.task_of(key) for key in stack.waits_for] == [below.id]
         assert stack.waited > 0
         assert any(function == "nests" for _, _, function in stack.frames)
-        assert any(function == "go" for _, _, function in until(awaiting, "the coroutine").frames)
+        until(awaiting, "the coroutine")  # for a moment it runs, and nobody sees into it
         asked(below.worker, "profile")
         assert isinstance(raised(lambda: asked(below.worker, "profile")), ValueError)  # one at a time
         time.sleep(0.2)

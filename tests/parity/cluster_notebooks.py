@@ -7,13 +7,14 @@ are not those that it was saved with. `test_cluster_bed.py` reads them. It needs
 
 from __future__ import annotations
 
-import json
 import os
 import subprocess
 import sys
 import tempfile
 import time
 from pathlib import Path
+
+from cluster_shared import tell
 
 from raynb.engine.cluster.local_nodes import LocalNodes
 
@@ -57,7 +58,7 @@ def main() -> None:
             if DIFFERENT.get(notebook.stem, "\0") in error:
                 error = ""
             row = {"name": notebook.stem, "error": error, "seconds": round(time.monotonic() - began, 1)}
-            print("##", json.dumps(row), flush=True)
+            tell(row)
     finally:
         bed.close()
 

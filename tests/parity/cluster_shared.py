@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+import os
+import sys
 import time
 from collections.abc import Callable
 from typing import Any
@@ -10,6 +13,13 @@ from typing import Any
 CHECKS: dict[str, Callable[[], None]] = {}
 #: Seconds; only a busy machine takes long: Ray starts a process for each actor and many tasks.
 WAIT = 120.0
+#: Ray itself gives a node 30 seconds to start: on a busy machine it is tried again.
+START_ATTEMPTS = 3
+#: Environment variables of programs with a cluster of their own: Ray joins no other one of this machine, ends no worker
+#: because others use its memory, and gives workers time (seconds) to start.
+ALONE = {
+    "RAY_ADDRESS": "local", "RAY_memory_monitor_refresh_ms": "0", "RAY_worker_register_timeout_seconds": "300",
+}  # fmt: skip
 
 
 def check(function: Callable[[], None]) -> Callable[[], None]:
@@ -20,12 +30,11 @@ def check(function: Callable[[], None]) -> Callable[[], None]:
 def until(condition: Callable[[], Any], what: str) -> Any:
     """Returns what the condition returns once it is true."""
     end = time.monotonic() + WAIT
-    while time.monotonic() < end:
-        found = condition()
-        if found:
-            return found
+    while not (found := condition()):
+        if time.monotonic() > end:
+            raise AssertionError(f"waited {WAIT:g} s for {what}")
         time.sleep(0.02)
-    raise AssertionError(f"waited {WAIT:g} s for {what}")
+    return found
 
 
 def raised(call: Callable[[], Any]) -> Exception:
@@ -35,3 +44,26 @@ def raised(call: Callable[[], Any]) -> Exception:
     except Exception as error:
         return error
     raise AssertionError("it did not raise")
+
+
+def start_ray(ray: Any, **given: Any) -> None:
+    """Starts a cluster of one's own, whatever others this machine has; again if Ray was too slow for itself."""
+    for left in reversed(range(START_ATTEMPTS)):
+        try:
+            ray.init("local", **given)
+        except Exception as error:
+            if not left:
+                raise
+            print(f"Ray did not start, and is tried again: {error}", file=sys.stderr, flush=True)
+            ray.shutdown()
+        else:
+            return
+
+
+def tell(row: dict[str, Any]) -> None:
+    """Writes a line for the test that has started this program.
+
+    In one piece and on a line of its own: other threads and processes write into the same file.
+    """
+    sys.stdout.flush()
+    os.write(1, f"\n## {json.dumps(row)}\n".encode())

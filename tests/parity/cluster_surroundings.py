@@ -5,13 +5,16 @@ from __future__ import annotations
 import os
 import sys
 import tempfile
+import threading
 from typing import Any
 
-from cluster_tools import WAIT, In, check, printed, raised, until
+from cluster_tools import WAIT, In, check, engine, printed, raised, until
 
 import raynb
 from raynb.api.surroundings import marked, packed
+from raynb.base.ids import task_of
 from raynb.base.process import surroundings
+from raynb.base.rows import FAILED
 
 
 @check
@@ -64,7 +67,7 @@ def a_failure_that_nobody_asks_about_is_told_once_in_its_cell() -> None:
     def fails(text: str) -> None:
         raise ValueError(text)
 
-    with In(14):
+    with In(18):
         for text in ("caught", "future"):
             ref = fails.remote(text)
             error = raised(lambda ref=ref: raynb.get(ref)) if text == "caught" else ref.future().exception()  # type: ignore[misc]
@@ -72,9 +75,58 @@ def a_failure_that_nobody_asks_about_is_told_once_in_its_cell() -> None:
         ref = fails.remote("held")
         raynb.wait([ref])
         fails.remote("dropped")
-        until(lambda: "dropped" in printed(14, "stderr"), "the dropped one")
+        until(lambda: "dropped" in printed(18, "stderr"), "the dropped one")
         del ref
-        until(lambda: "held" in printed(14, "stderr"), "the held one")
-    lines = sorted(printed(14, "stderr").splitlines())
+        until(lambda: "held" in printed(18, "stderr"), "the held one")
+    lines = sorted(printed(18, "stderr").splitlines())
     assert lines == [f"raynb: fails failed, and nobody has asked for its result: ValueError: {text}"
                      for text in ("dropped", "held")]  # fmt: skip
+    # Its last ref goes between the count of its refs and the entry of its failure.
+    box: list[Any] = []
+    unasked = engine()._failures._unasked
+    enter = unasked.task_failed
+
+    def meanwhile(row: Any, objects: int) -> None:
+        if row.scope == 19:
+            until(lambda: box, "the ref")
+            box.clear()
+            engine().drain_log()
+        enter(row, objects)
+
+    unasked.task_failed = meanwhile
+    try:
+        with In(19):
+            box.append(fails.remote("meanwhile"))
+        until(lambda: "meanwhile" in printed(19, "stderr"), "the one that was dropped meanwhile")
+    finally:
+        del unasked.task_failed
+
+
+@check
+def a_failure_is_told_in_the_same_words_before_its_worker_has_reported_it() -> None:
+    @raynb.remote(max_retries=0)
+    def bad() -> None:
+        raise ValueError("bad")
+
+    listener, gate = engine()._listener, threading.Lock()
+    take = listener._ends
+
+    def later(*told: Any) -> None:
+        with gate:
+            take(*told)
+
+    listener._ends = later
+    try:
+        with gate, In(24):
+            ref = bad.remote()
+            raynb.wait([ref], timeout=WAIT)
+
+            def swept() -> Any:
+                engine()._sweeper._end_silent(task_of(ref._id), engine().native(ref), stored=False)
+                return [row for row in engine().rows(tasks=[task_of(ref._id)]).tasks if row.state == FAILED]
+
+            (row,) = until(swept, "its end")
+    finally:
+        listener._ends = take
+    assert row.error_type == "ValueError", row
+    assert row.error.endswith("ValueError: bad"), row

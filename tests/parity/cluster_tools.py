@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import sys
 import traceback
@@ -10,13 +9,15 @@ from collections.abc import Callable
 from typing import Any
 
 import ray as real_ray
-from cluster_shared import CHECKS, WAIT, check, raised, until  # noqa: F401  the checks have them from here
+from cluster_shared import CHECKS, WAIT, check, raised, start_ray, tell, until  # noqa: F401  the checks import them
 
 import raynb
 from raynb.api.session import make_engine
 from raynb.base import scope as scopes
 from raynb.base.config import Config
 from raynb.base.rows import Output
+from raynb.engine.cluster import hub
+from raynb.testing import engines
 from raynb.testing.engines import CHECKS as PROMISES
 from raynb.testing.engines import check_engine
 
@@ -25,6 +26,18 @@ heard: list[Output] = []
 
 def printed(scope: int, kind: str = "stdout") -> str:
     return "".join(one.text for one in list(heard) if one.scope == scope and one.kind == kind)
+
+
+def lines(scope: int) -> list[str]:
+    """Returns the lines that tasks of a cell have printed, sorted.
+
+    Each task's are put together first: what two of them print at once may come in turns, also a `print` in pieces.
+    """
+    pieces: dict[int, str] = {}
+    for one in heard:
+        if one.scope == scope and one.kind == "stdout":
+            pieces[one.task] = pieces.get(one.task, "") + one.text
+    return sorted("".join(pieces.values()).splitlines())
 
 
 def engine() -> Any:
@@ -56,8 +69,10 @@ def main() -> None:
     checks = {name: run for name, run in checks.items() if not sys.argv[1:] or name in sys.argv[1:]}
     # Ray waits so long (ms) for word of an actor's death before it says that the actor is unavailable.
     os.environ |= {"RAY_timeout_ms_task_wait_for_death_info": "30000"}
+    # A busy machine is late with output, and a result must not be given out without it here; and with answers.
+    hub.OUTPUT_WAIT_SECONDS, engines.ANSWER_SECONDS = WAIT / 2, WAIT
     quiet: dict[str, Any] = {"include_dashboard": False, "configure_logging": False, "log_to_driver": False}
-    real_ray.init(num_cpus=4, namespace="checks", **quiet)
+    start_ray(real_ray, num_cpus=4, namespace="checks", **quiet)
     try:
         raynb.init("auto")
         engine().on_output.append(heard.append)
@@ -67,7 +82,7 @@ def main() -> None:
                 run()
             except BaseException:
                 row["error"] = traceback.format_exc()
-            print("##", json.dumps(row), flush=True)
+            tell(row)
         raynb.shutdown()
     finally:
         real_ray.shutdown()

@@ -69,10 +69,16 @@ class ClusterControls:
         if len(self._cancelled) > MAX_CANCELLED:
             self._cancelled.popitem(last=False)
 
+    def was_cancelled(self, error: BaseException, task: int) -> bool:
+        """Returns whether a task was cancelled, and met the interrupt in Ray's own code around the task's.
+
+        What Ray raises then says anything.
+        """
+        return bridge.is_from_outside(error) and task in self._cancelled
+
     def explained(self, error: BaseException, refs: Sequence[ObjectRef[object]]) -> BaseException:
         """Returns the error to raise for these refs: raynb's own for a cancellation, with what is known of a crash."""
-        if len(refs) == 1 and bridge.is_from_outside(error) and ids.task_of(refs[0]._id) in self._cancelled:
-            # The cancellation met Ray's own code around the task's, whose error then says anything.
+        if len(refs) == 1 and self.was_cancelled(error, ids.task_of(refs[0]._id)):
             return TaskCancelledError(refs[0].hex())
         if not isinstance(error, (WorkerCrashedError, NodeDiedError, RayActorError)) or len(refs) != 1:
             return error

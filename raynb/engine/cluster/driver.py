@@ -164,7 +164,7 @@ class ClusterEngine(Adapter):
         controls = self._controls = ClusterControls(shared, self.submission, rows, self._cluster, grace)
         self.cancel, self.cancel_task, self.cancel_scope = controls.cancel, controls.cancel_task, controls.cancel_scope
         self.scope_counts, self.run_on_workers = controls.scope_counts, controls.run_on_workers
-        self._sweeper = Sweeper(rows, self._failures.task_failed, later.over)
+        self._sweeper = Sweeper(rows, self._failures.task_failed, later.over, controls.was_cancelled)
         side.ready(rows, self._failures, controls, self._reports, self.inspection)
 
     @property

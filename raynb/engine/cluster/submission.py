@@ -214,10 +214,13 @@ class Submission:
             self._side.submitted(task, made.completed(), options, actor, False)
             return ObjectRefGenerator(ref, self._engine)
         natives = made if isinstance(made, list) else [made] if made is not None else []
-        self._side.submitted(task, natives[0] if natives else None, options, actor, False)
+        # Its refs before its row: a failure with no ref is one that nobody can ask about.
         if count == 1 or count == DYNAMIC:
-            return [self._refs.own(ids.object_id(task, 1), made)]
-        return [self._refs.own(ids.object_id(task, index), native_ref) for index, native_ref in enumerate(natives, 1)]
+            refs = [self._refs.own(ids.object_id(task, 1), made)]
+        else:
+            refs = [self._refs.own(ids.object_id(task, n), native_ref) for n, native_ref in enumerate(natives, 1)]
+        self._side.submitted(task, natives[0] if natives else None, options, actor, False)
+        return refs
 
     def _with_options(self, options: TaskOptions) -> Any:
         return self._function(options).options(**bridge.task_options(options, self._groups.known))

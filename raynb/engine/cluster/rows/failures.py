@@ -65,9 +65,16 @@ class UnheardFailures:
         if row.kind == ACTOR_CREATION_TASK:
             self._unasked.actor_failed(str(row.actor or row.id), row)
             return
+        objects = self._named(row.id)
+        self._unasked.task_failed(row, objects)
+        if not self._named(row.id):  # another thread let go of them meanwhile: `dropped` knew of no failure yet
+            for _ in range(objects):
+                self._unasked.freed(row.id)
+
+    def _named(self, task: int) -> int:
+        """Returns how many returns of a task this process names."""
         indices = range(1, MAX_RETURNS)
-        there = itertools.takewhile(lambda index: ids.object_id(row.id, index) in self._rows.natives, indices)
-        self._unasked.task_failed(row, sum(1 for _ in there))
+        return sum(1 for _ in itertools.takewhile(lambda n: ids.object_id(task, n) in self._rows.natives, indices))
 
     def is_unasked(self, ref: ObjectRef[object]) -> bool:
         """See `DriverEngine.is_unasked`."""

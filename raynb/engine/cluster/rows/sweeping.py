@@ -10,6 +10,7 @@ from ray import exceptions as theirs
 from raynb.base.rows import CANCELLED, FAILED, FINISHED, TASK_ENDED, TaskRow
 from raynb.engine.cluster import bridge, rays
 from raynb.engine.cluster.rows.submitted import Rows
+from raynb.exceptions import TaskCancelledError
 
 _now = time.monotonic
 MAX_UNREAD = 10_000  # rows that wait to be written, at the most
@@ -23,11 +24,14 @@ class Sweeper:
     Thread contract: `look` on the listener's thread.
     """
 
-    def __init__(self, rows: Rows, failed: Callable[[TaskRow], None], over: Callable[[int], None]) -> None:
-        """``over`` is called with the number of a call that has ended (see `NamedLater`)."""
+    def __init__(self, rows: Rows, failed: Callable[[TaskRow], None], over: Callable[[int], None],
+                 was_cancelled: Callable[[BaseException, int], bool]) -> None:  # fmt: skip
+        """``over`` is called with the number of a call that has ended (see `NamedLater`); ``was_cancelled`` says of an
+        error and its task whether it only tells where a cancellation met it."""
         self._rows = rows
         self._failed = failed
         self._over = over
+        self._was_cancelled = was_cancelled
 
     def look(self) -> None:
         """Asks Ray about tasks without a report for a while; writes rows only if there are too many, or one has ended.
@@ -74,9 +78,15 @@ class Sweeper:
         except theirs.GetTimeoutError:
             return
         except BaseException as raised:
-            error = bridge.translate(raised)
-            kind, text = type(error).__name__, str(error)
-            state = CANCELLED if kind == "TaskCancelledError" else FAILED
+            carried = bridge.failure_in(raised)
+            if carried is not None:
+                kind, text = carried.described  # as its worker reports it, whose word may be on its way
+            else:
+                error = bridge.translate(raised)
+                if self._was_cancelled(error, task):
+                    error = TaskCancelledError(rays.hex_of(native))
+                kind, text = type(error).__name__, str(error)
+            state = CANCELLED if carried is None and kind == "TaskCancelledError" else FAILED
         with self._rows.lock:
             self._rows.open.pop(task, None)
             self._over(rays.number_of(native))
