@@ -160,7 +160,7 @@ def typescript(outcome: Outcome, python: Path, parallel: str) -> None:
             outcome.errors += 1
             outcome.notes.append(f"npm run {check} found errors in the types")
     done = subprocess.run(
-        ["npm", "test"], cwd=folder, capture_output=True, text=True, timeout=COMMAND_SECONDS, check=False
+        ["npm", "test"], cwd=folder, capture_output=True, encoding="utf-8", timeout=COMMAND_SECONDS, check=False
     )
     sys.stdout.write(done.stdout)
     sys.stderr.write(done.stderr)

@@ -28,12 +28,15 @@ HERE = Path(__file__).resolve().parent
 if str(HERE) not in sys.path:
     sys.path.insert(0, str(HERE))
 
+from cluster_shared import ALONE, start_ray  # noqa: E402
 from parity_programs import Program, catalogue  # noqa: E402
 
 #: A busy machine takes so much longer, and Ray starts a process for each actor and many tasks.
 SLOWNESS = 3
-#: Seconds after which a program that swallows its alarm ends the whole process.
-LAST_RESORT = 20.0
+#: Seconds for an engine to start.
+START_SECONDS = 240.0
+#: Seconds for an engine to stop; and after which a program that swallows its alarm ends the whole process.
+LAST_RESORT = 60.0
 
 
 class ProgramTimeout(BaseException):
@@ -54,22 +57,23 @@ class Host:
             self.quiet["local_mode"] = True
         if engine == "raynb":
             self.quiet["cancel_grace"] = 60.0  # seconds: a busy machine's task sees its interrupt before it is killed
-        if engine == "ray":
+        #: Ray, where it starts the cluster: that of its own programs, or one in this process that raynb finds.
+        self.cluster = importlib.import_module("ray") if engine in ("ray", "raynb-cluster") else None
+        if self.cluster is not None:
             self.quiet |= {"include_dashboard": False, "configure_logging": False}
-        # raynb on a cluster of its own in this process: Ray starts it, raynb finds it.
-        self.cluster = importlib.import_module("ray") if engine == "raynb-cluster" else None
         self.settings: dict[str, Any] | None = None
 
     def prepare(self, program: Program) -> None:
         if program.init is None or self.settings != program.init or not self.ray.is_initialized():
             self.stop()
         if program.init is not None and self.settings is None:
-            if self.cluster is not None:
-                own = {"include_dashboard": False, "configure_logging": False}
-                self.cluster.init(**{**own, **self.quiet, **program.init})
-                self.ray.init("auto")
-            else:
+            if self.cluster is None:
                 self.ray.init(**{**self.quiet, **program.init})
+            else:
+                start_ray(self.cluster, **{**self.quiet, **program.init})
+            if self.cluster not in (None, self.ray):
+                # Seconds: on a busy machine a task sees its interrupt late; one that loses it still ends in time.
+                self.ray.init("auto", cancel_grace=15.0)
             self.settings = program.init
 
     def stop(self) -> None:
@@ -78,32 +82,39 @@ class Host:
         if self.cluster is not None:
             self.cluster.shutdown()
 
+    def stops_in_time(self) -> bool:
+        """Stops the engine; returns whether that took no longer than it may."""
+        signal.setitimer(signal.ITIMER_REAL, LAST_RESORT)
+        try:
+            self.stop()
+        except ProgramTimeout:
+            return False
+        finally:
+            signal.setitimer(signal.ITIMER_REAL, 0)
+        return True
+
 
 def run_one(host: Host, program: Program) -> dict[str, Any]:
     """Returns what the program gave: ``value``, or ``error`` with the traceback's text."""
     began = time.monotonic()
     row: dict[str, Any] = {"key": program.key}
     signal.signal(signal.SIGALRM, _on_alarm)
+    limit = START_SECONDS
     try:
+        signal.setitimer(signal.ITIMER_REAL, limit)
         host.prepare(program)
         limit = program.timeout * SLOWNESS
-        faulthandler.dump_traceback_later(limit + LAST_RESORT, exit=True)
+        faulthandler.dump_traceback_later(limit + 2 * LAST_RESORT, exit=True)
         signal.setitimer(signal.ITIMER_REAL, limit)
         row["value"] = json.loads(json.dumps(program.body(host.ray)))
     except ProgramTimeout:
-        row["error"] = f"no answer within {program.timeout * SLOWNESS} s\n{traceback.format_exc(limit=-6)}"
+        row["error"] = f"no answer within {limit} s\n{traceback.format_exc(limit=-6)}"
     except Exception:
         row["error"] = traceback.format_exc(limit=-8)
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
-    if "error" in row or program.init is None:
-        signal.setitimer(signal.ITIMER_REAL, LAST_RESORT)
-        try:
-            host.stop()
-        except ProgramTimeout:
-            row["error"] = row.get("error", "") + "\nshutdown did not return"
-        finally:
-            signal.setitimer(signal.ITIMER_REAL, 0)
+    if ("error" in row or program.init is None) and not host.stops_in_time():
+        row["error"] = row.get("error", "") + "\nshutdown did not return"
     faulthandler.cancel_dump_traceback_later()
     gc.collect()
     row["seconds"] = round(time.monotonic() - began, 3)
@@ -131,7 +142,13 @@ def run_here(engine: str, out: IO[str], only: list[str], skip: list[str]) -> Non
         out.flush()
         out.write(json.dumps(run_one(host, program)) + "\n")
         out.flush()
-    host.stop()
+    if host.cluster is None:
+        host.stop()
+        return
+    try:
+        host.stops_in_time()
+    finally:  # all that was asked for is written; how Ray's own process ends is no matter here, and at times it crashes
+        os._exit(0)
 
 
 def read(path: Path) -> tuple[str, dict[str, dict[str, Any]], str | None]:
@@ -158,15 +175,16 @@ def run_all(
         engine: "ray", "raynb", "raynb-inline" (no workers) or "raynb-cluster" (raynb on a Ray cluster).
         environ: the environment variables of the process.
         only: prefixes of program keys; None: all.
-        patience: seconds for the whole run.
+        patience: seconds for each of the processes that this takes.
 
     Returns:
         (the engine's version, rows by key).
     """
     done: dict[str, dict[str, Any]] = {}
     version = ""
-    with tempfile.TemporaryDirectory(prefix="parity-") as folder:
-        environ = {**environ, "PARITY_FOLDER": folder, "RAY_DISABLE_IMPORT_WARNING": "1"}
+    # Its own workers may still write there at their end.
+    with tempfile.TemporaryDirectory(prefix="parity-", ignore_cleanup_errors=True) as folder:
+        environ = {**environ, **ALONE, "PARITY_FOLDER": folder, "RAY_DISABLE_IMPORT_WARNING": "1"}
         # Workers import the programs' helpers from here.
         environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(HERE), environ.get("PYTHONPATH")]))
         while True:
@@ -176,14 +194,17 @@ def run_all(
             command += ["--only", *(only or []), "--skip", *done]
             log = Path(folder, "log")
             with log.open("wb") as sink:
-                ended = subprocess.run(command, env=environ, stdout=sink, stderr=sink, timeout=patience)
+                try:
+                    code = subprocess.run(command, env=environ, stdout=sink, stderr=sink, timeout=patience).returncode
+                except subprocess.TimeoutExpired:  # what is there is judged, and the rest is run
+                    code = -1
             version, rows, unfinished = read(out)
             done |= rows
             text = log.read_text(errors="replace")[-4000:]
             if unfinished is not None:
                 done[unfinished] = {"key": unfinished, "error": f"ended the process:\n{text}"}
-            elif ended.returncode:
-                raise RuntimeError(f"the runner for {engine} failed ({ended.returncode}):\n{text}")
+            elif code:
+                raise RuntimeError(f"the runner for {engine} failed ({code}):\n{text}")
             else:
                 return version, done
 

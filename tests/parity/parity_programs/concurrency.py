@@ -272,7 +272,7 @@ def concurrency_groups(ray: Any) -> Any:
 
     grouped, a, b = Grouped.remote(), Gate(), Gate()
     first = grouped.io.remote(a, b)
-    others = ray.get([grouped.compute.remote(), grouped.plain.remote()], timeout=20)
+    others = ray.get([grouped.compute.remote(), grouped.plain.remote()], timeout=60)
     second = grouped.io.remote(b, a)
     return [others, ray.get([first, second])]
 
@@ -328,7 +328,7 @@ def ready_calls_overtake_in_a_threaded_actor(ray: Any) -> Any:
 
     echo = Echo.remote()
     first, second = echo.say.remote(late.remote()), echo.say.remote("second")
-    ready, _ = ray.wait([first, second], timeout=20)
+    ready, _ = ray.wait([first, second], timeout=60)
     gate.open()
     return [ready == [second], ray.get([first, second])]
 
@@ -349,7 +349,7 @@ def out_of_order_execution_when_asked_for(ray: Any) -> Any:
 
     echo = Echo.remote()
     first, second = echo.say.remote(late.remote()), echo.say.remote("second")
-    ready, _ = ray.wait([first, second], timeout=20)
+    ready, _ = ray.wait([first, second], timeout=60)
     gate.open()
     return [ready == [second], ray.get([first, second])]
 

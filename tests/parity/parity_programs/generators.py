@@ -110,7 +110,7 @@ def completed_and_is_finished(ray: Any) -> Any:
 @program
 def waiting_for_a_generator(ray: Any) -> Any:
     gen = counting(ray).remote(2)
-    ready, rest = ray.wait([gen], timeout=20)
+    ready, rest = ray.wait([gen], timeout=60)
     return [len(ready), len(rest), ready[0] is gen, ray.get(next(gen))]
 
 
@@ -279,7 +279,7 @@ def wait_over_several_streams(ray: Any) -> Any:
     streams = [counting(ray).remote(2) for _ in range(2)]
     seen = 0
     while streams:
-        ready, _ = ray.wait(streams, num_returns=1, timeout=20)
+        ready, _ = ray.wait(streams, num_returns=1, timeout=60)
         if kind(lambda ready=ready: ray.get(next(ready[0]))) == "StopIteration":
             streams.remove(ready[0])
         else:

@@ -69,7 +69,7 @@ def get_with_a_timeout(ray: Any) -> Any:
     ref = late.remote()
     caught = error(ray.get, ref, timeout=0.1)
     gate.open()
-    return [type(caught).__name__, isinstance(caught, TimeoutError), ray.get(ref, timeout=20)]
+    return [type(caught).__name__, isinstance(caught, TimeoutError), ray.get(ref, timeout=60)]
 
 
 @program
@@ -151,7 +151,7 @@ def wait_counts_failed_tasks_as_ready(ray: Any) -> Any:
     def bad() -> None:
         raise ValueError("bad")
 
-    ready, rest = ray.wait([bad.remote()], timeout=20)
+    ready, rest = ray.wait([bad.remote()], timeout=60)
     return [len(ready), len(rest), kind(ray.get, ready[0])]
 
 
@@ -161,7 +161,7 @@ def wait_without_fetching(ray: Any) -> Any:
     def f() -> int:
         return 3
 
-    ready, _ = ray.wait([f.remote()], fetch_local=False, timeout=20)
+    ready, _ = ray.wait([f.remote()], fetch_local=False, timeout=60)
     return ray.get(ready)
 
 
@@ -195,8 +195,8 @@ def a_ref_as_a_future(ray: Any) -> Any:
         raise KeyError("lost")
 
     failed = g.remote().future()
-    caught = failed.exception(timeout=20)
-    return [f.remote().future().result(timeout=20), isinstance(caught, KeyError)]
+    caught = failed.exception(timeout=60)
+    return [f.remote().future().result(timeout=60), isinstance(caught, KeyError)]
 
 
 @program

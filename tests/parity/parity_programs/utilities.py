@@ -51,7 +51,7 @@ def actor_pool_timeouts(ray: Any) -> Any:
     pool.submit(lambda a, v: a.slow.remote(v), gate)
     first = [kind(pool.get_next, timeout=0.1), kind(pool.get_next_unordered, timeout=0.1)]
     gate.open()
-    return [first, pool.get_next(timeout=20)]
+    return [first, pool.get_next(timeout=60)]
 
 
 @program
@@ -105,7 +105,7 @@ def a_queue_between_tasks(ray: Any) -> Any:
 
     @ray.remote
     def consume(q: Any) -> list:
-        return [q.get(timeout=20) for _ in range(3)]
+        return [q.get(timeout=60) for _ in range(3)]
 
     taken = consume.remote(q)
     ray.get(produce.remote(q))
@@ -209,12 +209,12 @@ def pool_async_results(ray: Any) -> Any:
         timed_out = kind(slow.get, timeout=0.1)
         not_ready = [slow.ready(), kind(slow.successful)]
         gate.open()
-        value = slow.get(timeout=20)
+        value = slow.get(timeout=60)
         many = pool.map_async(lambda x: x, [1, 2, 3], callback=called.append)
-        many.wait(20)
+        many.wait(60)
         bad = pool.apply_async(lambda: 1 / 0, error_callback=lambda e: called.append(type(e).__name__))
-        failed = kind(bad.get, timeout=20)
-        star = pool.starmap_async(lambda a, b: a + b, [(1, 2)]).get(timeout=20)
+        failed = kind(bad.get, timeout=60)
+        star = pool.starmap_async(lambda a, b: a + b, [(1, 2)]).get(timeout=60)
     done = [value, many.get(), many.successful(), failed, bad.successful(), star]
     return [timed_out, not_ready, done, sorted(called[0])]
 
@@ -250,7 +250,7 @@ def pool_life(ray: Any) -> Any:
     result = pool.map_async(lambda x: x, [1, 2])
     pool.close()
     pool.join()
-    return [running, result.get(timeout=20), kind(pool.map, len, [[]])]
+    return [running, result.get(timeout=60), kind(pool.map, len, [[]])]
 
 
 @program(timeout=60)
@@ -296,7 +296,7 @@ def metrics(ray: Any) -> Any:
 def a_placement_group(ray: Any) -> Any:
     util, strategies = sub(ray, "util"), sub(ray, "util.scheduling_strategies")
     group = util.placement_group([{"CPU": 1}, {"CPU": 1, "widget": 1}], strategy="PACK", name="parity")
-    ready = ray.get(group.ready(), timeout=20)
+    ready = ray.get(group.ready(), timeout=60)
     inside = strategies.PlacementGroupSchedulingStrategy(group, placement_group_bundle_index=1)
 
     @ray.remote(resources={"widget": 1})
@@ -304,7 +304,7 @@ def a_placement_group(ray: Any) -> Any:
         current = sub(ray, "util").get_current_placement_group()
         return current == group
 
-    value = ray.get(work.options(scheduling_strategy=inside).remote(), timeout=20)
+    value = ray.get(work.options(scheduling_strategy=inside).remote(), timeout=60)
     state = util.placement_group_table(group)
     util.remove_placement_group(group)
     gone = until(lambda: util.placement_group_table(group)["state"] == "REMOVED")
@@ -324,9 +324,9 @@ def a_placement_group_that_must_wait(ray: Any) -> Any:
     until(lambda: ray.available_resources().get("widget") == 2)
     first = util.placement_group([{"widget": 2}])
     second = util.placement_group([{"widget": 1}])
-    states = [first.wait(20), second.wait(0.3)]
+    states = [first.wait(60), second.wait(0.3)]
     util.remove_placement_group(first)
-    states.append(second.wait(20))
+    states.append(second.wait(60))
     util.remove_placement_group(second)
     return states
 
@@ -349,7 +349,7 @@ def bad_placement_groups(ray: Any) -> Any:
 def an_actor_in_a_placement_group(ray: Any) -> Any:
     util, strategies = sub(ray, "util"), sub(ray, "util.scheduling_strategies")
     group = util.placement_group([{"CPU": 1}])
-    group.wait(20)
+    group.wait(60)
     inside = strategies.PlacementGroupSchedulingStrategy(placement_group=group)
 
     @ray.remote(num_cpus=1)
@@ -358,7 +358,7 @@ def an_actor_in_a_placement_group(ray: Any) -> Any:
             return sub(ray, "util").get_current_placement_group()
 
     actor = Actor.options(scheduling_strategy=inside).remote()
-    same = ray.get(actor.group.remote(), timeout=20) == group
+    same = ray.get(actor.group.remote(), timeout=60) == group
     util.remove_placement_group(group)
     dead = until(lambda: kind(ray.get, actor.group.remote()) == "ActorDiedError")
     return [same, dead]
@@ -368,7 +368,7 @@ def an_actor_in_a_placement_group(ray: Any) -> Any:
 def a_bundle_too_small(ray: Any) -> Any:
     util, strategies = sub(ray, "util"), sub(ray, "util.scheduling_strategies")
     group = util.placement_group([{"CPU": 1}])
-    group.wait(20)
+    group.wait(60)
 
     @ray.remote(num_cpus=3)
     def big() -> None: ...
