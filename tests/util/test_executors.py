@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import concurrent.futures
+import gc
 import inspect
 import multiprocessing
 import os
@@ -184,6 +185,8 @@ def test_proxies_of_a_manager_reach_it_from_the_workers(raynb_runtime: Any) -> N
             pool.starmap(count, [(seen, number) for number in range(3, 6)])
             raynb.get(raynb.remote(count).remote(seen, 6))
         assert sorted(seen) == list(range(7))
+    del manager, seen
+    gc.collect()  # Python 3.12 leaves a circle that holds its pipes
 
 
 def test_joblib_runs_on_workers_and_shares_large_arguments(raynb_runtime: Any) -> None:
