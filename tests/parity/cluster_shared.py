@@ -20,6 +20,9 @@ START_ATTEMPTS = 3
 ALONE = {
     "RAY_ADDRESS": "local", "RAY_memory_monitor_refresh_ms": "0", "RAY_worker_register_timeout_seconds": "300",
 }  # fmt: skip
+#: And of the checks: Ray waits so long (ms) for word of an actor's death before it says that the actor is unavailable.
+#: It reads them when it is imported, so they are the program's from its start.
+CHECKING = {**ALONE, "RAY_timeout_ms_task_wait_for_death_info": "30000"}
 
 
 def check(function: Callable[[], None]) -> Callable[[], None]:

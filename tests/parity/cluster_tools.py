@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 import traceback
 from collections.abc import Callable
@@ -67,8 +66,6 @@ def main() -> None:
     # The checks of their own come last: they end the connection.
     checks = {f"promise_{one.__name__}": promise(one.__name__) for one in PROMISES} | CHECKS
     checks = {name: run for name, run in checks.items() if not sys.argv[1:] or name in sys.argv[1:]}
-    # Ray waits so long (ms) for word of an actor's death before it says that the actor is unavailable.
-    os.environ |= {"RAY_timeout_ms_task_wait_for_death_info": "30000"}
     # A busy machine is late with output, and a result must not be given out without it here; and with answers.
     hub.OUTPUT_WAIT_SECONDS, engines.ANSWER_SECONDS = WAIT / 2, WAIT
     quiet: dict[str, Any] = {"include_dashboard": False, "configure_logging": False, "log_to_driver": False}

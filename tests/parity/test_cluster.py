@@ -25,7 +25,7 @@ HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE))
 
 import runner  # noqa: E402
-from cluster_shared import ALONE  # noqa: E402
+from cluster_shared import CHECKING  # noqa: E402
 from parity_programs import DEFAULT_INIT, catalogue  # noqa: E402
 from test_parity import RACES, RECORDED, ROOT, changed, ray_python, rows_of, shared_folder  # noqa: E402, F401
 
@@ -86,7 +86,7 @@ def run_checks(names: list[str], log: Path) -> dict[str, str]:
     faulthandler.cancel_dump_traceback_later()
     with log.open("w") as sink:
         command = [python(), str(HERE / "cluster_checks.py"), *names]
-        environ = {**os.environ, **ALONE, "PYTHONPATH": str(ROOT)}
+        environ = {**os.environ, **CHECKING, "PYTHONPATH": str(ROOT)}
         with contextlib.suppress(subprocess.TimeoutExpired):  # what ended is judged all the same
             subprocess.run(command, env=environ, stdout=sink, stderr=subprocess.STDOUT, timeout=RUN_SECONDS,
                            check=False)  # fmt: skip
