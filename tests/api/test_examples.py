@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import doctest
 import gc
-import importlib
+import importlib.util
 import inspect
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,9 +17,10 @@ from raynb.keeping import session
 from raynb.util.state import common
 
 MODULES = (
-    "raynb", "raynb.runtime_env", "raynb.util", "raynb.util.dask", "raynb.util.frames", "raynb.util.joblib",
+    "raynb", "raynb.runtime_env", "raynb.util", "raynb.util.frames", "raynb.util.joblib",
     "raynb.util.metrics", "raynb.util.multiprocessing", "raynb.util.queue", "raynb.util.scheduling_strategies",
     "raynb.util.state", "raynb.util.tqdm_ray",
+    *(["raynb.util.dask"] if importlib.util.find_spec("dask") else []),  # an extra
 )  # fmt: skip
 #: Public names without an example → why.
 WITHOUT = {
