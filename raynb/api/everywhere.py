@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import concurrent.futures
+from collections.abc import Iterable
 from typing import Any
 
 from raynb.api.remote_function import RemoteFunction
@@ -14,7 +15,7 @@ from raynb.serde import pickling
 
 def run_on_workers(
     function: RemoteFunction, *args: Any, later: bool = True, now: bool = True, only: int = 0,
-    engine: DriverEngine | None = None,
+    engine: DriverEngine | None = None, besides: Iterable[concurrent.futures.Future[Any]] | None = None,
 ) -> list[concurrent.futures.Future[Any]]:
     """Runs a remote function once on every worker that isn't an actor's.
 
@@ -27,6 +28,8 @@ def run_on_workers(
         engine: whose workers are meant; default: the current engine's, which is started if there is none. What
             prepares the workers of one runtime must name it: it may have ended meanwhile, and another one that
             started for this would have none of the settings that were asked for.
+        besides: what an earlier run of the same returned. With ``later``, the workers that have come since run it,
+            too; nobody waits for them.
 
     Returns:
         a future for each worker that runs it now, with what the function returns there.
@@ -43,4 +46,4 @@ def run_on_workers(
     packed = pickling.pack_args(args, {}, function._about.name)
     if packed.deps:
         raise TypeError("run_on_workers takes values; get() the refs first.")
-    return engine.run_on_workers(options, packed, later, now, only)
+    return engine.run_on_workers(options, packed, later, now, only, besides)

@@ -19,7 +19,7 @@ from __future__ import annotations
 
 import concurrent.futures
 from collections import deque
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NoReturn, Protocol
 
@@ -356,10 +356,12 @@ class Controls(Protocol):
         """Cancels the unfinished tasks of a cell; returns (cancelled, already finished)."""
 
     def run_on_workers(
-        self, options: TaskOptions, packed: Packed, later: bool, now: bool = True, only: int = 0
-    ) -> list[concurrent.futures.Future[Any]]:
+        self, options: TaskOptions, packed: Packed, later: bool, now: bool = True, only: int = 0,
+        besides: Iterable[concurrent.futures.Future[Any]] | None = None,
+    ) -> list[concurrent.futures.Future[Any]]:  # fmt: skip
         """Runs a function on every worker that isn't an actor's (``only``: on that worker); ``later``:
-        also first on every worker to come. Returns a future for each that runs it now."""
+        also first on every worker to come, and on those that have come since the run that returned ``besides``.
+        Returns a future for each that runs it now."""
 
     def shutdown(self, timeout: float) -> None:
         """Stops the runtime (seconds until busy workers are killed). Does nothing the second time."""

@@ -7,7 +7,7 @@ import contextlib
 import pickle
 import time
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from ray import exceptions as theirs
@@ -139,8 +139,9 @@ class ClusterControls:
         return self._rows.row_store.scope_counts(scope)
 
     def run_on_workers(
-        self, options: TaskOptions, packed: Packed, later: bool, now: bool = True, only: int = 0
-    ) -> list[concurrent.futures.Future[Any]]:
+        self, options: TaskOptions, packed: Packed, later: bool, now: bool = True, only: int = 0,
+        besides: Iterable[concurrent.futures.Future[Any]] | None = None,
+    ) -> list[concurrent.futures.Future[Any]]:  # fmt: skip
         """Has a function run first in each of Ray's workers, before its next task of ours.
 
         Ray doesn't let a driver choose workers, so there is nothing to wait for, and nothing that runs now.

@@ -12,7 +12,7 @@ import os
 import secrets
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from raynb.base import ends, ids, limits, unshown
@@ -234,8 +234,9 @@ class InlineEngine:
         )  # fmt: skip
 
     def run_on_workers(
-        self, options: TaskOptions, packed: Packed, later: bool, now: bool = True, only: int = 0
-    ) -> list[concurrent.futures.Future[Any]]:
+        self, options: TaskOptions, packed: Packed, later: bool, now: bool = True, only: int = 0,
+        besides: Iterable[concurrent.futures.Future[Any]] | None = None,
+    ) -> list[concurrent.futures.Future[Any]]:  # fmt: skip
         """Runs the call here, once: this process is the only worker."""
         if not now or only not in (0, SELF):
             return []

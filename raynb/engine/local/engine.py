@@ -7,7 +7,7 @@ import os
 import secrets
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from raynb.base import ids
@@ -290,10 +290,11 @@ class LocalEngine:
         return ref
 
     def run_on_workers(
-        self, options: TaskOptions, packed: Packed, later: bool, now: bool = True, only: int = 0
-    ) -> list[concurrent.futures.Future[Any]]:
+        self, options: TaskOptions, packed: Packed, later: bool, now: bool = True, only: int = 0,
+        besides: Iterable[concurrent.futures.Future[Any]] | None = None,
+    ) -> list[concurrent.futures.Future[Any]]:  # fmt: skip
         """Runs a call on every worker (``only``: on one), and with ``later`` first thing on new ones."""
-        return shelter.run(self.everywhere.run, options, packed, later, now, only)
+        return shelter.run(self.everywhere.run, options, packed, later, now, only, besides)
 
     @property
     def driver(self) -> LocalEngine:

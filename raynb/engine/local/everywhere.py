@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import concurrent.futures
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -36,6 +36,14 @@ class EverywhereSetup:
     hold: object = field(default=None, repr=False)
 
 
+class _SetupFuture(concurrent.futures.Future[Any]):
+    """What comes of a setup on one worker."""
+
+    def __init__(self, worker: int) -> None:
+        super().__init__()
+        self.worker = worker
+
+
 class Everywhere:
     """Thread contract: under the engine's lock, but for `run`."""
 
@@ -53,8 +61,9 @@ class Everywhere:
         self.pending: dict[int, tuple[int, EverywhereSetup, concurrent.futures.Future[Any] | None]] = {}
 
     def run(
-        self, options: TaskOptions, packed: Packed, later: bool, now: bool = True, only: int = 0
-    ) -> list[concurrent.futures.Future[Any]]:
+        self, options: TaskOptions, packed: Packed, later: bool, now: bool = True, only: int = 0,
+        besides: Iterable[concurrent.futures.Future[Any]] | None = None,
+    ) -> list[concurrent.futures.Future[Any]]:  # fmt: skip
         """Sends it to every worker that isn't an actor's; returns a future for each.
 
         Args:
@@ -63,24 +72,29 @@ class Everywhere:
             later: also run it first on every worker that starts from now on.
             now: run it on the workers that are there.
             only: run it on this worker alone (0: on all).
+            besides: what an earlier run returned. With ``later``, it is sent to the workers that have come since.
         """
         self._check_alive()
         args, deps, contained, hold = self._arguments.place(packed)
         if contained:
             raise ValueError("What runs on every worker takes values, no ObjectRefs inside its arguments.")
         setup = EverywhereSetup(options, args, deps, current_scope(), hold)
-        futures = []
+        served = {future.worker for future in besides or () if isinstance(future, _SetupFuture)}
+        futures: list[concurrent.futures.Future[Any]] = []
         with self._loop.lock:
             if later:
                 self.later.append(setup)
-            for worker, peer in list(self._effects.peers.items()) if now else ():
+            for worker, peer in list(self._effects.peers.items()):
                 known = self._loop.machine.pool.table.get(worker)
                 if known is None or known.actor or (only and worker != only):
                     continue
-                future: concurrent.futures.Future[Any] = concurrent.futures.Future()
-                future.set_running_or_notify_cancel()
-                self._send(peer, setup, future)
-                futures.append(future)
+                if now:
+                    future = _SetupFuture(worker)
+                    future.set_running_or_notify_cancel()
+                    self._send(peer, setup, future)
+                    futures.append(future)
+                elif later and besides is not None and worker not in served:
+                    self._send(peer, setup, None)
         self._loop.flush()
         return futures
 

@@ -219,8 +219,8 @@ class ActorMagics(Magics):
             watch.in_background(progress=False)
             return
         wait_for(self.notebook, watch)
-        if later:  # it works, so later workers get it too
-            run_on_workers(function, payload, later=True, now=False)
+        if later:  # it works, so later workers get it too, and those that have come meanwhile
+            run_on_workers(function, payload, later=True, now=False, besides=futures)
 
 
 class WatchedStart:
