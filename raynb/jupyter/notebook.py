@@ -183,7 +183,7 @@ class Notebook:
             return
         if self.router.receive not in engine.on_output:
             engine.on_output.append(self.router.receive)
-            # From the first moment on, ``display`` works in every task: nobody has the runtime before this returns.
+            # ``display`` works in every task from the first on: who waits for the runtime has it once this returns.
             thread = threading.Thread(target=self._prepare_workers, args=(engine,), name="raynb-prepare", daemon=True)
             thread.start()
             if engine.cluster_info is None:  # a cluster is asked by network

@@ -80,6 +80,9 @@ def _resolve(part: object) -> None:
     elif isinstance(part, Task):
         # A ref that the user has given to a delayed function arrives as its value, as that of a remote function.
         part.args = tuple(ray.get(one) if isinstance(one, ray.ObjectRef) else one for one in part.args)
+        part.kwargs = {
+            name: ray.get(one) if isinstance(one, ray.ObjectRef) else one for name, one in part.kwargs.items()
+        }
         inner = (*part.args, *part.kwargs.values())
     elif isinstance(part, dict):
         inner = part.values()

@@ -288,9 +288,11 @@ class Capture:
             return
         with self._lock:
             parts, self._parts = self._parts, []
-            self._size = 0
-            for kind, owner, texts in parts:
-                self._post(kind, owner, "".join(texts), b"")
+            try:
+                for kind, owner, texts in parts:
+                    self._post(kind, owner, "".join(texts), b"")
+            finally:  # not before: the end of a task looks at it without the lock, and then posts its result
+                self._size = sum(len(text) for _, _, texts in self._parts for text in texts)
 
     def end_of_task(self, owner: state.RunningTask) -> None:
         """Posts everything the task wrote, before its result is posted."""

@@ -159,7 +159,7 @@ def test_while_a_thread_has_its_turn_the_collector_goes_on_and_ctrl_c_ends_a_wai
     try:
         assert begun.wait(60)
         assert until(interrupts._gc_isenabled)
-        pressing = threading.Thread(target=press)
+        pressing = threading.Thread(target=press, daemon=True)
         with pytest.raises(KeyboardInterrupt):
             pressing.start()
             turn.take(lambda: None, patience)

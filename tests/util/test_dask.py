@@ -157,7 +157,8 @@ def test_intermediate_results_are_freed_and_options_reach_the_tasks(raynb_runtim
 
 def test_a_ref_given_to_a_delayed_function_arrives_as_its_value(raynb_runtime: Any) -> None:
     total = dask.delayed(sum)(raynb.put([1, 2, 3]))
-    assert dask.delayed(lambda a, b: a + b)(total, raynb.put(4)).compute(scheduler=ray_dask_get) == 10
+    added = dask.delayed(lambda a, b, c: a + b + c)(total, raynb.put(4), c=raynb.put(5))
+    assert added.compute(scheduler=ray_dask_get) == 15
 
 
 def test_an_executor_is_a_pool_for_dask(raynb_runtime: Any) -> None:

@@ -206,7 +206,7 @@ class ClusterEngine(Adapter):
 
     def _say(self, text: str) -> None:
         self.output.deliver(Output("stderr", 0, current_scope(), 0, self._pid, "raynb", 0, text))
-        if not self.on_output:  # while it starts nobody listens yet
+        if not self.on_output and sys.stderr is not None:  # while it starts nobody listens yet
             sys.stderr.write(text)
 
     # -- its life ------------------------------------------------------------------------------

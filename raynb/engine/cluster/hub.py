@@ -228,7 +228,8 @@ class Listener:
         self._behind[worker] = behind = min(behind, self._behind.get(worker, behind))
         self._heard = True
         if ends:
-            self._ends(worker, behind + self._hub_behind, failed, ends)
+            # What is printed must be in order whatever becomes of the rows.
+            guarded("reading the ends of tasks", self._ends, worker, behind + self._hub_behind, failed, ends)
         if output:
             first, events = pickle.loads(output)
             self._order.add(worker, first, events, behind + self._hub_behind, time.monotonic())

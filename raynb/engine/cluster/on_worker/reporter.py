@@ -79,14 +79,21 @@ def _pickled(before: int, events: list[Any], instead: list[object]) -> bytes:
     """Returns a batch as it travels: how many events came before, and the events.
 
     One that cannot be pickled leaves a trace and takes none of the others with it; ``instead`` is put in its place.
+
+    Raises:
+        MemoryError: there is too little of it now.
     """
     try:
         return pickle.dumps((before, events), 5)
+    except MemoryError:
+        raise
     except Exception:
         kept: list[object] = []
         for event in events:
             try:
                 pickle.dumps(event, 5)
+            except MemoryError:
+                raise
             except Exception as error:
                 trace.swallowed("pickling a report", error)
                 kept += instead
@@ -294,10 +301,11 @@ class Reporter:
                 hub.guarded("measuring the machine", self._measure)
             events, rows = _all(self._events), _all(self._rows)
             urgent, self._urgent, self._printed = self._urgent or self._printed, False, False
-            failed, self._failed = self._failed or any(map(_is_failure, rows)), False
+            failed, self._failed = self._failed, False
             if not events and not rows:
                 return None
             try:
+                failed = failed or any(map(_is_failure, rows))
                 output = _pickled(self._events_sent, events, [(AFTER, "", 0)]) if events else b""
                 ends = _pickled(self._rows_sent, rows, []) if rows else b""
             except BaseException:
