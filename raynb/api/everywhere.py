@@ -15,7 +15,7 @@ from raynb.serde import pickling
 
 def run_on_workers(
     function: RemoteFunction, *args: Any, later: bool = True, now: bool = True, only: int = 0,
-    engine: DriverEngine | None = None, besides: Iterable[concurrent.futures.Future[Any]] | None = None,
+    engine: DriverEngine | None = None, besides: Iterable[concurrent.futures.Future[object]] | None = None,
 ) -> list[concurrent.futures.Future[Any]]:
     """Runs a remote function once on every worker that isn't an actor's.
 

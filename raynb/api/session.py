@@ -59,6 +59,7 @@ def make_engine(config: Config) -> DriverEngine:
         from raynb.engine import standard_streams
 
         standard_streams.fill()  # before Ray is imported
+        standard_streams.open_missing()
         from raynb.engine.cluster import ClusterEngine
 
         with interrupts.Allowed():  # connecting takes seconds

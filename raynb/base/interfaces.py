@@ -357,7 +357,7 @@ class Controls(Protocol):
 
     def run_on_workers(
         self, options: TaskOptions, packed: Packed, later: bool, now: bool = True, only: int = 0,
-        besides: Iterable[concurrent.futures.Future[Any]] | None = None,
+        besides: Iterable[concurrent.futures.Future[object]] | None = None,
     ) -> list[concurrent.futures.Future[Any]]:  # fmt: skip
         """Runs a function on every worker that isn't an actor's (``only``: on that worker); ``later``:
         also first on every worker to come, and on those that have come since the run that returned ``besides``.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 
 
 def fill() -> None:
@@ -15,3 +16,11 @@ def fill() -> None:
             made = os.open(os.devnull, os.O_RDWR)
             if made != number:  # another thread has taken the number meanwhile
                 os.close(made)
+
+
+def open_missing() -> None:
+    """Gives `sys.stdout` and `sys.stderr` a stream where Python found none at its start: Ray cannot do without. Call
+    after `fill`."""
+    for name, number in (("stdout", 1), ("stderr", 2)):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(number, "w", encoding="utf-8", errors="backslashreplace", closefd=False))  # noqa: SIM115

@@ -230,11 +230,10 @@ def nodes_with_another_version_are_named_and_get_this_one() -> None:
 @check
 def a_program_without_standard_streams_uses_the_cluster_and_starts_one() -> None:
     for start in (repr(bed.address), "cluster='local', num_cpus=1"):
-        path = Path(tempfile.mkdtemp(), "found")
-        text = f"""
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder, "found")
+            text = f"""
 import os
-for number in range(3):
-    os.close(number)
 import raynb as ray
 ray.init({start})
 streams = [os.readlink(f"/proc/self/fd/{{number}}") for number in range(3)]
@@ -243,9 +242,9 @@ ray.shutdown()
 with open({str(path)!r}, "w") as file:
     file.write(repr((found, streams)))
 """
-        program = subprocess.Popen([sys.executable, "-c", text])
-        assert program.wait(2 * WAIT) == 0
-        assert path.read_text() == repr(([5], [os.devnull] * 3))
+            command = ["sh", "-c", 'exec "$0" -c "$1" <&- >&- 2>&-', sys.executable, text]
+            assert subprocess.run(command, timeout=2 * WAIT, check=False).returncode == 0
+            assert path.read_text() == repr(([5], [os.devnull] * 3))
 
 
 @check

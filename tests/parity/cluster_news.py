@@ -201,21 +201,20 @@ def a_report_that_finds_no_memory_comes_later_and_whole() -> None:
         pushed.append(given)
         return SimpleNamespace(future=lambda: answer)
 
-    def without_memory(before: int, events: list[Any], instead: list[object]) -> bytes:
+    def dumps(value: object, protocol: int) -> bytes:
         if errors:
             raise errors.pop()
-        return pickled(before, events, instead)
+        return pickle.dumps(value, protocol)
 
-    pickled = reporter._pickled
     reporter.rays = SimpleNamespace(**{**vars(rays), "call": call, "get_actor": lambda name, namespace: "a hub"})  # type: ignore[assignment]
-    reporter._pickled = without_memory
+    reporter.pickle = SimpleNamespace(**{**vars(pickle), "dumps": dumps})  # type: ignore[assignment]
     try:
         one = reporter.Reporter(1)
         one.ended(("end", 7, FAILED, (0.0, 0.0, 0.0, 0.0), "", "", 0))
         one.close()
         until(lambda: not any(it.name == "raynb-reporter" for it in threading.enumerate()), "its thread's end")
     finally:
-        reporter.rays, reporter._pickled = rays, pickled
+        reporter.rays, reporter.pickle = rays, pickle
     batches = [pickle.loads(given[5]) for given in pushed]
     rows = [row for _, events in batches for row in events if row[0] != "machine"]
     assert [row[:2] for row in rows] == [("hello", os.getpid()), ("end", 7)], rows

@@ -140,7 +140,7 @@ class ClusterControls:
 
     def run_on_workers(
         self, options: TaskOptions, packed: Packed, later: bool, now: bool = True, only: int = 0,
-        besides: Iterable[concurrent.futures.Future[Any]] | None = None,
+        besides: Iterable[concurrent.futures.Future[object]] | None = None,
     ) -> list[concurrent.futures.Future[Any]]:  # fmt: skip
         """Has a function run first in each of Ray's workers, before its next task of ours.
 

@@ -235,7 +235,7 @@ class InlineEngine:
 
     def run_on_workers(
         self, options: TaskOptions, packed: Packed, later: bool, now: bool = True, only: int = 0,
-        besides: Iterable[concurrent.futures.Future[Any]] | None = None,
+        besides: Iterable[concurrent.futures.Future[object]] | None = None,
     ) -> list[concurrent.futures.Future[Any]]:  # fmt: skip
         """Runs the call here, once: this process is the only worker."""
         if not now or only not in (0, SELF):

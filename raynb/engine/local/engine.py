@@ -272,11 +272,9 @@ class LocalEngine:
         """Stores a packed value; returns its ref."""
         if not self.alive or self.loop.health.failure is not None:
             self.check_alive()
-        ref: ObjectRef[object]
         if packed.buffers or len(packed.data) > self.config.inline_limit:
             headroom.check()
-            ref = shelter.run(self.spilling.put, packed)
-            return ref
+            return shelter.run(self.spilling.put, packed)
         # Enqueued as a submission is: an exception between two steps does no harm. The machine applies several at
         # once; applied one by one, "put of an int" takes twice as long.
         contained = self.refs.ids_of(packed.contained) if packed.contained else ()
@@ -291,7 +289,7 @@ class LocalEngine:
 
     def run_on_workers(
         self, options: TaskOptions, packed: Packed, later: bool, now: bool = True, only: int = 0,
-        besides: Iterable[concurrent.futures.Future[Any]] | None = None,
+        besides: Iterable[concurrent.futures.Future[object]] | None = None,
     ) -> list[concurrent.futures.Future[Any]]:  # fmt: skip
         """Runs a call on every worker (``only``: on one), and with ``later`` first thing on new ones."""
         return shelter.run(self.everywhere.run, options, packed, later, now, only, besides)

@@ -62,7 +62,7 @@ class Everywhere:
 
     def run(
         self, options: TaskOptions, packed: Packed, later: bool, now: bool = True, only: int = 0,
-        besides: Iterable[concurrent.futures.Future[Any]] | None = None,
+        besides: Iterable[concurrent.futures.Future[object]] | None = None,
     ) -> list[concurrent.futures.Future[Any]]:  # fmt: skip
         """Sends it to every worker that isn't an actor's; returns a future for each.
 
