@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Iterator
+from unittest.mock import Mock
 
 import pytest
 
@@ -73,3 +74,15 @@ def test_a_handler_that_takes_nothing_is_not_waited_for_with_all_errors_in_hand(
         assert "here 19" in {error.where for error in list(trace.ring)}
     assert until(lambda: len(handler.records) >= 5)
     assert handler.records[0][1].startswith("here 0:")
+
+
+def test_where_no_thread_or_lock_can_be_made_an_error_is_logged_with_the_next_one(
+    handler: Handler, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert until(lambda: not trace._unlogged and trace._thread is None)
+    for error in (RuntimeError("can't allocate lock"), MemoryError()):
+        with monkeypatch.context() as short:
+            short.setattr(trace.threading, "Thread", Mock(side_effect=error))
+            trace.swallowed("here first", ValueError("odd"))
+    trace.swallowed("here then", ValueError("odd"))
+    assert until(lambda: len(handler.records) == 3)

@@ -70,10 +70,10 @@ def _start() -> None:
     with _lock:
         if _thread is not None:
             return
-        thread = threading.Thread(target=_serve, name="raynb-log", daemon=True)
         try:
+            thread = threading.Thread(target=_serve, name="raynb-log", daemon=True)
             thread.start()
-        except RuntimeError:  # no thread can be made: it is logged with the next one
+        except (RuntimeError, MemoryError):  # no thread or lock can be made: it is logged with the next one
             return
         _thread = thread
 

@@ -79,7 +79,6 @@ class Loop:
         self.pace = Pace(self)
         self._receive = Critical()
         self._send = Critical()
-        self._starved = False  # for want of memory, a peer's messages are not read
         self.waiters: Waiters = Waiters(self)
         try:
             self.io = IoThread(self)
@@ -236,7 +235,8 @@ class Loop:
             except BaseException as error:
                 self.health.end(error, "reading")
             self.health.reading = False
-            starved, self._starved = self._starved, False  # here: another thread that reads has no reason to raise it
+            # Here: another thread that reads has no reason to raise it.
+            starved, self.waiters.starved = self.waiters.starved, False
         if starved:
             raise MemoryError(NO_MEMORY)
         self.flush()
@@ -273,7 +273,7 @@ class Loop:
                         self._take(connection, messages, now)
                     elif connection.channel.starved >= MOST_STARVED:
                         connection.channel.starved = 0
-                        self._starved = True
+                        self.waiters.starved = True
                 self.drain_logs(now, MAX_REFS_PER_DRAIN)
 
     def _take(self, connection: Connection, messages: list[Any], now: float) -> None:

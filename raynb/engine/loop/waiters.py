@@ -65,6 +65,7 @@ class Waiters:
         self.poll.register(self.wake.read, select.POLLIN)
         self.leading = False
         self.last_led = 0.0
+        self.starved = False  # what is waited for does not come for want of memory
         self._lead = threading.Lock()
         self._leader = 0  # the ident of the thread that reads
         self._followers: list[Waiter] = []
@@ -253,6 +254,11 @@ class Waiters:
             if not waiter.done and waiter.event is not None:
                 waiter.event.set()
                 return
+
+    def starve(self) -> None:
+        """Has the thread that reads the sockets raise MemoryError: another one has too little to answer a worker."""
+        self.starved = True
+        self.wake()
 
     # -- the end -------------------------------------------------------------------------------
     def wake_all(self) -> None:

@@ -25,6 +25,7 @@ from raynb.serde import pickling
 from raynb.store import NoRoom, UnknownArena
 
 RETRY_SECONDS = 0.05  # where memory was too short even for an answer
+STARVED_TRIES = 10  # after so many, the thread that waits in `get` is told
 COLLECT_SECONDS = 1.0  # the garbage collector is not run more often than this
 NAMES_MAX_ITEMS = 1_000  # containers longer than this are not looked into for names
 
@@ -193,8 +194,8 @@ class Spilling:
     def ask(self, size: int, answer: Callable[[bool], None]) -> None:
         """Makes room on a thread of its own, then answers. Under the lock."""
         if self._thread is None:
-            thread = threading.Thread(target=self._serve, name="raynb-room", daemon=True)
             try:
+                thread = threading.Thread(target=self._serve, name="raynb-room", daemon=True)
                 thread.start()
             except RuntimeError as error:  # no thread can be made: the worker learns that there is no room
                 trace.swallowed("starting a thread that makes room", error)
@@ -213,12 +214,16 @@ class Spilling:
             made = False
             try:
                 made = self._attempt(size)
-            except MemoryError:
+            except (MemoryError, RuntimeError):  # "can't allocate lock"
                 pass  # there was not even enough to tell of it
+            tries = 0
             while not self._answered(answer, made):
                 time.sleep(RETRY_SECONDS)
                 if self._loop.health.failure is not None:
                     return
+                tries += 1
+                if not tries % STARVED_TRIES:  # whoever waits for that worker may have the memory
+                    self._loop.waiters.starve()
 
     def _attempt(self, size: int) -> bool:
         try:
