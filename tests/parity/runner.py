@@ -21,6 +21,7 @@ import sys
 import tempfile
 import time
 import traceback
+from collections.abc import Callable
 from pathlib import Path
 from typing import IO, Any
 
@@ -82,11 +83,11 @@ class Host:
         if self.cluster is not None:
             self.cluster.shutdown()
 
-    def stops_in_time(self) -> bool:
-        """Stops the engine; returns whether that took no longer than it may."""
+    def stops_in_time(self, stop: Callable[[], object] | None = None) -> bool:
+        """Stops the engine, or calls ``stop``; returns whether that took no longer than it may."""
         signal.setitimer(signal.ITIMER_REAL, LAST_RESORT)
         try:
-            self.stop()
+            (stop or self.stop)()
         except ProgramTimeout:
             return False
         finally:
@@ -145,10 +146,16 @@ def run_here(engine: str, out: IO[str], only: list[str], skip: list[str]) -> Non
     if host.cluster is None:
         host.stop()
         return
+    code = int(host.cluster is not host.ray)  # how raynb leaves the cluster counts
     try:
+        if code and host.stops_in_time(host.ray.shutdown):
+            code = 0
         host.stops_in_time()
     finally:  # all that was asked for is written; how Ray's own process ends is no matter here, and at times it crashes
-        os._exit(0)
+        if code:
+            traceback.print_exc()
+            print("raynb.shutdown() raised, or did not return", file=sys.stderr, flush=True)
+        os._exit(code)
 
 
 def read(path: Path) -> tuple[str, dict[str, dict[str, Any]], str | None]:

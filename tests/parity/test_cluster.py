@@ -27,7 +27,7 @@ sys.path.insert(0, str(HERE))
 import runner  # noqa: E402
 from cluster_shared import CHECKING  # noqa: E402
 from parity_programs import DEFAULT_INIT, catalogue  # noqa: E402
-from test_parity import RACES, RECORDED, ROOT, changed, ray_python, rows_of, shared_folder  # noqa: E402, F401
+from test_parity import RECORDED, ROOT, changed, ray_python, rows_of, shared_folder  # noqa: E402, F401
 
 from raynb.testing.engines import CHECKS as PROMISES  # noqa: E402
 
@@ -38,7 +38,6 @@ OWN = [
     for node in ast.parse((HERE / file).read_text()).body
     if isinstance(node, ast.FunctionDef) and any(ast.unparse(one) == "check" for one in node.decorator_list)
 ]
-NAMES = [*(f"promise_{one.__name__}" for one in PROMISES), *OWN]
 #: Seconds for all checks together; a busy machine needs several times what a quiet one does.
 RUN_SECONDS = 1200
 #: What differs through the adapter, with the reason; docs/ray-compatibility.md says it to users.
@@ -61,6 +60,8 @@ KEYS = [
 
 #: What Ray does when it does: it kills, cancels, ends processes and tells of deaths.
 AT_RAYS_TIME = re.compile(r"kill|cancel|exit|SystemExit|max_restarts|max_retries|max_task_retries")
+#: How often a program with a race of Ray's in it may run again.
+RACES = 3
 ENDS = ("actor_ends", "cancel", "leaving", "lifetimes", "retries")
 
 
@@ -81,37 +82,25 @@ def python() -> str:
     return found
 
 
-def run_checks(names: list[str], log: Path) -> dict[str, str]:
-    """Runs checks (none: all) on a cluster of their own; returns check → its traceback, of those that ended."""
+@pytest.fixture(scope="session")
+def checked(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """Check → its traceback, empty if it passed."""
+    log = tmp_path_factory.mktemp("cluster") / "log"
     faulthandler.cancel_dump_traceback_later()
     with log.open("w") as sink:
-        command = [python(), str(HERE / "cluster_checks.py"), *names]
+        command = [python(), str(HERE / "cluster_checks.py")]
         environ = {**os.environ, **CHECKING, "PYTHONPATH": str(ROOT)}
         with contextlib.suppress(subprocess.TimeoutExpired):  # what ended is judged all the same
             subprocess.run(command, env=environ, stdout=sink, stderr=subprocess.STDOUT, timeout=RUN_SECONDS,
                            check=False)  # fmt: skip
     lines = log.read_text(errors="replace").splitlines()
     rows = [json.loads(line[3:]) for line in lines if line.startswith("## ")]
+    assert rows, "\n".join(lines[-40:])
     return {row["name"]: row["error"] for row in rows}
 
 
-@pytest.fixture(scope="session")
-def checked(tmp_path_factory: pytest.TempPathFactory, pytestconfig: pytest.Config) -> dict[str, str]:
-    """Check → its traceback, empty if it passed."""
-    log = tmp_path_factory.mktemp("cluster") / "log"
-    rows = run_checks([], log)
-    # As a program that Ray ends nothing in (see `reruns`): again once, alone.
-    doubtful = {name: rows.get(name, "it never ended") for name in NAMES if rows.get(name, "it never ended")}
-    if doubtful:
-        with pytestconfig.pluginmanager.getplugin("capturemanager").global_and_fixture_disabled():
-            print(f"checks that failed, and are run again alone: {doubtful}", file=sys.stderr)
-        rows |= run_checks(list(doubtful), log)
-    assert rows, log.read_text(errors="replace")[-4000:]
-    return rows
-
-
-@pytest.mark.parametrize("name", NAMES)
-@pytest.mark.timeout(2 * RUN_SECONDS + 60)
+@pytest.mark.parametrize("name", [f"promise_{one.__name__}" for one in PROMISES] + OWN)
+@pytest.mark.timeout(RUN_SECONDS + 60)
 def test_on_a_cluster(name: str, checked: dict[str, str]) -> None:
     assert name in checked, f"it never ended; the last to end was {list(checked)[-1]}"
     assert not checked[name], checked[name]

@@ -224,6 +224,8 @@ class Spilling:
                 tries += 1
                 if not tries % STARVED_TRIES:  # whoever waits for that worker may have the memory
                     self._loop.waiters.starve()
+            if tries >= STARVED_TRIES:  # nobody has waited: who reads next has no reason to raise it
+                self._loop.waiters.starved = False
 
     def _attempt(self, size: int) -> bool:
         try:
