@@ -13,7 +13,7 @@ import hypothesis
 import pytest
 
 # Installed, the plugin comes through its entry point; from a bare checkout it is named here.
-pytest_plugins = () if "raynb.testing.plugin" in sys.modules else ("raynb.testing.plugin",)
+pytest_plugins = () if "raynb_pytest" in sys.modules else ("raynb_pytest",)
 
 
 # A run in a shell's background is handed on that Ctrl-C is ignored; what is tested here is that it isn't.

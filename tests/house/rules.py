@@ -113,6 +113,7 @@ THIRD_PARTY: dict[str, set[str]] = {
             "raynb.engine.cluster.on_worker.runner", "raynb.engine.cluster.on_worker.workers",
             "raynb.engine.cluster.control", "raynb.base.ray_names.hook"},
     "pytest": {"raynb.testing.plugin"},
+    "raynb_pytest": {"raynb.testing.plugin"},  # the plugin's other half, beside the package
 }
 
 # -- sizes -------------------------------------------------------------------------------------

@@ -85,7 +85,7 @@ def test_the_sample_of_a_test_passes(tmp_path: Path) -> None:
     (tmp_path / "test_sample.py").write_text(sample, encoding="utf-8")
     environ = {**os.environ, "PYTHONPATH": ROOT, "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}
     done = subprocess.run(
-        [sys.executable, "-m", "pytest", "-q", "-p", "raynb.testing.plugin", "-p", "no:cacheprovider", "-W", "error"],
+        [sys.executable, "-m", "pytest", "-q", "-p", "raynb_pytest", "-p", "no:cacheprovider", "-W", "error"],
         cwd=tmp_path, env=environ, capture_output=True, text=True, timeout=300, check=False,
     )  # fmt: skip
     assert "1 passed" in done.stdout, done.stdout + done.stderr

@@ -7,7 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-PLUGIN = ["-p", "raynb.testing.plugin", "-p", "no:cacheprovider", "-q"]
+PLUGIN = ["-p", "raynb_pytest", "-p", "no:cacheprovider", "-q"]
 
 
 def run(tmp_path: Path, text: str) -> tuple[int, str]:
@@ -93,3 +93,38 @@ def test_one(raynb_runtime): pass
     )
     assert code == 1, out
     assert "num_cpu" in out
+
+
+def test_a_run_that_does_not_use_it_imports_nothing_of_raynb(tmp_path: Path) -> None:
+    code, out = run(
+        tmp_path,
+        """
+import os, sys
+from pathlib import Path
+def loaded():
+    return sorted(name for name in sys.modules if name.partition(".")[0] in ("raynb", "cloudpickle", "IPython"))
+def test_the_plugin_is_there(request):
+    assert request.config.pluginmanager.has_plugin("raynb_pytest")
+    assert loaded() == []
+def test_nor_does_the_end_of_a_test(): assert loaded() == []
+def test_its_mark_is_the_one_that_leaks_looks_for():
+    mark = os.environ["RAYNB_LEAK_MARK"]
+    from raynb.testing import leaks
+    assert os.environ[leaks.MARKER] == mark and len(mark) == 32
+def test_the_fixture_works_afterwards(raynb_runtime): assert loaded() != []
+""",
+    )
+    assert code == 0, out
+    assert "4 passed" in out
+
+
+def test_its_former_name_loads_it_too(tmp_path: Path) -> None:
+    (tmp_path / "pytest.ini").write_text("[pytest]\naddopts = -p raynb.testing.plugin\n")
+    code, out = run(tmp_path, "def test_one(raynb_runtime): assert raynb_runtime.engine.alive\n")
+    assert code == 0, out
+
+
+def test_the_entry_point_names_it() -> None:
+    text = (Path(__file__).parents[2] / "pyproject.toml").read_text()
+    assert '[project.entry-points.pytest11]' in text
+    assert 'raynb = "raynb_pytest"' in text
