@@ -28,7 +28,7 @@ class Config:
     nodes: int = 3  # of that cluster
     local_mode: bool = False  # everything in this process, for debugging
     num_cpus: float | None = None  # CPU slots; None: the cores that this process may use
-    num_gpus: float | None = None  # GPU slots; None: the visible GPUs
+    num_gpus: float | None = None  # GPU slots; None: 0
     resources: dict[str, float] = field(default_factory=dict)  # custom resources: name → amount
     memory: int | None = None  # bytes that tasks may ask for with ``memory=``
     object_store_memory: int | None = None  # bytes of the object store

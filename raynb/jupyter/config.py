@@ -43,7 +43,7 @@ class Raynb(Configurable):
     num_cpus = Float(None, allow_none=True, help="CPU slots; None: the cores this container may use.").tag(
         config=True
     )
-    num_gpus = Float(None, allow_none=True, help="GPU slots; None: the GPUs that are visible.").tag(
+    num_gpus = Float(None, allow_none=True, help="GPU slots; None: 0. raynb does not count the GPUs itself.").tag(
         config=True
     )
     resources = Dict(help="Custom resources: name to amount.").tag(config=True)
