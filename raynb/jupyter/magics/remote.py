@@ -298,7 +298,8 @@ class RemoteMagics(Magics):
     def remote_line(self, line: str, local_ns: dict[str, Any] | None = None) -> Any:
         """Evaluate an expression on a worker; returns its ref: `ref = %remote f(x)`.
 
-        Names in it travel as those of a `%%remote` cell do: refs arrive as their values.
+        Names in it travel as those of a `%%remote` cell do: refs arrive as their values. `%%remote?` shows what
+        `%%remote` does with a cell, and its options.
         """
         if not line.strip():
             raise UsageError("%remote takes an expression, for example `ref = %remote f(x)`.")
