@@ -45,6 +45,7 @@ autodoc_typehints = "description"
 autodoc_default_options = {"members": True, "show-inheritance": True}
 napoleon_google_docstring = True
 napoleon_numpy_docstring = False
+napoleon_use_ivar = True  # a column named `type` is no target: it would take the links to Python's own
 suppress_warnings = [
     "mystnb.unknown_mime_type",  # widgets are saved beside a text that is shown instead
     "myst.xref_missing",  # links from docs to files of the repository

@@ -65,11 +65,11 @@ class RuntimeEnv(dict[str, Any]):
 
     @classmethod
     def deserialize(cls, serialized_runtime_env: str) -> RuntimeEnv:
-        """Returns the environment of what `serialize` returned."""
+        """Returns the environment of ``serialized_runtime_env``, which `serialize` returned."""
         return cls(**json.loads(serialized_runtime_env))
 
     def set(self, name: str, value: Any) -> None:
-        """Sets a field, checked as in the constructor."""
+        """Sets the field ``name`` to ``value``, checked as in the constructor."""
         _checked({**self, name: value}, None)
         self[name] = value
 
@@ -78,7 +78,7 @@ class RuntimeEnvConfig(dict[str, Any]):
     """Ray's settings of how environments are made; the embedded engine installs nothing, so they change nothing.
 
     Args:
-        setup_timeout_seconds: the most time for it.
+        setup_timeout_seconds: seconds that it may take at most.
         eager_install: before a task asks for it.
         log_files: files to write to.
     """

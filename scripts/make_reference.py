@@ -10,7 +10,6 @@ from __future__ import annotations
 import dataclasses
 import inspect
 import json
-import re
 import shutil
 import textwrap
 from pathlib import Path
@@ -133,44 +132,9 @@ def settings_page() -> str:
     )
 
 
-#: What each option of `remote` and `.options` does. A test compares the keys with the table in the code.
-OPTION_TEXTS = {
-    "num_cpus": "CPU slots that it takes while it runs. Tasks: 1. Actors: 1 to be placed, 0 while they run.",
-    "num_gpus": "GPUs, or a share of one; `CUDA_VISIBLE_DEVICES` shows it the right ones.",
-    "memory": "Bytes; a task that grows beyond is stopped with `OutOfMemoryError`.",
-    "resources": "Custom resources: name to amount.",
-    "accelerator_type": "A kind of accelerator that it needs.",
-    "label_selector": "Labels of the nodes to run on (a cluster's).",
-    "fallback_strategy": "What to try if no node has the labels (a cluster's).",
-    "name": "Tasks: the name in views. Actors: the name for `get_actor`.",
-    "runtime_env": "`env_vars`, `working_dir`, `py_modules`, `worker_process_setup_hook`.",
-    "scheduling_strategy": "`'DEFAULT'`, `'SPREAD'`, or a strategy of `raynb.util.scheduling_strategies`.",
-    "placement_group": "The placement group to run in.",
-    "placement_group_bundle_index": "The bundle of that group; -1: any.",
-    "placement_group_capture_child_tasks": "Whether what it submits runs in the group too.",
-    "object_store_memory": "Accepted for Ray's sake.",
-    "enable_task_events": "Whether views show it.",
-    "num_returns": 'How many objects it returns: a number, `"dynamic"`, or `"streaming"`.',
-    "max_calls": "The worker ends after so many calls of the function; 0: never.",
-    "max_retries": "How often it runs again after its worker died (default 3; -1: for ever).",
-    "retry_exceptions": "Run again after exceptions too: `True`, or a list of classes.",
-    "timeout": "Seconds that it may run (raynb's own; not in Ray).",
-    "concurrency_groups": "Groups of methods with a concurrency of their own: name to number.",
-    "lifetime": '`"detached"`: it outlives its handles.',
-    "max_concurrency": "Calls that run at once: threads, or coroutines of async actors.",
-    "max_restarts": "How often the actor is started again after its process died (-1: for ever).",
-    "max_task_retries": "How often a call runs again after the process died.",
-    "max_pending_calls": "Calls that may wait; more raise `PendingCallsLimitExceeded`. -1: any number.",
-    "namespace": "Namespace of the name.",
-    "get_if_exists": "Return the actor of that name if there is one.",
-    "allow_out_of_order_execution": "Let ready calls overtake those that wait for arguments.",
-    "enable_tensor_transport": "Accepted for Ray's sake.",
-    "concurrency_group": "The group that a method runs in.",
-    "tensor_transport": "Accepted for Ray's sake.",
-}
-
 
 def options_page() -> str:
+    from raynb.api.checks.option_texts import INIT_TEXTS, OPTION_TEXTS
     from raynb.api.options import ACTOR, METHOD, OPTIONS, TASK
     from raynb.base.config import Config
 
@@ -182,10 +146,10 @@ def options_page() -> str:
         rows.append((f"`{name}`", ", ".join(places), OPTION_TEXTS[name]))
     settings = []
     for field in dataclasses.fields(Config):
-        if field.name == "isolated":
+        if field.name not in INIT_TEXTS:
             continue
         made = field.default if field.default is not dataclasses.MISSING else field.default_factory()  # type: ignore[misc]
-        settings.append((f"`{field.name}`", f"`{made!r}`", comment_of(Config, field.name)))
+        settings.append((f"`{field.name}`", f"`{made!r}`", INIT_TEXTS[field.name]))
     return (
         "# Options\n\n## `remote` and `.options`\n\n"
         + table(("option", "of", "what it does"), rows)
@@ -193,12 +157,6 @@ def options_page() -> str:
         "Arguments of `ray.init` that mean nothing on one machine are accepted.\n\n"
         + table(("argument", "default", ""), settings)
     )
-
-
-def comment_of(cls: type, name: str) -> str:
-    """Returns the comment behind a field's line in the source."""
-    found = re.search(rf"^    {name}:.*?  # (.*)$", inspect.getsource(cls), re.MULTILINE)
-    return found.group(1) if found else ""
 
 
 # -- the API -----------------------------------------------------------------------------------

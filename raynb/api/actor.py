@@ -8,6 +8,7 @@ from typing import Any, TypeAlias, TypeVar
 
 from raynb.api import options as o
 from raynb.api import streams
+from raynb.api.checks.option_texts import OPTION_TEXTS
 from raynb.api.checks.signature import with_keywords
 from raynb.api.submitting.creation import Blueprint
 from raynb.api.submitting.methods import MethodCalls
@@ -22,6 +23,16 @@ from raynb.exceptions import AsyncioActorExit, RayActorError
 
 def method(*args: Any, **given: Any) -> Any:
     """Sets options of an actor method where it is defined (``ray.method``).
+
+    Args:
+        *args: the method itself, where the decorator is bare.
+        **options: the keywords that the reference describes under Options.
+
+    Returns:
+        The method; with options, a decorator that returns it.
+
+    Raises:
+        ValueError: an option that doesn't exist, or a bad value; the text names it.
 
     Example:
         >>> @ray.remote
@@ -146,7 +157,14 @@ class ActorClass:
         return self.options(**given)._calls.remote(*(args or ()), **(kwargs or {}))
 
     def options(self, **given: Any) -> ActorClassWithOptions:
-        """Returns this class with other options, for ``.remote(...)``."""
+        """Returns this class with other options, for ``.remote(...)``.
+
+        Args:
+            **options: the keywords that the reference describes under Options.
+
+        Raises:
+            ValueError, TypeError: an option doesn't exist or has a bad value; the text names it.
+        """
         merged = {**self._given, **o.check(given, o.ACTOR)}
         o.units(merged, 0)
         return ActorClassWithOptions(self, merged)
@@ -203,7 +221,14 @@ class ActorClassWithOptions:
         return self._calls.remote(*args, **kwargs)
 
     def options(self, **given: Any) -> ActorClassWithOptions:
-        """Returns the class with further options."""
+        """Returns the class with further options.
+
+        Args:
+            **options: the keywords that the reference describes under Options.
+
+        Raises:
+            ValueError, TypeError: an option doesn't exist or has a bad value; the text names it.
+        """
         return ActorClassWithOptions(self._parent, {**self._given, **o.check(given, o.ACTOR)})
 
     def __getstate__(self) -> dict[str, Any]:
@@ -316,7 +341,14 @@ class ActorMethod:
         return self.options(**given).remote(*(args or ()), **(kwargs or {}))
 
     def options(self, **given: Any) -> ActorMethod:
-        """Returns this method with other options."""
+        """Returns this method with other options.
+
+        Args:
+            **options: the keywords that the reference describes under Options.
+
+        Raises:
+            ValueError, TypeError: an option doesn't exist or has a bad value; the text names it.
+        """
         return ActorMethod(self._calls.with_options(given))
 
     def bind(self, *args: Any, **kwargs: Any) -> Any:
@@ -348,7 +380,7 @@ __all__ = [
 ]  # fmt: skip
 
 
-with_keywords(ActorClass.options, o.keywords(o.ACTOR))
-with_keywords(ActorClassWithOptions.options, o.keywords(o.ACTOR))
-with_keywords(ActorMethod.options, o.keywords(o.METHOD))
-with_keywords(method, o.keywords(o.METHOD))
+with_keywords(ActorClass.options, o.keywords(o.ACTOR), OPTION_TEXTS)
+with_keywords(ActorClassWithOptions.options, o.keywords(o.ACTOR), OPTION_TEXTS)
+with_keywords(ActorMethod.options, o.keywords(o.METHOD), OPTION_TEXTS)
+with_keywords(method, o.keywords(o.METHOD), OPTION_TEXTS)

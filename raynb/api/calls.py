@@ -10,6 +10,7 @@ from typing import Any
 from raynb.api import measured
 from raynb.api import options as o
 from raynb.api.actor import ActorClass, ActorHandle
+from raynb.api.checks.option_texts import OPTION_TEXTS
 from raynb.api.checks.signature import with_keywords
 from raynb.api.remote_function import RemoteFunction
 from raynb.base import unshown
@@ -35,8 +36,15 @@ _given: tuple[int, int, tuple[int, ...], tuple[int, ...]] = (0, 0, (), ())
 def remote(*args: Any, **options: Any) -> Any:
     """Makes a function remote, or a class an actor class (``ray.remote``): bare, or with options.
 
+    Args:
+        *args: the function or class itself, where the decorator is bare.
+        **options: the keywords that the reference describes under Options.
+
+    Returns:
+        A `RemoteFunction` or an `ActorClass`; with options, a decorator that makes one.
+
     Raises:
-        TypeError: not a function or class.
+        TypeError: not a function or class, or one that is remote already.
         ValueError: an option that doesn't exist, or a bad value; the text names it.
 
     Example:
@@ -61,7 +69,7 @@ def remote(*args: Any, **options: Any) -> Any:
     return lambda target: _make(target, options)
 
 
-with_keywords(remote, o.keywords(o.TASK | o.ACTOR))
+with_keywords(remote, o.keywords(o.TASK | o.ACTOR), OPTION_TEXTS)
 
 
 def _make(target: Any, options: dict[str, Any]) -> Any:
@@ -80,6 +88,9 @@ def get(object_refs: Any, *, timeout: float | None = None, _use_object_store: bo
     Args:
         object_refs: one ref, or a list of refs.
         timeout: seconds; None: as long as it takes; 0: what is there now.
+
+    Returns:
+        The value, or a list of values in the order of the refs. Arrays in them are views of shared memory, read-only.
 
     Raises:
         GetTimeoutError: not all were ready in time.
@@ -133,6 +144,9 @@ def _ours_in(refs: Any) -> Any:
 def put(value: Any, *, _owner: Any = None, _tensor_transport: Any = None) -> ObjectRef[Any]:
     """Stores a value; returns its ref (``ray.put``).
 
+    Args:
+        value: anything that can be pickled, but no ref.
+
     Raises:
         TypeError: a ref, or a value that cannot be pickled; the text names it.
         ObjectStoreFullError: it can never fit.
@@ -179,8 +193,19 @@ def wait(
 ) -> tuple[list[Any], list[Any]]:
     """Waits until ``num_returns`` refs are ready, or ``timeout`` seconds are over (``ray.wait``).
 
+    Args:
+        ray_waitables: a list of distinct refs or generators. A generator is ready when its next item is.
+        num_returns: how many to wait for.
+        timeout: seconds; None: as long as it takes; 0: what is ready now.
+        fetch_local: False: on a cluster, an object is ready as soon as any node has it.
+
     Returns:
         (ready, not ready), each in the order given; at most ``num_returns`` are ready.
+
+    Raises:
+        TypeError: not a list of refs.
+        ValueError: a ref occurs twice, or ``num_returns`` or ``timeout`` is out of range.
+        RuntimeGoneError: a ref belongs to another runtime.
 
     Example:
         >>> ready, pending = ray.wait([ray.put(1), ray.put(2)], num_returns=2)
@@ -209,6 +234,13 @@ def wait(
                         engine.check_alive()
                         raise RuntimeGoneError(f"{ref!r} belongs to another raynb runtime; wait for it there.")
             return _wait_distinct(refs, num_returns, timeout, fetch_local)
+    return _wait_checked(refs, num_returns, timeout, fetch_local)
+
+
+def _wait_checked(
+    refs: Sequence[object], num_returns: int, timeout: float | None, fetch_local: bool
+) -> tuple[list[object], list[object]]:
+    """Looks at everything that may be wrong, and waits; takes generators."""
     for ref in refs:
         if not isinstance(ref, (ObjectRef, ObjectRefGenerator)):
             raise TypeError(
@@ -277,6 +309,7 @@ def cancel(ray_waitable: Any, *, force: bool = False, recursive: bool = True) ->
         recursive: also the tasks that it submitted.
 
     Raises:
+        TypeError: not a ref, such as an actor's handle (see `kill`).
         ValueError: ``force`` on an actor's method.
 
     Example:
@@ -307,6 +340,9 @@ def kill(actor: Any, *, no_restart: bool = True) -> None:
         actor: its handle.
         no_restart: False: ``max_restarts`` may bring it back.
 
+    Raises:
+        ValueError: not an actor's handle.
+
     Example:
         >>> actor = ray.remote(type("Idle", (), {})).remote()
         >>> ray.kill(actor)
@@ -322,6 +358,10 @@ def kill(actor: Any, *, no_restart: bool = True) -> None:
 def get_actor(name: str, namespace: str | None = None) -> ActorHandle:
     """Returns a handle of a named actor (``ray.get_actor``). It doesn't keep the actor alive: that is for the
     handles of whoever made it, or for ``lifetime="detached"``.
+
+    Args:
+        name: the ``name=`` that the actor was made with.
+        namespace: where to look for it; None: the caller's own namespace.
 
     Raises:
         ValueError: no live actor has that name in the namespace, or it is empty or None.
@@ -346,7 +386,11 @@ def get_actor(name: str, namespace: str | None = None) -> ActorHandle:
 
 
 def list_named_actors(all_namespaces: bool = False) -> list[Any]:
-    """Returns the names of live named actors; of all namespaces as dicts (``ray.util.list_named_actors``)."""
+    """Returns the names of live named actors (``ray.util.list_named_actors``).
+
+    Args:
+        all_namespaces: those of every namespace, as dicts of ``namespace`` and ``name``.
+    """
     engine = current()
     if all_namespaces:
         return [{"namespace": space, "name": name} for space, name in engine.actor_names(None)]
@@ -355,6 +399,13 @@ def list_named_actors(all_namespaces: bool = False) -> list[Any]:
 
 def free(object_refs: Any, local_only: bool = False) -> None:
     """Frees values although refs exist (``ray.internal.free``); asking for them is an `ObjectFreedError`.
+
+    Args:
+        object_refs: a ref, or several.
+        local_only: accepted for Ray's sake.
+
+    Raises:
+        TypeError: one is not a ref.
 
     Example:
         >>> ref = ray.put(b"bytes")
@@ -387,6 +438,11 @@ def get_gpu_ids() -> list[Any]:
 
 def show_in_dashboard(message: str, key: str = "", dtype: str = "text") -> None:
     """Accepted for Ray programs; the message goes to the task's output.
+
+    Args:
+        message: what to print.
+        key: accepted for Ray's sake.
+        dtype: accepted for Ray's sake.
 
     Example:
         >>> ray.get(ray.remote(lambda: ray.show_in_dashboard("half done")).remote())

@@ -8,6 +8,7 @@ from types import MethodType
 from typing import Any
 
 from raynb.api import options as o
+from raynb.api.checks.option_texts import OPTION_TEXTS
 from raynb.api.checks.signature import with_keywords
 from raynb.api.submitting.functions import Callee, FunctionCalls
 from raynb.api.submitting.shown import shown, without
@@ -68,7 +69,10 @@ class RemoteFunction:
         return self.options(**given).remote(*(args or ()), **(kwargs or {}))
 
     def options(self, **given: Any) -> RemoteFunctionWithOptions:
-        """Returns this function with other options, for ``.remote(...)`` or ``.bind(...)``.
+        """Returns this function with other options, for ``.remote(...)``.
+
+        Args:
+            **options: the keywords that the reference describes under Options.
 
         Raises:
             ValueError, TypeError: an option doesn't exist or has a bad value; the text names it.
@@ -111,7 +115,14 @@ class RemoteFunctionWithOptions:
         return self._calls.remote(*args, **kwargs)
 
     def options(self, **given: Any) -> RemoteFunctionWithOptions:
-        """Returns the function with further options."""
+        """Returns the function with further options.
+
+        Args:
+            **options: the keywords that the reference describes under Options.
+
+        Raises:
+            ValueError, TypeError: an option doesn't exist or has a bad value; the text names it.
+        """
         return RemoteFunctionWithOptions(self._about, {**self._given, **o.check(given, o.TASK)})
 
     def __getstate__(self) -> dict[str, Any]:
@@ -119,4 +130,4 @@ class RemoteFunctionWithOptions:
 
 
 for _options in (RemoteFunction.options, RemoteFunctionWithOptions.options):
-    with_keywords(_options, o.keywords(o.TASK))
+    with_keywords(_options, o.keywords(o.TASK), OPTION_TEXTS)

@@ -10,6 +10,7 @@ import os
 from typing import Any
 
 from raynb.api import options, session
+from raynb.api.checks.option_texts import INIT_TEXTS
 from raynb.api.checks.signature import with_keywords
 from raynb.base import engine as slot
 from raynb.base import interrupts
@@ -80,10 +81,14 @@ class Runtime:
     """A runtime. ``raynb.init()`` returns the global one; ``with raynb.Runtime(num_cpus=2) as rt:`` starts
     an isolated one that shares nothing with others, and puts it in place for the block.
 
-    Args: as `init`.
+    Args:
+        **given: the arguments of `init`, but ``address``.
 
     Thread contract: any thread; the block's own calls (``f.remote()``, ``raynb.get``) use the
     isolated runtime in the thread (or asyncio task) that entered it.
+
+    Raises:
+        ValueError, TypeError, RuntimeError: as `init`.
 
     Example:
         >>> with ray.Runtime(num_cpus=1) as own:
@@ -110,13 +115,17 @@ class Runtime:
         return self._engine
 
     def start(self) -> Runtime:
-        """Starts it without a ``with`` block."""
+        """Starts it without a ``with`` block; returns it."""
         if self._engine is None:
             self._engine = session.make_engine(self._config)
         return self
 
     def shutdown(self, timeout: float | None = None) -> None:
-        """Stops it (seconds until busy workers are killed). May be called again."""
+        """Stops it. May be called again.
+
+        Args:
+            timeout: seconds until busy workers are killed; None: ``shutdown_timeout``, as given to `init`.
+        """
         engine, self._engine = self._engine, None
         if engine is None:
             return
@@ -188,26 +197,16 @@ def init(address: str | None = None, *, ignore_reinit_error: bool = True, **give
     Args:
         address: None or ``"local"``: the embedded engine on this machine. ``"auto"``, ``"host:port"`` or
             ``"ray://host:10001"``: a Ray cluster, through the ``ray`` package (``pip install "raynb[ray]"``).
-        cluster: ``"local"``: a throw-away Ray cluster of ``nodes`` (default 3) nodes on this machine, to try
-            code on; it ends with the runtime. ``num_cpus`` is each node's then (default 2).
         ignore_reinit_error: False: an already running runtime is an error, as in Ray.
-        num_cpus: CPU slots; default: the cores that this process may use.
-        num_gpus: GPU slots; default 0.
-        resources: other resources, name → quantity.
-        object_store_memory: limit of the object store in bytes; default 30 % of what other runtimes leave.
-        share: ``"fair"``: your runtimes here that say so use each other's idle CPU slots; default ``"off"``.
-        namespace: of named actors.
-        local_mode: True: no workers; everything runs at once and in order in this process, for
-            debugging (``breakpoint()`` in a task, ``%debug`` after its error).
-        runtime_env: ``env_vars``, ``working_dir``, ``py_modules`` of every worker.
-        object_spilling_directory: where objects go when the store is full; default: the temporary
-            directory, or /var/tmp where that is memory (``spill_directory`` means the same).
+        **options: the keywords that the reference describes under Options.
+        **given: the arguments above by name; others of ``ray.init`` mean nothing on one machine and are accepted.
 
     Returns:
         The `Runtime`.
 
     Raises:
-        RuntimeError: one is running with other arguments; the text says which differ.
+        RuntimeError: one is running with other arguments, or an argument doesn't exist; the text says which.
+        ValueError, TypeError: a bad value; the text names the argument.
 
     Example:
         >>> runtime = ray.init(num_cpus=2)
@@ -252,7 +251,7 @@ def _arguments() -> dict[str, Any]:
     return {**found, "object_spilling_directory": None}
 
 
-with_keywords(init, _arguments())
+with_keywords(init, _arguments(), INIT_TEXTS)
 with_keywords(Runtime.__init__, _arguments())
 
 
@@ -299,6 +298,16 @@ def runtime() -> Runtime | None:
 
 async def init_async(address: str | None = None, **given: Any) -> Runtime:
     """`init` without blocking the event loop.
+
+    Args:
+        address: as of `init`.
+        **given: as of `init`.
+
+    Returns:
+        The `Runtime`.
+
+    Raises:
+        RuntimeError, ValueError, TypeError: as `init`.
 
     Example:
         >>> import asyncio

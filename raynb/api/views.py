@@ -42,6 +42,9 @@ def nodes() -> list[dict[str, Any]]:
 def timeline(filename: str | None = None) -> list[dict[str, Any]] | None:
     """Returns who ran what when as a Chrome/Perfetto trace, or writes it to a file (``ray.timeline``).
 
+    Args:
+        filename: where to write it, as JSON; None: return the events. Their times are microseconds.
+
     Example:
         >>> done = ray.get(ray.remote(lambda: 1).remote())
         >>> len(ray.timeline()) > 0

@@ -308,27 +308,27 @@ class ObjectRefGenerator:
         return not self.is_finished() and self._engine.item_is_ready(*self._position)
 
     def send(self, value: object) -> Any:
-        """Raises, as in Ray: nothing can be sent into a task."""
+        """Raises `NotImplementedError`, as in Ray: no ``value`` can be sent into a task."""
         raise NotImplementedError("`gen.send` is not supported.")
 
     def throw(self, value: object) -> Any:
-        """Raises, as in Ray."""
+        """Raises `NotImplementedError`, as in Ray: no ``value`` can be raised in a task."""
         raise NotImplementedError("`gen.throw` is not supported; ray.cancel(gen) stops the task.")
 
     def close(self) -> None:
-        """Raises, as in Ray."""
+        """Raises `NotImplementedError`, as in Ray."""
         raise NotImplementedError("`gen.close` is not supported; ray.cancel(gen) stops the task.")
 
     async def asend(self, value: object) -> Any:
-        """Raises, as in Ray."""
+        """Raises `NotImplementedError`, as in Ray: no ``value`` can be sent into a task."""
         raise NotImplementedError("`gen.asend` is not supported.")
 
     async def athrow(self, value: object) -> Any:
-        """Raises, as in Ray."""
+        """Raises `NotImplementedError`, as in Ray: no ``value`` can be raised in a task."""
         raise NotImplementedError("`gen.athrow` is not supported; ray.cancel(gen) stops the task.")
 
     async def aclose(self) -> None:
-        """Raises, as in Ray."""
+        """Raises `NotImplementedError`, as in Ray."""
         raise NotImplementedError("`gen.aclose` is not supported; ray.cancel(gen) stops the task.")
 
     def is_finished(self) -> bool:

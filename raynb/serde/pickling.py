@@ -48,12 +48,18 @@ _custom: dict[type, tuple[Callable[[Any], Any], Callable[[Any], Any]]] = {}
 
 
 def register_serializer(cls: type, serializer: Callable[[Any], object], deserializer: Callable[[Any], object]) -> None:
-    """Names how instances of exactly ``cls`` travel (``ray.util.register_serializer``)."""
+    """Sets how instances of exactly ``cls`` travel, from this process on (``ray.util.register_serializer``).
+
+    Args:
+        cls: the class; its subclasses are not meant.
+        serializer: called with an instance; returns a value that can be pickled.
+        deserializer: called with that value; returns the instance. It travels with each value.
+    """
     _custom[cls] = (serializer, deserializer)
 
 
 def deregister_serializer(cls: type) -> None:
-    """Removes a class's serialiser, if it has one."""
+    """Removes what `register_serializer` set for ``cls``, if anything."""
     _custom.pop(cls, None)
 
 

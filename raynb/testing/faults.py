@@ -74,7 +74,7 @@ def _thrown(error: BaseException) -> NoReturn:
 
 
 def strike(action: str) -> Any:
-    """Does the damage named ``action`` (see `ACTIONS`) here and now.
+    """Does the damage named ``action`` (see `ACTIONS`) here and now; never returns, whatever the action is.
 
     Raises:
         KeyError: there is no such action.
@@ -89,6 +89,9 @@ class Bomb:
         when: ``"pickle"`` or ``"unpickle"``.
         action: a name of `ACTIONS`.
         spare: pid of a process in which it does nothing (so that a driver may pass it on).
+
+    Raises:
+        ValueError: ``when`` or ``action`` is another.
     """
 
     def __init__(self, when: str, action: str, spare: int = 0) -> None:
@@ -124,6 +127,9 @@ class BadLine:
             (sent after the next one), ``"delay"`` (this one and all after it go out up to 10 ms late).
         seed: decides which bytes, and how late.
         after: how many frames go through untouched first; the one after them is spoilt, once.
+
+    Raises:
+        ValueError: ``kind`` is another.
     """
 
     KINDS = ("garbage", "truncate", "flip", "huge", "drop", "duplicate", "reorder", "delay")
@@ -164,7 +170,11 @@ class BadLine:
 
 
 def worker_pids(engine: Any = None) -> list[int]:
-    """Returns the pids of the workers that a runtime (default: this process's) has now."""
+    """Returns the pids of the workers that a runtime has now.
+
+    Args:
+        engine: the runtime's `engine`; None: that of this process.
+    """
     engine = engine or slot.current()
     return [row.pid for row in engine.snapshot().workers if row.pid and not row.exit]
 
@@ -177,7 +187,7 @@ def supervisor_pids() -> list[int]:
 
 
 def kill(*pids: int) -> None:
-    """Sends SIGKILL to each process and waits until all are gone.
+    """Sends SIGKILL to each process of ``pids`` and waits until all are gone.
 
     Raises:
         AssertionError: one is still there after a minute.
@@ -207,6 +217,9 @@ class Gate:
         ref = f.remote(gate)          # f calls gate.pass_through("started")
         gate.wait_for("started")      # f is there now
         gate.open("started")          # and goes on
+
+    Args:
+        folder: an empty folder of the test's own.
     """
 
     def __init__(self, folder: str | os.PathLike[str]) -> None:
@@ -216,18 +229,22 @@ class Gate:
         return os.path.join(self.folder, f"{name}.{what}")
 
     def arrive(self, name: str) -> None:
-        """Says that the caller is here, and goes on."""
+        """Says that the caller is at the point ``name``, and goes on."""
         with open(self._path(name, f"{os.getpid()}-{threading.get_ident()}.here"), "w"):
             pass
 
     def pass_through(self, name: str, timeout: float = 100.0) -> None:
-        """Says that the caller is here, and waits until the gate is opened."""
+        """Says that the caller is at the point ``name``, and waits until it is opened.
+
+        Raises:
+            TimeoutError: nobody opened it within ``timeout`` seconds.
+        """
         self.arrive(name)
         if not leaks.until(lambda: os.path.exists(self._path(name, "open")), timeout):
             raise TimeoutError(f"nobody opened the gate {name!r} within {timeout} s")
 
     def arrivals(self, name: str) -> list[int]:
-        """Returns the pids of those that came to the point."""
+        """Returns the pids of those that came to the point ``name``."""
         return [
             int(entry.split(".")[1].split("-")[0])
             for entry in os.listdir(self.folder)
@@ -235,19 +252,23 @@ class Gate:
         ]
 
     def wait_for(self, name: str, count: int = 1, timeout: float = 60.0) -> list[int]:
-        """Waits until ``count`` callers have come to the point; returns their pids."""
+        """Waits until ``count`` callers have come to the point ``name``; returns their pids.
+
+        Raises:
+            TimeoutError: they have not within ``timeout`` seconds.
+        """
         if not leaks.until(lambda: len(self.arrivals(name)) >= count, timeout):
             raise TimeoutError(f"{len(self.arrivals(name))} of {count} came to {name!r} within {timeout} s")
         return self.arrivals(name)
 
     def open(self, name: str) -> None:
-        """Lets everybody through, now and later."""
+        """Lets everybody through the point ``name``, now and later."""
         with open(self._path(name, "open"), "w"):
             pass
 
 
 class Counter:
-    """Counts across processes: one byte appended to a file each time. Shows how often a task ran."""
+    """Counts across processes: one byte appended to the file ``path`` each time. Shows how often a task ran."""
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self.path = os.fspath(path)
@@ -263,7 +284,7 @@ class Counter:
 
     @property
     def value(self) -> int:
-        """The count so far."""
+        """Returns the count so far."""
         try:
             return os.stat(self.path).st_size
         except FileNotFoundError:

@@ -44,12 +44,19 @@ LINUX = sys.platform.startswith("linux")
 
 @dataclass(slots=True)
 class Process:
-    """One process: who it is and whose child."""
+    """One process: who it is and whose child.
+
+    Attributes:
+        pid: its number.
+        parent: its parent's number.
+        command: its command line; the name in brackets if it has none.
+        state: R, S, D, T or Z, as /proc spells them; "?" where that is unknown.
+    """
 
     pid: int
     parent: int
     command: str
-    state: str = "?"  # R, S, D, T, Z as /proc spells them
+    state: str = "?"
 
     def __str__(self) -> str:
         return f"process {self.pid} (parent {self.parent}, state {self.state}): {self.command}"
@@ -102,7 +109,11 @@ def all_processes() -> dict[int, Process]:
 
 
 def descendants(of: int | None = None) -> dict[int, Process]:
-    """Returns the children of a process (default: this one), their children and so on, by pid."""
+    """Returns the children of a process, their children and so on, by pid.
+
+    Args:
+        of: the pid of the process; None: this one.
+    """
     everyone = all_processes()
     family: dict[int, Process] = {}
     parents = {os.getpid() if of is None else of}
@@ -136,7 +147,7 @@ def marked(value: str, name: str = MARKER) -> dict[int, Process]:
 
 
 def kill_all(processes: Iterable[Process]) -> None:
-    """Sends SIGKILL to each; those already gone are passed over."""
+    """Sends SIGKILL to each of the ``processes``; those already gone are passed over."""
     for process in processes:
         try:
             os.kill(process.pid, signal.SIGKILL)
@@ -148,7 +159,10 @@ def kill_all(processes: Iterable[Process]) -> None:
 
 
 def descriptors(pid: int | None = None) -> dict[int, str]:
-    """Returns a process's open descriptors (default: this one's) and what each one is.
+    """Returns a process's open descriptors and what each one is.
+
+    Args:
+        pid: of the process; None: this one.
 
     Sockets and pipes carry their inode, so a descriptor that was closed and whose number was
     used again counts as another one.
@@ -215,16 +229,23 @@ def own_temporaries() -> frozenset[str]:
 
 @dataclass(slots=True)
 class Held:
-    """The threads, descriptors, processes and files of this process at one moment. Make one with `Held.now`."""
+    """What this process holds at one moment. Make one with `Held.now`.
 
-    threads: dict[int, str] = field(default_factory=dict)  # ident → name
+    Attributes:
+        threads: ident → name.
+        descriptors: number → what it is.
+        processes: pid → process: the children, their children, and those with the mark.
+        names: files of ours in /dev/shm and in the temporary folder.
+    """
+
+    threads: dict[int, str] = field(default_factory=dict)
     descriptors: dict[int, str] = field(default_factory=dict)
     processes: dict[int, Process] = field(default_factory=dict)
-    names: frozenset[str] = frozenset()  # /dev/shm, sockets, temporary files
+    names: frozenset[str] = frozenset()
 
     @classmethod
     def now(cls) -> Held:
-        """Takes the picture."""
+        """Returns what is held now."""
         processes = descendants()
         value = os.environ.get(MARKER)
         if value:
@@ -251,7 +272,13 @@ class Held:
 
 
 def until(condition: Callable[[], object], timeout: float = 60.0, interval: float = 0.01) -> bool:
-    """Waits for a condition; returns whether it came true within ``timeout`` seconds."""
+    """Waits for a condition; returns whether it came true within ``timeout`` seconds.
+
+    Args:
+        condition: called until it returns something true.
+        timeout: seconds.
+        interval: seconds between two calls.
+    """
     deadline = time.monotonic() + timeout
     while not condition():
         if time.monotonic() > deadline:
@@ -261,7 +288,7 @@ def until(condition: Callable[[], object], timeout: float = 60.0, interval: floa
 
 
 def left(before: Held, timeout: float = 60.0) -> list[str]:
-    """Returns what is still there beyond ``before``, after waiting up to ``timeout`` s for it to go."""
+    """Returns what is still there beyond ``before``, after waiting up to ``timeout`` seconds for it to go."""
     news: list[str] = []
 
     def gone() -> bool:
@@ -276,6 +303,11 @@ def left(before: Held, timeout: float = 60.0) -> list[str]:
 def check(before: Held, timeout: float = 60.0, what: str = "the code under test") -> None:
     """Fails when something beyond ``before`` is still held ``timeout`` seconds from now.
 
+    Args:
+        before: what was held, from `Held.now`.
+        timeout: seconds to wait for the last things to go.
+        what: the subject of the error's sentence.
+
     Raises:
         AssertionError: names each thread, descriptor, process and file that is left.
     """
@@ -286,6 +318,11 @@ def check(before: Held, timeout: float = 60.0, what: str = "the code under test"
 
 def check_gone(value: str, timeout: float = 60.0, name: str = MARKER) -> float:
     """Waits until no process with the mark is alive. Returns how long that took, in seconds.
+
+    Args:
+        value: the mark, from `mark`.
+        timeout: seconds to wait.
+        name: the environment variable that has it.
 
     Raises:
         AssertionError: some live on; it lists them, and they are killed so that nothing piles up.

@@ -56,14 +56,27 @@ class ActorPool:
         return self._take_all(self.get_next)
 
     def map_unordered(self, fn: Callable[[Any, V], Any], values: Iterable[V]) -> Iterator[Any]:
-        """As `map`, but the results come in the order in which they are ready."""
+        """As `map`, but the results come in the order in which they are ready.
+
+        Args:
+            fn: as of `map`.
+            values: as of `map`.
+
+        Returns:
+            An iterator of the results.
+        """
         self._drop_previous()
         for value in values:
             self.submit(fn, value)
         return self._take_all(self.get_next_unordered)
 
     def submit(self, fn: Callable[[Any, V], Any], value: V) -> None:
-        """Starts ``fn(actor, value)`` on an idle actor, or queues it until one is idle."""
+        """Starts ``fn(actor, value)`` on an idle actor, or queues it until one is idle.
+
+        Args:
+            fn: makes the remote call, as of `map`.
+            value: its input.
+        """
         if not self._idle:
             self._queued.append((fn, value))
             return
@@ -96,7 +109,16 @@ class ActorPool:
         return self._finish(number)
 
     def get_next_unordered(self, timeout: float | None = None, ignore_if_timedout: bool = False) -> Any:
-        """Returns whichever result is ready first; arguments and errors as in `get_next`."""
+        """Returns whichever result is ready first.
+
+        Args:
+            timeout: seconds to wait; None: as long as it takes.
+            ignore_if_timedout: give up on the oldest call when the time is over.
+
+        Raises:
+            StopIteration: nothing was submitted that is not yet returned.
+            TimeoutError: the time is over.
+        """
         self._check_next()
         numbers = {ref: number for number, (ref, _) in self._running.items()}
         ready, _ = ray.wait(list(numbers), timeout=timeout)
@@ -109,11 +131,14 @@ class ActorPool:
         return bool(self._idle) and not self._queued
 
     def pop_idle(self) -> Any:
-        """Takes an idle actor out of the pool; None if none is free."""
+        """Takes an idle actor out of the pool and returns it; None if none is free."""
         return self._idle.pop() if self.has_free() else None
 
     def push(self, actor: Any) -> None:
         """Adds an actor.
+
+        Args:
+            actor: its handle.
 
         Raises:
             ValueError: it is in the pool already.

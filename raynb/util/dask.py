@@ -133,6 +133,14 @@ def ray_dask_get(dsk: Mapping[Any, Any], keys: Any, **kwargs: Any) -> Any:
 def ray_dask_get_sync(dsk: Mapping[Any, Any], keys: Any, **kwargs: Any) -> Any:
     """The same as `ray_dask_get`: submitting does not block, so there is nothing to thread (Ray's second name).
 
+    Args:
+        dsk: the graph.
+        keys: a key, or nested lists of keys.
+        **kwargs: as of `ray_dask_get`.
+
+    Returns:
+        The results, nested as the keys are.
+
     Example:
         >>> import dask
         >>> from raynb.util.dask import ray_dask_get_sync
@@ -333,6 +341,9 @@ def enable_dask_on_ray(shuffle: str | None = "tasks", use_shuffle_optimization: 
     Args:
         shuffle: how Dask shuffles frames and bags: ``"tasks"``, ``"disk"``, or None for Dask's own choice.
         use_shuffle_optimization: accepted for Ray's sake.
+
+    Returns:
+        A context manager whose end is `disable_dask_on_ray`.
 
     Example:
         >>> from raynb.util.dask import enable_dask_on_ray

@@ -73,6 +73,7 @@ class Executor(concurrent.futures.Executor):
 
     Raises:
         ValueError: ``max_workers`` is below 1, or an option doesn't exist.
+        TypeError: ``initializer`` can't be called.
 
     Example:
         >>> with ray.util.Executor() as pool:
@@ -102,7 +103,7 @@ class Executor(concurrent.futures.Executor):
         self._closed = False
 
     def submit(self, fn: Callable[..., T], /, *args: Any, **kwargs: Any) -> Future[T]:
-        """Runs ``fn(*args, **kwargs)`` as a task.
+        """Runs ``fn(*args, **kwargs)`` as a task and returns its `Future`.
 
         Refs among the arguments arrive as their values.
 

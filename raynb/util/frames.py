@@ -41,8 +41,8 @@ def apply(
         What pandas' ``apply`` returns.
 
     Raises:
-        TypeError: a polars frame.
-        ValueError: ``axis`` is not 1 for a DataFrame.
+        TypeError: not a pandas frame.
+        ValueError: ``axis`` is not 1 for a DataFrame, or ``blocks`` is below 1.
 
     Example:
         >>> import pandas as pd
@@ -78,6 +78,7 @@ def map_batches(
         A frame of the kind that was given.
 
     Raises:
+        TypeError: neither a pandas nor a polars frame.
         ValueError: an unknown ``batch_format``, or a ``batch_size`` below 1.
 
     Example:
@@ -122,6 +123,9 @@ class GroupBy:
 
         Returns:
             What pandas' ``apply`` returns.
+
+        Raises:
+            ValueError: ``blocks`` of `groupby` is below 1.
         """
         frame, options = self._frame, self._options
         groups = frame.groupby(self._by, **options)
@@ -152,6 +156,9 @@ def groupby(
         blocks: how many tasks share the groups; default: four for each CPU slot.
         num_cpus: CPU slots of each task.
         **options: of pandas' ``groupby``: ``sort``, ``group_keys``, ``dropna``, ``observed``.
+
+    Returns:
+        The groups, whose ``apply`` runs in parallel.
 
     Raises:
         TypeError: ``by`` is not names of columns, or a polars frame.

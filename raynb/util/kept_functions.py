@@ -73,7 +73,7 @@ class KeptFunction(Generic[F]):
         self._said: set[str] = set()
 
     def options(self, **given: Any) -> KeptFunction[F]:
-        """Returns it with other options, as `RemoteFunction.options`."""
+        """Returns it with other options (``**given``), as `RemoteFunction.options`."""
         return KeptFunction(self._function.options(**given), self._fresh, self._directory)
 
     def remote(self, *args: Any, **kwargs: Any) -> Any:

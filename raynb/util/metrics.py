@@ -58,7 +58,7 @@ class Metric:
 
     @property
     def info(self) -> dict[str, Any]:
-        """Name, description, tag keys and default tags."""
+        """Returns name, description, tag keys and default tags."""
         return {
             "name": self._name,
             "description": self._description,
@@ -68,6 +68,9 @@ class Metric:
 
     def set_default_tags(self, default_tags: dict[str, str]) -> Any:
         """Sets the tags used where recording gives none; returns the metric.
+
+        Args:
+            default_tags: tag → value.
 
         Raises:
             ValueError: a tag is not among ``tag_keys``.
@@ -110,6 +113,15 @@ class Metric:
 class Counter(Metric):
     """A number that only grows.
 
+    Args:
+        name: letters, digits, ``_`` and ``:``; a metric with another name records nothing.
+        description: for people.
+        tag_keys: names of the tags; a value must be given for each when recording.
+
+    Raises:
+        ValueError: the name is empty.
+        TypeError: ``tag_keys`` is not a tuple of strings.
+
     Example:
         >>> calls = ray.util.metrics.Counter("doc_calls", description="Calls.", tag_keys=("kind",))
         >>> calls.inc(2, tags={"kind": "a"})
@@ -119,6 +131,10 @@ class Counter(Metric):
 
     def inc(self, value: float = 1.0, tags: dict[str, str] | None = None) -> None:
         """Adds ``value`` (above 0).
+
+        Args:
+            value: a number.
+            tags: tag → value, for those without a default.
 
         Raises:
             TypeError: it is not a number.
@@ -139,6 +155,15 @@ class Counter(Metric):
 class Gauge(Metric):
     """A number that goes up and down: the last one counts.
 
+    Args:
+        name: letters, digits, ``_`` and ``:``; a metric with another name records nothing.
+        description: for people.
+        tag_keys: names of the tags; a value must be given for each when recording.
+
+    Raises:
+        ValueError: the name is empty.
+        TypeError: ``tag_keys`` is not a tuple of strings.
+
     Example:
         >>> load = ray.util.metrics.Gauge("doc_load")
         >>> load.set(0.5)
@@ -147,7 +172,16 @@ class Gauge(Metric):
     kind = "gauge"
 
     def set(self, value: float | None, tags: dict[str, str] | None = None) -> None:
-        """Sets the value; None changes nothing. Errors as in `Counter.inc`."""
+        """Sets the value.
+
+        Args:
+            value: a number; None changes nothing.
+            tags: tag → value, for those without a default.
+
+        Raises:
+            TypeError: it is not a number, or a tag is no string.
+            ValueError: a tag is missing.
+        """
         if value is None:
             return
         _check(value)
@@ -196,11 +230,20 @@ class Histogram(Metric):
 
     @property
     def info(self) -> dict[str, Any]:
-        """As for `Metric`, and the boundaries."""
+        """Returns what `Metric.info` does, and the boundaries."""
         return {**super().info, "boundaries": self.boundaries}
 
     def observe(self, value: float, tags: dict[str, str] | None = None) -> None:
-        """Counts one value. Errors as in `Counter.inc`."""
+        """Counts one value.
+
+        Args:
+            value: a number, in the unit of the boundaries.
+            tags: tag → value, for those without a default.
+
+        Raises:
+            TypeError: it is not a number, or a tag is no string.
+            ValueError: a tag is missing.
+        """
         _check(value)
         labels = self._labels(tags)
         if self._discarded:

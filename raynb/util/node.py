@@ -10,7 +10,7 @@ from raynb import api as ray
 
 
 def list_named_actors(all_namespaces: bool = False) -> list[Any]:
-    """Lists the names of living actors.
+    """Returns the names of living actors.
 
     Args:
         all_namespaces: every namespace's, as ``{"name": ..., "namespace": ...}``; otherwise the
@@ -49,10 +49,10 @@ def get_node_instance_id() -> str:
 
 
 def timeline(filename: str | None = None) -> Any:
-    """Writes what ran when as a Chrome trace (open in Perfetto or chrome://tracing).
+    """Writes or returns what ran when, as a Chrome trace (open in Perfetto or chrome://tracing).
 
     Args:
-        filename: where to write it; None: return it as a list of events.
+        filename: where to write it; None: return it as a list of events, whose times are microseconds.
 
     Example:
         >>> done = ray.get(ray.remote(lambda: 1).remote())

@@ -28,7 +28,7 @@ _known: dict[tuple[int, int], tuple[str, str, list[dict[str, float]]]] = {}
 
 
 class PlacementGroup:
-    """A handle to a placement group; may be passed to tasks.
+    """A handle to a placement group; may be passed to tasks. `placement_group` makes one.
 
     Attributes:
         number: its number in the runtime; 0 for "no group".
@@ -50,7 +50,7 @@ class PlacementGroup:
 
     @property
     def id(self) -> HexId:
-        """Its id, with `hex()`."""
+        """Returns its id, which has `hex()`."""
         return HexId(f"{self.number:036x}")
 
     @staticmethod
@@ -64,7 +64,11 @@ class PlacementGroup:
         return self.number == 0
 
     def ready(self) -> Any:
-        """Returns a ref that has this handle as its value once the group is placed."""
+        """Returns a ref that has this handle as its value once the group is placed.
+
+        Raises:
+            RuntimeGoneError: the group belongs to another runtime.
+        """
         if self.is_empty:
             return ray.put(self)
         self.check_runtime()
@@ -72,7 +76,11 @@ class PlacementGroup:
         return ray.remote(num_cpus=0, resources=marker, max_retries=-1)(_same).remote(self)
 
     def wait(self, timeout_seconds: float = 30) -> bool:
-        """Waits until the group is placed; returns whether it was within ``timeout_seconds``."""
+        """Waits until the group is placed; returns whether it was within ``timeout_seconds``.
+
+        Raises:
+            RuntimeGoneError: the group belongs to another runtime.
+        """
         self.check_runtime()
         end = time.monotonic() + timeout_seconds
         while not engine().group_ready(self.number, 0):
@@ -84,7 +92,7 @@ class PlacementGroup:
 
     @property
     def bundle_specs(self) -> list[dict[str, float]]:
-        """The resources of each bundle."""
+        """Returns the resources of each bundle. Raises `RuntimeGoneError` for a group of another runtime."""
         if self.bundle_cache is None:
             self.check_runtime()
             _, amounts = engine().groups_table().get(self.number, ("REMOVED", ()))
@@ -131,11 +139,16 @@ def placement_group(
         name: for `get_placement_group`.
         lifetime: None or "detached"; the same here, since a group lives in its runtime.
 
-    The last three are Ray's for clusters and change nothing on one machine.
+        bundle_label_selector: for each bundle, the labels of the nodes to place it on; accepted for Ray's sake on one
+            machine.
+        topology_strategy: Ray's strategy by labels of nodes; accepted for Ray's sake on one machine.
+
+    Returns:
+        The handle of the group, which may not be placed yet: see `PlacementGroup.ready` and `PlacementGroup.wait`.
 
     Raises:
-        ValueError: a bundle is empty or not a dict of numbers above 0, or the strategy or the
-            lifetime doesn't exist.
+        ValueError: a bundle is empty or not a dict of numbers above 0, the strategy or the
+            lifetime doesn't exist, or a strategy and a ``topology_strategy`` are given.
 
     Example:
         >>> group = ray.util.placement_group([{"CPU": 1}])
@@ -180,7 +193,10 @@ def _check(bundles: Any, strategy: str | None, lifetime: str | None) -> None:
 
 
 def remove_placement_group(placement_group: PlacementGroup) -> None:
-    """Gives the group's resources back.
+    """Gives the resources of ``placement_group`` back. Its tasks and actors end.
+
+    Raises:
+        RuntimeGoneError: the group belongs to another runtime.
 
     Example:
         >>> group = ray.util.placement_group([{"CPU": 1}])
@@ -191,7 +207,7 @@ def remove_placement_group(placement_group: PlacementGroup) -> None:
 
 
 def get_placement_group(placement_group_name: str) -> PlacementGroup:
-    """Returns the group with this name.
+    """Returns the group whose name is ``placement_group_name``.
 
     Raises:
         ValueError: this process has made none of that name that is still there.
@@ -217,6 +233,12 @@ def get_placement_group(placement_group_name: str) -> PlacementGroup:
 
 def placement_group_table(placement_group: PlacementGroup | None = None) -> dict[Any, Any]:
     """Returns the state of a group as a dict, or of all groups: id → dict.
+
+    Args:
+        placement_group: the group; None: all.
+
+    Raises:
+        RuntimeGoneError: the group belongs to another runtime.
 
     Example:
         >>> group = ray.util.placement_group([{"CPU": 1}])

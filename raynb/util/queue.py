@@ -40,6 +40,7 @@ class Queue:
     """A queue held by an actor; pass it to tasks and actors freely.
 
     Thread contract: may be used from any thread and process.
+    After `shutdown`, its methods raise `RuntimeError`.
 
     Args:
         maxsize: how many items it holds; 0: any number.
@@ -65,7 +66,7 @@ class Queue:
         return self.size()
 
     def size(self) -> int:
-        """Returns how many items wait."""
+        """Returns how many items wait. Raises `RuntimeError` after `shutdown`."""
         return int(ray.get(self._behind().qsize.remote()))
 
     def qsize(self) -> int:
@@ -73,11 +74,11 @@ class Queue:
         return self.size()
 
     def empty(self) -> bool:
-        """Returns whether nothing waits."""
+        """Returns whether nothing waits. Raises `RuntimeError` after `shutdown`."""
         return bool(ray.get(self._behind().empty.remote()))
 
     def full(self) -> bool:
-        """Returns whether there is no room."""
+        """Returns whether there is no room. Raises `RuntimeError` after `shutdown`."""
         return bool(ray.get(self._behind().full.remote()))
 
     def put(self, item: Any, block: bool = True, timeout: float | None = None) -> None:
@@ -91,6 +92,7 @@ class Queue:
         Raises:
             Full: there was no room (in time).
             ValueError: the timeout is negative.
+            RuntimeError: the queue was shut down.
         """
         if block:
             ray.get(self._behind().put.remote(item, _checked(timeout)))
@@ -101,7 +103,16 @@ class Queue:
             raise Full from None
 
     async def put_async(self, item: Any, block: bool = True, timeout: float | None = None) -> None:
-        """As `put`, without blocking the event loop."""
+        """As `put`, without blocking the event loop.
+
+        Args:
+            item: anything that can be pickled.
+            block: wait for room.
+            timeout: seconds to wait; None: as long as it takes.
+
+        Raises:
+            Full, ValueError, RuntimeError: as `put`.
+        """
         if block:
             await self._behind().put.remote(item, _checked(timeout))
             return
@@ -111,7 +122,7 @@ class Queue:
             raise Full from None
 
     def get(self, block: bool = True, timeout: float | None = None) -> Any:
-        """Takes the oldest item.
+        """Takes the oldest item and returns it.
 
         Args:
             block: wait for an item.
@@ -120,6 +131,7 @@ class Queue:
         Raises:
             Empty: nothing came (in time).
             ValueError: the timeout is negative.
+            RuntimeError: the queue was shut down.
         """
         if block:
             return ray.get(self._behind().get.remote(_checked(timeout)))
@@ -129,7 +141,18 @@ class Queue:
             raise Empty from None
 
     async def get_async(self, block: bool = True, timeout: float | None = None) -> Any:
-        """As `get`, without blocking the event loop."""
+        """As `get`, without blocking the event loop.
+
+        Args:
+            block: wait for an item.
+            timeout: seconds to wait; None: as long as it takes.
+
+        Returns:
+            The oldest item.
+
+        Raises:
+            Empty, ValueError, RuntimeError: as `get`.
+        """
         if block:
             return await self._behind().get.remote(_checked(timeout))
         try:
@@ -138,30 +161,35 @@ class Queue:
             raise Empty from None
 
     def put_nowait(self, item: Any) -> None:
-        """``put(item, block=False)``."""
+        """Does ``put(item, block=False)``."""
         self.put(item, block=False)
 
     def get_nowait(self) -> Any:
-        """``get(block=False)``."""
+        """Returns ``get(block=False)``."""
         return self.get(block=False)
 
     def put_nowait_batch(self, items: Iterable[Any]) -> None:
         """Adds all items, or none.
 
+        Args:
+            items: an iterable of them.
+
         Raises:
             Full: they don't all fit.
             TypeError: ``items`` is not iterable.
+            RuntimeError: the queue was shut down.
         """
         if not isinstance(items, Iterable):
             raise TypeError("Argument 'items' must be an Iterable")
         ray.get(self._behind().put_nowait_batch.remote(list(items)))
 
     def get_nowait_batch(self, num_items: int) -> list[Any]:
-        """Takes exactly ``num_items`` items.
+        """Takes exactly ``num_items`` items and returns them.
 
         Raises:
             Empty: there are fewer.
             TypeError, ValueError: ``num_items`` is not a count.
+            RuntimeError: the queue was shut down.
         """
         if not isinstance(num_items, int):
             raise TypeError("Argument 'num_items' must be an int")

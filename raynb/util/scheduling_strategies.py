@@ -81,14 +81,14 @@ class NodeAffinitySchedulingStrategy:
 
 
 class In:
-    """The label has one of the values."""
+    """The label has one of the ``values``."""
 
     def __init__(self, *values: str) -> None:
         self.values = list(values)
 
 
 class NotIn:
-    """The label has none of the values."""
+    """The label has none of the ``values``."""
 
     def __init__(self, *values: str) -> None:
         self.values = list(values)

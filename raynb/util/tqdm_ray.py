@@ -53,7 +53,7 @@ class tqdm:
         self._closed = False
 
     def set_description(self, desc: str) -> None:
-        """Changes what is shown before the bar."""
+        """Changes what is shown before the bar to ``desc``."""
         self._desc = desc
         self.refresh()
 
@@ -103,7 +103,7 @@ class tqdm:
 
 
 def safe_print(*args: Any, **kwargs: Any) -> None:
-    """``print``: the runtime already keeps lines and bars apart.
+    """Does what ``print`` does: the runtime already keeps lines and bars apart.
 
     Example:
         >>> ray.util.tqdm_ray.safe_print("loaded")

@@ -6,13 +6,24 @@ import inspect
 from collections.abc import Callable, Mapping
 from typing import Any
 
+#: What a docstring says in the source, where editors read it; `with_keywords` puts the keywords in its place.
+KEYWORDS = "**options: the keywords that the reference describes under Options."
 
-def with_keywords(function: Callable[..., Any], names: Mapping[str, Any]) -> None:
+
+def with_keywords(
+    function: Callable[..., Any], names: Mapping[str, Any], texts: Mapping[str, str] | None = None
+) -> None:
     """Gives a function with ``**given`` a signature that names what may be given: for completion and help.
 
     Args:
         names: keyword → its default.
+        texts: keyword → its description, in place of the docstring's line `KEYWORDS`.
     """
+    if texts is not None and function.__doc__:  # there is none under `python -OO`
+        entries = [f"{name}: {texts[name]}" for name in names if not name.startswith("_")]
+        before, _, after = function.__doc__.partition(KEYWORDS)
+        indent = before.rpartition("\n")[2]
+        function.__doc__ = before + f"\n{indent}".join(entries) + after
     found = inspect.signature(function)
     plain = [p for p in found.parameters.values() if p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)]
     known = {p.name for p in plain}

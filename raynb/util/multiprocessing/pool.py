@@ -125,7 +125,11 @@ class Pool:
         return AsyncResult(refs, callback, error_callback)
 
     def apply(self, func: Callable[..., Any], args: Any = None, kwargs: Any = None) -> Any:
-        """Calls ``func(*args, **kwargs)`` in a worker and returns its result."""
+        """Calls ``func(*args, **kwargs)`` in a worker and returns its result.
+
+        Raises:
+            ValueError: the pool was closed.
+        """
         return self.apply_async(func, args, kwargs).get()
 
     def apply_async(
@@ -144,6 +148,12 @@ class Pool:
             kwargs: its keyword arguments.
             callback: called with the result.
             error_callback: called with the exception, if there is one.
+
+        Returns:
+            An `AsyncResult` of it.
+
+        Raises:
+            ValueError: the pool was closed.
         """
         self._check_running()
         return AsyncResult([self._run(func, [(args, kwargs)])], callback, error_callback, single=True)
@@ -157,6 +167,9 @@ class Pool:
             func: a function of one argument.
             iterable: its inputs.
             chunksize: how many inputs make one batch; None: four batches a worker.
+
+        Raises:
+            ValueError: the pool was closed, or ``chunksize`` is below 1.
         """
         return list(self._map_async(func, iterable, chunksize, False).get())
 
@@ -168,13 +181,36 @@ class Pool:
         callback: Callable[[Any], None] | None = None,
         error_callback: Callable[[BaseException], None] | None = None,
     ) -> AsyncResult:
-        """As `map`, without waiting; callbacks as in `apply_async`, with the whole list."""
+        """As `map`, without waiting.
+
+        Args:
+            func: a function of one argument.
+            iterable: its inputs.
+            chunksize: how many inputs make one batch; None: four batches a worker.
+            callback: called with the whole list.
+            error_callback: called with the exception, if there is one.
+
+        Returns:
+            An `AsyncResult` of the list.
+
+        Raises:
+            ValueError: the pool was closed, or ``chunksize`` is below 1.
+        """
         return self._map_async(func, iterable, chunksize, False, callback, error_callback)
 
     def starmap(
         self, func: Callable[..., Any], iterable: Iterable[Any], chunksize: int | None = None
     ) -> list[Any]:
-        """Returns ``[func(*args) for args in iterable]``, computed by the workers."""
+        """Returns ``[func(*args) for args in iterable]``, computed by the workers.
+
+        Args:
+            func: a function of several arguments.
+            iterable: tuples of its arguments.
+            chunksize: how many inputs make one batch; None: four batches a worker.
+
+        Raises:
+            ValueError: the pool was closed, or ``chunksize`` is below 1.
+        """
         return list(self._map_async(func, iterable, chunksize, True).get())
 
     def starmap_async(
@@ -185,7 +221,21 @@ class Pool:
         callback: Callable[[Any], None] | None = None,
         error_callback: Callable[[BaseException], None] | None = None,
     ) -> AsyncResult:
-        """As `starmap`, without waiting."""
+        """As `starmap`, without waiting.
+
+        Args:
+            func: a function of several arguments.
+            iterable: tuples of its arguments.
+            chunksize: how many inputs make one batch; None: four batches a worker.
+            callback: called with the whole list.
+            error_callback: called with the exception, if there is one.
+
+        Returns:
+            An `AsyncResult` of the list.
+
+        Raises:
+            ValueError: the pool was closed, or ``chunksize`` is below 1.
+        """
         return self._map_async(func, iterable, chunksize, True, callback, error_callback)
 
     def imap(
@@ -196,14 +246,32 @@ class Pool:
         Args:
             func: a function of one argument.
             iterable: its inputs; may be endless.
-            chunksize: how many inputs make one batch; None: 1 for an iterator.
+            chunksize: how many inputs make one batch; None: 1 for an iterator, four batches a worker for a list.
+
+        Returns:
+            An iterator of the results.
+
+        Raises:
+            ValueError: the pool was closed, or ``chunksize`` is below 1.
         """
         return self._imap(IMapIterator, func, iterable, chunksize)
 
     def imap_unordered(
         self, func: Callable[..., Any], iterable: Iterable[Any], chunksize: int | None = 1
     ) -> IMapIterator:
-        """As `imap`, with the results in the order in which they are ready."""
+        """As `imap`, with the results in the order in which they are ready.
+
+        Args:
+            func: as of `imap`.
+            iterable: as of `imap`.
+            chunksize: as of `imap`.
+
+        Returns:
+            An iterator of the results.
+
+        Raises:
+            ValueError: the pool was closed, or ``chunksize`` is below 1.
+        """
         return self._imap(UnorderedIMapIterator, func, iterable, chunksize)
 
     def _imap(

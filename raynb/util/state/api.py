@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Protocol, TypeVar
 
 from raynb import api as ray
-from raynb.util.state import common as rows
+from raynb.util.state import making as rows
 from raynb.util.state.common import (
     ActorState,
     JobState,
@@ -120,7 +120,7 @@ def _lister(name: str, make: Callable[[rows.Source], Iterator[Row]], kind: type[
     lister.__name__ = lister.__qualname__ = name
     rest = inspect.cleandoc(Lister.__doc__ or "").partition("\n\n")[2]
     example = f"Example:\n    >>> rows = ray.util.state.{name}(limit=10)\n    >>> len(rows) <= 10\n    True"
-    lister.__doc__ = f"Lists {what}.\n\n{rest}\n\n{example}"
+    lister.__doc__ = f"Returns {what}.\n\n{rest}\n\n{example}"
     return lister
 
 
@@ -145,6 +145,11 @@ def _one(found: list[Row]) -> Row | None:
 def get_task(id: Any, address: str | None = None, timeout: int = 30, _explain: bool = False) -> TaskState | None:
     """Returns a task by its id (hex) or one of its refs; None if it isn't known.
 
+    Args:
+        id: hex digits, or a ref that the task returns.
+        address: accepted for Ray's sake: there is one runtime.
+        timeout: accepted for Ray's sake: the answer is at hand.
+
     Example:
         >>> ref = ray.remote(lambda: 1).remote()
         >>> ray.get(ref), ray.util.state.get_task(ref).type
@@ -160,6 +165,11 @@ def get_task(id: Any, address: str | None = None, timeout: int = 30, _explain: b
 def get_actor(id: str, address: str | None = None, timeout: int = 30, _explain: bool = False) -> ActorState | None:
     """Returns an actor by its id (hex); None if it isn't known.
 
+    Args:
+        id: hex digits.
+        address: accepted for Ray's sake: there is one runtime.
+        timeout: accepted for Ray's sake: the answer is at hand.
+
     Example:
         >>> ray.util.state.get_actor("00" * 16) is None
         True
@@ -169,6 +179,11 @@ def get_actor(id: str, address: str | None = None, timeout: int = 30, _explain: 
 
 def get_worker(id: str, address: str | None = None, timeout: int = 30, _explain: bool = False) -> WorkerState | None:
     """Returns a worker by its id (hex); None if it isn't known.
+
+    Args:
+        id: hex digits.
+        address: accepted for Ray's sake: there is one runtime.
+        timeout: accepted for Ray's sake: the answer is at hand.
 
     Example:
         >>> ray.util.state.get_worker("00" * 28) is None
@@ -180,6 +195,11 @@ def get_worker(id: str, address: str | None = None, timeout: int = 30, _explain:
 def get_node(id: str, address: str | None = None, timeout: int = 30, _explain: bool = False) -> NodeState | None:
     """Returns the node if this is its id (hex); otherwise None.
 
+    Args:
+        id: hex digits.
+        address: accepted for Ray's sake: there is one runtime.
+        timeout: accepted for Ray's sake: the answer is at hand.
+
     Example:
         >>> ray.util.state.get_node(ray.get_runtime_context().get_node_id()).state
         'ALIVE'
@@ -189,6 +209,11 @@ def get_node(id: str, address: str | None = None, timeout: int = 30, _explain: b
 
 def get_job(id: str, address: str | None = None, timeout: int = 30, _explain: bool = False) -> JobState | None:
     """Returns the job if this is its id (hex); otherwise None.
+
+    Args:
+        id: hex digits.
+        address: accepted for Ray's sake: there is one runtime.
+        timeout: accepted for Ray's sake: the answer is at hand.
 
     Example:
         >>> ray.util.state.get_job(ray.get_runtime_context().get_job_id()).type
@@ -205,6 +230,11 @@ def get_placement_group(
 ) -> PlacementGroupState | None:
     """Returns a placement group by its id (hex); None if it isn't known.
 
+    Args:
+        id: hex digits.
+        address: accepted for Ray's sake: there is one runtime.
+        timeout: accepted for Ray's sake: the answer is at hand.
+
     Example:
         >>> ray.util.state.get_placement_group("00" * 18) is None
         True
@@ -214,6 +244,11 @@ def get_placement_group(
 
 def get_objects(id: Any, address: str | None = None, timeout: int = 30, _explain: bool = False) -> list[ObjectState]:
     """Returns what is known of an object by its id (hex) or its ref.
+
+    Args:
+        id: hex digits, or the ref.
+        address: accepted for Ray's sake: there is one runtime.
+        timeout: accepted for Ray's sake: the answer is at hand.
 
     Example:
         >>> ref = ray.put([1, 2])
@@ -287,6 +322,11 @@ def summarize_tasks(
 ) -> dict[str, Any]:
     """Returns how many tasks of each function are in each state, in Ray's shape.
 
+    Args:
+        address: accepted for Ray's sake: there is one runtime.
+        timeout: accepted for Ray's sake: the answer is at hand.
+        raise_on_missing_output: accepted for Ray's sake: nothing is missing.
+
     Example:
         >>> done = ray.get(ray.remote(lambda: 1).remote())
         >>> ray.util.state.summarize_tasks()["cluster"]["total_tasks"] > 0
@@ -315,6 +355,11 @@ def summarize_actors(
 ) -> dict[str, Any]:
     """Returns how many actors of each class are in each state, in Ray's shape.
 
+    Args:
+        address: accepted for Ray's sake: there is one runtime.
+        timeout: accepted for Ray's sake: the answer is at hand.
+        raise_on_missing_output: accepted for Ray's sake: nothing is missing.
+
     Example:
         >>> "total_actors" in ray.util.state.summarize_actors()["cluster"]
         True
@@ -332,6 +377,11 @@ def summarize_objects(
     address: str | None = None, timeout: int = 30, raise_on_missing_output: bool = True, _explain: bool = False
 ) -> dict[str, Any]:
     """Returns number and size (MiB) of the objects by the function that made them.
+
+    Args:
+        address: accepted for Ray's sake: there is one runtime.
+        timeout: accepted for Ray's sake: the answer is at hand.
+        raise_on_missing_output: accepted for Ray's sake: nothing is missing.
 
     Example:
         >>> ref = ray.put([1, 2])
@@ -357,7 +407,10 @@ def summarize_objects(
 
 
 def timeline(filename: str | None = None) -> list[dict[str, Any]] | None:
-    """As ``timeline`` of the top package: the Chrome trace of what ran when.
+    """Writes or returns what ran when, as a Chrome trace (``raynb.timeline``).
+
+    Args:
+        filename: where to write it; None: return it as a list of events, whose times are microseconds.
 
     Example:
         >>> done = ray.get(ray.remote(lambda: 1).remote())

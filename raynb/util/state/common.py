@@ -1,21 +1,10 @@
-"""The rows of the state API, made from a snapshot of the engine. Names of fields are Ray's."""
+"""The rows of the state API. Names of fields are Ray's."""
 
 from __future__ import annotations
 
 import dataclasses
-import functools
-import os
-import socket
-import sys
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
-
-from raynb import api as ray
-from raynb.util._engine import engine, spell
-
-_TASK_ENDED = ("FINISHED", "FAILED", "CANCELLED")
-
 
 #: Marks the columns that are shown with ``detail=True`` only, as in Ray.
 _DETAIL = {"detail": True}
@@ -46,7 +35,7 @@ class StateRow:
         return getattr(self, column)
 
     def get(self, key: str, default: Any = None) -> Any:
-        """Returns a column, ``default`` if there is none of that name."""
+        """Returns the column ``key``, ``default`` if there is none of that name."""
         return getattr(self, key, default) if key in self.columns() else default
 
     def keys(self) -> list[str]:
@@ -56,7 +45,32 @@ class StateRow:
 
 @dataclass
 class TaskState(StateRow):
-    """A task."""
+    """A task. The attributes from ``language`` on are None unless ``detail=True`` was given.
+
+    Attributes:
+        task_id: hex digits.
+        attempt_number: 0 for the first run, 1 for the first retry, and so on.
+        name: what views call it.
+        state: as Ray spells it, such as ``RUNNING``; a cancelled task is ``FAILED``.
+        job_id: the one job's.
+        actor_id: of the actor that a method ran on.
+        type: ``NORMAL_TASK``, ``ACTOR_TASK`` or ``ACTOR_CREATION_TASK``.
+        func_or_class_name: the function's name.
+        parent_task_id: of the task that submitted it.
+        node_id: of the node where it ran.
+        worker_id: of the worker that ran it.
+        worker_pid: that worker's process.
+        error_type: class of the error that it ended with.
+        language: ``PYTHON``.
+        required_resources: resource → amount.
+        runtime_env_info: empty: raynb does not record it.
+        placement_group_id: None: raynb does not record it.
+        events: states that it went through, with times in milliseconds.
+        creation_time_ms: when it was submitted: a Unix timestamp in milliseconds.
+        start_time_ms: when it started, in milliseconds.
+        end_time_ms: when it ended, in milliseconds.
+        error_message: text of the error that it ended with.
+    """
 
     task_id: str
     attempt_number: int
@@ -84,7 +98,22 @@ class TaskState(StateRow):
 
 @dataclass
 class ActorState(StateRow):
-    """An actor."""
+    """An actor. The attributes from ``death_cause`` on are None unless ``detail=True`` was given.
+
+    Attributes:
+        actor_id: hex digits.
+        class_name: the class's name.
+        state: as Ray spells it, such as ``ALIVE``.
+        job_id: the one job's.
+        name: for `get_actor`.
+        node_id: of the node where it lives.
+        pid: its process.
+        ray_namespace: of its name.
+        death_cause: ``error_message`` → why it died.
+        is_detached: whether it outlives its handles.
+        num_restarts: how often it was started again.
+        pending_calls: calls that wait.
+    """
 
     actor_id: str
     class_name: str
@@ -102,7 +131,19 @@ class ActorState(StateRow):
 
 @dataclass
 class ObjectState(StateRow):
-    """An object."""
+    """An object.
+
+    Attributes:
+        object_id: hex digits.
+        object_size: bytes.
+        task_status: state of the task that makes it.
+        reference_type: what holds it, as Ray spells it.
+        call_site: ``disabled``: where a ref was made is not recorded.
+        type: whose the refs are: ``DRIVER`` or ``WORKER``.
+        pid: the process that asks.
+        ip: its address.
+        where: in memory, on disk, or in a message: raynb's own word.
+    """
 
     object_id: str
     object_size: int
@@ -117,7 +158,19 @@ class ObjectState(StateRow):
 
 @dataclass
 class WorkerState(StateRow):
-    """A worker process."""
+    """A worker process. The last two attributes are None unless ``detail=True`` was given.
+
+    Attributes:
+        worker_id: hex digits.
+        is_alive: whether it runs.
+        worker_type: ``WORKER``.
+        exit_type: ``SYSTEM_ERROR`` if it has ended.
+        node_id: of the node where it runs.
+        ip: that node's address.
+        pid: its process.
+        exit_detail: why it ended.
+        start_time_ms: a Unix timestamp in milliseconds.
+    """
 
     worker_id: str
     is_alive: bool
@@ -132,7 +185,17 @@ class WorkerState(StateRow):
 
 @dataclass
 class NodeState(StateRow):
-    """The machine, or a node of a cluster."""
+    """The machine, or a node of a cluster.
+
+    Attributes:
+        node_id: hex digits.
+        node_ip: its address.
+        is_head_node: whether it is the cluster's head.
+        state: ``ALIVE`` or ``DEAD``.
+        node_name: its host name.
+        resources_total: resource → amount; memory in bytes.
+        labels: label → value.
+    """
 
     node_id: str
     node_ip: str
@@ -145,7 +208,16 @@ class NodeState(StateRow):
 
 @dataclass
 class PlacementGroupState(StateRow):
-    """A placement group."""
+    """A placement group. The last two attributes are None unless ``detail=True`` was given.
+
+    Attributes:
+        placement_group_id: hex digits.
+        name: for `get_placement_group`.
+        creator_job_id: the one job's.
+        state: as Ray spells it, such as ``CREATED``.
+        bundles: what each bundle sets aside.
+        is_detached: whether it outlives its job.
+    """
 
     placement_group_id: str
     name: str
@@ -157,7 +229,15 @@ class PlacementGroupState(StateRow):
 
 @dataclass
 class JobState(StateRow):
-    """The driver: there is one job a runtime."""
+    """The driver: there is one job a runtime.
+
+    Attributes:
+        job_id: hex digits.
+        status: ``RUNNING``.
+        type: ``DRIVER``.
+        entrypoint: the command line of the driver.
+        driver_pid: its process.
+    """
 
     job_id: str
     status: str
@@ -168,214 +248,12 @@ class JobState(StateRow):
 
 @dataclass
 class RuntimeEnvState(StateRow):
-    """A runtime environment."""
+    """A runtime environment.
+
+    Attributes:
+        runtime_env: its fields.
+        success: whether it could be made.
+    """
 
     runtime_env: dict[str, Any]
     success: bool
-
-
-@dataclass
-class Source:
-    """One snapshot and what is needed to spell its ids."""
-
-    snapshot: Any
-    job_id: str
-    node_id: str
-    ip: str
-
-    @classmethod
-    def now(cls) -> Source:
-        """Returns a new picture of the running runtime."""
-        context = ray.get_runtime_context()
-        return cls(engine().snapshot(), context.get_job_id(), context.get_node_id(), "127.0.0.1")
-
-    @functools.cached_property
-    def _places(self) -> dict[int, tuple[str | None, str]]:
-        nodes = {row.id: (row.node_id, row.address) for row in self.snapshot.nodes}
-        return {row.id: nodes.get(row.node, (None, "")) for row in self.snapshot.workers}
-
-    def place(self, worker: int) -> tuple[str | None, str]:
-        """Returns (node id, address) of where a worker is; (None, "") if it is not known."""
-        if not self.snapshot.nodes:  # one machine
-            return self.node_id, self.ip
-        return self._places.get(worker, (None, ""))
-
-    def ms(self, moment: float) -> int | None:
-        """Returns a time of the snapshot's clock as a Unix timestamp in milliseconds."""
-        return int((self.snapshot.wall + moment) * 1000) if moment else None
-
-    def spell(self, number: int, kind: str) -> str:
-        """Returns an id as hex digits: kind is "task", "object", "actor" or "worker"."""
-        return spell(number, kind)
-
-
-def tasks(source: Source) -> Iterator[TaskState]:
-    """Yields the tasks of a snapshot."""
-    for row in source.snapshot.tasks:
-        failed = row.state in ("FAILED", "CANCELLED")
-        yield TaskState(
-            task_id=source.spell(row.id, "task"),
-            attempt_number=row.attempt,
-            name=row.name,
-            # Ray files cancelled tasks under the failed ones.
-            state="FAILED" if failed else row.state,
-            job_id=source.job_id,
-            actor_id=source.spell(row.actor, "actor") if row.actor else None,
-            type=row.kind,
-            func_or_class_name=row.function_name or row.name,
-            parent_task_id=source.spell(row.parent, "task"),
-            node_id=source.place(row.worker)[0] if row.started else None,
-            worker_id=source.spell(row.worker, "worker") if row.worker else None,
-            worker_pid=row.pid or None,
-            error_type=row.error_type or None,
-            required_resources=dict(row.resources),
-            runtime_env_info={},
-            events=_events(source, row),
-            creation_time_ms=source.ms(row.submitted),
-            start_time_ms=source.ms(row.started),
-            end_time_ms=source.ms(row.ended),
-            error_message=row.error or None,
-        )
-
-
-def _events(source: Source, row: Any) -> list[dict[str, Any]]:
-    moments = [
-        ("PENDING_NODE_ASSIGNMENT", row.submitted),
-        ("RUNNING", row.started),
-        (row.state, row.ended if row.state in _TASK_ENDED else 0.0),
-    ]
-    return [{"state": state, "created_ms": source.ms(moment)} for state, moment in moments if moment]
-
-
-def actors(source: Source) -> Iterator[ActorState]:
-    """Yields the actors of a snapshot."""
-    for row in source.snapshot.actors:
-        yield ActorState(
-            actor_id=source.spell(row.id, "actor"),
-            class_name=row.class_name,
-            state=row.state,
-            job_id=source.job_id,
-            name=row.name,
-            node_id=source.place(row.worker)[0] if row.worker else None,
-            pid=row.pid,
-            ray_namespace=row.namespace,
-            death_cause={"error_message": row.death_cause} if row.death_cause else None,
-            is_detached=row.detached,
-            num_restarts=row.restarts,
-            pending_calls=row.pending,
-        )
-
-
-def objects(source: Source) -> Iterator[ObjectState]:
-    """Yields the objects of a snapshot."""
-    status = {row.id: row.state for row in source.snapshot.tasks}
-    for row in source.snapshot.objects:
-        yield ObjectState(
-            object_id=row.hex or source.spell(row.id, "object"),
-            object_size=row.size,
-            task_status=status.get(row.task, "FINISHED"),
-            reference_type=_held(row),
-            call_site="disabled",
-            type="DRIVER" if row.local_refs else "WORKER",
-            pid=os.getpid(),
-            ip=source.ip,
-            where=row.where,
-        )
-
-
-def _held(row: Any) -> str:
-    if row.local_refs or row.views:
-        return "LOCAL_REFERENCE"
-    if row.pending_args:
-        return "USED_BY_PENDING_TASK"
-    if row.containers:
-        return "CAPTURED_IN_OBJECT"
-    return "LOCAL_REFERENCE" if row.borrowers else "PINNED_IN_MEMORY"
-
-
-def workers(source: Source) -> Iterator[WorkerState]:
-    """Yields the worker processes of a snapshot."""
-    for row in source.snapshot.workers:
-        node_id, ip = source.place(row.id)
-        yield WorkerState(
-            worker_id=source.spell(row.id, "worker"),
-            is_alive=not row.exit,
-            worker_type="WORKER",
-            exit_type="SYSTEM_ERROR" if row.exit else None,
-            node_id=node_id or "",
-            ip=ip,
-            pid=row.pid,
-            exit_detail=row.exit or None,
-            start_time_ms=source.ms(row.started),
-        )
-
-
-def nodes(source: Source) -> Iterator[NodeState]:
-    """Yields the machine, or the nodes of a cluster."""
-    for row in source.snapshot.nodes:
-        has = {"CPU": row.cpus, "GPU": row.gpus, "memory": row.memory, "object_store_memory": row.store}
-        yield NodeState(
-            node_id=row.node_id,
-            node_ip=row.address,
-            is_head_node=row.head,
-            state="ALIVE" if row.alive else "DEAD",
-            node_name=row.host,
-            resources_total={name: float(amount) for name, amount in has.items() if amount} | row.resources,
-            labels=dict(row.labels),
-        )
-    if source.snapshot.nodes:
-        return
-    yield NodeState(
-        node_id=source.node_id,
-        node_ip=source.ip,
-        is_head_node=True,
-        state="ALIVE",
-        node_name=socket.gethostname(),
-        resources_total=dict(source.snapshot.total),
-        labels={},
-    )
-
-
-def jobs(source: Source) -> Iterator[JobState]:
-    """Yields the one job."""
-    yield JobState(source.job_id, "RUNNING", "DRIVER", " ".join(sys.argv), os.getpid())
-
-
-def placement_groups(source: Source) -> Iterator[PlacementGroupState]:
-    """Yields the placement groups."""
-    from raynb.util.placement_group import placement_group_table
-
-    for row in placement_group_table().values():
-        yield PlacementGroupState(
-            placement_group_id=row["placement_group_id"],
-            name=row["name"],
-            creator_job_id=source.job_id,
-            state=row["state"],
-            bundles=[{"bundle_index": at, "unit_resources": one} for at, one in row["bundles"].items()],
-            is_detached=False,
-        )
-
-
-def runtime_envs(source: Source) -> Iterator[RuntimeEnvState]:
-    """Yields the job's runtime environment, if it has one."""
-    env = ray.get_runtime_context().runtime_env
-    if env:
-        yield RuntimeEnvState(dict(env), True)
-
-
-def log_lines(task_id: str | None, actor_id: str | None, pid: int | None, kind: str) -> list[str]:
-    """Returns the printed lines of a task, an actor or a process."""
-    source = Source.now()
-    wanted = {source.spell(row.id, "task"): row.id for row in source.snapshot.tasks} if task_id else {}
-    if task_id is not None and task_id not in wanted:
-        raise ValueError(f"There is no task {task_id}; list_tasks() shows those that are known.")
-    driver = engine().driver
-    if driver is None:
-        raise ValueError("what tasks print is kept in the driver: ask for it there")
-    text = []
-    for piece in driver.logs(task=wanted.get(task_id) if task_id else None):
-        if piece.kind != kind or (pid is not None and piece.pid != pid):
-            continue
-        if actor_id is None or (piece.actor and source.spell(piece.actor, "actor") == actor_id):
-            text.append(piece.text)
-    return "".join(text).splitlines()
