@@ -29,6 +29,11 @@ SELECTION = [
 ]  # fmt: skip
 #: What depends on Jupyter's versions most. The samples of the documents use other libraries, and today's.
 ON_LOWEST = ["tests/jupyter", "--ignore=tests/jupyter/test_samples.py", "tests/lifecycle/test_kernel_ends.py"]
+#: Prints an interpreter's version; nothing of one without the lock (3.14t), which raynb does not promise.
+WHICH = (
+    "import ensurepip, sys, sysconfig; "
+    "print('' if sysconfig.get_config_var('Py_GIL_DISABLED') else '%d.%d' % sys.version_info[:2])"
+)
 #: Installing leaves the processors to the tests that run meanwhile.
 POLITELY = ("nice", "-n", "19")
 
@@ -45,7 +50,7 @@ def interpreters() -> dict[str, Path]:
         candidates = [path for path in [shutil.which(f"python{version}")] if path]
         candidates += [str(path / "bin" / "python") for path in sorted(pyenv.glob(f"{version}.*"), reverse=True)]
         for path in candidates:
-            asked = [path, "-c", "import ensurepip, sys; print('%d.%d' % sys.version_info[:2])"]
+            asked = [path, "-c", WHICH]
             try:
                 done = subprocess.run(asked, capture_output=True, text=True, timeout=60, check=False)
             except (OSError, subprocess.TimeoutExpired):
