@@ -54,8 +54,8 @@ SCRIPT_MODE, WORKER_MODE, LOCAL_MODE = 0, 1, 2
 ObjectID = ObjectRef  # Ray's former name
 
 _MODULES = frozenset((
-    "_private", "as_ray", "cluster_utils", "data", "experimental", "internal", "jupyter", "runtime_env", "types",
-    "util",
+    "_private", "_raylet", "as_ray", "cluster_utils", "data", "experimental", "internal", "jupyter", "runtime_env",
+    "types", "util",
 ))  # fmt: skip
 _ID_CLASSES = frozenset((
     "ActorClassID", "ActorID", "ClusterID", "FunctionID", "JobID", "NodeID", "PlacementGroupID", "TaskID", "UniqueID",

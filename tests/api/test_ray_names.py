@@ -51,6 +51,10 @@ def test_constants_and_small_names() -> None:
         ray.LoggingConfig(encoding="XML")
     with pytest.raises(ValueError, match="Invalid log level"):
         ray.LoggingConfig(log_level="LOUD")
+    assert ray._raylet.ObjectRef is ray.ObjectRef
+    assert ray._raylet.NodeID is ray.NodeID
+    assert ray._private.worker.RayContext is ray._private.worker.BaseContext is ray.Runtime
+    assert ray._private.worker.get is ray.get
     with pytest.raises(NotImplementedError, match="one node"):
         ray.cluster_utils.Cluster()
 
@@ -58,6 +62,14 @@ def test_constants_and_small_names() -> None:
 def test_ray_version_is_the_one_that_parity_is_recorded_with() -> None:
     recorded = json.loads((Path(__file__).parents[1] / "parity" / "recorded.json").read_text(encoding="utf-8"))
     assert recorded["ray"] == ray_hook.RAY_VERSION
+
+
+def test_each_part_of_raynb_is_a_module_of_rays_or_its_own() -> None:
+    parts = {path.stem for path in Path(ray.__file__).parent.iterdir() if path.suffix == ".py" or path.is_dir()}
+    assert parts - ray_hook.OWN - {"__init__", "__pycache__"} == {
+        "_private", "_raylet", "actor", "cluster_utils", "data", "exceptions", "experimental", "internal",
+        "runtime_env", "types", "util",
+    }  # fmt: skip
 
 
 def test_annotations_mark_and_change_nothing() -> None:

@@ -14,6 +14,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "actor": {"api"},
     "as_ray": {"api", "base"},
     "cluster_utils": set(),
+    "_raylet": {"api", "base"},
     "data": {"api", "base"},
     "types": {"base"},
     "_private": {"api", "util"},
@@ -173,11 +174,11 @@ SAME_NAMES: dict[str, str] = {
 #: Part → how often it may name `Any`, and how many `type: ignore` it may have. The figures only fall: when you have
 #: brought one down, lower it here.
 UNTYPED: dict[str, tuple[int, int]] = {
-    "": (3, 0), "_private": (0, 0), "actor": (0, 0), "api": (281, 3), "as_ray": (0, 0), "base": (97, 11),
-    "cluster_utils": (2, 0), "core": (4, 3), "data": (17, 0), "engine": (392, 11), "exceptions": (6, 0),
-    "experimental": (1, 0), "internal": (0, 0), "jupyter": (402, 11), "keeping": (33, 0), "lineage": (33, 0),
-    "run": (36, 2), "runtime_env": (8, 0), "serde": (210, 12), "store": (6, 1), "testing": (30, 2), "types": (0, 0),
-    "util": (345, 2), "wire": (34, 4), "worker": (210, 18),
+    "": (3, 0), "_private": (0, 0), "_raylet": (0, 0), "actor": (0, 0), "api": (281, 3), "as_ray": (0, 0),
+    "base": (97, 11), "cluster_utils": (2, 0), "core": (4, 3), "data": (17, 0), "engine": (392, 11),
+    "exceptions": (6, 0), "experimental": (1, 0), "internal": (0, 0), "jupyter": (402, 11), "keeping": (33, 0),
+    "lineage": (33, 0), "run": (36, 2), "runtime_env": (8, 0), "serde": (210, 12), "store": (6, 1), "testing": (30, 2),
+    "types": (0, 0), "util": (345, 2), "wire": (34, 4), "worker": (210, 18),
 }  # fmt: skip
 
 #: How many modules may be in circles of imports, annotations counted; falls like the figures above. What is left are

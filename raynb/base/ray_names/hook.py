@@ -29,6 +29,11 @@ RAY_VERSION = "2.60.0"
 VARIABLE = "RAYNB_AS_RAY"
 #: Attributes of `ray` that stand for private modules, as Ray has kept them for libraries of older days.
 FORMER = {name: f"raynb._private.{name}" for name in ("ray_constants", "state", "worker")}
+#: Parts of raynb that Ray has not: neither modules nor attributes of `ray`, so that `ray.worker` is the former module.
+OWN = frozenset((
+    "api", "as_ray", "base", "core", "engine", "jupyter", "keeping", "labextension", "lineage", "run", "serde", "store",
+    "testing", "wire", "worker",
+))  # fmt: skip
 
 
 class StandIn(ModuleType):
@@ -43,10 +48,11 @@ class StandIn(ModuleType):
             return RAY_VERSION
         if name in FORMER and self.__name__ == "ray":
             return importlib.import_module(FORMER[name])
-        try:
-            return getattr(self._raynb, name)
-        except AttributeError:
-            pass
+        if name not in OWN or self.__name__ != "ray":
+            try:
+                return getattr(self._raynb, name)
+            except AttributeError:
+                pass
         if not name.startswith("__"):
             try:
                 return importlib.import_module(f"{self.__name__}.{name}")
@@ -64,7 +70,7 @@ class StandIn(ModuleType):
         super().__setattr__(name, value)
 
     def __dir__(self) -> list[str]:
-        return dir(self._raynb)
+        return [name for name in dir(self._raynb) if name not in OWN or self.__name__ != "ray"]
 
     def __reduce__(self) -> tuple[Any, ...]:
         # Functions that hold the module in their closure or globals travel: by its name, as modules do.
@@ -81,7 +87,10 @@ class Finder:
         """Returns the spec of a stand-in, or None for any other name or a module that raynb lacks."""
         if name != "ray" and not name.startswith("ray."):
             return None
-        if name.count(".") and name != "ray.data" and name.split(".")[1] in REFUSED:
+        part = name.split(".")[1] if name.count(".") else ""
+        if part in OWN:
+            return None
+        if part in REFUSED and name != "ray.data":
             return ModuleSpec(name, cast("Loader", self), is_package=True)
         ours = f"raynb{name[3:]}"
         try:

@@ -30,7 +30,6 @@ LEFT_OUT = {
     "client": _CLIENT, "ClientBuilder": _CLIENT, "client_builder": _CLIENT,
     "Language": _PYTHON, "java_function": _PYTHON, "java_actor_class": _PYTHON, "cpp_function": _PYTHON,
     "job_config": "give raynb.init() runtime_env= and namespace= themselves",
-    "_raylet": "it is Ray's own core; the public names are in `ray` itself",
 }  # fmt: skip
 
 
