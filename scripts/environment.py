@@ -8,8 +8,12 @@ import shutil
 import subprocess
 import sys
 import time
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
+from typing import TypeVar
 
+T = TypeVar("T")
 ROOT = Path(__file__).resolve().parents[1]
 VENV = ROOT / ".venv"
 REPORTS = ROOT / ".reports"
@@ -59,6 +63,18 @@ def fetch(command: list[str | os.PathLike[str]], **kwargs: object) -> bool:
 def must_fetch(command: list[str | os.PathLike[str]], **kwargs: object) -> None:
     if not fetch(command, **kwargs):
         raise Problem(f"this failed {len(PAUSES) + 1} times: {' '.join(map(str, command))}")
+
+
+_background = ThreadPoolExecutor(1, "environments")
+
+
+def in_background(function: Callable[..., T], *arguments: object) -> Future[T]:
+    """Runs a function beside the stages, after what was handed over before; returns what will be its result.
+
+    Installing is mostly waiting for the network and the disk, and so is starting Ray: the parity stage goes on
+    meanwhile.
+    """
+    return _background.submit(function, *arguments)
 
 
 # -- what has to be there ----------------------------------------------------------------------

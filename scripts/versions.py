@@ -13,7 +13,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from pathlib import Path
 from typing import NamedTuple
 
@@ -71,15 +71,8 @@ class Made(NamedTuple):
 
 @functools.cache
 def environments(python: Path) -> Future[Made]:
-    """Starts to make the wheel and the environments, once and in the background; returns what will be there.
-
-    Installing is mostly waiting for the network and the disk, and so is starting Ray: the parity
-    stage goes on meanwhile.
-    """
-    executor = ThreadPoolExecutor(1, "environments")
-    made = executor.submit(_make, python)
-    executor.shutdown(wait=False)
-    return made
+    """Starts to make the wheel and the environments, once and in the background; returns what will be there."""
+    return here.in_background(_make, python)
 
 
 def _make(python: Path) -> Made:
