@@ -239,6 +239,22 @@ def test_joblib_inside_a_task_finds_the_backend_by_its_name(raynb_runtime: Any) 
         assert joblib.Parallel()(joblib.delayed(below)(n) for n in range(4)) == [0, 0, 1, 3]
 
 
+def test_a_parallel_called_while_another_takes_its_items_neither_blocks_nor_cancels_it(raynb_runtime: Any) -> None:
+    joblib = pytest.importorskip("joblib")
+    from raynb.util.joblib import register_ray
+
+    register_ray()
+    with joblib.parallel_config("ray", n_jobs=2):  # one backend for all runs below
+
+        def items() -> Any:
+            for i in range(8):
+                with pytest.raises(ZeroDivisionError):
+                    joblib.Parallel(batch_size=1)(joblib.delayed(divmod)(1, one) for one in (1, 0))
+                yield joblib.delayed(sum)(joblib.Parallel()(joblib.delayed(abs)(-j) for j in range(i)))
+
+        assert joblib.Parallel(batch_size=1)(items()) == [sum(range(i)) for i in range(8)]
+
+
 def test_a_parallel_inside_a_joblib_task_runs_in_threads_as_with_joblibs_own_backends(raynb_runtime: Any) -> None:
     joblib = pytest.importorskip("joblib")
     from joblib.parallel import get_active_backend

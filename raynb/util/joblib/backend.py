@@ -81,8 +81,10 @@ class RaynbBackend(AutoBatchingMixin, ParallelBackendBase):  # type: ignore[misc
         self._setup = Setup.of(initializer, initargs)
         self._lock = threading.Lock()
         self._shared: dict[int, _Shared] = {}  # id of the object →
-        self._refs: set[Any] = set()
-        self._thread: concurrent.futures.ThreadPoolExecutor | None = None
+        # One backend serves several runs at once where a Parallel is called while another takes its items. Each run has
+        # a thread for its callbacks, which wait for the lock of the run, and cancels its own batches only.
+        self._refs: dict[ray.ObjectRef[object], Parallel] = {}
+        self._threads: dict[Parallel, concurrent.futures.ThreadPoolExecutor] = {}
 
     def configure(
         self,
@@ -138,13 +140,15 @@ class RaynbBackend(AutoBatchingMixin, ParallelBackendBase):  # type: ignore[misc
         # What joblib wants a Parallel inside the batch to use: threads, or nothing parallel from the second level on.
         # The items are pickled as one: a search has twenty arguments an item, and a pickler for each is dear.
         ref = self._run.remote(private(items), func._backend, func._n_jobs, self._setup)
-        self._refs.add(ref)
+        run = getattr(callback, "parallel", self.parallel)
+        self._refs[ref] = run
         future = ref.future()
         if callback is not None:
             # joblib submits more from its callback: not on a thread of the runtime.
-            if self._thread is None:
-                self._thread = concurrent.futures.ThreadPoolExecutor(1, "raynb-joblib")
-            thread, context = self._thread, contextvars.copy_context()
+            thread = self._threads.get(run)
+            if thread is None:
+                thread = self._threads[run] = concurrent.futures.ThreadPoolExecutor(1, "raynb-joblib")
+            context = contextvars.copy_context()
             future.add_done_callback(lambda done: _post(thread, context, callback, done))
         future.add_done_callback(lambda _: self._ended(ref, used))
         return future
@@ -172,7 +176,7 @@ class RaynbBackend(AutoBatchingMixin, ParallelBackendBase):  # type: ignore[misc
 
     def _ended(self, ref: ray.ObjectRef[object], used: dict[int, _Shared]) -> None:
         """Drops what no unfinished batch uses: where each item has large arguments of its own, all would stay else."""
-        self._refs.discard(ref)
+        self._refs.pop(ref, None)
         with self._lock:
             for key, shared in used.items():
                 shared.users -= 1
@@ -189,20 +193,23 @@ class RaynbBackend(AutoBatchingMixin, ParallelBackendBase):  # type: ignore[misc
 
     def abort_everything(self, ensure_ready: bool = True) -> None:
         """Called by joblib after an error: cancels what has not finished."""
-        for ref in list(self._refs):
-            ray.cancel(ref)
-        self._refs.clear()
+        for ref, run in list(self._refs.items()):
+            if getattr(run, "_aborting", True):
+                ray.cancel(ref)
+                self._refs.pop(ref, None)
         if ensure_ready:
             self.configure(n_jobs=self.parallel.n_jobs, parallel=self.parallel)
 
     def terminate(self) -> None:
-        """Called by joblib at the end of a run."""
-        self.reset_batch_stats()
-        with self._lock:
-            self._shared.clear()
-        if self._thread is not None:
-            self._thread.shutdown(wait=False)
-            self._thread = None
+        """Called by joblib at the end of a run; others may go on."""
+        for run, thread in list(self._threads.items()):
+            if not getattr(run, "_calling", False):
+                thread.shutdown(wait=False)
+                self._threads.pop(run, None)
+        if not self._threads:
+            self.reset_batch_stats()
+            with self._lock:
+                self._shared.clear()
 
 
 def _of_parallel() -> frozenset[str]:
