@@ -1,4 +1,4 @@
-"""Runs the script on both engines, row after row in turns, and prints the ratios."""
+"""Runs the script on both engines, or on two versions of raynb, row after row in turns, and prints the ratios."""
 
 from __future__ import annotations
 
@@ -20,8 +20,11 @@ from benchmarks import procs
 from benchmarks.compare import results_file, say
 from benchmarks.report import aligned, short, times
 from benchmarks.session import ROOT, environment
+from benchmarks.trees import commit_of, package_of
 
 ALIAS = Path(__file__).parent / "alias"
+BEFORE = "before"  # another version of raynb, in the place of the peer
+FLOOR = 0.95  # what a row may fall to beside it
 
 
 def wanted(row: str) -> float | None:
@@ -83,19 +86,21 @@ class Run:
         os.close(self.rows)
 
 
-def start(engine: str, interpreter: str, package: Path, options: argparse.Namespace, log: IO[bytes]) -> Run:
-    """Starts the script on one engine."""
+def start(
+    engine: str, interpreter: str, package: Path, options: argparse.Namespace, log: IO[bytes], tree: Path = ROOT
+) -> Run:
+    """Starts the script on one engine; raynb is that in ``tree``."""
     mark = uuid.uuid4().hex
     env = environment(mark)
     env["TESTS_TO_RUN"] = options.rows
-    if engine == "raynb":
-        env["PYTHONPATH"] = os.pathsep.join([str(ALIAS), env["PYTHONPATH"]])
+    if engine != "ray":
+        env["PYTHONPATH"] = os.pathsep.join([str(ALIAS), str(tree), env["PYTHONPATH"]])
         env["RAYNB_BENCHMARK_RAY"] = str(package)
     go_read, go_write = os.pipe()
     rows_read, rows_write = os.pipe()
     process = subprocess.Popen(
         [interpreter, "-m", "benchmarks.ray_perf.script", str(go_read), str(rows_write), str(options.settle)],
-        stdin=subprocess.DEVNULL, stdout=log, stderr=log, pass_fds=[go_read, rows_write], env=env, cwd=ROOT,
+        stdin=subprocess.DEVNULL, stdout=log, stderr=log, pass_fds=[go_read, rows_write], env=env, cwd=tree,
     )  # fmt: skip
     os.close(go_read)
     os.close(rows_write)
@@ -129,17 +134,18 @@ def report(runs: Sequence[Run]) -> str:
     """Returns the table: rows that compare like with like, then those of Ray's client."""
     by_name = {run.engine: run for run in runs}
     ours = by_name["raynb"].results if "raynb" in by_name else {}
-    theirs = by_name["ray"].results if "ray" in by_name else {}
-    lines = [["row", "raynb", "Ray", "ratio", "wanted", "met"]]
+    peer = BEFORE if BEFORE in by_name else "ray"
+    theirs = by_name[peer].results if peer in by_name else {}
+    lines = [["row", "raynb", "Ray" if peer == "ray" else peer, "ratio", "wanted", "met"]]
     for row in sorted(dict.fromkeys([*theirs, *ours]), key=lambda row: row.startswith("client:")):
         mine, other = ours.get(row), theirs.get(row)
         value = mine[0] / other[0] if mine and other else None
-        aim = wanted(row)
+        aim = wanted(row) if peer == "ray" else FLOOR
         lines.append([
             row,
             f"{short(mine[0])} ±{short(mine[1])}" if mine else "–",
             f"{short(other[0])} ±{short(other[1])}" if other else "–",
-            times(value),
+            times(value) if value is None or peer == "ray" else f"{value:.3f}",
             "" if aim is None else f"≥ {short(aim)}×",
             "" if aim is None or value is None else ("yes" if value >= aim else "NO"),
         ])  # fmt: skip
@@ -162,6 +168,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--peers", default=os.environ.get("RAYNB_BENCHMARK_PEERS") or sys.executable,
                         help="the Python that has Ray (also: RAYNB_BENCHMARK_PEERS)")  # fmt: skip
     parser.add_argument("--engines", nargs="+", choices=["raynb", "ray"], default=["raynb", "ray"])
+    parser.add_argument("--before", metavar="TREE",
+                        help="a commit of this repository, or the root of a checkout, in the place of Ray")  # fmt: skip
     parser.add_argument("--rows", default="", help="only rows whose name contains this")
     parser.add_argument("--settle", type=float, default=1.0,
                         help="seconds of rest before a row; the script's own is 10 (default 1)")  # fmt: skip
@@ -175,10 +183,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     target = results_file("ray_perf", options.json)
     with ExitStack() as stack:
         runs = []
+        trees = {}
+        if options.before:
+            trees[BEFORE] = stack.enter_context(package_of(options.before))
+            options.engines = ["raynb", BEFORE]
+            say(f"{BEFORE}: {commit_of(options.before)}; raynb: {commit_of(str(ROOT))}; load {os.getloadavg()[0]:.1f}")
         for engine in options.engines:
             log = stack.enter_context(open(target.with_suffix(f".{engine}.log"), "wb"))
             # The same interpreter for both where it can be: raynb needs nothing that Ray's lacks.
-            run = start(engine, options.peers, package, options, log)
+            run = start(engine, options.peers, package, options, log, trees.get(engine, ROOT))
             stack.callback(run.close)
             runs.append(run)
         try:
