@@ -7,8 +7,8 @@ import ctypes
 import itertools
 import sys
 from collections import deque
-from collections.abc import Callable, Generator, Sequence
-from operator import invert
+from collections.abc import Callable, Generator, Iterable, Sequence
+from operator import attrgetter, invert
 from types import GenericAlias
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
@@ -166,7 +166,13 @@ def logged_in(log: deque[Any]) -> type[OwnRef[Any]]:
     })  # fmt: skip
 
 
+_popleft, _id_of = deque.popleft, attrgetter("_id")
 _give_id, _give_engine = (vars(OwnRef)[name].__set__ for name in ("_id", "_engine"))
+
+
+#: From so many on, refs that are unpickled together are one entry of the log; those of a value with more than the
+#: second are one each again, so that one hold of the engine's lock applies no more than that.
+BATCH_MIN_REFS, BATCH_MAX_REFS = 16, 20_000
 
 
 def counted(object_ids: Sequence[int], engine: Engine) -> list[ObjectRef[Any]]:
@@ -179,18 +185,42 @@ def counted(object_ids: Sequence[int], engine: Engine) -> list[ObjectRef[Any]]:
     refs: list[ObjectRef[Any]] = list(map(object.__new__, itertools.repeat(engine.new_ref, len(object_ids))))
     deque(map(_give_engine, refs, itertools.repeat(engine)), 0)
     named = filter(None, map(_give_id, refs, object_ids))  # of nothing: all it gives is None
-    engine.ref_log.extend(itertools.chain(map(invert, object_ids), named))
+    batch = BATCH_MIN_REFS <= len(object_ids) <= BATCH_MAX_REFS
+    came: Iterable[Any] = (tuple(object_ids),) if batch else map(invert, object_ids)
+    engine.ref_log.extend(itertools.chain(came, named))
     return refs
 
 
-def taken_from(log: deque[Any], most: int = sys.maxsize) -> list[int]:
-    """Takes what is in a log of refs, the oldest first: ids of refs that went, ``~id`` of those that came."""
-    changes = [log.popleft() for _ in range(min(len(log), most))]
+def changes_in(log: deque[Any], most: int = sys.maxsize) -> tuple[list[tuple[int, ...]], list[int]]:
+    """Takes what is in a log of refs: batches of ids of refs that came, and the other changes, the oldest first: ids of
+    refs that went, ``~id`` of those that came. The batches are to be applied first.
+
+    That is in order, or sooner than what stood before them; nothing is freed that a ref names, whatever the order.
+    """
+    count = min(len(log), most)
+    came: list[tuple[int, ...]] = []
     try:
-        return [change if type(change) is int else change._id for change in changes]
-    except AttributeError:  # the making of one was interrupted before it had an id: it stands for nothing
-        return [change if type(change) is int else change._id
-                for change in changes if type(change) is int or hasattr(change, "_id")]  # fmt: skip
+        while count and type(log[0]) is tuple:
+            came.append(log.popleft())
+            count -= 1
+        # Nothing but refs, most often: reading their ids and taking them out is a call of C each.
+        changes = list(map(_id_of, itertools.islice(log, count)))
+    except (AttributeError, RuntimeError):  # the latter: a ref has gone meanwhile
+        entries = [log.popleft() for _ in range(count)]
+        came += [entry for entry in entries if type(entry) is tuple]
+        changes = [entry if type(entry) is int else entry._id
+                   for entry in entries
+                   # what has no id is a ref the making of which was interrupted: it stands for nothing
+                   if type(entry) is int or (type(entry) is not tuple and hasattr(entry, "_id"))]  # fmt: skip
+    else:
+        deque(map(_popleft, itertools.repeat(log, count)), 0)
+    return came, changes
+
+
+def taken_from(log: deque[Any]) -> list[int]:
+    """Takes what is in a log of refs: ids of refs that went, ``~id`` of those that came, see `changes_in`."""
+    came, changes = changes_in(log)
+    return [*map(invert, itertools.chain.from_iterable(came)), *changes] if came else changes
 
 
 class UncountedRef(OwnRef[T_co]):

@@ -118,7 +118,7 @@ class Machine:
             e.Requested: self.requests.asked,
             e.RequestDropped: lambda ev: self.requests.dropped(ev.worker, ev.request),
             e.Released: lambda ev: self.objects.released(ev.worker, ev.ids),
-            e.RefsChanged: lambda ev: self.objects.refs_changed(ev.changes),
+            e.RefsChanged: lambda ev: self.objects.refs_changed(ev.changes, ev.came),
             e.ViewsDied: lambda ev: self.objects.views_died(ev.ids),
             e.CancelAsked: self._cancel,
             e.KillAsked: lambda ev: self.actors.kill(ev.actor, ev.no_restart),

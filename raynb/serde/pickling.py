@@ -24,6 +24,7 @@ from raynb.base.process import headroom, shelter
 from raynb.base.ref import ObjectRef, foreign, is_ref, ours
 from raynb.serde import arrays, culprits, frames, notebook_objects, tables
 from raynb.serde.refs import PickledRefs, collecting
+from raynb.serde.refs import pickle_list as pickle_refs
 
 _SCALARS = frozenset((int, float, bool, str, bytes, type(None), complex))
 _PLAIN = ord("P")  # begins a stream without buffers
@@ -214,12 +215,14 @@ def is_plain(value: object) -> bool:
     return _plain(value)
 
 
-def _array_stream(value: Any, buffers: list[Any], out_of_band: Callable[[Any], bool]) -> bytes | None:
-    """Returns the stream of an array, or of a list of arrays, if they are plain; adds to ``buffers``."""
+def _quick_stream(value: Any, buffers: list[Any], out_of_band: Callable[[Any], bool]) -> bytes | None:
+    """Returns the stream of an array, or of a list of arrays or of refs, if they are plain; adds to ``buffers``."""
     kind = type(value)
     many = kind is list and bool(value)
     if many:
         kind = type(value[0])
+        if issubclass(kind, ObjectRef):
+            return pickle_refs(value, buffers, out_of_band)
     if kind is not arrays.array_type() or kind in _custom:
         return None
     if many:
@@ -244,7 +247,7 @@ def _dump(value: object) -> tuple[bytes, list[Any], list[ObjectRef[object]]]:
     refs: list[ObjectRef[object]] = []
     collecting.refs = refs
     try:
-        data = _array_stream(value, buffers, out_of_band)
+        data = _quick_stream(value, buffers, out_of_band)
         if data is None:
             with io.BytesIO() as file:
                 pickler = _Pickler(file, buffers, out_of_band)

@@ -9,14 +9,17 @@ from __future__ import annotations
 
 import gc
 import marshal
+import pickle
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from operator import attrgetter
 from typing import Any
 
 from raynb.base.engine import owner_of
-from raynb.base.ref import ObjectRef
+from raynb.base.ref import ObjectRef, OwnRef
 from raynb.serde.arrays import Place
 
+_id_of, _engine_of = attrgetter("_id"), attrgetter("_engine")
 #: So many refs of a value stand in the stream themselves: a table for fewer costs more than it saves.
 INLINE_MAX_REFS = 8
 #: From so many on, the garbage collector is held while they are made: each would be new to it, none garbage.
@@ -57,6 +60,37 @@ def rebuild_refs(table: Any) -> Iterator[ObjectRef[object]]:
     finally:
         if held:
             gc.enable()
+
+
+class _List:
+    """Stands in a stream for a list of nothing but refs."""
+
+    __slots__ = ("_refs",)
+
+    def __init__(self, refs: Place) -> None:
+        self._refs = refs
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return list, (self._refs,)
+
+
+def pickle_list(values: list[Any], buffers: list[Any], out_of_band: Callable[[Any], bool]) -> bytes | None:
+    """Returns the stream of a list of one engine's refs, which the pickler then has not to look at one by one, nor who
+    reads it; None if one of them is something else, or stands in it twice. The refs are recorded."""
+    recorded = collecting.refs
+    if len(values) <= INLINE_MAX_REFS or recorded is None:
+        return None
+    kind = type(values[0])
+    if not issubclass(kind, OwnRef) or set(map(type, values)) != {kind} or len(set(map(id, values))) != len(values):
+        return None
+    engine = values[0]._engine
+    if kind is not engine.new_ref or set(map(_engine_of, values)) != {engine}:
+        return None
+    recorded.extend(values)
+    place = Place(buffers, rebuild_refs, 1)
+    stream = pickle.dumps(_List(place), 5, buffer_callback=out_of_band)
+    place.fill(memoryview(marshal.dumps((engine.nonce, list(map(_id_of, values))))))
+    return stream
 
 
 class PickledRefs:

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from raynb.base.ref import ObjectRef, OwnRef, UncountedRef, counted, logged_in, taken_from
+from raynb.base.ref import BATCH_MAX_REFS, BATCH_MIN_REFS, ObjectRef, OwnRef, UncountedRef, changes_in, counted, logged_in, taken_from
 from raynb.jupyter.output.shown import ShownRef
 
 
@@ -33,7 +33,7 @@ def test_a_ref_that_goes_is_noted_once_and_in_order() -> None:
     engine.ref_log.append(~9)
     foreign = other.ref(3)
     refs.clear()
-    assert taken_from(engine.ref_log, 2) == [3, ~9]
+    assert changes_in(engine.ref_log, 2) == ([], [3, ~9])
     assert sorted(taken_from(engine.ref_log)) == [0, 1, 2, 4]
     gc.collect()
     assert not engine.ref_log  # those that the log had are gone, and are not noted again
@@ -57,8 +57,10 @@ def test_a_ref_whose_making_was_interrupted_is_passed_over(monkeypatch: pytest.M
     assert taken_from(engine.ref_log) == [~9, 1]
 
 
-def test_refs_are_counted_and_made_or_neither_whatever_step_an_exception_falls_into() -> None:
+@pytest.mark.parametrize("count", [3, BATCH_MIN_REFS])
+def test_refs_are_counted_and_made_or_neither_whatever_step_an_exception_falls_into(count: int) -> None:
     engine = Engine()
+    wanted = list(range(1, count + 1))
     before, step, steps, refs = sys.gettrace(), 0, 0, []
 
     def strike(frame: FrameType, event: str, argument: object) -> Any:
@@ -76,7 +78,7 @@ def test_refs_are_counted_and_made_or_neither_whatever_step_an_exception_falls_i
         step = steps
         sys.settrace(strike)
         try:
-            refs = counted([1, 2, 3], engine)  # type: ignore[arg-type]
+            refs = counted(wanted, engine)  # type: ignore[arg-type]
         except TimeoutError:
             pass
         finally:
@@ -85,10 +87,42 @@ def test_refs_are_counted_and_made_or_neither_whatever_step_an_exception_falls_i
             changes = taken_from(engine.ref_log)
             assert sorted(~change for change in changes if change < 0) == sorted(one for one in changes if one >= 0)
     assert steps > 20
-    assert [ref._id for ref in refs] == [1, 2, 3]
-    assert taken_from(engine.ref_log) == [~1, ~2, ~3]
+    assert [ref._id for ref in refs] == wanted
+    assert taken_from(engine.ref_log) == [~one for one in wanted]
     del refs
-    assert sorted(taken_from(engine.ref_log)) == [1, 2, 3]
+    assert sorted(taken_from(engine.ref_log)) == wanted
+
+
+@pytest.mark.parametrize("count", [BATCH_MIN_REFS - 1, BATCH_MIN_REFS, BATCH_MAX_REFS, BATCH_MAX_REFS + 1])
+def test_refs_that_come_together_are_one_entry_of_the_log_unless_they_are_few_or_very_many(count: int) -> None:
+    engine = Engine()
+    before = engine.ref(count)
+    wanted = list(range(count))
+    refs = counted(wanted, engine)  # type: ignore[arg-type]
+    batch = BATCH_MIN_REFS <= count <= BATCH_MAX_REFS
+    del before
+    assert len(engine.ref_log) == (2 if batch else count + 1)
+    came, changes = changes_in(engine.ref_log)
+    assert came == ([tuple(wanted)] if batch else [])
+    assert changes == ([] if batch else [~one for one in wanted]) + [count]
+    assert not engine.ref_log
+    del refs
+
+
+def test_batches_between_other_changes_come_first_and_nothing_is_lost() -> None:
+    engine = Engine()
+    many = list(range(BATCH_MIN_REFS))
+    first, second = engine.ref(100), engine.ref(101)
+    del first
+    refs = counted(many, engine)  # type: ignore[arg-type]
+    refs.clear()
+    engine.ref_log.append(~9)
+    refs = counted(many, engine)  # type: ignore[arg-type]
+    del second
+    assert changes_in(engine.ref_log) == ([tuple(many), tuple(many)], [100, *reversed(many), ~9, 101])
+    assert not engine.ref_log
+    del refs
+    assert taken_from(engine.ref_log) == list(reversed(many))
 
 
 def test_a_ref_in_a_cycle_is_noted_once() -> None:

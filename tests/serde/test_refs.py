@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 import raynb
-from raynb.base.ref import ObjectRef
+from raynb.base.ref import ObjectRef, UncountedRef
 from raynb.serde import pickling, refs
 
 
@@ -43,6 +43,23 @@ def test_a_list_of_refs_comes_back_in_order(count: int) -> None:
 def test_a_table_of_refs_is_shorter_than_the_refs() -> None:
     made = [raynb.put(n) for n in range(1000)]
     assert pickling.nbytes(pickling.pack(made)) < 40 * len(made)
+
+
+def test_a_list_that_has_a_ref_twice_or_something_else_comes_back_as_it_is() -> None:
+    made: list[Any] = [raynb.put(n) for n in range(20)]
+    twice = again(pickling.pack([*made, made[3]]))
+    assert twice[20] is twice[3]
+    assert ids(twice[:20]) == ids(made)
+    mixed = again(pickling.pack([*made, 7]))
+    assert (ids(mixed[:20]), mixed[20]) == (ids(made), 7)
+    named = again(pickling.pack([*made, UncountedRef(made[0]._id, made[0]._engine)]))
+    assert ids(named) == ids([*made, made[0]])
+    assert type(named[20]) is UncountedRef
+
+
+def test_the_refs_of_a_list_that_is_pickled_out_of_band_are_in_its_stream() -> None:
+    made = [raynb.put(n) for n in range(20)]
+    assert raynb.get(pickle.loads(pickle.dumps(made))) == list(range(20))
 
 
 def test_one_ref_in_many_places_stays_one() -> None:

@@ -14,7 +14,8 @@ therefore keeps the object alive. Counting messages instead of holders closes th
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from itertools import chain
 
 from raynb.base import ends
 from raynb.base.ids import task_of
@@ -243,16 +244,21 @@ class Objects:
             if obj is not None and obj.lends and obj.lends.pop(worker, 0):
                 self.check(obj)
 
-    def refs_changed(self, changes: list[int]) -> None:
-        """Applies the driver's log of refs: an id is one ref less, ``~id`` one more, in order."""
+    def refs_changed(self, changes: list[int], came: Sequence[tuple[int, ...]] = ()) -> None:
+        """Applies the driver's log of refs: an id is one ref less, ``~id`` one more, in order; those of ``came`` one
+        more, before them."""
         table = self.table
+        for identity in chain.from_iterable(came):
+            obj = table.get(identity)
+            if obj is not None:
+                obj.refs += 1
         for change in changes:
             if change >= 0:
                 obj = table.get(change)
                 if obj is None:
                     continue
                 obj.refs -= 1
-                if not obj.refs:
+                if not (obj.refs or obj.containers):  # the latter: most refs of a value that is read and dropped
                     self.check(obj)
             else:
                 obj = table.get(~change)

@@ -163,10 +163,12 @@ class Released:
 
 @dataclass(slots=True)
 class RefsChanged:
-    """The driver's refs: an id is one ref less, ``~id`` one more, in order."""
+    """The driver's refs: an id is one ref less, ``~id`` one more, in order; ``came``: batches of ids, each of which is
+    one ref more, before them."""
 
     now: float
     changes: list[int]
+    came: Sequence[tuple[int, ...]] = ()
 
 
 @dataclass(slots=True)

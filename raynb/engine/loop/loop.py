@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from raynb.base.interrupts import Critical
 from raynb.base.process import trace
-from raynb.base.ref import taken_from
+from raynb.base.ref import changes_in
 from raynb.base.spec import TaskSpec
 from raynb.core import invariants
 from raynb.core.machine import Machine
@@ -63,7 +63,7 @@ class Loop:
         self.prepare: Callable[[list[Any]], None] = lambda messages: None
         self.lost: Callable[[Connection], None] = lambda connection: None
         self.on_tick: Callable[[float], None] = lambda now: None
-        self.ref_log: deque[Any] = deque()  # read by `taken_from`
+        self.ref_log: deque[Any] = deque()  # read by `changes_in`
         self.view_log: deque[int] = deque()
         self.drop_log: deque[tuple[list[int], float]] = deque()  # (task, index), when: generators dropped
         #: (task, index) → item taken from its stream but not returned to the caller yet (None: the stream has ended).
@@ -119,10 +119,10 @@ class Loop:
     def drain_logs(self, now: float, max_refs: int = sys.maxsize) -> None:
         """Applies logged changes of refs (at most ``max_refs``), views and dropped generators. Call under `lock`."""
         if self.ref_log:
-            changes = taken_from(self.ref_log, max_refs)
+            came, changes = changes_in(self.ref_log, max_refs)
             if self.submission_queue:  # a ref that is gone again may be of a task queued meanwhile
                 self.drain_submissions()
-            self.apply(e.RefsChanged(now, changes))
+            self.apply(e.RefsChanged(now, changes, came))
         views = self.view_log
         if views:
             self.apply(e.ViewsDied(now, [views.popleft() for _ in range(len(views))]))
