@@ -152,7 +152,11 @@ _new_method.restype = ctypes.py_object  # type: ignore[attr-defined]
 _new_method.argtypes = [ctypes.py_object]  # type: ignore[attr-defined]
 
 
-def logged_in(log: deque[Any]) -> type[OwnRef[Any]]:
+#: What an engine's refs do: see `changes_in`.
+Log = deque[Any]
+
+
+def logged_in(log: Log) -> type[OwnRef[Any]]:
     """Returns the class of an engine's refs: each that goes is put into the log, see `taken_from`.
 
     Python's destructor calls ``__del__``, which is C here: no signal, no error and no lack of stack can come
@@ -186,12 +190,12 @@ def counted(object_ids: Sequence[int], engine: Engine) -> list[ObjectRef[Any]]:
     deque(map(_give_engine, refs, itertools.repeat(engine)), 0)
     named = filter(None, map(_give_id, refs, object_ids))  # of nothing: all it gives is None
     batch = BATCH_MIN_REFS <= len(object_ids) <= BATCH_MAX_REFS
-    came: Iterable[Any] = (tuple(object_ids),) if batch else map(invert, object_ids)
+    came: Iterable[object] = (tuple(object_ids),) if batch else map(invert, object_ids)
     engine.ref_log.extend(itertools.chain(came, named))
     return refs
 
 
-def changes_in(log: deque[Any], most: int = sys.maxsize) -> tuple[list[tuple[int, ...]], list[int]]:
+def changes_in(log: Log, most: int = sys.maxsize) -> tuple[list[tuple[int, ...]], list[int]]:
     """Takes what is in a log of refs: batches of ids of refs that came, and the other changes, the oldest first: ids of
     refs that went, ``~id`` of those that came. The batches are to be applied first.
 
@@ -217,7 +221,7 @@ def changes_in(log: deque[Any], most: int = sys.maxsize) -> tuple[list[tuple[int
     return came, changes
 
 
-def taken_from(log: deque[Any]) -> list[int]:
+def taken_from(log: Log) -> list[int]:
     """Takes what is in a log of refs: ids of refs that went, ``~id`` of those that came, see `changes_in`."""
     came, changes = changes_in(log)
     return [*map(invert, itertools.chain.from_iterable(came)), *changes] if came else changes

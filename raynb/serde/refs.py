@@ -70,11 +70,13 @@ class _List:
     def __init__(self, refs: Place) -> None:
         self._refs = refs
 
-    def __reduce__(self) -> tuple[Any, ...]:
+    def __reduce__(self) -> tuple[type, tuple[Place]]:
         return list, (self._refs,)
 
 
-def pickle_list(values: list[Any], buffers: list[Any], out_of_band: Callable[[Any], bool]) -> bytes | None:
+def pickle_list(
+    values: list[ObjectRef[object]], buffers: list[object], out_of_band: Callable[[pickle.PickleBuffer], bool]
+) -> bytes | None:
     """Returns the stream of a list of one engine's refs, which the pickler then has not to look at one by one, nor who
     reads it; None if one of them is something else, or stands in it twice. The refs are recorded."""
     recorded = collecting.refs

@@ -11,7 +11,17 @@ from typing import Any
 
 import pytest
 
-from raynb.base.ref import BATCH_MAX_REFS, BATCH_MIN_REFS, ObjectRef, OwnRef, UncountedRef, changes_in, counted, logged_in, taken_from
+from raynb.base.ref import (
+    BATCH_MAX_REFS,
+    BATCH_MIN_REFS,
+    ObjectRef,
+    OwnRef,
+    UncountedRef,
+    changes_in,
+    counted,
+    logged_in,
+    taken_from,
+)
 from raynb.jupyter.output.shown import ShownRef
 
 

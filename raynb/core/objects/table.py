@@ -196,7 +196,7 @@ class Objects:
         if obj.contained:
             contained, obj.contained = obj.contained, ()
             self.unpin(contained, "containers")
-        if self._kept:
+        if self._kept and task_of(identity) in self._kept:
             self._forget(task_of(identity))
 
     def unpin(self, ids: tuple[int, ...], what: str) -> None:
@@ -258,8 +258,11 @@ class Objects:
                 if obj is None:
                     continue
                 obj.refs -= 1
-                if not (obj.refs or obj.containers):  # the latter: most refs of a value that is read and dropped
-                    self.check(obj)
+                if not (obj.refs or obj.containers or obj.lends or obj.args or obj.views):
+                    if obj.state == O_READY and not obj.actor:  # as `check` would: this is the hot path
+                        self.free(obj)
+                    else:
+                        self.check(obj)
             else:
                 obj = table.get(~change)
                 if obj is not None:

@@ -26,7 +26,11 @@ class Connection:
         """Sends the queued messages, in order; returns whether all were sent. Raises `Closed`."""
         outbox = self.outbox
         channel = self.channel
-        batch: list[Any] = []
+        batch: list[Any] = list(outbox)
+        if _WithFd not in set(map(type, batch)):  # the usual case; one by one, "1,000 tasks" takes 0.5 % longer
+            outbox.clear()
+        else:
+            batch = []
         while outbox:
             item = outbox[0]
             if type(item) is not _WithFd:
