@@ -9,8 +9,9 @@ blocked worker waits for go first: a hundred nested tasks then need a few worker
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import TYPE_CHECKING
 
 from raynb.base.rows import PENDING_NODE_ASSIGNMENT, RUNNING, SUBMITTED_TO_WORKER
@@ -184,7 +185,7 @@ class Scheduler:
                 continue
             shape = self.shape_of(task.spec.options)
             if not self._place(shape, task):
-                self._want(shape, sum(1 for t in urgent if t.state == PENDING_NODE_ASSIGNMENT))
+                self._want(shape, urgent)
                 break
             urgent.popleft()
         for key in list(self.waiting):
@@ -220,16 +221,17 @@ class Scheduler:
             self.send(worker, task)
         return True
 
-    def _want(self, shape: Shape, most: int | None = None) -> None:
+    def _want(self, shape: Shape, urgent: Iterable[Task] = ()) -> None:
         """Starts workers for queued tasks that no idle worker can take, if resources allow; warns if they never do."""
         slots = self._resources.slots(shape.need)
         if slots <= 0:
             if not shape.warned and not self._resources.feasible(shape.need):
                 shape.warned = True
-                first = shape.queue[0] if shape.queue else self.urgent[0]
-                self._step.out.append(_infeasible(first, shape.need, self._resources.total))
+                self._step.out.append(_infeasible((shape.queue or self.urgent)[0], shape.need, self._resources.total))
             return
-        self._want_workers(shape.env, min(slots, most if most is not None else len(shape.queue)))
+        # Of urgent ones, some of which have been placed, as many as there may be workers for: there are thousands.
+        count = sum(1 for _ in islice((t for t in urgent if t.state == PENDING_NODE_ASSIGNMENT), slots))
+        self._want_workers(shape.env, min(slots, count or len(shape.queue)))
 
     # -- leases --------------------------------------------------------------------------------
     def _lease(self, worker: Worker, shape: Shape) -> None:
