@@ -5,27 +5,32 @@ memory (PSS beyond that at the start, all processes of the engine together), the
 efficiency: serial time / (CPUs * time). The ceiling of the efficiency is the machine's: as many serial programs as
 there are CPUs run side by side, and each takes longer than one alone. With several rounds the engines take turns, and
 each row is the engine's median.
+
+All rounds take over an hour, so they can be made in pieces: ``--resume`` goes on with the file of a run, takes only the
+samples that it lacks, and ``--stop-after 240`` ends a piece. ``--no-run`` shows what the file has; ``--table`` and
+``--picture`` enter it into the documentation.
 """
 
 from __future__ import annotations
 
 import argparse
 import contextlib
-import inspect
-import json
+import math
 import os
 import statistics
 import subprocess
 import sys
 import threading
+import time
 import uuid
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import IO, Any
 
 from benchmarks import procs
 from benchmarks.session import ROOT, Answers, HostError, environment
-from benchmarks.workloads import idioms, problems
+from benchmarks.workloads import idioms, problems, samples, tables
 from benchmarks.workloads.picture import draw
 
 RESULTS = Path(__file__).resolve().parent.parent / "results"
@@ -169,21 +174,6 @@ def ceiling(workload: str, scale: str, workers: int, python: str, patience: floa
     return failed or {"seconds": statistics.fmean(row["seconds"] for row in rows)}
 
 
-def median(rows: list[dict[str, Any]]) -> dict[str, Any]:
-    """Returns an engine's row of middle time, with the seconds of all its rounds; one without a result if there is."""
-    failed = next((row for row in rows if "error" in row), None)
-    if failed is not None:
-        return failed
-    middle = sorted(rows, key=lambda row: float(row["seconds"]))[len(rows) // 2]
-    return {**middle, "rounds": [row["seconds"] for row in rows]}
-
-
-def lines_of(name: str, workload: str) -> int:
-    """Counts the lines that a user of an engine writes, without blank ones, comments and the ``def``."""
-    source = inspect.getsource(getattr(type(idioms.engine(name)), idioms.METHODS[workload]))
-    return sum(bool(line.strip()) and not line.strip().startswith("#") for line in source.splitlines()) - 1
-
-
 def installed(python: str, package: str) -> bool:
     """Returns whether an interpreter has a package (nothing is imported)."""
     code = "import importlib.util, sys; sys.exit(importlib.util.find_spec(sys.argv[1]) is None)"
@@ -191,78 +181,49 @@ def installed(python: str, package: str) -> bool:
 
 
 def run(options: argparse.Namespace) -> dict[str, Any]:
-    """Measures everything that is asked for."""
-    found: dict[str, Any] = {"machine": procs.machine(), "workers": options.workers, "scale": options.scale,
-                             "load": {}, "rows": {}, "lines": {}, "ceiling": {}}  # fmt: skip
+    """Takes the samples that are asked for and that the file lacks; it is written after each."""
+    options.json.parent.mkdir(parents=True, exist_ok=True)
+    told = samples.about(options.scale, options.workers, options.python)
+    found = samples.begin(options.json, told, resume=options.resume)
     there = [name for name in options.engines if installed(options.python, idioms.ENGINES[name][2])]
-    patience = options.patience or PATIENCE[options.scale]
-    options.json.parent.mkdir(exist_ok=True)
-    for workload in options.workloads:
-        found["load"][workload] = os.getloadavg()[0]
-        found["lines"][workload] = {name: lines_of(name, workload) for name in there}
-        rounds: dict[str, list[dict[str, Any]]] = {name: [] for name in there}
-        apart: list[dict[str, Any]] = []
-        about = (options.scale, options.workers, options.python, patience)
-        for _ in range(options.rounds):
-            for name in there:
-                rounds[name].append(measure(name, workload, *about))
-            if "serial" in there and not options.no_ceiling:
-                apart.append(ceiling(workload, *about))
-        rows = found["rows"][workload] = {name: median(taken) for name, taken in rounds.items()}
-        judge(rows, options.workers)
-        if apart:
-            found["ceiling"][workload] = limit(rows["serial"], median(apart))
-            print(f"{workload:20} {'ceiling':16} {found['ceiling'][workload]}", flush=True)
-        for name, row in rows.items():
-            print(f"{workload:20} {name:16} {shown(row, found['lines'][workload][name])}", flush=True)
-        options.json.write_text(json.dumps(found, indent=1), encoding="utf-8")
+    about = (options.scale, options.workers, options.python, options.patience or PATIENCE[options.scale])
+    ends = time.monotonic() + options.stop_after if options.stop_after else math.inf
+    for workload, number, kind, name in wanted(options, there):
+        taken = found[kind].setdefault(workload, {}).setdefault(name, [])
+        if len(taken) > number or any("error" in row for row in taken):  # no result will not become one
+            continue
+        if time.monotonic() > ends:
+            print("stopped; the same command with --resume goes on", flush=True)
+            break
+        if kind == "apart":
+            row = ceiling(workload, *about)
+        else:
+            if name == there[0]:
+                found["load"].setdefault(workload, []).append(round(os.getloadavg()[0], 2))
+            row = measure(name, workload, *about)
+        taken.append(row)
+        samples.write(options.json, found)
+        print(f"{workload:20} {kind if kind == 'apart' else name:16} {number + 1}: {shown(row)}", flush=True)
     return found
 
 
-def judge(rows: dict[str, dict[str, Any]], workers: int) -> None:
-    """Enters into each row whether its result equals the serial one, and its efficiency."""
-    base = rows.get("serial", {})
-    for row in rows.values():
-        if "digest" in row and "digest" in base:
-            row["equal"] = problems.equal(row["digest"], base["digest"])
-            row["efficiency"] = base["seconds"] / (workers * row["seconds"])
+def wanted(options: argparse.Namespace, there: list[str]) -> Iterator[tuple[str, int, str, str]]:
+    """Yields (workload, number of the round, kind of sample, engine) in the order in which they are taken."""
+    for workload in options.workloads:
+        for number in range(options.rounds):
+            for name in there:
+                if idioms.has(name, workload):
+                    yield workload, number, "samples", name
+            if "serial" in there and not options.no_ceiling:
+                yield workload, number, "apart", "serial"
 
 
-def limit(alone: dict[str, Any], apart: dict[str, Any]) -> float | str:
-    """Returns the efficiency of serial programs side by side, or why it is not known."""
-    failed = next((row["error"] for row in (alone, apart) if "error" in row), None)
-    return failed or round(alone["seconds"] / apart["seconds"], 3)
-
-
-def shown(row: dict[str, Any], lines: int) -> str:
-    """Returns one row's figures as text."""
+def shown(row: samples.Row) -> str:
+    """Returns one sample's figures as text."""
     if "error" in row:
         return str(row["error"])
-    wrong = "" if row.get("equal", True) else " NOT EQUAL to the serial result"
-    return (
-        f"{row['seconds']:.2f} s, CPU {row['processor']:.1f} s, {row['memory'] / 1e6:.0f} MB, {lines} lines, "
-        f"efficiency {row.get('efficiency', 0):.2f}{wrong}"
-    )
-
-
-def table(found: dict[str, Any]) -> str:
-    """Returns the figures as a table for the documentation: seconds, then the rest in small cells."""
-    names = [name for name in idioms.ENGINES if any(name in rows for rows in found["rows"].values())]
-    out = ["| workload | ceiling | " + " | ".join(names) + " |", "|---|---|" + "---|" * len(names)]
-    for workload, rows in found["rows"].items():
-        cells = [str(found["ceiling"].get(workload, "–"))]
-        for name in names:
-            row = rows.get(name, {"error": "–"})
-            if "error" in row:
-                cells.append(row["error"])
-                continue
-            cells.append(
-                f"{row['seconds']:.2f} s · {row.get('efficiency', 0):.2f}<br>CPU {row['processor']:.1f} s · "
-                f"{row['memory'] / 1e6:.0f} MB · {found['lines'][workload][name]} lines"
-                + ("" if row.get("equal", True) else "<br>NOT EQUAL")
-            )
-        out.append(f"| {workload} | " + " | ".join(cells) + " |")
-    return "\n".join(out)
+    rest = f", CPU {row['processor']:.1f} s, {row['memory'] / 1e6:.0f} MB" if "processor" in row else ""
+    return f"{row['seconds']:.2f} s{rest}"
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -278,14 +239,23 @@ def main(argv: list[str] | None = None) -> int:
     usual = ", ".join(f"{seconds:.0f} at {size}" for size, seconds in PATIENCE.items())
     about = f"seconds that one measurement may take, beside the engine's start (default: {usual})"
     parser.add_argument("--patience", type=float, help=about)
-    parser.add_argument("--json", type=Path, default=RESULTS / "workloads.json")
+    parser.add_argument("--json", type=Path, default=RESULTS / "workloads.json", help="the file of the run")
+    parser.add_argument("--resume", action="store_true", help="go on with that file: take what it lacks")
+    parser.add_argument("--stop-after", type=float, metavar="SECONDS", help="begin no measurement later than that")
+    parser.add_argument("--no-run", action="store_true", help="only show what that file has")
+    parser.add_argument("--table", type=Path, help="the document to enter the tables into, between its two marks")
     parser.add_argument("--picture", type=Path, help="where to write the bars as SVG")
     options = parser.parse_args(argv)
-    found = run(options)
-    print(table(found))
+    try:
+        found = samples.read(options.json) if options.no_run else run(options)
+    except (samples.OtherRunError, OSError) as error:
+        parser.error(str(error))
+    print(tables.tables(found))
+    if options.table:
+        tables.enter(options.table, found)
     if options.picture:
         options.picture.write_text(draw(found), encoding="utf-8")
-    rows = [row for rows in found["rows"].values() for row in rows.values()]
+    rows = [row for rows in samples.judged(found).values() for row in rows.values()]
     return int(any("error" in row or not row.get("equal", True) for row in rows))
 
 

@@ -5,20 +5,22 @@ from __future__ import annotations
 from html import escape
 from typing import Any
 
+from benchmarks.workloads import problems, samples
+
 COLOURS = {
     "raynb": "#0b7285", "Ray": "#4dabf7", "Dask": "#f08c00", "ipyparallel": "#9775fa", "joblib": "#74b816",
     "multiprocessing": "#868e96",
 }  # fmt: skip
-WIDTH, LEFT, ROW, GAP = 860, 170, 11, 16
+WIDTH, LEFT, ROW, GAP = 920, 250, 11, 16
 
 
 def draw(found: dict[str, Any]) -> str:
     """Returns an SVG: bars of the speed-up over the serial run, with a line at the number of CPUs, and in each workload
     one at what serial programs side by side reach."""
-    workers = found["workers"]
+    workers, judged = found["workers"], samples.judged(found)
     most = max(
         [float(workers)]
-        + [row["efficiency"] * workers for name, row in _rows(found) if name in COLOURS and "efficiency" in row]
+        + [row["efficiency"] * workers for name, row in _rows(judged) if name in COLOURS and "efficiency" in row]
     )
     most = min(most, 2.0 * workers)
     scale = (WIDTH - LEFT - 60) / most
@@ -27,12 +29,13 @@ def draw(found: dict[str, Any]) -> str:
         parts.append(f'<rect x="{LEFT + at * 112}" y="10" width="10" height="10" fill="{colour}"/>')
         parts.append(f'<text x="{LEFT + at * 112 + 14}" y="19">{escape(name)}</text>')
     top = y - 8
-    for workload, rows in found["rows"].items():
+    for workload, rows in judged.items():
         present = [name for name in COLOURS if "efficiency" in rows.get(name, {})]
         middle = y + len(present) * ROW / 2 + 4
-        parts.append(f'<text x="{LEFT - 8}" y="{middle:.0f}" text-anchor="end">{escape(workload)}</text>')
-        reached = found.get("ceiling", {}).get(workload)
-        if isinstance(reached, float):
+        label = escape(problems.LABELS.get(workload, workload))
+        parts.append(f'<text x="{LEFT - 8}" y="{middle:.0f}" text-anchor="end">{label}</text>')
+        reached = samples.ceiling(found, workload)
+        if reached is not None:
             x = LEFT + reached * workers * scale
             parts.append(
                 f'<line x1="{x:.1f}" x2="{x:.1f}" y1="{y - 3}" y2="{y + len(present) * ROW + 1}" stroke="#c92a2a"/>'
@@ -52,10 +55,10 @@ def draw(found: dict[str, Any]) -> str:
     )
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {y}" font-family="sans-serif" font-size="12">'
-        f'<title>Speed over the serial run on {workers} CPUs; dashed: {workers}; red: as many serial programs</title>'
+        f"<title>Speed over the serial run on {workers} CPUs; dashed: {workers}; red: as many serial programs</title>"
         f'<rect width="{WIDTH}" height="{y}" fill="white"/>{"".join(parts)}</svg>\n'
     )
 
 
-def _rows(found: dict[str, Any]) -> list[tuple[str, dict[str, Any]]]:
-    return [pair for rows in found["rows"].values() for pair in rows.items()]
+def _rows(judged: dict[str, dict[str, samples.Row]]) -> list[tuple[str, samples.Row]]:
+    return [pair for rows in judged.values() for pair in rows.items()]

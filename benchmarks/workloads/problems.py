@@ -19,10 +19,12 @@ FULL: dict[str, dict[str, int]] = {
     "CSV to features": {"files": 48, "rows": 100_000},
     "image filters": {"images": 48, "side": 1024},
     "100,000 small tasks": {"tasks": 100_000},
+    "100,000 in chunks": {"tasks": 100_000},
     "shuffle of 2 GB": {"parts": 16, "rows": 16_000_000},
     "matrix product": {"side": 4096, "block": 1024},
     "parameter server": {"shards": 4, "rows": 100_000, "steps": 60},
     "nested agents": {"regions": 8, "steps": 10, "agents": 200_000},
+    "agents in one level": {"regions": 8, "steps": 10, "agents": 200_000},
     "I/O-bound calls": {"calls": 300},
 }
 QUICK: dict[str, dict[str, int]] = {
@@ -31,10 +33,12 @@ QUICK: dict[str, dict[str, int]] = {
     "CSV to features": {"files": 8, "rows": 50_000},
     "image filters": {"images": 8, "side": 512},
     "100,000 small tasks": {"tasks": 10_000},
+    "100,000 in chunks": {"tasks": 10_000},
     "shuffle of 2 GB": {"parts": 8, "rows": 1_000_000},
     "matrix product": {"side": 2048, "block": 512},
     "parameter server": {"shards": 4, "rows": 20_000, "steps": 20},
     "nested agents": {"regions": 8, "steps": 4, "agents": 50_000},
+    "agents in one level": {"regions": 8, "steps": 4, "agents": 50_000},
     "I/O-bound calls": {"calls": 64},
 }
 #: For tests, and to warm an engine up.
@@ -44,14 +48,27 @@ TINY: dict[str, dict[str, int]] = {
     "CSV to features": {"files": 4, "rows": 200},
     "image filters": {"images": 4, "side": 32},
     "100,000 small tasks": {"tasks": 200},
+    "100,000 in chunks": {"tasks": 200},
     "shuffle of 2 GB": {"parts": 4, "rows": 1_000},
     "matrix product": {"side": 64, "block": 32},
     "parameter server": {"shards": 2, "rows": 100, "steps": 3},
     "nested agents": {"regions": 2, "steps": 2, "agents": 50},
+    "agents in one level": {"regions": 2, "steps": 2, "agents": 50},
     "I/O-bound calls": {"calls": 8},
 }
 SCALES = {"tiny": TINY, "quick": QUICK, "full": FULL}
 NAMES = tuple(FULL)
+#: How tables name workloads whose own name says too little.
+LABELS = {
+    "100,000 small tasks": "100,000 tasks of 15 µs, each by itself",
+    "100,000 in chunks": "100,000 of them, mapped in chunks",
+    "groupby and join": "groupby and join, 10 M rows",
+    "CSV to features": "48 CSV files to features",
+    "matrix product": "matrix product, 4096²",
+    "nested agents": "agents, nested tasks",
+    "agents in one level": "agents, tasks of one level",
+    "I/O-bound calls": "300 calls of 50 ms, 32 at once",
+}
 #: How many calls are under way at once, in the I/O-bound workload: in all processes of an engine together.
 AT_ONCE = 32
 
@@ -237,6 +254,7 @@ _DIGESTS: dict[str, Callable[[Any], list[float]]] = {
     "image filters": lambda stack: [float(np.abs(image).sum()) for image in stack],
     "matrix product": lambda product: [float(product.sum()), float(product[0, -1]), float(product[-1, 0])],
     "nested agents": lambda found: [float(one.sum()) for one in found],
+    "agents in one level": lambda found: [float(one.sum()) for one in found],
 }
 
 

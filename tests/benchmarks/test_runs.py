@@ -8,7 +8,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 import pytest
 
@@ -20,7 +20,7 @@ from benchmarks.notebook.idioms import IDIOMS
 from benchmarks.ray_perf.runner import ALIAS, wanted
 from benchmarks.session import ROOT, Answers, HostError, Session, environment
 from benchmarks.workloads import __main__ as workloads
-from benchmarks.workloads import idioms, problems
+from benchmarks.workloads import idioms, problems, samples, tables
 from benchmarks.workloads.measured import prepared
 
 pytestmark = pytest.mark.timeout(400)  # processes that import pandas, on a machine that may be slow
@@ -252,3 +252,46 @@ def test_a_workload_without_a_result_says_why(tmp_path: Path, monkeypatch: pytes
     assert row["seconds"] > 0
     assert row["processor"] > 0  # however short it was: its processes wait until they were looked at
     assert row["digest"]
+
+
+def row_of(seconds: float) -> dict[str, Any]:
+    return {"seconds": seconds, "processor": 2 * seconds, "memory": 5_000_000, "digest": [1.0]}
+
+
+def test_a_run_of_workloads_goes_on_where_it_ended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file, document, picture = tmp_path / "run.json", tmp_path / "page.md", tmp_path / "bars.svg"
+    taken: list[tuple[str, str]] = []
+
+    def measured(name: str, workload: str, *_about: object) -> dict[str, Any]:
+        taken.append((workload, name))
+        if (name, workload) == ("multiprocessing", "agents in one level"):
+            return {"error": "no result in 60 s"}
+        return row_of(4.0 if name == "serial" else 2.0 + len(taken) % 3)
+
+    monkeypatch.setattr(workloads, "measure", measured)
+    monkeypatch.setattr(workloads, "ceiling", lambda *_about: row_of(5.0))
+    document.write_text(f"before\n{tables.BEGIN}\nearlier figures\n{tables.END}\nafter\n")
+    command = ["--json", str(file), "--scale", "tiny", "--engines", "serial", "raynb", "multiprocessing", "--resume"]
+    both = ["nested agents", "agents in one level"]
+    assert workloads.main([*command, "--workloads", both[0], "--rounds", "1"]) == 0
+    assert taken == [(both[0], "serial"), (both[0], "raynb")]  # a pool has no nested tasks
+    taken.clear()
+    assert workloads.main([*command, "--workloads", *both, "--rounds", "2"]) == 1
+    assert taken == [
+        *((both[0], name) for name in ("serial", "raynb")),
+        *((both[1], name) for name in ("serial", "raynb", "multiprocessing", "serial", "raynb")),
+    ]
+    taken.clear()
+    shown = ["--no-run", "--json", str(file), "--table", str(document), "--picture", str(picture)]
+    assert workloads.main(shown) == 1
+    assert not taken
+    assert "| agents, nested tasks | 4 |" in document.read_text()
+    assert "no result in 60 s" in document.read_text()
+    assert document.read_text().startswith("before\n")
+    assert document.read_text().endswith("after\n")
+    assert "earlier figures" not in document.read_text()
+    assert picture.read_text().startswith("<svg")
+    with pytest.raises(ValueError, match="no place for the tables"):
+        tables.enter(picture, samples.read(file))
+    with pytest.raises(samples.OtherRunError, match="scale: tiny there, full now"):
+        samples.begin(file, samples.about("full", 2, sys.executable), resume=True)

@@ -70,6 +70,11 @@ class Dask:
     def small_tasks(self, d: p.Data) -> Any:
         return sum(self.client.gather(self.client.map(p.draw, range(d.tasks), batch_size=1000)))
 
+    def chunks(self, d: p.Data) -> Any:
+        import dask.bag as db
+
+        return db.from_sequence(range(d.tasks)).map(p.draw).sum().compute()
+
     def shuffle(self, d: p.Data) -> Any:
         from dask import compute, delayed
 
@@ -95,6 +100,14 @@ class Dask:
         for step in range(d.steps):
             world = [self.client.submit(_moved, region, step) for region in world]
         return self.client.gather(world)
+
+    def level(self, d: p.Data) -> Any:
+        world = p.regions(d)
+        for step in range(d.steps):
+            halves = [half for region in world for half in p.halves(region)]
+            parts = self.client.gather(self.client.map(p.walked, halves, seed=step, pure=False))
+            world = [np.concatenate(parts[at : at + 2]) for at in range(0, len(parts), 2)]
+        return world
 
     def calls(self, d: p.Data) -> Any:
         parts = [d.urls[at :: self.workers] for at in range(self.workers)]

@@ -67,6 +67,9 @@ class Ipyparallel:
         return np.concatenate(list(self.view.map_sync(p.filtered, parts)))
 
     def small_tasks(self, d: p.Data) -> Any:
+        return sum(self.view.map_sync(p.draw, range(d.tasks)))
+
+    def chunks(self, d: p.Data) -> Any:
         return sum(self.view.map_sync(p.draw, range(d.tasks), chunksize=1000))
 
     def shuffle(self, d: p.Data) -> Any:
@@ -90,8 +93,8 @@ class Ipyparallel:
             weights = weights - np.mean([part for result in sent for part in result.get()], axis=0)
         return weights
 
-    def agents(self, d: p.Data) -> Any:
-        world = p.regions(d)  # engines submit nothing: the parts of nested tasks are tasks instead
+    def level(self, d: p.Data) -> Any:
+        world = p.regions(d)
         for step in range(d.steps):
             halves = [half for region in world for half in p.halves(region)]
             parts = list(self.view.map_sync(p.walked, halves, [step] * len(halves)))

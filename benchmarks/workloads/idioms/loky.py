@@ -46,6 +46,9 @@ class Joblib:
         return np.concatenate(Parallel(n_jobs=self.workers)(delayed(p.filtered)(part) for part in parts))
 
     def small_tasks(self, d: p.Data) -> Any:
+        return sum(Parallel(n_jobs=self.workers, batch_size=1)(delayed(p.draw)(seed) for seed in range(d.tasks)))
+
+    def chunks(self, d: p.Data) -> Any:
         return sum(Parallel(n_jobs=self.workers)(delayed(p.draw)(seed) for seed in range(d.tasks)))
 
     def shuffle(self, d: p.Data) -> Any:
@@ -68,8 +71,8 @@ class Joblib:
                 weights -= np.mean(parallel(delayed(p.gradient)(weights, X, y) for X, y in d.data), axis=0)
         return weights
 
-    def agents(self, d: p.Data) -> Any:
-        world = p.regions(d)  # nested tasks would run in turn: their parts are tasks instead
+    def level(self, d: p.Data) -> Any:
+        world = p.regions(d)
         with Parallel(n_jobs=self.workers) as parallel:
             for step in range(d.steps):
                 parts = parallel(delayed(p.walked)(half, step) for region in world for half in p.halves(region))

@@ -44,6 +44,9 @@ class Multiprocessing:
         return np.concatenate(self.pool.map(p.filtered, parts, chunksize=1))
 
     def small_tasks(self, d: p.Data) -> Any:
+        return sum(self.pool.map(p.draw, range(d.tasks), chunksize=1))
+
+    def chunks(self, d: p.Data) -> Any:
         return sum(self.pool.map(p.draw, range(d.tasks)))
 
     def shuffle(self, d: p.Data) -> Any:
@@ -62,8 +65,8 @@ class Multiprocessing:
             weights -= np.mean(self.pool.starmap(p.gradient, [(weights, X, y) for X, y in d.data]), axis=0)
         return weights
 
-    def agents(self, d: p.Data) -> Any:
-        world = p.regions(d)  # a pool has no nested tasks: their parts are tasks instead
+    def level(self, d: p.Data) -> Any:
+        world = p.regions(d)
         for step in range(d.steps):
             parts = self.pool.starmap(p.walked, [(half, step) for region in world for half in p.halves(region)])
             world = [np.concatenate(parts[at : at + 2]) for at in range(0, len(parts), 2)]

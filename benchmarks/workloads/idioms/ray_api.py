@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 import time
 from typing import Any
@@ -13,6 +14,8 @@ from benchmarks.workloads import problems as p
 
 class Raynb:
     """raynb's embedded engine."""
+
+    pool: Any = None
 
     def start(self, workers: int) -> None:
         import raynb as ray
@@ -30,6 +33,12 @@ class Raynb:
 
     def stop(self) -> None:
         self.ray.shutdown()
+
+    def _pool(self) -> Any:
+        """Returns the pool that the warm-up has started, as `multiprocessing`'s is when the clock starts."""
+        if self.pool is None:
+            self.pool = importlib.import_module(f"{self.ray.__name__}.util.multiprocessing").Pool(self.workers)
+        return self.pool
 
     def grid_search(self, d: p.Data) -> Any:
         import joblib
@@ -58,6 +67,9 @@ class Raynb:
     def small_tasks(self, d: p.Data) -> Any:
         draw = self.ray.remote(p.draw)
         return sum(self.ray.get([draw.remote(seed) for seed in range(d.tasks)]))
+
+    def chunks(self, d: p.Data) -> Any:
+        return sum(self._pool().map(p.draw, range(d.tasks)))
 
     def shuffle(self, d: p.Data) -> Any:
         mapped = self.ray.remote(p.mapped).options(num_returns=d.parts)
@@ -103,6 +115,13 @@ class Raynb:
         for step in range(d.steps):
             world = [moved.remote(region, step) for region in world]
         return ray.get(world)
+
+    def level(self, d: p.Data) -> Any:
+        walked, world = self.ray.remote(p.walked), p.regions(d)
+        for step in range(d.steps):
+            parts = self.ray.get([walked.remote(half, step) for region in world for half in p.halves(region)])
+            world = [np.concatenate(parts[at : at + 2]) for at in range(0, len(parts), 2)]
+        return world
 
     def calls(self, d: p.Data) -> Any:
         ray = self.ray

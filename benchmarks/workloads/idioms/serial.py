@@ -35,6 +35,9 @@ class Serial:
     def small_tasks(self, d: p.Data) -> Any:
         return sum(p.draw(seed) for seed in range(d.tasks))
 
+    def chunks(self, d: p.Data) -> Any:
+        return sum(p.draw(seed) for seed in range(d.tasks))
+
     def shuffle(self, d: p.Data) -> Any:
         made = [p.mapped(number, d.rows, d.parts) for number in range(d.parts)]
         return [p.reduced(*pieces) for pieces in zip(*made)]
@@ -49,6 +52,12 @@ class Serial:
         return weights
 
     def agents(self, d: p.Data) -> Any:
+        world = p.regions(d)
+        for step in range(d.steps):
+            world = [np.concatenate([p.walked(half, step) for half in p.halves(region)]) for region in world]
+        return world
+
+    def level(self, d: p.Data) -> Any:
         world = p.regions(d)
         for step in range(d.steps):
             world = [np.concatenate([p.walked(half, step) for half in p.halves(region)]) for region in world]
