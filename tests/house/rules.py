@@ -111,7 +111,8 @@ THIRD_PARTY: dict[str, set[str]] = {
             "raynb.engine.cluster.places", "raynb.engine.cluster.rays", "raynb.engine.cluster.refs",
             "raynb.engine.cluster.rows.sweeping",
             "raynb.engine.cluster.shipping", "raynb.engine.cluster.submission",
-            "raynb.engine.cluster.on_worker.runner", "raynb.engine.cluster.on_worker.workers",
+            "raynb.engine.cluster.on_worker.ending", "raynb.engine.cluster.on_worker.runner",
+            "raynb.engine.cluster.on_worker.workers",
             "raynb.engine.cluster.control", "raynb.base.ray_names.hook"},
     "pytest": {"raynb.testing.plugin"},
     "raynb_pytest": {"raynb.testing.plugin"},  # the plugin's other half, beside the package

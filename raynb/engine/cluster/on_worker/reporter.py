@@ -155,16 +155,18 @@ class Reporter:
             self._asleep = False
             self._changed.notify()
 
-    def began(self, task: int) -> None:
+    def began(self, task: int, at: float) -> None:
         """A task begins; reported on its own only if it runs for longer than a batch is gathered."""
-        self._fresh[task] = time.time()
-        self._wake()
+        self._fresh[task] = at
+        if self._asleep:
+            self._wake()
 
     def ended(self, event: tuple[Any, ...]) -> None:
         """Queues the end of a task, and wakes the sender."""
         self._fresh.pop(event[1], None)
         self._rows.append(event)
-        self._wake()
+        if self._asleep or len(self._rows) >= FULL_EVENTS:
+            self._wake()
 
     def _wake(self) -> None:
         if self._asleep or len(self._rows) >= FULL_EVENTS:

@@ -22,7 +22,7 @@ from raynb.base.rows import CANCELLED, FAILED, FINISHED
 from raynb.base.spec import DYNAMIC, STREAMING, ActorSpec, TaskOptions
 from raynb.engine.cluster import bridge, rays
 from raynb.engine.cluster.bridge import Broken, Failure, FailureToRetry, Value
-from raynb.engine.cluster.on_worker import timeouts
+from raynb.engine.cluster.on_worker import ending, timeouts
 from raynb.engine.cluster.on_worker.workers import RunningCall, WorkerAdapter, end_child, engine_of, running
 from raynb.engine.cluster.submission import (
     DEBUGGABLE,
@@ -36,7 +36,7 @@ from raynb.engine.cluster.submission import (
     opened,
 )
 from raynb.run import failures, methods, returns
-from raynb.serde import errors, pickling, results
+from raynb.serde import errors, functions, pickling, results
 
 #: What must reach Ray as it is: its own ways to end a task or a process.
 PASS = (KeyboardInterrupt, SystemExit, theirs.AsyncioActorExit, theirs.TaskCancelledError)
@@ -90,7 +90,7 @@ class Bare(Arrived):
         host = self.host = the_host[0]()
         static, spec, number = host._raynb_static, host.spec, rays.number_here()
         options = bare_options(spec.class_name, method)
-        self.call = ClusterCall(static.nonce, number, number, 0, options, static.namespace, actor=spec.actor_id)
+        self.call = ClusterCall(static.nonce, number, number, 0, options, static.namespace, 0, None, spec.actor_id)
         self.plain = self.args = self.definition = None
         self.deps = ()
 
@@ -102,18 +102,20 @@ class ClusterTask:
     as a `Failure`.
     """
 
+    __slots__ = ("_token", "arrived", "call", "engine", "fetched", "now", "ran", "size", "started")
+
     def __init__(self, arrived: Arrived, spec: ActorSpec | None = None) -> None:
         self.arrived = arrived
         self.call = call = arrived.call
         self.engine: WorkerAdapter = engine_of(call)
-        self.now = RunningCall(call, spec, self.engine.reporter_for(call.to))
+        self.now = RunningCall(call, spec, self.engine.reporter_for(call.to) if call.to else self.engine.reporter)
         self.size = 0
         self.started = self.fetched = self.ran = time.time()
         self._token: Any = None
 
     def __enter__(self) -> ClusterTask:
         self._token = running.set(self.now)
-        self.engine.begin(self.now)
+        self.engine.begin(self.now, self.started)
         return self
 
     def __exit__(self, kind: object, raised: BaseException | None, traceback: object) -> None:
@@ -125,13 +127,13 @@ class ClusterTask:
                 self._end(FINISHED, "", "")  # nobody wants the rest
             elif isinstance(raised, SystemExit) and self.now.actor is None:
                 raise self._left(raised) from None
-            elif isinstance(raised, PASS) or _is_cancelled(raised, self.now.left):
+            elif isinstance(raised, PASS) or ending.is_cancelled(raised, self.now.left):
                 cancelled = isinstance(raised, (KeyboardInterrupt, theirs.TaskCancelledError, asyncio.CancelledError))
                 self._end(CANCELLED if cancelled else FAILED, type(raised).__name__, str(raised))
                 if isinstance(raised, SystemExit):
                     self.now.reporter.flush()
                     if self.now.actor is not None and self.now.actor.is_async:
-                        _leave_loop(raised.code)
+                        ending.leave_loop(raised.code)
             elif not isinstance(raised, Failure):
                 raise self._failure(raised) from None
         finally:
@@ -182,8 +184,10 @@ class ClusterTask:
         """Loads the arguments; the error of an argument is the task's own."""
         arrived = self.arrived
         if arrived.plain is not None:
-            deps = [self.engine.unpack(dep) for dep in arrived.deps]
+            deps = [self.engine.unpack(dep) for dep in arrived.deps] if arrived.deps else ()
             found = pickling.unpack_args(arrived.plain, (), deps)
+        elif arrived.args is None:
+            return [], {}
         else:
             found = self.engine.arguments(arrived.args, arrived.deps)
         self.fetched = time.time()
@@ -192,6 +196,9 @@ class ClusterTask:
     def value(self, result: object) -> Any:
         """Returns a result as it lies in Ray's store: plain values as they are."""
         end_child()
+        return self._value(result)
+
+    def _value(self, result: object) -> object:
         mark = self.now.reporter.mark(self.now)
         if mark is None and pickling.is_plain(result):
             self.size += sys.getsizeof(result)
@@ -203,15 +210,19 @@ class ClusterTask:
     def results(self, result: object) -> Any:
         """Returns what Ray is to store: a value, or a list of them for several returns."""
         end_child()
+        now = self.now
         self._finish()
         self.ran = time.time()
         count = self.call.options.num_returns
+        if count == 1 and not now.printed and now.heard == now.reporter.heard and pickling.is_plain(result):
+            self.size += sys.getsizeof(result)  # as `_value` does, and most calls need nothing else
+            return result
         if count == DYNAMIC:
             items, broken = returns.items_of(result, self.call.options.name, "dynamic"), self._part
             made = returns.dynamic(items, self.call.options, self._put, lambda e: self.engine.put_error(broken(e)[0]))
             return self.value(DynamicObjectRefGenerator(made))
         if count == 1 and not inspect.isgenerator(result):
-            return self.value(result)
+            return self._value(result)
         values = returns.each(result, self.call.options, self.value, self._broken)
         return values[0] if count == 1 else values if count else None
 
@@ -230,33 +241,11 @@ class ClusterTask:
                       self.now.reporter.mark(self.now))  # fmt: skip
 
 
-def _is_cancelled(raised: BaseException, left: bool) -> bool:
-    """Returns whether this is a cancel of Ray's, or of a prompt (``left``); anything else, nobody would retrieve."""
-    if left or not isinstance(raised, asyncio.CancelledError):
-        return isinstance(raised, asyncio.CancelledError)
-    try:
-        task = asyncio.current_task()
-    except RuntimeError:  # no event loop runs here
-        return False
-    return task is not None and (sys.version_info < (3, 11) or task.cancelling() > 0)
-
-
-def _leave_loop(code: object) -> None:
-    """Ends the process of an async actor as ``sys.exit(code)`` asks. On Ray's event loop a SystemExit ends the loop
-    and nothing else: calls would wait for ever."""
-    if code is None or code == 0:
-        ray.actor.exit_actor()  # a wish to end, and no crash
-    if not isinstance(code, int):
-        print(code, file=sys.__stderr__, flush=True)
-        code = 1
-    os._exit(code)
-
-
 # -- tasks -------------------------------------------------------------------------------------
 def entry(static: Static, streams: bool, name: str) -> Callable[..., Any]:
     """Returns the function that Ray stores for one definition of ours. It travels by value, with the definition."""
 
-    def run(head: bytes, *rest: object) -> Any:
+    def run(head: bytes, *rest: object) -> object:
         return run_task(static, head, rest)
 
     def stream(head: bytes, *rest: object) -> Any:
@@ -267,13 +256,18 @@ def entry(static: Static, streams: bool, name: str) -> Callable[..., Any]:
     return made
 
 
-def run_task(static: Static, head: bytes, rest: Sequence[Any]) -> Any:
+def run_task(static: Static, head: bytes, rest: Sequence[Any]) -> object:
     """Runs a raynb task; Ray calls it."""
     arrived = Arrived(static, head, rest)
-    with ClusterTask(arrived) as task, timeouts.limited(arrived.call.options.timeout):
-        function = task.engine.function(static, arrived.definition)
-        given, named = task.arguments()
-        return task.results(function(*given, **named))
+    seconds = arrived.call.options.timeout
+    with ClusterTask(arrived) as task:
+        return timeouts.within(seconds, _ran, static, arrived, task) if seconds else _ran(static, arrived, task)
+
+
+def _ran(static: Static, arrived: Arrived, task: ClusterTask) -> object:
+    function = task.engine.function(static, arrived.definition)
+    given, named = task.arguments()
+    return task.results(function(*given, **named))
 
 
 def stream_task(static: Static, head: bytes, rest: Sequence[Any]) -> Any:
@@ -331,7 +325,7 @@ class Host:
         finally:
             self._reporter.flush()
 
-    def _raynb_call_2(self, head: bytes, *rest: object) -> Any:
+    def _raynb_call_2(self, head: bytes, *rest: object) -> object:
         return _run(self, _arrived(self, head, rest))
 
     def _raynb_stream(self, head: bytes, *rest: object) -> Any:
@@ -346,19 +340,25 @@ class Host:
 
 # Functions, and no methods: Ray wraps every method of an actor's class, for its tracing.
 def _method(host: Host, name: str) -> Callable[..., Any]:
-    return methods.bound(host.instance, name, ray.actor.exit_actor)
+    found: Callable[..., Any] = functions.method(host.instance, name) if not name.startswith("__ray_") else \
+        methods.bound(host.instance, name, ray.actor.exit_actor)  # fmt: skip
+    return found
 
 
 def _arrived(host: Host, head: bytes, rest: Sequence[object]) -> Arrived:
     return Arrived(host._raynb_static, head, rest, host.spec.actor_id)
 
 
-def _run(host: Host, arrived: Arrived) -> Any:
+def _run(host: Host, arrived: Arrived) -> object:
     """Runs a call of a sync actor; Ray calls it."""
-    options = arrived.call.options
-    with ClusterTask(arrived, host.spec) as task, timeouts.limited(options.timeout):
-        given, named = task.arguments()
-        return task.results(_method(host, options.function)(*given, **named))
+    seconds = arrived.call.options.timeout
+    with ClusterTask(arrived, host.spec) as task:
+        return timeouts.within(seconds, _answered, host, task) if seconds else _answered(host, task)
+
+
+def _answered(host: Host, task: ClusterTask) -> object:
+    given, named = task.arguments()
+    return task.results(_method(host, task.call.options.function)(*given, **named))
 
 
 async def _run_async(host: Host, arrived: Arrived) -> Any:

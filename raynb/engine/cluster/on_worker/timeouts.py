@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from raynb.exceptions import TaskTimeoutError
@@ -39,6 +39,12 @@ def _alarmed(seconds: float) -> Iterator[None]:
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, before)
+
+
+def within(seconds: float, function: Callable[..., object], *given: object) -> object:
+    """Calls a function with what is ``given``; `TaskTimeoutError` is raised in it after so many seconds."""
+    with limited(seconds):
+        return function(*given)
 
 
 async def in_time(result: Any, seconds: float | None) -> Any:

@@ -247,8 +247,10 @@ class WorkerAdapter(Adapter):
         return found
 
     # -- running -------------------------------------------------------------------------------
-    def begin(self, now: RunningCall) -> None:
-        """Prepares the process for a task: the notebook's surroundings, and the task as the latest one."""
+    def begin(self, now: RunningCall, at: float) -> None:
+        """Prepares the process for a task (begun ``at``): the notebook's surroundings, and the task as the latest one.
+
+        """
         global _latest
         _latest = now
         options = now.call.options
@@ -257,16 +259,18 @@ class WorkerAdapter(Adapter):
             if blob is not None:
                 apply_surroundings(options.surroundings, blob, dict(options.runtime_env))
         reporter = now.reporter
-        reporter.after(now.call.said)
+        if now.call.said is not None:
+            reporter.after(now.call.said)
         now.heard = reporter.heard
         while bridge.marks:  # of its arguments: the tasks that made them have printed something
             reporter.after(bridge.marks.popitem()[1])
-        reporter.began(now.call.task)
+        reporter.began(now.call.task, at)
 
     def end(self, now: RunningCall) -> None:
         """Releases refs after a task."""
         global _latest
-        self.drain_log()
+        if self.ref_log:
+            self.drain_log()
         if _latest is now:
             _latest = None
 
