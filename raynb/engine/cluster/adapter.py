@@ -8,6 +8,7 @@ import os
 import pickle
 import time
 from collections.abc import Sequence
+from itertools import islice
 from typing import Any
 
 import ray
@@ -73,9 +74,11 @@ class ClusterObjects:
         """Waits for the values (seconds; None: for ever) and returns them; raises the first error."""
         self._engine.check_alive()
         self._refs.drain_log()
-        natives = [self._refs.native(ref) for ref in refs]
-        deadline = None if timeout is None else _now() + timeout
-        first = LOOK_SECONDS if timeout is None else min(LOOK_SECONDS, timeout)
+        natives = self._refs.natives_of(refs)
+        if timeout is None:
+            deadline, first = None, LOOK_SECONDS
+        else:
+            deadline, first = _now() + timeout, min(LOOK_SECONDS, timeout)
         try:
             values = rays.get(natives, timeout=first)
         except theirs.GetTimeoutError:
@@ -159,12 +162,9 @@ class ClusterObjects:
         """Waits until ``num_returns`` objects are ready or ``timeout`` seconds are over; returns (ready, not ready)."""
         self._engine.check_alive()
         self._refs.drain_log()
-        natives = [self._refs.native(ref) for ref in refs]
+        natives = self._refs.natives_of(refs)
         deadline = None if timeout is None else _now() + timeout
-        over = None
-        missing = Missing(num_returns, tuple(ref._id for ref in refs))
-        if slot.on_wait is not None and timeout != 0:
-            over = slot.on_wait(missing)
+        over = missing = None
         try:
             while True:
                 left = LOOK_SECONDS if deadline is None else max(0, min(LOOK_SECONDS, deadline - _now()))
@@ -173,9 +173,13 @@ class ClusterObjects:
                     # Ray picks any; the first ones are wanted, up to the last of those it picked.
                     last = max(map(natives.index, ready))
                     ready, _ = rays.wait(natives[: last + 1], num_returns=last + 1, timeout=0, fetch_local=fetch_local)
-                missing.left = num_returns - len(ready)
-                if missing.left <= 0 or (deadline is not None and _now() >= deadline):
+                if missing is not None:
+                    missing.left = num_returns - len(ready)
+                if len(ready) >= num_returns or (deadline is not None and _now() >= deadline):
                     break
+                if missing is None:  # it really waits
+                    missing = Missing(num_returns - len(ready), tuple(ref._id for ref in refs))
+                    over = slot.on_wait(missing) if slot.on_wait is not None else None
                 aside = missing.step_aside()
                 deadline = None if deadline is None else deadline + aside
                 self._engine.check_alive()
@@ -190,10 +194,12 @@ class ClusterObjects:
         if ready == natives[: len(ready)]:
             count = min(num_returns, len(ready))
             return list(refs[:count]), list(refs[count:])
-        there = set(ready)
-        places = [place for place, native in enumerate(natives) if native in there][:num_returns]
-        chosen = set(places)
-        return [refs[place] for place in places], [ref for place, ref in enumerate(refs) if place not in chosen]
+        there, count = set(ready), min(num_returns, len(ready))
+        places = list(islice((place for place, native in enumerate(natives) if native in there), count))
+        rest = list(refs)
+        for place in reversed(places):
+            del rest[place]
+        return [refs[place] for place in places], rest
 
     def future(self, ref: ObjectRef[object]) -> concurrent.futures.Future[Any]:
         """Returns a future of the object's value."""

@@ -48,14 +48,14 @@ class Refs:
         if not log:
             return
         with self.lock:
-            touched = set()
+            touched = {}
             for change in taken_from(log):
                 identity = change if change >= 0 else ~change
                 entry = self.natives.get(identity)
                 if entry is not None:
                     entry[1] += 1 if change < 0 else -1
-                    touched.add(identity)
-            low = [identity for identity in touched if self.natives[identity][1] <= 0]
+                    touched[identity] = entry
+            low = [identity for identity, entry in touched.items() if entry[1] <= 0]
             gone = [self.natives.pop(identity) for identity in low]
         del gone  # outside the lock: Ray's destructors take locks of their own
         self._side.dropped(low)
@@ -84,6 +84,12 @@ class Refs:
             ref._engine.check_alive()
             raise RuntimeGoneError(f"{ref!r} belongs to another raynb runtime; get() its value there first.")
         return self.natives[ref._id][0]
+
+    def natives_of(self, refs: Sequence[ObjectRef[object]]) -> list[Any]:
+        """Returns Ray's refs behind many refs: what `native` returns of each."""
+        engine, table = self.engine, self.natives
+        found = [table[ref._id][0] for ref in refs if ref._engine is engine]
+        return found if len(found) == len(refs) else [self.native(ref) for ref in refs]
 
     def native_by_id(self, identity: int) -> Any:
         """Returns Ray's ref, or actor handle, of one of our ids."""
