@@ -8,16 +8,22 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import inspect
 import sys
 import threading
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import ray
-from ray.actor import ActorMethod
+from ray.actor import ActorHandle, ActorMethod
 
 from raynb.base.process import trace
 from raynb.engine.notices import Hearers, Say
+
+try:
+    from ray._common.signature import DUMMY_TYPE
+except ImportError:  # an older Ray, whose calls are none of those that `quick_call` knows
+    DUMMY_TYPE = b""
 
 
 def bare(function: Any) -> Any:
@@ -60,6 +66,61 @@ def call(handle: object, name: str, args: Sequence[object], options: dict[str, A
 
 
 _call: Callable[..., Any] = bare(ActorMethod._remote)
+#: What `quick_call` was written for. Where Ray's function takes something else, Ray's function makes every call.
+_CALL_PARAMETERS = (
+    "self", "method_name", "args", "kwargs", "name", "num_returns", "max_task_retries", "retry_exceptions",
+    "concurrency_group_name", "generator_backpressure_num_objects", "num_objects_per_yield", "enable_task_events",
+    "tensor_transport", "labels",
+)  # fmt: skip
+
+
+#: A function of an actor's handle and arguments that calls one of its methods.
+Call = Callable[[Any, Sequence[object]], Any]
+
+
+@functools.cache
+def _is_known() -> bool:
+    taken = inspect.signature(ActorHandle._actor_method_call).parameters
+    return tuple(taken) == _CALL_PARAMETERS and bool(DUMMY_TYPE)
+
+
+def quick_call(handle: Any, name: str, options: dict[str, Any]) -> Call | None:
+    """Returns a function of an actor's handle and arguments that calls one method, as `call` with these options does.
+
+    Ray finds out anew for each call what is the same for all calls of a method, and matches our arguments with
+    ``*args``: that takes as long as handing the call to its core does.
+
+    Returns:
+        None where only Ray itself can make the call. None of the arguments may be a ref.
+    """
+    unknown = options.keys() - {"name", "num_returns", "max_task_retries", "retry_exceptions", "concurrency_group"}
+    if type(handle) is not ActorHandle or unknown or options.get("num_returns") != 1 or not _is_known():
+        return None
+    method = getattr(handle, name)
+    if handle._ray_is_cross_language or method._decorator is not None or method._tensor_transport is not None:
+        return None
+    listed = options.get("retry_exceptions", method._retry_exceptions)
+    allowed = tuple(listed) if isinstance(listed, (list, tuple)) else None
+    retries = options.get("max_task_retries", method._max_task_retries) or 0
+    limit = method._generator_backpressure_num_objects
+    told = (
+        options.get("name", ""), 1, retries, bool(listed), allowed, handle._ray_actor_method_cpus,
+        options.get("concurrency_group", b""), -1 if limit is None else limit, method._num_objects_per_yield,
+        method._enable_task_events, None, None,
+    )  # fmt: skip
+    descriptor, module = handle._ray_function_descriptor[name], ray._private.worker
+
+    def made(handle: Any, args: Sequence[object]) -> object:
+        flat: list[object] = []
+        for arg in args:
+            flat += (DUMMY_TYPE, arg)
+        core = module.global_worker.core_worker
+        try:
+            return core.submit_actor_task(handle._ray_actor_language, handle._ray_actor_id, descriptor, flat, *told)[0]
+        except TypeError:  # an argument that cannot be pickled, or this Ray takes something else after all
+            return call(handle, name, args, options)
+
+    return made
 
 
 def hear_notices(say: Say) -> Callable[[], None]:
@@ -137,6 +198,14 @@ def number_here() -> int:
     return ~int.from_bytes(ray._private.worker.global_worker.core_worker.get_current_task_id().binary()[:8], "little")
 
 
+def is_session(before: object) -> bool:
+    """Returns whether this process is connected to a cluster, and is so since `session` returned ``before``."""
+    worker = ray._private.worker.global_worker
+    if worker.connected and before is not None and getattr(worker, "node", None) is before:
+        return True
+    return is_connected() and session() is before
+
+
 def session() -> Any:
     """Returns what the connection of this process is, to compare: another one after each `ray.init`."""
     worker = ray._private.worker.global_worker
@@ -145,5 +214,6 @@ def session() -> Any:
 
 __all__ = [
     "bare", "call", "cancel", "context", "get", "get_actor", "gpu_ids", "hear_notices", "hex_of", "is_connected",
-    "is_traced", "kill", "number_here", "number_of", "put", "remote", "session", "show_held", "stored", "wait",
+    "is_session", "is_traced", "kill", "number_here", "number_of", "put", "quick_call", "remote", "session",
+    "show_held", "stored", "wait",
 ]  # fmt: skip

@@ -20,6 +20,7 @@ from raynb.base.spec import DYNAMIC, STREAMING, TaskOptions
 from raynb.engine.cluster import bridge, rays, shipping
 from raynb.engine.cluster.bridge import Sealed
 from raynb.engine.cluster.places import RayGroups
+from raynb.engine.cluster.rays import Call
 from raynb.engine.cluster.refs import Refs
 from raynb.engine.cluster.side import Shared
 from raynb.engine.named_later import NamedLater
@@ -78,6 +79,15 @@ def bare_options(class_name: str, method: str) -> TaskOptions:
     return TaskOptions(name=name, function_name=name, function=method, resources=(), max_retries=0)
 
 
+#: What calls of an actor's method have in common: options, their pickle, Ray's options, the name of Ray's method (""
+#: for an actor that plain Ray made), what makes calls without arguments, and what makes others; None where Ray must.
+Method = tuple[TaskOptions, bytes, dict[str, Any], str, "Call | None", "Call | None"]
+
+
+def _usual_call(name: str, given: dict[str, Any]) -> Call:
+    return lambda handle, args: rays.call(handle, name, args, given)
+
+
 def bare_name(method: str) -> str:
     """Returns the name of Ray's method for calls of a method without arguments. No attribute can be called so."""
     return f"{method}()"
@@ -122,8 +132,8 @@ class Submission:
         self._options: OrderedDict[int, tuple[TaskOptions, bytes, Any]] = OrderedDict()
         #: The ``runtime_env`` that brings raynb to nodes without it; None where it is installed.
         self.shipped: dict[str, Any] | None = None
-        #: (actor, id() of options) → options, their pickle, Ray's options and method, and its method for bare calls.
-        self._methods: dict[tuple[int, int], tuple[TaskOptions, bytes, Any, str, str]] = {}
+        #: (actor, id() of options) → what its calls have in common.
+        self._methods: dict[tuple[int, int], Method] = {}
         self._around: set[str] = set()  # surroundings that the cluster has
         #: Actor of ours → what its process was prepared with at its creation. A call that carries nothing finds that.
         self._prepared: OrderedDict[int, int] = OrderedDict()
@@ -213,12 +223,13 @@ class Submission:
             ref = self._refs.own(ids.object_id(task, 1), made.completed())
             self._side.submitted(task, made.completed(), options, actor, False)
             return ObjectRefGenerator(ref, self._engine)
-        natives = made if isinstance(made, list) else [made] if made is not None else []
         # Its refs before its row: a failure with no ref is one that nobody can ask about.
         if count == 1 or count == DYNAMIC:
             refs = [self._refs.own(ids.object_id(task, 1), made)]
-        else:
-            refs = [self._refs.own(ids.object_id(task, n), native_ref) for n, native_ref in enumerate(natives, 1)]
+            self._side.submitted(task, made, options, actor, False)
+            return refs
+        natives = made if isinstance(made, list) else [made] if made is not None else []
+        refs = [self._refs.own(ids.object_id(task, n), native_ref) for n, native_ref in enumerate(natives, 1)]
         self._side.submitted(task, natives[0] if natives else None, options, actor, False)
         return refs
 
@@ -245,14 +256,17 @@ class Submission:
         known = self._methods.get((actor, id(options)))
         if known is None or known[0] is not options:
             known = self._method(handle, actor, options)
-        _, told, given, name, bare = known
-        if bare and packed is pickling.NO_ARGS and self._prepared.get(actor) == self._preparation():
-            return self._call_bare(handle, bare, given, task)
+        _, told, given, name, bare, quick = known
+        if bare is not None and packed is pickling.NO_ARGS and self._prepared.get(actor) == self._preparation():
+            return self._call_bare(handle, bare, task)
         if not name:  # an actor that plain Ray made
             deps = [self._refs.native(ref) for ref in packed.deps]
             args, named = pickling.unpack_args(packed.data, packed.buffers, deps)
             return getattr(handle, options.function).options(**given).remote(*args, **named)
-        return rays.call(handle, name, self.head(told, task, "", packed), given)
+        args = self.head(told, task, "", packed)
+        if quick is not None and not packed.deps:
+            return quick(handle, args)
+        return rays.call(handle, name, args, given)
 
     def _preparation(self) -> int:
         """Returns a number of all that a call does to its worker before it runs: how many setups, and prompts."""
@@ -265,19 +279,19 @@ class Submission:
         if len(self._prepared) > MAX_PREPARED:
             self._prepared.popitem(last=False)
 
-    def _call_bare(self, handle: object, name: str, given: dict[str, Any], task: int) -> Any:
+    def _call_bare(self, handle: object, call: Call, task: int) -> Any:
         """Calls a method and hands Ray no argument, each of which costs as much as the rest of a call of Ray's."""
         later = self.later
         assert later is not None, "asked for in `_method`"
         with later.lock:
-            made = rays.call(handle, name, (), given)
+            made = call(handle, ())
             later.add(rays.number_of(made), task, self._side.here()[1])
         return made
 
-    def _method(self, handle: object, actor: int, options: TaskOptions) -> tuple[TaskOptions, bytes, Any, str, str]:
-        """Returns what calls of an actor's method with these options have in common, and keeps it. Ray's method is ""
-        for an actor that plain Ray made."""
-        name = bare = ""
+    def _method(self, handle: object, actor: int, options: TaskOptions) -> Method:
+        """Returns what calls of an actor's method with these options have in common, and keeps it."""
+        name, bare, quick = "", None, None
+        told, given = self.known(options, bridge.method_options)
         if hasattr(handle, GENERIC_CALL):
             name = GENERIC_STREAM if options.num_returns == STREAMING else options.function
             if not hasattr(handle, name) or name.startswith("__ray_"):
@@ -286,12 +300,14 @@ class Submission:
             usual = bare_options(*options.function_name.rpartition(".")[::2])
             alike = replace(options, max_retries=0, concurrency_group="", key=0, uid=0) == usual
             ours = self.later is not None and ids.process_of(actor) == self._shared.process
-            if alike and ours and not rays.is_traced():
-                bare = bare_name(options.function)
-                bare = bare if type(handle) is ActorHandle and hasattr(handle, bare) else ""
+            if not rays.is_traced():
+                quick = rays.quick_call(handle, name, given)
+                without = bare_name(options.function)
+                if alike and ours and type(handle) is ActorHandle and hasattr(handle, without):
+                    bare = rays.quick_call(handle, without, given) or _usual_call(without, given)
         if len(self._methods) >= MAX_OPTIONS:
             self._methods.clear()
-        known = self._methods[actor, id(options)] = (options, *self.known(options, bridge.method_options), name, bare)
+        known = self._methods[actor, id(options)] = (options, told, given, name, bare, quick)
         return known
 
     # -- cancelling ----------------------------------------------------------------------------
