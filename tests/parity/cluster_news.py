@@ -258,6 +258,7 @@ def of_a_silent_task_no_value_is_fetched_and_no_row_is_written_if_its_worker_has
         assert states == [FINISHED, FAILED]
         told = ("end", tasks[0], FINISHED, (0.0, 0.0, 0.0, 0.0), "", "", 1 << 20)
         reports.take_rows("far-2", 0.0, False, pickle.dumps((0, [told])))
+        reports.close_ended()
         assert list(rows.open) == tasks[1:2]
         assert rows.unread() == 2, "a report and its event"
         look()

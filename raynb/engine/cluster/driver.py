@@ -247,7 +247,7 @@ class ClusterEngine(Adapter):
 
     def check_alive(self) -> None:
         """Raises `RuntimeGoneError` if the runtime was shut down, or Ray is not connected any more."""
-        if self.alive and rays.is_connected() and rays.session() is self._session:
+        if self.alive and rays.is_session(self._session):
             return
         self.alive = False  # somebody called ray.shutdown(), or Ray itself ended
         super().check_alive()
@@ -262,7 +262,8 @@ class ClusterEngine(Adapter):
 
     def _sweep(self) -> None:
         """Looks after silent tasks and unasked failures, on the listener's thread."""
-        steps = (self.refs.drain_log, self._failures.look, rays.show_held, self._controls.insist, self._sweeper.look)
+        steps = (self.refs.drain_log, self._failures.look, rays.show_held, self._reports.close_ended,
+                 self._controls.insist, self._sweeper.look)  # fmt: skip
         for step in steps:  # an error of one must not keep the others from their turn
             guarded("looking after the cluster's tasks", step)
 

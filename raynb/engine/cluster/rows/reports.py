@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pickle
 import time
-from collections import OrderedDict
+from collections import OrderedDict, deque
 from collections.abc import Callable
 from typing import Any
 
@@ -33,6 +33,8 @@ from raynb.engine.named_later import NamedLater
 _now = time.monotonic
 #: Seconds of difference from which on two clocks differ, and a batch was not just on its way.
 SKEW_MIN_SECONDS = 0.25
+#: About as many bytes a report of one task has.
+EVENT_BYTES = 64
 #: Tasks whose submission was not reported yet, and of which something else was.
 MAX_EARLY = 10_000
 
@@ -68,23 +70,30 @@ class Reports:
         rows.on_submitted, rows.worker_gone = self._replay, self._worker_gone
         self._early: OrderedDict[int, list[Any]] = OrderedDict()
         self._rows_taken: dict[str, int] = {}  # reporter → how many rows of it came
+        self._unread: deque[bytes] = deque()  # reports that `close_ended` has not seen
         self._speaks = ""  # whose batch is being taken
         self._to_here = 0.0  # what makes its clock's times this process's monotonic ones
 
     def take_rows(self, worker: str, behind: float, soon: bool, told: bytes) -> None:
-        """Takes a batch of what became of tasks, to be read when somebody looks, or at once.
-
-        The tasks that have ended are open no more either way: else they would look silent until somebody looks.
-        """
+        """Takes a batch of what became of tasks, to be read when somebody looks, or at once."""
         self._rows.enqueue(self._read, worker, behind, told)
         if soon:
             self._rows.read_all()
             return
-        _, events = pickle.loads(told)
-        self._rows.unread_events += len(events)
-        for event in events:
-            if event[:1] == ("end",):
-                self._rows.open.pop(self._later.number_of(event[1]), None)
+        self._rows.unread_events += len(told) // EVENT_BYTES
+        self._unread.append(told)
+
+    def close_ended(self) -> None:
+        """Takes the tasks of unread reports that have ended out of the open ones, of which values were not read.
+
+        Else they would look silent until somebody looks.
+        """
+        while self._unread:
+            told = self._unread.popleft()
+            if self._rows.open:
+                for event in pickle.loads(told)[1]:
+                    if event[:1] == ("end",):
+                        self._rows.open.pop(self._later.number_of(event[1]), None)
 
     def _read(self, worker: str, behind: float, told: bytes) -> None:
         before, events = pickle.loads(told)

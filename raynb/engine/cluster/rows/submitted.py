@@ -132,10 +132,11 @@ class Rows:
 
     def got(self, refs: Sequence[ObjectRef[object]]) -> None:
         """Marks the tasks of values that were read as ended, whether or not their workers have reported it."""
-        tasks = [ids.task_of(ref._id) for ref in refs]
+        tasks = [ref._id >> ids.INDEX_BITS for ref in refs]
+        streams, left = self._streams, self.open
         for task in tasks:
-            if task not in self._streams:  # an item of a stream is not its end
-                self.open.pop(task, None)
+            if task not in streams:  # an item of a stream is not its end
+                left.pop(task, None)
         self.enqueue(Rows._were_read, self, tasks, _now())
 
     def _were_read(self, tasks: list[int], at: float) -> None:
