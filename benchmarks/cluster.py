@@ -1,7 +1,9 @@
 """raynb on a Ray cluster beside plain Ray on the same cluster, in one run.
 
 ``python -m benchmarks.cluster [rounds]`` starts two nodes on this machine and needs a Python with ray and psutil.
-A row's number is the CPU time of driver and cluster together: it hardly depends on what else the machine does.
+A row's number is the CPU time of driver and cluster together: it hardly depends on what else the machine does. What is
+reported of tasks after a row belongs to it, and so does what the idle cluster takes meanwhile, on both sides; the ratio
+is also printed without the latter, which is measured before the rows. The sides take turns at being first.
 """
 
 from __future__ import annotations
@@ -11,6 +13,7 @@ import os
 import sys
 import time
 from collections.abc import Callable
+from statistics import median
 from typing import Any
 
 import numpy
@@ -92,6 +95,13 @@ ROWS: dict[str, Callable[[Any, Any, Any], None]] = {
     "300 tasks one by one": tasks_one_by_one, "20 arrays of 8 MB": arrays,
 }  # fmt: skip
 
+#: How often a row is run for one measurement: the short ones more often, so that no hiccup of Ray's decides.
+TIMES = {"1,000 actor calls": 3, "1,000 actor calls with an argument": 3, "500 actor calls one by one": 3,
+         "wait for 500 one by one": 2, "300 tasks one by one": 3, "20 arrays of 8 MB": 2}  # fmt: skip
+#: Seconds after a row in which its workers report: they gather for one where nobody looks.
+REPORT_SECONDS = 1.2
+IDLE_SECONDS = 4.0
+
 #: A row for which Ray starts more workers than there are CPUs, and the seconds in which it ends them again: that takes
 #: 0.1 to 0.2 s of CPU for each, and would count for whatever row is running by then.
 MANY_WORKERS, END_SECONDS = "10 tasks of 10 tasks", 6.0
@@ -99,14 +109,36 @@ MANY_WORKERS, END_SECONDS = "10 tasks of 10 tasks", 6.0
 _spent: dict[int, float] = {}  # process of the cluster → its CPU seconds when last seen: some end on the way
 
 
-def cpu(program: int) -> float:
-    """Returns the CPU seconds of this process and of every process of the cluster."""
+def cluster_cpu(program: int) -> float:
+    """Returns the CPU seconds of every process of the cluster."""
     for process in psutil.Process(program).children(recursive=True):
         try:
             _spent[process.pid] = sum(process.cpu_times()[:2])
         except psutil.Error:
             continue
-    return sum(os.times()[:2]) + sum(_spent.values())
+    return sum(_spent.values())
+
+
+def measured(program: int, run: Callable[[], None]) -> tuple[float, float, float]:
+    """Returns the CPU seconds of this process and the cluster that ``run`` takes, and its seconds without and with the
+    wait for reports."""
+    cluster, own, began = cluster_cpu(program), sum(os.times()[:2]), time.perf_counter()
+    run()
+    took = time.perf_counter() - began
+    time.sleep(REPORT_SECONDS)
+    own, whole = sum(os.times()[:2]) - own, time.perf_counter() - began
+    return own + cluster_cpu(program) - cluster, took, whole
+
+
+def print_row(row: str, pair: dict[str, list[tuple[float, float, float]]], idle: float) -> None:
+    """Prints the medians of the rounds' ratios; ``idle`` is the CPU seconds that the idle cluster takes in a second."""
+    both = list(zip(pair["ray"], pair["raynb"], strict=True))
+    ratios = [b[0] / a[0] for a, b in both]
+    without = [(b[0] - idle * b[2]) / (a[0] - idle * a[2]) for a, b in both]
+    walls = [b[1] / a[1] for a, b in both]
+    least = min(b[0] for b in pair["raynb"]) / min(a[0] for a in pair["ray"])
+    print(f"{row:36} CPU {median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f}, best of each {least:.2f}, "
+          f"without idle {median(without):.2f}), time {median(walls):.2f}", flush=True)  # fmt: skip
 
 
 def main() -> None:
@@ -121,23 +153,22 @@ def main() -> None:
             sides[name] = (api, f, actor)
             for run in ROWS.values():
                 run(api, f, actor)  # workers started, functions known
-        found: dict[str, dict[str, list[tuple[float, float]]]] = {row: {"ray": [], "raynb": []} for row in ROWS}
-        for _ in range(rounds):
+        time.sleep(END_SECONDS)
+        used, _, whole = measured(bed._program.pid, lambda: time.sleep(IDLE_SECONDS))
+        print(f"idle: {used / whole * 1000:.0f} ms of CPU a second", flush=True)
+        found: dict[str, dict[str, list[tuple[float, float, float]]]] = {row: {"ray": [], "raynb": []} for row in ROWS}
+        for place in range(rounds):
             for row, run in ROWS.items():
-                for name, side in sides.items():
-                    began, spent = time.perf_counter(), cpu(bed._program.pid)
-                    run(*side)
-                    time.sleep(0.3)  # what is reported later belongs to it
-                    used = cpu(bed._program.pid) - spent
-                    found[row][name].append((used, time.perf_counter() - began - 0.3))
+                def repeated(run: Any = run, row: str = row) -> None:
+                    for _ in range(TIMES.get(row, 1)):
+                        run(*sides[name])
+
+                for name in list(sides)[:: 1 if place % 2 else -1]:
+                    found[row][name].append(measured(bed._program.pid, repeated))
                     if row == MANY_WORKERS:
                         time.sleep(END_SECONDS)
         for row, pair in found.items():
-            ratios = [b[0] / a[0] for a, b in zip(pair["ray"], pair["raynb"], strict=True)]
-            walls = [b[1] / a[1] for a, b in zip(pair["ray"], pair["raynb"], strict=True)]
-            least = min(b[0] for b in pair["raynb"]) / min(a[0] for a in pair["ray"])
-            print(f"{row:36} CPU {sorted(ratios)[len(ratios) // 2]:.2f} (best of each {least:.2f}), "
-                  f"time {sorted(walls)[len(walls) // 2]:.2f}", flush=True)  # fmt: skip
+            print_row(row, pair, used / whole)
         print("##", json.dumps(found))
         raynb.shutdown()
     finally:
