@@ -80,7 +80,7 @@ class ClusterObjects:
         else:
             deadline, first = _now() + timeout, min(LOOK_SECONDS, timeout)
         try:
-            values = rays.get(natives, timeout=first)
+            values = rays.read(natives, first)
         except theirs.GetTimeoutError:
             values = self._get_later(natives, refs, timeout, deadline)
         except KeyboardInterrupt:

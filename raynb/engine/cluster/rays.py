@@ -36,6 +36,8 @@ def bare(function: Any) -> Any:
 get: Callable[..., Any] = bare(ray.get)
 put: Callable[..., Any] = bare(ray.put)
 wait: Callable[..., Any] = bare(ray.wait)
+#: Whether this Ray's worker reads as `read` expects: what a task raised is raised there.
+_READS = "return_exceptions" in inspect.signature(ray._private.worker.Worker.get_objects).parameters
 kill: Callable[..., Any] = bare(ray.kill)
 cancel: Callable[..., Any] = bare(ray.cancel)
 get_actor: Callable[..., Any] = bare(ray.get_actor)
@@ -43,6 +45,21 @@ context: Callable[..., Any] = bare(ray.get_runtime_context)
 gpu_ids: Callable[..., Any] = bare(ray.get_gpu_ids)
 _printing = threading.RLock()  # of what Ray gathers to print
 _hearers = Hearers(ray._private.worker, "print_to_stdstream", _printing)
+
+
+def read(natives: list[object], timeout: float) -> list[object]:
+    """Returns the values of refs, as `get` does; in a driver by itself.
+
+    Ray's function looks at each ref for kinds that ours are not, and tells Ray's timeline of every call.
+    """
+    worker = ray._private.worker.global_worker
+    if _READS and worker.connected and worker.mode == ray.SCRIPT_MODE:
+        values: list[object]
+        values, stop_at = worker.get_objects(natives, timeout)
+        if not stop_at:  # at a breakpoint of Ray's own debugger
+            return values
+    values = get(natives, timeout=timeout)
+    return values
 
 
 def is_connected() -> bool:
@@ -214,6 +231,6 @@ def session() -> Any:
 
 __all__ = [
     "bare", "call", "cancel", "context", "get", "get_actor", "gpu_ids", "hear_notices", "hex_of", "is_connected",
-    "is_session", "is_traced", "kill", "number_here", "number_of", "put", "quick_call", "remote", "session",
+    "is_session", "is_traced", "kill", "number_here", "number_of", "put", "quick_call", "read", "remote", "session",
     "show_held", "stored", "wait",
 ]  # fmt: skip
