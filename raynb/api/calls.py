@@ -16,7 +16,7 @@ from raynb.api.remote_function import RemoteFunction
 from raynb.base import unshown
 from raynb.base.engine import current
 from raynb.base.ids import ACTOR_BIT, task_of
-from raynb.base.process import headroom, stale
+from raynb.base.process import stale
 from raynb.base.ref import ObjectRef, ObjectRefGenerator, foreign, foreign_handles, is_ref, ours
 from raynb.exceptions import RuntimeGoneError
 from raynb.serde import pickling
@@ -164,12 +164,11 @@ def put(value: Any, *, _owner: Any = None, _tensor_transport: Any = None) -> Obj
         packed = pickling.pack(value)
     except MemoryError:
         raise
-    except RecursionError:
-        headroom.check()  # it is the caller's stack that is full, not the value that is deep
-        raise TypeError(f"Could not serialize the put value of type {type(value)}: nested too deeply") from None
     except Exception as error:
         if pickling.struck(value, error):
             raise
+        if pickling.is_too_deep(error):
+            raise TypeError(f"Could not serialize the put value of type {type(value)}: nested too deeply") from None
         path = pickling._culprit(value, "the put value")
         raise TypeError(f"Could not serialize {path} (of type {type(value).__qualname__}): {error}") from error
     engine = current()
@@ -226,13 +225,7 @@ def wait(
         pass
     else:
         if (timeout is None or timeout >= 0) and 0 < num_returns <= len(ids) and _are_distinct(refs, ids):
-            engine = refs[0]._engine
-            if set(map(_engine_of, refs)) != {engine}:
-                for ref in refs:
-                    if ref._engine is not engine:
-                        ref._engine.check_alive()
-                        engine.check_alive()
-                        raise RuntimeGoneError(f"{ref!r} belongs to another raynb runtime; wait for it there.")
+            _check_runtime(refs)
             return _wait_distinct(refs, num_returns, timeout, fetch_local)
     return _wait_checked(refs, num_returns, timeout, fetch_local)
 
@@ -256,11 +249,23 @@ def _wait_checked(
         raise ValueError(f"Invalid number of objects to return {num_returns}.")
     if num_returns > len(refs):
         raise ValueError("num_returns cannot be greater than the number of ray_waitables provided to ray.wait.")
+    _check_runtime(refs)  # refs of two runtimes may have one number
     if any(isinstance(ref, ObjectRefGenerator) for ref in refs):
         from raynb.api.streams import wait_mixed
 
         return wait_mixed(refs, num_returns, timeout, fetch_local)
     return _wait_on(refs, num_returns, timeout, fetch_local)
+
+
+def _check_runtime(refs: Sequence[Any]) -> None:
+    """Refuses refs and generators of several runtimes."""
+    engine = refs[0]._engine
+    if set(map(_engine_of, refs)) != {engine}:
+        for ref in refs:
+            if ref._engine is not engine:
+                ref._engine.check_alive()
+                engine.check_alive()
+                raise RuntimeGoneError(f"{ref!r} belongs to another raynb runtime; wait for it there.")
 
 
 def _wait_on(

@@ -9,7 +9,6 @@ from typing import Any
 import cloudpickle
 
 from raynb.base.engine import Packed
-from raynb.base.process import headroom
 from raynb.serde import pickling
 
 
@@ -25,8 +24,7 @@ def definition(function: object, name: str) -> tuple[str, Packed, float]:
     except MemoryError:
         raise
     except Exception as error:
-        if isinstance(error, RecursionError) or "recursion" in str(error):
-            headroom.check()  # it may be the caller's stack that is full
+        pickling.is_too_deep(error)
         if pickling.struck(function, error):
             raise
         path = pickling._culprit(function, name)

@@ -326,8 +326,7 @@ def pack_args(args: tuple[Any, ...], kwargs: dict[str, Any], owner: str) -> Pack
     except Exception as error:
         if struck(whole, error):
             raise
-        if isinstance(error, RecursionError) or "recursion" in str(error):
-            headroom.check()  # it may be the caller's stack that is full
+        if is_too_deep(error):
             raise TypeError(f"Could not serialize the arguments for {owner}: nested too deeply to be pickled") from None
         raise _blame(args, kwargs, owner, str(error)) from error
     return Packed(data, buffers, deps, refs, began)
@@ -355,10 +354,22 @@ def can_pickle(value: object) -> bool:
     return True
 
 
+def is_too_deep(error: Exception) -> bool:
+    """Returns whether an error of pickling says that a value is nested too deeply.
+
+    Raises:
+        RecursionError: it may be that the caller's stack was full.
+    """
+    told = isinstance(error, RecursionError) or "recursion" in str(error)
+    if told:
+        headroom.check(headroom.PICKLING_FRAMES)
+    return told
+
+
 def struck(value: object, error: Exception) -> bool:
     """Returns whether what was raised while this was pickled fell in from outside: the handler of a signal
-    raised it, say. It may strike the attempts that find out, too."""
-    return shelter.fell_in(error) and any(can_pickle(value) for _ in range(3))
+    raised it, say. An asynchronous exception does not tell; it may strike the attempts that find out, too."""
+    return shelter.was_sent(error) or (shelter.fell_in(error) and any(can_pickle(value) for _ in range(3)))
 
 
 def _culprit(value: object, path: str) -> str:

@@ -154,6 +154,10 @@ def test_f56_an_old_ref_or_handle_is_refused_in_every_place_it_can_sit(local_mod
             except Exception as error:
                 said[what] = repr(error)
         assert not said
+        twin = next(ref for ref in new if ref._id == old.parts[0]._id)
+        for both in ([twin, old.parts[0]], [old.parts[0], twin]):
+            with pytest.raises(RuntimeGoneError):
+                ray.wait(both, num_returns=2, timeout=5)
         remove_placement_group(taken)
         assert ray.get(total.remote(new[:2]), timeout=60) == 3  # nothing was broken by asking
         assert ray.get(ask.remote({"h": bob}), timeout=60) == "bob"

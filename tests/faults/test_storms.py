@@ -52,6 +52,7 @@ def test_a_full_stack_leaves_everything_as_it_was(ray: Any) -> None:
         yield from range(3)
 
     streams = [count.remote() for _ in range(300)]
+    doomed = Actor.options(num_cpus=0).remote()
     loop = asyncio.new_event_loop()
     runtime: Any = engine.current()
 
@@ -73,7 +74,8 @@ def test_a_full_stack_leaves_everything_as_it_was(ray: Any) -> None:
         lambda: echo.remote(1), lambda: ray.get(kept[-1]), lambda: ray.wait(kept[-2:]), lambda: ray.put(1),
         lambda: kept.pop(), lambda: actor.say.remote(1), lambda: ray.get(echo.remote(2)),
         lambda: step(echo.remote(3).__await__()), lambda: ray.get(next(streams.pop())),
-        lambda: ray.cancel(echo.remote(4)),
+        lambda: ray.cancel(echo.remote(4)), lambda: ray.put([kept[0], {"a": kept[1]}]), lambda: echo.remote([kept[0]]),
+        lambda: ray.remote(lambda: kept[0]).remote(), lambda: ray.kill(doomed),
     )  # fmt: skip
     here = len(__import__("inspect").stack(0))
     for call in calls:
@@ -81,7 +83,7 @@ def test_a_full_stack_leaves_everything_as_it_was(ray: Any) -> None:
         for left in range(200):
             try:
                 down(sys.getrecursionlimit() - here - left, call)
-            except (RecursionError, TypeError):  # the latter where the arguments could not be pickled so deep
+            except RecursionError:
                 struck += 1
         assert struck
         with runtime.loop.lock:

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import ctypes
+import functools
 import gc
+import signal
 import sys
 import threading
+from collections import deque
 from collections.abc import Iterator
 from typing import Any
 
@@ -14,7 +17,9 @@ import pytest
 import raynb
 from raynb.base import engine as slot
 from raynb.base.process import shelter, strikes
+from raynb.base.process.futures import ListenedFuture
 from raynb.engine.local.objects import reading
+from raynb.engine.loop.callbacks import run_all
 from raynb.testing.faults import Gate
 from raynb.testing.leaks import until
 
@@ -251,3 +256,109 @@ def test_where_threads_may_be_struck_a_runtime_has_a_thread_for_steps(monkeypatc
     monkeypatch.setattr(shelter, "_known", strikes.known)
     with raynb.Runtime(num_cpus=1):
         assert any(map(shelter.stays, threading.enumerate()))
+
+
+def test_what_a_handler_raises_in_every_attempt_to_pickle_is_for_the_user(ray: Any) -> None:
+    """Its error is known by its traceback. To try whether the value can be pickled is no help where each try is hit."""
+
+    class Slow:
+        def __reduce__(self) -> Any:
+            signal.raise_signal(signal.SIGALRM)
+            return int, ()
+
+    class Handler:
+        def __call__(self, *given: Any) -> None:
+            self.leave(*given)
+
+        def leave(self, *given: Any) -> None:
+            raise Struck
+
+    def plain(number: int, frame: Any) -> None:
+        raise Struck
+
+    slow = Slow()
+    echo = ray.remote(lambda x: x)
+    before = signal.getsignal(signal.SIGALRM)
+    try:
+        for handler in (plain, Handler(), functools.partial(plain)):
+            signal.signal(signal.SIGALRM, handler)
+            for call in (lambda: ray.put(slow), lambda: echo.remote([slow]), lambda: ray.remote(lambda: slow).remote()):
+                with pytest.raises(Struck):
+                    call()
+    finally:
+        signal.signal(signal.SIGALRM, before)
+
+
+def test_an_error_of_a_value_is_not_taken_for_a_handlers() -> None:
+    def raises(frame: Any) -> None:
+        raise Struck
+
+    here = sys._getframe()
+    with pytest.raises(Struck) as of_its_own:
+        (lambda: raises(here))()  # not the frame that calls
+    assert not shelter.was_sent(of_its_own.value)
+
+
+def test_callbacks_without_memory_are_called_the_next_time() -> None:
+    called: list[str] = []
+
+    def no_memory() -> None:
+        called.append("tried")
+        if len(called) == 1:
+            raise MemoryError
+
+    queue: deque[Any] = deque([no_memory, lambda: called.append("last")])
+    run_all(queue)
+    assert called == ["tried"]
+    run_all(queue)
+    assert called == ["tried", "tried", "last"]
+    assert not queue
+
+
+def test_a_destructor_in_the_thread_that_reads_the_sockets_reads_them_itself(
+    ray: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("raynb.engine.loop.waiters.RESUME_SECONDS", 1e6)  # nobody else would read
+    monkeypatch.setattr(shelter, "LOOK_SECONDS", 1e6)
+    loop: Any = slot.current().loop  # type: ignore[attr-defined]
+    echo = ray.remote(lambda x: x)
+    assert ray.get(echo.remote(1), timeout=60) == 1
+    flush, inside = loop.flush, []
+
+    def flush_and_collect() -> None:
+        if not inside and loop.waiters._leader == threading.get_ident():
+            inside.append(0)
+            inside.append(ray.get([echo.remote(2), ray.put(3)], timeout=60))
+        flush()
+
+    monkeypatch.setattr(loop, "flush", flush_and_collect)
+    for n in range(100):
+        assert ray.get(echo.remote(n), timeout=60) == n
+        if inside:
+            break
+    assert inside == [0, [2, 3]]
+    assert ray.get(echo.remote(5), timeout=60) == 5
+
+
+def test_what_falls_into_the_wait_for_a_future_comes_out_of_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A condition that has given its lock back cannot release it: its own error would hide the user's."""
+    future: ListenedFuture[int] = ListenedFuture()
+    condition = future._condition
+    release: Any = condition._release_save  # type: ignore[attr-defined]
+
+    def struck() -> None:
+        release()
+        raise Struck
+
+    monkeypatch.setattr(condition, "_release_save", struck)
+    for call in (future.result, future.exception):
+        with pytest.raises(Struck):
+            call(60)
+    monkeypatch.undo()
+    future.set_result(5)
+    assert future.result(60) == 5
+    assert future.exception(60) is None
+    failed: ListenedFuture[int] = ListenedFuture()
+    failed.set_exception(Struck())
+    with pytest.raises(Struck):
+        failed.result(60)

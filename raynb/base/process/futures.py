@@ -9,7 +9,9 @@ import concurrent.futures
 import threading
 import time
 from collections.abc import Callable
-from typing import TYPE_CHECKING, TypeVar
+from concurrent.futures._base import CANCELLED, CANCELLED_AND_NOTIFIED, FINISHED
+from contextlib import AbstractContextManager
+from typing import TYPE_CHECKING, TypeVar, cast
 
 from raynb.base import engine as slot
 from raynb.base.interrupts import RESUME_SECONDS
@@ -18,6 +20,8 @@ if TYPE_CHECKING:
     from concurrent.futures._base import _Waiter
 
 T = TypeVar("T")
+
+_OVER = (CANCELLED, CANCELLED_AND_NOTIFIED, FINISHED)
 
 
 def _unheard(wait: object) -> Callable[[], None]:
@@ -43,6 +47,7 @@ class FutureWait:
         self, condition: threading.Condition, is_over: Callable[[], bool], left: int, keys: tuple[int, ...]
     ) -> None:
         self._condition = condition
+        self._lock: AbstractContextManager[object] = vars(condition)["_lock"]  # in C: no exception leaves it locked
         self._is_over = is_over
         self.left = left
         self.keys = keys
@@ -61,13 +66,7 @@ class FutureWait:
         over = begins(self)
         try:
             while True:
-                with self._condition:
-                    while self._aside is None and not self._is_over():
-                        left = RESUME_SECONDS if deadline is None else deadline - time.monotonic()
-                        if left <= 0:
-                            break
-                        self._condition.wait(min(left, RESUME_SECONDS))
-                    aside, self._aside = self._aside, None
+                aside = self._sleep(deadline)
                 if aside is None:
                     return None if deadline is None else max(0.0, deadline - time.monotonic())
                 began = time.monotonic()
@@ -78,6 +77,24 @@ class FutureWait:
                     deadline += time.monotonic() - began
         finally:
             over()
+
+
+    def _sleep(self, deadline: float | None) -> Callable[[], object] | None:
+        """Returns what is to be done first, or None when it is over or the time is up."""
+        try:
+            with self._lock:
+                while self._aside is None and not self._is_over():
+                    left = RESUME_SECONDS if deadline is None else deadline - time.monotonic()
+                    if left <= 0:
+                        break
+                    self._condition.wait(min(left, RESUME_SECONDS))
+                aside, self._aside = self._aside, None
+                return aside
+        except RuntimeError as error:
+            fell_in = error.__context__  # where the condition had given its lock back, which so could not be released
+            if fell_in is None or "un-acquired" not in str(error):
+                raise
+            raise fell_in from None
 
 
 class _Event(threading.Event):
@@ -138,14 +155,26 @@ class ListenedFuture(concurrent.futures.Future[T]):
 
     def result(self, timeout: float | None = None) -> T:
         """Returns the value; raises what the task raised, or `TimeoutError` after ``timeout`` seconds."""
-        return super().result(self._waited(timeout))
+        left = self._waited(timeout)
+        if self._state != FINISHED:
+            return super().result(left)
+        if self._exception is not None:
+            try:
+                raise self._exception
+            finally:
+                del self  # the error's traceback has this frame
+        return cast("T", self._result)
 
     def exception(self, timeout: float | None = None) -> BaseException | None:
         """Returns what the task raised; raises `TimeoutError` after ``timeout`` seconds."""
         return super().exception(self._waited(timeout))
 
+    def _is_over(self) -> bool:
+        """Returns whether it is done. Without the lock: an exception that fell in there would leave it locked."""
+        return self._state in _OVER
+
     def _waited(self, timeout: float | None) -> float | None:
         """Waits until it is done; returns what is left of the timeout."""
-        if self.done():
+        if self._is_over():
             return timeout
-        return FutureWait(self._condition, self.done, len(self._keys), self._keys).wait(timeout)
+        return FutureWait(self._condition, self._is_over, len(self._keys), self._keys).wait(timeout)

@@ -9,14 +9,15 @@ from __future__ import annotations
 import sys
 
 FRAMES = 40  # as deep as any step of ours goes, with a signal handler on top
+PICKLING_FRAMES = 150  # pickling and unpickling of what is not nested deep go no deeper
 
 
 _frame = sys._getframe
 _limit = sys.getrecursionlimit
 
 
-def check() -> None:
-    """Returns if there is room for `FRAMES` frames more. Takes about a microsecond.
+def check(frames: int = FRAMES) -> None:
+    """Returns if there is room for so many frames more. Takes about a microsecond.
 
     Raises:
         RecursionError: there is not.
@@ -25,7 +26,7 @@ def check() -> None:
         _frame(_limit() >> 2)
     except ValueError:  # a shallow stack, by far the most usual: three levels of C a frame have room too
         return
-    _down(FRAMES)
+    _down(frames)
 
 
 def _down(frames: int) -> None:

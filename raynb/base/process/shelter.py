@@ -16,6 +16,7 @@ import _thread
 import contextlib
 import contextvars
 import functools
+import inspect
 import signal
 import sys
 import threading
@@ -132,16 +133,26 @@ def exposed() -> bool:
 
 
 def fell_in(error: BaseException) -> bool:
-    """Returns whether an exception may have come from outside of the code that it was raised in. A trace or profile
-    function that raises is turned off before anybody can ask for it: it is found by the frame that it was given."""
-    if exposed():
+    """Returns whether an exception may have come from outside of the code that it was raised in: an asynchronous one,
+    or one of a tool, does not tell."""
+    if was_sent(error) or (_known[0] and _get_ident() not in _ours):
         return True
+    return any(_get_tool(tool) is not None for tool in (_DEBUGGER, _PROFILER, _COVERAGE))
+
+
+def was_sent(error: BaseException) -> bool:
+    """Returns whether the handler of a signal, or a trace or profile function, has raised an exception: each is
+    called with the frame that it interrupts, from just there. (A trace function that raises is turned off before
+    anybody could ask for it.)"""
     at = error.__traceback__
     while at is not None:
         frame = at.tb_frame
         code = frame.f_code
-        arguments = code.co_varnames[: min(code.co_argcount, TRACE_ARGUMENTS)]
-        if any(type(frame.f_locals.get(name)) is FrameType for name in arguments):
+        names = code.co_varnames[: min(code.co_argcount, TRACE_ARGUMENTS)]
+        given = [frame.f_locals.get(name) for name in names]
+        if code.co_flags & inspect.CO_VARARGS:
+            given += frame.f_locals.get(code.co_varnames[code.co_argcount + code.co_kwonlyargcount]) or ()
+        if any(type(value) is FrameType and value is frame.f_back for value in given):
             return True
         at = at.tb_next
     return False

@@ -9,12 +9,28 @@ from __future__ import annotations
 
 import queue
 import threading
+from collections import deque
 from collections.abc import Callable
 
 from raynb.base.process import strikes, trace
 
 MAX_THREADS = 64
 LEAVE_SECONDS = 0.5  # at the end, a callback that runs gets so long; its thread is a daemon
+
+
+def run_all(callbacks: deque[Callable[[], None]]) -> None:
+    """Runs queued callbacks of ours, each of which may run twice. One that finds no memory is left for the next time:
+    somebody waits for it."""
+    while True:
+        try:
+            callback = callbacks.popleft()
+        except IndexError:
+            return
+        try:
+            callback()
+        except MemoryError:
+            callbacks.appendleft(callback)
+            return
 
 
 class Callbacks:

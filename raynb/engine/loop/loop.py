@@ -21,7 +21,7 @@ from raynb.base.spec import TaskSpec
 from raynb.core import invariants
 from raynb.core.machine import Machine
 from raynb.core.vocabulary import events as e
-from raynb.engine.loop.callbacks import Callbacks
+from raynb.engine.loop.callbacks import Callbacks, run_all
 from raynb.engine.loop.connections import Connection
 from raynb.engine.loop.health import Health
 from raynb.engine.loop.io_thread import IoThread
@@ -304,12 +304,8 @@ class Loop:
 
     def run_callbacks(self) -> None:
         """Runs our own queued callbacks. Call without `lock`."""
-        while self.callbacks:
-            try:
-                callback = self.callbacks.popleft()
-            except IndexError:
-                return
-            callback()
+        if self.callbacks:
+            run_all(self.callbacks)
 
     # -- the end -------------------------------------------------------------------------------
     def fail(self, error: Exception) -> None:

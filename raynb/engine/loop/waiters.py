@@ -185,6 +185,8 @@ class Waiters:
                     self.last_led = time.monotonic()
                     self._lead.release()
                     self._promote()
+            elif self._leader == _get_ident():
+                self._lead_inside(waiter, deadline, gone)
             else:
                 self._follow(waiter, deadline, RESUME_SECONDS if gone is None else shelter.LOOK_SECONDS)
         return True
@@ -215,6 +217,14 @@ class Waiters:
             events = poll.wait(most if left is None else min(left, most))
             if events:
                 loop.receive(events)
+
+    def _lead_inside(self, waiter: Waiter, deadline: float | None, gone: Callable[[], bool] | None) -> None:
+        """Reads in the thread that leads already, further out: a destructor of the user's interrupts it, and waits."""
+        try:
+            self._be_leader(waiter, deadline, gone)
+        finally:
+            waiter.leads = False
+            self.wake()  # further out, what was waited for may have come meanwhile
 
     def _spin(self, poll: Poller) -> bool:
         """Looks for an answer for a moment before going to sleep; returns whether something came.

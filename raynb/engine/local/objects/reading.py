@@ -107,10 +107,10 @@ class Reading:
                 raise
             except Exception as error:
                 if isinstance(error, RecursionError):
-                    headroom.check()  # it may be the caller's stack that is full
-                if shelter.fell_in(error) \
-                        and not isinstance(error, (ImportError, AttributeError, pickle.UnpicklingError)):  # fmt: skip
-                    raise  # most likely from outside: a timeout by a signal, say
+                    headroom.check(headroom.PICKLING_FRAMES)  # it may be the caller's stack that is full
+                if shelter.was_sent(error) or (shelter.fell_in(error) \
+                        and not isinstance(error, (ImportError, AttributeError, pickle.UnpicklingError))):  # fmt: skip
+                    raise  # (most likely) from outside: a timeout by a signal, say
                 done = "read" if isinstance(error, OSError) else "unpickled"
                 raise RaySystemError(
                     f"The value of {self._machine.spelling.object(identity)} cannot be {done} here: "
