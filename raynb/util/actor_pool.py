@@ -80,8 +80,9 @@ class ActorPool:
         if not self._idle:
             self._queued.append((fn, value))
             return
-        actor = self._idle.pop()
-        self._running[self._submitted] = (fn(actor, value), actor)
+        actor = self._idle[-1]
+        self._running[self._submitted] = (fn(actor, value), actor)  # it is idle still if this raises
+        self._idle.pop()
         self._submitted += 1
 
     def has_next(self) -> bool:
@@ -166,9 +167,11 @@ class ActorPool:
         return ref
 
     def _finish(self, number: int) -> Any:
+        ref = self._running[number][0]
+        ray.wait([ref])  # an interrupt ends this, and the result is still to come
         lives = True
         try:
-            return ray.get(self._running[number][0])
+            return ray.get(ref)
         except exceptions.ActorDiedError:
             lives = False  # a dead actor would fail every further call
             raise

@@ -16,15 +16,18 @@ from typing import Any, TypeVar
 
 from raynb import api as ray
 from raynb.base import ids
+from raynb.base.process import shelter
 from raynb.base.process.futures import ListenedFuture
 from raynb.base.rows import RUNNING
-from raynb.exceptions import NodeDiedError, OutOfMemoryError, WorkerCrashedError
+from raynb.exceptions import NodeDiedError, OutOfMemoryError, RayError, WorkerCrashedError
 from raynb.util._private import private
 
 T = TypeVar("T")
 
 #: Errors of a task whose process died under it.
 DEATHS = (WorkerCrashedError, OutOfMemoryError, NodeDiedError)
+#: Of a submission: they are the future's. What a signal handler raises meanwhile is the caller's.
+REFUSALS = (TypeError, ValueError, RayError)
 
 
 class Future(ListenedFuture[T]):
@@ -35,6 +38,7 @@ class Future(ListenedFuture[T]):
     """
 
     ref: Any = None
+    settled = False  # its end has come, and was taken up
 
     def running(self) -> bool:
         """Returns whether the task runs now: it has started on a worker and has not ended."""
@@ -97,7 +101,9 @@ class Executor(concurrent.futures.Executor):
         # The name of concurrent.futures, which Dask reads of its pools; read at use, so that making one starts nothing.
         self._max_workers = max_workers or os.cpu_count() or 1
         self._lock = threading.Lock()
-        self._free = max_workers
+        self._most = max_workers
+        #: Futures that have a place. One that was interrupted on its way, and that nobody has, gives its place back.
+        self._placed: weakref.WeakSet[object] = weakref.WeakSet()
         self._waiting: deque[tuple[Future[Any], Callable[[], None]]] = deque()
         self._open: weakref.WeakSet[Future[Any]] = weakref.WeakSet()
         self._closed = False
@@ -111,19 +117,23 @@ class Executor(concurrent.futures.Executor):
             RuntimeError: the executor was shut down.
         """
         future: Future[T] = Future()
-        with self._lock:
-            if self._closed:
-                raise RuntimeError("cannot schedule new futures after shutdown")
-            self._open.add(future)
-            if self._free is not None:
-                if self._free == 0:
-                    # Started later by a thread of the runtime, which must see what the caller sees.
-                    start = functools.partial(self._start, future, fn, args, kwargs)
-                    context = contextvars.copy_context()
-                    self._waiting.append((future, functools.partial(context.run, start)))
-                    return future
-                self._free -= 1
-        self._start(future, fn, args, kwargs)
+        try:
+            with self._lock:
+                if self._closed:
+                    raise RuntimeError("cannot schedule new futures after shutdown")
+                self._open.add(future)
+                if self._most is not None:
+                    if len(self._placed) >= self._most:
+                        # Started later by a thread of the runtime, which must see what the caller sees.
+                        start = functools.partial(self._start, future, fn, args, kwargs)
+                        context = contextvars.copy_context()
+                        self._waiting.append((future, functools.partial(context.run, start)))
+                        return future
+                    self._placed.add(future)
+            self._start(future, fn, args, kwargs)
+        except BaseException:  # of a signal handler, say: nobody has the future
+            shelter.run(self._give_up, future)
+            raise
         return future
 
     def _start(
@@ -134,16 +144,23 @@ class Executor(concurrent.futures.Executor):
             named = {k: v if isinstance(v, ray.ObjectRef) else private(v) for k, v in kwargs.items()}
             future.ref = self._call.remote(fn, *own, **named)
         except Exception as error:
+            if shelter.was_sent(error) or (shelter.fell_in(error) and not isinstance(error, REFUSALS)):
+                raise
+            future.settled = True
             if future.set_running_or_notify_cancel():
                 future.set_exception(error)
-            self._ended()
+            self._ended(future)
             return
         if future.cancelled():  # between the submission and here
             ray.cancel(future.ref)
         future.ref.future().add_done_callback(lambda done: self._finish(future, done))
 
     def _finish(self, future: Future[Any], done: concurrent.futures.Future[Any]) -> None:
-        self._ended()
+        with self._lock:
+            if future.settled:
+                return
+            future.settled = True
+        self._ended(future)
         if not future.set_running_or_notify_cancel():
             return
         error = done.exception()
@@ -152,20 +169,39 @@ class Executor(concurrent.futures.Executor):
         else:
             future.set_exception(as_broken_pool(error))
 
-    def _ended(self) -> None:
+    def _give_up(self, future: Future[T]) -> None:
+        """Ends a future whose submission was interrupted, and has its place given to the next one."""
+        if future.ref is not None:  # it may not be watched yet
+            future.ref.future().add_done_callback(lambda done: self._finish(future, done))
+            return
+        with self._lock:
+            waits = any(other is future for other, _ in self._waiting)
+            if future.settled or not future.cancel():
+                return
+            future.settled = not waits
+        if not waits:
+            future.set_running_or_notify_cancel()
+            if future in self._placed:  # on a thread of its own: to start the next one is to pickle its arguments
+                threading.Thread(target=self._ended, args=(future,), daemon=True).start()
+
+    def _ended(self, ended: object) -> None:
         """Gives a finished task's place to the next that waits and was not cancelled."""
+        if self._most is None:
+            return
+        with self._lock:
+            self._placed.discard(ended)
         while True:
             with self._lock:
-                if self._free is None:
-                    return
-                if not self._waiting:
-                    self._free += 1
+                if not self._waiting or len(self._placed) >= self._most:
                     return
                 future, start = self._waiting.popleft()
-            if not future.cancelled():
+                going = not future.cancelled()
+                if going:
+                    self._placed.add(future)
+            if going:
                 start()
-                return
-            future.set_running_or_notify_cancel()
+            else:
+                future.set_running_or_notify_cancel()
 
     def map(
         self,

@@ -8,6 +8,7 @@ import inspect
 import multiprocessing
 import os
 import pickle
+import signal
 import threading
 import time
 import warnings
@@ -135,6 +136,29 @@ def test_an_argument_that_cannot_travel_fails_its_future(raynb_runtime: Any) -> 
     with Executor(max_workers=1) as pool:
         assert isinstance(pool.submit(str, threading.Lock()).exception(timeout=60), TypeError)
         assert pool.submit(abs, -2).result(timeout=60) == 2
+
+
+def test_a_submission_that_a_handler_interrupts_gives_its_place_back(raynb_runtime: Any) -> None:
+    class Struck(Exception):
+        pass
+
+    class Slow:
+        def __reduce__(self) -> Any:
+            waiting.append(pool.submit(abs, -5))
+            signal.raise_signal(signal.SIGALRM)
+            return int, ()
+
+    def handler(number: int, frame: Any) -> None:
+        raise Struck
+
+    waiting: list[Any] = []
+    before = signal.signal(signal.SIGALRM, handler)
+    try:
+        with pytest.raises(Struck), Executor(1) as pool:
+            pool.submit(abs, Slow())  # the error holds its frame, and so the future: nobody may wait for that
+    finally:
+        signal.signal(signal.SIGALRM, before)
+    assert waiting[0].result(timeout=60) == 5
 
 
 def test_an_initializer_runs_once_in_each_worker_before_its_tasks(raynb_runtime: Any, tmp_path: Path) -> None:

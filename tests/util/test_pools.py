@@ -35,6 +35,21 @@ def test_a_dead_actor_leaves_the_pool(raynb_runtime: Any) -> None:
     assert list(pool.map(lambda a, v: a.double.remote(v), range(6))) == [0, 2, 4, 6, 8, 10]
 
 
+def test_an_interrupted_pool_loses_no_result_and_no_actor(raynb_runtime: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(*args: Any, **kwargs: Any) -> Any:
+        raise KeyboardInterrupt
+
+    pool = ActorPool([Worker.remote()])
+    with pytest.raises(KeyboardInterrupt):
+        pool.submit(interrupted, 0)
+    for value in (1, 2):
+        pool.submit(lambda actor, value: actor.double.remote(value), value)
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr("raynb.util.actor_pool.ray.wait", interrupted)
+        pool.get_next()
+    assert [pool.get_next(timeout=60), pool.get_next(timeout=60)] == [2, 4]
+
+
 def test_a_call_out_of_turn_loses_the_order(raynb_runtime: Any) -> None:
     pool = ActorPool([Worker.remote(), Worker.remote()])
     for i in range(3):

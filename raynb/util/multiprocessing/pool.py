@@ -94,8 +94,8 @@ class Pool:
         ref = worker.run.remote(func, private(batch))
         self._workers[index] = (worker, used + 1)
         if self._limit is not None and used + 1 >= self._limit:
+            self._workers[index] = self._new_worker()  # first: whatever interrupts this, no batch goes to one that ends
             self._stop_worker(worker)
-            self._workers[index] = self._new_worker()
         return ref
 
     def _stop_worker(self, worker: Any) -> None:
