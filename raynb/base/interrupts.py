@@ -245,34 +245,41 @@ class Turn:
     Thread contract: a mutual-exclusion lock. A thread that has the turn and asks for it again is refused.
     """
 
-    __slots__ = ("_lock", "_owner")
+    __slots__ = ("_lock", "_takers")
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._owner = 0
+        #: Threads that have the turn or wait for it. It is not enough to know who has it: the handler of a signal that
+        #: prints may interrupt a thread that has the lock already and has not said so yet.
+        self._takers: set[int] = set()
 
     def take(self, work: Callable[[], object], patience: float | None = None) -> bool:
-        """Runs ``work`` when it is the calling thread's turn; returns False, at once, where it has the turn already.
+        """Runs ``work`` when it is the calling thread's turn; returns False, at once, where it has the turn already, or
+        waits for it further out.
 
         Args:
             work: what is done.
             patience: returns False after so many seconds, too: whoever has the turn may wait for something that the
                 calling thread has. Only for callers into which no exception but a Ctrl-C can fall.
         """
-        if self.is_mine():
+        me = _get_ident()
+        if me in self._takers:
             return False
-        if patience is not None:
-            return self._take_within(work, patience)
+        try:
+            self._takers.add(me)
+            return self._take(work) if patience is None else self._take_within(work, patience)
+        finally:
+            self._takers.discard(me)
+
+    def _take(self, work: Callable[[], object]) -> bool:
         got: list[bool] = []
         try:
             # An exception finds both or neither: having the lock, and knowing of it, are one call of C.
             while True not in got:
                 got.extend(map(self._lock.acquire, (True,), (LOOK_SECONDS,)))
-            self._owner = _get_ident()
             work()
         finally:
             if True in got:
-                self._owner = 0
                 self._lock.release()
         return True
 
@@ -286,16 +293,14 @@ class Turn:
                 with Allowed():
                     pass
             try:
-                self._owner = _get_ident()
                 work()
             finally:
-                self._owner = 0
                 self._lock.release()
         return True
 
     def is_mine(self) -> bool:
-        """Returns whether the calling thread has the turn."""
-        return self._owner == _get_ident() and self._lock.locked()
+        """Returns whether the calling thread has the turn, or waits for it further out."""
+        return _get_ident() in self._takers
 
     def is_taken(self) -> bool:
         """Returns whether any thread has the turn."""

@@ -9,8 +9,11 @@ user's thread, or `then` where there is none. While tasks print nothing, that co
 from __future__ import annotations
 
 import functools
+from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Protocol
+
+PATIENCE_SECONDS = 5.0  # a result is kept back so long for a stream that gets nowhere, once; then not until it gets on
 
 
 class Screen(Protocol):
@@ -22,6 +25,9 @@ class Screen(Protocol):
 
     def after(self, action: Callable[[], None], asked: Sequence[int]) -> None:
         """Runs an action once everything that has come is shown: at once, or soon, on another thread."""
+
+    def progress(self) -> object:
+        """Returns a value that changes while something is being shown, or a reader is waited for."""
 
 
 #: Something has come since the last `show`. Screens set it with `mark`.
@@ -47,6 +53,7 @@ def after_fork_in_child() -> None:
     global pending, _screens
     pending = False
     _screens = ()
+    _kept_back.clear()
 
 
 def mark() -> None:
@@ -72,9 +79,64 @@ def show(asked: Sequence[int] = ()) -> None:
 def then(action: Callable[[], None], asked: Sequence[int] = ()) -> None:
     """Runs an action that hands a result to the user's code, once the output before it is shown.
 
-    Never waits, so it may be called on the thread that receives.
+    Never waits, so it may be called on the thread that receives. The action may run on any thread, see `look`.
     """
-    if pending:
+    if pending and _screens:
+        one = [action]
+        _drop_those_that_ran()
+        _kept_back.append(one)
+        action = functools.partial(_run, one)
         for screen in _screens:
             action = functools.partial(screen.after, action, asked)
     action()
+
+
+def _drop_those_that_ran() -> None:
+    while _kept_back:
+        try:
+            one = _kept_back.popleft()
+        except IndexError:  # another thread was quicker
+            return
+        if one:
+            _kept_back.appendleft(one)
+            return
+
+
+def _run(one: list[Callable[[], None]]) -> None:
+    try:
+        action = one.pop()
+    except IndexError:  # another thread was quicker
+        return
+    try:
+        action()
+    except MemoryError:
+        one.append(action)  # for the next time
+        raise
+
+
+_kept_back: deque[list[Callable[[], None]]] = deque()  # actions that wait for output; those that have run are empty
+_progress: list[object] | None = None  # of the screens, at the last look; None: no action waited
+_since = 0.0
+_lost_at: list[object] | None = None  # where patience was lost: until a screen gets on
+
+
+def look(now: float) -> None:
+    """Runs the actions that wait for a stream which gets nowhere: it may want a lock of the thread that waits for the
+    result. An engine's thread calls it often.
+
+    Args:
+        now: monotonic time.
+    """
+    global _progress, _since, _lost_at
+    _drop_those_that_ran()
+    if not _kept_back:
+        _progress = None
+        return
+    progress = [screen.progress() for screen in _screens]
+    if progress != _progress:
+        _progress, _since = progress, now
+    if progress == _lost_at or now - _since > PATIENCE_SECONDS:
+        _lost_at = progress
+        while _kept_back:
+            _run(_kept_back[0])
+            _drop_those_that_ran()

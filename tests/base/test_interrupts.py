@@ -174,3 +174,32 @@ def test_while_a_thread_has_its_turn_the_collector_goes_on_and_ctrl_c_ends_a_wai
     with pytest.raises(ZeroDivisionError):
         turn.take(lambda: 1 // 0, patience)
     assert not turn.is_taken()
+
+
+@pytest.mark.parametrize("patience", [None, 60.0])
+def test_a_handler_that_wants_the_turn_its_thread_has_just_got_is_refused(patience: Any) -> None:
+    """It prints, say, in the moment between having the lock and saying so."""
+    turn = interrupts.Turn()
+    real, refused, worked = turn._lock, [], []
+
+    class Lock:
+        release, locked = real.release, real.locked
+
+        def acquire(self, *how: Any) -> bool:
+            got = real.acquire(*how)
+            signal.raise_signal(signal.SIGUSR1)
+            return got
+
+    def handler(number: int, frame: object) -> None:
+        refused.append((turn.take(lambda: None, patience), turn.is_mine()))
+
+    turn._lock = Lock()  # type: ignore[assignment]
+    before = signal.signal(signal.SIGUSR1, handler)
+    try:
+        assert turn.take(lambda: worked.append(1), patience)
+    finally:
+        signal.signal(signal.SIGUSR1, before)
+    assert refused == [(False, True)]
+    assert worked == [1]
+    assert not turn.is_taken()
+    assert not turn.is_mine()

@@ -198,6 +198,29 @@ def test_a_stream_that_wants_a_lock_of_who_waits_is_not_waited_for_for_ever(monk
     assert held.getvalue() == "(f pid=7) one\n(f pid=7) two\n"
 
 
+def test_a_future_comes_although_a_stream_wants_a_lock_of_who_waits_for_it(tmp_path: Path) -> None:
+    out = run(
+        """
+import io
+from raynb.base import unshown
+unshown.PATIENCE_SECONDS = 0.1
+lock, real = threading.Lock(), sys.stdout
+class Locked(io.StringIO):
+    def write(self, text):
+        with lock:
+            return real.write(text)
+ray.init(num_cpus=1)
+sys.stdout = Locked()
+with lock:
+    assert ray.remote(lambda: print("said")).remote().future().result(60) is None
+ray.shutdown()
+sys.stdout = real
+""",
+        tmp_path,
+    )
+    assert out.endswith(" said\n")
+
+
 def test_an_action_that_asks_for_more_output_does_not_wait_for_its_own_thread(monkeypatch: pytest.MonkeyPatch) -> None:
     held = held_in(monkeypatch)
     seen: list[str] = []

@@ -118,6 +118,10 @@ class Console:
                 return
         action()
 
+    def progress(self) -> object:
+        """See `unshown.Screen`."""
+        return time.monotonic() if self._waits_for_reader else self._steps
+
     def close(self) -> bool:
         """Has what is left written, and waits for that, `CLOSE_SECONDS` at most. Call it when the engine has stopped.
 

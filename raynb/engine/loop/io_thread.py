@@ -8,7 +8,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from raynb.base import interrupts
+from raynb.base import interrupts, unshown
 from raynb.base.process import shelter
 from raynb.core.vocabulary import events as e
 from raynb.engine.loop.pace import MAX_REFS_PER_DRAIN
@@ -141,6 +141,7 @@ class IoThread:
         self._loop.dispatch(e.Ticked(now), MAX_REFS_PER_DRAIN)
         self._loop.on_tick(now)
         self._loop.users.look()
+        unshown.look(now)
 
     def stop(self) -> None:
         """Ends the thread and waits for its end, unless the thread itself calls it."""

@@ -25,6 +25,10 @@ class Patience:
         """Records that a piece of output is shown, folded or held back."""
         self._steps += 1
 
+    def progress(self) -> object:
+        """Returns a value that changes with each `step`."""
+        return self._steps
+
     def all_is_shown(self) -> None:
         """Records that nothing waits to be shown."""
         self._lost = False

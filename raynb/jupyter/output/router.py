@@ -85,9 +85,9 @@ class Router:
         self._arrived = Bell()
         self._turn = Turn()  # one delivery at a time; also keeps the order
         self._urgent = Bell()  # somebody waits for a delivery
-        self._wanted = False  # what is held back, too
+        self._wanted = self._stopped = False  # wanted: what is held back, too
         self._patience = Patience()
-        self._stopped = False
+        self.progress = self._patience.progress  # see `unshown.Screen`
         self._undo: Callable[[], None] = lambda: None
         self._thread: threading.Thread | None = None
         self.on_profile: Callable[[Output], None] = lambda output: None
