@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from raynb.exceptions import ObjectLostError, ObjectStoreFullError, OutOfDiskError, RayError
+from raynb.exceptions import ObjectLostError, ObjectStoreFullError, OutOfDiskError, TaskCancelledError
 from raynb.serde import pickling
 from raynb.store.disk import Files
 from raynb.testing import faults, leaks
@@ -270,7 +270,7 @@ def test_d39_nothing_is_left_after_a_cancel(ray: Any, gate: Any) -> None:
     ref = make.remote(ray.put(block(1)))
     gate.wait_for("made")
     ray.cancel(ref)
-    with pytest.raises(RayError):
+    with pytest.raises(TaskCancelledError):
         ray.get(ref, timeout=60)
     del ref
     gc.collect()
