@@ -362,3 +362,19 @@ def test_what_falls_into_the_wait_for_a_future_comes_out_of_it(monkeypatch: pyte
     failed.set_exception(Struck())
     with pytest.raises(Struck):
         failed.result(60)
+
+
+def test_the_lock_of_a_future_is_taken_in_c(no_collection: None) -> None:
+    future: ListenedFuture[int] = ListenedFuture()
+    ran: list[str] = []
+    sys.setprofile(lambda frame, what, about: ran.append(frame.f_code.co_name) if what == "call" else None)
+    try:
+        with future._condition:
+            pass
+    finally:
+        sys.setprofile(None)
+    assert not ran
+    with future._condition:
+        future._condition.notify_all()  # it knows that it is locked
+    future.set_result(3)
+    assert future.result(60) == 3

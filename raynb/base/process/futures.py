@@ -10,7 +10,7 @@ import threading
 import time
 from collections.abc import Callable
 from concurrent.futures._base import CANCELLED, CANCELLED_AND_NOTIFIED, FINISHED
-from contextlib import AbstractContextManager
+from operator import attrgetter
 from typing import TYPE_CHECKING, TypeVar, cast
 
 from raynb.base import engine as slot
@@ -21,6 +21,11 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
+#: `with` it is all C: an exception that fell into `threading.Condition.__enter__` would leave it locked for good, and
+#: with it the thread that brings the result.
+_Condition: type[threading.Condition] = type("_Condition", (threading.Condition,), {
+    "__enter__": property(attrgetter("_lock.__enter__")), "__exit__": property(attrgetter("_lock.__exit__")),
+})  # fmt: skip
 _OVER = (CANCELLED, CANCELLED_AND_NOTIFIED, FINISHED)
 
 
@@ -47,7 +52,6 @@ class FutureWait:
         self, condition: threading.Condition, is_over: Callable[[], bool], left: int, keys: tuple[int, ...]
     ) -> None:
         self._condition = condition
-        self._lock: AbstractContextManager[object] = vars(condition)["_lock"]  # in C: no exception leaves it locked
         self._is_over = is_over
         self.left = left
         self.keys = keys
@@ -82,7 +86,7 @@ class FutureWait:
     def _sleep(self, deadline: float | None) -> Callable[[], object] | None:
         """Returns what is to be done first, or None when it is over or the time is up."""
         try:
-            with self._lock:
+            with self._condition:
                 while self._aside is None and not self._is_over():
                     left = RESUME_SECONDS if deadline is None else deadline - time.monotonic()
                     if left <= 0:
@@ -102,7 +106,7 @@ class _Event(threading.Event):
 
     def __init__(self) -> None:
         super().__init__()
-        self._changed = threading.Condition()
+        self._changed = _Condition()
         self._happened = False
 
     def is_set(self) -> bool:
@@ -150,6 +154,7 @@ class ListenedFuture(concurrent.futures.Future[T]):
 
     def __init__(self, keys: tuple[int, ...] = ()) -> None:
         super().__init__()
+        self._condition = _Condition()
         self._keys = keys
         self._waiters = _Waiters()
 
