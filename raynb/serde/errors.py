@@ -11,6 +11,7 @@ from types import GetSetDescriptorType, MemberDescriptorType, TracebackType
 from typing import Any
 
 import raynb.exceptions as x
+from raynb.base import interrupts
 from raynb.base.process import package, trace
 from raynb.base.spec import Value
 from raynb.serde import pickling
@@ -313,14 +314,16 @@ def task_error(
         inner = inner.cause
     try:
         last = final_text(error)
-    except Exception as broken:  # a __str__ that raises
+    except BaseException as broken:  # a __str__ that raises
+        only_this_one(broken)
         last = f"{type(error).__name__}: <{type(broken).__name__} in its __str__>"
     if isinstance(error, x.RayTaskError):
         last = error.traceback_str.rstrip("\n")
     chain = ""
     try:
         chain = _chain(error, set())
-    except Exception as broken:
+    except BaseException as broken:
+        only_this_one(broken)
         trace.swallowed(f"reading what the error of {name} was caused by", broken, logging.DEBUG)
     head = f"ray::{name}() (pid={pid}, ip=127.0.0.1{', ' if whose else ''}{whose})"
     wrapped = x.RayTaskError(name, "", cause, pid=pid, frames=frames, task_id=task_id)
@@ -334,11 +337,19 @@ def task_error(
             if attempt is not None:
                 pickling.unpack(packed.data, packed.buffers)
             break
-        except Exception as unpicklable:  # the next attempt says less of the error, the last one its text alone
+        except BaseException as unpicklable:  # the next attempt says less of the error, the last one its text alone
+            only_this_one(unpicklable)
             trace.swallowed(f"pickling the {type(inner).__name__} of {name}", unpicklable, logging.DEBUG)
     assert packed is not None
     shown = last if isinstance(error, x.RayTaskError) else _shown_traceback(chain, frames, last)
     return ("exc", pickling.in_band(packed)), (type(inner).__name__, shown), list(packed.contained)
+
+
+def only_this_one(raised: BaseException) -> None:
+    """Raises again what the code of a failed task's error has raised, if it is more than an error where no worker is:
+    a Ctrl-C. In a worker it ends nothing, a task's failure least of all."""
+    if interrupts.main_thread and not isinstance(raised, Exception):
+        raise raised
 
 
 def _shown_traceback(chain: str, frames: tuple[tuple[str, int, str, str], ...], last: str) -> str:

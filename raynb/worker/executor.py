@@ -323,7 +323,7 @@ class TaskExecutor:
         instance = self.host.instance if self.host is not None else being_made(raised)
         try:
             shown = repr(instance).partition("\n")[0]
-        except Exception as error:  # the failure that is to be told is another one
+        except BaseException as error:  # the failure that is to be told is another one
             shown = f"<{type(error).__name__} in its __repr__>"
         shown = shown if len(shown) <= REPR_MAX_CHARACTERS else f"{shown[: REPR_MAX_CHARACTERS - 1]}…"
         return f"actor_id={ids.to_hex(running.actor, self.worker.nonce, ids.ACTOR_HEX)}, repr={shown}"

@@ -128,6 +128,41 @@ def test_b21_an_exception_that_cannot_be_pickled_is_caught_by_its_class(ray: Any
         ray.get(f.remote(), timeout=60)
 
 
+@pytest.mark.parametrize("where", ["__reduce__", "__str__", "__repr__"])
+@pytest.mark.parametrize("raised", [KeyboardInterrupt, SystemExit, GeneratorExit])
+def test_b21_an_exception_whose_own_methods_leave_costs_no_worker(
+    ray: Any, where: str, raised: type[BaseException]
+) -> None:
+    class Odd(Exception):
+        pass
+
+    def leave(self: Any) -> Any:
+        raise raised
+
+    setattr(Odd, where, leave)
+
+    class Actor:
+        def __init__(self) -> None:
+            self.calls = 0
+
+        def call(self, fails: bool) -> int:
+            self.calls += 1
+            if fails:
+                raise Odd("odd")
+            return self.calls
+
+    actor = ray.remote(num_cpus=0)(Actor).remote()
+
+    @ray.remote(max_retries=0)
+    def task() -> None:
+        raise Odd("odd")
+
+    for ref in (task.remote(), actor.call.remote(True)):
+        with pytest.raises(RayTaskError, match="Odd"):
+            ray.get(ref, timeout=60)
+    assert ray.get(actor.call.remote(False), timeout=60) == 2
+
+
 def test_b22_recursion(ray: Any) -> None:
     @ray.remote
     def f(x: Any = None) -> None:
