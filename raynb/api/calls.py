@@ -11,6 +11,7 @@ from raynb.api import measured
 from raynb.api import options as o
 from raynb.api.actor import ActorClass, ActorHandle
 from raynb.api.checks.option_texts import OPTION_TEXTS
+from raynb.api.checks.runtimes import check_runtime
 from raynb.api.checks.signature import with_keywords
 from raynb.api.remote_function import RemoteFunction
 from raynb.base import unshown
@@ -18,11 +19,9 @@ from raynb.base.engine import current
 from raynb.base.ids import ACTOR_BIT, task_of
 from raynb.base.process import stale
 from raynb.base.ref import ObjectRef, ObjectRefGenerator, foreign, foreign_handles, is_ref, ours
-from raynb.exceptions import RuntimeGoneError
 from raynb.serde import pickling
 
 _id_of = attrgetter("_id")
-_engine_of = attrgetter("_engine")
 #: The list that the last `wait` left over: its identity, length, first and last object. In a loop over what is
 #: left it comes back as it is; looking through it each time would make the loop quadratic.
 _left_over: tuple[int, int, int, int] = (0, 0, 0, 0)
@@ -225,7 +224,7 @@ def wait(
         pass
     else:
         if (timeout is None or timeout >= 0) and 0 < num_returns <= len(ids) and _are_distinct(refs, ids):
-            _check_runtime(refs)
+            check_runtime(refs)
             return _wait_distinct(refs, num_returns, timeout, fetch_local)
     return _wait_checked(refs, num_returns, timeout, fetch_local)
 
@@ -249,23 +248,12 @@ def _wait_checked(
         raise ValueError(f"Invalid number of objects to return {num_returns}.")
     if num_returns > len(refs):
         raise ValueError("num_returns cannot be greater than the number of ray_waitables provided to ray.wait.")
-    _check_runtime(refs)  # refs of two runtimes may have one number
+    check_runtime(refs)  # refs of two runtimes may have one number
     if any(isinstance(ref, ObjectRefGenerator) for ref in refs):
         from raynb.api.streams import wait_mixed
 
         return wait_mixed(refs, num_returns, timeout, fetch_local)
     return _wait_on(refs, num_returns, timeout, fetch_local)
-
-
-def _check_runtime(refs: Sequence[Any]) -> None:
-    """Refuses refs and generators of several runtimes."""
-    engine = refs[0]._engine
-    if set(map(_engine_of, refs)) != {engine}:
-        for ref in refs:
-            if ref._engine is not engine:
-                ref._engine.check_alive()
-                engine.check_alive()
-                raise RuntimeGoneError(f"{ref!r} belongs to another raynb runtime; wait for it there.")
 
 
 def _wait_on(
