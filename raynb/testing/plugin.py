@@ -1,6 +1,6 @@
 """What the pytest plugin does once a test asks for a runtime. pytest loads `raynb_pytest`, which explains it.
 
-``-p raynb.testing.plugin`` loads the plugin where raynb is not installed.
+``-p raynb.testing.plugin``, its former name, loads it too.
 """
 
 from __future__ import annotations
@@ -10,9 +10,9 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from raynb_pytest import global_engine, left_by, pytest_configure, pytest_runtest_teardown, raynb_runtime
 
 from raynb.testing import leaks
-from raynb_pytest import global_engine, left_by, pytest_configure, pytest_runtest_teardown, raynb_runtime
 
 if TYPE_CHECKING:
     from raynb.base.engine import DriverEngine

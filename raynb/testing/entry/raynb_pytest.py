@@ -15,8 +15,8 @@ runtime is shut down, its state is checked, and whatever it left behind fails th
 A test that leaves the *global* runtime running makes the next test that asks for a fresh one fail
 with the name of the test that left it.
 
-pytest loads this module in every run where raynb is installed. It lies beside the package, and imports nothing of it
-until a test asks for the fixture: importing `raynb.anything` imports raynb.
+pytest loads this module in every run where raynb is installed. So it is installed beside the package, and imports
+nothing of it until a test asks for the fixture: importing `raynb.anything` imports raynb.
 """
 
 from __future__ import annotations
