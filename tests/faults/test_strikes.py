@@ -378,3 +378,21 @@ def test_the_lock_of_a_future_is_taken_in_c(no_collection: None) -> None:
         future._condition.notify_all()  # it knows that it is locked
     future.set_result(3)
     assert future.result(60) == 3
+
+
+def test_a_lookup_of_strikes_wakes_threads_and_no_future(ray: Any, gate: Gate, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A future that was told too early read a value that was not there."""
+    monkeypatch.setattr(strikes, "_somebody_inside", iter((True, True, False)).__next__)
+
+    @ray.remote
+    def hold() -> int:
+        gate.pass_through("held")
+        return 3
+
+    ref = hold.remote()
+    future = ref.future()
+    gate.wait_for("held")
+    strikes._clear()
+    assert not slot.current().loop.callbacks  # type: ignore[attr-defined]
+    gate.open("held")
+    assert future.result(60) == 3

@@ -35,7 +35,7 @@ _GUARDED = (
 known = [NAME in vars(ctypes.pythonapi)]
 _cleared = known[:]
 threads_of_ours: set[int] = set()
-#: Those who wait in a user's thread; ``wake_all()`` has them go on elsewhere.
+#: Those who wait in a user's thread; ``wake_threads()`` has them go on elsewhere.
 waiters: weakref.WeakSet[Any] = weakref.WeakSet()
 F = TypeVar("F", bound=Callable[..., Any])
 _safe: set[CodeType] = set()  # waits in which nothing is half done
@@ -77,7 +77,7 @@ def _clear() -> None:
     end = time.monotonic() + CLEAR_SECONDS
     while _somebody_inside() and time.monotonic() < end:
         for waiter in list(waiters):
-            waiter.wake_all()
+            waiter.wake_threads()
         time.sleep(LOOK_SECONDS)
 
 

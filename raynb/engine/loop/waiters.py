@@ -279,16 +279,22 @@ class Waiters:
         """Wakes every waiter and the I/O thread; each checks whether the runtime has failed. Call under `lock`."""
         for waiters in list(self.watchers.values()):
             for waiter in waiters:
-                if waiter.event is not None:
-                    waiter.event.set()
-                elif waiter.callback is not None and not waiter.done:
+                if waiter.callback is not None and not waiter.done:
                     waiter.done = True
                     self._loop.call_back(waiter)
+        self.wake_threads()
+        self._loop.io.wake()
+
+    def wake_threads(self) -> None:
+        """Wakes every thread that waits; each looks whether it is to go on elsewhere. From any thread."""
+        for waiters in list(self.watchers.values()):
+            for waiter in waiters:
+                if waiter.event is not None:
+                    waiter.event.set()
         for waiter in list(self._followers):
             if waiter.event is not None:
                 waiter.event.set()
         self.wake()
-        self._loop.io.wake()
 
     def await_leaving(self) -> bool:
         """Waits until nobody sleeps in the poller; returns whether `left` must follow.
