@@ -5,8 +5,8 @@ from __future__ import annotations
 from raynb.base import ends
 from raynb.base.spec import Location
 
-#: What Python's `Event.wait` and its like raise when an interrupt falls between their lock's release and their wait:
-#: they release it once more.
+#: What Python's `Event.wait` and its like raise when a signal handler raises between their lock's release and their
+#: wait: they release it once more.
 _OF_LOCKS = ("release unlocked lock", "cannot release un-acquired lock")
 
 
@@ -25,11 +25,21 @@ def is_crash(raised: BaseException) -> bool:
     return isinstance(raised, SystemExit) and raised.code != 0
 
 
+def is_ended_by(kind: type[BaseException], raised: BaseException) -> bool:
+    """Returns whether what a signal handler raised has ended the code that raised this.
+
+    Args:
+        kind: the class that the handler raises.
+        raised: what came out of the code.
+    """
+    return isinstance(raised, kind) or (
+        type(raised) is RuntimeError and str(raised) in _OF_LOCKS and isinstance(raised.__context__, kind)
+    )
+
+
 def is_interrupt(raised: BaseException) -> bool:
     """Returns whether an interrupt has ended the code that raised this."""
-    return isinstance(raised, KeyboardInterrupt) or (
-        type(raised) is RuntimeError and str(raised) in _OF_LOCKS and isinstance(raised.__context__, KeyboardInterrupt)
-    )
+    return is_ended_by(KeyboardInterrupt, raised)
 
 
 def left(name: str, raised: BaseException) -> tuple[tuple[str, str, tuple[str, ...]], tuple[str, str]]:

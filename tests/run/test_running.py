@@ -89,6 +89,7 @@ def test_an_interrupt_that_python_makes_an_error_of_a_lock_of_is_one() -> None:
         raise KeyboardInterrupt
     assert failures.is_interrupt(caught.value)
     assert failures.is_interrupt(KeyboardInterrupt())
+    assert not failures.is_ended_by(TimeoutError, caught.value), "another handler raised it"
     with pytest.raises(RuntimeError) as caught:
         lock.release()
     assert not failures.is_interrupt(caught.value)

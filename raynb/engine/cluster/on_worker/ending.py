@@ -1,4 +1,4 @@
-"""How a task leaves a worker of Ray's without a result: as cancelled, or with its process."""
+"""The ends of a task's code that are Ray's to deal with, and no failures of the code."""
 
 from __future__ import annotations
 
@@ -7,12 +7,28 @@ import os
 import sys
 
 import ray
+from ray import exceptions as theirs
+
+from raynb.run import failures
+
+#: Ray's own ways to end a task or a process: they must reach it as they are.
+PASS = (SystemExit, theirs.AsyncioActorExit)
+#: The same of a cancel.
+CANCELS = (KeyboardInterrupt, theirs.TaskCancelledError, asyncio.CancelledError)
 
 
 def is_cancelled(raised: BaseException, left: bool) -> bool:
-    """Returns whether this is a cancel of Ray's, or of a prompt (``left``); anything else, nobody would retrieve."""
-    if left or not isinstance(raised, asyncio.CancelledError):
-        return isinstance(raised, asyncio.CancelledError)
+    """Returns whether a cancel has ended the code.
+
+    Args:
+        raised: what came out of it. An `asyncio.CancelledError` that is not Ray's is an error of the code: passed on as
+            it is, nobody would retrieve it.
+        left: the person at a breakpoint's prompt wants it to end as cancelled.
+    """
+    if not isinstance(raised, asyncio.CancelledError):
+        return isinstance(raised, theirs.TaskCancelledError) or failures.is_interrupt(raised)
+    if left:
+        return True
     try:
         task = asyncio.current_task()
     except RuntimeError:  # no event loop runs here
@@ -21,8 +37,10 @@ def is_cancelled(raised: BaseException, left: bool) -> bool:
 
 
 def leave_loop(code: object) -> None:
-    """Ends the process of an async actor as ``sys.exit(code)`` asks. On Ray's event loop a SystemExit ends the loop
-    and nothing else: calls would wait for ever."""
+    """Ends the process of an async actor as ``sys.exit(code)`` asks.
+
+    On Ray's event loop a SystemExit ends the loop and nothing else: calls would wait for ever.
+    """
     if code is None or code == 0:
         ray.actor.exit_actor()  # a wish to end, and no crash
     if not isinstance(code, int):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import inspect
 import os
 import pickle
@@ -13,7 +12,6 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import ray
-from ray import exceptions as theirs
 
 from raynb.base import engine as slot
 from raynb.base import ids
@@ -37,10 +35,6 @@ from raynb.engine.cluster.submission import (
 )
 from raynb.run import failures, methods, returns
 from raynb.serde import errors, functions, pickling, results
-
-#: What must reach Ray as it is: its own ways to end a task or a process.
-PASS = (KeyboardInterrupt, SystemExit, theirs.AsyncioActorExit, theirs.TaskCancelledError)
-
 
 #: Options as they travelled → what they are; a function's calls all have the same.
 _options: dict[bytes, TaskOptions] = {}
@@ -127,13 +121,16 @@ class ClusterTask:
                 self._end(FINISHED, "", "")  # nobody wants the rest
             elif isinstance(raised, SystemExit) and self.now.actor is None:
                 raise self._left(raised) from None
-            elif isinstance(raised, PASS) or ending.is_cancelled(raised, self.now.left):
-                cancelled = isinstance(raised, (KeyboardInterrupt, theirs.TaskCancelledError, asyncio.CancelledError))
-                self._end(CANCELLED if cancelled else FAILED, type(raised).__name__, str(raised))
+            elif isinstance(raised, ending.PASS):
+                self._end(FAILED, type(raised).__name__, str(raised))
                 if isinstance(raised, SystemExit):
                     self.now.reporter.flush()
                     if self.now.actor is not None and self.now.actor.is_async:
                         ending.leave_loop(raised.code)
+            elif ending.is_cancelled(raised, self.now.left):
+                self._end(CANCELLED, type(raised).__name__, str(raised))
+                if not isinstance(raised, ending.CANCELS):
+                    raise KeyboardInterrupt from None  # by which Ray knows that the task was cancelled
             elif not isinstance(raised, Failure):
                 raise self._failure(raised) from None
         finally:
@@ -162,7 +159,7 @@ class ClusterTask:
     def _failure(self, raised: BaseException) -> Failure:
         self._finish()
         options = self.call.options
-        if isinstance(raised, timeouts.TimedOut):  # no error of the user's code, and not tried again
+        if failures.is_ended_by(timeouts.TimedOut, raised):  # no error of the user's code, and not tried again
             late, described = failures.timed_out(options.name, options.timeout)
             self.ran = time.time()
             self._end(FAILED, *described)
