@@ -93,6 +93,7 @@ class ClusterActors:
         self._side.submitted(spec.actor_id, None, options, spec.actor_id, True)
         return self._refs.own(ids.object_id(spec.actor_id, 1), handle), spec
 
+    @rays.interrupted_here
     def actor_named(self, name: str, namespace: str) -> tuple[ObjectRef[object], ActorSpec]:
         """Returns the handle's ref and the spec of a live named actor; raises `ValueError` if there is none."""
         self._engine.check_alive()
@@ -127,6 +128,7 @@ class ClusterActors:
             spec = ActorSpec(number, bridge.class_name(handle), "", name, methods=methods)
         return self._refs.hold_handle(spec.actor_id, handle, getattr(handle, "_ray_weak_ref", False)), spec
 
+    @rays.interrupted_here
     def actor_names(self, namespace: str | None) -> list[tuple[str, str]]:
         """Returns (namespace, name) of the live named actors; None: of every namespace."""
         from ray.util import list_named_actors
@@ -187,6 +189,8 @@ class ClusterStreams:
                 aside = missing.step_aside()
                 deadline = None if deadline is None else deadline + aside
                 left = LOOK_SECONDS if deadline is None else max(0, min(LOOK_SECONDS, deadline - _now()))
+        except KeyboardInterrupt:
+            raise KeyboardInterrupt from None  # without the frames inside Ray
         finally:
             if over is not None:
                 over()

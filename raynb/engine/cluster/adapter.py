@@ -57,6 +57,8 @@ class ClusterObjects:
             identity = self._ids.next_put()
         try:
             native = rays.put(bridge.value_of(packed, self._refs.pairs(packed.contained), self._shared.nonce))
+        except KeyboardInterrupt:
+            raise KeyboardInterrupt from None  # without the frames inside Ray
         except theirs.RayError as error:
             made = bridge.translate(error)
             raise made from made.__cause__
@@ -336,6 +338,7 @@ class Adapter:
         """Marks the engine as gone in a forked child: the runtime belongs to the parent."""
         self.alive = False
 
+    @rays.interrupted_here
     def nodes(self) -> list[dict[str, Any]]:
         """Returns the cluster's nodes, as Ray describes them."""
         self.check_alive()
@@ -346,6 +349,7 @@ class Adapter:
         self.check_alive()
         return str(rays.context().get_node_id())
 
+    @rays.interrupted_here
     def cluster(self) -> tuple[dict[str, float], dict[str, float]]:
         """Returns (total, available) resources."""
         self.check_alive()

@@ -8,6 +8,7 @@ from typing import Any
 import ray
 
 from raynb.base.config import RESOURCE_UNIT
+from raynb.engine.cluster import rays
 
 
 class KnownGroups(dict[int, Any]):
@@ -37,6 +38,7 @@ class RayGroups:
         self.check_alive = check_alive
         self.known = KnownGroups()
 
+    @rays.interrupted_here
     def place(self, bundles: list[dict[str, float]], **given: object) -> int:
         """Asks Ray for a placement group, with every option as it is; returns our number for it."""
         from ray.util.placement_group import placement_group
@@ -47,6 +49,7 @@ class RayGroups:
         self.known[number] = made
         return number
 
+    @rays.interrupted_here
     def named(self, name: str) -> int:
         """Returns the number of a named group, whoever made it.
 
@@ -60,6 +63,7 @@ class RayGroups:
         self.known[_number(found)] = found
         return _number(found)
 
+    @rays.interrupted_here
     def row(self, number: int) -> dict[str, Any]:
         """Returns Ray's own row of a group."""
         from ray.util.placement_group import placement_group_table
@@ -67,11 +71,13 @@ class RayGroups:
         self.check_alive()
         return placement_group_table(self.known[number])  # type: ignore[no-any-return]
 
+    @rays.interrupted_here
     def ready(self, group: int, timeout: float | None) -> bool:
         """Returns whether Ray has placed the group, after at most ``timeout`` seconds."""
         self.check_alive()
         return bool(self.known[group].wait(timeout or 0.01))
 
+    @rays.interrupted_here
     def remove(self, group: int) -> None:
         """Removes the group from the cluster."""
         from ray.util.placement_group import remove_placement_group
@@ -79,6 +85,7 @@ class RayGroups:
         self.check_alive()
         remove_placement_group(self.known[group])
 
+    @rays.interrupted_here
     def table(self) -> dict[int, tuple[str, Any]]:
         """Returns number → (state, bundles) of every group of the cluster that was not removed."""
         from ray.util.placement_group import placement_group_table

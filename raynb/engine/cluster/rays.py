@@ -12,7 +12,7 @@ import inspect
 import sys
 import threading
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, ParamSpec, TypeVar
 
 import ray
 from ray.actor import ActorHandle, ActorMethod
@@ -24,6 +24,9 @@ try:
     from ray._common.signature import DUMMY_TYPE
 except ImportError:  # an older Ray, whose calls are none of those that `quick_call` knows
     DUMMY_TYPE = b""
+
+P = ParamSpec("P")
+R = TypeVar("R")
 
 
 def bare(function: Any) -> Any:
@@ -71,6 +74,19 @@ def remote(target: object, **options: object) -> Any:
     """Returns Ray's remote function or actor class for a function or class, which never connects by itself."""
     made = ray.remote(**options)(target) if options else ray.remote(target)
     made._remote = functools.partial(bare(type(made)._remote), made)
+    return made
+
+
+def interrupted_here(function: Callable[P, R]) -> Callable[P, R]:
+    """Decorates what waits inside Ray: a Ctrl-C comes out of it without the frames in there."""
+
+    @functools.wraps(function)
+    def made(*given: P.args, **named: P.kwargs) -> R:
+        try:
+            return function(*given, **named)
+        except KeyboardInterrupt:
+            raise KeyboardInterrupt from None
+
     return made
 
 
@@ -230,7 +246,8 @@ def session() -> Any:
 
 
 __all__ = [
-    "bare", "call", "cancel", "context", "get", "get_actor", "gpu_ids", "hear_notices", "hex_of", "is_connected",
+    "bare", "call", "cancel", "context", "get", "get_actor", "gpu_ids", "hear_notices", "hex_of",
+    "interrupted_here", "is_connected",
     "is_session", "is_traced", "kill", "number_here", "number_of", "put", "quick_call", "read", "remote", "session",
     "show_held", "stored", "wait",
 ]  # fmt: skip
