@@ -50,6 +50,8 @@ class Hub:
         self.pause = CALM_SECONDS
         self.questions: dict[str, deque[bytes]] = {}  # reporter → what it is asked
         self.asked = asyncio.Condition()
+        self.begun = self.answered = 0  # pulls
+        self.pulled = asyncio.Condition()
 
     async def ask(self, worker: str, question: bytes) -> None:
         """Takes a question of the driver's for a worker."""
@@ -85,6 +87,9 @@ class Hub:
     async def pull(self, patience: float, looked_at: bool) -> tuple[float, list[Any]]:
         """Returns the time, and the batches that came since the last call; waits for one (seconds)."""
         self.pause = LIVELY_SECONDS if looked_at else CALM_SECONDS
+        async with self.pulled:
+            self.begun += 1
+            self.pulled.notify_all()
         try:
             await asyncio.wait_for(self.there.wait(), patience)
             if not self.urgent.is_set():
@@ -95,7 +100,18 @@ class Hub:
         self.urgent.clear()
         found = list(self.batches)
         self.batches.clear()
+        self.answered += 1
         return time.time(), found
+
+    async def applied(self, patience: float) -> None:
+        """Returns once the driver has applied all that is here now, or was: it pulls again then. At most (seconds)."""
+        wanted = self.answered + 1
+        if self.batches:
+            wanted += 1
+            self.urgent.set()
+        async with self.pulled:
+            with contextlib.suppress(asyncio.TimeoutError):
+                await asyncio.wait_for(self.pulled.wait_for(lambda: self.begun >= wanted), patience)
 
 
 def reporter_name(nonce: int, process: str) -> str:

@@ -123,6 +123,7 @@ class Reporter:
         self._rows: deque[Any] = deque([("hello", os.getpid(), rays.context().get_node_id())])
         self._fresh: dict[int, float] = {}  # task that began and was not reported → when
         self._events_sent = 0  # events that left the deque
+        self._events_delivered = 0  # and that the hub has, or nobody
         self._rows_sent = 0  # rows that did
         self._failed = False  # one of them should be read at once, whatever it is
         self._known: dict[str, int] = {}  # other reporter → how much of it comes before what is printed here next
@@ -246,6 +247,20 @@ class Reporter:
             self._changed.notify_all()
             self._changed.wait_for(lambda: self._asleep, 2.0)
 
+    def settle(self) -> None:
+        """Returns once the driver has shown all that was printed here so far, or after `hub.OUTPUT_WAIT_SECONDS`."""
+        limit = hub.OUTPUT_WAIT_SECONDS
+        with self._changed:
+            self._urgent = True
+            self._asleep = False
+            upto = self._events_sent + len(self._events)
+            self._changed.notify_all()
+            self._changed.wait_for(lambda: self._events_delivered >= upto, limit)
+            asked = None if self._alone else self._hub
+        with contextlib.suppress(Exception):  # lost, or its driver is gone: nobody reads it
+            if asked is not None:
+                rays.call(asked, "applied", [limit]).future().result(limit)
+
     def close(self) -> None:
         """Pushes what there is, then ends the thread."""
         with self._changed:
@@ -264,6 +279,9 @@ class Reporter:
                 continue
             if batch is not None:
                 self._deliver(*batch)
+                with self._changed:
+                    self._events_delivered = self._events_sent
+                    self._changed.notify_all()
 
     def _await_reports(self) -> None:
         """Waits until there is something to push, and no longer to be gathered for."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import inspect
 import os
 import pickle
@@ -276,6 +277,7 @@ def stream_task(static: Static, head: bytes, rest: Sequence[Any]) -> Any:
         given, named = task.arguments()
         for item in returns.items_of(function(*given, **named), options.name, "streaming"):
             yield task.value(item)
+        task.now.settle()
 
 
 # -- actors ------------------------------------------------------------------------------------
@@ -316,9 +318,7 @@ class Host:
     def __ray_shutdown__(self) -> None:
         """Runs exit handlers; Ray calls it before an actor's process ends in order."""
         try:
-            ending = getattr(self.instance, "__ray_shutdown__", None)
-            if ending is not None:
-                ending()
+            getattr(self.instance, "__ray_shutdown__", lambda: None)()
         finally:
             self._reporter.flush()
 
@@ -333,6 +333,7 @@ class Host:
             result = _method(self, options.function)(*given, **named)
             for item in returns.items_of(result, options.name, "streaming"):
                 yield task.value(item)
+            task.now.settle()
 
 
 # Functions, and no methods: Ray wraps every method of an actor's class, for its tracing.
@@ -387,6 +388,7 @@ class AsyncHost(Host):
             else:
                 for item in returns.items_of(result, options.name, "streaming"):
                     yield task.value(item)
+            await asyncio.to_thread(task.now.settle)
 
 
 def _ours(args: tuple[object, ...]) -> bool:

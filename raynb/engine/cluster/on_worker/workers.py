@@ -53,6 +53,11 @@ class RunningCall:
         self.heard = 0  # `Reporter.heard` when it began
         self.left = False  # the person at its breakpoint's prompt wants it to end as cancelled
 
+    def settle(self) -> None:
+        """Has what a stream printed shown before it ends: its end carries no mark, as a value does."""
+        if self.reporter.so_far(self) is not None:
+            self.reporter.settle()
+
 
 #: Threads and coroutines that copy their context belong to the task that started them.
 running: contextvars.ContextVar[RunningCall | None] = contextvars.ContextVar("raynb_cluster_running", default=None)
