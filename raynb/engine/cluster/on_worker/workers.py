@@ -286,7 +286,7 @@ class WorkerAdapter(Adapter):
             if definition is None:
                 found = functions.load(static.blob)
             else:
-                value: Value = rays.get(definition[0])
+                value: Value = definition[0].future().result()  # Ray's `get` would warn in an actor that is async
                 with self.holding(value.natives):
                     found = functions.load(bytes(value.data))
             self._functions[static.key] = found
