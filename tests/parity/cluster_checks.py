@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+import cluster_cells  # noqa: F401
 import cluster_inspection  # noqa: F401
 import cluster_interchange  # noqa: F401  more checks on the same cluster
 import cluster_news  # noqa: F401
@@ -416,6 +417,13 @@ def what_a_refused_connection_means_is_said() -> None:
         assert type(made) is kind, made
         assert said in str(made), made
         assert at in str(made), made
+    # A process without the token that it is to send is ended by Ray when it asks the head again.
+    before, connection._refusal = connection._refusal, lambda address: str(1 // 0)
+    try:
+        made = connection._explained("127.0.0.1:1", RuntimeError("no authentication token was found"))
+    finally:
+        connection._refusal = before
+    assert "set RAY_AUTH_TOKEN" in str(made), made
     about = {"abcdef0123": {"host": "far", "raynb": "0.0.1"}, "fedcba": {"host": "same", "raynb": shipping.version()},
              "0123": TimeoutError("no answer")}  # fmt: skip
     assert shipping.lacking(about) == ["node abcdef01 (far) has raynb 0.0.1"]

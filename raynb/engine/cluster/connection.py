@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import importlib.util
 import logging
 import os
 import socket
@@ -23,10 +24,12 @@ from raynb.exceptions import RaySystemError
 KNOCK_SECONDS = 10.0  # seconds that an address has to answer
 LOOK_SECONDS = 0.5  # seconds between two looks while waiting, so that Ctrl-C comes through
 SAID_AFTER, SAID_EVERY = 5.0, 15.0  # seconds after which, and how often, a wait is explained
+AUTH_MODE = "RAY_AUTH_MODE"  # the variable that says whether this process sends a token
 TOKENS = (
-    "the cluster asks for a token (RAY_AUTH_MODE=token is the default of Ray 2.60 and later): set RAY_AUTH_TOKEN, or "
-    "RAY_AUTH_TOKEN_PATH, to the cluster's token where Jupyter starts; for a cluster without authentication set "
-    "RAY_AUTH_MODE=disabled there and on every node"
+    "the cluster asks for a token, or this process is to send one and has none (Ray 2.60 and later use tokens where "
+    "RAY_AUTH_MODE=token is set, or where it is not set and there is a token): set RAY_AUTH_TOKEN, or "
+    "RAY_AUTH_TOKEN_PATH, to the cluster's token where Jupyter starts, and not RAY_AUTH_MODE=disabled; `ray "
+    "get-auth-token` on the head prints it. For a cluster without authentication set RAY_AUTH_MODE=disabled"
 )
 
 
@@ -61,6 +64,7 @@ def connect(config: Config, env: dict[str, Any] | None = None) -> bool:
         given["runtime_env"] = wanted
     logging.getLogger("ray._private.worker").addFilter(_of_interest)
     try:
+        _check_token()
         ray.init(config.address, **given)
     except Exception as error:
         raise _explained(config.address or "", error) from error
@@ -86,15 +90,52 @@ def throw_away(config: Config) -> LocalNodes:
     with interrupts.Allowed():  # that takes up to minutes; what has started ends with the error
         made = LocalNodes([dict(given) for _ in range(config.nodes)])
     config.address = made.address
-    os.environ.setdefault("RAY_AUTH_MODE", "disabled")  # its nodes ask for no token
+    made.at_end = _without_token()  # its nodes ask for none, whatever other clusters do
     return made
+
+
+def _check_token() -> None:
+    """Raises Ray's error if this process is to send a token and has none: asking a head would end the process."""
+    if _has_tokens():
+        from ray._private.authentication.authentication_token_setup import ensure_token_if_auth_enabled
+
+        ensure_token_if_auth_enabled(None, create_token_if_missing=False)
+
+
+def _has_tokens() -> bool:
+    """Returns whether this Ray knows tokens; older ones do not."""
+    return importlib.util.find_spec("ray._private.authentication") is not None
+
+
+def _without_token() -> Callable[[], None]:
+    """Has this process connect without a token of Ray's; returns the function that undoes it."""
+    before = os.environ.get(AUTH_MODE)
+    os.environ[AUTH_MODE] = "disabled"
+    _read_auth_mode()
+
+    def undo() -> None:
+        if before is None:
+            os.environ.pop(AUTH_MODE, None)
+        else:
+            os.environ[AUTH_MODE] = before
+        _read_auth_mode()
+
+    return undo
+
+
+def _read_auth_mode() -> None:
+    """Has Ray read the variable again: it does so once a process."""
+    if _has_tokens():
+        ray._raylet.Config.initialize("")
 
 
 def _explained(address: str, error: Exception) -> Exception:
     """Returns an error of Ray's with what it means and what to do."""
-    text = _refusal(address) or str(error) or type(error).__name__
+    text = str(error) or type(error).__name__
+    if not _is_about_tokens(text):
+        text = _refusal(address) or text
     lower = text.lower()
-    if "token" in lower or "unauthenticated" in lower or "authentication" in lower:
+    if _is_about_tokens(text):
         return ConnectionError(f"no connection to the Ray cluster at {address}: {TOKENS}. Ray says: {text}")
     if "version mismatch" in lower:
         return RaySystemError(f"the Ray cluster at {address} runs other versions than this kernel: {text}")
@@ -112,6 +153,10 @@ def _explained(address: str, error: Exception) -> Exception:
             f"pip install \"ray==...\" brings it here).{said}"
         )
     return error
+
+
+def _is_about_tokens(text: str) -> bool:
+    return any(word in text.lower() for word in ("token", "unauthenticated", "authentication"))
 
 
 def _refusal(address: str) -> str:

@@ -19,6 +19,7 @@ import sys
 import tempfile
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -54,6 +55,8 @@ class LocalNodes:
         #: Process groups of the nodes, in their order; of one that ended, 0.
         self.groups: list[int] = []
         self.address = ""
+        #: Is called when the nodes have ended.
+        self.at_end: Callable[[], None] = lambda: None
         try:
             for node in nodes:
                 self.add_node(node)
@@ -91,6 +94,7 @@ class LocalNodes:
             self._program.kill()
             self._program.wait()
         self._stdout.close()
+        self.at_end()
 
 
 def _has_option(name: str) -> bool:
