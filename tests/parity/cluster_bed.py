@@ -15,6 +15,7 @@ import tempfile
 import threading
 import time
 import traceback
+from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -31,6 +32,7 @@ from cluster_bed_tools import (
     bed,
     beds,
     check,
+    connect,
     ended,
     failing,
     heard,
@@ -39,7 +41,7 @@ from cluster_bed_tools import (
     script,
     until,
 )
-from cluster_shared import tell
+from cluster_shared import scratch, tell
 
 import raynb
 from raynb.base.rows import DEAD, FAILED, FINISHED
@@ -61,8 +63,7 @@ def _log_monitors() -> int:
 def nodes_are_in_the_views() -> None:
     from raynb.util import state
 
-    raynb.init(bed.address, namespace="bed")
-    raynb.runtime().engine.on_output.append(lambda output: heard.append(output.text))
+    connect()
     until(lambda: len(raynb.runtime().engine.snapshot().nodes) == 3, "three nodes")
     rows = raynb.runtime().engine.snapshot().nodes
     assert [row.head for row in rows].count(True) == 1
@@ -101,6 +102,7 @@ def placement_groups_are_rays_own() -> None:
     from raynb.util.placement_group import remove_placement_group as remove
     from raynb.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
+    connect()
     group = placement_group([{"CPU": 1}] * 3, strategy="STRICT_SPREAD", name="spread")
     assert group.wait(WAIT)
 
@@ -124,6 +126,7 @@ def placement_groups_are_rays_own() -> None:
 def a_large_array_goes_from_node_to_node() -> None:
     import numpy
 
+    connect()
     @raynb.remote(num_cpus=0, resources={"left": 1})
     def make(n: int) -> Any:
         return numpy.full(n, 7.0)
@@ -142,6 +145,7 @@ def a_large_array_goes_from_node_to_node() -> None:
 def a_gigabyte_goes_from_node_to_node() -> None:
     import numpy
 
+    connect()
     @raynb.remote(num_cpus=0, resources={"right": 1})
     def make(n: int) -> Any:
         return numpy.arange(n, dtype=numpy.int64)
@@ -158,6 +162,7 @@ def a_gigabyte_goes_from_node_to_node() -> None:
 
 @check
 def two_drivers_at_once_do_not_meet() -> None:
+    connect()
     program = script("""
         @ray.remote
         def f(x):
@@ -180,6 +185,7 @@ def two_drivers_at_once_do_not_meet() -> None:
 
 @check
 def the_hub_is_made_again_when_it_is_lost() -> None:
+    connect()
     class Counter:
         def __init__(self) -> None:
             self.n = 0
@@ -223,6 +229,7 @@ def _move_hub(node_id: str) -> None:
 
 @check
 def a_node_that_dies_takes_what_is_on_it_and_nothing_else() -> None:
+    connect()
     _move_hub(node_on("right").node_id)
 
     class Slow:
@@ -276,6 +283,7 @@ def arrays_of_a_node_that_dies_while_they_are_fetched_are_made_again() -> None:
 
     from raynb.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
+    connect()
     bed.add_node({"num_cpus": 2, "resources": {"third": 4}, "object_store_memory": 200 * MB})
     third = until(lambda: [row for row in raynb.nodes() if row["Alive"] and "third" in row["Resources"]], "the node")
 
@@ -339,8 +347,17 @@ def a_driver_ends_when_the_head_does() -> None:
 
 def main() -> None:
     wanted = {name: run for name, run in CHECKS.items() if not sys.argv[1:] or name in sys.argv[1:]}
+    before = os.getcwd()
+    with scratch():
+        os.chdir(tempfile.mkdtemp())
+        try:
+            _run(wanted)
+        finally:
+            os.chdir(before)
+
+
+def _run(wanted: dict[str, Callable[[], None]]) -> None:
     paths = os.environ.pop("PYTHONPATH", "")  # the nodes have no raynb: not by the folder of a driver, either
-    os.chdir(tempfile.mkdtemp())
     made = LocalNodes(
         [{"num_cpus": 2, "object_store_memory": 1300 * MB},
          {"num_cpus": 2, "resources": {"left": 4}, "labels": {"side": "left"}, "object_store_memory": 100 * MB},

@@ -16,6 +16,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from cluster_bed_tools import WAIT, Skipped, check, script, until
+from cluster_shared import TEMP
 
 from raynb.engine.cluster.local_nodes import LocalNodes
 
@@ -92,7 +93,7 @@ def two_nodes(environ: dict[str, str]) -> Iterator[tuple[Network, LocalNodes, li
         except OSError as error:
             raise Skipped(f"no network namespace can be made here: {error}") from None
         # Each node has a folder of its own there, as on two machines: by it, drivers find the node that they are on.
-        folder = tempfile.mkdtemp(prefix="rb-")  # short: Ray's sockets lie below it
+        folder = tempfile.mkdtemp(prefix="rb-", dir=TEMP)  # short: Ray's sockets lie below it
         after.callback(shutil.rmtree, folder, ignore_errors=True)
         apart = ["ip", "netns", "exec", network.name, "sh", "-c", f'mount -t tmpfs raynb {folder} && exec "$@"', "sh"]
         nodes = LocalNodes(

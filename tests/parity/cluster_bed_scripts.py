@@ -9,7 +9,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from cluster_bed_tools import WAIT, bed, check, ended, raised, script, until
+from cluster_bed_tools import WAIT, bed, check, connect, ended, raised, script, until
 
 import raynb
 from raynb.engine.cluster.local_nodes import LocalNodes
@@ -119,7 +119,7 @@ def what_a_shared_actor_prints_goes_to_the_driver_that_calls() -> None:
     first.stdin.flush()
     rest, err = ended(first)
     assert [line.split(") ")[-1] for line in rest.splitlines()] == ["said first again"], rest + err
-    raynb.init(bed.address, namespace="bed")
+    connect()
     raynb.kill(raynb.get_actor("speaker"))
     raynb.shutdown()
 
@@ -140,7 +140,7 @@ def what_belongs_to_a_driver_that_is_killed_ends_and_what_is_detached_stays() ->
     assert program.stdout.readline() == "ready\n"
     program.kill()
     program.communicate()
-    raynb.init(bed.address, namespace="bed")
+    connect()
 
     def gone() -> bool:
         try:

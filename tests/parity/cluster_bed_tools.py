@@ -33,6 +33,13 @@ class _Bed:
 bed: Any = _Bed()
 
 
+def connect() -> None:
+    """Has this process connected to the bed, whichever check is its first; `heard` gets what tasks print."""
+    if not raynb.is_initialized():
+        raynb.init(bed.address, namespace="bed")
+        raynb.runtime().engine.on_output.append(lambda output: heard.append(output.text))
+
+
 def script(
     body: str, *arguments: str, address: str = "", within: Sequence[str] = (), environ: dict[str, str] | None = None,
     options: str = "",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import concurrent.futures
 import os
 import pickle
@@ -35,6 +36,25 @@ def traced() -> str:
 def said(worker: str, *events: Any) -> tuple[Any, ...]:
     """Returns a worker's first batch of output, as the hub has it."""
     return worker, 0.0, False, pickle.dumps((0, list(events))), b""
+
+
+@check
+def the_hub_knows_when_the_driver_has_shown_what_was_pushed() -> None:
+    async def play() -> None:
+        box = hub.Hub()
+        await box.push("a worker", time.time(), False, False, b"printed", b"")
+        shown = asyncio.ensure_future(box.applied(WAIT))
+        _, found = await box.pull(WAIT, False)
+        assert len(found) == 1
+        for _ in range(3):
+            await asyncio.sleep(0)
+        assert not shown.done(), "the driver has it, and has not shown it yet"
+        next_pull = asyncio.ensure_future(box.pull(WAIT, False))
+        await shown
+        await box.applied(WAIT)  # nothing is here, and the driver waits for more
+        next_pull.cancel()
+
+    asyncio.run(play())
 
 
 @check

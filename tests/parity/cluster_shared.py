@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import sys
+import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 #: Name → check, in the order in which they are written.
 CHECKS: dict[str, Callable[[], None]] = {}
+#: The folder for temporary files of this machine, whatever `scratch` has made of it since.
+TEMP = tempfile.gettempdir()
 #: Seconds; only a busy machine takes long: Ray starts a process for each actor and many tasks.
 WAIT = 120.0
 #: Ray itself gives a node 30 seconds to start: on a busy machine it is tried again.
@@ -28,6 +32,17 @@ CHECKING = {**ALONE, "RAY_timeout_ms_task_wait_for_death_info": "30000"}
 def check(function: Callable[[], None]) -> Callable[[], None]:
     CHECKS[function.__name__] = function
     return function
+
+
+@contextlib.contextmanager
+def scratch() -> Iterator[None]:
+    """Has all temporary files of this process in one folder, and removes it: checks leave theirs behind."""
+    with tempfile.TemporaryDirectory(prefix="rb-", ignore_cleanup_errors=True) as folder:
+        before, tempfile.tempdir = tempfile.tempdir, folder
+        try:
+            yield
+        finally:
+            tempfile.tempdir = before
 
 
 def until(condition: Callable[[], Any], what: str) -> Any:

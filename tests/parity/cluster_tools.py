@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 import ray as real_ray
-from cluster_shared import CHECKS, WAIT, check, raised, start_ray, tell, until  # noqa: F401  the checks import them
+from cluster_shared import CHECKS, WAIT, check, raised, scratch, start_ray, tell, until  # noqa: F401  the checks import them
 
 import raynb
 from raynb.api.session import make_engine
@@ -63,6 +63,12 @@ def promise(name: str) -> Callable[[], None]:
 
 
 def main() -> None:
+    """Runs the checks that the command names, or all."""
+    with scratch():
+        _run()
+
+
+def _run() -> None:
     # The checks of their own come last: they end the connection.
     checks = {f"promise_{one.__name__}": promise(one.__name__) for one in PROMISES} | CHECKS
     checks = {name: run for name, run in checks.items() if not sys.argv[1:] or name in sys.argv[1:]}

@@ -9,6 +9,7 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -20,23 +21,40 @@ sys.path.insert(0, str(HERE))
 
 from test_parity import ROOT, ray_python  # noqa: E402
 
-NAMES = [
+#: The most telling checks, for a look of a few minutes: RAYNB_CLUSTER_BED=short; all of them take ten minutes and more.
+SHORT = (
+    "what_belongs_to_a_driver_that_is_killed_ends_and_what_is_detached_stays",
+    "two_drivers_at_once_do_not_meet",
+    "a_node_that_dies_takes_what_is_on_it_and_nothing_else",
+)
+WHOLE = os.environ.get("RAYNB_CLUSTER_BED") != "short"
+ALL = [
     node.name
     for file in ("cluster_bed_network.py", "cluster_bed_kernels.py", "cluster_bed_scripts.py", "cluster_bed.py")
     for node in ast.parse((HERE / file).read_text()).body
     if isinstance(node, ast.FunctionDef) and any(ast.unparse(one) == "check" for one in node.decorator_list)
 ]
+NAMES = ALL if WHOLE else list(SHORT)
 #: Seconds for all checks of one program together.
 RUN_SECONDS = 1500
 
 
 #: What the notebooks need beside Ray.
 NEEDS = ("nbval", "ipykernel", "sklearn", "matplotlib", "pandas", "ipywidgets", "joblib", "tqdm")
-NOTEBOOKS = sorted(path.stem for path in (ROOT / "notebooks").glob("*.ipynb"))
+NOTEBOOKS = sorted(path.stem for path in (ROOT / "notebooks").glob("*.ipynb")) if WHOLE else []
 
 
-def rows_of(program: str, folder: Path, needs: tuple[str, ...] = ()) -> dict[str, dict[str, str]]:
-    """Runs one of the programs in the Python that has Ray; returns name → its row: `error` is empty if it passed."""
+def rows_of(
+    program: str, folder: Path, needs: tuple[str, ...] = (), names: Sequence[str] = ()
+) -> dict[str, dict[str, str]]:
+    """Runs one of the programs in the Python that has Ray; returns name → its row: `error` is empty if it passed.
+
+    Args:
+        program: its file.
+        folder: gets its log.
+        needs: modules without which it is skipped.
+        names: what of it to run; nothing: all.
+    """
     interpreter = ray_python()
     if interpreter is None:
         pytest.skip("no Ray here: RAYNB_PARITY_PYTHON names a Python that has it")
@@ -48,7 +66,7 @@ def rows_of(program: str, folder: Path, needs: tuple[str, ...] = ()) -> dict[str
     log = folder / "log"
     with log.open("w") as sink, contextlib.suppress(subprocess.TimeoutExpired):  # what ended is judged all the same
         environ = {**os.environ, "PYTHONPATH": str(ROOT)}
-        subprocess.run([interpreter, str(HERE / program)], env=environ, stdout=sink, stderr=subprocess.STDOUT,
+        subprocess.run([interpreter, str(HERE / program), *names], env=environ, stdout=sink, stderr=subprocess.STDOUT,
                        timeout=RUN_SECONDS, check=False)  # fmt: skip
     lines = log.read_text(errors="replace").splitlines()
     rows = [json.loads(line[3:]) for line in lines if line.startswith("## ")]
@@ -58,7 +76,7 @@ def rows_of(program: str, folder: Path, needs: tuple[str, ...] = ()) -> dict[str
 
 @pytest.fixture(scope="session")
 def bed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, str]]:
-    return rows_of("cluster_bed.py", tmp_path_factory.mktemp("bed"))
+    return rows_of("cluster_bed.py", tmp_path_factory.mktemp("bed"), names=() if WHOLE else SHORT)
 
 
 @pytest.fixture(scope="session")

@@ -1,0 +1,173 @@
+"""Checks of what a cell of a notebook shows of waits, streams and async actors. `cluster_checks.py` runs them."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import threading
+import time
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import ray as real_ray
+from cluster_tools import WAIT, In, check, engine, heard, printed, raised, until
+
+import raynb
+from raynb.base.rows import CANCELLED
+
+RAYS_FOLDER = str(Path(real_ray.__file__).parent) + os.sep
+
+
+def _interrupted(wait: Callable[[], object]) -> list[str]:
+    """Sends Ctrl-C while the main thread waits inside Ray; returns the frames of Ray in what the wait raises."""
+    over, main = threading.Event(), threading.get_ident()
+
+    def interrupt() -> None:
+        while not over.is_set():
+            frame = sys._current_frames().get(main)
+            if frame is not None and frame.f_code.co_filename.startswith(RAYS_FOLDER):
+                signal.pthread_kill(main, signal.SIGINT)
+                return
+            time.sleep(0.001)
+
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        # One that comes while nobody waits is for the next wait; until this one has raised, none is sent twice.
+        thread = threading.Thread(target=interrupt)
+        thread.start()
+        wait()
+    except KeyboardInterrupt as error:
+        shown = traceback.TracebackException.from_exception(error)
+        return [line.strip() for line in shown.format() if RAYS_FOLDER in line]  # what Python prints, with causes
+    finally:
+        over.set()
+        thread.join()
+        signal.signal(signal.SIGINT, before)
+    raise AssertionError("nothing interrupted it")
+
+
+@check
+def an_interrupted_wait_shows_no_frames_of_ray() -> None:
+    from raynb.util.placement_group import placement_group, remove_placement_group
+
+    @raynb.remote(max_retries=0)
+    def sleeps() -> None:
+        while True:
+            time.sleep(0.01)
+
+    @raynb.remote(max_retries=0)
+    def yields_late() -> Any:
+        while True:
+            time.sleep(0.01)
+        yield
+
+    with In(211):
+        ref, stream = sleeps.remote(), yields_late.remote()
+    group = placement_group([{"CPU": 1000}])
+    waits: dict[str, Callable[[], object]] = {
+        "get": lambda: raynb.get(ref), "get with a limit": lambda: raynb.get([ref], timeout=WAIT),
+        "wait": lambda: raynb.wait([ref]), "next": lambda: next(stream),
+        "group": lambda: group.wait(WAIT),
+    }  # fmt: skip
+    try:
+        shown = {name: _interrupted(wait) for name, wait in waits.items()}
+    finally:
+        engine().cancel_scope(211)
+        remove_placement_group(group)
+    assert shown == {name: [] for name in waits}, shown
+
+
+@check
+def an_interrupt_or_a_timeout_between_a_lock_and_its_wait_ends_the_task_as_such() -> None:
+    def left(error: BaseException) -> None:
+        """Ends as `Event.wait` does when a signal handler raises between its lock's release and its wait."""
+        try:
+            raise error
+        except BaseException:
+            raise RuntimeError("release unlocked lock")
+
+    @raynb.remote(max_retries=0)
+    def interrupted() -> None:
+        left(KeyboardInterrupt())
+
+    @raynb.remote(max_retries=0, timeout=WAIT)
+    def late() -> None:
+        from raynb.engine.cluster.on_worker.timeouts import TimedOut
+
+        left(TimedOut("on purpose"))
+
+    with In(212):
+        ref = interrupted.remote()
+    assert isinstance(raised(lambda: raynb.get(ref, timeout=WAIT)), raynb.exceptions.TaskCancelledError)
+    until(lambda: engine().scope_counts(212) == {CANCELLED: 1}, "the row")
+    error = raised(lambda: raynb.get(late.remote(), timeout=WAIT))
+    assert type(error) is raynb.exceptions.TaskTimeoutError, repr(error)
+
+
+def _log_of(pid: int) -> str:
+    """Returns what a worker of Ray's has written into Ray's files, which its log monitor brings into the cell."""
+    folder = Path(real_ray._private.worker.global_worker.node.get_logs_dir_path())
+    return "".join(path.read_text(errors="replace") for path in folder.glob(f"worker-*-{pid}.*"))
+
+
+@check
+def async_actors_and_queues_write_no_warning_of_rays() -> None:
+    from raynb.util.queue import Empty, Queue
+
+    inside, large = raynb.put("inside"), bytes(300_000)
+
+    class Works:
+        def __init__(self, given: Any) -> None:
+            self.given = given
+
+        async def work(self, *given: Any, **named: Any) -> Any:
+            return len(given), type(named.get("last")).__name__, self.given[:0]
+
+        async def named(self) -> int:
+            return len(repr((inside, large)))  # its definition has a ref in it, and is large
+
+        async def pid(self) -> int:
+            return os.getpid()
+
+    works = raynb.remote(num_cpus=0)(Works).remote(raynb.put(large))
+    calls = [works.work.remote(), works.work.remote(inside, [inside], last=large), works.named.remote()]
+    raynb.get(calls, timeout=WAIT)
+    queue = Queue(maxsize=4, actor_options={"num_cpus": 0})
+    for item in (1, large, [inside], inside):
+        queue.put(item, timeout=WAIT)
+    assert [queue.get(timeout=WAIT), len(queue.get(timeout=WAIT)), queue.qsize()] == [1, len(large), 2]
+    queue.put_nowait_batch([1, 2])
+    assert len(queue.get_nowait_batch(2)) == 2
+    assert isinstance(raised(lambda: [queue.get(timeout=0.01) for _ in range(9)]), Empty)
+    pid = raynb.get(works.pid.remote(), timeout=WAIT)
+    rows = until(lambda: [row.pid for row in engine().snapshot().actors if row.class_name == "_QueueActor" and row.pid],
+                 "the row of the queue's actor")  # fmt: skip
+    for one in (pid, *rows):
+        log = _log_of(one)
+        assert "blocking" not in log.lower(), log
+        assert "Traceback" not in log, log
+    queue.shutdown(force=True)
+
+
+@check
+def a_loop_over_a_generator_shows_what_it_prints_in_order() -> None:
+    @raynb.remote
+    def made(n: int) -> Any:
+        print("before")
+        for number in range(n):
+            print("made", number)
+            yield number
+        print("after")
+
+    for scope, reads in ((213, True), (214, False)):
+        with In(scope):
+            for number, ref in enumerate(made.remote(4)):
+                if reads:
+                    assert raynb.get(ref, timeout=WAIT) == number
+                    assert f"made {number}\n" in printed(scope), (number, printed(scope))
+            # Without another word of the driver's: what comes next in the cell comes after it.
+            lines = ["before", *(f"made {number}" for number in range(4)), "after"]
+            assert printed(scope).splitlines() == lines, (scope, printed(scope), len(heard))
