@@ -175,7 +175,7 @@ _give_id, _give_engine = (vars(OwnRef)[name].__set__ for name in ("_id", "_engin
 
 
 #: From so many on, refs that are unpickled together are one entry of the log; those of a value with more than the
-#: second are one each again, so that one hold of the engine's lock applies no more than that.
+#: second are one each again, so that no entry takes longer than that under the engine's lock.
 BATCH_MIN_REFS, BATCH_MAX_REFS = 16, 20_000
 
 
@@ -196,28 +196,32 @@ def counted(object_ids: Sequence[int], engine: Engine) -> list[ObjectRef[Any]]:
 
 
 def changes_in(log: Log, most: int = sys.maxsize) -> tuple[list[tuple[int, ...]], list[int]]:
-    """Takes what is in a log of refs: batches of ids of refs that came, and the other changes, the oldest first: ids of
-    refs that went, ``~id`` of those that came. The batches are to be applied first.
+    """Takes what is in a log of refs, ``most`` entries: batches of ids of refs that came, and the other changes, the
+    oldest first: ids of refs that went, ``~id`` of those that came. The batches are to be applied first.
 
     That is in order, or sooner than what stood before them; nothing is freed that a ref names, whatever the order.
     """
-    count = min(len(log), most)
-    came: list[tuple[int, ...]] = []
+    entries: list[Any] = []
     try:
-        while count and type(log[0]) is tuple:
-            came.append(log.popleft())
-            count -= 1
-        # Nothing but refs, most often: reading their ids and taking them out is a call of C each.
-        changes = list(map(_id_of, itertools.islice(log, count)))
-    except (AttributeError, RuntimeError):  # the latter: a ref has gone meanwhile
-        entries = [log.popleft() for _ in range(count)]
+        # Taken out by one call of C before they are looked at: what the garbage collector or a signal handler runs
+        # between two may come here again, and would apply the same ones.
+        entries.extend(map(_popleft, itertools.repeat(log, min(len(log), most))))
+    except IndexError:  # it came here between the length and the call, and took some: here are the others
+        pass
+    batches = 0
+    while batches < len(entries) and type(entries[batches]) is tuple:
+        batches += 1
+    came: list[tuple[int, ...]] = entries[:batches]
+    if batches:
+        del entries[:batches]
+    try:
+        changes = list(map(_id_of, entries))  # nothing but refs, most often
+    except AttributeError:
         came += [entry for entry in entries if type(entry) is tuple]
         changes = [entry if type(entry) is int else entry._id
                    for entry in entries
                    # what has no id is a ref the making of which was interrupted: it stands for nothing
                    if type(entry) is int or (type(entry) is not tuple and hasattr(entry, "_id"))]  # fmt: skip
-    else:
-        deque(map(_popleft, itertools.repeat(log, count)), 0)
     return came, changes
 
 

@@ -80,6 +80,7 @@ def pickle_list(
     """Returns the stream of a list of one engine's refs, which the pickler then has not to look at one by one, nor who
     reads it; None if one of them is something else, or stands in it twice. The refs are recorded."""
     recorded = collecting.refs
+    values = list(values)  # another thread may change the user's meanwhile: what is recorded is what is written
     if len(values) <= INLINE_MAX_REFS or recorded is None:
         return None
     kind = type(values[0])

@@ -177,3 +177,23 @@ def test_an_engine_that_nobody_holds_goes_with_its_refs_and_its_log() -> None:
     gc.collect()
     gc.collect()
     assert watch() is None
+
+
+def test_a_log_that_is_read_again_while_it_is_read_gives_each_change_once() -> None:
+    # A collection or a handler may run what reads it (the inline engine's lock is one that its thread takes again).
+    class Log(deque[Any]):
+        within: list[int] | None = None
+
+        def __len__(self) -> int:
+            length = super().__len__()
+            if self.within is None:
+                self.within = []
+                self.within = taken_from(self)
+                self.append(8)  # and one more has gone since
+            return length
+
+    log = Log([1, ~2, 3])
+    changes = taken_from(log)
+    assert log.within == [1, ~2, 3]
+    assert changes == [8]
+    assert not list(log)

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import os
 from collections import deque
+from itertools import repeat
 from typing import Any
 
 from raynb.base.spec import TaskOptions
 from raynb.wire.channel import Channel
+
+_popleft = deque.popleft
 
 
 class Connection:
@@ -28,7 +31,8 @@ class Connection:
         channel = self.channel
         batch: list[Any] = list(outbox)
         if _WithFd not in set(map(type, batch)):  # the usual case; one by one, "1,000 tasks" takes 0.5 % longer
-            outbox.clear()
+            # Those and no more: another thread may have appended meanwhile, under the engine's lock.
+            deque(map(_popleft, repeat(outbox, len(batch))), 0)
         else:
             batch = []
         while outbox:
@@ -44,7 +48,6 @@ class Connection:
         if batch:
             channel.send(batch)
         return channel.flush()
-
 
     def close(self) -> None:
         """Closes the channel, and the descriptors of messages that will not be sent."""
