@@ -24,9 +24,14 @@ from raynb.run.inspection.stacks import NATIVE, Stack
 #: None where the system has no real-time signals: no worker can be asked in this way.
 SIGNAL: int | None = signal.SIGRTMIN + 7 if hasattr(signal, "SIGRTMIN") and hasattr(os, "memfd_create") else None
 FILE = "raynb-stacks"
-STILL_SECONDS = 0.01  # an answer that did not grow for so long is complete
+LOOK_SECONDS = 0.01  # between two looks at an answer
+#: An answer that has not grown for so many looks is complete, though it doesn't end as one does. Fewer don't show it:
+#: the process may not have been given a core meanwhile.
+STILL_LOOKS = 25
 _HEAD_BYTES = 16  # bytes before the answers: the thread that takes the signal
 _FRAME = re.compile(rb'^  File "(.*)", line (\d+|\?\?\?) in (.*)$')
+#: How the stack of the main thread ends, which is written last: at its outermost frame, or cut off where it is deep.
+_END = re.compile(rb'(in <module>|in _run_module_as_main|^  \.\.\.)\n\Z', re.MULTILINE)
 
 
 def offer() -> None:
@@ -69,26 +74,33 @@ class Dump:
         """Returns how many bytes of the answer have been written by now."""
         return self._size() - self._from
 
+    def _answer(self) -> bytes:
+        try:
+            with open(self._path, "rb") as file:
+                file.seek(self._from)
+                return file.read()
+        except OSError:
+            return b""
+
+    def whole(self) -> bool:
+        """Returns whether the answer ends as a complete one does, with the main thread's outermost frame."""
+        return _END.search(self._answer()) is not None
+
     def wait(self, seconds: float) -> None:
-        """Waits until the answer grows no more, at most so long."""
+        """Waits until the answer is whole, or grows no more, at most so long."""
         end = time.monotonic() + seconds if self._path else 0.0
-        before = 0
-        while time.monotonic() < end:
-            time.sleep(STILL_SECONDS)
+        before = still = 0
+        while time.monotonic() < end and not self.whole():
+            time.sleep(LOOK_SECONDS)
             now = self.size()
-            if now and now == before:
+            still = still + 1 if now and now == before else 0
+            if still >= STILL_LOOKS:
                 return
             before = now
 
     def stacks(self) -> list[Stack]:
         """Returns what was answered: the threads' stacks, the main one first; empty if nothing was."""
-        try:
-            with open(self._path, "rb") as file:
-                file.seek(self._from)
-                text = file.read()
-        except OSError:
-            return []
-        return parse(text)
+        return parse(self._answer())
 
 
 def parse(text: bytes) -> list[Stack]:

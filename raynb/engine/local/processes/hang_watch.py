@@ -52,8 +52,8 @@ class HangWatch:
         self._asked: dict[int, int] = {}  # how often
         self._claims: dict[int, tuple[int, int]] = {}  # worker → frames it has sent, looks since
         self._warned: set[int] = set()
-        #: Worker that does not answer → its stacks, by a signal; their bytes at the last look; looks since then.
-        self._dumps: dict[int, tuple[dumps.Dump, int, int]] = {}
+        #: Worker that does not answer → its stacks, by a signal; looks since they were asked for.
+        self._dumps: dict[int, tuple[dumps.Dump, int]] = {}
         self._next = 0.0
 
     def answered(self, worker: int, frames: int = 0) -> None:
@@ -128,12 +128,11 @@ class HangWatch:
         for worker, seconds, pid in silent:
             asked_for = self._dumps.get(worker)
             if asked_for is None:  # its stack is there at one of the next looks
-                self._dumps[worker] = dumps.Dump(0 if stopped(pid) else pid), 0, 0
+                self._dumps[worker] = dumps.Dump(0 if stopped(pid) else pid), 0
                 continue
-            dump, before, looks = asked_for
-            size = dump.size()
-            if dump.asked and looks < MAX_DUMP_LOOKS and (not size or size != before):  # it is being written
-                self._dumps[worker] = dump, size, looks + 1
+            dump, looks = asked_for
+            if dump.asked and looks < MAX_DUMP_LOOKS and not dump.whole():  # it is being written
+                self._dumps[worker] = dump, looks + 1
                 continue
             del self._dumps[worker]
             self._warned.add(worker)
