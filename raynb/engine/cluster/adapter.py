@@ -81,13 +81,19 @@ class ClusterObjects:
             deadline, first = None, LOOK_SECONDS
         else:
             deadline, first = _now() + timeout, min(LOOK_SECONDS, timeout)
+        values: list[Any] | None
         try:
-            values = rays.read(natives, first)
-        except theirs.GetTimeoutError:
-            values = self._get_later(natives, refs, timeout, deadline)
+            try:
+                values = rays.read(natives, first)
+            except theirs.GetTimeoutError:
+                values = None  # what goes wrong later has no error of Ray's as its context
+            if values is None:
+                values = self._get_later(natives, refs, timeout, deadline)
         except KeyboardInterrupt:
             raise KeyboardInterrupt from None  # without the frames inside Ray
         except BaseException as error:
+            if type(error) is GetTimeoutError:  # and no class that Ray has made of it, for a task that raised one
+                raise
             made = self._failed(error, refs)
             raise made from made.__cause__
         if bridge.marks:
@@ -126,18 +132,12 @@ class ClusterObjects:
                 aside = missing.step_aside()
                 deadline = None if deadline is None else deadline + aside
                 self._engine.check_alive()
-        except GetTimeoutError:
-            raise
-        except KeyboardInterrupt:
-            raise KeyboardInterrupt from None  # without the frames inside Ray
-        except BaseException as error:
-            made = self._failed(error, refs)
-            raise made from made.__cause__
         finally:
             if over is not None:
                 over()
         return [found[native] for native in natives]
 
+    @rays.interrupted_here  # it waits for the task's output
     def _failed(self, error: BaseException, refs: Sequence[ObjectRef[object]]) -> BaseException:
         """Returns raynb's exception for one of Ray's that a read raised; the failure counts as asked about."""
         made = self._side.explained(self.translated(error), refs)
