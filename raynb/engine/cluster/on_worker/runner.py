@@ -272,12 +272,13 @@ def stream_task(static: Static, head: bytes, rest: Sequence[Any]) -> Any:
     """Runs a raynb generator; Ray calls it."""
     arrived = Arrived(static, head, rest)
     options = arrived.call.options
-    with ClusterTask(arrived) as task, timeouts.limited(options.timeout):
-        function = task.engine.function(static, arrived.definition)
-        given, named = task.arguments()
-        for item in returns.items_of(function(*given, **named), options.name, "streaming"):
-            yield task.value(item)
-        task.now.settle()
+    with ClusterTask(arrived) as task:
+        with timeouts.limited(options.timeout):
+            function = task.engine.function(static, arrived.definition)
+            given, named = task.arguments()
+            for item in returns.items_of(function(*given, **named), options.name, "streaming"):
+                yield task.value(item)
+        task.now.settle()  # not in the time that the user's code has
 
 
 # -- actors ------------------------------------------------------------------------------------
@@ -326,13 +327,13 @@ class Host:
         return _run(self, _arrived(self, head, rest))
 
     def _raynb_stream(self, head: bytes, *rest: object) -> Any:
-        arrived = _arrived(self, head, rest)
-        options = arrived.call.options
-        with ClusterTask(arrived, self.spec) as task, timeouts.limited(options.timeout):
-            given, named = task.arguments()
-            result = _method(self, options.function)(*given, **named)
-            for item in returns.items_of(result, options.name, "streaming"):
-                yield task.value(item)
+        with ClusterTask(_arrived(self, head, rest), self.spec) as task:
+            options = task.call.options
+            with timeouts.limited(options.timeout):
+                given, named = task.arguments()
+                result = _method(self, options.function)(*given, **named)
+                for item in returns.items_of(result, options.name, "streaming"):
+                    yield task.value(item)
             task.now.settle()
 
 
