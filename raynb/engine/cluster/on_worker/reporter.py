@@ -248,18 +248,23 @@ class Reporter:
             self._changed.wait_for(lambda: self._asleep, 2.0)
 
     def settle(self) -> None:
-        """Returns once the driver has shown all that was printed here so far, or after `hub.OUTPUT_WAIT_SECONDS`."""
-        limit = hub.OUTPUT_WAIT_SECONDS
+        """Returns once the driver has shown all that was printed here so far.
+
+        After `hub.OUTPUT_WAIT_SECONDS` it returns in any case: for so long a driver that hangs, or is stopped, delays
+        the end of a stream that has printed.
+        """
+        end = time.monotonic() + hub.OUTPUT_WAIT_SECONDS
         with self._changed:
             self._urgent = True
             self._asleep = False
             upto = self._events_sent + len(self._events)
             self._changed.notify_all()
-            self._changed.wait_for(lambda: self._events_delivered >= upto, limit)
+            self._changed.wait_for(lambda: self._events_delivered >= upto, hub.OUTPUT_WAIT_SECONDS)
             asked = None if self._alone else self._hub
+        left = end - time.monotonic()
         with contextlib.suppress(Exception):  # lost, or its driver is gone: nobody reads it
-            if asked is not None:
-                rays.call(asked, "applied", [limit]).future().result(limit)
+            if asked is not None and left > 0:
+                rays.call(asked, "applied", [left]).future().result(left)
 
     def close(self) -> None:
         """Pushes what there is, then ends the thread."""
