@@ -110,7 +110,9 @@ def an_interrupt_or_a_timeout_between_a_lock_and_its_wait_ends_the_task_as_such(
 def _log_of(pid: int) -> str:
     """Returns what a worker of Ray's has written into Ray's files, which its log monitor brings into the cell."""
     folder = Path(real_ray._private.worker.global_worker.node.get_logs_dir_path())
-    return "".join(path.read_text(errors="replace") for path in folder.glob(f"worker-*-{pid}.*"))
+    paths = list(folder.glob(f"worker-*-{pid}.*"))
+    assert {path.suffix for path in paths} == {".out", ".err"}, (paths, sorted(os.listdir(folder)))
+    return "".join(path.read_text(errors="replace") for path in paths)
 
 
 @check

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import traceback
 from collections.abc import Callable
@@ -74,6 +75,7 @@ def _run() -> None:
     checks = {name: run for name, run in checks.items() if not sys.argv[1:] or name in sys.argv[1:]}
     # A busy machine is late with output, and a result must not be given out without it here; and with answers.
     hub.OUTPUT_WAIT_SECONDS, engines.ANSWER_SECONDS = WAIT / 2, WAIT
+    os.environ["RAYNB_OUTPUT_WAIT_SECONDS"] = str(hub.OUTPUT_WAIT_SECONDS)  # and its workers
     quiet: dict[str, Any] = {"include_dashboard": False, "configure_logging": False, "log_to_driver": False}
     start_ray(real_ray, num_cpus=4, namespace="checks", **quiet)
     try:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import pickle
 import threading
 import time
@@ -24,7 +25,9 @@ from raynb.engine.causal import CausalOrder, Mark
 from raynb.engine.cluster import rays
 
 NAMESPACE = "raynb"
-OUTPUT_WAIT_SECONDS = 5.0  # seconds that a result waits for its output at the most
+#: Seconds that a result, and the end of a stream, wait for their output at the most. The variable is for checks on
+#: machines that are busy: set where the nodes start, it goes for their workers.
+OUTPUT_WAIT_SECONDS = float(os.environ.get("RAYNB_OUTPUT_WAIT_SECONDS", "5"))
 TICK_SECONDS = 0.5  # seconds between two looks at what nothing was heard of
 QUESTIONS_KEPT = 100  # to a worker that does not listen, at the most
 GATHER_SECONDS = 0.1  # seconds in which reports nobody waits for are gathered
