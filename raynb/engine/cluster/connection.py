@@ -90,7 +90,11 @@ def throw_away(config: Config) -> LocalNodes:
     with interrupts.Allowed():  # that takes up to minutes; what has started ends with the error
         made = LocalNodes([dict(given) for _ in range(config.nodes)])
     config.address = made.address
-    made.at_end = _without_token()  # its nodes ask for none, whatever other clusters do
+    try:
+        made.at_end = _without_token()  # its nodes ask for none, whatever other clusters do
+    except BaseException:
+        made.close()
+        raise
     return made
 
 
@@ -110,8 +114,6 @@ def _has_tokens() -> bool:
 def _without_token() -> Callable[[], None]:
     """Has this process connect without a token of Ray's; returns the function that undoes it."""
     before = os.environ.get(AUTH_MODE)
-    os.environ[AUTH_MODE] = "disabled"
-    _read_auth_mode()
 
     def undo() -> None:
         if before is None:
@@ -120,13 +122,20 @@ def _without_token() -> Callable[[], None]:
             os.environ[AUTH_MODE] = before
         _read_auth_mode()
 
+    try:
+        os.environ[AUTH_MODE] = "disabled"
+        _read_auth_mode()
+    except BaseException:
+        undo()
+        raise
     return undo
 
 
 def _read_auth_mode() -> None:
-    """Has Ray read the variable again: it does so once a process."""
+    """Has Ray read the variable again: it does so once a process. One that offers no way to is left as it is."""
     if _has_tokens():
-        ray._raylet.Config.initialize("")
+        with contextlib.suppress(AttributeError, TypeError):
+            ray._raylet.Config.initialize("")
 
 
 def _explained(address: str, error: Exception) -> Exception:

@@ -55,7 +55,7 @@ class LocalNodes:
         #: Process groups of the nodes, in their order; of one that ended, 0.
         self.groups: list[int] = []
         self.address = ""
-        #: Is called when the nodes have ended.
+        #: Is called when the nodes have ended, or nobody waits for that any more.
         self.at_end: Callable[[], None] = lambda: None
         try:
             for node in nodes:
@@ -86,15 +86,17 @@ class LocalNodes:
 
     def close(self) -> None:
         """Ends every node, and waits until they are gone."""
-        with contextlib.suppress(OSError):
-            self._stdin.close()
         try:
-            self._program.wait(6 * STOP_SECONDS)
-        except subprocess.TimeoutExpired:
-            self._program.kill()
-            self._program.wait()
-        self._stdout.close()
-        self.at_end()
+            with contextlib.suppress(OSError):
+                self._stdin.close()
+            try:
+                self._program.wait(6 * STOP_SECONDS)
+            except subprocess.TimeoutExpired:
+                self._program.kill()
+                self._program.wait()
+            self._stdout.close()
+        finally:  # also if Ctrl-C ends the wait
+            self.at_end()
 
 
 def _has_option(name: str) -> bool:
