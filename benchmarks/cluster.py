@@ -163,7 +163,10 @@ def main() -> None:
                     for _ in range(TIMES.get(row, 1)):
                         run(*sides[name])
 
-                for name in list(sides)[:: 1 if place % 2 else -1]:
+                order = list(sides)[:: 1 if place % 2 else -1]
+                run(*sides[order[-1]])  # who is first would pay for what the row before has left
+                time.sleep(END_SECONDS if row == MANY_WORKERS else REPORT_SECONDS)
+                for name in order:
                     found[row][name].append(measured(bed._program.pid, repeated))
                     if row == MANY_WORKERS:
                         time.sleep(END_SECONDS)
