@@ -2,8 +2,14 @@
 
 ``python -m benchmarks.cluster [rounds]`` starts two nodes on this machine and needs a Python with ray and psutil.
 A row's number is the CPU time of driver and cluster together: it hardly depends on what else the machine does. What is
-reported of tasks after a row belongs to it, and so does what the idle cluster takes meanwhile, on both sides; the ratio
-is also printed without the latter, which is measured before the rows. The sides take turns at being first.
+reported of tasks after a row belongs to it, and so does writing raynb's rows of them, which it would do once somebody
+looks at a view or 10,000 wait.
+
+What the cluster takes while nothing runs is measured before the rows: once with plain Ray, its actor and its workers,
+before `raynb.init`, and once with raynb on top. The difference is what raynb takes in any case: its listener, its hub,
+its actor and its workers. It is printed by itself, and belongs to raynb alone: both are running beside plain Ray's
+rows, so it is subtracted from these. The ratio is also printed without either's idle. The sides take turns at being
+first, and the other one has run once before, unmeasured.
 """
 
 from __future__ import annotations
@@ -13,6 +19,8 @@ import os
 import sys
 import time
 from collections.abc import Callable
+from functools import partial
+from pathlib import Path
 from statistics import median
 from typing import Any
 
@@ -98,13 +106,19 @@ ROWS: dict[str, Callable[[Any, Any, Any], None]] = {
 #: How often a row is run for one measurement: the short ones more often, so that no hiccup of Ray's decides.
 TIMES = {"1,000 actor calls": 3, "1,000 actor calls with an argument": 3, "500 actor calls one by one": 3,
          "wait for 500 one by one": 2, "300 tasks one by one": 3, "20 arrays of 8 MB": 2}  # fmt: skip
-#: Seconds after a row in which its workers report: they gather for one where nobody looks.
-REPORT_SECONDS = 1.2
-IDLE_SECONDS = 4.0
+#: Seconds after a row in which its workers report, and the driver looks after what they have: they gather for one
+#: where nobody looks, and it looks every half.
+REPORT_SECONDS = 2.5
+IDLE_SECONDS = 10.0
 
 #: A row for which Ray starts more workers than there are CPUs, and the seconds in which it ends them again: that takes
 #: 0.1 to 0.2 s of CPU for each, and would count for whatever row is running by then.
 MANY_WORKERS, END_SECONDS = "10 tasks of 10 tasks", 6.0
+
+#: The API, a remote function, and an actor.
+Side = tuple[Any, Any, Any]
+#: CPU seconds, seconds of the run, and of the run with the wait after it.
+Sample = tuple[float, float, float]
 
 _spent: dict[int, float] = {}  # process of the cluster → its CPU seconds when last seen: some end on the way
 
@@ -119,24 +133,59 @@ def cluster_cpu(program: int) -> float:
     return sum(_spent.values())
 
 
-def measured(program: int, run: Callable[[], None]) -> tuple[float, float, float]:
-    """Returns the CPU seconds of this process and the cluster that ``run`` takes, and its seconds without and with the
-    wait for reports."""
+def measured(program: int, run: Callable[[], object], after: Callable[[], object] = int) -> Sample:
+    """Returns the CPU seconds of this process and the cluster that ``run`` takes, with what it leaves to be done, and
+    its seconds without and with the wait for that.
+
+    Args:
+        program: the process whose children the cluster is.
+        run: what is measured.
+        after: is called after the wait, and is measured, too.
+    """
     cluster, own, began = cluster_cpu(program), sum(os.times()[:2]), time.perf_counter()
     run()
     took = time.perf_counter() - began
     time.sleep(REPORT_SECONDS)
+    after()
     own, whole = sum(os.times()[:2]) - own, time.perf_counter() - began
     return own + cluster_cpu(program) - cluster, took, whole
 
 
-def print_row(row: str, pair: dict[str, list[tuple[float, float, float]]], idle: float) -> None:
-    """Prints the medians of the rounds' ratios; ``idle`` is the CPU seconds that the idle cluster takes in a second."""
-    both = list(zip(pair["ray"], pair["raynb"], strict=True))
-    ratios = [b[0] / a[0] for a, b in both]
-    without = [(b[0] - idle * b[2]) / (a[0] - idle * a[2]) for a, b in both]
-    walls = [b[1] / a[1] for a, b in both]
-    least = min(b[0] for b in pair["raynb"]) / min(a[0] for a in pair["ray"])
+def idle(program: int) -> float:
+    """Returns the CPU seconds that driver and cluster take in a second in which nothing runs."""
+    time.sleep(END_SECONDS)
+    used, _, whole = measured(program, partial(time.sleep, IDLE_SECONDS))
+    return used / whole
+
+
+def warmed(api: Any) -> Side:
+    """Returns a side whose workers are started and know its functions."""
+    side = api, api.remote(one), api.remote(Counter).remote()
+    for run in ROWS.values():
+        run(*side)
+    return side
+
+
+def repeated(row: str, side: Side) -> None:
+    """Runs a row as often as it is run for one measurement."""
+    for _ in range(TIMES.get(row, 1)):
+        ROWS[row](*side)
+
+
+def print_row(row: str, pair: dict[str, list[Sample]], theirs: float, own: float) -> None:
+    """Prints the medians of the rounds' ratios.
+
+    Args:
+        row: its name.
+        pair: side → its samples.
+        theirs: the CPU seconds that the idle cluster takes in a second without raynb.
+        own: what it takes more with raynb, also beside plain Ray's rows, whose it is not.
+    """
+    both = [(a[0] - own * a[2], b[0], a, b) for a, b in zip(pair["ray"], pair["raynb"], strict=True)]
+    ratios = [mine / rays for rays, mine, _, _ in both]
+    without = [(mine - (theirs + own) * b[2]) / (rays - theirs * a[2]) for rays, mine, a, b in both]
+    walls = [b[1] / a[1] for _, _, a, b in both]
+    least = min(mine for _, mine, _, _ in both) / min(rays for rays, *_ in both)
     print(f"{row:36} CPU {median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f}, best of each {least:.2f}, "
           f"without idle {median(without):.2f}), time {median(walls):.2f}", flush=True)  # fmt: skip
 
@@ -144,36 +193,40 @@ def print_row(row: str, pair: dict[str, list[tuple[float, float, float]]], idle:
 def main() -> None:
     rounds = int(sys.argv[1]) if len(sys.argv) > 1 else 3
     os.environ["RAY_AUTH_MODE"] = "disabled"
-    bed = LocalNodes([{"num_cpus": 2}, {"num_cpus": 2, "object_store_memory": 500 << 20}])
+    # The nodes have this raynb: were it sent there, its tasks would have a runtime environment and plain Ray's none.
+    paths = os.pathsep.join(filter(None, [str(Path(raynb.__file__).parents[1]), os.environ.get("PYTHONPATH")]))
+    bed = LocalNodes(
+        [{"num_cpus": 2}, {"num_cpus": 2, "object_store_memory": 500 << 20}], {"PYTHONPATH": paths}
+    )
+    program = bed._program.pid
     try:
+        ray.init(bed.address, logging_level="WARNING")
+        sides = {"ray": warmed(ray)}
+        theirs = idle(program)
+        print(f"{'idle, plain Ray':36} {theirs * 1000:.0f} ms of CPU a second", flush=True)
         raynb.init(bed.address)
-        sides = {}
-        for name, api in (("ray", ray), ("raynb", raynb)):
-            f, actor = api.remote(one), api.remote(Counter).remote()
-            sides[name] = (api, f, actor)
-            for run in ROWS.values():
-                run(api, f, actor)  # workers started, functions known
-        time.sleep(END_SECONDS)
-        used, _, whole = measured(bed._program.pid, lambda: time.sleep(IDLE_SECONDS))
-        print(f"idle: {used / whole * 1000:.0f} ms of CPU a second", flush=True)
-        found: dict[str, dict[str, list[tuple[float, float, float]]]] = {row: {"ray": [], "raynb": []} for row in ROWS}
+        engine: Any = raynb.runtime().engine
+        sides["raynb"] = warmed(raynb)
+        own = max(idle(program) - theirs, 0.0)
+        print(f"{'idle, raynb more':36} {own * 1000:.0f} ms of CPU a second", flush=True)
+        # Any look at rows writes them. This one reads none, and does not have workers report more often, as a view's.
+        up_to_date = {"ray": int, "raynb": engine.rows}
+        found: dict[str, dict[str, list[Sample]]] = {row: {"ray": [], "raynb": []} for row in ROWS}
         for place in range(rounds):
-            for row, run in ROWS.items():
-                def repeated(run: Any = run, row: str = row) -> None:
-                    for _ in range(TIMES.get(row, 1)):
-                        run(*sides[name])
-
-                order = list(sides)[:: 1 if place % 2 else -1]
-                run(*sides[order[-1]])  # who is first would pay for what the row before has left
-                time.sleep(END_SECONDS if row == MANY_WORKERS else REPORT_SECONDS)
-                for name in order:
-                    found[row][name].append(measured(bed._program.pid, repeated))
+            first, second = list(sides)[:: 1 if place % 2 else -1]
+            for row, pair in found.items():
+                # Who is first would pay for what the row before has left.
+                for name, counts in ((second, False), (first, True), (second, True)):
+                    sample = measured(program, partial(repeated, row, sides[name]), up_to_date[name])
+                    if counts:
+                        pair[name].append(sample)
                     if row == MANY_WORKERS:
                         time.sleep(END_SECONDS)
         for row, pair in found.items():
-            print_row(row, pair, used / whole)
-        print("##", json.dumps(found))
+            print_row(row, pair, theirs, own)
+        print("##", json.dumps({"idle": [theirs, own], "rows": found}))
         raynb.shutdown()
+        ray.shutdown()
     finally:
         bed.close()
 
