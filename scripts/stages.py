@@ -108,6 +108,11 @@ def workers(parallel: str) -> list[str]:
     return [] if parallel in ("0", "1") else ["-n", parallel, "--dist", "worksteal"]
 
 
+def processes(parallel: str) -> int:
+    """Returns how many processes those options of pytest mean."""
+    return max(int(parallel), 1) if parallel.isdigit() else os.cpu_count() or 1
+
+
 def python_tests(outcome: Outcome, python: Path, parallel: str) -> None:
     """Everything in Python that needs no browser."""
     others = [f"--ignore=tests/{name}" for name in ("browser", "notebooks", "parity")]
@@ -228,7 +233,8 @@ def libraries_stage(outcome: Outcome, python: Path, parallel: str) -> None:
     shutil.rmtree(logs, ignore_errors=True)
     everything = bool(os.environ.get("RAYNB_LIBRARIES"))
     amount = [] if everything else ["--quick"]
-    code = call([own, here.ROOT / "scripts" / "libraries.py", "--logs", logs, "--parallel", parallel, *amount])
+    command = [own, here.ROOT / "scripts" / "libraries.py", "--logs", logs, "--parallel", str(processes(parallel))]
+    code = call([*command, *amount])
     try:
         results = json.loads((logs / "results.json").read_text(encoding="utf-8"))
     except OSError:
