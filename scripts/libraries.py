@@ -6,7 +6,8 @@
 It needs a Python with the libraries (`libraries.txt`); ``make test ONLY=libraries`` makes one, `.venv-libraries`. The
 tests are those in the installed packages. A failure that `library_suites.py` does not name fails the suite, and so do
 tests that did not run, and processes that are left; a test that it names and that passes is reported. The exit code is
-the number of suites that failed.
+the number of suites that failed. A run that is ended (SIGTERM, Ctrl-C) ends what it has started, and its results name
+the suites that were not over.
 """
 
 from __future__ import annotations
@@ -17,13 +18,15 @@ import importlib.util
 import json
 import os
 import re
+import signal
 import subprocess
 import sys
 import tempfile
 import time
-from concurrent.futures import ThreadPoolExecutor
+from concurrent import futures
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import NoReturn
 
 from library_suites import SUITES, Suite
 
@@ -37,6 +40,10 @@ from raynb.testing import leaks  # noqa: E402
 LONGEST = 900.0
 #: Seconds that a single test may take.
 TEST_SECONDS = 300
+#: What the results say of a suite that a run has not come to the end of.
+NOT_OVER = "it was not over when the run ended"
+
+_running: dict[str, subprocess.Popen[bytes]] = {}  # mark of a suite's processes → the first of them
 
 
 @dataclass
@@ -85,10 +92,14 @@ def _packages(library: str) -> Path:
     return Path(spec.origin).parents[1]
 
 
+def result_of(suite: Suite) -> Result:
+    """Returns the result of a suite that has not run."""
+    return Result(f"{suite.library} {importlib.metadata.version(suite.library)}", suite.said)
+
+
 def run(suite: Suite, tests: tuple[str, ...], longest: float, log: Path | None) -> Result:
     """Runs a suite in a process of its own, and waits until nothing of it is left."""
-    version = importlib.metadata.version(suite.library)
-    result = Result(f"{suite.library} {version}", suite.said)
+    result = result_of(suite)
     with tempfile.TemporaryDirectory() as place:
         outcomes = Path(place) / "outcomes"
         environ = {
@@ -103,6 +114,7 @@ def run(suite: Suite, tests: tuple[str, ...], longest: float, log: Path | None) 
                 command_of(suite, tests, Path(place)), cwd=place, env=environ, stdin=subprocess.DEVNULL, stdout=file,
                 stderr=file,
             )  # fmt: skip
+            _running[mark] = process
             try:
                 code = process.wait(longest)
             except subprocess.TimeoutExpired:
@@ -123,6 +135,7 @@ def run(suite: Suite, tests: tuple[str, ...], longest: float, log: Path | None) 
     except AssertionError as error:
         result.failed.append(f"something is left: {error}")
         leaks.kill_all(leaks.marked(mark).values())
+    del _running[mark]
     if log is not None:
         name = suite.program or f"{suite.library}-tests"
         (log / f"{name}.log").write_text(text, encoding="utf-8")
@@ -157,6 +170,51 @@ def _read_tests(result: Result, suite: Suite, code: int | None, lines: list[list
         result.failed.append(f"it ended with code {code}")
 
 
+def run_all(chosen: list[tuple[Suite, tuple[str, ...]]], options: argparse.Namespace) -> list[Result]:
+    """Runs suites and prints their results; after each, writes those of all. If it is ended, so is what it started."""
+    results = [result_of(suite) for suite, _ in chosen]
+    for result in results:
+        result.failed.append(NOT_OVER)
+    write(options.logs, results)
+    runs: dict[futures.Future[Result], int] = {}
+    with futures.ThreadPoolExecutor(options.parallel) as pool:
+        try:
+            for place, one in enumerate(chosen):
+                runs[pool.submit(run, *one, options.longest, options.logs)] = place
+            for future in futures.as_completed(runs):
+                result = results[runs[future]] = future.result()
+                print(result, flush=True)
+                for told, tests in (("failed", result.failed), ("passed, and is known to fail", result.mended)):
+                    for test in tests:
+                        print(f"  {told}: {test}", flush=True)
+                write(options.logs, results)
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            while not all(future.done() for future in runs):  # one may be just starting
+                for mark, process in list(_running.items()):
+                    process.kill()
+                    leaks.kill_all(leaks.marked(mark).values())
+                time.sleep(0.1)
+            for result in results:
+                if NOT_OVER in result.failed:
+                    print(f"{result.library}, {result.said}: {NOT_OVER}", flush=True)
+            raise
+    return results
+
+
+def write(folder: Path | None, results: list[Result]) -> None:
+    """Writes the results as JSON; a run that is ended meanwhile leaves the file of before."""
+    if folder is not None:
+        beside = folder / "results.new"
+        beside.write_text(json.dumps([asdict(result) for result in results], indent=1), encoding="utf-8")
+        beside.replace(folder / "results.json")
+
+
+def _ended(signum: int, frame: object) -> NoReturn:
+    signal.signal(signum, signal.SIG_IGN)  # once is enough
+    sys.exit(128 + signum)
+
+
 def main() -> int:
     """Runs what the command line names, or all; returns how many suites failed."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
@@ -173,22 +231,8 @@ def main() -> int:
         (suite, suite.quick if options.quick else suite.tests)
         for suite in SUITES if not options.libraries or suite.library in options.libraries
     ]  # fmt: skip
-    results = []
-    with ThreadPoolExecutor(options.parallel) as pool:
-        runs = [
-            pool.submit(run, suite, tests, options.longest, options.logs)
-            for suite, tests in chosen if suite.program or tests
-        ]  # fmt: skip
-        for future in runs:
-            result = future.result()
-            results.append(result)
-            print(result, flush=True)
-            for told, tests in (("failed", result.failed), ("passed, and is known to fail", result.mended)):
-                for test in tests:
-                    print(f"  {told}: {test}", flush=True)
-    if options.logs is not None:
-        text = json.dumps([asdict(result) for result in results], indent=1)
-        (options.logs / "results.json").write_text(text, encoding="utf-8")
+    signal.signal(signal.SIGTERM, _ended)
+    results = run_all([(suite, tests) for suite, tests in chosen if suite.program or tests], options)
     return sum(bool(result.failed) for result in results)
 
 

@@ -23,6 +23,7 @@ import library_environment
 import versions
 
 COMMAND_SECONDS = 40 * 60  # seconds that one command of a stage may take before it counts as hung
+SUITE_SECONDS = 240  # that one library's suite may take, of the selection
 
 
 @dataclass
@@ -232,15 +233,21 @@ def libraries_stage(outcome: Outcome, python: Path, parallel: str) -> None:
     logs = here.REPORTS / "libraries"
     shutil.rmtree(logs, ignore_errors=True)
     everything = bool(os.environ.get("RAYNB_LIBRARIES"))
-    amount = [] if everything else ["--quick"]
+    amount = [] if everything else ["--quick", "--longest", str(SUITE_SECONDS)]
     command = [own, here.ROOT / "scripts" / "libraries.py", "--logs", logs, "--parallel", str(processes(parallel))]
-    code = call([*command, *amount])
+    try:
+        said = f"ended with code {call([*command, *amount])}"
+    except subprocess.TimeoutExpired:
+        said = f"was ended after {COMMAND_SECONDS} s"
+        outcome.errors += 1
+        outcome.notes.append(f"scripts/libraries.py {said}")
     try:
         results = json.loads((logs / "results.json").read_text(encoding="utf-8"))
     except OSError:
-        raise here.Problem(f"scripts/libraries.py ended with code {code} and wrote no results") from None
+        raise here.Problem(f"scripts/libraries.py {said} and wrote no results") from None
     outcome.passed += sum(result["passed"] for result in results)
     outcome.failed += sum(len(result["failed"]) for result in results)
+    outcome.notes += [f"failed: {one['library']}, {one['said']}" for one in results if one["failed"]]
     known, mended = (sum(len(result[key]) for result in results) for key in ("known", "mended"))
     outcome.notes.append(f"{known} failed as scripts/library_suites.py says, {mended} others that it names passed")
     if not everything:
