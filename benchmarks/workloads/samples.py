@@ -88,12 +88,25 @@ def write(path: Path, found: dict[str, Any]) -> None:
 
 
 def median(rows: list[Row]) -> Row:
-    """Returns an engine's row of middle time, with the seconds of all its rounds; one without a result if there is."""
+    """Returns an engine's row of middle time, with the seconds of all its rounds; one without a result if there is.
+
+    Of an even number of rounds two are in the middle: their numbers are the mean of both, the seconds as well as the
+    others (processor time and memory stay those of the rounds whose time is shown), and the rest is the faster one's.
+    """
     failed = next((row for row in rows if "error" in row), None)
     if failed is not None:
         return failed
-    middle = sorted(rows, key=lambda row: float(row["seconds"]))[(len(rows) - 1) // 2]
-    return {**middle, "rounds": [row["seconds"] for row in rows]}
+    ordered = sorted(rows, key=lambda row: float(row["seconds"]))
+    lower, upper = ordered[(len(rows) - 1) // 2], ordered[len(rows) // 2]
+    means = {name: _mean(value, upper.get(name)) for name, value in lower.items()}
+    return {**means, "rounds": [row["seconds"] for row in rows]}
+
+
+def _mean(one: object, other: object) -> object:
+    """Returns the mean of two numbers; the first of two things that are no numbers, or equal."""
+    if isinstance(one, (int, float)) and isinstance(other, (int, float)) and one != other:
+        return (one + other) / 2
+    return one
 
 
 def judged(found: dict[str, Any]) -> dict[str, dict[str, Row]]:

@@ -258,6 +258,15 @@ def row_of(seconds: float) -> dict[str, Any]:
     return {"seconds": seconds, "processor": 2 * seconds, "memory": 5_000_000, "digest": [1.0]}
 
 
+def test_the_middle_of_an_even_number_of_rounds_is_the_mean_of_two() -> None:
+    rows = [row_of(seconds) for seconds in (4.0, 1.0, 2.0, 9.0)]
+    assert samples.median(rows) == {**row_of(3.0), "rounds": [4.0, 1.0, 2.0, 9.0]}
+    assert samples.median(rows[:3]) == {**row_of(2.0), "rounds": [4.0, 1.0, 2.0]}
+    uneven = [{**row, "memory": memory} for row, memory in zip(rows, (10, 99, 20, 99), strict=True)]
+    assert samples.median(uneven)["memory"] == 15
+    assert samples.median([*rows, {"error": "died"}]) == {"error": "died"}
+
+
 def test_a_run_of_workloads_goes_on_where_it_ended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     file, document, picture = tmp_path / "run.json", tmp_path / "page.md", tmp_path / "bars.svg"
     taken: list[tuple[str, str]] = []
