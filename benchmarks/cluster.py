@@ -1,6 +1,8 @@
 """raynb on a Ray cluster beside plain Ray on the same cluster, in one run.
 
-``python -m benchmarks.cluster [rounds]`` starts two nodes on this machine and needs a Python with ray and psutil.
+``python -m benchmarks.cluster [rounds] [row ...]`` starts two nodes on this machine and needs a Python with ray and
+psutil. A round of all rows takes about two minutes.
+
 A row's number is the CPU time of driver and cluster together: it hardly depends on what else the machine does. What is
 reported of tasks after a row belongs to it, and so does writing raynb's rows of them, which it would do once somebody
 looks at a view or 10,000 wait.
@@ -191,7 +193,10 @@ def print_row(row: str, pair: dict[str, list[Sample]], theirs: float, own: float
 
 
 def main() -> None:
-    rounds = int(sys.argv[1]) if len(sys.argv) > 1 else 3
+    rounds, *rows = sys.argv[1:] or ["3"]
+    unknown = ", ".join(row for row in rows if row not in ROWS)
+    if unknown or not rounds.isdigit():
+        sys.exit(f"no row is called {unknown}; there are: {'; '.join(ROWS)}" if unknown else "the rounds come first")
     os.environ["RAY_AUTH_MODE"] = "disabled"
     # The nodes have this raynb: were it sent there, its tasks would have a runtime environment and plain Ray's none.
     paths = os.pathsep.join(filter(None, [str(Path(raynb.__file__).parents[1]), os.environ.get("PYTHONPATH")]))
@@ -211,8 +216,8 @@ def main() -> None:
         print(f"{'idle, raynb more':36} {own * 1000:.0f} ms of CPU a second", flush=True)
         # Any look at rows writes them. This one reads none, and does not have workers report more often, as a view's.
         up_to_date = {"ray": int, "raynb": engine.rows}
-        found: dict[str, dict[str, list[Sample]]] = {row: {"ray": [], "raynb": []} for row in ROWS}
-        for place in range(rounds):
+        found: dict[str, dict[str, list[Sample]]] = {row: {"ray": [], "raynb": []} for row in rows or ROWS}
+        for place in range(int(rounds)):
             first, second = list(sides)[:: 1 if place % 2 else -1]
             for row, pair in found.items():
                 # Who is first would pay for what the row before has left.
