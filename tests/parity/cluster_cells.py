@@ -30,12 +30,11 @@ def _interrupted(wait: Callable[[], object]) -> list[str]:
             frame = sys._current_frames().get(main)
             if frame is not None and frame.f_code.co_filename.startswith(RAYS_FOLDER):
                 signal.pthread_kill(main, signal.SIGINT)
-                return
+                over.wait(WAIT / 4)  # one that met a destructor of Ray's own is lost: then once more
             time.sleep(0.001)
 
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
-        # One that comes while nobody waits is for the next wait; until this one has raised, none is sent twice.
         thread = threading.Thread(target=interrupt)
         thread.start()
         wait()
