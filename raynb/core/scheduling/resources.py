@@ -60,7 +60,11 @@ class Resources:
 
     def feasible(self, need: Amounts) -> bool:
         """Returns whether the whole machine would be enough for the need."""
-        return all(self.total.get(name, 0) >= amount for name, amount in need)
+        total = self.total
+        for name, amount in need:  # noqa: SIM110 - `all` takes 0.2 µs longer, see `slots`
+            if total.get(name, 0) < amount:
+                return False
+        return True
 
     def take(self, need: Amounts) -> None:
         """Acquires a need."""
@@ -79,7 +83,13 @@ class Resources:
         """Returns how many tasks of this need fit now (a large number when it needs nothing)."""
         if self.gpus and not self._fits_gpus(gpu_amount(need)):
             return 0
-        return min((self.available.get(n, 0) // a for n, a in need), default=1 << 30)
+        most = 1 << 30  # a loop, not `min`: asked twice for each end of a task that a worker waits for
+        available = self.available
+        for name, amount in need:
+            count = available.get(name, 0) // amount
+            if count < most:
+                most = count
+        return most
 
     def add(self, extra: dict[str, int]) -> None:
         """Adds resources to the machine's total (a placement group's own names)."""
