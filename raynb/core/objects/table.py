@@ -18,7 +18,7 @@ from collections.abc import Callable, Mapping, Sequence
 from itertools import chain
 
 from raynb.base import ends
-from raynb.base.ids import task_of
+from raynb.base.ids import INDEX_BITS
 from raynb.base.spec import Value
 from raynb.core.history import FREED, READY, History
 from raynb.core.step import Step
@@ -196,8 +196,8 @@ class Objects:
         if obj.contained:
             contained, obj.contained = obj.contained, ()
             self.unpin(contained, "containers")
-        if self._kept and task_of(identity) in self._kept:
-            self._forget(task_of(identity))
+        if self._kept and identity >> INDEX_BITS in self._kept:  # `task_of`: 45 ns of each actor call
+            self._forget(identity >> INDEX_BITS)
 
     def unpin(self, ids: tuple[int, ...], what: str) -> None:
         """Takes one count of a kind (``"containers"`` or ``"args"``) off each object."""
