@@ -37,6 +37,7 @@ _TYPES: dict[str, Any] = {"int": int, "bool": int, "str": str, "bytes": bytes, "
 
 _DONE = w.Done
 _RESULTS = 2  # place of the results in a coded `Done`
+_FIELDS = slice(1, None)  # of a coded message; made once, not for each
 
 
 def _typed_fields(kind: type) -> tuple[tuple[int, Any, bool], ...]:
@@ -123,6 +124,7 @@ def decode_body(body: Any, number: int) -> list[Any]:
 def _messages(items: list[Any]) -> list[Any]:
     """Turns coded tuples into messages, in place: a coded tuple is gone as soon as its message is there, so that
     the garbage collector has fewer to look through."""
+    new = _new
     for at, item in enumerate(items):
         kind, size, typed = _kinds[item[0]]
         if len(item) != size:
@@ -131,7 +133,7 @@ def _messages(items: list[Any]) -> list[Any]:
             _check(kind, item, typed)
         elif kind is _DONE and type(item[_RESULTS]) is not tuple:
             raise TypeError(f"{kind.__name__} with {type(item[_RESULTS]).__name__} in field {_RESULTS}")
-        items[at] = _new(kind, item[1:])
+        items[at] = new(kind, item[_FIELDS])
     return items
 
 
