@@ -82,8 +82,8 @@ class MemoryMonitor:
         total = available = 0
         pressed = False
         if busy:
-            total = limits.memory_total()
-            available = limits.memory_available()
+            memory = limits.memory()  # once: it reads a dozen files, 0.2 ms
+            total, available = memory.total, memory.available
             pressed = available < total * (1 - self._threshold)
         self._loop.dispatch(e.MemoryMeasured(now, rss, cpu, pressed, total - available, total,
                                              sample(self._forks())[0]))  # fmt: skip
