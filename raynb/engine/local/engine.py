@@ -19,7 +19,7 @@ from raynb.base.process.limits import NO_THREAD
 from raynb.base.ray_names.one_machine import OneMachine
 from raynb.base.ref import ObjectRef, ObjectRefGenerator, logged_in
 from raynb.base.scope import current_scope
-from raynb.base.spec import STREAMING, TaskOptions, TaskSpec
+from raynb.base.spec import STREAMING, TaskOptions, TaskSpec, Value
 from raynb.core.machine import Machine
 from raynb.core.vocabulary import events as e
 from raynb.engine.driver_code import DriverCode
@@ -52,6 +52,9 @@ from raynb.serde import pickling
 from raynb.store import DiskTier, Store
 
 _now = time.monotonic
+_fill_spec = TaskSpec.__init__
+#: What `Arguments.place` returns for a call without arguments.
+_NOTHING: tuple[Value, tuple[int, ...], tuple[int, ...], object] = (pickling.EMPTY_IN_BAND, (), (), None)
 
 
 class LocalEngine:
@@ -244,24 +247,21 @@ class LocalEngine:
         """Submits a task or an actor's method call; returns its refs, or a generator of them, at once."""
         if not self.alive or self.loop.health.failure is not None:
             self.check_alive()
-        hold: object = None
-        deps: tuple[int, ...]
-        contained: tuple[int, ...]
-        if packed is pickling.NO_ARGS:
-            args, deps, contained = pickling.EMPTY_IN_BAND, (), ()
-        else:
-            args, deps, contained, hold = self.arguments.place(packed)
+        args, deps, contained, hold = _NOTHING if packed is pickling.NO_ARGS else self.arguments.place(packed)
         count = options.num_returns
         returns = count if count >= 0 else 1
         loop = self.loop
         task_id = self._ids.next_task(actor)
         base = task_id << 32  # ids.INDEX_BITS
-        refs: list[ObjectRef[object]] = (
-            [self.new_ref(base | 1, self)] if returns == 1 else
-            [self.new_ref(base | i, self) for i in range(1, returns + 1)]
-        )  # fmt: skip
-        loop.submission_queue.append(TaskSpec(
-            task_id, options, args, deps, contained, 0, 0, current_scope(), actor, False, 0, returns))  # fmt: skip
+        if returns == 1:
+            ref = object.__new__(self.new_ref)  # by their classes, ref and spec take 0.15 µs longer
+            ref._id, ref._engine = base | 1, self
+            refs: list[ObjectRef[object]] = [ref]
+        else:
+            refs = [self.new_ref(base | i, self) for i in range(1, returns + 1)]
+        spec = object.__new__(TaskSpec)
+        _fill_spec(spec, task_id, options, args, deps, contained, 0, 0, current_scope(), actor, False, 0, returns)
+        loop.submission_queue.append(spec)
         del hold  # refs released from here on are applied after this call: see `Loop.drain_logs`
         loop.pace.submitted(_now())
         if count == STREAMING:
