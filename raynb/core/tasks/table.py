@@ -58,6 +58,7 @@ def _enter(sets: dict[int, set[int]], key: int, member: int) -> None:
 
 #: State → state that `TASK` allows after it → what the history calls that.
 _MARKS = {old: {state: MOVED[state] for state in states} for old, states in TASK.items()}
+_fill_task, _fill_object = Task.__init__, Obj.__init__
 #: Tasks that an error names at most, of those that it came through.
 MAX_NAMES = 20
 
@@ -147,7 +148,8 @@ class Tasks:
         group = history.groups.get(options.name)
         if group is None:
             group = history.group(options.name)
-        task = Task(spec, group)
+        task = object.__new__(Task)  # by their classes, it and its object take 0.1 µs longer
+        _fill_task(task, spec, group)
         task.submitted = self._step.now
         task.retries = options.max_retries
         task_id = spec.task_id
@@ -164,7 +166,8 @@ class Tasks:
         identity = task_id << INDEX_BITS
         for _ in range(spec.returns):
             identity += 1
-            objects.table[identity] = obj = Obj(identity)
+            objects.table[identity] = obj = object.__new__(Obj)
+            _fill_object(obj, identity)
             obj.scope = scope
             if caller:
                 obj.lends = {caller: 1}
@@ -205,7 +208,8 @@ class Tasks:
         if task.spec.actor:
             self._enqueue_call(task)
         else:
-            self._enqueue(task)
+            enqueue = self._enqueue  # as in `end`
+            enqueue(task)
 
     def argument_ready(self, obj: Obj, waiters: list[int]) -> None:
         """Counts a ready argument in the tasks that wait for it, and queues those that have all."""
@@ -291,7 +295,8 @@ class Tasks:
             spec.args = b""
         self._history.keep(task)
         if spec.actor:
-            self._call_ended(task)
+            ended = self._call_ended  # by way of the attribute, Python looks for a method first: 50 ns
+            ended(task)
         elif spec.creates_actor:
             self._creation_ended(task_id)
 
