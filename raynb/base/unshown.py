@@ -137,6 +137,6 @@ def look(now: float) -> None:
         _progress, _since = progress, now
     if progress == _lost_at or now - _since > PATIENCE_SECONDS:
         _lost_at = progress
-        while _kept_back:
-            _run(_kept_back[0])
-            _drop_those_that_ran()
+        for one in list(_kept_back):  # other threads take from it meanwhile
+            _run(one)
+        _drop_those_that_ran()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Sequence
 
 import pytest
@@ -67,3 +68,28 @@ def test_patience_is_lost_once_and_comes_back_when_the_stream_gets_on(screen: St
     assert ran == ["first", "second", "third"]
     unshown.look(200.0)
     assert not unshown._kept_back
+
+
+def test_another_thread_may_drop_what_has_run_while_one_looks(screen: Stuck, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Raced(deque[list[Callable[[], None]]]):
+        def __bool__(self) -> bool:
+            full = len(self) > 0
+            if looked and full:  # the other thread runs it, and drops it, just now
+                unshown._run(self[0])
+                self.popleft()
+            return full
+
+    class Told(Stuck):
+        def progress(self) -> object:
+            looked.append(True)
+            return 0
+
+    looked: list[bool] = []
+    ran: list[str] = []
+    monkeypatch.setattr(unshown, "_kept_back", Raced())
+    unshown.then(lambda: ran.append("first"))
+    monkeypatch.setattr(unshown, "_screens", (Told(),))
+    monkeypatch.setattr(unshown, "_lost_at", [0])
+    unshown.look(0.0)
+    assert ran == ["first"]
+    assert not len(unshown._kept_back)
