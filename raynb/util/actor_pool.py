@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from typing import Any, TypeVar
+from typing import Any, NoReturn, TypeVar
 
 from raynb import api as ray
 from raynb import exceptions
+from raynb.base.process import shelter
 
 logger = logging.getLogger(__name__)
 
@@ -33,13 +35,13 @@ class ActorPool:
     def __init__(self, actors: Iterable[Any]) -> None:
         self._idle: list[Any] = list(actors)
         self._queued: deque[tuple[Callable[[Any, Any], Any], Any]] = deque()
-        # What runs: call number → (ref, actor), in the order of submission.
+        # What runs: call number → (ref or refs, actor), in the order of submission.
         self._running: dict[int, tuple[Any, Any]] = {}
         self._submitted = 0
         self._returned = 0  # calls with smaller numbers were handed out (or skipped)
 
     def map(self, fn: Callable[[Any, V], Any], values: Iterable[V]) -> Iterator[Any]:
-        """Calls ``fn(actor, value)``, which must return a ref, for every value.
+        """Calls ``fn(actor, value)``, which must return a ref or a list of refs, for every value.
 
         Results of earlier submissions that nobody took are dropped.
 
@@ -105,7 +107,7 @@ class ActorPool:
         if self._returned not in self._running:
             raise ValueError("get_next() cannot follow get_next_unordered(): the order is lost.")
         number = self._returned
-        if timeout is not None and not ray.wait([self._running[number][0]], timeout=timeout)[0]:
+        if self._await([number], timeout) is None:
             self._timed_out(number, ignore_if_timedout)
         return self._finish(number)
 
@@ -121,11 +123,10 @@ class ActorPool:
             TimeoutError: the time is over.
         """
         self._check_next()
-        numbers = {ref: number for number, (ref, _) in self._running.items()}
-        ready, _ = ray.wait(list(numbers), timeout=timeout)
-        if not ready:
+        number = self._await(list(self._running), timeout)
+        if number is None:
             self._timed_out(min(self._running), ignore_if_timedout)
-        return self._finish(numbers[ready[0]])
+        return self._finish(number)
 
     def has_free(self) -> bool:
         """Returns whether an actor is idle and no call waits for one."""
@@ -152,7 +153,7 @@ class ActorPool:
         if not self.has_next():
             raise StopIteration("No more results to get")
 
-    def _timed_out(self, number: int, ignore: bool) -> None:
+    def _timed_out(self, number: int, ignore: bool) -> NoReturn:
         if not ignore:
             raise TimeoutError("Timed out waiting for result")
         ref = self._leave(number)
@@ -166,17 +167,58 @@ class ActorPool:
             self._release(actor)
         return ref
 
-    def _finish(self, number: int) -> Any:
-        ref = self._running[number][0]
-        ray.wait([ref])  # an interrupt ends this, and the result is still to come
-        lives = True
+    def _await(self, numbers: list[int], timeout: float | None) -> int | None:
+        """Returns the first of some calls that is over, or that cannot be waited for: `get` tells why. None: the time
+        is over. What is raised here is an interrupt, or the caller's mistake: all results are still to come."""
+        left = timeout
         try:
-            return ray.get(ref)
-        except exceptions.ActorDiedError:
-            lives = False  # a dead actor would fail every further call
+            end = None if timeout is None else time.monotonic() + timeout
+            missing = {number: self._refs(number) for number in numbers}
+            while True:
+                for number, refs in missing.items():
+                    if not refs:
+                        return number
+                last = {refs[-1]: number for number, refs in missing.items()}  # an actor makes that after the others
+                ready, _ = ray.wait(list(last), timeout=left)
+                if not ready:
+                    return None
+                missing[last[ready[0]]].pop()
+                if end is not None:
+                    left = max(0.0, end - time.monotonic())
+        except Exception as error:
+            if not shelter.was_sent(error):
+                for number in numbers:
+                    if self._is_lost(number):
+                        return number
             raise
-        finally:
-            self._leave(number, lives)
+
+    def _refs(self, number: int) -> list[object]:
+        returned = self._running[number][0]
+        return list(returned) if isinstance(returned, list) else [returned]
+
+    def _is_lost(self, number: int) -> bool:
+        """Returns whether a call cannot be waited for: its runtime is gone, or what it has returned is no ref."""
+        try:
+            for ref in self._refs(number):
+                ray.wait([ref], timeout=0)
+        except Exception as error:
+            if shelter.was_sent(error):
+                raise
+            return True
+        return False
+
+    def _finish(self, number: int) -> Any:
+        try:
+            value = ray.get(self._running[number][0])
+        except exceptions.RayError as error:  # a dead actor would fail every further call
+            self._leave(number, not isinstance(error, exceptions.ActorDiedError))
+            raise
+        except Exception as error:
+            if not shelter.was_sent(error):  # else the result is still to come, as after a Ctrl-C
+                self._leave(number)
+            raise
+        self._leave(number)
+        return value
 
     def _release(self, actor: Any) -> None:
         self._idle.append(actor)
@@ -189,7 +231,11 @@ class ActorPool:
 
     def _drop_previous(self) -> None:
         while self.has_next():
+            before = set(self._running)
             try:
                 self.get_next_unordered(timeout=0, ignore_if_timedout=True)
-            except Exception as error:  # of a call whose result nobody wants any more (as in Ray)
+            except Exception as error:
+                if before <= self._running.keys():  # an interrupt
+                    raise
+                # of a call whose result nobody wants any more (as in Ray)
                 logger.debug("A call that map() dropped had failed: %s", error)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import multiprocessing
 import os
+import signal
 import time
 from typing import Any
 
@@ -22,6 +23,10 @@ pytestmark = pytest.mark.raynb(num_cpus=4)
 class Worker:
     def double(self, x: int) -> int:
         return 2 * x
+
+    @raynb.method(num_returns=2)
+    def pair(self, x: int) -> tuple[int, int]:
+        return x, 2 * x
 
     def die(self) -> None:
         os._exit(1)
@@ -44,10 +49,83 @@ def test_an_interrupted_pool_loses_no_result_and_no_actor(raynb_runtime: Any, mo
         pool.submit(interrupted, 0)
     for value in (1, 2):
         pool.submit(lambda actor, value: actor.double.remote(value), value)
-    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr("raynb.util.actor_pool.ray.wait", interrupted)
-        pool.get_next()
+    for step in ("wait", "get"):
+        with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+            patch.setattr(f"raynb.util.actor_pool.ray.{step}", interrupted)
+            pool.get_next()
     assert [pool.get_next(timeout=60), pool.get_next(timeout=60)] == [2, 4]
+
+
+def test_a_timeout_by_a_signal_loses_no_result_and_is_not_swallowed(
+    raynb_runtime: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def handler(number: int, frame: Any) -> None:
+        raise TimeoutError("alarm")
+
+    pool = ActorPool([Worker.remote()])
+    pool.submit(lambda actor, value: actor.double.remote(value), 1)
+    before = signal.signal(signal.SIGALRM, handler)
+    try:
+        for step in ("wait", "get"):
+            for take in (pool.get_next, pool.get_next_unordered, lambda: pool.map(str, [])):
+                real, struck = getattr(raynb, step), []
+
+                def late(*args: Any, **kwargs: Any) -> Any:
+                    if not struck:
+                        struck.append(True)
+                        signal.raise_signal(signal.SIGALRM)
+                    return real(*args, **kwargs)
+
+                raynb.wait([pool._running[0][0]])
+                with monkeypatch.context() as patch, pytest.raises(TimeoutError, match="alarm"):
+                    patch.setattr(f"raynb.util.actor_pool.ray.{step}", late)
+                    take()
+    finally:
+        signal.signal(signal.SIGALRM, before)
+    assert pool.get_next(timeout=60) == 2
+
+
+def test_a_call_may_return_several_refs(raynb_runtime: Any) -> None:
+    pool = ActorPool([Worker.remote(), Worker.remote()])
+
+    def pair(actor: Any, value: int) -> Any:
+        return actor.pair.remote(value)
+
+    assert list(pool.map(pair, [1, 2, 3])) == [[1, 2], [2, 4], [3, 6]]
+    assert sorted(pool.map_unordered(pair, [1, 2, 3])) == [[1, 2], [2, 4], [3, 6]]
+    pool.submit(pair, 4)
+    assert pool.get_next(timeout=60) == [4, 8]
+    pool.submit(lambda actor, _: [], None)
+    assert pool.get_next_unordered(timeout=60) == []
+    pool.submit(pair, 5)
+    assert list(pool.map_unordered(pair, [6])) == [[6, 12]]  # what nobody took is dropped
+
+
+def test_a_call_that_cannot_be_waited_for_is_over_with_its_error(raynb_runtime: Any) -> None:
+    pool = ActorPool([Worker.remote()])
+    for timeout in (None, 60):
+        for take in (pool.get_next, pool.get_next_unordered):
+            pool.submit(lambda actor, value: value, {"no": "ref"})
+            with pytest.raises(ValueError, match="dict"):
+                take(timeout=timeout)
+            assert pool.has_free()
+    pool.submit(lambda actor, value: value, None)
+    assert list(pool.map(lambda actor, value: actor.double.remote(value), [1, 2])) == [2, 4]
+    pool.submit(lambda actor, value: actor.double.remote(value), 3)
+    with pytest.raises(ValueError, match="nonnegative"):
+        pool.get_next(timeout=-1)  # the caller's mistake, and no call's
+    assert pool.get_next_unordered(timeout=60) == 6
+
+
+def test_the_calls_of_a_runtime_that_is_gone_end() -> None:
+    with raynb.Runtime(num_cpus=1):
+        pool = ActorPool([Worker.remote(), Worker.remote()])
+        for value in range(2):
+            pool.submit(lambda actor, value: actor.double.remote(value), value)
+    for take in (pool.get_next, lambda: pool.get_next_unordered(timeout=60)):
+        with pytest.raises(raynb.exceptions.RuntimeGoneError):
+            take()
+    assert not pool.has_next()
 
 
 def test_a_call_out_of_turn_loses_the_order(raynb_runtime: Any) -> None:
