@@ -266,21 +266,29 @@ class Turn:
         if me in self._takers:
             return False
         try:
-            self._takers.add(me)
-            return self._take(work) if patience is None else self._take_within(work, patience)
-        finally:
+            try:
+                self._takers.add(me)
+                return self._take(work) if patience is None else self._take_within(work, patience)
+            finally:
+                self._takers.discard(me)
+        finally:  # a trace or profile function that has raised in the first one is turned off by that
             self._takers.discard(me)
 
     def _take(self, work: Callable[[], object]) -> bool:
-        got: list[bool] = []
+        # An exception finds both or neither: having the lock, and knowing of it, are one call of C; giving it back too.
+        got: list[object] = [False]
+        release = map(self._lock.__exit__, (None,))  # it returns None
         try:
-            # An exception finds both or neither: having the lock, and knowing of it, are one call of C.
-            while True not in got:
-                got.extend(map(self._lock.acquire, (True,), (LOOK_SECONDS,)))
-            work()
+            try:
+                while not got[-1]:
+                    got.extend(map(self._lock.acquire, (True,), (LOOK_SECONDS,)))
+                work()
+            finally:
+                if got[-1]:
+                    got.extend(release)
         finally:
-            if True in got:
-                self._lock.release()
+            if got[-1]:
+                got.extend(release)
         return True
 
     def _take_within(self, work: Callable[[], object], patience: float) -> bool:

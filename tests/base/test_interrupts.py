@@ -183,7 +183,7 @@ def test_a_handler_that_wants_the_turn_its_thread_has_just_got_is_refused(patien
     real, refused, worked = turn._lock, [], []
 
     class Lock:
-        release, locked = real.release, real.locked
+        release, locked, __exit__ = real.release, real.locked, real.__exit__
 
         def acquire(self, *how: Any) -> bool:
             got = real.acquire(*how)
@@ -203,3 +203,44 @@ def test_a_handler_that_wants_the_turn_its_thread_has_just_got_is_refused(patien
     assert worked == [1]
     assert not turn.is_taken()
     assert not turn.is_mine()
+
+
+@pytest.mark.parametrize("how", [sys.settrace, sys.setprofile])
+def test_what_a_trace_function_raises_in_a_turn_leaves_it_free(how: Any) -> None:
+    """At whatever step, the last ones included. In a thread of its own: pytest may trace this one."""
+    inside = {interrupts.Turn.take.__code__, interrupts.Turn._take.__code__}
+    turn = interrupts.Turn()
+    outcomes: list[str] = []
+
+    def strike_at(step: int) -> str:
+        left = step
+
+        def strike(frame: Any, event: str, argument: object) -> Any:
+            nonlocal left
+            if frame.f_code in inside:
+                left -= 1
+                if left < 0:
+                    raise ZeroDivisionError
+            return strike
+
+        how(strike)
+        try:
+            turn.take(list)
+        except ZeroDivisionError:
+            return "struck"
+        finally:
+            how(None)
+        return "through"
+
+    def run() -> None:
+        while outcomes[-1:] != ["through"]:
+            outcomes.append(strike_at(len(outcomes)))
+            if turn.is_mine() or turn.is_taken() or not turn.take(list):
+                outcomes.append("kept")
+                return
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    thread.join(60)
+    assert set(outcomes[:-1]) == {"struck"}
+    assert outcomes[-1] == "through"
