@@ -38,7 +38,6 @@ class Future(ListenedFuture[T]):
     """
 
     ref: Any = None
-    settled = False  # its end has come, and was taken up
 
     def running(self) -> bool:
         """Returns whether the task runs now: it has started on a worker and has not ended."""
@@ -131,14 +130,19 @@ class Executor(concurrent.futures.Executor):
                         return future
                     self._placed.add(future)
             self._start(future, fn, args, kwargs)
-        except BaseException:  # of a signal handler, say: nobody has the future
-            shelter.run(self._give_up, future)
+            if future.ref is None:  # it could not be: its place is free
+                struck = self._ended(future)
+                if struck is not None:
+                    raise struck
+        except BaseException as error:  # of a signal handler, say: nobody has the future
+            shelter.run(self._give_up, future, error)
             raise
         return future
 
     def _start(
         self, future: Future[Any], fn: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> None:
+        """Submits a future's task. If it cannot be, that is the future's error, and its place is free."""
         try:
             own = (value if isinstance(value, ray.ObjectRef) else private(value) for value in args)
             named = {k: v if isinstance(v, ray.ObjectRef) else private(v) for k, v in kwargs.items()}
@@ -146,62 +150,82 @@ class Executor(concurrent.futures.Executor):
         except Exception as error:
             if shelter.was_sent(error) or (shelter.fell_in(error) and not isinstance(error, REFUSALS)):
                 raise
-            future.settled = True
-            if future.set_running_or_notify_cancel():
-                future.set_exception(error)
-            self._ended(future)
+            self._fail(future, error)
             return
         if future.cancelled():  # between the submission and here
             ray.cancel(future.ref)
+        self._watch(future)
+
+    def _watch(self, future: Future[T]) -> None:
         future.ref.future().add_done_callback(lambda done: self._finish(future, done))
 
     def _finish(self, future: Future[Any], done: concurrent.futures.Future[Any]) -> None:
-        with self._lock:
-            if future.settled:
-                return
-            future.settled = True
-        self._ended(future)
-        if not future.set_running_or_notify_cancel():
-            return
-        error = done.exception()
-        if error is None:
-            future.set_result(done.result())
-        else:
-            future.set_exception(as_broken_pool(error))
+        struck = None
+        try:
+            struck = self._ended(future)  # first: a callback of this one may wait for the next
+        finally:
+            error = done.exception()
+            if error is None:
+                future.settle(done.result())
+            else:
+                future.settle(error=as_broken_pool(error))
+        if isinstance(struck, KeyboardInterrupt):  # all else is the other future's alone
+            raise struck
 
-    def _give_up(self, future: Future[T]) -> None:
+    def _fail(self, future: Future[T], error: BaseException) -> None:
+        """Ends a future whose start has failed, unless there is a task after all; then that will end it."""
+        if future.ref is not None:
+            try:
+                self._watch(future)  # it may not be watched yet
+                return
+            except RayError:  # the runtime is gone
+                pass
+        with self._lock:
+            self._placed.discard(future)
+        future.settle(error=error)
+
+    def _give_up(self, future: Future[T], error: BaseException) -> None:
         """Ends a future whose submission was interrupted, and has its place given to the next one."""
-        if future.ref is not None:  # it may not be watched yet
-            future.ref.future().add_done_callback(lambda done: self._finish(future, done))
-            return
+        if future.ref is None:
+            future.cancel()  # a thread may be starting it
+        self._fail(future, error)
         with self._lock:
-            waits = any(other is future for other, _ in self._waiting)
-            if future.settled or not future.cancel():
-                return
-            future.settled = not waits
-        if not waits:
-            future.set_running_or_notify_cancel()
-            if future in self._placed:  # on a thread of its own: to start the next one is to pickle its arguments
-                threading.Thread(target=self._ended, args=(future,), daemon=True).start()
+            room = self._most is not None and len(self._placed) < self._most
+        if room and self._waiting:  # on a thread of its own: to start the next one is to pickle its arguments
+            threading.Thread(target=self._start_waiting, daemon=True).start()
 
-    def _ended(self, ended: object) -> None:
-        """Gives a finished task's place to the next that waits and was not cancelled."""
+    def _ended(self, ended: object) -> BaseException | None:
+        """Gives a finished task's place to the next that waits; returns what `_start_waiting` does."""
         if self._most is None:
-            return
+            return None
         with self._lock:
             self._placed.discard(ended)
+        return self._start_waiting()
+
+    def _start_waiting(self) -> BaseException | None:
+        """Starts those that wait and were not cancelled, while there are places. What comes out of the start of one is
+        that one's error: somebody has its future. Returns the last: it may have been meant for the calling thread."""
+        struck: BaseException | None = None
         while True:
-            with self._lock:
-                if not self._waiting or len(self._placed) >= self._most:
-                    return
-                future, start = self._waiting.popleft()
-                going = not future.cancelled()
+            future = None
+            try:
+                with self._lock:
+                    if self._most is None or not self._waiting or len(self._placed) >= self._most:
+                        return struck
+                    future, start = self._waiting[0]  # in one step with taking it out, an exception could lose it
+                    going = not future.done()
+                    if going:
+                        self._placed.add(future)
+                    self._waiting.popleft()
                 if going:
-                    self._placed.add(future)
-            if going:
-                start()
-            else:
-                future.set_running_or_notify_cancel()
+                    start()
+                else:
+                    future.settle()
+            except BaseException as error:
+                if future is None:
+                    raise
+                self._fail(future, error)
+                struck = error
 
     def map(
         self,

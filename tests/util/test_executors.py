@@ -22,6 +22,7 @@ import pytest
 import raynb
 from raynb.testing.leaks import until
 from raynb.util import Executor
+from raynb.util.executor import Future
 from raynb.util.multiprocessing import Pool
 
 pytestmark = pytest.mark.raynb(num_cpus=2)
@@ -136,6 +137,40 @@ def test_an_argument_that_cannot_travel_fails_its_future(raynb_runtime: Any) -> 
     with Executor(max_workers=1) as pool:
         assert isinstance(pool.submit(str, threading.Lock()).exception(timeout=60), TypeError)
         assert pool.submit(abs, -2).result(timeout=60) == 2
+
+
+def test_waiting_futures_that_cannot_start_fail_alone(raynb_runtime: Any, tmp_path: Path) -> None:
+    class Leaves:
+        def __reduce__(self) -> Any:
+            raise SystemExit("left")
+
+    gate, seen = tmp_path / "gate", []
+    with Executor(max_workers=1) as pool:
+        first = pool.submit(hold, gate)
+        first.add_done_callback(lambda _: seen.append(last.result(timeout=60)))
+        left = pool.submit(str, Leaves())
+        failed = [pool.submit(str, threading.Lock()) for _ in range(600)]  # no deeper on the stack with each
+        last = pool.submit(abs, -3)
+        gate.touch()
+        assert first.result(timeout=60) == "through"
+        assert isinstance(left.exception(timeout=60), SystemExit)
+        assert {type(future.exception(timeout=60)) for future in failed} == {TypeError}
+        assert last.result(timeout=60) == 3
+    assert until(lambda: seen)
+
+
+def test_a_future_has_one_end_and_may_be_given_it_again() -> None:
+    begun: Any = Future()
+    begun.set_running_or_notify_cancel()  # and there the first call was interrupted
+    for result in (1, 2):
+        begun.settle(result)
+    begun.settle(error=ValueError())
+    assert begun.result() == 1
+    cancelled: Any = Future()
+    cancelled.cancel()
+    for _ in range(2):
+        cancelled.settle(3)
+    assert concurrent.futures.wait([cancelled], timeout=0).done == {cancelled}
 
 
 def test_a_submission_that_a_handler_interrupts_gives_its_place_back(raynb_runtime: Any) -> None:

@@ -6,10 +6,11 @@ Listeners of waits (`raynb.base.engine.on_wait`: bars, prompts of breakpoints) a
 from __future__ import annotations
 
 import concurrent.futures
+import contextlib
 import threading
 import time
 from collections.abc import Callable
-from concurrent.futures._base import CANCELLED, CANCELLED_AND_NOTIFIED, FINISHED
+from concurrent.futures._base import CANCELLED, CANCELLED_AND_NOTIFIED, FINISHED, PENDING, RUNNING
 from operator import attrgetter
 from typing import TYPE_CHECKING, TypeVar, cast
 
@@ -173,6 +174,25 @@ class ListenedFuture(concurrent.futures.Future[T]):
     def exception(self, timeout: float | None = None) -> BaseException | None:
         """Returns what the task raised; raises `TimeoutError` after ``timeout`` seconds."""
         return super().exception(self._waited(timeout))
+
+    def settle(self, result: T | None = None, error: BaseException | None = None) -> None:
+        """Gives it its end, or tells who waits that it was cancelled. It may be called again, also where an exception
+        has fallen into the first call: the end that is there already stays.
+
+        Args:
+            result: the value.
+            error: what is raised instead of it.
+        """
+        with self._condition:
+            if self._state in (PENDING, CANCELLED) and not self.set_running_or_notify_cancel():
+                return
+            if self._state != RUNNING:
+                return
+        with contextlib.suppress(concurrent.futures.InvalidStateError):  # another thread was quicker
+            if error is None:
+                self.set_result(cast("T", result))
+            else:
+                self.set_exception(error)
 
     def _is_over(self) -> bool:
         """Returns whether it is done. Without the lock: an exception that fell in there would leave it locked."""
