@@ -19,7 +19,7 @@ from raynb.base import ids
 from raynb.base.process import shelter
 from raynb.base.process.futures import ListenedFuture
 from raynb.base.rows import RUNNING
-from raynb.exceptions import NodeDiedError, OutOfMemoryError, RayError, WorkerCrashedError
+from raynb.exceptions import NodeDiedError, OutOfMemoryError, RayError, RaySystemError, WorkerCrashedError
 from raynb.util._private import private
 
 T = TypeVar("T")
@@ -135,7 +135,10 @@ class Executor(concurrent.futures.Executor):
                 if struck is not None:
                     raise struck
         except BaseException as error:  # of a signal handler, say: nobody has the future
-            shelter.run(self._give_up, future, error)
+            try:
+                shelter.run(self._give_up, future, error)
+            except (RaySystemError, RecursionError):  # there is no thread for it, or too little of the stack
+                self._give_up(future, error)
             raise
         return future
 
@@ -191,8 +194,11 @@ class Executor(concurrent.futures.Executor):
         self._fail(future, error)
         with self._lock:
             room = self._most is not None and len(self._placed) < self._most
-        if room and self._waiting:  # on a thread of its own: to start the next one is to pickle its arguments
-            threading.Thread(target=self._start_waiting, daemon=True).start()
+        if room and self._waiting:
+            try:  # on a thread of its own: to start the next one is to pickle its arguments
+                threading.Thread(target=self._start_waiting, daemon=True).start()
+            except (RuntimeError, MemoryError):  # no thread can be made
+                self._start_waiting()
 
     def _ended(self, ended: object) -> BaseException | None:
         """Gives a finished task's place to the next that waits; returns what `_start_waiting` does."""

@@ -15,13 +15,14 @@ import warnings
 import weakref
 from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 import raynb
 from raynb.testing.leaks import until
-from raynb.util import Executor
+from raynb.util import Executor, executor
 from raynb.util.executor import Future
 from raynb.util.multiprocessing import Pool
 
@@ -173,9 +174,15 @@ def test_a_future_has_one_end_and_may_be_given_it_again() -> None:
     assert concurrent.futures.wait([cancelled], timeout=0).done == {cancelled}
 
 
-def test_a_submission_that_a_handler_interrupts_gives_its_place_back(raynb_runtime: Any) -> None:
+@pytest.mark.parametrize("threads", [True, False])
+def test_a_submission_that_a_handler_interrupts_gives_its_place_back(
+    raynb_runtime: Any, monkeypatch: pytest.MonkeyPatch, threads: bool
+) -> None:
     class Struck(Exception):
         pass
+
+    def no_thread(**how: Any) -> Any:
+        raise RuntimeError("can't start new thread")
 
     class Slow:
         def __reduce__(self) -> Any:
@@ -187,6 +194,8 @@ def test_a_submission_that_a_handler_interrupts_gives_its_place_back(raynb_runti
         raise Struck
 
     waiting: list[Any] = []
+    if not threads:
+        monkeypatch.setattr(executor, "threading", SimpleNamespace(Lock=threading.Lock, Thread=no_thread))
     before = signal.signal(signal.SIGALRM, handler)
     try:
         with pytest.raises(Struck), Executor(1) as pool:
