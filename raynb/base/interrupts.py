@@ -277,7 +277,7 @@ class Turn:
     def _take(self, work: Callable[[], object]) -> bool:
         # An exception finds both or neither: having the lock, and knowing of it, are one call of C; giving it back too.
         got: list[object] = [False]
-        release = map(self._lock.__exit__, (None,))  # it returns None
+        release = map(self._lock.__exit__, (None,), (None,), (None,))  # it returns None
         try:
             try:
                 while not got[-1]:
