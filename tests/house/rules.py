@@ -54,6 +54,8 @@ EXTRA_IMPORTS: dict[tuple[str, str], str] = {
     ("raynb.util.placement_group", "base"): "a group's id is a HexId, as all ids are",
     ("raynb.util.executor", "base"): "waits for its futures are listened to as those for refs' futures are, and a "
     "task's row says whether it runs",
+    ("raynb.util.actor_pool", "base"): "whether an exception was sent from outside, so that the call's result is still "
+    "to come",
     ("raynb.util._engine", "base"): "the type of the engine that it returns",
     ("raynb.util.dask", "base"): "sizes of the values in a graph decide what is put into the store",
     ("raynb.util.check_serialize", "serde"): "inspect_serializability tries the very pickling that tasks use",
