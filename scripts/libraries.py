@@ -232,6 +232,8 @@ def main() -> int:
         for suite in SUITES if not options.libraries or suite.library in options.libraries
     ]  # fmt: skip
     signal.signal(signal.SIGTERM, _ended)
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # of a shell's background job: a test of Ctrl-C would hang
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     results = run_all([(suite, tests) for suite, tests in chosen if suite.program or tests], options)
     return sum(bool(result.failed) for result in results)
 
