@@ -152,6 +152,9 @@ class Machine:
     # -- events --------------------------------------------------------------------------------
     def _submitted(self, event: e.Submitted) -> None:
         specs = event.specs
+        if len(specs) == 1:
+            self._enter(specs)
+            return
         for at in range(0, len(specs), TOGETHER_MAX_TASKS):
             self._enter(specs[at : at + TOGETHER_MAX_TASKS])
 

@@ -55,7 +55,7 @@ def test_a_message_that_comes_while_others_are_taken_is_sent_after_them() -> Non
 def test_so_is_one_with_a_descriptor() -> None:
     reader, writer = os.pipe()
     try:
-        assert sent_by([1], (with_fds(2, writer), 3)) == [1, 2, 3]
+        assert sent_by([0, 1], (with_fds(2, writer), 3)) == [0, 1, 2, 3]
     finally:
         os.close(reader)
 
@@ -64,5 +64,14 @@ def test_descriptors_keep_their_place_among_the_messages() -> None:
     reader, writer = os.pipe()
     try:
         assert sent_by([1, with_fds(2, writer), 3], (4,)) == [1, 2, 3, 4]
+    finally:
+        os.close(reader)
+
+
+def test_one_message_by_itself_is_sent() -> None:
+    assert sent_by([1], ()) == [1]
+    reader, writer = os.pipe()
+    try:
+        assert sent_by([with_fds(1, writer)], ()) == [1]
     finally:
         os.close(reader)

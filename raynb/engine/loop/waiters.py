@@ -77,10 +77,11 @@ class Waiters:
         waiter.keys.extend(keys)
         watchers = self.watchers
         alone = (waiter,)
-        found = dict.fromkeys(keys, alone)
-        if len(found) == len(keys) and watchers.keys().isdisjoint(found):
-            watchers.update(found)
-            return
+        if len(keys) > 1:
+            found = dict.fromkeys(keys, alone)
+            if len(found) == len(keys) and watchers.keys().isdisjoint(found):
+                watchers.update(found)
+                return
         for key in keys:
             others = watchers.get(key)
             watchers[key] = alone if others is None else others + alone

@@ -83,8 +83,11 @@ class LocalWaiting:
         """
         table = self._machine.objects.table
         obj = table.get(wanted[-1])
-        if obj is None or type(obj.value) is not bytes:  # it is the last to be there, most often
+        value = None if obj is None else obj.value
+        if type(value) is not bytes:  # it is the last to be there, most often
             return None
+        if len(wanted) == 1:
+            return [value]
         try:
             found: list[Any] = [obj.value for obj in map(table.__getitem__, wanted)]
         except KeyError:
