@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import signal
 import sys
@@ -104,6 +105,49 @@ def an_interrupt_or_a_timeout_between_a_lock_and_its_wait_ends_the_task_as_such(
     until(lambda: engine().scope_counts(212) == {CANCELLED: 1}, "the row")
     error = raised(lambda: raynb.get(late.remote(), timeout=WAIT))
     assert type(error) is raynb.exceptions.TaskTimeoutError, repr(error)
+
+
+@check
+def a_timeout_ends_calls_and_streams_of_async_actors_and_no_error_of_their_code_is_taken_for_one() -> None:
+    class Waits:
+        async def one(self) -> None:
+            await asyncio.sleep(10 * WAIT)
+
+        async def items(self) -> Any:
+            for n in range(3):
+                yield n
+                await asyncio.sleep(n * 10 * WAIT)
+
+        def plain_items(self) -> Any:
+            for n in range(3):
+                yield n
+                time.sleep(n * 0.2)
+
+        async def its_own(self) -> None:
+            await asyncio.wait_for(asyncio.sleep(10 * WAIT), 0.01)
+
+        async def in_time(self) -> Any:
+            yield 1
+            await asyncio.sleep(0)
+            yield 2
+
+    waits = raynb.remote(num_cpus=0)(Waits).remote()
+    late = raynb.exceptions.TaskTimeoutError
+    error = raised(lambda: raynb.get(waits.one.options(timeout=0.3).remote(), timeout=WAIT))
+    assert type(error) is late, repr(error)
+    assert str(error) == "Waits.one did not finish within its timeout of 0.3 s."
+    for stream, seconds in ((waits.items, 0.5), (waits.plain_items, 0.1)):
+        read: list[int] = []
+        given = stream.options(num_returns="streaming", timeout=seconds).remote()
+        error = raised(lambda given=given, read=read: read.extend(raynb.get(ref, timeout=WAIT) for ref in given))
+        assert type(error) is late, repr(error)
+        assert read == list(range(len(read))), read
+        assert len(read) < 3, read
+    error = raised(lambda: raynb.get(waits.its_own.options(timeout=WAIT).remote(), timeout=WAIT))
+    assert isinstance(error, asyncio.TimeoutError), repr(error)
+    assert not isinstance(error, late), repr(error)
+    stream = waits.in_time.options(num_returns="streaming", timeout=WAIT).remote()
+    assert [raynb.get(ref, timeout=WAIT) for ref in stream] == [1, 2]
 
 
 def _log_of(pid: int) -> str:

@@ -383,12 +383,9 @@ class AsyncHost(Host):
         with ClusterTask(arrived, self.spec) as task:
             given, named = task.arguments()
             result = _method(self, options.function)(*given, **named)
-            if inspect.isasyncgen(result):
-                async for item in result:
-                    yield task.value(item)
-            else:
-                for item in returns.items_of(result, options.name, "streaming"):
-                    yield task.value(item)
+            items = result if inspect.isasyncgen(result) else returns.items_of(result, options.name, "streaming")
+            async for item in timeouts.items_in_time(items, options.timeout):
+                yield task.value(item)
             await asyncio.to_thread(task.now.settle)
 
 

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import math
 import signal
+import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Any
 
 from raynb.exceptions import TaskTimeoutError
@@ -30,7 +32,7 @@ def limited(seconds: float | None) -> contextlib.AbstractContextManager[None]:
 def _alarmed(seconds: float) -> Iterator[None]:
 
     def ring(signum: int, frame: object) -> None:
-        raise TimedOut(f"the task did not finish within its timeout of {seconds} s")
+        raise TimedOut(_words(seconds))
 
     before = signal.signal(signal.SIGALRM, ring)
     signal.setitimer(signal.ITIMER_REAL, seconds)
@@ -47,11 +49,78 @@ def within(seconds: float, function: Callable[..., object], *given: object) -> o
         return function(*given)
 
 
+class _Limit:
+    """Ends what an asyncio task awaits inside it, at a moment of the loop's clock.
+
+    In the very task: `asyncio.wait_for` runs it in one of its own before Python 3.12, which `asyncio.timeout` and
+    context variables of a generator do not survive; and a `TimeoutError` of the user's code looks like its own.
+    """
+
+    def __init__(self, end: float, seconds: float) -> None:
+        self._end = end
+        self._seconds = seconds
+        self._over = False
+
+    def __enter__(self) -> None:
+        task = asyncio.current_task()
+        assert task is not None, "Ray runs the calls of an async actor as tasks"
+        self._task: asyncio.Task[object] = task
+        self._cancels = _cancels(task)
+        self._timer = asyncio.get_running_loop().call_at(self._end, self._ring)
+
+    def _ring(self) -> None:
+        self._over = True
+        self._task.cancel()
+
+    def __exit__(self, kind: type[BaseException] | None, raised: BaseException | None, traceback: object) -> None:
+        self._timer.cancel()
+        if not self._over:
+            return
+        if sys.version_info >= (3, 11):
+            self._task.uncancel()
+        if isinstance(raised, asyncio.CancelledError) and _cancels(self._task) <= self._cancels:
+            raise TimedOut(_words(self._seconds)) from None
+
+
+def _cancels(task: asyncio.Task[object]) -> int:
+    """Returns how many cancellations of a task are under way; Python 3.10 does not count them."""
+    if sys.version_info >= (3, 11):
+        return task.cancelling()
+    return 0
+
+
+def _words(seconds: float) -> str:
+    return f"the task did not finish within its timeout of {seconds} s"
+
+
 async def in_time(result: Any, seconds: float | None) -> Any:
     """Returns what an awaitable yields, within so many seconds."""
     if not seconds:
         return await result
-    try:
-        return await asyncio.wait_for(result, seconds)
-    except asyncio.TimeoutError:
-        raise TimedOut(f"the task did not finish within its timeout of {seconds} s") from None
+    with _Limit(asyncio.get_running_loop().time() + seconds, seconds):
+        return await result
+
+
+async def items_in_time(
+    items: AsyncIterator[object] | Iterator[object], seconds: float | None
+) -> AsyncIterator[object]:
+    """Yields the items of an iterator or of an async one, all within so many seconds.
+
+    What does not await is not interrupted: the first item of it that comes too late is the error.
+    """
+    now = asyncio.get_running_loop().time
+    end = now() + (seconds or math.inf)
+    while True:
+        try:
+            if not isinstance(items, AsyncIterator):
+                item = next(items)
+            elif seconds:
+                with _Limit(end, seconds):
+                    item = await anext(items)
+            else:
+                item = await anext(items)
+        except (StopIteration, StopAsyncIteration):
+            return
+        if seconds and now() > end:
+            raise TimedOut(_words(seconds))
+        yield item
