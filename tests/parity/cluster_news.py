@@ -244,6 +244,41 @@ def a_report_that_finds_no_memory_comes_later_and_whole() -> None:
 
 
 @check
+def a_failure_of_several_returns_is_told_once_and_when_the_last_of_them_goes() -> None:
+    @raynb.remote(num_returns=3, max_retries=0)
+    def bad_thrice() -> None:
+        raise ValueError("of several")
+
+    unasked, here, entered = engine()._failures._unasked, threading.Event(), threading.Event()
+    enter, refs = unasked.task_failed, []
+
+    def task_failed(row: Any, objects: int) -> None:
+        if row.name == "bad_thrice":
+            assert here.wait(WAIT)
+            refs.pop()  # another thread lets go of it after it was counted
+            engine().drain_log()
+        enter(row, objects)
+        if row.name == "bad_thrice":
+            entered.set()
+
+    unasked.task_failed = task_failed
+    try:
+        with In(173):
+            refs += bad_thrice.remote()
+        del refs[0]
+        engine().drain_log()
+        here.set()
+        assert entered.wait(WAIT)
+    finally:
+        here.set()
+        del unasked.task_failed
+    assert printed(173, "stderr") == "", "somebody can still ask"
+    refs.clear()
+    engine().drain_log()
+    assert printed(173, "stderr").count("nobody has asked for its result: ValueError: of several") == 1
+
+
+@check
 def of_a_silent_task_no_value_is_fetched_and_no_row_is_written_if_its_worker_has_reported() -> None:
     def make(size: int) -> bytes:
         if not size:
@@ -253,7 +288,8 @@ def of_a_silent_task_no_value_is_fetched_and_no_row_is_written_if_its_worker_has
     natives = [real_ray.remote(make).remote(size) for size in (1 << 20, 1 << 20, 1, 0)]
     assert len(real_ray.wait(natives, num_returns=4, timeout=WAIT, fetch_local=False)[0]) == 4
     assert rays.stored(natives) == set(natives[:2])
-    rows, over, fetched = Rows({}, {}, 100), [], []
+    nothing: Any = SimpleNamespace(natives={}, named=lambda task: 0)
+    rows, over, fetched = Rows(nothing, {}, 100), [], []
     reports = Reports(rows, lambda row: None, engine()._cluster, heard.append, NamedLater(), engine().inspection)
     sweeper = Sweeper(rows, lambda row: None, over.append, lambda error, task: False)
     tasks = [1 << 51 | place for place in range(4)]

@@ -152,7 +152,7 @@ class ClusterEngine(Adapter):
         code = DriverCode(self.namespace, deliver)
         self.context, self.actor_here, self.own_handle = code.context, code.actor_here, code.own_handle
         self.leave_actor, self.emit = code.leave_actor, code.emit
-        rows = self._rows = Rows(self.refs.natives, self.submission.streams, self.config.finished_tasks_kept)
+        rows = self._rows = Rows(self.refs, self.submission.streams, self.config.finished_tasks_kept)
         self._cluster = self.cluster_info = ClusterView(self)
         self._failures = UnheardFailures(rows, self._cluster, deliver)
         self.is_unasked = self._failures.is_unasked
@@ -241,6 +241,7 @@ class ClusterEngine(Adapter):
 
     def _forget(self) -> None:
         self.refs.natives.clear()
+        self.refs.several.clear()
         self._rows.open.clear()
         self._controls.forget()
         self.submission.forget()

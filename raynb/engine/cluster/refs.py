@@ -38,6 +38,8 @@ class Refs:
         self.ref_log: deque[Any] = deque()
         self.new_ref = logged_in(self.ref_log)
         self.natives: dict[int, list[Any]] = {}  # our id → [native, refs of ours]
+        #: Task of which return 2 or a later one was ever named here → how many of its returns are among ``natives``.
+        self.several: dict[int, int] = {}
         self.lock = shared.lock
         self._ids = shared.ids
         self._side = shared.side
@@ -57,14 +59,44 @@ class Refs:
                     touched[identity] = entry
             low = [identity for identity, entry in touched.items() if entry[1] <= 0]
             gone = [self.natives.pop(identity) for identity in low]
+            if self.several:
+                self._count_gone(low)
         del gone  # outside the lock: Ray's destructors take locks of their own
         self._side.dropped(low)
 
     def own(self, identity: int, native: object) -> ObjectRef[object]:
         """Enters one of Ray's refs; returns raynb's ref for it."""
         with self.lock:
+            if identity & ids.INDEX_MASK > 1 or self.several:
+                self._count_come(identity)
             self.natives[identity] = [native, 1]
         return self.made(identity, native)
+
+    def _count_come(self, identity: int) -> None:
+        """Counts a return that is about to be named here; under the lock."""
+        task = ids.task_of(identity)
+        if identity in self.natives:
+            return
+        known = self.several.get(task)
+        if known is not None:
+            self.several[task] = known + 1
+        elif ids.index_of(identity) > 1:
+            self.several[task] = 1 + (ids.object_id(task, 1) in self.natives)
+
+    def _count_gone(self, identities: Sequence[int]) -> None:
+        several = self.several
+        for identity in identities:
+            task = ids.task_of(identity)
+            left = several.get(task, 0) - 1
+            if left > 0:
+                several[task] = left
+            elif not left:
+                del several[task]
+
+    def named(self, task: int) -> int:
+        """Returns how many returns of a task this process names."""
+        found = self.several.get(task)
+        return (ids.object_id(task, 1) in self.natives) if found is None else found
 
     def made(self, identity: int, native: object) -> ObjectRef[object]:
         """Returns a ref object, which was counted already: one that is Ray's too, if it names an object."""
@@ -151,6 +183,14 @@ class Refs:
         with self.holding(value.natives):
             return pickling.unpack(value.data, value.buffers)
 
+    def held(self, identity: int, native: object) -> None:
+        """Counts one ref more of an object that this process need not have named before; under the lock."""
+        entry = self.natives.get(identity)
+        if entry is None:
+            self._count_come(identity)
+            entry = self.natives[identity] = [native, 0]
+        entry[1] += 1
+
     def holding(self, pairs: Sequence[tuple[int, object]]) -> Any:
         """Resolves these refs for the length of a ``with`` block that unpickles something that names them."""
         return _Holding(self, pairs)
@@ -168,7 +208,7 @@ class _Holding:
         refs = self._refs
         with refs.lock:
             for identity, native in self._pairs:
-                refs.natives.setdefault(identity, [native, 0])[1] += 1
+                refs.held(identity, native)
         if self._pairs and slot.peek() is not refs.engine:
             self._token = slot.enter_isolated(refs.engine)
 

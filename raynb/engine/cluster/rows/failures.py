@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import itertools
 import logging
 import time
 from collections.abc import Callable, Sequence
@@ -17,7 +16,7 @@ from raynb.engine import notices
 from raynb.engine.cluster import rays
 from raynb.engine.cluster.bridge import Failure
 from raynb.engine.cluster.cluster_view import ClusterView
-from raynb.engine.cluster.rows.submitted import MAX_RETURNS, Rows
+from raynb.engine.cluster.rows.submitted import Rows
 from raynb.engine.unasked import UnaskedFailures
 
 _now = time.monotonic
@@ -65,16 +64,11 @@ class UnheardFailures:
         if row.kind == ACTOR_CREATION_TASK:
             self._unasked.actor_failed(str(row.actor or row.id), row)
             return
-        objects = self._named(row.id)
-        self._unasked.task_failed(row, objects)
-        if not self._named(row.id):  # another thread let go of them meanwhile: `dropped` knew of no failure yet
-            for _ in range(objects):
-                self._unasked.freed(row.id)
-
-    def _named(self, task: int) -> int:
-        """Returns how many returns of a task this process names."""
-        indices = range(1, MAX_RETURNS)
-        return sum(1 for _ in itertools.takewhile(lambda n: ids.object_id(task, n) in self._rows.natives, indices))
+        # It is reported when none of its returns is named, however many were: they go while this thread looks.
+        named = self._rows.named
+        self._unasked.task_failed(row, min(named(row.id), 1))
+        if not named(row.id):  # another thread let go of them meanwhile: `dropped` knew of no failure yet
+            self._unasked.freed(row.id)
 
     def is_unasked(self, ref: ObjectRef[object]) -> bool:
         """See `DriverEngine.is_unasked`."""
@@ -96,7 +90,9 @@ class UnheardFailures:
         """Reports failures whose objects this process names no more."""
         if self._unasked.are_open():
             for identity in identities:
-                self._unasked.freed(ids.task_of(identity))
+                task = ids.task_of(identity)
+                if not self._rows.named(task):
+                    self._unasked.freed(task)
 
     def _report_failure(self, text: str, scope: int) -> None:
         self._deliver(Output("stderr", 0, scope, 0, 0, "raynb", 0, f"raynb: {text}\n"))

@@ -32,6 +32,7 @@ from raynb.base.rows import (
 from raynb.base.scope import current_scope
 from raynb.base.spec import ActorSpec, TaskOptions
 from raynb.engine.cluster import bridge, rays
+from raynb.engine.cluster.refs import Refs
 from raynb.engine.row_store import RowStore
 
 _now = time.monotonic
@@ -44,15 +45,15 @@ class Rows:
     """Rows, written when somebody looks.
 
     Args:
-        natives: object id → [Ray's ref, refs of ours], of those that this process names.
+        refs: what this process names.
         streams: generator's task → Ray's own generator.
         kept: so many ended tasks keep their rows.
 
     Thread contract: any thread.
     """
 
-    def __init__(self, natives: dict[int, list[Any]], streams: dict[int, Any], kept: int) -> None:
-        self.natives = natives
+    def __init__(self, refs: Refs, streams: dict[int, Any], kept: int) -> None:
+        self.natives, self.named = refs.natives, refs.named
         self.lock = threading.RLock()
         self.workers: dict[str, WorkerRow] = {}  # by reporter
         self.actor_keys: dict[str, int] = {}  # Ray's id of an actor → ours
@@ -156,13 +157,14 @@ class Rows:
         """Enters rows of a finished task's objects."""
         if row.kind == ACTOR_CREATION_TASK:
             return
-        found = []
+        found: list[tuple[int, object, int]] = []
+        left = self.named(row.id)
         for index in range(1, MAX_RETURNS):
+            if len(found) >= left:
+                break
             entry = self.natives.get(ids.object_id(row.id, index))
             if entry is not None:
                 found.append((ids.object_id(row.id, index), *entry))
-            elif index > 2:  # of a stream, return 1 is its end
-                break
         for identity, native, count in found:
             size = row.size // len(found)
             where = SHARED if size > INLINE_MAX_BYTES else MEMORY
