@@ -312,6 +312,11 @@ def of_a_silent_task_no_value_is_fetched_and_no_row_is_written_if_its_worker_has
         assert [native for native in fetched if native in natives] == natives[2:]
         states = [rows.row_store.row("tasks", task).state for task in tasks[2:]]
         assert states == [FINISHED, FAILED]
+        late = ("end", tasks[3], FAILED, (time.time(),) * 4, "ValueError", "0", 0)
+        reports.take("far-3", [("hello", 77, raynb.nodes()[0]["NodeID"]), late], 0.0)
+        row = rows.row_store.row("tasks", tasks[3])
+        assert (row.state, row.pid, row.worker) == (FAILED, 77, 1), "the report came late, and says where it ran"
+        assert row.started > 0
         told = ("end", tasks[0], FINISHED, (0.0, 0.0, 0.0, 0.0), "", "", 1 << 20)
         reports.take_rows("far-2", 0.0, False, pickle.dumps((0, [told])))
         reports.close_ended()

@@ -211,9 +211,13 @@ class Reports:
         row: TaskRow | None = self._rows.row_store.row("tasks", task)
         if row is None:
             self._keep_early(task, ("end", task, state, times, kind, text, size))
-        if row is None or row.state in (FAILED, CANCELLED):
+        if row is None:
             return
         self._where(row, known)
+        if row.state in (FAILED, CANCELLED):  # `Sweeper` has read it of its ref: here is where it ran
+            row.started = row.started or times[0] + self._to_here
+            self._rows.row_store.put("tasks", row)
+            return
         row.started, row.fetched, row.ran, row.ended = (at + self._to_here for at in times)
         row.error_type, row.error, row.size = kind, text, size
         self._rows.row_store.move_task(row, state)
