@@ -59,7 +59,7 @@ def a_script_goes_on_after_ray_itself_was_shut_down() -> None:
 
 @check
 def a_detached_actor_restarts_after_its_creator_has_left() -> None:
-    ended(script("""
+    out, _ = ended(script("""
         class Keeper:
             def pid(self):
                 return os.getpid()
@@ -67,7 +67,19 @@ def a_detached_actor_restarts_after_its_creator_has_left() -> None:
                 os._exit(1)
         keeper = ray.remote(num_cpus=0)(Keeper).options(name="keeper", lifetime="detached", max_restarts=2).remote()
         ray.get(keeper.pid.remote())
+        data = ray.put(5)
+        class Names:
+            def read(self):
+                return ray.get(data)
+        detached = ray.remote(num_cpus=0)(Names).options(name="names", lifetime="detached")
+        try:
+            detached.options(max_restarts=1).remote()
+        except ValueError as error:
+            assert "Names uses ObjectRefs of this program" in str(error), error
+            print("refused", ray.get(detached.options(max_restarts=0).remote().read.remote()))
+            ray.kill(ray.get_actor("names"))
     """))  # fmt: skip
+    assert "refused 5" in out, out
     out, _ = ended(script("""
         keeper = ray.get_actor("keeper")
         before = ray.get(keeper.pid.remote())

@@ -68,6 +68,13 @@ class ClusterActors:
                 return self._actor_shared(spec)
             except ValueError:
                 pass  # none yet; if another comes first, Ray says so below
+        if spec.lifetime == "detached" and spec.max_restarts and self._submission.names_refs(spec.class_key):
+            raise ValueError(
+                f"The class {spec.class_name} uses ObjectRefs of this program, which end with it: as a detached actor "
+                f"with max_restarts={spec.max_restarts} it could not be restarted afterwards. Give it the values "
+                "instead (`value = ray.get(ref)` before the class, or arguments of its methods), or make it with "
+                "max_restarts=0."
+            )
         with self._lock:
             spec.actor_id = self._ids.next_task()
         which = (spec.class_key, spec.is_async, spec.concurrency_groups)

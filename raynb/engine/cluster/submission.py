@@ -150,6 +150,10 @@ class Submission:
             kept = rays.put(Sealed(blob, (), self._refs.pairs(refs), self._nonce)) if refs else None
             self._defined[key] = (b"" if refs else blob, kept)
 
+    def names_refs(self, key: str) -> bool:
+        """Returns whether a definition names refs, and so lies in an object of this process."""
+        return self._defined[key][1] is not None
+
     def static(self, key: str) -> Static:
         """Returns the part of a call that is the same for every call of a definition."""
         return Static(self._nonce, self._shared.namespace, key, self._defined[key][0])
