@@ -157,6 +157,11 @@ def test_options_of_actors(notebook: KernelSession) -> None:
     assert "0 of 2 restarts" in notebook.run("shelf").shown[0]
     notebook.run("del same")
     notebook.run("%kill shelf")
+    assert "--lifetime needs --name" in notebook.run(f"%%actor lost --lifetime detached\n{ACTOR}", ok=False).text
+    notebook.run(f"%%actor stays --num-cpus 0 --name stays --lifetime detached\n{ACTOR}\n")
+    notebook.run("del stays")
+    assert notebook.run("ray.get(ray.get_actor('stays').all.remote())").shown == ["('', [])"]
+    notebook.run("ray.kill(ray.get_actor('stays'))")
 
 
 def test_define_starts_nothing(notebook: KernelSession) -> None:

@@ -53,6 +53,7 @@ class ActorMagics(Magics):
     )
     @argument("--name", metavar="NAME", help="Name for raynb.get_actor().")
     @argument("--namespace", metavar="NAME", help="Namespace of the name.")
+    @argument("--lifetime", metavar="KIND", help="'detached': outlives the kernel on a Ray cluster; needs --name.")
     @argument("--get-if-exists", action="store_true", help="Take the actor of that name if there is one.")
     @argument("--keep", action="store_true", help="Keep the instance that an earlier run of the cell made.")
     @argument("--define", action="store_true", help="Only define the actor class; start nothing.")
@@ -82,7 +83,9 @@ class ActorMagics(Magics):
         args = parse(self.actor, head)
         namespace = self.shell.user_ns
         options = option_values(args, ACTOR_OPTIONS, namespace)
-        for name in ("name", "namespace"):
+        if args.lifetime and not args.name:
+            raise UsageError("--lifetime needs --name: nothing else finds the actor again.")
+        for name in ("name", "namespace", "lifetime"):
             if getattr(args, name):
                 options[name] = getattr(args, name)
         if args.get_if_exists:
