@@ -84,16 +84,11 @@ def examine(notebook: Notebook | None = None, root: str = "/") -> Report:
         notebook: for the checks of the front end and the runtime; None: none of these.
         root: where the system's files are (tests hand in a made-up tree).
     """
-    findings = [
-        python_version(),
-        system(),
-        cores(root),
-        memory(root),
-        shared_memory(root),
-        spill_disk(notebook.config.spill_directory if notebook else ""),
-        descriptors(),
-        versions(),
-    ]
+    findings = [python_version(), system(), cores(root), memory(root)]
+    engine = engines.driver()
+    if engine is None or engine.cluster_info is None:  # objects of a cluster lie on its nodes, which are checked below
+        findings += [shared_memory(root), spill_disk(notebook.config.spill_directory if notebook else "")]
+    findings += [descriptors(), versions()]
     if notebook is not None:
         findings.append(front_end(notebook.shell))
         findings.append(runtime(notebook))
