@@ -118,28 +118,33 @@ class Notebook:
         _loaded = None
 
     # -- the runtime ---------------------------------------------------------------------------
-    def start(self) -> None:
-        """Starts the runtime in the background; does nothing if one runs or is starting."""
+    def start(self, shows: bool = True) -> None:
+        """Starts the runtime in the background; does nothing if one runs or is starting.
+
+        Args:
+            shows: an error is shown in the running cell; False: whoever calls gets it raised by `started`.
+        """
         if engines.peek() is not None or (self.starting is not None and self.starting.is_alive()):
             return
         self.start_error = None
         scope = self._scope()
         arguments = self.config.start_arguments()
         self.starting = threading.Thread(
-            target=self._start, args=(arguments, scope), name="raynb-start", daemon=True
+            target=self._start, args=(arguments, scope, shows), name="raynb-start", daemon=True
         )
         session.global_slot().expected = self.starting
         self.starting.start()
 
-    def _start(self, arguments: dict[str, Any], scope: int) -> None:
+    def _start(self, arguments: dict[str, Any], scope: int, shows: bool) -> None:
         try:
             api.init(ignore_reinit_error=True, **arguments)
         except BaseException as error:
             self.start_error = error
             if self.cards is not None:
                 self.cards.refresh()
-            name, value, lines = self.renderer.message(error)
-            self.router.show_error(scope, name, f"raynb could not start: {value}", lines)
+            if shows:
+                name, value, lines = self.renderer.message(error)
+                self.router.show_error(scope, name, f"raynb could not start: {value}", lines)
 
     def started(self) -> DriverEngine:
         """Returns the running engine; waits for one that is starting, and starts one if need be.

@@ -183,6 +183,9 @@ def test_stopping_starting_reloading_and_unloading(notebook: KernelSession) -> N
     assert notebook.run("'ray' in __import__('sys').modules").shown == ["False"]  # it ends with the runtime
     gone = notebook.run("ray.get(old)", ok=False)
     assert "was shut down" in gone.error
+    refused = notebook.run("%raynb start --num-cpus -1", ok=False)
+    assert [kind for kind, _ in refused.outputs].count("error") == 1, "an error is told of once"
+    notebook.run("%config Raynb.num_cpus = 2")
     notebook.run("%raynb start")
     assert notebook.run("ray.get(nap.remote(0, 'again'))").shown == ["'again'"]
     notebook.run("%reload_ext raynb")

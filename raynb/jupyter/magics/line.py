@@ -252,7 +252,7 @@ class LineMagics(Magics):
             raise UsageError("%raynb start: a runtime is running; run `%raynb stop` first.")
         for name, value in given.items():
             setattr(config, name, value)
-        self.notebook.start()
+        self.notebook.start(shows=False)
         self.notebook.started()
         return self._card("")
 
@@ -263,7 +263,7 @@ class LineMagics(Magics):
 
     def _restart(self, rest: str) -> Any:
         self.notebook.stop()
-        self.notebook.start()
+        self.notebook.start(shows=False)
         self.notebook.started()
         return self._card("")
 
