@@ -32,6 +32,7 @@ from raynb.base.process import module_path, shelter, trace
 from raynb.base.rows import Output
 from raynb.exceptions import RaySystemError, RuntimeGoneError
 
+WHY_CHARS = 400  # of the error of a start, where it is told of again
 EMPTY = "empty"
 STARTING = "starting"
 RUNNING = "running"
@@ -156,7 +157,7 @@ class RuntimeSlot:
         self.engine: DriverEngine | None = None
         self.starter = 0  # the thread that starts it
         self.changed = threading.Condition()
-        #: (address, error) of a cluster that the last start named and could not reach.
+        #: (which, error) of a cluster that the last start named and could not reach.
         self.failed: tuple[str, BaseException] | None = None
         #: The thread that is about to start it: a notebook says so, before the thread has come that far.
         self.expected: threading.Thread | None = None
@@ -196,7 +197,8 @@ class RuntimeSlot:
             engine = make_engine(config)
             self.failed = None
         except BaseException as error:
-            self.failed = (config.address, error) if config.address else None
+            which = f"at {config.address!r}" if config.address else f"of cluster={config.cluster!r}"
+            self.failed = (which, error) if config.address or config.cluster else None
             raise
         finally:
             with self.changed:
@@ -272,9 +274,11 @@ def _auto_init() -> Engine:
         raise RuntimeGoneError("Ray has not been started yet. You can start Ray by calling 'raynb.init()'.")
     started = _slot.wait_started()
     if started is None and _slot.failed is not None:
-        address, error = _slot.failed
+        which, error = _slot.failed
+        why = str(error)
+        why = why if len(why) <= WHY_CHARS else f"{why[:WHY_CHARS]}…"
         raise RuntimeGoneError(
-            f"No raynb runtime is running: the Ray cluster at {address!r} could not be reached ({error}). Call "
+            f"No raynb runtime is running: the Ray cluster {which} could not be reached ({why}). Call "
             "raynb.init(address=...) again for the cluster, or raynb.init() to work on this machine."
         )
     engine: Engine = started if started is not None else _slot.start(Config())

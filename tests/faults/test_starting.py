@@ -284,3 +284,22 @@ print("told")
         tmp_path / "tmp",
     )
     assert out == "told\n"
+
+
+def test_a_cluster_that_was_not_started_is_not_replaced_by_this_machine(tmp_path: Path) -> None:
+    out = run(
+        """
+try:
+    ray.init(cluster="of no kind")
+except Exception as error:  # Ray is not installed, or has no such cluster
+    print(isinstance(error, (ValueError, ImportError)))
+try:
+    ray.put(1)
+except ray.exceptions.RuntimeGoneError as error:
+    print("of cluster='of no kind' could not be reached" in str(error))
+ray.init(num_cpus=1)
+print(ray.get(ray.put(2)))
+""",
+        tmp_path,
+    )
+    assert out.splitlines() == ["True", "True", "2"]
