@@ -140,9 +140,23 @@ class ClusterObjects:
     @rays.interrupted_here  # it waits for the task's output
     def _failed(self, error: BaseException, refs: Sequence[ObjectRef[object]]) -> BaseException:
         """Returns raynb's exception for one of Ray's that a read raised; the failure counts as asked about."""
-        made = self._side.explained(self.translated(error), refs)
+        made = self.translated(error)
+        dead = self._dead_of(refs, type(made)) if len(refs) > 1 and bridge.is_death(made) else refs
+        made = self._side.explained(made, dead)
         self._side.asked(refs, made)
         return made
+
+    def _dead_of(self, refs: Sequence[ObjectRef[object]], kind: type) -> Sequence[ObjectRef[object]]:
+        """Returns the first of several refs with an error of this class; all if that is not to be found out at once."""
+        for ref in refs:
+            try:
+                rays.get(self._refs.native(ref), timeout=0)
+            except theirs.GetTimeoutError:
+                continue
+            except Exception as error:
+                if type(self.translated(error)) is kind:
+                    return [ref]
+        return refs
 
     def translated(self, error: BaseException) -> BaseException:
         """Returns raynb's exception for one of Ray's, after its task's output was shown."""

@@ -314,6 +314,15 @@ def actor_death(text: str) -> str:
     return f"The actor {who} ({where}) died: {because}."[:DEATH_CHARS]
 
 
+#: Errors that Ray raises for a task whose process, node or value is gone: they do not say which task of which cell.
+DEATHS = (ours.WorkerCrashedError, ours.NodeDiedError, ours.OutOfMemoryError, ours.ObjectLostError, ours.RayActorError)
+
+
+def is_death(error: BaseException) -> bool:
+    """Returns whether the error is one of `DEATHS`, and none that a task raised, which tells of that task."""
+    return isinstance(error, DEATHS) and not isinstance(error, ours.RayTaskError)
+
+
 def is_from_outside(error: BaseException) -> bool:
     """Returns whether the error was raised in a task by Ray's own code or a task of plain Ray, not by raynb's."""
     return OUTSIDE in error.__dict__

@@ -23,7 +23,7 @@ from raynb.engine.cluster.cluster_view import ClusterView
 from raynb.engine.cluster.rows.submitted import Rows
 from raynb.engine.cluster.side import Shared
 from raynb.engine.cluster.submission import Submission
-from raynb.exceptions import NodeDiedError, RayActorError, TaskCancelledError, WorkerCrashedError
+from raynb.exceptions import ObjectLostError, RayActorError, TaskCancelledError
 
 _now = time.monotonic
 MAX_CANCELLED = 10_000  # cancelled tasks that are remembered
@@ -80,13 +80,13 @@ class ClusterControls:
         """Returns the error to raise for these refs: raynb's own for a cancellation, with what is known of a crash."""
         if len(refs) == 1 and self.was_cancelled(error, ids.task_of(refs[0]._id)):
             return TaskCancelledError(refs[0].hex())
-        if not isinstance(error, (WorkerCrashedError, NodeDiedError, RayActorError)) or len(refs) != 1:
+        if not bridge.is_death(error) or len(refs) != 1:
             return error
         row: TaskRow | None = self._rows.row_store.row("tasks", ids.task_of(refs[0]._id))
         if row is None:
             return error
         told = [row.name]
-        if 0 < row.scope < UNNUMBERED:
+        if 0 < row.scope < UNNUMBERED and row.name != f"In[{row.scope}]":
             told.append(f"of cell {row.scope}")
         worker = next((one for one in list(self._rows.workers.values()) if one.id == row.worker), None)
         if worker is not None:
@@ -94,6 +94,9 @@ class ClusterControls:
         text = f"{' '.join(told)}: {error}"
         if isinstance(error, RayActorError):
             error.error_msg = text  # it was made for this reader
+            return error
+        if isinstance(error, ObjectLostError):
+            error.why = text
             return error
         made = type(error)(text)
         made.__cause__ = error.__cause__
