@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 import tempfile
 import threading
+import time
 from typing import Any
 
 from cluster_tools import WAIT, In, check, engine, printed, raised, until
@@ -59,6 +61,23 @@ def a_task_that_exits_by_itself_is_not_tried_again() -> None:
     assert "sys.exit(3)" in str(error)
     with open(tried) as file:
         assert file.read() == "x"
+
+
+@check
+def a_task_whose_worker_is_ended_by_ray_has_not_exited_by_itself() -> None:
+    tried = tempfile.mktemp()
+
+    @raynb.remote(max_retries=1)
+    def terminated() -> str:
+        with open(tried, "a") as file:
+            file.write("x")
+        with open(tried) as file:
+            if file.read() == "x":
+                os.kill(os.getpid(), signal.SIGTERM)  # as Ray does, if the node or the placement group goes
+                time.sleep(WAIT)
+        return "again"
+
+    assert raynb.get(terminated.remote(), timeout=WAIT) == "again"
 
 
 @check

@@ -36,6 +36,11 @@ def is_cancelled(raised: BaseException, left: bool) -> bool:
     return task is not None and (sys.version_info < (3, 11) or task.cancelling() > 0)
 
 
+def is_terminated(raised: SystemExit) -> bool:
+    """Returns whether Ray ends this worker (SIGTERM: its node goes, or its placement group): the code did not exit."""
+    return getattr(raised, "ray_terminate_msg", None) is not None
+
+
 def leave_loop(code: object) -> None:
     """Ends the process of an async actor as ``sys.exit(code)`` asks.
 

@@ -116,12 +116,12 @@ class ClusterTask:
     def __exit__(self, kind: object, raised: BaseException | None, traceback: object) -> None:
         end_child()
         try:
-            if raised is None:
-                self._end(FINISHED, "", "")
-            elif isinstance(raised, GeneratorExit) and self.call.options.num_returns == STREAMING:
-                self._end(FINISHED, "", "")  # nobody wants the rest
+            if raised is None or (isinstance(raised, GeneratorExit) and self.call.options.num_returns == STREAMING):
+                self._end(FINISHED, "", "")  # of a stream that is closed, nobody wants the rest
             elif isinstance(raised, SystemExit) and self.now.actor is None:
-                raise self._left(raised) from None
+                if not ending.is_terminated(raised):
+                    raise self._left(raised) from None
+                self.now.reporter.flush()  # Ray says what becomes of the task, and may try it again
             elif isinstance(raised, ending.PASS):
                 self._end(FAILED, type(raised).__name__, str(raised))
                 if isinstance(raised, SystemExit):
