@@ -16,8 +16,12 @@ _DIED = re.compile(
     r"worker died or was killed .*Node ID: (?P<node>\w+).*Worker PID: (?P<pid>\d+).*Worker exit detail: (?P<why>.*)",
     re.DOTALL,
 )
+_RETRIED = re.compile(r"^\s*Task (?P<name>.+?) failed\b.*?(?P<left>\d+|infinite) (oom )?retries remaining", re.DOTALL)
 #: Begins what Ray adds to a notice for whoever looks after the cluster.
-_ADVICE = re.compile(r"\s*(To see more|To troubleshoot|Refer to|See http|This can happen|Some common causes|Consider)")
+_ADVICE = re.compile(
+    r"\s*(To see (more|the logs|information)|to see more|To troubleshoot|Refer to|See http|This can happen|"
+    r"Some common causes|Consider|Check python-core-worker|Check cluster logs|Top \d+ memory users)"
+)
 
 
 def worker_death(notice: str) -> tuple[int, str, str] | None:
@@ -27,6 +31,15 @@ def worker_death(notice: str) -> tuple[int, str, str] | None:
         return None
     why = found["why"].removeprefix("Worker exits unexpectedly. ").split(". ", 1)[0].rstrip(". ")
     return int(found["pid"]), found["node"], why[:DEATH_CHARS]
+
+
+def retried(notice: str) -> tuple[str, str] | None:
+    """Returns (name of the task, how often at most, in words) of a notice of Ray's that a task is tried again."""
+    found = _RETRIED.search(notice)
+    if found is None:
+        return None
+    left = found["left"]
+    return found["name"], "once" if left == "1" else "any number of times" if left == "infinite" else f"{left} times"
 
 
 def notice(text: str) -> str:

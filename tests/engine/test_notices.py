@@ -27,8 +27,20 @@ def test_a_death_is_who_where_and_why() -> None:
 def test_other_notices_keep_what_they_say_and_lose_their_advice() -> None:
     said = "3 Workers killed due to memory pressure (OOM) at node (ID: a85d, IP: 192.0.2.2)."
     assert notices.notice(f"{said} To see more information about the Workers killed, use `ray logs`") == said
+    crash = "The worker died unexpectedly while executing this task."
+    assert notices.notice(f"{crash} Check python-core-worker-*.log files for more information.") == crash
     assert notices.notice("short") == "short"
     assert len(notices.notice("long " * 500)) < 500
+
+
+def test_a_task_that_is_tried_again_is_which_and_how_often() -> None:
+    said = "Task dies failed. There are 3 retries remaining, so the task will be retried. Error: The worker died."
+    assert notices.retried(said) == ("dies", "3 times")
+    assert notices.retried(said.replace("3", "infinite")) == ("dies", "any number of times")
+    oom = "Task In[8] failed due to oom. There are 1 oom retries remaining, so the task will be retried. Error: x"
+    assert notices.retried(oom) == ("In[8]", "once")
+    assert notices.retried("Task dies failed.") is None
+    assert notices.retried(DIED) is None
 
 
 class Printing:

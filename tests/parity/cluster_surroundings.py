@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import os
 import signal
 import sys
@@ -17,6 +19,7 @@ from raynb.api.surroundings import marked, packed
 from raynb.base.ids import task_of
 from raynb.base.process import surroundings
 from raynb.base.rows import FAILED
+from raynb.engine.cluster import bridge
 
 
 @check
@@ -78,6 +81,60 @@ def a_task_whose_worker_is_ended_by_ray_has_not_exited_by_itself() -> None:
         return "again"
 
     assert raynb.get(terminated.remote(), timeout=WAIT) == "again"
+
+
+@check
+def a_death_says_in_a_sentence_which_task_of_which_cell_it_was() -> None:
+    @raynb.remote(max_retries=0)
+    def dies() -> None:
+        os._exit(3)
+
+    @raynb.remote
+    def nested() -> Any:
+        return raynb.get(dies.remote())
+
+    @raynb.remote
+    def lives() -> int:
+        return 1
+
+    with In(221):
+        error = raised(lambda: raynb.get([lives.remote(), dies.remote(), lives.remote()], timeout=WAIT))
+        inside = raised(lambda: raynb.get(nested.remote(), timeout=WAIT))
+    assert type(error) is raynb.exceptions.WorkerCrashedError
+    assert "dies of cell 221" in str(error), error
+    assert "log files" not in str(error), error
+    assert len(str(error)) < 300
+    for kind in (raynb.exceptions.RayTaskError, raynb.exceptions.WorkerCrashedError):
+        assert isinstance(inside, kind), inside
+    assert "in nested" in str(inside), inside
+    text = (
+        "Failed to retrieve object 0a0b. To see information about where this ObjectRef was created in Python, set the "
+        "environment variable RAY_record_ref_creation_sites=1 during `ray start` and `ray.init()`.\n\n"
+        "All copies of 0a0b have been lost due to node failure. Check cluster logs (`/tmp/x`) for more information."
+    )
+    assert bridge.object_loss(text) == (
+        "Failed to retrieve object 0a0b. All copies of 0a0b have been lost due to node failure."
+    )
+    text = "Failed to retrieve object 0a0b. It was created at: f\n\n[OBJECT_LOST] It was made by put. Return it."
+    assert bridge.object_loss(text) == "Failed to retrieve object 0a0b. It was made by put. Return it."
+
+
+@check
+def an_actor_that_cannot_be_made_is_told_of_in_the_users_frames_only() -> None:
+    class Bad:
+        def __init__(self) -> None:
+            raise ValueError("no start")
+
+        def call(self) -> None:
+            """Never runs."""
+
+    shown = io.StringIO()
+    with contextlib.redirect_stderr(shown), contextlib.redirect_stdout(shown), In(222):
+        made = raynb.remote(num_cpus=0)(Bad).remote()
+        error = raised(lambda: raynb.get(made.call.remote(), timeout=WAIT))
+        assert isinstance(error, raynb.exceptions.ActorDiedError)
+    assert "no start" in str(error)
+    assert "creation task:" not in shown.getvalue(), shown.getvalue()
 
 
 @check

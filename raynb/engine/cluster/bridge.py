@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import re
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -18,7 +19,7 @@ from raynb.base.engine import Packed
 from raynb.base.spec import DYNAMIC, STREAMING, ActorSpec, TaskOptions
 from raynb.engine.causal import Mark
 from raynb.engine.cluster import rays
-from raynb.engine.notices import DEATH_CHARS
+from raynb.engine.notices import DEATH_CHARS, notice
 from raynb.serde import errors, pickling
 from raynb.serde.arrays import apart
 from raynb.serde.errors import dual
@@ -283,10 +284,10 @@ def _made(mine: type[BaseException], error: Any) -> BaseException:
         return make(why or short(error), bytes.fromhex(error.actor_id) if error.actor_id else None)
     if issubclass(mine, ours.RayActorError):
         return make(actor_id=error.actor_id, error_msg=actor_death(str(error)))
-    if issubclass(mine, (ours.WorkerCrashedError, ours.NodeDiedError)):
-        return make(short(error))
+    if issubclass(mine, (ours.WorkerCrashedError, ours.NodeDiedError, ours.OutOfMemoryError)):
+        return make(notice(short(error)))
     if issubclass(mine, ours.ObjectLostError):
-        return make(error.object_ref_hex, call_site=error.call_site, why=str(error))
+        return make(error.object_ref_hex, call_site=error.call_site, why=object_loss(str(error)))
     if issubclass(mine, ours.RaySystemError):
         return make(getattr(error, "client_exc", error))
     return make(str(error))
@@ -295,6 +296,13 @@ def _made(mine: type[BaseException], error: Any) -> BaseException:
 def short(error: BaseException) -> str:
     """Returns the first line of an error's text: Ray's go on for a page."""
     return (str(error).strip() or type(error).__name__).split("\n", 1)[0]
+
+
+def object_loss(text: str) -> str:
+    """Returns Ray's text about an object that is lost, a page, as two sentences: which one, and why."""
+    which, _, why = text.strip().partition("\n\n")
+    why = notice(re.sub(r"^\[[A-Z_]+\] ", "", why.strip().split("\n", 1)[0]))
+    return f"{which.split('. ', 1)[0].rstrip('.')}. {why}" if why else which[:DEATH_CHARS]
 
 
 #: What of Ray's account of a death is for people, in its words.

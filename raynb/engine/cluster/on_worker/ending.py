@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import sys
 
 import ray
 from ray import exceptions as theirs
 
+from raynb.engine.cluster.bridge import Failure
 from raynb.run import failures
 
 #: Ray's own ways to end a task or a process: they must reach it as they are.
@@ -39,6 +41,19 @@ def is_cancelled(raised: BaseException, left: bool) -> bool:
 def is_terminated(raised: SystemExit) -> bool:
     """Returns whether Ray ends this worker (SIGTERM: its node goes, or its placement group): the code did not exit."""
     return getattr(raised, "ray_terminate_msg", None) is not None
+
+
+def _is_rays_to_log(record: logging.LogRecord) -> bool:
+    """Returns whether a line of Ray's log is to be written.
+
+    Of an actor of ours whose constructor failed the driver tells, in the user's frames; Ray tells of it in raynb's.
+    """
+    text = record.getMessage()
+    failure = f"{Failure.__module__}.{Failure.__name__}"
+    return not (text.startswith("Exception raised in creation task") and failure in text)
+
+
+logging.getLogger("ray._raylet").addFilter(_is_rays_to_log)
 
 
 def leave_loop(code: object) -> None:

@@ -250,7 +250,7 @@ def entry(static: Static, streams: bool, name: str) -> Callable[..., Any]:
         yield from stream_task(static, head, rest)
 
     made = stream if streams else run
-    made.__name__ = made.__qualname__ = f"{name}.{static.key[:8]}"  # Ray warns of many functions that look alike
+    made.__name__ = made.__qualname__ = f"{static.key[:8]}.{name}"  # Ray warns of equal ones, and shows the last part
     return made
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import logging
 import time
+from collections import deque
 from collections.abc import Callable, Sequence
 
 from raynb.base import ids
@@ -23,6 +24,8 @@ _now = time.monotonic
 #: Seconds that a worker's word on the end of a task is waited for at the most.
 REPORT_SECONDS = 2.0
 _RAYS_LOG = "ray._private.worker"
+#: Begins Ray's text about a task whose worker died.
+CRASH = "The worker died unexpectedly while executing this task"
 
 
 class UnheardFailures:
@@ -42,7 +45,8 @@ class UnheardFailures:
         self._deliver = deliver
         self._unasked = UnaskedFailures(self._report_failure)
         # One of its own: of two runtimes in one process, the first to end would take the other's away.
-        self._filter = functools.partial(_is_not_ours)
+        self._deaths_told: deque[bool] = deque(maxlen=1)  # not empty: notices come here, so each death is told of
+        self._filter = functools.partial(_is_not_ours, self._deaths_told)
         logging.getLogger(_RAYS_LOG).addFilter(self._filter)
         self._unhear = rays.hear_notices(self._noticed)
 
@@ -106,7 +110,11 @@ class UnheardFailures:
         """
         died = notices.worker_death(text)
         if died is None:
+            again = notices.retried(text)
+            if again is not None:
+                return self._tried_again(*again, only_known)
             return None if only_known else notices.notice(text)
+        self._deaths_told.append(True)
         pid, node_id, why = died
         rows = self._rows
         with rows.lock:
@@ -132,6 +140,23 @@ class UnheardFailures:
         return ""
 
 
-def _is_not_ours(record: logging.LogRecord) -> bool:
+    def _tried_again(self, name: str, left: str, only_known: bool) -> str | None:
+        """Shows that a task is tried again, in its cell if it is one of this runtime's."""
+        rows = self._rows
+        with rows.lock:
+            mine: list[TaskRow] = rows.row_store.rows("tasks", lambda row: row.id in rows.open)
+            named = [row for row in mine if name in (row.name, row.function_name.rpartition(".")[2])]
+        if not named and only_known:
+            return None
+        scopes = {row.scope for row in named}
+        scope = scopes.pop() if len(scopes) == 1 else 0
+        self._report_failure(f"{name} failed and is tried again, at most {left}", scope)
+        return ""
+
+
+def _is_not_ours(deaths_told: Sequence[bool], record: logging.LogRecord) -> bool:
+    """Returns whether Ray's log is to say it: raynb tells of its own failures, and of each worker that died."""
     text = record.getMessage()
-    return not (text.startswith("Unhandled error") and f"{Failure.__module__}.{Failure.__name__}" in text)
+    if not text.startswith("Unhandled error"):
+        return True
+    return f"{Failure.__module__}.{Failure.__name__}" not in text and not (deaths_told and CRASH in text)

@@ -95,3 +95,7 @@ class Sweeper:
                 row.ended, row.error_type, row.error = _now(), kind, text
                 self._rows.row_store.move_task(row, state)
                 self._failed(row)
+                if kind == "OutOfMemoryError":  # Ray's notice of these deaths names no process
+                    for worker in self._rows.workers.values():
+                        if worker.id == row.worker:
+                            self._rows.worker_gone(worker, text)
