@@ -72,12 +72,15 @@ def connect(config: Config, env: dict[str, Any] | None = None) -> bool:
     return True
 
 
-def throw_away(config: Config) -> LocalNodes:
+def throw_away(config: Config, say: Callable[[str], None]) -> LocalNodes:
     """Starts a Ray cluster on this machine that ends with the runtime; sets ``config.address``.
+
+    Says after a few seconds how many nodes there are; a Ctrl-C ends the wait.
 
     Raises:
         ValueError: it is no cluster of this kind, or another one is connected already.
         RuntimeError: a node did not start; the text has its log's end.
+        RaySystemError: the user waits no longer.
     """
     if config.cluster != "local":
         raise ValueError(f'cluster={config.cluster!r}: raynb starts "local" ones only; name others by address')
@@ -88,10 +91,15 @@ def throw_away(config: Config) -> LocalNodes:
     given = {"num_cpus": int(config.num_cpus or 2), "num_gpus": int(config.num_gpus or 0)}
     if config.object_store_memory:
         given["object_store_memory"] = config.object_store_memory
+    waiting = StartWait(say)
     with interrupts.Allowed():  # that takes up to minutes; what has started ends with the error
-        made = LocalNodes([dict(given) for _ in range(config.nodes)])
-    config.address = made.address
+        made = LocalNodes([dict(given)])
     try:
+        for number in range(1, config.nodes):
+            waiting.look("start", f"{number} of {config.nodes} nodes {'is' if number == 1 else 'are'} there")
+            with interrupts.Allowed():
+                made.add_node(dict(given))
+        config.address = made.address
         made.at_end = _without_token()  # its nodes ask for none, whatever other clusters do
     except BaseException:
         made.close()
@@ -221,11 +229,12 @@ class StartWait:
         """Returns for how long it has gone on."""
         return time.monotonic() - self._began
 
-    def look(self, until: str) -> None:
+    def look(self, until: str, so_far: str = "") -> None:
         """Is called about every `LOOK_SECONDS`.
 
         Args:
             until: what the cluster is waited for to do, in words.
+            so_far: what there is, in words; empty: what the cluster it is connected to has.
 
         Raises:
             RaySystemError: the user waits no longer.
@@ -234,8 +243,8 @@ class StartWait:
             raise RaySystemError("the start was interrupted while it waited for the cluster")
         if time.monotonic() >= self._say_at:
             self._say_at = time.monotonic() + SAID_EVERY
-            self._say(f"raynb: waiting for the Ray cluster to {until} since {self.seconds():.0f} s: {lack()}. "
-                      "Interrupt the cell to stop waiting.\n")  # fmt: skip
+            told = f"waiting for the Ray cluster to {until} since {self.seconds():.0f} s: {so_far or lack()}"
+            self._say(f"raynb: {told}. Interrupt the cell to stop waiting.\n")
 
 
 def await_first(ref: object, config: Config, say: Callable[[str], None]) -> None:

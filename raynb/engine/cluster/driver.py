@@ -45,6 +45,11 @@ from raynb.engine.output import TaskOutput
 _now = time.monotonic
 
 
+def _print(text: str) -> None:
+    if sys.stderr is not None:
+        sys.stderr.write(text)
+
+
 class DriverSide:
     """The driver's `Side`. `ready` gives it its parts, which are made of objects that need a side themselves.
 
@@ -114,7 +119,7 @@ class ClusterEngine(Adapter):
     def __init__(self, config: Config) -> None:
         self.config = config
         self._listener: Listener | None = None
-        self._nodes = connection.throw_away(config) if config.cluster else None
+        self._nodes = connection.throw_away(config, _print) if config.cluster else None
         try:
             self._connected = connection.connect(config)
         except BaseException:
@@ -206,8 +211,8 @@ class ClusterEngine(Adapter):
 
     def _say(self, text: str) -> None:
         self.output.deliver(Output("stderr", 0, current_scope(), 0, self._pid, "raynb", 0, text))
-        if not self.on_output and sys.stderr is not None:  # while it starts nobody listens yet
-            sys.stderr.write(text)
+        if not self.on_output:  # while it starts nobody listens yet
+            _print(text)
 
     # -- its life ------------------------------------------------------------------------------
     def shutdown(self, timeout: float) -> None:
