@@ -412,7 +412,10 @@ def what_a_refused_connection_means_is_said() -> None:
         (ConnectionError(""), ConnectionError, f"this is Ray {real_ray.__version__}"),
         (RuntimeError("UNAUTHENTICATED: no token was given"), ConnectionError, "set RAY_AUTH_TOKEN"),
         (RuntimeError("Version mismatch: the cluster has 2.1"), RaySystemError, "other versions than this kernel"),
+        (ConnectionError("Failed to connect"), ConnectionError, 'as a client, init("ray://'),
     ):
+        if said.startswith("as a client"):
+            error.__cause__ = RuntimeError("No node info found matching attributes: ''")
         made = connection._explained(at, error)
         assert type(made) is kind, made
         assert said in str(made), made

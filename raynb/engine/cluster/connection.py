@@ -25,12 +25,14 @@ from raynb.exceptions import RaySystemError
 KNOCK_SECONDS = 10.0  # seconds that an address has to answer
 LOOK_SECONDS = 0.5  # seconds between two looks while waiting, so that Ctrl-C comes through
 SAID_AFTER, SAID_EVERY = 5.0, 15.0  # seconds after which, and how often, a wait is explained
+#: What Ray says where none of the cluster's nodes is on this machine.
+NO_NODE = ("No node info found", "Can't find a `node_ip_address.json`")
 AUTH_MODE = "RAY_AUTH_MODE"  # the variable that says whether this process sends a token
 TOKENS = (
     "the cluster asks for a token, or this process is to send one and has none (Ray 2.60 and later use tokens where "
     "RAY_AUTH_MODE=token is set, or where it is not set and there is a token): set RAY_AUTH_TOKEN, or "
-    "RAY_AUTH_TOKEN_PATH, to the cluster's token where Jupyter starts, and not RAY_AUTH_MODE=disabled; `ray "
-    "get-auth-token` on the head prints it. For a cluster without authentication set RAY_AUTH_MODE=disabled"
+    "RAY_AUTH_TOKEN_PATH, to its token (where Jupyter starts, or in os.environ), and not RAY_AUTH_MODE=disabled; "
+    "`ray get-auth-token` on the head prints it. For a cluster without authentication set RAY_AUTH_MODE=disabled"
 )
 
 
@@ -65,6 +67,7 @@ def connect(config: Config, env: dict[str, Any] | None = None) -> bool:
         given["runtime_env"] = wanted
     logging.getLogger("ray._private.worker").addFilter(_of_interest)
     try:
+        _read_token_again()
         _check_token()
         ray.init(config.address, **given)
     except Exception as error:
@@ -145,6 +148,14 @@ def _without_token() -> Callable[[], None]:
     return undo
 
 
+def _read_token_again() -> None:
+    """Has Ray look for the token again: where it was missing or wrong, the user has set it since."""
+    _read_auth_mode()
+    if _has_tokens():
+        with contextlib.suppress(AttributeError, TypeError):
+            ray._raylet.AuthenticationTokenLoader.instance().reset_cache()
+
+
 def _read_auth_mode() -> None:
     """Has Ray read the variable again: it does so once a process. One that offers no way to is left as it is."""
     if _has_tokens():
@@ -159,7 +170,8 @@ def _explained(address: str, error: Exception) -> Exception:
         text = _refusal(address) or text
     lower = text.lower()
     if _is_about_tokens(text):
-        return ConnectionError(f"no connection to the Ray cluster at {address}: {TOKENS}. Ray says: {text}")
+        said = text.partition(" Ensure that")[0]  # what follows is in our words already
+        return ConnectionError(f"no connection to the Ray cluster at {address}: {TOKENS}. Ray says: {said}")
     if "version mismatch" in lower:
         return RaySystemError(f"the Ray cluster at {address} runs other versions than this kernel: {text}")
     if isinstance(error, ConnectionError) and address == "auto":
@@ -167,9 +179,17 @@ def _explained(address: str, error: Exception) -> Exception:
             "address='auto' means the Ray cluster that this machine belongs to, and none is running here: start one "
             f"with `ray start --head`, or name an address (\"ray://host:10001\"). Ray says: {text}"
         )
+    cause = f"{text} {error.__cause__ or ''}"
+    if any(words in cause for words in NO_NODE):
+        host = address.rpartition(":")[0]
+        return ConnectionError(
+            f"this machine is no node of the Ray cluster at {address}, and only nodes connect by that address: connect "
+            f'as a client, init("ray://{host}:10001") (the head\'s client port), or run Jupyter on one of the nodes. '
+            f"Ray says: {cause}"
+        )
     if isinstance(error, (ConnectionError, RuntimeError, TimeoutError)):
         where = f"the Ray cluster at {address} answers, but the connection failed"
-        said = f" Ray says: {text}" if str(error) else ""  # an older driver on a newer cluster gets no word
+        said = f" Ray says: {cause.strip()}" if str(error) else ""  # an older driver on a newer cluster gets no word
         return ConnectionError(
             f"{where} (this is Ray {ray.__version__} on Python {sys.version.split()[0]}; the cluster must run the same "
             "Ray and the same minor version of Python: `ray --version` on the head says which, and "
