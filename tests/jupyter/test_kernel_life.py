@@ -161,6 +161,9 @@ def test_completion_of_options_commands_and_refs(notebook: KernelSession) -> Non
     notebook.run("my_ref = ray.put(1)")
     assert "--each" in notebook.completions("%%remote --ea")
     assert notebook.completions("%raynb da") == ["dashboard"]
+    assert notebook.completions("%raynb dashboard tim") == ["timeline"]
+    assert notebook.completions("%raynb start --obj") == ["--object-store-memory"]
+    assert notebook.completions("%raynb forget --") == ["--all", "--older"]
     assert "my_ref" in notebook.completions("%get my_")
     assert "--max-restarts" in notebook.completions("%%actor x --max-r")
 

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from IPython.core.interactiveshell import InteractiveShell
 
 _LINE = re.compile(r"^\s*(%%?)(\w+)\s+(.*)$", re.DOTALL)
+_FLAG = re.compile(r"--[a-z][a-z-]*")
 _TAKES_REFS = frozenset({"get", "wait", "cancel"})
 _TAKES_HANDLES = frozenset({"kill", "on"})
 
@@ -31,17 +32,12 @@ def suggestions(
     """
     word = "" if rest != rest.rstrip() else (rest.split() or [""])[-1]
     if name == "raynb" and prefix == "%":
-        from raynb.jupyter.magics.line import COMMANDS
-
-        return _starting(word, COMMANDS) if len(rest.split()) <= (1 if word else 0) else []
+        return _of_command(word, rest)
     parser = parsers.get(prefix + name)
     if parser is None:
         return []
     if word.startswith("-"):
-        flags = [
-            flag for action in parser._actions for flag in action.option_strings if flag.startswith("--")
-        ]
-        return _starting(word, flags)
+        return _starting(word, _flags(parser))
     if name in _TAKES_REFS:
         return _starting(word, (key for key, value in list(namespace.items()) if _is_ref(key, value)))
     if name in _TAKES_HANDLES:
@@ -49,6 +45,41 @@ def suggestions(
             word, (key for key, value in list(namespace.items()) if hasattr(value, "__ray_call__"))
         )
     return []
+
+
+def _of_command(word: str, rest: str) -> list[str]:
+    """Returns ``%raynb``'s commands, or the options and views of the command that stands there."""
+    from raynb.jupyter.magics.line import COMMANDS
+
+    if len(rest.split()) <= (1 if word else 0):
+        return _starting(word, COMMANDS)
+    command = rest.split()[0]
+    if word.startswith("-"):
+        return _starting(word, _flags_of_command(command))
+    if command == "dashboard":
+        from raynb.jupyter.views.dashboard import Dashboard
+
+        return _starting(word, Dashboard.TABS)
+    return []
+
+
+def _flags_of_command(command: str) -> set[str]:
+    """Returns the options that the help of ``%raynb`` names for a command, and those of its parser."""
+    from raynb.jupyter.magics.line import COMMANDS, LineMagics
+
+    parser = getattr(COMMANDS.get(command), "parser", None)
+    found = set(_flags(parser)) if parser else set()
+    for line in (LineMagics.raynb.__doc__ or "").splitlines():
+        for part in line.split("%raynb ")[1:]:
+            # The description stands after two spaces and may name options of other magics.
+            usage = part.partition("  ")[0]
+            if usage.split()[0] == command:
+                found.update(_FLAG.findall(usage))
+    return found
+
+
+def _flags(parser: Any) -> list[str]:
+    return [flag for action in parser._actions for flag in action.option_strings if flag.startswith("--")]
 
 
 def _is_ref(name: str, value: object) -> bool:
