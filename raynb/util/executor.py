@@ -103,7 +103,7 @@ class Executor(concurrent.futures.Executor):
         self._most = max_workers
         #: Futures that have a place. One that was interrupted on its way, and that nobody has, gives its place back.
         self._placed: weakref.WeakSet[object] = weakref.WeakSet()
-        self._waiting: deque[tuple[Future[Any], Callable[[], None]]] = deque()
+        self._waiting: deque[tuple[Future[Any], Callable[[], bool]]] = deque()
         self._open: weakref.WeakSet[Future[Any]] = weakref.WeakSet()
         self._closed = False
 
@@ -116,6 +116,7 @@ class Executor(concurrent.futures.Executor):
             RuntimeError: the executor was shut down.
         """
         future: Future[T] = Future()
+        queued = False
         try:
             with self._lock:
                 if self._closed:
@@ -126,26 +127,26 @@ class Executor(concurrent.futures.Executor):
                         # Started later by a thread of the runtime, which must see what the caller sees.
                         start = functools.partial(self._start, future, fn, args, kwargs)
                         context = contextvars.copy_context()
+                        queued = True  # from here on its place is not this thread's to give back
                         self._waiting.append((future, functools.partial(context.run, start)))
                         return future
                     self._placed.add(future)
-            self._start(future, fn, args, kwargs)
-            if future.ref is None:  # it could not be: its place is free
+            if self._start(future, fn, args, kwargs):
                 struck = self._ended(future)
                 if struck is not None:
                     raise struck
         except BaseException as error:  # of a signal handler, say: nobody has the future
             try:
-                shelter.run(self._give_up, future, error)
+                shelter.run(self._give_up, future, error, queued)
             except (RaySystemError, RecursionError):  # there is no thread for it, or too little of the stack
-                self._give_up(future, error)
+                self._give_up(future, error, queued)
             raise
         return future
 
     def _start(
         self, future: Future[Any], fn: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
-    ) -> None:
-        """Submits a future's task. If it cannot be, that is the future's error, and its place is free."""
+    ) -> bool:
+        """Submits a future's task. If it cannot be, that is the future's error. Returns whether it has its end."""
         try:
             own = (value if isinstance(value, ray.ObjectRef) else private(value) for value in args)
             named = {k: v if isinstance(v, ray.ObjectRef) else private(v) for k, v in kwargs.items()}
@@ -153,69 +154,103 @@ class Executor(concurrent.futures.Executor):
         except Exception as error:
             if shelter.was_sent(error) or (shelter.fell_in(error) and not isinstance(error, REFUSALS)):
                 raise
-            self._fail(future, error)
-            return
+            return self._fail(future, error)
         if future.cancelled():  # between the submission and here
             ray.cancel(future.ref)
-        self._watch(future)
+        return self._watch(future)
 
-    def _watch(self, future: Future[T]) -> None:
-        future.ref.future().add_done_callback(lambda done: self._finish(future, done))
+    def _watch(self, future: Future[T]) -> bool:
+        """Has a future end with its task; returns whether both have ended already. May be called again."""
+        here, over = threading.get_ident(), []
+        watching = True
+
+        def ended(done: concurrent.futures.Future[Any]) -> None:
+            if watching and threading.get_ident() == here:  # the caller deals with it
+                over.append(done)
+            else:
+                self._finish(future, done)
+
+        future.ref.future().add_done_callback(ended)
+        watching = False
+        for done in over:
+            _end_as(future, done)
+        return bool(over)
 
     def _finish(self, future: Future[Any], done: concurrent.futures.Future[Any]) -> None:
-        struck = None
-        try:
-            struck = self._ended(future)  # first: a callback of this one may wait for the next
-        finally:
-            error = done.exception()
-            if error is None:
-                future.settle(done.result())
-            else:
-                future.settle(error=as_broken_pool(error))
-        if isinstance(struck, KeyboardInterrupt):  # all else is the other future's alone
+        _end_as(future, done)
+        struck = self._ended(future)
+        if struck is not None:
             raise struck
 
-    def _fail(self, future: Future[T], error: BaseException) -> None:
-        """Ends a future whose start has failed, unless there is a task after all; then that will end it."""
+    def _fail(self, future: Future[T], error: BaseException) -> bool:
+        """Ends a future whose start has failed, unless there is a task after all; then that will end it.
+        Returns whether it has its end."""
         if future.ref is not None:
             try:
-                self._watch(future)  # it may not be watched yet
-                return
+                return self._watch(future)  # it may not be watched yet
             except RayError:  # the runtime is gone
                 pass
-        with self._lock:
-            self._placed.discard(future)
-        future.settle(error=error)
+        future.end(error=error)
+        return True
 
-    def _give_up(self, future: Future[T], error: BaseException) -> None:
-        """Ends a future whose submission was interrupted, and has its place given to the next one."""
+    def _give_up(self, future: Future[T], error: BaseException, queued: bool) -> None:
+        """Ends a future whose submission was interrupted. No code of the user's runs here.
+
+        Args:
+            future: nobody has it.
+            error: what it ends with.
+            queued: it is, or was about to be, among those that wait. Its place is then given back by whoever starts it.
+        """
         if future.ref is None:
-            future.cancel()  # a thread may be starting it
-        self._fail(future, error)
+            if queued:
+                future.cancel()  # a thread may be starting it
+            future.end(error=error)
+        if queued:
+            return
         with self._lock:
-            room = self._most is not None and len(self._placed) < self._most
-        if room and self._waiting:
-            try:  # on a thread of its own: to start the next one is to pickle its arguments
-                threading.Thread(target=self._start_waiting, daemon=True).start()
-            except (RuntimeError, MemoryError):  # no thread can be made
-                self._start_waiting()
+            if future.ref is None:
+                self._placed.discard(future)
+                if not self._waiting or len(self._placed) >= (self._most or 0):
+                    return
+        try:  # on a thread of its own: to start the next one is to pickle its arguments
+            threading.Thread(target=self._go_on, args=(future, error), daemon=True).start()
+        except (RuntimeError, MemoryError):  # no thread can be made
+            self._go_on(future, error)
 
-    def _ended(self, ended: object) -> BaseException | None:
-        """Gives a finished task's place to the next that waits; returns what `_start_waiting` does."""
-        if self._most is None:
-            return None
-        with self._lock:
-            self._placed.discard(ended)
-        return self._start_waiting()
+    def _go_on(self, future: Future[T], error: BaseException) -> None:
+        """Does what is left after `_give_up`."""
+        if self._fail(future, error):
+            self._ended(future)
 
-    def _start_waiting(self) -> BaseException | None:
-        """Starts those that wait and were not cancelled, while there are places. What comes out of the start of one is
-        that one's error: somebody has its future. Returns the last: it may have been meant for the calling thread."""
+    def _ended(self, future: Future[Any]) -> BaseException | None:
+        """Gives the place of a future that has its end to the next that waits; then calls its callbacks, which may wait
+        for that. Returns what `_start_waiting` does."""
+        ended = [future]
+        try:
+            return None if self._most is None else self._start_waiting(ended)
+        finally:
+            _call_back(ended)
+
+    def _start_waiting(self, ended: list[Future[Any]]) -> BaseException | None:
+        """Starts those that wait and were not cancelled, while there are places.
+
+        What comes out of the start of one is that one's error: somebody has its future.
+
+        Args:
+            ended: futures that have their ends, whose places are free. Those that end at once, with an error, say, are
+                added: callbacks are to be called when all have their ends, as they may wait for each other.
+
+        Returns:
+            an exception that was meant for the calling thread, the last one.
+        """
         struck: BaseException | None = None
+        freed = 0
         while True:
             future = None
             try:
                 with self._lock:
+                    self._placed.difference_update(ended[freed:])
+                    freed = len(ended)
                     if self._most is None or not self._waiting or len(self._placed) >= self._most:
                         return struck
                     future, start = self._waiting[0]  # in one step with taking it out, an exception could lose it
@@ -223,15 +258,17 @@ class Executor(concurrent.futures.Executor):
                     if going:
                         self._placed.add(future)
                     self._waiting.popleft()
-                if going:
-                    start()
-                else:
-                    future.settle()
+                if not going:
+                    future.end()
+                elif start():
+                    ended.append(future)
             except BaseException as error:
                 if future is None:
                     raise
-                self._fail(future, error)
-                struck = error
+                if self._fail(future, error):
+                    ended.append(future)
+                if isinstance(error, KeyboardInterrupt) or shelter.was_sent(error):
+                    struck = error
 
     def map(
         self,
@@ -274,6 +311,27 @@ class Executor(concurrent.futures.Executor):
                 future.cancel()
         if wait:
             concurrent.futures.wait(left)
+
+
+def _end_as(future: Future[Any], done: concurrent.futures.Future[Any]) -> None:
+    """Gives a future the end of its task."""
+    error = done.exception()
+    if error is None:
+        future.end(done.result())
+    else:
+        future.end(error=as_broken_pool(error))
+
+
+def _call_back(ended: list[Future[Any]]) -> None:
+    """Calls the callbacks of futures, all of which have their ends. What leaves those of one is raised at the end."""
+    left: BaseException | None = None
+    for future in ended:
+        try:
+            future.call_back()
+        except BaseException as error:
+            left = error
+    if left is not None:
+        raise left
 
 
 def as_broken_pool(error: BaseException) -> BaseException:

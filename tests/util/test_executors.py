@@ -8,22 +8,19 @@ import inspect
 import multiprocessing
 import os
 import pickle
-import signal
 import threading
 import time
 import warnings
 import weakref
 from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 import raynb
 from raynb.testing.leaks import until
-from raynb.util import Executor, executor
-from raynb.util.executor import Future
+from raynb.util import Executor
 from raynb.util.multiprocessing import Pool
 
 pytestmark = pytest.mark.raynb(num_cpus=2)
@@ -138,71 +135,6 @@ def test_an_argument_that_cannot_travel_fails_its_future(raynb_runtime: Any) -> 
     with Executor(max_workers=1) as pool:
         assert isinstance(pool.submit(str, threading.Lock()).exception(timeout=60), TypeError)
         assert pool.submit(abs, -2).result(timeout=60) == 2
-
-
-def test_waiting_futures_that_cannot_start_fail_alone(raynb_runtime: Any, tmp_path: Path) -> None:
-    class Leaves:
-        def __reduce__(self) -> Any:
-            raise SystemExit("left")
-
-    gate, seen = tmp_path / "gate", []
-    with Executor(max_workers=1) as pool:
-        first = pool.submit(hold, gate)
-        first.add_done_callback(lambda _: seen.append(last.result(timeout=60)))
-        left = pool.submit(str, Leaves())
-        failed = [pool.submit(str, threading.Lock()) for _ in range(600)]  # no deeper on the stack with each
-        last = pool.submit(abs, -3)
-        gate.touch()
-        assert first.result(timeout=60) == "through"
-        assert isinstance(left.exception(timeout=60), SystemExit)
-        assert {type(future.exception(timeout=60)) for future in failed} == {TypeError}
-        assert last.result(timeout=60) == 3
-    assert until(lambda: seen)
-
-
-def test_a_future_has_one_end_and_may_be_given_it_again() -> None:
-    begun: Any = Future()
-    begun.set_running_or_notify_cancel()  # and there the first call was interrupted
-    for result in (1, 2):
-        begun.settle(result)
-    begun.settle(error=ValueError())
-    assert begun.result() == 1
-    cancelled: Any = Future()
-    cancelled.cancel()
-    for _ in range(2):
-        cancelled.settle(3)
-    assert concurrent.futures.wait([cancelled], timeout=0).done == {cancelled}
-
-
-@pytest.mark.parametrize("threads", [True, False])
-def test_a_submission_that_a_handler_interrupts_gives_its_place_back(
-    raynb_runtime: Any, monkeypatch: pytest.MonkeyPatch, threads: bool
-) -> None:
-    class Struck(Exception):
-        pass
-
-    def no_thread(**how: Any) -> Any:
-        raise RuntimeError("can't start new thread")
-
-    class Slow:
-        def __reduce__(self) -> Any:
-            waiting.append(pool.submit(abs, -5))
-            signal.raise_signal(signal.SIGALRM)
-            return int, ()
-
-    def handler(number: int, frame: Any) -> None:
-        raise Struck
-
-    waiting: list[Any] = []
-    if not threads:
-        monkeypatch.setattr(executor, "threading", SimpleNamespace(Lock=threading.Lock, Thread=no_thread))
-    before = signal.signal(signal.SIGALRM, handler)
-    try:
-        with pytest.raises(Struck), Executor(1) as pool:
-            pool.submit(abs, Slow())  # the error holds its frame, and so the future: nobody may wait for that
-    finally:
-        signal.signal(signal.SIGALRM, before)
-    assert waiting[0].result(timeout=60) == 5
 
 
 def test_an_initializer_runs_once_in_each_worker_before_its_tasks(raynb_runtime: Any, tmp_path: Path) -> None:

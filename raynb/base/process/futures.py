@@ -6,11 +6,10 @@ Listeners of waits (`raynb.base.engine.on_wait`: bars, prompts of breakpoints) a
 from __future__ import annotations
 
 import concurrent.futures
-import contextlib
 import threading
 import time
 from collections.abc import Callable
-from concurrent.futures._base import CANCELLED, CANCELLED_AND_NOTIFIED, FINISHED, PENDING, RUNNING
+from concurrent.futures._base import CANCELLED, CANCELLED_AND_NOTIFIED, FINISHED, LOGGER, PENDING, RUNNING
 from operator import attrgetter
 from typing import TYPE_CHECKING, TypeVar, cast
 
@@ -153,6 +152,8 @@ class ListenedFuture(concurrent.futures.Future[T]):
         keys: the ids of the objects that are waited for, if they are known.
     """
 
+    _done_callbacks: list[Callable[[concurrent.futures.Future[T]], object]]
+
     def __init__(self, keys: tuple[int, ...] = ()) -> None:
         super().__init__()
         self._condition = _Condition()
@@ -176,8 +177,13 @@ class ListenedFuture(concurrent.futures.Future[T]):
         return super().exception(self._waited(timeout))
 
     def settle(self, result: T | None = None, error: BaseException | None = None) -> None:
-        """Gives it its end, or tells who waits that it was cancelled. It may be called again, also where an exception
-        has fallen into the first call: the end that is there already stays.
+        """Gives it its end, and calls its callbacks: `end` and `call_back`."""
+        self.end(result, error)
+        self.call_back()
+
+    def end(self, result: T | None = None, error: BaseException | None = None) -> None:
+        """Gives it its end, or tells who waits that it was cancelled; its callbacks are not called yet. May be called
+        again, also where an exception has fallen into the first call: the end that is there already stays.
 
         Args:
             result: the value.
@@ -188,11 +194,30 @@ class ListenedFuture(concurrent.futures.Future[T]):
                 return
             if self._state != RUNNING:
                 return
-        with contextlib.suppress(concurrent.futures.InvalidStateError):  # another thread was quicker
             if error is None:
-                self.set_result(cast("T", result))
+                self._result = result
             else:
-                self.set_exception(error)
+                self._exception = error
+            self._state = FINISHED
+            for waiter in self._waiters:
+                (waiter.add_result if error is None else waiter.add_exception)(self)
+            self._condition.notify_all()
+
+    def call_back(self) -> None:
+        """Calls each of its callbacks, if it has its end, once, however often and by whomever this is called."""
+        if self._is_over():
+            self._invoke_callbacks()
+
+    def _invoke_callbacks(self) -> None:
+        while self._done_callbacks:
+            try:
+                callback = self._done_callbacks.pop(0)
+            except IndexError:  # another thread was quicker
+                return
+            try:
+                callback(self)
+            except Exception:
+                LOGGER.exception("exception calling callback for %r", self)
 
     def _is_over(self) -> bool:
         """Returns whether it is done. Without the lock: an exception that fell in there would leave it locked."""
