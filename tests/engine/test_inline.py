@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import importlib.util
 import os
+import pickle
 import sys
 import threading
 import traceback
@@ -16,7 +17,9 @@ import pytest
 
 import raynb
 from raynb import exceptions as x
+from raynb.base.ref import taken_from
 from raynb.base.rows import DEAD, FAILED, FINISHED
+from raynb.engine.inline import objects
 from raynb.testing import leaks
 
 
@@ -393,3 +396,19 @@ def test_a_cluster_without_ray_names_the_package() -> None:
     with pytest.raises(ImportError, match=r'pip install "raynb\[ray\]"'):
         raynb.init("auto")
     assert raynb.api.session.global_slot().state == "empty"
+
+
+def test_what_runs_while_the_log_of_refs_is_applied_frees_nothing_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    def and_then_a_destructor(log: Any) -> list[int]:
+        changes = taken_from(log)
+        if first and changes:  # that a ref came is out of the log, and not counted yet
+            first.clear()
+            raynb.put(0)
+        return changes
+
+    first = [raynb.put("kept")]
+    second = pickle.loads(pickle.dumps(first[0]))
+    monkeypatch.setattr(objects, "taken_from", and_then_a_destructor)
+    raynb.put(1)
+    assert not first
+    assert raynb.get(second) == "kept"

@@ -41,26 +41,34 @@ class Refs:
         #: Task of which return 2 or a later one was ever named here → how many of its returns are among ``natives``.
         self.several: dict[int, int] = {}
         self.lock = shared.lock
+        self._draining = False  # a thread applies the log
         self._ids = shared.ids
         self._side = shared.side
 
     def drain_log(self) -> None:
         """Applies the log of refs that came and went, and releases Ray's refs that nothing names any more."""
-        log = self.ref_log
-        if not log:
+        if not self.ref_log:
             return
         with self.lock:
-            touched = {}
-            for change in taken_from(log):
-                identity = change if change >= 0 else ~change
-                entry = self.natives.get(identity)
-                if entry is not None:
-                    entry[1] += 1 if change < 0 else -1
-                    touched[identity] = entry
-            low = [identity for identity, entry in touched.items() if entry[1] <= 0]
-            gone = [self.natives.pop(identity) for identity in low]
-            if self.several:
-                self._count_gone(low)
+            if self._draining:
+                # A destructor or a signal handler, in the middle of it: refs that came may have been taken out and not
+                # been counted yet, without which those that went would release what they name.
+                return
+            try:
+                self._draining = True
+                touched = {}
+                for change in taken_from(self.ref_log):
+                    identity = change if change >= 0 else ~change
+                    entry = self.natives.get(identity)
+                    if entry is not None:
+                        entry[1] += 1 if change < 0 else -1
+                        touched[identity] = entry
+                low = [identity for identity, entry in touched.items() if entry[1] <= 0]
+                gone = [self.natives.pop(identity) for identity in low]
+                if self.several:
+                    self._count_gone(low)
+            finally:
+                self._draining = False
         del gone  # outside the lock: Ray's destructors take locks of their own
         self._side.dropped(low)
 

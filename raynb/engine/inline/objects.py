@@ -66,6 +66,7 @@ class InlineObjects:
         self.on_free: Callable[[int], None] = lambda identity: None
         self.handles: Container[int] = ()  # objects that stand for actors' handles: views don't show them
         self._lock = threading.RLock()
+        self._draining = False  # a thread applies the log
         self._touched: set[int] = set()
         self._traced: deque[InlineObject] = deque()
         self._called_from: deque[FrameType] = deque(maxlen=MAX_TRACED_ERRORS)  # the users' outermost frames of errors
@@ -156,14 +157,31 @@ class InlineObjects:
         """Applies the log of refs that came and went, and releases what nothing names any more."""
         if self._called_from:
             self._forget_callers()
-        log = self.log
-        if not log:
+        if not self.log:
             self.engine.unasked.look()
-        while log:
-            gone: list[InlineObject] = []
-            with self._lock:
+        while self.log:
+            gone = self._released()
+            for obj in gone:
+                self.on_free(obj.id)
+                if obj.value is not None and obj.value[0] != "ok":
+                    self.engine.unasked.freed(ids.task_of(obj.id))
+            self.engine.unasked.look()
+            if not gone:  # what is in the log now is for whoever is just applying it
+                return
+            del gone, obj  # their refs to others go into the log now
+
+    def _released(self) -> list[InlineObject]:
+        """Applies what is in the log; returns the objects that nothing names any more, out of the table."""
+        gone: list[InlineObject] = []
+        with self._lock:
+            if self._draining:
+                # A destructor or a signal handler, in the middle of it: refs that came may have been taken out and not
+                # been counted yet, without which those that went would free what they name.
+                return gone
+            try:
+                self._draining = True
                 low: list[InlineObject] = []
-                for change in taken_from(log):
+                for change in taken_from(self.log):
                     obj = self.table.get(change if change >= 0 else ~change)
                     if obj is None:
                         continue
@@ -174,12 +192,9 @@ class InlineObjects:
                         gone.append(obj)
                         self.bytes -= obj.size
                         self._touched.add(obj.id)
-            for obj in gone:
-                self.on_free(obj.id)
-                if obj.value is not None and obj.value[0] != "ok":
-                    self.engine.unasked.freed(ids.task_of(obj.id))
-            self.engine.unasked.look()
-            del gone, low  # their refs to others go into the log now
+            finally:
+                self._draining = False
+        return gone
 
     def refresh_rows(self) -> None:
         """Brings the rows of the views up to date."""
