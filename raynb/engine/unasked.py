@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import os
-import threading
 import time
 from collections.abc import Callable
 
+from raynb.base.interrupts import Critical
 from raynb.base.rows import TaskRow
 from raynb.core.tasks.unasked import GRACE_SECONDS, Tally
 
@@ -32,7 +32,7 @@ class UnaskedFailures:
 
     def __init__(self, report: Callable[[str, int], None]) -> None:
         self._report = report
-        self._lock = threading.Lock()
+        self._lock = Critical()
         self._tally = Tally()
         self._tasks: dict[int, tuple[TaskRow, int]] = {}  # task → its row, and how many of its objects exist
         self._actors: dict[str, tuple[TaskRow, float]] = {}  # dead actor, spelled → its creation, when to tell

@@ -21,12 +21,12 @@ import os
 import secrets
 import stat
 import struct
-import threading
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from raynb.base.buffers import Gathered
+from raynb.base.interrupts import Critical
 from raynb.base.spec import Location
 from raynb.exceptions import ObjectLostError, OutOfDiskError
 from raynb.store import checksum
@@ -102,7 +102,7 @@ class GuestDiskTier:
         self._files = files or Files()
         self._numbers = itertools.count()
         self._stats = DiskStats()
-        self._lock = threading.Lock()  # of the statistics and what is below
+        self._lock = Critical()  # of the statistics and what is below
         self._verified: dict[str, tuple[int, ...]] = {}  # path → what the system said of the file then
         self._fd = -1  # of the directory
 
@@ -228,7 +228,7 @@ class GuestDiskTier:
 
     def after_fork_in_child(self) -> None:
         """Makes a forked child let go; the files stay the parent's."""
-        self._lock = threading.Lock()
+        self._lock = Critical()
 
     # -- the directory -------------------------------------------------------------------------
     def _folder(self) -> int:

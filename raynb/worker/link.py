@@ -124,13 +124,19 @@ class Sender:
         return True
 
     def send_fd(self, message: Any, fd: int) -> None:
-        """Sends a message with a descriptor, after everything queued."""
-        while True:
-            with self._send:
-                if self._send_queued():
-                    self.data.send([message], [fd])
-                    break
-            self._wait_for_room()
+        """Sends a message with a descriptor, which is taken over, after everything queued."""
+        taken = False
+        try:
+            while not taken:
+                with self._send:
+                    if self._send_queued():
+                        taken = True  # the channel closes it from now on, sent or not
+                        self.data.send([message], [fd])
+                if not taken:
+                    self._wait_for_room()
+        finally:
+            if not taken:
+                os.close(fd)
         self.flush()
 
     def after_fork_in_child(self) -> None:

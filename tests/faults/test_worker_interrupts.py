@@ -315,3 +315,56 @@ def test_a_worker_holds_one_descriptor_of_its_arena(ray: Any) -> None:
         return after - before
 
     assert ray.get(grown.remote(), timeout=60) == 1
+
+
+@pytest.mark.parametrize("call", ["put", "remote", "get", "callback"])
+def test_destructors_that_the_collector_calls_anywhere_in_a_task_may_call_anything(ray: Any, call: str) -> None:
+    echo = ray.remote(num_cpus=0)(lambda x: x)
+
+    @ray.remote
+    def collects() -> int:
+        import gc
+
+        kept: list[Any] = []
+        inside: list[None] = []
+        ended = [0]
+
+        class Node:
+            def __del__(self) -> None:
+                if inside:
+                    return
+                inside.append(None)
+                ended[0] += 1
+                if call == "put":
+                    kept.append(ray.put(1))
+                elif call == "remote":
+                    kept.append(echo.remote(1))
+                elif call == "get":
+                    assert ray.get(echo.remote(5)) == 5
+                else:
+                    ray.put(1).future().add_done_callback(lambda done: kept.append(done.result()))
+                del kept[:-3], inside[:]
+
+        def cycle() -> None:
+            node: Any = Node()
+            node.itself = node
+
+        gc.set_threshold(1, 1, 1)
+        try:
+            for number in range(3):
+                cycle()
+                refs = [ray.put(number), echo.remote(number)]
+                cycle()
+                assert ray.get(refs) == [number, number]
+                cycle()
+                inner = ray.put(refs)
+                del refs
+                cycle()
+                assert len(ray.get(inner)) == 2
+                cycle()
+                assert len(inner.future().result()) == 2
+        finally:
+            gc.set_threshold(700, 10, 10)
+        return ended[0]
+
+    assert ray.get(collects.remote(), timeout=60)

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import threading
 from collections import deque
 from typing import Any
 
+from raynb.base.interrupts import Critical
 from raynb.base.ref import taken_from
 
 
@@ -15,7 +15,8 @@ class BorrowedRefs:
     When the holds fall to zero, everything received is given back in one `Release`; a message
     still on its way keeps the object alive at the driver, so no race is left.
 
-    Thread contract: `log` takes appends from anywhere, destructors included; the rest locks.
+    Thread contract: `log` takes appends from anywhere, destructors included; the rest locks. The collector pauses
+    meanwhile: what it ran would wait for this lock for ever, or count refs that went before those that came.
     """
 
     __slots__ = ("_lock", "held", "log", "released")
@@ -24,11 +25,11 @@ class BorrowedRefs:
         self.held: dict[int, list[int]] = {}  # id → [received, holds]
         self.log: deque[Any] = deque()  # id, or a ref: one hold less; ~id: one more
         self.released: list[tuple[int, int]] = []
-        self._lock = threading.Lock()
+        self._lock = Critical()
 
     def after_fork_in_child(self) -> None:
         """Clears the counts: refs that a forked child drops do not count."""
-        self._lock = threading.Lock()
+        self._lock = Critical()
 
     def lent(self, ids: tuple[int, ...]) -> None:
         """Counts objects that a message named; they are held until `returned`."""
@@ -44,8 +45,7 @@ class BorrowedRefs:
 
     def own(self, identity: int) -> None:
         """Counts a ref to an object made here; the driver has counted it already."""
-        with self._lock:
-            self.held[identity] = [1, 1]
+        self.held[identity] = [1, 1]  # one step: nobody else knows of it yet
 
     def returned(self, ids: tuple[int, ...]) -> None:
         """Releases what `lent` held for the length of a task or a get."""

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import queue
 import threading
 import traceback
-from collections import deque
 from collections.abc import Callable
 from typing import Any
 
@@ -20,32 +20,37 @@ class CallbackThreads:
     """
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._calls: deque[tuple[Callable[[Any], None], Any]] = deque()
-        self._more = threading.Condition(self._lock)
-        self._free = 0  # threads that wait for work
+        # No lock: what the collector runs, in the middle of any of this, may come here too.
+        self._calls: queue.SimpleQueue[tuple[Callable[[Any], None], Any]] = queue.SimpleQueue()
+        self._free: list[None] = []  # one for each thread that waits and was promised no call
 
     def run(self, function: Callable[[Any], None], argument: Any) -> None:
         """Calls ``function(argument)`` soon."""
-        with self._lock:
-            self._calls.append((function, argument))
-            if self._free >= len(self._calls):
-                self._more.notify()
-                return
-        threading.Thread(target=self._serve, name="raynb-callbacks", daemon=True).start()
+        self._calls.put((function, argument))
+        try:
+            self._free.pop()
+        except IndexError:
+            threading.Thread(target=self._serve, name="raynb-callbacks", daemon=True).start()
 
     def _serve(self) -> None:
-        while True:
-            with self._lock:
-                self._free += 1
-                try:
-                    if not self._calls and not self._more.wait_for(lambda: self._calls, IDLE_SECONDS):
-                        return
-                    function, argument = self._calls.popleft()
-                finally:
-                    self._free -= 1
+        call: tuple[Callable[[Any], None], Any] | None = self._calls.get()  # there is a thread for each
+        while call is not None:
             try:
-                function(argument)
+                call[0](call[1])
             except BaseException:  # SystemExit too: it is the callback's own affair
                 traceback.print_exc()
-            del function, argument
+            del call
+            call = self._next()
+
+    def _next(self) -> tuple[Callable[[Any], None], Any] | None:
+        """Returns the next call for the calling thread; None when there was none for `IDLE_SECONDS`."""
+        self._free.append(None)
+        try:
+            return self._calls.get(timeout=IDLE_SECONDS)
+        except queue.Empty:
+            pass
+        try:
+            self._free.pop()
+        except IndexError:  # one was promised just now
+            return self._calls.get()
+        return None

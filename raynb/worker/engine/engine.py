@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import pickle
-import threading
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -57,7 +56,6 @@ class WorkerEngine:
         if "env_vars" in self.job_env:
             self.job_env["env_vars"] = dict(self.job_env["env_vars"])
         self._ids = ids.IdSource(worker.number)
-        self._lock = threading.Lock()
         self._defined: set[str] = set()
         self._options: dict[int, tuple[int, TaskOptions]] = {}  # id() → key, and the object kept alive
         self._keys: dict[tuple[Any, ...], int] = {}  # content → key: f.options() makes an object a call
@@ -88,11 +86,9 @@ class WorkerEngine:
             raise RuntimeGoneError(forks.FORKED)
 
     def after_fork_in_child(self) -> None:
-        """Makes new locks: another thread may have held them at the fork."""
+        """Marks the engine as gone in a forked child: the runtime is the parent's."""
         self.alive = False
-        self._lock = threading.Lock()
         self.requests.after_fork_in_child()
-        self.storing.after_fork_in_child()
         self.worker.borrowed.after_fork_in_child()
 
     # -- definitions ---------------------------------------------------------------------------
@@ -130,18 +126,18 @@ class WorkerEngine:
         count = options.num_returns
         returns = count if count >= 0 else 1
         borrowed = self.worker.borrowed
-        with self._lock:
-            task = self._ids.next_task(actor)
-            key = self._options_key(options)
-            refs: list[ObjectRef[Any]] = []
-            # The refs before the message: whatever exception comes, they are given back when they die.
-            for index in range(1, returns + 1):
-                identity = ids.object_id(task, index)
-                borrowed.own(identity)
-                refs.append(self.new_ref(identity, self))
-            self.worker.link.post(w.Submit(
-                task, key, args, deps, contained, running.task if running else 0,
-                running.scope if running else 0, actor, returns))  # fmt: skip
+        # No lock: what the collector runs here, or another thread, may submit in between.
+        task = self._ids.next_task(actor)
+        key = self._options_key(options)
+        refs: list[ObjectRef[Any]] = []
+        # The refs before the message: whatever exception comes, they are given back when they die.
+        for index in range(1, returns + 1):
+            identity = ids.object_id(task, index)
+            borrowed.own(identity)
+            refs.append(self.new_ref(identity, self))
+        self.worker.link.post(w.Submit(
+            task, key, args, deps, contained, running.task if running else 0,
+            running.scope if running else 0, actor, returns))  # fmt: skip
         del hold
         self.worker.link.maybe_flush(BATCH_SECONDS)
         if count == STREAMING:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import threading
 import time
 from collections.abc import Callable
@@ -38,24 +39,21 @@ class OpenRequests:
 
     def __init__(self, worker: WorkerProcess) -> None:
         self.worker = worker
-        self._lock = threading.Lock()
-        self._open: dict[int, _Waiting] = {}
-        self._last = 0
+        self._open: dict[int, _Waiting] = {}  # whoever takes one out of it has it
+        self._numbers = itertools.count(1)
 
     def after_fork_in_child(self) -> None:
         """Clears the requests: a forked child gets no answers."""
-        self._lock = threading.Lock()
         self._open.clear()
 
     def replied(self, message: Any) -> None:
         """Delivers an answer (in the main or the control thread)."""
         if message.lent:
             self.worker.borrowed.lent(message.lent)
-        with self._lock:
-            waiting = self._open.pop(message.request, None)
-            if waiting is not None:
-                waiting.answer = message
-        if waiting is None:  # nobody waits any more
+        waiting = self._open.get(message.request)
+        if waiting is not None:
+            waiting.answer = message  # before it is taken out: see `_drop`
+        if waiting is None or self._open.pop(message.request, None) is None:  # nobody waits any more
             if message.lent:
                 self.worker.borrowed.returned(message.lent)
             return
@@ -66,10 +64,9 @@ class OpenRequests:
 
     def _new(self, callback: Callable[[Any], None] | None = None) -> tuple[int, _Waiting]:
         waiting = _Waiting(callback)
-        with self._lock:
-            self._last += 1
-            self._open[self._last] = waiting
-            return self._last, waiting
+        number = next(self._numbers)
+        self._open[number] = waiting
+        return number, waiting
 
     def _here(self) -> bool:
         """Returns whether the caller is the main thread of a worker that reads its own channel."""
@@ -136,8 +133,7 @@ class OpenRequests:
 
     def _drop(self, number: int) -> bool:
         """Withdraws a request; returns False if its answer has come."""
-        with self._lock:
-            waits = self._open.pop(number, None) is not None
+        waits = self._open.pop(number, None) is not None
         if waits:
             self.worker.link.post(w.DropRequest(number))
             self.worker.link.flush()

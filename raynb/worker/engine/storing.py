@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import os
-import threading
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -47,12 +46,7 @@ class Storing:
         self._requests = requests
         self._ids = numbers
         self._ref_log = worker.borrowed.log
-        self._lock = threading.Lock()
         self._arena_sent = False
-
-    def after_fork_in_child(self) -> None:
-        """Makes a new lock: another thread may have held it at the fork."""
-        self._lock = threading.Lock()
 
     def read(self, value: Any, object_id: int, deadline: float | None = None) -> tuple[Any, Any]:
         """Reads a location without a copy. If the bytes are gone, waits until they are made again, as a `get`
@@ -135,12 +129,10 @@ class Storing:
             raise ObjectStoreAndDiskFullError(self._requests.call("store_full", size, why)) from error
 
     def _send_arena(self) -> None:
-        with self._lock:
-            if not self._arena_sent:
-                fd = self._worker.store.fd
-                assert fd is not None
-                self._worker.link.send_fd(w.Arena(self._worker.number), os.dup(fd))
-                self._arena_sent = True
+        fd = self._worker.store.fd
+        assert fd is not None
+        self._worker.link.send_fd(w.Arena(self._worker.number), os.dup(fd))
+        self._arena_sent = True  # another thread may have sent it, too: a second one is closed where it comes
 
     def put(self, packed: Packed) -> ObjectRef[Any]:
         """Stores a packed value; returns its ref."""
@@ -149,11 +141,10 @@ class Storing:
     def put_stored(self, value: Any, size: int, contained: tuple[int, ...]) -> ObjectRef[Any]:
         """Makes an object of a placed value, or of an error; returns its ref."""
         running = state.current()
-        with self._lock:
-            object_id = self._ids.next_put()
-            self._worker.borrowed.own(object_id)
-            # The ref before the message: whatever exception comes, it is given back when it dies.
-            ref: ObjectRef[Any] = self._engine.new_ref(object_id, self._engine)
-            self._worker.link.post(w.Put(object_id, value, size, contained, running.scope if running else 0))
+        object_id = self._ids.next_put()
+        self._worker.borrowed.own(object_id)
+        # The ref before the message: whatever exception comes, it is given back when it dies.
+        ref: ObjectRef[Any] = self._engine.new_ref(object_id, self._engine)
+        self._worker.link.post(w.Put(object_id, value, size, contained, running.scope if running else 0))
         self._worker.link.maybe_flush(BATCH_SECONDS)
         return ref

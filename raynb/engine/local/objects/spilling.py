@@ -73,7 +73,7 @@ class Spilling:
         self._let_go = let_go
         self._asked: queue.SimpleQueue[Any] = queue.SimpleQueue()
         self._thread: threading.Thread | None = None
-        self._making = threading.Lock()
+        self._making = threading.RLock()  # what the collector runs meanwhile may put something, too
         self._collected = 0.0
 
     def put(self, packed: Packed) -> ObjectRef[object]:
