@@ -58,6 +58,11 @@ class Future(ListenedFuture[T]):
         return True
 
 
+AnyFuture = Future[Any]
+#: Of a task's object.
+TaskFuture = concurrent.futures.Future[Any]
+
+
 class Executor(concurrent.futures.Executor):
     """Runs functions as remote tasks; a drop-in for ``ProcessPoolExecutor``.
 
@@ -103,8 +108,8 @@ class Executor(concurrent.futures.Executor):
         self._most = max_workers
         #: Futures that have a place. One that was interrupted on its way, and that nobody has, gives its place back.
         self._placed: weakref.WeakSet[object] = weakref.WeakSet()
-        self._waiting: deque[tuple[Future[Any], Callable[[], bool]]] = deque()
-        self._open: weakref.WeakSet[Future[Any]] = weakref.WeakSet()
+        self._waiting: deque[tuple[AnyFuture, Callable[[], bool]]] = deque()
+        self._open: weakref.WeakSet[AnyFuture] = weakref.WeakSet()
         self._closed = False
 
     def submit(self, fn: Callable[..., T], /, *args: Any, **kwargs: Any) -> Future[T]:
@@ -144,7 +149,7 @@ class Executor(concurrent.futures.Executor):
         return future
 
     def _start(
-        self, future: Future[Any], fn: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
+        self, future: AnyFuture, fn: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> bool:
         """Submits a future's task. If it cannot be, that is the future's error. Returns whether it has its end."""
         try:
@@ -164,7 +169,7 @@ class Executor(concurrent.futures.Executor):
         here, over = threading.get_ident(), []
         watching = True
 
-        def ended(done: concurrent.futures.Future[Any]) -> None:
+        def ended(done: TaskFuture) -> None:
             if watching and threading.get_ident() == here:  # the caller deals with it
                 over.append(done)
             else:
@@ -176,7 +181,7 @@ class Executor(concurrent.futures.Executor):
             _end_as(future, done)
         return bool(over)
 
-    def _finish(self, future: Future[Any], done: concurrent.futures.Future[Any]) -> None:
+    def _finish(self, future: AnyFuture, done: TaskFuture) -> None:
         _end_as(future, done)
         struck = self._ended(future)
         if struck is not None:
@@ -222,7 +227,7 @@ class Executor(concurrent.futures.Executor):
         if self._fail(future, error):
             self._ended(future)
 
-    def _ended(self, future: Future[Any]) -> BaseException | None:
+    def _ended(self, future: AnyFuture) -> BaseException | None:
         """Gives the place of a future that has its end to the next that waits; then calls its callbacks, which may wait
         for that. Returns what `_start_waiting` does."""
         ended = [future]
@@ -231,7 +236,7 @@ class Executor(concurrent.futures.Executor):
         finally:
             _call_back(ended)
 
-    def _start_waiting(self, ended: list[Future[Any]]) -> BaseException | None:
+    def _start_waiting(self, ended: list[AnyFuture]) -> BaseException | None:
         """Starts those that wait and were not cancelled, while there are places.
 
         What comes out of the start of one is that one's error: somebody has its future.
@@ -313,7 +318,7 @@ class Executor(concurrent.futures.Executor):
             concurrent.futures.wait(left)
 
 
-def _end_as(future: Future[Any], done: concurrent.futures.Future[Any]) -> None:
+def _end_as(future: AnyFuture, done: TaskFuture) -> None:
     """Gives a future the end of its task."""
     error = done.exception()
     if error is None:
@@ -322,7 +327,7 @@ def _end_as(future: Future[Any], done: concurrent.futures.Future[Any]) -> None:
         future.end(error=as_broken_pool(error))
 
 
-def _call_back(ended: list[Future[Any]]) -> None:
+def _call_back(ended: list[AnyFuture]) -> None:
     """Calls the callbacks of futures, all of which have their ends. What leaves those of one is raised at the end."""
     left: BaseException | None = None
     for future in ended:

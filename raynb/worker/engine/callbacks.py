@@ -8,6 +8,9 @@ import traceback
 from collections.abc import Callable
 from typing import Any
 
+#: A function and its argument.
+Call = tuple[Callable[[Any], None], Any]
+
 IDLE_SECONDS = 1.0  # a thread without work stays this long
 
 
@@ -21,7 +24,7 @@ class CallbackThreads:
 
     def __init__(self) -> None:
         # No lock: what the collector runs, in the middle of any of this, may come here too.
-        self._calls: queue.SimpleQueue[tuple[Callable[[Any], None], Any]] = queue.SimpleQueue()
+        self._calls: queue.SimpleQueue[Call] = queue.SimpleQueue()
         self._free: list[None] = []  # one for each thread that waits and was promised no call
 
     def run(self, function: Callable[[Any], None], argument: Any) -> None:
@@ -33,7 +36,7 @@ class CallbackThreads:
             threading.Thread(target=self._serve, name="raynb-callbacks", daemon=True).start()
 
     def _serve(self) -> None:
-        call: tuple[Callable[[Any], None], Any] | None = self._calls.get()  # there is a thread for each
+        call: Call | None = self._calls.get()  # there is a thread for each
         while call is not None:
             try:
                 call[0](call[1])
@@ -42,7 +45,7 @@ class CallbackThreads:
             del call
             call = self._next()
 
-    def _next(self) -> tuple[Callable[[Any], None], Any] | None:
+    def _next(self) -> Call | None:
         """Returns the next call for the calling thread; None when there was none for `IDLE_SECONDS`."""
         self._free.append(None)
         try:
