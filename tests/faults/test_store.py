@@ -15,7 +15,13 @@ from typing import Any
 
 import pytest
 
-from raynb.exceptions import ObjectLostError, ObjectStoreFullError, OutOfDiskError, TaskCancelledError
+from raynb.exceptions import (
+    ObjectLostError,
+    ObjectStoreAndDiskFullError,
+    ObjectStoreFullError,
+    OutOfDiskError,
+    TaskCancelledError,
+)
 from raynb.serde import pickling
 from raynb.store.disk import Files
 from raynb.testing import faults, leaks
@@ -82,26 +88,66 @@ def test_d34_when_everything_is_pinned_there_is_progress_or_a_clear_error(ray: A
     assert all((view == number).all() for number, view in enumerate(views))
 
 
+def full_disk(path: Any, real: Any = os.statvfs) -> Any:
+    """What `os.statvfs` says of a disk on which no byte is left."""
+    found = real(path)
+    return os.statvfs_result((found[0], found[1], found[2], 0, 0, *found[5:]))
+
+
+def fill(ray: Any) -> tuple[list[Any], str]:
+    """Puts blocks until there is an error; returns their refs, and what the error says."""
+    accepted: list[Any] = []
+    with pytest.raises(ObjectStoreAndDiskFullError) as caught:
+        while len(accepted) < 20:
+            accepted.append(ray.put(block(len(accepted))))
+    assert isinstance(caught.value, OutOfDiskError)
+    return accepted, str(caught.value)
+
+
 @pytest.mark.raynb(num_cpus=1, object_store_memory=16 * MB)
 def test_d35_a_full_disk_is_told_and_what_was_accepted_stays_readable(
     ray: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real = os.statvfs
+    @ray.remote
+    def reads(*values: bytes) -> list[bool]:
+        return [value == block(number) for number, value in enumerate(values)]
 
-    def full(path: Any) -> Any:
-        found = real(path)
-        return os.statvfs_result((found[0], found[1], found[2], 0, 0, *found[5:]))
+    monkeypatch.setattr(os, "statvfs", full_disk)
+    accepted, words = fill(ray)
+    assert "object_store_memory" in words
+    assert ray.runtime().engine.disk.path in words
+    assert 2 <= len(accepted) <= 4
+    for number, ref in enumerate(accepted):
+        assert ray.get(ref, timeout=60) == block(number)
+    assert all(ray.get(reads.remote(*accepted), timeout=60))
+    with pytest.raises(OutOfDiskError):  # it is still full, and says so each time
+        ray.put(block(76, 8 * MB))
+    monkeypatch.undo()
+    accepted.append(ray.put(block(len(accepted))))
+    assert all(ray.get(reads.remote(*accepted), timeout=60))
+    accepted.clear()
+    del ref
+    gc.collect()
+    assert leaks.until(lambda: used(ray) == (0, 0)), used(ray)
+    folder = ray.runtime().engine.disk.path
+    assert leaks.until(lambda: not os.listdir(folder)), os.listdir(folder)
 
-    monkeypatch.setattr(os, "statvfs", full)
-    accepted: list[Any] = []
-    with pytest.raises((OutOfDiskError, ObjectStoreFullError)):
-        while len(accepted) < 20:
-            accepted.append(ray.put(block(len(accepted))))
+
+@pytest.mark.raynb(num_cpus=1, object_store_memory=16 * MB)
+def test_d35_a_full_disk_is_told_to_a_task_and_what_it_had_stored_stays_readable(ray: Any) -> None:
+    @ray.remote(max_retries=0)
+    def task() -> tuple[list[Any], str]:
+        before, os.statvfs = os.statvfs, full_disk
+        try:
+            return fill(ray)
+        finally:
+            os.statvfs = before
+
+    accepted, words = ray.get(task.remote(), timeout=60)
+    assert "object_store_memory" in words
     assert len(accepted) >= 2
     for number, ref in enumerate(accepted):
         assert ray.get(ref, timeout=60) == block(number)
-    monkeypatch.undo()
-    assert ray.get(ray.put(block(77)), timeout=60) == block(77)
 
 
 class HalfWritten(Files):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import re
 from pathlib import Path
 from typing import Any
 
@@ -236,21 +235,39 @@ def test_a13_all_workers_killed_at_once(ray: Any, gate: Gate) -> None:
     assert ray.get(refs, timeout=60) == [0, 1]
 
 
-def test_a14_the_supervisor_killed_is_survived_or_said_at_once(raynb_runtime: Any) -> None:
-    import raynb as ray
-    from raynb.exceptions import RayError
+def test_a14_the_supervisor_killed_is_survived(ray: Any, gate: Gate, counter: Counter) -> None:
+    @ray.remote
+    def hold(name: str) -> int:
+        gate.pass_through(name)
+        return counter.add()
 
-    @ray.remote(max_retries=3)
-    def f() -> int:
-        return 1
+    @ray.remote(num_cpus=0)
+    class Actor:
+        def pid(self) -> int:
+            return os.getpid()
 
-    assert ray.get(f.remote(), timeout=60) == 1
-    faults.kill(*faults.supervisor_pids())
-    try:
-        answer: Any = ray.get(f.remote(), timeout=60)
-    except RayError as error:
-        answer = str(error)
-    assert answer == 1 or re.search("supervisor|runtime", answer), answer
+    back, mortal = Actor.options(max_restarts=1, max_task_retries=1).remote(), Actor.remote()
+    before = [ray.get(actor.pid.remote(), timeout=60) for actor in (back, mortal)]
+    kept = ray.put(bytes(1_000_000))
+    again, once = hold.options(max_retries=1).remote("again"), hold.options(max_retries=0).remote("once")
+    running = {*gate.wait_for("again"), *gate.wait_for("once")}
+    queued = [hold.remote("queued") for _ in range(3)]
+    old = faults.supervisor_pids()
+    faults.kill(*old)
+    for name in ("again", "once", "queued"):
+        gate.open(name)
+    with pytest.raises(WorkerCrashedError, match="supervisor"):
+        ray.get(once, timeout=60)
+    assert sorted(ray.get([again, *queued], timeout=60)) == [1, 2, 3, 4]  # each of them ran to its end once
+    assert len(gate.arrivals("again")) == 2
+    assert ray.get(back.pid.remote(), timeout=60) not in before
+    with pytest.raises(ActorDiedError, match="supervisor"):
+        ray.get(mortal.pid.remote(), timeout=60)
+    assert ray.get(kept, timeout=60) == bytes(1_000_000)
+    new = faults.supervisor_pids()
+    assert len(new) == 1
+    assert new != old
+    assert not running & set(faults.worker_pids())
 
 
 def test_a14_a_later_supervisor_starts_workers_where_the_first_did(
