@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import concurrent.futures
 import contextlib
+import functools
 import gc
 import sys
 import threading
@@ -13,8 +14,11 @@ from typing import Any
 import pytest
 
 import raynb
-from raynb.base.process import trace
+from raynb.base import engine
+from raynb.base.process import strikes, trace
+from raynb.engine.local.processes import supervision
 from raynb.exceptions import RaySystemError, RuntimeGoneError
+from raynb.testing import faults, leaks
 from raynb.testing.faults import Gate
 
 
@@ -145,6 +149,74 @@ def test_await_runs_no_code_of_the_users_on_our_threads(ray: Any) -> None:
     assert got[0] is mine
 
 
+class Looks:
+    """Its value is whether the thread that unpickles it is inside of raynb."""
+
+    def __reduce__(self) -> Any:
+        return is_inside, ()
+
+
+def is_inside() -> bool:
+    """Returns whether the calling thread has a lock of the runtime's, or is one of its own; in a task False."""
+    runtime: Any = engine.current()
+    loop = getattr(runtime, "loop", None)
+    me = threading.get_ident()
+    return loop is not None and (loop.is_inside(me) or loop.lock.is_mine() or me in strikes.threads_of_ours)
+
+
+def test_values_are_unpickled_under_no_lock_and_on_no_thread_of_ours(ray: Any) -> None:
+    @ray.remote
+    def make(large: bool) -> Any:
+        return Looks(), bytes(1_000_000 if large else 1)
+
+    @ray.remote(num_returns="streaming")
+    def stream() -> Any:
+        yield Looks(), b""
+
+    called: concurrent.futures.Future[Any] = concurrent.futures.Future()
+    make.remote(False).future().add_done_callback(lambda done: called.set_result(done.result()))
+    stored = ray.put([Looks()])
+    found = [
+        *ray.get([make.remote(False), make.remote(True)], timeout=60), ray.get(next(stream.remote()), timeout=60),
+        make.remote(True).future().result(60), ray.get(stored), called.result(60),
+    ]  # fmt: skip
+    assert [value[0] for value in found] == [False] * 6
+
+
+def test_another_supervisor_is_started_under_no_lock(ray: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    runtime: Any = engine.current()
+    inside: list[bool] = []
+    real = supervision.Supervised
+
+    def start(*args: Any) -> Any:
+        inside.append(runtime.loop.is_inside(threading.get_ident()))
+        return real(*args)
+
+    monkeypatch.setattr(supervision, "Supervised", start)
+    faults.kill(*faults.supervisor_pids())
+    assert ray.get(ray.remote(lambda: 5).remote(), timeout=60) == 5
+    assert inside == [False]
+
+
+def test_who_makes_room_for_workers_outlives_a_broken_disk(ray: Any) -> None:
+    runtime: Any = engine.current()
+    spilling, real = runtime.spilling, runtime.spilling.make
+    answers: list[bool] = []
+    errors = (OSError("the disk has a fault"), MemoryError(), ValueError("odd"), None)
+    for asked, error in enumerate(errors, 1):
+
+        def make(size: int, error: Any = error) -> bool:
+            if error is not None:
+                raise error
+            return bool(real(size))
+
+        spilling.make = make
+        with runtime.loop.lock:
+            spilling.ask(1000, answers.append)
+        assert leaks.until(functools.partial(lambda n: len(answers) == n, asked))
+    assert answers == [False, False, False, True]
+
+
 def test_a_users_gc_disable_holds(ray: Any) -> None:
     f = ray.remote(lambda: 1)
     gc.disable()
@@ -157,10 +229,10 @@ def test_a_users_gc_disable_holds(ray: Any) -> None:
 
 
 def test_nonsense_drops_the_peer_and_nobody_else(ray: Any) -> None:
-    engine = raynb.runtime().engine  # type: ignore[union-attr]
     f = ray.remote(lambda x: x)
     assert ray.get([f.remote(i) for i in range(5)]) == list(range(5))
-    many = engine.inbox._many
+    runtime: Any = engine.current()
+    many = runtime.inbox._many
     before = dict(many)
 
     def odd(*_: Any) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import collections
 import linecache
 import os
 import sys
@@ -15,6 +16,7 @@ import numpy as np
 import pytest
 
 from raynb.base.ids import object_id
+from raynb.base.process import trace
 from raynb.base.process.registry import Registry
 from raynb.base.ref import OwnRef
 from raynb.base.rows import ALIVE, DEAD, ActorRow, KernelRow, ObjectRow, Output, Snapshot
@@ -317,3 +319,17 @@ def test_the_doctor_names_what_a_node_of_a_cluster_lacks() -> None:
     assert doctor._node("node 1", {**node, "disk": {"/tmp": 5}}, ()).verdict == doctor.NOTE
     assert "--shm-size" in doctor._node("node 1", {**node, "shm": 64 << 20}, ()).remedy
     assert doctor._node("node 1", node, ()).verdict == doctor.GOOD
+
+
+def test_the_doctor_shows_the_errors_that_raynb_went_on_after(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(trace, "ring", collections.deque())
+    assert [finding.verdict for finding in doctor.survived()] == [doctor.GOOD]
+    for number in range(7):
+        trace.swallowed(f"step {number}", ValueError("\x1b]0;odd"))
+    found = doctor.survived()
+    assert [finding.verdict for finding in found] == [doctor.NOTE] * 5
+    assert "step 2: ValueError: " in found[0].found
+    assert "and 2 before it" in found[0].found
+    assert "step 6" in found[-1].found
+    assert "\x1b" not in found[-1].found
+    assert "getLogger('raynb')" in found[-1].remedy

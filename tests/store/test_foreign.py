@@ -43,6 +43,10 @@ def test_descriptors_are_passed_on(make_store: Callable[..., Store]) -> None:
     location = owner.write(b"s", [b"x" * 1000])
     lend(owner, broker)
     reader.attach(owner.slot, os.dup(broker.fd_of(owner.slot)))
+    second = os.dup(broker.fd_of(owner.slot))
+    reader.attach(owner.slot, second)
+    with pytest.raises(OSError, match="Bad file descriptor"):
+        os.fstat(second)  # B16: it is not kept
     owner.close()
     assert equal(reader, location, b"s", [b"x" * 1000])
     with pytest.raises(UnknownArena):

@@ -14,7 +14,7 @@ import pytest
 from raynb.base import interrupts
 from raynb.testing.leaks import until
 from raynb.wire import messages as w
-from raynb.wire.channel import Channel, pair
+from raynb.wire.channel import Channel, Closed, pair
 from raynb.worker.link import Link
 
 
@@ -72,3 +72,17 @@ def test_while_the_driver_does_not_read_nobody_is_kept_out_and_the_collector_goe
         came += reader.receive()
     assert came == [first, second]
     assert not link.outbox
+
+
+def test_a_descriptor_that_is_not_sent_is_closed(ends: tuple[Link, socket.socket]) -> None:
+    """B16: where the driver had gone, each try to send the arena left a copy of its descriptor."""
+    link, far = ends
+    end, given = os.pipe()
+    os.set_blocking(end, False)
+    far.close()
+    link.post(w.Leaving("before it"))
+    with pytest.raises(Closed):
+        link.send_fd(w.Arena(1), given)
+    link.data.close()
+    assert os.read(end, 1) == b""  # nobody has the other end
+    os.close(end)
