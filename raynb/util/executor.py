@@ -296,9 +296,11 @@ class Executor(concurrent.futures.Executor):
         """
         if chunksize < 1:
             raise ValueError("chunksize must be >= 1.")
-        calls = list(zip(*iterables, strict=False))
+        single = len(iterables) == 1  # no tuple around each value: pickling it takes longer than the value
+        calls: list[Any] = list(iterables[0]) if single else list(zip(*iterables, strict=False))
         chunks = [calls[at : at + chunksize] for at in range(0, len(calls), chunksize)]
-        done = super().map(_call_chunk, [fn] * len(chunks), chunks, timeout=timeout)
+        call: Callable[..., list[T]] = _call_chunk if single else _call_chunk_of_tuples
+        done = super().map(call, [fn] * len(chunks), chunks, timeout=timeout)
         return (value for chunk in done for value in chunk)
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
@@ -407,5 +409,9 @@ class Setup:
             ) from failed
 
 
-def _call_chunk(fn: Callable[..., T], chunk: list[tuple[Any, ...]]) -> list[T]:
-    return [fn(*args) for args in chunk]
+def _call_chunk(fn: Callable[..., T], chunk: list[object]) -> list[T]:
+    return [fn(value) for value in chunk]
+
+
+def _call_chunk_of_tuples(fn: Callable[..., T], chunk: list[tuple[object, ...]]) -> list[T]:
+    return [fn(*values) for values in chunk]

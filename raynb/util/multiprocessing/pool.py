@@ -9,7 +9,7 @@ from typing import Any
 
 from raynb import api as ray
 from raynb.util._private import private
-from raynb.util.multiprocessing.results import AsyncResult, IMapIterator, UnorderedIMapIterator
+from raynb.util.multiprocessing.results import AsyncResult, Batch, IMapIterator, UnorderedIMapIterator
 
 logger = logging.getLogger(__name__)
 
@@ -24,15 +24,25 @@ class _PoolWorker:
     def ping(self) -> None:
         """Answers once the worker is there."""
 
-    def run(self, func: Callable[..., Any], batch: list[tuple[Any, Any]]) -> Any:
-        """Calls the function for each (args, kwargs) of a batch; returns (failed, result or error) of each."""
-        results: list[tuple[bool, Any]] = []
-        for args, kwargs in batch:
-            try:
-                results.append((False, func(*(args or ()), **(kwargs or {}))))
-            except Exception as error:
-                results.append((True, error))
-        return private(results)
+    def call(self, func: Callable[..., object], given: tuple[Any, Any]) -> object:
+        """Makes one call; ``given``: its arguments and keywords, None for none. Returns a batch of it."""
+        return private(_run(lambda given: func(*(given[0] or ()), **(given[1] or {})), [given]))
+
+    def run(self, func: Callable[..., object], items: list[Any], unpack: bool) -> object:
+        """Calls the function for each item, or (``unpack``) with its parts; returns a batch of it."""
+        return private(_run((lambda item: func(*item)) if unpack else func, items))
+
+
+def _run(call: Callable[..., object], items: list[Any]) -> Batch:
+    values: list[object] = []
+    failed: list[int] = []
+    for item in items:
+        try:
+            values.append(call(item))
+        except Exception as error:
+            failed.append(len(values))
+            values.append(error)
+    return values, failed
 
 
 class Pool:
@@ -86,17 +96,21 @@ class Pool:
         return self._worker_class.remote(self._initializer, self._initargs), 0
 
     # -- submitting ----------------------------------------------------------------------------
-    def _run(self, func: Callable[..., Any], batch: list[tuple[Any, Any]]) -> Any:
-        """Gives a batch to the next worker in turn; returns its ref."""
+    def _send(self, submit: Callable[[Any], object]) -> object:
+        """Has a batch submitted to the next worker in turn; returns its ref."""
         index = self._turn
         self._turn = (index + 1) % len(self._workers)
         worker, used = self._workers[index]
-        ref = worker.run.remote(func, private(batch))
+        ref = submit(worker)
         self._workers[index] = (worker, used + 1)
         if self._limit is not None and used + 1 >= self._limit:
             self._workers[index] = self._new_worker()  # first: whatever interrupts this, no batch goes to one that ends
             self._stop_worker(worker)
         return ref
+
+    def _run(self, func: Callable[..., object], items: list[Any], unpack: bool = False) -> object:
+        """Gives calls of a function to a worker, as one batch; returns its ref."""
+        return self._send(lambda worker: worker.run.remote(func, private(items), unpack))
 
     def _stop_worker(self, worker: Any) -> None:
         # Ends after the batches it was given.
@@ -118,10 +132,9 @@ class Pool:
         error_callback: Callable[[BaseException], None] | None = None,
     ) -> AsyncResult:
         self._check_running()
-        items = list(iterable)
+        items = [tuple(item) for item in iterable] if unpack else list(iterable)
         size = _chunk_size(chunksize, len(items), len(self._workers))
-        calls = [(tuple(item) if unpack else (item,), None) for item in items]
-        refs = [self._run(func, calls[at : at + size]) for at in range(0, len(calls), size)]
+        refs = [self._run(func, items[at : at + size], unpack) for at in range(0, len(items), size)]
         return AsyncResult(refs, callback, error_callback)
 
     def apply(self, func: Callable[..., Any], args: Any = None, kwargs: Any = None) -> Any:
@@ -156,7 +169,8 @@ class Pool:
             ValueError: the pool was closed.
         """
         self._check_running()
-        return AsyncResult([self._run(func, [(args, kwargs)])], callback, error_callback, single=True)
+        ref = self._send(lambda worker: worker.call.remote(func, private((args, kwargs))))
+        return AsyncResult([ref], callback, error_callback, single=True)
 
     def map(
         self, func: Callable[..., Any], iterable: Iterable[Any], chunksize: int | None = None
@@ -286,7 +300,7 @@ class Pool:
         size = _chunk_size(chunksize, known, len(self._workers))
         # Two batches a worker: one runs while the next waits.
         return kind(
-            lambda chunk: self._run(func, [((item,), None) for item in chunk]),
+            lambda chunk: self._run(func, chunk),
             _chunks(iter(iterable), size),
             2 * len(self._workers),
         )

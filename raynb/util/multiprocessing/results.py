@@ -1,7 +1,7 @@
 """Results of a `Pool`: those to wait for, and iterators over results.
 
-A pool's worker returns a batch as a list of ``(failed, value)`` pairs, so that one bad item
-doesn't take the others with it and an error keeps the class that the user's function raised.
+A pool's worker returns a batch: the values, and the places of those that are errors. So one bad item
+doesn't take the others with it, and an error keeps the class that the user's function raised.
 """
 
 from __future__ import annotations
@@ -17,23 +17,25 @@ from typing import Any
 from raynb import api as ray
 from raynb import exceptions
 
-Batch = list[tuple[bool, Any]]
+#: Values of calls, with what was raised in the places of calls that failed; those places, in order.
+Batch = tuple[list[Any], list[int]]
 LOOK_SECONDS = 1.0  # a wait is begun anew so often: a Ctrl-C that came just before it is not seen while it lasts
 
 
 def _read(ref: Any) -> Batch:
     """Returns a finished batch; what took the whole batch down counts as one failed item."""
     try:
-        return list(ray.get(ref))
+        batch: Batch = ray.get(ref)
+        return batch
     except exceptions.RayError as error:
-        return [(True, error)]
+        return [error], [0]
 
 
 def _values(batch: Batch) -> list[Any]:
-    for failed, value in batch:
-        if failed:
-            raise value
-    return [value for _, value in batch]
+    values, failed = batch
+    if failed:
+        raise values[failed[0]]
+    return values
 
 
 class AsyncResult:
@@ -128,7 +130,7 @@ class AsyncResult:
         """
         if not self.ready():
             raise ValueError(f"{self!r} not ready")
-        return not any(failed for ref in self._refs for failed, _ in _read(ref))
+        return not any(_read(ref)[1] for ref in self._refs)
 
 
 class IMapIterator:
@@ -181,7 +183,9 @@ class IMapIterator:
                 raise TimeoutError
             self._running.remove(ref)
             self._submit_next()
-            self._ready.extend(_read(ref))
+            values, places = _read(ref)
+            wrong = set(places)
+            self._ready.extend((at in wrong, value) for at, value in enumerate(values))
         failed, value = self._ready.popleft()
         if failed:
             raise value
