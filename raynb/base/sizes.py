@@ -32,6 +32,14 @@ _SAMPLE_ITEMS = 64  # of a container's items
 _MAX_DEPTH = 4
 
 
+def own_count(value: object) -> int | None:
+    """Returns the bytes of a value that counts them itself (an array, a frame, a text); None: it is of another kind."""
+    kind = type(value)
+    if kind in (bytes, bytearray, str, memoryview):
+        return size_of(value)
+    return _size_by_library(value, kind)
+
+
 def size_of(value: Any, depth: int = 0) -> int:
     """Returns about how many bytes a value has; cheap, exact for arrays and frames. Never raises."""
     kind = type(value)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import pickle
 from typing import Any
 
+from raynb.base.engine import Packed
 from raynb.serde import pickling
 from raynb.serde.refs import record_ref
 
@@ -21,8 +22,12 @@ class Private:
     def __init__(self, value: Any) -> None:
         self.value = value
 
+    def packed(self) -> Packed:
+        """Returns the value's pickle."""
+        return pickling.pack(self.value)
+
     def __reduce__(self) -> tuple[Any, ...]:
-        packed = pickling.pack(self.value)
+        packed = self.packed()
         for ref in packed.contained:
             record_ref(ref)
         return _own, (packed.data, *(pickle.PickleBuffer(_bytes_of(buffer)) for buffer in packed.buffers))
@@ -31,6 +36,23 @@ class Private:
 def private(value: Any) -> Any:
     """Returns what to send in a value's place."""
     return value if type(value) in _PLAIN else Private(value)
+
+
+class Pickled(Private):
+    """A value on its way that is pickled already.
+
+    Attributes:
+        size: bytes of the pickle.
+    """
+
+    def __init__(self, value: object) -> None:
+        super().__init__(value)
+        self._packed = super().packed()
+        self.size = pickling.nbytes(self._packed)
+
+    def packed(self) -> Packed:
+        """Returns the value's pickle, made when this was."""
+        return self._packed
 
 
 def _bytes_of(buffer: Any) -> Any:

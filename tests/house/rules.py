@@ -60,6 +60,7 @@ EXTRA_IMPORTS: dict[tuple[str, str], str] = {
     ("raynb.util.dask", "base"): "sizes of the values in a graph decide what is put into the store",
     ("raynb.util.check_serialize", "serde"): "inspect_serializability tries the very pickling that tasks use",
     ("raynb.util._private", "serde"): "drop-ins give values of the receiver's own: buffers are copied as they are read",
+    ("raynb.util._private", "base"): "a pickle that is made before the call is, by its class",
     ("raynb.util.joblib.backend", "base"): "the size of a value, and whether it is a ref, without running its code",
     ("raynb.api.session", "engine"): "the composition root: the one place that picks an engine",
     (

@@ -205,6 +205,29 @@ def test_joblib_runs_on_workers_and_shares_large_arguments(raynb_runtime: Any) -
     assert os.getpid() not in {row[2] for row in rows}
 
 
+def test_joblib_shares_what_is_large_inside_an_argument_and_reads_refs(
+    raynb_runtime: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    joblib = pytest.importorskip("joblib")
+    np = pytest.importorskip("numpy")
+    from raynb.util.joblib import backend, register_ray
+
+    register_ray()
+    weights, shift = np.ones(20_000), raynb.put(np.full(1, 5.0))
+    model, put, real = {"layers": [[weights]]}, [], backend.ray.put
+    monkeypatch.setattr(backend.ray, "put", lambda value: put.append(value) or real(value))
+
+    def work(model: Any, shift: Any, i: int) -> float:
+        model["layers"][0][0][0] += 1  # it is the task's own
+        return float(model["layers"][0][0][0] + shift[0] + i)
+
+    found = joblib.Parallel(2, backend="ray", batch_size=1)(joblib.delayed(work)(model, shift, i=i) for i in range(6))
+    assert found == [7.0 + i for i in range(6)]
+    assert put
+    assert all(one.value is model for one in put)
+    assert weights.sum() == 20_000
+
+
 def test_joblib_keeps_no_large_argument_longer_than_the_batches_that_use_it(raynb_runtime: Any) -> None:
     joblib = pytest.importorskip("joblib")
     np = pytest.importorskip("numpy")

@@ -20,16 +20,30 @@ from joblib._parallel_backends import AutoBatchingMixin, ParallelBackendBase
 
 from raynb import api as ray
 from raynb.base.ref import is_ref
-from raynb.base.sizes import size_of
-from raynb.util._private import private
+from raynb.base.sizes import own_count, size_of
+from raynb.util._private import Pickled, private
 from raynb.util.executor import Setup, as_broken_pool
 
 #: Arguments from this size on (bytes) are shared through the store.
 SHARED_MIN_BYTES = 100_000
-#: Values of these classes are sent as they are, and are small.
-PLAIN = frozenset((int, float, bool, complex, type(None)))
 #: A function, its arguments and its keywords.
 _Item = tuple[Any, tuple[object, ...], dict[str, object]]
+#: Returns the bytes of a value, or None if it cannot tell.
+_Size = Callable[[object], int | None]
+
+
+class _Place(int):
+    """The number of the ref that stands there, among those of the batch."""
+
+
+#: Values of these classes are sent as they are, and are small.
+PLAIN = frozenset((int, float, bool, complex, type(None), _Place))
+
+
+def _place(ref: object, refs: list[object]) -> _Place:
+    if ref not in refs:
+        refs.append(ref)
+    return _Place(refs.index(ref))
 
 
 class _Shared:
@@ -129,17 +143,11 @@ class RaynbBackend(AutoBatchingMixin, ParallelBackendBase):  # type: ignore[misc
     def submit(self, func: Any, callback: Callable[[Any], None] | None = None) -> Any:
         """Starts a batch; joblib's ``callback`` gets its finished future."""
         used: dict[int, _Shared] = {}
-        items: list[_Item] = [
-            (
-                f,
-                tuple(self._share(value, used) for value in args),
-                {name: self._share(value, used) for name, value in kwargs.items()},
-            )
-            for f, args, kwargs in func.items
-        ]
+        refs: list[object] = []
+        sent = self._sent(func.items, used, refs)
         # What joblib wants a Parallel inside the batch to use: threads, or nothing parallel from the second level on.
-        # The items are pickled as one: a search has twenty arguments an item, and a pickler for each is dear.
-        ref = self._run.remote(private(items), func._backend, func._n_jobs, self._setup)
+        # Refs are arguments of their own, which a worker has when the batch starts: getting one inside would be a wait.
+        ref = self._run.remote(sent, func._backend, func._n_jobs, self._setup, *refs)
         run = getattr(callback, "parallel", self.parallel)
         self._refs[ref] = run
         future = ref.future()
@@ -155,10 +163,50 @@ class RaynbBackend(AutoBatchingMixin, ParallelBackendBase):  # type: ignore[misc
 
     apply_async = submit
 
-    def _share(self, value: object, used: dict[int, _Shared]) -> object:
-        """Returns what travels in a value's place; a shared one is added to those that its batch uses."""
-        if type(value) in PLAIN or is_ref(value):
+    def _sent(self, items: list[_Item], used: dict[int, _Shared], refs: list[object]) -> object:
+        """Returns what travels in the place of a batch's items, all of them in one pickle; see `_share`.
+
+        To look through an estimator, a scorer and twenty other arguments for what is large takes longer than to pickle
+        them. So only if the pickle is large they are looked through, and pickled again without what is shared.
+        """
+        items = self._replaced(items, used, refs, own_count)
+        try:
+            pickled = Pickled(items)
+        except Exception:
+            return private(items)  # whose error, where it is pickled with the call, names the culprit
+        if pickled.size < SHARED_MIN_BYTES:
+            return pickled
+        before = len(used)
+        items = self._replaced(items, used, refs, size_of)
+        return private(items) if len(used) > before else pickled
+
+    def _replaced(
+        self, items: list[_Item], used: dict[int, _Shared], refs: list[object], size: _Size
+    ) -> list[_Item]:
+        return [
+            (
+                f,
+                tuple(self._share(value, used, refs, size) for value in args),
+                {name: self._share(value, used, refs, size) for name, value in kwargs.items()},
+            )
+            for f, args, kwargs in items
+        ]
+
+    def _share(
+        self, value: object, used: dict[int, _Shared], refs: list[object], size: _Size
+    ) -> object:
+        """Returns what travels in a value's place; a shared one is added to those that its batch uses.
+
+        Args:
+            value: an argument of an item.
+            used: id of a large value → the shared one of it.
+            refs: those that the batch's items have, with the `_Place` of each in the items.
+            size: returns the bytes of a value, or None if it cannot tell.
+        """
+        if type(value) in PLAIN:
             return value
+        if is_ref(value):
+            return _place(value, refs)
         key = id(value)
         if key not in used:
             with self._lock:
@@ -166,13 +214,13 @@ class RaynbBackend(AutoBatchingMixin, ParallelBackendBase):  # type: ignore[misc
                 if shared is not None:
                     shared.users += 1
             if shared is None:
-                if size_of(value) < SHARED_MIN_BYTES:
+                if (size(value) or 0) < SHARED_MIN_BYTES:
                     return value
                 shared = _Shared(value, ray.put(private(value)))
                 with self._lock:
                     self._shared[key] = shared
             used[key] = shared
-        return used[key].ref
+        return _place(used[key].ref, refs)
 
     def _ended(self, ref: ray.ObjectRef[object], used: dict[int, _Shared]) -> None:
         """Drops what no unfinished batch uses: where each item has large arguments of its own, all would stay else."""
@@ -241,6 +289,7 @@ def _run_batch(
     inner: object,
     inner_jobs: int | None,
     setup: Setup | None,
+    *shared: object,
 ) -> object:
     """Runs a batch on a worker, where code that names the backend finds it too."""
     from joblib import parallel_config
@@ -252,10 +301,9 @@ def _run_batch(
         setup.run()
     with parallel_config(inner, n_jobs=inner_jobs):
         return private([
-            func(*map(_value, args), **{name: _value(value) for name, value in kwargs.items()})
+            func(
+                *[shared[value] if type(value) is _Place else value for value in args],
+                **{name: shared[value] if type(value) is _Place else value for name, value in kwargs.items()},
+            )
             for func, args, kwargs in items
         ])
-
-
-def _value(value: object) -> object:
-    return ray.get(value) if isinstance(value, ray.ObjectRef) else value
