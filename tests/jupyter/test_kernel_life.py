@@ -153,6 +153,10 @@ def test_line_magics(notebook: KernelSession) -> None:
     long = notebook.run("sleeper = nap.remote()")
     notebook.until(lambda: "napping" in long.text)
     assert "Cancelled 1 task" in notebook.run("%cancel --cell").text
+    stream = "@ray.remote\ndef stream():\n    yield 1\n    while True:\n        __import__('time').sleep(0.01)\n"
+    notebook.run(stream + "items = stream.remote()\nray.get(next(items))")
+    assert "Cancelling 1 task" in notebook.run("%cancel items").text
+    assert "TaskCancelledError" in notebook.run("ray.get(items.completed())", ok=False).error
     assert "TaskCancelledError" in notebook.run("ray.get(sleeper)", ok=False).error
     assert "has no command 'sing'" in notebook.run("%raynb sing", ok=False).text
 

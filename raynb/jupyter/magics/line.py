@@ -13,7 +13,7 @@ from IPython.core.magic_arguments import argument, magic_arguments
 from raynb import api
 from raynb.base import engine as engines
 from raynb.base.interfaces import DriverEngine
-from raynb.base.ref import ObjectRef, is_ref
+from raynb.base.ref import ObjectRef, ObjectRefGenerator, is_ref
 from raynb.exceptions import GetTimeoutError, RayTaskError
 from raynb.jupyter.cells.inputs import Inputs
 from raynb.jupyter.formatting import did_you_mean
@@ -105,7 +105,7 @@ class LineMagics(Magics):
         refs: dict[ObjectRef[object], None] = {}
         for name in names:
             value = self._variable(name, magic)
-            inside = _flat(value)
+            inside = [value.completed()] if isinstance(value, ObjectRefGenerator) else _flat(value)
             if not inside:
                 raise UsageError(f"{magic}: {name!r} is a {type(value).__name__} and holds no refs.")
             refs.update(dict.fromkeys(inside))
