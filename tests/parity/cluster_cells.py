@@ -6,6 +6,7 @@ import asyncio
 import os
 import signal
 import sys
+import tempfile
 import threading
 import time
 import traceback
@@ -17,7 +18,7 @@ import ray as real_ray
 from cluster_tools import WAIT, In, check, engine, heard, printed, raised, until
 
 import raynb
-from raynb.base.rows import CANCELLED
+from raynb.base.rows import CANCELLED, RUNNING
 
 RAYS_FOLDER = str(Path(real_ray.__file__).parent) + os.sep
 
@@ -216,3 +217,26 @@ def a_loop_over_a_generator_shows_what_it_prints_in_order() -> None:
             # Without another word of the driver's: what comes next in the cell comes after it.
             lines = ["before", *(f"made {number}" for number in range(4)), "after"]
             assert printed(scope).splitlines() == lines, (scope, printed(scope), len(heard))
+
+
+@check
+def a_call_that_goes_on_although_it_was_cancelled_is_named() -> None:
+    class Busy:
+        def work(self, go: str) -> int:
+            while not os.path.exists(go):
+                time.sleep(0.05)
+            return 1
+
+        def ping(self) -> int:
+            return 2
+
+    go = os.path.join(tempfile.mkdtemp(), "go")
+    busy = raynb.remote(num_cpus=0)(Busy).remote()
+    assert raynb.get(busy.ping.remote(), timeout=WAIT) == 2
+    with In(215):
+        ref = busy.work.remote(go)
+        until(lambda: [row.state for row in engine().snapshot().tasks if row.scope == 215] == [RUNNING], "the call")
+        raynb.cancel(ref)
+        until(lambda: "Busy.work goes on although it was cancelled" in printed(215, "stderr"), "word of it")
+    Path(go).touch()
+    assert raynb.get(busy.ping.remote(), timeout=WAIT) == 2

@@ -7,7 +7,7 @@ import contextlib
 import pickle
 import time
 from collections import OrderedDict
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from ray import exceptions as theirs
@@ -35,8 +35,10 @@ class ClusterControls:
     Thread contract: any thread.
     """
 
-    def __init__(self, shared: Shared, submission: Submission, rows: Rows, cluster: ClusterView, grace: float) -> None:
-        """``grace``: seconds until a cancelled task that does not notice ends with its worker."""
+    def __init__(self, shared: Shared, submission: Submission, rows: Rows, cluster: ClusterView, grace: float,
+                 say: Callable[[str, int], None]) -> None:  # fmt: skip
+        """``grace``: seconds until a cancelled task that does not notice ends with its worker; ``say`` shows a line in
+        the cell of a scope."""
         self._shared = shared
         self._engine = shared.engine
         self._submission = submission
@@ -44,6 +46,7 @@ class ClusterControls:
         self._rows = rows
         self._cluster = cluster
         self._grace = grace
+        self._say = say
         self._cancel_deadlines: dict[int, float] = {}  # cancelled task → when its worker is killed
         self._cancelled: OrderedDict[int, None] = OrderedDict()  # of the latest
         self._blobs: dict[str, bytes] = {}  # definitions: functions for every worker are made of them
@@ -113,16 +116,21 @@ class ClusterControls:
 
     def insist(self) -> None:
         """Ends the workers of tasks that were cancelled and go on: one that sleeps or is in native code
-        does not notice. Ray leaves them alone, and their slots stay taken."""
+        does not notice. Ray leaves them alone, and their slots stay taken. Of an actor's call it only says so."""
         for task, until in list(self._cancel_deadlines.items()):
             entry = self._rows.open.get(task)
             if entry is not None and _now() < until:
                 continue
             self._cancel_deadlines.pop(task, None)
             row: TaskRow | None = self._rows.row_store.row("tasks", task)
-            if entry is not None and row is not None and not row.actor:
-                with contextlib.suppress(ValueError, theirs.RayError):
-                    rays.cancel(self._streams.get(task) or entry[0], force=True, recursive=True)
+            if entry is None or row is None:
+                continue
+            if row.actor:
+                self._say(f"{row.name} goes on although it was cancelled: Ray does not interrupt an actor's call that "
+                          "runs. %kill, or ray.kill, ends the actor.", row.scope)  # fmt: skip
+                continue
+            with contextlib.suppress(ValueError, theirs.RayError):
+                rays.cancel(self._streams.get(task) or entry[0], force=True, recursive=True)
 
     def cancel_scope(self, scope: int) -> tuple[int, int]:
         """Cancels the unfinished tasks of a cell; returns (cancelled, already ended)."""

@@ -165,8 +165,8 @@ class ClusterEngine(Adapter):
         self.inspection = ClusterInspection(rows, later.number_of, lambda: side.listener.hub, self.check_alive)
         self._reports = Reports(rows, self._failures.task_failed, self._cluster, deliver, later, self.inspection)
         self.apply_actors, self.apply_nodes = self._reports.apply_actors, self._reports.apply_nodes
-        grace = self.config.cancel_grace
-        controls = self._controls = ClusterControls(shared, self.submission, rows, self._cluster, grace)
+        grace, say = self.config.cancel_grace, self._failures.report
+        controls = self._controls = ClusterControls(shared, self.submission, rows, self._cluster, grace, say)
         self.cancel, self.cancel_task, self.cancel_scope = controls.cancel, controls.cancel_task, controls.cancel_scope
         self.scope_counts, self.run_on_workers = controls.scope_counts, controls.run_on_workers
         self._sweeper = Sweeper(rows, self._failures.task_failed, later.over, controls.was_cancelled)

@@ -43,7 +43,7 @@ class UnheardFailures:
         self._rows = rows
         self._cluster = cluster
         self._deliver = deliver
-        self._unasked = UnaskedFailures(self._report_failure)
+        self._unasked = UnaskedFailures(self.report)
         # One of its own: of two runtimes in one process, the first to end would take the other's away.
         self._deaths_told: deque[bool] = deque(maxlen=1)  # not empty: notices come here, so each death is told of
         self._filter = functools.partial(_is_not_ours, self._deaths_told)
@@ -98,7 +98,8 @@ class UnheardFailures:
                 if not self._rows.named(task):
                     self._unasked.freed(task)
 
-    def _report_failure(self, text: str, scope: int) -> None:
+    def report(self, text: str, scope: int) -> None:
+        """Shows a line of raynb's in the cell of a scope."""
         self._deliver(Output("stderr", 0, scope, 0, 0, "raynb", 0, f"raynb: {text}\n"))
 
     def _noticed(self, text: str, only_known: bool) -> str | None:
@@ -136,7 +137,7 @@ class UnheardFailures:
             of, scope = f" of actor {actor.class_name}", actor.scope
         if 0 < scope < UNNUMBERED:
             of += f" (cell {scope})"
-        self._report_failure(f"the worker{of} with pid {pid} on {self._cluster.name_of(node)} died: {why}", scope)
+        self.report(f"the worker{of} with pid {pid} on {self._cluster.name_of(node)} died: {why}", scope)
         return ""
 
 
@@ -150,7 +151,7 @@ class UnheardFailures:
             return None
         scopes = {row.scope for row in named}
         scope = scopes.pop() if len(scopes) == 1 else 0
-        self._report_failure(f"{name} failed and is tried again, at most {left}", scope)
+        self.report(f"{name} failed and is tried again, at most {left}", scope)
         return ""
 
 
