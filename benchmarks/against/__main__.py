@@ -22,8 +22,8 @@ from benchmarks.report import aligned, short
 from benchmarks.session import ROOT, Answers, environment
 from benchmarks.trees import commit_of, package_of
 
-#: row → (cpu, wall) in µs of each batch.
-Samples = dict[str, list[tuple[float, float]]]
+#: row → (the driver's processor time, that of its other processes, wall time) in µs of each batch.
+Samples = dict[str, list[tuple[float, float, float]]]
 
 
 class Side:
@@ -59,7 +59,7 @@ class Side:
         self._process.stdin.flush()
         answer = self._answers.read(120)
         if counts:
-            self.samples.setdefault(row, []).append((answer["cpu"], answer["wall"]))
+            self.samples.setdefault(row, []).append((answer["cpu"], answer["beside"], answer["wall"]))
 
     def close(self) -> None:
         """Ends the process and what it has started."""
@@ -97,19 +97,25 @@ def low(samples: Sequence[float], share: float) -> float:
 
 
 def table(pairs: Sequence[tuple[Samples, Samples]], share: float) -> list[list[str]]:
-    """Returns the lines: before and now in µs, the ratio of the processor time inside each pair, and of the time."""
-    lines = [["row", "before", "now", "CPU, now / before", "pairs", "time, now / before"]]
+    """Returns the lines: before and now in µs, the ratio of the driver's processor time inside each pair; the same of
+    the workers, and the ratio of the time."""
+    lines = [["row", "before", "now", "CPU, now / before", "pairs", "workers", "now / before", "time, now / before"]]
     for row in pairs[0][0]:
-        figures = [  # of each pair: (cpu, wall) of both
-            [[low([one[kind] for one in side[row]], share) for side in sides] for kind in (0, 1)] for sides in pairs
+        figures = [  # of each pair: (driver, others, wall) of both
+            [[low([one[kind] for one in side[row]], share) for side in sides] for kind in (0, 1, 2)] for sides in pairs
         ]
-        ratios = [[now / before for before, now in (one[kind] for one in figures)] for kind in (0, 1)]
+        ratios = [
+            [now / before if before else 1.0 for before, now in (one[kind] for one in figures)] for kind in (0, 1, 2)
+        ]
+        medians = [[statistics.median(one[kind][side] for one in figures) for side in (0, 1)] for kind in (0, 1)]
         lines.append([
             row,
-            *(f"{short(statistics.median(one[0][side] for one in figures))} µs" for side in (0, 1)),
+            *(f"{short(time)} µs" for time in medians[0]),
             f"{statistics.median(ratios[0]):.3f}",
             " ".join(f"{ratio:.2f}" for ratio in sorted(ratios[0])),
+            " → ".join(f"{short(time)} µs" for time in medians[1]),
             f"{statistics.median(ratios[1]):.3f}",
+            f"{statistics.median(ratios[2]):.3f}",
         ])  # fmt: skip
     return lines
 

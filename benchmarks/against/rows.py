@@ -34,6 +34,17 @@ class Actor:
         return b"ok"
 
 
+@ray.remote
+class AsyncActor:
+    async def small(self) -> bytes:
+        return b"ok"
+
+
+@ray.remote
+def calls_of(actor: Any, n: int) -> int:
+    return len(ray.get([actor.small.remote() for _ in range(n)]))
+
+
 REFS = 10_000  # in the object of "object with 10,000 refs"
 
 
@@ -48,9 +59,12 @@ class Rows:
         ray.init(num_cpus=2)
         self._size = size
         self._actor: Any = Actor.remote()
+        self._threaded: Any = Actor.options(max_concurrency=16).remote()
+        self._async: Any = AsyncActor.remote()
         self._int: Any = ray.put(0)
         self._refs: Any = many_refs.remote(REFS)
-        ray.get([self._refs, self._actor.small.remote(), small.remote()])
+        ray.get([self._refs, small.remote()])
+        ray.get([actor.small.remote() for actor in (self._actor, self._threaded, self._async)])
 
     def tasks(self) -> int:
         ray.get([small.remote() for _ in range(self._size)])
@@ -61,8 +75,20 @@ class Rows:
         return self._size
 
     def actor_calls(self) -> int:
-        actor = self._actor
+        return self._calls(self._actor)
+
+    def threaded_calls(self) -> int:
+        return self._calls(self._threaded)
+
+    def async_calls(self) -> int:
+        return self._calls(self._async)
+
+    def _calls(self, actor: Any) -> int:
         ray.get([actor.small.remote() for _ in range(self._size)])
+        return self._size
+
+    def calls_of_a_task(self) -> int:
+        ray.get(calls_of.remote(self._actor, self._size))
         return self._size
 
     def tasks_of_a_task(self) -> int:
@@ -75,7 +101,15 @@ class Rows:
         return 200
 
     def one_call_at_a_time(self) -> int:
-        actor = self._actor
+        return self._one_by_one(self._actor)
+
+    def one_threaded_call_at_a_time(self) -> int:
+        return self._one_by_one(self._threaded)
+
+    def one_async_call_at_a_time(self) -> int:
+        return self._one_by_one(self._async)
+
+    def _one_by_one(self, actor: Any) -> int:
         for _ in range(200):
             ray.get(actor.small.remote())
         return 200
@@ -107,9 +141,14 @@ ROWS: dict[str, Callable[[Rows], int]] = {
     "tasks": Rows.tasks,
     "tasks with an argument": Rows.tasks_with_an_argument,
     "actor calls": Rows.actor_calls,
+    "concurrent actor calls": Rows.threaded_calls,
+    "async actor calls": Rows.async_calls,
+    "actor calls of a task": Rows.calls_of_a_task,
     "tasks of a task": Rows.tasks_of_a_task,
     "one task at a time": Rows.one_task_at_a_time,
     "one actor call at a time": Rows.one_call_at_a_time,
+    "one concurrent actor call at a time": Rows.one_threaded_call_at_a_time,
+    "one async actor call at a time": Rows.one_async_call_at_a_time,
     "put of an int": Rows.puts,
     "get of an int": Rows.gets,
     "wait for 1,000 tasks, one by one": Rows.waits,
