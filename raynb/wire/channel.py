@@ -12,10 +12,10 @@ import select
 import socket
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
-from raynb.wire.codec import Decoder, encode
+from raynb.wire.codec import Decoder, encode, encode_coded
 
 CHUNK_BYTES = 65536  # below malloc's mmap threshold, so a receive costs no page faults
 RESERVE_BYTES = 512  # bytes that are always there for a receive
@@ -68,10 +68,16 @@ class Channel:
         Raises:
             Closed: the peer is gone.
         """
-        data = encode(messages, self.made)
+        self._send(encode(messages, self.made), fds or [])
+
+    def send_coded(self, coded: Sequence[bytes]) -> None:
+        """Sends one frame of messages that `encode_one` has made, as `send` does."""
+        self._send(encode_coded(coded, self.made), [])
+
+    def _send(self, data: bytes, fds: list[int]) -> None:
         if self.tap is not None:
             data = self.tap(data)
-        self.unsent.append((memoryview(data), fds or []))
+        self.unsent.append((memoryview(data), fds))
         self.made += 1  # only now: a frame that an exception kept from being sent has not been made
         self.flush()
 

@@ -13,13 +13,14 @@ from __future__ import annotations
 import io
 import marshal
 import struct
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from raynb.wire import messages as w
 from raynb.wire.messages import ALL
 
 _HEADER = struct.Struct("<4sII")
+_LIST = struct.Struct("<cI")  # how marshal begins a list: its letter, and how many items
 _MAGIC = b"rnb\x02"
 HEADER_SIZE = _HEADER.size
 #: A frame may not be longer than this (bytes): what is larger goes through the store.
@@ -80,7 +81,16 @@ def encode(messages: Iterable[Any], number: int = 0) -> bytes:
     """
     items: list[Any] = [m if type(m) is tuple else _code[type(m)] + m for m in messages]
     items.append(number)
-    body = _dumps(items)
+    return _framed(_dumps(items))
+
+
+def encode_coded(coded: Sequence[bytes], number: int) -> bytes:
+    """Returns one frame with messages that `encode_one` has made already: their list, as `encode` would write it in
+    the older format."""
+    return _framed(b"".join((_LIST.pack(b"[", len(coded) + 1), *coded, _dumps(number, 2))))
+
+
+def _framed(body: bytes) -> bytes:
     if len(body) > FRAME_MAX_BYTES:
         raise ValueError(
             f"a frame of {len(body)} bytes is longer than {FRAME_MAX_BYTES}; large values go through the store"

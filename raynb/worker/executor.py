@@ -6,6 +6,7 @@ import gc
 import os
 import threading
 import time
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from raynb.base import ends, ids
@@ -30,6 +31,7 @@ call = user_code.call
 REPR_MAX_CHARACTERS = 120  # characters of an actor's repr in an error
 BRIEF_SECONDS = 0.001  # a task that took less is over in a moment
 _NO_ERROR = ("", "")
+_new: Callable[[type[w.Done], tuple[object, ...]], w.Done] = tuple.__new__  # by its class, `Done` takes 0.14 µs longer
 
 
 class LeaveWorker(SystemExit):
@@ -242,7 +244,7 @@ class TaskExecutor:
         if worker.signals.spoilt and not run.actor:
             flags |= w.EXITS  # a module that was left half way cannot be imported again in this process
         worker.capture.end_of_task(running)
-        worker.link.post(w.Done(run.task, packed, flags, error, started, fetched, ran))
+        worker.link.post(_new(w.Done, (run.task, packed, flags, error, started, fetched, ran)))
         running.holds = None
         borrowed = worker.borrowed
         if run.lent:

@@ -53,7 +53,8 @@ class Sender:
         self._send = Critical()
         self._sending = False  # what is queued is on its way
         self._framed = 0  # so many of the first in the outbox are in a frame whose rest has no room yet
-        self._recorded = 0  # so many of the first in the outbox are written down for the driver
+        #: The first in the outbox, as they are written down for the driver, and as they will be sent.
+        self._recorded: list[bytes] = []
 
     def flush(self) -> None:
         """Sends everything queued, in order; waits while the driver doesn't read."""
@@ -88,7 +89,10 @@ class Sender:
         self._sending = True
         try:
             if batch:
-                data.send(batch)
+                if self._recorded:  # coded once, for both
+                    data.send_coded([*self._recorded, *map(encode_one, batch[len(self._recorded) :])])
+                else:
+                    data.send(batch)
                 self._framed = len(batch)
             else:
                 data.flush()
@@ -101,7 +105,7 @@ class Sender:
                 self.outbox.popleft()
             self._framed = 0
             if self._recorded and self._unsent is not None:
-                self._recorded = 0
+                self._recorded = []
                 self._unsent.clear_sent()
         self._sending = False
         return out
@@ -117,10 +121,12 @@ class Sender:
         with self._send:
             if self.data.unsent:  # what comes after has another number
                 return False
-            while self._recorded < len(outbox):
-                if not self._unsent.record(self.data.made, encode_one(outbox[self._recorded])):
+            recorded = self._recorded
+            while len(recorded) < len(outbox):
+                coded = encode_one(outbox[len(recorded)])
+                if not self._unsent.record(self.data.made, coded):
                     return False
-                self._recorded += 1
+                recorded.append(coded)
         return True
 
     def send_fd(self, message: Any, fd: int) -> None:
@@ -144,6 +150,7 @@ class Sender:
         self.outbox = deque()
         self.data.unsent.clear()
         self._send = Critical()
+        self._recorded = []
         self._unsent = None
 
 

@@ -10,7 +10,7 @@ import pytest
 
 from raynb.wire import messages as w
 from raynb.wire.channel import Channel, Closed, pair
-from raynb.wire.codec import HEADER_SIZE, BadFrame, Decoder, code_of, decode_all, encode, encode_one
+from raynb.wire.codec import HEADER_SIZE, BadFrame, Decoder, code_of, decode_all, encode, encode_coded, encode_one
 
 SAMPLES = [
     w.Run(1 << 70, 3, b"x", (), (), (), 0, 7, 0),
@@ -30,6 +30,17 @@ def test_messages_one_behind_the_other_come_back_too() -> None:
     for data in (encode_one(SAMPLES[0])[:-3], b"\x00" * 8, encode_one(SAMPLES[0]) + b"\xfe"):
         with pytest.raises(BadFrame):
             decode_all(data)
+
+
+def test_messages_that_were_coded_before_make_a_frame() -> None:
+    coded = list(map(encode_one, SAMPLES))
+    decoder = Decoder()
+    assert decoder.feed(encode_coded(coded, 0) + encode(SAMPLES, 1) + encode_coded(coded[:1], 2)) == [
+        *SAMPLES, *SAMPLES, SAMPLES[0],
+    ]  # fmt: skip
+    assert decoder.frames == 3
+    with pytest.raises(BadFrame):
+        decoder.feed(encode_coded(coded, 2))
 
 
 def test_a_message_may_come_coded() -> None:

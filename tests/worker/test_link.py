@@ -15,6 +15,7 @@ from raynb.base import interrupts
 from raynb.testing.leaks import until
 from raynb.wire import messages as w
 from raynb.wire.channel import Channel, Closed, pair
+from raynb.wire.codec import decode_all
 from raynb.worker.link import Link
 
 
@@ -86,3 +87,31 @@ def test_a_descriptor_that_is_not_sent_is_closed(ends: tuple[Link, socket.socket
     link.data.close()
     assert os.read(end, 1) == b""  # nobody has the other end
     os.close(end)
+
+
+def test_what_is_written_down_is_sent_as_it_was_coded_with_what_came_after(
+    ends: tuple[Link, socket.socket],
+) -> None:
+    link, far = ends
+    notes: list[bytes] = []
+    unsent: Any = SimpleNamespace(
+        record=lambda frame, text: len(notes) < 2 and not notes.append(text), clear_sent=notes.clear
+    )
+    link.sender._unsent = unsent
+    first, second, third = (w.Done(number, ((b"v", 1, ()),)) for number in range(3))
+    reader = Channel(far, blocking=False)
+    for _ in range(2):
+        link.post(first)
+        assert link.record_unsent()
+        link.post(second)
+        assert link.record_unsent()
+        assert decode_all(b"".join(notes)) == [first, second]
+        link.post(third)
+        assert not link.record_unsent()  # no room: it is to be sent now
+        link.flush()
+        assert reader.receive() == [first, second, third]
+        assert not notes
+        assert not link.outbox
+    link.post(third)
+    link.flush()
+    assert reader.receive() == [third]
