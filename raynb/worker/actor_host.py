@@ -8,6 +8,7 @@ import sys
 import threading
 import time
 import traceback
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from raynb.base.ref import DynamicObjectRefGenerator
@@ -102,9 +103,10 @@ class ActorHost:
     def _group(self, options: TaskOptions) -> Threads | EventLoopThread:
         return self._groups.get(options.concurrency_group) or self._groups[""]
 
-    def is_brief(self, run: w.Run) -> bool:
-        """Returns whether a call will end in a moment, as the last one of its method did."""
-        return self.executor.is_brief(run)
+    @property
+    def is_brief(self) -> Callable[[w.Run], bool]:
+        """Returns what says whether a call will end in a moment, as the last one of its method did."""
+        return self.executor.is_brief
 
     def pressed(self) -> bool:
         """Returns whether `relieve` is to be called soon: calls wait for a thread that does not come."""

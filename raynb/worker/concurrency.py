@@ -51,12 +51,13 @@ class Threads:
         self._seen = 0  # so many had begun at the last look of `relieve`
         self._stuck = False  # one that was to be over in a moment is not
         self._closed = False
+        self._is_brief = host.is_brief
 
     def start(self, run: w.Run, running: RunningTask) -> None:
         """Enqueues a call, and wakes a thread for it unless one that is about to be free takes it."""
         self._calls.append((run, running))
         # A thread that ends a brief call looks for the next one after it has left the count.
-        if not self._brief or self._stuck or not self._host.is_brief(run):
+        if not self._brief or self._stuck or not self._is_brief(run):
             self._wake()
 
     def waiting(self) -> bool:
@@ -109,7 +110,7 @@ class Threads:
                 if brief:
                     self._brief -= 1
                 call = self._calls.popleft() if self._calls else None
-                brief = call is not None and self._host.is_brief(call[0])
+                brief = call is not None and self._is_brief(call[0])
                 if call is None:
                     self._stuck = False
                     self._parked.append(gate)
@@ -132,7 +133,7 @@ class Threads:
 
     def _next_is_brief(self) -> bool:
         try:
-            return self._host.is_brief(self._calls[0][0])
+            return self._is_brief(self._calls[0][0])
         except IndexError:  # another thread has taken it
             return True
 
