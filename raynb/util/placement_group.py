@@ -35,14 +35,19 @@ class PlacementGroup:
         nonce: which runtime that is; it travels with the handle.
     """
 
-    def __init__(self, number: int, bundle_cache: list[dict[str, float]] | None = None) -> None:
+    def __init__(
+        self, number: int, bundle_cache: list[dict[str, float]] | None = None, nonce: int | None = None
+    ) -> None:
         self.number = number
-        self.nonce: int = engine().nonce if number else 0
+        self.nonce: int = nonce if nonce is not None else engine().nonce if number else 0
         self.bundle_cache = bundle_cache
 
     def check_runtime(self) -> None:
         """Raises `RuntimeGoneError` for a group of another runtime, where its number means another group."""
-        if self.number and self.nonce != engine().nonce:
+        self._check_nonce(engine().nonce)
+
+    def _check_nonce(self, nonce: int) -> None:
+        if self.number and self.nonce != nonce:
             raise RuntimeGoneError(
                 f"placement group {self.id.hex()} belongs to another raynb runtime, which may be gone. "
                 "Run the code that made it again."
@@ -81,9 +86,10 @@ class PlacementGroup:
         Raises:
             RuntimeGoneError: the group belongs to another runtime.
         """
-        self.check_runtime()
+        here = engine()
+        self._check_nonce(here.nonce)
         end = time.monotonic() + timeout_seconds
-        while not engine().group_ready(self.number, 0):
+        while not here.group_ready(self.number, 0):
             left = end - time.monotonic()
             if left <= 0 or _state(self.number) == "REMOVED":
                 return False
@@ -163,7 +169,8 @@ def placement_group(
     amounts = tuple(
         tuple((key, round(value * UNIT)) for key, value in bundle.items() if value) for bundle in specs
     )
-    foreign = engine().foreign_groups
+    here = engine()
+    foreign = here.foreign_groups
     if foreign is not None:  # a cluster: every option is Ray's to judge
         number = foreign.place(
             bundles, strategy=strategy, name=name, lifetime=lifetime, _soft_target_node_id=_soft_target_node_id,
@@ -172,9 +179,10 @@ def placement_group(
         return PlacementGroup(number, specs)
     if strategy == "STRICT_SPREAD" and len(specs) > 1:
         raise ValueError("STRICT_SPREAD of several bundles needs several machines, and there is one.")
-    number = engine().reserve_group(amounts)
-    _known[engine().nonce, number] = (name, strategy or "PACK", specs)
-    return PlacementGroup(number, specs)
+    number = here.reserve_group(amounts)
+    nonce = here.nonce
+    _known[nonce, number] = (name, strategy or "PACK", specs)
+    return PlacementGroup(number, specs, nonce)
 
 
 def _check(bundles: Any, strategy: str | None, lifetime: str | None) -> None:
@@ -202,8 +210,9 @@ def remove_placement_group(placement_group: PlacementGroup) -> None:
         >>> group = ray.util.placement_group([{"CPU": 1}])
         >>> ray.util.remove_placement_group(group)
     """
-    placement_group.check_runtime()
-    engine().return_group(placement_group.number)
+    here = engine()
+    placement_group._check_nonce(here.nonce)
+    here.return_group(placement_group.number)
 
 
 def get_placement_group(placement_group_name: str) -> PlacementGroup:

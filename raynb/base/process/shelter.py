@@ -208,9 +208,13 @@ def sheltered(method: F) -> F:
 
     @functools.wraps(method)
     def call(*args: object, **kwargs: object) -> Any:
-        if kwargs:
-            return run(functools.partial(method, **kwargs), *args)
-        return run(method, *args)
+        headroom.check()  # as `run`, without one more call
+        if not exposed():
+            try:
+                return method(*args, **kwargs)
+            except Moved:
+                pass
+        return aside(functools.partial(method, **kwargs) if kwargs else method, *args)
 
     return call  # type: ignore[return-value]
 

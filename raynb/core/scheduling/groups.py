@@ -42,6 +42,7 @@ class Groups:
         self._cancelling = cancelling
         self.placed: dict[int, tuple[Amounts, ...]] = {}
         self.waiting: dict[int, tuple[Amounts, ...]] = {}
+        self._owned: dict[int, dict[str, int]] = {}  # placed group → the resources of its own names
 
     def reserve(self, event: BundleReserved) -> None:
         """Enters a placement group and places it if its resources are free."""
@@ -62,16 +63,20 @@ class Groups:
             resources.take(whole)
             del self.waiting[group]
             self.placed[group] = bundles
-            resources.add(self._own(group, bundles))
+            own = self._owned[group] = self._own(group, bundles)
+            resources.add(own)
             self._step.out.append(c.Ready(-group))
             self._scheduler.pump()
 
     def _own(self, group: int, bundles: tuple[Amounts, ...]) -> dict[str, int]:
         own: dict[str, int] = {}
+        any_of = f"_group_{group}"
         for index, bundle in enumerate(bundles):
+            this = f"_group_{index}_{group}"  # as `group_names`
             for name, amount in (*bundle, ("bundle", MARKER_UNITS)):
-                for full in group_names(group, index, name):
-                    own[full] = own.get(full, 0) + amount
+                one, whole = name + this, name + any_of
+                own[one] = own.get(one, 0) + amount
+                own[whole] = own.get(whole, 0) + amount
         return own
 
     def _evict(self, group: int) -> None:
@@ -101,8 +106,9 @@ class Groups:
         if bundles is None:
             return
         self._evict(group)
-        self._resources.remove(self._own(group, bundles))
+        self._resources.remove(self._owned.pop(group))
         for bundle in bundles:
             self._resources.give(bundle)
-        self.try_waiting()
+        if self.waiting:
+            self.try_waiting()
         self._scheduler.pump()
