@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import pickle
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import chain, islice
 from typing import NoReturn
 
@@ -35,6 +35,9 @@ CHUNK_ENTRIES = 4096
 #: Time and mark are said again at least once in so many events (a power of two), so that the end of the
 #: ring can be read without its beginning.
 TIME_EVERY_EVENTS = 4096
+
+#: Ids that are entered one by one, if there are fewer; and that are entered together, at most.
+TOGETHER_MIN_IDS, TOGETHER_MAX_IDS = 4, 1024
 
 #: Events from which on a reader is better served with the latest rows than with all that changed.
 MAX_CHANGES = 20_000
@@ -137,6 +140,20 @@ class History:
             newest.append(now)
             newest.append(mark)
         newest.append(identity)
+
+    def add_many(self, now: float, mark: Mark, identities: Sequence[int]) -> None:
+        """Records one event of several ids ("1,000 actor calls": one at a time they take 1 % longer)."""
+        if len(identities) < TOGETHER_MIN_IDS:
+            for identity in identities:
+                self.add(now, mark, identity)
+            return
+        for at in range(0, len(identities), TOGETHER_MAX_IDS):
+            self._now = -1.0  # so that the time is said, with old entries put away before
+            first, *others = identities[at : at + TOGETHER_MAX_IDS]
+            self.add(now, mark, first)
+            self.version += len(others)
+            self._newest.extend(others)
+        self._now = -1.0  # the next one says it, too: the place in the count at which `add` would has been passed
 
     def record(self, now: float, kind: str, identity: int, what: str) -> None:
         """Records a rare event."""

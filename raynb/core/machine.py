@@ -12,7 +12,7 @@ from raynb.base.config import Config
 from raynb.base.spec import CPU, TaskSpec
 from raynb.core.actors.calls import Calls
 from raynb.core.actors.table import Actors
-from raynb.core.history import History
+from raynb.core.history import SUBMITTED, History
 from raynb.core.objects.streams import Streams
 from raynb.core.objects.table import Objects
 from raynb.core.scheduling.groups import Groups
@@ -177,6 +177,10 @@ class Machine:
 
     def _queue(self, entered: list[Task]) -> None:
         tasks, calls = self.tasks, self.calls
+        if len(entered) == 1:
+            self.history.add(self.step.now, SUBMITTED, entered[0].spec.task_id)
+        else:
+            self.history.add_many(self.step.now, SUBMITTED, [task.spec.task_id for task in entered])
         for task in entered:
             if task.spec.actor:
                 calls.submitted(task)

@@ -39,6 +39,27 @@ def test_the_end_of_the_ring_can_be_read_without_its_beginning() -> None:
     assert log.story(7) == []
 
 
+def test_ids_recorded_together_are_read_as_those_recorded_one_by_one() -> None:
+    logs = [History(kept=10), History(kept=10)]
+    many = 3 * history.TOGETHER_MAX_IDS + 5
+    for some in ([1], [2, 3], list(range(10, 20)), [], list(range(100, 100 + many))):
+        logs[0].add_many(2.0, history.FREED, some)
+        for identity in some:
+            logs[1].add(2.0, history.FREED, identity)
+        for log in logs:
+            log.add(2.0, history.FREED, 7)
+    assert logs[0].version == logs[1].version
+    for back in (0, 1, 2, many // 2, many, many + 3, logs[0].version):
+        told = [log.changed_since(log.version - back) for log in logs]
+        assert told[0] == told[1] is not None
+    for identity in (1, 3, 7, 15, 100, 99 + many):
+        assert logs[0].story(identity) == logs[1].story(identity) != []
+    for _ in range(history.RING_ENTRIES // 1000):
+        logs[0].add_many(3.0, history.FREED, range(1000))
+        assert len(logs[0].ring.newest) <= history.CHUNK_ENTRIES + history.TOGETHER_MAX_IDS + 10
+    assert logs[0].changed_since(logs[0].version - 3) == {"object": {997, 998, 999}}
+
+
 def test_one_event_that_changes_very_much_stays_within_the_ring() -> None:
     log = History(kept=10)
     for number in range(history.RING_ENTRIES):

@@ -82,12 +82,15 @@ class Calls:
             self._tasks.fail(task, self.unavailable(actor))
             return
         queue = actor.queues.get(task.spec.caller) if actor.queues else None
+        worker = self._workers.get(actor.worker)
         if task.waiting:
             if not actor.unordered:
                 actor.queues.setdefault(task.spec.caller, deque()).append(task)
         elif task.spec.deps and self._arguments_failed(task):
             return
-        elif not queue and len(actor.inflight) < actor.most and self._open(actor):
+        # As `_open`, which would be one more call for each: this is the hot path.
+        elif not queue and len(actor.inflight) < actor.most and actor.state == ALIVE \
+                and worker is not None and worker.kill_reason is None:  # fmt: skip
             self._send(actor, task)
         else:
             self._tasks.move(task, PENDING_NODE_ASSIGNMENT)

@@ -36,6 +36,7 @@ from raynb.base.spec import ActorSpec, TaskSpec, Value
 from raynb.core.actors import restarts
 from raynb.core.actors.calls import INFLIGHT_CALLS, Calls
 from raynb.core.actors.names import ActorNames
+from raynb.core.history import SUBMITTED
 from raynb.core.step import Step
 from raynb.core.tasks.retries import BACKOFF_FIRST_SECONDS, BACKOFF_MAX_SECONDS
 from raynb.core.vocabulary import commands as c
@@ -114,6 +115,7 @@ class Actors:
     def submitted(self, spec: ActorSpec, creation: TaskSpec) -> None:
         """Enters a new actor with its creation task."""
         task = self._tasks.submitted(creation)
+        self._history.add(self._step.now, SUBMITTED, creation.task_id)
         actor = Actor(spec, task)
         actor.scope = creation.scope
         actor.most = max(INFLIGHT_CALLS, 2 * spec.max_concurrency)

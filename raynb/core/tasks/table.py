@@ -25,7 +25,7 @@ from raynb.base.rows import (
     PENDING_NODE_ASSIGNMENT,
 )  # fmt: skip
 from raynb.base.spec import STREAMING, TaskSpec, Value
-from raynb.core.history import MOVED, SUBMITTED, History
+from raynb.core.history import MOVED, History
 from raynb.core.objects.table import Objects
 from raynb.core.step import Step
 from raynb.core.tasks.unasked import Unasked
@@ -142,7 +142,7 @@ class Tasks:
 
     # -- submission ----------------------------------------------------------------------------
     def submitted(self, spec: TaskSpec) -> Task:
-        """Enters a submitted task with its objects; it waits for its arguments."""
+        """Enters a submitted task with its objects; it waits for its arguments. The caller records it."""
         options = spec.options
         history = self._history
         group = history.groups.get(options.name)
@@ -155,7 +155,6 @@ class Tasks:
         task_id = spec.task_id
         self.table[task_id] = task
         group[PENDING_ARGS_AVAIL] += 1
-        history.add(self._step.now, SUBMITTED, task_id)
         scope = spec.scope
         caller = spec.caller
         if spec.parent:

@@ -70,7 +70,6 @@ class Effects:
         self._uids: dict[Any, int] = {}
         self._handlers: dict[type, Callable[[Any], None]] = {
             c.Run: self.run,
-            c.Ready: self.ready,
             c.Free: self.free,
             c.Reply: self.reply,
             c.Withdraw: lambda cmd: self.control(cmd.worker, w.Withdraw(cmd.tasks)),
@@ -84,13 +83,12 @@ class Effects:
         }
 
     def __call__(self, commands: list[Any]) -> None:
-        handlers = self._handlers
+        handlers, ready = self._handlers, self.loop.waiters.ready
         for command in commands:
-            handlers[type(command)](command)
-
-    def ready(self, command: c.Ready) -> None:
-        """Wakes the threads that wait for the object."""
-        self.loop.waiters.ready(command.id, command.failed)
+            if type(command) is c.Ready:  # one a task: "1,000 tasks" takes 0.5 % longer by way of the table
+                ready(command.id, command.failed)
+            else:
+                handlers[type(command)](command)
 
     # -- sending -------------------------------------------------------------------------------
     def send(self, connection: Connection, message: object) -> None:
