@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
@@ -58,6 +59,8 @@ def test_a_cluster_says_what_auto_has_found(shown_engine: Any) -> None:
     assert "Ray cluster at 10.0.0.7:6379 (auto); running" in text
     assert "2 CPU slots" in text
     assert "shared memory" not in text
+    shown_engine.picture = replace(shown_engine.picture, total={})
+    assert "slots" not in card(), "the cluster has not answered yet"
 
 
 def test_what_runs_counts_more_than_what_is_set(shown_engine: Any) -> None:

@@ -171,7 +171,7 @@ def rows(notebook: Notebook) -> list[tuple[str, str]]:
         ("version", f"{version()}, Python {python}"),
         ("engine", f"{where}; {state}"),
     ]
-    if engine is not None or not address:  # how large a cluster is, it says itself
+    if not address or (engine is not None and cpus):  # how large a cluster is, it says itself, a moment after its start
         shown.append(("workers", _workers(cpus, settings)))
     if engine is not None and picture.nodes:
         alive = [row for row in picture.nodes if row.alive]
