@@ -109,7 +109,7 @@ def an_interrupt_or_a_timeout_between_a_lock_and_its_wait_ends_the_task_as_such(
 
 
 @check
-def a_timeout_ends_calls_and_streams_of_async_actors_and_no_error_of_their_code_is_taken_for_one() -> None:
+def a_timeout_ends_calls_and_streams_of_concurrent_actors_and_no_error_of_their_code_is_taken_for_one() -> None:
     class Waits:
         async def one(self) -> None:
             await asyncio.sleep(10 * WAIT)
@@ -147,6 +147,16 @@ def a_timeout_ends_calls_and_streams_of_async_actors_and_no_error_of_their_code_
     error = raised(lambda: raynb.get(waits.its_own.options(timeout=WAIT).remote(), timeout=WAIT))
     assert isinstance(error, asyncio.TimeoutError), repr(error)
     assert not isinstance(error, late), repr(error)
+
+    class Threads:
+        def sleeps(self, seconds: float) -> float:
+            time.sleep(seconds)
+            return seconds
+
+    threads = raynb.remote(num_cpus=0, max_concurrency=2)(Threads).remote()
+    error = raised(lambda: raynb.get(threads.sleeps.options(timeout=0.1).remote(0.3), timeout=WAIT))
+    assert type(error) is late, repr(error)
+    assert raynb.get(threads.sleeps.options(timeout=WAIT).remote(0.01), timeout=WAIT) == 0.01
     stream = waits.in_time.options(num_returns="streaming", timeout=WAIT).remote()
     assert [raynb.get(ref, timeout=WAIT) for ref in stream] == [1, 2]
 

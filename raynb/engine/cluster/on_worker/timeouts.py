@@ -8,6 +8,7 @@ import math
 import signal
 import sys
 import threading
+import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Any
 
@@ -22,10 +23,19 @@ _UNLIMITED = contextlib.nullcontext()
 
 
 def limited(seconds: float | None) -> contextlib.AbstractContextManager[None]:
-    """Raises `TaskTimeoutError` in the block after so many seconds (only in a main thread)."""
-    if not seconds or threading.current_thread() is not threading.main_thread():
+    """Raises `TaskTimeoutError` in the block after so many seconds; outside the main thread, at the block's end."""
+    if not seconds:
         return _UNLIMITED
-    return _alarmed(seconds)
+    return _alarmed(seconds) if threading.current_thread() is threading.main_thread() else _judged(seconds)
+
+
+@contextlib.contextmanager
+def _judged(seconds: float) -> Iterator[None]:
+    """Interrupts nothing: no signal reaches another thread than the main one."""
+    end = time.monotonic() + seconds
+    yield
+    if time.monotonic() > end:
+        raise TimedOut(_words(seconds))
 
 
 @contextlib.contextmanager
