@@ -21,11 +21,15 @@ sys.path.insert(0, str(HERE))
 
 from test_parity import ROOT, ray_python  # noqa: E402
 
-#: The most telling checks, for a look of a few minutes: RAYNB_CLUSTER_BED=short; all of them take ten minutes and more.
+#: The most telling checks, for a look of a few minutes: RAYNB_CLUSTER_BED=short. A driver is killed, two are there at
+#: once, a node is killed with the hub on it and a task running, one without it while arrays are fetched, and the head.
+#: All checks take ten minutes and more.
 SHORT = (
     "what_belongs_to_a_driver_that_is_killed_ends_and_what_is_detached_stays",
     "two_drivers_at_once_do_not_meet",
     "a_node_that_dies_takes_what_is_on_it_and_nothing_else",
+    "arrays_of_a_node_that_dies_while_they_are_fetched_are_made_again",
+    "a_driver_ends_when_the_head_does",
 )
 WHOLE = os.environ.get("RAYNB_CLUSTER_BED") != "short"
 ALL = [
