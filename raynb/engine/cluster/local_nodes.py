@@ -146,7 +146,10 @@ class _Program:
         if node.get("resources"):
             command.append(f"--resources={json.dumps(node['resources'])}")
         if node.get("labels"):
-            command.append("--labels=" + ",".join(f"{key}={value}" for key, value in node["labels"].items()))
+            labels = ",".join(f"{key}={value}" for key, value in node["labels"].items())
+            if not _has_option("--labels-file"):  # an older Ray, which takes JSON
+                labels = json.dumps(node["labels"])
+            command.append(f"--labels={labels}")
         log = Path(self.folder, f"raynb-node-{len(self.nodes)}.log")
         with log.open("wb") as sink:
             process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=sink, stderr=subprocess.STDOUT,
