@@ -275,6 +275,7 @@ def a_failure_of_several_returns_is_told_once_and_when_the_last_of_them_goes() -
     assert printed(173, "stderr") == "", "somebody can still ask"
     refs.clear()
     engine().drain_log()
+    until(lambda: printed(173, "stderr"), "the word of it")  # another thread may be at it
     assert printed(173, "stderr").count("nobody has asked for its result: ValueError: of several") == 1
 
 
