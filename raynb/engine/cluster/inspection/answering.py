@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 QUESTION_SECONDS = 10.0
 #: Seconds for which a worker listens because it keeps frames.
 KEEPS_SECONDS = 900.0
+NO_QUESTION = b""  # ends the wait for one
 #: Times in a row that the hub is asked in vain.
 ATTEMPTS = 3
 
@@ -75,7 +76,7 @@ class ClusterDesk(Desk):
         self._reporter = reporter
         self._owner_now, self._busy = owner_now, busy
         self._lock = threading.Lock()
-        self._listens = False
+        self._listens = self._over = False
         self._keeps_until = 0.0
 
     def answer(self, request: int, ok: bool, result: object) -> None:
@@ -148,23 +149,35 @@ class ClusterDesk(Desk):
     def listen(self) -> None:
         """Hears questions from now on, as long as there is a reason to."""
         with self._lock:
-            if not self._listens:
+            if not self._listens and not self._over:
                 threading.Thread(target=self._serve, name="raynb-ear", daemon=True).start()
                 self._listens = True
+
+    def hush(self) -> None:
+        """Hears nothing from now on: Ray ends no process in order before the hub has answered its open question."""
+        with self._lock:
+            self._over = True
+            if self._listens:
+                hub.guarded("closing the open question", self._close_question)
+
+    def _close_question(self) -> None:
+        rays.call(self._hub(), "ask", [self._reporter.name, NO_QUESTION])
+
+    def _hub(self) -> Any:
+        return rays.get_actor(hub.name_of(self._nonce), namespace=hub.NAMESPACE)
 
     def _goes_on(self) -> bool:
         """Returns whether there is a reason to listen; else nobody listens any more."""
         with self._lock:
-            self._listens = self._busy() or time.monotonic() < self._keeps_until
+            self._listens = not self._over and (self._busy() or time.monotonic() < self._keeps_until)
             return self._listens
 
     def _serve(self) -> None:
         failed = 0
         while self._goes_on():
             try:
-                actor = rays.get_actor(hub.name_of(self._nonce), namespace=hub.NAMESPACE)
                 # `get` would give this worker's CPU back meanwhile.
-                asked = rays.call(actor, "listen", [self._reporter.name, QUESTION_SECONDS])
+                asked = rays.call(self._hub(), "listen", [self._reporter.name, QUESTION_SECONDS])
                 heard = asked.future().result(3 * QUESTION_SECONDS)
                 failed = 0
             except Exception as error:  # the hub is lost, or the driver is gone
@@ -174,7 +187,7 @@ class ClusterDesk(Desk):
                     break
                 time.sleep(0.5)
                 continue
-            for question in heard:
+            for question in filter(None, heard):
                 hub.guarded("answering a question about tasks", self._answer, question)
         else:
             return  # it says by itself that nobody listens any more, before another thread of this kind may begin

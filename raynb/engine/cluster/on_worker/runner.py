@@ -124,6 +124,7 @@ class ClusterTask:
                 self.now.reporter.flush()  # Ray says what becomes of the task, and may try it again
             elif isinstance(raised, ending.PASS):
                 self._end(FAILED, type(raised).__name__, str(raised))
+                self.engine.desk.hush()
                 if isinstance(raised, SystemExit):
                     self.now.reporter.flush()
                     if self.now.actor is not None and self.now.actor.is_async:
@@ -166,7 +167,8 @@ class ClusterTask:
             self._end(FAILED, *described)
             return Failure(late, described, [], self.now.reporter.mark(self.now))
         task_id = ""
-        if slot.failures_kept and raised.__traceback__ is not None:
+        unmade = bool(the_host) and getattr(the_host[0](), "instance", None) is None  # no frames: its process ends
+        if slot.failures_kept and raised.__traceback__ is not None and not unmade:
             number = abs(self.call.task)  # of a call that went out without its number it is negative
             task_id = ids.to_hex(number, self.call.nonce, ids.TASK_HEX)
             self.engine.desk.keep(number, self.call.scope, raised, slot.failures_kept)
@@ -314,6 +316,7 @@ class Host:
             bridge.keep(f"init:{actor}", pickle.dumps(failure.value))
             reporter.add(("actor", spec.actor_id, "DEAD", os.getpid(), failure.described[1]))
             reporter.flush()
+            engine.desk.hush()
             raise
 
     def __ray_shutdown__(self) -> None:
