@@ -112,8 +112,8 @@ class OpenRequests:
             if not self._drop(number):  # it was answered, and nobody will look at that
                 self.worker.borrowed.returned(waiting.answer.lent)
             raise
-        if waiting.answer is None:
-            self._drop(number)
+        if waiting.answer is None and self._drop(number):
+            return None  # an answer that comes in this moment is given back by who receives it
         return waiting.answer
 
     def _hand_back(self, make: Callable[[tuple[int, ...]], Any], here: bool) -> None:
