@@ -12,7 +12,7 @@ import pytest
 import raynb
 from raynb.engine.local.objects import spilling
 from raynb.exceptions import ObjectStoreFullError, OutOfDiskError
-from raynb.store.disk import Files
+from raynb.store.disk import Files, GuestDiskTier
 
 MB = 1 << 20
 
@@ -78,6 +78,26 @@ def test_a_task_is_told_the_same(engine: Any) -> None:
     assert isinstance(caught.value, OutOfDiskError)
     assert "held by" in str(caught.value)
     assert "actor Keeper (pid" in str(caught.value)
+
+
+@pytest.mark.raynb(num_cpus=1, object_store_memory=16 * MB)
+def test_a_destructor_that_puts_while_objects_are_spilled_exchanges_no_values(
+    raynb_runtime: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made: list[Any] = []
+    write = GuestDiskTier.write
+
+    def collected(self: GuestDiskTier, *given: Any) -> Any:
+        if not made:  # as if the collector ran here, and called a destructor
+            made.append(None)
+            made.append(raynb.put(np.full(MB // 4, 777.0)))
+        return write(self, *given)
+
+    monkeypatch.setattr(GuestDiskTier, "write", collected)
+    refs = [raynb.put(np.full(MB // 4, float(number))) for number in range(12)]
+    assert made
+    assert [set(raynb.get(ref).tolist()) for ref in refs] == [{float(number)} for number in range(12)]
+    assert set(raynb.get(made[1]).tolist()) == {777.0}
 
 
 def test_names() -> None:

@@ -74,6 +74,7 @@ class Spilling:
         self._asked: queue.SimpleQueue[Any] = queue.SimpleQueue()
         self._thread: threading.Thread | None = None
         self._making = threading.RLock()  # what the collector runs meanwhile may put something, too
+        self._moving = False  # a thread that has it moves what it has chosen
         self._collected = 0.0
 
     def put(self, packed: Packed) -> ObjectRef[object]:
@@ -137,21 +138,32 @@ class Spilling:
     def make(self, size: int) -> bool:
         """Spills objects until ``size`` bytes are free; returns whether that worked."""
         with self._making:
+            if self._moving:
+                # A destructor, in the middle of it: to move the same objects, and to write where they were, would
+                # give them its value. So that goes to a file.
+                return False
+            try:
+                self._moving = True
+                self._move_out(size)
+            finally:
+                self._moving = False
+        return self._wait_for_room(size)
+
+    def _move_out(self, size: int) -> None:
+        with self._loop.lock:
+            self._loop.drain_logs(time.monotonic())
+        self._loop.run_callbacks()  # what was just dropped may be enough
+        with self._loop.lock:
+            chosen, lacking = self._choose(size)
+            if lacking > 0:
+                self._let_go()
+        if lacking > 0 and self._collect():
             with self._loop.lock:
                 self._loop.drain_logs(time.monotonic())
-            self._loop.run_callbacks()  # what was just dropped may be enough
-            with self._loop.lock:
                 chosen, lacking = self._choose(size)
-                if lacking > 0:
-                    self._let_go()
-            if lacking > 0 and self._collect():
-                with self._loop.lock:
-                    self._loop.drain_logs(time.monotonic())
-                    chosen, lacking = self._choose(size)
-            self._loop.flush()
-            for identity, value in chosen:
-                self._spill(identity, value)
-        return self._wait_for_room(size)
+        self._loop.flush()
+        for identity, value in chosen:
+            self._spill(identity, value)
 
     def _choose(self, size: int) -> tuple[list[tuple[int, Any]], int]:
         """Returns (objects to spill, bytes still missing after that). Under the lock."""
