@@ -55,6 +55,25 @@ class Pickled(Private):
         return self._packed
 
 
+class Repeated(Private):
+    """A value on its way to a reader that makes several of it, each of its own: what is read is a `Copies`."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        _, given = super().__reduce__()
+        return Copies, given
+
+
+class Copies:
+    """The pickle of a value, in the store; makes the value as often as it is needed."""
+
+    def __init__(self, data: Any, *buffers: Any) -> None:
+        self._given = (data, *buffers)
+
+    def another(self) -> Any:
+        """Returns the value, shared with nobody."""
+        return _own(*self._given)
+
+
 def _bytes_of(buffer: Any) -> Any:
     return buffer if isinstance(buffer, (memoryview, pickle.PickleBuffer)) else bytes(buffer)
 

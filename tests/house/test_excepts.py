@@ -29,7 +29,6 @@ SILENT = {
     "raynb/serde/errors.py": (3, "an error that cannot be made again has another form"),
     "raynb/serde/kinds.py": (1, "a type that cannot be told has no name"),
     "raynb/serde/pickling.py": (1, "the answer is whether it can be pickled"),
-    "raynb/util/joblib/backend.py": (1, "it is raised where the batch is pickled once more, with the call"),
     "raynb/worker/actor_host.py": (1, "an actor whose `__repr__` raises has its class's name"),
 }
 

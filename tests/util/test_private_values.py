@@ -39,6 +39,40 @@ def test_values_of_drop_ins_are_writable_and_shared_with_nobody(raynb_runtime: A
         assert not raynb.get(raynb.put(array)).flags.writeable
 
 
+def _add(array: Any) -> float:
+    array += 1
+    return float(array[0])
+
+
+def _grow(values: list[int]) -> int:
+    values.append(1)
+    return len(values)
+
+
+def test_large_arguments_of_a_joblib_batch_are_shared_with_nobody(raynb_runtime: Any) -> None:
+    joblib = pytest.importorskip("joblib")
+    from raynb.util.joblib import register_ray
+
+    register_ray()
+    array, many, ref = np.zeros(300_000), list(range(50_000)), raynb.put([0])
+
+    def ran(function: Any, value: Any) -> list[Any]:
+        run = joblib.Parallel(n_jobs=2, batch_size=4, backend="ray")
+        return list(run(joblib.delayed(function)(value) for _ in range(8)))
+
+    assert ran(_add, array) == [1.0] * 8
+    assert ran(_grow, many) == [50_001] * 8
+    assert ran(_grow, ref) == [2] * 8
+    assert ran(len, "text" * 50_000) == [200_000] * 8
+    same = joblib.Parallel(n_jobs=2, batch_size=2, backend="ray")
+    assert same(joblib.delayed(_is_same)(array, other=array) for _ in range(4)) == [True] * 4
+    assert not array.any()
+
+
+def _is_same(one: Any, other: Any) -> bool:
+    return one is other
+
+
 def test_scikit_learn_runs_on_the_backend(raynb_runtime: Any) -> None:
     cluster = pytest.importorskip("sklearn.cluster")
     from sklearn import linear_model

@@ -12,6 +12,7 @@ import inspect
 import multiprocessing
 import threading
 import warnings
+from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
@@ -19,9 +20,10 @@ from joblib import Parallel
 from joblib._parallel_backends import AutoBatchingMixin, ParallelBackendBase
 
 from raynb import api as ray
+from raynb.base.process import shelter
 from raynb.base.ref import is_ref
 from raynb.base.sizes import own_count, size_of
-from raynb.util._private import Pickled, private
+from raynb.util._private import Copies, Pickled, Repeated, private
 from raynb.util.executor import Setup, as_broken_pool
 
 #: Arguments from this size on (bytes) are shared through the store.
@@ -36,14 +38,26 @@ class _Place(int):
     """The number of the ref that stands there, among those of the batch."""
 
 
+class _Lent(_Place):
+    """The same of a ref that is the user's."""
+
+
 #: Values of these classes are sent as they are, and are small.
-PLAIN = frozenset((int, float, bool, complex, type(None), _Place))
+PLAIN = frozenset((int, float, bool, complex, type(None), _Place, _Lent))
+#: Values of these nobody changes: all may have the same one.
+FIXED = frozenset((str, bytes))
 
 
-def _place(ref: object, refs: list[object]) -> _Place:
+def _number(ref: object, refs: list[object]) -> int:
     if ref not in refs:
         refs.append(ref)
-    return _Place(refs.index(ref))
+    return refs.index(ref)
+
+
+def _places(item: _Item) -> set[_Place]:
+    """Returns those among an item's arguments."""
+    _, args, kwargs = item
+    return {value for value in (*args, *kwargs.values()) if isinstance(value, _Place)}
 
 
 class _Shared:
@@ -144,10 +158,12 @@ class RaynbBackend(AutoBatchingMixin, ParallelBackendBase):  # type: ignore[misc
         """Starts a batch; joblib's ``callback`` gets its finished future."""
         used: dict[int, _Shared] = {}
         refs: list[object] = []
-        sent = self._sent(func.items, used, refs)
+        sent, items = self._sent(func.items, used, refs)
+        several = Counter(place for item in items for place in _places(item) if type(place) is _Lent)
+        lent = {place: refs[place] for place, users in several.items() if users > 1}
         # What joblib wants a Parallel inside the batch to use: threads, or nothing parallel from the second level on.
         # Refs are arguments of their own, which a worker has when the batch starts: getting one inside would be a wait.
-        ref = self._run.remote(sent, func._backend, func._n_jobs, self._setup, *refs)
+        ref = self._run.remote(sent, func._backend, func._n_jobs, self._setup, lent, *refs)
         run = getattr(callback, "parallel", self.parallel)
         self._refs[ref] = run
         future = ref.future()
@@ -163,8 +179,10 @@ class RaynbBackend(AutoBatchingMixin, ParallelBackendBase):  # type: ignore[misc
 
     apply_async = submit
 
-    def _sent(self, items: list[_Item], used: dict[int, _Shared], refs: list[object]) -> object:
-        """Returns what travels in the place of a batch's items, all of them in one pickle; see `_share`.
+    def _sent(
+        self, items: list[_Item], used: dict[int, _Shared], refs: list[object]
+    ) -> tuple[object, list[_Item]]:
+        """Returns what travels in the place of a batch's items, all of them in one pickle, and these; see `_share`.
 
         To look through an estimator, a scorer and twenty other arguments for what is large takes longer than to pickle
         them. So only if the pickle is large they are looked through, and pickled again without what is shared.
@@ -172,13 +190,15 @@ class RaynbBackend(AutoBatchingMixin, ParallelBackendBase):  # type: ignore[misc
         items = self._replaced(items, used, refs, own_count)
         try:
             pickled = Pickled(items)
-        except Exception:
-            return private(items)  # whose error, where it is pickled with the call, names the culprit
+        except Exception as error:
+            if shelter.was_sent(error):  # what a signal handler raises is the caller's
+                raise
+            return private(items), items  # whose error, where it is pickled with the call, names the culprit
         if pickled.size < SHARED_MIN_BYTES:
-            return pickled
+            return pickled, items
         before = len(used)
         items = self._replaced(items, used, refs, size_of)
-        return private(items) if len(used) > before else pickled
+        return (private(items) if len(used) > before else pickled), items
 
     def _replaced(
         self, items: list[_Item], used: dict[int, _Shared], refs: list[object], size: _Size
@@ -206,7 +226,7 @@ class RaynbBackend(AutoBatchingMixin, ParallelBackendBase):  # type: ignore[misc
         if type(value) in PLAIN:
             return value
         if is_ref(value):
-            return _place(value, refs)
+            return _Lent(_number(value, refs))
         key = id(value)
         if key not in used:
             with self._lock:
@@ -216,11 +236,11 @@ class RaynbBackend(AutoBatchingMixin, ParallelBackendBase):  # type: ignore[misc
             if shared is None:
                 if (size(value) or 0) < SHARED_MIN_BYTES:
                     return value
-                shared = _Shared(value, ray.put(private(value)))
+                shared = _Shared(value, ray.put(value if type(value) in FIXED else Repeated(value)))
                 with self._lock:
                     self._shared[key] = shared
             used[key] = shared
-        return _place(used[key].ref, refs)
+        return _Place(_number(used[key].ref, refs))
 
     def _ended(self, ref: ray.ObjectRef[object], used: dict[int, _Shared]) -> None:
         """Drops what no unfinished batch uses: where each item has large arguments of its own, all would stay else."""
@@ -289,6 +309,7 @@ def _run_batch(
     inner: object,
     inner_jobs: int | None,
     setup: Setup | None,
+    lent: dict[int, Any],
     *shared: object,
 ) -> object:
     """Runs a batch on a worker, where code that names the backend finds it too."""
@@ -299,11 +320,41 @@ def _run_batch(
     register_ray()
     if setup is not None:
         setup.run()
+    given = _Given(shared, lent)
     with parallel_config(inner, n_jobs=inner_jobs):
-        return private([
-            func(
-                *[shared[value] if type(value) is _Place else value for value in args],
-                **{name: shared[value] if type(value) is _Place else value for name, value in kwargs.items()},
-            )
-            for func, args, kwargs in items
-        ])
+        results = []
+        for item in items:
+            func, args, kwargs = given.filled(item)
+            results.append(func(*args, **kwargs))
+            del args, kwargs  # a large argument ends before the next one is made
+        return private(results)
+
+
+class _Given:
+    """What a batch's places stand for: each item gets a value of its own, whatever another one does to its."""
+
+    def __init__(self, shared: tuple[object, ...], lent: dict[int, Any]) -> None:
+        self._shared = shared
+        self._lent = lent  # number of a user's ref that several items have → it
+        self._taken: set[_Place] = set()
+
+    def filled(self, item: _Item) -> _Item:
+        """Returns an item with values in its places."""
+        func, args, kwargs = item
+        values = {place: self._value(place) for place in _places(item)}
+        if not values:
+            return item
+        return (
+            func,
+            tuple(values[value] if isinstance(value, _Place) else value for value in args),
+            {key: values[value] if isinstance(value, _Place) else value for key, value in kwargs.items()},
+        )
+
+    def _value(self, place: _Place) -> object:
+        value = self._shared[place]
+        if isinstance(value, Copies):
+            return value.another()
+        if place in self._taken and place in self._lent:
+            return ray.get(self._lent[place])
+        self._taken.add(place)
+        return value
