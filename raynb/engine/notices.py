@@ -12,6 +12,8 @@ from raynb.base.process import trace
 
 #: The most characters of a sentence about a death.
 DEATH_CHARS = 400
+#: The characters of a notice in which a retry is looked for: the search takes the square of them.
+RETRIED_CHARS = 4_000
 _DIED = re.compile(
     r"worker died or was killed .*Node ID: (?P<node>\w+).*Worker PID: (?P<pid>\d+).*Worker exit detail: (?P<why>.*)",
     re.DOTALL,
@@ -35,7 +37,7 @@ def worker_death(notice: str) -> tuple[int, str, str] | None:
 
 def retried(notice: str) -> tuple[str, str] | None:
     """Returns (name of the task, how often at most, in words) of a notice of Ray's that a task is tried again."""
-    found = _RETRIED.search(notice)
+    found = _RETRIED.search(notice[:RETRIED_CHARS])
     if found is None:
         return None
     left = found["left"]
