@@ -75,7 +75,9 @@ def test_a12_workers_that_crash_while_they_start(ray: Any, counter: Counter, act
 #: such limit, so it becomes nobody first, who may still read everything.
 FEW_PROCESSES = """
 import ctypes, os, resource, struct
-def few(more, user):  # a user of its own for each test, since the limit counts all that a user has
+def few(more):
+    # A user of its own for each process of a test, since the limit counts all that a user has, other test runs' too.
+    user = 20_000 + os.getpid() % 40_000
     if os.getuid() == 0:
         libc = ctypes.CDLL(None)
         libc.prctl(8, 1, 0, 0, 0)  # PR_SET_KEEPCAPS
@@ -105,7 +107,7 @@ def test_e45_no_more_processes_is_a_clear_error(tmp_path: Path) -> None:
         FEW_PROCESSES
         + """
 from raynb.exceptions import RayError
-few(16, 61231)
+few(16)
 ray.init(num_cpus=2)
 @ray.remote(num_cpus=0)
 class A:
@@ -140,7 +142,7 @@ def test_e45_not_even_the_first_one(tmp_path: Path) -> None:
     out = run(
         FEW_PROCESSES
         + """
-few(0, 61232)
+few(0)
 from raynb.exceptions import RayError
 try:
     ray.init(num_cpus=2)
@@ -158,7 +160,7 @@ def test_e45_tasks_go_on_with_the_workers_that_there_are(tmp_path: Path) -> None
     out = run(
         FEW_PROCESSES
         + """
-few(10, 61233)
+few(10)
 ray.init(num_cpus=8)
 said = []
 ray.runtime().engine.on_output.append(lambda output: said.append(output.text))
