@@ -11,6 +11,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+from raynb.base.interrupts import Critical
 from raynb.exceptions import AsyncioActorExit
 from raynb.wire import messages as w
 from raynb.wire.channel import Closed
@@ -41,7 +42,7 @@ class Threads:
         self._host = host
         self._name = f"raynb-{name or 'actor'}"
         self._most = min(count, MAX_THREADS)
-        self._lock = threading.Lock()
+        self._lock = Critical()  # whose holder would wait for a thread that needs it, if a destructor could wait inside
         self._calls: deque[Call] = deque()
         self._parked: list[threading.Lock] = []  # a thread waits at each
         self._started = 0
@@ -97,6 +98,14 @@ class Threads:
                     raise
 
     def _serve(self) -> None:
+        try:
+            self._run_calls()
+        except Closed:
+            return  # the driver is gone, and this process will be
+        except BaseException as error:  # none of a call's, which has been caught
+            self._host.broken(error)
+
+    def _run_calls(self) -> None:
         gate = threading.Lock()
         gate.acquire()
         woken = True
@@ -123,12 +132,7 @@ class Threads:
                 continue
             if self._calls and (self._stuck or not brief or not self._next_is_brief()):
                 self._wake()
-            try:
-                contextvars.Context().run(self._host.run_in_thread, *call)
-            except Closed:
-                return  # the driver is gone, and this process will be
-            except BaseException as error:  # none of the call's, which has been caught
-                self._host.broken(error)
+            contextvars.Context().run(self._host.run_in_thread, *call)
             del call
 
     def _next_is_brief(self) -> bool:

@@ -36,6 +36,9 @@ SPIN_SECONDS = 0.0001 if (os.cpu_count() or 1) > 1 else 0.0
 FLUSH_SECONDS = 0.0005  # results of short tasks wait this long for company
 MAX_WAIT_MS = 86_400_000.0  # poll takes no more than 24 days
 
+#: Messages of the control channel that are handled as they are received, in their order.
+_IN_ORDER = (w.Allow, w.Arena, w.Forget, w.Free)
+
 
 class Sender:
     """Sends what is queued for the data channel.
@@ -164,16 +167,16 @@ class Link:
         self.sender = sender = Sender(data, unsent, self._leave)
         self.flush, self.record_unsent, self.send_fd = sender.flush, sender.record_unsent, sender.send_fd
         self.outbox = sender.outbox
-        self._read = Critical()
+        self._read, self._control = Critical(), Critical()
+        self._told: deque[Any] = deque()  # messages of the control channel that are not handled yet
+        self._control_ident = 0
         self._poll_data = select.poll()
         self._poll_data.register(data.fd, select.POLLIN)
         self._main_read, self._main_write = os.pipe()
-        os.set_blocking(self._main_read, False)
-        os.set_blocking(self._main_write, False)
         self._poll_data.register(self._main_read, select.POLLIN)
         self._wake_read, self._wake_write = os.pipe()
-        os.set_blocking(self._wake_read, False)
-        os.set_blocking(self._wake_write, False)
+        for fd in (self._main_read, self._main_write, self._wake_read, self._wake_write):
+            os.set_blocking(fd, False)
         self._poll = select.poll()
         self._poll.register(control.fd, select.POLLIN)
         self._poll.register(self._wake_read, select.POLLIN)
@@ -211,7 +214,8 @@ class Link:
     def answer(self) -> None:
         """Answers the hang watch in the control thread: the worker is there, and has sent so many frames."""
         self.flush()
-        self.control.send([w.Withdrawn((), self.data.out)])
+        with self._control:
+            self.control.send([w.Withdrawn((), self.data.out)])
 
     # -- the data channel ----------------------------------------------------------------------
     def spin(self) -> list[tuple[int, int]]:
@@ -326,7 +330,8 @@ class Link:
         """Closes the channels in a forked child: they belong to its parent."""
         self.sender.after_fork_in_child()
         self.outbox = self.sender.outbox
-        self._read = Critical()
+        self._read, self._control = Critical(), Critical()
+        self._control_ident = 0
         self.closing = True
         for channel in (self.data, self.control):
             channel.sock.close()
@@ -353,50 +358,47 @@ class Link:
         if worker.borrowed.held and state.main_running is None and not worker.executor.busy():
             gc.collect()
 
+    def attend_here(self, seconds: float | None) -> bool:
+        """In the control thread, where the collector has called a destructor that waits, does the thread's work for a
+        moment: what is awaited comes on its channel, or lies in the outbox. Elsewhere returns False."""
+        if threading.get_ident() != self._control_ident:
+            return False
+        self._guarded(lambda: self._attend_inside(seconds))
+        return True
+
+    def _attend_inside(self, seconds: float | None) -> None:
+        if not self._told:  # else what it waits for may have been received already
+            poll = select.poll()
+            poll.register(self.control.fd, select.POLLIN)
+            poll.poll(ACTIVE_MS if seconds is None else min(seconds * 1000, ACTIVE_MS))
+        self._listen()
+        self.worker.tick()
+        self.flush()
+
+    def _listen(self) -> None:
+        """Receives and handles what has come on the control channel; also inside of itself, in the control thread."""
+        with self._control:  # no destructor may receive in the middle of it
+            for message in self.control.receive():
+                if type(message) in _IN_ORDER:
+                    self.worker.on_control(message)
+                else:
+                    self._told.append(message)
+        while True:
+            try:
+                message = self._told.popleft()
+            except IndexError:
+                return
+            self.worker.on_control(message)
+
     def _serve(self) -> None:
-        quiet = 0
-        collected = False
+        self._control_ident = threading.get_ident()
         dumps.offer()
+        self._guarded(self._attend)
+
+    def _guarded(self, attend: Callable[[], None]) -> None:
+        """Ends the process if the driver is gone, or if this fails: a destructor would lose the exception."""
         try:
-            while not self.closing:
-                # asleep is set before the last look at the outbox, and `nudge` looks at it after
-                # queueing, so nothing can lie there unseen
-                self.asleep = quiet > 25
-                pending = bool(self.outbox) or self.worker.has_unsent_releases()
-                if pending:
-                    self.asleep = collected = False
-                    quiet = 0
-                if self.asleep and not collected:
-                    collected = True
-                    self._collect()
-                    continue
-                wait: int | None = UNSENT_MS if self.outbox else ACTIVE_MS
-                if self.worker.signals.pending:
-                    self.asleep = False
-                    wait = HELD_MS
-                if self.asleep:
-                    wait = COOLING_MS if self.worker.store.cool_down(time.monotonic()) else None
-                ready = self._poll.poll(wait)
-                self.asleep = False
-                quiet += 1
-                for fd, _ in ready:
-                    if fd == self.control.fd:
-                        for message in self.control.receive():
-                            self.worker.on_control(message)
-                    elif fd == self._wake_read:
-                        os.read(self._wake_read, 4096)
-                        quiet = 0
-                        collected = False
-                    else:
-                        reader = self._pipes.get(fd)
-                        if reader is not None:  # else another thread has just closed it
-                            reader()
-                        quiet = 0
-                self.worker.tick()
-                if self.worker.signals.pending:
-                    self.worker.signals.again()
-                if self.outbox and time.monotonic() - self.sender.last_flush > FLUSH_SECONDS:
-                    self.flush()
+            attend()
         except (Closed, OSError):
             # The driver is gone. The supervisor will kill us; don't wait for it.
             os._exit(0)
@@ -404,3 +406,43 @@ class Link:
             self._leave(f"it could not understand the driver: {error}")
         except BaseException as error:  # a message that makes no sense, or no memory
             self.broken(error)
+
+    def _attend(self) -> None:
+        quiet, collected = 0, False
+        while not self.closing:
+            # asleep is set before the last look at the outbox, and `nudge` looks at it after
+            # queueing, so nothing can lie there unseen
+            self.asleep = quiet > 25
+            pending = bool(self.outbox) or self.worker.has_unsent_releases()
+            if pending:
+                self.asleep = collected = False
+                quiet = 0
+            if self.asleep and not collected:
+                collected = True
+                self._collect()
+                continue
+            wait: int | None = UNSENT_MS if self.outbox else ACTIVE_MS
+            if self.worker.signals.pending:
+                self.asleep = False
+                wait = HELD_MS
+            if self.asleep:
+                wait = COOLING_MS if self.worker.store.cool_down(time.monotonic()) else None
+            ready = self._poll.poll(wait)
+            self.asleep = False
+            quiet += 1
+            for fd, _ in ready:
+                if fd == self.control.fd:
+                    self._listen()
+                elif fd == self._wake_read:
+                    os.read(self._wake_read, 4096)
+                    quiet, collected = 0, False
+                else:
+                    reader = self._pipes.get(fd)
+                    if reader is not None:  # else another thread has just closed it
+                        reader()
+                    quiet = 0
+            self.worker.tick()
+            if self.worker.signals.pending:
+                self.worker.signals.again()
+            if self.outbox and time.monotonic() - self.sender.last_flush > FLUSH_SECONDS:
+                self.flush()

@@ -32,6 +32,7 @@ from raynb.worker.output import Capture
 from raynb.worker.signals import Signals
 
 RELIEF_SECONDS = 0.002  # while calls of an actor wait for a thread, it is seen to this often
+HEED_LOOK_SECONDS = 0.0005
 HEED_MAX_SECONDS = 5.0  # seconds that the start of a task waits for an interrupt on its way
 
 
@@ -60,7 +61,6 @@ class WorkerProcess:
         self.borrowed = BorrowedRefs()
         self.board = Board.attach(board)
         self.heeded = 0  # interrupts that were carried out
-        self._heard = threading.Condition()
         self.store = Store(
             number, settings["store_limit"], Ledger.attach(ledger),
             GuestDiskTier(settings["spill_home"], number) if settings["spill_home"] else None,
@@ -126,9 +126,7 @@ class WorkerProcess:
             self.engine.requests.replied(message)
         elif kind is w.Interrupt:
             self.interrupt(message.task)
-            with self._heard:
-                self.heeded += 1
-                self._heard.notify_all()
+            self.heeded += 1
         elif kind is w.Withdraw:
             self.link.catch_up(message.frames)
             self.link.read_beside()
@@ -195,7 +193,7 @@ class WorkerProcess:
             if self.actor is not None:
                 return  # a running call of a sync actor runs on; it can ask is_canceled()
             if current.event is not None:
-                current.event.set()  # it may wait for the reader of its stream
+                current.event.open()  # it may wait for the reader of its stream
             self.signals.cancel(task)
         elif not self.executor.knows(task):
             self.cancelled_ahead.add(task)
@@ -206,9 +204,12 @@ class WorkerProcess:
         """Applies interrupts that the driver has sent by now, before a task begins."""
         sent = self.board.interrupts(self.row)
         if self.heeded < sent:
-            with self._heard:  # they are on their way
-                if not self._heard.wait_for(lambda: self.heeded >= sent, HEED_MAX_SECONDS):
-                    self.heeded = sent  # one that never comes must not hold up every task
+            # They are on their way. No lock: a destructor that waits in here must not stop the thread that hears them.
+            patience = time.monotonic() + HEED_MAX_SECONDS
+            while self.heeded < sent and time.monotonic() < patience:
+                time.sleep(HEED_LOOK_SECONDS)
+            if self.heeded < sent:
+                self.heeded = sent  # one that never comes must not hold up every task
         if running.task in self.cancelled_ahead:
             self.cancelled_ahead.discard(running.task)
             running.interrupted = True

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from types import GeneratorType
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +12,7 @@ from raynb.serde import errors, pickling, values
 from raynb.serde.results import pack_result
 from raynb.wire import messages as w
 from raynb.worker import user_code
-from raynb.worker.state import RunningTask
+from raynb.worker.state import RunningTask, Turnstile
 
 if TYPE_CHECKING:
     from raynb.worker.main import WorkerProcess
@@ -52,12 +51,12 @@ class Returns:
         if running is not None:
             running.consumed = consumed
             if running.event is not None:
-                running.event.set()
+                running.event.open()
 
     @user_code.calls_user_code
     def _generator(self, running: RunningTask, result: Any, dynamic: bool) -> tuple[Stored, ...]:
         if running.options.backpressure > 0:
-            running.event = threading.Event()
+            running.event = Turnstile()
             self.streams[running.task] = running
         iterator = returns.items_of(result, running.name, "dynamic" if dynamic else "streaming")
         if dynamic:
@@ -89,7 +88,7 @@ class Returns:
                 raise KeyboardInterrupt
             while limit > 0 and sent - running.consumed >= limit:
                 link.flush()
-                running.event.clear()
+                running.event.wait(0)
                 if sent - running.consumed >= limit:
                     running.event.wait(0.5)
                 worker.signals.checkpoint()

@@ -368,3 +368,43 @@ def test_destructors_that_the_collector_calls_anywhere_in_a_task_may_call_anythi
         return ended[0]
 
     assert ray.get(collects.remote(), timeout=60)
+
+
+@pytest.mark.parametrize("call", ["get", "wait"])
+@pytest.mark.parametrize("concurrency", [1, 2])
+def test_a_destructor_that_an_idle_worker_collects_may_wait(
+    ray: Any, tmp_path: Path, call: str, concurrency: int
+) -> None:
+    """The thread that looks for cycles is the one that reads what the destructor waits for."""
+    echo = ray.remote(num_cpus=0)(lambda x: x)
+
+    class Keeps:
+        def leave_cycle(self, path: str, refs: list[Any]) -> None:
+            import gc
+
+            gc.disable()  # only the worker itself collects it, once it is idle and still holds something
+            self.kept = refs
+
+            class Node:
+                def __del__(self) -> None:
+                    waited = threading.current_thread().name
+                    ref = echo.remote(5)
+                    if call == "get":
+                        assert ray.get(ref) == 5
+                    else:
+                        assert ray.wait([ref], timeout=60)[0] == [ref]
+                    with open(path + ".part", "w") as file:
+                        file.write(waited)
+                    os.rename(path + ".part", path)
+
+            node: Any = Node()
+            node.itself = node
+
+    keeps = ray.remote(num_cpus=0, max_concurrency=concurrency)(Keeps).remote()
+    path = tmp_path / "waited"
+    ray.get(keeps.leave_cycle.remote(str(path), [ray.put(1)]), timeout=60)
+    limit = time.monotonic() + 60
+    while not path.exists():
+        assert time.monotonic() < limit
+        time.sleep(0.01)
+    assert path.read_text() == "raynb-control"

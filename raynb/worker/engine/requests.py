@@ -12,6 +12,7 @@ from raynb.base.interrupts import RESUME_SECONDS
 from raynb.base.process import headroom
 from raynb.serde import pickling
 from raynb.wire import messages as w
+from raynb.worker.state import Turnstile
 
 if TYPE_CHECKING:
     from raynb.worker.main import WorkerProcess
@@ -25,13 +26,13 @@ LOOK_SECONDS = 0.1
 class _Waiting:
     """A request that is not answered yet."""
 
-    __slots__ = ("answer", "callback", "event", "since")
+    __slots__ = ("answer", "callback", "gate", "since")
 
     def __init__(self, callback: Callable[[Any], None] | None = None) -> None:
         self.answer: Any = None
         self.since = time.monotonic()  # for who asks what a task waits for
         self.callback = callback
-        self.event = threading.Event() if callback is None else None
+        self.gate = Turnstile() if callback is None else None
 
 
 class OpenRequests:
@@ -59,8 +60,8 @@ class OpenRequests:
             return
         if waiting.callback is not None:
             waiting.callback(message)
-        elif waiting.event is not None:
-            waiting.event.set()
+        elif waiting.gate is not None:
+            waiting.gate.open()
 
     def _new(self, callback: Callable[[Any], None] | None = None) -> tuple[int, _Waiting]:
         waiting = _Waiting(callback)
@@ -126,10 +127,12 @@ class OpenRequests:
             self.worker.link.broken(error)  # nobody would have those tasks
 
     def _wait_beside(self, waiting: _Waiting, left: float | None) -> None:
-        """Waits while the control thread reads; the main thread checks for signals now and then."""
-        assert waiting.event is not None
+        """Waits while the control thread reads, or in its place; the main thread checks for signals now and then."""
+        assert waiting.gate is not None
+        if self.worker.link.attend_here(left):
+            return
         most = LOOK_SECONDS if threading.get_ident() == self.worker.main_ident else threading.TIMEOUT_MAX
-        waiting.event.wait(most if left is None else min(left, most))
+        waiting.gate.wait(most if left is None else min(left, most))
 
     def _drop(self, number: int) -> bool:
         """Withdraws a request; returns False if its answer has come."""
