@@ -412,3 +412,29 @@ def test_what_runs_while_the_log_of_refs_is_applied_frees_nothing_named(monkeypa
     raynb.put(1)
     assert not first
     assert raynb.get(second) == "kept"
+
+
+def test_a_handler_that_raises_while_refs_are_counted_takes_no_object(
+    inline: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = raynb.put("kept")
+    box = pickle.dumps(first)
+    inline.objects.drain_log()
+    second = pickle.loads(box)  # it is in the log only
+
+    def interrupted(log: Any) -> Any:
+        taken_from(log)
+        raise TimeoutError
+
+    with monkeypatch.context() as patch:
+        patch.setattr(objects, "taken_from", interrupted)
+        with pytest.raises(TimeoutError):
+            inline.objects.drain_log()
+    del first
+    inline.objects.drain_log()
+    assert raynb.get(second) == "kept"
+    later = raynb.put("later")
+    identity = later._id
+    del later
+    inline.objects.drain_log()
+    assert identity not in inline.objects.table  # what comes after that is released as before

@@ -67,6 +67,7 @@ class InlineObjects:
         self.handles: Container[int] = ()  # objects that stand for actors' handles: views don't show them
         self._lock = threading.RLock()
         self._draining = False  # a thread applies the log
+        self._staying: set[int] = set()  # objects whose refs may be more than were counted
         self._touched: set[int] = set()
         self._traced: deque[InlineObject] = deque()
         self._called_from: deque[FrameType] = deque(maxlen=MAX_TRACED_ERRORS)  # the users' outermost frames of errors
@@ -136,6 +137,7 @@ class InlineObjects:
     def clear(self) -> None:
         """Releases all objects."""
         self.table.clear()
+        self._staying.clear()
         self._traced.clear()
         self._called_from.clear()
 
@@ -179,22 +181,33 @@ class InlineObjects:
                 # been counted yet, without which those that went would free what they name.
                 return gone
             try:
-                self._draining = True
-                low: list[InlineObject] = []
-                for change in taken_from(self.log):
-                    obj = self.table.get(change if change >= 0 else ~change)
-                    if obj is None:
-                        continue
-                    obj.refs += 1 if change < 0 else -1
-                    low.append(obj)
-                for obj in low:
-                    if obj.refs <= 0 and self.table.pop(obj.id, None) is not None:
-                        gone.append(obj)
-                        self.bytes -= obj.size
-                        self._touched.add(obj.id)
-            finally:
+                try:
+                    self._draining = True
+                    self._apply(gone)
+                except BaseException:
+                    # The handler of a signal has raised. What was taken out is lost, or counted in part: a ref that
+                    # was not counted must not lose its object, so none goes of those that there are.
+                    self._staying.update(self.table)
+                    raise
+                finally:
+                    self._draining = False
+            finally:  # it was raised in the first one
                 self._draining = False
         return gone
+
+    def _apply(self, gone: list[InlineObject]) -> None:
+        low: list[InlineObject] = []
+        for change in taken_from(self.log):
+            obj = self.table.get(change if change >= 0 else ~change)
+            if obj is None:
+                continue
+            obj.refs += 1 if change < 0 else -1
+            low.append(obj)
+        for obj in low:
+            if obj.refs <= 0 and obj.id not in self._staying and self.table.pop(obj.id, None) is not None:
+                gone.append(obj)
+                self.bytes -= obj.size
+                self._touched.add(obj.id)
 
     def refresh_rows(self) -> None:
         """Brings the rows of the views up to date."""
