@@ -1,8 +1,9 @@
 """The project's notebooks on a Ray cluster of three nodes: the same outputs as on one machine.
 
 ``python cluster_notebooks.py [name...]`` starts the nodes and executes each notebook as it is: the address of the
-cluster is in the profile's settings. It writes one JSON line for each: its name, and what nbval says if its outputs
-are not those that it was saved with. `test_cluster_bed.py` reads them. It needs nbval, and what the notebooks import.
+cluster is in the profile's settings. It writes one JSON line for each: its name, what nbval says if its outputs
+are not those that it was saved with, and the cells that differ as is known. `test_cluster_bed.py` reads them. It needs
+nbval, and what the notebooks import.
 """
 
 from __future__ import annotations
@@ -50,11 +51,11 @@ def run(notebook: Path, address: str) -> str:
         return "" if done.returncode == 0 else done.stdout[-12000:] + done.stderr[-1000:]
 
 
-def is_known(name: str, error: str) -> bool:
-    """Returns whether what nbval says of a notebook is all of what is known to differ, and nothing else."""
+def known(name: str, error: str) -> list[int]:
+    """Returns the cells that differ, if nbval says of a notebook what is known to differ, and nothing else."""
     cells, words = DIFFERENT.get(name, (set(), "\0"))
     failed = {int(number) for number in re.findall(r"^FAILED .*::Cell (\d+)", error, re.M)}
-    return words in error and bool(failed) and failed <= cells
+    return sorted(failed) if words in error and failed <= cells else []
 
 
 def main() -> None:
@@ -66,9 +67,9 @@ def main() -> None:
                 continue
             began = time.monotonic()
             error = run(notebook, bed.address)
-            if is_known(notebook.stem, error):
-                error = ""
-            row = {"name": notebook.stem, "error": error, "seconds": round(time.monotonic() - began, 1)}
+            cells = known(notebook.stem, error)
+            row = {"name": notebook.stem, "error": "" if cells else error, "different": cells,
+                   "seconds": round(time.monotonic() - began, 1)}  # fmt: skip
             tell(row)
     finally:
         bed.close()
