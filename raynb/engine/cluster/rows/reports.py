@@ -25,6 +25,7 @@ from raynb.base.rows import (
     TaskRow,
     WorkerRow,
 )
+from raynb.engine.cluster.bridge import Failure
 from raynb.engine.cluster.cluster_view import ClusterView
 from raynb.engine.cluster.inspection.asking import ClusterInspection
 from raynb.engine.cluster.rows.submitted import Rows
@@ -49,6 +50,7 @@ def death_cause(told: dict[str, Any]) -> str:
             for name in ("error_message", "formatted_exception_string"):
                 found = context.get(name) if isinstance(context, dict) else getattr(context, name, "")
                 text = text or str(found or "")
+    text = text.rpartition(f"{Failure.__module__}.{Failure.__name__}: ")[2]  # as its worker reports a constructor's
     return text.strip().split("\n", 1)[0].split(". ", 1)[0] or "Ray ended it"
 
 
