@@ -30,6 +30,7 @@ class RowStore:
         self._rows: dict[str, OrderedDict[int, tuple[int, Any]]] = {
             kind: OrderedDict() for kind in ("tasks", "actors", "objects", "workers")
         }
+        self._tasks = self._rows["tasks"]
         self._gone: deque[tuple[int, str, int]] = deque(maxlen=MAX_GONE)
         self._groups: dict[str, dict[str, int]] = {}
         self._scopes: dict[int, dict[str, int]] = {}
@@ -49,6 +50,13 @@ class RowStore:
             table[row.id] = (self.version, row)
             table.move_to_end(row.id)
 
+    def _put_task(self, row: TaskRow) -> None:
+        """Enters a task's row, as `put` does, under the lock."""
+        self.version = version = self.version + 1
+        identity = row.id
+        self._tasks[identity] = (version, row)
+        self._tasks.move_to_end(identity)
+
     def drop(self, kind: str, identity: int) -> None:
         """Forgets a row."""
         with self._lock:
@@ -61,19 +69,19 @@ class RowStore:
         with self._lock:
             self._count(row, 1)
             self._record(row.id, row.state)
-            self.put("tasks", row)
+            self._put_task(row)
 
     def move_task(self, row: TaskRow, state: str) -> None:
         """Moves a task to another state, and evicts the oldest ended tasks over the limit."""
         with self._lock:
             if row.state == state:
-                self.put("tasks", row)
+                self._put_task(row)
                 return
             self._count(row, -1)
             row.state = state
             self._count(row, 1)
-            self._record(row.id, f"{state} {row.error}".rstrip())
-            self.put("tasks", row)
+            self._record(row.id, f"{state} {row.error}".rstrip() if row.error else state)
+            self._put_task(row)
             if state in TASK_ENDED:
                 self._ended.append(row.id)
                 if len(self._ended) > self._kept:
@@ -86,7 +94,9 @@ class RowStore:
         if group is None:
             group = self._groups[row.name] = dict.fromkeys(TASK_STATES, 0)
         group[row.state] += by
-        scope = self._scopes.setdefault(row.scope, {})
+        scope = self._scopes.get(row.scope)
+        if scope is None:
+            scope = self._scopes[row.scope] = {}
         scope[row.state] = scope.get(row.state, 0) + by
         if row.state == RUNNING:
             if by > 0:
@@ -95,7 +105,11 @@ class RowStore:
                 self._running.pop(row.id, None)
 
     def _record(self, identity: int, what: str) -> None:
-        self._stories.setdefault(identity, []).append((_now(), f"task {what}"))
+        story = self._stories.get(identity)
+        if story is None:
+            self._stories[identity] = [(_now(), what)]
+        else:
+            story.append((_now(), what))
 
     # -- reading -------------------------------------------------------------------------------
     def row(self, kind: str, identity: int) -> Any:
@@ -119,7 +133,7 @@ class RowStore:
 
     def story(self, identity: int) -> list[tuple[float, str]]:
         """Returns (time, what happened) of an id, oldest first."""
-        return list(self._stories.get(identity, ()))
+        return [(at, f"task {what}") for at, what in self._stories.get(identity, ())]
 
     def scope_counts(self, scope: int) -> dict[str, int]:
         """Returns state → number of the cell's tasks."""

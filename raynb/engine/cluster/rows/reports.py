@@ -202,15 +202,16 @@ class Reports:
             entry[1] = _now()
 
     def _ended(self, task: int, state: str, times: tuple[float, ...], kind: str, text: str, size: int) -> None:
-        known = self._rows.workers.get(self._speaks)
+        rows = self._rows
+        store, known = rows.row_store, rows.workers.get(self._speaks)
         if known is not None:
             known.state, known.task = ACTOR if known.actor else IDLE, 0
             known.finished += 1
-            self._rows.row_store.put("workers", known)
+            store.put("workers", known)
         number, task = task, self._later.number_of(task)
         self._later.over(number)
-        self._rows.open.pop(task, None)
-        row: TaskRow | None = self._rows.row_store.row("tasks", task)
+        rows.open.pop(task, None)
+        row: TaskRow | None = store.row("tasks", task)
         if row is None:
             self._keep_early(task, ("end", task, state, times, kind, text, size))
         if row is None:
@@ -218,12 +219,13 @@ class Reports:
         self._where(row, known)
         if row.state in (FAILED, CANCELLED):  # `Sweeper` has read it of its ref: here is where it ran
             row.started = row.started or times[0] + self._to_here
-            self._rows.row_store.put("tasks", row)
+            store.put("tasks", row)
             return
-        row.started, row.fetched, row.ran, row.ended = (at + self._to_here for at in times)
+        add, (started, fetched, ran, ended) = self._to_here, times
+        row.started, row.fetched, row.ran, row.ended = started + add, fetched + add, ran + add, ended + add
         row.error_type, row.error, row.size = kind, text, size
-        self._rows.row_store.move_task(row, state)
-        self._rows.object_rows(row)
+        store.move_task(row, state)
+        rows.object_rows(row)
         self._failed(row)
 
     def actor_changed(self, actor: int, state: str, pid: int, cause: str) -> None:

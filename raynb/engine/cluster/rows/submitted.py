@@ -6,6 +6,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
+from threading import get_ident
 from typing import Any
 
 from raynb.base import ids
@@ -41,6 +42,14 @@ INLINE_MAX_BYTES = 100 * 1024  # bytes up to which Ray keeps values in memory
 MAX_RETURNS = 10_000
 
 
+def _write(write: Callable[..., None], *given: object) -> None:
+    """Makes a queued call; its error leaves a trace: the others' rows are written, and whoever looks goes on."""
+    try:
+        write(*given)
+    except Exception as error:
+        trace.swallowed("writing a row of the views", error)
+
+
 class Rows:
     """Rows, written when somebody looks.
 
@@ -68,7 +77,9 @@ class Rows:
         self._unread: deque[tuple[Any, ...]] = deque()  # what rows are to be written from, in order
         #: How many events the reports among it have: one report may have thousands.
         self.unread_events = 0
-        self._reading = False
+        self._reader = 0  # the thread that writes rows
+        #: Tasks whose values were read, and when. A report tells more of their ends, if there is one.
+        self._values_read: dict[int, float] = {}
 
     @property
     def wall(self) -> float:
@@ -89,35 +100,32 @@ class Rows:
     @property
     def row_store(self) -> RowStore:
         """Returns the rows after the queued calls are made: until somebody looks, a call costs nothing for them."""
-        if self._unread:
+        if self._unread and self._reader != get_ident():
             self.read_all()
         return self._row_store
 
     def read_all(self) -> None:
         """Writes the rows of what came since somebody last looked."""
         with self.lock:
-            if self._reading:
+            if self._reader:
                 return  # this very thread is at it
-            self._reading, self.unread_events = True, 0
+            self._reader, self.unread_events = get_ident(), 0
             try:
                 for _ in range(len(self._unread)):
-                    write, *given = self._unread.popleft()
-                    try:
-                        write(*given)
-                    except Exception as error:  # the others' rows are written, and whoever looks goes on
-                        trace.swallowed("writing a row of the views", error)
+                    _write(*self._unread.popleft())
+                _write(self._were_read)
                 for identity in [row.id for row in self._row_store.rows("objects")]:
                     if identity not in self.natives:
                         self._row_store.drop("objects", identity)
             finally:
-                self._reading = False
+                self._reader = 0
 
     def new_row(self, task: int, name: str, function: str, amounts: Any, scope: int, parent: int, actor: int,
                  creates: bool, at: float) -> None:  # fmt: skip
         """Enters the row of a submitted task."""
         kind = ACTOR_CREATION_TASK if creates else ACTOR_TASK if actor else NORMAL_TASK
         resources = {key: amount / RESOURCE_UNIT for key, amount in amounts}
-        self.row_store.new_task(TaskRow(task, name, kind, PENDING_ARGS_AVAIL, scope=scope, parent=parent, actor=actor,
+        self._row_store.new_task(TaskRow(task, name, kind, PENDING_ARGS_AVAIL, scope=scope, parent=parent, actor=actor,
                                    submitted=at, resources=resources, function_name=function or name))  # fmt: skip
 
     def submitted(self, task: int, native: object, options: TaskOptions, actor: int, creates: bool) -> None:
@@ -138,10 +146,15 @@ class Rows:
         for task in tasks:
             if task not in streams:  # an item of a stream is not its end
                 left.pop(task, None)
-        self.enqueue(Rows._were_read, self, tasks, _now())
+        self.enqueue(Rows._note_read, self, tasks, _now())
 
-    def _were_read(self, tasks: list[int], at: float) -> None:
-        for task in tasks:
+    def _note_read(self, tasks: list[int], at: float) -> None:
+        self._values_read.update(dict.fromkeys(tasks, at))
+
+    def _were_read(self) -> None:
+        """Ends the rows of tasks whose values were read, and of which no report was among what was just written."""
+        read, self._values_read = self._values_read, {}
+        for task, at in read.items():
             row: TaskRow | None = self._row_store.row("tasks", task)
             if row is None or row.state in TASK_ENDED or row.kind == ACTOR_CREATION_TASK or task in self.open:
                 continue
@@ -155,6 +168,10 @@ class Rows:
 
     def object_rows(self, row: TaskRow) -> None:
         """Enters rows of a finished task's objects."""
+        first = ids.object_id(row.id, 1)
+        natives = self.natives
+        if first not in natives and first + 1 not in natives and first + 2 not in natives:
+            return  # nobody names it any more
         if row.kind == ACTOR_CREATION_TASK:
             return
         found: list[tuple[int, object, int]] = []
