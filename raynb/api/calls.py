@@ -137,7 +137,9 @@ def _values(refs: Sequence[ObjectRef[Any]], timeout: float | None) -> list[Any]:
 
 def _ours_in(refs: Any) -> Any:
     """Returns a ref, or a list of refs, with those of plain Ray replaced by raynb's."""
-    return [ours(ref) for ref in refs] if isinstance(refs, list) else ours(refs)
+    if not isinstance(refs, list):
+        return ours(refs)
+    return refs if foreign.keys().isdisjoint(map(type, refs)) else [ours(ref) for ref in refs]
 
 
 def put(value: Any, *, _owner: Any = None, _tensor_transport: Any = None) -> ObjectRef[Any]:
