@@ -19,8 +19,11 @@ from cluster_tools import WAIT, In, check, engine, heard, printed, raised, until
 
 import raynb
 from raynb.base.rows import CANCELLED, RUNNING
+from raynb.engine.cluster import rays
 
 RAYS_FOLDER = str(Path(real_ray.__file__).parent) + os.sep
+#: A frame in one of these waits inside Ray: raynb calls Ray's core by itself.
+INSIDE_RAY = (RAYS_FOLDER, rays.__file__)
 
 
 def _interrupted(wait: Callable[[], object]) -> list[str]:
@@ -30,7 +33,7 @@ def _interrupted(wait: Callable[[], object]) -> list[str]:
     def interrupt() -> None:
         while not over.is_set():
             frame = sys._current_frames().get(main)
-            if frame is not None and frame.f_code.co_filename.startswith(RAYS_FOLDER):
+            if frame is not None and frame.f_code.co_filename.startswith(INSIDE_RAY):
                 signal.pthread_kill(main, signal.SIGINT)
                 over.wait(WAIT / 4)  # one that met a destructor of Ray's own is lost: then once more
             time.sleep(0.001)

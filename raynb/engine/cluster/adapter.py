@@ -33,6 +33,15 @@ from raynb.exceptions import ActorDiedError, GetTimeoutError
 from raynb.serde import errors
 
 _now = time.monotonic
+#: `wait` first looks at as many refs as it is to return, if it was given at least so many times as many: if those are
+#: ready, they are what it returns, and the others, which would be handed to Ray at each step of a loop, are not asked.
+FIRST_SHARE = 4
+
+
+def _rest(refs: Sequence[ObjectRef[object]], count: int) -> list[ObjectRef[object]]:
+    """Returns a new list of the refs from ``count`` on."""
+    rest = refs[count:]
+    return rest if type(rest) is list else list(rest)
 
 
 class ClusterObjects:
@@ -178,44 +187,57 @@ class ClusterObjects:
         """Waits until ``num_returns`` objects are ready or ``timeout`` seconds are over; returns (ready, not ready)."""
         self._engine.check_alive()
         self._refs.drain_log()
-        natives = self._refs.natives_of(refs)
+        try:
+            if num_returns * FIRST_SHARE <= len(refs):
+                first = self._refs.natives_of(refs[:num_returns])
+                here = rays.is_here(first[0])  # through Ray Client each look is a message there and back
+                if here and len(rays.ready(first, num_returns, 0, fetch_local)) == num_returns:
+                    return list(refs[:num_returns]), _rest(refs, num_returns)
+            natives = self._refs.natives_of(refs)
+            ready = self._ready(natives, refs, num_returns, timeout, fetch_local)
+        except KeyboardInterrupt:
+            raise KeyboardInterrupt from None
+        except theirs.RayError as error:
+            made = bridge.translate(error)
+            raise made from made.__cause__
+        count = min(num_returns, len(ready))
+        if ready == natives[: len(ready)]:
+            return list(refs[:count]), _rest(refs, count)
+        there = set(ready)
+        places = list(islice((place for place, native in enumerate(natives) if native in there), count))
+        rest = list(refs)
+        for place in reversed(places):
+            del rest[place]
+        return [refs[place] for place in places], rest
+
+    def _ready(
+        self, natives: list[object], refs: Sequence[ObjectRef[object]], num_returns: int, timeout: float | None,
+        fetch_local: bool,
+    ) -> list[object]:  # fmt: skip
+        """Returns those of Ray's refs that are ready, in steps, so that a Ctrl-C ends the wait and a bar can count."""
         deadline = None if timeout is None else _now() + timeout
         over = missing = None
         try:
             while True:
                 left = LOOK_SECONDS if deadline is None else max(0, min(LOOK_SECONDS, deadline - _now()))
-                ready, _ = rays.wait(natives, num_returns=num_returns, timeout=left, fetch_local=fetch_local)
+                ready = rays.ready(natives, num_returns, left, fetch_local)
                 if len(ready) == num_returns < len(natives) and ready != natives[:num_returns]:
                     # Ray picks any; the first ones are wanted, up to the last of those it picked.
                     last = max(map(natives.index, ready))
-                    ready, _ = rays.wait(natives[: last + 1], num_returns=last + 1, timeout=0, fetch_local=fetch_local)
+                    ready = rays.ready(natives[: last + 1], last + 1, 0, fetch_local)
                 if missing is not None:
                     missing.left = num_returns - len(ready)
                 if len(ready) >= num_returns or (deadline is not None and _now() >= deadline):
-                    break
+                    return ready
                 if missing is None:  # it really waits
                     missing = Missing(num_returns - len(ready), tuple(ref._id for ref in refs))
                     over = slot.on_wait(missing) if slot.on_wait is not None else None
                 aside = missing.step_aside()
                 deadline = None if deadline is None else deadline + aside
                 self._engine.check_alive()
-        except KeyboardInterrupt:
-            raise KeyboardInterrupt from None
-        except theirs.RayError as error:
-            made = bridge.translate(error)
-            raise made from made.__cause__
         finally:
             if over is not None:
                 over()
-        if ready == natives[: len(ready)]:
-            count = min(num_returns, len(ready))
-            return list(refs[:count]), list(refs[count:])
-        there, count = set(ready), min(num_returns, len(ready))
-        places = list(islice((place for place, native in enumerate(natives) if native in there), count))
-        rest = list(refs)
-        for place in reversed(places):
-            del rest[place]
-        return [refs[place] for place in places], rest
 
     def future(self, ref: ObjectRef[object]) -> concurrent.futures.Future[Any]:
         """Returns a future of the object's value."""

@@ -15,6 +15,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, ParamSpec, TypeVar
 
 import ray
+from ray import remote_function
 from ray.actor import ActorHandle, ActorMethod
 
 from raynb.base.process import trace
@@ -63,6 +64,45 @@ def read(natives: list[object], timeout: float) -> list[object]:
             return values
     values = get(natives, timeout=timeout)
     return values
+
+
+#: The core's functions by which `ready` and `task` wait and submit, as this module knows them. Where Ray's have another
+#: signature, Ray's own functions do all of it.
+_WAIT = (
+    "CoreWorker.wait(self, object_refs_or_generators, int num_returns, int64_t timeout_ms, bool fetch_local)"
+)
+_SUBMIT = (
+    "CoreWorker.submit_task(self, Language language, FunctionDescriptor function_descriptor, args, string name, "
+    "int num_returns, resources, int max_retries, bool retry_exceptions, retry_exception_allowlist, "
+    "scheduling_strategy, string debugger_breakpoint, string serialized_runtime_env_info, "
+    "int64_t generator_backpressure_num_objects, int64_t num_objects_per_yield, bool enable_task_events, labels, "
+    "label_selector, fallback_strategy)"
+)
+
+
+def _is_core_function(name: str, signature: str) -> bool:
+    """Returns whether a method of Ray's core has this signature: its docstring begins with that."""
+    found = getattr(getattr(ray._raylet, "CoreWorker", None), name, None)
+    return str(getattr(found, "__doc__", "") or "").split("\n", 1)[0] == signature
+
+
+_WAITS, _SUBMITS = _is_core_function("wait", _WAIT), _is_core_function("submit_task", _SUBMIT)
+
+
+def ready(natives: list[object], num_returns: int, timeout: float, fetch_local: bool) -> list[object]:
+    """Returns those of distinct refs that are ready, as the first value of `wait`; in a driver without its looks at
+    each ref, which take as long as the core's wait."""
+    worker = ray._private.worker.global_worker
+    if _WAITS and worker.connected and worker.mode == ray.SCRIPT_MODE:
+        found: list[object] = worker.core_worker.wait(natives, num_returns, int(timeout * 1000), fetch_local)[0]
+        return found
+    found, _ = wait(natives, num_returns=num_returns, timeout=timeout, fetch_local=fetch_local)
+    return found
+
+
+def is_here(native: object) -> bool:
+    """Returns whether Ray's core in this process knows a ref; False through Ray Client."""
+    return type(native) is ray.ObjectRef
 
 
 def is_connected() -> bool:
@@ -152,6 +192,58 @@ def quick_call(handle: Any, name: str, options: dict[str, Any]) -> Call | None:
             return core.submit_actor_task(handle._ray_actor_language, handle._ray_actor_id, descriptor, flat, *told)[0]
         except TypeError:  # an argument that cannot be pickled, or this Ray takes something else after all
             return call(handle, name, args, options)
+
+    return made
+
+
+#: A function of arguments that submits a task; returns what Ray's ``remote`` returns.
+Task = Callable[[Sequence[object]], object]
+#: Options that say nothing about where in the cluster a task runs, nor in which environment.
+_TASK_OPTIONS = frozenset(
+    ("name", "num_returns", "max_retries", "retry_exceptions", "num_cpus", "num_gpus", "memory", "resources")
+)
+
+
+def task(function: Any, options: dict[str, object]) -> Task:
+    """Returns a function that submits calls of a remote function of `remote`, as ``function.options(**options)`` does.
+
+    Ray finds out anew for each call what is the same for all calls with these options. In a driver, which runs in no
+    placement group and no task's environment, calls after the first hand the same to Ray's core; the first one exports
+    the function.
+    """
+    usual, module = function.options(**options).remote, ray._private.worker
+    if (
+        not _SUBMITS or module.global_worker.mode != ray.SCRIPT_MODE or options.keys() - _TASK_OPTIONS
+        or options.get("num_returns") != 1 or type(function) is not remote_function.RemoteFunction
+        or function._is_cross_language or function._decorator is not None or is_traced()
+    ):  # fmt: skip
+        return lambda args: usual(*args)
+    usually = {name: about.default_value for name, about in remote_function.ray_option_utils.task_options.items()}
+    given = usually | function._default_options | options
+    listed = given["retry_exceptions"]
+    allowed = tuple(listed) if isinstance(listed, (list, tuple)) else None
+    told = (
+        given["name"] or "", 1, ray._common.utils.resources_from_ray_options(given), given["max_retries"], bool(listed),
+        allowed, "DEFAULT", b"", function._serialized_base_runtime_env_info or "{}", -1, 1,
+        given["enable_task_events"], None, None, None,
+    )  # fmt: skip
+    exported = False
+
+    def made(args: Sequence[object]) -> object:
+        nonlocal exported
+        worker = module.global_worker
+        if not exported or worker.debugger_breakpoint or remote_function._task_launch_hook is not None:
+            found = usual(*args)
+            exported = True
+            return found
+        flat: list[object] = []
+        for arg in args:
+            flat += (DUMMY_TYPE, arg)
+        try:
+            refs = worker.core_worker.submit_task(function._language, function._function_descriptor, flat, *told)
+        except TypeError:  # an argument that cannot be pickled: Ray's function says which
+            return usual(*args)
+        return refs[0]
 
     return made
 
@@ -247,7 +339,6 @@ def session() -> Any:
 
 __all__ = [
     "bare", "call", "cancel", "context", "get", "get_actor", "gpu_ids", "hear_notices", "hex_of",
-    "interrupted_here", "is_connected",
-    "is_session", "is_traced", "kill", "number_here", "number_of", "put", "quick_call", "read", "remote", "session",
-    "show_held", "stored", "wait",
+    "interrupted_here", "is_connected", "is_here", "is_session", "is_traced", "kill", "number_here", "number_of", "put",
+    "quick_call", "read", "ready", "remote", "session", "show_held", "stored", "task", "wait",
 ]  # fmt: skip

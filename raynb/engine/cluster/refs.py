@@ -106,10 +106,13 @@ class Refs:
         found = self.several.get(task)
         return (ids.object_id(task, 1) in self.natives) if found is None else found
 
-    def made(self, identity: int, native: object) -> ObjectRef[object]:
+    def made(self, identity: int, native: Any) -> ObjectRef[object]:
         """Returns a ref object, which was counted already: one that is Ray's too, if it names an object."""
         if type(native) is ray.ObjectRef:
-            return ClusterRef(identity, self.engine, native)
+            ref = ClusterRef(native.binary())  # Ray's constructor: one in Python would take as long again
+            ref._id = identity
+            ref._engine = self.engine
+            return ref
         return self.new_ref(identity, self.engine)
 
     def adopt_native(self, native: object) -> ObjectRef[object]:
@@ -241,11 +244,6 @@ class ClusterRef(ray.ObjectRef, ObjectRef[object]):  # type: ignore[misc]
     """
 
     __slots__ = ("_engine", "_id")
-
-    def __init__(self, identity: int, engine: slot.Engine, native: Any) -> None:
-        super().__init__(native.binary())
-        self._id = identity
-        self._engine = engine
 
     def __hash__(self) -> int:
         return hash(ray.ObjectRef.binary(self))

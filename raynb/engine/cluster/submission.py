@@ -20,7 +20,7 @@ from raynb.base.spec import DYNAMIC, STREAMING, TaskOptions
 from raynb.engine.cluster import bridge, rays, shipping
 from raynb.engine.cluster.bridge import Sealed
 from raynb.engine.cluster.places import RayGroups
-from raynb.engine.cluster.rays import Call
+from raynb.engine.cluster.rays import Call, Task
 from raynb.engine.cluster.refs import Refs
 from raynb.engine.cluster.side import Shared
 from raynb.engine.named_later import NamedLater
@@ -217,8 +217,8 @@ class Submission:
             if actor:
                 made = self._call_method(options, packed, task, actor)
             else:
-                told, function = self.known(options, self._with_options)
-                made = function.remote(*self.head(told, task, options.function, packed))
+                told, send = self.known(options, self._with_options)
+                made = send(self.head(told, task, options.function, packed))
         except theirs.RayError as error:
             failed = bridge.translate(error)
             raise failed from failed.__cause__
@@ -237,8 +237,8 @@ class Submission:
         self._side.submitted(task, natives[0] if natives else None, options, actor, False)
         return refs
 
-    def _with_options(self, options: TaskOptions) -> Any:
-        return self._function(options).options(**bridge.task_options(options, self._groups.known))
+    def _with_options(self, options: TaskOptions) -> Task:
+        return rays.task(self._function(options), bridge.task_options(options, self._groups.known))
 
     def _function(self, options: TaskOptions) -> Any:
         """Returns Ray's remote function for a definition; Ray stores it once, and a worker loads it once."""
