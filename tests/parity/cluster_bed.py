@@ -221,6 +221,7 @@ def _move_hub(node_id: str) -> None:
     try:
         real_ray.kill(lost)
         until(lambda: engine._listener.hub is not lost, "another hub")
+        until(lambda: engine._listener._answered, "its first answer")  # else nothing is lost with it
     finally:
         hub.rays = rays
     assert rays.context is before

@@ -109,6 +109,40 @@ def no_error_ends_the_thread_that_takes_what_workers_report() -> None:
 
 
 @check
+def each_loss_of_a_hub_that_has_answered_is_told() -> None:
+    asked, answers, told = queue.Queue[None](), queue.Queue[Any](), []
+
+    def get(pull: Any, **given: Any) -> Any:
+        if type(pull) is not str:
+            return rays.get(pull, **given)
+        asked.put(None)
+        answer = answers.get()
+        if answer is not None:
+            raise answer
+        return time.time(), []
+
+    def call(of: Any, *given: Any) -> Any:
+        return "a pull" if type(of) is str else rays.call(of, *given)
+
+    def lost(over: bool, error: BaseException) -> None:
+        told.append(str(error))
+
+    hub.rays = SimpleNamespace(**{**vars(rays), "call": call, "get": get})  # type: ignore[assignment]
+    try:
+        listener = hub.Listener("a hub", 1, lambda: "a hub", lambda *given: None, lambda *given: None, list, lost)
+        for answer in (None, LookupError("one"), LookupError("two, at once"), None, LookupError("three")):
+            asked.get(timeout=WAIT)
+            answers.put(answer)
+        asked.get(timeout=WAIT)
+        listener._stopping = True
+        answers.put(None)
+        listener._thread.join(WAIT)
+    finally:
+        hub.rays = rays
+    assert told == ["one", "three"], told
+
+
+@check
 def a_row_that_cannot_be_written_costs_no_other() -> None:
     rows, written = engine()._rows, []
 

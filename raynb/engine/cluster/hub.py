@@ -178,7 +178,7 @@ class Listener:
         self._session = rays.session()
         self._changed = threading.Condition()
         self._order = CausalOrder(take, OUTPUT_WAIT_SECONDS)
-        self._heard = False  # something came since the hub was last lost
+        self._answered = False  # the hub that there is has answered: with it, what it had for the driver is lost
         self._behind: dict[str, float] = {}
         self._hub_behind = float("inf")
         self._later: list[tuple[Any, Callable[[], None]]] = []
@@ -203,6 +203,7 @@ class Listener:
                 if self._stopping or not self._survived(error):
                     break
                 continue
+            self._answered = True
             self._hub_behind = min(self._hub_behind, time.time() - now)
             for batch in batches:
                 guarded("reading what a worker reports", self._batch, *batch)
@@ -219,6 +220,7 @@ class Listener:
         if over:
             guarded("telling that the connection is over", self._lost, True, error)
             return False
+        answered, self._answered = self._answered, False
         if not isinstance(error, ray.exceptions.ActorUnavailableError):
             try:
                 self._hub = self._again()
@@ -226,9 +228,8 @@ class Listener:
                 time.sleep(TICK_SECONDS)
         else:
             time.sleep(0.1)
-        if not self._losses or self._heard:
+        if not self._losses or answered:
             guarded("telling that the hub was lost", self._lost, False, error)
-        self._heard = False
         self._give_up(stopping=False)
         return True
 
@@ -245,7 +246,6 @@ class Listener:
 
     def _batch(self, worker: str, behind: float, failed: bool, output: bytes, ends: bytes) -> None:
         self._behind[worker] = behind = min(behind, self._behind.get(worker, behind))
-        self._heard = True
         if ends:
             # What is printed must be in order whatever becomes of the rows.
             guarded("reading the ends of tasks", self._ends, worker, behind + self._hub_behind, failed, ends)
