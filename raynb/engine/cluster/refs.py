@@ -42,6 +42,7 @@ class Refs:
         self.several: dict[int, int] = {}
         self.lock = shared.lock
         self._draining = False  # a thread applies the log
+        self._staying: set[int] = set()  # what may have more refs than were counted
         self._ids = shared.ids
         self._side = shared.side
 
@@ -55,19 +56,29 @@ class Refs:
                 # been counted yet, without which those that went would release what they name.
                 return
             try:
-                self._draining = True
-                touched = {}
-                for change in taken_from(self.ref_log):
-                    identity = change if change >= 0 else ~change
-                    entry = self.natives.get(identity)
-                    if entry is not None:
-                        entry[1] += 1 if change < 0 else -1
-                        touched[identity] = entry
-                low = [identity for identity, entry in touched.items() if entry[1] <= 0]
-                gone = [self.natives.pop(identity) for identity in low]
-                if self.several:
-                    self._count_gone(low)
-            finally:
+                try:
+                    self._draining = True
+                    touched = {}
+                    for change in taken_from(self.ref_log):
+                        identity = change if change >= 0 else ~change
+                        entry = self.natives.get(identity)
+                        if entry is not None:
+                            entry[1] += 1 if change < 0 else -1
+                            touched[identity] = entry
+                    low = [identity for identity, entry in touched.items() if entry[1] <= 0]
+                    if self._staying:
+                        low = [identity for identity in low if identity not in self._staying]
+                    gone = [self.natives.pop(identity) for identity in low]
+                    if self.several:
+                        self._count_gone(low)
+                except BaseException:
+                    # The handler of a signal has raised. What was taken out is lost, or counted in part: a ref that
+                    # was not counted must not lose what it names, so none goes of those that there are.
+                    self._staying.update(self.natives)
+                    raise
+                finally:
+                    self._draining = False
+            finally:  # it was raised in the first one
                 self._draining = False
         del gone  # outside the lock: Ray's destructors take locks of their own
         self._side.dropped(low)
