@@ -149,6 +149,43 @@ def test_e46_stopped_and_hung_workers_are_told_and_busy_ones_are_not(ray: Any, g
             ray.get(ref, timeout=60)
 
 
+@pytest.mark.raynb(num_cpus=3, hang_warning=1.0)
+def test_a_callback_that_blocks_stops_neither_the_hang_watch_nor_the_memory_watch(ray: Any, gate: Gate) -> None:
+    """A4. That it stops no timeout: `test_callbacks_may_get_leave_and_block`."""
+    said: list[str] = []
+    ray.runtime().engine.on_output.append(lambda output: said.append(output.text))
+    blocked, free = threading.Event(), threading.Event()
+
+    def block(_: Any) -> None:
+        blocked.set()
+        free.wait()
+
+    @ray.remote(max_retries=0, memory=300 * MB)
+    def hog() -> None:
+        held = []
+        while True:
+            held.append(bytearray(os.urandom(4096) * 2560))
+            time.sleep(0.005)
+
+    @ray.remote(max_retries=0)
+    def stopped() -> None:
+        os.kill(os.getpid(), signal.SIGSTOP)
+
+    ray.remote(lambda: gate.pass_through("ends")).remote().future().add_done_callback(block)
+    gate.open("ends")  # only now: a future that has ended calls it in the thread that adds
+    try:
+        assert blocked.wait(60)
+        with pytest.raises(OutOfMemoryError):
+            ray.get(hog.remote(), timeout=60)
+        ref = stopped.remote()
+        assert leaks.until(lambda: any("that runs stopped" in text for text in said))
+        ray.cancel(ref, force=True)
+        with pytest.raises((WorkerCrashedError, TaskCancelledError)):
+            ray.get(ref, timeout=60)
+    finally:
+        free.set()
+
+
 def busy_until(gate: Gate) -> int:
     """Computes in Python until the gate has an arrival."""
     count = 0
