@@ -26,6 +26,7 @@ import raynb
 from raynb.base.ids import task_of
 from raynb.base.rows import CANCELLED, DEAD, FAILED, FINISHED
 from raynb.engine.cluster import connection, shipping
+from raynb.engine.cluster.rows.reports import death_cause
 from raynb.exceptions import RaySystemError
 
 
@@ -61,9 +62,15 @@ def a_constructor_that_raises_is_known_by_its_cause() -> None:
     error = raised(lambda: raynb.get(bad.method.remote(), timeout=WAIT))
     assert isinstance(error, raynb.exceptions.ActorDiedError)
     assert isinstance(error.__cause__, LookupError), repr(error.__cause__)
-    row = until(lambda: [one for one in engine().snapshot().actors if one.class_name == "Bad" and one.state == DEAD],
-                "the actor's row")  # fmt: skip
-    assert "no such thing" in row[0].death_cause
+
+    def why() -> str:
+        rows = [one for one in engine().snapshot().actors if one.class_name == "Bad" and one.state == DEAD]
+        return rows[0].death_cause if rows and "no such thing" in rows[0].death_cause else ""
+
+    row = until(why, "the worker's word")  # Ray's table may have been read before it
+    told = until(lambda: [one for one in real_ray._private.state.actors().values()
+                          if one["ActorClassName"] == "Bad" and one["State"] == DEAD], "Ray's table")  # fmt: skip
+    assert death_cause(told[-1]).splitlines()[-1] == row.splitlines()[-1], "whoever tells of it first"
 
 
 @check

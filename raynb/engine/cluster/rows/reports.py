@@ -39,6 +39,9 @@ EVENT_BYTES = 64
 #: Tasks whose submission was not reported yet, and of which something else was.
 MAX_EARLY = 10_000
 
+#: Precedes the text of the user's error in what Ray tells of a constructor that failed.
+_FAILURE = f"{Failure.__module__}.{Failure.__name__}: "
+
 
 def death_cause(told: dict[str, Any]) -> str:
     """Returns why an actor died, of a row of Ray's table of actors, in a sentence."""
@@ -50,7 +53,9 @@ def death_cause(told: dict[str, Any]) -> str:
             for name in ("error_message", "formatted_exception_string"):
                 found = context.get(name) if isinstance(context, dict) else getattr(context, name, "")
                 text = text or str(found or "")
-    text = text.rpartition(f"{Failure.__module__}.{Failure.__name__}: ")[2]  # as its worker reports a constructor's
+    reason = text.partition(_FAILURE)[2]
+    if reason:  # a constructor raised it, and its worker reports the same, sooner or later than Ray
+        return reason.strip()
     return text.strip().split("\n", 1)[0].split(". ", 1)[0] or "Ray ended it"
 
 
@@ -231,7 +236,10 @@ class Reports:
     def actor_changed(self, actor: int, state: str, pid: int, cause: str) -> None:
         """Moves an actor's row to a state, with its process and its cause of death."""
         row: ActorRow | None = self._rows.row_store.row("actors", actor)
-        if row is not None and row.state != DEAD:
+        if row is not None and row.state == DEAD == state and self._speaks and cause:
+            row.death_cause = cause  # the worker's own word: Ray's table was read first
+            self._rows.row_store.put("actors", row)
+        elif row is not None and row.state != DEAD:
             if state == ALIVE and row.state in (ALIVE, RESTARTING) and row.pid and row.pid != pid:
                 row.restarts += 1
             known = self._rows.workers.get(self._speaks) if state == ALIVE else None
