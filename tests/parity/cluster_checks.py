@@ -52,24 +52,24 @@ def an_error_is_of_the_users_class_with_its_attributes_and_frames() -> None:
 
 @check
 def a_constructor_that_raises_is_known_by_its_cause() -> None:
-    class Bad:
+    class NeverMade:
         def __init__(self) -> None:
             raise LookupError("no such thing")
 
         def method(self) -> None: ...
 
-    bad = raynb.remote(num_cpus=0)(Bad).remote()
+    bad = raynb.remote(num_cpus=0)(NeverMade).remote()
     error = raised(lambda: raynb.get(bad.method.remote(), timeout=WAIT))
     assert isinstance(error, raynb.exceptions.ActorDiedError)
     assert isinstance(error.__cause__, LookupError), repr(error.__cause__)
 
     def why() -> str:
-        rows = [one for one in engine().snapshot().actors if one.class_name == "Bad" and one.state == DEAD]
+        rows = [one for one in engine().snapshot().actors if one.class_name == "NeverMade" and one.state == DEAD]
         return rows[0].death_cause if rows and "no such thing" in rows[0].death_cause else ""
 
     row = until(why, "the worker's word")  # Ray's table may have been read before it
     told = until(lambda: [one for one in real_ray._private.state.actors().values()
-                          if one["ActorClassName"] == "Bad" and one["State"] == DEAD], "Ray's table")  # fmt: skip
+                          if one["ActorClassName"] == "NeverMade" and one["State"] == DEAD], "Ray's table")  # fmt: skip
     assert death_cause(told[-1]).splitlines()[-1] == row.splitlines()[-1], "whoever tells of it first"
 
 
