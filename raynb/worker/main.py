@@ -193,7 +193,7 @@ class WorkerProcess:
             if self.actor is not None:
                 return  # a running call of a sync actor runs on; it can ask is_canceled()
             if current.event is not None:
-                current.event.open()  # it may wait for the reader of its stream
+                current.event.set()  # it may wait for the reader of its stream
             self.signals.cancel(task)
         elif not self.executor.knows(task):
             self.cancelled_ahead.add(task)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from types import GeneratorType
 from typing import TYPE_CHECKING, Any
 
+from raynb.base.process.bell import Bell
 from raynb.base.ref import DynamicObjectRefGenerator, ObjectRef
 from raynb.base.spec import DYNAMIC, STREAMING
 from raynb.run import returns
@@ -12,7 +13,7 @@ from raynb.serde import errors, pickling, values
 from raynb.serde.results import pack_result
 from raynb.wire import messages as w
 from raynb.worker import user_code
-from raynb.worker.state import RunningTask, Turnstile
+from raynb.worker.state import RunningTask
 
 if TYPE_CHECKING:
     from raynb.worker.main import WorkerProcess
@@ -51,12 +52,12 @@ class Returns:
         if running is not None:
             running.consumed = consumed
             if running.event is not None:
-                running.event.open()
+                running.event.set()
 
     @user_code.calls_user_code
     def _generator(self, running: RunningTask, result: Any, dynamic: bool) -> tuple[Stored, ...]:
         if running.options.backpressure > 0:
-            running.event = Turnstile()
+            running.event = Bell()
             self.streams[running.task] = running
         iterator = returns.items_of(result, running.name, "dynamic" if dynamic else "streaming")
         if dynamic:
@@ -88,7 +89,7 @@ class Returns:
                 raise KeyboardInterrupt
             while limit > 0 and sent - running.consumed >= limit:
                 link.flush()
-                running.event.wait(0)
+                running.event.clear()
                 if sent - running.consumed >= limit:
                     running.event.wait(0.5)
                 worker.signals.checkpoint()

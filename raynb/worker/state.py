@@ -2,38 +2,12 @@
 
 from __future__ import annotations
 
-import _thread
 import asyncio
 import contextvars
 from typing import Any
 
 from raynb.base.spec import TaskOptions
 from raynb.wire.messages import Run
-
-
-class Turnstile:
-    """Lets one waiting thread through each time it is opened.
-
-    Not an event: the lock of one may be held by a destructor that the collector calls in the thread which is about to
-    wait, and whoever sets the event would wait for that destructor.
-    """
-
-    __slots__ = ("_lock",)
-
-    def __init__(self) -> None:
-        self._lock = _thread.allocate_lock()
-        self._lock.acquire()
-
-    def open(self) -> None:
-        """Lets the thread that waits through, or the next one."""
-        try:
-            self._lock.release()
-        except RuntimeError:  # it is open
-            pass
-
-    def wait(self, seconds: float) -> bool:
-        """Waits until it is open, and closes it; returns False when the time is up."""
-        return self._lock.acquire(True, seconds)
 
 
 class RunningTask:

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 from raynb.base.interrupts import RESUME_SECONDS
 from raynb.base.process import headroom
+from raynb.base.process.bell import Bell
 from raynb.serde import pickling
 from raynb.wire import messages as w
-from raynb.worker.state import Turnstile
 
 if TYPE_CHECKING:
     from raynb.worker.main import WorkerProcess
@@ -26,13 +26,13 @@ LOOK_SECONDS = 0.1
 class _Waiting:
     """A request that is not answered yet."""
 
-    __slots__ = ("answer", "callback", "gate", "since")
+    __slots__ = ("answer", "bell", "callback", "since")
 
     def __init__(self, callback: Callable[[Any], None] | None = None) -> None:
         self.answer: Any = None
         self.since = time.monotonic()  # for who asks what a task waits for
         self.callback = callback
-        self.gate = Turnstile() if callback is None else None
+        self.bell = Bell() if callback is None else None
 
 
 class OpenRequests:
@@ -60,8 +60,8 @@ class OpenRequests:
             return
         if waiting.callback is not None:
             waiting.callback(message)
-        elif waiting.gate is not None:
-            waiting.gate.open()
+        elif waiting.bell is not None:
+            waiting.bell.set()
 
     def _new(self, callback: Callable[[Any], None] | None = None) -> tuple[int, _Waiting]:
         waiting = _Waiting(callback)
@@ -128,11 +128,11 @@ class OpenRequests:
 
     def _wait_beside(self, waiting: _Waiting, left: float | None) -> None:
         """Waits while the control thread reads, or in its place; the main thread checks for signals now and then."""
-        assert waiting.gate is not None
+        assert waiting.bell is not None
         if self.worker.link.attend_here(left):
             return
         most = LOOK_SECONDS if threading.get_ident() == self.worker.main_ident else threading.TIMEOUT_MAX
-        waiting.gate.wait(most if left is None else min(left, most))
+        waiting.bell.wait(most if left is None else min(left, most))
 
     def _drop(self, number: int) -> bool:
         """Withdraws a request; returns False if its answer has come."""
