@@ -20,10 +20,11 @@ from raynb.util._engine import engine
 
 STRATEGIES = ("PACK", "SPREAD", "STRICT_PACK", "STRICT_SPREAD")
 VALID_PLACEMENT_GROUP_STRATEGIES = frozenset(STRATEGIES)  # Ray's name for it
+KEPT = 1_000  # groups that were removed, and are still listed
 UNIT = 10_000  # resources are counted in whole ten-thousandths
 
 # What the engine doesn't keep: (runtime, number) → (name, strategy, bundles), of groups made in
-# this process.
+# this process. Of removed ones the latest stay, for `placement_group_table`.
 _known: dict[tuple[int, int], tuple[str, str, list[dict[str, float]]]] = {}
 
 
@@ -166,9 +167,9 @@ def placement_group(
     if topology_strategy is not None and strategy is not None:
         raise ValueError("Give a strategy or a topology_strategy, not both.")
     specs = [{key: float(value) for key, value in bundle.items()} for bundle in bundles]
-    amounts = tuple(
-        tuple((key, round(value * UNIT)) for key, value in bundle.items() if value) for bundle in specs
-    )
+    amounts = tuple([
+        tuple([(key, round(value * UNIT)) for key, value in bundle.items() if value]) for bundle in specs
+    ])  # fmt: skip
     here = engine()
     foreign = here.foreign_groups
     if foreign is not None:  # a cluster: every option is Ray's to judge
@@ -182,7 +183,16 @@ def placement_group(
     number = here.reserve_group(amounts)
     nonce = here.nonce
     _known[nonce, number] = (name, strategy or "PACK", specs)
+    if len(_known) % KEPT == 0:
+        _forget_removed(nonce, here.groups_table())
     return PlacementGroup(number, specs, nonce)
+
+
+def _forget_removed(nonce: int, table: dict[int, Any]) -> None:
+    """Forgets groups that are not there any more, except for the latest: a program may make and remove millions."""
+    for of, number in list(_known)[:-KEPT]:
+        if of != nonce or number not in table:
+            _known.pop((of, number), None)
 
 
 def _check(bundles: Any, strategy: str | None, lifetime: str | None) -> None:

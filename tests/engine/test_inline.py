@@ -390,6 +390,19 @@ def test_what_a_worker_can_do_can_be_done_here() -> None:
     assert placement_group([{"CPU": 1}]).wait(1)
 
 
+def test_removed_groups_do_not_pile_up() -> None:
+    from raynb.util import placement_group as made, placement_group_table, remove_placement_group
+
+    here = importlib.import_module("raynb.util.placement_group")
+    staying = made([{"CPU": 1}], name="staying")
+    for _ in range(3 * here.KEPT):
+        last = made([{"CPU": 1}])
+        remove_placement_group(last)
+    assert len(here._known) <= 2 * here.KEPT + 1
+    assert placement_group_table(staying)["name"] == "staying"
+    assert placement_group_table(last)["state"] == "REMOVED"
+
+
 def test_a_cluster_without_ray_names_the_package() -> None:
     if importlib.util.find_spec("ray") is not None:
         pytest.skip("Ray is installed here")

@@ -27,7 +27,7 @@ sys.path.insert(0, str(HERE))
 import runner  # noqa: E402
 from cluster_shared import CHECKING  # noqa: E402
 from parity_programs import DEFAULT_INIT, catalogue  # noqa: E402
-from test_parity import RECORDED, ROOT, changed, ray_python, rows_of, shared_folder  # noqa: E402, F401
+from test_parity import RACES_IN_RAY, RECORDED, ROOT, changed, ray_python, rows_of, shared_folder  # noqa: E402, F401
 
 from raynb.testing.engines import CHECKS as PROMISES  # noqa: E402
 
@@ -44,8 +44,7 @@ RUN_SECONDS = 1200
 ON_CLUSTER = {
     "habits.what_depends_on_a_crash": "what depends on a crashed task raises the crash's own class there, and not "
                                       "a RayTaskError around it: tasks of ours get errors as values",
-    "leaving.calls_behind_the_limit_run_too": "a race in Ray itself: its own program fails there as often as ours",
-    "lifetimes.a_retry_that_waits_can_be_cancelled": "a race in Ray itself: its own program fails there as well",
+    **{key: f"a race in Ray itself: {reason}" for key, reason in RACES_IN_RAY.items()},
 }  # fmt: skip
 
 #: Programs that one cluster can run, in areas that don't look at the engine itself. What raynb does better

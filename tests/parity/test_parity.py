@@ -32,8 +32,14 @@ ROOT = HERE.parents[1]
 PROGRAMS = catalogue()
 #: Some of what Ray does depends on how busy the machine is (a kill, for one, arrives when it arrives):
 #: programs whose result isn't the recorded one run so often again, alone. Only Ray's own results are judged so (raynb's
-#: on a cluster: see `test_cluster`); `leaving.calls_behind_the_limit_run_too`, a race in Ray, took several turns.
+#: on a cluster: see `test_cluster`).
 RACES = 6
+#: What Ray itself returns in one run and not in the next, alone and on a quiet machine too: raynb returns the recorded
+#: value always, and of Ray nothing is asked.
+RACES_IN_RAY = {
+    "leaving.calls_behind_the_limit_run_too": "the exit of an async actor may overtake calls that its limit holds back",
+    "lifetimes.a_retry_that_waits_can_be_cancelled": "a cancel that meets a retry on its way may be lost",
+}
 RECORDED: dict[str, Any] = json.loads((HERE / "recorded.json").read_text())
 
 
@@ -167,7 +173,7 @@ def test_ray_still_returns_what_was_recorded(on_ray: dict[str, dict[str, Any]]) 
     python = ray_python()
     assert python is not None
     environ = {**os.environ, "PYTHONPATH": str(ROOT)}
-    doubtful = changed(on_ray)
+    doubtful = {key: pair for key, pair in changed(on_ray).items() if key not in RACES_IN_RAY}
     for _ in range(RACES):
         if doubtful:
             again = runner.run_all(python, "ray", environ, sorted(doubtful))[1]
