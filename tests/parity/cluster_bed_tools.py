@@ -69,9 +69,11 @@ def ended(program: subprocess.Popen[str]) -> tuple[str, str]:
 
 
 def failing(actor: Any) -> Exception | None:
-    """Returns the error of a call, or None if it was answered."""
+    """Returns the error of a call, or None if it was answered, or Ray does not know yet whether the actor lives."""
     try:
         raynb.get(actor.ping.remote(), timeout=WAIT)
+    except raynb.exceptions.ActorUnavailableError:
+        return None
     except raynb.exceptions.RayActorError as error:
         return error
     return None

@@ -7,6 +7,7 @@ import concurrent.futures
 import os
 import pickle
 import queue
+import signal
 import sys
 import threading
 import time
@@ -44,7 +45,7 @@ def the_hub_knows_when_the_driver_has_shown_what_was_pushed() -> None:
         box = hub.Hub()
         await box.push("a worker", time.time(), False, False, b"printed", b"")
         shown = asyncio.ensure_future(box.applied(WAIT))
-        _, found = await box.pull(WAIT, False)
+        _, found, _ = await box.pull(WAIT, False)
         assert len(found) == 1
         for _ in range(3):
             await asyncio.sleep(0)
@@ -81,7 +82,7 @@ def no_error_ends_the_thread_that_takes_what_workers_report() -> None:
         found = pulled.get()
         if isinstance(found, BaseException):
             raise found
-        return time.time(), found
+        return time.time(), found, 1
 
     hub.rays = SimpleNamespace(**{**vars(rays), "call": call, "get": get})  # type: ignore[assignment]
     try:
@@ -117,9 +118,9 @@ def each_loss_of_a_hub_that_has_answered_is_told() -> None:
             return rays.get(pull, **given)
         asked.put(None)
         answer = answers.get()
-        if answer is not None:
+        if isinstance(answer, BaseException):
             raise answer
-        return time.time(), []
+        return time.time(), [], answer
 
     def call(of: Any, *given: Any) -> Any:
         return "a pull" if type(of) is str else rays.call(of, *given)
@@ -130,16 +131,48 @@ def each_loss_of_a_hub_that_has_answered_is_told() -> None:
     hub.rays = SimpleNamespace(**{**vars(rays), "call": call, "get": get})  # type: ignore[assignment]
     try:
         listener = hub.Listener("a hub", 1, lambda: "a hub", lambda *given: None, lambda *given: None, list, lost)
-        for answer in (None, LookupError("one"), LookupError("two, at once"), None, LookupError("three")):
+        lives = (7, LookupError("one"), LookupError("two, at once"), 8, 8, 9, LookupError("three"))
+        for answer in lives:  # Ray itself has made the last one
             asked.get(timeout=WAIT)
             answers.put(answer)
         asked.get(timeout=WAIT)
         listener._stopping = True
-        answers.put(None)
+        answers.put(10)
         listener._thread.join(WAIT)
     finally:
         hub.rays = rays
-    assert told == ["one", "three"], told
+    assert told == ["one", "its process ended", "three"], told
+
+
+@check
+def a_hub_that_ray_makes_again_between_two_pulls_is_noticed() -> None:
+    def state() -> Any:
+        return real_ray._private.state.actors(engine()._listener.hub._actor_id.hex())
+
+    @raynb.remote
+    def a_word() -> None:
+        print("a word before it is made again")
+
+    held, go = threading.Event(), threading.Event()
+
+    def hold(output: Any) -> None:  # the listener's thread, which asks the hub for nothing meanwhile
+        if "a word before it is made again" in output.text and not held.is_set():
+            held.set()
+            go.wait(WAIT)
+
+    engine().on_output.append(hold)
+    try:
+        before = state()["Pid"]
+        ref = a_word.remote()
+        assert held.wait(WAIT)
+        first = len(heard)
+        os.kill(before, signal.SIGKILL)
+        until(lambda: state()["State"] == "ALIVE" and state()["Pid"] != before, "another hub")
+    finally:
+        go.set()
+        engine().on_output.remove(hold)
+    until(lambda: any("was lost and is made again" in one.text for one in heard[first:]), "the word of it")
+    assert raynb.get(ref, timeout=WAIT) is None
 
 
 @check

@@ -12,6 +12,7 @@ import asyncio
 import contextlib
 import os
 import pickle
+import random
 import threading
 import time
 from collections import deque
@@ -47,6 +48,7 @@ class Hub:
     """
 
     def __init__(self) -> None:
+        self.life = random.randrange(1, 1 << 64)  # Ray makes it again when its process ends
         self.batches: deque[Any] = deque()
         self.there = asyncio.Event()
         self.urgent = asyncio.Event()
@@ -87,8 +89,13 @@ class Hub:
             self.urgent.set()
         return self.pause
 
-    async def pull(self, patience: float, looked_at: bool) -> tuple[float, list[Any]]:
-        """Returns the time, and the batches that came since the last call; waits for one (seconds)."""
+    async def pull(self, patience: float, looked_at: bool) -> tuple[float, list[Any], int]:
+        """Returns the time, the batches that came since the last call, and the number of this life.
+
+        Args:
+            patience: seconds to wait for a batch.
+            looked_at: a view is open.
+        """
         self.pause = LIVELY_SECONDS if looked_at else CALM_SECONDS
         async with self.pulled:
             self.begun += 1
@@ -104,7 +111,7 @@ class Hub:
         found = list(self.batches)
         self.batches.clear()
         self.answered += 1
-        return time.time(), found
+        return time.time(), found, self.life
 
     async def applied(self, patience: float) -> None:
         """Returns once the driver has applied all that is here now, or was: it pulls again then. At most (seconds)."""
@@ -178,7 +185,9 @@ class Listener:
         self._session = rays.session()
         self._changed = threading.Condition()
         self._order = CausalOrder(take, OUTPUT_WAIT_SECONDS)
-        self._answered = False  # the hub that there is has answered: with it, what it had for the driver is lost
+        #: The number of the hub that has answered last, 0: the one that there is has not. With it, what it had for the
+        #: driver is lost.
+        self._life = 0
         self._behind: dict[str, float] = {}
         self._hub_behind = float("inf")
         self._later: list[tuple[Any, Callable[[], None]]] = []
@@ -198,12 +207,14 @@ class Listener:
         while not self._stopping:
             try:
                 looked_at = time.monotonic() - self.looked_at < 5.0
-                now, batches = rays.get(rays.call(self._hub, "pull", [TICK_SECONDS, looked_at]))
+                now, batches, life = rays.get(rays.call(self._hub, "pull", [TICK_SECONDS, looked_at]))
             except BaseException as error:
                 if self._stopping or not self._survived(error):
                     break
                 continue
-            self._answered = True
+            if self._life not in (0, life):  # Ray has made it again, and no call was on its way
+                self._was_lost(ConnectionError("its process ended"), self._life)
+            self._life = life
             self._hub_behind = min(self._hub_behind, time.time() - now)
             for batch in batches:
                 guarded("reading what a worker reports", self._batch, *batch)
@@ -220,7 +231,7 @@ class Listener:
         if over:
             guarded("telling that the connection is over", self._lost, True, error)
             return False
-        answered, self._answered = self._answered, False
+        life, self._life = self._life, 0
         if not isinstance(error, ray.exceptions.ActorUnavailableError):
             try:
                 self._hub = self._again()
@@ -228,10 +239,15 @@ class Listener:
                 time.sleep(TICK_SECONDS)
         else:
             time.sleep(0.1)
-        if not self._losses or answered:
-            guarded("telling that the hub was lost", self._lost, False, error)
-        self._give_up(stopping=False)
+        self._was_lost(error, life)
         return True
+
+    def _was_lost(self, error: BaseException, life: int) -> None:
+        """Tells of a loss, unless that hub (``life`` 0) has never answered, and ends the waits for what it had."""
+        if not self._losses or life:
+            guarded("telling that the hub was lost", self._lost, False, error)
+        self._hub_behind, self._behind = float("inf"), {}  # the next one may be on another machine
+        self._give_up(stopping=False)
 
     def _give_up(self, stopping: bool) -> None:
         """Wakes everybody who waits for output that may never come."""
