@@ -20,7 +20,7 @@ from raynb.util._engine import engine
 
 STRATEGIES = ("PACK", "SPREAD", "STRICT_PACK", "STRICT_SPREAD")
 VALID_PLACEMENT_GROUP_STRATEGIES = frozenset(STRATEGIES)  # Ray's name for it
-KEPT = 1_000  # groups that were removed, and are still listed
+MAX_REMOVED = 1_000  # groups that were removed, and are still listed
 UNIT = 10_000  # resources are counted in whole ten-thousandths
 
 # What the engine doesn't keep: (runtime, number) → (name, strategy, bundles), of groups made in
@@ -183,14 +183,14 @@ def placement_group(
     number = here.reserve_group(amounts)
     nonce = here.nonce
     _known[nonce, number] = (name, strategy or "PACK", specs)
-    if len(_known) % KEPT == 0:
+    if len(_known) % MAX_REMOVED == 0:
         _forget_removed(nonce, here.groups_table())
     return PlacementGroup(number, specs, nonce)
 
 
 def _forget_removed(nonce: int, table: dict[int, Any]) -> None:
     """Forgets groups that are not there any more, except for the latest: a program may make and remove millions."""
-    for of, number in list(_known)[:-KEPT]:
+    for of, number in list(_known)[:-MAX_REMOVED]:
         if of != nonce or number not in table:
             _known.pop((of, number), None)
 

@@ -391,16 +391,13 @@ def test_what_a_worker_can_do_can_be_done_here() -> None:
 
 
 def test_removed_groups_do_not_pile_up() -> None:
-    from raynb.util import placement_group as made, placement_group_table, remove_placement_group
-
-    here = importlib.import_module("raynb.util.placement_group")
-    staying = made([{"CPU": 1}], name="staying")
-    for _ in range(3 * here.KEPT):
-        last = made([{"CPU": 1}])
-        remove_placement_group(last)
-    assert len(here._known) <= 2 * here.KEPT + 1
-    assert placement_group_table(staying)["name"] == "staying"
-    assert placement_group_table(last)["state"] == "REMOVED"
+    groups = importlib.import_module("raynb.util.placement_group")
+    staying = groups.placement_group([{"CPU": 1}], name="staying")
+    for _ in range(3 * groups.MAX_REMOVED):
+        groups.remove_placement_group(last := groups.placement_group([{"CPU": 1}]))
+    assert len(groups._known) <= 2 * groups.MAX_REMOVED + 1
+    table = groups.placement_group_table
+    assert (table(staying)["name"], table(last)["state"]) == ("staying", "REMOVED")
 
 
 def test_a_cluster_without_ray_names_the_package() -> None:
