@@ -145,6 +145,39 @@ def each_loss_of_a_hub_that_has_answered_is_told() -> None:
 
 
 @check
+def output_that_never_comes_delays_a_workers_values_once() -> None:
+    pulled, given, worker = queue.Queue[Any](), [], hub.reporter_name(1, "its output was lost")
+
+    def get(pull: Any, **named: Any) -> Any:
+        return (time.time(), pulled.get(), 1) if type(pull) is str else rays.get(pull, **named)
+
+    def call(of: Any, *args: Any) -> Any:
+        return "a pull" if type(of) is str else rays.call(of, *args)
+
+    patience = hub.OUTPUT_WAIT_SECONDS
+    hub.rays = SimpleNamespace(**{**vars(rays), "call": call, "get": get})  # type: ignore[assignment]
+    try:
+        hub.OUTPUT_WAIT_SECONDS = 0.1
+        listener = hub.Listener("a hub", 1, lambda: "a hub", lambda *given: None, lambda *given: None, list, print)
+        listener.when_seen((worker, 5), lambda: given.append("five"))
+        until(lambda: pulled.put([]) or given, "a value that is awaited")
+        hub.OUTPUT_WAIT_SECONDS = 100 * WAIT
+        listener.when_seen((worker, 6), lambda: given.append("six"))
+        assert given == ["five", "six"]
+        reader = threading.Thread(target=listener.seen, args=((worker, 7),), daemon=True)
+        reader.start()
+        reader.join(WAIT)
+        assert not reader.is_alive()
+        pulled.put([said(worker, ("out",))])
+        until(lambda: listener._is_awaited((worker, 8)), "trust in a worker that is heard again")
+        listener._stopping = True
+        pulled.put([])
+        listener._thread.join(WAIT)
+    finally:
+        hub.rays, hub.OUTPUT_WAIT_SECONDS = rays, patience
+
+
+@check
 def a_hub_that_ray_makes_again_between_two_pulls_is_noticed() -> None:
     def state() -> Any:
         return real_ray._private.state.actors(engine()._listener.hub._actor_id.hex())

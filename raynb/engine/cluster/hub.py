@@ -190,7 +190,9 @@ class Listener:
         self._life = 0
         self._behind: dict[str, float] = {}
         self._hub_behind = float("inf")
-        self._later: list[tuple[Any, Callable[[], None]]] = []
+        self._later: list[tuple[Mark, float, Callable[[], None]]] = []  # the time is when the wait ends, monotonic
+        #: Reporters whose output did not come in time: nobody waits for more of it until one of them is heard again.
+        self._silent: set[str] = set()
         self._losses = 0
         self._stopping = False
         self.looked_at = float("-inf")  # when a view last asked, monotonic
@@ -257,7 +259,7 @@ class Listener:
             left, self._later = self._later, []
             self._losses += 1
             self._changed.notify_all()
-        for _, then in left:
+        for _, _, then in left:
             guarded("giving out a value after its task's output", then)
 
     def _batch(self, worker: str, behind: float, failed: bool, output: bytes, ends: bytes) -> None:
@@ -268,34 +270,45 @@ class Listener:
         if output:
             first, events = pickle.loads(output)
             self._order.add(worker, first, events, behind + self._hub_behind, time.monotonic())
+            self._silent.discard(worker)
             self._release()
 
     def _release(self) -> None:
-        """Wakes those who waited for reports that are applied now."""
+        """Calls those who waited for reports that are applied now, or for too long."""
+        now = time.monotonic()
         with self._changed:
             self._changed.notify_all()
-            ready = [one for one in self._later if self._order.has(one[0])]
+            late = [mark for mark, until, _ in self._later if until <= now and not self._order.has(mark)]
+            self._silent.update(reporter for reporter, _ in late)
+            ready = [one for one in self._later if self._order.has(one[0]) or one[0][0] in self._silent]
             self._later = [one for one in self._later if one not in ready]
-        for _, then in ready:
+        for _, _, then in ready:
             guarded("giving out a value after its task's output", then)
+
+    def _is_awaited(self, mark: Mark) -> bool:
+        """Returns whether the reports that ``mark`` names are still to come, as far as is known."""
+        return not self._order.has(mark) and is_for(mark, self._nonce) and mark[0] not in self._silent
 
     def seen(self, mark: Mark | None) -> None:
         """Waits until the reports that ``mark`` names are applied (at most `OUTPUT_WAIT_SECONDS`)."""
-        has = self._order.has
-        if has(mark) or threading.current_thread() is self._thread or not is_for(mark, self._nonce):
+        if mark is None or threading.current_thread() is self._thread or not self._is_awaited(mark):
             return
         with self._changed:
             losses = self._losses
-            self._changed.wait_for(lambda: self._stopping or has(mark) or self._losses > losses, OUTPUT_WAIT_SECONDS)
+
+            def over() -> bool:
+                return self._stopping or self._losses > losses or not self._is_awaited(mark)
+
+            if not self._changed.wait_for(over, OUTPUT_WAIT_SECONDS):
+                self._silent.add(mark[0])  # else each of its values waits as long
 
     def when_seen(self, mark: Mark | None, then: Callable[[], None]) -> None:
-        """Calls ``then`` on the listener's thread once those reports are applied; at once if they are."""
+        """Calls ``then`` on the listener's thread once those reports are applied, or late; at once if they are."""
         with self._changed:
-            wait = not (self._stopping or self._order.has(mark)) and is_for(mark, self._nonce)
-            if wait:
-                self._later.append((mark, then))
-        if not wait:
-            then()
+            if mark is not None and not self._stopping and self._is_awaited(mark):
+                self._later.append((mark, time.monotonic() + OUTPUT_WAIT_SECONDS, then))
+                return
+        then()
 
     def stop(self) -> None:
         """Applies what has arrived, then ends the thread."""
