@@ -133,9 +133,7 @@ def parity(outcome: Outcome, python: Path, parallel: str) -> None:
             outcome.notes.append("Ray could not be installed: compared with its recorded results")
             ray = Path()
     environ = {"RAYNB_PARITY_PYTHON": str(ray)} if ray.name else {}
-    # Three nodes on one machine take minutes and all of it.
-    without = [] if os.environ.get("RAYNB_CLUSTER_BED") else ["--ignore=tests/parity/test_cluster_bed.py"]
-    pytest(outcome, python, ["tests/parity", "-q", *without], environ)
+    pytest(outcome, python, ["tests/parity", "-q"], environ)
 
 
 def notebooks(outcome: Outcome, python: Path, parallel: str) -> None:

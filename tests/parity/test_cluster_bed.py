@@ -21,24 +21,29 @@ sys.path.insert(0, str(HERE))
 
 from test_parity import ROOT, ray_python  # noqa: E402
 
-#: The most telling checks, for a look of a few minutes: RAYNB_CLUSTER_BED=short. A driver is killed, two are there at
-#: once, a node is killed with the hub on it and a task running, one without it while arrays are fetched, and the head.
-#: All checks take ten minutes and more.
-SHORT = (
+#: What runs wherever Ray is, in about two minutes: a driver is killed, two are there at once, a node is killed
+#: with the hub on it and tasks running.
+ALWAYS = (
     "what_belongs_to_a_driver_that_is_killed_ends_and_what_is_detached_stays",
     "two_drivers_at_once_do_not_meet",
     "a_node_that_dies_takes_what_is_on_it_and_nothing_else",
+)
+#: For a look of a few minutes, with RAYNB_CLUSTER_BED=short: a node is killed while arrays are fetched, too, and the
+#: head. All checks (RAYNB_CLUSTER_BED=1) take a quarter of an hour and more.
+SHORT = (
+    *ALWAYS,
     "arrays_of_a_node_that_dies_while_they_are_fetched_are_made_again",
     "a_driver_ends_when_the_head_does",
 )
-WHOLE = os.environ.get("RAYNB_CLUSTER_BED") != "short"
+CHOSEN = {"": ALWAYS, "short": SHORT}.get(os.environ.get("RAYNB_CLUSTER_BED", ""), ())
+WHOLE = not CHOSEN
 ALL = [
     node.name
     for file in ("cluster_bed_network.py", "cluster_bed_kernels.py", "cluster_bed_scripts.py", "cluster_bed.py")
     for node in ast.parse((HERE / file).read_text()).body
     if isinstance(node, ast.FunctionDef) and any(ast.unparse(one) == "check" for one in node.decorator_list)
 ]
-NAMES = ALL if WHOLE else list(SHORT)
+NAMES = [name for name in ALL if WHOLE or name in CHOSEN]
 #: Seconds for all checks of one program together.
 RUN_SECONDS = 1500
 
@@ -80,7 +85,7 @@ def rows_of(
 
 @pytest.fixture(scope="session")
 def bed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, str]]:
-    return rows_of("cluster_bed.py", tmp_path_factory.mktemp("bed"), names=() if WHOLE else SHORT)
+    return rows_of("cluster_bed.py", tmp_path_factory.mktemp("bed"), names=CHOSEN)
 
 
 @pytest.fixture(scope="session")
