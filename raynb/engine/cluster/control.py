@@ -48,12 +48,14 @@ class ClusterControls:
         self._grace = grace
         self._say = say
         self._cancel_deadlines: dict[int, float] = {}  # cancelled task → when its worker is killed
+        self._sent_again: set[int] = set()  # those of actors, whose cancel went out a second time
         self._cancelled: OrderedDict[int, None] = OrderedDict()  # of the latest
         self._blobs: dict[str, bytes] = {}  # definitions: functions for every worker are made of them
 
     def forget(self) -> None:
         """Releases what the parts hold, at the end of the engine."""
         self._cancel_deadlines.clear()
+        self._sent_again.clear()
 
     def defined(self, key: str, blob: bytes) -> None:
         """Keeps a definition, for setups that every worker runs."""
@@ -113,24 +115,35 @@ class ClusterControls:
             raise ValueError("that task is over, or was submitted by another task: cancel that one")
         self._record_cancelled(task)
         rays.cancel(self._streams.get(task) or entry[0], force=force, recursive=True)
+        self._cancel_deadlines[task] = _now() + self._grace
 
     def insist(self) -> None:
         """Ends the workers of tasks that were cancelled and go on: one that sleeps or is in native code
-        does not notice. Ray leaves them alone, and their slots stay taken. Of an actor's call it only says so."""
+        does not notice. Ray leaves them alone, and their slots stay taken.
+
+        Of an actor's call the cancel goes out a second time, since Ray loses one that meets a call on its way into an
+        async actor; if that one goes on too, this only says so.
+        """
         for task, until in list(self._cancel_deadlines.items()):
             entry = self._rows.open.get(task)
             if entry is not None and _now() < until:
                 continue
             self._cancel_deadlines.pop(task, None)
             row: TaskRow | None = self._rows.row_store.row("tasks", task)
-            if entry is None or row is None:
+            again = task in self._sent_again
+            self._sent_again.discard(task)
+            if entry is None or row is None or rays.ready([entry[0]], 1, 0, False):
+                continue  # over: of what never began, no worker reports the end
+            if row.actor and again:
+                told = "Ray interrupts no actor's call that runs, except an async one where it awaits"
+                self._say(f"{row.name} goes on although it was cancelled: {told}. %kill, or ray.kill, ends the actor.",
+                          row.scope)  # fmt: skip
                 continue
             if row.actor:
-                self._say(f"{row.name} goes on although it was cancelled: Ray does not interrupt an actor's call that "
-                          "runs. %kill, or ray.kill, ends the actor.", row.scope)  # fmt: skip
-                continue
+                self._sent_again.add(task)
+                self._cancel_deadlines[task] = _now() + self._grace
             with contextlib.suppress(ValueError, theirs.RayError):
-                rays.cancel(self._streams.get(task) or entry[0], force=True, recursive=True)
+                rays.cancel(self._streams.get(task) or entry[0], force=not row.actor, recursive=True)
 
     def cancel_scope(self, scope: int) -> tuple[int, int]:
         """Cancels the unfinished tasks of a cell; returns (cancelled, already ended)."""
@@ -140,7 +153,6 @@ class ClusterControls:
         for row in mine:
             try:
                 self.cancel_task(row.id)
-                self._cancel_deadlines[row.id] = _now() + self._grace
             except (ValueError, theirs.RayError):
                 continue  # over in this moment
         return len(mine), finished
